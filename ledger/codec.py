@@ -1,0 +1,411 @@
+"""Events to stored rows and back. Stored names and schema versions are ours, never a class path.
+
+Deals are stored in typed columns, because the fold reads them; every other event keeps its fields as JSON text in
+``data`` (exact decimals as text) beside the few columns that people search by.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from enum import Enum
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
+
+import attrs
+
+from ledger import events
+from ledger.clock import ClockRule
+from ledger.errors import CorruptEvent, LedgerError, UnknownEvent
+from ledger.events import (
+    AccountOpened,
+    Adjusted,
+    BalanceAsserted,
+    BreakClosed,
+    BreakKind,
+    BreakOpened,
+    CashMoved,
+    Deal,
+    DealCompleted,
+    DealRevised,
+    DriftCorrected,
+    Event,
+    FillRecorded,
+    GhostClosed,
+    PositionRecovered,
+    PositionReticketed,
+    Recorded,
+    SymbolSpecified,
+    SyncDegraded,
+    SyncRestored,
+)
+from ledger.portfolio import Standing
+from ledger.postings import APART, IN_ORDER, NO_DEAL, PLACED, Posting, Row
+from ledger.values import AccountId, entry_word, scaled, unscaled
+
+
+class Stored(NamedTuple):
+    """A row of the events table: first what the fold reads (see ``Posting``), then the rest.
+
+    ``placement`` says how replay finds the event's place (see ``ledger.postings``); ``recorded_us`` is UTC in
+    microseconds. The last three are the chain (see ``ledger.journal.chain``).
+    """
+
+    time_msc: int
+    deal: int | None
+    version: int
+    kind: str
+    deal_type: int | None
+    entry: int | None
+    position_id: int | None
+    order_ticket: int | None
+    symbol: str | None
+    volume: int | None
+    price: int | None
+    commission: int | None
+    fee: int | None
+    swap: int | None
+    profit: int | None
+    magic: int | None
+    data: str | None
+    placement: int
+    schema: int
+    recorded_us: int
+    natural_key: str
+    correlation: str | None
+    caused_by: int | None
+    evidence: str | None
+    reason: int | None
+    comment: str | None
+    origin: str | None
+    prev_hash: bytes
+    hash: bytes
+    checks: bytes
+
+
+assert Stored._fields[: len(Posting._fields)] == Posting._fields
+
+#: Stored name -> class and the schema version it is written with.
+KINDS: Final[Mapping[str, tuple[type[Event], int]]] = {
+    cls.__name__: (cls, 1)
+    for cls in (
+        AccountOpened,
+        SymbolSpecified,
+        FillRecorded,
+        CashMoved,
+        DealCompleted,
+        DealRevised,
+        PositionRecovered,
+        GhostClosed,
+        DriftCorrected,
+        PositionReticketed,
+        BreakOpened,
+        BreakClosed,
+        SyncDegraded,
+        SyncRestored,
+        BalanceAsserted,
+        Adjusted,
+    )
+}
+
+#: Facts about an account that hold whatever moment is asked about.
+STANDING_KINDS: Final = ("AccountOpened", "SymbolSpecified", "Adjusted")
+
+_MONEY: Final = ("commission", "fee", "swap", "profit")
+_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
+
+
+# -------------------------------------------------------------------------------------------------------------- to a row
+
+
+def encode(event: Event, standing: Standing) -> Stored:
+    """Return an event as a row that has no place in a stream yet: version, recorded time, key and chain are empty.
+
+    Raises:
+        InexactNumber: A number does not fit the scales of the account or symbol.
+    """
+    match event:
+        case FillRecorded() | CashMoved():
+            return _encode_deal(event, standing)
+        case DealRevised():
+            return _encode_deal(event.now, standing)._replace(kind="DealRevised", caused_by=event.caused_by)
+        case DealCompleted():
+            return _blank(event)._replace(
+                deal=event.deal,
+                position_id=event.position_id,
+                caused_by=event.caused_by,
+                origin=event.origin.value,
+                commission=_amount(event.commission, standing.opened.money_scale, "commission"),
+                fee=_amount(event.fee, standing.opened.money_scale, "fee"),
+                swap=_amount(event.swap, standing.opened.money_scale, "swap"),
+                profit=_amount(event.profit, standing.opened.money_scale, "profit"),
+            )
+        case _:
+            return _blank(event)._replace(
+                position_id=getattr(event, "position_id", None),
+                symbol=getattr(event, "symbol", None),
+                caused_by=getattr(event, "caused_by", None),
+                evidence=getattr(event, "evidence", None),
+                data=_dump(plain_fields(event)),
+            )
+
+
+def _blank(event: Event) -> Stored:
+    kind = type(event).__name__
+    empty = dict.fromkeys(Stored._fields)
+    empty |= {"version": 0, "recorded_us": 0, "natural_key": "", "placement": 0, "prev_hash": b"", "hash": b""}
+    empty |= {"checks": b"", "kind": kind, "schema": KINDS[kind][1], "time_msc": event.time_msc}
+    return Stored(**empty)  # type: ignore[arg-type]
+
+
+def _amount(amount: Decimal | None, scale: int, name: str) -> int | None:
+    return None if amount is None else scaled(amount, scale, name)
+
+
+def _encode_deal(deal: Deal, standing: Standing) -> Stored:
+    money_scale = standing.opened.money_scale
+    price_scale, volume_scale = standing.scales(deal.symbol or "")
+    extra = {"external_id": deal.external_id} if deal.external_id else {}
+    deal_type: int | None
+    if isinstance(deal, FillRecorded):
+        kind, deal_type = "FillRecorded", deal.side.code
+    else:
+        kind, deal_type = "CashMoved", deal.type
+        if deal.word is not None:
+            extra["word"] = deal.word
+    return Stored(
+        deal.time_msc,
+        deal.deal,
+        0,
+        kind,
+        deal_type,
+        None if deal.entry is None else int(deal.entry),
+        deal.position_id,
+        deal.order,
+        deal.symbol,
+        _amount(deal.volume, volume_scale, "volume"),
+        _amount(deal.price, price_scale, "price"),
+        _amount(deal.commission, money_scale, "commission"),
+        _amount(deal.fee, money_scale, "fee"),
+        _amount(deal.swap, money_scale, "swap"),
+        _amount(deal.profit, money_scale, "profit"),
+        deal.magic,
+        _dump(extra) if extra else None,
+        0,
+        KINDS[kind][1],
+        0,
+        "",
+        None,
+        None,
+        None,
+        deal.reason,
+        deal.comment,
+        deal.origin.value,
+        b"",
+        b"",
+        b"",
+    )
+
+
+def plain_fields(event: Any) -> dict[str, Any]:
+    """Return an event's fields without its time as JSON values; unknown ones are left out."""
+    found = {name: getattr(event, name) for name in _field_names(type(event))}
+    return {name: _plain(value) for name, value in found.items() if value is not None and name != "time_msc"}
+
+
+def _field_names(cls: type) -> tuple[str, ...]:
+    return tuple(one.name for one in attrs.fields(cls))
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case Enum():
+            return entry_word(value) if isinstance(value, int) else value.value
+        case Decimal():
+            return f"{value:f}"
+        case ClockRule():
+            return value.name
+        case _ if attrs.has(type(value)):
+            return plain_fields(value)
+        case _:
+            return value
+
+
+# ---------------------------------------------------------------------------------------------------------- natural keys
+
+#: Of what was seen in a snapshot, two reconcilers see the same at different times and with different evidence.
+_CORRECTIONS: Final = ("PositionRecovered", "GhostClosed", "DriftCorrected", "PositionReticketed")
+
+
+def natural_key(event: Event) -> str:
+    """Return what an event is known by in its account. Later tellings of the same are numbered behind a ``#``.
+
+    A deal is its ticket, a symbol its name; everything else is known by a digest of what it says.
+    """
+    match event:
+        case FillRecorded() | CashMoved() | DealCompleted() | DealRevised():
+            return f"deal:{event.deal}"
+        case AccountOpened():
+            return "account"
+        case SymbolSpecified():
+            return f"symbol:{event.symbol}"
+        case BreakOpened(kind=BreakKind.CLOCK):
+            return f"BreakOpened:clock:{event.ours}"  # one for each clock rule that was found wrong
+        case BreakClosed():
+            return f"BreakClosed:{event.caused_by}"
+        case _:
+            kind = type(event).__name__
+            said = plain_fields(event)
+            said.pop("evidence", None)
+            if kind not in _CORRECTIONS:
+                said["time_msc"] = event.time_msc
+            about = f"{said_position}:" if (said_position := getattr(event, "position_id", None)) else ""
+            return f"{kind}:{about}{sha256(_dump(said).encode()).hexdigest()[:32]}"
+
+
+def placement_of(kind: str, place: tuple[int, int], last: tuple[int, int]) -> int:
+    """Return how replay finds the place of an event.
+
+    Args:
+        kind: Its stored name.
+        place: Its broker time and deal (``NO_DEAL`` for none).
+        last: The latest place of what arrived in order before it.
+    """
+    if kind in ("AccountOpened", "SymbolSpecified"):
+        return APART
+    return PLACED if kind in ("DealCompleted", "DealRevised") or place < last else IN_ORDER
+
+
+def numbered(key: str, telling: int) -> str:
+    """Return the natural key of the n-th telling, from 1 on."""
+    return key if telling == 1 else f"{key}#{telling}"
+
+
+# ------------------------------------------------------------------------------------------------------------ from a row
+
+#: (stored name, older schema version) -> lifts a row by one version. Stored rows are never rewritten.
+LIFTS: Final[Mapping[tuple[str, int], Callable[[Stored], Stored]]] = {}
+
+
+def lifted(row: Stored) -> Stored:
+    """Return a row in the schema version that this program writes.
+
+    Raises:
+        UnknownEvent: The name is not known, or the row is of a newer version.
+    """
+    if row.kind not in KINDS:
+        raise UnknownEvent(f"version {row.version}: expected one of {', '.join(KINDS)}, found {row.kind!r}")
+    current = KINDS[row.kind][1]
+    while row.schema < current:
+        lift = LIFTS.get((row.kind, row.schema))
+        if lift is None:
+            raise UnknownEvent(f"version {row.version}: {row.kind} of schema {row.schema} cannot be lifted")
+        row = lift(row)
+    if row.schema > current:
+        raise UnknownEvent(
+            f"version {row.version}: {row.kind} has schema {row.schema}, this program knows {current}. Use a newer ledger."
+        )
+    return row
+
+
+def decode(row: Stored, standing: Standing | None) -> Event:
+    """Return the event of a stored row. ``standing`` may be None for an event that is not a deal.
+
+    Raises:
+        UnknownEvent: The row's name or version is not known.
+        CorruptEvent: The row does not hold what its kind needs.
+    """
+    row = lifted(row)
+    try:
+        if row.kind in events.DEAL_KINDS:
+            assert standing is not None, "deals are read with the scales of their account"
+            return _decode_deal(row, standing)
+        return decode_posting(row)
+    except (LedgerError, TypeError, ValueError, KeyError, ArithmeticError) as error:
+        raise CorruptEvent(f"version {row.version}: {row.kind} cannot be read: {error}") from error
+
+
+def decode_posting(row: Row) -> Event:
+    """Return the event of a posting that is not a deal: its time and what ``data`` says."""
+    said = json.loads(row[16])
+    said.pop("time_msc", None)
+    make: Callable[..., Event] = KINDS[row[3]][0]
+    return make(time_msc=row[0], **said)
+
+
+def _decode_deal(row: Stored, standing: Standing) -> Event:
+    money = {name: _of_money(getattr(row, name), standing) for name in _MONEY}
+    if row.deal is None:
+        raise ValueError("it has no deal ticket")
+    if row.kind == "DealCompleted":
+        return DealCompleted(
+            deal=row.deal, time_msc=row.time_msc, caused_by=row.caused_by or 0, position_id=row.position_id,
+            origin=row.origin, **money,
+        )  # fmt: skip
+    price_scale, volume_scale = standing.scales(row.symbol or "")
+    extra = json.loads(row.data) if row.data else {}
+    told: dict[str, Any] = {
+        "deal": row.deal,
+        "symbol": row.symbol,
+        "entry": row.entry,
+        "volume": None if row.volume is None else unscaled(row.volume, volume_scale),
+        "price": None if row.price is None else unscaled(row.price, price_scale),
+        "time_msc": row.time_msc,
+        "order": row.order_ticket,
+        "position_id": row.position_id,
+        "magic": row.magic,
+        "reason": row.reason,
+        "comment": row.comment,
+        "external_id": extra.get("external_id"),
+        "origin": row.origin,
+        **money,
+    }
+    deal: Deal
+    if row.deal_type in (0, 1):
+        deal = FillRecorded(side=row.deal_type, **told)
+    else:
+        deal = CashMoved(type=row.deal_type, word=extra.get("word"), **told)
+    return DealRevised(now=deal, caused_by=row.caused_by or 0) if row.kind == "DealRevised" else deal
+
+
+def _of_money(amount: int | None, standing: Standing) -> Decimal | None:
+    return None if amount is None else unscaled(amount, standing.opened.money_scale)
+
+
+def recorded(account: AccountId, row: Stored, standing: Standing | None) -> Recorded:
+    """Return a stored row as the event that was recorded."""
+    return Recorded(
+        account=account,
+        version=row.version,
+        recorded_us=row.recorded_us,
+        natural_key=row.natural_key,
+        event=decode(row, standing),
+        head=row.hash.hex(),
+        correlation=row.correlation,
+    )
+
+
+def posting(row: Stored) -> Row:
+    """Return the part of a stored row that the fold reads."""
+    return (row[0], NO_DEAL if row[1] is None else row[1], *row[2:17])
+
+
+def standing_of(rows: list[Stored], upto: int | None = None) -> Standing | None:
+    """Return what stands after the standing facts of an account, ascending; None before it was opened."""
+    opened: AccountOpened | None = None
+    clock: ClockRule | None = None
+    symbols: dict[str, SymbolSpecified] = {}
+    for row in rows:
+        if upto is not None and row.version > upto:
+            break
+        event = decode(row, None)
+        if isinstance(event, AccountOpened):
+            opened, clock = event, event.clock
+        elif isinstance(event, SymbolSpecified):
+            symbols[event.symbol] = event
+        elif isinstance(event, Adjusted) and event.clock_after is not None:
+            clock = event.clock_after
+    if opened is None or clock is None:
+        return None
+    return Standing(opened=opened, clock=clock, symbols=symbols)

@@ -1,0 +1,546 @@
+"""The facts: frozen, complete, past tense. What happened or was seen, in exact decimals and the broker's own clock.
+
+Every event says ``time_msc``, the broker server time in milliseconds (see ``ledger.clock``). Its account, version,
+recorded time, natural key and place in the hash chain are not part of the fact; they come with being recorded
+(``Recorded``). ``None`` means unknown, never zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Final
+
+import attrs
+from attrs.converters import optional
+
+from ledger.clock import ClockRule
+from ledger.errors import BadValue
+from ledger.values import (
+    CASH_WORDS,
+    INT64_MAX,
+    MONEY_SCALE,
+    PRICE_SCALE,
+    VOLUME_SCALE,
+    AccountId,
+    Entry,
+    MarginMode,
+    Number,
+    Side,
+    exact,
+    to_entry,
+    to_margin_mode,
+    to_side,
+)
+
+# --------------------------------------------------------------------------------------------------- checks of one field
+
+
+def _whole(value: Any, low: int, high: int, what: str) -> int:
+    if type(value) is not int:
+        try:
+            number = int(value)
+        except (TypeError, ValueError, OverflowError):
+            raise BadValue(f"{what} is a whole number, found {value!r}") from None
+        if isinstance(value, bool) or (isinstance(value, float) and number != value):
+            raise BadValue(f"{what} is a whole number, found {value!r}")
+        value = number
+    if not low <= value <= high:
+        raise BadValue(f"{what} is a whole number from {low} to {high}, found {value}")
+    return int(value)
+
+
+def _login(value: int | str) -> int:
+    return _whole(value, 0, INT64_MAX, "a login")
+
+
+def _ticket(value: int | str) -> int:
+    return _whole(value, 1, INT64_MAX, "a ticket")
+
+
+def _code(value: int | str) -> int:
+    return _whole(value, 0, 2**31 - 1, "a code")
+
+
+def _magic(value: int | str) -> int:
+    return _whole(value, -INT64_MAX - 1, INT64_MAX, "a magic number")
+
+
+def _digits(value: int) -> int:
+    return _whole(value, 0, 15, "a number of decimals")
+
+
+def _time_msc(value: int) -> int:
+    return _whole(value, 0, 2**48, "a broker time in milliseconds since 1970")
+
+
+def _version(value: int) -> int:
+    return _whole(value, 1, INT64_MAX, "a version")
+
+
+def _ticket_or_none(value: int | str | None) -> int | None:
+    """MT5 writes 0 where there is no ticket."""
+    return None if value is None or value in (0, "0", "") else _ticket(value)
+
+
+def _storable(value: str) -> str:
+    text = str(value)
+    if "\x00" in text:
+        raise BadValue(f"text may not hold a NUL character, found {text!r}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadValue(f"text must be valid Unicode, found {text!r}") from None
+    return text
+
+
+def _text_or_none(value: str | None) -> str | None:
+    return None if value is None or value == "" else _storable(value)
+
+
+def _given(value: str, what: str) -> str:
+    text = _storable(value)
+    if not text.strip():
+        raise BadValue(f"{what} must be given, found {value!r}")
+    return text
+
+
+def _symbol(value: str) -> str:
+    return _given(value, "a symbol")
+
+
+def _server(value: str) -> str:
+    return _given(value, "a trade server")
+
+
+def _currency(value: str) -> str:
+    return _given(value, "a currency")
+
+
+def _operator(value: str) -> str:
+    return _given(value, "an operator")
+
+
+def _reason(value: str) -> str:
+    return _given(value, "a reason")
+
+
+def _unsigned(value: Number) -> Decimal:
+    number = exact(value)
+    if number < 0:
+        raise BadValue(f"a volume has no sign (the side carries it), found {number}")
+    return number
+
+
+def _positive(value: Number) -> Decimal:
+    number = exact(value)
+    if number <= 0:
+        raise BadValue(f"a volume is more than 0 (the side carries the sign), found {number}")
+    return number
+
+
+def _clock(value: ClockRule | str) -> ClockRule:
+    return value if isinstance(value, ClockRule) else ClockRule(value)
+
+
+class Origin(Enum):
+    """Who told a deal."""
+
+    ENGINE = "engine"
+    IMPORT = "import"
+    RECOVERY = "recovery"
+
+
+class BreakKind(Enum):
+    """What a disagreement is about."""
+
+    ZOMBIE = "zombie"
+    GHOST = "ghost"
+    DRIFT = "drift"
+    BALANCE = "balance"
+    CLOCK = "clock"
+
+
+class BreakEnd(Enum):
+    """How a disagreement ended."""
+
+    CORRECTED = "corrected"
+    EXPLAINED = "explained"
+    VANISHED = "vanished"
+    ACCEPTED = "accepted"
+
+
+# ------------------------------------------------------------------------------------------------------ standing facts
+
+
+@attrs.frozen(kw_only=True)
+class AccountOpened:
+    """An account was named. The first event of every account; every other one is read with it.
+
+    ``currency_digits`` is how many decimals money is shown with, ``money_scale`` how many are kept.
+    """
+
+    server: str = attrs.field(converter=_server)
+    login: int = attrs.field(converter=_login)
+    currency: str = attrs.field(converter=_currency)
+    currency_digits: int = attrs.field(converter=_digits)
+    mode: MarginMode = attrs.field(converter=to_margin_mode)
+    clock: ClockRule = attrs.field(converter=_clock)
+    time_msc: int = attrs.field(converter=_time_msc)
+    money_scale: int = attrs.field(converter=_digits, default=MONEY_SCALE)
+
+
+@attrs.frozen(kw_only=True)
+class SymbolSpecified:
+    """What the broker says of a symbol. The scales of a symbol cannot change once something was recorded with them."""
+
+    symbol: str = attrs.field(converter=_symbol)
+    time_msc: int = attrs.field(converter=_time_msc)
+    digits: int | None = attrs.field(converter=optional(_digits), default=None)
+    volume_step: Decimal | None = attrs.field(converter=optional(_positive), default=None)
+    contract_size: Decimal | None = attrs.field(converter=optional(_positive), default=None)
+    currency: str | None = attrs.field(converter=_text_or_none, default=None)
+    price_scale: int = attrs.field(converter=_digits, default=PRICE_SCALE)
+    volume_scale: int = attrs.field(converter=_digits, default=VOLUME_SCALE)
+
+
+# --------------------------------------------------------------------------------------------------------------- deals
+
+
+@attrs.frozen(kw_only=True)
+class FillRecorded:
+    """One trading deal. Volume in lots, unsigned; money in account currency, None where not told yet.
+
+    ``position_id`` may be unknown at first; ``reason`` is the raw code of the API that told it.
+    """
+
+    deal: int = attrs.field(converter=_ticket)
+    symbol: str = attrs.field(converter=_symbol)
+    side: Side = attrs.field(converter=to_side)
+    entry: Entry | int = attrs.field(converter=to_entry)
+    volume: Decimal = attrs.field(converter=_positive)
+    price: Decimal = attrs.field(converter=exact)
+    time_msc: int = attrs.field(converter=_time_msc)
+    order: int | None = attrs.field(converter=_ticket_or_none, default=None)
+    position_id: int | None = attrs.field(converter=_ticket_or_none, default=None)
+    commission: Decimal | None = attrs.field(converter=optional(exact), default=None)
+    fee: Decimal | None = attrs.field(converter=optional(exact), default=None)
+    swap: Decimal | None = attrs.field(converter=optional(exact), default=None)
+    profit: Decimal | None = attrs.field(converter=optional(exact), default=None)
+    magic: int | None = attrs.field(converter=optional(_magic), default=None)
+    reason: int | None = attrs.field(converter=optional(_code), default=None)
+    comment: str | None = attrs.field(converter=_text_or_none, default=None)
+    external_id: str | None = attrs.field(converter=_text_or_none, default=None)
+    origin: Origin = attrs.field(converter=Origin, default=Origin.ENGINE)
+
+
+@attrs.frozen(kw_only=True)
+class CashMoved:
+    """One deal that is not a trade: balance, credit, charge, tax, a cancelled deal, or a type nobody documented.
+
+    ``type`` is MT5's deal type code, ``profit`` the amount in account currency. A cancelled deal (13, 14) keeps what it
+    was about in symbol, volume and price. ``word`` is the type as a report wrote it, where no code is known for it.
+    """
+
+    deal: int = attrs.field(converter=_ticket)
+    type: int | None = attrs.field(converter=optional(_code))
+    profit: Decimal = attrs.field(converter=exact)
+    time_msc: int = attrs.field(converter=_time_msc)
+    word: str | None = attrs.field(converter=_text_or_none, default=None)
+    symbol: str | None = attrs.field(converter=_text_or_none, default=None)
+    entry: Entry | int | None = attrs.field(converter=optional(to_entry), default=None)
+    volume: Decimal | None = attrs.field(converter=optional(_unsigned), default=None)
+    price: Decimal | None = attrs.field(converter=optional(exact), default=None)
+    order: int | None = attrs.field(converter=_ticket_or_none, default=None)
+    position_id: int | None = attrs.field(converter=_ticket_or_none, default=None)
+    commission: Decimal | None = attrs.field(converter=optional(exact), default=None)
+    fee: Decimal | None = attrs.field(converter=optional(exact), default=None)
+    swap: Decimal | None = attrs.field(converter=optional(exact), default=None)
+    magic: int | None = attrs.field(converter=optional(_magic), default=None)
+    reason: int | None = attrs.field(converter=optional(_code), default=None)
+    comment: str | None = attrs.field(converter=_text_or_none, default=None)
+    external_id: str | None = attrs.field(converter=_text_or_none, default=None)
+    origin: Origin = attrs.field(converter=Origin, default=Origin.ENGINE)
+
+    def __attrs_post_init__(self) -> None:
+        if self.type in (0, 1):
+            raise BadValue(f"deal {self.deal}: type {self.type} trades; record it as a FillRecorded")
+        if self.type is None and self.word is None:
+            raise BadValue(f"deal {self.deal}: a cash movement needs its type as a code or as a word")
+
+    @property
+    def kind(self) -> str:
+        """The type in words; a code without a word is written as its number."""
+        if self.type is None:
+            return self.word or ""
+        return CASH_WORDS.get(self.type, f"type {self.type}")
+
+
+Deal = FillRecorded | CashMoved
+
+
+@attrs.frozen(kw_only=True)
+class DealCompleted:
+    """What the first telling of a deal did not know. Only what is newly told is set; nothing known changes.
+
+    ``time_msc`` is the deal's own time; ``caused_by`` the version of the telling that it completes.
+    """
+
+    deal: int = attrs.field(converter=_ticket)
+    time_msc: int = attrs.field(converter=_time_msc)
+    caused_by: int = attrs.field(converter=_version)
+    position_id: int | None = attrs.field(converter=_ticket_or_none, default=None)
+    commission: Decimal | None = attrs.field(converter=optional(exact), default=None)
+    fee: Decimal | None = attrs.field(converter=optional(exact), default=None)
+    swap: Decimal | None = attrs.field(converter=optional(exact), default=None)
+    profit: Decimal | None = attrs.field(converter=optional(exact), default=None)
+    origin: Origin = attrs.field(converter=Origin, default=Origin.ENGINE)
+
+
+@attrs.frozen(kw_only=True)
+class DealRevised:
+    """The broker now shows a known deal with other content: ``now`` takes the place of everything told before.
+
+    ``caused_by`` is the version of the telling that it replaces.
+    """
+
+    now: Deal
+    caused_by: int = attrs.field(converter=_version)
+
+    @property
+    def deal(self) -> int:
+        return self.now.deal
+
+    @property
+    def time_msc(self) -> int:
+        return self.now.time_msc
+
+
+# ---------------------------------------------------------------------------------------- what a snapshot or a person said
+
+
+@attrs.frozen(kw_only=True)
+class PositionState:
+    """A position as somebody saw it. Lots, price, broker server clock."""
+
+    position_id: int = attrs.field(converter=_ticket)
+    symbol: str = attrs.field(converter=_symbol)
+    side: Side = attrs.field(converter=to_side)
+    volume: Decimal = attrs.field(converter=_positive)
+    price_open: Decimal = attrs.field(converter=exact)
+    ticket: int | None = attrs.field(converter=_ticket_or_none, default=None)
+    opened_msc: int | None = attrs.field(converter=optional(_time_msc), default=None)
+    magic: int | None = attrs.field(converter=optional(_magic), default=None)
+    comment: str | None = attrs.field(converter=_text_or_none, default=None)
+
+
+def _state(value: PositionState | Mapping[str, Any]) -> PositionState:
+    return value if isinstance(value, PositionState) else PositionState(**value)
+
+
+@attrs.frozen(kw_only=True)
+class PositionRecovered:
+    """A zombie was adopted: the broker had a position that the ledger did not know."""
+
+    position: PositionState = attrs.field(converter=_state)
+    time_msc: int = attrs.field(converter=_time_msc)
+    caused_by: int | None = attrs.field(converter=optional(_version), default=None)
+    evidence: str | None = attrs.field(converter=_text_or_none, default=None)
+
+    @property
+    def position_id(self) -> int:
+        return self.position.position_id
+
+    @property
+    def symbol(self) -> str:
+        return self.position.symbol
+
+
+@attrs.frozen(kw_only=True)
+class GhostClosed:
+    """A position of ours is gone at the broker and no closing deal was found. ``before`` is what we had."""
+
+    before: PositionState = attrs.field(converter=_state)
+    time_msc: int = attrs.field(converter=_time_msc)
+    caused_by: int | None = attrs.field(converter=optional(_version), default=None)
+    evidence: str | None = attrs.field(converter=_text_or_none, default=None)
+
+    @property
+    def position_id(self) -> int:
+        return self.before.position_id
+
+    @property
+    def symbol(self) -> str:
+        return self.before.symbol
+
+
+@attrs.frozen(kw_only=True)
+class DriftCorrected:
+    """A position of both sides differed; ``after`` is the broker's."""
+
+    before: PositionState = attrs.field(converter=_state)
+    after: PositionState = attrs.field(converter=_state)
+    time_msc: int = attrs.field(converter=_time_msc)
+    caused_by: int | None = attrs.field(converter=optional(_version), default=None)
+    evidence: str | None = attrs.field(converter=_text_or_none, default=None)
+
+    @property
+    def position_id(self) -> int:
+        return self.after.position_id
+
+    @property
+    def symbol(self) -> str:
+        return self.after.symbol
+
+
+@attrs.frozen(kw_only=True)
+class PositionReticketed:
+    """The same position got a new ticket: swap re-opening, split, netting reversal."""
+
+    position_id: int = attrs.field(converter=_ticket)
+    symbol: str = attrs.field(converter=_symbol)
+    ticket_before: int = attrs.field(converter=_ticket)
+    ticket_after: int = attrs.field(converter=_ticket)
+    time_msc: int = attrs.field(converter=_time_msc)
+    caused_by: int | None = attrs.field(converter=optional(_version), default=None)
+    evidence: str | None = attrs.field(converter=_text_or_none, default=None)
+
+
+@attrs.frozen(kw_only=True)
+class BalanceAsserted:
+    """The broker stated balance and credit at a time.
+
+    Where the history before it is not complete it sets the balance; where it is complete it is only checked.
+
+    ``credit`` is None where the broker told only the sum of both (a report's Balance column); ``balance`` is then that
+    sum. ``complete_until_msc`` says that every deal after this one's time up to that server time has been told.
+    """
+
+    balance: Decimal = attrs.field(converter=exact)
+    time_msc: int = attrs.field(converter=_time_msc)
+    credit: Decimal | None = attrs.field(converter=optional(exact), default=None)
+    complete_until_msc: int | None = attrs.field(converter=optional(_time_msc), default=None)
+    evidence: str | None = attrs.field(converter=_text_or_none, default=None)
+
+
+@attrs.frozen(kw_only=True)
+class BreakOpened:
+    """A disagreement was first seen. ``ours`` and ``theirs`` as they would be shown."""
+
+    kind: BreakKind = attrs.field(converter=BreakKind)
+    time_msc: int = attrs.field(converter=_time_msc)
+    position_id: int | None = attrs.field(converter=_ticket_or_none, default=None)
+    deal: int | None = attrs.field(converter=_ticket_or_none, default=None)
+    field: str | None = attrs.field(converter=_text_or_none, default=None)
+    ours: str | None = attrs.field(converter=_text_or_none, default=None)
+    theirs: str | None = attrs.field(converter=_text_or_none, default=None)
+    why: str | None = attrs.field(converter=_text_or_none, default=None)
+    caused_by: int | None = attrs.field(converter=optional(_version), default=None)
+    evidence: str | None = attrs.field(converter=_text_or_none, default=None)
+
+
+@attrs.frozen(kw_only=True)
+class BreakClosed:
+    """A disagreement ended. ``caused_by`` is the version that opened it."""
+
+    kind: BreakKind = attrs.field(converter=BreakKind)
+    end: BreakEnd = attrs.field(converter=BreakEnd)
+    time_msc: int = attrs.field(converter=_time_msc)
+    caused_by: int = attrs.field(converter=_version)
+    position_id: int | None = attrs.field(converter=_ticket_or_none, default=None)
+    evidence: str | None = attrs.field(converter=_text_or_none, default=None)
+
+
+@attrs.frozen(kw_only=True)
+class SyncDegraded:
+    """The gateway stopped giving usable snapshots."""
+
+    reason: str = attrs.field(converter=_reason)
+    time_msc: int = attrs.field(converter=_time_msc)
+    evidence: str | None = attrs.field(converter=_text_or_none, default=None)
+
+
+@attrs.frozen(kw_only=True)
+class SyncRestored:
+    """The gateway gives usable snapshots again. ``caused_by`` is the version of the SyncDegraded that it ends."""
+
+    time_msc: int = attrs.field(converter=_time_msc)
+    caused_by: int | None = attrs.field(converter=optional(_version), default=None)
+    evidence: str | None = attrs.field(converter=_text_or_none, default=None)
+
+
+@attrs.frozen(kw_only=True)
+class Adjusted:
+    """A person corrected something by hand: a position, money, or the clock rule. Each comes as before and after.
+
+    ``before`` and ``after`` are a position (None: there is none). Money moves by the difference of its two figures.
+    """
+
+    operator: str = attrs.field(converter=_operator)
+    reason: str = attrs.field(converter=_reason)
+    time_msc: int = attrs.field(converter=_time_msc)
+    before: PositionState | None = attrs.field(converter=optional(_state), default=None)
+    after: PositionState | None = attrs.field(converter=optional(_state), default=None)
+    balance_before: Decimal | None = attrs.field(converter=optional(exact), default=None)
+    balance_after: Decimal | None = attrs.field(converter=optional(exact), default=None)
+    credit_before: Decimal | None = attrs.field(converter=optional(exact), default=None)
+    credit_after: Decimal | None = attrs.field(converter=optional(exact), default=None)
+    clock_before: ClockRule | None = attrs.field(converter=optional(_clock), default=None)
+    clock_after: ClockRule | None = attrs.field(converter=optional(_clock), default=None)
+    caused_by: int | None = attrs.field(converter=optional(_version), default=None)
+
+    @property
+    def position_id(self) -> int | None:
+        state = self.after or self.before
+        return state.position_id if state else None
+
+    @property
+    def symbol(self) -> str | None:
+        state = self.after or self.before
+        return state.symbol if state else None
+
+
+Standing = AccountOpened | SymbolSpecified
+
+Event = (
+    AccountOpened
+    | SymbolSpecified
+    | FillRecorded
+    | CashMoved
+    | DealCompleted
+    | DealRevised
+    | PositionRecovered
+    | GhostClosed
+    | DriftCorrected
+    | PositionReticketed
+    | BreakOpened
+    | BreakClosed
+    | SyncDegraded
+    | SyncRestored
+    | BalanceAsserted
+    | Adjusted
+)
+
+#: Facts about deals come before what was concluded from a snapshot of the same millisecond.
+DEAL_KINDS: Final = frozenset({"FillRecorded", "CashMoved", "DealCompleted", "DealRevised"})
+
+
+@attrs.frozen(kw_only=True)
+class Recorded:
+    """An event with what being recorded gave it.
+
+    ``recorded_us`` is UTC in microseconds; ``head`` the account's chain hash up to and with this event, in hex.
+    """
+
+    account: AccountId
+    version: int
+    recorded_us: int
+    natural_key: str
+    event: Event
+    head: str
+    correlation: str | None = None
+
+    @property
+    def kind(self) -> str:
+        return type(self.event).__name__

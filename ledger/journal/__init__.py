@@ -1,0 +1,131 @@
+"""The journal: append and read, nothing else. What every journal promises, whatever it is kept in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from typing import Literal, Protocol
+
+from attrs import frozen
+
+from ledger.codec import Stored
+from ledger.errors import DealConflict
+from ledger.events import Event
+from ledger.portfolio import Standing
+from ledger.postings import Row
+from ledger.values import AccountId
+
+
+@frozen(kw_only=True)
+class Head:
+    """Where an account's stream stands.
+
+    ``last_msc`` and ``last_deal`` are the place in the fold order of the latest event that arrived in order.
+    """
+
+    version: int
+    hash: bytes
+    recorded_us: int
+    last_msc: int
+    last_deal: int
+
+
+class Outcome(Enum):
+    """What became of an event that was told."""
+
+    APPENDED = "appended"
+    COMPLETED = "completed"
+    DUPLICATE = "duplicate"
+
+
+@frozen(kw_only=True)
+class Appended:
+    """What an append did: the new rows, and for each event told its outcome or its conflict, in order."""
+
+    head: Head
+    rows: tuple[Stored, ...]
+    outcomes: tuple[Outcome | DealConflict, ...]
+
+
+@frozen(kw_only=True)
+class Selection:
+    """Which events of an account a replay folds: the first ``version`` ones, and of those up to ``time_msc``.
+
+    ``time_msc`` is broker server time, inclusive; None does not limit it.
+    """
+
+    version: int
+    time_msc: int | None = None
+
+
+class Journal(Protocol):
+    """Streams of events, one per account, versions 1, 2, 3, ... without gaps.
+
+    Every method may be called from several threads. Events are durable when ``append`` returns.
+    """
+
+    def accounts(self) -> list[AccountId]:
+        """Return the accounts that have events, ordered by server and login."""
+        ...
+
+    def head(self, account: AccountId) -> Head | None:
+        """Return where an account stands, None for an account without events."""
+        ...
+
+    def append(
+        self,
+        account: AccountId,
+        events: Sequence[Event],
+        *,
+        expected_version: int | None = None,
+        correlation: str | None = None,
+        conflicts: Literal["refuse", "keep"] = "refuse",
+    ) -> Appended:
+        """Append what is new of the events, all or nothing.
+
+        Args:
+            account: Whose stream; its first event must be an AccountOpened.
+            events: Facts in the order they are to be recorded in.
+            expected_version: The version that the caller's decision rests on.
+            correlation: The sync run or import that the events belong to.
+            conflicts: ``refuse`` appends nothing when a deal is told with other content; ``keep`` appends the rest.
+
+        Raises:
+            VersionConflict: The account is not at the expected version.
+            DealConflict: A known deal was told with other content, and conflicts are refused.
+            AccountUnknown: The account was not opened.
+            AccountMismatch: The account is open with other terms.
+        """
+        ...
+
+    def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
+        """Yield an account's rows, ascending version, after one version up to another inclusive."""
+        ...
+
+    def rows_as_they_lie(self, account: AccountId) -> Iterator[Stored]:
+        """Yield all rows of an account as they are stored, damaged ones too: columns may hold anything."""
+        ...
+
+    def irregularities(self) -> Iterator[tuple[str, int | None, str, str]]:
+        """Yield what is wrong across accounts: account, version, field, what."""
+        ...
+
+    def postings(self, account: AccountId, selection: Selection) -> Iterator[Row]:
+        """Yield what a replay folds, in the fold order, each deal once."""
+        ...
+
+    def standing(self, account: AccountId, version: int) -> Standing | None:
+        """Return what stands for an account after its first ``version`` events."""
+        ...
+
+    def version_at(self, account: AccountId, recorded_end_us: int) -> int:
+        """Return the last version recorded before a UTC microsecond, 0 if there is none."""
+        ...
+
+    def count(self, account: AccountId, selection: Selection) -> int:
+        """Return how many events a selection holds."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the journal holds open."""
+        ...

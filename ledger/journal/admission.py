@@ -1,0 +1,305 @@
+"""Admission: which of the events that were told become rows, decided under the account's lock.
+
+Told twice with the same content is success and no new event. A later telling that knows more is recorded as what it adds.
+Told with other content is a conflict. The same rules for every journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Literal
+
+import attrs
+
+from ledger.clock import utc_text
+from ledger.codec import Stored, encode, natural_key, numbered, placement_of
+from ledger.errors import AccountMismatch, AccountUnknown, DealConflict, RuleError, VersionConflict
+from ledger.events import (
+    AccountOpened,
+    Adjusted,
+    BreakKind,
+    BreakOpened,
+    CashMoved,
+    DealCompleted,
+    DealRevised,
+    Event,
+    FillRecorded,
+    SymbolSpecified,
+)
+from ledger.journal import Appended, Head, Outcome
+from ledger.journal.chain import genesis, sealed
+from ledger.portfolio import Standing
+from ledger.postings import COMPLETABLE, IN_ORDER, NO_DEAL, as_told
+from ledger.values import AccountId, entry_word, plain, unscaled
+
+#: natural keys -> the rows stored under them, those that there are.
+Lookup = Callable[[Sequence[str]], Mapping[str, Stored]]
+#: Whether any stored event is about a symbol.
+SymbolUsed = Callable[[str], bool]
+
+_SECOND_MSC: Final = 1000
+_AHEAD_MSC: Final = 60_000  # a deal this far ahead of our clock is taken for a wrong clock rule
+_COMPARED: Final = (
+    "deal_type", "symbol", "entry", "volume", "price", "commission", "fee", "swap", "profit", "position_id",
+)  # fmt: skip
+
+
+def start(account: AccountId) -> Head:
+    """Return the head of an account without events."""
+    return Head(version=0, hash=genesis(account), recorded_us=0, last_msc=-1, last_deal=0)
+
+
+class Admission:
+    """One append under way. Use once: ``admit`` every event, then take ``appended``."""
+
+    def __init__(
+        self,
+        account: AccountId,
+        *,
+        head: Head,
+        standing: Standing | None,
+        lookup: Lookup,
+        symbol_used: SymbolUsed,
+        now_us: int,
+        correlation: str | None,
+    ) -> None:
+        self._account = account
+        self._head = head
+        self._standing = standing
+        self._lookup = lookup
+        self._symbol_used = symbol_used
+        self._now_us = now_us
+        self._correlation = correlation
+        self._known: dict[str, list[Stored]] = {}
+        self._rows: list[Stored] = []
+
+    def appended(
+        self, events: Sequence[Event], *, expected_version: int | None, conflicts: Literal["refuse", "keep"]
+    ) -> Appended:
+        """Admit events in order and return what is to be written.
+
+        Raises:
+            VersionConflict, DealConflict, AccountUnknown, AccountMismatch, RuleError: see ``Journal.append``.
+        """
+        if expected_version is not None and expected_version != self._head.version:
+            raise VersionConflict(str(self._account), expected=expected_version, found=self._head.version)
+        keys = [natural_key(event) for event in events]
+        self._fetch(keys)
+        outcomes: list[Outcome | DealConflict] = []
+        for key, event in zip(keys, events, strict=True):
+            try:
+                outcomes.append(self._admit(key, event))
+            except DealConflict as conflict:
+                if conflicts == "refuse":
+                    raise
+                outcomes.append(conflict)
+        return Appended(head=self._head, rows=tuple(self._rows), outcomes=tuple(outcomes))
+
+    def _fetch(self, keys: Iterable[str]) -> None:
+        """Find every stored telling of the natural keys."""
+        telling = 1
+        left = list(dict.fromkeys(keys)) if self._head.version else []
+        while left:
+            stored = self._lookup([numbered(key, telling) for key in left])
+            left = [key for key in left if numbered(key, telling) in stored]
+            for key in left:
+                self._known.setdefault(key, []).append(stored[numbered(key, telling)])
+            telling += 1
+
+    def _admit(self, key: str, event: Event) -> Outcome:
+        tellings = self._known.get(key)
+        if isinstance(event, AccountOpened):
+            return self._open(key, event)
+        standing = self._opened()
+        if isinstance(event, SymbolSpecified):
+            return self._specify(key, event, tellings or [])
+        if not tellings:
+            if isinstance(event, (DealCompleted, DealRevised)):
+                raise RuleError(
+                    f"deal {event.deal} is not known in {self._account}, so it cannot be completed or revised: record it"
+                )
+            outcome = self._append(key, event, encode(event, standing))
+            if isinstance(event, (FillRecorded, CashMoved)):
+                self._suspect_clock(event)
+            return outcome
+        match event:
+            case FillRecorded() | CashMoved():
+                return self._tell_again(key, event, tellings)
+            case DealCompleted():
+                return self._complete(key, encode(event, standing), tellings)
+            case DealRevised():
+                return self._revise(key, event, tellings)
+            case _:
+                return Outcome.DUPLICATE
+
+    def _opened(self) -> Standing:
+        if self._standing is None:
+            raise AccountUnknown(
+                f"account {self._account} is not open in this journal: open it first "
+                "(ledger account open SERVER/LOGIN --currency C --mode M), or import an export that names it"
+            )
+        return self._standing
+
+    # ---- standing facts
+
+    def _open(self, key: str, event: AccountOpened) -> Outcome:
+        if AccountId(event.server, event.login) != self._account:
+            raise AccountMismatch(f"an AccountOpened of {event.server}/{event.login} was told to {self._account}")
+        if self._standing is None:
+            self._standing = Standing(opened=event, clock=event.clock)
+            return self._append(key, event, encode(event, self._standing))
+        known = attrs.evolve(self._standing.opened, clock=self._standing.clock, time_msc=event.time_msc)
+        if known == event:
+            return Outcome.DUPLICATE
+        different = {
+            name: f"{_shown(getattr(known, name))}, told {_shown(getattr(event, name))}"
+            for name in ("currency", "mode", "clock", "currency_digits", "money_scale")
+            if getattr(known, name) != getattr(event, name)
+        }
+        told = "; ".join(f"{name} is {both}" for name, both in different.items())
+        raise AccountMismatch(
+            f"account {self._account} is open with other terms: {told}. "
+            "Mode and currency of an account never change; its clock is changed by: ledger account clock"
+        )
+
+    def _specify(self, key: str, event: SymbolSpecified, tellings: list[Stored]) -> Outcome:
+        standing = self._opened()
+        known = standing.symbols.get(event.symbol)
+        if known is not None and attrs.evolve(event, time_msc=known.time_msc) == known:
+            return Outcome.DUPLICATE
+        if (event.price_scale, event.volume_scale) != standing.scales(event.symbol) and (
+            any(row.symbol == event.symbol for row in self._rows) or self._symbol_used(event.symbol)
+        ):
+            raise RuleError(
+                f"symbol {event.symbol} of {self._account} was recorded with price and volume scales "
+                f"{standing.scales(event.symbol)}, told {(event.price_scale, event.volume_scale)}: "
+                "scales cannot change once they are used"
+            )
+        return self._append(key, event, encode(event, standing), len(tellings) + 1)
+
+    # ---- deals told again
+
+    def _tell_again(self, key: str, event: FillRecorded | CashMoved, tellings: list[Stored]) -> Outcome:
+        told = encode(event, self._opened())
+        known = Stored(*as_told(tellings))
+        differences = self._differences(known, told)
+        if differences:
+            raise DealConflict(event.deal, differences)
+        return self._complete(key, told, tellings)
+
+    def _complete(self, key: str, told: Stored, tellings: list[Stored]) -> Outcome:
+        """Record what a telling knows that those before it did not."""
+        known = Stored(*as_told(tellings))
+        differences = self._differences(known, told, COMPLETABLE)
+        if differences:
+            raise DealConflict(known.deal or 0, differences)
+        news = {name: getattr(told, name) for name in COMPLETABLE if getattr(known, name) is None}
+        news = {name: value for name, value in news.items() if value is not None}
+        if not news:
+            return Outcome.DUPLICATE
+        standing = self._opened()
+        money = {
+            name: unscaled(value, standing.opened.money_scale) for name, value in news.items() if name != "position_id"
+        }
+        event = DealCompleted(
+            deal=known.deal or 0,
+            time_msc=known.time_msc,
+            caused_by=tellings[-1].version,
+            position_id=news.get("position_id"),
+            origin=told.origin,
+            **money,
+        )
+        self._append(key, event, encode(event, standing), len(tellings) + 1)
+        return Outcome.COMPLETED
+
+    def _revise(self, key: str, event: DealRevised, tellings: list[Stored]) -> Outcome:
+        standing = self._opened()
+        told = encode(event, standing)
+        known = Stored(*as_told(tellings))
+        if not self._differences(known, told) and known.time_msc == told.time_msc:
+            return Outcome.DUPLICATE
+        event = attrs.evolve(event, caused_by=tellings[-1].version)
+        return self._append(key, event, encode(event, standing), len(tellings) + 1)
+
+    def _differences(
+        self, known: Stored, told: Stored, names: Sequence[str] = _COMPARED
+    ) -> dict[str, tuple[str, str]]:
+        """Return field -> (known, told) where both know and differ. Sources may tell the time to the second only."""
+        found: dict[str, tuple[str, str]] = {}
+        for name in names:
+            left, right = getattr(known, name), getattr(told, name)
+            if left != right and left is not None and right is not None:
+                found[name] = (self._column_text(known, name), self._column_text(told, name))
+        if names is _COMPARED and known.time_msc // _SECOND_MSC != told.time_msc // _SECOND_MSC:
+            found["time_msc"] = (str(known.time_msc), str(told.time_msc))
+        if names is _COMPARED and (known.deal_type is None) != (told.deal_type is None):
+            found["deal_type"] = (str(known.deal_type), str(told.deal_type))
+        return found
+
+    def _column_text(self, row: Stored, name: str) -> str:
+        standing = self._opened()
+        value = getattr(row, name)
+        price_scale, volume_scale = standing.scales(row.symbol or "")
+        scale = {"volume": volume_scale, "price": price_scale} | dict.fromkeys(
+            ("commission", "fee", "swap", "profit"), standing.opened.money_scale
+        )
+        if name in scale:
+            return plain(unscaled(value, scale[name]))
+        return entry_word(value) if name == "entry" else str(value)
+
+    def _suspect_clock(self, deal: FillRecorded | CashMoved) -> None:
+        """Open a break for a deal that seems to come from the future: then the clock rule is probably wrong."""
+        clock = self._opened().clock
+        event_msc, now_msc = clock.to_utc_msc(deal.time_msc), self._now_us // 1000
+        if event_msc <= now_msc + _AHEAD_MSC:
+            return
+        event = BreakOpened(
+            kind=BreakKind.CLOCK,
+            time_msc=deal.time_msc,
+            deal=deal.deal,
+            field="clock",
+            ours=clock.name,
+            theirs=utc_text(event_msc),
+            why=f"deal {deal.deal} is ahead of our own clock ({utc_text(now_msc)}): the clock rule is probably wrong",
+            caused_by=self._head.version,
+        )
+        key = natural_key(event)
+        self._fetch([key])
+        if key not in self._known:
+            self._append(key, event, encode(event, self._opened()))
+
+    # ---- the row
+
+    def _append(self, key: str, event: Event, row: Stored, telling: int = 1) -> Outcome:
+        head = self._head
+        place = (row.time_msc, NO_DEAL if row.deal is None else row.deal)
+        placement = placement_of(row.kind, place, (head.last_msc, head.last_deal))
+        row = sealed(
+            row._replace(
+                version=head.version + 1,
+                recorded_us=max(self._now_us, head.recorded_us + 1),
+                natural_key=numbered(key, telling),
+                correlation=self._correlation,
+                placement=placement,
+            ),
+            head.hash,
+        )
+        self._rows.append(row)
+        self._known.setdefault(key, []).append(row)
+        last_msc, last_deal = place if placement == IN_ORDER else (head.last_msc, head.last_deal)
+        self._head = Head(
+            version=row.version, hash=row.hash, recorded_us=row.recorded_us, last_msc=last_msc, last_deal=last_deal
+        )
+        if isinstance(event, (SymbolSpecified, Adjusted)):
+            self._standing = _with(self._opened(), event)
+        return Outcome.APPENDED
+
+
+def _with(standing: Standing, event: SymbolSpecified | Adjusted) -> Standing:
+    if isinstance(event, Adjusted):
+        return standing if event.clock_after is None else attrs.evolve(standing, clock=event.clock_after)
+    return attrs.evolve(standing, symbols={**standing.symbols, event.symbol: event})
+
+
+def _shown(value: Any) -> str:
+    return str(getattr(value, "value", value))

@@ -1,0 +1,101 @@
+"""The tables of the SQL journals. Shared with ``migrations/``, which makes them.
+
+``accounts`` and ``events`` are immutable: triggers refuse every change. ``heads`` is the one row per account that an
+append locks and moves on.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from ledger.codec import Stored
+
+#: The migration that this program was written for.
+REVISION: Final = "0001"
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    # A digest of the name, so that no sequence hands out ids and two databases agree on them.
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("server", Text, nullable=False),
+    Column("login", BigInteger, nullable=False),
+    UniqueConstraint("server", "login"),
+)
+
+heads = Table(
+    "heads",
+    metadata,
+    Column("account_id", BigInteger, ForeignKey("accounts.account_id"), primary_key=True, autoincrement=False),
+    Column("version", BigInteger, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("recorded_us", BigInteger, nullable=False),
+    Column("last_msc", BigInteger, nullable=False),
+    Column("last_deal", BigInteger, nullable=False),
+)
+
+_TEXTS: Final = {"kind", "symbol", "data", "natural_key", "correlation", "evidence", "comment", "origin"}
+_BLOBS: Final = {"prev_hash", "hash", "checks"}
+_SMALL: Final = {"placement", "schema"}
+_REQUIRED: Final = {
+    "time_msc", "version", "kind", "placement", "schema", "recorded_us", "natural_key", "prev_hash", "hash", "checks",
+}  # fmt: skip
+
+
+def _column(name: str) -> Column[object]:
+    kind = Text() if name in _TEXTS else LargeBinary() if name in _BLOBS else SmallInteger() if name in _SMALL else BigInteger()
+    return Column(name, kind, nullable=name not in _REQUIRED, primary_key=name == "version", autoincrement=False)
+
+
+events = Table(
+    "events",
+    metadata,
+    Column("account_id", BigInteger, ForeignKey("accounts.account_id"), primary_key=True, autoincrement=False),
+    # What the fold reads stands first: a row is read up to the last column that is wanted.
+    *(_column(name) for name in Stored._fields),
+    UniqueConstraint("account_id", "natural_key"),
+    sqlite_with_rowid=False,
+)
+
+#: What has to be put in its place: few rows, merged into the others by replay.
+Index(
+    "ix_events_placed",
+    events.c.account_id,
+    events.c.time_msc,
+    events.c.deal,
+    events.c.version,
+    sqlite_where=text("placement = 1"),
+    postgresql_where=text("placement = 1"),
+)
+#: What stands whatever the moment.
+_STANDING: Final = "kind IN ('AccountOpened', 'SymbolSpecified', 'Adjusted')"
+Index(
+    "ix_events_standing",
+    events.c.account_id,
+    events.c.version,
+    sqlite_where=text(_STANDING),
+    postgresql_where=text(_STANDING),
+)

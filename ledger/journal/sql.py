@@ -1,0 +1,310 @@
+"""The journal on SQLite and Postgres.
+
+SQLAlchemy makes the engine and the statements. Reading many rows and inserting many rows go through the driver's own
+cursor with SQLAlchemy's compiled statement: a row object for each event would cost as much as the fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import Any, Final, Literal
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine, Select
+
+from ledger.codec import STANDING_KINDS, Stored, standing_of
+from ledger.errors import CorruptEvent
+from ledger.events import Event
+from ledger.journal import Appended, Head, Selection
+from ledger.journal.admission import Admission, start
+from ledger.journal.connect import translated
+from ledger.journal.schema import accounts, events, heads
+from ledger.portfolio import Standing
+from ledger.postings import IN_ORDER, NO_DEAL, PLACED, Posting, Row, in_fold_order
+from ledger.values import AccountId
+
+_BATCH: Final = 500
+_STREAM_ROWS: Final = 5000
+
+_stored = [events.c[name] for name in Stored._fields]
+_posted = [
+    sa.func.coalesce(events.c.deal, sa.literal_column(str(NO_DEAL))) if name == "deal" else events.c[name]
+    for name in Posting._fields
+]
+
+
+def account_key(account: AccountId) -> int:
+    """Return the database's id of an account: 63 bits of a digest of its name, the same in every database."""
+    return int.from_bytes(sha256(str(account).encode()).digest()[:8], "big") >> 1
+
+
+class SqlJournal:
+    """Streams in the tables of ``schema``.
+
+    Args:
+        engine: From ``connect.open_engine``, of a journal with the current schema.
+        now_us: Returns the present in UTC microseconds.
+    """
+
+    def __init__(self, engine: Engine, now_us: Callable[[], int]) -> None:
+        self.engine = engine
+        self._now_us = now_us
+        mark = "?" if engine.dialect.paramstyle == "qmark" else "%s"
+        names = ["account_id", *Stored._fields]
+        columns = ", ".join(engine.dialect.identifier_preparer.quote(name) for name in names)
+        self._insert = f"INSERT INTO events ({columns}) VALUES ({', '.join([mark] * len(names))})"  # noqa: S608
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    # ---- reading
+
+    def accounts(self) -> list[AccountId]:
+        query = sa.select(accounts.c.server, accounts.c.login).order_by(accounts.c.server, accounts.c.login)
+        with self._reading() as connection:
+            return sorted(AccountId(server, login) for server, login in connection.execute(query))
+
+    def head(self, account: AccountId) -> Head | None:
+        with self._reading() as connection:
+            return _read_head(connection, account)
+
+    def standing(self, account: AccountId, version: int) -> Standing | None:
+        with self._reading() as connection:
+            return _read_standing(connection, account, version)
+
+    def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
+        query = sa.select(*_stored).where(events.c.account_id == account_key(account), events.c.version > after)
+        if upto is not None:
+            query = query.where(events.c.version <= upto)
+        return map(Stored._make, self._stream(query.order_by(events.c.version)))
+
+    def rows_as_they_lie(self, account: AccountId) -> Iterator[Stored]:
+        query = sa.select(*_stored).where(events.c.account_id == account_key(account)).order_by(events.c.version)
+        return map(Stored._make, self._stream(query, lenient=True))
+
+    def irregularities(self) -> Iterator[tuple[str, int | None, str, str]]:
+        named = {account_key(account): str(account) for account in self.accounts()}
+        with self._reading() as connection:
+            for (key,) in connection.execute(sa.select(accounts.c.account_id)):
+                if key not in named:
+                    yield f"account id {key}", None, "accounts.account_id", "it is not the id of the account's name"
+            strays = sa.select(events.c.account_id, sa.func.min(events.c.version)).group_by(events.c.account_id)
+            for key, version in connection.execute(strays):
+                if key not in named:
+                    yield f"account id {key}", version, "account_id", "events of an account that does not exist"
+            twice = (
+                sa.select(events.c.account_id, events.c.natural_key, sa.func.max(events.c.version))
+                .group_by(events.c.account_id, events.c.natural_key)
+                .having(sa.func.count() > 1)
+            )
+            for key, natural_key, version in connection.execute(twice):
+                yield named.get(key, str(key)), version, "natural_key", f"{natural_key} was recorded before"
+
+    def postings(self, account: AccountId, selection: Selection) -> Iterator[Row]:
+        query = sa.select(*_posted).where(*_selected(account, selection))
+        plain = self._stream(query.where(events.c.placement == IN_ORDER).order_by(events.c.version))
+        with self._reading() as connection:
+            late = sa.select(events.c.version).where(*_selected(account, selection), events.c.placement == PLACED).limit(1)
+            if connection.scalar(late) is None:
+                return plain
+            replaced = frozenset(connection.scalars(_replaced(account, selection.version)))
+        placed = query.where(events.c.placement == PLACED).order_by(
+            events.c.time_msc, sa.func.coalesce(events.c.deal, sa.literal_column(str(NO_DEAL))), events.c.version
+        )
+        return in_fold_order(plain, self._stream(placed), replaced)
+
+    def count(self, account: AccountId, selection: Selection) -> int:
+        if selection.time_msc is None:
+            return selection.version
+        query = sa.select(sa.func.count()).select_from(events).where(*_selected(account, selection))
+        with self._reading() as connection:
+            return int(connection.scalar(query) or 0)
+
+    def version_at(self, account: AccountId, recorded_end_us: int) -> int:
+        with self._reading() as connection:
+            head = _read_head(connection, account)
+            low, high = 0, head.version if head else 0
+            while low < high:  # recorded time rises with the version
+                middle = (low + high + 1) // 2
+                recorded_us = connection.scalar(
+                    sa.select(events.c.recorded_us).where(
+                        events.c.account_id == account_key(account), events.c.version == middle
+                    )
+                )
+                if recorded_us is None:
+                    raise CorruptEvent(f"account {account}: version {middle} is missing. Run: ledger verify")
+                low, high = (middle, high) if recorded_us < recorded_end_us else (low, middle - 1)
+            return low
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with translated(self.engine.url), self.engine.connect() as connection:
+            yield connection
+
+    def _stream(self, query: Select[Any], *, lenient: bool = False) -> Iterator[Row]:
+        """Yield rows as the driver's tuples, a few thousand in memory at a time.
+
+        ``lenient`` reads text that is no text any more, so that it can be named instead of raised.
+        """
+        compiled = query.compile(dialect=self.engine.dialect, compile_kwargs={"render_postcompile": True})
+        with translated(self.engine.url), self.engine.connect() as connection, connection.begin():
+            driver: Any = connection.connection.driver_connection
+            if self.engine.dialect.name == "postgresql":
+                with driver.cursor(name="ledger_stream", binary=True) as cursor:
+                    cursor.itersize = _STREAM_ROWS
+                    yield from cursor.execute(str(compiled), compiled.params)
+            else:
+                parameters = [compiled.params[name] for name in compiled.positiontup or ()]
+                if lenient:
+                    driver.text_factory = _any_text
+                try:
+                    yield from driver.execute(str(compiled), parameters)
+                finally:
+                    driver.text_factory = str
+
+    # ---- appending
+
+    def append(
+        self,
+        account: AccountId,
+        events: Sequence[Event],
+        *,
+        expected_version: int | None = None,
+        correlation: str | None = None,
+        conflicts: Literal["refuse", "keep"] = "refuse",
+    ) -> Appended:
+        with translated(self.engine.url), self.engine.connect().execution_options(write=True) as connection:
+            transaction = connection.begin()
+            head = self._lock(connection, account)
+            admission = Admission(
+                account,
+                head=head or start(account),
+                standing=_read_standing(connection, account, head.version) if head else None,
+                lookup=lambda keys: _read_keys(connection, account, keys),
+                symbol_used=lambda symbol: _symbol_used(connection, account, symbol),
+                now_us=self._now_us(),
+                correlation=correlation,
+            )
+            appended = admission.appended(events, expected_version=expected_version, conflicts=conflicts)
+            if appended.rows:
+                self._write(connection, account, head, appended)
+                transaction.commit()
+            return appended
+
+    def _lock(self, connection: Connection, account: AccountId) -> Head | None:
+        """Lock the account for this transaction and return where it stands.
+
+        SQLite has locked the whole journal already. On Postgres the head row is the lock; a new account is made first, so
+        that there is a row to wait for.
+        """
+        if self.engine.dialect.name != "postgresql":
+            return _read_head(connection, account)
+        head = _read_head(connection, account, lock=True)
+        if head is None:
+            _create_account(connection, account)
+            head = _read_head(connection, account, lock=True)
+        return head if head and head.version else None
+
+    def _write(self, connection: Connection, account: AccountId, before: Head | None, appended: Appended) -> None:
+        key = account_key(account)
+        if before is None and self.engine.dialect.name != "postgresql":
+            _create_account(connection, account)
+        rows = [(key, *row) for row in appended.rows]
+        connection.exec_driver_sql(self._insert, rows if len(rows) > 1 else rows[0])
+        head = appended.head
+        connection.execute(
+            heads.update().where(heads.c.account_id == key),
+            {
+                "version": head.version,
+                "hash": head.hash,
+                "recorded_us": head.recorded_us,
+                "last_msc": head.last_msc,
+                "last_deal": head.last_deal,
+            },
+        )
+
+
+def _any_text(text: bytes) -> str:
+    return text.decode("utf-8", "surrogateescape")
+
+
+def _create_account(connection: Connection, account: AccountId) -> None:
+    key, nothing = account_key(account), start(account)
+    values: dict[sa.Table, dict[str, Any]] = {
+        accounts: {"account_id": key, "server": account.server, "login": account.login},
+        heads: {
+            "account_id": key, "version": 0, "hash": nothing.hash, "recorded_us": 0, "last_msc": -1, "last_deal": 0,
+        },
+    }  # fmt: skip
+    for table, row in values.items():
+        if connection.dialect.name == "postgresql":
+            from sqlalchemy.dialects.postgresql import insert
+
+            connection.execute(insert(table).on_conflict_do_nothing(), row)
+        else:
+            connection.execute(table.insert(), row)
+
+
+def _read_head(connection: Connection, account: AccountId, *, lock: bool = False) -> Head | None:
+    query = sa.select(heads).where(heads.c.account_id == account_key(account))
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        return None
+    return Head(
+        version=row.version, hash=row.hash, recorded_us=row.recorded_us, last_msc=row.last_msc, last_deal=row.last_deal
+    )
+
+
+def _read_standing(connection: Connection, account: AccountId, version: int) -> Standing | None:
+    query = sa.select(*_stored).where(
+        events.c.account_id == account_key(account),
+        # Written out, so that the partial index over these kinds serves.
+        events.c.kind.in_([sa.literal_column(f"'{kind}'") for kind in STANDING_KINDS]),
+        events.c.version <= version,
+    )
+    rows = connection.execute(query.order_by(events.c.version))
+    return standing_of([Stored(*row) for row in rows])
+
+
+def _read_keys(connection: Connection, account: AccountId, keys: Sequence[str]) -> Mapping[str, Stored]:
+    found: dict[str, Stored] = {}
+    for at in range(0, len(keys), _BATCH):
+        query = sa.select(*_stored).where(
+            events.c.account_id == account_key(account), events.c.natural_key.in_(keys[at : at + _BATCH])
+        )
+        found |= {row.natural_key: row for row in (Stored(*row) for row in connection.execute(query))}
+    return found
+
+
+def _symbol_used(connection: Connection, account: AccountId, symbol: str) -> bool:
+    query = sa.select(events.c.version).where(events.c.account_id == account_key(account), events.c.symbol == symbol)
+    return connection.scalar(query.limit(1)) is not None
+
+
+def _selected(account: AccountId, selection: Selection) -> list[sa.ColumnElement[bool]]:
+    clauses = [events.c.account_id == account_key(account), events.c.version <= selection.version]
+    if selection.time_msc is not None:
+        clauses.append(events.c.time_msc <= selection.time_msc)
+    return clauses
+
+
+def _replaced(account: AccountId, version: int) -> Select[Any]:
+    """Select the versions of all tellings that a later revision of their deal took the place of."""
+    revised = (
+        sa.select(events.c.deal, sa.func.max(events.c.version).label("version"))
+        .where(
+            events.c.account_id == account_key(account),
+            events.c.placement == PLACED,
+            events.c.kind == "DealRevised",
+            events.c.version <= version,
+        )
+        .group_by(events.c.deal)
+        .subquery()
+    )
+    return (
+        sa.select(events.c.version)
+        .join(revised, events.c.deal == revised.c.deal)
+        .where(events.c.account_id == account_key(account), events.c.version < revised.c.version)
+    )

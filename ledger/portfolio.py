@@ -1,0 +1,748 @@
+"""The fold: what events mean. Open positions, money and what is still unexplained, of one account.
+
+Pure: no clock, no I/O. The same postings in the fold order give the same portfolio. Its state grows with what is open or
+unexplained, never with the length of the history; closed trades leave it as a stream.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import ROUND_HALF_EVEN, Decimal
+from types import MappingProxyType
+from typing import Final, assert_never
+
+from attrs import field, frozen
+
+from ledger.clock import ClockRule
+from ledger.events import (
+    AccountOpened,
+    Adjusted,
+    BalanceAsserted,
+    BreakClosed,
+    BreakKind,
+    BreakOpened,
+    CashMoved,
+    DealCompleted,
+    DealRevised,
+    DriftCorrected,
+    Event,
+    FillRecorded,
+    GhostClosed,
+    PositionRecovered,
+    PositionReticketed,
+    PositionState,
+    SymbolSpecified,
+    SyncDegraded,
+    SyncRestored,
+)
+from ledger.positions import BASIS_ADJUSTMENT, BASIS_CORRECTION, BASIS_RECOVERY, OpenPosition, divided
+from ledger.postings import Row
+from ledger.values import CASH_WORDS, CREDIT, PRICE_SCALE, VOLUME_SCALE, AccountId, Side, plain, scaled, unscaled
+
+#: Raised whenever a rule of the fold changes, so that nothing derived by older rules is trusted.
+FOLD_VERSION: Final = 1
+
+GHOST_RESULT: Final = "ghost result"
+CLOSE_WITHOUT_OPENING: Final = "close without opening"
+
+_IN: Final = 0
+_IN_OUT: Final = 2
+
+_SECOND_MSC: Final = 1000
+
+#: Makes the event of a posting that is not a deal.
+Decode = Callable[[Row], Event]
+#: Is called with each position that went flat.
+TradeSink = Callable[[OpenPosition], object]
+
+
+def _ignore(_: OpenPosition) -> None:
+    """Let closed trades go."""
+
+
+
+# ------------------------------------------------------------------------------------------------------- what people see
+
+
+@frozen(kw_only=True)
+class Position:
+    """An open position. Lots and prices exact; ``opened_msc`` in broker server time."""
+
+    position_id: int
+    ticket: int
+    symbol: str
+    side: Side
+    volume: Decimal
+    price_open: Decimal
+    opened_msc: int
+    basis: str
+    magic: int | None
+    comment: str | None
+
+
+@frozen(kw_only=True)
+class Trade:
+    """One life of a position, from opening to flat. Money in account currency, times in broker server time.
+
+    ``opened_msc`` and ``price_open`` are None where the opening was not told. ``complete`` is False where the result is
+    not known: something of it was closed without a deal, or a deal's money was not told yet.
+    """
+
+    position_id: int | None
+    ticket: int | None
+    symbol: str
+    side: Side
+    volume: Decimal
+    opened_msc: int | None
+    price_open: Decimal | None
+    closed_msc: int
+    price_close: Decimal | None
+    commission: Decimal
+    fee: Decimal
+    swap: Decimal
+    profit: Decimal
+    complete: bool
+    basis: str
+    magic: int | None
+
+
+@frozen(kw_only=True)
+class Unexplained:
+    """Volume that went without being told how. ``since_msc`` in broker server time."""
+
+    position_id: int | None
+    symbol: str
+    kind: str
+    volume: Decimal
+    since_msc: int
+
+
+@frozen(kw_only=True)
+class Break:
+    """An open disagreement. ``version`` is the event that opened it, None where the fold itself found it."""
+
+    kind: BreakKind
+    position_id: int | None
+    deal: int | None
+    field: str | None
+    ours: str | None
+    theirs: str | None
+    why: str | None
+    opened_msc: int
+    version: int | None
+
+
+@frozen(kw_only=True)
+class Standing:
+    """What holds for an account whatever moment is asked about: how it books, counts and tells the time."""
+
+    opened: AccountOpened
+    clock: ClockRule
+    symbols: Mapping[str, SymbolSpecified] = field(factory=dict)
+
+    @property
+    def account(self) -> AccountId:
+        return AccountId(self.opened.server, self.opened.login)
+
+    def scales(self, symbol: str) -> tuple[int, int]:
+        """Return the decimal digits kept of a symbol's prices and of its volumes."""
+        spec = self.symbols.get(symbol)
+        return (spec.price_scale, spec.volume_scale) if spec else (PRICE_SCALE, VOLUME_SCALE)
+
+    def shown_digits(self, symbol: str) -> int:
+        """Return the decimals that an average price is shown with.
+
+        MT5 rounds a position's open price to the symbol's digits + 3 (MQL5 Reference, "Position Properties"); without a
+        specification all digits kept are shown.
+        """
+        spec = self.symbols.get(symbol)
+        price_scale = self.scales(symbol)[0]
+        return price_scale if spec is None or spec.digits is None else min(spec.digits + 3, price_scale)
+
+
+@frozen(kw_only=True)
+class Totals:
+    """Sums over everything folded, in account currency. ``cash`` is keyed by the deal type in words."""
+
+    commission: Decimal
+    fee: Decimal
+    swap: Decimal
+    profit: Decimal
+    cash: Mapping[str, Decimal]
+    deals: int
+    deals_untold: int
+
+
+# -------------------------------------------------------------------------------------------------------------- the fold
+
+
+class Portfolio:
+    """Open positions and money of one account, kept up posting by posting.
+
+    Only this class changes its state, and only in ``fold``; what it shows is frozen.
+    """
+
+    def __init__(self, standing: Standing) -> None:
+        self.standing = standing
+        self._nets = standing.opened.mode.nets
+        self._money_scale = standing.opened.money_scale
+        # Hedging keys positions by position id, netting by symbol.
+        self._open: dict[int | str, OpenPosition] = {}
+        self._cash = self._credit = 0
+        self._commission = self._fee = self._swap = self._profit = 0
+        self._cash_by_kind: dict[str, int] = {}
+        self._deals = self._deals_untold = self._folded = 0
+        self._balance_is_set = False
+        self._complete_until_msc = -1
+        # What went without being told: closes of what was never held; lives that ended unseen; parts of lives.
+        self._loose: dict[tuple[int | str, int | None], OpenPosition] = {}
+        self._ghosts: dict[int | str, list[OpenPosition]] = {}
+        self._parts: dict[int | str, Unexplained] = {}
+        self._breaks: dict[int, Break] = {}
+        self._degraded: SyncDegraded | None = None
+        self._last: tuple[int, int, int] = (-1, 0, 0)
+
+    # ---- folding
+
+    def fold(self, rows: Iterable[Row], decode: Decode, trades: TradeSink = _ignore) -> None:
+        """Apply postings, ascending in the fold order and all after what was folded before.
+
+        The loop knows the three things that nearly every posting does (open, add, close within what is open) and leaves
+        everything else to ``_settle`` and ``_apply``, which know all.
+
+        Args:
+            rows: Postings (see ``ledger.postings``), each deal once.
+            decode: Makes the event of a posting that is not a deal.
+            trades: Called with each position that went flat.
+        """
+        nets, positions, loose = self._nets, self._open, self._loose
+        commissions = fees = swaps = profits = deals = folded = 0
+        row: Row = self._last
+        for row in rows:
+            (time_msc, _, _, kind, side, entry, position_id, _, symbol, volume, price, commission, fee, swap, profit,
+             magic, _) = row  # fmt: skip
+            folded += 1
+            if kind != "FillRecorded":
+                self._count(commissions, fees, swaps, profits)
+                commissions = fees = swaps = profits = 0
+                self._apply(row, decode, trades)
+                continue
+            key = symbol if nets else position_id
+            position = positions.get(key)
+            if profit is None or swap is None or fee is None or commission is None or position_id is None:
+                self._settle(row, trades)
+                continue
+            if position is None:
+                if entry != _IN or loose:
+                    self._settle(row, trades)
+                    continue
+                positions[key] = OpenPosition(
+                    position_id, symbol, side, volume, price, time_msc, magic, commission, fee, swap, profit
+                )
+            elif entry == _IN:
+                if position.side != side:
+                    self._settle(row, trades)
+                    continue
+                position.add(volume, price, commission, fee, swap, profit)
+            else:
+                if entry == _IN_OUT or position.side == side or volume > position.volume:
+                    self._settle(row, trades)
+                    continue
+                position.reduce(volume, price, commission, fee, swap, profit)
+                if not position.volume:
+                    del positions[key]
+                    position.closed_msc = time_msc
+                    trades(position)
+            deals += 1
+            commissions += commission
+            fees += fee
+            swaps += swap
+            profits += profit
+        self._count(commissions, fees, swaps, profits)
+        self._deals += deals
+        self._folded += folded
+        self._last = (row[0], row[1], row[2])
+
+    def _count(self, commission: int, fee: int, swap: int, profit: int) -> None:
+        self._commission += commission
+        self._fee += fee
+        self._swap += swap
+        self._profit += profit
+
+    # ---- deals, all rules
+
+    def _settle(self, row: Row, trades: TradeSink) -> None:
+        """Apply a fill of any shape: money not told yet, closes beyond what is known, reversals, unknown entries."""
+        (_, _, _, _, side, entry, position_id, order, symbol, _, _, commission, fee, swap, profit, _, _) = row
+        told = None not in (commission, fee, swap, profit)
+        money = (commission or 0, fee or 0, swap or 0, profit or 0)
+        self._count(*money)
+        self._deals += 1
+        self._deals_untold += not told
+        if position_id is None and entry == _IN and not self._nets:
+            position_id = order or row[1]  # hedging: a position carries its opening order's ticket
+        key: int | str | None = symbol if self._nets else position_id
+        if entry == _IN and key is not None:
+            touched = self._open_more(key, position_id, row, money, trades)
+        elif entry == _IN_OUT:
+            touched = self._reverse(key, position_id, row, money, trades)
+        else:
+            touched = self._close(key, position_id, row, money, trades)
+        touched.money_told &= told
+
+    def _open_more(
+        self, key: int | str, position_id: int | None, row: Row, money: tuple[int, int, int, int], trades: TradeSink
+    ) -> OpenPosition:
+        time_msc, side, order, symbol, volume, price, magic = row[0], row[4], row[7], row[8], row[9], row[10], row[15]
+        position = self._open.get(key)
+        if position is not None and position.side != side:
+            self._lose(key, position, time_msc)  # it must have been closed before, and nobody told
+            position = None
+        if position is not None:
+            position.add(volume, price, *money)
+            return position
+        # Netting keys by symbol, so that an id that is not told yet costs nothing; the opening order names the position.
+        position = OpenPosition(position_id or order or row[1], symbol, side, volume, price, time_msc, magic, *money)
+        self._open[key] = position
+        self._match_loose(key, position, trades)
+        return position
+
+    def _match_loose(self, key: int | str, position: OpenPosition, trades: TradeSink) -> None:
+        """Let an opening explain closes of the same position that were told for the same second.
+
+        A source that tells whole seconds puts a close before an opening of the same second that another source told in
+        milliseconds.
+        """
+        loose = self._loose.get((key, position.position_id))
+        if loose is None or loose.side != position.side:
+            return
+        if loose.opened_msc // _SECOND_MSC != position.opened_msc // _SECOND_MSC or loose.volume_out > position.volume:
+            return
+        del self._loose[key, position.position_id]
+        position.reduce(loose.volume_out, 0, loose.commission, loose.fee, loose.swap, loose.profit)
+        position.cost_out = loose.cost_out
+        position.money_told &= loose.money_told
+        if not position.volume:
+            self._finish(key, position, loose.closed_msc, trades)
+
+    def _close(
+        self, key: int | str | None, position_id: int | None, row: Row, money: tuple[int, int, int, int], trades: TradeSink
+    ) -> OpenPosition:
+        """Reduce what is there; what goes beyond it stays unexplained and never opens the other side."""
+        time_msc, side, volume, price = row[0], row[4], row[9], row[10]
+        position = self._open.get(key) if key is not None else None
+        if position is not None and position.side == side:
+            self._lose(key, position, time_msc)  # what this deal closes stood the other way: ours was gone before
+            position = None
+        if position is None and key is not None:
+            position = self._ghost(key, side)
+        touched = None
+        if position is not None:
+            reduced = min(volume, position.volume)
+            position.reduce(reduced, price, *money)
+            volume -= reduced
+            touched, money = position, (0, 0, 0, 0)
+            if not position.volume:
+                self._finish(key, position, time_msc, trades)
+        if volume:
+            loose = self._close_loose(key, position_id, row, volume, money)
+            touched = touched or loose
+        assert touched is not None, "a deal has a volume"
+        return touched
+
+    def _close_loose(
+        self, key: int | str | None, position_id: int | None, row: Row, volume: int, money: tuple[int, int, int, int]
+    ) -> OpenPosition:
+        time_msc, side, symbol, price, magic = row[0], row[4], row[8], row[10], row[15]
+        at = (symbol if key is None else key, position_id)
+        loose = self._loose.get(at)
+        if loose is None or loose.side == side:
+            loose = self._loose[at] = OpenPosition(position_id, symbol, 1 - side, 0, 0, time_msc, magic)
+            loose.opening_told = False
+        loose.reduce(volume, price, *money)
+        loose.volume = 0
+        loose.closed_msc = time_msc
+        return loose
+
+    def _reverse(
+        self, key: int | str | None, position_id: int | None, row: Row, money: tuple[int, int, int, int], trades: TradeSink
+    ) -> OpenPosition:
+        """Close what is left and open the rest on the other side, at the deal's price, as a new trade.
+
+        Profit and swap belong to the closed part (MQL5 Reference, ``DEAL_ENTRY_INOUT``); commission and fee are shared
+        by volume.
+        """
+        time_msc, side, order, symbol, volume, price, magic = row[0], row[4], row[7], row[8], row[9], row[10], row[15]
+        position = self._open.get(key) if key is not None else None
+        if key is None or position is None or position.side == side or volume <= position.volume:
+            touched = self._close(key, position_id, row, money, trades)
+            left = self._open.get(key) if key is not None else None
+            if left is not None:
+                self._lose(key, left, time_msc)  # after a reversal nothing of the old side is left
+            return touched
+        commission, fee, swap, profit = money
+        closing = position.volume
+        commission_closing = divided(commission * closing, volume)
+        fee_closing = divided(fee * closing, volume)
+        position.reduce(closing, price, commission_closing, fee_closing, swap, profit)
+        self._finish(key, position, time_msc, trades)
+        opened = OpenPosition(
+            position_id or position.position_id, symbol, side, volume - closing, price, time_msc, magic,
+            commission - commission_closing, fee - fee_closing,
+        )  # fmt: skip
+        opened.ticket = order or position.ticket
+        self._open[key] = opened
+        return opened
+
+    def _finish(self, key: int | str | None, position: OpenPosition, time_msc: int, trades: TradeSink) -> None:
+        """Let a position that went flat leave, from among the open ones or from among the ghosts."""
+        assert key is not None
+        position.closed_msc = max(time_msc, position.closed_msc)
+        if self._open.get(key) is position:
+            del self._open[key]
+        else:
+            self._ghosts[key].remove(position)
+            if not self._ghosts[key]:
+                del self._ghosts[key]
+        trades(position)
+
+    def _lose(self, key: int | str | None, position: OpenPosition, time_msc: int) -> None:
+        """Take a position from among the open ones: it is gone, and its result is not known until a deal tells."""
+        assert key is not None
+        del self._open[key]
+        position.closed_msc = time_msc
+        position.volume_untold = position.volume
+        self._ghosts.setdefault(key, []).append(position)
+
+    def _ghost(self, key: int | str, closing_side: int) -> OpenPosition | None:
+        """Return the oldest ghost that a deal of this side can have closed."""
+        return next((ghost for ghost in self._ghosts.get(key, ()) if ghost.side != closing_side), None)
+
+    # ---- everything that is not a fill
+
+    def _apply(self, row: Row, decode: Decode, trades: TradeSink) -> None:
+        if row[3] == "CashMoved":
+            self._move_cash(row)
+            return
+        event = decode(row)
+        match event:
+            case PositionRecovered():
+                self._assert_open(event.position, event.time_msc, BASIS_RECOVERY)
+            case DriftCorrected():
+                self._assert_open(event.after, event.time_msc, BASIS_CORRECTION, before=event.before)
+            case GhostClosed():
+                self._assert_gone(event.before, event.time_msc)
+            case PositionReticketed():
+                position = self._open.get(self._key(event.symbol, event.position_id))
+                if position is not None:
+                    position.ticket = event.ticket_after
+            case BalanceAsserted():
+                self._assert_balance(event, row[2])
+            case Adjusted():
+                self._adjust(event)
+            case BreakOpened():
+                self._breaks[row[2]] = Break(
+                    kind=event.kind, position_id=event.position_id, deal=event.deal, field=event.field, ours=event.ours,
+                    theirs=event.theirs, why=event.why, opened_msc=event.time_msc, version=row[2],
+                )  # fmt: skip
+            case BreakClosed():
+                self._breaks.pop(event.caused_by, None)
+            case SyncDegraded():
+                self._degraded = event
+            case SyncRestored():
+                self._degraded = None
+            case AccountOpened() | SymbolSpecified():
+                pass  # they stand whatever the moment: see Standing
+            case FillRecorded() | CashMoved() | DealCompleted() | DealRevised():
+                raise AssertionError(f"deals come as one posting each, found {row[3]}")
+            case _:
+                assert_never(event)
+
+    def _move_cash(self, row: Row) -> None:
+        """Count a deal that is not a trade: credit apart, everything else to the balance."""
+        deal_type, data = row[4], row[16]
+        commission, fee, swap, profit = (amount or 0 for amount in row[11:15])
+        self._deals += 1
+        kind = _cash_kind(deal_type, data)
+        self._cash_by_kind[kind] = self._cash_by_kind.get(kind, 0) + profit + commission + fee + swap
+        if deal_type == CREDIT:
+            self._credit += profit
+            self._cash += commission + fee + swap
+        else:
+            self._cash += profit + commission + fee + swap
+
+    def _key(self, symbol: str, position_id: int) -> int | str:
+        return symbol if self._nets else position_id
+
+    def _sizes(self, state: PositionState) -> tuple[int, int]:
+        """Return volume and open price in scaled integers.
+
+        An open price is an average that the broker computed; beyond the price scale it is rounded once, half to even.
+        """
+        price_scale, volume_scale = self.standing.scales(state.symbol)
+        price = int(state.price_open.scaleb(price_scale).to_integral_value(ROUND_HALF_EVEN))
+        return scaled(state.volume, volume_scale, "volume"), price
+
+    def _assert_open(
+        self, state: PositionState, time_msc: int, basis: str, before: PositionState | None = None
+    ) -> None:
+        """Set a position to what somebody saw; what that leaves unexplained is kept as such."""
+        key, side = self._key(state.symbol, state.position_id), state.side.code
+        if self._nets and before is not None and before.symbol != state.symbol:
+            self._assert_gone(before, time_msc)
+        volume, price = self._sizes(state)
+        position = self._open.get(key)
+        if position is not None and position.side != side:
+            self._lose(key, position, time_msc)
+            position = None
+        position = position or self._revived(key, state)
+        if position is None:
+            opened_msc = time_msc if state.opened_msc is None else state.opened_msc
+            position = OpenPosition(state.position_id, state.symbol, side, volume, price, opened_msc, state.magic)
+            position.basis = basis
+            self._open[key] = position
+        elif (position.volume, position.price_open(), position.symbol) != (volume, price, state.symbol):
+            if volume < position.volume:
+                self._lose_part(key, position, position.volume - volume, time_msc)
+            position.assert_open(volume, price)
+            position.symbol = state.symbol
+            position.basis = basis
+        position.ticket = state.ticket or position.ticket
+        position.position_id = state.position_id
+        position.magic = position.magic if state.magic is None else state.magic
+        position.comment = state.comment or position.comment
+
+    def _revived(self, key: int | str, state: PositionState) -> OpenPosition | None:
+        """Take back a ghost that was none: the same position is there again."""
+        for ghost in self._ghosts.get(key, ()):
+            if ghost.position_id == state.position_id and ghost.side == state.side.code:
+                self._ghosts[key].remove(ghost)
+                if not self._ghosts[key]:
+                    del self._ghosts[key]
+                ghost.volume_untold = 0
+                ghost.closed_msc = 0
+                self._open[key] = ghost
+                return ghost
+        return None
+
+    def _lose_part(self, key: int | str, position: OpenPosition, volume: int, time_msc: int) -> None:
+        position.lose(volume)
+        volume_scale = self.standing.scales(position.symbol)[1]
+        known = self._parts.get(key)
+        self._parts[key] = Unexplained(
+            position_id=position.position_id,
+            symbol=position.symbol,
+            kind=GHOST_RESULT,
+            volume=unscaled(volume, volume_scale) + (known.volume if known else 0),
+            since_msc=known.since_msc if known else time_msc,
+        )
+
+    def _assert_gone(self, state: PositionState, time_msc: int) -> None:
+        key = self._key(state.symbol, state.position_id)
+        position = self._open.get(key)
+        if position is not None and position.position_id == state.position_id:
+            self._lose(key, position, time_msc)
+
+    def _assert_balance(self, event: BalanceAsserted, version: int) -> None:
+        """Check a balance where the history before it is complete, set it where it is not."""
+        balance = scaled(event.balance, self._money_scale, "balance")
+        credit = self._credit if event.credit is None else scaled(event.credit, self._money_scale, "credit")
+        if event.credit is None:
+            balance -= credit  # the broker told the sum of both
+        if self._balance_is_set and event.time_msc <= self._complete_until_msc:
+            self._check_money("balance", self._balance(), balance, event.time_msc, version)
+            self._check_money("credit", self._credit, credit, event.time_msc, -version)
+        else:
+            self._cash += balance - self._balance()
+            self._credit = credit
+            self._balance_is_set = True
+        self._complete_until_msc = max(self._complete_until_msc, event.complete_until_msc or -1)
+
+    def _check_money(self, name: str, ours: int, theirs: int, time_msc: int, at: int) -> None:
+        if ours != theirs:
+            self._breaks[at] = Break(
+                kind=BreakKind.BALANCE, position_id=None, deal=None, field=name, ours=self.money_text(ours),
+                theirs=self.money_text(theirs), why="the broker stated another figure", opened_msc=time_msc, version=None,
+            )  # fmt: skip
+
+    def _adjust(self, event: Adjusted) -> None:
+        if event.after is not None:
+            self._assert_open(event.after, event.time_msc, BASIS_ADJUSTMENT, before=event.before)
+        elif event.before is not None:
+            self._assert_gone(event.before, event.time_msc)
+        self._cash += self._moved(event.balance_before, event.balance_after, "balance")
+        self._credit += self._moved(event.credit_before, event.credit_after, "credit")
+
+    def _moved(self, before: Decimal | None, after: Decimal | None, what: str) -> int:
+        return 0 if after is None else scaled(after - (before or Decimal(0)), self._money_scale, what)
+
+    def copy(self) -> Portfolio:
+        """Return an independent copy, to fold on from here."""
+        twin = Portfolio(self.standing)
+        twin.__dict__.update(self.__dict__)
+        twin._open = {key: position.copy() for key, position in self._open.items()}
+        twin._loose = {key: close.copy() for key, close in self._loose.items()}
+        twin._ghosts = {key: [ghost.copy() for ghost in several] for key, several in self._ghosts.items()}
+        twin._cash_by_kind = dict(self._cash_by_kind)
+        twin._parts = dict(self._parts)
+        twin._breaks = dict(self._breaks)
+        return twin
+
+    # ---- what it shows
+
+    def _balance(self) -> int:
+        return self._cash + self._commission + self._fee + self._swap + self._profit
+
+    def _money(self, amount: int) -> Decimal:
+        return unscaled(amount, self._money_scale)
+
+    def money_text(self, amount: int) -> str:
+        """Write an amount in scaled integers with at least the decimals of the account's currency."""
+        return plain(self._money(amount), decimals=self.standing.opened.currency_digits)
+
+    @property
+    def last(self) -> tuple[int, int, int]:
+        """Place in the fold order of what was folded last: broker time, deal, version."""
+        return self._last
+
+    @property
+    def folded(self) -> int:
+        """How many postings were folded."""
+        return self._folded
+
+    @property
+    def balance(self) -> Decimal:
+        """Money on the account without credit, in account currency."""
+        return self._money(self._balance())
+
+    @property
+    def credit(self) -> Decimal:
+        """Credit facility, in account currency."""
+        return self._money(self._credit)
+
+    @property
+    def totals(self) -> Totals:
+        """Sums over everything folded."""
+        return Totals(
+            commission=self._money(self._commission),
+            fee=self._money(self._fee),
+            swap=self._money(self._swap),
+            profit=self._money(self._profit),
+            cash={kind: self._money(amount) for kind, amount in sorted(self._cash_by_kind.items())},
+            deals=self._deals,
+            deals_untold=self._deals_untold,
+        )
+
+    @property
+    def degraded(self) -> SyncDegraded | None:
+        """Why snapshots are not usable, None while they are."""
+        return self._degraded
+
+    @property
+    def positions(self) -> Mapping[int, Position]:
+        """Open positions, position id -> position, ascending."""
+        shown = sorted(self._open.values(), key=_position_id)
+        return MappingProxyType({_position_id(position): self._show(position) for position in shown})
+
+    def position_of(self, symbol: str) -> Position | None:
+        """Return the one position of a symbol on an account that nets, None if there is none."""
+        position = self._open.get(symbol)
+        return None if position is None else self._show(position)
+
+    @property
+    def unexplained(self) -> tuple[Unexplained, ...]:
+        """What went without being told how, oldest first."""
+        ghosts = [
+            self._unexplained(ghost, GHOST_RESULT, ghost.volume, ghost.closed_msc)
+            for several in self._ghosts.values()
+            for ghost in several
+        ]
+        loose = [
+            self._unexplained(close, CLOSE_WITHOUT_OPENING, close.volume_out, close.opened_msc)
+            for close in self._loose.values()
+        ]
+        everything = [*ghosts, *loose, *self._parts.values()]
+        return tuple(sorted(everything, key=lambda one: (one.since_msc, one.symbol, one.position_id or 0, one.kind)))
+
+    @property
+    def breaks(self) -> tuple[Break, ...]:
+        """Open disagreements, oldest first."""
+        return tuple(sorted(self._breaks.values(), key=lambda one: (one.opened_msc, one.version or 0, one.field or "")))
+
+    def unfinished_trades(self) -> Iterator[Trade]:
+        """Yield trades that ended but are not told in full: ghosts, and closes without an opening."""
+        for several in self._ghosts.values():
+            yield from map(self.trade, several)
+        yield from map(self.trade, self._loose.values())
+
+    def trade(self, position: OpenPosition) -> Trade:
+        """Show a position that went flat as the trade that it was."""
+        price_scale, volume_scale = self.standing.scales(position.symbol)
+        volume = position.volume_in if position.opening_told else position.volume_out
+        return Trade(
+            position_id=position.position_id,
+            ticket=position.ticket,
+            symbol=position.symbol,
+            side=_SIDES[position.side],
+            volume=unscaled(volume, volume_scale),
+            opened_msc=position.opened_msc if position.opening_told else None,
+            price_open=self._average(position.symbol, position.cost_in, position.volume_in),
+            closed_msc=position.closed_msc,
+            price_close=self._average(position.symbol, position.cost_out, position.volume_out),
+            commission=self._money(position.commission),
+            fee=self._money(position.fee),
+            swap=self._money(position.swap),
+            profit=self._money(position.profit),
+            complete=position.money_told and not position.volume_untold,
+            basis=position.basis,
+            magic=position.magic,
+        )
+
+    def _average(self, symbol: str, cost: int, volume: int) -> Decimal | None:
+        """Return an average price, rounded once, half to even, to the digits it is shown with."""
+        if not volume:
+            return None
+        digits = self.standing.shown_digits(symbol)
+        price_scale = self.standing.scales(symbol)[0]
+        return unscaled(divided(cost * 10**digits, volume * 10**price_scale), digits)
+
+    def _show(self, position: OpenPosition) -> Position:
+        volume_scale = self.standing.scales(position.symbol)[1]
+        price_open = self._average(position.symbol, position.cost, position.cost_volume)
+        assert price_open is not None, "an open position has a volume"
+        return Position(
+            position_id=_position_id(position),
+            ticket=position.ticket or _position_id(position),
+            symbol=position.symbol,
+            side=_SIDES[position.side],
+            volume=unscaled(position.volume, volume_scale),
+            price_open=price_open,
+            opened_msc=position.opened_msc,
+            basis=position.basis,
+            magic=position.magic,
+            comment=position.comment,
+        )
+
+    def _unexplained(self, position: OpenPosition, kind: str, volume: int, since_msc: int) -> Unexplained:
+        return Unexplained(
+            position_id=position.position_id,
+            symbol=position.symbol,
+            kind=kind,
+            volume=unscaled(volume, self.standing.scales(position.symbol)[1]),
+            since_msc=since_msc,
+        )
+
+
+_SIDES: Final = (Side.BUY, Side.SELL)
+
+
+def _position_id(position: OpenPosition) -> int:
+    assert position.position_id is not None, "an open position has an id"
+    return position.position_id
+
+
+def _cash_kind(deal_type: int | None, data: str | None) -> str:
+    if deal_type is not None:
+        return CASH_WORDS.get(deal_type, f"type {deal_type}")
+    return str(json.loads(data or "{}").get("word", "unknown"))

@@ -1,0 +1,142 @@
+"""Positions while the fold holds them, in scaled integers, and the rules of what a deal or an assertion does to one.
+
+The open price is a fraction, ``cost / cost_volume``: the volume-weighted average over what opened the position. Reducing
+leaves the fraction alone, adding extends it. It is exact unless volume is added after a partial close that does not
+divide it; then what is left of the cost is rounded once, half to even, to one unit of price scale times volume scale
+(1e-16 at the default scales, far below what any broker shows).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: What a position rests on.
+BASIS_FILLS: Final = "fills"
+BASIS_RECOVERY: Final = "recovery"
+BASIS_CORRECTION: Final = "correction"
+BASIS_ADJUSTMENT: Final = "adjustment"
+
+
+def divided(numerator: int, denominator: int) -> int:
+    """Divide integers, rounding half to even. The denominator is positive."""
+    quotient, rest = divmod(numerator, denominator)
+    twice = rest * 2
+    return quotient + (twice > denominator or (twice == denominator and quotient % 2 == 1))
+
+
+class OpenPosition:
+    """One life of a position so far. Volume is unsigned in lots, ``side`` is MT5's code: 0 buy, 1 sell.
+
+    ``volume_in``, ``cost_in``, ``volume_out`` and ``cost_out`` are the totals of what opened and closed it, for the
+    trade's average prices. ``opening_told`` is False where closes told of a position whose opening nobody told;
+    ``volume_untold`` is what was closed without a deal and ``money_told`` False where a deal's money is not known yet: the
+    result of the trade is then not known.
+    """
+
+    __slots__ = (
+        "basis",
+        "closed_msc",
+        "comment",
+        "commission",
+        "cost",
+        "cost_in",
+        "cost_out",
+        "cost_volume",
+        "fee",
+        "magic",
+        "money_told",
+        "opened_msc",
+        "opening_told",
+        "position_id",
+        "profit",
+        "side",
+        "swap",
+        "symbol",
+        "ticket",
+        "volume",
+        "volume_in",
+        "volume_out",
+        "volume_untold",
+    )
+
+    def __init__(
+        self,
+        position_id: int | None,
+        symbol: str,
+        side: int,
+        volume: int,
+        price: int,
+        opened_msc: int,
+        magic: int | None,
+        commission: int = 0,
+        fee: int = 0,
+        swap: int = 0,
+        profit: int = 0,
+    ) -> None:
+        self.position_id = self.ticket = position_id
+        self.symbol = symbol
+        self.side = side
+        self.volume = self.cost_volume = self.volume_in = volume
+        self.cost = self.cost_in = volume * price
+        self.volume_out = self.cost_out = self.volume_untold = 0
+        self.opened_msc = opened_msc
+        self.closed_msc = 0
+        self.magic = magic
+        self.comment: str | None = None
+        self.commission = commission
+        self.fee = fee
+        self.swap = swap
+        self.profit = profit
+        self.money_told = True
+        self.opening_told = True
+        self.basis = BASIS_FILLS
+
+    def add(self, volume: int, price: int, commission: int, fee: int, swap: int, profit: int) -> None:
+        """Open more of it and count the deal's money."""
+        if self.volume != self.cost_volume:
+            self.cost = divided(self.cost * self.volume, self.cost_volume)
+            self.cost_volume = self.volume
+        cost = volume * price
+        self.volume += volume
+        self.cost_volume += volume
+        self.cost += cost
+        self.volume_in += volume
+        self.cost_in += cost
+        self.commission += commission
+        self.fee += fee
+        self.swap += swap
+        self.profit += profit
+
+    def reduce(self, volume: int, price: int, commission: int, fee: int, swap: int, profit: int) -> None:
+        """Close part of it, or all, and count the deal's money. The open price stays."""
+        self.volume -= volume
+        self.volume_out += volume
+        self.cost_out += volume * price
+        self.commission += commission
+        self.fee += fee
+        self.swap += swap
+        self.profit += profit
+
+    def lose(self, volume: int) -> None:
+        """Take off volume that was closed without a deal being told."""
+        self.volume -= volume
+        self.volume_untold += volume
+
+    def assert_open(self, volume: int, price: int) -> None:
+        """Set volume and open price to what the broker showed."""
+        if volume > self.volume:
+            self.volume_in += volume - self.volume
+            self.cost_in += (volume - self.volume) * price
+        self.volume = self.cost_volume = volume
+        self.cost = volume * price
+
+    def price_open(self) -> int:
+        """Return the open price rounded to the price scale, half to even."""
+        return divided(self.cost, self.cost_volume)
+
+    def copy(self) -> OpenPosition:
+        """Return an independent copy."""
+        twin = OpenPosition.__new__(OpenPosition)
+        for name in OpenPosition.__slots__:
+            setattr(twin, name, getattr(self, name))
+        return twin

@@ -1,0 +1,390 @@
+"""The objects that a trading engine holds: a ledger, and the accounts in it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from threading import RLock
+from typing import Final
+
+from attrs import frozen
+
+from ledger.clock import ClockRule, moment_end_us
+from ledger.codec import STANDING_KINDS, decode_posting, posting, recorded
+from ledger.errors import AccountUnknown, BadValue, DealConflict
+from ledger.events import (
+    AccountOpened,
+    Adjusted,
+    BreakClosed,
+    BreakEnd,
+    BreakKind,
+    Deal,
+    DealRevised,
+    Event,
+    Recorded,
+)
+from ledger.journal import Appended, Head, Journal, Outcome, Selection
+from ledger.journal.memory import MemoryJournal
+from ledger.journal.verification import Problem, Verified, verify_account
+from ledger.portfolio import Portfolio, Standing, Trade
+from ledger.positions import OpenPosition
+from ledger.postings import IN_ORDER
+from ledger.values import AccountId, MarginMode, currency_digits
+
+#: A moment: text as on the command line, a datetime (without a zone: UTC), or None for now.
+Moment = str | datetime | None
+
+_MICROSECOND: Final = 1_000_000
+
+
+def utc_now_us() -> int:
+    """Return the present in UTC microseconds."""
+    return time.time_ns() // 1000
+
+
+def _end_us(moment: str | datetime) -> int:
+    """Return the first UTC microsecond after what a moment names."""
+    if isinstance(moment, str):
+        return moment_end_us(moment)
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return round(aware.timestamp() * _MICROSECOND) + 1
+
+
+@frozen(kw_only=True)
+class Verification:
+    """What ``verify`` found. It is ok when nothing is wrong; a journal without events is ok."""
+
+    accounts: tuple[Verified, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+class Ledger:
+    """A journal and the accounts in it. Safe to use from several threads."""
+
+    def __init__(self, journal: Journal, now_us: Callable[[], int] = utc_now_us) -> None:
+        self.journal = journal
+        self.now_us = now_us
+        self._accounts: dict[AccountId, Account] = {}
+        self._lock = RLock()
+
+    @classmethod
+    def open(cls, url: str, *, create: bool = True, now_us: Callable[[], int] = utc_now_us) -> Ledger:
+        """Open a journal.
+
+        Args:
+            url: ``sqlite:///FILE``, ``postgresql+psycopg://HOST/DB``, a path, or ``memory://`` for trying things out.
+            create: Make the journal where there is none, and migrate an older one.
+            now_us: Returns the present in UTC microseconds.
+
+        Raises:
+            BadValue: The URL is not one of a journal.
+            JournalMissing: There is no journal, and it shall not be made.
+            JournalNewer: The journal was written by a newer program.
+            JournalUnsafe: The database does not promise durability.
+            JournalUnavailable: The database does not answer.
+        """
+        if url == "memory://":
+            return cls(MemoryJournal(now_us), now_us)
+        # SQLAlchemy and Alembic are slow to load and not needed before a journal is opened.
+        from ledger.journal.connect import check_revision, found_revision, open_engine
+        from ledger.journal.schema import REVISION
+        from ledger.journal.sql import SqlJournal
+
+        engine = open_engine(url)
+        if create and found_revision(engine) != REVISION:
+            from ledger.journal.migrate import migrate
+
+            migrate(engine)
+        check_revision(engine)
+        return cls(SqlJournal(engine, now_us), now_us)
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back connections. What was recorded is durable already."""
+        self.journal.close()
+
+    def account(self, server: str | AccountId, login: int | None = None) -> Account:
+        """Return an account by server and login, whether it is open yet or not."""
+        if isinstance(server, AccountId):
+            name = server
+        else:
+            name = AccountId.parse(server) if login is None else AccountId(server, login)
+        with self._lock:
+            return self._accounts.setdefault(name, Account(self, name))
+
+    def accounts(self) -> list[Account]:
+        """Return the accounts that have events, ordered by server and login."""
+        return [self.account(name) for name in self.journal.accounts()]
+
+    def verify(self, progress: Callable[[int], object] = lambda _: None) -> Verification:
+        """Recompute everything of every account.
+
+        Args:
+            progress: Called with the number of events checked since the last call.
+        """
+        accounts = tuple(verify_account(self.journal, name, progress) for name in self.journal.accounts())
+        across = tuple(
+            Problem(account=account, version=version, field=field, what=what)
+            for account, version, field, what in self.journal.irregularities()
+        )
+        problems = tuple(problem for verified in accounts for problem in verified.problems) + across
+        return Verification(accounts=accounts, problems=problems)
+
+
+class Account:
+    """One account of a ledger. Safe to use from several threads."""
+
+    def __init__(self, ledger: Ledger, name: AccountId) -> None:
+        self.ledger = ledger
+        self.name = name
+        self._journal = ledger.journal
+        self._lock = RLock()
+        self._portfolio: Portfolio | None = None
+        self._version = 0
+
+    def __repr__(self) -> str:
+        return f"<Account {self.name}>"
+
+    # ---- telling
+
+    def open(
+        self,
+        *,
+        currency: str,
+        mode: MarginMode | str,
+        clock: ClockRule | str = "UTC",
+        digits: int | None = None,
+        time_msc: int | None = None,
+    ) -> Outcome:
+        """Name the account. Harmless when it is open with the same terms.
+
+        Args:
+            currency: Account currency, as ``USD``.
+            mode: netting, hedging or exchange. It can never be changed.
+            clock: What the trade server's wall clock means (see ``ledger.clock``).
+            digits: Decimals of the currency; by its name if not given.
+            time_msc: Broker server time of the fact; now if not given.
+
+        Raises:
+            AccountMismatch: It is open with other terms.
+        """
+        rule = clock if isinstance(clock, ClockRule) else ClockRule(clock)
+        event = AccountOpened(
+            server=self.name.server,
+            login=self.name.login,
+            currency=currency,
+            currency_digits=currency_digits(currency) if digits is None else digits,
+            mode=mode,
+            clock=rule,
+            time_msc=rule.from_utc_msc(self.ledger.now_us() // 1000) if time_msc is None else time_msc,
+        )
+        return self._append_one(event)
+
+    def record(self, event: Event, *, expected_version: int | None = None) -> Outcome:
+        """Record one event. It is durable when this returns; telling it again is harmless.
+
+        Raises:
+            DealConflict: A known deal was told with other content. Nothing was recorded.
+            InexactNumber: A number does not fit the account's scales.
+            AccountUnknown: The account was not opened.
+            JournalBusy, JournalUnavailable: Nothing was recorded; try again.
+        """
+        return self._append_one(event, expected_version)
+
+    def record_many(
+        self, events: Iterable[Event], *, expected_version: int | None = None, correlation: str | None = None
+    ) -> Appended:
+        """Record events, all or nothing. Raises as ``record``."""
+        return self._journal.append(
+            self.name, list(events), expected_version=expected_version, correlation=correlation
+        )
+
+    def revise(self, deal: Deal) -> Outcome:
+        """Record that the broker now shows a known deal with other content.
+
+        Raises:
+            RuleError: The deal is not known.
+        """
+        return self._append_one(DealRevised(now=deal, caused_by=1))  # admission names the telling that it replaces
+
+    def change_clock(self, clock: ClockRule | str, *, operator: str, reason: str) -> Outcome:
+        """Correct what the server's wall clock means. Event times change with it, recorded broker times do not.
+
+        Raises:
+            AccountUnknown: The account was not opened.
+        """
+        standing, head = self._standing(), self._head()
+        rule = clock if isinstance(clock, ClockRule) else ClockRule(clock)
+        if rule == standing.clock:
+            return Outcome.DUPLICATE
+        now_msc = max(rule.from_utc_msc(self.ledger.now_us() // 1000), head.last_msc)
+        settled = [one for one in self.portfolio.breaks if one.kind is BreakKind.CLOCK and one.version is not None]
+        self.record_many(
+            [
+                Adjusted(
+                    operator=operator, reason=reason, time_msc=now_msc, clock_before=standing.clock, clock_after=rule
+                ),
+                *(
+                    BreakClosed(kind=BreakKind.CLOCK, end=BreakEnd.CORRECTED, time_msc=now_msc, caused_by=one.version or 1)
+                    for one in settled
+                ),
+            ],
+            expected_version=head.version,
+        )
+        return Outcome.APPENDED
+
+    def _append_one(self, event: Event, expected_version: int | None = None) -> Outcome:
+        outcome = self._journal.append(self.name, [event], expected_version=expected_version).outcomes[0]
+        assert not isinstance(outcome, DealConflict), "conflicts are refused"
+        return outcome
+
+    # ---- asking
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the journal holds the account."""
+        return self._journal.head(self.name) is not None
+
+    @property
+    def version(self) -> int:
+        """Version of the latest event, 0 without any."""
+        head = self._journal.head(self.name)
+        return head.version if head else 0
+
+    @property
+    def head(self) -> str:
+        """Chain hash of the latest event, in hex."""
+        return self._head().hash.hex()
+
+    @property
+    def standing(self) -> Standing:
+        """What holds for the account whatever moment is asked about.
+
+        Raises:
+            AccountUnknown: The account was not opened.
+        """
+        return self._standing()
+
+    @property
+    def portfolio(self) -> Portfolio:
+        """The portfolio after everything recorded, by whatever process. What is returned never changes.
+
+        Raises:
+            AccountUnknown: The account was not opened.
+        """
+        head = self._head()
+        with self._lock:
+            if self._portfolio is None or self._version != head.version:
+                self._portfolio = self._caught_up(head)
+                self._version = head.version
+            return self._portfolio
+
+    def _caught_up(self, head: Head) -> Portfolio:
+        """Fold what is new behind what was folded, or everything if something new belongs further back."""
+        if self._portfolio is not None and head.version > self._version:
+            new = list(self._journal.rows(self.name, after=self._version, upto=head.version))
+            if all(row.placement == IN_ORDER and row.kind not in STANDING_KINDS for row in new):
+                portfolio = self._portfolio.copy()
+                portfolio.fold((posting(row) for row in new), decode_posting)
+                return portfolio
+        return self._folded(self._standing(), Selection(version=head.version))
+
+    def replay(
+        self,
+        *,
+        until: Moment = None,
+        known_at: Moment = None,
+        version: int | None = None,
+        checkpoints: bool = True,  # noqa: ARG002  # part of the face; see the docstring
+    ) -> Portfolio:
+        """Return the portfolio at a moment.
+
+        Args:
+            until: What had happened by then, as known now: events whose event time is not later.
+            known_at: What the ledger believed then: events recorded not later.
+            version: Only the first so many events.
+            checkpoints: False asks for a fold from the start. None are kept so far, so every replay is one.
+
+        Raises:
+            AccountUnknown: The account was not opened.
+            BadValue: A moment or version that cannot be.
+        """
+        selection, standing = self.selection(until=until, known_at=known_at, version=version)
+        return self._folded(standing, selection)
+
+    def selection(
+        self, *, until: Moment = None, known_at: Moment = None, version: int | None = None
+    ) -> tuple[Selection, Standing]:
+        """Return which events a replay folds, and what stands for them. Arguments and errors as ``replay``."""
+        last = self._head().version
+        if version is not None:
+            if not 0 <= version <= last:
+                raise BadValue(f"{self.name} has versions 1 to {last}, found {version}")
+            last = version
+        if known_at is not None:
+            last = min(last, self._journal.version_at(self.name, _end_us(known_at)))
+        # Currency, mode and scales hold for any moment; which clock rule was believed depends on what was known.
+        standing = self._journal.standing(self.name, last) or self._standing()
+        if until is None:
+            return Selection(version=last), standing
+        return Selection(version=last, time_msc=standing.clock.from_utc_msc((_end_us(until) - 1) // 1000)), standing
+
+    def trades(
+        self, *, until: Moment = None, known_at: Moment = None, version: int | None = None
+    ) -> Iterator[Trade]:
+        """Yield closed trades in the order they were closed, then those whose result is not told in full.
+
+        Arguments and errors as ``replay``.
+        """
+        selection, standing = self.selection(until=until, known_at=known_at, version=version)
+        portfolio = Portfolio(standing)
+        closed: list[OpenPosition] = []
+        for row in self._journal.postings(self.name, selection):
+            portfolio.fold((row,), decode_posting, closed.append)
+            yield from map(portfolio.trade, closed)
+            closed.clear()
+        yield from portfolio.unfinished_trades()
+
+    def _folded(self, standing: Standing, selection: Selection) -> Portfolio:
+        portfolio = Portfolio(standing)
+        portfolio.fold(self._journal.postings(self.name, selection), decode_posting)
+        return portfolio
+
+    def selected(self, selection: Selection) -> int:
+        """Return how many events a selection holds."""
+        return self._journal.count(self.name, selection)
+
+    def events(self, *, after: int = 0, upto: int | None = None) -> Iterator[Recorded]:
+        """Yield the account's events, oldest first, after one version up to another inclusive."""
+        standing: Standing | None = self._journal.standing(self.name, self.version)
+        for row in self._journal.rows(self.name, after=after, upto=upto):
+            yield recorded(self.name, row, standing)
+
+    def verify(self) -> Verified:
+        """Recompute everything of this account."""
+        return verify_account(self._journal, self.name)
+
+    def _head(self) -> Head:
+        head = self._journal.head(self.name)
+        if head is None:
+            raise AccountUnknown(
+                f"account {self.name} is not in this journal: open it (ledger account open {self.name} --currency C "
+                "--mode M), or import an export that names it"
+            )
+        return head
+
+    def _standing(self) -> Standing:
+        standing = self._journal.standing(self.name, self._head().version)
+        if standing is None:
+            raise AccountUnknown(f"account {self.name} has events but was never opened: run ledger verify")
+        return standing

@@ -1,0 +1,37 @@
+"""This is where Alembic learns which database to migrate.
+
+The ledger hands over an open connection. On the command line (``alembic upgrade head``) the journal is named by
+``-x journal=URL`` or by ``LEDGER_JOURNAL``.
+"""
+
+from __future__ import annotations
+
+import os
+
+from alembic import context
+from sqlalchemy import Connection
+
+from ledger.journal.schema import metadata
+
+
+def _migrate(connection: Connection) -> None:
+    context.configure(connection=connection, target_metadata=metadata, transactional_ddl=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def _journal_url() -> str:
+    url = context.get_x_argument(as_dictionary=True).get("journal") or os.environ.get("LEDGER_JOURNAL")
+    if not url:
+        raise SystemExit("name the journal: alembic -x journal=sqlite:///desk.db ..., or set LEDGER_JOURNAL")
+    return str(url)
+
+
+connection = context.config.attributes.get("connection")
+if connection is not None:
+    _migrate(connection)
+else:
+    from ledger.journal.connect import open_engine
+
+    with open_engine(_journal_url()).connect().execution_options(write=True) as opened, opened.begin():
+        _migrate(opened)
