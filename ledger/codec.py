@@ -42,7 +42,7 @@ from ledger.events import (
 )
 from ledger.portfolio import Standing
 from ledger.postings import APART, IN_ORDER, NO_DEAL, PLACED, Posting, Row
-from ledger.values import AccountId, entry_word, scaled, unscaled
+from ledger.values import AccountId, entry_word, plain, scaled, unscaled
 
 
 class Stored(NamedTuple):
@@ -223,7 +223,7 @@ def _plain(value: Any) -> Any:
         case Enum():
             return entry_word(value) if isinstance(value, int) else value.value
         case Decimal():
-            return f"{value:f}"
+            return plain(value)  # one spelling for one number, so that keys and digests agree
         case ClockRule():
             return value.name
         case _ if attrs.has(type(value)):

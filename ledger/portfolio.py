@@ -612,6 +612,11 @@ class Portfolio:
         return self._folded
 
     @property
+    def complete_until_msc(self) -> int:
+        """Broker time up to which every deal is known to have been told, -1 if that was never said."""
+        return self._complete_until_msc if self._balance_is_set else -1
+
+    @property
     def balance(self) -> Decimal:
         """Money on the account without credit, in account currency."""
         return self._money(self._balance())

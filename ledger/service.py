@@ -267,6 +267,15 @@ class Account:
         return self._head().hash.hex()
 
     @property
+    def journal_head(self) -> Head:
+        """Where the account's stream stands.
+
+        Raises:
+            AccountUnknown: The account was not opened.
+        """
+        return self._head()
+
+    @property
     def standing(self) -> Standing:
         """What holds for the account whatever moment is asked about.
 
@@ -297,7 +306,7 @@ class Account:
                 portfolio = self._portfolio.copy()
                 portfolio.fold((posting(row) for row in new), decode_posting)
                 return portfolio
-        return self._folded(self._standing(), Selection(version=head.version))
+        return self.fold(Selection(version=head.version))
 
     def replay(
         self,
@@ -320,7 +329,7 @@ class Account:
             BadValue: A moment or version that cannot be.
         """
         selection, standing = self.selection(until=until, known_at=known_at, version=version)
-        return self._folded(standing, selection)
+        return self.fold(selection, standing)
 
     def selection(
         self, *, until: Moment = None, known_at: Moment = None, version: int | None = None
@@ -355,8 +364,9 @@ class Account:
             closed.clear()
         yield from portfolio.unfinished_trades()
 
-    def _folded(self, standing: Standing, selection: Selection) -> Portfolio:
-        portfolio = Portfolio(standing)
+    def fold(self, selection: Selection, standing: Standing | None = None) -> Portfolio:
+        """Return the portfolio that a selection of events makes, with what stands now if nothing else is given."""
+        portfolio = Portfolio(standing or self._standing())
         portfolio.fold(self._journal.postings(self.name, selection), decode_posting)
         return portfolio
 

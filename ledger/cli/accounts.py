@@ -1,0 +1,116 @@
+"""The commands about accounts: open one, correct its clock, list them."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Final
+
+import click
+
+from ledger.cli.options import ACCOUNT_NAME, account_option, accounts_of, journal_option, json_option, open_ledger
+from ledger.cli.output import print_json, print_table, say
+from ledger.clock import ClockRule, utc_text
+from ledger.errors import BadValue
+from ledger.faces import Json, account_face
+from ledger.journal import Outcome
+from ledger.service import Account
+from ledger.values import AccountId, MarginMode
+
+
+class _Clock(click.ParamType[ClockRule]):
+    name = "rule"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> ClockRule:
+        if isinstance(value, ClockRule):
+            return value
+        try:
+            return ClockRule(str(value))
+        except BadValue as error:
+            self.fail(str(error), param, ctx)
+
+
+CLOCK: Final = _Clock()
+CLOCK_HELP: Final = "The server's clock: IANA zone, offset as +03:00, or ny-close."
+
+
+@click.group("account", short_help="Open an account, or correct its clock.")
+def account() -> None:
+    """Open an account that no export or gateway names, or correct its clock."""
+
+
+@account.command("open")
+@click.argument("name", type=ACCOUNT_NAME, metavar="SERVER/LOGIN")
+@click.option("--currency", required=True, metavar="C", help="Account currency, as USD.")
+@click.option("--mode", required=True, type=click.Choice([mode.value for mode in MarginMode]), help="How it books positions.")
+@click.option("--server-tz", type=CLOCK, metavar="RULE", default="UTC", show_default=True, help=CLOCK_HELP)
+@journal_option
+def open_account(journal: str | None, name: AccountId, currency: str, mode: str, server_tz: ClockRule) -> None:
+    """Name an account. Its currency and mode can never be changed; its clock can, by an event.
+
+    \b
+    Example:
+      ledger account open Broker-Live/70113 --currency USD --mode hedging --server-tz ny-close
+    """
+    with open_ledger(journal) as ledger:
+        outcome = ledger.account(name).open(currency=currency, mode=mode, clock=server_tz)
+    did = "opened" if outcome is Outcome.APPENDED else "is open already with these terms"
+    say(f"account {name} {did}: {currency.upper()}, {mode}, server clock {server_tz}")
+
+
+@account.command("clock")
+@click.argument("name", type=ACCOUNT_NAME, metavar="SERVER/LOGIN")
+@click.argument("rule", type=CLOCK, metavar="RULE")
+@click.option("--operator", default=getpass.getuser, show_default="your login name", help="Who corrects it.")
+@click.option("--reason", required=True, help="Why it was wrong.")
+@journal_option
+def change_clock(journal: str | None, name: AccountId, rule: ClockRule, operator: str, reason: str) -> None:
+    """Correct what the server's clock means, by an event. Recorded broker times stay; event times follow.
+
+    \b
+    Example:
+      ledger account clock Broker-Live/70113 ny-close --reason "the broker runs GMT+2/+3"
+    """
+    with open_ledger(journal) as ledger:
+        (found,) = accounts_of(ledger, name)
+        before = found.standing.clock
+        found.change_clock(rule, operator=operator, reason=reason)
+    say(f"account {name}: server clock {before} -> {rule}")
+
+
+@click.command("accounts", short_help="List the accounts.")
+@journal_option
+@account_option
+@json_option
+def accounts(journal: str | None, account: AccountId | None, as_json: bool) -> None:  # noqa: FBT001
+    """List the accounts with what they are read with and where they stand."""
+    with open_ledger(journal) as ledger:
+        faces = [_face(found) for found in accounts_of(ledger, account)]
+    if as_json:
+        print_json(faces)
+        return
+    print_table(
+        "accounts",
+        ["account", "currency", "mode", "clock", ">version", "last event"],
+        [
+            [
+                f"{face['server']}/{face['login']}", face["currency"], face["mode"], face["clock"], str(face["version"]),
+                face["last_event_time"] or "",
+            ]
+            for face in faces
+        ],
+        empty="none yet; import an export, or: ledger account open SERVER/LOGIN --currency C --mode M",
+    )  # fmt: skip
+
+
+def _face(found: Account) -> Json:
+    standing, head = found.standing, found.journal_head
+    last_msc = head.last_msc if head.last_msc >= 0 else standing.opened.time_msc
+    return account_face(standing) | {
+        "clock": standing.clock.name,
+        "version": head.version,
+        "head": head.hash.hex(),
+        "last_event_time": utc_text(standing.clock.to_utc_msc(last_msc)),
+    }
+
+
+COMMANDS: Final = {"account": account, "accounts": accounts}

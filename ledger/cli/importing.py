@@ -1,0 +1,154 @@
+"""The command ``import``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from ledger.cli import DISAGREES
+from ledger.cli.accounts import CLOCK, CLOCK_HELP
+from ledger.cli.options import ACCOUNT_NAME, journal_option, json_option, journal_url, open_ledger
+from ledger.cli.output import print_json, print_table, say, steps, warn
+from ledger.clock import ClockRule
+from ledger.errors import JournalMissing
+from ledger.faces import Json, account_face, conflict_face
+from ledger.importing import FileReport, Told, import_files
+from ledger.proof import Check
+from ledger.service import Ledger
+from ledger.values import AccountId, MarginMode
+
+_SHOWN: Final = 20
+
+
+@click.command("import", short_help="Take in terminal exports and deal dumps, and prove them.")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--server-tz", type=CLOCK, metavar="RULE", help=f"{CLOCK_HELP} UTC without it.")
+@click.option("--account", type=ACCOUNT_NAME, metavar="SERVER/LOGIN", help="Whose file it is, where it does not say.")
+@click.option("--mode", type=click.Choice([mode.value for mode in MarginMode]), help="How the account books, where no file says.")
+@click.option("--currency", metavar="C", help="Account currency, where no file says.")
+@click.option("--dry-run", is_flag=True, help="Say what would happen; append nothing.")
+@journal_option
+@json_option
+def import_command(
+    journal: str | None,
+    files: tuple[Path, ...],
+    server_tz: ClockRule | None,
+    account: AccountId | None,
+    mode: str | None,
+    currency: str | None,
+    dry_run: bool,  # noqa: FBT001
+    as_json: bool,  # noqa: FBT001
+) -> int:
+    """Take in histories that a terminal exported (html, xlsx, in any language), Strategy Tester reports, and dumps of
+    history_deals_get (csv, xlsx), and prove the result against the broker's own figures.
+
+    Told twice is told once: a later export of the same account appends only what is new. If one file is bad, nothing of
+    any is appended. Exits 1 if a figure of the broker is not reproduced or a known deal is told with other content; the
+    facts are kept all the same.
+
+    \b
+    Examples:
+      ledger import ReportHistory-70113.html --server-tz ny-close
+      ledger import june.xlsx july.xlsx --dry-run
+      ledger import deals.csv --account Broker-Live/70113 --mode hedging --currency USD
+      ledger import tester.html --account Tester/1 --mode netting
+    """
+    told = Told(account=account, mode=mode, currency=currency, clock=server_tz)
+    with _open(journal, dry_run=dry_run) as ledger, steps() as step:
+        reports = import_files(ledger, files, told=told, dry_run=dry_run, progress=step)
+    if as_json:
+        print_json({"files": [_face(report) for report in reports], "dry_run": dry_run})
+    else:
+        _print(reports, dry_run=dry_run)
+    return 0 if all(report.agrees for report in reports) else DISAGREES
+
+
+def _open(journal: str | None, *, dry_run: bool) -> Ledger:
+    """Open the journal, making it where there is none; a dry run makes nothing."""
+    if not dry_run:
+        return open_ledger(journal, create=True)
+    try:
+        return Ledger.open(journal_url(journal), create=False)
+    except JournalMissing:
+        return Ledger.open("memory://")
+
+
+def _face(report: FileReport) -> Json:
+    return {
+        "file": report.file,
+        "account": account_face(report.standing),
+        "read": report.read,
+        "appended": report.appended,
+        "duplicates": report.duplicates,
+        "completed": report.completed,
+        "conflicts": [conflict_face(conflict) for conflict in report.conflicts],
+        "skipped": [],
+        "agrees": report.agrees,
+        "checks": {check.name.replace(" ", "_"): _check_face(check) for check in report.checks},
+        "notes": list(report.notes),
+    }
+
+
+def _check_face(check: Check) -> Json:
+    return {
+        "checked": check.checked,
+        "agreed": check.agreed,
+        "not_checkable": check.not_checkable,
+        "disagreements": [
+            {"row": one.row, "what": one.what, "ours": one.ours, "theirs": one.theirs} for one in check.disagreements
+        ],
+    }
+
+
+def _print(reports: tuple[FileReport, ...], *, dry_run: bool) -> None:
+    print_table(
+        "dry run: nothing was appended" if dry_run else "imported",
+        ["file", "account", ">read", ">appended", ">known", ">conflicts"],
+        [
+            [
+                Path(report.file).name, str(report.account), str(report.read), str(report.appended),
+                str(report.duplicates), str(len(report.conflicts)),
+            ]
+            for report in reports
+        ],
+        empty="nothing",
+    )  # fmt: skip
+    rows = [
+        [
+            Path(report.file).name, check.name, str(check.checked), str(check.agreed), str(check.not_checkable),
+        ]
+        for report in reports
+        for check in report.checks
+    ]  # fmt: skip
+    print_table(
+        "against the broker's own figures",
+        ["file", "figure", ">checked", ">agree", ">not checkable"],
+        rows,
+        empty="no file has any",
+    )
+    for report in reports:
+        _print_doubts(report)
+
+
+def _print_doubts(report: FileReport) -> None:
+    name = Path(report.file).name
+    for conflict in report.conflicts[:_SHOWN]:
+        say(f"{name}: {conflict}", "red")
+    _say_more(len(report.conflicts))
+    for check in report.checks:
+        for one in check.disagreements[:_SHOWN]:
+            row = "" if one.row is None or one.row < 0 else f", row {one.row}"
+            say(f"{name}{row}: {one.what}: ours {one.ours}, the broker's {one.theirs}", "red")
+        _say_more(len(check.disagreements))
+    for note in report.notes:
+        warn(f"{name}: {note}")
+
+
+def _say_more(count: int) -> None:
+    if count > _SHOWN:
+        say(f"... and {count - _SHOWN} more; --json lists all", "red")
+
+
+COMMANDS: Final = {"import": import_command}

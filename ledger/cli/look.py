@@ -1,0 +1,260 @@
+"""The commands that look at the portfolio: positions, trades, balance, replay."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import click
+
+from ledger.cli.options import (
+    account_option,
+    accounts_of,
+    journal_option,
+    json_option,
+    moment_options,
+    open_ledger,
+)
+from ledger.cli.output import one_or_list, print_json, print_table, say, steps
+from ledger.clock import ClockRule
+from ledger.faces import (
+    Json,
+    account_face,
+    balance_face,
+    position_face,
+    replay_face,
+    trade_face,
+)
+from ledger.portfolio import Portfolio
+from ledger.service import Account
+from ledger.values import AccountId
+
+
+def _moment(time: str) -> str:
+    """Set a time for people: without the letters."""
+    return time.removesuffix("Z").replace("T", " ")
+
+
+# ---------------------------------------------------------------------------------------------------------- positions
+
+
+@click.command("positions", short_help="List open positions.")
+@journal_option
+@account_option
+@json_option
+def positions(journal: str | None, account: AccountId | None, as_json: bool) -> None:  # noqa: FBT001
+    """List the open positions of every account, by position id."""
+    with open_ledger(journal) as ledger:
+        portfolios = [found.portfolio for found in accounts_of(ledger, account)]
+    if as_json:
+        print_json([
+            {"account": account_face(portfolio.standing)} | position_face(position, portfolio.standing.clock)
+            for portfolio in portfolios
+            for position in portfolio.positions.values()
+        ])
+        return
+    for portfolio in portfolios:
+        print_positions(portfolio)
+    if not portfolios:
+        say("no accounts yet")
+
+
+def print_positions(portfolio: Portfolio) -> None:
+    """Print an account's open positions, and what is not explained about it."""
+    standing = portfolio.standing
+    faces = [position_face(position, standing.clock) for position in portfolio.positions.values()]
+    print_table(
+        f"{standing.account} open positions",
+        [">position", "symbol", "side", ">volume", ">price", "opened (UTC)", "basis"],
+        [
+            [
+                str(face["position_id"]), face["symbol"], face["side"], face["volume"], face["price_open"],
+                _moment(face["opened_at"]), face["basis"],
+            ]
+            for face in faces
+        ],
+        empty="none",
+    )  # fmt: skip
+    print_doubts(portfolio)
+
+
+def print_doubts(portfolio: Portfolio) -> None:
+    """Print what the ledger does not know, if there is anything."""
+    face = replay_face(portfolio, until=None, known_at=None, version=0, head="", selected=0)
+    if face["unexplained"]:
+        print_table(
+            f"{portfolio.standing.account} not explained",
+            [">position", "symbol", "what", ">volume", "since (UTC)"],
+            [
+                [str(one["position_id"] or "?"), one["symbol"], one["kind"], one["volume"], _moment(one["since"])]
+                for one in face["unexplained"]
+            ],
+            empty="nothing",
+        )
+    for one in face["breaks"]:
+        where = f" position {one['position_id']}" if one["position_id"] else ""
+        say(f"break: {one['kind']}{where} {one['field'] or ''}: ours {one['ours']}, theirs {one['theirs']} ({one['why']})", "red")
+    if face["deals_untold"]:
+        say(f"the money of {face['deals_untold']} deals was not told yet: the balance is without it", "yellow")
+
+
+# -------------------------------------------------------------------------------------------------------------- trades
+
+
+@click.command("trades", short_help="List closed trades.")
+@journal_option
+@account_option
+@moment_options
+@json_option
+def trades(
+    journal: str | None,
+    account: AccountId | None,
+    until: str | None,
+    known_at: str | None,
+    version: int | None,
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """List closed trades in the order they were closed.
+
+    \b
+    Examples:
+      ledger trades --until 2026-06-30
+      ledger trades --json | jq '.[] | select(.symbol == "EURUSD") | .profit'
+    """
+    listed: list[tuple[Account, list[Json]]] = []
+    with open_ledger(journal) as ledger, steps() as step:
+        for found in accounts_of(ledger, account):
+            step(f"replaying {found.name}")
+            standing = found.selection(until=until, known_at=known_at, version=version)[1]
+            closed = found.trades(until=until, known_at=known_at, version=version)
+            listed.append((found, [{"account": account_face(standing)} | trade_face(trade, standing) for trade in closed]))
+    if as_json:
+        print_json([face for _, faces in listed for face in faces])
+        return
+    for found, faces in listed:
+        print_table(
+            f"{found.name} closed trades",
+            [">position", "symbol", "side", ">volume", "closed (UTC)", ">open", ">close", ">profit", ">swap", ">costs"],
+            [_trade_row(face) for face in faces],
+            empty="none",
+        )
+
+
+def _trade_row(face: Json) -> list[str]:
+    from decimal import Decimal
+
+    costs = Decimal(face["commission"]) + Decimal(face["fee"])
+    return [
+        str(face["position_id"] or "?"), face["symbol"], face["side"], face["volume"], _moment(face["closed_at"]),
+        face["price_open"] or "?", face["price_close"] or "?", face["profit"] if face["complete"] else f"{face['profit']}?",
+        face["swap"], f"{costs:f}",
+    ]  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------------- balance
+
+
+@click.command("balance", short_help="Show balance, credit and where they come from.")
+@journal_option
+@account_option
+@json_option
+def balance(journal: str | None, account: AccountId | None, as_json: bool) -> None:  # noqa: FBT001
+    """Show balance and credit of every account, and the sums that make them."""
+    with open_ledger(journal) as ledger:
+        portfolios = [found.portfolio for found in accounts_of(ledger, account)]
+    faces = [balance_face(portfolio) for portfolio in portfolios]
+    if as_json:
+        print_json(faces)
+        return
+    print_table(
+        "balance",
+        ["account", ">balance", ">credit", "currency", ">profit", ">swap", ">costs", ">deals"],
+        [_balance_row(face) for face in faces],
+        empty="no accounts yet",
+    )
+    for portfolio in portfolios:
+        print_doubts(portfolio)
+
+
+def _balance_row(face: Json) -> list[str]:
+    from decimal import Decimal
+
+    costs = Decimal(face["commission"]) + Decimal(face["fee"])
+    named = f"{face['account']['server']}/{face['account']['login']}"
+    return [
+        named, face["balance"], face["credit"], face["account"]["currency"], face["profit"], face["swap"], f"{costs:f}",
+        str(face["deals"]),
+    ]  # fmt: skip
+
+
+# -------------------------------------------------------------------------------------------------------------- replay
+
+
+@click.command("replay", short_help="Show the portfolio at any moment.")
+@journal_option
+@account_option
+@moment_options
+@json_option
+def replay(
+    journal: str | None,
+    account: AccountId | None,
+    until: str | None,
+    known_at: str | None,
+    version: int | None,
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Rebuild the portfolio from the journal at a moment.
+
+    --until asks what was true then, as it is known now. --known-at asks what the ledger believed then. Together: what it
+    believed at the one about the other. A time names its whole unit: 2026-06-15 is the whole day. Without a zone it is
+    UTC.
+
+    \b
+    Examples:
+      ledger replay
+      ledger replay --until 2026-06-15T12:00:05
+      ledger replay --until 2026-06-15 --known-at "2026-06-15 18:00+03:00"
+      ledger replay --version 1402 --json
+    """
+    shown: list[tuple[Portfolio, Json]] = []
+    with open_ledger(journal) as ledger, steps() as step:
+        for found in accounts_of(ledger, account):
+            step(f"replaying {found.name}")
+            head = found.journal_head
+            selection, standing = found.selection(until=until, known_at=known_at, version=version)
+            portfolio = found.fold(selection, standing)
+            face = replay_face(
+                portfolio, until=until, known_at=known_at, version=head.version, head=head.hash.hex(),
+                selected=found.selected(selection),
+            )  # fmt: skip
+            shown.append((portfolio, face))
+    if as_json:
+        print_json(one_or_list([face for _, face in shown]))
+        return
+    for portfolio, face in shown:
+        _print_replay(portfolio, face)
+    if not shown:
+        say("no accounts yet")
+
+
+def _print_replay(portfolio: Portfolio, face: dict[str, Any]) -> None:
+    standing = portfolio.standing
+    asked = [f"{name} {value}" for name, value in (("until", face["until"]), ("known at", face["known_at"])) if value]
+    say(f"{standing.account} {', '.join(asked) or 'now'}", "bold")
+    say(
+        f"balance {face['balance']} {standing.opened.currency}, credit {face['credit']}; "
+        f"{face['selected']} of {face['version']} events, head {face['head'][:16]}"
+    )
+    if portfolio.folded:
+        last = portfolio.last[0]
+        say(f"last event {_clock_text(standing.clock, last)}")
+    print_positions(portfolio)
+
+
+def _clock_text(clock: ClockRule, time_msc: int) -> str:
+    from ledger.clock import utc_text
+
+    utc = _moment(utc_text(clock.to_utc_msc(time_msc)))
+    return f"{utc} UTC (server {_moment(utc_text(time_msc))}, clock {clock})"
+
+
+COMMANDS: Final = {"positions": positions, "trades": trades, "balance": balance, "replay": replay}

@@ -1,0 +1,202 @@
+"""The JSON faces: what commands print with ``--json`` and what other programs may rely on.
+
+Numbers that must be exact are text. Times are ISO 8601 in UTC with a Z.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from ledger.clock import ClockRule, utc_text, utc_text_us
+from ledger.codec import plain_fields
+from ledger.errors import DealConflict
+from ledger.events import DealRevised, Recorded
+from ledger.journal.verification import Problem
+from ledger.portfolio import Break, Portfolio, Position, Standing, Trade, Unexplained
+from ledger.service import Verification
+from ledger.values import AccountId, plain
+
+Json = dict[str, Any]
+
+
+def account_face(standing: Standing) -> Json:
+    """An account with what it is read with."""
+    return {
+        "server": standing.opened.server,
+        "login": standing.opened.login,
+        "currency": standing.opened.currency,
+        "mode": standing.opened.mode.value,
+    }
+
+
+def name_face(account: AccountId | str) -> Json:
+    """An account by name only."""
+    name = AccountId.parse(account) if isinstance(account, str) and "/" in account else account
+    return {"server": name.server, "login": name.login} if isinstance(name, AccountId) else {"server": name, "login": None}
+
+
+def _money(standing: Standing) -> Callable[[Decimal], str]:
+    digits = standing.opened.currency_digits
+    return lambda amount: plain(amount, decimals=digits)
+
+
+def position_face(position: Position, clock: ClockRule) -> Json:
+    """An open position."""
+    return {
+        "position_id": position.position_id,
+        "ticket": position.ticket,
+        "symbol": position.symbol,
+        "side": position.side.value,
+        "volume": plain(position.volume),
+        "price_open": plain(position.price_open),
+        "opened_at": utc_text(clock.to_utc_msc(position.opened_msc)),
+        "basis": position.basis,
+        "magic": position.magic,
+    }
+
+
+def unexplained_face(one: Unexplained, clock: ClockRule) -> Json:
+    """Volume that went without being told how."""
+    return {
+        "position_id": one.position_id,
+        "symbol": one.symbol,
+        "kind": one.kind,
+        "volume": plain(one.volume),
+        "since": utc_text(clock.to_utc_msc(one.since_msc)),
+    }
+
+
+def break_face(one: Break, clock: ClockRule) -> Json:
+    """An open disagreement."""
+    return {
+        "kind": one.kind.value,
+        "position_id": one.position_id,
+        "deal": one.deal,
+        "field": one.field,
+        "ours": one.ours,
+        "theirs": one.theirs,
+        "opened_at": utc_text(clock.to_utc_msc(one.opened_msc)),
+        "why": one.why,
+    }
+
+
+def trade_face(trade: Trade, standing: Standing) -> Json:
+    """A closed trade."""
+    clock, money = standing.clock, _money(standing)
+    return {
+        "position_id": trade.position_id,
+        "ticket": trade.ticket,
+        "symbol": trade.symbol,
+        "side": trade.side.value,
+        "volume": plain(trade.volume),
+        "opened_at": None if trade.opened_msc is None else utc_text(clock.to_utc_msc(trade.opened_msc)),
+        "price_open": None if trade.price_open is None else plain(trade.price_open),
+        "closed_at": utc_text(clock.to_utc_msc(trade.closed_msc)),
+        "price_close": None if trade.price_close is None else plain(trade.price_close),
+        "commission": money(trade.commission),
+        "fee": money(trade.fee),
+        "swap": money(trade.swap),
+        "profit": money(trade.profit),
+        "complete": trade.complete,
+        "opened_before_history": trade.opened_msc is None,
+        "basis": trade.basis,
+        "magic": trade.magic,
+    }
+
+
+def balance_face(portfolio: Portfolio) -> Json:
+    """Money of an account."""
+    standing = portfolio.standing
+    money, totals = _money(standing), portfolio.totals
+    return {
+        "account": account_face(standing),
+        "balance": money(portfolio.balance),
+        "credit": money(portfolio.credit),
+        "commission": money(totals.commission),
+        "fee": money(totals.fee),
+        "swap": money(totals.swap),
+        "profit": money(totals.profit),
+        "cash": {kind: money(amount) for kind, amount in totals.cash.items()},
+        "deals": totals.deals,
+        "deals_untold": totals.deals_untold,
+        "unexplained": [unexplained_face(one, standing.clock) for one in portfolio.unexplained],
+    }
+
+
+def replay_face(
+    portfolio: Portfolio, *, until: str | None, known_at: str | None, version: int, head: str, selected: int
+) -> Json:
+    """The portfolio at a moment. ``version`` and ``head`` are the account's now, ``selected`` counts events folded."""
+    standing = portfolio.standing
+    clock, money = standing.clock, _money(standing)
+    return {
+        "account": account_face(standing),
+        "until": until,
+        "known_at": known_at,
+        "version": version,
+        "head": head,
+        "selected": selected,
+        "balance": money(portfolio.balance),
+        "credit": money(portfolio.credit),
+        "positions": [position_face(position, clock) for position in portfolio.positions.values()],
+        "unexplained": [unexplained_face(one, clock) for one in portfolio.unexplained],
+        "breaks": [break_face(one, clock) for one in portfolio.breaks],
+        "deals_untold": portfolio.totals.deals_untold,
+    }
+
+
+def log_face(recorded: Recorded, standing: Standing) -> Json:
+    """One event of the journal."""
+    event = recorded.event
+    data = plain_fields(event.now if isinstance(event, DealRevised) else event)
+    return {
+        "account": account_face(standing),
+        "version": recorded.version,
+        "kind": recorded.kind,
+        "event_time": utc_text(standing.clock.to_utc_msc(event.time_msc)),
+        "recorded_at": utc_text_us(recorded.recorded_us),
+        "position_id": data.get("position_id") or getattr(event, "position_id", None),
+        "deal": getattr(event, "deal", None),
+        "natural_key": recorded.natural_key,
+        "caused_by": getattr(event, "caused_by", None),
+        "correlation": recorded.correlation,
+        "evidence": getattr(event, "evidence", None),
+        "data": {"time_msc": event.time_msc} | data,
+    }
+
+
+def problem_face(problem: Problem) -> Json:
+    """One thing that verification found."""
+    return {
+        "account": name_face(problem.account),
+        "version": problem.version,
+        "field": problem.field,
+        "what": problem.what,
+    }
+
+
+def verification_face(found: Verification) -> Json:
+    """What verification found."""
+    return {
+        "ok": found.ok,
+        "accounts": [
+            {
+                "account": name_face(one.account),
+                "version": one.version,
+                "head": one.head,
+                "ok": not one.problems,
+            }
+            for one in found.accounts
+        ],
+        "problems": [problem_face(problem) for problem in found.problems],
+    }
+
+
+def conflict_face(conflict: DealConflict) -> Json:
+    """A deal that was told with other content."""
+    return {
+        "deal": conflict.deal,
+        "differences": {field: {"ours": ours, "theirs": theirs} for field, (ours, theirs) in conflict.differences.items()},
+    }

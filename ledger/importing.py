@@ -1,0 +1,358 @@
+"""The import: files in, events appended, and the proof of what they make against the broker's own figures.
+
+All files of one call are read and checked before anything is appended. What is appended to one account is one append, all
+or nothing. Which order files come in makes no difference in the end: what they say is put in its place by replay.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import TypeVar
+
+from attrs import field, frozen
+from attrs.converters import optional
+
+from ledger.clock import ClockRule, utc_text
+from ledger.codec import encode
+from ledger.errors import AccountMismatch, BadValue, DealConflict, InexactNumber, MalformedExport
+from ledger.events import AccountOpened, BalanceAsserted, CashMoved, Deal, Event, FillRecorded, Origin
+from ledger.imports import Statement, attribute, read_statement
+from ledger.imports.statement import DealRow
+from ledger.journal import Appended, Outcome, Selection
+from ledger.journal.memory import MemoryJournal
+from ledger.portfolio import Standing
+from ledger.proof import Check, end_of, prove, replayed, unbroken_until
+from ledger.service import Account, Ledger
+from ledger.values import CREDIT, AccountId, MarginMode, currency_digits, plain, to_margin_mode
+
+PathLike = str | os.PathLike[str]
+_T = TypeVar("_T")
+
+
+@frozen(kw_only=True)
+class FileReport:
+    """What became of one file. Counts are of deals; ``completed`` are among the duplicates."""
+
+    file: str
+    account: AccountId
+    standing: Standing
+    read: int
+    appended: int
+    duplicates: int
+    completed: int
+    conflicts: tuple[DealConflict, ...]
+    checks: tuple[Check, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing conflicts and every figure of the broker that can be checked is reproduced."""
+        return not self.conflicts and not any(check.disagreements for check in self.checks)
+
+
+@frozen(kw_only=True)
+class Told:
+    """What the caller says where a file does not: account, mode, currency, clock rule."""
+
+    account: AccountId | None = None
+    mode: MarginMode | None = field(default=None, converter=optional(to_margin_mode))
+    currency: str | None = None
+    clock: ClockRule | None = None
+
+
+@frozen(kw_only=True)
+class _Part:
+    """One file on its way into an account."""
+
+    statement: Statement
+    deals: tuple[Deal, ...]
+    notes: tuple[str, ...]
+
+
+def import_files(
+    ledger: Ledger,
+    paths: Sequence[PathLike],
+    *,
+    told: Told | None = None,
+    dry_run: bool = False,
+    progress: Callable[[str], object] = lambda _: None,
+) -> tuple[FileReport, ...]:
+    """Import exports and dumps, and prove the result.
+
+    Args:
+        ledger: Where the events go.
+        paths: Terminal or tester reports (html, xlsx), deal dumps (csv, xlsx).
+        told: What the files may not say themselves.
+        dry_run: Append nothing; say what an import would do.
+        progress: Called with what is being done, in words.
+
+    Returns:
+        A report for each file, in the order of ``paths``.
+
+    Raises:
+        MalformedExport: A file cannot be read. Nothing was appended.
+        AccountMismatch: A file is of another account, or the account is open with other terms. Nothing was appended.
+        BadValue: Something that no file says was not told either. Nothing was appended to that account.
+    """
+    told = told or Told()
+    statements: list[Statement] = []
+    for path in paths:
+        progress(f"reading {os.fspath(path)}")
+        statements.append(read_statement(path))
+    names = [_account_of(statement, told) for statement in statements]
+    if dry_run:
+        now_us = ledger.now_us
+        ledger = Ledger(MemoryJournal.copy_of(ledger.journal, list(dict.fromkeys(names)), now_us), now_us)
+    plans = {}
+    for name in dict.fromkeys(names):
+        ours = [statement for statement, account in zip(statements, names, strict=True) if account == name]
+        progress(f"checking {name}")
+        plans[name] = _plan(ledger.account(name), ours, told)
+    reports: dict[int, FileReport] = {}
+    correlation = _correlation(paths)
+    for name, (events, parts) in plans.items():
+        progress(f"recording {name}")
+        appended = ledger.journal.append(name, events, correlation=correlation, conflicts="keep")
+        progress(f"proving {name}")
+        for report, part in zip(_reports(ledger.account(name), events, parts, appended), parts, strict=True):
+            reports[id(part.statement)] = report
+    return tuple(reports[id(statement)] for statement in statements)
+
+
+def _correlation(paths: Sequence[PathLike]) -> str:
+    """Name an import by the content of its files."""
+    digest = sha256()
+    for path in paths:
+        digest.update(sha256(Path(path).read_bytes()).digest())
+    return f"import:{digest.hexdigest()[:16]}"
+
+
+# ------------------------------------------------------------------------------------------------------------ whose it is
+
+
+def _account_of(statement: Statement, told: Told) -> AccountId:
+    named = None
+    if statement.server is not None and statement.login is not None:
+        named = AccountId(statement.server, statement.login)
+    if told.account is None:
+        if named is None:
+            raise BadValue(
+                f"{statement.file}: this file does not name its account; say which with --account SERVER/LOGIN"
+            )
+        return named
+    if named is not None and named != told.account:
+        raise AccountMismatch(
+            f"{statement.file}: this file is of account {named}, not of {told.account}. Nothing was imported; "
+            "leave --account out, or import the file of the right account"
+        )
+    if named is None and statement.login is not None and statement.login != told.account.login:
+        raise AccountMismatch(
+            f"{statement.file}: this file is of login {statement.login}, not of {told.account}. Nothing was imported"
+        )
+    return told.account
+
+
+def _terms(account: Account, statements: Sequence[Statement], told: Told) -> tuple[AccountOpened, tuple[str, ...]]:
+    """Return how the account is opened, or was, from the files, the caller and the journal, and what to say of it."""
+    opened = account.standing if account.is_open else None
+    mode = _one(account, "mode", [(one.file, one.mode) for one in statements], told.mode, opened.opened.mode if opened else None)
+    if mode is None:
+        raise BadValue(
+            f"{statements[0].file}: this file does not say whether account {account.name} nets or hedges, and a wrong "
+            "guess would net hedged positions; say it with --mode netting, hedging or exchange"
+        )
+    currencies = [(one.file, one.currency and one.currency.upper()) for one in statements]
+    told_currency = told.currency and told.currency.upper()
+    currency = _one(account, "currency", currencies, told_currency, opened.opened.currency if opened else None)
+    if currency is None:
+        raise BadValue(
+            f"{statements[0].file}: this file does not say the currency of account {account.name}; "
+            "say it with --currency, as in --currency USD"
+        )
+    notes: tuple[str, ...] = ()
+    clock = told.clock or (opened.clock if opened else ClockRule())
+    if opened is None and told.clock is None:
+        notes = (
+            f"no --server-tz given: the server clock of {account.name} is taken for UTC, which few brokers run "
+            "(ny-close is the most common); ledger account clock corrects it later",
+        )
+    if opened is not None and clock != opened.clock:
+        raise AccountMismatch(
+            f"account {account.name} has clock {opened.clock}, told {clock}. Nothing was imported; "
+            f"if the account's rule is wrong, correct it first: ledger account clock {account.name} {clock}"
+        )
+    times = [deal.time_msc for one in statements for deal in one.deals]
+    event = AccountOpened(
+        server=account.name.server,
+        login=account.name.login,
+        currency=currency,
+        currency_digits=opened.opened.currency_digits if opened else currency_digits(currency),
+        mode=mode,
+        clock=clock,
+        time_msc=min(times) if times else clock.from_utc_msc(account.ledger.now_us() // 1000),
+    )
+    return event, notes
+
+
+def _one(
+    account: Account, what: str, from_files: Sequence[tuple[str, _T | None]], told: _T | None, known: _T | None
+) -> _T | None:
+    """Return the one value that files, caller and journal agree on.
+
+    Raises:
+        AccountMismatch: They do not.
+    """
+    found: dict[_T, str] = {}
+    for file, value in from_files:
+        if value is not None:
+            found.setdefault(value, f"{file} says")
+    if told is not None:
+        found.setdefault(told, "the command line says")
+    if known is not None:
+        found.setdefault(known, "the journal says")
+    if len(found) > 1:
+        said = ", ".join(f"{where} {getattr(value, 'value', value)}" for value, where in found.items())
+        raise AccountMismatch(f"account {account.name} has one {what}, but {said}. Nothing was imported")
+    return next(iter(found), None)
+
+
+# ---------------------------------------------------------------------------------------------------------- what it says
+
+
+def _plan(account: Account, statements: Sequence[Statement], told: Told) -> tuple[list[Event], list[_Part]]:
+    """Return the events to append for one account and what each file contributes."""
+    opened, notes = _terms(account, statements, told)
+    standing = account.standing if account.is_open else Standing(opened=opened, clock=opened.clock)
+    parts: list[_Part] = []
+    for statement in statements:
+        attribution = attribute(statement, opened.mode)
+        deals = tuple(
+            _deal(statement, row, position_id, standing)
+            for row, position_id in zip(statement.deals, attribution.position_ids, strict=True)
+        )
+        parts.append(_Part(statement=statement, deals=deals, notes=(*notes, *attribution.notes, *_start_notes(statement))))
+        notes = ()
+    # In the order of time, so that nearly everything arrives in the fold order; files repeat each other's deals.
+    told_deals = sorted((deal for part in parts for deal in part.deals), key=lambda deal: (deal.time_msc, deal.deal))
+    return [opened, *_openings(account, statements), *told_deals], parts
+
+
+def _deal(statement: Statement, row: DealRow, position_id: int | None, standing: Standing) -> Deal:
+    try:
+        deal = _event(row, position_id)
+        encode(deal, standing)
+    except (BadValue, InexactNumber) as error:
+        raise MalformedExport(str(error), file=statement.file, row=row.row) from error
+    return deal
+
+
+def _event(row: DealRow, position_id: int | None) -> Deal:
+    if row.side is None:
+        return CashMoved(
+            deal=row.deal, type=row.type, word=row.word, profit=row.profit, time_msc=row.time_msc, symbol=row.symbol,
+            entry=row.entry, volume=row.volume, price=row.price, order=row.order, position_id=position_id,
+            commission=row.commission, fee=row.fee, swap=row.swap, magic=row.magic, reason=row.reason,
+            comment=row.comment, external_id=row.external_id, origin=Origin.IMPORT,
+        )  # fmt: skip
+    if row.symbol is None or row.entry is None or row.volume is None or row.price is None:
+        raise BadValue(f"deal {row.deal} trades, but has no symbol, direction, volume or price")
+    return FillRecorded(
+        deal=row.deal, symbol=row.symbol, side=row.side, entry=row.entry, volume=row.volume, price=row.price,
+        time_msc=row.time_msc, order=row.order, position_id=position_id, commission=row.commission, fee=row.fee,
+        swap=row.swap, profit=row.profit, magic=row.magic, reason=row.reason, comment=row.comment,
+        external_id=row.external_id, origin=Origin.IMPORT,
+    )  # fmt: skip
+
+
+def _start_notes(statement: Statement) -> tuple[str, ...]:
+    if not statement.deals:
+        return ("the file holds no deals",)
+    first = utc_text(min(deal.time_msc for deal in statement.deals)).removesuffix("Z").replace("T", " ")
+    if statement.opening is None:
+        return (f"the file has no Balance column: what was on the account before {first} (server time) is not known",)
+    if statement.is_from_birth:
+        return ()
+    return (
+        f"the file starts mid-history at {first} (server time): the balance before it, {plain(statement.opening)}, is "
+        "taken from its Balance column; positions opened earlier are not known from this file",
+    )
+
+
+def _openings(account: Account, statements: Sequence[Statement]) -> list[BalanceAsserted]:
+    """Return what the files say of the balance before their first deal and of how far no deal is missing.
+
+    A figure at the millisecond before the first deal stands before every deal of that second.
+    """
+    found: dict[tuple[object, ...], BalanceAsserted] = {}
+    for statement in statements:
+        opening, until = statement.opening, unbroken_until(statement)
+        if opening is None or until is None:
+            continue
+        credit = None
+        if statement.credit is not None:
+            credit = statement.credit - sum(deal.profit for deal in statement.deals if deal.type == CREDIT)
+        asserted = BalanceAsserted(
+            balance=opening - (credit or 0),
+            credit=credit,
+            time_msc=max(0, min(deal.time_msc for deal in statement.deals) - 1),
+            complete_until_msc=until,
+        )
+        key = (asserted.time_msc, asserted.balance, asserted.credit)
+        longest = found.get(key)
+        if longest is None or (longest.complete_until_msc or 0) < until:
+            found[key] = asserted
+    return [asserted for asserted in found.values() if not _is_known(account, asserted)]
+
+
+def _is_known(account: Account, asserted: BalanceAsserted) -> bool:
+    """Whether the journal's history is complete over what an opening figure speaks of, and agrees with it."""
+    head = account.version
+    if not head:
+        return False
+    selection = Selection(version=head, time_msc=asserted.time_msc)
+    before = account.fold(selection)
+    if before.complete_until_msc < (asserted.complete_until_msc or 0):
+        return False
+    if asserted.credit is None:
+        return before.balance + before.credit == asserted.balance
+    return (before.balance, before.credit) == (asserted.balance, asserted.credit)
+
+
+# ----------------------------------------------------------------------------------------------------------- what came of it
+
+
+def _reports(
+    account: Account, events: Sequence[Event], parts: Sequence[_Part], appended: Appended
+) -> list[FileReport]:
+    outcomes = {id(event): outcome for event, outcome in zip(events, appended.outcomes, strict=True)}
+    standing = account.standing
+    reports: list[FileReport] = []
+    for part in parts:
+        became = [outcomes[id(deal)] for deal in part.deals]
+        completed = became.count(Outcome.COMPLETED)
+        reports.append(
+            FileReport(
+                file=part.statement.file,
+                account=account.name,
+                standing=standing,
+                read=len(became),
+                appended=became.count(Outcome.APPENDED),
+                duplicates=became.count(Outcome.DUPLICATE) + completed,
+                completed=completed,
+                conflicts=tuple(outcome for outcome in became if isinstance(outcome, DealConflict)),
+                checks=_checks(account, part.statement, standing, appended.head.version),
+                notes=part.notes,
+            )
+        )
+    return reports
+
+
+def _checks(account: Account, statement: Statement, standing: Standing, version: int) -> tuple[Check, ...]:
+    end_msc = end_of(statement)
+    if end_msc is None:
+        return ()
+    rows = account.ledger.journal.postings(account.name, Selection(version=version, time_msc=end_msc))
+    return prove(statement, replayed(standing, rows))

@@ -1,0 +1,85 @@
+"""This package is what terminals and scripts wrote down of an account, read into values: a file in, a Statement out.
+
+It decides nothing: what is told twice, what agrees with the broker's figures and what is kept is the ledger's business.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from ledger.imports.attribution import Attribution, attribute
+from ledger.imports.cells import Grid, Place
+from ledger.imports.statement import ClosedRow, DealRow, OpenRow, Statement
+
+__all__ = ["Attribution", "ClosedRow", "DealRow", "OpenRow", "Statement", "attribute", "read_statement"]
+
+_EXPECTED: Final = "expected a terminal report (html, xlsx) or a deal dump (csv, xlsx)"
+
+#: How files begin that people take for exports, and what to do with them.
+_OTHERS: Final = (
+    (b"\xd0\xcf\x11\xe0", "an old or password-protected Excel file. Save it as xlsx, without a password"),
+    (b"%PDF", "a PDF. Export the report from the terminal as HTML or Open XML"),
+    (b"\x89PNG", "a picture. Export the report from the terminal as HTML or Open XML"),
+    (b"GIF8", "a picture. Export the report from the terminal as HTML or Open XML"),
+    (b"\xff\xd8\xff", "a picture. Export the report from the terminal as HTML or Open XML"),
+    (b"\x1f\x8b", "a gzip archive. Unpack it and import what comes out"),
+    (b"Rar!", "an archive. Unpack it and import what comes out"),
+    (b"7z\xbc\xaf", "an archive. Unpack it and import what comes out"),
+    (b"SQLite format 3", "a database. To read a journal, name it with --journal"),
+)
+
+
+def read_statement(path: str | os.PathLike[str]) -> Statement:
+    """Read a terminal or tester report (html, xlsx) or a dump of ``history_deals_get`` (csv, xlsx).
+
+    What the file is shows in its content, never in its name.
+
+    Raises:
+        MalformedExport: The file is none of these, or a part of it does not say what it should.
+        OSError: The file cannot be opened.
+    """
+    place = Place(os.fspath(path))
+    return _statement(Path(path).read_bytes(), place)
+
+
+def _statement(data: bytes, place: Place) -> Statement:
+    from ledger.imports.dump import is_dump, read_dump
+    from ledger.imports.report import read_report
+
+    grids = _grids(data, place)
+    read = read_dump if any(is_dump(grid) for grid in grids) else read_report
+    return read(grids, place)
+
+
+def _grids(data: bytes, place: Place) -> tuple[Grid, ...]:
+    if not data.strip(b"\x00 \t\r\n\xff\xfe\xef\xbb\xbf"):
+        raise place.error(f"{_EXPECTED}, found an empty file. Export it again.")
+    if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        from ledger.imports.xlsx_grid import xlsx_grids
+
+        return xlsx_grids(data, place)
+    for magic, what in _OTHERS:
+        if data.startswith(magic):
+            raise place.error(f"{_EXPECTED}, found {what}.")
+    text = _text(data, place)
+    from ledger.imports.html_grid import html_grid, is_html
+
+    if is_html(text):
+        return (html_grid(text, place),)
+    from ledger.imports.csv_grid import csv_grid
+
+    return (csv_grid(text, place),)
+
+
+def _text(data: bytes, place: Place) -> str:
+    """Decode what terminals (UTF-16 with a mark) and scripts (UTF-8) write."""
+    encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise place.error(
+            f"{_EXPECTED} in UTF-16 or UTF-8, found bytes that are neither (byte {error.start}: {error.reason}). "
+            "The file is cut off, or another kind of file, or was saved in another encoding: export it again."
+        ) from None

@@ -1,0 +1,430 @@
+"""This module is positions of hedging accounts: each named after the order that opened it.
+
+An opening deal carries its position's ticket as its order. A closing deal does not; it is found from the closed
+positions, which are sums over their closing deals, then from the open ones, then from what is possible at all.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from itertools import groupby
+from typing import Final
+
+from attrs import define, field, frozen
+
+from ledger.imports.statement import ClosedRow, DealRow, Known, OpenRow, Statement
+from ledger.imports.subset import Budget, Sums, find_subset
+from ledger.values import Entry, Side
+
+#: Numbers are compared as integers of 8 decimals, which is finer than any price and coarser than binary dirt.
+_SCALE: Final = 8
+
+_Book = tuple[str, Side]
+
+
+def attribute_hedging(statement: Statement, known: Known | None) -> tuple[list[int | None], list[str]]:
+    """Return a position id for every deal in file order, None where it cannot be told, and why."""
+    matcher = _Matcher(statement, known)
+    matcher.match_exactly()
+    matcher.match_close_by()
+    matcher.match_sums()
+    matcher.match_what_is_possible()
+    return matcher.position_ids, matcher.all_notes()
+
+
+def _units(number: Decimal) -> int:
+    return int(number.scaleb(_SCALE).to_integral_value())
+
+
+def _sums(volume: int, price: int, profit: Decimal, swap: Decimal | None) -> Sums:
+    return Sums(volume, volume * price, _units(profit), _units(swap or Decimal(0)))
+
+
+@frozen(eq=False)
+class _Close:
+    """A deal that closes. ``side`` is that of the position, opposite to the deal's."""
+
+    index: int
+    deal: DealRow
+    side: Side
+    volume: int
+    price: int
+    sums: Sums
+
+    @property
+    def book(self) -> _Book:
+        return self.deal.symbol or "", self.side
+
+    @property
+    def is_close_by(self) -> bool:
+        return self.deal.entry is Entry.OUT_BY
+
+    @property
+    def result(self) -> tuple[object, ...]:
+        """What makes two closes indistinguishable: then it does not matter which belongs to which position."""
+        return self.deal.time_msc, self.sums, self.deal.commission
+
+
+@define(eq=False)
+class _Position:
+    """A position that the file, its tables or the caller tell of. ``volume`` is what was opened, None if unknown."""
+
+    position_id: int
+    book: _Book
+    opened_msc: int
+    volume: int | None
+    price_volume: int | None = None
+    commission: Decimal | None = None
+    taken: int = 0
+    remaining: int = 0
+
+    @property
+    def capacity(self) -> int | None:
+        """Volume whose closing deals are not found yet, None if unknown."""
+        return None if self.volume is None else self.volume - self.taken - self.remaining
+
+    def can_close(self, volume: int) -> bool:
+        return self.capacity is None or self.capacity >= volume
+
+    def was_opened_at(self, price: int, tolerance: int) -> bool:
+        """Whether a price may be the open price. An unknown one may be any."""
+        if self.price_volume is None or not self.volume:
+            return True
+        return 100 * abs(self.price_volume - price * self.volume) <= tolerance * self.volume
+
+
+def _close(index: int, deal: DealRow) -> _Close | None:
+    if deal.side is None or deal.volume is None or deal.price is None or deal.entry not in (Entry.OUT, Entry.OUT_BY):
+        return None
+    volume, price = _units(deal.volume), _units(deal.price)
+    return _Close(index, deal, deal.side.opposite, volume, price, _sums(volume, price, deal.profit, deal.swap))
+
+
+def _row_sums(row: ClosedRow) -> Sums:
+    return _sums(_units(row.volume), _units(row.price_close), row.profit, row.swap)
+
+
+def _book(row: ClosedRow | OpenRow) -> _Book:
+    return row.symbol, row.side
+
+
+class _Matcher:
+    """Closing deals on one side, positions on the other; every step takes away what it can prove."""
+
+    def __init__(self, statement: Statement, known: Known | None) -> None:
+        deals = statement.deals
+        self.position_ids: list[int | None] = [None] * len(deals)
+        self._notes: list[str] = []
+        self._order = sorted(range(len(deals)), key=lambda index: deals[index].time_msc)
+        self._deals = deals
+        self._is_complete = statement.is_from_birth or known is not None
+        self._closed = statement.closed or ()
+        self._found: dict[int, list[_Close]] = {row.row: [] for row in self._closed}
+        self._solved: set[int] = set()
+        self._positions = _positions(statement, known or {}, self._order)
+        self._tolerance = _tolerances(statement)
+        self._closes: dict[int, _Close] = {}
+        self._open_ids = {row.ticket for row in statement.open or ()}
+        for index in self._order:
+            deal = deals[index]
+            if deal.side is not None and deal.entry is Entry.IN:
+                self.position_ids[index] = deal.order
+            elif close := _close(index, deal):
+                self._closes[index] = close
+
+    # ------------------------------------------------------------------------------------------------ one way to answer
+
+    def _assign(self, close: _Close, position_id: int, row: ClosedRow | None = None) -> None:
+        self.position_ids[close.index] = position_id
+        del self._closes[close.index]
+        if row is not None:
+            self._found[row.row].append(close)
+        if position := self._positions.get(position_id):
+            position.taken += close.volume
+
+    def all_notes(self) -> list[str]:
+        """Return the notes so far, and one for every deal that is left without a position."""
+        left = [
+            f"deal {deal.deal} (row {deal.row}): its position cannot be told from this file; left open"
+            for deal, position_id in zip(self._deals, self.position_ids, strict=True)
+            if deal.side is not None and position_id is None
+        ]
+        return self._notes + left
+
+    # ------------------------------------------------------------------------------------------- closed in a single step
+
+    def match_exactly(self) -> None:
+        """Match closed positions with the one deal that says the same of time, volume, price, profit and swap."""
+        rows: defaultdict[object, list[ClosedRow]] = defaultdict(list)
+        closes: defaultdict[object, list[_Close]] = defaultdict(list)
+        for row in self._closed:
+            rows[_book(row), row.closed_msc, _row_sums(row)].append(row)
+        for close in self._closes.values():
+            closes[close.book, close.deal.time_msc, close.sums].append(close)
+        for key, alike in rows.items():
+            if key in closes:
+                self._pair(sorted(alike, key=lambda row: row.position_id), closes[key])
+
+    def _pair(self, rows: list[ClosedRow], closes: list[_Close]) -> None:
+        """Pair rows and deals that all say the same; only the commission may tell the deals apart."""
+        pairs: list[tuple[ClosedRow, _Close]] | None
+        if len(closes) < len(rows):
+            pairs = None
+        elif len({close.deal.commission for close in closes}) == 1:
+            pairs = list(zip(rows, closes, strict=False))
+        else:
+            pairs = self._by_commission(rows, closes)
+        if pairs is None:
+            named = ", ".join(str(row.position_id) for row in rows)
+            told = ", ".join(str(close.deal.deal) for close in closes)
+            self._notes.append(f"positions {named} and deals {told} all close alike: which belongs to which is left open")
+            return
+        for row, close in pairs:
+            self._assign(close, row.position_id, row)
+            self._solved.add(row.row)
+
+    def _by_commission(self, rows: list[ClosedRow], closes: list[_Close]) -> list[tuple[ClosedRow, _Close]] | None:
+        """A row's commission is that of its opening and closing deals together."""
+        free: defaultdict[Decimal | None, list[_Close]] = defaultdict(list)
+        for close in closes:
+            free[close.deal.commission].append(close)
+        pairs = []
+        for row in rows:
+            position = self._positions.get(row.position_id)
+            if position is None or position.commission is None:
+                return None
+            fitting = free[row.commission - position.commission]
+            if not fitting:
+                return None
+            pairs.append((row, fitting.pop(0)))
+        return pairs
+
+    # ------------------------------------------------------------------------------------------------- one by the other
+
+    def match_close_by(self) -> None:
+        """Match the two deals of a close-by order: each closes at the price at which the other's position was opened.
+
+        The whole result may be booked on one of the two, so that neither has the profit of its closed position.
+        """
+        by_order: defaultdict[int | None, list[_Close]] = defaultdict(list)
+        for close in self._order_of_closes():
+            if close.is_close_by:
+                by_order[close.deal.order].append(close)
+        for order, legs in by_order.items():
+            if order is None or len(legs) != 2 or legs[0].side is legs[1].side:
+                continue
+            for leg, other in (legs, reversed(legs)):
+                self._match_leg(leg, other)
+
+    def _match_leg(self, leg: _Close, other: _Close) -> None:
+        same = [
+            row
+            for row in self._closed
+            if row.row not in self._solved
+            and (_book(row), row.closed_msc) == (leg.book, leg.deal.time_msc)
+            and _row_sums(row)[:2] == leg.sums[:2]
+            and self._may_open_at(row.position_id, other.price)
+        ]
+        if len(same) == 1:
+            self._assign(leg, same[0].position_id, same[0])
+            self._solved.add(same[0].row)
+            return
+        possible = [
+            position
+            for position in self._positions.values()
+            if position.book == leg.book
+            and position.opened_msc <= leg.deal.time_msc
+            and position.can_close(leg.volume)
+            and self._may_open_at(position.position_id, other.price)
+        ]
+        if len(possible) == 1:
+            position_id = possible[0].position_id
+            self._assign(leg, position_id, self._row_of(position_id, leg.deal.time_msc))
+
+    def _may_open_at(self, position_id: int, price: int) -> bool:
+        position = self._positions.get(position_id)
+        return position is None or position.was_opened_at(price, self._tolerance[position.book[0]])
+
+    def _row_of(self, position_id: int, time_msc: int) -> ClosedRow | None:
+        return next(
+            (
+                row
+                for row in self._closed
+                if row.position_id == position_id and row.opened_msc <= time_msc <= row.closed_msc
+            ),
+            None,
+        )
+
+    def _order_of_closes(self) -> Iterator[_Close]:
+        return (self._closes[index] for index in self._order if index in self._closes)
+
+    # ----------------------------------------------------------------------------------------- closed in several steps
+
+    def match_sums(self) -> None:
+        """Match closed positions with the deals whose sums they are, as long as one more is found."""
+        budget = Budget()
+        unsolved = [row for row in self._closed if row.row not in self._solved]
+        is_new = True
+        while is_new and unsolved:
+            is_new = False
+            free: defaultdict[_Book, list[_Close]] = defaultdict(list)
+            for close in self._order_of_closes():
+                free[close.book].append(close)
+            for row in unsolved:
+                is_new |= self._match_sum(row, [c for c in free[_book(row)] if c.index in self._closes], budget)
+            unsolved = [row for row in unsolved if row.row not in self._solved]
+        self._notes += [
+            f"closed position {row.position_id} (row {row.row}): its closing deals cannot be told with certainty"
+            for row in unsolved
+        ]
+
+    def _match_sum(self, row: ClosedRow, free: Sequence[_Close], budget: Budget) -> bool:
+        found = self._found[row.row]
+        need = _row_sums(row).minus(*(close.sums for close in found))
+        if not need.volume:
+            self._solved.add(row.row)
+            return False
+        window = [close for close in free if row.opened_msc <= close.deal.time_msc <= row.closed_msc]
+        has_last = any(close.deal.time_msc == row.closed_msc for close in found)
+        last = frozenset(close.index for close in window if close.deal.time_msc == row.closed_msc or has_last)
+        chosen = self._search(row, window, last, need, budget)
+        for close in chosen:
+            self._assign(close, row.position_id, row)
+        if chosen:
+            self._solved.add(row.row)
+        return bool(chosen)
+
+    def _search(
+        self, row: ClosedRow, window: list[_Close], last: frozenset[int], need: Sums, budget: Budget
+    ) -> list[_Close]:
+        """Return the one set of closes that gives the sums and holds a last one, empty if there is none or several."""
+        groups = [list(group) for _, group in groupby(sorted(window, key=_alike), key=_alike)]
+        parts = [(group[0].sums, len(group), group[0].index in last) for group in groups]
+        tolerance = self._tolerance[row.symbol] * _units(row.volume)
+        counts = find_subset(parts, need, tolerance, budget)
+        if counts is None and any(close.is_close_by for close in (*window, *self._found[row.row])):
+            counts = find_subset(parts, need, tolerance, budget, has_result=False)
+        return [close for group, count in zip(groups, counts or (), strict=False) for close in group[:count]]
+
+    # --------------------------------------------------------------------------------------- what no closed row explains
+
+    def match_what_is_possible(self) -> None:
+        """Give what is left to the only position that could be meant, as long as one more is found.
+
+        Where positions may have been open before the file, only its own open positions are asked, and only if they
+        explain all that is left of their symbol and side.
+        """
+        while self._sweep(self._allowed()):
+            pass
+
+    def _allowed(self) -> set[_Book] | None:
+        """Return the books in which open positions explain everything that is left; None allows all positions."""
+        if self._is_complete:
+            return None
+        missing: defaultdict[_Book, int] = defaultdict(int)
+        unsure: set[_Book] = {_book(row) for row in self._closed if row.row not in self._solved}
+        for position_id in self._open_ids:
+            position = self._positions[position_id]
+            if position.capacity is None:
+                unsure.add(position.book)
+            else:
+                missing[position.book] += position.capacity
+        for close in self._closes.values():
+            missing[close.book] -= close.volume
+        return {book for book, volume in missing.items() if not volume} - unsure
+
+    def _sweep(self, allowed: set[_Book] | None) -> bool:
+        is_new = False
+        alive: defaultdict[_Book, list[_Position]] = defaultdict(list)
+        opened = iter(sorted(self._positions.values(), key=lambda position: position.opened_msc))
+        position = next(opened, None)
+        for close in list(self._order_of_closes()):
+            while position is not None and position.opened_msc <= close.deal.time_msc:
+                if position.can_close(1) and (allowed is None or position.position_id in self._open_ids):
+                    alive[position.book].append(position)
+                position = next(opened, None)
+            if allowed is not None and close.book not in allowed:
+                continue
+            only = _only(alive[close.book], close.volume)
+            if only is not None:
+                self._assign(close, only.position_id)
+                is_new = True
+                if not only.can_close(1):
+                    alive[close.book].remove(only)
+        return is_new
+
+
+def _alike(close: _Close) -> tuple[int, int, int, int, int, Decimal]:
+    """Sort key under which indistinguishable closes are neighbours, the largest first."""
+    sums = close.sums
+    commission = close.deal.commission or Decimal(0)
+    return -sums.volume, close.deal.time_msc, sums.price_volume, sums.profit, sums.swap, commission
+
+
+def _only(positions: list[_Position], volume: int) -> _Position | None:
+    """Return the one position that could be closed by so much, None if there are more or none."""
+    only: _Position | None = None
+    for position in positions:
+        if position.can_close(volume):
+            if only is not None:
+                return None
+            only = position
+    return only
+
+
+# ------------------------------------------------------------------------------------------------ what the file tells of
+
+
+def _positions(statement: Statement, known: Known, order: list[int]) -> dict[int, _Position]:
+    """Return position_id -> position, from the opening deals, from what the caller knows, and from the tables."""
+    positions = {
+        position_id: _Position(position_id, (symbol, side), -1, _units(volume))
+        for position_id, (symbol, side, volume) in known.items()
+    }
+    for deal in (statement.deals[index] for index in order):
+        _add_opening(positions, deal)
+    for row in statement.closed or ():
+        volume = row.volume if row.volume_opened is None else row.volume_opened
+        if row.position_id not in positions:
+            positions[row.position_id] = _from_row(row, row.position_id, _units(volume))
+    for row in statement.open or ():
+        if row.ticket not in positions:
+            positions[row.ticket] = _from_row(row, row.ticket, None)
+        positions[row.ticket].remaining = _units(row.volume)
+    return positions
+
+
+def _add_opening(positions: dict[int, _Position], deal: DealRow) -> None:
+    if deal.side is None or deal.entry is not Entry.IN or not deal.order or not deal.volume or deal.price is None:
+        return
+    position = positions.get(deal.order)
+    volume, price = _units(deal.volume), _units(deal.price)
+    if position is None:
+        book = (deal.symbol or "", deal.side)
+        positions[deal.order] = _Position(deal.order, book, deal.time_msc, volume, volume * price, deal.commission)
+        return
+    position.volume = (position.volume or 0) + volume
+    if position.price_volume is not None:
+        position.price_volume += volume * price
+    if position.commission is not None and deal.commission is not None:
+        position.commission += deal.commission
+
+
+def _from_row(row: ClosedRow | OpenRow, position_id: int, volume: int | None) -> _Position:
+    price = _units(row.price_open)
+    return _Position(position_id, _book(row), row.opened_msc, volume, None if volume is None else volume * price)
+
+
+def _tolerances(statement: Statement) -> defaultdict[str, int]:
+    """Return symbol -> half a unit of its last digit, in hundredths of a price unit, and a little for binary rounding.
+
+    The symbol's digits are those of its longest price: a mean over several deals is rounded to them.
+    """
+    digits: defaultdict[str, int] = defaultdict(int)
+    for deal in statement.deals:
+        if deal.symbol is not None and deal.price is not None:
+            exponent = deal.price.as_tuple().exponent
+            digits[deal.symbol] = max(digits[deal.symbol], -exponent if isinstance(exponent, int) else 0)
+    return defaultdict(int, {symbol: 51 * 10 ** max(_SCALE - most, 0) for symbol, most in digits.items()})

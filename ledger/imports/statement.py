@@ -1,0 +1,140 @@
+"""This module is what a file says once it is read: deals, closed and open positions, and the account's own figures.
+
+Nothing is rounded, added or guessed. ``None`` means that the file does not say; an empty tuple, that there is nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Literal
+
+from attrs import field, frozen
+
+from ledger.values import Entry, MarginMode, Side
+
+Kind = Literal["report", "tester", "dump"]
+
+#: position_id -> (symbol, side, volume in lots) of what was open before a file begins.
+Known = Mapping[int, tuple[str, Side, Decimal]]
+
+_ZERO = Decimal(0)
+
+
+@frozen(kw_only=True)
+class DealRow:
+    """One deal as a file shows it. Volume in lots, money in account currency, time on the broker's clock.
+
+    ``type`` is MT5's deal type code; where none is known for what the file wrote, ``word`` is that. ``balance`` is the
+    Balance column (balance and credit together). A deal that is no trade and names no symbol has no entry, volume or
+    price, whatever a file writes in their place (``in``, 0).
+    """
+
+    row: int
+    time_msc: int
+    deal: int
+    type: int | None
+    profit: Decimal
+    order: int | None = None
+    symbol: str | None = None
+    word: str | None = None
+    entry: Entry | int | None = None
+    volume: Decimal | None = None
+    price: Decimal | None = None
+    commission: Decimal | None = None
+    fee: Decimal | None = None
+    swap: Decimal | None = None
+    balance: Decimal | None = None
+    comment: str | None = None
+    position_id: int | None = None
+    magic: int | None = None
+    reason: int | None = None
+    external_id: str | None = None
+
+    @property
+    def side(self) -> Side | None:
+        """Which way the deal trades; None for a deal that is no trade."""
+        return {0: Side.BUY, 1: Side.SELL}.get(self.type) if self.type is not None else None
+
+    @property
+    def money(self) -> Decimal:
+        """What the deal moves the balance by, as far as the file tells."""
+        return self.profit + (self.commission or _ZERO) + (self.fee or _ZERO) + (self.swap or _ZERO)
+
+
+@frozen(kw_only=True)
+class ClosedRow:
+    """One closed position. ``price_close`` is the mean of its closing deals, ``commission`` that of both sides.
+
+    A position that is closed in part only has a row as well: ``volume`` is then what is closed, and ``volume_opened``
+    what was opened (otherwise None).
+    """
+
+    row: int
+    opened_msc: int
+    position_id: int
+    symbol: str
+    side: Side
+    volume: Decimal
+    price_open: Decimal
+    closed_msc: int
+    price_close: Decimal
+    commission: Decimal
+    swap: Decimal
+    profit: Decimal
+    volume_opened: Decimal | None = None
+
+
+@frozen(kw_only=True)
+class OpenRow:
+    """One position that was open when the file was written; ``swap`` and ``profit`` are marks of that moment."""
+
+    row: int
+    opened_msc: int
+    ticket: int
+    symbol: str
+    side: Side
+    volume: Decimal
+    price_open: Decimal
+    swap: Decimal
+    profit: Decimal
+    comment: str | None = None
+
+
+@frozen(kw_only=True)
+class Statement:
+    """A file, read.
+
+    ``deals`` are in file order. ``closed`` and ``open`` are None where the file has no such table. ``balance`` and
+    ``credit`` come from the block of account figures.
+    """
+
+    file: str
+    kind: Kind
+    deals: tuple[DealRow, ...] = field(converter=tuple[DealRow, ...])
+    server: str | None = None
+    login: int | None = None
+    currency: str | None = None
+    mode: MarginMode | None = None
+    closed: tuple[ClosedRow, ...] | None = None
+    open: tuple[OpenRow, ...] | None = None
+    balance: Decimal | None = None
+    credit: Decimal | None = None
+
+    @property
+    def has_figures(self) -> bool:
+        """Whether the file has the block of account figures."""
+        return self.balance is not None
+
+    @property
+    def opening(self) -> Decimal | None:
+        """Balance column before the first deal: 0 at the account's birth; None where there is no such column."""
+        if not self.deals:
+            return None
+        first = min(self.deals, key=lambda deal: deal.time_msc)
+        return None if first.balance is None else first.balance - first.money
+
+    @property
+    def is_from_birth(self) -> bool:
+        """Whether the file begins with the account's first deal, as far as its Balance column can prove it."""
+        return self.opening is not None and self.opening == 0

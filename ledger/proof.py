@@ -1,0 +1,289 @@
+"""The proof: what the ledger folds, held against what the broker computed itself.
+
+A terminal report carries three figures that the broker derived from its own books: the running Balance column, the table
+of closed positions, and the table of open positions (a snapshot at the time of the report). Replay must reproduce them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from attrs import field, frozen
+
+from ledger.clock import utc_text
+from ledger.codec import decode_posting
+from ledger.imports.statement import ClosedRow, DealRow, OpenRow, Statement
+from ledger.portfolio import Portfolio, Position, Standing, Trade
+from ledger.positions import OpenPosition
+from ledger.postings import Row
+from ledger.values import plain
+
+_SECOND_MSC: Final = 1000
+#: The Balance column shows cents; half a unit of the last place is what its rounding can hide.
+_BALANCE_TOLERANCE: Final = Decimal("0.005")
+
+
+@frozen(kw_only=True)
+class Disagreement:
+    """One figure that replay does not reproduce. ``row`` counts as the file does, None for a figure without a row."""
+
+    row: int | None
+    what: str
+    ours: str
+    theirs: str
+
+
+@frozen(kw_only=True)
+class Check:
+    """How many of the broker's figures of one kind replay reproduces."""
+
+    name: str
+    checked: int = 0
+    not_checkable: int = 0
+    disagreements: tuple[Disagreement, ...] = field(factory=tuple)
+
+    @property
+    def agreed(self) -> int:
+        return self.checked - len({disagreement.row for disagreement in self.disagreements})
+
+
+@frozen(kw_only=True)
+class Replayed:
+    """What a fold up to the end of a file shows."""
+
+    portfolio: Portfolio
+    trades: tuple[Trade, ...]
+    #: Balance and credit together after the last event of each second of broker time that has one.
+    column: Mapping[int, Decimal]
+
+
+def end_of(statement: Statement) -> int | None:
+    """Return the last millisecond of the broker time that a file covers, None for a file without deals."""
+    if not statement.deals:
+        return None
+    last = max(deal.time_msc for deal in statement.deals)
+    return last // _SECOND_MSC * _SECOND_MSC + _SECOND_MSC - 1
+
+
+def replayed(standing: Standing, rows: Iterable[Row]) -> Replayed:
+    """Fold postings, keeping trades and the balance of every second."""
+    portfolio = Portfolio(standing)
+    closed: list[OpenPosition] = []
+    column: dict[int, Decimal] = {}
+    for row in rows:
+        portfolio.fold((row,), decode_posting, closed.append)
+        column[row[0] // _SECOND_MSC] = portfolio.balance + portfolio.credit
+    trades = (*map(portfolio.trade, closed), *portfolio.unfinished_trades())
+    return Replayed(portfolio=portfolio, trades=trades, column=column)
+
+
+def prove(statement: Statement, books: Replayed) -> tuple[Check, ...]:
+    """Hold a fold up to the end of a file against everything that the broker computed in it."""
+    checks = [
+        _check_balance_column(statement, books),
+        _check_closed(statement, books),
+        _check_open(statement, books),
+        _check_figures(statement, books),
+    ]
+    return tuple(check for check in checks if check is not None)
+
+
+def unbroken_until(statement: Statement) -> int | None:
+    """Return the broker time up to which the Balance column proves that no deal is missing from the file."""
+    if statement.opening is None:
+        return None
+    balance = statement.opening
+    until: int | None = None
+    for deal in _in_order(statement):
+        balance += deal.money
+        if deal.balance is None or abs(balance - deal.balance) > _BALANCE_TOLERANCE:
+            break
+        balance = deal.balance
+        until = deal.time_msc
+    return until
+
+
+def _in_order(statement: Statement) -> list[DealRow]:
+    return sorted(statement.deals, key=lambda deal: deal.time_msc)
+
+
+# ------------------------------------------------------------------------------------------------------- Balance column
+
+
+def _check_balance_column(statement: Statement, books: Replayed) -> Check | None:
+    opening = statement.opening
+    if opening is None:
+        return None
+    deals = _in_order(statement)
+    last_of_second = {deal.time_msc // _SECOND_MSC: deal.row for deal in deals}
+    wrong: list[Disagreement] = []
+    before = opening
+    for deal in deals:
+        if deal.balance is None:
+            continue
+        expected = before + deal.money
+        before = deal.balance
+        if abs(expected - deal.balance) > _BALANCE_TOLERANCE:
+            wrong.append(_differs(deal.row, f"balance after deal {deal.deal}, row by row", expected, deal.balance))
+        elif last_of_second[deal.time_msc // _SECOND_MSC] == deal.row:
+            ours = books.column.get(deal.time_msc // _SECOND_MSC)
+            if ours is None or abs(ours - deal.balance) > _BALANCE_TOLERANCE:
+                wrong.append(_differs(deal.row, f"balance after deal {deal.deal}", ours, deal.balance))
+    count = sum(deal.balance is not None for deal in deals)
+    unknown = 0 if statement.is_from_birth else 1  # the first row of a file that starts mid-history gives the opening
+    return Check(name="balance column", checked=count - unknown, not_checkable=unknown, disagreements=tuple(wrong))
+
+
+# ---------------------------------------------------------------------------------------------------- closed positions
+
+
+def _check_closed(statement: Statement, books: Replayed) -> Check | None:
+    if statement.closed is None:
+        return None
+    lives: dict[int | None, list[Trade]] = defaultdict(list)
+    for trade in books.trades:
+        lives[trade.position_id].append(trade)
+    digits = _digits_of(statement)
+    first_msc = min((deal.time_msc for deal in statement.deals), default=0)
+    checked = not_checkable = 0
+    wrong: list[Disagreement] = []
+    for row in statement.closed:
+        trades = lives.get(row.position_id, [])
+        if row.volume_opened is not None or (not trades and row.opened_msc < first_msc):
+            not_checkable += 1  # still open in part, or its deals are older than everything known
+            continue
+        checked += 1
+        wrong.extend(_closed_differences(row, trades, digits.get(row.symbol, 0)))
+    return Check(
+        name="closed positions", checked=checked, not_checkable=not_checkable, disagreements=tuple(wrong)
+    )
+
+
+def _closed_differences(row: ClosedRow, trades: list[Trade], digits: int) -> Iterable[Disagreement]:
+    name = f"closed position {row.position_id}"
+    if not trades:
+        yield Disagreement(row=row.row, what=name, ours="no such trade", theirs=f"{row.side.value} {row.volume} {row.symbol}")
+        return
+    volume = sum((trade.volume for trade in trades), Decimal(0))
+    closes = sum((trade.volume * (trade.price_close or 0) for trade in trades), Decimal(0))
+    pairs: list[tuple[str, Any, Any]] = [
+        ("symbol", trades[0].symbol, row.symbol),
+        ("side", trades[0].side.value, row.side.value),
+        ("volume", volume, row.volume),
+        ("profit", sum((trade.profit for trade in trades), Decimal(0)), row.profit),
+        ("swap", sum((trade.swap for trade in trades), Decimal(0)), row.swap),
+        ("close time", _second(trades[-1].closed_msc), _second(row.closed_msc)),
+    ]
+    if len(trades) == 1 and trades[0].opened_msc is not None:
+        pairs.append(("open time", _second(trades[0].opened_msc), _second(row.opened_msc)))
+    for what, ours, theirs in pairs:
+        if ours != theirs:
+            yield _differs(row.row, f"{name}, {what}", ours, theirs)
+    if volume and not _same_price(closes / volume, row.price_close, digits):
+        yield _differs(row.row, f"{name}, close price", closes / volume, row.price_close)
+    opened = trades[0].price_open
+    if len(trades) == 1 and opened is not None and not _same_price(opened, row.price_open, digits):
+        yield _differs(row.row, f"{name}, open price", opened, row.price_open)
+
+
+# ------------------------------------------------------------------------------------------------------ open positions
+
+
+def _check_open(statement: Statement, books: Replayed) -> Check | None:
+    if statement.open is None and not (statement.has_figures and statement.kind == "report"):
+        return None
+    # A report leaves out the tables that would be empty: with its account figures there, no table says no position.
+    rows = statement.open or ()
+    ours = {position.ticket: position for position in books.portfolio.positions.values()}
+    by_id = dict(books.portfolio.positions)
+    digits = _digits_of(statement)
+    first_msc = min((deal.time_msc for deal in statement.deals), default=0)
+    checked = not_checkable = 0
+    wrong: list[Disagreement] = []
+    for row in rows:
+        position = ours.pop(row.ticket, None) or by_id.get(row.ticket)
+        if row.opened_msc < first_msc and (position is None or position.opened_msc >= first_msc):
+            not_checkable += 1  # opened before the file begins, and nobody told yet
+            if position is not None:
+                ours.pop(position.ticket, None)
+            continue
+        checked += 1
+        if position is None:
+            wrong.append(
+                Disagreement(row=row.row, what=f"open position {row.ticket}", ours="no such position", theirs=_said(row))
+            )
+            continue
+        ours.pop(position.ticket, None)
+        wrong.extend(_open_differences(row, position, digits.get(row.symbol, 0)))
+    for position in ours.values():
+        checked += 1
+        told = f"{position.side.value} {plain(position.volume)} {position.symbol} @ {plain(position.price_open)}"
+        what = f"open position {position.position_id}"
+        wrong.append(Disagreement(row=-position.position_id, what=what, ours=told, theirs="not in the broker's table"))
+    return Check(name="open positions", checked=checked, not_checkable=not_checkable, disagreements=tuple(wrong))
+
+
+def _open_differences(row: OpenRow, position: Position, digits: int) -> Iterable[Disagreement]:
+    name = f"open position {row.ticket}"
+    for what, ours, theirs in (
+        ("symbol", position.symbol, row.symbol),
+        ("side", position.side.value, row.side.value),
+        ("volume", position.volume, row.volume),
+    ):
+        if ours != theirs:
+            yield _differs(row.row, f"{name}, {what}", ours, theirs)
+    if not _same_price(position.price_open, row.price_open, digits):
+        yield _differs(row.row, f"{name}, open price", position.price_open, row.price_open)
+
+
+def _said(row: OpenRow) -> str:
+    return f"{row.side.value} {plain(row.volume)} {row.symbol} @ {plain(row.price_open)}"
+
+
+# ----------------------------------------------------------------------------------------------------- account figures
+
+
+def _check_figures(statement: Statement, books: Replayed) -> Check | None:
+    if statement.balance is None or not statement.deals:
+        return None
+    theirs = statement.balance + (statement.credit or 0)
+    ours = books.portfolio.balance + books.portfolio.credit
+    wrong = () if abs(ours - theirs) <= _BALANCE_TOLERANCE else (_differs(None, "balance and credit", ours, theirs),)
+    return Check(name="account figures", checked=1, disagreements=wrong)
+
+
+# ------------------------------------------------------------------------------------------------------------- numbers
+
+
+def _digits_of(statement: Statement) -> dict[str, int]:
+    """Return symbol -> decimals of its prices, as far as the file shows them."""
+    digits: dict[str, int] = {}
+    for deal in statement.deals:
+        if deal.symbol and deal.price is not None:
+            digits[deal.symbol] = max(digits.get(deal.symbol, 0), _decimals(deal.price))
+    return digits
+
+
+def _decimals(number: Decimal) -> int:
+    exponent = number.normalize().as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
+
+
+def _same_price(ours: Decimal, theirs: Decimal, digits: int) -> bool:
+    """Whether an average price is the one shown, which the broker rounds to as many decimals as it shows."""
+    shown = max(digits, _decimals(theirs))
+    return abs(ours - theirs) <= Decimal(5).scaleb(-shown - 1)
+
+
+def _second(time_msc: int) -> str:
+    return utc_text(time_msc // _SECOND_MSC * _SECOND_MSC).removesuffix("Z").replace("T", " ")
+
+
+def _differs(row: int | None, what: str, ours: Any, theirs: Any) -> Disagreement:
+    show: Callable[[Any], str] = lambda value: (  # noqa: E731
+        plain(value) if isinstance(value, Decimal) else "nothing" if value is None else str(value)
+    )
+    return Disagreement(row=row, what=what, ours=show(ours), theirs=show(theirs))
