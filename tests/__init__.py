@@ -1,0 +1,1 @@
+"""The tests: stories, laws, one contract for every journal, crashes, whole runs, and the project itself."""

@@ -1,0 +1,1 @@
+"""What tests rest on and users never see."""

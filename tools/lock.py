@@ -1,0 +1,81 @@
+"""This script is how the lock files are made: exact versions, with the hashes of the files for every platform.
+
+    python3 tools/lock.py             # after a change of pyproject.toml: versions that still fit stay as they are
+    python3 tools/lock.py --upgrade   # newest versions that fit
+
+``requirements.lock`` holds what the command ``ledger`` needs, ``requirements-dev.lock`` everything: Postgres, tests,
+lint. Both hold the build backend, so that the project itself installs from them too.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import bootstrap
+
+UV = "uv==0.13.9"  # resolves for all platforms at once, which pip cannot
+DEV_INPUT = ("--extra", "postgres", "--group", "dev")
+RUNTIME_INPUT = ("--group", "build", "--constraint", bootstrap.DEV_LOCK)  # the same versions in both
+_PIN = re.compile(r"^[a-z0-9]\S*==\S+", re.MULTILINE)
+
+
+def main() -> int:
+    """Make both lock files and check them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--upgrade", action="store_true", help="take the newest versions that fit")
+    upgrade = ["--upgrade"] if parser.parse_args().upgrade else []
+    with tempfile.TemporaryDirectory(prefix="ledger-lock-") as folder:
+        uv = _install_uv(Path(folder))
+        _compile(uv, bootstrap.DEV_LOCK, *DEV_INPUT, *upgrade)
+        _compile(uv, bootstrap.RUNTIME_LOCK, *RUNTIME_INPUT, *upgrade)
+    problems = [problem for name in (bootstrap.DEV_LOCK, bootstrap.RUNTIME_LOCK) for problem in _problems(name)]
+    print("\n".join(problems or ["Both lock files are complete."]))
+    return 1 if problems else 0
+
+
+def _install_uv(folder: Path) -> Path:
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    python = bootstrap.python_in(folder)
+    subprocess.run([str(python), "-m", "pip", "install", "--quiet", UV], check=True)
+    return python.parent / "uv"
+
+
+def _compile(uv: Path, output: str, *arguments: str) -> None:
+    print(f"Resolving {output} ...", flush=True)
+    subprocess.run(
+        [
+            *(str(uv), "pip", "compile", "pyproject.toml", "--output-file", output),
+            *("--universal", "--python-version", "3.11", "--generate-hashes", "--quiet"),
+            *("--custom-compile-command", "python3 tools/lock.py"),
+            *arguments,
+        ],
+        cwd=bootstrap.ROOT,
+        env=os.environ | _index(),
+        check=True,
+    )
+
+
+def _index() -> dict[str, str]:
+    """Ask the package index that pip is set up with, which uv does not read by itself."""
+    asked = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+    found = subprocess.run(asked, capture_output=True, text=True, check=False)
+    index = os.environ.get("PIP_INDEX_URL") or found.stdout.strip()
+    return {"UV_DEFAULT_INDEX": index} if index else {}
+
+
+def _problems(name: str) -> list[str]:
+    text = (bootstrap.ROOT / name).read_text(encoding="utf-8")
+    starts = [match.start() for match in _PIN.finditer(text)]
+    blocks = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
+    found = [f"{name}: {block.split()[0]} has no hash" for block in blocks if "--hash=sha256:" not in block]
+    if "://" in text:
+        found.append(f"{name}: names an address")
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

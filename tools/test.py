@@ -1,0 +1,103 @@
+"""This script is how the project is checked, by people and by CI alike.
+
+    python3 tools/test.py                       # lint, types, all tests
+    python3 tools/test.py --no-lint             # all tests
+    python3 tools/test.py tests/unit -k netting # what pytest makes of these words, nothing else
+
+It makes its own ``.venv`` (see ``bootstrap``) and needs the network for that once. The exit code is 0 only if
+everything passed. With ``CI=true`` a skipped test is a failure: nothing goes unchecked without a word.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import NamedTuple
+
+import bootstrap
+
+
+class Step(NamedTuple):
+    """One thing that is checked: its name and the Python module, with arguments, that checks it."""
+
+    name: str
+    command: list[str]
+
+
+class Outcome(NamedTuple):
+    """How a step ended: its exit code and how long it took."""
+
+    name: str
+    code: int
+    seconds: float
+
+
+def main(arguments: list[str]) -> int:
+    """Run the steps that the arguments ask for; return the first exit code that is not 0."""
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(__doc__)
+        return 0
+    python = str(bootstrap.ready(bootstrap.DEV_LOCK))
+    with tempfile.TemporaryDirectory(prefix="ledger-test-") as folder:
+        report = Path(folder) / "report.xml"
+        outcomes = [_run(python, step) for step in _steps(arguments, report)]
+        outcomes += _nothing_skipped(report)
+    _print_summary(outcomes)
+    return next((outcome.code for outcome in outcomes if outcome.code), 0)
+
+
+def _steps(arguments: list[str], report: Path) -> list[Step]:
+    words = [word for word in arguments if word != "--no-lint"]
+    pytest = ["pytest", f"--junit-xml={report}"]
+    if words:
+        return [Step("tests", [*pytest, *words])]
+    lint = [
+        Step("lint", ["ruff", "check", "."]),
+        Step("format", ["ruff", "format", "--check", "."]),
+        Step("types", ["mypy"]),
+    ]
+    tests = Step("tests", [*pytest, "-q", "-n", str(_cpu_count())])
+    return [tests] if "--no-lint" in arguments else [*lint, tests]
+
+
+def _cpu_count() -> int:
+    usable = getattr(os, "sched_getaffinity", None)  # in a container less than there are; not on every system
+    return len(usable(0)) if usable else os.cpu_count() or 1
+
+
+def _run(python: str, step: Step) -> Outcome:
+    print(f"\n[{step.name}] {' '.join(step.command)}", flush=True)
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    started = time.monotonic()
+    run = subprocess.run([python, "-m", *step.command], cwd=str(bootstrap.ROOT), env=environment, check=False)
+    return Outcome(step.name, run.returncode, time.monotonic() - started)
+
+
+def _nothing_skipped(report: Path) -> list[Outcome]:
+    """In CI, fail for skipped tests and name them; elsewhere say nothing, pytest has shown them."""
+    if os.environ.get("CI", "").lower() not in ("1", "true") or not report.exists():
+        return []
+    cases = ET.parse(report).getroot().iter("testcase")  # noqa: S314  # pytest wrote it a moment ago
+    skipped = [case for case in cases if _is_skipped(case)]
+    for case in skipped:
+        print(f"skipped, which CI does not allow: {case.get('classname')}.{case.get('name')}".replace(": .", ": "))
+    return [Outcome("nothing skipped", 1 if skipped else 0, 0.0)]
+
+
+def _is_skipped(case: ET.Element) -> bool:
+    mark = case.find("skipped")
+    return mark is not None and mark.get("type") != "pytest.xfail"  # a whole module that is skipped has no type
+
+
+def _print_summary(outcomes: list[Outcome]) -> None:
+    print()
+    for outcome in outcomes:
+        verdict = "ok" if outcome.code == 0 else f"FAILED (exit code {outcome.code})"
+        print(f"{outcome.name:<16}{outcome.seconds:7.1f} s  {verdict}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
