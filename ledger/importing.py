@@ -7,11 +7,12 @@ or nothing. Which order files come in makes no difference in the end: what they 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
+import attrs
 from attrs import field, frozen
 from attrs.converters import optional
 
@@ -23,7 +24,7 @@ from ledger.imports import Statement, attribute, read_statement
 from ledger.imports.statement import DealRow
 from ledger.journal import Appended, Outcome, Selection
 from ledger.journal.memory import MemoryJournal
-from ledger.portfolio import Standing
+from ledger.portfolio import Portfolio, Standing
 from ledger.proof import Check, end_of, prove, replayed, unbroken_until
 from ledger.service import Account, Ledger
 from ledger.values import CREDIT, AccountId, MarginMode, currency_digits, plain, to_margin_mode
@@ -237,7 +238,10 @@ def _plan(account: Account, statements: Sequence[Statement], told: Told) -> tupl
         notes = ()
     # In the order of time, so that nearly everything arrives in the fold order; files repeat each other's deals.
     told_deals = sorted((deal for part in parts for deal in part.deals), key=lambda deal: (deal.time_msc, deal.deal))
-    return [opened, *_openings(account, statements), *told_deals], parts
+    openings, gaps = _openings(account, statements)
+    if gaps and parts:
+        parts[0] = attrs.evolve(parts[0], notes=(*parts[0].notes, *gaps))
+    return [opened, *openings, *told_deals], parts
 
 
 def _deal(statement: Statement, row: DealRow, position_id: int | None, standing: Standing) -> Deal:
@@ -281,8 +285,10 @@ def _start_notes(statement: Statement) -> tuple[str, ...]:
     )
 
 
-def _openings(account: Account, statements: Sequence[Statement]) -> list[BalanceAsserted]:
+def _openings(account: Account, statements: Sequence[Statement]) -> tuple[list[BalanceAsserted], list[str]]:
     """Return what the files say of the balance before their first deal and of how far no deal is missing.
+
+    With it, in words, where that shows that deals before a file were never told.
 
     A figure at the millisecond before the first deal stands before every deal of that second.
     """
@@ -304,21 +310,37 @@ def _openings(account: Account, statements: Sequence[Statement]) -> list[Balance
         longest = found.get(key)
         if longest is None or (longest.complete_until_msc or 0) < until:
             found[key] = asserted
-    return [asserted for asserted in found.values() if not _is_known(account, asserted)]
+    new: list[BalanceAsserted] = []
+    gaps: list[str] = []
+    version = account.version
+    for asserted in found.values():
+        before = account.fold(Selection(version=version, time_msc=asserted.time_msc)) if version else None
+        if before is None or not _is_known(before, asserted):
+            new.append(asserted)
+        if before is not None and before.totals.deals:
+            gaps.extend(_gap(before, asserted))
+    return new, gaps
 
 
-def _is_known(account: Account, asserted: BalanceAsserted) -> bool:
-    """Whether the journal's history is complete over what an opening figure speaks of, and agrees with it."""
-    head = account.version
-    if not head:
-        return False
-    selection = Selection(version=head, time_msc=asserted.time_msc)
-    before = account.fold(selection)
+def _is_known(before: Portfolio, asserted: BalanceAsserted) -> bool:
+    """Whether the history is complete over what an opening figure speaks of, and agrees with it."""
     if before.complete_until_msc < (asserted.complete_until_msc or 0):
         return False
     if asserted.credit is None:
         return before.balance + before.credit == asserted.balance
     return (before.balance, before.credit) == (asserted.balance, asserted.credit)
+
+
+def _gap(before: Portfolio, asserted: BalanceAsserted) -> Iterator[str]:
+    missing = asserted.balance + (asserted.credit or 0) - before.balance - before.credit
+    if missing:
+        since, until = (
+            utc_text(time_msc).removesuffix("Z").replace("T", " ") for time_msc in (before.last[0], asserted.time_msc + 1)
+        )
+        yield (
+            f"deals between {since} and {until} (server time) are not in the journal: they moved the balance by "
+            f"{plain(missing)}. Import an export that covers that time"
+        )
 
 
 # ----------------------------------------------------------------------------------------------------------- what came of it

@@ -12,6 +12,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from types import MappingProxyType
 from typing import Final, assert_never
 
+import attrs
 from attrs import field, frozen
 
 from ledger.clock import ClockRule
@@ -528,13 +529,12 @@ class Portfolio:
 
     def _lose_part(self, key: int | str, position: OpenPosition, volume: int, time_msc: int) -> None:
         position.lose(volume)
-        volume_scale = self.standing.scales(position.symbol)[1]
         known = self._parts.get(key)
         self._parts[key] = Unexplained(
             position_id=position.position_id,
             symbol=position.symbol,
             kind=GHOST_RESULT,
-            volume=unscaled(volume, volume_scale) + (known.volume if known else 0),
+            volume=self._volume(position.symbol, volume) + (known.volume if known else 0),
             since_msc=known.since_msc if known else time_msc,
         )
 
@@ -681,16 +681,24 @@ class Portfolio:
             yield from map(self.trade, several)
         yield from map(self.trade, self._loose.values())
 
+    def partial_trades(self) -> Iterator[Trade]:
+        """Yield what was closed so far of positions that are still open, position id ascending."""
+        parts = (position for position in self._open.values() if position.volume_out)
+        for position in sorted(parts, key=_position_id):
+            yield attrs.evolve(self.trade(position), volume=self._volume(position.symbol, position.volume_out))
+
+    def _volume(self, symbol: str, volume: int) -> Decimal:
+        return unscaled(volume, self.standing.scales(symbol)[1])
+
     def trade(self, position: OpenPosition) -> Trade:
         """Show a position that went flat as the trade that it was."""
-        price_scale, volume_scale = self.standing.scales(position.symbol)
         volume = position.volume_in if position.opening_told else position.volume_out
         return Trade(
             position_id=position.position_id,
             ticket=position.ticket,
             symbol=position.symbol,
             side=_SIDES[position.side],
-            volume=unscaled(volume, volume_scale),
+            volume=self._volume(position.symbol, volume),
             opened_msc=position.opened_msc if position.opening_told else None,
             price_open=self._average(position.symbol, position.cost_in, position.volume_in),
             closed_msc=position.closed_msc,
@@ -713,7 +721,6 @@ class Portfolio:
         return unscaled(divided(cost * 10**digits, volume * 10**price_scale), digits)
 
     def _show(self, position: OpenPosition) -> Position:
-        volume_scale = self.standing.scales(position.symbol)[1]
         price_open = self._average(position.symbol, position.cost, position.cost_volume)
         assert price_open is not None, "an open position has a volume"
         return Position(
@@ -721,7 +728,7 @@ class Portfolio:
             ticket=position.ticket or _position_id(position),
             symbol=position.symbol,
             side=_SIDES[position.side],
-            volume=unscaled(position.volume, volume_scale),
+            volume=self._volume(position.symbol, position.volume),
             price_open=price_open,
             opened_msc=position.opened_msc,
             basis=position.basis,
@@ -734,7 +741,7 @@ class Portfolio:
             position_id=position.position_id,
             symbol=position.symbol,
             kind=kind,
-            volume=unscaled(volume, self.standing.scales(position.symbol)[1]),
+            volume=self._volume(position.symbol, volume),
             since_msc=since_msc,
         )
 

@@ -56,6 +56,8 @@ class Replayed:
 
     portfolio: Portfolio
     trades: tuple[Trade, ...]
+    #: What was closed so far of positions that are still open.
+    parts: tuple[Trade, ...]
     #: Balance and credit together after the last event of each second of broker time that has one.
     column: Mapping[int, Decimal]
 
@@ -77,7 +79,8 @@ def replayed(standing: Standing, rows: Iterable[Row]) -> Replayed:
         portfolio.fold((row,), decode_posting, closed.append)
         column[row[0] // _SECOND_MSC] = portfolio.balance + portfolio.credit
     trades = (*map(portfolio.trade, closed), *portfolio.unfinished_trades())
-    return Replayed(portfolio=portfolio, trades=trades, column=column)
+    parts = tuple(portfolio.partial_trades())
+    return Replayed(portfolio=portfolio, trades=trades, parts=parts, column=column)
 
 
 def prove(statement: Statement, books: Replayed) -> tuple[Check, ...]:
@@ -143,23 +146,28 @@ def _check_balance_column(statement: Statement, books: Replayed) -> Check | None
 def _check_closed(statement: Statement, books: Replayed) -> Check | None:
     if statement.closed is None:
         return None
-    lives: dict[int | None, list[Trade]] = defaultdict(list)
-    for trade in books.trades:
-        lives[trade.position_id].append(trade)
+    ended, parts = _by_position(books.trades), _by_position(books.parts)
     digits = _digits_of(statement)
     first_msc = min((deal.time_msc for deal in statement.deals), default=0)
     checked = not_checkable = 0
     wrong: list[Disagreement] = []
     for row in statement.closed:
-        trades = lives.get(row.position_id, [])
-        if row.volume_opened is not None or (not trades and row.opened_msc < first_msc):
-            not_checkable += 1  # still open in part, or its deals are older than everything known
+        trades = (ended if row.volume_opened is None else parts).get(row.position_id, [])
+        if not trades and row.opened_msc < first_msc:
+            not_checkable += 1  # opened before the file begins, and nobody told its deals
             continue
         checked += 1
         wrong.extend(_closed_differences(row, trades, digits.get(row.symbol, 0)))
     return Check(
         name="closed positions", checked=checked, not_checkable=not_checkable, disagreements=tuple(wrong)
     )
+
+
+def _by_position(trades: Iterable[Trade]) -> dict[int | None, list[Trade]]:
+    found: dict[int | None, list[Trade]] = defaultdict(list)
+    for trade in trades:
+        found[trade.position_id].append(trade)
+    return found
 
 
 def _closed_differences(row: ClosedRow, trades: list[Trade], digits: int) -> Iterable[Disagreement]:
@@ -175,8 +183,9 @@ def _closed_differences(row: ClosedRow, trades: list[Trade], digits: int) -> Ite
         ("volume", volume, row.volume),
         ("profit", sum((trade.profit for trade in trades), Decimal(0)), row.profit),
         ("swap", sum((trade.swap for trade in trades), Decimal(0)), row.swap),
-        ("close time", _second(trades[-1].closed_msc), _second(row.closed_msc)),
     ]
+    if row.volume_opened is None:
+        pairs.append(("close time", _second(trades[-1].closed_msc), _second(row.closed_msc)))
     if len(trades) == 1 and trades[0].opened_msc is not None:
         pairs.append(("open time", _second(trades[0].opened_msc), _second(row.opened_msc)))
     for what, ours, theirs in pairs:

@@ -25,6 +25,8 @@ _T = TypeVar("_T")
 #: Whole numbers above this cannot be told apart once a spreadsheet has stored them as doubles.
 _DOUBLE_EXACT: Final = 2**53
 
+_ZERO: Final = Decimal(0)
+
 _PLAIN: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,2})?", re.ASCII)
 _GROUPED: Final = re.compile(r"[+-]?\d{1,3}(?: \d{3})+(?:\.\d*)?", re.ASCII)
 _WHOLE: Final = re.compile(r"(\d{1,19})(\.0*)?", re.ASCII)
@@ -75,7 +77,7 @@ def shown(cell: Cell) -> str:
 def as_text(cell: Cell) -> str:
     """Return a cell as text, outer blanks removed and special spaces made plain; '' for an empty one."""
     if isinstance(cell, str):
-        return cell.translate(_SPACES).strip()
+        return cell.strip() if cell.isascii() else cell.translate(_SPACES).strip()
     if cell is None:
         return ""
     if isinstance(cell, float) and cell.is_integer():
@@ -109,10 +111,14 @@ def to_symbol(cell: Cell) -> str:
 
 def is_number(cell: Cell) -> bool:
     """Whether a cell can be read as a number."""
+    if isinstance(cell, float):
+        return True
     if isinstance(cell, str):
+        if not cell or _PLAIN.fullmatch(cell):
+            return bool(cell)
         text = cell.translate(_MINUS).strip()
         return bool(_PLAIN.fullmatch(text) or _GROUPED.fullmatch(text))
-    return isinstance(cell, (int, float)) and not isinstance(cell, bool)
+    return isinstance(cell, int) and not isinstance(cell, bool)
 
 
 def to_number(cell: Cell) -> Decimal:
@@ -150,8 +156,17 @@ def _not_a_number(text: str) -> str:
 
 
 def _cell_number(cell: Cell) -> Decimal:
-    if isinstance(cell, bool) or not isinstance(cell, (int, float)):
+    if isinstance(cell, float):
+        return _double(cell)
+    if isinstance(cell, bool) or not isinstance(cell, int):
         raise ValueError(f"expected a number, found {shown(cell)}")  # noqa: TRY004  # one error for all bad cells
+    return Decimal(cell)
+
+
+@lru_cache(maxsize=4096)
+def _double(cell: float) -> Decimal:
+    if not cell:
+        return _ZERO  # the cache does not tell 0.0 from -0.0
     try:
         return exact(cell)
     except InexactNumber as error:
@@ -239,7 +254,7 @@ def to_code(cell: Cell) -> int:
 def is_time(cell: Cell) -> bool:
     """Whether a cell looks like the time that begins a row of a table; minutes are enough (working orders)."""
     if isinstance(cell, str):
-        return bool(_LIKE_TIME.fullmatch(cell.translate(_SPACES).strip()))
+        return bool(_LIKE_TIME.fullmatch(as_text(cell)))
     return isinstance(cell, datetime)
 
 

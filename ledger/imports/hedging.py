@@ -209,6 +209,12 @@ class _Matcher:
         The whole result may be booked on one of the two, so that neither has the profit of its closed position.
         """
         by_order: defaultdict[int | None, list[_Close]] = defaultdict(list)
+        rows: defaultdict[tuple[_Book, int], list[ClosedRow]] = defaultdict(list)
+        positions: defaultdict[_Book, list[_Position]] = defaultdict(list)
+        for row in self._closed:
+            rows[_book(row), row.closed_msc].append(row)
+        for position in self._positions.values():
+            positions[position.book].append(position)
         for close in self._order_of_closes():
             if close.is_close_by:
                 by_order[close.deal.order].append(close)
@@ -216,14 +222,13 @@ class _Matcher:
             if order is None or len(legs) != 2 or legs[0].side is legs[1].side:
                 continue
             for leg, other in (legs, reversed(legs)):
-                self._match_leg(leg, other)
+                self._match_leg(leg, other, rows[leg.book, leg.deal.time_msc], positions[leg.book])
 
-    def _match_leg(self, leg: _Close, other: _Close) -> None:
+    def _match_leg(self, leg: _Close, other: _Close, rows: list[ClosedRow], positions: list[_Position]) -> None:
         same = [
             row
-            for row in self._closed
+            for row in rows
             if row.row not in self._solved
-            and (_book(row), row.closed_msc) == (leg.book, leg.deal.time_msc)
             and _row_sums(row)[:2] == leg.sums[:2]
             and self._may_open_at(row.position_id, other.price)
         ]
@@ -233,9 +238,8 @@ class _Matcher:
             return
         possible = [
             position
-            for position in self._positions.values()
-            if position.book == leg.book
-            and position.opened_msc <= leg.deal.time_msc
+            for position in positions
+            if position.opened_msc <= leg.deal.time_msc
             and position.can_close(leg.volume)
             and self._may_open_at(position.position_id, other.price)
         ]

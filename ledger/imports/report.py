@@ -182,12 +182,17 @@ def _layout_by_width(rows: Sequence[Row], place: Place) -> _Columns:
     return _LAYOUTS[width]
 
 
+#: Rows that show the layout of a table; one in which these carry a Balance on by chance does not exist.
+_SAMPLE: Final = 200
+
+
 def _layout_by_content(rows: Sequence[Row]) -> _Columns:
     """Take the layout in which most rows carry the Balance on from the row above, as a spreadsheet's width says nothing.
 
     Where none is better in that, the one with numbers in most money columns, then the wider one.
     """
-    return max(reversed(_LAYOUTS.values()), key=lambda layout: (_carried(rows, layout), _filled(rows, layout)))
+    sample = rows[:_SAMPLE]
+    return max(reversed(_LAYOUTS.values()), key=lambda layout: (_carried(sample, layout), _filled(sample, layout)))
 
 
 def _filled(rows: Sequence[Row], layout: _Columns) -> int:

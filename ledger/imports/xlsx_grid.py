@@ -23,6 +23,8 @@ LARGEST_WORKBOOK: Final = 2**30
 #: Cells that one sheet may spread over; a report of a million rows fills it.
 LARGEST_SHEET: Final = 20_000_000
 _CHUNK: Final = 2**20
+#: Tags that begin like a cell and are none, or are cells without a reference, in a megabyte of an ordinary sheet.
+_LOOSE_CELLS: Final = 64
 _LONGEST_ROW: Final = 2**24
 
 #: Parts that no cell depends on: pictures, charts, colours, properties.
@@ -30,6 +32,8 @@ _LEFT_OUT: Final = ("docprops/", "xl/charts/", "xl/drawings/", "xl/media/", "xl/
 
 _ENCODING: Final = re.compile(rb"""(<\?xml[^>]*?)\s+encoding\s*=\s*["'][^"']*["']""")
 _REFERENCE: Final = re.compile(rb"""\sr\s*=\s*["']([A-Za-z]*)(\d+)""")
+#: Cells from column AA or row 100000 on.
+_FAR: Final = re.compile(rb"""r\s*=\s*["'](?:[A-Za-z]{2}|[A-Za-z]?\d{6})""")
 _ROW: Final = re.compile(rb"[<:]row\b")
 _CELL: Final = re.compile(rb"[<:]c[\s/>]")
 _FORMULA: Final = re.compile(
@@ -175,7 +179,8 @@ class _Area:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._rows = self._last_row = self._last_column = self._most_cells = 0
+        self._rows = self._last_row = 0
+        self._last_column, self._most_cells = 26, _LOOSE_CELLS
 
     def add(self, rows: bytes) -> None:
         """Take account of some rows.
@@ -183,19 +188,24 @@ class _Area:
         Raises:
             MalformedExport: The sheet is laid out too wide or too long to be an export.
         """
-        pieces = _ROW.split(rows)
-        self._rows += len(pieces) - 1
-        self._most_cells = max(self._most_cells, *(len(_CELL.findall(piece)) for piece in pieces), 0)
-        references = _REFERENCE.findall(rows)
-        self._last_row = max([self._last_row, *(int(row[:10]) for _, row in references)])
-        self._last_column = max([self._last_column, *map(_column_number, {letters for letters, _ in references})])
-        height = max(self._last_row, self._rows)
-        width = self._last_column + self._most_cells
+        self._rows += rows.count(b"<row") + rows.count(b":row")
+        if _FAR.search(rows) or rows.count(b"<c") + rows.count(b":c") - rows.count(b'<c r="') > _LOOSE_CELLS:
+            self._measure(rows)
+        height, width = max(self._last_row, self._rows), self._last_column + self._most_cells
         if height * width > LARGEST_SHEET:
             raise self._place.error(
                 f"expected a sheet of at most {LARGEST_SHEET} cells, found one that spreads over {height} rows and "
                 f"{width} columns. Delete stray cells far below or beside the report."
             )
+
+    def _measure(self, rows: bytes) -> None:
+        """Look at every cell, which takes longer than reading it."""
+        references = _REFERENCE.findall(rows)
+        columns, numbers = {column for column, _ in references}, {number for _, number in references}
+        self._last_row = max([self._last_row, *(int(number[:10]) for number in numbers)])
+        self._last_column = max([self._last_column, *map(_column_number, columns)])
+        if len(_CELL.findall(rows)) > sum(1 for column, _ in references if column):
+            self._most_cells = max([self._most_cells, *(len(_CELL.findall(piece)) for piece in _ROW.split(rows))])
 
 
 def _column_number(letters: bytes) -> int:

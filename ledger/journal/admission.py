@@ -38,6 +38,7 @@ Lookup = Callable[[Sequence[str]], Mapping[str, Stored]]
 SymbolUsed = Callable[[str], bool]
 
 _SECOND_MSC: Final = 1000
+_DAY_MSC: Final = 24 * 60 * 60 * 1000
 _AHEAD_MSC: Final = 60_000  # a deal this far ahead of our clock is taken for a wrong clock rule
 _COMPARED: Final = (
     "deal_type", "symbol", "entry", "volume", "price", "commission", "fee", "swap", "profit", "position_id",
@@ -249,8 +250,11 @@ class Admission:
 
     def _suspect_clock(self, deal: FillRecorded | CashMoved) -> None:
         """Open a break for a deal that seems to come from the future: then the clock rule is probably wrong."""
+        now_msc = self._now_us // 1000
+        if deal.time_msc <= now_msc - _DAY_MSC:
+            return  # no clock rule is a day away from UTC
         clock = self._opened().clock
-        event_msc, now_msc = clock.to_utc_msc(deal.time_msc), self._now_us // 1000
+        event_msc = clock.to_utc_msc(deal.time_msc)
         if event_msc <= now_msc + _AHEAD_MSC:
             return
         event = BreakOpened(
