@@ -51,6 +51,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     screen.print(table)
+    screen.print()
 
 
 def say(text: str, style: str = "") -> None:

@@ -70,8 +70,9 @@ def _table_of(row: Row) -> _Table | None:
 
 
 def _lacks_its_time(row: Row) -> bool:
-    """Whether a row without a time has a ticket and a type all the same: a damaged row, not a heading or a total."""
-    return is_number(row[1]) and bool(as_text(row[1])) and deal_type(as_text(row[3])) is not None
+    """Whether a row without a time has a type and figures all the same: a damaged row, not a heading or a total."""
+    has_type = any(deal_type(as_text(cell)) is not None for cell in row.cells[:5])
+    return has_type and sum(map(is_number, row.cells)) >= 3
 
 
 @define
@@ -113,7 +114,7 @@ class _Tables:
         if not is_time(row[0]):
             if _lacks_its_time(row):
                 raise place.error(
-                    f"expected a time YYYY.MM.DD HH:MM:SS, found {shown(row[0])} before ticket {shown(row[1])}. "
+                    f"expected a time YYYY.MM.DD HH:MM:SS to begin the row, found {shown(row[0])}. "
                     "The row is damaged: export the report again.",
                     row.number,
                     "time",
