@@ -24,6 +24,8 @@ _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  # a wall clock has no zone
 _MINUTE_MSC: Final = 60_000
 _QUARTER_MSC: Final = 15 * _MINUTE_MSC  # no zone changes its offset within a quarter of an hour
 _DAY_MSC: Final = 24 * 60 * _MINUTE_MSC
+# Zones are looked up within the years that a datetime can hold; outside of them their offset stays as it is there.
+_QUARTERS: Final = range(-62_000_000_000_000 // _QUARTER_MSC, 253_000_000_000_000 // _QUARTER_MSC)
 _NY_CLOSE_SHIFT_MSC: Final = 7 * 60 * _MINUTE_MSC
 _FIXED: Final = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2})(?::?(\d{2}))?")
 
@@ -117,7 +119,7 @@ def _fixed_msc(name: str) -> int:
 
 
 def _zone_to_utc(name: str, wall_msc: int) -> int:
-    quarter = wall_msc // _QUARTER_MSC
+    quarter = min(max(wall_msc // _QUARTER_MSC, _QUARTERS.start), _QUARTERS.stop)
     offset = _zone_offset_msc(name, quarter)
     if offset is not None:
         return wall_msc - offset
@@ -169,7 +171,10 @@ def moment_end_us(text: str) -> int:
     start_us = (wall - _EPOCH) // timedelta(microseconds=1) + int((fraction or "").ljust(6, "0"))
     if zone and zone.upper() != "Z":
         digits = zone[1:].replace(":", "")
-        offset = (int(digits[:2]) * 60 + int(digits[2:])) * 60 * _SECOND_US
+        hours, minutes = int(digits[:2]), int(digits[2:])
+        if hours > 15 or minutes > 59:
+            raise BadValue(f"a fixed offset is at most 15:59, found {text!r}")
+        offset = (hours * 60 + minutes) * 60 * _SECOND_US
         start_us -= -offset if zone[0] == "-" else offset
     if fraction:
         unit_us = int(10 ** (6 - len(fraction)))

@@ -17,7 +17,7 @@ import attrs
 
 from ledger import events
 from ledger.clock import ClockRule
-from ledger.errors import CorruptEvent, LedgerError, UnknownEvent
+from ledger.errors import CorruptEvent, InexactNumber, LedgerError, UnknownEvent
 from ledger.events import (
     AccountOpened,
     Adjusted,
@@ -33,6 +33,7 @@ from ledger.events import (
     Event,
     FillRecorded,
     GhostClosed,
+    Origin,
     PositionRecovered,
     PositionReticketed,
     Recorded,
@@ -134,6 +135,7 @@ def encode(event: Event, standing: Standing) -> Stored:
             return _blank(event)._replace(
                 deal=event.deal,
                 position_id=event.position_id,
+                magic=event.magic,
                 caused_by=event.caused_by,
                 origin=event.origin.value,
                 commission=_amount(event.commission, standing.opened.money_scale, "commission"),
@@ -142,13 +144,39 @@ def encode(event: Event, standing: Standing) -> Stored:
                 profit=_amount(event.profit, standing.opened.money_scale, "profit"),
             )
         case _:
-            return _blank(event)._replace(
-                position_id=getattr(event, "position_id", None),
-                symbol=getattr(event, "symbol", None),
-                caused_by=getattr(event, "caused_by", None),
-                evidence=getattr(event, "evidence", None),
-                data=_dump(plain_fields(event)),
-            )
+            _check_fit(event, standing)
+            return encode_said(event)
+
+
+def encode_said(event: Event) -> Stored:
+    """Return an event that is not about a deal as a row: what it says is JSON, whatever stands."""
+    return _blank(event)._replace(
+        position_id=getattr(event, "position_id", None),
+        symbol=getattr(event, "symbol", None),
+        caused_by=getattr(event, "caused_by", None),
+        evidence=getattr(event, "evidence", None),
+        data=_dump(plain_fields(event)),
+    )
+
+
+def _check_fit(event: Event, standing: Standing) -> None:
+    """Refuse what the fold could not count: once it is recorded, it would stand in the way of every replay."""
+    match event:
+        case PositionRecovered(position=state) | GhostClosed(before=state):
+            standing.sizes(state)
+        case DriftCorrected():
+            standing.sizes(event.before)
+            standing.sizes(event.after)
+        case BalanceAsserted():
+            for name in ("balance", "credit"):
+                _amount(getattr(event, name), standing.opened.money_scale, name)
+        case Adjusted():
+            for state in filter(None, (event.before, event.after)):
+                standing.sizes(state)
+            for name in ("balance_before", "balance_after", "credit_before", "credit_after"):
+                _amount(getattr(event, name), standing.opened.money_scale, name)
+        case _:
+            pass
 
 
 def _blank(event: Event) -> Stored:
@@ -168,8 +196,11 @@ def _encode_deal(deal: Deal, standing: Standing) -> Stored:
     price_scale, volume_scale = standing.scales(deal.symbol or "")
     extra = {"external_id": deal.external_id} if deal.external_id else {}
     deal_type: int | None
+    volume = _amount(deal.volume, volume_scale, "volume")
     if isinstance(deal, FillRecorded):
         kind, deal_type = "FillRecorded", deal.side.code
+        if not volume:
+            raise InexactNumber(f"deal {deal.deal}: volume {deal.volume} is nothing with {volume_scale} decimals")
     else:
         kind, deal_type = "CashMoved", deal.type
         if deal.word is not None:
@@ -184,7 +215,7 @@ def _encode_deal(deal: Deal, standing: Standing) -> Stored:
         deal.position_id,
         deal.order,
         deal.symbol,
-        _amount(deal.volume, volume_scale, "volume"),
+        volume,
         _amount(deal.price, price_scale, "price"),
         _amount(deal.commission, money_scale, "commission"),
         _amount(deal.fee, money_scale, "fee"),
@@ -249,7 +280,7 @@ def natural_key(event: Event) -> str:
         case AccountOpened():
             return "account"
         case SymbolSpecified():
-            return f"symbol:{event.symbol}"
+            return f"symbol:{event.symbol.replace('#', '##')}"  # a single # is left to number the tellings
         case BreakOpened(kind=BreakKind.CLOCK):
             return f"BreakOpened:clock:{event.ours}"  # one for each clock rule that was found wrong
         case BreakClosed():
@@ -280,6 +311,14 @@ def placement_of(kind: str, place: tuple[int, int], last: tuple[int, int]) -> in
 def numbered(key: str, telling: int) -> str:
     """Return the natural key of the n-th telling, from 1 on."""
     return key if telling == 1 else f"{key}#{telling}"
+
+
+def is_telling_of(stored: str, key: str) -> bool:
+    """Return whether a stored natural key is that of some telling of what is known by a key."""
+    if stored == key:
+        return True
+    number = stored.removeprefix(f"{key}#")
+    return number != stored and number.isascii() and number.isdigit() and numbered(key, int(number)) == stored
 
 
 # ------------------------------------------------------------------------------------------------------------ from a row
@@ -317,21 +356,31 @@ def decode(row: Stored, standing: Standing | None) -> Event:
         CorruptEvent: The row does not hold what its kind needs.
     """
     row = lifted(row)
-    try:
-        if row.kind in events.DEAL_KINDS:
-            assert standing is not None, "deals are read with the scales of their account"
-            return _decode_deal(row, standing)
+    if row.kind not in events.DEAL_KINDS:
         return decode_posting(row)
-    except (LedgerError, TypeError, ValueError, KeyError, ArithmeticError) as error:
+    assert standing is not None, "deals are read with the scales of their account"
+    try:
+        return _decode_deal(row, standing)
+    except (LedgerError, TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
         raise CorruptEvent(f"version {row.version}: {row.kind} cannot be read: {error}") from error
 
 
 def decode_posting(row: Row) -> Event:
-    """Return the event of a posting that is not a deal: its time and what ``data`` says."""
-    said = json.loads(row[16])
-    said.pop("time_msc", None)
+    """Return the event of a posting that is not a deal: its time and what ``data`` says.
+
+    Raises:
+        UnknownEvent: The posting's name is not known.
+        CorruptEvent: The posting does not hold what its kind needs.
+    """
+    if row[3] not in KINDS:
+        raise UnknownEvent(f"version {row[2]}: expected one of {', '.join(KINDS)}, found {row[3]!r}")
     make: Callable[..., Event] = KINDS[row[3]][0]
-    return make(time_msc=row[0], **said)
+    try:
+        said = json.loads(row[16])
+        said.pop("time_msc", None)
+        return make(time_msc=row[0], **said)
+    except (LedgerError, TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
+        raise CorruptEvent(f"version {row[2]}: {row[3]} cannot be read: {error}") from error
 
 
 def _decode_deal(row: Stored, standing: Standing) -> Event:
@@ -341,7 +390,7 @@ def _decode_deal(row: Stored, standing: Standing) -> Event:
     if row.kind == "DealCompleted":
         return DealCompleted(
             deal=row.deal, time_msc=row.time_msc, caused_by=row.caused_by or 0, position_id=row.position_id,
-            origin=row.origin, **money,
+            magic=row.magic, origin=row.origin or Origin.ENGINE, **money,
         )  # fmt: skip
     price_scale, volume_scale = standing.scales(row.symbol or "")
     extra = json.loads(row.data) if row.data else {}

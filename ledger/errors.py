@@ -1,10 +1,10 @@
 """The errors of the ledger: one tree, every leaf says what was expected, what was found and what to do.
 
-    LedgerError                 .retryable = False
-        InputError              MalformedExport, UnknownEvent, InexactNumber, BadValue
-        RuleError               DealConflict, AccountUnknown, AccountMismatch
-        JournalError            VersionConflict (retryable), VersionGap, CorruptEvent, JournalNewer, JournalMissing,
-                                JournalUnsafe, JournalBusy (retryable), JournalUnavailable (retryable)
+LedgerError                 .retryable = False
+InputError              MalformedExport, UnknownEvent, InexactNumber, BadValue
+RuleError               DealConflict, AccountUnknown, AccountMismatch
+JournalError            VersionConflict (retryable), VersionGap, CorruptEvent, JournalNewer, JournalMissing,
+JournalUnsafe, JournalBusy (retryable), JournalUnavailable (retryable)
 """
 
 from __future__ import annotations

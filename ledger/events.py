@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import attrs
 from attrs.converters import optional
@@ -34,6 +34,9 @@ from ledger.values import (
     to_side,
 )
 
+_Words = TypeVar("_Words", bound=Enum)
+_TIME_MAX_MSC: Final = 253_370_764_800_000  # the year 9999: the last that can be written as a date
+
 # --------------------------------------------------------------------------------------------------- checks of one field
 
 
@@ -43,7 +46,7 @@ def _whole(value: Any, low: int, high: int, what: str) -> int:
             number = int(value)
         except (TypeError, ValueError, OverflowError):
             raise BadValue(f"{what} is a whole number, found {value!r}") from None
-        if isinstance(value, bool) or (isinstance(value, float) and number != value):
+        if isinstance(value, bool) or (not isinstance(value, str) and number != value):
             raise BadValue(f"{what} is a whole number, found {value!r}")
         value = number
     if not low <= value <= high:
@@ -56,7 +59,7 @@ def _login(value: int | str) -> int:
 
 
 def _ticket(value: int | str) -> int:
-    return _whole(value, 1, INT64_MAX, "a ticket")
+    return _whole(value, 1, INT64_MAX - 1, "a ticket")  # the largest number stands for "no deal" (postings.NO_DEAL)
 
 
 def _code(value: int | str) -> int:
@@ -72,7 +75,7 @@ def _digits(value: int) -> int:
 
 
 def _time_msc(value: int) -> int:
-    return _whole(value, 0, 2**48, "a broker time in milliseconds since 1970")
+    return _whole(value, 0, _TIME_MAX_MSC, "a broker time in milliseconds since 1970")
 
 
 def _version(value: int) -> int:
@@ -84,23 +87,29 @@ def _ticket_or_none(value: int | str | None) -> int | None:
     return None if value is None or value in (0, "0", "") else _ticket(value)
 
 
-def _storable(value: str) -> str:
-    text = str(value)
-    if "\x00" in text:
-        raise BadValue(f"text may not hold a NUL character, found {text!r}")
+def storable(value: str) -> str:
+    """Return a text that every journal can keep.
+
+    Raises:
+        BadValue: It is no text, holds a NUL character or is not valid Unicode.
+    """
+    if not isinstance(value, str):
+        raise BadValue(f"expected a text, found {value!r}")
+    if "\x00" in value:
+        raise BadValue(f"text may not hold a NUL character, found {value!r}")
     try:
-        text.encode()
+        value.encode()
     except UnicodeEncodeError:
-        raise BadValue(f"text must be valid Unicode, found {text!r}") from None
-    return text
+        raise BadValue(f"text must be valid Unicode, found {value!r}") from None
+    return str(value)
 
 
 def _text_or_none(value: str | None) -> str | None:
-    return None if value is None or value == "" else _storable(value)
+    return None if value is None or value == "" else storable(value)
 
 
 def _given(value: str, what: str) -> str:
-    text = _storable(value)
+    text = storable(value)
     if not text.strip():
         raise BadValue(f"{what} must be given, found {value!r}")
     return text
@@ -138,6 +147,25 @@ def _positive(value: Number) -> Decimal:
     if number <= 0:
         raise BadValue(f"a volume is more than 0 (the side carries the sign), found {number}")
     return number
+
+
+def _origin(value: Origin | str) -> Origin:
+    return _word(value, Origin)
+
+
+def _break_kind(value: BreakKind | str) -> BreakKind:
+    return _word(value, BreakKind)
+
+
+def _break_end(value: BreakEnd | str) -> BreakEnd:
+    return _word(value, BreakEnd)
+
+
+def _word(value: Any, words: type[_Words]) -> _Words:
+    try:
+        return words(value)
+    except ValueError:
+        raise BadValue(f"expected one of {', '.join(word.value for word in words)}, found {value!r}") from None
 
 
 def _clock(value: ClockRule | str) -> ClockRule:
@@ -188,7 +216,11 @@ class AccountOpened:
     mode: MarginMode = attrs.field(converter=to_margin_mode)
     clock: ClockRule = attrs.field(converter=_clock)
     time_msc: int = attrs.field(converter=_time_msc)
-    money_scale: int = attrs.field(converter=_digits, default=MONEY_SCALE)
+    money_scale: int = attrs.field(converter=_digits)
+
+    @money_scale.default
+    def _money_scale_of_currency(self) -> int:
+        return max(MONEY_SCALE, self.currency_digits)
 
 
 @attrs.frozen(kw_only=True)
@@ -232,7 +264,7 @@ class FillRecorded:
     reason: int | None = attrs.field(converter=optional(_code), default=None)
     comment: str | None = attrs.field(converter=_text_or_none, default=None)
     external_id: str | None = attrs.field(converter=_text_or_none, default=None)
-    origin: Origin = attrs.field(converter=Origin, default=Origin.ENGINE)
+    origin: Origin = attrs.field(converter=_origin, default=Origin.ENGINE)
 
 
 @attrs.frozen(kw_only=True)
@@ -261,7 +293,7 @@ class CashMoved:
     reason: int | None = attrs.field(converter=optional(_code), default=None)
     comment: str | None = attrs.field(converter=_text_or_none, default=None)
     external_id: str | None = attrs.field(converter=_text_or_none, default=None)
-    origin: Origin = attrs.field(converter=Origin, default=Origin.ENGINE)
+    origin: Origin = attrs.field(converter=_origin, default=Origin.ENGINE)
 
     def __attrs_post_init__(self) -> None:
         if self.type in (0, 1):
@@ -291,11 +323,12 @@ class DealCompleted:
     time_msc: int = attrs.field(converter=_time_msc)
     caused_by: int = attrs.field(converter=_version)
     position_id: int | None = attrs.field(converter=_ticket_or_none, default=None)
+    magic: int | None = attrs.field(converter=optional(_magic), default=None)
     commission: Decimal | None = attrs.field(converter=optional(exact), default=None)
     fee: Decimal | None = attrs.field(converter=optional(exact), default=None)
     swap: Decimal | None = attrs.field(converter=optional(exact), default=None)
     profit: Decimal | None = attrs.field(converter=optional(exact), default=None)
-    origin: Origin = attrs.field(converter=Origin, default=Origin.ENGINE)
+    origin: Origin = attrs.field(converter=_origin, default=Origin.ENGINE)
 
 
 @attrs.frozen(kw_only=True)
@@ -310,10 +343,12 @@ class DealRevised:
 
     @property
     def deal(self) -> int:
+        """Ticket of the revised deal."""
         return self.now.deal
 
     @property
     def time_msc(self) -> int:
+        """Broker server time of the deal as it is shown now."""
         return self.now.time_msc
 
 
@@ -350,10 +385,12 @@ class PositionRecovered:
 
     @property
     def position_id(self) -> int:
+        """Id of the position that this is about."""
         return self.position.position_id
 
     @property
     def symbol(self) -> str:
+        """Symbol of the position that this is about."""
         return self.position.symbol
 
 
@@ -368,10 +405,12 @@ class GhostClosed:
 
     @property
     def position_id(self) -> int:
+        """Id of the position that this is about."""
         return self.before.position_id
 
     @property
     def symbol(self) -> str:
+        """Symbol of the position that this is about."""
         return self.before.symbol
 
 
@@ -387,10 +426,12 @@ class DriftCorrected:
 
     @property
     def position_id(self) -> int:
+        """Id of the position that this is about."""
         return self.after.position_id
 
     @property
     def symbol(self) -> str:
+        """Symbol of the position that this is about."""
         return self.after.symbol
 
 
@@ -428,7 +469,7 @@ class BalanceAsserted:
 class BreakOpened:
     """A disagreement was first seen. ``ours`` and ``theirs`` as they would be shown."""
 
-    kind: BreakKind = attrs.field(converter=BreakKind)
+    kind: BreakKind = attrs.field(converter=_break_kind)
     time_msc: int = attrs.field(converter=_time_msc)
     position_id: int | None = attrs.field(converter=_ticket_or_none, default=None)
     deal: int | None = attrs.field(converter=_ticket_or_none, default=None)
@@ -444,8 +485,8 @@ class BreakOpened:
 class BreakClosed:
     """A disagreement ended. ``caused_by`` is the version that opened it."""
 
-    kind: BreakKind = attrs.field(converter=BreakKind)
-    end: BreakEnd = attrs.field(converter=BreakEnd)
+    kind: BreakKind = attrs.field(converter=_break_kind)
+    end: BreakEnd = attrs.field(converter=_break_end)
     time_msc: int = attrs.field(converter=_time_msc)
     caused_by: int = attrs.field(converter=_version)
     position_id: int | None = attrs.field(converter=_ticket_or_none, default=None)
@@ -490,13 +531,20 @@ class Adjusted:
     clock_after: ClockRule | None = attrs.field(converter=optional(_clock), default=None)
     caused_by: int | None = attrs.field(converter=optional(_version), default=None)
 
+    def __attrs_post_init__(self) -> None:
+        for name in ("balance", "credit", "clock"):
+            if (getattr(self, f"{name}_before") is None) != (getattr(self, f"{name}_after") is None):
+                raise BadValue(f"an adjustment says what the {name} was and what it is: one of the two is missing")
+
     @property
     def position_id(self) -> int | None:
+        """Id of the position that this is about."""
         state = self.after or self.before
         return state.position_id if state else None
 
     @property
     def symbol(self) -> str | None:
+        """Symbol of the position that this is about."""
         state = self.after or self.before
         return state.symbol if state else None
 
@@ -543,4 +591,5 @@ class Recorded:
 
     @property
     def kind(self) -> str:
+        """Stored name of the event."""
         return type(self.event).__name__

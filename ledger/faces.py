@@ -42,6 +42,11 @@ def _money(standing: Standing) -> Callable[[Decimal], str]:
     return lambda amount: plain(amount, decimals=digits)
 
 
+def _second_text(time_msc: int, clock: ClockRule) -> str:
+    """Write a time in whole seconds: all that some sources tell, so that a portfolio does not depend on who told it."""
+    return utc_text(clock.to_utc_msc(time_msc // 1000 * 1000))
+
+
 def position_face(position: Position, clock: ClockRule) -> Json:
     """An open position."""
     return {
@@ -51,7 +56,7 @@ def position_face(position: Position, clock: ClockRule) -> Json:
         "side": position.side.value,
         "volume": plain(position.volume),
         "price_open": plain(position.price_open),
-        "opened_at": utc_text(clock.to_utc_msc(position.opened_msc)),
+        "opened_at": _second_text(position.opened_msc, clock),
         "basis": position.basis,
         "magic": position.magic,
     }
@@ -64,7 +69,7 @@ def unexplained_face(one: Unexplained, clock: ClockRule) -> Json:
         "symbol": one.symbol,
         "kind": one.kind,
         "volume": plain(one.volume),
-        "since": utc_text(clock.to_utc_msc(one.since_msc)),
+        "since": _second_text(one.since_msc, clock),
     }
 
 

@@ -159,7 +159,8 @@ def _account_of(statement: Statement, told: Told) -> AccountId:
 def _terms(account: Account, statements: Sequence[Statement], told: Told) -> tuple[AccountOpened, tuple[str, ...]]:
     """Return how the account is opened, or was, from the files, the caller and the journal, and what to say of it."""
     opened = account.standing if account.is_open else None
-    mode = _one(account, "mode", [(one.file, one.mode) for one in statements], told.mode, opened.opened.mode if opened else None)
+    modes = [(one.file, one.mode) for one in statements]
+    mode = _one(account, "mode", modes, told.mode, opened.opened.mode if opened else None)
     if mode is None:
         raise BadValue(
             f"{statements[0].file}: this file does not say whether account {account.name} nets or hedges, and a wrong "

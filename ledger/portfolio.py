@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Final, assert_never
 
@@ -16,6 +16,7 @@ import attrs
 from attrs import field, frozen
 
 from ledger.clock import ClockRule
+from ledger.errors import InexactNumber
 from ledger.events import (
     AccountOpened,
     Adjusted,
@@ -39,7 +40,18 @@ from ledger.events import (
 )
 from ledger.positions import BASIS_ADJUSTMENT, BASIS_CORRECTION, BASIS_RECOVERY, OpenPosition, divided
 from ledger.postings import Row
-from ledger.values import CASH_WORDS, CREDIT, PRICE_SCALE, VOLUME_SCALE, AccountId, Side, plain, scaled, unscaled
+from ledger.values import (
+    CASH_WORDS,
+    CREDIT,
+    PRICE_SCALE,
+    VOLUME_SCALE,
+    AccountId,
+    Side,
+    plain,
+    rounded,
+    scaled,
+    unscaled,
+)
 
 #: Raised whenever a rule of the fold changes, so that nothing derived by older rules is trusted.
 FOLD_VERSION: Final = 1
@@ -60,7 +72,6 @@ TradeSink = Callable[[OpenPosition], object]
 
 def _ignore(_: OpenPosition) -> None:
     """Let closed trades go."""
-
 
 
 # ------------------------------------------------------------------------------------------------------- what people see
@@ -144,12 +155,27 @@ class Standing:
 
     @property
     def account(self) -> AccountId:
+        """Whose portfolio it is."""
         return AccountId(self.opened.server, self.opened.login)
 
     def scales(self, symbol: str) -> tuple[int, int]:
         """Return the decimal digits kept of a symbol's prices and of its volumes."""
         spec = self.symbols.get(symbol)
         return (spec.price_scale, spec.volume_scale) if spec else (PRICE_SCALE, VOLUME_SCALE)
+
+    def sizes(self, state: PositionState) -> tuple[int, int]:
+        """Return the volume and the open price of a position that somebody saw, as scaled integers.
+
+        An open price is an average that the broker computed; beyond the price scale it is rounded once, half to even.
+
+        Raises:
+            InexactNumber: They do not fit the scales of the symbol.
+        """
+        price_scale, volume_scale = self.scales(state.symbol)
+        volume = scaled(state.volume, volume_scale, "volume")
+        if not volume:
+            raise InexactNumber(f"volume {state.volume} is nothing with {volume_scale} decimals")
+        return volume, rounded(state.price_open, price_scale, "open price")
 
     def shown_digits(self, symbol: str) -> int:
         """Return the decimals that an average price is shown with.
@@ -197,9 +223,9 @@ class Portfolio:
         self._balance_is_set = False
         self._complete_until_msc = -1
         # What went without being told: closes of what was never held; lives that ended unseen; parts of lives.
-        self._loose: dict[tuple[int | str, int | None], OpenPosition] = {}
+        self._loose: dict[tuple[int | str, int | None, int], OpenPosition] = {}
         self._ghosts: dict[int | str, list[OpenPosition]] = {}
-        self._parts: dict[int | str, Unexplained] = {}
+        self._parts: dict[int | str, OpenPosition] = {}
         self._breaks: dict[int, Break] = {}
         self._degraded: SyncDegraded | None = None
         self._last: tuple[int, int, int] = (-1, 0, 0)
@@ -227,7 +253,7 @@ class Portfolio:
             if kind != "FillRecorded":
                 self._count(commissions, fees, swaps, profits)
                 commissions = fees = swaps = profits = 0
-                self._apply(row, decode, trades)
+                self._apply(row, decode)
                 continue
             key = symbol if nets else position_id
             position = positions.get(key)
@@ -275,26 +301,24 @@ class Portfolio:
 
     def _settle(self, row: Row, trades: TradeSink) -> None:
         """Apply a fill of any shape: money not told yet, closes beyond what is known, reversals, unknown entries."""
-        (_, _, _, _, side, entry, position_id, order, symbol, _, _, commission, fee, swap, profit, _, _) = row
-        told = None not in (commission, fee, swap, profit)
+        (_, _, _, _, _, entry, position_id, order, symbol, _, _, commission, fee, swap, profit, _, _) = row
         money = (commission or 0, fee or 0, swap or 0, profit or 0)
         self._count(*money)
         self._deals += 1
-        self._deals_untold += not told
+        self._deals_untold += not _is_told(row)
         if position_id is None and entry == _IN and not self._nets:
             position_id = order or row[1]  # hedging: a position carries its opening order's ticket
         key: int | str | None = symbol if self._nets else position_id
         if entry == _IN and key is not None:
-            touched = self._open_more(key, position_id, row, money, trades)
+            self._open_more(key, position_id, row, money, trades)
         elif entry == _IN_OUT:
-            touched = self._reverse(key, position_id, row, money, trades)
+            self._reverse(key, position_id, row, money, trades)
         else:
-            touched = self._close(key, position_id, row, money, trades)
-        touched.money_told &= told
+            self._close(key, position_id, row, money, trades)
 
     def _open_more(
         self, key: int | str, position_id: int | None, row: Row, money: tuple[int, int, int, int], trades: TradeSink
-    ) -> OpenPosition:
+    ) -> None:
         time_msc, side, order, symbol, volume, price, magic = row[0], row[4], row[7], row[8], row[9], row[10], row[15]
         position = self._open.get(key)
         if position is not None and position.side != side:
@@ -302,12 +326,13 @@ class Portfolio:
             position = None
         if position is not None:
             position.add(volume, price, *money)
-            return position
+            position.money_told &= _is_told(row)
+            return
         # Netting keys by symbol, so that an id that is not told yet costs nothing; the opening order names the position.
         position = OpenPosition(position_id or order or row[1], symbol, side, volume, price, time_msc, magic, *money)
+        position.money_told = _is_told(row)
         self._open[key] = position
         self._match_loose(key, position, trades)
-        return position
 
     def _match_loose(self, key: int | str, position: OpenPosition, trades: TradeSink) -> None:
         """Let an opening explain closes of the same position that were told for the same second.
@@ -315,60 +340,61 @@ class Portfolio:
         A source that tells whole seconds puts a close before an opening of the same second that another source told in
         milliseconds.
         """
-        loose = self._loose.get((key, position.position_id))
-        if loose is None or loose.side != position.side:
+        at = (key, position.position_id, position.side)
+        loose = self._loose.get(at)
+        if loose is None or loose.opened_msc // _SECOND_MSC != position.opened_msc // _SECOND_MSC:
             return
-        if loose.opened_msc // _SECOND_MSC != position.opened_msc // _SECOND_MSC or loose.volume_out > position.volume:
-            return
-        del self._loose[key, position.position_id]
-        position.reduce(loose.volume_out, 0, loose.commission, loose.fee, loose.swap, loose.profit)
-        position.cost_out = loose.cost_out
+        volume = min(loose.volume_out, position.volume)
+        cost = divided(loose.cost_out * volume, loose.volume_out)
+        position.reduce(volume, 0, loose.commission, loose.fee, loose.swap, loose.profit)
+        position.cost_out = cost
         position.money_told &= loose.money_told
+        loose.volume_out -= volume
+        loose.cost_out -= cost
+        loose.commission = loose.fee = loose.swap = loose.profit = 0
+        if not loose.volume_out:
+            del self._loose[at]
         if not position.volume:
             self._finish(key, position, loose.closed_msc, trades)
 
     def _close(
         self, key: int | str | None, position_id: int | None, row: Row, money: tuple[int, int, int, int], trades: TradeSink
-    ) -> OpenPosition:
+    ) -> None:
         """Reduce what is there; what goes beyond it stays unexplained and never opens the other side."""
-        time_msc, side, volume, price = row[0], row[4], row[9], row[10]
+        time_msc, side, symbol, volume, price, magic = row[0], row[4], row[8], row[9], row[10], row[15]
         position = self._open.get(key) if key is not None else None
         if position is not None and position.side == side:
             self._lose(key, position, time_msc)  # what this deal closes stood the other way: ours was gone before
             position = None
+        told = _is_told(row)
         if position is None and key is not None:
-            position = self._ghost(key, side)
-        touched = None
-        if position is not None:
+            position = self._ghost(key, position_id, side)
+        while position is not None and volume:
+            assert key is not None
             reduced = min(volume, position.volume)
             position.reduce(reduced, price, *money)
+            position.money_told &= told
             volume -= reduced
-            touched, money = position, (0, 0, 0, 0)
+            told, money = True, (0, 0, 0, 0)
+            if self._open.get(key) is not position:
+                position.volume_untold -= reduced  # a ghost: now it is told
             if not position.volume:
                 self._finish(key, position, time_msc, trades)
+            position = self._ghost(key, position_id, side)
         if volume:
-            loose = self._close_loose(key, position_id, row, volume, money)
-            touched = touched or loose
-        assert touched is not None, "a deal has a volume"
-        return touched
-
-    def _close_loose(
-        self, key: int | str | None, position_id: int | None, row: Row, volume: int, money: tuple[int, int, int, int]
-    ) -> OpenPosition:
-        time_msc, side, symbol, price, magic = row[0], row[4], row[8], row[10], row[15]
-        at = (symbol if key is None else key, position_id)
-        loose = self._loose.get(at)
-        if loose is None or loose.side == side:
-            loose = self._loose[at] = OpenPosition(position_id, symbol, 1 - side, 0, 0, time_msc, magic)
-            loose.opening_told = False
-        loose.reduce(volume, price, *money)
-        loose.volume = 0
-        loose.closed_msc = time_msc
-        return loose
+            at = (symbol if key is None else key, position_id, 1 - side)
+            loose = self._loose.get(at)
+            if loose is None:
+                loose = self._loose[at] = OpenPosition(position_id, symbol, 1 - side, 0, 0, time_msc, magic)
+                loose.opening_told = False
+            loose.reduce(volume, price, *money)
+            loose.money_told &= told
+            loose.volume = 0
+            loose.closed_msc = time_msc
 
     def _reverse(
         self, key: int | str | None, position_id: int | None, row: Row, money: tuple[int, int, int, int], trades: TradeSink
-    ) -> OpenPosition:
+    ) -> None:
         """Close what is left and open the rest on the other side, at the deal's price, as a new trade.
 
         Profit and swap belong to the closed part (MQL5 Reference, ``DEAL_ENTRY_INOUT``); commission and fee are shared
@@ -377,24 +403,25 @@ class Portfolio:
         time_msc, side, order, symbol, volume, price, magic = row[0], row[4], row[7], row[8], row[9], row[10], row[15]
         position = self._open.get(key) if key is not None else None
         if key is None or position is None or position.side == side or volume <= position.volume:
-            touched = self._close(key, position_id, row, money, trades)
+            self._close(key, position_id, row, money, trades)
             left = self._open.get(key) if key is not None else None
             if left is not None:
                 self._lose(key, left, time_msc)  # after a reversal nothing of the old side is left
-            return touched
+            return
         commission, fee, swap, profit = money
         closing = position.volume
         commission_closing = divided(commission * closing, volume)
         fee_closing = divided(fee * closing, volume)
         position.reduce(closing, price, commission_closing, fee_closing, swap, profit)
+        position.money_told &= _is_told(row)
         self._finish(key, position, time_msc, trades)
         opened = OpenPosition(
             position_id or position.position_id, symbol, side, volume - closing, price, time_msc, magic,
             commission - commission_closing, fee - fee_closing,
         )  # fmt: skip
         opened.ticket = order or position.ticket
+        opened.money_told = row[11] is not None and row[12] is not None
         self._open[key] = opened
-        return opened
 
     def _finish(self, key: int | str | None, position: OpenPosition, time_msc: int, trades: TradeSink) -> None:
         """Let a position that went flat leave, from among the open ones or from among the ghosts."""
@@ -413,16 +440,19 @@ class Portfolio:
         assert key is not None
         del self._open[key]
         position.closed_msc = time_msc
-        position.volume_untold = position.volume
+        position.volume_untold += position.volume
         self._ghosts.setdefault(key, []).append(position)
 
-    def _ghost(self, key: int | str, closing_side: int) -> OpenPosition | None:
-        """Return the oldest ghost that a deal of this side can have closed."""
-        return next((ghost for ghost in self._ghosts.get(key, ()) if ghost.side != closing_side), None)
+    def _ghost(self, key: int | str, position_id: int | None, closing_side: int) -> OpenPosition | None:
+        """Return the oldest ghost that a deal of this side and position can have closed."""
+        for ghost in self._ghosts.get(key, ()):
+            if ghost.side != closing_side and position_id in (None, ghost.position_id):
+                return ghost
+        return None
 
     # ---- everything that is not a fill
 
-    def _apply(self, row: Row, decode: Decode, trades: TradeSink) -> None:
+    def _apply(self, row: Row, decode: Decode) -> None:
         if row[3] == "CashMoved":
             self._move_cash(row)
             return
@@ -436,7 +466,7 @@ class Portfolio:
                 self._assert_gone(event.before, event.time_msc)
             case PositionReticketed():
                 position = self._open.get(self._key(event.symbol, event.position_id))
-                if position is not None:
+                if position is not None and position.position_id == event.position_id:
                     position.ticket = event.ticket_after
             case BalanceAsserted():
                 self._assert_balance(event, row[2])
@@ -476,25 +506,18 @@ class Portfolio:
     def _key(self, symbol: str, position_id: int) -> int | str:
         return symbol if self._nets else position_id
 
-    def _sizes(self, state: PositionState) -> tuple[int, int]:
-        """Return volume and open price in scaled integers.
-
-        An open price is an average that the broker computed; beyond the price scale it is rounded once, half to even.
-        """
-        price_scale, volume_scale = self.standing.scales(state.symbol)
-        price = int(state.price_open.scaleb(price_scale).to_integral_value(ROUND_HALF_EVEN))
-        return scaled(state.volume, volume_scale, "volume"), price
-
-    def _assert_open(
-        self, state: PositionState, time_msc: int, basis: str, before: PositionState | None = None
-    ) -> None:
+    def _assert_open(self, state: PositionState, time_msc: int, basis: str, before: PositionState | None = None) -> None:
         """Set a position to what somebody saw; what that leaves unexplained is kept as such."""
         key, side = self._key(state.symbol, state.position_id), state.side.code
         if self._nets and before is not None and before.symbol != state.symbol:
             self._assert_gone(before, time_msc)
-        volume, price = self._sizes(state)
+        volume, price = self.standing.sizes(state)
         position = self._open.get(key)
-        if position is not None and position.side != side:
+        if position is not None and (
+            # On an account that nets, a new id says that the old position ended (mt5.md: after its volume reached 0).
+            (position.side, position.position_id) != (side, state.position_id)
+            or self.standing.scales(position.symbol) != self.standing.scales(state.symbol)
+        ):
             self._lose(key, position, time_msc)
             position = None
         position = position or self._revived(key, state)
@@ -510,18 +533,17 @@ class Portfolio:
             position.symbol = state.symbol
             position.basis = basis
         position.ticket = state.ticket or position.ticket
-        position.position_id = state.position_id
         position.magic = position.magic if state.magic is None else state.magic
         position.comment = state.comment or position.comment
 
     def _revived(self, key: int | str, state: PositionState) -> OpenPosition | None:
         """Take back a ghost that was none: the same position is there again."""
         for ghost in self._ghosts.get(key, ()):
-            if ghost.position_id == state.position_id and ghost.side == state.side.code:
+            if (ghost.position_id, ghost.side, ghost.symbol) == (state.position_id, state.side.code, state.symbol):
                 self._ghosts[key].remove(ghost)
                 if not self._ghosts[key]:
                     del self._ghosts[key]
-                ghost.volume_untold = 0
+                ghost.volume_untold -= ghost.volume
                 ghost.closed_msc = 0
                 self._open[key] = ghost
                 return ghost
@@ -529,14 +551,10 @@ class Portfolio:
 
     def _lose_part(self, key: int | str, position: OpenPosition, volume: int, time_msc: int) -> None:
         position.lose(volume)
-        known = self._parts.get(key)
-        self._parts[key] = Unexplained(
-            position_id=position.position_id,
-            symbol=position.symbol,
-            kind=GHOST_RESULT,
-            volume=self._volume(position.symbol, volume) + (known.volume if known else 0),
-            since_msc=known.since_msc if known else time_msc,
-        )
+        part = self._parts.get(key)
+        if part is None:
+            part = self._parts[key] = OpenPosition(position.position_id, position.symbol, position.side, 0, 0, time_msc, None)
+        part.volume += volume
 
     def _assert_gone(self, state: PositionState, time_msc: int) -> None:
         key = self._key(state.symbol, state.position_id)
@@ -575,7 +593,9 @@ class Portfolio:
         self._credit += self._moved(event.credit_before, event.credit_after, "credit")
 
     def _moved(self, before: Decimal | None, after: Decimal | None, what: str) -> int:
-        return 0 if after is None else scaled(after - (before or Decimal(0)), self._money_scale, what)
+        if before is None or after is None:
+            return 0
+        return scaled(after, self._money_scale, what) - scaled(before, self._money_scale, what)
 
     def copy(self) -> Portfolio:
         """Return an independent copy, to fold on from here."""
@@ -585,7 +605,7 @@ class Portfolio:
         twin._loose = {key: close.copy() for key, close in self._loose.items()}
         twin._ghosts = {key: [ghost.copy() for ghost in several] for key, several in self._ghosts.items()}
         twin._cash_by_kind = dict(self._cash_by_kind)
-        twin._parts = dict(self._parts)
+        twin._parts = {key: part.copy() for key, part in self._parts.items()}
         twin._breaks = dict(self._breaks)
         return twin
 
@@ -667,7 +687,8 @@ class Portfolio:
             self._unexplained(close, CLOSE_WITHOUT_OPENING, close.volume_out, close.opened_msc)
             for close in self._loose.values()
         ]
-        everything = [*ghosts, *loose, *self._parts.values()]
+        parts = [self._unexplained(part, GHOST_RESULT, part.volume, part.opened_msc) for part in self._parts.values()]
+        everything = [*ghosts, *loose, *parts]
         return tuple(sorted(everything, key=lambda one: (one.since_msc, one.symbol, one.position_id or 0, one.kind)))
 
     @property
@@ -752,6 +773,11 @@ _SIDES: Final = (Side.BUY, Side.SELL)
 def _position_id(position: OpenPosition) -> int:
     assert position.position_id is not None, "an open position has an id"
     return position.position_id
+
+
+def _is_told(row: Row) -> bool:
+    """Return whether all the money of a fill is known."""
+    return None not in row[11:15]
 
 
 def _cash_kind(deal_type: int | None, data: str | None) -> str:

@@ -54,7 +54,7 @@ PLACED: Final = 1
 APART: Final = 2
 
 #: What a later telling may add to an earlier one.
-COMPLETABLE: Final = ("position_id", "commission", "fee", "swap", "profit")
+COMPLETABLE: Final = ("position_id", "magic", "commission", "fee", "swap", "profit")
 
 _KIND: Final = Posting._fields.index("kind")
 _DEAL: Final = Posting._fields.index("deal")
@@ -103,8 +103,7 @@ def in_fold_order(plain: Iterable[Row], placed: Iterable[Row], replaced: frozens
         rows = (row for row in rows if row[_VERSION] not in replaced)
     for deal, tellings in groupby(rows, key=_by_deal):
         if deal != NO_DEAL:
-            first = next(tellings)
-            rest = list(tellings)
-            yield as_told([first, *rest]) if rest or first[_KIND] == "DealRevised" else first
+            told = list(tellings)
+            yield as_told(told) if len(told) > 1 or told[0][_KIND] == "DealRevised" else told[0]
         else:
             yield from tellings

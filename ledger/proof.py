@@ -38,15 +38,21 @@ class Disagreement:
 
 @frozen(kw_only=True)
 class Check:
-    """How many of the broker's figures of one kind replay reproduces."""
+    """How many of the broker's figures of one kind replay reproduces.
+
+    ``doubts`` are figures that differ because the history before the file is not known: they cannot be checked, and what
+    the ledger shows there is not what the broker shows.
+    """
 
     name: str
     checked: int = 0
     not_checkable: int = 0
     disagreements: tuple[Disagreement, ...] = field(factory=tuple)
+    doubts: tuple[Disagreement, ...] = field(factory=tuple)
 
     @property
     def agreed(self) -> int:
+        """How many rows replay reproduces."""
         return self.checked - len({disagreement.row for disagreement in self.disagreements})
 
 
@@ -147,26 +153,69 @@ def _check_closed(statement: Statement, books: Replayed) -> Check | None:
     if statement.closed is None:
         return None
     ended, parts = _by_position(books.trades), _by_position(books.parts)
-    digits = _digits_of(statement)
+    digits, doubtful = _digits_of(statement), _doubtful_symbols(statement, books)
     first_msc = min((deal.time_msc for deal in statement.deals), default=0)
     checked = not_checkable = 0
     wrong: list[Disagreement] = []
+    doubts: list[Disagreement] = []
     for row in statement.closed:
-        trades = (ended if row.volume_opened is None else parts).get(row.position_id, [])
-        if not trades and row.opened_msc < first_msc:
-            not_checkable += 1  # opened before the file begins, and nobody told its deals
+        trades = _lives(row, ended if row.volume_opened is None else parts)
+        differences = list(_closed_differences(row, trades, digits.get(row.symbol, 0)))
+        if differences and (_began_untold(row, trades, first_msc) or row.symbol in doubtful):
+            not_checkable += 1
+            doubts.extend(differences)
             continue
         checked += 1
-        wrong.extend(_closed_differences(row, trades, digits.get(row.symbol, 0)))
+        wrong.extend(differences)
     return Check(
-        name="closed positions", checked=checked, not_checkable=not_checkable, disagreements=tuple(wrong)
+        name="closed positions",
+        checked=checked,
+        not_checkable=not_checkable,
+        disagreements=tuple(wrong),
+        doubts=tuple(doubts),
     )
+
+
+def _lives(row: ClosedRow, trades: Mapping[int | None, list[Trade]]) -> list[Trade]:
+    """Return the trades that a row is about.
+
+    A reversal goes on under the position id of the life before it, with a ticket of its own; rows are told apart by when
+    they were opened.
+    """
+    told = trades.get(row.position_id, [])
+    same = [trade for trade in told if trade.side is row.side and _second_of(trade) == _second(row.opened_msc)]
+    return same or told
+
+
+def _began_untold(row: ClosedRow, trades: list[Trade], first_msc: int) -> bool:
+    """Whether nobody told how a position began: it was opened before the file, or follows one that was."""
+    if row.opened_msc < first_msc:
+        return not trades or any(_second_of(trade) != _second(row.opened_msc) for trade in trades)
+    return any(trade.opened_msc is None for trade in trades)
+
+
+def _doubtful_symbols(statement: Statement, books: Replayed) -> frozenset[str]:
+    """Return symbols that were held when a file on a netting account begins, and nobody told how.
+
+    Every deal of the symbol then meets another position than it met at the broker, until both are flat.
+    """
+    if statement.is_from_birth or not books.portfolio.standing.opened.mode.nets:
+        return frozenset()
+    first_msc = min((deal.time_msc for deal in statement.deals), default=0)
+    rows = (*(statement.closed or ()), *(statement.open or ()))
+    held = {row.symbol for row in rows if row.opened_msc < first_msc}
+    return frozenset(held | {one.symbol for one in books.portfolio.unexplained})
+
+
+def _second_of(trade: Trade) -> str | None:
+    return None if trade.opened_msc is None else _second(trade.opened_msc)
 
 
 def _by_position(trades: Iterable[Trade]) -> dict[int | None, list[Trade]]:
     found: dict[int | None, list[Trade]] = defaultdict(list)
     for trade in trades:
-        found[trade.position_id].append(trade)
+        for name in {trade.position_id, trade.ticket}:
+            found[name].append(trade)
     return found
 
 
@@ -205,38 +254,53 @@ def _check_open(statement: Statement, books: Replayed) -> Check | None:
     if statement.open is None and not (statement.has_figures and statement.kind == "report"):
         return None
     # A report leaves out the tables that would be empty: with its account figures there, no table says no position.
-    rows = statement.open or ()
-    ours = {position.ticket: position for position in books.portfolio.positions.values()}
-    by_id = dict(books.portfolio.positions)
-    digits = _digits_of(statement)
+    ours = dict(books.portfolio.positions)
+    by_ticket = {position.ticket: position for position in ours.values()}
+    digits, doubtful = _digits_of(statement), _doubtful_symbols(statement, books)
     first_msc = min((deal.time_msc for deal in statement.deals), default=0)
     checked = not_checkable = 0
     wrong: list[Disagreement] = []
-    for row in rows:
-        position = ours.pop(row.ticket, None) or by_id.get(row.ticket)
-        if row.opened_msc < first_msc and (position is None or position.opened_msc >= first_msc):
-            not_checkable += 1  # opened before the file begins, and nobody told yet
-            if position is not None:
-                ours.pop(position.ticket, None)
+    doubts: list[Disagreement] = []
+    for row in statement.open or ():
+        position = ours.get(row.ticket) or by_ticket.get(row.ticket) or books.portfolio.position_of(row.symbol)
+        if position is not None:
+            ours.pop(position.position_id, None)
+        differences = list(_open_differences(row, position, digits.get(row.symbol, 0)))
+        if differences and (_opened_untold(row, position, first_msc) or row.symbol in doubtful):
+            not_checkable += 1
+            doubts.extend(differences)
             continue
         checked += 1
-        if position is None:
-            wrong.append(
-                Disagreement(row=row.row, what=f"open position {row.ticket}", ours="no such position", theirs=_said(row))
-            )
-            continue
-        ours.pop(position.ticket, None)
-        wrong.extend(_open_differences(row, position, digits.get(row.symbol, 0)))
+        wrong.extend(differences)
     for position in ours.values():
-        checked += 1
         told = f"{position.side.value} {plain(position.volume)} {position.symbol} @ {plain(position.price_open)}"
         what = f"open position {position.position_id}"
-        wrong.append(Disagreement(row=-position.position_id, what=what, ours=told, theirs="not in the broker's table"))
-    return Check(name="open positions", checked=checked, not_checkable=not_checkable, disagreements=tuple(wrong))
+        extra = Disagreement(row=-position.position_id, what=what, ours=told, theirs="not in the broker's table")
+        if position.symbol in doubtful:
+            not_checkable += 1
+            doubts.append(extra)
+            continue
+        checked += 1
+        wrong.append(extra)
+    return Check(
+        name="open positions",
+        checked=checked,
+        not_checkable=not_checkable,
+        disagreements=tuple(wrong),
+        doubts=tuple(doubts),
+    )
 
 
-def _open_differences(row: OpenRow, position: Position, digits: int) -> Iterable[Disagreement]:
+def _opened_untold(row: OpenRow, position: Position | None, first_msc: int) -> bool:
+    """Whether a position was opened before the file begins, and nobody told it, or not all of it."""
+    return row.opened_msc < first_msc and (position is None or _second(position.opened_msc) != _second(row.opened_msc))
+
+
+def _open_differences(row: OpenRow, position: Position | None, digits: int) -> Iterable[Disagreement]:
     name = f"open position {row.ticket}"
+    if position is None:
+        yield Disagreement(row=row.row, what=name, ours="no such position", theirs=_said(row))
+        return
     for what, ours, theirs in (
         ("symbol", position.symbol, row.symbol),
         ("side", position.side.value, row.side.value),

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from threading import RLock
-from typing import Final
+from typing import Final, Self
 
 from attrs import frozen
 
@@ -60,6 +60,7 @@ class Verification:
 
     @property
     def ok(self) -> bool:
+        """Whether nothing is wrong."""
         return not self.problems
 
 
@@ -96,14 +97,18 @@ class Ledger:
         from ledger.journal.sql import SqlJournal
 
         engine = open_engine(url)
-        if create and found_revision(engine) != REVISION:
-            from ledger.journal.migrate import migrate
+        try:
+            if create and found_revision(engine) != REVISION:
+                from ledger.journal.migrate import migrate
 
-            migrate(engine)
-        check_revision(engine)
+                migrate(engine)
+            check_revision(engine)
+        except BaseException:
+            engine.dispose()
+            raise
         return cls(SqlJournal(engine, now_us), now_us)
 
-    def __enter__(self) -> Ledger:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -291,8 +296,8 @@ class Account:
         Raises:
             AccountUnknown: The account was not opened.
         """
-        head = self._head()
-        with self._lock:
+        with self._lock:  # read under the lock, so that no thread takes the portfolio back to an older head
+            head = self._head()
             if self._portfolio is None or self._version != head.version:
                 self._portfolio = self._caught_up(head)
                 self._version = head.version
@@ -302,7 +307,9 @@ class Account:
         """Fold what is new behind what was folded, or everything if something new belongs further back."""
         if self._portfolio is not None and head.version > self._version:
             new = list(self._journal.rows(self.name, after=self._version, upto=head.version))
-            if all(row.placement == IN_ORDER and row.kind not in STANDING_KINDS for row in new):
+            # A revision may have moved a deal behind all that arrived in order: then what is new goes before it.
+            is_next = posting(new[0])[:3] > self._portfolio.last
+            if is_next and all(row.placement == IN_ORDER and row.kind not in STANDING_KINDS for row in new):
                 portfolio = self._portfolio.copy()
                 portfolio.fold((posting(row) for row in new), decode_posting)
                 return portfolio

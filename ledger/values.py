@@ -6,7 +6,7 @@ Properties"). Codes that are not listed there are kept as the numbers they are.
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from enum import Enum, IntEnum
 from typing import Final
 
@@ -23,6 +23,13 @@ VOLUME_SCALE: Final = 8
 
 Number = Decimal | int | float | str
 
+# The engine that we are part of may have set any precision for its own sums.
+_EXACT: Final = Context(prec=100, rounding=ROUND_HALF_EVEN)
+_MAGNITUDE_MAX: Final = 400  # the smallest double is about 10^-324
+_LEAST_DIRT: Final = Decimal("0.0001")
+_MOST_DIRT: Final = Decimal("0.25")
+_UNITS_IN_THE_LAST_PLACE: Final = Decimal(2**47)
+
 
 def _server(value: str) -> str:
     text = str(value).strip()
@@ -34,8 +41,10 @@ def _server(value: str) -> str:
 def _login(value: int | str) -> int:
     try:
         login = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise BadValue(f"a login is a whole number, found {value!r}") from None
+    if isinstance(value, bool) or (not isinstance(value, str) and login != value):
+        raise BadValue(f"a login is a whole number, found {value!r}")
     if not 0 <= login <= INT64_MAX:
         raise BadValue(f"a login is between 0 and 2^63-1, found {login}")
     return login
@@ -77,6 +86,7 @@ class Side(Enum):
 
     @property
     def opposite(self) -> Side:
+        """The side that closes it."""
         return Side.SELL if self is Side.BUY else Side.BUY
 
 
@@ -185,10 +195,13 @@ def to_entry(value: Entry | str | int) -> Entry | int:
         entry = ENTRY_WORDS.get(value.strip().lower())
         if entry is not None:
             return entry
-        if not value.strip().isdigit():
+        if not value.strip().isdecimal():
             raise BadValue(f"an entry is one of {', '.join(ENTRY_WORDS)}, found {value!r}")
-    code = int(value)
-    if not 0 <= code <= INT64_MAX:
+    try:
+        code = int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise BadValue(f"an entry is a word or a code, found {value!r}") from None
+    if isinstance(value, bool) or (not isinstance(value, str) and code != value) or not 0 <= code <= INT64_MAX:
         raise BadValue(f"an entry code is a number from 0 on, found {value!r}")
     return Entry(code) if code in Entry._value2member_map_ else code
 
@@ -220,14 +233,14 @@ def exact(value: Number) -> Decimal:
     """Convert a number once, at the edge: a float through its shortest decimal text, never through its bits.
 
     Raises:
-        InexactNumber: Not a finite number.
+        InexactNumber: Not a finite number, or too large or too small for anything that is traded.
     """
     if isinstance(value, Decimal):
         number = value
     elif isinstance(value, bool):
         raise InexactNumber(f"expected a number, found {value!r}")
     elif isinstance(value, float):
-        number = Decimal(repr(value))
+        number = Decimal(float.__repr__(value))  # other libraries' floats write themselves otherwise
     else:
         try:
             number = Decimal(value)
@@ -235,6 +248,8 @@ def exact(value: Number) -> Decimal:
             raise InexactNumber(f"expected a number, found {value!r}") from None
     if not number.is_finite():
         raise InexactNumber(f"expected a finite number, found {value!r}")
+    if not -_MAGNITUDE_MAX < number.adjusted() < _MAGNITUDE_MAX:
+        raise InexactNumber(f"expected a number of a size that is traded, found {value!r}")
     return number
 
 
@@ -252,14 +267,15 @@ def scaled(number: Decimal, scale: int, what: str) -> int:
     Raises:
         InexactNumber: More digits than the scale keeps, or too large for 64 bits.
     """
-    shifted = number.scaleb(scale)
+    shifted = number.scaleb(scale, _EXACT)
     whole = int(shifted)
     if whole != shifted:
-        whole = int(shifted.to_integral_value(rounding=ROUND_HALF_EVEN))
+        nearest = shifted.to_integral_value(ROUND_HALF_EVEN, _EXACT)
+        whole = int(nearest)
         # Arithmetic on doubles leaves errors of some units in the 53rd bit; a ten-thousandth of the last digit kept is
         # the floor for results near zero. Both are far below half a unit, so that a real digit is never taken for dirt.
-        dirt = max(Decimal("0.0001"), abs(shifted) / 2**47)
-        if abs(shifted - whole) > dirt or dirt >= Decimal("0.25"):
+        dirt = max(_LEAST_DIRT, _EXACT.divide(shifted.copy_abs(), _UNITS_IN_THE_LAST_PLACE))
+        if _EXACT.subtract(shifted, nearest).copy_abs() > dirt or dirt >= _MOST_DIRT:
             raise InexactNumber(
                 f"{what} {number} does not fit: at most {scale} decimals can be kept exactly. "
                 "Round it at its source, or give the account or symbol a finer scale."
@@ -269,9 +285,21 @@ def scaled(number: Decimal, scale: int, what: str) -> int:
     return whole
 
 
+def rounded(number: Decimal, scale: int, what: str) -> int:
+    """Return ``number * 10**scale`` as a 64-bit integer, rounded half to even. For averages, which nobody can tell exactly.
+
+    Raises:
+        InexactNumber: Too large for 64 bits.
+    """
+    whole = int(number.scaleb(scale, _EXACT).to_integral_value(ROUND_HALF_EVEN, _EXACT))
+    if not -INT64_MAX <= whole <= INT64_MAX:
+        raise InexactNumber(f"{what} {number} does not fit: with {scale} decimals at most {INT64_MAX // 10**scale} does")
+    return whole
+
+
 def unscaled(value: int, scale: int) -> Decimal:
     """Return the decimal that a scaled integer stands for."""
-    return Decimal(value).scaleb(-scale)
+    return Decimal(value).scaleb(-scale, _EXACT)
 
 
 def plain(number: Decimal, *, decimals: int = 0) -> str:

@@ -147,7 +147,7 @@ def replay_row(name: str, url: str, count: int, rounds: int) -> dict[str, object
 def seconds(command: list[str], environment: dict[str, str] | None = None) -> tuple[float, float]:
     """Run a command and return its wall time in seconds and its peak memory in MB."""
     start = time.perf_counter()
-    process = subprocess.Popen(  # noqa: S603
+    process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, **(environment or {})}
     )
     _, status, usage = os.wait4(process.pid, 0)
@@ -221,11 +221,13 @@ def main() -> None:
         for nets in (False, True):
             url = make_journal(folder, arguments.events, nets=nets)
             kind = "netting" if nets else "hedging"
-            rows.append(replay_row(f"replay to portfolio, {kind}, {arguments.events:,} events", url, arguments.events, arguments.rounds))
+            name = f"replay to portfolio, {kind}, {arguments.events:,} events"
+            rows.append(replay_row(name, url, arguments.events, arguments.rounds))
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return
-    print(f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {os.cpu_count()} processors, {platform.system()}")
+    versions = f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
+    print(f"{versions}, {os.cpu_count()} processors, {platform.system()}")
     print(f"{'':<52} {'ours':>10} {'reference':>10} {'ratio':>6} {'target':>9}")
     for row in rows:
         mark = "" if row["reached"] else "  MISSED"

@@ -9,13 +9,13 @@ import click
 
 from ledger.cli import DISAGREES
 from ledger.cli.accounts import CLOCK, CLOCK_HELP
-from ledger.cli.options import ACCOUNT_NAME, journal_option, json_option, journal_url, open_ledger
+from ledger.cli.options import ACCOUNT_NAME, journal_option, journal_url, json_option, open_ledger
 from ledger.cli.output import print_json, print_table, say, steps, warn
 from ledger.clock import ClockRule
 from ledger.errors import JournalMissing
 from ledger.faces import Json, account_face, conflict_face
 from ledger.importing import FileReport, Told, import_files
-from ledger.proof import Check
+from ledger.proof import Check, Disagreement
 from ledger.service import Ledger
 from ledger.values import AccountId, MarginMode
 
@@ -26,7 +26,7 @@ _SHOWN: Final = 20
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--server-tz", type=CLOCK, metavar="RULE", help=f"{CLOCK_HELP} UTC without it.")
 @click.option("--account", type=ACCOUNT_NAME, metavar="SERVER/LOGIN", help="Whose file it is, where it does not say.")
-@click.option("--mode", type=click.Choice([mode.value for mode in MarginMode]), help="How the account books, where no file says.")
+@click.option("--mode", type=click.Choice([mode.value for mode in MarginMode]), help="How it books, where no file says.")
 @click.option("--currency", metavar="C", help="Account currency, where no file says.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen; append nothing.")
 @journal_option
@@ -41,11 +41,11 @@ def import_command(
     dry_run: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
 ) -> int:
-    """Take in histories that a terminal exported (html, xlsx, in any language), Strategy Tester reports, and dumps of
-    history_deals_get (csv, xlsx), and prove the result against the broker's own figures.
+    """Take in terminal exports and deal dumps, and prove the result against the broker's own figures.
 
-    Told twice is told once: a later export of the same account appends only what is new. If one file is bad, nothing of
-    any is appended. Exits 1 if a figure of the broker is not reproduced or a known deal is told with other content; the
+    Reads histories that a terminal exported (html, xlsx, in any language), Strategy Tester reports, and dumps of
+    history_deals_get (csv, xlsx). Told twice is told once: a later export of the same account appends only what is new.
+    If one file is bad, nothing of any is appended. Exits 1 if a figure of the broker is not reproduced or a known deal is told with other content; the
     facts are kept all the same.
 
     \b
@@ -96,10 +96,13 @@ def _check_face(check: Check) -> Json:
         "checked": check.checked,
         "agreed": check.agreed,
         "not_checkable": check.not_checkable,
-        "disagreements": [
-            {"row": one.row, "what": one.what, "ours": one.ours, "theirs": one.theirs} for one in check.disagreements
-        ],
+        "disagreements": [_disagreement_face(one) for one in check.disagreements],
+        "doubts": [_disagreement_face(one) for one in check.doubts],
     }
+
+
+def _disagreement_face(one: Disagreement) -> Json:
+    return {"row": one.row, "what": one.what, "ours": one.ours, "theirs": one.theirs}
 
 
 def _print(reports: tuple[FileReport, ...], *, dry_run: bool) -> None:
@@ -139,11 +142,18 @@ def _print_doubts(report: FileReport) -> None:
     _say_more(len(report.conflicts))
     for check in report.checks:
         for one in check.disagreements[:_SHOWN]:
-            row = "" if one.row is None or one.row < 0 else f", row {one.row}"
-            say(f"{name}{row}: {one.what}: ours {one.ours}, the broker's {one.theirs}", "red")
+            say(_sentence(name, one), "red")
         _say_more(len(check.disagreements))
+        for one in check.doubts[:_SHOWN]:
+            say(f"{_sentence(name, one)}; it began before the file does, and nobody told how", "yellow")
+        _say_more(len(check.doubts))
     for note in report.notes:
         warn(f"{name}: {note}")
+
+
+def _sentence(name: str, one: Disagreement) -> str:
+    row = "" if one.row is None or one.row < 0 else f", row {one.row}"
+    return f"{name}{row}: {one.what}: ours {one.ours}, the broker's {one.theirs}"
 
 
 def _say_more(count: int) -> None:

@@ -68,7 +68,8 @@ def _faces(account: Account, after: int, last: int | None) -> Iterator[Json]:
 def _row(face: Json) -> list[str]:
     time = face["event_time"].removesuffix("Z").replace("T", " ")
     named = f"{face['account']['server']}/{face['account']['login']}"
-    return [named, str(face["version"]), face["kind"], time, _or_empty(face["position_id"]), _or_empty(face["deal"]), _what(face)]
+    about = [_or_empty(face["position_id"]), _or_empty(face["deal"])]
+    return [named, str(face["version"]), face["kind"], time, *about, _what(face)]
 
 
 def _or_empty(value: object) -> str:

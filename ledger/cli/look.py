@@ -92,7 +92,8 @@ def print_doubts(portfolio: Portfolio) -> None:
         )
     for one in face["breaks"]:
         where = f" position {one['position_id']}" if one["position_id"] else ""
-        say(f"break: {one['kind']}{where} {one['field'] or ''}: ours {one['ours']}, theirs {one['theirs']} ({one['why']})", "red")
+        differs = f"{one['field'] or ''}: ours {one['ours']}, theirs {one['theirs']}"
+        say(f"break: {one['kind']}{where} {differs} ({one['why']})", "red")
     if face["deals_untold"]:
         say(f"the money of {face['deals_untold']} deals was not told yet: the balance is without it", "yellow")
 

@@ -31,9 +31,7 @@ _PLAIN: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,2})?", re.
 _GROUPED: Final = re.compile(r"[+-]?\d{1,3}(?: \d{3})+(?:\.\d*)?", re.ASCII)
 _WHOLE: Final = re.compile(r"(\d{1,19})(\.0*)?", re.ASCII)
 _CODE: Final = re.compile(r"([+-]?\d{1,19})(?:\.0*)?", re.ASCII)
-_TIME: Final = re.compile(
-    r"(\d{4})[.-](\d\d)[.-](\d\d)[ T](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|[+-]00:?00)?", re.ASCII
-)
+_TIME: Final = re.compile(r"(\d{4})[.-](\d\d)[.-](\d\d)[ T](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|[+-]00:?00)?", re.ASCII)
 _LIKE_TIME: Final = re.compile(r"\d{4}[.-]\d\d[.-]\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?", re.ASCII)
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
@@ -121,6 +119,14 @@ def is_number(cell: Cell) -> bool:
     return isinstance(cell, int) and not isinstance(cell, bool)
 
 
+def number_or_none(cell: Cell) -> Decimal | None:
+    """Return a number exactly, None where a cell holds none that any account could hold."""
+    try:
+        return to_number(cell)
+    except ValueError:
+        return None
+
+
 def to_number(cell: Cell) -> Decimal:
     """Return a number exactly; blanks between thousands are allowed, no other separator is.
 
@@ -159,7 +165,7 @@ def _cell_number(cell: Cell) -> Decimal:
     if isinstance(cell, float):
         return _double(cell)
     if isinstance(cell, bool) or not isinstance(cell, int):
-        raise ValueError(f"expected a number, found {shown(cell)}")  # noqa: TRY004  # one error for all bad cells
+        raise ValueError(f"expected a number, found {shown(cell)}")  # noqa: TRY004  # one error for all bad cells  # one error for all bad cells
     return Decimal(cell)
 
 

@@ -36,17 +36,47 @@ from ledger.values import Entry, to_entry
 
 #: Fields of MT5's deal, order and position records (MQL5 Python API), to tell a dump and its kind.
 _DEAL: Final = frozenset(
-    "ticket order time time_msc type entry magic position_id reason volume price commission swap profit fee symbol "
-    "comment external_id".split()
+    [
+        "ticket",
+        "order",
+        "time",
+        "time_msc",
+        "type",
+        "entry",
+        "magic",
+        "position_id",
+        "reason",
+        "volume",
+        "price",
+        "commission",
+        "swap",
+        "profit",
+        "fee",
+        "symbol",
+        "comment",
+        "external_id",
+    ]
 )
 _ORDER: Final = frozenset(
-    "time_setup time_setup_msc time_done time_done_msc time_expiration type_time type_filling state position_by_id "
-    "volume_initial volume_current price_stoplimit".split()
+    [
+        "time_setup",
+        "time_setup_msc",
+        "time_done",
+        "time_done_msc",
+        "time_expiration",
+        "type_time",
+        "type_filling",
+        "state",
+        "position_by_id",
+        "volume_initial",
+        "volume_current",
+        "price_stoplimit",
+    ]
 )
-_POSITION: Final = frozenset("identifier time_update time_update_msc price_open price_current sl tp".split())
+_POSITION: Final = frozenset(["identifier", "time_update", "time_update_msc", "price_open", "price_current", "sl", "tp"])
 _DEMANDED: Final = ("ticket", "type", "entry", "symbol", "volume", "price", "profit", "position_id")
 
-#: Seconds since 1970 stay below this until the year 5138; a larger number was meant as milliseconds.
+#: Seconds since 1970 stay below this until the year 5138, milliseconds have been above it since 1973.
 _SECONDS_END: Final = 10**11
 _MISSING_WORDS: Final = frozenset({"", "nan", "none", "null", "nat", "<na>", "n/a"})
 
@@ -60,7 +90,7 @@ def _header(grid: Grid) -> tuple[Row, dict[str, int]] | None:
         if not any(names):
             continue
         known = (_DEAL | _ORDER | _POSITION).intersection(names)
-        if len(known) >= 4 and "ticket" in known or len(known) >= 6:
+        if (len(known) >= 4 and "ticket" in known) or len(known) >= 6:
             return row, {name: names.index(name) for name in names if name}
         return None
     return None
@@ -231,9 +261,7 @@ def _entry(cell: Cell) -> Entry | int:
         word = as_text(cell).lower().removeprefix("deal_entry_")
         return to_entry({"inout": "in/out", "out_by": "out by"}.get(word, word))
     except (BadValue, ValueError):
-        raise ValueError(
-            f"expected an entry (0 in, 1 out, 2 in/out, 3 out by), found {shown(cell)}"
-        ) from None
+        raise ValueError(f"expected an entry (0 in, 1 out, 2 in/out, 3 out by), found {shown(cell)}") from None
 
 
 def _reason(cell: Cell) -> int:
@@ -253,7 +281,7 @@ def _milliseconds(cell: Cell) -> int:
     if not is_number(cell):
         return to_time_msc(cell)
     milliseconds = to_code(cell)
-    if 0 < milliseconds < _SECONDS_END // 100 or not 0 <= milliseconds < _SECONDS_END * 1000:
+    if 0 < milliseconds < _SECONDS_END or not 0 <= milliseconds < _SECONDS_END * 1000:
         raise ValueError(f"expected milliseconds since 1970, found {shown(cell)}")
     return milliseconds
 
@@ -263,7 +291,5 @@ def _seconds_or_text(cell: Cell) -> int:
         return to_time_msc(cell)
     seconds = to_code(cell)
     if not 0 < seconds < _SECONDS_END:
-        raise ValueError(
-            f"expected seconds since 1970, found {shown(cell)} (milliseconds belong into a column time_msc)"
-        )
+        raise ValueError(f"expected seconds since 1970, found {shown(cell)} (milliseconds belong into a column time_msc)")
     return seconds * 1000

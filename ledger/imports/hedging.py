@@ -12,7 +12,7 @@ from decimal import Decimal
 from itertools import groupby
 from typing import Final
 
-from attrs import define, field, frozen
+from attrs import define, frozen
 
 from ledger.imports.statement import ClosedRow, DealRow, Known, OpenRow, Statement
 from ledger.imports.subset import Budget, Sums, find_subset
@@ -75,7 +75,8 @@ class _Position:
     book: _Book
     opened_msc: int
     volume: int | None
-    price_volume: int | None = None
+    #: Sum of price x volume of what opened it, and that volume: their quotient is the open price.
+    cost: tuple[int, int] | None = None
     commission: Decimal | None = None
     taken: int = 0
     remaining: int = 0
@@ -90,9 +91,10 @@ class _Position:
 
     def was_opened_at(self, price: int, tolerance: int) -> bool:
         """Whether a price may be the open price. An unknown one may be any."""
-        if self.price_volume is None or not self.volume:
+        if self.cost is None:
             return True
-        return 100 * abs(self.price_volume - price * self.volume) <= tolerance * self.volume
+        price_volume, volume = self.cost
+        return 100 * abs(price_volume - price * volume) <= tolerance * volume
 
 
 def _close(index: int, deal: DealRow) -> _Close | None:
@@ -236,6 +238,8 @@ class _Matcher:
             self._assign(leg, same[0].position_id, same[0])
             self._solved.add(same[0].row)
             return
+        if not self._is_complete and not self._closed:
+            return  # it may be a position from before the file that no row names
         possible = [
             position
             for position in positions
@@ -253,11 +257,7 @@ class _Matcher:
 
     def _row_of(self, position_id: int, time_msc: int) -> ClosedRow | None:
         return next(
-            (
-                row
-                for row in self._closed
-                if row.position_id == position_id and row.opened_msc <= time_msc <= row.closed_msc
-            ),
+            (row for row in self._closed if row.position_id == position_id and row.opened_msc <= time_msc <= row.closed_msc),
             None,
         )
 
@@ -300,9 +300,7 @@ class _Matcher:
             self._solved.add(row.row)
         return bool(chosen)
 
-    def _search(
-        self, row: ClosedRow, window: list[_Close], last: frozenset[int], need: Sums, budget: Budget
-    ) -> list[_Close]:
+    def _search(self, row: ClosedRow, window: list[_Close], last: frozenset[int], need: Sums, budget: Budget) -> list[_Close]:
         """Return the one set of closes that gives the sums and holds a last one, empty if there is none or several."""
         groups = [list(group) for _, group in groupby(sorted(window, key=_alike), key=_alike)]
         parts = [(group[0].sums, len(group), group[0].index in last) for group in groups]
@@ -393,10 +391,10 @@ def _positions(statement: Statement, known: Known, order: list[int]) -> dict[int
         volume = row.volume if row.volume_opened is None else row.volume_opened
         if row.position_id not in positions:
             positions[row.position_id] = _from_row(row, row.position_id, _units(volume))
-    for row in statement.open or ():
-        if row.ticket not in positions:
-            positions[row.ticket] = _from_row(row, row.ticket, None)
-        positions[row.ticket].remaining = _units(row.volume)
+    for still in statement.open or ():
+        if still.ticket not in positions:
+            positions[still.ticket] = _from_row(still, still.ticket, None)
+        positions[still.ticket].remaining = _units(still.volume)
     return positions
 
 
@@ -407,18 +405,17 @@ def _add_opening(positions: dict[int, _Position], deal: DealRow) -> None:
     volume, price = _units(deal.volume), _units(deal.price)
     if position is None:
         book = (deal.symbol or "", deal.side)
-        positions[deal.order] = _Position(deal.order, book, deal.time_msc, volume, volume * price, deal.commission)
+        positions[deal.order] = _Position(deal.order, book, deal.time_msc, volume, (volume * price, volume), deal.commission)
         return
     position.volume = (position.volume or 0) + volume
-    if position.price_volume is not None:
-        position.price_volume += volume * price
+    if position.cost is not None:
+        position.cost = position.cost[0] + volume * price, position.cost[1] + volume
     if position.commission is not None and deal.commission is not None:
         position.commission += deal.commission
 
 
 def _from_row(row: ClosedRow | OpenRow, position_id: int, volume: int | None) -> _Position:
-    price = _units(row.price_open)
-    return _Position(position_id, _book(row), row.opened_msc, volume, None if volume is None else volume * price)
+    return _Position(position_id, _book(row), row.opened_msc, volume, (_units(row.price_open), 1))
 
 
 def _tolerances(statement: Statement) -> defaultdict[str, int]:

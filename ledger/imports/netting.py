@@ -22,7 +22,7 @@ def attribute_netting(statement: Statement, known: Known | None) -> tuple[list[i
     position_ids: list[int | None] = [None] * len(statement.deals)
     notes: list[str] = []
     for symbol, indices in _by_symbol(statement.deals).items():
-        replay = _replay(statement, symbol, [statement.deals[index] for index in indices], known)
+        replay = _replay(statement, symbol, known)
         for index in indices:
             position_ids[index] = replay.tell(statement.deals[index])
         notes += replay.notes
@@ -54,20 +54,18 @@ class _Named:
     closed_msc: int | None
 
 
-def _replay(statement: Statement, symbol: str, deals: list[DealRow], known: Known | None) -> _Replay:
+def _replay(statement: Statement, symbol: str, known: Known | None) -> _Replay:
     """Return a replay at the point where the file comes in."""
-    # After a reversal the open position shows the ticket of the reversing order, which is not its identifier.
-    reversing = {deal.order for deal in deals if deal.entry is Entry.IN_OUT}
     named = [
-        _Named(row.position_id, row.opened_msc, row.closed_msc)
+        _Named(row.position_id, row.opened_msc, row.closed_msc if row.volume_opened is None else None)
         for row in statement.closed or ()
-        if row.symbol == symbol and row.volume_opened is None
-    ] + [
-        _Named(row.ticket, row.opened_msc, None)
-        for row in statement.open or ()
-        if row.symbol == symbol and row.ticket not in reversing
+        if row.symbol == symbol
     ]
-    replay = _Replay(symbol=symbol, named=named)
+    # An open position shows its ticket. That is its identifier only if no reversal has given it another one, so it may
+    # tell which order began a life, but not which life goes on.
+    beginnings = {(row.ticket, row.opened_msc) for row in statement.open or () if row.symbol == symbol}
+    beginnings.update((life.position_id, life.opened_msc) for life in named)
+    replay = _Replay(symbol=symbol, named=named, beginnings=beginnings)
     if known is not None:
         replay.signed = _FLAT
         for position_id, (its_symbol, side, volume) in known.items():
@@ -88,18 +86,19 @@ class _Replay:
 
     symbol: str
     named: list[_Named]
+    beginnings: set[tuple[int, int]]
     position_id: int | None = None
     signed: Decimal | None = None
-    before_msc: int = -1
+    before: DealRow | None = None
     notes: list[str] = field(factory=list)
 
     def tell(self, deal: DealRow) -> int | None:
         """Return the position of the next deal."""
         if self.signed is None and self._is_flat_by_now(deal):
             self.signed = _FLAT
-        self.before_msc = deal.time_msc
+        self.before = deal
         volume = _signed(deal.side, deal.volume or _FLAT)
-        if self.signed is None or not _fits(deal.entry, self.signed, volume):
+        if self.signed is None or not _fits(deal.entry, self.signed, volume) or self._is_flat_by_mistake(deal):
             return self._tell_from_rows(deal)
         if not self.signed:
             self.position_id = deal.order
@@ -108,18 +107,29 @@ class _Replay:
 
     def _is_flat_by_now(self, deal: DealRow) -> bool:
         """Whether a row proves the symbol flat just before a deal: a life begins with it, or the last one is over."""
-        if deal.entry is Entry.IN and any(life.position_id == deal.order for life in self.named):
+        if deal.entry is Entry.IN and (deal.order, deal.time_msc) in self.beginnings:
             return True
-        return any(
-            life.closed_msc is not None and self.before_msc <= life.closed_msc < deal.time_msc for life in self.named
-        ) and not self._lives_at(deal.time_msc)
+        if self.before is not None and self.before.entry is Entry.IN_OUT:
+            return False
+        before_msc = -1 if self.before is None else self.before.time_msc
+        closed = (life.closed_msc for life in self.named if life.closed_msc is not None)
+        is_over = any(before_msc <= closed_msc < deal.time_msc for closed_msc in closed)
+        return is_over and not self._lives_at(deal.time_msc)
 
-    def _lives_at(self, time_msc: int) -> list[int]:
-        return [
+    def _is_flat_by_mistake(self, deal: DealRow) -> bool:
+        """Whether a row says that another life went on where the deals seem to begin one."""
+        return not self.signed and any(
+            life.position_id != deal.order and life.closed_msc is not None and life.opened_msc < deal.time_msc < life.closed_msc
+            for life in self.named
+        )
+
+    def _lives_at(self, time_msc: int) -> set[int]:
+        """Return the identifiers that rows name for a moment; a reversed position has several rows with one."""
+        return {
             life.position_id
             for life in self.named
             if life.opened_msc <= time_msc and (life.closed_msc is None or time_msc <= life.closed_msc)
-        ]
+        }
 
     def _tell_from_rows(self, deal: DealRow) -> int | None:
         """Take the one life that a row names for this moment: there is one position per symbol."""
@@ -130,10 +140,8 @@ class _Replay:
             )
             self.signed = None
         if len(lives) == 1:
-            return lives[0]
-        self.notes.append(
-            f"deal {deal.deal} (row {deal.row}): its position in {self.symbol} began before this file; left open"
-        )
+            return lives.pop()
+        self.notes.append(f"deal {deal.deal} (row {deal.row}): its position in {self.symbol} began before this file; left open")
         return None
 
 

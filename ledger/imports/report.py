@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from enum import Enum
+from itertools import pairwise
 from typing import Final
 
 from attrs import define, field, frozen
@@ -23,6 +24,7 @@ from ledger.imports.cells import (
     as_text,
     is_number,
     is_time,
+    number_or_none,
     shown,
     to_comment,
     to_number,
@@ -59,10 +61,12 @@ class _Table(Enum):
 def _table_of(row: Row) -> _Table | None:
     """Return the table that a row with a time at its beginning belongs to."""
     trades = as_text(row[3]).lower() in ("buy", "sell")
-    # An order has a time there as well, but its state behind it: "filled".
-    if trades and any(is_time(row[index]) and is_number(row[index + 1]) for index in (8, 9)):
-        return _Table.CLOSED
-    if _TWO_VOLUMES.fullmatch(as_text(row[4])):
+    has_two_volumes = bool(_TWO_VOLUMES.fullmatch(as_text(row[4])))
+    for index in (8, 9):
+        # An order has a time there as well, but two volumes before it and its state behind it: "filled".
+        if trades and is_time(row[index]) and (is_number(row[index + 1]) or not has_two_volumes):
+            return _Table.CLOSED
+    if has_two_volumes:
         return _Table.ORDERS
     if trades and is_number(row[4]):
         return _Table.OPEN
@@ -93,8 +97,11 @@ class _Tables:
         """
         deals: list[Row] = []
         above: _Table | None = None
+        before = 0
         for row in grid.rows:
-            table = self._place_in_table(row, above, place)
+            # A spreadsheet's empty rows are not in the grid: they part tables all the same.
+            table = self._place_in_table(row, above if row.number == before + 1 else None, place)
+            before = row.number
             if table is _Table.DEALS:
                 deals.append(row)
             elif table is _Table.CLOSED:
@@ -149,6 +156,7 @@ class _Columns:
     profit: int
     balance: int
     comment: int
+    hidden: int | None = None
 
     @property
     def money(self) -> Iterator[int]:
@@ -160,7 +168,7 @@ class _Columns:
 _LAYOUTS: Final = {
     13: _Columns(commission=8, fee=None, swap=9, profit=10, balance=11, comment=12),
     14: _Columns(commission=8, fee=9, swap=10, profit=11, balance=12, comment=13),
-    15: _Columns(commission=9, fee=10, swap=11, profit=12, balance=13, comment=14),
+    15: _Columns(commission=9, fee=10, swap=11, profit=12, balance=13, comment=14, hidden=8),
 }
 
 
@@ -188,28 +196,35 @@ _SAMPLE: Final = 200
 
 
 def _layout_by_content(rows: Sequence[Row]) -> _Columns:
-    """Take the layout in which most rows carry the Balance on from the row above, as a spreadsheet's width says nothing.
+    """Take the layout that the figures prove, as a spreadsheet's width says nothing.
 
-    Where none is better in that, the one with numbers in most money columns, then the wider one.
+    Best is one in which most rows carry the Balance on from the row above; where none is better in that, one with numbers
+    in its money columns; then one whose Balance is stored as numbers (a comment may look like one); then the wider one.
     """
     sample = rows[:_SAMPLE]
-    return max(reversed(_LAYOUTS.values()), key=lambda layout: (_carried(sample, layout), _filled(sample, layout)))
+    return max(reversed(_LAYOUTS.values()), key=lambda layout: _proof(sample, layout))
 
 
-def _filled(rows: Sequence[Row], layout: _Columns) -> int:
-    return sum(all(is_number(row[index]) for index in layout.money) for row in rows)
+def _proof(rows: Sequence[Row], layout: _Columns) -> tuple[int, int, int]:
+    """Return how many rows carry the Balance on, are filled, and have a Balance that is stored as a number."""
+    figures = [_money_and_balance(row, layout) for row in rows]
+    carried = sum(
+        before is not None and now is not None and abs(before[1] + now[0] - now[1]) < Decimal("0.005")
+        for before, now in pairwise(figures)
+    )
+    stored = sum(isinstance(row[layout.balance], (int, float)) for row in rows)
+    return carried, sum(figure is not None for figure in figures), stored
 
 
-def _carried(rows: Sequence[Row], layout: _Columns) -> int:
-    carried, before = 0, _ZERO
-    for row in rows:
-        numbers = [to_number(row[index]) if is_number(row[index]) else None for index in layout.money]
-        if any(number is None for number in numbers):
-            continue
-        *money, balance = (number for number in numbers if number is not None)
-        carried += abs(before + sum(money, _ZERO) - balance) < Decimal("0.005")
-        before = balance
-    return carried
+def _money_and_balance(row: Row, layout: _Columns) -> tuple[Decimal, Decimal] | None:
+    """Return what a row moves and what is there after it, None where its cells do not fill the layout."""
+    if layout.hidden is not None and as_text(row[layout.hidden]):
+        return None
+    numbers = [number for index in layout.money if (number := number_or_none(row[index])) is not None]
+    if len(numbers) < len(tuple(layout.money)):
+        return None
+    *money, balance = numbers
+    return sum(money, _ZERO), balance
 
 
 def _deals(tables: _Tables, exact_widths: dict[str | None, bool]) -> Iterator[DealRow]:
@@ -394,14 +409,15 @@ def _figures(rows: Sequence[tuple[Place, Row]]) -> tuple[Decimal | None, Decimal
     for start in range(len(rows) - 3):
         block = [[cell for cell in row.cells if as_text(cell)] for _, row in rows[start : start + 4]]
         if [len(cells) for cells in block] == [4, 4, 4, 2] and all(map(_is_figure_row, block)):
-            return to_number(block[0][1]), to_number(block[1][1])
+            return number_or_none(block[0][1]), number_or_none(block[1][1])
     return None, None
 
 
 def _is_figure_row(cells: list[Cell]) -> bool:
     """Whether labels and figures alternate; the last figure may be a percentage."""
     labels, figures = cells[::2], cells[1::2]
-    return not any(map(is_number, labels)) and all(is_number(as_text(figure).removesuffix("%")) for figure in figures)
+    numbers = (number_or_none(as_text(figure).removesuffix("%")) for figure in figures)
+    return not any(map(is_number, labels)) and None not in numbers
 
 
 # ------------------------------------------------------------------------------------------------------------ the whole

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, Final
 
-from ledger.imports.cells import Cell, Grid, Place, Row
+from ledger.imports.cells import Grid, Place, Row
 
 #: Uncompressed bytes that a workbook may have: no account fills them, a zip bomb does.
 LARGEST_WORKBOOK: Final = 2**30
@@ -78,7 +78,7 @@ def _sheets(plain: IO[bytes]) -> Iterator[Grid]:
     for sheet in workbook.sheets_metadata:
         if sheet.typ != SheetTypeEnum.WorkSheet:
             continue
-        cells: Iterator[list[Cell]] = workbook.get_sheet_by_name(sheet.name).iter_rows()
+        cells = workbook.get_sheet_by_name(sheet.name).iter_rows()
         rows = (Row(number, tuple(row)) for number, row in enumerate(cells, start=1) if any(c != "" for c in row))
         yield Grid(rows=tuple(rows), name=sheet.name, has_exact_width=False)
 
@@ -116,8 +116,7 @@ def _named(part: zipfile.ZipInfo) -> zipfile.ZipInfo:
 def _refuse_bomb(size: int, place: Place) -> None:
     if size > LARGEST_WORKBOOK:
         raise place.error(
-            f"expected a workbook of at most {LARGEST_WORKBOOK} bytes once unpacked, found {size}. "
-            "Export a shorter period."
+            f"expected a workbook of at most {LARGEST_WORKBOOK} bytes once unpacked, found {size}. Export a shorter period."
         )
 
 

@@ -65,7 +65,10 @@ class Journal(Protocol):
     """
 
     def accounts(self) -> list[AccountId]:
-        """Return the accounts that have events, ordered by server and login."""
+        """Return the accounts that have events, ordered by server and login.
+
+        One whose name is damaged is left out, so that the others stay of use; ``irregularities`` names it.
+        """
         ...
 
     def head(self, account: AccountId) -> Head | None:
@@ -91,6 +94,7 @@ class Journal(Protocol):
             conflicts: ``refuse`` appends nothing when a deal is told with other content; ``keep`` appends the rest.
 
         Raises:
+            BadValue: The correlation is no text that every journal can keep.
             VersionConflict: The account is not at the expected version.
             DealConflict: A known deal was told with other content, and conflicts are refused.
             AccountUnknown: The account was not opened.
@@ -102,8 +106,11 @@ class Journal(Protocol):
         """Yield an account's rows, ascending version, after one version up to another inclusive."""
         ...
 
-    def rows_as_they_lie(self, account: AccountId) -> Iterator[Stored]:
-        """Yield all rows of an account as they are stored, damaged ones too: columns may hold anything."""
+    def rows_as_they_lie(self, account: AccountId, *, after: int | None = None) -> Iterator[Stored]:
+        """Yield the rows of an account behind a version as they are stored, all of them without it.
+
+        Damaged ones too: columns may hold anything.
+        """
         ...
 
     def irregularities(self) -> Iterator[tuple[str, int | None, str, str]]:

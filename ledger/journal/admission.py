@@ -24,7 +24,9 @@ from ledger.events import (
     DealRevised,
     Event,
     FillRecorded,
+    Origin,
     SymbolSpecified,
+    storable,
 )
 from ledger.journal import Appended, Head, Outcome
 from ledger.journal.chain import genesis, sealed
@@ -34,15 +36,15 @@ from ledger.values import AccountId, entry_word, plain, unscaled
 
 #: natural keys -> the rows stored under them, those that there are.
 Lookup = Callable[[Sequence[str]], Mapping[str, Stored]]
-#: Whether any stored event is about a symbol.
+#: Whether any stored event is about a symbol, its specifications apart.
 SymbolUsed = Callable[[str], bool]
 
 _SECOND_MSC: Final = 1000
 _DAY_MSC: Final = 24 * 60 * 60 * 1000
 _AHEAD_MSC: Final = 60_000  # a deal this far ahead of our clock is taken for a wrong clock rule
-_COMPARED: Final = (
-    "deal_type", "symbol", "entry", "volume", "price", "commission", "fee", "swap", "profit", "position_id",
-)  # fmt: skip
+_TRADES: Final = (0, 1)
+_MONEY: Final = ("commission", "fee", "swap", "profit")
+_COMPARED: Final = ("deal_type", "symbol", "entry", "volume", "price", *_MONEY, "position_id")
 
 
 def start(account: AccountId) -> Head:
@@ -80,8 +82,10 @@ class Admission:
         """Admit events in order and return what is to be written.
 
         Raises:
-            VersionConflict, DealConflict, AccountUnknown, AccountMismatch, RuleError: see ``Journal.append``.
+            BadValue, VersionConflict, DealConflict, AccountUnknown, AccountMismatch, RuleError: see ``Journal.append``.
         """
+        if self._correlation is not None:
+            self._correlation = storable(self._correlation)
         if expected_version is not None and expected_version != self._head.version:
             raise VersionConflict(str(self._account), expected=expected_version, found=self._head.version)
         keys = [natural_key(event) for event in events]
@@ -169,7 +173,7 @@ class Admission:
         if known is not None and attrs.evolve(event, time_msc=known.time_msc) == known:
             return Outcome.DUPLICATE
         if (event.price_scale, event.volume_scale) != standing.scales(event.symbol) and (
-            any(row.symbol == event.symbol for row in self._rows) or self._symbol_used(event.symbol)
+            any(uses_symbol(row, event.symbol) for row in self._rows) or self._symbol_used(event.symbol)
         ):
             raise RuleError(
                 f"symbol {event.symbol} of {self._account} was recorded with price and volume scales "
@@ -191,7 +195,7 @@ class Admission:
     def _complete(self, key: str, told: Stored, tellings: list[Stored]) -> Outcome:
         """Record what a telling knows that those before it did not."""
         known = Stored(*as_told(tellings))
-        differences = self._differences(known, told, COMPLETABLE)
+        differences = self._differences(known, told, [name for name in COMPLETABLE if name in _COMPARED])
         if differences:
             raise DealConflict(known.deal or 0, differences)
         news = {name: getattr(told, name) for name in COMPLETABLE if getattr(known, name) is None}
@@ -199,16 +203,14 @@ class Admission:
         if not news:
             return Outcome.DUPLICATE
         standing = self._opened()
-        money = {
-            name: unscaled(value, standing.opened.money_scale) for name, value in news.items() if name != "position_id"
-        }
+        scale = standing.opened.money_scale
+        learned: dict[str, Any] = {name: unscaled(value, scale) if name in _MONEY else value for name, value in news.items()}
         event = DealCompleted(
             deal=known.deal or 0,
             time_msc=known.time_msc,
             caused_by=tellings[-1].version,
-            position_id=news.get("position_id"),
-            origin=told.origin,
-            **money,
+            origin=told.origin or Origin.ENGINE,
+            **learned,
         )
         self._append(key, event, encode(event, standing), len(tellings) + 1)
         return Outcome.COMPLETED
@@ -218,7 +220,7 @@ class Admission:
         told = encode(event, standing)
         known = Stored(*as_told(tellings))
         if not self._differences(known, told) and known.time_msc == told.time_msc:
-            return Outcome.DUPLICATE
+            return self._complete(key, told, tellings)  # nothing else, but perhaps more
         event = attrs.evolve(event, caused_by=tellings[-1].version)
         return self._append(key, event, encode(event, standing), len(tellings) + 1)
 
@@ -233,8 +235,8 @@ class Admission:
                 found[name] = (self._column_text(known, name), self._column_text(told, name))
         if names is _COMPARED and known.time_msc // _SECOND_MSC != told.time_msc // _SECOND_MSC:
             found["time_msc"] = (str(known.time_msc), str(told.time_msc))
-        if names is _COMPARED and (known.deal_type is None) != (told.deal_type is None):
-            found["deal_type"] = (str(known.deal_type), str(told.deal_type))
+        if names is _COMPARED and (known.deal_type in _TRADES) != (told.deal_type in _TRADES):
+            found["deal_type"] = (str(known.deal_type), str(told.deal_type))  # a type may be told as a word only
         return found
 
     def _column_text(self, row: Stored, name: str) -> str:
@@ -242,7 +244,7 @@ class Admission:
         value = getattr(row, name)
         price_scale, volume_scale = standing.scales(row.symbol or "")
         scale = {"volume": volume_scale, "price": price_scale} | dict.fromkeys(
-            ("commission", "fee", "swap", "profit"), standing.opened.money_scale
+            _MONEY, standing.opened.money_scale
         )
         if name in scale:
             return plain(unscaled(value, scale[name]))
@@ -250,7 +252,7 @@ class Admission:
 
     def _suspect_clock(self, deal: FillRecorded | CashMoved) -> None:
         """Open a break for a deal that seems to come from the future: then the clock rule is probably wrong."""
-        now_msc = self._now_us // 1000
+        now_msc = self._head.recorded_us // 1000
         if deal.time_msc <= now_msc - _DAY_MSC:
             return  # no clock rule is a day away from UTC
         clock = self._opened().clock
@@ -268,7 +270,8 @@ class Admission:
             caused_by=self._head.version,
         )
         key = natural_key(event)
-        self._fetch([key])
+        if key not in self._known:
+            self._fetch([key])
         if key not in self._known:
             self._append(key, event, encode(event, self._opened()))
 
@@ -303,6 +306,11 @@ def _with(standing: Standing, event: SymbolSpecified | Adjusted) -> Standing:
     if isinstance(event, Adjusted):
         return standing if event.clock_after is None else attrs.evolve(standing, clock=event.clock_after)
     return attrs.evolve(standing, symbols={**standing.symbols, event.symbol: event})
+
+
+def uses_symbol(row: Stored, symbol: str) -> bool:
+    """Return whether a row is about a symbol, and more than a specification of it."""
+    return row.symbol == symbol and row.kind != "SymbolSpecified"
 
 
 def _shown(value: Any) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 
 from ledger.errors import (
     BadValue,
+    CorruptEvent,
     JournalBusy,
     JournalError,
     JournalMissing,
@@ -27,6 +30,8 @@ BUSY_SECONDS: Final = 30.0
 
 _SQLITE_MINIMUM: Final = (3, 35, 0)
 _SYNCHRONOUS_FULL: Final = 2
+_RETRY_SECONDS: Final = 0.01
+_NO_LIMIT: Final = -1  # a replay reads through two connections at once: a limit would let threads wait for one another
 
 
 def journal_url(text: str) -> URL:
@@ -37,7 +42,7 @@ def journal_url(text: str) -> URL:
     """
     try:
         url = make_url(text if "://" in text else f"sqlite:///{text}")
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # ValueError: the port is no number
         raise BadValue(f"a journal is sqlite:///FILE or postgresql+psycopg://HOST/DB, found {text!r}") from None
     if url.drivername in ("postgresql", "postgres"):
         url = url.set(drivername="postgresql+psycopg")
@@ -66,17 +71,34 @@ def open_engine(text: str, *, busy_seconds: float = BUSY_SECONDS) -> Engine:
         ) from error
 
 
+def _closing(check: Callable[[Any, object], None]) -> Callable[[Any, object], None]:
+    """Close a new connection that a check refuses: nobody else will."""
+
+    def checked(connection: Any, record: object) -> None:
+        try:
+            check(connection, record)
+        except BaseException:
+            connection.close()
+            raise
+
+    return checked
+
+
 def _sqlite_engine(url: URL, busy_seconds: float) -> Engine:
     if sqlite3.sqlite_version_info < _SQLITE_MINIMUM:
         raise JournalUnsafe(f"SQLite 3.35 or newer is needed, this Python has {sqlite3.sqlite_version}")
-    engine = sa.create_engine(url, connect_args={"timeout": busy_seconds})
+    engine = sa.create_engine(url, connect_args={"timeout": busy_seconds}, max_overflow=_NO_LIMIT)
 
     @event.listens_for(engine, "connect")
+    @_closing
     def _settings(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # transactions are begun by us, below
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        if tables and not _is_journal(tables):
+            raise _foreign(url, tables)  # before anything of it is changed, its journal mode included
         for setting in ("synchronous=FULL", "fullfsync=ON", "foreign_keys=ON", "cache_size=-16384"):
             connection.execute(f"PRAGMA {setting}")
-        mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        mode = _write_ahead(connection, busy_seconds)
         synchronous = connection.execute("PRAGMA synchronous").fetchone()[0]
         if mode != "wal" or synchronous < _SYNCHRONOUS_FULL:
             raise JournalUnsafe(
@@ -92,10 +114,32 @@ def _sqlite_engine(url: URL, busy_seconds: float) -> Engine:
     return engine
 
 
+def _write_ahead(connection: sqlite3.Connection, busy_seconds: float) -> str:
+    """Switch a file to WAL and return the mode in force.
+
+    The switch does not wait for others as everything else does (sqlite.org, "PRAGMA busy_timeout"), so we do.
+    """
+    give_up = time.monotonic() + busy_seconds
+    while True:
+        try:
+            return str(connection.execute("PRAGMA journal_mode=WAL").fetchone()[0])
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > give_up:
+                raise
+            time.sleep(_RETRY_SECONDS)
+
+
 def _postgres_engine(url: URL, busy_seconds: float) -> Engine:
-    engine = sa.create_engine(url, connect_args={"connect_timeout": max(2, int(busy_seconds))}, pool_pre_ping=True)
+    engine = sa.create_engine(
+        url,
+        connect_args={"connect_timeout": max(2, int(busy_seconds))},
+        pool_pre_ping=True,
+        max_overflow=_NO_LIMIT,
+        isolation_level="READ COMMITTED",  # whoever waited for the head row must see what it became
+    )
 
     @event.listens_for(engine, "connect")
+    @_closing
     def _settings(connection: Any, _: object) -> None:
         with connection.cursor() as cursor:
             cursor.execute(f"SET lock_timeout = {int(busy_seconds * 1000)}")
@@ -104,6 +148,8 @@ def _postgres_engine(url: URL, busy_seconds: float) -> Engine:
                 found = cursor.execute(f"SHOW {setting}").fetchone()[0]
                 if found in refused:
                     raise JournalUnsafe(f"Postgres has {setting} = {found}: turn it on, or commits can be lost")
+                if setting == "synchronous_commit":  # as it is now, whatever is changed on the server meanwhile
+                    cursor.execute(f"SET synchronous_commit = {found}")
         connection.commit()
 
     return engine
@@ -119,13 +165,27 @@ def found_revision(engine: Engine) -> str | None:
         JournalMissing: The file is something else.
     """
     path = sqlite_path(engine.url)
-    if path is not None and not path.exists():
+    if path is not None and (not path.exists() or (path.is_file() and not path.stat().st_size)):
         return None
     with translated(engine.url), engine.connect() as connection:
-        if not sa.inspect(connection).has_table("alembic_version"):
-            return None
-        version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-    return None if version is None else str(version)
+        tables = sa.inspect(connection).get_table_names()
+        if _is_journal(tables):
+            version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+            return None if version is None else str(version)
+    if tables and (path is not None or "alembic_version" in tables):
+        raise _foreign(engine.url, tables)
+    return None
+
+
+def _is_journal(tables: Sequence[str]) -> bool:
+    return "alembic_version" in tables and "heads" in tables
+
+
+def _foreign(url: URL, tables: Sequence[str]) -> JournalMissing:
+    return JournalMissing(
+        f"{shown(url)} is the database of something else (it holds {', '.join(sorted(tables)[:3])}): "
+        "give the journal a file or a database of its own"
+    )
 
 
 def check_revision(engine: Engine) -> None:
@@ -164,7 +224,8 @@ _MEANINGS: Final[tuple[tuple[str, type[JournalError], str], ...]] = (
     ("database is locked", JournalBusy, "another program is writing to the journal: try again"),
     ("lock timeout", JournalBusy, "another program is writing to the account: try again"),
     ("file is not a database", JournalMissing, "this file is not a journal: check the path"),
-    ("malformed", JournalUnavailable, "the file is damaged: stop writing, copy it, restore a backup"),
+    ("malformed", CorruptEvent, "the file is damaged: stop writing, copy it, restore a backup"),
+    ("Could not decode to UTF-8", CorruptEvent, "what is recorded is damaged: run ledger verify"),
     ("database or disk is full", JournalUnavailable, "the disk is full: nothing was recorded, make room and try again"),
     ("No space left", JournalUnavailable, "the disk is full: nothing was recorded, make room and try again"),
     ("readonly database", JournalUnavailable, "the journal cannot be written: check the rights of file and folder"),
@@ -172,10 +233,35 @@ _MEANINGS: Final[tuple[tuple[str, type[JournalError], str], ...]] = (
     ("disk I/O error", JournalUnavailable, "the disk failed: nothing was recorded"),
     ("immutable", JournalError, "the database refused a change to what is recorded"),
     ("only move on", JournalError, "the database refused to take a head back"),
-    ("does not exist", JournalMissing, "the database is not there: create it first"),
+    ("no such table", JournalMissing, "tables of the journal are missing: this is not a journal, or it is damaged"),
+    ("FATAL:  role", JournalUnavailable, "user or password is wrong"),
     ("password authentication", JournalUnavailable, "user or password is wrong"),
-    ("", JournalUnavailable, "the database does not answer: is it running, and is the URL right?"),
+    ("no password supplied", JournalUnavailable, "user or password is wrong"),
+    ("permission denied", JournalError, "the user has no right to this: ask whoever runs the database"),
+    ("read-only transaction", JournalError, "this database only reads: name the one that is written to"),
+    ("does not exist", JournalMissing, "the database or its tables are not there: create them first"),
 )
+
+_SILENT: Final = "the database does not answer: is it running, and is the URL right?"
+_REFUSED: Final = "the database refused what should never be refused: this is a fault of the ledger or of the schema"
+
+#: Where the message decides nothing, the kind of error does: the first that an error is an instance of. psycopg and
+#: sqlite3 have the same kinds (PEP 249), found by name so that psycopg need not be loaded.
+_KINDS: Final[Mapping[str, tuple[type[JournalError], str]]] = {
+    "OperationalError": (JournalUnavailable, _SILENT),
+    "InterfaceError": (JournalUnavailable, _SILENT),
+    "TimeoutError": (JournalBusy, "all connections are in use: try again"),
+    "DisconnectionError": (JournalUnavailable, _SILENT),
+    "DataError": (JournalError, _REFUSED),
+    "IntegrityError": (JournalError, _REFUSED),
+    "InternalError": (JournalError, _REFUSED),
+    "NotSupportedError": (JournalError, _REFUSED),
+    "ProgrammingError": (JournalError, _REFUSED),
+    "DatabaseError": (JournalError, _REFUSED),
+    "Error": (JournalError, _REFUSED),
+    "SQLAlchemyError": (JournalError, _REFUSED),
+    "Warning": (JournalError, _REFUSED),
+}
 
 
 class translated:  # noqa: N801  # reads as a statement: with translated(url)
@@ -188,13 +274,23 @@ class translated:  # noqa: N801  # reads as a statement: with translated(url)
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if isinstance(error, (SQLAlchemyError, sqlite3.Error)) or type(error).__module__.startswith("psycopg"):
+        if error is not None and _is_foreign(error):
             raise meaning(error, self._url) from error
 
 
-def meaning(error: BaseException | None, url: URL) -> JournalError:
+def _is_foreign(error: BaseException) -> bool:
+    return isinstance(error, (SQLAlchemyError, sqlite3.Error)) or type(error).__module__.startswith("psycopg")
+
+
+def meaning(error: BaseException, url: URL) -> JournalError:
     """Return the ledger's error for what a database driver raised."""
-    said = str(error.orig if isinstance(error, DBAPIError) and error.orig else error)
-    kind, advice = next((kind, advice) for text, kind, advice in _MEANINGS if text in said)
-    first_line = said.strip().splitlines()[0] if said.strip() else type(error).__name__
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    said = str(cause)
+    kind, advice = next((one[1:] for one in _MEANINGS if one[0] in said), None) or kind_of(type(cause))
+    first_line = said.strip().splitlines()[0] if said.strip() else type(cause).__name__
     return kind(f"journal {shown(url)}: {advice} ({first_line})")
+
+
+def kind_of(error: type[BaseException]) -> tuple[type[JournalError], str]:
+    """Return what a class of errors means here, and what to say; the nearest of its bases that is listed decides."""
+    return next(_KINDS[base.__name__] for base in error.__mro__ if base.__name__ in _KINDS)

@@ -9,7 +9,7 @@ from typing import Literal
 from ledger.codec import STANDING_KINDS, Stored, posting, standing_of
 from ledger.events import Event
 from ledger.journal import Appended, Head, Journal, Selection
-from ledger.journal.admission import Admission, start
+from ledger.journal.admission import Admission, start, uses_symbol
 from ledger.portfolio import Standing
 from ledger.postings import IN_ORDER, PLACED, Row, in_fold_order
 from ledger.values import AccountId
@@ -66,7 +66,7 @@ class MemoryJournal:
                 head=self._heads.get(account) or start(account),
                 standing=standing_of([row for row in rows if row.kind in STANDING_KINDS]),
                 lookup=lambda wanted: {key: keys[key] for key in wanted if key in keys},
-                symbol_used=lambda symbol: any(row.symbol == symbol for row in rows),
+                symbol_used=lambda symbol: any(uses_symbol(row, symbol) for row in rows),
                 now_us=self._now_us(),
                 correlation=correlation,
             )
@@ -81,8 +81,8 @@ class MemoryJournal:
         with self._lock:
             return iter(self._rows.get(account, [])[after:upto])
 
-    def rows_as_they_lie(self, account: AccountId) -> Iterator[Stored]:
-        return self.rows(account)
+    def rows_as_they_lie(self, account: AccountId, *, after: int | None = None) -> Iterator[Stored]:
+        return self.rows(account, after=after or 0)
 
     def irregularities(self) -> Iterator[tuple[str, int | None, str, str]]:
         return iter(())

@@ -6,6 +6,7 @@ cursor with SQLAlchemy's compiled statement: a row object for each event would c
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
@@ -15,20 +16,26 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, Select
 
 from ledger.codec import STANDING_KINDS, Stored, standing_of
-from ledger.errors import CorruptEvent
-from ledger.events import Event
+from ledger.errors import BadValue, CorruptEvent, LedgerError
+from ledger.events import Event, storable
 from ledger.journal import Appended, Head, Selection
 from ledger.journal.admission import Admission, start
 from ledger.journal.connect import translated
 from ledger.journal.schema import accounts, events, heads
 from ledger.portfolio import Standing
 from ledger.postings import IN_ORDER, NO_DEAL, PLACED, Posting, Row, in_fold_order
-from ledger.values import AccountId
+from ledger.values import INT64_MAX, AccountId
 
 _BATCH: Final = 500
 _STREAM_ROWS: Final = 5000
 
-_stored = [events.c[name] for name in Stored._fields]
+# Without SQLAlchemy's conversions: the drivers return what we want, and what is damaged comes as it lies.
+_stored: list[sa.ColumnElement[Any]] = [
+    sa.type_coerce(events.c[name], sa.types.NullType()).label(name) for name in Stored._fields
+]
+_headed: list[sa.ColumnElement[Any]] = [
+    sa.type_coerce(column, sa.types.NullType()).label(column.name) for column in heads.c
+]
 _posted = [
     sa.func.coalesce(events.c.deal, sa.literal_column(str(NO_DEAL))) if name == "deal" else events.c[name]
     for name in Posting._fields
@@ -62,9 +69,9 @@ class SqlJournal:
     # ---- reading
 
     def accounts(self) -> list[AccountId]:
-        query = sa.select(accounts.c.server, accounts.c.login).order_by(accounts.c.server, accounts.c.login)
-        with self._reading() as connection:
-            return sorted(AccountId(server, login) for server, login in connection.execute(query))
+        query = sa.select(accounts.c.server, accounts.c.login)
+        names = (_name(server, login) for server, login in self._stream(query, lenient=True))
+        return sorted(name for name in names if name is not None)
 
     def head(self, account: AccountId) -> Head | None:
         with self._reading() as connection:
@@ -75,42 +82,79 @@ class SqlJournal:
             return _read_standing(connection, account, version)
 
     def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
-        query = sa.select(*_stored).where(events.c.account_id == account_key(account), events.c.version > after)
+        query = sa.select(*_stored).where(
+            events.c.account_id == account_key(account), events.c.version > min(after, INT64_MAX)
+        )
         if upto is not None:
             query = query.where(events.c.version <= upto)
         return map(Stored._make, self._stream(query.order_by(events.c.version)))
 
-    def rows_as_they_lie(self, account: AccountId) -> Iterator[Stored]:
+    def rows_as_they_lie(self, account: AccountId, *, after: int | None = None) -> Iterator[Stored]:
         query = sa.select(*_stored).where(events.c.account_id == account_key(account)).order_by(events.c.version)
+        if after is not None:
+            query = query.where(events.c.version > after)
         return map(Stored._make, self._stream(query, lenient=True))
 
     def irregularities(self) -> Iterator[tuple[str, int | None, str, str]]:
-        named = {account_key(account): str(account) for account in self.accounts()}
-        with self._reading() as connection:
-            for (key,) in connection.execute(sa.select(accounts.c.account_id)):
-                if key not in named:
-                    yield f"account id {key}", None, "accounts.account_id", "it is not the id of the account's name"
-            strays = sa.select(events.c.account_id, sa.func.min(events.c.version)).group_by(events.c.account_id)
-            for key, version in connection.execute(strays):
-                if key not in named:
-                    yield f"account id {key}", version, "account_id", "events of an account that does not exist"
-            twice = (
-                sa.select(events.c.account_id, events.c.natural_key, sa.func.max(events.c.version))
-                .group_by(events.c.account_id, events.c.natural_key)
-                .having(sa.func.count() > 1)
+        # One statement for each question, so that what others append meanwhile is in all of its answer or in none.
+        for key, server, login in self._stream(sa.select(accounts.c.account_id, accounts.c.server, accounts.c.login), lenient=True):
+            yield from self._misnamed(key, server, login)
+        for table in (events, heads):
+            strays = (
+                sa.select(table.c.account_id, sa.func.min(table.c.version))
+                .where(table.c.account_id.not_in(sa.select(accounts.c.account_id)))
+                .group_by(table.c.account_id)
             )
-            for key, natural_key, version in connection.execute(twice):
-                yield named.get(key, str(key)), version, "natural_key", f"{natural_key} was recorded before"
+            for key, version in self._stream(strays):
+                what = f"{table.name} of an account that does not exist"
+                yield self._first_name(key) or f"account id {key}", version, f"{table.name}.account_id", what
+        twice = (
+            sa.select(events.c.account_id, events.c.natural_key, sa.func.max(events.c.version))
+            .group_by(events.c.account_id, events.c.natural_key)
+            .having(sa.func.count() > 1)
+        )
+        for key, natural_key, version in self._stream(twice, lenient=True):
+            yield self._first_name(key) or f"account id {key}", version, "natural_key", f"{natural_key!r} was recorded before"
+        if self.engine.dialect.name == "sqlite":
+            for (what,) in self._stream(sa.select(sa.column("integrity_check")).select_from(sa.func.pragma_integrity_check())):
+                if what != "ok":
+                    yield "the file", None, "integrity_check", what
+
+    def _misnamed(self, key: int, server: Any, login: Any) -> Iterator[tuple[str, int | None, str, str]]:
+        """Compare an account's name with its id, and where they disagree with the name that its first event says."""
+        name = _name(server, login)
+        if name is not None and account_key(name) == key:
+            return
+        first = self._first_name(key)
+        if first is None:
+            shown = f"account id {key}" if name is None else str(name)
+            yield shown, None, "accounts.account_id", f"it was changed: {key} is not the id of the account's name"
+            return
+        for field, found, told in zip(("server", "login"), (server, login), first.rpartition("/")[::2], strict=True):
+            if str(found) != told:
+                yield first, None, f"accounts.{field}", f"it was changed: {found!r} is not what was recorded"
+
+    def _first_name(self, key: int) -> str | None:
+        """Return the name that the first event under an account id says, if the id is that of the name."""
+        query = sa.select(events.c.data).where(events.c.account_id == key, events.c.version == 1)
+        for (data,) in self._stream(query, lenient=True):
+            try:
+                said = json.loads(data)
+                name = AccountId(said["server"], said["login"])
+            except (LedgerError, TypeError, ValueError, KeyError):
+                return None
+            return str(name) if account_key(name) == key else None
+        return None
 
     def postings(self, account: AccountId, selection: Selection) -> Iterator[Row]:
         query = sa.select(*_posted).where(*_selected(account, selection))
-        plain = self._stream(query.where(events.c.placement == IN_ORDER).order_by(events.c.version))
+        plain = self._stream(query.where(_placement_is(IN_ORDER)).order_by(events.c.version))
         with self._reading() as connection:
-            late = sa.select(events.c.version).where(*_selected(account, selection), events.c.placement == PLACED).limit(1)
+            late = sa.select(events.c.version).where(*_selected(account, selection), _placement_is(PLACED)).limit(1)
             if connection.scalar(late) is None:
                 return plain
-            replaced = frozenset(connection.scalars(_replaced(account, selection.version)))
-        placed = query.where(events.c.placement == PLACED).order_by(
+            replaced = _replaced(connection, account, selection.version)
+        placed = query.where(_placement_is(PLACED)).order_by(
             events.c.time_msc, sa.func.coalesce(events.c.deal, sa.literal_column(str(NO_DEAL))), events.c.version
         )
         return in_fold_order(plain, self._stream(placed), replaced)
@@ -226,6 +270,14 @@ class SqlJournal:
         )
 
 
+def _name(server: Any, login: Any) -> AccountId | None:
+    """Return an account's name as it lies in the database, None if it is damaged."""
+    try:
+        return AccountId(storable(server), login) if type(server) is str and type(login) is int else None
+    except BadValue:
+        return None
+
+
 def _any_text(text: bytes) -> str:
     return text.decode("utf-8", "surrogateescape")
 
@@ -248,7 +300,7 @@ def _create_account(connection: Connection, account: AccountId) -> None:
 
 
 def _read_head(connection: Connection, account: AccountId, *, lock: bool = False) -> Head | None:
-    query = sa.select(heads).where(heads.c.account_id == account_key(account))
+    query = sa.select(*_headed).where(heads.c.account_id == account_key(account))
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
         return None
@@ -279,7 +331,9 @@ def _read_keys(connection: Connection, account: AccountId, keys: Sequence[str]) 
 
 
 def _symbol_used(connection: Connection, account: AccountId, symbol: str) -> bool:
-    query = sa.select(events.c.version).where(events.c.account_id == account_key(account), events.c.symbol == symbol)
+    query = sa.select(events.c.version).where(
+        events.c.account_id == account_key(account), events.c.symbol == symbol, events.c.kind != "SymbolSpecified"
+    )
     return connection.scalar(query.limit(1)) is not None
 
 
@@ -290,21 +344,28 @@ def _selected(account: AccountId, selection: Selection) -> list[sa.ColumnElement
     return clauses
 
 
-def _replaced(account: AccountId, version: int) -> Select[Any]:
-    """Select the versions of all tellings that a later revision of their deal took the place of."""
-    revised = (
-        sa.select(events.c.deal, sa.func.max(events.c.version).label("version"))
-        .where(
-            events.c.account_id == account_key(account),
-            events.c.placement == PLACED,
-            events.c.kind == "DealRevised",
-            events.c.version <= version,
-        )
-        .group_by(events.c.deal)
-        .subquery()
+def _placement_is(placement: int) -> sa.ColumnElement[bool]:
+    """Compare written out: with a parameter, SQLite cannot tell that the partial index serves."""
+    return events.c.placement == sa.literal_column(str(placement))
+
+
+def _replaced(connection: Connection, account: AccountId, version: int) -> frozenset[int]:
+    """Return the versions of all tellings that a later revision of their deal took the place of.
+
+    Every telling names the one before it, so that they are found by their keys instead of by reading all.
+    """
+    of_account = events.c.account_id == account_key(account)
+    found: set[int] = set()
+    before = sa.select(events.c.caused_by).where(
+        of_account, _placement_is(PLACED), events.c.kind == "DealRevised", events.c.version <= version
     )
-    return (
-        sa.select(events.c.version)
-        .join(revised, events.c.deal == revised.c.deal)
-        .where(events.c.account_id == account_key(account), events.c.version < revised.c.version)
-    )
+    new = set(connection.scalars(before))
+    while new:
+        found |= new
+        wanted, new = sorted(new), set()
+        for at in range(0, len(wanted), _BATCH):
+            query = sa.select(events.c.caused_by).where(
+                of_account, events.c.version.in_(wanted[at : at + _BATCH]), events.c.caused_by.is_not(None)
+            )
+            new |= set(connection.scalars(query)) - found
+    return frozenset(found)

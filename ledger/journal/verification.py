@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from attrs import frozen
 
-from ledger.codec import STANDING_KINDS, Stored, decode, decode_posting, encode, natural_key, placement_of, standing_of
+from ledger.codec import Stored, decode, decode_posting, encode_said, is_telling_of, natural_key, placement_of
 from ledger.errors import LedgerError
 from ledger.events import DEAL_KINDS
 from ledger.journal import Head, Journal, Selection
 from ledger.journal.admission import start
-from ledger.journal.chain import changed_columns, checks, covered, digest, genesis
+from ledger.journal.chain import changed_columns, checks, covered, digest
 from ledger.portfolio import Portfolio
 from ledger.postings import IN_ORDER, NO_DEAL
 from ledger.values import AccountId
@@ -46,11 +46,9 @@ _NEVER_NULL: Final = _BYTES | {
 _TYPES: Final = tuple(
     (name, str if name in _TEXTS else bytes if name in _BYTES else int, name in _NEVER_NULL) for name in Stored._fields
 )
-_RETOLD_KINDS: Final = DEAL_KINDS | {"SymbolSpecified"}
-
 
 def verify_account(journal: Journal, account: AccountId, progress: Callable[[int], object] = lambda _: None) -> Verified:
-    """Check one account's chain, gaps, head, keys and that its fold runs.
+    """Check one account's chain, gaps, head, keys and that its fold runs. Others may append meanwhile.
 
     Args:
         journal: Where it is kept.
@@ -59,120 +57,156 @@ def verify_account(journal: Journal, account: AccountId, progress: Callable[[int
     """
     walk = _Walk(account)
     problems: list[Problem] = []
-    for count, row in enumerate(journal.rows_as_they_lie(account), 1):
-        problems.extend(walk.check(row))
-        if count % 1000 == 0:
-            progress(1000)
-    problems.extend(walk.check_head(journal.head(account)))
+    after: int | None = None
+    while True:
+        for count, row in enumerate(journal.rows_as_they_lie(account, after=after), 1):
+            problems.extend(walk.check(row))
+            if count % 1000 == 0:
+                progress(1000)
+        head = journal.head(account)
+        # A head that is ahead was either moved on by an append while we read, or left behind by a cut.
+        is_ahead = head is not None and type(head.version) is int and head.version > walk.version
+        if not is_ahead or after == walk.version:
+            break
+        after = walk.version
+    problems.extend(walk.check_head(head))
     if not problems:
-        problems.extend(_check_fold(journal, account, walk.head.version))
+        problems.extend(_check_fold(journal, account, walk.version))
     return Verified(
-        account=account, version=walk.head.version, head=walk.head.hash.hex(), problems=tuple(problems)
+        account=account, version=walk.version, head=walk.hash.hex() if walk.hash else "", problems=tuple(problems)
     )
 
 
 class _Walk:
-    """One pass over an account's rows, ascending version."""
+    """One pass over an account's rows, ascending version.
+
+    What a damaged row leaves uncertain (``None``) is taken from the next row on trust, so that one damage is named once.
+    """
 
     def __init__(self, account: AccountId) -> None:
+        begin = start(account)
         self.account = account
-        self.head: Head = start(account)
-        self._hash = genesis(account)
-        self._hash_doubtful = False
-        self._standing_rows: list[Stored] = []
+        self.version = begin.version
+        self.hash: bytes | None = begin.hash
+        self.recorded_us: int | None = begin.recorded_us
+        self.place: tuple[int, int] | None = (begin.last_msc, begin.last_deal)
 
-    def check(self, row: Stored) -> Iterator[Problem]:
-        """Yield what is wrong with the next row, and go on behind it."""
-        wrong_types = list(self._wrong_types(row))
-        yield from wrong_types
-        if row.version != self.head.version + 1:
-            yield self._problem(self.head.version + 1, "version", f"missing: the next event found has version {row.version}")
-        if wrong_types:
-            self._go_on(row)
-            return
-        yield from self._check_chain(row)
-        if row.recorded_us <= self.head.recorded_us:
-            yield self._problem(row.version, "recorded_us", "it is not later than the event before")
-        yield from self._check_derived(row)
-        self._go_on(row)
+    def check(self, row: Stored) -> list[Problem]:
+        """Return what is wrong with the next row, and go on behind it."""
+        wrong_types = dict(_wrong_types(row))
+        wrong = wrong_types or dict(self._broken_chain(row))
+        missing = self._missing(row, wrong)
+        if missing:
+            self.hash = self.place = None
+            wrong = wrong_types or dict(self._broken_chain(row))
+        if self.recorded_us is not None and not wrong and row.recorded_us <= self.recorded_us:
+            wrong["recorded_us"] = "it is not later than the event before"
+        if not wrong:
+            wrong |= self._wrong_placement(row) | dict(_contradictions(row))
+        at = row.version if type(row.version) is int else self.version + 1
+        self._go_on(row, wrong)
+        return missing + [self._problem(at, field, what) for field, what in wrong.items()]
 
     def _problem(self, version: int | None, field: str, what: str) -> Problem:
         return Problem(account=str(self.account), version=version, field=field, what=what)
 
-    def _wrong_types(self, row: Stored) -> Iterator[Problem]:
-        for (name, expected, never_null), value in zip(_TYPES, row, strict=True):
-            if (value is None and never_null) or (value is not None and type(value) is not expected):
-                yield self._problem(row.version, name, f"expected {expected.__name__}, found {_short(value)}")
+    def _missing(self, row: Stored, wrong: Mapping[str, str]) -> list[Problem]:
+        expected = self.version + 1
+        if "version" in wrong or row.version == expected:
+            return []
+        return [self._problem(expected, "version", f"missing: the next event found has version {row.version}")]
 
-    def _check_chain(self, row: Stored) -> Iterator[Problem]:
+    def _broken_chain(self, row: Stored) -> Iterator[tuple[str, str]]:
+        """Yield the columns that were changed: field, what."""
         columns = covered(row)
-        computed = digest(columns, self._hash)
-        if computed == row.hash:
-            if row.prev_hash != self._hash:
-                yield self._problem(row.version, "prev_hash", "it was changed: event and chain agree without it")
+        before = row.prev_hash if self.hash is None else self.hash
+        if digest(columns, before) == row.hash:
+            if row.prev_hash != before:
+                yield "prev_hash", "it was changed: event and chain agree without it"
             if checks(columns) != row.checks:
-                yield self._problem(row.version, "checks", "it was changed: the event itself is as it was recorded")
+                yield "checks", "it was changed: the event itself is as it was recorded"
             return
         changed = changed_columns(row)
+        for name in changed:
+            yield name, f"it was changed: {_short(getattr(row, name))} is not what was recorded"
         if changed:
-            for name in changed:
-                value = getattr(row, name, None)
-                yield self._problem(row.version, name, f"it was changed: {_short(value)} is not what was recorded")
-        elif row.prev_hash != self._hash and digest(columns, row.prev_hash) == row.hash:
-            yield self._problem(row.version, "prev_hash", "it does not follow the event before: something was rewritten or removed")
-        else:
-            yield self._problem(row.version, "hash", "it was changed: it is not the hash of this event")
-            self._hash_doubtful = True
+            return
+        if digest(columns, row.prev_hash) == row.hash:
+            yield "prev_hash", "it does not follow the event before: something was rewritten or removed"
+            return
+        yield "hash", "it was changed: it is not the hash of this event"
+        if row.prev_hash != before:
+            yield "prev_hash", "it was changed: it is not the hash of the event before"
 
-    def _check_derived(self, row: Stored) -> Iterator[Problem]:
-        """Check what other columns say already."""
-        place = (row.time_msc, NO_DEAL if row.deal is None else row.deal)
-        expected_placement = placement_of(row.kind, place, (self.head.last_msc, self.head.last_deal))
-        if row.placement != expected_placement:
-            yield self._problem(row.version, "placement", f"expected {expected_placement}, found {row.placement}")
-        if row.kind in DEAL_KINDS:
-            if row.natural_key.partition("#")[0] != f"deal:{row.deal}":
-                yield self._problem(row.version, "natural_key", f"expected deal:{row.deal}, found {_short(row.natural_key)}")
-            return
-        try:
-            event = decode(row, None)
-            expected = encode(event, standing_of([*self._standing_rows, row]))  # type: ignore[arg-type]
-        except LedgerError as error:
-            yield self._problem(row.version, "data", str(error))
-            return
-        for name in ("position_id", "symbol", "caused_by", "evidence", "data"):
-            if getattr(row, name) != getattr(expected, name):
-                yield self._problem(row.version, name, "it is not what the event says")
-        if row.natural_key.partition("#")[0] != natural_key(event):
-            yield self._problem(row.version, "natural_key", f"expected {natural_key(event)}, found {_short(row.natural_key)}")
+    def _wrong_placement(self, row: Stored) -> dict[str, str]:
+        if self.place is None:
+            return {}
+        expected = placement_of(row.kind, _place(row), self.place)
+        return {} if row.placement == expected else {"placement": f"expected {expected}, found {row.placement}"}
 
-    def _go_on(self, row: Stored) -> None:
-        if row.kind in STANDING_KINDS:
-            self._standing_rows.append(row)
-        self._hash = digest(covered(row), self._hash) if self._hash_doubtful else row.hash
-        self._hash_doubtful = False
-        if not all(type(value) is int for value in (row.version, row.recorded_us, row.time_msc, row.placement)):
+    def _go_on(self, row: Stored, wrong: Mapping[str, str]) -> None:
+        if "version" in wrong:  # it is not where it was: nothing of it can be compared with its neighbours
+            self.version += row.version == self.version + 1
+            self.hash = self.recorded_us = self.place = None
             return
-        last = (self.head.last_msc, self.head.last_deal)
-        place = (row.time_msc, row.deal if type(row.deal) is int else NO_DEAL)
-        if placement_of(row.kind, place, last) == IN_ORDER:
-            last = place
-        self.head = Head(
-            version=row.version, hash=self._hash, recorded_us=row.recorded_us, last_msc=last[0], last_deal=last[1]
-        )
+        self.version = row.version
+        self.recorded_us = None if "recorded_us" in wrong else row.recorded_us
+        self.hash = None if "hash" in wrong else row.hash
+        if wrong.keys() & {"time_msc", "deal", "kind"}:
+            self.place = None
+        elif self.place is None:
+            self.place = _place(row) if row.placement == IN_ORDER and "placement" not in wrong else None
+        elif placement_of(row.kind, _place(row), self.place) == IN_ORDER:
+            self.place = _place(row)
 
     def check_head(self, found: Head | None) -> Iterator[Problem]:
         """Compare the account's head with the last event."""
         if found is None:
             yield self._problem(None, "heads", "the account has no head")
             return
-        for name in ("version", "hash", "recorded_us", "last_msc", "last_deal"):
-            ours, theirs = getattr(self.head, name), getattr(found, name)
-            if ours != theirs:
+        if found.version != self.version or type(found.version) is not int:
+            what = f"expected {self.version} after the last event, found {_short(found.version)}"
+            if type(found.version) is int and found.version > self.version:
+                what += ": the tail of the stream is missing"
+            yield self._problem(self.version, "heads.version", what)
+            return
+        last_msc, last_deal = self.place or (None, None)
+        known = {"hash": self.hash, "recorded_us": self.recorded_us, "last_msc": last_msc, "last_deal": last_deal}
+        for name, ours in known.items():
+            theirs = getattr(found, name)
+            if ours is not None and (ours != theirs or type(ours) is not type(theirs)):
                 what = f"expected {_short(ours)} after the last event, found {_short(theirs)}"
-                if name == "version" and theirs > ours:
-                    what += ": the tail of the stream is missing"
-                yield self._problem(self.head.version, f"heads.{name}", what)
+                yield self._problem(self.version, f"heads.{name}", what)
+
+
+def _wrong_types(row: Stored) -> Iterator[tuple[str, str]]:
+    """Yield the columns that hold what such a column never holds: field, what."""
+    for (name, expected, never_null), value in zip(_TYPES, row, strict=True):
+        if (value is None and never_null) or (value is not None and type(value) is not expected):
+            yield name, f"expected {expected.__name__}, found {_short(value)}"
+
+
+def _place(row: Stored) -> tuple[int, int]:
+    return row.time_msc, NO_DEAL if row.deal is None else row.deal
+
+
+def _contradictions(row: Stored) -> Iterator[tuple[str, str]]:
+    """Yield the columns of a row that contradict its other columns: field, what."""
+    if row.kind in DEAL_KINDS:
+        key = f"deal:{row.deal}"
+    else:
+        try:
+            event = decode(row, None)
+            expected = encode_said(event)
+        except LedgerError as error:
+            yield "data", str(error)
+            return
+        for name in ("position_id", "symbol", "caused_by", "evidence", "data"):
+            if getattr(row, name) != getattr(expected, name):
+                yield name, "it is not what the event says"
+        key = natural_key(event)
+    if not is_telling_of(row.natural_key, key):
+        yield "natural_key", f"expected {key}, found {_short(row.natural_key)}"
 
 
 def _check_fold(journal: Journal, account: AccountId, version: int) -> Iterator[Problem]:

@@ -143,4 +143,17 @@ _POSTGRES_TRIGGERS = (
     ),
     "CREATE TRIGGER heads_no_delete BEFORE DELETE ON heads FOR EACH ROW EXECUTE FUNCTION ledger_refuse()",
     "CREATE TRIGGER heads_only_forward BEFORE UPDATE ON heads FOR EACH ROW EXECUTE FUNCTION ledger_only_forward()",
+    # Not even a session that passes itself off as a replica gets around them.
+    *(
+        f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_{trigger}"
+        for table, triggers in {
+            "accounts": ("no_change", "no_truncate"),
+            "events": ("no_change", "no_truncate"),
+            "heads": ("no_delete", "no_truncate", "only_forward"),
+        }.items()
+        for trigger in triggers
+    ),
+    # Who made the table may not change it either, unless it is a superuser; nothing refers to events, so that no
+    # foreign key needs these rights.
+    "REVOKE UPDATE, DELETE, TRUNCATE ON events FROM PUBLIC, CURRENT_USER",
 )
