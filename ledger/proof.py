@@ -202,7 +202,7 @@ def _doubtful_symbols(statement: Statement, books: Replayed) -> frozenset[str]:
     if statement.is_from_birth or not books.portfolio.standing.opened.mode.nets:
         return frozenset()
     first_msc = min((deal.time_msc for deal in statement.deals), default=0)
-    rows = (*(statement.closed or ()), *(statement.open or ()))
+    rows: tuple[ClosedRow | OpenRow, ...] = (*(statement.closed or ()), *(statement.open or ()))
     held = {row.symbol for row in rows if row.opened_msc < first_msc}
     return frozenset(held | {one.symbol for one in books.portfolio.unexplained})
 
