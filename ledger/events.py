@@ -124,7 +124,7 @@ def _server(value: str) -> str:
 
 
 def _currency(value: str) -> str:
-    return _given(value, "a currency")
+    return _given(value, "a currency").strip().upper()
 
 
 def _operator(value: str) -> str:
