@@ -157,13 +157,14 @@ def _refuse_double_columns(header: Row, place: Place) -> None:
 def _refuse_duplicates(deals: list[DealRow], place: Place) -> None:
     first: dict[int, int] = {}
     for deal in deals:
-        if first.setdefault(deal.deal, deal.row) != deal.row:
+        if deal.deal in first:
             raise place.error(
                 f"expected every deal once, found deal {deal.deal} in row {first[deal.deal]} already. "
                 "Write the dump of one period only.",
                 deal.row,
                 "ticket",
             )
+        first[deal.deal] = deal.row
 
 
 def _deals(grid: Grid, header: Row, columns: Mapping[str, int], place: Place) -> list[DealRow]:

@@ -6,13 +6,14 @@ positions, which are sums over their closing deals, then from the open ones, the
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from itertools import groupby
 from typing import Final
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from ledger.imports.statement import ClosedRow, DealRow, Known, OpenRow, Statement
 from ledger.imports.subset import Budget, Sums, find_subset
@@ -20,6 +21,9 @@ from ledger.values import Entry, Side
 
 #: Numbers are compared as integers of 8 decimals, which is finer than any price and coarser than binary dirt.
 _SCALE: Final = 8
+
+#: Closing deals within one position's life beyond which no sum is tried.
+_MOST_CLOSES: Final = 1000
 
 _Book = tuple[str, Side]
 
@@ -30,6 +34,7 @@ def attribute_hedging(statement: Statement, known: Known | None) -> tuple[list[i
     matcher.match_exactly()
     matcher.match_close_by()
     matcher.match_sums()
+    matcher.match_last()
     matcher.match_what_is_possible()
     return matcher.position_ids, matcher.all_notes()
 
@@ -60,11 +65,6 @@ class _Close:
     @property
     def is_close_by(self) -> bool:
         return self.deal.entry is Entry.OUT_BY
-
-    @property
-    def result(self) -> tuple[object, ...]:
-        """What makes two closes indistinguishable: then it does not matter which belongs to which position."""
-        return self.deal.time_msc, self.sums, self.deal.commission
 
 
 @define(eq=False)
@@ -97,6 +97,24 @@ class _Position:
         return 100 * abs(price_volume - price * volume) <= tolerance * volume
 
 
+@define(eq=False)
+class _Target:
+    """A row of the closed positions, and the deals that are known to close it."""
+
+    row: ClosedRow
+    sums: Sums
+    found: list[_Close] = field(factory=list)
+    is_solved: bool = False
+
+    @property
+    def position_id(self) -> int:
+        return self.row.position_id
+
+    @property
+    def book(self) -> _Book:
+        return _book(self.row)
+
+
 def _close(index: int, deal: DealRow) -> _Close | None:
     if deal.side is None or deal.volume is None or deal.price is None or deal.entry not in (Entry.OUT, Entry.OUT_BY):
         return None
@@ -104,8 +122,8 @@ def _close(index: int, deal: DealRow) -> _Close | None:
     return _Close(index, deal, deal.side.opposite, volume, price, _sums(volume, price, deal.profit, deal.swap))
 
 
-def _row_sums(row: ClosedRow) -> Sums:
-    return _sums(_units(row.volume), _units(row.price_close), row.profit, row.swap)
+def _target(row: ClosedRow) -> _Target:
+    return _Target(row, _sums(_units(row.volume), _units(row.price_close), row.profit, row.swap))
 
 
 def _book(row: ClosedRow | OpenRow) -> _Book:
@@ -121,10 +139,10 @@ class _Matcher:
         self._notes: list[str] = []
         self._order = sorted(range(len(deals)), key=lambda index: deals[index].time_msc)
         self._deals = deals
-        self._is_complete = statement.is_from_birth or known is not None
-        self._closed = statement.closed or ()
-        self._found: dict[int, list[_Close]] = {row.row: [] for row in self._closed}
-        self._solved: set[int] = set()
+        # What a deal of the file closes was either closed by its end, or is open then: two tables name it.
+        has_tables = statement.closed is not None and (statement.open is not None or statement.has_figures)
+        self._is_complete = statement.is_from_birth or known is not None or has_tables
+        self._targets = [_target(row) for row in statement.closed or ()]
         self._positions = _positions(statement, known or {}, self._order)
         self._tolerance = _tolerances(statement)
         self._closes: dict[int, _Close] = {}
@@ -138,13 +156,18 @@ class _Matcher:
 
     # ------------------------------------------------------------------------------------------------ one way to answer
 
-    def _assign(self, close: _Close, position_id: int, row: ClosedRow | None = None) -> None:
+    def _assign(self, close: _Close, position_id: int) -> None:
         self.position_ids[close.index] = position_id
         del self._closes[close.index]
-        if row is not None:
-            self._found[row.row].append(close)
         if position := self._positions.get(position_id):
             position.taken += close.volume
+
+    def _assign_all(self, closes: Iterable[_Close], target: _Target) -> None:
+        """Assign the closes that make a row complete."""
+        for close in closes:
+            self._assign(close, target.position_id)
+            target.found.append(close)
+        target.is_solved = True
 
     def all_notes(self) -> list[str]:
         """Return the notes so far, and one for every deal that is left without a position."""
@@ -159,48 +182,47 @@ class _Matcher:
 
     def match_exactly(self) -> None:
         """Match closed positions with the one deal that says the same of time, volume, price, profit and swap."""
-        rows: defaultdict[object, list[ClosedRow]] = defaultdict(list)
+        targets: defaultdict[object, list[_Target]] = defaultdict(list)
         closes: defaultdict[object, list[_Close]] = defaultdict(list)
-        for row in self._closed:
-            rows[_book(row), row.closed_msc, _row_sums(row)].append(row)
+        for target in self._targets:
+            targets[target.book, target.row.closed_msc, target.sums].append(target)
         for close in self._closes.values():
             closes[close.book, close.deal.time_msc, close.sums].append(close)
-        for key, alike in rows.items():
+        for key, alike in targets.items():
             if key in closes:
-                self._pair(sorted(alike, key=lambda row: row.position_id), closes[key])
+                self._pair(sorted(alike, key=lambda target: target.position_id), closes[key])
 
-    def _pair(self, rows: list[ClosedRow], closes: list[_Close]) -> None:
+    def _pair(self, targets: list[_Target], closes: list[_Close]) -> None:
         """Pair rows and deals that all say the same; only the commission may tell the deals apart."""
-        pairs: list[tuple[ClosedRow, _Close]] | None
-        if len(closes) < len(rows):
+        pairs: list[tuple[_Target, _Close]] | None
+        if len(closes) < len(targets):
             pairs = None
         elif len({close.deal.commission for close in closes}) == 1:
-            pairs = list(zip(rows, closes, strict=False))
+            pairs = list(zip(targets, closes, strict=False))
         else:
-            pairs = self._by_commission(rows, closes)
+            pairs = self._by_commission(targets, closes)
         if pairs is None:
-            named = ", ".join(str(row.position_id) for row in rows)
+            named = ", ".join(str(target.position_id) for target in targets)
             told = ", ".join(str(close.deal.deal) for close in closes)
             self._notes.append(f"positions {named} and deals {told} all close alike: which belongs to which is left open")
             return
-        for row, close in pairs:
-            self._assign(close, row.position_id, row)
-            self._solved.add(row.row)
+        for target, close in pairs:
+            self._assign_all([close], target)
 
-    def _by_commission(self, rows: list[ClosedRow], closes: list[_Close]) -> list[tuple[ClosedRow, _Close]] | None:
+    def _by_commission(self, targets: list[_Target], closes: list[_Close]) -> list[tuple[_Target, _Close]] | None:
         """A row's commission is that of its opening and closing deals together."""
         free: defaultdict[Decimal | None, list[_Close]] = defaultdict(list)
         for close in closes:
             free[close.deal.commission].append(close)
         pairs = []
-        for row in rows:
-            position = self._positions.get(row.position_id)
+        for target in targets:
+            position = self._positions.get(target.position_id)
             if position is None or position.commission is None:
                 return None
-            fitting = free[row.commission - position.commission]
+            fitting = free[target.row.commission - position.commission]
             if not fitting:
                 return None
-            pairs.append((row, fitting.pop(0)))
+            pairs.append((target, fitting.pop(0)))
         return pairs
 
     # ------------------------------------------------------------------------------------------------- one by the other
@@ -211,12 +233,13 @@ class _Matcher:
         The whole result may be booked on one of the two, so that neither has the profit of its closed position.
         """
         by_order: defaultdict[int | None, list[_Close]] = defaultdict(list)
-        rows: defaultdict[tuple[_Book, int], list[ClosedRow]] = defaultdict(list)
+        targets: defaultdict[tuple[_Book, int], list[_Target]] = defaultdict(list)
         positions: defaultdict[_Book, list[_Position]] = defaultdict(list)
-        for row in self._closed:
-            rows[_book(row), row.closed_msc].append(row)
+        for target in self._targets:
+            targets[target.book, target.row.closed_msc].append(target)
         for position in self._positions.values():
-            positions[position.book].append(position)
+            if position.can_close(1):
+                positions[position.book].append(position)
         for close in self._order_of_closes():
             if close.is_close_by:
                 by_order[close.deal.order].append(close)
@@ -224,21 +247,18 @@ class _Matcher:
             if order is None or len(legs) != 2 or legs[0].side is legs[1].side:
                 continue
             for leg, other in (legs, reversed(legs)):
-                self._match_leg(leg, other, rows[leg.book, leg.deal.time_msc], positions[leg.book])
+                self._match_leg(leg, other, targets[leg.book, leg.deal.time_msc], positions[leg.book])
 
-    def _match_leg(self, leg: _Close, other: _Close, rows: list[ClosedRow], positions: list[_Position]) -> None:
+    def _match_leg(self, leg: _Close, other: _Close, targets: list[_Target], positions: list[_Position]) -> None:
         same = [
-            row
-            for row in rows
-            if row.row not in self._solved
-            and _row_sums(row)[:2] == leg.sums[:2]
-            and self._may_open_at(row.position_id, other.price)
+            target
+            for target in targets
+            if not target.is_solved and target.sums[:2] == leg.sums[:2] and self._may_open_at(target.position_id, other.price)
         ]
         if len(same) == 1:
-            self._assign(leg, same[0].position_id, same[0])
-            self._solved.add(same[0].row)
+            self._assign_all([leg], same[0])
             return
-        if not self._is_complete and not self._closed:
+        if not self._is_complete and not self._targets:
             return  # it may be a position from before the file that no row names
         possible = [
             position
@@ -249,17 +269,20 @@ class _Matcher:
         ]
         if len(possible) == 1:
             position_id = possible[0].position_id
-            self._assign(leg, position_id, self._row_of(position_id, leg.deal.time_msc))
+            self._assign(leg, position_id)
+            self._note_found(leg, position_id)
 
     def _may_open_at(self, position_id: int, price: int) -> bool:
         position = self._positions.get(position_id)
         return position is None or position.was_opened_at(price, self._tolerance[position.book[0]])
 
-    def _row_of(self, position_id: int, time_msc: int) -> ClosedRow | None:
-        return next(
-            (row for row in self._closed if row.position_id == position_id and row.opened_msc <= time_msc <= row.closed_msc),
-            None,
-        )
+    def _note_found(self, leg: _Close, position_id: int) -> None:
+        """Remember that a row which sums up several deals has this one."""
+        for target in self._targets:
+            is_within = target.row.opened_msc <= leg.deal.time_msc <= target.row.closed_msc
+            if target.position_id == position_id and is_within:
+                target.found.append(leg)
+                return
 
     def _order_of_closes(self) -> Iterator[_Close]:
         return (self._closes[index] for index in self._order if index in self._closes)
@@ -269,44 +292,71 @@ class _Matcher:
     def match_sums(self) -> None:
         """Match closed positions with the deals whose sums they are, as long as one more is found."""
         budget = Budget()
-        unsolved = [row for row in self._closed if row.row not in self._solved]
+        unsolved = [target for target in self._targets if not target.is_solved]
         is_new = True
         while is_new and unsolved:
             is_new = False
             free: defaultdict[_Book, list[_Close]] = defaultdict(list)
             for close in self._order_of_closes():
                 free[close.book].append(close)
-            for row in unsolved:
-                is_new |= self._match_sum(row, [c for c in free[_book(row)] if c.index in self._closes], budget)
-            unsolved = [row for row in unsolved if row.row not in self._solved]
+            for target in unsolved:
+                self._match_sum(target, self._window(target.row, free[target.book]), budget)
+                is_new |= target.is_solved
+            unsolved = [target for target in unsolved if not target.is_solved]
+
+    def match_last(self) -> None:
+        """Match what was opened before the file with the deal that closed the rest of it, at the row's close time.
+
+        Such a row may sum up closing deals that the file does not have, so that no sum of those in it agrees.
+        """
+        alike: defaultdict[tuple[_Book, int], list[_Target]] = defaultdict(list)
+        for target in self._targets:
+            if not target.is_solved:
+                alike[target.book, target.row.closed_msc].append(target)
+        at_once = Counter(_moment(close) for close in self._closes.values())
+        for close in list(self._order_of_closes()):
+            targets = alike[_moment(close)]
+            if len(targets) == 1 and at_once[_moment(close)] == 1 and self._may_have_begun_before(targets[0], close):
+                self._assign(close, targets[0].position_id)
+                targets[0].found.append(close)
         self._notes += [
-            f"closed position {row.position_id} (row {row.row}): its closing deals cannot be told with certainty"
-            for row in unsolved
+            f"closed position {target.position_id} (row {target.row.row}): its closing deals cannot be told with certainty"
+            for target in self._targets
+            if not target.is_solved
         ]
 
-    def _match_sum(self, row: ClosedRow, free: Sequence[_Close], budget: Budget) -> bool:
-        found = self._found[row.row]
-        need = _row_sums(row).minus(*(close.sums for close in found))
-        if not need.volume:
-            self._solved.add(row.row)
-            return False
-        window = [close for close in free if row.opened_msc <= close.deal.time_msc <= row.closed_msc]
-        has_last = any(close.deal.time_msc == row.closed_msc for close in found)
-        last = frozenset(close.index for close in window if close.deal.time_msc == row.closed_msc or has_last)
-        chosen = self._search(row, window, last, need, budget)
-        for close in chosen:
-            self._assign(close, row.position_id, row)
-        if chosen:
-            self._solved.add(row.row)
-        return bool(chosen)
+    def _may_have_begun_before(self, target: _Target, close: _Close) -> bool:
+        first_msc = self._deals[self._order[0]].time_msc
+        has_last = any(found.deal.time_msc == target.row.closed_msc for found in target.found)
+        return target.row.opened_msc < first_msc and not has_last and close.volume < target.sums.volume
 
-    def _search(self, row: ClosedRow, window: list[_Close], last: frozenset[int], need: Sums, budget: Budget) -> list[_Close]:
+    def _window(self, row: ClosedRow, closes: list[_Close]) -> list[_Close]:
+        """Return those of some closes, which are in time order, that are within a position's life and not yet taken."""
+        first = bisect_left(closes, row.opened_msc, key=_time_of)
+        last = bisect_right(closes, row.closed_msc, key=_time_of)
+        if last - first > _MOST_CLOSES:
+            return []  # to try only some of them could make a sum look unique
+        return [close for close in closes[first:last] if close.index in self._closes]
+
+    def _match_sum(self, target: _Target, window: list[_Close], budget: Budget) -> None:
+        need = target.sums.minus(*(close.sums for close in target.found))
+        if not need.volume:
+            target.is_solved = True
+            return
+        closed_msc = target.row.closed_msc
+        has_last = any(close.deal.time_msc == closed_msc for close in target.found)
+        last = frozenset(close.index for close in window if has_last or close.deal.time_msc == closed_msc)
+        chosen = self._search(target, window, last, need, budget)
+        if chosen:
+            self._assign_all(chosen, target)
+
+    def _search(self, target: _Target, window: list[_Close], last: frozenset[int], need: Sums, budget: Budget) -> list[_Close]:
         """Return the one set of closes that gives the sums and holds a last one, empty if there is none or several."""
         groups = [list(group) for _, group in groupby(sorted(window, key=_alike), key=_alike)]
         parts = [(group[0].sums, len(group), group[0].index in last) for group in groups]
-        tolerance = self._tolerance[row.symbol] * _units(row.volume)
+        tolerance = self._tolerance[target.row.symbol] * target.sums.volume
         counts = find_subset(parts, need, tolerance, budget)
-        if counts is None and any(close.is_close_by for close in (*window, *self._found[row.row])):
+        if counts is None and any(close.is_close_by for close in (*window, *target.found)):
             counts = find_subset(parts, need, tolerance, budget, has_result=False)
         return [close for group, count in zip(groups, counts or (), strict=False) for close in group[:count]]
 
@@ -326,7 +376,7 @@ class _Matcher:
         if self._is_complete:
             return None
         missing: defaultdict[_Book, int] = defaultdict(int)
-        unsure: set[_Book] = {_book(row) for row in self._closed if row.row not in self._solved}
+        unsure: set[_Book] = {target.book for target in self._targets if not target.is_solved}
         for position_id in self._open_ids:
             position = self._positions[position_id]
             if position.capacity is None:
@@ -356,6 +406,14 @@ class _Matcher:
                 if not only.can_close(1):
                     alive[close.book].remove(only)
         return is_new
+
+
+def _moment(close: _Close) -> tuple[_Book, int]:
+    return close.book, close.deal.time_msc
+
+
+def _time_of(close: _Close) -> int:
+    return close.deal.time_msc
 
 
 def _alike(close: _Close) -> tuple[int, int, int, int, int, Decimal]:
