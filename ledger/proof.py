@@ -346,9 +346,9 @@ def _decimals(number: Decimal) -> int:
 
 
 def _same_price(ours: Decimal, theirs: Decimal, digits: int) -> bool:
-    """Whether an average price is the one shown, which the broker rounds to as many decimals as it shows."""
+    """Whether an average price is the one shown: the broker and we each rounded it once, to the decimals shown."""
     shown = max(digits, _decimals(theirs))
-    return abs(ours - theirs) <= Decimal(5).scaleb(-shown - 1)
+    return abs(ours - theirs) <= Decimal(5).scaleb(-shown - 1) + Decimal(5).scaleb(-_decimals(ours) - 1)
 
 
 def _second(time_msc: int) -> str:

@@ -80,13 +80,15 @@ events = Table(
     sqlite_with_rowid=False,
 )
 
-#: What has to be put in its place: few rows, merged into the others by replay.
+#: What has to be put in its place: few rows, sorted and merged into the others by replay. With all that tells which of them
+#: revise what, and with the placement itself, or else SQLite would rather read the whole table.
 Index(
     "ix_events_placed",
     events.c.account_id,
-    events.c.time_msc,
-    events.c.deal,
+    events.c.placement,
     events.c.version,
+    events.c.kind,
+    events.c.caused_by,
     sqlite_where=text("placement = 1"),
     postgresql_where=text("placement = 1"),
 )

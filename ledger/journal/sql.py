@@ -150,7 +150,9 @@ class SqlJournal:
         query = sa.select(*_posted).where(*_selected(account, selection))
         plain = self._stream(query.where(_placement_is(IN_ORDER)).order_by(events.c.version))
         with self._reading() as connection:
-            late = sa.select(events.c.version).where(*_selected(account, selection), _placement_is(PLACED)).limit(1)
+            # Whenever they happened: a revision may have taken a deal out of the time that is asked about.
+            known = _selected(account, Selection(version=selection.version))
+            late = sa.select(events.c.version).where(*known, _placement_is(PLACED)).limit(1)
             if connection.scalar(late) is None:
                 return plain
             replaced = _replaced(connection, account, selection.version)

@@ -86,7 +86,7 @@ def _create_events() -> None:
     op.create_index(
         "ix_events_placed",
         "events",
-        ["account_id", "time_msc", "deal", "version"],
+        ["account_id", "placement", "version", "kind", "caused_by"],
         sqlite_where=sa.text(_PLACED),
         postgresql_where=sa.text(_PLACED),
     )

@@ -67,6 +67,7 @@ def test_the_order_of_imports_makes_no_difference_in_the_end(case):
 
 @given(st.sampled_from(["hedging", "netting"]), st.integers(0, 500), st.integers(4, 60), st.lists(st.integers(1, 59), max_size=3))
 @example("netting", 7, 22, [20])  # a reversal of a position that was opened in the export before
+@example("netting", 290, 66, [])  # an average exactly between two prices
 def test_exports_without_a_gap_agree_with_every_figure_of_the_broker(mode, seed, deals, cuts):
     history = make_history(seed, mode, deals)
     ends = sorted({_cut(history, min(cut, len(history.deals))) for cut in cuts} | {len(history.deals)})
