@@ -19,9 +19,11 @@ from ledger.imports.statement import ClosedRow, DealRow, OpenRow, Statement
 from ledger.portfolio import Portfolio, Position, Standing, Trade
 from ledger.positions import OpenPosition
 from ledger.postings import Row
-from ledger.values import plain
+from ledger.values import PRICE_SCALE, plain
 
 _SECOND_MSC: Final = 1000
+#: Our averages are shown with as many decimals as prices are kept with.
+_OUR_ROUNDING: Final = Decimal(5).scaleb(-PRICE_SCALE - 1)
 #: The Balance column shows cents; half a unit of the last place is what its rounding can hide.
 _BALANCE_TOLERANCE: Final = Decimal("0.005")
 
@@ -348,7 +350,7 @@ def _decimals(number: Decimal) -> int:
 def _same_price(ours: Decimal, theirs: Decimal, digits: int) -> bool:
     """Whether an average price is the one shown: the broker and we each rounded it once, to the decimals shown."""
     shown = max(digits, _decimals(theirs))
-    return abs(ours - theirs) <= Decimal(5).scaleb(-shown - 1) + Decimal(5).scaleb(-_decimals(ours) - 1)
+    return abs(ours - theirs) <= Decimal(5).scaleb(-shown - 1) + _OUR_ROUNDING
 
 
 def _second(time_msc: int) -> str:

@@ -68,7 +68,7 @@ def test_the_order_of_imports_makes_no_difference_in_the_end(case):
 @given(st.sampled_from(["hedging", "netting"]), st.integers(0, 500), st.integers(4, 60), st.lists(st.integers(1, 59), max_size=3))
 @example("netting", 7, 22, [20])  # a reversal of a position that was opened in the export before
 @example("netting", 290, 66, [])  # an average exactly between two prices
-def test_exports_without_a_gap_agree_with_every_figure_of_the_broker(mode, seed, deals, cuts):
+def test_exports_without_a_gap_agree_with_the_broker_or_say_what_they_cannot_tell(mode, seed, deals, cuts):
     history = make_history(seed, mode, deals)
     ends = sorted({_cut(history, min(cut, len(history.deals))) for cut in cuts} | {len(history.deals)})
     starts = [0, *ends[:-1]]
@@ -76,6 +76,10 @@ def test_exports_without_a_gap_agree_with_every_figure_of_the_broker(mode, seed,
         windows = [(first, last, "html") for first, last in zip(starts, ends, strict=True)]
         reports, face = _import_all(mode, _write(history, windows, Path(name)))
     assert sum(report.appended for report in reports) == len(history.deals)
+    balances = [check for report in reports for check in report.checks if check.name in ("balance column", "account figures")]
+    assert [check for check in balances if check.disagreements] == []
+    if mode == "hedging" and any("left open" in note for report in reports for note in report.notes):
+        return  # closes whose position was opened before a file may fit two positions; then it is said, not guessed
     assert [report for report in reports if not report.agrees] == []
     assert [check.doubts for report in reports for check in report.checks if check.doubts] == []
     assert face["unexplained"] == face["breaks"] == []
