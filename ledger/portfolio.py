@@ -267,6 +267,9 @@ class Portfolio:
                 positions[key] = OpenPosition(
                     position_id, symbol, side, volume, price, time_msc, magic, commission, fee, swap, profit
                 )
+            elif position.position_id != position_id:
+                self._settle(row, trades)
+                continue
             elif entry == _IN:
                 if position.side != side:
                     self._settle(row, trades)
@@ -320,7 +323,7 @@ class Portfolio:
         self, key: int | str, position_id: int | None, row: Row, money: tuple[int, int, int, int], trades: TradeSink
     ) -> None:
         time_msc, side, order, symbol, volume, price, magic = row[0], row[4], row[7], row[8], row[9], row[10], row[15]
-        position = self._open.get(key)
+        position = self._held(key, position_id, time_msc)
         if position is not None and position.side != side:
             self._lose(key, position, time_msc)  # it must have been closed before, and nobody told
             position = None
@@ -331,8 +334,23 @@ class Portfolio:
         # Netting keys by symbol, so that an id that is not told yet costs nothing; the opening order names the position.
         position = OpenPosition(position_id or order or row[1], symbol, side, volume, price, time_msc, magic, *money)
         position.money_told = _is_told(row)
+        position.id_told = position_id is not None
         self._open[key] = position
         self._match_loose(key, position, trades)
+
+    def _held(self, key: int | str | None, position_id: int | None, time_msc: int) -> OpenPosition | None:
+        """Return the open position that a deal is about.
+
+        On an account that nets a new id says that the old position ended before (MT5 gives one only after the volume reached 0).
+        """
+        position = self._open.get(key) if key is not None else None
+        if position is None or position_id is None or position.position_id == position_id:
+            return position
+        if position.id_told:
+            self._lose(key, position, time_msc)
+            return None
+        position.position_id, position.id_told = position_id, True
+        return position
 
     def _match_loose(self, key: int | str, position: OpenPosition, trades: TradeSink) -> None:
         """Let an opening explain closes of the same position that were told for the same second.
@@ -362,7 +380,7 @@ class Portfolio:
     ) -> None:
         """Reduce what is there; what goes beyond it stays unexplained and never opens the other side."""
         time_msc, side, symbol, volume, price, magic = row[0], row[4], row[8], row[9], row[10], row[15]
-        position = self._open.get(key) if key is not None else None
+        position = self._held(key, position_id, time_msc)
         if position is not None and position.side == side:
             self._lose(key, position, time_msc)  # what this deal closes stood the other way: ours was gone before
             position = None
@@ -401,7 +419,7 @@ class Portfolio:
         by volume.
         """
         time_msc, side, order, symbol, volume, price, magic = row[0], row[4], row[7], row[8], row[9], row[10], row[15]
-        position = self._open.get(key) if key is not None else None
+        position = self._held(key, position_id, time_msc)
         if key is None or position is None or position.side == side or volume <= position.volume:
             self._close(key, position_id, row, money, trades)
             left = self._open.get(key) if key is not None else None
@@ -514,7 +532,7 @@ class Portfolio:
         volume, price = self.standing.sizes(state)
         position = self._open.get(key)
         if position is not None and (
-            # On an account that nets, a new id says that the old position ended (mt5.md: after its volume reached 0).
+            # On an account that nets, a new id says that the old position ended (MT5 gives one only after the volume reached 0).
             (position.side, position.position_id) != (side, state.position_id)
             or self.standing.scales(position.symbol) != self.standing.scales(state.symbol)
         ):

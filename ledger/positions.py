@@ -29,7 +29,7 @@ class OpenPosition:
 
     ``volume_in``, ``cost_in``, ``volume_out`` and ``cost_out`` are the totals of what opened and closed it, for the
     trade's average prices. ``opening_told`` is False where closes told of a position whose opening nobody told;
-    ``volume_untold`` is what was closed without a deal and ``money_told`` False where a deal's money is not known yet: the
+    ``id_told`` is False where the opening order names the position until somebody tells its id. ``volume_untold`` is what was closed without a deal and ``money_told`` False where a deal's money is not known yet: the
     result of the trade is then not known.
     """
 
@@ -43,6 +43,7 @@ class OpenPosition:
         "cost_out",
         "cost_volume",
         "fee",
+        "id_told",
         "magic",
         "money_told",
         "opened_msc",
@@ -88,6 +89,7 @@ class OpenPosition:
         self.swap = swap
         self.profit = profit
         self.money_told = True
+        self.id_told = True
         self.opening_told = True
         self.basis = BASIS_FILLS
 

@@ -165,7 +165,7 @@ def _cell_number(cell: Cell) -> Decimal:
     if isinstance(cell, float):
         return _double(cell)
     if isinstance(cell, bool) or not isinstance(cell, int):
-        raise ValueError(f"expected a number, found {shown(cell)}")  # noqa: TRY004  # one error for all bad cells  # one error for all bad cells
+        raise ValueError(f"expected a number, found {shown(cell)}")  # noqa: TRY004  # one error for all bad cells
     return Decimal(cell)
 
 

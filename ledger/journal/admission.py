@@ -224,9 +224,7 @@ class Admission:
         event = attrs.evolve(event, caused_by=tellings[-1].version)
         return self._append(key, event, encode(event, standing), len(tellings) + 1)
 
-    def _differences(
-        self, known: Stored, told: Stored, names: Sequence[str] = _COMPARED
-    ) -> dict[str, tuple[str, str]]:
+    def _differences(self, known: Stored, told: Stored, names: Sequence[str] = _COMPARED) -> dict[str, tuple[str, str]]:
         """Return field -> (known, told) where both know and differ. Sources may tell the time to the second only."""
         found: dict[str, tuple[str, str]] = {}
         for name in names:
@@ -243,9 +241,7 @@ class Admission:
         standing = self._opened()
         value = getattr(row, name)
         price_scale, volume_scale = standing.scales(row.symbol or "")
-        scale = {"volume": volume_scale, "price": price_scale} | dict.fromkeys(
-            _MONEY, standing.opened.money_scale
-        )
+        scale = {"volume": volume_scale, "price": price_scale} | dict.fromkeys(_MONEY, standing.opened.money_scale)
         if name in scale:
             return plain(unscaled(value, scale[name]))
         return entry_word(value) if name == "entry" else str(value)

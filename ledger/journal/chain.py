@@ -52,9 +52,9 @@ def digest(columns: tuple[Any, ...], prev_hash: bytes) -> bytes:
 
 def checks(columns: tuple[Any, ...]) -> bytes:
     """Return two bytes for each covered column."""
-    return _CHECKS.pack(*[
-        _UNKNOWN if value is None else value % _PRIME if type(value) is int else _check(value) for value in columns
-    ])
+    return _CHECKS.pack(
+        *[_UNKNOWN if value is None else value % _PRIME if type(value) is int else _check(value) for value in columns]
+    )
 
 
 def _check(value: Any) -> int:

@@ -33,9 +33,7 @@ _STREAM_ROWS: Final = 5000
 _stored: list[sa.ColumnElement[Any]] = [
     sa.type_coerce(events.c[name], sa.types.NullType()).label(name) for name in Stored._fields
 ]
-_headed: list[sa.ColumnElement[Any]] = [
-    sa.type_coerce(column, sa.types.NullType()).label(column.name) for column in heads.c
-]
+_headed: list[sa.ColumnElement[Any]] = [sa.type_coerce(column, sa.types.NullType()).label(column.name) for column in heads.c]
 _posted = [
     sa.func.coalesce(events.c.deal, sa.literal_column(str(NO_DEAL))) if name == "deal" else events.c[name]
     for name in Posting._fields
@@ -82,9 +80,7 @@ class SqlJournal:
             return _read_standing(connection, account, version)
 
     def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
-        query = sa.select(*_stored).where(
-            events.c.account_id == account_key(account), events.c.version > min(after, INT64_MAX)
-        )
+        query = sa.select(*_stored).where(events.c.account_id == account_key(account), events.c.version > min(after, INT64_MAX))
         if upto is not None:
             query = query.where(events.c.version <= upto)
         return map(Stored._make, self._stream(query.order_by(events.c.version)))
@@ -97,7 +93,9 @@ class SqlJournal:
 
     def irregularities(self) -> Iterator[tuple[str, int | None, str, str]]:
         # One statement for each question, so that what others append meanwhile is in all of its answer or in none.
-        for key, server, login in self._stream(sa.select(accounts.c.account_id, accounts.c.server, accounts.c.login), lenient=True):
+        for key, server, login in self._stream(
+            sa.select(accounts.c.account_id, accounts.c.server, accounts.c.login), lenient=True
+        ):
             yield from self._misnamed(key, server, login)
         for table in (events, heads):
             strays = (
@@ -306,9 +304,7 @@ def _read_head(connection: Connection, account: AccountId, *, lock: bool = False
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
         return None
-    return Head(
-        version=row.version, hash=row.hash, recorded_us=row.recorded_us, last_msc=row.last_msc, last_deal=row.last_deal
-    )
+    return Head(version=row.version, hash=row.hash, recorded_us=row.recorded_us, last_msc=row.last_msc, last_deal=row.last_deal)
 
 
 def _read_standing(connection: Connection, account: AccountId, version: int) -> Standing | None:

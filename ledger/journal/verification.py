@@ -47,6 +47,7 @@ _TYPES: Final = tuple(
     (name, str if name in _TEXTS else bytes if name in _BYTES else int, name in _NEVER_NULL) for name in Stored._fields
 )
 
+
 def verify_account(journal: Journal, account: AccountId, progress: Callable[[int], object] = lambda _: None) -> Verified:
     """Check one account's chain, gaps, head, keys and that its fold runs. Others may append meanwhile.
 
@@ -72,9 +73,7 @@ def verify_account(journal: Journal, account: AccountId, progress: Callable[[int
     problems.extend(walk.check_head(head))
     if not problems:
         problems.extend(_check_fold(journal, account, walk.version))
-    return Verified(
-        account=account, version=walk.version, head=walk.hash.hex() if walk.hash else "", problems=tuple(problems)
-    )
+    return Verified(account=account, version=walk.version, head=walk.hash.hex() if walk.hash else "", problems=tuple(problems))
 
 
 class _Walk:

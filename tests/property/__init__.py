@@ -1,0 +1,1 @@
+"""Laws: what holds for whatever Hypothesis comes up with."""

@@ -1,0 +1,196 @@
+"""The law of the journals: in memory, in SQLite and in Postgres they agree under any sequence of calls."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from ledger import AccountId, Adjusted, BalanceAsserted, LedgerError, SyncDegraded
+from ledger.codec import decode_posting
+from ledger.faces import replay_face
+from ledger.journal import Journal, Selection
+from ledger.journal.memory import MemoryJournal
+from ledger.journal.verification import verify_account
+from ledger.portfolio import Portfolio
+from tests.support.journals import (
+    START_MSC,
+    START_US,
+    cash,
+    completion,
+    fill,
+    ghost,
+    new_postgres_url,
+    new_url,
+    open_journal,
+    opened,
+    revised,
+    specified,
+)
+
+# Few tickets, few seconds and few values, so that tellings meet.
+tickets = st.integers(1, 6)
+times = st.sampled_from([0, 0.5, 1, 2, 2.25, 3, 4])
+money = st.sampled_from([None, 0, 5])
+fills = st.builds(
+    fill, tickets, times, volume=st.sampled_from([1, 2]), side=st.sampled_from(["buy", "sell"]),
+    entry=st.sampled_from(["in", "in", "out", "in/out"]), position_id=st.sampled_from([None, 1, 2]), profit=money,
+    commission=money, symbol=st.sampled_from(["EURUSD", "X#2"]),
+)  # fmt: skip
+poor = fills.map(lambda deal: evolve(deal, position_id=None, profit=None, commission=None))
+moved = st.builds(cash, tickets, times, profit=st.integers(-3, 3), type=st.sampled_from([2, 3, 13]))
+deals = fills | poor | moved
+others = st.one_of(
+    st.builds(completion, tickets, profit=money, commission=money, position_id=st.sampled_from([None, 1])),
+    deals.map(revised),
+    st.builds(ghost, st.integers(1, 2), times),
+    st.builds(specified, st.sampled_from(["EURUSD", "X", "X#2", "X#"]), digits=st.integers(1, 3)),
+    st.builds(specified, st.sampled_from(["EURUSD", "X"]), price_scale=st.integers(1, 3)),
+    st.builds(lambda at: SyncDegraded(reason="r", time_msc=START_MSC + int(at * 1000)), times),
+    st.builds(lambda at, told: BalanceAsserted(balance=told, time_msc=START_MSC + int(at * 1000)), times, st.integers(0, 5)),
+    st.builds(
+        lambda at, rule: Adjusted(
+            operator="o", reason="r", time_msc=START_MSC + int(at * 1000), clock_before="UTC", clock_after=rule
+        ),
+        times,
+        st.sampled_from(["UTC", "+02:00", "ny-close"]),
+    ),
+)
+batches = st.lists(deals | others, max_size=6)
+
+_examples = count(1)
+
+
+@cache
+def shared_urls() -> tuple[str, str]:
+    folder = Path(tempfile.mkdtemp(prefix="ledger-agree-"))
+    atexit.register(shutil.rmtree, folder)
+    return new_url("sqlite", folder), new_postgres_url()
+
+
+class Journals(RuleBasedStateMachine):
+    """The same calls to three journals at the same moments; two accounts that no other example uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        number = next(_examples)
+        self.accounts = [AccountId("One", number), AccountId("Two", number)]
+        self.now = START_US
+        self.last: tuple[AccountId, list[Any]] | None = None
+        self.durable = [open_journal(url, self.look) for url in shared_urls()]
+        self.memory = MemoryJournal(self.look)
+
+    def look(self) -> int:
+        return self.now
+
+    @property
+    def journals(self) -> list[Journal]:
+        return [self.memory, *self.durable]
+
+    def teardown(self) -> None:
+        try:
+            for journal in self.journals:
+                for account in self.accounts:
+                    if journal.head(account) is not None:
+                        assert verify_account(journal, account).problems == ()
+        finally:
+            for journal in self.journals:
+                journal.close()
+
+    def same(self, ask: Any) -> Any:
+        """Ask all of them; they must answer the same."""
+        first, *rest = [ask(journal) for journal in self.journals]
+        for other in rest:
+            assert other == first
+        return first
+
+    def tell(self, account: AccountId, events: list[Any], **words: Any) -> None:
+        def append(journal: Journal) -> Any:
+            try:
+                appended = journal.append(account, events, **words)
+            except LedgerError as error:
+                return type(error), str(error)
+            outcomes = [str(outcome) for outcome in appended.outcomes]  # two errors are never equal
+            return appended.head, appended.rows, outcomes
+
+        self.same(append)
+
+    @initialize(mode=st.sampled_from(["hedging", "netting"]))
+    def open_one(self, mode: str) -> None:
+        self.tell(self.accounts[0], [opened(self.accounts[0], mode=mode)])
+
+    @rule(events=batches, which=st.sampled_from([0, 0, 0, 1]), conflicts=st.sampled_from(["refuse", "keep", "keep"]))
+    def append(self, events: list[Any], which: int, conflicts: str) -> None:
+        self.last = (self.accounts[which], events)
+        self.tell(self.accounts[which], events, conflicts=conflicts, correlation="c")
+
+    @precondition(lambda self: self.last is not None)
+    @rule()
+    def tell_again(self) -> None:
+        assert self.last is not None
+        self.tell(*self.last, conflicts="keep")
+
+    @rule(events=batches, off=st.sampled_from([0, 0, 1, -1]))
+    def append_expecting(self, events: list[Any], off: int) -> None:
+        head = self.memory.head(self.accounts[0])
+        assert head is not None
+        self.tell(self.accounts[0], events, expected_version=head.version + off, conflicts="keep")
+
+    @rule(terms=st.sampled_from([{}, {}, {"currency": "EUR"}, {"clock": "+02:00"}]), which=st.sampled_from([0, 1]))
+    def open_again(self, terms: dict[str, Any], which: int) -> None:
+        self.tell(self.accounts[which], [opened(self.accounts[which], **terms)])
+
+    @rule(by=st.sampled_from([0, 1, 1_000_000, -5_000_000, 3_600_000_000]))
+    def let_time_pass(self, by: int) -> None:
+        self.now += by
+
+    @rule()
+    def reopen(self) -> None:
+        for journal in self.durable:
+            journal.close()
+        self.durable = [open_journal(url, self.look) for url in shared_urls()]
+
+    @rule(data=st.data())
+    def replay(self, data: st.DataObject) -> None:
+        account = self.accounts[0]
+        head = self.memory.head(account)
+        assert head is not None
+        version = data.draw(st.integers(0, head.version))
+        at = data.draw(st.none() | times)
+        selection = Selection(version=version, time_msc=None if at is None else START_MSC + int(at * 1000))
+        self.same(lambda journal: list(journal.postings(account, selection)))
+        self.same(lambda journal: journal.count(account, selection))
+        self.same(lambda journal: list(journal.rows(account, after=version // 2, upto=version)))
+        standing = self.same(lambda journal: journal.standing(account, version))
+        recorded_us = data.draw(st.sampled_from([row.recorded_us for row in self.memory.rows(account)]))
+        for end in (recorded_us, recorded_us + 1):
+            self.same(lambda journal, end=end: journal.version_at(account, end))
+        if standing is None:
+            return
+
+        def portfolio(journal: Journal) -> Any:
+            folded = Portfolio(standing)
+            folded.fold(journal.postings(account, selection), decode_posting)
+            return replay_face(folded, until=None, known_at=None, version=version, head="", selected=0)
+
+        self.same(portfolio)
+
+    @invariant()
+    def agree(self) -> None:
+        for account in self.accounts:
+            self.same(lambda journal, account=account: journal.head(account))
+            self.same(lambda journal, account=account: list(journal.rows(account)))
+            self.same(lambda journal, account=account: account in journal.accounts())
+
+
+TestJournals = Journals.TestCase
+TestJournals.settings = settings(stateful_step_count=20)

@@ -1,0 +1,216 @@
+"""This module is every journal for tests: in memory, in a SQLite file, in a real Postgres; and the facts told to them."""
+
+from __future__ import annotations
+
+import atexit
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+
+from ledger import (
+    AccountId,
+    AccountOpened,
+    CashMoved,
+    DealCompleted,
+    DealRevised,
+    FillRecorded,
+    GhostClosed,
+    Ledger,
+    PositionState,
+    SymbolSpecified,
+)
+from ledger.journal import Head, Journal, Selection
+from ledger.journal.connect import open_engine
+from ledger.journal.memory import MemoryJournal
+from ledger.journal.sql import SqlJournal
+from tests.support.postgres import PostgresServer, start_postgres
+
+KINDS: Final = ("memory", "sqlite", "postgres")
+DURABLE: Final = ("sqlite", "postgres")
+
+#: 2026-01-05 10:00:00 UTC, a Monday: our clock starts here, and so do the deals (the server's clock is UTC).
+START_MSC: Final = 1_767_607_200_000
+START_US: Final = START_MSC * 1000
+INT64: Final = 2**63 - 1
+
+ACCOUNT: Final = AccountId("Broker-Live", 70113)
+OTHER: Final = AccountId("Broker-Live", 70114)
+
+
+# ---------------------------------------------------------------------------------------------------------- the journals
+
+
+@cache
+def shared_postgres() -> PostgresServer:
+    """Return the one server of this process, started at the first call. No server is a failure, never a skip."""
+    server = start_postgres()
+    atexit.register(server.stop)
+    return server
+
+
+@cache
+def _migrated_postgres() -> str:
+    url = shared_postgres().create_database()
+    Ledger.open(url).close()
+    return url
+
+
+def new_postgres_url() -> str:
+    """Return the URL of a new, empty, migrated journal on the shared server."""
+    return shared_postgres().create_database(template=_migrated_postgres())
+
+
+def empty_postgres_url() -> str:
+    """Return the URL of a new database without a journal."""
+    return shared_postgres().create_database()
+
+
+def new_url(kind: str, folder: Path) -> str:
+    """Return the URL of a new, empty, migrated journal."""
+    if kind == "postgres":
+        return new_postgres_url()
+    url = f"sqlite:///{folder}/journal.db"
+    Ledger.open(url).close()
+    return url
+
+
+class Clock:
+    """Our own clock, as a test sets it. It moves on by ``step_us`` with every look."""
+
+    def __init__(self, now_us: int = START_US, step_us: int = 1_000_000) -> None:
+        self.now_us = now_us
+        self.step_us = step_us
+
+    def __call__(self) -> int:
+        self.now_us += self.step_us
+        return self.now_us
+
+
+def open_journal(url: str, now_us: Callable[[], int], *, busy_seconds: float = 30.0) -> Journal:
+    """Open a journal by URL; ``memory://`` too."""
+    if url == "memory://":
+        return MemoryJournal(now_us)
+    return SqlJournal(open_engine(url, busy_seconds=busy_seconds), now_us)
+
+
+# ----------------------------------------------------------------------------------------------- behind the journal's back
+
+
+@contextmanager
+def bare_sqlite(url: str) -> Iterator[sqlite3.Connection]:
+    """Open a SQLite journal as any program can."""
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def bare_postgres(url: str, **words: Any) -> Iterator[psycopg.Connection]:
+    """Open a Postgres journal as any program can."""
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True, **words) as connection:
+        yield connection
+
+
+class Intruder:
+    """Somebody who has the rights to do everything to a journal's database, and does it without the ledger."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.is_sqlite = url.startswith("sqlite")
+
+    def __call__(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Run one statement, with ``?`` for its values."""
+        opened: Any = bare_sqlite(self.url) if self.is_sqlite else bare_postgres(self.url)
+        with opened as connection:
+            text = statement if self.is_sqlite else statement.replace("%", "%%").replace("?", "%s")
+            cursor = connection.execute(text, values)
+            return list(cursor.fetchall()) if cursor.description else []
+
+    def disarm(self) -> None:
+        """Take away what keeps events as they are."""
+        if self.is_sqlite:
+            for (name,) in self("SELECT name FROM sqlite_master WHERE type = 'trigger'"):
+                self(f'DROP TRIGGER "{name}"')
+        else:
+            for table in ("accounts", "heads", "events"):
+                self(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
+
+    def drop_constraints(self) -> None:
+        """Take away the keys too, so that rows can be put anywhere."""
+        if not self.is_sqlite:
+            self("ALTER TABLE events DROP CONSTRAINT pk_events")
+            self("ALTER TABLE events DROP CONSTRAINT uq_events_account_id_natural_key")
+
+
+# -------------------------------------------------------------------------------------------------------------- the facts
+
+
+def opened(account: AccountId = ACCOUNT, **terms: Any) -> AccountOpened:
+    """Name an account: hedging, in USD, its server's clock in UTC."""
+    said: dict[str, Any] = {"currency": "USD", "currency_digits": 2, "mode": "hedging", "clock": "UTC", "time_msc": START_MSC}
+    return AccountOpened(server=account.server, login=account.login, **(said | terms))
+
+
+def fill(deal: int, second: float = 0, **fields: Any) -> FillRecorded:
+    """Tell a deal some seconds after the start: buys 1 lot, opening a position of its own."""
+    said: dict[str, Any] = {
+        "deal": deal,
+        "symbol": "EURUSD",
+        "side": "buy",
+        "entry": "in",
+        "volume": 1,
+        "price": "1.1",
+        "time_msc": START_MSC + int(second * 1000),
+        "order": deal,
+        "position_id": deal,
+        "commission": 0,
+        "fee": 0,
+        "swap": 0,
+        "profit": 0,
+    }
+    return FillRecorded(**(said | fields))
+
+
+def cash(deal: int, second: float = 0, **fields: Any) -> CashMoved:
+    """Tell a deposit of 100 some seconds after the start."""
+    return CashMoved(**({"deal": deal, "type": 2, "profit": 100, "time_msc": START_MSC + int(second * 1000)} | fields))
+
+
+def revised(deal: FillRecorded | CashMoved) -> DealRevised:
+    """Tell what the broker shows of a deal now."""
+    return DealRevised(now=deal, caused_by=1)
+
+
+def completion(deal: int, **fields: Any) -> DealCompleted:
+    """Tell what a deal's first telling did not know."""
+    return DealCompleted(deal=deal, time_msc=START_MSC, caused_by=1, **fields)
+
+
+def ghost(position_id: int, second: float = 0, **fields: Any) -> GhostClosed:
+    """Tell that a position of 1 lot is gone."""
+    state = PositionState(position_id=position_id, symbol="EURUSD", side="buy", volume=1, price_open="1.1")
+    return GhostClosed(before=state, time_msc=START_MSC + int(second * 1000), **fields)
+
+
+def specified(symbol: str = "EURUSD", **fields: Any) -> SymbolSpecified:
+    """Tell what the broker says of a symbol."""
+    return SymbolSpecified(symbol=symbol, **({"time_msc": START_MSC, "digits": 5} | fields))
+
+
+def everything(journal: Journal, account: AccountId = ACCOUNT) -> Selection:
+    """Select all events of an account."""
+    return Selection(version=head(journal, account).version)
+
+
+def head(journal: Journal, account: AccountId = ACCOUNT) -> Head:
+    """Return where an account stands, which must have events."""
+    found = journal.head(account)
+    assert found is not None
+    return found

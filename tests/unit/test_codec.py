@@ -1,0 +1,227 @@
+"""Events to rows and back: nothing is lost, keys are what they are known by, what does not fit never gets in."""
+
+from __future__ import annotations
+
+import json
+import re
+from decimal import Decimal
+
+import pytest
+
+from ledger import (
+    AccountOpened,
+    Adjusted,
+    BalanceAsserted,
+    BreakClosed,
+    BreakOpened,
+    ClockRule,
+    CorruptEvent,
+    DealCompleted,
+    DealRevised,
+    DriftCorrected,
+    Event,
+    GhostClosed,
+    InexactNumber,
+    PositionRecovered,
+    PositionReticketed,
+    SymbolSpecified,
+    SyncDegraded,
+    SyncRestored,
+    UnknownEvent,
+)
+from ledger.codec import KINDS, Stored, decode, decode_posting, encode, lifted, natural_key, numbered, placement_of, posting
+from ledger.postings import APART, IN_ORDER, NO_DEAL, PLACED
+from tests.support.stories import at, cash, fill, opened, state, untold
+
+STANDING = opened().standing
+SEEN = state("long 1.25 @ 10.123456789", 7, ticket=70, opened_msc=at(1), magic=-5, comment="EA ✓")
+
+EVENTS = [
+    AccountOpened(server="S x", login=1, currency="BTC", currency_digits=8, mode="exchange", clock="ny-close", time_msc=at(0)),
+    SymbolSpecified(symbol="EURUSD", digits=5, volume_step="0.01", contract_size=100000, currency="USD", time_msc=at(0)),
+    fill(1, order=5, magic=-1, reason=6, comment="[so 50%]", external_id="x-1", origin="import", commission="-3.123456"),
+    fill(2, entry=9, side="sell", volume="0.00000001", price="-37.63"),
+    untold(fill(3, position_id=None)),
+    cash(4, "-12.34", type=17, comment="tax"),
+    cash(5, 1, type=None, word="so compensation"),
+    cash(6, 0, type=14, symbol="EURUSD", entry="out", volume=1, price=10, order=3, position_id=7, commission=1, fee=2, swap=3),
+    cash(7, 0, type=99, volume=0, entry=8, magic=4, reason=3, external_id="y"),
+    DealCompleted(
+        deal=3, time_msc=at(3), caused_by=4, position_id=7, magic=9, commission="-1", fee=0, swap="0.5", profit=9,
+        origin="import",
+    ),
+    DealRevised(now=fill(1, volume=2), caused_by=3),
+    DealRevised(now=cash(1, 0, type=13), caused_by=3),
+    PositionRecovered(position=SEEN, time_msc=at(9), caused_by=2, evidence="cd" * 32),
+    GhostClosed(before=SEEN, time_msc=at(9), caused_by=2, evidence="cd" * 32),
+    DriftCorrected(before=SEEN, after=state("short 2 @ 11", 7), time_msc=at(9), caused_by=2, evidence="cd" * 32),
+    PositionReticketed(position_id=7, symbol="EURUSD", ticket_before=7, ticket_after=9, time_msc=at(9), caused_by=1),
+    BreakOpened(
+        kind="drift", time_msc=at(9), position_id=7, deal=1, field="volume", ours="1", theirs="2", why="?", evidence="ab"
+    ),
+    BreakClosed(kind="drift", end="corrected", time_msc=at(9), caused_by=5, position_id=7),
+    SyncDegraded(reason="timeout", time_msc=at(9), evidence="ab"),
+    SyncRestored(time_msc=at(9), caused_by=5),
+    BalanceAsserted(balance="-1.5", credit=3, complete_until_msc=at(50), time_msc=at(9), evidence="ab"),
+    Adjusted(
+        operator="mk", reason="why", time_msc=at(9), before=SEEN, after=SEEN, balance_before=1, balance_after=2,
+        credit_before=3, credit_after=4, clock_before="UTC", clock_after="+3", caused_by=1,
+    ),
+]  # fmt: skip
+
+
+def test_every_kind_of_event_is_among_the_examples():
+    assert {type(event).__name__ for event in EVENTS} == set(KINDS)
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_an_event_comes_back_as_it_was(event):
+    row = encode(event, STANDING)
+    assert decode(row, STANDING) == event
+    assert encode(decode(row, STANDING), STANDING) == row
+    assert (row.kind, row.schema, row.time_msc) == (type(event).__name__, 1, event.time_msc)
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_what_is_stored_is_integers_texts_and_nothing_else(event):
+    row = encode(event, STANDING)
+    assert {type(value) for value in row} <= {int, str, bytes, type(None)}
+    if row.data is not None:
+        assert json.dumps(json.loads(row.data), ensure_ascii=False, separators=(",", ":"), sort_keys=True) == row.data
+        assert re.search(r"\d[eE]", row.data) is None  # numbers are written in full
+
+
+def test_money_price_and_volume_are_scaled_as_the_account_and_the_symbol_say():
+    account = opened(digits=8)
+    account.record(SymbolSpecified(symbol="EURUSD", price_scale=3, volume_scale=1, time_msc=at(0)))
+    row = encode(fill(1, volume="0.5", price="1.234", profit="0.00000001"), account.standing)
+    assert (row.volume, row.price, row.profit) == (5, 1234, 1)
+    assert encode(fill(1, volume="0.5", price="1.234", symbol="X"), account.standing).price == 123_400_000
+
+
+@pytest.mark.parametrize("event", [
+    fill(1, volume="0.123456789"), fill(1, volume="1e-12"), fill(1, price="1e30"), fill(1, profit="0.1234567"),
+    cash(1, "1e20"), cash(1, volume="0.123456789"), DealRevised(now=fill(1, volume="1e-12"), caused_by=2),
+    DealCompleted(deal=1, time_msc=0, caused_by=2, fee="0.1234567"),
+    PositionRecovered(position=state("long 0.123456789 @ 10"), time_msc=0),
+    PositionRecovered(position=state("long 1e-12 @ 10"), time_msc=0),
+    PositionRecovered(position=state("long 1 @ 1e30"), time_msc=0),
+    GhostClosed(before=state("long 0.123456789 @ 10"), time_msc=0),
+    DriftCorrected(before=state("long 1 @ 10"), after=state("long 1e20 @ 10"), time_msc=0),
+    BalanceAsserted(balance="0.1234567", time_msc=0), BalanceAsserted(balance=1, credit="1e20", time_msc=0),
+    Adjusted(operator="m", reason="r", time_msc=0, balance_before=0, balance_after="0.1234567"),
+    Adjusted(operator="m", reason="r", time_msc=0, credit_before="0.1234567", credit_after=0),
+    Adjusted(operator="m", reason="r", time_msc=0, after=state("long 0.123456789 @ 10")),
+], ids=lambda event: type(event).__name__)  # fmt: skip
+def test_what_the_fold_could_not_count_never_gets_in(event):
+    with pytest.raises(InexactNumber):
+        encode(event, STANDING)
+    account = opened()
+    if not isinstance(event, (DealRevised, DealCompleted)):
+        with pytest.raises(InexactNumber):
+            account.record(event)
+        assert account.version == 1
+
+
+def test_an_average_with_more_decimals_than_are_kept_gets_in():
+    account = opened()
+    account.record(PositionRecovered(position=state("long 1 @ 145.8066666666667"), time_msc=at(1)))
+    assert account.portfolio.positions[7].price_open == Decimal("145.80666667")
+
+
+# ---------------------------------------------------------------------------------------------------------- natural keys
+
+
+def test_a_deal_is_known_by_its_ticket_whatever_is_told_of_it():
+    told: list[Event] = [fill(5), cash(5), untold(fill(5)), DealRevised(now=fill(5), caused_by=1)]
+    told.append(DealCompleted(deal=5, time_msc=0, caused_by=1))
+    assert {natural_key(event) for event in told} == {"deal:5"}
+    assert [numbered("deal:5", telling) for telling in (1, 2, 3)] == ["deal:5", "deal:5#2", "deal:5#3"]
+
+
+@pytest.mark.parametrize(("same", "other"), [
+    (GhostClosed(before=state("long 1 @ 10"), time_msc=at(9)), GhostClosed(before=state("long 2 @ 10"), time_msc=at(9))),
+    (PositionRecovered(position=state("long 1 @ 10"), time_msc=at(9)),
+     PositionRecovered(position=state("long 1 @ 11"), time_msc=at(9))),
+    (PositionRecovered(position=state("long 1 @ 10"), time_msc=at(9), caused_by=3),
+     PositionRecovered(position=state("long 1 @ 10"), time_msc=at(9), caused_by=5)),
+    (DriftCorrected(before=state("long 1 @ 10"), after=state("long 2 @ 10"), time_msc=at(9)),
+     DriftCorrected(before=state("long 3 @ 10"), after=state("long 2 @ 10"), time_msc=at(9))),
+])  # fmt: skip
+def test_a_correction_is_known_by_both_states_and_not_by_who_saw_it_when(same, other):
+    from attrs import evolve
+
+    again = evolve(same, time_msc=at(10), evidence="cd" * 32)
+    assert natural_key(again) == natural_key(same) != natural_key(other)
+
+
+def test_one_number_has_one_spelling_in_a_key():
+    keys = {natural_key(GhostClosed(before=state(f"long {volume} @ 10"), time_msc=0)) for volume in ("1", "1.0", "1.00", "1E0")}
+    assert len(keys) == 1
+
+
+def test_what_is_said_at_another_time_is_said_anew_where_no_snapshot_is_quoted():
+    assert natural_key(SyncDegraded(reason="x", time_msc=1)) != natural_key(SyncDegraded(reason="x", time_msc=2))
+    assert natural_key(BalanceAsserted(balance=1, time_msc=1)) != natural_key(BalanceAsserted(balance=1, time_msc=2))
+
+
+# ------------------------------------------------------------------------------------------------------------- placement
+
+
+@pytest.mark.parametrize(("kind", "place", "placement"), [
+    ("FillRecorded", (10, 5), IN_ORDER), ("FillRecorded", (10, 4), PLACED), ("FillRecorded", (9, 99), PLACED),
+    ("FillRecorded", (11, 1), IN_ORDER), ("GhostClosed", (10, NO_DEAL), IN_ORDER), ("GhostClosed", (9, NO_DEAL), PLACED),
+    ("DealCompleted", (99, 9), PLACED), ("DealRevised", (99, 9), PLACED), ("SymbolSpecified", (0, NO_DEAL), APART),
+    ("AccountOpened", (99, NO_DEAL), APART),
+])  # fmt: skip
+def test_where_replay_finds_an_event(kind, place, placement):
+    assert placement_of(kind, place, (10, 5)) == placement
+
+
+# ----------------------------------------------------------------------------------------------------- rows that are odd
+
+
+def stored(event, **columns) -> Stored:
+    return encode(event, STANDING)._replace(version=3, **columns)
+
+
+@pytest.mark.parametrize(("row", "error"), [
+    (stored(fill(1), kind="FillImagined"), UnknownEvent),
+    (stored(fill(1), schema=2), UnknownEvent),
+    (stored(fill(1), schema=0), UnknownEvent),
+    (stored(fill(1), deal=None), CorruptEvent),
+    (stored(fill(1), volume=None), CorruptEvent),
+    (stored(fill(1), volume=-1), CorruptEvent),
+    (stored(fill(1), symbol=None), CorruptEvent),
+    (stored(fill(1), data="{"), CorruptEvent),
+    (stored(fill(1), data="[]"), CorruptEvent),
+    (stored(DealCompleted(deal=1, time_msc=0, caused_by=2), caused_by=None), CorruptEvent),
+    (stored(SyncDegraded(reason="x", time_msc=0), data=None), CorruptEvent),
+    (stored(SyncDegraded(reason="x", time_msc=0), data="[]"), CorruptEvent),
+    (stored(SyncDegraded(reason="x", time_msc=0), data='{"reason":"x","more":1}'), CorruptEvent),
+    (stored(SyncDegraded(reason="x", time_msc=0), data='{"reason":""}'), CorruptEvent),
+    (stored(BalanceAsserted(balance=1, time_msc=0), data='{"balance":"NaN"}'), CorruptEvent),
+])  # fmt: skip
+def test_a_row_that_cannot_be_read_says_so(row, error):
+    with pytest.raises(error, match="version 3"):
+        decode(row, STANDING)
+
+
+def test_the_fold_says_so_too():
+    row = posting(stored(SyncDegraded(reason="x", time_msc=0), kind="SyncImagined"))
+    with pytest.raises(UnknownEvent):
+        decode_posting(row)
+    with pytest.raises(CorruptEvent):
+        decode_posting(posting(stored(SyncDegraded(reason="x", time_msc=0), data="{}")))
+
+
+def test_a_row_of_this_version_is_left_as_it_is():
+    row = stored(fill(1))
+    assert lifted(row) is row
+
+
+def test_the_clock_rule_of_an_account_is_the_last_one_told():
+    account = opened()
+    account.change_clock("+03:00", operator="mk", reason="summer")
+    assert account.standing.clock == ClockRule("+03:00")
+    assert account.standing.opened.clock == ClockRule("UTC")
