@@ -4,8 +4,6 @@ It shares no code with the ledger, so that what it says of itself (running balan
 ids) can be held against what the ledger makes of a file. Nothing in here is a real account, broker, price or person.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_UP, Decimal
@@ -152,7 +150,7 @@ class History:
         """The balance at the end, without credit."""
         return (self.deals[-1].balance if self.deals else self.opening) - self.credit
 
-    def window(self, first: int = 0, last: int | None = None) -> History:
+    def window(self, first: int = 0, last: int | None = None) -> "History":
         """Return the same account as an export of deals ``first`` up to (not including) ``last`` would show it."""
         last = len(self.deals) if last is None else last
         shown = self.deals[first:last]
@@ -424,7 +422,8 @@ class _Life:
         else:
             symbol, side, volume = rng.choice(SYMBOLS), rng.choice(("buy", "sell")), self.lots()
             ticket = 0
-        if self.mode == "netting" and (held := self._held(symbol)):
+        held = self._held(symbol) if self.mode == "netting" else None
+        if held:
             if ticket and held.side != side:
                 self._less(held, min(volume, held.volume), ticket=ticket)
                 return

@@ -5,13 +5,12 @@
 The same seed gives the same bytes.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import python_check  # noqa: F401  # stops a Python that is too old
 from sample_account import Closed, Deal, History, Open, Order, Symbol, make_history
 from sample_render import LANGUAGES, LOGIN, SERVER, render_csv, render_html, render_xlsx
 

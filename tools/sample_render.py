@@ -1,7 +1,5 @@
 """This module is an invented account's history written down as terminals and scripts write it: html, xlsx, csv."""
 
-from __future__ import annotations
-
 import csv
 import io
 import zipfile

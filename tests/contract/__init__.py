@@ -1,0 +1,1 @@
+"""One suite for every journal: what they promise, whatever they are kept in."""

@@ -1,0 +1,151 @@
+"""The migrations make the tables that the program expects, by whichever way they are run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from ledger import Ledger
+from ledger.journal.connect import check_revision, open_engine
+from ledger.journal.migrate import configuration, migrate
+from ledger.journal.schema import REVISION, metadata
+from tests.support.journals import ACCOUNT, Intruder, empty_postgres_url, fill, new_url, opened
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_url(request, tmp_path):
+    return f"sqlite:///{tmp_path}/new.db" if request.param == "sqlite" else empty_postgres_url()
+
+
+@pytest.fixture
+def engine(empty_url):
+    engine = open_engine(empty_url)
+    migrate(engine)
+    yield engine
+    engine.dispose()
+
+
+def alembic(url, *words):
+    return subprocess.run(
+        [sys.executable, "-m", "alembic", *words],
+        env=os.environ | {"LEDGER_JOURNAL": url},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def differences(engine):
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        return compare_metadata(context, metadata)
+
+
+def shape(engine):
+    """What the database says of its tables, apart from their names for things."""
+    inspector = sa.inspect(engine)
+    return {
+        table: (
+            [(column["name"], str(column["type"]), column["nullable"]) for column in inspector.get_columns(table)],
+            inspector.get_pk_constraint(table),
+            sorted(inspector.get_unique_constraints(table), key=str),
+            sorted(inspector.get_foreign_keys(table), key=str),
+            sorted(str(index).partition(" object at ")[0] for index in inspector.get_indexes(table)),
+        )
+        for table in sorted(set(inspector.get_table_names()) - {"alembic_version"})
+    }
+
+
+def test_the_migrated_tables_are_those_of_the_program(engine):
+    assert differences(engine) == []
+
+
+def test_the_program_would_make_the_same_tables(engine, tmp_path):
+    url = f"sqlite:///{tmp_path}/made.db" if engine.dialect.name == "sqlite" else empty_postgres_url()
+    made = open_engine(url)
+    with made.begin() as connection:
+        metadata.create_all(connection)
+    assert shape(made) == shape(engine)
+    made.dispose()
+
+
+def test_a_difference_would_be_seen(engine):
+    """The comparison above can fail."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE heads ADD COLUMN more BIGINT")
+    assert [difference[0] for difference in differences(engine)] == ["remove_column"]
+
+
+def test_migrating_again_is_harmless(engine):
+    assert migrate(engine) == REVISION
+    before = Intruder(engine.url.render_as_string(hide_password=False))("SELECT * FROM alembic_version")
+    assert migrate(engine) == REVISION
+    assert before == [(REVISION,)]
+    check_revision(engine)
+
+
+def test_migrating_leaves_what_is_recorded_as_it_is(tmp_path, empty_url):
+    with Ledger.open(empty_url) as ledger:
+        ledger.journal.append(ACCOUNT, [opened(), fill(1, 1)])
+        before = list(ledger.journal.rows(ACCOUNT))
+    with Ledger.open(empty_url, create=True) as ledger:
+        assert list(ledger.journal.rows(ACCOUNT)) == before
+        assert ledger.verify().ok
+
+
+def test_the_latest_migration_is_the_one_that_the_program_asks_for():
+    assert ScriptDirectory.from_config(configuration()).get_heads() == [REVISION]
+
+
+def test_alembic_migrates_and_checks_from_the_project_root(empty_url):
+    for words in (["upgrade", "head"], ["upgrade", "head"], ["check"]):
+        run = alembic(empty_url, *words)
+        assert run.returncode == 0, run.stdout + run.stderr
+    assert f"{REVISION} (head)" in alembic(empty_url, "current").stdout
+    with Ledger.open(empty_url, create=False) as ledger:
+        ledger.journal.append(ACCOUNT, [opened()])
+
+
+def test_alembic_takes_the_journal_as_an_argument(tmp_path):
+    url = f"sqlite:///{tmp_path}/named.db"
+    run = alembic("sqlite:///not-this-one.db", "-x", f"journal={url}", "upgrade", "head")
+    assert run.returncode == 0, run.stderr
+    assert Ledger.open(url, create=False).accounts() == []
+    assert not (ROOT / "not-this-one.db").exists()
+
+
+def test_alembic_asks_for_a_journal():
+    run = subprocess.run(
+        [sys.executable, "-m", "alembic", "current"],
+        env={name: value for name, value in os.environ.items() if name != "LEDGER_JOURNAL"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode != 0
+    assert "name the journal" in run.stderr
+
+
+def test_both_databases_have_the_same_columns_in_the_same_order(tmp_path):
+    tables = {}
+    for kind in ("sqlite", "postgres"):
+        engine = open_engine(new_url(kind, tmp_path))
+        inspector = sa.inspect(engine)
+        tables[kind] = {
+            table: [(column["name"], column["nullable"]) for column in inspector.get_columns(table)]
+            for table in inspector.get_table_names()
+        }
+        engine.dispose()
+    assert tables["sqlite"] == tables["postgres"]

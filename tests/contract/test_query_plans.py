@@ -1,0 +1,141 @@
+"""Reading is the hot path: the statements of the SQL journal are served by the indexes that were made for them."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from ledger import Event
+from ledger.journal import Selection
+from ledger.journal.sql import SqlJournal
+from tests.support.journals import ACCOUNT, Clock, fill, new_postgres_url, new_url, open_journal, opened, revised, specified
+
+MANY = 4000
+
+
+def tell_much(url):
+    journal = open_journal(url, Clock(step_us=10_000_000_000))
+    events: list[Event] = [opened(), specified(), *(fill(n, n) for n in range(100, MANY))]
+    events += [fill(n, n) for n in range(1, 20)]  # late
+    events += [revised(fill(n, n, profit=1)) for n in range(200, 205)]
+    journal.append(ACCOUNT, events)
+    return journal
+
+
+@pytest.fixture(scope="module")
+def sqlite_journal(tmp_path_factory):
+    journal = tell_much(new_url("sqlite", tmp_path_factory.mktemp("plans")))
+    yield journal
+    journal.close()
+
+
+@pytest.fixture(scope="module")
+def postgres_journal():
+    journal = tell_much(new_postgres_url())
+    with journal.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("ANALYZE")
+    yield journal
+    journal.close()
+
+
+@pytest.fixture
+def statements(monkeypatch):
+    """The statements on events that a journal sends, with their parameters, as it streams and as it asks."""
+    sent: list[tuple[str, object]] = []
+
+    def note(_connection, _cursor, statement, parameters, *_):
+        sent.append((statement, parameters))
+
+    stream = SqlJournal._stream
+
+    def noted(journal, query, **words):
+        compiled = query.compile(dialect=journal.engine.dialect, compile_kwargs={"render_postcompile": True})
+        values = [compiled.params[name] for name in compiled.positiontup or ()]
+        sent.append((str(compiled), values or compiled.params))
+        return stream(journal, query, **words)
+
+    event.listen(sa.Engine, "before_cursor_execute", note)
+    monkeypatch.setattr(SqlJournal, "_stream", noted)
+    yield sent
+    event.remove(sa.Engine, "before_cursor_execute", note)
+
+
+def plans(journal, statements):
+    """How the database does what it was asked of events: one text for each statement, in order."""
+    asked = [one for one in statements if "FROM events" in one[0] and one[0].startswith("SELECT")]
+    assert asked
+    explain = "EXPLAIN QUERY PLAN " if journal.engine.dialect.name == "sqlite" else "EXPLAIN "
+    statements.clear()
+    found = []
+    with journal.engine.connect() as connection:
+        for statement, parameters in asked:
+            values = tuple(parameters) if isinstance(parameters, list) else parameters
+            rows = connection.exec_driver_sql(explain + statement, values).all()
+            found.append("; ".join(str(row[-1]) for row in rows))
+    statements.clear()
+    return found
+
+
+ALL_KEY = "USING PRIMARY KEY (account_id=?"
+
+
+def test_sqlite_reads_rows_by_primary_key(sqlite_journal, statements):
+    list(sqlite_journal.rows(ACCOUNT, after=5, upto=9))
+    [plan] = plans(sqlite_journal, statements)
+    assert f"{ALL_KEY} AND version>? AND version<?)" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+@pytest.mark.parametrize("time_msc", [None, 2 * 10**12], ids=["all", "up to a time"])
+def test_sqlite_replays_by_primary_key_and_the_index_of_late_events(time_msc, sqlite_journal, statements):
+    list(sqlite_journal.postings(ACCOUNT, Selection(version=MANY, time_msc=time_msc)))
+    plain, late, revisions, tellings, *more, placed = plans(sqlite_journal, statements)
+    assert f"{ALL_KEY} AND version<?)" in plain
+    assert "TEMP B-TREE" not in plain
+    for plan in (late, revisions, placed):
+        assert "INDEX ix_events_placed" in plan
+    for plan in (tellings, *more):
+        assert f"{ALL_KEY} AND version=?)" in plan
+
+
+def test_sqlite_finds_what_stands_by_its_index(sqlite_journal, statements):
+    sqlite_journal.standing(ACCOUNT, 5)
+    [plan] = plans(sqlite_journal, statements)
+    assert "INDEX ix_events_standing (account_id=? AND version<?)" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+def test_sqlite_finds_duplicates_by_natural_key(sqlite_journal, statements):
+    sqlite_journal.append(ACCOUNT, [fill(100, 100)])
+    standing, *lookups = plans(sqlite_journal, statements)
+    assert "INDEX ix_events_standing" in standing
+    assert len(lookups) == 2
+    for plan in lookups:
+        assert "(account_id=? AND natural_key=?)" in plan
+
+
+def test_sqlite_finds_a_recorded_time_by_primary_key(sqlite_journal, statements):
+    sqlite_journal.version_at(ACCOUNT, 10**18)
+    for plan in plans(sqlite_journal, statements):
+        assert f"{ALL_KEY} AND version=?)" in plan
+
+
+def test_postgres_replays_by_the_index_of_late_events(postgres_journal, statements):
+    list(postgres_journal.postings(ACCOUNT, Selection(version=MANY)))
+    _, late, revisions, tellings, *more, placed = plans(postgres_journal, statements)
+    for plan in (late, revisions, placed):
+        assert "ix_events_placed" in plan
+    for plan in (tellings, *more):
+        assert "pk_events" in plan
+
+
+def test_postgres_finds_single_rows_by_their_keys(postgres_journal, statements):
+    list(postgres_journal.rows(ACCOUNT, after=5, upto=9))
+    assert "pk_events" in plans(postgres_journal, statements)[0]
+    postgres_journal.standing(ACCOUNT, 5)
+    assert "ix_events_standing" in plans(postgres_journal, statements)[0]
+    postgres_journal.append(ACCOUNT, [fill(100, 100)])
+    assert "uq_events_account_id_natural_key" in plans(postgres_journal, statements)[1]
+    postgres_journal.version_at(ACCOUNT, 10**18)
+    assert {"pk_events" in plan for plan in plans(postgres_journal, statements)} == {True}

@@ -1,0 +1,1 @@
+"""Real processes, killed and crowded: what was acknowledged is there, once."""

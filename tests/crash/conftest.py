@@ -1,0 +1,121 @@
+"""These fixtures start real processes that talk with the test over pipes, so that nothing has to be slept for."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.support.journals import DURABLE, new_url
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+_PATIENCE_SEC: Final = 120  # for a process that hangs; nothing waits this long when all is well
+
+_PREAMBLE: Final = """
+import sys
+from sqlalchemy import event
+from ledger import *
+from tests.support.journals import *
+
+url = sys.argv[1]
+
+def say(*words):
+    print(*words, flush=True)
+
+def hear():
+    return sys.stdin.readline().strip()
+
+def say_and_stop(*words):
+    say(*words)
+    hear()
+"""
+
+
+class Child:
+    """A Python process that runs a program of ours. It says lines, hears lines, and can be killed."""
+
+    def __init__(self, program: str, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _PREAMBLE + program, *arguments],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self._rest = b""
+
+    def hear(self) -> str:
+        """Return the next line that the child says."""
+        line = self._line()
+        if line is None:
+            self._process.kill()
+            raise AssertionError(f"the child ended: {self._stderr()}")
+        return line
+
+    def _line(self) -> str | None:
+        assert self._process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            while b"\n" not in self._rest:
+                assert selector.select(_PATIENCE_SEC), "the child says nothing"
+                said = os.read(self._process.stdout.fileno(), 65536)
+                if not said:
+                    return None
+                self._rest += said
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line.decode()
+
+    def _stderr(self) -> str:
+        assert self._process.stderr is not None
+        return self._process.stderr.read().decode()
+
+    def tell(self, line: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n".encode())
+        self._process.stdin.flush()
+
+    def kill(self) -> list[str]:
+        """Kill it at once (SIGKILL) and return what it had said that was not heard yet."""
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+        heard = []
+        while (line := self._line()) is not None:
+            heard.append(line)
+        return heard
+
+    def end(self) -> None:
+        """Wait until it ended in good order."""
+        assert self._process.wait(_PATIENCE_SEC) == 0, self._stderr()
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            assert stream is not None
+            stream.close()
+
+
+@pytest.fixture
+def start():
+    """Start a child: ``start(program, *arguments)``; those that still run at the end are ended."""
+    children: list[Child] = []
+
+    def started(program: str, *arguments: str) -> Child:
+        children.append(Child(program, *arguments))
+        return children[-1]
+
+    yield started
+    for child in children:
+        child.close()
+
+
+@pytest.fixture(params=DURABLE)
+def url(request, tmp_path):
+    return new_url(request.param, tmp_path)

@@ -1,0 +1,229 @@
+"""Whatever is killed, and whenever: what was acknowledged is there once, and nothing is there by half."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from ledger import Ledger, Outcome
+from ledger.journal.chain import genesis
+from tests.support.journals import ACCOUNT, Clock, empty_postgres_url, fill, open_journal, opened
+from tests.support.postgres import start_postgres
+
+ROUNDS = 12
+BULK = 3000
+
+
+def deals(url):
+    """The deals of the journal, which must be whole."""
+    journal = open_journal(url, Clock())
+    rows = list(journal.rows(ACCOUNT))
+    journal.close()
+    assert [row.version for row in rows] == list(range(1, len(rows) + 1))
+    assert [row.prev_hash for row in rows] == [genesis(ACCOUNT), *(row.hash for row in rows[:-1])]
+    with Ledger.open(url, create=False) as ledger:
+        assert ledger.verify().problems == ()
+        assert ledger.account(ACCOUNT).portfolio.totals.deals == len(rows) - 1
+    found = [row.deal for row in rows[1:]]
+    assert len(found) == len(set(found))
+    return found
+
+
+def tell(url, *events):
+    with Ledger.open(url, now_us=Clock()) as ledger:
+        return ledger.journal.append(ACCOUNT, list(events)).outcomes
+
+
+@pytest.fixture
+def url(url):
+    tell(url, opened())
+    return url
+
+
+ONE_BY_ONE = """
+account = Ledger.open(url, create=False, now_us=Clock()).account(ACCOUNT)
+say("ready")
+for deal in range(int(hear()), 10**9):
+    account.record(fill(deal, deal / 1000))
+    say(deal)
+"""
+
+
+def test_every_acknowledged_deal_outlives_a_kill(url, start):
+    chance = random.Random(7)
+    acknowledged: list[int] = []
+    for _ in range(ROUNDS):
+        child = start(ONE_BY_ONE, url)
+        assert child.hear() == "ready"
+        first = len(acknowledged) + 1
+        child.tell(first)
+        heard = [int(child.hear()) for _ in range(chance.randint(1, 40))]
+        heard += map(int, child.kill())
+        assert heard == list(range(first, first + len(heard)))
+        acknowledged += heard
+        there = deals(url)
+        # The one that was under way may have made it, unacknowledged; nothing else may.
+        assert there in (acknowledged, [*acknowledged, len(acknowledged) + 1])
+        # The producer tells again what was not acknowledged, and the last that was, to be sure.
+        again = tell(url, *(fill(deal, deal / 1000) for deal in acknowledged[-1:]))
+        assert again == (Outcome.DUPLICATE,)
+        retried = len(acknowledged) + 1
+        tell(url, fill(retried, retried / 1000))
+        acknowledged.append(retried)
+        assert deals(url) == acknowledged
+    assert len(acknowledged) > ROUNDS
+
+
+IN_BULK = """
+point, bulk = sys.argv[2], int(sys.argv[3])
+journal = open_journal(url, Clock())
+
+class Stopping(Clock):
+    def __call__(self):
+        if point == "locked":
+            say_and_stop("there")
+        return super().__call__()
+
+journal._now_us = Stopping()
+if point == "half":
+    seen = 0
+    def trace(statement):
+        global seen
+        seen += statement.startswith("INSERT INTO events")
+        if seen == bulk // 2:
+            say_and_stop("there")
+    with journal.engine.connect() as connection:
+        connection.connection.driver_connection.set_trace_callback(trace)
+if point == "inserted":
+    def inserted(connection, cursor, statement, *_):
+        if statement.startswith("INSERT INTO events"):
+            say_and_stop("there")
+    event.listen(journal.engine, "after_cursor_execute", inserted)
+if point == "before the commit":
+    event.listen(journal.engine, "commit", lambda _: say_and_stop("there"))
+journal.append(ACCOUNT, [fill(n, n / 1000) for n in range(1, bulk + 1)])
+say_and_stop("there")
+"""
+
+
+@pytest.mark.parametrize("point", ["locked", "half", "inserted", "before the commit", "after the commit"])
+def test_a_bulk_append_is_there_whole_or_not_at_all(point, url, start):
+    if point == "half" and url.startswith("postgresql"):
+        point = "inserted"  # its rows go out in one stream: there is no half to stop at from outside
+    child = start(IN_BULK, url, point, str(BULK))
+    assert child.hear() == "there"
+    child.kill()
+    bulk = list(range(1, BULK + 1))
+    is_there = point == "after the commit"
+    assert deals(url) == (bulk if is_there else [])
+    outcomes = tell(url, *(fill(n, n / 1000) for n in bulk))
+    assert set(outcomes) == {Outcome.DUPLICATE if is_there else Outcome.APPENDED}
+    assert deals(url) == bulk
+
+
+BULK_FREELY = """
+journal = open_journal(url, Clock())
+base, bulk = int(sys.argv[2]), int(sys.argv[3])
+say("ready")
+for batch in range(10**6):
+    first = base + batch * bulk
+    journal.append(ACCOUNT, [fill(n, n / 1000) for n in range(first, first + bulk)])
+    say(first)
+"""
+
+
+def test_bulk_appends_killed_anywhere_are_there_whole_or_not_at_all(url, start):
+    chance = random.Random(11)
+    bulk, base = 200, 1
+    for _ in range(ROUNDS // 2):
+        child = start(BULK_FREELY, url, str(base), str(bulk))
+        assert child.hear() == "ready"
+        heard = [int(child.hear()) for _ in range(chance.randint(0, 5))]
+        heard += map(int, child.kill())
+        there = deals(url)
+        assert len(there) % bulk == 0
+        assert there == list(range(1, len(there) + 1))
+        told = base - 1 + bulk * len(heard)
+        assert len(there) in (told, told + bulk)
+        base = len(there) + 1
+
+
+INIT = """
+from ledger.journal.connect import open_engine
+from ledger.journal.migrate import migrate
+engine = open_engine(url)
+event.listen(engine, "commit", lambda _: say_and_stop("there"))
+migrate(engine)
+"""
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_a_killed_init_leaves_no_half_of_a_journal(kind, tmp_path, start):
+    url = f"sqlite:///{tmp_path}/new.db" if kind == "sqlite" else empty_postgres_url()
+    for _ in range(2):
+        child = start(INIT, url)
+        assert child.hear() == "there"
+        child.kill()
+    tell(url, opened(), fill(1, 1))
+    assert deals(url) == [1]
+
+
+# ------------------------------------------------------------------------------------------------ the server is killed
+
+AGAINST_A_SERVER = """
+account = Ledger.open(url, create=False, now_us=Clock()).account(ACCOUNT)
+say("ready")
+deal = 1
+while True:
+    try:
+        account.record(fill(deal, deal / 1000))
+    except LedgerError as error:
+        assert error.retryable, error
+        say("failed", type(error).__name__)
+        hear()
+        continue
+    say(deal)
+    deal += 1
+"""
+
+
+def test_a_killed_postgres_keeps_what_was_acknowledged_and_the_writer_goes_on(start):
+    chance = random.Random(3)
+    with start_postgres() as server:
+        url = server.create_database()
+        tell(url, opened())
+        child = start(AGAINST_A_SERVER, url)
+        assert child.hear() == "ready"
+        acknowledged = 0
+        for _ in range(4):
+            for _ in range(chance.randint(5, 60)):
+                acknowledged += 1
+                assert child.hear() == str(acknowledged)
+            server.kill()
+            while (line := child.hear()) != "failed JournalUnavailable":
+                acknowledged += 1
+                assert line == str(acknowledged)
+            server.restart()
+            there = deals(url)
+            assert there in (list(range(1, acknowledged + 1)), list(range(1, acknowledged + 2)))
+            child.tell("go on")
+            # The writer tells the same deal again over a new connection, and goes on.
+            acknowledged += 1
+            assert child.hear() == str(acknowledged)
+        acknowledged += len(child.kill())
+        assert len(deals(url)) - acknowledged in (0, 1)
+
+
+def test_a_bulk_append_whose_server_is_killed_before_the_commit_is_not_there(start):
+    with start_postgres() as server:
+        url = server.create_database()
+        tell(url, opened())
+        child = start(IN_BULK, url, "before the commit", str(BULK))
+        assert child.hear() == "there"
+        server.kill()
+        child.kill()
+        server.restart()
+        assert deals(url) == []
+        tell(url, *(fill(n, n / 1000) for n in range(1, BULK + 1)))
+        assert len(deals(url)) == BULK

@@ -1,0 +1,170 @@
+"""Several processes on one journal: nothing is lost, nothing lands twice, and one decision wins."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from ledger import AccountId, Ledger
+from tests.crash.conftest import ROOT
+from tests.support.journals import ACCOUNT, Clock, empty_postgres_url, open_journal, opened
+
+PROCESSES = 4
+EACH = 60
+
+WORK = """
+import json
+process, each, mode = int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+journal = open_journal(url, Clock())
+account = AccountId("Broker-Live", 70113 if mode != "apart" else 80000 + process)
+if mode in ("apart", "from nothing"):
+    names = [opened(account)]
+else:
+    names = []
+say("ready")
+hear()
+outcomes = []
+for n in range(each):
+    if mode in ("same deals", "from nothing"):
+        deal = 1 + n
+    else:
+        deal = 1 + process * each + n
+    appended = journal.append(account, [*names, fill(deal, n / 1000), fill(deal, n / 1000)])
+    outcomes += [outcome.value for outcome in appended.outcomes[len(names):]]
+say(json.dumps(outcomes))
+journal.close()
+"""
+
+
+def all_at_once(start, url, mode):
+    """Let the processes begin at the same moment; return what became of what each told."""
+    children = [start(WORK, url, str(process), str(EACH), mode) for process in range(PROCESSES)]
+    for child in children:
+        assert child.hear() == "ready"
+    for child in children:
+        child.tell("go")
+    outcomes = [json.loads(child.hear()) for child in children]
+    for child in children:
+        child.end()
+    return outcomes
+
+
+def deals(url, account=ACCOUNT):
+    journal = open_journal(url, Clock())
+    rows = list(journal.rows(account))
+    journal.close()
+    assert [row.version for row in rows] == list(range(1, len(rows) + 1))
+    with Ledger.open(url, create=False) as ledger:
+        assert ledger.verify().problems == ()
+        assert ledger.account(account).portfolio.totals.deals == len(rows) - 1
+    return [row.deal for row in rows[1:]]
+
+
+@pytest.fixture
+def url(url):
+    with Ledger.open(url, now_us=Clock()) as ledger:
+        ledger.journal.append(ACCOUNT, [opened()])
+    return url
+
+
+def test_deals_of_several_processes_all_land_in_one_account(url, start):
+    outcomes = all_at_once(start, url, "own deals")
+    assert outcomes == [["appended", "duplicate"] * EACH] * PROCESSES
+    assert sorted(deals(url)) == list(range(1, 1 + PROCESSES * EACH))
+
+
+def test_processes_with_accounts_of_their_own_do_not_meet(url, start):
+    all_at_once(start, url, "apart")
+    for process in range(PROCESSES):
+        found = deals(url, AccountId("Broker-Live", 80000 + process))
+        assert found == list(range(1 + process * EACH, 1 + (process + 1) * EACH))
+
+
+def test_the_same_deals_told_by_all_land_once(url, start):
+    outcomes = all_at_once(start, url, "same deals")
+    assert sorted(deals(url)) == list(range(1, 1 + EACH))
+    told = Counter(outcome for one in outcomes for outcome in one)
+    assert told == {"appended": EACH, "duplicate": 2 * EACH * PROCESSES - EACH}
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_an_account_opened_by_all_at_once_is_opened_once(kind, tmp_path, start):
+    url = f"sqlite:///{tmp_path}/new.db" if kind == "sqlite" else empty_postgres_url()
+    Ledger.open(url).close()
+    all_at_once(start, url, "from nothing")
+    assert sorted(deals(url)) == list(range(1, 1 + EACH))
+
+
+DECIDE = """
+process = int(sys.argv[2])
+journal = open_journal(url, Clock())
+say("ready")
+while (version := hear()) != "end":
+    deal = int(version) * 100 + process
+    try:
+        journal.append(ACCOUNT, [fill(deal, int(version))], expected_version=int(version))
+        say("won")
+    except VersionConflict as conflict:
+        assert conflict.found == int(version) + 1, conflict
+        say("lost")
+journal.close()
+"""
+
+
+def test_of_several_decisions_on_one_version_exactly_one_wins(url, start):
+    children = [start(DECIDE, url, str(process)) for process in range(PROCESSES)]
+    for child in children:
+        assert child.hear() == "ready"
+    for version in range(1, 31):
+        for child in children:
+            child.tell(version)
+        said = [child.hear() for child in children]
+        assert sorted(said) == ["lost"] * (PROCESSES - 1) + ["won"]
+        assert deals(url)[-1] == version * 100 + said.index("won")
+    for child in children:
+        child.tell("end")
+        child.end()
+
+
+INIT = """
+from ledger.cli import main
+say("ready")
+hear()
+main(["init", "--journal", url])
+"""
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+@pytest.mark.parametrize("attempt", range(4))
+def test_several_inits_at_once_make_one_journal(attempt, kind, tmp_path, start):
+    url = f"sqlite:///{tmp_path}/new.db" if kind == "sqlite" else empty_postgres_url()
+    children = [start(INIT, url) for _ in range(PROCESSES)]
+    for child in children:
+        assert child.hear() == "ready"
+    for child in children:
+        child.tell("go")
+    for child in children:
+        assert child.hear().startswith("journal ")
+        child.end()
+    with Ledger.open(url, create=False) as ledger:
+        assert ledger.verify().ok
+
+
+def test_init_is_harmless_where_there_is_a_journal(url):
+    for _ in range(2):
+        run = subprocess.run(
+            [sys.executable, "-m", "ledger", "init"],
+            env=os.environ | {"LEDGER_JOURNAL": url},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (run.returncode, run.stderr) == (0, "")
+        assert "is ready; it holds 1 account" in run.stdout
+    assert deals(url) == []
