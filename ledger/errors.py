@@ -1,10 +1,12 @@
 """The errors of the ledger: one tree, every leaf says what was expected, what was found and what to do.
 
-LedgerError                 .retryable = False
-InputError              MalformedExport, UnknownEvent, InexactNumber, BadValue
-RuleError               DealConflict, AccountUnknown, AccountMismatch
-JournalError            VersionConflict (retryable), VersionGap, CorruptEvent, JournalNewer, JournalMissing,
-JournalUnsafe, JournalBusy (retryable), JournalUnavailable (retryable)
+    LedgerError                 .retryable = False
+        InputError              MalformedExport, UnknownEvent, InexactNumber, BadValue
+        RuleError               DealConflict, AccountUnknown, AccountMismatch
+        JournalError            VersionConflict (retryable), VersionGap, CorruptEvent, JournalNewer, JournalMissing,
+                                JournalUnsafe, JournalBusy (retryable), JournalUnavailable (retryable)
+
+What is retryable may succeed later without any change.
 """
 
 from __future__ import annotations

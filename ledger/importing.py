@@ -140,9 +140,7 @@ def _account_of(statement: Statement, told: Told) -> AccountId:
         named = AccountId(statement.server, statement.login)
     if told.account is None:
         if named is None:
-            raise BadValue(
-                f"{statement.file}: this file does not name its account; say which with --account SERVER/LOGIN"
-            )
+            raise BadValue(f"{statement.file}: this file does not name its account; say which with --account SERVER/LOGIN")
         return named
     if named is not None and named != told.account:
         raise AccountMismatch(
@@ -347,9 +345,7 @@ def _gap(before: Portfolio, asserted: BalanceAsserted) -> Iterator[str]:
 # ----------------------------------------------------------------------------------------------------------- what came of it
 
 
-def _reports(
-    account: Account, events: Sequence[Event], parts: Sequence[_Part], appended: Appended
-) -> list[FileReport]:
+def _reports(account: Account, events: Sequence[Event], parts: Sequence[_Part], appended: Appended) -> list[FileReport]:
     outcomes = {id(event): outcome for event, outcome in zip(events, appended.outcomes, strict=True)}
     standing = account.standing
     reports: list[FileReport] = []

@@ -339,9 +339,9 @@ class Portfolio:
         self._match_loose(key, position, trades)
 
     def _held(self, key: int | str | None, position_id: int | None, time_msc: int) -> OpenPosition | None:
-        """Return the open position that a deal is about.
+        """Return the open position that a deal or a snapshot is about.
 
-        On an account that nets a new id says that the old position ended before (MT5 gives one only after the volume reached 0).
+        On an account that nets a new id says that the old position ended: MT5 gives one only after the volume reached 0.
         """
         position = self._open.get(key) if key is not None else None
         if position is None or position_id is None or position.position_id == position_id:
@@ -484,7 +484,7 @@ class Portfolio:
                 self._assert_gone(event.before, event.time_msc)
             case PositionReticketed():
                 position = self._open.get(self._key(event.symbol, event.position_id))
-                if position is not None and position.position_id == event.position_id:
+                if position is not None and (position.position_id == event.position_id or not position.id_told):
                     position.ticket = event.ticket_after
             case BalanceAsserted():
                 self._assert_balance(event, row[2])
@@ -530,11 +530,9 @@ class Portfolio:
         if self._nets and before is not None and before.symbol != state.symbol:
             self._assert_gone(before, time_msc)
         volume, price = self.standing.sizes(state)
-        position = self._open.get(key)
+        position = self._held(key, state.position_id, time_msc)
         if position is not None and (
-            # On an account that nets, a new id says that the old position ended (MT5 gives one only after the volume reached 0).
-            (position.side, position.position_id) != (side, state.position_id)
-            or self.standing.scales(position.symbol) != self.standing.scales(state.symbol)
+            position.side != side or self.standing.scales(position.symbol) != self.standing.scales(state.symbol)
         ):
             self._lose(key, position, time_msc)
             position = None
@@ -577,7 +575,7 @@ class Portfolio:
     def _assert_gone(self, state: PositionState, time_msc: int) -> None:
         key = self._key(state.symbol, state.position_id)
         position = self._open.get(key)
-        if position is not None and position.position_id == state.position_id:
+        if position is not None and (position.position_id == state.position_id or not position.id_told):
             self._lose(key, position, time_msc)
 
     def _assert_balance(self, event: BalanceAsserted, version: int) -> None:

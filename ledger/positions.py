@@ -27,10 +27,10 @@ def divided(numerator: int, denominator: int) -> int:
 class OpenPosition:
     """One life of a position so far. Volume is unsigned in lots, ``side`` is MT5's code: 0 buy, 1 sell.
 
-    ``volume_in``, ``cost_in``, ``volume_out`` and ``cost_out`` are the totals of what opened and closed it, for the
-    trade's average prices. ``opening_told`` is False where closes told of a position whose opening nobody told;
-    ``id_told`` is False where the opening order names the position until somebody tells its id. ``volume_untold`` is what was closed without a deal and ``money_told`` False where a deal's money is not known yet: the
-    result of the trade is then not known.
+    ``volume_in``, ``cost_in``, ``volume_out`` and ``cost_out`` are the totals of what opened and closed it, for the trade's
+    average prices. What is not known of it: ``opening_told`` is False where closes told of a position whose opening nobody
+    told; ``id_told`` is False where its opening order names it until somebody tells its id; ``volume_untold`` is what was
+    closed without a deal and ``money_told`` is False where a deal's money is not told yet, so that the result is not known.
     """
 
     __slots__ = (

@@ -210,9 +210,7 @@ class Account:
         self, events: Iterable[Event], *, expected_version: int | None = None, correlation: str | None = None
     ) -> Appended:
         """Record events, all or nothing. Raises as ``record``."""
-        return self._journal.append(
-            self.name, list(events), expected_version=expected_version, correlation=correlation
-        )
+        return self._journal.append(self.name, list(events), expected_version=expected_version, correlation=correlation)
 
     def revise(self, deal: Deal) -> Outcome:
         """Record that the broker now shows a known deal with other content.
@@ -236,9 +234,7 @@ class Account:
         settled = [one for one in self.portfolio.breaks if one.kind is BreakKind.CLOCK and one.version is not None]
         self.record_many(
             [
-                Adjusted(
-                    operator=operator, reason=reason, time_msc=now_msc, clock_before=standing.clock, clock_after=rule
-                ),
+                Adjusted(operator=operator, reason=reason, time_msc=now_msc, clock_before=standing.clock, clock_after=rule),
                 *(
                     BreakClosed(kind=BreakKind.CLOCK, end=BreakEnd.CORRECTED, time_msc=now_msc, caused_by=one.version or 1)
                     for one in settled
@@ -355,9 +351,7 @@ class Account:
             return Selection(version=last), standing
         return Selection(version=last, time_msc=standing.clock.from_utc_msc((_end_us(until) - 1) // 1000)), standing
 
-    def trades(
-        self, *, until: Moment = None, known_at: Moment = None, version: int | None = None
-    ) -> Iterator[Trade]:
+    def trades(self, *, until: Moment = None, known_at: Moment = None, version: int | None = None) -> Iterator[Trade]:
         """Yield closed trades in the order they were closed, then those whose result is not told in full.
 
         Arguments and errors as ``replay``.

@@ -1,14 +1,12 @@
 #!/usr/bin/env python3
 """Measures the ledger: each path in turn with its reference in the same run, several rounds, medians and ratios.
 
-    .venv/bin/python tools/bench.py            # a minute
-    .venv/bin/python tools/bench.py --json
+    python3 tools/bench.py            # two minutes
+    python3 tools/bench.py --json
 
 An absolute time on a shared machine says little; the ratio to a reference that did the same work a moment ago does. Targets
 that are given in seconds are compared as they are.
 """
-
-from __future__ import annotations
 
 import argparse
 import json
@@ -23,9 +21,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-TOOLS = Path(__file__).resolve().parent
-sys.path[:0] = [str(TOOLS), str(TOOLS.parent)]
+import bootstrap
 
 _SYMBOLS = (("EURUSD", 108_000, 100_000), ("GBPUSD", 127_000, 100_000), ("XAUUSD", 235_000, 100), ("USDJPY", 15_600, 100))
 
@@ -33,7 +31,7 @@ _SYMBOLS = (("EURUSD", 108_000, 100_000), ("GBPUSD", 127_000, 100_000), ("XAUUSD
 # ------------------------------------------------------------------------------------------------------------- journals
 
 
-def fills(count: int, *, seed: int, nets: bool) -> Iterator[object]:
+def fills(count: int, *, seed: int, nets: bool) -> Iterator[Any]:
     """Yield a seeded history: opens, adds, partial and full closes over four symbols, a deal every few seconds."""
     from ledger import CashMoved, Entry, FillRecorded, Side
 
@@ -45,7 +43,7 @@ def fills(count: int, *, seed: int, nets: bool) -> Iterator[object]:
         time_msc += dice.randrange(100, 5_000)
         symbol, middle, unit = dice.choice(_SYMBOLS)
         price = f"{(middle + dice.randrange(-500, 500)) / unit:.5f}"
-        common = {"deal": deal, "time_msc": time_msc, "price": price, "order": deal, "fee": 0, "magic": 7}
+        common: dict[str, Any] = {"deal": deal, "time_msc": time_msc, "price": price, "order": deal, "fee": 0, "magic": 7}
         key: object = symbol if nets else (dice.choice(list(held)) if len(held) > 20 else None)
         if key in held and dice.random() < (0.5 if nets else 0.9):
             symbol, side, lots, position_id = held.pop(key)
@@ -79,13 +77,13 @@ def make_journal(folder: Path, count: int, *, nets: bool) -> str:
     with Ledger.open(url) as ledger:
         account = ledger.account("Bench", 2 if nets else 1)
         account.open(currency="USD", mode="netting" if nets else "hedging", clock="ny-close")
-        batch: list[object] = []
+        batch: list[Any] = []
         for fill in fills(count, seed=count, nets=nets):
             batch.append(fill)
             if len(batch) == 20_000:
-                account.record_many(batch)  # type: ignore[arg-type]
+                account.record_many(batch)
                 batch.clear()
-        account.record_many(batch)  # type: ignore[arg-type]
+        account.record_many(batch)
     return url
 
 
@@ -93,8 +91,15 @@ def make_journal(folder: Path, count: int, *, nets: bool) -> str:
 
 
 def measured(
-    name: str, unit: str, ours: Callable[[], float], reference: Callable[[], float] | None, target: float, *,
-    rounds: int, better: str = "lower", by_ratio: bool = False,
+    name: str,
+    unit: str,
+    ours: Callable[[], float],
+    reference: Callable[[], float] | None,
+    target: float,
+    *,
+    rounds: int,
+    better: str = "lower",
+    by_ratio: bool = False,
 ) -> dict[str, object]:
     """Run ours and its reference in turn and return a row.
 
@@ -166,9 +171,7 @@ def start_rows(rounds: int) -> list[dict[str, object]]:
         return seconds([python, "-c", "pass"])[0]
 
     return [
-        measured(
-            "ledger --help", "s", lambda: seconds([python, "-m", "ledger", "--help"])[0], bare, 0.15, rounds=rounds
-        ),
+        measured("ledger --help", "s", lambda: seconds([python, "-m", "ledger", "--help"])[0], bare, 0.15, rounds=rounds),
         measured("import ledger", "s", lambda: seconds([python, "-c", "import ledger"])[0], bare, 0.1, rounds=rounds),
         measured(
             "from ledger import Ledger, FillRecorded",
@@ -214,6 +217,9 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=200_000, metavar="N", help="events in each replayed journal")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds of each measurement")
     arguments = parser.parse_args()
+    python = bootstrap.ready(bootstrap.RUNTIME_LOCK)
+    if Path(sys.prefix) != python.parent.parent:
+        os.execv(python, [str(python), *sys.argv])  # noqa: S606  # the same command, in the project's own environment
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rows = start_rows(arguments.rounds)
@@ -221,8 +227,8 @@ def main() -> None:
         for nets in (False, True):
             url = make_journal(folder, arguments.events, nets=nets)
             kind = "netting" if nets else "hedging"
-            name = f"replay to portfolio, {kind}, {arguments.events:,} events"
-            rows.append(replay_row(name, url, arguments.events, arguments.rounds))
+            path = f"replay to portfolio, {kind}, {arguments.events:,} events"
+            rows.append(replay_row(path, url, arguments.events, arguments.rounds))
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return

@@ -230,9 +230,7 @@ def _wait_for(attempt: Callable[[], bool]) -> None:
             _say("Another command is preparing .venv; waiting for it")
             said = True
         if time.monotonic() > give_up:
-            raise CannotPrepareError(
-                "another command has been preparing it for 15 minutes; end that one, then try again"
-            )
+            raise CannotPrepareError("another command has been preparing it for 15 minutes; end that one, then try again")
         time.sleep(0.2)
 
 

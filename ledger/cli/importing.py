@@ -45,8 +45,8 @@ def import_command(
 
     Reads histories that a terminal exported (html, xlsx, in any language), Strategy Tester reports, and dumps of
     history_deals_get (csv, xlsx). Told twice is told once: a later export of the same account appends only what is new.
-    If one file is bad, nothing of any is appended. Exits 1 if a figure of the broker is not reproduced or a known deal is told with other content; the
-    facts are kept all the same.
+    If one file is bad, nothing of any is appended. Exits 1 if a figure of the broker is not reproduced or a known deal
+    is told with other content; the facts are kept all the same.
 
     \b
     Examples:

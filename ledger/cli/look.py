@@ -46,11 +46,13 @@ def positions(journal: str | None, account: AccountId | None, as_json: bool) -> 
     with open_ledger(journal) as ledger:
         portfolios = [found.portfolio for found in accounts_of(ledger, account)]
     if as_json:
-        print_json([
-            {"account": account_face(portfolio.standing)} | position_face(position, portfolio.standing.clock)
-            for portfolio in portfolios
-            for position in portfolio.positions.values()
-        ])
+        print_json(
+            [
+                {"account": account_face(portfolio.standing)} | position_face(position, portfolio.standing.clock)
+                for portfolio in portfolios
+                for position in portfolio.positions.values()
+            ]
+        )
         return
     for portfolio in portfolios:
         print_positions(portfolio)

@@ -42,9 +42,9 @@ def journal_option(command: _Command) -> _Command:
 
 def account_option(command: _Command) -> _Command:
     """Take ``--account``."""
-    return click.option(
-        "--account", type=ACCOUNT_NAME, metavar="SERVER/LOGIN", help="Only this account; all without it."
-    )(command)
+    return click.option("--account", type=ACCOUNT_NAME, metavar="SERVER/LOGIN", help="Only this account; all without it.")(
+        command
+    )
 
 
 def json_option(command: _Command) -> _Command:

@@ -10,7 +10,7 @@ from attrs import frozen
 
 from ledger.imports.hedging import attribute_hedging
 from ledger.imports.netting import attribute_netting
-from ledger.imports.statement import Known, Statement
+from ledger.imports.statement import Statement
 from ledger.values import MarginMode
 
 
@@ -22,17 +22,15 @@ class Attribution:
     notes: tuple[str, ...] = ()
 
 
-def attribute(statement: Statement, mode: MarginMode, *, known: Known | None = None) -> Attribution:
-    """Tell the position of every deal.
+def attribute(statement: Statement, mode: MarginMode) -> Attribution:
+    """Tell the position of every deal from the file alone, so that it makes no difference which file is read first.
 
     Args:
         statement: A file, read.
         mode: The account's margin mode; the file may not say it.
-        known: position_id -> (symbol, side, volume in lots) of **every** position that was open before the first deal
-            of the file; None where that is not known. A file from the account's birth needs none.
     """
     if statement.kind == "dump":
         return Attribution(tuple(deal.position_id for deal in statement.deals))
     rule = attribute_netting if mode.nets else attribute_hedging
-    position_ids, notes = rule(statement, known)
+    position_ids, notes = rule(statement)
     return Attribution(tuple(position_ids), tuple(notes))

@@ -15,7 +15,7 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-from ledger.imports.statement import ClosedRow, DealRow, Known, OpenRow, Statement
+from ledger.imports.statement import ClosedRow, DealRow, OpenRow, Statement
 from ledger.imports.subset import Budget, Sums, find_subset
 from ledger.values import Entry, Side
 
@@ -28,9 +28,9 @@ _MOST_CLOSES: Final = 1000
 _Book = tuple[str, Side]
 
 
-def attribute_hedging(statement: Statement, known: Known | None) -> tuple[list[int | None], list[str]]:
+def attribute_hedging(statement: Statement) -> tuple[list[int | None], list[str]]:
     """Return a position id for every deal in file order, None where it cannot be told, and why."""
-    matcher = _Matcher(statement, known)
+    matcher = _Matcher(statement)
     matcher.match_exactly()
     matcher.match_close_by()
     matcher.match_sums()
@@ -133,17 +133,15 @@ def _book(row: ClosedRow | OpenRow) -> _Book:
 class _Matcher:
     """Closing deals on one side, positions on the other; every step takes away what it can prove."""
 
-    def __init__(self, statement: Statement, known: Known | None) -> None:
+    def __init__(self, statement: Statement) -> None:
         deals = statement.deals
         self.position_ids: list[int | None] = [None] * len(deals)
         self._notes: list[str] = []
         self._order = sorted(range(len(deals)), key=lambda index: deals[index].time_msc)
         self._deals = deals
-        # What a deal of the file closes was either closed by its end, or is open then: two tables name it.
-        has_tables = statement.closed is not None and (statement.open is not None or statement.has_figures)
-        self._is_complete = statement.is_from_birth or known is not None or has_tables
+        self._is_complete = statement.is_from_birth
         self._targets = [_target(row) for row in statement.closed or ()]
-        self._positions = _positions(statement, known or {}, self._order)
+        self._positions = _positions(statement, self._order)
         self._tolerance = _tolerances(statement)
         self._closes: dict[int, _Close] = {}
         self._open_ids = {row.ticket for row in statement.open or ()}
@@ -437,12 +435,9 @@ def _only(positions: list[_Position], volume: int) -> _Position | None:
 # ------------------------------------------------------------------------------------------------ what the file tells of
 
 
-def _positions(statement: Statement, known: Known, order: list[int]) -> dict[int, _Position]:
-    """Return position_id -> position, from the opening deals, from what the caller knows, and from the tables."""
-    positions = {
-        position_id: _Position(position_id, (symbol, side), -1, _units(volume))
-        for position_id, (symbol, side, volume) in known.items()
-    }
+def _positions(statement: Statement, order: list[int]) -> dict[int, _Position]:
+    """Return position_id -> position, from the opening deals and from the tables."""
+    positions: dict[int, _Position] = {}
     for deal in (statement.deals[index] for index in order):
         _add_opening(positions, deal)
     for row in statement.closed or ():

@@ -11,18 +11,18 @@ from decimal import Decimal
 
 from attrs import define, field, frozen
 
-from ledger.imports.statement import DealRow, Known, Statement
+from ledger.imports.statement import DealRow, Statement
 from ledger.values import Entry, Side
 
 _FLAT = Decimal(0)
 
 
-def attribute_netting(statement: Statement, known: Known | None) -> tuple[list[int | None], list[str]]:
+def attribute_netting(statement: Statement) -> tuple[list[int | None], list[str]]:
     """Return a position id for every deal in file order, None where it cannot be told, and why."""
     position_ids: list[int | None] = [None] * len(statement.deals)
     notes: list[str] = []
     for symbol, indices in _by_symbol(statement.deals).items():
-        replay = _replay(statement, symbol, known)
+        replay = _replay(statement, symbol)
         for index in indices:
             position_ids[index] = replay.tell(statement.deals[index])
         notes += replay.notes
@@ -54,7 +54,7 @@ class _Named:
     closed_msc: int | None
 
 
-def _replay(statement: Statement, symbol: str, known: Known | None) -> _Replay:
+def _replay(statement: Statement, symbol: str) -> _Replay:
     """Return a replay at the point where the file comes in."""
     named = [
         _Named(row.position_id, row.opened_msc, row.closed_msc if row.volume_opened is None else None)
@@ -66,12 +66,7 @@ def _replay(statement: Statement, symbol: str, known: Known | None) -> _Replay:
     beginnings = {(row.ticket, row.opened_msc) for row in statement.open or () if row.symbol == symbol}
     beginnings.update((life.position_id, life.opened_msc) for life in named)
     replay = _Replay(symbol=symbol, named=named, beginnings=beginnings)
-    if known is not None:
-        replay.signed = _FLAT
-        for position_id, (its_symbol, side, volume) in known.items():
-            if its_symbol == symbol:
-                replay.position_id, replay.signed = position_id, _signed(side, volume)
-    elif statement.is_from_birth:
+    if statement.is_from_birth:
         replay.signed = _FLAT
     return replay
 

@@ -5,7 +5,6 @@ Nothing is rounded, added or guessed. ``None`` means that the file does not say;
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Literal
 
@@ -14,9 +13,6 @@ from attrs import field, frozen
 from ledger.values import Entry, MarginMode, Side
 
 Kind = Literal["report", "tester", "dump"]
-
-#: position_id -> (symbol, side, volume in lots) of what was open before a file begins.
-Known = Mapping[int, tuple[str, Side, Decimal]]
 
 _ZERO = Decimal(0)
 

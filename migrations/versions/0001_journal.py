@@ -132,13 +132,11 @@ _POSTGRES_TRIGGERS = (
     "IF NEW.version <= OLD.version OR NEW.account_id <> OLD.account_id OR NEW.recorded_us <= OLD.recorded_us "
     "THEN RAISE EXCEPTION 'heads only move on: going back is refused'; END IF; RETURN NEW; END $$",
     *(
-        f"CREATE TRIGGER {table}_no_change BEFORE UPDATE OR DELETE ON {table} "
-        "FOR EACH ROW EXECUTE FUNCTION ledger_refuse()"
+        f"CREATE TRIGGER {table}_no_change BEFORE UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION ledger_refuse()"
         for table in ("accounts", "events")
     ),
     *(
-        f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} "
-        "FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse()"
+        f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse()"
         for table in ("accounts", "events", "heads")
     ),
     "CREATE TRIGGER heads_no_delete BEFORE DELETE ON heads FOR EACH ROW EXECUTE FUNCTION ledger_refuse()",

@@ -103,6 +103,27 @@ def test_a_sqlite_that_cannot_write_ahead_is_refused(sqlite_url):
         connect_with(sqlite_url, Deaf)
 
 
+def test_the_switch_to_writing_ahead_waits_for_others(sqlite_url):
+    """SQLite itself does not wait here, and says at once that the database is locked."""
+    with bare_sqlite(sqlite_url) as other:
+        assert other.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
+        other.execute("BEGIN IMMEDIATE")
+        refused = []
+
+        class Watching(sqlite3.Connection):
+            def execute(self, statement, *parameters):
+                try:
+                    return super().execute(statement, *parameters)
+                except sqlite3.OperationalError as error:
+                    refused.append(str(error))
+                    other.execute("ROLLBACK")
+                    raise
+
+        connect_with(sqlite_url, Watching)
+        assert refused == ["database is locked"]
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
 def connect_with(url, connection_class):
     engine = open_engine(url)
     event.listen(engine, "do_connect", lambda _dialect, _record, _args, words: words.update(factory=connection_class))

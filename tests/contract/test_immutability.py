@@ -40,7 +40,7 @@ def _copy(version: str, natural_key: str, kind: str = "'Forged'") -> str:
 CHANGES = {
     "update an event": "UPDATE events SET profit = 1 WHERE version = 2",
     "update an event to what it is": "UPDATE events SET version = version",
-    "update every column's neighbour": "UPDATE events SET comment = 'x', placement = 0 WHERE deal = 1",
+    "update two columns of an event": "UPDATE events SET comment = 'x', placement = 0 WHERE deal = 1",
     "move an event to another account": "UPDATE events SET account_id = account_id + 1 WHERE version = 2",
     "delete an event": "DELETE FROM events WHERE version = 3",
     "delete all events": "DELETE FROM events",
@@ -49,6 +49,7 @@ CHANGES = {
     "delete an account": "DELETE FROM accounts",
     "delete a head": "DELETE FROM heads",
     "take a head back": "UPDATE heads SET version = version - 1",
+    "take a head's version back": "UPDATE heads SET version = version - 1, recorded_us = recorded_us + 1",
     "leave a head where it is": "UPDATE heads SET hash = prev FROM (SELECT prev_hash AS prev FROM events WHERE version = 2) x",
     "give a head to another account": "UPDATE heads SET account_id = account_id + 1, version = version + 1, "
     "recorded_us = recorded_us + 1",

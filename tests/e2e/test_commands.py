@@ -127,7 +127,9 @@ def test_one_bad_file_appends_nothing_of_any(desk, history):
     assert desk.json("accounts") == []
 
 
-@pytest.mark.parametrize("data", [b"", b"nonsense", b"PK\x03\x04 not a zip", b"%PDF-1.4", b"a,b\n1,2\n", "\ufeff<html>".encode("utf-16")])
+@pytest.mark.parametrize(
+    "data", [b"", b"nonsense", b"PK\x03\x04 not a zip", b"%PDF-1.4", b"a,b\n1,2\n", "\ufeff<html>".encode("utf-16")]
+)
 def test_a_file_that_is_no_export_is_refused_by_name(desk, data):
     said = desk.run("import", desk.write("what.bin", data), code=2)
     assert "what.bin" in said
@@ -364,9 +366,9 @@ def test_an_unknown_account_is_answered_with_those_that_there_are(imported):
 
 def test_no_traceback_when_the_reader_of_a_pipe_leaves(imported):
     root = str(Path(__file__).resolve().parents[2])
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S602  # a pipe of the shell is what is tried
         f"{sys.executable} -m ledger log --json --journal {imported.url} | head -1",
-        shell=True,  # noqa: S602
+        shell=True,
         env={**os.environ, "PYTHONPATH": root},
         capture_output=True,
         text=True,

@@ -20,7 +20,7 @@ FLOORS: Final = (  # low to high; rooms on one floor do not know one another
     {"errors"},
     {"values", "clock"},
     {"events"},
-    {"deals", "positions", "postings"},
+    {"positions", "postings"},
     {"portfolio"},
     {"codec"},
     {"journal"},
@@ -31,13 +31,13 @@ FLOORS: Final = (  # low to high; rooms on one floor do not know one another
     {"faces", "importing"},
     {"ledger"},  # ledger/__init__.py: the names that users import
     {"cli"},
+    {"__main__"},
 )
 PURE: Final = {
     "errors",
     "values",
     "clock",
     "events",
-    "deals",
     "positions",
     "postings",
     "portfolio",

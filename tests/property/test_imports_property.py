@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ledger.errors import LedgerError, MalformedExport
 from ledger.imports import attribute, read_statement
 from ledger.imports.cells import number_or_none
-from ledger.values import MarginMode, Side
+from ledger.values import MarginMode
 from tests.support.sample import LANGUAGES, make_history, render_csv, render_html, render_xlsx
 
 modes = st.sampled_from(["hedging", "netting"])
@@ -134,14 +134,13 @@ def test_from_birth_every_deal_finds_its_position(seed, mode, size, form, tmp_pa
     )
 
 
-@given(history=histories(), tables=st.sampled_from(["closed", "open", ""]), is_known=st.booleans())
+@given(history=histories(), tables=st.sampled_from(["closed", "open", ""]))
 @settings(max_examples=80, deadline=None)
-def test_what_is_told_is_true_whatever_the_file_leaves_out(history, tables, is_known, tmp_path_factory):
+def test_what_is_told_is_true_whatever_the_file_leaves_out(history, tables, tmp_path_factory):
     report = read(written(history, "html"), tmp_path_factory)
     if tables:
         report = attrs.evolve(report, **{tables: None})
-    known = {key: (symbol, Side(side), volume) for key, (symbol, side, volume) in history.open_before.items()}
-    attribution = attribute(report, report.mode, known=known if is_known else None)
+    attribution = attribute(report, report.mode)
     lived = results(report.deals, [deal.position_id or None for deal in history.deals])
     for what, told in results(report.deals, attribution.position_ids).items():
         assert told <= lived[what]

@@ -155,7 +155,7 @@ def _follow(seen: Picture, event: Event) -> None:
         case GhostClosed():
             key = event.symbol if seen.nets else event.position_id
             life = seen.open.get(key)
-            if life is not None and life.position_id == event.position_id:
+            if life is not None and (life.position_id == event.position_id or not life.id_told):
                 _vanish(seen, key, event.time_msc)
         case BalanceAsserted():
             credit = seen.credit if event.credit is None else event.credit
@@ -271,6 +271,8 @@ def _stand(seen: Picture, shown: PositionState, time_msc: int) -> None:
     key = shown.symbol if seen.nets else shown.position_id
     volume, price = Fraction(shown.volume), Fraction(shown.price_open)
     life = seen.open.get(key)
+    if life is not None and not life.id_told:
+        life.position_id, life.id_told = shown.position_id, True
     if life is not None and (life.side, life.position_id) != (shown.side, shown.position_id):
         _vanish(seen, key, time_msc)
         life = None

@@ -321,9 +321,7 @@ def _on_the_system() -> list[Path]:
 def _runs(binaries: Path, folder: Path) -> bool:
     for program in ("initdb", "postgres"):
         try:
-            run = subprocess.run(
-                [binaries / program, "--version"], capture_output=True, check=False, **_unprivileged(folder)
-            )
+            run = subprocess.run([binaries / program, "--version"], capture_output=True, check=False, **_unprivileged(folder))
         except OSError:
             return False
         if run.returncode:
