@@ -1,0 +1,27 @@
+"""What README shows runs as it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_example_of_an_engine_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(example, "README.md", "exec"), {})  # noqa: S102  # it is ours, and that is the test
+    assert capsys.readouterr().out.splitlines() == ["0.10000000", "0.000000"]
+    assert (tmp_path / "desk.db").exists()
+
+
+def test_every_command_that_readme_names_is_there():
+    from ledger.cli import COMMANDS
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text[text.index("| command | does |") : text.index("The journal is `--journal")]
+    named = {
+        word for line in table.splitlines() if line.startswith("| `") for word in re.findall(r"[a-z]+", line.split("|")[1])
+    }
+    assert set(COMMANDS) <= named
