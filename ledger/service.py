@@ -202,7 +202,9 @@ class Account:
             DealConflict: A known deal was told with other content. Nothing was recorded.
             InexactNumber: A number does not fit the account's scales.
             AccountUnknown: The account was not opened.
-            JournalBusy, JournalUnavailable: Nothing was recorded; try again.
+            JournalBusy: Nothing was recorded; try again.
+            JournalUnavailable: The database failed. If the connection was lost while it committed, the event may be there:
+                tell it again, that is harmless.
         """
         return self._append_one(event, expected_version)
 

@@ -33,8 +33,12 @@ _UNITS_IN_THE_LAST_PLACE: Final = Decimal(2**47)
 
 def _server(value: str) -> str:
     text = str(value).strip()
-    if not text or "/" in text:
+    if not text or "/" in text or "\x00" in text:
         raise BadValue(f"a trade server needs a name without '/', found {value!r}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadValue(f"a trade server's name must be valid Unicode, found {value!r}") from None
     return text
 
 
