@@ -32,7 +32,22 @@ def test_an_account_is_read_as_it_is_written(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "Broker", "70113", "/1", " /1", "a/b/1", "Broker/", "Broker/x", "Broker/-1", "x/1.5", f"x/{2**63}", "x\x00/1", "\udcff/1"]
+    "text",
+    [
+        "",
+        "Broker",
+        "70113",
+        "/1",
+        " /1",
+        "a/b/1",
+        "Broker/",
+        "Broker/x",
+        "Broker/-1",
+        "x/1.5",
+        f"x/{2**63}",
+        "x\x00/1",
+        "\udcff/1",
+    ],
 )
 def test_what_is_no_account_is_refused(text):
     with pytest.raises(BadValue):
