@@ -40,22 +40,17 @@ def log(
       ledger log --position 466442493 --json
     """
     with open_ledger(journal) as ledger:
-        found = accounts_of(ledger, account)
-        faces = (
-            face
-            for one in found
-            for face in _faces(one, after, last)
-            if (kind is None or face["kind"] == kind) and (position is None or face["position_id"] == position)
-        )
-        if as_json:
-            print_json_lines(faces)
-            return
-        print_table(
-            "events",
-            ["account", ">version", "event", "time (UTC)", ">position", ">deal", "what"],
-            [_row(face) for face in faces],
-            empty="none",
-        )
+        for one in accounts_of(ledger, account):
+            faces = (
+                face
+                for face in _faces(one, after, last)
+                if (kind is None or face["kind"] == kind) and (position is None or face["position_id"] == position)
+            )
+            if as_json:
+                print_json_lines(faces)
+            else:
+                columns = [">version", "event", "time (UTC)", ">position", "what"]
+                print_table(f"{one.name} events", columns, [_row(face) for face in faces], empty="none")
 
 
 def _faces(account: Account, after: int, last: int | None) -> Iterator[Json]:
@@ -66,14 +61,9 @@ def _faces(account: Account, after: int, last: int | None) -> Iterator[Json]:
 
 
 def _row(face: Json) -> list[str]:
-    time = face["event_time"].removesuffix("Z").replace("T", " ")
-    named = f"{face['account']['server']}/{face['account']['login']}"
-    about = [_or_empty(face["position_id"]), _or_empty(face["deal"])]
-    return [named, str(face["version"]), face["kind"], time, *about, _what(face)]
-
-
-def _or_empty(value: object) -> str:
-    return "" if value is None else str(value)
+    time = face["event_time"].removesuffix("Z").replace("T", " ")[:19]
+    about = "" if face["position_id"] is None else str(face["position_id"])
+    return [str(face["version"]), face["kind"], time, about, _what(face)]
 
 
 def _what(face: Json) -> str:

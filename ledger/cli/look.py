@@ -136,21 +136,26 @@ def trades(
     for found, faces in listed:
         print_table(
             f"{found.name} closed trades",
-            [">position", "symbol", "side", ">volume", "closed (UTC)", ">open", ">close", ">profit", ">swap", ">costs"],
+            [">position", "symbol", "trade", "closed (UTC)", ">open", ">close", ">net"],
             [_trade_row(face) for face in faces],
             empty="none",
         )
 
 
 def _trade_row(face: Json) -> list[str]:
+    """Return what fits a line; ``net`` is profit, swap, commission and fee together, with a ? where it is not complete."""
     from decimal import Decimal
 
-    costs = Decimal(face["commission"]) + Decimal(face["fee"])
+    net = sum(Decimal(face[name]) for name in ("profit", "swap", "commission", "fee"))
     return [
-        str(face["position_id"] or "?"), face["symbol"], face["side"], face["volume"], _moment(face["closed_at"]),
-        face["price_open"] or "?", face["price_close"] or "?", face["profit"] if face["complete"] else f"{face['profit']}?",
-        face["swap"], f"{costs:f}",
-    ]  # fmt: skip
+        str(face["position_id"] or "?"),
+        face["symbol"],
+        f"{face['side']} {face['volume']}",
+        _moment(face["closed_at"])[:16],
+        face["price_open"] or "?",
+        face["price_close"] or "?",
+        f"{net:f}" if face["complete"] else f"{net:f}?",
+    ]
 
 
 # ------------------------------------------------------------------------------------------------------------- balance
