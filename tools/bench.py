@@ -173,14 +173,6 @@ def start_rows(rounds: int) -> list[dict[str, object]]:
     return [
         measured("ledger --help", "s", lambda: seconds([python, "-m", "ledger", "--help"])[0], bare, 0.15, rounds=rounds),
         measured("import ledger", "s", lambda: seconds([python, "-c", "import ledger"])[0], bare, 0.1, rounds=rounds),
-        measured(
-            "from ledger import Ledger, FillRecorded",
-            "s",
-            lambda: seconds([python, "-c", "from ledger import Ledger, FillRecorded"])[0],
-            bare,
-            0.1,
-            rounds=rounds,
-        ),
     ]
 
 
