@@ -86,10 +86,6 @@ class ClockRule:
     def __str__(self) -> str:
         return self.name
 
-    def offset_msc(self, time_msc: int) -> int:
-        """Return wall clock minus UTC, in milliseconds, at a wall clock time."""
-        return time_msc - self.to_utc_msc(time_msc)
-
     def to_utc_msc(self, time_msc: int) -> int:
         """Convert broker server time to UTC, both in milliseconds since 1970."""
         if self.name == "UTC":

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, Select
 
 from ledger.codec import STANDING_KINDS, Stored, standing_of
-from ledger.errors import BadValue, CorruptEvent, LedgerError
+from ledger.errors import BadValue, LedgerError, VersionGap
 from ledger.events import Event, storable
 from ledger.journal import Appended, Head, Selection
 from ledger.journal.admission import Admission, start
@@ -178,7 +178,7 @@ class SqlJournal:
                     )
                 )
                 if recorded_us is None:
-                    raise CorruptEvent(f"account {account}: version {middle} is missing. Run: ledger verify")
+                    raise VersionGap(f"account {account}: version {middle} is missing. Run: ledger verify")
                 low, high = (middle, high) if recorded_us < recorded_end_us else (low, middle - 1)
             return low
 
