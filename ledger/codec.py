@@ -138,10 +138,10 @@ def encode(event: Event, standing: Standing) -> Stored:
                 magic=event.magic,
                 caused_by=event.caused_by,
                 origin=event.origin.value,
-                commission=_amount(event.commission, standing.opened.money_scale, "commission"),
-                fee=_amount(event.fee, standing.opened.money_scale, "fee"),
-                swap=_amount(event.swap, standing.opened.money_scale, "swap"),
-                profit=_amount(event.profit, standing.opened.money_scale, "profit"),
+                commission=_money_units(event.commission, standing, "commission"),
+                fee=_money_units(event.fee, standing, "fee"),
+                swap=_money_units(event.swap, standing, "swap"),
+                profit=_money_units(event.profit, standing, "profit"),
             )
         case _:
             _check_fit(event, standing)
@@ -169,12 +169,12 @@ def _check_fit(event: Event, standing: Standing) -> None:
             standing.sizes(event.after)
         case BalanceAsserted():
             for name in ("balance", "credit"):
-                _amount(getattr(event, name), standing.opened.money_scale, name)
+                _money_units(getattr(event, name), standing, name)
         case Adjusted():
             for state in filter(None, (event.before, event.after)):
                 standing.sizes(state)
             for name in ("balance_before", "balance_after", "credit_before", "credit_after"):
-                _amount(getattr(event, name), standing.opened.money_scale, name)
+                _money_units(getattr(event, name), standing, name)
         case _:
             pass
 
@@ -187,12 +187,15 @@ def _blank(event: Event) -> Stored:
     return Stored(**empty)  # type: ignore[arg-type]
 
 
+def _money_units(amount: Decimal | None, standing: Standing, name: str) -> int | None:
+    return None if amount is None else standing.money_units(amount, name)
+
+
 def _amount(amount: Decimal | None, scale: int, name: str) -> int | None:
     return None if amount is None else scaled(amount, scale, name)
 
 
 def _encode_deal(deal: Deal, standing: Standing) -> Stored:
-    money_scale = standing.opened.money_scale
     price_scale, volume_scale = standing.scales(deal.symbol or "")
     extra = {"external_id": deal.external_id} if deal.external_id else {}
     deal_type: int | None
@@ -217,10 +220,10 @@ def _encode_deal(deal: Deal, standing: Standing) -> Stored:
         deal.symbol,
         volume,
         _amount(deal.price, price_scale, "price"),
-        _amount(deal.commission, money_scale, "commission"),
-        _amount(deal.fee, money_scale, "fee"),
-        _amount(deal.swap, money_scale, "swap"),
-        _amount(deal.profit, money_scale, "profit"),
+        _money_units(deal.commission, standing, "commission"),
+        _money_units(deal.fee, standing, "fee"),
+        _money_units(deal.swap, standing, "swap"),
+        _money_units(deal.profit, standing, "profit"),
         deal.magic,
         _dump(extra) if extra else None,
         0,

@@ -52,7 +52,15 @@ class UnknownEvent(InputError):
 
 
 class InexactNumber(InputError):
-    """A number does not fit its scale, or would change by more than binary dirt."""
+    """A number does not fit its scale, or would change by more than binary dirt.
+
+    Attributes:
+        what: Name of the field, None where that is not known.
+    """
+
+    def __init__(self, message: str, *, what: str | None = None) -> None:
+        self.what = what
+        super().__init__(message)
 
 
 class BadValue(InputError):

@@ -248,7 +248,8 @@ def _deal(statement: Statement, row: DealRow, position_id: int | None, standing:
         deal = _event(row, position_id)
         encode(deal, standing)
     except (BadValue, InexactNumber) as error:
-        raise MalformedExport(str(error), file=statement.file, row=row.row) from error
+        column = error.what if isinstance(error, InexactNumber) else None
+        raise MalformedExport(str(error), file=statement.file, row=row.row, column=column) from error
     return deal
 
 

@@ -163,6 +163,14 @@ class Standing:
         spec = self.symbols.get(symbol)
         return (spec.price_scale, spec.volume_scale) if spec else (PRICE_SCALE, VOLUME_SCALE)
 
+    def money_units(self, amount: Decimal, what: str) -> int:
+        """Return an amount as a scaled integer.
+
+        Raises:
+            InexactNumber: It does not fit the account's scale.
+        """
+        return scaled(amount, self.opened.money_scale, what, step=self.opened.currency_digits)
+
     def sizes(self, state: PositionState) -> tuple[int, int]:
         """Return the volume and the open price of a position that somebody saw, as scaled integers.
 
@@ -580,8 +588,8 @@ class Portfolio:
 
     def _assert_balance(self, event: BalanceAsserted, version: int) -> None:
         """Check a balance where the history before it is complete, set it where it is not."""
-        balance = scaled(event.balance, self._money_scale, "balance")
-        credit = self._credit if event.credit is None else scaled(event.credit, self._money_scale, "credit")
+        balance = self.standing.money_units(event.balance, "balance")
+        credit = self._credit if event.credit is None else self.standing.money_units(event.credit, "credit")
         if event.credit is None:
             balance -= credit  # the broker told the sum of both
         if self._balance_is_set and event.time_msc <= self._complete_until_msc:
@@ -611,7 +619,7 @@ class Portfolio:
     def _moved(self, before: Decimal | None, after: Decimal | None, what: str) -> int:
         if before is None or after is None:
             return 0
-        return scaled(after, self._money_scale, what) - scaled(before, self._money_scale, what)
+        return self.standing.money_units(after, what) - self.standing.money_units(before, what)
 
     def copy(self) -> Portfolio:
         """Return an independent copy, to fold on from here."""

@@ -257,7 +257,7 @@ def exact(value: Number) -> Decimal:
     return number
 
 
-def scaled(number: Decimal, scale: int, what: str) -> int:
+def scaled(number: Decimal, scale: int, what: str, step: int | None = None) -> int:
     """Return ``number * 10**scale`` as a 64-bit integer.
 
     Binary dirt (a few units in the last place of a double, as in -1.8900000000000001) is quantised away; anything that
@@ -267,26 +267,41 @@ def scaled(number: Decimal, scale: int, what: str) -> int:
         number: A finite decimal.
         scale: Decimal digits to keep.
         what: Name of the field, for the error.
+        step: Decimal digits that such numbers have at the broker, where they are known: a double of a large amount is
+            dirty before the last digit that is kept, but not before the last that it has.
 
     Raises:
         InexactNumber: More digits than the scale keeps, or too large for 64 bits.
     """
+    whole = _cleaned(number, scale)
+    if whole is None and step is not None and step < scale:
+        steps = _cleaned(number, step)
+        whole = None if steps is None else steps * 10 ** (scale - step)
+    if whole is None:
+        raise InexactNumber(
+            f"{what} {number} does not fit: at most {scale} decimals can be kept exactly. "
+            "Round it at its source, or give the account or symbol a finer scale.",
+            what=what,
+        )
+    if not -INT64_MAX <= whole <= INT64_MAX:
+        most = INT64_MAX // 10**scale
+        raise InexactNumber(f"{what} {number} does not fit: with {scale} decimals at most {most} does", what=what)
+    return whole
+
+
+def _cleaned(number: Decimal, scale: int) -> int | None:
+    """Return a number in whole units of a scale, without binary dirt; None if it has more than that."""
     shifted = number.scaleb(scale, _EXACT)
     whole = int(shifted)
-    if whole != shifted:
-        nearest = shifted.to_integral_value(ROUND_HALF_EVEN, _EXACT)
-        whole = int(nearest)
-        # Arithmetic on doubles leaves errors of some units in the 53rd bit; a ten-thousandth of the last digit kept is
-        # the floor for results near zero. Both are far below half a unit, so that a real digit is never taken for dirt.
-        dirt = max(_LEAST_DIRT, _EXACT.divide(shifted.copy_abs(), _UNITS_IN_THE_LAST_PLACE))
-        if _EXACT.subtract(shifted, nearest).copy_abs() > dirt or dirt >= _MOST_DIRT:
-            raise InexactNumber(
-                f"{what} {number} does not fit: at most {scale} decimals can be kept exactly. "
-                "Round it at its source, or give the account or symbol a finer scale."
-            )
-    if not -INT64_MAX <= whole <= INT64_MAX:
-        raise InexactNumber(f"{what} {number} does not fit: with {scale} decimals at most {INT64_MAX // 10**scale} does")
-    return whole
+    if whole == shifted:
+        return whole
+    nearest = shifted.to_integral_value(ROUND_HALF_EVEN, _EXACT)
+    # Arithmetic on doubles leaves errors of some units in the 53rd bit; a ten-thousandth of the last digit kept is
+    # the floor for results near zero. Both are far below half a unit, so that a real digit is never taken for dirt.
+    dirt = max(_LEAST_DIRT, _EXACT.divide(shifted.copy_abs(), _UNITS_IN_THE_LAST_PLACE))
+    if _EXACT.subtract(shifted, nearest).copy_abs() > dirt or dirt >= _MOST_DIRT:
+        return None
+    return int(nearest)
 
 
 def rounded(number: Decimal, scale: int, what: str) -> int:

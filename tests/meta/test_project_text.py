@@ -17,7 +17,9 @@ DOCUMENTS: Final = sorted(path.name for path in ROOT.glob("*.md"))
 
 _MADE_BY_TOOLS: Final = {".git", ".hypothesis", ".venv", "__pycache__", "dist"}
 # Put together here, so that this file names none itself.
-_REGISTRY: Final = re.compile("|".join(("py" + "pi[.]org", "python" + "hosted", "npm" + "js", "debian[.]" + "org")), re.IGNORECASE)
+_REGISTRY: Final = re.compile(
+    "|".join(("py" + "pi[.]org", "python" + "hosted", "npm" + "js", "debian[.]" + "org")), re.IGNORECASE
+)
 _MACHINE_PATH: Final = re.compile(r"(?<![\w.])/(?:work|root)/")
 _PIN: Final = re.compile(r"^([a-z0-9][\w.-]*(?:\[[\w,-]+\])?)==", re.MULTILINE)
 _COMMAND: Final = re.compile(r"\b(?:python3?|bash|sh) ((?:\.?\w[\w.-]*/)+[\w.-]+)")

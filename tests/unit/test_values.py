@@ -212,3 +212,13 @@ def test_an_average_that_does_not_fit_is_refused():
 ])  # fmt: skip
 def test_a_number_is_written_without_exponent_and_trailing_zeros(number, decimals, text):
     assert plain(Decimal(number), decimals=decimals) == text
+
+
+def test_the_dirt_of_a_large_double_is_seen_at_the_decimals_that_the_amount_has():
+    dirty = exact(1234567890.1200001)
+    with pytest.raises(InexactNumber):
+        scaled(dirty, 6, "profit")
+    assert scaled(dirty, 6, "profit", step=2) == 1_234_567_890_120_000
+    with pytest.raises(InexactNumber) as refused:
+        scaled(Decimal("0.1234567"), 6, "profit", step=2)
+    assert refused.value.what == "profit"
