@@ -8,6 +8,7 @@ recorded time, natural key and place in the hash chain are not part of the fact;
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Any, Final, TypeVar
@@ -588,6 +589,11 @@ class Recorded:
     event: Event
     head: str
     correlation: str | None = None
+
+    @property
+    def recorded_at(self) -> datetime:
+        """When it became durable here, in UTC."""
+        return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=self.recorded_us)
 
     @property
     def kind(self) -> str:

@@ -163,7 +163,12 @@ def _check_closed(statement: Statement, books: Replayed) -> Check | None:
     for row in statement.closed:
         trades = _lives(row, ended if row.volume_opened is None else parts)
         differences = list(_closed_differences(row, trades, digits.get(row.symbol, 0)))
-        if differences and (_began_untold(row, trades, first_msc) or row.symbol in doubtful):
+        if not statement.is_from_birth and not differences and any(trade.opened_msc is None for trade in trades):
+            not_checkable += 1  # what is known agrees, but nobody told how it was opened
+            continue
+        if statement.is_from_birth:
+            differences.extend(_untold_openings(row, trades))
+        elif differences and (_began_untold(row, trades, first_msc) or row.symbol in doubtful):
             not_checkable += 1
             doubts.extend(differences)
             continue
@@ -211,6 +216,13 @@ def _doubtful_symbols(statement: Statement, books: Replayed) -> frozenset[str]:
 
 def _second_of(trade: Trade) -> str | None:
     return None if trade.opened_msc is None else _second(trade.opened_msc)
+
+
+def _untold_openings(row: ClosedRow, trades: list[Trade]) -> Iterable[Disagreement]:
+    """Yield that a trade has no opening, in a file that begins at the account's birth and so should have it."""
+    if any(trade.opened_msc is None for trade in trades):
+        theirs = f"{_second(row.opened_msc)} @ {plain(row.price_open)}"
+        yield Disagreement(row=row.row, what=f"closed position {row.position_id}, opening", ours="not told", theirs=theirs)
 
 
 def _by_position(trades: Iterable[Trade]) -> dict[int | None, list[Trade]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from threading import RLock
 from typing import Final, Self
 
@@ -32,8 +32,8 @@ from ledger.positions import OpenPosition
 from ledger.postings import IN_ORDER
 from ledger.values import AccountId, MarginMode, currency_digits
 
-#: A moment: text as on the command line, a datetime (without a zone: UTC), or None for now.
-Moment = str | datetime | None
+#: A moment: text as on the command line, a datetime (without a zone: UTC), a date (the whole day), or None for now.
+Moment = str | datetime | date | None
 
 _MICROSECOND: Final = 1_000_000
 
@@ -43,10 +43,12 @@ def utc_now_us() -> int:
     return time.time_ns() // 1000
 
 
-def _end_us(moment: str | datetime) -> int:
+def _end_us(moment: str | date) -> int:
     """Return the first UTC microsecond after what a moment names."""
     if isinstance(moment, str):
         return moment_end_us(moment)
+    if not isinstance(moment, datetime):
+        return moment_end_us(moment.isoformat())
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return round(aware.timestamp() * _MICROSECOND) + 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,20 @@ _PIPE_WIDTH: Final = 400  # nothing is cut where a program reads on
 def console(*, stderr: bool = False) -> Console:
     """Return a console: colours and the terminal's width for people, neither for a pipe. NO_COLOR is respected."""
     watched = (sys.stderr if stderr else sys.stdout).isatty()
-    return Console(stderr=stderr, highlight=False, soft_wrap=not watched, width=None if watched else _PIPE_WIDTH)
+    plain = bool(os.environ.get("NO_COLOR"))  # no codes at all then: bold is one too
+    return Console(
+        stderr=stderr,
+        highlight=False,
+        soft_wrap=not watched,
+        width=None if watched else _PIPE_WIDTH,
+        force_terminal=False if plain else None,
+        color_system=None if plain else "auto",
+    )
+
+
+def _moves() -> bool:
+    """Whether progress can be shown: on a terminal that takes control codes."""
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
 
 
 def print_json(value: Any) -> None:
@@ -67,7 +81,7 @@ def warn(text: str) -> None:
 @contextmanager
 def steps() -> Iterator[Any]:
     """Show what is being done, on a terminal; yields a function that takes the words."""
-    if not sys.stderr.isatty():
+    if not _moves():
         yield lambda _: None
         return
     with Progress(
@@ -80,7 +94,7 @@ def steps() -> Iterator[Any]:
 @contextmanager
 def bar(words: str, total: int) -> Iterator[Any]:
     """Show how much of something is done, on a terminal; yields a function that takes how much more."""
-    if not sys.stderr.isatty():
+    if not _moves():
         yield lambda _: None
         return
     with Progress(

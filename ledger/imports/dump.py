@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Final, TypeVar
+from typing import Final, Never, TypeVar
 
 from attrs import frozen
 
@@ -209,6 +209,9 @@ class _Fields:
 
 def _deal(fields: _Fields) -> DealRow:
     code, word = fields.need("type", _type)
+    volume = fields.may("volume", to_unsigned)
+    if word is not None and volume and fields.may("symbol", to_comment) is not None:
+        fields.need("type", _refuse_unknown)  # it may be a trade, and a trade is never taken for a cash movement
     trades = code in (0, 1)
     symbol = fields.need("symbol", to_symbol) if trades else fields.may("symbol", to_comment)
     is_money_only = not trades and symbol is None
@@ -221,7 +224,7 @@ def _deal(fields: _Fields) -> DealRow:
         type=code,
         word=word,
         entry=None if is_money_only else fields.need("entry", _entry) if trades else fields.may("entry", _entry),
-        volume=fields.need("volume", to_volume) if trades else _nothing_if_zero(fields.may("volume", to_unsigned)),
+        volume=fields.need("volume", to_volume) if trades else _nothing_if_zero(volume),
         price=fields.need("price", to_number) if trades else _nothing_if_zero(fields.may("price", to_number)),
         commission=fields.may("commission", to_number),
         fee=fields.may("fee", to_number),
@@ -252,6 +255,10 @@ def _type(cell: Cell) -> tuple[int | None, str | None]:
         raise ValueError("expected a deal type (0 buy, 1 sell, 2 balance, ...), found nothing")
     code_or_none = deal_type(word)
     return code_or_none, None if code_or_none is not None else word
+
+
+def _refuse_unknown(cell: Cell) -> Never:
+    raise ValueError(f"expected a deal type (0 buy, 1 sell, 2 balance, ... or its word), found {shown(cell)}")
 
 
 def _entry(cell: Cell) -> Entry | int:

@@ -36,7 +36,7 @@ from ledger.imports.cells import (
     to_volume,
 )
 from ledger.imports.statement import ClosedRow, DealRow, Kind, OpenRow, Statement
-from ledger.imports.words import deal_type
+from ledger.imports.words import CURRENCIES, deal_type
 from ledger.values import ENTRY_WORDS, INT64_MAX, Entry, MarginMode, Side, to_margin_mode, to_side
 
 _ZERO: Final = Decimal(0)
@@ -443,7 +443,7 @@ def read_report(grids: tuple[Grid, ...], place: Place) -> Statement:
         kind=kind,
         server=account.server if account else None,
         login=account.login if account else None,
-        currency=account.currency if account else None,
+        currency=account.currency if account else _tester_currency(tables.others),
         mode=account.mode if account else None,
         deals=deals,
         closed=tuple(_closed(row, where) for where, row in tables.closed) or None,
@@ -451,6 +451,16 @@ def read_report(grids: tuple[Grid, ...], place: Place) -> Statement:
         balance=balance,
         credit=credit,
     )
+
+
+def _tester_currency(rows: Sequence[tuple[Place, Row]]) -> str | None:
+    """Return the currency that a tester report states in a row of its own: a label, and nothing but the code."""
+    found = set()
+    for _, row in rows:
+        cells = [as_text(cell) for cell in row.cells if as_text(cell)]
+        if len(cells) == 2 and cells[0].endswith((":", "\uff1a")) and cells[1] in CURRENCIES:
+            found.add(cells[1])
+    return found.pop() if len(found) == 1 else None
 
 
 def _kind(grids: tuple[Grid, ...], tables: _Tables) -> Kind:

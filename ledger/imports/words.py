@@ -28,3 +28,10 @@ def deal_type(word: str) -> int | None:
     """Return MT5's code for a deal type in words, None for a type that nobody documented."""
     words = (_SAME.get(part, part) for part in re.split(r"[\s_-]+", word.lower()) if part)
     return _CODES.get(frozenset(words) - _NOISE)
+
+
+#: Account currencies that brokers offer (ISO 4217, and coins as servers name them): what a report may state alone.
+CURRENCIES: Final = frozenset(
+    "AED ARS AUD BRL BTC CAD CHF CLP CNH CNY COP CZK DKK ETH EUR GBP HKD HUF IDR ILS INR JPY KES KRW KZT LTC MXN MYR NGN NOK"  # noqa: SIM905
+    " NZD PEN PHP PLN RON RUB RUR SAR SEK SGD THB TRY TWD UAH USC USD USDC USDT VND XAU ZAR".split()
+)

@@ -105,7 +105,8 @@ class SqlJournal:
             )
             for key, version in self._stream(strays):
                 what = f"{table.name} of an account that does not exist"
-                yield self._first_name(key) or f"account id {key}", version, f"{table.name}.account_id", what
+                field = "account_id" if table is events else f"{table.name}.account_id"
+                yield self._first_name(key) or f"account id {key}", version, field, what
         twice = (
             sa.select(events.c.account_id, events.c.natural_key, sa.func.max(events.c.version))
             .group_by(events.c.account_id, events.c.natural_key)

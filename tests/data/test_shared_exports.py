@@ -27,7 +27,7 @@ REPORTS = {
     "fxpro_netting_a.xlsx": (NETTING, "USD", 89, (1, 47, 41, 0), "100432.49", 0),
     "fxpro_netting_b.xlsx": (NETTING, "USD", 89, (1, 47, 41, 0), "100432.49", 0),
     "icmarkets_hedge_edited.xlsx": (HEDGING, "EUR", 859, (16, 413, 430, 0), "41125.21", 0),
-    "b3_netting_tester_ptbr.html": (None, None, 38, (1, 11, 26, 0), "10202.00", 0),
+    "b3_netting_tester_ptbr.html": (None, "BRL", 38, (1, 11, 26, 0), "10202.00", 0),
     "metaquotes_hedge_bg.html": (HEDGING, "USD", 38, (1, 19, 18, 0), "99996.70", 1),
     "metaquotes_netting_reversal.html": (None, "USD", 7, (1, 3, 2, 1), "99966.95", 1),
     "oanda_jpy_hedge_to0728.html": (HEDGING, "JPY", 45, (1, 24, 20, 0), "3000065", 4),

@@ -18,7 +18,7 @@ FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"the sample exports are not at {FOLDER}")
 
 TOLD = {
-    "b3_netting_tester_ptbr.html": Told(account=AccountId("Tester", 1), mode="netting", currency="BRL"),
+    "b3_netting_tester_ptbr.html": Told(account=AccountId("Tester", 1), mode="netting"),
     "metaquotes_netting_reversal.html": Told(mode="netting"),
     "deals_dump_hedge.csv": Told(account=AccountId("Dump", 1), mode="hedging", currency="USD"),
 }

@@ -172,6 +172,28 @@ def test_a_wrong_balance_column_is_named_and_exits_1(desk, history):
     assert len(desk.json("accounts")) == 1  # the facts are kept all the same
 
 
+def test_a_missing_opening_in_a_file_from_birth_is_a_disagreement(desk, history):
+    text = render_html(history).decode("utf-16")
+    ended = {row.position_id for row in history.closed}
+    orders = [deal.order for deal in history.deals if deal.entry == "in"]
+    free = next(
+        deal
+        for deal in history.deals
+        if deal.entry == "in" and not deal.commission + deal.fee and deal.order in ended and orders.count(deal.order) == 1
+    )
+    rows = text.split("<tr")
+    (at,) = [number for number, row in enumerate(rows) if f">{free.ticket}<" in row]
+    name = desk.write("h.html", "<tr".join(rows[:at] + rows[at + 1 :]).encode("utf-16"))
+    assert f"closed position {free.order}, opening: ours not told" in desk.run("import", name, code=1)
+
+
+def test_a_dumps_trade_of_an_unknown_kind_is_refused(desk):
+    head = "ticket,order,time,type,entry,position_id,volume,price,commission,swap,profit,fee,symbol\n"
+    name = desk.write("d.csv", f"{head}5,6,1752779272,zz,0,6,0.1,1.1,0,0,0,0,EURUSD\n".encode())
+    said = desk.run("import", name, "--account", "A/1", "--mode", "hedging", "--currency", "USD", code=2)
+    assert "row 2, column type" in said
+
+
 # --------------------------------------------------------------------------------------------------------------- replay
 
 
