@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
+
 import pytest
 
 import ledger
@@ -22,14 +24,12 @@ def test_another_name_is_none_of_the_package():
 
 
 def test_a_moment_may_be_a_date_a_datetime_or_text():
-    import datetime
-
     with ledger.Ledger.open("memory://") as opened:
         account = opened.account("Broker-Live", 1)
         account.open(currency="USD", mode="hedging")
         account.record(ledger.CashMoved(deal=1, type=2, profit=100, time_msc=1_704_153_600_000))  # 2024-01-02 00:00
-        moments = ["2024-01-02", datetime.date(2024, 1, 2), datetime.datetime(2024, 1, 2, tzinfo=datetime.UTC)]
+        moments: list[str | date] = ["2024-01-02", date(2024, 1, 2), datetime(2024, 1, 2, tzinfo=UTC)]
         assert [account.replay(until=moment).balance for moment in moments] == [100, 100, 100]
-        assert account.replay(until=datetime.date(2024, 1, 1)).balance == 0
+        assert account.replay(until=date(2024, 1, 1)).balance == 0
         recorded = list(account.events())[-1].recorded_at
         assert account.replay(known_at=recorded).balance == 100
