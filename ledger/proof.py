@@ -148,6 +148,34 @@ def _check_balance_column(statement: Statement, books: Replayed) -> Check | None
     return Check(name="balance column", checked=count - unknown, not_checkable=unknown, disagreements=tuple(wrong))
 
 
+class _Tally:
+    """Figures of one table as they are compared."""
+
+    def __init__(self) -> None:
+        self._checked = self._not_checkable = 0
+        self._wrong: list[Disagreement] = []
+        self._doubts: list[Disagreement] = []
+
+    def count(self, differences: list[Disagreement], *, is_doubtful: bool) -> None:
+        """Count one row; where it differs and could not but differ, it cannot be checked."""
+        if differences and is_doubtful:
+            self._not_checkable += 1
+            self._doubts.extend(differences)
+        else:
+            self._checked += 1
+            self._wrong.extend(differences)
+
+    def check(self, name: str) -> Check:
+        """Return what was counted."""
+        return Check(
+            name=name,
+            checked=self._checked,
+            not_checkable=self._not_checkable,
+            disagreements=tuple(self._wrong),
+            doubts=tuple(self._doubts),
+        )
+
+
 # ---------------------------------------------------------------------------------------------------- closed positions
 
 
@@ -157,30 +185,13 @@ def _check_closed(statement: Statement, books: Replayed) -> Check | None:
     ended, parts = _by_position(books.trades), _by_position(books.parts)
     digits, doubtful = _digits_of(statement), _doubtful_symbols(statement, books)
     first_msc = min((deal.time_msc for deal in statement.deals), default=0)
-    checked = not_checkable = 0
-    wrong: list[Disagreement] = []
-    doubts: list[Disagreement] = []
+    tally = _Tally()
     for row in statement.closed:
         trades = _lives(row, ended if row.volume_opened is None else parts)
         differences = list(_closed_differences(row, trades, digits.get(row.symbol, 0)))
-        if not statement.is_from_birth and not differences and any(trade.opened_msc is None for trade in trades):
-            not_checkable += 1  # what is known agrees, but nobody told how it was opened
-            continue
-        if statement.is_from_birth:
-            differences.extend(_untold_openings(row, trades))
-        elif differences and (_began_untold(row, trades, first_msc) or row.symbol in doubtful):
-            not_checkable += 1
-            doubts.extend(differences)
-            continue
-        checked += 1
-        wrong.extend(differences)
-    return Check(
-        name="closed positions",
-        checked=checked,
-        not_checkable=not_checkable,
-        disagreements=tuple(wrong),
-        doubts=tuple(doubts),
-    )
+        began_untold = not statement.is_from_birth and _began_untold(row, trades, first_msc)
+        tally.count(differences, is_doubtful=began_untold or row.symbol in doubtful)
+    return tally.check("closed positions")
 
 
 def _lives(row: ClosedRow, trades: Mapping[int | None, list[Trade]]) -> list[Trade]:
@@ -218,13 +229,6 @@ def _second_of(trade: Trade) -> str | None:
     return None if trade.opened_msc is None else _second(trade.opened_msc)
 
 
-def _untold_openings(row: ClosedRow, trades: list[Trade]) -> Iterable[Disagreement]:
-    """Yield that a trade has no opening, in a file that begins at the account's birth and so should have it."""
-    if any(trade.opened_msc is None for trade in trades):
-        theirs = f"{_second(row.opened_msc)} @ {plain(row.price_open)}"
-        yield Disagreement(row=row.row, what=f"closed position {row.position_id}, opening", ours="not told", theirs=theirs)
-
-
 def _by_position(trades: Iterable[Trade]) -> dict[int | None, list[Trade]]:
     found: dict[int | None, list[Trade]] = defaultdict(list)
     for trade in trades:
@@ -249,8 +253,10 @@ def _closed_differences(row: ClosedRow, trades: list[Trade], digits: int) -> Ite
     ]
     if row.volume_opened is None:
         pairs.append(("close time", _second(trades[-1].closed_msc), _second(row.closed_msc)))
-    if len(trades) == 1 and trades[0].opened_msc is not None:
-        pairs.append(("open time", _second(trades[0].opened_msc), _second(row.opened_msc)))
+    if any(trade.opened_msc is None for trade in trades):
+        pairs.append(("opening", "not told", f"{_second(row.opened_msc)} @ {plain(row.price_open)}"))
+    elif len(trades) == 1:
+        pairs.append(("open time", _second_of(trades[0]), _second(row.opened_msc)))
     for what, ours, theirs in pairs:
         if ours != theirs:
             yield _differs(row.row, f"{name}, {what}", ours, theirs)
@@ -272,37 +278,19 @@ def _check_open(statement: Statement, books: Replayed) -> Check | None:
     by_ticket = {position.ticket: position for position in ours.values()}
     digits, doubtful = _digits_of(statement), _doubtful_symbols(statement, books)
     first_msc = min((deal.time_msc for deal in statement.deals), default=0)
-    checked = not_checkable = 0
-    wrong: list[Disagreement] = []
-    doubts: list[Disagreement] = []
+    tally = _Tally()
     for row in statement.open or ():
         position = ours.get(row.ticket) or by_ticket.get(row.ticket) or books.portfolio.position_of(row.symbol)
         if position is not None:
             ours.pop(position.position_id, None)
         differences = list(_open_differences(row, position, digits.get(row.symbol, 0)))
-        if differences and (_opened_untold(row, position, first_msc) or row.symbol in doubtful):
-            not_checkable += 1
-            doubts.extend(differences)
-            continue
-        checked += 1
-        wrong.extend(differences)
+        tally.count(differences, is_doubtful=_opened_untold(row, position, first_msc) or row.symbol in doubtful)
     for position in ours.values():
         told = f"{position.side.value} {plain(position.volume)} {position.symbol} @ {plain(position.price_open)}"
         what = f"open position {position.position_id}"
         extra = Disagreement(row=-position.position_id, what=what, ours=told, theirs="not in the broker's table")
-        if position.symbol in doubtful:
-            not_checkable += 1
-            doubts.append(extra)
-            continue
-        checked += 1
-        wrong.append(extra)
-    return Check(
-        name="open positions",
-        checked=checked,
-        not_checkable=not_checkable,
-        disagreements=tuple(wrong),
-        doubts=tuple(doubts),
-    )
+        tally.count([extra], is_doubtful=position.symbol in doubtful)
+    return tally.check("open positions")
 
 
 def _opened_untold(row: OpenRow, position: Position | None, first_msc: int) -> bool:

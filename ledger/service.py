@@ -230,7 +230,7 @@ class Account:
         Raises:
             AccountUnknown: The account was not opened.
         """
-        standing, head = self._standing(), self._head()
+        standing, head = self.standing, self.journal_head
         rule = clock if isinstance(clock, ClockRule) else ClockRule(clock)
         if rule == standing.clock:
             return Outcome.DUPLICATE
@@ -269,7 +269,7 @@ class Account:
     @property
     def head(self) -> str:
         """Chain hash of the latest event, in hex."""
-        return self._head().hash.hex()
+        return self.journal_head.hash.hex()
 
     @property
     def journal_head(self) -> Head:
@@ -278,7 +278,13 @@ class Account:
         Raises:
             AccountUnknown: The account was not opened.
         """
-        return self._head()
+        head = self._journal.head(self.name)
+        if head is None:
+            raise AccountUnknown(
+                f"account {self.name} is not in this journal: open it (ledger account open {self.name} --currency C "
+                "--mode M), or import an export that names it"
+            )
+        return head
 
     @property
     def standing(self) -> Standing:
@@ -287,7 +293,10 @@ class Account:
         Raises:
             AccountUnknown: The account was not opened.
         """
-        return self._standing()
+        standing = self._journal.standing(self.name, self.journal_head.version)
+        if standing is None:
+            raise AccountUnknown(f"account {self.name} has events but was never opened: run ledger verify")
+        return standing
 
     @property
     def portfolio(self) -> Portfolio:
@@ -297,7 +306,7 @@ class Account:
             AccountUnknown: The account was not opened.
         """
         with self._lock:  # read under the lock, so that no thread takes the portfolio back to an older head
-            head = self._head()
+            head = self.journal_head
             if self._portfolio is None or self._version != head.version:
                 self._portfolio = self._caught_up(head)
                 self._version = head.version
@@ -342,7 +351,7 @@ class Account:
         self, *, until: Moment = None, known_at: Moment = None, version: int | None = None
     ) -> tuple[Selection, Standing]:
         """Return which events a replay folds, and what stands for them. Arguments and errors as ``replay``."""
-        last = self._head().version
+        last = self.journal_head.version
         if version is not None:
             if not 0 <= version <= last:
                 raise BadValue(f"{self.name} has versions 1 to {last}, found {version}")
@@ -350,7 +359,7 @@ class Account:
         if known_at is not None:
             last = min(last, self._journal.version_at(self.name, _end_us(known_at)))
         # Currency, mode and scales hold for any moment; which clock rule was believed depends on what was known.
-        standing = self._journal.standing(self.name, last) or self._standing()
+        standing = self._journal.standing(self.name, last) or self.standing
         if until is None:
             return Selection(version=last), standing
         return Selection(version=last, time_msc=standing.clock.from_utc_msc((_end_us(until) - 1) // 1000)), standing
@@ -371,7 +380,7 @@ class Account:
 
     def fold(self, selection: Selection, standing: Standing | None = None) -> Portfolio:
         """Return the portfolio that a selection of events makes, with what stands now if nothing else is given."""
-        portfolio = Portfolio(standing or self._standing())
+        portfolio = Portfolio(standing or self.standing)
         portfolio.fold(self._journal.postings(self.name, selection), decode_posting)
         return portfolio
 
@@ -388,18 +397,3 @@ class Account:
     def verify(self) -> Verified:
         """Recompute everything of this account."""
         return verify_account(self._journal, self.name)
-
-    def _head(self) -> Head:
-        head = self._journal.head(self.name)
-        if head is None:
-            raise AccountUnknown(
-                f"account {self.name} is not in this journal: open it (ledger account open {self.name} --currency C "
-                "--mode M), or import an export that names it"
-            )
-        return head
-
-    def _standing(self) -> Standing:
-        standing = self._journal.standing(self.name, self._head().version)
-        if standing is None:
-            raise AccountUnknown(f"account {self.name} has events but was never opened: run ledger verify")
-        return standing
