@@ -5,6 +5,8 @@
         RuleError               DealConflict, AccountUnknown, AccountMismatch
         JournalError            VersionConflict (retryable), VersionGap, CorruptEvent, JournalNewer, JournalMissing,
                                 JournalUnsafe, JournalBusy (retryable), JournalUnavailable (retryable)
+        GatewayError            GatewayTimeout (retryable), GatewayUnavailable (retryable), GatewayRefused (retryable),
+                                GatewayDenied, SnapshotRefused (retryable)
 
 What is retryable may succeed later without any change.
 """
@@ -150,3 +152,57 @@ class JournalUnavailable(JournalError):
     """The database does not answer, is full or refuses the connection."""
 
     retryable = True
+
+
+class GatewayError(LedgerError):
+    """The gateway gave nothing that can be used. It is unknown what the broker has: never that it has nothing."""
+
+
+class GatewayTimeout(GatewayError):
+    """The gateway did not answer in time."""
+
+    retryable = True
+
+
+class GatewayUnavailable(GatewayError):
+    """The way to the gateway is broken or was never open."""
+
+    retryable = True
+
+
+class GatewayRefused(GatewayError):
+    """The gateway answered an error.
+
+    Attributes:
+        code: What it gave as the code, as text; None without one.
+        told: What it said about it.
+    """
+
+    retryable = True
+
+    def __init__(self, action: str, *, code: str | None = None, told: str | None = None) -> None:
+        self.code = code
+        self.told = told
+        said = " ".join(filter(None, (code, told))) or "without a word why"
+        super().__init__(f"expected an answer to {action}, the gateway answered an error: {said}")
+
+
+class GatewayDenied(GatewayError):
+    """The gateway and we do not accept one another's keys, or it must not be spoken to without keys."""
+
+
+class SnapshotRefused(GatewayError):
+    """An answer cannot be read whole, or cannot be believed. Nothing of it is used.
+
+    Attributes:
+        row: 1-based row that is wrong; None for the answer as a whole.
+        field: Name of the field that is wrong; None for the row or the answer as a whole.
+    """
+
+    retryable = True
+
+    def __init__(self, message: str, *, row: int | None = None, field: str | None = None) -> None:
+        self.row = row
+        self.field = field
+        where = ", ".join(filter(None, ("" if row is None else f"row {row}", field or "")))
+        super().__init__(f"{where}: {message}" if where else message)

@@ -1,0 +1,56 @@
+"""Gateways: the way to a terminal. What the reconciler needs of one, whatever it speaks.
+
+Another gateway is one class with these methods. It translates and decides nothing: an answer that it cannot read whole is
+refused, with row and field named; an error is raised and never becomes an empty list. Whether a snapshot is believed is
+decided by ``ledger.reconcile``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from ledger.events import Deal
+from ledger.snapshot import RemoteAccount, RemoteSymbol, Snapshot
+
+
+class Gateway(Protocol):
+    """A way to one broker account. Methods may be called from several threads; each returns or raises by its deadline.
+
+    All but ``positions``, ``reconnections`` and ``close`` are asked only after a snapshot said ``is_extended``.
+
+    Raises, from every call:
+        GatewayTimeout: No answer in time.
+        GatewayRefused: The gateway answered an error.
+        GatewayDenied: The gateway and we do not accept one another's keys.
+        GatewayUnavailable: The way to the gateway is broken.
+        SnapshotRefused: The answer cannot be read whole.
+    """
+
+    def positions(self) -> Snapshot:
+        """Return all open positions."""
+        ...
+
+    def account(self) -> RemoteAccount:
+        """Return what the broker says of the account."""
+        ...
+
+    def deals(self, *, from_msc: int | None = None, to_msc: int | None = None, position: int | None = None) -> Sequence[Deal]:
+        """Return the deals of a span of broker server time, both ends included, or those of one position.
+
+        They are of origin recovery.
+        """
+        ...
+
+    def symbols(self) -> Sequence[RemoteSymbol]:
+        """Return what the broker says of its symbols."""
+        ...
+
+    @property
+    def reconnections(self) -> int:
+        """How often the connection came back after it was lost. Asking costs nothing and never waits."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the gateway holds open."""
+        ...

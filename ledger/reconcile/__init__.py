@@ -1,0 +1,1 @@
+"""Reconciliation: two pictures in, disagreements and events out. Pure."""

@@ -1,0 +1,87 @@
+"""What a gateway said at one moment: positions, account and symbols as the broker showed them. Never our own state.
+
+Values only, read strictly by ``ledger.gateway`` and believed or refused by ``ledger.reconcile``. ``None`` means that the
+gateway did not tell. Times are the broker's server clock in milliseconds.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import cached_property
+from hashlib import sha256
+
+from attrs import frozen
+
+from ledger.values import MarginMode, Side
+
+
+@frozen(kw_only=True)
+class RemotePosition:
+    """One open position as the broker shows it. Volume in lots, unsigned.
+
+    ``position_id`` is the identifier, or the ticket where the gateway tells no identifier: then ``is_identified`` is False.
+    ``price_open`` is None where the broker told 0, which means that it does not know. ``profit`` and ``swap`` are marks.
+    """
+
+    position_id: int
+    ticket: int
+    symbol: str
+    side: Side
+    volume: Decimal
+    price_open: Decimal | None
+    is_identified: bool = True
+    opened_msc: int | None = None
+    updated_msc: int | None = None
+    magic: int | None = None
+    comment: str | None = None
+    profit: Decimal | None = None
+    swap: Decimal | None = None
+
+
+@frozen(kw_only=True, slots=False)
+class Snapshot:
+    """The open positions of an account at one moment, in the order of the answer.
+
+    ``raw`` is the answer as it came in: the evidence of whatever is concluded from it. ``is_extended`` says that the answer
+    echoed our request id, so that the gateway may be asked for more than positions.
+    """
+
+    positions: tuple[RemotePosition, ...]
+    raw: bytes
+    is_extended: bool = False
+    server_time_msc: int | None = None
+    count: int | None = None
+    login: int | None = None
+    server: str | None = None
+    mode: MarginMode | None = None
+    connected: bool | None = None
+
+    @cached_property
+    def evidence(self) -> str:
+        """SHA-256 of the raw answer, in hex."""
+        return sha256(self.raw).hexdigest()
+
+
+@frozen(kw_only=True)
+class RemoteAccount:
+    """The account as the broker states it. Money in account currency."""
+
+    login: int
+    server: str
+    currency: str
+    mode: MarginMode
+    balance: Decimal
+    credit: Decimal
+    currency_digits: int | None = None
+    equity: Decimal | None = None
+
+
+@frozen(kw_only=True)
+class RemoteSymbol:
+    """What the broker says of a symbol. ``currency`` is the one that its profit is in."""
+
+    symbol: str
+    digits: int | None = None
+    volume_step: Decimal | None = None
+    contract_size: Decimal | None = None
+    currency: str | None = None
