@@ -291,7 +291,8 @@ def natural_key(event: Event) -> str:
         case _:
             kind = type(event).__name__
             said = plain_fields(event)
-            said.pop("evidence", None)
+            if kind != "BreakOpened":  # two answers that show the same at once are two sights
+                said.pop("evidence", None)
             if kind not in _CORRECTIONS:
                 said["time_msc"] = event.time_msc
             about = f"{said_position}:" if (said_position := getattr(event, "position_id", None)) else ""

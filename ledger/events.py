@@ -358,7 +358,10 @@ class DealRevised:
 
 @attrs.frozen(kw_only=True)
 class PositionState:
-    """A position as somebody saw it. Lots, price, broker server clock."""
+    """A position as somebody saw it. Lots, price, broker server clock.
+
+    ``updated_msc`` is when the broker last changed it: with it, the same state seen again later is another sight.
+    """
 
     position_id: int = attrs.field(converter=_ticket)
     symbol: str = attrs.field(converter=_symbol)
@@ -369,6 +372,7 @@ class PositionState:
     opened_msc: int | None = attrs.field(converter=optional(_time_msc), default=None)
     magic: int | None = attrs.field(converter=optional(_magic), default=None)
     comment: str | None = attrs.field(converter=_text_or_none, default=None)
+    updated_msc: int | None = attrs.field(converter=optional(_time_msc), default=None)
 
 
 def _state(value: PositionState | Mapping[str, Any]) -> PositionState:
@@ -468,16 +472,23 @@ class BalanceAsserted:
 
 @attrs.frozen(kw_only=True)
 class BreakOpened:
-    """A disagreement was first seen. ``ours`` and ``theirs`` as they would be shown."""
+    """A disagreement was first seen, or seen again. ``ours`` and ``theirs`` as they would be shown.
+
+    Where ``caused_by`` is the version of an open break of the same kind and position, this is that break seen again:
+    ``confirmations`` counts the snapshots that showed it, ``attempts`` the corrections that did not help.
+    """
 
     kind: BreakKind = attrs.field(converter=_break_kind)
     time_msc: int = attrs.field(converter=_time_msc)
     position_id: int | None = attrs.field(converter=_ticket_or_none, default=None)
+    symbol: str | None = attrs.field(converter=_text_or_none, default=None)
     deal: int | None = attrs.field(converter=_ticket_or_none, default=None)
     field: str | None = attrs.field(converter=_text_or_none, default=None)
     ours: str | None = attrs.field(converter=_text_or_none, default=None)
     theirs: str | None = attrs.field(converter=_text_or_none, default=None)
     why: str | None = attrs.field(converter=_text_or_none, default=None)
+    confirmations: int | None = attrs.field(converter=optional(_version), default=None)
+    attempts: int | None = attrs.field(converter=optional(_version), default=None)
     caused_by: int | None = attrs.field(converter=optional(_version), default=None)
     evidence: str | None = attrs.field(converter=_text_or_none, default=None)
 

@@ -78,6 +78,7 @@ def break_face(one: Break, clock: ClockRule) -> Json:
     return {
         "kind": one.kind.value,
         "position_id": one.position_id,
+        "symbol": one.symbol,
         "deal": one.deal,
         "field": one.field,
         "ours": one.ours,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
+from fractions import Fraction
 from types import MappingProxyType
 from typing import Final, assert_never
 
@@ -79,7 +80,10 @@ def _ignore(_: OpenPosition) -> None:
 
 @frozen(kw_only=True)
 class Position:
-    """An open position. Lots and prices exact; ``opened_msc`` in broker server time."""
+    """An open position. Lots and prices exact; ``opened_msc`` in broker server time.
+
+    ``is_id_told`` is False where nobody told its id yet and its opening order names it.
+    """
 
     position_id: int
     ticket: int
@@ -91,6 +95,7 @@ class Position:
     basis: str
     magic: int | None
     comment: str | None
+    is_id_told: bool = True
 
 
 @frozen(kw_only=True)
@@ -132,10 +137,14 @@ class Unexplained:
 
 @frozen(kw_only=True)
 class Break:
-    """An open disagreement. ``version`` is the event that opened it, None where the fold itself found it."""
+    """An open disagreement. ``version`` is the event that opened it, None where the fold itself found it.
+
+    ``confirmations`` counts the snapshots that showed it, ``attempts`` the corrections that did not help.
+    """
 
     kind: BreakKind
     position_id: int | None
+    symbol: str | None = None
     deal: int | None
     field: str | None
     ours: str | None
@@ -143,6 +152,8 @@ class Break:
     why: str | None
     opened_msc: int
     version: int | None
+    confirmations: int = 1
+    attempts: int = 0
 
 
 @frozen(kw_only=True)
@@ -237,6 +248,8 @@ class Portfolio:
         self._breaks: dict[int, Break] = {}
         self._degraded: SyncDegraded | None = None
         self._last: tuple[int, int, int] = (-1, 0, 0)
+        self._filled_msc = self._deal_msc = self._corrected_msc = -1
+        self._shown: Mapping[int, Position] | None = None
 
     # ---- folding
 
@@ -253,6 +266,8 @@ class Portfolio:
         """
         nets, positions, loose = self._nets, self._open, self._loose
         commissions = fees = swaps = profits = deals = folded = 0
+        filled_msc = self._filled_msc
+        self._shown = None
         row: Row = self._last
         for row in rows:
             (time_msc, _, _, kind, side, entry, position_id, _, symbol, volume, price, commission, fee, swap, profit,
@@ -263,6 +278,7 @@ class Portfolio:
                 commissions = fees = swaps = profits = 0
                 self._apply(row, decode)
                 continue
+            filled_msc = time_msc
             key = symbol if nets else position_id
             position = positions.get(key)
             if profit is None or swap is None or fee is None or commission is None or position_id is None:
@@ -300,6 +316,7 @@ class Portfolio:
         self._count(commissions, fees, swaps, profits)
         self._deals += deals
         self._folded += folded
+        self._filled_msc = filled_msc
         self._last = (row[0], row[1], row[2])
 
     def _count(self, commission: int, fee: int, swap: int, profit: int) -> None:
@@ -483,6 +500,8 @@ class Portfolio:
             self._move_cash(row)
             return
         event = decode(row)
+        if isinstance(event, (PositionRecovered, DriftCorrected, GhostClosed)):
+            self._corrected_msc = event.time_msc
         match event:
             case PositionRecovered():
                 self._assert_open(event.position, event.time_msc, BASIS_RECOVERY)
@@ -499,10 +518,7 @@ class Portfolio:
             case Adjusted():
                 self._adjust(event)
             case BreakOpened():
-                self._breaks[row[2]] = Break(
-                    kind=event.kind, position_id=event.position_id, deal=event.deal, field=event.field, ours=event.ours,
-                    theirs=event.theirs, why=event.why, opened_msc=event.time_msc, version=row[2],
-                )  # fmt: skip
+                self._see_break(event, row[2])
             case BreakClosed():
                 self._breaks.pop(event.caused_by, None)
             case SyncDegraded():
@@ -519,6 +535,7 @@ class Portfolio:
     def _move_cash(self, row: Row) -> None:
         """Count a deal that is not a trade: credit apart, everything else to the balance."""
         deal_type, data = row[4], row[16]
+        self._deal_msc = row[0]
         commission, fee, swap, profit = (amount or 0 for amount in row[11:15])
         self._deals += 1
         kind = _cash_kind(deal_type, data)
@@ -601,6 +618,25 @@ class Portfolio:
             self._balance_is_set = True
         self._complete_until_msc = max(self._complete_until_msc, event.complete_until_msc or -1)
 
+    def _see_break(self, event: BreakOpened, version: int) -> None:
+        """Open a break, or note that an open one was seen again."""
+        known = self._breaks.get(event.caused_by or 0)
+        if known is None or (known.kind, known.position_id) != (event.kind, event.position_id):
+            known = Break(
+                kind=event.kind, position_id=event.position_id, symbol=event.symbol, deal=event.deal, field=event.field,
+                ours=event.ours, theirs=event.theirs, why=event.why, opened_msc=event.time_msc, version=version,
+            )  # fmt: skip
+        assert known.version is not None
+        self._breaks[known.version] = attrs.evolve(
+            known,
+            field=event.field,
+            ours=event.ours,
+            theirs=event.theirs,
+            why=event.why,
+            confirmations=max(known.confirmations, event.confirmations or 1),
+            attempts=max(known.attempts, event.attempts or 0),
+        )
+
     def _check_money(self, name: str, ours: int, theirs: int, time_msc: int, at: int) -> None:
         if ours != theirs:
             self._breaks[at] = Break(
@@ -651,6 +687,21 @@ class Portfolio:
         return self._last
 
     @property
+    def newest_msc(self) -> int:
+        """Broker time of the newest fill or correction, -1 without any. A snapshot that is older tells nothing new."""
+        return max(self._filled_msc, self._corrected_msc)
+
+    @property
+    def newest_deal_msc(self) -> int:
+        """Broker time of the newest deal, a trade or not; -1 without any."""
+        return max(self._filled_msc, self._deal_msc)
+
+    @property
+    def is_balance_known(self) -> bool:
+        """Whether the broker ever stated the balance, so that what deals make of it can be checked."""
+        return self._balance_is_set
+
+    @property
     def folded(self) -> int:
         """How many postings were folded."""
         return self._folded
@@ -691,8 +742,15 @@ class Portfolio:
     @property
     def positions(self) -> Mapping[int, Position]:
         """Open positions, position id -> position, ascending."""
-        shown = sorted(self._open.values(), key=_position_id)
-        return MappingProxyType({_position_id(position): self._show(position) for position in shown})
+        if self._shown is None:
+            shown = sorted(self._open.values(), key=_position_id)
+            self._shown = MappingProxyType({_position_id(position): self._show(position) for position in shown})
+        return self._shown
+
+    def open_price(self, position: Position) -> Fraction:
+        """Return the exact open price of an open position, before it is rounded to be shown."""
+        held = self._open[self._key(position.symbol, position.position_id)]
+        return Fraction(held.cost, held.cost_volume * 10 ** self.standing.scales(position.symbol)[0])
 
     def position_of(self, symbol: str) -> Position | None:
         """Return the one position of a symbol on an account that nets, None if there is none."""
@@ -779,6 +837,7 @@ class Portfolio:
             basis=position.basis,
             magic=position.magic,
             comment=position.comment,
+            is_id_told=position.id_told,
         )
 
     def _unexplained(self, position: OpenPosition, kind: str, volume: int, since_msc: int) -> Unexplained:
