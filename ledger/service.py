@@ -305,12 +305,20 @@ class Account:
         Raises:
             AccountUnknown: The account was not opened.
         """
+        return self.current()[1]
+
+    def current(self) -> tuple[int, Portfolio]:
+        """Return the account's version and the portfolio at it: what a decision can rest on.
+
+        Raises:
+            AccountUnknown: The account was not opened.
+        """
         with self._lock:  # read under the lock, so that no thread takes the portfolio back to an older head
             head = self.journal_head
             if self._portfolio is None or self._version != head.version:
                 self._portfolio = self._caught_up(head)
                 self._version = head.version
-            return self._portfolio
+            return self._version, self._portfolio
 
     def _caught_up(self, head: Head) -> Portfolio:
         """Fold what is new behind what was folded, or everything if something new belongs further back."""

@@ -12,6 +12,7 @@ from hashlib import sha256
 
 from attrs import frozen
 
+from ledger.events import Deal
 from ledger.values import MarginMode, Side
 
 
@@ -74,6 +75,18 @@ class RemoteAccount:
     credit: Decimal
     currency_digits: int | None = None
     equity: Decimal | None = None
+    connected: bool | None = None
+
+
+@frozen(kw_only=True)
+class RemoteHistory:
+    """Deals as the broker tells them, of origin recovery, and of which account they are, where the answer says so."""
+
+    deals: tuple[Deal, ...]
+    login: int | None = None
+    server: str | None = None
+    mode: MarginMode | None = None
+    connected: bool | None = None
 
 
 @frozen(kw_only=True)

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from ledger.events import Deal
-from ledger.snapshot import RemoteAccount, RemoteSymbol, Snapshot
+from ledger.snapshot import RemoteAccount, RemoteHistory, RemoteSymbol, Snapshot
 
 
 class Gateway(Protocol):
@@ -35,11 +34,10 @@ class Gateway(Protocol):
         """Return what the broker says of the account."""
         ...
 
-    def deals(self, *, from_msc: int | None = None, to_msc: int | None = None, position: int | None = None) -> Sequence[Deal]:
-        """Return the deals of a span of broker server time, both ends included, or those of one position.
-
-        They are of origin recovery.
-        """
+    def deals(
+        self, *, from_msc: int | None = None, to_msc: int | None = None, position: int | None = None
+    ) -> RemoteHistory:
+        """Return the deals of a span of broker server time, both ends included, or those of one position."""
         ...
 
     def symbols(self) -> Sequence[RemoteSymbol]:

@@ -1,0 +1,104 @@
+"""Policy: what a person decided about disagreements, once and for all, as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import Any, Final
+
+from attrs import Attribute, field, frozen
+
+from ledger.errors import BadValue
+from ledger.events import BreakKind
+
+
+class Action(Enum):
+    """What to do about a kind of disagreement."""
+
+    #: Append the correction.
+    ADOPT = "adopt"
+    #: Keep the break open and say so.
+    REPORT = "report"
+    #: As report, and correct nothing else of the account while it is open.
+    HALT = "halt"
+
+
+class Foreign(Enum):
+    """What to do about positions of a magic number that is not ours."""
+
+    #: Take them in; they keep their magic number.
+    ADOPT = "adopt"
+    #: Keep the break open and say so.
+    REPORT = "report"
+    #: Neither take them in nor say so. Their deals are booked all the same: they move the account's money.
+    IGNORE = "ignore"
+
+
+def _magics(value: Iterable[int] | None) -> frozenset[int] | None:
+    return None if value is None else frozenset(value)
+
+
+def _at_least(low: float) -> Any:
+    def check(_: object, attribute: Attribute[Any], value: Any) -> None:
+        if not isinstance(value, (int, float)) or not value >= low:
+            raise BadValue(f"{attribute.name} is {low} or more, found {value!r}")
+
+    return check
+
+
+@frozen(kw_only=True)
+class ReconcilePolicy:
+    """What to do about which disagreement, and how sure to be before it.
+
+    Attributes:
+        zombie: About a position that only the broker has.
+        ghost: About a position that only we have.
+        drift: About a position that both have and show differently.
+        balance: About money. No correction moves money, so it is reported, or halts.
+        magics: Magic numbers that are ours; None for all. A position without a known magic number is not ours then.
+        foreign: About zombies and drifts of other magic numbers.
+        settle_sec: A position that the engine told a fill of this shortly before a snapshot is left for the next one.
+        ghost_confirmations: Snapshots that have to miss a position before it is closed without a closing deal.
+        vanish_confirmations: The same, when many vanish at once.
+        vanish_least: How many are many, at least;
+        vanish_share: and more than this share of the open positions.
+        attempts_max: Corrections that did not help, before a break is left to people.
+        overlap_sec: How far behind the newest known deal the broker's deals are asked for again.
+        verified_sec: How old the last good sync may be while an account is called safe to trade.
+    """
+
+    zombie: Action = field(converter=Action, default=Action.ADOPT)
+    ghost: Action = field(converter=Action, default=Action.ADOPT)
+    drift: Action = field(converter=Action, default=Action.ADOPT)
+    balance: Action = field(converter=Action, default=Action.REPORT)
+    magics: frozenset[int] | None = field(converter=_magics, default=None)
+    foreign: Foreign = field(converter=Foreign, default=Foreign.ADOPT)
+    settle_sec: float = field(default=2.0, validator=_at_least(0))
+    ghost_confirmations: int = field(default=2, validator=_at_least(1))
+    vanish_confirmations: int = field(default=3, validator=_at_least(1))
+    vanish_least: int = field(default=3, validator=_at_least(1))
+    vanish_share: float = field(default=0.5, validator=_at_least(0))
+    attempts_max: int = field(default=3, validator=_at_least(1))
+    overlap_sec: float = field(default=600.0, validator=_at_least(0))
+    verified_sec: float = field(default=60.0, validator=_at_least(0))
+
+    def __attrs_post_init__(self) -> None:
+        if self.balance is Action.ADOPT:
+            raise BadValue("no correction ever moves money: balance is report or halt (ledger correct balance is a person's)")
+
+    def action(self, kind: BreakKind) -> Action:
+        """Return what to do about a kind of disagreement."""
+        return {
+            BreakKind.ZOMBIE: self.zombie,
+            BreakKind.GHOST: self.ghost,
+            BreakKind.DRIFT: self.drift,
+            BreakKind.BALANCE: self.balance,
+            BreakKind.CLOCK: Action.HALT,
+        }[kind]
+
+    def is_ours(self, magic: int | None) -> bool:
+        """Return whether a magic number is ours."""
+        return self.magics is None or magic in self.magics
+
+
+DEFAULT: Final = ReconcilePolicy()

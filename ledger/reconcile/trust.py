@@ -1,0 +1,157 @@
+"""Trust: whether a snapshot may be believed. One that may not is refused whole, and nothing of it is used."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Final
+
+import attrs
+
+from ledger.errors import InexactNumber, SnapshotRefused
+from ledger.events import PositionState
+from ledger.portfolio import Portfolio, Standing
+from ledger.snapshot import RemoteAccount, RemoteHistory, RemotePosition, Snapshot
+from ledger.values import unscaled
+
+_SECOND_MSC: Final = 1000
+_MINUTE_MSC: Final = 60 * _SECOND_MSC
+_DAY_MSC: Final = 24 * 60 * _MINUTE_MSC
+
+
+def believed(snapshot: Snapshot, portfolio: Portfolio, *, now_msc: int) -> Snapshot:
+    """Return a snapshot with its numbers cleaned of binary dirt, if it earns trust against what we had when it was asked for.
+
+    Args:
+        snapshot: What the gateway told.
+        portfolio: What we had when it was asked.
+        now_msc: Our own clock through the account's clock rule: broker server time in milliseconds.
+
+    Raises:
+        SnapshotRefused: It is of another account, of a terminal that is not connected, older than what we applied, from
+            the future, it contradicts itself, or a number in it does not fit.
+    """
+    refuse_stranger(snapshot, portfolio.standing)
+    _refuse_stale(snapshot, portfolio)
+    _refuse_future(snapshot, now_msc)
+    _refuse_contradiction(snapshot, portfolio.standing)
+    ours = portfolio.positions
+    cleaned = [
+        row if _is_plain(row, ours.get(row.position_id)) else _cleaned(row, number, portfolio.standing)
+        for number, row in enumerate(snapshot.positions, 1)
+    ]
+    if all(map(_is_same, cleaned, snapshot.positions)):
+        return snapshot
+    return attrs.evolve(snapshot, positions=tuple(cleaned))
+
+
+def refuse_stranger(answer: Snapshot | RemoteAccount | RemoteHistory, standing: Standing) -> None:
+    """Refuse an answer of another account, or of a terminal that is not connected to its broker.
+
+    After a reconnect the terminal synchronises; until it says that it is connected its list may be partial.
+    """
+    if answer.connected is False:
+        raise SnapshotRefused("the terminal says that it is not connected to its broker", field="connected")
+    opened = standing.opened
+    for name, told, known in (
+        ("login", answer.login, opened.login),
+        ("server", answer.server, opened.server),
+        ("margin_mode", answer.mode, opened.mode),
+    ):
+        if told is not None and told != known:
+            expected, found = (getattr(one, "value", one) for one in (known, told))
+            raise SnapshotRefused(f"expected {expected} as of account {standing.account}, found {found}", field=name)
+
+
+def _refuse_stale(snapshot: Snapshot, portfolio: Portfolio) -> None:
+    """Refuse a snapshot that is older than the newest fill or correction that we applied.
+
+    A terminal that counts whole seconds shows the second that a fill happened in.
+    """
+    told_msc, newest_msc = snapshot.server_time_msc, portfolio.newest_msc
+    if told_msc is None:
+        return
+    unit_msc = 1 if told_msc % _SECOND_MSC else _SECOND_MSC
+    if told_msc < newest_msc // unit_msc * unit_msc:
+        raise SnapshotRefused(
+            f"the snapshot is of server time {told_msc}, older than the newest fill or correction that is applied "
+            f"({newest_msc}): a stale answer, or a wrong clock rule (ledger account clock)",
+            field="server_time_msc",
+        )
+
+
+def _refuse_future(snapshot: Snapshot, now_msc: int) -> None:
+    """Refuse times that cannot be: what is concluded from them would stand in the way of everything that follows.
+
+    The server's clock may be off ours by as much as a wrong clock rule can be, a position may not be ahead of its own server.
+    """
+    told_msc = snapshot.server_time_msc
+    if told_msc is not None and told_msc > now_msc + _DAY_MSC:
+        raise SnapshotRefused(f"server time {told_msc} is more than a day ahead of ours ({now_msc})", field="server_time_msc")
+    latest_msc = now_msc + _DAY_MSC if told_msc is None else told_msc + _MINUTE_MSC
+    for number, row in enumerate(snapshot.positions, 1):
+        if (row.updated_msc or row.opened_msc or 0) > latest_msc or (row.opened_msc or 0) > latest_msc:
+            raise SnapshotRefused(
+                f"position {row.position_id} was opened or changed after the moment of the snapshot", row=number, field="time"
+            )
+
+
+def _refuse_contradiction(snapshot: Snapshot, standing: Standing) -> None:
+    rows = snapshot.positions
+    if snapshot.count is not None and snapshot.count != len(rows):
+        raise SnapshotRefused(f"expected the {snapshot.count} rows that it states, found {len(rows)}", field="count")
+    for name, values in (
+        ("ticket", [row.ticket for row in rows]),
+        ("identifier", [row.position_id for row in rows]),
+        ("symbol", [row.symbol for row in rows] if standing.opened.mode.nets else []),
+    ):
+        if len(set(values)) != len(values):
+            twice = _twice(values)
+            why = "an account that nets has one position a symbol" if name == "symbol" else "a position is listed once"
+            raise SnapshotRefused(f"{why}, found {twice!r} again", row=_last_row(values, twice), field=name)
+
+
+def _twice(values: Iterable[int | str]) -> int | str:
+    return next(value for value, times in Counter(values).items() if times > 1)
+
+
+def _last_row(values: list[int | str] | list[int] | list[str], value: int | str) -> int:
+    return max(number for number, one in enumerate(values, 1) if one == value)
+
+
+def _is_same(one: RemotePosition, other: RemotePosition) -> bool:
+    return one is other
+
+
+def _is_plain(row: RemotePosition, ours: object) -> bool:
+    """Return whether a row shows numbers that we have already, so that they are known to fit."""
+    return (
+        ours is not None and row.volume == getattr(ours, "volume", None) and row.price_open == getattr(ours, "price_open", None)
+    )
+
+
+def _cleaned(row: RemotePosition, number: int, standing: Standing) -> RemotePosition:
+    try:
+        volume, price = standing.sizes(state_of(row))
+    except InexactNumber as error:
+        raise SnapshotRefused(str(error), row=number, field=error.what or "volume") from error
+    price_scale, volume_scale = standing.scales(row.symbol)
+    price_open = None if row.price_open is None else unscaled(price, price_scale)
+    return attrs.evolve(row, volume=unscaled(volume, volume_scale), price_open=price_open)
+
+
+def state_of(row: RemotePosition, *, position_id: int | None = None) -> PositionState:
+    """Return a remote position as the events say it, under our id for it if we have one."""
+    return PositionState(
+        position_id=row.position_id if position_id is None else position_id,
+        symbol=row.symbol,
+        side=row.side,
+        volume=row.volume,
+        price_open=Decimal(0) if row.price_open is None else row.price_open,
+        ticket=row.ticket,
+        opened_msc=row.opened_msc,
+        magic=row.magic,
+        comment=row.comment,
+        updated_msc=row.updated_msc,
+    )

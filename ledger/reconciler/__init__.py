@@ -1,0 +1,342 @@
+"""The reconciler: holds an account against its broker, appends what follows from it, and says whether it is safe to trade."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import RLock
+from typing import Final
+from uuid import uuid4
+
+import attrs
+
+from ledger.clock import ClockRule
+from ledger.errors import AccountUnknown
+from ledger.events import BreakKind, CashMoved, FillRecorded, Origin, Recorded
+from ledger.gateway import Gateway
+from ledger.journal.memory import MemoryJournal
+from ledger.portfolio import Break
+from ledger.reconcile.compare import Disagreement, NewTicket, compare
+from ledger.reconcile.decide import WaitsFor, in_words
+from ledger.reconcile.policy import DEFAULT, Action, Foreign, ReconcilePolicy
+from ledger.reconcile.trust import believed
+from ledger.reconciler.history import History
+from ledger.reconciler.results import ReconcilerStatus, Safety, SyncResult, SyncStatus
+from ledger.reconciler.sync import Memory, Sync
+from ledger.service import Account, Ledger
+from ledger.values import AccountId
+
+__all__ = [
+    "Action",
+    "Foreign",
+    "ReconcilePolicy",
+    "ReconcilerStatus",
+    "Safety",
+    "StateReconciler",
+    "SyncResult",
+    "SyncStatus",
+    "named_by",
+    "sync_all",
+]
+
+SYNC_INTERVAL_SEC: Final = 15.0
+_LISTEN_SEC: Final = 0.2  # how often ``run`` looks whether the connection came back
+_BACK_AT_ONCE_SEC: Final = 1.0  # a connection that comes and goes is not followed faster than this
+_LOOKS_MAX: Final = 12  # snapshots that one startup takes at most
+_AUDITED: Final = frozenset({Origin.RECOVERY})
+
+
+class StateReconciler:
+    """Keeps one account of a ledger in agreement with its broker. Safe to use from several threads.
+
+    Args:
+        account: What to keep in agreement. It need not be open: a gateway that tells its account opens it.
+        gateway: The way to the broker.
+        policy: What to do about which disagreement.
+        sync_interval_sec: Seconds between syncs of ``sync_continuous`` and ``run``, after failures too.
+        clock: Server clock rule for an account that the gateway opens; measured at its clock without.
+        on_event: Is called with every event that a sync appends, once it is durable, from the thread that syncs.
+        monotonic: Seconds that only rise.
+        sleep: Waits so many seconds.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        gateway: Gateway,
+        *,
+        policy: ReconcilePolicy = DEFAULT,
+        sync_interval_sec: float = SYNC_INTERVAL_SEC,
+        clock: ClockRule | str | None = None,
+        on_event: Callable[[Recorded], object] = lambda _: None,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self.account = account
+        self.gateway = gateway
+        self.policy = policy
+        self.sync_interval_sec = sync_interval_sec
+        self._clock = ClockRule(clock) if isinstance(clock, str) else clock
+        self._on_event = on_event
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._lock = RLock()
+        self._memory = Memory(history=History(account, gateway, policy))
+        self._attempted_at: float | None = None
+        self._reconnections = gateway.reconnections
+        self._last: SyncResult | None = None
+        self._since_us: int | None = None
+        self._synced_us: int | None = None
+        self._good_us: int | None = None
+        self._verified_us: int | None = None
+
+    # ---- syncing
+
+    def sync_positions(self) -> SyncResult:
+        """Reconcile now, with one snapshot.
+
+        Raises:
+            AccountUnknown: The account is not open, and the gateway does not tell what it is.
+        """
+        with self._lock:
+            return self._synced(self._sync())
+
+    def startup_recovery(self) -> SyncResult:
+        """Reconcile now, and take the further snapshots that a decision needs one after another. For a process that starts.
+
+        A fill that was told just before is waited for. Raises as ``sync_positions``.
+        """
+        with self._lock:
+            result = self._sync()
+            for _ in range(_LOOKS_MAX):
+                waits_for = {held.waits_for for held in result.held} - {None}
+                if not waits_for:
+                    break
+                if waits_for == {WaitsFor.TIME}:
+                    self._sleep(self.policy.settle_sec)
+                result = _followed_by(result, self._sync())
+            return self._synced(result)
+
+    def sync_continuous(self) -> SyncResult | None:
+        """Reconcile if the interval has passed or the connection came back; else do nothing and return None.
+
+        Raises as ``sync_positions``.
+        """
+        with self._lock:
+            return self.sync_positions() if self._is_due() else None
+
+    def _is_due(self) -> bool:
+        if self._attempted_at is None:
+            return True
+        passed = self._monotonic() - self._attempted_at
+        came_back = self.gateway.reconnections != self._reconnections
+        return passed >= self.sync_interval_sec or (came_back and passed >= _BACK_AT_ONCE_SEC)
+
+    def _sync(self) -> SyncResult:
+        self._reconnections = self.gateway.reconnections
+        try:
+            return Sync(
+                self.account,
+                self.gateway,
+                policy=self.policy,
+                memory=self._memory,
+                correlation=f"sync-{uuid4().hex}",
+                clock=self._clock,
+                appended=self._on_event,
+            ).result()
+        finally:
+            self._attempted_at = self._monotonic()
+
+    def _synced(self, result: SyncResult) -> SyncResult:
+        now_us = self.account.ledger.now_us()
+        if self._last is None or self._last.status is not result.status:
+            self._since_us = now_us
+        self._last, self._synced_us = result, now_us
+        if result.status is SyncStatus.SUCCESS:
+            self._good_us = now_us
+        if result.status in (SyncStatus.SUCCESS, SyncStatus.PARTIAL):
+            self._verified_us = now_us
+        return result
+
+    async def run(self, *, startup: bool = True, on_result: Callable[[SyncResult], object] = lambda _: None) -> None:
+        """Reconcile at once and then continuously, without blocking the event loop, until cancelled.
+
+        Raises as ``sync_positions``.
+        """
+        if startup:
+            on_result(await asyncio.to_thread(self.startup_recovery))
+        while True:
+            result = await asyncio.to_thread(self.sync_continuous)
+            if result is not None:
+                on_result(result)
+            await asyncio.sleep(min(_LISTEN_SEC, self.sync_interval_sec))
+
+    async def sync_positions_async(self) -> SyncResult:
+        """Reconcile now, as ``sync_positions``, without blocking the event loop."""
+        return await asyncio.to_thread(self.sync_positions)
+
+    async def startup_recovery_async(self) -> SyncResult:
+        """Reconcile as ``startup_recovery``, without blocking the event loop."""
+        return await asyncio.to_thread(self.startup_recovery)
+
+    def dry_run(self, *, startup: bool = False) -> SyncResult:
+        """Return what a sync would do. Nothing is appended: it is done on a copy of the account in memory."""
+        with self._lock:
+            ledger = self.account.ledger
+            copy = Ledger(MemoryJournal.copy_of(ledger.journal, [self.account.name], ledger.now_us), ledger.now_us)
+            twin = StateReconciler(
+                copy.account(self.account.name), self.gateway, policy=self.policy, clock=self._clock, sleep=self._sleep
+            )
+            return twin.startup_recovery() if startup else twin.sync_positions()
+
+    # ---- asking
+
+    def differences(self) -> tuple[Disagreement | NewTicket, ...]:
+        """Compare with a fresh snapshot. Changes nothing.
+
+        Raises:
+            GatewayError: There is no usable snapshot: it is unknown whether both agree.
+            AccountUnknown: The account is not open.
+        """
+        portfolio = self.account.portfolio
+        now_msc = portfolio.standing.clock.from_utc_msc(self.account.ledger.now_us() // 1000)
+        snapshot = believed(self.gateway.positions(), portfolio, now_msc=now_msc)
+        return compare(self.account.portfolio, snapshot)
+
+    def detect_drift(self) -> str | None:
+        """Describe how the portfolio and a fresh snapshot differ; None where they agree. Changes nothing.
+
+        Raises as ``differences``.
+        """
+        lines = [described(one) for one in self.differences()]
+        return "\n".join(lines) or None
+
+    def get_audit_trail(self, *, after: int = 0) -> tuple[Recorded, ...]:
+        """Return everything that is not an engine's or an import's own telling, from the journal, oldest first.
+
+        Corrections with their breaks and evidence, deals that recovery booked, degraded spans, adjustments by hand.
+        """
+        return tuple(one for one in self.account.events(after=after) if _is_audited(one))
+
+    def get_status(self) -> ReconcilerStatus:
+        """Return where the reconciler stands. Never waits for a sync under way."""
+        last, now_us = self._last, self.account.ledger.now_us()
+        breaks = self._breaks()
+        return ReconcilerStatus(
+            account=self.account.name,
+            state=None if last is None else last.status,
+            since_us=self._since_us,
+            why=None if last is None else last.reason or "; ".join(held.why for held in last.held) or None,
+            synced_us=self._synced_us,
+            good_us=self._good_us,
+            good_age_sec=_age_sec(self._good_us, now_us),
+            breaks=breaks,
+            held=() if last is None else last.held,
+            safety=self.safe_to_trade(),
+        )
+
+    def safe_to_trade(self, symbol: str | None = None) -> Safety:
+        """Return whether an engine may open something now: of a symbol, or of any without one.
+
+        It may if the last sync believed its snapshot, not too long ago, and nothing about the symbol is held or open.
+        """
+        breaks = self._breaks()
+        last, now_us = self._last, self.account.ledger.now_us()
+        why = self._why_unsafe(symbol, last, _age_sec(self._verified_us, now_us))
+        why = why or next((_why_break(one) for one in breaks if is_in_the_way(one, symbol, self.policy)), None)
+        return Safety(
+            is_safe=why is None,
+            why=why,
+            verified_us=self._verified_us,
+            age_sec=_age_sec(self._verified_us, now_us),
+            breaks=tuple(one for one in breaks if symbol is None or one.symbol in (None, symbol)),
+        )
+
+    def _why_unsafe(self, symbol: str | None, last: SyncResult | None, age_sec: float | None) -> str | None:
+        if last is None:
+            return "nothing was verified yet: run startup_recovery"
+        if last.status in (SyncStatus.DEGRADED, SyncStatus.FAILED):
+            return f"{last.status.value}: {last.reason}"
+        if age_sec is None or age_sec > self.policy.verified_sec:
+            return f"the last verification is {age_sec or 0:.0f} s old, at most {self.policy.verified_sec:.0f} s are allowed"
+        for held in last.held:
+            if held.kind != BreakKind.BALANCE.value and (symbol is None or held.symbol in (None, symbol)):
+                return f"{held.kind} {held.symbol or ''} is held: {held.why}"
+        return None
+
+    def _breaks(self) -> tuple[Break, ...]:
+        try:
+            return self.account.portfolio.breaks
+        except AccountUnknown:
+            return ()
+
+
+def is_in_the_way(one: Break, symbol: str | None, policy: ReconcilePolicy) -> bool:
+    """Return whether an open break makes it unsafe to trade a symbol, or anything without one.
+
+    Money that does not add up says nothing about positions: it is in the way only where the policy halts at it.
+    """
+    if one.kind is BreakKind.BALANCE:
+        return policy.balance is Action.HALT
+    return one.symbol is None or symbol is None or one.symbol == symbol
+
+
+def _why_break(one: Break) -> str:
+    return f"a {one.kind.value} of {one.symbol or 'the account'} is open: {one.why or one.theirs or one.ours or ''}"
+
+
+def described(one: Disagreement | NewTicket) -> str:
+    """Write a disagreement as a line for people."""
+    if isinstance(one, NewTicket):
+        return f"new ticket: position {one.position_id} {one.symbol}: ticket {one.ours.ticket} is now {one.theirs.ticket}"
+    field, ours, theirs = in_words(one)
+    about = f" in {field}" if field else ""
+    shown = [f"ours {ours}" if ours else "we have none", f"theirs {theirs}" if theirs else "the broker has none"]
+    return f"{one.kind.value}: position {one.position_id}{about}: {', '.join(shown)}"
+
+
+def _is_audited(one: Recorded) -> bool:
+    if isinstance(one.event, (FillRecorded, CashMoved)):
+        return one.event.origin in _AUDITED
+    return getattr(one.event, "origin", Origin.RECOVERY) in _AUDITED
+
+
+def _age_sec(then_us: int | None, now_us: int) -> float | None:
+    return None if then_us is None else max(0, now_us - then_us) / 1_000_000
+
+
+def _followed_by(first: SyncResult, then: SyncResult) -> SyncResult:
+    """Return two syncs of one startup as one: what both did, and how the later ended."""
+    return attrs.evolve(
+        then,
+        fills=first.fills + then.fills,
+        revised=first.revised + then.revised,
+        recovered=first.recovered + then.recovered,
+        closed=first.closed + then.closed,
+        corrected=first.corrected + then.corrected,
+        reticketed=first.reticketed + then.reticketed,
+        appended=first.appended + then.appended,
+        events=first.events + then.events,
+        warnings=tuple(dict.fromkeys(first.warnings + then.warnings)),
+    )
+
+
+def named_by(gateway: Gateway) -> AccountId | None:
+    """Return the account that a gateway is of; None where it speaks only the base form.
+
+    Raises:
+        GatewayError: It does not answer.
+    """
+    if not gateway.positions().is_extended:
+        return None
+    remote = gateway.account()
+    return AccountId(remote.server, remote.login)
+
+
+def sync_all(reconcilers: Sequence[StateReconciler], *, startup: bool = False) -> tuple[SyncResult, ...]:
+    """Sync several accounts at once, each in a thread of its own: one that fails leaves the others alone."""
+    with ThreadPoolExecutor(max_workers=max(1, len(reconcilers)), thread_name_prefix="ledger-sync") as threads:
+        calls = [threads.submit(one.startup_recovery if startup else one.sync_positions) for one in reconcilers]
+        return tuple(call.result() for call in calls)

@@ -1,0 +1,450 @@
+"""One sync: fetch a snapshot, let the broker's deals explain what they can, decide about the rest, append.
+
+What is decided is appended with the version that it rests on. If another writer was faster, or something happened at the
+broker meanwhile, it starts over with a fresh snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import attrs
+
+from ledger.clock import ClockRule, utc_text
+from ledger.codec import Stored, recorded
+from ledger.errors import (
+    AccountMismatch,
+    DealConflict,
+    GatewayError,
+    GatewayRefused,
+    InputError,
+    JournalError,
+    LedgerError,
+    RuleError,
+    SnapshotRefused,
+    VersionConflict,
+)
+from ledger.events import (
+    AccountOpened,
+    BalanceAsserted,
+    BreakKind,
+    Event,
+    FillRecorded,
+    Origin,
+    Recorded,
+    SymbolSpecified,
+    SyncDegraded,
+    SyncRestored,
+)
+from ledger.gateway import Gateway
+from ledger.journal import Outcome
+from ledger.portfolio import Portfolio
+from ledger.reconcile.compare import Difference, compare, compare_money
+from ledger.reconcile.decide import Circumstances, Decision, Held, WaitsFor, decide, decide_money
+from ledger.reconcile.policy import ReconcilePolicy
+from ledger.reconcile.trust import believed, refuse_stranger
+from ledger.reconciler.history import Booked, History
+from ledger.reconciler.results import SyncResult, SyncStatus
+from ledger.service import Account
+from ledger.snapshot import RemoteAccount, RemoteSymbol, Snapshot
+from ledger.values import PRICE_SCALE, currency_digits
+
+_ROUNDS_MAX: Final = 10
+_FRESH_ROUNDS_MAX: Final = 4  # rounds that start over because something happened at the broker meanwhile
+_SECOND_MSC: Final = 1000
+_QUARTER_MSC: Final = 15 * 60 * 1000
+_OFFSET_MAX_MSC: Final = 15 * 60 * 60 * 1000
+_CLOCKS_APART_MSC: Final = 2 * 60 * 1000
+_REASON_MAX: Final = 500
+#: Answers that say that a gateway does not know an action, found in code or text.
+_NOT_OFFERED: Final = ("UNKNOWN", "UNSUPPORTED", "NOT_SUPPORTED", "NOT SUPPORTED", "NOT_IMPLEMENTED", "NOT IMPLEMENTED")
+
+
+@attrs.define
+class Memory:
+    """What a reconciler keeps from sync to sync. The journal keeps what must survive it."""
+
+    history: History
+    #: Corrections made in every sync since the position last agreed -> how often.
+    repeated: dict[object, int] = attrs.field(factory=dict)
+    #: How often in a row the gateway answered an error when asked for deals; its word that it has none to offer.
+    deals_failed: int = 0
+    offers_deals: bool = True
+    #: Symbols whose specification was asked for.
+    asked_symbols: set[str] = attrs.field(factory=set)
+    #: Our clock in UTC microseconds and the server's in milliseconds when a gateway last told it.
+    server_seen: tuple[int, int] | None = None
+
+
+class Sync:
+    """One sync under way. Use once: ``result``."""
+
+    def __init__(
+        self,
+        account: Account,
+        gateway: Gateway,
+        *,
+        policy: ReconcilePolicy,
+        memory: Memory,
+        correlation: str,
+        clock: ClockRule | None = None,
+        appended: Callable[[Recorded], object] = lambda _: None,
+    ) -> None:
+        self._account = account
+        self._gateway = gateway
+        self._policy = policy
+        self._memory = memory
+        self._correlation = correlation
+        self._clock = clock
+        self._tell = appended
+        self._events: list[Recorded] = []
+        self._booked = Booked()
+        self._warnings: list[str] = []
+        self._fresh_rounds = 0
+        self._money_doubted = False
+
+    def result(self) -> SyncResult:
+        """Run it. Does not raise for what a gateway or another writer can do.
+
+        Raises:
+            AccountUnknown: The account is not open, and the gateway does not tell what it is.
+        """
+        try:
+            for _ in range(_ROUNDS_MAX):
+                try:
+                    decision = self._round()
+                except VersionConflict:
+                    continue
+                if decision is not None:
+                    return self._finished(decision)
+            why = "others kept writing to the account: try again"
+            held = Held(kind="sync", position_id=None, symbol=None, why=why, waits_for=WaitsFor.SNAPSHOT)
+            return self._finished(Decision(held=(held,)))
+        except (GatewayError, InputError) as error:  # a number or a text from the broker that cannot be kept
+            return self._degraded(error)
+        except (JournalError, DealConflict, AccountMismatch) as error:
+            return self._ended(SyncStatus.FAILED, str(error))
+
+    # ---- one round
+
+    def _round(self) -> Decision | None:
+        """Look once. Returns None where it has to be looked again."""
+        asked_us = self._account.ledger.now_us()
+        known = self._account.portfolio if self._account.is_open else None
+        snapshot = self._gateway.positions()
+        if known is None:
+            known = self._opened(snapshot)
+        now_msc = known.standing.clock.from_utc_msc(asked_us // 1000)
+        snapshot = believed(snapshot, known, now_msc=now_msc)
+        if snapshot.server_time_msc is not None:
+            self._memory.server_seen = (asked_us, snapshot.server_time_msc)
+            now_msc = snapshot.server_time_msc
+        money, unclear = None, None
+        if snapshot.is_extended:
+            self._specify(known, snapshot)
+            money = self._money(known)
+            unclear, is_stirring = self._catch_up(known, snapshot, now_msc)
+            if is_stirring:
+                return None
+        version, portfolio = self._account.current()
+        found = compare(portfolio, snapshot)
+        if found and snapshot.is_extended and self._memory.offers_deals and unclear is None:
+            booked = self._book(lambda: self._memory.history.explain(portfolio, found, now_msc, self._correlation))
+            if booked.rows:
+                if self._is_stirring(booked, snapshot):
+                    return None
+                version, portfolio = self._account.current()
+                found = compare(portfolio, snapshot)
+        differences = () if money is None or not portfolio.is_balance_known else compare_money(portfolio, money)
+        if differences and not self._money_doubted and not _is_known(portfolio, differences):
+            # Money moves without positions; ask for what was missed, then look again with fresh answers.
+            self._money_doubted = True
+            if self._memory.offers_deals and unclear is None:
+                self._book(lambda: self._memory.history.go_back(portfolio, now_msc, self._correlation))
+            return None
+        around = Circumstances(
+            time_msc=now_msc,
+            version=version,
+            touched=self._touched(asked_us) if found or differences else (),
+            filled=self._filled(portfolio),
+            repeated=self._memory.repeated,
+            unclear=unclear,
+        )
+        decision = decide(portfolio, snapshot, found, policy=self._policy, around=around)
+        if money is not None:
+            decision = _both(
+                decision,
+                decide_money(portfolio, differences, policy=self._policy, around=around, evidence=snapshot.evidence),
+            )
+        events = (*decision.events, *self._said_besides(portfolio, snapshot, money, around))
+        self._append(events, version, snapshot)
+        self._remember(found, decision)
+        return decision
+
+    def _opened(self, snapshot: Snapshot) -> Portfolio:
+        """Open the account as the gateway states it; a gateway that tells no account cannot name one."""
+        if not snapshot.is_extended:
+            self._account.journal_head  # noqa: B018  # says how to open it
+        remote = self._gateway.account()
+        name = self._account.name
+        if (remote.login, remote.server) != (name.login, name.server):
+            raise SnapshotRefused(f"expected account {name}, the gateway is of {remote.server}/{remote.login}", field="login")
+        rule = self._clock or self._measured_clock(snapshot)
+        now_msc = rule.from_utc_msc(self._account.ledger.now_us() // 1000)
+        digits = currency_digits(remote.currency) if remote.currency_digits is None else remote.currency_digits
+        self._write(
+            [
+                AccountOpened(
+                    server=name.server, login=name.login, currency=remote.currency, currency_digits=digits, mode=remote.mode,
+                    clock=rule, time_msc=now_msc,
+                )
+            ]
+        )  # fmt: skip
+        return self._account.portfolio
+
+    def _measured_clock(self, snapshot: Snapshot) -> ClockRule:
+        """Return the offset that the gateway's clock has now, where it is one of a clock that goes."""
+        now_msc = self._account.ledger.now_us() // 1000
+        ahead_msc = (snapshot.server_time_msc or 0) - now_msc
+        quarters = round(ahead_msc / _QUARTER_MSC)
+        goes = abs(ahead_msc - quarters * _QUARTER_MSC) <= _CLOCKS_APART_MSC and abs(ahead_msc) <= _OFFSET_MAX_MSC
+        minutes = quarters * 15 if goes else 0
+        rule = ClockRule(f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}")
+        seen = "measured at its clock" if goes else "its clock tells nothing"
+        self._warnings.append(
+            f"account {self._account.name} was opened with server clock {rule} ({seen}): "
+            "name the rule with --server-tz, or correct it with ledger account clock"
+        )
+        return rule
+
+    def _specify(self, known: Portfolio, snapshot: Snapshot) -> None:
+        """Record what the broker says of symbols that are held and that nothing is known of yet."""
+        held = {row.symbol for row in snapshot.positions} | {position.symbol for position in known.positions.values()}
+        wanted = held - self._memory.asked_symbols
+        if not wanted:
+            return
+        self._memory.asked_symbols |= wanted
+        try:
+            told = self._gateway.symbols()
+        except GatewayRefused as error:
+            self._warnings.append(f"{error}; without specifications volumes and prices are compared exactly")
+            return
+        for one in told:
+            if one.symbol in wanted:
+                self._specify_one(known, one)
+
+    def _specify_one(self, known: Portfolio, one: RemoteSymbol) -> None:
+        """Record a specification. Prices are kept with eight decimals, or with as many more as the symbol has."""
+        spec = SymbolSpecified(
+            symbol=one.symbol, digits=one.digits, volume_step=one.volume_step, contract_size=one.contract_size,
+            currency=one.currency, price_scale=max(PRICE_SCALE, one.digits or 0), time_msc=max(known.last[0], 0),
+        )  # fmt: skip
+        try:
+            self._write([spec])
+        except RuleError as error:
+            self._warnings.append(str(error))  # it was recorded with other scales before anybody specified it
+
+    def _money(self, known: Portfolio) -> RemoteAccount | None:
+        try:
+            remote = self._gateway.account()
+        except GatewayRefused as error:
+            self._warnings.append(f"{error}; balance and credit are not compared")
+            return None
+        refuse_stranger(remote, known.standing)
+        return remote
+
+    def _catch_up(self, known: Portfolio, snapshot: Snapshot, now_msc: int) -> tuple[str | None, bool]:
+        """Book the broker's deals. Returns why nothing can be concluded, and whether something happened meanwhile."""
+        memory = self._memory
+        if not memory.offers_deals:
+            return None, False
+        try:
+            booked = self._book(lambda: memory.history.catch_up(known, now_msc, self._correlation))
+        except GatewayRefused as error:
+            said = f"{error.code or ''} {error.told or ''}".upper()
+            if any(word in said for word in _NOT_OFFERED):
+                memory.offers_deals = False
+                return None, False
+            memory.deals_failed += 1
+            if memory.deals_failed >= self._policy.attempts_max:
+                self._warnings.append(f"{error}; after {memory.deals_failed} times, corrections are made without deals")
+                return None, False
+            return f"the deals that may explain it could not be read: {error}", False
+        memory.deals_failed = 0
+        return None, self._is_stirring(booked, snapshot)
+
+    def _is_stirring(self, booked: Booked, snapshot: Snapshot) -> bool:
+        """Return whether deals happened after the snapshot, so that it is to be taken again. Not for ever."""
+        told_msc = snapshot.server_time_msc
+        if told_msc is None or booked.newest_msc < told_msc // _SECOND_MSC * _SECOND_MSC:
+            return False
+        self._fresh_rounds += 1
+        return self._fresh_rounds < _FRESH_ROUNDS_MAX
+
+    # ---- what else a snapshot meets
+
+    def _touched(self, asked_us: int) -> set[int | str]:
+        """Return what the engine told a fill of shortly before the snapshot was asked for, or since."""
+        journal, name = self._account.ledger.journal, self._account.name
+        after = journal.version_at(name, asked_us - round(self._policy.settle_sec * 1_000_000))
+        nets = self._account.standing.opened.mode.nets
+        touched: set[int | str] = set()
+        for row in journal.rows(name, after=after):
+            if row.kind == FillRecorded.__name__ and row.origin == Origin.ENGINE.value and row.symbol is not None:
+                touched.add(row.symbol if nets or row.position_id is None else row.position_id)
+        return touched
+
+    def _filled(self, portfolio: Portfolio) -> Mapping[int, int]:
+        """Return position id -> version of the latest deal, behind the oldest open break."""
+        oldest = min((one.version for one in portfolio.breaks if one.version and one.position_id), default=None)
+        if oldest is None:
+            return {}
+        rows = self._account.ledger.journal.rows(self._account.name, after=oldest)
+        return {row.position_id: row.version for row in rows if row.deal is not None and row.position_id is not None}
+
+    def _said_besides(
+        self, portfolio: Portfolio, snapshot: Snapshot, money: RemoteAccount | None, around: Circumstances
+    ) -> Sequence[Event]:
+        """Return what this snapshot says beside disagreements: that all is well again, and the opening figures."""
+        time_msc = max(around.time_msc, portfolio.last[0])
+        said: list[Event] = []
+        if portfolio.degraded is not None:
+            said.append(SyncRestored(time_msc=time_msc, evidence=snapshot.evidence))
+        if money is not None and not portfolio.is_balance_known:
+            said.append(
+                BalanceAsserted(
+                    balance=money.balance, credit=money.credit, time_msc=time_msc, evidence=snapshot.evidence
+                )
+            )  # fmt: skip
+        return said
+
+    # ---- appending
+
+    def _book(self, book: Callable[[], Booked]) -> Booked:
+        booked = book()
+        self._booked += booked
+        self._publish(booked.rows)
+        return booked
+
+    def _write(self, events: Sequence[Event]) -> None:
+        """Append what does not rest on a snapshot."""
+        if events:
+            self._publish(self._account.record_many(events, correlation=self._correlation).rows)
+
+    def _append(self, events: Sequence[Event], version: int, snapshot: Snapshot) -> None:
+        """Append what was decided, all or nothing.
+
+        Raises:
+            VersionConflict: Another writer was faster, or told the same.
+        """
+        if not events:
+            return
+        appended = self._account.record_many(
+            events, expected_version=version, correlation=self._correlation, evidence=(snapshot.raw,)
+        )
+        self._publish(appended.rows)
+        if any(outcome is not Outcome.APPENDED for outcome in appended.outcomes):
+            raise VersionConflict(str(self._account.name), expected=version, found=appended.head.version)
+
+    def _publish(self, rows: Sequence[Stored]) -> None:
+        """Let those who listen know what is durable now."""
+        if not rows:
+            return
+        standing = self._account.standing
+        for row in rows:
+            event = recorded(self._account.name, row, standing)
+            self._events.append(event)
+            self._tell(event)
+
+    def _remember(self, found: Sequence[object], decision: Decision) -> None:
+        """Count repetitions of a correction until its position agrees once."""
+        differing = {getattr(one, "position_id", None) for one in found}
+        kept = {key: times for key, times in self._memory.repeated.items() if _position_of(key) in differing}
+        for key in decision.done:
+            kept[key] = kept.get(key, 0) + 1
+        self._memory.repeated = kept
+
+    # ---- how it ends
+
+    def _finished(self, decision: Decision) -> SyncResult:
+        status = SyncStatus.PARTIAL if decision.held else SyncStatus.SUCCESS
+        return attrs.evolve(
+            self._ended(status, None),
+            recovered=decision.recovered,
+            closed=decision.closed,
+            corrected=decision.corrected,
+            reticketed=decision.reticketed,
+            held=decision.held,
+        )
+
+    def _degraded(self, error: LedgerError) -> SyncResult:
+        """Note once that there is no usable snapshot. The portfolio stays as it is."""
+        reason = _printable(str(error))
+        try:
+            for _ in range(_ROUNDS_MAX):
+                if not self._account.is_open:
+                    break
+                version, portfolio = self._account.current()
+                if portfolio.degraded is not None:
+                    break
+                event = SyncDegraded(reason=reason, time_msc=max(self._server_now_msc(), portfolio.last[0]))
+                try:
+                    appended = self._account.record_many([event], expected_version=version, correlation=self._correlation)
+                except VersionConflict:
+                    continue
+                self._publish(appended.rows)
+                break
+        except LedgerError as failure:
+            return self._ended(SyncStatus.FAILED, f"{failure} (and the gateway: {reason})")
+        return self._ended(SyncStatus.DEGRADED, reason)
+
+    def _server_now_msc(self) -> int:
+        """Return the present on the broker's server clock: as it was last told plus what has passed, else by the rule."""
+        now_us = self._account.ledger.now_us()
+        if self._memory.server_seen is not None:
+            seen_us, told_msc = self._memory.server_seen
+            return told_msc + max(0, (now_us - seen_us) // 1000)
+        return self._account.standing.clock.from_utc_msc(now_us // 1000)
+
+    def _ended(self, status: SyncStatus, reason: str | None) -> SyncResult:
+        try:
+            version = self._account.version
+        except JournalError as error:
+            status, reason, version = SyncStatus.FAILED, reason or str(error), 0
+        return SyncResult(
+            account=self._account.name,
+            status=status,
+            reason=reason,
+            fills=self._booked.fills,
+            revised=self._booked.revised,
+            appended=len(self._events),
+            version=version,
+            events=tuple(self._events),
+            warnings=tuple(dict.fromkeys(self._warnings)),
+        )
+
+
+def _is_known(portfolio: Portfolio, differences: Sequence[Difference]) -> bool:
+    """Return whether breaks stand open that say the same of the money."""
+    known = {(one.field, one.ours, one.theirs) for one in portfolio.breaks if one.kind is BreakKind.BALANCE and one.version}
+    return {(one.field, one.ours, one.theirs) for one in differences} <= known
+
+
+def _position_of(key: object) -> object:
+    return key[1] if isinstance(key, tuple) else None
+
+
+def _both(one: Decision, other: Decision) -> Decision:
+    return attrs.evolve(one, events=one.events + other.events, held=one.held + other.held)
+
+
+def _printable(text: str) -> str:
+    """Return a text that any journal and any terminal can take: what a gateway says may be anything."""
+    shown = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return shown if len(shown) <= _REASON_MAX else shown[: _REASON_MAX - 3] + "..."
+
+
+def moment_text(time_us: int | None) -> str | None:
+    """Write UTC microseconds as ISO 8601 in whole milliseconds, None as None."""
+    return None if time_us is None else utc_text(time_us // 1000)
