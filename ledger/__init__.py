@@ -26,6 +26,11 @@ if TYPE_CHECKING:
         BadValue,
         CorruptEvent,
         DealConflict,
+        GatewayDenied,
+        GatewayError,
+        GatewayRefused,
+        GatewayTimeout,
+        GatewayUnavailable,
         InexactNumber,
         InputError,
         JournalBusy,
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
         LedgerError,
         MalformedExport,
         RuleError,
+        SnapshotRefused,
         UnknownEvent,
         VersionConflict,
         VersionGap,
@@ -67,15 +73,28 @@ if TYPE_CHECKING:
     )
     from ledger.journal import Appended, Outcome
     from ledger.portfolio import Break, Portfolio, Position, Totals, Trade, Unexplained
+    from ledger.reconciler import (
+        Action,
+        Foreign,
+        ReconcilePolicy,
+        ReconcilerStatus,
+        Safety,
+        StateReconciler,
+        SyncResult,
+        SyncStatus,
+        sync_all,
+    )
     from ledger.service import Account, Ledger, Verification
+    from ledger.snapshot import RemoteAccount, RemoteHistory, RemotePosition, RemoteSymbol, Snapshot
     from ledger.values import AccountId, Entry, MarginMode, Side
 
 _HOMES = {
     "clock": ("ClockRule",),
     "errors": (
-        "AccountMismatch", "AccountUnknown", "BadValue", "CorruptEvent", "DealConflict", "InexactNumber", "InputError",
-        "JournalBusy", "JournalError", "JournalMissing", "JournalNewer", "JournalUnavailable", "JournalUnsafe",
-        "LedgerError", "MalformedExport", "RuleError", "UnknownEvent", "VersionConflict", "VersionGap",
+        "AccountMismatch", "AccountUnknown", "BadValue", "CorruptEvent", "DealConflict", "GatewayDenied", "GatewayError",
+        "GatewayRefused", "GatewayTimeout", "GatewayUnavailable", "InexactNumber", "InputError", "JournalBusy",
+        "JournalError", "JournalMissing", "JournalNewer", "JournalUnavailable", "JournalUnsafe", "LedgerError",
+        "MalformedExport", "RuleError", "SnapshotRefused", "UnknownEvent", "VersionConflict", "VersionGap",
     ),
     "events": (
         "AccountOpened", "Adjusted", "BalanceAsserted", "BreakClosed", "BreakEnd", "BreakKind", "BreakOpened", "CashMoved",
@@ -85,7 +104,12 @@ _HOMES = {
     ),
     "journal": ("Appended", "Outcome"),
     "portfolio": ("Break", "Portfolio", "Position", "Totals", "Trade", "Unexplained"),
+    "reconciler": (
+        "Action", "Foreign", "ReconcilePolicy", "ReconcilerStatus", "Safety", "StateReconciler", "SyncResult", "SyncStatus",
+        "sync_all",
+    ),
     "service": ("Account", "Ledger", "Verification"),
+    "snapshot": ("RemoteAccount", "RemoteHistory", "RemotePosition", "RemoteSymbol", "Snapshot"),
     "values": ("AccountId", "Entry", "MarginMode", "Side"),
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -97,6 +121,7 @@ __all__ = [
     "AccountMismatch",
     "AccountOpened",
     "AccountUnknown",
+    "Action",
     "Adjusted",
     "Appended",
     "BadValue",
@@ -116,6 +141,12 @@ __all__ = [
     "Entry",
     "Event",
     "FillRecorded",
+    "Foreign",
+    "GatewayDenied",
+    "GatewayError",
+    "GatewayRefused",
+    "GatewayTimeout",
+    "GatewayUnavailable",
     "GhostClosed",
     "InexactNumber",
     "InputError",
@@ -136,12 +167,24 @@ __all__ = [
     "PositionRecovered",
     "PositionReticketed",
     "PositionState",
+    "ReconcilePolicy",
+    "ReconcilerStatus",
     "Recorded",
+    "RemoteAccount",
+    "RemoteHistory",
+    "RemotePosition",
+    "RemoteSymbol",
     "RuleError",
+    "Safety",
     "Side",
+    "Snapshot",
+    "SnapshotRefused",
+    "StateReconciler",
     "SymbolSpecified",
     "SyncDegraded",
     "SyncRestored",
+    "SyncResult",
+    "SyncStatus",
     "Totals",
     "Trade",
     "Unexplained",
@@ -149,6 +192,7 @@ __all__ = [
     "Verification",
     "VersionConflict",
     "VersionGap",
+    "sync_all",
 ]
 
 
