@@ -34,9 +34,7 @@ class Gateway(Protocol):
         """Return what the broker says of the account."""
         ...
 
-    def deals(
-        self, *, from_msc: int | None = None, to_msc: int | None = None, position: int | None = None
-    ) -> RemoteHistory:
+    def deals(self, *, from_msc: int | None = None, to_msc: int | None = None, position: int | None = None) -> RemoteHistory:
         """Return the deals of a span of broker server time, both ends included, or those of one position."""
         ...
 

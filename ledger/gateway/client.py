@@ -1,0 +1,373 @@
+"""The gateway client: requests over ZeroMQ, each with a deadline, none with an answer that is another's.
+
+A DEALER with an empty delimiter frame is understood by a plain REP server and by a ROUTER. Every request carries an id of
+its own; an answer that echoes another one is dropped and counted. A gateway that echoes none is told apart from a late
+answer by its connection: after whatever goes wrong, the socket is closed with what it still had to send and made anew.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from threading import RLock
+from typing import Final, Literal, Self
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from ledger.errors import (
+    BadValue,
+    GatewayDenied,
+    GatewayError,
+    GatewayTimeout,
+    GatewayUnavailable,
+)
+from ledger.gateway import Gateway, wire
+from ledger.gateway.curve import ClientKeys
+from ledger.snapshot import RemoteAccount, RemoteHistory, RemoteSymbol, Snapshot
+
+TIMEOUT_MSC: Final = 5_000
+MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+_HEARTBEAT_MSC: Final = 1_000
+_HEARTBEAT_TIMEOUT_MSC: Final = 3_000
+_RECONNECT_MSC: Final = 100
+_RECONNECT_MAX_MSC: Final = 5_000
+_LISTEN_MSC: Final = 50  # how often a call that waits looks at what happens to its connection
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1", "[::1]")
+
+#: What a ZeroMQ error means here: by the name of its class, the nearest of its bases that is listed decides.
+ERRORS: Final[dict[str, tuple[type[GatewayError], str]]] = {
+    "Again": (GatewayTimeout, "it takes no request"),
+    "ContextTerminated": (GatewayUnavailable, "the client was closed"),
+    "InterruptedSystemCall": (GatewayUnavailable, "a signal interrupted the call"),
+    "NotDone": (GatewayUnavailable, "a message was not sent whole"),
+    "ZMQBindError": (GatewayUnavailable, "no port was free"),
+    "ZMQVersionError": (GatewayUnavailable, "the ZeroMQ library is too old"),
+    "ZMQError": (GatewayUnavailable, "the connection failed"),
+    "ZMQBaseError": (GatewayUnavailable, "the connection failed"),
+}
+
+_DENIED: Final[dict[int, str]] = {
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "the gateway does not accept our key: have it authorised there (ledger keys authorise)",
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: (
+        "the gateway and we do not speak with keys in the same way: one of both has CURVE and the other has not, "
+        "or its key is not the one that is pinned here"
+    ),
+}
+_UNFINISHED: Final = (
+    "the gateway takes the connection and never finishes the handshake: with keys this is a pinned server key that is "
+    "not the gateway's, else something that is no ZeroMQ gateway"
+)
+
+
+def meaning(error: zmq.ZMQBaseError, endpoint: str) -> GatewayError:
+    """Return the ledger's error for one that ZeroMQ raised."""
+    kind, words = next(ERRORS[base.__name__] for base in type(error).__mro__ if base.__name__ in ERRORS)
+    return kind(f"gateway {endpoint}: {words} ({str(error) or type(error).__name__})")
+
+
+def checked_endpoint(endpoint: str, *, has_keys: bool, allow_insecure: bool) -> str:
+    """Return an endpoint that may be spoken to.
+
+    Raises:
+        BadValue: It is no endpoint.
+        GatewayDenied: It is on another machine, and there are no keys.
+    """
+    parts = urlsplit(endpoint)
+    if parts.scheme in ("ipc", "inproc") and (parts.netloc or parts.path):
+        return endpoint
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if parts.scheme != "tcp" or not parts.hostname or not port or parts.path:
+        raise BadValue(f"a gateway is tcp://HOST:PORT, found {endpoint!r}")
+    if parts.hostname not in _LOOPBACK and not has_keys and not allow_insecure:
+        raise GatewayDenied(
+            f"gateway {endpoint} is on another machine: whoever is between could show any position. Use keys "
+            "(ledger keys make, --server-key, --client-key), or say --insecure"
+        )
+    return endpoint
+
+
+class _Connection:
+    """One socket with its monitor, from connect to close."""
+
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, options: dict[int, int], keys: ClientKeys | None
+    ) -> None:
+        self.socket = context.socket(zmq.DEALER)
+        for option, value in options.items():
+            self.socket.setsockopt(option, value)
+        if keys is not None:
+            self.socket.curve_publickey = keys.public
+            self.socket.curve_secretkey = keys.secret
+            self.socket.curve_serverkey = keys.server_public
+        self.monitor = self.socket.get_monitor_socket()
+        self.is_ready = False
+        self.was_taken = False  # the other end took the connection at least
+        self.denied: str | None = None
+        self.socket.connect(endpoint)
+
+    def listen(self) -> list[int]:
+        """Take in what happened to the connection, without waiting; return the events."""
+        events: list[int] = []
+        while self.monitor.poll(0):
+            event = int(recv_monitor_message(self.monitor, zmq.NOBLOCK)["event"])
+            events.append(event)
+            if event == zmq.EVENT_CONNECTED:
+                self.was_taken = True
+            elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self.is_ready, self.denied = True, None
+            elif event == zmq.EVENT_DISCONNECTED:
+                self.is_ready = False
+            elif event in _DENIED:
+                self.denied = _DENIED[event]
+        return events
+
+    def close(self) -> None:
+        self.socket.disable_monitor()
+        self.monitor.close(linger=0)
+        self.socket.close(linger=0)
+
+
+class ZmqGateway:
+    """A gateway that speaks the ledger's JSON protocol, base or extended. Safe to use from several threads, one at a time.
+
+    Args:
+        endpoint: ``tcp://HOST:PORT``.
+        timeout_msc: What a call may take in all, in milliseconds.
+        message_bytes_max: The largest answer that is taken; a larger one cuts the connection.
+        heartbeat_msc: How often the other end is asked whether it is there;
+        heartbeat_timeout_msc: and how long it may be silent.
+        keys: Ours and the gateway's. Without them only this machine is spoken to.
+        allow_insecure: Speak to other machines without keys all the same.
+        monotonic: Seconds that only rise.
+
+    Raises:
+        BadValue: The endpoint is none.
+        GatewayDenied: The endpoint is on another machine, and there are no keys.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        timeout_msc: int = TIMEOUT_MSC,
+        message_bytes_max: int = MESSAGE_BYTES_MAX,
+        heartbeat_msc: int = _HEARTBEAT_MSC,
+        heartbeat_timeout_msc: int = _HEARTBEAT_TIMEOUT_MSC,
+        keys: ClientKeys | None = None,
+        allow_insecure: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.endpoint = checked_endpoint(endpoint, has_keys=keys is not None, allow_insecure=allow_insecure)
+        self.timeout_msc = timeout_msc
+        self.dropped = 0
+        self._keys = keys
+        self._monotonic = monotonic
+        self._options: dict[int, int] = {
+            zmq.LINGER: 0,  # what nobody waits for any more is not sent
+            zmq.IMMEDIATE: 1,  # nothing is kept for a server that is not there: a restarted one gets no old requests
+            zmq.MAXMSGSIZE: message_bytes_max,
+            zmq.HEARTBEAT_IVL: heartbeat_msc,
+            zmq.HEARTBEAT_TIMEOUT: heartbeat_timeout_msc,
+            zmq.RECONNECT_IVL: _RECONNECT_MSC,
+            zmq.RECONNECT_IVL_MAX: _RECONNECT_MAX_MSC,
+            zmq.IPV6: 1,
+        }
+        self._lock = RLock()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._connection: _Connection | None = None
+        self._echoes = False
+        self._is_lost = False
+        self._reconnections = 0
+        self._is_closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back the socket. What was asked and not answered is gone."""
+        with self._lock:
+            if not self._is_closed:
+                self._is_closed = True
+                if self._connection is not None:
+                    self._connection.close()
+                self._context.term()
+
+    # ---- what a reconciler asks
+
+    def positions(self) -> Snapshot:
+        """Return all open positions. See ``Gateway``."""
+        raw, req_id = self._ask("GET_POSITIONS", symbol="*")
+        return wire.read_snapshot(raw, req_id=req_id)
+
+    def account(self) -> RemoteAccount:
+        """Return what the broker says of the account. See ``Gateway``."""
+        return wire.read_account(self._ask("GET_ACCOUNT")[0])
+
+    def deals(self, *, from_msc: int | None = None, to_msc: int | None = None, position: int | None = None) -> RemoteHistory:
+        """Return deals of a span of server time, or of one position. See ``Gateway``."""
+        asked = {"from_msc": from_msc, "to_msc": to_msc, "position": position}
+        return wire.read_deals(self._ask("GET_DEALS", **{name: value for name, value in asked.items() if value is not None})[0])
+
+    def symbols(self) -> Sequence[RemoteSymbol]:
+        """Return what the broker says of its symbols. See ``Gateway``."""
+        return wire.read_symbols(self._ask("GET_SYMBOLS")[0])
+
+    def ping(self) -> None:
+        """Ask whether the gateway is there. Raises as ``Gateway``."""
+        wire.read_pong(self._ask("PING")[0])
+
+    @property
+    def reconnections(self) -> int:
+        """How often the connection came back after it was lost. Never waits for a call under way."""
+        if self._lock.acquire(blocking=False):
+            try:
+                if self._connection is not None:
+                    self._listen(self._connection)
+            finally:
+                self._lock.release()
+        return self._reconnections
+
+    # ---- one call
+
+    def _ask(self, action: str, **fields: object) -> tuple[bytes, str]:
+        """Send a request and return its answer and id; a read that was cut off is sent once more while there is time.
+
+        Raises:
+            GatewayTimeout, GatewayUnavailable, GatewayDenied: There is no answer.
+        """
+        with self._lock:
+            if self._is_closed:
+                raise GatewayUnavailable(f"gateway {self.endpoint}: the client was closed")
+            give_up = self._monotonic() + self.timeout_msc / 1000
+            while True:
+                req_id = uuid4().hex
+                try:
+                    raw = self._answer(action, req_id, fields, give_up)
+                except zmq.ZMQBaseError as error:
+                    self._remake()
+                    raise meaning(error, self.endpoint) from error
+                except GatewayError:
+                    self._remake()
+                    raise
+                if raw is not None:
+                    return raw, req_id
+                self._remake()  # the connection was lost with the request: ask again, reads change nothing
+
+    def _answer(self, action: str, req_id: str, fields: dict[str, object], give_up: float) -> bytes | None:
+        """Return the answer to one request; None where the connection was lost before it came."""
+        connection = self._connected()
+        self._wait_ready(connection, action, give_up)
+        left_msc = max(1, int((give_up - self._monotonic()) * 1000))
+        connection.socket.send_multipart(
+            [b"", wire.request(action, req_id=req_id, deadline_msc=left_msc, **fields)], zmq.NOBLOCK
+        )
+        while True:
+            if connection.socket.poll(self._patience_msc(give_up)):
+                frames = connection.socket.recv_multipart(zmq.NOBLOCK)
+                if len(frames) == 2 and not frames[0] and self._is_ours(frames[1], req_id):
+                    return frames[1]
+                self.dropped += 1
+            events = self._listen(connection)
+            if zmq.EVENT_DISCONNECTED in events and not connection.socket.poll(0):
+                return None
+            self._check_deadline(connection, action, give_up)
+
+    def _is_ours(self, raw: bytes, req_id: str) -> bool:
+        """Return whether what came in answers this request.
+
+        This socket has asked nothing else that is not answered, so whatever names no request is taken for the answer, and
+        read or refused as such. A gateway that echoed ids once is held to it: only its errors may come without.
+        """
+        if req_id.encode() in raw:
+            self._echoes = True
+            return True
+        if b'"req_id"' in raw and wire.echoed(raw) is not None:
+            return False
+        return not (self._echoes and wire.is_good(raw))
+
+    def _wait_ready(self, connection: _Connection, action: str, give_up: float) -> None:
+        """Wait until the connection stands: only then a request is for this server and no later one."""
+        self._listen(connection)
+        while not (connection.is_ready and connection.socket.poll(0, zmq.POLLOUT)):
+            connection.monitor.poll(self._patience_msc(give_up))
+            self._listen(connection)
+            if connection.denied:
+                raise GatewayDenied(f"gateway {self.endpoint}: {connection.denied}")
+            self._check_deadline(connection, action, give_up)
+
+    def _patience_msc(self, give_up: float) -> int:
+        return max(0, min(_LISTEN_MSC, int((give_up - self._monotonic()) * 1000) + 1))
+
+    def _check_deadline(self, connection: _Connection, action: str, give_up: float) -> None:
+        if self._monotonic() < give_up:
+            return
+        if connection.is_ready:
+            dropped = f"; answers to other requests that were dropped so far: {self.dropped}" if self.dropped else ""
+            raise GatewayTimeout(f"gateway {self.endpoint}: no answer to {action} within {self.timeout_msc} ms{dropped}")
+        if connection.was_taken:
+            denied = GatewayDenied if self._keys is not None else GatewayTimeout
+            raise denied(f"gateway {self.endpoint}: {_UNFINISHED}")
+        raise GatewayTimeout(f"gateway {self.endpoint}: nobody is there within {self.timeout_msc} ms: is it running?")
+
+    # ---- the connection
+
+    def _connected(self) -> _Connection:
+        if self._connection is None:
+            self._connection = _Connection(self._context, self.endpoint, self._options, self._keys)
+        return self._connection
+
+    def _remake(self) -> None:
+        """Close the socket with all that it still holds, and make another at once, so that a return is noticed."""
+        if self._connection is not None:
+            self._is_lost = self._is_lost or not self._connection.is_ready
+            self._connection.close()
+            self._connection = None
+        self._connected()
+
+    def _listen(self, connection: _Connection) -> list[int]:
+        """Take in what happened to the connection, and count when a lost one came back."""
+        events = connection.listen()
+        for event in events:
+            if event in (zmq.EVENT_DISCONNECTED, zmq.EVENT_CONNECT_RETRIED):
+                self._is_lost = True
+            elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED and self._is_lost:
+                self._is_lost = False
+                self._reconnections += 1
+        return events
+
+
+Form = Literal["json", "mql5-json-api", "ejtrader"]
+
+
+def open_gateway(
+    endpoint: str,
+    *,
+    form: Form = "json",
+    timeout_msc: int = TIMEOUT_MSC,
+    message_bytes_max: int = MESSAGE_BYTES_MAX,
+    keys: ClientKeys | None = None,
+    allow_insecure: bool = False,
+) -> Gateway:
+    """Return a gateway by its endpoint and the form that it speaks. Raises as ``ZmqGateway``."""
+    if form == "json":
+        return ZmqGateway(
+            endpoint, timeout_msc=timeout_msc, message_bytes_max=message_bytes_max, keys=keys, allow_insecure=allow_insecure
+        )
+    from ledger.gateway.mql5_json_api import Mql5JsonApiGateway
+
+    return Mql5JsonApiGateway(
+        endpoint,
+        answers_at_once=form == "ejtrader",
+        timeout_msc=timeout_msc,
+        message_bytes_max=message_bytes_max,
+        allow_insecure=allow_insecure,
+    )
