@@ -32,6 +32,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "balance": ("ledger.cli.look", "Show balance, credit and where they come from."),
     "log": ("ledger.cli.log", "List the events of the journal."),
     "replay": ("ledger.cli.look", "Show the portfolio at any moment."),
+    "sandbox": ("ledger.cli.sandbox", "Run a simulated MT5 terminal to develop and test against."),
     "verify": ("ledger.cli.journal", "Prove that the journal is whole and untouched."),
 }
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from ipaddress import ip_address
 from threading import RLock
 from typing import Final, Literal, Self
 from urllib.parse import urlsplit
@@ -35,7 +37,7 @@ _HEARTBEAT_TIMEOUT_MSC: Final = 3_000
 _RECONNECT_MSC: Final = 100
 _RECONNECT_MAX_MSC: Final = 5_000
 _LISTEN_MSC: Final = 50  # how often a call that waits looks at what happens to its connection
-_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1", "[::1]")
+_HANDSHAKES_MAX: Final = 3  # failed ones in a row that are no accident any more: a server that stops may cut one off
 
 #: What a ZeroMQ error means here: by the name of its class, the nearest of its bases that is listed decides.
 ERRORS: Final[dict[str, tuple[type[GatewayError], str]]] = {
@@ -57,8 +59,8 @@ _DENIED: Final[dict[int, str]] = {
     ),
 }
 _UNFINISHED: Final = (
-    "the gateway takes the connection and never finishes the handshake: with keys this is a pinned server key that is "
-    "not the gateway's, else something that is no ZeroMQ gateway"
+    "the gateway takes the connection and never finishes the handshake: with keys the pinned server key is not the "
+    "gateway's, or no authenticator runs there; else it is no ZeroMQ gateway, or one that hangs"
 )
 
 
@@ -75,21 +77,29 @@ def checked_endpoint(endpoint: str, *, has_keys: bool, allow_insecure: bool) -> 
         BadValue: It is no endpoint.
         GatewayDenied: It is on another machine, and there are no keys.
     """
-    parts = urlsplit(endpoint)
-    if parts.scheme in ("ipc", "inproc") and (parts.netloc or parts.path):
-        return endpoint
     try:
-        port = parts.port
+        parts = urlsplit(endpoint)
+        port = parts.port if parts.scheme == "tcp" else None
     except ValueError:
-        port = None
-    if parts.scheme != "tcp" or not parts.hostname or not port or parts.path:
+        raise BadValue(f"a gateway is tcp://HOST:PORT, found {endpoint!r}") from None
+    is_plain = endpoint.isprintable() and " " not in endpoint
+    if parts.scheme in ("ipc", "inproc") and (parts.netloc or parts.path) and is_plain:
+        return endpoint
+    if not port or not parts.hostname or endpoint != f"tcp://{parts.netloc}" or "@" in parts.netloc or not is_plain:
         raise BadValue(f"a gateway is tcp://HOST:PORT, found {endpoint!r}")
-    if parts.hostname not in _LOOPBACK and not has_keys and not allow_insecure:
+    if not _is_this_machine(parts.hostname) and not has_keys and not allow_insecure:
         raise GatewayDenied(
             f"gateway {endpoint} is on another machine: whoever is between could show any position. Use keys "
             "(ledger keys make, --server-key, --client-key), or say --insecure"
         )
     return endpoint
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class _Connection:
@@ -109,7 +119,12 @@ class _Connection:
         self.is_ready = False
         self.was_taken = False  # the other end took the connection at least
         self.denied: str | None = None
-        self.socket.connect(endpoint)
+        self.handshakes_failed = 0  # since one succeeded
+        try:
+            self.socket.connect(endpoint)
+        except zmq.ZMQBaseError:
+            self.close()
+            raise
 
     def listen(self) -> list[int]:
         """Take in what happened to the connection, without waiting; return the events."""
@@ -120,11 +135,13 @@ class _Connection:
             if event == zmq.EVENT_CONNECTED:
                 self.was_taken = True
             elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self.is_ready, self.denied = True, None
+                self.is_ready, self.denied, self.handshakes_failed = True, None, 0
             elif event == zmq.EVENT_DISCONNECTED:
                 self.is_ready = False
             elif event in _DENIED:
                 self.denied = _DENIED[event]
+            elif event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+                self.handshakes_failed += 1
         return events
 
     def close(self) -> None:
@@ -244,28 +261,46 @@ class ZmqGateway:
         Raises:
             GatewayTimeout, GatewayUnavailable, GatewayDenied: There is no answer.
         """
-        with self._lock:
+        give_up = self._monotonic() + self.timeout_msc / 1000
+        if not self._lock.acquire(timeout=self.timeout_msc / 1000):
+            raise GatewayTimeout(f"gateway {self.endpoint}: another call was under way for {self.timeout_msc} ms")
+        try:
             if self._is_closed:
                 raise GatewayUnavailable(f"gateway {self.endpoint}: the client was closed")
-            give_up = self._monotonic() + self.timeout_msc / 1000
-            while True:
+            reconnections = self._reconnections
+            for _ in range(2):  # the connection may be lost with the request: ask once more, reads change nothing
                 req_id = uuid4().hex
                 try:
                     raw = self._answer(action, req_id, fields, give_up)
                 except zmq.ZMQBaseError as error:
                     self._remake()
                     raise meaning(error, self.endpoint) from error
-                except GatewayError:
+                except BaseException:  # an interrupt too leaves a request behind, and its answer is nobody's
                     self._remake()
                     raise
                 if raw is not None:
                     return raw, req_id
-                self._remake()  # the connection was lost with the request: ask again, reads change nothing
+                self._remake()
+            # It is there and cuts us off: that it took us again was no return, and must not make anybody ask at once.
+            self._is_lost, self._reconnections = False, reconnections
+            raise GatewayUnavailable(
+                f"gateway {self.endpoint}: it cut the connection at {action}, twice. Does it read JSON, and is its answer "
+                f"larger than {self._options[zmq.MAXMSGSIZE]} bytes?"
+            )
+        finally:
+            self._lock.release()
 
     def _answer(self, action: str, req_id: str, fields: dict[str, object], give_up: float) -> bytes | None:
         """Return the answer to one request; None where the connection was lost before it came."""
+        if self._connection is not None:
+            self._listen(self._connection)
+            if self._connection.denied:  # of some time ago, and such a socket does not try again
+                self._remake()
         connection = self._connected()
         self._wait_ready(connection, action, give_up)
+        while connection.socket.poll(0):  # told without being asked
+            connection.socket.recv_multipart(zmq.NOBLOCK)
+            self.dropped += 1
         left_msc = max(1, int((give_up - self._monotonic()) * 1000))
         connection.socket.send_multipart(
             [b"", wire.request(action, req_id=req_id, deadline_msc=left_msc, **fields)], zmq.NOBLOCK
@@ -276,6 +311,7 @@ class ZmqGateway:
                 if len(frames) == 2 and not frames[0] and self._is_ours(frames[1], req_id):
                     return frames[1]
                 self.dropped += 1
+                connection.dropped += 1
             events = self._listen(connection)
             if zmq.EVENT_DISCONNECTED in events and not connection.socket.poll(0):
                 return None
@@ -302,6 +338,8 @@ class ZmqGateway:
             self._listen(connection)
             if connection.denied:
                 raise GatewayDenied(f"gateway {self.endpoint}: {connection.denied}")
+            if self._keys is not None and connection.handshakes_failed >= _HANDSHAKES_MAX:
+                raise GatewayDenied(f"gateway {self.endpoint}: {_UNFINISHED}")
             self._check_deadline(connection, action, give_up)
 
     def _patience_msc(self, give_up: float) -> int:
@@ -311,7 +349,7 @@ class ZmqGateway:
         if self._monotonic() < give_up:
             return
         if connection.is_ready:
-            dropped = f"; answers to other requests that were dropped so far: {self.dropped}" if self.dropped else ""
+            dropped = f"; {connection.dropped} answers to other requests were dropped" if connection.dropped else ""
             raise GatewayTimeout(f"gateway {self.endpoint}: no answer to {action} within {self.timeout_msc} ms{dropped}")
         if connection.was_taken:
             denied = GatewayDenied if self._keys is not None else GatewayTimeout
@@ -331,7 +369,8 @@ class ZmqGateway:
             self._is_lost = self._is_lost or not self._connection.is_ready
             self._connection.close()
             self._connection = None
-        self._connected()
+        with suppress(zmq.ZMQBaseError):  # the next call says so
+            self._connected()
 
     def _listen(self, connection: _Connection) -> list[int]:
         """Take in what happened to the connection, and count when a lost one came back."""
@@ -341,6 +380,7 @@ class ZmqGateway:
                 self._is_lost = True
             elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED and self._is_lost:
                 self._is_lost = False
+                self._echoes = False  # it may be another program now
                 self._reconnections += 1
         return events
 

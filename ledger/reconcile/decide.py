@@ -7,6 +7,7 @@ correction, and is closed when the correction holds or when it is gone by itself
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from decimal import Decimal
 from enum import Enum
 from typing import Final
 
@@ -121,9 +122,10 @@ def decide_money(
         BreakOpened(
             kind=BreakKind.BALANCE, field=name, ours=one.ours, theirs=one.theirs, time_msc=time_msc, evidence=evidence,
             why="the broker states another figure and its deals do not explain it",
+            caused_by=standing_breaks[name].version if name in standing_breaks else None,
         )
         for name, one in differing.items()
-        if name not in standing_breaks
+        if name not in standing_breaks or gap(one) != gap(standing_breaks[name])
     ]  # fmt: skip
     events += [
         BreakClosed(kind=BreakKind.BALANCE, end=BreakEnd.VANISHED, time_msc=time_msc, caused_by=one.version, evidence=evidence)
@@ -136,6 +138,11 @@ def decide_money(
         for name, one in differing.items()
     )
     return Decision(events=tuple(events), held=held)
+
+
+def gap(one: Difference | Break) -> Decimal:
+    """Return by how much the broker's figure is above ours. It stays while both move by deals that both know."""
+    return Decimal(one.theirs or 0) - Decimal(one.ours or 0)
 
 
 def sameness(one: Disagreement) -> object:

@@ -9,7 +9,7 @@ from typing import Final
 
 import attrs
 
-from ledger.errors import InexactNumber, SnapshotRefused
+from ledger.errors import BadValue, InexactNumber, SnapshotRefused
 from ledger.events import PositionState
 from ledger.portfolio import Portfolio, Standing
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemotePosition, Snapshot
@@ -134,6 +134,8 @@ def _is_plain(row: RemotePosition, ours: object) -> bool:
 def _cleaned(row: RemotePosition, number: int, standing: Standing) -> RemotePosition:
     try:
         volume, price = standing.sizes(state_of(row))
+    except BadValue as error:
+        raise SnapshotRefused(str(error), row=number) from error
     except InexactNumber as error:
         raise SnapshotRefused(str(error), row=number, field=error.what or "volume") from error
     price_scale, volume_scale = standing.scales(row.symbol)

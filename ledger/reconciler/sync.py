@@ -39,10 +39,10 @@ from ledger.events import (
 )
 from ledger.gateway import Gateway
 from ledger.journal import Outcome
-from ledger.portfolio import Portfolio
+from ledger.portfolio import Portfolio, Standing
 from ledger.reconcile.compare import Difference, compare, compare_money
-from ledger.reconcile.decide import Circumstances, Decision, Held, WaitsFor, decide, decide_money
-from ledger.reconcile.policy import ReconcilePolicy
+from ledger.reconcile.decide import Circumstances, Decision, Held, WaitsFor, decide, decide_money, gap
+from ledger.reconcile.policy import Action, ReconcilePolicy
 from ledger.reconcile.trust import believed, refuse_stranger
 from ledger.reconciler.history import Booked, History
 from ledger.reconciler.results import SyncResult, SyncStatus
@@ -57,6 +57,7 @@ _QUARTER_MSC: Final = 15 * 60 * 1000
 _OFFSET_MAX_MSC: Final = 15 * 60 * 60 * 1000
 _CLOCKS_APART_MSC: Final = 2 * 60 * 1000
 _REASON_MAX: Final = 500
+_REPEATED_MAX: Final = 1000  # a position that differs in every sync differs in another way each time
 #: Answers that say that a gateway does not know an action, found in code or text.
 _NOT_OFFERED: Final = ("UNKNOWN", "UNSUPPORTED", "NOT_SUPPORTED", "NOT SUPPORTED", "NOT_IMPLEMENTED", "NOT IMPLEMENTED")
 
@@ -68,7 +69,7 @@ class Memory:
     history: History
     #: Corrections made in every sync since the position last agreed -> how often.
     repeated: dict[object, int] = attrs.field(factory=dict)
-    #: How often in a row the gateway answered an error when asked for deals; its word that it has none to offer.
+    #: In how many syncs in a row the gateway answered an error when asked for deals; its word that it has none to offer.
     deals_failed: int = 0
     offers_deals: bool = True
     #: Symbols whose specification was asked for.
@@ -100,9 +101,11 @@ class Sync:
         self._tell = appended
         self._events: list[Recorded] = []
         self._booked = Booked()
+        self._booked_before = 0
         self._warnings: list[str] = []
         self._fresh_rounds = 0
         self._money_doubted = False
+        self._deals_refused = False
 
     def result(self) -> SyncResult:
         """Run it. Does not raise for what a gateway or another writer can do.
@@ -117,6 +120,8 @@ class Sync:
                 except VersionConflict:
                     continue
                 if decision is not None:
+                    if not self._deals_refused:
+                        self._memory.deals_failed = 0
                     return self._finished(decision)
             why = "others kept writing to the account: try again"
             held = Held(kind="sync", position_id=None, symbol=None, why=why, waits_for=WaitsFor.SNAPSHOT)
@@ -130,6 +135,7 @@ class Sync:
 
     def _round(self) -> Decision | None:
         """Look once. Returns None where it has to be looked again."""
+        self._booked_before = len(self._booked.rows)
         asked_us = self._account.ledger.now_us()
         known = self._account.portfolio if self._account.is_open else None
         snapshot = self._gateway.positions()
@@ -149,8 +155,8 @@ class Sync:
                 return None
         version, portfolio = self._account.current()
         found = compare(portfolio, snapshot)
-        if found and snapshot.is_extended and self._memory.offers_deals and unclear is None:
-            booked = self._book(lambda: self._memory.history.explain(portfolio, found, now_msc, self._correlation))
+        if found and snapshot.is_extended and not self._deals_refused:
+            booked, unclear = self._told(lambda: self._memory.history.explain(portfolio, found, now_msc, self._correlation))
             if booked.rows:
                 if self._is_stirring(booked, snapshot):
                     return None
@@ -160,13 +166,15 @@ class Sync:
         if differences and not self._money_doubted and not _is_known(portfolio, differences):
             # Money moves without positions; ask for what was missed, then look again with fresh answers.
             self._money_doubted = True
-            if self._memory.offers_deals and unclear is None:
-                self._book(lambda: self._memory.history.go_back(portfolio, now_msc, self._correlation))
+            if not self._deals_refused:
+                self._told(lambda: self._memory.history.go_back(portfolio, now_msc, self._correlation))
             return None
+        if differences and self._policy.balance is Action.HALT:
+            unclear = unclear or "the policy halts while balance or credit differ"
         around = Circumstances(
             time_msc=now_msc,
             version=version,
-            touched=self._touched(asked_us) if found or differences else (),
+            touched=self._touched(asked_us, snapshot) if found or differences else (),
             filled=self._filled(portfolio),
             repeated=self._memory.repeated,
             unclear=unclear,
@@ -190,33 +198,32 @@ class Sync:
         name = self._account.name
         if (remote.login, remote.server) != (name.login, name.server):
             raise SnapshotRefused(f"expected account {name}, the gateway is of {remote.server}/{remote.login}", field="login")
-        rule = self._clock or self._measured_clock(snapshot)
+        rule, goes = (self._clock, True) if self._clock else self._measured_clock(snapshot)
         now_msc = rule.from_utc_msc(self._account.ledger.now_us() // 1000)
         digits = currency_digits(remote.currency) if remote.currency_digits is None else remote.currency_digits
-        self._write(
-            [
-                AccountOpened(
-                    server=name.server, login=name.login, currency=remote.currency, currency_digits=digits, mode=remote.mode,
-                    clock=rule, time_msc=now_msc,
-                )
-            ]
+        opened = AccountOpened(
+            server=name.server, login=name.login, currency=remote.currency, currency_digits=digits, mode=remote.mode,
+            clock=rule, time_msc=now_msc,
         )  # fmt: skip
+        for answer in (snapshot, remote):
+            refuse_stranger(answer, Standing(opened=opened, clock=rule))
+        self._write([opened])
+        if self._clock is None:
+            seen = "measured at its clock" if goes else "its clock tells nothing"
+            self._warnings.append(
+                f"account {name} was opened with server clock {rule} ({seen}): "
+                "name the rule with --server-tz, or correct it with ledger account clock"
+            )
         return self._account.portfolio
 
-    def _measured_clock(self, snapshot: Snapshot) -> ClockRule:
-        """Return the offset that the gateway's clock has now, where it is one of a clock that goes."""
+    def _measured_clock(self, snapshot: Snapshot) -> tuple[ClockRule, bool]:
+        """Return the offset that the gateway's clock has now, and whether it can be one of a clock that goes."""
         now_msc = self._account.ledger.now_us() // 1000
         ahead_msc = (snapshot.server_time_msc or 0) - now_msc
         quarters = round(ahead_msc / _QUARTER_MSC)
         goes = abs(ahead_msc - quarters * _QUARTER_MSC) <= _CLOCKS_APART_MSC and abs(ahead_msc) <= _OFFSET_MAX_MSC
         minutes = quarters * 15 if goes else 0
-        rule = ClockRule(f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}")
-        seen = "measured at its clock" if goes else "its clock tells nothing"
-        self._warnings.append(
-            f"account {self._account.name} was opened with server clock {rule} ({seen}): "
-            "name the rule with --server-tz, or correct it with ledger account clock"
-        )
-        return rule
+        return ClockRule(f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"), goes
 
     def _specify(self, known: Portfolio, snapshot: Snapshot) -> None:
         """Record what the broker says of symbols that are held and that nothing is known of yet."""
@@ -224,12 +231,12 @@ class Sync:
         wanted = held - self._memory.asked_symbols
         if not wanted:
             return
-        self._memory.asked_symbols |= wanted
+        told: Sequence[RemoteSymbol] = ()
         try:
             told = self._gateway.symbols()
         except GatewayRefused as error:
             self._warnings.append(f"{error}; without specifications volumes and prices are compared exactly")
-            return
+        self._memory.asked_symbols |= wanted
         for one in told:
             if one.symbol in wanted:
                 self._specify_one(known, one)
@@ -256,42 +263,51 @@ class Sync:
 
     def _catch_up(self, known: Portfolio, snapshot: Snapshot, now_msc: int) -> tuple[str | None, bool]:
         """Book the broker's deals. Returns why nothing can be concluded, and whether something happened meanwhile."""
+        booked, unclear = self._told(lambda: self._memory.history.catch_up(known, now_msc, self._correlation))
+        return unclear, self._is_stirring(booked, snapshot)
+
+    def _told(self, book: Callable[[], Booked]) -> tuple[Booked, str | None]:
+        """Book the deals that the gateway tells when asked. Returns them, and why nothing can be concluded without them."""
         memory = self._memory
         if not memory.offers_deals:
-            return None, False
+            return Booked(), None
         try:
-            booked = self._book(lambda: memory.history.catch_up(known, now_msc, self._correlation))
+            return self._book(book), None
         except GatewayRefused as error:
             said = f"{error.code or ''} {error.told or ''}".upper()
             if any(word in said for word in _NOT_OFFERED):
                 memory.offers_deals = False
-                return None, False
-            memory.deals_failed += 1
+                return Booked(), None
+            memory.deals_failed += not self._deals_refused  # once a sync, however many rounds it takes
+            self._deals_refused = True
             if memory.deals_failed >= self._policy.attempts_max:
                 self._warnings.append(f"{error}; after {memory.deals_failed} times, corrections are made without deals")
-                return None, False
-            return f"the deals that may explain it could not be read: {error}", False
-        memory.deals_failed = 0
-        return None, self._is_stirring(booked, snapshot)
+                return Booked(), None
+            return Booked(), f"the deals that may explain it could not be read: {error}"
 
     def _is_stirring(self, booked: Booked, snapshot: Snapshot) -> bool:
         """Return whether deals happened after the snapshot, so that it is to be taken again. Not for ever."""
-        told_msc = snapshot.server_time_msc
-        if told_msc is None or booked.newest_msc < told_msc // _SECOND_MSC * _SECOND_MSC:
+        if booked.newest_msc < _end_of_sight_msc(snapshot):
             return False
         self._fresh_rounds += 1
         return self._fresh_rounds < _FRESH_ROUNDS_MAX
 
     # ---- what else a snapshot meets
 
-    def _touched(self, asked_us: int) -> set[int | str]:
-        """Return what the engine told a fill of shortly before the snapshot was asked for, or since."""
+    def _touched(self, asked_us: int, snapshot: Snapshot) -> set[int | str]:
+        """Return what the engine told a fill of shortly before the snapshot was asked for, or since.
+
+        And what was booked a deal of behind the snapshot that it may be too old to show.
+        """
         journal, name = self._account.ledger.journal, self._account.name
         after = journal.version_at(name, asked_us - round(self._policy.settle_sec * 1_000_000))
         nets = self._account.standing.opened.mode.nets
         touched: set[int | str] = set()
-        for row in journal.rows(name, after=after):
-            if row.kind == FillRecorded.__name__ and row.origin == Origin.ENGINE.value and row.symbol is not None:
+        told = [row for row in journal.rows(name, after=after) if row.origin == Origin.ENGINE.value]
+        since_seen = self._booked.rows[self._booked_before :]
+        told += [row for row in since_seen if row.time_msc >= _end_of_sight_msc(snapshot)]
+        for row in told:
+            if row.kind == FillRecorded.__name__ and row.symbol is not None:
                 touched.add(row.symbol if nets or row.position_id is None else row.position_id)
         return touched
 
@@ -310,7 +326,9 @@ class Sync:
         time_msc = max(around.time_msc, portfolio.last[0])
         said: list[Event] = []
         if portfolio.degraded is not None:
-            said.append(SyncRestored(time_msc=time_msc, evidence=snapshot.evidence))
+            # Its time is all that it is known by: where the broker's clock stands before what is known, one moment later.
+            restored_msc = max(around.time_msc, portfolio.last[0] + 1)
+            said.append(SyncRestored(time_msc=restored_msc, evidence=snapshot.evidence))
         if money is not None and not portfolio.is_balance_known:
             said.append(
                 BalanceAsserted(
@@ -362,8 +380,8 @@ class Sync:
         differing = {getattr(one, "position_id", None) for one in found}
         kept = {key: times for key, times in self._memory.repeated.items() if _position_of(key) in differing}
         for key in decision.done:
-            kept[key] = kept.get(key, 0) + 1
-        self._memory.repeated = kept
+            kept[key] = kept.pop(key, 0) + 1  # the latest last
+        self._memory.repeated = dict(list(kept.items())[-_REPEATED_MAX:])
 
     # ---- how it ends
 
@@ -388,7 +406,7 @@ class Sync:
                 version, portfolio = self._account.current()
                 if portfolio.degraded is not None:
                     break
-                event = SyncDegraded(reason=reason, time_msc=max(self._server_now_msc(), portfolio.last[0]))
+                event = SyncDegraded(reason=reason, time_msc=max(self._server_now_msc(), portfolio.last[0] + 1))
                 try:
                     appended = self._account.record_many([event], expected_version=version, correlation=self._correlation)
                 except VersionConflict:
@@ -427,8 +445,13 @@ class Sync:
 
 def _is_known(portfolio: Portfolio, differences: Sequence[Difference]) -> bool:
     """Return whether breaks stand open that say the same of the money."""
-    known = {(one.field, one.ours, one.theirs) for one in portfolio.breaks if one.kind is BreakKind.BALANCE and one.version}
-    return {(one.field, one.ours, one.theirs) for one in differences} <= known
+    known = {(one.field, gap(one)) for one in portfolio.breaks if one.kind is BreakKind.BALANCE and one.version}
+    return {(one.field, gap(one)) for one in differences} <= known
+
+
+def _end_of_sight_msc(snapshot: Snapshot) -> float:
+    """Return the first broker time of which a snapshot need not show everything; never where it tells no time."""
+    return float("inf") if snapshot.server_time_msc is None else snapshot.server_time_msc // _SECOND_MSC * _SECOND_MSC
 
 
 def _position_of(key: object) -> object:

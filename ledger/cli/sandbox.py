@@ -1,0 +1,163 @@
+"""The command that runs a simulated terminal."""
+
+from __future__ import annotations
+
+import json
+import signal
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from ledger.cli.accounts import CLOCK, CLOCK_HELP
+from ledger.cli.options import account_option
+from ledger.cli.output import say
+from ledger.clock import ClockRule
+from ledger.errors import BadValue
+from ledger.events import CashMoved, FillRecorded
+from ledger.values import AccountId, MarginMode
+
+_CONTROL_BESIDE: Final = 1
+_PORT: Final = click.IntRange(0, 65535)
+_FILE: Final = click.Path(path_type=Path)
+_EXPORT: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command("sandbox", short_help="Run a simulated MT5 terminal to develop and test against.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=5555, show_default=True, help="Port on this machine; 0 takes a free one."
+)
+@click.option("--control-port", type=_PORT, metavar="PORT", help="Port of the commands; else the next one.")
+@click.option("--mode", type=click.Choice([mode.value for mode in MarginMode]), default="hedging", show_default=True)
+@click.option("--form", type=click.Choice(["extended", "base"]), default="extended", show_default=True, help="What it speaks.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed lives the same.")
+@click.option("--positions", type=click.IntRange(min=0), default=0, metavar="N", help="Positions open at the start.")
+@click.option("--magic", type=int, default=0, metavar="N", help="Magic number of those.")
+@click.option("--symbols", metavar="A,B,...", help="Only these of its symbols.")
+@click.option("--login", type=click.IntRange(min=1), default=70113, show_default=True)
+@click.option("--server", default="Sandbox-Demo", show_default=True)
+@click.option("--currency", default="USD", show_default=True)
+@click.option("--balance", type=Decimal, default=Decimal(10_000), show_default=True, help="First deposit.")
+@click.option("--server-tz", type=CLOCK, metavar="RULE", default="ny-close", show_default=True, help=CLOCK_HELP)
+@click.option("--virtual-clock", is_flag=True, help="A clock that moves with deals and on command only.")
+@click.option("--history", type=_EXPORT, metavar="FILE", help="An export to live.")
+@account_option
+@click.option("--hand-every", type=click.FloatRange(min=0), default=0, metavar="SEC", help="A hand trades by chance so often.")
+@click.option("--fault", "faults", multiple=True, metavar="KIND[:N]", help="What goes wrong, N times. See below.")
+@click.option("--fault-rate", type=click.FloatRange(0, 1), default=0, metavar="P", help="Share of answers that go wrong.")
+@click.option("--server-key", type=_FILE, metavar="FILE", help="CURVE: the secret key of this server.")
+@click.option("--authorised", type=_FILE, metavar="DIR", help="CURVE: keys of the clients it accepts.")
+@click.option("--json", "as_json", is_flag=True, help="Print the endpoints as JSON, and end when standard input does.")
+def sandbox(**options: Any) -> None:
+    """Run a simulated MT5 terminal behind a real gateway, until it is interrupted.
+
+    \b
+    Examples:
+      ledger sandbox --positions 3
+      ledger sandbox --mode netting --form base --hand-every 5
+      ledger sandbox --fault error:2 --fault-rate 0.1 --seed 7
+      ledger sandbox --history ReportHistory.html --server-tz ny-close --hand-every 1
+
+    \b
+    A hand, time and faults are commanded at the control port, JSON over REQ:
+      {"command": "hand", "count": 3}     trade behind the engine's back
+      {"command": "trade", "symbol": "EURUSD", "side": "buy", "volume": "0.10"}
+      {"command": "close", "position": 50000000012}
+      {"command": "fault", "kind": "half", "times": 2}        {"command": "clear"}
+      {"command": "cash", "type": 2, "amount": "100"}         {"command": "books"}
+    also: close_by, fill_more, rollover, swap, stop_out, advance, live, stats, stop.
+    Engines send orders at the main port: {"action": "SEND_ORDER", "symbol": "EURUSD",
+    "side": "buy", "volume": "0.10", "magic": 7}.
+
+    \b
+    Faults: offline, slow, error, none, half, duplicate, wrong-login, wrong-server,
+    not-connected, stale, foreign, malformed, late-deals, no-deals, restart.
+    """
+    from ledger.gateway.curve import load_server_keys
+    from ledger.gateway.sandbox.server import Faults, SandboxServer, fault_of, parent_is_gone
+
+    port, control_port = options["port"], options["control_port"]
+    if control_port is None:
+        control_port = port + _CONTROL_BESIDE if port else 0
+    faults = Faults(rate=options["fault_rate"], seed=options["seed"])
+    for text in options["faults"]:
+        faults.add(*fault_of(text))
+    is_still = options["virtual_clock"] or options["history"] is not None
+    server = SandboxServer(
+        _terminal(options, is_still=is_still),
+        endpoint=f"tcp://127.0.0.1:{port}",
+        control=f"tcp://127.0.0.1:{control_port}",
+        is_extended=options["form"] == "extended",
+        clock=None if is_still else options["server_tz"],
+        hand_every_msc=round(options["hand_every"] * 1000),
+        faults=faults,
+        keys=load_server_keys(options["server_key"]) if options["server_key"] else None,
+        authorised=options["authorised"],
+    )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: server.stop())
+    if options["as_json"]:
+        server.serve(
+            lambda endpoint, control: click.echo(json.dumps({"endpoint": endpoint, "control": control})),
+            is_orphan=parent_is_gone(),
+        )
+        return
+    server.serve(lambda endpoint, control: _welcome(server.terminal.server, server.terminal.login, endpoint, control))
+
+
+def _terminal(options: dict[str, Any], *, is_still: bool) -> Any:
+    from ledger.gateway.sandbox.terminal import START_MSC, SYMBOLS, Terminal, opened_at_random
+
+    terms: dict[str, Any] = {name: options[name] for name in ("seed", "login", "server", "currency")}
+    if options["history"] is not None:
+        return _living(options, terms)
+    symbols = dict(SYMBOLS)
+    if options["symbols"]:
+        wanted = [name.strip() for name in options["symbols"].split(",")]
+        unknown = [name for name in wanted if name not in symbols]
+        if unknown:
+            raise BadValue(f"the sandbox trades {', '.join(symbols)}, found {', '.join(unknown)}")
+        symbols = {name: symbols[name] for name in wanted}
+    clock: ClockRule = options["server_tz"]
+    start_msc = START_MSC if is_still else _now_msc(clock) - 3_600_000  # an hour ago, so that nothing is just settling
+    terminal = Terminal(mode=options["mode"], symbols=symbols, now_msc=start_msc, **terms)
+    if options["balance"]:
+        terminal.cash(2, options["balance"], "first deposit")
+    opened_at_random(terminal, options["positions"], magic=options["magic"])
+    return terminal
+
+
+def _now_msc(clock: ClockRule) -> int:
+    import time
+
+    return clock.from_utc_msc(time.time_ns() // 1_000_000)
+
+
+def _living(options: dict[str, Any], terms: dict[str, Any]) -> Any:
+    """Return a terminal that lives an export: as a hand, or by the command ``live``."""
+    from ledger.gateway.sandbox.terminal import Terminal
+    from ledger.importing import Told, import_files
+    from ledger.service import Ledger
+
+    account: AccountId | None = options["account"]
+    with Ledger.open("memory://") as ledger:
+        told = Told(account=account, mode=MarginMode(options["mode"]), clock=options["server_tz"], currency=options["currency"])
+        import_files(ledger, [options["history"]], told=told)
+        (lived,) = ledger.accounts()
+        deals = [one.event for one in lived.events() if isinstance(one.event, (FillRecorded, CashMoved))]
+        opened = lived.standing.opened
+    terms |= {"login": opened.login, "server": opened.server, "currency": opened.currency}
+    return Terminal.living(deals, mode=opened.mode, currency_digits=opened.currency_digits, **terms)
+
+
+def _welcome(server: str, login: int, endpoint: str, control: str) -> None:
+    say(f"a simulated terminal, account {server}/{login}, at {endpoint} (commands at {control})")
+    say("now, in another shell:")
+    say("  ledger init --journal sqlite:///sandbox.db")
+    say(f"  ledger sync --startup --journal sqlite:///sandbox.db --gateway {endpoint}")
+    say("  ledger positions --journal sqlite:///sandbox.db")
+    say("interrupt to end")
+
+
+COMMANDS: Final = {"sandbox": sandbox}
