@@ -5,7 +5,7 @@ Numbers that must be exact are text. Times are ISO 8601 in UTC with a Z.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +15,9 @@ from ledger.errors import DealConflict
 from ledger.events import DealRevised, Recorded
 from ledger.journal.verification import Problem
 from ledger.portfolio import Break, Portfolio, Position, Standing, Trade, Unexplained
+from ledger.reconcile.compare import Disagreement, Drift, NewTicket
+from ledger.reconcile.decide import in_words
+from ledger.reconciler import SyncResult
 from ledger.service import Verification
 from ledger.values import AccountId, plain
 
@@ -206,3 +209,56 @@ def conflict_face(conflict: DealConflict) -> Json:
         "deal": conflict.deal,
         "differences": {field: {"ours": ours, "theirs": theirs} for field, (ours, theirs) in conflict.differences.items()},
     }
+
+
+# ------------------------------------------------------------------------------------------------------ reconciliation
+
+
+def sync_face(result: SyncResult, standing: Standing | None, *, dry_run: bool) -> Json:
+    """What a sync did. Without a standing the account is told by its name only."""
+    return {
+        "account": name_face(result.account) if standing is None else account_face(standing),
+        "status": result.status.value,
+        "reason": result.reason,
+        "fills": list(result.fills),
+        "revised": list(result.revised),
+        "recovered": list(result.recovered),
+        "closed": list(result.closed),
+        "corrected": list(result.corrected),
+        "reticketed": list(result.reticketed),
+        "held": [
+            {"position_id": held.position_id, "symbol": held.symbol, "kind": held.kind, "why": held.why} for held in result.held
+        ],
+        "appended": result.appended,
+        "version": result.version,
+        "dry_run": dry_run,
+    }
+
+
+def drift_face(standing: Standing, found: Sequence[Disagreement | NewTicket]) -> Json:
+    """How an account and a snapshot differ: one entry a field."""
+    breaks = [entry for one in found if not isinstance(one, NewTicket) for entry in _break_entries(one)]
+    return {
+        "account": account_face(standing),
+        "agrees": not breaks,
+        "breaks": breaks,
+        "reticketed": [one.position_id for one in found if isinstance(one, NewTicket)],
+    }
+
+
+def _break_entries(one: Disagreement) -> list[Json]:
+    entry: Json = {"kind": one.kind.value, "position_id": one.position_id, "symbol": one.symbol}
+    if isinstance(one, Drift):
+        return [entry | {"field": each.field, "ours": each.ours, "theirs": each.theirs} for each in one.differences]
+    field, ours, theirs = in_words(one)
+    return [entry | {"field": field, "ours": ours, "theirs": theirs}]
+
+
+def open_break_face(one: Break, standing: Standing, now_us: int) -> Json:
+    """An open disagreement with its age and what was tried."""
+    opened_us = standing.clock.to_utc_msc(one.opened_msc) * 1000
+    return {"account": account_face(standing)} | break_face(one, standing.clock) | {
+        "age_sec": max(0, (now_us - opened_us) // 1_000_000),
+        "confirmations": one.confirmations,
+        "attempts": one.attempts,
+    }  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from threading import RLock
 from typing import Final, Self
@@ -211,10 +211,24 @@ class Account:
         return self._append_one(event, expected_version)
 
     def record_many(
-        self, events: Iterable[Event], *, expected_version: int | None = None, correlation: str | None = None
+        self,
+        events: Iterable[Event],
+        *,
+        expected_version: int | None = None,
+        correlation: str | None = None,
+        evidence: Sequence[bytes] = (),
     ) -> Appended:
-        """Record events, all or nothing. Raises as ``record``."""
-        return self._journal.append(self.name, list(events), expected_version=expected_version, correlation=correlation)
+        """Record events, all or nothing. Raises as ``record``.
+
+        Args:
+            events: Facts in the order they are to be recorded in.
+            expected_version: The version that the caller's decision rests on.
+            correlation: The sync run or import that the events belong to.
+            evidence: The raw broker answers whose SHA-256 the events name as their evidence.
+        """
+        return self._journal.append(
+            self.name, list(events), expected_version=expected_version, correlation=correlation, evidence=evidence
+        )
 
     def revise(self, deal: Deal) -> Outcome:
         """Record that the broker now shows a known deal with other content.
@@ -401,6 +415,18 @@ class Account:
         standing: Standing | None = self._journal.standing(self.name, self.version)
         for row in self._journal.rows(self.name, after=after, upto=upto):
             yield recorded(self.name, row, standing)
+
+    def evidence(self, digest: str) -> bytes:
+        """Return the raw broker answer that events of the account name by its SHA-256 (hex), as it came in.
+
+        Raises:
+            BadValue: No such answer is kept for the account.
+            CorruptEvent: What is kept is not what was recorded.
+        """
+        raw = self._journal.evidence(self.name, digest.lower())
+        if raw is None:
+            raise BadValue(f"{self.name} keeps no evidence {digest!r}: ledger log --json tells what its events rest on")
+        return raw
 
     def verify(self) -> Verified:
         """Recompute everything of this account."""

@@ -7,16 +7,19 @@ The ledger hands over an open connection. On the command line (``alembic upgrade
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 
 from alembic import context
 from sqlalchemy import Connection
 
-from ledger.journal.schema import metadata
+from ledger.journal.migrate import chain_stays
+from ledger.journal.schema import REVISION, metadata
 
 
 def _migrate(connection: Connection) -> None:
     context.configure(connection=connection, target_metadata=metadata, transactional_ddl=True)
-    with context.begin_transaction():
+    is_older = context.get_context().get_current_revision() not in (None, REVISION)
+    with context.begin_transaction(), chain_stays(connection) if is_older else nullcontext():
         context.run_migrations()
 
 

@@ -32,7 +32,14 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "balance": ("ledger.cli.look", "Show balance, credit and where they come from."),
     "log": ("ledger.cli.log", "List the events of the journal."),
     "replay": ("ledger.cli.look", "Show the portfolio at any moment."),
+    "sync": ("ledger.cli.sync", "Reconcile with the gateway: once, or as a daemon."),
+    "drift": ("ledger.cli.sync", "Compare with the gateway; change nothing."),
+    "status": ("ledger.cli.status", "Show how syncing stands, and whether it is safe to trade."),
+    "breaks": ("ledger.cli.status", "List open breaks with their age."),
+    "correct": ("ledger.cli.correct", "Correct by hand what no machine can know."),
+    "doctor": ("ledger.cli.doctor", "Check everything that syncing and trading rest on."),
     "sandbox": ("ledger.cli.sandbox", "Run a simulated MT5 terminal to develop and test against."),
+    "keys": ("ledger.cli.keys", "Make and authorise keys for gateways on other machines."),
     "verify": ("ledger.cli.journal", "Prove that the journal is whole and untouched."),
 }
 
@@ -44,6 +51,7 @@ Examples:
   ledger replay --until 2026-06-15T12:00:05
   ledger replay --known-at 2026-06-15
   ledger verify
+  ledger sync --startup --gateway tcp://127.0.0.1:5555
 
 \b
 Exit codes: 0 fine, 1 disagreement or failed verification, 2 wrong use or bad

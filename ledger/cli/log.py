@@ -9,6 +9,7 @@ import click
 
 from ledger.cli.options import account_option, accounts_of, journal_option, json_option, open_ledger
 from ledger.cli.output import print_json_lines, print_table
+from ledger.errors import AccountUnknown, BadValue
 from ledger.faces import Json, log_face
 from ledger.service import Account
 from ledger.values import CASH_WORDS, AccountId
@@ -21,6 +22,7 @@ from ledger.values import CASH_WORDS, AccountId
 @click.option("--last", type=click.IntRange(min=1), metavar="N", help="Only the last N events of each account.")
 @click.option("--kind", metavar="NAME", help="Only events of a kind, as FillRecorded.")
 @click.option("--position", type=int, metavar="ID", help="Only events of a position.")
+@click.option("--evidence", metavar="DIGEST", help="Print the raw broker answer with this SHA-256 instead, as it came in.")
 @json_option
 def log(
     journal: str | None,
@@ -29,16 +31,25 @@ def log(
     last: int | None,
     kind: str | None,
     position: int | None,
+    evidence: str | None,
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """List the events of every account, oldest first. With --json one object a line, with everything in it.
+
+    What a correction rests on is in its "evidence": the SHA-256 of the broker's answer, which --evidence prints.
 
     \b
     Examples:
       ledger log --last 20
       ledger log --kind GhostClosed
       ledger log --position 466442493 --json
+      ledger log --evidence 9f2c... > answer.json
     """
+    if evidence is not None:
+        if after or last or kind or position is not None or as_json:
+            raise click.UsageError("--evidence prints one raw answer: it goes with --account only")
+        _print_evidence(journal, account, evidence)
+        return
     with open_ledger(journal) as ledger:
         for one in accounts_of(ledger, account):
             faces = (
@@ -51,6 +62,26 @@ def log(
             else:
                 columns = [">version", "event", "time (UTC)", ">position", "what"]
                 print_table(f"{one.name} events", columns, [_row(face) for face in faces], empty="none")
+
+
+def _print_evidence(journal: str | None, account: AccountId | None, digest: str) -> None:
+    """Print a raw broker answer byte by byte.
+
+    Raises:
+        BadValue: No account holds it.
+        AccountUnknown: Several accounts hold it, and none was named.
+    """
+    with open_ledger(journal) as ledger:
+        kept = {one.name: ledger.journal.evidence(one.name, digest.lower()) for one in accounts_of(ledger, account)}
+    found = {name: raw for name, raw in kept.items() if raw is not None}
+    if not found:
+        where = "this journal keeps" if account is None else f"{account} keeps"
+        raise BadValue(f"{where} no evidence {digest!r}: ledger log --json tells what every event rests on")
+    if len(found) > 1:
+        names = ", ".join(str(name) for name in found)
+        raise AccountUnknown(f"evidence {digest} is kept for several accounts ({names}): say which with --account")
+    [raw] = found.values()
+    click.echo(raw, nl=False)
 
 
 def _faces(account: Account, after: int, last: int | None) -> Iterator[Json]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -15,7 +15,7 @@ from ledger.service import Account, Ledger
 from ledger.values import AccountId
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_CONFIGURATION: Final = "ledger.toml"
+CONFIGURATION: Final = "ledger.toml"
 
 
 class _AccountName(click.ParamType[AccountId]):
@@ -70,23 +70,33 @@ def journal_url(given: str | None) -> str:
         BadValue: None is named.
     """
     context = click.get_current_context(silent=True)
-    url = given or (context.find_root().obj if context else None) or os.environ.get("LEDGER_JOURNAL") or _configured()
+    url = (
+        given
+        or (context.find_root().obj if context else None)
+        or os.environ.get("LEDGER_JOURNAL")
+        or configuration().get("journal")
+    )
     if not url:
         raise BadValue(
             "which journal? Name it with --journal sqlite:///desk.db, or set LEDGER_JOURNAL, "
-            f'or write journal = "sqlite:///desk.db" into {_CONFIGURATION} here'
+            f'or write journal = "sqlite:///desk.db" into {CONFIGURATION} here'
         )
     return str(url)
 
 
-def _configured() -> str | None:
-    path = Path(_CONFIGURATION)
+def configuration() -> Mapping[str, Any]:
+    """Return what ``ledger.toml`` in this folder says, nothing where there is none.
+
+    Raises:
+        BadValue: It is no TOML.
+    """
+    path = Path(CONFIGURATION)
     if not path.is_file():
-        return None
+        return {}
     try:
-        return tomllib.loads(path.read_text("utf-8")).get("journal")
+        return tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadValue(f"{_CONFIGURATION}: expected TOML, found {error}") from None
+        raise BadValue(f"{CONFIGURATION}: expected TOML, found {error}") from None
 
 
 def open_ledger(given: str | None, *, create: bool = False) -> Ledger:

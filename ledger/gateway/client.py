@@ -120,6 +120,7 @@ class _Connection:
         self.was_taken = False  # the other end took the connection at least
         self.denied: str | None = None
         self.handshakes_failed = 0  # since one succeeded
+        self.dropped = 0  # answers to others
         try:
             self.socket.connect(endpoint)
         except zmq.ZMQBaseError:
@@ -386,6 +387,7 @@ class ZmqGateway:
 
 
 Form = Literal["json", "mql5-json-api", "ejtrader"]
+FORMS: Final[tuple[Form, ...]] = ("json", "mql5-json-api", "ejtrader")
 
 
 def open_gateway(
@@ -397,11 +399,20 @@ def open_gateway(
     keys: ClientKeys | None = None,
     allow_insecure: bool = False,
 ) -> Gateway:
-    """Return a gateway by its endpoint and the form that it speaks. Raises as ``ZmqGateway``."""
+    """Return a gateway by its endpoint and the form that it speaks, one of ``FORMS``.
+
+    Raises:
+        BadValue: The endpoint is none, the form is not known, or keys are given for a form that knows none.
+        GatewayDenied: As ``ZmqGateway``.
+    """
+    if form not in FORMS:
+        raise BadValue(f"the form of a gateway is one of {', '.join(FORMS)}, found {form!r}")
     if form == "json":
         return ZmqGateway(
             endpoint, timeout_msc=timeout_msc, message_bytes_max=message_bytes_max, keys=keys, allow_insecure=allow_insecure
         )
+    if keys is not None:
+        raise BadValue(f"a gateway of the form {form} knows no keys: leave them out, or put a tunnel before it")
     from ledger.gateway.mql5_json_api import Mql5JsonApiGateway
 
     return Mql5JsonApiGateway(

@@ -1,14 +1,15 @@
 """Keys: CURVE certificates on disk, and a server that accepts only those it was told to.
 
 Files are those of ``zmq.auth``. It writes secret keys for everybody to read, so they are made in a private folder first and
-moved into place with the rights of their owner only.
+written into place under the rights of their owner only.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
+import re
 import stat
+import struct
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -17,11 +18,14 @@ import zmq
 import zmq.auth
 from attrs import field, frozen
 from zmq.auth.thread import ThreadAuthenticator
+from zmq.utils import z85
 
 from ledger.errors import BadValue
 
 _ZAP_DOMAIN: Final = b"ledger"
 _OWNER_ONLY: Final = 0o600
+_READABLE: Final = 0o644
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -48,24 +52,35 @@ def make_keys(folder: Path, name: str) -> tuple[Path, Path]:
     Raises:
         BadValue: There are keys of that name already, or it is no name for a file.
     """
-    if not name or Path(name).name != name or name.startswith("."):
-        raise BadValue(f"expected a plain name for a pair of keys, found {name!r}")
+    if not _NAME.fullmatch(name):
+        raise BadValue(f"expected a plain name for a pair of keys (letters, digits, '_', '.', '-'), found {name!r}")
     public, secret = folder / f"{name}.key", folder / f"{name}.key_secret"
     there = [str(path) for path in (public, secret) if path.exists()]
     if there:
         raise BadValue(f"{', '.join(there)} exists: keys are never overwritten; take another name, or move it away")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".making-") as private:  # made with the rights of its owner only
+    with tempfile.TemporaryDirectory(prefix="ledger-keys-") as private:  # only its owner can look into it
         zmq.auth.create_certificates(private, name)
-        made = Path(private)
-        (made / secret.name).chmod(_OWNER_ONLY)
-        for path in (public, secret):
-            os.link(made / path.name, path)  # unlike a rename, it fails where somebody was faster
+        _write_new(secret, (Path(private) / secret.name).read_bytes(), _OWNER_ONLY)
+        _write_new(public, (Path(private) / public.name).read_bytes(), _READABLE)
     return public, secret
 
 
+def _write_new(path: Path, content: bytes, mode: int) -> None:
+    """Write a file that is not there yet; its rights are what they shall be from the first moment on."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    except FileExistsError:
+        raise BadValue(f"{path} exists: keys are never overwritten; take another name, or move it away") from None
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+
+
 def authorise(public_file: Path, folder: Path) -> Path:
-    """Let a server whose folder of authorised clients this is accept a client's public key. Returns the file made.
+    """Let a server whose folder of authorised clients this is accept a client's public key, from now on.
+
+    Returns:
+        The file in that folder: a new one, or the one that authorised this key already.
 
     Raises:
         BadValue: It is no public key, or it is a secret one.
@@ -74,14 +89,25 @@ def authorise(public_file: Path, folder: Path) -> Path:
     if secret is not None:
         raise BadValue(f"{public_file} holds a secret key: authorise the public one, and never copy the secret one")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for path in sorted(folder.glob("*.key")):
-        if _read(path)[0] == public:
-            return path
-    copied = folder / public_file.name
+    there = next((path for path, key in authorised_keys(folder).items() if key == public), None)
+    if there is not None:
+        return there
+    copied = folder / f"{public_file.stem}.key"
     if copied.exists():
-        raise BadValue(f"{copied} exists with another key: rename {public_file.name} first")
-    shutil.copyfile(public_file, copied)
+        raise BadValue(f"{copied} exists and is of another key: rename {public_file.name} first")
+    _write_new(copied, public_file.read_bytes(), _READABLE)
     return copied
+
+
+def authorised_keys(folder: Path) -> dict[Path, bytes]:
+    """Return file -> public key of the clients that a folder authorises; what cannot be read authorises nobody."""
+    found = {}
+    for path in sorted(folder.glob("*.key")):
+        try:
+            found[path] = _read(path)[0]
+        except BadValue:
+            continue
+    return found
 
 
 def load_client_keys(client_secret_file: Path, server_public_file: Path) -> ClientKeys:
@@ -100,12 +126,27 @@ def load_server_keys(server_secret_file: Path) -> ServerKeys:
     return ServerKeys(public=public, secret=secret)
 
 
+def public_key(path: Path) -> str:
+    """Return the public key of a file, as text. Raises as ``load_client_keys``."""
+    return _read(path)[0].decode()
+
+
 def _read(path: Path) -> tuple[bytes, bytes | None]:
     try:
         public, secret = zmq.auth.load_certificate(path)
     except (OSError, ValueError) as error:
         raise BadValue(f"{path}: expected a file of keys (ledger keys make), found none: {error}") from None
+    if not all(_is_key(key) for key in (public, secret) if key is not None):
+        raise BadValue(f"{path}: expected keys of 40 characters (ledger keys make), found others; is the file cut off?")
     return public, secret
+
+
+def _is_key(text: bytes) -> bool:
+    """Return whether a text is 32 bytes in Z85, as ZeroMQ writes keys."""
+    try:
+        return len(text) == 40 and len(z85.decode(text)) == 32
+    except (KeyError, struct.error):
+        return False
 
 
 def _read_secret(path: Path) -> tuple[bytes, bytes]:
@@ -114,7 +155,19 @@ def _read_secret(path: Path) -> tuple[bytes, bytes]:
         raise BadValue(f"{path} holds no secret key: name the file that ends in .key_secret")
     if os.name == "posix" and path.stat().st_mode & _OTHERS:
         raise BadValue(f"others can read the secret key {path}: chmod 600 it, and make new keys if they may have")
+    if zmq.curve_public(secret) != public:
+        raise BadValue(f"{path}: expected a pair of keys, found two that do not belong together")
     return public, secret
+
+
+@frozen
+class _Authorised:
+    """The clients that a folder authorises at this moment: who is added or taken out is so without a restart."""
+
+    folder: Path
+
+    def callback(self, domain: str, key: bytes) -> bool:  # noqa: ARG002  # as zmq.auth calls it
+        return key in authorised_keys(self.folder).values()
 
 
 def secure_server(
@@ -128,15 +181,15 @@ def secure_server(
     Returns:
         The authenticator, to be stopped after the socket is closed.
     """
-    authenticator = ThreadAuthenticator(context)
-    authenticator.start()
     authorised.mkdir(parents=True, exist_ok=True, mode=0o700)
-    authenticator.configure_curve(domain=_ZAP_DOMAIN.decode(), location=authorised)
     socket.curve_server = True
     socket.curve_publickey = keys.public
     socket.curve_secretkey = keys.secret
     socket.zap_domain = _ZAP_DOMAIN
     socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+    authenticator = ThreadAuthenticator(context)
+    authenticator.configure_curve_callback(domain=_ZAP_DOMAIN.decode(), credentials_provider=_Authorised(authorised))
+    authenticator.start()
     return authenticator
 
 

@@ -161,12 +161,11 @@ def read_positions(raw: bytes) -> Snapshot:
         raise SnapshotRefused(f"expected a list, found {wire.shown(rows)}", field="positions")
     if error is None and all(row == {} for row in rows):
         rows = []  # how it says that nothing is open
-    return wire.snapshot_of([_renamed(row) for row in rows], raw)
+    return wire.snapshot_of([_named_as_ours(row, number) for number, row in enumerate(rows, 1)], raw)
 
 
-def _renamed(row: Any) -> Any:
+def _named_as_ours(row: Any, number: int) -> Any:
     """Return a row under the names of the base form; its id is the identifier."""
     if not isinstance(row, dict):
         return row
-    renamed = {_FIELDS.get(name, name): value for name, value in row.items()}
-    return renamed | {"identifier": row.get("id")}
+    return {**wire.renamed(row, _FIELDS, number), "identifier": row.get("id")}

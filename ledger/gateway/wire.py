@@ -8,6 +8,7 @@ gateway's errors is raised, and nothing else.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, TypeVar
@@ -34,6 +35,7 @@ _DEAL_CODES: Final[Mapping[str, int]] = {"buy": 0, "sell": 1} | {word: code for 
 _SHOWN_MAX: Final = 60
 _MAGNITUDE_MAX: Final = 30  # 10^30 of anything is no price, no volume and no money
 _DIGITS_MAX: Final = 64
+_EXACT_TEXT: Final = re.compile(r"-?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][-+]?[0-9]{1,3})?")
 _TIME_MAX: Final = 253_370_764_800  # the year 9999, in seconds
 
 
@@ -171,11 +173,8 @@ class _Fields:
         kind = type(value)
         if kind is int:
             value = Decimal(value)
-        elif kind is str and len(value) <= _DIGITS_MAX:
-            try:
-                value = exact(value)
-            except InexactNumber:
-                raise self.refuse(name, "a number", value) from None
+        elif kind is str and _EXACT_TEXT.fullmatch(value):
+            value = Decimal(value)
         elif kind is not Decimal:
             raise self.refuse(name, "a number", value)
         number: Decimal = value
@@ -267,11 +266,20 @@ def _rows(answer: Json, key: str) -> list[Any]:
     return rows
 
 
+def renamed(row: Json, names: Mapping[str, str], number: int) -> Json:
+    """Return a row under our names. A field that is told under two names may be told with two meanings, and is refused."""
+    ours = [names.get(name, name) for name in row]
+    twice = next((name for name in ours if ours.count(name) > 1), None)
+    if twice is not None:
+        raise SnapshotRefused("expected it under one name, found it under two", row=number, field=twice)
+    return dict(zip(ours, row.values(), strict=True))
+
+
 def _row_fields(row: Any, number: int) -> _Fields:
     if type(row) is not dict:
         raise SnapshotRefused(f"expected a JSON object, found {shown(row)}", row=number)
     if not KEY_VARIANTS.keys().isdisjoint(row):
-        row = {KEY_VARIANTS[key]: value for key, value in row.items() if key in KEY_VARIANTS} | row
+        row = renamed(row, KEY_VARIANTS, number)
     return _Fields(row, number)
 
 

@@ -11,6 +11,7 @@ from attrs import frozen
 from ledger.codec import Stored
 from ledger.errors import DealConflict
 from ledger.events import Event
+from ledger.journal.evidence import Kept
 from ledger.portfolio import Standing
 from ledger.postings import Row
 from ledger.values import AccountId
@@ -83,6 +84,7 @@ class Journal(Protocol):
         expected_version: int | None = None,
         correlation: str | None = None,
         conflicts: Literal["refuse", "keep"] = "refuse",
+        evidence: Sequence[bytes] = (),
     ) -> Appended:
         """Append what is new of the events, all or nothing.
 
@@ -92,9 +94,11 @@ class Journal(Protocol):
             expected_version: The version that the caller's decision rests on.
             correlation: The sync run or import that the events belong to.
             conflicts: ``refuse`` appends nothing when a deal is told with other content; ``keep`` appends the rest.
+            evidence: Raw broker answers that the events rest on. Those whose SHA-256 an appended row has as its evidence are
+                kept with it, once an account; the others are not.
 
         Raises:
-            BadValue: The correlation is no text that every journal can keep.
+            BadValue: The correlation is no text that every journal can keep, or a raw answer is too large to be kept.
             VersionConflict: The account is not at the expected version.
             DealConflict: A known deal was told with other content, and conflicts are refused.
             AccountUnknown: The account was not opened.
@@ -115,6 +119,18 @@ class Journal(Protocol):
 
     def irregularities(self) -> Iterator[tuple[str, int | None, str, str]]:
         """Yield what is wrong across accounts: account, version, field, what."""
+        ...
+
+    def evidence(self, account: AccountId, digest: str) -> bytes | None:
+        """Return the raw broker answer with a SHA-256 (hex, small letters) as it came in, None if it is not kept.
+
+        Raises:
+            CorruptEvent: What is kept is not what was recorded.
+        """
+        ...
+
+    def evidence_as_it_lies(self, account: AccountId) -> Iterator[Kept]:
+        """Yield all raw answers of an account as they are kept, in no order. Damaged ones too: columns may hold anything."""
         ...
 
     def postings(self, account: AccountId, selection: Selection) -> Iterator[Row]:

@@ -10,6 +10,7 @@ from ledger.codec import STANDING_KINDS, Stored, posting, standing_of
 from ledger.events import Event
 from ledger.journal import Appended, Head, Journal, Selection
 from ledger.journal.admission import Admission, start, uses_symbol
+from ledger.journal.evidence import Kept, packed, referred, unpacked
 from ledger.portfolio import Standing
 from ledger.postings import IN_ORDER, PLACED, Row, in_fold_order
 from ledger.values import AccountId
@@ -28,10 +29,14 @@ class MemoryJournal:
         self._rows: dict[AccountId, list[Stored]] = {}
         self._heads: dict[AccountId, Head] = {}
         self._keys: dict[AccountId, dict[str, Stored]] = {}
+        self._evidence: dict[AccountId, dict[str, Kept]] = {}
 
     @classmethod
     def copy_of(cls, journal: Journal, accounts: Sequence[AccountId], now_us: Callable[[], int]) -> MemoryJournal:
-        """Return a copy of some accounts of another journal, to try on what must not change there."""
+        """Return a copy of some accounts of another journal, to try on what must not change there.
+
+        Without their evidence: nothing that is tried reads it, and it may be large.
+        """
         copy = cls(now_us)
         for account in accounts:
             head = journal.head(account)
@@ -57,7 +62,9 @@ class MemoryJournal:
         expected_version: int | None = None,
         correlation: str | None = None,
         conflicts: Literal["refuse", "keep"] = "refuse",
+        evidence: Sequence[bytes] = (),
     ) -> Appended:
+        answers = packed(evidence, events)
         with self._lock:
             keys = self._keys.get(account, {})
             rows = self._rows.get(account, [])
@@ -75,6 +82,8 @@ class MemoryJournal:
                 self._rows.setdefault(account, []).extend(appended.rows)
                 self._keys.setdefault(account, {}).update({row.natural_key: row for row in appended.rows})
                 self._heads[account] = appended.head
+                kept = self._evidence.setdefault(account, {})
+                kept.update(referred(answers, appended.rows))  # the same digest is the same answer
             return appended
 
     def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
@@ -86,6 +95,15 @@ class MemoryJournal:
 
     def irregularities(self) -> Iterator[tuple[str, int | None, str, str]]:
         return iter(())
+
+    def evidence(self, account: AccountId, digest: str) -> bytes | None:
+        with self._lock:
+            kept = self._evidence.get(account, {}).get(digest)
+        return None if kept is None else unpacked(kept)
+
+    def evidence_as_it_lies(self, account: AccountId) -> Iterator[Kept]:
+        with self._lock:
+            return iter(list(self._evidence.get(account, {}).values()))
 
     def postings(self, account: AccountId, selection: Selection) -> Iterator[Row]:
         with self._lock:

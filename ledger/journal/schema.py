@@ -1,7 +1,7 @@
 """The tables of the SQL journals. Shared with ``migrations/``, which makes them.
 
-``accounts`` and ``events`` are immutable: triggers refuse every change. ``heads`` is the one row per account that an
-append locks and moves on.
+``accounts``, ``events`` and ``evidence`` are immutable: triggers refuse every change. ``heads`` is the one row per account
+that an append locks and moves on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sqlalchemy import (
 from ledger.codec import Stored
 
 #: The migration that this program was written for.
-REVISION: Final = "0001"
+REVISION: Final = "0002"
 
 metadata = MetaData(
     naming_convention={
@@ -100,4 +100,15 @@ Index(
     events.c.version,
     sqlite_where=text(_STANDING),
     postgresql_where=text(_STANDING),
+)
+
+#: The raw answers that events of an account refer to: by account, so that everything can be distributed by it.
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("account_id", BigInteger, ForeignKey("accounts.account_id"), primary_key=True, autoincrement=False),
+    Column("digest", Text, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
 )

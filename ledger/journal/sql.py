@@ -21,19 +21,23 @@ from ledger.events import Event, storable
 from ledger.journal import Appended, Head, Selection
 from ledger.journal.admission import Admission, start
 from ledger.journal.connect import translated
+from ledger.journal.evidence import Kept, is_digest, packed, referred, unpacked
 from ledger.journal.schema import accounts, events, heads
+from ledger.journal.schema import evidence as answers
 from ledger.portfolio import Standing
 from ledger.postings import IN_ORDER, NO_DEAL, PLACED, Posting, Row, in_fold_order
 from ledger.values import INT64_MAX, AccountId
 
 _BATCH: Final = 500
 _STREAM_ROWS: Final = 5000
+_STREAM_ANSWERS: Final = 4  # each may be many megabytes
 
 # Without SQLAlchemy's conversions: the drivers return what we want, and what is damaged comes as it lies.
 _stored: list[sa.ColumnElement[Any]] = [
     sa.type_coerce(events.c[name], sa.types.NullType()).label(name) for name in Stored._fields
 ]
 _headed: list[sa.ColumnElement[Any]] = [sa.type_coerce(column, sa.types.NullType()).label(column.name) for column in heads.c]
+_kept: list[sa.ColumnElement[Any]] = [sa.type_coerce(answers.c[name], sa.types.NullType()).label(name) for name in Kept._fields]
 _posted = [
     sa.func.coalesce(events.c.deal, sa.literal_column(str(NO_DEAL))) if name == "deal" else events.c[name]
     for name in Posting._fields
@@ -107,6 +111,10 @@ class SqlJournal:
                 what = f"{table.name} of an account that does not exist"
                 field = "account_id" if table is events else f"{table.name}.account_id"
                 yield self._first_name(key) or f"account id {key}", version, field, what
+        strays = sa.select(answers.c.account_id).where(answers.c.account_id.not_in(sa.select(accounts.c.account_id))).distinct()
+        for (key,) in self._stream(strays):
+            what = "evidence of an account that does not exist"
+            yield self._first_name(key) or f"account id {key}", None, "evidence.account_id", what
         twice = (
             sa.select(events.c.account_id, events.c.natural_key, sa.func.max(events.c.version))
             .group_by(events.c.account_id, events.c.natural_key)
@@ -144,6 +152,18 @@ class SqlJournal:
                 return None
             return str(name) if account_key(name) == key else None
         return None
+
+    def evidence(self, account: AccountId, digest: str) -> bytes | None:
+        if not is_digest(digest):
+            return None
+        query = sa.select(*_kept).where(answers.c.account_id == account_key(account), answers.c.digest == digest)
+        with self._reading() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else unpacked(Kept(*row))
+
+    def evidence_as_it_lies(self, account: AccountId) -> Iterator[Kept]:
+        query = sa.select(*_kept).where(answers.c.account_id == account_key(account))
+        return map(Kept._make, self._stream(query, lenient=True, at_once=_STREAM_ANSWERS))
 
     def postings(self, account: AccountId, selection: Selection) -> Iterator[Row]:
         query = sa.select(*_posted).where(*_selected(account, selection))
@@ -188,8 +208,8 @@ class SqlJournal:
         with translated(self.engine.url), self.engine.connect() as connection:
             yield connection
 
-    def _stream(self, query: Select[Any], *, lenient: bool = False) -> Iterator[Row]:
-        """Yield rows as the driver's tuples, a few thousand in memory at a time.
+    def _stream(self, query: Select[Any], *, lenient: bool = False, at_once: int = _STREAM_ROWS) -> Iterator[Row]:
+        """Yield rows as the driver's tuples, so many in memory at once.
 
         ``lenient`` reads text that is no text any more, so that it can be named instead of raised.
         """
@@ -198,7 +218,7 @@ class SqlJournal:
             driver: Any = connection.connection.driver_connection
             if self.engine.dialect.name == "postgresql":
                 with driver.cursor(name="ledger_stream", binary=True) as cursor:
-                    cursor.itersize = _STREAM_ROWS
+                    cursor.itersize = at_once
                     yield from cursor.execute(str(compiled), compiled.params)
             else:
                 parameters = [compiled.params[name] for name in compiled.positiontup or ()]
@@ -219,7 +239,9 @@ class SqlJournal:
         expected_version: int | None = None,
         correlation: str | None = None,
         conflicts: Literal["refuse", "keep"] = "refuse",
+        evidence: Sequence[bytes] = (),
     ) -> Appended:
+        told = packed(evidence, events)  # before the lock, so that nobody waits for it
         with translated(self.engine.url), self.engine.connect().execution_options(write=True) as connection:
             transaction = connection.begin()
             head = self._lock(connection, account)
@@ -235,6 +257,7 @@ class SqlJournal:
             appended = admission.appended(events, expected_version=expected_version, conflicts=conflicts)
             if appended.rows:
                 self._write(connection, account, head, appended)
+                _keep(connection, account, referred(told, appended.rows))
                 transaction.commit()
             return appended
 
@@ -298,6 +321,18 @@ def _create_account(connection: Connection, account: AccountId) -> None:
             connection.execute(insert(table).on_conflict_do_nothing(), row)
         else:
             connection.execute(table.insert(), row)
+
+
+def _keep(connection: Connection, account: AccountId, told: Mapping[str, Kept]) -> None:
+    """Keep the raw answers that are not kept yet. The account is locked: nobody else keeps them meanwhile."""
+    if not told:
+        return
+    key = account_key(account)
+    query = sa.select(answers.c.digest).where(answers.c.account_id == key, answers.c.digest.in_(list(told)))
+    known = set(connection.scalars(query))
+    new = [{"account_id": key, **kept._asdict()} for digest, kept in told.items() if digest not in known]
+    if new:
+        connection.execute(answers.insert(), new)
 
 
 def _read_head(connection: Connection, account: AccountId, *, lock: bool = False) -> Head | None:

@@ -8,11 +8,12 @@ from typing import Any, Final
 from attrs import frozen
 
 from ledger.codec import Stored, decode, decode_posting, encode_said, is_telling_of, natural_key, placement_of
-from ledger.errors import LedgerError
+from ledger.errors import CorruptEvent, LedgerError
 from ledger.events import DEAL_KINDS
 from ledger.journal import Head, Journal, Selection
 from ledger.journal.admission import start
 from ledger.journal.chain import changed_columns, checks, covered, digest
+from ledger.journal.evidence import unpacked
 from ledger.portfolio import Portfolio
 from ledger.postings import IN_ORDER, NO_DEAL
 from ledger.values import AccountId
@@ -49,7 +50,7 @@ _TYPES: Final = tuple(
 
 
 def verify_account(journal: Journal, account: AccountId, progress: Callable[[int], object] = lambda _: None) -> Verified:
-    """Check one account's chain, gaps, head, keys and that its fold runs. Others may append meanwhile.
+    """Check one account's chain, gaps, head, keys, evidence and that its fold runs. Others may append meanwhile.
 
     Args:
         journal: Where it is kept.
@@ -71,7 +72,9 @@ def verify_account(journal: Journal, account: AccountId, progress: Callable[[int
             break
         after = walk.version
     problems.extend(walk.check_head(head))
-    if not problems:
+    runs = not problems
+    problems.extend(walk.check_evidence(journal))
+    if runs:
         problems.extend(_check_fold(journal, account, walk.version))
     return Verified(account=account, version=walk.version, head=walk.hash.hex() if walk.hash else "", problems=tuple(problems))
 
@@ -89,6 +92,7 @@ class _Walk:
         self.hash: bytes | None = begin.hash
         self.recorded_us: int | None = begin.recorded_us
         self.place: tuple[int, int] | None = (begin.last_msc, begin.last_deal)
+        self.evidence: dict[str, int] = {}  # digest -> version of the first event that refers to it
 
     def check(self, row: Stored) -> list[Problem]:
         """Return what is wrong with the next row, and go on behind it."""
@@ -104,6 +108,8 @@ class _Walk:
             wrong |= self._wrong_placement(row) | dict(_contradictions(row))
         at = row.version if type(row.version) is int else self.version + 1
         self._go_on(row, wrong)
+        if row.evidence is not None and not wrong.keys() & {"evidence", "hash"}:
+            self.evidence.setdefault(row.evidence, at)
         return missing + [self._problem(at, field, what) for field, what in wrong.items()]
 
     def _problem(self, version: int | None, field: str, what: str) -> Problem:
@@ -176,6 +182,18 @@ class _Walk:
             if ours is not None and (ours != theirs or type(ours) is not type(theirs)):
                 what = f"expected {_short(ours)} after the last event, found {_short(theirs)}"
                 yield self._problem(self.version, f"heads.{name}", what)
+
+    def check_evidence(self, journal: Journal) -> Iterator[Problem]:
+        """Compare the raw answers that are kept with their digests, and those with what the events refer to."""
+        missing = dict(self.evidence)
+        for kept in journal.evidence_as_it_lies(self.account):
+            version = missing.pop(kept.digest, None)
+            try:
+                unpacked(kept)
+            except CorruptEvent as error:
+                yield self._problem(version, "evidence", str(error))
+        for digest_, version in missing.items():
+            yield self._problem(version, "evidence", f"the raw answer {_short(digest_)} that it rests on is not kept")
 
 
 def _wrong_types(row: Stored) -> Iterator[tuple[str, str]]:

@@ -198,8 +198,11 @@ class _Deciding:
             else:
                 self._hold(one, why)
         renamed = [pair for pair in self._new_tickets if not self._is_touched(pair)]
-        for pair in renamed:
-            self._events.append(self._renaming(pair))
+        for pair in self._new_tickets:
+            if self._is_touched(pair):
+                self._wait(pair, "a fill of it was told just now: left for the next sync", WaitsFor.TIME)
+            else:
+                self._events.append(self._renaming(pair))
         helped = self._close_what_is_corrected()
         return Decision(
             events=tuple(self._events),
@@ -260,10 +263,9 @@ class _Deciding:
             self._events.append(self._seen(one, why=why))
         self._held.append(Held(kind=one.kind.value, position_id=one.position_id, symbol=one.symbol, why=why))
 
-    def _wait(self, one: Disagreement, why: str, waits_for: WaitsFor) -> None:
-        self._held.append(
-            Held(kind=one.kind.value, position_id=one.position_id, symbol=one.symbol, why=why, waits_for=waits_for)
-        )
+    def _wait(self, one: Disagreement | NewTicket, why: str, waits_for: WaitsFor) -> None:
+        kind = "ticket" if isinstance(one, NewTicket) else one.kind.value
+        self._held.append(Held(kind=kind, position_id=one.position_id, symbol=one.symbol, why=why, waits_for=waits_for))
 
     # ---- corrections
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import Enum
-from typing import Any, Final
+from math import inf
+from typing import Any, Final, TypeVar
 
 from attrs import Attribute, field, frozen
 
 from ledger.errors import BadValue
 from ledger.events import BreakKind
+
+_Words = TypeVar("_Words", bound=Enum)
 
 
 class Action(Enum):
@@ -34,13 +37,28 @@ class Foreign(Enum):
     IGNORE = "ignore"
 
 
+def _action(value: Action | str) -> Action:
+    return _word(value, Action)
+
+
+def _foreign(value: Foreign | str) -> Foreign:
+    return _word(value, Foreign)
+
+
+def _word(value: Any, words: type[_Words]) -> _Words:
+    try:
+        return words(value)
+    except ValueError:
+        raise BadValue(f"expected one of {', '.join(word.value for word in words)}, found {value!r}") from None
+
+
 def _magics(value: Iterable[int] | None) -> frozenset[int] | None:
     return None if value is None else frozenset(value)
 
 
 def _at_least(low: float) -> Any:
     def check(_: object, attribute: Attribute[Any], value: Any) -> None:
-        if not isinstance(value, (int, float)) or not value >= low:
+        if not isinstance(value, (int, float)) or not low <= value < inf:
             raise BadValue(f"{attribute.name} is {low} or more, found {value!r}")
 
     return check
@@ -67,12 +85,12 @@ class ReconcilePolicy:
         verified_sec: How old the last good sync may be while an account is called safe to trade.
     """
 
-    zombie: Action = field(converter=Action, default=Action.ADOPT)
-    ghost: Action = field(converter=Action, default=Action.ADOPT)
-    drift: Action = field(converter=Action, default=Action.ADOPT)
-    balance: Action = field(converter=Action, default=Action.REPORT)
+    zombie: Action = field(converter=_action, default=Action.ADOPT)
+    ghost: Action = field(converter=_action, default=Action.ADOPT)
+    drift: Action = field(converter=_action, default=Action.ADOPT)
+    balance: Action = field(converter=_action, default=Action.REPORT)
     magics: frozenset[int] | None = field(converter=_magics, default=None)
-    foreign: Foreign = field(converter=Foreign, default=Foreign.ADOPT)
+    foreign: Foreign = field(converter=_foreign, default=Foreign.ADOPT)
     settle_sec: float = field(default=2.0, validator=_at_least(0))
     ghost_confirmations: int = field(default=2, validator=_at_least(1))
     vanish_confirmations: int = field(default=3, validator=_at_least(1))

@@ -64,15 +64,14 @@ class History:
 
         Args:
             portfolio: What is known.
-            now_msc: The present on the broker's server clock. Deals are asked for up to a day later, because the terminal
-                reads a span of time by a clock of its own.
+            now_msc: The present on the broker's server clock, as it was told.
             correlation: The sync run.
         """
         newest_msc = portfolio.newest_deal_msc if self._until_msc is None else self._until_msc
         from_msc = max(0, newest_msc - self._overlap_msc)
         if self._is_worth_going_back(portfolio):
             from_msc = max(0, min([from_msc, *(one.since_msc - self._overlap_msc for one in portfolio.unexplained)]))
-        told = self._ask(portfolio, self._gateway.deals(from_msc=from_msc, to_msc=now_msc + _DAY_MSC))
+        told = self._ask(portfolio, self._gateway.deals(from_msc=from_msc, to_msc=self._to_msc(portfolio, now_msc)))
         booked = self._book(told, correlation)
         self._told = {deal.deal: deal for deal in told}
         self._until_msc = now_msc
@@ -106,14 +105,22 @@ class History:
             told = [deal for position_id in wanted for deal in self._ask(portfolio, self._gateway.deals(position=position_id))]
         else:
             from_msc = max(0, min(wanted.values()) - self._overlap_msc)
-            told = list(self._ask(portfolio, self._gateway.deals(from_msc=from_msc, to_msc=now_msc + _DAY_MSC)))
+            told = list(self._ask(portfolio, self._gateway.deals(from_msc=from_msc, to_msc=self._to_msc(portfolio, now_msc))))
         return self._book(told, correlation)
 
     def go_back(self, portfolio: Portfolio, now_msc: int, correlation: str) -> Booked:
         """Book all deals since nothing was known to be missing any more: the money does not add up."""
         from_msc = max(0, portfolio.complete_until_msc)
-        told = self._ask(portfolio, self._gateway.deals(from_msc=from_msc, to_msc=now_msc + _DAY_MSC))
+        told = self._ask(portfolio, self._gateway.deals(from_msc=from_msc, to_msc=self._to_msc(portfolio, now_msc)))
         return self._book(told, correlation)
+
+    def _to_msc(self, portfolio: Portfolio, now_msc: int) -> int:
+        """Return up to when deals are asked for: a day on, because the terminal reads a span of time by a clock of its own.
+
+        The clock that a gateway tells may stand, over a weekend, while money is booked; ours goes on.
+        """
+        ours_msc = portfolio.standing.clock.from_utc_msc(self._account.ledger.now_us() // 1000)
+        return max(now_msc, ours_msc) + _DAY_MSC
 
     def _ask(self, portfolio: Portfolio, history: RemoteHistory) -> Sequence[Deal]:
         refuse_stranger(history, portfolio.standing)

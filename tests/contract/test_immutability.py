@@ -8,14 +8,15 @@ import sqlite3
 import psycopg
 import pytest
 
-from ledger import Ledger
+from ledger import Event, Ledger
 from tests.support.journals import (
     ACCOUNT,
     OTHER,
     bare_postgres,
     bare_sqlite,
-    cash,
+    digest_of,
     fill,
+    ghost,
     new_postgres_url,
     new_url,
     opened,
@@ -27,7 +28,7 @@ _COLUMNS = (
     "commission, fee, swap, profit, magic, data, placement, schema, recorded_us, natural_key, correlation, caused_by, "
     "evidence, reason, comment, origin, prev_hash, hash, checks"
 )
-_TABLES = ("accounts", "heads", "events")
+_TABLES = ("accounts", "heads", "events", "evidence")
 
 
 def _copy(version: str, natural_key: str, kind: str = "'Forged'") -> str:
@@ -44,6 +45,10 @@ CHANGES = {
     "move an event to another account": "UPDATE events SET account_id = account_id + 1 WHERE version = 2",
     "delete an event": "DELETE FROM events WHERE version = 3",
     "delete all events": "DELETE FROM events",
+    "update evidence": "UPDATE evidence SET body = 'x'",
+    "update evidence to what it is": "UPDATE evidence SET digest = digest",
+    "give evidence to another account": "UPDATE evidence SET account_id = (SELECT max(account_id) FROM accounts)",
+    "delete evidence": "DELETE FROM evidence",
     "update an account": "UPDATE accounts SET login = 1",
     "rename an account": "UPDATE accounts SET server = 'Elsewhere'",
     "delete an account": "DELETE FROM accounts",
@@ -65,6 +70,10 @@ SQLITE_CHANGES = {
     "upsert an event by natural key": f"INSERT INTO events {_copy('99', 'natural_key')} "
     "ON CONFLICT (account_id, natural_key) DO UPDATE SET profit = 7",
     "update or replace an event": "UPDATE OR REPLACE events SET version = 2 WHERE version = 3",
+    "replace evidence": "INSERT OR REPLACE INTO evidence SELECT account_id, digest, 1, body FROM evidence",
+    "ignore evidence that is there": "INSERT OR IGNORE INTO evidence SELECT account_id, digest, 1, body FROM evidence",
+    "upsert evidence": "INSERT INTO evidence SELECT * FROM evidence WHERE true ON CONFLICT DO UPDATE SET size = 1",
+    "update or replace evidence": "UPDATE OR REPLACE evidence SET size = 1",
     "replace an account": "REPLACE INTO accounts SELECT account_id, 'Elsewhere', 1 FROM accounts",
     "replace an account by name": "REPLACE INTO accounts SELECT 1, server, login FROM accounts",
     "upsert an account": "INSERT INTO accounts SELECT * FROM accounts WHERE true ON CONFLICT DO UPDATE SET login = 1",
@@ -78,6 +87,11 @@ POSTGRES_CHANGES = {
     "truncate events and heads": "TRUNCATE events, heads",
     "truncate accounts and all that hangs on them": "TRUNCATE accounts CASCADE",
     "truncate heads": "TRUNCATE heads",
+    "truncate evidence": "TRUNCATE evidence",
+    "upsert evidence": "INSERT INTO evidence SELECT * FROM evidence ON CONFLICT (account_id, digest) DO UPDATE SET size = 1",
+    "merge into evidence": "MERGE INTO evidence e USING evidence s ON e.digest = s.digest AND e.account_id = s.account_id "
+    "WHEN MATCHED THEN DELETE",
+    "insert evidence again": "INSERT INTO evidence SELECT * FROM evidence",
     "upsert an event": f"INSERT INTO events {_copy('2', 'natural_key')} "
     "ON CONFLICT ON CONSTRAINT pk_events DO UPDATE SET profit = 7",
     "upsert an event by natural key": f"INSERT INTO events {_copy('99', 'natural_key')} "
@@ -94,7 +108,8 @@ def told(url):
     """Fill a journal with two accounts and some events."""
     ledger = Ledger.open(url)
     for account in (ACCOUNT, OTHER):
-        ledger.journal.append(account, [opened(account), fill(1, 1), cash(2, 2)])
+        events: list[Event] = [opened(account), fill(1, 1), ghost(2, 2, evidence=digest_of(b"an answer"))]
+        ledger.journal.append(account, events, evidence=(b"an answer",))
     return ledger
 
 
@@ -150,7 +165,7 @@ def test_the_journals_are_as_they_were_told(sqlite_url, postgres_url):
     assert_untouched(postgres_url)
 
 
-def test_the_writing_role_may_only_read_and_insert_events(tmp_path):
+def test_the_writing_role_may_only_read_and_insert_events_and_evidence(tmp_path):
     server = shared_postgres()
     url = server.create_database()
     name = url.rpartition("/")[2]
@@ -163,8 +178,11 @@ def test_the_writing_role_may_only_read_and_insert_events(tmp_path):
         for verb in ("UPDATE events SET profit = 1", "DELETE FROM events", "TRUNCATE events"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied for table events"):
                 connection.execute(verb)
+        for verb in ("UPDATE evidence SET size = 1", "DELETE FROM evidence", "TRUNCATE evidence"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied for table evidence"):
+                connection.execute(verb)
         rights = connection.execute(
-            "SELECT privilege_type FROM information_schema.role_table_grants WHERE table_name = 'events' ORDER BY 1"
+            "SELECT privilege_type FROM information_schema.role_table_grants WHERE table_name IN ('events', 'evidence')"
         ).fetchall()
     assert {right for (right,) in rights} & {"UPDATE", "DELETE", "TRUNCATE"} == set()
     assert_untouched(own_url)

@@ -34,6 +34,7 @@ from tests.support.journals import (
     Clock,
     cash,
     completion,
+    digest_of,
     everything,
     fill,
     ghost,
@@ -103,10 +104,10 @@ def test_what_is_appended_is_read_back_as_it_was_told(book):
         specified("EURUSD", contract_size=100_000, volume_step="0.01", currency="EUR"),
         cash(1, 1, comment="first"),
         fill(2, 2, magic=7, reason=3, comment="c", external_id="x", commission="-0.07", swap="-1.5"),
-        ghost(2, 3, evidence="ab" * 32),
+        ghost(2, 3, evidence=digest_of(b"an answer")),
         SyncDegraded(reason="timeout", time_msc=START_MSC + 4000),
     ]
-    tell(book, *told)
+    tell(book, *told, evidence=(b"an answer",))
     assert events_of(book) == [opened(), *told]
     assert_whole(book)
 

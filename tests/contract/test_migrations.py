@@ -1,5 +1,6 @@
 """The migrations make the tables that the program expects, by whichever way they are run."""
 
+# ruff: noqa: S608, RUF100  # a test looks into every table
 from __future__ import annotations
 
 import os
@@ -13,11 +14,25 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from ledger import Ledger
+from ledger import CorruptEvent, JournalError, Ledger
 from ledger.journal.connect import check_revision, open_engine
-from ledger.journal.migrate import configuration, migrate
+from ledger.journal.migrate import chain_stays, configuration, migrate
 from ledger.journal.schema import REVISION, metadata
-from tests.support.journals import ACCOUNT, Intruder, empty_postgres_url, fill, new_url, opened
+from ledger.journal.sql import account_key
+from tests.support.journals import (
+    ACCOUNT,
+    OTHER,
+    Clock,
+    Intruder,
+    digest_of,
+    empty_postgres_url,
+    fill,
+    ghost,
+    new_url,
+    older_url,
+    open_journal,
+    opened,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -102,6 +117,100 @@ def test_migrating_leaves_what_is_recorded_as_it_is(tmp_path, empty_url):
     with Ledger.open(empty_url, create=True) as ledger:
         assert list(ledger.journal.rows(ACCOUNT)) == before
         assert ledger.verify().ok
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def older(request, tmp_path):
+    """The URL of a journal of the first revision, with two accounts and late events."""
+    url = older_url(request.param, tmp_path, "0001")
+    journal = open_journal(url, Clock())
+    for account in (ACCOUNT, OTHER):
+        journal.append(account, [opened(account), *(fill(n, 50 - n) for n in range(1, 40)), ghost(1, 60)])
+    journal.close()
+    return url
+
+
+def test_an_older_journal_is_refused_by_who_does_not_make_journals(older):
+    with pytest.raises(JournalError, match="has schema 0001, this program 0002: ledger init"):
+        Ledger.open(older, create=False)
+
+
+def test_an_older_journal_keeps_everything_and_takes_evidence_from_then_on(older):
+    before = contents(older)
+    with Ledger.open(older) as ledger:
+        assert contents(older) == before
+        assert ledger.verify().ok
+        again = ledger.account(ACCOUNT).record_many([ghost(2, 61, evidence=digest_of(b"raw"))], evidence=(b"raw",))
+        assert again.head.version == 42
+        assert ledger.account(ACCOUNT).evidence(digest_of(b"raw")) == b"raw"
+        assert ledger.verify().ok
+
+
+def contents(url):
+    return {table: sorted(map(repr, Intruder(url)(f"SELECT * FROM {table}"))) for table in ("accounts", "heads", "events")}
+
+
+def test_alembic_migrates_an_older_journal_too(older):
+    run = alembic(older, "upgrade", "head")
+    assert run.returncode == 0, run.stderr
+    with Ledger.open(older, create=False) as ledger:
+        assert ledger.verify().ok
+
+
+DAMAGES = {
+    "an event": ("UPDATE events SET profit = 5 WHERE version = 7 AND account_id = ?", "does not hold at version 7"),
+    "an event's hash": ("UPDATE events SET hash = prev_hash WHERE version = 7 AND account_id = ?", "not hold at version 7"),
+    "a missing event": ("DELETE FROM events WHERE version = 7 AND account_id = ?", "does not hold at version 7"),
+    "a missing tail": ("DELETE FROM events WHERE version > 38 AND account_id = ?", "not follow from its 38 events"),
+    "a head": (
+        "UPDATE heads SET hash = genesis FROM (SELECT prev_hash AS genesis FROM events WHERE version = 1) x "
+        "WHERE account_id = ?",
+        "not follow from its 41 events",
+    ),
+    "a missing head": ("DELETE FROM heads WHERE account_id = ?", "its head is missing or damaged"),
+    "an account": ("UPDATE accounts SET login = 7 WHERE account_id = ?", "does not hold at version 1"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_journal_is_not_migrated(damage, older):
+    statement, said = DAMAGES[damage]
+    intruder = Intruder(older)
+    intruder.disarm()
+    intruder(statement, account_key(ACCOUNT))
+    with pytest.raises(CorruptEvent, match=said):
+        Ledger.open(older)
+    assert intruder("SELECT version_num FROM alembic_version") == [("0001",)]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_migration_that_changes_what_is_recorded_is_taken_back(damage, older):
+    """What a migration of ours would never do: what else makes sure that it does not."""
+    before = contents(older)
+    intruder = Intruder(older)
+    intruder.disarm()
+    statement = DAMAGES[damage][0].replace("?", str(account_key(ACCOUNT)))
+    engine = open_engine(older)
+    with (
+        pytest.raises(JournalError, match="would have changed what is recorded"),
+        engine.connect().execution_options(write=True) as connection,
+        connection.begin(),
+        chain_stays(connection),
+    ):
+        connection.exec_driver_sql(statement)
+    engine.dispose()
+    assert contents(older) == before
+
+
+def test_a_migration_lets_others_append_on_postgres(tmp_path):
+    url = older_url("postgres", tmp_path, "0001")
+    journal = open_journal(url, Clock(), busy_seconds=2)
+    journal.append(ACCOUNT, [opened(), fill(1, 1)])
+    engine = open_engine(url)
+    with engine.connect() as connection, connection.begin(), chain_stays(connection):
+        assert journal.append(ACCOUNT, [fill(2, 2)]).head.version == 3
+    engine.dispose()
+    journal.close()
 
 
 def test_the_latest_migration_is_the_one_that_the_program_asks_for():

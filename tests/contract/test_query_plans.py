@@ -9,7 +9,19 @@ from sqlalchemy import event
 from ledger import Event
 from ledger.journal import Selection
 from ledger.journal.sql import SqlJournal
-from tests.support.journals import ACCOUNT, Clock, fill, new_postgres_url, new_url, open_journal, opened, revised, specified
+from tests.support.journals import (
+    ACCOUNT,
+    Clock,
+    digest_of,
+    fill,
+    ghost,
+    new_postgres_url,
+    new_url,
+    open_journal,
+    opened,
+    revised,
+    specified,
+)
 
 MANY = 4000
 
@@ -61,9 +73,9 @@ def statements(monkeypatch):
     event.remove(sa.Engine, "before_cursor_execute", note)
 
 
-def plans(journal, statements):
-    """How the database does what it was asked of events: one text for each statement, in order."""
-    asked = [one for one in statements if "FROM events" in one[0] and one[0].startswith("SELECT")]
+def plans(journal, statements, table="events"):
+    """How the database does what it was asked of a table: one text for each statement, in order."""
+    asked = [one for one in statements if f"FROM {table}" in one[0] and one[0].startswith("SELECT")]
     assert asked
     explain = "EXPLAIN QUERY PLAN " if journal.engine.dialect.name == "sqlite" else "EXPLAIN "
     statements.clear()
@@ -119,6 +131,31 @@ def test_sqlite_finds_a_recorded_time_by_primary_key(sqlite_journal, statements)
     sqlite_journal.version_at(ACCOUNT, 10**18)
     for plan in plans(sqlite_journal, statements):
         assert f"{ALL_KEY} AND version=?)" in plan
+
+
+def test_sqlite_finds_evidence_by_its_key(sqlite_journal, statements):
+    known, one = evidence_plans(sqlite_journal, statements)
+    for plan in (known, one):
+        assert f"{ALL_KEY} AND digest=?)" in plan
+
+
+def test_postgres_finds_evidence_by_its_key(postgres_journal, statements):
+    known, one = evidence_plans(postgres_journal, statements)
+    for plan in (known, one):
+        assert "pk_evidence" in plan
+
+
+def evidence_plans(journal, statements):
+    """How the database finds out what is kept already, and reads one answer."""
+    answers = [bytes([n % 256, n // 256]) for n in range(1000)]
+    for why in (1, 2):
+        with journal.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("ANALYZE evidence")
+        statements.clear()
+        told = [ghost(1 + n, 10**6, evidence=digest_of(raw), caused_by=why) for n, raw in enumerate(answers)]
+        journal.append(ACCOUNT, told[:1] if why == 2 else told, evidence=answers)
+    assert journal.evidence(ACCOUNT, digest_of(answers[0])) == answers[0]
+    return plans(journal, statements, "evidence")
 
 
 def test_postgres_replays_by_the_index_of_late_events(postgres_journal, statements):

@@ -28,6 +28,7 @@ from tests.support.journals import (
     Clock,
     Intruder,
     cash,
+    digest_of,
     fill,
     ghost,
     new_url,
@@ -39,6 +40,7 @@ from tests.support.journals import (
 
 ROOT = Path(__file__).resolve().parents[2]
 LAST = 12
+ANSWER = b'{"positions": []}'
 KEY, OTHER_KEY = account_key(ACCOUNT), account_key(OTHER)
 TEXTS = ("kind", "symbol", "data", "natural_key", "correlation", "evidence", "comment", "origin")
 BLOBS = ("prev_hash", "hash", "checks")
@@ -62,12 +64,12 @@ def tell_much(url):
                 fill(1, 1),  # late
                 fill(7, 7, profit=5),  # completes
                 revised(fill(5, 8, profit=9)),
-                ghost(6, 20, evidence="ab" * 32),
+                ghost(6, 20, evidence=digest_of(ANSWER)),
                 SyncDegraded(reason="timeout", time_msc=START_MSC + 21_000),
                 BalanceAsserted(balance=100, time_msc=START_MSC + 22_000),
                 cash(30, 30),
             ]
-            head = ledger.journal.append(account, events, correlation="a correlation").head
+            head = ledger.journal.append(account, events, correlation="a correlation", evidence=(ANSWER,)).head
             assert head.version == LAST
         assert ledger.verify().ok
 

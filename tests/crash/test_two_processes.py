@@ -12,7 +12,7 @@ import pytest
 
 from ledger import AccountId, Ledger
 from tests.crash.conftest import ROOT
-from tests.support.journals import ACCOUNT, Clock, empty_postgres_url, open_journal, opened
+from tests.support.journals import ACCOUNT, Clock, Intruder, digest_of, empty_postgres_url, open_journal, opened
 
 PROCESSES = 4
 EACH = 60
@@ -98,6 +98,36 @@ def test_an_account_opened_by_all_at_once_is_opened_once(kind, tmp_path, start):
     Ledger.open(url).close()
     all_at_once(start, url, "from nothing")
     assert sorted(deals(url)) == list(range(1, 1 + EACH))
+
+
+PROVE = """
+journal = open_journal(url, Clock())
+answers = [bytes([n]) * 100_000 for n in range(int(sys.argv[3]))]
+say("ready")
+hear()
+for n, raw in enumerate(answers):
+    # The same answers, and every process rests another event on them.
+    pair = [(raw, 1 + n), (answers[-1 - n], 1000 + n)]
+    told = [ghost(1 + int(sys.argv[2]), n, evidence=digest_of(one), caused_by=why) for one, why in pair]
+    journal.append(ACCOUNT, told, evidence=answers)
+say("done")
+journal.close()
+"""
+
+
+def test_an_answer_that_all_rest_on_is_kept_once(url, start):
+    children = [start(PROVE, url, str(process), str(EACH)) for process in range(PROCESSES)]
+    for child in children:
+        assert child.hear() == "ready"
+    for child in children:
+        child.tell("go")
+    for child in children:
+        assert child.hear() == "done"
+        child.end()
+    kept = Intruder(url)("SELECT digest FROM evidence ORDER BY digest")
+    assert kept == sorted((digest_of(bytes([n]) * 100_000),) for n in range(EACH))
+    with Ledger.open(url, create=False) as ledger:
+        assert ledger.verify().problems == ()
 
 
 DECIDE = """

@@ -28,7 +28,7 @@ FLOORS: Final = (  # low to high; rooms on one floor do not know one another
     {"gateway", "imports"},
     {"proof"},
     {"service"},
-    {"reconciler"},
+    {"reconciler", "corrections"},
     {"faces", "importing"},
     {"ledger"},  # ledger/__init__.py: the names that users import
     {"cli"},

@@ -27,6 +27,7 @@ from tests.support.journals import (
     START_US,
     cash,
     completion,
+    digest_of,
     fill,
     ghost,
     new_postgres_url,
@@ -36,6 +37,9 @@ from tests.support.journals import (
     revised,
     specified,
 )
+
+#: The raw answers that corrections rest on; all of them are told every time.
+ANSWERS = (b"", b'{"status": "SUCCESS", "positions": []}', bytes(5000))
 
 # Few tickets, few seconds and few values, so that tellings meet.
 tickets = st.integers(1, 5)
@@ -52,7 +56,7 @@ deals = fills | poor | moved
 others = st.one_of(
     st.builds(completion, tickets, profit=money, commission=money, position_id=st.sampled_from([None, 1])),
     deals.map(revised),
-    st.builds(ghost, st.integers(1, 2), times),
+    st.builds(ghost, st.integers(1, 2), times, evidence=st.sampled_from([None, *map(digest_of, ANSWERS)])),
     st.builds(specified, st.sampled_from(["EURUSD", "X", "X#2", "X#"]), digits=st.integers(1, 3)),
     st.builds(specified, st.sampled_from(["EURUSD", "X"]), price_scale=st.integers(1, 3)),
     st.builds(lambda at: SyncDegraded(reason="r", time_msc=START_MSC + int(at * 1000)), times),
@@ -116,7 +120,7 @@ class Journals(RuleBasedStateMachine):
     def tell(self, account: AccountId, events: list[Any], **words: Any) -> None:
         def append(journal: Journal) -> Any:
             try:
-                appended = journal.append(account, events, **words)
+                appended = journal.append(account, events, evidence=ANSWERS, **words)
             except LedgerError as error:
                 return type(error), str(error)
             outcomes = [str(outcome) for outcome in appended.outcomes]  # two errors are never equal
@@ -198,6 +202,10 @@ class Journals(RuleBasedStateMachine):
             self.same(lambda journal, account=account: journal.head(account))
             self.same(lambda journal, account=account: list(journal.rows(account)))
             self.same(lambda journal, account=account: account in journal.accounts())
+            named = {row.evidence for row in self.memory.rows(account)}
+            for raw in ANSWERS:
+                answer = self.same(lambda journal, account=account, raw=raw: journal.evidence(account, digest_of(raw)))
+                assert answer == (raw if digest_of(raw) in named else None)
         head = self.memory.head(self.accounts[0])
         for time_msc in (None, START_MSC + 1000):
             selection = Selection(version=head.version if head else 0, time_msc=time_msc)

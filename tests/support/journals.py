@@ -7,10 +7,12 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 import psycopg
+from alembic import command
 
 from ledger import (
     AccountId,
@@ -27,6 +29,7 @@ from ledger import (
 from ledger.journal import Head, Journal, Selection
 from ledger.journal.connect import open_engine
 from ledger.journal.memory import MemoryJournal
+from ledger.journal.migrate import configuration
 from ledger.journal.sql import SqlJournal
 from tests.support.postgres import PostgresServer, start_postgres
 
@@ -51,6 +54,16 @@ def shared_postgres() -> PostgresServer:
     server = start_postgres()
     atexit.register(server.stop)
     return server
+
+
+def older_url(kind: str, folder: Path, revision: str) -> str:
+    """Return the URL of a new, empty journal as an older program made it."""
+    url = empty_postgres_url() if kind == "postgres" else f"sqlite:///{folder}/older.db"
+    engine = open_engine(url)
+    with engine.connect().execution_options(write=True) as connection, connection.begin():
+        command.upgrade(configuration(connection), revision)
+    engine.dispose()
+    return url
 
 
 @cache
@@ -139,8 +152,8 @@ class Intruder:
             for (name,) in self("SELECT name FROM sqlite_master WHERE type = 'trigger'"):
                 self(f'DROP TRIGGER "{name}"')
         else:
-            for table in ("accounts", "heads", "events"):
-                self(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
+            for table in ("accounts", "heads", "events", "evidence"):
+                self(f"ALTER TABLE IF EXISTS {table} DISABLE TRIGGER ALL")
 
     def drop_constraints(self) -> None:
         """Take away the keys too, so that rows can be put anywhere."""
@@ -197,6 +210,11 @@ def ghost(position_id: int, second: float = 0, **fields: Any) -> GhostClosed:
     """Tell that a position of 1 lot is gone."""
     state = PositionState(position_id=position_id, symbol="EURUSD", side="buy", volume=1, price_open="1.1")
     return GhostClosed(before=state, time_msc=START_MSC + int(second * 1000), **fields)
+
+
+def digest_of(raw: bytes) -> str:
+    """Return what a raw answer is known by."""
+    return sha256(raw).hexdigest()
 
 
 def specified(symbol: str = "EURUSD", **fields: Any) -> SymbolSpecified:

@@ -1,0 +1,167 @@
+"""The commands for a person's corrections: the effect is shown first, then asked for."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import click
+
+from ledger.cli.options import account_option, accounts_of, journal_option, json_option, open_ledger
+from ledger.cli.output import print_json, print_table, say
+from ledger.corrections import Proposal, apply, propose_add, propose_balance, propose_close, propose_update
+from ledger.errors import AccountUnknown, BadValue
+from ledger.faces import account_face, balance_face, log_face, position_face
+from ledger.portfolio import Portfolio
+from ledger.service import Account, Ledger
+from ledger.values import AccountId
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@click.group("correct", short_help="Correct by hand what no machine can know.")
+def correct() -> None:
+    """Correct by hand what no machine can know. Operator and reason are recorded with it; nothing is overwritten.
+
+    \b
+    Examples:
+      ledger correct close 50629002942 --reason "closed at the dealer's desk"
+      ledger correct update 50629002942 --volume 0.20 --reason "half was closed" --yes
+      ledger correct add 50629002942 EURUSD buy 0.10 1.0543 --reason "opened by phone"
+      ledger correct balance --to 10250.00 --reason "bonus not told by the gateway"
+    """
+
+
+def _common(command: _Command) -> _Command:
+    for option in (
+        json_option,
+        click.option("--yes", is_flag=True, help="Do not ask: for scripts."),
+        click.option("--reason", required=True, help="Why; it is recorded."),
+        click.option("--operator", default=getpass.getuser, show_default="your login name", help="Who; it is recorded."),
+        account_option,
+        journal_option,
+    ):
+        command = option(command)
+    return command
+
+
+@correct.command("add")
+@click.argument("position_id", type=click.IntRange(min=1))
+@click.argument("symbol")
+@click.argument("side", type=click.Choice(["buy", "sell"]))
+@click.argument("volume")
+@click.argument("price_open")
+@click.option("--magic", type=int, metavar="N", help="The engine's number.")
+@_common
+def add(journal: str | None, account: AccountId | None, yes: bool, as_json: bool, **told: Any) -> None:  # noqa: FBT001
+    """Add a position that the broker has and nobody told: id, symbol, side, lots, open price."""
+    _correct(journal, account, lambda found: propose_add(found, **told), yes=yes, as_json=as_json)
+
+
+@correct.command("close")
+@click.argument("position_id", type=click.IntRange(min=1))
+@_common
+def close(journal: str | None, account: AccountId | None, yes: bool, as_json: bool, **told: Any) -> None:  # noqa: FBT001
+    """Close a position that is gone. Its result stays unknown until a deal tells it."""
+    _correct(journal, account, lambda found: propose_close(found, **told), yes=yes, as_json=as_json)
+
+
+@correct.command("update")
+@click.argument("position_id", type=click.IntRange(min=1))
+@click.option("--side", type=click.Choice(["buy", "sell"]))
+@click.option("--volume", metavar="LOTS")
+@click.option("--price-open", metavar="PRICE")
+@click.option("--magic", type=int, metavar="N")
+@_common
+def update(journal: str | None, account: AccountId | None, yes: bool, as_json: bool, **told: Any) -> None:  # noqa: FBT001
+    """Change side, volume, open price or magic number of an open position."""
+    _correct(journal, account, lambda found: propose_update(found, **told), yes=yes, as_json=as_json)
+
+
+@correct.command("balance")
+@click.option("--to", "balance", metavar="AMOUNT", help="What the balance is.")
+@click.option("--credit", metavar="AMOUNT", help="What the credit is.")
+@_common
+def balance(journal: str | None, account: AccountId | None, yes: bool, as_json: bool, **told: Any) -> None:  # noqa: FBT001
+    """Set balance or credit to what the broker states."""
+    _correct(journal, account, lambda found: propose_balance(found, **told), yes=yes, as_json=as_json)
+
+
+def _correct(
+    journal: str | None, account: AccountId | None, propose: Callable[[Account], Proposal], *, yes: bool, as_json: bool
+) -> None:
+    """Show what a correction does, ask, and record it with the version that was shown."""
+    with open_ledger(journal) as ledger:
+        found = _one(ledger, account)
+        proposal = propose(found)
+        if not as_json:
+            _show(proposal)
+        if not yes and not sys.stdin.isatty():
+            raise BadValue("nobody is there to be asked: say --yes to record this correction")
+        if not yes:
+            click.confirm("Record this correction?", abort=True, err=as_json)
+        events = apply(found, proposal)
+        standing = found.standing
+    if as_json:
+        print_json(
+            {
+                "account": account_face(standing),
+                "before": _positions(proposal.before),
+                "after": _positions(proposal.after),
+                "balance": {
+                    "before": balance_face(proposal.before)["balance"],
+                    "after": balance_face(proposal.after)["balance"],
+                },
+                "events": [log_face(event, standing) for event in events],
+                "appended": len(events),
+                "version": events[-1].version if events else proposal.version,
+            }
+        )
+        return
+    say(f"recorded as version {events[0].version}" if events else "nothing to record: it is known already")
+
+
+def _one(ledger: Ledger, account: AccountId | None) -> Account:
+    found = accounts_of(ledger, account)
+    if len(found) != 1:
+        known = ", ".join(str(one.name) for one in found) or "none"
+        raise AccountUnknown(f"which account? Name one with --account; the journal holds: {known}")
+    return found[0]
+
+
+def _positions(portfolio: Portfolio) -> list[dict[str, Any]]:
+    return [position_face(position, portfolio.standing.clock) for position in portfolio.positions.values()]
+
+
+def _money(proposal: Proposal, name: str) -> tuple[str, str]:
+    return balance_face(proposal.before)[name], balance_face(proposal.after)[name]
+
+
+def _show(proposal: Proposal) -> None:
+    """Print the lines of the portfolio that change, before and after, and the breaks that end."""
+    faces = [{face["position_id"]: face for face in _positions(one)} for one in (proposal.before, proposal.after)]
+    rows = []
+    for position_id in sorted(faces[0].keys() | faces[1].keys()):
+        before, after = (side.get(position_id) for side in faces)
+        if before != after:
+            rows.append([str(position_id), _words(before), _words(after)])
+    for name in ("balance", "credit"):
+        before_money, after_money = _money(proposal, name)
+        if before_money != after_money:
+            rows.append([name, before_money, after_money])
+    print_table(f"{proposal.before.standing.account} would change", ["", "before", "after"], rows, empty="nothing")
+    ended = len(proposal.events) - 1
+    if ended:
+        say(f"{ended} open break{'s' if ended > 1 else ''} about it would end as accepted")
+
+
+def _words(face: dict[str, Any] | None) -> str:
+    if face is None:
+        return "none"
+    magic = f", magic {face['magic']}" if face["magic"] else ""
+    return f"{face['side']} {face['volume']} {face['symbol']} @ {face['price_open']}{magic}"
+
+
+COMMANDS: Final = {"correct": correct}

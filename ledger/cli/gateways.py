@@ -1,0 +1,208 @@
+"""Which gateway a command speaks to, and how: options beat the environment, the environment beats ``ledger.toml``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+import click
+from attrs import fields, frozen
+
+from ledger.cli.accounts import CLOCK, CLOCK_HELP
+from ledger.cli.options import CONFIGURATION, configuration
+from ledger.clock import ClockRule
+from ledger.errors import AccountUnknown, BadValue, GatewayError
+from ledger.gateway import Gateway
+from ledger.reconcile.policy import ReconcilePolicy
+from ledger.reconciler import SYNC_INTERVAL_SEC, StateReconciler, named_by
+from ledger.service import Ledger
+from ledger.values import AccountId
+
+if TYPE_CHECKING:
+    from ledger.gateway.client import Form
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_PORT: Final = 5555
+_FORMS: Final = ("json", "mql5-json-api", "ejtrader")
+_GATEWAY_KEYS: Final = ("url", "form", "timeout_ms", "server_key", "client_key", "insecure")
+
+
+def gateway_options(command: _Command) -> _Command:
+    """Take what names a gateway and the keys for it."""
+    for option in (
+        click.option("--insecure", is_flag=True, default=None, help="Speak to another machine without keys."),
+        click.option("--client-key", metavar="FILE", help="CURVE: our own secret key (ledger keys make)."),
+        click.option("--server-key", metavar="FILE", help="CURVE: the public key of the gateway."),
+        click.option("--form", type=click.Choice(_FORMS), help="What the gateway speaks; json without."),
+        click.option("--timeout-ms", type=click.IntRange(min=1), metavar="N", help="For each request; else $GTW_TIMEOUT_MS."),
+        click.option("--gateway", metavar="URL", help="tcp://HOST:PORT; else $GTW_HOST and $GTW_PORT (5555)."),
+    ):
+        command = option(command)
+    return command
+
+
+def server_tz_option(command: _Command) -> _Command:
+    """Take the clock rule for an account that a gateway opens."""
+    return click.option("--server-tz", type=CLOCK, metavar="RULE", help=f"{CLOCK_HELP} For an account that is opened.")(command)
+
+
+@frozen(kw_only=True)
+class Way:
+    """How to reach one gateway, and the account it is of, where that is said."""
+
+    url: str
+    account: AccountId | None = None
+    form: str = "json"
+    timeout_ms: int | None = None
+    server_key: str | None = None
+    client_key: str | None = None
+    insecure: bool = False
+
+    def opened(self) -> Gateway:
+        """Return the gateway. Nothing is asked yet.
+
+        Raises:
+            BadValue: The URL or a key file is none.
+            GatewayDenied: It is on another machine, and there are no keys.
+        """
+        from ledger.gateway.client import TIMEOUT_MSC, open_gateway
+        from ledger.gateway.curve import load_client_keys
+
+        if bool(self.server_key) != bool(self.client_key):
+            raise BadValue("keys come in twos: --client-key (our own) and --server-key (the gateway's)")
+        keys = load_client_keys(Path(self.client_key), Path(self.server_key)) if self.client_key and self.server_key else None
+        return open_gateway(
+            self.url,
+            form=cast("Form", self.form),
+            timeout_msc=self.timeout_ms or TIMEOUT_MSC,
+            keys=keys,
+            allow_insecure=self.insecure,
+        )
+
+
+def way(account: AccountId | None = None, *, gateway: str | None, **given: Any) -> Way | None:
+    """Return the one gateway that is meant; None where nothing names one.
+
+    Raises:
+        BadValue: A setting cannot be read.
+    """
+    told = configuration()
+    common = _table(told, "gateway")
+    of_account = _table(_table(told, "gateways"), str(account)) if account else {}
+    host, port = os.environ.get("GTW_HOST"), os.environ.get("GTW_PORT")
+    named = f"tcp://{host or '127.0.0.1'}:{port or _PORT}" if host or port else None
+    url = gateway or (of_account.get("url") or named if account in _accounts(told) else named or common.get("url"))
+    if not url:
+        return None
+    timeout = os.environ.get("GTW_TIMEOUT_MS")
+    settings = {**common, **of_account, **({"timeout_ms": _whole(timeout, "GTW_TIMEOUT_MS")} if timeout else {})}
+    settings |= {name: value for name, value in given.items() if value is not None}
+    return _way(settings | {"url": url}, account)
+
+
+def ways() -> list[Way]:
+    """Return the gateways of all accounts that ``ledger.toml`` names.
+
+    Raises:
+        BadValue: A setting cannot be read.
+    """
+    told = configuration()
+    return [
+        _way({**_table(told, "gateway"), **_table(_table(told, "gateways"), str(account))}, account)
+        for account in _accounts(told)
+    ]
+
+
+def _way(settings: Mapping[str, Any], account: AccountId | None) -> Way:
+    unknown = sorted(set(settings) - set(_GATEWAY_KEYS))
+    if unknown:
+        raise BadValue(f"{CONFIGURATION}: a gateway has {', '.join(_GATEWAY_KEYS)}, found {', '.join(unknown)}")
+    if not settings.get("url"):
+        raise BadValue(f"{CONFIGURATION}: gateway of {account}: expected url")
+    return Way(account=account, **settings)
+
+
+def _accounts(told: Mapping[str, Any]) -> list[AccountId]:
+    return [AccountId.parse(name) for name in _table(told, "gateways")]
+
+
+def _table(told: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = told.get(name, {})
+    if not isinstance(found, Mapping):
+        raise BadValue(f"{CONFIGURATION}: expected a table [{name}], found {found!r}")
+    return found
+
+
+def _whole(text: str, name: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise BadValue(f"{name} is a whole number, found {text!r}") from None
+
+
+def interval_sec(given: float | None) -> float:
+    """Return the seconds between two syncs: the option, else the environment, else the file, else 15."""
+    told: Any = given
+    if told is None:
+        told = os.environ.get("SYNC_INTERVAL_SEC") or _table(configuration(), "sync").get("interval_sec", SYNC_INTERVAL_SEC)
+    try:
+        seconds = float(told)
+    except (TypeError, ValueError):
+        raise BadValue(f"SYNC_INTERVAL_SEC is a number of seconds, found {told!r}") from None
+    if not 0 < seconds < 86_400:
+        raise BadValue(f"an interval is more than 0 and less than a day, found {seconds} s")
+    return seconds
+
+
+def policy() -> ReconcilePolicy:
+    """Return the policy of ``ledger.toml``, table ``[policy]``.
+
+    Raises:
+        BadValue: There is no such setting, or a value it cannot have.
+    """
+    told = _table(configuration(), "policy")
+    known = [one.name for one in fields(ReconcilePolicy)]
+    unknown = sorted(set(told) - set(known))
+    if unknown:
+        raise BadValue(f"{CONFIGURATION}: [policy] has {', '.join(known)}, found {', '.join(unknown)}")
+    try:
+        return ReconcilePolicy(**told)
+    except (TypeError, ValueError) as error:
+        raise BadValue(f"{CONFIGURATION}: [policy]: {error}") from None
+
+
+def reconciler_of(ledger: Ledger, found: Way, clock: ClockRule | None, interval: float = SYNC_INTERVAL_SEC) -> StateReconciler:
+    """Return a reconciler of the account that a gateway is of.
+
+    Raises:
+        GatewayError: The account has to be asked of the gateway, and it does not answer.
+        AccountUnknown: Nothing says which account is meant.
+    """
+    gateway = found.opened()
+    try:
+        account = found.account or _named(ledger, gateway)
+        return StateReconciler(ledger.account(account), gateway, policy=policy(), sync_interval_sec=interval, clock=clock)
+    except BaseException:
+        gateway.close()
+        raise
+
+
+def _named(ledger: Ledger, gateway: Gateway) -> AccountId:
+    """Return the account that the gateway names; where it names none or does not answer, the only one of the journal."""
+    known = ledger.journal.accounts()
+    try:
+        account = named_by(gateway)
+    except GatewayError:
+        if len(known) != 1:
+            raise
+        return known[0]
+    if account is None and len(known) == 1:
+        return known[0]
+    if account is None:
+        raise AccountUnknown(
+            f"which account? The gateway does not tell, and the journal holds {len(known)}: name it with --account "
+            "SERVER/LOGIN, and open it first (ledger account open)"
+        )
+    return account

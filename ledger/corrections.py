@@ -1,0 +1,187 @@
+"""A person's corrections: what no machine can know, proposed with its effect first, then recorded as ``Adjusted``.
+
+What used to be called force add, close and update. A proposal rests on a version: if somebody else wrote meanwhile, it is
+refused and has to be made again from what is known then.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import attrs
+from attrs import frozen
+
+from ledger.codec import recorded
+from ledger.errors import BadValue, RuleError
+from ledger.events import Adjusted, BreakClosed, BreakEnd, BreakKind, Event, PositionState, Recorded
+from ledger.portfolio import Break, Portfolio, Position
+from ledger.reconcile.decide import tried_on
+from ledger.service import Account
+from ledger.values import Number, Side, exact
+
+
+@frozen(kw_only=True)
+class Proposal:
+    """What would be recorded, and the portfolio before and after it. ``version`` is the one that it rests on."""
+
+    events: tuple[Event, ...]
+    before: Portfolio
+    after: Portfolio
+    version: int
+
+
+def propose_add(
+    account: Account,
+    *,
+    position_id: int,
+    symbol: str,
+    side: Side | str,
+    volume: Number,
+    price_open: Number,
+    operator: str,
+    reason: str,
+    magic: int | None = None,
+    opened_msc: int | None = None,
+) -> Proposal:
+    """Propose a position that the ledger does not know.
+
+    Args:
+        account: Whose it is.
+        position_id: The broker's identifier of it.
+        symbol: What is traded.
+        side: buy or sell.
+        volume: Lots, unsigned.
+        price_open: Open price.
+        operator: Who corrects.
+        reason: Why.
+        magic: The engine's number, if it is known.
+        opened_msc: Broker server time of its opening, if it is known.
+
+    Raises:
+        RuleError: The position is open already, or the account nets and the symbol has one.
+    """
+    version, portfolio = account.current()
+    known = portfolio.positions.get(position_id)
+    if known is None and portfolio.standing.opened.mode.nets:
+        known = portfolio.position_of(symbol)
+    if known is not None:
+        raise RuleError(f"position {known.position_id} of {known.symbol} is open already: use update to change it")
+    state = PositionState(
+        position_id=position_id, symbol=symbol, side=Side(side), volume=exact(volume), price_open=exact(price_open),
+        magic=magic, opened_msc=opened_msc,
+    )  # fmt: skip
+    return _proposed(account, version, portfolio, operator, reason, after=state)
+
+
+def propose_close(account: Account, *, position_id: int, operator: str, reason: str) -> Proposal:
+    """Propose that a position is gone. Its result is unknown until a deal tells it: no correction invents money.
+
+    Raises:
+        RuleError: The position is not open.
+    """
+    version, portfolio = account.current()
+    return _proposed(account, version, portfolio, operator, reason, before=_state(_held(portfolio, position_id)))
+
+
+def propose_update(
+    account: Account,
+    *,
+    position_id: int,
+    operator: str,
+    reason: str,
+    side: Side | str | None = None,
+    volume: Number | None = None,
+    price_open: Number | None = None,
+    magic: int | None = None,
+) -> Proposal:
+    """Propose other terms of an open position; what is not given stays.
+
+    Raises:
+        RuleError: The position is not open.
+        BadValue: Nothing is given.
+    """
+    version, portfolio = account.current()
+    before = _state(_held(portfolio, position_id))
+    told: dict[str, Any] = {
+        "side": None if side is None else Side(side),
+        "volume": None if volume is None else exact(volume),
+        "price_open": None if price_open is None else exact(price_open),
+        "magic": magic,
+    }
+    changes = {name: value for name, value in told.items() if value is not None}
+    if not changes:
+        raise BadValue("what shall change? Give a side, a volume, an open price or a magic number")
+    return _proposed(account, version, portfolio, operator, reason, before=before, after=attrs.evolve(before, **changes))
+
+
+def propose_balance(
+    account: Account, *, operator: str, reason: str, balance: Number | None = None, credit: Number | None = None
+) -> Proposal:
+    """Propose another balance or credit, in account currency.
+
+    Raises:
+        BadValue: Neither is given.
+    """
+    version, portfolio = account.current()
+    if balance is None and credit is None:
+        raise BadValue("what shall change? Give a balance or a credit")
+    money: dict[str, Decimal] = {}
+    if balance is not None:
+        money |= {"balance_before": portfolio.balance, "balance_after": exact(balance)}
+    if credit is not None:
+        money |= {"credit_before": portfolio.credit, "credit_after": exact(credit)}
+    return _proposed(account, version, portfolio, operator, reason, **money)
+
+
+def apply(account: Account, proposal: Proposal) -> tuple[Recorded, ...]:
+    """Record a proposal. Returns the events that were appended.
+
+    Raises:
+        VersionConflict: Somebody wrote since it was made: propose again, and look at the effect again.
+    """
+    appended = account.record_many(proposal.events, expected_version=proposal.version, correlation="correct")
+    standing = account.standing
+    return tuple(recorded(account.name, row, standing) for row in appended.rows)
+
+
+def _proposed(
+    account: Account, version: int, portfolio: Portfolio, operator: str, reason: str, **said: PositionState | Decimal
+) -> Proposal:
+    now_msc = portfolio.standing.clock.from_utc_msc(account.ledger.now_us() // 1000)
+    time_msc = max(now_msc, portfolio.last[0])
+    adjusted = Adjusted(operator=operator, reason=reason, time_msc=time_msc, **said)  # type: ignore[arg-type]  # by name
+    events: list[Event] = [adjusted]
+    events += [
+        BreakClosed(kind=one.kind, end=BreakEnd.ACCEPTED, position_id=one.position_id, time_msc=time_msc, caused_by=one.version)
+        for one in portfolio.breaks
+        if one.version is not None and _is_settled_by(one, adjusted)
+    ]
+    return Proposal(
+        events=tuple(events), before=portfolio, after=tried_on(portfolio, events, version), version=version
+    )  # fmt: skip
+
+
+def _is_settled_by(one: Break, adjusted: Adjusted) -> bool:
+    """Return whether a person's correction is the answer to a break: of the same position, or of the same money."""
+    if one.kind is BreakKind.BALANCE:
+        return one.field is not None and getattr(adjusted, f"{one.field}_after", None) is not None
+    return one.position_id is not None and one.position_id == adjusted.position_id
+
+
+def _held(portfolio: Portfolio, position_id: int) -> Position:
+    known = portfolio.positions.get(position_id)
+    if known is None:
+        raise RuleError(
+            f"position {position_id} is not open; open are: {', '.join(map(str, portfolio.positions)) or 'none'}. "
+            "One that the ledger does not know is added"
+        )
+    return known
+
+
+def _state(position: Position) -> PositionState:
+    return PositionState(
+        position_id=position.position_id, symbol=position.symbol, side=position.side, volume=position.volume,
+        price_open=position.price_open, ticket=position.ticket, opened_msc=position.opened_msc, magic=position.magic,
+        comment=position.comment,
+    )  # fmt: skip

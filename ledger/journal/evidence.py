@@ -1,0 +1,84 @@
+"""Evidence: the raw broker answers that events rest on, compressed, known by the SHA-256 of what came in."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from hashlib import sha256
+from string import hexdigits
+from typing import Final, NamedTuple
+
+from ledger.codec import Stored
+from ledger.errors import BadValue, CorruptEvent
+from ledger.events import Event
+
+#: The largest raw answer that is kept, in bytes: sixteen times the largest message that a gateway sends, unless it is
+#: configured otherwise. Nothing larger is decompressed, whatever a journal says of its size.
+SIZE_MAX: Final = 256 * 1024 * 1024
+
+_DIGEST_LENGTH: Final = 64
+
+
+class Kept(NamedTuple):
+    """A raw answer as it is kept: its SHA-256 in hex, its size in bytes, and itself compressed by zlib."""
+
+    digest: str
+    size: int
+    body: bytes
+
+
+def packed(answers: Iterable[bytes], events: Iterable[Event]) -> tuple[Kept, ...]:
+    """Return what is to be kept of raw answers: those that an event refers to, each once.
+
+    Raises:
+        BadValue: One of them is larger than ``SIZE_MAX``.
+    """
+    told = {sha256(raw).hexdigest(): raw for raw in answers}
+    named = {getattr(event, "evidence", None) for event in events} if told else set()
+    return tuple(_packed(digest, raw) for digest, raw in told.items() if digest in named)
+
+
+def _packed(digest: str, raw: bytes) -> Kept:
+    if len(raw) > SIZE_MAX:
+        raise BadValue(f"evidence {digest}: expected at most {SIZE_MAX} bytes, found {len(raw)}")
+    return Kept(digest=digest, size=len(raw), body=zlib.compress(raw, 0))
+
+
+def referred(kept: Iterable[Kept], rows: Iterable[Stored]) -> dict[str, Kept]:
+    """Return digest -> answer of those that rows refer to."""
+    named = {row.evidence for row in rows}
+    return {one.digest: one for one in kept if one.digest in named}
+
+
+def unpacked(kept: Kept) -> bytes:
+    """Return a raw answer as it came in.
+
+    The size that was recorded bounds what is decompressed, so that a forged body cannot fill the memory.
+
+    Raises:
+        CorruptEvent: What is kept is not what was recorded; it may hold anything, even other types.
+    """
+    digest, size, body = kept
+    if type(digest) is not str or type(size) is not int or type(body) is not bytes:
+        raise CorruptEvent(f"{_about(digest)}: expected a text, a number and bytes, found something else")
+    if not 0 <= size <= SIZE_MAX:
+        raise CorruptEvent(f"{_about(digest)}: expected a size of 0 to {SIZE_MAX} bytes, found {size}")
+    stream = zlib.decompressobj()
+    try:
+        raw = stream.decompress(body, size + 1)  # 0 would mean without a limit, and one byte more shows what is too long
+    except zlib.error as error:
+        raise CorruptEvent(f"{_about(digest)}: it was changed, it does not decompress ({error})") from None
+    if len(raw) != size or not stream.eof or stream.unused_data:
+        raise CorruptEvent(f"{_about(digest)}: it was changed, it does not decompress to {size} bytes")
+    if sha256(raw).hexdigest() != digest:
+        raise CorruptEvent(f"{_about(digest)}: it was changed, this is not the digest of what is kept")
+    return raw
+
+
+def is_digest(text: str) -> bool:
+    """Return whether a text is a SHA-256 as it is written here: 64 hexadecimal digits, small letters."""
+    return len(text) == _DIGEST_LENGTH and set(text) <= set(hexdigits.lower())
+
+
+def _about(digest: object) -> str:
+    return f"evidence {digest}" if isinstance(digest, str) and is_digest(digest) else "evidence without a digest"

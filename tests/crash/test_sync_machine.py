@@ -1,0 +1,332 @@
+"""Whatever happens at the broker, on the way and to us: a startup brings the ledger to the terminal's books, and it stays.
+
+Two state machines. One is quick: the terminal's answers go as bytes through the product's reader, without sockets, and a desk
+dies by an exception that nothing catches. The other is real: a sandbox process, sockets, a process that is killed (SIGKILL).
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from ledger import AccountId, Ledger
+from ledger.events import AccountOpened
+from ledger.gateway.sandbox.terminal import Terminal
+from ledger.journal import Journal
+from ledger.journal.memory import MemoryJournal
+from ledger.reconciler import SyncStatus
+from tests.support.journals import new_url, open_journal
+from tests.support.machine import (
+    CORRECTIONS,
+    DEALS,
+    LIES,
+    REFUSED,
+    REFUSED_EXTENDED,
+    Counter,
+    Desk,
+    agrees,
+    deal_of,
+    deals_of,
+    look,
+    money_agrees,
+)
+
+SYMBOLS: Final = ("EURUSD", "USDJPY", "XAUUSD")
+MSC: Final = st.sampled_from([1, 400, 1_500, 15_000, 700_000, 86_400_000, 260_000_000])
+LOTS: Final = st.sampled_from(["0.01", "0.02", "0.05", "0.30"])
+SIDES: Final = st.sampled_from(["buy", "sell"])
+WHICH: Final = st.integers(0, 5)
+
+
+class Market(RuleBasedStateMachine):
+    """What the engine, a person, the broker, the network and death do to one account. A class per mode and form."""
+
+    mode: ClassVar[str] = "hedging"
+    extended: ClassVar[bool] = True
+    journal: ClassVar[Callable[[Callable[[], int]], Journal]] = staticmethod(MemoryJournal)
+    logins: ClassVar[Any] = count(1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        login = next(self.logins)
+        self.terminal = Terminal(mode=self.mode, seed=7, login=login)
+        self.name = AccountId(self.terminal.server, login)
+        self.counter = Counter(self.terminal, extended=self.extended)
+        self.desk = Desk(self.opened_journal, self.name, self.counter)
+        self.untold: list[int] = []
+        self.acknowledged: set[int] = set()
+        self.nets = self.mode != "hedging"
+
+    def opened_journal(self, now_us: Callable[[], int]) -> Journal:
+        return type(self).journal(now_us)
+
+    @initialize(names_itself=st.booleans(), deposit=st.booleans())
+    def begin(self, names_itself, deposit):
+        if deposit:
+            self.terminal.cash(2, "10000")
+        if names_itself and self.extended:
+            self.restart_and_check()
+        else:
+            opened = AccountOpened(
+                server=self.name.server, login=self.name.login, currency="USD", currency_digits=2, mode=self.mode,
+                clock="UTC", time_msc=self.terminal.now_msc,
+            )  # fmt: skip
+            self.desk.account.record(opened)
+
+    # ---- what happens at the broker
+
+    def one(self, which, **like):
+        """Choose an open position."""
+        held = [
+            one for one in self.terminal.open_positions() if all(getattr(one, name) == value for name, value in like.items())
+        ]
+        return held[which % len(held)] if held else None
+
+    def rows(self, *answers):
+        return [row for answer in answers for row in answer.deals]
+
+    def tell(self, rows, told, *, bare):
+        """Record what the engine was told, or not: it died before it could."""
+        tickets = [row["ticket"] for row in rows]
+        if told:
+            self.desk.record([deal_of(row, bare=bare) for row in rows])
+            self.acknowledged.update(tickets)
+        else:
+            self.untold += tickets
+
+    @rule(
+        symbol=st.sampled_from(SYMBOLS), side=SIDES, lots=LOTS, parts=st.integers(1, 2), told=st.booleans(), bare=st.booleans()
+    )
+    def engine_opens(self, symbol, side, lots, parts, told, bare):
+        answer = self.terminal.send_order(symbol, side, lots, parts=parts, magic=5)
+        self.tell(self.rows(answer), told, bare=bare)
+
+    @precondition(lambda self: self.terminal.open_positions())
+    @rule(which=WHICH, lots=st.one_of(st.none(), LOTS), told=st.booleans(), bare=st.booleans())
+    def engine_closes(self, which, lots, told, bare):
+        answer = self.terminal.close(self.one(which).position_id, lots, reason=3)
+        self.tell(self.rows(answer), told, bare=bare)
+
+    @rule(symbol=st.sampled_from(SYMBOLS), side=SIDES, lots=LOTS)
+    def a_person_trades(self, symbol, side, lots):
+        self.tell(self.rows(self.terminal.send_order(symbol, side, lots, reason=0)), told=False, bare=False)
+
+    @precondition(lambda self: self.terminal.open_positions())
+    @rule(which=WHICH, lots=st.one_of(st.none(), LOTS))
+    def a_person_closes(self, which, lots):
+        self.tell(self.rows(self.terminal.close(self.one(which).position_id, lots)), told=False, bare=False)
+
+    @precondition(lambda self: self.terminal.open_positions())
+    @rule(which=WHICH, lots=LOTS)
+    def an_order_fills_on(self, which, lots):
+        one = self.one(which)
+        if one.position_id in self.terminal._orders:
+            self.tell(self.rows(self.terminal.fill_more(one.position_id, lots)), told=False, bare=False)
+
+    @rule(lots=LOTS, which=WHICH)
+    def a_closed_position_fills_on(self, lots, which):
+        orders = sorted(self.terminal._orders)
+        if orders:
+            self.tell(self.rows(self.terminal.fill_more(orders[which % len(orders)], lots)), told=False, bare=False)
+
+    @precondition(lambda self: self.terminal.open_positions())
+    @rule(which=WHICH)
+    def a_person_closes_by(self, which):
+        one = self.one(which)
+        other = self.one(which, symbol=one.symbol, side=one.side.opposite)
+        if other is not None:
+            self.tell(self.rows(self.terminal.close_by(one.position_id, other.position_id)), told=False, bare=False)
+
+    @precondition(lambda self: self.terminal.open_positions())
+    @rule(which=WHICH)
+    def the_broker_stops_out(self, which):
+        self.tell(self.rows(self.terminal.stop_out(self.one(which).position_id)), told=False, bare=False)
+
+    @precondition(lambda self: self.terminal.open_positions())
+    @rule(which=WHICH)
+    def a_night_passes(self, which):
+        self.terminal.charge_swap()
+        self.terminal.rollover(self.one(which).position_id)
+
+    @rule(booked=st.sampled_from([(2, "100"), (2, "-50.50"), (3, "50"), (3, "-50"), (4, "-1.25"), (15, "3.10"), (12, "0.07")]))
+    def money_moves(self, booked):
+        self.untold.append(self.terminal.cash(*booked)["ticket"])
+
+    @rule(msc=MSC)
+    def time_passes(self, msc):
+        self.terminal.advance(msc)
+
+    # ---- what happens to what is told
+
+    @precondition(lambda self: self.untold)
+    @rule(choice=st.randoms(use_true_random=False), bare=st.booleans())
+    def the_engine_hears_late(self, choice, bare):
+        some = choice.sample(self.untold, choice.randint(1, len(self.untold)))
+        self.tell_late([*some, *some[:1]], bare=bare)
+        self.untold = [ticket for ticket in self.untold if ticket not in some]
+
+    def tell_late(self, tickets, *, bare):
+        rows = {row["ticket"]: row for row in self.terminal._deals}
+        for ticket in tickets:
+            self.desk.record([deal_of(rows[ticket], bare=bare)])
+            self.acknowledged.add(ticket)
+
+    @rule(fault=st.sampled_from((*REFUSED_EXTENDED, *LIES, *DEALS)))
+    def something_breaks(self, fault):
+        if self.extended or fault in (*REFUSED, *LIES):
+            self.counter.suffer(fault)
+
+    @rule()
+    def it_is_well_again(self):
+        self.counter.heal()
+
+    # ---- what we do
+
+    @rule(startup=st.booleans())
+    def we_sync(self, startup):
+        before = self.look()
+        known_msc = self.desk.account.portfolio.newest_msc if self.desk.account.is_open else -1
+        result = self.desk.sync(startup=startup)
+        self.is_whole()
+        refused = self.is_refused(known_msc)
+        if refused:
+            assert result.status is SyncStatus.DEGRADED, result
+            assert {one.kind for one in result.events} <= {"SyncDegraded"}
+            assert self.look()["positions"] == before["positions"]
+        assert result.status is not SyncStatus.FAILED, result
+        if startup and not refused and self.counter.fault not in LIES and self.counter.fault != "no deals":
+            agrees(self.look(), self.terminal.books(), extended=self.extended, nets=self.nets)
+
+    def is_refused(self, known_msc):
+        """Whether what is wrong now makes every snapshot one that may not be believed."""
+        if self.counter.fault == "old":  # nothing that we know is newer: then it may be as old as it is
+            return self.counter.told_msc // 1000 < known_msc // 1000
+        return self.counter.fault in (REFUSED_EXTENDED if self.extended else REFUSED)
+
+    @rule(times=st.integers(1, 4))
+    def we_sync_on(self, times):
+        for _ in range(times):
+            self.terminal.advance(15_000)
+            self.we_sync(startup=False)
+
+    @rule(point=st.integers(0, 4), which=WHICH, symbol=st.sampled_from(SYMBOLS), side=SIDES, lots=LOTS, told=st.booleans())
+    def we_sync_while_something_happens(self, point, which, symbol, side, lots, told):
+        def happens():
+            if which % 2:
+                answer = self.terminal.send_order(symbol, side, lots)
+            else:
+                one = self.one(which)
+                answer = self.terminal.close(one.position_id) if one else self.terminal.send_order(symbol, side, lots)
+            self.tell(self.rows(answer), told, bare=False)
+
+        result = self.desk.meanwhile(point, happens, self.desk.sync)
+        assert result.status is not SyncStatus.FAILED, result
+        self.is_whole()
+
+    @rule(point=st.integers(0, 14), startup=st.booleans())
+    def we_die_in_a_sync(self, point, startup):
+        self.desk.die(point, lambda: self.desk.sync(startup=startup))
+        self.is_whole()
+
+    @precondition(lambda self: self.untold)
+    @rule(point=st.integers(0, 1))
+    def we_die_while_we_record(self, point):
+        ticket = self.untold[0]
+        rows = {row["ticket"]: row for row in self.terminal._deals}
+        self.desk.die(point, lambda: self.desk.record([deal_of(rows[ticket])]))
+        self.is_whole()
+
+    @rule()
+    def we_start_again(self):
+        self.counter.heal()
+        self.restart_and_check()
+
+    def restart_and_check(self):
+        self.desk.close()
+        self.desk.start()
+        result = self.desk.sync(startup=True)
+        assert (result.status, result.held) == (SyncStatus.SUCCESS, ()), (result, self.terminal.books())
+        seen, books = self.look(), self.terminal.books()
+        agrees(seen, books, extended=self.extended, nets=self.nets)
+        assert (seen["breaks"], seen["degraded"]) == ([], False)
+        if self.extended:
+            money_agrees(seen, books)
+        self.is_whole()
+        again = self.desk.sync()
+        assert (again.status, again.appended) == (SyncStatus.SUCCESS, 0), again
+
+    def look(self):
+        return look(self.desk.account) if self.desk.account.is_open else {"positions": []}
+
+    def is_whole(self):
+        if self.desk.account.is_open:
+            self.look()
+            found = deals_of(self.desk.account)
+            assert len(found) == len(set(found))
+            assert self.acknowledged <= set(found)
+
+    def teardown(self):
+        try:
+            self.the_end()
+        finally:
+            self.desk.close()
+
+    def the_end(self):
+        if not self.desk.account.is_open:
+            return
+        self.counter.heal()
+        self.restart_and_check()
+        before = self.look()
+        everything = [row["ticket"] for row in self.terminal._deals]
+        self.tell_late(everything[::-1] + everything, bare=False)
+        self.restart_and_check()
+        after = self.look()
+        money_agrees(after, self.terminal.books())
+        assert {one["symbol"]: one["side"] for one in before["positions"]} == {
+            one["symbol"]: one["side"] for one in after["positions"]
+        }
+        assert self.desk.account.verify().problems == ()
+
+
+# ---------------------------------------------------------------------------------------------------------- in one process
+
+
+class Kept:
+    """A journal in memory that outlives its desks."""
+
+    def __init__(self) -> None:
+        self.now_us: Callable[[], int] = lambda: 0
+        self.journal = MemoryJournal(lambda: self.now_us())
+
+    def __call__(self, now_us: Callable[[], int]) -> Journal:
+        self.now_us = now_us
+        return self.journal
+
+
+def variant(mode_: str, *, extended_: bool, journal_: Callable[[Callable[[], int]], Journal]) -> type[Market]:
+    return type("Variant", (Market,), {"mode": mode_, "extended": extended_, "journal": staticmethod(journal_)})
+
+
+@pytest.mark.parametrize("extended", [False, True], ids=["base", "extended"])
+@pytest.mark.parametrize("mode", ["hedging", "netting"])
+def test_a_startup_brings_the_ledger_to_the_books(mode, extended):
+    class Case(Market):
+        def opened_journal(self, now_us):
+            if not hasattr(self, "kept"):
+                self.kept = Kept()
+            return self.kept(now_us)
+
+    Case.mode, Case.extended = mode, extended
+    from hypothesis.stateful import run_state_machine_as_test
+
+    run_state_machine_as_test(Case, settings=settings(stateful_step_count=30))

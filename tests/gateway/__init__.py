@@ -1,0 +1,1 @@
+"""Gateways over real sockets, with terminals in real threads and processes."""

@@ -1,0 +1,193 @@
+"""Keys: who may read them, who is let in, and what is said to who is not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+
+import pytest
+import zmq
+import zmq.auth
+
+from ledger.errors import BadValue, GatewayDenied
+from ledger.gateway.client import ZmqGateway
+from ledger.gateway.curve import authorise, authorised_keys, load_client_keys, load_server_keys, make_keys
+from tests.gateway.terminals import GIVE_UP_SEC, Terminal, echoing, until
+
+PATIENT = round(GIVE_UP_SEC * 1000)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("server", "desk", "stranger"):
+        make_keys(tmp_path, name)
+    authorise(tmp_path / "desk.key", tmp_path / "authorised")
+    return tmp_path
+
+
+def keys_of(folder, name="desk", *, server="server"):
+    return load_client_keys(folder / f"{name}.key_secret", folder / f"{server}.key")
+
+
+# ---- files
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights are those of POSIX")
+def test_nobody_else_can_ever_read_a_secret_key(tmp_path, monkeypatch):
+    created = []
+    opened = os.open
+
+    def watched(path, flags, mode=0o777, **options):
+        descriptor = opened(path, flags, mode, **options)
+        created.append((os.fspath(path), stat.S_IMODE(os.fstat(descriptor).st_mode)))
+        return descriptor
+
+    umask = os.umask(0)
+    monkeypatch.setattr(os, "open", watched)
+    try:
+        _, secret = make_keys(tmp_path / "keys", "desk")
+    finally:
+        os.umask(umask)
+    assert (str(secret), 0o600) in created
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    assert stat.S_IMODE(secret.parent.stat().st_mode) == 0o700
+    assert {path.name for path in secret.parent.iterdir()} == {"desk.key", "desk.key_secret"}
+
+
+@pytest.mark.parametrize("there", ["server.key", "server.key_secret"])
+def test_keys_are_never_overwritten(tmp_path, there):
+    (tmp_path / there).write_text("mine")
+    with pytest.raises(BadValue, match="never overwritten"):
+        make_keys(tmp_path, "server")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {there: "mine"}
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../up", "a/b", ".hidden", "a\0b", "a\nb", "x" * 200])
+def test_a_name_is_a_plain_one(tmp_path, name):
+    with pytest.raises(BadValue, match="plain name"):
+        make_keys(tmp_path, name)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights are those of POSIX")
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o660, 0o604])
+def test_a_secret_key_that_others_can_read_is_refused(folder, mode):
+    (folder / "desk.key_secret").chmod(mode)
+    with pytest.raises(BadValue, match="chmod 600"):
+        keys_of(folder)
+
+
+def test_what_is_no_secret_key_is_refused(folder):
+    with pytest.raises(BadValue, match="key_secret"):
+        load_server_keys(folder / "server.key")
+    with pytest.raises(BadValue, match="expected a file of keys"):
+        load_server_keys(folder / "nobody.key_secret")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "public-key = ", 'public-key = "short"', f'public-key = "{"~" * 40}"', f'public-key = "{"#" * 40}"']
+)
+def test_what_is_no_key_is_refused_and_authorises_nobody(folder, text):
+    (folder / "authorised" / "broken.key").write_text(text)
+    with pytest.raises(BadValue):
+        load_client_keys(folder / "desk.key_secret", folder / "authorised" / "broken.key")
+    assert [path.name for path in authorised_keys(folder / "authorised")] == ["desk.key"]
+
+
+def test_two_halves_of_different_pairs_are_refused(folder):
+    one, other = (zmq.auth.load_certificate(folder / f"{name}.key_secret") for name in ("desk", "stranger"))
+    file = folder / "desk.key_secret"
+    file.write_bytes(file.read_bytes().replace(one[1] or b"", other[1] or b""))
+    with pytest.raises(BadValue, match="do not belong together"):
+        keys_of(folder)
+
+
+def test_a_secret_key_is_not_shown(folder):
+    keys = keys_of(folder)
+    assert keys.secret.decode() not in repr(keys)
+    assert keys.public.decode() in repr(keys)
+
+
+def test_a_key_is_authorised_once_under_whatever_name(folder):
+    allowed = folder / "authorised"
+    shutil.copy(folder / "desk.key", folder / "again.key")
+    assert authorise(folder / "again.key", allowed) == allowed / "desk.key"
+    shutil.copy(folder / "stranger.key", folder / "other.pub")
+    assert authorise(folder / "other.pub", allowed) == allowed / "other.key"  # only *.key is looked at
+    assert len(authorised_keys(allowed)) == 2
+
+
+def test_a_secret_key_is_never_copied_to_the_authorised(folder):
+    with pytest.raises(BadValue, match="public one"):
+        authorise(folder / "stranger.key_secret", folder / "authorised")
+
+
+def test_a_name_that_is_taken_by_another_key_is_refused(folder):
+    (folder / "elsewhere").mkdir()
+    make_keys(folder / "elsewhere", "desk")
+    with pytest.raises(BadValue, match="of another key"):
+        authorise(folder / "elsewhere" / "desk.key", folder / "authorised")
+
+
+# ---- sockets
+
+
+def client_of(server, keys):
+    return ZmqGateway(server.endpoint, timeout_msc=PATIENT, keys=keys)
+
+
+def test_an_authorised_client_is_let_in(folder):
+    with Terminal(echoing, keys=folder) as server, client_of(server, keys_of(folder)) as gateway:
+        assert gateway.positions().is_extended
+
+
+def denied(server, keys):
+    with client_of(server, keys) as gateway, pytest.raises(GatewayDenied) as refused:
+        gateway.positions()
+    assert server.asked == []
+    return str(refused.value)
+
+
+def test_a_client_that_is_not_authorised_is_told_what_to_do(folder):
+    with Terminal(echoing, keys=folder) as server:
+        assert "ledger keys authorise" in denied(server, keys_of(folder, "stranger"))
+
+
+def test_a_pinned_key_that_is_not_the_servers_is_told_promptly(folder):
+    with Terminal(echoing, keys=folder) as server:
+        assert "pinned server key is not the gateway's" in denied(server, keys_of(folder, server="stranger"))
+
+
+def test_a_client_without_keys_is_told_that_the_server_has_some(folder):
+    with Terminal(echoing, keys=folder) as server:
+        assert "one of both has CURVE" in denied(server, None)
+
+
+def test_a_client_with_keys_is_told_that_the_server_has_none(folder):
+    with Terminal(echoing) as server:
+        message = denied(server, keys_of(folder))
+        assert "one of both has CURVE" in message or "pinned server key" in message
+
+
+def test_a_server_without_its_authenticator_lets_nobody_in(folder):
+    with Terminal(echoing, keys=folder, enforce=False) as server:
+        assert "no authenticator runs there" in denied(server, keys_of(folder))
+
+
+def test_who_is_authorised_later_gets_in_without_a_restart_of_anything(folder):
+    with Terminal(echoing, keys=folder) as server, client_of(server, keys_of(folder, "stranger")) as gateway:
+        with pytest.raises(GatewayDenied):
+            gateway.positions()
+        # The socket that was made after it is denied too, and tries no more.
+        until(lambda: gateway.reconnections == 0 and gateway._connected().denied is not None, "the second denial")
+        authorise(folder / "stranger.key", folder / "authorised")
+        assert gateway.positions().is_extended
+
+
+def test_who_is_no_longer_authorised_is_kept_out_without_a_restart(folder):
+    with Terminal(echoing, keys=folder) as server:
+        with client_of(server, keys_of(folder)) as gateway:
+            gateway.positions()
+        (folder / "authorised" / "desk.key").unlink()
+        with client_of(server, keys_of(folder)) as gateway, pytest.raises(GatewayDenied):
+            gateway.positions()

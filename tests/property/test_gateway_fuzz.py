@@ -1,0 +1,70 @@
+"""Whatever a gateway says, reading it gives a value or one of its errors."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+_TOOLS = str(Path(__file__).resolve().parents[2] / "tools")
+if _TOOLS not in sys.path:
+    sys.path.append(_TOOLS)  # scripts in tools/ import one another by bare name, as Python runs them
+
+from fuzz_gateway import NOISE, REQ_ID, Answer, answers, outcome, valid_answers  # noqa: E402
+
+READERS = tuple(valid_answers())
+FIELDS = ("status", "req_id", "positions", "deals", "ticket", "symbol", "type", "volume", "price_open", "time", "identifier")
+
+scalars: st.SearchStrategy[Any] = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6)
+objects = st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=3), scalars, max_size=8)
+values = st.recursive(
+    scalars | objects, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner)
+)
+
+
+def test_broken_answers_do_no_harm():
+    told = {outcome(answer) for answer in answers(4_000, seed=20)}
+    assert {"Snapshot", "SnapshotRefused", "GatewayRefused", "RemoteHistory", "RemoteAccount", "tuple"} <= told
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_valid_answers_are_read(reader):
+    assert "Refused" not in outcome(Answer(reader, json.dumps(valid_answers()[reader]).encode()))
+
+
+@pytest.mark.parametrize("raw", NOISE, ids=range(len(NOISE)))
+@pytest.mark.parametrize("reader", READERS)
+def test_noise_is_refused(reader, raw):
+    assert (
+        outcome(Answer(reader, raw)).endswith("Refused")
+        or (reader, raw) == ("pong", b'{"status":"SUCCESS"}')
+        or (reader == "pong" and raw.startswith(b'{"status":"SUCCESS","positions"'))
+        or (reader == "foreign" and raw == b'{"positions":[]}')
+    )
+
+
+@given(st.sampled_from(READERS), st.binary(max_size=200))
+def test_any_bytes_do_no_harm(reader, raw):
+    outcome(Answer(reader, raw))
+
+
+@given(st.sampled_from(READERS), st.sampled_from(("positions", "deals", "symbols", "account")), values, st.booleans())
+@example("positions", "positions", [{"ticket": 1, "symbol": "\ud800", "type": "buy", "volume": 1, "price_open": 1}], True)
+@example("deals", "deals", [{"ticket": 1, "type": 0, "time": 1, "volume": 0, "price": 1, "symbol": "X", "entry": 0}], False)
+def test_any_value_anywhere_does_no_harm(reader, key, value, is_echoed):
+    told = {"status": "SUCCESS", "req_id": REQ_ID if is_echoed else value, key: value}
+    outcome(Answer(reader, json.dumps(told).encode()))
+
+
+@given(st.sampled_from(READERS), st.data())
+def test_any_value_in_any_field_does_no_harm(reader, data):
+    answer = valid_answers()[reader]
+    places = [answer] + [row for value in answer.values() if isinstance(value, list) for row in value]
+    place = data.draw(st.sampled_from(places))
+    place[data.draw(st.sampled_from(sorted(place)))] = data.draw(values)
+    outcome(Answer(reader, json.dumps(answer).encode()))

@@ -1,0 +1,395 @@
+"""A market for state machines: a simulated terminal with its own books, what can go wrong on the way, and desks that die.
+
+The terminal (``ledger.gateway.sandbox.terminal``) is the oracle. ``Counter`` answers for it in bytes, as a gateway would;
+``Window`` reads them with the product's own reader, without sockets. A ``Desk`` is a process on one journal, played within
+the test: it records, syncs, and dies at a point that the test names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Final
+
+from ledger import Account, AccountId, CashMoved, FillRecorded, Ledger, Origin
+from ledger.errors import GatewayTimeout
+from ledger.events import Deal
+from ledger.gateway import wire
+from ledger.gateway.sandbox.terminal import Terminal
+from ledger.journal import Journal
+from ledger.reconcile.policy import DEFAULT, ReconcilePolicy
+from ledger.reconciler import StateReconciler, SyncResult
+from ledger.snapshot import RemoteAccount, RemoteHistory, RemoteSymbol, Snapshot
+from ledger.values import MarginMode
+
+Json = dict[str, Any]
+
+#: Faults that a snapshot shows, so that it has to be refused; those behind the bar need the extended form.
+REFUSED: Final = ("error", "silence", "garbage", "no list", "row twice", "row torn", "side unknown")
+REFUSED_EXTENDED: Final = (*REFUSED, "row missing", "stranger", "other mode", "not connected", "old")
+#: Faults that nothing shows: the answer is whole, and wrong.
+LIES: Final = ("all gone", "one gone", "half of one")
+#: Faults of the further actions.
+DEALS: Final = ("no deals", "deals late", "deals twice", "no account", "no symbols")
+CORRECTIONS: Final = frozenset({"PositionRecovered", "GhostClosed", "DriftCorrected", "PositionReticketed"})
+
+
+# ----------------------------------------------------------------------------------------------------------- the broker
+
+
+class Counter:
+    """Answers for a terminal, and not always well.
+
+    Args:
+        terminal: Whose books it shows.
+        extended: Speak the extended form.
+    """
+
+    def __init__(self, terminal: Terminal, *, extended: bool) -> None:
+        self.terminal = terminal
+        self.extended = extended
+        self.fault: str | None = None
+        self.late_from: int | None = None
+
+    def suffer(self, fault: str) -> None:
+        """Answer badly from now on. Deals that are late are those of everything from now on, until ``heal``."""
+        self.fault = fault
+        if fault == "deals late" and self.late_from is None:
+            self.late_from = self.terminal.now_msc
+
+    def heal(self) -> None:
+        self.fault = self.late_from = None
+
+    def __call__(self, request: bytes) -> bytes:
+        asked = json.loads(request)
+        if self.fault == "silence":
+            raise GatewayTimeout("nobody is there")
+        if self.fault == "garbage":
+            return b'{"status": "SUCCESS", "positions": [{"ticket"'
+        if self.fault == "error":
+            return json.dumps({"status": "ERROR", "error_code": -10004, "error_msg": "no IPC connection"}).encode()
+        answer = self._answer(asked)
+        if self.extended and answer["status"] == "SUCCESS":
+            answer |= self._heading(asked)
+        return json.dumps(answer).encode()
+
+    def _heading(self, asked: Json) -> Json:
+        terminal = self.terminal
+        nets = terminal.mode is not MarginMode.HEDGING
+        return {
+            "req_id": asked["req_id"],
+            "login": terminal.login + (self.fault == "stranger"),
+            "server": terminal.server,
+            "margin_mode": ("hedging" if nets else "netting") if self.fault == "other mode" else terminal.mode.value,
+            "connected": self.fault != "not connected",
+            "server_time_msc": self.told_msc,
+        }
+
+    @property
+    def told_msc(self) -> int:
+        """The server time that answers name."""
+        return self.terminal.now_msc - (3 * 24 * 3_600_000 if self.fault == "old" else 0)
+
+    def _answer(self, asked: Json) -> Json:
+        action = asked["action"]
+        if action == "GET_POSITIONS":
+            return self._positions()
+        if not self.extended or (action, self.fault) in (
+            ("GET_DEALS", "no deals"),
+            ("GET_ACCOUNT", "no account"),
+            ("GET_SYMBOLS", "no symbols"),
+        ):
+            return {"status": "ERROR", "error_code": 9, "error_msg": "not now"}
+        if action == "GET_ACCOUNT":
+            return {"status": "SUCCESS", "account": self.terminal.account()}
+        if action == "GET_SYMBOLS":
+            return {"status": "SUCCESS", "symbols": self.terminal.symbol_rows()}
+        rows = self._deals(asked)
+        return {"status": "SUCCESS", "deals": rows, "count": len(rows)}
+
+    def _deals(self, asked: Json) -> list[Json]:
+        rows = self.terminal.deals(asked.get("from_msc"), asked.get("to_msc"), asked.get("position"))
+        if self.late_from is not None:
+            rows = [row for row in rows if row["time_msc"] <= self.late_from]
+        if self.fault == "deals twice":
+            rows = (rows + rows)[::-1]
+        # The money of a deal as text, so that what is exact stays exact.
+        return [json.loads(json.dumps(row, default=str)) for row in rows]
+
+    def _positions(self) -> Json:
+        rows = [dict(row) for row in self.terminal.positions()]
+        told = len(rows)
+        if self.fault == "no list":
+            return {"status": "SUCCESS", "positions": None}
+        if self.fault == "row twice":
+            rows = [*rows, dict(rows[0] if rows else _SOME_ROW)]
+            rows = rows if len(rows) > 1 else rows * 2
+            told = len(rows)
+        if self.fault == "row torn":
+            rows.append({"ticket": 1, "symbol": "EURUSD"})
+            told = len(rows)
+        if self.fault == "side unknown":
+            rows.append({**_SOME_ROW, "type": "long"})
+            told = len(rows)
+        if self.fault == "row missing":
+            told += 1
+        if self.fault == "all gone":
+            rows, told = [], 0
+        if self.fault == "one gone" and rows:
+            rows, told = rows[1:], told - 1
+        if self.fault == "half of one" and rows:
+            rows[0]["volume"] = str(Decimal(repr(rows[0]["volume"])).quantize(Decimal("0.01")) + Decimal("0.01"))
+        if not self.extended:
+            known = ("ticket", "symbol", "type", "volume", "price_open", "profit", "time")
+            return {"status": "SUCCESS", "positions": [{name: row[name] for name in known if name in row} for row in rows]}
+        return {"status": "SUCCESS", "positions": rows, "count": told}
+
+
+_SOME_ROW: Final = {
+    "ticket": 77, "identifier": 77, "symbol": "EURUSD", "type": "buy", "volume": 0.01, "price_open": 1.1, "profit": 0, "time": 1,
+}  # fmt: skip
+
+
+class Window:
+    """A gateway that asks a counter directly. Requests and answers are bytes, written and read as on the wire.
+
+    Args:
+        counter: Answers a request.
+        reach: Is called before every question and after every answer; what it raises is how a desk dies.
+    """
+
+    def __init__(self, counter: Callable[[bytes], bytes], reach: Callable[[str], object] = lambda _: None) -> None:
+        self._counter = counter
+        self._reach = reach
+        self._asked = 0
+        self.reconnections = 0
+
+    def positions(self) -> Snapshot:
+        raw = self._ask("GET_POSITIONS", symbol="*")
+        return wire.read_snapshot(raw, req_id=f"r{self._asked}")
+
+    def account(self) -> RemoteAccount:
+        return wire.read_account(self._ask("GET_ACCOUNT"))
+
+    def deals(self, *, from_msc: int | None = None, to_msc: int | None = None, position: int | None = None) -> RemoteHistory:
+        asked = {"from_msc": from_msc, "to_msc": to_msc, "position": position}
+        return wire.read_deals(self._ask("GET_DEALS", **{name: value for name, value in asked.items() if value is not None}))
+
+    def symbols(self) -> Sequence[RemoteSymbol]:
+        return wire.read_symbols(self._ask("GET_SYMBOLS"))
+
+    def close(self) -> None:
+        pass
+
+    def _ask(self, action: str, **fields: object) -> bytes:
+        self._asked += 1
+        self._reach(f"before {action}")
+        raw = self._counter(wire.request(action, req_id=f"r{self._asked}", **fields))
+        self._reach(f"after {action}")
+        return raw
+
+
+class WatchedJournal:
+    """A journal with a point before and after every append."""
+
+    def __init__(self, journal: Journal, reach: Callable[[str], object]) -> None:
+        self._journal = journal
+        self._reach = reach
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+    def append(self, *arguments: Any, **words: Any) -> Any:
+        self._reach("before append")
+        appended = self._journal.append(*arguments, **words)
+        self._reach("after append")
+        return appended
+
+
+# ------------------------------------------------------------------------------------------------------ what the engine says
+
+
+def deal_of(row: Json, *, bare: bool = False) -> Deal:
+    """Return a deal of the terminal's history as an engine tells it; ``bare`` as one does that knows no money yet."""
+    trades = row["type"] in (0, 1)
+    money = {name: None if bare and trades else row[name] for name in ("commission", "fee", "swap")}
+    common: Json = {
+        "deal": row["ticket"], "time_msc": row["time_msc"], "order": row["order"] or None,
+        "position_id": row["position_id"] or None, "reason": row["reason"], "comment": row["comment"] or None,
+        "origin": Origin.ENGINE, **money,
+    }  # fmt: skip
+    if not trades:
+        return CashMoved(type=row["type"], profit=row["profit"], **common)
+    return FillRecorded(
+        side="sell" if row["type"] else "buy", symbol=row["symbol"], entry=row["entry"], volume=row["volume"],
+        price=row["price"], profit=None if bare else row["profit"], magic=row["magic"], **common,
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------- what a desk shows
+
+
+def look(account: Account) -> Json:
+    """Return what a ledger believes of an account, after checking that it does not disagree with itself."""
+    portfolio = account.portfolio
+    again = account.replay(checkpoints=False)
+    assert faces(account, portfolio) == faces(account, again), "kept up and folded from the start differ"
+    standing = portfolio.standing
+    return {
+        "version": account.version,
+        "balance": str(portfolio.balance),
+        "credit": str(portfolio.credit),
+        "degraded": portfolio.degraded is not None,
+        "positions": [
+            {
+                "position_id": one.position_id, "ticket": one.ticket, "symbol": one.symbol, "side": one.side.value,
+                "volume": str(one.volume), "price_open": str(portfolio.open_price(one)),
+                "digits": standing.shown_digits(one.symbol),
+            }
+            for one in portfolio.positions.values()
+        ],
+        "breaks": [str(one) for one in portfolio.breaks],
+        "unexplained": [str(one) for one in portfolio.unexplained],
+    }  # fmt: skip
+
+
+def faces(account: Account, portfolio: Any) -> Json:
+    """Return all that a portfolio shows."""
+    from ledger.faces import replay_face
+
+    shown = replay_face(portfolio, until=None, known_at=None, version=0, head="", selected=0)
+    return {**shown, "breaks": portfolio.breaks, "totals": portfolio.totals, "account": str(account.name)}
+
+
+def deals_of(account: Account) -> list[int]:
+    """Return the tickets of the deals that a journal holds, in its order."""
+    return [one.event.deal for one in account.events() if isinstance(one.event, (FillRecorded, CashMoved))]
+
+
+def agrees(seen: Json, books: Json, *, extended: bool, nets: bool) -> None:
+    """Check what a ledger believes against the terminal's books: positions by id, by ticket or by symbol."""
+    key = "symbol" if nets else "position_id" if extended else "ticket"
+    ours = {one[key]: one for one in seen["positions"]}
+    theirs = {one[key]: one for one in books["positions"]}
+    assert len(ours) == len(seen["positions"])
+    told = {name: (one["symbol"], one["side"], Decimal(one["volume"])) for name, one in ours.items()}
+    known = {name: (one["symbol"], one["side"], Decimal(one["volume"])) for name, one in theirs.items()}
+    assert told == known, (seen, books)
+    for name, one in theirs.items():
+        gap = abs(Fraction(ours[name]["price_open"]) - Fraction(one["price_open"]))
+        assert gap <= Fraction(1, 2 * 10 ** ours[name]["digits"]), (ours[name], one)
+        if extended:
+            assert (ours[name]["position_id"], ours[name]["ticket"]) == (one["position_id"], one["ticket"])
+
+
+def money_agrees(seen: Json, books: Json) -> None:
+    assert (Decimal(seen["balance"]), Decimal(seen["credit"])) == (Decimal(books["balance"]), Decimal(books["credit"])), seen
+
+
+# ------------------------------------------------------------------------------------------------------------------ a desk
+
+
+class Killed(BaseException):
+    """The desk's process is dead from here on. No handler for errors sees it, as none sees a real one."""
+
+
+class Desk:
+    """A process with an engine and a reconciler on one journal, played within the test.
+
+    Args:
+        journal: Opens the journal anew, as a process that starts does.
+        name: The account.
+        counter: The broker.
+        policy: Settings of the policy.
+    """
+
+    def __init__(
+        self,
+        journal: Callable[[Callable[[], int]], Journal],
+        name: AccountId,
+        counter: Counter,
+        policy: ReconcilePolicy = DEFAULT,
+    ) -> None:
+        self._open = journal
+        self.name = name
+        self.counter = counter
+        self.policy = policy
+        self._now_us = 0
+        self._left: int | None = None
+        self._meanwhile: tuple[int, Callable[[], object]] | None = None
+        self.points: list[str] = []
+        self.ledger: Ledger | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Begin anew, with nothing but the journal."""
+        self._left = None
+        watched: Any = WatchedJournal(self._open(self.now_us), self._reach)
+        self.ledger = Ledger(watched, self.now_us)
+        self.account = self.ledger.account(self.name)
+        self.reconciler = StateReconciler(
+            self.account, Window(self.counter, self._reach), policy=self.policy, clock="UTC", monotonic=self.monotonic,
+            sleep=self.sleep,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        if self.ledger is not None:
+            self.ledger.close()
+            self.ledger = None
+
+    # ---- the time
+
+    def now_us(self) -> int:
+        """The server's clock is ours."""
+        self._now_us = max(self._now_us + 1, self.counter.terminal.now_msc * 1000)
+        return self._now_us
+
+    def monotonic(self) -> float:
+        return self._now_us / 1_000_000
+
+    def sleep(self, seconds: float) -> None:
+        self.counter.terminal.advance(round(seconds * 1000))
+
+    # ---- what it does
+
+    def record(self, deals: Sequence[Deal]) -> None:
+        for deal in deals:
+            self.account.record(deal)
+
+    def sync(self, *, startup: bool = False) -> SyncResult:
+        return self.reconciler.startup_recovery() if startup else self.reconciler.sync_positions()
+
+    def meanwhile(self, point: int, action: Callable[[], object], work: Callable[[], SyncResult]) -> SyncResult:
+        """Do something, and let something else happen when so many points were passed."""
+        self._meanwhile = (point, action)
+        try:
+            return work()
+        finally:
+            self._meanwhile = None
+
+    def die(self, point: int, work: Callable[[], object]) -> bool:
+        """Do something, and be killed after so many points; return whether it came to that. A new process starts then."""
+        self._left = point
+        try:
+            work()
+        except Killed:
+            self.close()
+            self.start()
+            return True
+        finally:
+            self._left = None
+        return False
+
+    def _reach(self, point: str) -> None:
+        self.points.append(point)
+        if self._left is not None:
+            self._left -= 1
+            if self._left < 0:
+                raise Killed
+        if self._meanwhile is not None:
+            left, action = self._meanwhile
+            self._meanwhile = (left - 1, action) if left else None
+            if not left:
+                action()

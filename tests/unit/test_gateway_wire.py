@@ -1,0 +1,312 @@
+"""The wire: what is read of an answer, and what refuses it, with row and field."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from ledger import CashMoved, Entry, FillRecorded, MarginMode, Origin, Side
+from ledger.errors import GatewayRefused, SnapshotRefused
+from ledger.gateway import wire
+
+ROW: dict[str, Any] = {"ticket": 100001, "symbol": "EURUSD", "type": "buy", "volume": 0.1, "price_open": 1.1}
+DEAL: dict[str, Any] = {
+    "ticket": 5001, "order": 6001, "time": 1704153600, "type": 0, "entry": 0, "position_id": 100001, "volume": 0.1,
+    "price": 1.1, "commission": -0.35, "swap": 0, "profit": -1.8900000000000001, "fee": 0, "symbol": "EURUSD", "comment": "",
+    "magic": 7, "reason": 3,
+}  # fmt: skip
+ACCOUNT: dict[str, Any] = {
+    "login": 70113, "server": "Broker-Live", "currency": "USD", "margin_mode": "hedging", "balance": "1000.50", "credit": 0,
+}  # fmt: skip
+GONE = object()
+
+
+def bent(whole: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in (whole | changes).items() if value is not GONE}
+
+
+def answer(**told: Any) -> bytes:
+    return json.dumps(bent({"status": "SUCCESS"}, told)).encode()
+
+
+def position(**changes: Any):
+    (read,) = wire.read_snapshot(answer(positions=[bent(ROW, changes)])).positions
+    return read
+
+
+def deal(**changes: Any):
+    (read,) = wire.read_deals(answer(deals=[bent(DEAL, changes)])).deals
+    return read
+
+
+def with_text(field: str, text: str) -> bytes:
+    """Return an answer whose second row has a number written as it stands."""
+    marked = answer(positions=[ROW, ROW | {field: "MARK"}]).decode()
+    return marked.replace('"MARK"', text).encode()
+
+
+# ---- requests
+
+
+def test_a_request_is_one_json_object_of_what_is_given():
+    raw = wire.request("GET_POSITIONS", req_id="a1", symbol="*")
+    assert json.loads(raw) == {"action": "GET_POSITIONS", "symbol": "*", "req_id": "a1"}
+    assert json.loads(wire.request("PING", req_id="a", deadline_msc=7))["deadline_msc"] == 7
+
+
+# ---- snapshots
+
+
+def test_the_base_form_is_read():
+    snapshot = wire.read_snapshot(raw := answer(positions=[ROW | {"profit": 12.5, "time": 1704153600}]))
+    (read,) = snapshot.positions
+    assert (read.ticket, read.position_id, read.is_identified) == (100001, 100001, False)
+    assert (read.symbol, read.side, read.volume, read.price_open) == ("EURUSD", Side.BUY, Decimal("0.1"), Decimal("1.1"))
+    assert (read.opened_msc, read.updated_msc, read.profit) == (1704153600000, None, Decimal("12.5"))
+    assert (snapshot.raw, snapshot.is_extended, snapshot.count, snapshot.connected) == (raw, False, None, None)
+
+
+def test_the_extended_form_is_read():
+    told: dict[str, Any] = {
+        "identifier": 100000, "magic": -7, "time_msc": 1704153600123, "time_update_msc": 1704153600456, "swap": -0.3,
+        "comment": "by hand", "time": 1,
+    }  # fmt: skip
+    snapshot = wire.read_snapshot(
+        answer(
+            positions=[ROW | told], req_id="a1", login=70113, server="Broker-Live", margin_mode=2, connected=True,
+            server_time_msc=1704153600789, count=1, something_new={"is": "let pass"},
+        ),
+        req_id="a1",
+    )  # fmt: skip
+    (read,) = snapshot.positions
+    assert (read.position_id, read.ticket, read.is_identified, read.magic) == (100000, 100001, True, -7)
+    assert (read.opened_msc, read.updated_msc) == (1704153600123, 1704153600456)
+    assert (read.swap, read.comment) == (Decimal("-0.3"), "by hand")
+    assert (snapshot.is_extended, snapshot.login, snapshot.server) == (True, 70113, "Broker-Live")
+    assert (snapshot.mode, snapshot.connected, snapshot.count) == (MarginMode.HEDGING, True, 1)
+    assert snapshot.server_time_msc == 1704153600789
+
+
+@pytest.mark.parametrize("echo", ["another", 1, None, GONE])
+def test_who_does_not_echo_our_id_is_not_extended(echo):
+    assert not wire.read_snapshot(answer(positions=[], req_id=echo), req_id="a1").is_extended
+
+
+def test_an_empty_list_is_a_flat_account():
+    assert wire.read_snapshot(answer(positions=[])).positions == ()
+
+
+@pytest.mark.parametrize("status", ["SUCCESS", "success", "ok", "OK"])
+def test_known_words_for_success(status):
+    assert wire.read_snapshot(answer(status=status, positions=[])).positions == ()
+
+
+@pytest.mark.parametrize(
+    ("word", "side"), [("buy", Side.BUY), ("BUY", Side.BUY), ("SELL", Side.SELL), (0, Side.BUY), (1, Side.SELL)]
+)
+def test_known_words_for_a_side(word, side):
+    assert position(type=word).side is side
+
+
+def test_the_other_spelling_of_the_open_price():
+    assert position(price_open=GONE, open_price=1.5).price_open == Decimal("1.5")
+
+
+@pytest.mark.parametrize("told", [0.1, "0.1", "0.10", "1e-1"])
+def test_a_number_is_a_json_number_or_exact_text(told):
+    assert position(volume=told).volume == Decimal("0.1")
+
+
+def test_a_number_keeps_its_text():
+    assert str(position(volume=0.30000000000000004).volume) == "0.30000000000000004"
+
+
+@pytest.mark.parametrize("told", [50629002942, "50629002942"])
+def test_a_ticket_is_a_whole_number_or_its_digits(told):
+    assert position(ticket=told).ticket == 50629002942
+
+
+@pytest.mark.parametrize("told", [0, 0.0, "0", "0.00", -0.0])
+def test_an_open_price_of_nothing_is_unknown(told):
+    assert position(price_open=told).price_open is None
+
+
+@pytest.mark.parametrize("told", [0, None, GONE])
+def test_no_identifier_leaves_the_ticket(told):
+    assert (position(identifier=told).position_id, position(identifier=told).is_identified) == (100001, False)
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        *((field, told) for field in ROW for told in (GONE, None, [], {}, True, "")),
+        *(("ticket", told) for told in (0, -1, 1.0, 1.5, 2**63, 10**40, "x", "1.0", "1e5", " 1", "\u0661", "9" * 5000)),
+        *(("identifier", told) for told in (-1, 1.5, 2**63, "x")),
+        *(("volume", told) for told in (0, -0.1, "-0.1", "x", "NaN", "sNaN", "Infinity", "1e400", "1e-400", "1_0", "\u0661", " 1", "+1", ".5", "5.", "0x1", "9" * 70)),
+        *(("price_open", told) for told in (-1.1, "x", "nan", "1e31")),
+        *(("type", told) for told in (2, -1, 0.0, "0", "long", "buy ", "bUy", "buy\0")),
+        *(("symbol", told) for told in (7, "  ", "EUR\0USD", "\ud800")),
+        *(("time", told) for told in (-1, 1.5, "x", True, 10**15)),
+        *(("comment", told) for told in (7, "a\0b", "\udfff")),
+        *(("magic", told) for told in (2**63, -(2**63) - 1, 1.5)),
+        *(("profit", told) for told in ("x", True, [])),
+    ],
+)  # fmt: skip
+def test_a_row_that_is_wrong_is_named(field, told):
+    with pytest.raises(SnapshotRefused) as refused:
+        wire.read_snapshot(answer(positions=[ROW, bent(ROW, {field: told})]))
+    assert (refused.value.row, refused.value.field) == (2, "time_msc" if refused.value.field == "time_msc" else field)
+    assert len(str(refused.value)) < 250
+
+
+def test_a_field_under_two_names_is_refused():
+    with pytest.raises(SnapshotRefused, match=r"row 1, price_open: .*two"):
+        position(open_price=1.1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["NaN", "Infinity", "-Infinity", "1e999999", "1e99999999999999999999", "9" * 5000, "0." + "1" * 5000, "01", "'x'",
+     "[" * 100_000, '{"a":' * 100_000, '"\\ud8"', '1, "volume": 2'],
+)  # fmt: skip
+def test_what_is_no_json_number_is_refused(text):
+    with pytest.raises(SnapshotRefused):
+        wire.read_snapshot(with_text("volume", text))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"null", b"[]", b"OK", b"\xff", b"{", b'{"positions": []}', answer(positions=GONE), answer(positions=None),
+     answer(positions={}), answer(positions="[]"), answer(positions=[None]), answer(positions=[[]]), answer(positions=[{}]),
+     answer(status=None, positions=[]), answer(status=1, positions=[]), answer(status="", positions=[]),
+     answer(status="PARTIAL", positions=[]), b'{"status": "SUCCESS", "status": "SUCCESS", "positions": []}'],
+)  # fmt: skip
+def test_what_does_not_say_that_it_is_flat_is_never_flat(raw):
+    with pytest.raises(SnapshotRefused):
+        wire.read_snapshot(raw)
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [("login", "x"), ("login", -1), ("server", 7), ("margin_mode", 3), ("margin_mode", "both"), ("margin_mode", True),
+     ("connected", 1), ("connected", "true"), ("count", -1), ("count", 1.5), ("server_time_msc", "now")],
+)  # fmt: skip
+def test_a_header_that_is_wrong_is_named(field, told):
+    with pytest.raises(SnapshotRefused) as refused:
+        wire.read_snapshot(answer(positions=[], **{field: told}))
+    assert (refused.value.row, refused.value.field) == (None, field)
+
+
+@pytest.mark.parametrize("status", ["ERROR", "error", "REJECTED", "FAILED"])
+def test_an_error_is_told_with_code_and_words(status):
+    with pytest.raises(GatewayRefused) as refused:
+        wire.read_snapshot(answer(status=status, error_code=5040, error_msg="no data\x1b[2J", positions=[]))
+    assert refused.value.code == "5040"
+    assert refused.value.told is not None
+    assert refused.value.told.isprintable()
+
+
+def test_an_error_may_be_silent_or_talk_nonsense():
+    for told in ({}, {"error_code": [], "error_msg": {"a": 1}}, {"error_code": 10**400, "error_msg": "x" * 10_000}):
+        with pytest.raises(GatewayRefused) as refused:
+            wire.read_snapshot(answer(status="ERROR", **told))
+        assert len(str(refused.value)) < 400
+
+
+# ---- deals
+
+
+def test_a_trade_is_a_fill_of_origin_recovery():
+    read = deal(time_msc=1704153600123, external_id="x1")
+    assert isinstance(read, FillRecorded)
+    assert (read.deal, read.order, read.position_id, read.symbol) == (5001, 6001, 100001, "EURUSD")
+    assert (read.side, read.entry, read.volume, read.price) == (Side.BUY, Entry.IN, Decimal("0.1"), Decimal("1.1"))
+    assert (read.commission, read.fee, read.swap) == (Decimal("-0.35"), 0, 0)
+    assert str(read.profit) == "-1.8900000000000001"
+    assert (read.time_msc, read.magic, read.reason, read.comment, read.external_id) == (1704153600123, 7, 3, None, "x1")
+    assert read.origin is Origin.RECOVERY
+
+
+@pytest.mark.parametrize(
+    ("type_", "entry", "side", "read_entry"),
+    [("buy", "in", Side.BUY, Entry.IN), ("sell", "out", Side.SELL, Entry.OUT), (1, 2, Side.SELL, Entry.IN_OUT),
+     ("DEAL_TYPE_SELL", "out by", Side.SELL, Entry.OUT_BY), (0, 9, Side.BUY, 9)],
+)  # fmt: skip
+def test_types_and_entries_are_codes_or_words(type_, entry, side, read_entry):
+    assert (deal(type=type_, entry=entry).side, deal(type=type_, entry=entry).entry) == (side, read_entry)
+
+
+@pytest.mark.parametrize(
+    ("type_", "code", "word"),
+    [(2, 2, None), ("balance", 2, None), ("CREDIT", 3, None), (13, 13, None), ("tax", 17, None), (99, 99, None),
+     ("so compensation", None, "so compensation")],
+)  # fmt: skip
+def test_what_is_no_trade_is_cash(type_, code, word):
+    read = deal(type=type_, order=0, position_id=0, symbol="", volume=0, price=0, profit="1000.00")
+    assert isinstance(read, CashMoved)
+    assert (read.type, read.word, read.profit) == (code, word, 1000)
+    assert (read.order, read.position_id, read.symbol, read.origin) == (None, None, None, Origin.RECOVERY)
+
+
+def test_what_a_deal_does_not_tell_is_unknown():
+    read = deal(commission=GONE, fee=None, swap=GONE, profit=GONE, magic=GONE, reason=GONE, comment=GONE, position_id=GONE)
+    unknown = (read.commission, read.fee, read.swap, read.profit, read.magic, read.reason, read.comment, read.position_id)
+    assert unknown == (None,) * 8
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        *((field, GONE) for field in ("ticket", "type", "time", "symbol", "volume", "price", "entry")),
+        ("volume", 0), ("volume", -1), ("symbol", ""), ("type", -1), ("type", 2**31), ("type", ""), ("type", 0.0),
+        ("entry", "sideways"), ("entry", -1), ("reason", -1), ("reason", 2**31), ("time", 0), ("profit", "x"), ("order", -1),
+    ],
+)  # fmt: skip
+def test_a_deal_that_is_wrong_is_refused_by_its_row(field, told):
+    with pytest.raises(SnapshotRefused) as refused:
+        wire.read_deals(answer(deals=[DEAL, bent(DEAL, {field: told})]))
+    assert refused.value.row == 2
+    assert field in (refused.value.field, "volume") or field in str(refused.value)
+
+
+def test_a_list_of_deals_that_was_cut_is_refused():
+    with pytest.raises(SnapshotRefused, match="count: expected the 2 rows"):
+        wire.read_deals(answer(deals=[DEAL], count=2))
+
+
+# ---- account and symbols
+
+
+def test_an_account_is_read():
+    read = wire.read_account(answer(account=ACCOUNT | {"currency_digits": 2, "equity": 999.25}, connected=True))
+    assert (read.login, read.server, read.currency, read.mode) == (70113, "Broker-Live", "USD", MarginMode.HEDGING)
+    assert (str(read.balance), read.credit, read.currency_digits, read.equity) == ("1000.50", 0, 2, Decimal("999.25"))
+    assert read.connected is True
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [*((field, GONE) for field in ACCOUNT), ("server", "a/b"), ("server", " "), ("currency", ""), ("margin_mode", 7),
+     ("login", 1.5), ("balance", None), ("currency_digits", 16)],
+)  # fmt: skip
+def test_an_account_that_is_wrong_is_refused(field, told):
+    with pytest.raises(SnapshotRefused) as refused:
+        wire.read_account(answer(account=bent(ACCOUNT, {field: told})))
+    assert field in (refused.value.field or "")
+
+
+def test_symbols_are_read_and_unknown_sizes_are_none():
+    told = {"symbol": "EURUSD", "digits": 5, "volume_step": 0.01, "contract_size": 0, "currency_profit": ""}
+    (read,) = wire.read_symbols(answer(symbols=[told]))
+    assert (read.symbol, read.digits, read.volume_step) == ("EURUSD", 5, Decimal("0.01"))
+    assert (read.contract_size, read.currency) == (None, None)
+
+
+@pytest.mark.parametrize(("field", "told"), [("symbol", GONE), ("digits", -1), ("volume_step", -0.01), ("contract_size", "x")])
+def test_a_symbol_that_is_wrong_is_named(field, told):
+    with pytest.raises(SnapshotRefused) as refused:
+        wire.read_symbols(answer(symbols=[bent({"symbol": "EURUSD"}, {field: told})]))
+    assert (refused.value.row, refused.value.field) == (1, field)

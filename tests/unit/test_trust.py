@@ -1,0 +1,261 @@
+"""A snapshot must earn trust: what refuses it whole, and what does not."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import attrs
+import pytest
+
+from ledger import GhostClosed, MarginMode, PositionRecovered, RemoteAccount, RemoteHistory, Snapshot, SnapshotRefused
+from ledger.reconcile.trust import believed, refuse_stranger, state_of
+from tests.support.broker import rows, snapshot
+from tests.support.stories import Story, at, cash, fill, shown, state
+
+DAY = 86_400
+NOW = 3 * DAY  # seconds of the story
+
+
+def believe(story: Story, shown: str = "#7 long 1 @ 10", *, now: float = NOW, **told: Any) -> Snapshot:
+    return believed(snapshot(shown, extended=True, **told), story.portfolio, now_msc=at(now))
+
+
+def refusal(story: Story, shown: str = "#7 long 1 @ 10", **told: Any) -> SnapshotRefused:
+    with pytest.raises(SnapshotRefused) as refused:
+        believe(story, shown, **told)
+    return refused.value
+
+
+@pytest.fixture
+def story() -> Story:
+    """One lot long, bought at second 5."""
+    return Story("hedging").tell("t5 #7 buy 1 @ 10")
+
+
+# ------------------------------------------------------------------------------------------------------------ of whom it is
+
+
+def test_a_snapshot_that_tells_nothing_but_positions_is_believed(story):
+    assert believe(story).positions == rows("#7 long 1 @ 10")
+
+
+def test_an_empty_list_in_good_order_is_believed(story):
+    assert believe(story, "", count=0, connected=True).positions == ()
+
+
+def test_a_snapshot_that_tells_everything_as_it_is_is_believed(story):
+    told: dict[str, Any] = {"login": 70113, "server": "Broker-Live", "mode": MarginMode.HEDGING, "connected": True, "count": 1}
+    assert believe(story, server_time_msc=at(NOW), **told).positions == rows("#7 long 1 @ 10")
+
+
+@pytest.mark.parametrize(
+    ("told", "field", "expected", "found"),
+    [
+        ({"login": 70114}, "login", "70113", "70114"),
+        ({"server": "Broker-Demo"}, "server", "Broker-Live", "Broker-Demo"),
+        ({"mode": MarginMode.NETTING}, "margin_mode", "hedging", "netting"),
+        ({"connected": False}, "connected", "not connected", ""),
+        ({"count": 2}, "count", "2 rows", "found 1"),
+        ({"count": 0}, "count", "0 rows", "found 1"),
+    ],
+)
+def test_what_is_of_somebody_else_or_not_whole_is_refused_with_both_sides(story, told, field, expected, found):
+    error = refusal(story, **told)
+    assert error.field == field
+    assert expected in str(error)
+    assert found in str(error)
+    assert error.retryable
+
+
+@pytest.mark.parametrize("told", [{"login": 70114}, {"server": "Broker-Demo"}, {"connected": False}])
+def test_money_and_deals_of_somebody_else_are_refused_too(story, told):
+    money = {"login": 70113, "server": "Broker-Live", "currency": "USD", "mode": MarginMode.HEDGING, "balance": Decimal(1)}
+    for answer in (RemoteAccount(**(money | {"credit": Decimal(0)} | told)), RemoteHistory(deals=(), **told)):
+        with pytest.raises(SnapshotRefused):
+            refuse_stranger(answer, story.portfolio.standing)
+    refuse_stranger(RemoteHistory(deals=()), story.portfolio.standing)
+
+
+# ----------------------------------------------------------------------------------------------------------- told twice
+
+
+def test_a_ticket_that_comes_twice_is_refused_with_its_row(story):
+    error = refusal(story, "#7 long 1 @ 10, #8 long 1 @ 10, #9 long 1 @ 10 ticket 7")
+    assert (error.field, error.row) == ("ticket", 3)
+    assert "7" in str(error)
+
+
+def test_an_identifier_that_comes_twice_is_refused_with_its_row(story):
+    error = refusal(story, "#7 long 1 @ 10, #7 long 1 @ 10 ticket 8")
+    assert (error.field, error.row) == ("identifier", 2)
+
+
+def test_a_symbol_that_comes_twice_is_refused_only_where_accounts_net():
+    twice = "#7 long 1 @ 10, #8 short 1 @ 10"
+    assert refusal(Story("netting"), twice).field == "symbol"
+    assert refusal(Story("exchange"), twice).field == "symbol"
+    assert len(believe(Story("hedging"), twice).positions) == 2
+
+
+def test_one_bad_row_refuses_the_whole_snapshot_and_is_named(story):
+    error = refusal(story, "#7 long 1 @ 10, #8 long 0.123456789 @ 10")
+    assert (error.row, error.field) == (2, "volume")
+
+
+# ------------------------------------------------------------------------------------------------------------------ stale
+
+
+@pytest.mark.parametrize(
+    ("told_at", "is_believed"),
+    [
+        ("5.4", True),  # the moment of the fill itself
+        ("5.401", True),
+        ("5.399", False),
+        ("5", True),  # a terminal that counts whole seconds shows the second that the fill happened in
+        ("4", False),
+        ("4.999", False),
+    ],
+)
+def test_a_snapshot_older_than_the_newest_fill_is_refused(told_at, is_believed):
+    story = Story("hedging").tell("t5.4 #7 buy 1 @ 10")
+    if is_believed:
+        believe(story, server_time_msc=at(told_at))
+    else:
+        error = refusal(story, server_time_msc=at(told_at))
+        assert error.field == "server_time_msc"
+        assert "clock" in str(error)  # what to look at
+
+
+@pytest.mark.parametrize(("told_at", "is_believed"), [("9", True), ("8.999", False), ("9.001", True), ("8", False)])
+@pytest.mark.parametrize("corrected", ["recover #8 long 1 @ 10", "drift #7 long 2 @ 10", "ghost #7"])
+def test_a_snapshot_older_than_the_newest_correction_is_refused(story, corrected, told_at, is_believed):
+    story.tell(f"t9 {corrected}")
+    if is_believed:
+        believe(story, server_time_msc=at(told_at))
+    else:
+        refusal(story, server_time_msc=at(told_at))
+
+
+def test_cash_and_what_is_said_beside_positions_make_no_snapshot_stale(story):
+    story.tell(cash(2, time_msc=at(50)))
+    believe(story, server_time_msc=at(6))
+
+
+def test_a_late_fill_makes_no_snapshot_stale(story):
+    story.tell(fill(9, time_msc=at(50))).tell(fill(8, time_msc=at(2)))
+    believe(story, server_time_msc=at(50))
+    refusal(story, server_time_msc=at(49))
+
+
+def test_the_base_form_tells_no_age_and_is_never_stale(story):
+    story.tell("t50 #7 out sell 1 @ 11")
+    assert believed(snapshot("#7 long 1 @ 10"), story.portfolio, now_msc=at(NOW)).positions
+
+
+# ------------------------------------------------------------------------------------------------------------- the future
+
+
+@pytest.mark.parametrize(("ahead_msc", "is_believed"), [(DAY * 1000, True), (DAY * 1000 + 1, False)])
+def test_a_server_clock_more_than_a_day_ahead_is_refused(story, ahead_msc, is_believed):
+    told_msc = at(NOW) + ahead_msc
+    if is_believed:
+        believe(story, server_time_msc=told_msc)
+    else:
+        assert refusal(story, server_time_msc=told_msc).field == "server_time_msc"
+
+
+@pytest.mark.parametrize(("seconds", "is_believed"), [(60, True), ("60.001", False)])
+@pytest.mark.parametrize("changed", ["opened", "updated"])
+def test_a_position_may_not_be_ahead_of_its_own_server(story, changed, seconds, is_believed):
+    moment = Decimal(100) + Decimal(seconds)
+    shown_then = f"#7 long 1 @ 10, #8 long 1 @ 10 {changed} {moment}"
+    if is_believed:
+        believe(story, shown_then, server_time_msc=at(100))
+    else:
+        error = refusal(story, shown_then, server_time_msc=at(100))
+        assert (error.row, error.field) == (2, "time")
+
+
+@pytest.mark.parametrize(("seconds", "is_believed"), [(NOW + DAY, True), (NOW + DAY + 1, False)])
+def test_without_a_server_clock_a_position_may_be_a_day_ahead_of_ours(story, seconds, is_believed):
+    if is_believed:
+        believe(story, f"#8 long 1 @ 10 opened {seconds}")
+    else:
+        refusal(story, f"#8 long 1 @ 10 opened {seconds}")
+
+
+def test_an_opening_in_the_future_is_not_hidden_by_an_earlier_change(story):
+    assert refusal(story, "#8 long 1 @ 10 opened 900 updated 50", server_time_msc=at(100)).field == "time"
+
+
+# ------------------------------------------------------------------------------------------------------------------- dirt
+
+
+def test_binary_dirt_is_cleaned_and_the_rest_is_left_alone(story):
+    dirty = snapshot("#7 long 1 @ 10, #8 long 0.30000000000000004 @ 1.1000000000000001", extended=True, raw=b"as it came")
+    cleaned = believed(dirty, story.portfolio, now_msc=at(NOW))
+    assert [(one.volume, one.price_open) for one in cleaned.positions] == [(1, 10), (Decimal("0.3"), Decimal("1.1"))]
+    assert (cleaned.raw, cleaned.evidence) == (b"as it came", dirty.evidence)
+
+
+def test_a_price_with_more_decimals_than_are_kept_is_an_average_and_rounded_once(story):
+    (row,) = believe(story, "#8 long 1 @ 145.8066666666667").positions
+    assert row.price_open == Decimal("145.80666667")
+
+
+def test_a_clean_snapshot_is_returned_as_it_is(story):
+    clean = snapshot("#7 long 1 @ 10", extended=True)
+    assert believed(clean, story.portfolio, now_msc=at(NOW)) is clean
+
+
+def test_an_unknown_open_price_stays_unknown(story):
+    (row,) = believe(story, "#8 long 1 @ ?").positions
+    assert row.price_open is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"volume": Decimal("0.123456789")},
+        {"volume": Decimal("1e-9")},
+        {"volume": Decimal("1e12")},
+        {"volume": Decimal(0)},
+        {"volume": Decimal(-1)},
+        {"price_open": Decimal("1e15")},
+        {"comment": "a\0b"},
+        {"symbol": " "},
+        {"ticket": 2**63, "position_id": 2**63},
+        {"position_id": -1},
+        {"opened_msc": -5},
+    ],
+)
+def test_what_could_not_be_kept_refuses_the_snapshot_with_the_row(story, wrong):
+    (row,) = rows("#8 long 1 @ 10")
+    seen = Snapshot(positions=(*rows("#7 long 1 @ 10"), attrs.evolve(row, **wrong)), raw=b"", is_extended=True)
+    with pytest.raises(SnapshotRefused) as refused:
+        believed(seen, story.portfolio, now_msc=at(NOW))
+    assert refused.value.row == 2
+
+
+def test_a_dirty_volume_never_hides_behind_a_number_that_fits(story):
+    """A row is taken as known only if volume and price are both ours to the last digit."""
+    assert refusal(story, "#7 long 1.000000001 @ 10").row == 1
+    assert believe(story, "#7 long 1 @ 10.0000000000000001").positions[0].price_open == 10
+
+
+# ------------------------------------------------------------------------------------------------------------ as events say
+
+
+def test_a_remote_position_is_quoted_in_full():
+    (row,) = rows("#7 short 1 @ 10 ticket 99 magic 5 comment EA opened 3 updated 4")
+    quoted = state_of(row)
+    assert quoted == state("short 1 @ 10", ticket=99, magic=5, comment="EA", opened_msc=at(3), updated_msc=at(4))
+    assert state_of(row, position_id=70).position_id == 70
+
+
+def test_what_was_corrected_is_as_new_as_what_was_told(story):
+    story.tell(GhostClosed(before=shown(story.portfolio, 7), time_msc=at(20)))
+    assert story.portfolio.newest_msc == at(20)
+    story.tell(PositionRecovered(position=state("long 1 @ 10"), time_msc=at(30)))
+    assert story.portfolio.newest_msc == at(30)
