@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
-from decimal import Decimal, InvalidOperation
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from typing import Any, Final, TypeVar
 
 from ledger.errors import BadValue, GatewayRefused, InexactNumber, SnapshotRefused
 from ledger.events import CashMoved, Deal, FillRecorded, Origin, storable
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemotePosition, RemoteSymbol, Snapshot
-from ledger.values import CASH_WORDS, INT64_MAX, MarginMode, Side, exact, to_entry, to_margin_mode
+from ledger.values import CASH_WORDS, INT64_MAX, MarginMode, Side, to_entry, to_margin_mode
 
 Json = Mapping[str, Any]
 _Value = TypeVar("_Value")
@@ -34,7 +34,6 @@ _DEAL_CODES: Final[Mapping[str, int]] = {"buy": 0, "sell": 1} | {word: code for 
 
 _SHOWN_MAX: Final = 60
 _MAGNITUDE_MAX: Final = 30  # 10^30 of anything is no price, no volume and no money
-_DIGITS_MAX: Final = 64
 _EXACT_TEXT: Final = re.compile(r"-?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][-+]?[0-9]{1,3})?")
 _TIME_MAX: Final = 253_370_764_800  # the year 9999, in seconds
 
@@ -74,22 +73,25 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number")
 
 
-def _number(text: str) -> Decimal:
-    if len(text) > _DIGITS_MAX:
-        raise ValueError(f"a number of {len(text)} digits is none of a broker's")
-    return Decimal(text)
-
-
 def _object_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"key {shown(twice)} stands twice in one object")
+        raise ValueError(f"key {shown(_twice(key for key, _ in pairs))} stands twice in one object")
     return found
 
 
-_decoder: Final = json.JSONDecoder(parse_float=_number, parse_constant=_no_constant, object_pairs_hook=_object_once)
+def _twice(names: Iterable[str]) -> str | None:
+    """Return the first name that comes a second time."""
+    seen: set[str] = set()
+    return next((name for name in names if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]
+
+
+#: No number of a broker's has more digits or another size; whatever has is refused by the decoder.
+_NUMBERS: Final = Context(prec=64, Emin=-400, Emax=400, traps=[InvalidOperation, Inexact, Overflow])
+_quick: Final = json.JSONDecoder(parse_float=_NUMBERS.create_decimal, parse_constant=_no_constant)
+_thorough: Final = json.JSONDecoder(
+    parse_float=_NUMBERS.create_decimal, parse_constant=_no_constant, object_pairs_hook=_object_once
+)
 
 
 def parsed(raw: bytes) -> dict[str, Any]:
@@ -99,13 +101,37 @@ def parsed(raw: bytes) -> dict[str, Any]:
         SnapshotRefused: It is something else.
     """
     try:
-        answer = _decoder.decode(raw.decode())
-    except (ValueError, InvalidOperation, RecursionError, MemoryError) as error:
-        why = str(error) if not isinstance(error, (UnicodeDecodeError, InvalidOperation)) else type(error).__name__
-        raise SnapshotRefused(f"the answer is no JSON: {ascii(why)[1:-1][:_SHOWN_MAX]} (it begins {shown(raw[:24])})") from None
-    if not isinstance(answer, dict):
+        text = raw.decode()
+        answer = _quick.decode(text)
+        if not _has_each_key_once(text, answer):
+            answer = _thorough.decode(text)
+    except ArithmeticError:
+        why = "it holds a number that is none of a broker's"
+    except UnicodeDecodeError:
+        why = "it is not UTF-8"
+    except (ValueError, RecursionError, MemoryError) as error:
+        why = ascii(str(error))[1:-1][:_SHOWN_MAX]
+    else:
+        if isinstance(answer, dict):
+            return answer
         raise SnapshotRefused(f"expected the answer to be a JSON object, found {shown(answer)}")
-    return answer
+    raise SnapshotRefused(f"the answer is no JSON: {why} (it begins {shown(raw[:24])})")
+
+
+def _has_each_key_once(text: str, answer: Any) -> bool:
+    """Return True if it is certain, by counting, that no object of an answer tells a key twice; that is quick.
+
+    Every key brings a colon right behind a quote. If all colons stand so, and there are no more than keys were kept, none
+    was told twice. Deeper objects and colons in texts make it uncertain.
+    """
+    if type(answer) is not dict:
+        return False
+    kept = len(answer)
+    for value in answer.values():
+        for inner in value if type(value) is list else (value,):
+            if type(inner) is dict:
+                kept += len(inner)
+    return kept == text.count('":') == text.count(":")
 
 
 def echoed(raw: bytes) -> str | None:
@@ -171,9 +197,7 @@ class _Fields:
     def number(self, name: str, value: Any) -> Decimal:
         """Read an exact number: a JSON number, or its decimal as text."""
         kind = type(value)
-        if kind is int:
-            value = Decimal(value)
-        elif kind is str and _EXACT_TEXT.fullmatch(value):
+        if kind is int or (kind is str and _EXACT_TEXT.fullmatch(value)):
             value = Decimal(value)
         elif kind is not Decimal:
             raise self.refuse(name, "a number", value)
@@ -269,7 +293,7 @@ def _rows(answer: Json, key: str) -> list[Any]:
 def renamed(row: Json, names: Mapping[str, str], number: int) -> Json:
     """Return a row under our names. A field that is told under two names may be told with two meanings, and is refused."""
     ours = [names.get(name, name) for name in row]
-    twice = next((name for name in ours if ours.count(name) > 1), None)
+    twice = _twice(ours)
     if twice is not None:
         raise SnapshotRefused("expected it under one name, found it under two", row=number, field=twice)
     return dict(zip(ours, row.values(), strict=True))

@@ -41,7 +41,7 @@ def packed(answers: Iterable[bytes], events: Iterable[Event]) -> tuple[Kept, ...
 def _packed(digest: str, raw: bytes) -> Kept:
     if len(raw) > SIZE_MAX:
         raise BadValue(f"evidence {digest}: expected at most {SIZE_MAX} bytes, found {len(raw)}")
-    return Kept(digest=digest, size=len(raw), body=zlib.compress(raw, 0))
+    return Kept(digest=digest, size=len(raw), body=zlib.compress(raw))
 
 
 def referred(kept: Iterable[Kept], rows: Iterable[Stored]) -> dict[str, Kept]:

@@ -329,7 +329,8 @@ class Sync:
             # Its time is all that it is known by: where the broker's clock stands before what is known, one moment later.
             restored_msc = max(around.time_msc, portfolio.last[0] + 1)
             said.append(SyncRestored(time_msc=restored_msc, evidence=snapshot.evidence))
-        if money is not None and not portfolio.is_balance_known:
+        # Without deals it is not known what happened between the snapshot and this figure.
+        if money is not None and not portfolio.is_balance_known and around.unclear is None:
             said.append(
                 BalanceAsserted(
                     balance=money.balance, credit=money.credit, time_msc=time_msc, evidence=snapshot.evidence

@@ -13,6 +13,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
+from attrs import frozen
+
 from ledger import Account, AccountId, CashMoved, FillRecorded, Ledger, Origin
 from ledger.errors import GatewayTimeout
 from ledger.events import Deal
@@ -213,7 +215,7 @@ class WatchedJournal:
 
 def deal_of(row: Json, *, bare: bool = False) -> Deal:
     """Return a deal of the terminal's history as an engine tells it; ``bare`` as one does that knows no money yet."""
-    trades = row["type"] in (0, 1)
+    trades = row["type"] in (0, 1, "buy", "sell")
     money = {name: None if bare and trades else row[name] for name in ("commission", "fee", "swap")}
     common: Json = {
         "deal": row["ticket"], "time_msc": row["time_msc"], "order": row["order"] or None,
@@ -223,7 +225,7 @@ def deal_of(row: Json, *, bare: bool = False) -> Deal:
     if not trades:
         return CashMoved(type=row["type"], profit=row["profit"], **common)
     return FillRecorded(
-        side="sell" if row["type"] else "buy", symbol=row["symbol"], entry=row["entry"], volume=row["volume"],
+        side={0: "buy", 1: "sell"}.get(row["type"], row["type"]), symbol=row["symbol"], entry=row["entry"], volume=row["volume"],
         price=row["price"], profit=None if bare else row["profit"], magic=row["magic"], **common,
     )  # fmt: skip
 
@@ -289,6 +291,27 @@ def money_agrees(seen: Json, books: Json) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------------ a desk
+
+
+@frozen(kw_only=True)
+class Synced:
+    """What a sync came to, in words: the same from a desk within the test and from one in a process of its own."""
+
+    status: str
+    appended: int
+    held: tuple[str, ...]
+    kinds: tuple[str, ...]
+    slept_sec: float = 0
+
+
+def synced(result: SyncResult, slept_sec: float = 0) -> Synced:
+    return Synced(
+        status=result.status.value,
+        appended=result.appended,
+        held=tuple(f"{held.kind} {held.position_id}: {held.why}" for held in result.held),
+        kinds=tuple(one.kind for one in result.events),
+        slept_sec=slept_sec,
+    )
 
 
 class Killed(BaseException):
@@ -358,29 +381,34 @@ class Desk:
         for deal in deals:
             self.account.record(deal)
 
-    def sync(self, *, startup: bool = False) -> SyncResult:
-        return self.reconciler.startup_recovery() if startup else self.reconciler.sync_positions()
+    def sync(self, *, startup: bool = False) -> Synced:
+        return synced(self.reconciler.startup_recovery() if startup else self.reconciler.sync_positions())
 
-    def meanwhile(self, point: int, action: Callable[[], object], work: Callable[[], SyncResult]) -> SyncResult:
-        """Do something, and let something else happen when so many points were passed."""
+    def sync_while(self, point: int, action: Callable[[], object]) -> Synced:
+        """Sync, and let something happen when so many points were passed."""
         self._meanwhile = (point, action)
         try:
-            return work()
+            return self.sync()
         finally:
             self._meanwhile = None
 
-    def die(self, point: int, work: Callable[[], object]) -> bool:
-        """Do something, and be killed after so many points; return whether it came to that. A new process starts then."""
+    def die_in_a_sync(self, point: int, *, startup: bool) -> None:
+        """Sync, and be killed after so many points."""
+        self._die(point, lambda: self.sync(startup=startup))
+
+    def die_recording(self, point: int, deals: Sequence[Deal]) -> None:
+        """Record, and be killed after so many points."""
+        self._die(point, lambda: self.record(deals))
+
+    def _die(self, point: int, work: Callable[[], object]) -> None:
         self._left = point
         try:
             work()
         except Killed:
             self.close()
             self.start()
-            return True
         finally:
             self._left = None
-        return False
 
     def _reach(self, point: str) -> None:
         self.points.append(point)
