@@ -196,3 +196,8 @@ def secure_server(
 def has_curve() -> bool:
     """Return whether the ZeroMQ library at hand speaks CURVE."""
     return bool(zmq.has("curve"))
+
+
+def zmq_version() -> str:
+    """Return the version of the ZeroMQ library at hand."""
+    return str(zmq.zmq_version())
