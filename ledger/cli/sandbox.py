@@ -125,6 +125,7 @@ def _terminal(options: dict[str, Any], *, is_still: bool) -> Any:
     if options["balance"]:
         terminal.cash(2, options["balance"], "first deposit")
     opened_at_random(terminal, options["positions"], magic=options["magic"])
+    terminal.pace_msc = terminal.pace_msc if is_still else 0
     return terminal
 
 

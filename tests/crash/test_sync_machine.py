@@ -96,7 +96,6 @@ class Market(RuleBasedStateMachine):
     def happened(self, answer, *, told=False, bare=False):
         """Record the deals that an order made, or not: the engine died before it could, or was not asked."""
         self.rows_told |= {row["ticket"]: row for row in answer.deals}
-        self.orders += [answer.order] if answer.deals and answer.order not in self.orders else []
         tickets = [row["ticket"] for row in answer.deals]
         if told:
             self.desk.record([deal_of(row, bare=bare) for row in answer.deals])
@@ -109,6 +108,7 @@ class Market(RuleBasedStateMachine):
     )
     def engine_opens(self, symbol, side, lots, parts, told, bare):
         answer = self.terminal.send_order(symbol, side, lots, parts=parts, magic=5)
+        self.orders.append(answer.order)
         self.happened(answer, told=told, bare=bare)
 
     @precondition(lambda self: self.terminal.open_positions())
@@ -119,7 +119,9 @@ class Market(RuleBasedStateMachine):
 
     @rule(symbol=st.sampled_from(SYMBOLS), side=SIDES, lots=LOTS)
     def a_person_trades(self, symbol, side, lots):
-        self.happened(self.terminal.send_order(symbol, side, lots, reason=0))
+        answer = self.terminal.send_order(symbol, side, lots, reason=0)
+        self.orders.append(answer.order)
+        self.happened(answer)
 
     @precondition(lambda self: self.terminal.open_positions())
     @rule(which=WHICH, lots=st.one_of(st.none(), LOTS))

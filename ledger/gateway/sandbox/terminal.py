@@ -126,6 +126,8 @@ class Terminal:
     commission: Decimal = field(default=Decimal("3.50"), converter=Decimal)  # for a lot and a side
     symbols: Mapping[str, Symbol] = field(factory=lambda: dict(SYMBOLS))
     is_connected: bool = True
+    #: How far a deal moves the clock at most: none where the clock is a real one.
+    pace_msc: int = 400
     #: Counts every change, so that what was written of it can be kept while it stays.
     revision: int = 0
     balance: Decimal = Decimal(0)
@@ -417,7 +419,7 @@ class Terminal:
         return self._ticket
 
     def _deal(self, *, commission: Decimal = Decimal(0), **told: Any) -> Row:
-        self.now_msc += self._dice.randint(1, 400)  # several deals in one second are normal
+        self.now_msc += self._dice.randint(0, self.pace_msc)  # several deals in one second are normal
         row: Row = {
             "ticket": self._next_ticket(), "time_msc": self.now_msc, "commission": commission, "fee": Decimal(0),
             "external_id": "", **told,
