@@ -1,0 +1,11 @@
+"""This module is ``tools/kill.py``, importable by tests."""
+
+from __future__ import annotations
+
+from tests.support import sample
+
+assert sample.main, "loading it makes the scripts in tools/ importable"
+
+from kill import Broken, Run, run  # noqa: E402
+
+__all__ = ["Broken", "Run", "run"]
