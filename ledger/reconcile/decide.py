@@ -47,7 +47,8 @@ class Circumstances:
         touched: Position ids, and symbols where the id is not known, that the engine told a fill of just now.
         filled: Position id -> version of the latest deal told of it, as far back as the oldest open break.
         repeated: What was corrected in every sync since it last agreed -> how often (see ``sameness``).
-        unclear: Why nothing can be corrected now, None if it can.
+        unclear: Why nothing can be concluded from this snapshot, though perhaps from the next one; None if it can.
+        halted: Why nothing may be corrected, None if it may.
     """
 
     time_msc: int
@@ -56,6 +57,7 @@ class Circumstances:
     filled: Mapping[int, int] = attrs.field(factory=dict)
     repeated: Mapping[object, int] = attrs.field(factory=dict)
     unclear: str | None = None
+    halted: str | None = None
 
 
 class WaitsFor(Enum):
@@ -243,7 +245,7 @@ class _Deciding:
         halting = [one for one in self._found if self._policy.action(one.kind) is Action.HALT]
         if halting:
             return f"the policy halts at a {halting[0].kind.value}: correct it by hand with ledger correct"
-        return self._around.unclear
+        return self._around.halted or self._around.unclear
 
     def _why_held(self, one: Disagreement) -> str | None:
         if isinstance(one, (Zombie, Drift)) and one.theirs.price_open is None:
@@ -261,7 +263,10 @@ class _Deciding:
             return
         if self._standing_break(one) is None:
             self._events.append(self._seen(one, why=why))
-        self._held.append(Held(kind=one.kind.value, position_id=one.position_id, symbol=one.symbol, why=why))
+        waits_for = WaitsFor.SNAPSHOT if why == self._around.unclear else None
+        self._held.append(
+            Held(kind=one.kind.value, position_id=one.position_id, symbol=one.symbol, why=why, waits_for=waits_for)
+        )
 
     def _wait(self, one: Disagreement | NewTicket, why: str, waits_for: WaitsFor) -> None:
         kind = "ticket" if isinstance(one, NewTicket) else one.kind.value

@@ -169,8 +169,7 @@ class Sync:
             if not self._deals_refused:
                 self._told(lambda: self._memory.history.go_back(portfolio, now_msc, self._correlation))
             return None
-        if differences and self._policy.balance is Action.HALT:
-            unclear = unclear or "the policy halts while balance or credit differ"
+        halts = bool(differences) and self._policy.balance is Action.HALT
         around = Circumstances(
             time_msc=now_msc,
             version=version,
@@ -178,6 +177,7 @@ class Sync:
             filled=self._filled(portfolio),
             repeated=self._memory.repeated,
             unclear=unclear,
+            halted="the policy halts while balance or credit differ" if halts else None,
         )
         decision = decide(portfolio, snapshot, found, policy=self._policy, around=around)
         if money is not None:
@@ -185,7 +185,7 @@ class Sync:
                 decision,
                 decide_money(portfolio, differences, policy=self._policy, around=around, evidence=snapshot.evidence),
             )
-        events = (*decision.events, *self._said_besides(portfolio, snapshot, money, around))
+        events = (*decision.events, *self._said_besides(known, portfolio, snapshot, money, around))
         self._append(events, version, snapshot)
         self._remember(found, decision)
         return decision
@@ -320,7 +320,12 @@ class Sync:
         return {row.position_id: row.version for row in rows if row.deal is not None and row.position_id is not None}
 
     def _said_besides(
-        self, portfolio: Portfolio, snapshot: Snapshot, money: RemoteAccount | None, around: Circumstances
+        self,
+        known: Portfolio,
+        portfolio: Portfolio,
+        snapshot: Snapshot,
+        money: RemoteAccount | None,
+        around: Circumstances,
     ) -> Sequence[Event]:
         """Return what this snapshot says beside disagreements: that all is well again, and the opening figures."""
         time_msc = max(around.time_msc, portfolio.last[0])
@@ -329,8 +334,10 @@ class Sync:
             # Its time is all that it is known by: where the broker's clock stands before what is known, one moment later.
             restored_msc = max(around.time_msc, portfolio.last[0] + 1)
             said.append(SyncRestored(time_msc=restored_msc, evidence=snapshot.evidence))
-        # Without deals it is not known what happened between the snapshot and this figure.
-        if money is not None and not portfolio.is_balance_known and around.unclear is None:
+        # The figure is put behind all that is known. Of what happened meanwhile nobody can say whether it is in it.
+        is_old = portfolio.newest_deal_msc < max(known.newest_deal_msc + 1, _end_of_sight_msc(snapshot))
+        is_settled = around.unclear is None and is_old
+        if money is not None and not portfolio.is_balance_known and is_settled:
             said.append(
                 BalanceAsserted(
                     balance=money.balance, credit=money.credit, time_msc=time_msc, evidence=snapshot.evidence
