@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Measures the ledger: each path in turn with its reference in the same run, several rounds, medians and ratios.
 
-    python3 tools/bench.py            # two minutes
+    python3 tools/bench.py               # three minutes
+    python3 tools/bench.py --only sync   # what a sync costs
     python3 tools/bench.py --json
 
 An absolute time on a shared machine says little; the ratio to a reference that did the same work a moment ago does. Targets
@@ -202,25 +203,41 @@ def import_rows(folder: Path, rounds: int) -> list[dict[str, object]]:
     return [took, peak]
 
 
+def measured_rows(folder: Path, arguments: argparse.Namespace) -> list[dict[str, object]]:
+    """Measure what is asked for."""
+    from bench_sync import sync_rows
+
+    only, rounds = arguments.only, arguments.rounds
+    rows: list[dict[str, object]] = []
+    if only in (None, "start"):
+        rows += start_rows(rounds)
+    if only in (None, "import"):
+        rows += import_rows(folder, rounds)
+    if only in (None, "replay"):
+        for nets in (False, True):
+            url = make_journal(folder, arguments.events, nets=nets)
+            kind = "netting" if nets else "hedging"
+            path = f"replay to portfolio, {kind}, {arguments.events:,} events"
+            rows.append(replay_row(path, url, arguments.events, rounds))
+    if only in (None, "sync"):
+        rows += sync_rows(folder, measured, rounds)
+    return rows
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     parser.add_argument("--events", type=int, default=200_000, metavar="N", help="events in each replayed journal")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds of each measurement")
+    parser.add_argument("--only", choices=("start", "import", "replay", "sync"), help="measure only this")
     arguments = parser.parse_args()
     python = bootstrap.ready(bootstrap.RUNTIME_LOCK)
     if Path(sys.prefix) != python.parent.parent:
         os.execv(python, [str(python), *sys.argv])  # noqa: S606  # the same command, in the project's own environment
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rows = start_rows(arguments.rounds)
-        rows += import_rows(folder, arguments.rounds)
-        for nets in (False, True):
-            url = make_journal(folder, arguments.events, nets=nets)
-            kind = "netting" if nets else "hedging"
-            path = f"replay to portfolio, {kind}, {arguments.events:,} events"
-            rows.append(replay_row(path, url, arguments.events, arguments.rounds))
+        rows = measured_rows(folder, arguments)
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return
