@@ -340,7 +340,7 @@ class ZmqGateway:
             if connection.denied:
                 raise GatewayDenied(f"gateway {self.endpoint}: {connection.denied}")
             if self._keys is not None and connection.handshakes_failed >= _HANDSHAKES_MAX:
-                raise GatewayDenied(f"gateway {self.endpoint}: {_UNFINISHED}")
+                raise GatewayDenied(f"gateway {self.endpoint}: {_UNFINISHED}; tried {connection.handshakes_failed} times")
             self._check_deadline(connection, action, give_up)
 
     def _patience_msc(self, give_up: float) -> int:

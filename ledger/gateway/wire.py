@@ -33,6 +33,8 @@ SIDES: Final[Mapping[Any, Side]] = {
 _DEAL_CODES: Final[Mapping[str, int]] = {"buy": 0, "sell": 1} | {word: code for code, word in CASH_WORDS.items()}
 
 _SHOWN_MAX: Final = 60
+_LEAST_PLAIN: Final = Decimal("1e-9")
+_MOST_PLAIN: Final = Decimal("1e9")
 _MAGNITUDE_MAX: Final = 30  # 10^30 of anything is no price, no volume and no money
 _EXACT_TEXT: Final = re.compile(r"-?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][-+]?[0-9]{1,3})?")
 _TIME_MAX: Final = 253_370_764_800  # the year 9999, in seconds
@@ -155,23 +157,23 @@ def is_good(raw: bytes) -> bool:
 class _Fields:
     """The fields of one JSON object, read one by one; what is wrong is refused with row and field."""
 
-    __slots__ = ("_found", "_row")
+    __slots__ = ("_row", "found")
 
     def __init__(self, found: Json, row: int | None = None) -> None:
-        self._found = found
+        self.found = found
         self._row = row
 
     def refuse(self, name: str, expected: str, found: object) -> SnapshotRefused:
         return SnapshotRefused(f"expected {expected}, found {shown(found)}", row=self._row, field=name)
 
     def given(self, name: str) -> Any:
-        value = self._found.get(name)
+        value = self.found.get(name)
         if value is None:
             raise SnapshotRefused("is missing", row=self._row, field=name)
         return value
 
     def optional(self, name: str, read: Callable[[str, Any], _Value]) -> _Value | None:
-        value = self._found.get(name)
+        value = self.found.get(name)
         return None if value is None else read(name, value)
 
     def whole(self, name: str, value: Any, low: int = 0, high: int = INT64_MAX) -> int:
@@ -233,7 +235,7 @@ class _Fields:
         0 is how MT5 says that there is none.
         """
         for name in names:
-            value = self._found.get(name)
+            value = self.found.get(name)
             if value is None:
                 continue
             unit_msc = 1 if name.endswith("_msc") else 1000
@@ -245,7 +247,7 @@ class _Fields:
         return None
 
     def word(self, name: str, convert: Callable[[Any], _Value], expected: str) -> _Value | None:
-        value = self._found.get(name)
+        value = self.found.get(name)
         if value is None:
             return None
         try:
@@ -342,29 +344,44 @@ def snapshot_of(rows: list[Any], raw: bytes) -> Snapshot:
 
 
 def _position(row: Any, number: int) -> RemotePosition:
+    """Read a row. What is plain is taken at once, as a thousand rows come at a time; all else by the strict readers."""
     fields = _row_fields(row, number)
-    ticket = fields.ticket("ticket", fields.given("ticket"))
-    identifier = fields.ticket_or_none("identifier")
-    volume = fields.number("volume", fields.given("volume"))
-    if volume <= 0:
-        raise fields.refuse("volume", "a volume of more than 0", str(volume))
-    price = fields.number("price_open", fields.given("price_open"))
-    if price < 0:
-        raise fields.refuse("price_open", "a price of 0 or more", str(price))
+    told = fields.found.get
+    ticket, kind, volume, price, symbol = told("ticket"), told("type"), told("volume"), told("price_open"), told("symbol")
+    identifier, profit, swap, comment = told("identifier"), told("profit"), told("swap"), told("comment")
+    opened_msc, updated_msc = told("time_msc"), told("time_update_msc")
+    if type(ticket) is not int or not 0 < ticket < INT64_MAX:
+        ticket = fields.ticket("ticket", fields.given("ticket"))
+    if type(identifier) is not int or not 0 < identifier < INT64_MAX:
+        identifier = fields.ticket_or_none("identifier")
+    if type(volume) is not Decimal or not _LEAST_PLAIN <= volume <= _MOST_PLAIN:
+        volume = fields.number("volume", fields.given("volume"))
+        if volume <= 0:
+            raise fields.refuse("volume", "a volume of more than 0", str(volume))
+    if type(price) is not Decimal or not _LEAST_PLAIN <= price <= _MOST_PLAIN:
+        price = fields.number("price_open", fields.given("price_open"))
+        if price < 0:
+            raise fields.refuse("price_open", "a price of 0 or more", str(price))
+    if type(symbol) is not str or not symbol.isalnum() or not symbol.isascii():
+        symbol = fields.symbol()
+    if type(opened_msc) is not int or not 0 < opened_msc <= _TIME_MAX * 1000:
+        opened_msc = fields.time_msc("time_msc", "time")
+    if type(updated_msc) is not int or not 0 < updated_msc <= _TIME_MAX * 1000:
+        updated_msc = fields.time_msc("time_update_msc", "time_update")
     return RemotePosition(
         position_id=identifier or ticket,
         ticket=ticket,
         is_identified=identifier is not None,
-        symbol=fields.symbol(),
-        side=side_of(fields, "type", fields.given("type")),
+        symbol=symbol,
+        side=SIDES[kind] if type(kind) is str and kind in SIDES else side_of(fields, "type", fields.given("type")),
         volume=volume,
         price_open=price or None,
-        opened_msc=fields.time_msc("time_msc", "time"),
-        updated_msc=fields.time_msc("time_update_msc", "time_update"),
-        magic=fields.optional("magic", fields.signed),
-        comment=fields.optional("comment", fields.text) or None,
-        profit=fields.optional("profit", fields.number),
-        swap=fields.optional("swap", fields.number),
+        opened_msc=opened_msc,
+        updated_msc=updated_msc,
+        magic=None if told("magic") is None else fields.signed("magic", told("magic")),
+        comment=None if comment is None else fields.text("comment", comment) or None,
+        profit=None if profit is None else fields.number("profit", profit),
+        swap=None if swap is None else fields.number("swap", swap),
     )
 
 

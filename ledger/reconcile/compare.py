@@ -104,6 +104,9 @@ class NewTicket:
 
 
 Disagreement = Zombie | Ghost | Drift
+#: What arithmetic on doubles leaves of a price or a volume: a tenth of the least unit that is kept of either.
+DIRT: Final = Decimal("1e-9")
+
 _PHASES: Final = (Zombie, Ghost, Drift, NewTicket)
 
 
@@ -128,13 +131,7 @@ def compare(portfolio: Portfolio, snapshot: Snapshot) -> tuple[Disagreement | Ne
             strangers.append(row)
             continue
         matched.add(position.position_id)
-        # Nearly every position of nearly every snapshot agrees to the letter.
-        if (
-            position.volume != row.volume
-            or position.price_open != row.price_open
-            or position.side is not row.side
-            or position.symbol != row.symbol
-        ):
+        if not is_alike(position, row):
             differences = tuple(_differences(portfolio, position, row))
             if differences:
                 found.append(Drift(position, row, differences))
@@ -148,6 +145,17 @@ def compare(portfolio: Portfolio, snapshot: Snapshot) -> tuple[Disagreement | Ne
     found += [Zombie(row) for row in strangers if row.ticket not in come_again]
     found += [Ghost(position) for position in gone if position.position_id not in gone_again]
     return tuple(sorted(found, key=lambda one: (_PHASES.index(type(one)), one.position_id)))
+
+
+def is_alike(ours: Position, theirs: RemotePosition) -> bool:
+    """Return whether both show the same, binary dirt apart: so nearly every position of nearly every snapshot."""
+    return (
+        ours.side is theirs.side
+        and ours.symbol == theirs.symbol
+        and (ours.volume == theirs.volume or abs(ours.volume - theirs.volume) < DIRT)
+        and theirs.price_open is not None
+        and (ours.price_open == theirs.price_open or abs(ours.price_open - theirs.price_open) < DIRT)
+    )
 
 
 def _is_another(ours: Position, theirs: RemotePosition) -> bool:

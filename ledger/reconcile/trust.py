@@ -11,7 +11,8 @@ import attrs
 
 from ledger.errors import BadValue, InexactNumber, SnapshotRefused
 from ledger.events import PositionState
-from ledger.portfolio import Portfolio, Standing
+from ledger.portfolio import Portfolio, Position, Standing
+from ledger.reconcile.compare import is_alike
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemotePosition, Snapshot
 from ledger.values import unscaled
 
@@ -21,7 +22,9 @@ _DAY_MSC: Final = 24 * 60 * _MINUTE_MSC
 
 
 def believed(snapshot: Snapshot, portfolio: Portfolio, *, now_msc: int) -> Snapshot:
-    """Return a snapshot with its numbers cleaned of binary dirt, if it earns trust against what we had when it was asked for.
+    """Return a snapshot if it earns trust against what we had when it was asked for.
+
+    Numbers that are not what we have already are cleaned of binary dirt.
 
     Args:
         snapshot: What the gateway told.
@@ -38,7 +41,7 @@ def believed(snapshot: Snapshot, portfolio: Portfolio, *, now_msc: int) -> Snaps
     _refuse_contradiction(snapshot, portfolio.standing)
     ours = portfolio.positions
     cleaned = [
-        row if _is_plain(row, ours.get(row.position_id)) else _cleaned(row, number, portfolio.standing)
+        row if _fits(row, ours.get(row.position_id)) else _cleaned(row, number, portfolio.standing)
         for number, row in enumerate(snapshot.positions, 1)
     ]
     if all(map(_is_same, cleaned, snapshot.positions)):
@@ -124,11 +127,9 @@ def _is_same(one: RemotePosition, other: RemotePosition) -> bool:
     return one is other
 
 
-def _is_plain(row: RemotePosition, ours: object) -> bool:
-    """Return whether a row shows numbers that we have already, so that they are known to fit."""
-    return (
-        ours is not None and row.volume == getattr(ours, "volume", None) and row.price_open == getattr(ours, "price_open", None)
-    )
+def _fits(row: RemotePosition, ours: Position | None) -> bool:
+    """Return whether a row shows what we have already, so that its numbers are known to fit."""
+    return ours is not None and is_alike(ours, row)
 
 
 def _cleaned(row: RemotePosition, number: int, standing: Standing) -> RemotePosition:

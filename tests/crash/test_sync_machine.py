@@ -6,33 +6,35 @@ dies by an exception that nothing catches. The other is real: a sandbox process,
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable
-from functools import cache
 from itertools import count
-from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from ledger import AccountId, Ledger
 from ledger.events import AccountOpened
+from ledger.gateway.sandbox.client import Sandbox
 from ledger.gateway.sandbox.terminal import Terminal
 from ledger.journal import Journal
-from ledger.journal.memory import MemoryJournal
-from tests.support.journals import new_url, open_journal
+from tests.support.journals import DURABLE, new_url, open_journal
 from tests.support.machine import (
-    CORRECTIONS,
     DEALS,
     LIES,
+    REAL_OTHERS,
+    REAL_REFUSED,
+    REAL_REFUSED_EXTENDED,
     REFUSED,
     REFUSED_EXTENDED,
     Counter,
     Desk,
+    Kept,
+    RealCounter,
+    RealDesk,
+    RemoteTerminal,
     agrees,
     deal_of,
     deals_of,
@@ -40,6 +42,7 @@ from tests.support.machine import (
     money_agrees,
 )
 
+REAL_EXAMPLES: Final = 3
 SYMBOLS: Final = ("EURUSD", "USDJPY", "XAUUSD")
 MSC: Final = st.sampled_from([1, 400, 1_500, 15_000, 700_000, 86_400_000, 260_000_000])
 LOTS: Final = st.sampled_from(["0.01", "0.02", "0.05", "0.30"])
@@ -52,24 +55,33 @@ class Market(RuleBasedStateMachine):
 
     mode: ClassVar[str] = "hedging"
     extended: ClassVar[bool] = True
-    journal: ClassVar[Callable[[Callable[[], int]], Journal]] = staticmethod(MemoryJournal)
     logins: ClassVar[Any] = count(1)
+    faults: ClassVar[tuple[str, ...]] = (*REFUSED_EXTENDED, *LIES, *DEALS)
+
+    terminal: Any
+    counter: Any
+    desk: Any
+    name: AccountId
 
     def __init__(self) -> None:
         super().__init__()
-        login = next(self.logins)
-        self.terminal = Terminal(mode=self.mode, seed=7, login=login)
-        self.name = AccountId(self.terminal.server, login)
-        self.counter = Counter(self.terminal, extended=self.extended)
-        self.desk = Desk(self.opened_journal, self.name, self.counter)
+        self.open()
         self.rows_told: dict[int, Any] = {}
         self.orders: list[int] = []
         self.untold: list[int] = []
         self.acknowledged: set[int] = set()
         self.nets = self.mode != "hedging"
 
-    def opened_journal(self, now_us: Callable[[], int]) -> Journal:
-        return type(self).journal(now_us)
+    def open(self) -> None:
+        login = next(self.logins)
+        self.terminal = Terminal(mode=self.mode, seed=7, login=login)
+        self.name = AccountId(self.terminal.server, login)
+        self.counter = Counter(self.terminal, extended=self.extended)
+        self.desk = Desk(self.journal(), self.name, self.counter)
+
+    def journal(self) -> Callable[[Callable[[], int]], Journal]:
+        """Return what opens the journal, again for each desk."""
+        raise NotImplementedError
 
     @initialize(names_itself=st.booleans(), deposit=st.booleans())
     def begin(self, names_itself, deposit):
@@ -183,10 +195,15 @@ class Market(RuleBasedStateMachine):
             self.desk.record([deal_of(self.rows_told[ticket], bare=bare)])
             self.acknowledged.add(ticket)
 
-    @rule(fault=st.sampled_from((*REFUSED_EXTENDED, *LIES, *DEALS)))
-    def something_breaks(self, fault):
-        if self.extended or fault in (*REFUSED, *LIES):
-            self.counter.suffer(fault)
+    @rule(data=st.data(), syncs=st.booleans(), startup=st.booleans())
+    def something_breaks(self, data, syncs, startup):
+        needs_extended = (*REFUSED_EXTENDED[len(REFUSED) :], *DEALS)
+        self.breaks(data.draw(st.sampled_from([one for one in self.faults if self.extended or one not in needs_extended])))
+        if syncs:
+            self.we_sync(startup=startup)
+
+    def breaks(self, fault):
+        self.counter.suffer(fault)
 
     @rule()
     def it_is_well_again(self):
@@ -206,7 +223,7 @@ class Market(RuleBasedStateMachine):
             assert set(result.kinds) <= {"SyncDegraded"}
             assert self.look()["positions"] == before["positions"]
         assert result.status != "FAILED", result
-        if startup and not refused and self.counter.fault not in LIES and self.counter.fault != "no deals":
+        if startup and not refused and self.is_told_whole():
             agrees(self.look(), self.terminal.books(), extended=self.extended, nets=self.nets)
 
     def is_refused(self, known_msc):
@@ -215,13 +232,17 @@ class Market(RuleBasedStateMachine):
             return self.counter.told_msc // 1000 < known_msc // 1000
         return self.counter.fault in (REFUSED_EXTENDED if self.extended else REFUSED)
 
+    def is_told_whole(self):
+        """Whether positions and their deals are shown as they are."""
+        return self.counter.fault not in (*LIES, "no deals")
+
     @rule(times=st.integers(1, 4))
     def we_sync_on(self, times):
         for _ in range(times):
             self.terminal.advance(15_000)
             self.we_sync(startup=False)
 
-    @precondition(lambda self: self.counter.fault != "no deals")
+    @precondition(lambda self: self.counter.fault not in ("no deals", "no-deals"))
     @rule(point=st.integers(0, 4), which=WHICH, symbol=st.sampled_from(SYMBOLS), side=SIDES, lots=LOTS, told=st.booleans())
     def we_sync_while_something_happens(self, point, which, symbol, side, lots, told):
         def happens():
@@ -244,7 +265,7 @@ class Market(RuleBasedStateMachine):
     @precondition(lambda self: self.untold)
     @rule(point=st.integers(0, 1))
     def we_die_while_we_record(self, point):
-        self.desk.die_recording(point, [deal_of(self.rows_told[self.untold[0]])])
+        self.desk.die_recording(point, [self.rows_told[self.untold[0]]])
         self.is_whole()
 
     @rule()
@@ -280,7 +301,7 @@ class Market(RuleBasedStateMachine):
         try:
             self.the_end()
         finally:
-            self.desk.close()
+            self.desk.give_back()
 
     def the_end(self):
         if not self.desk.account.is_open:
@@ -302,32 +323,136 @@ class Market(RuleBasedStateMachine):
 # ---------------------------------------------------------------------------------------------------------- in one process
 
 
-class Kept:
-    """A journal in memory that outlives its desks."""
+class Quick(Market):
+    """A market whose desks live in the test, and whose journal lives in memory."""
 
-    def __init__(self) -> None:
-        self.now_us: Callable[[], int] = lambda: 0
-        self.journal = MemoryJournal(lambda: self.now_us())
-
-    def __call__(self, now_us: Callable[[], int]) -> Journal:
-        self.now_us = now_us
-        return self.journal
+    def journal(self):
+        return Kept()
 
 
-def variant(mode_: str, *, extended_: bool, journal_: Callable[[Callable[[], int]], Journal]) -> type[Market]:
-    return type("Variant", (Market,), {"mode": mode_, "extended": extended_, "journal": staticmethod(journal_)})
+FORMS: Final = pytest.mark.parametrize("extended", [False, True], ids=["base", "extended"])
+MODES: Final = pytest.mark.parametrize("mode", ["hedging", "netting"])
 
 
-@pytest.mark.parametrize("extended", [False, True], ids=["base", "extended"])
-@pytest.mark.parametrize("mode", ["hedging", "netting"])
+@FORMS
+@MODES
 def test_a_startup_brings_the_ledger_to_the_books(mode, extended):
-    class Case(Market):
-        def opened_journal(self, now_us):
-            if not hasattr(self, "kept"):
-                self.kept = Kept()
-            return self.kept(now_us)
+    class Case(Quick):
+        pass
 
     Case.mode, Case.extended = mode, extended
-    from hypothesis.stateful import run_state_machine_as_test
-
     run_state_machine_as_test(Case, settings=settings(stateful_step_count=30))
+
+
+# What the machine found stays as stories.
+
+
+def test_a_new_ticket_of_a_position_that_settles_is_waited_for():
+    market = Quick()
+    market.begin(names_itself=False, deposit=False)
+    market.engine_opens("EURUSD", "buy", "0.01", parts=1, told=True, bare=False)
+    market.a_night_passes(0)
+    market.we_start_again()
+    market.teardown()
+
+
+def test_money_booked_while_the_told_clock_stands_is_booked_once():
+    market = Quick()
+    market.begin(names_itself=False, deposit=False)
+    market.breaks("old")
+    market.money_moves((2, "100"))
+    market.we_sync(startup=False)
+    market.teardown()
+
+
+@pytest.mark.parametrize("point", range(5))
+@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("fault", [None, "no deals"])
+def test_a_trade_beside_the_opening_figure_is_counted_once(point, told, fault):
+    market = Quick()
+    market.begin(names_itself=False, deposit=True)
+    if fault:
+        market.breaks(fault)
+    market.we_sync_while_something_happens(point, 0, "EURUSD", "buy", "0.01", told)
+    market.teardown()
+
+
+@FORMS
+@MODES
+@pytest.mark.parametrize("kind", DURABLE)
+def test_so_it_does_on_every_kind_of_journal(kind, mode, extended, tmp_path):
+    url = new_url(kind, tmp_path)
+
+    class Case(Market):
+        logins = count(1)  # an account for each example, all in one journal
+
+        def journal(self):
+            return lambda now_us: open_journal(url, now_us)
+
+    Case.mode, Case.extended = mode, extended
+    run_state_machine_as_test(Case, settings=settings(max_examples=settings().max_examples // 12, stateful_step_count=20))
+    with Ledger.open(url, create=False) as ledger:
+        assert ledger.verify().problems == ()
+
+
+# -------------------------------------------------------------------------------------------------------------- for real
+
+WORK: Final = """
+from tests.support.machine import work
+work(url, *sys.argv[2:4], say, hear)
+"""
+
+
+class RealMarket(Market):
+    """The same with a sandbox in a process, sockets, and a desk in a process that is killed."""
+
+    faults = (*REAL_REFUSED_EXTENDED, *REAL_OTHERS)
+    url: ClassVar[Callable[[], str]]
+    start: ClassVar[Callable[..., Any]]
+
+    def open(self):
+        options = ["--virtual-clock", "--mode", self.mode, "--form", "extended" if self.extended else "base", "--balance", "0"]
+        self.sandbox = Sandbox.start(*options, "--seed", "7")
+        self.terminal = RemoteTerminal(self.sandbox)
+        self.counter = RealCounter(self.sandbox, extended=self.extended)
+        self.name = AccountId("Sandbox-Demo", 70113)
+        url = type(self).url()
+        self.desk = RealDesk(
+            lambda: type(self).start(WORK, url, self.sandbox.endpoint, str(self.name)), url, self.name, self.terminal
+        )
+
+    def is_refused(self, known_msc):  # noqa: ARG002  # an old answer is none of these faults
+        return self.counter.fault in (REAL_REFUSED_EXTENDED if self.extended else REAL_REFUSED)
+
+    def is_told_whole(self):
+        return self.counter.fault in (None, "restart", "slow", "late-deals")
+
+    def teardown(self):
+        try:
+            super().teardown()
+        finally:
+            self.sandbox.kill()
+
+
+@pytest.mark.parametrize(
+    ("mode", "extended", "kind"),
+    [
+        ("hedging", True, "sqlite"),
+        ("hedging", False, "postgres"),
+        ("netting", True, "postgres"),
+        ("netting", False, "sqlite"),
+    ],
+)
+def test_so_does_a_real_process_that_is_really_killed(mode, extended, kind, tmp_path, start):
+    numbers = count()
+
+    def url():
+        folder = tmp_path / str(next(numbers))
+        folder.mkdir()
+        return new_url(kind, folder)
+
+    class Case(RealMarket):
+        pass
+
+    Case.mode, Case.extended, Case.url, Case.start = mode, extended, staticmethod(url), staticmethod(start)
+    run_state_machine_as_test(Case, settings=settings(max_examples=REAL_EXAMPLES, stateful_step_count=14))

@@ -372,7 +372,8 @@ def test_another_machine_is_spoken_to_with_keys_or_on_demand_only(endpoint):
 
 
 @pytest.mark.parametrize(
-    "endpoint", ["tcp://no host:5", "tcp://256.1.1.1:5555", "ipc:///no/such/folder/socket", "inproc://nobody"]
+    "endpoint",
+    ["tcp://no host:5", "tcp://256.1.1.1:5555", "ipc:///no/such/folder/socket", "inproc://nobody", "ipc:///" + "x" * 200],
 )
 def test_whatever_zeromq_makes_of_an_endpoint_is_one_of_our_errors(endpoint):
     with pytest.raises((GatewayError, BadValue)), ZmqGateway(endpoint, timeout_msc=BRISK, allow_insecure=True) as gateway:

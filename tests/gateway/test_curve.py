@@ -12,7 +12,7 @@ import zmq.auth
 
 from ledger.errors import BadValue, GatewayDenied
 from ledger.gateway.client import ZmqGateway
-from ledger.gateway.curve import authorise, authorised_keys, load_client_keys, load_server_keys, make_keys
+from ledger.gateway.curve import _write_new, authorise, authorised_keys, load_client_keys, load_server_keys, make_keys
 from tests.gateway.terminals import GIVE_UP_SEC, Terminal, echoing, until
 
 PATIENT = round(GIVE_UP_SEC * 1000)
@@ -61,6 +61,13 @@ def test_keys_are_never_overwritten(tmp_path, there):
     with pytest.raises(BadValue, match="never overwritten"):
         make_keys(tmp_path, "server")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {there: "mine"}
+
+
+def test_a_file_that_appears_meanwhile_is_not_overwritten_either(tmp_path):
+    (tmp_path / "desk.key").write_text("mine")
+    with pytest.raises(BadValue, match="never overwritten"):
+        _write_new(tmp_path / "desk.key", b"other", 0o600)
+    assert (tmp_path / "desk.key").read_text() == "mine"
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../up", "a/b", ".hidden", "a\0b", "a\nb", "x" * 200])
@@ -155,7 +162,9 @@ def test_a_client_that_is_not_authorised_is_told_what_to_do(folder):
 
 def test_a_pinned_key_that_is_not_the_servers_is_told_promptly(folder):
     with Terminal(echoing, keys=folder) as server:
-        assert "pinned server key is not the gateway's" in denied(server, keys_of(folder, server="stranger"))
+        message = denied(server, keys_of(folder, server="stranger"))
+        assert "pinned server key is not the gateway's" in message
+        assert "tried" in message  # not only when the time was up
 
 
 def test_a_client_without_keys_is_told_that_the_server_has_some(folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from contextlib import contextmanager
 
 import pytest
@@ -112,14 +113,26 @@ def two_ports(script):
             pushing.send(raw)
         return (b"OK",)
 
-    with Terminal(answer, kind=zmq.REP) as server:
+    with Terminal(answer, kind=zmq.REP, port=port_before(pushing)) as server:
         try:
-            pushing.bind(f"tcp://127.0.0.1:{server.port + 1}")
             yield server, pushing
         finally:
             server.stop()
             pushing.close()
             context.term()
+
+
+def port_before(pushing: zmq.Socket[bytes]) -> int:
+    """Bind a socket where the port before is free too, and return that one."""
+    while True:
+        endpoint = f"tcp://127.0.0.1:{pushing.bind_to_random_port('tcp://127.0.0.1')}"
+        before = int(endpoint.rpartition(":")[2]) - 1
+        try:
+            socket.create_server(("127.0.0.1", before)).close()
+        except OSError:
+            pushing.unbind(endpoint)
+            continue
+        return before
 
 
 @contextmanager

@@ -11,16 +11,23 @@ import json
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import asdict, frozen
+from sqlalchemy import event
 
-from ledger import Account, AccountId, CashMoved, FillRecorded, Ledger, Origin
-from ledger.errors import GatewayTimeout
+from ledger import Account, AccountId, CashMoved, FillRecorded, Ledger, Origin, Side
+from ledger.errors import GatewayRefused, GatewayTimeout
 from ledger.events import Deal
 from ledger.gateway import wire
+from ledger.gateway.client import open_gateway
+from ledger.gateway.sandbox.client import Sandbox
 from ledger.gateway.sandbox.terminal import Terminal
 from ledger.journal import Journal
+from ledger.journal.connect import open_engine
+from ledger.journal.memory import MemoryJournal
+from ledger.journal.sql import SqlJournal
 from ledger.reconcile.policy import DEFAULT, ReconcilePolicy
 from ledger.reconciler import StateReconciler, SyncResult
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemoteSymbol, Snapshot
@@ -150,7 +157,8 @@ class Counter:
 
 
 _SOME_ROW: Final = {
-    "ticket": 77, "identifier": 77, "symbol": "EURUSD", "type": "buy", "volume": 0.01, "price_open": 1.1, "profit": 0, "time": 1,
+    "ticket": 77, "identifier": 77, "symbol": "EURUSD", "type": "buy", "volume": 0.01, "price_open": 1.1, "profit": 0,
+    "time": 1,
 }  # fmt: skip
 
 
@@ -185,12 +193,27 @@ class Window:
     def close(self) -> None:
         pass
 
-    def _ask(self, action: str, **fields: object) -> bytes:
+    def _ask(self, action: str, **fields: Any) -> bytes:
         self._asked += 1
         self._reach(f"before {action}")
         raw = self._counter(wire.request(action, req_id=f"r{self._asked}", **fields))
         self._reach(f"after {action}")
         return raw
+
+
+class Kept:
+    """A journal in memory that outlives its desks. Opened again it tells the time by whoever opened it."""
+
+    def __init__(self) -> None:
+        self._now_us: Callable[[], int] = int
+        self._journal = MemoryJournal(self._time)
+
+    def __call__(self, now_us: Callable[[], int]) -> Journal:
+        self._now_us = now_us
+        return self._journal
+
+    def _time(self) -> int:
+        return self._now_us()
 
 
 class WatchedJournal:
@@ -224,9 +247,10 @@ def deal_of(row: Json, *, bare: bool = False) -> Deal:
     }  # fmt: skip
     if not trades:
         return CashMoved(type=row["type"], profit=row["profit"], **common)
+    side: Any = {0: "buy", 1: "sell"}.get(row["type"], row["type"])
     return FillRecorded(
-        side={0: "buy", 1: "sell"}.get(row["type"], row["type"]), symbol=row["symbol"], entry=row["entry"], volume=row["volume"],
-        price=row["price"], profit=None if bare else row["profit"], magic=row["magic"], **common,
+        side=side, symbol=row["symbol"], entry=row["entry"], volume=row["volume"], price=row["price"],
+        profit=None if bare else row["profit"], magic=row["magic"], **common,
     )  # fmt: skip
 
 
@@ -396,9 +420,12 @@ class Desk:
         """Sync, and be killed after so many points."""
         self._die(point, lambda: self.sync(startup=startup))
 
-    def die_recording(self, point: int, deals: Sequence[Deal]) -> None:
+    def die_recording(self, point: int, rows: Sequence[Json]) -> None:
         """Record, and be killed after so many points."""
-        self._die(point, lambda: self.record(deals))
+        self._die(point, lambda: self.record([deal_of(row) for row in rows]))
+
+    def give_back(self) -> None:
+        self.close()
 
     def _die(self, point: int, work: Callable[[], object]) -> None:
         self._left = point
@@ -421,3 +448,241 @@ class Desk:
             self._meanwhile = (left - 1, action) if left else None
             if not left:
                 action()
+
+
+# --------------------------------------------------------------------------------------------------- the same, for real
+
+
+class RemoteTerminal:
+    """A sandbox in a process of its own, with the methods of a terminal."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+
+    @property
+    def now_msc(self) -> int:
+        return int(self.books()["now_msc"])
+
+    def books(self) -> Json:
+        return self._sandbox.books()
+
+    def open_positions(self) -> list[Any]:
+        return [
+            SimpleNamespace(position_id=one["position_id"], symbol=one["symbol"], side=Side(one["side"]))
+            for one in self.books()["positions"]
+        ]
+
+    def send_order(self, symbol: str, side: str, volume: str, *, parts: int = 1, magic: int = 0, reason: int = 3) -> Any:
+        if reason == 3:
+            return _done(lambda: self._sandbox.send_order(symbol, side, volume, parts=parts, magic=magic))
+        return self._do("trade", symbol=symbol, side=side, volume=volume, parts=parts, magic=magic)
+
+    def close(self, position: int, volume: str | None = None, *, reason: int = 0) -> Any:  # noqa: ARG002  # the control's own
+        return self._do("close", position=position, volume=volume)
+
+    def fill_more(self, order: int, volume: str) -> Any:
+        return self._do("fill_more", order=order, volume=volume)
+
+    def close_by(self, position: int, other: int) -> Any:
+        return self._do("close_by", position=position, other=other)
+
+    def stop_out(self, position: int) -> Any:
+        return self._do("stop_out", position=position)
+
+    def charge_swap(self) -> None:
+        self._sandbox.control("swap")
+
+    def rollover(self, position: int) -> None:
+        self._sandbox.control("rollover", position=position)
+
+    def advance(self, msc: int) -> None:
+        self._sandbox.advance(msc)
+
+    def cash(self, code: int, amount: str) -> Json:
+        deal = self._sandbox.control("cash", type=code, amount=amount)["deal"]
+        nothing = dict.fromkeys(("commission", "fee", "swap"), 0)
+        told = {"ticket": deal, "type": code, "profit": amount, "time_msc": self.now_msc, "comment": "", "reason": 0}
+        return {**told, **nothing, "order": 0, "position_id": 0}
+
+    def _do(self, command: str, **fields: Any) -> Any:
+        return _done(lambda: self._sandbox.control(command, **fields))
+
+
+def _done(order: Callable[[], Json]) -> Any:
+    try:
+        answer = order()
+    except GatewayRefused:
+        return SimpleNamespace(order=0, deals=())
+    return SimpleNamespace(order=answer["order"], deals=tuple(answer["deals"]))
+
+
+#: The sandbox's own faults; the first are shown by every snapshot, or there is none.
+REAL_REFUSED: Final = ("offline", "error", "none", "malformed")
+REAL_REFUSED_EXTENDED: Final = (*REAL_REFUSED, "wrong-login", "wrong-server", "not-connected", "foreign")
+REAL_OTHERS: Final = ("half", "duplicate", "stale", "restart", "slow", "late-deals", "no-deals")
+
+
+class RealCounter:
+    """What is wrong with a sandbox, as ``Counter`` says it."""
+
+    def __init__(self, sandbox: Sandbox, *, extended: bool) -> None:
+        self._sandbox = sandbox
+        self.extended = extended
+        self.fault: str | None = None
+
+    def suffer(self, fault: str) -> None:
+        self.heal()
+        self.fault = fault
+        self._sandbox.fault(fault, times=1 if fault == "restart" else -1, slow_msc=20, late_deals=1)
+
+    def heal(self) -> None:
+        self.fault = None
+        self._sandbox.clear()
+
+
+TIMEOUT_MSC: Final = 300
+
+
+def work(url: str, endpoint: str, account: str, say: Callable[[str], object], hear: Callable[[], str]) -> None:
+    """Be a desk in a process of its own: hear what to do, line by line, and say what came of it.
+
+    With a ``point`` it says so when it has passed so many points, and goes on when it is told to, or is killed there.
+    """
+    told: Json = {}
+    clock = {"us": 0}
+
+    def now_us() -> int:
+        clock["us"] += 1
+        return clock["us"]
+
+    def sleep(seconds: float) -> None:
+        clock["us"] += round(seconds * 1_000_000)
+        told["slept"] = told.get("slept", 0) + seconds
+
+    def reach(point: str) -> None:
+        if told.get("point") is not None:
+            told["point"] -= 1
+            if told["point"] < 0:
+                told["point"] = None
+                say(json.dumps({"reached": point}))
+                hear()
+
+    engine = open_engine(url)
+    event.listen(engine, "commit", lambda _: reach("commit"))
+    journal: Any = WatchedJournal(SqlJournal(engine, now_us), reach)
+    one = Ledger(journal, now_us).account(account)
+    reconciler: StateReconciler | None = None
+    say(json.dumps({"ready": True}))
+    while line := hear():
+        told = json.loads(line)
+        clock["us"] = max(clock["us"], told["now_msc"] * 1000)
+        if reconciler is None:
+            gateway = open_gateway(endpoint, timeout_msc=TIMEOUT_MSC)
+            reconciler = StateReconciler(
+                one, _Reached(gateway, reach), clock="UTC", monotonic=lambda: clock["us"] / 1_000_000, sleep=sleep
+            )
+        if told["do"] == "record":
+            for row in told["rows"]:
+                one.record(deal_of(row, bare=told["bare"]))
+            say(json.dumps({"recorded": [row["ticket"] for row in told["rows"]]}))
+        else:
+            result = reconciler.startup_recovery() if told["do"] == "startup" else reconciler.sync_positions()
+            look(one)
+            say(json.dumps(asdict(synced(result, told.get("slept", 0)))))
+
+
+class _Reached:
+    """A gateway with a point before and after every question."""
+
+    def __init__(self, gateway: Any, reach: Callable[[str], object]) -> None:
+        self._gateway = gateway
+        self._reach = reach
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._gateway, name)
+        if not callable(found):
+            return found
+
+        def asked(**words: Any) -> Any:
+            self._reach(f"before {name}")
+            answer = found(**words)
+            self._reach(f"after {name}")
+            return answer
+
+        return asked
+
+
+class RealDesk:
+    """A desk in a process of its own, which is killed for good. The test looks at the same journal.
+
+    Args:
+        start: Starts the process: it says and hears lines.
+        url: The journal.
+        name: The account.
+        terminal: The broker, for what time it is.
+    """
+
+    def __init__(self, start: Callable[[], Any], url: str, name: AccountId, terminal: RemoteTerminal) -> None:
+        self._start = start
+        self._terminal = terminal
+        self._clock_us = 0
+        self._child: Any = None
+        self.ledger = Ledger.open(url, now_us=self.now_us)
+        self.account = self.ledger.account(name)
+        self.start()
+
+    def now_us(self) -> int:
+        self._clock_us = max(self._clock_us + 1, self._terminal.now_msc * 1000)
+        return self._clock_us
+
+    def start(self) -> None:
+        if self._child is None:
+            self._child = self._start()
+            assert json.loads(self._child.hear()) == {"ready": True}
+
+    def close(self) -> None:
+        """End the process, at once and for good."""
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
+
+    def give_back(self) -> None:
+        self.close()
+        self.ledger.close()
+
+    def record(self, deals: Sequence[Deal]) -> None:
+        """Record from the test's own process: an engine beside the reconciler."""
+        for deal in deals:
+            self.account.record(deal)
+
+    def _tell(self, do: str, **told: Any) -> None:
+        self._child.tell(json.dumps({"do": do, "now_msc": self._terminal.now_msc, **told}, default=str))
+
+    def _synced(self, said: Json) -> Synced:
+        self._terminal.advance(round(said["slept_sec"] * 1000))
+        return Synced(**{**said, "held": tuple(said["held"]), "kinds": tuple(said["kinds"])})
+
+    def sync(self, *, startup: bool = False) -> Synced:
+        self._tell("startup" if startup else "sync")
+        return self._synced(json.loads(self._child.hear()))
+
+    def sync_while(self, point: int, action: Callable[[], object]) -> Synced:
+        self._tell("sync", point=point)
+        said = json.loads(self._child.hear())
+        if "reached" in said:
+            action()
+            self._child.tell("go on")
+            said = json.loads(self._child.hear())
+        return self._synced(said)
+
+    def die_in_a_sync(self, point: int, *, startup: bool) -> None:
+        self._die("startup" if startup else "sync", point)
+
+    def die_recording(self, point: int, rows: Sequence[Json]) -> None:
+        self._die("record", point, rows=rows, bare=False)
+
+    def _die(self, do: str, point: int, **told: Any) -> None:
+        self._tell(do, point=point, **told)
+        self._child.hear()  # it stands at the point, or it is done
+        self.close()
+        self.start()

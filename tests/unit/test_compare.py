@@ -129,6 +129,13 @@ def test_an_open_price_differs_by_more_than_half_a_unit_of_what_the_broker_shows
     assert disagreements(story, f"#7 long 1 @ {theirs}") == ([f"drift #7 price_open 10/{theirs}"] if differs else [])
 
 
+def test_the_price_of_a_symbol_with_many_decimals_is_compared_to_the_last_of_them():
+    """A coin at 0.00001234: what would be dirt on a currency pair is fifty units of its last decimal."""
+    story = specified("#7 buy 1 @ 0.00001234", digits=11, price_scale=11)
+    assert disagreements(story, "#7 long 1 @ 0.0000123405") == ["drift #7 price_open 0.00001234/0.0000123405"]
+    assert disagreements(story, "#7 long 1 @ 0.00001234") == []
+
+
 def test_the_tolerance_of_a_price_comes_from_its_own_symbol():
     story = specified("#7 buy 1 @ 10", digits=2)
     assert price_tolerance(story.portfolio.standing, "EURUSD") == Fraction(1, 200_000)
@@ -215,6 +222,9 @@ def test_one_that_is_not_like_it_is_another_position(shown):
 def test_where_several_tickets_would_fit_nothing_is_guessed():
     two = Story("hedging").tell("#7 buy 1 @ 10, #8 buy 1 @ 10")
     assert disagreements(two, "#99 long 1 @ 10", extended=False) == ["zombie #99", "ghost #7", "ghost #8"]
+    assert disagreements(two, "#98 long 1 @ 10, #99 long 1 @ 10", extended=False) == [
+        "zombie #98", "zombie #99", "ghost #7", "ghost #8",
+    ]  # fmt: skip
     one = Story("hedging").tell("#7 buy 1 @ 10")
     assert disagreements(one, "#98 long 1 @ 10, #99 long 1 @ 10", extended=False) == ["zombie #98", "zombie #99", "ghost #7"]
 

@@ -322,7 +322,8 @@ def test_a_fill_without_a_position_id_touches_its_symbol():
 
 def test_a_new_ticket_of_what_was_touched_waits_too():
     case = Case("#7 buy 1 @ 10")
-    assert case.decide("#7 long 1 @ 10 ticket 99", touched={7}).events == ()
+    waiting = case.decide("#7 long 1 @ 10 ticket 99", touched={7})
+    assert (waiting.events, waiting.reticketed) == ((), ())
     assert case.decide("#7 long 1 @ 10 ticket 99").reticketed == (7,)
 
 

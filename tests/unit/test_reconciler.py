@@ -101,9 +101,13 @@ def test_startup_waits_for_what_was_told_just_before():
 
 
 def test_startup_says_what_all_its_looks_did():
-    desk = Desk("#7 buy 1 @ 10", "#8 short 1 @ 10")
+    desk = Desk("#7 buy 1 @ 10, #9 buy 1 @ 10", "#8 short 1 @ 10, #9 long 2 @ 10 ticket 99", extended=True)
+    known: Any = desk.story.told[0]
+    desk.broker.tell(desk.cash(50, 5), desk.fill(known.deal, price=11, time_msc=known.time_msc))
     result = desk.startup()
     assert (result.recovered, result.closed, result.status) == ((8,), (7,), SyncStatus.SUCCESS)
+    assert (result.fills, result.revised, result.corrected, result.reticketed) == ((50,), (known.deal,), (9,), (9,))
+    assert len(result.warnings) == 1
     assert result.appended == len(result.events) == len(desk.heard)
     assert result.version == desk.account.version
 
@@ -305,10 +309,10 @@ def test_a_cancelled_deal_takes_back_what_it_did():
 
 
 def test_deals_that_are_told_again_are_not_even_offered_to_the_journal():
-    desk = Desk("#7 buy 1 @ 10", "#7 long 1 @ 10", extended=True)
-    known: Any = desk.story.told[0]
-    desk.broker.tell(known)
+    desk = Desk("deposit 1", "#7 long 1 @ 10", extended=True)
+    desk.broker.tell(desk.fill(50), desk.cash(51, 5))
     desk.sync(2)
+    assert len(desk.reconciler._memory.history._told) == 2
     told: list[Any] = []
     journal: Any = desk.account.ledger.journal
     append = journal.append
@@ -338,10 +342,20 @@ def test_an_error_about_deals_holds_corrections_and_is_given_up_after_some_syncs
 def test_one_sync_counts_one_error_however_often_it_looked():
     desk = Desk("#7 buy 1 @ 10", "#7 long 1.5 @ 11", extended=True)
     desk.broker.fail(BUSY, on="deals")
-    for _ in range(5):
-        desk.broker.meanwhile(lambda: desk.account.record(desk.fill(len(desk.broker.calls) + 900, 8)), on="positions")
+    journal: Any = desk.account.ledger.journal
+    append, told = journal.append, iter((900, 901, 902))
+
+    def crowded(account: AccountId, events: Any, **words: Any) -> Any:
+        for deal in [next(told, None)]:
+            if deal is not None:
+                append(account, [desk.cash(deal, 1)])
+        return append(account, events, **words)
+
+    journal.append = crowded
     assert desk.sync().corrected == ()
-    assert desk.reconciler._memory.deals_failed == 1
+    assert desk.broker.calls.count("deals") == 4
+    assert desk.sync().corrected == ()
+    assert desk.sync().corrected == (7,)
 
 
 def test_an_answer_about_deals_in_between_starts_the_count_again():
@@ -406,6 +420,29 @@ def test_deals_of_another_account_are_refused():
 
     desk.broker.deals = foreign  # type: ignore[method-assign]
     assert (desk.sync().status, desk.left) == (SyncStatus.DEGRADED, "#7 long 1 @ 10")
+
+
+def test_after_the_first_look_only_what_is_new_since_the_last_one_is_asked_for():
+    desk = Desk("#7 buy 1 @ 10", "#7 long 1 @ 10", extended=True)
+    desk.sync()
+    last_look_msc = desk.now()
+    desk.watch.move(7200)
+    desk.sync()
+    assert desk.broker.asked[-1]["from_msc"] == last_look_msc - 600_000
+
+
+def test_a_doubt_that_stays_as_it_is_is_not_looked_into_at_every_sync():
+    desk = Desk("t1 #7 buy 1 @ 10, t2 #7 out sell 2 @ 11", extended=True)
+    desk.sync(45)
+    far_back = [one for one in desk.broker.asked if (one["from_msc"] or 0) < at(3)]
+    assert 2 <= len(far_back) <= 3
+
+
+def test_a_correction_speaks_for_the_moment_of_its_snapshot():
+    desk = Desk("#7 buy 1 @ 10", "#7 long 2 @ 10", extended=True)
+    desk.broker.ahead_msc = 90_000
+    desk.sync()
+    assert {one.event.time_msc // 1000 for one in desk.heard} == {desk.now() // 1000}
 
 
 @pytest.mark.parametrize("ahead_hours", [-5, 0, 3])
@@ -664,6 +701,18 @@ def test_deals_that_happen_after_the_snapshot_have_it_taken_again():
     assert (desk.left, desk.broker.calls.count("positions")) == ("#7 long 1.5 @ 10", 2)
 
 
+def test_a_deal_that_the_second_snapshot_shows_holds_nothing_that_differs_besides():
+    desk = Desk("#7 buy 1 @ 10", "#7 long 1 @ 10", extended=True)
+
+    def fill_now() -> None:
+        desk.watch.move(0.2)
+        desk.broker.tell(desk.fill(50, volume="0.5")).show("#7 long 1.5 @ 12")
+
+    desk.broker.meanwhile(fill_now)
+    result = desk.sync()
+    assert (result.fills, result.corrected, result.held) == ((50,), (7,), ())
+
+
 def test_where_deals_never_stop_nothing_is_corrected_back():
     desk = Desk("#7 buy 1 @ 10", "#7 long 1 @ 10", extended=True)
     filled: list[FillRecorded] = []
@@ -678,6 +727,7 @@ def test_where_deals_never_stop_nothing_is_corrected_back():
     for _ in range(5):
         result = desk.sync()
         assert (result.status, result.corrected, result.closed, result.recovered) == (SyncStatus.PARTIAL, (), (), ())
+        assert [one.waits_for for one in result.held] == [WaitsFor.TIME]
     assert desk.account.portfolio.unexplained == ()
     assert not any(one.kind in ("DriftCorrected", "BreakOpened") for one in desk.log)
 
@@ -745,6 +795,16 @@ def test_the_first_figure_that_a_broker_states_is_asserted_with_its_evidence():
     assert asserted.evidence
     assert (desk.story.balance, desk.account.portfolio.credit) == ("1234.56", 50)
     assert desk.sync().appended == 0
+
+
+def test_the_first_figure_waits_until_it_is_clear_what_it_contains():
+    desk = Desk("#7 buy 1 @ 10", "#7 long 1 @ 10", extended=True)
+    desk.broker.state(100).fail(BUSY, on="deals", times=1)
+    assert "BalanceAsserted" not in kinds(desk.sync().events)  # without its deals
+    desk.broker.meanwhile(lambda: desk.account.record(untold(desk.fill(50, 8))))
+    assert "BalanceAsserted" not in kinds(desk.sync().events)  # with a deal under way
+    desk.broker.show("#7 long 1 @ 10, #8 long 1 @ 10")
+    assert kinds(desk.sync().events) == ["BalanceAsserted"]
 
 
 def test_money_that_moves_with_its_deals_agrees():
@@ -825,6 +885,16 @@ def test_a_policy_that_halts_at_money_corrects_nothing_from_the_first_moment_on(
     desk.sync()
     assert desk.sync().status is SyncStatus.SUCCESS
     assert desk.left == "#7 long 1 @ 10"
+
+
+def test_where_the_policy_halts_at_money_nothing_is_safe_while_it_differs():
+    desk = Desk("#7 buy 1 @ 10", "#7 long 1 @ 10", extended=True, balance="halt")
+    desk.broker.state(100)
+    desk.sync()
+    assert desk.reconciler.safe_to_trade()
+    desk.broker.state(90)
+    desk.sync()
+    assert "balance" in str(desk.reconciler.safe_to_trade("EURUSD").why)
 
 
 def test_money_of_another_account_refuses_the_sync():
@@ -995,24 +1065,27 @@ def test_a_connection_that_flickers_is_not_followed_faster_than_it_can_be_of_use
     assert len(desk.broker.calls) <= 5
 
 
-def test_running_reconciles_at_once_and_does_not_block_the_loop():
+@pytest.mark.parametrize("startup", [True, False])
+def test_running_reconciles_at_once_and_does_not_block_the_loop(startup):
     desk = Desk("#7 buy 1 @ 10", "#7 long 1 @ 10, #8 long 1 @ 10")
     started, may_answer = threading.Event(), threading.Event()
 
     def answer_slowly() -> None:
         started.set()
-        assert may_answer.wait(30)
+        assert may_answer.wait(10)
 
     desk.broker.meanwhile(answer_slowly)
     results: list[SyncResult] = []
 
     async def engine() -> None:
-        task = asyncio.create_task(desk.reconciler.run(on_result=results.append))
-        while not started.is_set():  # noqa: ASYNC110  # the loop turns while the gateway has not answered
+        task = asyncio.create_task(desk.reconciler.run(startup=startup, on_result=results.append))
+        while not started.is_set():  # the loop turns while the gateway has not answered
+            assert not task.done()
             await asyncio.sleep(0)
         assert results == []
         may_answer.set()
-        while not results:  # noqa: ASYNC110  # as above
+        while not results:  # as above
+            assert not task.done()
             await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -1237,13 +1310,13 @@ def test_one_that_is_left_to_people_is_taken_up_again_when_it_clears():
     assert desk.breaks == [("drift", 7, 1, 1)]
     assert desk.sync(5).appended == 0
     desk.account.record(desk.fill(2))
-    result = desk.sync()
+    result = desk.sync()  # it agrees
     assert (result.status, desk.breaks) == (SyncStatus.SUCCESS, [])
     ends = [one.event for one in desk.log if isinstance(one.event, BreakClosed)]
     assert ends[-1].end is BreakEnd.EXPLAINED
     assert ends[-1].time_msc > at(0)
-    desk.broker.show("#7 long 4 @ 10")
-    assert desk.sync().corrected == (7,)
+    desk.account.record(desk.fill(3, side="sell", entry="out"))
+    assert desk.sync().corrected == (7,)  # the very same correction
 
 
 def test_what_is_remembered_between_syncs_stays_small():

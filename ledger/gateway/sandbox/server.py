@@ -301,7 +301,7 @@ class SandboxServer:
             self._kept = (self.terminal.revision, _encoded(rows))
             self._before = self._before if self._before is not None else rows
             self._before_msc = self._before_msc or self.terminal.now_msc
-        return self._kept[1], len(self.terminal.open_positions())
+        return self._kept[1], self.terminal.open_count
 
     def _deals(self, asked: Row, head: Row, wrong: set[Fault]) -> bytes:
         if Fault.NO_DEALS in wrong:

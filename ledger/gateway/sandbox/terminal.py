@@ -138,6 +138,7 @@ class Terminal:
     _prices: dict[str, Decimal] = field(factory=dict)
     _ticket: int = 50_000_000_000  # beyond 32 bits, as they are
     _future: list[Deal] = field(factory=list)
+    _floating: tuple[int, Decimal] | None = None
     _dice: random.Random = field(init=False)
     _hand_dice: random.Random = field(init=False)
 
@@ -468,6 +469,11 @@ class Terminal:
             deal["time_msc"], deal["magic"] or 0, deal["comment"] or "",
         )  # fmt: skip
 
+    @property
+    def open_count(self) -> int:
+        """How many positions are open."""
+        return len(self._open)
+
     def open_positions(self) -> list[Open]:
         """Return the open positions exactly, ascending by identifier. Copies."""
         return [evolve(self._open[key]) for key in sorted(self._open)]
@@ -509,7 +515,10 @@ class Terminal:
 
     def account(self) -> Row:
         """Return the object of GET_ACCOUNT."""
-        floating = sum((self._profit(held, held.volume, self.price(held.symbol)) for held in self._open.values()), Decimal(0))
+        if self._floating is None or self._floating[0] != self.revision:
+            marks = (self._profit(held, held.volume, self.price(held.symbol)) for held in self._open.values())
+            self._floating = (self.revision, sum(marks, Decimal(0)))
+        floating = self._floating[1]
         return {
             "login": self.login, "server": self.server, "currency": self.currency, "currency_digits": self.currency_digits,
             "margin_mode": self.mode.value, "balance": dirty(self.balance, len(self._deals)), "credit": float(self.credit),
