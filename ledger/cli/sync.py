@@ -17,7 +17,7 @@ from ledger.cli.health import Health, Notifier, health_file
 from ledger.cli.options import account_option, journal_option, journal_url, json_option, open_ledger
 from ledger.cli.output import one_or_list, print_json, print_table, say, warn
 from ledger.clock import ClockRule, utc_text_us
-from ledger.errors import BadValue, GatewayError
+from ledger.errors import AccountUnknown, BadValue, GatewayError
 from ledger.faces import drift_face, sync_face
 from ledger.reconcile.compare import NewTicket
 from ledger.reconciler import StateReconciler, SyncResult, SyncStatus, described, sync_all
@@ -83,9 +83,9 @@ def sync(
         try:
             reconcilers = _reconcilers(ledger, stack, account, gateway, server_tz, interval_sec(interval))
         except GatewayError as error:
-            if how != "watch":
-                return _unreachable(error, as_json=as_json)
-            raise
+            if how == "watch" or not error.retryable:
+                raise
+            return _unreachable(error, as_json=as_json)
         if how == "watch":
             if dry_run:
                 raise BadValue("--watch appends and --dry-run does not: choose one")
@@ -93,10 +93,18 @@ def sync(
         if dry_run:
             results = tuple(one.dry_run(startup=startup) for one in reconcilers)
         else:
-            results = sync_all(reconcilers, startup=startup)
+            results = _synced(reconcilers, startup=startup)
             _write_health(state, reconcilers)
         _show(ledger, results, as_json=as_json, dry_run=dry_run)
     return max(_EXITS[result.status] for result in results)
+
+
+def _synced(reconcilers: Sequence[StateReconciler], *, startup: bool) -> tuple[SyncResult, ...]:
+    """Sync; where one account is meant, what is wrong with the command is told as such."""
+    if len(reconcilers) == 1:
+        (one,) = reconcilers
+        return (one.startup_recovery() if startup else one.sync_positions(),)
+    return sync_all(reconcilers, startup=startup)
 
 
 def _reconcilers(
@@ -222,12 +230,15 @@ def _watch(reconcilers: Sequence[StateReconciler], state: Health) -> int:
 
 def _keep_up(one: StateReconciler, stopping: Event, seen: Callable[[SyncResult], object]) -> None:
     """Sync one account: with all the snapshots it needs at the start, then whenever it is due."""
-    seen(one.startup_recovery())
-    while not stopping.is_set():
-        result = one.sync_continuous()
-        if result is not None:
-            seen(result)
-        stopping.wait(min(_LISTEN_SEC, one.sync_interval_sec))
+    try:
+        seen(one.startup_recovery())
+        while not stopping.is_set():
+            result = one.sync_continuous()
+            if result is not None:
+                seen(result)
+            stopping.wait(min(_LISTEN_SEC, one.sync_interval_sec))
+    except AccountUnknown as error:
+        warn(str(error))
 
 
 def _write_health(state: Health, reconcilers: Sequence[StateReconciler]) -> None:

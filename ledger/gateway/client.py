@@ -27,7 +27,7 @@ from ledger.errors import (
     GatewayUnavailable,
 )
 from ledger.gateway import Gateway, wire
-from ledger.gateway.curve import ClientKeys
+from ledger.gateway.curve import ClientKeys, mechanism_of
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemoteSymbol, Snapshot
 
 TIMEOUT_MSC: Final = 5_000
@@ -53,15 +53,15 @@ ERRORS: Final[dict[str, tuple[type[GatewayError], str]]] = {
 
 _DENIED: Final[dict[int, str]] = {
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "the gateway does not accept our key: have it authorised there (ledger keys authorise)",
-    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: (
-        "the gateway and we do not speak with keys in the same way: one of both has CURVE and the other has not, "
-        "or its key is not the one that is pinned here"
-    ),
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "the gateway and we do not speak the same protocol: is it a ZeroMQ gateway?",
 }
-_UNFINISHED: Final = (
-    "the gateway takes the connection and never finishes the handshake: with keys the pinned server key is not the "
-    "gateway's, or no authenticator runs there; else it is no ZeroMQ gateway, or one that hangs"
-)
+#: Whether we have keys, and what the gateway says that it speaks -> what is wrong. ZeroMQ itself tells none of it reliably.
+_DISAGREE: Final[dict[tuple[bool, str | None], str]] = {
+    (False, "CURVE"): "the gateway speaks with keys only, and we have none: give --client-key and --server-key",
+    (True, "NULL"): "the gateway has no keys, and we speak with keys only: give it some (ledger keys make), or leave ours out",
+    (True, "CURVE"): "the pinned server key is not the gateway's, or no authenticator runs there",
+}
+_UNFINISHED: Final = "the gateway takes the connection and never finishes the handshake: it hangs, or it is no ZeroMQ gateway"
 
 
 def meaning(error: zmq.ZMQBaseError, endpoint: str) -> GatewayError:
@@ -337,11 +337,19 @@ class ZmqGateway:
         while not (connection.is_ready and connection.socket.poll(0, zmq.POLLOUT)):
             connection.monitor.poll(self._patience_msc(give_up))
             self._listen(connection)
-            if connection.denied:
-                raise GatewayDenied(f"gateway {self.endpoint}: {connection.denied}")
-            if self._keys is not None and connection.handshakes_failed >= _HANDSHAKES_MAX:
-                raise GatewayDenied(f"gateway {self.endpoint}: {_UNFINISHED}; tried {connection.handshakes_failed} times")
+            self._check_handshake(connection, give_up)
             self._check_deadline(connection, action, give_up)
+
+    def _check_handshake(self, connection: _Connection, give_up: float) -> None:
+        """Say what is wrong once that is clear; ZeroMQ itself tries again for ever."""
+        is_failing = connection.handshakes_failed >= _HANDSHAKES_MAX
+        denied = connection.denied
+        if is_failing or denied == _DENIED[zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL]:
+            connection.handshakes_failed = 0  # if it stays unclear, look again after as many more
+            spoken = mechanism_of(self.endpoint, max(0.001, give_up - self._monotonic()))
+            denied = _DISAGREE.get((self._keys is not None, spoken), denied)
+        if denied:
+            raise GatewayDenied(f"gateway {self.endpoint}: {denied}")
 
     def _patience_msc(self, give_up: float) -> int:
         return max(0, min(_LISTEN_MSC, int((give_up - self._monotonic()) * 1000) + 1))
@@ -353,8 +361,7 @@ class ZmqGateway:
             dropped = f"; {connection.dropped} answers to other requests were dropped" if connection.dropped else ""
             raise GatewayTimeout(f"gateway {self.endpoint}: no answer to {action} within {self.timeout_msc} ms{dropped}")
         if connection.was_taken:
-            denied = GatewayDenied if self._keys is not None else GatewayTimeout
-            raise denied(f"gateway {self.endpoint}: {_UNFINISHED}")
+            raise GatewayTimeout(f"gateway {self.endpoint}: {_UNFINISHED}")
         raise GatewayTimeout(f"gateway {self.endpoint}: nobody is there within {self.timeout_msc} ms: is it running?")
 
     # ---- the connection

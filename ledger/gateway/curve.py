@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import re
+import socket as socket_module
 import stat
 import struct
 import tempfile
+import time
 from pathlib import Path
 from typing import Final
 
@@ -191,6 +193,30 @@ def secure_server(
     authenticator.configure_curve_callback(domain=_ZAP_DOMAIN.decode(), credentials_provider=_Authorised(authorised))
     authenticator.start()
     return authenticator
+
+
+def mechanism_of(endpoint: str, timeout_sec: float) -> str | None:
+    """Return what whoever listens at a TCP endpoint says that it speaks, ``NULL`` or ``CURVE``; None if that is not clear.
+
+    The first 64 bytes of a ZeroMQ connection name it, in the clear (ZMTP 3.1, "Greeting"). We send the signature and the
+    version and no more: who reads that our mechanism is another hangs up before it has told its own.
+    """
+    host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+    give_up = time.monotonic() + timeout_sec
+    told = b""
+    try:
+        with socket_module.create_connection((host.strip("[]"), int(port)), timeout_sec) as connection:
+            connection.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x01")
+            while len(told) < 32:
+                connection.settimeout(max(0.001, give_up - time.monotonic()))
+                more = connection.recv(64)
+                if not more:
+                    break
+                told += more
+    except (OSError, ValueError):
+        return None
+    spoken = told[12:32].rstrip(b"\0")
+    return spoken.decode() if told[:1] == b"\xff" and spoken in (b"NULL", b"CURVE") else None
 
 
 def has_curve() -> bool:

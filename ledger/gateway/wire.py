@@ -359,9 +359,7 @@ def _position(row: Any, number: int) -> RemotePosition:
         if volume <= 0:
             raise fields.refuse("volume", "a volume of more than 0", str(volume))
     if type(price) is not Decimal or not _LEAST_PLAIN <= price <= _MOST_PLAIN:
-        price = fields.number("price_open", fields.given("price_open"))
-        if price < 0:
-            raise fields.refuse("price_open", "a price of 0 or more", str(price))
+        price = fields.number("price_open", fields.given("price_open"))  # below 0 it has been, for oil in 2020
     if type(symbol) is not str or not symbol.isalnum() or not symbol.isascii():
         symbol = fields.symbol()
     if type(opened_msc) is not int or not 0 < opened_msc <= _TIME_MAX * 1000:

@@ -104,8 +104,6 @@ class NewTicket:
 
 
 Disagreement = Zombie | Ghost | Drift
-#: What arithmetic on doubles leaves of a price or a volume: a tenth of the least unit that is kept of either.
-DIRT: Final = Decimal("1e-9")
 
 _PHASES: Final = (Zombie, Ghost, Drift, NewTicket)
 
@@ -131,7 +129,7 @@ def compare(portfolio: Portfolio, snapshot: Snapshot) -> tuple[Disagreement | Ne
             strangers.append(row)
             continue
         matched.add(position.position_id)
-        if not is_alike(position, row):
+        if not is_alike(position, row, portfolio.standing):
             differences = tuple(_differences(portfolio, position, row))
             if differences:
                 found.append(Drift(position, row, differences))
@@ -147,15 +145,16 @@ def compare(portfolio: Portfolio, snapshot: Snapshot) -> tuple[Disagreement | Ne
     return tuple(sorted(found, key=lambda one: (_PHASES.index(type(one)), one.position_id)))
 
 
-def is_alike(ours: Position, theirs: RemotePosition) -> bool:
+def is_alike(ours: Position, theirs: RemotePosition, standing: Standing) -> bool:
     """Return whether both show the same, binary dirt apart: so nearly every position of nearly every snapshot."""
-    return (
-        ours.side is theirs.side
-        and ours.symbol == theirs.symbol
-        and (ours.volume == theirs.volume or abs(ours.volume - theirs.volume) < DIRT)
-        and theirs.price_open is not None
-        and (ours.price_open == theirs.price_open or abs(ours.price_open - theirs.price_open) < DIRT)
-    )
+    if ours.side is not theirs.side or ours.symbol != theirs.symbol or theirs.price_open is None:
+        return False
+    if ours.volume == theirs.volume and ours.price_open == theirs.price_open:
+        return True
+    price_scale, volume_scale = standing.scales(ours.symbol)  # dirt is less than a tenth of the least unit that is kept
+    return abs(ours.volume - theirs.volume) < Decimal(1).scaleb(-volume_scale - 1) and abs(
+        ours.price_open - theirs.price_open
+    ) < Decimal(1).scaleb(-price_scale - 1)
 
 
 def _is_another(ours: Position, theirs: RemotePosition) -> bool:

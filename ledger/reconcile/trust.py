@@ -41,7 +41,7 @@ def believed(snapshot: Snapshot, portfolio: Portfolio, *, now_msc: int) -> Snaps
     _refuse_contradiction(snapshot, portfolio.standing)
     ours = portfolio.positions
     cleaned = [
-        row if _fits(row, ours.get(row.position_id)) else _cleaned(row, number, portfolio.standing)
+        row if _fits(row, ours.get(row.position_id), portfolio.standing) else _cleaned(row, number, portfolio.standing)
         for number, row in enumerate(snapshot.positions, 1)
     ]
     if all(map(_is_same, cleaned, snapshot.positions)):
@@ -70,11 +70,13 @@ def refuse_stranger(answer: Snapshot | RemoteAccount | RemoteHistory, standing: 
 def _refuse_stale(snapshot: Snapshot, portfolio: Portfolio) -> None:
     """Refuse a snapshot that is older than the newest fill or correction that we applied.
 
-    A terminal that counts whole seconds shows the second that a fill happened in.
+    A terminal that counts whole seconds shows the second that a fill happened in. Its server time may be that of the last
+    tick and lag behind a fill; a row that the fill changed says so.
     """
-    told_msc, newest_msc = snapshot.server_time_msc, portfolio.newest_msc
-    if told_msc is None:
+    if snapshot.server_time_msc is None:
         return
+    newest_msc = portfolio.newest_msc
+    told_msc = max([snapshot.server_time_msc, *(row.updated_msc or 0 for row in snapshot.positions)])
     unit_msc = 1 if told_msc % _SECOND_MSC else _SECOND_MSC
     if told_msc < newest_msc // unit_msc * unit_msc:
         raise SnapshotRefused(
@@ -104,6 +106,8 @@ def _refuse_contradiction(snapshot: Snapshot, standing: Standing) -> None:
     rows = snapshot.positions
     if snapshot.count is not None and snapshot.count != len(rows):
         raise SnapshotRefused(f"expected the {snapshot.count} rows that it states, found {len(rows)}", field="count")
+    if len({row.is_identified for row in rows}) > 1:
+        raise SnapshotRefused("expected an identifier in every row or in none, found both", field="identifier")
     for name, values in (
         ("ticket", [row.ticket for row in rows]),
         ("identifier", [row.position_id for row in rows]),
@@ -127,9 +131,9 @@ def _is_same(one: RemotePosition, other: RemotePosition) -> bool:
     return one is other
 
 
-def _fits(row: RemotePosition, ours: Position | None) -> bool:
+def _fits(row: RemotePosition, ours: Position | None, standing: Standing) -> bool:
     """Return whether a row shows what we have already, so that its numbers are known to fit."""
-    return ours is not None and is_alike(ours, row)
+    return ours is not None and is_alike(ours, row, standing)
 
 
 def _cleaned(row: RemotePosition, number: int, standing: Standing) -> RemotePosition:

@@ -91,6 +91,7 @@ class StateReconciler:
         self._synced_us: int | None = None
         self._good_us: int | None = None
         self._verified_us: int | None = None
+        self._verified_at: float | None = None  # by the clock that only rises: the other may be set back
 
     # ---- syncing
 
@@ -157,7 +158,7 @@ class StateReconciler:
         if result.status is SyncStatus.SUCCESS:
             self._good_us = now_us
         if result.status in (SyncStatus.SUCCESS, SyncStatus.PARTIAL):
-            self._verified_us = now_us
+            self._verified_us, self._verified_at = now_us, self._monotonic()
         return result
 
     async def run(self, *, startup: bool = True, on_result: Callable[[SyncResult], object] = lambda _: None) -> None:
@@ -243,14 +244,14 @@ class StateReconciler:
         It may if the last sync believed its snapshot, not too long ago, and nothing about the symbol is held or open.
         """
         breaks = self._breaks()
-        last, now_us = self._last, self.account.ledger.now_us()
-        why = self._why_unsafe(symbol, last, _age_sec(self._verified_us, now_us))
+        age_sec = None if self._verified_at is None else self._monotonic() - self._verified_at
+        why = self._why_unsafe(symbol, self._last, age_sec)
         why = why or next((_why_break(one) for one in breaks if is_in_the_way(one, symbol, self.policy)), None)
         return Safety(
             is_safe=why is None,
             why=why,
             verified_us=self._verified_us,
-            age_sec=_age_sec(self._verified_us, now_us),
+            age_sec=age_sec,
             breaks=tuple(one for one in breaks if symbol is None or one.symbol in (None, symbol)),
         )
 
@@ -338,5 +339,11 @@ def named_by(gateway: Gateway) -> AccountId | None:
 def sync_all(reconcilers: Sequence[StateReconciler], *, startup: bool = False) -> tuple[SyncResult, ...]:
     """Sync several accounts at once, each in a thread of its own: one that fails leaves the others alone."""
     with ThreadPoolExecutor(max_workers=max(1, len(reconcilers)), thread_name_prefix="ledger-sync") as threads:
-        calls = [threads.submit(one.startup_recovery if startup else one.sync_positions) for one in reconcilers]
-        return tuple(call.result() for call in calls)
+        return tuple(threads.map(lambda one: _result_of(one, startup=startup), reconcilers))
+
+
+def _result_of(one: StateReconciler, *, startup: bool) -> SyncResult:
+    try:
+        return one.startup_recovery() if startup else one.sync_positions()
+    except AccountUnknown as error:
+        return SyncResult(account=one.account.name, status=SyncStatus.FAILED, reason=str(error))

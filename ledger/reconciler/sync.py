@@ -40,7 +40,7 @@ from ledger.events import (
 from ledger.gateway import Gateway
 from ledger.journal import Outcome
 from ledger.portfolio import Portfolio, Standing
-from ledger.reconcile.compare import Difference, compare, compare_money
+from ledger.reconcile.compare import Difference, Disagreement, NewTicket, compare, compare_money
 from ledger.reconcile.decide import Circumstances, Decision, Held, WaitsFor, decide, decide_money, gap
 from ledger.reconcile.policy import Action, ReconcilePolicy
 from ledger.reconcile.trust import believed, refuse_stranger
@@ -55,7 +55,7 @@ _FRESH_ROUNDS_MAX: Final = 4  # rounds that start over because something happene
 _SECOND_MSC: Final = 1000
 _QUARTER_MSC: Final = 15 * 60 * 1000
 _OFFSET_MAX_MSC: Final = 15 * 60 * 60 * 1000
-_CLOCKS_APART_MSC: Final = 2 * 60 * 1000
+_CLOCKS_APART_MSC: Final = 10 * 1000  # a clock that stands is as near as this one time in forty-five
 _REASON_MAX: Final = 500
 _REPEATED_MAX: Final = 1000  # a position that differs in every sync differs in another way each time
 #: Answers that say that a gateway does not know an action, found in code or text.
@@ -162,19 +162,21 @@ class Sync:
                     return None
                 version, portfolio = self._account.current()
                 found = compare(portfolio, snapshot)
-        differences = () if money is None or not portfolio.is_balance_known else compare_money(portfolio, money)
+        differences = () if money is None else compare_money(portfolio, money)
         if differences and not self._money_doubted and not _is_known(portfolio, differences):
             # Money moves without positions; ask for what was missed, then look again with fresh answers.
             self._money_doubted = True
             if not self._deals_refused:
                 self._told(lambda: self._memory.history.go_back(portfolio, now_msc, self._correlation))
             return None
+        if not portfolio.is_balance_known:
+            differences = ()  # the first figure is asserted, not checked
         halts = bool(differences) and self._policy.balance is Action.HALT
         around = Circumstances(
             time_msc=now_msc,
             version=version,
             touched=self._touched(asked_us, snapshot) if found or differences else (),
-            filled=self._filled(portfolio),
+            filled=self._filled(portfolio, found),
             repeated=self._memory.repeated,
             unclear=unclear,
             halted="the policy halts while balance or credit differ" if halts else None,
@@ -311,12 +313,13 @@ class Sync:
                 touched.add(row.symbol if nets or row.position_id is None else row.position_id)
         return touched
 
-    def _filled(self, portfolio: Portfolio) -> Mapping[int, int]:
-        """Return position id -> version of the latest deal, behind the oldest open break."""
-        oldest = min((one.version for one in portfolio.breaks if one.version and one.position_id), default=None)
-        if oldest is None:
+    def _filled(self, portfolio: Portfolio, found: Sequence[Disagreement | NewTicket]) -> Mapping[int, int]:
+        """Return position id -> version of the latest deal, behind the oldest break that this snapshot does not show."""
+        shown = {(one.kind, one.position_id) for one in found if not isinstance(one, NewTicket)}
+        gone = [one.version for one in portfolio.breaks if one.version and (one.kind, one.position_id) not in shown]
+        if not gone:
             return {}
-        rows = self._account.ledger.journal.rows(self._account.name, after=oldest)
+        rows = self._account.ledger.journal.rows(self._account.name, after=min(gone))
         return {row.position_id: row.version for row in rows if row.deal is not None and row.position_id is not None}
 
     def _said_besides(

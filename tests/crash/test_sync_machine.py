@@ -344,6 +344,26 @@ def test_a_startup_brings_the_ledger_to_the_books(mode, extended):
     run_state_machine_as_test(Case, settings=settings(stateful_step_count=30))
 
 
+@MODES
+@pytest.mark.parametrize("fault", REFUSED_EXTENDED)
+def test_what_must_not_be_believed_changes_nothing_however_often(fault, mode):
+    class Case(Quick):
+        pass
+
+    Case.mode = mode
+    market = Case()
+    market.begin(names_itself=True, deposit=True)
+    market.engine_opens("EURUSD", "buy", "0.30", parts=1, told=True, bare=False)
+    market.time_passes(700_000)
+    market.we_start_again()
+    market.a_person_closes(0, "0.01")
+    market.a_person_trades("USDJPY", "sell", "0.01")
+    market.breaks(fault)
+    for startup in (False, True, False, True):
+        market.we_sync(startup=startup)
+    market.teardown()
+
+
 # What the machine found stays as stories.
 
 
@@ -365,12 +385,13 @@ def test_money_booked_while_the_told_clock_stands_is_booked_once():
     market.teardown()
 
 
+@pytest.mark.parametrize("deposit", [False, True])
 @pytest.mark.parametrize("point", range(5))
 @pytest.mark.parametrize("told", [False, True])
 @pytest.mark.parametrize("fault", [None, "no deals"])
-def test_a_trade_beside_the_opening_figure_is_counted_once(point, told, fault):
+def test_a_trade_beside_the_opening_figure_is_counted_once(point, told, fault, deposit):
     market = Quick()
-    market.begin(names_itself=False, deposit=True)
+    market.begin(names_itself=False, deposit=deposit)
     if fault:
         market.breaks(fault)
     market.we_sync_while_something_happens(point, 0, "EURUSD", "buy", "0.01", told)

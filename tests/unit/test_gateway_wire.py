@@ -148,7 +148,7 @@ def test_no_identifier_leaves_the_ticket(told):
         *(("identifier", told) for told in (-1, 1.5, 2**63, "x")),
         *(("volume", told) for told in (0, -0.1, "-0.1", "x", "NaN", "sNaN", "Infinity", "1e400", "1e-400", "9" * 70)),
         *(("volume", told) for told in ("1_0", "\u0661", " 1", "+1", ".5", "5.", "0x1")),
-        *(("price_open", told) for told in (-1.1, "x", "nan", "1e31")),
+        *(("price_open", told) for told in ("x", "nan", "1e31")),
         *(("type", told) for told in (2, -1, 0.0, "0", "long", "buy ", "bUy", "buy\0")),
         *(("symbol", told) for told in (7, "  ", "EUR\0USD", "\ud800")),
         *(("time", told) for told in (-1, 1.5, "x", True, 10**15)),
