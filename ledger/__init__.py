@@ -71,6 +71,7 @@ if TYPE_CHECKING:
         SyncDegraded,
         SyncRestored,
     )
+    from ledger.gateway.client import open_gateway
     from ledger.journal import Appended, Outcome
     from ledger.portfolio import Break, Portfolio, Position, Totals, Trade, Unexplained
     from ledger.reconciler import (
@@ -102,6 +103,7 @@ _HOMES = {
         "PositionRecovered", "PositionReticketed", "PositionState", "Recorded", "SymbolSpecified", "SyncDegraded",
         "SyncRestored",
     ),
+    "gateway.client": ("open_gateway",),
     "journal": ("Appended", "Outcome"),
     "portfolio": ("Break", "Portfolio", "Position", "Totals", "Trade", "Unexplained"),
     "reconciler": (
@@ -192,6 +194,7 @@ __all__ = [
     "Verification",
     "VersionConflict",
     "VersionGap",
+    "open_gateway",
     "sync_all",
 ]
 

@@ -59,16 +59,17 @@ class History:
         self._doubt: object = None
         self._doubt_age = 0
 
-    def catch_up(self, portfolio: Portfolio, now_msc: int, correlation: str) -> Booked:
+    def catch_up(self, portfolio: Portfolio, now_msc: int, correlation: str, *, whole: bool = False) -> Booked:
         """Book the deals since the newest known one; all there are where none is known.
 
         Args:
             portfolio: What is known.
             now_msc: The present on the broker's server clock, as it was told.
             correlation: The sync run.
+            whole: Ask for all there are all the same.
         """
         newest_msc = portfolio.newest_deal_msc if self._until_msc is None else self._until_msc
-        from_msc = max(0, newest_msc - self._overlap_msc)
+        from_msc = 0 if whole and self._until_msc is None else max(0, newest_msc - self._overlap_msc)
         if self._is_worth_going_back(portfolio):
             from_msc = max(0, min([from_msc, *(one.since_msc - self._overlap_msc for one in portfolio.unexplained)]))
         told = self._ask(portfolio, self._gateway.deals(from_msc=from_msc, to_msc=self._to_msc(portfolio, now_msc)))

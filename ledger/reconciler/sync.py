@@ -150,7 +150,7 @@ class Sync:
         if snapshot.is_extended:
             self._specify(known, snapshot)
             money = self._money(known)
-            unclear, is_stirring = self._catch_up(known, snapshot, now_msc)
+            unclear, is_stirring = self._catch_up(known, snapshot, now_msc, money)
             if is_stirring:
                 return None
         version, portfolio = self._account.current()
@@ -263,9 +263,16 @@ class Sync:
         refuse_stranger(remote, known.standing)
         return remote
 
-    def _catch_up(self, known: Portfolio, snapshot: Snapshot, now_msc: int) -> tuple[str | None, bool]:
-        """Book the broker's deals. Returns why nothing can be concluded, and whether something happened meanwhile."""
-        booked, unclear = self._told(lambda: self._memory.history.catch_up(known, now_msc, self._correlation))
+    def _catch_up(
+        self, known: Portfolio, snapshot: Snapshot, now_msc: int, money: RemoteAccount | None
+    ) -> tuple[str | None, bool]:
+        """Book the broker's deals. Returns why nothing can be concluded, and whether something happened meanwhile.
+
+        At first contact, before a balance was stated that they could be held against, all there are.
+        """
+        whole = money is not None and not known.is_balance_known
+        history, correlation = self._memory.history, self._correlation
+        booked, unclear = self._told(lambda: history.catch_up(known, now_msc, correlation, whole=whole))
         return unclear, self._is_stirring(booked, snapshot)
 
     def _told(self, book: Callable[[], Booked]) -> tuple[Booked, str | None]:

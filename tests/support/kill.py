@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.support import sample
 
-assert sample.main, "loading it makes the scripts in tools/ importable"
+assert sample.__name__, "loading it makes the scripts in tools/ importable"
 
 from kill import Broken, Run, run  # noqa: E402
 

@@ -801,9 +801,6 @@ def test_the_first_figure_waits_until_it_is_clear_what_it_contains():
     desk = Desk("#7 buy 1 @ 10", "#7 long 1 @ 10", extended=True)
     desk.broker.state(100).fail(BUSY, on="deals", times=2)
     assert "BalanceAsserted" not in kinds(desk.sync().events)  # without its deals
-    desk.broker.meanwhile(lambda: desk.account.record(untold(desk.fill(50, 8))))
-    assert "BalanceAsserted" not in kinds(desk.sync().events)  # with a deal under way
-    desk.broker.show("#7 long 1 @ 10, #8 long 1 @ 10")
     assert kinds(desk.sync().events) == ["BalanceAsserted"]
 
 
