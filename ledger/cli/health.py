@@ -106,10 +106,11 @@ class Notifier:
             return
         address = "\0" + self._address[1:] if self._address[0] == "@" else self._address
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as wire:
+            wire.settimeout(0)
             try:
                 wire.sendto(words.encode(), address)
             except OSError:
-                return  # whoever listened is gone; that is no reason to stop
+                return  # whoever listened is gone, or does not listen now; that is no reason to stop or to wait
 
     def alive(self) -> None:
         """Feed the watchdog, half as often as it bites."""

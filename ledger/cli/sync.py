@@ -80,16 +80,17 @@ def sync(
     """
     with open_ledger(journal) as ledger, ExitStack() as stack:
         state = health_file(health, journal_url(journal))
-        try:
-            reconcilers = _reconcilers(ledger, stack, account, gateway, server_tz, interval_sec(interval))
-        except GatewayError as error:
-            if how == "watch" or not error.retryable:
-                raise
-            return _unreachable(error, as_json=as_json)
+        every_sec = interval_sec(interval)
         if how == "watch":
             if dry_run:
                 raise BadValue("--watch appends and --dry-run does not: choose one")
-            return _watch(reconcilers, state)
+            return _watch(lambda: _reconcilers(ledger, stack, account, gateway, server_tz, every_sec), state, every_sec)
+        try:
+            reconcilers = _reconcilers(ledger, stack, account, gateway, server_tz, every_sec)
+        except GatewayError as error:
+            if not error.retryable:
+                raise
+            return _unreachable(error, as_json=as_json)
         if dry_run:
             results = tuple(one.dry_run(startup=startup) for one in reconcilers)
         else:
@@ -198,13 +199,14 @@ def _say(result: SyncResult, *, dry_run: bool) -> None:
 # ---- the daemon
 
 
-def _watch(reconcilers: Sequence[StateReconciler], state: Health) -> int:
+def _watch(open_all: Callable[[], Sequence[StateReconciler]], state: Health, every_sec: float) -> int:
     """Sync until a signal comes; whatever is under way is finished first."""
     stopping = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
     notify = Notifier()
     log = _Log()
+    reconcilers = _opened_in_time(open_all, stopping, log, every_sec)
 
     def seen(result: SyncResult) -> None:
         log.result(result)
@@ -226,6 +228,21 @@ def _watch(reconcilers: Sequence[StateReconciler], state: Health) -> int:
     log.write("info", "stopped")
     failed = [one for one in reconcilers if one.get_status().state is None]
     return _UNAVAILABLE if failed else 0
+
+
+def _opened_in_time(
+    open_all: Callable[[], Sequence[StateReconciler]], stopping: Event, log: _Log, every_sec: float
+) -> Sequence[StateReconciler]:
+    """Return the reconcilers, as soon as their gateways tell which accounts they are of; none where a signal came first."""
+    while not stopping.is_set():
+        try:
+            return open_all()
+        except GatewayError as error:
+            if not error.retryable:
+                raise
+            log.write("error", "unreachable", reason=str(error))
+            stopping.wait(every_sec)
+    return ()
 
 
 def _keep_up(one: StateReconciler, stopping: Event, seen: Callable[[SyncResult], object]) -> None:

@@ -213,7 +213,9 @@ class Watching:
 
     def line(self) -> dict[str, object]:
         assert self.process.stderr is not None
-        said: dict[str, object] = json.loads(self.process.stderr.readline())
+        line = self.process.stderr.readline()
+        assert line.startswith("{"), line + self.process.stderr.read()
+        said: dict[str, object] = json.loads(line)
         return said
 
     def until(self, event: str, **fields: object) -> dict[str, object]:
@@ -360,3 +362,26 @@ def test_the_doctor_finds_no_journal(desk):
     desk.environment["LEDGER_JOURNAL"] = "sqlite:///elsewhere.db"
     missing = {one["check"]: one for one in desk.json("doctor", code=1)}["journal"]
     assert missing["state"] == "failed"
+
+
+def test_a_daemon_whose_notifications_nobody_reads_still_ends(desk, watching):
+    watching.until("sync", status="SUCCESS")
+    for _ in range(12):  # more than wait in a queue that nobody empties
+        desk.sandbox.fault("error", times=-1)
+        watching.until("sync", status="DEGRADED")
+        desk.sandbox.clear()
+        watching.until("sync", status="SUCCESS")
+    assert watching.end() == 0
+
+
+def test_a_daemon_waits_for_a_gateway_that_does_not_answer_yet(desk):
+    desk.run("init")
+    desk.sandbox.fault("error", times=-1)
+    watching = Watching(desk, "--interval", "0.2")
+    try:
+        assert "No IPC connection" in str(watching.until("unreachable")["reason"])
+        desk.sandbox.clear()
+        assert watching.until("sync", status="SUCCESS")["appended"]
+        assert watching.end() == 0
+    finally:
+        watching.close()
