@@ -15,6 +15,7 @@ from ledger.clock import ClockRule, utc_text
 from ledger.codec import Stored, recorded
 from ledger.errors import (
     AccountMismatch,
+    AccountUnknown,
     DealConflict,
     GatewayError,
     GatewayRefused,
@@ -137,7 +138,7 @@ class Sync:
         """Look once. Returns None where it has to be looked again."""
         self._booked_before = len(self._booked.rows)
         asked_us = self._account.ledger.now_us()
-        known = self._account.portfolio if self._account.is_open else None
+        known = self._known()
         snapshot = self._gateway.positions()
         if known is None:
             known = self._opened(snapshot)
@@ -191,6 +192,12 @@ class Sync:
         self._append(events, version, snapshot)
         self._remember(found, decision)
         return decision
+
+    def _known(self) -> Portfolio | None:
+        try:
+            return self._account.portfolio
+        except AccountUnknown:
+            return None
 
     def _opened(self, snapshot: Snapshot) -> Portfolio:
         """Open the account as the gateway states it; a gateway that tells no account cannot name one."""

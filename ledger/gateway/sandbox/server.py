@@ -276,7 +276,7 @@ class SandboxServer:
             rows, number = self._rows_written()
             if self.is_extended:
                 head["count"] = number
-            return _encoded(head)[:-1] + b', "positions": ' + rows + b"}"
+            return _encoded(head)[:-1] + b',"positions":' + rows + b"}"
         rows_told: list[Row] | None = self._rows()
         if self.is_extended:
             head["count"] = len(rows_told or ())
@@ -411,7 +411,7 @@ def _error(code: str, told: str) -> Row:
 
 
 def _encoded(value: object) -> bytes:
-    return json.dumps(value).encode()
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def parent_is_gone() -> Callable[[], bool]:
