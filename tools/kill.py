@@ -126,11 +126,11 @@ def _speaker(notes: str) -> Any:
 
 
 def reconciler(account: Any, endpoint: str) -> Any:
-    """Return a reconciler that does not wait long for what is settling."""
+    """Return a reconciler that does not wait long for what is settling, nor read ten minutes of such trading again."""
     from ledger import ReconcilePolicy, StateReconciler
     from ledger.gateway.client import ZmqGateway
 
-    return StateReconciler(account, ZmqGateway(endpoint), policy=ReconcilePolicy(settle_sec=0.05))
+    return StateReconciler(account, ZmqGateway(endpoint), policy=ReconcilePolicy(settle_sec=0.05, overlap_sec=5))
 
 
 # ----------------------------------------------------------------------------------------------------- the one who kills
