@@ -16,7 +16,7 @@ from ledger.codec import recorded
 from ledger.errors import BadValue, RuleError
 from ledger.events import Adjusted, BreakClosed, BreakEnd, BreakKind, Event, PositionState, Recorded
 from ledger.portfolio import Break, Portfolio, Position
-from ledger.reconcile.decide import tried_on
+from ledger.reconcile.decide import ours_as_seen, tried_on
 from ledger.service import Account
 from ledger.values import Number, Side, exact
 
@@ -81,7 +81,7 @@ def propose_close(account: Account, *, position_id: int, operator: str, reason: 
         RuleError: The position is not open.
     """
     version, portfolio = account.current()
-    return _proposed(account, version, portfolio, operator, reason, before=_state(_held(portfolio, position_id)))
+    return _proposed(account, version, portfolio, operator, reason, before=ours_as_seen(_held(portfolio, position_id)))
 
 
 def propose_update(
@@ -102,7 +102,7 @@ def propose_update(
         BadValue: Nothing is given.
     """
     version, portfolio = account.current()
-    before = _state(_held(portfolio, position_id))
+    before = ours_as_seen(_held(portfolio, position_id))
     told: dict[str, Any] = {
         "side": None if side is None else Side(side),
         "volume": None if volume is None else exact(volume),
@@ -177,11 +177,3 @@ def _held(portfolio: Portfolio, position_id: int) -> Position:
             "One that the ledger does not know is added"
         )
     return known
-
-
-def _state(position: Position) -> PositionState:
-    return PositionState(
-        position_id=position.position_id, symbol=position.symbol, side=position.side, volume=position.volume,
-        price_open=position.price_open, ticket=position.ticket, opened_msc=position.opened_msc, magic=position.magic,
-        comment=position.comment,
-    )  # fmt: skip

@@ -315,11 +315,11 @@ class _Deciding:
             case Zombie(theirs):
                 return PositionRecovered(position=state_of(theirs), time_msc=time_msc, caused_by=opened, evidence=evidence)
             case Ghost(ours):
-                return GhostClosed(before=_state(ours), time_msc=time_msc, caused_by=opened, evidence=evidence)
+                return GhostClosed(before=ours_as_seen(ours), time_msc=time_msc, caused_by=opened, evidence=evidence)
             case Drift(ours, theirs):
                 our_id = None if theirs.is_identified else ours.position_id
                 return DriftCorrected(
-                    before=_state(ours), after=state_of(theirs, position_id=our_id), time_msc=time_msc, caused_by=opened,
+                    before=ours_as_seen(ours), after=state_of(theirs, position_id=our_id), time_msc=time_msc, caused_by=opened,
                     evidence=evidence,
                 )  # fmt: skip
 
@@ -448,7 +448,8 @@ def _seen_msc(row: RemotePosition) -> int:
     return 0 if row.opened_msc is None else row.opened_msc + (999 if row.opened_msc % 1000 == 0 else 0)
 
 
-def _state(position: Position) -> PositionState:
+def ours_as_seen(position: Position) -> PositionState:
+    """Return a position of ours as the events say it."""
     return PositionState(
         position_id=position.position_id,
         symbol=position.symbol,

@@ -14,7 +14,7 @@ import attrs
 
 from ledger.clock import ClockRule
 from ledger.errors import AccountUnknown
-from ledger.events import BreakKind, CashMoved, FillRecorded, Origin, Recorded
+from ledger.events import BreakKind, Origin, Recorded
 from ledger.gateway import Gateway
 from ledger.journal.memory import MemoryJournal
 from ledger.portfolio import Break
@@ -45,7 +45,6 @@ SYNC_INTERVAL_SEC: Final = 15.0
 _LISTEN_SEC: Final = 0.2  # how often ``run`` looks whether the connection came back
 _BACK_AT_ONCE_SEC: Final = 1.0  # a connection that comes and goes is not followed faster than this
 _LOOKS_MAX: Final = 12  # snapshots that one startup takes at most
-_AUDITED: Final = frozenset({Origin.RECOVERY})
 
 
 class StateReconciler:
@@ -299,9 +298,8 @@ def described(one: Disagreement | NewTicket) -> str:
 
 
 def _is_audited(one: Recorded) -> bool:
-    if isinstance(one.event, (FillRecorded, CashMoved)):
-        return one.event.origin in _AUDITED
-    return getattr(one.event, "origin", Origin.RECOVERY) in _AUDITED
+    """Return whether it is said by anybody but an engine or an import: only what these tell of deals has another origin."""
+    return getattr(one.event, "origin", Origin.RECOVERY) is Origin.RECOVERY
 
 
 def _age_sec(then_us: int | None, now_us: int) -> float | None:

@@ -11,7 +11,7 @@ from typing import Final
 
 import attrs
 
-from ledger.clock import ClockRule, utc_text
+from ledger.clock import ClockRule
 from ledger.codec import Stored, recorded
 from ledger.errors import (
     AccountMismatch,
@@ -491,8 +491,3 @@ def _printable(text: str) -> str:
     """Return a text that any journal and any terminal can take: what a gateway says may be anything."""
     shown = "".join(letter if letter.isprintable() else "?" for letter in text)
     return shown if len(shown) <= _REASON_MAX else shown[: _REASON_MAX - 3] + "..."
-
-
-def moment_text(time_us: int | None) -> str | None:
-    """Write UTC microseconds as ISO 8601 in whole milliseconds, None as None."""
-    return None if time_us is None else utc_text(time_us // 1000)
