@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Final, assert_never
+from typing import Any, Final, assert_never
 
 import attrs
 from attrs import field, frozen
@@ -64,6 +64,12 @@ _IN: Final = 0
 _IN_OUT: Final = 2
 
 _SECOND_MSC: Final = 1000
+
+#: What a fold counts, by the names of its attributes.
+_NUMBERS: Final = (
+    "_cash", "_credit", "_commission", "_fee", "_swap", "_profit", "_deals", "_deals_untold", "_folded",
+    "_balance_is_set", "_complete_until_msc", "_filled_msc", "_deal_msc", "_corrected_msc",
+)  # fmt: skip
 
 #: Makes the event of a posting that is not a deal.
 Decode = Callable[[Row], Event]
@@ -668,6 +674,53 @@ class Portfolio:
         twin._parts = {key: part.copy() for key, part in self._parts.items()}
         twin._breaks = dict(self._breaks)
         return twin
+
+    # ---- kept and taken up again
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that folding goes on from, as JSON values. Two folds of the same postings give the same.
+
+        Without what stands: that is the journal's, and belongs to the moment that is asked about.
+        """
+        return {
+            "numbers": {name: getattr(self, name) for name in _NUMBERS},
+            "last": list(self._last),
+            "cash_by_kind": self._cash_by_kind,
+            "open": [[key, position.fields()] for key, position in self._open.items()],
+            "loose": [[list(key), close.fields()] for key, close in self._loose.items()],
+            "ghosts": [[key, [ghost.fields() for ghost in several]] for key, several in self._ghosts.items()],
+            "parts": [[key, part.fields()] for key, part in self._parts.items()],
+            "breaks": [[key, attrs.asdict(one) | {"kind": one.kind.value}] for key, one in self._breaks.items()],
+            "degraded": None if self._degraded is None else attrs.asdict(self._degraded),
+        }
+
+    @classmethod
+    def restored(cls, standing: Standing, state: Mapping[str, Any]) -> Portfolio:
+        """Return the portfolio that a ``state`` was taken of, to fold on from there.
+
+        Raises:
+            KeyError: It is not such a state; TypeError, ValueError too.
+        """
+        portfolio = cls(standing)
+        for name in _NUMBERS:
+            setattr(portfolio, name, state["numbers"][name])
+        time_msc, deal, version = state["last"]
+        portfolio._last = (time_msc, deal, version)
+        portfolio._cash_by_kind = dict(state["cash_by_kind"])
+        position = OpenPosition.of_fields
+        portfolio._open = {key: position(fields) for key, fields in state["open"]}
+        portfolio._loose = {(key, id_, side): position(fields) for (key, id_, side), fields in state["loose"]}
+        portfolio._ghosts = {key: [position(fields) for fields in several] for key, several in state["ghosts"]}
+        portfolio._parts = {key: position(fields) for key, fields in state["parts"]}
+        portfolio._breaks = {key: Break(**fields | {"kind": BreakKind(fields["kind"])}) for key, fields in state["breaks"]}
+        portfolio._degraded = None if state["degraded"] is None else SyncDegraded(**state["degraded"])
+        return portfolio
+
+    @property
+    def held(self) -> int:
+        """How many positions the state is made of: its size, whatever the history."""
+        ghosts = sum(map(len, self._ghosts.values()))
+        return len(self._open) + len(self._loose) + len(self._parts) + ghosts + len(self._breaks)
 
     # ---- what it shows
 

@@ -8,6 +8,7 @@ divide it; then what is left of the cost is rounded once, half to even, to one u
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 #: What a position rests on.
@@ -136,9 +137,22 @@ class OpenPosition:
         """Return the open price rounded to the price scale, half to even."""
         return divided(self.cost, self.cost_volume)
 
+    def fields(self) -> list[int | str | bool | None]:
+        """Return all that is known of it, in the order of its fields."""
+        return [getattr(self, name) for name in OpenPosition.__slots__]
+
+    @classmethod
+    def of_fields(cls, fields: Sequence[int | str | bool | None]) -> OpenPosition:
+        """Return the position that ``fields`` were taken of.
+
+        Raises:
+            ValueError: They are not as many.
+        """
+        position = OpenPosition.__new__(OpenPosition)
+        for name, value in zip(OpenPosition.__slots__, fields, strict=True):
+            setattr(position, name, value)
+        return position
+
     def copy(self) -> OpenPosition:
         """Return an independent copy."""
-        twin = OpenPosition.__new__(OpenPosition)
-        for name in OpenPosition.__slots__:
-            setattr(twin, name, getattr(self, name))
-        return twin
+        return OpenPosition.of_fields(self.fields())

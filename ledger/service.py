@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from threading import RLock
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from attrs import frozen
 
 from ledger.clock import ClockRule, moment_end_us
 from ledger.codec import STANDING_KINDS, decode_posting, posting, recorded
-from ledger.errors import AccountUnknown, BadValue, DealConflict
+from ledger.errors import AccountUnknown, BadValue, CorruptEvent, DealConflict, JournalError, VersionGap
 from ledger.events import (
     AccountOpened,
     Adjusted,
@@ -25,6 +25,7 @@ from ledger.events import (
     Recorded,
 )
 from ledger.journal import Appended, Head, Journal, Outcome, Selection
+from ledger.journal.checkpoints import INTERVAL, replayed
 from ledger.journal.memory import MemoryJournal
 from ledger.journal.verification import Problem, Verified, verify_account
 from ledger.portfolio import Portfolio, Standing, Trade
@@ -36,6 +37,7 @@ from ledger.values import AccountId, MarginMode, currency_digits
 Moment = str | datetime | date | None
 
 _MICROSECOND: Final = 1_000_000
+_AT_ONCE: Final = 500
 
 
 def utc_now_us() -> int:
@@ -72,6 +74,8 @@ class Ledger:
     def __init__(self, journal: Journal, now_us: Callable[[], int] = utc_now_us) -> None:
         self.journal = journal
         self.now_us = now_us
+        #: Postings between two checkpoints of a fold, at least.
+        self.checkpoint_interval = INTERVAL
         self._accounts: dict[AccountId, Account] = {}
         self._lock = RLock()
 
@@ -132,6 +136,24 @@ class Ledger:
     def accounts(self) -> list[Account]:
         """Return the accounts that have events, ordered by server and login."""
         return [self.account(name) for name in self.journal.accounts()]
+
+    def follow(
+        self, *, after: Mapping[AccountId, int] | None = None, poll_seconds: float = 1.0, stop: StopSign | None = None
+    ) -> Iterator[Recorded]:
+        """Yield every event of every account, each once and in the order of its account, and go on as others append.
+
+        It never ends by itself. A database that does not answer for a while is waited for.
+
+        Args:
+            after: account -> version that the reader has seen already; from the start for all others.
+            poll_seconds: How often to look where nothing woke us: notifications and change counters only make it quicker.
+            stop: Ends it when set, as a ``threading.Event`` is; looked at as often.
+
+        Raises:
+            CorruptEvent: An account stands further back than what was read of it: an older copy took the journal's place.
+            VersionGap: A version is missing.
+        """
+        return following(self.journal, dict(after or {}), None, poll_seconds, stop)
 
     def verify(self, progress: Callable[[int], object] = lambda _: None) -> Verification:
         """Recompute everything of every account.
@@ -352,7 +374,7 @@ class Account:
         until: Moment = None,
         known_at: Moment = None,
         version: int | None = None,
-        checkpoints: bool = True,  # noqa: ARG002  # part of the face; see the docstring
+        checkpoints: bool = True,
     ) -> Portfolio:
         """Return the portfolio at a moment.
 
@@ -360,14 +382,15 @@ class Account:
             until: What had happened by then, as known now: events whose event time is not later.
             known_at: What the ledger believed then: events recorded not later.
             version: Only the first so many events.
-            checkpoints: False asks for a fold from the start. None are kept so far, so every replay is one.
+            checkpoints: Begin at the latest checkpoint that is the same as a replay so far, and leave some behind a long one.
+                False folds from the start.
 
         Raises:
             AccountUnknown: The account was not opened.
             BadValue: A moment or version that cannot be.
         """
         selection, standing = self.selection(until=until, known_at=known_at, version=version)
-        return self.fold(selection, standing)
+        return self.replayed(selection, standing, checkpoints=checkpoints)[0]
 
     def selection(
         self, *, until: Moment = None, known_at: Moment = None, version: int | None = None
@@ -402,19 +425,24 @@ class Account:
 
     def fold(self, selection: Selection, standing: Standing | None = None) -> Portfolio:
         """Return the portfolio that a selection of events makes, with what stands now if nothing else is given."""
-        portfolio = Portfolio(standing or self.standing)
-        portfolio.fold(self._journal.postings(self.name, selection), decode_posting)
-        return portfolio
+        return self.replayed(selection, standing)[0]
 
-    def selected(self, selection: Selection) -> int:
-        """Return how many events a selection holds."""
-        return self._journal.count(self.name, selection)
+    def replayed(
+        self, selection: Selection, standing: Standing | None = None, *, checkpoints: bool = True
+    ) -> tuple[Portfolio, int]:
+        """Return the portfolio that a selection of events makes, and how many events it holds. Arguments as ``replay``."""
+        interval = self.ledger.checkpoint_interval if checkpoints else None
+        return replayed(self._journal, self.name, selection, standing or self.standing, interval=interval)
 
     def events(self, *, after: int = 0, upto: int | None = None) -> Iterator[Recorded]:
         """Yield the account's events, oldest first, after one version up to another inclusive."""
         standing: Standing | None = self._journal.standing(self.name, self.version)
         for row in self._journal.rows(self.name, after=after, upto=upto):
             yield recorded(self.name, row, standing)
+
+    def follow(self, *, after: int = 0, poll_seconds: float = 1.0, stop: StopSign | None = None) -> Iterator[Recorded]:
+        """Yield the account's events behind a version, and go on as others append. See ``Ledger.follow``."""
+        return following(self._journal, {self.name: after}, self.name, poll_seconds, stop)
 
     def evidence(self, digest: str) -> bytes:
         """Return the raw broker answer that events of the account name by its SHA-256 (hex), as it came in.
@@ -431,3 +459,48 @@ class Account:
     def verify(self) -> Verified:
         """Recompute everything of this account."""
         return verify_account(self._journal, self.name)
+
+
+# ----------------------------------------------------------------------------------------------------------- following
+
+
+class StopSign(Protocol):
+    """What ends a follower: a ``threading.Event`` is one."""
+
+    def is_set(self) -> bool:
+        """Return whether to stop."""
+        ...
+
+
+def following(
+    journal: Journal, cursors: dict[AccountId, int], only: AccountId | None, poll_seconds: float, stop: StopSign | None
+) -> Iterator[Recorded]:
+    """Yield events behind a cursor for each account, for ever. A cursor moves on with each event that was given out."""
+    with journal.watch() as watch:
+        while stop is None or not stop.is_set():
+            try:
+                for account, head in journal.heads().items():
+                    if only in (None, account):
+                        for event in _news(journal, account, cursors.get(account, 0), head.version):
+                            cursors[account] = event.version
+                            yield event
+            except JournalError as error:
+                if not error.retryable:
+                    raise
+            watch.wait(poll_seconds)
+
+
+def _news(journal: Journal, account: AccountId, seen: int, upto: int) -> Iterator[Recorded]:
+    """Yield the events behind a version, some at a time, so that nothing is held open while the reader takes its time."""
+    if seen > upto:
+        raise CorruptEvent(
+            f"account {account} stands at version {upto}, and {seen} was read already: an older copy took the place of the "
+            "journal. Run: ledger verify --since SEAL"
+        )
+    standing = journal.standing(account, upto) if seen < upto else None
+    while seen < upto:
+        rows = list(journal.rows(account, after=seen, upto=min(upto, seen + _AT_ONCE)))
+        if [row.version for row in rows] != list(range(seen + 1, min(upto, seen + _AT_ONCE) + 1)):
+            raise VersionGap(f"account {account}: versions behind {seen} are missing. Run: ledger verify")
+        yield from (recorded(account, row, standing) for row in rows)
+        seen = rows[-1].version

@@ -201,6 +201,7 @@ def _balance_row(face: Json) -> list[str]:
 @journal_option
 @account_option
 @moment_options
+@click.option("--no-checkpoints", is_flag=True, help="Fold from the start, whatever was kept of earlier replays.")
 @json_option
 def replay(
     journal: str | None,
@@ -208,6 +209,7 @@ def replay(
     until: str | None,
     known_at: str | None,
     version: int | None,
+    no_checkpoints: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """Rebuild the portfolio from the journal at a moment.
@@ -229,11 +231,10 @@ def replay(
             step(f"replaying {found.name}")
             head = found.journal_head
             selection, standing = found.selection(until=until, known_at=known_at, version=version)
-            portfolio = found.fold(selection, standing)
+            portfolio, selected = found.replayed(selection, standing, checkpoints=not no_checkpoints)
             face = replay_face(
-                portfolio, until=until, known_at=known_at, version=head.version, head=head.hash.hex(),
-                selected=found.selected(selection),
-            )  # fmt: skip
+                portfolio, until=until, known_at=known_at, version=head.version, head=head.hash.hex(), selected=selected
+            )
             shown.append((portfolio, face))
     if as_json:
         print_json(one_or_list([face for _, face in shown]))

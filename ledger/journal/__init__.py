@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from enum import Enum
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from attrs import frozen
 
 from ledger.codec import Stored
 from ledger.errors import DealConflict
 from ledger.events import Event
+from ledger.journal.checkpoints import Checkpoint, Mark
 from ledger.journal.evidence import Kept
+from ledger.journal.watch import Watch
 from ledger.portfolio import Standing
-from ledger.postings import Row
+from ledger.postings import Place, Postings
 from ledger.values import AccountId
 
 
-@frozen(kw_only=True)
-class Head:
+class Head(NamedTuple):
     """Where an account's stream stands.
 
     ``last_msc`` and ``last_deal`` are the place in the fold order of the latest event that arrived in order.
@@ -74,6 +75,14 @@ class Journal(Protocol):
 
     def head(self, account: AccountId) -> Head | None:
         """Return where an account stands, None for an account without events."""
+        ...
+
+    def heads(self) -> dict[AccountId, Head]:
+        """Return account -> where it stands, of all accounts with events at one moment, ordered by server and login."""
+        ...
+
+    def watch(self) -> Watch:
+        """Return what wakes a reader when somebody else appends."""
         ...
 
     def append(
@@ -133,8 +142,39 @@ class Journal(Protocol):
         """Yield all raw answers of an account as they are kept, in no order. Damaged ones too: columns may hold anything."""
         ...
 
-    def postings(self, account: AccountId, selection: Selection) -> Iterator[Row]:
-        """Yield what a replay folds, in the fold order, each deal once."""
+    def postings(self, account: AccountId, selection: Selection, *, after: Mark | None = None) -> Postings:
+        """Return what a replay folds, in the fold order, each deal once: all of it, or what lies behind a checkpoint."""
+        ...
+
+    def checkpoint(self, account: AccountId, selection: Selection) -> Checkpoint | None:
+        """Return the latest checkpoint that is the same as a replay of a selection so far (see ``journal.checkpoints``)."""
+        ...
+
+    def keep(self, account: AccountId, begin: Place, checkpoints: Sequence[Checkpoint]) -> None:
+        """Keep checkpoints, in the place of those that lie behind a place up to the last of them and know less.
+
+        If others know more, theirs stay. What cannot be kept at once, as somebody else is writing or nothing may be written, is
+        not: checkpoints make nothing but speed.
+        """
+        ...
+
+    def checkpoints(self, account: AccountId) -> Iterator[Checkpoint]:
+        """Yield all that is kept for an account, in the fold order."""
+        ...
+
+    def hash_at(self, account: AccountId, version: int) -> bytes | None:
+        """Return the chain hash of an event, None if there is none."""
+        ...
+
+    def touched(self, account: AccountId, after: int, upto: int) -> Place | None:
+        """Return the first place in the fold order that the events behind one version up to another change.
+
+        That is where they belong, and where a revision took a deal away from. None if they change nothing.
+        """
+        ...
+
+    def count_apart(self, account: AccountId, selection: Selection) -> int:
+        """Return how many events of a selection are no part of the fold."""
         ...
 
     def standing(self, account: AccountId, version: int) -> Standing | None:
@@ -143,10 +183,6 @@ class Journal(Protocol):
 
     def version_at(self, account: AccountId, recorded_end_us: int) -> int:
         """Return the last version recorded before a UTC microsecond, 0 if there is none."""
-        ...
-
-    def count(self, account: AccountId, selection: Selection) -> int:
-        """Return how many events a selection holds."""
         ...
 
     def close(self) -> None:

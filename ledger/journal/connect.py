@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,9 @@ BUSY_SECONDS: Final = 30.0
 _SQLITE_MINIMUM: Final = (3, 35, 0)
 _SYNCHRONOUS_FULL: Final = 2
 _RETRY_SECONDS: Final = 0.01
+#: How long a writer waits before it looks again whether nobody else writes, in seconds: from, to.
+_LOOK_OFTEN: Final = (0.0005, 0.003)
+_LOOK_SELDOM: Final = (0.02, 0.1)
 _NO_LIMIT: Final = -1  # a replay reads through two connections at once: a limit would let threads wait for one another
 
 
@@ -108,10 +112,39 @@ def _sqlite_engine(url: URL, busy_seconds: float) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        write = connection.get_execution_options().get("write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        options = connection.get_execution_options()
+        if options.get("write", False):
+            patience = min(options.get("patience", busy_seconds), busy_seconds)
+            _begin_immediate(connection, patience, is_bulk=options.get("bulk", False))
+        else:
+            connection.exec_driver_sql("BEGIN")
 
     return engine
+
+
+def _begin_immediate(connection: Connection, patience: float, *, is_bulk: bool) -> None:
+    """Begin to write as soon as nobody else does.
+
+    SQLite's own waiting knows no order. Here whoever writes much looks seldom whether it is free, and whoever writes little
+    looks often: so an engine's fill gets in between the batches of an import. At random moments, so that nobody waits in step
+    with somebody else.
+    """
+    driver: Any = connection.connection.driver_connection
+    give_up = time.monotonic() + patience
+    (waiting,) = driver.execute("PRAGMA busy_timeout").fetchone()
+    driver.execute("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() >= give_up:
+                    raise
+            else:
+                return
+            time.sleep(random.uniform(*(_LOOK_SELDOM if is_bulk else _LOOK_OFTEN)))  # noqa: S311  # no secret
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {waiting}")
 
 
 def _write_ahead(connection: sqlite3.Connection, busy_seconds: float) -> str:
@@ -221,8 +254,8 @@ def shown(url: URL) -> str:
 
 #: What a database says -> what it means here. The first text found in the driver's message decides.
 _MEANINGS: Final[tuple[tuple[str, type[JournalError], str], ...]] = (
-    ("database is locked", JournalBusy, "another program is writing to the journal: try again"),
-    ("lock timeout", JournalBusy, "another program is writing to the account: try again"),
+    ("database is locked", JournalBusy, "another program has been writing to the journal for too long: try again"),
+    ("lock timeout", JournalBusy, "another program has been writing to the account for too long: try again"),
     ("file is not a database", JournalMissing, "this file is not a journal: check the path"),
     ("malformed", CorruptEvent, "the file is damaged: stop writing, copy it, restore a backup"),
     ("Could not decode to UTF-8", CorruptEvent, "what is recorded is damaged: run ledger verify"),

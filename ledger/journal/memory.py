@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from threading import RLock
+from threading import Condition, RLock
 from typing import Literal
 
 from ledger.codec import STANDING_KINDS, Stored, posting, standing_of
 from ledger.events import Event
 from ledger.journal import Appended, Head, Journal, Selection
 from ledger.journal.admission import Admission, start, uses_symbol
+from ledger.journal.checkpoints import Checkpoint, Mark, chosen, fold_code, place_of
 from ledger.journal.evidence import Kept, packed, referred, unpacked
+from ledger.journal.watch import MemoryWatch, Watch
 from ledger.portfolio import Standing
-from ledger.postings import IN_ORDER, PLACED, Row, in_fold_order
+from ledger.postings import APART, IN_ORDER, PLACED, Place, Postings, is_behind
 from ledger.values import AccountId
 
 
@@ -26,10 +28,12 @@ class MemoryJournal:
     def __init__(self, now_us: Callable[[], int]) -> None:
         self._now_us = now_us
         self._lock = RLock()
+        self._appended = Condition(self._lock)
         self._rows: dict[AccountId, list[Stored]] = {}
         self._heads: dict[AccountId, Head] = {}
         self._keys: dict[AccountId, dict[str, Stored]] = {}
         self._evidence: dict[AccountId, dict[str, Kept]] = {}
+        self._checkpoints: dict[AccountId, dict[Place, Checkpoint]] = {}
 
     @classmethod
     def copy_of(cls, journal: Journal, accounts: Sequence[AccountId], now_us: Callable[[], int]) -> MemoryJournal:
@@ -53,6 +57,13 @@ class MemoryJournal:
     def head(self, account: AccountId) -> Head | None:
         with self._lock:
             return self._heads.get(account)
+
+    def heads(self) -> dict[AccountId, Head]:
+        with self._lock:
+            return dict(sorted(self._heads.items()))
+
+    def watch(self) -> Watch:
+        return MemoryWatch(self._appended)
 
     def append(
         self,
@@ -84,6 +95,7 @@ class MemoryJournal:
                 self._heads[account] = appended.head
                 kept = self._evidence.setdefault(account, {})
                 kept.update(referred(answers, appended.rows))  # the same digest is the same answer
+                self._appended.notify_all()
             return appended
 
     def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
@@ -105,17 +117,57 @@ class MemoryJournal:
         with self._lock:
             return iter(list(self._evidence.get(account, {}).values()))
 
-    def postings(self, account: AccountId, selection: Selection) -> Iterator[Row]:
+    def postings(self, account: AccountId, selection: Selection, *, after: Mark | None = None) -> Postings:
         with self._lock:
             known = self._rows.get(account, [])[: selection.version]
         selected = [row for row in known if selection.time_msc is None or row.time_msc <= selection.time_msc]
         plain = [posting(row) for row in selected if row.placement == IN_ORDER]
         placed = sorted(posting(row) for row in selected if row.placement == PLACED)
-        return in_fold_order(plain, placed, replaced_versions(known))
+        if after is not None:
+            plain = [row for row in plain if row[2] > after.reading.newest_plain]
+            placed = [row for row in placed if is_behind(row, after.place)]
+        return Postings(plain, placed, replaced_versions(known), after.reading if after else None)
 
-    def count(self, account: AccountId, selection: Selection) -> int:
+    def checkpoint(self, account: AccountId, selection: Selection) -> Checkpoint | None:
+        with self._lock:
+            kept = {
+                place: one
+                for place, one in self._checkpoints.get(account, {}).items()
+                if one.fold == fold_code()
+                and one.mark.reading.newest <= selection.version
+                and (selection.time_msc is None or place[0] <= selection.time_msc)
+            }
+        found = chosen(self, account, (kept[place].mark for place in sorted(kept, reverse=True)), selection.version)
+        return None if found is None else kept[found.place]
+
+    def keep(self, account: AccountId, begin: Place, checkpoints: Sequence[Checkpoint]) -> None:
+        last = checkpoints[-1].mark
+        with self._lock:
+            kept = self._checkpoints.setdefault(account, {})
+            within = [one for place, one in kept.items() if begin < place <= last.place]
+            if not any(one.mark.version > last.version and one.fold == fold_code() for one in within):
+                for one in within:
+                    del kept[one.mark.place]
+                kept.update({one.mark.place: one for one in checkpoints})
+
+    def checkpoints(self, account: AccountId) -> Iterator[Checkpoint]:
+        with self._lock:
+            return iter([one for _, one in sorted(self._checkpoints.get(account, {}).items())])
+
+    def hash_at(self, account: AccountId, version: int) -> bytes | None:
+        return next((row.hash for row in self.rows(account, after=version - 1, upto=version)), None) if version > 0 else None
+
+    def touched(self, account: AccountId, after: int, upto: int) -> Place | None:
+        with self._lock:
+            rows = self._rows.get(account, [])
+            new = [row for row in rows[after:upto] if row.placement != APART]
+            places = [place_of(row) for row in new]
+            places += [place_of(rows[row.caused_by - 1]) for row in new if row.kind == "DealRevised" and row.caused_by]
+        return min(places, default=None)
+
+    def count_apart(self, account: AccountId, selection: Selection) -> int:
         return sum(
-            selection.time_msc is None or row.time_msc <= selection.time_msc
+            row.placement == APART and (selection.time_msc is None or row.time_msc <= selection.time_msc)
             for row in self.rows(account, upto=selection.version)
         )
 
@@ -129,7 +181,7 @@ class MemoryJournal:
         """Do nothing: what is kept in memory goes with the object."""
 
 
-def replaced_versions(rows: Sequence[Stored]) -> frozenset[int]:
-    """Return the versions of all tellings that a later revision of their deal took the place of."""
+def replaced_versions(rows: Sequence[Stored]) -> dict[int, int]:
+    """Return the versions of all tellings that a later revision of their deal took the place of -> the last such revision."""
     revised: Mapping[int | None, int] = {row.deal: row.version for row in rows if row.kind == "DealRevised"}
-    return frozenset(row.version for row in rows if row.deal in revised and row.version < revised[row.deal])
+    return {row.version: revised[row.deal] for row in rows if row.deal in revised and row.version < revised[row.deal]}

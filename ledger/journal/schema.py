@@ -1,7 +1,7 @@
 """The tables of the SQL journals. Shared with ``migrations/``, which makes them.
 
-``accounts``, ``events`` and ``evidence`` are immutable: triggers refuse every change. ``heads`` is the one row per account
-that an append locks and moves on.
+``accounts``, ``events``, ``evidence``, ``identity`` and ``seals`` are immutable: triggers refuse every change. ``heads`` is the
+one row per account that an append locks and moves on. ``checkpoints`` can be thrown away at any time.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Final
 
 from sqlalchemy import (
     BigInteger,
+    CheckConstraint,
     Column,
     ForeignKey,
     Index,
@@ -25,7 +26,7 @@ from sqlalchemy import (
 from ledger.codec import Stored
 
 #: The migration that this program was written for.
-REVISION: Final = "0002"
+REVISION: Final = "0003"
 
 metadata = MetaData(
     naming_convention={
@@ -102,6 +103,18 @@ Index(
     postgresql_where=text(_STANDING),
 )
 
+#: The few that take the place of other tellings, and what they replace. With the kind, or SQLite would read the table.
+_REVISED: Final = "kind = 'DealRevised'"
+Index(
+    "ix_events_revised",
+    events.c.account_id,
+    events.c.kind,
+    events.c.version,
+    events.c.caused_by,
+    sqlite_where=text(_REVISED),
+    postgresql_where=text(_REVISED),
+)
+
 #: The raw answers that events of an account refer to: by account, so that everything can be distributed by it.
 evidence = Table(
     "evidence",
@@ -110,5 +123,45 @@ evidence = Table(
     Column("digest", Text, primary_key=True),
     Column("size", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: One row: what the journal is known by, wherever it is moved to.
+identity = Table(
+    "identity",
+    metadata,
+    Column("number", SmallInteger, primary_key=True, autoincrement=False),
+    Column("journal_id", Text, nullable=False),
+    Column("made_us", BigInteger, nullable=False),
+    CheckConstraint("number = 1", name="ck_identity_number"),
+    sqlite_with_rowid=False,
+)
+
+#: The seals that were made of the journal: the text as it was signed, by its SHA-256.
+seals = Table(
+    "seals",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("made_us", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: States of the fold (see ``checkpoints``): by their place in the fold order, the latest made for a place.
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("account_id", BigInteger, ForeignKey("accounts.account_id"), primary_key=True, autoincrement=False),
+    Column("time_msc", BigInteger, primary_key=True, autoincrement=False),
+    Column("deal", BigInteger, primary_key=True, autoincrement=False),
+    Column("at_version", BigInteger, primary_key=True, autoincrement=False),
+    Column("fold", Text, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    Column("newest", BigInteger, nullable=False),
+    Column("newest_plain", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )

@@ -7,29 +7,40 @@ cursor with SQLAlchemy's compiled statement: a row object for each event would c
 from __future__ import annotations
 
 import json
+import random
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any, Final, Literal
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, Engine, Select
+from sqlalchemy import CompoundSelect, Connection, Engine, Select
+from sqlalchemy.exc import DBAPIError
 
 from ledger.codec import STANDING_KINDS, Stored, standing_of
-from ledger.errors import BadValue, LedgerError, VersionGap
+from ledger.errors import BadValue, JournalError, JournalUnavailable, LedgerError, VersionGap
 from ledger.events import Event, storable
 from ledger.journal import Appended, Head, Selection
 from ledger.journal.admission import Admission, start
+from ledger.journal.checkpoints import Checkpoint, Mark, chosen, fold_code
 from ledger.journal.connect import translated
 from ledger.journal.evidence import Kept, is_digest, packed, referred, unpacked
 from ledger.journal.schema import accounts, events, heads
+from ledger.journal.schema import checkpoints as states
 from ledger.journal.schema import evidence as answers
+from ledger.journal.watch import CHANNEL, Watch, watch
 from ledger.portfolio import Standing
-from ledger.postings import IN_ORDER, NO_DEAL, PLACED, Posting, Row, in_fold_order
+from ledger.postings import APART, IN_ORDER, NO_DEAL, PLACED, Place, Posting, Postings, Reading, Row, is_behind
 from ledger.values import INT64_MAX, AccountId
 
 _BATCH: Final = 500
+_BULK: Final = 100  # from so many events on an append is an import, which lets others go first
+#: After a lost connection: how long to try to find out what became of an append, and how long to wait in between, in seconds.
+_PATIENCE: Final = 30.0
+_RECONNECT: Final = (0.02, 0.2)
 _STREAM_ROWS: Final = 5000
+_STREAM_MARKS: Final = 16
 _STREAM_ANSWERS: Final = 4  # each may be many megabytes
 
 # Without SQLAlchemy's conversions: the drivers return what we want, and what is damaged comes as it lies.
@@ -38,10 +49,15 @@ _stored: list[sa.ColumnElement[Any]] = [
 ]
 _headed: list[sa.ColumnElement[Any]] = [sa.type_coerce(column, sa.types.NullType()).label(column.name) for column in heads.c]
 _kept: list[sa.ColumnElement[Any]] = [sa.type_coerce(answers.c[name], sa.types.NullType()).label(name) for name in Kept._fields]
-_posted = [
-    sa.func.coalesce(events.c.deal, sa.literal_column(str(NO_DEAL))) if name == "deal" else events.c[name]
-    for name in Posting._fields
-]
+_deal: Final = sa.func.coalesce(events.c.deal, sa.literal_column(str(NO_DEAL)))
+_posted = [_deal if name == "deal" else events.c[name] for name in Posting._fields]
+#: The first columns of a posting.
+_FOLD_ORDER: Final[tuple[sa.ColumnElement[Any], ...]] = tuple(map(sa.literal_column, ("1", "2", "3")))
+# Written out, so that the partial indexes over these kinds serve.
+_is_standing: Final = events.c.kind.in_([sa.literal_column(f"'{kind}'") for kind in STANDING_KINDS])
+_is_revision: Final = events.c.kind == sa.literal_column("'DealRevised'")
+_state_place: Final = (states.c.time_msc, states.c.deal, states.c.at_version)
+_marked: Final = (*_state_place, states.c.events, states.c.newest, states.c.newest_plain, states.c.version, states.c.hash)
 
 
 def account_key(account: AccountId) -> int:
@@ -78,6 +94,16 @@ class SqlJournal:
     def head(self, account: AccountId) -> Head | None:
         with self._reading() as connection:
             return _read_head(connection, account)
+
+    def heads(self) -> dict[AccountId, Head]:
+        query = (
+            sa.select(accounts.c.server, accounts.c.login, *_headed[1:]).join_from(accounts, heads).where(heads.c.version > 0)
+        )
+        named = ((_name(server, login), Head(*row)) for server, login, *row in self._stream(query.where(heads.c.version > 0)))
+        return dict(sorted((name, head) for name, head in named if name is not None))
+
+    def watch(self) -> Watch:
+        return watch(self.engine)
 
     def standing(self, account: AccountId, version: int) -> Standing | None:
         with self._reading() as connection:
@@ -165,27 +191,91 @@ class SqlJournal:
         query = sa.select(*_kept).where(answers.c.account_id == account_key(account))
         return map(Kept._make, self._stream(query, lenient=True, at_once=_STREAM_ANSWERS))
 
-    def postings(self, account: AccountId, selection: Selection) -> Iterator[Row]:
+    def postings(self, account: AccountId, selection: Selection, *, after: Mark | None = None) -> Postings:
         query = sa.select(*_posted).where(*_selected(account, selection))
-        plain = self._stream(query.where(_placement_is(IN_ORDER)).order_by(events.c.version))
+        plain = query.where(_placement_is(IN_ORDER)).order_by(events.c.version)
+        if after is not None:
+            plain = plain.where(events.c.version > after.reading.newest_plain)
+        begin = after.reading if after else None
         with self._reading() as connection:
             # Whenever they happened: a revision may have taken a deal out of the time that is asked about.
             known = _selected(account, Selection(version=selection.version))
-            late = sa.select(events.c.version).where(*known, _placement_is(PLACED)).limit(1)
-            if connection.scalar(late) is None:
-                return plain
+            late = [sa.select(events.c.version).where(*known, *clauses).limit(1) for clauses in _placed_behind(after)]
+            if all(connection.scalar(one) is None for one in late):
+                return Postings(self._stream(plain), begin=begin)
             replaced = _replaced(connection, account, selection.version)
-        placed = query.where(_placement_is(PLACED)).order_by(
-            events.c.time_msc, sa.func.coalesce(events.c.deal, sa.literal_column(str(NO_DEAL))), events.c.version
-        )
-        return in_fold_order(plain, self._stream(placed), replaced)
+        placed = sa.union_all(*(query.where(*clauses) for clauses in _placed_behind(after))).order_by(*_FOLD_ORDER)
+        rows: Iterator[Row] = self._stream(placed)
+        if after is not None:
+            place = after.place
+            rows = (row for row in rows if is_behind(row, place))
+        return Postings(self._stream(plain), rows, replaced, begin)
 
-    def count(self, account: AccountId, selection: Selection) -> int:
-        if selection.time_msc is None:
-            return selection.version
-        query = sa.select(sa.func.count()).select_from(events).where(*_selected(account, selection))
+    def count_apart(self, account: AccountId, selection: Selection) -> int:
+        query = sa.select(events.c.placement).where(*_selected(account, selection), _is_standing).order_by(events.c.version)
         with self._reading() as connection:
-            return int(connection.scalar(query) or 0)
+            return list(connection.scalars(query)).count(APART)
+
+    # ---- checkpoints
+
+    def checkpoint(self, account: AccountId, selection: Selection) -> Checkpoint | None:
+        query = sa.select(*_marked).where(
+            states.c.account_id == account_key(account), states.c.fold == fold_code(), states.c.newest <= selection.version
+        )
+        if selection.time_msc is not None:
+            query = query.where(states.c.time_msc <= selection.time_msc)
+        marks = map(_mark, self._stream(query.order_by(*(column.desc() for column in _state_place)), at_once=_STREAM_MARKS))
+        found = chosen(self, account, marks, selection.version)
+        return None if found is None else next(self._checkpoints(account, _is_at(found.place)), None)
+
+    def checkpoints(self, account: AccountId) -> Iterator[Checkpoint]:
+        return self._checkpoints(account)
+
+    def _checkpoints(self, account: AccountId, *clauses: sa.ColumnElement[bool]) -> Iterator[Checkpoint]:
+        query = sa.select(*_marked, states.c.fold, states.c.body, states.c.digest)
+        query = query.where(states.c.account_id == account_key(account), *clauses).order_by(*_state_place)
+        for row in self._stream(query, at_once=_STREAM_MARKS):
+            yield Checkpoint(_mark(row), *row[-3:])
+
+    def keep(self, account: AccountId, begin: Place, checkpoints: Sequence[Checkpoint]) -> None:
+        last = checkpoints[-1].mark
+        of_account = states.c.account_id == account_key(account)
+        within = (sa.tuple_(*_state_place) > sa.tuple_(*begin), sa.tuple_(*_state_place) <= sa.tuple_(*last.place))
+        known = sa.select(states.c.version).where(of_account, *within, states.c.version > last.version, _is_current())
+        names = states.c.keys()
+        rows = [
+            (account_key(account), *mark.place, fold, *mark.reading, mark.version, mark.hash, body, digest)
+            for mark, fold, body, digest in checkpoints
+        ]
+        try:
+            with self._at_once() as connection:
+                if connection.scalar(known.limit(1)) is None:
+                    connection.execute(states.delete().where(of_account, sa.or_(sa.and_(*within), ~_is_current())))
+                    connection.execute(states.insert(), [dict(zip(names, row, strict=True)) for row in rows])
+        except JournalError:
+            return
+
+    def hash_at(self, account: AccountId, version: int) -> bytes | None:
+        query = sa.select(events.c.hash).where(events.c.account_id == account_key(account), events.c.version == version)
+        with self._reading() as connection:
+            return connection.scalar(query)
+
+    def touched(self, account: AccountId, after: int, upto: int) -> Place | None:
+        within = (events.c.account_id == account_key(account), events.c.version > after, events.c.version <= upto)
+        told = events.alias()
+        place = (events.c.time_msc, _deal, events.c.version)
+        plain = sa.select(*place).where(*within, _placement_is(IN_ORDER)).order_by(events.c.version).limit(1)
+        placed = sa.select(*place).where(*within, _placement_is(PLACED)).order_by(*place).limit(1)
+        taken = (
+            sa.select(told.c.time_msc, told.c.deal, told.c.version)
+            .join(events, (told.c.account_id == events.c.account_id) & (told.c.version == events.c.caused_by))
+            .where(*within, _is_revision)
+            .order_by(told.c.time_msc, told.c.deal)
+            .limit(1)
+        )
+        with self._reading() as connection:
+            found = [row for query in (plain, placed, taken) for row in connection.execute(query)]
+        return min((time_msc, deal, version if deal == NO_DEAL else 0) for time_msc, deal, version in found) if found else None
 
     def version_at(self, account: AccountId, recorded_end_us: int) -> int:
         with self._reading() as connection:
@@ -204,11 +294,22 @@ class SqlJournal:
             return low
 
     @contextmanager
+    def _at_once(self) -> Iterator[Connection]:
+        """Write something that may as well stay undone: never wait for anybody."""
+        connected = self.engine.connect().execution_options(write=True, patience=0)
+        with translated(self.engine.url), connected as connection, connection.begin():
+            if self.engine.dialect.name == "postgresql":
+                connection.exec_driver_sql("SET LOCAL lock_timeout = 1")
+            yield connection
+
+    @contextmanager
     def _reading(self) -> Iterator[Connection]:
         with translated(self.engine.url), self.engine.connect() as connection:
             yield connection
 
-    def _stream(self, query: Select[Any], *, lenient: bool = False, at_once: int = _STREAM_ROWS) -> Iterator[Row]:
+    def _stream(
+        self, query: Select[Any] | CompoundSelect[Any], *, lenient: bool = False, at_once: int = _STREAM_ROWS
+    ) -> Iterator[Row]:
         """Yield rows as the driver's tuples, so many in memory at once.
 
         ``lenient`` reads text that is no text any more, so that it can be named instead of raised.
@@ -242,9 +343,8 @@ class SqlJournal:
         evidence: Sequence[bytes] = (),
     ) -> Appended:
         told = packed(evidence, events)  # before the lock, so that nobody waits for it
-        with translated(self.engine.url), self.engine.connect().execution_options(write=True) as connection:
-            transaction = connection.begin()
-            head = self._lock(connection, account)
+
+        def admitted(connection: Connection, head: Head | None) -> Appended:
             admission = Admission(
                 account,
                 head=head or start(account),
@@ -254,12 +354,67 @@ class SqlJournal:
                 now_us=self._now_us(),
                 correlation=correlation,
             )
-            appended = admission.appended(events, expected_version=expected_version, conflicts=conflicts)
-            if appended.rows:
-                self._write(connection, account, head, appended)
-                _keep(connection, account, referred(told, appended.rows))
-                transaction.commit()
-            return appended
+            return admission.appended(events, expected_version=expected_version, conflicts=conflicts)
+
+        return self._written(account, admitted, told, is_bulk=len(events) > _BULK)
+
+    def _written(
+        self,
+        account: AccountId,
+        decide: Callable[[Connection, Head | None], Appended],
+        told: Sequence[Kept],
+        *,
+        is_bulk: bool,
+    ) -> Appended:
+        """Decide under the account's lock what to append, and append it, exactly once.
+
+        Where the connection is lost nobody knows whether the commit was carried out. So it is tried again until the database
+        answers; what was committed is found by its chain hash, which no other append can have.
+        """
+        sent: Appended | None = None
+        give_up: float | None = None
+        while True:
+            try:
+                with translated(self.engine.url), self._writing(is_bulk=is_bulk) as connection:
+                    transaction = connection.begin()
+                    head = self._lock(connection, account)
+                    if sent is not None and _is_there(connection, account, sent.head):
+                        return sent
+                    appended = decide(connection, head)
+                    if appended.rows:
+                        self._write(connection, account, head, appended)
+                        _keep(connection, account, referred(told, appended.rows))
+                        sent = appended
+                        transaction.commit()
+                        self._tell_followers(connection)
+                    return appended
+            except JournalUnavailable as error:
+                is_lost = isinstance(error.__cause__, DBAPIError) and error.__cause__.connection_invalidated
+                if give_up is None and not is_lost:
+                    raise
+                give_up = give_up or time.monotonic() + _PATIENCE
+                if time.monotonic() >= give_up:
+                    raise _unknown(error, sent) from error
+                time.sleep(random.uniform(*_RECONNECT))  # noqa: S311  # no secret
+
+    def _writing(self, *, is_bulk: bool) -> Connection:
+        return self.engine.connect().execution_options(write=True, bulk=is_bulk)
+
+    def _tell_followers(self, connection: Connection) -> None:
+        """Wake those who follow, after the commit.
+
+        Within it Postgres would let commits with a notification only go one by one. It need not be durable either: who misses
+        it looks at the heads a little later.
+        """
+        if self.engine.dialect.name != "postgresql":
+            return
+        driver: Any = connection.connection.driver_connection
+        try:
+            driver.autocommit = True  # only what psycopg does before a statement: costs no message
+            driver.execute(f"BEGIN; SET LOCAL synchronous_commit TO off; NOTIFY {CHANNEL}; COMMIT")
+            driver.autocommit = False
+        except Exception:  # noqa: BLE001  # the append is durable whatever happens here
+            connection.invalidate()
 
     def _lock(self, connection: Connection, account: AccountId) -> Head | None:
         """Lock the account for this transaction and return where it stands.
@@ -292,6 +447,21 @@ class SqlJournal:
                 "last_deal": head.last_deal,
             },
         )
+
+
+def _is_there(connection: Connection, account: AccountId, head: Head) -> bool:
+    """Return whether the event that a head stands at is in the journal."""
+    query = sa.select(events.c.hash).where(events.c.account_id == account_key(account), events.c.version == head.version)
+    return connection.scalar(query) == head.hash
+
+
+def _unknown(error: JournalUnavailable, sent: Appended | None) -> JournalUnavailable:
+    if sent is None:
+        return error
+    return JournalUnavailable(
+        f"{error}. The connection was lost while it committed: whether it is recorded is not known. "
+        "Tell it again when the database answers, that is harmless"
+    )
 
 
 def _name(server: Any, login: Any) -> AccountId | None:
@@ -346,8 +516,7 @@ def _read_head(connection: Connection, account: AccountId, *, lock: bool = False
 def _read_standing(connection: Connection, account: AccountId, version: int) -> Standing | None:
     query = sa.select(*_stored).where(
         events.c.account_id == account_key(account),
-        # Written out, so that the partial index over these kinds serves.
-        events.c.kind.in_([sa.literal_column(f"'{kind}'") for kind in STANDING_KINDS]),
+        _is_standing,
         events.c.version <= version,
     )
     rows = connection.execute(query.order_by(events.c.version))
@@ -383,23 +552,52 @@ def _placement_is(placement: int) -> sa.ColumnElement[bool]:
     return events.c.placement == sa.literal_column(str(placement))
 
 
-def _replaced(connection: Connection, account: AccountId, version: int) -> frozenset[int]:
-    """Return the versions of all tellings that a later revision of their deal took the place of.
+def _placed_behind(after: Mark | None) -> list[tuple[sa.ColumnElement[bool], ...]]:
+    """Select what has to be put in its place and may belong behind a checkpoint, in parts that do not overlap.
+
+    What arrived late, or completes a deal, belongs before something that had arrived in order already: what belongs behind
+    the checkpoint came after the last of its events in order. Only a revision can move a deal ahead.
+    """
+    if after is None:
+        return [(_placement_is(PLACED),)]
+    last = after.reading.newest_plain
+    return [
+        (_placement_is(PLACED), events.c.version > last),
+        (_placement_is(PLACED), _is_revision, events.c.version <= last),
+    ]
+
+
+def _is_at(place: Place) -> sa.ColumnElement[bool]:
+    return sa.and_(*(column == value for column, value in zip(_state_place, place, strict=True)))
+
+
+def _is_current() -> sa.ColumnElement[bool]:
+    return states.c.fold == fold_code()
+
+
+def _mark(row: Row) -> Mark:
+    time_msc, deal, at_version, *reading, version, chain = row[: len(_marked)]
+    return Mark(place=(time_msc, deal, at_version), reading=Reading(*reading), version=version, hash=chain)
+
+
+def _replaced(connection: Connection, account: AccountId, version: int) -> dict[int, int]:
+    """Return the versions of all tellings that a later revision of their deal took the place of -> the last such revision.
 
     Every telling names the one before it, so that they are found by their keys instead of by reading all.
     """
     of_account = events.c.account_id == account_key(account)
-    found: set[int] = set()
-    before = sa.select(events.c.caused_by).where(
-        of_account, _placement_is(PLACED), events.c.kind == "DealRevised", events.c.version <= version
-    )
-    new = set(connection.scalars(before))
+    before = sa.select(events.c.caused_by, events.c.version).where(of_account, _is_revision, events.c.version <= version)
+    found: dict[int, int] = {}
+    new = {replaced: revision for replaced, revision in connection.execute(before) if replaced is not None}
     while new:
-        found |= new
-        wanted, new = sorted(new), set()
+        found |= {replaced: max(revision, found.get(replaced, 0)) for replaced, revision in new.items()}
+        wanted, by = sorted(new), new
+        new = {}
         for at in range(0, len(wanted), _BATCH):
-            query = sa.select(events.c.caused_by).where(
+            query = sa.select(events.c.caused_by, events.c.version).where(
                 of_account, events.c.version.in_(wanted[at : at + _BATCH]), events.c.caused_by.is_not(None)
             )
-            new |= set(connection.scalars(query)) - found
-    return frozenset(found)
+            for replaced, telling in connection.execute(query):
+                if by[telling] > found.get(replaced, 0):
+                    new[replaced] = max(by[telling], new.get(replaced, 0))
+    return found

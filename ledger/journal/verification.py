@@ -13,9 +13,10 @@ from ledger.events import DEAL_KINDS
 from ledger.journal import Head, Journal, Selection
 from ledger.journal.admission import start
 from ledger.journal.chain import changed_columns, checks, covered, digest
+from ledger.journal.checkpoints import is_usable, opened
 from ledger.journal.evidence import unpacked
 from ledger.portfolio import Portfolio
-from ledger.postings import IN_ORDER, NO_DEAL
+from ledger.postings import IN_ORDER, NO_DEAL, Place, Row
 from ledger.values import AccountId
 
 
@@ -227,15 +228,34 @@ def _contradictions(row: Stored) -> Iterator[tuple[str, str]]:
 
 
 def _check_fold(journal: Journal, account: AccountId, version: int) -> Iterator[Problem]:
+    """Fold everything from the start, and compare each checkpoint that a replay of the present can begin at."""
     try:
         standing = journal.standing(account, version)
         if standing is None:
             if version:
                 yield Problem(account=str(account), version=1, field="kind", what="the first event does not open the account")
             return
-        Portfolio(standing).fold(journal.postings(account, Selection(version=version)), decode_posting)
+        portfolio, postings = Portfolio(standing), iter(journal.postings(account, Selection(version=version)))
+        for checkpoint in journal.checkpoints(account):
+            at = checkpoint.mark.place
+            if not is_usable(journal, account, checkpoint, version):
+                continue
+            portfolio.fold(_upto(postings, at), decode_posting)
+            kept = opened(checkpoint, standing)
+            if kept is None or kept.state() != portfolio.state():
+                what = "it is not what a replay from the start gives: it was changed. It is disposable: DELETE FROM checkpoints"
+                yield Problem(account=str(account), version=at[2], field="checkpoints", what=what)
+        portfolio.fold(postings, decode_posting)
     except Exception as error:  # noqa: BLE001  # whatever stops the fold is what is looked for
         yield Problem(account=str(account), version=None, field="fold", what=f"{type(error).__name__}: {error}")
+
+
+def _upto(postings: Iterator[Row], place: Place) -> Iterator[Row]:
+    """Yield postings up to a place that one of them has."""
+    for row in postings:
+        yield row
+        if row[:3] >= place:
+            return
 
 
 def _short(value: Any) -> str:

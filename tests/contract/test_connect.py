@@ -140,7 +140,7 @@ def test_sqlite_writes_begin_at_once_and_reads_do_not(sqlite_url):
         with engine.connect() as reading, reading.begin():
             reading.exec_driver_sql("SELECT * FROM events").all()
         second = engine.connect().execution_options(write=True)
-        with second, pytest.raises(exc.OperationalError, match="locked"):
+        with second, pytest.raises(sqlite3.OperationalError, match="locked"):
             second.begin()
     engine.dispose()
 

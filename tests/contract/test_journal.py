@@ -23,6 +23,7 @@ from ledger import (
 from ledger.codec import recorded
 from ledger.journal import Selection
 from ledger.journal.chain import genesis
+from ledger.journal.checkpoints import replayed
 from ledger.journal.verification import verify_account
 from ledger.postings import NO_DEAL
 from tests.support.journals import (
@@ -95,7 +96,8 @@ def test_a_new_journal_holds_nothing(journal):
     assert list(journal.postings(ACCOUNT, Selection(version=0))) == []
     assert journal.standing(ACCOUNT, 0) is None
     assert journal.version_at(ACCOUNT, START_US * 2) == 0
-    assert journal.count(ACCOUNT, Selection(version=0)) == 0
+    assert journal.count_apart(ACCOUNT, Selection(version=0)) == 0
+    assert (journal.heads(), journal.hash_at(ACCOUNT, 0), journal.touched(ACCOUNT, 0, 0)) == ({}, None, None)
     assert verify_account(journal, ACCOUNT).version == 0
 
 
@@ -497,9 +499,11 @@ def test_a_selection_is_by_version_and_by_time(book):
     assert at[6, 5] == [(1, 1, 4_000_000), (3, 3, 0), (5, 5, 0)]
     assert at[7, 5] == [(1, 1, 4_000_000), (3, 3, 0)]  # as known now, it happened at second 6
     assert at[7, 9] == [(1, 1, 4_000_000), (3, 3, 0), (5, 6, 0), (9, 9, 0)]
-    counts = [book.count(ACCOUNT, Selection(version=7, time_msc=START_MSC + second * 1000)) for second in (-1, 0, 1, 5, 9)]
+    standing = book.standing(ACCOUNT, 7)
+    times = [START_MSC + second * 1000 for second in (-1, 0, 1, 5, 9)]
+    counts = [replayed(book, ACCOUNT, Selection(version=7, time_msc=time), standing)[1] for time in times]
     assert counts == [0, 1, 3, 5, 7]
-    assert book.count(ACCOUNT, Selection(version=4)) == 4
+    assert replayed(book, ACCOUNT, Selection(version=4), standing)[1] == 4
 
 
 def test_an_account_that_never_had_a_late_event_reads_one_stream(book):

@@ -19,6 +19,7 @@ from ledger import AccountId, Adjusted, BalanceAsserted, LedgerError, SyncDegrad
 from ledger.codec import decode_posting
 from ledger.faces import replay_face
 from ledger.journal import Journal, Selection
+from ledger.journal.checkpoints import replayed
 from ledger.journal.memory import MemoryJournal
 from ledger.journal.verification import verify_account
 from ledger.portfolio import Portfolio
@@ -180,7 +181,9 @@ class Journals(RuleBasedStateMachine):
         at = data.draw(st.none() | times)
         selection = Selection(version=version, time_msc=None if at is None else START_MSC + int(at * 1000))
         self.same(lambda journal: list(journal.postings(account, selection)))
-        self.same(lambda journal: journal.count(account, selection))
+        self.same(lambda journal: journal.count_apart(account, selection))
+        for low in (0, version // 2, max(0, version - 1)):
+            self.same(lambda journal, low=low: journal.touched(account, low, version))
         self.same(lambda journal: list(journal.rows(account, after=version // 2, upto=version)))
         standing = self.same(lambda journal: journal.standing(account, version))
         recorded_us = data.draw(st.sampled_from([row.recorded_us for row in self.memory.rows(account)]))
@@ -189,12 +192,20 @@ class Journals(RuleBasedStateMachine):
         if standing is None:
             return
 
+        whole = Portfolio(standing)
+        whole.fold(self.memory.postings(account, selection), decode_posting)
+        events = sum(at is None or row.time_msc <= (selection.time_msc or 0) for row in self.memory.rows(account, upto=version))
+        interval = data.draw(st.sampled_from([None, 1, 1, 2, 3]))
+
         def portfolio(journal: Journal) -> Any:
-            folded = Portfolio(standing)
-            folded.fold(journal.postings(account, selection), decode_posting)
-            return replay_face(folded, until=None, known_at=None, version=version, head="", selected=0)
+            """Fold from whatever checkpoint an earlier replay left, of this moment or another."""
+            folded, selected = replayed(journal, account, selection, standing, interval=interval)
+            assert folded.state() == whole.state()
+            assert selected == events
+            return replay_face(folded, until=None, known_at=None, version=version, head="", selected=selected)
 
         self.same(portfolio)
+        self.same(lambda journal: list(journal.checkpoints(account)))
 
     @invariant()
     def agree(self) -> None:

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -39,9 +39,11 @@ _SETTINGS: Final = {
     "shared_buffers": "32MB",
     "synchronous_commit": "on",
     "unix_socket_directories": "",
+    "wal_retrieve_retry_interval": "100ms",  # how soon a standby looks again for its server
 }
 _START_SEC: Final = 60
 _STOP_SEC: Final = 15
+_FOLLOW_SEC: Final = 60
 _PORT_TAKEN: Final = "Address already in use"
 _STILL_DYING: Final = "pre-existing shared memory block"  # children of a killed server, for some milliseconds
 
@@ -56,18 +58,22 @@ def start_postgres() -> PostgresServer:
     Raises:
         PostgresFailedError: No server programs were found, or they failed.
     """
-    folder = _make_folder()
-    try:
-        server = PostgresServer(folder, _usable_binaries(folder))
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    server = _new_server()
     try:
         server.start()
     except BaseException:
         server.stop()
         raise
     return server
+
+
+def _new_server() -> PostgresServer:
+    folder = _make_folder()
+    try:
+        return PostgresServer(folder, _usable_binaries(folder))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 class PostgresServer:
@@ -84,6 +90,7 @@ class PostgresServer:
         self._binaries = binaries
         self._data = folder / "data"
         self._log = folder / "log"
+        self._settings = dict(_SETTINGS)
         self._process: subprocess.Popen[bytes] | None = None
         self._database_numbers = itertools.count(1)
         self._guard = _start_guard(folder)
@@ -140,9 +147,46 @@ class PostgresServer:
         self._end(signal.SIGINT)
         self.start()
 
-    def kill(self) -> None:
-        """Kill the server (SIGKILL), as the operating system does when memory runs out."""
+    def kill(self, *, alone: bool = False) -> None:
+        """Kill the server (SIGKILL) with all its processes, so that none ends what it began.
+
+        Args:
+            alone: Kill the first process only, as the operating system does when memory runs out. The others notice when
+                they are done with what they were told, which may be a commit.
+        """
+        if self._process is not None and not alone:
+            self._process.send_signal(signal.SIGSTOP)  # so that it starts no more of them
+            for child in _children(self._process.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
         self._end(signal.SIGKILL)
+
+    def standby(self) -> PostgresServer:
+        """Make and start a copy that follows this server, which from now on waits for it with every commit.
+
+        This server is restarted for it, so that it holds for all its processes. The copy only reads until ``promote``.
+        """
+        copy = _new_server()
+        try:
+            copy._run(
+                *("pg_basebackup", "--pgdata", str(copy._data), "--write-recovery-conf", "--checkpoint", "fast", "--no-sync"),
+                *("--host", "127.0.0.1", "--port", str(self.port), "--username", "postgres"),
+            )
+            copy.start()
+            self._settings["synchronous_standby_names"] = "*"
+            self.restart()
+            self._wait_for_follower()
+        except BaseException:
+            copy.stop()
+            raise
+        return copy
+
+    def promote(self) -> None:
+        """Make a standby a server of its own, which follows nobody and takes writes; return when it does."""
+        with self._admin() as connection:
+            row = connection.execute("SELECT pg_promote()").fetchone()
+        if row != (True,):
+            raise PostgresFailedError(f"the standby was not promoted:\n{self._log.read_text(errors='replace')}")
 
     def stop(self) -> None:
         """End the server and remove its folder; harmless when repeated."""
@@ -157,18 +201,29 @@ class PostgresServer:
         with psycopg.connect(host="127.0.0.1", port=self.port, user="postgres", autocommit=True) as connection:
             yield connection
 
+    def _wait_for_follower(self) -> None:
+        give_up = time.monotonic() + _FOLLOW_SEC
+        with self._admin() as connection:
+            while not connection.execute("SELECT FROM pg_stat_replication WHERE sync_state = 'sync'").rowcount:
+                if time.monotonic() > give_up:
+                    raise PostgresFailedError(f"the standby does not follow after {_FOLLOW_SEC} s:\n{self._log.read_text()}")
+                time.sleep(0.01)
+
     def _initialise(self) -> None:
-        command = [
-            *(str(self._binaries / "initdb"), "--pgdata", str(self._data), "--username", "postgres", "--auth", "trust"),
+        self._run(
+            *("initdb", "--pgdata", str(self._data), "--username", "postgres", "--auth", "trust"),
             *("--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions"),
-        ]
+        )
+
+    def _run(self, program: str, *words: str) -> None:
+        command = [str(self._binaries / program), *words]
         run = subprocess.run(command, capture_output=True, text=True, check=False, **_unprivileged(self.folder))
         if run.returncode:
-            raise PostgresFailedError(f"initdb failed:\n{run.stdout}{run.stderr}")
+            raise PostgresFailedError(f"{program} failed:\n{run.stdout}{run.stderr}")
 
     def _launch(self) -> str | None:
         """Start the process and wait until it is ready; return what it complained about if it ended instead."""
-        settings = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        settings = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
         command = [str(self._binaries / "postgres"), "-D", str(self._data), "-p", str(self.port), *settings]
         with self._log.open("wb") as log:
             process: subprocess.Popen[bytes] = subprocess.Popen(
@@ -192,7 +247,7 @@ class PostgresServer:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return False
-        return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() == "ready"
+        return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() in ("ready", "standby")
 
     def _end(self, how: signal.Signals) -> None:
         if self._process is None:
@@ -221,6 +276,19 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _children(pid: int) -> list[int]:
+    """Return the processes that a process started, where the system shows them as files.
+
+    Those of Postgres have sessions of their own, so that there is no group of processes to kill.
+    """
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # some end meanwhile
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(stat.parent.name))
+    return found
 
 
 def _start_guard(folder: Path) -> subprocess.Popen[bytes]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from ledger.codec import encode, posting
 from ledger.events import DealCompleted, DealRevised, GhostClosed
 from ledger.portfolio import Standing
-from ledger.postings import NO_DEAL, Posting, as_told, completed, in_fold_order
+from ledger.postings import NO_DEAL, Posting, Postings, as_told, completed
 from tests.support.stories import at, cash, fill, opened, state, untold
 
 STANDING: Standing = opened().standing
@@ -16,8 +18,8 @@ def row(event, version):
     return posting(encode(event, STANDING)._replace(version=version))
 
 
-def order(plain, placed, replaced=frozenset()):
-    return [Posting(*one)[:4] for one in in_fold_order(plain, placed, replaced)]
+def order(plain, placed, replaced=MappingProxyType({})):
+    return [Posting(*one)[:4] for one in Postings(plain, placed, replaced)]
 
 
 def test_time_goes_first_then_deals_then_versions():
@@ -31,7 +33,7 @@ def test_time_goes_first_then_deals_then_versions():
 
 def test_what_is_no_deal_is_never_taken_for_another_telling():
     first, second = (row(GhostClosed(before=state("long 1 @ 10", one), time_msc=at(2)), one) for one in (1, 2))
-    assert [one[1] for one in in_fold_order([first, second], [], frozenset())] == [NO_DEAL, NO_DEAL]
+    assert [one[1] for one in Postings([first, second], [], {})] == [NO_DEAL, NO_DEAL]
 
 
 def test_a_completion_fills_in_what_was_unknown_and_changes_nothing_else():
@@ -47,7 +49,7 @@ def test_a_deal_and_its_completions_are_one_posting():
     first = row(untold(fill(1)), 2)
     profit = row(DealCompleted(deal=1, time_msc=at(1), caused_by=2, profit=5), 3)
     swap = row(DealCompleted(deal=1, time_msc=at(1), caused_by=3, swap=1), 4)
-    (told,) = in_fold_order([first], [profit, swap], frozenset())
+    (told,) = Postings([first], [profit, swap], {})
     assert Posting(*told)._asdict() | {"profit": 5_000_000, "swap": 1_000_000, "version": 2} == Posting(*told)._asdict()
 
 
@@ -68,4 +70,4 @@ def test_a_cancelled_deal_is_a_cash_movement_from_then_on():
 def test_a_revised_deal_that_moved_in_time_is_folded_once_at_its_new_place():
     rows = [row(fill(1, time_msc=at(1)), 2), row(fill(2, time_msc=at(5)), 3)]
     moved = row(DealRevised(now=fill(1, time_msc=at(9)), caused_by=2), 4)
-    assert [one[1] for one in order(rows, [moved], frozenset({2}))] == [2, 1]
+    assert [one[1] for one in order(rows, [moved], {2: 3})] == [2, 1]

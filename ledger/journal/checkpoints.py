@@ -1,0 +1,202 @@
+"""Checkpoints: states of the fold at a place in the fold order, kept beside the journal to make replays short.
+
+A checkpoint holds what all postings up to its place made, as they were known at ``version``. It answers for another
+selection of events only if that selection has the same postings up to this place:
+
+- knowing less: nothing up to the place rests on an event behind ``newest``, so that every version from there to ``version``
+  knows the same of it;
+- knowing more: the events behind ``version`` all belong behind the place. ``Journal.touched`` tells the first place in the
+  fold order that they change: of one that arrived late its own, of a revision the one that it took a deal away from too.
+
+So a checkpoint is never trusted over the journal. It is left aside if it was made by other rules (``fold_code``), for another
+history (the chain hash at its version is not the journal's), or if it is damaged (its digest does not hold).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import cache
+from hashlib import sha256
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from ledger.codec import Stored, decode_posting
+from ledger.portfolio import FOLD_VERSION, Portfolio, Standing
+from ledger.postings import NO_DEAL, Place, Postings, Reading
+from ledger.values import AccountId
+
+if TYPE_CHECKING:  # the protocol speaks of checkpoints
+    from ledger.journal import Journal, Selection
+
+#: How many postings lie between two checkpoints, at least. A replay folds at most so many beside a checkpoint.
+INTERVAL: Final = 5000
+#: A state that holds many positions costs more to write down than to fold on: its checkpoints lie further apart.
+_HELD_PER_INTERVAL: Final = 250
+_CHUNK: Final = 5000
+_KEPT_AT_ONCE: Final = 4 * 1024 * 1024
+
+#: What the fold is made of. Where one of them changes, what was folded before is not known to be the same.
+_FOLD_MODULES: Final = ("values", "clock", "events", "positions", "postings", "portfolio", "codec", "journal.checkpoints")
+
+
+class Mark(NamedTuple):
+    """A checkpoint without its state: where it stands, and what it rests on (see the module's text)."""
+
+    place: Place
+    reading: Reading
+    version: int
+    hash: bytes
+
+
+class Checkpoint(NamedTuple):
+    """A state of the fold as it is kept. ``digest`` covers all the rest."""
+
+    mark: Mark
+    fold: str
+    body: bytes
+    digest: bytes
+
+
+@cache
+def fold_code() -> str:
+    """Return a digest of the program that folds: of its sources, so that nobody has to remember to raise a number."""
+    said = sha256(str(FOLD_VERSION).encode())
+    for name in _FOLD_MODULES:
+        spec = find_spec(f"ledger.{name}")
+        source = spec.loader.get_source(spec.name) if spec and hasattr(spec.loader, "get_source") else None  # type: ignore[union-attr]
+        said.update((source or "").encode())
+    return said.hexdigest()[:32]
+
+
+def taken(portfolio: Portfolio, reading: Reading, version: int, chain: bytes) -> Checkpoint:
+    """Return a checkpoint of a fold as it is now.
+
+    Args:
+        portfolio: What was folded.
+        reading: What its postings rest on.
+        version: The version that was known.
+        chain: The chain hash of that version.
+    """
+    mark = Mark(place=portfolio.last, reading=reading, version=version, hash=chain)
+    body = json.dumps(portfolio.state(), separators=(",", ":"), ensure_ascii=True).encode()
+    return Checkpoint(mark=mark, fold=fold_code(), body=body, digest=_digest(mark, fold_code(), body))
+
+
+def opened(checkpoint: Checkpoint, standing: Standing) -> Portfolio | None:
+    """Return the portfolio of a checkpoint, None if it is damaged or made by other rules."""
+    mark, fold, body, digest = checkpoint
+    if fold != fold_code() or digest != _digest(mark, fold, body):
+        return None
+    try:
+        return Portfolio.restored(standing, json.loads(body))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _digest(mark: Mark, fold: str, body: bytes) -> bytes:
+    said: list[Any] = [*mark.place, *mark.reading, mark.version, mark.hash.hex(), fold]
+    return sha256(json.dumps(said).encode() + b"\n" + body).digest()
+
+
+def place_of(row: Stored) -> Place:
+    """Return the first place in the fold order that an event changes: that of its deal, where it tells one."""
+    return (row.time_msc, NO_DEAL, row.version) if row.deal is None else (row.time_msc, row.deal, 0)
+
+
+def chosen(journal: Journal, account: AccountId, marks: Iterable[Mark], version: int) -> Mark | None:
+    """Return the latest checkpoint that knows of its postings what the first ``version`` events know.
+
+    Args:
+        journal: Where they are kept.
+        account: Whose.
+        marks: Those that rest on no later version and reach no further in time than is asked about, latest place first.
+        version: What is known.
+    """
+    limits: dict[int, Place | None] = {}  # version -> the first place that was changed since
+    for mark in marks:
+        if mark.version < version:
+            # What was changed since a later version was changed since an earlier one too: no need to ask again.
+            if any(mark.version <= known and limit is not None and mark.place >= limit for known, limit in limits.items()):
+                continue
+            limit = limits.setdefault(mark.version, journal.touched(account, mark.version, version))
+            if limit is not None and mark.place >= limit:
+                continue
+        if journal.hash_at(account, mark.version) == mark.hash:
+            return mark
+    return None
+
+
+def is_usable(journal: Journal, account: AccountId, checkpoint: Checkpoint, version: int) -> bool:
+    """Return whether a replay of the first ``version`` events could begin at a checkpoint: whether it is of our making."""
+    return checkpoint.fold == fold_code() and chosen(journal, account, [checkpoint.mark], version) is not None
+
+
+def replayed(
+    journal: Journal, account: AccountId, selection: Selection, standing: Standing, *, interval: int | None = INTERVAL
+) -> tuple[Portfolio, int]:
+    """Fold a selection of events, from the latest checkpoint that is the same as a replay from the start.
+
+    Args:
+        journal: Where they are kept; long folds leave checkpoints there.
+        account: Whose events.
+        selection: Which of them.
+        standing: What stands for the moment that is asked about.
+        interval: Postings between two checkpoints, at least. None folds from the start and leaves none.
+
+    Returns:
+        The portfolio, and how many events were selected.
+    """
+    if interval is None:
+        portfolio, postings = Portfolio(standing), journal.postings(account, selection)
+        while rows := postings.take(_CHUNK):
+            portfolio.fold(rows, decode_posting)
+        return portfolio, _selected(journal, account, selection, postings)
+    found = journal.checkpoint(account, selection)
+    begun = opened(found, standing) if found else None
+    portfolio = begun or Portfolio(standing)
+    postings = journal.postings(account, selection, after=found.mark if found and begun else None)
+    keeper = _Keeper(journal, account, selection.version, portfolio.last)
+    reading = postings.reading
+    while rows := postings.take(interval * (1 + portfolio.held // _HELD_PER_INTERVAL)):
+        keeper.note(portfolio, reading)  # only now: at the end of all there is nothing to be gained
+        portfolio.fold(rows, decode_posting)
+        reading = postings.reading
+    keeper.finish()
+    return portfolio, _selected(journal, account, selection, postings)
+
+
+def _selected(journal: Journal, account: AccountId, selection: Selection, postings: Postings) -> int:
+    return postings.reading.events + journal.count_apart(account, selection)
+
+
+class _Keeper:
+    """Takes checkpoints of a fold under way and has them kept: some at a time, so that memory stays bounded."""
+
+    def __init__(self, journal: Journal, account: AccountId, version: int, begin: Place) -> None:
+        self._journal = journal
+        self._account = account
+        self._version = version
+        self._begin = begin
+        self._chain: bytes | None = None
+        self._taken: list[Checkpoint] = []
+        self._size = 0
+
+    def note(self, portfolio: Portfolio, reading: Reading) -> None:
+        """Take a checkpoint where the fold stands, between two chunks."""
+        if portfolio.last == self._begin:
+            return
+        self._chain = self._chain or self._journal.hash_at(self._account, self._version)
+        if self._chain is None:
+            return
+        self._taken.append(taken(portfolio, reading, self._version, self._chain))
+        self._size += len(self._taken[-1].body)
+        if self._size > _KEPT_AT_ONCE:
+            self.finish()
+
+    def finish(self) -> None:
+        """Have kept what was taken. What cannot be kept now is not: nothing depends on it."""
+        if self._taken:
+            self._journal.keep(self._account, self._begin, self._taken)
+            self._begin = self._taken[-1].mark.place
+            self._taken, self._size = [], 0

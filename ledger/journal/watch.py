@@ -1,0 +1,130 @@
+"""Watches: what wakes a reader when somebody else appends. Never more than a hint: a reader looks at the heads anyway.
+
+A watch notices from the moment on that it was made or last waited for, so that a reader who looks at the heads in between
+misses nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from threading import Condition
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+
+if TYPE_CHECKING:  # a journal in memory has no need of SQLAlchemy
+    from sqlalchemy import Engine
+
+#: What a writer on Postgres notifies after its commit.
+CHANNEL: Final = "ledger_appended"
+_LOOK_SECONDS: Final = 0.02
+
+
+class Watch(Protocol):
+    """Notices appends. To be closed."""
+
+    def wait(self, seconds: float) -> None:
+        """Return when something may have been appended since the last time, after so many seconds at the latest."""
+        ...
+
+    def close(self) -> None:
+        """Give back what it holds open."""
+        ...
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+class _Closing:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back what it holds open."""
+
+
+class MemoryWatch(_Closing):
+    """Notices appends to a journal in this process's memory.
+
+    Args:
+        appended: Is notified of every append.
+    """
+
+    def __init__(self, appended: Condition) -> None:
+        self._appended = appended
+
+    def wait(self, seconds: float) -> None:
+        """Return when somebody appends. An append between two waits is only noticed at the end of the next."""
+        with self._appended:
+            self._appended.wait(min(seconds, _LOOK_SECONDS))
+
+
+class SqliteWatch(_Closing):
+    """Notices commits of other connections, in this process or another, by SQLite's change counter (PRAGMA data_version)."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._connection = engine.raw_connection()
+        self._seen = self._counter()
+
+    def _counter(self) -> int | None:
+        try:
+            counter: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        except sqlite3.Error:
+            return None
+        return counter
+
+    def wait(self, seconds: float) -> None:
+        """Look at the counter, which costs next to nothing, again and again."""
+        give_up = time.monotonic() + seconds
+        while (counter := self._counter()) == self._seen and (left := give_up - time.monotonic()) > 0:
+            time.sleep(min(left, _LOOK_SECONDS))
+        self._seen = counter
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._connection.close()
+
+
+class PostgresWatch(_Closing):
+    """Notices what writers notify. Where the connection is lost it just lets the time pass, and listens again when it can."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._driver: Any = None
+        self._listen()
+
+    def _listen(self) -> None:
+        try:
+            connection = self._engine.raw_connection()
+            connection.detach()  # a connection that listens must not be given to others
+            self._driver = connection.driver_connection
+            self._driver.autocommit = True
+            self._driver.execute(f"LISTEN {CHANNEL}")
+        except Exception:  # noqa: BLE001  # whatever it is: without a notification the reader looks a little later
+            self.close()
+
+    def wait(self, seconds: float) -> None:
+        """Return at the first notification."""
+        begin = time.monotonic()
+        try:
+            if self._driver is not None:
+                for _ in self._driver.notifies(timeout=seconds, stop_after=1):
+                    return
+                return
+        except Exception:  # noqa: BLE001  # as above
+            self.close()
+        time.sleep(max(0.0, seconds - (time.monotonic() - begin)))
+        self._listen()
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._driver is not None:
+            self._driver.close()
+            self._driver = None
+
+
+def watch(engine: Engine) -> Watch:
+    """Return a watch for the database of an engine."""
+    return PostgresWatch(engine) if engine.dialect.name == "postgresql" else SqliteWatch(engine)

@@ -1,0 +1,136 @@
+"""What every journal promises of checkpoints: they make replays short, and are never trusted over the journal."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from ledger import Ledger
+from ledger.journal import Selection, checkpoints
+from ledger.journal.checkpoints import replayed
+from ledger.journal.verification import verify_account
+from tests.support.journals import ACCOUNT, START_US, everything, fill, new_url, open_journal, opened
+
+MANY = 40
+
+
+@pytest.fixture
+def book(journal):
+    """A journal with checkpoints after every tenth posting."""
+    journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, MANY + 1))])
+    replay(journal)
+    return journal
+
+
+def replay(journal, selection=None, interval=10):
+    """How many postings are folded when a replay begins at what is kept, and the state that it ends with."""
+    selection = selection or everything(journal)
+    begun = journal.checkpoint(ACCOUNT, selection)
+    portfolio, _ = replayed(journal, ACCOUNT, selection, journal.standing(ACCOUNT, selection.version), interval=interval)
+    before = checkpoints.opened(begun, portfolio.standing) if begun else None
+    return portfolio.folded - (before.folded if before else 0), portfolio.state()
+
+
+def kept(journal):
+    return [one.mark.place[2] for one in journal.checkpoints(ACCOUNT)]
+
+
+def test_a_long_replay_leaves_checkpoints_and_the_next_one_is_short(book):
+    assert kept(book) == [11, 21, 31]
+    assert replay(book)[0] == 10
+    assert replay(book) == replay(book)
+    assert (
+        replay(book, interval=10**6)[1]
+        == replayed(book, ACCOUNT, everything(book), book.standing(ACCOUNT, 41), interval=None)[0].state()
+    )
+
+
+def test_a_fold_from_the_start_reads_and_leaves_none(journal):
+    journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, MANY + 1))])
+    replayed(journal, ACCOUNT, everything(journal), journal.standing(ACCOUNT, 41), interval=None)
+    assert kept(journal) == []
+
+
+def test_what_arrives_late_is_folded_into_its_place(book):
+    book.append(ACCOUNT, [fill(99, 25.5)])
+    assert replay(book)[0] == MANY + 1 - 20  # the checkpoint behind the late one does not count any more
+    assert kept(book) == [11, 21, 30, 40]  # and the next one took its place
+    assert replay(book, Selection(version=41))[0] == 20  # as it was believed before
+
+
+def test_other_rules_make_other_checkpoints(book, monkeypatch):
+    monkeypatch.setattr(checkpoints, "fold_code", lambda: "other")
+    for module in ("memory", "sql"):
+        monkeypatch.setattr(f"ledger.journal.{module}.fold_code", lambda: "other")
+    assert replay(book)[0] == MANY
+    assert {one.fold for one in book.checkpoints(ACCOUNT)} == {"other"}
+
+
+def test_the_code_of_the_fold_is_known_by_its_sources(monkeypatch):
+    before = checkpoints.fold_code.__wrapped__()
+    monkeypatch.setattr(checkpoints, "FOLD_VERSION", 10**6)
+    assert checkpoints.fold_code.__wrapped__() != before
+    monkeypatch.undo()
+    monkeypatch.setattr(checkpoints, "_FOLD_MODULES", checkpoints._FOLD_MODULES[:-1])
+    assert checkpoints.fold_code.__wrapped__() != before
+
+
+def test_who_knows_less_does_not_replace_what_others_keep(book):
+    replay(book, Selection(version=21), interval=4)
+    assert kept(book) == [11, 21, 31]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["body = CAST('{}' AS {blob})", "events = events + 1", "newest = newest - 1", "newest_plain = newest_plain - 1"],
+)
+def test_a_damaged_checkpoint_is_left_aside_and_verify_names_it(damage, url, ledger, intruder):
+    ledger.journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, MANY + 1))])
+    _, state = replay(ledger.journal)
+    assert ledger.verify().ok
+    damage = damage.replace("{blob}", "BLOB" if intruder.is_sqlite else "TEXT")
+    if not intruder.is_sqlite:
+        damage = damage.replace("CAST('{}' AS TEXT)", "'{}'::bytea")
+    intruder(f"UPDATE checkpoints SET {damage} WHERE at_version = 31")  # noqa: S608
+    (problem,) = ledger.verify().problems
+    assert (problem.account, problem.version, problem.field) == (str(ACCOUNT), 31, "checkpoints")
+    assert replay(ledger.journal) == (MANY, state)
+    assert replay(ledger.journal)[0] == 10  # and the damaged one was replaced
+    assert ledger.verify().ok
+
+
+@pytest.mark.parametrize("change", ["hash = prev_hash", "version = 10000"])
+def test_a_checkpoint_of_another_history_is_left_aside(change, url, ledger, intruder):
+    ledger.journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, MANY + 1))])
+    _, state = replay(ledger.journal)
+    change = change.replace("prev_hash", "digest")
+    intruder(f"UPDATE checkpoints SET {change}")  # noqa: S608
+    assert ledger.journal.checkpoint(ACCOUNT, everything(ledger.journal)) is None
+    assert replay(ledger.journal) == (MANY, state)
+
+
+def test_where_nothing_can_be_written_replays_still_answer(tmp_path, clock):
+    url = new_url("sqlite", tmp_path)
+    journal = open_journal(url, clock)
+    journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, MANY + 1))])
+    other = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert replay(journal)[0] == MANY
+    other.close()
+    assert kept(journal) == []
+    journal.close()
+
+
+def test_a_checkpoint_says_the_same_in_every_journal(tmp_path, clock):
+    """Byte for byte: what a fold comes to depends on its events alone."""
+    seen = []
+    for kind in ("sqlite", "postgres"):
+        clock.now_us = START_US
+        with Ledger.open(new_url(kind, tmp_path), now_us=clock) as ledger:
+            ledger.journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, MANY + 1))])
+            replay(ledger.journal)
+            assert verify_account(ledger.journal, ACCOUNT).problems == ()
+            seen.append(list(ledger.journal.checkpoints(ACCOUNT)))
+    assert seen[0] == seen[1]
+    assert len(seen[0]) == 3

@@ -1,0 +1,112 @@
+"""The law of checkpoints: whatever was kept of earlier replays, a replay is what it is from the start."""
+
+from __future__ import annotations
+
+import random
+from contextlib import suppress
+from typing import Any
+
+from hypothesis import event, example, given
+from hypothesis import strategies as st
+
+from ledger import Event, LedgerError
+from ledger.journal import Selection
+from ledger.journal.checkpoints import opened as reopened
+from ledger.journal.checkpoints import replayed
+from ledger.journal.memory import MemoryJournal
+from tests.property.test_journals_agree import batches
+from tests.support.journals import ACCOUNT, START_MSC, Clock, fill, opened, revised
+
+seconds = st.sampled_from([None, 0, 0.5, 1, 2, 2.25, 3, 4])
+densities = st.sampled_from([1, 1, 2, 3, 5])
+
+
+def whole(journal: MemoryJournal, selection: Selection) -> dict[str, Any]:
+    """Fold from the start, in one go."""
+    standing = journal.standing(ACCOUNT, selection.version) or journal.standing(ACCOUNT, 10**9)
+    assert standing is not None
+    return replayed(journal, ACCOUNT, selection, standing, interval=None)[0].state()
+
+
+def ask(journal: MemoryJournal, version: int, second: float | None, density: int) -> None:
+    selection = Selection(version=version, time_msc=None if second is None else START_MSC + int(second * 1000))
+    standing = journal.standing(ACCOUNT, version) or journal.standing(ACCOUNT, 10**9)
+    assert standing is not None
+    used = journal.checkpoint(ACCOUNT, selection)
+    event("from a checkpoint" if used else "from the start")
+    portfolio, selected = replayed(journal, ACCOUNT, selection, standing, interval=density)
+    assert portfolio.state() == whole(journal, selection)
+    rows = list(journal.rows(ACCOUNT, upto=version))
+    assert selected == sum(selection.time_msc is None or row.time_msc <= selection.time_msc for row in rows)
+
+
+@given(
+    told=st.lists(st.tuples(batches, densities, st.lists(st.tuples(st.floats(0, 1), seconds), max_size=3)), max_size=8),
+    mode=st.sampled_from(["hedging", "netting"]),
+)
+@example(  # a deal that a checkpoint counted is moved on in time by a later revision, and then completed there
+    told=[
+        ([fill(1, 1), fill(2, 2), fill(3, 3)], 1, [(1, None)]),
+        ([revised(fill(1, 4, volume=2))], 1, [(1, None), (0.9, None), (1, 2)]),
+    ],
+    mode="hedging",
+)
+def test_a_replay_from_a_checkpoint_is_a_replay_from_the_start(told, mode):
+    """Any history, late events and revisions included; checkpoints of any density, made at any moment; any question."""
+    journal = MemoryJournal(Clock())
+    journal.append(ACCOUNT, [opened(mode=mode)])
+    for events, density, questions in told:
+        with suppress(LedgerError):  # not everything that can be told can be recorded
+            journal.append(ACCOUNT, events, conflicts="keep")
+        head = journal.heads()[ACCOUNT].version
+        ask(journal, head, None, density)
+        for part, second in questions:
+            ask(journal, round(part * head), second, density)
+
+
+@given(seed=st.integers(0, 10**9), density=densities)
+def test_every_checkpoint_serves_every_selection_or_none(seed, density):
+    """One long history, told out of order; every version and every second asked about in turn, twice."""
+    chance = random.Random(seed)
+    deals = [
+        fill(n, n // 3, position_id=1 + n % 4, entry=chance.choice(["in", "out"]), side=chance.choice(["buy", "sell"]))
+        for n in range(1, 40)
+    ]
+    late = chance.sample(deals, 6)
+    events: list[Event] = [deal for deal in deals if deal not in late]
+    for deal in late:
+        events.insert(chance.randrange(len(events) + 1), deal)
+    for _ in range(2):
+        at = chance.randrange(10, len(events))
+        moved = chance.choice([deal for deal in deals if deal in events[:at]])
+        events.insert(at, revised(fill(moved.deal, chance.randrange(14), position_id=moved.position_id)))
+    journal = MemoryJournal(Clock())
+    journal.append(ACCOUNT, [opened()])
+    for told in events:
+        journal.append(ACCOUNT, [told], conflicts="keep")
+        if chance.random() < 0.2:
+            ask(journal, journal.heads()[ACCOUNT].version, None, density)
+    head = journal.heads()[ACCOUNT].version
+    questions = [(version, second) for version in range(head + 1) for second in (None, 3, 8)]
+    chance.shuffle(questions)
+    for version, second in questions:
+        ask(journal, version, second, density)
+
+
+def test_most_replays_begin_at_a_checkpoint():
+    """Or else the laws above would prove nothing."""
+    journal = MemoryJournal(Clock())
+    journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, 30))])
+    standing = journal.standing(ACCOUNT, 30)
+    assert standing is not None
+    replayed(journal, ACCOUNT, Selection(version=30), standing, interval=1)
+    for version in range(5, 31):
+        found = journal.checkpoint(ACCOUNT, Selection(version=version))
+        assert found is not None
+        portfolio = reopened(found, standing)
+        assert portfolio is not None
+        assert portfolio.folded == version - 1 - (version == 30)
+    journal.append(ACCOUNT, [fill(99, 10.5)])
+    found = journal.checkpoint(ACCOUNT, Selection(version=31))
+    assert found is not None
+    assert found.mark.place[0] == START_MSC + 10_000
