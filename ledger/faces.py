@@ -5,7 +5,7 @@ Numbers that must be exact are text. Times are ISO 8601 in UTC with a Z.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +13,7 @@ from ledger.clock import ClockRule, utc_text, utc_text_us
 from ledger.codec import plain_fields
 from ledger.errors import DealConflict
 from ledger.events import DealRevised, Recorded
+from ledger.journal import Head
 from ledger.journal.verification import Problem
 from ledger.portfolio import Break, Portfolio, Position, Standing, Trade, Unexplained
 from ledger.reconcile.compare import Disagreement, Drift, NewTicket
@@ -262,3 +263,8 @@ def open_break_face(one: Break, standing: Standing, now_us: int) -> Json:
         "confirmations": one.confirmations,
         "attempts": one.attempts,
     }  # fmt: skip
+
+
+def heads_face(heads: Mapping[AccountId, Head]) -> list[Json]:
+    """Where accounts stand."""
+    return [{"account": name_face(name), "version": head.version, "head": head.hash.hex()} for name, head in heads.items()]

@@ -18,7 +18,7 @@ from pathlib import Path
 import bootstrap
 
 UV = "uv==0.13.9"  # resolves for all platforms at once, which pip cannot
-DEV_INPUT = ("--extra", "postgres", "--group", "dev")
+DEV_INPUT = ("--all-extras", "--group", "dev")
 RUNTIME_INPUT = ("--group", "build", "--constraint", bootstrap.DEV_LOCK)  # the same versions in both
 _PIN = re.compile(r"^[a-z0-9]\S*==\S+", re.MULTILINE)
 

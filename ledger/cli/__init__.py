@@ -40,6 +40,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "doctor": ("ledger.cli.doctor", "Check everything that syncing and trading rest on."),
     "sandbox": ("ledger.cli.sandbox", "Run a simulated MT5 terminal to develop and test against."),
     "keys": ("ledger.cli.keys", "Make and authorise keys for gateways on other machines."),
+    "export": ("ledger.cli.carry", "Write events to Parquet, CSV or JSON lines."),
+    "backup": ("ledger.cli.carry", "Copy the journal to a file, while it is in use."),
+    "restore": ("ledger.cli.carry", "Make a journal of a backup."),
+    "seal": ("ledger.cli.seal", "Sign where every account stands, to keep elsewhere."),
     "verify": ("ledger.cli.journal", "Prove that the journal is whole and untouched."),
 }
 

@@ -13,8 +13,10 @@ from ledger.cli.options import ACCOUNT_NAME, journal_option, journal_url, json_o
 from ledger.cli.output import print_json, print_table, say, steps, warn
 from ledger.clock import ClockRule
 from ledger.errors import JournalMissing
-from ledger.faces import Json, account_face, conflict_face
+from ledger.exporting import TakenBack, is_export, take_back
+from ledger.faces import Json, account_face, conflict_face, name_face
 from ledger.importing import FileReport, Told, import_files
+from ledger.portfolio import Standing
 from ledger.proof import Check, Disagreement
 from ledger.service import Ledger
 from ledger.values import AccountId, MarginMode
@@ -43,10 +45,11 @@ def import_command(
 ) -> int:
     """Take in terminal exports and deal dumps, and prove the result against the broker's own figures.
 
-    Reads histories that a terminal exported (html, xlsx, in any language), Strategy Tester reports, and dumps of
-    history_deals_get (csv, xlsx). Told twice is told once: a later export of the same account appends only what is new.
-    If one file is bad, nothing of any is appended. Exits 1 if a figure of the broker is not reproduced or a known deal
-    is told with other content; the facts are kept all the same.
+    Reads histories that a terminal exported (html, xlsx, in any language), Strategy Tester reports, dumps of
+    history_deals_get (csv, xlsx), and JSON lines of ledger export, which are taken back as recorded. Told twice is told
+    once: a later export of the same account appends only what is new. If one file is bad, nothing of any is appended.
+    Exits 1 if a figure of the broker is not reproduced or a known deal is told with other content; the facts are kept
+    all the same.
 
     \b
     Examples:
@@ -56,11 +59,23 @@ def import_command(
       ledger import tester.html --account Tester/1 --mode netting
     """
     told = Told(account=account, mode=mode, currency=currency, clock=server_tz)
+    exports = [file for file in files if is_export(file)]
+    reports: tuple[FileReport, ...] = ()
+    taken: list[TakenBack] = []
     with _open(journal, dry_run=dry_run) as ledger, steps() as step:
-        reports = import_files(ledger, files, told=told, dry_run=dry_run, progress=step)
+        for file in exports:
+            step(f"taking back {file}")
+            taken += take_back(ledger, file, dry_run=dry_run)
+        if others := [file for file in files if file not in exports]:
+            reports = import_files(ledger, others, told=told, dry_run=dry_run, progress=step)
+        accounts = {one.account: ledger.account(one.account).standing for one in taken} if not dry_run else {}
     if as_json:
-        print_json({"files": [_face(report) for report in reports], "dry_run": dry_run})
-    else:
+        faces = [*(_taken_face(one, accounts.get(one.account)) for one in taken), *map(_face, reports)]
+        print_json({"files": faces, "dry_run": dry_run})
+        return 0 if all(report.agrees for report in reports) else DISAGREES
+    if taken:
+        _print_taken(taken, dry_run=dry_run)
+    if reports:
         _print(reports, dry_run=dry_run)
     return 0 if all(report.agrees for report in reports) else DISAGREES
 
@@ -73,6 +88,31 @@ def _open(journal: str | None, *, dry_run: bool) -> Ledger:
         return Ledger.open(journal_url(journal), create=False)
     except JournalMissing:
         return Ledger.open("memory://")
+
+
+def _print_taken(taken: list[TakenBack], *, dry_run: bool) -> None:
+    print_table(
+        "dry run: nothing was appended" if dry_run else "taken back as recorded",
+        ["file", "account", ">events", ">appended", "head"],
+        [[Path(one.file).name, str(one.account), str(one.read), str(one.appended), one.head[:16]] for one in taken],
+        empty="nothing",
+    )
+
+
+def _taken_face(one: TakenBack, standing: Standing | None) -> Json:
+    return {
+        "file": one.file,
+        "account": account_face(standing) if standing else name_face(one.account),
+        "read": one.read,
+        "appended": one.appended,
+        "duplicates": one.read - one.appended,
+        "completed": 0,
+        "conflicts": [],
+        "skipped": [],
+        "agrees": True,
+        "checks": {},
+        "notes": ["taken back as recorded: same versions, times and hashes"],
+    }
 
 
 def _face(report: FileReport) -> Json:

@@ -115,6 +115,33 @@ class Journal(Protocol):
         """
         ...
 
+    def take(self, account: AccountId, rows: Sequence[Stored], evidence: Sequence[Kept] = ()) -> Head:
+        """Append events of another journal as they were recorded there: same versions, same times, same hashes.
+
+        Args:
+            account: Whose.
+            rows: The events, ascending. Those that are here already are left out; that they are the same the caller has seen.
+            evidence: Raw answers; those that appended rows refer to are kept.
+
+        Raises:
+            VersionGap: They do not go on where the account stands.
+            CorruptEvent: The chain does not hold.
+            UnknownEvent: They were recorded by a newer program.
+        """
+        ...
+
+    def identity(self) -> str:
+        """Return what the journal is known by. A copy keeps it."""
+        ...
+
+    def seals(self) -> list[str]:
+        """Return the seals that were made of this journal, oldest first."""
+        ...
+
+    def keep_seal(self, text: str, made_us: int) -> None:
+        """Keep a seal, so that the next one can name it."""
+        ...
+
     def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
         """Yield an account's rows, ascending version, after one version up to another inclusive."""
         ...
@@ -136,6 +163,10 @@ class Journal(Protocol):
         Raises:
             CorruptEvent: What is kept is not what was recorded.
         """
+        ...
+
+    def kept(self, account: AccountId, digest: str) -> Kept | None:
+        """Return a raw answer as it is kept, compressed."""
         ...
 
     def evidence_as_it_lies(self, account: AccountId) -> Iterator[Kept]:

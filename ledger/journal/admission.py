@@ -12,8 +12,16 @@ from typing import Any, Final, Literal
 import attrs
 
 from ledger.clock import utc_text
-from ledger.codec import Stored, encode, natural_key, numbered, placement_of
-from ledger.errors import AccountMismatch, AccountUnknown, DealConflict, RuleError, VersionConflict
+from ledger.codec import Stored, encode, lifted, natural_key, numbered, placement_of
+from ledger.errors import (
+    AccountMismatch,
+    AccountUnknown,
+    CorruptEvent,
+    DealConflict,
+    RuleError,
+    VersionConflict,
+    VersionGap,
+)
 from ledger.events import (
     AccountOpened,
     Adjusted,
@@ -296,6 +304,41 @@ class Admission:
         if isinstance(event, (SymbolSpecified, Adjusted)):
             self._standing = _with(self._opened(), event)
         return Outcome.APPENDED
+
+
+# ------------------------------------------------------------------------------------------- taken over from a journal
+
+
+def taken_over(account: AccountId, head: Head, rows: Sequence[Stored]) -> Appended:
+    """Return what to append so that events of another journal are here as they were recorded there.
+
+    Args:
+        account: Whose.
+        head: Where the account stands here.
+        rows: The events behind it, ascending; what is not under the chain of them is made anew.
+
+    Raises:
+        VersionGap: They do not go on where the account stands.
+        CorruptEvent: They are not what was recorded: the chain does not hold.
+        UnknownEvent: They were recorded by a newer program.
+    """
+    taken = []
+    for row in rows:
+        if row.version != head.version + 1:
+            raise VersionGap(f"account {account}: expected version {head.version + 1}, found {row.version}")
+        lifted(row)
+        place = (row.time_msc, NO_DEAL if row.deal is None else row.deal)
+        placement = placement_of(row.kind, place, (head.last_msc, head.last_deal))
+        chained = sealed(row._replace(placement=placement), head.hash)
+        if chained.hash != row.hash or row.recorded_us <= head.recorded_us:
+            raise CorruptEvent(
+                f"account {account}: version {row.version} is not what was recorded: "
+                f"expected chain hash {row.hash.hex()[:16]}, found {chained.hash.hex()[:16]}"
+            )
+        taken.append(chained)
+        last_msc, last_deal = place if placement == IN_ORDER else (head.last_msc, head.last_deal)
+        head = Head(version=row.version, hash=row.hash, recorded_us=row.recorded_us, last_msc=last_msc, last_deal=last_deal)
+    return Appended(head=head, rows=tuple(taken), outcomes=(Outcome.APPENDED,) * len(taken))
 
 
 def _with(standing: Standing, event: SymbolSpecified | Adjusted) -> Standing:

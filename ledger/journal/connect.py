@@ -29,6 +29,9 @@ from ledger.journal.schema import REVISION
 #: How long an append waits for other writers before it gives up, in seconds.
 BUSY_SECONDS: Final = 30.0
 
+#: Stands for the revision of a copy under way.
+UNFINISHED: Final = "unfinished copy"
+
 _SQLITE_MINIMUM: Final = (3, 35, 0)
 _SYNCHRONOUS_FULL: Final = 2
 _RETRY_SECONDS: Final = 0.01
@@ -232,12 +235,26 @@ def check_revision(engine: Engine) -> None:
     found = found_revision(engine)
     if found is None:
         raise JournalMissing(f"there is no journal at {shown(engine.url)}: make one with ledger init, or import an export")
-    if found > REVISION:
+    refuse_newer(engine, found)
+    if found != REVISION:
+        raise JournalError(f"the journal at {shown(engine.url)} has schema {found}, this program {REVISION}: ledger init")
+
+
+def refuse_newer(engine: Engine, found: str | None) -> None:
+    """Refuse a journal that this program is too old for, and one that is only half there.
+
+    Raises:
+        JournalNewer: The journal was made by a newer program.
+        JournalError: It is an unfinished copy.
+    """
+    if found == UNFINISHED:
+        raise JournalError(
+            f"{shown(engine.url)} is an unfinished copy of a journal: run the same ledger backup or ledger restore again"
+        )
+    if found is not None and found > REVISION:
         raise JournalNewer(
             f"the journal at {shown(engine.url)} has schema {found}, this program knows {REVISION}: use a newer ledger"
         )
-    if found != REVISION:
-        raise JournalError(f"the journal at {shown(engine.url)} has schema {found}, this program {REVISION}: ledger init")
 
 
 def sqlite_path(url: URL) -> Path | None:

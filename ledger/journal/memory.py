@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from threading import Condition, RLock
 from typing import Literal
+from uuid import uuid4
 
 from ledger.codec import STANDING_KINDS, Stored, posting, standing_of
 from ledger.events import Event
 from ledger.journal import Appended, Head, Journal, Selection
-from ledger.journal.admission import Admission, start, uses_symbol
+from ledger.journal.admission import Admission, start, taken_over, uses_symbol
 from ledger.journal.checkpoints import Checkpoint, Mark, chosen, fold_code, place_of
 from ledger.journal.evidence import Kept, packed, referred, unpacked
 from ledger.journal.watch import MemoryWatch, Watch
@@ -34,6 +35,8 @@ class MemoryJournal:
         self._keys: dict[AccountId, dict[str, Stored]] = {}
         self._evidence: dict[AccountId, dict[str, Kept]] = {}
         self._checkpoints: dict[AccountId, dict[Place, Checkpoint]] = {}
+        self._identity = str(uuid4())
+        self._seals: dict[str, None] = {}
 
     @classmethod
     def copy_of(cls, journal: Journal, accounts: Sequence[AccountId], now_us: Callable[[], int]) -> MemoryJournal:
@@ -89,14 +92,33 @@ class MemoryJournal:
                 correlation=correlation,
             )
             appended = admission.appended(events, expected_version=expected_version, conflicts=conflicts)
-            if appended.rows:
-                self._rows.setdefault(account, []).extend(appended.rows)
-                self._keys.setdefault(account, {}).update({row.natural_key: row for row in appended.rows})
-                self._heads[account] = appended.head
-                kept = self._evidence.setdefault(account, {})
-                kept.update(referred(answers, appended.rows))  # the same digest is the same answer
-                self._appended.notify_all()
+            self._put(account, appended, answers)
             return appended
+
+    def take(self, account: AccountId, rows: Sequence[Stored], evidence: Sequence[Kept] = ()) -> Head:
+        with self._lock:
+            begin = self._heads.get(account) or start(account)
+            self._put(account, taken_over(account, begin, [row for row in rows if row.version > begin.version]), evidence)
+            return self._heads.get(account) or begin
+
+    def _put(self, account: AccountId, appended: Appended, answers: Sequence[Kept]) -> None:
+        if not appended.rows:
+            return
+        self._rows.setdefault(account, []).extend(appended.rows)
+        self._keys.setdefault(account, {}).update({row.natural_key: row for row in appended.rows})
+        self._heads[account] = appended.head
+        kept = self._evidence.setdefault(account, {})
+        kept.update(referred(answers, appended.rows))  # the same digest is the same answer
+        self._appended.notify_all()
+
+    def identity(self) -> str:
+        return self._identity
+
+    def seals(self) -> list[str]:
+        return list(self._seals)
+
+    def keep_seal(self, text: str, made_us: int) -> None:  # noqa: ARG002  # kept in the order of making
+        self._seals.setdefault(text)
 
     def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
         with self._lock:
@@ -109,9 +131,12 @@ class MemoryJournal:
         return iter(())
 
     def evidence(self, account: AccountId, digest: str) -> bytes | None:
+        found = self.kept(account, digest)
+        return None if found is None else unpacked(found)
+
+    def kept(self, account: AccountId, digest: str) -> Kept | None:
         with self._lock:
-            kept = self._evidence.get(account, {}).get(digest)
-        return None if kept is None else unpacked(kept)
+            return self._evidence.get(account, {}).get(digest)
 
     def evidence_as_it_lies(self, account: AccountId) -> Iterator[Kept]:
         with self._lock:

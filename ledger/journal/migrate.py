@@ -13,9 +13,9 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, text
 
-from ledger.errors import BadValue, CorruptEvent, JournalError, JournalNewer
+from ledger.errors import BadValue, CorruptEvent, JournalError
 from ledger.journal.chain import COVERED, digest, genesis
-from ledger.journal.connect import found_revision, shown, sqlite_path, translated
+from ledger.journal.connect import UNFINISHED, found_revision, refuse_newer, sqlite_path, translated
 from ledger.journal.schema import REVISION, accounts, events, heads
 from ledger.values import AccountId
 
@@ -29,16 +29,22 @@ def scripts() -> Path:
     return installed if installed.is_dir() else package.parent / "migrations"
 
 
-def configuration(connection: Connection | None = None) -> Config:
-    """Return Alembic's configuration, bound to a connection if there is one."""
+def configuration(connection: Connection | None = None, journal_id: str | None = None) -> Config:
+    """Return Alembic's configuration, bound to a connection if there is one, for a journal with an identity if it has one."""
     config = Config()
     config.set_main_option("script_location", str(scripts()).replace("%", "%%"))
     config.attributes["connection"] = connection
+    config.attributes["journal_id"] = journal_id
     return config
 
 
-def migrate(engine: Engine) -> str | None:
+def migrate(engine: Engine, *, copy_of: str | None = None) -> str | None:
     """Create the journal or bring it up to date; harmless when it is. All of it in one transaction.
+
+    Args:
+        engine: Where it is, or shall be.
+        copy_of: Makes it as the copy of the journal with this identity. It is refused as a journal until ``finish`` is called:
+            half a copy must never pass for the whole.
 
     Returns:
         The revision it had before, None if there was no journal.
@@ -49,10 +55,7 @@ def migrate(engine: Engine) -> str | None:
         JournalError: The migration would have changed what is recorded. Nothing was changed.
     """
     before = found_revision(engine)
-    if before is not None and before > REVISION:
-        raise JournalNewer(
-            f"the journal at {shown(engine.url)} has schema {before}, this program knows {REVISION}: use a newer ledger"
-        )
+    refuse_newer(engine, before)
     if before == REVISION:
         return before
     path = sqlite_path(engine.url)
@@ -62,8 +65,19 @@ def migrate(engine: Engine) -> str | None:
     with translated(engine.url), engine.connect().execution_options(write=True) as connection, connection.begin():
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-        command.upgrade(configuration(connection), "head")
+        command.upgrade(configuration(connection, copy_of), "head")
+        if copy_of is not None:
+            connection.execute(_SET_REVISION, {"revision": UNFINISHED})
     return before
+
+
+_SET_REVISION: Final = text("UPDATE alembic_version SET version_num = :revision")
+
+
+def finish(engine: Engine) -> None:
+    """Let a copy pass for a journal from now on."""
+    with translated(engine.url), engine.connect().execution_options(write=True) as connection, connection.begin():
+        connection.execute(_SET_REVISION, {"revision": REVISION})
 
 
 # ------------------------------------------------------------------------------------------------- the chain stays the same

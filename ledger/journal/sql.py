@@ -22,13 +22,15 @@ from ledger.codec import STANDING_KINDS, Stored, standing_of
 from ledger.errors import BadValue, JournalError, JournalUnavailable, LedgerError, VersionGap
 from ledger.events import Event, storable
 from ledger.journal import Appended, Head, Selection
-from ledger.journal.admission import Admission, start
+from ledger.journal.admission import Admission, start, taken_over
 from ledger.journal.checkpoints import Checkpoint, Mark, chosen, fold_code
 from ledger.journal.connect import translated
 from ledger.journal.evidence import Kept, is_digest, packed, referred, unpacked
 from ledger.journal.schema import accounts, events, heads
 from ledger.journal.schema import checkpoints as states
 from ledger.journal.schema import evidence as answers
+from ledger.journal.schema import identity as identities
+from ledger.journal.schema import seals as sealings
 from ledger.journal.watch import CHANNEL, Watch, watch
 from ledger.portfolio import Standing
 from ledger.postings import APART, IN_ORDER, NO_DEAL, PLACED, Place, Posting, Postings, Reading, Row, is_behind
@@ -180,12 +182,16 @@ class SqlJournal:
         return None
 
     def evidence(self, account: AccountId, digest: str) -> bytes | None:
+        found = self.kept(account, digest)
+        return None if found is None else unpacked(found)
+
+    def kept(self, account: AccountId, digest: str) -> Kept | None:
         if not is_digest(digest):
             return None
         query = sa.select(*_kept).where(answers.c.account_id == account_key(account), answers.c.digest == digest)
         with self._reading() as connection:
             row = connection.execute(query).one_or_none()
-        return None if row is None else unpacked(Kept(*row))
+        return None if row is None else Kept(*row)
 
     def evidence_as_it_lies(self, account: AccountId) -> Iterator[Kept]:
         query = sa.select(*_kept).where(answers.c.account_id == account_key(account))
@@ -357,6 +363,31 @@ class SqlJournal:
             return admission.appended(events, expected_version=expected_version, conflicts=conflicts)
 
         return self._written(account, admitted, told, is_bulk=len(events) > _BULK)
+
+    def take(self, account: AccountId, rows: Sequence[Stored], evidence: Sequence[Kept] = ()) -> Head:
+        def decide(_: Connection, head: Head | None) -> Appended:
+            begin = head or start(account)
+            return taken_over(account, begin, [row for row in rows if row.version > begin.version])
+
+        return self._written(account, decide, evidence, is_bulk=True).head
+
+    # ---- what is kept of the journal as a whole
+
+    def identity(self) -> str:
+        with self._reading() as connection:
+            return str(connection.scalar(sa.select(identities.c.journal_id)))
+
+    def seals(self) -> list[str]:
+        query = sa.select(sealings.c.body).order_by(sealings.c.made_us, sealings.c.digest)
+        with self._reading() as connection:
+            return list(connection.scalars(query))
+
+    def keep_seal(self, text: str, made_us: int) -> None:
+        digest = sha256(text.encode()).hexdigest()
+        known = sa.select(sealings.c.digest).where(sealings.c.digest == digest)
+        with translated(self.engine.url), self._writing(is_bulk=False) as connection, connection.begin():
+            if connection.scalar(known) is None:
+                connection.execute(sealings.insert(), {"digest": digest, "made_us": made_us, "body": text})
 
     def _written(
         self,

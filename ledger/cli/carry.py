@@ -1,0 +1,133 @@
+"""The commands that carry a journal away and back: backup, restore, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from ledger.cli.options import account_option, accounts_of, journal_option, journal_url, json_option, open_ledger
+from ledger.cli.output import bar, print_json, print_table, say
+from ledger.errors import BadValue, JournalMissing
+from ledger.faces import heads_face
+from ledger.service import Ledger, utc_now_us
+from ledger.values import AccountId
+
+_FORMATS: Final = ("parquet", "csv", "jsonl")
+_SUFFIXES: Final = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+
+
+@click.command("backup", short_help="Copy the journal to a file, while it is in use.")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@journal_option
+@json_option
+def backup(journal: str | None, file: Path, as_json: bool) -> None:  # noqa: FBT001
+    """Copy the whole journal to a new SQLite file, as of one moment, and verify the copy.
+
+    Engines and syncs go on meanwhile. The file is a journal itself: any command reads it. A backup that was cut short is
+    refused as a journal, and goes on when it is called again.
+
+    \b
+    Examples:
+      ledger backup desk-2026-06-15.db
+      ledger verify --journal sqlite:///desk-2026-06-15.db --since desk.seal
+    """
+    with open_ledger(journal) as ledger:
+        _copy(ledger, f"sqlite:///{file}", as_json=as_json, did="backed up to")
+
+
+@click.command("restore", short_help="Make a journal of a backup.")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@journal_option
+@json_option
+def restore(journal: str | None, file: Path, as_json: bool) -> None:  # noqa: FBT001
+    """Make a journal of a backup, where there is none: in a new file or an empty Postgres database.
+
+    Same versions, same times, same hashes, same identity: seals of the one prove the other. Until all of it is there and
+    verified it is refused as a journal, so that no engine starts on half a history.
+
+    \b
+    Examples:
+      ledger restore desk-2026-06-15.db --journal sqlite:///desk.db
+      ledger restore desk.db --journal postgresql+psycopg://user@host/desk
+    """
+    url = journal_url(journal)
+    with Ledger.open(f"sqlite:///{file}", create=False) as ledger:
+        _copy(ledger, url, as_json=as_json, did="restored to")
+
+
+def _copy(ledger: Ledger, url: str, *, as_json: bool, did: str) -> None:
+    from ledger.journal.copying import copy_journal
+
+    events = sum(head.version for head in ledger.journal.heads().values())
+    with bar("copying and verifying", 2 * events) as progress:
+        copied = copy_journal(ledger.journal, url, utc_now_us, progress)
+    if as_json:
+        print_json(
+            {
+                "target": copied.target,
+                "journal": ledger.journal.identity(),
+                "events": copied.events,
+                "accounts": heads_face(copied.heads),
+            }
+        )
+        return
+    print_table(
+        f"{did} {copied.target}",
+        ["account", ">events", "head"],
+        [[str(account), str(head.version), head.hash.hex()[:16]] for account, head in copied.heads.items()],
+        empty="the journal holds no account",
+    )
+    say(f"{copied.events} events, verified: the copy is equal")
+
+
+@click.command("export", short_help="Write events to Parquet, CSV or JSON lines.")
+@click.option("--out", "file", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file to write.")
+@click.option("--format", "format_", type=click.Choice(_FORMATS), help="What to write; by the file's name without it.")
+@journal_option
+@account_option
+@json_option
+def export(journal: str | None, file: Path, format_: str | None, account: AccountId | None, as_json: bool) -> None:  # noqa: FBT001
+    """Write every event as one flat record, for pandas, Polars, DuckDB and spreadsheets.
+
+    Decimals are exact, event_time and recorded_at are UTC, broker_msc is the server's own clock. JSON lines carry everything,
+    the broker's raw answers included: ledger import takes them back, and the chain is the same.
+
+    \b
+    Examples:
+      ledger export --out desk.parquet
+      ledger export --out desk.csv --account Broker-Live/70113
+      ledger export --out desk.jsonl && ledger import desk.jsonl --journal sqlite:///copy.db
+      duckdb -c "SELECT symbol, sum(profit) FROM 'desk.parquet' GROUP BY ALL"
+    """
+    chosen = format_ or _SUFFIXES.get(file.suffix.lower())
+    if chosen is None:
+        raise BadValue(f"{file}: which format? Name it with --format {', '.join(_FORMATS)}, or end the file's name in it")
+    if not file.absolute().parent.is_dir():
+        raise JournalMissing(f"there is no folder {file.absolute().parent}: make it first")
+    from ledger.exporting import export as write
+
+    with open_ledger(journal) as ledger:
+        accounts = accounts_of(ledger, account)
+        with bar("writing", sum(found.version for found in accounts)) as progress:
+            written = write(ledger, accounts, file, chosen, progress)
+    if as_json:
+        print_json(
+            {
+                "file": written.file,
+                "format": written.format,
+                "events": written.events,
+                "accounts": heads_face(written.heads),
+            }
+        )
+        return
+    print_table(
+        f"written to {written.file}",
+        ["account", ">events", "head"],
+        [[str(name), str(head.version), head.hash.hex()[:16]] for name, head in written.heads.items()],
+        empty="the journal holds no account",
+    )
+
+
+COMMANDS: Final = {"backup": backup, "restore": restore, "export": export}
