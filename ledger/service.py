@@ -31,6 +31,8 @@ from ledger.journal.verification import Problem, Verified, verify_account
 from ledger.portfolio import Portfolio, Standing, Trade
 from ledger.positions import OpenPosition
 from ledger.postings import IN_ORDER
+from ledger.seals import Seal
+from ledger.seals import problems as seal_problems
 from ledger.values import AccountId, MarginMode, currency_digits
 
 #: A moment: text as on the command line, a datetime (without a zone: UTC), a date (the whole day), or None for now.
@@ -155,11 +157,12 @@ class Ledger:
         """
         return following(self.journal, dict(after or {}), None, poll_seconds, stop)
 
-    def verify(self, progress: Callable[[int], object] = lambda _: None) -> Verification:
-        """Recompute everything of every account.
+    def verify(self, progress: Callable[[int], object] = lambda _: None, *, since: Seal | None = None) -> Verification:
+        """Recompute everything of every account, and hold it up to a seal if there is one.
 
         Args:
             progress: Called with the number of events checked since the last call.
+            since: What was sealed must be there, unchanged.
         """
         accounts = tuple(verify_account(self.journal, name, progress) for name in self.journal.accounts())
         across = tuple(
@@ -167,6 +170,9 @@ class Ledger:
             for account, version, field, what in self.journal.irregularities()
         )
         problems = tuple(problem for verified in accounts for problem in verified.problems) + across
+        if since is not None:
+            damaged = frozenset(problem.account for problem in problems)
+            problems += tuple(seal_problems(self.journal, since, damaged))
         return Verification(accounts=accounts, problems=problems)
 
 

@@ -39,7 +39,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "correct": ("ledger.cli.correct", "Correct by hand what no machine can know."),
     "doctor": ("ledger.cli.doctor", "Check everything that syncing and trading rest on."),
     "sandbox": ("ledger.cli.sandbox", "Run a simulated MT5 terminal to develop and test against."),
-    "keys": ("ledger.cli.keys", "Make and authorise keys for gateways on other machines."),
+    "keys": ("ledger.cli.keys", "Make and authorise keys for gateways, and for seals."),
     "export": ("ledger.cli.carry", "Write events to Parquet, CSV or JSON lines."),
     "backup": ("ledger.cli.carry", "Copy the journal to a file, while it is in use."),
     "restore": ("ledger.cli.carry", "Make a journal of a backup."),

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 import click
+from attrs import evolve
 
 from ledger.cli import DISAGREES
 from ledger.cli.options import journal_option, journal_url, open_ledger
-from ledger.cli.output import bar, print_json, print_table, say
-from ledger.faces import verification_face
+from ledger.cli.output import bar, print_json, print_table, say, warn
+from ledger.cli.seal import read_seal
+from ledger.clock import utc_text_us
+from ledger.errors import BadValue
+from ledger.faces import Json, verification_face
+from ledger.journal.verification import Problem
+from ledger.seals import Seal, load_public_key
 from ledger.service import Ledger
+
+_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command("init", short_help="Create the journal, or migrate it to this version.")
@@ -37,25 +46,37 @@ def init(journal: str | None) -> None:
 
 
 @click.command("verify", short_help="Prove that the journal is whole and untouched.")
+@click.option("--since", "seal_file", type=_FILE, metavar="SEAL", help="Also hold it up to what was sealed (ledger seal).")
+@click.option("--trusted-key", type=_FILE, metavar="FILE", help="The public key that the seal must be signed with.")
 @journal_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def verify(journal: str | None, as_json: bool) -> int:  # noqa: FBT001
-    """Recompute everything: the hash chain, gaps, heads, natural keys, and that the fold still runs.
+def verify(journal: str | None, seal_file: Path | None, trusted_key: Path | None, as_json: bool) -> int:  # noqa: FBT001
+    """Recompute everything: the hash chain, gaps, heads, natural keys, evidence, checkpoints, and that the fold still runs.
 
-    Names the exact account, version and field of what is wrong, and exits 1.
+    Names the exact account, version and field of what is wrong, and exits 1. With a seal that was kept elsewhere it also
+    shows what a chain alone cannot: a tail cut off, a chain rewritten, an older copy in the journal's place.
 
     \b
     Examples:
       ledger verify --journal sqlite:///desk.db
       ledger verify --json | jq .problems
+      ledger verify --since 2026-06-15.seal --trusted-key seal.pub.pem
     """
+    seal = read_seal(seal_file) if seal_file else None
+    if trusted_key is not None and seal is None:
+        raise BadValue("--trusted-key says who must have signed a seal: name the seal with --since")
+    trusted = load_public_key(trusted_key) if trusted_key else None
     with open_ledger(journal) as ledger:
         versions: list[object] = [account.version for account in ledger.accounts()]
         total = sum(version for version in versions if isinstance(version, int))  # a damaged head may hold anything
         with bar("verifying", total) as progress:
-            found = ledger.verify(progress)
+            found = ledger.verify(progress, since=seal)
+    if seal is not None and trusted not in (None, seal.key):
+        what = f"it is signed with the key {seal.key}, which is not the trusted one, {trusted}"
+        stranger = Problem(account="the seal", version=None, field="key", what=what)
+        found = evolve(found, problems=(*found.problems, stranger))
     if as_json:
-        print_json(verification_face(found))
+        print_json(verification_face(found) | ({} if seal is None else {"seal": _seal_face(seal, trusted)}))
         return 0 if found.ok else DISAGREES
     print_table(
         "verified",
@@ -69,9 +90,25 @@ def verify(journal: str | None, as_json: bool) -> int:  # noqa: FBT001
     for problem in found.problems:
         where = f"{problem.account}" + (f" version {problem.version}" if problem.version is not None else "")
         say(f"{where}, {problem.field}: {problem.what}", "red")
+    if seal is not None:
+        signed = "the trusted key" if trusted == seal.key else f"key {seal.key}"
+        say(f"seal of {utc_text_us(seal.made_us)}, {len(seal.accounts)} accounts, signed with {signed}")
+        if trusted is None:
+            warn("whose key that is was not checked: name the one you trust with --trusted-key")
     if not found.ok:
         say("The journal is not as it was recorded. Stop writing to it, keep a copy, restore a backup.", "bold red")
     return 0 if found.ok else DISAGREES
+
+
+def _seal_face(seal: Seal, trusted: str | None) -> Json:
+    return {
+        "made_at": utc_text_us(seal.made_us),
+        "journal": seal.journal_id,
+        "accounts": len(seal.accounts),
+        "previous": seal.previous,
+        "key": seal.key,
+        "trusted": None if trusted is None else trusted == seal.key,
+    }
 
 
 COMMANDS: Final = {"init": init, "verify": verify}

@@ -1,4 +1,4 @@
-"""The commands about keys: for gateways on other machines."""
+"""The commands about keys: for gateways on other machines, and for seals."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _AUTHORISED: Final = "authorised"
 _DIR: Final = click.Path(file_okay=False, path_type=Path)
 
 
-@click.group("keys", short_help="Make and authorise keys for gateways on other machines.")
+@click.group("keys", short_help="Make and authorise keys for gateways, and for seals.")
 def keys() -> None:
-    """Make CURVE keys, and tell a server whose keys it accepts.
+    """Make CURVE keys, and tell a server whose keys it accepts; make keys for seals.
 
     \b
     Example, for a gateway and an engine:
@@ -64,6 +64,18 @@ def list_keys(folder: Path, as_json: bool) -> None:  # noqa: FBT001
         print_json(found)
         return
     print_table("keys", ["file", "public key"], [list(key.values()) for key in found], empty=f"none in {folder}")
+
+
+@keys.command("seal")
+@click.argument("name", default="seal")
+@click.option("--dir", "folder", type=_DIR, default=_FOLDER, show_default=True, help="Where to put the two files.")
+def make_seal_keys(name: str, folder: Path) -> None:
+    """Make a pair of keys to seal journals with. The secret file can be read by its owner only; nothing is overwritten."""
+    from ledger.seals import make_keys
+
+    public, secret = make_keys(folder, name)
+    say(f"public key:  {public}  (for whoever verifies, by a way that the journal's keeper cannot reach)")
+    say(f"secret key:  {secret}  (never lies beside the journal)")
 
 
 COMMANDS: Final = {"keys": keys}

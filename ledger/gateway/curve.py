@@ -6,10 +6,7 @@ written into place under the rights of their owner only.
 
 from __future__ import annotations
 
-import os
-import re
 import socket as socket_module
-import stat
 import struct
 import tempfile
 import time
@@ -23,12 +20,9 @@ from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils import z85
 
 from ledger.errors import BadValue
+from ledger.keyfiles import OWNER_ONLY, READABLE, check_private, new_pair, write_new
 
 _ZAP_DOMAIN: Final = b"ledger"
-_OWNER_ONLY: Final = 0o600
-_READABLE: Final = 0o644
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 @frozen(kw_only=True)
@@ -54,28 +48,12 @@ def make_keys(folder: Path, name: str) -> tuple[Path, Path]:
     Raises:
         BadValue: There are keys of that name already, or it is no name for a file.
     """
-    if not _NAME.fullmatch(name):
-        raise BadValue(f"expected a plain name for a pair of keys (letters, digits, '_', '.', '-'), found {name!r}")
-    public, secret = folder / f"{name}.key", folder / f"{name}.key_secret"
-    there = [str(path) for path in (public, secret) if path.exists()]
-    if there:
-        raise BadValue(f"{', '.join(there)} exists: keys are never overwritten; take another name, or move it away")
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    public, secret = new_pair(folder, name, ".key", ".key_secret")
     with tempfile.TemporaryDirectory(prefix="ledger-keys-") as private:  # only its owner can look into it
         zmq.auth.create_certificates(private, name)
-        _write_new(secret, (Path(private) / secret.name).read_bytes(), _OWNER_ONLY)
-        _write_new(public, (Path(private) / public.name).read_bytes(), _READABLE)
+        write_new(secret, (Path(private) / secret.name).read_bytes(), OWNER_ONLY)
+        write_new(public, (Path(private) / public.name).read_bytes(), READABLE)
     return public, secret
-
-
-def _write_new(path: Path, content: bytes, mode: int) -> None:
-    """Write a file that is not there yet; its rights are what they shall be from the first moment on."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    except FileExistsError:
-        raise BadValue(f"{path} exists: keys are never overwritten; take another name, or move it away") from None
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
 
 
 def authorise(public_file: Path, folder: Path) -> Path:
@@ -97,7 +75,7 @@ def authorise(public_file: Path, folder: Path) -> Path:
     copied = folder / f"{public_file.stem}.key"
     if copied.exists():
         raise BadValue(f"{copied} exists and is of another key: rename {public_file.name} first")
-    _write_new(copied, public_file.read_bytes(), _READABLE)
+    write_new(copied, public_file.read_bytes(), READABLE)
     return copied
 
 
@@ -155,8 +133,7 @@ def _read_secret(path: Path) -> tuple[bytes, bytes]:
     public, secret = _read(path)
     if secret is None:
         raise BadValue(f"{path} holds no secret key: name the file that ends in .key_secret")
-    if os.name == "posix" and path.stat().st_mode & _OTHERS:
-        raise BadValue(f"others can read the secret key {path}: chmod 600 it, and make new keys if they may have")
+    check_private(path)
     if zmq.curve_public(secret) != public:
         raise BadValue(f"{path}: expected a pair of keys, found two that do not belong together")
     return public, secret

@@ -31,6 +31,7 @@ covered = itemgetter(*(Stored._fields.index(name) for name in COVERED))
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _PRIME: Final = 65521  # the largest below 2^16: two integers that differ in one byte never share a remainder
 _UNKNOWN: Final = 65535
+_FAR: Final = 64  # renumbered by four million at most
 _CHECKS: Final = struct.Struct(f">{len(COVERED)}H")
 
 
@@ -69,3 +70,30 @@ def changed_columns(row: Stored) -> tuple[str, ...]:
     now = _CHECKS.unpack(checks(covered(row)))
     then = _CHECKS.unpack(row.checks)
     return tuple(name for name, left, right in zip(COVERED, now, then, strict=True) if left != right)
+
+
+def recorded_version(row: Stored, guess: int) -> int | None:
+    """Return the version that a row was recorded under, wherever it lies now; None if its content is not what was recorded.
+
+    Args:
+        row: Its ``prev_hash`` is taken as it is.
+        guess: Tried first.
+    """
+    columns = covered(row)
+    if not _is_text_or_number(columns) or len(row.checks) != _CHECKS.size:
+        return None
+    now: tuple[int, ...] = _CHECKS.unpack(checks(columns))
+    then: tuple[int, ...] = _CHECKS.unpack(row.checks)
+    if now[1:] != then[1:]:
+        return row.version if digest(columns, row.prev_hash) == row.hash else None
+    # Which of the numbers with this remainder: the chain hash tells. Near the guess first.
+    steps = sorted(range(-_FAR, _FAR + 1), key=abs)
+    nearest = guess - (guess - then[0]) % _PRIME
+    for version in (row.version, guess, *(nearest + step * _PRIME for step in steps)):
+        if version > 0 and digest((version, *columns[1:]), row.prev_hash) == row.hash:
+            return int(version)
+    return None
+
+
+def _is_text_or_number(columns: tuple[Any, ...]) -> bool:
+    return all(value is None or isinstance(value, (str, int)) for value in columns)

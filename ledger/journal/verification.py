@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ledger.codec import Stored, decode, decode_posting, encode_said, is_telling_of, natural_key, placement_of
 from ledger.errors import CorruptEvent, LedgerError
 from ledger.events import DEAL_KINDS
 from ledger.journal import Head, Journal, Selection
 from ledger.journal.admission import start
-from ledger.journal.chain import changed_columns, checks, covered, digest
+from ledger.journal.chain import changed_columns, checks, covered, digest, genesis
 from ledger.journal.checkpoints import is_usable, opened
 from ledger.journal.evidence import unpacked
+from ledger.journal.tampering import findings
 from ledger.portfolio import Portfolio
 from ledger.postings import IN_ORDER, NO_DEAL, Place, Row
 from ledger.values import AccountId
@@ -72,12 +73,27 @@ def verify_account(journal: Journal, account: AccountId, progress: Callable[[int
         if not is_ahead or after == walk.version:
             break
         after = walk.version
+    if problems:
+        problems = _named(journal, account, problems, head)
     problems.extend(walk.check_head(head))
     runs = not problems
     problems.extend(walk.check_evidence(journal))
     if runs:
         problems.extend(_check_fold(journal, account, walk.version))
     return Verified(account=account, version=walk.version, head=walk.hash.hex() if walk.hash else "", problems=tuple(problems))
+
+
+def _named(journal: Journal, account: AccountId, problems: list[Problem], head: Head | None) -> list[Problem]:
+    """Say what was done to a stream where its rows show it, and once what was done to all rows behind some point."""
+    found, alongside = findings(journal.rows_as_they_lie(account), genesis(account), head.hash if head else None)
+    named = {id(one): one for one in problems if one.version not in alongside}
+    for version, what in found:
+        shown = sorted((one for one in named.values() if one.version == version), key=lambda one: one.field != "version")
+        if shown:
+            named[id(shown[0])] = evolve(shown[0], what=what)
+        else:
+            named[id(what)] = Problem(account=str(account), version=version, field="version", what=what)
+    return list(named.values())
 
 
 class _Walk:

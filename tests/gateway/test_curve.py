@@ -16,7 +16,6 @@ import zmq.auth
 from ledger.errors import BadValue, GatewayDenied, GatewayTimeout
 from ledger.gateway.client import ZmqGateway
 from ledger.gateway.curve import (
-    _write_new,
     authorise,
     authorised_keys,
     load_client_keys,
@@ -24,6 +23,7 @@ from ledger.gateway.curve import (
     make_keys,
     mechanism_of,
 )
+from ledger.keyfiles import write_new
 from tests.gateway.terminals import GIVE_UP_SEC, Terminal, echoing, silent, until
 
 PATIENT = round(GIVE_UP_SEC * 1000)
@@ -77,7 +77,7 @@ def test_keys_are_never_overwritten(tmp_path, there):
 def test_a_file_that_appears_meanwhile_is_not_overwritten_either(tmp_path):
     (tmp_path / "desk.key").write_text("mine")
     with pytest.raises(BadValue, match="never overwritten"):
-        _write_new(tmp_path / "desk.key", b"other", 0o600)
+        write_new(tmp_path / "desk.key", b"other", 0o600)
     assert (tmp_path / "desk.key").read_text() == "mine"
 
 

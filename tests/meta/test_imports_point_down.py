@@ -18,14 +18,14 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 FLOORS: Final = (  # low to high; rooms on one floor do not know one another
     {"errors"},
-    {"values", "clock"},
+    {"values", "clock", "keyfiles"},
     {"events"},
     {"positions", "postings", "snapshot"},
     {"portfolio"},
     {"codec"},
     {"journal"},
     {"reconcile"},
-    {"gateway", "imports"},
+    {"gateway", "imports", "seals"},
     {"proof"},
     {"service"},
     {"reconciler", "corrections"},

@@ -1,0 +1,281 @@
+"""Seals: small signed texts that say where every account of a journal stands, to be kept where the journal's keeper is not.
+
+A chain of hashes shows a changed, missing or moved event. It cannot show that the end was cut off, that everything behind some
+point was written anew, or that an older copy took the journal's place: whoever can do that can make the hashes fit. A seal can,
+for everything up to its moment, as long as it and the secret key are out of reach of whoever has the journal.
+
+The text is UTF-8, one statement a line; the signature (Ed25519, RFC 8032) covers every byte before its own line::
+
+    ledger seal 1
+    journal 1f0c6a34-...
+    made 2026-06-15T12:00:05.000000Z
+    previous sha256:9f2c... | none
+    accounts 1
+    account 1402 <chain hash, hex> 2026-06-15T11:59:58.000000Z Broker-Live/70113
+    key <public key, hex>
+    signature <hex>
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from attrs import frozen
+
+from ledger.errors import BadValue, CorruptEvent
+from ledger.journal import Head, Journal
+from ledger.journal.verification import Problem
+from ledger.keyfiles import OWNER_ONLY, READABLE, check_private, new_pair, write_new
+from ledger.values import AccountId
+
+if TYPE_CHECKING:  # slow to load, and only needed to sign and to check
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+_TITLE: Final = "ledger seal 1"
+_NONE: Final = "none"
+_SIGNATURE: Final = "signature "
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+@frozen(kw_only=True)
+class Sealed:
+    """Where an account stood. ``recorded_us`` is when its last event was recorded, in UTC microseconds."""
+
+    version: int
+    head: str
+    recorded_us: int
+
+
+@frozen(kw_only=True)
+class Seal:
+    """What a seal says: ``made_us`` in UTC microseconds, the public ``key`` in hex, ``text`` as it was signed."""
+
+    journal_id: str
+    made_us: int
+    previous: str | None
+    accounts: Mapping[AccountId, Sealed]
+    key: str
+    text: str
+
+    @property
+    def digest(self) -> str:
+        """What the next seal calls it."""
+        return _digest(self.text)
+
+
+# ------------------------------------------------------------------------------------------------------------ making one
+
+
+def made(journal: Journal, key: Ed25519PrivateKey, now_us: int) -> Seal:
+    """Return a seal of a journal as it is at this moment, and note it in the journal, for the next one to name."""
+    heads = journal.heads()
+    before = journal.seals()
+    text = _signed(_statement(journal.identity(), now_us, before[-1] if before else None, heads), key)
+    journal.keep_seal(text, now_us)
+    return read(text)
+
+
+def _statement(journal_id: str, now_us: int, previous: str | None, heads: Mapping[AccountId, Head]) -> str:
+    lines = [
+        _TITLE,
+        f"journal {journal_id}",
+        f"made {_time(now_us)}",
+        f"previous {_NONE if previous is None else _digest(previous)}",
+        f"accounts {len(heads)}",
+        *(
+            f"account {head.version} {head.hash.hex()} {_time(head.recorded_us)} {account}"
+            for account, head in sorted(heads.items())
+        ),
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _signed(statement: str, key: Ed25519PrivateKey) -> str:
+    said = f"{statement}key {key.public_key().public_bytes_raw().hex()}\n"
+    return f"{said}{_SIGNATURE}{key.sign(said.encode()).hex()}\n"
+
+
+def _time(us: int) -> str:
+    return (_EPOCH + us * _MICROSECOND).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _digest(text: str) -> str:
+    return f"sha256:{sha256(text.encode()).hexdigest()}"
+
+
+# ----------------------------------------------------------------------------------------------------------- reading one
+
+
+def read(text: str) -> Seal:
+    """Read a seal and check its signature.
+
+    Raises:
+        BadValue: It is no seal.
+        CorruptEvent: It is one, and its signature does not hold: it was changed.
+    """
+    said, mark, signature = text.rpartition(_SIGNATURE)
+    if not mark or not said.startswith(f"{_TITLE}\n"):
+        raise BadValue("expected a seal as ledger seal writes it, found something else: is the file cut off?")
+    try:
+        seal = _parsed(said, text)
+        public, signed = bytes.fromhex(seal.key), bytes.fromhex(signature.removesuffix("\n"))
+    except (ValueError, IndexError) as error:
+        raise BadValue(f"expected a seal as ledger seal writes it, found something else: {error}") from None
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signed, said.encode())
+    except (InvalidSignature, ValueError):
+        raise CorruptEvent("the seal was changed: its signature does not hold. Take the one that was kept elsewhere") from None
+    return seal
+
+
+def _parsed(said: str, text: str) -> Seal:
+    _, journal, made_at, previous, counted, *rest = said.splitlines()
+    *accounts, key = rest
+    found: dict[AccountId, Sealed] = {}
+    for line in accounts:
+        version, head, recorded, name = _value(line, "account").split(" ", 3)
+        found[AccountId.parse(name)] = Sealed(version=int(version), head=head, recorded_us=_us(recorded))
+    if len(found) != int(_value(counted, "accounts")):
+        raise ValueError(f"{counted}, and it names {len(found)}")
+    before = _value(previous, "previous")
+    return Seal(
+        journal_id=_value(journal, "journal"),
+        made_us=_us(_value(made_at, "made")),
+        previous=None if before == _NONE else before,
+        accounts=found,
+        key=_value(key, "key"),
+        text=text,
+    )
+
+
+def _value(line: str, name: str) -> str:
+    told, _, value = line.partition(" ")
+    if told != name:
+        raise ValueError(f"expected {name}, found {line!r}")
+    return value
+
+
+def _us(text: str) -> int:
+    return (datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND
+
+
+# ------------------------------------------------------------------------------------------------- holding it up to it
+
+
+def problems(journal: Journal, seal: Seal, damaged: frozenset[str]) -> list[Problem]:
+    """Return what of a journal is not as it was sealed.
+
+    Args:
+        journal: Verified by itself.
+        seal: What it was.
+        damaged: Accounts that do not verify by themselves, where it is said already what was done to them.
+    """
+    if journal.identity() != seal.journal_id:
+        what = f"the seal is of another journal: {seal.journal_id}, this is {journal.identity()}"
+        return [Problem(account="the journal", version=None, field="seal", what=what)]
+    heads = journal.heads()
+    behind = {name: one for name, one in seal.accounts.items() if name not in heads or heads[name].version < one.version}
+    is_older = _is_older_copy(journal, seal, behind, heads)
+    found = [_missing(name, one, heads.get(name), is_older=is_older) for name, one in behind.items()]
+    for name, one in seal.accounts.items():
+        if name in behind or str(name) in damaged:
+            continue
+        chain = journal.hash_at(name, one.version)
+        if chain is None or chain.hex() != one.head:
+            what = (
+                f"the chain was rewritten: it holds by itself, but at version {one.version} it has {_short(chain)}, "
+                f"and {one.head[:16]} was sealed"
+            )
+            found.append(Problem(account=str(name), version=one.version, field="seal", what=what))
+    return found
+
+
+def _is_older_copy(journal: Journal, seal: Seal, behind: Mapping[AccountId, Sealed], heads: Mapping[AccountId, Head]) -> bool:
+    """Return whether all that is missing happened after all that is there, and the seal itself was never noted here.
+
+    Somebody who cuts off a single account leaves later events of others, or the note of the seal.
+    """
+    if seal.text in journal.seals():
+        return False
+    newest = max((head.recorded_us for head in heads.values()), default=0)
+    return bool(behind) and all(one.recorded_us > newest for one in behind.values())
+
+
+def _missing(name: AccountId, sealed: Sealed, head: Head | None, *, is_older: bool) -> Problem:
+    at = head.version if head else 0
+    stood = f"version {sealed.version} was sealed, it stands at {at}" if head else f"sealed at version {sealed.version}"
+    if is_older:
+        what = f"an older copy took the place of the journal: {stood}"
+    elif head is None:
+        what = f"the account was removed: {stood}"
+    else:
+        what = f"the tail was cut off: {stood}"
+    return Problem(account=str(name), version=at + 1, field="seal", what=what)
+
+
+def _short(chain: bytes | None) -> str:
+    return "nothing" if chain is None else chain.hex()[:16]
+
+
+# ------------------------------------------------------------------------------------------------------------- the keys
+
+
+def make_keys(folder: Path, name: str) -> tuple[Path, Path]:
+    """Make a pair of keys for seals and return the files, public and secret: PEM, as other programs read them.
+
+    Raises:
+        BadValue: There are keys of that name already, or it is no name for a file.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+    public, secret = new_pair(folder, name, ".pub.pem", ".pem")
+    key = Ed25519PrivateKey.generate()
+    write_new(secret, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), OWNER_ONLY)
+    write_new(public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), READABLE)
+    return public, secret
+
+
+def load_key(path: Path) -> Ed25519PrivateKey:
+    """Read a secret key.
+
+    Raises:
+        BadValue: It is none, or others can read it.
+        OSError: The file cannot be read.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    content = path.read_bytes()
+    check_private(path)
+    try:
+        key = load_pem_private_key(content, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise BadValue(f"{path}: expected a secret key for seals (ledger keys seal), found none")
+    return key
+
+
+def load_public_key(path: Path) -> str:
+    """Read a public key and return it in hex. Raises as ``load_key``."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    try:
+        key = load_pem_public_key(path.read_bytes())
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, Ed25519PublicKey):
+        raise BadValue(f"{path}: expected a public key for seals (the file that ends in .pub.pem), found none")
+    return key.public_bytes_raw().hex()
