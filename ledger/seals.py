@@ -19,6 +19,7 @@ The text is UTF-8, one statement a line; the signature (Ed25519, RFC 8032) cover
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
-from ledger.errors import BadValue, CorruptEvent
+from ledger.errors import BadValue, CorruptEvent, JournalError
 from ledger.journal import Head, Journal
 from ledger.journal.verification import Problem
 from ledger.keyfiles import OWNER_ONLY, READABLE, check_private, new_pair, write_new
@@ -72,11 +73,15 @@ class Seal:
 
 
 def made(journal: Journal, key: Ed25519PrivateKey, now_us: int) -> Seal:
-    """Return a seal of a journal as it is at this moment, and note it in the journal, for the next one to name."""
+    """Return a seal of a journal as it is at this moment, and note it in the journal, for the next one to name.
+
+    Who may only read makes a seal that is not noted: it proves the same, and the next one does not name it.
+    """
     heads = journal.heads()
     before = journal.seals()
     text = _signed(_statement(journal.identity(), now_us, before[-1] if before else None, heads), key)
-    journal.keep_seal(text, now_us)
+    with suppress(JournalError):
+        journal.keep_seal(text, now_us)
     return read(text)
 
 

@@ -98,8 +98,8 @@ class PostgresWatch(_Closing):
     def _listen(self) -> None:
         try:
             connection = self._engine.raw_connection()
-            connection.detach()  # a connection that listens must not be given to others
             self._driver = connection.driver_connection
+            connection.detach()  # one that listens must not be given to others
             self._driver.autocommit = True
             self._driver.execute(f"LISTEN {CHANNEL}")
         except Exception:  # noqa: BLE001  # whatever it is: without a notification the reader looks a little later

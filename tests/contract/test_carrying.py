@@ -104,10 +104,14 @@ def test_polars_and_duckdb_agree_with_the_portfolio(desk, tmp_path):
     fills = lazy.filter((pl.col("kind") == "FillRecorded") & (pl.col("login") == ACCOUNT.login))
     assert fills["volume"].sum() == 30 + Decimal("0.0000000001")
     for format_ in FORMATS:
-        [(money, last)] = duckdb.connect().execute(
-            f"SELECT sum(profit::DECIMAL(38, 6)), max(recorded_at)::VARCHAR FROM '{tmp_path}/x.{format_}' "  # noqa: S608
-            f"WHERE login = {ACCOUNT.login}"
-        ).fetchall()
+        [(money, last)] = (
+            duckdb.connect()
+            .execute(
+                f"SELECT sum(profit::DECIMAL(38, 6)), max(recorded_at)::VARCHAR FROM '{tmp_path}/x.{format_}' "  # noqa: S608
+                f"WHERE login = {ACCOUNT.login}"
+            )
+            .fetchall()
+        )
         assert money == Decimal("1.999")
         assert last.startswith("2026-")
 

@@ -1,0 +1,60 @@
+-- Roles for a journal on Postgres: who may do what, enforced by the database and not by good manners.
+--
+--   ledger_owner   migrates: owns the tables, runs ledger init and nothing else
+--   ledger_writer  engines, imports, syncs: reads, appends events, moves heads on; can change or remove nothing that is recorded
+--   ledger_reader  reports, verification, replays: reads
+--
+-- Run it as a superuser in the journal's database, once before ledger init and again after each migration (it only grants):
+--
+--   psql -d desk -f deploy/postgres-roles.sql
+--   ledger init --journal postgresql+psycopg://ledger_owner@host/desk
+--   psql -d desk -f deploy/postgres-roles.sql
+--
+-- Nobody logs in as a group: give people and programs roles of their own that are members, e.g.
+--   CREATE ROLE engine LOGIN PASSWORD '...' IN ROLE ledger_writer;
+
+DO $$
+DECLARE
+    wanted text;
+BEGIN
+    FOREACH wanted IN ARRAY ARRAY['ledger_owner', 'ledger_writer', 'ledger_reader'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
+            EXECUTE format('CREATE ROLE %I', wanted);
+        END IF;
+    END LOOP;
+END
+$$;
+
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+GRANT USAGE, CREATE ON SCHEMA public TO ledger_owner;
+GRANT USAGE ON SCHEMA public TO ledger_writer, ledger_reader;
+
+DO $$
+DECLARE
+    kept text;
+BEGIN
+    IF to_regclass('public.events') IS NULL THEN
+        RAISE NOTICE 'no journal here yet: run ledger init as a member of ledger_owner, then this file again';
+        RETURN;
+    END IF;
+    -- What is recorded: the writer adds to it.
+    FOREACH kept IN ARRAY ARRAY['accounts', 'events', 'evidence', 'seals'] LOOP
+        EXECUTE format('REVOKE ALL ON %I FROM PUBLIC, ledger_writer, ledger_reader', kept);
+        EXECUTE format('GRANT SELECT, INSERT ON %I TO ledger_writer', kept);
+        EXECUTE format('GRANT SELECT ON %I TO ledger_reader', kept);
+    END LOOP;
+    -- The one row per account that an append locks and moves on; a trigger lets it go forward only.
+    REVOKE ALL ON heads FROM PUBLIC, ledger_writer, ledger_reader;
+    GRANT SELECT, INSERT, UPDATE ON heads TO ledger_writer;
+    GRANT SELECT ON heads TO ledger_reader;
+    -- Disposable: they make replays short and are never trusted over the journal.
+    REVOKE ALL ON checkpoints FROM PUBLIC, ledger_writer, ledger_reader;
+    GRANT SELECT, INSERT, DELETE ON checkpoints TO ledger_writer;
+    GRANT SELECT ON checkpoints TO ledger_reader;
+    -- What it is, and which schema it has.
+    FOREACH kept IN ARRAY ARRAY['identity', 'alembic_version'] LOOP
+        EXECUTE format('REVOKE ALL ON %I FROM PUBLIC, ledger_writer, ledger_reader', kept);
+        EXECUTE format('GRANT SELECT ON %I TO ledger_writer, ledger_reader', kept);
+    END LOOP;
+END
+$$;

@@ -1,0 +1,151 @@
+"""Following: every event once and in order per account, woken by others' appends, and right without being woken."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+from itertools import islice
+
+import pytest
+
+from ledger import AccountId, CorruptEvent, Ledger
+from ledger.journal.watch import PostgresWatch, SqliteWatch
+from tests.support.journals import ACCOUNT, OTHER, Clock, Intruder, fill, head, open_journal, opened
+
+FAR = 3600.0  # nobody would wait so long: who returns was woken
+
+
+@pytest.fixture
+def two(url):
+    """The same journal opened twice: one that appends, one that follows."""
+    with Ledger.open(url, create=False, now_us=Clock()) as writer, Ledger.open(url, create=False, now_us=Clock()) as reader:
+        yield writer, reader
+
+
+def take(follower, count):
+    return [(event.account, event.version) for event in islice(follower, count)]
+
+
+def test_what_is_there_comes_first_and_what_comes_later_follows(two):
+    writer, reader = two
+    writer.journal.append(ACCOUNT, [opened(), fill(1, 1)])
+    with closing(reader.account(ACCOUNT).follow(poll_seconds=FAR)) as follower:
+        assert take(follower, 2) == [(ACCOUNT, 1), (ACCOUNT, 2)]
+        for deal in range(2, 20):
+            timer = threading.Timer(0.01, writer.account(ACCOUNT).record, [fill(deal, deal)])
+            timer.start()
+            assert take(follower, 1) == [(ACCOUNT, deal + 1)]
+            timer.join()
+
+
+def test_a_reader_goes_on_where_it_was(two):
+    writer, reader = two
+    writer.journal.append(ACCOUNT, [opened(), fill(1, 1), fill(2, 2)])
+    with closing(reader.account(ACCOUNT).follow(after=2)) as follower:
+        assert take(follower, 1) == [(ACCOUNT, 3)]
+
+
+def test_all_accounts_are_followed_new_ones_too(two):
+    writer, reader = two
+    writer.journal.append(ACCOUNT, [opened(), fill(1, 1)])
+    with closing(reader.follow(after={ACCOUNT: 1}, poll_seconds=FAR)) as follower:
+        assert take(follower, 1) == [(ACCOUNT, 2)]
+        timer = threading.Timer(0.01, writer.journal.append, [OTHER, [opened(OTHER), fill(1, 1)]])
+        timer.start()
+        assert take(follower, 2) == [(OTHER, 1), (OTHER, 2)]
+        timer.join()
+
+
+def test_many_events_come_in_batches_without_a_gap(two, monkeypatch):
+    monkeypatch.setattr("ledger.service._AT_ONCE", 3)
+    writer, reader = two
+    writer.journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, 50))])
+    with closing(reader.follow()) as follower:
+        assert take(follower, 50) == [(ACCOUNT, version) for version in range(1, 51)]
+
+
+def test_a_set_stop_sign_ends_it(two):
+    writer, reader = two
+    writer.journal.append(ACCOUNT, [opened()])
+    stop = threading.Event()
+    seen = []
+    for event in reader.follow(poll_seconds=0.01, stop=stop):
+        seen.append(event.version)
+        stop.set()
+    assert seen == [1]
+
+
+def test_an_older_copy_in_the_journals_place_is_said_so(two):
+    writer, reader = two
+    writer.journal.append(ACCOUNT, [opened()])
+    with pytest.raises(CorruptEvent, match="an older copy took the place"):
+        next(reader.account(ACCOUNT).follow(after=7))
+
+
+def test_it_is_right_without_being_woken(two, monkeypatch):
+    monkeypatch.setattr(SqliteWatch, "_counter", lambda _: None)
+    monkeypatch.setattr(PostgresWatch, "_listen", lambda _: None)
+    writer, reader = two
+    writer.journal.append(ACCOUNT, [opened(), fill(1, 1)])
+    with closing(reader.follow(poll_seconds=0.01)) as follower:
+        assert take(follower, 2) == [(ACCOUNT, 1), (ACCOUNT, 2)]
+        writer.account(ACCOUNT).record(fill(2, 2))
+        assert take(follower, 1) == [(ACCOUNT, 3)]
+
+
+def test_a_follower_in_this_process_sees_appends_to_memory():
+    with Ledger.open("memory://") as ledger:
+        ledger.journal.append(ACCOUNT, [opened()])
+        with closing(ledger.follow()) as follower:
+            assert take(follower, 1) == [(ACCOUNT, 1)]
+            ledger.account(ACCOUNT).record(fill(1, 1))
+            assert take(follower, 1) == [(ACCOUNT, 2)]
+
+
+# ---- an append whose outcome is not known
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("expected", [None, 1])
+def test_a_connection_lost_at_commit_is_found_out_about(moment, expected, monkeypatch):
+    """The server is asked to end the connection just before, or just after, the commit was carried out."""
+    from sqlalchemy.engine import RootTransaction
+
+    from tests.support.journals import new_postgres_url
+
+    url = new_postgres_url()
+    journal = open_journal(url, Clock())
+    journal.append(ACCOUNT, [opened()])
+    commit = RootTransaction.commit
+    cut = [True]
+
+    def commit_and_lose(transaction):
+        connection = transaction.connection
+        if not cut or connection.engine is not journal.engine:
+            return commit(transaction)
+        cut.clear()
+        process = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+        if moment == "before":
+            Intruder(url)("SELECT pg_terminate_backend(?)", process)
+            return commit(transaction)
+        connection.connection.driver_connection.commit()
+        Intruder(url)("SELECT pg_terminate_backend(?)", process)
+        return commit(transaction.connection.exec_driver_sql("SELECT 1") and transaction)
+
+    monkeypatch.setattr(RootTransaction, "commit", commit_and_lose)
+    appended = journal.append(ACCOUNT, [fill(1, 1), fill(2, 2)], expected_version=expected)
+    assert not cut
+    assert appended.head.version == 3
+    assert head(journal).version == 3
+    assert [row.natural_key for row in journal.rows(ACCOUNT)] == ["account", "deal:1", "deal:2"]
+    assert [outcome.value for outcome in appended.outcomes] == ["appended", "appended"]
+    journal.close()
+
+
+def test_accounts_are_named_in_order(two):
+    writer, _ = two
+    names = [AccountId("B", 2), AccountId("A", 10), AccountId("A", 9)]
+    for name in names:
+        writer.journal.append(name, [opened(name)])
+    assert list(writer.journal.heads()) == sorted(names)
+    assert {name: found.version for name, found in writer.journal.heads().items()} == dict.fromkeys(names, 1)
