@@ -70,8 +70,8 @@ class Stored(NamedTuple):
     profit: int | None
     magic: int | None
     data: str | None
-    placement: int
     schema: int
+    placement: int
     recorded_us: int
     natural_key: str
     correlation: str | None
@@ -89,24 +89,24 @@ assert Stored._fields[: len(Posting._fields)] == Posting._fields
 
 #: Stored name -> class and the schema version it is written with.
 KINDS: Final[Mapping[str, tuple[type[Event], int]]] = {
-    cls.__name__: (cls, 1)
-    for cls in (
-        AccountOpened,
-        SymbolSpecified,
-        FillRecorded,
-        CashMoved,
-        DealCompleted,
-        DealRevised,
-        PositionRecovered,
-        GhostClosed,
-        DriftCorrected,
-        PositionReticketed,
-        BreakOpened,
-        BreakClosed,
-        SyncDegraded,
-        SyncRestored,
-        BalanceAsserted,
-        Adjusted,
+    cls.__name__: (cls, schema)
+    for schema, cls in (
+        (1, AccountOpened),
+        (1, SymbolSpecified),
+        (1, FillRecorded),
+        (1, CashMoved),
+        (1, DealCompleted),
+        (1, DealRevised),
+        (1, PositionRecovered),
+        (1, GhostClosed),
+        (1, DriftCorrected),
+        (1, PositionReticketed),
+        (2, BreakOpened),
+        (1, BreakClosed),
+        (1, SyncDegraded),
+        (1, SyncRestored),
+        (1, BalanceAsserted),
+        (1, Adjusted),
     )
 }
 
@@ -226,8 +226,8 @@ def _encode_deal(deal: Deal, standing: Standing) -> Stored:
         _money_units(deal.profit, standing, "profit"),
         deal.magic,
         _dump(extra) if extra else None,
-        0,
         KINDS[kind][1],
+        0,
         0,
         "",
         None,
@@ -327,29 +327,38 @@ def is_telling_of(stored: str, key: str) -> bool:
 
 # ------------------------------------------------------------------------------------------------------------ from a row
 
-#: (stored name, older schema version) -> lifts a row by one version. Stored rows are never rewritten.
-LIFTS: Final[Mapping[tuple[str, int], Callable[[Stored], Stored]]] = {}
+Said = dict[str, Any]
 
 
-def lifted(row: Stored) -> Stored:
-    """Return a row in the schema version that this program writes.
+def _break_opened_2(said: Said) -> Said:
+    """Count what was not counted yet: one snapshot showed the break, and no correction was tried."""
+    return {"confirmations": 1, "attempts": 0} | said
+
+
+#: (stored name, older schema version) -> lifts what an event says, as JSON values, by one version. Stored rows are never
+#: rewritten. Deals say what they say in columns, whose meaning never changes: a later version may only add some.
+LIFTS: Final[Mapping[tuple[str, int], Callable[[Said], Said]]] = {("BreakOpened", 1): _break_opened_2}
+
+
+def check_known(row: Stored) -> None:
+    """Refuse a row that this program cannot read.
 
     Raises:
         UnknownEvent: The name is not known, or the row is of a newer version.
     """
-    if row.kind not in KINDS:
-        raise UnknownEvent(f"version {row.version}: expected one of {', '.join(KINDS)}, found {row.kind!r}")
-    current = KINDS[row.kind][1]
-    while row.schema < current:
-        lift = LIFTS.get((row.kind, row.schema))
-        if lift is None:
-            raise UnknownEvent(f"version {row.version}: {row.kind} of schema {row.schema} cannot be lifted")
-        row = lift(row)
-    if row.schema > current:
+    _schemas(row.kind, row.schema, row.version)
+
+
+def _schemas(kind: str, schema: int, version: int) -> range:
+    """Return the schema versions that an event has to be lifted from, one after the other."""
+    if kind not in KINDS:
+        raise UnknownEvent(f"version {version}: expected one of {', '.join(KINDS)}, found {kind!r}")
+    current = KINDS[kind][1]
+    if not 1 <= schema <= current:
         raise UnknownEvent(
-            f"version {row.version}: {row.kind} has schema {row.schema}, this program knows {current}. Use a newer ledger."
+            f"version {version}: {kind} has schema {schema}, this program knows 1 to {current}. Use a newer ledger."
         )
-    return row
+    return range(schema, current)
 
 
 def decode(row: Stored, standing: Standing | None) -> Event:
@@ -359,7 +368,7 @@ def decode(row: Stored, standing: Standing | None) -> Event:
         UnknownEvent: The row's name or version is not known.
         CorruptEvent: The row does not hold what its kind needs.
     """
-    row = lifted(row)
+    check_known(row)
     if row.kind not in events.DEAL_KINDS:
         return decode_posting(row)
     assert standing is not None, "deals are read with the scales of their account"
@@ -376,12 +385,13 @@ def decode_posting(row: Row) -> Event:
         UnknownEvent: The posting's name is not known.
         CorruptEvent: The posting does not hold what its kind needs.
     """
-    if row[3] not in KINDS:
-        raise UnknownEvent(f"version {row[2]}: expected one of {', '.join(KINDS)}, found {row[3]!r}")
+    steps = _schemas(row[3], row[17], row[2])
     make: Callable[..., Event] = KINDS[row[3]][0]
     try:
         said = json.loads(row[16])
         said.pop("time_msc", None)
+        for schema in steps:
+            said = LIFTS[row[3], schema](said)
         return make(time_msc=row[0], **said)
     except (LedgerError, TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
         raise CorruptEvent(f"version {row[2]}: {row[3]} cannot be read: {error}") from error
@@ -441,7 +451,7 @@ def recorded(account: AccountId, row: Stored, standing: Standing | None) -> Reco
 
 def posting(row: Stored) -> Row:
     """Return the part of a stored row that the fold reads."""
-    return (row[0], NO_DEAL if row[1] is None else row[1], *row[2:17])
+    return (row[0], NO_DEAL if row[1] is None else row[1], *row[2:18])
 
 
 def standing_of(rows: list[Stored], upto: int | None = None) -> Standing | None:

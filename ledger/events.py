@@ -83,6 +83,10 @@ def _version(value: int) -> int:
     return _whole(value, 1, INT64_MAX, "a version")
 
 
+def _count(value: int) -> int:
+    return _whole(value, 0, INT64_MAX, "a count")
+
+
 def _ticket_or_none(value: int | str | None) -> int | None:
     """MT5 writes 0 where there is no ticket."""
     return None if value is None or value in (0, "0", "") else _ticket(value)
@@ -487,8 +491,8 @@ class BreakOpened:
     ours: str | None = attrs.field(converter=_text_or_none, default=None)
     theirs: str | None = attrs.field(converter=_text_or_none, default=None)
     why: str | None = attrs.field(converter=_text_or_none, default=None)
-    confirmations: int | None = attrs.field(converter=optional(_version), default=None)
-    attempts: int | None = attrs.field(converter=optional(_version), default=None)
+    confirmations: int = attrs.field(converter=_count, default=1)
+    attempts: int = attrs.field(converter=_count, default=0)
     caused_by: int | None = attrs.field(converter=optional(_version), default=None)
     evidence: str | None = attrs.field(converter=_text_or_none, default=None)
 

@@ -277,7 +277,7 @@ class Portfolio:
         row: Row = self._last
         for row in rows:
             (time_msc, _, _, kind, side, entry, position_id, _, symbol, volume, price, commission, fee, swap, profit,
-             magic, _) = row  # fmt: skip
+             magic, _, _) = row  # fmt: skip
             folded += 1
             if kind != "FillRecorded":
                 self._count(commissions, fees, swaps, profits)
@@ -335,7 +335,7 @@ class Portfolio:
 
     def _settle(self, row: Row, trades: TradeSink) -> None:
         """Apply a fill of any shape: money not told yet, closes beyond what is known, reversals, unknown entries."""
-        (_, _, _, _, _, entry, position_id, order, symbol, _, _, commission, fee, swap, profit, _, _) = row
+        (_, _, _, _, _, entry, position_id, order, symbol, _, _, commission, fee, swap, profit, _, _, _) = row
         money = (commission or 0, fee or 0, swap or 0, profit or 0)
         self._count(*money)
         self._deals += 1
@@ -639,8 +639,8 @@ class Portfolio:
             ours=event.ours,
             theirs=event.theirs,
             why=event.why,
-            confirmations=max(known.confirmations, event.confirmations or 1),
-            attempts=max(known.attempts, event.attempts or 0),
+            confirmations=max(known.confirmations, event.confirmations),
+            attempts=max(known.attempts, event.attempts),
         )
 
     def _check_money(self, name: str, ours: int, theirs: int, time_msc: int, at: int) -> None:

@@ -19,7 +19,8 @@ class Posting(NamedTuple):
     """The columns that the fold reads, in this order; the first three are the fold order.
 
     Money, price and volume are scaled integers, None where not told. ``deal`` is ``NO_DEAL`` for what is not a fact about
-    a deal: it sorts after all deals of its millisecond. ``data`` is the rest of the event as JSON text.
+    a deal: it sorts after all deals of its millisecond. ``data`` is the rest of the event as JSON text, in the words of its
+    ``schema``.
     """
 
     time_msc: int
@@ -39,6 +40,7 @@ class Posting(NamedTuple):
     profit: int | None
     magic: int | None
     data: str | None
+    schema: int
 
 
 #: A posting as a database driver returns it: the same columns without the class. More columns may follow.

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import attrs
 
 from ledger.clock import utc_text
-from ledger.codec import Stored, encode, lifted, natural_key, numbered, placement_of
+from ledger.codec import Stored, check_known, encode, natural_key, numbered, placement_of
 from ledger.errors import (
     AccountMismatch,
     AccountUnknown,
@@ -326,7 +326,7 @@ def taken_over(account: AccountId, head: Head, rows: Sequence[Stored]) -> Append
     for row in rows:
         if row.version != head.version + 1:
             raise VersionGap(f"account {account}: expected version {head.version + 1}, found {row.version}")
-        lifted(row)
+        check_known(row)
         place = (row.time_msc, NO_DEAL if row.deal is None else row.deal)
         placement = placement_of(row.kind, place, (head.last_msc, head.last_deal))
         chained = sealed(row._replace(placement=placement), head.hash)

@@ -345,8 +345,8 @@ class _Deciding:
         *,
         why: str | None,
         known: Break | None = None,
-        confirmations: int | None = None,
-        attempts: int | None = None,
+        confirmations: int = 1,
+        attempts: int = 0,
     ) -> BreakOpened:
         field, ours, theirs = in_words(one)
         return BreakOpened(

@@ -77,8 +77,8 @@ def words(decision: Decision) -> list[str]:
 
 def _word(event: Event) -> str:
     match event:
-        case BreakOpened(kind=kind, position_id=position_id, confirmations=times, attempts=attempts, caused_by=known):
-            counted = f" x{times}" if times else f" tried {attempts}" if attempts else ""
+        case BreakOpened(kind=kind, position_id=position_id, confirmations=times, attempts=attempts, caused_by=known, why=why):
+            counted = f" tried {attempts}" if attempts else f" x{times}" if "missing in" in (why or "") else ""
             return f"{'seen' if known else 'open'} {kind.value} #{position_id}{counted}"
         case BreakClosed(kind=kind, position_id=position_id, end=end):
             return f"close {kind.value} #{position_id} {end.value}"

@@ -1,0 +1,54 @@
+"""Journals of every schema that a release knew: each opens in this version, and says what it said."""
+
+from __future__ import annotations
+
+import pytest
+
+from ledger import BreakOpened, JournalError, Ledger
+from ledger.journal.schema import REVISION
+from tests.support.frozen import ANSWER, expected, faces, revisions, thawed
+from tests.support.journals import ACCOUNT, DURABLE, digest_of, fill
+
+
+@pytest.fixture(params=DURABLE)
+def kind(request):
+    return request.param
+
+
+def test_every_schema_is_frozen():
+    """A new migration comes with the frozen journal of the schema before it: python3 tools/freeze_journal.py."""
+    assert revisions() == [f"{number:04}" for number in range(1, int(REVISION) + 1)]
+
+
+@pytest.mark.parametrize("revision", revisions())
+def test_an_old_journal_opens_and_says_what_it_said(revision, kind, tmp_path):
+    url = thawed(revision, kind, tmp_path)
+    if revision != REVISION:
+        with pytest.raises(JournalError, match=f"schema {revision}"):
+            Ledger.open(url, create=False)
+    with Ledger.open(url) as ledger:
+        assert ledger.verify().ok
+        assert faces(ledger) == expected(revision)
+        account = ledger.account(ACCOUNT)
+        assert len([*account.events()]) == account.version  # every event is read, lifted where it is older
+        if revision != "0001":
+            assert account.evidence(digest_of(ANSWER)) == ANSWER
+        account.record(fill(5000, 5000))
+        assert ledger.verify().ok
+
+
+@pytest.mark.parametrize("revision", revisions())
+def test_an_old_break_counts_as_one_sight(revision, tmp_path):
+    with Ledger.open(thawed(revision, "sqlite", tmp_path)) as ledger:
+        [told] = [one.event for one in ledger.account(ACCOUNT).events() if isinstance(one.event, BreakOpened)]
+        schemas = {row.schema for row in ledger.journal.rows(ACCOUNT) if row.kind == "BreakOpened"}
+        assert schemas == {2 if revision >= "0003" else 1}  # what is stored stays as it was told
+        assert (told.confirmations, told.attempts) == (1, 0)
+        [shown] = [one for one in ledger.account(ACCOUNT).portfolio.breaks if one.position_id == 2]
+        assert (shown.confirmations, shown.attempts) == (1, 0)
+
+
+def test_all_schemas_say_the_same(tmp_path):
+    """The same was told to each: what is recorded has the same meaning ever since."""
+    told = [[{**face, "head": None} for face in expected(revision)] for revision in revisions()]
+    assert all(one == told[0] for one in told[1:])
