@@ -27,7 +27,7 @@ from ledger.events import (
 from ledger.journal import Appended, Head, Journal, Outcome, Selection
 from ledger.journal.checkpoints import INTERVAL, replayed
 from ledger.journal.memory import MemoryJournal
-from ledger.journal.verification import Problem, Verified, verify_account
+from ledger.journal.verification import Problem, Verified, verify_account, verify_across
 from ledger.portfolio import Portfolio, Standing, Trade
 from ledger.positions import OpenPosition
 from ledger.postings import IN_ORDER
@@ -165,11 +165,7 @@ class Ledger:
             since: What was sealed must be there, unchanged.
         """
         accounts = tuple(verify_account(self.journal, name, progress) for name in self.journal.accounts())
-        across = tuple(
-            Problem(account=account, version=version, field=field, what=what)
-            for account, version, field, what in self.journal.irregularities()
-        )
-        problems = tuple(problem for verified in accounts for problem in verified.problems) + across
+        problems = tuple(problem for verified in accounts for problem in verified.problems) + tuple(verify_across(self.journal))
         if since is not None:
             damaged = frozenset(problem.account for problem in problems)
             problems += tuple(seal_problems(self.journal, since, damaged))

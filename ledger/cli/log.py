@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import click
 
 from ledger.cli.options import account_option, accounts_of, journal_option, json_option, open_ledger
-from ledger.cli.output import print_json_lines, print_table
+from ledger.cli.output import print_json_lines, print_table, say
 from ledger.errors import AccountUnknown, BadValue
 from ledger.faces import Json, log_face
-from ledger.service import Account
+from ledger.service import Account, Ledger
 from ledger.values import CASH_WORDS, AccountId
 
 
@@ -22,6 +22,7 @@ from ledger.values import CASH_WORDS, AccountId
 @click.option("--last", type=click.IntRange(min=1), metavar="N", help="Only the last N events of each account.")
 @click.option("--kind", metavar="NAME", help="Only events of a kind, as FillRecorded.")
 @click.option("--position", type=int, metavar="ID", help="Only events of a position.")
+@click.option("--follow", is_flag=True, help="Go on with what is recorded from now on, by whatever program; Ctrl-C ends it.")
 @click.option("--evidence", metavar="DIGEST", help="Print the raw broker answer with this SHA-256 instead, as it came in.")
 @json_option
 def log(
@@ -31,6 +32,7 @@ def log(
     last: int | None,
     kind: str | None,
     position: int | None,
+    follow: bool,  # noqa: FBT001
     evidence: str | None,
     as_json: bool,  # noqa: FBT001
 ) -> None:
@@ -41,27 +43,45 @@ def log(
     \b
     Examples:
       ledger log --last 20
+      ledger log --follow --json | your-program
       ledger log --kind GhostClosed
       ledger log --position 466442493 --json
       ledger log --evidence 9f2c... > answer.json
     """
     if evidence is not None:
-        if after or last or kind or position is not None or as_json:
+        if after or last or kind or position is not None or follow or as_json:
             raise click.UsageError("--evidence prints one raw answer: it goes with --account only")
         _print_evidence(journal, account, evidence)
         return
+
+    def wanted(face: Json) -> bool:
+        return (kind is None or face["kind"] == kind) and (position is None or face["position_id"] == position)
+
     with open_ledger(journal) as ledger:
-        for one in accounts_of(ledger, account):
-            faces = (
-                face
-                for face in _faces(one, after, last)
-                if (kind is None or face["kind"] == kind) and (position is None or face["position_id"] == position)
-            )
+        chosen = accounts_of(ledger, account)
+        cursors = {one.name: one.version for one in chosen}
+        for one in chosen:
+            faces = filter(wanted, _faces(one, after, last))
             if as_json:
                 print_json_lines(faces)
             else:
                 columns = [">version", "event", "time (UTC)", ">position", "what"]
                 print_table(f"{one.name} events", columns, [_row(face) for face in faces], empty="none")
+        if follow:
+            _follow(ledger, account, cursors, wanted, as_json=as_json)
+
+
+def _follow(
+    ledger: Ledger, only: AccountId | None, cursors: dict[AccountId, int], wanted: Callable[[Json], bool], *, as_json: bool
+) -> None:
+    """Print what others record from now on, until somebody ends it."""
+    told = ledger.follow(after=cursors) if only is None else ledger.account(only).follow(after=cursors[only])
+    for recorded in told:
+        face = log_face(recorded, ledger.account(recorded.account).standing)
+        if wanted(face) and as_json:
+            print_json_lines(iter([face]))
+        elif wanted(face):
+            say(f"{recorded.account} {' '.join(_row(face))}")
 
 
 def _print_evidence(journal: str | None, account: AccountId | None, digest: str) -> None:

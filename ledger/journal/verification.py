@@ -61,26 +61,43 @@ def verify_account(journal: Journal, account: AccountId, progress: Callable[[int
     """
     walk = _Walk(account)
     problems: list[Problem] = []
+    try:
+        problems.extend(_check_rows(journal, walk, progress))
+        runs = not problems
+        problems.extend(walk.check_evidence(journal))
+        if runs:
+            problems.extend(_check_fold(journal, account, walk.version))
+    except CorruptEvent as error:
+        what = f"it cannot be read behind version {walk.version}: {error}"
+        problems.append(Problem(account=str(account), version=walk.version + 1, field="the file", what=what))
+    return Verified(account=account, version=walk.version, head=walk.hash.hex() if walk.hash else "", problems=tuple(problems))
+
+
+def verify_across(journal: Journal) -> Iterator[Problem]:
+    """Yield what is wrong across accounts, as far as it can be read."""
+    try:
+        for account, version, field, what in journal.irregularities():
+            yield Problem(account=account, version=version, field=field, what=what)
+    except CorruptEvent as error:
+        yield Problem(account="the file", version=None, field="the file", what=str(error))
+
+
+def _check_rows(journal: Journal, walk: _Walk, progress: Callable[[int], object]) -> Iterator[Problem]:
+    problems: list[Problem] = []
     after: int | None = None
     while True:
-        for count, row in enumerate(journal.rows_as_they_lie(account, after=after), 1):
+        for count, row in enumerate(journal.rows_as_they_lie(walk.account, after=after), 1):
             problems.extend(walk.check(row))
             if count % 1000 == 0:
                 progress(1000)
-        head = journal.head(account)
+        head = journal.head(walk.account)
         # A head that is ahead was either moved on by an append while we read, or left behind by a cut.
         is_ahead = head is not None and type(head.version) is int and head.version > walk.version
         if not is_ahead or after == walk.version:
             break
         after = walk.version
-    if problems:
-        problems = _named(journal, account, problems, head)
-    problems.extend(walk.check_head(head))
-    runs = not problems
-    problems.extend(walk.check_evidence(journal))
-    if runs:
-        problems.extend(_check_fold(journal, account, walk.version))
-    return Verified(account=account, version=walk.version, head=walk.hash.hex() if walk.hash else "", problems=tuple(problems))
+    yield from _named(journal, walk.account, problems, head) if problems else ()
+    yield from walk.check_head(head)
 
 
 def _named(journal: Journal, account: AccountId, problems: list[Problem], head: Head | None) -> list[Problem]:
