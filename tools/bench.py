@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def replay_row(name: str, url: str, count: int, rounds: int) -> dict[str, object
         with Ledger.open(url, create=False) as ledger:
             (account,) = ledger.accounts()
             start = time.perf_counter()
-            account.replay()
+            account.replay(checkpoints=False)
             return count / (time.perf_counter() - start)
 
     def bare() -> float:
@@ -148,6 +149,43 @@ def replay_row(name: str, url: str, count: int, rounds: int) -> dict[str, object
         return count / took
 
     return measured(name, "events/s", ours, bare, 300_000, rounds=rounds, better="higher")
+
+
+def moment_rows(folder: Path, count: int, rounds: int) -> list[dict[str, object]]:
+    """Moments near the end of a long account, with the checkpoints that one replay left, against an account of 10,000."""
+    from ledger import Ledger
+
+    def asked(url: str, events: int, about: Callable[[Any, random.Random], None]) -> Callable[[], float]:
+        with Ledger.open(url, create=False) as ledger:
+            ledger.accounts()[0].replay()
+
+        def took() -> float:
+            dice = random.Random(events)  # noqa: S311  # which moments, no secret
+            with Ledger.open(url, create=False) as ledger:
+                (account,) = ledger.accounts()
+                about(account, dice)  # the first question finds the files cold
+                start = time.perf_counter()
+                for _ in range(20):
+                    about(account, dice)
+                return (time.perf_counter() - start) / 20
+
+        return took
+
+    def until(account: Any, dice: random.Random) -> None:
+        last = account.journal_head.last_msc
+        clock = account.standing.clock
+        moment = datetime.fromtimestamp(clock.to_utc_msc(last - dice.randrange(600_000)) / 1000, UTC)
+        account.replay(until=moment)
+
+    def known(account: Any, dice: random.Random) -> None:
+        account.replay(version=account.version - dice.randrange(1000))
+
+    long, short = (make_journal(folder, events, nets=False) for events in (count, 10_000))
+    return [
+        measured(f"{name} near the end of {count:,} events, to 10,000", "s", asked(long, count, about),
+                 asked(short, 10_000, about), 1.5, rounds=rounds, by_ratio=True)
+        for name, about in (("--until", until), ("--version", known))
+    ]  # fmt: skip
 
 
 def seconds(command: list[str], environment: dict[str, str] | None = None) -> tuple[float, float]:
@@ -219,6 +257,8 @@ def measured_rows(folder: Path, arguments: argparse.Namespace) -> list[dict[str,
             kind = "netting" if nets else "hedging"
             path = f"replay to portfolio, {kind}, {arguments.events:,} events"
             rows.append(replay_row(path, url, arguments.events, rounds))
+    if only in (None, "moment"):
+        rows += moment_rows(folder, arguments.events, rounds)
     if only in (None, "sync"):
         rows += sync_rows(folder, measured, rounds)
     return rows
@@ -230,7 +270,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     parser.add_argument("--events", type=int, default=200_000, metavar="N", help="events in each replayed journal")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds of each measurement")
-    parser.add_argument("--only", choices=("start", "import", "replay", "sync"), help="measure only this")
+    parser.add_argument("--only", choices=("start", "import", "replay", "moment", "sync"), help="measure only this")
     arguments = parser.parse_args()
     python = bootstrap.ready(bootstrap.RUNTIME_LOCK)
     if Path(sys.prefix) != python.parent.parent:

@@ -16,6 +16,7 @@ import os
 import platform
 import random
 import shutil
+import signal
 import sqlite3
 import statistics
 import subprocess
@@ -66,6 +67,10 @@ class Book:
         self.acknowledged: set[int] = set()
         self.come_back: list[float] = []
         self._deal = 0
+
+    def start_at(self, deal: int) -> None:
+        """Go on with other tickets."""
+        self._deal = deal
 
     def tell(self, account: "Account") -> None:
         """Record one fill, or a batch, and note what was acknowledged."""
@@ -157,7 +162,7 @@ def _small_disk(book: Book) -> Iterator[Path]:
     disk = book.folder / "disk"
     disk.mkdir()
     options = f"size={_TMPFS_KB}k"
-    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", disk]
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(disk)]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
         raise Broken("a disk to be filled needs the right to mount one: run this as root, in a container")
     book.file = disk / "journal.db"
@@ -166,7 +171,7 @@ def _small_disk(book: Book) -> Iterator[Path]:
         yield disk / "filler"
         shutil.copy(book.file, book.folder / "journal.db")  # after the last connection is closed, for the comparison
     finally:
-        subprocess.run(["umount", disk], check=True)  # noqa: S607
+        subprocess.run(["umount", str(disk)], check=True)  # noqa: S607
         book.file = book.folder / "journal.db"
         book.url = f"sqlite:///{book.file}"
 
@@ -288,10 +293,12 @@ def clock_backwards(book: Book) -> None:
 
 def two_migrations(book: Book) -> None:
     """Two programs migrate an older journal at once, while a third one waits to append."""
+    from ledger.journal.schema import REVISION
+
     _thaw(book)
     with multiprocessing.get_context("fork").Pool(2) as pool:
         found = pool.map(_migrated, [book.url] * 2)
-    if sorted(found) not in (["0001", "0001"], ["0001", "0003"]):
+    if sorted(found) not in (["0001", "0001"], ["0001", REVISION]):
         raise Broken(f"two migrations found {found}")
     book.back()
 
@@ -335,7 +342,7 @@ def _thaw(book: Book) -> None:
         for table in ("events", "heads", "accounts"):
             connection.execute(f"DELETE FROM {table} WHERE {other}")  # noqa: S608
     connection.close()
-    book._deal = 10**6  # noqa: SLF001  # its own tickets are others
+    book.start_at(10**6)
 
 
 def _migrated(url: str) -> str:
@@ -346,6 +353,134 @@ def _migrated(url: str) -> str:
     found = migrate(engine)
     engine.dispose()
     return found or "none"
+
+
+# -------------------------------------------------------------------------------------------------------------- kills
+
+
+def _killed(book: Book, work: Callable[[int], object]) -> bytes:
+    """Run something in a process of its own, kill that at a random instant, and return what it wrote down before."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            work(writing)
+        finally:
+            os._exit(0)
+    os.close(writing)
+    time.sleep(book.chance.uniform(0, book.chance.choice([0.005, 0.05])))  # the random instant
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with os.fdopen(reading, "rb") as pipe:
+        return pipe.read()
+
+
+def _filled(book: Book, appends: int) -> None:
+    with book.opened() as account:
+        for _ in range(appends):
+            book.tell(account)
+
+
+def killed_append(book: Book) -> None:
+    """An engine that appends and writes down each deal after it was recorded."""
+
+    def work(pipe: int) -> None:
+        with book.opened() as account:
+            while True:
+                before = set(book.acknowledged)
+                book.tell(account)
+                os.write(pipe, b"".join(deal.to_bytes(8) for deal in sorted(book.acknowledged - before)))
+
+    _filled(book, 1)
+    written = _killed(book, work)
+    book.acknowledged.update(int.from_bytes(written[at : at + 8]) for at in range(0, len(written) // 8 * 8, 8))
+    book.start_at(10**6)
+    book.back()
+
+
+def killed_import(book: Book) -> None:
+    """An import of JSON lines; importing again ends as if nothing had happened."""
+    from ledger import Ledger
+    from ledger.exporting import export, take_back
+
+    source = Book(book.folder, book.chance)
+    source.file = book.folder / "source.db"
+    source.url = f"sqlite:///{source.file}"
+    _filled(source, 30)
+    lines = book.folder / "source.jsonl"
+    with Ledger.open(source.url, create=False) as ledger:
+        export(ledger, ledger.accounts(), lines, "jsonl")
+        heads = ledger.journal.heads()
+
+    def work(_: int) -> None:
+        with Ledger.open(book.url) as ledger:
+            take_back(ledger, lines)
+
+    _killed(book, work)
+    begun = time.perf_counter()
+    with Ledger.open(book.url) as ledger:
+        take_back(ledger, lines)
+        if ledger.journal.heads() != heads:
+            raise Broken(f"{book.folder}: another journal than the one that was exported")
+    book.come_back.append((time.perf_counter() - begun) * 1000)
+    book.acknowledged.update(source.acknowledged)
+
+
+def killed_migration(book: Book) -> None:
+    """A migration from the first schema on; the journal has the one schema or the other, whole, and migrating again ends it."""
+    from ledger.journal.schema import REVISION
+
+    _thaw(book)
+    _killed(book, lambda _: _migrated(book.url))
+    with sqlite3.connect(book.file) as connection:
+        (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    connection.close()
+    if revision not in ("0001", REVISION):
+        raise Broken(f"{book.folder}: half a migration, at {revision}")
+    book.back()
+
+
+def killed_checkpoint(book: Book) -> None:
+    """A reader whose replays leave checkpoints; a replay with what is left is a replay from the start."""
+    _filled(book, 30)
+
+    def work(_: int) -> None:
+        with book.opened() as account:
+            account.ledger.checkpoint_interval = 5
+            while True:
+                account.replay()
+                with account.ledger.journal.engine.begin() as connection:  # type: ignore[attr-defined]
+                    connection.exec_driver_sql("DELETE FROM checkpoints")
+
+    _killed(book, work)
+    book.back()
+    with book.opened() as account:
+        if account.replay().state() != account.replay(checkpoints=False).state():
+            raise Broken(f"{book.folder}: a checkpoint is not what a replay gives")
+
+
+def killed_backup(book: Book) -> None:
+    """A backup under way: no journal before it is whole, and taking it again ends it."""
+    from ledger import Ledger, LedgerError
+    from ledger.journal.copying import copy_journal
+    from ledger.service import utc_now_us
+
+    _filled(book, 30)
+    backup = f"sqlite:///{book.folder}/backup.db"
+
+    def work(_: int) -> None:
+        with Ledger.open(book.url, create=False) as ledger:
+            copy_journal(ledger.journal, backup, utc_now_us)
+
+    _killed(book, work)
+    with Ledger.open(book.url, create=False) as ledger:
+        begun = time.perf_counter()
+        with suppress(LedgerError):  # it was finished already, and is refused as a target
+            copy_journal(ledger.journal, backup, utc_now_us)
+        book.come_back.append((time.perf_counter() - begun) * 1000)
+        with Ledger.open(backup, create=False) as copy:
+            if copy.journal.heads() != ledger.journal.heads():
+                raise Broken(f"{book.folder}: the backup is another journal")
 
 
 # -------------------------------------------------------------------------------------------------------- all of them
@@ -359,24 +494,19 @@ STAGES: Final[dict[str, tuple[Stage, int, int]]] = {  # fault -> how it is stage
     "clock jumps backwards": (clock_backwards, 3, 200),
     "two migrations at once": (two_migrations, 3, 200),
     "newer journal, older program": (newer_journal, 3, 200),
+    "SIGKILL during append": (killed_append, 10, 2000),
+    "SIGKILL during import": (killed_import, 5, 1000),
+    "SIGKILL during migration": (killed_migration, 5, 500),
+    "SIGKILL while checkpoints are kept": (killed_checkpoint, 5, 1000),
+    "SIGKILL during backup": (killed_backup, 5, 500),
 }
 
 
 def _others(full: bool, seed: int) -> Iterator[tuple[str, Callable[[], list[Row]]]]:  # noqa: FBT001
     """Yield the faults that have tools of their own."""
-    import kill_points
     import postgres_faults
     import power_loss
 
-    def killed(operation: str, count: int) -> Callable[[], list[Row]]:
-        def run() -> list[Row]:
-            found = kill_points.rounds(operation, count, seed)
-            return [_row(f"SIGKILL during {operation}", found)]
-
-        return run
-
-    for operation, many in {"append": 2000, "import": 500, "migration": 500, "checkpoint": 1000, "backup": 500}.items():
-        yield f"SIGKILL during {operation}", killed(operation, many if full else 20)
     yield "power loss", lambda: [_row("power loss", power_loss.rounds(2000 if full else 30, seed))]
     for name, stage, many in (
         ("Postgres killed with -9", postgres_faults.server_killed, 60),
