@@ -465,12 +465,13 @@ class _Passing(socketserver.BaseRequestHandler):
                     if source is server:
                         has_inserted = has_inserted or _INSERTED in message
                         client.sendall(message)
-                    elif cut := self.server.due(message, has_inserted=has_inserted):
+                        continue
+                    cut = self.server.due(message, has_inserted=has_inserted)
+                    if cut:
                         self._cut(cut, message, server)
                         return
-                    else:
-                        has_inserted = has_inserted and _COMMIT not in message
-                        server.sendall(message)
+                    has_inserted = has_inserted and _COMMIT not in message
+                    server.sendall(message)
 
     def _cut(self, cut: _Cut, message: bytes, server: socket.socket) -> None:
         forwarded = message[: cut.forwarded]
