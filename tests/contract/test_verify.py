@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ledger import AccountId, BalanceAsserted, Event, Ledger, SyncDegraded
+from ledger import AccountId, BalanceAsserted, CorruptEvent, Event, Ledger, SyncDegraded
 from ledger.cli import main
 from ledger.codec import Stored
 from ledger.journal.chain import covered, sealed
@@ -601,3 +601,30 @@ def test_whatever_is_put_into_a_column_is_named(version, name, value, told, tmp_
     after = event_value(intruder, name, version)
     expected = set() if (type(after), after) == (type(before), before) else at(version, name)
     assert found(intruder.url) in (expected, at(version, "hash") if expected else set())
+
+
+@pytest.mark.parametrize("noise", [bytes(4096), bytes(range(256)) * 16], ids=["zeros", "noise"])
+def test_what_lies_before_a_torn_page_stays_of_use(noise, tmp_path):
+    """The journal opens, verify says up to where it can be read, and what lies before it and elsewhere answers."""
+    url = new_url("sqlite", tmp_path)
+    with Ledger.open(url, now_us=Clock()) as ledger:
+        ledger.journal.append(OTHER, [opened(OTHER), fill(1, 1)])
+        ledger.journal.append(ACCOUNT, [opened(), *(fill(n, n, comment=f"<{n}>") for n in range(1, 400))])
+        before = ledger.account(ACCOUNT).replay(version=100, checkpoints=False).state()
+    path = Path(url.removeprefix("sqlite:///"))
+    content = path.read_bytes()
+    page = content.index(b"<395>") // 4096
+    path.write_bytes(content[: page * 4096] + noise + content[(page + 1) * 4096 :])
+    with Ledger.open(url, create=False) as ledger:
+        problems = ledger.verify().problems
+        assert {problem.account for problem in problems} <= {str(ACCOUNT), "the file"}
+        [problem] = [problem for problem in problems if problem.account == str(ACCOUNT)]
+        assert problem.field == "the file"
+        assert problem.version is not None
+        assert 100 < problem.version < 397
+        account = ledger.account(ACCOUNT)
+        assert account.replay(version=100, checkpoints=False).state() == before
+        assert len([*account.events(upto=problem.version - 1)]) == problem.version - 1
+        assert ledger.account(OTHER).verify().problems == ()
+        with pytest.raises(CorruptEvent):
+            account.replay(checkpoints=False)

@@ -144,10 +144,18 @@ TOLD: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
     # journal and replay
     75: ("killed after the append", ("crash/test_kill.py::test_every_acknowledged_deal_outlives_a_kill",)),
     76: ("killed before the commit", ("crash/test_kill.py::test_a_bulk_append_is_there_whole_or_not_at_all",)),
+    77: ("a torn tail", ("contract/test_verify.py::test_what_lies_before_a_torn_page_stays_of_use",
+                         "crash/test_faults.py::test_power_losses_lose_nothing")),
     78: ("one flipped byte", ("contract/test_verify.py::test_a_flipped_byte_in_the_file_is_named",
                               "contract/test_verify.py::test_the_program_exits_1")),
     79: ("a missing or swapped event", ("contract/test_verify.py::test_a_missing_event_is_named",
                                         "contract/test_verify.py::test_swapped_events_are_named")),
+    80: ("a checkpoint that is ahead or damaged",
+         ("contract/test_checkpoints.py::test_a_checkpoint_of_another_history_is_left_aside",
+          "contract/test_checkpoints.py::test_a_damaged_checkpoint_is_left_aside_and_verify_names_it")),
+    81: ("a checkpoint and the rest",
+         ("property/test_checkpoints.py::test_a_replay_from_a_checkpoint_is_a_replay_from_the_start",
+          "property/test_checkpoints.py::test_every_checkpoint_serves_every_selection_or_none")),
     83: ("replay asks nobody", ("unit/test_scenarios.py::test_a_replay_asks_no_broker_and_no_clock",
                                 "meta/test_imports_point_down.py::test_a_module_uses_only_what_is_below_it")),
     84: ("a full disk", ("contract/test_connect.py::test_a_full_sqlite_database_appends_nothing_and_says_so",
@@ -163,9 +171,6 @@ TOLD: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
 #: row -> why nothing tells it yet.
 LATER: Final[dict[int, str]] = {
     **dict.fromkeys(range(64, 70), "orders are not part of the ledger yet: it records deals and positions"),
-    77: "a torn tail is reported by verify; opening the rest behind a checkpoint comes with checkpoints",
-    80: "checkpoints are not kept yet: every replay folds from the start",
-    81: "checkpoints are not kept yet: every replay folds from the start",
 }
 
 #: The numbers of the list.
