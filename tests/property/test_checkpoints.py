@@ -15,7 +15,7 @@ from ledger.journal.checkpoints import opened as reopened
 from ledger.journal.checkpoints import replayed
 from ledger.journal.memory import MemoryJournal
 from tests.property.test_journals_agree import batches
-from tests.support.journals import ACCOUNT, START_MSC, Clock, fill, opened, revised
+from tests.support.journals import ACCOUNT, START_MSC, Clock, completion, fill, opened, revised
 
 seconds = st.sampled_from([None, 0, 0.5, 1, 2, 2.25, 3, 4])
 densities = st.sampled_from([1, 1, 2, 3, 5])
@@ -49,6 +49,10 @@ def ask(journal: MemoryJournal, version: int, second: float | None, density: int
         ([fill(1, 1), fill(2, 2), fill(3, 3)], 1, [(1, None)]),
         ([revised(fill(1, 4, volume=2))], 1, [(1, None), (0.9, None), (1, 2)]),
     ],
+    mode="hedging",
+)
+@example(  # a deal at the very place of a checkpoint is completed later
+    told=[([fill(1, 1, profit=None), fill(2, 2)], 1, []), ([completion(1, profit=5)], 1, [(1, None), (1, 1)])],
     mode="hedging",
 )
 def test_a_replay_from_a_checkpoint_is_a_replay_from_the_start(told, mode):
