@@ -372,3 +372,23 @@ def test_seals_and_identity_cannot_be_changed(desk, tmp_path):
 
 def test_the_first_predecessor_is_the_accounts_own():
     assert genesis(ACCOUNTS[0]) != genesis(ACCOUNTS[1])
+
+
+def test_a_cut_of_the_only_account_is_told_from_an_older_copy(tmp_path, key):
+    """The journal still holds the note of a seal that it is said to be older than."""
+    url = new_url("sqlite", tmp_path)
+    with Ledger.open(url, now_us=Clock()) as ledger:
+        ledger.journal.append(ACCOUNTS[0], [opened(ACCOUNTS[0]), *(fill(n, n) for n in range(1, 10))])
+        ledger.close()
+        older = copied(url, tmp_path)
+        ledger.account(ACCOUNTS[0]).record(fill(50, 50))
+        seal = made(ledger.journal, key, ledger.now_us())
+        *_, before, _ = ledger.journal.rows(ACCOUNTS[0])
+    intruder = Intruder(url)
+    intruder.disarm()
+    intruder("DELETE FROM events WHERE version = 11")
+    intruder("UPDATE heads SET version = 10, hash = ?, recorded_us = ?", before.hash, before.recorded_us)
+    [cut] = [one for one in problems(url, seal) if one.field == "seal"]
+    assert cut.what.startswith("the tail was cut off")
+    [old] = problems(older, seal)
+    assert old.what.startswith("an older copy took the place")
