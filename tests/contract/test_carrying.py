@@ -305,3 +305,13 @@ def test_a_damaged_journal_is_not_backed_up_as_if_it_were_whole(desk, tmp_path, 
         copy_journal(desk.journal, f"sqlite:///{tmp_path}/backup.db", Clock())
     with pytest.raises(JournalError, match="unfinished copy"):
         Ledger.open(f"sqlite:///{tmp_path}/backup.db")
+
+
+def test_a_copy_is_verified_before_it_passes_for_a_journal(desk, tmp_path, intruder):
+    """Evidence is copied as it lies: what is wrong with it shows in the copy."""
+    intruder.disarm()
+    intruder("UPDATE evidence SET size = size + 1")
+    with pytest.raises(CorruptEvent, match="does not verify"):
+        copy_journal(desk.journal, f"sqlite:///{tmp_path}/backup.db", Clock())
+    with pytest.raises(JournalError, match="unfinished copy"):
+        Ledger.open(f"sqlite:///{tmp_path}/backup.db")

@@ -236,6 +236,18 @@ def test_an_older_event_is_lifted_wherever_it_is_read():
     assert '"confirmations":1' in (stored(told).data or "")
 
 
+def test_what_a_lift_says_is_what_is_read(monkeypatch):
+    """One after the other, from the version that a row was told in."""
+    monkeypatch.setitem(KINDS, "BreakOpened", (BreakOpened, 3))
+    monkeypatch.setitem(LIFTS, ("BreakOpened", 1), lambda said: said | {"why": "first"})
+    monkeypatch.setitem(LIFTS, ("BreakOpened", 2), lambda said: said | {"why": f"{said.get('why')}, second"})
+    for schema, why in ((1, "first, second"), (2, "None, second"), (3, None)):
+        row = stored(BreakOpened(kind="ghost", time_msc=5), schema=schema)
+        for read in (decode(row, None), decode_posting(posting(row))):
+            assert isinstance(read, BreakOpened)
+            assert read.why == why
+
+
 def test_every_older_version_can_be_lifted():
     for kind, (_, current) in KINDS.items():
         assert {schema for name, schema in LIFTS if name == kind} == set(range(1, current))
