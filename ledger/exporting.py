@@ -126,13 +126,13 @@ def _unscaled(units: int | None, scale: int) -> Decimal | None:
     return None if units is None else unscaled(units, scale)
 
 
-def records(account: Account, upto: int, progress: Progress = lambda _: None) -> Iterator[Record]:
-    """Yield an account's records up to a version, oldest first. Times are shown by the clock rule that holds now."""
+def records(account: Account, upto: int) -> Iterator[list[Record]]:
+    """Yield an account's records up to a version, oldest first, some at a time. Times are shown by the clock rule of now."""
     standing = account.standing
-    for count, row in enumerate(account.ledger.journal.rows(account.name, upto=upto), 1):
-        yield record(account.name, row, standing)
-        if count % _AT_ONCE == 0:
-            progress(_AT_ONCE)
+    for at in range(0, upto, _AT_ONCE):
+        # Read to the end each time, so that nothing is left open whatever becomes of the file.
+        rows = list(account.ledger.journal.rows(account.name, after=at, upto=min(at + _AT_ONCE, upto)))
+        yield [record(account.name, row, standing) for row in rows]
 
 
 # ------------------------------------------------------------------------------------------------------------- writing
@@ -174,9 +174,9 @@ def export(
     try:
         with _writer(format_, partial, ledger.journal) as write:
             for account, head in chosen.items():
-                stream = records(account, head.version, progress)
-                while some := list(islice(stream, _AT_ONCE)):
+                for some in records(account, head.version):
                     write(account.name, some)
+                    progress(len(some))
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

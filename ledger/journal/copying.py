@@ -7,7 +7,6 @@ it passes for a journal before all of it is there and verified; a copy that was 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from typing import Final
 
 from attrs import frozen
@@ -84,8 +83,9 @@ def _copy_account(
     begun = target.head(account)
     after = begun.version if begun else 0
     kept: set[str] = set()
-    rows = source.rows(account, after=after, upto=head.version)
-    while some := list(islice(rows, _ROWS)):
+    for at in range(after, head.version, _ROWS):
+        # Read to the end each time, so that nothing is left open whatever happens.
+        some = list(source.rows(account, after=at, upto=min(at + _ROWS, head.version)))
         target.take(account, some, list(_evidence(source, account, some, kept)))
         progress(len(some))
     return head.version - after

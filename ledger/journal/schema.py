@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 
 from ledger.codec import Stored
+from ledger.postings import Posting
 
 #: The migration that this program was written for.
 REVISION: Final = "0003"
@@ -71,12 +72,15 @@ def _column(name: str) -> Column[object]:
     return Column(name, kind, nullable=name not in _REQUIRED, primary_key=name == "version", autoincrement=False)
 
 
+#: In the table the placement stands before the schema, which the fold did not always read.
+_AS_THEY_LIE: Final = (*Posting._fields[:-1], "placement", "schema", *Stored._fields[len(Posting._fields) + 1 :])
+
 events = Table(
     "events",
     metadata,
     Column("account_id", BigInteger, ForeignKey("accounts.account_id"), primary_key=True, autoincrement=False),
     # What the fold reads stands first: a row is read up to the last column that is wanted.
-    *(_column(name) for name in Stored._fields),
+    *map(_column, _AS_THEY_LIE),
     UniqueConstraint("account_id", "natural_key"),
     sqlite_with_rowid=False,
 )

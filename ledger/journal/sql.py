@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from hashlib import sha256
 from typing import Any, Final, Literal
 
@@ -230,8 +230,9 @@ class SqlJournal:
         )
         if selection.time_msc is not None:
             query = query.where(states.c.time_msc <= selection.time_msc)
-        marks = map(_mark, self._stream(query.order_by(*(column.desc() for column in _state_place)), at_once=_STREAM_MARKS))
-        found = chosen(self, account, marks, selection.version)
+        rows = self._stream(query.order_by(*(column.desc() for column in _state_place)), at_once=_STREAM_MARKS)
+        with closing(rows):  # the first that serves is enough
+            found = chosen(self, account, map(_mark, rows), selection.version)
         return None if found is None else next(self._checkpoints(account, _is_at(found.place)), None)
 
     def checkpoints(self, account: AccountId) -> Iterator[Checkpoint]:
@@ -315,7 +316,7 @@ class SqlJournal:
 
     def _stream(
         self, query: Select[Any] | CompoundSelect[Any], *, lenient: bool = False, at_once: int = _STREAM_ROWS
-    ) -> Iterator[Row]:
+    ) -> Generator[Row, None, None]:
         """Yield rows as the driver's tuples, so many in memory at once.
 
         ``lenient`` reads text that is no text any more, so that it can be named instead of raised.
