@@ -509,9 +509,9 @@ def _others(full: bool, seed: int) -> Iterator[tuple[str, Callable[[], list[Row]
 
     yield "power loss", lambda: [_row("power loss", power_loss.rounds(2000 if full else 30, seed))]
     for name, stage, many in (
-        ("Postgres killed with -9", postgres_faults.server_killed, 60),
-        ("connection cut at commit", postgres_faults.connection_cut, 200),
-        ("failover to a standby", postgres_faults.failover, 10),
+        ("Postgres killed with -9", postgres_faults.server_killed, 10),
+        ("connection cut at commit", postgres_faults.connection_cut, 60),
+        ("failover to a standby", postgres_faults.failover, 5),
     ):
         yield name, lambda name=name, stage=stage, many=many: [_row(name, stage(many if full else 1, seed))]  # type: ignore[misc]
 
