@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -113,6 +114,9 @@ KINDS: Final[Mapping[str, tuple[type[Event], int]]] = {
 #: Facts about an account that hold whatever moment is asked about.
 STANDING_KINDS: Final = ("AccountOpened", "SymbolSpecified", "Adjusted")
 
+_DEAL_SCHEMA: Final = KINDS["FillRecorded"][1]
+assert KINDS["CashMoved"][1] == _DEAL_SCHEMA
+_ORIGINS: Final = {origin: origin.value for origin in Origin}  # reading the value of an enum's member is slow
 _MONEY: Final = ("commission", "fee", "swap", "profit")
 _dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
 
@@ -128,9 +132,9 @@ def encode(event: Event, standing: Standing) -> Stored:
     """
     match event:
         case FillRecorded() | CashMoved():
-            return _encode_deal(event, standing)
+            return _unchained(deal_columns(event, standing))
         case DealRevised():
-            return _encode_deal(event.now, standing)._replace(kind="DealRevised", caused_by=event.caused_by)
+            return _unchained(deal_columns(event.now, standing))._replace(kind="DealRevised", caused_by=event.caused_by)
         case DealCompleted():
             return _blank(event)._replace(
                 deal=event.deal,
@@ -146,6 +150,10 @@ def encode(event: Event, standing: Standing) -> Stored:
         case _:
             _check_fit(event, standing)
             return encode_said(event)
+
+
+def _unchained(columns: tuple[Any, ...]) -> Stored:
+    return Stored._make((*columns, b"", b"", b""))
 
 
 def encode_said(event: Event) -> Stored:
@@ -191,55 +199,67 @@ def _money_units(amount: Decimal | None, standing: Standing, name: str) -> int |
     return None if amount is None else standing.money_units(amount, name)
 
 
-def _amount(amount: Decimal | None, scale: int, name: str) -> int | None:
-    return None if amount is None else scaled(amount, scale, name)
+def deal_columns(
+    deal: Deal,
+    standing: Standing,
+    *,
+    version: int = 0,
+    placement: int = 0,
+    recorded_us: int = 0,
+    key: str = "",
+    correlation: str | None = None,
+) -> tuple[Any, ...]:
+    """Return a deal as the columns of ``Stored`` before those of the chain: what it says, and what being recorded adds.
 
-
-def _encode_deal(deal: Deal, standing: Standing) -> Stored:
+    Raises:
+        InexactNumber: A number does not fit the scales of the account or symbol.
+    """
     price_scale, volume_scale = standing.scales(deal.symbol or "")
-    extra = {"external_id": deal.external_id} if deal.external_id else {}
-    deal_type: int | None
-    volume = _amount(deal.volume, volume_scale, "volume")
-    if isinstance(deal, FillRecorded):
-        kind, deal_type = "FillRecorded", deal.side.code
-        if not volume:
-            raise InexactNumber(f"deal {deal.deal}: volume {deal.volume} is nothing with {volume_scale} decimals")
-    else:
-        kind, deal_type = "CashMoved", deal.type
-        if deal.word is not None:
-            extra["word"] = deal.word
-    return Stored(
+    money_scale, digits = standing.opened.money_scale, standing.opened.currency_digits
+    volume = None if deal.volume is None else _often(deal.volume, volume_scale, "volume")
+    if isinstance(deal, FillRecorded) and not volume:
+        raise InexactNumber(f"deal {deal.deal}: volume {deal.volume} is nothing with {volume_scale} decimals")
+    entry, commission, fee, swap, profit = deal.entry, deal.commission, deal.fee, deal.swap, deal.profit
+    return (
         deal.time_msc,
         deal.deal,
-        0,
-        kind,
-        deal_type,
-        None if deal.entry is None else int(deal.entry),
+        version,
+        type(deal).__name__,
+        deal.side.code if isinstance(deal, FillRecorded) else deal.type,
+        None if entry is None else int(entry),
         deal.position_id,
         deal.order,
         deal.symbol,
         volume,
-        _amount(deal.price, price_scale, "price"),
-        _money_units(deal.commission, standing, "commission"),
-        _money_units(deal.fee, standing, "fee"),
-        _money_units(deal.swap, standing, "swap"),
-        _money_units(deal.profit, standing, "profit"),
+        None if deal.price is None else scaled(deal.price, price_scale, "price"),
+        None if commission is None else _often(commission, money_scale, "commission", digits),
+        None if fee is None else _often(fee, money_scale, "fee", digits),
+        None if swap is None else _often(swap, money_scale, "swap", digits),
+        None if profit is None else scaled(profit, money_scale, "profit", digits),
         deal.magic,
-        _dump(extra) if extra else None,
-        KINDS[kind][1],
-        0,
-        0,
-        "",
-        None,
+        _rest(deal),
+        _DEAL_SCHEMA,
+        placement,
+        recorded_us,
+        key,
+        correlation,
         None,
         None,
         deal.reason,
         deal.comment,
-        deal.origin.value,
-        b"",
-        b"",
-        b"",
+        _ORIGINS[deal.origin],
     )
+
+
+_often = lru_cache(maxsize=4096)(scaled)  # for what comes again and again, as volumes and commissions do
+
+
+def _rest(deal: Deal) -> str | None:
+    """Return what few deals say beside their columns, as JSON text."""
+    extra = {"external_id": deal.external_id} if deal.external_id else {}
+    if isinstance(deal, CashMoved) and deal.word is not None:
+        extra["word"] = deal.word
+    return _dump(extra) if extra else None
 
 
 def plain_fields(event: Any) -> dict[str, Any]:

@@ -273,9 +273,21 @@ def scaled(number: Decimal, scale: int, what: str, step: int | None = None) -> i
     Raises:
         InexactNumber: More digits than the scale keeps, or too large for 64 bits.
     """
-    whole = _cleaned(number, scale)
+    shifted = number.scaleb(scale, _EXACT)
+    whole = int(shifted)
+    if whole != shifted:
+        whole = _cleaned(number, scale, what, step)
+    if not -INT64_MAX <= whole <= INT64_MAX:
+        most = INT64_MAX // 10**scale
+        raise InexactNumber(f"{what} {number} does not fit: with {scale} decimals at most {most} does", what=what)
+    return whole
+
+
+def _cleaned(number: Decimal, scale: int, what: str, step: int | None) -> int:
+    """Return a number that is no whole number of units of a scale, without binary dirt; else refuse it."""
+    whole = _without_dirt(number, scale)
     if whole is None and step is not None and step < scale:
-        steps = _cleaned(number, step)
+        steps = _without_dirt(number, step)
         whole = None if steps is None else steps * 10 ** (scale - step)
     if whole is None:
         raise InexactNumber(
@@ -283,18 +295,12 @@ def scaled(number: Decimal, scale: int, what: str, step: int | None = None) -> i
             "Round it at its source, or give the account or symbol a finer scale.",
             what=what,
         )
-    if not -INT64_MAX <= whole <= INT64_MAX:
-        most = INT64_MAX // 10**scale
-        raise InexactNumber(f"{what} {number} does not fit: with {scale} decimals at most {most} does", what=what)
     return whole
 
 
-def _cleaned(number: Decimal, scale: int) -> int | None:
+def _without_dirt(number: Decimal, scale: int) -> int | None:
     """Return a number in whole units of a scale, without binary dirt; None if it has more than that."""
     shifted = number.scaleb(scale, _EXACT)
-    whole = int(shifted)
-    if whole == shifted:
-        return whole
     nearest = shifted.to_integral_value(ROUND_HALF_EVEN, _EXACT)
     # Arithmetic on doubles leaves errors of some units in the 53rd bit; a ten-thousandth of the last digit kept is
     # the floor for results near zero. Both are far below half a unit, so that a real digit is never taken for dirt.

@@ -42,9 +42,13 @@ class Outcome(Enum):
 
 @frozen(kw_only=True)
 class Appended:
-    """What an append did: the new rows, and for each event told its outcome or its conflict, in order."""
+    """What an append did: the new rows, and for each event told its outcome or its conflict, in order.
+
+    ``standing`` is what stands for the account afterwards, where that is known.
+    """
 
     head: Head
+    standing: Standing | None = None
     rows: tuple[Stored, ...]
     outcomes: tuple[Outcome | DealConflict, ...]
 

@@ -6,13 +6,13 @@ Told with other content is a conflict. The same rules for every journal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import attrs
 
 from ledger.clock import utc_text
-from ledger.codec import Stored, check_known, encode, natural_key, numbered, placement_of
+from ledger.codec import Stored, check_known, deal_columns, encode, natural_key, numbered, placement_of
 from ledger.errors import (
     AccountMismatch,
     AccountUnknown,
@@ -37,10 +37,12 @@ from ledger.events import (
     storable,
 )
 from ledger.journal import Appended, Head, Outcome
-from ledger.journal.chain import genesis, sealed
+from ledger.journal.chain import genesis, linked, sealed
 from ledger.portfolio import Standing
 from ledger.postings import COMPLETABLE, IN_ORDER, NO_DEAL, as_told
 from ledger.values import AccountId, entry_word, plain, unscaled
+
+_CHAIN: Final = Stored._fields.index("prev_hash")
 
 #: natural keys -> the rows stored under them, those that there are.
 Lookup = Callable[[Sequence[str]], Mapping[str, Stored]]
@@ -69,35 +71,48 @@ class Admission:
         *,
         head: Head,
         standing: Standing | None,
+        known: Mapping[str, Stored],
         lookup: Lookup,
         symbol_used: SymbolUsed,
         now_us: int,
         correlation: str | None,
     ) -> None:
         self._account = account
-        self._head = head
+        self._version, self._hash, self._recorded_us, *place = head
+        self._place = (place[0], place[1])  # of the latest event that arrived in order
         self._standing = standing
         self._lookup = lookup
         self._symbol_used = symbol_used
         self._now_us = now_us
+        self._yesterday_msc = now_us // 1000 - _DAY_MSC  # no clock rule is a day away from UTC
         self._correlation = correlation
-        self._known: dict[str, list[Stored]] = {}
+        self._known = {key: [row] for key, row in known.items()}
         self._rows: list[Stored] = []
 
     def appended(
-        self, events: Sequence[Event], *, expected_version: int | None, conflicts: Literal["refuse", "keep"]
+        self,
+        events: Sequence[Event],
+        keys: Sequence[str],
+        *,
+        expected_version: int | None,
+        conflicts: Literal["refuse", "keep"],
     ) -> Appended:
         """Admit events in order and return what is to be written.
+
+        Args:
+            events: What is told.
+            keys: Its natural keys.
+            expected_version: See ``Journal.append``.
+            conflicts: See ``Journal.append``.
 
         Raises:
             BadValue, VersionConflict, DealConflict, AccountUnknown, AccountMismatch, RuleError: see ``Journal.append``.
         """
         if self._correlation is not None:
             self._correlation = storable(self._correlation)
-        if expected_version is not None and expected_version != self._head.version:
-            raise VersionConflict(str(self._account), expected=expected_version, found=self._head.version)
-        keys = [natural_key(event) for event in events]
-        self._fetch(keys)
+        if expected_version is not None and expected_version != self._version:
+            raise VersionConflict(str(self._account), expected=expected_version, found=self._version)
+        self._fetch_later(list(self._known))
         outcomes: list[Outcome | DealConflict] = []
         for key, event in zip(keys, events, strict=True):
             try:
@@ -106,44 +121,47 @@ class Admission:
                 if conflicts == "refuse":
                     raise
                 outcomes.append(conflict)
-        return Appended(head=self._head, rows=tuple(self._rows), outcomes=tuple(outcomes))
+        head = Head(self._version, self._hash, self._recorded_us, *self._place)
+        return Appended(head=head, standing=self._standing, rows=tuple(self._rows), outcomes=tuple(outcomes))
 
-    def _fetch(self, keys: Iterable[str]) -> None:
-        """Find every stored telling of the natural keys."""
-        telling = 1
-        left = list(dict.fromkeys(keys)) if self._head.version else []
-        while left:
-            stored = self._lookup([numbered(key, telling) for key in left])
-            left = [key for key in left if numbered(key, telling) in stored]
-            for key in left:
-                self._known.setdefault(key, []).append(stored[numbered(key, telling)])
+    def _fetch_later(self, keys: list[str]) -> None:
+        """Find every later telling of what is known under natural keys."""
+        telling = 2
+        while keys:
+            stored = self._lookup([numbered(key, telling) for key in keys])
+            keys = [key for key in keys if numbered(key, telling) in stored]
+            for key in keys:
+                self._known[key].append(stored[numbered(key, telling)])
             telling += 1
 
     def _admit(self, key: str, event: Event) -> Outcome:
         tellings = self._known.get(key)
+        if isinstance(event, (FillRecorded, CashMoved)):
+            if tellings:
+                return self._tell_again(key, event, tellings)
+            self._append_deal(key, event)
+            if event.time_msc > self._yesterday_msc:
+                self._suspect_clock(event)
+            return Outcome.APPENDED
         if isinstance(event, AccountOpened):
             return self._open(key, event)
         standing = self._opened()
         if isinstance(event, SymbolSpecified):
             return self._specify(key, event, tellings or [])
-        if not tellings:
-            if isinstance(event, (DealCompleted, DealRevised)):
+        if isinstance(event, (DealCompleted, DealRevised)):
+            if not tellings:
                 raise RuleError(
                     f"deal {event.deal} is not known in {self._account}, so it cannot be completed or revised: record it"
                 )
-            outcome = self._append(key, event, encode(event, standing))
-            if isinstance(event, (FillRecorded, CashMoved)):
-                self._suspect_clock(event)
-            return outcome
-        match event:
-            case FillRecorded() | CashMoved():
-                return self._tell_again(key, event, tellings)
-            case DealCompleted():
-                return self._complete(key, encode(event, standing), tellings)
-            case DealRevised():
+            if isinstance(event, DealRevised):
                 return self._revise(key, event, tellings)
-            case _:
-                return Outcome.DUPLICATE
+            return self._complete(key, encode(event, standing), tellings)
+        if tellings:
+            return Outcome.DUPLICATE
+        self._append(key, encode(event, standing))
+        if isinstance(event, Adjusted) and event.clock_after is not None:
+            self._standing = attrs.evolve(standing, clock=event.clock_after)
+        return Outcome.APPENDED
 
     def _opened(self) -> Standing:
         if self._standing is None:
@@ -160,7 +178,8 @@ class Admission:
             raise AccountMismatch(f"an AccountOpened of {event.server}/{event.login} was told to {self._account}")
         if self._standing is None:
             self._standing = Standing(opened=event, clock=event.clock)
-            return self._append(key, event, encode(event, self._standing))
+            self._append(key, encode(event, self._standing))
+            return Outcome.APPENDED
         known = attrs.evolve(self._standing.opened, clock=self._standing.clock, time_msc=event.time_msc)
         if known == event:
             return Outcome.DUPLICATE
@@ -188,7 +207,9 @@ class Admission:
                 f"{standing.scales(event.symbol)}, told {(event.price_scale, event.volume_scale)}: "
                 "scales cannot change once they are used"
             )
-        return self._append(key, event, encode(event, standing), len(tellings) + 1)
+        self._append(key, encode(event, standing), len(tellings) + 1)
+        self._standing = attrs.evolve(standing, symbols={**standing.symbols, event.symbol: event})
+        return Outcome.APPENDED
 
     # ---- deals told again
 
@@ -220,7 +241,7 @@ class Admission:
             origin=told.origin or Origin.ENGINE,
             **learned,
         )
-        self._append(key, event, encode(event, standing), len(tellings) + 1)
+        self._append(key, encode(event, standing), len(tellings) + 1)
         return Outcome.COMPLETED
 
     def _revise(self, key: str, event: DealRevised, tellings: list[Stored]) -> Outcome:
@@ -230,7 +251,8 @@ class Admission:
         if not self._differences(known, told) and known.time_msc == told.time_msc:
             return self._complete(key, told, tellings)  # nothing else, but perhaps more
         event = attrs.evolve(event, caused_by=tellings[-1].version)
-        return self._append(key, event, encode(event, standing), len(tellings) + 1)
+        self._append(key, encode(event, standing), len(tellings) + 1)
+        return Outcome.APPENDED
 
     def _differences(self, known: Stored, told: Stored, names: Sequence[str] = _COMPARED) -> dict[str, tuple[str, str]]:
         """Return field -> (known, told) where both know and differ. Sources may tell the time to the second only."""
@@ -256,9 +278,7 @@ class Admission:
 
     def _suspect_clock(self, deal: FillRecorded | CashMoved) -> None:
         """Open a break for a deal that seems to come from the future: then the clock rule is probably wrong."""
-        now_msc = self._head.recorded_us // 1000
-        if deal.time_msc <= now_msc - _DAY_MSC:
-            return  # no clock rule is a day away from UTC
+        now_msc = self._recorded_us // 1000
         clock = self._opened().clock
         event_msc = clock.to_utc_msc(deal.time_msc)
         if event_msc <= now_msc + _AHEAD_MSC:
@@ -271,39 +291,58 @@ class Admission:
             ours=clock.name,
             theirs=utc_text(event_msc),
             why=f"deal {deal.deal} is ahead of our own clock ({utc_text(now_msc)}): the clock rule is probably wrong",
-            caused_by=self._head.version,
+            caused_by=self._version,
         )
         key = natural_key(event)
-        if key not in self._known:
-            self._fetch([key])
-        if key not in self._known:
-            self._append(key, event, encode(event, self._opened()))
+        if key not in self._known and not self._lookup([key]):
+            self._append(key, encode(event, self._opened()))
 
     # ---- the row
 
-    def _append(self, key: str, event: Event, row: Stored, telling: int = 1) -> Outcome:
-        head = self._head
-        place = (row.time_msc, NO_DEAL if row.deal is None else row.deal)
-        placement = placement_of(row.kind, place, (head.last_msc, head.last_deal))
-        row = sealed(
-            row._replace(
-                version=head.version + 1,
-                recorded_us=max(self._now_us, head.recorded_us + 1),
-                natural_key=numbered(key, telling),
-                correlation=self._correlation,
-                placement=placement,
-            ),
-            head.hash,
+    def _append(self, key: str, row: Stored, telling: int = 1) -> None:
+        """Append what was told, with what being recorded adds to it."""
+        version, placement, recorded_us = self._next(row.kind, row.time_msc, row.deal)
+        row = row._replace(
+            version=version,
+            placement=placement,
+            recorded_us=recorded_us,
+            natural_key=numbered(key, telling),
+            correlation=self._correlation,
         )
+        self._link(key, row[:_CHAIN])
+
+    def _append_deal(self, key: str, deal: FillRecorded | CashMoved) -> None:
+        """Append the first telling of a deal: as ``_append``, in one go."""
+        standing = self._opened()
+        version, placement, recorded_us = self._next(type(deal).__name__, deal.time_msc, deal.deal)
+        columns = deal_columns(
+            deal,
+            standing,
+            version=version,
+            placement=placement,
+            recorded_us=recorded_us,
+            key=key,
+            correlation=self._correlation,
+        )
+        self._link(key, columns)
+
+    def _next(self, kind: str, time_msc: int, deal: int | None) -> tuple[int, int, int]:
+        """Return version, placement and recorded time of the event that comes next."""
+        place = (time_msc, NO_DEAL if deal is None else deal)
+        return self._version + 1, placement_of(kind, place, self._place), max(self._now_us, self._recorded_us + 1)
+
+    def _link(self, key: str, columns: tuple[Any, ...]) -> None:
+        """Put a row behind the last: nothing of this append changes before all of the row is known to fit."""
+        row = linked(columns, self._hash)
+        self._version, self._hash, self._recorded_us = row.version, row.hash, row.recorded_us
+        if row.placement == IN_ORDER:
+            self._place = (row.time_msc, NO_DEAL if row.deal is None else row.deal)
         self._rows.append(row)
-        self._known.setdefault(key, []).append(row)
-        last_msc, last_deal = place if placement == IN_ORDER else (head.last_msc, head.last_deal)
-        self._head = Head(
-            version=row.version, hash=row.hash, recorded_us=row.recorded_us, last_msc=last_msc, last_deal=last_deal
-        )
-        if isinstance(event, (SymbolSpecified, Adjusted)):
-            self._standing = _with(self._opened(), event)
-        return Outcome.APPENDED
+        tellings = self._known.get(key)
+        if tellings is None:
+            self._known[key] = [row]
+        else:
+            tellings.append(row)
 
 
 # ------------------------------------------------------------------------------------------- taken over from a journal
@@ -339,12 +378,6 @@ def taken_over(account: AccountId, head: Head, rows: Sequence[Stored]) -> Append
         last_msc, last_deal = place if placement == IN_ORDER else (head.last_msc, head.last_deal)
         head = Head(version=row.version, hash=row.hash, recorded_us=row.recorded_us, last_msc=last_msc, last_deal=last_deal)
     return Appended(head=head, rows=tuple(taken), outcomes=(Outcome.APPENDED,) * len(taken))
-
-
-def _with(standing: Standing, event: SymbolSpecified | Adjusted) -> Standing:
-    if isinstance(event, Adjusted):
-        return standing if event.clock_after is None else attrs.evolve(standing, clock=event.clock_after)
-    return attrs.evolve(standing, symbols={**standing.symbols, event.symbol: event})
 
 
 def uses_symbol(row: Stored, symbol: str) -> bool:

@@ -7,7 +7,7 @@ from threading import Condition, RLock
 from typing import Literal
 from uuid import uuid4
 
-from ledger.codec import STANDING_KINDS, Stored, posting, standing_of
+from ledger.codec import STANDING_KINDS, Stored, natural_key, posting, standing_of
 from ledger.events import Event
 from ledger.journal import Appended, Head, Journal, Selection
 from ledger.journal.admission import Admission, start, taken_over, uses_symbol
@@ -79,19 +79,21 @@ class MemoryJournal:
         evidence: Sequence[bytes] = (),
     ) -> Appended:
         answers = packed(evidence, events)
+        keys = [natural_key(event) for event in events]
         with self._lock:
-            keys = self._keys.get(account, {})
+            stored = self._keys.get(account, {})
             rows = self._rows.get(account, [])
             admission = Admission(
                 account,
                 head=self._heads.get(account) or start(account),
                 standing=standing_of([row for row in rows if row.kind in STANDING_KINDS]),
-                lookup=lambda wanted: {key: keys[key] for key in wanted if key in keys},
+                known={key: stored[key] for key in keys if key in stored},
+                lookup=lambda wanted: {key: stored[key] for key in wanted if key in stored},
                 symbol_used=lambda symbol: any(uses_symbol(row, symbol) for row in rows),
                 now_us=self._now_us(),
                 correlation=correlation,
             )
-            appended = admission.appended(events, expected_version=expected_version, conflicts=conflicts)
+            appended = admission.appended(events, keys, expected_version=expected_version, conflicts=conflicts)
             self._put(account, appended, answers)
             return appended
 

@@ -6,6 +6,8 @@ one row per account that an append locks and moves on. ``checkpoints`` can be th
 
 from __future__ import annotations
 
+from functools import lru_cache
+from hashlib import sha256
 from typing import Final
 
 from sqlalchemy import (
@@ -25,9 +27,17 @@ from sqlalchemy import (
 
 from ledger.codec import Stored
 from ledger.postings import Posting
+from ledger.values import AccountId
 
 #: The migration that this program was written for.
 REVISION: Final = "0003"
+
+
+@lru_cache(maxsize=4096)
+def account_key(account: AccountId) -> int:
+    """Return the database's id of an account: 63 bits of a digest of its name, the same in every database."""
+    return int.from_bytes(sha256(str(account).encode()).digest()[:8], "big") >> 1
+
 
 metadata = MetaData(
     naming_convention={

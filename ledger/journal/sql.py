@@ -7,31 +7,28 @@ cursor with SQLAlchemy's compiled statement: a row object for each event would c
 from __future__ import annotations
 
 import json
-import random
-import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from hashlib import sha256
 from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from sqlalchemy import CompoundSelect, Connection, Engine, Select
-from sqlalchemy.exc import DBAPIError
 
 from ledger.codec import STANDING_KINDS, Stored, standing_of
-from ledger.errors import BadValue, JournalError, JournalUnavailable, LedgerError, VersionGap
+from ledger.errors import BadValue, JournalError, LedgerError, VersionGap
 from ledger.events import Event, storable
 from ledger.journal import Appended, Head, Selection
-from ledger.journal.admission import Admission, start, taken_over
+from ledger.journal.appending import Appender
 from ledger.journal.checkpoints import Checkpoint, Mark, chosen, fold_code
 from ledger.journal.connect import translated
-from ledger.journal.evidence import Kept, is_digest, packed, referred, unpacked
-from ledger.journal.schema import accounts, events, heads
+from ledger.journal.evidence import Kept, is_digest, unpacked
+from ledger.journal.schema import account_key, accounts, events, heads
 from ledger.journal.schema import checkpoints as states
 from ledger.journal.schema import evidence as answers
 from ledger.journal.schema import identity as identities
 from ledger.journal.schema import seals as sealings
-from ledger.journal.watch import CHANNEL, Watch, watch
+from ledger.journal.watch import Watch, watch
 from ledger.portfolio import Standing
 from ledger.postings import APART, IN_ORDER, NO_DEAL, PLACED, Place, Posting, Postings, Reading, Row, is_behind
 from ledger.values import INT64_MAX, AccountId
@@ -62,11 +59,6 @@ _state_place: Final = (states.c.time_msc, states.c.deal, states.c.at_version)
 _marked: Final = (*_state_place, states.c.events, states.c.newest, states.c.newest_plain, states.c.version, states.c.hash)
 
 
-def account_key(account: AccountId) -> int:
-    """Return the database's id of an account: 63 bits of a digest of its name, the same in every database."""
-    return int.from_bytes(sha256(str(account).encode()).digest()[:8], "big") >> 1
-
-
 class SqlJournal:
     """Streams in the tables of ``schema``.
 
@@ -77,11 +69,7 @@ class SqlJournal:
 
     def __init__(self, engine: Engine, now_us: Callable[[], int]) -> None:
         self.engine = engine
-        self._now_us = now_us
-        mark = "?" if engine.dialect.paramstyle == "qmark" else "%s"
-        names = ["account_id", *Stored._fields]
-        columns = ", ".join(engine.dialect.identifier_preparer.quote(name) for name in names)
-        self._insert = f"INSERT INTO events ({columns}) VALUES ({', '.join([mark] * len(names))})"  # noqa: S608
+        self._appender = Appender(engine, now_us)
 
     def close(self) -> None:
         self.engine.dispose()
@@ -349,28 +337,17 @@ class SqlJournal:
         conflicts: Literal["refuse", "keep"] = "refuse",
         evidence: Sequence[bytes] = (),
     ) -> Appended:
-        told = packed(evidence, events)  # before the lock, so that nobody waits for it
-
-        def admitted(connection: Connection, head: Head | None) -> Appended:
-            admission = Admission(
-                account,
-                head=head or start(account),
-                standing=_read_standing(connection, account, head.version) if head else None,
-                lookup=lambda keys: _read_keys(connection, account, keys),
-                symbol_used=lambda symbol: _symbol_used(connection, account, symbol),
-                now_us=self._now_us(),
-                correlation=correlation,
-            )
-            return admission.appended(events, expected_version=expected_version, conflicts=conflicts)
-
-        return self._written(account, admitted, told, is_bulk=len(events) > _BULK)
+        return self._appender.append(
+            account,
+            events,
+            expected_version=expected_version,
+            correlation=correlation,
+            conflicts=conflicts,
+            evidence=evidence,
+        )
 
     def take(self, account: AccountId, rows: Sequence[Stored], evidence: Sequence[Kept] = ()) -> Head:
-        def decide(_: Connection, head: Head | None) -> Appended:
-            begin = head or start(account)
-            return taken_over(account, begin, [row for row in rows if row.version > begin.version])
-
-        return self._written(account, decide, evidence, is_bulk=True).head
+        return self._appender.take(account, rows, evidence)
 
     # ---- what is kept of the journal as a whole
 
@@ -386,114 +363,10 @@ class SqlJournal:
     def keep_seal(self, text: str, made_us: int) -> None:
         digest = sha256(text.encode()).hexdigest()
         known = sa.select(sealings.c.digest).where(sealings.c.digest == digest)
-        with translated(self.engine.url), self._writing(is_bulk=False) as connection, connection.begin():
+        connected = self.engine.connect().execution_options(write=True)
+        with translated(self.engine.url), connected as connection, connection.begin():
             if connection.scalar(known) is None:
                 connection.execute(sealings.insert(), {"digest": digest, "made_us": made_us, "body": text})
-
-    def _written(
-        self,
-        account: AccountId,
-        decide: Callable[[Connection, Head | None], Appended],
-        told: Sequence[Kept],
-        *,
-        is_bulk: bool,
-    ) -> Appended:
-        """Decide under the account's lock what to append, and append it, exactly once.
-
-        Where the connection is lost nobody knows whether the commit was carried out. So it is tried again until the database
-        answers; what was committed is found by its chain hash, which no other append can have.
-        """
-        sent: Appended | None = None
-        give_up: float | None = None
-        while True:
-            try:
-                with translated(self.engine.url), self._writing(is_bulk=is_bulk) as connection:
-                    transaction = connection.begin()
-                    head = self._lock(connection, account)
-                    if sent is not None and _is_there(connection, account, sent.head):
-                        return sent
-                    appended = decide(connection, head)
-                    if appended.rows:
-                        self._write(connection, account, head, appended)
-                        _keep(connection, account, referred(told, appended.rows))
-                        sent = appended
-                        transaction.commit()
-                        self._tell_followers(connection)
-                    return appended
-            except JournalUnavailable as error:
-                is_lost = isinstance(error.__cause__, DBAPIError) and error.__cause__.connection_invalidated
-                if give_up is None and not is_lost:
-                    raise
-                give_up = give_up or time.monotonic() + _PATIENCE
-                if time.monotonic() >= give_up:
-                    raise _unknown(error, sent) from error
-                time.sleep(random.uniform(*_RECONNECT))  # noqa: S311  # no secret
-
-    def _writing(self, *, is_bulk: bool) -> Connection:
-        return self.engine.connect().execution_options(write=True, bulk=is_bulk)
-
-    def _tell_followers(self, connection: Connection) -> None:
-        """Wake those who follow, after the commit.
-
-        Within it Postgres would let commits with a notification only go one by one. It need not be durable either: who misses
-        it looks at the heads a little later.
-        """
-        if self.engine.dialect.name != "postgresql":
-            return
-        driver: Any = connection.connection.driver_connection
-        try:
-            driver.autocommit = True  # only what psycopg does before a statement: costs no message
-            driver.execute(f"BEGIN; SET LOCAL synchronous_commit TO off; NOTIFY {CHANNEL}; COMMIT")
-            driver.autocommit = False
-        except Exception:  # noqa: BLE001  # the append is durable whatever happens here
-            connection.invalidate()
-
-    def _lock(self, connection: Connection, account: AccountId) -> Head | None:
-        """Lock the account for this transaction and return where it stands.
-
-        SQLite has locked the whole journal already. On Postgres the head row is the lock; a new account is made first, so
-        that there is a row to wait for.
-        """
-        if self.engine.dialect.name != "postgresql":
-            return _read_head(connection, account)
-        head = _read_head(connection, account, lock=True)
-        if head is None:
-            _create_account(connection, account)
-            head = _read_head(connection, account, lock=True)
-        return head if head and head.version else None
-
-    def _write(self, connection: Connection, account: AccountId, before: Head | None, appended: Appended) -> None:
-        key = account_key(account)
-        if before is None and self.engine.dialect.name != "postgresql":
-            _create_account(connection, account)
-        rows = [(key, *row) for row in appended.rows]
-        connection.exec_driver_sql(self._insert, rows if len(rows) > 1 else rows[0])
-        head = appended.head
-        connection.execute(
-            heads.update().where(heads.c.account_id == key),
-            {
-                "version": head.version,
-                "hash": head.hash,
-                "recorded_us": head.recorded_us,
-                "last_msc": head.last_msc,
-                "last_deal": head.last_deal,
-            },
-        )
-
-
-def _is_there(connection: Connection, account: AccountId, head: Head) -> bool:
-    """Return whether the event that a head stands at is in the journal."""
-    query = sa.select(events.c.hash).where(events.c.account_id == account_key(account), events.c.version == head.version)
-    return connection.scalar(query) == head.hash
-
-
-def _unknown(error: JournalUnavailable, sent: Appended | None) -> JournalUnavailable:
-    if sent is None:
-        return error
-    return JournalUnavailable(
-        f"{error}. The connection was lost while it committed: whether it is recorded is not known. "
-        "Tell it again when the database answers, that is harmless"
-    )
 
 
 def _name(server: Any, login: Any) -> AccountId | None:
@@ -506,35 +379,6 @@ def _name(server: Any, login: Any) -> AccountId | None:
 
 def _any_text(text: bytes) -> str:
     return text.decode("utf-8", "surrogateescape")
-
-
-def _create_account(connection: Connection, account: AccountId) -> None:
-    key, nothing = account_key(account), start(account)
-    values: dict[sa.Table, dict[str, Any]] = {
-        accounts: {"account_id": key, "server": account.server, "login": account.login},
-        heads: {
-            "account_id": key, "version": 0, "hash": nothing.hash, "recorded_us": 0, "last_msc": -1, "last_deal": 0,
-        },
-    }  # fmt: skip
-    for table, row in values.items():
-        if connection.dialect.name == "postgresql":
-            from sqlalchemy.dialects.postgresql import insert
-
-            connection.execute(insert(table).on_conflict_do_nothing(), row)
-        else:
-            connection.execute(table.insert(), row)
-
-
-def _keep(connection: Connection, account: AccountId, told: Mapping[str, Kept]) -> None:
-    """Keep the raw answers that are not kept yet. The account is locked: nobody else keeps them meanwhile."""
-    if not told:
-        return
-    key = account_key(account)
-    query = sa.select(answers.c.digest).where(answers.c.account_id == key, answers.c.digest.in_(list(told)))
-    known = set(connection.scalars(query))
-    new = [{"account_id": key, **kept._asdict()} for digest, kept in told.items() if digest not in known]
-    if new:
-        connection.execute(answers.insert(), new)
 
 
 def _read_head(connection: Connection, account: AccountId, *, lock: bool = False) -> Head | None:
@@ -553,23 +397,6 @@ def _read_standing(connection: Connection, account: AccountId, version: int) -> 
     )
     rows = connection.execute(query.order_by(events.c.version))
     return standing_of([Stored(*row) for row in rows])
-
-
-def _read_keys(connection: Connection, account: AccountId, keys: Sequence[str]) -> Mapping[str, Stored]:
-    found: dict[str, Stored] = {}
-    for at in range(0, len(keys), _BATCH):
-        query = sa.select(*_stored).where(
-            events.c.account_id == account_key(account), events.c.natural_key.in_(keys[at : at + _BATCH])
-        )
-        found |= {row.natural_key: row for row in (Stored(*row) for row in connection.execute(query))}
-    return found
-
-
-def _symbol_used(connection: Connection, account: AccountId, symbol: str) -> bool:
-    query = sa.select(events.c.version).where(
-        events.c.account_id == account_key(account), events.c.symbol == symbol, events.c.kind != "SymbolSpecified"
-    )
-    return connection.scalar(query.limit(1)) is not None
 
 
 def _selected(account: AccountId, selection: Selection) -> list[sa.ColumnElement[bool]]:

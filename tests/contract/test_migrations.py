@@ -17,8 +17,7 @@ from alembic.script import ScriptDirectory
 from ledger import CorruptEvent, JournalError, Ledger
 from ledger.journal.connect import check_revision, open_engine
 from ledger.journal.migrate import chain_stays, configuration, migrate
-from ledger.journal.schema import REVISION, metadata
-from ledger.journal.sql import account_key
+from ledger.journal.schema import REVISION, account_key, metadata
 from tests.support.journals import (
     ACCOUNT,
     OTHER,

@@ -1,0 +1,326 @@
+"""Appending to the SQL journals: what happens under an account's lock, in as few statements and round trips as it takes.
+
+SQLAlchemy holds the connection and the transaction. What is said in them goes to the driver as text: making a statement and
+reading its answer through SQLAlchemy takes longer than SQLite takes to carry it out. On Postgres what does not depend on one
+another travels together.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, Literal, NamedTuple
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from ledger.codec import STANDING_KINDS, Stored, natural_key, standing_of
+from ledger.errors import JournalUnavailable
+from ledger.events import Event
+from ledger.journal import Appended, Head
+from ledger.journal.admission import Admission, start, taken_over
+from ledger.journal.connect import translated
+from ledger.journal.evidence import Kept, packed, referred
+from ledger.journal.schema import account_key
+from ledger.journal.watch import CHANNEL
+from ledger.portfolio import Standing
+from ledger.values import AccountId
+
+_BULK: Final = 100  # from so many events on an append is an import, which lets others go first
+#: After a lost connection: how long to try to find out what became of an append, and how long to wait in between, in seconds.
+_PATIENCE: Final = 30.0
+_RECONNECT: Final = (0.02, 0.2)
+
+_ROW: Final = ", ".join(f'"{name}"' for name in Stored._fields)
+_STANDING: Final = f"kind IN ({', '.join(repr(kind) for kind in STANDING_KINDS)})"  # written out: the partial index serves
+_OF_ACCOUNT: Final = "FROM events WHERE account_id = ?"
+
+_HEAD: Final = "SELECT version, hash, recorded_us, last_msc, last_deal FROM heads WHERE account_id = ?"
+_LOCK: Final = f"{_HEAD} FOR UPDATE"
+_LAST_STANDING: Final = f"SELECT hash {_OF_ACCOUNT} AND {_STANDING} AND version > 0 ORDER BY version DESC LIMIT 1"
+_ALL_STANDING: Final = f"SELECT {_ROW} {_OF_ACCOUNT} AND {_STANDING} AND version <= ? ORDER BY version"
+_HASH: Final = f"SELECT hash {_OF_ACCOUNT} AND version = ?"
+_SYMBOL_USED: Final = f"SELECT version {_OF_ACCOUNT} AND symbol = ? AND kind <> 'SymbolSpecified' LIMIT 1"
+_KEYS_BETWEEN: Final = f"SELECT natural_key {_OF_ACCOUNT} AND natural_key BETWEEN ? AND ? LIMIT ?"
+_KNOWN_SQLITE: Final = f"SELECT {_ROW} {_OF_ACCOUNT} AND natural_key IN (SELECT value FROM json_each(?))"
+_KNOWN_POSTGRES: Final = f"SELECT {_ROW} {_OF_ACCOUNT} AND natural_key = ANY(?)"
+_KEPT: Final = "SELECT digest FROM evidence WHERE account_id = ? AND digest = ?"
+
+#: With the account written out, so that rows are passed on as they are.
+_INSERT: Final = f"INSERT INTO events (account_id, {_ROW}) VALUES (%d, {', '.join('?' * len(Stored._fields))})"  # noqa: S608
+_MOVE_HEAD: Final = "UPDATE heads SET version = ?, hash = ?, recorded_us = ?, last_msc = ?, last_deal = ? WHERE account_id = ?"
+_KEEP: Final = "INSERT INTO evidence (account_id, digest, size, body) VALUES (?, ?, ?, ?)"
+_NEW_ACCOUNT: Final = "INSERT INTO accounts (account_id, server, login) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+_NEW_HEAD: Final = (
+    "INSERT INTO heads (version, hash, recorded_us, last_msc, last_deal, account_id) VALUES (?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT DO NOTHING"
+)
+
+_Rows = list[tuple[Any, ...]]
+
+
+class _Stand(NamedTuple):
+    """What is found under an account's lock: where it stands, and the rows known under the natural keys that are told.
+
+    ``last_standing`` is the chain hash of the last event that stands whatever the moment: it names all such events.
+    """
+
+    driver: Any
+    head: Head | None
+    last_standing: bytes | None
+    known: Mapping[str, Stored]
+
+
+class Appender:
+    """Appends to the tables of ``schema``.
+
+    Args:
+        engine: From ``connect.open_engine``, of a journal with the current schema.
+        now_us: Returns the present in UTC microseconds.
+    """
+
+    def __init__(self, engine: Engine, now_us: Callable[[], int]) -> None:
+        self._engine = engine.execution_options(write=True)
+        self._bulk_engine = engine.execution_options(write=True, bulk=True)
+        self._now_us = now_us
+        self._is_postgres = engine.dialect.name == "postgresql"
+        self._standings: dict[AccountId, tuple[bytes, Standing]] = {}  # with the ``last_standing`` that they are of
+
+    def append(
+        self,
+        account: AccountId,
+        told: Sequence[Event],
+        *,
+        expected_version: int | None,
+        correlation: str | None,
+        conflicts: Literal["refuse", "keep"],
+        evidence: Sequence[bytes],
+    ) -> Appended:
+        """Append what is new of the events that are told; see ``Journal.append``."""
+        answers = packed(evidence, told)  # before the lock, as the keys are, so that nobody waits for it
+        keys = [natural_key(event) for event in told]
+
+        def admitted(stand: _Stand) -> Appended:
+            admission = Admission(
+                account,
+                head=stand.head or start(account),
+                standing=self._standing(stand, account),
+                known=stand.known,
+                lookup=lambda wanted: self._known(stand.driver, account, wanted),
+                symbol_used=lambda symbol: bool(self._ask(stand.driver, _SYMBOL_USED, account_key(account), symbol)),
+                now_us=self._now_us(),
+                correlation=correlation,
+            )
+            return admission.appended(told, keys, expected_version=expected_version, conflicts=conflicts)
+
+        return self._written(account, list(dict.fromkeys(keys)), admitted, answers, is_bulk=len(told) > _BULK)
+
+    def take(self, account: AccountId, rows: Sequence[Stored], evidence: Sequence[Kept]) -> Head:
+        """Append events of another journal as they were recorded there; see ``Journal.take``."""
+
+        def taken(stand: _Stand) -> Appended:
+            begin = stand.head or start(account)
+            return taken_over(account, begin, [row for row in rows if row.version > begin.version])
+
+        return self._written(account, [], taken, evidence, is_bulk=True).head
+
+    def _written(
+        self,
+        account: AccountId,
+        keys: list[str],
+        decide: Callable[[_Stand], Appended],
+        answers: Sequence[Kept],
+        *,
+        is_bulk: bool,
+    ) -> Appended:
+        """Decide under the account's lock what to append, and append it, exactly once.
+
+        Where the connection is lost nobody knows whether the commit was carried out. So it is tried again until the database
+        answers; what was committed is found by its chain hash, which no other append can have.
+        """
+        sent: Appended | None = None
+        give_up: float | None = None
+        while True:
+            try:
+                with self._writing(is_bulk=is_bulk) as connection:
+                    stand = self._locked(connection.connection.driver_connection, account, keys)
+                    if sent is not None and self._is_there(stand.driver, account, sent.head):
+                        return sent
+                    appended = decide(stand)
+                    if appended.rows:
+                        sent = appended
+                        self._write(stand, account, appended, referred(answers, appended.rows))
+                        connection.commit()
+                        self._remember(account, appended)
+                        self._tell_followers(connection)
+                    return appended
+            except JournalUnavailable as error:
+                is_lost = isinstance(error.__cause__, DBAPIError) and error.__cause__.connection_invalidated
+                if give_up is None and not is_lost:
+                    raise
+                give_up = give_up or time.monotonic() + _PATIENCE
+                if time.monotonic() >= give_up:
+                    raise _unknown(error, sent) from error
+                time.sleep(random.uniform(*_RECONNECT))  # noqa: S311  # no secret
+
+    @contextmanager
+    def _writing(self, *, is_bulk: bool) -> Iterator[Connection]:
+        """Open a transaction that writes. What is not committed is taken back; a connection that is lost is said to be."""
+        engine = self._bulk_engine if is_bulk else self._engine
+        with translated(engine.url), engine.connect() as connection:
+            connection.begin()
+            driver: Any = connection.connection.driver_connection
+            try:
+                yield connection
+            except engine.dialect.loaded_dbapi.Error as error:
+                if not engine.dialect.is_disconnect(error, driver, None):
+                    raise
+                connection.invalidate(error)
+                raise DBAPIError(None, None, error, connection_invalidated=True) from error
+
+    # ---- what is found
+
+    def _locked(self, driver: Any, account: AccountId, keys: list[str]) -> _Stand:
+        """Lock the account for this transaction and return where it stands.
+
+        SQLite has locked the whole journal already. On Postgres the head row is the lock; a new account is made first, so
+        that there is a row to wait for.
+        """
+        key = account_key(account)
+        if not self._is_postgres:
+            heads = self._ask(driver, _HEAD, key)
+            if not heads:
+                return _Stand(driver, None, None, {})
+            last = self._ask(driver, _LAST_STANDING, key)
+            return _Stand(driver, Head._make(heads[0]), last[0][0] if last else None, self._known(driver, account, keys))
+        while True:
+            heads, last, rows = self._ask_all(driver, (_LOCK, key), (_LAST_STANDING, key), (_KNOWN_POSTGRES, key, keys))
+            if heads:
+                head = Head._make(heads[0])
+                return _Stand(driver, head if head.version else None, last[0][0] if last else None, _by_key(rows))
+            self._create_account(driver, account)
+
+    def _standing(self, stand: _Stand, account: AccountId) -> Standing | None:
+        if stand.head is None or stand.last_standing is None:
+            return None
+        last, standing = self._standings.get(account, (None, None))
+        if last != stand.last_standing:
+            rows = self._ask(stand.driver, _ALL_STANDING, account_key(account), stand.head.version)
+            standing = standing_of(list(map(Stored._make, rows)))
+            if standing is not None:
+                self._standings[account] = stand.last_standing, standing
+        return standing
+
+    def _remember(self, account: AccountId, appended: Appended) -> None:
+        """Note what stands after an append, so that the next one need not read it."""
+        last = next((row for row in reversed(appended.rows) if row.kind in STANDING_KINDS), None)
+        if last is not None and appended.standing is not None:
+            self._standings[account] = last.hash, appended.standing
+
+    def _known(self, driver: Any, account: AccountId, keys: Sequence[str]) -> Mapping[str, Stored]:
+        """Return natural key -> row, of those that there are."""
+        key = account_key(account)
+        if self._is_postgres:
+            return _by_key(self._ask(driver, _KNOWN_POSTGRES, key, list(keys)))
+        wanted = list(self._perhaps_known(driver, key, keys))
+        return _by_key(self._ask(driver, _KNOWN_SQLITE, key, json.dumps(wanted))) if wanted else {}
+
+    def _perhaps_known(self, driver: Any, key: int, keys: Sequence[str]) -> Iterator[str]:
+        """Leave out natural keys that nothing is recorded under, without looking each of them up.
+
+        Keys of one kind and length, deals above all, mostly come as a range that nothing lies in yet.
+        """
+        groups: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
+        for one in keys:
+            groups[one.partition(":")[0], len(one)].append(one)
+        for group in groups.values():
+            between = self._ask(driver, _KEYS_BETWEEN, key, min(group), max(group), len(group) + 1)
+            yield from group if len(between) > len(group) else {one for (one,) in between}.intersection(group)
+
+    def _is_there(self, driver: Any, account: AccountId, head: Head) -> bool:
+        """Return whether the event that a head stands at is in the journal."""
+        return self._ask(driver, _HASH, account_key(account), head.version) == [(head.hash,)]
+
+    # ---- what is written
+
+    def _write(self, stand: _Stand, account: AccountId, appended: Appended, answers: Mapping[str, Kept]) -> None:
+        """Write all of an append; on Postgres with its commit, which then need not be waited for apart."""
+        driver, key = stand.driver, account_key(account)
+        if stand.head is None and not self._is_postgres:
+            self._create_account(driver, account)
+        for kept in answers.values():  # the account is locked: nobody else keeps them meanwhile
+            if not self._ask(driver, _KEPT, key, kept.digest):
+                self._tell(driver, _KEEP, (key, *kept))
+        insert = _INSERT % key
+        if not self._is_postgres:
+            self._tell(driver, insert, *map(tuple, appended.rows))
+            self._tell(driver, _MOVE_HEAD, (*appended.head, key))
+            return
+        with driver.pipeline():
+            self._tell(driver, insert, *map(tuple, appended.rows))
+            self._tell(driver, _MOVE_HEAD, (*appended.head, key))
+            driver.commit()
+
+    def _create_account(self, driver: Any, account: AccountId) -> None:
+        key = account_key(account)
+        self._tell(driver, _NEW_ACCOUNT, (key, account.server, account.login))
+        self._tell(driver, _NEW_HEAD, (*start(account), key))
+
+    def _tell_followers(self, connection: Connection) -> None:
+        """Wake those who follow, after the commit.
+
+        Within it Postgres would let commits with a notification only go one by one. It need not be durable either: who misses
+        it looks at the heads a little later.
+        """
+        if not self._is_postgres:
+            return
+        driver: Any = connection.connection.driver_connection
+        try:
+            driver.autocommit = True  # only what psycopg does before a statement: costs no message
+            driver.execute(f"BEGIN; SET LOCAL synchronous_commit TO off; NOTIFY {CHANNEL}; COMMIT")
+            driver.autocommit = False
+        except Exception:  # noqa: BLE001  # the append is durable whatever happens here
+            connection.invalidate()
+
+    # ---- the driver
+
+    def _ask(self, driver: Any, text: str, *values: Any) -> _Rows:
+        if self._is_postgres:
+            return list(driver.execute(_marked(text), values, binary=True))
+        return list(driver.execute(text, values))
+
+    def _ask_all(self, driver: Any, *questions: tuple[Any, ...]) -> list[_Rows]:
+        """Ask Postgres several questions in one round trip. They are answered one after the other."""
+        with driver.pipeline():
+            cursors = [driver.execute(_marked(text), values, binary=True) for text, *values in questions]
+            return [cursor.fetchall() for cursor in cursors]
+
+    def _tell(self, driver: Any, text: str, *rows: tuple[Any, ...]) -> None:
+        cursor = driver.cursor()
+        said = _marked(text) if self._is_postgres else text
+        if len(rows) == 1:
+            cursor.execute(said, rows[0])
+        else:
+            cursor.executemany(said, rows)
+
+
+def _marked(text: str) -> str:
+    """Write a statement with psycopg's marks for parameters."""
+    return text.replace("?", "%s")
+
+
+def _by_key(rows: Iterable[tuple[Any, ...]]) -> dict[str, Stored]:
+    return {row.natural_key: row for row in map(Stored._make, rows)}
+
+
+def _unknown(error: JournalUnavailable, sent: Appended | None) -> JournalUnavailable:
+    if sent is None:
+        return error
+    return JournalUnavailable(
+        f"{error}. The connection was lost while it committed: whether it is recorded is not known. "
+        "Tell it again when the database answers, that is harmless"
+    )
