@@ -88,6 +88,10 @@ class Stored(NamedTuple):
 
 assert Stored._fields[: len(Posting._fields)] == Posting._fields
 
+#: Which of these columns hold text, and which bytes; all others hold whole numbers.
+TEXT_COLUMNS: Final = frozenset(("kind", "symbol", "data", "natural_key", "correlation", "evidence", "comment", "origin"))
+BYTE_COLUMNS: Final = frozenset(("prev_hash", "hash", "checks"))
+
 #: Stored name -> class and the schema version it is written with.
 KINDS: Final[Mapping[str, tuple[type[Event], int]]] = {
     cls.__name__: (cls, schema)

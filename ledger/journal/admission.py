@@ -37,7 +37,7 @@ from ledger.events import (
     storable,
 )
 from ledger.journal import Appended, Head, Outcome
-from ledger.journal.chain import genesis, linked, sealed
+from ledger.journal.chain import checks, covered, digest, genesis, linked
 from ledger.portfolio import Standing
 from ledger.postings import COMPLETABLE, IN_ORDER, NO_DEAL, as_told
 from ledger.values import AccountId, entry_word, plain, unscaled
@@ -368,13 +368,14 @@ def taken_over(account: AccountId, head: Head, rows: Sequence[Stored]) -> Append
         check_known(row)
         place = (row.time_msc, NO_DEAL if row.deal is None else row.deal)
         placement = placement_of(row.kind, place, (head.last_msc, head.last_deal))
-        chained = sealed(row._replace(placement=placement), head.hash)
-        if chained.hash != row.hash or row.recorded_us <= head.recorded_us:
+        columns = covered(row)
+        found = digest(columns, head.hash)
+        if found != row.hash or row.recorded_us <= head.recorded_us:
             raise CorruptEvent(
                 f"account {account}: version {row.version} is not what was recorded: "
-                f"expected chain hash {row.hash.hex()[:16]}, found {chained.hash.hex()[:16]}"
+                f"expected chain hash {row.hash.hex()[:16]}, found {found.hex()[:16]}"
             )
-        taken.append(chained)
+        taken.append(row._replace(placement=placement, prev_hash=head.hash, checks=checks(columns)))
         last_msc, last_deal = place if placement == IN_ORDER else (head.last_msc, head.last_deal)
         head = Head(version=row.version, hash=row.hash, recorded_us=row.recorded_us, last_msc=last_msc, last_deal=last_deal)
     return Appended(head=head, rows=tuple(taken), outcomes=(Outcome.APPENDED,) * len(taken))

@@ -1,8 +1,7 @@
 """Appending to the SQL journals: what happens under an account's lock, in as few statements and round trips as it takes.
 
-SQLAlchemy holds the connection and the transaction. What is said in them goes to the driver as text: making a statement and
-reading its answer through SQLAlchemy takes longer than SQLite takes to carry it out. On Postgres what does not depend on one
-another travels together.
+SQLAlchemy keeps the connections. What is said goes to the driver as text: making a statement and reading its answer through
+SQLAlchemy takes longer than SQLite takes to carry it out. On Postgres what does not depend on one another travels together.
 """
 
 from __future__ import annotations
@@ -10,12 +9,12 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import cache
 from typing import Any, Final, Literal, NamedTuple
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError
 
 from ledger.codec import STANDING_KINDS, Stored, natural_key, standing_of
@@ -23,9 +22,9 @@ from ledger.errors import JournalUnavailable
 from ledger.events import Event
 from ledger.journal import Appended, Head
 from ledger.journal.admission import Admission, start, taken_over
-from ledger.journal.connect import translated
+from ledger.journal.connect import begin_immediate, translated
 from ledger.journal.evidence import Kept, packed, referred
-from ledger.journal.schema import account_key
+from ledger.journal.schema import STANDING, USE_STANDING, account_key
 from ledger.journal.watch import CHANNEL
 from ledger.portfolio import Standing
 from ledger.values import AccountId
@@ -35,18 +34,21 @@ _BULK: Final = 100  # from so many events on an append is an import, which lets 
 _PATIENCE: Final = 30.0
 _RECONNECT: Final = (0.02, 0.2)
 
+# What is said, in the words of SQLite.
 _ROW: Final = ", ".join(f'"{name}"' for name in Stored._fields)
-_STANDING: Final = f"kind IN ({', '.join(repr(kind) for kind in STANDING_KINDS)})"  # written out: the partial index serves
 _OF_ACCOUNT: Final = "FROM events WHERE account_id = ?"
 
 _HEAD: Final = "SELECT version, hash, recorded_us, last_msc, last_deal FROM heads WHERE account_id = ?"
 _LOCK: Final = f"{_HEAD} FOR UPDATE"
-_LAST_STANDING: Final = f"SELECT hash {_OF_ACCOUNT} AND {_STANDING} AND version > 0 ORDER BY version DESC LIMIT 1"
-_ALL_STANDING: Final = f"SELECT {_ROW} {_OF_ACCOUNT} AND {_STANDING} AND version <= ? ORDER BY version"
+_STANDING: Final = f"FROM events {USE_STANDING} WHERE account_id = ? AND ({STANDING})"
+_LAST_STANDING: Final = f"SELECT hash {_STANDING} AND version > 0 ORDER BY version DESC LIMIT 1"
+_ALL_STANDING: Final = f"SELECT {_ROW} {_STANDING} AND version <= ? ORDER BY version"
 _HASH: Final = f"SELECT hash {_OF_ACCOUNT} AND version = ?"
 _SYMBOL_USED: Final = f"SELECT version {_OF_ACCOUNT} AND symbol = ? AND kind <> 'SymbolSpecified' LIMIT 1"
-_KEYS_BETWEEN: Final = f"SELECT natural_key {_OF_ACCOUNT} AND natural_key BETWEEN ? AND ? LIMIT ?"
-_KNOWN_SQLITE: Final = f"SELECT {_ROW} {_OF_ACCOUNT} AND natural_key IN (SELECT value FROM json_each(?))"
+#: A cross join is carried out as it is written: each key is looked up. For an IN with many keys SQLite reads the whole account.
+_KNOWN_SQLITE: Final = (
+    f"SELECT {_ROW} FROM json_each(?) AS wanted CROSS JOIN events WHERE account_id = ? AND natural_key = wanted.value"
+)
 _KNOWN_POSTGRES: Final = f"SELECT {_ROW} {_OF_ACCOUNT} AND natural_key = ANY(?)"
 _KEPT: Final = "SELECT digest FROM evidence WHERE account_id = ? AND digest = ?"
 
@@ -80,13 +82,10 @@ class Appender:
 
     Args:
         engine: From ``connect.open_engine``, of a journal with the current schema.
-        now_us: Returns the present in UTC microseconds.
     """
 
-    def __init__(self, engine: Engine, now_us: Callable[[], int]) -> None:
-        self._engine = engine.execution_options(write=True)
-        self._bulk_engine = engine.execution_options(write=True, bulk=True)
-        self._now_us = now_us
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._is_postgres = engine.dialect.name == "postgresql"
         self._standings: dict[AccountId, tuple[bytes, Standing]] = {}  # with the ``last_standing`` that they are of
 
@@ -99,8 +98,9 @@ class Appender:
         correlation: str | None,
         conflicts: Literal["refuse", "keep"],
         evidence: Sequence[bytes],
+        now_us: Callable[[], int],
     ) -> Appended:
-        """Append what is new of the events that are told; see ``Journal.append``."""
+        """Append what is new of the events that are told; see ``Journal.append``. The present is asked for under the lock."""
         answers = packed(evidence, told)  # before the lock, as the keys are, so that nobody waits for it
         keys = [natural_key(event) for event in told]
 
@@ -112,7 +112,7 @@ class Appender:
                 known=stand.known,
                 lookup=lambda wanted: self._known(stand.driver, account, wanted),
                 symbol_used=lambda symbol: bool(self._ask(stand.driver, _SYMBOL_USED, account_key(account), symbol)),
-                now_us=self._now_us(),
+                now_us=now_us(),
                 correlation=correlation,
             )
             return admission.appended(told, keys, expected_version=expected_version, conflicts=conflicts)
@@ -147,14 +147,13 @@ class Appender:
         while True:
             try:
                 with self._writing(is_bulk=is_bulk) as connection:
-                    stand = self._locked(connection.connection.driver_connection, account, keys)
+                    stand = self._locked(connection.driver_connection, account, keys)
                     if sent is not None and self._is_there(stand.driver, account, sent.head):
                         return sent
                     appended = decide(stand)
                     if appended.rows:
                         sent = appended
                         self._write(stand, account, appended, referred(answers, appended.rows))
-                        connection.commit()
                         self._remember(account, appended)
                         self._tell_followers(connection)
                     return appended
@@ -168,16 +167,16 @@ class Appender:
                 time.sleep(random.uniform(*_RECONNECT))  # noqa: S311  # no secret
 
     @contextmanager
-    def _writing(self, *, is_bulk: bool) -> Iterator[Connection]:
-        """Open a transaction that writes. What is not committed is taken back; a connection that is lost is said to be."""
-        engine = self._bulk_engine if is_bulk else self._engine
-        with translated(engine.url), engine.connect() as connection:
-            connection.begin()
-            driver: Any = connection.connection.driver_connection
+    def _writing(self, *, is_bulk: bool) -> Iterator[PoolProxiedConnection]:
+        """Take a connection and begin to write. What is not committed is taken back; a connection that is lost is said to be."""
+        with translated(self._engine.url), closing(self._engine.raw_connection()) as connection:
+            driver: Any = connection.driver_connection
             try:
+                if not self._is_postgres:  # psycopg begins with the first statement
+                    begin_immediate(driver, is_bulk=is_bulk)
                 yield connection
-            except engine.dialect.loaded_dbapi.Error as error:
-                if not engine.dialect.is_disconnect(error, driver, None):
+            except self._engine.dialect.loaded_dbapi.Error as error:
+                if not self._engine.dialect.is_disconnect(error, driver, None):
                     raise
                 connection.invalidate(error)
                 raise DBAPIError(None, None, error, connection_invalidated=True) from error
@@ -223,23 +222,9 @@ class Appender:
 
     def _known(self, driver: Any, account: AccountId, keys: Sequence[str]) -> Mapping[str, Stored]:
         """Return natural key -> row, of those that there are."""
-        key = account_key(account)
         if self._is_postgres:
-            return _by_key(self._ask(driver, _KNOWN_POSTGRES, key, list(keys)))
-        wanted = list(self._perhaps_known(driver, key, keys))
-        return _by_key(self._ask(driver, _KNOWN_SQLITE, key, json.dumps(wanted))) if wanted else {}
-
-    def _perhaps_known(self, driver: Any, key: int, keys: Sequence[str]) -> Iterator[str]:
-        """Leave out natural keys that nothing is recorded under, without looking each of them up.
-
-        Keys of one kind and length, deals above all, mostly come as a range that nothing lies in yet.
-        """
-        groups: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
-        for one in keys:
-            groups[one.partition(":")[0], len(one)].append(one)
-        for group in groups.values():
-            between = self._ask(driver, _KEYS_BETWEEN, key, min(group), max(group), len(group) + 1)
-            yield from group if len(between) > len(group) else {one for (one,) in between}.intersection(group)
+            return _by_key(self._ask(driver, _KNOWN_POSTGRES, account_key(account), list(keys)))
+        return _by_key(self._ask(driver, _KNOWN_SQLITE, json.dumps(keys), account_key(account)))
 
     def _is_there(self, driver: Any, account: AccountId, head: Head) -> bool:
         """Return whether the event that a head stands at is in the journal."""
@@ -248,7 +233,7 @@ class Appender:
     # ---- what is written
 
     def _write(self, stand: _Stand, account: AccountId, appended: Appended, answers: Mapping[str, Kept]) -> None:
-        """Write all of an append; on Postgres with its commit, which then need not be waited for apart."""
+        """Write all of an append and commit it, on Postgres in one round trip."""
         driver, key = stand.driver, account_key(account)
         if stand.head is None and not self._is_postgres:
             self._create_account(driver, account)
@@ -259,6 +244,7 @@ class Appender:
         if not self._is_postgres:
             self._tell(driver, insert, *map(tuple, appended.rows))
             self._tell(driver, _MOVE_HEAD, (*appended.head, key))
+            driver.commit()
             return
         with driver.pipeline():
             self._tell(driver, insert, *map(tuple, appended.rows))
@@ -270,7 +256,7 @@ class Appender:
         self._tell(driver, _NEW_ACCOUNT, (key, account.server, account.login))
         self._tell(driver, _NEW_HEAD, (*start(account), key))
 
-    def _tell_followers(self, connection: Connection) -> None:
+    def _tell_followers(self, connection: PoolProxiedConnection) -> None:
         """Wake those who follow, after the commit.
 
         Within it Postgres would let commits with a notification only go one by one. It need not be durable either: who misses
@@ -278,7 +264,7 @@ class Appender:
         """
         if not self._is_postgres:
             return
-        driver: Any = connection.connection.driver_connection
+        driver: Any = connection.driver_connection
         try:
             driver.autocommit = True  # only what psycopg does before a statement: costs no message
             driver.execute(f"BEGIN; SET LOCAL synchronous_commit TO off; NOTIFY {CHANNEL}; COMMIT")
@@ -290,27 +276,28 @@ class Appender:
 
     def _ask(self, driver: Any, text: str, *values: Any) -> _Rows:
         if self._is_postgres:
-            return list(driver.execute(_marked(text), values, binary=True))
+            return list(driver.execute(_for_postgres(text), values, binary=True))
         return list(driver.execute(text, values))
 
     def _ask_all(self, driver: Any, *questions: tuple[Any, ...]) -> list[_Rows]:
         """Ask Postgres several questions in one round trip. They are answered one after the other."""
         with driver.pipeline():
-            cursors = [driver.execute(_marked(text), values, binary=True) for text, *values in questions]
+            cursors = [driver.execute(_for_postgres(text), values, binary=True) for text, *values in questions]
             return [cursor.fetchall() for cursor in cursors]
 
     def _tell(self, driver: Any, text: str, *rows: tuple[Any, ...]) -> None:
         cursor = driver.cursor()
-        said = _marked(text) if self._is_postgres else text
+        said = _for_postgres(text) if self._is_postgres else text
         if len(rows) == 1:
             cursor.execute(said, rows[0])
         else:
             cursor.executemany(said, rows)
 
 
-def _marked(text: str) -> str:
-    """Write a statement with psycopg's marks for parameters."""
-    return text.replace("?", "%s")
+@cache
+def _for_postgres(text: str) -> str:
+    """Write a statement with psycopg's marks for parameters; Postgres finds the index by itself."""
+    return text.replace(f" {USE_STANDING}", "").replace("?", "%s")
 
 
 def _by_key(rows: Iterable[tuple[Any, ...]]) -> dict[str, Stored]:

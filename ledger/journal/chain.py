@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ledger.codec import Stored
+from ledger.codec import TEXT_COLUMNS, Stored
 from ledger.values import AccountId
 
 #: Columns under the hash, in this order for ever; later columns are added behind.
@@ -39,8 +39,7 @@ _PRIME: Final = 65521  # the largest below 2^16: two integers that differ in one
 _UNKNOWN: Final = 65535
 _FAR: Final = 64  # renumbered by four million at most
 _CHECKS: Final = struct.Struct(f">{len(COVERED)}H")
-#: What making the checks of columns raises that hold what such columns never hold.
-_NO_SUCH_COLUMNS: Final = (TypeError, AttributeError, struct.error)
+_TYPES: Final = tuple(str if name in TEXT_COLUMNS else int for name in COVERED)
 
 
 def genesis(account: AccountId) -> bytes:
@@ -81,21 +80,18 @@ def is_link(columns: tuple[Any, ...], prev_hash: bytes, found: bytes, checks_fou
     """Return whether covered columns are what was recorded behind a predecessor, types included: hash and checks hold.
 
     The quick answer about what is whole. JSON tells numbers, texts and nothing apart; bytes it writes as text, so that
-    the checks refuse them.
+    here the checks refuse them.
     """
     try:
         return _hash(columns, prev_hash) == found and checks(columns) == checks_found
-    except _NO_SUCH_COLUMNS:
+    except AttributeError:
         return False
 
 
 def checks(columns: tuple[Any, ...]) -> bytes:
     """Return two bytes for each covered column.
 
-    Written out, because a loop that looks at what each of them is takes twice as long.
-
-    Raises:
-        TypeError, AttributeError, struct.error: One of them holds what such a column never holds.
+    Written out, because a loop that looks at what each of them is takes twice as long. They hold what such columns hold.
     """
     (
         version, kind, schema, time_msc, recorded_us, natural_key, correlation, caused_by, evidence,
@@ -155,12 +151,9 @@ def recorded_version(row: Stored, guess: int) -> int | None:
         guess: Tried first.
     """
     columns = covered(row)
-    if len(row.checks) != _CHECKS.size:
+    if not _are_sound(columns) or len(row.checks) != _CHECKS.size:
         return None
-    try:
-        now: tuple[int, ...] = _CHECKS.unpack(checks(columns))
-    except _NO_SUCH_COLUMNS:
-        return None
+    now: tuple[int, ...] = _CHECKS.unpack(checks(columns))
     then: tuple[int, ...] = _CHECKS.unpack(row.checks)
     if now[1:] != then[1:]:
         return row.version if digest(columns, row.prev_hash) == row.hash else None
@@ -171,3 +164,10 @@ def recorded_version(row: Stored, guess: int) -> int | None:
         if version > 0 and digest((version, *columns[1:]), row.prev_hash) == row.hash:
             return int(version)
     return None
+
+
+def _are_sound(columns: tuple[Any, ...]) -> bool:
+    """Return whether columns hold what such columns hold."""
+    return None not in columns[:6] and all(
+        value is None or type(value) is kind for value, kind in zip(columns, _TYPES, strict=True)
+    )

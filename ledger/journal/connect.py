@@ -117,24 +117,28 @@ def _sqlite_engine(url: URL, busy_seconds: float) -> Engine:
     def _begin(connection: Connection) -> None:
         options = connection.get_execution_options()
         if options.get("write", False):
-            patience = min(options.get("patience", busy_seconds), busy_seconds)
-            _begin_immediate(connection, patience, is_bulk=options.get("bulk", False))
+            driver: Any = connection.connection.driver_connection
+            begin_immediate(driver, options.get("patience"))
         else:
             connection.exec_driver_sql("BEGIN")
 
     return engine
 
 
-def _begin_immediate(connection: Connection, patience: float, *, is_bulk: bool) -> None:
+def begin_immediate(driver: sqlite3.Connection, patience: float | None = None, *, is_bulk: bool = False) -> None:
     """Begin to write as soon as nobody else does.
 
     SQLite's own waiting knows no order. Here whoever writes much looks seldom whether it is free, and whoever writes little
     looks often: so an engine's fill gets in between the batches of an import. At random moments, so that nobody waits in step
     with somebody else.
+
+    Args:
+        driver: From an engine's pool.
+        patience: For how many seconds to look; without it as long as everything else waits on that connection.
+        is_bulk: Whether much is to be written.
     """
-    driver: Any = connection.connection.driver_connection
-    give_up = time.monotonic() + patience
     (waiting,) = driver.execute("PRAGMA busy_timeout").fetchone()
+    give_up = time.monotonic() + (waiting / 1000 if patience is None else patience)
     driver.execute("PRAGMA busy_timeout = 0")
     try:
         while True:

@@ -25,12 +25,12 @@ from sqlalchemy import (
     text,
 )
 
-from ledger.codec import Stored
+from ledger.codec import BYTE_COLUMNS, STANDING_KINDS, TEXT_COLUMNS, Stored
 from ledger.postings import Posting
 from ledger.values import AccountId
 
 #: The migration that this program was written for.
-REVISION: Final = "0003"
+REVISION: Final = "0004"
 
 
 @lru_cache(maxsize=4096)
@@ -69,8 +69,6 @@ heads = Table(
     Column("last_deal", BigInteger, nullable=False),
 )
 
-_TEXTS: Final = {"kind", "symbol", "data", "natural_key", "correlation", "evidence", "comment", "origin"}
-_BLOBS: Final = {"prev_hash", "hash", "checks"}
 _SMALL: Final = {"placement", "schema"}
 _REQUIRED: Final = {
     "time_msc", "version", "kind", "placement", "schema", "recorded_us", "natural_key", "prev_hash", "hash", "checks",
@@ -78,7 +76,15 @@ _REQUIRED: Final = {
 
 
 def _column(name: str) -> Column[object]:
-    kind = Text() if name in _TEXTS else LargeBinary() if name in _BLOBS else SmallInteger() if name in _SMALL else BigInteger()
+    kind = (
+        Text()
+        if name in TEXT_COLUMNS
+        else LargeBinary()
+        if name in BYTE_COLUMNS
+        else SmallInteger()
+        if name in _SMALL
+        else BigInteger()
+    )
     return Column(name, kind, nullable=name not in _REQUIRED, primary_key=name == "version", autoincrement=False)
 
 
@@ -107,14 +113,16 @@ Index(
     sqlite_where=text("placement = 1"),
     postgresql_where=text("placement = 1"),
 )
-#: What stands whatever the moment.
-_STANDING: Final = "kind IN ('AccountOpened', 'SymbolSpecified', 'Adjusted')"
+#: What stands whatever the moment. With ``IN`` SQLite would build a table for every row that is inserted. It has to be told to
+#: use the index (``USE_STANDING`` behind the table's name).
+STANDING: Final = " OR ".join(f"kind = '{kind}'" for kind in STANDING_KINDS)
+USE_STANDING: Final = "INDEXED BY ix_events_standing"
 Index(
     "ix_events_standing",
     events.c.account_id,
     events.c.version,
-    sqlite_where=text(_STANDING),
-    postgresql_where=text(_STANDING),
+    sqlite_where=text(STANDING),
+    postgresql_where=text(STANDING),
 )
 
 #: The few that take the place of other tellings, and what they replace. With the kind, or SQLite would read the table.

@@ -23,7 +23,7 @@ from ledger.journal.appending import Appender
 from ledger.journal.checkpoints import Checkpoint, Mark, chosen, fold_code
 from ledger.journal.connect import translated
 from ledger.journal.evidence import Kept, is_digest, unpacked
-from ledger.journal.schema import account_key, accounts, events, heads
+from ledger.journal.schema import USE_STANDING, account_key, accounts, events, heads
 from ledger.journal.schema import checkpoints as states
 from ledger.journal.schema import evidence as answers
 from ledger.journal.schema import identity as identities
@@ -53,7 +53,7 @@ _posted = [_deal if name == "deal" else events.c[name] for name in Posting._fiel
 #: The first columns of a posting.
 _FOLD_ORDER: Final[tuple[sa.ColumnElement[Any], ...]] = tuple(map(sa.literal_column, ("1", "2", "3")))
 # Written out, so that the partial indexes over these kinds serve.
-_is_standing: Final = events.c.kind.in_([sa.literal_column(f"'{kind}'") for kind in STANDING_KINDS])
+_is_standing: Final = sa.or_(*(events.c.kind == sa.literal_column(f"'{kind}'") for kind in STANDING_KINDS))
 _is_revision: Final = events.c.kind == sa.literal_column("'DealRevised'")
 _state_place: Final = (states.c.time_msc, states.c.deal, states.c.at_version)
 _marked: Final = (*_state_place, states.c.events, states.c.newest, states.c.newest_plain, states.c.version, states.c.hash)
@@ -69,7 +69,8 @@ class SqlJournal:
 
     def __init__(self, engine: Engine, now_us: Callable[[], int]) -> None:
         self.engine = engine
-        self._appender = Appender(engine, now_us)
+        self._now_us = now_us
+        self._appender = Appender(engine)
 
     def close(self) -> None:
         self.engine.dispose()
@@ -207,6 +208,7 @@ class SqlJournal:
 
     def count_apart(self, account: AccountId, selection: Selection) -> int:
         query = sa.select(events.c.placement).where(*_selected(account, selection), _is_standing).order_by(events.c.version)
+        query = query.with_hint(events, USE_STANDING, "sqlite")
         with self._reading() as connection:
             return list(connection.scalars(query)).count(APART)
 
@@ -344,6 +346,7 @@ class SqlJournal:
             correlation=correlation,
             conflicts=conflicts,
             evidence=evidence,
+            now_us=self._now_us,
         )
 
     def take(self, account: AccountId, rows: Sequence[Stored], evidence: Sequence[Kept] = ()) -> Head:
@@ -395,7 +398,7 @@ def _read_standing(connection: Connection, account: AccountId, version: int) -> 
         _is_standing,
         events.c.version <= version,
     )
-    rows = connection.execute(query.order_by(events.c.version))
+    rows = connection.execute(query.order_by(events.c.version).with_hint(events, USE_STANDING, "sqlite"))
     return standing_of([Stored(*row) for row in rows])
 
 

@@ -7,7 +7,18 @@ from typing import Any, Final
 
 from attrs import evolve, frozen
 
-from ledger.codec import KINDS, Stored, decode, decode_posting, encode_said, is_telling_of, natural_key, placement_of
+from ledger.codec import (
+    BYTE_COLUMNS,
+    KINDS,
+    TEXT_COLUMNS,
+    Stored,
+    decode,
+    decode_posting,
+    encode_said,
+    is_telling_of,
+    natural_key,
+    placement_of,
+)
 from ledger.errors import CorruptEvent, LedgerError
 from ledger.events import DEAL_KINDS
 from ledger.journal import Head, Journal, Selection
@@ -41,13 +52,12 @@ class Verified:
     problems: tuple[Problem, ...]
 
 
-_TEXTS: Final = {"kind", "symbol", "data", "natural_key", "correlation", "evidence", "comment", "origin"}
-_BYTES: Final = {"prev_hash", "hash", "checks"}
-_NEVER_NULL: Final = _BYTES | {
+_NEVER_NULL: Final = BYTE_COLUMNS | {
     "time_msc", "version", "kind", "placement", "schema", "recorded_us", "natural_key",
 }  # fmt: skip
 _TYPES: Final = tuple(
-    (name, str if name in _TEXTS else bytes if name in _BYTES else int, name in _NEVER_NULL) for name in Stored._fields
+    (name, str if name in TEXT_COLUMNS else bytes if name in BYTE_COLUMNS else int, name in _NEVER_NULL)
+    for name in Stored._fields
 )
 
 

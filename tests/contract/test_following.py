@@ -111,30 +111,26 @@ def test_a_follower_in_this_process_sees_appends_to_memory():
 @pytest.mark.parametrize("expected", [None, 1])
 def test_a_connection_lost_at_commit_is_found_out_about(moment, expected, monkeypatch):
     """The server is asked to end the connection just before, or just after, the commit was carried out."""
-    from sqlalchemy.engine import RootTransaction
+    import psycopg
 
     from tests.support.journals import new_postgres_url
 
     url = new_postgres_url()
     journal = open_journal(url, Clock())
     journal.append(ACCOUNT, [opened()])
-    commit = RootTransaction.commit
+    commit = psycopg.Connection.commit
     cut = [True]
 
-    def commit_and_lose(transaction):
-        connection = transaction.connection
-        if not cut or str(connection.engine.url.database) != url.rpartition("/")[2]:
-            return commit(transaction)
+    def commit_and_lose(driver):
+        if not cut or driver.info.dbname != url.rpartition("/")[2]:
+            return commit(driver)
         cut.clear()
-        process = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
-        if moment == "before":
-            Intruder(url)("SELECT pg_terminate_backend(?)", process)
-            return commit(transaction)
-        connection.connection.driver_connection.commit()
-        Intruder(url)("SELECT pg_terminate_backend(?)", process)
-        return commit(transaction.connection.exec_driver_sql("SELECT 1") and transaction)
+        if moment == "after":
+            commit(driver)  # in a pipeline this waits until it is carried out
+        Intruder(url)("SELECT pg_terminate_backend(?)", driver.info.backend_pid)
+        return driver.execute("SELECT 1") if moment == "after" else commit(driver)
 
-    monkeypatch.setattr(RootTransaction, "commit", commit_and_lose)
+    monkeypatch.setattr(psycopg.Connection, "commit", commit_and_lose)
     appended = journal.append(ACCOUNT, [fill(1, 1), fill(2, 2)], expected_version=expected)
     assert not cut
     assert appended.head.version == 3

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 
 from ledger import Event
-from ledger.journal import Selection
+from ledger.journal import Selection, appending
+from ledger.journal.appending import Appender
 from ledger.journal.checkpoints import replayed
 from ledger.journal.sql import SqlJournal
 from tests.support.journals import (
@@ -69,6 +72,18 @@ def statements(monkeypatch):
         sent.append((str(compiled), values or compiled.params))
         return stream(journal, query, **words)
 
+    ask, ask_all = Appender._ask, Appender._ask_all
+
+    def asked(appender, driver, text, *values):
+        sent.append((appending._for_postgres(text) if appender._is_postgres else text, values))
+        return ask(appender, driver, text, *values)
+
+    def asked_all(appender, driver, *questions):
+        sent.extend((appending._for_postgres(text), tuple(values)) for text, *values in questions)
+        return ask_all(appender, driver, *questions)
+
+    monkeypatch.setattr(Appender, "_ask", asked)
+    monkeypatch.setattr(Appender, "_ask_all", asked_all)
     event.listen(sa.Engine, "before_cursor_execute", note)
     monkeypatch.setattr(SqlJournal, "_stream", noted)
     yield sent
@@ -77,7 +92,7 @@ def statements(monkeypatch):
 
 def plans(journal, statements, table="events"):
     """How the database does what it was asked of a table: one text for each statement, in order."""
-    asked = [one for one in statements if f"FROM {table}" in one[0] and one[0].startswith("SELECT")]
+    asked = [one for one in statements if re.search(f"(FROM|JOIN) {table}", one[0]) and one[0].startswith("SELECT")]
     assert asked
     explain = "EXPLAIN QUERY PLAN " if journal.engine.dialect.name == "sqlite" else "EXPLAIN "
     statements.clear()
@@ -133,11 +148,12 @@ def test_sqlite_finds_what_stands_by_its_index(sqlite_journal, statements):
 
 def test_sqlite_finds_duplicates_by_natural_key(sqlite_journal, statements):
     sqlite_journal.append(ACCOUNT, [fill(100, 100)])
-    standing, *lookups = plans(sqlite_journal, statements)
-    assert "INDEX ix_events_standing" in standing
+    last, *lookups = plans(sqlite_journal, statements)
+    assert "INDEX ix_events_standing (account_id=? AND version>?)" in last
+    assert "TEMP B-TREE" not in last
     assert len(lookups) == 2
     for plan in lookups:
-        assert "(account_id=? AND natural_key=?)" in plan
+        assert "SEARCH events USING INDEX sqlite_autoindex_events_2 (account_id=? AND natural_key=?)" in plan
 
 
 def test_sqlite_finds_a_recorded_time_by_primary_key(sqlite_journal, statements):

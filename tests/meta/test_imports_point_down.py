@@ -55,6 +55,7 @@ LIBRARIES: Final = {  # library -> the rooms that may use it
     "attrs": {room for floor in FLOORS for room in floor},
     "click": {"cli"},
     "cryptography": {"seals"},
+    "msgspec": {"journal"},
     "psycopg": {"journal"},
     "pyarrow": {"exporting"},
     "python_calamine": {"imports"},
