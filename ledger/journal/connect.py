@@ -118,14 +118,30 @@ def _sqlite_engine(url: URL, busy_seconds: float) -> Engine:
         options = connection.get_execution_options()
         if options.get("write", False):
             driver: Any = connection.connection.driver_connection
-            begin_immediate(driver, options.get("patience"))
+            waiting = stop_waiting(driver)
+            try:
+                begin_immediate(driver, min(options.get("patience", waiting), waiting))
+            finally:
+                wait_again(driver, waiting)
         else:
             connection.exec_driver_sql("BEGIN")
 
     return engine
 
 
-def begin_immediate(driver: sqlite3.Connection, patience: float | None = None, *, is_bulk: bool = False) -> None:
+def stop_waiting(driver: sqlite3.Connection) -> float:
+    """Keep SQLite from waiting for others by its own rules, and return for how many seconds it would have."""
+    (waiting_msc,) = driver.execute("PRAGMA busy_timeout").fetchone()
+    driver.execute("PRAGMA busy_timeout = 0")
+    return float(waiting_msc / 1000)
+
+
+def wait_again(driver: sqlite3.Connection, seconds: float) -> None:
+    """Let SQLite wait for others again, as before ``stop_waiting``."""
+    driver.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
+
+
+def begin_immediate(driver: sqlite3.Connection, patience: float, *, is_bulk: bool = False) -> None:
     """Begin to write as soon as nobody else does.
 
     SQLite's own waiting knows no order. Here whoever writes much looks seldom whether it is free, and whoever writes little
@@ -133,25 +149,20 @@ def begin_immediate(driver: sqlite3.Connection, patience: float | None = None, *
     with somebody else.
 
     Args:
-        driver: From an engine's pool.
-        patience: For how many seconds to look; without it as long as everything else waits on that connection.
+        driver: A connection that does not wait (see ``stop_waiting``).
+        patience: For how many seconds to look.
         is_bulk: Whether much is to be written.
     """
-    (waiting,) = driver.execute("PRAGMA busy_timeout").fetchone()
-    give_up = time.monotonic() + (waiting / 1000 if patience is None else patience)
-    driver.execute("PRAGMA busy_timeout = 0")
-    try:
-        while True:
-            try:
-                driver.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() >= give_up:
-                    raise
-            else:
-                return
-            time.sleep(random.uniform(*(_LOOK_SELDOM if is_bulk else _LOOK_OFTEN)))  # noqa: S311  # no secret
-    finally:
-        driver.execute(f"PRAGMA busy_timeout = {waiting}")
+    give_up = time.monotonic() + patience
+    while True:
+        try:
+            driver.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() >= give_up:
+                raise
+        else:
+            return
+        time.sleep(random.uniform(*(_LOOK_SELDOM if is_bulk else _LOOK_OFTEN)))  # noqa: S311  # no secret
 
 
 def _write_ahead(connection: sqlite3.Connection, busy_seconds: float) -> str:

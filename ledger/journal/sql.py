@@ -73,6 +73,7 @@ class SqlJournal:
         self._appender = Appender(engine)
 
     def close(self) -> None:
+        self._appender.close()
         self.engine.dispose()
 
     # ---- reading
