@@ -19,7 +19,7 @@ import msgspec
 from sqlalchemy import Engine, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError
 
-from ledger.codec import STANDING_KINDS, Stored, natural_key, standing_of
+from ledger.codec import BYTE_COLUMNS, STANDING_KINDS, TEXT_COLUMNS, Stored, natural_key, standing_of
 from ledger.errors import JournalUnavailable
 from ledger.events import Event
 from ledger.journal import Appended, Head
@@ -52,11 +52,29 @@ _KNOWN_SQLITE: Final = (
     f"SELECT {_ROW} FROM json_each(?) AS wanted CROSS JOIN events WHERE account_id = ? AND natural_key = wanted.value"
 )
 _KNOWN_POSTGRES: Final = f"SELECT {_ROW} {_OF_ACCOUNT} AND natural_key = ANY(?)"
+#: All that one event is decided by, as it is at one moment.
+_SEEN: Final = (
+    f"SELECT version, hash, recorded_us, last_msc, last_deal, ("
+    f"SELECT hash FROM events WHERE account_id = heads.account_id AND ({STANDING}) ORDER BY version DESC LIMIT 1), "
+    f"EXISTS (SELECT 1 FROM events WHERE account_id = heads.account_id AND natural_key = ?) FROM heads WHERE account_id = ?"
+)
 _KEPT: Final = "SELECT digest FROM evidence WHERE account_id = ? AND digest = ?"
 
 #: With the account written out, so that rows are passed on as they are.
-_INSERT: Final = f"INSERT INTO events (account_id, {_ROW}) VALUES (%d, {', '.join('?' * len(Stored._fields))})"  # noqa: S608
+_INSERT: Final = f"INSERT INTO events (account_id, {_ROW}) VALUES (%d, {', '.join('?' * len(Stored._fields))})"
 _MOVE_HEAD: Final = "UPDATE heads SET version = ?, hash = ?, recorded_us = ?, last_msc = ?, last_deal = ? WHERE account_id = ?"
+#: Moves the head on and inserts the event, if nobody has moved it meanwhile.
+_AT_ONCE: Final = (
+    "WITH moved AS (UPDATE heads SET version = ?, hash = ?, recorded_us = ?, last_msc = ?, last_deal = ? "
+    "WHERE account_id = ? AND version = ? AND hash = ? RETURNING account_id) "
+    f"INSERT INTO events (account_id, {_ROW}) SELECT account_id, "
+    + ", ".join(
+        "?::text" if name in TEXT_COLUMNS else "?::bytea" if name in BYTE_COLUMNS else "?::bigint" for name in Stored._fields
+    )
+    + " FROM moved"
+)
+#: Need not be durable: who misses it looks at the heads a little later.
+_NOTIFY: Final = f"SELECT set_config('synchronous_commit', 'off', true), pg_notify('{CHANNEL}', '')".encode()
 _KEEP: Final = "INSERT INTO evidence (account_id, digest, size, body) VALUES (?, ?, ?, ?)"
 _NEW_ACCOUNT: Final = "INSERT INTO accounts (account_id, server, login) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _NEW_HEAD: Final = (
@@ -64,6 +82,7 @@ _NEW_HEAD: Final = (
     "ON CONFLICT DO NOTHING"
 )
 
+_IN_TRANSACTION: Final = (2, 3)  # as libpq says it: idle within one, and one that failed
 _json: Final = msgspec.json.Encoder().encode
 
 _Rows = list[tuple[Any, ...]]
@@ -149,19 +168,31 @@ class Appender:
 
         Where the connection is lost nobody knows whether the commit was carried out. So it is tried again until the database
         answers; what was committed is found by its chain hash, which no other append can have.
+
+        On Postgres one event is first tried without the lock: it is inserted only if the account still stands where it was
+        seen to stand. That takes two round trips instead of four.
         """
         sent: Appended | None = None
         give_up: float | None = None
         for attempt in count():
+            at_once = self._is_postgres and not attempt and len(keys) == 1
             try:
-                with self._writers.begun(is_bulk=is_bulk) as connection:
-                    stand = self._locked(connection.driver_connection, account, keys)
-                    if sent is not None and self._is_there(stand.driver, account, sent.head):
+                with self._writers.begun(is_bulk=is_bulk, at_once=at_once) as connection:
+                    driver = connection.driver_connection
+                    stand = self._seen(driver, account, keys[0]) if at_once else self._locked(driver, account, keys)
+                    if stand is None:
+                        continue
+                    if sent is not None and self._is_there(driver, account, sent.head):
                         return sent
                     appended = decide(stand)
                     if appended.rows:
+                        if at_once and (len(appended.rows) > 1 or appended.rows[0].evidence is not None):
+                            continue
                         sent = appended
-                        self._write(stand, account, appended, referred(answers, appended.rows))
+                        if at_once and not self._write_at_once(stand, account, appended):
+                            continue
+                        if not at_once:
+                            self._write(stand, account, appended, referred(answers, appended.rows))
                         self._remember(account, appended)
                         self._tell_followers(connection)
                     return appended
@@ -198,6 +229,14 @@ class Appender:
                 head = Head._make(heads[0])
                 return _Stand(driver, head if head.version else None, last[0][0] if last else None, _by_key(rows))
             self._create_account(driver, account)
+
+    def _seen(self, driver: Any, account: AccountId, natural_key: str) -> _Stand | None:
+        """Return where an account of Postgres stands, without locking it; None if it has no events yet."""
+        found = self._ask(driver, _SEEN, natural_key, account_key(account))
+        if not found or not found[0][0]:
+            return None
+        *head, last, is_known = found[0]
+        return _Stand(driver, Head(*head), last, self._known(driver, account, [natural_key]) if is_known else {})
 
     def _standing(self, stand: _Stand, account: AccountId) -> Standing | None:
         if stand.head is None or stand.last_standing is None:
@@ -247,24 +286,29 @@ class Appender:
             self._tell(driver, _MOVE_HEAD, (*appended.head, key))
             driver.commit()
 
+    def _write_at_once(self, stand: _Stand, account: AccountId, appended: Appended) -> bool:
+        """Write one event to Postgres if the account stands where it was seen to stand; return whether it did."""
+        assert stand.head is not None, "an account that has no events yet is locked"
+        moved = (*appended.head, account_key(account), stand.head.version, stand.head.hash)
+        cursor = stand.driver.execute(_for_postgres(_AT_ONCE), (*moved, *appended.rows[0]))
+        return bool(cursor.rowcount)
+
     def _create_account(self, driver: Any, account: AccountId) -> None:
         key = account_key(account)
         self._tell(driver, _NEW_ACCOUNT, (key, account.server, account.login))
         self._tell(driver, _NEW_HEAD, (*start(account), key))
 
     def _tell_followers(self, connection: PoolProxiedConnection) -> None:
-        """Wake those who follow, after the commit.
+        """Wake those who follow, after the commit: within it Postgres would let such commits go only one by one.
 
-        Within it Postgres would let commits with a notification only go one by one. It need not be durable either: who misses
-        it looks at the heads a little later.
+        Its answer is not waited for. It says nothing, and is taken before the connection is used again.
         """
         if not self._is_postgres:
             return
         driver: Any = connection.driver_connection
         try:
-            driver.autocommit = True  # only what psycopg does before a statement: costs no message
-            driver.execute(f"BEGIN; SET LOCAL synchronous_commit TO off; NOTIFY {CHANNEL}; COMMIT")
-            driver.autocommit = False
+            driver.pgconn.send_query(_NOTIFY)
+            driver.pgconn.flush()
         except Exception:  # noqa: BLE001  # the append is durable whatever happens here
             connection.invalidate()
 
@@ -309,16 +353,24 @@ class _Writers:
             self._give_back(*self._idle.pop())
 
     @contextmanager
-    def begun(self, *, is_bulk: bool) -> Iterator[PoolProxiedConnection]:
-        """Begin to write. What is not committed is taken back; a connection that is lost is said to be."""
+    def begun(self, *, is_bulk: bool, at_once: bool) -> Iterator[PoolProxiedConnection]:
+        """Begin to write. What is not committed is taken back; a connection that is lost is said to be.
+
+        Args:
+            is_bulk: Whether much is to be written.
+            at_once: Let every statement be a transaction of its own, on Postgres.
+        """
         with translated(self._engine.url):
             connection, waiting = self._take()
             driver: Any = connection.driver_connection
+            self._settle(driver)
             try:
-                if self._is_sqlite:  # psycopg begins with the first statement
+                if self._is_sqlite:
                     begin_immediate(driver, waiting, is_bulk=is_bulk)
+                else:
+                    driver.autocommit = at_once  # if not, psycopg begins with the first statement
                 yield connection
-                driver.rollback()  # costs nothing behind a commit
+                self._take_back(driver)
             except BaseException as error:
                 is_lost = isinstance(error, Exception) and self._engine.dialect.is_disconnect(error, driver, None)  # type: ignore[arg-type]
                 if not is_lost:
@@ -327,7 +379,8 @@ class _Writers:
                 connection.invalidate(error)
                 self.close()  # the others will not do either
                 raise DBAPIError(None, None, error, connection_invalidated=True) from error
-            self._idle.append((connection, waiting))
+            if connection.is_valid:
+                self._idle.append((connection, waiting))
 
     def _take(self) -> tuple[PoolProxiedConnection, float]:
         if self._process != os.getpid():  # a child must not touch what its parent uses
@@ -341,9 +394,23 @@ class _Writers:
 
     def _give_back(self, connection: PoolProxiedConnection, waiting: float) -> None:
         driver: Any = connection.driver_connection
+        self._settle(driver)
         if self._is_sqlite:
             wait_again(driver, waiting)
+        elif not driver.closed:
+            driver.rollback()
+            driver.autocommit = False
         connection.close()
+
+    def _take_back(self, driver: Any) -> None:
+        """Take back what was not committed."""
+        if driver.in_transaction if self._is_sqlite else driver.pgconn.transaction_status in _IN_TRANSACTION:
+            driver.rollback()
+
+    def _settle(self, driver: Any) -> None:
+        """Take the answer of the last notification, if there was one."""
+        while not self._is_sqlite and driver.pgconn.get_result() is not None:
+            pass
 
 
 @cache

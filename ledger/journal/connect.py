@@ -192,9 +192,14 @@ def _postgres_engine(url: URL, busy_seconds: float) -> Engine:
     @event.listens_for(engine, "connect")
     @_closing
     def _settings(connection: Any, _: object) -> None:
+        from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
+
+        for dumper in (Int8Dumper, Int8BinaryDumper):  # one size, or else statements are prepared for every mix of sizes
+            connection.adapters.register_dumper(int, dumper)
         with connection.cursor() as cursor:
             cursor.execute(f"SET lock_timeout = {int(busy_seconds * 1000)}")
             cursor.execute("SET timezone = 'UTC'")
+            cursor.execute("SET default_transaction_isolation = 'read committed'")  # for statements that are all of one
             for setting, refused in (("synchronous_commit", ("off", "local")), ("fsync", ("off",))):
                 found = cursor.execute(f"SHOW {setting}").fetchone()[0]
                 if found in refused:
