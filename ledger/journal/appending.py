@@ -190,6 +190,7 @@ class Appender:
                             continue
                         sent = appended
                         if at_once and not self._write_at_once(stand, account, appended):
+                            sent = None  # somebody was faster, and may even have told the same
                             continue
                         if not at_once:
                             self._write(stand, account, appended, referred(answers, appended.rows))
