@@ -9,8 +9,9 @@ broker. The fold must see it once, with what is known of it in the selection tha
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -70,6 +71,8 @@ IN_ORDER: Final = 0
 PLACED: Final = 1
 APART: Final = 2
 
+_BLOCK: Final = 4096
+
 #: What a later telling may add to an earlier one.
 COMPLETABLE: Final = ("position_id", "magic", "commission", "fee", "swap", "profit")
 
@@ -77,6 +80,7 @@ _KIND: Final = Posting._fields.index("kind")
 _DEAL: Final = Posting._fields.index("deal")
 _VERSION: Final = Posting._fields.index("version")
 _DEAL_TYPE: Final = Posting._fields.index("deal_type")
+_version: Final = itemgetter(_VERSION)
 _COMPLETABLE_AT: Final = tuple(Posting._fields.index(name) for name in COMPLETABLE)
 
 
@@ -107,65 +111,98 @@ def as_told(tellings: Iterable[Row]) -> Row:
 class Postings:
     """An account's postings in the fold order, each deal once: its two streams merged.
 
+    Nearly all postings arrived in order, so that whole runs of the driver's tuples are passed on as they come; only around
+    what has to be put in its place are single rows looked at.
+
     Args:
-        plain: Postings that arrived in fold order and tell nothing again; ascending.
+        plain: Postings that arrived in fold order and tell nothing again; ascending, some at a time.
         placed: Postings that arrived late, and all that complete or revise a known deal; ascending in fold order.
         replaced: version whose place a revision took -> version of that revision. A revised deal may have moved in time, so
             that its tellings do not stand side by side.
         begin: What was read before, where this goes on.
-
-    Attributes:
-        reading: What was read for the postings that were given out so far.
     """
 
     def __init__(
         self,
-        plain: Iterable[Row],
+        plain: Iterable[list[Row]],
         placed: Iterable[Row] = (),
         replaced: Mapping[int, int] = MappingProxyType({}),
         begin: Reading | None = None,
     ) -> None:
-        self.reading = begin or Reading(events=0, newest=0, newest_plain=0)
-        # Where nothing has to be put in its place, the driver's tuples are passed on as they come.
-        self._is_plain = placed == () and not replaced
-        self._rows = iter(plain) if self._is_plain else self._merged(iter(plain), iter(placed), replaced)
+        self._events, self._newest, self._newest_plain = begin or (0, 0, 0)
+        self._plain, self._placed = iter(plain), iter(placed)
+        self._block: list[Row] = []  # of the plain ones, given out up to ``_at``
+        self._at = 0
+        self._right = next(self._placed, None)
+        self._replaced = replaced
+        self._replaced_ahead = sorted(replaced, reverse=True)
 
     def __iter__(self) -> Iterator[Row]:
-        """Give out all that is left; ``reading`` is kept up by ``take`` only."""
-        return self._rows
+        """Give out all that is left."""
+        while rows := self.take(_BLOCK):
+            yield from rows
+
+    @property
+    def reading(self) -> Reading:
+        """What was read for the postings that were given out so far."""
+        return Reading(self._events, self._newest, self._newest_plain)
 
     def take(self, count: int) -> list[Row]:
         """Return the next so many postings, fewer only at the end."""
-        rows = list(islice(self._rows, count))
-        if self._is_plain and rows:
-            last = rows[-1][_VERSION]
-            self.reading = Reading(
-                events=self.reading.events + len(rows), newest=max(self.reading.newest, last), newest_plain=last
-            )
+        rows: list[Row] = []
+        while len(rows) < count and (self._is_ahead() or self._right is not None):
+            rows += self._run(count - len(rows)) or self._told()
         return rows
 
-    def _merged(self, plain: Iterator[Row], placed: Iterator[Row], replaced: Mapping[int, int]) -> Iterator[Row]:
-        events, newest, newest_plain = self.reading
-        left, right = next(plain, None), next(placed, None)
+    def _is_ahead(self) -> bool:
+        """Read ahead, and return whether there are plain postings left."""
+        if self._at == len(self._block):
+            self._block, self._at = next(self._plain, []), 0
+        return self._at < len(self._block)
+
+    def _run(self, most: int) -> list[Row]:
+        """Return the plain postings that come next: up to what has to be put in its place, or was replaced."""
+        block, begin = self._block, self._at
+        end = min(begin + most, len(block))
+        if self._right is not None:
+            end = bisect_left(block, self._right, begin, end)
+        if end > begin and self._replaced_ahead:
+            while self._replaced_ahead and self._replaced_ahead[-1] < block[begin][_VERSION]:
+                self._replaced_ahead.pop()
+            if self._replaced_ahead:
+                end = bisect_left(block, self._replaced_ahead[-1], begin, end, key=_version)
+        if end > begin and _is_of(block[end - 1], self._right):
+            end -= 1
+        if end == begin:
+            return []
+        self._events += end - begin
+        self._newest_plain = block[end - 1][_VERSION]
+        self._newest = max(self._newest, self._newest_plain)
+        self._at = end
+        return block[begin:end]
+
+    def _told(self) -> list[Row]:
+        """Return the posting that all tellings make which come next for one place; none if they were replaced."""
         tellings: list[Row] = []
-        while left is not None or right is not None:
-            if right is None or (left is not None and left < right):
-                assert left is not None
-                row, left = left, next(plain, None)
-                newest_plain = row[_VERSION]
+        while True:
+            left = self._block[self._at] if self._is_ahead() else None
+            if self._right is None or (left is not None and left < self._right):
+                assert left is not None, "there is something left"
+                row, self._newest_plain = left, left[_VERSION]
+                self._at += 1
+                left = self._block[self._at] if self._is_ahead() else None
             else:
-                row, right = right, next(placed, None)
-            events += 1
-            newest = max(newest, row[_VERSION], replaced.get(row[_VERSION], 0))
-            if row[_VERSION] not in replaced:
+                row, self._right = self._right, next(self._placed, None)
+            version = row[_VERSION]
+            self._events += 1
+            self._newest = max(self._newest, version, self._replaced.get(version, 0))
+            if version not in self._replaced:
                 tellings.append(row)
-            if row[_DEAL] != NO_DEAL and (_is_of(row, left) or _is_of(row, right)):
-                continue
-            if tellings:
-                self.reading = Reading(events=events, newest=newest, newest_plain=newest_plain)
-                yield as_told(tellings) if len(tellings) > 1 or tellings[0][_KIND] == "DealRevised" else tellings[0]
-                tellings = []
-        self.reading = Reading(events=events, newest=newest, newest_plain=newest_plain)
+            if row[_DEAL] == NO_DEAL or not (_is_of(row, self._right) or _is_of(row, left)):
+                break
+        if len(tellings) > 1 or (tellings and tellings[0][_KIND] == "DealRevised"):
+            return [as_told(tellings)]
+        return tellings
 
 
 def is_behind(row: Row, place: Place) -> bool:

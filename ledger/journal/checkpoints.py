@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # the protocol speaks of checkpoints
 INTERVAL: Final = 5000
 #: A state that holds many positions costs more to write down than to fold on: its checkpoints lie further apart.
 _HELD_PER_INTERVAL: Final = 250
-_CHUNK: Final = 5000
+_CHUNK: Final = 500
 _KEPT_AT_ONCE: Final = 4 * 1024 * 1024
 
 #: What the fold is made of. Where one of them changes, what was folded before is not known to be the same.
@@ -158,10 +158,14 @@ def replayed(
     postings = journal.postings(account, selection, after=found.mark if found and begun else None)
     keeper = _Keeper(journal, account, selection.version, portfolio.last)
     reading = postings.reading
-    while rows := postings.take(interval * (1 + portfolio.held // _HELD_PER_INTERVAL)):
-        keeper.note(portfolio, reading)  # only now: at the end of all there is nothing to be gained
+    due = 0  # postings until the next checkpoint
+    while rows := postings.take(min(_CHUNK, due or interval)):
+        if not due:
+            keeper.note(portfolio, reading)  # only now: at the end of all there is nothing to be gained
+            due = interval * (1 + portfolio.held // _HELD_PER_INTERVAL)
         portfolio.fold(rows, decode_posting)
         reading = postings.reading
+        due -= len(rows)
     keeper.finish()
     return portfolio, _selected(journal, account, selection, postings)
 

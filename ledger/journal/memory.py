@@ -153,7 +153,7 @@ class MemoryJournal:
         if after is not None:
             plain = [row for row in plain if row[2] > after.reading.newest_plain]
             placed = [row for row in placed if is_behind(row, after.place)]
-        return Postings(plain, placed, replaced_versions(known), after.reading if after else None)
+        return Postings([plain] if plain else [], placed, replaced_versions(known), after.reading if after else None)
 
     def checkpoint(self, account: AccountId, selection: Selection) -> Checkpoint | None:
         with self._lock:

@@ -38,7 +38,8 @@ _BULK: Final = 100  # from so many events on an append is an import, which lets 
 #: After a lost connection: how long to try to find out what became of an append, and how long to wait in between, in seconds.
 _PATIENCE: Final = 30.0
 _RECONNECT: Final = (0.02, 0.2)
-_STREAM_ROWS: Final = 5000
+#: So many rows are read at once: of SQLite fewer than Python makes before it looks for garbage, of Postgres a round trip's worth.
+_STREAM_ROWS: Final = {"sqlite": 500, "postgresql": 5000}
 _STREAM_MARKS: Final = 16
 _STREAM_ANSWERS: Final = 4  # each may be many megabytes
 
@@ -198,14 +199,14 @@ class SqlJournal:
             known = _selected(account, Selection(version=selection.version))
             late = [sa.select(events.c.version).where(*known, *clauses).limit(1) for clauses in _placed_behind(after)]
             if all(connection.scalar(one) is None for one in late):
-                return Postings(self._stream(plain), begin=begin)
+                return Postings(self._blocks(plain), begin=begin)
             replaced = _replaced(connection, account, selection.version)
         placed = sa.union_all(*(query.where(*clauses) for clauses in _placed_behind(after))).order_by(*_FOLD_ORDER)
         rows: Iterator[Row] = self._stream(placed)
         if after is not None:
             place = after.place
             rows = (row for row in rows if is_behind(row, place))
-        return Postings(self._stream(plain), rows, replaced, begin)
+        return Postings(self._blocks(plain), rows, replaced, begin)
 
     def count_apart(self, account: AccountId, selection: Selection) -> int:
         query = sa.select(events.c.placement).where(*_selected(account, selection), _is_standing).order_by(events.c.version)
@@ -306,25 +307,37 @@ class SqlJournal:
             yield connection
 
     def _stream(
-        self, query: Select[Any] | CompoundSelect[Any], *, lenient: bool = False, at_once: int = _STREAM_ROWS
+        self, query: Select[Any] | CompoundSelect[Any], *, lenient: bool = False, at_once: int | None = None
     ) -> Generator[Row, None, None]:
-        """Yield rows as the driver's tuples, so many in memory at once.
+        """Yield rows as the driver's tuples. Arguments as ``_blocks``."""
+        with closing(self._blocks(query, lenient=lenient, at_once=at_once)) as blocks:
+            for block in blocks:
+                yield from block
+
+    def _blocks(
+        self, query: Select[Any] | CompoundSelect[Any], *, lenient: bool = False, at_once: int | None = None
+    ) -> Generator[list[Row], None, None]:
+        """Yield rows as the driver's tuples, so many at a time.
 
         ``lenient`` reads text that is no text any more, so that it can be named instead of raised.
         """
         compiled = query.compile(dialect=self.engine.dialect, compile_kwargs={"render_postcompile": True})
+        at_once = at_once or _STREAM_ROWS[self.engine.dialect.name]
         with translated(self.engine.url), self.engine.connect() as connection, connection.begin():
             driver: Any = connection.connection.driver_connection
             if self.engine.dialect.name == "postgresql":
                 with driver.cursor(name="ledger_stream", binary=True) as cursor:
-                    cursor.itersize = at_once
-                    yield from cursor.execute(str(compiled), compiled.params)
+                    cursor.execute(str(compiled), compiled.params)
+                    while block := cursor.fetchmany(at_once):
+                        yield block
             else:
                 parameters = [compiled.params[name] for name in compiled.positiontup or ()]
                 if lenient:
                     driver.text_factory = _any_text
                 try:
-                    yield from driver.execute(str(compiled), parameters)
+                    cursor = driver.execute(str(compiled), parameters)
+                    while block := cursor.fetchmany(at_once):
+                        yield block
                 finally:
                     driver.text_factory = str
 

@@ -64,13 +64,13 @@ def statements(monkeypatch):
     def note(_connection, _cursor, statement, parameters, *_):
         sent.append((statement, parameters))
 
-    stream = SqlJournal._stream
+    blocks = SqlJournal._blocks
 
     def noted(journal, query, **words):
         compiled = query.compile(dialect=journal.engine.dialect, compile_kwargs={"render_postcompile": True})
         values = [compiled.params[name] for name in compiled.positiontup or ()]
         sent.append((str(compiled), values or compiled.params))
-        return stream(journal, query, **words)
+        return blocks(journal, query, **words)
 
     ask, ask_all = Appender._ask, Appender._ask_all
 
@@ -85,7 +85,7 @@ def statements(monkeypatch):
     monkeypatch.setattr(Appender, "_ask", asked)
     monkeypatch.setattr(Appender, "_ask_all", asked_all)
     event.listen(sa.Engine, "before_cursor_execute", note)
-    monkeypatch.setattr(SqlJournal, "_stream", noted)
+    monkeypatch.setattr(SqlJournal, "_blocks", noted)
     yield sent
     event.remove(sa.Engine, "before_cursor_execute", note)
 

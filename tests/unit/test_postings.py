@@ -19,7 +19,7 @@ def row(event, version):
 
 
 def order(plain, placed, replaced=MappingProxyType({})):
-    return [Posting(*one)[:4] for one in Postings(plain, placed, replaced)]
+    return [Posting(*one)[:4] for one in Postings([plain], placed, replaced)]
 
 
 def test_time_goes_first_then_deals_then_versions():
@@ -33,7 +33,7 @@ def test_time_goes_first_then_deals_then_versions():
 
 def test_what_is_no_deal_is_never_taken_for_another_telling():
     first, second = (row(GhostClosed(before=state("long 1 @ 10", one), time_msc=at(2)), one) for one in (1, 2))
-    assert [one[1] for one in Postings([first, second], [], {})] == [NO_DEAL, NO_DEAL]
+    assert [one[1] for one in Postings([[first, second]], [], {})] == [NO_DEAL, NO_DEAL]
 
 
 def test_a_completion_fills_in_what_was_unknown_and_changes_nothing_else():
@@ -49,7 +49,7 @@ def test_a_deal_and_its_completions_are_one_posting():
     first = row(untold(fill(1)), 2)
     profit = row(DealCompleted(deal=1, time_msc=at(1), caused_by=2, profit=5), 3)
     swap = row(DealCompleted(deal=1, time_msc=at(1), caused_by=3, swap=1), 4)
-    (told,) = Postings([first], [profit, swap], {})
+    (told,) = Postings([[first]], [profit, swap], {})
     assert Posting(*told)._asdict() | {"profit": 5_000_000, "swap": 1_000_000, "version": 2} == Posting(*told)._asdict()
 
 
