@@ -313,7 +313,7 @@ class _Story:
         problems = ledger.verify().problems
         if problems:
             raise self._refused(f"verify: {problems[:3]}")
-        self._compare(ledger, {name: list(ledger.journal.rows_as_they_lie(name)) for name in self._names()})
+        self._compare(ledger, {name: list(ledger.journal.rows(name)) for name in self._names()})
         for batch in self._batches:
             self._tell(ledger, batch)
         problems = ledger.verify().problems
@@ -321,7 +321,7 @@ class _Story:
             raise self._refused(f"verify, after everything was told again: {problems[:3]}")
         for name in self._names():
             ours, theirs = ledger.account(name), self._twin.account(name)
-            rows = list(ledger.journal.rows_as_they_lie(name))
+            rows = list(ledger.journal.rows(name))
             self.tally.doubled += _doubled(rows)
             if rows != list(self._twin.journal.rows(name)):
                 raise self._refused(f"{name}: other rows after everything was told again")

@@ -15,7 +15,7 @@ from ledger.journal.checkpoints import Checkpoint, Mark
 from ledger.journal.evidence import Kept
 from ledger.journal.watch import Watch
 from ledger.portfolio import Standing
-from ledger.postings import Place, Postings
+from ledger.postings import Place, Postings, Row
 from ledger.values import AccountId
 
 
@@ -150,10 +150,10 @@ class Journal(Protocol):
         """Yield an account's rows, ascending version, after one version up to another inclusive."""
         ...
 
-    def rows_as_they_lie(self, account: AccountId, *, after: int | None = None) -> Iterator[Stored]:
-        """Yield the rows of an account behind a version as they are stored, all of them without it.
+    def as_they_lie(self, account: AccountId, *, after: int | None = None) -> Iterator[list[Row]]:
+        """Yield the rows of an account behind a version as they are stored, all of them without it, some at a time.
 
-        Damaged ones too: columns may hold anything.
+        As plain tuples of the columns of ``Stored``. Damaged ones too: columns may hold anything.
         """
         ...
 

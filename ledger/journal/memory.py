@@ -15,7 +15,7 @@ from ledger.journal.checkpoints import Checkpoint, Mark, chosen, fold_code, plac
 from ledger.journal.evidence import Kept, packed, referred, unpacked
 from ledger.journal.watch import MemoryWatch, Watch
 from ledger.portfolio import Standing
-from ledger.postings import APART, IN_ORDER, PLACED, Place, Postings, is_behind
+from ledger.postings import APART, IN_ORDER, PLACED, Place, Postings, Row, is_behind
 from ledger.values import AccountId
 
 
@@ -126,8 +126,8 @@ class MemoryJournal:
         with self._lock:
             return iter(self._rows.get(account, [])[after:upto])
 
-    def rows_as_they_lie(self, account: AccountId, *, after: int | None = None) -> Iterator[Stored]:
-        return self.rows(account, after=after or 0)
+    def as_they_lie(self, account: AccountId, *, after: int | None = None) -> Iterator[list[Row]]:
+        return iter([list(self.rows(account, after=after or 0))])
 
     def irregularities(self) -> Iterator[tuple[str, int | None, str, str]]:
         return iter(())

@@ -23,7 +23,7 @@ from ledger.errors import CorruptEvent, LedgerError
 from ledger.events import DEAL_KINDS
 from ledger.journal import Head, Journal, Selection
 from ledger.journal.admission import start
-from ledger.journal.chain import changed_columns, checks, covered, digest, genesis
+from ledger.journal.chain import changed_columns, checks, covered, digest, genesis, is_link
 from ledger.journal.checkpoints import is_usable, opened
 from ledger.journal.evidence import unpacked
 from ledger.journal.tampering import findings
@@ -61,6 +61,14 @@ _TYPES: Final = tuple(
 )
 
 
+_DEAL, _VERSION, _KIND, _PLACEMENT, _RECORDED_US, _KEY, _EVIDENCE, _PREV_HASH, _HASH, _CHECKS = map(
+    Stored._fields.index,
+    (
+        "deal", "version", "kind", "placement", "recorded_us", "natural_key", "evidence", "prev_hash", "hash", "checks",
+    ),
+)  # fmt: skip
+
+
 def verify_account(journal: Journal, account: AccountId, progress: Callable[[int], object] = lambda _: None) -> Verified:
     """Check one account's chain, gaps, head, keys, evidence and that its fold runs. Others may append meanwhile.
 
@@ -96,10 +104,9 @@ def _check_rows(journal: Journal, walk: _Walk, progress: Callable[[int], object]
     problems: list[Problem] = []
     after: int | None = None
     while True:
-        for count, row in enumerate(journal.rows_as_they_lie(walk.account, after=after), 1):
-            problems.extend(walk.check(row))
-            if count % 1000 == 0:
-                progress(1000)
+        for rows in journal.as_they_lie(walk.account, after=after):
+            problems.extend(walk.check_all(rows))
+            progress(len(rows))
         head = journal.head(walk.account)
         # A head that is ahead was either moved on by an append while we read, or left behind by a cut.
         is_ahead = head is not None and type(head.version) is int and head.version > walk.version
@@ -112,7 +119,8 @@ def _check_rows(journal: Journal, walk: _Walk, progress: Callable[[int], object]
 
 def _named(journal: Journal, account: AccountId, problems: list[Problem], head: Head | None) -> list[Problem]:
     """Say what was done to a stream where its rows show it, and once what was done to all rows behind some point."""
-    found, alongside = findings(journal.rows_as_they_lie(account), genesis(account), head.hash if head else None)
+    rows = (Stored._make(row) for rows in journal.as_they_lie(account) for row in rows)
+    found, alongside = findings(rows, genesis(account), head.hash if head else None)
     named = {id(one): one for one in problems if one.version not in alongside}
     for version, what in found:
         shown = sorted((one for one in named.values() if one.version == version), key=lambda one: one.field != "version")
@@ -137,6 +145,46 @@ class _Walk:
         self.recorded_us: int | None = begin.recorded_us
         self.place: tuple[int, int] | None = (begin.last_msc, begin.last_deal)
         self.evidence: dict[str, int] = {}  # digest -> version of the first event that refers to it
+
+    def check_all(self, rows: list[Row]) -> Iterator[Problem]:
+        """Yield what is wrong with the next rows: whole ones are passed over, the others looked at closely."""
+        at = self._pass(rows, 0)
+        while at < len(rows):
+            yield from self.check(Stored._make(rows[at]))
+            at = self._pass(rows, at + 1)
+
+    def _pass(self, rows: list[Row], at: int) -> int:
+        """Go on behind all rows that are as they were recorded, each behind the one before; return where that ends.
+
+        What ``check`` finds nothing wrong with, and no more: it says the same of every row, at five times the cost.
+        """
+        version, before, recorded_us, place = self.version, self.hash, self.recorded_us, self.place
+        if before is None or recorded_us is None or place is None:
+            return at
+        for end in range(at, len(rows)):
+            row = rows[end]
+            deal, kind, placement = row[_DEAL], row[_KIND], row[_PLACEMENT]
+            here = (row[0], NO_DEAL if deal is None else deal)
+            if (
+                row[_VERSION] != version + 1
+                or row[_PREV_HASH] != before
+                or not is_link(covered(row), before, row[_HASH], row[_CHECKS])
+                or row[_RECORDED_US] <= recorded_us
+                or type(placement) is not int
+                or placement != placement_of(kind, here, place)
+                or ((kind not in DEAL_KINDS or row[_KEY] != f"deal:{deal}")
+                and any(_contradictions(Stored._make(row))))
+            ):
+                break
+            version, before, recorded_us = row[_VERSION], row[_HASH], row[_RECORDED_US]
+            if placement == IN_ORDER:
+                place = here
+            if row[_EVIDENCE] is not None:
+                self.evidence.setdefault(row[_EVIDENCE], version)
+        else:
+            end = len(rows)
+        self.version, self.hash, self.recorded_us, self.place = version, before, recorded_us, place
+        return end
 
     def check(self, row: Stored) -> list[Problem]:
         """Return what is wrong with the next row, and go on behind it."""

@@ -172,7 +172,7 @@ def test_a_journal_that_others_write_to_meanwhile_is_fine(url):
 
                 def then_append(*args, **words):
                     result = step(*args, **words)
-                    if name == "rows_as_they_lie":
+                    if name == "as_they_lie":
                         result = iter(list(result))
                     if (number := next(numbers)) < 110:
                         for account in (ACCOUNT, OTHER, AccountId("New", number)):
