@@ -154,5 +154,30 @@ class OpenPosition:
         return position
 
     def copy(self) -> OpenPosition:
-        """Return an independent copy."""
-        return OpenPosition.of_fields(self.fields())
+        """Return an independent copy. Written out: a portfolio is copied whenever something is tried on it."""
+        twin = OpenPosition.__new__(OpenPosition)
+        twin.basis = self.basis
+        twin.closed_msc = self.closed_msc
+        twin.comment = self.comment
+        twin.commission = self.commission
+        twin.cost = self.cost
+        twin.cost_in = self.cost_in
+        twin.cost_out = self.cost_out
+        twin.cost_volume = self.cost_volume
+        twin.fee = self.fee
+        twin.id_told = self.id_told
+        twin.magic = self.magic
+        twin.money_told = self.money_told
+        twin.opened_msc = self.opened_msc
+        twin.opening_told = self.opening_told
+        twin.position_id = self.position_id
+        twin.profit = self.profit
+        twin.side = self.side
+        twin.swap = self.swap
+        twin.symbol = self.symbol
+        twin.ticket = self.ticket
+        twin.volume = self.volume
+        twin.volume_in = self.volume_in
+        twin.volume_out = self.volume_out
+        twin.volume_untold = self.volume_untold
+        return twin

@@ -201,14 +201,14 @@ def _lives(row: ClosedRow, trades: Mapping[int | None, list[Trade]]) -> list[Tra
     they were opened.
     """
     told = trades.get(row.position_id, [])
-    same = [trade for trade in told if trade.side is row.side and _second_of(trade) == _second(row.opened_msc)]
+    same = [trade for trade in told if trade.side is row.side and _is_same_second(trade.opened_msc, row.opened_msc)]
     return same or told
 
 
 def _began_untold(row: ClosedRow, trades: list[Trade], first_msc: int) -> bool:
     """Whether nobody told how a position began: it was opened before the file, or follows one that was."""
     if row.opened_msc < first_msc:
-        return not trades or any(_second_of(trade) != _second(row.opened_msc) for trade in trades)
+        return not trades or not all(_is_same_second(trade.opened_msc, row.opened_msc) for trade in trades)
     return any(trade.opened_msc is None for trade in trades)
 
 
@@ -223,10 +223,6 @@ def _doubtful_symbols(statement: Statement, books: Replayed) -> frozenset[str]:
     rows: tuple[ClosedRow | OpenRow, ...] = (*(statement.closed or ()), *(statement.open or ()))
     held = {row.symbol for row in rows if row.opened_msc < first_msc}
     return frozenset(held | {one.symbol for one in books.portfolio.unexplained})
-
-
-def _second_of(trade: Trade) -> str | None:
-    return None if trade.opened_msc is None else _second(trade.opened_msc)
 
 
 def _by_position(trades: Iterable[Trade]) -> dict[int | None, list[Trade]]:
@@ -251,12 +247,12 @@ def _closed_differences(row: ClosedRow, trades: list[Trade], digits: int) -> Ite
         ("profit", sum((trade.profit for trade in trades), Decimal(0)), row.profit),
         ("swap", sum((trade.swap for trade in trades), Decimal(0)), row.swap),
     ]
-    if row.volume_opened is None:
+    if row.volume_opened is None and not _is_same_second(trades[-1].closed_msc, row.closed_msc):
         pairs.append(("close time", _second(trades[-1].closed_msc), _second(row.closed_msc)))
     if any(trade.opened_msc is None for trade in trades):
         pairs.append(("opening", "not told", f"{_second(row.opened_msc)} @ {plain(row.price_open)}"))
-    elif len(trades) == 1:
-        pairs.append(("open time", _second_of(trades[0]), _second(row.opened_msc)))
+    elif len(trades) == 1 and not _is_same_second(trades[0].opened_msc, row.opened_msc):
+        pairs.append(("open time", _second(trades[0].opened_msc or 0), _second(row.opened_msc)))
     for what, ours, theirs in pairs:
         if ours != theirs:
             yield _differs(row.row, f"{name}, {what}", ours, theirs)
@@ -295,7 +291,7 @@ def _check_open(statement: Statement, books: Replayed) -> Check | None:
 
 def _opened_untold(row: OpenRow, position: Position | None, first_msc: int) -> bool:
     """Whether a position was opened before the file begins, and nobody told it, or not all of it."""
-    return row.opened_msc < first_msc and (position is None or _second(position.opened_msc) != _second(row.opened_msc))
+    return row.opened_msc < first_msc and (position is None or not _is_same_second(position.opened_msc, row.opened_msc))
 
 
 def _open_differences(row: OpenRow, position: Position | None, digits: int) -> Iterable[Disagreement]:
@@ -351,6 +347,11 @@ def _same_price(ours: Decimal, theirs: Decimal, digits: int) -> bool:
     """Whether an average price is the one shown: the broker and we each rounded it once, to the decimals shown."""
     shown = max(digits, _decimals(theirs))
     return abs(ours - theirs) <= Decimal(5).scaleb(-shown - 1) + _OUR_ROUNDING
+
+
+def _is_same_second(ours_msc: int | None, theirs_msc: int) -> bool:
+    """Whether two moments are of one second: a file tells no more."""
+    return ours_msc is not None and ours_msc // _SECOND_MSC == theirs_msc // _SECOND_MSC
 
 
 def _second(time_msc: int) -> str:

@@ -141,6 +141,9 @@ class _Matcher:
         self._deals = deals
         self._is_complete = statement.is_from_birth
         self._targets = [_target(row) for row in statement.closed or ()]
+        self._targets_of: defaultdict[int, list[_Target]] = defaultdict(list)  # by position id
+        for target in self._targets:
+            self._targets_of[target.position_id].append(target)
         self._positions = _positions(statement, self._order)
         self._tolerance = _tolerances(statement)
         self._closes: dict[int, _Close] = {}
@@ -276,9 +279,8 @@ class _Matcher:
 
     def _note_found(self, leg: _Close, position_id: int) -> None:
         """Remember that a row which sums up several deals has this one."""
-        for target in self._targets:
-            is_within = target.row.opened_msc <= leg.deal.time_msc <= target.row.closed_msc
-            if target.position_id == position_id and is_within:
+        for target in self._targets_of[position_id]:
+            if target.row.opened_msc <= leg.deal.time_msc <= target.row.closed_msc:
                 target.found.append(leg)
                 return
 

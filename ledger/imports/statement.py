@@ -6,6 +6,7 @@ Nothing is rounded, added or guessed. ``None`` means that the file does not say;
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import cached_property
 from typing import Literal
 
 from attrs import field, frozen
@@ -122,7 +123,7 @@ class Statement:
         """Whether the file has the block of account figures."""
         return self.balance is not None
 
-    @property
+    @cached_property
     def opening(self) -> Decimal | None:
         """Balance column before the first deal: 0 at the account's birth; None where there is no such column."""
         if not self.deals:
