@@ -157,7 +157,7 @@ class Postings:
     def _is_ahead(self) -> bool:
         """Read ahead, and return whether there are plain postings left."""
         if self._at == len(self._block):
-            self._block, self._at = next(self._plain, []), 0
+            self._block, self._at = next(filter(None, self._plain), []), 0
         return self._at < len(self._block)
 
     def _run(self, most: int) -> list[Row]:

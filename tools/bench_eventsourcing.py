@@ -54,9 +54,7 @@ class Shelf:
 
     def __init__(self, folder: Path) -> None:
         file = folder / f"eventsourcing-{next(self._numbers)}.db"
-        self._application = Application[Any](
-            env={"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(file)}  # type: ignore[arg-type]
-        )
+        self._application = Application[Any](env={"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(file)})
         self._book = Book()
         self._deal = 0
         self._application.save(self._book)
@@ -101,7 +99,7 @@ class Shelf:
     def replay(self) -> float:
         """Return how many events a second are replayed to the book as it stands."""
         start = time.perf_counter()
-        book = self._application.repository.get(self._book.id)
+        book: Any = self._application.repository.get(self._book.id)
         took = time.perf_counter() - start
         if book.balance != self._book.balance:
             raise SystemExit("eventsourcing replayed something else than was told")

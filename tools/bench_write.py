@@ -186,9 +186,7 @@ class _BarePostgres:
         self._connection.execute("INSERT INTO accounts VALUES (1, 'Bench', 1)")
         self._connection.commit()
         names = ", ".join(("account_id", *Stored._fields))
-        self._insert: Any = (
-            f"INSERT INTO events ({names}) VALUES ({', '.join(['%s'] * (1 + len(Stored._fields)))})"  # noqa: S608
-        )
+        self._insert: Any = f"INSERT INTO events ({names}) VALUES ({', '.join(['%s'] * (1 + len(Stored._fields)))})"  # noqa: S608
 
     def insert(self, rows: list[Any]) -> None:
         cursor = self._connection.cursor()

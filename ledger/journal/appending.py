@@ -26,7 +26,7 @@ from ledger.journal import Appended, Head
 from ledger.journal.admission import Admission, start, taken_over
 from ledger.journal.connect import begin_immediate, stop_waiting, translated, wait_again
 from ledger.journal.evidence import Kept, packed, referred
-from ledger.journal.schema import STANDING, USE_STANDING, account_key
+from ledger.journal.schema import ROW, STANDING, USE_STANDING, account_key
 from ledger.journal.watch import CHANNEL
 from ledger.portfolio import Standing
 from ledger.values import AccountId
@@ -37,21 +37,20 @@ _PATIENCE: Final = 30.0
 _RECONNECT: Final = (0.02, 0.2)
 
 # What is said, in the words of SQLite.
-_ROW: Final = ", ".join(f'"{name}"' for name in Stored._fields)
 _OF_ACCOUNT: Final = "FROM events WHERE account_id = ?"
 
 _HEAD: Final = "SELECT version, hash, recorded_us, last_msc, last_deal FROM heads WHERE account_id = ?"
 _LOCK: Final = f"{_HEAD} FOR UPDATE"
 _STANDING: Final = f"FROM events {USE_STANDING} WHERE account_id = ? AND ({STANDING})"
 _LAST_STANDING: Final = f"SELECT hash {_STANDING} AND version > 0 ORDER BY version DESC LIMIT 1"
-_ALL_STANDING: Final = f"SELECT {_ROW} {_STANDING} AND version <= ? ORDER BY version"
+_ALL_STANDING: Final = f"SELECT {ROW} {_STANDING} AND version <= ? ORDER BY version"
 _HASH: Final = f"SELECT hash {_OF_ACCOUNT} AND version = ?"
 _SYMBOL_USED: Final = f"SELECT version {_OF_ACCOUNT} AND symbol = ? AND kind <> 'SymbolSpecified' LIMIT 1"
 #: A cross join is carried out as it is written: each key is looked up. For an IN with many keys SQLite reads the whole account.
 _KNOWN_SQLITE: Final = (
-    f"SELECT {_ROW} FROM json_each(?) AS wanted CROSS JOIN events WHERE account_id = ? AND natural_key = wanted.value"
+    f"SELECT {ROW} FROM json_each(?) AS wanted CROSS JOIN events WHERE account_id = ? AND natural_key = wanted.value"
 )
-_KNOWN_POSTGRES: Final = f"SELECT {_ROW} {_OF_ACCOUNT} AND natural_key = ANY(?)"
+_KNOWN_POSTGRES: Final = f"SELECT {ROW} {_OF_ACCOUNT} AND natural_key = ANY(?)"
 #: All that one event is decided by, as it is at one moment.
 _SEEN: Final = (
     f"SELECT version, hash, recorded_us, last_msc, last_deal, ("
@@ -61,13 +60,13 @@ _SEEN: Final = (
 _KEPT: Final = "SELECT digest FROM evidence WHERE account_id = ? AND digest = ?"
 
 #: With the account written out, so that rows are passed on as they are.
-_INSERT: Final = f"INSERT INTO events (account_id, {_ROW}) VALUES (%d, {', '.join('?' * len(Stored._fields))})"
+_INSERT: Final = f"INSERT INTO events (account_id, {ROW}) VALUES (%d, {', '.join('?' * len(Stored._fields))})"
 _MOVE_HEAD: Final = "UPDATE heads SET version = ?, hash = ?, recorded_us = ?, last_msc = ?, last_deal = ? WHERE account_id = ?"
 #: Moves the head on and inserts the event, if nobody has moved it meanwhile.
 _AT_ONCE: Final = (
     "WITH moved AS (UPDATE heads SET version = ?, hash = ?, recorded_us = ?, last_msc = ?, last_deal = ? "
     "WHERE account_id = ? AND version = ? AND hash = ? RETURNING account_id) "
-    f"INSERT INTO events (account_id, {_ROW}) SELECT account_id, "
+    f"INSERT INTO events (account_id, {ROW}) SELECT account_id, "
     + ", ".join(
         "?::text" if name in TEXT_COLUMNS else "?::bytea" if name in BYTE_COLUMNS else "?::bigint" for name in Stored._fields
     )
@@ -291,7 +290,7 @@ class Appender:
         """Write one event to Postgres if the account stands where it was seen to stand; return whether it did."""
         assert stand.head is not None, "an account that has no events yet is locked"
         moved = (*appended.head, account_key(account), stand.head.version, stand.head.hash)
-        cursor = stand.driver.execute(_for_postgres(_AT_ONCE), (*moved, *appended.rows[0]))
+        cursor = stand.driver.execute(for_postgres(_AT_ONCE), (*moved, *appended.rows[0]))
         return bool(cursor.rowcount)
 
     def _create_account(self, driver: Any, account: AccountId) -> None:
@@ -317,18 +316,18 @@ class Appender:
 
     def _ask(self, driver: Any, text: str, *values: Any) -> _Rows:
         if self._is_postgres:
-            return list(driver.execute(_for_postgres(text), values, binary=True))
+            return list(driver.execute(for_postgres(text), values, binary=True))
         return list(driver.execute(text, values))
 
     def _ask_all(self, driver: Any, *questions: tuple[Any, ...]) -> list[_Rows]:
         """Ask Postgres several questions in one round trip. They are answered one after the other."""
         with driver.pipeline():
-            cursors = [driver.execute(_for_postgres(text), values, binary=True) for text, *values in questions]
+            cursors = [driver.execute(for_postgres(text), values, binary=True) for text, *values in questions]
             return [cursor.fetchall() for cursor in cursors]
 
     def _tell(self, driver: Any, text: str, *rows: tuple[Any, ...]) -> None:
         cursor = driver.cursor()
-        said = _for_postgres(text) if self._is_postgres else text
+        said = for_postgres(text) if self._is_postgres else text
         if len(rows) == 1:
             cursor.execute(said, rows[0])
         else:
@@ -415,7 +414,7 @@ class _Writers:
 
 
 @cache
-def _for_postgres(text: str) -> str:
+def for_postgres(text: str) -> str:
     """Write a statement with psycopg's marks for parameters; Postgres finds the index by itself."""
     return text.replace(f" {USE_STANDING}", "").replace("?", "%s")
 

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from ledger.codec import BYTE_COLUMNS, STANDING_KINDS, TEXT_COLUMNS, Stored
-from ledger.postings import Posting
+from ledger.postings import NO_DEAL, Posting
 from ledger.values import AccountId
 
 #: The migration that this program was written for.
@@ -101,8 +101,22 @@ events = Table(
     sqlite_with_rowid=False,
 )
 
-#: What has to be put in its place: few rows, sorted and merged into the others by replay. With all that tells which of them
-#: revise what, and with the placement itself, or else SQLite would rather read the whole table.
+#: Columns as statements name them that go to the driver as text.
+ROW: Final = ", ".join(f'"{name}"' for name in Stored._fields)
+POSTING: Final = ", ".join(f"coalesce(deal, {NO_DEAL})" if name == "deal" else f'"{name}"' for name in Posting._fields)
+
+#: What has to be put in its place: few rows, merged into the others by replay. With the placement itself, or else SQLite would
+#: rather read the whole table.
+Index(
+    "ix_events_late",
+    events.c.account_id,
+    events.c.time_msc,
+    events.c.placement,
+    events.c.version,
+    sqlite_where=text("placement = 1"),
+    postgresql_where=text("placement = 1"),
+)
+#: The same rows by when they came: which of them a checkpoint does not know.
 Index(
     "ix_events_placed",
     events.c.account_id,

@@ -19,18 +19,18 @@ from ledger.codec import STANDING_KINDS, Stored, standing_of
 from ledger.errors import BadValue, CorruptEvent, JournalError, LedgerError, VersionGap
 from ledger.events import Event, storable
 from ledger.journal import Appended, Head, Selection
-from ledger.journal.appending import Appender
+from ledger.journal.appending import Appender, for_postgres
 from ledger.journal.checkpoints import Checkpoint, Mark, chosen, fold_code
 from ledger.journal.connect import translated
 from ledger.journal.evidence import Kept, is_digest, unpacked
-from ledger.journal.schema import USE_STANDING, account_key, accounts, events, heads
+from ledger.journal.schema import POSTING, USE_STANDING, account_key, accounts, events, heads
 from ledger.journal.schema import checkpoints as states
 from ledger.journal.schema import evidence as answers
 from ledger.journal.schema import identity as identities
 from ledger.journal.schema import seals as sealings
 from ledger.journal.watch import Watch, watch
 from ledger.portfolio import Standing
-from ledger.postings import APART, IN_ORDER, NO_DEAL, PLACED, Place, Posting, Postings, Reading, Row, is_behind
+from ledger.postings import APART, IN_ORDER, NO_DEAL, PLACED, Place, Postings, Reading, Row, is_behind
 from ledger.values import INT64_MAX, AccountId
 
 _BATCH: Final = 500
@@ -50,10 +50,15 @@ _stored: list[sa.ColumnElement[Any]] = [
 _headed: list[sa.ColumnElement[Any]] = [sa.type_coerce(column, sa.types.NullType()).label(column.name) for column in heads.c]
 _kept: list[sa.ColumnElement[Any]] = [sa.type_coerce(answers.c[name], sa.types.NullType()).label(name) for name in Kept._fields]
 _deal: Final = sa.func.coalesce(events.c.deal, sa.literal_column(str(NO_DEAL)))
-_posted = [_deal if name == "deal" else events.c[name] for name in Posting._fields]
 _VERSION: Final = Stored._fields.index("version")
-#: The first columns of a posting.
-_FOLD_ORDER: Final[tuple[sa.ColumnElement[Any], ...]] = tuple(map(sa.literal_column, ("1", "2", "3")))
+_PLAIN: Final = (
+    f"SELECT {POSTING} FROM events WHERE account_id = ? AND version > ? AND version <= ? AND placement = {IN_ORDER} "  # noqa: S608
+    "ORDER BY version"
+)
+_PLACED: Final = (
+    f"SELECT {POSTING} FROM events WHERE account_id = ? AND placement = {PLACED} AND time_msc BETWEEN ? AND ? "  # noqa: S608
+    "AND version <= ? ORDER BY 1, 2, 3"
+)
 # Written out, so that the partial indexes over these kinds serve.
 _is_standing: Final = sa.or_(*(events.c.kind == sa.literal_column(f"'{kind}'") for kind in STANDING_KINDS))
 _is_revision: Final = events.c.kind == sa.literal_column("'DealRevised'")
@@ -72,6 +77,7 @@ class SqlJournal:
     def __init__(self, engine: Engine, now_us: Callable[[], int]) -> None:
         self.engine = engine
         self._now_us = now_us
+        self._is_postgres = engine.dialect.name == "postgresql"
         self._appender = Appender(engine)
 
     def close(self) -> None:
@@ -198,24 +204,20 @@ class SqlJournal:
         return map(Kept._make, self._stream(query, lenient=True, at_once=_STREAM_ANSWERS))
 
     def postings(self, account: AccountId, selection: Selection, *, after: Mark | None = None) -> Postings:
-        query = sa.select(*_posted).where(*_selected(account, selection))
-        plain = query.where(_placement_is(IN_ORDER)).order_by(events.c.version)
-        if after is not None:
-            plain = plain.where(events.c.version > after.reading.newest_plain)
-        begin = after.reading if after else None
+        key, begin = account_key(account), after.reading if after else None
         with self._reading() as connection:
             # Whenever they happened: a revision may have taken a deal out of the time that is asked about.
-            known = _selected(account, Selection(version=selection.version))
-            late = [sa.select(events.c.version).where(*known, *clauses).limit(1) for clauses in _placed_behind(after)]
-            if all(connection.scalar(one) is None for one in late):
-                return Postings(self._blocks(plain), begin=begin)
             replaced = _replaced(connection, account, selection.version)
-        placed = sa.union_all(*(query.where(*clauses) for clauses in _placed_behind(after))).order_by(*_FOLD_ORDER)
-        rows: Iterator[Row] = self._stream(placed)
+        newest_plain = begin.newest_plain if begin else 0
+        plain: Iterator[list[Row]] = self._said(_PLAIN, key, newest_plain, selection.version)
+        if selection.time_msc is not None:
+            plain = _until(plain, selection.time_msc)
+        begin_msc, end_msc = after.place[0] if after else 0, INT64_MAX if selection.time_msc is None else selection.time_msc
+        late = (row for block in self._said(_PLACED, key, begin_msc, end_msc, selection.version) for row in block)
         if after is not None:
             place = after.place
-            rows = (row for row in rows if is_behind(row, place))
-        return Postings(self._blocks(plain), rows, replaced, begin)
+            late = (row for row in late if is_behind(row, place))
+        return Postings(plain, late, replaced, begin)
 
     def count_apart(self, account: AccountId, selection: Selection) -> int:
         query = sa.select(events.c.placement).where(*_selected(account, selection), _is_standing).order_by(events.c.version)
@@ -331,20 +333,29 @@ class SqlJournal:
         ``lenient`` reads text that is no text any more, so that it can be named instead of raised.
         """
         compiled = query.compile(dialect=self.engine.dialect, compile_kwargs={"render_postcompile": True})
+        values = [compiled.params[name] for name in compiled.positiontup] if compiled.positiontup else compiled.params
+        return self._read(str(compiled), values, lenient=lenient, at_once=at_once)
+
+    def _said(self, text: str, *values: Any) -> Generator[list[Row], None, None]:
+        """Yield the rows that a statement in the words of SQLite selects, some at a time."""
+        return self._read(for_postgres(text) if self._is_postgres else text, values)
+
+    def _read(
+        self, text: str, values: Any, *, lenient: bool = False, at_once: int | None = None
+    ) -> Generator[list[Row], None, None]:
         at_once = at_once or _STREAM_ROWS[self.engine.dialect.name]
         with translated(self.engine.url), self.engine.connect() as connection, connection.begin():
             driver: Any = connection.connection.driver_connection
-            if self.engine.dialect.name == "postgresql":
+            if self._is_postgres:
                 with driver.cursor(name="ledger_stream", binary=True) as cursor:
-                    cursor.execute(str(compiled), compiled.params)
+                    cursor.execute(text, values)
                     while block := cursor.fetchmany(at_once):
                         yield block
             else:
-                parameters = [compiled.params[name] for name in compiled.positiontup or ()]
                 if lenient:
                     driver.text_factory = _any_text
                 try:
-                    cursor = driver.execute(str(compiled), parameters)
+                    cursor = driver.execute(text, values)
                     while block := cursor.fetchmany(at_once):
                         yield block
                 finally:
@@ -437,19 +448,13 @@ def _placement_is(placement: int) -> sa.ColumnElement[bool]:
     return events.c.placement == sa.literal_column(str(placement))
 
 
-def _placed_behind(after: Mark | None) -> list[tuple[sa.ColumnElement[bool], ...]]:
-    """Select what has to be put in its place and may belong behind a checkpoint, in parts that do not overlap.
-
-    What arrived late, or completes a deal, belongs before something that had arrived in order already: what belongs behind
-    the checkpoint came after the last of its events in order. Only a revision can move a deal ahead.
-    """
-    if after is None:
-        return [(_placement_is(PLACED),)]
-    last = after.reading.newest_plain
-    return [
-        (_placement_is(PLACED), events.c.version > last),
-        (_placement_is(PLACED), _is_revision, events.c.version <= last),
-    ]
+def _until(blocks: Iterator[list[Row]], time_msc: int) -> Iterator[list[Row]]:
+    """Yield postings, ascending in time, up to a broker time inclusive."""
+    for block in blocks:
+        if block[-1][0] > time_msc:
+            yield [row for row in block if row[0] <= time_msc]
+            return
+        yield block
 
 
 def _is_at(place: Place) -> sa.ColumnElement[bool]:

@@ -172,8 +172,7 @@ class _Walk:
                 or row[_RECORDED_US] <= recorded_us
                 or type(placement) is not int
                 or placement != placement_of(kind, here, place)
-                or ((kind not in DEAL_KINDS or row[_KEY] != f"deal:{deal}")
-                and any(_contradictions(Stored._make(row))))
+                or ((kind not in DEAL_KINDS or row[_KEY] != f"deal:{deal}") and any(_contradictions(Stored._make(row))))
             ):
                 break
             version, before, recorded_us = row[_VERSION], row[_HASH], row[_RECORDED_US]
