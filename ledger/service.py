@@ -40,6 +40,7 @@ Moment = str | datetime | date | None
 
 _MICROSECOND: Final = 1_000_000
 _AT_ONCE: Final = 500
+_REPLAY_EVERY: Final = 2  # intervals between checkpoints
 
 
 def utc_now_us() -> int:
@@ -182,6 +183,7 @@ class Account:
         self._lock = RLock()
         self._portfolio: Portfolio | None = None
         self._version = 0
+        self._replayed = 0  # version of the last replay, which leaves checkpoints
 
     def __repr__(self) -> str:
         return f"<Account {self.name}>"
@@ -359,8 +361,13 @@ class Account:
             return self._version, self._portfolio
 
     def _caught_up(self, head: Head) -> Portfolio:
-        """Fold what is new behind what was folded, or everything if something new belongs further back."""
-        if self._portfolio is not None and head.version > self._version:
+        """Fold what is new behind what was folded, or everything if something new belongs further back.
+
+        Now and then it is replayed all the same, from the latest checkpoint, so that a program that runs for months leaves
+        checkpoints for the next start.
+        """
+        is_due = head.version - self._replayed >= _REPLAY_EVERY * self.ledger.checkpoint_interval
+        if self._portfolio is not None and head.version > self._version and not is_due:
             new = list(self._journal.rows(self.name, after=self._version, upto=head.version))
             # A revision may have moved a deal behind all that arrived in order: then what is new goes before it.
             is_next = posting(new[0])[:3] > self._portfolio.last
@@ -368,6 +375,7 @@ class Account:
                 portfolio = self._portfolio.copy()
                 portfolio.fold((posting(row) for row in new), decode_posting)
                 return portfolio
+        self._replayed = head.version
         return self.fold(Selection(version=head.version))
 
     def replay(

@@ -12,27 +12,41 @@ import sys
 import time
 from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
+from itertools import count
+from pathlib import Path as File
+
+from bench_paths import Path, Paths
 
 _POSITIONS = 1000
+_MANY = 10_000
 _SYNCS = 200
 _MEMORY_SYNCS = 10_000
 _MEMORY_GROWTH_MB = 4.0
 _ACCOUNT = ("Sandbox-Demo", 70113)
 
 
-def sync_rows(folder: Path, measured: Callable[..., dict[str, object]], rounds: int) -> list[dict[str, object]]:
-    """Measure what a sync costs."""
-    return [
-        one_position_row(measured, rounds),
-        *agreeing_rows(folder, measured),
-        startup_row(folder, measured, rounds),
-        memory_row(folder, measured),
-    ]
+def sync_paths(folder: File) -> Paths:
+    """What a sync costs."""
+    yield from compare_paths()
+    yield from agreeing_paths(folder)
+    yield from startup_paths(folder)
+    yield from memory_paths(folder)
 
 
-def one_position_row(measured: Callable[..., dict[str, object]], rounds: int) -> dict[str, object]:
-    """Compare and decide about one agreeing position, in milliseconds."""
+def compare_paths() -> Paths:
+    """Compare and decide about many positions: all agree, or one in a hundred does not."""
+    yield Path(name=f"compare and decide, {_MANY:,} positions", unit="ms", target=20, ours=_compared(_MANY))
+    yield Path(
+        name=f"compare and decide, one of {_MANY:,} positions to one of {_POSITIONS:,}", unit="us", target=1.5, by_ratio=True,
+        ours=lambda: _compared(_MANY)() * 1000 / _MANY, reference=lambda: _compared(_POSITIONS)() * 1000 / _POSITIONS,
+    )  # fmt: skip
+    yield Path(
+        name=f"compare and decide, {_MANY:,} positions, 100 differ", unit="ms", target=None, ours=_compared(_MANY, differ=100)
+    )
+
+
+def _compared(positions: int, *, differ: int = 0) -> Callable[[], float]:
+    """Return what measures, in milliseconds, comparing and deciding about so many positions."""
     from ledger import Ledger, ReconcilePolicy, RemotePosition, Side, Snapshot
     from ledger.events import PositionRecovered, PositionState
     from ledger.reconcile.compare import compare
@@ -40,27 +54,37 @@ def one_position_row(measured: Callable[..., dict[str, object]], rounds: int) ->
 
     account = Ledger.open("memory://").account("Bench", 1)
     account.open(currency="USD", mode="hedging")
-    state = PositionState(position_id=7, symbol="EURUSD", side="buy", volume="0.10", price_open="1.10005")
-    account.record(PositionRecovered(position=state, time_msc=1_767_607_200_000))
+    states = [
+        PositionState(position_id=number, symbol="EURUSD", side="buy", volume="0.10", price_open="1.10005")
+        for number in range(1, positions + 1)
+    ]
+    account.record_many([PositionRecovered(position=state, time_msc=1_767_607_200_000) for state in states])
     portfolio = account.portfolio
-    row = RemotePosition(
-        position_id=7, ticket=7, symbol="EURUSD", side=Side.BUY, volume=Decimal("0.10"), price_open=Decimal("1.10005")
-    )
-    snapshot = Snapshot(positions=(row,), raw=b"{}")
-    around = Circumstances(time_msc=1_767_607_200_000, version=2)
+    assert len(portfolio.positions) == positions
+    rows = tuple(
+        RemotePosition(
+            position_id=number, ticket=number, symbol="EURUSD", side=Side.BUY, price_open=Decimal("1.10005"),
+            volume=Decimal("0.20" if number <= differ else "0.10"),
+        )
+        for number in range(1, positions + 1)
+    )  # fmt: skip
+    snapshot = Snapshot(positions=rows, raw=b"{}")
+    around = Circumstances(time_msc=1_767_607_200_000, version=account.version)
     policy = ReconcilePolicy()
 
-    def ours() -> float:
+    def once() -> float:
         start = time.perf_counter()
-        for _ in range(1000):
-            found = compare(portfolio, snapshot)
-            decide(portfolio, snapshot, found, policy=policy, around=around)
-        return time.perf_counter() - start  # seconds for a thousand are milliseconds for one
+        found = compare(portfolio, snapshot)
+        decision = decide(portfolio, snapshot, found, policy=policy, around=around)
+        took = (time.perf_counter() - start) * 1000
+        if len(decision.corrected) != differ:
+            raise SystemExit(f"expected {differ} corrections, found {len(decision.corrected)}")
+        return took
 
-    return measured("compare and decide, one agreeing position", "ms", ours, None, 0.2, rounds=rounds)
+    return once
 
 
-def agreeing_rows(folder: Path, measured: Callable[..., dict[str, object]]) -> list[dict[str, object]]:
+def agreeing_paths(folder: File) -> Paths:
     """A full sync of agreeing positions over loopback, median and 99th percentile, and that it writes nothing."""
     import zmq
 
@@ -97,18 +121,22 @@ def agreeing_rows(folder: Path, measured: Callable[..., dict[str, object]]) -> l
         gateway.close()
         ledger.close()
     name = f"sync of {_POSITIONS:,} agreeing positions over loopback"
-    return [
-        measured(name, "ms", lambda: statistics.median(took), lambda: statistics.median(bare), 10, rounds=1),
-        measured(f"{name}, p99", "ms", lambda: _p99(took), lambda: _p99(bare), 25, rounds=1),
-        measured("events and files written by 200 such syncs", "", lambda: float(appended + written), None, 0, rounds=1),
-    ]
+    yield Path(
+        name=name, unit="ms", target=10, ours=lambda: statistics.median(took), reference=lambda: statistics.median(bare),
+        once=True,
+    )  # fmt: skip
+    yield Path(name=f"{name}, p99", unit="ms", target=25, ours=lambda: _p99(took), reference=lambda: _p99(bare), once=True)
+    yield Path(
+        name=f"events and files written by {_SYNCS} such syncs", unit="", target=0, ours=lambda: float(appended + written),
+        once=True,
+    )  # fmt: skip
 
 
 def _p99(values: list[float]) -> float:
     return statistics.quantiles(values, n=100)[98]
 
 
-def _written(path: Path) -> list[tuple[str, int, int]]:
+def _written(path: File) -> list[tuple[str, int, int]]:
     """Return what tells whether anything was written to a SQLite journal: sizes and times of its files."""
     return [
         (one.name, one.stat().st_size, one.stat().st_mtime_ns)
@@ -117,14 +145,14 @@ def _written(path: Path) -> list[tuple[str, int, int]]:
     ]
 
 
-def startup_row(folder: Path, measured: Callable[..., dict[str, object]], rounds: int) -> dict[str, object]:
+def startup_paths(folder: File) -> Paths:
     """Startup recovery of zombies into SQLite, over loopback, against a bare cursor inserting as many rows."""
     from ledger import Ledger, StateReconciler
     from ledger.gateway.client import ZmqGateway
     from ledger.gateway.sandbox.client import Sandbox
 
     with Sandbox.start("--positions", str(_POSITIONS), "--balance", "100000000", "--form", "base") as sandbox:
-        numbers = iter(range(1000))
+        numbers = count()
 
         def ours() -> float:
             with Ledger.open(f"sqlite:///{folder}/startup-{next(numbers)}.db") as ledger:
@@ -152,10 +180,12 @@ def startup_row(folder: Path, measured: Callable[..., dict[str, object]], rounds
             connection.close()
             return took
 
-        return measured(f"startup recovery of {_POSITIONS:,} zombies into SQLite", "s", ours, bare, 1.0, rounds=rounds)
+        yield Path(
+            name=f"startup recovery of {_POSITIONS:,} zombies into SQLite", unit="s", target=1.0, ours=ours, reference=bare
+        )
 
 
-def memory_row(folder: Path, measured: Callable[..., dict[str, object]]) -> dict[str, object]:
+def memory_paths(folder: File) -> Paths:
     """How much the process grows over many syncs that find nothing, after the first thousand."""
     from ledger import Ledger, StateReconciler
     from ledger.gateway.client import ZmqGateway
@@ -175,12 +205,12 @@ def memory_row(folder: Path, measured: Callable[..., dict[str, object]]) -> dict
         grown = _resident_mb() - before
         gateway.close()
     name = f"growth of memory over {_MEMORY_SYNCS:,} syncs"
-    return measured(name, "MB", lambda: grown, None, _MEMORY_GROWTH_MB, rounds=1)
+    yield Path(name=name, unit="MB", target=_MEMORY_GROWTH_MB, ours=lambda: grown, once=True)
 
 
 def _resident_mb() -> float:
     """Return the memory that this process has now, in MB; where the system does not tell, its peak so far."""
-    statm = Path("/proc/self/statm")
+    statm = File("/proc/self/statm")
     if statm.exists():
         return int(statm.read_text().split()[1]) * resource.getpagesize() / 1e6
     unit = 1024 if sys.platform.startswith("linux") else 1

@@ -55,9 +55,13 @@ _PLAIN: Final = (
     f"SELECT {POSTING} FROM events WHERE account_id = ? AND version > ? AND version <= ? AND placement = {IN_ORDER} "  # noqa: S608
     "ORDER BY version"
 )
-_PLACED: Final = (
-    f"SELECT {POSTING} FROM events WHERE account_id = ? AND placement = {PLACED} AND time_msc BETWEEN ? AND ? "  # noqa: S608
-    "AND version <= ? ORDER BY 1, 2, 3"
+_ALL_PLACED: Final = f"SELECT {POSTING} FROM events WHERE account_id = ? AND placement = {PLACED}"  # noqa: S608
+_PLACED_BETWEEN: Final = f"{_ALL_PLACED} AND time_msc BETWEEN ? AND ? AND version <= ? ORDER BY 1, 2, 3"
+#: What arrived late, or completes a deal, belongs before something that had arrived in order already: what belongs behind a
+#: checkpoint came after the last of its events in order. Only a revision can move a deal ahead.
+_PLACED_BEHIND: Final = (
+    f"{_ALL_PLACED} AND version > ? AND version <= ? UNION ALL {_ALL_PLACED} AND kind = 'DealRevised' AND version <= ? "
+    "ORDER BY 1, 2, 3"
 )
 # Written out, so that the partial indexes over these kinds serve.
 _is_standing: Final = sa.or_(*(events.c.kind == sa.literal_column(f"'{kind}'") for kind in STANDING_KINDS))
@@ -212,8 +216,12 @@ class SqlJournal:
         plain: Iterator[list[Row]] = self._said(_PLAIN, key, newest_plain, selection.version)
         if selection.time_msc is not None:
             plain = _until(plain, selection.time_msc)
-        begin_msc, end_msc = after.place[0] if after else 0, INT64_MAX if selection.time_msc is None else selection.time_msc
-        late = (row for block in self._said(_PLACED, key, begin_msc, end_msc, selection.version) for row in block)
+        if after is not None and selection.time_msc is None:
+            placed = self._said(_PLACED_BEHIND, key, newest_plain, selection.version, key, newest_plain)
+        else:
+            span = after.place[0] if after else 0, INT64_MAX if selection.time_msc is None else selection.time_msc
+            placed = self._said(_PLACED_BETWEEN, key, *span, selection.version)
+        late = (row for block in placed for row in block)
         if after is not None:
             place = after.place
             late = (row for row in late if is_behind(row, place))

@@ -91,6 +91,11 @@ def verify_account(journal: Journal, account: AccountId, progress: Callable[[int
     return Verified(account=account, version=walk.version, head=walk.hash.hex() if walk.hash else "", problems=tuple(problems))
 
 
+def verify_chain(journal: Journal, account: AccountId) -> tuple[Problem, ...]:
+    """Return what is wrong with an account's events one by one: hashes, gaps, keys, places, and the head. Nothing is folded."""
+    return tuple(_check_rows(journal, _Walk(account), lambda _: None))
+
+
 def verify_across(journal: Journal) -> Iterator[Problem]:
     """Yield what is wrong across accounts, as far as it can be read."""
     try:

@@ -52,13 +52,18 @@ class PostgresFailedError(Exception):
     """The server could not be found, made or started; the message ends with what it said itself."""
 
 
-def start_postgres() -> PostgresServer:
+def start_postgres(*, unix_socket: bool = False, **settings: str) -> PostgresServer:
     """Make and start a server of one's own, with no databases but its own.
+
+    Args:
+        unix_socket: Listen on a socket in its folder too.
+        settings: Of Postgres, beside those that all our servers have.
 
     Raises:
         PostgresFailedError: No server programs were found, or they failed.
     """
     server = _new_server()
+    server._settings |= settings | ({"unix_socket_directories": str(server.folder)} if unix_socket else {})
     try:
         server.start()
     except BaseException:
