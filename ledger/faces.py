@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ledger.clock import ClockRule, utc_text, utc_text_us
 from ledger.codec import plain_fields
@@ -16,11 +16,12 @@ from ledger.events import DealRevised, Recorded
 from ledger.journal import Head
 from ledger.journal.verification import Problem
 from ledger.portfolio import Break, Portfolio, Position, Standing, Trade, Unexplained
-from ledger.reconcile.compare import Disagreement, Drift, NewTicket
-from ledger.reconcile.decide import in_words
-from ledger.reconciler import SyncResult
 from ledger.service import Verification
 from ledger.values import AccountId, plain
+
+if TYPE_CHECKING:  # most commands show nothing of a sync, and would load all of reconciliation
+    from ledger.reconcile.compare import Disagreement, NewTicket
+    from ledger.reconciler import SyncResult
 
 Json = dict[str, Any]
 
@@ -238,6 +239,8 @@ def sync_face(result: SyncResult, standing: Standing | None, *, dry_run: bool) -
 
 def drift_face(standing: Standing, found: Sequence[Disagreement | NewTicket]) -> Json:
     """How an account and a snapshot differ: one entry a field."""
+    from ledger.reconcile.compare import NewTicket
+
     breaks = [entry for one in found if not isinstance(one, NewTicket) for entry in _break_entries(one)]
     return {
         "account": account_face(standing),
@@ -248,6 +251,9 @@ def drift_face(standing: Standing, found: Sequence[Disagreement | NewTicket]) ->
 
 
 def _break_entries(one: Disagreement) -> list[Json]:
+    from ledger.reconcile.compare import Drift
+    from ledger.reconcile.decide import in_words
+
     entry: Json = {"kind": one.kind.value, "position_id": one.position_id, "symbol": one.symbol}
     if isinstance(one, Drift):
         return [entry | {"field": each.field, "ours": each.ours, "theirs": each.theirs} for each in one.differences]

@@ -12,8 +12,9 @@ from contextlib import nullcontext
 from alembic import context
 from sqlalchemy import Connection
 
+from ledger.journal.indexes import metadata
 from ledger.journal.migrate import chain_stays
-from ledger.journal.schema import REVISION, metadata
+from ledger.journal.schema import REVISION
 
 
 def _migrate(connection: Connection) -> None:

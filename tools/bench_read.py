@@ -179,7 +179,7 @@ def moments(url: str, about: str, times: int) -> list[float]:
         dice = random.Random(times)  # noqa: S311  # which moments, no secret
         ask(account, about, dice)  # the first finds the program cold
         for _ in range(times):
-            words = {about.replace("-", "_"): _moment(account, about, dice)}
+            words: dict[str, Any] = {about.replace("-", "_"): _moment(account, about, dice)}
             start = time.perf_counter()
             account.replay(**words)
             took.append((time.perf_counter() - start) * 1000)

@@ -144,3 +144,5 @@ def main(arguments: list[str] | None = None) -> Any:
     except OSError as error:
         click.echo(f"ledger: {error.filename or ''}: {error.strerror or error}", err=True)
         sys.exit(WRONG_USE)
+    finally:
+        gc.freeze()  # or else Python looks through all that was loaded once more before it ends

@@ -15,14 +15,12 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     ForeignKey,
-    Index,
     LargeBinary,
     MetaData,
     SmallInteger,
     Table,
     Text,
     UniqueConstraint,
-    text,
 )
 
 from ledger.codec import BYTE_COLUMNS, STANDING_KINDS, TEXT_COLUMNS, Stored
@@ -105,51 +103,10 @@ events = Table(
 ROW: Final = ", ".join(f'"{name}"' for name in Stored._fields)
 POSTING: Final = ", ".join(f"coalesce(deal, {NO_DEAL})" if name == "deal" else f'"{name}"' for name in Posting._fields)
 
-#: What has to be put in its place: few rows, merged into the others by replay. With the placement itself, or else SQLite would
-#: rather read the whole table.
-Index(
-    "ix_events_late",
-    events.c.account_id,
-    events.c.time_msc,
-    events.c.placement,
-    events.c.version,
-    sqlite_where=text("placement = 1"),
-    postgresql_where=text("placement = 1"),
-)
-#: The same rows by when they came: which of them a checkpoint does not know.
-Index(
-    "ix_events_placed",
-    events.c.account_id,
-    events.c.placement,
-    events.c.version,
-    events.c.kind,
-    events.c.caused_by,
-    sqlite_where=text("placement = 1"),
-    postgresql_where=text("placement = 1"),
-)
 #: What stands whatever the moment. With ``IN`` SQLite would build a table for every row that is inserted. It has to be told to
 #: use the index (``USE_STANDING`` behind the table's name).
 STANDING: Final = " OR ".join(f"kind = '{kind}'" for kind in STANDING_KINDS)
 USE_STANDING: Final = "INDEXED BY ix_events_standing"
-Index(
-    "ix_events_standing",
-    events.c.account_id,
-    events.c.version,
-    sqlite_where=text(STANDING),
-    postgresql_where=text(STANDING),
-)
-
-#: The few that take the place of other tellings, and what they replace. With the kind, or SQLite would read the table.
-_REVISED: Final = "kind = 'DealRevised'"
-Index(
-    "ix_events_revised",
-    events.c.account_id,
-    events.c.kind,
-    events.c.version,
-    events.c.caused_by,
-    sqlite_where=text(_REVISED),
-    postgresql_where=text(_REVISED),
-)
 
 #: The raw answers that events of an account refer to: by account, so that everything can be distributed by it.
 evidence = Table(

@@ -16,8 +16,9 @@ from alembic.script import ScriptDirectory
 
 from ledger import CorruptEvent, JournalError, Ledger
 from ledger.journal.connect import check_revision, open_engine
+from ledger.journal.indexes import metadata
 from ledger.journal.migrate import chain_stays, configuration, migrate
-from ledger.journal.schema import REVISION, account_key, metadata
+from ledger.journal.schema import REVISION, account_key
 from tests.support.journals import (
     ACCOUNT,
     OTHER,
