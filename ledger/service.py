@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
+from functools import partial
 from threading import RLock
 from typing import Final, Protocol, Self
 
@@ -158,15 +159,35 @@ class Ledger:
         """
         return following(self.journal, dict(after or {}), None, poll_seconds, stop)
 
-    def verify(self, progress: Callable[[int], object] = lambda _: None, *, since: Seal | None = None) -> Verification:
+    def verify(
+        self,
+        progress: Callable[[int], object] = lambda _: None,
+        *,
+        since: Seal | None = None,
+        in_parallel: bool = False,
+    ) -> Verification:
         """Recompute everything of every account, and hold it up to a seal if there is one.
 
         Args:
             progress: Called with the number of events checked since the last call.
             since: What was sealed must be there, unchanged.
+            in_parallel: Use a second processor: long accounts are checked by two processes, and what lies across accounts
+                is looked at meanwhile. The result is the same.
         """
-        accounts = tuple(verify_account(self.journal, name, progress) for name in self.journal.accounts())
-        problems = tuple(problem for verified in accounts for problem in verified.problems) + tuple(verify_across(self.journal))
+        names = self.journal.accounts()
+        if not in_parallel:
+            accounts = tuple(verify_account(self.journal, name, progress) for name in names)
+            across = list(verify_across(self.journal))
+        else:
+            from concurrent.futures import ThreadPoolExecutor
+
+            from ledger.journal.helping import helper
+
+            with ThreadPoolExecutor(1) as beside:  # the database does nearly all of it, which leaves Python to us
+                looked = beside.submit(lambda: list(verify_across(self.journal)))
+                accounts = tuple(verify_account(self.journal, name, progress, partial(helper, self.journal)) for name in names)
+                across = looked.result()
+        problems = tuple(problem for verified in accounts for problem in verified.problems) + tuple(across)
         if since is not None:
             damaged = frozenset(problem.account for problem in problems)
             problems += tuple(seal_problems(self.journal, since, damaged))

@@ -239,11 +239,13 @@ def _side_by_side(url: str, processes: int, fills: int) -> float:
         one.stdin.write("go\n")
         one.stdin.flush()
     for one in running:
-        if one.wait():
-            raise SystemExit("a process that records failed")
+        assert one.stdout is not None
+        one.stdout.readline()  # all is recorded
     took = time.perf_counter() - start
     for one in running:
         one.communicate()
+        if one.returncode:
+            raise SystemExit("a process that records failed")
     return processes * fills / took
 
 
@@ -253,11 +255,14 @@ def _record(url: str, fills: int, login: int) -> None:
     with Ledger.open(url) as ledger:
         account = ledger.account("Bench", 1000 + login)
         account.open(currency="USD", mode="hedging", clock="ny-close")
-        told_fills = [event for event in told(2 * fills, seed=login, nets=False) if type(event) is FillRecorded][:fills]
+        told_fills = [event for event in told(2 * fills + 50, seed=login, nets=False) if type(event) is FillRecorded][: fills + 20]
+        for fill in told_fills[:20]:  # so that statements are prepared
+            account.record(fill)
         print("ready", flush=True)
         sys.stdin.readline()
-        for fill in told_fills:
+        for fill in told_fills[20:]:
             account.record(fill)
+        print("done", flush=True)
 
 
 if __name__ == "__main__":

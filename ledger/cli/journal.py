@@ -70,7 +70,7 @@ def verify(journal: str | None, seal_file: Path | None, trusted_key: Path | None
         versions: list[object] = [account.version for account in ledger.accounts()]
         total = sum(version for version in versions if isinstance(version, int))  # a damaged head may hold anything
         with bar("verifying", total) as progress:
-            found = ledger.verify(progress, since=seal)
+            found = ledger.verify(progress, since=seal, in_parallel=True)
     if seal is not None and trusted not in (None, seal.key):
         what = f"it is signed with the key {seal.key}, which is not the trusted one, {trusted}"
         stranger = Problem(account="the seal", version=None, field="key", what=what)

@@ -150,8 +150,8 @@ class Journal(Protocol):
         """Yield an account's rows, ascending version, after one version up to another inclusive."""
         ...
 
-    def as_they_lie(self, account: AccountId, *, after: int | None = None) -> Iterator[list[Row]]:
-        """Yield the rows of an account behind a version as they are stored, all of them without it, some at a time.
+    def as_they_lie(self, account: AccountId, *, after: int | None = None, upto: int | None = None) -> Iterator[list[Row]]:
+        """Yield the rows of an account as they are stored, some at a time: behind a version, up to another, all without them.
 
         As plain tuples of the columns of ``Stored``. Damaged ones too: columns may hold anything.
         """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -344,13 +345,13 @@ class _Writers:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._is_sqlite = engine.dialect.name == "sqlite"
-        self._idle: list[tuple[PoolProxiedConnection, float]] = []  # with the seconds that SQLite would wait on it
+        self._idle: list[_Writer] = []
         self._process = os.getpid()
+        weakref.finalize(self, _end_all, self._idle, self._process)  # for a ledger that nobody closed
 
     def close(self) -> None:
         """Give back those that nobody uses."""
-        while self._idle:
-            self._give_back(*self._idle.pop())
+        _end_all(self._idle, self._process)
 
     @contextmanager
     def begun(self, *, is_bulk: bool, at_once: bool) -> Iterator[PoolProxiedConnection]:
@@ -361,56 +362,82 @@ class _Writers:
             at_once: Let every statement be a transaction of its own, on Postgres.
         """
         with translated(self._engine.url):
-            connection, waiting = self._take()
-            driver: Any = connection.driver_connection
-            self._settle(driver)
+            writer = self._taken()
             try:
-                if self._is_sqlite:
-                    begin_immediate(driver, waiting, is_bulk=is_bulk)
-                else:
-                    driver.autocommit = at_once  # if not, psycopg begins with the first statement
-                yield connection
-                self._take_back(driver)
+                writer.begin(is_bulk=is_bulk, at_once=at_once)
+                yield writer.connection
+                writer.take_back()
             except BaseException as error:
-                is_lost = isinstance(error, Exception) and self._engine.dialect.is_disconnect(error, driver, None)  # type: ignore[arg-type]
+                is_lost = isinstance(error, Exception) and self._engine.dialect.is_disconnect(error, writer.driver, None)  # type: ignore[arg-type]
                 if not is_lost:
-                    self._give_back(connection, waiting)
+                    writer.end()
                     raise
-                connection.invalidate(error)
+                writer.connection.invalidate(error)
                 self.close()  # the others will not do either
                 raise DBAPIError(None, None, error, connection_invalidated=True) from error
-            if connection.is_valid:
-                self._idle.append((connection, waiting))
+            if writer.connection.is_valid:
+                self._idle.append(writer)
 
-    def _take(self) -> tuple[PoolProxiedConnection, float]:
-        if self._process != os.getpid():  # a child must not touch what its parent uses
-            self._idle, self._process = [], os.getpid()
+    def _taken(self) -> _Writer:
+        if self._process != os.getpid():  # a child must not touch what its parent uses, not even to let it go
+            _INHERITED.extend(self._idle)
+            self._idle.clear()
+            self._process = os.getpid()
         try:
             return self._idle.pop()
         except IndexError:
-            connection = self._engine.raw_connection()
-        driver: Any = connection.driver_connection
-        return connection, stop_waiting(driver) if self._is_sqlite else 0.0
+            return _Writer(self._engine.raw_connection(), is_sqlite=self._is_sqlite)
 
-    def _give_back(self, connection: PoolProxiedConnection, waiting: float) -> None:
-        driver: Any = connection.driver_connection
-        self._settle(driver)
+
+class _Writer:
+    """One connection that writes."""
+
+    def __init__(self, connection: PoolProxiedConnection, *, is_sqlite: bool) -> None:
+        self.connection = connection
+        self.driver: Any = connection.driver_connection
+        self._is_sqlite = is_sqlite
+        self._waiting = (
+            stop_waiting(connection.driver_connection) if is_sqlite else 0.0
+        )  # seconds that SQLite would wait by itself
+
+    def begin(self, *, is_bulk: bool, at_once: bool) -> None:
+        """Begin a transaction that writes, once others let it."""
+        self._settle()
         if self._is_sqlite:
-            wait_again(driver, waiting)
-        elif not driver.closed:
-            driver.rollback()
-            driver.autocommit = False
-        connection.close()
+            begin_immediate(self.driver, self._waiting, is_bulk=is_bulk)
+        else:
+            self.driver.autocommit = at_once  # if not, psycopg begins with the first statement
 
-    def _take_back(self, driver: Any) -> None:
+    def take_back(self) -> None:
         """Take back what was not committed."""
-        if driver.in_transaction if self._is_sqlite else driver.pgconn.transaction_status in _IN_TRANSACTION:
-            driver.rollback()
+        is_open = self.driver.in_transaction if self._is_sqlite else self.driver.pgconn.transaction_status in _IN_TRANSACTION
+        if is_open:
+            self.driver.rollback()
 
-    def _settle(self, driver: Any) -> None:
+    def end(self) -> None:
+        """Give the connection back as it was."""
+        self._settle()
+        if self._is_sqlite:
+            self.take_back()
+            wait_again(self.driver, self._waiting)
+        elif not self.driver.closed:
+            self.take_back()
+            self.driver.autocommit = False
+        self.connection.close()
+
+    def _settle(self) -> None:
         """Take the answer of the last notification, if there was one."""
-        while not self._is_sqlite and driver.pgconn.get_result() is not None:
+        while not self._is_sqlite and self.driver.pgconn.get_result() is not None:
             pass
+
+
+#: What a process has of its parent's.
+_INHERITED: Final[list[_Writer]] = []
+
+
+def _end_all(idle: list[_Writer], process: int) -> None:
+    while idle and process == os.getpid():
+        idle.pop().end()
 
 
 @cache

@@ -129,7 +129,7 @@ def _sqlite_engine(url: URL, busy_seconds: float) -> Engine:
     return engine
 
 
-def stop_waiting(driver: sqlite3.Connection) -> float:
+def stop_waiting(driver: Any) -> float:
     """Keep SQLite from waiting for others by its own rules, and return for how many seconds it would have."""
     (waiting_msc,) = driver.execute("PRAGMA busy_timeout").fetchone()
     driver.execute("PRAGMA busy_timeout = 0")

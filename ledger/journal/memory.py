@@ -126,8 +126,8 @@ class MemoryJournal:
         with self._lock:
             return iter(self._rows.get(account, [])[after:upto])
 
-    def as_they_lie(self, account: AccountId, *, after: int | None = None) -> Iterator[list[Row]]:
-        return iter([list(self.rows(account, after=after or 0))])
+    def as_they_lie(self, account: AccountId, *, after: int | None = None, upto: int | None = None) -> Iterator[list[Row]]:
+        return iter([list(self.rows(account, after=after or 0, upto=upto))])
 
     def irregularities(self) -> Iterator[tuple[str, int | None, str, str]]:
         return iter(())

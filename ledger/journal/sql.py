@@ -119,10 +119,12 @@ class SqlJournal:
             query = query.where(events.c.version <= upto)
         return map(Stored._make, self._stream(query.order_by(events.c.version)))
 
-    def as_they_lie(self, account: AccountId, *, after: int | None = None) -> Iterator[list[Row]]:
+    def as_they_lie(self, account: AccountId, *, after: int | None = None, upto: int | None = None) -> Iterator[list[Row]]:
         query = sa.select(*_stored).where(events.c.account_id == account_key(account)).order_by(events.c.version)
         if after is not None:
             query = query.where(events.c.version > after)
+        if upto is not None:
+            query = query.where(events.c.version <= upto)
         last: Any = None
         try:
             for block in self._blocks(query):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Protocol
 
 from attrs import evolve, frozen
 
@@ -52,6 +52,7 @@ class Verified:
     problems: tuple[Problem, ...]
 
 
+_NEAR: Final = 1000
 _NEVER_NULL: Final = BYTE_COLUMNS | {
     "time_msc", "version", "kind", "placement", "schema", "recorded_us", "natural_key",
 }  # fmt: skip
@@ -69,22 +70,31 @@ _DEAL, _VERSION, _KIND, _PLACEMENT, _RECORDED_US, _KEY, _EVIDENCE, _PREV_HASH, _
 )  # fmt: skip
 
 
-def verify_account(journal: Journal, account: AccountId, progress: Callable[[int], object] = lambda _: None) -> Verified:
+def verify_account(
+    journal: Journal,
+    account: AccountId,
+    progress: Callable[[int], object] = lambda _: None,
+    help_with: Callable[[AccountId, int], Help | None] = lambda *_: None,
+) -> Verified:
     """Check one account's chain, gaps, head, keys, evidence and that its fold runs. Others may append meanwhile.
 
     Args:
         journal: Where it is kept.
         account: Whose stream.
         progress: Called with the number of events checked since the last call.
+        help_with: Called with the account and its version; has part of the work done elsewhere, or none.
     """
     walk = _Walk(account)
     problems: list[Problem] = []
+    head = journal.head(account)
+    helper = help_with(account, head.version) if head and type(head.version) is int else None
     try:
-        problems.extend(_check_rows(journal, walk, progress))
+        problems.extend(_check_rows(journal, walk, progress, helper))
         runs = not problems
         problems.extend(walk.check_evidence(journal))
         if runs:
-            problems.extend(_check_fold(journal, account, walk.version))
+            folded = _helped_fold(helper, account, walk.version)
+            problems.extend(_check_fold(journal, account, walk.version) if folded is None else folded)
     except CorruptEvent as error:
         what = f"it cannot be read behind version {walk.version}: {error}"
         problems.append(Problem(account=str(account), version=walk.version + 1, field="the file", what=what))
@@ -96,6 +106,66 @@ def verify_chain(journal: Journal, account: AccountId) -> tuple[Problem, ...]:
     return tuple(_check_rows(journal, _Walk(account), lambda _: None))
 
 
+# ---------------------------------------------------------------------------------------------- what is done elsewhere
+
+
+class State(NamedTuple):
+    """Where a walk over rows stands: behind a version, its chain hash, its recorded time, the place of the last in order."""
+
+    version: int
+    hash: bytes | None
+    recorded_us: int | None
+    place: tuple[int, int] | None
+
+
+class Helped(NamedTuple):
+    """What was done elsewhere and found whole: a walk from one state to another, and the fold up to there."""
+
+    begin: State
+    end: State
+    evidence: dict[str, int]
+    folded: tuple[Problem, ...]
+
+
+class Help(Protocol):
+    """Part of a verification that is being done elsewhere: the rows behind ``after``, and the fold."""
+
+    after: int
+
+    def result(self) -> Helped | None:
+        """Wait for it. None where something is wrong, or it could not be done: then nothing of it counts."""
+        ...
+
+
+def verify_rest(journal: Journal, account: AccountId, after: int, upto: int) -> Helped | None:
+    """Check the rows behind a version, on trust in what lies before, and the fold; None if a row is not whole."""
+    begin = _state_at(journal, account, after)
+    walk = _Walk(account)
+    walk.go_on_at(begin, {})
+    for rows in journal.as_they_lie(account, after=after, upto=upto):
+        if any(walk.check_all(rows)):
+            return None
+    folded = tuple(_check_fold(journal, account, upto))
+    return Helped(begin=begin, end=walk.state, evidence=walk.evidence, folded=folded) if walk.version == upto else None
+
+
+def _state_at(journal: Journal, account: AccountId, version: int) -> State:
+    row = next(journal.rows(account, after=version - 1, upto=version))
+    while True:  # the last one that arrived in order is near
+        before = list(journal.rows(account, after=max(0, version - _NEAR), upto=version))
+        placed = [one for one in before if one.placement == IN_ORDER]
+        if placed or version <= _NEAR:
+            place = _place(placed[-1]) if placed else (start(account).last_msc, start(account).last_deal)
+            return State(row.version, row.hash, row.recorded_us, place)
+        version -= _NEAR
+
+
+def _helped_fold(helper: Help | None, account: AccountId, version: int) -> list[Problem] | None:
+    """Return what the fold elsewhere found, if it went as far; None if it has to be done here."""
+    helped = helper.result() if helper is not None else None
+    return None if helped is None or helped.end.version != version else list(helped.folded)
+
+
 def verify_across(journal: Journal) -> Iterator[Problem]:
     """Yield what is wrong across accounts, as far as it can be read."""
     try:
@@ -105,9 +175,20 @@ def verify_across(journal: Journal) -> Iterator[Problem]:
         yield Problem(account="the file", version=None, field="the file", what=str(error))
 
 
-def _check_rows(journal: Journal, walk: _Walk, progress: Callable[[int], object]) -> Iterator[Problem]:
+def _check_rows(
+    journal: Journal, walk: _Walk, progress: Callable[[int], object], helper: Help | None = None
+) -> Iterator[Problem]:
     problems: list[Problem] = []
     after: int | None = None
+    if helper is not None:
+        for rows in journal.as_they_lie(walk.account, upto=helper.after):
+            problems.extend(walk.check_all(rows))
+            progress(len(rows))
+        helped = helper.result()
+        if helped is not None and not problems and walk.state == helped.begin:
+            walk.go_on_at(helped.end, helped.evidence)
+            progress(walk.version - helper.after)
+        after = walk.version
     while True:
         for rows in journal.as_they_lie(walk.account, after=after):
             problems.extend(walk.check_all(rows))
@@ -150,6 +231,17 @@ class _Walk:
         self.recorded_us: int | None = begin.recorded_us
         self.place: tuple[int, int] | None = (begin.last_msc, begin.last_deal)
         self.evidence: dict[str, int] = {}  # digest -> version of the first event that refers to it
+
+    @property
+    def state(self) -> State:
+        """Where it stands."""
+        return State(self.version, self.hash, self.recorded_us, self.place)
+
+    def go_on_at(self, state: State, evidence: Mapping[str, int]) -> None:
+        """Go on behind rows that were checked elsewhere."""
+        self.version, self.hash, self.recorded_us, self.place = state
+        for digest_, version in evidence.items():
+            self.evidence.setdefault(digest_, version)
 
     def check_all(self, rows: list[Row]) -> Iterator[Problem]:
         """Yield what is wrong with the next rows: whole ones are passed over, the others looked at closely."""

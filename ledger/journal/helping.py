@@ -1,0 +1,107 @@
+"""Verification in two processes: half of the work of a long account is done by a program of its own.
+
+    python -m ledger.journal.helping    # reads one job from standard input, writes what it found to standard output
+
+What it found whole is taken over only if it began where the first process arrived. Where anything is wrong, or the program
+cannot be started, the first process does everything itself and names what it finds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from ledger.journal.sql import SqlJournal
+from ledger.journal.verification import Helped, Problem, State, verify_rest
+from ledger.values import AccountId
+
+#: From so many events on the program's start, a third of a second, is worth it.
+LEAST: Final = 100_000
+#: Where the other half begins: to fold an event costs half of what it costs to check it.
+_SHARE: Final = 0.74
+
+
+class Helper:
+    """The other process. It ends by itself when it is done, and when we end.
+
+    Attributes:
+        after: The version behind which it checks rows.
+    """
+
+    def __init__(self, journal: SqlJournal, account: AccountId, version: int) -> None:
+        self.after = int(version * _SHARE)
+        url = journal.engine.url.render_as_string(hide_password=False)
+        job = {"url": url, "server": account.server, "login": account.login, "after": self.after, "upto": version}
+        package = Path(__file__).resolve().parents[2]
+        paths = os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH"))))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "ledger.journal.helping"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": paths},
+        )
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(job).encode())  # the password in the URL is no argument that others can see
+        self._process.stdin.close()
+        self._process.stdin = None
+        self._found: tuple[Helped | None] | None = None
+
+    def result(self) -> Helped | None:
+        """Wait for what it found; None where something is wrong, or it could not be done."""
+        if self._found is None:
+            said, _ = self._process.communicate()
+            self._found = (_read(said),) if self._process.returncode == 0 and said else (None,)
+        return self._found[0]
+
+
+def helper(journal: Any, account: AccountId, version: int) -> Helper | None:
+    """Have part of a long account verified by another process; None where that is not worth it, or cannot be."""
+    if not isinstance(journal, SqlJournal) or version < LEAST or not sys.executable:
+        return None
+    try:
+        return Helper(journal, account, version)
+    except OSError:
+        return None
+
+
+def _main() -> None:
+    from ledger.journal.connect import open_engine
+
+    job = json.load(sys.stdin)
+    engine = open_engine(job["url"])
+    account = AccountId(job["server"], job["login"])
+    found = verify_rest(SqlJournal(engine, lambda: 0), account, job["after"], job["upto"])
+    engine.dispose()
+    if found is not None:
+        json.dump(_written(found), sys.stdout)
+
+
+def _written(found: Helped) -> dict[str, Any]:
+    begin, end = ([one.version, (one.hash or b"").hex(), one.recorded_us, one.place] for one in (found.begin, found.end))
+    folded = [[one.account, one.version, one.field, one.what] for one in found.folded]
+    return {"begin": begin, "end": end, "evidence": found.evidence, "folded": folded}
+
+
+def _read(said: bytes) -> Helped | None:
+    try:
+        found = json.loads(said)
+        begin, end = (
+            State(version, bytes.fromhex(chain), recorded_us, tuple(place))
+            for version, chain, recorded_us, place in (found["begin"], found["end"])
+        )
+        folded = tuple(
+            Problem(account=account, version=version, field=field, what=what)
+            for account, version, field, what in found["folded"]
+        )
+        return Helped(begin=begin, end=end, evidence=found["evidence"], folded=folded)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+if __name__ == "__main__":
+    _main()
