@@ -17,7 +17,7 @@ from attrs import field, frozen
 from attrs.converters import optional
 
 from ledger.clock import ClockRule, utc_text
-from ledger.codec import encode
+from ledger.codec import deal_columns
 from ledger.errors import AccountMismatch, BadValue, DealConflict, InexactNumber, MalformedExport
 from ledger.events import AccountOpened, BalanceAsserted, CashMoved, Deal, Event, FillRecorded, Origin
 from ledger.imports import Statement, attribute, read_statement
@@ -246,7 +246,7 @@ def _plan(account: Account, statements: Sequence[Statement], told: Told) -> tupl
 def _deal(statement: Statement, row: DealRow, position_id: int | None, standing: Standing) -> Deal:
     try:
         deal = _event(row, position_id)
-        encode(deal, standing)
+        deal_columns(deal, standing)  # what does not fit is told with its row
     except (BadValue, InexactNumber) as error:
         column = error.what if isinstance(error, InexactNumber) else None
         raise MalformedExport(str(error), file=statement.file, row=row.row, column=column) from error

@@ -16,15 +16,17 @@ import json
 import os
 import platform
 import sqlite3
+import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import bootstrap
-from bench_paths import FULL, QUICK, Path as Row, Sizes, measured
+from bench_paths import FULL, QUICK, Sizes, measured
+from bench_paths import Path as Row
 
 _PARTS = ("start", "import", "write", "postgres", "replay", "long", "sync")
 #: What `--check` measures, and how much slower against its reference a path may have become.
@@ -43,7 +45,7 @@ def paths(part: str, folder: Path, sizes: Sizes) -> Iterator[Row]:
     elif part == "import":
         from bench_commands import import_paths
 
-        yield from import_paths(folder, sizes)
+        yield from import_paths(folder)
     elif part == "write":
         from bench_write import sqlite_paths
 
@@ -184,14 +186,15 @@ def _check(folder: Path, *, record: bool) -> int:
             if not path.by_ratio:
                 continue
             ratios: list[float] = []
-            for _ in range(1 if record else _TRIES):
+            for _ in range(_TRIES):
                 ratios.append(measured(path, QUICK.rounds)["ratio"])
-                if record or not _is_slower(path, ratios[-1], known.get(path.name)):
+                if not record and not _is_slower(path, ratios[-1], known.get(path.name)):
                     break
             else:
-                slower.append(f"{path.name}: ratios {ratios}, recorded {known[path.name]}")
-            found[path.name] = ratios[-1]
-            print(f"{path.name:<70} {ratios[-1]:>7.3g} recorded {known.get(path.name, float('nan')):>7.3g}", flush=True)
+                if not record:
+                    slower.append(f"{path.name}: ratios {ratios}, recorded {known[path.name]}")
+            found[path.name] = statistics.median(ratios) if record else ratios[-1]
+            print(f"{path.name:<70} {found[path.name]:>7.3g} recorded {known.get(path.name, 0):>7.3g}", flush=True)
     if record:
         RECORDED.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
         return 0

@@ -11,11 +11,11 @@ def draw(points: list[dict[str, Any]], path: Path) -> None:
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "ledger"  # the same figures give the same file
     mpl.rcParams["svg.fonttype"] = "none"
-    from matplotlib import pyplot
+    from matplotlib import pyplot as plt
     from matplotlib.ticker import FuncFormatter
 
     events = [point["events"] for point in points]
-    figure, (rate, time, memory) = pyplot.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
+    figure, (rate, time, memory) = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
     rate.plot(events, [point["replay"] / 1000 for point in points], marker="o", label="replay to portfolio")
     rate.plot(events, [point["cursor"] / 1000 for point in points], marker="s", linestyle="--", label="bare cursor")
     rate.set_title("thousand events a second, from the start")
@@ -34,4 +34,4 @@ def draw(points: list[dict[str, Any]], path: Path) -> None:
         axes.grid(visible=True, alpha=0.3)
         axes.legend(fontsize=8)
     figure.savefig(path, format="svg", metadata={"Date": None})
-    pyplot.close(figure)
+    plt.close(figure)

@@ -6,7 +6,7 @@ from itertools import count
 from pathlib import Path as File
 
 from bench_journals import make_journal
-from bench_paths import Path, Paths, Sizes
+from bench_paths import Path, Paths
 from bench_read import command_seconds, seconds
 
 _DEALS = 12_000
@@ -31,7 +31,7 @@ def start_paths(folder: File) -> Paths:
     )  # fmt: skip
 
 
-def import_paths(folder: File, sizes: Sizes) -> Paths:
+def import_paths(folder: File) -> Paths:
     """Import of a workbook into a new journal, proof included, against reading it alone; both as whole processes."""
     from sample_history import make_history, render_xlsx
 

@@ -73,13 +73,13 @@ def _happened(*, seed: int, nets: bool) -> Iterator[tuple[Any, Any]]:
     """Yield what is told at once, and what of it is told a little later, for ever."""
     from attrs import evolve
 
-    from ledger import CashMoved, DealRevised, DriftCorrected, FillRecorded, GhostClosed, PositionRecovered, PositionState
+    from ledger import CashMoved, DealRevised, DriftCorrected, GhostClosed, PositionRecovered
 
     dice = random.Random(seed)  # noqa: S311  # a benchmark needs repeatable, not secret
     weights = [1 / (place + 1) for place in range(len(SYMBOLS))]
     time_msc, deal = START_MSC, 1
     yield CashMoved(deal=deal, type=2, profit=1_000_000, time_msc=time_msc), None
-    held: dict[object, list[Any]] = {}  # key -> symbol, side, lots, position id, price
+    held: dict[object, list[Any]] = {}  # key -> symbol, side, lots, position id, open price
     while True:
         time_msc += dice.randrange(100, 5_000)
         deal += 1
@@ -89,71 +89,77 @@ def _happened(*, seed: int, nets: bool) -> Iterator[tuple[Any, Any]]:
         chance = dice.random()
         if position is not None and chance < 0.0005:  # lost sight of: its closing deal is told later
             symbol, side, lots, position_id, price = held.pop(key)
-            state = PositionState(
-                position_id=position_id, symbol=symbol, side=side, volume=f"{lots / 100:.2f}", price_open=price
-            )
-            closing = _fill(FillRecorded, dice, deal, time_msc, symbol, _other(side), "out", lots, price, position_id)
-            yield GhostClosed(before=state, time_msc=time_msc + 50), closing
+            closing = _fill(dice, deal, time_msc, symbol, _other(side), "out", lots, price, position_id)
+            yield GhostClosed(before=_state(symbol, side, lots, position_id, price), time_msc=time_msc + 50), closing
             continue
         if position is not None and chance < 0.001:  # somebody else made it larger
-            symbol, side, lots, position_id, price = position
-            state = PositionState(
-                position_id=position_id, symbol=symbol, side=side, volume=f"{lots / 100:.2f}", price_open=price
-            )
-            position[2] = lots + 1
-            after = evolve(state, volume=f"{(lots + 1) / 100:.2f}")
-            yield DriftCorrected(before=state, after=after, time_msc=time_msc), None
+            before = _state(*position)
+            position[2] += 1
+            yield DriftCorrected(before=before, after=_state(*position), time_msc=time_msc), None
             continue
-        price = f"{middle * (1 + dice.randrange(-500, 500) / 100_000):.{digits}f}"
         if position is None and chance < 0.0005:  # a zombie
-            state = PositionState(position_id=deal, symbol=symbol, side="buy", volume="0.10", price_open=price)
-            held[key] = [symbol, "buy", 10, deal, price]
-            yield PositionRecovered(position=state, time_msc=time_msc), None
+            held[key] = [symbol, "buy", 10, deal, f"{middle:.{digits}f}"]
+            yield PositionRecovered(position=_state(*held[key]), time_msc=time_msc), None
             continue
-        if position is not None and dice.random() < (0.5 if nets else 0.9):
-            symbol, side, lots, position_id, _ = position
-            closing = lots if dice.random() < 0.8 else max(1, lots // 2)
-            price = f"{float(position[4]) * (1 + dice.randrange(-300, 300) / 100_000):.{len(position[4].partition('.')[2])}f}"
-            if lots > closing:
-                position[2] = lots - closing
-            else:
-                del held[key]
-            fill = _fill(FillRecorded, dice, deal, time_msc, symbol, _other(side), "out", closing, price, position_id)
-        else:
-            lots = dice.randrange(1, 50)
-            if position is not None:
-                symbol, side, position_id = position[0], position[1], position[3]
-                price = (
-                    f"{float(position[4]) * (1 + dice.randrange(-300, 300) / 100_000):.{len(position[4].partition('.')[2])}f}"
-                )
-                position[2] += lots
-            else:
-                side, position_id = dice.choice(("buy", "sell")), deal
-                held[key] = [symbol, side, lots, deal, price]
-            fill = _fill(FillRecorded, dice, deal, time_msc, symbol, side, "in", lots, price, position_id)
+        fill = _traded(dice, held, key, deal, time_msc, (symbol, middle, digits), closes=0.5 if nets else 0.9)
         chance = dice.random()
         if chance < 0.02:  # the money is told later
             yield evolve(fill, commission=None, fee=None, swap=None, profit=None), fill
         elif chance < 0.022:  # it is told late
-            now = next_cash(CashMoved, dice, deal := deal + 1, time_msc)
-            yield now, fill
+            deal += 1
+            yield _cash(dice, deal, time_msc), fill
         elif chance < 0.0221:
             yield fill, DealRevised(now=evolve(fill, profit="1.00"), caused_by=1)
         else:
             yield fill, None
 
 
-def next_cash(make: Any, dice: random.Random, deal: int, time_msc: int) -> Any:
-    """Return a small cash movement: interest, or a charge."""
-    return make(deal=deal, type=dice.choice((4, 12)), profit=f"{dice.randrange(-500, 500) / 100:.2f}", time_msc=time_msc + 40)
+def _traded(
+    dice: random.Random, held: dict[object, list[Any]], key: object, deal: int, time_msc: int,
+    traded: tuple[str, float, int], *, closes: float,
+) -> Any:  # fmt: skip
+    """Open, add or close, and return the fill."""
+    symbol, middle, digits = traded
+    position = held.get(key)
+    lots = dice.randrange(1, 50)
+    if position is None:
+        price, side = f"{middle * (1 + dice.randrange(-500, 500) / 100_000):.{digits}f}", dice.choice(("buy", "sell"))
+        held[key] = [symbol, side, lots, deal, price]
+        return _fill(dice, deal, time_msc, symbol, side, "in", lots, price, deal)
+    symbol, side, before, position_id, opened = position
+    price = f"{float(opened) * (1 + dice.randrange(-300, 300) / 100_000):.{len(opened.partition('.')[2])}f}"
+    if dice.random() >= closes:
+        position[2] = before + lots
+        return _fill(dice, deal, time_msc, symbol, side, "in", lots, price, position_id)
+    closing = before if dice.random() < 0.8 else max(1, before // 2)
+    position[2] = before - closing
+    if before == closing:
+        del held[key]
+    return _fill(dice, deal, time_msc, symbol, _other(side), "out", closing, price, position_id)
+
+
+def _state(symbol: str, side: str, lots: int, position_id: int, price: str) -> Any:
+    from ledger import PositionState
+
+    return PositionState(position_id=position_id, symbol=symbol, side=side, volume=f"{lots / 100:.2f}", price_open=price)
+
+
+def _cash(dice: random.Random, deal: int, time_msc: int) -> Any:
+    """Return a small cash movement: a charge, or interest."""
+    from ledger import CashMoved
+
+    return CashMoved(
+        deal=deal, type=dice.choice((4, 12)), profit=f"{dice.randrange(-500, 500) / 100:.2f}", time_msc=time_msc + 40
+    )
 
 
 def _fill(
-    make: Any, dice: random.Random, deal: int, time_msc: int, symbol: str, side: str, entry: str, lots: int, price: str,
-    position_id: int,
-) -> Any:  # fmt: skip
+    dice: random.Random, deal: int, time_msc: int, symbol: str, side: str, entry: str, lots: int, price: str, position_id: int
+) -> Any:
+    from ledger import FillRecorded
+
     is_out = entry == "out"
-    return make(
+    return FillRecorded(
         deal=deal, order=deal, position_id=position_id, symbol=symbol, side=side, entry=entry, volume=f"{lots / 100:.2f}",
         price=price, time_msc=time_msc, commission=f"-{lots * 7 / 200:.2f}", fee=0, magic=7,
         swap=f"{dice.randrange(-300, 100) / 100:.2f}" if is_out and dice.random() < 0.3 else 0,

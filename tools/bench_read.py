@@ -146,7 +146,7 @@ def cursor_rate(url: str) -> float:
     from ledger.postings import Posting
 
     columns = ", ".join(f'"{name}"' for name in Posting._fields)
-    text: Any = f"SELECT {columns} FROM events ORDER BY account_id, version"  # noqa: S608
+    text: Any = f"SELECT {columns} FROM events ORDER BY account_id, version"
     rows = 0
     if url.startswith("sqlite"):
         connection: Any = sqlite3.connect(url.removeprefix("sqlite:///"))

@@ -19,6 +19,7 @@ from bench_journals import told
 from bench_paths import Path, Paths, Sizes
 
 _MANY = 1000
+_WARM = 20
 _PROCESSES = 8
 _names = count()
 
@@ -69,6 +70,11 @@ def postgres_paths(server: Any, sizes: Sizes) -> Paths:
         reference=lambda: _at_once(bare, rows, sizes.batches),
     )  # fmt: skip
     url = socket_url(server)
+    yield Path(
+        name="8 accounts in 8 processes, the bare driver, to one account", unit="fills/s", target=None, better="higher",
+        by_ratio=True, ours=lambda: _side_by_side(url, _PROCESSES, sizes.fills, how="bare"),
+        reference=lambda: _side_by_side(url, 1, sizes.fills, how="bare"),
+    )  # fmt: skip
     yield Path(
         name="8 accounts in 8 processes, Postgres, to one account", unit="fills/s", target=3.0, better="higher", by_ratio=True,
         ours=lambda: _side_by_side(url, _PROCESSES, sizes.fills), reference=lambda: _side_by_side(url, 1, sizes.fills),
@@ -171,11 +177,11 @@ def _bare_sqlite(file: File, *, plain: bool) -> _BareSqlite:
         )
     names = ", ".join(("account_id", *Stored._fields))
     marks = ", ".join("?" * (1 + len(Stored._fields)))
-    return _BareSqlite(connection, f"INSERT INTO {table} ({names}) VALUES ({marks})")  # noqa: S608
+    return _BareSqlite(connection, f"INSERT INTO {table} ({names}) VALUES ({marks})")
 
 
 class _BarePostgres:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, account: int = 1) -> None:
         import psycopg
 
         from ledger import Ledger
@@ -183,10 +189,10 @@ class _BarePostgres:
 
         Ledger.open(url).close()
         self._connection = psycopg.connect(url.replace("+psycopg", ""))
-        self._connection.execute("INSERT INTO accounts VALUES (1, 'Bench', 1)")
+        self._connection.execute("INSERT INTO accounts VALUES (%s, 'Bare', %s)", (account, account))
         self._connection.commit()
         names = ", ".join(("account_id", *Stored._fields))
-        self._insert: Any = f"INSERT INTO events ({names}) VALUES ({', '.join(['%s'] * (1 + len(Stored._fields)))})"  # noqa: S608
+        self._insert: Any = f"INSERT INTO events ({names}) VALUES ({', '.join(['%s'] * (1 + len(Stored._fields)))})"
 
     def insert(self, rows: list[Any]) -> None:
         cursor = self._connection.cursor()
@@ -220,9 +226,9 @@ def _at_once(bare: Any, rows: Iterator[Any], batches: int) -> float:
 # ---------------------------------------------------------------------------------------------------- several processes
 
 
-def _side_by_side(url: str, processes: int, fills: int) -> float:
+def _side_by_side(url: str, processes: int, fills: int, *, how: str = "ledger") -> float:
     """Return fills per second of several processes together, each with an account of its own."""
-    command = [sys.executable, __file__, url, str(fills)]
+    command = [sys.executable, __file__, how, url, str(fills)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     running = [
         subprocess.Popen(
@@ -249,21 +255,29 @@ def _side_by_side(url: str, processes: int, fills: int) -> float:
     return processes * fills / took
 
 
-def _record(url: str, fills: int, login: int) -> None:
+def _record(how: str, url: str, fills: int, login: int) -> None:
+    """Record fills into an account of one's own when told to, or insert as many rows."""
     from ledger import FillRecorded, Ledger
 
-    with Ledger.open(url) as ledger:
-        account = ledger.account("Bench", 1000 + login)
+    tell: Callable[[Any], Any]
+    if how == "bare":
+        bare, rows = _BarePostgres(url, account=login), _rows()
+        told_fills: list[Any] = [[(login, *next(rows)[1:])] for _ in range(fills + _WARM)]
+        tell = bare.insert
+    else:
+        account = Ledger.open(url).account("Bench", 1000 + login)
         account.open(currency="USD", mode="hedging", clock="ny-close")
-        told_fills = [event for event in told(2 * fills + 50, seed=login, nets=False) if type(event) is FillRecorded][: fills + 20]
-        for fill in told_fills[:20]:  # so that statements are prepared
-            account.record(fill)
-        print("ready", flush=True)
-        sys.stdin.readline()
-        for fill in told_fills[20:]:
-            account.record(fill)
-        print("done", flush=True)
+        source = told(2 * (fills + _WARM), seed=login, nets=False)
+        told_fills = [event for event in source if type(event) is FillRecorded][: fills + _WARM]
+        tell = account.record
+    for fill in told_fills[:_WARM]:  # so that statements are prepared
+        tell(fill)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for fill in told_fills[_WARM:]:
+        tell(fill)
+    print("done", flush=True)
 
 
 if __name__ == "__main__":
-    _record(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    _record(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

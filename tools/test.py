@@ -1,6 +1,6 @@
 """This script is how the project is checked, by people and by CI alike.
 
-    python3 tools/test.py                       # lint, types, all tests
+    python3 tools/test.py                       # lint, types, all tests, and that nothing has become slow
     python3 tools/test.py --no-lint             # all tests
     python3 tools/test.py tests/unit -k netting # what pytest makes of these words, nothing else
 
@@ -24,7 +24,7 @@ _NOT_SHIPPED = "the sample exports are not at"
 
 
 class Step(NamedTuple):
-    """One thing that is checked: its name and the Python module, with arguments, that checks it."""
+    """One thing that is checked: its name, and what checks it, as words behind ``python``."""
 
     name: str
     command: list[str]
@@ -54,16 +54,17 @@ def main(arguments: list[str]) -> int:
 
 def _steps(arguments: list[str], report: Path) -> list[Step]:
     words = [word for word in arguments if word != "--no-lint"]
-    pytest = ["pytest", f"--junit-xml={report}"]
+    pytest = ["-m", "pytest", f"--junit-xml={report}"]
     if words:
         return [Step("tests", [*pytest, *words])]
     lint = [
-        Step("lint", ["ruff", "check", "."]),
-        Step("format", ["ruff", "format", "--check", "."]),
-        Step("types", ["mypy"]),
+        Step("lint", ["-m", "ruff", "check", "."]),
+        Step("format", ["-m", "ruff", "format", "--check", "."]),
+        Step("types", ["-m", "mypy"]),
     ]
     tests = Step("tests", [*pytest, "-q", "-n", str(_cpu_count())])
-    return [tests] if "--no-lint" in arguments else [*lint, tests]
+    speed = Step("speed", ["tools/bench.py", "--check"])
+    return [tests] if "--no-lint" in arguments else [*lint, tests, speed]
 
 
 def _cpu_count() -> int:
@@ -75,7 +76,7 @@ def _run(python: str, step: Step) -> Outcome:
     print(f"\n[{step.name}] {' '.join(step.command)}", flush=True)
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
     started = time.monotonic()
-    run = subprocess.run([python, "-m", *step.command], cwd=str(bootstrap.ROOT), env=environment, check=False)
+    run = subprocess.run([python, *step.command], cwd=str(bootstrap.ROOT), env=environment, check=False)
     return Outcome(step.name, run.returncode, time.monotonic() - started)
 
 

@@ -16,6 +16,7 @@ from ledger.values import Entry, MarginMode, Side
 Kind = Literal["report", "tester", "dump"]
 
 _ZERO = Decimal(0)
+_SIDES = {0: Side.BUY, 1: Side.SELL}
 
 
 @frozen(kw_only=True)
@@ -51,7 +52,7 @@ class DealRow:
     @property
     def side(self) -> Side | None:
         """Which way the deal trades; None for a deal that is no trade."""
-        return {0: Side.BUY, 1: Side.SELL}.get(self.type) if self.type is not None else None
+        return None if self.type is None else _SIDES.get(self.type)
 
     @property
     def money(self) -> Decimal:

@@ -17,6 +17,7 @@ from itertools import count
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
+from attrs import define
 from sqlalchemy import Engine, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError
 
@@ -100,6 +101,13 @@ class _Stand(NamedTuple):
     known: Mapping[str, Stored]
 
 
+@define
+class _Sending:
+    """What was sent last, until the database said that it was carried out."""
+
+    last: Appended | None = None
+
+
 class Appender:
     """Appends to the tables of ``schema``.
 
@@ -172,42 +180,59 @@ class Appender:
         On Postgres one event is first tried without the lock: it is inserted only if the account still stands where it was
         seen to stand. That takes two round trips instead of four.
         """
-        sent: Appended | None = None
+        sending = _Sending()
         give_up: float | None = None
         for attempt in count():
             at_once = self._is_postgres and not attempt and len(keys) == 1
             try:
                 with self._writers.begun(is_bulk=is_bulk, at_once=at_once) as connection:
-                    driver = connection.driver_connection
-                    stand = self._seen(driver, account, keys[0]) if at_once else self._locked(driver, account, keys)
-                    if stand is None:
-                        continue
-                    if sent is not None and self._is_there(driver, account, sent.head):
-                        return sent
-                    appended = decide(stand)
-                    if appended.rows:
-                        if at_once and (len(appended.rows) > 1 or appended.rows[0].evidence is not None):
-                            continue
-                        sent = appended
-                        if at_once and not self._write_at_once(stand, account, appended):
-                            sent = None  # somebody was faster, and may even have told the same
-                            continue
-                        if not at_once:
-                            self._write(stand, account, appended, referred(answers, appended.rows))
-                        self._remember(account, appended)
-                        self._tell_followers(connection)
+                    appended = self._tried(connection, account, keys, decide, answers, sending, at_once=at_once)
+                if appended is not None:
                     return appended
             except JournalUnavailable as error:
                 is_lost = isinstance(error.__cause__, DBAPIError) and error.__cause__.connection_invalidated
-                if is_lost and not attempt and sent is None:
+                if is_lost and not attempt and sending.last is None:
                     continue  # it may have been dead since the append before: a new one shows whether the database answers
                 if give_up is None and not is_lost:
                     raise
                 give_up = give_up or time.monotonic() + _PATIENCE
                 if time.monotonic() >= give_up:
-                    raise _unknown(error, sent) from error
+                    raise _unknown(error, sending.last) from error
                 time.sleep(random.uniform(*_RECONNECT))  # noqa: S311  # no secret
         raise AssertionError("it is tried for ever, or ended")
+
+    def _tried(
+        self,
+        connection: PoolProxiedConnection,
+        account: AccountId,
+        keys: list[str],
+        decide: Callable[[_Stand], Appended],
+        answers: Sequence[Kept],
+        sending: _Sending,
+        *,
+        at_once: bool,
+    ) -> Appended | None:
+        """Decide and append; None where that has to be done again, under the lock."""
+        driver = connection.driver_connection
+        stand = self._seen(driver, account, keys[0]) if at_once else self._locked(driver, account, keys)
+        if stand is None:
+            return None
+        if sending.last is not None and self._is_there(driver, account, sending.last.head):
+            return sending.last
+        appended = decide(stand)
+        if not appended.rows:
+            return appended
+        if at_once and (len(appended.rows) > 1 or appended.rows[0].evidence is not None):
+            return None
+        sending.last = appended
+        if not at_once:
+            self._write(stand, account, appended, referred(answers, appended.rows))
+        elif not self._write_at_once(stand, account, appended):
+            sending.last = None  # somebody was faster, and may even have told the same
+            return None
+        self._remember(account, appended)
+        self._tell_followers(connection)
+        return appended
 
     # ---- what is found
 

@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,11 +46,24 @@ class Helper:
             stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": paths},
         )
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(job).encode())  # the password in the URL is no argument that others can see
-        self._process.stdin.close()
-        self._process.stdin = None
         self._found: tuple[Helped | None] | None = None
+        assert self._process.stdin is not None
+        try:  # the password in the URL is no argument that others can see
+            self._process.stdin.write(json.dumps(job).encode())
+            self._process.stdin.close()
+        except OSError:
+            self.end()
+            raise
+        self._process.stdin = None
+
+    def end(self) -> None:
+        """End the other process, if it still runs; harmless when repeated."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
 
     def result(self) -> Helped | None:
         """Wait for what it found; None where something is wrong, or it could not be done."""

@@ -1,7 +1,7 @@
 """The journal on SQLite and Postgres.
 
-SQLAlchemy makes the engine and the statements. Reading many rows and inserting many rows go through the driver's own
-cursor with SQLAlchemy's compiled statement: a row object for each event would cost as much as the fold.
+SQLAlchemy makes the engine and most statements. Reading many rows goes through the driver's own cursor: a row object for each
+event would cost as much as the fold. Appending is ``appending``'s.
 """
 
 from __future__ import annotations
@@ -34,11 +34,8 @@ from ledger.postings import APART, IN_ORDER, NO_DEAL, PLACED, Place, Postings, R
 from ledger.values import INT64_MAX, AccountId
 
 _BATCH: Final = 500
-_BULK: Final = 100  # from so many events on an append is an import, which lets others go first
-#: After a lost connection: how long to try to find out what became of an append, and how long to wait in between, in seconds.
-_PATIENCE: Final = 30.0
-_RECONNECT: Final = (0.02, 0.2)
-#: So many rows are read at once: of SQLite fewer than Python makes before it looks for garbage, of Postgres a round trip's worth.
+#: So many rows are read at once: of SQLite fewer than Python makes before it looks for garbage, of Postgres a
+#: round trip's worth.
 _STREAM_ROWS: Final = {"sqlite": 500, "postgresql": 5000}
 _STREAM_MARKS: Final = 16
 _STREAM_ANSWERS: Final = 4  # each may be many megabytes
@@ -52,10 +49,10 @@ _kept: list[sa.ColumnElement[Any]] = [sa.type_coerce(answers.c[name], sa.types.N
 _deal: Final = sa.func.coalesce(events.c.deal, sa.literal_column(str(NO_DEAL)))
 _VERSION: Final = Stored._fields.index("version")
 _PLAIN: Final = (
-    f"SELECT {POSTING} FROM events WHERE account_id = ? AND version > ? AND version <= ? AND placement = {IN_ORDER} "  # noqa: S608
+    f"SELECT {POSTING} FROM events WHERE account_id = ? AND version > ? AND version <= ? AND placement = {IN_ORDER} "
     "ORDER BY version"
 )
-_ALL_PLACED: Final = f"SELECT {POSTING} FROM events WHERE account_id = ? AND placement = {PLACED}"  # noqa: S608
+_ALL_PLACED: Final = f"SELECT {POSTING} FROM events WHERE account_id = ? AND placement = {PLACED}"
 _PLACED_BETWEEN: Final = f"{_ALL_PLACED} AND time_msc BETWEEN ? AND ? AND version <= ? ORDER BY 1, 2, 3"
 #: What arrived late, or completes a deal, belongs before something that had arrived in order already: what belongs behind a
 #: checkpoint came after the last of its events in order. Only a revision can move a deal ahead.

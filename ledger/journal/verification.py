@@ -93,11 +93,14 @@ def verify_account(
         runs = not problems
         problems.extend(walk.check_evidence(journal))
         if runs:
-            folded = _helped_fold(helper, account, walk.version)
+            folded = _helped_fold(helper, walk.version)
             problems.extend(_check_fold(journal, account, walk.version) if folded is None else folded)
     except CorruptEvent as error:
         what = f"it cannot be read behind version {walk.version}: {error}"
         problems.append(Problem(account=str(account), version=walk.version + 1, field="the file", what=what))
+    finally:
+        if helper is not None:
+            helper.end()
     return Verified(account=account, version=walk.version, head=walk.hash.hex() if walk.hash else "", problems=tuple(problems))
 
 
@@ -136,6 +139,10 @@ class Help(Protocol):
         """Wait for it. None where something is wrong, or it could not be done: then nothing of it counts."""
         ...
 
+    def end(self) -> None:
+        """End it, if it still runs."""
+        ...
+
 
 def verify_rest(journal: Journal, account: AccountId, after: int, upto: int) -> Helped | None:
     """Check the rows behind a version, on trust in what lies before, and the fold; None if a row is not whole."""
@@ -160,7 +167,7 @@ def _state_at(journal: Journal, account: AccountId, version: int) -> State:
         version -= _NEAR
 
 
-def _helped_fold(helper: Help | None, account: AccountId, version: int) -> list[Problem] | None:
+def _helped_fold(helper: Help | None, version: int) -> list[Problem] | None:
     """Return what the fold elsewhere found, if it went as far; None if it has to be done here."""
     helped = helper.result() if helper is not None else None
     return None if helped is None or helped.end.version != version else list(helped.folded)

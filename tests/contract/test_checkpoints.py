@@ -10,7 +10,7 @@ from ledger import Ledger
 from ledger.journal import Selection, checkpoints
 from ledger.journal.checkpoints import replayed
 from ledger.journal.verification import verify_account
-from tests.support.journals import ACCOUNT, START_US, everything, fill, new_url, open_journal, opened
+from tests.support.journals import ACCOUNT, START_US, Clock, everything, fill, new_url, open_journal, opened
 
 MANY = 40
 
@@ -134,3 +134,15 @@ def test_a_checkpoint_says_the_same_in_every_journal(tmp_path, clock):
             seen.append(list(ledger.journal.checkpoints(ACCOUNT)))
     assert seen[0] == seen[1]
     assert len(seen[0]) == 3
+
+
+def test_a_program_that_runs_on_leaves_checkpoints_for_the_next_start(url):
+    with Ledger.open(url, now_us=Clock()) as ledger:
+        ledger.checkpoint_interval = 10
+        ledger.journal.append(ACCOUNT, [opened()])
+        account = ledger.account(ACCOUNT)
+        for number in range(1, 100):
+            account.record(fill(number, number))
+            assert account.portfolio.totals.deals == number
+        assert len(kept(ledger.journal)) >= 8
+        assert account.portfolio.state() == account.replay(checkpoints=False).state()

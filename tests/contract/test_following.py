@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import closing
 from itertools import islice
 from typing import Any, cast
@@ -138,6 +139,67 @@ def test_a_connection_lost_at_commit_is_found_out_about(moment, expected, monkey
     assert [row.natural_key for row in journal.rows(ACCOUNT)] == ["account", "deal:1", "deal:2"]
     assert appended.outcomes == (Outcome.APPENDED, Outcome.APPENDED)
     journal.close()
+
+
+def test_a_connection_that_died_since_the_last_append_is_replaced_at_once(monkeypatch):
+    """Connections that write are kept; the server may have ended them meanwhile."""
+    from tests.support.journals import new_postgres_url
+
+    def waited(_):
+        raise AssertionError("a dead connection is no reason to wait")
+
+    monkeypatch.setattr(time, "sleep", waited)
+    url = new_postgres_url()
+    journal = open_journal(url, Clock())
+    journal.append(ACCOUNT, [opened(), fill(1, 1)])
+    for events in ([fill(2, 2)], [fill(3, 3), fill(4, 4)]):
+        Intruder(url)("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> "
+                      "pg_backend_pid()")  # fmt: skip
+        assert journal.append(ACCOUNT, events).outcomes == (Outcome.APPENDED,) * len(events)
+    assert [row.deal for row in journal.rows(ACCOUNT)] == [None, 1, 2, 3, 4]
+    journal.close()
+
+
+@pytest.mark.parametrize("theirs", [fill(2, 2), fill(3, 3)], ids=["the same deal", "another deal"])
+def test_somebody_who_is_faster_is_seen(theirs, monkeypatch):
+    """One event is inserted without a lock, if the account stands where it was seen to stand: else under the lock."""
+    from ledger.journal.appending import Appender
+    from tests.support.journals import new_postgres_url
+
+    url = new_postgres_url()
+    ours, other = open_journal(url, Clock(step_us=0)), open_journal(url, Clock(step_us=0))
+    ours.append(ACCOUNT, [opened(), fill(1, 1)])
+    seen = Appender._seen
+    pending = [theirs]
+
+    def seen_and_overtaken(appender, driver, account, natural_key):
+        stand = seen(appender, driver, account, natural_key)
+        while pending:
+            other.append(account, [pending.pop()])
+        return stand
+
+    monkeypatch.setattr(Appender, "_seen", seen_and_overtaken)
+    appended = ours.append(ACCOUNT, [fill(2, 2)])
+    assert pending == []
+    assert appended.outcomes == ((Outcome.DUPLICATE,) if theirs.deal == 2 else (Outcome.APPENDED,))
+    assert sorted(row.deal for row in ours.rows(ACCOUNT) if row.deal) == sorted({1, 2, theirs.deal})
+    assert Ledger(ours).verify().ok
+    ours.close()
+    other.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # psycopg says that it was not closed
+def test_a_ledger_that_nobody_closed_lets_its_connections_go_quietly(caplog):
+    import gc
+
+    from tests.support.journals import new_postgres_url
+
+    ledger = Ledger.open(new_postgres_url(), now_us=Clock())
+    ledger.journal.append(ACCOUNT, [opened(), fill(1, 1)])
+    ledger.account(ACCOUNT).record(fill(2, 2))  # its notification was not waited for
+    del ledger
+    gc.collect()
+    assert caplog.records == []
 
 
 def test_accounts_are_named_in_order(two):
