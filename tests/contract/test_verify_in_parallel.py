@@ -90,11 +90,12 @@ def test_what_the_other_process_says_badly_does_not_count(said):
 def test_what_was_found_is_the_same_on_the_other_side(url):
     with Ledger.open(url, create=False) as ledger:
         account = ledger.account(ACCOUNT)
-        one = helper(account._journal, ACCOUNT, account.version)
+        version = account.version
+        one = helper(account._journal, ACCOUNT, version)
         assert isinstance(one, Helper)
         found = one.result()
     assert isinstance(found, Helped)
-    assert (found.begin.version, found.end.version, found.folded) == (one.after, account.version, ())
+    assert (found.begin.version, found.end.version, found.folded) == (one.after, version, ())
     assert found.evidence == {digest_of(RAW): MANY + 1}
     assert helping._read(json.dumps(helping._written(found)).encode()) == found
 
