@@ -195,15 +195,22 @@ def read_only(book: Book) -> None:
         for _ in range(book.chance.randint(1, 20)):
             book.tell(account)
     with book.opened() as account:
-        engine = account.ledger.journal.engine  # type: ignore[attr-defined]
-        with engine.connect() as connection:  # what a file system that was remounted read-only does to a connection
-            connection.exec_driver_sql("PRAGMA query_only = ON")
+        _set_query_only(account.ledger.journal, is_on=True)
         _until_refused(book, account, JournalError, "readonly")
         if len(account.portfolio.positions) == 0:
             raise Broken("a reader sees nothing")
-        with engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA query_only = OFF")
+        _set_query_only(account.ledger.journal, is_on=False)
     book.back()
+
+
+def _set_query_only(journal: Any, *, is_on: bool) -> None:
+    """Do to every connection what a file system does that was remounted read-only."""
+    journal._appender.close()  # noqa: SLF001  # so that the connection that writes is in the pool again
+    connections = [journal.engine.connect() for _ in range(max(1, journal.engine.pool.checkedin()))]
+    for connection in connections:
+        connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if is_on else 'OFF'}")
+    for connection in connections:
+        connection.close()
 
 
 def damaged_page(book: Book) -> None:

@@ -58,8 +58,10 @@ _BATCHES: Final = (1, 1, 1, 1, 3, 20, 150)  # events told at once; 150 is an imp
 _ROUNDS_A_JOURNAL: Final = 20  # so that what has to be read after each round stays short
 _PATIENCE_SEC: Final = 60
 _LOOK_SEC: Final = 0.002
-_COMMIT: Final = b"Q\x00\x00\x00\x0bCOMMIT\x00"  # a simple query, as the protocol writes it
-_INSERTED: Final = b"INSERT 0 "  # how the server answers one
+#: What only messages hold that insert events: the statement, or once that is prepared the origin of each deal.
+_INSERTS: Final = (b"INSERT INTO events", b"engine")
+_SYNC: Final = b"S\x00\x00\x00\x04"  # ends what the server answers at once, as the protocol writes it
+_NOTIFY: Final = b"pg_notify"
 
 
 class Broken(Exception):
@@ -387,18 +389,18 @@ class _Cut:
     """One cut of a connection between a writer and its server.
 
     Attributes:
-        text: Cut at a message from the writer that holds this; at a COMMIT only where something was inserted before.
+        text: Cut at a message from the writer that holds this; None for one that inserts events, with or without its commit.
         skipped: So many such messages pass before.
-        forwarded: So many bytes of the message still reach the server.
+        forwarded: So much of the message still reaches the server, 0 to 1.
         is_answered: Whether the server's answer is awaited, and swallowed.
         is_reset: Whether the writer sees its connection reset, not just ended.
         linger_sec: The server learns so much later that the writer is gone, and holds its locks so long.
         meanwhile: What happens before the writer learns of it.
     """
 
-    text: bytes
+    text: bytes | None
     skipped: int
-    forwarded: int
+    forwarded: float
     is_answered: bool
     is_reset: bool
     linger_sec: float
@@ -435,9 +437,12 @@ class _Proxy(socketserver.ThreadingTCPServer):
         """TCP port that it listens on."""
         return int(self.server_address[1])
 
-    def due(self, message: bytes, *, has_inserted: bool) -> _Cut | None:
+    def due(self, message: bytes) -> _Cut | None:
         """Return the cut to be made at a message from the writer."""
-        if not self.cuts or self.cuts[0].text not in message or (_COMMIT in message and not has_inserted):
+        if not self.cuts:
+            return None
+        text = self.cuts[0].text
+        if not any(one in message for one in (_INSERTS if text is None else (text,))):
             return None
         if self._skipped < self.cuts[0].skipped:
             self._skipped += 1
@@ -453,7 +458,7 @@ class _Passing(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         """Pass bytes until one side ends, or the connection is cut."""
-        client, has_inserted = self.request, False
+        client = self.request
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with socket.create_connection(("127.0.0.1", self.server.server_port)) as server, contextlib.suppress(ConnectionError):
             server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -463,21 +468,19 @@ class _Passing(socketserver.BaseRequestHandler):
                     if not message:
                         return
                     if source is server:
-                        has_inserted = has_inserted or _INSERTED in message
                         client.sendall(message)
                         continue
-                    cut = self.server.due(message, has_inserted=has_inserted)
+                    cut = self.server.due(message)
                     if cut:
                         self._cut(cut, message, server)
                         return
-                    has_inserted = has_inserted and _COMMIT not in message
                     server.sendall(message)
 
     def _cut(self, cut: _Cut, message: bytes, server: socket.socket) -> None:
-        forwarded = message[: cut.forwarded]
+        forwarded = message[: int(len(message) * cut.forwarded)]
         if forwarded:
             server.sendall(forwarded)
-        if cut.is_answered and forwarded == message:
+        if cut.is_answered and forwarded == message and message.endswith(_SYNC):
             server.recv(2**16)
         if cut.meanwhile:
             server.close()  # or it would hold the account's lock, which whoever appends meanwhile waits for
@@ -541,19 +544,18 @@ class _CutOff:
         else:
             self._append(has_rival=has_rival)
         returned_at = time.monotonic()
-        missed = [cut for cut in self._proxy.cuts if cut.text == _COMMIT]
+        missed = [cut for cut in self._proxy.cuts if cut.text is None]
         self._proxy.cuts.clear()
         if len(missed) == len(cuts):
-            raise Broken("the writer committed nothing, so that nothing was cut")
+            raise Broken("the writer inserted nothing, so that nothing was cut")
         return returned_at - self._proxy.made[0] if self._proxy.made else 0.0
 
     def _cut(self, *, has_rival: bool) -> _Cut:
-        text = self._dice.choice((_COMMIT, _COMMIT, _COMMIT, _COMMIT, b"NOTIFY", b""))
-        forwarded = self._dice.choice((0, len(_COMMIT) // 2, len(_COMMIT), len(_COMMIT), len(_COMMIT)))
+        text = self._dice.choice((None, None, None, None, _NOTIFY, b""))
         return _Cut(
             text=text,
-            skipped=0 if text else self._dice.randint(0, 8),
-            forwarded=forwarded,
+            skipped=self._dice.randint(0, 8) if text == b"" else 0,
+            forwarded=self._dice.choice((0, 0.5, 1, 1, 1)),
             is_answered=self._dice.random() < 0.6,
             is_reset=self._dice.random() < 0.5,
             linger_sec=0 if has_rival else self._dice.choice((0, 0, self._dice.uniform(0, 0.2))),

@@ -435,8 +435,7 @@ class _Writer:
 
     def take_back(self) -> None:
         """Take back what was not committed."""
-        is_open = self.driver.in_transaction if self._is_sqlite else self.driver.pgconn.transaction_status in _IN_TRANSACTION
-        if is_open:
+        if self._is_sqlite or self.driver.pgconn.transaction_status in _IN_TRANSACTION:
             self.driver.rollback()
 
     def end(self) -> None:

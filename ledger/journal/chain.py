@@ -39,6 +39,7 @@ _PRIME: Final = 65521  # the largest below 2^16: two integers that differ in one
 _UNKNOWN: Final = 65535
 _FAR: Final = 64  # renumbered by four million at most
 _CHECKS: Final = struct.Struct(f">{len(COVERED)}H")
+_CANONICAL: Final = frozenset((int, str, type(None)))
 _TYPES: Final = tuple(str if name in TEXT_COLUMNS else int for name in COVERED)
 
 
@@ -62,10 +63,10 @@ def digest(columns: tuple[Any, ...], prev_hash: bytes) -> bytes:
     """Return the chain hash of a row's covered columns.
 
     Raises:
-        TypeError: They hold bytes, for which there are no canonical ones.
+        TypeError: They hold something for which there are no canonical bytes.
     """
-    if bytes in map(type, columns):
-        raise TypeError("bytes where there should be text or a number")
+    if not _CANONICAL.issuperset(map(type, columns)):
+        raise TypeError("something else where there should be a text, a whole number or nothing")
     return _hash(columns, prev_hash)
 
 
@@ -79,12 +80,12 @@ def _hash(columns: tuple[Any, ...], prev_hash: bytes) -> bytes:
 def is_link(columns: tuple[Any, ...], prev_hash: bytes, found: bytes, checks_found: bytes) -> bool:
     """Return whether covered columns are what was recorded behind a predecessor, types included: hash and checks hold.
 
-    The quick answer about what is whole. JSON tells numbers, texts and nothing apart; bytes it writes as text, so that
-    here the checks refuse them.
+    The quick answer about what is whole. JSON tells numbers, texts and nothing apart; bytes it writes as text, and what is
+    no finite number as nothing, so that here the checks refuse them.
     """
     try:
         return _hash(columns, prev_hash) == found and checks(columns) == checks_found
-    except AttributeError:
+    except (AttributeError, struct.error):
         return False
 
 

@@ -55,13 +55,13 @@ def copy_journal(
         CorruptEvent: The source or the copy is not as it was recorded. The copy stays unfinished.
     """
     engine = open_engine(url)
+    target = SqlJournal(engine, now_us)
     try:
         found = found_revision(engine)
         if found not in (None, UNFINISHED):
             raise JournalMissing(f"{shown(engine.url)} is a journal already: name a new file, or an empty database")
         if found is None:
             migrate(engine, copy_of=source.identity())
-        target = SqlJournal(engine, now_us)
         if target.identity() != source.identity():
             raise AccountMismatch(
                 f"{shown(engine.url)} is the unfinished copy of another journal, {target.identity()}: remove it or name another"
@@ -74,7 +74,7 @@ def copy_journal(
         finish(engine)
         return Copied(target=shown(engine.url), heads=heads, added=added)
     finally:
-        engine.dispose()
+        target.close()
 
 
 def _copy_account(

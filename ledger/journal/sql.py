@@ -128,9 +128,10 @@ class SqlJournal:
                 yield block
                 last = block[-1][_VERSION]
         except CorruptEvent:
-            # Some text is none: reading it leniently takes twice as long, so only now.
+            # Some text is none, or a page is damaged: now one by one, so that nothing before the damage is lost with it, and
+            # leniently, which takes twice as long.
             rest = query if last is None else query.where(events.c.version > sa.bindparam(None, last, sa.types.NullType()))
-            yield from self._blocks(rest, lenient=True)
+            yield from self._blocks(rest, lenient=True, at_once=1)
 
     def irregularities(self) -> Iterator[tuple[str, int | None, str, str]]:
         # One statement for each question, so that what others append meanwhile is in all of its answer or in none.

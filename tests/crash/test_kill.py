@@ -76,6 +76,8 @@ def test_every_acknowledged_deal_outlives_a_kill(url, start):
 
 
 IN_BULK = """
+from ledger.journal.appending import Appender
+
 point, bulk = sys.argv[2], int(sys.argv[3])
 journal = open_journal(url, Clock())
 
@@ -95,13 +97,17 @@ if point == "half":
             say_and_stop("there")
     with journal.engine.connect() as connection:
         connection.connection.driver_connection.set_trace_callback(trace)
-if point == "inserted":
-    def inserted(connection, cursor, statement, *_):
-        if statement.startswith("INSERT INTO events"):
-            say_and_stop("there")
-    event.listen(journal.engine, "after_cursor_execute", inserted)
-if point == "before the commit":
-    event.listen(journal.engine, "commit", lambda _: say_and_stop("there"))
+tell = Appender._tell
+def told(appender, driver, text, *rows):
+    tell(appender, driver, text, *rows)
+    if url.startswith("postgresql"):
+        with driver.pipeline():
+            pass  # the end of an inner pipeline waits until the server has done all that was said so far
+    if point == "inserted" and text.startswith("INSERT INTO events"):
+        say_and_stop("there")
+    if point == "before the commit" and text.startswith("UPDATE heads"):
+        say_and_stop("there")
+Appender._tell = told
 journal.append(ACCOUNT, [fill(n, n / 1000) for n in range(1, bulk + 1)])
 say_and_stop("there")
 """

@@ -65,7 +65,19 @@ def test_bytes_are_never_taken_for_the_text_that_json_would_write_for_them():
     assert is_link(columns, PREVIOUS, whole.hash, whole.checks)
     forged = (*columns[:COMMENT], raw, *columns[COMMENT + 1 :])
     assert not is_link(forged, PREVIOUS, whole.hash, whole.checks)
-    with pytest.raises(TypeError, match="bytes"):
+    with pytest.raises(TypeError, match="something else"):
+        digest(forged, PREVIOUS)
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("nan"), 1.0, True])
+@pytest.mark.parametrize("name", ["magic", "order_ticket"])
+def test_what_is_no_whole_number_is_never_taken_for_one_or_for_nothing(number, name):
+    whole = sealed(row(fill(1, magic=None)), PREVIOUS)
+    at = COVERED.index(name)
+    columns = covered(whole)
+    forged = (*columns[:at], number, *columns[at + 1 :])
+    assert not is_link(forged, PREVIOUS, whole.hash, whole.checks)
+    with pytest.raises(TypeError, match="something else"):
         digest(forged, PREVIOUS)
 
 
