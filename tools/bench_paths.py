@@ -34,7 +34,7 @@ QUICK = Sizes(
     curve=(10_000, 20_000, 50_000, 100_000, 200_000),
 )  # fmt: skip
 FULL = Sizes(
-    rounds=5, fills=1000, batches=20, replayed=1_000_000, long=10_000_000, library=100_000, moments=50,
+    rounds=3, fills=1000, batches=20, replayed=1_000_000, long=10_000_000, library=100_000, moments=50,
     curve=(10_000, 100_000, 1_000_000, 10_000_000),
 )  # fmt: skip
 

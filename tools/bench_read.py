@@ -89,12 +89,12 @@ def long_paths(folder: File, sizes: Sizes) -> Paths:
         ours=lambda: apart("walk", base)["rate"],
     )  # fmt: skip
     yield Path(
-        name=f"ledger verify of {size}, memory", unit="MB", target=None, once=True,
+        name=f"ledger verify of {size}, memory, to {sizes.base:,}", unit="MB", target=1.25, by_ratio=True, once=True,
         ours=lambda: command_seconds("verify", "--journal", long)[1],
         reference=lambda: command_seconds("verify", "--journal", base)[1],
     )  # fmt: skip
     yield Path(
-        name=f"ledger export of {size} to JSON lines, memory", unit="MB", target=None, once=True,
+        name=f"ledger export of {size}, memory, to {sizes.base:,}", unit="MB", target=1.25, by_ratio=True, once=True,
         ours=lambda: export_mb(folder, long), reference=lambda: export_mb(folder, base),
     )  # fmt: skip
 
