@@ -30,11 +30,11 @@ class Sizes:
 
 
 QUICK = Sizes(
-    rounds=3, fills=200, batches=5, replayed=100_000, long=200_000, library=10_000, moments=10,
+    rounds=3, fills=100, batches=2, replayed=100_000, long=200_000, library=10_000, moments=10,
     curve=(10_000, 20_000, 50_000, 100_000, 200_000),
 )  # fmt: skip
 FULL = Sizes(
-    rounds=3, fills=1000, batches=20, replayed=1_000_000, long=10_000_000, library=100_000, moments=50,
+    rounds=3, fills=200, batches=5, replayed=1_000_000, long=10_000_000, library=100_000, moments=50,
     curve=(10_000, 100_000, 1_000_000, 10_000_000),
 )  # fmt: skip
 
@@ -44,7 +44,8 @@ class Path:
     """One row to be: both functions measure once and return their figure.
 
     ``target`` is compared with the ratio of ours to the reference (``by_ratio``), else with ours. A path whose figures come
-    out of one run each is measured once. ``worst`` takes the worst round in place of the median.
+    out of one run each is measured once. ``worst`` takes the worst round in place of the median. ``more`` times as many rounds
+    are run of what takes little time, so that both see the machine in all its moods.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Path:
     by_ratio: bool = False
     once: bool = False
     worst: bool = False
+    more: int = 1
 
 
 Paths = Iterator[Path]
@@ -63,7 +65,7 @@ Paths = Iterator[Path]
 
 def measured(path: Path, rounds: int) -> dict[str, Any]:
     """Run ours and its reference in turn and return a row."""
-    pairs = [(path.ours(), path.reference() if path.reference else None) for _ in range(1 if path.once else rounds)]
+    pairs = [(path.ours(), path.reference() if path.reference else None) for _ in range(1 if path.once else rounds * path.more)]
     if path.worst:
         middle = (max if path.better == "lower" else min)(mine for mine, _ in pairs)
     else:

@@ -20,6 +20,7 @@ from bench_paths import Path, Paths, Sizes
 
 _MANY = 1000
 _WARM = 20
+_MORE = 5
 _PROCESSES = 8
 _names = count()
 
@@ -33,27 +34,27 @@ def sqlite_paths(folder: File, sizes: Sizes) -> Paths:
     plain = _bare_sqlite(File(f"{folder}/plain-{next(_names)}.db"), plain=True)
     shelf = Shelf(folder)
     yield Path(
-        name="one durable fill, SQLite", unit="ms", ours=one, target=1.5, by_ratio=True,
+        name="one durable fill, SQLite", unit="ms", ours=one, target=1.5, by_ratio=True, more=_MORE,
         reference=lambda: _each(journal, rows, sizes.fills),
     )  # fmt: skip
     yield Path(
-        name="one durable fill, SQLite, to a bare table", unit="ms", ours=one, target=None, by_ratio=True,
+        name="one durable fill, SQLite, to a bare table", unit="ms", ours=one, target=None, by_ratio=True, more=_MORE,
         reference=lambda: _each(plain, rows, sizes.fills),
     )  # fmt: skip
     yield Path(
-        name="one durable fill, SQLite, to eventsourcing", unit="ms", ours=one, target=1.0, by_ratio=True,
+        name="one durable fill, SQLite, to eventsourcing", unit="ms", ours=one, target=1.0, by_ratio=True, more=_MORE,
         reference=lambda: shelf.save_each(sizes.fills),
     )  # fmt: skip
     yield Path(
-        name="record_many of 1,000, SQLite", unit="events/s", ours=many, target=0.4, better="higher", by_ratio=True,
+        name="record_many of 1,000, SQLite", unit="events/s", ours=many, target=0.4, better="higher", by_ratio=True, more=_MORE,
         reference=lambda: _at_once(journal, rows, sizes.batches),
     )  # fmt: skip
     yield Path(
         name="record_many of 1,000, SQLite, to a bare table", unit="events/s", ours=many, target=None, better="higher",
-        by_ratio=True, reference=lambda: _at_once(plain, rows, sizes.batches),
+        by_ratio=True, more=_MORE, reference=lambda: _at_once(plain, rows, sizes.batches),
     )  # fmt: skip
     yield Path(
-        name="record_many of 1,000, SQLite, absolute", unit="events/s", ours=many, target=50_000, better="higher",
+        name="record_many of 1,000, SQLite, absolute", unit="events/s", ours=many, target=50_000, better="higher", more=_MORE,
     )  # fmt: skip
 
 
@@ -62,22 +63,22 @@ def postgres_paths(server: Any, sizes: Sizes) -> Paths:
     one, many, rows = _books(lambda: socket_url(server), sizes)
     bare = _BarePostgres(socket_url(server))
     yield Path(
-        name="one durable fill, Postgres", unit="ms", ours=one, target=2.0, by_ratio=True,
+        name="one durable fill, Postgres", unit="ms", ours=one, target=2.0, by_ratio=True, more=_MORE,
         reference=lambda: _each(bare, rows, sizes.fills),
     )  # fmt: skip
     yield Path(
         name="record_many of 1,000, Postgres", unit="events/s", ours=many, target=None, better="higher", by_ratio=True,
-        reference=lambda: _at_once(bare, rows, sizes.batches),
+        more=_MORE, reference=lambda: _at_once(bare, rows, sizes.batches),
     )  # fmt: skip
     url = socket_url(server)
     yield Path(
         name="8 accounts in 8 processes, the bare driver, to one account", unit="fills/s", target=None, better="higher",
-        by_ratio=True, ours=lambda: _side_by_side(url, _PROCESSES, sizes.fills, how="bare"),
-        reference=lambda: _side_by_side(url, 1, sizes.fills, how="bare"),
+        by_ratio=True, ours=lambda: _side_by_side(url, _PROCESSES, 5 * sizes.fills, how="bare"),
+        reference=lambda: _side_by_side(url, 1, 5 * sizes.fills, how="bare"),
     )  # fmt: skip
     yield Path(
         name="8 accounts in 8 processes, Postgres, to one account", unit="fills/s", target=3.0, better="higher", by_ratio=True,
-        ours=lambda: _side_by_side(url, _PROCESSES, sizes.fills), reference=lambda: _side_by_side(url, 1, sizes.fills),
+        ours=lambda: _side_by_side(url, _PROCESSES, 5 * sizes.fills), reference=lambda: _side_by_side(url, 1, 5 * sizes.fills),
     )  # fmt: skip
 
 

@@ -56,8 +56,9 @@ _KNOWN_POSTGRES: Final = f"SELECT {ROW} {_OF_ACCOUNT} AND natural_key = ANY(?)"
 #: All that one event is decided by, as it is at one moment.
 _SEEN: Final = (
     f"SELECT version, hash, recorded_us, last_msc, last_deal, ("
-    f"SELECT hash FROM events WHERE account_id = heads.account_id AND ({STANDING}) ORDER BY version DESC LIMIT 1), "
-    f"EXISTS (SELECT 1 FROM events WHERE account_id = heads.account_id AND natural_key = ?) FROM heads WHERE account_id = ?"
+    f"SELECT hash FROM events {USE_STANDING} WHERE account_id = heads.account_id AND ({STANDING}) AND version > 0 "
+    "ORDER BY version DESC LIMIT 1), "
+    "EXISTS (SELECT 1 FROM events WHERE account_id = heads.account_id AND natural_key = ?) FROM heads WHERE account_id = ?"
 )
 _KEPT: Final = "SELECT digest FROM evidence WHERE account_id = ? AND digest = ?"
 
@@ -243,6 +244,8 @@ class Appender:
         that there is a row to wait for.
         """
         key = account_key(account)
+        if not self._is_postgres and len(keys) == 1:
+            return self._seen(driver, account, keys[0]) or _Stand(driver, None, None, {})
         if not self._is_postgres:
             heads = self._ask(driver, _HEAD, key)
             if not heads:
@@ -257,7 +260,7 @@ class Appender:
             self._create_account(driver, account)
 
     def _seen(self, driver: Any, account: AccountId, natural_key: str) -> _Stand | None:
-        """Return where an account of Postgres stands, without locking it; None if it has no events yet."""
+        """Return where an account stands, without locking it; None if it has no events yet."""
         found = self._ask(driver, _SEEN, natural_key, account_key(account))
         if not found or not found[0][0]:
             return None

@@ -145,6 +145,14 @@ def test_sqlite_finds_what_stands_by_its_index(sqlite_journal, statements):
 
 def test_sqlite_finds_duplicates_by_natural_key(sqlite_journal, statements):
     sqlite_journal.append(ACCOUNT, [fill(100, 100)])
+    seen, *lookups = plans(sqlite_journal, statements)
+    assert "INDEX ix_events_standing (account_id=? AND version>?)" in seen
+    assert "INDEX sqlite_autoindex_events_2 (account_id=? AND natural_key=?)" in seen
+    assert "TEMP B-TREE" not in seen
+    assert len(lookups) == 2
+    for plan in lookups:
+        assert "SEARCH events USING INDEX sqlite_autoindex_events_2 (account_id=? AND natural_key=?)" in plan
+    sqlite_journal.append(ACCOUNT, [fill(100, 100), fill(101, 101)])
     last, *lookups = plans(sqlite_journal, statements)
     assert "INDEX ix_events_standing (account_id=? AND version>?)" in last
     assert "TEMP B-TREE" not in last
