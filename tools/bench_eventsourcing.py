@@ -1,5 +1,6 @@
 """The reference that a Python user would pick instead: the package ``eventsourcing``, a position book as its aggregate."""
 
+import os
 import statistics
 import time
 from decimal import Decimal
@@ -53,7 +54,7 @@ class Shelf:
     _numbers = count()
 
     def __init__(self, folder: Path) -> None:
-        file = folder / f"eventsourcing-{next(self._numbers)}.db"
+        file = folder / f"eventsourcing-{os.getpid()}-{next(self._numbers)}.db"
         self._application = Application[Any](env={"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(file)})
         self._book = Book()
         self._deal = 0

@@ -25,13 +25,18 @@ _PROCESSES = 8
 _names = count()
 
 
+def _fresh() -> str:
+    """Return a name that no other run has in the same folder."""
+    return f"{os.getpid()}-{next(_names)}"
+
+
 def sqlite_paths(folder: File, sizes: Sizes) -> Paths:
     """One durable fill and a thousand at once, into SQLite, against the driver and against eventsourcing."""
     from bench_eventsourcing import Shelf
 
-    one, many, rows = _books(lambda: f"sqlite:///{folder}/write-{next(_names)}.db", sizes)
-    journal = _bare_sqlite(File(f"{folder}/bare-{next(_names)}.db"), plain=False)
-    plain = _bare_sqlite(File(f"{folder}/plain-{next(_names)}.db"), plain=True)
+    one, many, rows = _books(lambda: f"sqlite:///{folder}/write-{_fresh()}.db", sizes)
+    journal = _bare_sqlite(folder / f"bare-{_fresh()}.db", plain=False)
+    plain = _bare_sqlite(folder / f"plain-{_fresh()}.db", plain=True)
     shelf = Shelf(folder)
     yield Path(
         name="one durable fill, SQLite", unit="ms", ours=one, target=1.5, by_ratio=True, more=_MORE,
