@@ -31,7 +31,7 @@ from bench_paths import Path as Row
 
 _PARTS = ("start", "import", "write", "postgres", "replay", "long", "sync")
 #: What `--check` measures, and how much slower against its reference a path may have become.
-_CHECKED = ("import", "write", "postgres", "replay", "sync")
+_CHECKED = ("import", "write", "postgres", "replay")
 _WORSE = 2.0
 _TRIES = 3
 _NAME = 43  # columns of a name
