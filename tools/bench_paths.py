@@ -1,9 +1,7 @@
 """What a measurement is: a path of ours, its reference doing the same work in turn, and the figure to reach."""
 
 import statistics
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,16 +15,11 @@ class Sizes:
     rounds: int
     fills: int  # single fills of one round
     batches: int  # of 1,000 events, of one round
-    replayed: int  # events of a journal that is replayed in full
+    replayed: int  # events of a journal that is replayed in full, and that the long one is held against
     long: int  # events of the long journal
     library: int  # events that eventsourcing replays
     moments: int  # questions about a moment
     curve: tuple[int, ...]  # journals of the growth curves, in events
-
-    @property
-    def base(self) -> int:
-        """The journal that the long one is held against."""
-        return self.replayed
 
 
 QUICK = Sizes(
@@ -88,12 +81,3 @@ def measured(path: Path, rounds: int) -> dict[str, Any]:
         "better": path.better,
         "reached": reached,
     }
-
-
-@contextmanager
-def clock() -> Iterator[list[float]]:
-    """Append the seconds that its block took."""
-    took: list[float] = []
-    start = time.perf_counter()
-    yield took
-    took.append(time.perf_counter() - start)
