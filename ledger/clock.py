@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  # a wall clock has no zone
+SECOND_MSC: Final = 1000
 _MINUTE_MSC: Final = 60_000
 _QUARTER_MSC: Final = 15 * _MINUTE_MSC  # no zone changes its offset within a quarter of an hour
 _DAY_MSC: Final = 24 * 60 * _MINUTE_MSC
@@ -96,6 +97,39 @@ class ClockRule:
             return time_msc - _fixed_msc(self.name)
         return _zone_to_utc(self.name, time_msc)
 
+    def repeated_hour(self, time_msc: int) -> tuple[int, int] | None:
+        """Return the span of wall clock time around a broker time that the server's clock shows twice, None if it does not.
+
+        At the end of daylight time the wall clock goes back, usually by an hour. Broker time, begin inclusive, end exclusive.
+        """
+        spans = self.repeated_hours(time_msc, time_msc)
+        return spans[0] if spans else None
+
+    def repeated_hours(self, first_msc: int, last_msc: int) -> list[tuple[int, int]]:
+        """Return the spans that the clock shows twice and that reach into a stretch of broker time, ascending."""
+        name, shift_msc = _zone_of(self.name)
+        if name is None:
+            return []
+        years = range(_year(first_msc - shift_msc), _year(last_msc - shift_msc) + 1)
+        spans = (span for year in years for span in _repeated_hours(name, year))
+        shifted = ((begin + shift_msc, end + shift_msc) for begin, end in spans)
+        return [(begin, end) for begin, end in shifted if begin <= last_msc and first_msc < end]
+
+    def order_msc(self, time_msc: int) -> int:
+        """Return the order second of a broker time: the whole second, and the begin of the span for a repeated hour."""
+        span = self.repeated_hour(time_msc)
+        return span[0] if span else time_msc // SECOND_MSC * SECOND_MSC
+
+    def readings(self, time_msc: int) -> tuple[int, ...]:
+        """Return the moments in UTC that a broker time can mean, ascending: two inside a repeated hour, else one."""
+        first = self.to_utc_msc(time_msc)
+        span = self.repeated_hour(time_msc)
+        return (first,) if span is None else (first, first + span[1] - span[0])
+
+    def nearest_utc_msc(self, time_msc: int, near_utc_msc: int) -> int:
+        """Return the moment in UTC that a broker time means, the one nearer to another moment inside a repeated hour."""
+        return min(self.readings(time_msc), key=lambda utc_msc: abs(utc_msc - near_utc_msc))
+
     def from_utc_msc(self, utc_msc: int) -> int:
         """Return the latest broker server time whose UTC is not after ``utc_msc``, both in milliseconds."""
         low, high = utc_msc - 2 * _DAY_MSC, utc_msc + 2 * _DAY_MSC
@@ -106,6 +140,54 @@ class ClockRule:
             else:
                 high = middle - 1
         return low
+
+
+def _zone_of(rule: str) -> tuple[str | None, int]:
+    """Return the zone behind a rule and how far the server's wall clock is ahead of that zone's; no zone if it has none."""
+    if rule == "ny-close":
+        return "America/New_York", _NY_CLOSE_SHIFT_MSC
+    return (None, 0) if rule == "UTC" or rule[0] in "+-" else (rule, 0)
+
+
+def _year(time_msc: int) -> int:
+    seconds = min(max(time_msc // SECOND_MSC, _QUARTERS.start * 900), _QUARTERS.stop * 900)
+    return (_EPOCH + timedelta(seconds=seconds)).year
+
+
+@lru_cache(maxsize=1024)
+def _repeated_hours(name: str, year: int) -> tuple[tuple[int, int], ...]:
+    """Return the spans of a zone's wall clock that begin in a year and are shown twice, in milliseconds."""
+    if not 1900 <= year <= 9000:  # zones have local mean times before; a datetime cannot hold much more after
+        return ()
+    zone, day = _zone(name), timedelta(days=1)
+    found: list[tuple[int, int]] = []
+    moment = datetime(year, 1, 1, tzinfo=UTC) - day
+    before = moment.astimezone(zone).utcoffset()
+    for _ in range(368):
+        moment += day
+        after = moment.astimezone(zone).utcoffset()
+        assert before is not None
+        assert after is not None
+        if after < before:
+            turn = _turn(zone, moment - day, moment)
+            begin, end = ((turn + offset).replace(tzinfo=None) for offset in (after, before))
+            if begin.year == year:
+                found.append(tuple((wall - _EPOCH) // timedelta(milliseconds=1) for wall in (begin, end)))  # type: ignore[arg-type]
+        before = after
+    return tuple(found)
+
+
+def _turn(zone: ZoneInfo, early: datetime, late: datetime) -> datetime:
+    """Return the first second between two moments at which a zone has the offset of the later one."""
+    low, high = 0, int((late - early).total_seconds())
+    offset = late.astimezone(zone).utcoffset()
+    while low < high:
+        middle = (low + high) // 2
+        if (early + timedelta(seconds=middle)).astimezone(zone).utcoffset() == offset:
+            high = middle
+        else:
+            low = middle + 1
+    return early + timedelta(seconds=low)
 
 
 @lru_cache(maxsize=64)

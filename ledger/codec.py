@@ -29,6 +29,7 @@ from ledger.events import (
     CashMoved,
     Deal,
     DealCompleted,
+    DealOrder,
     DealRevised,
     DriftCorrected,
     Event,
@@ -42,8 +43,9 @@ from ledger.events import (
     SyncDegraded,
     SyncRestored,
 )
+from ledger.fold_order import asserted, asserted_place
 from ledger.portfolio import Standing
-from ledger.postings import APART, IN_ORDER, NO_DEAL, PLACED, Posting, Row
+from ledger.postings import APART, ASSERTED, IN_ORDER, NO_DEAL, PLACED, Place, Posting, Row, second_of
 from ledger.values import AccountId, entry_word, plain, scaled, unscaled
 
 
@@ -51,7 +53,8 @@ class Stored(NamedTuple):
     """A row of the events table: first what the fold reads (see ``Posting``), then the rest.
 
     ``placement`` says how replay finds the event's place (see ``ledger.postings``); ``recorded_us`` is UTC in
-    microseconds. The last three are the chain (see ``ledger.journal.chain``).
+    microseconds. Then comes the chain (see ``ledger.journal.chain``), and last the place in the fold order, as second and deal
+    ticket, of events that do not arrive in it.
     """
 
     time_msc: int
@@ -84,6 +87,8 @@ class Stored(NamedTuple):
     prev_hash: bytes
     hash: bytes
     checks: bytes
+    order_msc: int | None
+    order_deal: int | None
 
 
 assert Stored._fields[: len(Posting._fields)] == Posting._fields
@@ -157,7 +162,7 @@ def encode(event: Event, standing: Standing) -> Stored:
 
 
 def _unchained(columns: tuple[Any, ...]) -> Stored:
-    return Stored._make((*columns, b"", b"", b""))
+    return Stored._make((*columns, b"", b"", b"", None, None))
 
 
 def encode_said(event: Event) -> Stored:
@@ -308,7 +313,7 @@ def natural_key(event: Event) -> str:
             return "account"
         case SymbolSpecified():
             return f"symbol:{event.symbol.replace('#', '##')}"  # a single # is left to number the tellings
-        case BreakOpened(kind=BreakKind.CLOCK):
+        case BreakOpened(kind=BreakKind.CLOCK, deal=int()):
             return f"BreakOpened:clock:{event.ours}"  # one for each clock rule that was found wrong
         case BreakClosed():
             return f"BreakClosed:{event.caused_by}"
@@ -323,17 +328,47 @@ def natural_key(event: Event) -> str:
             return f"{kind}:{about}{sha256(_dump(said).encode()).hexdigest()[:32]}"
 
 
-def placement_of(kind: str, place: tuple[int, int], last: tuple[int, int]) -> int:
-    """Return how replay finds the place of an event.
+def placement_of(kind: str, at: tuple[int, int], last: tuple[int, int]) -> int:
+    """Return how replay finds an event that asserts nothing.
 
     Args:
         kind: Its stored name.
-        place: Its broker time and deal (``NO_DEAL`` for none).
-        last: The latest place of what arrived in order before it.
+        at: Its broker time and deal (``NO_DEAL`` for none).
+        last: Those of the latest event that arrived in order before it.
     """
     if kind in ("AccountOpened", "SymbolSpecified"):
         return APART
-    return PLACED if kind in ("DealCompleted", "DealRevised") or place < last else IN_ORDER
+    if kind in ("DealCompleted", "DealRevised"):
+        return PLACED
+    return PLACED if (second_of(at[0]), at[1]) < (second_of(last[0]), last[1]) else IN_ORDER
+
+
+#: Position id (None: the balance) -> second and deal ticket of the latest assertion about it, None without any.
+LatestAsserted = Callable[[int | None], tuple[int, int] | None]
+
+
+def placed(row: Stored | tuple[Any, ...], last: tuple[int, int], latest: LatestAsserted) -> tuple[int, int | None, int | None]:
+    """Return the placement of a row, and the second and deal ticket of its place where it did not arrive in order.
+
+    Args:
+        row: Of any event; only what is recorded of it is looked at.
+        last: Broker time and deal of the latest event that arrived in order before it.
+        latest: What was asserted before it.
+    """
+    time_msc, deal, kind = row[0], NO_DEAL if row[1] is None else row[1], row[3]
+    own = asserted(kind, time_msc, row[6], row[16])
+    if own is not None:
+        return ASSERTED, *asserted_place(own, latest(own.position_id))
+    placement = placement_of(kind, (time_msc, deal), last)
+    return (placement, second_of(time_msc), deal) if placement == PLACED else (placement, None, None)
+
+
+def stored_place(row: Stored) -> Place:
+    """Return the place of a row in the fold order of an account whose tickets rise with time."""
+    deal = NO_DEAL if row.deal is None else row.deal
+    if row.order_msc is None or row.order_deal is None:
+        return second_of(row.time_msc), deal, row.version if row.deal is None else 0
+    return row.order_msc, row.order_deal, row.version if row.deal is None else 0
 
 
 def numbered(key: str, telling: int) -> str:
@@ -482,17 +517,18 @@ def standing_of(rows: list[Stored], upto: int | None = None) -> Standing | None:
     """Return what stands after the standing facts of an account, ascending; None before it was opened."""
     opened: AccountOpened | None = None
     clock: ClockRule | None = None
+    order = DealOrder.TICKET
     symbols: dict[str, SymbolSpecified] = {}
     for row in rows:
         if upto is not None and row.version > upto:
             break
         event = decode(row, None)
         if isinstance(event, AccountOpened):
-            opened, clock = event, event.clock
+            opened, clock, order = event, event.clock, event.order or DealOrder.TICKET
         elif isinstance(event, SymbolSpecified):
             symbols[event.symbol] = event
-        elif isinstance(event, Adjusted) and event.clock_after is not None:
-            clock = event.clock_after
+        elif isinstance(event, Adjusted):
+            clock, order = event.clock_after or clock, event.order_after or order
     if opened is None or clock is None:
         return None
-    return Standing(opened=opened, clock=clock, symbols=symbols)
+    return Standing(opened=opened, clock=clock, order=order, symbols=symbols)

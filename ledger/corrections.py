@@ -149,7 +149,7 @@ def _proposed(
     account: Account, version: int, portfolio: Portfolio, operator: str, reason: str, **said: PositionState | Decimal
 ) -> Proposal:
     now_msc = portfolio.standing.clock.from_utc_msc(account.ledger.now_us() // 1000)
-    time_msc = max(now_msc, portfolio.last[0])
+    time_msc = max(now_msc, portfolio.newest_known_msc)
     adjusted = Adjusted(operator=operator, reason=reason, time_msc=time_msc, **said)  # type: ignore[arg-type]  # by name
     events: list[Event] = [adjusted]
     events += [

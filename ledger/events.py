@@ -87,6 +87,16 @@ def _count(value: int) -> int:
     return _whole(value, 0, INT64_MAX, "a count")
 
 
+def _deals_through(value: int | str) -> int:
+    return _whole(value, 0, INT64_MAX - 1, "the highest deal ticket")
+
+
+def _true_or_none(value: bool | None) -> bool | None:  # noqa: FBT001  # a converter
+    if value not in (None, True, False):
+        raise BadValue(f"complete is true or false, found {value!r}")
+    return True if value else None
+
+
 def _ticket_or_none(value: int | str | None) -> int | None:
     """MT5 writes 0 where there is no ticket."""
     return None if value is None or value in (0, "0", "") else _ticket(value)
@@ -158,6 +168,15 @@ def _origin(value: Origin | str) -> Origin:
     return _word(value, Origin)
 
 
+def _order(value: DealOrder | str) -> DealOrder:
+    return _word(value, DealOrder)
+
+
+def _order_or_none(value: DealOrder | str | None) -> DealOrder | None:
+    order = None if value is None else _order(value)
+    return None if order is DealOrder.TICKET else order
+
+
 def _break_kind(value: BreakKind | str) -> BreakKind:
     return _word(value, BreakKind)
 
@@ -183,6 +202,15 @@ class Origin(Enum):
     ENGINE = "engine"
     IMPORT = "import"
     RECOVERY = "recovery"
+
+
+class DealOrder(Enum):
+    """What orders the deals of an account."""
+
+    #: Whole second and ticket: tickets rise with time, as on every live account.
+    TICKET = "ticket"
+    #: Time and ticket: tickets do not rise with time, as in tester reports or after a move to another server.
+    TIME = "time"
 
 
 class BreakKind(Enum):
@@ -211,7 +239,8 @@ class BreakEnd(Enum):
 class AccountOpened:
     """An account was named. The first event of every account; every other one is read with it.
 
-    ``currency_digits`` is how many decimals money is shown with, ``money_scale`` how many are kept.
+    ``currency_digits`` is how many decimals money is shown with, ``money_scale`` how many are kept. ``order`` is None where it
+    is by ticket.
     """
 
     server: str = attrs.field(converter=_server)
@@ -222,6 +251,7 @@ class AccountOpened:
     clock: ClockRule = attrs.field(converter=_clock)
     time_msc: int = attrs.field(converter=_time_msc)
     money_scale: int = attrs.field(converter=_digits)
+    order: DealOrder | None = attrs.field(converter=_order_or_none, default=None)
 
     @money_scale.default
     def _money_scale_of_currency(self) -> int:
@@ -385,10 +415,16 @@ def _state(value: PositionState | Mapping[str, Any]) -> PositionState:
 
 @attrs.frozen(kw_only=True)
 class PositionRecovered:
-    """A zombie was adopted: the broker had a position that the ledger did not know."""
+    """A zombie was adopted: the broker had a position that the ledger did not know.
+
+    Contains the deals of the position up to its last change at the broker: ``updated_msc`` (broker time) by the deal
+    ``updated_deal``, as far as the gateway reported them. Without them the time of the snapshot decides.
+    """
 
     position: PositionState = attrs.field(converter=_state)
     time_msc: int = attrs.field(converter=_time_msc)
+    updated_msc: int | None = attrs.field(converter=optional(_time_msc), default=None)
+    updated_deal: int | None = attrs.field(converter=_ticket_or_none, default=None)
     caused_by: int | None = attrs.field(converter=optional(_version), default=None)
     evidence: str | None = attrs.field(converter=_text_or_none, default=None)
 
@@ -405,7 +441,10 @@ class PositionRecovered:
 
 @attrs.frozen(kw_only=True)
 class GhostClosed:
-    """A position of ours is gone at the broker and no closing deal was found. ``before`` is what we had."""
+    """A position of ours is gone at the broker and no closing deal was found. ``before`` is what we had.
+
+    Contains every closing deal of the position, whatever its time, until a deal opens the position again.
+    """
 
     before: PositionState = attrs.field(converter=_state)
     time_msc: int = attrs.field(converter=_time_msc)
@@ -425,11 +464,13 @@ class GhostClosed:
 
 @attrs.frozen(kw_only=True)
 class DriftCorrected:
-    """A position of both sides differed; ``after`` is the broker's."""
+    """A position of both sides differed; ``after`` is the broker's. Contains deals as ``PositionRecovered`` does."""
 
     before: PositionState = attrs.field(converter=_state)
     after: PositionState = attrs.field(converter=_state)
     time_msc: int = attrs.field(converter=_time_msc)
+    updated_msc: int | None = attrs.field(converter=optional(_time_msc), default=None)
+    updated_deal: int | None = attrs.field(converter=_ticket_or_none, default=None)
     caused_by: int | None = attrs.field(converter=optional(_version), default=None)
     evidence: str | None = attrs.field(converter=_text_or_none, default=None)
 
@@ -465,12 +506,20 @@ class BalanceAsserted:
 
     ``credit`` is None where the broker told only the sum of both (a report's Balance column); ``balance`` is then that
     sum. ``complete_until_msc`` says that every deal after this one's time up to that server time has been told.
+
+    ``deals_through`` is the highest deal ticket that the broker had reported when it stated the balance (0: it reported that
+    there is none), ``deals_through_msc`` the broker time of that deal: deals up to it are contained, later ones are not.
+    ``complete`` says that all of them were known and added up to the balance: then nothing is set, so that what is later
+    revised or reported late counts.
     """
 
     balance: Decimal = attrs.field(converter=exact)
     time_msc: int = attrs.field(converter=_time_msc)
     credit: Decimal | None = attrs.field(converter=optional(exact), default=None)
     complete_until_msc: int | None = attrs.field(converter=optional(_time_msc), default=None)
+    deals_through: int | None = attrs.field(converter=optional(_deals_through), default=None)
+    deals_through_msc: int | None = attrs.field(converter=optional(_time_msc), default=None)
+    complete: bool | None = attrs.field(converter=_true_or_none, default=None)
     evidence: str | None = attrs.field(converter=_text_or_none, default=None)
 
 
@@ -529,7 +578,7 @@ class SyncRestored:
 
 @attrs.frozen(kw_only=True)
 class Adjusted:
-    """A person corrected something by hand: a position, money, or the clock rule. Each comes as before and after.
+    """A person corrected something: a position, money, the clock rule or the order of deals. Each comes as before and after.
 
     ``before`` and ``after`` are a position (None: there is none). Money moves by the difference of its two figures.
     """
@@ -545,10 +594,12 @@ class Adjusted:
     credit_after: Decimal | None = attrs.field(converter=optional(exact), default=None)
     clock_before: ClockRule | None = attrs.field(converter=optional(_clock), default=None)
     clock_after: ClockRule | None = attrs.field(converter=optional(_clock), default=None)
+    order_before: DealOrder | None = attrs.field(converter=optional(_order), default=None)
+    order_after: DealOrder | None = attrs.field(converter=optional(_order), default=None)
     caused_by: int | None = attrs.field(converter=optional(_version), default=None)
 
     def __attrs_post_init__(self) -> None:
-        for name in ("balance", "credit", "clock"):
+        for name in ("balance", "credit", "clock", "order"):
             if (getattr(self, f"{name}_before") is None) != (getattr(self, f"{name}_after") is None):
                 raise BadValue(f"an adjustment says what the {name} was and what it is: one of the two is missing")
 
@@ -595,6 +646,9 @@ class Recorded:
     """An event with what being recorded gave it.
 
     ``recorded_us`` is UTC in microseconds; ``head`` the account's chain hash up to and with this event, in hex.
+
+    ``utc_msc`` is when it happened, in UTC milliseconds, where the server's clock showed its time twice; None elsewhere, where
+    the clock rule alone says it. ``is_ambiguous`` says that nothing decided between the two.
     """
 
     account: AccountId
@@ -604,6 +658,8 @@ class Recorded:
     event: Event
     head: str
     correlation: str | None = None
+    utc_msc: int | None = None
+    is_ambiguous: bool = False
 
     @property
     def recorded_at(self) -> datetime:

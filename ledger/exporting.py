@@ -312,7 +312,7 @@ def _checked(ledger: Ledger, path: Path, progress: Progress) -> list[TakenBack]:
     for line in _lines(path):
         account, row = line.account, line.row
         try:
-            heads[account] = taken_over(account, heads.get(account) or start(account), [row]).head
+            heads[account] = taken_over(account, heads.get(account) or start(account), [row], lambda _: None).head
             if line.answer is not None:
                 unpacked(line.answer)
         except LedgerError as error:

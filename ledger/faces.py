@@ -166,7 +166,7 @@ def log_face(recorded: Recorded, standing: Standing) -> Json:
         "account": account_face(standing),
         "version": recorded.version,
         "kind": recorded.kind,
-        "event_time": utc_text(standing.clock.to_utc_msc(event.time_msc)),
+        "event_time": utc_text(standing.clock.to_utc_msc(event.time_msc) if recorded.utc_msc is None else recorded.utc_msc),
         "recorded_at": utc_text_us(recorded.recorded_us),
         "position_id": data.get("position_id") or getattr(event, "position_id", None),
         "deal": getattr(event, "deal", None),
@@ -175,7 +175,7 @@ def log_face(recorded: Recorded, standing: Standing) -> Json:
         "correlation": recorded.correlation,
         "evidence": getattr(event, "evidence", None),
         "data": {"time_msc": event.time_msc} | data,
-    }
+    } | ({"event_time_ambiguous": True} if recorded.is_ambiguous else {})
 
 
 def problem_face(problem: Problem) -> Json:

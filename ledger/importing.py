@@ -335,7 +335,8 @@ def _gap(before: Portfolio, asserted: BalanceAsserted) -> Iterator[str]:
     missing = asserted.balance + (asserted.credit or 0) - before.balance - before.credit
     if missing:
         since, until = (
-            utc_text(time_msc).removesuffix("Z").replace("T", " ") for time_msc in (before.last[0], asserted.time_msc + 1)
+            utc_text(time_msc).removesuffix("Z").replace("T", " ")
+            for time_msc in (before.newest_known_msc, asserted.time_msc + 1)
         )
         yield (
             f"deals between {since} and {until} (server time) are not in the journal: they moved the balance by "
@@ -374,5 +375,5 @@ def _checks(account: Account, statement: Statement, standing: Standing, version:
     end_msc = end_of(statement)
     if end_msc is None:
         return ()
-    rows = account.ledger.journal.postings(account.name, Selection(version=version, time_msc=end_msc))
+    rows = account.ledger.journal.postings(account.name, Selection(version=version, time_msc=end_msc), standing)
     return prove(statement, replayed(standing, rows))

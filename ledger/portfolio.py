@@ -27,6 +27,7 @@ from ledger.events import (
     BreakOpened,
     CashMoved,
     DealCompleted,
+    DealOrder,
     DealRevised,
     DriftCorrected,
     Event,
@@ -40,10 +41,11 @@ from ledger.events import (
     SyncRestored,
 )
 from ledger.positions import BASIS_ADJUSTMENT, BASIS_CORRECTION, BASIS_RECOVERY, OpenPosition, divided
-from ledger.postings import Row
+from ledger.postings import NO_DEAL, Place, Row, place_of, second_of
 from ledger.values import (
     CASH_WORDS,
     CREDIT,
+    INT64_MAX,
     PRICE_SCALE,
     VOLUME_SCALE,
     AccountId,
@@ -55,7 +57,7 @@ from ledger.values import (
 )
 
 #: Raised whenever a rule of the fold changes, so that nothing derived by older rules is trusted.
-FOLD_VERSION: Final = 1
+FOLD_VERSION: Final = 2
 
 GHOST_RESULT: Final = "ghost result"
 CLOSE_WITHOUT_OPENING: Final = "close without opening"
@@ -68,7 +70,8 @@ _SECOND_MSC: Final = 1000
 #: What a fold counts, by the names of its attributes.
 _NUMBERS: Final = (
     "_cash", "_credit", "_commission", "_fee", "_swap", "_profit", "_deals", "_deals_untold", "_folded",
-    "_balance_is_set", "_complete_until_msc", "_filled_msc", "_deal_msc", "_corrected_msc",
+    "_balance_is_set", "_complete_until_msc", "_filled_msc", "_deal_msc", "_asserted_msc",
+    "_noted_msc",
 )  # fmt: skip
 
 #: Makes the event of a posting that is not a deal.
@@ -168,6 +171,7 @@ class Standing:
 
     opened: AccountOpened
     clock: ClockRule
+    order: DealOrder = DealOrder.TICKET
     symbols: Mapping[str, SymbolSpecified] = field(factory=dict)
 
     @property
@@ -239,22 +243,25 @@ class Portfolio:
         self.standing = standing
         self._nets = standing.opened.mode.nets
         self._money_scale = standing.opened.money_scale
-        # Hedging keys positions by position id, netting by symbol.
-        self._open: dict[int | str, OpenPosition] = {}
+        self._open: dict[int, OpenPosition] = {}
+        # Where an account nets: symbol -> id of the one open position. The symbol is an attribute of the position: it may be
+        # renamed while the position is open.
+        self._ids: dict[str, int] = {}
         self._cash = self._credit = 0
         self._commission = self._fee = self._swap = self._profit = 0
         self._cash_by_kind: dict[str, int] = {}
         self._deals = self._deals_untold = self._folded = 0
         self._balance_is_set = False
         self._complete_until_msc = -1
-        # What went without being told: closes of what was never held; lives that ended unseen; parts of lives.
-        self._loose: dict[tuple[int | str, int | None, int], OpenPosition] = {}
-        self._ghosts: dict[int | str, list[OpenPosition]] = {}
-        self._parts: dict[int | str, OpenPosition] = {}
+        # What went without being told: closes of what was never held, by position id, by symbol where that is not known;
+        # lives that ended unseen; parts of lives.
+        self._loose: dict[tuple[int | str, int], OpenPosition] = {}
+        self._ghosts: dict[int, list[OpenPosition]] = {}
+        self._parts: dict[int, OpenPosition] = {}
         self._breaks: dict[int, Break] = {}
         self._degraded: SyncDegraded | None = None
-        self._last: tuple[int, int, int] = (-1, 0, 0)
-        self._filled_msc = self._deal_msc = self._corrected_msc = -1
+        self._last: Place = (-1, 0, 0)
+        self._filled_msc = self._deal_msc = self._asserted_msc = self._noted_msc = -1
         self._shown: Mapping[int, Position] | None = None
 
     # ---- folding
@@ -270,11 +277,11 @@ class Portfolio:
             decode: Makes the event of a posting that is not a deal.
             trades: Called with each position that went flat.
         """
-        nets, positions, loose = self._nets, self._open, self._loose
+        nets, positions, ids, loose = self._nets, self._open, self._ids, self._loose
         commissions = fees = swaps = profits = deals = folded = 0
         filled_msc = self._filled_msc
         self._shown = None
-        row: Row = self._last
+        row: Row | None = None
         for row in rows:
             (time_msc, _, _, kind, side, entry, position_id, _, symbol, volume, price, commission, fee, swap, profit,
              magic, _, _) = row  # fmt: skip
@@ -285,19 +292,20 @@ class Portfolio:
                 self._apply(row, decode)
                 continue
             filled_msc = time_msc
-            key = symbol if nets else position_id
-            position = positions.get(key)
+            position = positions.get(position_id)
             if profit is None or swap is None or fee is None or commission is None or position_id is None:
                 self._settle(row, trades)
                 continue
             if position is None:
-                if entry != _IN or loose:
+                if entry != _IN or loose or (nets and symbol in ids):
                     self._settle(row, trades)
                     continue
-                positions[key] = OpenPosition(
+                positions[position_id] = OpenPosition(
                     position_id, symbol, side, volume, price, time_msc, magic, commission, fee, swap, profit
                 )
-            elif position.position_id != position_id:
+                if nets:
+                    ids[symbol] = position_id
+            elif position.symbol != symbol:
                 self._settle(row, trades)
                 continue
             elif entry == _IN:
@@ -311,7 +319,9 @@ class Portfolio:
                     continue
                 position.reduce(volume, price, commission, fee, swap, profit)
                 if not position.volume:
-                    del positions[key]
+                    del positions[position_id]
+                    if nets:
+                        del ids[symbol]
                     position.closed_msc = time_msc
                     trades(position)
             deals += 1
@@ -323,7 +333,8 @@ class Portfolio:
         self._deals += deals
         self._folded += folded
         self._filled_msc = filled_msc
-        self._last = (row[0], row[1], row[2])
+        if row is not None:
+            self._last = place_of(row)
 
     def _count(self, commission: int, fee: int, swap: int, profit: int) -> None:
         self._commission += commission
@@ -342,54 +353,109 @@ class Portfolio:
         self._deals_untold += not _is_told(row)
         if position_id is None and entry == _IN and not self._nets:
             position_id = order or row[1]  # hedging: a position carries its opening order's ticket
-        key: int | str | None = symbol if self._nets else position_id
-        if entry == _IN and key is not None:
-            self._open_more(key, position_id, row, money, trades)
+        position, row = self._aligned(self._held(position_id, symbol, row[0]), row)
+        if entry == _IN:
+            self._open_more(position, position_id, row, money, trades)
         elif entry == _IN_OUT:
-            self._reverse(key, position_id, row, money, trades)
+            self._reverse(position, position_id, row, money, trades)
         else:
-            self._close(key, position_id, row, money, trades)
+            self._close(position, position_id, row, money, trades)
+
+    def _held(self, position_id: int | None, symbol: str, time_msc: int) -> OpenPosition | None:
+        """Return the open position that a deal or a snapshot is about.
+
+        On an account that nets a new id says that the old position ended: MT5 gives one only after the volume reached 0.
+        """
+        position = self._open.get(position_id) if position_id is not None else None
+        if position is not None or not self._nets:
+            return position
+        known = self._ids.get(symbol)
+        if known is None:
+            return None
+        position = self._open[known]
+        if position_id is None:
+            return position
+        if position.id_told:
+            self._lose(position, time_msc)
+            return None
+        del self._open[known]
+        position.position_id, position.id_told = position_id, True
+        self._put(position)
+        return position
+
+    def _put(self, position: OpenPosition) -> None:
+        """Have a position among the open ones. Where the account nets its symbol has no other."""
+        self._open[_position_id(position)] = position
+        if self._nets:
+            self._ids[position.symbol] = _position_id(position)
+
+    def _drop(self, position: OpenPosition) -> None:
+        """Take a position from among the open ones."""
+        del self._open[_position_id(position)]
+        if self._nets and self._ids.get(position.symbol) == position.position_id:
+            del self._ids[position.symbol]
+
+    def _aligned(self, position: OpenPosition | None, row: Row) -> tuple[OpenPosition | None, Row]:
+        """Let a position go by the symbol that its latest deal names: a renamed symbol is the same position.
+
+        Where the scales of both symbols differ, position and deal are brought to the finer ones. If neither symbol keeps both
+        of them, nothing can be added exactly: then the position is lost sight of.
+        """
+        symbol = row[8]
+        if position is None or position.symbol == symbol:
+            return position, row
+        (price, volume), (price_now, volume_now) = self.standing.scales(position.symbol), self.standing.scales(symbol)
+        if price_now >= price and volume_now >= volume:
+            position.rescale(10 ** (volume_now - volume), 10 ** (price_now - price))
+            self._rename(position, symbol, row[0])
+            return position, row
+        if price_now <= price and volume_now <= volume:
+            finer = (row[9] * 10 ** (volume - volume_now), row[10] * 10 ** (price - price_now))
+            return position, (*row[:8], position.symbol, *finer, *row[11:])
+        if self._open.get(_position_id(position)) is position:
+            self._lose(position, row[0])
+        return None, row
+
+    def _rename(self, position: OpenPosition, symbol: str, time_msc: int) -> None:
+        """Give a position another symbol; an account that nets has no other position of it then."""
+        key = _position_id(position)
+        if self._nets and self._open.get(key) is position and position.symbol != symbol:
+            del self._ids[position.symbol]
+            if symbol in self._ids:
+                self._lose(self._open[self._ids[symbol]], time_msc)
+            self._ids[symbol] = key
+        position.symbol = symbol
 
     def _open_more(
-        self, key: int | str, position_id: int | None, row: Row, money: tuple[int, int, int, int], trades: TradeSink
+        self,
+        position: OpenPosition | None,
+        position_id: int | None,
+        row: Row,
+        money: tuple[int, int, int, int],
+        trades: TradeSink,
     ) -> None:
         time_msc, side, order, symbol, volume, price, magic = row[0], row[4], row[7], row[8], row[9], row[10], row[15]
-        position = self._held(key, position_id, time_msc)
         if position is not None and position.side != side:
-            self._lose(key, position, time_msc)  # it must have been closed before, and nobody told
+            self._lose(position, time_msc)  # it must have been closed before, and nobody told
             position = None
         if position is not None:
             position.add(volume, price, *money)
             position.money_told &= _is_told(row)
             return
-        # Netting keys by symbol, so that an id that is not told yet costs nothing; the opening order names the position.
+        # Netting finds it by symbol, so that an id that is not told yet costs nothing; the opening order names the position.
         position = OpenPosition(position_id or order or row[1], symbol, side, volume, price, time_msc, magic, *money)
         position.money_told = _is_told(row)
         position.id_told = position_id is not None
-        self._open[key] = position
-        self._match_loose(key, position, trades)
+        self._put(position)
+        self._match_loose(position, trades)
 
-    def _held(self, key: int | str | None, position_id: int | None, time_msc: int) -> OpenPosition | None:
-        """Return the open position that a deal or a snapshot is about.
-
-        On an account that nets a new id says that the old position ended: MT5 gives one only after the volume reached 0.
-        """
-        position = self._open.get(key) if key is not None else None
-        if position is None or position_id is None or position.position_id == position_id:
-            return position
-        if position.id_told:
-            self._lose(key, position, time_msc)
-            return None
-        position.position_id, position.id_told = position_id, True
-        return position
-
-    def _match_loose(self, key: int | str, position: OpenPosition, trades: TradeSink) -> None:
+    def _match_loose(self, position: OpenPosition, trades: TradeSink) -> None:
         """Let an opening explain closes of the same position that were told for the same second.
 
         A source that tells whole seconds puts a close before an opening of the same second that another source told in
         milliseconds.
         """
-        at = (key, position.position_id, position.side)
+        at = (_position_id(position), position.side)
         loose = self._loose.get(at)
         if loose is None or loose.opened_msc // _SECOND_MSC != position.opened_msc // _SECOND_MSC:
             return
@@ -404,34 +470,38 @@ class Portfolio:
         if not loose.volume_out:
             del self._loose[at]
         if not position.volume:
-            self._finish(key, position, loose.closed_msc, trades)
+            self._finish(position, loose.closed_msc, trades)
 
     def _close(
-        self, key: int | str | None, position_id: int | None, row: Row, money: tuple[int, int, int, int], trades: TradeSink
+        self,
+        position: OpenPosition | None,
+        position_id: int | None,
+        row: Row,
+        money: tuple[int, int, int, int],
+        trades: TradeSink,
     ) -> None:
         """Reduce what is there; what goes beyond it stays unexplained and never opens the other side."""
         time_msc, side, symbol, volume, price, magic = row[0], row[4], row[8], row[9], row[10], row[15]
-        position = self._held(key, position_id, time_msc)
         if position is not None and position.side == side:
-            self._lose(key, position, time_msc)  # what this deal closes stood the other way: ours was gone before
+            self._lose(position, time_msc)  # what this deal closes stood the other way: ours was gone before
             position = None
         told = _is_told(row)
-        if position is None and key is not None:
-            position = self._ghost(key, position_id, side)
+        if position is None:
+            position, row = self._aligned(self._ghost(position_id, symbol, side), row)
+            symbol, volume, price = row[8], row[9], row[10]
         while position is not None and volume:
-            assert key is not None
             reduced = min(volume, position.volume)
             position.reduce(reduced, price, *money)
             position.money_told &= told
             volume -= reduced
             told, money = True, (0, 0, 0, 0)
-            if self._open.get(key) is not position:
+            if self._open.get(_position_id(position)) is not position:
                 position.volume_untold -= reduced  # a ghost: now it is told
             if not position.volume:
-                self._finish(key, position, time_msc, trades)
-            position = self._ghost(key, position_id, side)
+                self._finish(position, time_msc, trades)
+            position = self._ghost(position_id, symbol, side)
         if volume:
-            at = (symbol if key is None else key, position_id, 1 - side)
+            at = (symbol if position_id is None else position_id, 1 - side)
             loose = self._loose.get(at)
             if loose is None:
                 loose = self._loose[at] = OpenPosition(position_id, symbol, 1 - side, 0, 0, time_msc, magic)
@@ -442,7 +512,12 @@ class Portfolio:
             loose.closed_msc = time_msc
 
     def _reverse(
-        self, key: int | str | None, position_id: int | None, row: Row, money: tuple[int, int, int, int], trades: TradeSink
+        self,
+        position: OpenPosition | None,
+        position_id: int | None,
+        row: Row,
+        money: tuple[int, int, int, int],
+        trades: TradeSink,
     ) -> None:
         """Close what is left and open the rest on the other side, at the deal's price, as a new trade.
 
@@ -450,12 +525,11 @@ class Portfolio:
         by volume.
         """
         time_msc, side, order, symbol, volume, price, magic = row[0], row[4], row[7], row[8], row[9], row[10], row[15]
-        position = self._held(key, position_id, time_msc)
-        if key is None or position is None or position.side == side or volume <= position.volume:
-            self._close(key, position_id, row, money, trades)
-            left = self._open.get(key) if key is not None else None
+        if position is None or position.side == side or volume <= position.volume:
+            self._close(position, position_id, row, money, trades)
+            left = self._still_held(position_id, symbol)
             if left is not None:
-                self._lose(key, left, time_msc)  # after a reversal nothing of the old side is left
+                self._lose(left, time_msc)  # after a reversal nothing of the old side is left
             return
         commission, fee, swap, profit = money
         closing = position.volume
@@ -463,61 +537,74 @@ class Portfolio:
         fee_closing = divided(fee * closing, volume)
         position.reduce(closing, price, commission_closing, fee_closing, swap, profit)
         position.money_told &= _is_told(row)
-        self._finish(key, position, time_msc, trades)
+        self._finish(position, time_msc, trades)
         opened = OpenPosition(
             position_id or position.position_id, symbol, side, volume - closing, price, time_msc, magic,
             commission - commission_closing, fee - fee_closing,
         )  # fmt: skip
         opened.ticket = order or position.ticket
         opened.money_told = row[11] is not None and row[12] is not None
-        self._open[key] = opened
+        self._put(opened)
 
-    def _finish(self, key: int | str | None, position: OpenPosition, time_msc: int, trades: TradeSink) -> None:
+    def _still_held(self, position_id: int | None, symbol: str) -> OpenPosition | None:
+        known = self._ids.get(symbol) if position_id is None else position_id
+        return None if known is None else self._open.get(known)
+
+    def _finish(self, position: OpenPosition, time_msc: int, trades: TradeSink) -> None:
         """Let a position that went flat leave, from among the open ones or from among the ghosts."""
-        assert key is not None
+        key = _position_id(position)
         position.closed_msc = max(time_msc, position.closed_msc)
         if self._open.get(key) is position:
-            del self._open[key]
+            self._drop(position)
         else:
             self._ghosts[key].remove(position)
             if not self._ghosts[key]:
                 del self._ghosts[key]
         trades(position)
 
-    def _lose(self, key: int | str | None, position: OpenPosition, time_msc: int) -> None:
+    def _lose(self, position: OpenPosition, time_msc: int) -> None:
         """Take a position from among the open ones: it is gone, and its result is not known until a deal tells."""
-        assert key is not None
-        del self._open[key]
+        self._drop(position)
         position.closed_msc = time_msc
         position.volume_untold += position.volume
-        self._ghosts.setdefault(key, []).append(position)
+        self._ghosts.setdefault(_position_id(position), []).append(position)
 
-    def _ghost(self, key: int | str, position_id: int | None, closing_side: int) -> OpenPosition | None:
-        """Return the oldest ghost that a deal of this side and position can have closed."""
-        for ghost in self._ghosts.get(key, ()):
-            if ghost.side != closing_side and position_id in (None, ghost.position_id):
-                return ghost
-        return None
+    def _ghost(self, position_id: int | None, symbol: str, closing_side: int) -> OpenPosition | None:
+        """Return the oldest ghost that a deal of this side and position can have closed.
+
+        A deal that names no position is of its symbol's, on an account that nets.
+        """
+        if position_id is not None:
+            ghosts: Iterable[OpenPosition] = self._ghosts.get(position_id, ())
+            if not ghosts and self._nets:
+                ghosts = (ghost for ghost in self._ghosts_of(symbol) if not ghost.id_told)
+        else:
+            ghosts = self._ghosts_of(symbol) if self._nets else ()
+        return next((ghost for ghost in ghosts if ghost.side != closing_side), None)
+
+    def _ghosts_of(self, symbol: str) -> Iterator[OpenPosition]:
+        every = (ghost for several in self._ghosts.values() for ghost in several if ghost.symbol == symbol)
+        return iter(sorted(every, key=lambda ghost: ghost.closed_msc))
 
     # ---- everything that is not a fill
 
     def _apply(self, row: Row, decode: Decode) -> None:
+        self._noted_msc = max(self._noted_msc, row[0])
         if row[3] == "CashMoved":
             self._move_cash(row)
             return
         event = decode(row)
-        if isinstance(event, (PositionRecovered, DriftCorrected, GhostClosed)):
-            self._corrected_msc = event.time_msc
+        self._note_assertion(event)
         match event:
             case PositionRecovered():
                 self._assert_open(event.position, event.time_msc, BASIS_RECOVERY)
             case DriftCorrected():
-                self._assert_open(event.after, event.time_msc, BASIS_CORRECTION, before=event.before)
+                self._assert_open(event.after, event.time_msc, BASIS_CORRECTION)
             case GhostClosed():
                 self._assert_gone(event.before, event.time_msc)
             case PositionReticketed():
-                position = self._open.get(self._key(event.symbol, event.position_id))
-                if position is not None and (position.position_id == event.position_id or not position.id_told):
+                position = self._known(event.symbol, event.position_id)
+                if position is not None:
                     position.ticket = event.ticket_after
             case BalanceAsserted():
                 self._assert_balance(event, row[2])
@@ -552,65 +639,89 @@ class Portfolio:
         else:
             self._cash += profit + commission + fee + swap
 
-    def _key(self, symbol: str, position_id: int) -> int | str:
-        return symbol if self._nets else position_id
+    def _note_assertion(self, event: Event) -> None:
+        """Note how far in broker time assertions reach: what is recorded up to there may belong before one of them."""
+        match event:
+            case PositionRecovered() | DriftCorrected():
+                reach_msc = max(event.time_msc, event.updated_msc or 0)
+            case BalanceAsserted():
+                reach_msc = max(event.time_msc, event.deals_through_msc or 0)
+            case GhostClosed() | Adjusted():
+                reach_msc = event.time_msc
+            case _:
+                return
+        self._asserted_msc = max(self._asserted_msc, reach_msc)
 
-    def _assert_open(self, state: PositionState, time_msc: int, basis: str, before: PositionState | None = None) -> None:
+    def _known(self, symbol: str, position_id: int) -> OpenPosition | None:
+        """Return the open position with an id; on an account that nets also that of the symbol, if its id was not told."""
+        position = self._open.get(position_id)
+        if position is not None or not self._nets or symbol not in self._ids:
+            return position
+        position = self._open[self._ids[symbol]]
+        return None if position.id_told else position
+
+    def _assert_open(self, state: PositionState, time_msc: int, basis: str) -> None:
         """Set a position to what somebody saw; what that leaves unexplained is kept as such."""
-        key, side = self._key(state.symbol, state.position_id), state.side.code
-        if self._nets and before is not None and before.symbol != state.symbol:
-            self._assert_gone(before, time_msc)
-        volume, price = self.standing.sizes(state)
-        position = self._held(key, state.position_id, time_msc)
+        side = state.side.code
+        position = self._held(state.position_id, state.symbol, time_msc)
         if position is not None and (
             position.side != side or self.standing.scales(position.symbol) != self.standing.scales(state.symbol)
         ):
-            self._lose(key, position, time_msc)
+            self._lose(position, time_msc)
             position = None
-        position = position or self._revived(key, state)
+        volume, price = self.standing.sizes(state)
+        position = position or self._revived(state)
         if position is None:
             opened_msc = time_msc if state.opened_msc is None else state.opened_msc
             position = OpenPosition(state.position_id, state.symbol, side, volume, price, opened_msc, state.magic)
             position.basis = basis
-            self._open[key] = position
+            self._put(position)
         elif (position.volume, position.price_open(), position.symbol) != (volume, price, state.symbol):
             if volume < position.volume:
-                self._lose_part(key, position, position.volume - volume, time_msc)
+                self._lose_part(position, position.volume - volume, time_msc)
             position.assert_open(volume, price)
-            position.symbol = state.symbol
+            self._rename(position, state.symbol, time_msc)
             position.basis = basis
         position.ticket = state.ticket or position.ticket
         position.magic = position.magic if state.magic is None else state.magic
         position.comment = state.comment or position.comment
 
-    def _revived(self, key: int | str, state: PositionState) -> OpenPosition | None:
+    def _revived(self, state: PositionState) -> OpenPosition | None:
         """Take back a ghost that was none: the same position is there again."""
-        for ghost in self._ghosts.get(key, ()):
-            if (ghost.position_id, ghost.side, ghost.symbol) == (state.position_id, state.side.code, state.symbol):
-                self._ghosts[key].remove(ghost)
-                if not self._ghosts[key]:
-                    del self._ghosts[key]
+        ghosts = self._ghosts.get(state.position_id, [])
+        for ghost in ghosts:
+            if (ghost.side, ghost.symbol) == (state.side.code, state.symbol):
+                ghosts.remove(ghost)
+                if not ghosts:
+                    del self._ghosts[state.position_id]
                 ghost.volume_untold -= ghost.volume
                 ghost.closed_msc = 0
-                self._open[key] = ghost
+                self._put(ghost)
                 return ghost
         return None
 
-    def _lose_part(self, key: int | str, position: OpenPosition, volume: int, time_msc: int) -> None:
+    def _lose_part(self, position: OpenPosition, volume: int, time_msc: int) -> None:
         position.lose(volume)
+        key = _position_id(position)
         part = self._parts.get(key)
         if part is None:
-            part = self._parts[key] = OpenPosition(position.position_id, position.symbol, position.side, 0, 0, time_msc, None)
+            part = self._parts[key] = OpenPosition(key, position.symbol, position.side, 0, 0, time_msc, None)
         part.volume += volume
 
     def _assert_gone(self, state: PositionState, time_msc: int) -> None:
-        key = self._key(state.symbol, state.position_id)
-        position = self._open.get(key)
-        if position is not None and (position.position_id == state.position_id or not position.id_told):
-            self._lose(key, position, time_msc)
+        position = self._known(state.symbol, state.position_id)
+        if position is not None:
+            self._lose(position, time_msc)
 
     def _assert_balance(self, event: BalanceAsserted, version: int) -> None:
-        """Check a balance where the history before it is complete, set it where it is not."""
+        """Check a balance where the history before it is complete, set it where it is not.
+
+        One that says so itself was checked when it was recorded: what the broker changed since in the deals that it contains
+        counts.
+        """
+        if event.complete:
+            self._balance_is_set = True
+            return
         balance = self.standing.money_units(event.balance, "balance")
         credit = self._credit if event.credit is None else self.standing.money_units(event.credit, "credit")
         if event.credit is None:
@@ -652,7 +763,7 @@ class Portfolio:
 
     def _adjust(self, event: Adjusted) -> None:
         if event.after is not None:
-            self._assert_open(event.after, event.time_msc, BASIS_ADJUSTMENT, before=event.before)
+            self._assert_open(event.after, event.time_msc, BASIS_ADJUSTMENT)
         elif event.before is not None:
             self._assert_gone(event.before, event.time_msc)
         self._cash += self._moved(event.balance_before, event.balance_after, "balance")
@@ -668,6 +779,7 @@ class Portfolio:
         twin = Portfolio(self.standing)
         twin.__dict__.update(self.__dict__)
         twin._open = {key: position.copy() for key, position in self._open.items()}
+        twin._ids = dict(self._ids)
         twin._loose = {key: close.copy() for key, close in self._loose.items()}
         twin._ghosts = {key: [ghost.copy() for ghost in several] for key, several in self._ghosts.items()}
         twin._cash_by_kind = dict(self._cash_by_kind)
@@ -686,7 +798,7 @@ class Portfolio:
             "numbers": {name: getattr(self, name) for name in _NUMBERS},
             "last": list(self._last),
             "cash_by_kind": self._cash_by_kind,
-            "open": [[key, position.fields()] for key, position in self._open.items()],
+            "open": [position.fields() for position in self._open.values()],
             "loose": [[list(key), close.fields()] for key, close in self._loose.items()],
             "ghosts": [[key, [ghost.fields() for ghost in several]] for key, several in self._ghosts.items()],
             "parts": [[key, part.fields()] for key, part in self._parts.items()],
@@ -704,12 +816,13 @@ class Portfolio:
         portfolio = cls(standing)
         for name in _NUMBERS:
             setattr(portfolio, name, state["numbers"][name])
-        time_msc, deal, version = state["last"]
-        portfolio._last = (time_msc, deal, version)
+        second_msc, deal, version = state["last"]
+        portfolio._last = (second_msc, deal, version)
         portfolio._cash_by_kind = dict(state["cash_by_kind"])
         position = OpenPosition.of_fields
-        portfolio._open = {key: position(fields) for key, fields in state["open"]}
-        portfolio._loose = {(key, id_, side): position(fields) for (key, id_, side), fields in state["loose"]}
+        for fields in state["open"]:
+            portfolio._put(position(fields))
+        portfolio._loose = {(key, side): position(fields) for (key, side), fields in state["loose"]}
         portfolio._ghosts = {key: [position(fields) for fields in several] for key, several in state["ghosts"]}
         portfolio._parts = {key: position(fields) for key, fields in state["parts"]}
         portfolio._breaks = {key: Break(**fields | {"kind": BreakKind(fields["kind"])}) for key, fields in state["breaks"]}
@@ -735,14 +848,19 @@ class Portfolio:
         return plain(self._money(amount), decimals=self.standing.opened.currency_digits)
 
     @property
-    def last(self) -> tuple[int, int, int]:
-        """Place in the fold order of what was folded last: broker time, deal, version."""
-        return self._last
+    def last(self) -> Place:
+        """The place in the fold order behind which an event can be folded on without sorting anything again."""
+        return max(self._last, (second_of(self._asserted_msc), NO_DEAL, INT64_MAX))
 
     @property
-    def newest_msc(self) -> int:
-        """Broker time of the newest fill or correction, -1 without any. A snapshot that is older tells nothing new."""
-        return max(self._filled_msc, self._corrected_msc)
+    def newest_known_msc(self) -> int:
+        """Broker time of the newest event that was folded, -1 without any."""
+        return max(self._filled_msc, self._noted_msc)
+
+    @property
+    def newest_fill_msc(self) -> int:
+        """Broker time of the newest fill, -1 without any."""
+        return self._filled_msc
 
     @property
     def newest_deal_msc(self) -> int:
@@ -802,12 +920,12 @@ class Portfolio:
 
     def open_price(self, position: Position) -> Fraction:
         """Return the exact open price of an open position, before it is rounded to be shown."""
-        held = self._open[self._key(position.symbol, position.position_id)]
+        held = self._open[position.position_id]
         return Fraction(held.cost, held.cost_volume * 10 ** self.standing.scales(position.symbol)[0])
 
     def position_of(self, symbol: str) -> Position | None:
         """Return the one position of a symbol on an account that nets, None if there is none."""
-        position = self._open.get(symbol)
+        position = self._open.get(self._ids.get(symbol, 0))
         return None if position is None else self._show(position)
 
     @property

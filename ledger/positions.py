@@ -133,6 +133,14 @@ class OpenPosition:
         self.volume = self.cost_volume = volume
         self.cost = volume * price
 
+    def rescale(self, volume_factor: int, price_factor: int) -> None:
+        """Keep volumes and prices with finer scales."""
+        both = volume_factor * price_factor
+        for name in ("volume", "cost_volume", "volume_in", "volume_out", "volume_untold"):
+            setattr(self, name, getattr(self, name) * volume_factor)
+        for name in ("cost", "cost_in", "cost_out"):
+            setattr(self, name, getattr(self, name) * both)
+
     def price_open(self) -> int:
         """Return the open price rounded to the price scale, half to even."""
         return divided(self.cost, self.cost_volume)

@@ -4,20 +4,29 @@ Reading and folding is the hot path of everything, so the fold eats tuples as th
 event objects. Volumes, prices and money are integers scaled as the account and the symbol say.
 
 A deal may have been told more than once: first by an engine that knew little, then completed, then revised by the
-broker. The fold must see it once, with what is known of it in the selection that is being folded. ``settled`` does that.
+broker. The fold must see it once, with what is known of it in the selection that is being folded. ``Postings`` does that.
+
+The fold order (``Place``) is whole second and deal ticket; what is no deal comes after all deals of its second, and what the
+broker asserted comes directly after the last deal that it contains. Where this is not the order that counts (inside an hour
+that the server's clock shows twice, on accounts that are ordered by time, for deals that an engine recorded right after an
+assertion of the same second) ``ledger.fold_order`` sorts a span of postings again.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
+
+from attrs import frozen
+
+from ledger.clock import SECOND_MSC
 
 
 class Posting(NamedTuple):
-    """The columns that the fold reads, in this order; the first three are the fold order.
+    """The columns that the fold reads, in this order.
 
     Money, price and volume are scaled integers, None where not told. ``deal`` is ``NO_DEAL`` for what is not a fact about
     a deal: it sorts after all deals of its millisecond. ``data`` is the rest of the event as JSON text, in the words of its
@@ -49,29 +58,35 @@ Row = tuple[Any, ...]
 
 NO_DEAL: Final = 2**63 - 1
 
-#: A place in the fold order: broker time, deal, version.
+#: A place in the fold order: whole second in milliseconds, deal ticket, and 0 for a deal, else the version.
 Place = tuple[int, int, int]
 
 
 class Reading(NamedTuple):
     """What postings up to some place rest on.
 
-    ``events`` were read for them, all tellings counted. Knowing more than the first ``newest`` events changed nothing of
-    them, and ``newest_plain`` is the last event among them that had arrived in order.
+    ``events`` were read for them, all records of a deal counted. Knowing more than the first ``newest`` events changed nothing
+    of them, and ``newest_plain`` is the last event among them that had arrived in order. ``latest_msc`` bounds their broker
+    times: nothing among them is later.
     """
 
     events: int
     newest: int
     newest_plain: int
+    latest_msc: int = -1
 
 
-#: Where an event stands for replay: it arrived in the fold order; it has to be put in its place (it arrived late, or tells
-#: a deal again); or it is no part of the fold (it stands whatever the moment).
+#: How replay finds an event: it arrived in the fold order; it has to be put in its place (it arrived late, or records a deal
+#: again); it is no part of the fold (it applies whatever the moment); or it asserts something, and has its own place.
 IN_ORDER: Final = 0
 PLACED: Final = 1
 APART: Final = 2
+ASSERTED: Final = 3
 
 _BLOCK: Final = 4096
+_LAST: Final = 2**63 - 1
+#: Behind every place.
+END: Final[Place] = (_LAST, _LAST, _LAST)
 
 #: What a later telling may add to an earlier one.
 COMPLETABLE: Final = ("position_id", "magic", "commission", "fee", "swap", "profit")
@@ -81,6 +96,7 @@ _DEAL: Final = Posting._fields.index("deal")
 _VERSION: Final = Posting._fields.index("version")
 _DEAL_TYPE: Final = Posting._fields.index("deal_type")
 _version: Final = itemgetter(_VERSION)
+_time: Final = itemgetter(0)
 _COMPLETABLE_AT: Final = tuple(Posting._fields.index(name) for name in COMPLETABLE)
 
 
@@ -108,6 +124,55 @@ def as_told(tellings: Iterable[Row]) -> Row:
     return current
 
 
+@frozen(kw_only=True)
+class Selection:
+    """Which events of an account a replay folds: the first ``version`` ones, and of those up to ``time_msc``.
+
+    ``time_msc`` is broker server time, inclusive; None does not limit it. Where it is the last of an hour that the server's
+    clock showed twice, ``until_utc_msc`` says which of the events in that hour: those that happened not later.
+    """
+
+    version: int
+    time_msc: int | None = None
+    until_utc_msc: int | None = None
+
+
+class Order(Protocol):
+    """How the postings of an account are ordered beyond their places (``ledger.fold_order``)."""
+
+    @property
+    def records(self) -> Any:
+        """What the journal knows of single events (``fold_order.Records``)."""
+        ...
+
+    def spans(self, first_msc: int, last_msc: int) -> Sequence[tuple[int, int]]:
+        """Return the spans of broker time that have to be sorted again, between two moments, ascending."""
+        ...
+
+    def needs_seconds(self, times: Iterable[int]) -> bool:
+        """Return whether each second of some broker times has to be sorted again."""
+        ...
+
+    def needs_second(self, row: Row) -> bool:
+        """Return whether the second of a posting that has its own place has to be sorted again."""
+        ...
+
+    def arrange(self, rows: list[tuple[Place, Row]], span: tuple[int, int]) -> list[Row]:
+        """Return the postings of a span in their order, without those that the selection leaves out."""
+        ...
+
+
+def second_of(time_msc: int) -> int:
+    """Return the whole second of a broker time, in milliseconds."""
+    return time_msc - time_msc % SECOND_MSC
+
+
+def place_of(row: Row) -> Place:
+    """Return the place of a posting that has no other than its time and deal give it."""
+    time_msc, deal, version = row[0], row[_DEAL], row[_VERSION]
+    return time_msc - time_msc % SECOND_MSC, deal, version if deal == NO_DEAL else 0
+
+
 class Postings:
     """An account's postings in the fold order, each deal once: its two streams merged.
 
@@ -115,25 +180,38 @@ class Postings:
     what has to be put in its place are single rows looked at.
 
     Args:
-        plain: Postings that arrived in fold order and tell nothing again; ascending, some at a time.
-        placed: Postings that arrived late, and all that complete or revise a known deal; ascending in fold order.
+        plain: Postings that arrived in fold order and record nothing again; ascending, some at a time.
+        placed: Place and posting of all others; ascending by the second of their place.
+        order: What has to be sorted again.
         replaced: version whose place a revision took -> version of that revision. A revised deal may have moved in time, so
-            that its tellings do not stand side by side.
+            that its records are not side by side.
         begin: What was read before, where this goes on.
+        place: Where that ended.
     """
 
     def __init__(
         self,
         plain: Iterable[list[Row]],
-        placed: Iterable[Row] = (),
+        placed: Iterable[tuple[Place, Row]] = (),
+        *,
+        order: Order,
         replaced: Mapping[int, int] = MappingProxyType({}),
         begin: Reading | None = None,
+        place: Place = (-1, 0, 0),
     ) -> None:
-        self._events, self._newest, self._newest_plain = begin or (0, 0, 0)
+        self._events, self._newest, self._newest_plain, self._latest_msc = begin or (0, 0, 0, -1)
+        self.place = place
+        self.order = order
         self._plain, self._placed = iter(plain), iter(placed)
         self._block: list[Row] = []  # of the plain ones, given out up to ``_at``
         self._at = 0
-        self._right = next(self._placed, None)
+        self._spans: Sequence[tuple[int, int]] = ()  # to be sorted again, within the block
+        self._by_second = False  # whether the block has to be sorted again second by second
+        self._ahead = next(self._placed, None)
+        self._late: list[tuple[Place, Row]] = []  # the placed ones of the next second that has any, last first
+        self._late_msc = -1
+        self._late_span = False  # whether that second has to be sorted again
+        self._fetch_late()
         self._replaced = replaced
         self._replaced_ahead = sorted(replaced, reverse=True)
 
@@ -145,73 +223,136 @@ class Postings:
     @property
     def reading(self) -> Reading:
         """What was read for the postings that were given out so far."""
-        return Reading(self._events, self._newest, self._newest_plain)
+        return Reading(self._events, self._newest, self._newest_plain, self._latest_msc)
 
-    def take(self, count: int) -> list[Row]:
-        """Return the next so many postings, fewer only at the end."""
+    def take(self, count: int, upto: Place = END) -> list[Row]:
+        """Return the next so many postings: fewer only at the end, more where some have to stay together.
+
+        Args:
+            count: How many.
+            upto: The last place to give out.
+        """
         rows: list[Row] = []
-        while len(rows) < count and (self._is_ahead() or self._right is not None):
-            rows += self._run(count - len(rows)) or self._told()
+        while len(rows) < count and (first := self._first()) is not None and first <= upto:
+            rows += self._run(count - len(rows), upto) or self._next(first)
         return rows
+
+    def _first(self) -> Place | None:
+        """Return the place of what comes next, None at the end."""
+        left = place_of(self._block[self._at]) if self._is_ahead() else None
+        right = self._late[-1][0] if self._late else None
+        return min((one for one in (left, right) if one is not None), default=None)
+
+    # ---- reading ahead
 
     def _is_ahead(self) -> bool:
         """Read ahead, and return whether there are plain postings left."""
         if self._at == len(self._block):
             self._block, self._at = next(filter(None, self._plain), []), 0
+            if self._block:
+                first_msc, last_msc = second_of(self._block[0][0]), self._block[-1][0] + SECOND_MSC
+                self._spans = self.order.spans(first_msc, last_msc)
+                self._by_second = self.order.needs_seconds(map(_time, self._block))
         return self._at < len(self._block)
 
-    def _run(self, most: int) -> list[Row]:
-        """Return the plain postings that come next: up to what has to be put in its place, or was replaced."""
+    def _fetch_late(self) -> None:
+        """Read ahead all placed postings of the next second that has any."""
+        late: list[tuple[Place, Row]] = []
+        if self._ahead is not None:
+            self._late_msc = self._ahead[0][0]
+        while self._ahead is not None and self._ahead[0][0] == self._late_msc:
+            late.append(self._ahead)
+            self._ahead = next(self._placed, None)
+        self._late = sorted(late, key=_place_and_version, reverse=True)
+        self._late_span = self.order.needs_seconds(one[1][0] for one in late) or any(
+            self.order.needs_second(row) for _, row in late
+        )
+
+    def _pop_late(self) -> tuple[Place, Row]:
+        found = self._late.pop()
+        if not self._late:
+            self._fetch_late()
+        return found
+
+    # ---- giving out
+
+    def _run(self, most: int, upto: Place) -> list[Row]:
+        """Return the plain postings that come next: up to what has to be put in its place or in order, or was replaced."""
         block, begin = self._block, self._at
+        if begin == len(block) or self._by_second:
+            return []
         end = min(begin + most, len(block))
-        if self._right is not None:
-            end = bisect_left(block, self._right, begin, end)
+        if upto < END:
+            end = bisect_right(block, upto, begin, end, key=place_of)
+        if self._late:
+            bound = (self._late_msc, -1, 0) if self._late_span else self._late[-1][0]
+            end = bisect_left(block, bound, begin, end, key=place_of)
+        for span_begin, span_end in self._spans:
+            if span_end > block[begin][0]:
+                end = bisect_left(block, (span_begin, -1, 0), begin, end, key=place_of)
+                break
         if end > begin and self._replaced_ahead:
             while self._replaced_ahead and self._replaced_ahead[-1] < block[begin][_VERSION]:
                 self._replaced_ahead.pop()
             if self._replaced_ahead:
                 end = bisect_left(block, self._replaced_ahead[-1], begin, end, key=_version)
-        if end > begin and _is_of(block[end - 1], self._right):
-            end -= 1
         if end == begin:
             return []
+        last = block[end - 1]
         self._events += end - begin
-        self._newest_plain = block[end - 1][_VERSION]
+        self._newest_plain = last[_VERSION]
         self._newest = max(self._newest, self._newest_plain)
+        self._latest_msc = max(self._latest_msc, second_of(last[0]) + SECOND_MSC - 1)
+        self.place = place_of(last)
         self._at = end
         return block[begin:end]
 
-    def _told(self) -> list[Row]:
-        """Return the posting that all tellings make which come next for one place; none if they were replaced."""
-        tellings: list[Row] = []
-        while True:
-            left = self._block[self._at] if self._is_ahead() else None
-            if self._right is None or (left is not None and left < self._right):
-                assert left is not None, "there is something left"
-                row, self._newest_plain = left, left[_VERSION]
-                self._at += 1
-                left = self._block[self._at] if self._is_ahead() else None
-            else:
-                row, self._right = self._right, next(self._placed, None)
+    def _next(self, first: Place) -> list[Row]:
+        """Return the postings of the next place, or of a span that has to be sorted again; none if they were replaced."""
+        span = self._span(first[0])
+        if span is None:
+            return [row for _, row in self._gather(lambda place: place <= first, first)]
+        begin, end = span
+        last = (end - SECOND_MSC, NO_DEAL, _LAST)
+        found = self._gather(lambda place: place[0] < end, last)
+        rows = self.order.arrange(found, span)
+        self._events -= len(found) - len(rows)
+        self._latest_msc = max(self._latest_msc, end if end - begin > SECOND_MSC else end - 1)
+        return rows
+
+    def _span(self, time_msc: int) -> tuple[int, int] | None:
+        """Return the span that has to be sorted again and that holds a second."""
+        spans = [*self._spans, *self.order.spans(time_msc, time_msc)]
+        found = next(((begin, end) for begin, end in spans if begin <= time_msc < end), None)
+        if found is None and (self._by_second or (self._late_span and self._late_msc == time_msc)):
+            found = time_msc, time_msc + SECOND_MSC
+        return found
+
+    def _gather(self, belongs: Callable[[Place], bool], last: Place) -> list[tuple[Place, Row]]:
+        """Take what belongs together off both streams, all records of a deal as one; those that were replaced left out."""
+        found: list[tuple[Place, Row]] = []
+        while self._is_ahead() and belongs(place_of(self._block[self._at])):
+            row = self._block[self._at]
+            self._newest_plain = row[_VERSION]
+            self._at += 1
+            found.append((place_of(row), row))
+        while self._late and belongs(self._late[-1][0]):
+            found.append(self._pop_late())
+        records: dict[Place, list[Row]] = {}
+        for place, row in sorted(found, key=_place_and_version):
             version = row[_VERSION]
             self._events += 1
             self._newest = max(self._newest, version, self._replaced.get(version, 0))
+            self._latest_msc = max(self._latest_msc, row[0])
             if version not in self._replaced:
-                tellings.append(row)
-            if row[_DEAL] == NO_DEAL or not (_is_of(row, self._right) or _is_of(row, left)):
-                break
-        if len(tellings) > 1 or (tellings and tellings[0][_KIND] == "DealRevised"):
-            return [as_told(tellings)]
-        return tellings
+                records.setdefault(place, []).append(row)
+        self.place = last
+        return [(place, _merged(rows)) for place, rows in records.items()]
 
 
-def is_behind(row: Row, place: Place) -> bool:
-    """Return whether a posting belongs behind a place. All tellings of a deal stand at the place of the deal."""
-    if row[_DEAL] == NO_DEAL:
-        return row[:3] > place
-    return row[:2] > place[:2]
+def _merged(rows: list[Row]) -> Row:
+    return as_told(rows) if len(rows) > 1 or rows[0][_KIND] == "DealRevised" else rows[0]
 
 
-def _is_of(row: Row, other: Row | None) -> bool:
-    """Return whether another row tells the same deal at the same place."""
-    return other is not None and other[_DEAL] == row[_DEAL] and other[0] == row[0]
+def _place_and_version(one: tuple[Place, Row]) -> tuple[Place, int]:
+    return one[0], one[1][_VERSION]

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import partial
+from itertools import pairwise
 from threading import RLock
 from typing import Final, Protocol, Self
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ledger.clock import ClockRule, moment_end_us
-from ledger.codec import STANDING_KINDS, decode_posting, posting, recorded
+from ledger.codec import STANDING_KINDS, Stored, decode_posting, posting, recorded, stored_place
 from ledger.errors import AccountUnknown, BadValue, CorruptEvent, DealConflict, JournalError, VersionGap
 from ledger.events import (
     AccountOpened,
@@ -21,17 +22,20 @@ from ledger.events import (
     BreakEnd,
     BreakKind,
     Deal,
+    DealOrder,
     DealRevised,
     Event,
     Recorded,
 )
+from ledger.fold_order import HourReading
 from ledger.journal import Appended, Head, Journal, Outcome, Selection
-from ledger.journal.checkpoints import INTERVAL, replayed
+from ledger.journal.admission import simulated_rows
+from ledger.journal.checkpoints import INTERVAL, repeated_hour, replayed, simulated
 from ledger.journal.memory import MemoryJournal
 from ledger.journal.verification import Problem, Verified, verify_account, verify_across
 from ledger.portfolio import Portfolio, Standing, Trade
 from ledger.positions import OpenPosition
-from ledger.postings import IN_ORDER
+from ledger.postings import APART, PLACED
 from ledger.seals import Seal
 from ledger.seals import problems as seal_problems
 from ledger.values import AccountId, MarginMode, currency_digits
@@ -219,6 +223,7 @@ class Account:
         clock: ClockRule | str = "UTC",
         digits: int | None = None,
         time_msc: int | None = None,
+        order: DealOrder | str | None = None,
     ) -> Outcome:
         """Name the account. Harmless when it is open with the same terms.
 
@@ -228,6 +233,7 @@ class Account:
             clock: What the trade server's wall clock means (see ``ledger.clock``).
             digits: Decimals of the currency; by its name if not given.
             time_msc: Broker server time of the fact; now if not given.
+            order: ``time`` where tickets do not rise with time, as in tester reports; else deals are ordered by ``ticket``.
 
         Raises:
             AccountMismatch: It is open with other terms.
@@ -241,6 +247,7 @@ class Account:
             mode=mode,
             clock=rule,
             time_msc=rule.from_utc_msc(self.ledger.now_us() // 1000) if time_msc is None else time_msc,
+            order=order,
         )
         return self._append_one(event)
 
@@ -308,6 +315,21 @@ class Account:
             expected_version=head.version,
         )
         return Outcome.APPENDED
+
+    def change_order(self, order: DealOrder | str, *, operator: str, reason: str) -> Outcome:
+        """Change what orders the deals of the account: ``ticket``, or ``time`` where tickets do not rise with time.
+
+        Raises:
+            AccountUnknown: The account was not opened.
+        """
+        standing, head = self.standing, self.journal_head
+        now_msc = max(standing.clock.from_utc_msc(self.ledger.now_us() // 1000), head.last_msc)
+        event = Adjusted(
+            operator=operator, reason=reason, time_msc=now_msc, order_before=standing.order, order_after=order
+        )  # fmt: skip
+        if event.order_after is standing.order:
+            return Outcome.DUPLICATE
+        return self._append_one(event, head.version)
 
     def _append_one(self, event: Event, expected_version: int | None = None) -> Outcome:
         outcome = self._journal.append(self.name, [event], expected_version=expected_version).outcomes[0]
@@ -390,9 +412,7 @@ class Account:
         is_due = head.version - self._replayed >= _REPLAY_EVERY * self.ledger.checkpoint_interval
         if self._portfolio is not None and head.version > self._version and not is_due:
             new = list(self._journal.rows(self.name, after=self._version, upto=head.version))
-            # A revision may have moved a deal behind all that arrived in order: then what is new goes before it.
-            is_next = posting(new[0])[:3] > self._portfolio.last
-            if is_next and all(row.placement == IN_ORDER and row.kind not in STANDING_KINDS for row in new):
+            if _follows(new, self._portfolio):
                 portfolio = self._portfolio.copy()
                 portfolio.fold((posting(row) for row in new), decode_posting)
                 return portfolio
@@ -438,7 +458,12 @@ class Account:
         standing = self._journal.standing(self.name, last) or self.standing
         if until is None:
             return Selection(version=last), standing
-        return Selection(version=last, time_msc=standing.clock.from_utc_msc((_end_us(until) - 1) // 1000)), standing
+        until_utc_msc = (_end_us(until) - 1) // 1000
+        time_msc = standing.clock.from_utc_msc(until_utc_msc)
+        hour = standing.clock.repeated_hour(time_msc) if standing.order is DealOrder.TICKET else None
+        if hour is None:
+            return Selection(version=last, time_msc=time_msc), standing
+        return Selection(version=last, time_msc=hour[1] - 1, until_utc_msc=until_utc_msc), standing
 
     def trades(self, *, until: Moment = None, known_at: Moment = None, version: int | None = None) -> Iterator[Trade]:
         """Yield closed trades in the order they were closed, then those whose result is not told in full.
@@ -448,7 +473,7 @@ class Account:
         selection, standing = self.selection(until=until, known_at=known_at, version=version)
         portfolio = Portfolio(standing)
         closed: list[OpenPosition] = []
-        for row in self._journal.postings(self.name, selection):
+        for row in self._journal.postings(self.name, selection, standing):
             portfolio.fold((row,), decode_posting, closed.append)
             yield from map(portfolio.trade, closed)
             closed.clear()
@@ -465,11 +490,38 @@ class Account:
         interval = self.ledger.checkpoint_interval if checkpoints else None
         return replayed(self._journal, self.name, selection, standing or self.standing, interval=interval)
 
+    def simulate(self, events: Sequence[Event], version: int) -> Portfolio:
+        """Return the portfolio that events would make, recorded behind a version. Nothing is recorded.
+
+        Args:
+            events: What would be recorded, none of it about a deal.
+            version: The version that they rest on.
+        """
+        standing = self._journal.standing(self.name, version) or self.standing
+        rows = simulated_rows(events, standing, version, lambda one: self._journal.latest_asserted(self.name, one))
+        known, portfolio = self.current()
+        if known == version and _follows(rows, portfolio):
+            twin = portfolio.copy()
+            twin.fold(map(posting, rows), decode_posting)
+            return twin
+        if not rows:
+            return self.fold(Selection(version=version), standing)
+        return simulated(self._journal, self.name, Selection(version=version), standing, rows)
+
     def events(self, *, after: int = 0, upto: int | None = None) -> Iterator[Recorded]:
         """Yield the account's events, oldest first, after one version up to another inclusive."""
-        standing: Standing | None = self._journal.standing(self.name, self.version)
+        version = self.version
+        standing: Standing | None = self._journal.standing(self.name, version)
+        hours: dict[tuple[int, int], dict[int, HourReading]] = {}
         for row in self._journal.rows(self.name, after=after, upto=upto):
-            yield recorded(self.name, row, standing)
+            event = recorded(self.name, row, standing)
+            hour = standing.clock.repeated_hour(row.time_msc) if standing else None
+            if standing is None or hour is None:
+                yield event
+                continue
+            if hour not in hours:
+                hours[hour] = repeated_hour(self._journal, self.name, version, standing, hour)
+            yield _read(event, hours[hour], standing.clock)
 
     def follow(self, *, after: int = 0, poll_seconds: float = 1.0, stop: StopSign | None = None) -> Iterator[Recorded]:
         """Yield the account's events behind a version, and go on as others append. See ``Ledger.follow``."""
@@ -490,6 +542,29 @@ class Account:
     def verify(self) -> Verified:
         """Recompute everything of this account."""
         return verify_account(self._journal, self.name)
+
+
+def _read(one: Recorded, hour: Mapping[int, HourReading], clock: ClockRule) -> Recorded:
+    """Return an event of an hour that the server's clock showed twice with the moment that it happened at."""
+    reading = hour.get(getattr(one.event, "deal", None) or 0)
+    if reading is None:  # no deal: then it was concluded when it was recorded
+        return evolve(one, utc_msc=clock.nearest_utc_msc(one.event.time_msc, one.recorded_us // 1000))
+    return evolve(one, utc_msc=reading.utc_msc, is_ambiguous=reading.is_ambiguous)
+
+
+def _follows(rows: Sequence[Stored], portfolio: Portfolio) -> bool:
+    """Return whether events can be folded on behind a portfolio one by one, without sorting anything again.
+
+    A revision may have moved a deal behind all that arrived in order: then what is new goes before it.
+    """
+    if not rows or any(row.placement in (PLACED, APART) or row.kind in STANDING_KINDS for row in rows):
+        return False
+    places = [portfolio.last, *map(stored_place, rows)]
+    if any(after <= before for before, after in pairwise(places)):
+        return False
+    terms = portfolio.standing
+    hours = terms.clock.repeated_hours(min(places[0][0], places[1][0]), max(place[0] for place in places))
+    return terms.order is DealOrder.TICKET and not hours
 
 
 # ----------------------------------------------------------------------------------------------------------- following

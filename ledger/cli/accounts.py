@@ -11,6 +11,7 @@ from ledger.cli.options import ACCOUNT_NAME, account_option, accounts_of, journa
 from ledger.cli.output import print_json, print_table, say
 from ledger.clock import ClockRule, utc_text
 from ledger.errors import BadValue
+from ledger.events import DealOrder
 from ledger.faces import Json, account_face
 from ledger.journal import Outcome
 from ledger.service import Account
@@ -33,9 +34,9 @@ CLOCK: Final = _Clock()
 CLOCK_HELP: Final = "The server's clock: IANA zone, offset as +03:00, or ny-close."
 
 
-@click.group("account", short_help="Open an account, or correct its clock.")
+@click.group("account", short_help="Open an account, or correct its clock or order.")
 def account() -> None:
-    """Open an account that no export or gateway names, or correct its clock."""
+    """Open an account that no export or gateway names, or correct its clock or the order of its deals."""
 
 
 @account.command("open")
@@ -75,6 +76,28 @@ def change_clock(journal: str | None, name: AccountId, rule: ClockRule, operator
         before = found.standing.clock
         found.change_clock(rule, operator=operator, reason=reason)
     say(f"account {name}: server clock {before} -> {rule}")
+
+
+@account.command("order")
+@click.argument("name", type=ACCOUNT_NAME, metavar="SERVER/LOGIN")
+@click.argument("order", type=click.Choice([order.value for order in DealOrder]), metavar="ticket|time")
+@click.option("--operator", default=getpass.getuser, show_default="your login name", help="Who changes it.")
+@click.option("--reason", required=True, help="Why it was wrong.")
+@journal_option
+def change_order(journal: str | None, name: AccountId, order: str, operator: str, reason: str) -> None:
+    """Change what orders the deals of an account, by an event: ticket (every live account), or time.
+
+    Tickets do not rise with time in Strategy Tester reports and on accounts that were moved to another server.
+
+    \b
+    Example:
+      ledger account order Broker-Live/70113 time --reason "moved to another server in May"
+    """
+    with open_ledger(journal) as ledger:
+        (found,) = accounts_of(ledger, name)
+        before = found.standing.order
+        found.change_order(order, operator=operator, reason=reason)
+    say(f"account {name}: deals are ordered by {before.value} -> {order}")
 
 
 @click.command("accounts", short_help="List the accounts.")

@@ -254,7 +254,7 @@ def _print_replay(portfolio: Portfolio, face: dict[str, Any]) -> None:
         f"{face['selected']} of {face['version']} events, head {face['head'][:16]}"
     )
     if portfolio.folded:
-        last = portfolio.last[0]
+        last = portfolio.newest_known_msc
         say(f"last event {_clock_text(standing.clock, last)}")
     print_positions(portfolio)
 

@@ -15,8 +15,10 @@ from ledger.journal.checkpoints import Checkpoint, Mark
 from ledger.journal.evidence import Kept
 from ledger.journal.watch import Watch
 from ledger.portfolio import Standing
-from ledger.postings import Place, Postings, Row
+from ledger.postings import Place, Postings, Row, Selection
 from ledger.values import AccountId
+
+__all__ = ["Appended", "Head", "Journal", "Outcome", "Selection"]
 
 
 class Head(NamedTuple):
@@ -51,17 +53,6 @@ class Appended:
     standing: Standing | None = None
     rows: tuple[Stored, ...]
     outcomes: tuple[Outcome | DealConflict, ...]
-
-
-@frozen(kw_only=True)
-class Selection:
-    """Which events of an account a replay folds: the first ``version`` ones, and of those up to ``time_msc``.
-
-    ``time_msc`` is broker server time, inclusive; None does not limit it.
-    """
-
-    version: int
-    time_msc: int | None = None
 
 
 class Journal(Protocol):
@@ -177,19 +168,54 @@ class Journal(Protocol):
         """Yield all raw answers of an account as they are kept, in no order. Damaged ones too: columns may hold anything."""
         ...
 
-    def postings(self, account: AccountId, selection: Selection, *, after: Mark | None = None) -> Postings:
-        """Return what a replay folds, in the fold order, each deal once: all of it, or what lies behind a checkpoint."""
+    def postings(
+        self,
+        account: AccountId,
+        selection: Selection,
+        standing: Standing | None = None,
+        *,
+        after: Mark | None = None,
+        besides: Sequence[Stored] = (),
+    ) -> Postings:
+        """Return what a replay folds, in the fold order, each deal once: all of it, or what lies behind a checkpoint.
+
+        Args:
+            account: Whose.
+            selection: Which events.
+            standing: The account terms that order them; those of the selection's version without.
+            after: The checkpoint.
+            besides: Events that are not recorded, to be put in their places.
+        """
         ...
 
-    def checkpoint(self, account: AccountId, selection: Selection) -> Checkpoint | None:
-        """Return the latest checkpoint that is the same as a replay of a selection so far (see ``journal.checkpoints``)."""
+    def latest_asserted(self, account: AccountId, position_id: int | None, before: int | None = None) -> tuple[int, int] | None:
+        """Return the place (second, deal ticket) of the latest assertion about a position, or the balance, None without any.
+
+        Args:
+            account: Whose.
+            position_id: Which position; None for the balance.
+            before: Only those of lower versions.
+        """
+        ...
+
+    def checkpoint(
+        self, account: AccountId, selection: Selection, fold: str | None = None, before: Place | None = None
+    ) -> Checkpoint | None:
+        """Return the latest checkpoint that is the same as a replay of a selection so far (see ``journal.checkpoints``).
+
+        Args:
+            account: Whose.
+            selection: Which events.
+            fold: The rules that it was made by (``checkpoints.fold_code``); those of the selection's version without.
+            before: Only one whose place lies before this one.
+        """
         ...
 
     def keep(self, account: AccountId, begin: Place, checkpoints: Sequence[Checkpoint]) -> None:
         """Keep checkpoints, in the place of those that lie behind a place up to the last of them and know less.
 
-        If others know more, theirs stay. What cannot be kept at once, as somebody else is writing or nothing may be written, is
-        not: checkpoints make nothing but speed.
+        If others by the same rules know more, theirs stay. What cannot be kept at once, as somebody else is writing or nothing
+        may be written, is not: checkpoints make nothing but speed.
         """
         ...
 

@@ -12,7 +12,17 @@ from typing import Any, Final, Literal
 import attrs
 
 from ledger.clock import utc_text
-from ledger.codec import Stored, check_known, deal_columns, encode, natural_key, numbered, placement_of
+from ledger.codec import (
+    LatestAsserted,
+    Stored,
+    check_known,
+    deal_columns,
+    encode,
+    natural_key,
+    numbered,
+    placed,
+    placement_of,
+)
 from ledger.errors import (
     AccountMismatch,
     AccountUnknown,
@@ -29,6 +39,7 @@ from ledger.events import (
     BreakOpened,
     CashMoved,
     DealCompleted,
+    DealOrder,
     DealRevised,
     Event,
     FillRecorded,
@@ -39,7 +50,7 @@ from ledger.events import (
 from ledger.journal import Appended, Head, Outcome
 from ledger.journal.chain import checks, covered, digest, genesis, linked
 from ledger.portfolio import Standing
-from ledger.postings import COMPLETABLE, IN_ORDER, NO_DEAL, as_told
+from ledger.postings import ASSERTED, COMPLETABLE, IN_ORDER, NO_DEAL, PLACED, as_told, second_of
 from ledger.values import AccountId, entry_word, plain, unscaled
 
 _CHAIN: Final = Stored._fields.index("prev_hash")
@@ -74,6 +85,7 @@ class Admission:
         known: Mapping[str, Stored],
         lookup: Lookup,
         symbol_used: SymbolUsed,
+        latest_asserted: LatestAsserted,
         now_us: int,
         correlation: str | None,
     ) -> None:
@@ -83,6 +95,8 @@ class Admission:
         self._standing = standing
         self._lookup = lookup
         self._symbol_used = symbol_used
+        self._latest_stored = latest_asserted
+        self._asserted: dict[int | None, tuple[int, int]] = {}  # by this append
         self._now_us = now_us
         self._yesterday_msc = now_us // 1000 - _DAY_MSC  # no clock rule is a day away from UTC
         self._correlation = correlation
@@ -159,8 +173,9 @@ class Admission:
         if tellings:
             return Outcome.DUPLICATE
         self._append(key, encode(event, standing))
-        if isinstance(event, Adjusted) and event.clock_after is not None:
-            self._standing = attrs.evolve(standing, clock=event.clock_after)
+        if isinstance(event, Adjusted):
+            clock, order = event.clock_after or standing.clock, event.order_after or standing.order
+            self._standing = attrs.evolve(standing, clock=clock, order=order)
         return Outcome.APPENDED
 
     def _opened(self) -> Standing:
@@ -177,10 +192,11 @@ class Admission:
         if AccountId(event.server, event.login) != self._account:
             raise AccountMismatch(f"an AccountOpened of {event.server}/{event.login} was told to {self._account}")
         if self._standing is None:
-            self._standing = Standing(opened=event, clock=event.clock)
+            self._standing = Standing(opened=event, clock=event.clock, order=event.order or DealOrder.TICKET)
             self._append(key, encode(event, self._standing))
             return Outcome.APPENDED
-        known = attrs.evolve(self._standing.opened, clock=self._standing.clock, time_msc=event.time_msc)
+        # The order of deals is no term that a second opening contradicts: it is changed by an event of its own.
+        known = attrs.evolve(self._standing.opened, clock=self._standing.clock, time_msc=event.time_msc, order=event.order)
         if known == event:
             return Outcome.DUPLICATE
         different = {
@@ -301,42 +317,44 @@ class Admission:
 
     def _append(self, key: str, row: Stored, telling: int = 1) -> None:
         """Append what was told, with what being recorded adds to it."""
-        version, placement, recorded_us = self._next(row.kind, row.time_msc, row.deal)
+        placement, order_msc, order_deal = placed(row, self._place, self._latest_asserted)
         row = row._replace(
-            version=version,
+            version=self._version + 1,
             placement=placement,
-            recorded_us=recorded_us,
+            recorded_us=self._next_us(),
             natural_key=numbered(key, telling),
             correlation=self._correlation,
         )
-        self._link(key, row[:_CHAIN])
+        self._link(key, row[:_CHAIN], (order_msc, order_deal))
 
     def _append_deal(self, key: str, deal: FillRecorded | CashMoved) -> None:
         """Append the first telling of a deal: as ``_append``, in one go."""
-        standing = self._opened()
-        version, placement, recorded_us = self._next(type(deal).__name__, deal.time_msc, deal.deal)
+        placement = placement_of(type(deal).__name__, (deal.time_msc, deal.deal), self._place)
         columns = deal_columns(
             deal,
-            standing,
-            version=version,
+            self._opened(),
+            version=self._version + 1,
             placement=placement,
-            recorded_us=recorded_us,
+            recorded_us=self._next_us(),
             key=key,
             correlation=self._correlation,
         )
-        self._link(key, columns)
+        self._link(key, columns, (second_of(deal.time_msc), deal.deal) if placement == PLACED else (None, None))
 
-    def _next(self, kind: str, time_msc: int, deal: int | None) -> tuple[int, int, int]:
-        """Return version, placement and recorded time of the event that comes next."""
-        place = (time_msc, NO_DEAL if deal is None else deal)
-        return self._version + 1, placement_of(kind, place, self._place), max(self._now_us, self._recorded_us + 1)
+    def _next_us(self) -> int:
+        return max(self._now_us, self._recorded_us + 1)
 
-    def _link(self, key: str, columns: tuple[Any, ...]) -> None:
+    def _latest_asserted(self, position_id: int | None) -> tuple[int, int] | None:
+        return self._asserted.get(position_id) or self._latest_stored(position_id)
+
+    def _link(self, key: str, columns: tuple[Any, ...], order: tuple[int | None, int | None]) -> None:
         """Put a row behind the last: nothing of this append changes before all of the row is known to fit."""
-        row = linked(columns, self._hash)
+        row = linked(columns, self._hash, order)
         self._version, self._hash, self._recorded_us = row.version, row.hash, row.recorded_us
         if row.placement == IN_ORDER:
             self._place = (row.time_msc, NO_DEAL if row.deal is None else row.deal)
+        elif row.placement == ASSERTED and row.order_msc is not None and row.order_deal is not None:
+            self._asserted[row.position_id] = row.order_msc, row.order_deal
         self._rows.append(row)
         tellings = self._known.get(key)
         if tellings is None:
@@ -345,16 +363,30 @@ class Admission:
             tellings.append(row)
 
 
+def simulated_rows(events: Sequence[Event], standing: Standing, version: int, latest_asserted: LatestAsserted) -> list[Stored]:
+    """Return events as rows with their places, as if they were recorded behind a version; none of them is about a deal."""
+    latest: dict[int | None, tuple[int, int]] = {}
+    rows = []
+    for number, event in enumerate(events, version + 1):
+        row = encode(event, standing)
+        placement, order_msc, order_deal = placed(row, (-1, 0), lambda one: latest.get(one) or latest_asserted(one))
+        if placement == ASSERTED and order_msc is not None and order_deal is not None:
+            latest[row.position_id] = order_msc, order_deal
+        rows.append(row._replace(version=number, placement=placement, order_msc=order_msc, order_deal=order_deal))
+    return rows
+
+
 # ------------------------------------------------------------------------------------------- taken over from a journal
 
 
-def taken_over(account: AccountId, head: Head, rows: Sequence[Stored]) -> Appended:
+def taken_over(account: AccountId, head: Head, rows: Sequence[Stored], latest_asserted: LatestAsserted) -> Appended:
     """Return what to append so that events of another journal are here as they were recorded there.
 
     Args:
         account: Whose.
         head: Where the account stands here.
         rows: The events behind it, ascending; what is not under the chain of them is made anew.
+        latest_asserted: What was asserted before them.
 
     Raises:
         VersionGap: They do not go on where the account stands.
@@ -362,12 +394,16 @@ def taken_over(account: AccountId, head: Head, rows: Sequence[Stored]) -> Append
         UnknownEvent: They were recorded by a newer program.
     """
     taken = []
+    latest: dict[int | None, tuple[int, int]] = {}
     for row in rows:
         if row.version != head.version + 1:
             raise VersionGap(f"account {account}: expected version {head.version + 1}, found {row.version}")
         check_known(row)
         place = (row.time_msc, NO_DEAL if row.deal is None else row.deal)
-        placement = placement_of(row.kind, place, (head.last_msc, head.last_deal))
+        before = head.last_msc, head.last_deal
+        placement, order_msc, order_deal = placed(row, before, lambda one: latest.get(one) or latest_asserted(one))
+        if placement == ASSERTED and order_msc is not None and order_deal is not None:
+            latest[row.position_id] = order_msc, order_deal
         columns = covered(row)
         found = digest(columns, head.hash)
         if found != row.hash or row.recorded_us <= head.recorded_us:
@@ -375,7 +411,8 @@ def taken_over(account: AccountId, head: Head, rows: Sequence[Stored]) -> Append
                 f"account {account}: version {row.version} is not what was recorded: "
                 f"expected chain hash {row.hash.hex()[:16]}, found {found.hex()[:16]}"
             )
-        taken.append(row._replace(placement=placement, prev_hash=head.hash, checks=checks(columns)))
+        row = row._replace(placement=placement, order_msc=order_msc, order_deal=order_deal)  # noqa: PLW2901
+        taken.append(row._replace(prev_hash=head.hash, checks=checks(columns)))
         last_msc, last_deal = place if placement == IN_ORDER else (head.last_msc, head.last_deal)
         head = Head(version=row.version, hash=row.hash, recorded_us=row.recorded_us, last_msc=last_msc, last_deal=last_deal)
     return Appended(head=head, rows=tuple(taken), outcomes=(Outcome.APPENDED,) * len(taken))

@@ -31,6 +31,7 @@ from ledger.journal.evidence import Kept, packed, referred
 from ledger.journal.schema import ROW, STANDING, USE_STANDING, account_key
 from ledger.journal.watch import CHANNEL
 from ledger.portfolio import Standing
+from ledger.postings import ASSERTED
 from ledger.values import AccountId
 
 _BULK: Final = 100  # from so many events on an append is an import, which lets others go first
@@ -59,6 +60,9 @@ _SEEN: Final = (
     f"SELECT hash FROM events {USE_STANDING} WHERE account_id = heads.account_id AND ({STANDING}) AND version > 0 "
     "ORDER BY version DESC LIMIT 1), "
     "EXISTS (SELECT 1 FROM events WHERE account_id = heads.account_id AND natural_key = ?) FROM heads WHERE account_id = ?"
+)
+_LATEST_ASSERTED: Final = (
+    f"SELECT order_msc, order_deal {_OF_ACCOUNT} AND placement = {ASSERTED} AND %s ORDER BY version DESC LIMIT 1"
 )
 _KEPT: Final = "SELECT digest FROM evidence WHERE account_id = ? AND digest = ?"
 
@@ -148,6 +152,7 @@ class Appender:
                 known=stand.known,
                 lookup=lambda wanted: self._known(stand.driver, account, wanted),
                 symbol_used=lambda symbol: bool(self._ask(stand.driver, _SYMBOL_USED, account_key(account), symbol)),
+                latest_asserted=lambda position_id: self._latest_asserted(stand.driver, account, position_id),
                 now_us=now_us(),
                 correlation=correlation,
             )
@@ -160,7 +165,8 @@ class Appender:
 
         def taken(stand: _Stand) -> Appended:
             begin = stand.head or start(account)
-            return taken_over(account, begin, [row for row in rows if row.version > begin.version])
+            new = [row for row in rows if row.version > begin.version]
+            return taken_over(account, begin, new, lambda one: self._latest_asserted(stand.driver, account, one))
 
         return self._written(account, [], taken, evidence, is_bulk=True).head
 
@@ -289,6 +295,15 @@ class Appender:
         if self._is_postgres:
             return _by_key(self._ask(driver, _KNOWN_POSTGRES, account_key(account), list(keys)))
         return _by_key(self._ask(driver, _KNOWN_SQLITE, _json(keys).decode(), account_key(account)))
+
+    def _latest_asserted(self, driver: Any, account: AccountId, position_id: int | None) -> tuple[int, int] | None:
+        """Return the place of the latest assertion about a position, or about the balance."""
+        key = account_key(account)
+        if position_id is None:
+            found = self._ask(driver, _LATEST_ASSERTED % "position_id IS NULL", key)
+        else:
+            found = self._ask(driver, _LATEST_ASSERTED % "position_id = ?", key, position_id)
+        return (found[0][0], found[0][1]) if found else None
 
     def _is_there(self, driver: Any, account: AccountId, head: Head) -> bool:
         """Return whether the event that a head stands at is in the journal."""

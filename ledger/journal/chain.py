@@ -50,13 +50,13 @@ def genesis(account: AccountId) -> bytes:
 
 def sealed(row: Stored, prev_hash: bytes) -> Stored:
     """Return a row with its place in the chain."""
-    return linked(row[:_CHAIN], prev_hash)
+    return linked(row[:_CHAIN], prev_hash, (row.order_msc, row.order_deal))
 
 
-def linked(columns: tuple[Any, ...], prev_hash: bytes) -> Stored:
-    """Return the row of all columns but those of the chain, with its place in it."""
+def linked(columns: tuple[Any, ...], prev_hash: bytes, order: tuple[int | None, int | None] = (None, None)) -> Stored:
+    """Return the row of all columns before the chain, with its place in it; ``order`` is what comes behind the chain."""
     said = covered(columns)
-    return _stored((*columns, prev_hash, _hash(said, prev_hash), checks(said)))
+    return _stored((*columns, prev_hash, _hash(said, prev_hash), checks(said), *order))
 
 
 def digest(columns: tuple[Any, ...], prev_hash: bytes) -> bytes:

@@ -15,19 +15,22 @@ history (the chain hash at its version is not the journal's), or if it is damage
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from hashlib import sha256
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ledger.codec import Stored, decode_posting
+from ledger.clock import ClockRule
+from ledger.codec import Stored, decode_posting, stored_place
+from ledger.events import DealOrder
+from ledger.fold_order import FoldOrder, HourReading, Records, hour_readings
 from ledger.portfolio import FOLD_VERSION, Portfolio, Standing
-from ledger.postings import NO_DEAL, Place, Postings, Reading
+from ledger.postings import NO_DEAL, Place, Postings, Reading, Selection
 from ledger.values import AccountId
 
 if TYPE_CHECKING:  # the protocol speaks of checkpoints
-    from ledger.journal import Journal, Selection
+    from ledger.journal import Journal
 
 #: How many postings lie between two checkpoints, at least. A replay folds at most so many beside a checkpoint.
 INTERVAL: Final = 5000
@@ -37,7 +40,9 @@ _CHUNK: Final = 500
 _KEPT_AT_ONCE: Final = 4 * 1024 * 1024
 
 #: What the fold is made of. Where one of them changes, what was folded before is not known to be the same.
-_FOLD_MODULES: Final = ("values", "clock", "events", "positions", "postings", "portfolio", "codec", "journal.checkpoints")
+_FOLD_MODULES: Final = (
+    "values", "clock", "events", "positions", "postings", "fold_order", "portfolio", "codec", "journal.checkpoints",
+)  # fmt: skip
 
 
 class Mark(NamedTuple):
@@ -58,8 +63,13 @@ class Checkpoint(NamedTuple):
     digest: bytes
 
 
+def fold_code(standing: Standing | None) -> str:
+    """Return what says by which rules was folded: the program's and those of the account terms that order events."""
+    return _program() if standing is None else f"{_program()}:{standing.order.value}:{standing.clock.name}"
+
+
 @cache
-def fold_code() -> str:
+def _program() -> str:
     """Return a digest of the program that folds: of its sources, so that nobody has to remember to raise a number."""
     said = sha256(str(FOLD_VERSION).encode())
     for name in _FOLD_MODULES:
@@ -69,24 +79,36 @@ def fold_code() -> str:
     return said.hexdigest()[:32]
 
 
-def taken(portfolio: Portfolio, reading: Reading, version: int, chain: bytes) -> Checkpoint:
+def order_of(standing: Standing | None, records: Records, selection: Selection) -> FoldOrder:
+    """Return the order that the account terms give the postings of a selection."""
+    return FoldOrder(
+        standing.clock if standing else ClockRule(),
+        by_time=standing is not None and standing.order is DealOrder.TIME,
+        nets=standing is not None and standing.opened.mode.nets,
+        records=records,
+        until_utc_msc=selection.until_utc_msc,
+    )
+
+
+def taken(portfolio: Portfolio, place: Place, reading: Reading, version: int, chain: bytes) -> Checkpoint:
     """Return a checkpoint of a fold as it is now.
 
     Args:
         portfolio: What was folded.
+        place: Up to which place.
         reading: What its postings rest on.
         version: The version that was known.
         chain: The chain hash of that version.
     """
-    mark = Mark(place=portfolio.last, reading=reading, version=version, hash=chain)
+    mark, fold = Mark(place=place, reading=reading, version=version, hash=chain), fold_code(portfolio.standing)
     body = json.dumps(portfolio.state(), separators=(",", ":"), ensure_ascii=True).encode()
-    return Checkpoint(mark=mark, fold=fold_code(), body=body, digest=_digest(mark, fold_code(), body))
+    return Checkpoint(mark=mark, fold=fold, body=body, digest=_digest(mark, fold, body))
 
 
 def opened(checkpoint: Checkpoint, standing: Standing) -> Portfolio | None:
     """Return the portfolio of a checkpoint, None if it is damaged or made by other rules."""
     mark, fold, body, digest = checkpoint
-    if fold != fold_code() or digest != _digest(mark, fold, body):
+    if fold != fold_code(standing) or digest != _digest(mark, fold, body):
         return None
     try:
         return Portfolio.restored(standing, json.loads(body))
@@ -97,11 +119,6 @@ def opened(checkpoint: Checkpoint, standing: Standing) -> Portfolio | None:
 def _digest(mark: Mark, fold: str, body: bytes) -> bytes:
     said: list[Any] = [*mark.place, *mark.reading, mark.version, mark.hash.hex(), fold]
     return sha256(json.dumps(said).encode() + b"\n" + body).digest()
-
-
-def place_of(row: Stored) -> Place:
-    """Return the first place in the fold order that an event changes: that of its deal, where it tells one."""
-    return (row.time_msc, NO_DEAL, row.version) if row.deal is None else (row.time_msc, row.deal, 0)
 
 
 def chosen(journal: Journal, account: AccountId, marks: Iterable[Mark], version: int) -> Mark | None:
@@ -127,9 +144,9 @@ def chosen(journal: Journal, account: AccountId, marks: Iterable[Mark], version:
     return None
 
 
-def is_usable(journal: Journal, account: AccountId, checkpoint: Checkpoint, version: int) -> bool:
+def is_usable(journal: Journal, account: AccountId, checkpoint: Checkpoint, version: int, standing: Standing) -> bool:
     """Return whether a replay of the first ``version`` events could begin at a checkpoint: whether it is of our making."""
-    return checkpoint.fold == fold_code() and chosen(journal, account, [checkpoint.mark], version) is not None
+    return checkpoint.fold == fold_code(standing) and chosen(journal, account, [checkpoint.mark], version) is not None
 
 
 def replayed(
@@ -148,26 +165,70 @@ def replayed(
         The portfolio, and how many events were selected.
     """
     if interval is None:
-        portfolio, postings = Portfolio(standing), journal.postings(account, selection)
+        portfolio, postings = Portfolio(standing), journal.postings(account, selection, standing)
         while rows := postings.take(_CHUNK):
             portfolio.fold(rows, decode_posting)
         return portfolio, _selected(journal, account, selection, postings)
-    found = journal.checkpoint(account, selection)
+    found = journal.checkpoint(account, selection, fold_code(standing))
     begun = opened(found, standing) if found else None
     portfolio = begun or Portfolio(standing)
-    postings = journal.postings(account, selection, after=found.mark if found and begun else None)
-    keeper = _Keeper(journal, account, selection.version, portfolio.last)
-    reading = postings.reading
+    postings = journal.postings(account, selection, standing, after=found.mark if found and begun else None)
+    keeper = _Keeper(journal, account, selection.version, postings.place)
+    place, reading = postings.place, postings.reading
     due = 0  # postings until the next checkpoint
     while rows := postings.take(min(_CHUNK, due or interval)):
         if not due:
-            keeper.note(portfolio, reading)  # only now: at the end of all there is nothing to be gained
+            keeper.note(portfolio, place, reading)  # only now: at the end of all there is nothing to be gained
             due = interval * (1 + portfolio.held // _HELD_PER_INTERVAL)
         portfolio.fold(rows, decode_posting)
-        reading = postings.reading
-        due -= len(rows)
+        place, reading = postings.place, postings.reading
+        due = max(0, due - len(rows))
     keeper.finish()
     return portfolio, _selected(journal, account, selection, postings)
+
+
+def simulated(
+    journal: Journal, account: AccountId, selection: Selection, standing: Standing, rows: Sequence[Stored]
+) -> Portfolio:
+    """Return the portfolio that a selection makes together with events that are not recorded.
+
+    Args:
+        journal: Where the others are.
+        account: Whose events.
+        selection: Which of them.
+        standing: The account terms.
+        rows: Events behind the selection, none of them a deal; with their places.
+    """
+    first = min(map(stored_place, rows))
+    found = journal.checkpoint(account, selection, fold_code(standing), before=first)
+    begun = opened(found, standing) if found else None
+    portfolio = begun or Portfolio(standing)
+    postings = journal.postings(account, selection, standing, after=found.mark if found and begun else None, besides=rows)
+    while some := postings.take(_CHUNK):
+        portfolio.fold(some, decode_posting)
+    return portfolio
+
+
+def repeated_hour(
+    journal: Journal, account: AccountId, version: int, standing: Standing, span: tuple[int, int]
+) -> dict[int, HourReading]:
+    """Return deal ticket -> when it happened, of the deals in an hour that the server's clock showed twice.
+
+    Args:
+        journal: Where they are.
+        account: Whose.
+        version: What is known.
+        standing: The account terms.
+        span: The hour, in broker time.
+    """
+    selection, begin = Selection(version=version, time_msc=span[1] - 1), (span[0], -1, 0)
+    found = journal.checkpoint(account, selection, fold_code(standing), before=begin)
+    postings = journal.postings(account, selection, standing, after=found.mark if found else None)
+    while postings.take(_CHUNK, begin):
+        pass
+    rows = [row for row in postings if span[0] <= row[0] < span[1] and row[1] != NO_DEAL]
+    first = postings.order.records.first_records([row[1] for row in rows]) if rows else {}
+    return hour_readings(rows, first, span, standing.clock)
 
 
 def _selected(journal: Journal, account: AccountId, selection: Selection, postings: Postings) -> int:
@@ -186,14 +247,14 @@ class _Keeper:
         self._taken: list[Checkpoint] = []
         self._size = 0
 
-    def note(self, portfolio: Portfolio, reading: Reading) -> None:
+    def note(self, portfolio: Portfolio, place: Place, reading: Reading) -> None:
         """Take a checkpoint where the fold stands, between two chunks."""
-        if portfolio.last == self._begin:
+        if place == self._begin:
             return
         self._chain = self._chain or self._journal.hash_at(self._account, self._version)
         if self._chain is None:
             return
-        self._taken.append(taken(portfolio, reading, self._version, self._chain))
+        self._taken.append(taken(portfolio, place, reading, self._version, self._chain))
         self._size += len(self._taken[-1].body)
         if self._size > _KEPT_AT_ONCE:
             self.finish()

@@ -18,11 +18,31 @@ __all__ = ["metadata"]
 Index(
     "ix_events_late",
     events.c.account_id,
-    events.c.time_msc,
+    events.c.order_msc,
     events.c.placement,
     events.c.version,
     sqlite_where=text("placement = 1"),
     postgresql_where=text("placement = 1"),
+)
+#: What asserts something, by its place.
+Index(
+    "ix_events_asserted",
+    events.c.account_id,
+    events.c.order_msc,
+    events.c.placement,
+    events.c.version,
+    sqlite_where=text("placement = 3"),
+    postgresql_where=text("placement = 3"),
+)
+#: The same by what it is about: the latest assertion of a position, or of the balance.
+Index(
+    "ix_events_asserted_position",
+    events.c.account_id,
+    events.c.position_id,
+    events.c.placement,
+    events.c.version,
+    sqlite_where=text("placement = 3"),
+    postgresql_where=text("placement = 3"),
 )
 #: The same rows by when they came: which of them a checkpoint does not know.
 Index(

@@ -7,15 +7,16 @@ from threading import Condition, RLock
 from typing import Literal
 from uuid import uuid4
 
-from ledger.codec import STANDING_KINDS, Stored, natural_key, posting, standing_of
+from ledger.codec import STANDING_KINDS, Stored, natural_key, posting, standing_of, stored_place
 from ledger.events import Event
+from ledger.fold_order import FirstRecord
 from ledger.journal import Appended, Head, Journal, Selection
 from ledger.journal.admission import Admission, start, taken_over, uses_symbol
-from ledger.journal.checkpoints import Checkpoint, Mark, chosen, fold_code, place_of
+from ledger.journal.checkpoints import Checkpoint, Mark, chosen, fold_code, order_of
 from ledger.journal.evidence import Kept, packed, referred, unpacked
 from ledger.journal.watch import MemoryWatch, Watch
 from ledger.portfolio import Standing
-from ledger.postings import APART, IN_ORDER, PLACED, Place, Postings, Row, is_behind
+from ledger.postings import APART, ASSERTED, IN_ORDER, PLACED, Place, Postings, Row, place_of
 from ledger.values import AccountId
 
 
@@ -34,7 +35,7 @@ class MemoryJournal:
         self._heads: dict[AccountId, Head] = {}
         self._keys: dict[AccountId, dict[str, Stored]] = {}
         self._evidence: dict[AccountId, dict[str, Kept]] = {}
-        self._checkpoints: dict[AccountId, dict[Place, Checkpoint]] = {}
+        self._checkpoints: dict[AccountId, dict[tuple[Place, str], Checkpoint]] = {}
         self._identity = str(uuid4())
         self._seals: dict[str, None] = {}
 
@@ -90,6 +91,7 @@ class MemoryJournal:
                 known={key: stored[key] for key in keys if key in stored},
                 lookup=lambda wanted: {key: stored[key] for key in wanted if key in stored},
                 symbol_used=lambda symbol: any(uses_symbol(row, symbol) for row in rows),
+                latest_asserted=lambda position_id: self.latest_asserted(account, position_id),
                 now_us=self._now_us(),
                 correlation=correlation,
             )
@@ -100,7 +102,8 @@ class MemoryJournal:
     def take(self, account: AccountId, rows: Sequence[Stored], evidence: Sequence[Kept] = ()) -> Head:
         with self._lock:
             begin = self._heads.get(account) or start(account)
-            self._put(account, taken_over(account, begin, [row for row in rows if row.version > begin.version]), evidence)
+            new = [row for row in rows if row.version > begin.version]
+            self._put(account, taken_over(account, begin, new, lambda one: self.latest_asserted(account, one)), evidence)
             return self._heads.get(account) or begin
 
     def _put(self, account: AccountId, appended: Appended, answers: Sequence[Kept]) -> None:
@@ -144,38 +147,53 @@ class MemoryJournal:
         with self._lock:
             return iter(list(self._evidence.get(account, {}).values()))
 
-    def postings(self, account: AccountId, selection: Selection, *, after: Mark | None = None) -> Postings:
+    def postings(
+        self,
+        account: AccountId,
+        selection: Selection,
+        standing: Standing | None = None,
+        *,
+        after: Mark | None = None,
+        besides: Sequence[Stored] = (),
+    ) -> Postings:
+        standing = standing or self.standing(account, selection.version)
         with self._lock:
             known = self._rows.get(account, [])[: selection.version]
-        selected = [row for row in known if selection.time_msc is None or row.time_msc <= selection.time_msc]
-        plain = [posting(row) for row in selected if row.placement == IN_ORDER]
-        placed = sorted(posting(row) for row in selected if row.placement == PLACED)
-        if after is not None:
-            plain = [row for row in plain if row[2] > after.reading.newest_plain]
-            placed = [row for row in placed if is_behind(row, after.place)]
-        return Postings([plain] if plain else [], placed, replaced_versions(known), after.reading if after else None)
+        return ordered_postings(known, selection, standing, after=after, besides=besides)
 
-    def checkpoint(self, account: AccountId, selection: Selection) -> Checkpoint | None:
+    def latest_asserted(self, account: AccountId, position_id: int | None, before: int | None = None) -> tuple[int, int] | None:
+        with self._lock:
+            rows = self._rows.get(account, [])[: None if before is None else before - 1]
+        for row in reversed(rows):
+            if row.placement == ASSERTED and row.position_id == position_id:
+                return stored_place(row)[:2]
+        return None
+
+    def checkpoint(
+        self, account: AccountId, selection: Selection, fold: str | None = None, before: Place | None = None
+    ) -> Checkpoint | None:
+        fold = fold or fold_code(self.standing(account, selection.version))
         with self._lock:
             kept = {
                 place: one
-                for place, one in self._checkpoints.get(account, {}).items()
-                if one.fold == fold_code()
+                for (place, code), one in self._checkpoints.get(account, {}).items()
+                if code == fold
+                and (before is None or place < before)
                 and one.mark.reading.newest <= selection.version
-                and (selection.time_msc is None or place[0] <= selection.time_msc)
+                and (selection.time_msc is None or one.mark.reading.latest_msc <= selection.time_msc)
             }
         found = chosen(self, account, (kept[place].mark for place in sorted(kept, reverse=True)), selection.version)
         return None if found is None else kept[found.place]
 
     def keep(self, account: AccountId, begin: Place, checkpoints: Sequence[Checkpoint]) -> None:
-        last = checkpoints[-1].mark
+        last, fold = checkpoints[-1].mark, checkpoints[-1].fold
         with self._lock:
             kept = self._checkpoints.setdefault(account, {})
-            within = [one for place, one in kept.items() if begin < place <= last.place]
-            if not any(one.mark.version > last.version and one.fold == fold_code() for one in within):
+            within = [one for (place, code), one in kept.items() if code == fold and begin < place <= last.place]
+            if not any(one.mark.version > last.version for one in within):
                 for one in within:
-                    del kept[one.mark.place]
-                kept.update({one.mark.place: one for one in checkpoints})
+                    del kept[one.mark.place, fold]
+                kept.update({(one.mark.place, fold): one for one in checkpoints})
 
     def checkpoints(self, account: AccountId) -> Iterator[Checkpoint]:
         with self._lock:
@@ -188,8 +206,8 @@ class MemoryJournal:
         with self._lock:
             rows = self._rows.get(account, [])
             new = [row for row in rows[after:upto] if row.placement != APART]
-            places = [place_of(row) for row in new]
-            places += [place_of(rows[row.caused_by - 1]) for row in new if row.kind == "DealRevised" and row.caused_by]
+            places = [stored_place(row) for row in new]
+            places += [stored_place(rows[row.caused_by - 1]) for row in new if row.kind == "DealRevised" and row.caused_by]
         return min(places, default=None)
 
     def count_apart(self, account: AccountId, selection: Selection) -> int:
@@ -206,6 +224,51 @@ class MemoryJournal:
 
     def close(self) -> None:
         """Do nothing: what is kept in memory goes with the object."""
+
+
+class _Rows:
+    """Single events of an account, out of a list of all: ``fold_order.Records``."""
+
+    def __init__(self, rows: Sequence[Stored]) -> None:
+        self._rows = rows
+
+    def first_records(self, deals: Sequence[int]) -> Mapping[int, FirstRecord]:
+        wanted, found = set(deals), dict[int, FirstRecord]()
+        for row in self._rows:
+            if row.deal in wanted:
+                found.setdefault(row.deal, FirstRecord(row.version, row.origin, row.recorded_us))
+        return found
+
+    def recorded_us(self, versions: Sequence[int]) -> Mapping[int, int]:
+        wanted = set(versions)
+        return {row.version: row.recorded_us for row in self._rows if row.version in wanted}
+
+
+def ordered_postings(
+    known: Sequence[Stored],
+    selection: Selection,
+    standing: Standing | None,
+    *,
+    after: Mark | None = None,
+    besides: Sequence[Stored] = (),
+) -> Postings:
+    """Return the postings of a list of rows, ascending version from 1 on. Arguments as ``Journal.postings``."""
+    order = order_of(standing, _Rows(known), selection)
+    selected = [row for row in known if selection.time_msc is None or row.time_msc <= selection.time_msc]
+    plain = [posting(row) for row in selected if row.placement == IN_ORDER]
+    late = [row for row in selected if row.placement in (PLACED, ASSERTED)] + list(besides)
+    placed = [(stored_place(row) if order.is_anchored else place_of(posting(row)), posting(row)) for row in late]
+    if after is not None:
+        plain = [row for row in plain if row[2] > after.reading.newest_plain]
+        placed = [one for one in placed if one[0] > after.place]
+    return Postings(
+        [plain] if plain else [],
+        sorted(placed),
+        order=order,
+        replaced=replaced_versions(known),
+        begin=after.reading if after else None,
+        place=after.place if after else (-1, 0, 0),
+    )
 
 
 def replaced_versions(rows: Sequence[Stored]) -> dict[int, int]:

@@ -28,7 +28,7 @@ from ledger.postings import NO_DEAL, Posting
 from ledger.values import AccountId
 
 #: The migration that this program was written for.
-REVISION: Final = "0004"
+REVISION: Final = "0005"
 
 
 @lru_cache(maxsize=4096)
@@ -88,6 +88,7 @@ def _column(name: str) -> Column[object]:
 
 #: In the table the placement stands before the schema, which the fold did not always read.
 _AS_THEY_LIE: Final = (*Posting._fields[:-1], "placement", "schema", *Stored._fields[len(Posting._fields) + 1 :])
+assert _AS_THEY_LIE[-2:] == ("order_msc", "order_deal"), "columns that came later lie behind the others"
 
 events = Table(
     "events",
@@ -140,7 +141,8 @@ seals = Table(
     sqlite_with_rowid=False,
 )
 
-#: States of the fold (see ``checkpoints``): by their place in the fold order, the latest made for a place.
+#: States of the fold (see ``checkpoints``): by their place in the fold order and the rules that they were made by, the latest
+#: made for a place.
 checkpoints = Table(
     "checkpoints",
     metadata,
@@ -148,10 +150,11 @@ checkpoints = Table(
     Column("time_msc", BigInteger, primary_key=True, autoincrement=False),
     Column("deal", BigInteger, primary_key=True, autoincrement=False),
     Column("at_version", BigInteger, primary_key=True, autoincrement=False),
-    Column("fold", Text, nullable=False),
+    Column("fold", Text, primary_key=True),
     Column("events", BigInteger, nullable=False),
     Column("newest", BigInteger, nullable=False),
     Column("newest_plain", BigInteger, nullable=False),
+    Column("latest_msc", BigInteger, nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("hash", LargeBinary, nullable=False),
     Column("body", LargeBinary, nullable=False),

@@ -7,20 +7,22 @@ event would cost as much as the fold. Appending is ``appending``'s.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from hashlib import sha256
+from heapq import merge
 from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from sqlalchemy import CompoundSelect, Connection, Engine, Select
 
-from ledger.codec import STANDING_KINDS, Stored, standing_of
+from ledger.codec import STANDING_KINDS, Stored, posting, standing_of, stored_place
 from ledger.errors import BadValue, CorruptEvent, JournalError, LedgerError, VersionGap
 from ledger.events import Event, storable
+from ledger.fold_order import FirstRecord
 from ledger.journal import Appended, Head, Selection
 from ledger.journal.appending import Appender, for_postgres
-from ledger.journal.checkpoints import Checkpoint, Mark, chosen, fold_code
+from ledger.journal.checkpoints import Checkpoint, Mark, chosen, fold_code, order_of
 from ledger.journal.connect import translated
 from ledger.journal.evidence import Kept, is_digest, unpacked
 from ledger.journal.schema import POSTING, USE_STANDING, account_key, accounts, events, heads
@@ -30,7 +32,7 @@ from ledger.journal.schema import identity as identities
 from ledger.journal.schema import seals as sealings
 from ledger.journal.watch import Watch, watch
 from ledger.portfolio import Standing
-from ledger.postings import APART, IN_ORDER, NO_DEAL, PLACED, Place, Postings, Reading, Row, is_behind
+from ledger.postings import APART, ASSERTED, IN_ORDER, NO_DEAL, PLACED, Place, Postings, Reading, Row, place_of, second_of
 from ledger.values import INT64_MAX, AccountId
 
 _BATCH: Final = 500
@@ -52,19 +54,27 @@ _PLAIN: Final = (
     f"SELECT {POSTING} FROM events WHERE account_id = ? AND version > ? AND version <= ? AND placement = {IN_ORDER} "
     "ORDER BY version"
 )
-_ALL_PLACED: Final = f"SELECT {POSTING} FROM events WHERE account_id = ? AND placement = {PLACED}"
-_PLACED_BETWEEN: Final = f"{_ALL_PLACED} AND time_msc BETWEEN ? AND ? AND version <= ? ORDER BY 1, 2, 3"
+_WITH_PLACE: Final = f"SELECT order_msc, order_deal, {POSTING} FROM events WHERE account_id = ?"
+_ALL_PLACED: Final = f"{_WITH_PLACE} AND placement = {PLACED}"
+_ALL_ASSERTED: Final = f"{_WITH_PLACE} AND placement = {ASSERTED} AND order_msc >= ? AND version <= ?"
+_PLACED_FROM: Final = f"{_ALL_PLACED} AND order_msc >= ? AND version <= ?"
 #: What arrived late, or completes a deal, belongs before something that had arrived in order already: what belongs behind a
 #: checkpoint came after the last of its events in order. Only a revision can move a deal ahead.
 _PLACED_BEHIND: Final = (
-    f"{_ALL_PLACED} AND version > ? AND version <= ? UNION ALL {_ALL_PLACED} AND kind = 'DealRevised' AND version <= ? "
-    "ORDER BY 1, 2, 3"
+    f"{_ALL_PLACED} AND version > ? AND version <= ? UNION ALL {_ALL_PLACED} AND kind = 'DealRevised' AND version <= ?"
 )
+_LATEST_ASSERTED: Final = (
+    f"SELECT order_msc, order_deal FROM events WHERE account_id = ? AND placement = {ASSERTED} AND %s AND version < ? "
+    "ORDER BY version DESC LIMIT 1"
+)
+_FIRST_RECORD: Final = "SELECT deal, version, origin, recorded_us FROM events WHERE account_id = ? AND natural_key = ?"
+_RECORDED_US: Final = "SELECT version, recorded_us FROM events WHERE account_id = ? AND version = ?"
 # Written out, so that the partial indexes over these kinds serve.
 _is_standing: Final = sa.or_(*(events.c.kind == sa.literal_column(f"'{kind}'") for kind in STANDING_KINDS))
 _is_revision: Final = events.c.kind == sa.literal_column("'DealRevised'")
 _state_place: Final = (states.c.time_msc, states.c.deal, states.c.at_version)
-_marked: Final = (*_state_place, states.c.events, states.c.newest, states.c.newest_plain, states.c.version, states.c.hash)
+_reading: Final = (states.c.events, states.c.newest, states.c.newest_plain, states.c.latest_msc)
+_marked: Final = (*_state_place, *_reading, states.c.version, states.c.hash)
 
 
 class SqlJournal:
@@ -207,7 +217,16 @@ class SqlJournal:
         query = sa.select(*_kept).where(answers.c.account_id == account_key(account))
         return map(Kept._make, self._stream(query, lenient=True, at_once=_STREAM_ANSWERS))
 
-    def postings(self, account: AccountId, selection: Selection, *, after: Mark | None = None) -> Postings:
+    def postings(
+        self,
+        account: AccountId,
+        selection: Selection,
+        standing: Standing | None = None,
+        *,
+        after: Mark | None = None,
+        besides: Sequence[Stored] = (),
+    ) -> Postings:
+        standing = standing or self.standing(account, selection.version)
         key, begin = account_key(account), after.reading if after else None
         with self._reading() as connection:
             # Whenever they happened: a revision may have taken a deal out of the time that is asked about.
@@ -216,16 +235,55 @@ class SqlJournal:
         plain: Iterator[list[Row]] = self._said(_PLAIN, key, newest_plain, selection.version)
         if selection.time_msc is not None:
             plain = _until(plain, selection.time_msc)
-        if after is not None and selection.time_msc is None:
-            placed = self._said(_PLACED_BEHIND, key, newest_plain, selection.version, key, newest_plain)
+        order = order_of(standing, _Records(self, key), selection)
+        placed: Iterator[tuple[Place, Row]] = self._placed(key, selection, after, is_anchored=order.is_anchored)
+        if besides:
+            added = sorted(
+                (stored_place(row) if order.is_anchored else place_of(posting(row)), posting(row)) for row in besides
+            )
+            placed = merge(placed, added, key=lambda one: one[0][0])
+        return Postings(
+            plain,
+            placed,
+            order=order,
+            replaced=replaced,
+            begin=begin,
+            place=after.place if after else (-1, 0, 0),
+        )
+
+    def _placed(self, key: int, selection: Selection, after: Mark | None, *, is_anchored: bool) -> Iterator[tuple[Place, Row]]:
+        """Yield what has to be put in its place, ascending by its second: what lies behind a checkpoint, or all."""
+        version, until_msc = selection.version, selection.time_msc
+        from_msc = after.place[0] if after and is_anchored else -(2**62)
+        late: tuple[str, tuple[Any, ...]]
+        if after is not None and until_msc is None:
+            newest_plain = after.reading.newest_plain
+            late = _PLACED_BEHIND, (key, newest_plain, version, key, version)
         else:
-            span = after.place[0] if after else 0, INT64_MAX if selection.time_msc is None else selection.time_msc
-            placed = self._said(_PLACED_BETWEEN, key, *span, selection.version)
-        late = (row for block in placed for row in block)
-        if after is not None:
-            place = after.place
-            late = (row for row in late if is_behind(row, place))
-        return Postings(plain, late, replaced, begin)
+            late = _PLACED_FROM, (key, after.place[0] if after else 0, version)
+            if until_msc is not None:
+                late = f"{late[0]} AND order_msc <= ?", (*late[1], until_msc)
+        text, values = f"{late[0]} UNION ALL {_ALL_ASSERTED}", (*late[1], key, from_msc, version)
+        column = 1 if is_anchored else 3
+        for block in self._said(f"{text} ORDER BY {column}", *values):
+            for order_msc, order_deal, *columns in block:
+                row = tuple(columns)
+                natural = place_of(row)
+                place = (order_msc, order_deal, natural[2]) if is_anchored else natural
+                if (after is None or place > after.place) and (until_msc is None or row[0] <= until_msc):
+                    yield place, row
+
+    def latest_asserted(self, account: AccountId, position_id: int | None, before: int | None = None) -> tuple[int, int] | None:
+        version = INT64_MAX if before is None else before
+        about: tuple[int, ...] = () if position_id is None else (position_id,)
+        text = _LATEST_ASSERTED % ("position_id IS NULL" if position_id is None else "position_id = ?")
+        found = self.select(text, account_key(account), *about, version)
+        return (found[0][0], found[0][1]) if found else None
+
+    def select(self, text: str, *values: Any) -> list[Row]:
+        """Return the few rows that a statement in the words of SQLite selects."""
+        with closing(self._said(text, *values)) as blocks:
+            return [row for block in blocks for row in block]
 
     def count_apart(self, account: AccountId, selection: Selection) -> int:
         query = sa.select(events.c.placement).where(*_selected(account, selection), _is_standing).order_by(events.c.version)
@@ -235,16 +293,20 @@ class SqlJournal:
 
     # ---- checkpoints
 
-    def checkpoint(self, account: AccountId, selection: Selection) -> Checkpoint | None:
-        query = sa.select(*_marked).where(
-            states.c.account_id == account_key(account), states.c.fold == fold_code(), states.c.newest <= selection.version
-        )
+    def checkpoint(
+        self, account: AccountId, selection: Selection, fold: str | None = None, before: Place | None = None
+    ) -> Checkpoint | None:
+        fold = fold or fold_code(self.standing(account, selection.version))
+        of_fold = (states.c.account_id == account_key(account), states.c.fold == fold)
+        query = sa.select(*_marked).where(*of_fold, states.c.newest <= selection.version)
         if selection.time_msc is not None:
-            query = query.where(states.c.time_msc <= selection.time_msc)
+            query = query.where(states.c.latest_msc <= selection.time_msc)
+        if before is not None:
+            query = query.where(sa.tuple_(*_state_place) < sa.tuple_(*before))
         rows = self._stream(query.order_by(*(column.desc() for column in _state_place)), at_once=_STREAM_MARKS)
         with closing(rows):  # the first that serves is enough
             found = chosen(self, account, map(_mark, rows), selection.version)
-        return None if found is None else next(self._checkpoints(account, _is_at(found.place)), None)
+        return None if found is None else next(self._checkpoints(account, states.c.fold == fold, _is_at(found.place)), None)
 
     def checkpoints(self, account: AccountId) -> Iterator[Checkpoint]:
         return self._checkpoints(account)
@@ -256,20 +318,21 @@ class SqlJournal:
             yield Checkpoint(_mark(row), *row[-3:])
 
     def keep(self, account: AccountId, begin: Place, checkpoints: Sequence[Checkpoint]) -> None:
-        last = checkpoints[-1].mark
-        of_account = states.c.account_id == account_key(account)
+        last, fold = checkpoints[-1].mark, checkpoints[-1].fold
+        of_fold = (states.c.account_id == account_key(account), states.c.fold == fold)
         within = (sa.tuple_(*_state_place) > sa.tuple_(*begin), sa.tuple_(*_state_place) <= sa.tuple_(*last.place))
-        known = sa.select(states.c.version).where(of_account, *within, states.c.version > last.version, _is_current())
-        names = states.c.keys()
+        known = sa.select(states.c.version).where(*of_fold, *within, states.c.version > last.version)
+        names = [column.name for column in (*_marked, states.c.fold, states.c.body, states.c.digest)]
         rows = [
-            (account_key(account), *mark.place, fold, *mark.reading, mark.version, mark.hash, body, digest)
-            for mark, fold, body, digest in checkpoints
+            {"account_id": account_key(account)}
+            | dict(zip(names, (*mark.place, *mark.reading, mark.version, mark.hash, code, body, digest), strict=True))
+            for mark, code, body, digest in checkpoints
         ]
         try:
             with self._at_once() as connection:
                 if connection.scalar(known.limit(1)) is None:
-                    connection.execute(states.delete().where(of_account, sa.or_(sa.and_(*within), ~_is_current())))
-                    connection.execute(states.insert(), [dict(zip(names, row, strict=True)) for row in rows])
+                    connection.execute(states.delete().where(*of_fold, *within))
+                    connection.execute(states.insert(), rows)
         except JournalError:
             return
 
@@ -281,19 +344,24 @@ class SqlJournal:
     def touched(self, account: AccountId, after: int, upto: int) -> Place | None:
         within = (events.c.account_id == account_key(account), events.c.version > after, events.c.version <= upto)
         told = events.alias()
-        place = (events.c.time_msc, _deal, events.c.version)
-        plain = sa.select(*place).where(*within, _placement_is(IN_ORDER)).order_by(events.c.version).limit(1)
-        placed = sa.select(*place).where(*within, _placement_is(PLACED)).order_by(*place).limit(1)
+        natural = (events.c.time_msc, _deal, events.c.version, events.c.deal)
+        own = (events.c.order_msc, events.c.order_deal, events.c.version, events.c.deal)
+        plain = sa.select(*natural).where(*within, _placement_is(IN_ORDER)).order_by(events.c.version).limit(1)
+        late, asserted = (
+            sa.select(*own).where(*within, _placement_is(placement)).order_by(*own[:2]).limit(1)
+            for placement in (PLACED, ASSERTED)
+        )
         taken = (
-            sa.select(told.c.time_msc, told.c.deal, told.c.version)
+            sa.select(told.c.time_msc, told.c.deal, told.c.version, told.c.deal)
             .join(events, (told.c.account_id == events.c.account_id) & (told.c.version == events.c.caused_by))
             .where(*within, _is_revision)
             .order_by(told.c.time_msc, told.c.deal)
             .limit(1)
         )
         with self._reading() as connection:
-            found = [row for query in (plain, placed, taken) for row in connection.execute(query)]
-        return min((time_msc, deal, version if deal == NO_DEAL else 0) for time_msc, deal, version in found) if found else None
+            found = [row for query in (plain, late, asserted, taken) for row in connection.execute(query)]
+        places = ((second_of(msc), at, 0 if deal is not None else version) for msc, at, version, deal in found)
+        return min(places, default=None)
 
     def version_at(self, account: AccountId, recorded_end_us: int) -> int:
         with self._reading() as connection:
@@ -457,20 +525,32 @@ def _placement_is(placement: int) -> sa.ColumnElement[bool]:
 
 
 def _until(blocks: Iterator[list[Row]], time_msc: int) -> Iterator[list[Row]]:
-    """Yield postings, ascending in time, up to a broker time inclusive."""
+    """Yield postings, ascending by the second, up to a broker time inclusive."""
     for block in blocks:
-        if block[-1][0] > time_msc:
-            yield [row for row in block if row[0] <= time_msc]
+        last_msc = second_of(block[-1][0])
+        yield block if last_msc < second_of(time_msc) else [row for row in block if row[0] <= time_msc]
+        if last_msc > time_msc:
             return
-        yield block
+
+
+class _Records:
+    """Single events of an account: ``fold_order.Records``."""
+
+    def __init__(self, journal: SqlJournal, key: int) -> None:
+        self._journal = journal
+        self._key = key
+
+    def first_records(self, deals: Sequence[int]) -> Mapping[int, FirstRecord]:
+        keys = (f"deal:{deal}" for deal in deals)
+        rows = (row for key in keys for row in self._journal.select(_FIRST_RECORD, self._key, key))
+        return {deal: FirstRecord(version, origin, recorded_us) for deal, version, origin, recorded_us in rows}
+
+    def recorded_us(self, versions: Sequence[int]) -> Mapping[int, int]:
+        return dict(row for version in versions for row in self._journal.select(_RECORDED_US, self._key, version))
 
 
 def _is_at(place: Place) -> sa.ColumnElement[bool]:
     return sa.and_(*(column == value for column, value in zip(_state_place, place, strict=True)))
-
-
-def _is_current() -> sa.ColumnElement[bool]:
-    return states.c.fold == fold_code()
 
 
 def _mark(row: Row) -> Mark:

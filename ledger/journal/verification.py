@@ -11,16 +11,19 @@ from ledger.codec import (
     BYTE_COLUMNS,
     KINDS,
     TEXT_COLUMNS,
+    LatestAsserted,
     Stored,
     decode,
     decode_posting,
     encode_said,
     is_telling_of,
     natural_key,
+    placed,
     placement_of,
 )
 from ledger.errors import CorruptEvent, LedgerError
 from ledger.events import DEAL_KINDS
+from ledger.fold_order import POSITION_ASSERTIONS
 from ledger.journal import Head, Journal, Selection
 from ledger.journal.admission import start
 from ledger.journal.chain import changed_columns, checks, covered, digest, genesis, is_link
@@ -28,7 +31,7 @@ from ledger.journal.checkpoints import is_usable, opened
 from ledger.journal.evidence import unpacked
 from ledger.journal.tampering import findings
 from ledger.portfolio import Portfolio
-from ledger.postings import IN_ORDER, NO_DEAL, Place, Row
+from ledger.postings import IN_ORDER, NO_DEAL, PLACED, Row, second_of
 from ledger.values import AccountId
 
 
@@ -62,12 +65,15 @@ _TYPES: Final = tuple(
 )
 
 
-_DEAL, _VERSION, _KIND, _PLACEMENT, _RECORDED_US, _KEY, _EVIDENCE, _PREV_HASH, _HASH, _CHECKS = map(
+_DEAL, _VERSION, _KIND, _PLACEMENT, _RECORDED_US, _KEY, _EVIDENCE, _PREV_HASH, _HASH, _CHECKS, _ORDER = map(
     Stored._fields.index,
     (
         "deal", "version", "kind", "placement", "recorded_us", "natural_key", "evidence", "prev_hash", "hash", "checks",
+        "order_msc",
     ),
 )  # fmt: skip
+_UNPLACED: Final = (None, None)
+_MAY_ASSERT: Final = POSITION_ASSERTIONS | {"BalanceAsserted"}
 
 
 def verify_account(
@@ -84,7 +90,7 @@ def verify_account(
         progress: Called with the number of events checked since the last call.
         help_with: Called with the account and its version; has part of the work done elsewhere, or none.
     """
-    walk = _Walk(account)
+    walk = _Walk(journal, account)
     problems: list[Problem] = []
     head = journal.head(account)
     helper = help_with(account, head.version) if head and type(head.version) is int else None
@@ -106,7 +112,7 @@ def verify_account(
 
 def verify_chain(journal: Journal, account: AccountId) -> tuple[Problem, ...]:
     """Return what is wrong with an account's events one by one: hashes, gaps, keys, places, and the head. Nothing is folded."""
-    return tuple(_check_rows(journal, _Walk(account), lambda _: None))
+    return tuple(_check_rows(journal, _Walk(journal, account), lambda _: None))
 
 
 # ---------------------------------------------------------------------------------------------- what is done elsewhere
@@ -147,7 +153,7 @@ class Help(Protocol):
 def verify_rest(journal: Journal, account: AccountId, after: int, upto: int) -> Helped | None:
     """Check the rows behind a version, on trust in what lies before, and the fold; None if a row is not whole."""
     begin = _state_at(journal, account, after)
-    walk = _Walk(account)
+    walk = _Walk(journal, account)
     walk.go_on_at(begin, {})
     for rows in journal.as_they_lie(account, after=after, upto=upto):
         if any(walk.check_all(rows)):
@@ -230,9 +236,10 @@ class _Walk:
     What a damaged row leaves uncertain (``None``) is taken from the next row on trust, so that one damage is named once.
     """
 
-    def __init__(self, account: AccountId) -> None:
+    def __init__(self, journal: Journal, account: AccountId) -> None:
         begin = start(account)
         self.account = account
+        self._journal = journal
         self.version = begin.version
         self.hash: bytes | None = begin.hash
         self.recorded_us: int | None = begin.recorded_us
@@ -275,7 +282,9 @@ class _Walk:
                 or not is_link(covered(row), before, row[_HASH], row[_CHECKS])
                 or row[_RECORDED_US] <= recorded_us
                 or type(placement) is not int
+                or kind in _MAY_ASSERT
                 or placement != placement_of(kind, here, place)
+                or row[_ORDER:] != ((second_of(row[0]), here[1]) if placement == PLACED else _UNPLACED)
                 or ((kind not in DEAL_KINDS or row[_KEY] != f"deal:{deal}") and any(_contradictions(Stored._make(row))))
             ):
                 break
@@ -341,8 +350,17 @@ class _Walk:
     def _wrong_placement(self, row: Stored) -> dict[str, str]:
         if self.place is None:
             return {}
-        expected = placement_of(row.kind, _place(row), self.place)
-        return {} if row.placement == expected else {"placement": f"expected {expected}, found {row.placement}"}
+        expected = placed(row, self.place, self._latest_before(row.version))
+        found = row.placement, row.order_msc, row.order_deal
+        names = ("placement", "order_msc", "order_deal")
+        return {
+            name: f"expected {ours}, found {_short(theirs)}"
+            for name, ours, theirs in zip(names, expected, found, strict=True)
+            if ours != theirs
+        }
+
+    def _latest_before(self, version: int) -> LatestAsserted:
+        return lambda position_id: self._journal.latest_asserted(self.account, position_id, version)
 
     def _go_on(self, row: Stored, wrong: Mapping[str, str]) -> None:
         if "version" in wrong:  # it is not where it was: nothing of it can be compared with its neighbours
@@ -356,7 +374,7 @@ class _Walk:
             self.place = None
         elif self.place is None:
             self.place = _place(row) if row.placement == IN_ORDER and "placement" not in wrong else None
-        elif placement_of(row.kind, _place(row), self.place) == IN_ORDER:
+        elif placed(row, self.place, lambda _: None)[0] == IN_ORDER:
             self.place = _place(row)
 
     def check_head(self, found: Head | None) -> Iterator[Problem]:
@@ -431,27 +449,21 @@ def _check_fold(journal: Journal, account: AccountId, version: int) -> Iterator[
             if version:
                 yield Problem(account=str(account), version=1, field="kind", what="the first event does not open the account")
             return
-        portfolio, postings = Portfolio(standing), iter(journal.postings(account, Selection(version=version)))
+        portfolio, postings = Portfolio(standing), journal.postings(account, Selection(version=version), standing)
         for checkpoint in journal.checkpoints(account):
-            at = checkpoint.mark.place
-            if not is_usable(journal, account, checkpoint, version):
+            if not is_usable(journal, account, checkpoint, version, standing):
                 continue
-            portfolio.fold(_upto(postings, at), decode_posting)
+            at = checkpoint.mark.place
+            while rows := postings.take(_NEAR, at):
+                portfolio.fold(rows, decode_posting)
             kept = opened(checkpoint, standing)
             if kept is None or kept.state() != portfolio.state():
                 what = "it is not what a replay from the start gives: it was changed. It is disposable: DELETE FROM checkpoints"
-                yield Problem(account=str(account), version=at[2], field="checkpoints", what=what)
+                near = checkpoint.mark.reading.newest_plain
+                yield Problem(account=str(account), version=near, field="checkpoints", what=what)
         portfolio.fold(postings, decode_posting)
     except Exception as error:  # noqa: BLE001  # whatever stops the fold is what is looked for
         yield Problem(account=str(account), version=None, field="fold", what=f"{type(error).__name__}: {error}")
-
-
-def _upto(postings: Iterator[Row], place: Place) -> Iterator[Row]:
-    """Yield postings up to a place that one of them has."""
-    for row in postings:
-        yield row
-        if row[:3] >= place:
-            return
 
 
 def _short(value: Any) -> str:

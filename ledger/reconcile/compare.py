@@ -1,7 +1,8 @@
 """Compare: our portfolio and the broker's snapshot in, every disagreement over the union of both out. Repairs nothing.
 
-Profit, swap and current price are marks, not disagreements. Positions are the same where their identifier is; on an
-account that nets, where their symbol is. A gateway that tells tickets only is matched by the ticket that we know last.
+Profit, swap and current price are marks, not disagreements. Positions are the same where their identifier is. On an account
+that nets they are the same where their symbol is, too, if one of both identifiers is not known. A gateway that tells tickets
+only is matched by the ticket that we know last.
 """
 
 from __future__ import annotations
@@ -121,11 +122,12 @@ def compare(portfolio: Portfolio, snapshot: Snapshot) -> tuple[Disagreement | Ne
     by_symbol = {position.symbol: position for position in ours.values()} if nets else {}
     by_ticket = {position.ticket: position for position in ours.values()}
     for row in remote:
-        if nets:
+        position = ours.get(row.position_id) if row.is_identified else None
+        if position is None and nets:
             position = by_symbol.get(row.symbol)
-        else:
-            position = ours.get(row.position_id) if row.is_identified else by_ticket.get(row.ticket)
-        if position is None or (nets and _is_another(position, row)):
+        if position is None and not row.is_identified:
+            position = by_ticket.get(row.ticket)
+        if position is None or position.position_id in matched or (nets and _is_another(position, row)):
             strangers.append(row)
             continue
         matched.add(position.position_id)

@@ -34,6 +34,8 @@ from ledger.reconcile.trust import state_of
 from ledger.snapshot import RemotePosition, Snapshot
 from ledger.values import plain
 
+#: The field of a break about the server time of a snapshot; other clock breaks are about the clock rule.
+SERVER_TIME: Final = "server_time"
 _POSITION_KINDS: Final = (BreakKind.ZOMBIE, BreakKind.GHOST, BreakKind.DRIFT)
 
 
@@ -49,6 +51,9 @@ class Circumstances:
         repeated: What was corrected in every sync since it last agreed -> how often (see ``sameness``).
         unclear: Why nothing can be concluded from this snapshot, though perhaps from the next one; None if it can.
         halted: Why nothing may be corrected, None if it may.
+        updated_by: Position id -> ticket of the deal that last changed it, where the gateway reported it.
+        simulate: Returns the portfolio that events would make, appended behind the version. Without it they are folded on
+            behind the portfolio.
     """
 
     time_msc: int
@@ -58,6 +63,8 @@ class Circumstances:
     repeated: Mapping[object, int] = attrs.field(factory=dict)
     unclear: str | None = None
     halted: str | None = None
+    updated_by: Mapping[int, int] = attrs.field(factory=dict)
+    simulate: Callable[[Sequence[Event]], Portfolio] | None = None
 
 
 class WaitsFor(Enum):
@@ -116,7 +123,7 @@ def decide_money(
     """Return the breaks to open and close about balance and credit. No correction ever moves money."""
     standing_breaks = {one.field: one for one in portfolio.breaks if one.kind is BreakKind.BALANCE and one.version}
     differing = {one.field: one for one in differences}
-    time_msc = max(around.time_msc, portfolio.last[0])
+    time_msc = max(around.time_msc, portfolio.newest_known_msc)
     if differences and around.touched:
         why = "a fill was told just now, its money may still be under way: left for the next sync"
         return Decision(held=(Held(kind="balance", position_id=None, symbol=None, why=why, waits_for=WaitsFor.TIME),))
@@ -181,7 +188,9 @@ class _Deciding:
             for one in portfolio.breaks
             if one.kind in _POSITION_KINDS and one.version is not None
         }
-        self._time_msc = max(around.time_msc, portfolio.last[0], *(_seen_msc(row) for row in self._rows_concerned()), 0)
+        self._time_msc = max(
+            around.time_msc, portfolio.newest_known_msc, *(_seen_msc(row) for row in self._rows_concerned()), 0
+        )
         self._events: list[Event] = []
         self._held: list[Held] = []
         self._corrections: list[tuple[Disagreement, Event, int]] = []
@@ -238,7 +247,7 @@ class _Deciding:
     def _halt(self) -> str | None:
         """Return why no correction may be made at all, None if they may."""
         for one in self._portfolio.breaks:
-            if one.kind is BreakKind.CLOCK:
+            if one.kind is BreakKind.CLOCK and one.field != SERVER_TIME:
                 return "the server's clock rule is in doubt: correct it with ledger account clock"
             if one.kind is BreakKind.BALANCE and self._policy.balance is Action.HALT:
                 return "the policy halts while balance or credit differ"
@@ -313,15 +322,23 @@ class _Deciding:
         evidence, time_msc = self._snapshot.evidence, self._time_msc
         match one:
             case Zombie(theirs):
-                return PositionRecovered(position=state_of(theirs), time_msc=time_msc, caused_by=opened, evidence=evidence)
+                return PositionRecovered(
+                    position=state_of(theirs), time_msc=time_msc, caused_by=opened, evidence=evidence, **self._contained(theirs)
+                )
             case Ghost(ours):
                 return GhostClosed(before=ours_as_seen(ours), time_msc=time_msc, caused_by=opened, evidence=evidence)
             case Drift(ours, theirs):
                 our_id = None if theirs.is_identified else ours.position_id
                 return DriftCorrected(
                     before=ours_as_seen(ours), after=state_of(theirs, position_id=our_id), time_msc=time_msc, caused_by=opened,
-                    evidence=evidence,
+                    evidence=evidence, **self._contained(theirs),
                 )  # fmt: skip
+
+    def _contained(self, theirs: RemotePosition) -> dict[str, int | None]:
+        """Return what a correction states of the deals that it contains, as far as the gateway reported it."""
+        if theirs.updated_msc is None:
+            return {}
+        return {"updated_msc": theirs.updated_msc, "updated_deal": self._around.updated_by.get(theirs.position_id)}
 
     def _renaming(self, pair: NewTicket) -> Event:
         return PositionReticketed(
@@ -369,7 +386,8 @@ class _Deciding:
         if not self._corrections:
             return []
         portfolio = self._portfolio
-        tried = tried_on(portfolio, self._events, self._around.version)
+        simulate = self._around.simulate
+        tried = simulate(self._events) if simulate else tried_on(portfolio, self._events, self._around.version)
         left = {key for one in compare(tried, self._snapshot) if not isinstance(one, NewTicket) for key in _keys(one)}
         helped: list[Disagreement] = []
         for one, _, opened in self._corrections:

@@ -9,6 +9,7 @@ from typing import Final
 
 import attrs
 
+from ledger.clock import SECOND_MSC, ClockRule
 from ledger.errors import BadValue, InexactNumber, SnapshotRefused
 from ledger.events import PositionState
 from ledger.portfolio import Portfolio, Position, Standing
@@ -16,12 +17,11 @@ from ledger.reconcile.compare import is_alike
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemotePosition, Snapshot
 from ledger.values import unscaled
 
-_SECOND_MSC: Final = 1000
-_MINUTE_MSC: Final = 60 * _SECOND_MSC
+_MINUTE_MSC: Final = 60 * SECOND_MSC
 _DAY_MSC: Final = 24 * 60 * _MINUTE_MSC
 
 
-def believed(snapshot: Snapshot, portfolio: Portfolio, *, now_msc: int) -> Snapshot:
+def believed(snapshot: Snapshot, portfolio: Portfolio, *, now_msc: int, seen_msc: int | None = None) -> Snapshot:
     """Return a snapshot if it earns trust against what we had when it was asked for.
 
     Numbers that are not what we have already are cleaned of binary dirt.
@@ -30,13 +30,14 @@ def believed(snapshot: Snapshot, portfolio: Portfolio, *, now_msc: int) -> Snaps
         snapshot: What the gateway told.
         portfolio: What we had when it was asked.
         now_msc: Our own clock through the account's clock rule: broker server time in milliseconds.
+        seen_msc: The server time of an earlier answer of the same gateway, None without any.
 
     Raises:
-        SnapshotRefused: It is of another account, of a terminal that is not connected, older than what we applied, from
-            the future, it contradicts itself, or a number in it does not fit.
+        SnapshotRefused: It is of another account, of a terminal that is not connected, older than what we applied or than
+            an earlier answer, it contradicts itself, or a number in it does not fit.
     """
     refuse_stranger(snapshot, portfolio.standing)
-    _refuse_stale(snapshot, portfolio)
+    _refuse_stale(snapshot, portfolio, seen_msc)
     _refuse_future(snapshot, now_msc)
     _refuse_contradiction(snapshot, portfolio.standing)
     ours = portfolio.positions
@@ -47,6 +48,18 @@ def believed(snapshot: Snapshot, portfolio: Portfolio, *, now_msc: int) -> Snaps
     if all(map(_is_same, cleaned, snapshot.positions)):
         return snapshot
     return attrs.evolve(snapshot, positions=tuple(cleaned))
+
+
+def is_ahead(snapshot: Snapshot, allowed_msc: int) -> bool:
+    """Return whether the server time of a snapshot is one that the server cannot have had.
+
+    MT5's server time is that of the last tick: it may stand still or lag, it never leads.
+
+    Args:
+        snapshot: What the gateway reported.
+        allowed_msc: The present on the server's clock, by the clock rule or by the offset last seen.
+    """
+    return snapshot.server_time_msc is not None and snapshot.server_time_msc > allowed_msc + _MINUTE_MSC
 
 
 def refuse_stranger(answer: Snapshot | RemoteAccount | RemoteHistory, standing: Standing) -> None:
@@ -67,34 +80,45 @@ def refuse_stranger(answer: Snapshot | RemoteAccount | RemoteHistory, standing: 
             raise SnapshotRefused(f"expected {expected} as of account {standing.account}, found {found}", field=name)
 
 
-def _refuse_stale(snapshot: Snapshot, portfolio: Portfolio) -> None:
-    """Refuse a snapshot that is older than the newest fill or correction that we applied.
+def _refuse_stale(snapshot: Snapshot, portfolio: Portfolio, seen_msc: int | None) -> None:
+    """Refuse a snapshot that is older than the newest fill that we applied, or than an earlier answer of the gateway.
 
-    A terminal that counts whole seconds shows the second that a fill happened in. Its server time may be that of the last
-    tick and lag behind a fill; a row that the fill changed says so.
+    Only times that the broker stated are compared, and a repeated hour as one moment. A terminal that counts whole seconds
+    shows the second that a fill happened in. Its server time may be that of the last tick and lag behind a fill; a row that
+    the fill changed says so. Cash movements do not count: money that is booked on a weekend moves no tick.
     """
     if snapshot.server_time_msc is None:
         return
-    newest_msc = portfolio.newest_msc
+    clock = portfolio.standing.clock
     told_msc = max([snapshot.server_time_msc, *(row.updated_msc or 0 for row in snapshot.positions)])
-    unit_msc = 1 if told_msc % _SECOND_MSC else _SECOND_MSC
-    if told_msc < newest_msc // unit_msc * unit_msc:
-        raise SnapshotRefused(
-            f"the snapshot is of server time {told_msc}, older than the newest fill or correction that is applied "
-            f"({newest_msc}): a stale answer, or a wrong clock rule (ledger account clock)",
-            field="server_time_msc",
-        )
+    for what, newest_msc in (
+        ("the newest fill that is applied", portfolio.newest_fill_msc),
+        ("an earlier answer of this gateway", -1 if seen_msc is None else seen_msc),
+    ):
+        if _is_before(told_msc, newest_msc, clock):
+            raise SnapshotRefused(
+                f"the snapshot is of server time {told_msc}, older than {what} "
+                f"({newest_msc}): a stale answer, or a wrong clock rule (ledger account clock)",
+                field="server_time_msc",
+            )
+
+
+def _is_before(told_msc: int, newest_msc: int, clock: ClockRule) -> bool:
+    told, newest = clock.order_msc(told_msc), clock.order_msc(newest_msc)
+    if told != newest or told_msc % SECOND_MSC == 0 or clock.repeated_hour(told_msc) is not None:
+        return told < newest
+    return told_msc < newest_msc
 
 
 def _refuse_future(snapshot: Snapshot, now_msc: int) -> None:
-    """Refuse times that cannot be: what is concluded from them would stand in the way of everything that follows.
+    """Refuse positions that were opened or changed after the moment of the snapshot.
 
-    The server's clock may be off ours by as much as a wrong clock rule can be, a position may not be ahead of its own server.
+    What is concluded from them would stand in the way of everything that follows. A server time that cannot be says nothing
+    about that moment; our own clock may be off the server's by as much as a wrong clock rule can be.
     """
     told_msc = snapshot.server_time_msc
-    if told_msc is not None and told_msc > now_msc + _DAY_MSC:
-        raise SnapshotRefused(f"server time {told_msc} is more than a day ahead of ours ({now_msc})", field="server_time_msc")
-    latest_msc = now_msc + _DAY_MSC if told_msc is None else told_msc + _MINUTE_MSC
+    is_unknown = told_msc is None or is_ahead(snapshot, now_msc)
+    latest_msc = now_msc + _DAY_MSC if told_msc is None or is_unknown else told_msc + _MINUTE_MSC
     for number, row in enumerate(snapshot.positions, 1):
         if (row.updated_msc or row.opened_msc or 0) > latest_msc or (row.opened_msc or 0) > latest_msc:
             raise SnapshotRefused(

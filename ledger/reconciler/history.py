@@ -13,7 +13,7 @@ from attrs import frozen
 
 from ledger.codec import Stored
 from ledger.errors import DealConflict, SnapshotRefused
-from ledger.events import Deal, DealRevised
+from ledger.events import Deal, DealOrder, DealRevised
 from ledger.gateway import Gateway
 from ledger.journal import Outcome
 from ledger.portfolio import Portfolio
@@ -31,19 +31,19 @@ _BACK_EVERY: Final = 20  # syncs after which an unchanged doubt is looked into a
 
 @frozen(kw_only=True)
 class Booked:
-    """What asking brought: deals that were new or revised, by ticket, the rows appended, and the newest deal told."""
+    """What asking brought: deals that were new or revised, by ticket, the rows appended, and the broker times of the news."""
 
     fills: tuple[int, ...] = ()
     revised: tuple[int, ...] = ()
     rows: tuple[Stored, ...] = ()
-    newest_msc: int = -1
+    times: tuple[int, ...] = ()
 
     def __add__(self, other: Booked) -> Booked:
         return Booked(
             fills=self.fills + other.fills,
             revised=self.revised + other.revised,
             rows=self.rows + other.rows,
-            newest_msc=max(self.newest_msc, other.newest_msc),
+            times=self.times + other.times,
         )
 
 
@@ -54,7 +54,13 @@ class History:
         self._account = account
         self._gateway = gateway
         self._overlap_msc = round(policy.overlap_sec * _SECOND_MSC)
+        self._attempts_max = policy.attempts_max
         self._told: dict[int, Deal] = {}
+        self._reported: dict[int, Deal] = {}  # by ticket, of this sync
+        #: The highest deal ticket that the gateway ever reported and its broker time, (0, 0) where it reported none; None
+        #: before it was asked.
+        self.highest: tuple[int, int] | None = None
+        self._behind = 0  # answers in a row that did not reach up to it
         self._until_msc: int | None = None
         self._doubt: object = None
         self._doubt_age = 0
@@ -68,15 +74,47 @@ class History:
             correlation: The sync run.
             whole: Ask for all there are all the same.
         """
+        order_msc = portfolio.standing.clock.order_msc  # the wall clock may have gone back since
         newest_msc = portfolio.newest_deal_msc if self._until_msc is None else self._until_msc
-        from_msc = 0 if whole and self._until_msc is None else max(0, newest_msc - self._overlap_msc)
+        from_msc = 0 if whole and self._until_msc is None else max(0, order_msc(order_msc(newest_msc) - self._overlap_msc))
         if self._is_worth_going_back(portfolio):
             from_msc = max(0, min([from_msc, *(one.since_msc - self._overlap_msc for one in portfolio.unexplained)]))
+        self._reported.clear()
         told = self._ask(portfolio, self._gateway.deals(from_msc=from_msc, to_msc=self._to_msc(portfolio, now_msc)))
+        if portfolio.standing.order is DealOrder.TICKET:
+            self._refuse_stale(told, from_msc)
         booked = self._book(told, correlation)
         self._told = {deal.deal: deal for deal in told}
         self._until_msc = now_msc
         return booked
+
+    def _refuse_stale(self, told: Sequence[Deal], from_msc: int) -> None:
+        """Refuse an answer that does not reach up to the newest deal that the gateway reported before.
+
+        A terminal that reconnects shows an older history for a while. One that goes on doing so lost the deal for good.
+        """
+        newest, newest_msc = self.highest or (0, 0)
+        if newest_msc < from_msc or max((deal.deal for deal in told), default=0) >= newest:
+            self._behind = 0
+            return
+        self._behind += 1
+        if self._behind <= self._attempts_max:
+            raise SnapshotRefused(
+                f"the newest deal that the gateway reports is older than deal {newest}, which it reported before: "
+                "a stale answer", field="deals",
+            )  # fmt: skip
+
+    def updated_by(self, position_id: int, updated_msc: int | None) -> int | None:
+        """Return the ticket of the deal that last changed a position, None where the gateway did not report it.
+
+        Args:
+            position_id: Which position.
+            updated_msc: Broker time of the change, as the position's row shows it.
+        """
+        made = (
+            deal.deal for deal in self._reported.values() if deal.position_id == position_id and deal.time_msc == updated_msc
+        )
+        return max(made, default=None)
 
     def _is_worth_going_back(self, portfolio: Portfolio) -> bool:
         """Return whether what is unexplained has changed since it was last looked into, or that was long ago."""
@@ -129,6 +167,10 @@ class History:
         for deal in history.deals:
             if once.setdefault(deal.deal, deal) != deal:
                 raise SnapshotRefused(f"deal {deal.deal} is told twice with other content in one answer", field="deals")
+        self._reported |= once
+        newest = max(once.values(), key=lambda deal: deal.deal, default=None)
+        reached = (0, 0) if newest is None else (newest.deal, newest.time_msc)
+        self.highest = max(self.highest or (0, 0), reached)
         return list(once.values())
 
     def _book(self, told: Iterable[Deal], correlation: str) -> Booked:
@@ -153,5 +195,5 @@ class History:
             ),
             revised=tuple(deal.deal for deal in revised),
             rows=rows,
-            newest_msc=max((deal.time_msc for deal in news), default=-1),
+            times=tuple(deal.time_msc for deal in news),
         )

@@ -7,11 +7,11 @@ broker meanwhile, it starts over with a fresh snapshot.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
-from ledger.clock import ClockRule
+from ledger.clock import ClockRule, utc_text
 from ledger.codec import Stored, recorded
 from ledger.errors import (
     AccountMismatch,
@@ -29,7 +29,10 @@ from ledger.errors import (
 from ledger.events import (
     AccountOpened,
     BalanceAsserted,
+    BreakClosed,
+    BreakEnd,
     BreakKind,
+    BreakOpened,
     Event,
     FillRecorded,
     Origin,
@@ -41,14 +44,14 @@ from ledger.events import (
 from ledger.gateway import Gateway
 from ledger.journal import Outcome
 from ledger.portfolio import Portfolio, Standing
-from ledger.reconcile.compare import Difference, Disagreement, NewTicket, compare, compare_money
-from ledger.reconcile.decide import Circumstances, Decision, Held, WaitsFor, decide, decide_money, gap
+from ledger.reconcile.compare import Difference, Disagreement, Drift, Ghost, NewTicket, Zombie, compare, compare_money
+from ledger.reconcile.decide import SERVER_TIME, Circumstances, Decision, Held, WaitsFor, decide, decide_money, gap
 from ledger.reconcile.policy import Action, ReconcilePolicy
-from ledger.reconcile.trust import believed, refuse_stranger
+from ledger.reconcile.trust import believed, is_ahead, refuse_stranger
 from ledger.reconciler.history import Booked, History
 from ledger.reconciler.results import SyncResult, SyncStatus
 from ledger.service import Account
-from ledger.snapshot import RemoteAccount, RemoteSymbol, Snapshot
+from ledger.snapshot import RemoteAccount, RemotePosition, RemoteSymbol, Snapshot
 from ledger.values import PRICE_SCALE, currency_digits
 
 _ROUNDS_MAX: Final = 10
@@ -58,6 +61,10 @@ _QUARTER_MSC: Final = 15 * 60 * 1000
 _OFFSET_MAX_MSC: Final = 15 * 60 * 60 * 1000
 _CLOCKS_APART_MSC: Final = 10 * 1000  # a clock that stands is as near as this one time in forty-five
 _REASON_MAX: Final = 500
+_CLOCK_AHEAD: Final = (
+    "the server time is ahead of what the clock rule allows: the gateway's clock is wrong, or the rule is "
+    "(ledger account clock); nothing is corrected meanwhile"
+)
 _REPEATED_MAX: Final = 1000  # a position that differs in every sync differs in another way each time
 #: Answers that say that a gateway does not know an action, found in code or text.
 _NOT_OFFERED: Final = ("UNKNOWN", "UNSUPPORTED", "NOT_SUPPORTED", "NOT SUPPORTED", "NOT_IMPLEMENTED", "NOT IMPLEMENTED")
@@ -73,9 +80,11 @@ class Memory:
     #: In how many syncs in a row the gateway answered an error when asked for deals; its word that it has none to offer.
     deals_failed: int = 0
     offers_deals: bool = True
+    #: Syncs that did not assert the balance, because the history did not show all yet that is in it.
+    figures_put_off: int = 0
     #: Symbols whose specification was asked for.
     asked_symbols: set[str] = attrs.field(factory=set)
-    #: Our clock in UTC microseconds and the server's in milliseconds when a gateway last told it.
+    #: Our clock in UTC microseconds and the server's in milliseconds when the gateway last reported a plausible one.
     server_seen: tuple[int, int] | None = None
 
 
@@ -107,6 +116,7 @@ class Sync:
         self._fresh_rounds = 0
         self._money_doubted = False
         self._deals_refused = False
+        self._sight_utc_msc: int | None = None
 
     def result(self) -> SyncResult:
         """Run it. Does not raise for what a gateway or another writer can do.
@@ -142,24 +152,27 @@ class Sync:
         snapshot = self._gateway.positions()
         if known is None:
             known = self._opened(snapshot)
-        now_msc = known.standing.clock.from_utc_msc(asked_us // 1000)
-        snapshot = believed(snapshot, known, now_msc=now_msc)
-        if snapshot.server_time_msc is not None:
+        ours_msc = known.standing.clock.from_utc_msc(asked_us // 1000)
+        seen = self._memory.server_seen
+        snapshot = believed(snapshot, known, now_msc=ours_msc, seen_msc=None if seen is None else seen[1])
+        lies = is_ahead(snapshot, max(ours_msc, self._server_msc(asked_us)))
+        now_msc = ours_msc if snapshot.server_time_msc is None or lies else snapshot.server_time_msc
+        self._sight_utc_msc = None if snapshot.server_time_msc is None else self._seen_utc_msc(known, now_msc, asked_us)
+        if snapshot.server_time_msc is not None and not lies:
             self._memory.server_seen = (asked_us, snapshot.server_time_msc)
-            now_msc = snapshot.server_time_msc
         money, unclear = None, None
         if snapshot.is_extended:
             self._specify(known, snapshot)
             money = self._money(known)
-            unclear, is_stirring = self._catch_up(known, snapshot, now_msc, money)
-            if is_stirring:
+            unclear, is_stirring = self._catch_up(known, now_msc, money)
+            if is_stirring or not self._is_stated_again(known, money):
                 return None
         version, portfolio = self._account.current()
         found = compare(portfolio, snapshot)
         if found and snapshot.is_extended and not self._deals_refused:
             booked, unclear = self._told(lambda: self._memory.history.explain(portfolio, found, now_msc, self._correlation))
             if booked.rows:
-                if self._is_stirring(booked, snapshot):
+                if self._is_stirring(booked):
                     return None
                 version, portfolio = self._account.current()
                 found = compare(portfolio, snapshot)
@@ -172,15 +185,19 @@ class Sync:
             return None
         if not portfolio.is_balance_known:
             differences = ()  # the first figure is asserted, not checked
-        halts = bool(differences) and self._policy.balance is Action.HALT
+        halted = _CLOCK_AHEAD if lies else None
+        if differences and self._policy.balance is Action.HALT:
+            halted = "the policy halts while balance or credit differ"
         around = Circumstances(
             time_msc=now_msc,
             version=version,
-            touched=self._touched(asked_us, snapshot) if found or differences else (),
+            touched=self._touched(asked_us) if found or differences else (),
             filled=self._filled(portfolio, found),
             repeated=self._memory.repeated,
             unclear=unclear,
-            halted="the policy halts while balance or credit differ" if halts else None,
+            halted=halted,
+            updated_by=self._updated_by(found),
+            simulate=lambda events: self._account.simulate(events, version),
         )
         decision = decide(portfolio, snapshot, found, policy=self._policy, around=around)
         if money is not None:
@@ -188,7 +205,10 @@ class Sync:
                 decision,
                 decide_money(portfolio, differences, policy=self._policy, around=around, evidence=snapshot.evidence),
             )
-        events = (*decision.events, *self._said_besides(known, portfolio, snapshot, money, around))
+        decision = _both(decision, self._clock_decision(portfolio, snapshot, around, lies=lies))
+        events = [*decision.events, *self._said_besides(portfolio, snapshot, around)]
+        if money is not None and not lies:
+            events += self._opening_figure(known, portfolio, snapshot, money, around, found)
         self._append(events, version, snapshot)
         self._remember(found, decision)
         return decision
@@ -254,7 +274,7 @@ class Sync:
         """Record a specification. Prices are kept with eight decimals, or with as many more as the symbol has."""
         spec = SymbolSpecified(
             symbol=one.symbol, digits=one.digits, volume_step=one.volume_step, contract_size=one.contract_size,
-            currency=one.currency, price_scale=max(PRICE_SCALE, one.digits or 0), time_msc=max(known.last[0], 0),
+            currency=one.currency, price_scale=max(PRICE_SCALE, one.digits or 0), time_msc=max(known.newest_known_msc, 0),
         )  # fmt: skip
         try:
             self._write([spec])
@@ -270,9 +290,20 @@ class Sync:
         refuse_stranger(remote, known.standing)
         return remote
 
-    def _catch_up(
-        self, known: Portfolio, snapshot: Snapshot, now_msc: int, money: RemoteAccount | None
-    ) -> tuple[str | None, bool]:
+    def _is_stated_again(self, known: Portfolio, money: RemoteAccount | None) -> bool:
+        """Return whether the broker states the same money again, now that its deals were read. Asked where it is asserted.
+
+        Then no deal that moved it lies between: the money is that of the deals that were reported.
+        """
+        if money is None or known.is_balance_known or not self._memory.offers_deals:
+            return True
+        again = self._money(known)
+        if again is None or (again.balance, again.credit) == (money.balance, money.credit):
+            return True
+        self._fresh_rounds += 1
+        return self._fresh_rounds >= _FRESH_ROUNDS_MAX
+
+    def _catch_up(self, known: Portfolio, now_msc: int, money: RemoteAccount | None) -> tuple[str | None, bool]:
         """Book the broker's deals. Returns why nothing can be concluded, and whether something happened meanwhile.
 
         At first contact, before a balance was stated that they could be held against, all there are.
@@ -280,7 +311,7 @@ class Sync:
         whole = money is not None and not known.is_balance_known
         history, correlation = self._memory.history, self._correlation
         booked, unclear = self._told(lambda: history.catch_up(known, now_msc, correlation, whole=whole))
-        return unclear, self._is_stirring(booked, snapshot)
+        return unclear, self._is_stirring(booked)
 
     def _told(self, book: Callable[[], Booked]) -> tuple[Booked, str | None]:
         """Book the deals that the gateway tells when asked. Returns them, and why nothing can be concluded without them."""
@@ -301,16 +332,64 @@ class Sync:
                 return Booked(), None
             return Booked(), f"the deals that may explain it could not be read: {error}"
 
-    def _is_stirring(self, booked: Booked, snapshot: Snapshot) -> bool:
+    def _is_stirring(self, booked: Booked) -> bool:
         """Return whether deals happened after the snapshot, so that it is to be taken again. Not for ever."""
-        if booked.newest_msc < _end_of_sight_msc(snapshot):
+        if not any(map(self._is_unseen, booked.times)):
             return False
         self._fresh_rounds += 1
         return self._fresh_rounds < _FRESH_ROUNDS_MAX
 
+    def _seen_utc_msc(self, known: Portfolio, now_msc: int, asked_us: int) -> int:
+        """Return the first moment of which the snapshot need not show everything, in UTC milliseconds.
+
+        That is the second of its server time; of our own clock where the server's runs ahead of it.
+        """
+        seen_msc = known.standing.clock.nearest_utc_msc(now_msc, asked_us // 1000)
+        return min(seen_msc, asked_us // 1000) // _SECOND_MSC * _SECOND_MSC
+
+    def _is_unseen(self, time_msc: int) -> bool:
+        """Return whether what happened at a broker time need not be in the snapshot; never where it states no time."""
+        if self._sight_utc_msc is None:
+            return False
+        return self._account.standing.clock.nearest_utc_msc(time_msc, self._sight_utc_msc) >= self._sight_utc_msc
+
+    def _server_msc(self, asked_us: int) -> int:
+        """Return the present on the server's clock by the offset last seen; long ago if none was."""
+        seen = self._memory.server_seen
+        return -1 if seen is None else seen[1] + max(0, (asked_us - seen[0]) // 1000)
+
+    def _updated_by(self, found: Sequence[Disagreement | NewTicket]) -> dict[int, int]:
+        """Return position id -> ticket of the deal that last changed it, where the gateway reported it."""
+        rows = [one.theirs for one in found if isinstance(one, (Zombie, Drift))]
+        made = {row.position_id: self._memory.history.updated_by(row.position_id, row.updated_msc) for row in rows}
+        return {position_id: deal for position_id, deal in made.items() if deal is not None}
+
+    def _clock_decision(self, portfolio: Portfolio, snapshot: Snapshot, around: Circumstances, *, lies: bool) -> Decision:
+        """Return the break to open or to close about a server clock that is ahead of what it can be."""
+        known = next((one for one in portfolio.breaks if one.field == SERVER_TIME and one.version), None)
+        time_msc = max(around.time_msc, portfolio.newest_known_msc)
+        if not lies:
+            if known is None or known.version is None or snapshot.server_time_msc is None:
+                return Decision()
+            end = BreakClosed(
+                kind=BreakKind.CLOCK, end=BreakEnd.VANISHED, time_msc=time_msc, caused_by=known.version,
+                evidence=snapshot.evidence,
+            )  # fmt: skip
+            return Decision(events=(end,))
+        held = Held(kind=BreakKind.CLOCK.value, position_id=None, symbol=None, why=_CLOCK_AHEAD)
+        if known is not None:
+            return Decision(held=(held,))
+        # Written as the server's wall clock shows it: what it is in UTC is what is in doubt.
+        ours, theirs = (utc_text(msc).removesuffix("Z") for msc in (around.time_msc, snapshot.server_time_msc or 0))
+        opened = BreakOpened(
+            kind=BreakKind.CLOCK, field=SERVER_TIME, ours=ours, theirs=theirs, why=_CLOCK_AHEAD, time_msc=time_msc,
+            evidence=snapshot.evidence,
+        )  # fmt: skip
+        return Decision(events=(opened,), held=(held,))
+
     # ---- what else a snapshot meets
 
-    def _touched(self, asked_us: int, snapshot: Snapshot) -> set[int | str]:
+    def _touched(self, asked_us: int) -> set[int | str]:
         """Return what the engine told a fill of shortly before the snapshot was asked for, or since.
 
         And what was booked a deal of behind the snapshot that it may be too old to show.
@@ -320,8 +399,7 @@ class Sync:
         nets = self._account.standing.opened.mode.nets
         touched: set[int | str] = set()
         told = [row for row in journal.rows(name, after=after) if row.origin == Origin.ENGINE.value]
-        since_seen = self._booked.rows[self._booked_before :]
-        told += [row for row in since_seen if row.time_msc >= _end_of_sight_msc(snapshot)]
+        told += [row for row in self._booked.rows[self._booked_before :] if self._is_unseen(row.time_msc)]
         for row in told:
             if row.kind == FillRecorded.__name__ and row.symbol is not None:
                 touched.add(row.symbol if nets or row.position_id is None else row.position_id)
@@ -336,31 +414,42 @@ class Sync:
         rows = self._account.ledger.journal.rows(self._account.name, after=min(gone))
         return {row.position_id: row.version for row in rows if row.deal is not None and row.position_id is not None}
 
-    def _said_besides(
+    def _said_besides(self, portfolio: Portfolio, snapshot: Snapshot, around: Circumstances) -> list[Event]:
+        """Return what this snapshot says beside disagreements: that all is well again."""
+        if portfolio.degraded is None:
+            return []
+        # Its time is all that it is known by: where the broker's clock stands before what is known, one moment later.
+        restored_msc = max(around.time_msc, portfolio.newest_known_msc + 1)
+        return [SyncRestored(time_msc=restored_msc, evidence=snapshot.evidence)]
+
+    def _opening_figure(
         self,
         known: Portfolio,
         portfolio: Portfolio,
         snapshot: Snapshot,
-        money: RemoteAccount | None,
+        money: RemoteAccount,
         around: Circumstances,
-    ) -> Sequence[Event]:
-        """Return what this snapshot says beside disagreements: that all is well again, and the opening figures."""
-        time_msc = max(around.time_msc, portfolio.last[0])
-        said: list[Event] = []
-        if portfolio.degraded is not None:
-            # Its time is all that it is known by: where the broker's clock stands before what is known, one moment later.
-            restored_msc = max(around.time_msc, portfolio.last[0] + 1)
-            said.append(SyncRestored(time_msc=restored_msc, evidence=snapshot.evidence))
-        # The figure is put behind all that is known. Of what happened meanwhile nobody can say whether it is in it.
-        is_old = portfolio.newest_deal_msc < max(known.newest_deal_msc + 1, _end_of_sight_msc(snapshot))
-        is_settled = around.unclear is None and is_old
-        if money is not None and not portfolio.is_balance_known and is_settled:
-            said.append(
-                BalanceAsserted(
-                    balance=money.balance, credit=money.credit, time_msc=time_msc, evidence=snapshot.evidence
-                )
-            )  # fmt: skip
-        return said
+        found: Sequence[object],
+    ) -> list[Event]:
+        """Return the assertion of the balance, where it is the first and what it contains is certain."""
+        if portfolio.is_balance_known or around.unclear is not None:
+            return []
+        stated: dict[str, Any] = {"balance": money.balance, "credit": money.credit, "evidence": snapshot.evidence}
+        stated["time_msc"] = max(around.time_msc, portfolio.newest_known_msc)
+        highest = self._memory.history.highest if self._memory.offers_deals and not self._deals_refused else None
+        if highest is None:
+            # The figure is put behind all that is known. Of what happened meanwhile nobody can say whether it is in it.
+            is_old = portfolio.newest_deal_msc <= known.newest_deal_msc or not self._is_unseen(portfolio.newest_deal_msc)
+            return [BalanceAsserted(**stated)] if is_old else []
+        deal, deal_msc = highest
+        recent_msc = max(deal_msc, around.time_msc - round(self._policy.overlap_sec * _SECOND_MSC))
+        lags = any(_lags(row, recent_msc) for row in snapshot.positions)
+        lags = lags or portfolio.newest_deal_msc // _SECOND_MSC > recent_msc // _SECOND_MSC
+        if (lags or any(isinstance(one, Ghost) for one in found)) and self._memory.figures_put_off < self._policy.attempts_max:
+            self._memory.figures_put_off += 1  # the history does not show yet what is in the figure
+            return []
+        complete = (portfolio.balance, portfolio.credit) == (money.balance, money.credit)
+        return [BalanceAsserted(**stated, deals_through=deal, deals_through_msc=deal_msc, complete=complete)]
 
     # ---- appending
 
@@ -431,7 +520,7 @@ class Sync:
                 version, portfolio = self._account.current()
                 if portfolio.degraded is not None:
                     break
-                event = SyncDegraded(reason=reason, time_msc=max(self._server_now_msc(), portfolio.last[0] + 1))
+                event = SyncDegraded(reason=reason, time_msc=max(self._server_now_msc(), portfolio.newest_known_msc + 1))
                 try:
                     appended = self._account.record_many([event], expected_version=version, correlation=self._correlation)
                 except VersionConflict:
@@ -474,9 +563,10 @@ def _is_known(portfolio: Portfolio, differences: Sequence[Difference]) -> bool:
     return {(one.field, gap(one)) for one in differences} <= known
 
 
-def _end_of_sight_msc(snapshot: Snapshot) -> float:
-    """Return the first broker time of which a snapshot need not show everything; never where it tells no time."""
-    return float("inf") if snapshot.server_time_msc is None else snapshot.server_time_msc // _SECOND_MSC * _SECOND_MSC
+def _lags(row: RemotePosition, newest_msc: int) -> bool:
+    """Return whether a position changed after the newest deal that was reported; to the second, where that counts seconds."""
+    unit_msc = 1 if newest_msc % _SECOND_MSC else _SECOND_MSC
+    return (row.updated_msc or 0) // unit_msc > newest_msc // unit_msc
 
 
 def _position_of(key: object) -> object:

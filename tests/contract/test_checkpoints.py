@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 
+import attrs
 import pytest
 
-from ledger import Ledger
+from ledger import ClockRule, Ledger
+from ledger.events import DealOrder
 from ledger.journal import Selection, checkpoints
 from ledger.journal.checkpoints import replayed
 from ledger.journal.verification import verify_account
@@ -33,7 +35,7 @@ def replay(journal, selection=None, interval=10):
 
 
 def kept(journal):
-    return [one.mark.place[2] for one in journal.checkpoints(ACCOUNT)]
+    return [one.mark.place[1] + 1 for one in journal.checkpoints(ACCOUNT)]  # deal n is version n + 1
 
 
 def test_a_long_replay_leaves_checkpoints_and_the_next_one_is_short(book):
@@ -60,20 +62,30 @@ def test_what_arrives_late_is_folded_into_its_place(book):
 
 
 def test_other_rules_make_other_checkpoints(book, monkeypatch):
-    monkeypatch.setattr(checkpoints, "fold_code", lambda: "other")
+    before = list(book.checkpoints(ACCOUNT))
+    monkeypatch.setattr(checkpoints, "fold_code", lambda _: "other")
     for module in ("memory", "sql"):
-        monkeypatch.setattr(f"ledger.journal.{module}.fold_code", lambda: "other")
+        monkeypatch.setattr(f"ledger.journal.{module}.fold_code", lambda _: "other")
     assert replay(book)[0] == MANY
-    assert {one.fold for one in book.checkpoints(ACCOUNT)} == {"other"}
+    assert [one for one in book.checkpoints(ACCOUNT) if one.fold != "other"] == before  # nobody's are replaced by others
+    assert len([*book.checkpoints(ACCOUNT)]) == 2 * len(before)
+
+
+@pytest.mark.parametrize("changed", [{"clock": ClockRule("+03:00")}, {"order": DealOrder.TIME}], ids=["clock", "order"])
+def test_other_terms_of_the_account_make_other_checkpoints(book, changed):
+    standing = book.standing(ACCOUNT, 41)
+    selection = everything(book)
+    assert book.checkpoint(ACCOUNT, selection, checkpoints.fold_code(standing)) is not None
+    assert book.checkpoint(ACCOUNT, selection, checkpoints.fold_code(attrs.evolve(standing, **changed))) is None
 
 
 def test_the_code_of_the_fold_is_known_by_its_sources(monkeypatch):
-    before = checkpoints.fold_code.__wrapped__()
+    before = checkpoints._program.__wrapped__()
     monkeypatch.setattr(checkpoints, "FOLD_VERSION", 10**6)
-    assert checkpoints.fold_code.__wrapped__() != before
+    assert checkpoints._program.__wrapped__() != before
     monkeypatch.undo()
     monkeypatch.setattr(checkpoints, "_FOLD_MODULES", checkpoints._FOLD_MODULES[:-1])
-    assert checkpoints.fold_code.__wrapped__() != before
+    assert checkpoints._program.__wrapped__() != before
 
 
 def test_who_knows_less_does_not_replace_what_others_keep(book):
@@ -92,9 +104,10 @@ def test_a_damaged_checkpoint_is_left_aside_and_verify_names_it(damage, url, led
     damage = damage.replace("{blob}", "BLOB" if intruder.is_sqlite else "TEXT")
     if not intruder.is_sqlite:
         damage = damage.replace("CAST('{}' AS TEXT)", "'{}'::bytea")
-    intruder(f"UPDATE checkpoints SET {damage} WHERE at_version = 31")  # noqa: S608
+    intruder(f"UPDATE checkpoints SET {damage} WHERE deal = 30")  # noqa: S608
     (problem,) = ledger.verify().problems
-    assert (problem.account, problem.version, problem.field) == (str(ACCOUNT), 31, "checkpoints")
+    assert (problem.account, problem.field) == (str(ACCOUNT), "checkpoints")
+    assert problem.version in (30, 31)  # what it says of itself may be what is damaged
     assert replay(ledger.journal) == (MANY, state)
     assert replay(ledger.journal)[0] == 10  # and the damaged one was replaced
     assert ledger.verify().ok

@@ -446,7 +446,7 @@ def test_late_events_fall_into_their_place(book):
 
 
 def test_deals_of_one_moment_fall_by_ticket_and_what_was_concluded_comes_after_them(book):
-    tell(book, ghost(7, 5), fill(12, 5), fill(11, 5), cash(13, 5))
+    tell(book, fill(12, 5), fill(11, 5), cash(13, 5), ghost(7, 5))
     found = [(row[3], row[1]) for row in book.postings(ACCOUNT, everything(book))]
     assert found == [("FillRecorded", 11), ("FillRecorded", 12), ("CashMoved", 13), ("GhostClosed", NO_DEAL)]
     assert_whole(book)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from hashlib import sha256
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import psycopg
+import sqlalchemy as sa
 from alembic import command
 
 from ledger import (
@@ -26,11 +27,14 @@ from ledger import (
     PositionState,
     SymbolSpecified,
 )
+from ledger.fold_order import FirstRecord
 from ledger.journal import Head, Journal, Selection
 from ledger.journal.connect import open_engine
 from ledger.journal.memory import MemoryJournal
 from ledger.journal.migrate import configuration
+from ledger.journal.schema import account_key
 from ledger.journal.sql import SqlJournal
+from ledger.postings import ASSERTED
 from tests.support.postgres import PostgresServer, start_postgres
 
 KINDS: Final = ("memory", "sqlite", "postgres")
@@ -66,6 +70,27 @@ def older_url(kind: str, folder: Path, revision: str) -> str:
     return url
 
 
+def write_older(url: str, journal: Journal) -> None:
+    """Write the events of a journal into one of an older schema, as a program that knew it would have."""
+    engine = open_engine(url)
+    with engine.connect().execution_options(write=True) as connection, connection.begin():
+        known = {column["name"] for column in sa.inspect(connection).get_columns("events")}
+        for account, head in journal.heads().items():
+            key = account_key(account)
+            values = {"key": key, "server": account.server, "login": account.login}
+            connection.execute(sa.text("INSERT INTO accounts VALUES (:key, :server, :login)"), values)
+            columns = [f":{name}" for name in Head._fields]
+            insert = sa.text(f"INSERT INTO heads VALUES (:key, {', '.join(columns)})")  # noqa: S608
+            connection.execute(insert, {"key": key} | head._asdict())
+            for row in journal.rows(account):
+                said = {name: value for name, value in row._asdict().items() if name in known}
+                said["placement"] = 0 if row.placement == ASSERTED else row.placement
+                names, places = ", ".join(said), ", ".join(f":{name}" for name in said)
+                insert = sa.text(f"INSERT INTO events (account_id, {names}) VALUES (:key, {places})")  # noqa: S608
+                connection.execute(insert, {"key": key} | said)
+    engine.dispose()
+
+
 @cache
 def _migrated_postgres() -> str:
     url = shared_postgres().create_database()
@@ -90,6 +115,16 @@ def new_url(kind: str, folder: Path) -> str:
     url = f"sqlite:///{folder}/journal.db"
     Ledger.open(url).close()
     return url
+
+
+class NoRecords:
+    """Records of a journal that nobody asks: see ``fold_order.Records``."""
+
+    def first_records(self, deals: Sequence[int]) -> Mapping[int, FirstRecord]:
+        raise AssertionError(f"asked for deals {deals}")
+
+    def recorded_us(self, versions: Sequence[int]) -> Mapping[int, int]:
+        raise AssertionError(f"asked for versions {versions}")
 
 
 class Clock:

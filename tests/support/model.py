@@ -7,7 +7,7 @@ from the code that it judges.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
@@ -25,6 +25,7 @@ from ledger import (
     FillRecorded,
     GhostClosed,
     MarginMode,
+    Origin,
     PositionRecovered,
     PositionState,
     Side,
@@ -57,9 +58,9 @@ class Picture:
     """What a list of events comes to."""
 
     nets: bool
-    open: dict[int | str, Life] = field(default_factory=dict)
+    open: dict[int, Life] = field(default_factory=dict)
     closed: list[Life] = field(default_factory=list)
-    ghosts: list[tuple[int | str, Life]] = field(default_factory=list)
+    ghosts: list[tuple[int, Life]] = field(default_factory=list)
     parts: list[tuple[int | None, Fraction]] = field(default_factory=list)
     loose: list[tuple[int | None, Side, Fraction]] = field(default_factory=list)
     balance: Decimal = Decimal(0)
@@ -118,21 +119,71 @@ def _filled(first: Deal, more: Deal | DealCompleted) -> Deal:
     return evolve(first, **news)
 
 
-def picture(told: Sequence[Event], mode: MarginMode | str, until_msc: int | None = None) -> Picture:
+_LAST = 1 << 62  # behind every ticket
+
+
+def in_order(
+    told: Sequence[Event], *, nets: bool = False, order_msc: Callable[[int], int] = lambda msc: msc // 1000 * 1000
+) -> list[Event]:
+    """Return everything that was recorded in the fold order, each deal once.
+
+    Args:
+        told: Everything, in the order it was recorded; corrections once each.
+        nets: Whether the account has one position a symbol.
+        order_msc: The order second of a broker time.
+    """
+    first = {event.deal: number for number, event in reversed(list(enumerate(told))) if isinstance(event, _RECORDS)}
+    origins = {deal: told[number].origin for deal, number in first.items()}  # type: ignore[union-attr]
+    keys: list[tuple[tuple[int, ...], Event]] = []
+    latest: dict[int, tuple[int, ...]] = {}
+    by_clock: list[tuple[int, PositionRecovered | DriftCorrected | GhostClosed, tuple[int, ...]]] = []
+    for number, event in enumerate(told):
+        if isinstance(event, (FillRecorded, CashMoved, DealCompleted, DealRevised)):
+            continue
+        key: tuple[int, ...] = (order_msc(event.time_msc), _LAST, 1, number, 0)
+        if isinstance(event, (PositionRecovered, DriftCorrected, GhostClosed)):
+            contains = not isinstance(event, GhostClosed) and event.updated_msc is not None
+            if contains:
+                key = (order_msc(event.updated_msc), event.updated_deal or _LAST, 1, number, 0)  # type: ignore[union-attr,arg-type]
+            before = latest.get(event.position_id)
+            if before is not None and before > key:
+                key = (*before[:3], number, 0)
+            latest[event.position_id] = key
+            if not contains:
+                by_clock.append((number, event, key))
+        keys.append((key, event))
+    for ticket, deal in deals_as_told(told).items():
+        key = (order_msc(deal.time_msc), ticket, 0, 0, 0)
+        if origins[ticket] is Origin.ENGINE and isinstance(deal, FillRecorded):
+            for number, event, made in by_clock:
+                is_its = deal.position_id in (None, event.position_id) or (nets and deal.symbol == event.symbol)
+                if not isinstance(event, GhostClosed) and (deal.entry, deal.order) == (Entry.IN, event.position_id):
+                    continue  # it opened the position, which was there
+                if number < first[ticket] and made[0] == key[0] and is_its:
+                    key = max(key, (*made[:4], ticket))
+        keys.append((key, deal))
+    return [event for _, event in sorted(keys, key=lambda one: one[0])]
+
+
+_RECORDS = (FillRecorded, CashMoved)
+
+
+def picture(
+    told: Sequence[Event],
+    mode: MarginMode | str,
+    until_msc: int | None = None,
+    order_msc: Callable[[int], int] = lambda msc: msc // 1000 * 1000,
+) -> Picture:
     """Return what events come to, in whatever order they were told.
 
     Args:
         told: Everything that was told, in the order it was told; corrections once each.
         mode: How the account books.
         until_msc: Only what happened up to this broker time.
+        order_msc: The order second of a broker time.
     """
-    facts: list[tuple[tuple[int, int, int], Event]] = [
-        ((deal.time_msc, 0, deal.deal), deal) for deal in deals_as_told(told).values()
-    ]
-    corrections = [event for event in told if not isinstance(event, (FillRecorded, CashMoved, DealCompleted, DealRevised))]
-    facts += [((event.time_msc, 1, number), event) for number, event in enumerate(corrections)]
     seen = Picture(nets=MarginMode(mode).nets)
-    for _, event in sorted(facts, key=lambda fact: fact[0]):
+    for event in in_order(told, nets=seen.nets, order_msc=order_msc):
         if until_msc is None or event.time_msc <= until_msc:
             _follow(seen, event)
     return seen
@@ -153,10 +204,11 @@ def _follow(seen: Picture, event: Event) -> None:
         case DriftCorrected():
             _stand(seen, event.after, event.time_msc)
         case GhostClosed():
-            key = event.symbol if seen.nets else event.position_id
-            life = seen.open.get(key)
-            if life is not None and (life.position_id == event.position_id or not life.id_told):
-                _vanish(seen, key, event.time_msc)
+            life = seen.open.get(event.position_id)
+            if life is None and seen.nets:
+                life = next((one for one in seen.open.values() if one.symbol == event.symbol and not one.id_told), None)
+            if life is not None:
+                _vanish(seen, life, event.time_msc)
         case BalanceAsserted():
             credit = seen.credit if event.credit is None else event.credit
             seen.balance = event.balance - (credit if event.credit is None else 0)
@@ -174,59 +226,66 @@ def _cash(seen: Picture, event: CashMoved) -> None:
         seen.balance += event.profit
 
 
+def _about(seen: Picture, position_id: int | None, symbol: str, time_msc: int) -> Life | None:
+    """Return the open life that a deal or a snapshot is about: by id, on a netting account else by symbol."""
+    life = seen.open.get(position_id or 0)
+    if life is not None:
+        return life
+    life = next((one for one in seen.open.values() if seen.nets and one.symbol == symbol), None)
+    if life is None or position_id is None:
+        return life
+    if life.id_told:  # a netting account gives a new id only after the old position came to nothing
+        _vanish(seen, life, time_msc)
+        return None
+    del seen.open[life.position_id or 0]
+    life.position_id, life.id_told = position_id, True
+    seen.open[position_id] = life
+    return life
+
+
 def _trade(seen: Picture, deal: FillRecorded, money: Decimal) -> None:
-    key: int | str | None = deal.symbol if seen.nets else deal.position_id
-    if key is None and deal.entry == Entry.IN:
-        key = deal.order or deal.deal
-    life = seen.open.get(key) if key is not None else None
-    if life is not None and deal.position_id not in (None, life.position_id):
-        if life.id_told:  # a netting account gives a new id only after the old position came to nothing
-            _vanish(seen, key, deal.time_msc)
-            life = None
-        else:
-            life.position_id, life.id_told = deal.position_id, True
+    position_id = deal.position_id
+    if position_id is None and deal.entry == Entry.IN and not seen.nets:
+        position_id = deal.order or deal.deal
+    life = _about(seen, position_id, deal.symbol, deal.time_msc)
+    if life is not None:
+        life.symbol = deal.symbol
     volume, price = Fraction(deal.volume), Fraction(deal.price)
     told = None not in [getattr(deal, name) for name in _MONEY]
-    if deal.entry == Entry.IN and key is not None:
+    if deal.entry == Entry.IN:
         if life is not None and life.side is not deal.side:
-            _vanish(seen, key, deal.time_msc)
+            _vanish(seen, life, deal.time_msc)
             life = None
         if life is None:
-            position_id = deal.position_id or deal.order or deal.deal
-            life = Life(position_id, deal.symbol, deal.side, volume, price, deal.time_msc, money=money, all_told=told)
-            life.id_told = deal.position_id is not None
-            seen.open[key] = life
+            named = position_id or deal.order or deal.deal
+            life = Life(named, deal.symbol, deal.side, volume, price, deal.time_msc, money=money, all_told=told)
+            life.id_told = position_id is not None
+            seen.open[named] = life
         else:
             life.price = (life.price * life.volume + price * volume) / (life.volume + volume)
             life.volume += volume
             life.money += money
             life.all_told &= told
         return
-    turns = deal.entry == Entry.IN_OUT and life is not None and life.side is not deal.side and volume > life.volume
-    if turns and life is not None and key is not None:
+    if deal.entry == Entry.IN_OUT and life is not None and life.side is not deal.side and volume > life.volume:
         rest = volume - life.volume
         life.all_told &= told
-        _finish(seen, key, life, deal.time_msc)
-        new = Life(deal.position_id or life.position_id, deal.symbol, deal.side, rest, price, deal.time_msc)
-        new.all_told = None not in (deal.commission, deal.fee)
-        seen.open[key] = new
+        _finish(seen, life, deal.time_msc)
+        named = deal.position_id or life.position_id or 0
+        seen.open[named] = Life(named, deal.symbol, deal.side, rest, price, deal.time_msc)
+        seen.open[named].all_told = None not in (deal.commission, deal.fee)
         return
-    left = _close(seen, key, deal, volume, money, told=told)
+    left = _close(seen, life, deal, volume, money, told=told)
     if left:
         seen.loose.append((deal.position_id, deal.side.opposite, left))
-    if deal.entry == Entry.IN_OUT and key in seen.open:
-        _vanish(seen, key, deal.time_msc)
+    if deal.entry == Entry.IN_OUT and life is not None and seen.open.get(life.position_id or 0) is life:
+        _vanish(seen, life, deal.time_msc)
 
 
-def _close(
-    seen: Picture, key: int | str | None, deal: FillRecorded, volume: Fraction, money: Decimal, *, told: bool
-) -> Fraction:
+def _close(seen: Picture, life: Life | None, deal: FillRecorded, volume: Fraction, money: Decimal, *, told: bool) -> Fraction:
     """Take a close off what is open, then off what vanished; return what it closed beyond that."""
-    if key is None:
-        return volume
-    life = seen.open.get(key)
     if life is not None and life.side is deal.side:
-        _vanish(seen, key, deal.time_msc)
+        _vanish(seen, life, deal.time_msc)
     elif life is not None:
         taken = min(volume, life.volume)
         life.volume -= taken
@@ -235,9 +294,15 @@ def _close(
         life.all_told &= told
         money = Decimal(0)
         if not life.volume:
-            _finish(seen, key, life, deal.time_msc)
-    for ghost in [one for one in seen.ghosts if one[0] == key and one[1].side is not deal.side]:
-        if not volume or deal.position_id not in (None, ghost[1].position_id):
+            _finish(seen, life, deal.time_msc)
+    if deal.position_id is None:
+        ghosts = [one for one in seen.ghosts if seen.nets and one[1].symbol == deal.symbol]
+    else:
+        ghosts = [one for one in seen.ghosts if one[1].position_id == deal.position_id]
+        if not ghosts and seen.nets:
+            ghosts = [one for one in seen.ghosts if one[1].symbol == deal.symbol and not one[1].id_told]
+    for ghost in [one for one in ghosts if one[1].side is not deal.side]:
+        if not volume:
             continue
         taken = min(volume, ghost[1].volume)
         ghost[1].volume -= taken
@@ -252,43 +317,40 @@ def _close(
     return volume
 
 
-def _finish(seen: Picture, key: int | str, life: Life, time_msc: int) -> None:
+def _finish(seen: Picture, life: Life, time_msc: int) -> None:
     life.closed_msc = time_msc
     seen.closed.append(life)
-    del seen.open[key]
+    del seen.open[life.position_id or 0]
 
 
-def _vanish(seen: Picture, key: int | str | None, time_msc: int) -> None:
-    assert key is not None
-    life = seen.open.pop(key)
+def _vanish(seen: Picture, life: Life, time_msc: int) -> None:
+    del seen.open[life.position_id or 0]
     life.closed_msc = time_msc
     life.lost += life.volume
-    seen.ghosts.append((key, life))
+    seen.ghosts.append((life.position_id or 0, life))
 
 
 def _stand(seen: Picture, shown: PositionState, time_msc: int) -> None:
     """Let a position stand as the broker showed it."""
-    key = shown.symbol if seen.nets else shown.position_id
     volume, price = Fraction(shown.volume), Fraction(shown.price_open)
-    life = seen.open.get(key)
-    if life is not None and not life.id_told:
-        life.position_id, life.id_told = shown.position_id, True
-    if life is not None and (life.side, life.position_id) != (shown.side, shown.position_id):
-        _vanish(seen, key, time_msc)
+    life = _about(seen, shown.position_id, shown.symbol, time_msc)
+    if life is not None and life.side is not shown.side:
+        _vanish(seen, life, time_msc)
         life = None
     if life is None:
         for ghost in seen.ghosts:
-            if ghost[0] == key and (ghost[1].side, ghost[1].position_id) == (shown.side, shown.position_id):
+            if (ghost[1].position_id, ghost[1].side, ghost[1].symbol) == (shown.position_id, shown.side, shown.symbol):
                 seen.ghosts.remove(ghost)
-                life = seen.open[key] = ghost[1]
+                life = seen.open[shown.position_id] = ghost[1]
                 life.lost -= life.volume
                 break
     if life is None:
         opened = time_msc if shown.opened_msc is None else shown.opened_msc
-        seen.open[key] = Life(shown.position_id, shown.symbol, shown.side, volume, price, opened)
+        seen.open[shown.position_id] = Life(shown.position_id, shown.symbol, shown.side, volume, price, opened)
         return
     if volume < life.volume:
         seen.parts.append((life.position_id, life.volume - volume))
         life.lost += life.volume - volume
     if (round(life.price, 8), life.volume) != (price, volume):
         life.volume, life.price = volume, price
+    life.symbol = shown.symbol

@@ -180,13 +180,14 @@ def test_what_is_said_at_another_time_is_said_anew_where_no_snapshot_is_quoted()
 
 
 @pytest.mark.parametrize(("kind", "place", "placement"), [
-    ("FillRecorded", (10, 5), IN_ORDER), ("FillRecorded", (10, 4), PLACED), ("FillRecorded", (9, 99), PLACED),
-    ("FillRecorded", (11, 1), IN_ORDER), ("GhostClosed", (10, NO_DEAL), IN_ORDER), ("GhostClosed", (9, NO_DEAL), PLACED),
+    ("FillRecorded", (10_000, 5), IN_ORDER), ("FillRecorded", (10_999, 4), PLACED), ("FillRecorded", (9_000, 99), PLACED),
+    ("FillRecorded", (11_000, 1), IN_ORDER), ("FillRecorded", (10_000, 6), IN_ORDER), ("FillRecorded", (9_999, 6), PLACED),
+    ("SyncDegraded", (10_000, NO_DEAL), IN_ORDER), ("SyncDegraded", (9_999, NO_DEAL), PLACED),
     ("DealCompleted", (99, 9), PLACED), ("DealRevised", (99, 9), PLACED), ("SymbolSpecified", (0, NO_DEAL), APART),
     ("AccountOpened", (99, NO_DEAL), APART),
 ])  # fmt: skip
 def test_where_replay_finds_an_event(kind, place, placement):
-    assert placement_of(kind, place, (10, 5)) == placement
+    assert placement_of(kind, place, (10_500, 5)) == placement
 
 
 # ----------------------------------------------------------------------------------------------------- rows that are odd

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from ledger.clock import ClockRule
 from ledger.codec import encode, posting
 from ledger.events import DealCompleted, DealRevised, GhostClosed
+from ledger.fold_order import FoldOrder
 from ledger.portfolio import Standing
-from ledger.postings import NO_DEAL, Posting, Postings, as_told, completed
+from ledger.postings import NO_DEAL, Posting, Postings, as_told, completed, place_of
+from tests.support.journals import NoRecords
 from tests.support.stories import at, cash, fill, opened, state, untold
 
 STANDING: Standing = opened().standing
+ORDER = FoldOrder(ClockRule(), by_time=False, nets=False, records=NoRecords())
 POSITION_ID, PROFIT = (Posting._fields.index(name) for name in ("position_id", "profit"))
 
 
@@ -18,8 +22,12 @@ def row(event, version):
     return posting(encode(event, STANDING)._replace(version=version))
 
 
+def postings(plain, placed=(), replaced=MappingProxyType({})):
+    return Postings([plain], [(place_of(one), one) for one in placed], order=ORDER, replaced=replaced)
+
+
 def order(plain, placed, replaced=MappingProxyType({})):
-    return [Posting(*one)[:4] for one in Postings([plain], placed, replaced)]
+    return [Posting(*one)[:4] for one in postings(plain, placed, replaced)]
 
 
 def test_time_goes_first_then_deals_then_versions():
@@ -27,13 +35,13 @@ def test_time_goes_first_then_deals_then_versions():
     late = row(fill(3, time_msc=at(2)), 3)
     later = row(fill(4, time_msc=at(2)), 4)
     correction = row(GhostClosed(before=state("long 1 @ 10"), time_msc=at(2)), 1)
-    assert order([early, late], [later, correction][:1]) == [tuple(one[:4]) for one in (early, late, later)]
-    assert sorted([correction, later, late, early]) == [early, late, later, correction]  # facts before corrections
+    assert order([early, late], [later]) == [tuple(one[:4]) for one in (early, late, later)]
+    assert sorted([correction, later, late, early], key=place_of) == [early, late, later, correction]  # facts go first
 
 
 def test_what_is_no_deal_is_never_taken_for_another_telling():
     first, second = (row(GhostClosed(before=state("long 1 @ 10", one), time_msc=at(2)), one) for one in (1, 2))
-    assert [one[1] for one in Postings([[first, second]], [], {})] == [NO_DEAL, NO_DEAL]
+    assert [one[1] for one in postings([first, second])] == [NO_DEAL, NO_DEAL]
 
 
 def test_a_completion_fills_in_what_was_unknown_and_changes_nothing_else():
@@ -49,7 +57,7 @@ def test_a_deal_and_its_completions_are_one_posting():
     first = row(untold(fill(1)), 2)
     profit = row(DealCompleted(deal=1, time_msc=at(1), caused_by=2, profit=5), 3)
     swap = row(DealCompleted(deal=1, time_msc=at(1), caused_by=3, swap=1), 4)
-    (told,) = Postings([[first]], [profit, swap], {})
+    (told,) = postings([first], [profit, swap])
     assert Posting(*told)._asdict() | {"profit": 5_000_000, "swap": 1_000_000, "version": 2} == Posting(*told)._asdict()
 
 

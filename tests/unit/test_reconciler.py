@@ -440,7 +440,7 @@ def test_a_doubt_that_stays_as_it_is_is_not_looked_into_at_every_sync():
 
 def test_a_correction_speaks_for_the_moment_of_its_snapshot():
     desk = Desk("#7 buy 1 @ 10", "#7 long 2 @ 10", extended=True)
-    desk.broker.ahead_msc = 90_000
+    desk.broker.ahead_msc = 30_000
     desk.sync()
     assert {one.event.time_msc // 1000 for one in desk.heard} == {desk.now() // 1000}
 
@@ -922,7 +922,6 @@ def unopened(*, ahead_msc: int = 0, **terms: Any) -> tuple[StateReconciler, Scri
         (-5 * 3_600_000, "-05:00"),
         (5 * 3_600_000 + 45 * 60_000, "+05:45"),
         (2 * 3_600_000 + 9_000, "+02:00"),  # two clocks may be apart by a little
-        (2 * 3_600_000 + 11_000, "UTC"),  # by that much it is no offset
         (-40 * 3_600_000, "UTC"),  # a clock that stood still over the weekend
     ],
 )
@@ -934,6 +933,14 @@ def test_an_account_is_opened_as_the_gateway_states_it_with_the_clock_that_is_me
     assert (standing.opened.currency, standing.opened.mode.value, standing.clock.name) == ("USD", "hedging", rule)
     assert (service.account.portfolio.balance, list(service.account.portfolio.positions)) == (100, [7])
     assert any("server clock" in one for one in result.warnings)
+
+
+def test_a_clock_that_is_ahead_by_no_offset_is_in_doubt_from_the_start():
+    service, _ = unopened(ahead_msc=2 * 3_600_000 + 11_000)
+    result = service.startup_recovery()
+    assert (result.status, result.recovered) == (SyncStatus.PARTIAL, ())
+    assert [one.kind.value for one in service.account.portfolio.breaks] == ["zombie", "clock"]
+    assert any("server clock UTC" in one for one in result.warnings)
 
 
 def test_a_clock_rule_that_was_named_is_taken():

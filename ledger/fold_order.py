@@ -1,0 +1,309 @@
+"""The fold order where places alone do not give it: what a span of postings is sorted by.
+
+Three spans are sorted again, each a rule of the broker's clock or of what an assertion contains:
+
+- an hour that the server's clock shows twice, at the end of daylight time: its deals by ticket, because the wall clock went
+  back while tickets rose;
+- a second in which a position or a balance was asserted by the time of a snapshot: a deal that the engine recorded after the
+  assertion counts as after it;
+- each second of an account that is ordered by time, because its tickets do not rise with time: its deals by milliseconds.
+
+Pure: what the journal knows of single events is asked for through ``Records``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+from ledger.clock import SECOND_MSC, ClockRule
+from ledger.events import Origin
+from ledger.postings import NO_DEAL, Place, Row, second_of
+
+#: Events that set a position to what somebody saw.
+POSITION_ASSERTIONS: Final = frozenset({"PositionRecovered", "DriftCorrected", "GhostClosed", "Adjusted"})
+_LIVE: Final = (Origin.ENGINE.value, Origin.RECOVERY.value)
+_DAY_MSC: Final = 24 * 60 * 60 * 1000
+
+
+class FirstRecord(NamedTuple):
+    """How a deal was first recorded: version, by whom, and when (UTC microseconds)."""
+
+    version: int
+    origin: str | None
+    recorded_us: int
+
+
+class Records(Protocol):
+    """What the journal knows of single events of one account."""
+
+    def first_records(self, deals: Sequence[int]) -> Mapping[int, FirstRecord]:
+        """Return deal ticket -> its first record."""
+        ...
+
+    def recorded_us(self, versions: Sequence[int]) -> Mapping[int, int]:
+        """Return version -> when it was recorded, UTC microseconds."""
+        ...
+
+
+class Asserted(NamedTuple):
+    """What an assertion is about, and its own place: second and deal ticket, before earlier assertions are looked at.
+
+    ``position_id`` is None for a balance. ``contains`` says that the broker stated what the assertion contains; else the time
+    of the snapshot places it.
+    """
+
+    position_id: int | None
+    second_msc: int
+    deal: int
+    contains: bool
+
+
+def asserted(kind: str, time_msc: int, position_id: int | None, data: str | None) -> Asserted | None:
+    """Return what a stored event asserts, None if it is no assertion that orders deals.
+
+    An opening figure of an import is none: it says what was there before its time, whoever recorded what when.
+    """
+    own = Asserted(position_id, second_of(time_msc), NO_DEAL, contains=False)
+    if kind in ("PositionRecovered", "DriftCorrected"):
+        said = _said(data)
+        updated_msc = said.get("updated_msc")
+        if updated_msc is None:
+            return own
+        return Asserted(position_id, second_of(updated_msc), said.get("updated_deal") or NO_DEAL, contains=True)
+    if kind == "BalanceAsserted":
+        said = _said(data)
+        deal = said.get("deals_through")
+        if deal is not None:
+            return Asserted(None, second_of(said.get("deals_through_msc") or 0), deal, contains=True)
+        return own if "evidence" in said else None
+    if kind == "GhostClosed" or (kind == "Adjusted" and position_id is not None):
+        return own
+    return None
+
+
+def asserted_place(own: Asserted, before: tuple[int, int] | None) -> tuple[int, int]:
+    """Return the second and deal ticket that an assertion is placed at: never before an earlier one of the same.
+
+    Args:
+        own: What it asserts.
+        before: The place of the latest earlier assertion of the same position, or of the balance.
+    """
+    return max((own.second_msc, own.deal), before or (-1, 0))
+
+
+class FoldOrder:
+    """The order of one account's postings.
+
+    Args:
+        clock: What the server's wall clock means.
+        by_time: Order deals by (time, ticket), because tickets do not rise with time.
+        nets: Whether the account has one position a symbol.
+        records: What the journal knows of single events.
+        until_utc_msc: Leave out what happened later, within a repeated hour; the rest is the selection's.
+    """
+
+    def __init__(
+        self, clock: ClockRule, *, by_time: bool, nets: bool, records: Records, until_utc_msc: int | None = None
+    ) -> None:
+        self._clock = clock
+        self._by_time = by_time
+        self._nets = nets
+        self.records = records
+        self._until_utc_msc = until_utc_msc
+
+    @property
+    def is_anchored(self) -> bool:
+        """Whether what an assertion contains places it; else its broker time does."""
+        return not self._by_time
+
+    def spans(self, first_msc: int, last_msc: int) -> Sequence[tuple[int, int]]:
+        """Return the repeated hours between two moments; on an account that is ordered by time there is nothing to sort."""
+        return () if self._by_time else self._clock.repeated_hours(first_msc, last_msc)
+
+    def needs_seconds(self, times: Iterable[int]) -> bool:
+        """Return whether milliseconds order the deals of each second, and there are any."""
+        return self._by_time and any(time_msc % SECOND_MSC for time_msc in times)
+
+    def needs_second(self, row: Row) -> bool:
+        """Return whether a posting is an assertion that the time of a snapshot places."""
+        found = _asserted_by(row)
+        return found is not None and (not found.contains or self._by_time)
+
+    def arrange(self, rows: list[tuple[Place, Row]], span: tuple[int, int]) -> list[Row]:
+        """Return the postings of a span in their order, without those of a repeated hour that happened too late."""
+        is_hour = span[1] - span[0] > SECOND_MSC
+        first = self._first_records([row for _, row in rows], is_hour=is_hour)
+        moments = self._moments([row for _, row in rows], first, span) if is_hour else {}
+        keys = _after_assertions(self._keys(rows, moments), rows, first, moments, nets=self._nets, by_time=self._by_time)
+        ordered = sorted((row for _, row in rows), key=lambda row: keys[row[2]])
+        if self._until_utc_msc is None or not is_hour:
+            return ordered
+        return [row for row in ordered if moments[row[2]] <= self._until_utc_msc]
+
+    def _first_records(self, rows: Sequence[Row], *, is_hour: bool) -> Mapping[int, FirstRecord]:
+        """Return the first records of the deals for which they count: of those recorded after something else, or of all."""
+        earliest = min((row[2] for row in rows if row[1] == NO_DEAL), default=0)
+        deals = [row[1] for row in rows if row[1] != NO_DEAL and (is_hour or 0 < earliest < row[2])]
+        return self.records.first_records(deals) if deals else {}
+
+    def _keys(self, rows: list[tuple[Place, Row]], moments: Mapping[int, int]) -> dict[int, _Key]:
+        """Return version -> what a posting of a span is sorted by: time where that counts, ticket, version.
+
+        Args:
+            rows: The postings with their places.
+            moments: Version -> when it happened, in UTC milliseconds, of a repeated hour; empty for a second.
+        """
+        keys: dict[int, _Key] = {}
+        latest: dict[int | None, int] = {}  # position -> ticket that its latest assertion of a repeated hour comes after
+        for (_, deal, _), row in sorted(rows, key=lambda one: one[1][2]):
+            version, own = row[2], _asserted_by(row)
+            if row[1] != NO_DEAL:
+                keys[version] = (row[0] if self._by_time else 0, deal, 0, 0, 0)
+            elif self._by_time:
+                keys[version] = (row[0], NO_DEAL, version, 0, 0)
+            elif not moments:
+                keys[version] = (0, NO_DEAL if own is None else deal, version, 0, 0)
+            else:
+                utc_msc = moments[version]
+                if own is not None and own.contains:
+                    utc_msc = self._clock.nearest_utc_msc(own.second_msc, utc_msc)
+                after = own.deal if own is not None and own.deal != NO_DEAL else _last_deal(rows, moments, utc_msc)
+                if own is not None:
+                    after = latest[own.position_id] = max(after, latest.get(own.position_id, 0))
+                keys[version] = (0, after, version, 0, 0)
+        return keys
+
+    def _moments(self, rows: Sequence[Row], first: Mapping[int, FirstRecord], span: tuple[int, int]) -> dict[int, int]:
+        """Return version -> when a posting of a repeated hour happened, in UTC milliseconds.
+
+        What is no deal happened at the reading nearer to when it was recorded; the opening figure of an import at the first.
+        """
+        deals = sorted((row for row in rows if row[1] != NO_DEAL), key=lambda row: row[1])
+        readings = hour_readings(deals, first, span, self._clock)
+        moments = {row[2]: readings[row[1]].utc_msc for row in deals}
+        others = [row for row in rows if row[1] == NO_DEAL]
+        recorded = self.records.recorded_us([row[2] for row in others]) if others else {}
+        for row in others:
+            near_msc = recorded.get(row[2], 0) // 1000
+            is_live = row[3] != "BalanceAsserted" or "evidence" in _said(row[16])
+            readings_msc = self._clock.readings(row[0])
+            moments[row[2]] = self._clock.nearest_utc_msc(row[0], near_msc) if is_live else readings_msc[0]
+        return moments
+
+
+#: Time where that counts, ticket, version, and for a deal that an engine recorded after an assertion 1 and its ticket.
+_Key = tuple[int, int, int, int, int]
+
+
+def _last_deal(rows: Iterable[tuple[Place, Row]], moments: Mapping[int, int], utc_msc: int) -> int:
+    """Return the highest ticket of the deals that happened up to a moment, to the second; 0 without any."""
+    second = utc_msc // SECOND_MSC
+    return max((row[1] for _, row in rows if row[1] != NO_DEAL and moments[row[2]] // SECOND_MSC <= second), default=0)
+
+
+def _after_assertions(
+    keys: dict[int, _Key],
+    rows: Sequence[tuple[Place, Row]],
+    first: Mapping[int, FirstRecord],
+    moments: Mapping[int, int],
+    *,
+    nets: bool,
+    by_time: bool,
+) -> dict[int, _Key]:
+    """Put the deals that an engine recorded after an assertion of the same second behind it.
+
+    Only where the time of a snapshot places the assertion: the gateway did not report what it contains.
+    """
+    by_clock = []
+    for _, row in rows:
+        own = _asserted_by(row)
+        if own is not None and (by_time or not own.contains):
+            by_clock.append(row)
+    moved: dict[int, _Key] = {}
+    for _, row in rows if by_clock else ():
+        record = first.get(row[1])
+        if record is None or record.origin != Origin.ENGINE.value:
+            continue
+        for made in by_clock:
+            is_later = made[2] < record.version and _is_about(made, row, nets=nets) and not _opened_by(made, row)
+            if is_later and _second(row, moments) == _second(made, moments):
+                time_msc, deal, version, *_ = keys[made[2]]
+                moved[row[2]] = max(moved.get(row[2], keys[row[2]]), (time_msc, deal, version, 1, row[1]))
+    return keys | moved
+
+
+def _second(row: Row, moments: Mapping[int, int]) -> int:
+    return moments.get(row[2], row[0]) // SECOND_MSC
+
+
+def _is_about(assertion: Row, deal: Row, *, nets: bool) -> bool:
+    """Return whether an assertion, of the balance or of a position, is about what a deal changes."""
+    if assertion[3] == "BalanceAsserted":
+        return True
+    if deal[3] != "FillRecorded":
+        return False
+    return deal[6] in (None, assertion[6]) or (nets and deal[8] == assertion[8])
+
+
+def _opened_by(assertion: Row, deal: Row) -> bool:
+    """Return whether a deal is of the order that opened an asserted position: it was there, so the deal is in it.
+
+    The identifier of a position is the ticket of its opening order (MQL5 Reference, "Position Properties").
+    """
+    return assertion[3] in ("PositionRecovered", "DriftCorrected") and deal[5] == 0 and deal[7] == assertion[6]
+
+
+class HourReading(NamedTuple):
+    """When a deal of a repeated hour happened; ``is_ambiguous`` where nothing decides between its two meanings."""
+
+    utc_msc: int
+    is_ambiguous: bool
+
+
+def hour_readings(
+    rows: Sequence[Row], first: Mapping[int, FirstRecord], span: tuple[int, int], clock: ClockRule
+) -> dict[int, HourReading]:
+    """Return deal ticket -> when it happened, for the deals of one hour that the clock showed twice, ascending by ticket.
+
+    UTC rises with the tickets. So where the wall clock falls from one ticket to the next, all up to there are of the first
+    showing and all behind it of the second. Where it never falls, the turn is put where the deals of live origins are nearest
+    to when they were recorded; without any, all are of the first.
+    """
+    length = span[1] - span[0]
+    times = [clock.to_utc_msc(row[0]) for row in rows]
+    falls = [at for at in range(1, len(rows)) if rows[at][0] // SECOND_MSC < rows[at - 1][0] // SECOND_MSC]
+    if falls:
+        turn = falls[0]
+    else:
+        near = [first[row[1]].recorded_us // 1000 if _is_live(first.get(row[1])) else None for row in rows]
+        turn = _best_turn(times, near, length)
+    return {
+        row[1]: HourReading(utc_msc + (length if at >= turn else 0), is_ambiguous=not falls)
+        for at, (row, utc_msc) in enumerate(zip(rows, times, strict=True))
+    }
+
+
+def _best_turn(times: Sequence[int], near: Sequence[int | None], length: int) -> int:
+    """Return the number of deals of the first showing with which they are nearest to when they were recorded."""
+    off = [0 if one is None else abs(one - time) - abs(one - time - length) for time, one in zip(times, near, strict=True)]
+    best, turn, cost = 0, len(times), 0
+    for at in range(len(times) - 1, -1, -1):  # what it costs to read ``at`` and all behind it as of the second showing
+        cost -= off[at]
+        if cost < best:
+            best, turn = cost, at
+    return turn
+
+
+def _is_live(record: FirstRecord | None) -> bool:
+    return record is not None and record.origin in _LIVE
+
+
+def _asserted_by(row: Row) -> Asserted | None:
+    return asserted(row[3], row[0], row[6], row[16])
+
+
+def _said(data: str | None) -> dict[str, Any]:
+    said = json.loads(data or "{}")
+    return said if isinstance(said, dict) else {}
