@@ -33,7 +33,10 @@ from ledger.events import (
     DriftCorrected,
     Event,
     FillRecorded,
+    GatewayIdentified,
     GhostClosed,
+    IdentityRelaxed,
+    IdentityRequired,
     Origin,
     PositionRecovered,
     PositionReticketed,
@@ -111,6 +114,9 @@ KINDS: Final[Mapping[str, tuple[type[Event], int]]] = {
         (1, SyncDegraded),
         (1, SyncRestored),
         (1, BalanceAsserted),
+        (1, GatewayIdentified),
+        (1, IdentityRelaxed),
+        (1, IdentityRequired),
         (1, Adjusted),
     )
 }
@@ -306,6 +312,8 @@ def natural_key(event: Event) -> str:
             return f"deal:{event.deal}"
         case AccountOpened():
             return "account"
+        case GatewayIdentified():
+            return "identity"  # once an account
         case SymbolSpecified():
             return f"symbol:{event.symbol.replace('#', '##')}"  # a single # is left to number the tellings
         case BreakOpened(kind=BreakKind.CLOCK):

@@ -132,6 +132,10 @@ def _currency(value: str) -> str:
     return _given(value, "a currency").strip().upper()
 
 
+def _form(value: str) -> str:
+    return _given(value, "a protocol form")
+
+
 def _operator(value: str) -> str:
     return _given(value, "an operator")
 
@@ -528,6 +532,39 @@ class SyncRestored:
 
 
 @attrs.frozen(kw_only=True)
+class GatewayIdentified:
+    """The account was seen through a positions answer that states login and server, for the first time.
+
+    From here on an answer that states no identity is refused, unless a person allows it. ``form`` is the protocol form of
+    that answer: ``extended`` if it echoed our request id, else ``base``.
+    """
+
+    login: int = attrs.field(converter=_login)
+    server: str = attrs.field(converter=_server)
+    form: str = attrs.field(converter=_form)
+    time_msc: int = attrs.field(converter=_time_msc)
+    evidence: str | None = attrs.field(converter=_text_or_none, default=None)
+
+
+@attrs.frozen(kw_only=True)
+class IdentityRelaxed:
+    """A person allowed answers that state no identity. It applies until a person requires the identity again."""
+
+    operator: str = attrs.field(converter=_operator)
+    reason: str = attrs.field(converter=_reason)
+    time_msc: int = attrs.field(converter=_time_msc)
+
+
+@attrs.frozen(kw_only=True)
+class IdentityRequired:
+    """A person required that every answer states login and server: again, or before any answer did."""
+
+    operator: str = attrs.field(converter=_operator)
+    reason: str = attrs.field(converter=_reason)
+    time_msc: int = attrs.field(converter=_time_msc)
+
+
+@attrs.frozen(kw_only=True)
 class Adjusted:
     """A person corrected something by hand: a position, money, or the clock rule. Each comes as before and after.
 
@@ -583,6 +620,9 @@ Event = (
     | SyncDegraded
     | SyncRestored
     | BalanceAsserted
+    | GatewayIdentified
+    | IdentityRelaxed
+    | IdentityRequired
     | Adjusted
 )
 

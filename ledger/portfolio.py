@@ -31,7 +31,10 @@ from ledger.events import (
     DriftCorrected,
     Event,
     FillRecorded,
+    GatewayIdentified,
     GhostClosed,
+    IdentityRelaxed,
+    IdentityRequired,
     PositionRecovered,
     PositionReticketed,
     PositionState,
@@ -163,6 +166,26 @@ class Break:
 
 
 @frozen(kw_only=True)
+class Identity:
+    """Whether answers have to state login and server, and why.
+
+    ``seen`` is the first answer that stated them, ``decided`` what a person decided last, and ``decided_version`` the version
+    of that decision: it applies from there on, whatever moment its time names.
+    """
+
+    seen: GatewayIdentified | None = None
+    decided: IdentityRelaxed | IdentityRequired | None = None
+    decided_version: int = 0
+
+    @property
+    def is_required(self) -> bool:
+        """Whether an answer that states no identity is refused: a person's decision, else whether one ever stated it."""
+        if self.decided is not None:
+            return isinstance(self.decided, IdentityRequired)
+        return self.seen is not None
+
+
+@frozen(kw_only=True)
 class Standing:
     """What holds for an account whatever moment is asked about: how it books, counts and tells the time."""
 
@@ -253,6 +276,7 @@ class Portfolio:
         self._parts: dict[int | str, OpenPosition] = {}
         self._breaks: dict[int, Break] = {}
         self._degraded: SyncDegraded | None = None
+        self._identity = Identity()
         self._last: tuple[int, int, int] = (-1, 0, 0)
         self._filled_msc = self._deal_msc = self._corrected_msc = -1
         self._shown: Mapping[int, Position] | None = None
@@ -527,16 +551,29 @@ class Portfolio:
                 self._see_break(event, row[2])
             case BreakClosed():
                 self._breaks.pop(event.caused_by, None)
-            case SyncDegraded():
-                self._degraded = event
-            case SyncRestored():
-                self._degraded = None
+            case SyncDegraded() | SyncRestored() | GatewayIdentified() | IdentityRelaxed() | IdentityRequired():
+                self._apply_trust(event, row[2])
             case AccountOpened() | SymbolSpecified():
                 pass  # they stand whatever the moment: see Standing
             case FillRecorded() | CashMoved() | DealCompleted() | DealRevised():
                 raise AssertionError(f"deals come as one posting each, found {row[3]}")
             case _:
                 assert_never(event)
+
+    def _apply_trust(
+        self, event: SyncDegraded | SyncRestored | GatewayIdentified | IdentityRelaxed | IdentityRequired, version: int
+    ) -> None:
+        """Apply what is known of the gateway: whether its snapshots are usable, and whether they must state the account."""
+        match event:
+            case SyncDegraded():
+                self._degraded = event
+            case SyncRestored():
+                self._degraded = None
+            case GatewayIdentified():
+                self._identity = attrs.evolve(self._identity, seen=event)
+            case IdentityRelaxed() | IdentityRequired():
+                if version > self._identity.decided_version:
+                    self._identity = attrs.evolve(self._identity, decided=event, decided_version=version)
 
     def _move_cash(self, row: Row) -> None:
         """Count a deal that is not a trade: credit apart, everything else to the balance."""
@@ -692,6 +729,7 @@ class Portfolio:
             "parts": [[key, part.fields()] for key, part in self._parts.items()],
             "breaks": [[key, attrs.asdict(one) | {"kind": one.kind.value}] for key, one in self._breaks.items()],
             "degraded": None if self._degraded is None else attrs.asdict(self._degraded),
+            "identity": _identity_state(self._identity),
         }
 
     @classmethod
@@ -714,6 +752,7 @@ class Portfolio:
         portfolio._parts = {key: position(fields) for key, fields in state["parts"]}
         portfolio._breaks = {key: Break(**fields | {"kind": BreakKind(fields["kind"])}) for key, fields in state["breaks"]}
         portfolio._degraded = None if state["degraded"] is None else SyncDegraded(**state["degraded"])
+        portfolio._identity = _identity_of_state(state["identity"])
         return portfolio
 
     @property
@@ -791,6 +830,11 @@ class Portfolio:
     def degraded(self) -> SyncDegraded | None:
         """Why snapshots are not usable, None while they are."""
         return self._degraded
+
+    @property
+    def identity(self) -> Identity:
+        """Whether answers of a gateway have to state login and server."""
+        return self._identity
 
     @property
     def positions(self) -> Mapping[int, Position]:
@@ -904,6 +948,25 @@ class Portfolio:
 
 
 _SIDES: Final = (Side.BUY, Side.SELL)
+_DECISIONS: Final = {cls.__name__: cls for cls in (IdentityRelaxed, IdentityRequired)}
+
+
+def _identity_state(identity: Identity) -> dict[str, Any]:
+    seen, decided = identity.seen, identity.decided
+    return {
+        "seen": None if seen is None else attrs.asdict(seen),
+        "decided": None if decided is None else [type(decided).__name__, attrs.asdict(decided)],
+        "decided_version": identity.decided_version,
+    }
+
+
+def _identity_of_state(state: Mapping[str, Any]) -> Identity:
+    seen, decided = state["seen"], state["decided"]
+    return Identity(
+        seen=None if seen is None else GatewayIdentified(**seen),
+        decided=None if decided is None else _DECISIONS[decided[0]](**decided[1]),
+        decided_version=state["decided_version"],
+    )
 
 
 def _position_id(position: OpenPosition) -> int:

@@ -71,8 +71,8 @@ def sandbox(**options: Any) -> None:
     "side": "buy", "volume": "0.10", "magic": 7}.
 
     \b
-    Faults: offline, slow, error, none, half, duplicate, wrong-login, wrong-server,
-    not-connected, stale, foreign, malformed, late-deals, no-deals, restart.
+    Faults: offline, slow, error, none, half, duplicate, wrong-login,
+    wrong-server, no-identity, not-connected, stale, foreign, malformed, late-deals, no-deals, restart.
     """
     from ledger.gateway.curve import load_server_keys
     from ledger.gateway.sandbox.server import Faults, SandboxServer, fault_of, parent_is_gone

@@ -19,7 +19,7 @@ from ledger.journal import Outcome
 from ledger.portfolio import Portfolio
 from ledger.reconcile.compare import Disagreement, Drift, Ghost, NewTicket, Zombie
 from ledger.reconcile.policy import ReconcilePolicy
-from ledger.reconcile.trust import refuse_stranger
+from ledger.reconcile.trust import refuse_stranger, refuse_unidentified
 from ledger.service import Account
 from ledger.snapshot import RemoteHistory
 
@@ -125,6 +125,7 @@ class History:
 
     def _ask(self, portfolio: Portfolio, history: RemoteHistory) -> Sequence[Deal]:
         refuse_stranger(history, portfolio.standing)
+        refuse_unidentified(history, portfolio.identity, portfolio.standing)
         once: dict[int, Deal] = {}
         for deal in history.deals:
             if once.setdefault(deal.deal, deal) != deal:

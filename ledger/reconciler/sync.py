@@ -32,6 +32,7 @@ from ledger.events import (
     BreakKind,
     Event,
     FillRecorded,
+    GatewayIdentified,
     Origin,
     Recorded,
     SymbolSpecified,
@@ -144,6 +145,7 @@ class Sync:
             known = self._opened(snapshot)
         now_msc = known.standing.clock.from_utc_msc(asked_us // 1000)
         snapshot = believed(snapshot, known, now_msc=now_msc)
+        known = self._identified(known, snapshot, now_msc)
         if snapshot.server_time_msc is not None:
             self._memory.server_seen = (asked_us, snapshot.server_time_msc)
             now_msc = snapshot.server_time_msc
@@ -198,6 +200,19 @@ class Sync:
             return self._account.portfolio
         except AccountUnknown:
             return None
+
+    def _identified(self, known: Portfolio, snapshot: Snapshot, now_msc: int) -> Portfolio:
+        """Record the first answer that states login and server; from here on every answer has to, also of this sync."""
+        login, server = snapshot.login, snapshot.server
+        if login is None or server is None or known.identity.seen is not None:
+            return known
+        seen_msc = now_msc if snapshot.server_time_msc is None else min(now_msc, snapshot.server_time_msc)
+        event = GatewayIdentified(
+            login=login, server=server, form="extended" if snapshot.is_extended else "base",
+            time_msc=max(seen_msc, known.last[0]), evidence=snapshot.evidence,
+        )  # fmt: skip
+        self._publish(self._account.record_many([event], correlation=self._correlation, evidence=(snapshot.raw,)).rows)
+        return self._account.portfolio
 
     def _opened(self, snapshot: Snapshot) -> Portfolio:
         """Open the account as the gateway states it; a gateway that tells no account cannot name one."""

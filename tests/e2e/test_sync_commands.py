@@ -323,6 +323,36 @@ def test_a_position_can_be_added_changed_and_the_balance_set(desk):
     assert desk.json("sync")["status"] == "SUCCESS"
 
 
+def test_an_answer_without_the_identity_that_was_seen_is_refused_until_a_person_allows_it(desk):
+    desk.run("sync")
+    held = desk.held()
+    desk.sandbox.fault("no-identity", times=-1)
+    faces = [desk.json("sync", "--startup", code=3) for _ in range(3)]
+    assert [(face["status"], face["closed"]) for face in faces] == [("DEGRADED", [])] * 3
+    assert "ledger account identity" in faces[0]["reason"]
+    assert desk.held() == held
+    assert "login" in desk.run("drift", code=3).stderr
+    checks = {one["check"]: one for one in desk.json("doctor", code=1)}
+    assert checks["identity"]["state"] == "failed"
+    assert not desk.json("status")[0]["safe_to_trade"]
+    assert desk.json("account", "identity", ACCOUNT)["required"]
+    desk.run("account", "identity", ACCOUNT, "--allow-base-form", code=2)  # without a reason
+    allowed = desk.json("account", "identity", ACCOUNT, "--allow-base-form", "--reason", "an old bridge", "--operator", "mk")
+    assert (allowed["required"], allowed["appended"], allowed["decided"]["operator"]) == (False, 1, "mk")
+    assert desk.json("doctor")[-1]["state"] in ("ok", "warning")
+    shown = desk.run("account", "identity", ACCOUNT).stdout
+    assert "an old bridge" in shown
+    assert "accepted" in shown
+    kinds = [json.loads(line)["kind"] for line in desk.run("log", "--json").stdout.splitlines()]
+    assert kinds.count("GatewayIdentified") == kinds.count("IdentityRelaxed") == kinds.count("SyncDegraded") == 1
+    again = desk.json("account", "identity", ACCOUNT, "--require", "--reason", "the new bridge")
+    assert (again["required"], again["appended"]) == (True, 1)
+    desk.json("sync", code=3)
+    desk.sandbox.clear()
+    assert desk.json("sync")["status"] == "SUCCESS"
+    assert desk.json("verify")["ok"]
+
+
 def test_the_doctor_looks_at_everything_and_finds_a_dropped_trigger(desk, journal):
     desk.run("sync")
     checks = {one["check"]: one for one in desk.json("doctor")}

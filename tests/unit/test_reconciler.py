@@ -402,7 +402,7 @@ def test_a_deal_told_twice_with_other_content_in_one_answer_is_refused():
 
     def both(**about: Any) -> Any:
         answer = deals(**about)
-        return type(answer)(deals=doubled)
+        return type(answer)(deals=doubled, login=answer.login, server=answer.server)
 
     desk.broker.deals = both  # type: ignore[method-assign]
     result = desk.sync()
