@@ -109,7 +109,7 @@ KINDS: Final[Mapping[str, tuple[type[Event], int]]] = {
         (1, GhostClosed),
         (1, DriftCorrected),
         (1, PositionReticketed),
-        (2, BreakOpened),
+        (3, BreakOpened),
         (1, BreakClosed),
         (1, SyncDegraded),
         (1, SyncRestored),
@@ -369,7 +369,10 @@ def _break_opened_2(said: Said) -> Said:
 
 #: (stored name, older schema version) -> lifts what an event says, as JSON values, by one version. Stored rows are never
 #: rewritten. Deals say what they say in columns, whose meaning never changes: a later version may only add some.
-LIFTS: Final[Mapping[tuple[str, int], Callable[[Said], Said]]] = {("BreakOpened", 1): _break_opened_2}
+LIFTS: Final[Mapping[tuple[str, int], Callable[[Said], Said]]] = {
+    ("BreakOpened", 1): _break_opened_2,
+    ("BreakOpened", 2): lambda said: said,  # nothing flapped that anybody counted
+}
 
 
 def check_known(row: Stored) -> None:

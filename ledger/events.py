@@ -483,7 +483,8 @@ class BreakOpened:
     """A disagreement was first seen, or seen again. ``ours`` and ``theirs`` as they would be shown.
 
     Where ``caused_by`` is the version of an open break of the same kind and position, this is that break seen again:
-    ``confirmations`` counts the snapshots that showed it, ``attempts`` the corrections that did not help.
+    ``confirmations`` counts the snapshots that showed it, ``attempts`` the corrections that did not help. ``flaps`` is set
+    where the same position came to disagree too often: how often, within the policy's window. Such a break stays open.
     """
 
     kind: BreakKind = attrs.field(converter=_break_kind)
@@ -497,6 +498,7 @@ class BreakOpened:
     why: str | None = attrs.field(converter=_text_or_none, default=None)
     confirmations: int = attrs.field(converter=_count, default=1)
     attempts: int = attrs.field(converter=_count, default=0)
+    flaps: int | None = attrs.field(converter=optional(_count), default=None)
     caused_by: int | None = attrs.field(converter=optional(_version), default=None)
     evidence: str | None = attrs.field(converter=_text_or_none, default=None)
 

@@ -148,7 +148,8 @@ class Unexplained:
 class Break:
     """An open disagreement. ``version`` is the event that opened it, None where the fold itself found it.
 
-    ``confirmations`` counts the snapshots that showed it, ``attempts`` the corrections that did not help.
+    ``confirmations`` counts the snapshots that showed it, ``attempts`` the corrections that did not help. ``flaps`` is set
+    where the same position came to disagree so often that nothing is corrected any more.
     """
 
     kind: BreakKind
@@ -163,6 +164,7 @@ class Break:
     version: int | None
     confirmations: int = 1
     attempts: int = 0
+    flaps: int | None = None
 
 
 @frozen(kw_only=True)
@@ -678,6 +680,7 @@ class Portfolio:
             why=event.why,
             confirmations=max(known.confirmations, event.confirmations),
             attempts=max(known.attempts, event.attempts),
+            flaps=event.flaps,
         )
 
     def _check_money(self, name: str, ours: int, theirs: int, time_msc: int, at: int) -> None:

@@ -81,6 +81,8 @@ class ReconcilePolicy:
         vanish_least: How many are many, at least;
         vanish_share: and more than this share of the open positions.
         attempts_max: Corrections that did not help, before a break is left to people.
+        flapping_sec: The window in which disagreements of one position are counted together: after ``attempts_max`` of them
+            nothing of it is corrected any more, until it was quiet for so long, a deal explains it or a person corrects it.
         overlap_sec: How far behind the newest known deal the broker's deals are asked for again.
         verified_sec: How old the last good sync may be while an account is called safe to trade.
     """
@@ -97,6 +99,7 @@ class ReconcilePolicy:
     vanish_least: int = field(default=3, validator=_at_least(1))
     vanish_share: float = field(default=0.5, validator=_at_least(0))
     attempts_max: int = field(default=3, validator=_at_least(1))
+    flapping_sec: float = field(default=3600.0, validator=_at_least(0))
     overlap_sec: float = field(default=600.0, validator=_at_least(0))
     verified_sec: float = field(default=60.0, validator=_at_least(0))
 

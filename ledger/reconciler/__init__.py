@@ -280,7 +280,9 @@ def is_in_the_way(one: Break, symbol: str | None, policy: ReconcilePolicy) -> bo
     """
     if one.kind is BreakKind.BALANCE:
         return policy.balance is Action.HALT
-    return one.symbol is None or symbol is None or one.symbol == symbol
+    if one.symbol is None or symbol is None or one.symbol == symbol:
+        return True
+    return one.flaps is not None and "symbol" in (one.field or "").split(",")  # of which symbol it is, is in doubt
 
 
 def _why_break(one: Break) -> str:

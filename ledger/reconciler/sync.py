@@ -44,6 +44,7 @@ from ledger.journal import Outcome
 from ledger.portfolio import Portfolio, Standing
 from ledger.reconcile.compare import Difference, Disagreement, NewTicket, compare, compare_money
 from ledger.reconcile.decide import Circumstances, Decision, Held, WaitsFor, decide, decide_money, gap
+from ledger.reconcile.flapping import Flapping
 from ledger.reconcile.policy import Action, ReconcilePolicy
 from ledger.reconcile.trust import believed, refuse_stranger
 from ledger.reconciler.history import Booked, History
@@ -59,7 +60,6 @@ _QUARTER_MSC: Final = 15 * 60 * 1000
 _OFFSET_MAX_MSC: Final = 15 * 60 * 60 * 1000
 _CLOCKS_APART_MSC: Final = 10 * 1000  # a clock that stands is as near as this one time in forty-five
 _REASON_MAX: Final = 500
-_REPEATED_MAX: Final = 1000  # a position that differs in every sync differs in another way each time
 #: Answers that say that a gateway does not know an action, found in code or text.
 _NOT_OFFERED: Final = ("UNKNOWN", "UNSUPPORTED", "NOT_SUPPORTED", "NOT SUPPORTED", "NOT_IMPLEMENTED", "NOT IMPLEMENTED")
 
@@ -69,8 +69,9 @@ class Memory:
     """What a reconciler keeps from sync to sync. The journal keeps what must survive it."""
 
     history: History
-    #: Corrections made in every sync since the position last agreed -> how often.
-    repeated: dict[object, int] = attrs.field(factory=dict)
+    #: What came to disagree lately: read from the journal up to a version, None where nothing was read yet.
+    flapping: Flapping = attrs.field(factory=Flapping)
+    flapping_version: int | None = None
     #: In how many syncs in a row the gateway answered an error when asked for deals; its word that it has none to offer.
     deals_failed: int = 0
     offers_deals: bool = True
@@ -180,7 +181,8 @@ class Sync:
             version=version,
             touched=self._touched(asked_us, snapshot) if found or differences else (),
             filled=self._filled(portfolio, found),
-            repeated=self._memory.repeated,
+            flapping=self._flapping(version),
+            has_deals=snapshot.is_extended and self._memory.offers_deals and not self._deals_refused,
             unclear=unclear,
             halted="the policy halts while balance or credit differ" if halts else None,
         )
@@ -192,7 +194,6 @@ class Sync:
             )
         events = (*decision.events, *self._said_besides(known, portfolio, snapshot, money, around))
         self._append(events, version, snapshot)
-        self._remember(found, decision)
         return decision
 
     def _known(self) -> Portfolio | None:
@@ -342,6 +343,19 @@ class Sync:
                 touched.add(row.symbol if nets or row.position_id is None else row.position_id)
         return touched
 
+    def _flapping(self, version: int) -> Flapping:
+        """Return what came to disagree within the policy's window, as the journal holds it up to a version."""
+        memory, journal, name = self._memory, self._account.ledger.journal, self._account.name
+        now_us = self._account.ledger.now_us()
+        begin_us = now_us - round(self._policy.flapping_sec * 1_000_000)
+        if memory.flapping_version is None:
+            memory.flapping_version = journal.version_at(name, begin_us)
+        for row in journal.rows(name, after=memory.flapping_version, upto=version):
+            memory.flapping.read(row)
+        memory.flapping_version = version
+        memory.flapping.forget(begin_us, now_us)
+        return memory.flapping
+
     def _filled(self, portfolio: Portfolio, found: Sequence[Disagreement | NewTicket]) -> Mapping[int, int]:
         """Return position id -> version of the latest deal, behind the oldest break that this snapshot does not show."""
         shown = {(one.kind, one.position_id) for one in found if not isinstance(one, NewTicket)}
@@ -415,14 +429,6 @@ class Sync:
             self._events.append(event)
             self._tell(event)
 
-    def _remember(self, found: Sequence[object], decision: Decision) -> None:
-        """Count repetitions of a correction until its position agrees once."""
-        differing = {getattr(one, "position_id", None) for one in found}
-        kept = {key: times for key, times in self._memory.repeated.items() if _position_of(key) in differing}
-        for key in decision.done:
-            kept[key] = kept.pop(key, 0) + 1  # the latest last
-        self._memory.repeated = dict(list(kept.items())[-_REPEATED_MAX:])
-
     # ---- how it ends
 
     def _finished(self, decision: Decision) -> SyncResult:
@@ -492,10 +498,6 @@ def _is_known(portfolio: Portfolio, differences: Sequence[Difference]) -> bool:
 def _end_of_sight_msc(snapshot: Snapshot) -> float:
     """Return the first broker time of which a snapshot need not show everything; never where it tells no time."""
     return float("inf") if snapshot.server_time_msc is None else snapshot.server_time_msc // _SECOND_MSC * _SECOND_MSC
-
-
-def _position_of(key: object) -> object:
-    return key[1] if isinstance(key, tuple) else None
 
 
 def _both(one: Decision, other: Decision) -> Decision:
