@@ -117,7 +117,7 @@ KINDS: Final[Mapping[str, tuple[type[Event], int]]] = {
         (1, GatewayIdentified),
         (1, IdentityRelaxed),
         (1, IdentityRequired),
-        (1, Adjusted),
+        (2, Adjusted),
     )
 }
 
@@ -372,6 +372,7 @@ def _break_opened_2(said: Said) -> Said:
 LIFTS: Final[Mapping[tuple[str, int], Callable[[Said], Said]]] = {
     ("BreakOpened", 1): _break_opened_2,
     ("BreakOpened", 2): lambda said: said,  # nothing flapped that anybody counted
+    ("Adjusted", 1): lambda said: said,  # neither deals nor results were adjusted
 }
 
 

@@ -197,6 +197,8 @@ class BreakKind(Enum):
     DRIFT = "drift"
     BALANCE = "balance"
     CLOCK = "clock"
+    #: The broker no longer lists a deal although its history covers it.
+    WITHDRAWN = "withdrawn"
 
 
 class BreakEnd(Enum):
@@ -485,6 +487,7 @@ class BreakOpened:
     Where ``caused_by`` is the version of an open break of the same kind and position, this is that break seen again:
     ``confirmations`` counts the snapshots that showed it, ``attempts`` the corrections that did not help. ``flaps`` is set
     where the same position came to disagree too often: how often, within the policy's window. Such a break stays open.
+    ``deal_msc`` is the broker time of the deal that it is about.
     """
 
     kind: BreakKind = attrs.field(converter=_break_kind)
@@ -499,6 +502,7 @@ class BreakOpened:
     confirmations: int = attrs.field(converter=_count, default=1)
     attempts: int = attrs.field(converter=_count, default=0)
     flaps: int | None = attrs.field(converter=optional(_count), default=None)
+    deal_msc: int | None = attrs.field(converter=optional(_time_msc), default=None)
     caused_by: int | None = attrs.field(converter=optional(_version), default=None)
     evidence: str | None = attrs.field(converter=_text_or_none, default=None)
 
@@ -567,10 +571,28 @@ class IdentityRequired:
 
 
 @attrs.frozen(kw_only=True)
+class AcceptedResult:
+    """What of a position stays unexplained for good: a ghost result, or closes without an opening. Volume in lots.
+
+    ``position_id`` is None where the deals did not state it.
+    """
+
+    symbol: str = attrs.field(converter=_symbol)
+    volume: Decimal = attrs.field(converter=_unsigned)
+    position_id: int | None = attrs.field(converter=_ticket_or_none, default=None)
+
+
+def _accepted(value: AcceptedResult | Mapping[str, Any]) -> AcceptedResult:
+    return value if isinstance(value, AcceptedResult) else AcceptedResult(**value)
+
+
+@attrs.frozen(kw_only=True)
 class Adjusted:
     """A person corrected something by hand: a position, money, or the clock rule. Each comes as before and after.
 
     ``before`` and ``after`` are a position (None: there is none). Money moves by the difference of its two figures.
+    ``deal`` is the ticket of a deal whose withdrawal the person recorded; the DealRevised with version ``caused_by`` says as
+    what it counts now. ``accepted`` is what the person does not expect to be explained any more.
     """
 
     operator: str = attrs.field(converter=_operator)
@@ -584,6 +606,8 @@ class Adjusted:
     credit_after: Decimal | None = attrs.field(converter=optional(exact), default=None)
     clock_before: ClockRule | None = attrs.field(converter=optional(_clock), default=None)
     clock_after: ClockRule | None = attrs.field(converter=optional(_clock), default=None)
+    deal: int | None = attrs.field(converter=_ticket_or_none, default=None)
+    accepted: AcceptedResult | None = attrs.field(converter=optional(_accepted), default=None)
     caused_by: int | None = attrs.field(converter=optional(_version), default=None)
 
     def __attrs_post_init__(self) -> None:
@@ -594,14 +618,14 @@ class Adjusted:
     @property
     def position_id(self) -> int | None:
         """Id of the position that this is about."""
-        state = self.after or self.before
-        return state.position_id if state else None
+        about = self.after or self.before or self.accepted
+        return about.position_id if about else None
 
     @property
     def symbol(self) -> str | None:
         """Symbol of the position that this is about."""
-        state = self.after or self.before
-        return state.symbol if state else None
+        about = self.after or self.before or self.accepted
+        return about.symbol if about else None
 
 
 Standing = AccountOpened | SymbolSpecified

@@ -247,6 +247,7 @@ def sync_face(result: SyncResult, standing: Standing | None, *, dry_run: bool) -
         "reason": result.reason,
         "fills": list(result.fills),
         "revised": list(result.revised),
+        "withdrawn": list(result.withdrawn),
         "recovered": list(result.recovered),
         "closed": list(result.closed),
         "corrected": list(result.corrected),

@@ -19,6 +19,7 @@ from attrs import field, frozen
 from ledger.clock import ClockRule
 from ledger.errors import InexactNumber
 from ledger.events import (
+    AcceptedResult,
     AccountOpened,
     Adjusted,
     BalanceAsserted,
@@ -165,6 +166,7 @@ class Break:
     confirmations: int = 1
     attempts: int = 0
     flaps: int | None = None
+    deal_msc: int | None = None
 
 
 @frozen(kw_only=True)
@@ -276,6 +278,8 @@ class Portfolio:
         self._loose: dict[tuple[int | str, int | None, int], OpenPosition] = {}
         self._ghosts: dict[int | str, list[OpenPosition]] = {}
         self._parts: dict[int | str, OpenPosition] = {}
+        # Of what went without being told: key, position id and moment of what a person accepted as it is.
+        self._accepted: set[tuple[int | str, int | None, int]] = set()
         self._breaks: dict[int, Break] = {}
         self._degraded: SyncDegraded | None = None
         self._identity = Identity()
@@ -670,6 +674,7 @@ class Portfolio:
             known = Break(
                 kind=event.kind, position_id=event.position_id, symbol=event.symbol, deal=event.deal, field=event.field,
                 ours=event.ours, theirs=event.theirs, why=event.why, opened_msc=event.time_msc, version=version,
+                deal_msc=event.deal_msc,
             )  # fmt: skip
         assert known.version is not None
         self._breaks[known.version] = attrs.evolve(
@@ -695,8 +700,20 @@ class Portfolio:
             self._assert_open(event.after, event.time_msc, BASIS_ADJUSTMENT, before=event.before)
         elif event.before is not None:
             self._assert_gone(event.before, event.time_msc)
+        if event.accepted is not None:
+            self._accept(event.accepted)
         self._cash += self._moved(event.balance_before, event.balance_after, "balance")
         self._credit += self._moved(event.credit_before, event.credit_after, "credit")
+
+    def _accept(self, result: AcceptedResult) -> None:
+        """Take what is unexplained of a position as it is. A deal that comes to light later explains it all the same."""
+        position_id = result.position_id
+        key = result.symbol if position_id is None else self._key(result.symbol, position_id)
+        loose = [close for (at, id_, _), close in self._loose.items() if (at, id_) == (key, position_id)]
+        ghosts = [ghost for ghost in self._ghosts.get(key, ()) if ghost.position_id == position_id]
+        self._accepted |= {(key, position_id, one.closed_msc) for one in (*ghosts, *loose)}
+        if key in self._parts and self._parts[key].position_id == position_id:
+            del self._parts[key]
 
     def _moved(self, before: Decimal | None, after: Decimal | None, what: str) -> int:
         if before is None or after is None:
@@ -712,6 +729,7 @@ class Portfolio:
         twin._ghosts = {key: [ghost.copy() for ghost in several] for key, several in self._ghosts.items()}
         twin._cash_by_kind = dict(self._cash_by_kind)
         twin._parts = {key: part.copy() for key, part in self._parts.items()}
+        twin._accepted = set(self._accepted)
         twin._breaks = dict(self._breaks)
         return twin
 
@@ -730,6 +748,7 @@ class Portfolio:
             "loose": [[list(key), close.fields()] for key, close in self._loose.items()],
             "ghosts": [[key, [ghost.fields() for ghost in several]] for key, several in self._ghosts.items()],
             "parts": [[key, part.fields()] for key, part in self._parts.items()],
+            "accepted": sorted((list(one) for one in self._accepted), key=str),
             "breaks": [[key, attrs.asdict(one) | {"kind": one.kind.value}] for key, one in self._breaks.items()],
             "degraded": None if self._degraded is None else attrs.asdict(self._degraded),
             "identity": _identity_state(self._identity),
@@ -753,6 +772,7 @@ class Portfolio:
         portfolio._loose = {(key, id_, side): position(fields) for (key, id_, side), fields in state["loose"]}
         portfolio._ghosts = {key: [position(fields) for fields in several] for key, several in state["ghosts"]}
         portfolio._parts = {key: position(fields) for key, fields in state["parts"]}
+        portfolio._accepted = {(key, id_, closed_msc) for key, id_, closed_msc in state["accepted"]}
         portfolio._breaks = {key: Break(**fields | {"kind": BreakKind(fields["kind"])}) for key, fields in state["breaks"]}
         portfolio._degraded = None if state["degraded"] is None else SyncDegraded(**state["degraded"])
         portfolio._identity = _identity_of_state(state["identity"])
@@ -862,12 +882,14 @@ class Portfolio:
         """What went without being told how, oldest first."""
         ghosts = [
             self._unexplained(ghost, GHOST_RESULT, ghost.volume, ghost.closed_msc)
-            for several in self._ghosts.values()
+            for key, several in self._ghosts.items()
             for ghost in several
+            if (key, ghost.position_id, ghost.closed_msc) not in self._accepted
         ]
         loose = [
             self._unexplained(close, CLOSE_WITHOUT_OPENING, close.volume_out, close.opened_msc)
-            for close in self._loose.values()
+            for (key, position_id, _), close in self._loose.items()
+            if (key, position_id, close.closed_msc) not in self._accepted
         ]
         parts = [self._unexplained(part, GHOST_RESULT, part.volume, part.opened_msc) for part in self._parts.values()]
         everything = [*ghosts, *loose, *parts]

@@ -66,7 +66,7 @@ def sandbox(**options: Any) -> None:
       {"command": "close", "position": 50000000012}
       {"command": "fault", "kind": "half", "times": 2}        {"command": "clear"}
       {"command": "cash", "type": 2, "amount": "100"}         {"command": "books"}
-    also: close_by, fill_more, rollover, swap, stop_out, advance, live, stats, stop.
+    also: close_by, fill_more, rollover, swap, stop_out, withdraw, advance, live, stats, stop.
     Engines send orders at the main port: {"action": "SEND_ORDER", "symbol": "EURUSD",
     "side": "buy", "volume": "0.10", "magic": 7}.
 

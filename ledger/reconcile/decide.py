@@ -49,6 +49,7 @@ class Circumstances:
         filled: Position id -> version of the latest deal told of it, as far back as the oldest open break.
         flapping: What came to disagree lately, as the journal holds it.
         has_deals: Whether the gateway reports deals, which would explain a change.
+        is_another_answer: Whether its deals were asked for long enough after the time before to confirm what they lack.
         unclear: Why nothing can be concluded from this snapshot, though perhaps from the next one; None if it can.
         halted: Why nothing may be corrected, None if it may.
     """
@@ -59,6 +60,7 @@ class Circumstances:
     filled: Mapping[int, int] = attrs.field(factory=dict)
     flapping: Flapping = attrs.field(factory=Flapping)
     has_deals: bool = False
+    is_another_answer: bool = True
     unclear: str | None = None
     halted: str | None = None
 
@@ -93,6 +95,8 @@ class Decision:
     corrected: tuple[int, ...] = ()
     reticketed: tuple[int, ...] = ()
     held: tuple[Held, ...] = ()
+    #: Deals that the broker no longer lists, by ticket.
+    withdrawn: tuple[int, ...] = ()
 
 
 def decide(
@@ -247,6 +251,8 @@ class _Deciding:
                 return "the server's clock rule is in doubt: correct it with ledger account clock"
             if one.kind is BreakKind.BALANCE and self._policy.balance is Action.HALT:
                 return "the policy halts while balance or credit differ"
+            if one.kind is BreakKind.WITHDRAWN and self._policy.withdrawn is Action.HALT:
+                return "the policy halts while the broker does not list a deal: ledger correct withdraw"
         halting = [one for one in self._found if self._policy.action(one.kind) is Action.HALT]
         if halting:
             return f"the policy halts at a {halting[0].kind.value}: correct it by hand with ledger correct"

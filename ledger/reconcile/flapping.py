@@ -22,11 +22,12 @@ from attrs import define, field, frozen
 from ledger.codec import Stored
 from ledger.events import BreakEnd, BreakKind
 
-#: What may flap: ("position", id) or ("money", balance or credit).
+#: What may flap: ("position", id), ("deal", ticket) or ("money", balance or credit).
 Subject = tuple[str, int | str]
 
 _CORRECTIONS: Final = ("PositionRecovered", "GhostClosed", "DriftCorrected")
 _VOLUMES_PER_FLAP: Final = 4  # a volume returns by chance more often than a volume with its open price
+_TICKETS_PER_FLAP: Final = 8  # a broker may re-open a position again and again
 
 
 @frozen(kw_only=True)
@@ -37,7 +38,8 @@ class Unrest:
         openings: Breaks that were opened and that no deal explained; of money also figures that changed.
         returns: How many of them took something back;
         volume_returns: the same, the open price apart.
-        tickets: New tickets since the last fill.
+        tickets: New tickets since the last fill;
+        ticket_returns: those that the position had before.
         is_quiet: Whether nothing happened at all;
         is_ebbing: the same of the later half of the window.
     """
@@ -46,8 +48,14 @@ class Unrest:
     returns: int = 0
     volume_returns: int = 0
     tickets: int = 0
+    ticket_returns: int = 0
     is_quiet: bool = True
     is_ebbing: bool = True
+
+    @property
+    def ticket_flaps(self) -> int:
+        """How often its ticket changed without need, the first change included."""
+        return max(self.ticket_returns + 1 if self.ticket_returns else 0, self.tickets // _TICKETS_PER_FLAP)
 
 
 _QUIET: Final = Unrest()
@@ -59,7 +67,8 @@ class _Sight:
 
     recorded_us: int
     time_msc: int
-    is_ticket: bool = False
+    tickets: tuple[int, ...] = ()  # before and after
+    is_ticket_return: bool = False
     is_opening: bool = False
     is_return: bool = False
     is_volume_return: bool = False
@@ -87,7 +96,8 @@ class Flapping:
             openings=sum(one.is_opening for one in sights),
             returns=sum(one.is_return for one in sights),
             volume_returns=sum(one.is_volume_return for one in sights),
-            tickets=sum(one.is_ticket for one in sights),
+            tickets=sum(bool(one.tickets) for one in sights),
+            ticket_returns=sum(one.is_ticket_return for one in sights),
             is_quiet=False,
             is_ebbing=all(one.recorded_us < self._middle_us for one in sights),
         )
@@ -116,7 +126,7 @@ class Flapping:
     def changing_tickets(self, limit: int) -> list[int]:
         """Return the positions whose ticket changed so often, ascending."""
         names = [name for kind, name in self._sights if kind == "position" and isinstance(name, int)]
-        return sorted(name for name in names if self.of("position", name).tickets >= limit)
+        return sorted(name for name in names if self.of("position", name).ticket_flaps >= limit)
 
     def forget(self, before_us: int, now_us: int) -> None:
         """Let the window begin at a UTC microsecond: leave out what was recorded before it."""
@@ -140,7 +150,10 @@ class Flapping:
         elif row.kind in _CORRECTIONS:
             self._add(position, row)
         elif row.kind == "PositionReticketed":
-            self._add(position, row, is_ticket=True)
+            payload = _payload(row)
+            before, after = payload["ticket_before"], payload["ticket_after"]
+            is_return = any(after in one.tickets for one in self._sights.get(position, ()))
+            self._add(position, row, tickets=(before, after), is_ticket_return=is_return)
         elif row.kind == "Adjusted":
             self._sights.pop(position, None)
         elif row.deal is not None and position in self._sights:
@@ -175,12 +188,14 @@ class Flapping:
                 one.explain()
                 break
         for one in self._sights[subject]:
-            one.is_ticket = False
+            one.tickets, one.is_ticket_return = (), False
 
 
 def subject_of(payload: Mapping[str, Any]) -> Subject | None:
     """Return what a break is about, as far as that can flap: not the clock rule, which a person corrects."""
     kind, position_id = payload.get("kind"), payload.get("position_id")
+    if kind == BreakKind.WITHDRAWN.value:
+        return ("deal", int(payload.get("deal") or 0))
     if kind == BreakKind.BALANCE.value:
         return ("money", str(payload.get("field")))
     if kind == BreakKind.CLOCK.value or position_id is None:

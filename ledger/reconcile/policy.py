@@ -73,6 +73,7 @@ class ReconcilePolicy:
         ghost: About a position that only we have.
         drift: About a position that both have and show differently.
         balance: About money. No correction moves money, so it is reported, or halts.
+        withdrawn: About a deal that the broker no longer lists; to adopt it is to record the withdrawal.
         magics: Magic numbers that are ours; None for all. A position without a known magic number is not ours then.
         foreign: About zombies and drifts of other magic numbers.
         settle_sec: A position that the engine told a fill of this shortly before a snapshot is left for the next one.
@@ -91,6 +92,7 @@ class ReconcilePolicy:
     ghost: Action = field(converter=_action, default=Action.ADOPT)
     drift: Action = field(converter=_action, default=Action.ADOPT)
     balance: Action = field(converter=_action, default=Action.REPORT)
+    withdrawn: Action = field(converter=_action, default=Action.REPORT)
     magics: frozenset[int] | None = field(converter=_magics, default=None)
     foreign: Foreign = field(converter=_foreign, default=Foreign.ADOPT)
     settle_sec: float = field(default=2.0, validator=_at_least(0))
@@ -114,6 +116,7 @@ class ReconcilePolicy:
             BreakKind.GHOST: self.ghost,
             BreakKind.DRIFT: self.drift,
             BreakKind.BALANCE: self.balance,
+            BreakKind.WITHDRAWN: self.withdrawn,
             BreakKind.CLOCK: Action.HALT,
         }[kind]
 

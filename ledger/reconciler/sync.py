@@ -47,6 +47,7 @@ from ledger.reconcile.decide import Circumstances, Decision, Held, WaitsFor, dec
 from ledger.reconcile.flapping import Flapping
 from ledger.reconcile.policy import Action, ReconcilePolicy
 from ledger.reconcile.trust import believed, refuse_stranger
+from ledger.reconcile.withdrawals import decide_withdrawals, open_withdrawals
 from ledger.reconciler.history import Booked, History
 from ledger.reconciler.results import SyncResult, SyncStatus
 from ledger.service import Account
@@ -77,6 +78,8 @@ class Memory:
     offers_deals: bool = True
     #: Symbols whose specification was asked for.
     asked_symbols: set[str] = attrs.field(factory=set)
+    #: Our clock in UTC microseconds when deals were last asked for that can confirm what an earlier answer lacked.
+    listed_us: int = 0
     #: Our clock in UTC microseconds and the server's in milliseconds when a gateway last told it.
     server_seen: tuple[int, int] | None = None
 
@@ -116,6 +119,7 @@ class Sync:
         Raises:
             AccountUnknown: The account is not open, and the gateway does not tell what it is.
         """
+        self._memory.history.begin()
         try:
             for _ in range(_ROUNDS_MAX):
                 try:
@@ -183,6 +187,7 @@ class Sync:
             filled=self._filled(portfolio, found),
             flapping=self._flapping(version),
             has_deals=snapshot.is_extended and self._memory.offers_deals and not self._deals_refused,
+            is_another_answer=asked_us - self._memory.listed_us >= self._policy.settle_sec * 1_000_000,
             unclear=unclear,
             halted="the policy halts while balance or credit differ" if halts else None,
         )
@@ -192,9 +197,27 @@ class Sync:
                 decision,
                 decide_money(portfolio, differences, policy=self._policy, around=around, evidence=snapshot.evidence),
             )
+        decision = _both(decision, self._withdrawals(portfolio, version, around, snapshot.evidence))
         events = (*decision.events, *self._said_besides(known, portfolio, snapshot, money, around))
         self._append(events, version, snapshot)
+        if around.is_another_answer:
+            self._memory.listed_us = asked_us
         return decision
+
+    def _withdrawals(self, portfolio: Portfolio, version: int, around: Circumstances, evidence: str) -> Decision:
+        """Decide about deals that the broker's answers of this sync lack."""
+        history = self._memory.history
+        listed = history.listed(version)
+        if not listed.missing and not open_withdrawals(portfolio):
+            return Decision()
+        return decide_withdrawals(
+            portfolio,
+            listed,
+            history.known(listed.missing.keys(), version),
+            policy=self._policy,
+            around=around,
+            evidence=evidence,
+        )
 
     def _known(self) -> Portfolio | None:
         try:
@@ -439,6 +462,7 @@ class Sync:
             closed=decision.closed,
             corrected=decision.corrected,
             reticketed=decision.reticketed,
+            withdrawn=decision.withdrawn,
             held=decision.held,
         )
 
@@ -501,7 +525,12 @@ def _end_of_sight_msc(snapshot: Snapshot) -> float:
 
 
 def _both(one: Decision, other: Decision) -> Decision:
-    return attrs.evolve(one, events=one.events + other.events, held=one.held + other.held)
+    return attrs.evolve(
+        one,
+        events=one.events + other.events,
+        held=one.held + other.held,
+        withdrawn=one.withdrawn + other.withdrawn,
+    )
 
 
 def _printable(text: str) -> str:

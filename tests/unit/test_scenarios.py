@@ -150,6 +150,11 @@ TOLD: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
          ("unit/test_flapping.py::test_what_flaps_is_left_to_people_with_few_events_and_is_not_safe",
           "property/test_flapping_property.py"
           "::test_whatever_flaps_appends_few_events_is_not_safe_meanwhile_and_ends_when_it_settles")),
+    98: ("a deal that is not listed any more",
+         ("unit/test_withdrawals.py::test_a_deal_that_is_not_listed_any_more_is_reported_and_nothing_changes",
+          "unit/test_withdrawals.py::test_a_person_records_the_withdrawal_with_who_and_why",
+          "unit/test_withdrawals.py::test_a_policy_that_adopts_records_the_withdrawal",
+          "property/test_withdrawals_property.py::test_what_is_left_of_the_broker_s_deals_is_what_counts")),
     # journal and replay
     75: ("killed after the append", ("crash/test_kill.py::test_every_acknowledged_deal_outlives_a_kill",)),
     76: ("killed before the commit", ("crash/test_kill.py::test_a_bulk_append_is_there_whole_or_not_at_all",)),
@@ -185,7 +190,7 @@ LATER: Final[dict[int, str]] = {
 #: The numbers of the list.
 ROWS: Final = {
     *range(1, 14), 16, *range(18, 31), 32, 33, *range(34, 43), 45, 46, 47, *range(50, 56), *range(57, 60), 61, 63,
-    *range(64, 73), *range(75, 82), *range(83, 87), 88, 89, 90, 91, 97,
+    *range(64, 73), *range(75, 82), *range(83, 87), 88, 89, 90, 91, 97, 98,
 }  # fmt: skip
 
 

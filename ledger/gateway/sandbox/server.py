@@ -369,6 +369,9 @@ class SandboxServer:
     def _close(self, position: int, volume: str | None = None) -> Row:
         return self._result(self.terminal.close(position, volume))
 
+    def _withdraw(self, deal: int) -> None:
+        self.terminal.withdraw(deal)
+
     def _close_by(self, position: int, other: int) -> Row:
         return self._result(self.terminal.close_by(position, other))
 
@@ -404,7 +407,7 @@ _COMMANDS: Final[Mapping[str, Callable[..., Row | None]]] = {
     name.lstrip("_"): getattr(SandboxServer, name)
     for name in (
         "_fault", "_clear", "_advance", "_hand", "_trade", "_close", "_close_by", "_fill_more", "_cash", "_rollover", "_swap",
-        "_stop_out", "_live", "_books", "_stats", "_stop",
+        "_stop_out", "_withdraw", "_live", "_books", "_stats", "_stop",
     )
 }  # fmt: skip
 
