@@ -2,8 +2,8 @@
 
 The server side of MT5 can delete deals. But a history that is read shortly after a reconnect, or that lags, lacks deals too,
 and an answer may be of another span than was asked for. So what an answer lacks counts only if it lists deals around it; at
-either end only a single deal that the broker listed before, if it stays away for longer; nothing if most of what we know is
-missing.
+either end only a single deal, if it stays away for longer; nothing if most of what we know is missing. What an engine recorded
+and no answer ever listed is looked at once more before anything is concluded.
 """
 
 from __future__ import annotations
@@ -53,16 +53,18 @@ class Listed:
     """What the broker's answers of one sync say about deals that we know.
 
     ``missing`` are those that they lack although they cover them -> whether they list deals on both sides of it;
-    ``present`` are the tickets that they list.
+    ``unlisted`` those of an engine that they lack likewise and may never have listed; ``present`` are the tickets that they
+    list.
     """
 
     missing: Mapping[int, bool] = attrs.field(factory=dict)
+    unlisted: frozenset[int] = frozenset()
     present: frozenset[int] = frozenset()
 
     def __or__(self, other: Listed) -> Listed:
         present = self.present | other.present
         missing = {deal: both for deal, both in {**self.missing, **other.missing}.items() if deal not in present}
-        return Listed(missing=missing, present=present)
+        return Listed(missing=missing, unlisted=(self.unlisted | other.unlisted) - present, present=present)
 
 
 def known_deals(
@@ -75,11 +77,15 @@ def known_deals(
         from_msc: Where the span begins, broker server time;
         to_msc: where it ends, inclusive.
         now_us: The present, UTC in microseconds.
-        listed_before: Tickets that the answer before listed. An import and a recovery were listed by the broker themselves.
+        listed_before: Tickets that earlier answers listed. What an import or a recovery recorded, or completed, was listed.
     """
     found: dict[int, KnownDeal] = {}
     for row in rows:
-        if row.deal is None or row.kind == "DealCompleted":
+        if row.deal is None:
+            continue
+        if row.kind == "DealCompleted":
+            if row.origin != Origin.ENGINE.value and row.deal in found:
+                found[row.deal] = found[row.deal]._replace(was_listed=True)
             continue
         found.pop(row.deal, None)
         is_settled = row.origin != Origin.ENGINE.value or row.recorded_us <= now_us - _SETTLES_US
@@ -112,12 +118,15 @@ def compare_deals(known: Sequence[KnownDeal], listed: Collection[int], from_msc:
         return Listed(present=frozenset(tickets))
     runs = [(is_listed, list(run)) for is_listed, run in groupby(known, lambda one: one.deal in present)]
     missing: dict[int, bool] = {}
+    unlisted: set[int] = set()
     for number, (is_listed, run) in enumerate(runs):
         is_between = 0 < number < len(runs) - 1
-        if is_listed or not (is_between or (len(run) == 1 and run[0].was_listed)):
+        if is_listed or not (is_between or len(run) == 1):
             continue
-        missing |= {one.deal: is_between for one in run if not from_msc or one.time_msc >= from_msc + _EDGE_MSC}
-    return Listed(missing=missing, present=frozenset(tickets))
+        covered = [one for one in run if not from_msc or one.time_msc >= from_msc + _EDGE_MSC]
+        missing |= {one.deal: is_between for one in covered if one.was_listed}
+        unlisted |= {one.deal for one in covered if is_between and not one.was_listed}
+    return Listed(missing=missing, unlisted=frozenset(unlisted), present=frozenset(tickets))
 
 
 def withdrawal_of(deal: Deal) -> CashMoved:

@@ -29,6 +29,7 @@ from ledger.snapshot import RemoteHistory
 _DAY_MSC: Final = 24 * 60 * 60 * 1000
 _SECOND_MSC: Final = 1000
 _SINGLE_POSITIONS_MAX: Final = 16  # beyond that, one span of time is asked for instead
+_SEEN_MAX: Final = 10_000
 _SEARCH_ROWS: Final = 64
 _SEARCH_MARGIN_MSC: Final = 2 * 60 * 60 * 1000  # a wall clock repeats an hour
 _BACK_EVERY: Final = 20  # syncs after which an unchanged doubt is looked into again
@@ -64,7 +65,8 @@ class History:
         self._doubt: object = None
         self._doubt_age = 0
         self._policy = policy
-        self._listed_before: frozenset[int] = frozenset()
+        self._seen: dict[int, None] = {}  # tickets that earlier answers listed, the latest last
+        self._suspected: dict[int, int] = {}  # deal that none listed -> when that was first seen, UTC in microseconds
         self._spans: list[tuple[int, int, frozenset[int]]] = []
         self._search: tuple[int, int] = (0, 0)  # broker time and the version that a search for it ended at
         self._compared: object = None
@@ -88,7 +90,7 @@ class History:
         for begin_msc, end_msc in apart:
             told += self._ask_span(portfolio, begin_msc, end_msc)
         booked = self._book(told, correlation)
-        self._listed_before = frozenset(self._told)
+        self._seen = dict(list({**self._seen, **dict.fromkeys(self._told)}.items())[-_SEEN_MAX:])
         self._told = {deal.deal: deal for deal in told}
         self._until_msc = now_msc
         return booked
@@ -143,21 +145,25 @@ class History:
     # ---- what the answers lack
 
     def begin(self) -> None:
-        """Forget the answers of an earlier sync."""
+        """Forget the answers of an earlier sync; what none of them listed counts from the next that comes late enough."""
         self._spans = []
+        late_us = self._account.ledger.now_us() - round(self._policy.settle_sec * 1_000_000)
+        self._seen |= dict.fromkeys(deal for deal, since_us in self._suspected.items() if since_us <= late_us)
 
     def listed(self, version: int) -> Listed:
         """Return what the answers since ``begin`` say about the deals that the journal holds up to a version."""
         spans = [(from_msc, tickets) for from_msc, _, tickets in self._spans if tickets]
-        if (spans, version) != self._compared:
-            self._compared = (spans, version)
+        if (spans, version, self._suspected) != self._compared:
+            self._compared = (spans, version, dict(self._suspected))
             self._listed = Listed()
             for from_msc, to_msc, tickets in self._spans:
                 if tickets:
                     rows = self._rows(from_msc, version)
                     now_us = self._account.ledger.now_us()
-                    known = known_deals(rows, from_msc, to_msc, now_us=now_us, listed_before=self._listed_before)
+                    known = known_deals(rows, from_msc, to_msc, now_us=now_us, listed_before=self._seen)
                     self._listed |= compare_deals(known, tickets, from_msc)
+        now_us = self._account.ledger.now_us()
+        self._suspected = {deal: self._suspected.get(deal, now_us) for deal in self._listed.unlisted}
         return self._listed
 
     def known(self, tickets: Collection[int], version: int) -> Mapping[int, Deal]:
