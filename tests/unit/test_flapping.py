@@ -221,6 +221,13 @@ def test_a_person_s_correction_ends_it_and_counts_anew():
     assert desk.sync().corrected == (7,)
 
 
+def test_a_person_s_correction_counts_anew_where_no_break_is_open_too():
+    desk = Desk("#7 buy 1 @ 10")
+    flap(desk, ["#7 long 2 @ 10", "#7 long 1 @ 10", "#7 long 2 @ 10"], 3)
+    apply(desk.account, propose_update(desk.account, position_id=7, magic=5, operator="mk", reason="it is the robot's"))
+    assert [one.status for one in flap(desk, ["#7 long 1 @ 10", "#7 long 2 @ 10"], 2)] == [SyncStatus.SUCCESS] * 2
+
+
 def test_a_window_of_nothing_counts_nothing():
     desk = Desk("#7 buy 1 @ 10", flapping_sec=0)
     results = flap(desk, cycle(["#7 long 2 @ 10", "#7 long 1 @ 10"]), 20)
