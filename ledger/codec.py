@@ -34,7 +34,10 @@ from ledger.events import (
     DriftCorrected,
     Event,
     FillRecorded,
+    GatewayIdentified,
     GhostClosed,
+    IdentityRelaxed,
+    IdentityRequired,
     Origin,
     PositionRecovered,
     PositionReticketed,
@@ -111,12 +114,15 @@ KINDS: Final[Mapping[str, tuple[type[Event], int]]] = {
         (1, GhostClosed),
         (1, DriftCorrected),
         (1, PositionReticketed),
-        (2, BreakOpened),
+        (3, BreakOpened),
         (1, BreakClosed),
         (1, SyncDegraded),
         (1, SyncRestored),
         (1, BalanceAsserted),
-        (1, Adjusted),
+        (1, GatewayIdentified),
+        (1, IdentityRelaxed),
+        (1, IdentityRequired),
+        (2, Adjusted),
     )
 }
 
@@ -311,6 +317,8 @@ def natural_key(event: Event) -> str:
             return f"deal:{event.deal}"
         case AccountOpened():
             return "account"
+        case GatewayIdentified():
+            return "identity"  # once an account
         case SymbolSpecified():
             return f"symbol:{event.symbol.replace('#', '##')}"  # a single # is left to number the tellings
         case BreakOpened(kind=BreakKind.CLOCK, deal=int()):
@@ -396,7 +404,11 @@ def _break_opened_2(said: Said) -> Said:
 
 #: (stored name, older schema version) -> lifts what an event says, as JSON values, by one version. Stored rows are never
 #: rewritten. Deals say what they say in columns, whose meaning never changes: a later version may only add some.
-LIFTS: Final[Mapping[tuple[str, int], Callable[[Said], Said]]] = {("BreakOpened", 1): _break_opened_2}
+LIFTS: Final[Mapping[tuple[str, int], Callable[[Said], Said]]] = {
+    ("BreakOpened", 1): _break_opened_2,
+    ("BreakOpened", 2): lambda said: said,  # nothing flapped that anybody counted
+    ("Adjusted", 1): lambda said: said,  # neither deals nor results were adjusted
+}
 
 
 def check_known(row: Stored) -> None:

@@ -6,18 +6,35 @@ refused and has to be made again from what is known then.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
 import attrs
 from attrs import frozen
 
-from ledger.codec import recorded
+from ledger.codec import Stored, decode, recorded
 from ledger.errors import BadValue, RuleError
-from ledger.events import Adjusted, BreakClosed, BreakEnd, BreakKind, Event, PositionState, Recorded
+from ledger.events import (
+    AcceptedResult,
+    Adjusted,
+    BreakClosed,
+    BreakEnd,
+    BreakKind,
+    CashMoved,
+    Deal,
+    DealRevised,
+    Event,
+    FillRecorded,
+    PositionState,
+    Recorded,
+)
+from ledger.journal.memory import MemoryJournal
 from ledger.portfolio import Break, Portfolio, Position
+from ledger.postings import as_told
 from ledger.reconcile.decide import ours_as_seen, tried_on
-from ledger.service import Account
+from ledger.reconcile.withdrawals import has_effect, open_withdrawals, withdrawal_of
+from ledger.service import Account, Ledger
 from ledger.values import Number, Side, exact
 
 
@@ -134,6 +151,105 @@ def propose_balance(
     return _proposed(account, version, portfolio, operator, reason, **money)
 
 
+def propose_withdrawal(account: Account, *, deal: int, operator: str, reason: str) -> Proposal:
+    """Propose that the broker withdrew a deal: it counts as cancelled from there on, and neither trades nor moves money.
+
+    Raises:
+        RuleError: The deal is not known, or nothing of it counts.
+    """
+    version, portfolio = account.current()
+    known = _deal(account, deal, version)
+    revised = DealRevised(now=withdrawal_of(known), caused_by=1)  # the journal names the record that it replaces
+    time_msc = _time_msc(account, portfolio)
+    events: list[Event] = [
+        revised,
+        Adjusted(operator=operator, reason=reason, time_msc=time_msc, deal=deal, caused_by=version + 1),
+        *(
+            BreakClosed(
+                kind=one.kind, end=BreakEnd.ACCEPTED, position_id=one.position_id, time_msc=time_msc, caused_by=one.version
+            )
+            for one in open_withdrawals(portfolio)
+            if one.deal == deal and one.version is not None
+        ),
+    ]  # fmt: skip
+    return Proposal(events=tuple(events), before=portfolio, after=_after(account, events), version=version)
+
+
+def propose_acceptance(
+    account: Account, *, position_id: int | None, operator: str, reason: str, symbol: str | None = None
+) -> Proposal:
+    """Propose that what is unexplained of a position stays so: nobody expects a deal that explains it.
+
+    Its trade stays incomplete. A deal that comes to light all the same counts. Open breaks of the position end as accepted.
+
+    Args:
+        account: Whose it is.
+        position_id: The position; None for what no position is known of.
+        operator: Who accepts.
+        reason: Why.
+        symbol: Only of this symbol.
+
+    Raises:
+        RuleError: Nothing about it is unexplained, and no break is open.
+    """
+    version, portfolio = account.current()
+    found = [one for one in portfolio.unexplained if one.position_id == position_id and symbol in (None, one.symbol)]
+    breaks = [one for one in portfolio.breaks if position_id is not None and one.position_id == position_id]
+    if not found and not any(one.version for one in breaks):
+        known = sorted({str(one.position_id or one.symbol) for one in portfolio.unexplained})
+        about = f"position {position_id}" if position_id is not None else f"symbol {symbol}"
+        raise RuleError(f"nothing is unexplained about {about}; unexplained are: {', '.join(known) or 'none'}")
+    volumes: dict[str, Decimal] = {}
+    for one in found:
+        volumes[one.symbol] = volumes.get(one.symbol, Decimal(0)) + one.volume
+    if not found:
+        volumes[next(one.symbol or "" for one in breaks if one.version)] = Decimal(0)
+    time_msc = _time_msc(account, portfolio)
+    events: list[Event] = [
+        Adjusted(
+            operator=operator, reason=reason, time_msc=time_msc,
+            accepted=AcceptedResult(position_id=position_id, symbol=name, volume=volume),
+        )
+        for name, volume in sorted(volumes.items())
+    ]  # fmt: skip
+    events += [
+        BreakClosed(kind=one.kind, end=BreakEnd.ACCEPTED, position_id=one.position_id, time_msc=time_msc, caused_by=one.version)
+        for one in breaks
+        if one.version is not None
+    ]
+    return Proposal(events=tuple(events), before=portfolio, after=tried_on(portfolio, events, version), version=version)
+
+
+def _deal(account: Account, ticket: int, version: int) -> Deal:
+    """Return a deal as it counts now.
+
+    Raises:
+        RuleError: It is not known, or nothing of it counts.
+    """
+    rows = [row for row in account.ledger.journal.rows(account.name, upto=version) if row.deal == ticket]
+    if not rows:
+        raise RuleError(f"deal {ticket} is not known in {account.name}; known deals are listed by: ledger log --json")
+    known = Stored(*as_told(rows))
+    deal = decode(known, account.standing)
+    assert isinstance(deal, (FillRecorded, CashMoved))
+    if not has_effect(known):
+        raise RuleError(f"deal {ticket} is cancelled or moves nothing already: there is nothing to withdraw")
+    return deal
+
+
+def _after(account: Account, events: Sequence[Event]) -> Portfolio:
+    """Return the portfolio with events that change what was recorded before, on a copy in memory."""
+    ledger = account.ledger
+    journal = MemoryJournal.copy_of(ledger.journal, [account.name], ledger.now_us)
+    journal.append(account.name, events)
+    return Ledger(journal, ledger.now_us).account(account.name).portfolio
+
+
+def _time_msc(account: Account, portfolio: Portfolio) -> int:
+    now_msc = portfolio.standing.clock.from_utc_msc(account.ledger.now_us() // 1000)
+    return max(now_msc, portfolio.newest_known_msc)
+
+
 def apply(account: Account, proposal: Proposal) -> tuple[Recorded, ...]:
     """Record a proposal. Returns the events that were appended.
 
@@ -148,8 +264,7 @@ def apply(account: Account, proposal: Proposal) -> tuple[Recorded, ...]:
 def _proposed(
     account: Account, version: int, portfolio: Portfolio, operator: str, reason: str, **said: PositionState | Decimal
 ) -> Proposal:
-    now_msc = portfolio.standing.clock.from_utc_msc(account.ledger.now_us() // 1000)
-    time_msc = max(now_msc, portfolio.newest_known_msc)
+    time_msc = _time_msc(account, portfolio)
     adjusted = Adjusted(operator=operator, reason=reason, time_msc=time_msc, **said)  # type: ignore[arg-type]  # by name
     events: list[Event] = [adjusted]
     events += [
@@ -166,6 +281,8 @@ def _is_settled_by(one: Break, adjusted: Adjusted) -> bool:
     """Return whether a person's correction is the answer to a break: of the same position, or of the same money."""
     if one.kind is BreakKind.BALANCE:
         return one.field is not None and getattr(adjusted, f"{one.field}_after", None) is not None
+    if one.kind is BreakKind.WITHDRAWN:
+        return False
     return one.position_id is not None and one.position_id == adjusted.position_id
 
 

@@ -142,6 +142,10 @@ def _currency(value: str) -> str:
     return _given(value, "a currency").strip().upper()
 
 
+def _form(value: str) -> str:
+    return _given(value, "a protocol form")
+
+
 def _operator(value: str) -> str:
     return _given(value, "an operator")
 
@@ -221,6 +225,8 @@ class BreakKind(Enum):
     DRIFT = "drift"
     BALANCE = "balance"
     CLOCK = "clock"
+    #: The broker no longer lists a deal although its history covers it.
+    WITHDRAWN = "withdrawn"
 
 
 class BreakEnd(Enum):
@@ -528,7 +534,9 @@ class BreakOpened:
     """A disagreement was first seen, or seen again. ``ours`` and ``theirs`` as they would be shown.
 
     Where ``caused_by`` is the version of an open break of the same kind and position, this is that break seen again:
-    ``confirmations`` counts the snapshots that showed it, ``attempts`` the corrections that did not help.
+    ``confirmations`` counts the snapshots that showed it, ``attempts`` the corrections that did not help. ``flaps`` is set
+    where the same position came to disagree too often: how often, within the policy's window. Such a break stays open.
+    ``deal_msc`` is the broker time of the deal that it is about.
     """
 
     kind: BreakKind = attrs.field(converter=_break_kind)
@@ -542,6 +550,8 @@ class BreakOpened:
     why: str | None = attrs.field(converter=_text_or_none, default=None)
     confirmations: int = attrs.field(converter=_count, default=1)
     attempts: int = attrs.field(converter=_count, default=0)
+    flaps: int | None = attrs.field(converter=optional(_count), default=None)
+    deal_msc: int | None = attrs.field(converter=optional(_time_msc), default=None)
     caused_by: int | None = attrs.field(converter=optional(_version), default=None)
     evidence: str | None = attrs.field(converter=_text_or_none, default=None)
 
@@ -577,10 +587,61 @@ class SyncRestored:
 
 
 @attrs.frozen(kw_only=True)
+class GatewayIdentified:
+    """The account was seen through a positions answer that states login and server, for the first time.
+
+    From here on an answer that states no identity is refused, unless a person allows it. ``form`` is the protocol form of
+    that answer: ``extended`` if it echoed our request id, else ``base``.
+    """
+
+    login: int = attrs.field(converter=_login)
+    server: str = attrs.field(converter=_server)
+    form: str = attrs.field(converter=_form)
+    time_msc: int = attrs.field(converter=_time_msc)
+    evidence: str | None = attrs.field(converter=_text_or_none, default=None)
+
+
+@attrs.frozen(kw_only=True)
+class IdentityRelaxed:
+    """A person allowed answers that state no identity. It applies until a person requires the identity again."""
+
+    operator: str = attrs.field(converter=_operator)
+    reason: str = attrs.field(converter=_reason)
+    time_msc: int = attrs.field(converter=_time_msc)
+
+
+@attrs.frozen(kw_only=True)
+class IdentityRequired:
+    """A person required that every answer states login and server: again, or before any answer did."""
+
+    operator: str = attrs.field(converter=_operator)
+    reason: str = attrs.field(converter=_reason)
+    time_msc: int = attrs.field(converter=_time_msc)
+
+
+@attrs.frozen(kw_only=True)
+class AcceptedResult:
+    """What of a position stays unexplained for good: a ghost result, or closes without an opening. Volume in lots.
+
+    ``position_id`` is None where the deals did not state it.
+    """
+
+    symbol: str = attrs.field(converter=_symbol)
+    volume: Decimal = attrs.field(converter=_unsigned)
+    position_id: int | None = attrs.field(converter=_ticket_or_none, default=None)
+
+
+def _accepted(value: AcceptedResult | Mapping[str, Any]) -> AcceptedResult:
+    return value if isinstance(value, AcceptedResult) else AcceptedResult(**value)
+
+
+@attrs.frozen(kw_only=True)
 class Adjusted:
     """A person corrected something: a position, money, the clock rule or the order of deals. Each comes as before and after.
 
     ``before`` and ``after`` are a position (None: there is none). Money moves by the difference of its two figures.
+    ``deal`` is the ticket of a deal whose withdrawal the person recorded; the DealRevised with version ``caused_by`` says as
+    what it counts now. ``accepted`` is what the person does not expect to be explained any more.
     """
 
     operator: str = attrs.field(converter=_operator)
@@ -596,6 +657,8 @@ class Adjusted:
     clock_after: ClockRule | None = attrs.field(converter=optional(_clock), default=None)
     order_before: DealOrder | None = attrs.field(converter=optional(_order), default=None)
     order_after: DealOrder | None = attrs.field(converter=optional(_order), default=None)
+    deal: int | None = attrs.field(converter=_ticket_or_none, default=None)
+    accepted: AcceptedResult | None = attrs.field(converter=optional(_accepted), default=None)
     caused_by: int | None = attrs.field(converter=optional(_version), default=None)
 
     def __attrs_post_init__(self) -> None:
@@ -606,14 +669,14 @@ class Adjusted:
     @property
     def position_id(self) -> int | None:
         """Id of the position that this is about."""
-        state = self.after or self.before
-        return state.position_id if state else None
+        about = self.after or self.before or self.accepted
+        return about.position_id if about else None
 
     @property
     def symbol(self) -> str | None:
         """Symbol of the position that this is about."""
-        state = self.after or self.before
-        return state.symbol if state else None
+        about = self.after or self.before or self.accepted
+        return about.symbol if about else None
 
 
 Standing = AccountOpened | SymbolSpecified
@@ -634,6 +697,9 @@ Event = (
     | SyncDegraded
     | SyncRestored
     | BalanceAsserted
+    | GatewayIdentified
+    | IdentityRelaxed
+    | IdentityRequired
     | Adjusted
 )
 

@@ -178,6 +178,29 @@ def log_face(recorded: Recorded, standing: Standing) -> Json:
     } | ({"event_time_ambiguous": True} if recorded.is_ambiguous else {})
 
 
+def identity_face(portfolio: Portfolio) -> Json:
+    """Whether answers of a gateway must state login and server, and since when."""
+    standing, identity = portfolio.standing, portfolio.identity
+    seen, decided = identity.seen, identity.decided
+
+    def since(time_msc: int) -> str:
+        return utc_text(standing.clock.to_utc_msc(time_msc))
+
+    return {
+        "account": account_face(standing),
+        "required": identity.is_required,
+        "identified": None if seen is None else {"form": seen.form, "since": since(seen.time_msc)},
+        "decided": None
+        if decided is None
+        else {
+            "kind": type(decided).__name__,
+            "operator": decided.operator,
+            "reason": decided.reason,
+            "since": since(decided.time_msc),
+        },
+    }
+
+
 def problem_face(problem: Problem) -> Json:
     """One thing that verification found."""
     return {
@@ -224,6 +247,7 @@ def sync_face(result: SyncResult, standing: Standing | None, *, dry_run: bool) -
         "reason": result.reason,
         "fills": list(result.fills),
         "revised": list(result.revised),
+        "withdrawn": list(result.withdrawn),
         "recovered": list(result.recovered),
         "closed": list(result.closed),
         "corrected": list(result.corrected),

@@ -19,6 +19,7 @@ from attrs import field, frozen
 from ledger.clock import ClockRule
 from ledger.errors import InexactNumber
 from ledger.events import (
+    AcceptedResult,
     AccountOpened,
     Adjusted,
     BalanceAsserted,
@@ -32,7 +33,10 @@ from ledger.events import (
     DriftCorrected,
     Event,
     FillRecorded,
+    GatewayIdentified,
     GhostClosed,
+    IdentityRelaxed,
+    IdentityRequired,
     PositionRecovered,
     PositionReticketed,
     PositionState,
@@ -148,7 +152,8 @@ class Unexplained:
 class Break:
     """An open disagreement. ``version`` is the event that opened it, None where the fold itself found it.
 
-    ``confirmations`` counts the snapshots that showed it, ``attempts`` the corrections that did not help.
+    ``confirmations`` counts the snapshots that showed it, ``attempts`` the corrections that did not help. ``flaps`` is set
+    where the same position came to disagree so often that nothing is corrected any more.
     """
 
     kind: BreakKind
@@ -163,6 +168,28 @@ class Break:
     version: int | None
     confirmations: int = 1
     attempts: int = 0
+    flaps: int | None = None
+    deal_msc: int | None = None
+
+
+@frozen(kw_only=True)
+class Identity:
+    """Whether answers have to state login and server, and why.
+
+    ``seen`` is the first answer that stated them, ``decided`` what a person decided last, and ``decided_version`` the version
+    of that decision: it applies from there on, whatever moment its time names.
+    """
+
+    seen: GatewayIdentified | None = None
+    decided: IdentityRelaxed | IdentityRequired | None = None
+    decided_version: int = 0
+
+    @property
+    def is_required(self) -> bool:
+        """Whether an answer that states no identity is refused: a person's decision, else whether one ever stated it."""
+        if self.decided is not None:
+            return isinstance(self.decided, IdentityRequired)
+        return self.seen is not None
 
 
 @frozen(kw_only=True)
@@ -258,8 +285,11 @@ class Portfolio:
         self._loose: dict[tuple[int | str, int], OpenPosition] = {}
         self._ghosts: dict[int, list[OpenPosition]] = {}
         self._parts: dict[int, OpenPosition] = {}
+        # Of what went without being told: key and moment of what a person accepted as it is.
+        self._accepted: set[tuple[int | str, int]] = set()
         self._breaks: dict[int, Break] = {}
         self._degraded: SyncDegraded | None = None
+        self._identity = Identity()
         self._last: Place = (-1, 0, 0)
         self._filled_msc = self._deal_msc = self._asserted_msc = self._noted_msc = -1
         self._shown: Mapping[int, Position] | None = None
@@ -614,16 +644,29 @@ class Portfolio:
                 self._see_break(event, row[2])
             case BreakClosed():
                 self._breaks.pop(event.caused_by, None)
-            case SyncDegraded():
-                self._degraded = event
-            case SyncRestored():
-                self._degraded = None
+            case SyncDegraded() | SyncRestored() | GatewayIdentified() | IdentityRelaxed() | IdentityRequired():
+                self._apply_trust(event, row[2])
             case AccountOpened() | SymbolSpecified():
                 pass  # they stand whatever the moment: see Standing
             case FillRecorded() | CashMoved() | DealCompleted() | DealRevised():
                 raise AssertionError(f"deals come as one posting each, found {row[3]}")
             case _:
                 assert_never(event)
+
+    def _apply_trust(
+        self, event: SyncDegraded | SyncRestored | GatewayIdentified | IdentityRelaxed | IdentityRequired, version: int
+    ) -> None:
+        """Apply what is known of the gateway: whether its snapshots are usable, and whether they must state the account."""
+        match event:
+            case SyncDegraded():
+                self._degraded = event
+            case SyncRestored():
+                self._degraded = None
+            case GatewayIdentified():
+                self._identity = attrs.evolve(self._identity, seen=event)
+            case IdentityRelaxed() | IdentityRequired():
+                if version > self._identity.decided_version:
+                    self._identity = attrs.evolve(self._identity, decided=event, decided_version=version)
 
     def _move_cash(self, row: Row) -> None:
         """Count a deal that is not a trade: credit apart, everything else to the balance."""
@@ -742,6 +785,7 @@ class Portfolio:
             known = Break(
                 kind=event.kind, position_id=event.position_id, symbol=event.symbol, deal=event.deal, field=event.field,
                 ours=event.ours, theirs=event.theirs, why=event.why, opened_msc=event.time_msc, version=version,
+                deal_msc=event.deal_msc,
             )  # fmt: skip
         assert known.version is not None
         self._breaks[known.version] = attrs.evolve(
@@ -752,6 +796,7 @@ class Portfolio:
             why=event.why,
             confirmations=max(known.confirmations, event.confirmations),
             attempts=max(known.attempts, event.attempts),
+            flaps=event.flaps,
         )
 
     def _check_money(self, name: str, ours: int, theirs: int, time_msc: int, at: int) -> None:
@@ -766,8 +811,19 @@ class Portfolio:
             self._assert_open(event.after, event.time_msc, BASIS_ADJUSTMENT)
         elif event.before is not None:
             self._assert_gone(event.before, event.time_msc)
+        if event.accepted is not None:
+            self._accept(event.accepted)
         self._cash += self._moved(event.balance_before, event.balance_after, "balance")
         self._credit += self._moved(event.credit_before, event.credit_after, "credit")
+
+    def _accept(self, result: AcceptedResult) -> None:
+        """Take what is unexplained of a position as it is. A deal that comes to light later explains it all the same."""
+        key = result.symbol if result.position_id is None else result.position_id
+        loose = [close for (at, _), close in self._loose.items() if at == key]
+        ghosts = [] if result.position_id is None else self._ghosts.get(result.position_id, [])
+        self._accepted |= {(key, one.closed_msc) for one in (*ghosts, *loose)}
+        if result.position_id is not None:
+            self._parts.pop(result.position_id, None)
 
     def _moved(self, before: Decimal | None, after: Decimal | None, what: str) -> int:
         if before is None or after is None:
@@ -784,6 +840,7 @@ class Portfolio:
         twin._ghosts = {key: [ghost.copy() for ghost in several] for key, several in self._ghosts.items()}
         twin._cash_by_kind = dict(self._cash_by_kind)
         twin._parts = {key: part.copy() for key, part in self._parts.items()}
+        twin._accepted = set(self._accepted)
         twin._breaks = dict(self._breaks)
         return twin
 
@@ -802,8 +859,10 @@ class Portfolio:
             "loose": [[list(key), close.fields()] for key, close in self._loose.items()],
             "ghosts": [[key, [ghost.fields() for ghost in several]] for key, several in self._ghosts.items()],
             "parts": [[key, part.fields()] for key, part in self._parts.items()],
+            "accepted": sorted((list(one) for one in self._accepted), key=str),
             "breaks": [[key, attrs.asdict(one) | {"kind": one.kind.value}] for key, one in self._breaks.items()],
             "degraded": None if self._degraded is None else attrs.asdict(self._degraded),
+            "identity": _identity_state(self._identity),
         }
 
     @classmethod
@@ -825,8 +884,10 @@ class Portfolio:
         portfolio._loose = {(key, side): position(fields) for (key, side), fields in state["loose"]}
         portfolio._ghosts = {key: [position(fields) for fields in several] for key, several in state["ghosts"]}
         portfolio._parts = {key: position(fields) for key, fields in state["parts"]}
+        portfolio._accepted = {(key, closed_msc) for key, closed_msc in state["accepted"]}
         portfolio._breaks = {key: Break(**fields | {"kind": BreakKind(fields["kind"])}) for key, fields in state["breaks"]}
         portfolio._degraded = None if state["degraded"] is None else SyncDegraded(**state["degraded"])
+        portfolio._identity = _identity_of_state(state["identity"])
         return portfolio
 
     @property
@@ -911,6 +972,11 @@ class Portfolio:
         return self._degraded
 
     @property
+    def identity(self) -> Identity:
+        """Whether answers of a gateway have to state login and server."""
+        return self._identity
+
+    @property
     def positions(self) -> Mapping[int, Position]:
         """Open positions, position id -> position, ascending."""
         if self._shown is None:
@@ -933,12 +999,14 @@ class Portfolio:
         """What went without being told how, oldest first."""
         ghosts = [
             self._unexplained(ghost, GHOST_RESULT, ghost.volume, ghost.closed_msc)
-            for several in self._ghosts.values()
+            for key, several in self._ghosts.items()
             for ghost in several
+            if (key, ghost.closed_msc) not in self._accepted
         ]
         loose = [
             self._unexplained(close, CLOSE_WITHOUT_OPENING, close.volume_out, close.opened_msc)
-            for close in self._loose.values()
+            for (key, _), close in self._loose.items()
+            if (key, close.closed_msc) not in self._accepted
         ]
         parts = [self._unexplained(part, GHOST_RESULT, part.volume, part.opened_msc) for part in self._parts.values()]
         everything = [*ghosts, *loose, *parts]
@@ -1022,6 +1090,25 @@ class Portfolio:
 
 
 _SIDES: Final = (Side.BUY, Side.SELL)
+_DECISIONS: Final = {cls.__name__: cls for cls in (IdentityRelaxed, IdentityRequired)}
+
+
+def _identity_state(identity: Identity) -> dict[str, Any]:
+    seen, decided = identity.seen, identity.decided
+    return {
+        "seen": None if seen is None else attrs.asdict(seen),
+        "decided": None if decided is None else [type(decided).__name__, attrs.asdict(decided)],
+        "decided_version": identity.decided_version,
+    }
+
+
+def _identity_of_state(state: Mapping[str, Any]) -> Identity:
+    seen, decided = state["seen"], state["decided"]
+    return Identity(
+        seen=None if seen is None else GatewayIdentified(**seen),
+        decided=None if decided is None else _DECISIONS[decided[0]](**decided[1]),
+        decided_version=state["decided_version"],
+    )
 
 
 def _position_id(position: OpenPosition) -> int:

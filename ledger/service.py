@@ -25,6 +25,8 @@ from ledger.events import (
     DealOrder,
     DealRevised,
     Event,
+    IdentityRelaxed,
+    IdentityRequired,
     Recorded,
 )
 from ledger.fold_order import HourReading
@@ -330,6 +332,30 @@ class Account:
         if event.order_after is standing.order:
             return Outcome.DUPLICATE
         return self._append_one(event, head.version)
+
+    def relax_identity(self, *, operator: str, reason: str) -> Outcome:
+        """Allow answers of a gateway that state no login and server, until ``require_identity``.
+
+        Raises:
+            AccountUnknown: The account was not opened.
+        """
+        return self._decide_identity(IdentityRelaxed, operator, reason)
+
+    def require_identity(self, *, operator: str, reason: str) -> Outcome:
+        """Refuse answers of a gateway that state no login and server.
+
+        Raises:
+            AccountUnknown: The account was not opened.
+        """
+        return self._decide_identity(IdentityRequired, operator, reason)
+
+    def _decide_identity(self, kind: type[IdentityRelaxed | IdentityRequired], operator: str, reason: str) -> Outcome:
+        version, portfolio = self.current()
+        if isinstance(portfolio.identity.decided, kind):
+            return Outcome.DUPLICATE
+        now_msc = portfolio.standing.clock.from_utc_msc(self.ledger.now_us() // 1000)
+        event = kind(operator=operator, reason=reason, time_msc=max(now_msc, portfolio.newest_known_msc))
+        return self._append_one(event, version)
 
     def _append_one(self, event: Event, expected_version: int | None = None) -> Outcome:
         outcome = self._journal.append(self.name, [event], expected_version=expected_version).outcomes[0]

@@ -1,4 +1,4 @@
-"""The commands about accounts: open one, correct its clock, list them."""
+"""The commands about accounts: open one, correct its clock, decide about its identity, list them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ledger.cli.output import print_json, print_table, say
 from ledger.clock import ClockRule, utc_text
 from ledger.errors import BadValue
 from ledger.events import DealOrder
-from ledger.faces import Json, account_face
+from ledger.faces import Json, account_face, identity_face
 from ledger.journal import Outcome
 from ledger.service import Account
 from ledger.values import AccountId, MarginMode
@@ -34,9 +34,9 @@ CLOCK: Final = _Clock()
 CLOCK_HELP: Final = "The server's clock: IANA zone, offset as +03:00, or ny-close."
 
 
-@click.group("account", short_help="Open an account, or correct its clock or order.")
+@click.group("account", short_help="Open an account, correct its clock or order, decide about its identity.")
 def account() -> None:
-    """Open an account that no export or gateway names, or correct its clock or the order of its deals."""
+    """Open an account, correct its clock or the order of its deals, or decide which answers identify it."""
 
 
 @account.command("open")
@@ -98,6 +98,63 @@ def change_order(journal: str | None, name: AccountId, order: str, operator: str
         before = found.standing.order
         found.change_order(order, operator=operator, reason=reason)
     say(f"account {name}: deals are ordered by {before.value} -> {order}")
+
+
+@account.command("identity")
+@click.argument("name", type=ACCOUNT_NAME, metavar="SERVER/LOGIN")
+@click.option("--allow-base-form", "decision", flag_value="allow", help="Accept answers that state no login and server.")
+@click.option("--require", "decision", flag_value="require", help="Refuse answers that state no login and server.")
+@click.option("--operator", default=getpass.getuser, show_default="your login name", help="Who decides; it is recorded.")
+@click.option("--reason", help="Why; it is recorded.")
+@json_option
+@journal_option
+def identity(
+    journal: str | None,
+    name: AccountId,
+    decision: str | None,
+    operator: str,
+    reason: str | None,
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Show whether answers of a gateway must state login and server, or decide it, by an event.
+
+    Once one did, every answer must: another program or terminal on the same port would show its own positions, or none.
+    A decision applies until the next one.
+
+    \b
+    Examples:
+      ledger account identity Broker-Live/70113
+      ledger account identity Broker-Live/70113 --allow-base-form --reason "the old bridge is back"
+      ledger account identity Broker-Live/70113 --require --reason "the old bridge is gone"
+    """
+    if decision is not None and reason is None:
+        raise click.UsageError("expected --reason TEXT with a decision: it is recorded")
+    with open_ledger(journal) as ledger:
+        (found,) = accounts_of(ledger, name)
+        outcome = None
+        if decision is not None and reason is not None:
+            decide = found.relax_identity if decision == "allow" else found.require_identity
+            outcome = decide(operator=operator, reason=reason)
+        face = identity_face(found.portfolio)
+    if as_json:
+        print_json(face | ({} if outcome is None else {"appended": int(outcome is Outcome.APPENDED)}))
+        return
+    if outcome is Outcome.DUPLICATE:
+        say("this was decided before: nothing to record")
+    _print_identity(name, face)
+
+
+def _print_identity(name: AccountId, face: Json) -> None:
+    seen, decided = face["identified"], face["decided"]
+    if seen is None:
+        say(f"account {name}: no answer has stated login and server yet")
+    else:
+        say(f"account {name}: first identified at {seen['since']} by the {seen['form']} form")
+    if decided is not None:
+        did = "required the identity" if face["required"] else "allowed answers without identity"
+        say(f"  {decided['operator']} {did} at {decided['since']}: {decided['reason']}")
+    rule = "refused (DEGRADED)" if face["required"] else "accepted"
+    say(f"  answers that state no login and server are {rule}")
 
 
 @click.command("accounts", short_help="List the accounts.")

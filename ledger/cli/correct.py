@@ -11,12 +11,22 @@ import click
 
 from ledger.cli.options import account_option, accounts_of, journal_option, json_option, open_ledger
 from ledger.cli.output import print_json, print_table, say
-from ledger.corrections import Proposal, apply, propose_add, propose_balance, propose_close, propose_update
+from ledger.corrections import (
+    Proposal,
+    apply,
+    propose_acceptance,
+    propose_add,
+    propose_balance,
+    propose_close,
+    propose_update,
+    propose_withdrawal,
+)
 from ledger.errors import AccountUnknown, BadValue
-from ledger.faces import account_face, balance_face, log_face, position_face
+from ledger.events import BreakClosed
+from ledger.faces import account_face, balance_face, log_face, position_face, unexplained_face
 from ledger.portfolio import Portfolio
 from ledger.service import Account, Ledger
-from ledger.values import AccountId
+from ledger.values import AccountId, plain
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -31,6 +41,8 @@ def correct() -> None:
       ledger correct update 50629002942 --volume 0.20 --reason "half was closed" --yes
       ledger correct add 50629002942 EURUSD buy 0.10 1.0543 --reason "opened by phone"
       ledger correct balance --to 10250.00 --reason "bonus not told by the gateway"
+      ledger correct withdraw 5001 --reason "the broker deleted it, ticket 4711"
+      ledger correct accept 50629002942 --reason "the broker keeps no deals of 2019"
     """
 
 
@@ -89,6 +101,28 @@ def balance(journal: str | None, account: AccountId | None, yes: bool, as_json: 
     _correct(journal, account, lambda found: propose_balance(found, **told), yes=yes, as_json=as_json)
 
 
+@correct.command("withdraw")
+@click.argument("deal", type=click.IntRange(min=1))
+@_common
+def withdraw(journal: str | None, account: AccountId | None, yes: bool, as_json: bool, **told: Any) -> None:  # noqa: FBT001
+    """Record that the broker withdrew a deal: it counts as cancelled, its volume and its money are taken back."""
+    _correct(journal, account, lambda found: propose_withdrawal(found, **told), yes=yes, as_json=as_json)
+
+
+@correct.command("accept")
+@click.argument("position_id", type=click.IntRange(min=1), required=False)
+@click.option("--symbol", metavar="NAME", help="Only of this symbol; needed where no position is known.")
+@_common
+def accept(journal: str | None, account: AccountId | None, yes: bool, as_json: bool, **told: Any) -> None:  # noqa: FBT001
+    """Accept what is unexplained of a position: a ghost result that no deal will explain. No money moves.
+
+    The trade stays listed as incomplete. A deal that comes to light later counts all the same.
+    """
+    if told["position_id"] is None and told["symbol"] is None:
+        raise click.UsageError("expected a position id, or --symbol where no position is known: ledger balance --json")
+    _correct(journal, account, lambda found: propose_acceptance(found, **told), yes=yes, as_json=as_json)
+
+
 def _correct(
     journal: str | None, account: AccountId | None, propose: Callable[[Account], Proposal], *, yes: bool, as_json: bool
 ) -> None:
@@ -114,6 +148,7 @@ def _correct(
                     "before": balance_face(proposal.before)["balance"],
                     "after": balance_face(proposal.after)["balance"],
                 },
+                "unexplained": {"before": _unexplained(proposal.before), "after": _unexplained(proposal.after)},
                 "events": [log_face(event, standing) for event in events],
                 "appended": len(events),
                 "version": events[-1].version if events else proposal.version,
@@ -135,6 +170,21 @@ def _positions(portfolio: Portfolio) -> list[dict[str, Any]]:
     return [position_face(position, portfolio.standing.clock) for position in portfolio.positions.values()]
 
 
+def _unexplained(portfolio: Portfolio) -> list[dict[str, Any]]:
+    return [unexplained_face(one, portfolio.standing.clock) for one in portfolio.unexplained]
+
+
+def _unexplained_rows(proposal: Proposal) -> list[list[str]]:
+    """Return the lines of what is unexplained before or after, and not on the other side."""
+    sides = [
+        {(one.kind, one.position_id or one.symbol): f"{one.kind} {plain(one.volume)} {one.symbol}" for one in side.unexplained}
+        for side in (proposal.before, proposal.after)
+    ]
+    changed = sorted(sides[0].items() ^ sides[1].items(), key=str)
+    keys = dict.fromkeys(key for key, _ in changed)
+    return [[str(key[1]), *(side.get(key, "nothing unexplained") for side in sides)] for key in keys]
+
+
 def _money(proposal: Proposal, name: str) -> tuple[str, str]:
     return balance_face(proposal.before)[name], balance_face(proposal.after)[name]
 
@@ -151,8 +201,9 @@ def _show(proposal: Proposal) -> None:
         before_money, after_money = _money(proposal, name)
         if before_money != after_money:
             rows.append([name, before_money, after_money])
+    rows += _unexplained_rows(proposal)
     print_table(f"{proposal.before.standing.account} would change", ["", "before", "after"], rows, empty="nothing")
-    ended = len(proposal.events) - 1
+    ended = sum(isinstance(event, BreakClosed) for event in proposal.events)
     if ended:
         say(f"{ended} open break{'s' if ended > 1 else ''} about it would end as accepted")
 

@@ -16,8 +16,10 @@ from ledger.cli.gateways import Way, gateway_options, way, ways
 from ledger.cli.options import account_option, journal_option, journal_url, json_option
 from ledger.cli.output import print_json, print_table
 from ledger.clock import utc_text
-from ledger.errors import GatewayError, JournalError, LedgerError
+from ledger.errors import GatewayError, JournalError, LedgerError, SnapshotRefused
+from ledger.reconcile.trust import refuse_stranger, refuse_unidentified
 from ledger.service import Ledger, utc_now_us
+from ledger.snapshot import Snapshot
 from ledger.values import AccountId
 
 OK: Final = "ok"
@@ -186,6 +188,8 @@ def _gateway(ledger: Ledger | None, found: Way) -> Iterator[Check]:
         yield Check(name, OK, f"answers in {took_msc:.0f} ms, {len(snapshot.positions)} positions, {form}")
         if snapshot.connected is False:
             yield Check("terminal", FAILED, "not connected to its broker", "look at the terminal")
+        if ledger is not None:
+            yield from _identity(ledger, found, snapshot)
         yield Check("keys", OK, "CURVE, server key pinned") if found.client_key else _without_keys(found)
         if snapshot.server_time_msc is not None and ledger is not None:
             yield from _clock(ledger, found, snapshot.login, snapshot.server, snapshot.server_time_msc)
@@ -193,6 +197,27 @@ def _gateway(ledger: Ledger | None, found: Way) -> Iterator[Check]:
         yield Check(name, UNAVAILABLE if error.retryable else FAILED, str(error))
     finally:
         gateway.close()
+
+
+def _identity(ledger: Ledger, found: Way, snapshot: Snapshot) -> Iterator[Check]:
+    """Check that an answer is of the account that a sync would take it for."""
+    known = ledger.journal.accounts()
+    named = AccountId(snapshot.server, snapshot.login) if snapshot.server and snapshot.login is not None else None
+    name = found.account or named or (known[0] if len(known) == 1 else None)
+    if name is None or not ledger.account(name).is_open or snapshot.connected is False:
+        return
+    portfolio = ledger.account(name).portfolio
+    try:
+        refuse_stranger(snapshot, portfolio.standing)
+        refuse_unidentified(snapshot, portfolio.identity, portfolio.standing)
+    except SnapshotRefused as error:
+        yield Check("identity", FAILED, str(error))
+        return
+    if named is None:
+        advice = "whoever answers there is taken for the account"
+        yield Check("identity", WARNING, "the answer states no login and server", advice)
+    else:
+        yield Check("identity", OK, f"the answer is of {named}")
 
 
 def _without_keys(found: Way) -> Check:

@@ -135,7 +135,7 @@ def _cash_word(data: Json) -> str:
 
 _SHORT: Final = (
     "profit", "balance", "currency", "mode", "clock", "symbol", "ticket_after", "kind", "why", "reason",
-    "operator", "end",
+    "operator", "end", "form",
 )  # fmt: skip
 
 COMMANDS: Final = {"log": log}

@@ -66,13 +66,13 @@ def sandbox(**options: Any) -> None:
       {"command": "close", "position": 50000000012}
       {"command": "fault", "kind": "half", "times": 2}        {"command": "clear"}
       {"command": "cash", "type": 2, "amount": "100"}         {"command": "books"}
-    also: close_by, fill_more, rollover, swap, stop_out, advance, live, stats, stop.
+    also: close_by, fill_more, rollover, swap, stop_out, withdraw, advance, live, stats, stop.
     Engines send orders at the main port: {"action": "SEND_ORDER", "symbol": "EURUSD",
     "side": "buy", "volume": "0.10", "magic": 7}.
 
     \b
-    Faults: offline, slow, error, none, half, duplicate, wrong-login, wrong-server,
-    not-connected, stale, foreign, malformed, late-deals, no-deals, restart.
+    Faults: offline, slow, error, none, half, duplicate, wrong-login,
+    wrong-server, no-identity, not-connected, stale, foreign, malformed, late-deals, no-deals, restart.
     """
     from ledger.gateway.curve import load_server_keys
     from ledger.gateway.sandbox.server import Faults, SandboxServer, fault_of, parent_is_gone

@@ -177,6 +177,7 @@ def _say(result: SyncResult, *, dry_run: bool) -> None:
     for tickets, words in (
         (result.fills, f"deals {would}booked"),
         (result.revised, f"deals {would}revised: the broker shows them otherwise now"),
+        (result.withdrawn, "deals that the broker no longer lists"),
         (result.recovered, f"positions {would}recovered: the broker had them, we had not"),
         (result.closed, f"positions {would}closed: the broker has them no more, no deal tells how"),
         (result.corrected, f"positions {would}corrected"),

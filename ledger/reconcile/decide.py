@@ -29,6 +29,7 @@ from ledger.events import (
 )
 from ledger.portfolio import Break, Portfolio, Position
 from ledger.reconcile.compare import Difference, Disagreement, Drift, Ghost, NewTicket, Zombie, compare
+from ledger.reconcile.flapping import Flapping, Unrest
 from ledger.reconcile.policy import Action, Foreign, ReconcilePolicy
 from ledger.reconcile.trust import state_of
 from ledger.snapshot import RemotePosition, Snapshot
@@ -48,7 +49,9 @@ class Circumstances:
         version: Version that the portfolio stands at; what is decided is appended right behind it.
         touched: Position ids, and symbols where the id is not known, that the engine told a fill of just now.
         filled: Position id -> version of the latest deal told of it, as far back as the oldest open break.
-        repeated: What was corrected in every sync since it last agreed -> how often (see ``sameness``).
+        flapping: What came to disagree lately, as the journal holds it.
+        has_deals: Whether the gateway reports deals, which would explain a change.
+        is_another_answer: Whether its deals were asked for long enough after the time before to confirm what they lack.
         unclear: Why nothing can be concluded from this snapshot, though perhaps from the next one; None if it can.
         halted: Why nothing may be corrected, None if it may.
         updated_by: Position id -> ticket of the deal that last changed it, where the gateway reported it.
@@ -60,7 +63,9 @@ class Circumstances:
     version: int
     touched: Collection[int | str] = frozenset()
     filled: Mapping[int, int] = attrs.field(factory=dict)
-    repeated: Mapping[object, int] = attrs.field(factory=dict)
+    flapping: Flapping = attrs.field(factory=Flapping)
+    has_deals: bool = False
+    is_another_answer: bool = True
     unclear: str | None = None
     halted: str | None = None
     updated_by: Mapping[int, int] = attrs.field(factory=dict)
@@ -97,8 +102,8 @@ class Decision:
     corrected: tuple[int, ...] = ()
     reticketed: tuple[int, ...] = ()
     held: tuple[Held, ...] = ()
-    #: What was corrected, for counting repetitions.
-    done: tuple[object, ...] = ()
+    #: Deals that the broker no longer lists, by ticket.
+    withdrawn: tuple[int, ...] = ()
 
 
 def decide(
@@ -127,42 +132,49 @@ def decide_money(
     if differences and around.touched:
         why = "a fill was told just now, its money may still be under way: left for the next sync"
         return Decision(held=(Held(kind="balance", position_id=None, symbol=None, why=why, waits_for=WaitsFor.TIME),))
-    events: list[Event] = [
-        BreakOpened(
-            kind=BreakKind.BALANCE, field=name, ours=one.ours, theirs=one.theirs, time_msc=time_msc, evidence=evidence,
-            why="the broker states another figure and its deals do not explain it",
-            caused_by=standing_breaks[name].version if name in standing_breaks else None,
-        )
-        for name, one in differing.items()
-        if name not in standing_breaks or gap(one) != gap(standing_breaks[name])
-    ]  # fmt: skip
-    events += [
-        BreakClosed(kind=BreakKind.BALANCE, end=BreakEnd.VANISHED, time_msc=time_msc, caused_by=one.version, evidence=evidence)
-        for name, one in standing_breaks.items()
-        if name not in differing and one.version
-    ]
+    events: list[Event] = []
+    stated = "the broker states another figure and its deals do not explain it"
+    for name, one in differing.items():
+        known, unrest = standing_breaks.get(name), around.flapping.of("money", name)
+        if known is not None and (gap(one) == gap(known) or _goes_on_flapping(known, unrest)):
+            continue
+        flaps = unrest.openings if unrest.openings >= policy.attempts_max else None
+        often = "" if flaps is None else f"; it changed {flaps} times in {policy.flapping_sec:.0f} s"
+        events.append(
+            BreakOpened(
+                kind=BreakKind.BALANCE, field=name, ours=one.ours, theirs=one.theirs, time_msc=time_msc, evidence=evidence,
+                why=stated + often, flaps=flaps, caused_by=None if known is None else known.version,
+            )
+        )  # fmt: skip
     halts = ", nothing is corrected while it stands" if policy.balance is Action.HALT else ""
-    held = tuple(
+    held = [
         Held(kind="balance", position_id=None, symbol=None, why=f"{name} is {one.ours} here and {one.theirs} there{halts}")
         for name, one in differing.items()
-    )
-    return Decision(events=tuple(events), held=held)
+    ]
+    for field, settled in standing_breaks.items():
+        if field in differing or not settled.version:
+            continue
+        if _goes_on_flapping(settled, around.flapping.of("money", field)):
+            agrees = (
+                f"{field} agrees now, but it changed {settled.flaps} times in {policy.flapping_sec:.0f} s: look at the gateway"
+            )
+            held.append(Held(kind="balance", position_id=None, symbol=None, why=agrees))
+            continue
+        events.append(
+            BreakClosed(
+                kind=BreakKind.BALANCE, end=BreakEnd.VANISHED, time_msc=time_msc, caused_by=settled.version, evidence=evidence
+            )
+        )  # fmt: skip
+    return Decision(events=tuple(events), held=tuple(held))
+
+
+def _goes_on_flapping(known: Break, unrest: Unrest) -> bool:
+    return known.flaps is not None and not unrest.is_quiet
 
 
 def gap(one: Difference | Break) -> Decimal:
     """Return by how much the broker's figure is above ours. It stays while both move by deals that both know."""
     return Decimal(one.theirs or 0) - Decimal(one.ours or 0)
-
-
-def sameness(one: Disagreement) -> object:
-    """Return what makes two corrections the same: the position, what we had and what the broker showed."""
-    match one:
-        case Zombie(theirs):
-            return ("zombie", one.position_id, _shown(theirs))
-        case Ghost(ours):
-            return ("ghost", one.position_id, _shown(ours))
-        case Drift(ours, theirs):
-            return ("drift", one.position_id, _shown(ours), _shown(theirs))
 
 
 class _Deciding:
@@ -194,9 +206,12 @@ class _Deciding:
         self._events: list[Event] = []
         self._held: list[Held] = []
         self._corrections: list[tuple[Disagreement, Event, int]] = []
+        self._corrected_once: list[Disagreement] = []
         ghosts = [one for one in self._found if isinstance(one, Ghost)]
         many = len(ghosts) >= policy.vanish_least and len(ghosts) > policy.vanish_share * len(portfolio.positions)
         self._confirmations = policy.vanish_confirmations if many else policy.ghost_confirmations
+        flapping = sorted((one for one in self._breaks.values() if one.flaps is not None), key=lambda one: one.version or 0)
+        self._flapping = {one.position_id: one for one in flapping}
         self._succeeded = {one.symbol for one in self._found if isinstance(one, Zombie)} if self._nets else set()
 
     def decision(self) -> Decision:
@@ -208,13 +223,8 @@ class _Deciding:
                 self._correct(one)
             else:
                 self._hold(one, why)
-        renamed = [pair for pair in self._new_tickets if not self._is_touched(pair)]
-        for pair in self._new_tickets:
-            if self._is_touched(pair):
-                self._wait(pair, "a fill of it was told just now: left for the next sync", WaitsFor.TIME)
-            else:
-                self._events.append(self._renaming(pair))
-        helped = self._close_what_is_corrected()
+        renamed = self._rename()
+        helped = self._close_what_is_corrected() + self._corrected_once
         return Decision(
             events=tuple(self._events),
             recovered=_ids(helped, Zombie),
@@ -222,7 +232,6 @@ class _Deciding:
             corrected=_ids(helped, Drift),
             reticketed=tuple(pair.position_id for pair in renamed),
             held=tuple(self._held),
-            done=tuple(sameness(one) for one, _, _ in self._corrections),
         )
 
     # ---- what has to wait
@@ -251,6 +260,8 @@ class _Deciding:
                 return "the server's clock rule is in doubt: correct it with ledger account clock"
             if one.kind is BreakKind.BALANCE and self._policy.balance is Action.HALT:
                 return "the policy halts while balance or credit differ"
+            if one.kind is BreakKind.WITHDRAWN and self._policy.withdrawn is Action.HALT:
+                return "the policy halts while the broker does not list a deal: ledger correct withdraw"
         halting = [one for one in self._found if self._policy.action(one.kind) is Action.HALT]
         if halting:
             return f"the policy halts at a {halting[0].kind.value}: correct it by hand with ledger correct"
@@ -270,7 +281,13 @@ class _Deciding:
         if self._is_touched(one):
             self._wait(one, "a fill of it was told just now: left for the next sync", WaitsFor.TIME)
             return
+        if one.position_id in self._flapping:
+            self._hold_flapping(one, self._flapping[one.position_id], in_words(one)[2])
+            return
         if self._standing_break(one) is None:
+            if self._flaps(one) >= self._policy.attempts_max:
+                self._escalate_flapping(one)
+                return
             self._events.append(self._seen(one, why=why))
         waits_for = WaitsFor.SNAPSHOT if why == self._around.unclear else None
         self._held.append(
@@ -287,10 +304,16 @@ class _Deciding:
         if self._is_touched(one):
             self._hold(one, "")
             return
+        if one.position_id in self._flapping:
+            self._correct_once(one, self._flapping[one.position_id])
+            return
         known = self._standing_break(one)
-        attempts = max(known.attempts if known else 0, self._around.repeated.get(sameness(one), 0))
+        attempts = known.attempts if known else 0
         if attempts >= self._policy.attempts_max:
-            self._escalate(one, known, attempts)
+            self._escalate(one, attempts)
+            return
+        if known is None and self._flaps(one) >= self._policy.attempts_max:
+            self._escalate_flapping(one)
             return
         confirmations = (known.confirmations if known else 0) + 1
         if isinstance(one, Ghost) and confirmations < self._needed(one):
@@ -312,11 +335,76 @@ class _Deciding:
         """
         return 1 if ghost.symbol in self._succeeded else self._confirmations
 
-    def _escalate(self, one: Disagreement, known: Break | None, attempts: int) -> None:
+    def _escalate(self, one: Disagreement, attempts: int) -> None:
         why = f"corrected {attempts} times and it is back: nothing more is made up, correct it with ledger correct"
-        if known is None or known.attempts < attempts:
-            self._events.append(self._seen(one, why=why, known=known, attempts=attempts))
         self._held.append(Held(kind=one.kind.value, position_id=one.position_id, symbol=one.symbol, why=why))
+
+    # ---- what flaps
+
+    def _unrest(self, one: Disagreement | Position | Break) -> Unrest:
+        return self._around.flapping.of("position", one.position_id)
+
+    def _flaps(self, one: Disagreement) -> int:
+        field, _, theirs = in_words(one)
+        return self._around.flapping.flaps(one.position_id, field, theirs, with_deals=self._around.has_deals)
+
+    def _escalate_flapping(self, one: Disagreement) -> None:
+        """Open a break that stays open: the position came to disagree too often."""
+        flaps = self._flaps(one)
+        self._events.append(self._seen(one, why=self._why_flapping(flaps), attempts=flaps, flaps=flaps))
+        self._held.append(
+            Held(kind=one.kind.value, position_id=one.position_id, symbol=one.symbol, why=self._why_flapping(flaps))
+        )
+
+    def _why_flapping(self, flaps: int) -> str:
+        return (
+            f"it came to disagree {flaps} times in {self._policy.flapping_sec:.0f} s and no deal explains it: nothing of it is "
+            "corrected until it was quiet for so long; look at the gateway, or correct it with ledger correct"
+        )
+
+    def _hold_flapping(self, one: Disagreement | Break, known: Break, shown: str | None) -> None:
+        """Hold what flaps. What the broker shows otherwise now is noted, twice a window at most: so it is never quiet."""
+        why = self._why_flapping(known.flaps or 0)
+        self._held.append(Held(kind=one.kind.value, position_id=one.position_id, symbol=one.symbol, why=why))
+        if shown != known.theirs and self._unrest(known).is_ebbing and not self._unrest(known).is_quiet:
+            self._events.append(
+                BreakOpened(
+                    kind=known.kind, position_id=known.position_id, symbol=known.symbol, field=known.field, ours=known.ours,
+                    theirs=shown, why=why, attempts=known.attempts, flaps=known.flaps, caused_by=known.version,
+                    time_msc=self._time_msc, evidence=self._snapshot.evidence,
+                )
+            )  # fmt: skip
+
+    def _correct_once(self, one: Disagreement, flapping: Break) -> None:
+        """Correct a flapping position once after a quiet window, if that brings agreement. Its break stays open."""
+        self._hold_flapping(one, flapping, in_words(one)[2])
+        if not self._unrest(one).is_quiet:
+            return
+        assert flapping.version is not None
+        correction = self._correction(one, flapping.version)
+        tried = tried_on(self._portfolio, [correction], self._around.version)
+        left = {key for other in compare(tried, self._snapshot) if not isinstance(other, NewTicket) for key in _keys(other)}
+        if left.isdisjoint(_keys(one)):
+            self._events.append(correction)
+            self._corrected_once.append(one)
+
+    def _rename(self) -> list[NewTicket]:
+        """Take new tickets, but of positions whose ticket changes again and again; those are held while they do."""
+        changing = self._around.flapping.changing_tickets(self._policy.attempts_max)
+        for position_id in changing:
+            ours = self._portfolio.positions.get(position_id)
+            if ours is not None:
+                times = self._unrest(ours).tickets
+                why = f"its ticket changed {times} times in {self._policy.flapping_sec:.0f} s: look at the gateway"
+                self._held.append(Held(kind="ticket", position_id=position_id, symbol=ours.symbol, why=why))
+        renamed = []
+        for pair in self._new_tickets:
+            if self._is_touched(pair):
+                self._wait(pair, "a fill of it was told just now: left for the next sync", WaitsFor.TIME)
+            elif pair.position_id not in changing:
+                self._events.append(self._renaming(pair))
+                renamed.append(pair)
+        return renamed
 
     def _correction(self, one: Disagreement, opened: int) -> Event:
         evidence, time_msc = self._snapshot.evidence, self._time_msc
@@ -364,22 +452,37 @@ class _Deciding:
         known: Break | None = None,
         confirmations: int = 1,
         attempts: int = 0,
+        flaps: int | None = None,
     ) -> BreakOpened:
         field, ours, theirs = in_words(one)
         return BreakOpened(
             kind=one.kind, position_id=one.position_id, symbol=one.symbol, field=field, ours=ours, theirs=theirs, why=why,
-            confirmations=confirmations, attempts=attempts, caused_by=known.version if known else None,
+            confirmations=confirmations, attempts=attempts, flaps=flaps, caused_by=known.version if known else None,
             time_msc=self._time_msc, evidence=self._snapshot.evidence,
         )  # fmt: skip
 
     def _close_what_is_gone(self) -> None:
         """Close breaks that this snapshot does not show any more."""
         present = {(one.kind, one.position_id) for one in self._found}
+        differing = {one.position_id for one in self._found}
         for key, known in self._breaks.items():
             if key in present or known.version is None:
                 continue
             told = self._around.filled.get(known.position_id or 0, 0) > known.version
+            differs = known.flaps is not None and known.position_id in differing
+            if differs or (_goes_on_flapping(known, self._unrest(known)) and not (told and self._is_as_shown(known))):
+                if known is self._flapping.get(known.position_id or 0) and not differs:
+                    self._hold_flapping(known, known, self._ours(known))
+                continue
             self._close(known.kind, known.position_id, known.version, BreakEnd.EXPLAINED if told else BreakEnd.VANISHED)
+
+    def _ours(self, known: Break) -> str | None:
+        ours = self._portfolio.positions.get(known.position_id or 0)
+        return None if ours is None else _words(ours)
+
+    def _is_as_shown(self, known: Break) -> bool:
+        """Return whether we have now what the broker showed when a break was last noted: then deals explain it."""
+        return self._ours(known) == known.theirs
 
     def _close_what_is_corrected(self) -> list[Disagreement]:
         """Close the breaks whose correction brings agreement, and count an attempt for the others."""

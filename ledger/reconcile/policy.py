@@ -73,6 +73,7 @@ class ReconcilePolicy:
         ghost: About a position that only we have.
         drift: About a position that both have and show differently.
         balance: About money. No correction moves money, so it is reported, or halts.
+        withdrawn: About a deal that the broker no longer lists; to adopt it is to record the withdrawal.
         magics: Magic numbers that are ours; None for all. A position without a known magic number is not ours then.
         foreign: About zombies and drifts of other magic numbers.
         settle_sec: A position that the engine told a fill of this shortly before a snapshot is left for the next one.
@@ -81,6 +82,8 @@ class ReconcilePolicy:
         vanish_least: How many are many, at least;
         vanish_share: and more than this share of the open positions.
         attempts_max: Corrections that did not help, before a break is left to people.
+        flapping_sec: The window in which disagreements of one position are counted together: after ``attempts_max`` of them
+            nothing of it is corrected any more, until it was quiet for so long, a deal explains it or a person corrects it.
         overlap_sec: How far behind the newest known deal the broker's deals are asked for again.
         verified_sec: How old the last good sync may be while an account is called safe to trade.
     """
@@ -89,6 +92,7 @@ class ReconcilePolicy:
     ghost: Action = field(converter=_action, default=Action.ADOPT)
     drift: Action = field(converter=_action, default=Action.ADOPT)
     balance: Action = field(converter=_action, default=Action.REPORT)
+    withdrawn: Action = field(converter=_action, default=Action.REPORT)
     magics: frozenset[int] | None = field(converter=_magics, default=None)
     foreign: Foreign = field(converter=_foreign, default=Foreign.ADOPT)
     settle_sec: float = field(default=2.0, validator=_at_least(0))
@@ -97,6 +101,7 @@ class ReconcilePolicy:
     vanish_least: int = field(default=3, validator=_at_least(1))
     vanish_share: float = field(default=0.5, validator=_at_least(0))
     attempts_max: int = field(default=3, validator=_at_least(1))
+    flapping_sec: float = field(default=3600.0, validator=_at_least(0))
     overlap_sec: float = field(default=600.0, validator=_at_least(0))
     verified_sec: float = field(default=60.0, validator=_at_least(0))
 
@@ -111,6 +116,7 @@ class ReconcilePolicy:
             BreakKind.GHOST: self.ghost,
             BreakKind.DRIFT: self.drift,
             BreakKind.BALANCE: self.balance,
+            BreakKind.WITHDRAWN: self.withdrawn,
             BreakKind.CLOCK: Action.HALT,
         }[kind]
 

@@ -12,7 +12,7 @@ import attrs
 from ledger.clock import SECOND_MSC, ClockRule
 from ledger.errors import BadValue, InexactNumber, SnapshotRefused
 from ledger.events import PositionState
-from ledger.portfolio import Portfolio, Position, Standing
+from ledger.portfolio import Identity, Portfolio, Position, Standing
 from ledger.reconcile.compare import is_alike
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemotePosition, Snapshot
 from ledger.values import unscaled
@@ -33,10 +33,11 @@ def believed(snapshot: Snapshot, portfolio: Portfolio, *, now_msc: int, seen_msc
         seen_msc: The server time of an earlier answer of the same gateway, None without any.
 
     Raises:
-        SnapshotRefused: It is of another account, of a terminal that is not connected, older than what we applied or than
-            an earlier answer, it contradicts itself, or a number in it does not fit.
+        SnapshotRefused: It is of another account or does not state of which, of a terminal that is not connected, older
+            than what we applied or than an earlier answer, it contradicts itself, or a number in it does not fit.
     """
     refuse_stranger(snapshot, portfolio.standing)
+    refuse_unidentified(snapshot, portfolio.identity, portfolio.standing)
     _refuse_stale(snapshot, portfolio, seen_msc)
     _refuse_future(snapshot, now_msc)
     _refuse_contradiction(snapshot, portfolio.standing)
@@ -78,6 +79,27 @@ def refuse_stranger(answer: Snapshot | RemoteAccount | RemoteHistory, standing: 
         if told is not None and told != known:
             expected, found = (getattr(one, "value", one) for one in (known, told))
             raise SnapshotRefused(f"expected {expected} as of account {standing.account}, found {found}", field=name)
+
+
+def is_identified(answer: Snapshot | RemoteAccount | RemoteHistory) -> bool:
+    """Return whether an answer states login and server."""
+    return answer.login is not None and answer.server is not None
+
+
+def refuse_unidentified(answer: Snapshot | RemoteAccount | RemoteHistory, identity: Identity, standing: Standing) -> None:
+    """Refuse an answer that does not state login and server, where they are required.
+
+    Another program, or another terminal, may answer on the same port: its empty list is not this account's.
+    """
+    missing = [name for name in ("login", "server") if getattr(answer, name) is None]
+    if not missing or not identity.is_required:
+        return
+    raise SnapshotRefused(
+        f"expected login and server of account {standing.account}, as its answers stated them before; found no "
+        f"{' and no '.join(missing)}: another program or terminal may be answering. Look at what answers there; to accept "
+        f"answers without them: ledger account identity {standing.account} --allow-base-form",
+        field=missing[0],
+    )
 
 
 def _refuse_stale(snapshot: Snapshot, portfolio: Portfolio, seen_msc: int | None) -> None:

@@ -262,7 +262,8 @@ class StateReconciler:
         if age_sec is None or age_sec > self.policy.verified_sec:
             return f"the last verification is {age_sec or 0:.0f} s old, at most {self.policy.verified_sec:.0f} s are allowed"
         for held in last.held:
-            if held.kind != BreakKind.BALANCE.value and (symbol is None or held.symbol in (None, symbol)):
+            is_money = held.kind == BreakKind.BALANCE.value or (held.kind == BreakKind.WITHDRAWN.value and held.symbol is None)
+            if not is_money and (symbol is None or held.symbol in (None, symbol)):
                 return f"{held.kind} {held.symbol or ''} is held: {held.why}"
         return None
 
@@ -276,11 +277,16 @@ class StateReconciler:
 def is_in_the_way(one: Break, symbol: str | None, policy: ReconcilePolicy) -> bool:
     """Return whether an open break makes it unsafe to trade a symbol, or anything without one.
 
-    Money that does not add up says nothing about positions: it is in the way only where the policy halts at it.
+    Money that does not add up says nothing about positions: it is in the way only where the policy halts at it. So is a cash
+    movement that the broker does not list any more.
     """
     if one.kind is BreakKind.BALANCE:
         return policy.balance is Action.HALT
-    return one.symbol is None or symbol is None or one.symbol == symbol
+    if one.kind is BreakKind.WITHDRAWN and one.symbol is None:
+        return policy.withdrawn is Action.HALT
+    if one.symbol is None or symbol is None or one.symbol == symbol:
+        return True
+    return one.flaps is not None and "symbol" in (one.field or "").split(",")  # of which symbol it is, is in doubt
 
 
 def _why_break(one: Break) -> str:
@@ -316,6 +322,7 @@ def _followed_by(first: SyncResult, then: SyncResult) -> SyncResult:
         closed=first.closed + then.closed,
         corrected=first.corrected + then.corrected,
         reticketed=first.reticketed + then.reticketed,
+        withdrawn=tuple(dict.fromkeys(first.withdrawn + then.withdrawn)),
         appended=first.appended + then.appended,
         events=first.events + then.events,
         warnings=tuple(dict.fromkeys(first.warnings + then.warnings)),

@@ -6,26 +6,32 @@ too. It goes further back while something is unexplained, and asks for single po
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 from attrs import frozen
 
-from ledger.codec import Stored
+from ledger.codec import Stored, decode
 from ledger.errors import DealConflict, SnapshotRefused
-from ledger.events import Deal, DealOrder, DealRevised
+from ledger.events import CashMoved, Deal, DealOrder, DealRevised, FillRecorded
 from ledger.gateway import Gateway
 from ledger.journal import Outcome
 from ledger.portfolio import Portfolio
+from ledger.postings import IN_ORDER, as_told
 from ledger.reconcile.compare import Disagreement, Drift, Ghost, NewTicket, Zombie
-from ledger.reconcile.policy import ReconcilePolicy
-from ledger.reconcile.trust import refuse_stranger
+from ledger.reconcile.policy import Action, ReconcilePolicy
+from ledger.reconcile.trust import refuse_stranger, refuse_unidentified
+from ledger.reconcile.withdrawals import Listed, compare_deals, known_deals, open_withdrawals
 from ledger.service import Account
 from ledger.snapshot import RemoteHistory
 
 _DAY_MSC: Final = 24 * 60 * 60 * 1000
 _SECOND_MSC: Final = 1000
 _SINGLE_POSITIONS_MAX: Final = 16  # beyond that, one span of time is asked for instead
+_SEEN_MAX: Final = 10_000
+_SEARCH_ROWS: Final = 64
+_SEARCH_MARGIN_MSC: Final = 2 * 60 * 60 * 1000  # a wall clock repeats an hour
 _BACK_EVERY: Final = 20  # syncs after which an unchanged doubt is looked into again
 
 
@@ -64,6 +70,13 @@ class History:
         self._until_msc: int | None = None
         self._doubt: object = None
         self._doubt_age = 0
+        self._policy = policy
+        self._seen: dict[int, None] = {}  # tickets that earlier answers listed, the latest last
+        self._suspected: dict[int, int] = {}  # deal that none listed -> when that was first seen, UTC in microseconds
+        self._spans: list[tuple[int, int, frozenset[int]]] = []
+        self._search: tuple[int, int] = (0, 0)  # broker time and the version that a search for it ended at
+        self._compared: object = None
+        self._listed = Listed()
 
     def catch_up(self, portfolio: Portfolio, now_msc: int, correlation: str, *, whole: bool = False) -> Booked:
         """Book the deals since the newest known one; all there are where none is known.
@@ -79,11 +92,15 @@ class History:
         from_msc = 0 if whole and self._until_msc is None else max(0, order_msc(order_msc(newest_msc) - self._overlap_msc))
         if self._is_worth_going_back(portfolio):
             from_msc = max(0, min([from_msc, *(one.since_msc - self._overlap_msc for one in portfolio.unexplained)]))
+        from_msc, apart = self._with_withdrawn(portfolio, from_msc)
         self._reported.clear()
-        told = self._ask(portfolio, self._gateway.deals(from_msc=from_msc, to_msc=self._to_msc(portfolio, now_msc)))
+        told = list(self._ask_span(portfolio, from_msc, self._to_msc(portfolio, now_msc)))
         if portfolio.standing.order is DealOrder.TICKET:
             self._refuse_stale(told, from_msc)
+        for begin_msc, end_msc in apart:
+            told += self._ask_span(portfolio, begin_msc, end_msc)
         booked = self._book(told, correlation)
+        self._seen = dict(list({**self._seen, **dict.fromkeys(self._told)}.items())[-_SEEN_MAX:])
         self._told = {deal.deal: deal for deal in told}
         self._until_msc = now_msc
         return booked
@@ -116,6 +133,17 @@ class History:
         )
         return max(made, default=None)
 
+    def _with_withdrawn(self, portfolio: Portfolio, from_msc: int) -> tuple[int, list[tuple[int, int]]]:
+        """Return from when deals are asked for, and spans apart, so that the deals of open breaks are covered."""
+        apart = []
+        for one in open_withdrawals(portfolio):
+            begin_msc = max(0, (one.deal_msc or 0) - self._overlap_msc)
+            if one.confirmations < self._policy.ghost_confirmations or self._policy.withdrawn is Action.ADOPT:
+                from_msc = min(from_msc, begin_msc)  # others around it show that it is missing
+            elif begin_msc < from_msc:
+                apart.append((begin_msc, (one.deal_msc or 0) + self._overlap_msc))
+        return from_msc, apart[:_SINGLE_POSITIONS_MAX]
+
     def _is_worth_going_back(self, portfolio: Portfolio) -> bool:
         """Return whether what is unexplained has changed since it was last looked into, or that was long ago."""
         doubt = (portfolio.unexplained, portfolio.totals.deals_untold)
@@ -144,14 +172,77 @@ class History:
             told = [deal for position_id in wanted for deal in self._ask(portfolio, self._gateway.deals(position=position_id))]
         else:
             from_msc = max(0, min(wanted.values()) - self._overlap_msc)
-            told = list(self._ask(portfolio, self._gateway.deals(from_msc=from_msc, to_msc=self._to_msc(portfolio, now_msc))))
+            told = list(self._ask_span(portfolio, from_msc, self._to_msc(portfolio, now_msc)))
         return self._book(told, correlation)
 
     def go_back(self, portfolio: Portfolio, now_msc: int, correlation: str) -> Booked:
         """Book all deals since nothing was known to be missing any more: the money does not add up."""
         from_msc = max(0, portfolio.complete_until_msc)
-        told = self._ask(portfolio, self._gateway.deals(from_msc=from_msc, to_msc=self._to_msc(portfolio, now_msc)))
-        return self._book(told, correlation)
+        return self._book(self._ask_span(portfolio, from_msc, self._to_msc(portfolio, now_msc)), correlation)
+
+    # ---- what the answers lack
+
+    def begin(self) -> None:
+        """Forget the answers of an earlier sync; what none of them listed counts from the next that comes late enough."""
+        self._spans = []
+        late_us = self._account.ledger.now_us() - round(self._policy.settle_sec * 1_000_000)
+        self._seen |= dict.fromkeys(deal for deal, since_us in self._suspected.items() if since_us <= late_us)
+
+    def listed(self, version: int) -> Listed:
+        """Return what the answers since ``begin`` say about the deals that the journal holds up to a version."""
+        spans = [(from_msc, tickets) for from_msc, _, tickets in self._spans if tickets]
+        if (spans, version, self._suspected) != self._compared:
+            self._compared = (spans, version, dict(self._suspected))
+            self._listed = Listed()
+            for from_msc, to_msc, tickets in self._spans:
+                if tickets:
+                    rows = self._rows(from_msc, version)
+                    now_us = self._account.ledger.now_us()
+                    known = known_deals(rows, from_msc, to_msc, now_us=now_us, listed_before=self._seen)
+                    self._listed |= compare_deals(known, tickets, from_msc)
+        now_us = self._account.ledger.now_us()
+        self._suspected = {deal: self._suspected.get(deal, now_us) for deal in self._listed.unlisted}
+        return self._listed
+
+    def known(self, tickets: Collection[int], version: int) -> Mapping[int, Deal]:
+        """Return deals as the journal holds them up to a version, by ticket; of those that the answers cover."""
+        if not tickets:
+            return {}
+        told: dict[int, list[Stored]] = {}
+        for row in self._rows(min(from_msc for from_msc, _, _ in self._spans), version):
+            if row.deal in tickets and row.deal is not None:
+                told.setdefault(row.deal, []).append(row)
+        standing = self._account.standing
+        found = ((ticket, decode(Stored(*as_told(rows)), standing)) for ticket, rows in told.items())
+        return {ticket: deal for ticket, deal in found if isinstance(deal, (FillRecorded, CashMoved))}
+
+    def _rows(self, from_msc: int, version: int) -> Iterator[Stored]:
+        """Return the rows from the first that may tell a deal of a broker time or later."""
+        journal, name = self._account.ledger.journal, self._account.name
+        return journal.rows(name, after=self._version_before(from_msc - _SEARCH_MARGIN_MSC, version), upto=version)
+
+    def _version_before(self, time_msc: int, version: int) -> int:
+        """Return a version behind which all rows of a broker time or later are found.
+
+        Rows that arrived in the fold order rise in time, and what arrived late came behind one of those.
+        """
+        if time_msc <= 0:
+            return 0
+        journal, name = self._account.ledger.journal, self._account.name
+        searched_msc, found = self._search
+        low, high = (found if searched_msc <= time_msc else 0), version
+        while low < high:
+            middle = (low + high) // 2
+            rows = islice(journal.rows(name, after=middle, upto=high), _SEARCH_ROWS)
+            row = next((row for row in rows if row.placement == IN_ORDER), None)
+            if row is not None and row.time_msc < time_msc:
+                low = row.version
+            else:
+                high = middle
+        self._search = (time_msc, low)
+        return low
+
+    # ---- asking and booking
 
     def _to_msc(self, portfolio: Portfolio, now_msc: int) -> int:
         """Return up to when deals are asked for: a day on, because the terminal reads a span of time by a clock of its own.
@@ -161,8 +252,14 @@ class History:
         ours_msc = portfolio.standing.clock.from_utc_msc(self._account.ledger.now_us() // 1000)
         return max(now_msc, ours_msc) + _DAY_MSC
 
+    def _ask_span(self, portfolio: Portfolio, from_msc: int, to_msc: int) -> Sequence[Deal]:
+        deals = self._ask(portfolio, self._gateway.deals(from_msc=from_msc, to_msc=to_msc))
+        self._spans.append((from_msc, to_msc, frozenset(deal.deal for deal in deals)))
+        return deals
+
     def _ask(self, portfolio: Portfolio, history: RemoteHistory) -> Sequence[Deal]:
         refuse_stranger(history, portfolio.standing)
+        refuse_unidentified(history, portfolio.identity, portfolio.standing)
         once: dict[int, Deal] = {}
         for deal in history.deals:
             if once.setdefault(deal.deal, deal) != deal:

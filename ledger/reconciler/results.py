@@ -34,6 +34,7 @@ class SyncResult:
         reason: Why it is DEGRADED or FAILED.
         fills: Deals that the broker told and the journal did not hold, by ticket.
         revised: Deals that the broker shows with other content now, by ticket.
+        withdrawn: Deals that the broker no longer lists although its history covers them, by ticket.
         recovered: Zombies that were adopted, by position id;
         closed: ghosts that were closed;
         corrected: drifts that were corrected;
@@ -54,6 +55,7 @@ class SyncResult:
     closed: tuple[int, ...] = ()
     corrected: tuple[int, ...] = ()
     reticketed: tuple[int, ...] = ()
+    withdrawn: tuple[int, ...] = ()
     held: tuple[Held, ...] = ()
     appended: int = 0
     version: int = 0

@@ -35,6 +35,7 @@ from ledger.events import (
     BreakOpened,
     Event,
     FillRecorded,
+    GatewayIdentified,
     Origin,
     Recorded,
     SymbolSpecified,
@@ -46,8 +47,10 @@ from ledger.journal import Outcome
 from ledger.portfolio import Portfolio, Standing
 from ledger.reconcile.compare import Difference, Disagreement, Drift, Ghost, NewTicket, Zombie, compare, compare_money
 from ledger.reconcile.decide import SERVER_TIME, Circumstances, Decision, Held, WaitsFor, decide, decide_money, gap
+from ledger.reconcile.flapping import Flapping
 from ledger.reconcile.policy import Action, ReconcilePolicy
 from ledger.reconcile.trust import believed, is_ahead, refuse_stranger
+from ledger.reconcile.withdrawals import decide_withdrawals, open_withdrawals
 from ledger.reconciler.history import Booked, History
 from ledger.reconciler.results import SyncResult, SyncStatus
 from ledger.service import Account
@@ -65,7 +68,6 @@ _CLOCK_AHEAD: Final = (
     "the server time is ahead of what the clock rule allows: the gateway's clock is wrong, or the rule is "
     "(ledger account clock); nothing is corrected meanwhile"
 )
-_REPEATED_MAX: Final = 1000  # a position that differs in every sync differs in another way each time
 #: Answers that say that a gateway does not know an action, found in code or text.
 _NOT_OFFERED: Final = ("UNKNOWN", "UNSUPPORTED", "NOT_SUPPORTED", "NOT SUPPORTED", "NOT_IMPLEMENTED", "NOT IMPLEMENTED")
 
@@ -75,8 +77,9 @@ class Memory:
     """What a reconciler keeps from sync to sync. The journal keeps what must survive it."""
 
     history: History
-    #: Corrections made in every sync since the position last agreed -> how often.
-    repeated: dict[object, int] = attrs.field(factory=dict)
+    #: What came to disagree lately: read from the journal up to a version, None where nothing was read yet.
+    flapping: Flapping = attrs.field(factory=Flapping)
+    flapping_version: int | None = None
     #: In how many syncs in a row the gateway answered an error when asked for deals; its word that it has none to offer.
     deals_failed: int = 0
     offers_deals: bool = True
@@ -84,6 +87,8 @@ class Memory:
     figures_put_off: int = 0
     #: Symbols whose specification was asked for.
     asked_symbols: set[str] = attrs.field(factory=set)
+    #: Our clock in UTC microseconds when deals were last asked for that can confirm what an earlier answer lacked.
+    listed_us: int = 0
     #: Our clock in UTC microseconds and the server's in milliseconds when the gateway last reported a plausible one.
     server_seen: tuple[int, int] | None = None
 
@@ -124,6 +129,7 @@ class Sync:
         Raises:
             AccountUnknown: The account is not open, and the gateway does not tell what it is.
         """
+        self._memory.history.begin()
         try:
             for _ in range(_ROUNDS_MAX):
                 try:
@@ -157,6 +163,7 @@ class Sync:
         snapshot = believed(snapshot, known, now_msc=ours_msc, seen_msc=None if seen is None else seen[1])
         lies = is_ahead(snapshot, max(ours_msc, self._server_msc(asked_us)))
         now_msc = ours_msc if snapshot.server_time_msc is None or lies else snapshot.server_time_msc
+        known = self._identified(known, snapshot, now_msc)
         self._sight_utc_msc = None if snapshot.server_time_msc is None else self._seen_utc_msc(known, now_msc, asked_us)
         if snapshot.server_time_msc is not None and not lies:
             self._memory.server_seen = (asked_us, snapshot.server_time_msc)
@@ -193,7 +200,9 @@ class Sync:
             version=version,
             touched=self._touched(asked_us) if found or differences else (),
             filled=self._filled(portfolio, found),
-            repeated=self._memory.repeated,
+            flapping=self._flapping(version),
+            has_deals=snapshot.is_extended and self._memory.offers_deals and not self._deals_refused,
+            is_another_answer=asked_us - self._memory.listed_us >= self._policy.settle_sec * 1_000_000,
             unclear=unclear,
             halted=halted,
             updated_by=self._updated_by(found),
@@ -205,19 +214,49 @@ class Sync:
                 decision,
                 decide_money(portfolio, differences, policy=self._policy, around=around, evidence=snapshot.evidence),
             )
+        decision = _both(decision, self._withdrawals(portfolio, version, around, snapshot.evidence))
         decision = _both(decision, self._clock_decision(portfolio, snapshot, around, lies=lies))
         events = [*decision.events, *self._said_besides(portfolio, snapshot, around)]
         if money is not None and not lies:
             events += self._opening_figure(known, portfolio, snapshot, money, around, found)
         self._append(events, version, snapshot)
-        self._remember(found, decision)
+        if around.is_another_answer:
+            self._memory.listed_us = asked_us
         return decision
+
+    def _withdrawals(self, portfolio: Portfolio, version: int, around: Circumstances, evidence: str) -> Decision:
+        """Decide about deals that the broker's answers of this sync lack."""
+        history = self._memory.history
+        listed = history.listed(version)
+        if not listed.missing and not open_withdrawals(portfolio):
+            return Decision()
+        return decide_withdrawals(
+            portfolio,
+            listed,
+            history.known(listed.missing.keys(), version),
+            policy=self._policy,
+            around=around,
+            evidence=evidence,
+        )
 
     def _known(self) -> Portfolio | None:
         try:
             return self._account.portfolio
         except AccountUnknown:
             return None
+
+    def _identified(self, known: Portfolio, snapshot: Snapshot, now_msc: int) -> Portfolio:
+        """Record the first answer that states login and server; from here on every answer has to, also of this sync."""
+        login, server = snapshot.login, snapshot.server
+        if login is None or server is None or known.identity.seen is not None:
+            return known
+        seen_msc = now_msc if snapshot.server_time_msc is None else min(now_msc, snapshot.server_time_msc)
+        event = GatewayIdentified(
+            login=login, server=server, form="extended" if snapshot.is_extended else "base",
+            time_msc=max(seen_msc, known.newest_known_msc), evidence=snapshot.evidence,
+        )  # fmt: skip
+        self._publish(self._account.record_many([event], correlation=self._correlation, evidence=(snapshot.raw,)).rows)
+        return self._account.portfolio
 
     def _opened(self, snapshot: Snapshot) -> Portfolio:
         """Open the account as the gateway states it; a gateway that tells no account cannot name one."""
@@ -405,6 +444,19 @@ class Sync:
                 touched.add(row.symbol if nets or row.position_id is None else row.position_id)
         return touched
 
+    def _flapping(self, version: int) -> Flapping:
+        """Return what came to disagree within the policy's window, as the journal holds it up to a version."""
+        memory, journal, name = self._memory, self._account.ledger.journal, self._account.name
+        now_us = self._account.ledger.now_us()
+        begin_us = now_us - round(self._policy.flapping_sec * 1_000_000)
+        if memory.flapping_version is None:
+            memory.flapping_version = journal.version_at(name, begin_us)
+        for row in journal.rows(name, after=memory.flapping_version, upto=version):
+            memory.flapping.read(row)
+        memory.flapping_version = version
+        memory.flapping.forget(begin_us, now_us)
+        return memory.flapping
+
     def _filled(self, portfolio: Portfolio, found: Sequence[Disagreement | NewTicket]) -> Mapping[int, int]:
         """Return position id -> version of the latest deal, behind the oldest break that this snapshot does not show."""
         shown = {(one.kind, one.position_id) for one in found if not isinstance(one, NewTicket)}
@@ -489,14 +541,6 @@ class Sync:
             self._events.append(event)
             self._tell(event)
 
-    def _remember(self, found: Sequence[object], decision: Decision) -> None:
-        """Count repetitions of a correction until its position agrees once."""
-        differing = {getattr(one, "position_id", None) for one in found}
-        kept = {key: times for key, times in self._memory.repeated.items() if _position_of(key) in differing}
-        for key in decision.done:
-            kept[key] = kept.pop(key, 0) + 1  # the latest last
-        self._memory.repeated = dict(list(kept.items())[-_REPEATED_MAX:])
-
     # ---- how it ends
 
     def _finished(self, decision: Decision) -> SyncResult:
@@ -507,6 +551,7 @@ class Sync:
             closed=decision.closed,
             corrected=decision.corrected,
             reticketed=decision.reticketed,
+            withdrawn=decision.withdrawn,
             held=decision.held,
         )
 
@@ -569,12 +614,13 @@ def _lags(row: RemotePosition, newest_msc: int) -> bool:
     return (row.updated_msc or 0) // unit_msc > newest_msc // unit_msc
 
 
-def _position_of(key: object) -> object:
-    return key[1] if isinstance(key, tuple) else None
-
-
 def _both(one: Decision, other: Decision) -> Decision:
-    return attrs.evolve(one, events=one.events + other.events, held=one.held + other.held)
+    return attrs.evolve(
+        one,
+        events=one.events + other.events,
+        held=one.held + other.held,
+        withdrawn=one.withdrawn + other.withdrawn,
+    )
 
 
 def _printable(text: str) -> str:

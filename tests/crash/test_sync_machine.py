@@ -214,7 +214,7 @@ class Market(RuleBasedStateMachine):
     @rule(startup=st.booleans())
     def we_sync(self, startup):
         before = self.look()
-        known_msc = self.desk.account.portfolio.newest_msc if self.desk.account.is_open else -1
+        known_msc = self.desk.account.portfolio.newest_fill_msc if self.desk.account.is_open else -1
         result = self.desk.sync(startup=startup)
         self.is_whole()
         refused = self.is_refused(known_msc)

@@ -323,6 +323,79 @@ def test_a_position_can_be_added_changed_and_the_balance_set(desk):
     assert desk.json("sync")["status"] == "SUCCESS"
 
 
+def test_an_answer_without_the_identity_that_was_seen_is_refused_until_a_person_allows_it(desk):
+    desk.run("sync")
+    held = desk.held()
+    desk.sandbox.fault("no-identity", times=-1)
+    faces = [desk.json("sync", "--startup", code=3) for _ in range(3)]
+    assert [(face["status"], face["closed"]) for face in faces] == [("DEGRADED", [])] * 3
+    assert "ledger account identity" in faces[0]["reason"]
+    assert desk.held() == held
+    assert "login" in desk.run("drift", code=3).stderr
+    checks = {one["check"]: one for one in desk.json("doctor", code=1)}
+    assert checks["identity"]["state"] == "failed"
+    assert not desk.json("status")[0]["safe_to_trade"]
+    assert desk.json("account", "identity", ACCOUNT)["required"]
+    desk.run("account", "identity", ACCOUNT, "--allow-base-form", code=2)  # without a reason
+    allowed = desk.json("account", "identity", ACCOUNT, "--allow-base-form", "--reason", "an old bridge", "--operator", "mk")
+    assert (allowed["required"], allowed["appended"], allowed["decided"]["operator"]) == (False, 1, "mk")
+    assert desk.json("doctor")[-1]["state"] in ("ok", "warning")
+    shown = desk.run("account", "identity", ACCOUNT).stdout
+    assert "an old bridge" in shown
+    assert "accepted" in shown
+    kinds = [json.loads(line)["kind"] for line in desk.run("log", "--json").stdout.splitlines()]
+    assert kinds.count("GatewayIdentified") == kinds.count("IdentityRelaxed") == kinds.count("SyncDegraded") == 1
+    again = desk.json("account", "identity", ACCOUNT, "--require", "--reason", "the new bridge")
+    assert (again["required"], again["appended"]) == (True, 1)
+    desk.json("sync", code=3)
+    desk.sandbox.clear()
+    assert desk.json("sync")["status"] == "SUCCESS"
+    assert desk.json("verify")["ok"]
+
+
+def test_a_withdrawn_deal_is_reported_and_recorded_by_a_person(desk):
+    desk.sandbox.control("cash", type=2, amount="100")
+    desk.run("sync")
+    deals = [one["deal"] for one in map(json.loads, desk.run("log", "--json").stdout.splitlines()) if one["deal"]]
+    desk.sandbox.control("cash", type=2, amount="7")
+    desk.run("sync")
+    desk.sandbox.control("withdraw", deal=deals[-1])
+    faces = [desk.json("sync", code=1) for _ in range(2)]
+    assert [face["withdrawn"] for face in faces] == [[deals[-1]]] * 2
+    assert {held["kind"] for held in faces[-1]["held"]} == {"balance", "withdrawn"}
+    assert "no longer lists" in desk.run("sync", code=1).stdout
+    (one,) = [one for one in desk.json("breaks") if one["kind"] == "withdrawn"]
+    assert (one["deal"], one["confirmations"]) == (deals[-1], 2)
+    word = ("correct", "withdraw", str(deals[-1]), "--operator", "mk", "--reason", "deleted, ticket 4711", "--yes")
+    done = desk.json(*word)
+    assert [event["kind"] for event in done["events"]][:2] == ["DealRevised", "Adjusted"]
+    assert (done["events"][1]["deal"], done["events"][1]["data"]["operator"]) == (deals[-1], "mk")
+    assert float(done["balance"]["before"]) - float(done["balance"]["after"]) == 100
+    assert desk.json("sync")["status"] == "SUCCESS"
+    assert desk.json("balance")[0]["balance"] == desk.sandbox.books()["balance"]
+    desk.run(*word, code=2)  # there is nothing left to withdraw
+    assert desk.json("verify")["ok"]
+
+
+def test_a_ghost_result_is_accepted_by_a_person(base):
+    base.run("account", "open", ACCOUNT, "--currency", "USD", "--mode", "hedging")
+    base.run("sync", "--startup")
+    position_id = base.books()[0][0]
+    base.sandbox.control("close", position=position_id)
+    base.run("sync", "--startup")
+    assert base.json("balance")[0]["unexplained"][0]["kind"] == "ghost result"
+    shown = base.run("correct", "accept", str(position_id), "--reason", "nobody knows", "--yes").stdout
+    assert "ghost result" in shown
+    assert "nothing unexplained" in shown
+    assert base.json("balance")[0]["unexplained"] == []
+    assert [one["complete"] for one in base.json("trades")] == [False]
+    assert (
+        "nothing is unexplained" in base.run("correct", "accept", str(position_id), "--reason", "again", "--yes", code=2).stderr
+    )
+    assert "position id" in base.run("correct", "accept", "--reason", "again", "--yes", code=2).stderr
+    assert base.json("verify")["ok"]
+
+
 def test_the_doctor_looks_at_everything_and_finds_a_dropped_trigger(desk, journal):
     desk.run("sync")
     checks = {one["check"]: one for one in desk.json("doctor")}

@@ -19,6 +19,7 @@ from ledger import (
     Event,
     FillRecorded,
     GatewayError,
+    GatewayIdentified,
     GatewayRefused,
     GatewayTimeout,
     GatewayUnavailable,
@@ -262,6 +263,8 @@ def desk(history: History, *, extended: bool = False, url: str = "memory://") ->
     watch = Watch()
     account = Ledger.open(url, now_us=watch).account(ACCOUNT)
     account.open(currency="USD", mode=history.mode, clock="UTC", time_msc=START_MSC)
+    if extended:
+        account.record(GatewayIdentified(login=ACCOUNT.login, server=ACCOUNT.server, form="extended", time_msc=START_MSC))
     account.record_many(history.deals)
     watch.move(60)
     return account, ScriptedGateway(extended=extended, mode=history.mode, now_us=watch), watch
@@ -301,7 +304,7 @@ refusals = st.sampled_from(
 )
 amiss = st.sampled_from(
     [{"login": 70114}, {"server": "Other"}, {"connected": False}, {"count": 99}, {"server_time_msc": START_MSC - 1},
-     {"mode": "other mode"}, {"positions": "twice"}]
+     {"mode": "other mode"}, {"positions": "twice"}, {"login": None}, {"server": None}, {"login": None, "server": None}]
 )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import attrs
 
-from ledger import Account, AccountId, CashMoved, FillRecorded, Ledger, MarginMode, Origin, Recorded, Side
+from ledger import Account, AccountId, CashMoved, FillRecorded, GatewayIdentified, Ledger, MarginMode, Origin, Recorded, Side
 from ledger.errors import GatewayError, GatewayRefused
 from ledger.events import Deal
 from ledger.gateway import Gateway
@@ -257,19 +257,24 @@ class Desk:
         shows: What the broker shows.
         mode: How the account books.
         extended: Whether the broker speaks the extended form.
+        identified: Whether an answer of that form was seen before, so that the first sync need not note it.
         journal: URL of the journal; a new one in memory without.
         policy: Settings of the policy.
     """
 
     def __init__(
-        self, told: str = "", shows: str = "", *, mode: str = "hedging", extended: bool = False, clock: str = "UTC",
-        journal: str = "memory://", **policy: Any,
+        self, told: str = "", shows: str = "", *, mode: str = "hedging", extended: bool = False, identified: bool = True,
+        clock: str = "UTC", journal: str = "memory://", **policy: Any,
     ) -> None:  # fmt: skip
         self.watch = Watch()
         self.story = Story(mode, now_us=self.watch, clock=clock)
         if journal != "memory://":
             self.story.account = Ledger.open(journal, now_us=self.watch).account(ACCOUNT)
             self.story.account.open(currency="USD", mode=mode, clock=clock, time_msc=START_MSC)
+        if extended and identified:
+            self.account.record(
+                GatewayIdentified(login=ACCOUNT.login, server=ACCOUNT.server, form="extended", time_msc=START_MSC)
+            )
         if told:
             self.story.tell(told)
         self.watch.move(60)

@@ -518,7 +518,7 @@ def _done(order: Callable[[], Json]) -> Any:
 
 #: The sandbox's own faults; the first are shown by every snapshot, or there is none.
 REAL_REFUSED: Final = ("offline", "error", "none", "malformed")
-REAL_REFUSED_EXTENDED: Final = (*REAL_REFUSED, "wrong-login", "wrong-server", "not-connected", "foreign")
+REAL_REFUSED_EXTENDED: Final = (*REAL_REFUSED, "wrong-login", "wrong-server", "no-identity", "not-connected", "foreign")
 REAL_OTHERS: Final = ("half", "duplicate", "stale", "restart", "slow", "late-deals", "no-deals")
 
 

@@ -16,6 +16,7 @@ def test_without_a_word_everything_is_adopted_that_can_be():
         BreakKind.DRIFT: Action.ADOPT,
         BreakKind.BALANCE: Action.REPORT,
         BreakKind.CLOCK: Action.HALT,
+        BreakKind.WITHDRAWN: Action.REPORT,
     }
     assert (DEFAULT.magics, DEFAULT.foreign) == (None, Foreign.ADOPT)
 

@@ -55,7 +55,8 @@ TOLD: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
     # starting and adopting
     18: ("an empty ledger adopts", ("unit/test_reconciler.py::test_an_empty_ledger_takes_over_what_the_broker_has",
                                     "unit/test_decide.py::test_what_was_adopted_of_others_keeps_its_magic_number")),
-    19: ("a warm restart", ("unit/test_reconciler.py::test_a_warm_restart_in_agreement_writes_nothing",)),
+    19: ("a warm restart", ("unit/test_reconciler.py::test_a_warm_restart_in_agreement_writes_nothing",
+                            "unit/test_identity.py::test_the_first_answer_that_states_login_and_server_is_recorded_once")),
     # differences and what explains them
     20: ("a missing deal is applied",
          ("unit/test_reconciler.py::test_a_fill_that_was_lost_is_booked_and_nothing_is_corrected",)),
@@ -141,6 +142,19 @@ TOLD: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
     72: ("no deals is an answer, an error is none",
          ("unit/test_reconciler.py::test_no_deals_and_no_error_is_an_answer",
           "unit/test_reconciler.py::test_an_error_about_deals_holds_corrections_and_is_given_up_after_some_syncs")),
+    # identity, clocks and files
+    91: ("an answer without the identity that was seen",
+         ("unit/test_identity.py::test_another_program_on_the_port_is_refused_however_often_it_answers",
+          "property/test_reconcile.py::test_an_answer_that_is_not_believed_changes_nothing_but_the_state")),
+    97: ("a position that flaps",
+         ("unit/test_flapping.py::test_what_flaps_is_left_to_people_with_few_events_and_is_not_safe",
+          "property/test_flapping_property.py"
+          "::test_whatever_flaps_appends_few_events_is_not_safe_meanwhile_and_ends_when_it_settles")),
+    98: ("a deal that is not listed any more",
+         ("unit/test_withdrawals.py::test_a_deal_that_is_not_listed_any_more_is_reported_and_nothing_changes",
+          "unit/test_withdrawals.py::test_a_person_records_the_withdrawal_with_who_and_why",
+          "unit/test_withdrawals.py::test_a_policy_that_adopts_records_the_withdrawal",
+          "property/test_withdrawals_property.py::test_what_is_left_of_the_broker_s_deals_is_what_counts")),
     # journal and replay
     75: ("killed after the append", ("crash/test_kill.py::test_every_acknowledged_deal_outlives_a_kill",)),
     76: ("killed before the commit", ("crash/test_kill.py::test_a_bulk_append_is_there_whole_or_not_at_all",)),
@@ -176,7 +190,7 @@ LATER: Final[dict[int, str]] = {
 #: The numbers of the list.
 ROWS: Final = {
     *range(1, 14), 16, *range(18, 31), 32, 33, *range(34, 43), 45, 46, 47, *range(50, 56), *range(57, 60), 61, 63,
-    *range(64, 73), *range(75, 82), *range(83, 87), 88, 89, 90,
+    *range(64, 73), *range(75, 82), *range(83, 87), 88, 89, 90, 91, 97, 98,
 }  # fmt: skip
 
 

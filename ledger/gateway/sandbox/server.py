@@ -33,6 +33,7 @@ MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 _TICK_MSC: Final = 100
 _FOR_EVER: Final = -1
 _BASE_FIELDS: Final = ("ticket", "symbol", "type", "volume", "price_open", "profit", "time")
+_IDENTITY: Final = ("login", "server")
 _READS: Final = ("GET_POSITIONS", "GET_DEALS", "GET_ACCOUNT", "GET_SYMBOLS", "PING")
 
 
@@ -47,6 +48,7 @@ class Fault(Enum):
     DUPLICATE = "duplicate"  # a ticket twice
     WRONG_LOGIN = "wrong-login"
     WRONG_SERVER = "wrong-server"
+    NO_IDENTITY = "no-identity"  # neither login nor server
     NOT_CONNECTED = "not-connected"
     STALE = "stale"  # an answer from before
     FOREIGN = "foreign"  # the answer to another request
@@ -57,7 +59,10 @@ class Fault(Enum):
 
 
 #: Faults of any answer; the others are of positions or of deals.
-_OF_ANY: Final = (Fault.OFFLINE, Fault.SLOW, Fault.ERROR, Fault.FOREIGN, Fault.WRONG_LOGIN, Fault.WRONG_SERVER, Fault.RESTART)
+_OF_ANY: Final = (
+    Fault.OFFLINE, Fault.SLOW, Fault.ERROR, Fault.FOREIGN, Fault.WRONG_LOGIN, Fault.WRONG_SERVER, Fault.NO_IDENTITY,
+    Fault.RESTART,
+)  # fmt: skip
 _OF_POSITIONS: Final = (Fault.NONE, Fault.HALF, Fault.DUPLICATE, Fault.NOT_CONNECTED, Fault.STALE, Fault.MALFORMED)
 _OF_DEALS: Final = (Fault.LATE_DEALS, Fault.NO_DEALS)
 _BY_SEED: Final = tuple(fault for fault in Fault if fault is not Fault.RESTART)
@@ -246,7 +251,7 @@ class SandboxServer:
         if action == "PING":
             return _encoded(head)
         if action == "GET_ACCOUNT":
-            return _encoded(head | {"account": self.terminal.account() | _told(head, "login", "server")})
+            return _encoded(head | {"account": self.terminal.account() | {name: head.get(name) for name in _IDENTITY}})
         if action == "GET_SYMBOLS":
             return _encoded(head | {"symbols": self.terminal.symbol_rows()})
         if action == "GET_DEALS":
@@ -260,10 +265,12 @@ class SandboxServer:
 
     def _head(self, asked: Row, wrong: set[Fault]) -> Row:
         terminal = self.terminal
-        return {
-            "status": "SUCCESS", **self._echo(asked, wrong),
+        identity = {
             "login": terminal.login + (1 if Fault.WRONG_LOGIN in wrong else 0),
             "server": "Other-Server" if Fault.WRONG_SERVER in wrong else terminal.server,
+        }
+        return {
+            "status": "SUCCESS", **self._echo(asked, wrong), **({} if Fault.NO_IDENTITY in wrong else identity),
             "margin_mode": terminal.mode.value, "server_time_msc": terminal.now_msc,
             "connected": terminal.is_connected and Fault.NOT_CONNECTED not in wrong,
         }  # fmt: skip
@@ -362,6 +369,9 @@ class SandboxServer:
     def _close(self, position: int, volume: str | None = None) -> Row:
         return self._result(self.terminal.close(position, volume))
 
+    def _withdraw(self, deal: int) -> None:
+        self.terminal.withdraw(deal)
+
     def _close_by(self, position: int, other: int) -> Row:
         return self._result(self.terminal.close_by(position, other))
 
@@ -397,13 +407,9 @@ _COMMANDS: Final[Mapping[str, Callable[..., Row | None]]] = {
     name.lstrip("_"): getattr(SandboxServer, name)
     for name in (
         "_fault", "_clear", "_advance", "_hand", "_trade", "_close", "_close_by", "_fill_more", "_cash", "_rollover", "_swap",
-        "_stop_out", "_live", "_books", "_stats", "_stop",
+        "_stop_out", "_withdraw", "_live", "_books", "_stats", "_stop",
     )
 }  # fmt: skip
-
-
-def _told(head: Row, *names: str) -> Row:
-    return {name: head[name] for name in names}
 
 
 def _error(code: str, told: str) -> Row:

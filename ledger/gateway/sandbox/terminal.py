@@ -372,6 +372,19 @@ class Terminal:
         self.revision += 1
         return held.ticket
 
+    def withdraw(self, ticket: int) -> None:
+        """Delete a deal, as a broker's staff can: positions and money are those of the deals that are left.
+
+        Raises:
+            BadValue: There is no such deal.
+        """
+        left = [deal for deal in self._deals if deal["ticket"] != ticket]
+        if len(left) == len(self._deals):
+            raise BadValue(f"there is no deal {ticket}")
+        self._deals, self._open, self.balance, self.credit = [], {}, Decimal(0), Decimal(0)
+        for deal in left:
+            self._settle(deal)
+
     # ---- a hand behind the engine's back
 
     def hand(self, count: int = 1) -> list[str]:
