@@ -51,7 +51,9 @@ from ledger.values import (
     plain,
     rounded,
     scaled,
+    signed_magic,
     unscaled,
+    unsigned_magic,
 )
 
 #: Raised whenever a rule of the fold changes, so that nothing derived by older rules is trusted.
@@ -557,7 +559,7 @@ class Portfolio:
 
     def _assert_open(self, state: PositionState, time_msc: int, basis: str, before: PositionState | None = None) -> None:
         """Set a position to what somebody saw; what that leaves unexplained is kept as such."""
-        key, side = self._key(state.symbol, state.position_id), state.side.code
+        key, side, magic = self._key(state.symbol, state.position_id), state.side.code, signed_magic(state.magic)
         if self._nets and before is not None and before.symbol != state.symbol:
             self._assert_gone(before, time_msc)
         volume, price = self.standing.sizes(state)
@@ -570,7 +572,7 @@ class Portfolio:
         position = position or self._revived(key, state)
         if position is None:
             opened_msc = time_msc if state.opened_msc is None else state.opened_msc
-            position = OpenPosition(state.position_id, state.symbol, side, volume, price, opened_msc, state.magic)
+            position = OpenPosition(state.position_id, state.symbol, side, volume, price, opened_msc, magic)
             position.basis = basis
             self._open[key] = position
         elif (position.volume, position.price_open(), position.symbol) != (volume, price, state.symbol):
@@ -580,7 +582,7 @@ class Portfolio:
             position.symbol = state.symbol
             position.basis = basis
         position.ticket = state.ticket or position.ticket
-        position.magic = position.magic if state.magic is None else state.magic
+        position.magic = position.magic if magic is None else magic
         position.comment = state.comment or position.comment
 
     def _revived(self, key: int | str, state: PositionState) -> OpenPosition | None:
@@ -865,7 +867,7 @@ class Portfolio:
             profit=self._money(position.profit),
             complete=position.money_told and not position.volume_untold,
             basis=position.basis,
-            magic=position.magic,
+            magic=unsigned_magic(position.magic),
         )
 
     def _average(self, symbol: str, cost: int, volume: int) -> Decimal | None:
@@ -888,7 +890,7 @@ class Portfolio:
             price_open=price_open,
             opened_msc=position.opened_msc,
             basis=position.basis,
-            magic=position.magic,
+            magic=unsigned_magic(position.magic),
             comment=position.comment,
             is_id_told=position.id_told,
         )

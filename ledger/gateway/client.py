@@ -29,6 +29,7 @@ from ledger.errors import (
 from ledger.gateway import Gateway, wire
 from ledger.gateway.curve import ClientKeys, mechanism_of
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemoteSymbol, Snapshot
+from ledger.values import INT64_MAX, require_type, shown, to_whole
 
 TIMEOUT_MSC: Final = 5_000
 MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -77,6 +78,8 @@ def checked_endpoint(endpoint: str, *, has_keys: bool, allow_insecure: bool) -> 
         BadValue: It is no endpoint.
         GatewayDenied: It is on another machine, and there are no keys.
     """
+    require_type(endpoint, str, "a gateway as text (tcp://HOST:PORT)")
+    require_type(allow_insecure, bool, "allow_insecure as True or False")
     try:
         parts = urlsplit(endpoint)
         port = parts.port if parts.scheme == "tcp" else None
@@ -93,6 +96,15 @@ def checked_endpoint(endpoint: str, *, has_keys: bool, allow_insecure: bool) -> 
             "(ledger keys make, --server-key, --client-key), or say --insecure"
         )
     return endpoint
+
+
+def checked_duration(value: object, what: str) -> int:
+    """Return a number of milliseconds that ZeroMQ takes as one: from 1 to a day.
+
+    Raises:
+        BadValue: Anything else.
+    """
+    return to_whole(value, 1, 24 * 60 * 60 * 1000, f"{what} in milliseconds")
 
 
 def _is_this_machine(host: str) -> bool:
@@ -182,16 +194,16 @@ class ZmqGateway:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.endpoint = checked_endpoint(endpoint, has_keys=keys is not None, allow_insecure=allow_insecure)
-        self.timeout_msc = timeout_msc
+        self.timeout_msc = checked_duration(timeout_msc, "timeout_msc")
         self.dropped = 0
-        self._keys = keys
+        self._keys = None if keys is None else require_type(keys, ClientKeys, "keys as load_client_keys returns them")
         self._monotonic = monotonic
         self._options: dict[int, int] = {
             zmq.LINGER: 0,  # what nobody waits for any more is not sent
             zmq.IMMEDIATE: 1,  # nothing is kept for a server that is not there: a restarted one gets no old requests
-            zmq.MAXMSGSIZE: message_bytes_max,
-            zmq.HEARTBEAT_IVL: heartbeat_msc,
-            zmq.HEARTBEAT_TIMEOUT: heartbeat_timeout_msc,
+            zmq.MAXMSGSIZE: to_whole(message_bytes_max, 1, INT64_MAX, "message_bytes_max"),
+            zmq.HEARTBEAT_IVL: checked_duration(heartbeat_msc, "heartbeat_msc"),
+            zmq.HEARTBEAT_TIMEOUT: checked_duration(heartbeat_timeout_msc, "heartbeat_timeout_msc"),
             zmq.RECONNECT_IVL: _RECONNECT_MSC,
             zmq.RECONNECT_IVL_MAX: _RECONNECT_MAX_MSC,
             zmq.IPV6: 1,
@@ -413,7 +425,7 @@ def open_gateway(
         GatewayDenied: As ``ZmqGateway``.
     """
     if form not in FORMS:
-        raise BadValue(f"the form of a gateway is one of {', '.join(FORMS)}, found {form!r}")
+        raise BadValue(f"the form of a gateway is one of {', '.join(FORMS)}, found {shown(form)}")
     if form == "json":
         return ZmqGateway(
             endpoint, timeout_msc=timeout_msc, message_bytes_max=message_bytes_max, keys=keys, allow_insecure=allow_insecure

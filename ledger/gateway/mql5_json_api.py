@@ -18,8 +18,9 @@ import zmq
 
 from ledger.errors import GatewayError, GatewayRefused, GatewayTimeout, GatewayUnavailable, SnapshotRefused
 from ledger.gateway import wire
-from ledger.gateway.client import MESSAGE_BYTES_MAX, TIMEOUT_MSC, checked_endpoint, meaning
+from ledger.gateway.client import MESSAGE_BYTES_MAX, TIMEOUT_MSC, checked_duration, checked_endpoint, meaning
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemoteSymbol, Snapshot
+from ledger.values import INT64_MAX, to_whole
 
 _ACTION: Final = "POSITIONS"
 _OK: Final = b"OK"
@@ -53,9 +54,9 @@ class Mql5JsonApiGateway:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.endpoint = checked_endpoint(endpoint, has_keys=False, allow_insecure=allow_insecure)
-        self.timeout_msc = timeout_msc
+        self.timeout_msc = checked_duration(timeout_msc, "timeout_msc")
         self._answers_at_once = answers_at_once
-        self._message_bytes_max = message_bytes_max
+        self._message_bytes_max = to_whole(message_bytes_max, 1, INT64_MAX, "message_bytes_max")
         self._monotonic = monotonic
         self._lock = RLock()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 import attrs
 
-from ledger.clock import utc_text
+from ledger.clock import TIME_MIN_MSC, utc_text
 from ledger.codec import Stored, check_known, deal_columns, encode, natural_key, numbered, placement_of
 from ledger.errors import (
     AccountMismatch,
@@ -38,6 +38,7 @@ from ledger.events import (
 )
 from ledger.journal import Appended, Head, Outcome
 from ledger.journal.chain import checks, covered, digest, genesis, linked
+from ledger.journal.plausible import refuse_currency, refuse_times
 from ledger.portfolio import Standing
 from ledger.postings import COMPLETABLE, IN_ORDER, NO_DEAL, as_told
 from ledger.values import AccountId, entry_word, plain, unscaled
@@ -139,6 +140,8 @@ class Admission:
         if isinstance(event, (FillRecorded, CashMoved)):
             if tellings:
                 return self._tell_again(key, event, tellings)
+            if not TIME_MIN_MSC <= event.time_msc <= self._yesterday_msc:
+                self._refuse_implausible(event)
             self._append_deal(key, event)
             if event.time_msc > self._yesterday_msc:
                 self._suspect_clock(event)
@@ -147,17 +150,20 @@ class Admission:
             return self._open(key, event)
         standing = self._opened()
         if isinstance(event, SymbolSpecified):
+            self._refuse_implausible(event)
             return self._specify(key, event, tellings or [])
         if isinstance(event, (DealCompleted, DealRevised)):
             if not tellings:
                 raise RuleError(
                     f"deal {event.deal} is not known in {self._account}, so it cannot be completed or revised: record it"
                 )
+            self._refuse_implausible(event, first_msc=tellings[0].time_msc)
             if isinstance(event, DealRevised):
                 return self._revise(key, event, tellings)
             return self._complete(key, encode(event, standing), tellings)
         if tellings:
             return Outcome.DUPLICATE
+        self._refuse_implausible(event)
         self._append(key, encode(event, standing))
         if isinstance(event, Adjusted) and event.clock_after is not None:
             self._standing = attrs.evolve(standing, clock=event.clock_after)
@@ -171,12 +177,24 @@ class Admission:
             )
         return self._standing
 
+    @property
+    def _now_msc(self) -> int:
+        """The present in UTC milliseconds: never before what was recorded last."""
+        return max(self._now_us, self._recorded_us) // 1000
+
+    def _refuse_implausible(self, event: Event, first_msc: int | None = None) -> None:
+        """Refuse an event whose broker times cannot be. See ``plausible.refuse_times``."""
+        clock = self._opened().clock
+        refuse_times(event, clock, self._now_msc, known_msc=self._place[0], first_msc=first_msc)
+
     # ---- standing facts
 
     def _open(self, key: str, event: AccountOpened) -> Outcome:
         if AccountId(event.server, event.login) != self._account:
             raise AccountMismatch(f"an AccountOpened of {event.server}/{event.login} was told to {self._account}")
         if self._standing is None:
+            refuse_currency(event)
+            refuse_times(event, event.clock, self._now_msc, known_msc=-1)
             self._standing = Standing(opened=event, clock=event.clock)
             self._append(key, encode(event, self._standing))
             return Outcome.APPENDED
