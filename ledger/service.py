@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from threading import RLock
-from typing import Final, Protocol, Self
+from typing import Final, Protocol, Self, get_args
 
 from attrs import frozen
 
@@ -529,9 +529,12 @@ class Account:
         return verify_account(self._journal, self.name)
 
 
+_EVENTS: Final = frozenset(get_args(Event))
+
+
 def _event(value: object) -> Event:
-    if isinstance(value, Event):
-        return value
+    if type(value) in _EVENTS or isinstance(value, Event):
+        return value  # type: ignore[return-value]
     hint = ": make an event of its fields first, as FillRecorded(**fields)" if isinstance(value, Mapping) else ""
     raise BadValue(f"expected an event such as FillRecorded(...), found {shown(value)} ({type(value).__name__}){hint}")
 

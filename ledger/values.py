@@ -66,10 +66,10 @@ def to_whole(value: object, low: int, high: int, what: str) -> int:
     Raises:
         BadValue: Not a whole number from ``low`` to ``high``.
     """
-    number: int | None = None
-    if type(value) is int:
-        number = value
-    elif isinstance(value, str):
+    if type(value) is int and low <= value <= high:
+        return value
+    number: int | None
+    if isinstance(value, str):
         number = int(value) if _WHOLE.fullmatch(value.strip()) else None
     else:
         try:
@@ -437,7 +437,7 @@ def exact(value: Number) -> Decimal:
         number = FromDouble(float.__repr__(value))  # other libraries' floats write themselves otherwise
     else:
         try:
-            number = Decimal(value if isinstance(value, str) else _integer(value))
+            number = Decimal(value if kind is int or isinstance(value, str) else _integer(value))
         except (InvalidOperation, TypeError, ValueError):
             raise InexactNumber(
                 f"expected a number (Decimal, int, float or text), found {shown(value)} ({kind.__name__})"

@@ -52,6 +52,7 @@ SymbolUsed = Callable[[str], bool]
 
 _SECOND_MSC: Final = 1000
 _DAY_MSC: Final = 24 * 60 * 60 * 1000
+_SOON_MSC: Final = 8 * 60 * 60 * 1000  # no clock rule is more than 16 hours from UTC, so this is no day ahead by any
 _AHEAD_MSC: Final = 60_000  # a deal this far ahead of our clock is taken for a wrong clock rule
 _TRADES: Final = (0, 1)
 _MONEY: Final = ("commission", "fee", "swap", "profit")
@@ -86,6 +87,7 @@ class Admission:
         self._symbol_used = symbol_used
         self._now_us = now_us
         self._yesterday_msc = now_us // 1000 - _DAY_MSC  # no clock rule is a day away from UTC
+        self._soon_msc = now_us // 1000 + _SOON_MSC
         self._correlation = correlation
         self._known = {key: [row] for key, row in known.items()}
         self._rows: list[Stored] = []
@@ -140,7 +142,7 @@ class Admission:
         if isinstance(event, (FillRecorded, CashMoved)):
             if tellings:
                 return self._tell_again(key, event, tellings)
-            if not TIME_MIN_MSC <= event.time_msc <= self._yesterday_msc:
+            if not TIME_MIN_MSC <= event.time_msc <= self._soon_msc:
                 self._refuse_implausible(event)
             self._append_deal(key, event)
             if event.time_msc > self._yesterday_msc:

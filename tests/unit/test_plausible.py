@@ -26,6 +26,7 @@ from ledger import (
     Outcome,
     PositionRecovered,
     SymbolSpecified,
+    SyncStatus,
 )
 from ledger.codec import Stored, encode, natural_key
 from ledger.journal.admission import start
@@ -33,6 +34,7 @@ from ledger.journal.chain import linked
 from ledger.journal.memory import MemoryJournal
 from ledger.portfolio import Standing
 from ledger.values import AccountId, to_margin_mode
+from tests.support.broker import Desk, ScriptedGateway, reconciler
 from tests.support.stories import START_MSC, TOLD_US, at, cash, fill, opened, state, ticking
 
 SECOND = 1_704_153_600  # 2024-01-02, in seconds
@@ -201,3 +203,29 @@ def test_a_fact_names_itself_in_the_error():
         opened().record(told)
     with pytest.raises(BadValue, match="CashMoved of deal 6"):
         opened().record(CashMoved(deal=6, type=2, profit=1, time_msc=SECOND))
+
+
+# ---- what a gateway reports
+
+
+def test_a_deal_of_the_gateway_at_a_time_that_cannot_be_degrades_by_row_and_field_until_it_is_gone():
+    desk = Desk(extended=True)
+    desk.broker.tell(desk.fill(1, entry="in"), fill(2, time_msc=SECOND))
+    result = desk.sync()
+    assert result.status is SyncStatus.DEGRADED
+    assert (result.reason or "").startswith("row 2, time: deal 2: expected a broker time in milliseconds")
+    assert "it looks like seconds" in (result.reason or "")
+    assert desk.reconciler.safe_to_trade().is_safe is False
+    desk.broker._deals.clear()
+    assert desk.sync().status is SyncStatus.SUCCESS
+
+
+def test_a_gateway_opens_no_account_in_what_is_no_currency():
+    desk = Desk(extended=True)
+    gateway = ScriptedGateway(extended=True, now_us=desk.watch, name=AccountId("Other", 1)).state(100)
+    account = Ledger.open("memory://", now_us=desk.watch).account("Other", 1)
+    asked = gateway.account
+    gateway.account = lambda: evolve(asked(), currency="DOLLARS")  # type: ignore[method-assign]
+    result = reconciler(account, gateway, desk.watch).sync_positions()
+    assert (result.status, account.is_open) == (SyncStatus.DEGRADED, False)
+    assert "currency code" in (result.reason or "")
