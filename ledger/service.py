@@ -466,7 +466,9 @@ class Account:
         """Return which events a replay folds, and what stands for them. Arguments and errors as ``replay``."""
         last = self.journal_head.version
         if version is not None:
-            last = to_whole(version, 0, last, f"a version of {self.name}")
+            if to_whole(version, 0, INT64_MAX, "a version") > last:
+                raise BadValue(f"{self.name} has versions 1 to {last}, found {version}")
+            last = int(version)
         if known_at is not None:
             last = min(last, self._journal.version_at(self.name, _end_us(known_at)))
         # Currency, mode and scales hold for any moment; which clock rule was believed depends on what was known.

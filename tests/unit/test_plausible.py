@@ -22,6 +22,7 @@ from ledger import (
     FillRecorded,
     GhostClosed,
     Ledger,
+    MalformedExport,
     MarginMode,
     Outcome,
     PositionRecovered,
@@ -29,6 +30,7 @@ from ledger import (
     SyncStatus,
 )
 from ledger.codec import Stored, encode, natural_key
+from ledger.importing import Told, import_files
 from ledger.journal.admission import start
 from ledger.journal.chain import linked
 from ledger.journal.memory import MemoryJournal
@@ -229,3 +231,19 @@ def test_a_gateway_opens_no_account_in_what_is_no_currency():
     result = reconciler(account, gateway, desk.watch).sync_positions()
     assert (result.status, account.is_open) == (SyncStatus.DEGRADED, False)
     assert "currency code" in (result.reason or "")
+
+
+@pytest.mark.parametrize(("moment", "cause"), [
+    ("1999.12.31 23:59:59", "2000 or later"), ("2119.01.05 10:00:00", "at most a day ahead of now"),
+])  # fmt: skip
+def test_a_file_with_a_time_that_cannot_be_is_refused_by_row_and_nothing_is_appended(moment, cause, tmp_path):
+    head = "ticket,time,type,entry,volume,price,profit,symbol,position_id,order\n"
+    good = "1,2024.01.02 10:00:00,0,0,1,1.1,0,EURUSD,7,7\n"
+    (tmp_path / "good.csv").write_text(head + good)
+    (tmp_path / "bad.csv").write_text(head + good.replace("1,2024", "2,2024") + f"3,{moment},1,1,1,1.1,5,EURUSD,7,8\n")
+    ledger = Ledger.open("memory://", now_us=ticking())
+    told = Told(account=AccountId("Tester", 1), mode=MarginMode.HEDGING, currency="USD")
+    with pytest.raises(MalformedExport, match=cause) as refused:
+        import_files(ledger, [tmp_path / "good.csv", tmp_path / "bad.csv"], told=told)
+    assert (refused.value.row, refused.value.column) == (3, "time")
+    assert ledger.accounts() == []

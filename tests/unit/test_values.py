@@ -25,6 +25,7 @@ from ledger.values import (
     unscaled,
     unsigned_magic,
 )
+from tests.support.stories import fill, opened
 
 # -------------------------------------------------------------------------------------------------------------- accounts
 
@@ -266,6 +267,15 @@ def test_what_cancellation_leaves_is_dirt_of_a_float_and_a_digit_of_a_decimal():
     assert scaled(exact(short), 2, "profit") == 1
     with pytest.raises(InexactNumber):
         scaled(exact(repr(short)), 2, "profit")
+
+
+def test_a_float_that_was_cleaned_makes_no_equal_decimal_clean():
+    account = opened()
+    for commission in (16.45 - 16.44, 16.45 - 16.44):
+        account.record(fill(1, commission=commission))
+    assert account.portfolio.totals.commission == Decimal("0.01")
+    with pytest.raises(InexactNumber):
+        account.record(fill(2, commission=Decimal("0.00999999999999801")))
 
 
 @pytest.mark.parametrize(("value", "magic"), [
