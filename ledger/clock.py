@@ -16,9 +16,15 @@ from typing import TYPE_CHECKING, Final
 from attrs import field, frozen
 
 from ledger.errors import BadValue
+from ledger.values import INT64_MAX, shown
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
+
+#: The year 9999: the last that can be written as a date.
+TIME_MAX_MSC: Final = 253_370_764_800_000
+#: 2000-01-01: MetaTrader is younger, so no deal is older.
+TIME_MIN_MSC: Final = 946_684_800_000
 
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  # a wall clock has no zone
 SECOND_MSC: Final = 1000
@@ -28,12 +34,15 @@ _DAY_MSC: Final = 24 * 60 * _MINUTE_MSC
 # Zones are looked up within the years that a datetime can hold; outside of them their offset stays as it is there.
 _QUARTERS: Final = range(-62_000_000_000_000 // _QUARTER_MSC, 253_000_000_000_000 // _QUARTER_MSC)
 _NY_CLOSE_SHIFT_MSC: Final = 7 * 60 * _MINUTE_MSC
+_EXPECTED_RULE: Final = "a server clock is an IANA zone (Europe/Athens), an offset (+03:00) or ny-close"
 _FIXED: Final = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2})(?::?(\d{2}))?")
 
 
 def _spelling(text: str) -> str:
     """Bring a rule to its one spelling, refusing what is none."""
-    rule = str(text).strip()
+    if not isinstance(text, str):
+        raise BadValue(f"{_EXPECTED_RULE}, found {shown(text)} ({type(text).__name__})")
+    rule = text.strip()
     if rule.upper() in ("UTC", "GMT", "Z", "+00:00", "-00:00", "+0", "-0"):
         return "UTC"
     if rule.lower() == "ny-close":
@@ -55,9 +64,7 @@ def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        raise BadValue(
-            f"a server clock is an IANA zone (Europe/Athens), an offset (+03:00) or ny-close, found {name!r}"
-        ) from None
+        raise BadValue(f"{_EXPECTED_RULE}, found {shown(name)}") from None
 
 
 @lru_cache(maxsize=8192)
@@ -190,6 +197,59 @@ def _turn(zone: ZoneInfo, early: datetime, late: datetime) -> datetime:
     return early + timedelta(seconds=low)
 
 
+def to_clock(value: ClockRule | str) -> ClockRule:
+    """Return a clock rule by itself or by its name.
+
+    Raises:
+        BadValue: Neither.
+    """
+    return value if isinstance(value, ClockRule) else ClockRule(value)
+
+
+# ---------------------------------------------------------------------------------------------------- plausible times
+
+#: What a number of milliseconds may be instead, and what makes milliseconds of it: times the first, divided by the second.
+_UNITS: Final = (("seconds", 1000, 1), ("microseconds", 1, 1000), ("nanoseconds", 1, 1_000_000))
+
+
+def implausible(time_msc: int, latest_msc: int) -> str | None:
+    """Return what is wrong with a broker time and its likely cause, in words; None where nothing is.
+
+    Args:
+        time_msc: What was given as milliseconds on the broker's server clock.
+        latest_msc: The latest server time that can be: a day ahead of now.
+    """
+    if TIME_MIN_MSC <= time_msc <= latest_msc:
+        return None
+    bound = "2000 or later" if time_msc < TIME_MIN_MSC else f"at most a day ahead of now ({utc_text(latest_msc - _DAY_MSC)})"
+    return (
+        f"expected a broker time in milliseconds since 1970, {bound}, found {time_msc} ({_as_date(time_msc)})"
+        f"{time_hint(time_msc, latest_msc)}"
+    )
+
+
+def time_hint(value: object, latest_msc: int = 4_102_444_800_000) -> str:
+    """Return the likely cause of a broker time that cannot be, to end an error message with.
+
+    Args:
+        value: What was given as milliseconds on the broker's server clock, of any type.
+        latest_msc: The latest server time that can be; the year 2100 if not given.
+    """
+    if isinstance(value, datetime):
+        return ": MT5's time is the server's wall clock; take its time_msc as it is"
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= INT64_MAX:
+        return ""
+    for unit, times, by in _UNITS:
+        if TIME_MIN_MSC <= value * times / by <= latest_msc:
+            fix = f"multiply by {times}" if times > 1 else f"divide by {by}"
+            return f": it looks like {unit}: {fix}"
+    return ": is the clock of this computer right?" if value > latest_msc else ": give time_msc as MT5 reports it"
+
+
+def _as_date(time_msc: int) -> str:
+    return utc_text(time_msc).removesuffix("Z").replace("T", " ")
+
+
 @lru_cache(maxsize=64)
 def _fixed_msc(name: str) -> int:
     sign = -1 if name[0] == "-" else 1
@@ -238,7 +298,7 @@ def moment_end_us(text: str) -> int:
     """
     found = _TIME.fullmatch(text.strip())
     if not found:
-        raise BadValue(f"a time is written 2026-06-15, 2026-06-15T12:00:05 or ...:05.123Z (UTC), found {text!r}")
+        raise BadValue(f"a time is written 2026-06-15, 2026-06-15T12:00:05 or ...:05.123Z (UTC), found {shown(text)}")
     year, month, day, hour, minute, second, fraction, zone = found.groups()
     if zone and not hour:
         raise BadValue(f"a zone needs a time of day before it, found {text!r}")

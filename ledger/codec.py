@@ -49,7 +49,7 @@ from ledger.events import (
 from ledger.fold_order import asserted, asserted_place
 from ledger.portfolio import Standing
 from ledger.postings import APART, ASSERTED, IN_ORDER, NO_DEAL, PLACED, Place, Posting, Row, second_of
-from ledger.values import AccountId, entry_word, plain, scaled, unscaled
+from ledger.values import AccountId, entry_word, plain, scaled, signed_magic, unscaled
 
 
 class Stored(NamedTuple):
@@ -154,7 +154,7 @@ def encode(event: Event, standing: Standing) -> Stored:
             return _blank(event)._replace(
                 deal=event.deal,
                 position_id=event.position_id,
-                magic=event.magic,
+                magic=signed_magic(event.magic),
                 caused_by=event.caused_by,
                 origin=event.origin.value,
                 commission=_money_units(event.commission, standing, "commission"),
@@ -251,7 +251,7 @@ def deal_columns(
         None if fee is None else _often(fee, money_scale, "fee", digits),
         None if swap is None else _often(swap, money_scale, "swap", digits),
         None if profit is None else scaled(profit, money_scale, "profit", digits),
-        deal.magic,
+        signed_magic(deal.magic),
         _rest(deal),
         _DEAL_SCHEMA,
         placement,
@@ -266,7 +266,8 @@ def deal_columns(
     )
 
 
-_often = lru_cache(maxsize=4096)(scaled)  # for what comes again and again, as volumes and commissions do
+# typed: what was given as a float may be dirty where an equal decimal is not
+_often = lru_cache(maxsize=4096, typed=True)(scaled)  # for what comes again and again, as volumes and commissions do
 
 
 def _rest(deal: Deal) -> str | None:
@@ -277,17 +278,24 @@ def _rest(deal: Deal) -> str | None:
     return _dump(extra) if extra else None
 
 
-def plain_fields(event: Any) -> dict[str, Any]:
-    """Return an event's fields without its time as JSON values; unknown ones are left out."""
+def plain_fields(event: Any, *, magic: Callable[[int | None], int | None] = signed_magic) -> dict[str, Any]:
+    """Return an event's fields without its time as JSON values; unknown ones are left out.
+
+    Args:
+        event: An event or a position state.
+        magic: How magic numbers are written: signed, as they are stored, or unsigned, as people know them.
+    """
     found = {name: getattr(event, name) for name in _field_names(type(event))}
-    return {name: _plain(value) for name, value in found.items() if value is not None and name != "time_msc"}
+    if "magic" in found:
+        found["magic"] = magic(found["magic"])
+    return {name: _plain(value, magic) for name, value in found.items() if value is not None and name != "time_msc"}
 
 
 def _field_names(cls: type) -> tuple[str, ...]:
     return tuple(one.name for one in attrs.fields(cls))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, magic: Callable[[int | None], int | None]) -> Any:
     match value:
         case Enum():
             return entry_word(value) if isinstance(value, int) else value.value
@@ -296,7 +304,7 @@ def _plain(value: Any) -> Any:
         case ClockRule():
             return value.name
         case _ if attrs.has(type(value)):
-            return plain_fields(value)
+            return plain_fields(value, magic=magic)
         case _:
             return value
 

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import attrs
 from attrs.converters import optional
 
-from ledger.clock import ClockRule
+from ledger.clock import TIME_MAX_MSC, ClockRule, time_hint, to_clock
 from ledger.errors import BadValue
 from ledger.values import (
     CASH_WORDS,
@@ -30,76 +30,66 @@ from ledger.values import (
     Number,
     Side,
     exact,
+    shown,
+    to_currency,
     to_entry,
-    to_margin_mode,
+    to_magic,
+    to_own_margin_mode,
     to_side,
+    to_text,
+    to_whole,
+    to_word,
 )
-
-_Words = TypeVar("_Words", bound=Enum)
-_TIME_MAX_MSC: Final = 253_370_764_800_000  # the year 9999: the last that can be written as a date
 
 # --------------------------------------------------------------------------------------------------- checks of one field
 
 
-def _whole(value: Any, low: int, high: int, what: str) -> int:
-    if type(value) is not int:
-        try:
-            number = int(value)
-        except (TypeError, ValueError, OverflowError):
-            raise BadValue(f"{what} is a whole number, found {value!r}") from None
-        if isinstance(value, bool) or (not isinstance(value, str) and number != value):
-            raise BadValue(f"{what} is a whole number, found {value!r}")
-        value = number
-    if not low <= value <= high:
-        raise BadValue(f"{what} is a whole number from {low} to {high}, found {value}")
-    return int(value)
-
-
 def _login(value: int | str) -> int:
-    return _whole(value, 0, INT64_MAX, "a login")
+    return to_whole(value, 0, INT64_MAX, "a login")
 
 
 def _ticket(value: int | str) -> int:
-    return _whole(value, 1, INT64_MAX - 1, "a ticket")  # the largest number stands for "no deal" (postings.NO_DEAL)
+    return to_whole(value, 1, INT64_MAX - 1, "a ticket")  # the largest number stands for "no deal" (postings.NO_DEAL)
 
 
 def _code(value: int | str) -> int:
-    return _whole(value, 0, 2**31 - 1, "a code")
-
-
-def _magic(value: int | str) -> int:
-    return _whole(value, -INT64_MAX - 1, INT64_MAX, "a magic number")
+    return to_whole(value, 0, 2**31 - 1, "a code")
 
 
 def _digits(value: int) -> int:
-    return _whole(value, 0, 15, "a number of decimals")
+    return to_whole(value, 0, 15, "a number of decimals")
 
 
 def _time_msc(value: int) -> int:
-    return _whole(value, 0, _TIME_MAX_MSC, "a broker time in milliseconds since 1970")
+    try:
+        return to_whole(value, 0, TIME_MAX_MSC, "a broker time in milliseconds since 1970")
+    except BadValue as error:
+        raise BadValue(f"{error}{time_hint(value)}") from None
 
 
 def _version(value: int) -> int:
-    return _whole(value, 1, INT64_MAX, "a version")
+    return to_whole(value, 1, INT64_MAX, "a version")
 
 
 def _count(value: int) -> int:
-    return _whole(value, 0, INT64_MAX, "a count")
+    return to_whole(value, 0, INT64_MAX, "a count")
 
 
 def _deals_through(value: int | str) -> int:
-    return _whole(value, 0, INT64_MAX - 1, "the highest deal ticket")
+    return to_whole(value, 0, INT64_MAX - 1, "the highest deal ticket")
 
 
 def _true_or_none(value: bool | None) -> bool | None:  # noqa: FBT001  # a converter
-    if value not in (None, True, False):
+    if value is not None and not isinstance(value, bool):
         raise BadValue(f"complete is true or false, found {value!r}")
     return True if value else None
 
 
 def _ticket_or_none(value: int | str | None) -> int | None:
     """MT5 writes 0 where there is no ticket."""
-    return None if value is None or value in (0, "0", "") else _ticket(value)
+    if value is None or (isinstance(value, str) and value in ("", "0")):
+        return None
+    return to_whole(value, 0, INT64_MAX - 1, "a ticket") or None
 
 
 def storable(value: str) -> str:
@@ -109,49 +99,32 @@ def storable(value: str) -> str:
         BadValue: It is no text, holds a NUL character or is not valid Unicode.
     """
     if not isinstance(value, str):
-        raise BadValue(f"expected a text, found {value!r}")
-    if "\x00" in value:
-        raise BadValue(f"text may not hold a NUL character, found {value!r}")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise BadValue(f"text must be valid Unicode, found {value!r}") from None
-    return str(value)
+        raise BadValue(f"expected a text, found {shown(value)} ({type(value).__name__})")
+    return to_text(value, "a text") if value.strip() else str(value)
 
 
 def _text_or_none(value: str | None) -> str | None:
-    return None if value is None or value == "" else storable(value)
-
-
-def _given(value: str, what: str) -> str:
-    text = storable(value)
-    if not text.strip():
-        raise BadValue(f"{what} must be given, found {value!r}")
-    return text
+    return None if value is None else storable(value) or None
 
 
 def _symbol(value: str) -> str:
-    return _given(value, "a symbol")
+    return to_text(value, "a symbol")
 
 
 def _server(value: str) -> str:
-    return _given(value, "a trade server")
-
-
-def _currency(value: str) -> str:
-    return _given(value, "a currency").strip().upper()
+    return to_text(value, "a trade server")
 
 
 def _form(value: str) -> str:
-    return _given(value, "a protocol form")
+    return to_text(value, "a protocol form")
 
 
 def _operator(value: str) -> str:
-    return _given(value, "an operator")
+    return to_text(value, "an operator")
 
 
 def _reason(value: str) -> str:
-    return _given(value, "a reason")
+    return to_text(value, "a reason")
 
 
 def _unsigned(value: Number) -> Decimal:
@@ -169,11 +142,11 @@ def _positive(value: Number) -> Decimal:
 
 
 def _origin(value: Origin | str) -> Origin:
-    return _word(value, Origin)
+    return to_word(value, Origin)
 
 
 def _order(value: DealOrder | str) -> DealOrder:
-    return _word(value, DealOrder)
+    return to_word(value, DealOrder)
 
 
 def _order_or_none(value: DealOrder | str | None) -> DealOrder | None:
@@ -182,22 +155,17 @@ def _order_or_none(value: DealOrder | str | None) -> DealOrder | None:
 
 
 def _break_kind(value: BreakKind | str) -> BreakKind:
-    return _word(value, BreakKind)
+    return to_word(value, BreakKind)
 
 
 def _break_end(value: BreakEnd | str) -> BreakEnd:
-    return _word(value, BreakEnd)
+    return to_word(value, BreakEnd)
 
 
-def _word(value: Any, words: type[_Words]) -> _Words:
-    try:
-        return words(value)
-    except ValueError:
-        raise BadValue(f"expected one of {', '.join(word.value for word in words)}, found {value!r}") from None
-
-
-def _clock(value: ClockRule | str) -> ClockRule:
-    return value if isinstance(value, ClockRule) else ClockRule(value)
+def _deal_of(value: Deal) -> Deal:
+    if not isinstance(value, (FillRecorded, CashMoved)):
+        raise BadValue(f"a revision holds the deal as a FillRecorded or a CashMoved, found {shown(value)}")
+    return value
 
 
 class Origin(Enum):
@@ -251,10 +219,10 @@ class AccountOpened:
 
     server: str = attrs.field(converter=_server)
     login: int = attrs.field(converter=_login)
-    currency: str = attrs.field(converter=_currency)
+    currency: str = attrs.field(converter=to_currency)
     currency_digits: int = attrs.field(converter=_digits)
-    mode: MarginMode = attrs.field(converter=to_margin_mode)
-    clock: ClockRule = attrs.field(converter=_clock)
+    mode: MarginMode = attrs.field(converter=to_own_margin_mode)
+    clock: ClockRule = attrs.field(converter=to_clock)
     time_msc: int = attrs.field(converter=_time_msc)
     money_scale: int = attrs.field(converter=_digits)
     order: DealOrder | None = attrs.field(converter=_order_or_none, default=None)
@@ -301,7 +269,7 @@ class FillRecorded:
     fee: Decimal | None = attrs.field(converter=optional(exact), default=None)
     swap: Decimal | None = attrs.field(converter=optional(exact), default=None)
     profit: Decimal | None = attrs.field(converter=optional(exact), default=None)
-    magic: int | None = attrs.field(converter=optional(_magic), default=None)
+    magic: int | None = attrs.field(converter=optional(to_magic), default=None)
     reason: int | None = attrs.field(converter=optional(_code), default=None)
     comment: str | None = attrs.field(converter=_text_or_none, default=None)
     external_id: str | None = attrs.field(converter=_text_or_none, default=None)
@@ -330,7 +298,7 @@ class CashMoved:
     commission: Decimal | None = attrs.field(converter=optional(exact), default=None)
     fee: Decimal | None = attrs.field(converter=optional(exact), default=None)
     swap: Decimal | None = attrs.field(converter=optional(exact), default=None)
-    magic: int | None = attrs.field(converter=optional(_magic), default=None)
+    magic: int | None = attrs.field(converter=optional(to_magic), default=None)
     reason: int | None = attrs.field(converter=optional(_code), default=None)
     comment: str | None = attrs.field(converter=_text_or_none, default=None)
     external_id: str | None = attrs.field(converter=_text_or_none, default=None)
@@ -364,7 +332,7 @@ class DealCompleted:
     time_msc: int = attrs.field(converter=_time_msc)
     caused_by: int = attrs.field(converter=_version)
     position_id: int | None = attrs.field(converter=_ticket_or_none, default=None)
-    magic: int | None = attrs.field(converter=optional(_magic), default=None)
+    magic: int | None = attrs.field(converter=optional(to_magic), default=None)
     commission: Decimal | None = attrs.field(converter=optional(exact), default=None)
     fee: Decimal | None = attrs.field(converter=optional(exact), default=None)
     swap: Decimal | None = attrs.field(converter=optional(exact), default=None)
@@ -379,7 +347,7 @@ class DealRevised:
     ``caused_by`` is the version of the telling that it replaces.
     """
 
-    now: Deal
+    now: Deal = attrs.field(converter=_deal_of)
     caused_by: int = attrs.field(converter=_version)
 
     @property
@@ -410,13 +378,20 @@ class PositionState:
     price_open: Decimal = attrs.field(converter=exact)
     ticket: int | None = attrs.field(converter=_ticket_or_none, default=None)
     opened_msc: int | None = attrs.field(converter=optional(_time_msc), default=None)
-    magic: int | None = attrs.field(converter=optional(_magic), default=None)
+    magic: int | None = attrs.field(converter=optional(to_magic), default=None)
     comment: str | None = attrs.field(converter=_text_or_none, default=None)
     updated_msc: int | None = attrs.field(converter=optional(_time_msc), default=None)
 
 
 def _state(value: PositionState | Mapping[str, Any]) -> PositionState:
-    return value if isinstance(value, PositionState) else PositionState(**value)
+    if isinstance(value, PositionState):
+        return value
+    if not isinstance(value, Mapping):
+        raise BadValue(f"expected a PositionState or its fields, found {shown(value)} ({type(value).__name__})")
+    try:
+        return PositionState(**value)
+    except TypeError as error:  # a field is missing, or none of a position
+        raise BadValue(f"expected the fields of a PositionState, found {shown(value)}: {error}") from None
 
 
 @attrs.frozen(kw_only=True)
@@ -653,8 +628,8 @@ class Adjusted:
     balance_after: Decimal | None = attrs.field(converter=optional(exact), default=None)
     credit_before: Decimal | None = attrs.field(converter=optional(exact), default=None)
     credit_after: Decimal | None = attrs.field(converter=optional(exact), default=None)
-    clock_before: ClockRule | None = attrs.field(converter=optional(_clock), default=None)
-    clock_after: ClockRule | None = attrs.field(converter=optional(_clock), default=None)
+    clock_before: ClockRule | None = attrs.field(converter=optional(to_clock), default=None)
+    clock_after: ClockRule | None = attrs.field(converter=optional(to_clock), default=None)
     order_before: DealOrder | None = attrs.field(converter=optional(_order), default=None)
     order_after: DealOrder | None = attrs.field(converter=optional(_order), default=None)
     deal: int | None = attrs.field(converter=_ticket_or_none, default=None)

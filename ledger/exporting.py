@@ -26,7 +26,7 @@ from ledger.journal.admission import start, taken_over
 from ledger.journal.evidence import Kept, unpacked
 from ledger.portfolio import Standing
 from ledger.service import Account, Ledger
-from ledger.values import ENTRY_WORDS, AccountId, Side, entry_word, plain, scaled, unscaled
+from ledger.values import ENTRY_WORDS, AccountId, Side, entry_word, plain, scaled, signed_magic, unscaled, unsigned_magic
 
 Progress = Callable[[int], object]
 
@@ -106,7 +106,7 @@ def record(account: AccountId, row: Stored, standing: Standing) -> Record:
         entry=None if row.entry is None else entry_word(row.entry),
         volume=_unscaled(row.volume, volume_scale),
         price=_unscaled(row.price, price_scale),
-        magic=row.magic,
+        magic=unsigned_magic(row.magic),
         reason=row.reason,
         comment=row.comment,
         origin=row.origin,
@@ -222,6 +222,7 @@ def _parquet(path: Path) -> Iterator[_Write]:
     # Every 64-bit number fits with up to 18 decimals, whatever the scale of its account or symbol.
     decimal, time, integer, text = pa.decimal128(38, 18), pa.timestamp("us", tz="UTC"), pa.int64(), pa.string()
     kinds = {**dict.fromkeys(_DECIMALS, decimal), **dict.fromkeys(_TIMES, time), **dict.fromkeys(_INTEGERS, integer)}
+    kinds["magic"] = pa.uint64()
     schema = pa.schema([(name, kinds.get(name, text)) for name in Record._fields])
     with ParquetWriter(path, schema, compression="zstd") as writer:
 
@@ -382,7 +383,7 @@ def _row(said: dict[str, Any], standing: Standing | None) -> Stored:
         position_id=said["position_id"],
         order_ticket=said["order"],
         symbol=said["symbol"],
-        magic=said["magic"],
+        magic=signed_magic(said["magic"]),
         data=said["data"],
         placement=0,
         schema=said["schema"],
@@ -397,6 +398,8 @@ def _row(said: dict[str, Any], standing: Standing | None) -> Stored:
         prev_hash=b"",
         hash=bytes.fromhex(said["hash"]),
         checks=b"",
+        order_msc=None,
+        order_deal=None,
         **units,
     )  # fmt: skip
 

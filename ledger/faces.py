@@ -17,7 +17,7 @@ from ledger.journal import Head
 from ledger.journal.verification import Problem
 from ledger.portfolio import Break, Portfolio, Position, Standing, Trade, Unexplained
 from ledger.service import Verification
-from ledger.values import AccountId, plain
+from ledger.values import AccountId, plain, unsigned_magic
 
 if TYPE_CHECKING:  # most commands show nothing of a sync, and would load all of reconciliation
     from ledger.reconcile.compare import Disagreement, NewTicket
@@ -161,7 +161,7 @@ def replay_face(
 def log_face(recorded: Recorded, standing: Standing) -> Json:
     """One event of the journal."""
     event = recorded.event
-    data = plain_fields(event.now if isinstance(event, DealRevised) else event)
+    data = plain_fields(event.now if isinstance(event, DealRevised) else event, magic=unsigned_magic)
     return {
         "account": account_face(standing),
         "version": recorded.version,

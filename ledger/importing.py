@@ -16,7 +16,7 @@ import attrs
 from attrs import field, frozen
 from attrs.converters import optional
 
-from ledger.clock import ClockRule, utc_text
+from ledger.clock import ClockRule, implausible, utc_text
 from ledger.codec import deal_columns
 from ledger.errors import AccountMismatch, BadValue, DealConflict, InexactNumber, MalformedExport
 from ledger.events import AccountOpened, BalanceAsserted, CashMoved, Deal, Event, FillRecorded, Origin
@@ -24,6 +24,7 @@ from ledger.imports import Statement, attribute, read_statement
 from ledger.imports.statement import DealRow
 from ledger.journal import Appended, Outcome, Selection
 from ledger.journal.memory import MemoryJournal
+from ledger.journal.plausible import latest_msc, refuse_currency
 from ledger.portfolio import Portfolio, Standing
 from ledger.proof import Check, end_of, prove, replayed, unbroken_until
 from ledger.service import Account, Ledger
@@ -194,6 +195,8 @@ def _terms(account: Account, statements: Sequence[Statement], told: Told) -> tup
         clock=clock,
         time_msc=min(times) if times else clock.from_utc_msc(account.ledger.now_us() // 1000),
     )
+    if opened is None:
+        refuse_currency(event)
     return event, notes
 
 
@@ -226,11 +229,12 @@ def _plan(account: Account, statements: Sequence[Statement], told: Told) -> tupl
     """Return the events to append for one account and what each file contributes."""
     opened, notes = _terms(account, statements, told)
     standing = account.standing if account.is_open else Standing(opened=opened, clock=opened.clock)
+    latest = latest_msc(standing.clock, account.ledger.now_us() // 1000)
     parts: list[_Part] = []
     for statement in statements:
         attribution = attribute(statement, opened.mode)
         deals = tuple(
-            _deal(statement, row, position_id, standing)
+            _deal(statement, row, position_id, standing, latest)
             for row, position_id in zip(statement.deals, attribution.position_ids, strict=True)
         )
         parts.append(_Part(statement=statement, deals=deals, notes=(*notes, *attribution.notes, *_start_notes(statement))))
@@ -243,7 +247,10 @@ def _plan(account: Account, statements: Sequence[Statement], told: Told) -> tupl
     return [opened, *openings, *told_deals], parts
 
 
-def _deal(statement: Statement, row: DealRow, position_id: int | None, standing: Standing) -> Deal:
+def _deal(statement: Statement, row: DealRow, position_id: int | None, standing: Standing, latest: int) -> Deal:
+    why = implausible(row.time_msc, latest)
+    if why is not None:
+        raise MalformedExport(why, file=statement.file, row=row.row, column="time")
     try:
         deal = _event(row, position_id)
         deal_columns(deal, standing)  # what does not fit is told with its row

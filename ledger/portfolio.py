@@ -57,7 +57,9 @@ from ledger.values import (
     plain,
     rounded,
     scaled,
+    signed_magic,
     unscaled,
+    unsigned_magic,
 )
 
 #: Raised whenever a rule of the fold changes, so that nothing derived by older rules is trusted.
@@ -705,7 +707,7 @@ class Portfolio:
 
     def _assert_open(self, state: PositionState, time_msc: int, basis: str) -> None:
         """Set a position to what somebody saw; what that leaves unexplained is kept as such."""
-        side = state.side.code
+        side, magic = state.side.code, signed_magic(state.magic)
         position = self._held(state.position_id, state.symbol, time_msc)
         if position is not None and (
             position.side != side or self.standing.scales(position.symbol) != self.standing.scales(state.symbol)
@@ -716,7 +718,7 @@ class Portfolio:
         position = position or self._revived(state)
         if position is None:
             opened_msc = time_msc if state.opened_msc is None else state.opened_msc
-            position = OpenPosition(state.position_id, state.symbol, side, volume, price, opened_msc, state.magic)
+            position = OpenPosition(state.position_id, state.symbol, side, volume, price, opened_msc, magic)
             position.basis = basis
             self._put(position)
         elif (position.volume, position.price_open(), position.symbol) != (volume, price, state.symbol):
@@ -726,7 +728,7 @@ class Portfolio:
             self._rename(position, state.symbol, time_msc)
             position.basis = basis
         position.ticket = state.ticket or position.ticket
-        position.magic = position.magic if state.magic is None else state.magic
+        position.magic = position.magic if magic is None else magic
         position.comment = state.comment or position.comment
 
     def _revived(self, state: PositionState) -> OpenPosition | None:
@@ -1051,7 +1053,7 @@ class Portfolio:
             profit=self._money(position.profit),
             complete=position.money_told and not position.volume_untold,
             basis=position.basis,
-            magic=position.magic,
+            magic=unsigned_magic(position.magic),
         )
 
     def _average(self, symbol: str, cost: int, volume: int) -> Decimal | None:
@@ -1074,7 +1076,7 @@ class Portfolio:
             price_open=price_open,
             opened_msc=position.opened_msc,
             basis=position.basis,
-            magic=position.magic,
+            magic=unsigned_magic(position.magic),
             comment=position.comment,
             is_id_told=position.id_told,
         )

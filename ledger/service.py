@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from itertools import pairwise
 from threading import RLock
-from typing import Final, Protocol, Self
+from typing import Final, Protocol, Self, get_args
 
 from attrs import evolve, frozen
 
-from ledger.clock import ClockRule, moment_end_us
+from ledger.clock import ClockRule, moment_end_us, to_clock
 from ledger.codec import STANDING_KINDS, Stored, decode_posting, posting, recorded, stored_place
 from ledger.errors import AccountUnknown, BadValue, CorruptEvent, DealConflict, JournalError, VersionGap
 from ledger.events import (
@@ -40,12 +40,24 @@ from ledger.positions import OpenPosition
 from ledger.postings import APART, PLACED
 from ledger.seals import Seal
 from ledger.seals import problems as seal_problems
-from ledger.values import AccountId, MarginMode, currency_digits
+from ledger.values import (
+    INT64_MAX,
+    AccountId,
+    MarginMode,
+    currency_digits,
+    require_type,
+    shown,
+    to_amount,
+    to_text,
+    to_whole,
+    to_whole_or_none,
+)
 
-#: A moment: text as on the command line, a datetime (without a zone: UTC), a date (the whole day), or None for now.
+#: A moment: text as on the command line (without a zone: UTC), an aware datetime, a date (the whole day), or None for now.
 Moment = str | datetime | date | None
 
-_MICROSECOND: Final = 1_000_000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_ONE_MICROSECOND: Final = timedelta(microseconds=1)
 _AT_ONCE: Final = 500
 _REPLAY_EVERY: Final = 2  # intervals between checkpoints
 
@@ -59,10 +71,18 @@ def _end_us(moment: str | date) -> int:
     """Return the first UTC microsecond after what a moment names."""
     if isinstance(moment, str):
         return moment_end_us(moment)
+    if not isinstance(moment, date):
+        raise BadValue(
+            f"expected a moment as text (2026-06-15T12:00:05Z), a date or a datetime with a zone, found {shown(moment)}"
+        )
     if not isinstance(moment, datetime):
         return moment_end_us(moment.isoformat())
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return round(aware.timestamp() * _MICROSECOND) + 1
+    if moment.utcoffset() is None:
+        raise BadValue(
+            f"expected a datetime with a zone, found {moment.isoformat()} without one: nobody can tell which clock it is of. "
+            "Pass an aware one, as datetime.now(UTC), or text, which is UTC"
+        )
+    return (moment - _EPOCH) // _ONE_MICROSECOND + 1
 
 
 @frozen(kw_only=True)
@@ -105,7 +125,7 @@ class Ledger:
             JournalUnsafe: The database does not promise durability.
             JournalUnavailable: The database does not answer.
         """
-        if url == "memory://":
+        if to_text(url, "the URL of a journal (sqlite:///desk.db)") == "memory://":
             return cls(MemoryJournal(now_us), now_us)
         # SQLAlchemy and Alembic are slow to load and not needed before a journal is opened.
         from ledger.journal.connect import check_revision, found_revision, open_engine
@@ -138,6 +158,8 @@ class Ledger:
         """Return an account by server and login, whether it is open yet or not."""
         if isinstance(server, AccountId):
             name = server
+            if login is not None:
+                raise BadValue(f"account {name} names its login: leave {shown(login)} out")
         else:
             name = AccountId.parse(server) if login is None else AccountId(server, login)
         with self._lock:
@@ -163,7 +185,12 @@ class Ledger:
             CorruptEvent: An account stands further back than what was read of it: an older copy took the journal's place.
             VersionGap: A version is missing.
         """
-        return following(self.journal, dict(after or {}), None, poll_seconds, stop)
+        require_type({} if after is None else after, Mapping, "a mapping of account to version")  # type: ignore[type-abstract]
+        cursors = {
+            require_type(account, AccountId, "an AccountId as key"): to_whole(version, 0, INT64_MAX, "a version")
+            for account, version in (after or {}).items()
+        }
+        return following(self.journal, cursors, None, to_amount(poll_seconds, 0, "poll_seconds"), stop)
 
     def verify(
         self,
@@ -231,7 +258,7 @@ class Account:
 
         Args:
             currency: Account currency, as ``USD``.
-            mode: netting, hedging or exchange. It can never be changed.
+            mode: ``netting``, ``hedging`` or ``exchange``, or MT5's code. It can never be changed.
             clock: What the trade server's wall clock means (see ``ledger.clock``).
             digits: Decimals of the currency; by its name if not given.
             time_msc: Broker server time of the fact; now if not given.
@@ -239,13 +266,15 @@ class Account:
 
         Raises:
             AccountMismatch: It is open with other terms.
+            BadValue: A term is not what it has to be.
         """
-        rule = clock if isinstance(clock, ClockRule) else ClockRule(clock)
+        rule = to_clock(clock)
+        code = to_text(currency, "a currency")
         event = AccountOpened(
             server=self.name.server,
             login=self.name.login,
-            currency=currency,
-            currency_digits=currency_digits(currency) if digits is None else digits,
+            currency=code,
+            currency_digits=currency_digits(code.strip()) if digits is None else digits,
             mode=mode,
             clock=rule,
             time_msc=rule.from_utc_msc(self.ledger.now_us() // 1000) if time_msc is None else time_msc,
@@ -257,6 +286,7 @@ class Account:
         """Record one event. It is durable when this returns; telling it again is harmless.
 
         Raises:
+            BadValue: It is no event, or its broker time cannot be: before 2000, or more than a day ahead of now.
             DealConflict: A known deal was told with other content. Nothing was recorded.
             InexactNumber: A number does not fit the account's scales.
             AccountUnknown: The account was not opened.
@@ -264,7 +294,7 @@ class Account:
             JournalUnavailable: The database failed. If the connection was lost while it committed, the event may be there:
                 tell it again, that is harmless.
         """
-        return self._append_one(event, expected_version)
+        return self._append_one(_event(event), expected_version)
 
     def record_many(
         self,
@@ -282,8 +312,14 @@ class Account:
             correlation: The sync run or import that the events belong to.
             evidence: The raw broker answers whose SHA-256 the events name as their evidence.
         """
+        if isinstance(events, Event):
+            raise BadValue(f"expected a list of events, found one {type(events).__name__}: record() records one")
         return self._journal.append(
-            self.name, list(events), expected_version=expected_version, correlation=correlation, evidence=evidence
+            self.name,
+            [_event(event) for event in require_type(events, Iterable, "a list of events")],  # type: ignore[type-abstract]
+            expected_version=_version_or_none(expected_version),
+            correlation=correlation,
+            evidence=_answers(evidence),
         )
 
     def revise(self, deal: Deal) -> Outcome:
@@ -301,7 +337,7 @@ class Account:
             AccountUnknown: The account was not opened.
         """
         standing, head = self.standing, self.journal_head
-        rule = clock if isinstance(clock, ClockRule) else ClockRule(clock)
+        rule = to_clock(clock)
         if rule == standing.clock:
             return Outcome.DUPLICATE
         now_msc = max(rule.from_utc_msc(self.ledger.now_us() // 1000), head.last_msc)
@@ -358,6 +394,7 @@ class Account:
         return self._append_one(event, version)
 
     def _append_one(self, event: Event, expected_version: int | None = None) -> Outcome:
+        expected_version = _version_or_none(expected_version)
         outcome = self._journal.append(self.name, [event], expected_version=expected_version).outcomes[0]
         assert not isinstance(outcome, DealConflict), "conflicts are refused"
         return outcome
@@ -475,9 +512,9 @@ class Account:
         """Return which events a replay folds, and what stands for them. Arguments and errors as ``replay``."""
         last = self.journal_head.version
         if version is not None:
-            if not 0 <= version <= last:
+            if to_whole(version, 0, INT64_MAX, "a version") > last:
                 raise BadValue(f"{self.name} has versions 1 to {last}, found {version}")
-            last = version
+            last = int(version)
         if known_at is not None:
             last = min(last, self._journal.version_at(self.name, _end_us(known_at)))
         # Currency, mode and scales hold for any moment; which clock rule was believed depends on what was known.
@@ -536,7 +573,7 @@ class Account:
 
     def events(self, *, after: int = 0, upto: int | None = None) -> Iterator[Recorded]:
         """Yield the account's events, oldest first, after one version up to another inclusive."""
-        version = self.version
+        after, upto, version = to_whole(after, 0, INT64_MAX, "a version"), _version_or_none(upto), self.version
         standing: Standing | None = self._journal.standing(self.name, version)
         hours: dict[tuple[int, int], dict[int, HourReading]] = {}
         for row in self._journal.rows(self.name, after=after, upto=upto):
@@ -551,7 +588,8 @@ class Account:
 
     def follow(self, *, after: int = 0, poll_seconds: float = 1.0, stop: StopSign | None = None) -> Iterator[Recorded]:
         """Yield the account's events behind a version, and go on as others append. See ``Ledger.follow``."""
-        return following(self._journal, {self.name: after}, self.name, poll_seconds, stop)
+        cursors = {self.name: to_whole(after, 0, INT64_MAX, "a version")}
+        return following(self._journal, cursors, self.name, to_amount(poll_seconds, 0, "poll_seconds"), stop)
 
     def evidence(self, digest: str) -> bytes:
         """Return the raw broker answer that events of the account name by its SHA-256 (hex), as it came in.
@@ -560,7 +598,7 @@ class Account:
             BadValue: No such answer is kept for the account.
             CorruptEvent: What is kept is not what was recorded.
         """
-        raw = self._journal.evidence(self.name, digest.lower())
+        raw = self._journal.evidence(self.name, to_text(digest, "the SHA-256 of an answer in hex").lower())
         if raw is None:
             raise BadValue(f"{self.name} keeps no evidence {digest!r}: ledger log --json tells what its events rest on")
         return raw
@@ -591,6 +629,26 @@ def _follows(rows: Sequence[Stored], portfolio: Portfolio) -> bool:
     terms = portfolio.standing
     hours = terms.clock.repeated_hours(min(places[0][0], places[1][0]), max(place[0] for place in places))
     return terms.order is DealOrder.TICKET and not hours
+
+
+_EVENTS: Final = frozenset(get_args(Event))
+
+
+def _event(value: object) -> Event:
+    if type(value) in _EVENTS or isinstance(value, Event):
+        return value  # type: ignore[return-value]
+    hint = ": make an event of its fields first, as FillRecorded(**fields)" if isinstance(value, Mapping) else ""
+    raise BadValue(f"expected an event such as FillRecorded(...), found {shown(value)} ({type(value).__name__}){hint}")
+
+
+def _version_or_none(value: object) -> int | None:
+    return to_whole_or_none(value, 0, INT64_MAX, "a version")
+
+
+def _answers(evidence: object) -> list[bytes]:
+    if isinstance(evidence, (bytes, str)) or not isinstance(evidence, Iterable):
+        raise BadValue(f"expected evidence as a list of raw answers (bytes), found {shown(evidence)}")
+    return [require_type(raw, bytes, "a raw answer as bytes") for raw in evidence]
 
 
 # ----------------------------------------------------------------------------------------------------------- following

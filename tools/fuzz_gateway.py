@@ -26,7 +26,8 @@ REQ_ID = "0123456789abcdef0123456789abcdef"
 VALUES = (
     "null", "true", "false", "0", "-0", "-1", "1e5", "1E400", "-1e999999", "1e-999999", "1e99999999999999999999", "NaN",
     "Infinity", "-Infinity", "0.1", "0.30000000000000004", "1.8900000000000001", "9223372036854775807",
-    "9223372036854775808", "18446744073709551616", "-9223372036854775809", "9" * 70, "9" * 5_000, "0." + "1" * 5_000,
+    "9223372036854775808", "18446744073709551616", "-9223372036854775809", "9007199254740994.0", "100001.0",
+    '"100001.0"', '"buy\\u0000\\u0000"', "9" * 70, "9" * 5_000, "0." + "1" * 5_000,
     "50629002942.0", '""', '" "', '"0"', '"-1"', '"1e5"', '"NaN"', '"nan"', '"inf"', '"sNaN"', '"0x10"', '"1_000"',
     '" 7 "', '"\\u0661"', '"\\u00b2"', '"\\u0000"', '"\\ud800"', '"a\\u0000b"', '"BUY"', '"Buy"', '"sell"', '"balance"',
     '"POSITION_TYPE_SELL"', '"hedge"', '"in/out"', '"' + "x" * 5_000 + '"', "[]", "{}", "[[]]", "[{}]", '{"a":{}}', "17",
@@ -168,22 +169,27 @@ def _noise(raw: bytes, dice: random.Random) -> bytes:
 _DAMAGES: tuple[Callable[[bytes, random.Random], bytes], ...] = (_cut, _flip, _flip, _insert, _repeat, _noise)
 
 
-def outcome(answer: Answer) -> str:
-    """Read an answer as its reader does and return the name of what came of it; raises what must never be raised."""
-    from ledger.errors import GatewayError
+def readers() -> dict[str, Callable[[bytes], Any]]:
+    """Return what reads answers, by name."""
     from ledger.gateway import wire
     from ledger.gateway.mql5_json_api import read_positions
 
-    readers: dict[str, Callable[[bytes], Any]] = {
-        "positions": lambda raw: wire.read_snapshot(raw, req_id=REQ_ID),
+    return {
+        "positions": lambda raw: wire.read_snapshot(raw, wire.Asked(REQ_ID)),
         "deals": wire.read_deals,
         "account": wire.read_account,
         "symbols": wire.read_symbols,
         "pong": wire.read_pong,
         "foreign": read_positions,
     }
+
+
+def outcome(answer: Answer) -> str:
+    """Read an answer as its reader does and return the name of what came of it; raises what must never be raised."""
+    from ledger.errors import GatewayError
+
     try:
-        found = readers[answer.reader](answer.raw)
+        found = readers()[answer.reader](answer.raw)
     except GatewayError as error:
         str(error).encode()  # it is printed and journaled
         return type(error).__name__

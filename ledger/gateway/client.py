@@ -10,9 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from ipaddress import ip_address
 from threading import RLock
-from typing import Final, Literal, Self
+from typing import Final, Literal, NoReturn, Self, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -29,6 +30,9 @@ from ledger.errors import (
 from ledger.gateway import Gateway, wire
 from ledger.gateway.curve import ClientKeys, mechanism_of
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemoteSymbol, Snapshot
+from ledger.values import INT64_MAX, require_type, shown, to_whole
+
+_Value = TypeVar("_Value")
 
 TIMEOUT_MSC: Final = 5_000
 MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -77,6 +81,8 @@ def checked_endpoint(endpoint: str, *, has_keys: bool, allow_insecure: bool) -> 
         BadValue: It is no endpoint.
         GatewayDenied: It is on another machine, and there are no keys.
     """
+    require_type(endpoint, str, "a gateway as text (tcp://HOST:PORT)")
+    require_type(allow_insecure, bool, "allow_insecure as True or False")
     try:
         parts = urlsplit(endpoint)
         port = parts.port if parts.scheme == "tcp" else None
@@ -93,6 +99,15 @@ def checked_endpoint(endpoint: str, *, has_keys: bool, allow_insecure: bool) -> 
             "(ledger keys make, --server-key, --client-key), or say --insecure"
         )
     return endpoint
+
+
+def checked_duration(value: object, what: str) -> int:
+    """Return a number of milliseconds that ZeroMQ takes as one: from 1 to a day.
+
+    Raises:
+        BadValue: Anything else.
+    """
+    return to_whole(value, 1, 24 * 60 * 60 * 1000, f"{what} in milliseconds")
 
 
 def _is_this_machine(host: str) -> bool:
@@ -151,6 +166,10 @@ class _Connection:
         self.socket.close(linger=0)
 
 
+def _raise(error: GatewayError) -> NoReturn:
+    raise error
+
+
 class ZmqGateway:
     """A gateway that speaks the ledger's JSON protocol, base or extended. Safe to use from several threads, one at a time.
 
@@ -182,16 +201,16 @@ class ZmqGateway:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.endpoint = checked_endpoint(endpoint, has_keys=keys is not None, allow_insecure=allow_insecure)
-        self.timeout_msc = timeout_msc
+        self.timeout_msc = checked_duration(timeout_msc, "timeout_msc")
         self.dropped = 0
-        self._keys = keys
+        self._keys = None if keys is None else require_type(keys, ClientKeys, "keys as load_client_keys returns them")
         self._monotonic = monotonic
         self._options: dict[int, int] = {
             zmq.LINGER: 0,  # what nobody waits for any more is not sent
             zmq.IMMEDIATE: 1,  # nothing is kept for a server that is not there: a restarted one gets no old requests
-            zmq.MAXMSGSIZE: message_bytes_max,
-            zmq.HEARTBEAT_IVL: heartbeat_msc,
-            zmq.HEARTBEAT_TIMEOUT: heartbeat_timeout_msc,
+            zmq.MAXMSGSIZE: to_whole(message_bytes_max, 1, INT64_MAX, "message_bytes_max"),
+            zmq.HEARTBEAT_IVL: checked_duration(heartbeat_msc, "heartbeat_msc"),
+            zmq.HEARTBEAT_TIMEOUT: checked_duration(heartbeat_timeout_msc, "heartbeat_timeout_msc"),
             zmq.RECONNECT_IVL: _RECONNECT_MSC,
             zmq.RECONNECT_IVL_MAX: _RECONNECT_MAX_MSC,
             zmq.IPV6: 1,
@@ -223,25 +242,25 @@ class ZmqGateway:
 
     def positions(self) -> Snapshot:
         """Return all open positions. See ``Gateway``."""
-        raw, req_id = self._ask("GET_POSITIONS", symbol="*")
-        return wire.read_snapshot(raw, req_id=req_id)
+        return self._ask("GET_POSITIONS", wire.read_snapshot, symbol="*")
 
     def account(self) -> RemoteAccount:
         """Return what the broker says of the account. See ``Gateway``."""
-        return wire.read_account(self._ask("GET_ACCOUNT")[0])
+        return self._ask("GET_ACCOUNT", wire.read_account)
 
     def deals(self, *, from_msc: int | None = None, to_msc: int | None = None, position: int | None = None) -> RemoteHistory:
         """Return deals of a span of server time, or of one position. See ``Gateway``."""
         asked = {"from_msc": from_msc, "to_msc": to_msc, "position": position}
-        return wire.read_deals(self._ask("GET_DEALS", **{name: value for name, value in asked.items() if value is not None})[0])
+        given = {name: value for name, value in asked.items() if value is not None}
+        return self._ask("GET_DEALS", wire.read_deals, **given)
 
     def symbols(self) -> Sequence[RemoteSymbol]:
         """Return what the broker says of its symbols. See ``Gateway``."""
-        return wire.read_symbols(self._ask("GET_SYMBOLS")[0])
+        return self._ask("GET_SYMBOLS", wire.read_symbols)
 
     def ping(self) -> None:
         """Ask whether the gateway is there. Raises as ``Gateway``."""
-        wire.read_pong(self._ask("PING")[0])
+        self._ask("PING", wire.read_pong)
 
     @property
     def reconnections(self) -> int:
@@ -256,11 +275,12 @@ class ZmqGateway:
 
     # ---- one call
 
-    def _ask(self, action: str, **fields: object) -> tuple[bytes, str]:
-        """Send a request and return its answer and id; a read that was cut off is sent once more while there is time.
+    def _ask(self, action: str, read: Callable[[bytes, wire.Asked], _Value], **fields: object) -> _Value:
+        """Send a request and return what its answer says; a request that was cut off is sent once more while there is time.
 
         Raises:
             GatewayTimeout, GatewayUnavailable, GatewayDenied: There is no answer.
+            GatewayRefused, SnapshotRefused: The answer is an error, or cannot be read whole.
         """
         give_up = self._monotonic() + self.timeout_msc / 1000
         if not self._lock.acquire(timeout=self.timeout_msc / 1000):
@@ -270,17 +290,16 @@ class ZmqGateway:
                 raise GatewayUnavailable(f"gateway {self.endpoint}: the client was closed")
             reconnections = self._reconnections
             for _ in range(2):  # the connection may be lost with the request: ask once more, reads change nothing
-                req_id = uuid4().hex
                 try:
-                    raw = self._answer(action, req_id, fields, give_up)
+                    answer = self._answer(action, read, fields, give_up)
                 except zmq.ZMQBaseError as error:
                     self._remake()
                     raise meaning(error, self.endpoint) from error
                 except BaseException:  # an interrupt too leaves a request behind, and its answer is nobody's
                     self._remake()
                     raise
-                if raw is not None:
-                    return raw, req_id
+                if answer is not None:
+                    return answer()
                 self._remake()
             # It is there and cuts us off: that it took us again was no return, and must not make anybody ask at once.
             self._is_lost, self._reconnections = False, reconnections
@@ -291,8 +310,10 @@ class ZmqGateway:
         finally:
             self._lock.release()
 
-    def _answer(self, action: str, req_id: str, fields: dict[str, object], give_up: float) -> bytes | None:
-        """Return the answer to one request; None where the connection was lost before it came."""
+    def _answer(
+        self, action: str, read: Callable[[bytes, wire.Asked], _Value], fields: dict[str, object], give_up: float
+    ) -> Callable[[], _Value] | None:
+        """Return what returns or raises what the answer to one request says; None if the connection was lost before it came."""
         if self._connection is not None:
             self._listen(self._connection)
             if self._connection.denied:  # of some time ago, and such a socket does not try again
@@ -303,14 +324,17 @@ class ZmqGateway:
             connection.socket.recv_multipart(zmq.NOBLOCK)
             self.dropped += 1
         left_msc = max(1, int((give_up - self._monotonic()) * 1000))
+        req_id = uuid4().hex
         connection.socket.send_multipart(
             [b"", wire.request(action, req_id=req_id, deadline_msc=left_msc, **fields)], zmq.NOBLOCK
         )
         while True:
             if connection.socket.poll(self._patience_msc(give_up)):
                 frames = connection.socket.recv_multipart(zmq.NOBLOCK)
-                if len(frames) == 2 and not frames[0] and self._is_ours(frames[1], req_id):
-                    return frames[1]
+                if len(frames) == 2 and not frames[0]:
+                    answer = self._read(frames[1], read, req_id)
+                    if answer is not None:
+                        return answer
                 self.dropped += 1
                 connection.dropped += 1
             events = self._listen(connection)
@@ -318,18 +342,22 @@ class ZmqGateway:
                 return None
             self._check_deadline(connection, action, give_up)
 
-    def _is_ours(self, raw: bytes, req_id: str) -> bool:
-        """Return whether what came in answers this request.
+    def _read(self, raw: bytes, read: Callable[[bytes, wire.Asked], _Value], req_id: str) -> Callable[[], _Value] | None:
+        """Return what returns or raises what an answer says; None if it answers another request.
 
         This socket has asked nothing else that is not answered, so whatever names no request is taken for the answer, and
-        read or refused as such. A gateway that echoed ids once is held to it: only its errors may come without.
+        read or refused as such. A gateway that named one once is held to it: only its errors may come without.
         """
-        if req_id.encode() in raw:
-            self._echoes = True
-            return True
-        if b'"req_id"' in raw and wire.echoed(raw) is not None:
-            return False
-        return not (self._echoes and wire.is_good(raw))
+        asked = wire.Asked(req_id, must_echo=self._echoes)
+        try:
+            value = read(raw, asked)
+        except wire.AnotherAnswer:
+            return None
+        except GatewayError as error:
+            self._echoes = self._echoes or asked.is_echoed
+            return partial(_raise, error)
+        self._echoes = self._echoes or asked.is_echoed
+        return lambda: value
 
     def _wait_ready(self, connection: _Connection, action: str, give_up: float) -> None:
         """Wait until the connection stands: only then a request is for this server and no later one."""
@@ -413,7 +441,7 @@ def open_gateway(
         GatewayDenied: As ``ZmqGateway``.
     """
     if form not in FORMS:
-        raise BadValue(f"the form of a gateway is one of {', '.join(FORMS)}, found {form!r}")
+        raise BadValue(f"the form of a gateway is one of {', '.join(FORMS)}, found {shown(form)}")
     if form == "json":
         return ZmqGateway(
             endpoint, timeout_msc=timeout_msc, message_bytes_max=message_bytes_max, keys=keys, allow_insecure=allow_insecure

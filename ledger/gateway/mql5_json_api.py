@@ -18,8 +18,10 @@ import zmq
 
 from ledger.errors import GatewayError, GatewayRefused, GatewayTimeout, GatewayUnavailable, SnapshotRefused
 from ledger.gateway import wire
-from ledger.gateway.client import MESSAGE_BYTES_MAX, TIMEOUT_MSC, checked_endpoint, meaning
-from ledger.snapshot import RemoteAccount, RemoteHistory, RemoteSymbol, Snapshot
+from ledger.gateway.answers import read, shown
+from ledger.gateway.client import MESSAGE_BYTES_MAX, TIMEOUT_MSC, checked_duration, checked_endpoint, meaning
+from ledger.snapshot import RemoteAccount, RemoteHistory, RemotePosition, RemoteSymbol, Snapshot
+from ledger.values import INT64_MAX, to_whole
 
 _ACTION: Final = "POSITIONS"
 _OK: Final = b"OK"
@@ -53,9 +55,9 @@ class Mql5JsonApiGateway:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.endpoint = checked_endpoint(endpoint, has_keys=False, allow_insecure=allow_insecure)
-        self.timeout_msc = timeout_msc
+        self.timeout_msc = checked_duration(timeout_msc, "timeout_msc")
         self._answers_at_once = answers_at_once
-        self._message_bytes_max = message_bytes_max
+        self._message_bytes_max = to_whole(message_bytes_max, 1, INT64_MAX, "message_bytes_max")
         self._monotonic = monotonic
         self._lock = RLock()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -111,7 +113,7 @@ class Mql5JsonApiGateway:
         if self._answers_at_once:
             return answer
         if answer.strip(b"\x00 \r\n").upper() != _OK:
-            raise SnapshotRefused(f"expected OK on the request socket, found {wire.shown(answer[:40])}")
+            raise SnapshotRefused(f"expected OK on the request socket, found {shown(answer[:40])}")
         return self._received(answering, give_up)
 
     def _received(self, socket: zmq.Socket[bytes], give_up: float) -> bytes:
@@ -148,24 +150,29 @@ def read_positions(raw: bytes) -> Snapshot:
     """Read an answer to POSITIONS.
 
     Raises:
+        AnotherAnswer: It names a request.
         GatewayRefused: It is an error, 5040 among them: never a flat account.
         SnapshotRefused: It cannot be read whole.
     """
-    answer = wire.parsed(raw)
-    error = answer.get("error")
+    answer = read(raw, "positions", _read_row, wire.is_wanted)
+    fields = answer.fields
+    wire.Asked(None).check(fields)  # we name no request, so whatever names one answers somebody else
+    error = fields.get("error")
     if error not in (None, False):
-        code, told = answer.get("lastError"), answer.get("description", answer.get("desription"))
-        raise GatewayRefused(_ACTION, code=None if code is None else wire.shown(code), told=wire.shown(told))
-    rows = answer.get("positions")
-    if not isinstance(rows, list):
-        raise SnapshotRefused(f"expected a list, found {wire.shown(rows)}", field="positions")
-    if error is None and all(row == {} for row in rows):
-        rows = []  # how it says that nothing is open
-    return wire.snapshot_of([_named_as_ours(row, number) for number, row in enumerate(rows, 1)], raw)
+        code, told = fields.get("lastError"), fields.get("description", fields.get("desription"))
+        raise GatewayRefused(_ACTION, code=None if code is None else shown(code), told=shown(told))
+    rows = wire.rows_of(answer, "positions")
+    if error is None and not any(rows):
+        return Snapshot(positions=(), raw=raw)  # empty objects: how it says that nothing is open
+    if not all(rows):
+        raise SnapshotRefused("is missing", row=rows.index(None) + 1, field="ticket")
+    return Snapshot(positions=tuple(rows), raw=raw)
 
 
-def _named_as_ours(row: Any, number: int) -> Any:
-    """Return a row under the names of the base form; its id is the identifier."""
-    if not isinstance(row, dict):
-        return row
-    return {**wire.renamed(row, _FIELDS, number), "identifier": row.get("id")}
+def _read_row(row: Any, number: int) -> RemotePosition | None:
+    """Read a row under the names of the base form; its id is the identifier. An empty one is None."""
+    if row == {}:
+        return None
+    if isinstance(row, dict):
+        row = {**wire.renamed(row, _FIELDS, number), "identifier": row.get("id")}
+    return wire.read_position(row, number)

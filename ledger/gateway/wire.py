@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
-from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal
+from functools import lru_cache
+from sys import intern
 from typing import Any, Final, TypeVar
 
+from ledger.clock import TIME_MAX_MSC, TIME_MIN_MSC, time_hint
 from ledger.errors import BadValue, GatewayRefused, InexactNumber, SnapshotRefused
 from ledger.events import CashMoved, Deal, FillRecorded, Origin, storable
+from ledger.gateway.answers import Answer, read, shown
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemotePosition, RemoteSymbol, Snapshot
-from ledger.values import CASH_WORDS, INT64_MAX, MarginMode, Side, to_entry, to_margin_mode
+from ledger.values import CASH_WORDS, INT64_MAX, UINT64_MAX, MarginMode, Side, to_entry, to_margin_mode
 
 Json = Mapping[str, Any]
 _Value = TypeVar("_Value")
@@ -32,22 +36,14 @@ SIDES: Final[Mapping[Any, Side]] = {
 }
 _DEAL_CODES: Final[Mapping[str, int]] = {"buy": 0, "sell": 1} | {word: code for code, word in CASH_WORDS.items()}
 
-_SHOWN_MAX: Final = 60
 _LEAST_PLAIN: Final = Decimal("1e-9")
 _MOST_PLAIN: Final = Decimal("1e9")
 _MAGNITUDE_MAX: Final = 30  # 10^30 of anything is no price, no volume and no money
 _EXACT_TEXT: Final = re.compile(r"-?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][-+]?[0-9]{1,3})?")
-_TIME_MAX: Final = 253_370_764_800  # the year 9999, in seconds
-
-
-def shown(value: object) -> str:
-    """Write what was found for an error, short and harmless whatever it is."""
-    if isinstance(value, (dict, list)):
-        return f"a JSON {'object' if isinstance(value, dict) else 'list'}"
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > INT64_MAX:
-        return "a whole number beyond 64 bits"
-    text = ascii(value)
-    return text if len(text) <= _SHOWN_MAX else text[: _SHOWN_MAX - 3] + "..."
+_decimal: Final = lru_cache(maxsize=4096)(Decimal)
+_WHOLE_TEXT: Final = re.compile(r"-?[0-9]{1,20}(?:\.0{1,20})?")
+_DOUBLE_EXACT: Final = 2**53  # above it a double cannot tell neighbouring ids apart
+_TIME_MAX: Final = TIME_MAX_MSC // 1000
 
 
 # ---------------------------------------------------------------------------------------------------------- requests
@@ -71,87 +67,87 @@ def request(action: str, *, req_id: str, deadline_msc: int | None = None, **fiel
 # ----------------------------------------------------------------------------------------------------------- answers
 
 
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number")
+#: How gateways name the id of the request that they answer: in small letters, without what stands between them.
+_ECHOES: Final = frozenset({
+    "reqid", "requestid", "requestuuid", "requestguid", "req", "rid", "correlationid", "corrid", "correlid", "inreplyto",
+    "replyto", "responseto", "answerto", "clientrequestid", "clientreqid", "queryid", "callid", "commandid", "cmdid",
+})  # fmt: skip
+#: Names that may be the answer's own id, where one of those above names the request.
+_IDS: Final = frozenset({"id", "uuid", "guid", "messageid", "msgid", "mid"})
+#: Objects in which gateways quote the request, or put what is above the answer.
+_QUOTES: Final = frozenset({"request", "header", "headers", "meta", "metadata", "envelope", "context", "query", "command"})
+_HEAD: Final = frozenset({
+    "status", "error_code", "error_msg", "server_time_msc", "server_time", "count", "login", "server", "margin_mode",
+    "connected", "account", "error", "lastError", "description", "desription",
+})  # fmt: skip
 
 
-def _object_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError(f"key {shown(_twice(key for key, _ in pairs))} stands twice in one object")
-    return found
+_NAMES: Final = _ECHOES | _IDS | _QUOTES
 
 
-def _twice(names: Iterable[str]) -> str | None:
-    """Return the first name that comes a second time."""
-    seen: set[str] = set()
-    return next((name for name in names if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]
+class AnotherAnswer(SnapshotRefused):
+    """An answer names another request than the one that was asked, or none where its gateway names them."""
 
 
-#: No number of a broker's has more digits or another size; whatever has is refused by the decoder.
-_NUMBERS: Final = Context(prec=64, Emin=-400, Emax=400, traps=[InvalidOperation, Inexact, Overflow])
-_quick: Final = json.JSONDecoder(parse_float=_NUMBERS.create_decimal, parse_constant=_no_constant)
-_thorough: Final = json.JSONDecoder(
-    parse_float=_NUMBERS.create_decimal, parse_constant=_no_constant, object_pairs_hook=_object_once
-)
+class Asked:
+    """A request, and what its answer has to name.
 
-
-def parsed(raw: bytes) -> dict[str, Any]:
-    """Return the JSON object that an answer is.
-
-    Raises:
-        SnapshotRefused: It is something else.
+    ``is_echoed`` is whether an answer that was read named it, as a gateway of the extended form always does.
     """
-    try:
-        text = raw.decode()
-        answer = _quick.decode(text)
-        if not _has_each_key_once(text, answer):
-            answer = _thorough.decode(text)
-    except ArithmeticError:
-        why = "it holds a number that is none of a broker's"
-    except UnicodeDecodeError:
-        why = "it is not UTF-8"
-    except (ValueError, RecursionError, MemoryError) as error:
-        why = ascii(str(error))[1:-1][:_SHOWN_MAX]
-    else:
-        if isinstance(answer, dict):
-            return answer
-        raise SnapshotRefused(f"expected the answer to be a JSON object, found {shown(answer)}")
-    raise SnapshotRefused(f"the answer is no JSON: {why} (it begins {shown(raw[:24])})")
+
+    __slots__ = ("is_echoed", "must_echo", "req_id")
+
+    def __init__(self, req_id: str | None, *, must_echo: bool = False) -> None:
+        self.req_id = req_id
+        self.must_echo = must_echo
+        self.is_echoed = False
+
+    def check(self, fields: Json) -> None:
+        """Look at which request an answer names.
+
+        Raises:
+            AnotherAnswer: It is another one.
+        """
+        named = [(name, value) for name, value in _named(fields) if value is not None and value != ""]
+        echoes = [(name, value) for name, value in named if _letters(name) in _ECHOES]
+        if not echoes and self.req_id is not None:
+            echoes = named
+        for name, value in echoes:
+            if not self._is(value):
+                raise AnotherAnswer(f"expected the answer to request {self.req_id}, found {shown(value)}", field=name)
+        self.is_echoed = bool(echoes)
+        if self.must_echo and not echoes and _status(fields) in STATUS_GOOD:
+            raise AnotherAnswer(f"expected the answer to request {self.req_id}, found one that names none", field="req_id")
+
+    def _is(self, value: object) -> bool:
+        if self.req_id is None or isinstance(value, (bool, dict, list)):
+            return False
+        return _letters(str(value)) == _letters(self.req_id)
 
 
-def _has_each_key_once(text: str, answer: Any) -> bool:
-    """Return True if it is certain, by counting, that no object of an answer tells a key twice; that is quick.
-
-    Every key brings a colon right behind a quote. If all colons stand so, and there are no more than keys were kept, none
-    was told twice. Deeper objects and colons in texts make it uncertain.
-    """
-    if type(answer) is not dict:
-        return False
-    kept = len(answer)
-    for value in answer.values():
-        for inner in value if type(value) is list else (value,):
-            if type(inner) is dict:
-                kept += len(inner)
-    return kept == text.count('":') == text.count(":")
+def _named(fields: Json) -> Iterator[tuple[str, Any]]:
+    """Yield what an answer gives as ids: fields of its own, and of the request or the header in it."""
+    for key, value in fields.items():
+        if type(value) is dict and _letters(key) in _QUOTES:
+            yield from ((name, inner) for name, inner in value.items() if _letters(name) in _ECHOES)
+        elif _letters(key) in _ECHOES or _letters(key) in _IDS:
+            yield key, value
 
 
-def echoed(raw: bytes) -> str | None:
-    """Return the request id that an answer echoes; None if it echoes none or is unreadable."""
-    try:
-        req_id = parsed(raw).get("req_id")
-    except SnapshotRefused:
-        return None
-    return req_id if isinstance(req_id, str) else None
+@lru_cache(maxsize=256)
+def _letters(text: str) -> str:
+    """Return a text in small letters, without what stands between letters and digits."""
+    return "".join(letter for letter in text.lower() if letter.isalnum())
 
 
-def is_good(raw: bytes) -> bool:
-    """Return whether an answer can be read and says that all went well."""
-    try:
-        status = parsed(raw).get("status")
-    except SnapshotRefused:
-        return False
-    return isinstance(status, str) and status.upper() in STATUS_GOOD
+def is_wanted(key: str) -> bool:
+    """Return whether a field of an answer is read: what it says of itself, and which request it names."""
+    return key in _HEAD or _letters(key) in _NAMES
+
+
+def _status(fields: Json) -> str | None:
+    status = fields.get("status")
+    return status.upper() if isinstance(status, str) else None
 
 
 class _Fields:
@@ -177,14 +173,13 @@ class _Fields:
         return None if value is None else read(name, value)
 
     def whole(self, name: str, value: Any, low: int = 0, high: int = INT64_MAX) -> int:
-        """Read a whole number: a JSON number without a fraction, or its digits as text."""
+        """Read a whole number: a JSON number without a fraction, or its digits as text; a double (123.0) while it is exact."""
         if type(value) is int and low <= value <= high:
             return value
-        if type(value) is str and len(value) <= 20 and value.removeprefix("-").isascii() and value.removeprefix("-").isdigit():
-            value = int(value)
-        if type(value) is not int or not low <= value <= high:
+        number = as_whole(value)
+        if number is None or not low <= number <= high:
             raise self.refuse(name, f"a whole number from {low} to {high}", value)
-        return value
+        return number
 
     def ticket(self, name: str, value: Any) -> int:
         return self.whole(name, value, 1, INT64_MAX - 1)
@@ -193,14 +188,15 @@ class _Fields:
         number = self.optional(name, self.whole)
         return self.ticket(name, number) if number else None
 
-    def signed(self, name: str, value: Any) -> int:
-        return self.whole(name, value, -INT64_MAX - 1)
+    def magic(self, name: str, value: Any) -> int:
+        """Read a magic number, unsigned or in two's complement."""
+        return self.whole(name, value, -INT64_MAX - 1, UINT64_MAX) & UINT64_MAX
 
     def number(self, name: str, value: Any) -> Decimal:
         """Read an exact number: a JSON number, or its decimal as text."""
         kind = type(value)
         if kind is int or (kind is str and _EXACT_TEXT.fullmatch(value)):
-            value = Decimal(value)
+            value = _decimal(value)
         elif kind is not Decimal:
             raise self.refuse(name, "a number", value)
         number: Decimal = value
@@ -217,6 +213,14 @@ class _Fields:
         except BadValue:
             pass
         raise self.refuse(name, "a text", value)
+
+    def remark(self, name: str, value: Any) -> str | None:
+        """Read a text that means nothing to us. It ends at a NUL, as in the terminal; what is no Unicode is marked."""
+        if type(value) is not str:
+            raise self.refuse(name, "a text", value)
+        if not value.isascii() or "\x00" in value:
+            value = value.partition("\x00")[0].encode(errors="surrogatepass").decode(errors="replace")
+        return value or None
 
     def symbol(self) -> str:
         value = self.text("symbol", self.given("symbol"))
@@ -239,9 +243,14 @@ class _Fields:
             if value is None:
                 continue
             unit_msc = 1 if name.endswith("_msc") else 1000
-            if type(value) is Decimal and abs(value.adjusted()) < _MAGNITUDE_MAX and value == value.to_integral_value():
-                value = int(value)  # some write their seconds as 1704153600.0
             number = self.whole(name, value, 0, _TIME_MAX * 1000 // unit_msc)
+            if number and number * unit_msc < TIME_MIN_MSC:
+                unit = "milliseconds" if unit_msc == 1 else "seconds"
+                raise SnapshotRefused(
+                    f"expected a server time in {unit} since 1970, of 2000 or later, found {number}{time_hint(number)}",
+                    row=self._row,
+                    field=name,
+                )
             if number:
                 return number * unit_msc
         return None
@@ -251,8 +260,11 @@ class _Fields:
         if value is None:
             return None
         try:
-            if type(value) in (int, str):
+            if type(value) is str:
                 return convert(value)
+            code = as_whole(value)
+            if code is not None:
+                return convert(code)
         except (BadValue, InexactNumber):
             pass
         raise self.refuse(name, expected, value)
@@ -261,22 +273,40 @@ class _Fields:
         return self.word(name, to_margin_mode, "netting, exchange, hedging or MT5's code")
 
 
-def _answer(raw: bytes, action: str) -> tuple[dict[str, Any], _Fields]:
+def as_whole(value: object) -> int | None:
+    """Return a whole number that is written as one, or as a double that is exact; None for anything else."""
+    if type(value) is int:
+        return value
+    if type(value) is str and _WHOLE_TEXT.fullmatch(value):
+        if "." not in value:
+            return int(value)
+        value = Decimal(value)
+    if type(value) is Decimal and value.adjusted() < _MAGNITUDE_MAX and value == value.to_integral_value():
+        return int(value) if abs(value) <= _DOUBLE_EXACT else None
+    return None
+
+
+def _read(
+    raw: bytes, action: str, asked: Asked | None, key: str = "", read_row: Callable[[Any, int], Any] = lambda row, _: row
+) -> tuple[Answer, _Fields]:
     """Return a good answer and its fields.
 
     Raises:
+        AnotherAnswer: It is the answer to another request.
         GatewayRefused: It is an error.
-        SnapshotRefused: It does not say whether it is good.
+        SnapshotRefused: It does not say whether it is good, or cannot be read.
     """
-    answer = parsed(raw)
-    status = answer.get("status")
-    word = status.upper() if isinstance(status, str) else None
+    answer = read(raw, key, read_row, is_wanted)
+    fields = answer.fields
+    if asked is not None:
+        asked.check(fields)
+    word = _status(fields)
     if word in STATUS_BAD:
-        code, told = (answer.get(name) for name in ("error_code", "error_msg"))
+        code, told = (fields.get(name) for name in ("error_code", "error_msg"))
         raise GatewayRefused(action, code=_said(code), told=_said(told))
     if word not in STATUS_GOOD:
-        raise SnapshotRefused(f"expected {' or '.join(STATUS_GOOD)}, found {shown(status)}", field="status")
-    return answer, _Fields(answer)
+        raise SnapshotRefused(f"expected {' or '.join(STATUS_GOOD)}, found {shown(fields.get('status'))}", field="status")
+    return answer, _Fields(fields)
 
 
 def _said(value: object) -> str | None:
@@ -285,11 +315,23 @@ def _said(value: object) -> str | None:
     return ascii(value)[1:-1][:200] if isinstance(value, str) else shown(value)
 
 
-def _rows(answer: Json, key: str) -> list[Any]:
-    rows = answer.get(key)
-    if type(rows) is not list:
-        raise SnapshotRefused(f"expected a list, found {'nothing' if key not in answer else shown(rows)}", field=key)
-    return rows
+def rows_of(answer: Answer, key: str) -> list[Any]:
+    """Return the rows of an answer.
+
+    Raises:
+        SnapshotRefused: There is no list, or one of them could not be read.
+    """
+    if answer.rows is None:
+        raise SnapshotRefused(f"expected a list, found {'nothing' if answer.found is None else shown(answer.found)}", field=key)
+    if answer.refused is not None:
+        raise answer.refused
+    return answer.rows
+
+
+def _twice(names: Iterable[str]) -> str | None:
+    """Return the first name that comes a second time."""
+    seen: set[str] = set()
+    return next((name for name in names if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]
 
 
 def renamed(row: Json, names: Mapping[str, str], number: int) -> Json:
@@ -312,23 +354,23 @@ def _row_fields(row: Any, number: int) -> _Fields:
 # ---- positions
 
 
-def read_snapshot(raw: bytes, *, req_id: str | None = None) -> Snapshot:
+def read_snapshot(raw: bytes, asked: Asked | None = None) -> Snapshot:
     """Read the answer to GET_POSITIONS.
 
     Args:
         raw: The answer as it came in.
-        req_id: What we asked with; the answer is of the extended form if it echoes it.
+        asked: The request; the answer is of the extended form if it names it. None reads an answer of whatever request.
 
     Raises:
+        AnotherAnswer: It is the answer to another request.
         GatewayRefused: The gateway answered an error.
         SnapshotRefused: It cannot be read whole.
     """
-    answer, fields = _answer(raw, "GET_POSITIONS")
-    rows = _rows(answer, "positions")
+    answer, fields = _read(raw, "GET_POSITIONS", asked, "positions", read_position)
     return Snapshot(
-        positions=tuple([_position(row, number) for number, row in enumerate(rows, 1)]),
+        positions=tuple(rows_of(answer, "positions")),
         raw=raw,
-        is_extended=req_id is not None and answer.get("req_id") == req_id,
+        is_extended=asked is not None and asked.is_echoed,
         server_time_msc=fields.time_msc("server_time_msc", "server_time"),
         count=fields.optional("count", fields.whole),
         login=fields.optional("login", fields.whole),
@@ -338,13 +380,11 @@ def read_snapshot(raw: bytes, *, req_id: str | None = None) -> Snapshot:
     )
 
 
-def snapshot_of(rows: list[Any], raw: bytes) -> Snapshot:
-    """Return a snapshot of rows in the base form, for gateways that write them otherwise. Raises as ``read_snapshot``."""
-    return Snapshot(positions=tuple([_position(row, number) for number, row in enumerate(rows, 1)]), raw=raw)
+def read_position(row: Any, number: int) -> RemotePosition:
+    """Read a position in the base or the extended form.
 
-
-def _position(row: Any, number: int) -> RemotePosition:
-    """Read a row. What is plain is taken at once, as a thousand rows come at a time; all else by the strict readers."""
+    What is plain is read at once, as a thousand rows come at a time; all else by the strict readers.
+    """
     fields = _row_fields(row, number)
     told = fields.found.get
     ticket, kind, volume, price, symbol = told("ticket"), told("type"), told("volume"), told("price_open"), told("symbol")
@@ -362,22 +402,22 @@ def _position(row: Any, number: int) -> RemotePosition:
         price = fields.number("price_open", fields.given("price_open"))  # below 0 it has been, for oil in 2020
     if type(symbol) is not str or not symbol.isalnum() or not symbol.isascii():
         symbol = fields.symbol()
-    if type(opened_msc) is not int or not 0 < opened_msc <= _TIME_MAX * 1000:
+    if type(opened_msc) is not int or not TIME_MIN_MSC <= opened_msc <= _TIME_MAX * 1000:
         opened_msc = fields.time_msc("time_msc", "time")
-    if type(updated_msc) is not int or not 0 < updated_msc <= _TIME_MAX * 1000:
+    if type(updated_msc) is not int or not TIME_MIN_MSC <= updated_msc <= _TIME_MAX * 1000:
         updated_msc = fields.time_msc("time_update_msc", "time_update")
     return RemotePosition(
         position_id=identifier or ticket,
         ticket=ticket,
         is_identified=identifier is not None,
-        symbol=symbol,
+        symbol=intern(symbol),
         side=SIDES[kind] if type(kind) is str and kind in SIDES else side_of(fields, "type", fields.given("type")),
         volume=volume,
         price_open=price or None,
         opened_msc=opened_msc,
         updated_msc=updated_msc,
-        magic=None if told("magic") is None else fields.signed("magic", told("magic")),
-        comment=None if comment is None else fields.text("comment", comment) or None,
+        magic=None if told("magic") is None else fields.magic("magic", told("magic")),
+        comment=None if comment is None else fields.remark("comment", comment),
         profit=None if profit is None else fields.number("profit", profit),
         swap=None if swap is None else fields.number("swap", swap),
     )
@@ -385,8 +425,9 @@ def _position(row: Any, number: int) -> RemotePosition:
 
 def side_of(fields: _Fields, name: str, value: Any) -> Side:
     """Read a side: a word of the table, or MT5's code."""
-    if type(value) is int and value in (0, 1):
-        return Side.SELL if value else Side.BUY
+    code = None if type(value) is str else as_whole(value)
+    if code in (0, 1):
+        return Side.SELL if code else Side.BUY
     found = SIDES.get(value) if type(value) is str else None
     if found is None:
         raise fields.refuse(name, "buy or sell", value)
@@ -396,10 +437,10 @@ def side_of(fields: _Fields, name: str, value: Any) -> Side:
 # ---- account, deals, symbols
 
 
-def read_account(raw: bytes) -> RemoteAccount:
+def read_account(raw: bytes, asked: Asked | None = None) -> RemoteAccount:
     """Read the answer to GET_ACCOUNT. Raises as ``read_snapshot``."""
-    answer, head = _answer(raw, "GET_ACCOUNT")
-    found = answer.get("account")
+    answer, head = _read(raw, "GET_ACCOUNT", asked)
+    found = answer.fields.get("account")
     if type(found) is not dict:
         raise SnapshotRefused(f"expected a JSON object, found {shown(found)}", field="account")
     fields = _Fields(found)
@@ -423,15 +464,15 @@ def read_account(raw: bytes) -> RemoteAccount:
     )
 
 
-def read_deals(raw: bytes) -> RemoteHistory:
+def read_deals(raw: bytes, asked: Asked | None = None) -> RemoteHistory:
     """Read the answer to GET_DEALS: MT5's deal fields, codes or words. Raises as ``read_snapshot``."""
-    answer, fields = _answer(raw, "GET_DEALS")
-    rows = _rows(answer, "deals")
+    answer, fields = _read(raw, "GET_DEALS", asked, "deals", _deal)
+    rows = rows_of(answer, "deals")
     count = fields.optional("count", fields.whole)
     if count is not None and count != len(rows):
         raise SnapshotRefused(f"expected the {count} rows that it states, found {len(rows)}", field="count")
     return RemoteHistory(
-        deals=tuple([_deal(row, number) for number, row in enumerate(rows, 1)]),
+        deals=tuple(rows),
         login=fields.optional("login", fields.whole),
         server=fields.optional("server", fields.text),
         mode=fields.mode(),
@@ -454,10 +495,10 @@ def _deal(row: Any, number: int) -> Deal:
         "commission": fields.optional("commission", fields.number),
         "fee": fields.optional("fee", fields.number),
         "swap": fields.optional("swap", fields.number),
-        "magic": fields.optional("magic", fields.signed),
+        "magic": fields.optional("magic", fields.magic),
         "reason": fields.optional("reason", lambda name, value: fields.whole(name, value, 0, 2**31 - 1)),
-        "comment": fields.optional("comment", fields.text),
-        "external_id": fields.optional("external_id", fields.text),
+        "comment": fields.optional("comment", fields.remark),
+        "external_id": fields.optional("external_id", fields.remark),
         "origin": Origin.RECOVERY,
     }
     entry = fields.word("entry", to_entry, "in, out, in/out, out by or MT5's code")
@@ -490,7 +531,7 @@ def _deal(row: Any, number: int) -> Deal:
 
 def _deal_type(fields: _Fields, told: Any) -> tuple[int | None, str | None]:
     """Return the code of a deal's type; a word that nobody documented is kept as the word it is."""
-    if type(told) is int:
+    if type(told) is not str:
         return fields.whole("type", told, 0, 2**31 - 1), None
     word = fields.text("type", told).strip().lower().removeprefix("deal_type_")
     if not word:
@@ -499,10 +540,10 @@ def _deal_type(fields: _Fields, told: Any) -> tuple[int | None, str | None]:
     return code, None if code is not None else word
 
 
-def read_symbols(raw: bytes) -> tuple[RemoteSymbol, ...]:
+def read_symbols(raw: bytes, asked: Asked | None = None) -> tuple[RemoteSymbol, ...]:
     """Read the answer to GET_SYMBOLS. Raises as ``read_snapshot``."""
-    answer, _ = _answer(raw, "GET_SYMBOLS")
-    return tuple([_remote_symbol(row, number) for number, row in enumerate(_rows(answer, "symbols"), 1)])
+    answer, _ = _read(raw, "GET_SYMBOLS", asked, "symbols", _remote_symbol)
+    return tuple(rows_of(answer, "symbols"))
 
 
 def _remote_symbol(row: Any, number: int) -> RemoteSymbol:
@@ -524,6 +565,6 @@ def _positive(fields: _Fields, name: str) -> Decimal | None:
     return value or None
 
 
-def read_pong(raw: bytes) -> None:
+def read_pong(raw: bytes, asked: Asked | None = None) -> None:
     """Read the answer to PING. Raises as ``read_snapshot``."""
-    _answer(raw, "PING")
+    _read(raw, "PING", asked)

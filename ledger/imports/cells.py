@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 from attrs import frozen
 
 from ledger.errors import InexactNumber, MalformedExport
-from ledger.values import INT64_MAX, exact
+from ledger.values import INT64_MAX, UINT64_MAX, exact
 
 Cell = str | int | float | bool | datetime | date | time | timedelta | None
 
@@ -30,7 +30,7 @@ _ZERO: Final = Decimal(0)
 _PLAIN: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,2})?", re.ASCII)
 _GROUPED: Final = re.compile(r"[+-]?\d{1,3}(?: \d{3})+(?:\.\d*)?", re.ASCII)
 _WHOLE: Final = re.compile(r"(\d{1,19})(\.0*)?", re.ASCII)
-_CODE: Final = re.compile(r"([+-]?\d{1,19})(?:\.0*)?", re.ASCII)
+_CODE: Final = re.compile(r"([+-]?\d{1,20})(?:\.0*)?", re.ASCII)
 _TIME: Final = re.compile(r"(\d{4})[.-](\d\d)[.-](\d\d)[ T](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|[+-]00:?00)?", re.ASCII)
 _LIKE_TIME: Final = re.compile(r"\d{4}[.-]\d\d[.-]\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?", re.ASCII)
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -240,8 +240,17 @@ def to_ticket(cell: Cell) -> int:
     return ticket
 
 
-def to_code(cell: Cell) -> int:
-    """Return a signed whole number: a magic number, a reason.
+def to_magic_number(cell: Cell) -> int:
+    """Return a magic number: 64 bits, unsigned as the terminal shows it, or signed.
+
+    Raises:
+        ValueError: As ``to_code``.
+    """
+    return to_code(cell, high=UINT64_MAX)
+
+
+def to_code(cell: Cell, *, high: int = INT64_MAX) -> int:
+    """Return a signed whole number: a reason, a deal type.
 
     Raises:
         ValueError: Not a whole number of 64 bits, or a double that may have lost its last digits.
@@ -252,7 +261,7 @@ def to_code(cell: Cell) -> int:
         whole = int(found[1]) if found else None
     elif isinstance(cell, float) and cell.is_integer() and abs(cell) <= _DOUBLE_EXACT:
         whole = int(cell)
-    if whole is None or not -INT64_MAX - 1 <= whole <= INT64_MAX:
+    if whole is None or not -INT64_MAX - 1 <= whole <= high:
         raise ValueError(f"expected a whole number, found {shown(cell)}")
     return whole
 

@@ -22,6 +22,7 @@ from ledger.imports.cells import (
     shown,
     to_code,
     to_comment,
+    to_magic_number,
     to_number,
     to_symbol,
     to_ticket,
@@ -232,7 +233,7 @@ def _deal(fields: _Fields) -> DealRow:
         profit=fields.need("profit", to_number),
         comment=fields.may("comment", to_comment),
         position_id=fields.may("position_id", to_ticket_or_none),
-        magic=fields.may("magic", to_code),
+        magic=fields.may("magic", to_magic_number),
         reason=fields.may("reason", _reason),
         external_id=fields.may("external_id", to_comment),
     )

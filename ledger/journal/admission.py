@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 import attrs
 
-from ledger.clock import utc_text
+from ledger.clock import TIME_MIN_MSC, utc_text
 from ledger.codec import (
     LatestAsserted,
     Stored,
@@ -49,6 +49,7 @@ from ledger.events import (
 )
 from ledger.journal import Appended, Head, Outcome
 from ledger.journal.chain import checks, covered, digest, genesis, linked
+from ledger.journal.plausible import refuse_currency, refuse_times
 from ledger.portfolio import Standing
 from ledger.postings import ASSERTED, COMPLETABLE, IN_ORDER, NO_DEAL, PLACED, as_told, second_of
 from ledger.values import AccountId, entry_word, plain, unscaled
@@ -62,6 +63,7 @@ SymbolUsed = Callable[[str], bool]
 
 _SECOND_MSC: Final = 1000
 _DAY_MSC: Final = 24 * 60 * 60 * 1000
+_SOON_MSC: Final = 8 * 60 * 60 * 1000  # no clock rule is more than 16 hours from UTC, so this is no day ahead by any
 _AHEAD_MSC: Final = 60_000  # a deal this far ahead of our clock is taken for a wrong clock rule
 _TRADES: Final = (0, 1)
 _MONEY: Final = ("commission", "fee", "swap", "profit")
@@ -99,6 +101,7 @@ class Admission:
         self._asserted: dict[int | None, tuple[int, int]] = {}  # by this append
         self._now_us = now_us
         self._yesterday_msc = now_us // 1000 - _DAY_MSC  # no clock rule is a day away from UTC
+        self._soon_msc = now_us // 1000 + _SOON_MSC
         self._correlation = correlation
         self._known = {key: [row] for key, row in known.items()}
         self._rows: list[Stored] = []
@@ -153,6 +156,8 @@ class Admission:
         if isinstance(event, (FillRecorded, CashMoved)):
             if tellings:
                 return self._tell_again(key, event, tellings)
+            if not TIME_MIN_MSC <= event.time_msc <= self._soon_msc:
+                self._refuse_implausible(event)
             self._append_deal(key, event)
             if event.time_msc > self._yesterday_msc:
                 self._suspect_clock(event)
@@ -161,17 +166,20 @@ class Admission:
             return self._open(key, event)
         standing = self._opened()
         if isinstance(event, SymbolSpecified):
+            self._refuse_implausible(event)
             return self._specify(key, event, tellings or [])
         if isinstance(event, (DealCompleted, DealRevised)):
             if not tellings:
                 raise RuleError(
                     f"deal {event.deal} is not known in {self._account}, so it cannot be completed or revised: record it"
                 )
+            self._refuse_implausible(event, first_msc=tellings[0].time_msc)
             if isinstance(event, DealRevised):
                 return self._revise(key, event, tellings)
             return self._complete(key, encode(event, standing), tellings)
         if tellings:
             return Outcome.DUPLICATE
+        self._refuse_implausible(event)
         self._append(key, encode(event, standing))
         if isinstance(event, Adjusted):
             clock, order = event.clock_after or standing.clock, event.order_after or standing.order
@@ -186,12 +194,24 @@ class Admission:
             )
         return self._standing
 
+    @property
+    def _now_msc(self) -> int:
+        """The present in UTC milliseconds: never before what was recorded last."""
+        return max(self._now_us, self._recorded_us) // 1000
+
+    def _refuse_implausible(self, event: Event, first_msc: int | None = None) -> None:
+        """Refuse an event whose broker times cannot be. See ``plausible.refuse_times``."""
+        clock = self._opened().clock
+        refuse_times(event, clock, self._now_msc, known_msc=self._place[0], first_msc=first_msc)
+
     # ---- standing facts
 
     def _open(self, key: str, event: AccountOpened) -> Outcome:
         if AccountId(event.server, event.login) != self._account:
             raise AccountMismatch(f"an AccountOpened of {event.server}/{event.login} was told to {self._account}")
         if self._standing is None:
+            refuse_currency(event)
+            refuse_times(event, event.clock, self._now_msc, known_msc=-1)
             self._standing = Standing(opened=event, clock=event.clock, order=event.order or DealOrder.TICKET)
             self._append(key, encode(event, self._standing))
             return Outcome.APPENDED

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import Enum
-from math import inf
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from attrs import Attribute, field, frozen
 
 from ledger.errors import BadValue
 from ledger.events import BreakKind
-
-_Words = TypeVar("_Words", bound=Enum)
+from ledger.values import shown, to_amount, to_magic, to_whole, to_word
 
 
 class Action(Enum):
@@ -38,30 +36,30 @@ class Foreign(Enum):
 
 
 def _action(value: Action | str) -> Action:
-    return _word(value, Action)
+    return to_word(value, Action)
 
 
 def _foreign(value: Foreign | str) -> Foreign:
-    return _word(value, Foreign)
-
-
-def _word(value: Any, words: type[_Words]) -> _Words:
-    try:
-        return words(value)
-    except ValueError:
-        raise BadValue(f"expected one of {', '.join(word.value for word in words)}, found {value!r}") from None
+    return to_word(value, Foreign)
 
 
 def _magics(value: Iterable[int] | None) -> frozenset[int] | None:
-    return None if value is None else frozenset(value)
+    if value is None:
+        return None
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise BadValue(f"expected magics as a list of magic numbers, found {shown(value)}")
+    return frozenset(map(to_magic, value))
 
 
 def _at_least(low: float) -> Any:
     def check(_: object, attribute: Attribute[Any], value: Any) -> None:
-        if not isinstance(value, (int, float)) or not low <= value < inf:
-            raise BadValue(f"{attribute.name} is {low} or more, found {value!r}")
+        to_amount(value, low, attribute.name)
 
     return check
+
+
+def _count(_: object, attribute: Attribute[Any], value: Any) -> None:
+    to_whole(value, 1, 2**31 - 1, attribute.name)
 
 
 @frozen(kw_only=True)
@@ -74,7 +72,8 @@ class ReconcilePolicy:
         drift: About a position that both have and show differently.
         balance: About money. No correction moves money, so it is reported, or halts.
         withdrawn: About a deal that the broker no longer lists; to adopt it is to record the withdrawal.
-        magics: Magic numbers that are ours; None for all. A position without a known magic number is not ours then.
+        magics: Magic numbers that are ours, as the terminal shows them; None for all. A position without a known magic number
+            is not ours then.
         foreign: About zombies and drifts of other magic numbers.
         settle_sec: A position that the engine told a fill of this shortly before a snapshot is left for the next one.
         ghost_confirmations: Snapshots that have to miss a position before it is closed without a closing deal.
@@ -96,11 +95,11 @@ class ReconcilePolicy:
     magics: frozenset[int] | None = field(converter=_magics, default=None)
     foreign: Foreign = field(converter=_foreign, default=Foreign.ADOPT)
     settle_sec: float = field(default=2.0, validator=_at_least(0))
-    ghost_confirmations: int = field(default=2, validator=_at_least(1))
-    vanish_confirmations: int = field(default=3, validator=_at_least(1))
-    vanish_least: int = field(default=3, validator=_at_least(1))
+    ghost_confirmations: int = field(default=2, validator=_count)
+    vanish_confirmations: int = field(default=3, validator=_count)
+    vanish_least: int = field(default=3, validator=_count)
     vanish_share: float = field(default=0.5, validator=_at_least(0))
-    attempts_max: int = field(default=3, validator=_at_least(1))
+    attempts_max: int = field(default=3, validator=_count)
     flapping_sec: float = field(default=3600.0, validator=_at_least(0))
     overlap_sec: float = field(default=600.0, validator=_at_least(0))
     verified_sec: float = field(default=60.0, validator=_at_least(0))
@@ -122,7 +121,7 @@ class ReconcilePolicy:
 
     def is_ours(self, magic: int | None) -> bool:
         """Return whether a magic number is ours."""
-        return self.magics is None or magic in self.magics
+        return self.magics is None or (magic is not None and to_magic(magic) in self.magics)
 
 
 DEFAULT: Final = ReconcilePolicy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import RLock
 from typing import Final
@@ -12,8 +12,8 @@ from uuid import uuid4
 
 import attrs
 
-from ledger.clock import ClockRule
-from ledger.errors import AccountUnknown
+from ledger.clock import ClockRule, to_clock
+from ledger.errors import AccountUnknown, BadValue
 from ledger.events import BreakKind, Origin, Recorded
 from ledger.gateway import Gateway
 from ledger.journal.memory import MemoryJournal
@@ -26,7 +26,7 @@ from ledger.reconciler.history import History
 from ledger.reconciler.results import ReconcilerStatus, Safety, SyncResult, SyncStatus
 from ledger.reconciler.sync import Memory, Sync
 from ledger.service import Account, Ledger
-from ledger.values import AccountId
+from ledger.values import AccountId, require_type, shown, to_amount, to_text
 
 __all__ = [
     "Action",
@@ -73,11 +73,11 @@ class StateReconciler:
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        self.account = account
+        self.account = require_type(account, Account, "an account of a ledger (ledger.account(...))")
         self.gateway = gateway
-        self.policy = policy
-        self.sync_interval_sec = sync_interval_sec
-        self._clock = ClockRule(clock) if isinstance(clock, str) else clock
+        self.policy = require_type(policy, ReconcilePolicy, "a ReconcilePolicy")
+        self.sync_interval_sec = to_amount(sync_interval_sec, 0, "sync_interval_sec")
+        self._clock = None if clock is None else to_clock(clock)
         self._on_event = on_event
         self._monotonic = monotonic
         self._sleep = sleep
@@ -242,6 +242,7 @@ class StateReconciler:
 
         It may if the last sync believed its snapshot, not too long ago, and nothing about the symbol is held or open.
         """
+        symbol = None if symbol is None else to_text(symbol, "a symbol")
         breaks = self._breaks()
         age_sec = None if self._verified_at is None else self._monotonic() - self._verified_at
         why = self._why_unsafe(symbol, self._last, age_sec)
@@ -343,6 +344,9 @@ def named_by(gateway: Gateway) -> AccountId | None:
 
 def sync_all(reconcilers: Sequence[StateReconciler], *, startup: bool = False) -> tuple[SyncResult, ...]:
     """Sync several accounts at once, each in a thread of its own: one that fails leaves the others alone."""
+    if not isinstance(reconcilers, Iterable):
+        raise BadValue(f"expected a list of StateReconcilers, found {shown(reconcilers)}")
+    reconcilers = [require_type(one, StateReconciler, "a StateReconciler") for one in reconcilers]
     with ThreadPoolExecutor(max_workers=max(1, len(reconcilers)), thread_name_prefix="ledger-sync") as threads:
         return tuple(threads.map(lambda one: _result_of(one, startup=startup), reconcilers))
 

@@ -12,11 +12,13 @@ from typing import Final
 
 from attrs import frozen
 
+from ledger.clock import implausible
 from ledger.codec import Stored, decode
 from ledger.errors import DealConflict, SnapshotRefused
 from ledger.events import CashMoved, Deal, DealOrder, DealRevised, FillRecorded
 from ledger.gateway import Gateway
 from ledger.journal import Outcome
+from ledger.journal.plausible import latest_msc
 from ledger.portfolio import Portfolio
 from ledger.postings import IN_ORDER, as_told
 from ledger.reconcile.compare import Disagreement, Drift, Ghost, NewTicket, Zombie
@@ -260,8 +262,13 @@ class History:
     def _ask(self, portfolio: Portfolio, history: RemoteHistory) -> Sequence[Deal]:
         refuse_stranger(history, portfolio.standing)
         refuse_unidentified(history, portfolio.identity, portfolio.standing)
+        clock, now_msc = portfolio.standing.clock, self._account.ledger.now_us() // 1000
+        latest = latest_msc(clock, now_msc)
         once: dict[int, Deal] = {}
-        for deal in history.deals:
+        for number, deal in enumerate(history.deals, 1):
+            why = implausible(deal.time_msc, latest)
+            if why is not None:
+                raise SnapshotRefused(f"deal {deal.deal}: {why}", row=number, field="time")
             if once.setdefault(deal.deal, deal) != deal:
                 raise SnapshotRefused(f"deal {deal.deal} is told twice with other content in one answer", field="deals")
         self._reported |= once

@@ -581,7 +581,7 @@ def test_numbers_at_the_ends_of_64_bits_are_exact(book):
         fill(3, 2, volume=Decimal(INT64).scaleb(-8), price=Decimal(-INT64).scaleb(-8)),
         fill(4, 2, profit=Decimal(INT64).scaleb(-6), swap=Decimal(-INT64).scaleb(-6), commission="0.000001"),
         cash(5, 3, profit=Decimal(-INT64).scaleb(-6), type=2**31 - 1),
-        fill(6, 2**33, reason=2**31 - 1),
+        fill(6, 2**16, reason=2**31 - 1),
     ]
     tell(book, *told)
     assert events_of(book)[1:7] == told

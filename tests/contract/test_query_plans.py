@@ -186,7 +186,7 @@ def evidence_plans(journal, statements):
         with journal.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("ANALYZE evidence")
         statements.clear()
-        told = [ghost(1 + n, 10**6, evidence=digest_of(raw), caused_by=why) for n, raw in enumerate(answers)]
+        told = [ghost(1 + n, 10**4, evidence=digest_of(raw), caused_by=why) for n, raw in enumerate(answers)]
         journal.append(ACCOUNT, told[:1] if why == 2 else told, evidence=answers)
     assert journal.evidence(ACCOUNT, digest_of(answers[0])) == answers[0]
     return plans(journal, statements, "evidence")

@@ -11,7 +11,20 @@ from ledger import CashMoved, Ledger
 from ledger.journal import helping
 from ledger.journal.helping import Helper, helper
 from ledger.journal.verification import Helped
-from tests.support.journals import ACCOUNT, DURABLE, OTHER, Clock, Intruder, digest_of, fill, ghost, new_url, opened, revised
+from tests.support.journals import (
+    ACCOUNT,
+    DURABLE,
+    OTHER,
+    START_MSC,
+    Clock,
+    Intruder,
+    digest_of,
+    fill,
+    ghost,
+    new_url,
+    opened,
+    revised,
+)
 
 MANY = 60
 RAW = b"an answer"
@@ -25,8 +38,8 @@ def url(request, tmp_path, monkeypatch):
     with Ledger.open(url, now_us=Clock()) as ledger:
         journal = ledger.journal
         journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, MANY))])
-        journal.append(ACCOUNT, [ghost(1, 10**6, evidence=digest_of(RAW))], evidence=[RAW])
-        journal.append(ACCOUNT, [fill(1000, 3.5), revised(fill(5, 5, profit=9)), fill(1001, 10**6 + 1)])
+        journal.append(ACCOUNT, [ghost(1, 10**4, evidence=digest_of(RAW))], evidence=[RAW])
+        journal.append(ACCOUNT, [fill(1000, 3.5), revised(fill(5, 5, profit=9)), fill(1001, 10**4 + 1)])
         journal.append(OTHER, [opened(OTHER), fill(1, 1)])
     return url
 
@@ -107,5 +120,5 @@ def test_small_accounts_and_other_journals_are_verified_here(monkeypatch, tmp_pa
         assert helper(ledger.journal, ACCOUNT, MANY) is None
         assert ledger.verify(in_parallel=True).ok
     with Ledger.open(f"sqlite:///{tmp_path}/small.db") as ledger:
-        ledger.journal.append(ACCOUNT, [opened(), CashMoved(deal=1, type=2, profit=1, time_msc=1)])
+        ledger.journal.append(ACCOUNT, [opened(), CashMoved(deal=1, type=2, profit=1, time_msc=START_MSC)])
         assert helper(ledger.journal, ACCOUNT, 2) is None

@@ -110,6 +110,39 @@ def test_an_answer_to_somebody_else_is_dropped_and_counted():
         assert (tickets(gateway), gateway.dropped) == ([1], 1)
 
 
+@pytest.mark.parametrize("name", ["reqId", "request_id", "REQUEST_ID", "uuid", "id"])
+@pytest.mark.parametrize("other", ["another", 17])
+def test_an_answer_to_somebody_else_is_dropped_however_it_says_so(name, other):
+    def mixed_up(number, request):
+        theirs = json.loads(positions(666)) | {name: other}
+        failed = {"status": "ERROR", "error_msg": "theirs", name: other}
+        return json.dumps(theirs).encode(), json.dumps(failed).encode(), positions(number, echo=request)
+
+    with Terminal(mixed_up) as server, ZmqGateway(server.endpoint, timeout_msc=PATIENT) as gateway:
+        assert (tickets(gateway), gateway.dropped) == ([1], 2)
+
+
+def test_answers_to_somebody_else_are_no_answer():
+    def theirs(number, request):
+        return (json.dumps(json.loads(positions()) | {"requestId": 5, "note": request["req_id"]}).encode(),)
+
+    dropped = pytest.raises(GatewayTimeout, match="1 answers to other requests were dropped")
+    with Terminal(theirs) as server, hasty(server.endpoint) as gateway, dropped:
+        gateway.positions()
+
+
+def test_an_answer_that_cannot_be_read_leaves_the_connection_as_it_is():
+    def once_bad(number, request):
+        return (positions(0, echo=request) if number == 1 else positions(number, echo=request),)
+
+    with Terminal(once_bad) as server, ZmqGateway(server.endpoint, timeout_msc=PATIENT) as gateway:
+        with pytest.raises(SnapshotRefused, match="row 1, ticket"):
+            gateway.positions()
+        connection = gateway._connected()
+        assert tickets(gateway) == [2]
+        assert gateway._connected() is connection
+
+
 def test_a_gateway_that_echoed_once_is_held_to_it():
     def forgetful(number, request):
         return (positions(number, echo=request),) if number == 1 else (positions(666), positions(number, echo=request))

@@ -33,6 +33,18 @@ def test_a_position_is_read_by_its_names():
     assert (position.opened_msc, position.magic, position.symbol) == (1704153600000, 7, "EURUSD")
 
 
+@pytest.mark.parametrize("name", ["req_id", "requestId", "correlation_id"])
+def test_an_answer_that_names_a_request_is_somebody_else_s(name):
+    with pytest.raises(SnapshotRefused, match=name):
+        read_positions(json.dumps({"error": False, "positions": [ROW], name: "x"}).encode())
+
+
+def test_texts_and_ids_may_be_as_a_terminal_in_c_writes_them():
+    row = ROW | {"id": 100001.0, "magic": 2**64 - 1, "symbol": "EURUSD\0\0", "comment": "x\0y"}
+    (position,) = read_positions(json.dumps({"error": False, "positions": [row]}).encode() + b"\0").positions
+    assert (position.position_id, position.magic, position.symbol, position.comment) == (100001, 2**64 - 1, "EURUSD", "x")
+
+
 @pytest.mark.parametrize("rows", ["[{}]", "[]"])
 def test_flat_is_said_without_the_error_key(rows):
     assert read_positions(f'{{"positions": {rows}}}'.encode()).positions == ()

@@ -11,13 +11,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ledger.errors import GatewayError
+from ledger.gateway import answers as answers_module
+
 _TOOLS = str(Path(__file__).resolve().parents[2] / "tools")
 if _TOOLS not in sys.path:
     sys.path.append(_TOOLS)  # scripts in tools/ import one another by bare name, as Python runs them
 
-from fuzz_gateway import NOISE, REQ_ID, Answer, answers, outcome, valid_answers  # noqa: E402
+from fuzz_gateway import NOISE, REQ_ID, Answer, answers, outcome, readers, valid_answers  # noqa: E402
 
 READERS = tuple(valid_answers())
+READ = readers()
 FIELDS = ("status", "req_id", "positions", "deals", "ticket", "symbol", "type", "volume", "price_open", "time", "identifier")
 
 scalars: st.SearchStrategy[Any] = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6)
@@ -68,3 +72,26 @@ def test_any_value_in_any_field_does_no_harm(reader, data):
     place = data.draw(st.sampled_from(places))
     place[data.draw(st.sampled_from(sorted(place)))] = data.draw(values)
     outcome(Answer(reader, json.dumps(answer).encode()))
+
+
+@given(st.sampled_from(READERS), st.data(), st.integers(1, 40))
+def test_an_answer_that_is_read_in_parts_says_the_same(reader, data, part_bytes):
+    answer = valid_answers()[reader]
+    places = [answer] + [row for value in answer.values() if isinstance(value, list) for row in value]
+    place = data.draw(st.sampled_from(places))
+    place[data.draw(st.sampled_from(sorted(place)) | st.text(max_size=3))] = data.draw(values)
+    raw = json.dumps(answer, ensure_ascii=data.draw(st.booleans()), indent=data.draw(st.none() | st.just(1))).encode(
+        errors="surrogatepass"
+    )
+    raw = raw[: data.draw(st.just(len(raw)) | st.integers(0, len(raw)))]
+    whole = said(reader, raw)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(answers_module, "PART_BYTES", part_bytes)
+        assert said(reader, raw) == whole
+
+
+def said(reader: str, raw: bytes) -> object:
+    try:
+        return READ[reader](raw)
+    except GatewayError as error:
+        return type(error), getattr(error, "row", None), getattr(error, "field", None)

@@ -156,3 +156,46 @@ def test_a_time_that_was_written_is_read_again(utc_msc):
     unit = 1000 if "." in text else 1_000_000
     assert moment_end_us(text) == utc_msc * 1000 + unit
     assert moment_end_us(utc_text_us(utc_msc * 1000 + 7)) == utc_msc * 1000 + 8
+
+
+# ------------------------------------------------------------------------------------------------------------------ dirt
+
+#: Multiples of a step, as lots and amounts are.
+multiples = st.integers(-(10**7), 10**7)
+
+
+@given(st.lists(multiples, min_size=2, max_size=5), st.integers(0, 3))
+@example([10003, -10002], 2)
+@example([3, -1, -2], 1)
+def test_what_a_few_sums_of_doubles_leave_is_cleaned(terms, places):
+    total, most = 0.0, 0
+    for count, term in enumerate(terms, 1):
+        total += term / 10**places
+        most = max(most, abs(sum(terms[:count])))
+    try:
+        assert scaled(exact(total), places, "volume") == sum(terms)
+    except InexactNumber:
+        assert abs(sum(terms)) * 64 < most  # nearly all digits cancelled out: what is left may be anything
+
+
+@given(st.integers(-(10**15) + 1, 10**15 - 1), st.integers(0, 20), st.integers(0, 8))
+@example(300000000001, 12, 8)
+def test_no_decimal_of_up_to_15_digits_is_ever_rounded(digits, places, scale):
+    number = Decimal(digits).scaleb(-places)
+    is_multiple = Fraction(number) * 10**scale == int(Fraction(number) * 10**scale)
+    for told in (number, str(number), f"{number:f}"):
+        if is_multiple:
+            assert Fraction(scaled(exact(told), scale, "volume"), 10**scale) == Fraction(number)
+        else:
+            with pytest.raises(InexactNumber):
+                scaled(exact(told), scale, "volume")
+
+
+@given(st.integers(1, 10**6), st.integers(0, 6), st.integers(1, 99), st.integers(9, 13))
+def test_no_decimal_next_to_a_multiple_is_ever_rounded(units, scale, digits, further):
+    """Right behind a multiple of the step, where dirt is looked for."""
+    number = Decimal(units).scaleb(-scale) + Decimal(digits).scaleb(-further)
+    assume(len(number.normalize().as_tuple().digits) <= 15)
+    assume(Fraction(number) * 10**scale != int(Fraction(number) * 10**scale))
+    with pytest.raises(InexactNumber):
+        scaled(exact(number), scale, "volume")

@@ -178,7 +178,7 @@ class Window:
 
     def positions(self) -> Snapshot:
         raw = self._ask("GET_POSITIONS", symbol="*")
-        return wire.read_snapshot(raw, req_id=f"r{self._asked}")
+        return wire.read_snapshot(raw, wire.Asked(f"r{self._asked}"))
 
     def account(self) -> RemoteAccount:
         return wire.read_account(self._ask("GET_ACCOUNT"))

@@ -247,7 +247,7 @@ def test_nothing_is_told_of_an_account_that_is_not_open():
 
 def test_an_account_is_opened_once_and_keeps_its_terms():
     account = opened("hedging")
-    assert account.open(currency="USD", mode="hedge", clock="+0", time_msc=at(99)) is DUPLICATE
+    assert account.open(currency="USD", mode="hedging", clock="+0", time_msc=at(99)) is DUPLICATE
     for other in ({"currency": "EUR"}, {"mode": "netting"}, {"clock": "+3"}, {"digits": 3}):
         terms = {"currency": "USD", "mode": "hedging", "clock": "UTC"} | other
         with pytest.raises(AccountMismatch, match=next(iter(other))):

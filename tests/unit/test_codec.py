@@ -119,16 +119,16 @@ def test_money_price_and_volume_are_scaled_as_the_account_and_the_symbol_say():
 @pytest.mark.parametrize("event", [
     fill(1, volume="0.123456789"), fill(1, volume="1e-12"), fill(1, price="1e30"), fill(1, profit="0.1234567"),
     cash(1, "1e20"), cash(1, volume="0.123456789"), DealRevised(now=fill(1, volume="1e-12"), caused_by=2),
-    DealCompleted(deal=1, time_msc=0, caused_by=2, fee="0.1234567"),
-    PositionRecovered(position=state("long 0.123456789 @ 10"), time_msc=0),
-    PositionRecovered(position=state("long 1e-12 @ 10"), time_msc=0),
-    PositionRecovered(position=state("long 1 @ 1e30"), time_msc=0),
-    GhostClosed(before=state("long 0.123456789 @ 10"), time_msc=0),
-    DriftCorrected(before=state("long 1 @ 10"), after=state("long 1e20 @ 10"), time_msc=0),
-    BalanceAsserted(balance="0.1234567", time_msc=0), BalanceAsserted(balance=1, credit="1e20", time_msc=0),
-    Adjusted(operator="m", reason="r", time_msc=0, balance_before=0, balance_after="0.1234567"),
-    Adjusted(operator="m", reason="r", time_msc=0, credit_before="0.1234567", credit_after=0),
-    Adjusted(operator="m", reason="r", time_msc=0, after=state("long 0.123456789 @ 10")),
+    DealCompleted(deal=1, time_msc=at(1), caused_by=2, fee="0.1234567"),
+    PositionRecovered(position=state("long 0.123456789 @ 10"), time_msc=at(1)),
+    PositionRecovered(position=state("long 1e-12 @ 10"), time_msc=at(1)),
+    PositionRecovered(position=state("long 1 @ 1e30"), time_msc=at(1)),
+    GhostClosed(before=state("long 0.123456789 @ 10"), time_msc=at(1)),
+    DriftCorrected(before=state("long 1 @ 10"), after=state("long 1e20 @ 10"), time_msc=at(1)),
+    BalanceAsserted(balance="0.1234567", time_msc=at(1)), BalanceAsserted(balance=1, credit="1e20", time_msc=at(1)),
+    Adjusted(operator="m", reason="r", time_msc=at(1), balance_before=0, balance_after="0.1234567"),
+    Adjusted(operator="m", reason="r", time_msc=at(1), credit_before="0.1234567", credit_after=0),
+    Adjusted(operator="m", reason="r", time_msc=at(1), after=state("long 0.123456789 @ 10")),
 ], ids=lambda event: type(event).__name__)  # fmt: skip
 def test_what_the_fold_could_not_count_never_gets_in(event):
     with pytest.raises(InexactNumber):

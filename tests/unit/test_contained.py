@@ -404,7 +404,7 @@ def test_the_log_says_when_a_deal_of_the_repeated_hour_happened():
 @pytest.mark.parametrize(("recorded_min", "happened_min"), [(-40, -45), (15, 15)])
 def test_where_nothing_decides_a_live_deal_happened_near_its_recording_and_is_marked(recorded_min, happened_min):
     now_us = (AGAIN_UTC_MSC + recorded_min * 60_000) * 1000
-    account = opened("hedging", clock="ny-close", now_us=lambda: now_us)
+    account = opened("hedging", clock="ny-close", now_us=lambda: now_us, time_msc=minutes(-60))
     account.record(fill(1, time_msc=minutes(15)))
     [one] = list(account.events())[1:]
     assert (one.utc_msc, one.is_ambiguous) == (AGAIN_UTC_MSC + happened_min * 60_000, True)

@@ -67,7 +67,7 @@ def test_a_reason_that_nobody_documented_is_kept(code):
     ("side", 2), ("side", "long"), ("entry", "inout"), ("entry", -1), ("entry", None), ("entry", 0.5),
     ("volume", 0), ("volume", "-1"), ("position_id", -1), ("position_id", 2**63), ("order", "x"),
     ("time_msc", -1), ("time_msc", 2**48), ("time_msc", 1_767_607_200_000_000), ("time_msc", None),
-    ("magic", 2**63), ("magic", -(2**63) - 1), ("reason", -1), ("comment", "a\0b"), ("origin", "somebody"),
+    ("magic", 2**64), ("magic", -(2**63) - 1), ("reason", -1), ("comment", "a\0b"), ("origin", "somebody"),
 ])  # fmt: skip
 def test_what_a_fill_cannot_be(field, value):
     with pytest.raises(BadValue):
@@ -171,7 +171,7 @@ def opened_event(**terms: Any) -> AccountOpened:
         "login": 1,
         "currency": "USD",
         "currency_digits": 2,
-        "mode": "hedge",
+        "mode": "hedging",
         "clock": "+3",
         "time_msc": 0,
     }

@@ -80,10 +80,10 @@ def test_the_extended_form_is_read():
             positions=[ROW | told], req_id="a1", login=70113, server="Broker-Live", margin_mode=2, connected=True,
             server_time_msc=1704153600789, count=1, something_new={"is": "let pass"},
         ),
-        req_id="a1",
+        wire.Asked("a1"),
     )  # fmt: skip
     (read,) = snapshot.positions
-    assert (read.position_id, read.ticket, read.is_identified, read.magic) == (100000, 100001, True, -7)
+    assert (read.position_id, read.ticket, read.is_identified, read.magic) == (100000, 100001, True, 2**64 - 7)
     assert (read.opened_msc, read.updated_msc) == (1704153600123, 1704153600456)
     assert (read.swap, read.comment) == (Decimal("-0.3"), "by hand")
     assert (snapshot.is_extended, snapshot.login, snapshot.server) == (True, 70113, "Broker-Live")
@@ -91,9 +91,9 @@ def test_the_extended_form_is_read():
     assert snapshot.server_time_msc == 1704153600789
 
 
-@pytest.mark.parametrize("echo", ["another", 1, None, GONE])
+@pytest.mark.parametrize("echo", ["", None, GONE])
 def test_who_does_not_echo_our_id_is_not_extended(echo):
-    assert not wire.read_snapshot(answer(positions=[], req_id=echo), req_id="a1").is_extended
+    assert not wire.read_snapshot(answer(positions=[], req_id=echo), wire.Asked("a1")).is_extended
 
 
 def test_an_empty_list_is_a_flat_account():
@@ -144,20 +144,21 @@ def test_no_identifier_leaves_the_ticket(told):
     ("field", "told"),
     [
         *((field, told) for field in ROW for told in NOTHINGS),
-        *(("ticket", told) for told in (0, -1, 1.0, 1.5, 2**63, 10**40, "x", "1.0", "1e5", " 1", "\u0661", "9" * 5000)),
+        *(("ticket", told) for told in (0, -1, 0.0, 1.5, 2**63, 2.0**53 + 2, 10**40)),
+        *(("ticket", told) for told in ("x", "1.5", "1e5", " 1", "\u0661", "9" * 5000)),
         *(("identifier", told) for told in (-1, 1.5, 2**63, "x")),
         *(("volume", told) for told in (0, -0.1, "-0.1", "x", "NaN", "sNaN", "Infinity", "1e400", "1e-400", "9" * 70)),
         *(("volume", told) for told in ("1_0", "\u0661", " 1", "+1", ".5", "5.", "0x1")),
         *(("price_open", told) for told in ("x", "nan", "1e31")),
-        *(("type", told) for told in (2, -1, 0.0, "0", "long", "buy ", "bUy", "buy\0")),
+        *(("type", told) for told in (2, -1, 0.5, 2.0, "0", "long", "buy ", "bUy", "buy\0x")),
         *(("symbol", told) for told in (7, "  ", "EUR\0USD", "\ud800")),
-        *(("time", told) for told in (-1, 1.5, "x", True, 10**15)),
-        *(("comment", told) for told in (7, "a\0b", "\udfff")),
-        *(("magic", told) for told in (2**63, -(2**63) - 1, 1.5)),
+        *(("time", told) for told in (-1, 1.5, "x", True, 10**15, 1, 946_684_799)),
+        ("comment", 7), ("comment", True), ("comment", {}),
+        *(("magic", told) for told in (2**64, -(2**63) - 1, 1.5, "x")),
         *(("profit", told) for told in ("x", True, {"a": 1})),
     ],
 )  # fmt: skip
-def test_a_row_that_is_wrong_is_named(field, told):
+def test_a_row_that_is_wrong_is_named(field: str, told: Any):
     with pytest.raises(SnapshotRefused) as refused:
         wire.read_snapshot(answer(positions=[ROW, bent(ROW, {field: told})]))
     assert (refused.value.row, refused.value.field) == (2, "time_msc" if refused.value.field == "time_msc" else field)
@@ -291,7 +292,8 @@ def test_what_a_deal_does_not_tell_is_unknown():
     ("field", "told"),
     [
         *((field, GONE) for field in ("ticket", "type", "time", "symbol", "volume", "price", "entry")),
-        ("volume", 0), ("volume", -1), ("symbol", ""), ("type", -1), ("type", 2**31), ("type", ""), ("type", 0.0),
+        ("volume", 0), ("volume", -1), ("symbol", ""), ("type", -1), ("type", 2**31), ("type", ""), ("type", 0.5),
+        ("time_msc", 1704153600),
         ("entry", "sideways"), ("entry", -1), ("reason", -1), ("reason", 2**31), ("time", 0), ("profit", "x"), ("order", -1),
     ],
 )  # fmt: skip
@@ -340,3 +342,140 @@ def test_a_symbol_that_is_wrong_is_named(field, told):
     with pytest.raises(SnapshotRefused) as refused:
         wire.read_symbols(answer(symbols=[bent({"symbol": "EURUSD"}, {field: told})]))
     assert (refused.value.row, refused.value.field) == (1, field)
+
+
+# ---- whose answer it is
+
+OURS = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.mark.parametrize("name", [
+    "req_id", "reqId", "REQ_ID", "ReqID", "reqid", "req-id", "req id", "request_id", "requestId", "RequestID", "REQUEST-ID",
+    "request_uuid", "correlation_id", "correlationId", "in_reply_to", "rid", "id", "ID", "_id", "uuid", "UUID", "guid",
+    "msg_id", "messageId",
+])  # fmt: skip
+@pytest.mark.parametrize("other", ["another", "0", 1, 17.0, 2**70, True, [], {}, OURS[:-1], OURS + "0", OURS.replace("0", "1")])
+def test_an_answer_that_names_another_request_in_any_spelling_is_another_answer(name, other):
+    for told in (
+        answer(positions=[], **{name: other}),
+        answer(positions=[{}], **{name: other}),
+        answer(status="ERROR", **{name: other}),
+    ):
+        with pytest.raises(wire.AnotherAnswer, match=name):
+            wire.read_snapshot(told, wire.Asked(OURS))
+
+
+@pytest.mark.parametrize("quote", ["request", "header", "meta"])
+def test_an_answer_that_quotes_another_request_is_another_answer(quote):
+    with pytest.raises(wire.AnotherAnswer):
+        wire.read_snapshot(answer(positions=[], **{quote: {"action": "GET_POSITIONS", "req_id": "x"}}), wire.Asked(OURS))
+    asked = wire.Asked(OURS)
+    assert wire.read_snapshot(answer(positions=[], **{quote: {"reqId": OURS}}), asked).is_extended
+
+
+@pytest.mark.parametrize(("name", "echo"), [
+    ("req_id", OURS), ("reqId", OURS.upper()), ("uuid", "01234567-89ab-cdef-0123-456789abcdef"), ("id", "{" + OURS + "}"),
+])  # fmt: skip
+def test_our_own_id_is_known_in_any_spelling(name, echo):
+    assert wire.read_snapshot(answer(positions=[], **{name: echo}), wire.Asked(OURS)).is_extended
+
+
+def test_an_answer_that_names_our_request_may_have_an_id_of_its_own():
+    assert wire.read_snapshot(answer(positions=[], req_id=OURS, id=5, uuid="x"), wire.Asked(OURS)).is_extended
+
+
+def test_an_answer_that_names_our_request_and_another_one_is_none_of_ours():
+    with pytest.raises(wire.AnotherAnswer):
+        wire.read_snapshot(answer(positions=[], req_id=OURS, request_id="x"), wire.Asked(OURS))
+
+
+def test_an_id_in_a_row_names_no_request():
+    read = wire.read_snapshot(answer(positions=[ROW | {"id": 5, "req_id": "x"}], account={"id": 7}), wire.Asked(OURS))
+    assert not read.is_extended
+
+
+@pytest.mark.parametrize("reader", [wire.read_account, wire.read_deals, wire.read_symbols, wire.read_pong])
+def test_every_reader_looks_whose_answer_it_is(reader):
+    with pytest.raises(wire.AnotherAnswer):
+        reader(answer(account=ACCOUNT, deals=[], symbols=[], request_id="x"), wire.Asked(OURS))
+
+
+def test_a_gateway_that_names_requests_is_held_to_it_but_for_errors():
+    with pytest.raises(wire.AnotherAnswer):
+        wire.read_snapshot(answer(positions=[]), wire.Asked(OURS, must_echo=True))
+    with pytest.raises(GatewayRefused):
+        wire.read_snapshot(answer(status="ERROR"), wire.Asked(OURS, must_echo=True))
+
+
+# ---- how terminals write texts and numbers
+
+
+def test_texts_that_are_filled_up_with_nul_are_read():
+    full = bent(ROW, {"type": "buy\0\0", "symbol": "EURUSD\0\0", "comment": "by hand\0\0", "ticket": "100001\0"})
+    raw = answer(status="SUCCESS\0", positions=[full], server="Broker-Live\0\0\0", req_id=OURS + "\0")
+    for told in (raw, raw.replace(b"\\u0000", b"\0"), raw + b"\0", raw + b"\r\n\0\0 "):
+        read = wire.read_snapshot(told, wire.Asked(OURS))
+        (row,) = read.positions
+        assert (row.symbol, row.side, row.comment, row.ticket) == ("EURUSD", Side.BUY, "by hand", 100001)
+        assert (read.server, read.is_extended, read.raw) == ("Broker-Live", True, told)
+
+
+def test_a_key_that_is_filled_up_with_nul_is_that_key():
+    raw = answer(positions=[bent(ROW, {"volume": GONE, "volume\0\0": 0.5})])
+    assert wire.read_snapshot(raw).positions[0].volume == Decimal("0.5")
+    with pytest.raises(SnapshotRefused, match="twice"):
+        wire.read_snapshot(answer(positions=[ROW | {"volume\0": 0.5}]))
+
+
+@pytest.mark.parametrize(("comment", "read"), [
+    ("by hand\0rest", "by hand"), ("\0", None), ("a\ud800b", "a\ufffd\ufffd\ufffdb"), ("\u00e9\0", "\u00e9"),
+])  # fmt: skip
+def test_a_comment_never_refuses_an_answer(comment, read):
+    assert position(comment=comment).comment == read
+    assert deal(comment=comment, external_id=comment).comment == read
+
+
+@pytest.mark.parametrize("told", [100001.0, "100001", "100001.0", "100001.000"])
+def test_an_id_may_be_written_as_a_double_while_that_is_exact(told):
+    read = position(ticket=told, identifier=told, magic=told)
+    assert (read.ticket, read.position_id, read.magic) == (100001, 100001, 100001)
+    read = deal(ticket=told, order=told, position_id=told, magic=told, reason=3.0, entry=1.0, type=1.0, time=1704153600.0)
+    assert (read.deal, read.order, read.position_id, read.magic) == (100001,) * 4
+    assert (read.reason, read.entry, read.side, read.time_msc) == (3, Entry.OUT, Side.SELL, 1704153600000)
+    assert wire.read_snapshot(answer(positions=[ROW], count=1.0, login=70113.0)).login == 70113
+
+
+@pytest.mark.parametrize("field", ["ticket", "identifier", "magic"])
+@pytest.mark.parametrize("told", [2.0**53 + 2, "9007199254740994.0", 1e17, 100001.5, "100001.5"])
+def test_an_id_that_a_double_cannot_tell_from_its_neighbours_is_refused_by_row_and_field(field, told):
+    with pytest.raises(SnapshotRefused) as refused:
+        position(**{field: told})
+    assert (refused.value.row, refused.value.field) == (1, field)
+
+
+@pytest.mark.parametrize(("told", "magic"), [(2**64 - 1, 2**64 - 1), (-1, 2**64 - 1), (2**63, 2**63), ("7", 7), (0, 0)])
+def test_a_magic_number_has_64_bits_without_a_sign(told, magic):
+    assert position(magic=told).magic == magic
+    assert deal(magic=told).magic == magic
+
+
+@pytest.mark.parametrize(("field", "told", "cause"), [
+    ("time_msc", 1704153600, "it looks like seconds: multiply by 1000"), ("time", 1704153600000, "from 0 to 253370764800"),
+    ("time", 86400, "of 2000 or later"), ("time_update_msc", 1, "of 2000 or later"),
+])  # fmt: skip
+def test_a_time_in_another_unit_is_refused_by_row_and_field(field, told, cause):
+    for change in ({field: told}, {field: float(told)}):
+        with pytest.raises(SnapshotRefused, match=cause) as refused:
+            position(**change)
+        assert (refused.value.row, refused.value.field) == (1, field)
+
+
+@pytest.mark.parametrize("raw", [
+    b'{"status":"SUCCESS","positions":[],"junk":[' + b"0," * 300_000 + b"0]}",
+    b'{"status":"SUCCESS","positions":[],' + b",".join(b'"%d":1' % n for n in range(200_001)) + b"}",
+    b'{"status":"SUCCESS","positions":[{"x":"' + b"x" * 3_000_000 + b'"}]}',
+    b'{"status":"SUCCESS","positions":[' + b"{}," * 600_000 + b"{}]}",
+], ids=["list", "fields", "text", "rows"])  # fmt: skip
+def test_an_answer_that_no_gateway_writes_is_refused_and_not_held_in_memory(raw):
+    with pytest.raises(SnapshotRefused):
+        wire.read_snapshot(raw)

@@ -17,11 +17,15 @@ from ledger.values import (
     plain,
     rounded,
     scaled,
+    signed_magic,
     to_entry,
+    to_magic,
     to_margin_mode,
     to_side,
     unscaled,
+    unsigned_magic,
 )
+from tests.support.stories import fill, opened
 
 # -------------------------------------------------------------------------------------------------------------- accounts
 
@@ -222,3 +226,70 @@ def test_the_dirt_of_a_large_double_is_seen_at_the_decimals_that_the_amount_has(
     with pytest.raises(InexactNumber) as refused:
         scaled(Decimal("0.1234567"), 6, "profit", step=2)
     assert refused.value.what == "profit"
+
+
+@pytest.mark.parametrize("number", [
+    "0.300000000001", "1.000000000001", "0.1000000000001", "0.30000000000001", "1.10000000000001", "100.000000000001",
+    "0.000000000001", "-0.300000000001", "0.30000000000000001", "9.999999999999999999999999999", "1e-15", "0.123456780000001",
+])  # fmt: skip
+@pytest.mark.parametrize("scale", [2, 8])
+def test_a_decimal_below_the_scale_is_no_dirt_however_small(number, scale):
+    with pytest.raises(InexactNumber, match=f"at most {scale} decimals"):
+        scaled(exact(number), scale, "volume")
+
+
+@pytest.mark.parametrize(("number", "whole"), [
+    (0.1 + 0.2, 30_000_000), (0.3 - 0.1, 20_000_000), (0.3 - 0.1 - 0.2, 0), (1.1 * 3, 330_000_000),
+    (-1.8900000000000001, -189_000_000),
+    (1000.1 - 1000, 10_000_000), (sum([0.01] * 10), 10_000_000),
+])  # fmt: skip
+def test_what_arithmetic_on_doubles_leaves_is_cleaned_as_a_float_and_as_its_text(number, whole):
+    assert scaled(exact(number), 8, "volume") == whole
+    assert scaled(exact(repr(number)), 8, "volume") == whole
+
+
+@pytest.mark.parametrize(
+    "number", ["0.10000000000000001", "1.1000000000000001", "0.10000000000000000555", "0.1000000000000000055511151231257827"]
+)
+def test_a_double_may_be_written_with_more_digits_than_it_needs(number):
+    assert scaled(exact(number), 2, "volume") == round(float(number) * 100)
+
+
+def test_a_float_below_the_scale_is_refused_too():
+    for number in (0.300000000001, 1.000000000001, 0.1000000000001, 1e-12):
+        with pytest.raises(InexactNumber):
+            scaled(exact(number), 8, "volume")
+
+
+def test_what_cancellation_leaves_is_dirt_of_a_float_and_a_digit_of_a_decimal():
+    short = 16.45 - 16.44
+    assert repr(short) == "0.00999999999999801"  # 15 digits, and none of the bits below those of 16
+    assert scaled(exact(short), 2, "profit") == 1
+    with pytest.raises(InexactNumber):
+        scaled(exact(repr(short)), 2, "profit")
+
+
+def test_a_float_that_was_cleaned_makes_no_equal_decimal_clean():
+    account = opened()
+    for commission in (16.45 - 16.44, 16.45 - 16.44):
+        account.record(fill(1, commission=commission))
+    assert account.portfolio.totals.commission == Decimal("0.01")
+    with pytest.raises(InexactNumber):
+        account.record(fill(2, commission=Decimal("0.00999999999999801")))
+
+
+@pytest.mark.parametrize(("value", "magic"), [
+    (0, 0), (7, 7), ("7", 7), (-7, 2**64 - 7), (2**63, 2**63), (2**64 - 1, 2**64 - 1), (-(2**63), 2**63), (-1, 2**64 - 1),
+])  # fmt: skip
+def test_a_magic_number_is_unsigned_as_the_terminal_shows_it(value, magic):
+    assert to_magic(value) == magic
+    stored = signed_magic(magic)
+    assert stored is not None
+    assert -(2**63) <= stored < 2**63
+    assert unsigned_magic(stored) == magic
+
+
+@pytest.mark.parametrize("value", [2**64, -(2**63) - 1, 1.0, "x", True, None, "1.0"])
+def test_what_is_no_magic_number_is_refused(value):
+    with pytest.raises(BadValue, match="a magic number"):
+        to_magic(value)

@@ -419,7 +419,7 @@ def test_another_ghost_of_the_same_position_is_unexplained_again():
     story = ghost()
     accept(story)
     story.account.record(fill(60, time_msc=story.portfolio.newest_known_msc + 1000))
-    story.tell("t999999 ghost #7")
+    story.tell("t300000 ghost #7")
     assert [one.volume for one in story.portfolio.unexplained] == [1]
 
 

@@ -1,0 +1,85 @@
+"""Whatever is put in a field of an event, it is refused by an error of the ledger, or a valid event comes of it."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from decimal import Decimal
+from typing import Any
+
+import attrs
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ledger import LedgerError, PositionState
+from ledger.codec import KINDS, decode, encode, natural_key
+from ledger.portfolio import Standing
+from tests.support.stories import at, fill, opened, state
+
+STANDING: Standing = opened().standing
+
+#: What every event is made of, by the name of the field; a field that is not here has a default.
+VALID: dict[str, Any] = {
+    "server": "Broker-Live", "login": 70113, "currency": "USD", "currency_digits": 2, "mode": "hedging", "clock": "UTC",
+    "time_msc": at(1), "symbol": "EURUSD", "deal": 1, "side": "buy", "entry": "in", "volume": 1, "price": 10, "profit": 1,
+    "type": 2, "caused_by": 1, "now": fill(1), "position": state("long 1 @ 10"), "before": state("long 1 @ 10"),
+    "after": state("short 1 @ 10"), "position_id": 7, "ticket_before": 7, "ticket_after": 8, "balance": 1, "end": "vanished",
+    "reason": "r", "operator": "o", "kind": "ghost", "price_open": 10,
+}  # fmt: skip
+
+scalars: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.decimals() | st.text(max_size=8) | st.binary(max_size=4)
+    | st.complex_numbers() | st.fractions() | st.dates() | st.datetimes() | st.datetimes(timezones=st.just(UTC))
+    | st.timedeltas() | st.just(object()) | st.just(int) | st.sampled_from(list(VALID.values()))
+)  # fmt: skip
+junk = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.integers(), inner, max_size=3)
+) | st.dictionaries(st.sampled_from([field.name for field in attrs.fields(PositionState)]), scalars, max_size=6)
+classes = st.sampled_from([cls for cls, _ in KINDS.values()] + [PositionState])
+
+
+def fields_of(cls: type) -> dict[str, Any]:
+    needed = [one.name for one in attrs.fields(cls) if one.default is attrs.NOTHING]
+    return {name: 0 if cls.__name__ == "FillRecorded" and name == "reason" else VALID[name] for name in needed}
+
+
+@given(st.data())
+@example(data=None)
+def test_any_value_in_any_field_of_any_event(data):
+    if data is None:
+        return
+    cls = data.draw(classes)
+    told = fields_of(cls)
+    for name in data.draw(st.sets(st.sampled_from([one.name for one in attrs.fields(cls)]), min_size=1, max_size=3)):
+        told[name] = data.draw(junk)
+    try:
+        made = cls(**told)
+        if cls is PositionState:
+            return
+        row = encode(made, STANDING)
+        natural_key(made)
+    except LedgerError as error:
+        str(error).encode()
+        return
+    again = decode(row, STANDING)
+    assert encode(again, STANDING) == row
+
+
+@given(junk)
+def test_anything_recorded_is_an_event_or_an_error(thing):
+    account = opened()
+    for record in (account.record, account.record_many, lambda it: account.record_many([it])):
+        try:
+            record(thing)
+        except LedgerError as error:
+            str(error).encode()
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, min_value=0), st.integers(0, 8))
+def test_a_decimal_is_recorded_exactly_or_refused(number, places):
+    told = number.quantize(Decimal(1).scaleb(-places)) if abs(number) < 10**15 else number
+    try:
+        made = fill(1, volume=told)
+        row = encode(made, STANDING)
+    except LedgerError:
+        return
+    assert decode(row, STANDING).volume == told  # type: ignore[union-attr]
