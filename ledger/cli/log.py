@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from ledger.cli.options import account_option, accounts_of, journal_option, json_option, open_ledger
-from ledger.cli.output import print_json_lines, print_table, say
+from ledger.cli.output import print_bytes, print_json_lines, print_table, say
 from ledger.errors import AccountUnknown, BadValue
 from ledger.faces import Json, log_face
 from ledger.service import Account, Ledger
@@ -101,7 +101,7 @@ def _print_evidence(journal: str | None, account: AccountId | None, digest: str)
         names = ", ".join(str(name) for name in found)
         raise AccountUnknown(f"evidence {digest} is kept for several accounts ({names}): say which with --account")
     [raw] = found.values()
-    click.echo(raw, nl=False)
+    print_bytes(raw)
 
 
 def _faces(account: Account, after: int, last: int | None) -> Iterator[Json]:

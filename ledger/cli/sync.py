@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from threading import Event, Thread
 from typing import Any, Final
 
@@ -16,12 +15,14 @@ from ledger.cli.gateways import Way, gateway_options, interval_sec, reconciler_o
 from ledger.cli.health import Health, Notifier, health_file
 from ledger.cli.options import account_option, journal_option, journal_url, json_option, open_ledger
 from ledger.cli.output import one_or_list, print_json, print_table, say, warn
+from ledger.cli.streams import OutputClosed, complain
 from ledger.clock import ClockRule, utc_text_us
 from ledger.errors import AccountUnknown, BadValue, GatewayError
 from ledger.faces import drift_face, sync_face
 from ledger.reconcile.compare import NewTicket
 from ledger.reconciler import StateReconciler, SyncResult, SyncStatus, described, sync_all
 from ledger.service import Ledger, utc_now_us
+from ledger.text import json_text
 from ledger.values import AccountId
 
 _EXITS: Final = {SyncStatus.SUCCESS: 0, SyncStatus.PARTIAL: 1, SyncStatus.DEGRADED: 3, SyncStatus.FAILED: 3}
@@ -273,7 +274,9 @@ class _Log:
 
     def write(self, level: str, event: str, **fields: object) -> None:
         line = {"ts": utc_text_us(utc_now_us()), "level": level, "event": event} | fields
-        print(json.dumps(line), file=sys.stderr, flush=True)  # noqa: T201  # this is what a daemon says
+        with suppress(OutputClosed):  # nobody reads it: that is no reason to stop
+            sys.stderr.write(json_text(line, is_ascii=True) + "\n")
+            sys.stderr.flush()
 
     def result(self, result: SyncResult) -> None:
         ended = (result.status, result.reason, result.held)
@@ -309,7 +312,7 @@ def drift(journal: str | None, account: AccountId | None, as_json: bool, **gatew
             reconcilers = _reconcilers(ledger, stack, account, gateway, None, interval_sec(None))
             pairs = [(one, one.differences()) for one in reconcilers]
         except GatewayError as error:
-            click.echo(f"ledger: it is unknown whether both agree: {error}", err=True)
+            complain(f"it is unknown whether both agree: {error}")
             return _UNAVAILABLE
         faces = [drift_face(one.account.standing, found) for one, found in pairs]
     if as_json:

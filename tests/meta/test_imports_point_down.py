@@ -18,7 +18,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 FLOORS: Final = (  # low to high; rooms on one floor do not know one another
     {"errors"},
-    {"values", "clock", "keyfiles"},
+    {"values", "clock", "keyfiles", "text"},
     {"events"},
     {"positions", "postings", "snapshot"},
     {"portfolio"},
@@ -38,6 +38,7 @@ PURE: Final = {
     "errors",
     "values",
     "clock",
+    "text",
     "events",
     "positions",
     "postings",
