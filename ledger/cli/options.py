@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from ledger.clock import moment_span_us
 from ledger.errors import AccountUnknown, BadValue
-from ledger.service import Account, Ledger
+from ledger.service import Account, Ledger, utc_now_us
 from ledger.values import AccountId
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -61,6 +63,31 @@ def moment_options(command: _Command) -> _Command:
     ):
         command = option(command)
     return command
+
+
+def since_us(text: str) -> int:
+    """Return the UTC microsecond at which a period begins: a written time's first, or so long before now (``24h``, ``7d``).
+
+    Raises:
+        BadValue: It is neither.
+    """
+    ago = _ago_us(text)
+    return utc_now_us() - ago if ago is not None else moment_span_us(text)[0]
+
+
+def until_us(text: str) -> int:
+    """Return the first UTC microsecond after a period: a written time's whole unit belongs to it. As ``since_us``."""
+    ago = _ago_us(text)
+    return utc_now_us() - ago if ago is not None else moment_span_us(text)[1]
+
+
+def _ago_us(text: str) -> int | None:
+    found = _DURATION.fullmatch(text.strip())
+    return None if found is None else int(found[1]) * _UNITS_SEC[found[2]] * 1_000_000
+
+
+_UNITS_SEC: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_DURATION: Final = re.compile(rf"(\d{{1,6}})({'|'.join(sorted(_UNITS_SEC, key=len, reverse=True))})")
 
 
 def journal_url(given: str | None) -> str:

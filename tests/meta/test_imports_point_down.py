@@ -29,7 +29,7 @@ FLOORS: Final = (  # low to high; rooms on one floor do not know one another
     {"proof"},
     {"service"},
     {"reconciler", "corrections"},
-    {"faces", "importing", "exporting"},
+    {"faces", "event_lines", "importing", "exporting"},
     {"ledger"},  # ledger/__init__.py: the names that users import
     {"cli"},
     {"__main__"},
