@@ -11,11 +11,13 @@ import os
 import sys
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from ledger.cli import streams
+from ledger.cli.chosen import CONFIG_HELP, JOURNAL_HELP, Chosen
 from ledger.cli.streams import OutputClosed, complain
 from ledger.errors import CorruptEvent, DealConflict, LedgerError, VersionGap
 
@@ -110,16 +112,17 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.option("--journal", metavar="URL", help="sqlite:///FILE or postgresql+psycopg://HOST/DB; else $LEDGER_JOURNAL.")
+@click.option("--journal", metavar="URL", help=JOURNAL_HELP)
+@click.option("--config", metavar="FILE", type=click.Path(path_type=Path), help=CONFIG_HELP)
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version.")
 @click.pass_context
-def cli(ctx: click.Context, journal: str | None) -> None:
+def cli(ctx: click.Context, journal: str | None, config: Path | None) -> None:
     """An event-sourced position ledger for MetaTrader 5.
 
     Every fill, recovery and correction is an immutable event in a journal; the portfolio is rebuilt from it for any
     moment and proven against the broker's own figures.
     """
-    ctx.obj = journal
+    ctx.obj = Chosen(journal=journal, config=config)
 
 
 def exit_code(error: LedgerError) -> int:

@@ -13,7 +13,7 @@ import click
 from attrs import frozen
 
 from ledger.cli.gateways import Way, gateway_options, way, ways
-from ledger.cli.options import account_option, journal_option, journal_url, json_option
+from ledger.cli.options import account_option, configuration, configuration_note, journal_option, journal_url, json_option
 from ledger.cli.output import print_json, print_table
 from ledger.clock import utc_text
 from ledger.errors import GatewayError, JournalError, LedgerError
@@ -70,6 +70,7 @@ def doctor(journal: str | None, account: AccountId | None, as_json: bool, **gate
 
 def _checks(journal: str | None, account: AccountId | None, gateway: dict[str, Any]) -> Iterator[Check]:
     yield from _programs()
+    yield from _settings()
     ledger: Ledger | None = None
     try:
         url = journal_url(journal)
@@ -84,6 +85,20 @@ def _checks(journal: str | None, account: AccountId | None, gateway: dict[str, A
     finally:
         if ledger is not None:
             ledger.close()
+
+
+def _settings() -> Iterator[Check]:
+    try:
+        note = configuration_note()
+    except LedgerError as error:
+        yield Check("settings", FAILED, str(error))
+        return
+    if note is None:
+        yield Check("settings", OK, "no file: every setting has its default")
+    elif configuration().path is None:
+        yield Check("settings", WARNING, note)
+    else:
+        yield Check("settings", OK, note)
 
 
 def _programs() -> Iterator[Check]:

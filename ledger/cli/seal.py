@@ -49,7 +49,7 @@ def seal(journal: str | None, key: Path | None, file: Path | None) -> None:
 
 
 def _key_file(given: Path | None) -> Path:
-    named = given or os.environ.get("LEDGER_SEAL_KEY") or configuration().get("seal", {}).get("key")
+    named = given or os.environ.get("LEDGER_SEAL_KEY") or configuration().seal_key
     path = Path(named) if named else _DEFAULT_KEY
     if not path.is_file():
         raise BadValue(f"there is no key to seal with at {path}: make one with ledger keys seal, or name it with --key")

@@ -13,7 +13,14 @@ import click
 
 from ledger.cli.gateways import Way, gateway_options, interval_sec, reconciler_of, server_tz_option, way, ways
 from ledger.cli.health import Health, Notifier, health_file
-from ledger.cli.options import account_option, journal_option, journal_url, json_option, open_ledger
+from ledger.cli.options import (
+    account_option,
+    configuration_note,
+    journal_option,
+    journal_url,
+    json_option,
+    open_ledger,
+)
 from ledger.cli.output import one_or_list, print_json, print_table, say, warn
 from ledger.cli.streams import OutputClosed, complain
 from ledger.clock import ClockRule, utc_text_us
@@ -64,8 +71,9 @@ def sync(
       ledger sync --watch --interval 15       (a unit file is in deploy/)
 
     \b
-    ledger.toml in this folder takes the settings that do not change:
-      journal = "sqlite:///desk.db"
+    ledger.toml in the folder of a SQLite journal, or another file with --config (for
+    Postgres always), takes the settings that do not change:
+      journal = "sqlite:///desk.db"           where nothing else names it
       [gateway]
       url = "tcp://10.0.0.7:5555"             form, timeout_ms, insecure,
       server_key = "keys/gateway.key"         client_key
@@ -79,6 +87,7 @@ def sync(
     \b
     Exit codes: 0 SUCCESS, 1 PARTIAL (something is held), 3 DEGRADED or FAILED.
     """
+    note_configuration()
     with open_ledger(journal) as ledger, ExitStack() as stack:
         state = health_file(health, journal_url(journal))
         every_sec = interval_sec(interval)
@@ -99,6 +108,13 @@ def sync(
             _write_health(state, reconcilers)
         _show(ledger, results, as_json=as_json, dry_run=dry_run)
     return max(_EXITS[result.status] for result in results)
+
+
+def note_configuration() -> None:
+    """Print beside the output which file the settings are from."""
+    note = configuration_note()
+    if note is not None:
+        complain(note)
 
 
 def _synced(reconcilers: Sequence[StateReconciler], *, startup: bool) -> tuple[SyncResult, ...]:
@@ -126,7 +142,7 @@ def _reconcilers(
     if not found:
         raise BadValue(
             "which gateway? Name it with --gateway tcp://127.0.0.1:5555, or set GTW_HOST and GTW_PORT, or write a "
-            "[gateway] table with its url into ledger.toml"
+            "[gateway] table with its url into ledger.toml beside the journal, or into the file of --config"
         )
     reconcilers = []
     for each in found:
@@ -307,6 +323,7 @@ def drift(journal: str | None, account: AccountId | None, as_json: bool, **gatew
 
     Exit codes: 0 both agree, 1 they do not, 3 there is no usable snapshot.
     """
+    note_configuration()
     with open_ledger(journal) as ledger, ExitStack() as stack:
         try:
             reconcilers = _reconcilers(ledger, stack, account, gateway, None, interval_sec(None))

@@ -28,7 +28,7 @@ FLOORS: Final = (  # low to high; rooms on one floor do not know one another
     {"gateway", "imports", "seals"},
     {"proof"},
     {"service"},
-    {"reconciler", "corrections"},
+    {"reconciler", "corrections", "config"},
     {"faces", "event_lines", "importing", "exporting"},
     {"ledger"},  # ledger/__init__.py: the names that users import
     {"cli"},
@@ -56,7 +56,7 @@ LIBRARIES: Final = {  # library -> the rooms that may use it
     "attrs": {room for floor in FLOORS for room in floor},
     "click": {"cli"},
     "cryptography": {"seals"},
-    "msgspec": {"journal"},
+    "msgspec": {"config", "journal"},
     "psycopg": {"journal"},
     "pyarrow": {"exporting"},
     "python_calamine": {"imports"},
