@@ -45,7 +45,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "replay": ("ledger.cli.look", "Show the portfolio at any moment."),
     "sync": ("ledger.cli.sync", "Reconcile with the gateway: once, or as a daemon."),
     "drift": ("ledger.cli.sync", "Compare with the gateway; change nothing."),
-    "status": ("ledger.cli.status", "Show how syncing stands, and whether it is safe to trade."),
+    "status": ("ledger.cli.status", "Show sync health, and whether it is safe to trade."),
     "breaks": ("ledger.cli.status", "List open breaks with their age."),
     "correct": ("ledger.cli.correct", "Correct by hand what no machine can know."),
     "doctor": ("ledger.cli.doctor", "Check everything that syncing and trading rest on."),

@@ -131,7 +131,7 @@ def older(request, tmp_path):
 
 
 def test_an_older_journal_is_refused_by_who_does_not_make_journals(older):
-    with pytest.raises(JournalError, match="has schema 0001, this program 0004: ledger init"):
+    with pytest.raises(JournalError, match="has schema 0001, this program 0005: ledger init"):
         Ledger.open(older, create=False)
 
 

@@ -26,10 +26,10 @@ FLOORS: Final = (  # low to high; rooms on one floor do not know one another
     {"journal"},
     {"reconcile"},
     {"gateway", "imports", "seals"},
-    {"proof"},
+    {"proof", "safety"},
     {"service"},
     {"reconciler", "corrections", "config"},
-    {"faces", "event_lines", "importing", "exporting"},
+    {"faces", "event_lines", "importing", "exporting", "daemon"},
     {"ledger"},  # ledger/__init__.py: the names that users import
     {"cli"},
     {"__main__"},
