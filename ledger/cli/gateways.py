@@ -142,7 +142,16 @@ def policy() -> ReconcilePolicy:
     return configuration().policy
 
 
-def reconciler_of(ledger: Ledger, found: Way, clock: ClockRule | None, interval: float = SYNC_INTERVAL_SEC) -> StateReconciler:
+@frozen(kw_only=True)
+class SyncSettings:
+    """What a reconciler is made with. Read where the command's options are known, used in any thread."""
+
+    policy: ReconcilePolicy
+    interval_sec: float = SYNC_INTERVAL_SEC
+    clock: ClockRule | None = None
+
+
+def reconciler_of(ledger: Ledger, found: Way, settings: SyncSettings) -> StateReconciler:
     """Return a reconciler of the account that a gateway is of.
 
     Raises:
@@ -152,7 +161,13 @@ def reconciler_of(ledger: Ledger, found: Way, clock: ClockRule | None, interval:
     gateway = found.opened()
     try:
         account = found.account or _named(ledger, gateway)
-        return StateReconciler(ledger.account(account), gateway, policy=policy(), sync_interval_sec=interval, clock=clock)
+        return StateReconciler(
+            ledger.account(account),
+            gateway,
+            policy=settings.policy,
+            sync_interval_sec=settings.interval_sec,
+            clock=settings.clock,
+        )
     except BaseException:
         gateway.close()
         raise

@@ -7,6 +7,7 @@ are escaped, what the output cannot encode is escaped instead of raised, and a r
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -97,10 +98,31 @@ def replaced() -> Iterator[None]:
     """Replace the standard streams while a command runs."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (cast("TextIO", Stream(_able(one))) for one in before)
+    library, handler = logging.getLogger("ledger"), LibraryLog()
+    library.addHandler(handler)
     try:
         yield
     finally:
+        library.removeHandler(handler)
         sys.stdout, sys.stderr = before
+
+
+class LibraryLog(logging.Handler):
+    """Prints what the library warns of beside the output. Results of syncs are printed by the commands themselves."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.addFilter(lambda record: record.name != "ledger.sync")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        with suppress(OutputClosed):
+            complain(record.getMessage())
+
+
+def library_log() -> LibraryLog | None:
+    """Return what prints the library's warnings while a command runs."""
+    return next((one for one in logging.getLogger("ledger").handlers if isinstance(one, LibraryLog)), None)
 
 
 def _able(stream: TextIO | None) -> TextIO:
