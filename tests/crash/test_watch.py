@@ -98,7 +98,7 @@ def test_a_database_that_restarts_is_reported_and_waited_for(how, tmp_path):
                 if how == "killed":
                     server.kill()
                 else:
-                    server._end(signal.SIGINT)
+                    server.shut_down()
                 sandbox.control("trade", symbol="EURUSD", side="buy", volume="0.10")
                 reason = daemon.until("sync", status="FAILED")["reason"]
                 assert "postgres" in reason
