@@ -1,7 +1,8 @@
 -- Roles for a journal on Postgres: who may do what, enforced by the database and not by good manners.
 --
 --   ledger_owner   migrates: owns the tables, runs ledger init and nothing else
---   ledger_writer  engines, imports, syncs: reads, appends events, moves heads on; can change or remove nothing that is recorded
+--   ledger_writer  engines, imports, syncs: reads, appends events, moves heads on, replaces the sync health; can change or remove
+--                  nothing that is recorded
 --   ledger_reader  reports, verification, replays: reads
 --
 -- Run it as a superuser in the journal's database, once before ledger init and again after each migration (it only grants):
@@ -51,6 +52,12 @@ BEGIN
     REVOKE ALL ON checkpoints FROM PUBLIC, ledger_writer, ledger_reader;
     GRANT SELECT, INSERT, DELETE ON checkpoints TO ledger_writer;
     GRANT SELECT ON checkpoints TO ledger_reader;
+    -- How the last sync of each account ended: replaced every time, no event.
+    IF to_regclass('public.sync_health') IS NOT NULL THEN
+        REVOKE ALL ON sync_health FROM PUBLIC, ledger_writer, ledger_reader;
+        GRANT SELECT, INSERT, UPDATE ON sync_health TO ledger_writer;
+        GRANT SELECT ON sync_health TO ledger_reader;
+    END IF;
     -- What it is, and which schema it has.
     FOREACH kept IN ARRAY ARRAY['identity', 'alembic_version'] LOOP
         EXECUTE format('REVOKE ALL ON %I FROM PUBLIC, ledger_writer, ledger_reader', kept);

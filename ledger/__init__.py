@@ -15,6 +15,7 @@ Names are loaded when they are first used, so that importing the package costs n
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +92,9 @@ if TYPE_CHECKING:
     from ledger.service import Account, Ledger, Verification
     from ledger.snapshot import RemoteAccount, RemoteHistory, RemotePosition, RemoteSymbol, Snapshot
     from ledger.values import AccountId, Entry, MarginMode, Side
+
+#: Everything that the package logs goes here; who does not ask for it sees none of it.
+logging.getLogger("ledger").addHandler(logging.NullHandler())
 
 _HOMES = {
     "clock": ("ClockRule",),

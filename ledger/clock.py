@@ -287,8 +287,8 @@ _TIME: Final = re.compile(
 _SECOND_US: Final = 1_000_000
 
 
-def moment_end_us(text: str) -> int:
-    """Return the first UTC microsecond after the unit that a written time names.
+def moment_span_us(text: str) -> tuple[int, int]:
+    """Return the first UTC microsecond of the unit that a written time names, and the first one after it.
 
     ``2026-06-15`` names the whole day, ``2026-06-15T12:00`` the minute, ``12:00:05`` the second, ``12:00:05.123`` the
     millisecond. A time without a zone is UTC.
@@ -322,4 +322,9 @@ def moment_end_us(text: str) -> int:
         unit_us = 60 * _SECOND_US
     else:
         unit_us = 24 * 3600 * _SECOND_US
-    return start_us + unit_us
+    return start_us, start_us + unit_us
+
+
+def moment_end_us(text: str) -> int:
+    """Return the first UTC microsecond after the unit that a written time names. As ``moment_span_us``."""
+    return moment_span_us(text)[1]

@@ -26,6 +26,7 @@ from ledger.journal.admission import start, taken_over
 from ledger.journal.evidence import Kept, unpacked
 from ledger.portfolio import Standing
 from ledger.service import Account, Ledger
+from ledger.text import csv_text
 from ledger.values import ENTRY_WORDS, AccountId, Side, entry_word, plain, scaled, signed_magic, unscaled, unsigned_magic
 
 Progress = Callable[[int], object]
@@ -196,12 +197,17 @@ def _writer(format_: str, path: Path, journal: Journal) -> Iterator[_Write]:
             with path.open("w", encoding="utf-8", newline="") as file:
                 rows = csv.writer(file)
                 rows.writerow(Record._fields)
-                yield lambda _, some: rows.writerows([_text(value) for value in one] for one in some)
+                yield lambda _, some: rows.writerows(map(_cells, some))
         case "jsonl":
             with path.open("w", encoding="utf-8", newline="\n") as file:
                 yield _json_lines(file, journal)
         case _:
             raise BadValue(f"expected a format of {', '.join(FORMATS)}, found {format_!r}")
+
+
+def _cells(one: Record) -> list[Any]:
+    """Return the cells of a row of CSV: text that a spreadsheet would take for a formula has a quote in front."""
+    return [csv_text(value) if isinstance(value, str) else _text(value) for value in one]
 
 
 def _text(value: Any) -> Any:

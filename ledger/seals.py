@@ -18,6 +18,7 @@ The text is UTF-8, one statement a line; the signature (Ed25519, RFC 8032) cover
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -31,6 +32,7 @@ from ledger.errors import BadValue, CorruptEvent, JournalError
 from ledger.journal import Head, Journal
 from ledger.journal.verification import Problem
 from ledger.keyfiles import OWNER_ONLY, READABLE, check_private, new_pair, write_new
+from ledger.text import json_text, visible
 from ledger.values import AccountId
 
 if TYPE_CHECKING:  # slow to load, and only needed to sign and to check
@@ -93,7 +95,7 @@ def _statement(journal_id: str, now_us: int, previous: str | None, heads: Mappin
         f"previous {_NONE if previous is None else _digest(previous)}",
         f"accounts {len(heads)}",
         *(
-            f"account {head.version} {head.hash.hex()} {_time(head.recorded_us)} {account}"
+            f"account {head.version} {head.hash.hex()} {_time(head.recorded_us)} {_name(account)}"
             for account, head in sorted(heads.items())
         ),
     ]
@@ -103,6 +105,17 @@ def _statement(journal_id: str, now_us: int, previous: str | None, heads: Mappin
 def _signed(statement: str, key: Ed25519PrivateKey) -> str:
     said = f"{statement}key {key.public_key().public_bytes_raw().hex()}\n"
     return f"{said}{_SIGNATURE}{key.sign(said.encode()).hex()}\n"
+
+
+def _name(account: AccountId) -> str:
+    """Write an account's name on a line: as JSON text where it holds what a line cannot show."""
+    name = str(account)
+    return name if visible(name) == name and not name.startswith('"') else json_text(name)
+
+
+def _account(written: str) -> AccountId:
+    """Read what ``_name`` wrote."""
+    return AccountId.parse(str(json.loads(written)) if written.startswith('"') else written)
 
 
 def _time(us: int) -> str:
@@ -142,12 +155,12 @@ def read(text: str) -> Seal:
 
 
 def _parsed(said: str, text: str) -> Seal:
-    _, journal, made_at, previous, counted, *rest = said.splitlines()
+    _, journal, made_at, previous, counted, *rest = said.removesuffix("\n").split("\n")
     *accounts, key = rest
     found: dict[AccountId, Sealed] = {}
     for line in accounts:
         version, head, recorded, name = _value(line, "account").split(" ", 3)
-        found[AccountId.parse(name)] = Sealed(version=int(version), head=head, recorded_us=_us(recorded))
+        found[_account(name)] = Sealed(version=int(version), head=head, recorded_us=_us(recorded))
     if len(found) != int(_value(counted, "accounts")):
         raise ValueError(f"{counted}, and it names {len(found)}")
     before = _value(previous, "previous")

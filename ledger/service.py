@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from itertools import pairwise
@@ -35,11 +37,13 @@ from ledger.journal.admission import simulated_rows
 from ledger.journal.checkpoints import INTERVAL, repeated_hour, replayed, simulated
 from ledger.journal.memory import MemoryJournal
 from ledger.journal.verification import Problem, Verified, verify_account, verify_across
+from ledger.journal.watch import Watch
 from ledger.portfolio import Portfolio, Standing, Trade
 from ledger.positions import OpenPosition
 from ledger.postings import APART, PLACED
 from ledger.seals import Seal
 from ledger.seals import problems as seal_problems
+from ledger.text import visible
 from ledger.values import (
     INT64_MAX,
     AccountId,
@@ -60,6 +64,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ONE_MICROSECOND: Final = timedelta(microseconds=1)
 _AT_ONCE: Final = 500
 _REPLAY_EVERY: Final = 2  # intervals between checkpoints
+_STOP_SECONDS: Final = 0.1  # how often a follower looks whether to stop
+_logger: Final = logging.getLogger("ledger.service")
 
 
 def utc_now_us() -> int:
@@ -185,12 +191,16 @@ class Ledger:
             CorruptEvent: An account stands further back than what was read of it: an older copy took the journal's place.
             VersionGap: A version is missing.
         """
-        require_type({} if after is None else after, Mapping, "a mapping of account to version")  # type: ignore[type-abstract]
-        cursors = {
-            require_type(account, AccountId, "an AccountId as key"): to_whole(version, 0, INT64_MAX, "a version")
-            for account, version in (after or {}).items()
-        }
-        return following(self.journal, cursors, None, to_amount(poll_seconds, 0, "poll_seconds"), stop)
+        return following(self.journal, _cursors(after), None, to_amount(poll_seconds, 0, "poll_seconds"), stop)
+
+    def follow_async(
+        self, *, after: Mapping[AccountId, int] | None = None, poll_seconds: float = 1.0
+    ) -> AsyncGenerator[Recorded, None]:
+        """Yield every event as ``follow`` does, for ``async for``, without blocking the event loop.
+
+        It ends with its task: cancel the task, or close what this returns (``contextlib.aclosing``). Raises as ``follow``.
+        """
+        return following_async(self.journal, _cursors(after), None, to_amount(poll_seconds, 0, "poll_seconds"))
 
     def verify(
         self,
@@ -591,6 +601,11 @@ class Account:
         cursors = {self.name: to_whole(after, 0, INT64_MAX, "a version")}
         return following(self._journal, cursors, self.name, to_amount(poll_seconds, 0, "poll_seconds"), stop)
 
+    def follow_async(self, *, after: int = 0, poll_seconds: float = 1.0) -> AsyncGenerator[Recorded, None]:
+        """Yield the account's events behind a version, for ``async for``. See ``Ledger.follow_async``."""
+        cursors = {self.name: to_whole(after, 0, INT64_MAX, "a version")}
+        return following_async(self._journal, cursors, self.name, to_amount(poll_seconds, 0, "poll_seconds"))
+
     def evidence(self, digest: str) -> bytes:
         """Return the raw broker answer that events of the account name by its SHA-256 (hex), as it came in.
 
@@ -641,6 +656,14 @@ def _event(value: object) -> Event:
     raise BadValue(f"expected an event such as FillRecorded(...), found {shown(value)} ({type(value).__name__}){hint}")
 
 
+def _cursors(after: Mapping[AccountId, int] | None) -> dict[AccountId, int]:
+    require_type({} if after is None else after, Mapping, "a mapping of account to version")  # type: ignore[type-abstract]
+    return {
+        require_type(account, AccountId, "an AccountId as key"): to_whole(version, 0, INT64_MAX, "a version")
+        for account, version in (after or {}).items()
+    }
+
+
 def _version_or_none(value: object) -> int | None:
     return to_whole_or_none(value, 0, INT64_MAX, "a version")
 
@@ -665,22 +688,64 @@ class StopSign(Protocol):
 def following(
     journal: Journal, cursors: dict[AccountId, int], only: AccountId | None, poll_seconds: float, stop: StopSign | None
 ) -> Iterator[Recorded]:
-    """Yield events behind a cursor for each account, for ever. A cursor moves on with each event that was given out."""
+    """Yield events behind a cursor for each account, for ever."""
+    for batch in _batches(journal, cursors, only, poll_seconds, stop):
+        yield from batch
+
+
+async def following_async(
+    journal: Journal, cursors: dict[AccountId, int], only: AccountId | None, poll_seconds: float
+) -> AsyncGenerator[Recorded, None]:
+    """Yield events as ``following`` does, without blocking the event loop. What it uses ends with it, however it ends."""
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
+    loop, stop = asyncio.get_running_loop(), threading.Event()
+    batches = _batches(journal, cursors, only, poll_seconds, stop)
+    # One thread all along: a connection of SQLite is used where it was made.
+    with ThreadPoolExecutor(1, thread_name_prefix="ledger-follow") as beside:
+        try:
+            while (batch := await loop.run_in_executor(beside, next, batches, None)) is not None:
+                for event in batch:
+                    yield event
+        finally:
+            stop.set()  # it looks at it every so often, so that closing waits no longer than that
+            await asyncio.shield(loop.run_in_executor(beside, batches.close))
+
+
+def _batches(
+    journal: Journal, cursors: dict[AccountId, int], only: AccountId | None, poll_seconds: float, stop: StopSign | None
+) -> Generator[list[Recorded], None, None]:
+    """Yield events behind a cursor for each account, some at a time, for ever. A cursor moves on with what was given out."""
+    is_away = False
     with journal.watch() as watch:
         while stop is None or not stop.is_set():
             try:
                 for account, head in journal.heads().items():
                     if only in (None, account):
-                        for event in _news(journal, account, cursors.get(account, 0), head.version):
-                            cursors[account] = event.version
-                            yield event
+                        for batch in _news(journal, account, cursors.get(account, 0), head.version):
+                            cursors[account] = batch[-1].version
+                            yield batch
+                is_away = False
             except JournalError as error:
                 if not error.retryable:
                     raise
-            watch.wait(poll_seconds)
+                if not is_away:
+                    _logger.warning("the journal does not answer, and is waited for: %s", visible(str(error)))
+                is_away = True
+            _wait(watch, poll_seconds, stop)
 
 
-def _news(journal: Journal, account: AccountId, seen: int, upto: int) -> Iterator[Recorded]:
+def _wait(watch: Watch, seconds: float, stop: StopSign | None) -> None:
+    """Wait for an append, and look meanwhile whether to stop."""
+    give_up = time.monotonic() + seconds
+    while stop is None or not stop.is_set():
+        left = give_up - time.monotonic()
+        if left <= 0 or watch.wait(min(left, _STOP_SECONDS) if stop is not None else left):
+            return
+
+
+def _news(journal: Journal, account: AccountId, seen: int, upto: int) -> Iterator[list[Recorded]]:
     """Yield the events behind a version, some at a time, so that nothing is held open while the reader takes its time."""
     if seen > upto:
         raise CorruptEvent(
@@ -692,5 +757,5 @@ def _news(journal: Journal, account: AccountId, seen: int, upto: int) -> Iterato
         rows = list(journal.rows(account, after=seen, upto=min(upto, seen + _AT_ONCE)))
         if [row.version for row in rows] != list(range(seen + 1, min(upto, seen + _AT_ONCE) + 1)):
             raise VersionGap(f"account {account}: versions behind {seen} are missing. Run: ledger verify")
-        yield from (recorded(account, row, standing) for row in rows)
+        yield [recorded(account, row, standing) for row in rows]
         seen = rows[-1].version

@@ -519,6 +519,7 @@ def _others(full: bool, seed: int) -> Iterator[tuple[str, Callable[[], list[Row]
         ("Postgres killed with -9", postgres_faults.server_killed, 10),
         ("connection cut at commit", postgres_faults.connection_cut, 60),
         ("failover to a standby", postgres_faults.failover, 5),
+        ("restarts under --watch", postgres_faults.watch_restarted, 30),
     ):
         yield name, lambda name=name, stage=stage, many=many: [_row(name, stage(many if full else 1, seed))]  # type: ignore[misc]
 

@@ -10,6 +10,7 @@
 - cut: the connection is cut around the COMMIT of an append: before, within or after it, with or without its answer, sometimes
   twice in a row, sometimes while somebody else appends. So the writer cannot know what became of it.
 - failover: a server with a standby that it waits for is killed, the standby takes its place, and the writers go on there.
+- watch: the server under ``ledger sync --watch`` is killed or restarted, or the daemon is killed, while the terminal trades.
 
 Writers that are told of a failure tell the same events again. After each fault every append that had returned is there
 exactly once, every other is there as a whole or not at all, and ``verify`` finds nothing wrong: by the ledger, and by a bare
@@ -73,7 +74,7 @@ class Result:
     """What came of so many faults.
 
     Attributes:
-        fault: killed, cut or failover.
+        fault: killed, cut, failover or watch.
         rounds: How often.
         acknowledged: Events whose append had returned.
         lost: Those of them that were gone afterwards.
@@ -666,6 +667,116 @@ def _either_url(database: str, ports: list[int]) -> str:
     return f"postgresql+psycopg://postgres@/{database}?{hosts}&target_session_attrs=read-write"
 
 
+# ------------------------------------------------------------------------------------------ restarts under a daemon
+
+
+class _Watch:
+    """``ledger sync --watch`` in a process of its own, and what it logged as appended."""
+
+    def __init__(self, url: str, endpoint: str) -> None:
+        self._command = [sys.executable, "-m", "ledger", "sync", "--watch", "--interval", "0.05", "--journal", url]
+        self._command += ["--gateway", endpoint, "--server-tz", "UTC"]
+        self.acknowledged: set[int] = set()
+        self._lines: deque[tuple[float, dict[str, Any]]] = deque()
+        self.start()
+
+    def start(self) -> None:
+        """Start it, again after a kill."""
+        self._process = subprocess.Popen(self._command, stderr=subprocess.PIPE, cwd=bootstrap.ROOT, text=True)
+        threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()
+
+    def _listen(self, process: "subprocess.Popen[str]") -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            with contextlib.suppress(ValueError):  # one that a kill cut off
+                said = json.loads(line)
+                self.acknowledged.update(said.get("fills", ()))
+                self._lines.append((time.monotonic(), said))
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+        self._process.wait()
+
+    def end(self) -> None:
+        """End it in good order.
+
+        Raises:
+            Broken: It had ended before, or does not end well.
+        """
+        if self._process.poll() is not None:
+            raise Broken(f"the daemon ended with {self._process.returncode}")
+        self._process.terminate()
+        if self._process.wait(_PATIENCE_SEC):
+            raise Broken(f"the daemon ended with {self._process.returncode}")
+
+    def wait(self, after: float, what: Callable[[dict[str, Any]], bool]) -> float:
+        """Wait for a line of after a moment, and return when it came."""
+        give_up = time.monotonic() + _PATIENCE_SEC
+        while time.monotonic() < give_up:
+            while self._lines:
+                at, said = self._lines.popleft()
+                if at > after and what(said):
+                    return at
+            if self._process.poll() is not None:
+                raise Broken(f"the daemon ended with {self._process.returncode}")
+            time.sleep(_LOOK_SEC)
+        raise Broken("the daemon did not come back")
+
+
+def watch_restarted(rounds: int, seed: int) -> Result:
+    """Restart or kill a server under ``ledger sync --watch``, or the daemon itself, so many times, while the terminal trades.
+
+    What the daemon logged as appended was acknowledged; in the end the journal holds every deal of the terminal once.
+
+    Raises:
+        Broken: Something does not hold, other than events lost or doubled.
+    """
+    from ledger import Ledger
+    from ledger.gateway.sandbox.client import Sandbox
+    from tests.support.postgres import start_postgres
+
+    dice = random.Random(seed)  # noqa: S311  # repeatable, not secret
+    come_back_sec: list[float] = []
+    with start_postgres() as server, Sandbox.start("--server-tz", "UTC", "--seed", str(seed)) as sandbox:
+        url = server.create_database()
+        Ledger.open(url, create=True).close()
+        daemon = _Watch(url, sandbox.endpoint)
+        daemon.wait(0, lambda said: said.get("status") == "SUCCESS")
+        for _ in range(rounds):
+            sandbox.hand(dice.randint(1, 5))
+            time.sleep(dice.uniform(0, 0.2))  # anywhere within a sync
+            struck_at = time.monotonic()
+            fault = dice.choice(("killed", "shut down", "daemon"))
+            if fault == "daemon":
+                daemon.kill()
+                sandbox.hand(1)
+                daemon.start()
+            else:
+                server.kill() if fault == "killed" else server.shut_down()
+                sandbox.hand(dice.randint(1, 3))
+                daemon.wait(struck_at, lambda said: said.get("status") == "FAILED")
+                server.restart()
+            ticket = sandbox.control("cash", type=2, amount="1")["deal"]
+            back_at = daemon.wait(struck_at, lambda said, ticket=ticket: ticket in said.get("fills", ()))  # type: ignore[misc]
+            come_back_sec.append(back_at - struck_at)
+        daemon.end()
+        books = sandbox.books()
+        with Ledger.open(url, create=False) as ledger:
+            by_ledger, by_driver = _deals_by_ledger(ledger), _deals_by_driver(url)
+            problems = ledger.verify().problems
+        if problems or sum(by_driver.values()) < books["deals"]:
+            raise Broken(f"verify: {problems[:3]}; {sum(by_driver.values())} deals of the terminal's {books['deals']}")
+    return Result(
+        fault="watch",
+        rounds=rounds,
+        acknowledged=len(daemon.acknowledged),
+        lost=len(daemon.acknowledged - by_ledger.keys()),
+        doubled=sum(times > 1 for times in by_driver.values()),
+        come_back_ms_median=round(statistics.median(come_back_sec) * 1000, 1),
+    )
+
+
 # ------------------------------------------------------------------------------------------------------------ the command
 
 #: Name -> what stages it, and how many rounds of it are worth waiting for.
@@ -673,6 +784,7 @@ FAULTS: Final[dict[str, tuple[Callable[[int, int], Result], int]]] = {
     "killed": (server_killed, 20),
     "cut": (connection_cut, 200),
     "failover": (failover, 5),
+    "watch": (watch_restarted, 20),
 }
 
 

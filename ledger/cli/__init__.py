@@ -9,11 +9,16 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from ledger.cli import streams
+from ledger.cli.chosen import CONFIG_HELP, JOURNAL_HELP, Chosen
+from ledger.cli.streams import OutputClosed, complain
 from ledger.errors import CorruptEvent, DealConflict, LedgerError, VersionGap
 
 FINE: Final = 0
@@ -21,6 +26,9 @@ DISAGREES: Final = 1
 WRONG_USE: Final = 2
 UNAVAILABLE: Final = 3
 _INTERRUPTED: Final = 130
+_READER_LEFT: Final = 141  # as a shell reports a program that SIGPIPE ended
+_COMPLETION: Final = "_LEDGER_COMPLETE"
+_OUR_FAULT: Final = 70  # EX_SOFTWARE of sysexits.h
 #: So many new objects before Python looks for garbage: what a command makes it keeps, and looking costs a tenth of its time.
 _GARBAGE: Final = 50_000
 
@@ -37,7 +45,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "replay": ("ledger.cli.look", "Show the portfolio at any moment."),
     "sync": ("ledger.cli.sync", "Reconcile with the gateway: once, or as a daemon."),
     "drift": ("ledger.cli.sync", "Compare with the gateway; change nothing."),
-    "status": ("ledger.cli.status", "Show how syncing stands, and whether it is safe to trade."),
+    "status": ("ledger.cli.status", "Show sync health, and whether it is safe to trade."),
     "breaks": ("ledger.cli.status", "List open breaks with their age."),
     "correct": ("ledger.cli.correct", "Correct by hand what no machine can know."),
     "doctor": ("ledger.cli.doctor", "Check everything that syncing and trading rest on."),
@@ -104,16 +112,17 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.option("--journal", metavar="URL", help="sqlite:///FILE or postgresql+psycopg://HOST/DB; else $LEDGER_JOURNAL.")
+@click.option("--journal", metavar="URL", help=JOURNAL_HELP)
+@click.option("--config", metavar="FILE", type=click.Path(path_type=Path), help=CONFIG_HELP)
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version.")
 @click.pass_context
-def cli(ctx: click.Context, journal: str | None) -> None:
+def cli(ctx: click.Context, journal: str | None, config: Path | None) -> None:
     """An event-sourced position ledger for MetaTrader 5.
 
     Every fill, recovery and correction is an immutable event in a journal; the portfolio is rebuilt from it for any
     moment and proven against the broker's own figures.
     """
-    ctx.obj = journal
+    ctx.obj = Chosen(journal=journal, config=config)
 
 
 def exit_code(error: LedgerError) -> int:
@@ -126,23 +135,54 @@ def exit_code(error: LedgerError) -> int:
 def main(arguments: list[str] | None = None) -> Any:
     """Run a command and leave with its exit code."""
     gc.set_threshold(_GARBAGE)
+    if _COMPLETION in os.environ:  # a shell asks for words of ours, and click writes them as bytes
+        cli.main(args=arguments, prog_name="ledger", standalone_mode=False)
+    with streams.replaced():
+        code = _run(arguments)
+    gc.freeze()  # or else Python looks through all that was loaded once more before it ends
+    sys.exit(code)
+
+
+def _run(arguments: list[str] | None) -> int:
     try:
-        sys.exit(cli.main(args=arguments, prog_name="ledger", standalone_mode=False) or FINE)
+        code = _called(arguments)
+        streams.flush()
+    except OutputClosed as closed:
+        if isinstance(closed.error, BrokenPipeError):
+            streams.abandon()
+            return _READER_LEFT
+        with suppress(OutputClosed):
+            complain(str(closed))
+        streams.abandon()
+        return UNAVAILABLE
+    return code
+
+
+def _called(arguments: list[str] | None) -> int:
+    """Call a command; print what is wrong and return the exit code.
+
+    Raises:
+        OutputClosed: An output takes no more.
+    """
+    try:
+        return int(cli.main(args=arguments, prog_name="ledger", standalone_mode=False) or FINE)
+    except OutputClosed:
+        raise
     except click.ClickException as error:
         error.show()
-        sys.exit(WRONG_USE)
+        return WRONG_USE
     except (click.Abort, KeyboardInterrupt):
-        click.echo("ledger: interrupted", err=True)
-        sys.exit(_INTERRUPTED)
+        complain("interrupted")
+        return _INTERRUPTED
     except LedgerError as error:
-        click.echo(f"ledger: {error}", err=True)
-        sys.exit(exit_code(error))
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; the interpreter must not complain about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(FINE)
+        complain(str(error))
+        return exit_code(error)
     except OSError as error:
-        click.echo(f"ledger: {error.filename or ''}: {error.strerror or error}", err=True)
-        sys.exit(WRONG_USE)
-    finally:
-        gc.freeze()  # or else Python looks through all that was loaded once more before it ends
+        complain(f"{error.filename or ''}: {error.strerror or error}")
+        return WRONG_USE
+    except Exception:  # noqa: BLE001  # a fault of ours must not look like a disagreement, which is what Python's own 1 means
+        import traceback
+
+        traceback.print_exc()
+        complain("this is a fault of the ledger itself: please report it with the lines above")
+        return _OUR_FAULT

@@ -1,4 +1,4 @@
-"""Which gateway a command speaks to, and how: options beat the environment, the environment beats ``ledger.toml``."""
+"""Which gateway a command speaks to, and how: options beat the environment, the environment beats the file."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
-from attrs import fields, frozen
+from attrs import frozen
 
 from ledger.cli.accounts import CLOCK, CLOCK_HELP
-from ledger.cli.options import CONFIGURATION, configuration
+from ledger.cli.options import configuration
 from ledger.clock import ClockRule
 from ledger.errors import AccountUnknown, BadValue, GatewayError
 from ledger.gateway import Gateway
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _PORT: Final = 5555
 _FORMS: Final = ("json", "mql5-json-api", "ejtrader")
-_GATEWAY_KEYS: Final = ("url", "form", "timeout_ms", "server_key", "client_key", "insecure")
 
 
 def gateway_options(command: _Command) -> _Command:
@@ -88,51 +87,33 @@ def way(account: AccountId | None = None, *, gateway: str | None, **given: Any) 
     Raises:
         BadValue: A setting cannot be read.
     """
-    told = configuration()
-    common = _table(told, "gateway")
-    of_account = _table(_table(told, "gateways"), str(account)) if account else {}
+    found = configuration()
+    of_account = found.gateways.get(account, {}) if account else {}
     host, port = os.environ.get("GTW_HOST"), os.environ.get("GTW_PORT")
     named = f"tcp://{host or '127.0.0.1'}:{port or _PORT}" if host or port else None
-    url = gateway or (of_account.get("url") or named if account in _accounts(told) else named or common.get("url"))
+    url = gateway or of_account.get("url") or named or found.gateway.get("url")
     if not url:
         return None
     timeout = os.environ.get("GTW_TIMEOUT_MS")
-    settings = {**common, **of_account, **({"timeout_ms": _whole(timeout, "GTW_TIMEOUT_MS")} if timeout else {})}
+    settings = {**found.gateway, **of_account, **({"timeout_ms": _whole(timeout, "GTW_TIMEOUT_MS")} if timeout else {})}
     settings |= {name: value for name, value in given.items() if value is not None}
     return _way(settings | {"url": url}, account)
 
 
 def ways() -> list[Way]:
-    """Return the gateways of all accounts that ``ledger.toml`` names.
+    """Return the gateways of all accounts that the settings name.
 
     Raises:
         BadValue: A setting cannot be read.
     """
-    told = configuration()
-    return [
-        _way({**_table(told, "gateway"), **_table(_table(told, "gateways"), str(account))}, account)
-        for account in _accounts(told)
-    ]
+    found = configuration()
+    return [_way({**found.gateway, **table}, account) for account, table in found.gateways.items()]
 
 
 def _way(settings: Mapping[str, Any], account: AccountId | None) -> Way:
-    unknown = sorted(set(settings) - set(_GATEWAY_KEYS))
-    if unknown:
-        raise BadValue(f"{CONFIGURATION}: a gateway has {', '.join(_GATEWAY_KEYS)}, found {', '.join(unknown)}")
     if not settings.get("url"):
-        raise BadValue(f"{CONFIGURATION}: gateway of {account}: expected url")
+        raise BadValue(f"{configuration()}: gateway of {account}: expected url")
     return Way(account=account, **settings)
-
-
-def _accounts(told: Mapping[str, Any]) -> list[AccountId]:
-    return [AccountId.parse(name) for name in _table(told, "gateways")]
-
-
-def _table(told: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = told.get(name, {})
-    if not isinstance(found, Mapping):
-        raise BadValue(f"{CONFIGURATION}: expected a table [{name}], found {found!r}")
-    return found
 
 
 def _whole(text: str, name: str) -> int:
@@ -144,9 +125,9 @@ def _whole(text: str, name: str) -> int:
 
 def interval_sec(given: float | None) -> float:
     """Return the seconds between two syncs: the option, else the environment, else the file, else 15."""
-    told: Any = given
-    if told is None:
-        told = os.environ.get("SYNC_INTERVAL_SEC") or _table(configuration(), "sync").get("interval_sec", SYNC_INTERVAL_SEC)
+    told: Any = given if given is not None else os.environ.get("SYNC_INTERVAL_SEC")
+    if told is None or told == "":
+        told = configuration().interval_sec or SYNC_INTERVAL_SEC
     try:
         seconds = float(told)
     except (TypeError, ValueError):
@@ -157,23 +138,20 @@ def interval_sec(given: float | None) -> float:
 
 
 def policy() -> ReconcilePolicy:
-    """Return the policy of ``ledger.toml``, table ``[policy]``.
-
-    Raises:
-        BadValue: There is no such setting, or a value it cannot have.
-    """
-    told = _table(configuration(), "policy")
-    known = [one.name for one in fields(ReconcilePolicy)]
-    unknown = sorted(set(told) - set(known))
-    if unknown:
-        raise BadValue(f"{CONFIGURATION}: [policy] has {', '.join(known)}, found {', '.join(unknown)}")
-    try:
-        return ReconcilePolicy(**told)
-    except (TypeError, ValueError) as error:
-        raise BadValue(f"{CONFIGURATION}: [policy]: {error}") from None
+    """Return the policy of the settings. Raises as ``ledger.config.find``."""
+    return configuration().policy
 
 
-def reconciler_of(ledger: Ledger, found: Way, clock: ClockRule | None, interval: float = SYNC_INTERVAL_SEC) -> StateReconciler:
+@frozen(kw_only=True)
+class SyncSettings:
+    """What a reconciler is made with. Read where the command's options are known, used in any thread."""
+
+    policy: ReconcilePolicy
+    interval_sec: float = SYNC_INTERVAL_SEC
+    clock: ClockRule | None = None
+
+
+def reconciler_of(ledger: Ledger, found: Way, settings: SyncSettings) -> StateReconciler:
     """Return a reconciler of the account that a gateway is of.
 
     Raises:
@@ -183,7 +161,13 @@ def reconciler_of(ledger: Ledger, found: Way, clock: ClockRule | None, interval:
     gateway = found.opened()
     try:
         account = found.account or _named(ledger, gateway)
-        return StateReconciler(ledger.account(account), gateway, policy=policy(), sync_interval_sec=interval, clock=clock)
+        return StateReconciler(
+            ledger.account(account),
+            gateway,
+            policy=settings.policy,
+            sync_interval_sec=settings.interval_sec,
+            clock=settings.clock,
+        )
     except BaseException:
         gateway.close()
         raise

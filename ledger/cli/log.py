@@ -1,87 +1,234 @@
-"""The command ``log``: the events of the journal."""
+"""The command ``log``: the events of the journal, one line each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from difflib import get_close_matches
+from typing import Any, Final
 
 import click
+from attrs import frozen
 
-from ledger.cli.options import account_option, accounts_of, journal_option, json_option, open_ledger
-from ledger.cli.output import print_json_lines, print_table, say
+from ledger.cli.options import account_option, accounts_of, journal_option, json_option, open_ledger, since_us, until_us
+from ledger.cli.output import print_bytes, print_json_lines, print_lines
+from ledger.codec import KINDS
 from ledger.errors import AccountUnknown, BadValue
+from ledger.event_lines import LATE_MSC, event_line, lag_msc, year
+from ledger.events import DEAL_KINDS, BreakOpened, Recorded
 from ledger.faces import Json, log_face
+from ledger.portfolio import Standing
 from ledger.service import Account, Ledger
-from ledger.values import CASH_WORDS, AccountId
+from ledger.values import AccountId
+
+#: Words for several kinds at once.
+GROUPS: Final[dict[str, frozenset[str]]] = {
+    "deals": DEAL_KINDS,
+    "breaks": frozenset(("BreakOpened", "BreakClosed")),
+    "corrections": frozenset(("PositionRecovered", "GhostClosed", "DriftCorrected", "PositionReticketed", "Adjusted")),
+    "notable": frozenset(KINDS) - {"AccountOpened", "SymbolSpecified", "FillRecorded", "CashMoved", "DealCompleted"},
+}
+
+
+class _Kind(click.ParamType[frozenset[str]]):
+    name = "kind"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> frozenset[str]:
+        if isinstance(value, frozenset):
+            return value
+        known = {name.lower(): name for name in (*GROUPS, *KINDS)}
+        name = known.get(str(value).lower())
+        if name is not None:
+            return GROUPS.get(name, frozenset((name,)))
+        near = get_close_matches(str(value).lower(), known, 1)
+        meant = f" Did you mean {known[near[0]]}?" if near else ""
+        message = f"there is no kind {value!r}.{meant} Groups: {', '.join(GROUPS)}. Kinds: {', '.join(KINDS)}."
+        return self.fail(message, param, ctx)
+
+
+@frozen(kw_only=True)
+class _Wanted:
+    """Which events are listed. Times are UTC microseconds, the first one inclusive, the last one not."""
+
+    kinds: frozenset[str] | None
+    is_notable: bool
+    position: int | None
+    deal: int | None
+    correlation: str | None
+    since_us: int | None
+    until_us: int | None
+    by: str
+    is_late: bool
+
+    def __call__(self, recorded: Recorded, standing: Standing) -> bool:
+        event = recorded.event
+        return (
+            (self.kinds is None or recorded.kind in self.kinds or (self.is_notable and _is_late(recorded, standing)))
+            and not (self.is_notable and self.kinds == GROUPS["notable"] and _is_sighting(recorded))
+            and (self.position is None or _position_of(event) == self.position)
+            and (self.deal is None or getattr(event, "deal", None) == self.deal)
+            and self.correlation in (None, recorded.correlation)
+            and self._is_within(recorded, standing)
+            and (not self.is_late or _is_late(recorded, standing))
+        )
+
+    def _is_within(self, recorded: Recorded, standing: Standing) -> bool:
+        if self.since_us is None and self.until_us is None:
+            return True
+        time_us = recorded.recorded_us if self.by == "recorded" else standing.clock.to_utc_msc(recorded.event.time_msc) * 1000
+        return (self.since_us is None or time_us >= self.since_us) and (self.until_us is None or time_us < self.until_us)
+
+
+def _is_late(recorded: Recorded, standing: Standing) -> bool:
+    return lag_msc(recorded, standing) > LATE_MSC
+
+
+def _is_sighting(recorded: Recorded) -> bool:
+    """Whether a known break was just seen again."""
+    return isinstance(recorded.event, BreakOpened) and (recorded.event.confirmations > 1 or recorded.event.attempts > 0)
+
+
+def _position_of(event: Any) -> int | None:
+    found: int | None = getattr(getattr(event, "now", event), "position_id", None)
+    return found
 
 
 @click.command("log", short_help="List the events of the journal.")
 @journal_option
 @account_option
-@click.option("--after", type=click.IntRange(min=0), default=0, metavar="N", help="Only events behind version N.")
-@click.option("--last", type=click.IntRange(min=1), metavar="N", help="Only the last N events of each account.")
-@click.option("--kind", metavar="NAME", help="Only events of a kind, as FillRecorded.")
+@click.option("--after", type=click.IntRange(min=0), default=0, metavar="N", help="Only events after version N.")
+@click.option("--last", type=click.IntRange(min=1), metavar="N", help="Only the last N of each account that match.")
+@click.option(
+    "--kind",
+    "kinds",
+    type=_Kind(),
+    multiple=True,
+    metavar="NAME",
+    help="A kind, as FillRecorded, or deals, breaks, corrections, notable; repeatable.",
+)
 @click.option("--position", type=int, metavar="ID", help="Only events of a position.")
+@click.option("--deal", type=int, metavar="ID", help="Only events of a deal.")
+@click.option("--correlation", metavar="ID", help="Only events of one sync run or import.")
+@click.option("--since", metavar="TIME", help="From a time on: 2026-06-15T12:00, or 24h, 7d before now.")
+@click.option("--until", metavar="TIME", help="Up to a time, its whole unit included.")
+@click.option("--by", type=click.Choice(["event", "recorded"]), default="event", show_default=True, help="Which time is meant.")
+@click.option("--late", "is_late", is_flag=True, help="Only events recorded more than a minute after they happened.")
 @click.option("--follow", is_flag=True, help="Go on with what is recorded from now on, by whatever program; Ctrl-C ends it.")
 @click.option("--evidence", metavar="DIGEST", help="Print the raw broker answer with this SHA-256 instead, as it came in.")
-@json_option
+@json_option  # fmt: skip
 def log(
     journal: str | None,
     account: AccountId | None,
     after: int,
     last: int | None,
-    kind: str | None,
-    position: int | None,
     follow: bool,  # noqa: FBT001
     evidence: str | None,
     as_json: bool,  # noqa: FBT001
+    **filters: Any,
 ) -> None:
-    """List the events of every account, oldest first. With --json one object a line, with everything in it.
+    """List the events of every account, oldest first: version, event time (UTC), kind, what happened.
 
+    On a terminal a line ends at its width; in a pipe nothing is cut. With --json one object a line, with everything in it.
     What a correction rests on is in its "evidence": the SHA-256 of the broker's answer, which --evidence prints.
 
     \b
     Examples:
       ledger log --last 20
-      ledger log --follow --json | your-program
-      ledger log --kind GhostClosed
+      ledger log --kind corrections --kind breaks --since 7d
+      ledger log --deal 5001
       ledger log --position 466442493 --json
+      ledger log --late --by recorded --since 2026-06-15 --until 2026-06-15
+      ledger log --follow --json | your-program
       ledger log --evidence 9f2c... > answer.json
     """
     if evidence is not None:
-        if after or last or kind or position is not None or follow or as_json:
+        if after or last or follow or as_json or any(value for name, value in filters.items() if name != "by"):
             raise click.UsageError("--evidence prints one raw answer: it goes with --account only")
         _print_evidence(journal, account, evidence)
         return
-
-    def wanted(face: Json) -> bool:
-        return (kind is None or face["kind"] == kind) and (position is None or face["position_id"] == position)
-
+    wanted = _wanted(**filters)
     with open_ledger(journal) as ledger:
         chosen = accounts_of(ledger, account)
         cursors = {one.name: one.version for one in chosen}
+        shown = _Lines(ledger)
         for one in chosen:
-            faces = filter(wanted, _faces(one, after, last))
+            found = _events(one, after, cursors[one.name], last, wanted)
             if as_json:
-                print_json_lines(faces)
+                print_json_lines(_faces(one, found))
             else:
-                columns = [">version", "event", "time (UTC)", ">position", "what"]
-                print_table(f"{one.name} events", columns, [_row(face) for face in faces], empty="none")
+                print_lines(shown.of_account(one, found))
+        if not (chosen or as_json or follow):
+            print_lines(["no accounts yet"])
         if follow:
-            _follow(ledger, account, cursors, wanted, as_json=as_json)
+            _follow(ledger, account, cursors, wanted, shown, as_json=as_json)
+
+
+def _wanted(kinds: tuple[frozenset[str], ...], since: str | None, until: str | None, **rest: Any) -> _Wanted:
+    return _Wanted(
+        kinds=frozenset().union(*kinds) if kinds else None,
+        is_notable=GROUPS["notable"] in kinds,
+        since_us=None if since is None else since_us(since),
+        until_us=None if until is None else until_us(until),
+        **rest,
+    )
+
+
+_Filter = Callable[[Recorded, Standing], bool]
+
+
+def _events(account: Account, after: int, upto: int, last: int | None, wanted: _Filter) -> Iterable[Recorded]:
+    """Return the events that are wanted, oldest first, in memory that does not grow with the account."""
+    standing = account.standing
+    found = (one for one in account.events(after=after, upto=upto) if wanted(one, standing))
+    return found if last is None else deque(found, last)
+
+
+def _faces(account: Account, events: Iterable[Recorded]) -> Iterator[Json]:
+    standing = account.standing
+    return (log_face(recorded, standing) for recorded in events)
+
+
+class _Lines:
+    """Lines for people, below a line with account and year wherever these change."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._head = ""
+
+    def of_account(self, account: Account, events: Iterable[Recorded]) -> Iterator[str]:
+        standing, width = account.standing, len(str(account.version)) + 1
+        is_empty = True
+        for recorded in events:
+            is_empty = False
+            yield from self.of_event(recorded, standing, width)
+        if is_empty:
+            yield f"{account.name}: no events"
+
+    def of_event(self, recorded: Recorded, standing: Standing, width: int) -> Iterator[str]:
+        head = f"{recorded.account} {year(recorded, standing)} (UTC)"
+        if head != self._head:
+            self._head = head
+            yield head
+        yield event_line(recorded, standing, version_width=width)
 
 
 def _follow(
-    ledger: Ledger, only: AccountId | None, cursors: dict[AccountId, int], wanted: Callable[[Json], bool], *, as_json: bool
+    ledger: Ledger,
+    only: AccountId | None,
+    cursors: dict[AccountId, int],
+    wanted: _Filter,
+    shown: _Lines,
+    *,
+    as_json: bool,
 ) -> None:
     """Print what others record from now on, until somebody ends it."""
-    told = ledger.follow(after=cursors) if only is None else ledger.account(only).follow(after=cursors[only])
-    for recorded in told:
-        face = log_face(recorded, ledger.account(recorded.account).standing)
-        if wanted(face) and as_json:
-            print_json_lines(iter([face]))
-        elif wanted(face):
-            say(f"{recorded.account} {' '.join(_row(face))}")
+    new = ledger.follow(after=cursors) if only is None else ledger.account(only).follow(after=cursors[only])
+    for recorded in new:
+        standing = ledger.account(recorded.account).standing
+        if wanted(recorded, standing) and as_json:
+            print_json_lines(iter([log_face(recorded, standing)]))
+        elif wanted(recorded, standing):
+            print_lines(shown.of_event(recorded, standing, len(str(recorded.version)) + 1))
 
 
 def _print_evidence(journal: str | None, account: AccountId | None, digest: str) -> None:
@@ -101,41 +248,7 @@ def _print_evidence(journal: str | None, account: AccountId | None, digest: str)
         names = ", ".join(str(name) for name in found)
         raise AccountUnknown(f"evidence {digest} is kept for several accounts ({names}): say which with --account")
     [raw] = found.values()
-    click.echo(raw, nl=False)
+    print_bytes(raw)
 
-
-def _faces(account: Account, after: int, last: int | None) -> Iterator[Json]:
-    if last is not None:
-        after = max(after, account.version - last)
-    standing = account.standing
-    return (log_face(recorded, standing) for recorded in account.events(after=after))
-
-
-def _row(face: Json) -> list[str]:
-    time = face["event_time"].removesuffix("Z").replace("T", " ")[:19]
-    about = "" if face["position_id"] is None else str(face["position_id"])
-    return [str(face["version"]), face["kind"], time, about, _what(face)]
-
-
-def _what(face: Json) -> str:
-    """Say in a few words what an event says."""
-    data = face["data"]
-    traded = [data.get(name) for name in ("side", "entry", "volume", "symbol")]
-    if all(traded):
-        return f"{' '.join(map(str, traded))} @ {data['price']}"
-    if face["kind"] == "CashMoved":
-        return f"{_cash_word(data)} {data['profit']}"
-    shown = {name: data[name] for name in _SHORT if name in data}
-    return ", ".join(f"{name} {value}" for name, value in shown.items())
-
-
-def _cash_word(data: Json) -> str:
-    return str(data["word"] if "word" in data else CASH_WORDS.get(data["type"], f"type {data['type']}"))
-
-
-_SHORT: Final = (
-    "profit", "balance", "currency", "mode", "clock", "symbol", "ticket_after", "kind", "why", "reason",
-    "operator", "end", "form",
-)  # fmt: skip
 
 COMMANDS: Final = {"log": log}

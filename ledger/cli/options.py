@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
-import tomllib
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from ledger.cli.chosen import CONFIG_HELP, JOURNAL_HELP, choose, chosen
+from ledger.clock import moment_span_us
 from ledger.errors import AccountUnknown, BadValue
-from ledger.service import Account, Ledger
+from ledger.service import Account, Ledger, utc_now_us
 from ledger.values import AccountId
 
+if TYPE_CHECKING:  # most commands need no settings
+    from ledger.config import Configuration
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-CONFIGURATION: Final = "ledger.toml"
 
 
 class _AccountName(click.ParamType[AccountId]):
@@ -34,10 +38,15 @@ ACCOUNT_NAME: Final = _AccountName()
 
 
 def journal_option(command: _Command) -> _Command:
-    """Take ``--journal`` behind the command as well as before it."""
-    return click.option(
-        "--journal", "journal", metavar="URL", help="sqlite:///FILE or postgresql+psycopg://HOST/DB; else $LEDGER_JOURNAL."
-    )(command)
+    """Take ``--journal`` and ``--config`` behind the command as well as before it."""
+    for option in (
+        click.option(
+            "--config", metavar="FILE", type=click.Path(path_type=Path), callback=choose, expose_value=False, help=CONFIG_HELP
+        ),
+        click.option("--journal", "journal", metavar="URL", callback=choose, help=JOURNAL_HELP),
+    ):
+        command = option(command)
+    return command
 
 
 def account_option(command: _Command) -> _Command:
@@ -63,40 +72,62 @@ def moment_options(command: _Command) -> _Command:
     return command
 
 
+def since_us(text: str) -> int:
+    """Return the UTC microsecond at which a period begins: a written time's first, or so long before now (``24h``, ``7d``).
+
+    Raises:
+        BadValue: It is neither.
+    """
+    ago = _ago_us(text)
+    return utc_now_us() - ago if ago is not None else moment_span_us(text)[0]
+
+
+def until_us(text: str) -> int:
+    """Return the first UTC microsecond after a period: a written time's whole unit belongs to it. As ``since_us``."""
+    ago = _ago_us(text)
+    return utc_now_us() - ago if ago is not None else moment_span_us(text)[1]
+
+
+def _ago_us(text: str) -> int | None:
+    found = _DURATION.fullmatch(text.strip())
+    return None if found is None else int(found[1]) * _UNITS_SEC[found[2]] * 1_000_000
+
+
+_UNITS_SEC: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_DURATION: Final = re.compile(rf"(\d{{1,6}})({'|'.join(sorted(_UNITS_SEC, key=len, reverse=True))})")
+
+
 def journal_url(given: str | None) -> str:
-    """Return the journal that is meant: the option, else the environment, else ``ledger.toml`` in this folder.
+    """Return the journal that is meant: the option, else the environment, else the file of settings.
 
     Raises:
         BadValue: None is named.
     """
-    context = click.get_current_context(silent=True)
-    url = (
-        given
-        or (context.find_root().obj if context else None)
-        or os.environ.get("LEDGER_JOURNAL")
-        or configuration().get("journal")
-    )
+    named = given or chosen().journal or os.environ.get("LEDGER_JOURNAL")
+    url = named or configuration().journal
     if not url:
         raise BadValue(
             "which journal? Name it with --journal sqlite:///desk.db, or set LEDGER_JOURNAL, "
-            f'or write journal = "sqlite:///desk.db" into {CONFIGURATION} here'
+            'or write journal = "sqlite:///desk.db" into ledger.toml here'
         )
     return str(url)
 
 
-def configuration() -> Mapping[str, Any]:
-    """Return what ``ledger.toml`` in this folder says, nothing where there is none.
+def configuration() -> Configuration:
+    """Return the settings that belong to the journal that is meant. Raises as ``ledger.config.find``."""
+    return chosen().configuration()
 
-    Raises:
-        BadValue: It is no TOML.
+
+def configuration_note() -> str | None:
+    """Return which file the settings are from, and one that is not read; None if there is neither.
+
+    Raises as ``ledger.config.find``.
     """
-    path = Path(CONFIGURATION)
-    if not path.is_file():
-        return {}
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadValue(f"{CONFIGURATION}: expected TOML, found {error}") from None
+    found = configuration()
+    said = [f"settings from {found.path}"] if found.path is not None else []
+    if found.left_alone is not None:
+        said.append(f"{found.left_alone} is not read, because the journal was named elsewhere: --config reads it")
+    return "; ".join(said) or None
 
 
 def open_ledger(given: str | None, *, create: bool = False) -> Ledger:

@@ -1,27 +1,41 @@
-"""What people see: tables that fit 80 columns, progress on long work, plain text where nobody watches."""
+"""What people and programs see: tables that fit 80 columns on a terminal, JSON, lines, progress on long work.
+
+Every command prints through here, and here through ``streams``. Text from outside is escaped before it is set in a table;
+nothing is cut where a program reads on.
+"""
 
 from __future__ import annotations
 
-import json
+import codecs
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TextIO, cast
 
-import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ledger.cli.streams import Stream, print_text, writing
+from ledger.text import json_text, visible
+
 _PIPE_WIDTH: Final = 400  # nothing is cut where a program reads on
 
 
+# ---------------------------------------------------------------------------------------------------------- for people
+
+
 def console(*, stderr: bool = False) -> Console:
-    """Return a console: colours and the terminal's width for people, neither for a pipe. NO_COLOR is respected."""
-    watched = (sys.stderr if stderr else sys.stdout).isatty()
+    """Return a console: colours and the terminal's width for people, neither for a pipe. NO_COLOR is respected.
+
+    What it is given must be escaped already.
+    """
+    stream = sys.stderr if stderr else sys.stdout
+    watched = stream.isatty()
     plain = bool(os.environ.get("NO_COLOR"))  # no codes at all then: bold is one too
     return Console(
+        file=cast("TextIO", Stream(stream.raw, is_escaping=False)) if isinstance(stream, Stream) else stream,
         stderr=stderr,
         highlight=False,
         soft_wrap=not watched,
@@ -36,15 +50,78 @@ def _moves() -> bool:
     return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
 
 
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
+    """Print a table; columns whose name begins with ``>`` are set right."""
+    screen = console()
+    if not rows:
+        screen.print(Text.assemble((f"{visible(title)}: ", "bold"), visible(empty)))
+        return
+    table = Table(
+        title=Text(visible(title)), title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold"
+    )
+    for column in columns:
+        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(visible(cell)) for cell in row))
+    screen.print(table)
+    screen.print()
+
+
+def say(text: str, style: str = "") -> None:
+    """Print a line for people."""
+    console().print(Text(visible(text), style=style))
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines: in a pipe as they are, on a terminal each cut to its width, which its last character then shows."""
+    screen = console()
+    for line in lines:
+        if screen.is_terminal:
+            screen.print(Text(visible(line)), no_wrap=True, overflow="ellipsis", crop=True)
+        else:
+            sys.stdout.write(visible(line) + "\n")
+    sys.stdout.flush()
+
+
+def warn(text: str) -> None:
+    """Print a line for people beside the output."""
+    console(stderr=True).print(Text(visible(text), style="yellow"))
+
+
+# -------------------------------------------------------------------------------------------------------- for programs
+
+
+def print_bytes(raw: bytes) -> None:
+    """Print bytes as they are for a program, and as text that can be looked at on a terminal."""
+    buffer = getattr(getattr(sys.stdout, "raw", sys.stdout), "buffer", None)
+    if buffer is None or sys.stdout.isatty():
+        print_text(raw.decode("utf-8", "backslashreplace"))
+        return
+    sys.stdout.flush()
+    with writing():
+        buffer.write(raw)
+        buffer.flush()
+
+
 def print_json(value: Any) -> None:
     """Print one JSON value."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    print_text(json_text(value, indent=2, is_ascii=not _is_unicode()) + "\n")
 
 
 def print_json_lines(values: Iterator[Any]) -> None:
     """Print one JSON object a line."""
+    is_ascii = not _is_unicode()
     for value in values:
-        click.echo(json.dumps(value, ensure_ascii=False))
+        sys.stdout.write(json_text(value, is_ascii=is_ascii) + "\n")
+    sys.stdout.flush()
+
+
+def _is_unicode() -> bool:
+    """Whether standard output can encode every character: JSON has escapes of its own for those that it cannot."""
+    try:
+        return codecs.lookup(sys.stdout.encoding or "ascii").name.startswith("utf")
+    except LookupError:
+        return False
 
 
 def one_or_list(values: Sequence[Any]) -> Any:
@@ -52,29 +129,7 @@ def one_or_list(values: Sequence[Any]) -> Any:
     return values[0] if len(values) == 1 else list(values)
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
-    """Print a table; columns whose name begins with ``>`` are set right."""
-    screen = console()
-    if not rows:
-        screen.print(Text.assemble((f"{title}: ", "bold"), empty))
-        return
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    screen.print(table)
-    screen.print()
-
-
-def say(text: str, style: str = "") -> None:
-    """Print a line for people."""
-    console().print(Text(text, style=style))
-
-
-def warn(text: str) -> None:
-    """Print a line for people beside the output."""
-    console(stderr=True).print(Text(text, style="yellow"))
+# ------------------------------------------------------------------------------------------------------------ progress
 
 
 @contextmanager
@@ -85,11 +140,10 @@ def steps() -> Iterator[Any]:
         return
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    with Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console(stderr=True), transient=True
-    ) as progress:
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    with Progress(*columns, console=console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=None)
-        yield lambda words: progress.update(task, description=words)
+        yield lambda words: progress.update(task, description=visible(words))
 
 
 @contextmanager
@@ -100,8 +154,7 @@ def bar(words: str, total: int) -> Iterator[Any]:
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    with Progress(
-        TextColumn(words), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console(stderr=True), transient=True
-    ) as progress:
+    columns = TextColumn(words, markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=total)
         yield lambda more: progress.advance(task, more)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +11,7 @@ import click
 
 from ledger.cli.accounts import CLOCK, CLOCK_HELP
 from ledger.cli.options import account_option
-from ledger.cli.output import say
+from ledger.cli.output import print_json_lines, say
 from ledger.clock import ClockRule
 from ledger.errors import BadValue
 from ledger.events import CashMoved, FillRecorded
@@ -99,7 +98,7 @@ def sandbox(**options: Any) -> None:
         signal.signal(number, lambda *_: server.stop())
     if options["as_json"]:
         server.serve(
-            lambda endpoint, control: click.echo(json.dumps({"endpoint": endpoint, "control": control})),
+            lambda endpoint, control: print_json_lines(iter([{"endpoint": endpoint, "control": control}])),
             is_orphan=parent_is_gone(),
         )
         return

@@ -10,6 +10,7 @@ import click
 
 from ledger.cli.options import configuration, journal_option, open_ledger
 from ledger.cli.output import warn
+from ledger.cli.streams import print_text
 from ledger.errors import BadValue
 from ledger.seals import Seal, load_key, made, read
 
@@ -40,7 +41,7 @@ def seal(journal: str | None, key: Path | None, file: Path | None) -> None:
     with open_ledger(journal) as ledger:
         text = made(ledger.journal, secret, ledger.now_us()).text
     if file is None:
-        click.echo(text, nl=False)
+        print_text(text)
         return
     with file.open("x", encoding="utf-8", newline="\n") as out:
         out.write(text)
@@ -48,7 +49,7 @@ def seal(journal: str | None, key: Path | None, file: Path | None) -> None:
 
 
 def _key_file(given: Path | None) -> Path:
-    named = given or os.environ.get("LEDGER_SEAL_KEY") or configuration().get("seal", {}).get("key")
+    named = given or os.environ.get("LEDGER_SEAL_KEY") or configuration().seal_key
     path = Path(named) if named else _DEFAULT_KEY
     if not path.is_file():
         raise BadValue(f"there is no key to seal with at {path}: make one with ledger keys seal, or name it with --key")

@@ -1,108 +1,189 @@
-"""The commands that show how accounts stand: status and open breaks."""
+"""The commands that show whether accounts agree with their brokers: sync health and open breaks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import click
+from attrs import frozen
 
-from ledger.cli.gateways import policy
-from ledger.cli.health import health_file
-from ledger.cli.options import account_option, accounts_of, journal_option, journal_url, json_option, open_ledger
-from ledger.cli.output import print_json, print_table, say
-from ledger.clock import utc_text
-from ledger.faces import Json, account_face, open_break_face
+from ledger.cli.options import account_option, accounts_of, journal_option, json_option, open_ledger
+from ledger.cli.output import print_json, print_lines, print_table, say
+from ledger.clock import utc_text, utc_text_us
+from ledger.errors import LedgerError
+from ledger.faces import Json, account_face, name_face, open_break_face
+from ledger.journal.health import SyncHealth
 from ledger.portfolio import Portfolio
-from ledger.reconcile.policy import ReconcilePolicy
-from ledger.reconciler import is_in_the_way
-from ledger.service import utc_now_us
+from ledger.safety import Danger, Seen, Verdict, age_text, judge, seen_of
+from ledger.service import Account, utc_now_us
 from ledger.values import AccountId
 
-_MICROSECOND: Final = 1_000_000
 
-
-@click.command("status", short_help="Show how syncing stands, and whether it is safe to trade.")
+@click.command("status", short_help="Show sync health, and whether it is safe to trade.")
 @journal_option
 @account_option
-@click.option("--health", metavar="FILE", help="The health file that sync writes; beside a SQLite journal without.")
+@click.option("--symbol", metavar="S", help="Whether this symbol is safe to trade.")
+@click.option("--check", is_flag=True, help="Print only accounts that are not safe, one line each; see the exit codes.")
+@click.option("--quiet", is_flag=True, help="With --check: print nothing.")
 @json_option
-def status(journal: str | None, account: AccountId | None, health: str | None, as_json: bool) -> None:  # noqa: FBT001
-    """Show each account's last good sync, state, open breaks, and whether it is safe to trade.
+def status(
+    journal: str | None,
+    account: AccountId | None,
+    symbol: str | None,
+    check: bool,  # noqa: FBT001
+    quiet: bool,  # noqa: FBT001
+    as_json: bool,  # noqa: FBT001
+) -> int:
+    """Show each account's last sync, state, open breaks, and whether it is safe to trade.
+
+    It comes from the journal's database alone, so that it is the same on every machine. STALE: nothing was verified in
+    time, or no sync was seen for three intervals.
 
     \b
-    Example:
+    Examples:
+      ledger status
       ledger status --json
+      ledger status --check --quiet --account Broker-Live/70113 || page-somebody
+
+    \b
+    Exit codes of --check, the highest of all accounts: 0 safe to trade; 1 a break or
+    another stated reason is in the way; 4 the last sync is DEGRADED or FAILED;
+    5 stale, never synced, or no account. 2 wrong use, 3 the journal cannot be read.
     """
+    if quiet and not check:
+        raise click.UsageError("--quiet goes with --check")
     with open_ledger(journal) as ledger:
-        told = health_file(health, journal_url(journal)).read()
-        rules = policy()
-        faces = [
-            _status_face(found.portfolio, told.get(str(found.name), {}), rules, utc_now_us())
-            for found in accounts_of(ledger, account)
-        ]
-    if as_json:
-        print_json(faces)
-        return
+        found = [_looked(one, symbol, utc_now_us()) for one in accounts_of(ledger, account)]
+    if as_json and not quiet:
+        print_json([one.face() for one in found if not check or not one.verdict.is_safe])
+    elif check and not quiet:
+        print_lines(f"{one.name}: {one.verdict.why}" for one in found if not one.verdict.is_safe)
+    elif not check:
+        _print(found)
+    if not check:
+        return 0
+    return int(max((one.verdict.danger for one in found), default=Danger.STALE))
+
+
+@frozen(kw_only=True)
+class _Looked:
+    """What is known of an account at one moment (UTC, microseconds)."""
+
+    account: Account
+    portfolio: Portfolio | None
+    health: SyncHealth | None
+    seen: Seen | None
+    verdict: Verdict
+    now_us: int
+
+    @property
+    def name(self) -> AccountId:
+        return self.account.name
+
+    @property
+    def degraded(self) -> Any:
+        return None if self.portfolio is None else self.portfolio.degraded
+
+    @property
+    def is_degraded_by_journal(self) -> bool:
+        """Whether only the journal has it as degraded: the last attempt of whoever wrote the health ended otherwise."""
+        return self.degraded is not None and (self.health is None or self.health.status not in ("DEGRADED", "FAILED"))
+
+    @property
+    def state(self) -> str | None:
+        """How the last sync ended, if that still means something; None where there was none."""
+        if self.is_degraded_by_journal:
+            return "DEGRADED"
+        if self.health is None:
+            return None
+        return "STALE" if self.verdict.danger is Danger.STALE else self.health.status
+
+    @property
+    def why(self) -> str | None:
+        """Why it is not SUCCESS, now."""
+        if self.is_degraded_by_journal:
+            return str(self.degraded.reason)
+        if self.state == "STALE":
+            return self.verdict.why
+        return None if self.health is None else self.health.reason
+
+    @property
+    def since(self) -> str | None:
+        if self.is_degraded_by_journal and self.portfolio is not None:
+            return utc_text(self.portfolio.standing.clock.to_utc_msc(self.degraded.time_msc))
+        return None if self.health is None else utc_text_us(self.health.since_us)
+
+    def face(self) -> Json:
+        health = self.health
+        success_us = None if health is None else health.success_us
+        return {
+            "account": name_face(self.name) if self.portfolio is None else account_face(self.portfolio.standing),
+            "state": self.state,
+            "since": self.since,
+            "why": self.why,
+            "last_sync": _time(None if health is None else health.seen_us),
+            "last_seen": _time(None if health is None else health.seen_us),
+            "last_seen_age_sec": None if self.seen is None else self.seen.seen_sec,
+            "last_verified": _time(None if health is None else health.verified_us),
+            "last_good_sync": _time(success_us),
+            "age_sec": None if success_us is None else (self.now_us - success_us) / 1_000_000,
+            "by": health and {
+                "host": health.host, "pid": health.pid, "started": utc_text_us(health.started_us), "program": health.program,
+                "gateway": health.gateway, "interval_sec": health.interval_us / 1_000_000,
+            },
+            "open_breaks": None if self.portfolio is None else len(self.portfolio.breaks),
+            "safe_to_trade": self.verdict.is_safe,
+            "danger": self.verdict.danger.name.lower(),
+            "why_not_safe": self.verdict.why,
+        }  # fmt: skip
+
+
+def _looked(account: Account, symbol: str | None, now_us: int) -> _Looked:
+    """Look at an account. One that cannot be read is not safe, and does not hide the others.
+
+    Raises:
+        JournalError: The journal does not answer: try again.
+    """
+    try:
+        portfolio = account.portfolio
+        health = account.ledger.journal.sync_health(account.name)
+    except LedgerError as error:
+        if error.retryable:
+            raise
+        verdict = Verdict(danger=Danger.BREAK, why=f"the account cannot be read: {error}")
+        return _Looked(account=account, portfolio=None, health=None, seen=None, verdict=verdict, now_us=now_us)
+    seen = None if health is None else seen_of(health, now_us)
+    degraded = None if portfolio.degraded is None else portfolio.degraded.reason
+    verdict = judge(seen, portfolio.breaks, degraded=degraded, symbol=symbol)
+    return _Looked(account=account, portfolio=portfolio, health=health, seen=seen, verdict=verdict, now_us=now_us)
+
+
+def _time(time_us: int | None) -> str | None:
+    return None if time_us is None else utc_text_us(time_us)
+
+
+def _print(found: list[_Looked]) -> None:
     print_table(
         "status",
-        ["account", "state", "last good sync (UTC)", ">age", ">breaks", "safe"],
+        ["account", "state", "last good sync", ">last seen", ">breaks", "safe"],
         [
             [
-                f"{face['account']['server']}/{face['account']['login']}", face["state"] or "never",
-                (face["last_good_sync"] or "never")[:19].replace("T", " "), _age(face["age_sec"]), str(face["open_breaks"]),
-                "yes" if face["safe_to_trade"] else "no",
+                str(one.name), one.state or "never",
+                (one.face()["last_good_sync"] or "never")[:19].replace("T", " "),
+                "never" if one.seen is None else age_text(one.seen.seen_sec),
+                "?" if one.portfolio is None else str(len(one.portfolio.breaks)), "yes" if one.verdict.is_safe else "no",
             ]
-            for face in faces
+            for one in found
         ],
         empty="no accounts yet",
     )  # fmt: skip
-    for face in faces:
-        if face["why_not_safe"]:
-            say(f"{face['account']['server']}/{face['account']['login']}: {face['why_not_safe']}")
-
-
-def _age(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def _status_face(portfolio: Portfolio, told: Mapping[str, Any], rules: ReconcilePolicy, now_us: int) -> Json:
-    """Say how an account stands: what the journal knows for certain, and what the last sync said of itself."""
-    standing, degraded = portfolio.standing, portfolio.degraded
-    state, since, why = told.get("state"), told.get("since"), told.get("why")
-    if degraded is not None:
-        state, why = "DEGRADED", degraded.reason
-        since = utc_text(standing.clock.to_utc_msc(degraded.time_msc))
-    good_us, verified_us = told.get("last_good_sync_us"), told.get("verified_us")
-    verified_sec = (now_us - verified_us) / _MICROSECOND if verified_us else None
-    unsafe = told.get("why_not_safe")
-    if degraded is not None:
-        unsafe = f"DEGRADED since {since}: {why}"
-    elif verified_sec is None:
-        unsafe = "no sync is known: ledger sync"
-    elif verified_sec > rules.verified_sec:
-        unsafe = f"the last verification is {_age(verified_sec)} old, at most {rules.verified_sec:.0f} s are allowed"
-    else:
-        standing_in_the_way = [one for one in portfolio.breaks if is_in_the_way(one, None, rules)]
-        if standing_in_the_way:
-            unsafe = f"{len(standing_in_the_way)} breaks are open: ledger breaks"
-    return {
-        "account": account_face(standing),
-        "state": state,
-        "since": since,
-        "why": why,
-        "last_sync": told.get("last_sync"),
-        "last_good_sync": told.get("last_good_sync"),
-        "age_sec": (now_us - good_us) / _MICROSECOND if good_us else None,
-        "open_breaks": len(portfolio.breaks),
-        "safe_to_trade": unsafe is None,
-        "why_not_safe": unsafe,
-    }
+    for one in found:
+        if one.verdict.why:
+            say(f"{one.name}: {one.verdict.why}")
+        if one.why and one.why not in (one.verdict.why or ""):
+            say(f"{one.name}: {one.state}: {one.why}")
+        if one.seen is not None:
+            say(f"{one.name}: last seen by {one.seen.by}")
 
 
 @click.command("breaks", short_help="List open breaks with their age.")
@@ -127,7 +208,7 @@ def breaks(journal: str | None, account: AccountId | None, as_json: bool) -> Non
         [
             [
                 face["kind"], str(face["position_id"] or face["field"] or ""), face["ours"] or "none", face["theirs"] or "none",
-                _age(face["age_sec"]), str(face["confirmations"]), str(face["attempts"]),
+                age_text(face["age_sec"]), str(face["confirmations"]), str(face["attempts"]),
             ]
             for face in faces
         ],

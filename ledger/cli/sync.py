@@ -1,32 +1,50 @@
-"""The commands that hold accounts against their gateways: sync, once or as a daemon, and drift."""
+"""The commands that compare accounts with their gateways: sync, once or as a daemon, and drift."""
 
 from __future__ import annotations
 
-import json
+import logging
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from threading import Event, Thread
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
+from threading import Event
 from typing import Any, Final
 
+import attrs
 import click
 
-from ledger.cli.gateways import Way, gateway_options, interval_sec, reconciler_of, server_tz_option, way, ways
-from ledger.cli.health import Health, Notifier, health_file
-from ledger.cli.options import account_option, journal_option, journal_url, json_option, open_ledger
+from ledger.cli import exit_code
+from ledger.cli.chosen import chosen
+from ledger.cli.gateways import (
+    SyncSettings,
+    Way,
+    gateway_options,
+    interval_sec,
+    policy,
+    reconciler_of,
+    server_tz_option,
+    way,
+    ways,
+)
+from ledger.cli.health import HealthFile
+from ledger.cli.options import account_option, configuration_note, journal_option, json_option, open_ledger
 from ledger.cli.output import one_or_list, print_json, print_table, say, warn
+from ledger.cli.streams import OutputClosed, complain, library_log
 from ledger.clock import ClockRule, utc_text_us
-from ledger.errors import AccountUnknown, BadValue, GatewayError
-from ledger.faces import drift_face, sync_face
-from ledger.reconcile.compare import NewTicket
+from ledger.daemon import Daemon, End, Job, SystemdNotifier
+from ledger.errors import BadValue, GatewayError, LedgerError
+from ledger.faces import Json, account_face, drift_face, name_face, sync_face
+from ledger.reconcile.compare import Disagreement, NewTicket
 from ledger.reconciler import StateReconciler, SyncResult, SyncStatus, described, sync_all
 from ledger.service import Ledger, utc_now_us
+from ledger.text import json_text
 from ledger.values import AccountId
 
 _EXITS: Final = {SyncStatus.SUCCESS: 0, SyncStatus.PARTIAL: 1, SyncStatus.DEGRADED: 3, SyncStatus.FAILED: 3}
 _UNAVAILABLE: Final = 3
-_LISTEN_SEC: Final = 0.2
 
 
 @click.command("sync", short_help="Reconcile with the gateway: once, or as a daemon.")
@@ -34,12 +52,12 @@ _LISTEN_SEC: Final = 0.2
 @account_option
 @gateway_options
 @server_tz_option
-@click.option("--once", "how", flag_value="once", default="once", help="One sync (what happens without a word).")
-@click.option("--watch", "how", flag_value="watch", help="Sync at once and then continuously, until it is told to stop.")
-@click.option("--startup", is_flag=True, help="Take the snapshots that a decision needs one after another, at once.")
+@click.option("--once", "how", flag_value="once", default="once", help="Sync once (default).")
+@click.option("--watch", "how", flag_value="watch", help="Sync now, then at every interval, until stopped.")
+@click.option("--startup", is_flag=True, help="Take all confirming snapshots now, not one per cycle.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; append nothing.")
 @click.option("--interval", type=float, metavar="SEC", help="Between two syncs of --watch; else $SYNC_INTERVAL_SEC, 15.")
-@click.option("--health", metavar="FILE", help="Where to write how it stands; beside a SQLite journal without.")
+@click.option("--health", metavar="FILE", help="Also write sync health to this file, after every sync.")
 @json_option
 def sync(
     journal: str | None,
@@ -63,8 +81,9 @@ def sync(
       ledger sync --watch --interval 15       (a unit file is in deploy/)
 
     \b
-    ledger.toml in this folder takes the settings that do not change:
-      journal = "sqlite:///desk.db"
+    ledger.toml in the folder of a SQLite journal, or another file with --config (for
+    Postgres always), takes the settings that do not change:
+      journal = "sqlite:///desk.db"           where nothing else names it
       [gateway]
       url = "tcp://10.0.0.7:5555"             form, timeout_ms, insecure,
       server_key = "keys/gateway.key"         client_key
@@ -76,76 +95,126 @@ def sync(
       magics = [20260101]                     and any other setting of the policy
 
     \b
-    Exit codes: 0 SUCCESS, 1 PARTIAL (something is held), 3 DEGRADED or FAILED.
+    With --watch: SIGTERM and SIGINT end it after what is under way, SIGHUP has the
+    settings read anew (the file, not the journal's URL); one that is wrong is reported,
+    and the settings before stay in force. An account whose worker fails is restarted,
+    the others go on. How it stands: ledger status.
+
+    \b
+    Exit codes: 0 SUCCESS, 1 PARTIAL (something is held), 3 DEGRADED or FAILED; of
+    several accounts the highest.
     """
     with open_ledger(journal) as ledger, ExitStack() as stack:
-        state = health_file(health, journal_url(journal))
-        every_sec = interval_sec(interval)
+        file = None if health is None else HealthFile(Path(health))
         if how == "watch":
             if dry_run:
                 raise BadValue("--watch appends and --dry-run does not: choose one")
-            return _watch(lambda: _reconcilers(ledger, stack, account, gateway, server_tz, every_sec), state, every_sec)
-        try:
-            reconcilers = _reconcilers(ledger, stack, account, gateway, server_tz, every_sec)
-        except GatewayError as error:
-            if not error.retryable:
-                raise
-            return _unreachable(error, as_json=as_json)
-        if dry_run:
-            results = tuple(one.dry_run(startup=startup) for one in reconcilers)
-        else:
-            results = _synced(reconcilers, startup=startup)
-            _write_health(state, reconcilers)
+            return _watch(lambda: _jobs(ledger, account, gateway, server_tz, interval), file)
+        note_configuration()
+        targets = _targets(account, gateway)
+        opened = _opened(ledger, targets, _settings(server_tz, interval), stack)
+        if len(opened) == 1 and opened[0].error is not None:
+            return _unreachable(opened[0], as_json=as_json)
+        results = _synced(opened, startup=startup, dry_run=dry_run)
+        if file is not None and not dry_run:
+            _write_health(file, [one.reconciler for one in opened if one.reconciler is not None])
         _show(ledger, results, as_json=as_json, dry_run=dry_run)
     return max(_EXITS[result.status] for result in results)
 
 
-def _synced(reconcilers: Sequence[StateReconciler], *, startup: bool) -> tuple[SyncResult, ...]:
-    """Sync; where one account is meant, what is wrong with the command is told as such."""
-    if len(reconcilers) == 1:
-        (one,) = reconcilers
-        return (one.startup_recovery() if startup else one.sync_positions(),)
-    return sync_all(reconcilers, startup=startup)
+def note_configuration() -> None:
+    """Print beside the output which file the settings are from."""
+    note = configuration_note()
+    if note is not None:
+        complain(note)
 
 
-def _reconcilers(
-    ledger: Ledger,
-    stack: ExitStack,
-    account: AccountId | None,
-    gateway: dict[str, Any],
-    clock: ClockRule | None,
-    interval: float,
-) -> list[StateReconciler]:
-    """Return a reconciler for each account that is meant; the stack closes their gateways."""
-    found: Sequence[Way] = []
-    if account is None and not gateway["gateway"]:
-        found = ways()
+# ---- which accounts, and their gateways
+
+
+@attrs.frozen(kw_only=True)
+class _Opened:
+    """A gateway that a command speaks to: the reconciler of its account, or why there is none."""
+
+    target: Way
+    reconciler: StateReconciler | None = None
+    error: LedgerError | None = None
+
+    @property
+    def name(self) -> AccountId | None:
+        return self.target.account if self.reconciler is None else self.reconciler.account.name
+
+
+def _settings(clock: ClockRule | None, interval: float | None) -> SyncSettings:
+    return SyncSettings(policy=policy(), interval_sec=interval_sec(interval), clock=clock)
+
+
+def _targets(account: AccountId | None, gateway: dict[str, Any]) -> list[Way]:
+    """Return the gateways that are meant: all of the settings, or one.
+
+    Raises:
+        BadValue: None is named.
+    """
+    found = ways() if account is None and not gateway["gateway"] else []
     one = None if found else way(account, **gateway)
     found = found or ([one] if one else [])
     if not found:
         raise BadValue(
             "which gateway? Name it with --gateway tcp://127.0.0.1:5555, or set GTW_HOST and GTW_PORT, or write a "
-            "[gateway] table with its url into ledger.toml"
+            "[gateway] table with its url into ledger.toml beside the journal, or into the file of --config"
         )
-    reconcilers = []
-    for each in found:
-        reconcilers.append(reconciler_of(ledger, each if account is None else _of(each, account), clock, interval))
-        stack.callback(reconcilers[-1].gateway.close)
-    return reconcilers
+    return [one if account is None else attrs.evolve(one, account=account) for one in found]
 
 
-def _of(found: Way, account: AccountId) -> Way:
-    import attrs
+def _opened(ledger: Ledger, targets: Sequence[Way], settings: SyncSettings, stack: ExitStack) -> list[_Opened]:
+    """Return a reconciler for each gateway, asked at once; the stack closes them. Of several, one that fails is said.
 
-    return attrs.evolve(found, account=account)
+    Raises:
+        LedgerError: There is one, and something else than that it does not answer is wrong.
+    """
+
+    def open_one(target: Way) -> _Opened:
+        try:
+            return _Opened(target=target, reconciler=reconciler_of(ledger, target, settings))
+        except LedgerError as error:
+            return _Opened(target=target, error=error)
+
+    with ThreadPoolExecutor(len(targets), thread_name_prefix="ledger-open") as threads:
+        opened = list(threads.map(open_one, targets))
+    for one in opened:
+        if one.reconciler is not None:
+            stack.callback(one.reconciler.gateway.close)
+    (error,) = (opened[0].error,) if len(opened) == 1 else (None,)
+    if error is not None and not (isinstance(error, GatewayError) and error.retryable):
+        raise error
+    return opened
 
 
-def _unreachable(error: GatewayError, *, as_json: bool) -> int:
-    """Say that it is not even known which account a gateway is of."""
+def _synced(opened: Sequence[_Opened], *, startup: bool, dry_run: bool) -> tuple[SyncResult, ...]:
+    """Sync all accounts at once; where one is meant, what is wrong with the command is raised as such."""
+    reconcilers = [one.reconciler for one in opened if one.reconciler is not None]
+    if len(opened) == 1:
+        (one,) = reconcilers
+        if dry_run:
+            return (one.dry_run(startup=startup),)
+        return (one.startup_recovery() if startup else one.sync_positions(),)
+    done = iter(sync_all(reconcilers, startup=startup, dry_run=dry_run))
+    return tuple(_not_opened(one) if one.reconciler is None else next(done) for one in opened)
+
+
+def _not_opened(one: _Opened) -> SyncResult:
+    assert one.name is not None, "of several gateways each has its account"
+    status = SyncStatus.DEGRADED if isinstance(one.error, GatewayError) else SyncStatus.FAILED
+    return SyncResult(account=one.name, status=status, reason=str(one.error))
+
+
+def _unreachable(one: _Opened, *, as_json: bool) -> int:
+    """Print that it is not even known which account a gateway is of."""
     if as_json:
-        print_json({"account": None, "status": "DEGRADED", "reason": str(error), "appended": 0})
+        account = None if one.name is None else name_face(one.name)
+        print_json({"account": account, "status": "DEGRADED", "reason": str(one.error), "appended": 0})
     else:
-        warn(f"DEGRADED: {error}")
+        warn(f"DEGRADED: {one.error}")
     return _UNAVAILABLE
 
 
@@ -200,70 +269,77 @@ def _say(result: SyncResult, *, dry_run: bool) -> None:
 # ---- the daemon
 
 
-def _watch(open_all: Callable[[], Sequence[StateReconciler]], state: Health, every_sec: float) -> int:
-    """Sync until a signal comes; whatever is under way is finished first."""
-    stopping = Event()
+def _jobs(
+    ledger: Ledger, account: AccountId | None, gateway: dict[str, Any], clock: ClockRule | None, interval: float | None
+) -> list[Job]:
+    """Return the accounts that a daemon keeps in agreement. No gateway is asked anything yet.
+
+    Raises:
+        LedgerError: A setting, a URL or a file of keys is wrong.
+    """
+    settings = _settings(clock, interval)
+    targets = _targets(account, gateway)
+    for target in targets:
+        target.opened().close()
+    return [
+        Job(
+            name=str(target.account or target.url),
+            interval_sec=settings.interval_sec,
+            open=lambda target=target: reconciler_of(ledger, target, settings),  # type: ignore[misc]
+        )
+        for target in targets
+    ]
+
+
+def _watch(read_jobs: Callable[[], list[Job]], file: HealthFile | None) -> int:
+    """Sync until a signal comes; whatever is under way is finished first. SIGHUP has the settings read anew."""
+    stopping, hangups = Event(), Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
-    notify = Notifier()
-    log = _Log()
-    reconcilers = _opened_in_time(open_all, stopping, log, every_sec)
+    if hasattr(signal, "SIGHUP"):  # not on Windows
+        signal.signal(signal.SIGHUP, lambda *_: hangups.set())
+    notifier, log = SystemdNotifier(), _Log()
+    if (handler := library_log()) is not None:
+        handler.emit = log.record  # type: ignore[method-assign]
+    fresh = read_jobs()
 
-    def seen(result: SyncResult) -> None:
-        log.result(result)
-        _write_health(state, reconcilers)
-        notify.send(f"READY=1\nSTATUS={result.account}: {result.status.value}, version {result.version}")
-
-    threads = [Thread(target=_keep_up, args=(one, stopping, seen), name=str(one.account.name)) for one in reconcilers]
-    log.write("info", "watching", accounts=[str(one.account.name) for one in reconcilers])
-    for thread in threads:
-        thread.start()
-    while not stopping.wait(_LISTEN_SEC):
-        notify.alive()
-        if not any(thread.is_alive() for thread in threads):
-            break
-    stopping.set()
-    notify.send("STOPPING=1")
-    for thread in threads:
-        thread.join()
-    log.write("info", "stopped")
-    failed = [one for one in reconcilers if one.get_status().state is None]
-    return _UNAVAILABLE if failed else 0
-
-
-def _opened_in_time(
-    open_all: Callable[[], Sequence[StateReconciler]], stopping: Event, log: _Log, every_sec: float
-) -> Sequence[StateReconciler]:
-    """Return the reconcilers, as soon as their gateways tell which accounts they are of; none where a signal came first."""
-    while not stopping.is_set():
+    def is_reloading() -> bool:
+        nonlocal fresh
+        if not hangups.is_set():
+            return False
+        hangups.clear()
         try:
-            return open_all()
-        except GatewayError as error:
-            if not error.retryable:
-                raise
-            log.write("error", "unreachable", reason=str(error))
-            stopping.wait(every_sec)
-    return ()
+            chosen().fresh_configuration()
+            fresh = read_jobs()
+        except LedgerError as error:
+            log("error", "reload refused", reason=str(error))
+            return False
+        notifier.reloading()
+        return True
+
+    while True:
+        daemon = Daemon(fresh, log=log, notifier=notifier, on_result=partial(_report, log, file))
+        log("info", "settings", **{"from": configuration_note() or "no file"})
+        if daemon.run(stopping, is_reloading) is End.STOPPED:
+            break
+        log("info", "reloaded")
+    log("info", "stopped")
+    return 0
 
 
-def _keep_up(one: StateReconciler, stopping: Event, seen: Callable[[SyncResult], object]) -> None:
-    """Sync one account: with all the snapshots it needs at the start, then whenever it is due."""
+def _report(log: _Log, file: HealthFile | None, daemon: Daemon, result: SyncResult) -> None:
+    if file is not None:
+        _write_health(file, daemon.reconcilers)
+    log.result(result)
+
+
+def _write_health(file: HealthFile, reconcilers: Sequence[StateReconciler]) -> None:
     try:
-        seen(one.startup_recovery())
-        while not stopping.is_set():
-            result = one.sync_continuous()
-            if result is not None:
-                seen(result)
-            stopping.wait(min(_LISTEN_SEC, one.sync_interval_sec))
-    except AccountUnknown as error:
-        warn(str(error))
-
-
-def _write_health(state: Health, reconcilers: Sequence[StateReconciler]) -> None:
-    try:
-        state.write([one.get_status() for one in reconcilers])
+        file.write([one.get_status() for one in reconcilers])
     except OSError as error:
-        warn(f"the health file {state.path} cannot be written: {error.strerror or error}")
+        logging.getLogger("ledger.health").warning(
+            "the health file %s cannot be written: %s", file.path, error.strerror or error
+        )
 
 
 class _Log:
@@ -272,9 +348,15 @@ class _Log:
     def __init__(self) -> None:
         self._ended: dict[AccountId, tuple[object, ...]] = {}
 
-    def write(self, level: str, event: str, **fields: object) -> None:
+    def __call__(self, level: str, event: str, **fields: object) -> None:
         line = {"ts": utc_text_us(utc_now_us()), "level": level, "event": event} | fields
-        print(json.dumps(line), file=sys.stderr, flush=True)  # noqa: T201  # this is what a daemon says
+        with suppress(OutputClosed):  # nobody reads it: that is no reason to stop
+            sys.stderr.write(json_text(line, is_ascii=True) + "\n")
+            sys.stderr.flush()
+
+    def record(self, record: logging.LogRecord) -> None:
+        """Write what the library logs."""
+        self(record.levelname.lower(), "library", logger=record.name, why=record.getMessage())
 
     def result(self, result: SyncResult) -> None:
         ended = (result.status, result.reason, result.held)
@@ -283,12 +365,14 @@ class _Log:
         self._ended[result.account] = ended
         level = {SyncStatus.SUCCESS: "info", SyncStatus.PARTIAL: "warning"}.get(result.status, "error")
         face = sync_face(result, None, dry_run=False)
-        self.write(level, "sync", **{name: value for name, value in face.items() if value not in (None, [], False)})
+        self(level, "sync", **{name: value for name, value in face.items() if value not in (None, [], False)})
         for warning in result.warnings:
-            self.write("warning", "look", account=str(result.account), why=warning)
+            self("warning", "look", account=str(result.account), why=warning)
 
 
 # ------------------------------------------------------------------------------------------------------------- drift
+
+_Found = tuple[Disagreement | NewTicket, ...] | LedgerError
 
 
 @click.command("drift", short_help="Compare with the gateway; change nothing.")
@@ -297,30 +381,81 @@ class _Log:
 @gateway_options
 @json_option
 def drift(journal: str | None, account: AccountId | None, as_json: bool, **gateway: Any) -> int:  # noqa: FBT001
-    """Compare an account with the broker's snapshot. Nothing is appended.
+    """Compare accounts with the broker's snapshots. Nothing is appended.
+
+    All accounts of the settings are compared at once; one whose gateway gives no usable snapshot does not hide the others.
 
     \b
     Example:
       ledger drift --gateway tcp://127.0.0.1:5555 --json
 
-    Exit codes: 0 both agree, 1 they do not, 3 there is no usable snapshot.
+    Exit codes: 0 both agree, 1 they do not, 3 there is no usable snapshot; of several accounts the highest.
     """
+    note_configuration()
     with open_ledger(journal) as ledger, ExitStack() as stack:
-        try:
-            reconcilers = _reconcilers(ledger, stack, account, gateway, None, interval_sec(None))
-            pairs = [(one, one.differences()) for one in reconcilers]
-        except GatewayError as error:
-            click.echo(f"ledger: it is unknown whether both agree: {error}", err=True)
-            return _UNAVAILABLE
-        faces = [drift_face(one.account.standing, found) for one, found in pairs]
+        opened = _opened(ledger, _targets(account, gateway), _settings(None, None), stack)
+        with ThreadPoolExecutor(len(opened), thread_name_prefix="ledger-drift") as threads:
+            found = list(threads.map(_differences, opened))
+        if len(found) == 1 and isinstance(found[0], LedgerError) and not isinstance(found[0], GatewayError):
+            raise found[0]
+        faces = [_drift_face(ledger, one, each) for one, each in zip(opened, found, strict=True)]
     if as_json:
         print_json(one_or_list(faces))
     else:
-        for one, found in pairs:
-            say(f"{one.account.name}: {'differs' if any(not isinstance(each, NewTicket) for each in found) else 'agrees'}")
-            for each in found:
-                say(f"  {described(each)}")
-    return 0 if all(face["agrees"] for face in faces) else 1
+        for one, each in zip(opened, found, strict=True):
+            _print_drift(one, each)
+    return max(_drift_exit(each) for each in found)
+
+
+def _differences(one: _Opened) -> _Found:
+    """Compare one account; what keeps it from being compared is its result."""
+    if one.reconciler is None:
+        assert one.error is not None
+        return one.error
+    try:
+        return one.reconciler.differences()
+    except LedgerError as error:
+        return error
+
+
+def _drift_face(ledger: Ledger, one: _Opened, found: _Found) -> Json:
+    if not isinstance(found, LedgerError):
+        assert one.reconciler is not None
+        return drift_face(one.reconciler.account.standing, found)
+    return {
+        "account": None if one.name is None else _account_face(ledger, one.name),
+        "agrees": None,
+        "breaks": [],
+        "reticketed": [],
+        "gateway": one.target.url,
+        "error": {"code": type(found).__name__, "text": str(found), "retryable": found.retryable},
+    }
+
+
+def _account_face(ledger: Ledger, name: AccountId) -> Json:
+    with suppress(LedgerError):
+        return account_face(ledger.account(name).standing)
+    return name_face(name)
+
+
+def _print_drift(one: _Opened, found: _Found) -> None:
+    name = one.name or one.target.url
+    if isinstance(found, LedgerError):
+        complain(f"{name}: it is unknown whether both agree: {found}")
+        return
+    say(f"{name}: {'differs' if _differ(found) else 'agrees'}")
+    for each in found:
+        say(f"  {described(each)}")
+
+
+def _differ(found: Sequence[Disagreement | NewTicket]) -> bool:
+    return any(not isinstance(each, NewTicket) for each in found)
+
+
+def _drift_exit(found: _Found) -> int:
+    if isinstance(found, LedgerError):
+        return _UNAVAILABLE if isinstance(found, GatewayError) else exit_code(found)
+    return int(_differ(found))
 
 
 COMMANDS: Final = {"sync": sync, "drift": drift}

@@ -13,6 +13,7 @@ from ledger.errors import DealConflict
 from ledger.events import Event
 from ledger.journal.checkpoints import Checkpoint, Mark
 from ledger.journal.evidence import Kept
+from ledger.journal.health import SyncHealth
 from ledger.journal.watch import Watch
 from ledger.portfolio import Standing
 from ledger.postings import Place, Postings, Row, Selection
@@ -122,6 +123,18 @@ class Journal(Protocol):
             VersionGap: They do not go on where the account stands.
             CorruptEvent: The chain does not hold.
             UnknownEvent: They were recorded by a newer program.
+        """
+        ...
+
+    def sync_health(self, account: AccountId) -> SyncHealth | None:
+        """Return how the last sync attempt of an account ended; None if there was none, or what is stored is damaged."""
+        ...
+
+    def save_sync_health(self, health: SyncHealth) -> None:
+        """Replace what is stored of an account's sync health, in a transaction of its own. It is no event.
+
+        Raises:
+            JournalError: It was not stored.
         """
         ...
 

@@ -28,6 +28,7 @@ from ledger.journal import Appended, Head
 from ledger.journal.admission import Admission, start, taken_over
 from ledger.journal.connect import begin_immediate, stop_waiting, translated, wait_again
 from ledger.journal.evidence import Kept, packed, referred
+from ledger.journal.quiet import PSYCOPG, quiet
 from ledger.journal.schema import ROW, STANDING, USE_STANDING, account_key
 from ledger.journal.watch import CHANNEL
 from ledger.portfolio import Standing
@@ -325,7 +326,7 @@ class Appender:
             self._tell(driver, _MOVE_HEAD, (*appended.head, key))
             driver.commit()
             return
-        with driver.pipeline():
+        with quiet(PSYCOPG), driver.pipeline():
             self._tell(driver, insert, *map(tuple, appended.rows))
             self._tell(driver, _MOVE_HEAD, (*appended.head, key))
             driver.commit()
@@ -365,7 +366,7 @@ class Appender:
 
     def _ask_all(self, driver: Any, *questions: tuple[Any, ...]) -> list[_Rows]:
         """Ask Postgres several questions in one round trip. They are answered one after the other."""
-        with driver.pipeline():
+        with quiet(PSYCOPG), driver.pipeline():
             cursors = [driver.execute(for_postgres(text), values, binary=True) for text, *values in questions]
             return [cursor.fetchall() for cursor in cursors]
 

@@ -183,7 +183,7 @@ def _write_ahead(connection: sqlite3.Connection, busy_seconds: float) -> str:
 def _postgres_engine(url: URL, busy_seconds: float) -> Engine:
     engine = sa.create_engine(
         url,
-        connect_args={"connect_timeout": max(2, int(busy_seconds))},
+        connect_args={"connect_timeout": max(2, int(busy_seconds)), "client_encoding": "utf8"},
         pool_pre_ping=True,
         max_overflow=_NO_LIMIT,
         isolation_level="READ COMMITTED",  # whoever waited for the head row must see what it became

@@ -14,6 +14,7 @@ from ledger.journal import Appended, Head, Journal, Selection
 from ledger.journal.admission import Admission, start, taken_over, uses_symbol
 from ledger.journal.checkpoints import Checkpoint, Mark, chosen, fold_code, order_of
 from ledger.journal.evidence import Kept, packed, referred, unpacked
+from ledger.journal.health import SyncHealth, merged
 from ledger.journal.watch import MemoryWatch, Watch
 from ledger.portfolio import Standing
 from ledger.postings import APART, ASSERTED, IN_ORDER, PLACED, Place, Postings, Row, place_of
@@ -38,6 +39,7 @@ class MemoryJournal:
         self._checkpoints: dict[AccountId, dict[tuple[Place, str], Checkpoint]] = {}
         self._identity = str(uuid4())
         self._seals: dict[str, None] = {}
+        self._health: dict[AccountId, SyncHealth] = {}
 
     @classmethod
     def copy_of(cls, journal: Journal, accounts: Sequence[AccountId], now_us: Callable[[], int]) -> MemoryJournal:
@@ -124,6 +126,14 @@ class MemoryJournal:
 
     def keep_seal(self, text: str, made_us: int) -> None:  # noqa: ARG002  # kept in the order of making
         self._seals.setdefault(text)
+
+    def sync_health(self, account: AccountId) -> SyncHealth | None:
+        with self._lock:
+            return self._health.get(account)
+
+    def save_sync_health(self, health: SyncHealth) -> None:
+        with self._lock:
+            self._health[health.account] = merged(self._health.get(health.account), health)
 
     def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
         with self._lock:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, Engine, text
 
 from ledger.errors import BadValue, CorruptEvent, JournalError
 from ledger.journal.chain import COVERED, digest, genesis
 from ledger.journal.connect import UNFINISHED, found_revision, refuse_newer, sqlite_path, translated
+from ledger.journal.quiet import ALEMBIC, quiet
 from ledger.journal.schema import REVISION, accounts, events, heads
 from ledger.values import AccountId
+
+with quiet(ALEMBIC):  # it logs while it is imported
+    from alembic import command
+    from alembic.config import Config
 
 _LOCK = 0x6C6564676572  # "ledger": two programs that migrate one Postgres at once take turns
 
@@ -61,8 +63,12 @@ def migrate(engine: Engine, *, copy_of: str | None = None) -> str | None:
     path = sqlite_path(engine.url)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    with translated(engine.url), engine.connect().execution_options(write=True) as connection, connection.begin():
+    with (
+        quiet(ALEMBIC),
+        translated(engine.url),
+        engine.connect().execution_options(write=True) as connection,
+        connection.begin(),
+    ):
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         command.upgrade(configuration(connection, copy_of), "head")

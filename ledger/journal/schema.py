@@ -1,7 +1,8 @@
 """The tables of the SQL journals. Shared with ``migrations/``, which makes them.
 
 ``accounts``, ``events``, ``evidence``, ``identity`` and ``seals`` are immutable: triggers refuse every change. ``heads`` is the
-one row per account that an append locks and moves on. ``checkpoints`` can be thrown away at any time.
+one row per account that an append locks and moves on. ``checkpoints`` can be thrown away at any time; ``sync_health`` is
+replaced by every sync.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from ledger.postings import NO_DEAL, Posting
 from ledger.values import AccountId
 
 #: The migration that this program was written for.
-REVISION: Final = "0005"
+REVISION: Final = "0006"
 
 
 @lru_cache(maxsize=4096)
@@ -159,5 +160,28 @@ checkpoints = Table(
     Column("hash", LargeBinary, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("digest", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: How the last sync attempt of each account ended (see ``health``): beside the events, replaced every time.
+sync_health = Table(
+    "sync_health",
+    metadata,
+    Column("account_id", BigInteger, ForeignKey("accounts.account_id"), primary_key=True, autoincrement=False),
+    Column("status", Text, nullable=False),
+    Column("reason", Text),
+    Column("since_us", BigInteger, nullable=False),
+    Column("seen_us", BigInteger, nullable=False),
+    Column("verified_us", BigInteger),
+    Column("success_us", BigInteger),
+    Column("duration_us", BigInteger, nullable=False),
+    Column("interval_us", BigInteger, nullable=False),
+    Column("policy", Text, nullable=False),
+    Column("held", Text, nullable=False),
+    Column("gateway", Text),
+    Column("host", Text, nullable=False),
+    Column("pid", BigInteger, nullable=False),
+    Column("started_us", BigInteger, nullable=False),
+    Column("program", Text, nullable=False),
     sqlite_with_rowid=False,
 )

@@ -25,11 +25,13 @@ from ledger.journal.appending import Appender, for_postgres
 from ledger.journal.checkpoints import Checkpoint, Mark, chosen, fold_code, order_of
 from ledger.journal.connect import translated
 from ledger.journal.evidence import Kept, is_digest, unpacked
+from ledger.journal.health import SyncHealth, from_columns, merged, to_columns
 from ledger.journal.schema import POSTING, USE_STANDING, account_key, accounts, events, heads
 from ledger.journal.schema import checkpoints as states
 from ledger.journal.schema import evidence as answers
 from ledger.journal.schema import identity as identities
 from ledger.journal.schema import seals as sealings
+from ledger.journal.schema import sync_health as healths
 from ledger.journal.watch import Watch, watch
 from ledger.portfolio import Standing
 from ledger.postings import APART, ASSERTED, IN_ORDER, NO_DEAL, PLACED, Place, Postings, Reading, Row, place_of, second_of
@@ -39,6 +41,7 @@ _BATCH: Final = 500
 #: So many rows are read at once: of SQLite fewer than Python makes before it looks for garbage, of Postgres a
 #: round trip's worth.
 _STREAM_ROWS: Final = {"sqlite": 500, "postgresql": 5000}
+_HEALTH_PATIENCE: Final = 2.0  # seconds: a sync is not to be kept by others who write
 _STREAM_MARKS: Final = 16
 _STREAM_ANSWERS: Final = 4  # each may be many megabytes
 
@@ -380,12 +383,12 @@ class SqlJournal:
             return low
 
     @contextmanager
-    def _at_once(self) -> Iterator[Connection]:
-        """Write something that may as well stay undone: never wait for anybody."""
-        connected = self.engine.connect().execution_options(write=True, patience=0)
+    def _at_once(self, patience: float = 0) -> Iterator[Connection]:
+        """Write something that may as well stay undone: wait so many seconds for others, at most."""
+        connected = self.engine.connect().execution_options(write=True, patience=patience)
         with translated(self.engine.url), connected as connection, connection.begin():
             if self.engine.dialect.name == "postgresql":
-                connection.exec_driver_sql("SET LOCAL lock_timeout = 1")
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(patience * 1000) or 1}")
             yield connection
 
     @contextmanager
@@ -462,6 +465,27 @@ class SqlJournal:
     def take(self, account: AccountId, rows: Sequence[Stored], evidence: Sequence[Kept] = ()) -> Head:
         return self._appender.take(account, rows, evidence)
 
+    # ---- sync health
+
+    def sync_health(self, account: AccountId) -> SyncHealth | None:
+        with self._reading() as connection:
+            return _read_health(connection, account)
+
+    def save_sync_health(self, health: SyncHealth) -> None:
+        key = account_key(health.account)
+        with self._at_once(_HEALTH_PATIENCE) as connection:
+            stored = merged(_read_health(connection, health.account), health)
+            insert = self._insert(healths).values(account_id=key, **to_columns(stored))
+            connection.execute(insert.on_conflict_do_update(index_elements=["account_id"], set_=to_columns(stored)))
+
+    def _insert(self, table: sa.Table) -> Any:
+        """Return an insert that can replace a row, which both databases write alike."""
+        if self._is_postgres:
+            from sqlalchemy.dialects.postgresql import insert
+        else:
+            from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
+        return insert(table)
+
     # ---- what is kept of the journal as a whole
 
     def identity(self) -> str:
@@ -500,6 +524,11 @@ def _read_head(connection: Connection, account: AccountId, *, lock: bool = False
     if row is None:
         return None
     return Head(version=row.version, hash=row.hash, recorded_us=row.recorded_us, last_msc=row.last_msc, last_deal=row.last_deal)
+
+
+def _read_health(connection: Connection, account: AccountId) -> SyncHealth | None:
+    row = connection.execute(sa.select(healths).where(healths.c.account_id == account_key(account))).mappings().one_or_none()
+    return None if row is None else from_columns(account, dict(row))
 
 
 def _read_standing(connection: Connection, account: AccountId, version: int) -> Standing | None:

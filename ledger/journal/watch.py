@@ -22,8 +22,12 @@ _LOOK_SECONDS: Final = 0.02
 class Watch(Protocol):
     """Notices appends. To be closed."""
 
-    def wait(self, seconds: float) -> None:
-        """Return when something may have been appended since the last time, after so many seconds at the latest."""
+    def wait(self, seconds: float) -> bool:
+        """Return when something may have been appended since the last time, after so many seconds at the latest.
+
+        Returns:
+            Whether it may have been; False where only the time has passed.
+        """
         ...
 
     def close(self) -> None:
@@ -55,10 +59,11 @@ class MemoryWatch(_Closing):
     def __init__(self, appended: Condition) -> None:
         self._appended = appended
 
-    def wait(self, seconds: float) -> None:
-        """Return when somebody appends. An append between two waits is only noticed at the end of the next."""
+    def wait(self, seconds: float) -> bool:
+        """Return when somebody appends, or soon: an append between two waits is only noticed at the end of the next."""
         with self._appended:
             self._appended.wait(min(seconds, _LOOK_SECONDS))
+        return True
 
 
 class SqliteWatch(_Closing):
@@ -75,12 +80,13 @@ class SqliteWatch(_Closing):
             return None
         return counter
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> bool:
         """Look at the counter, which costs next to nothing, again and again."""
         give_up = time.monotonic() + seconds
         while (counter := self._counter()) == self._seen and (left := give_up - time.monotonic()) > 0:
             time.sleep(min(left, _LOOK_SECONDS))
-        self._seen = counter
+        is_new, self._seen = counter != self._seen, counter
+        return is_new
 
     def close(self) -> None:
         """Give the connection back."""
@@ -105,18 +111,17 @@ class PostgresWatch(_Closing):
         except Exception:  # noqa: BLE001  # whatever it is: without a notification the reader looks a little later
             self.close()
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> bool:
         """Return at the first notification."""
         begin = time.monotonic()
         try:
             if self._driver is not None:
-                for _ in self._driver.notifies(timeout=seconds, stop_after=1):
-                    return
-                return
+                return any(True for _ in self._driver.notifies(timeout=seconds, stop_after=1))
         except Exception:  # noqa: BLE001  # as above
             self.close()
         time.sleep(max(0.0, seconds - (time.monotonic() - begin)))
         self._listen()
+        return False
 
     def close(self) -> None:
         """Close the connection."""

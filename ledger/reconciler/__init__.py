@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib import metadata
 from threading import RLock
 from typing import Final
 from uuid import uuid4
@@ -13,19 +18,22 @@ from uuid import uuid4
 import attrs
 
 from ledger.clock import ClockRule, to_clock
-from ledger.errors import AccountUnknown, BadValue
-from ledger.events import BreakKind, Origin, Recorded
+from ledger.errors import AccountUnknown, BadValue, JournalError, LedgerError
+from ledger.events import Origin, Recorded
 from ledger.gateway import Gateway
+from ledger.journal.health import HeldBack, SyncHealth
 from ledger.journal.memory import MemoryJournal
 from ledger.portfolio import Break
 from ledger.reconcile.compare import Disagreement, NewTicket, compare
-from ledger.reconcile.decide import WaitsFor, in_words
+from ledger.reconcile.decide import Held, WaitsFor, in_words
 from ledger.reconcile.policy import DEFAULT, Action, Foreign, ReconcilePolicy
 from ledger.reconcile.trust import believed
 from ledger.reconciler.history import History
 from ledger.reconciler.results import ReconcilerStatus, Safety, SyncResult, SyncStatus
 from ledger.reconciler.sync import Memory, Sync
-from ledger.service import Account, Ledger
+from ledger.safety import Seen, judge
+from ledger.service import Account, Ledger, utc_now_us
+from ledger.text import visible
 from ledger.values import AccountId, require_type, shown, to_amount, to_text
 
 __all__ = [
@@ -44,6 +52,16 @@ __all__ = [
 SYNC_INTERVAL_SEC: Final = 15.0
 _LISTEN_SEC: Final = 0.2  # how often ``run`` looks whether the connection came back
 _BACK_AT_ONCE_SEC: Final = 1.0  # a connection that comes and goes is not followed faster than this
+_HELD_MAX: Final = 100  # so many reasons are stored: the first ones name what is wrong
+_STARTED_US: Final = utc_now_us()
+_LEVELS: Final = {
+    SyncStatus.SUCCESS: logging.INFO,
+    SyncStatus.PARTIAL: logging.WARNING,
+    SyncStatus.DEGRADED: logging.ERROR,
+    SyncStatus.FAILED: logging.ERROR,
+}
+_logger: Final = logging.getLogger("ledger.reconciler")
+_results: Final = logging.getLogger("ledger.sync")
 _LOOKS_MAX: Final = 12  # snapshots that one startup takes at most
 
 
@@ -85,6 +103,9 @@ class StateReconciler:
         self._memory = Memory(history=History(account, gateway, policy))
         self._attempted_at: float | None = None
         self._reconnections = gateway.reconnections
+        self._begun_at = 0.0
+        self._logged: tuple[SyncStatus, str | None] | None = None
+        self._unsaved: str | None = None  # why sync health could not be stored the last time
         self._last: SyncResult | None = None
         self._since_us: int | None = None
         self._synced_us: int | None = None
@@ -125,9 +146,11 @@ class StateReconciler:
         Raises as ``sync_positions``.
         """
         with self._lock:
-            return self.sync_positions() if self._is_due() else None
+            return self.sync_positions() if self.is_due else None
 
-    def _is_due(self) -> bool:
+    @property
+    def is_due(self) -> bool:
+        """Whether ``sync_continuous`` would sync now."""
         if self._attempted_at is None:
             return True
         passed = self._monotonic() - self._attempted_at
@@ -135,6 +158,7 @@ class StateReconciler:
         return passed >= self.sync_interval_sec or (came_back and passed >= _BACK_AT_ONCE_SEC)
 
     def _sync(self) -> SyncResult:
+        self._begun_at = self._monotonic()
         self._reconnections = self.gateway.reconnections
         try:
             return Sync(
@@ -158,7 +182,51 @@ class StateReconciler:
             self._good_us = now_us
         if result.status in (SyncStatus.SUCCESS, SyncStatus.PARTIAL):
             self._verified_us, self._verified_at = now_us, self._monotonic()
+        self._log(result)
+        self._save_health(result, now_us)
         return result
+
+    def _log(self, result: SyncResult) -> None:
+        """Log a result that is another than the one before, or that appended something."""
+        why = _why(result)
+        ended = (result.status, why)
+        if ended != self._logged or result.appended:
+            self._logged = ended
+            said = f": {visible(why)}" if why else ""
+            _results.log(_LEVELS[result.status], "%s: %s, %d events appended%s", visible(str(result.account)),
+                        result.status.value, result.appended, said)  # fmt: skip
+
+    def _save_health(self, result: SyncResult, now_us: int) -> None:
+        """Store how the attempt ended. That it cannot be stored is logged, once, and never fails a sync."""
+        if not result.version:
+            return  # the account is not open, or the journal does not answer
+        health = SyncHealth(
+            account=result.account,
+            status=result.status.value,
+            reason=_why(result),
+            since_us=self._since_us or now_us,
+            seen_us=now_us,
+            verified_us=self._verified_us,
+            success_us=self._good_us,
+            duration_us=max(0, round((self._monotonic() - self._begun_at) * 1_000_000)),
+            interval_us=round(self.sync_interval_sec * 1_000_000),
+            verified_sec=self.policy.verified_sec,
+            balance_halts=self.policy.balance is Action.HALT,
+            withdrawn_halts=self.policy.withdrawn is Action.HALT,
+            held=_held_back(result)[:_HELD_MAX],
+            gateway=getattr(self.gateway, "endpoint", None),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started_us=_STARTED_US,
+            program=_program(),
+        )
+        try:
+            self.account.ledger.journal.save_sync_health(health)
+            self._unsaved = None
+        except JournalError as error:
+            if self._unsaved != str(error):
+                self._unsaved = str(error)
+                _logger.warning("%s: sync health was not stored: %s", visible(str(result.account)), visible(str(error)))
 
     async def run(self, *, startup: bool = True, on_result: Callable[[SyncResult], object] = lambda _: None) -> None:
         """Reconcile at once and then continuously, without blocking the event loop, until cancelled.
@@ -191,6 +259,10 @@ class StateReconciler:
             )
             return twin.startup_recovery() if startup else twin.sync_positions()
 
+    def listen(self, on_event: Callable[[Recorded], object]) -> None:
+        """Call something else than ``on_event`` with every event that a sync appends, from now on."""
+        self._on_event = on_event
+
     # ---- asking
 
     def differences(self) -> tuple[Disagreement | NewTicket, ...]:
@@ -221,77 +293,83 @@ class StateReconciler:
         return tuple(one for one in self.account.events(after=after) if _is_audited(one))
 
     def get_status(self) -> ReconcilerStatus:
-        """Return where the reconciler stands. Never waits for a sync under way."""
+        """Return where the reconciler stands. Never waits for a sync under way, and never raises."""
         last, now_us = self._last, self.account.ledger.now_us()
-        breaks = self._breaks()
+        safety = self.safe_to_trade()
         return ReconcilerStatus(
             account=self.account.name,
             state=None if last is None else last.status,
             since_us=self._since_us,
-            why=None if last is None else last.reason or "; ".join(held.why for held in last.held) or None,
+            why=None if last is None else _why(last),
             synced_us=self._synced_us,
             good_us=self._good_us,
             good_age_sec=_age_sec(self._good_us, now_us),
-            breaks=breaks,
+            breaks=safety.breaks,
             held=() if last is None else last.held,
-            safety=self.safe_to_trade(),
+            safety=safety,
         )
 
     def safe_to_trade(self, symbol: str | None = None) -> Safety:
         """Return whether an engine may open something now: of a symbol, or of any without one.
 
-        It may if the last sync believed its snapshot, not too long ago, and nothing about the symbol is held or open.
+        It may if the last sync believed its snapshot, not too long ago, and nothing about the symbol is held or open. Never
+        raises: where the journal does not answer, it is not safe.
         """
         symbol = None if symbol is None else to_text(symbol, "a symbol")
-        breaks = self._breaks()
-        age_sec = None if self._verified_at is None else self._monotonic() - self._verified_at
-        why = self._why_unsafe(symbol, self._last, age_sec)
-        why = why or next((_why_break(one) for one in breaks if is_in_the_way(one, symbol, self.policy)), None)
+        try:
+            breaks, degraded = self._disagreements()
+        except JournalError as error:
+            return Safety(
+                is_safe=False, why=f"the journal cannot be read: {error}", verified_us=self._verified_us, age_sec=None
+            )
+        seen = self._seen()
+        verdict = judge(seen, breaks, degraded=degraded, symbol=symbol)
         return Safety(
-            is_safe=why is None,
-            why=why,
+            is_safe=verdict.is_safe,
+            why=verdict.why,
             verified_us=self._verified_us,
-            age_sec=age_sec,
+            age_sec=None if seen is None else seen.verified_sec,
             breaks=tuple(one for one in breaks if symbol is None or one.symbol in (None, symbol)),
         )
 
-    def _why_unsafe(self, symbol: str | None, last: SyncResult | None, age_sec: float | None) -> str | None:
-        if last is None:
-            return "nothing was verified yet: run startup_recovery"
-        if last.status in (SyncStatus.DEGRADED, SyncStatus.FAILED):
-            return f"{last.status.value}: {last.reason}"
-        if age_sec is None or age_sec > self.policy.verified_sec:
-            return f"the last verification is {age_sec or 0:.0f} s old, at most {self.policy.verified_sec:.0f} s are allowed"
-        for held in last.held:
-            is_money = held.kind == BreakKind.BALANCE.value or (held.kind == BreakKind.WITHDRAWN.value and held.symbol is None)
-            if not is_money and (symbol is None or held.symbol in (None, symbol)):
-                return f"{held.kind} {held.symbol or ''} is held: {held.why}"
-        return None
+    def _seen(self) -> Seen | None:
+        """Return what the last attempt left; its age by the clock that only rises, as the other may be set back."""
+        last, now = self._last, self._monotonic()
+        if last is None or self._attempted_at is None:
+            return None
+        return Seen(
+            status=last.status.value,
+            reason=last.reason,
+            seen_sec=now - self._attempted_at,
+            verified_sec=None if self._verified_at is None else now - self._verified_at,
+            interval_sec=self.sync_interval_sec,
+            verified_sec_max=self.policy.verified_sec,
+            balance_halts=self.policy.balance is Action.HALT,
+            withdrawn_halts=self.policy.withdrawn is Action.HALT,
+            held=_held_back(last),
+        )
 
-    def _breaks(self) -> tuple[Break, ...]:
+    def _disagreements(self) -> tuple[tuple[Break, ...], str | None]:
+        """Return the open breaks, and why the journal has the account as degraded."""
         try:
-            return self.account.portfolio.breaks
+            portfolio = self.account.portfolio
         except AccountUnknown:
-            return ()
+            return (), None
+        return portfolio.breaks, None if portfolio.degraded is None else portfolio.degraded.reason
 
 
-def is_in_the_way(one: Break, symbol: str | None, policy: ReconcilePolicy) -> bool:
-    """Return whether an open break makes it unsafe to trade a symbol, or anything without one.
-
-    Money that does not add up says nothing about positions: it is in the way only where the policy halts at it. So is a cash
-    movement that the broker does not list any more.
-    """
-    if one.kind is BreakKind.BALANCE:
-        return policy.balance is Action.HALT
-    if one.kind is BreakKind.WITHDRAWN and one.symbol is None:
-        return policy.withdrawn is Action.HALT
-    if one.symbol is None or symbol is None or one.symbol == symbol:
-        return True
-    return one.flaps is not None and "symbol" in (one.field or "").split(",")  # of which symbol it is, is in doubt
+def _held_back(result: SyncResult) -> tuple[HeldBack, ...]:
+    return tuple(HeldBack(kind=held.kind, symbol=held.symbol, why=held.why) for held in result.held)
 
 
-def _why_break(one: Break) -> str:
-    return f"a {one.kind.value} of {one.symbol or 'the account'} is open: {one.why or one.theirs or one.ours or ''}"
+def _why(result: SyncResult) -> str | None:
+    """Return why a sync did not end in SUCCESS."""
+    return result.reason or "; ".join(dict.fromkeys(_said(held) for held in result.held)) or None
+
+
+def _said(held: Held) -> str:
+    about = " ".join(str(one) for one in (held.kind, held.position_id, held.symbol) if one is not None)
+    return f"{about}: {held.why}"
 
 
 def described(one: Disagreement | NewTicket) -> str:
@@ -302,6 +380,15 @@ def described(one: Disagreement | NewTicket) -> str:
     about = f" in {field}" if field else ""
     shown = [f"ours {ours}" if ours else "we have none", f"theirs {theirs}" if theirs else "the broker has none"]
     return f"{one.kind.value}: position {one.position_id}{about}: {', '.join(shown)}"
+
+
+@cache
+def _program() -> str:
+    """Return the version of this package."""
+    try:
+        return metadata.version("mt5-position-ledger")
+    except metadata.PackageNotFoundError:  # run from its sources
+        return "unknown"
 
 
 def _is_audited(one: Recorded) -> bool:
@@ -342,17 +429,25 @@ def named_by(gateway: Gateway) -> AccountId | None:
     return AccountId(remote.server, remote.login)
 
 
-def sync_all(reconcilers: Sequence[StateReconciler], *, startup: bool = False) -> tuple[SyncResult, ...]:
-    """Sync several accounts at once, each in a thread of its own: one that fails leaves the others alone."""
+def sync_all(reconcilers: Sequence[StateReconciler], *, startup: bool = False, dry_run: bool = False) -> tuple[SyncResult, ...]:
+    """Sync several accounts at once, each in a thread of its own: one that fails leaves the others alone.
+
+    Args:
+        reconcilers: One for each account.
+        startup: Take the further snapshots that decisions need.
+        dry_run: Return what would be done; append nothing.
+    """
     if not isinstance(reconcilers, Iterable):
         raise BadValue(f"expected a list of StateReconcilers, found {shown(reconcilers)}")
     reconcilers = [require_type(one, StateReconciler, "a StateReconciler") for one in reconcilers]
     with ThreadPoolExecutor(max_workers=max(1, len(reconcilers)), thread_name_prefix="ledger-sync") as threads:
-        return tuple(threads.map(lambda one: _result_of(one, startup=startup), reconcilers))
+        return tuple(threads.map(lambda one: _result_of(one, startup=startup, dry_run=dry_run), reconcilers))
 
 
-def _result_of(one: StateReconciler, *, startup: bool) -> SyncResult:
+def _result_of(one: StateReconciler, *, startup: bool, dry_run: bool) -> SyncResult:
     try:
+        if dry_run:
+            return one.dry_run(startup=startup)
         return one.startup_recovery() if startup else one.sync_positions()
-    except AccountUnknown as error:
+    except LedgerError as error:
         return SyncResult(account=one.account.name, status=SyncStatus.FAILED, reason=str(error))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from contextlib import closing
+from contextlib import aclosing, closing
 from itertools import islice
 from typing import Any, cast
 
 import pytest
 
-from ledger import AccountId, CorruptEvent, Ledger
+from ledger import AccountId, CorruptEvent, JournalUnavailable, Ledger
 from ledger.journal import Outcome
 from ledger.journal.watch import PostgresWatch, SqliteWatch
 from tests.support.journals import ACCOUNT, OTHER, Clock, Intruder, fill, head, open_journal, opened
@@ -103,6 +104,113 @@ def test_a_follower_in_this_process_sees_appends_to_memory():
             assert take(follower, 1) == [(ACCOUNT, 1)]
             ledger.account(ACCOUNT).record(fill(1, 1))
             assert take(follower, 1) == [(ACCOUNT, 2)]
+
+
+# ---- without blocking an event loop
+
+
+def followers() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("ledger-follow")]
+
+
+def test_events_come_without_blocking_the_loop_and_end_with_their_task(two):
+    writer, reader = two
+    writer.journal.append(ACCOUNT, [opened(), fill(1, 1)])
+
+    async def desk() -> list[int]:
+        seen: asyncio.Queue[int] = asyncio.Queue()
+
+        async def collect() -> None:
+            async for event in reader.account(ACCOUNT).follow_async(poll_seconds=FAR):
+                await seen.put(event.version)
+
+        task = asyncio.create_task(collect())
+        found = [await seen.get(), await seen.get()]
+        for deal in range(2, 6):
+            await asyncio.to_thread(writer.account(ACCOUNT).record, fill(deal, deal))
+            found.append(await seen.get())
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return found
+
+    assert asyncio.run(desk()) == [1, 2, 3, 4, 5, 6]
+    assert followers() == []
+
+
+def test_all_accounts_are_followed_by_a_loop_too_and_closing_ends_it(two):
+    writer, reader = two
+    writer.journal.append(ACCOUNT, [opened(), fill(1, 1)])
+    writer.journal.append(OTHER, [opened(OTHER)])
+
+    async def desk() -> list[tuple[AccountId, int]]:
+        seen: list[tuple[AccountId, int]] = []
+        async with aclosing(reader.follow_async(after={ACCOUNT: 1}, poll_seconds=FAR)) as events:
+            async for event in events:
+                seen.append((event.account, event.version))
+                if len(seen) == 2:
+                    break
+        assert followers() == []
+        return seen
+
+    assert asyncio.run(desk()) == [(ACCOUNT, 2), (OTHER, 1)]
+
+
+def test_a_loop_is_told_of_an_older_copy_too(two):
+    writer, reader = two
+    writer.journal.append(ACCOUNT, [opened()])
+
+    async def desk() -> None:
+        async for _ in reader.account(ACCOUNT).follow_async(after=7):
+            raise AssertionError("there is nothing to follow")
+
+    with pytest.raises(CorruptEvent, match="an older copy took the place"):
+        asyncio.run(desk())
+    assert followers() == []
+
+
+def test_a_loop_that_ends_does_not_wait_for_the_next_poll(two):
+    """``asyncio.run`` cancels what is left: nobody waits an hour for it."""
+    writer, reader = two
+    writer.journal.append(ACCOUNT, [opened()])
+
+    async def desk() -> asyncio.Task[None]:
+        seen = asyncio.Event()
+
+        async def collect() -> None:
+            async for _ in reader.follow_async(poll_seconds=FAR):
+                seen.set()
+
+        task = asyncio.create_task(collect())
+        await seen.wait()
+        return task
+
+    assert asyncio.run(desk()).cancelled()
+    assert followers() == []
+
+
+def test_a_stop_sign_is_seen_between_two_polls(two):
+    _, reader = two
+    stop = threading.Event()
+    threading.Timer(0.05, stop.set).start()
+    assert list(reader.follow(poll_seconds=FAR, stop=stop)) == []
+
+
+def test_a_database_that_is_away_is_waited_for_and_logged_once(two, monkeypatch, caplog):
+    writer, reader = two
+    writer.journal.append(ACCOUNT, [opened()])
+    heads = type(reader.journal).heads
+    failures = [JournalUnavailable("away \x1b")] * 3
+
+    def away(journal: Any) -> Any:
+        if failures and journal is reader.journal:
+            raise failures.pop()
+        return heads(journal)
+
+    monkeypatch.setattr(type(reader.journal), "heads", away)
+    with closing(reader.follow(poll_seconds=0.001)) as follower:
+        assert take(follower, 1) == [(ACCOUNT, 1)]
+    assert [one.message for one in caplog.records] == ["the journal does not answer, and is waited for: away \\x1b"]
 
 
 # ---- an append whose outcome is not known

@@ -17,7 +17,7 @@ from tests.support.journals import ACCOUNT, bare_postgres, digest_of, empty_post
 
 ROLES = (Path(__file__).resolve().parents[2] / "deploy" / "postgres-roles.sql").read_text(encoding="utf-8")
 RAW = b"{}"
-TABLES = ("accounts", "events", "evidence", "seals", "heads", "identity", "checkpoints", "alembic_version")
+TABLES = ("accounts", "events", "evidence", "seals", "heads", "identity", "checkpoints", "sync_health", "alembic_version")
 _numbers = count(1)
 
 
@@ -87,8 +87,8 @@ def test_nobody_changes_what_is_recorded(verb, table, role, desk):
         "TRUNCATE": sql.SQL("TRUNCATE {} CASCADE"),
     }
     column = {"seals": "body", "identity": "journal_id", "alembic_version": "version_num"}.get(table, "account_id")
-    allowed = (role == "owner" and table in ("checkpoints", "alembic_version")) or (
-        (role, table, verb) == ("writer", "checkpoints", "DELETE")
+    allowed = (role == "owner" and table in ("checkpoints", "sync_health", "alembic_version")) or (
+        (role, table, verb) in (("writer", "checkpoints", "DELETE"), ("writer", "sync_health", "UPDATE"))
     )
     statement = statements[verb].format(sql.Identifier(table), column=sql.Identifier(column))
     with bare_postgres(desk[role]) as connection:

@@ -38,9 +38,12 @@ def test_the_simulated_disk_does_lose_what_was_not_synced():
     assert power_loss.rounds(20, 11, synchronous="OFF").lost > 0
 
 
-@pytest.mark.parametrize("stage", [postgres_faults.server_killed, postgres_faults.connection_cut, postgres_faults.failover])
-def test_a_fault_of_postgres_loses_and_doubles_nothing(stage):
-    found = stage(1, 11)
+@pytest.mark.parametrize(("stage", "rounds"), [
+    (postgres_faults.server_killed, 1), (postgres_faults.connection_cut, 1), (postgres_faults.failover, 1),
+    (postgres_faults.watch_restarted, 3),
+])  # fmt: skip
+def test_a_fault_of_postgres_loses_and_doubles_nothing(stage, rounds):
+    found = stage(rounds, 11)
     assert (found.lost, found.doubled) == (0, 0)
     assert found.acknowledged > 0
 

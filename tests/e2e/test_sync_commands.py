@@ -181,12 +181,13 @@ def test_the_file_names_gateways_policy_and_interval(desk):
         f'[policy]\nzombie = "report"\n[gateways."{ACCOUNT}"]\nurl = "{desk.sandbox.endpoint}"\ntimeout_ms = 2000\n', "utf-8"
     )
     del desk.environment["GTW_HOST"], desk.environment["GTW_PORT"]
-    assert desk.json("sync")["account"]["login"] == 70113
+    named = ("--config", "ledger.toml")  # needed for Postgres; beside a SQLite journal it is found
+    assert desk.json("sync", *named)["account"]["login"] == 70113
     desk.sandbox.fault("no-deals", times=-1)
     desk.sandbox.control("trade", symbol="EURUSD", side="buy", volume="0.10")
-    assert [held["kind"] for held in desk.json("sync", "--startup", code=1)["held"]][:1] == ["zombie"]
+    assert [held["kind"] for held in desk.json("sync", "--startup", *named, code=1)["held"]][:1] == ["zombie"]
     (desk.folder / "ledger.toml").write_text('[policy]\nzombies = "report"\n', "utf-8")
-    assert "zombies" in desk.run("sync", "--gateway", desk.sandbox.endpoint, code=2).stderr
+    assert "zombies" in desk.run("sync", "--gateway", desk.sandbox.endpoint, *named, code=2).stderr
 
 
 def test_other_machines_are_spoken_to_with_keys_only(desk):

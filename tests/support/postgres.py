@@ -147,6 +147,10 @@ class PostgresServer:
                 raise PostgresFailedError(f"postgres did not start within {_START_SEC} s:\n{complaint}")
             time.sleep(0.02)
 
+    def shut_down(self) -> None:
+        """End it in good order, as for maintenance; ``start`` or ``restart`` start it again."""
+        self._end(signal.SIGINT)
+
     def restart(self) -> None:
         """Start again with the same data, after a kill or after shutting down in good order."""
         self._end(signal.SIGINT)

@@ -74,13 +74,18 @@ def follow(url: str, notes: Path, account: str, poll_seconds: float) -> None:
             file.flush()
 
 
+def _blind(_: object, seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
+
+
 def main() -> None:
     role, url, notes, *rest = sys.argv[1:]
     if role == "write":
         write(url, Path(notes), int(rest[0]), int(rest[1]))
         return
     if rest[2] == "blind":
-        watch.SqliteWatch.wait = watch.PostgresWatch.wait = lambda _, seconds: time.sleep(seconds)  # type: ignore[method-assign,assignment]
+        watch.SqliteWatch.wait = watch.PostgresWatch.wait = _blind  # type: ignore[method-assign,assignment]
     follow(url, Path(notes), rest[0], float(rest[1]))
 
 

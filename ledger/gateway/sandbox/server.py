@@ -24,10 +24,10 @@ import zmq
 from attrs import define, field
 
 from ledger.clock import ClockRule
-from ledger.errors import BadValue, LedgerError
+from ledger.errors import BadValue
 from ledger.gateway.curve import ServerKeys, secure_server
 from ledger.gateway.sandbox.terminal import Answer, Row, Terminal
-from ledger.values import Side
+from ledger.values import INT64_MAX, Side
 
 MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 _TICK_MSC: Final = 100
@@ -150,6 +150,7 @@ class SandboxServer:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         commands = context.socket(zmq.REP)
         commands.linger = 0
+        commands.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES_MAX)
         commands.bind(self.control)
         control = commands.getsockopt_string(zmq.LAST_ENDPOINT)
         socket, authenticator = self._bound(context)
@@ -163,7 +164,7 @@ class SandboxServer:
                     next_hand = time.monotonic() + self.hand_every_msc / 1000
                 zmq.zmq_poll([(commands, zmq.POLLIN), (socket, zmq.POLLIN)], self._patience_msc())
                 if commands.poll(0):
-                    commands.send(_encoded(self._command(commands.recv())))
+                    commands.send(self._command(b"".join(commands.recv_multipart())))
                 if socket.poll(0) and self._answer(socket, socket.recv_multipart()) is Fault.RESTART:
                     socket.close(linger=0)
                     if authenticator is not None:
@@ -217,20 +218,26 @@ class SandboxServer:
     # ---- requests
 
     def _answer(self, socket: zmq.Socket[bytes], frames: list[bytes]) -> Fault | None:
+        """Answer a request, whatever it is: only a fault that was asked for keeps it from being answered."""
         *address, raw = frames
         try:
-            asked = json.loads(raw)
+            asked = _read(raw)
             action = asked["action"]
-        except (ValueError, KeyError, TypeError, RecursionError):
+            if not isinstance(action, str):
+                raise TypeError(f"expected a text as action, found {action!r:.100}")
+        except _UNREADABLE:
             socket.send_multipart([*address, _encoded(_error("MALFORMED_REQUEST", "expected a JSON object with an action"))])
             return None
-        self.received[str(action)] += 1
-        wrong = self.faults.next_of(str(action)) if action in _READS else set()
+        self.received[action if action in (*_READS, "SEND_ORDER") else "other"] += 1
+        wrong = self.faults.next_of(action) if action in _READS else set()
         if Fault.RESTART in wrong:
             return Fault.RESTART
         if Fault.OFFLINE in wrong:
             return None
-        answer = self._answered(str(action), asked, wrong)
+        try:
+            answer = self._answered(action, asked, wrong)
+        except Exception as error:  # noqa: BLE001  # a request of somebody's must not end everybody's terminal
+            answer = _encoded(_error("INVALID_REQUEST", _words(error)))
         due = time.monotonic() + (self.faults.slow_msc / 1000 if Fault.SLOW in wrong else 0)
         if Fault.SLOW in wrong:
             heapq.heappush(self._waiting, (due, next(self._numbers), [*address, answer]))
@@ -261,7 +268,7 @@ class SandboxServer:
     def _echo(self, asked: Row, wrong: set[Fault]) -> Row:
         if not self.is_extended or "req_id" not in asked:
             return {}
-        return {"req_id": f"not-{asked['req_id'][::-1]}" if Fault.FOREIGN in wrong else asked["req_id"]}
+        return {"req_id": f"not-{str(asked['req_id'])[::-1]}" if Fault.FOREIGN in wrong else asked["req_id"]}
 
     def _head(self, asked: Row, wrong: set[Fault]) -> Row:
         terminal = self.terminal
@@ -313,7 +320,8 @@ class SandboxServer:
     def _deals(self, asked: Row, head: Row, wrong: set[Fault]) -> bytes:
         if Fault.NO_DEALS in wrong:
             return _encoded(self._echo(asked, wrong) | _error("-1", "history is not synchronised"))
-        rows = self.terminal.deals(asked.get("from_msc"), asked.get("to_msc"), asked.get("position"))
+        span = [None if asked.get(name) is None else _whole(asked[name], name) for name in ("from_msc", "to_msc", "position")]
+        rows = self.terminal.deals(*span)
         if Fault.LATE_DEALS in wrong:
             newest = {row["ticket"] for row in self.terminal.deals()[-self.faults.late_deals :]}
             rows = [row for row in rows if row["ticket"] not in newest]
@@ -322,11 +330,16 @@ class SandboxServer:
     def _order(self, asked: Row) -> Row:
         try:
             answer = self.terminal.send_order(
-                str(asked["symbol"]), Side(asked["side"]), Decimal(str(asked["volume"])), position=asked.get("position"),
-                magic=int(asked.get("magic", 0)), comment=str(asked.get("comment", "")), parts=int(asked.get("parts", 1)),
-            )  # fmt: skip
-        except (KeyError, ValueError, ArithmeticError) as error:
-            return _error("INVALID_ORDER", str(error))
+                _text(asked["symbol"], "symbol"),
+                Side(asked["side"]),
+                _amount(asked["volume"], "volume"),
+                position=None if asked.get("position") is None else _whole(asked["position"], "position"),
+                magic=_whole(asked.get("magic", 0), "magic", low=-INT64_MAX),
+                comment=_text(asked.get("comment", ""), "comment"),
+                parts=_whole(asked.get("parts", 1), "parts", low=1, high=_PARTS_MAX),
+            )
+        except (KeyError, ValueError, TypeError, ArithmeticError) as error:
+            return _error("INVALID_ORDER", _words(error))
         return self._result(answer)
 
     def _result(self, answer: Answer) -> Row:
@@ -338,60 +351,67 @@ class SandboxServer:
 
     # ---- commands
 
-    def _command(self, raw: bytes) -> Row:
+    def _command(self, raw: bytes) -> bytes:
+        """Carry out a command and return the answer, whatever it is."""
         try:
-            asked = json.loads(raw)
-            command = _COMMANDS.get(asked.pop("command", ""))
+            asked = _read(raw)
+            command = _COMMANDS.get(_text(asked.pop("command", ""), "command"))
             if command is None:
-                return _error("UNKNOWN_COMMAND", f"expected one of {', '.join(_COMMANDS)}")
-            return {"status": "SUCCESS"} | (command(self, **asked) or {})
-        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, LedgerError) as error:
-            return _error("BAD_COMMAND", f"{type(error).__name__}: {error}")
+                return _encoded(_error("UNKNOWN_COMMAND", f"expected one of {', '.join(_COMMANDS)}"))
+            return _encoded({"status": "SUCCESS"} | (command(self, **asked) or {}))
+        except Exception as error:  # noqa: BLE001  # as above
+            return _encoded(_error("BAD_COMMAND", _words(error)))
 
     def _fault(self, kind: str, times: int = 1, slow_msc: int | None = None, late_deals: int | None = None) -> None:
+        fault = Fault(kind)
+        times = _whole(times, "times", low=_FOR_EVER)
+        slow_msc = self.faults.slow_msc if slow_msc is None else _whole(slow_msc, "slow_msc", high=_SLOW_MAX_MSC)
+        late_deals = self.faults.late_deals if late_deals is None else _whole(late_deals, "late_deals", high=_COUNT_MAX)
         self._before, self._before_msc = self._rows(), self.terminal.now_msc  # what a stale answer shows
-        self.faults.slow_msc = self.faults.slow_msc if slow_msc is None else slow_msc
-        self.faults.late_deals = self.faults.late_deals if late_deals is None else late_deals
-        self.faults.add(Fault(kind), times)
+        self.faults.slow_msc, self.faults.late_deals = slow_msc, late_deals
+        self.faults.add(fault, times)
 
     def _clear(self) -> None:
         self.faults.clear()
 
     def _advance(self, msc: int) -> None:
-        self.terminal.advance(msc)
+        self.terminal.advance(_whole(msc, "msc", high=max(0, _TIME_MAX_MSC - self.terminal.now_msc)))
 
     def _hand(self, count: int = 1) -> Row:
-        return {"done": self.terminal.hand(count)}
+        return {"done": self.terminal.hand(_whole(count, "count", high=_COUNT_MAX))}
 
     def _trade(self, **asked: Any) -> Row:
         return self._order(asked)
 
     def _close(self, position: int, volume: str | None = None) -> Row:
-        return self._result(self.terminal.close(position, volume))
+        lots = None if volume is None else _amount(volume, "volume")
+        return self._result(self.terminal.close(_whole(position, "position"), lots))
 
     def _withdraw(self, deal: int) -> None:
         self.terminal.withdraw(deal)
 
     def _close_by(self, position: int, other: int) -> Row:
-        return self._result(self.terminal.close_by(position, other))
+        return self._result(self.terminal.close_by(_whole(position, "position"), _whole(other, "other")))
 
     def _fill_more(self, order: int, volume: str) -> Row:
-        return self._result(self.terminal.fill_more(order, volume))
+        return self._result(self.terminal.fill_more(_whole(order, "order"), _amount(volume, "volume", low=Decimal("0.01"))))
 
     def _cash(self, type: int, amount: str, comment: str = "") -> Row:  # noqa: A002  # the field's name on the wire
-        return {"deal": self.terminal.cash(type, amount, comment)["ticket"]}
+        code = _whole(type, "type", low=2, high=2**31 - 1)  # 0 and 1 trade
+        return {"deal": self.terminal.cash(code, _amount(amount, "amount"), _text(comment, "comment"))["ticket"]}
 
     def _rollover(self, position: int) -> Row:
-        return {"ticket": self.terminal.rollover(position)}
+        return {"ticket": self.terminal.rollover(_whole(position, "position"))}
 
     def _swap(self) -> None:
         self.terminal.charge_swap()
 
     def _stop_out(self, position: int) -> Row:
-        return self._result(self.terminal.stop_out(position))
+        return self._result(self.terminal.stop_out(_whole(position, "position")))
 
     def _live(self, count: int = 1) -> Row:
-        return {"lived": [row["ticket"] for row in self.terminal.live_next(count)], "left": self.terminal.left_to_live}
+        lived = self.terminal.live_next(_whole(count, "count", high=_COUNT_MAX))
+        return {"lived": [row["ticket"] for row in lived], "left": self.terminal.left_to_live}
 
     def _books(self) -> Row:
         return {"books": self.terminal.books()}
@@ -414,6 +434,57 @@ _COMMANDS: Final[Mapping[str, Callable[..., Row | None]]] = {
 
 def _error(code: str, told: str) -> Row:
     return {"status": "ERROR", "error_code": code, "error_msg": told}
+
+
+#: What reading a request raises that is none.
+_UNREADABLE: Final = (ValueError, KeyError, TypeError, RecursionError)
+_AMOUNT_MAX: Final = Decimal(10) ** 9
+_COUNT_MAX: Final = 100_000
+_DIGITS_MAX: Final = 15
+_PARTS_MAX: Final = 100
+_SLOW_MAX_MSC: Final = 600_000
+_TIME_MAX_MSC: Final = 250_000_000_000_000  # the year 9892
+_WORDS_MAX: Final = 500
+
+
+def _read(raw: bytes) -> Row:
+    """Read a request: a JSON object without numbers that are none.
+
+    Raises:
+        ValueError, TypeError, RecursionError: It is something else.
+    """
+    asked = json.loads(raw, parse_constant=_refuse_constant)
+    if not isinstance(asked, dict):
+        raise TypeError("expected a JSON object")
+    return asked
+
+
+def _refuse_constant(text: str) -> object:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _whole(value: object, name: str, *, low: int = 0, high: int = INT64_MAX) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{name} is a whole number from {low} to {high}, found {value!r:.100}")
+    return value
+
+
+def _amount(value: object, name: str, *, low: Decimal = -_AMOUNT_MAX) -> Decimal:
+    is_number = isinstance(value, (int, float, str)) and not isinstance(value, bool)
+    number = Decimal(str(value)) if is_number else Decimal("NaN")
+    if not number.is_finite() or not low <= number <= _AMOUNT_MAX or number != round(number, _DIGITS_MAX):
+        raise ValueError(f"{name} is a decimal number from {low} to {_AMOUNT_MAX}, found {value!r:.100}")
+    return number
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str) or len(value) > _WORDS_MAX:
+        raise ValueError(f"{name} is a text of at most {_WORDS_MAX} characters, found {value!r:.100}")
+    return value
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:_WORDS_MAX]
 
 
 def _encoded(value: object) -> bytes:

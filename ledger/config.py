@@ -1,0 +1,218 @@
+"""Settings from ``ledger.toml``: where the file is read from, who may have written it, and what it may hold.
+
+The file is the one of ``--config``, else the one in the folder of a SQLite journal. A journal that nothing else names is named
+by the file in the current folder; where something else names it, that file is left alone: its gateway and policy would act
+on another account's positions. Paths in the file are relative to its folder.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from attrs import evolve, fields, frozen
+
+from ledger.errors import BadValue
+from ledger.reconcile.policy import DEFAULT, ReconcilePolicy
+from ledger.text import visible
+from ledger.values import AccountId
+
+NAME: Final = "ledger.toml"
+_OTHERS_WRITE: Final = 0o022
+
+
+class _Gateway(msgspec.Struct, forbid_unknown_fields=True):
+    url: str | None = None
+    form: Literal["json", "mql5-json-api", "ejtrader"] = "json"
+    timeout_ms: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    server_key: str | None = None
+    client_key: str | None = None
+    insecure: bool = False
+
+
+class _Sync(msgspec.Struct, forbid_unknown_fields=True):
+    interval_sec: Annotated[float, msgspec.Meta(gt=0, lt=86_400)] | None = None
+
+
+class _Seal(msgspec.Struct, forbid_unknown_fields=True):
+    key: str | None = None
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    """What a file may hold. The settings of ``policy`` are those of ``ReconcilePolicy``."""
+
+    journal: str | None = None
+    gateway: _Gateway = msgspec.field(default_factory=_Gateway)
+    gateways: dict[str, _Gateway] = {}
+    sync: _Sync = msgspec.field(default_factory=_Sync)
+    policy: dict[str, Any] = {}
+    seal: _Seal = msgspec.field(default_factory=_Seal)
+
+
+_GATEWAY_PATHS: Final = ("server_key", "client_key")
+
+
+@frozen(kw_only=True)
+class Configuration:
+    """The settings of a file, checked.
+
+    Attributes:
+        path: The file; None where none is read, and every setting has its default.
+        left_alone: The file of the current folder, where it is not the one that is read.
+        journal: URL of the journal that it names.
+        gateway: What holds for all gateways.
+        gateways: Account -> what holds for its gateway, beside that.
+        interval_sec: Between two syncs.
+        policy: What to do about disagreements.
+        seal_key: The secret key to seal with.
+    """
+
+    path: Path | None = None
+    left_alone: Path | None = None
+    journal: str | None = None
+    gateway: Mapping[str, Any] = {}
+    gateways: Mapping[AccountId, Mapping[str, Any]] = {}
+    interval_sec: float | None = None
+    policy: ReconcilePolicy = DEFAULT
+    seal_key: str | None = None
+
+    def __str__(self) -> str:
+        return str(self.path) if self.path is not None else f"no {NAME}"
+
+
+def find(*, config: Path | None, journal: str | None) -> Configuration:
+    """Return the settings that belong to a journal.
+
+    Args:
+        config: The file that ``--config`` names.
+        journal: URL of the journal, if something else than a file names it.
+
+    Raises:
+        BadValue: A file cannot be trusted or understood, or two files claim the same journal.
+    """
+    here = Path(NAME).absolute()
+    if config is not None:
+        if not config.is_file():
+            raise BadValue(f"there is no file {config}: --config names a file like {NAME}")
+        return read(config.absolute())
+    if journal is not None:
+        beside = _beside(journal)
+        found = read(beside) if beside is not None and beside.is_file() else Configuration()
+        is_other = here.is_file() and found.path != here
+        return evolve(found, left_alone=here) if is_other else found
+    if not here.is_file():
+        return Configuration()
+    found = read(here)
+    beside = None if found.journal is None else _beside(found.journal)
+    if beside is not None and beside != here and beside.is_file():
+        raise BadValue(
+            f"{here} names a journal that has settings of its own, {beside}: choose one of the two with --config FILE"
+        )
+    return found
+
+
+def _beside(journal: str) -> Path | None:
+    """Return where the settings of a SQLite journal would be; None for another database."""
+    if journal.startswith("memory:"):
+        return None
+    from ledger.journal.connect import journal_url, sqlite_path
+
+    path = sqlite_path(journal_url(journal))
+    return None if path is None else path.absolute().parent / NAME
+
+
+def read(path: Path) -> Configuration:
+    """Read a file.
+
+    Raises:
+        BadValue: Others than we and root may have written it, or it is none of settings.
+    """
+    raw = _parsed(path)
+    for where, found, known in _unknown(raw):
+        near = get_close_matches(found, known, 1, 0.5)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        raise BadValue(f"{path}: there is no {where} {visible(found)!r}.{meant} There are: {', '.join(known)}")
+    try:
+        checked = msgspec.convert(raw, _File)
+        policy = ReconcilePolicy(**checked.policy)
+        gateways = {AccountId.parse(name): _with_paths(table, path) for name, table in raw.get("gateways", {}).items()}
+    except msgspec.ValidationError as error:
+        raise BadValue(f"{path}: {_where(str(error))}") from None
+    except (TypeError, ValueError, BadValue) as error:
+        raise BadValue(f"{path}: {error}") from None
+    return Configuration(
+        path=path,
+        journal=None if checked.journal is None else _journal(checked.journal, path),
+        gateway=_with_paths(raw.get("gateway", {}), path),
+        gateways=gateways,
+        interval_sec=checked.sync.interval_sec,
+        policy=policy,
+        seal_key=None if checked.seal.key is None else str(path.parent / checked.seal.key),
+    )
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            _check_writers(path, os.fstat(file.fileno()))
+            return tomllib.load(file)
+    except OSError as error:
+        raise BadValue(f"{path}: it cannot be read: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadValue(f"{path}: expected TOML, found {error}") from None
+
+
+def _check_writers(path: Path, found: os.stat_result) -> None:
+    """Refuse a file that others may have written: it decides what is done to positions. Windows has no such rights."""
+    if os.name != "posix":
+        return
+    if found.st_uid not in (0, os.geteuid()):
+        raise BadValue(f"{path} belongs to user {found.st_uid}, and it decides what is done to positions: chown it, or move it")
+    if found.st_mode & _OTHERS_WRITE:
+        mode = stat.filemode(found.st_mode)
+        raise BadValue(f"others can write to {path} ({mode}), and it decides what is done to positions: chmod go-w it")
+
+
+def _unknown(raw: Mapping[str, Any]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Yield what is not known: which kind of name it is, the name, and those that there are."""
+    known = _File.__struct_fields__
+    yield from (("table or setting", name, known) for name in raw if name not in known)
+    tables: list[tuple[str, Any, tuple[str, ...]]] = [
+        ("gateway", raw.get("gateway"), _Gateway.__struct_fields__),
+        ("sync", raw.get("sync"), _Sync.__struct_fields__),
+        ("seal", raw.get("seal"), _Seal.__struct_fields__),
+        ("policy", raw.get("policy"), tuple(one.name for one in fields(ReconcilePolicy))),
+    ]
+    gateways = raw.get("gateways")
+    if isinstance(gateways, Mapping):
+        tables += [(f"gateways.{name!r}", table, _Gateway.__struct_fields__) for name, table in gateways.items()]
+    for table, content, settings in tables:
+        if isinstance(content, Mapping):
+            yield from ((f"setting in [{table}]", name, settings) for name in content if name not in settings)
+
+
+def _where(message: str) -> str:
+    """Say in TOML's own words where msgspec found something wrong."""
+    what, _, where = message.partition(" - at `$.")
+    return f"{where.rstrip('`')}: {what[:1].lower()}{what[1:]}" if where else what
+
+
+def _with_paths(table: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    return {name: str(file.parent / value) if name in _GATEWAY_PATHS else value for name, value in table.items()}
+
+
+def _journal(url: str, file: Path) -> str:
+    """Return a journal's URL with a relative path read from the folder of its file, as the current folder may be another."""
+    from ledger.journal.connect import journal_url, sqlite_path
+
+    found = journal_url(url)
+    path = sqlite_path(found)
+    if path is None or path.is_absolute():
+        return url
+    return found.set(database=str(file.parent / path)).render_as_string(hide_password=False)

@@ -1,0 +1,294 @@
+"""This module is what happened in one line: for every kind of event, in 80 columns where its texts allow it.
+
+The first part of a line is always complete; details are added as long as they fit. Text from outside is not escaped here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from ledger.clock import utc_text
+from ledger.codec import plain_fields
+from ledger.events import DealRevised, Origin, Recorded
+from ledger.portfolio import Standing
+from ledger.values import CASH_WORDS, plain
+
+WIDTH: Final = 80
+_KIND_WIDTH: Final = 12
+#: An event that was recorded so long after it happened is late; an import's deals all are, so that it says nothing of them.
+LATE_MSC: Final = 60_000
+
+#: A part that is always there, and details in the order of their worth.
+_Parts = tuple[str, Iterable[str]]
+_Line = Callable[[Mapping[str, Any], Standing], _Parts]
+
+#: A position in the words of a break (``reconcile.decide``).
+_POSITION: Final = re.compile(r"(?P<side>buy|sell) (?P<volume>\S+) (?P<symbol>.+) @ (?P<price_open>[^@]+)", re.DOTALL)
+
+
+def event_line(recorded: Recorded, standing: Standing, *, version_width: int = 0) -> str:
+    """Return an event as a line: version, event time (UTC), kind, what happened.
+
+    Args:
+        recorded: The event.
+        standing: What its account is read with.
+        version_width: Columns of the version, so that lines of one listing are in line.
+    """
+    time = utc_text(_utc_msc(recorded, standing))[5:19].replace("T", " ")
+    mark = "?" if recorded.is_ambiguous else " "  # the clock showed this time twice, and nothing decided
+    head = f"{f'v{recorded.version}':<{version_width}} {time}{mark}{recorded.kind:<{_KIND_WIDTH}} "
+    always, details = describe(recorded, standing)
+    line = head + always
+    for detail in details:
+        if len(line) + len(detail) <= WIDTH:
+            line += detail
+    return line
+
+
+def describe(recorded: Recorded, standing: Standing) -> _Parts:
+    """Return what happened, without when: the part that is always there, and details."""
+    event = recorded.event
+    data = plain_fields(event.now if isinstance(event, DealRevised) else event)
+    always, details = LINES.get(recorded.kind, _plain)(data, standing)
+    late = lag_msc(recorded, standing)
+    is_live = getattr(event, "origin", None) in (Origin.ENGINE, Origin.RECOVERY)
+    return always, [f" late {_span(late)}", *details] if is_live and late > LATE_MSC else details
+
+
+def lag_msc(recorded: Recorded, standing: Standing) -> int:
+    """Return how long after it happened an event was recorded, in milliseconds."""
+    return recorded.recorded_us // 1000 - _utc_msc(recorded, standing)
+
+
+def year(recorded: Recorded, standing: Standing) -> str:
+    """Return the year of an event, in UTC: lines do not have it."""
+    return utc_text(_utc_msc(recorded, standing))[:4]
+
+
+def _utc_msc(recorded: Recorded, standing: Standing) -> int:
+    return standing.clock.to_utc_msc(recorded.event.time_msc) if recorded.utc_msc is None else recorded.utc_msc
+
+
+def _span(msc: int) -> str:
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000)):
+        if msc >= 2 * size:
+            return f"{msc // size}{unit}"
+    return f"{msc // 60_000}m"
+
+
+# ------------------------------------------------------------------------------------------------------- the kinds
+
+
+def _account_opened(data: Mapping[str, Any], _: Standing) -> _Parts:
+    return f"{data['currency']} {data['mode']}, server clock {data['clock']}", ()
+
+
+def _symbol_specified(data: Mapping[str, Any], _: Standing) -> _Parts:
+    known = {"digits": "digits", "volume_step": "step", "contract_size": "contract", "currency": "in"}
+    return data["symbol"], [f", {word} {data[name]}" for name, word in known.items() if name in data]
+
+
+def _fill(data: Mapping[str, Any], standing: Standing) -> _Parts:
+    profit = data.get("profit")
+    closes = data["entry"] != "in"
+    if profit is None:
+        money = ", result unknown" if closes else ""
+    else:
+        money = f" {_signed(profit, standing)}" if closes or Decimal(profit) else ""
+    return f"{data['side']} {data['entry']} {_size(data)} @ {data['price']}{money}", _of_deal(data)
+
+
+def _cash(data: Mapping[str, Any], standing: Standing) -> _Parts:
+    word = data["word"] if "word" in data else CASH_WORDS.get(data["type"], f"type {data['type']}")
+    about = f" {data['symbol']}" if "symbol" in data else ""
+    return f"{word}{about} {_signed(data['profit'], standing)}", [*_of_deal(data), *_quoted(data, "comment")]
+
+
+def _completed(data: Mapping[str, Any], standing: Standing) -> _Parts:
+    money = [f"{name} {_signed(data[name], standing)}" for name in ("profit", "commission", "swap", "fee") if name in data]
+    rest = [f"{word} {data[name]}" for name, word in (("position_id", "position"), ("magic", "magic")) if name in data]
+    first, *others = [*money, *rest] or ["nothing new"]
+    return f"deal {data['deal']}: {first}", [f", {one}" for one in others]
+
+
+def _revised(data: Mapping[str, Any], standing: Standing) -> _Parts:
+    now, _ = (_fill if "side" in data else _cash)(data, standing)
+    return f"deal {data['deal']} now {now}", ()
+
+
+def _recovered(data: Mapping[str, Any], _: Standing) -> _Parts:
+    state = data["position"]
+    return f"{state['position_id']} {state['side']} {_size(state)} @ {state['price_open']}", (" from the broker",)
+
+
+def _ghost_closed(data: Mapping[str, Any], _: Standing) -> _Parts:
+    state = data["before"]
+    return f"{state['position_id']} {state['side']} {_size(state)}, result unknown", ()
+
+
+def _drift_corrected(data: Mapping[str, Any], _: Standing) -> _Parts:
+    before, after = data["before"], data["after"]
+    return f"{after['position_id']} {_changes(before, after)}", (f", {after['symbol']}",)
+
+
+def _reticketed(data: Mapping[str, Any], _: Standing) -> _Parts:
+    return f"{data['position_id']} ticket -> {data['ticket_after']}", (f" {data['symbol']}", f", was {data['ticket_before']}")
+
+
+def _break_opened(data: Mapping[str, Any], _: Standing) -> _Parts:
+    ours, theirs, seen, tried = data.get("ours"), data.get("theirs"), data["confirmations"], data["attempts"]
+    details = [f", seen {seen}x" if seen > 1 else "", f", tried {tried}x" if tried else ""]
+    about = _about(data)
+    match data["kind"]:
+        case "ghost" if ours:
+            return f"{about}: {_short(ours)}", [", broker none", *details]
+        case "zombie" if theirs:
+            return f"{about}: broker {_short(theirs)}", [", we none", *details]
+        case "drift" if ours and theirs and "field" in data:
+            return f"{about}: {_differences(data['field'], ours, theirs)}", details
+    sides = [f"ours {ours}" if ours else "", f"broker {theirs}" if theirs else ""]
+    what = ", ".join(filter(None, sides)) or data.get("why", "")
+    return f"{about}: {what}" if what else about, details
+
+
+def _break_closed(data: Mapping[str, Any], _: Standing) -> _Parts:
+    return f"{_about(data)} {data['end']}", (f", opened v{data['caused_by']}",)
+
+
+def _degraded(data: Mapping[str, Any], _: Standing) -> _Parts:
+    return str(data["reason"]), ()
+
+
+def _restored(_: Mapping[str, Any], __: Standing) -> _Parts:
+    return "snapshots are usable again", ()
+
+
+def _balance(data: Mapping[str, Any], standing: Standing) -> _Parts:
+    if "credit" not in data:
+        return f"broker states {_money(data['balance'], standing)} with credit", ()
+    return f"broker states {_money(data['balance'], standing)}", (f", credit {_money(data['credit'], standing)}",)
+
+
+def _adjusted(data: Mapping[str, Any], standing: Standing) -> _Parts:
+    parts = [
+        f"{name} {shown(data[f'{name}_before'], standing)} -> {shown(data[f'{name}_after'], standing)}"
+        for name, shown in (("balance", _money), ("credit", _money), ("clock", _as_it_is), ("order", _as_it_is))
+        if f"{name}_before" in data
+    ]
+    before, after = data.get("before"), data.get("after")
+    if before and after:
+        parts.append(f"{after['position_id']} {_changes(before, after)}")
+    elif before:
+        parts.append(f"closed {before['position_id']} {before['side']} {_size(before)}")
+    elif after:
+        parts.append(f"added {after['position_id']} {after['side']} {_size(after)}")
+    if "deal" in data:
+        parts.append(f"withdrew deal {data['deal']}")
+    if "accepted" in data:
+        accepted = data["accepted"]
+        parts.append(f"accepted {accepted['volume']} {accepted['symbol']} of {accepted.get('position_id', 'no position')}")
+    return f"{', '.join(parts)}{_by(data)}", ()
+
+
+def _identified(data: Mapping[str, Any], _: Standing) -> _Parts:
+    return f"gateway of {data.get('server')}/{data.get('login')}", (f", {data['form']} form" if "form" in data else "",)
+
+
+def _relaxed(data: Mapping[str, Any], _: Standing) -> _Parts:
+    return f"base form allowed{_by(data)}", ()
+
+
+def _required(data: Mapping[str, Any], _: Standing) -> _Parts:
+    return f"identity required{_by(data)}", ()
+
+
+def _plain(data: Mapping[str, Any], _: Standing) -> _Parts:
+    """Describe a kind that has no line of its own by its fields."""
+    return ", ".join(f"{name} {value}" for name, value in data.items()), ()
+
+
+#: Kind -> its line. A test finds kinds that have none.
+LINES: Final[Mapping[str, _Line]] = {
+    "AccountOpened": _account_opened,
+    "SymbolSpecified": _symbol_specified,
+    "FillRecorded": _fill,
+    "CashMoved": _cash,
+    "DealCompleted": _completed,
+    "DealRevised": _revised,
+    "PositionRecovered": _recovered,
+    "GhostClosed": _ghost_closed,
+    "DriftCorrected": _drift_corrected,
+    "PositionReticketed": _reticketed,
+    "BreakOpened": _break_opened,
+    "BreakClosed": _break_closed,
+    "SyncDegraded": _degraded,
+    "SyncRestored": _restored,
+    "BalanceAsserted": _balance,
+    "Adjusted": _adjusted,
+    "GatewayIdentified": _identified,
+    "IdentityRelaxed": _relaxed,
+    "IdentityRequired": _required,
+}
+
+
+# --------------------------------------------------------------------------------------------------------- words
+
+
+def _money(amount: str, standing: Standing) -> str:
+    return plain(Decimal(amount), decimals=standing.opened.currency_digits)
+
+
+def _signed(amount: str, standing: Standing) -> str:
+    shown = _money(amount, standing)
+    return shown if shown.startswith("-") else f"+{shown}"
+
+
+def _as_it_is(value: str, _: Standing) -> str:
+    return value
+
+
+def _size(data: Mapping[str, Any]) -> str:
+    return f"{data['volume']} {data['symbol']}"
+
+
+def _of_deal(data: Mapping[str, Any]) -> list[str]:
+    return [f", {word} {data[name]}" for name, word in (("deal", "deal"), ("position_id", "position")) if name in data]
+
+
+def _quoted(data: Mapping[str, Any], name: str) -> list[str]:
+    return [f' "{data[name]}"'] if name in data else []
+
+
+def _by(data: Mapping[str, Any]) -> str:
+    return f' by {data.get("operator")}: "{data.get("reason")}"'
+
+
+def _about(data: Mapping[str, Any]) -> str:
+    """Name a break: its kind, and what it is about."""
+    about = data.get("position_id") or ("deal" in data and f"deal {data['deal']}") or data.get("field") or data.get("symbol")
+    return f"{data['kind']} {about}" if about else str(data["kind"])
+
+
+def _short(side: str) -> str:
+    """Return one side of a break without its price."""
+    found = _POSITION.fullmatch(side)
+    return f"{found['side']} {found['volume']} {found['symbol']}" if found else side
+
+
+def _differences(fields: str, ours: str, theirs: str) -> str:
+    """Return the fields that differ, where the sides are positions in words; else both sides."""
+    one, other = _POSITION.fullmatch(ours), _POSITION.fullmatch(theirs)
+    names = fields.split(",")
+    if one is None or other is None or not set(names) <= one.groupdict().keys():
+        return f"{fields} {ours}, broker {theirs}"
+    return "; ".join(f"{name.replace('_', ' ')} {one[name]}, broker {other[name]}" for name in names)
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    names = [name for name in ("side", "volume", "symbol", "price_open", "magic") if before.get(name) != after.get(name)]
+    arrow = " -> " if len(names) == 1 else "->"
+    changes = [f"{name.replace('_', ' ')} {before.get(name, '?')}{arrow}{after.get(name, '?')}" for name in names]
+    return ", ".join(changes) or "as it was"

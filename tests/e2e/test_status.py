@@ -1,0 +1,213 @@
+"""The command status: from the journal's database alone, with reasons of now and exit codes for scripts."""
+
+from __future__ import annotations
+
+import json
+from threading import Thread
+from typing import Any
+
+import attrs
+import pytest
+
+from ledger import AccountId, BadValue, BreakOpened, Ledger, StateReconciler, SyncDegraded, open_gateway
+from ledger.cli.health import HealthFile
+from ledger.clock import utc_text_us
+from ledger.journal.health import SyncHealth
+from ledger.service import utc_now_us
+from tests.gateway.terminals import Terminal, plain, positions
+from tests.support.commands import run
+from tests.support.journals import ACCOUNT, OTHER, Intruder, new_url, opened
+
+SECOND = 1_000_000
+
+
+def health(account=ACCOUNT, age_sec=1, **changes) -> SyncHealth:
+    now = utc_now_us()
+    good = SyncHealth(
+        account=account, status="SUCCESS", reason=None, since_us=now - 3600 * SECOND, seen_us=now - age_sec * SECOND,
+        verified_us=now - age_sec * SECOND, success_us=now - age_sec * SECOND, duration_us=5, interval_us=15 * SECOND,
+        verified_sec=60.0, balance_halts=False, held=(), gateway="tcp://127.0.0.1:5555", host="desk1", pid=4711, started_us=now,
+        program="0.1.0",
+    )  # fmt: skip
+    return attrs.evolve(good, **changes)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request, tmp_path):
+    url = new_url(request.param, tmp_path)
+    with Ledger.open(url) as ledger:
+        ledger.journal.append(ACCOUNT, [opened()])
+    return url
+
+
+def store(url, one, *events):
+    with Ledger.open(url) as ledger:
+        if events:
+            ledger.journal.append(one.account, list(events))
+        ledger.journal.save_sync_health(one)
+
+
+def checked(url, *words):
+    ran = run("status", "--check", *words, journal=url)
+    return ran.code, ran.text
+
+
+def test_a_healthy_account_is_safe_and_says_by_whom(url):
+    store(url, health())
+    (face,) = run("status", "--json", journal=url).json()
+    assert (face["state"], face["why"], face["safe_to_trade"], face["why_not_safe"]) == ("SUCCESS", None, True, None)
+    assert (face["by"]["host"], face["by"]["pid"]) == ("desk1", 4711)
+    assert 0 < face["last_seen_age_sec"] < 60
+    assert checked(url) == (0, "")
+    text = run("status", journal=url).text
+    assert "desk1, process 4711" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+GHOST: dict[str, Any] = {
+    "kind": "ghost",
+    "position_id": 7,
+    "symbol": "EURUSD",
+    "time_msc": 1_767_607_200_000,
+    "why": "missing in 1 of 2",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "events", "code", "state", "why"),
+    [
+        ({"age_sec": 240}, (), 5, "STALE", "240 s old"),
+        ({"age_sec": -3600}, (), 5, "STALE", "60 min in the future"),
+        ({"verified_sec": float("nan")}, (), 5, "STALE", "compared"),
+        ({"verified_us": None, "success_us": None}, (), 5, "STALE", "no snapshot was believed"),
+        ({"status": "DEGRADED", "reason": "timeout"}, (), 4, "DEGRADED", "DEGRADED: timeout"),
+        ({"status": "FAILED", "reason": "disk"}, (), 4, "FAILED", "FAILED: disk"),
+        ({}, (SyncDegraded(reason="gone", time_msc=1_767_607_200_000),), 4, "DEGRADED", "DEGRADED: gone"),
+        ({"status": "PARTIAL", "reason": "ghost 7: young"}, (BreakOpened(**GHOST),), 1, "PARTIAL", "missing in 1 of 2"),
+    ],
+)
+def test_each_danger_has_its_code_its_state_and_its_reason(changes, events, code, state, why, url):
+    store(url, health(**changes), *events)
+    found, said = checked(url)
+    assert found == code
+    assert said.startswith(f"{ACCOUNT}: ")
+    assert why in said
+    (face,) = run("status", "--json", journal=url).json()
+    assert (face["state"], face["safe_to_trade"]) == (state, False)
+    assert run("status", "--check", "--quiet", journal=url).text == ""
+    assert run("status", "--check", "--quiet", journal=url).code == code
+
+
+def test_the_reason_is_that_of_now_and_not_that_of_when_it_began(url):
+    store(url, health(status="DEGRADED", reason="now: the key is refused"),
+          SyncDegraded(reason="then: timeout", time_msc=1_767_607_200_000))  # fmt: skip
+    (face,) = run("status", "--json", journal=url).json()
+    assert (face["why"], face["why_not_safe"]) == ("now: the key is refused", "DEGRADED: now: the key is refused")
+
+
+def test_partial_shows_its_reasons(url):
+    store(url, health(status="PARTIAL", reason="balance: ours 1, theirs 2"))
+    assert "PARTIAL: balance: ours 1, theirs 2" in run("status", journal=url).text
+    assert checked(url) == (0, "")  # money alone is in nobody's way
+
+
+def test_the_highest_of_all_accounts_counts_and_a_symbol_alone(url):
+    with Ledger.open(url) as ledger:
+        ledger.journal.append(OTHER, [opened(OTHER)])
+    store(url, health(), BreakOpened(**GHOST))
+    store(url, health(OTHER))
+    assert checked(url)[0] == 1
+    assert checked(url, "--symbol", "XAUUSD") == (0, "")
+    assert checked(url, "--account", str(OTHER)) == (0, "")
+    store(url, health(OTHER, status="DEGRADED", reason="x"))
+    code, said = checked(url)
+    assert (code, len(said.splitlines())) == (4, 2)
+
+
+def test_nothing_that_was_ever_synced_is_stale_and_wrong_use_is_wrong_use(url, tmp_path):
+    assert checked(url)[0] == 5
+    (face,) = run("status", "--json", journal=url).json()
+    assert (face["state"], face["last_seen"]) == (None, None)
+    assert "never" in run("status", journal=url).text
+    assert checked(url, "--account", "No/1")[0] == 2
+    assert run("status", "--quiet", journal=url).code == 2
+
+
+def test_no_account_is_not_safe(tmp_path):
+    assert checked(new_url("sqlite", tmp_path))[0] == 5
+
+
+def test_a_journal_that_does_not_answer_is_code_3():
+    assert checked("postgresql+psycopg://postgres@127.0.0.1:1/none")[0] == 3
+
+
+def test_an_account_that_cannot_be_read_does_not_hide_the_others(tmp_path):
+    url = new_url("sqlite", tmp_path)
+    with Ledger.open(url) as ledger:
+        for account in (ACCOUNT, OTHER):
+            ledger.journal.append(account, [opened(account)])
+    store(url, health(OTHER))
+    intruder = Intruder(url)
+    intruder.disarm()
+    intruder("UPDATE events SET data = '{' WHERE account_id IN (SELECT account_id FROM accounts WHERE login = 70113)")
+    code, said = checked(url)
+    assert (code, said.count("\n")) == (1, 1)
+    assert "cannot be read" in said
+    assert [one["safe_to_trade"] for one in run("status", "--json", journal=url).json()] == [False, True]
+
+
+def test_a_reconciler_in_an_engine_stores_it_too_and_its_failure_to_is_no_failure(url, caplog):
+    with Ledger.open(url) as ledger, Terminal(plain) as terminal:
+        gateway = open_gateway(terminal.endpoint)
+        reconciler = StateReconciler(ledger.account(ACCOUNT), gateway, sync_interval_sec=7)
+        assert reconciler.startup_recovery().status.value == "SUCCESS"
+        stored = ledger.journal.sync_health(ACCOUNT)
+        assert stored is not None
+        assert (stored.status, stored.interval_us, stored.gateway) == ("SUCCESS", 7 * SECOND, terminal.endpoint)
+        Intruder(url)("DROP TABLE sync_health")
+        for _ in range(2):
+            assert reconciler.sync_positions().status.value == "SUCCESS"
+        assert len([one for one in caplog.messages if "sync health was not stored" in one]) == 1
+        gateway.close()
+    assert AccountId.parse(str(ACCOUNT)) == ACCOUNT
+
+
+# ------------------------------------------------------------------------------------------------------- the health file
+
+
+def test_the_file_is_whole_however_many_threads_write_it(tmp_path):
+    with Ledger.open("memory://") as ledger, Terminal(lambda *_: (positions(7),)) as terminal:
+        gateway = open_gateway(terminal.endpoint)
+        account = ledger.account(ACCOUNT)
+        account.open(currency="USD", mode="hedging")
+        reconciler = StateReconciler(account, gateway)
+        reconciler.sync_positions()
+        file = HealthFile(tmp_path / "health.json")
+        seen = []
+
+        def write():
+            for _ in range(20):
+                file.write([reconciler.get_status()] * 50)
+                seen.append(json.loads((tmp_path / "health.json").read_text())["accounts"][str(ACCOUNT)]["state"])
+
+        threads = [Thread(target=write) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        gateway.close()
+    assert seen == ["SUCCESS"] * 80
+    assert [path.name for path in tmp_path.iterdir()] == ["health.json"]
+
+
+def test_another_file_is_not_replaced(tmp_path):
+    (tmp_path / "mine.json").write_text('{"accounts": {}}')
+    with pytest.raises(BadValue, match="is not a health file"):
+        HealthFile(tmp_path / "mine.json")
+    assert (tmp_path / "mine.json").read_text() == '{"accounts": {}}'
+
+
+def test_times_of_the_status_are_utc(url):
+    one = health()
+    store(url, one)
+    assert run("status", "--json", journal=url).json()[0]["last_seen"] == utc_text_us(one.seen_us)

@@ -1,0 +1,181 @@
+"""What happened in one line, for every kind of event."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ledger import (
+    Adjusted,
+    BalanceAsserted,
+    BreakClosed,
+    BreakOpened,
+    DealRevised,
+    DriftCorrected,
+    GatewayIdentified,
+    GhostClosed,
+    IdentityRelaxed,
+    IdentityRequired,
+    Ledger,
+    PositionRecovered,
+    PositionReticketed,
+    PositionState,
+    SyncDegraded,
+    SyncRestored,
+)
+from ledger.codec import KINDS
+from ledger.event_lines import LINES, WIDTH, event_line
+from ledger.events import AcceptedResult, Recorded
+from tests.support.journals import ACCOUNT, START_MSC, START_US, cash, completion, fill, opened, specified
+
+POSITION = 50_629_002_942  # as long as those of real brokers
+
+
+def state(**fields):
+    terms: dict[str, Any] = {
+        "position_id": POSITION,
+        "symbol": "EURUSD",
+        "side": "buy",
+        "volume": "0.10",
+        "price_open": "1.0543",
+    }
+    return PositionState(**(terms | fields))
+
+
+def broke(kind, **fields):
+    return BreakOpened(kind=kind, position_id=POSITION, time_msc=START_MSC, **fields)
+
+
+OURS, THEIRS = "buy 0.2 XAUUSD @ 1900.12", "buy 0.1 XAUUSD @ 1900.12"
+DEAL: dict[str, Any] = {"deal": 5001, "position_id": POSITION, "order": 9, "volume": "0.01", "price": "1.0543"}
+
+STORIES = [
+    (opened(clock="ny-close"), "USD hedging, server clock ny-close"),
+    (specified(volume_step="0.01", currency="USD"), "EURUSD, digits 5, step 0.01, in USD"),
+    (fill(**DEAL), "buy in 0.01 EURUSD @ 1.0543, deal 5001"),
+    (
+        fill(**DEAL, side="sell", entry="out", profit="4.2"),
+        "sell out 0.01 EURUSD @ 1.0543 +4.20",
+    ),
+    (fill(**DEAL, side="sell", entry="out", profit=None), "sell out 0.01 EURUSD @ 1.0543, result unknown"),
+    (fill(**DEAL, side="sell", entry="out", profit=0), "sell out 0.01 EURUSD @ 1.0543 +0.00"),
+    (cash(1000, profit=5000, comment="first"), 'balance +5000.00, deal 1000 "first"'),
+    (cash(1000, type=7, profit="-1.5"), "commission -1.50, deal 1000"),
+    (cash(1000, type=77, profit="-1.5"), "type 77 -1.50, deal 1000"),
+    (completion(7, profit=3, commission="-0.1", position_id=9), "deal 7: profit +3.00, commission -0.10"),
+    (DealRevised(now=fill(5, profit=77, entry="out", side="sell"), caused_by=3), "deal 5 now sell out 1 EURUSD @ 1.1 +77.00"),
+    (DealRevised(now=cash(5, type=13, profit=0), caused_by=3), "deal 5 now buy canceled +0.00"),
+    (PositionRecovered(position=state(), time_msc=START_MSC), f"{POSITION} buy 0.1 EURUSD @ 1.0543"),
+    (GhostClosed(before=state(), time_msc=START_MSC), f"{POSITION} buy 0.1 EURUSD, result unknown"),
+    (
+        DriftCorrected(before=state(), after=state(volume="1", side="sell"), time_msc=START_MSC),
+        f"{POSITION} side buy->sell, volume 0.1->1",
+    ),
+    (
+        PositionReticketed(
+            position_id=POSITION, symbol="EURUSD", ticket_before=POSITION, ticket_after=POSITION + 1, time_msc=START_MSC
+        ),
+        f"{POSITION} ticket -> {POSITION + 1}",
+    ),
+    (broke("ghost", ours="buy 0.01 EURUSD @ 1.1"), f"ghost {POSITION}: buy 0.01 EURUSD"),
+    (broke("ghost", ours="buy 0.01 EURUSD @ 1.1", confirmations=2), f"ghost {POSITION}: buy 0.01 EURUSD, seen 2x"),
+    (broke("zombie", theirs="sell 0.01 EURUSD @ 1.1"), f"zombie {POSITION}: broker sell 0.01 EURUSD"),
+    (broke("drift", field="volume", ours=OURS, theirs=THEIRS), f"drift {POSITION}: volume 0.2, broker 0.1"),
+    (
+        BreakOpened(kind="balance", field="balance", ours="5000.00", theirs="5001.00", time_msc=START_MSC),
+        "balance balance: ours 5000.00, broker 5001.00",
+    ),
+    (BreakOpened(kind="clock", deal=5, why="it is from tomorrow", time_msc=START_MSC), "clock deal 5: it is from tomorrow"),
+    (
+        BreakClosed(kind="ghost", end="explained", position_id=POSITION, time_msc=START_MSC, caused_by=1388),
+        f"ghost {POSITION} explained, opened v1388",
+    ),
+    (SyncDegraded(reason="timeout", time_msc=START_MSC), "timeout"),
+    (SyncRestored(time_msc=START_MSC), "snapshots are usable again"),
+    (BalanceAsserted(balance="5000.01", time_msc=START_MSC), "broker states 5000.01 with credit"),
+    (BalanceAsserted(balance="5000.01", credit=0, time_msc=START_MSC), "broker states 5000.01, credit 0.00"),
+    (
+        Adjusted(operator="ann", reason="bonus", time_msc=START_MSC, balance_before="9945", balance_after="9949.2"),
+        'balance 9945.00 -> 9949.20 by ann: "bonus"',
+    ),
+    (
+        Adjusted(operator="ann", reason="gone", time_msc=START_MSC, before=state()),
+        f'closed {POSITION} buy 0.1 EURUSD by ann: "gone"',
+    ),
+    (
+        Adjusted(operator="ann", reason="phone", time_msc=START_MSC, after=state()),
+        f'added {POSITION} buy 0.1 EURUSD by ann: "phone"',
+    ),
+    (
+        Adjusted(operator="ann", reason="half", time_msc=START_MSC, before=state(), after=state(volume="0.05")),
+        f'{POSITION} volume 0.1 -> 0.05 by ann: "half"',
+    ),
+    (
+        Adjusted(operator="ann", reason="DST", time_msc=START_MSC, clock_before="UTC", clock_after="ny-close"),
+        'clock UTC -> ny-close by ann: "DST"',
+    ),
+    (
+        Adjusted(operator="ann", reason="moved", time_msc=START_MSC, order_before="ticket", order_after="time"),
+        'order ticket -> time by ann: "moved"',
+    ),
+    (Adjusted(operator="ann", reason="gone", time_msc=START_MSC, deal=5001), 'withdrew deal 5001 by ann: "gone"'),
+    (
+        Adjusted(
+            operator="ann", reason="old", time_msc=START_MSC,
+            accepted=AcceptedResult(symbol="EURUSD", volume="0.1", position_id=POSITION),
+        ),
+        f'accepted 0.1 EURUSD of {POSITION} by ann: "old"',
+    ),
+    (
+        GatewayIdentified(login=70113, server="Broker-Live", form="extended", time_msc=START_MSC),
+        "gateway of Broker-Live/70113",
+    ),
+    (IdentityRelaxed(operator="ann", reason="old bridge", time_msc=START_MSC), 'base form allowed by ann: "old bridge"'),
+    (IdentityRequired(operator="ann", reason="new bridge", time_msc=START_MSC), 'identity required by ann: "new bridge"'),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def standing():
+    with Ledger.open("memory://") as ledger:
+        ledger.journal.append(ACCOUNT, [opened()])
+        yield ledger.account(ACCOUNT).standing
+
+
+def line_of(event, standing, *, lag_us=1_000_000, version=12_345):
+    recorded = Recorded(
+        account=ACCOUNT, version=version, recorded_us=START_US + lag_us, natural_key="k", event=event, head="", correlation=None
+    )
+    return event_line(recorded, standing)
+
+
+@pytest.mark.parametrize(("event", "said"), STORIES, ids=lambda one: one if isinstance(one, str) else type(one).__name__)
+def test_a_line_says_what_happened_in_eighty_columns(event, said, standing):
+    line = line_of(event, standing)
+    assert line.startswith(f"v12345 01-05 10:00:{line[19:21]} {type(event).__name__} ")
+    assert said in line
+    assert len(line.partition(': "')[0]) <= WIDTH  # a person's reason may be as long as it likes
+
+
+def test_every_kind_has_a_line_and_a_story():
+    assert KINDS.keys() <= LINES.keys()
+    told = {type(event).__name__ for event, _ in STORIES}
+    assert KINDS.keys() - told == set()
+
+
+def test_a_kind_without_a_line_is_shown_by_its_fields(standing, monkeypatch):
+    monkeypatch.delattr("ledger.event_lines.LINES")
+    monkeypatch.setattr("ledger.event_lines.LINES", {}, raising=False)
+    assert "reason timeout" in line_of(SyncDegraded(reason="timeout", time_msc=START_MSC), standing)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "origin", "said"),
+    [(42, "engine", " late 42m"), (180, "recovery", " late 3h"), (60 * 72, "engine", " late 3d"), (1, "engine", None)],
+)
+def test_a_deal_that_was_recorded_late_says_so(minutes, origin, said, standing):
+    line = line_of(fill(1, profit=None, origin=origin), standing, lag_us=minutes * 60_000_000, version=7)
+    assert line.startswith("v7 01-05 10:00:00 FillRecorded buy in 1 EURUSD @ 1.1")
+    assert (said in line) if said else ("late" not in line)
+    assert "late" not in line_of(fill(1, origin="import"), standing, lag_us=minutes * 60_000_000)
