@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
-from pathlib import Path
 from typing import TypeVar
 
 import attrs
@@ -20,15 +19,17 @@ from ledger.clock import ClockRule, implausible, utc_text
 from ledger.codec import deal_columns
 from ledger.errors import AccountMismatch, BadValue, DealConflict, InexactNumber, MalformedExport
 from ledger.events import AccountOpened, BalanceAsserted, CashMoved, Deal, Event, FillRecorded, Origin
-from ledger.imports import Statement, attribute, read_statement
+from ledger.imports import Note, Statement, attribute, one_line_each, read_regular, statement_of
+from ledger.imports.cells import Place
 from ledger.imports.statement import DealRow
 from ledger.journal import Appended, Outcome, Selection
 from ledger.journal.memory import MemoryJournal
 from ledger.journal.plausible import latest_msc, refuse_currency
 from ledger.portfolio import Portfolio, Standing
+from ledger.postings import Posting
 from ledger.proof import Check, end_of, prove, replayed, unbroken_until
 from ledger.service import Account, Ledger
-from ledger.values import CREDIT, AccountId, MarginMode, currency_digits, plain, to_margin_mode
+from ledger.values import CREDIT, AccountId, Entry, MarginMode, currency_digits, plain, to_margin_mode
 
 PathLike = str | os.PathLike[str]
 _T = TypeVar("_T")
@@ -36,7 +37,11 @@ _T = TypeVar("_T")
 
 @frozen(kw_only=True)
 class FileReport:
-    """What became of one file. Counts are of deals; ``completed`` are among the duplicates."""
+    """What became of one file. Counts are of deals; ``completed`` are among the duplicates.
+
+    ``unattributed`` are trades of a hedging account whose position neither this file nor another one of the call gave.
+    ``notes`` has a sentence for each cause, ``details`` one for each deal and row.
+    """
 
     file: str
     account: AccountId
@@ -46,13 +51,16 @@ class FileReport:
     duplicates: int
     completed: int
     conflicts: tuple[DealConflict, ...]
+    unattributed: int
     checks: tuple[Check, ...]
     notes: tuple[str, ...]
+    details: tuple[str, ...]
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing conflicts and every figure of the broker that can be checked is reproduced."""
-        return not self.conflicts and not any(check.disagreements for check in self.checks)
+        """Whether nothing conflicts or is unattributed, and every figure of the broker that can be checked is reproduced."""
+        is_reproduced = not any(check.disagreements for check in self.checks)
+        return is_reproduced and not self.conflicts and not self.unattributed
 
 
 @frozen(kw_only=True)
@@ -71,7 +79,9 @@ class _Part:
 
     statement: Statement
     deals: tuple[Deal, ...]
-    notes: tuple[str, ...]
+    #: What holds for the whole file, and what holds for single deals and rows.
+    general: tuple[str, ...]
+    notes: tuple[Note, ...]
 
 
 def import_files(
@@ -101,9 +111,12 @@ def import_files(
     """
     told = told or Told()
     statements: list[Statement] = []
+    digest = sha256()
     for path in paths:
         progress(f"reading {os.fspath(path)}")
-        statements.append(read_statement(path))
+        data = read_regular(path, Place(os.fspath(path)))
+        digest.update(sha256(data).digest())
+        statements.append(statement_of(data, os.fspath(path)))
     names = [_account_of(statement, told) for statement in statements]
     if dry_run:
         now_us = ledger.now_us
@@ -114,7 +127,7 @@ def import_files(
         progress(f"checking {name}")
         plans[name] = _plan(ledger.account(name), ours, told)
     reports: dict[int, FileReport] = {}
-    correlation = _correlation(paths)
+    correlation = f"import:{digest.hexdigest()[:16]}"  # an import is named by the content of its files
     for name, (events, parts) in plans.items():
         progress(f"recording {name}")
         appended = ledger.journal.append(name, events, correlation=correlation, conflicts="keep")
@@ -122,14 +135,6 @@ def import_files(
         for report, part in zip(_reports(ledger.account(name), events, parts, appended), parts, strict=True):
             reports[id(part.statement)] = report
     return tuple(reports[id(statement)] for statement in statements)
-
-
-def _correlation(paths: Sequence[PathLike]) -> str:
-    """Name an import by the content of its files."""
-    digest = sha256()
-    for path in paths:
-        digest.update(sha256(Path(path).read_bytes()).digest())
-    return f"import:{digest.hexdigest()[:16]}"
 
 
 # ------------------------------------------------------------------------------------------------------------ whose it is
@@ -237,13 +242,14 @@ def _plan(account: Account, statements: Sequence[Statement], told: Told) -> tupl
             _deal(statement, row, position_id, standing, latest)
             for row, position_id in zip(statement.deals, attribution.position_ids, strict=True)
         )
-        parts.append(_Part(statement=statement, deals=deals, notes=(*notes, *attribution.notes, *_start_notes(statement))))
+        general = (*notes, *_start_notes(statement))
+        parts.append(_Part(statement=statement, deals=deals, general=general, notes=attribution.notes))
         notes = ()
     # In the order of time, so that nearly everything arrives in the fold order; files repeat each other's deals.
     told_deals = sorted((deal for part in parts for deal in part.deals), key=lambda deal: (deal.time_msc, deal.deal))
     openings, gaps = _openings(account, statements)
     if gaps and parts:
-        parts[0] = attrs.evolve(parts[0], notes=(*parts[0].notes, *gaps))
+        parts[0] = attrs.evolve(parts[0], general=(*parts[0].general, *gaps))
     return [opened, *openings, *told_deals], parts
 
 
@@ -358,7 +364,7 @@ def _reports(account: Account, events: Sequence[Event], parts: Sequence[_Part], 
     outcomes = {id(event): outcome for event, outcome in zip(events, appended.outcomes, strict=True)}
     standing = account.standing
     reports: list[FileReport] = []
-    for part in parts:
+    for part, unattributed in zip(parts, _unattributed(account, parts), strict=True):
         became = [outcomes[id(deal)] for deal in part.deals]
         completed = became.count(Outcome.COMPLETED)
         reports.append(
@@ -371,11 +377,36 @@ def _reports(account: Account, events: Sequence[Event], parts: Sequence[_Part], 
                 duplicates=became.count(Outcome.DUPLICATE) + completed,
                 completed=completed,
                 conflicts=tuple(outcome for outcome in became if isinstance(outcome, DealConflict)),
+                unattributed=unattributed,
                 checks=_checks(account, part.statement, standing, appended.head.version),
-                notes=part.notes,
+                notes=(*part.general, *one_line_each(part.notes)),
+                details=tuple(map(str, part.notes)),
             )
         )
     return reports
+
+
+def _unattributed(account: Account, parts: Sequence[_Part]) -> list[int]:
+    """Return how many trades of each file have no position, neither from the file nor from the journal.
+
+    On a netting account the symbol says which position it is.
+    """
+    if account.standing.opened.mode.nets:
+        return [0] * len(parts)
+    without = [[deal.deal for deal in part.deals if _is_without_position(deal)] for part in parts]
+    if not any(without):
+        return [0] * len(parts)
+    deal_at, position_at = (Posting._fields.index(name) for name in ("deal", "position_id"))
+    rows = account.ledger.journal.postings(account.name, Selection(version=account.version))
+    known = {row[deal_at] for row in rows if row[position_at] is not None}
+    return [len(set(deals) - known) for deals in without]
+
+
+def _is_without_position(deal: Deal) -> bool:
+    """Whether a trade names no position; a deal that opens one names it by its order."""
+    if not isinstance(deal, FillRecorded) or deal.position_id is not None:
+        return False
+    return deal.entry is not Entry.IN or deal.order is None
 
 
 def _checks(account: Account, statement: Statement, standing: Standing, version: int) -> tuple[Check, ...]:

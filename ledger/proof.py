@@ -7,25 +7,26 @@ of closed positions, and the table of open positions (a snapshot at the time of 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
+from itertools import accumulate
 from typing import Any, Final
 
 from attrs import field, frozen
 
 from ledger.clock import utc_text
 from ledger.codec import decode_posting
-from ledger.imports.statement import ClosedRow, DealRow, OpenRow, Statement
+from ledger.imports.statement import BALANCE_TOLERANCE, ClosedRow, DealRow, OpenRow, Statement
 from ledger.portfolio import Portfolio, Position, Standing, Trade
 from ledger.positions import OpenPosition
 from ledger.postings import Row
-from ledger.values import PRICE_SCALE, plain
+from ledger.values import PRICE_SCALE, Side, plain
 
 _SECOND_MSC: Final = 1000
+#: Trades of one position id that are held against a row which none of them fits.
+_MOST_LIVES: Final = 100
 #: Our averages are shown with as many decimals as prices are kept with.
 _OUR_ROUNDING: Final = Decimal(5).scaleb(-PRICE_SCALE - 1)
-#: The Balance column shows cents; half a unit of the last place is what its rounding can hide.
-_BALANCE_TOLERANCE: Final = Decimal("0.005")
 
 
 @frozen(kw_only=True)
@@ -107,45 +108,51 @@ def unbroken_until(statement: Statement) -> int | None:
     if statement.opening is None:
         return None
     balance = statement.opening
+    deals = statement.as_booked
     until: int | None = None
-    for deal in _in_order(statement):
+    for index, deal in enumerate(deals):
         balance += deal.money
-        if deal.balance is None or abs(balance - deal.balance) > _BALANCE_TOLERANCE:
-            break
+        if deal.balance is None or abs(balance - deal.balance) > BALANCE_TOLERANCE:
+            unproven_msc = min(other.time_msc for other in deals[index:])
+            return None if until is None else min(until, unproven_msc)
         balance = deal.balance
-        until = deal.time_msc
+        until = deal.time_msc if until is None else max(until, deal.time_msc)
     return until
-
-
-def _in_order(statement: Statement) -> list[DealRow]:
-    return sorted(statement.deals, key=lambda deal: deal.time_msc)
 
 
 # ------------------------------------------------------------------------------------------------------- Balance column
 
 
 def _check_balance_column(statement: Statement, books: Replayed) -> Check | None:
+    """Prove the column row by row, and against the fold where the rows so far are all deals up to their time."""
     opening = statement.opening
     if opening is None:
         return None
-    deals = _in_order(statement)
-    last_of_second = {deal.time_msc // _SECOND_MSC: deal.row for deal in deals}
+    deals = statement.as_booked
     wrong: list[Disagreement] = []
     before = opening
-    for deal in deals:
+    for deal, second in zip(deals, _complete_seconds(deals), strict=True):
         if deal.balance is None:
             continue
         expected = before + deal.money
         before = deal.balance
-        if abs(expected - deal.balance) > _BALANCE_TOLERANCE:
+        if abs(expected - deal.balance) > BALANCE_TOLERANCE:
             wrong.append(_differs(deal.row, f"balance after deal {deal.deal}, row by row", expected, deal.balance))
-        elif last_of_second[deal.time_msc // _SECOND_MSC] == deal.row:
-            ours = books.column.get(deal.time_msc // _SECOND_MSC)
-            if ours is None or abs(ours - deal.balance) > _BALANCE_TOLERANCE:
+        elif second is not None:
+            ours = books.column.get(second)
+            if ours is None or abs(ours - deal.balance) > BALANCE_TOLERANCE:
                 wrong.append(_differs(deal.row, f"balance after deal {deal.deal}", ours, deal.balance))
     count = sum(deal.balance is not None for deal in deals)
     unknown = 0 if statement.is_from_birth else 1  # the first row of a file that starts mid-history gives the opening
     return Check(name="balance column", checked=count - unknown, not_checkable=unknown, disagreements=tuple(wrong))
+
+
+def _complete_seconds(deals: Sequence[DealRow]) -> list[int | None]:
+    """Return for each row its last second so far if no row below is of that second or before, else None."""
+    seconds = [deal.time_msc // _SECOND_MSC for deal in deals]
+    latest = list(accumulate(seconds, max))
+    earliest_below = [*accumulate(reversed(seconds[1:]), min)][::-1]
+    return [last if index == len(earliest_below) or last < earliest_below[index] else None for index, last in enumerate(latest)]
 
 
 class _Tally:
@@ -194,15 +201,14 @@ def _check_closed(statement: Statement, books: Replayed) -> Check | None:
     return tally.check("closed positions")
 
 
-def _lives(row: ClosedRow, trades: Mapping[int | None, list[Trade]]) -> list[Trade]:
+def _lives(row: ClosedRow, trades: _Trades) -> list[Trade]:
     """Return the trades that a row is about.
 
     A reversal goes on under the position id of the life before it, with a ticket of its own; rows are told apart by when
     they were opened.
     """
-    told = trades.get(row.position_id, [])
-    same = [trade for trade in told if trade.side is row.side and _is_same_second(trade.opened_msc, row.opened_msc)]
-    return same or told
+    same = trades.get((row.position_id, row.side, row.opened_msc // _SECOND_MSC), [])
+    return same or trades.get((row.position_id, None, None), [])[:_MOST_LIVES]
 
 
 def _began_untold(row: ClosedRow, trades: list[Trade], first_msc: int) -> bool:
@@ -225,11 +231,18 @@ def _doubtful_symbols(statement: Statement, books: Replayed) -> frozenset[str]:
     return frozenset(held | {one.symbol for one in books.portfolio.unexplained})
 
 
-def _by_position(trades: Iterable[Trade]) -> dict[int | None, list[Trade]]:
-    found: dict[int | None, list[Trade]] = defaultdict(list)
+#: Trades by position id or ticket, side and second of opening; by the id alone with None for the others.
+_Trades = Mapping[tuple[int | None, Side | None, int | None], list[Trade]]
+
+
+def _by_position(trades: Iterable[Trade]) -> _Trades:
+    found: dict[tuple[int | None, Side | None, int | None], list[Trade]] = defaultdict(list)
     for trade in trades:
+        second = None if trade.opened_msc is None else trade.opened_msc // _SECOND_MSC
         for name in {trade.position_id, trade.ticket}:
-            found[name].append(trade)
+            found[name, None, None].append(trade)
+            if second is not None:
+                found[name, trade.side, second].append(trade)
     return found
 
 
@@ -322,7 +335,7 @@ def _check_figures(statement: Statement, books: Replayed) -> Check | None:
         return None
     theirs = statement.balance + (statement.credit or 0)
     ours = books.portfolio.balance + books.portfolio.credit
-    wrong = () if abs(ours - theirs) <= _BALANCE_TOLERANCE else (_differs(None, "balance and credit", ours, theirs),)
+    wrong = () if abs(ours - theirs) <= BALANCE_TOLERANCE else (_differs(None, "balance and credit", ours, theirs),)
     return Check(name="account figures", checked=1, disagreements=wrong)
 
 

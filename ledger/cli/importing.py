@@ -16,6 +16,7 @@ from ledger.errors import JournalMissing
 from ledger.exporting import TakenBack, is_export, take_back
 from ledger.faces import Json, account_face, conflict_face, name_face
 from ledger.importing import FileReport, Told, import_files
+from ledger.imports import refuse_irregular
 from ledger.portfolio import Standing
 from ledger.proof import Check, Disagreement
 from ledger.service import Ledger
@@ -31,6 +32,7 @@ _SHOWN: Final = 20
 @click.option("--mode", type=click.Choice([mode.value for mode in MarginMode]), help="How it books, where no file says.")
 @click.option("--currency", metavar="C", help="Account currency, where no file says.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen; append nothing.")
+@click.option("--verbose", is_flag=True, help="List every deal and row of a note, and every disagreement.")
 @journal_option
 @json_option
 def import_command(
@@ -41,6 +43,7 @@ def import_command(
     mode: str | None,
     currency: str | None,
     dry_run: bool,  # noqa: FBT001
+    verbose: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
 ) -> int:
     """Take in terminal exports and deal dumps, and prove the result against the broker's own figures.
@@ -48,8 +51,8 @@ def import_command(
     Reads histories that a terminal exported (html, xlsx, in any language), Strategy Tester reports, dumps of
     history_deals_get (csv, xlsx), and JSON lines of ledger export, which are taken back as recorded. Told twice is told
     once: a later export of the same account appends only what is new. If one file is bad, nothing of any is appended.
-    Exits 1 if a figure of the broker is not reproduced or a known deal is told with other content; the facts are kept
-    all the same.
+    Exits 1 if a figure of the broker is not reproduced, a known deal is told with other content, or the position of a
+    deal cannot be determined; the facts are kept all the same.
 
     \b
     Examples:
@@ -59,6 +62,8 @@ def import_command(
       ledger import tester.html --account Tester/1 --mode netting
     """
     told = Told(account=account, mode=mode, currency=currency, clock=server_tz)
+    for file in files:
+        refuse_irregular(file)
     exports = [file for file in files if is_export(file)]
     reports: tuple[FileReport, ...] = ()
     taken: list[TakenBack] = []
@@ -70,13 +75,16 @@ def import_command(
             reports = import_files(ledger, others, told=told, dry_run=dry_run, progress=step)
         accounts = {one.account: ledger.account(one.account).standing for one in taken} if not dry_run else {}
     if as_json:
-        faces = [*(_taken_face(one, accounts.get(one.account)) for one in taken), *map(_face, reports)]
+        faces = [
+            *(_taken_face(one, accounts.get(one.account)) for one in taken),
+            *(_face(report, verbose=verbose) for report in reports),
+        ]
         print_json({"files": faces, "dry_run": dry_run})
         return 0 if all(report.agrees for report in reports) else DISAGREES
     if taken:
         _print_taken(taken, dry_run=dry_run)
     if reports:
-        _print(reports, dry_run=dry_run)
+        _print(reports, dry_run=dry_run, verbose=verbose)
     return 0 if all(report.agrees for report in reports) else DISAGREES
 
 
@@ -109,14 +117,15 @@ def _taken_face(one: TakenBack, standing: Standing | None) -> Json:
         "completed": 0,
         "conflicts": [],
         "skipped": [],
+        "unattributed": 0,
         "agrees": True,
         "checks": {},
         "notes": ["taken back as recorded: same versions, times and hashes"],
     }
 
 
-def _face(report: FileReport) -> Json:
-    return {
+def _face(report: FileReport, *, verbose: bool) -> Json:
+    face: Json = {
         "file": report.file,
         "account": account_face(report.standing),
         "read": report.read,
@@ -125,10 +134,12 @@ def _face(report: FileReport) -> Json:
         "completed": report.completed,
         "conflicts": [conflict_face(conflict) for conflict in report.conflicts],
         "skipped": [],
+        "unattributed": report.unattributed,
         "agrees": report.agrees,
         "checks": {check.name.replace(" ", "_"): _check_face(check) for check in report.checks},
         "notes": list(report.notes),
     }
+    return face | {"details": list(report.details)} if verbose else face
 
 
 def _check_face(check: Check) -> Json:
@@ -145,7 +156,7 @@ def _disagreement_face(one: Disagreement) -> Json:
     return {"row": one.row, "what": one.what, "ours": one.ours, "theirs": one.theirs}
 
 
-def _print(reports: tuple[FileReport, ...], *, dry_run: bool) -> None:
+def _print(reports: tuple[FileReport, ...], *, dry_run: bool, verbose: bool) -> None:
     print_table(
         "dry run: nothing was appended" if dry_run else "imported",
         ["file", "account", ">read", ">appended", ">known", ">conflicts"],
@@ -172,21 +183,31 @@ def _print(reports: tuple[FileReport, ...], *, dry_run: bool) -> None:
         empty="no file has any",
     )
     for report in reports:
-        _print_doubts(report)
+        _print_doubts(report, shown=None if verbose else _SHOWN)
+        if verbose:
+            for detail in report.details:
+                say(f"{Path(report.file).name}: {detail}")
 
 
-def _print_doubts(report: FileReport) -> None:
+def _print_doubts(report: FileReport, *, shown: int | None) -> None:
     name = Path(report.file).name
-    for conflict in report.conflicts[:_SHOWN]:
+    for conflict in report.conflicts[:shown]:
         say(f"{name}: {conflict}", "red")
-    _say_more(len(report.conflicts))
+    _say_more(len(report.conflicts), shown)
     for check in report.checks:
-        for one in check.disagreements[:_SHOWN]:
+        for one in check.disagreements[:shown]:
             say(_sentence(name, one), "red")
-        _say_more(len(check.disagreements))
-        for one in check.doubts[:_SHOWN]:
+        _say_more(len(check.disagreements), shown)
+        for one in check.doubts[:shown]:
             say(f"{_sentence(name, one)}; it began before the file does, and nobody told how", "yellow")
-        _say_more(len(check.doubts))
+        _say_more(len(check.doubts), shown)
+    if report.unattributed:
+        deals = "deal whose position is" if report.unattributed == 1 else "deals whose positions are"
+        say(
+            f"{name}: {report.unattributed} {deals} not determined: the open positions shown may be wrong until another "
+            "export or a dump of the deals says it",
+            "red",
+        )
     for note in report.notes:
         warn(f"{name}: {note}")
 
@@ -196,9 +217,9 @@ def _sentence(name: str, one: Disagreement) -> str:
     return f"{name}{row}: {one.what}: ours {one.ours}, the broker's {one.theirs}"
 
 
-def _say_more(count: int) -> None:
-    if count > _SHOWN:
-        say(f"... and {count - _SHOWN} more; --json lists all", "red")
+def _say_more(count: int, shown: int | None) -> None:
+    if shown is not None and count > shown:
+        say(f"... and {count - shown} more; --verbose lists all", "red")
 
 
 COMMANDS: Final = {"import": import_command}

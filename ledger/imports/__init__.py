@@ -6,16 +6,29 @@ It decides nothing: what is told twice, what agrees with the broker's figures an
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Final
 
 from ledger.imports.attribution import Attribution, attribute
-from ledger.imports.cells import Grid, Place
+from ledger.imports.cells import EXPECTED, Grid, Place
+from ledger.imports.files import read_regular, refuse_irregular
+from ledger.imports.notes import Note, one_line_each
 from ledger.imports.statement import ClosedRow, DealRow, OpenRow, Statement
 
-__all__ = ["Attribution", "ClosedRow", "DealRow", "OpenRow", "Statement", "attribute", "read_statement"]
+__all__ = [
+    "Attribution",
+    "ClosedRow",
+    "DealRow",
+    "Note",
+    "OpenRow",
+    "Statement",
+    "attribute",
+    "one_line_each",
+    "read_regular",
+    "read_statement",
+    "refuse_irregular",
+    "statement_of",
+]
 
-_EXPECTED: Final = "expected a terminal report (html, xlsx) or a deal dump (csv, xlsx)"
 
 #: How files begin that people take for exports, and what to do with them.
 _OTHERS: Final = (
@@ -40,8 +53,16 @@ def read_statement(path: str | os.PathLike[str]) -> Statement:
         MalformedExport: The file is none of these, or a part of it does not say what it should.
         OSError: The file cannot be opened.
     """
-    place = Place(os.fspath(path))
-    return _statement(Path(path).read_bytes(), place)
+    return statement_of(read_regular(path, Place(os.fspath(path))), os.fspath(path))
+
+
+def statement_of(data: bytes, file: str) -> Statement:
+    """Read the bytes of a file.
+
+    Raises:
+        MalformedExport: As ``read_statement``.
+    """
+    return _statement(data, Place(file))
 
 
 def _statement(data: bytes, place: Place) -> Statement:
@@ -55,31 +76,24 @@ def _statement(data: bytes, place: Place) -> Statement:
 
 def _grids(data: bytes, place: Place) -> tuple[Grid, ...]:
     if not data.strip(b"\x00 \t\r\n\xff\xfe\xef\xbb\xbf"):
-        raise place.error(f"{_EXPECTED}, found an empty file. Export it again.")
+        raise place.error(f"{EXPECTED}, found an empty file. Export it again.")
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         from ledger.imports.xlsx_grid import xlsx_grids
 
         return xlsx_grids(data, place)
     for magic, what in _OTHERS:
         if data.startswith(magic):
-            raise place.error(f"{_EXPECTED}, found {what}.")
-    text = _text(data, place)
+            raise place.error(f"{EXPECTED}, found {what}.")
+    from ledger.imports.text import decode, is_mhtml, mhtml_page
+
+    return (_text_grid(mhtml_page(data, place) if is_mhtml(data) else decode(data, place), place),)
+
+
+def _text_grid(text: str, place: Place) -> Grid:
     from ledger.imports.html_grid import html_grid, is_html
 
     if is_html(text):
-        return (html_grid(text, place),)
+        return html_grid(text, place)
     from ledger.imports.csv_grid import csv_grid
 
-    return (csv_grid(text, place),)
-
-
-def _text(data: bytes, place: Place) -> str:
-    """Decode what terminals (UTF-16 with a mark) and scripts (UTF-8) write."""
-    encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise place.error(
-            f"{_EXPECTED} in UTF-16 or UTF-8, found bytes that are neither (byte {error.start}: {error.reason}). "
-            "The file is cut off, or another kind of file, or was saved in another encoding: export it again."
-        ) from None
+    return csv_grid(text, place)

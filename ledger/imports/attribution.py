@@ -10,16 +10,17 @@ from attrs import frozen
 
 from ledger.imports.hedging import attribute_hedging
 from ledger.imports.netting import attribute_netting
+from ledger.imports.notes import Note
 from ledger.imports.statement import Statement
 from ledger.values import MarginMode
 
 
 @frozen
 class Attribution:
-    """Position ids, one for each deal of the statement in its order, and what could not be told, in sentences."""
+    """Position ids, one for each deal of the statement in its order, and what the file does not determine."""
 
     position_ids: tuple[int | None, ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 def attribute(statement: Statement, mode: MarginMode) -> Attribution:

@@ -22,21 +22,29 @@ Cell = str | int | float | bool | datetime | date | time | timedelta | None
 
 _T = TypeVar("_T")
 
+EXPECTED: Final = "expected a terminal report (html, xlsx) or a deal dump (csv, xlsx)"
+
 #: Whole numbers above this cannot be told apart once a spreadsheet has stored them as doubles.
 _DOUBLE_EXACT: Final = 2**53
 
 _ZERO: Final = Decimal(0)
 
-_PLAIN: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,2})?", re.ASCII)
+_PLAIN: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,2})?", re.ASCII)
 _GROUPED: Final = re.compile(r"[+-]?\d{1,3}(?: \d{3})+(?:\.\d*)?", re.ASCII)
+#: A sign that blanks part from its digits: spreadsheets show the terminal's own number format ``-# ##0.00`` so.
+_LOOSE_SIGN: Final = re.compile(r"([+-]) +(?=[\d.])", re.ASCII)
+#: Characters of the longest text that is read as a number.
+_LONGEST_NUMBER: Final = 64
 _WHOLE: Final = re.compile(r"(\d{1,19})(\.0*)?", re.ASCII)
 _CODE: Final = re.compile(r"([+-]?\d{1,20})(?:\.0*)?", re.ASCII)
 _TIME: Final = re.compile(r"(\d{4})[.-](\d\d)[.-](\d\d)[ T](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|[+-]00:?00)?", re.ASCII)
+_MINUTES: Final = re.compile(r"\d{4}[.-]\d\d[.-]\d\d[ T]\d\d:\d\d", re.ASCII)
 _LIKE_TIME: Final = re.compile(r"\d{4}[.-]\d\d[.-]\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?", re.ASCII)
+_SHORTEST_TIME: Final = len("2024.01.02 10:00")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
-#: Spaces that stand between thousands (and elsewhere): no-break, figure, thin and narrow no-break space.
-_SPACES: Final = {ord(space): " " for space in "\u00a0\u2007\u2009\u202f"}
+#: Spaces that stand between thousands, behind a sign and elsewhere: no-break, narrow no-break, those of a width, ideographic.
+_SPACES: Final = dict.fromkeys([0x00A0, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000], " ")
 _MINUS: Final = {**_SPACES, 0x2212: "-"}
 
 
@@ -56,13 +64,15 @@ class Row:
 class Grid:
     """One sheet, one HTML document or one CSV file.
 
-    ``name`` is the sheet's; ``has_exact_width`` says that the number of cells in a row means something: a spreadsheet
-    pads its rows. ``generator`` is what an HTML file says about its origin.
+    ``name`` is the sheet's; ``has_exact_width`` says that all rows of a table have the same number of cells, so that one
+    with fewer is cut off; ``has_own_width``, that this number is the table's own: what a spreadsheet wrote is as wide as
+    its widest table. ``generator`` is what an HTML file says about its origin.
     """
 
     rows: tuple[Row, ...]
     name: str | None = None
     has_exact_width: bool = True
+    has_own_width: bool = True
     generator: str = ""
 
 
@@ -112,10 +122,7 @@ def is_number(cell: Cell) -> bool:
     if isinstance(cell, float):
         return True
     if isinstance(cell, str):
-        if not cell or _PLAIN.fullmatch(cell):
-            return bool(cell)
-        text = cell.translate(_MINUS).strip()
-        return bool(_PLAIN.fullmatch(text) or _GROUPED.fullmatch(text))
+        return _digits(cell) is not None
     return isinstance(cell, int) and not isinstance(cell, bool)
 
 
@@ -139,18 +146,40 @@ def to_number(cell: Cell) -> Decimal:
     return number
 
 
-@lru_cache(maxsize=4096)
-def _text_number(cell: str) -> Decimal:
-    text = cell.translate(_MINUS).strip()
+def _digits(text: str) -> str | None:
+    """Return a number in plain digits, None for a text that is none."""
+    if _is_plain(text):
+        return text
+    # Blanks around it are no part of it: no text of a cell is longer than a few characters without them.
+    text = text.strip()
+    if len(text) > _LONGEST_NUMBER:
+        return None
+    text = _LOOSE_SIGN.sub(r"\1", text.translate(_MINUS).strip(), count=1)
     if _GROUPED.fullmatch(text):
-        text = text.replace(" ", "")
-    elif not _PLAIN.fullmatch(text):
+        return text.replace(" ", "")
+    return text if _is_plain(text) else None
+
+
+def _is_plain(text: str) -> bool:
+    return len(text) <= _LONGEST_NUMBER and _PLAIN.fullmatch(text) is not None
+
+
+def _text_number(cell: str) -> Decimal:
+    if len(cell) <= _LONGEST_NUMBER:
+        return _short_number(cell)
+    return _short_number(cell.strip()[: _LONGEST_NUMBER + 1])
+
+
+@lru_cache(maxsize=4096)
+def _short_number(cell: str) -> Decimal:
+    digits = _digits(cell)
+    if digits is None:
         raise ValueError(
-            f"expected a number such as 1 234.56, found {_not_a_number(text)}. "
+            f"expected a number such as 1 234.56, found {_not_a_number(as_text(cell))}. "
             "Export again without editing numbers, with a point before the decimals."
         )
     try:
-        return Decimal(text)
+        return Decimal(digits)
     except InvalidOperation:  # more digits than any arithmetic context allows
         raise ValueError(f"expected a number that fits, found {shown(cell)}") from None
 
@@ -269,8 +298,22 @@ def to_code(cell: Cell, *, high: int = INT64_MAX) -> int:
 def is_time(cell: Cell) -> bool:
     """Whether a cell looks like the time that begins a row of a table; minutes are enough (working orders)."""
     if isinstance(cell, str):
-        return bool(_LIKE_TIME.fullmatch(as_text(cell)))
+        return len(cell) >= _SHORTEST_TIME and bool(_LIKE_TIME.fullmatch(as_text(cell)))
     return isinstance(cell, datetime)
+
+
+def is_without_seconds(cell: Cell) -> bool:
+    """Whether a time ends with its minutes, as testers of 2016 write it."""
+    return isinstance(cell, str) and bool(_MINUTES.fullmatch(as_text(cell)))
+
+
+def to_minute_msc(cell: Cell) -> int:
+    """Return a time without seconds as the beginning of its minute, else as ``to_time_msc``.
+
+    Raises:
+        ValueError: As ``to_time_msc``.
+    """
+    return to_time_msc(f"{as_text(cell)}:00" if is_without_seconds(cell) else cell)
 
 
 def to_time_msc(cell: Cell) -> int:

@@ -5,6 +5,7 @@ Extra columns are let pass. A column that is missing means that its field is unk
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Final, Never, TypeVar
@@ -31,6 +32,7 @@ from ledger.imports.cells import (
     to_unsigned,
     to_volume,
 )
+from ledger.imports.report import is_report_row
 from ledger.imports.statement import DealRow, Statement
 from ledger.imports.words import deal_type
 from ledger.values import Entry, to_entry
@@ -75,6 +77,10 @@ _ORDER: Final = frozenset(
     ]
 )
 _POSITION: Final = frozenset(["identifier", "time_update", "time_update_msc", "price_open", "price_current", "sl", "tp"])
+#: Fields of a deal that no header of a report has, in any language.
+_ONLY_IN_DUMPS: Final = frozenset(["time_msc", "position_id", "entry", "external_id"])
+#: Rows under a header that show what it is the header of.
+_ROWS_SHOW: Final = 20
 _DEMANDED: Final = ("ticket", "type", "entry", "symbol", "volume", "price", "profit", "position_id")
 
 #: Seconds since 1970 stay below this until the year 5138, milliseconds have been above it since 1973.
@@ -85,15 +91,24 @@ _T = TypeVar("_T")
 
 
 def _header(grid: Grid) -> tuple[Row, dict[str, int]] | None:
-    """Return the header row and field -> column; None where no row begins the grid with MT5's field names."""
-    for row in grid.rows[:20]:
+    """Return the header row and field -> column; None where no row begins the grid with MT5's field names.
+
+    A report whose title rows were cut off begins with names too, some of which are field names in English.
+    """
+    for at, row in enumerate(grid.rows[:20]):
         names = [as_text(cell).lower().removeprefix("\ufeff") for cell in row.cells]
         if not any(names):
             continue
         known = (_DEAL | _ORDER | _POSITION).intersection(names)
-        if (len(known) >= 4 and "ticket" in known) or len(known) >= 6:
-            return row, {name: names.index(name) for name in names if name}
-        return None
+        if len(known) < 4 or (len(known) < 6 and "ticket" not in known):
+            return None
+        if not known & _ONLY_IN_DUMPS and any(map(is_report_row, grid.rows[at + 1 : at + _ROWS_SHOW])):
+            return None
+        columns: dict[str, int] = {}
+        for index, name in enumerate(names):
+            if name:
+                columns.setdefault(name, index)
+        return row, columns
     return None
 
 
@@ -149,10 +164,10 @@ def _complaint(columns: Mapping[str, int]) -> str:
 
 
 def _refuse_double_columns(header: Row, place: Place) -> None:
-    names = [as_text(cell).lower() for cell in header.cells]
-    for name in names:
-        if name in _DEAL and names.count(name) > 1:
-            raise place.error(f"expected every field once, found {name!r} {names.count(name)} times.", header.number, name)
+    count = Counter(as_text(cell).lower() for cell in header.cells)
+    for name, times in count.items():
+        if name in _DEAL and times > 1:
+            raise place.error(f"expected every field once, found {name!r} {times} times.", header.number, name)
 
 
 def _refuse_duplicates(deals: list[DealRow], place: Place) -> None:

@@ -15,9 +15,12 @@ from typing import Final
 
 from attrs import define, field, frozen
 
+from ledger.imports import pairing
+from ledger.imports.notes import Note
+from ledger.imports.pairing import Book, Close, Moment, Position, pair
 from ledger.imports.statement import ClosedRow, DealRow, OpenRow, Statement
 from ledger.imports.subset import Budget, Sums, find_subset
-from ledger.values import Entry, Side
+from ledger.values import Entry, Side, currency_digits
 
 #: Numbers are compared as integers of 8 decimals, which is finer than any price and coarser than binary dirt.
 _SCALE: Final = 8
@@ -25,17 +28,22 @@ _SCALE: Final = 8
 #: Closing deals within one position's life beyond which no sum is tried.
 _MOST_CLOSES: Final = 1000
 
+#: Steps of looking for what may belong together, beyond which no more is looked for: in any file, and for each deal.
+_LOOKS: Final = 200_000
+_LOOKS_PER_DEAL: Final = 200
+
 _Book = tuple[str, Side]
 
 
-def attribute_hedging(statement: Statement) -> tuple[list[int | None], list[str]]:
-    """Return a position id for every deal in file order, None where it cannot be told, and why."""
+def attribute_hedging(statement: Statement) -> tuple[list[int | None], list[Note]]:
+    """Return a position id for every deal in file order, None where it is not determined, and why."""
     matcher = _Matcher(statement)
     matcher.match_exactly()
     matcher.match_close_by()
     matcher.match_sums()
     matcher.match_last()
-    matcher.match_what_is_possible()
+    matcher.pair_what_is_left()
+    matcher.note_unsolved()
     return matcher.position_ids, matcher.all_notes()
 
 
@@ -73,13 +81,18 @@ class _Position:
 
     position_id: int
     book: _Book
-    opened_msc: int
+    opened: Moment
     volume: int | None
     #: Sum of price x volume of what opened it, and that volume: their quotient is the open price.
     cost: tuple[int, int] | None = None
     commission: Decimal | None = None
     taken: int = 0
     remaining: int = 0
+
+    @property
+    def opened_msc(self) -> int:
+        """When it was opened."""
+        return self.opened[0]
 
     @property
     def capacity(self) -> int | None:
@@ -136,7 +149,7 @@ class _Matcher:
     def __init__(self, statement: Statement) -> None:
         deals = statement.deals
         self.position_ids: list[int | None] = [None] * len(deals)
-        self._notes: list[str] = []
+        self._notes: list[Note] = []
         self._order = sorted(range(len(deals)), key=lambda index: deals[index].time_msc)
         self._deals = deals
         self._is_complete = statement.is_from_birth
@@ -147,6 +160,7 @@ class _Matcher:
         self._positions = _positions(statement, self._order)
         self._tolerance = _tolerances(statement)
         self._closes: dict[int, _Close] = {}
+        self._error = _rounding(statement)
         self._open_ids = {row.ticket for row in statement.open or ()}
         for index in self._order:
             deal = deals[index]
@@ -170,10 +184,10 @@ class _Matcher:
             target.found.append(close)
         target.is_solved = True
 
-    def all_notes(self) -> list[str]:
+    def all_notes(self) -> list[Note]:
         """Return the notes so far, and one for every deal that is left without a position."""
         left = [
-            f"deal {deal.deal} (row {deal.row}): its position cannot be told from this file; left open"
+            _note(deal, "the file does not determine its position; left unattributed")
             for deal, position_id in zip(self._deals, self.position_ids, strict=True)
             if deal.side is not None and position_id is None
         ]
@@ -203,9 +217,8 @@ class _Matcher:
         else:
             pairs = self._by_commission(targets, closes)
         if pairs is None:
-            named = ", ".join(str(target.position_id) for target in targets)
-            told = ", ".join(str(close.deal.deal) for close in closes)
-            self._notes.append(f"positions {named} and deals {told} all close alike: which belongs to which is left open")
+            cause = "closed positions and deals that all close alike, and whose commissions do not say which is which"
+            self._notes += [_note(close.deal, cause) for close in closes]
             return
         for target, close in pairs:
             self._assign_all([close], target)
@@ -233,22 +246,37 @@ class _Matcher:
 
         The whole result may be booked on one of the two, so that neither has the profit of its closed position.
         """
-        by_order: defaultdict[int | None, list[_Close]] = defaultdict(list)
+        budget = Budget(_LOOKS + _LOOKS_PER_DEAL * len(self._deals))
         targets: defaultdict[tuple[_Book, int], list[_Target]] = defaultdict(list)
         positions: defaultdict[_Book, list[_Position]] = defaultdict(list)
         for target in self._targets:
             targets[target.book, target.row.closed_msc].append(target)
-        for position in self._positions.values():
-            if position.can_close(1):
+        for position in sorted(self._positions.values(), key=_price_of):
+            if position.can_close(1) and position.cost is not None:
                 positions[position.book].append(position)
+        for leg, other in self._legs():
+            alike = targets[_moment(leg)]
+            opened = self._opened_at(positions[leg.book], other.price, self._tolerance[leg.book[0]])
+            budget.steps -= len(alike) + len(opened)
+            if budget.steps <= 0:
+                return
+            self._match_leg(leg, other, alike, opened)
+
+    def _legs(self) -> list[tuple[_Close, _Close]]:
+        """Return the deals of close-by orders, each with the other of its order."""
+        by_order: defaultdict[int | None, list[_Close]] = defaultdict(list)
         for close in self._order_of_closes():
             if close.is_close_by:
                 by_order[close.deal.order].append(close)
-        for order, legs in by_order.items():
-            if order is None or len(legs) != 2 or legs[0].side is legs[1].side:
-                continue
-            for leg, other in (legs, reversed(legs)):
-                self._match_leg(leg, other, targets[leg.book, leg.deal.time_msc], positions[leg.book])
+        pairs = [legs for order, legs in by_order.items() if order is not None and len(legs) == 2]
+        return [pair for one, other in pairs if one.side is not other.side for pair in ((one, other), (other, one))]
+
+    @staticmethod
+    def _opened_at(positions: list[_Position], price: int, tolerance: int) -> list[_Position]:
+        """Return those of some positions, which are in the order of their prices, that may have been opened at a price."""
+        reach = tolerance / 100 + 1
+        first = bisect_left(positions, price - reach, key=_price_of)
+        return positions[first : bisect_right(positions, price + reach, key=_price_of)]
 
     def _match_leg(self, leg: _Close, other: _Close, targets: list[_Target], positions: list[_Position]) -> None:
         same = [
@@ -291,7 +319,7 @@ class _Matcher:
 
     def match_sums(self) -> None:
         """Match closed positions with the deals whose sums they are, as long as one more is found."""
-        budget = Budget()
+        budget, looks = Budget(), Budget(_LOOKS + _LOOKS_PER_DEAL * len(self._deals))
         unsolved = [target for target in self._targets if not target.is_solved]
         is_new = True
         while is_new and unsolved:
@@ -300,7 +328,11 @@ class _Matcher:
             for close in self._order_of_closes():
                 free[close.book].append(close)
             for target in unsolved:
-                self._match_sum(target, self._window(target.row, free[target.book]), budget)
+                window = self._window(target.row, free[target.book])
+                looks.steps -= len(window) + len(target.found) + 1
+                if looks.steps <= 0:
+                    return
+                self._match_sum(target, window, budget)
                 is_new |= target.is_solved
             unsolved = [target for target in unsolved if not target.is_solved]
 
@@ -319,11 +351,22 @@ class _Matcher:
             if len(targets) == 1 and at_once[_moment(close)] == 1 and self._may_have_begun_before(targets[0], close):
                 self._assign(close, targets[0].position_id)
                 targets[0].found.append(close)
+
+    def note_unsolved(self) -> None:
+        """Note the rows of closed positions that the deals do not explain."""
         self._notes += [
-            f"closed position {target.position_id} (row {target.row.row}): its closing deals cannot be told with certainty"
+            Note(
+                "closed positions",
+                f"closed position {target.position_id} (row {target.row.row})",
+                "the file does not determine its closing deals",
+            )
             for target in self._targets
-            if not target.is_solved
+            if not target.is_solved and self._is_short(target)
         ]
+
+    def _is_short(self, target: _Target) -> bool:
+        position = self._positions.get(target.position_id)
+        return position is None or position.capacity is None or position.capacity > 0
 
     def _may_have_begun_before(self, target: _Target, close: _Close) -> bool:
         first_msc = self._deals[self._order[0]].time_msc
@@ -362,14 +405,37 @@ class _Matcher:
 
     # --------------------------------------------------------------------------------------- what no closed row explains
 
-    def match_what_is_possible(self) -> None:
-        """Give what is left to the only position that could be meant, as long as one more is found.
+    def pair_what_is_left(self) -> None:
+        """Pair what no row explains with positions, as far as times, volumes and the broker's profits determine it.
 
         Where positions may have been open before the file, only its own open positions are asked, and only if they
         explain all that is left of their symbol and side.
         """
-        while self._sweep(self._allowed()):
-            pass
+        allowed = self._allowed()
+        prices = {leg.index: other.price / 10**_SCALE for leg, other in self._legs()}
+        books: defaultdict[str, dict[Side, Book]] = defaultdict(dict)
+        for close in self._order_of_closes():
+            if allowed is None or close.book in allowed:
+                symbol, side = close.book
+                books[symbol].setdefault(side, Book(side)).closes.append(_to_pair(close, prices.get(close.index)))
+        for position in self._positions.values():
+            symbol, side = position.book
+            if not position.capacity or (allowed is not None and position.position_id not in self._open_ids):
+                continue
+            if side in books[symbol]:
+                books[symbol][side].positions.append(_to_be_paired(position, position.capacity))
+        budget = pairing.Budget()
+        for sides in books.values():
+            self._pair_books(list(sides.values()), budget, may_choose=allowed is None)
+
+    def _pair_books(self, books: list[Book], budget: pairing.Budget, *, may_choose: bool) -> None:
+        paired = pair(books, self._error, budget, may_choose=may_choose)
+        for book in books:
+            for one in book.closes:
+                if one.position is not None:
+                    self._assign(self._closes[one.index], one.position.position_id)
+        cause = "all positions of its time end closed, but the profit does not say which of them it closed; paired in order"
+        self._notes += [_note(self._deals[one.index], cause) for one in paired.chosen]
 
     def _allowed(self) -> set[_Book] | None:
         """Return the books in which open positions explain everything that is left; None allows all positions."""
@@ -387,29 +453,13 @@ class _Matcher:
             missing[close.book] -= close.volume
         return {book for book, volume in missing.items() if not volume} - unsure
 
-    def _sweep(self, allowed: set[_Book] | None) -> bool:
-        is_new = False
-        alive: defaultdict[_Book, list[_Position]] = defaultdict(list)
-        opened = iter(sorted(self._positions.values(), key=lambda position: position.opened_msc))
-        position = next(opened, None)
-        for close in list(self._order_of_closes()):
-            while position is not None and position.opened_msc <= close.deal.time_msc:
-                if position.can_close(1) and (allowed is None or position.position_id in self._open_ids):
-                    alive[position.book].append(position)
-                position = next(opened, None)
-            if allowed is not None and close.book not in allowed:
-                continue
-            only = _only(alive[close.book], close.volume)
-            if only is not None:
-                self._assign(close, only.position_id)
-                is_new = True
-                if not only.can_close(1):
-                    alive[close.book].remove(only)
-        return is_new
-
 
 def _moment(close: _Close) -> tuple[_Book, int]:
     return close.book, close.deal.time_msc
+
+
+def _price_of(position: _Position) -> float:
+    return 0.0 if position.cost is None else position.cost[0] / position.cost[1]
 
 
 def _time_of(close: _Close) -> int:
@@ -423,15 +473,37 @@ def _alike(close: _Close) -> tuple[int, int, int, int, int, Decimal]:
     return -sums.volume, close.deal.time_msc, sums.price_volume, sums.profit, sums.swap, commission
 
 
-def _only(positions: list[_Position], volume: int) -> _Position | None:
-    """Return the one position that could be closed by so much, None if there are more or none."""
-    only: _Position | None = None
-    for position in positions:
-        if position.can_close(volume):
-            if only is not None:
-                return None
-            only = position
-    return only
+def _to_pair(close: _Close, price_open: float | None) -> Close:
+    deal = close.deal
+    return Close(
+        index=close.index,
+        closed=(deal.time_msc, deal.row, deal.deal),
+        volume=close.volume,
+        price=float(deal.price or 0),
+        profit=None if close.is_close_by else float(deal.profit),
+        price_open=price_open,
+    )
+
+
+def _to_be_paired(position: _Position, capacity: int) -> Position:
+    price = None if position.cost is None else position.cost[0] / position.cost[1] / 10**_SCALE
+    return Position(position_id=position.position_id, opened=position.opened, price=price, capacity=capacity)
+
+
+def _note(deal: DealRow, cause: str) -> Note:
+    return Note("deals", f"deal {deal.deal} (row {deal.row})", cause)
+
+
+def _rounding(statement: Statement) -> float:
+    """Return by how much rounding may change a profit: half of the last digit of the account's money, and a little."""
+    shown = max((_decimals(deal.profit) for deal in statement.deals), default=0)
+    digits = currency_digits(statement.currency) if statement.currency else shown if shown != 1 else 2
+    return 0.51 * 10.0 ** -max(digits, min(shown, _SCALE))
+
+
+def _decimals(number: Decimal) -> int:
+    exponent = number.as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
 # ------------------------------------------------------------------------------------------------ what the file tells of
@@ -460,7 +532,8 @@ def _add_opening(positions: dict[int, _Position], deal: DealRow) -> None:
     volume, price = _units(deal.volume), _units(deal.price)
     if position is None:
         book = (deal.symbol or "", deal.side)
-        positions[deal.order] = _Position(deal.order, book, deal.time_msc, volume, (volume * price, volume), deal.commission)
+        moment = deal.time_msc, deal.row, deal.deal
+        positions[deal.order] = _Position(deal.order, book, moment, volume, (volume * price, volume), deal.commission)
         return
     position.volume = (position.volume or 0) + volume
     if position.cost is not None:
@@ -470,7 +543,7 @@ def _add_opening(positions: dict[int, _Position], deal: DealRow) -> None:
 
 
 def _from_row(row: ClosedRow | OpenRow, position_id: int, volume: int | None) -> _Position:
-    return _Position(position_id, _book(row), row.opened_msc, volume, (_units(row.price_open), 1))
+    return _Position(position_id, _book(row), (row.opened_msc, -1, -1), volume, (_units(row.price_open), 1))
 
 
 def _tolerances(statement: Statement) -> defaultdict[str, int]:

@@ -6,29 +6,40 @@ identifier. Deals replay it in time order, once it is known where the file comes
 
 from __future__ import annotations
 
-from collections import defaultdict
+from bisect import bisect_left
+from collections import Counter, defaultdict, deque
+from collections.abc import Collection, Iterable
 from decimal import Decimal
+from heapq import heappop, heappush
 
 from attrs import define, field, frozen
 
-from ledger.imports.statement import DealRow, Statement
+from ledger.imports.notes import Note
+from ledger.imports.statement import DealRow, OpenRow, Statement
 from ledger.values import Entry, Side
 
 _FLAT = Decimal(0)
 
 
-def attribute_netting(statement: Statement) -> tuple[list[int | None], list[str]]:
-    """Return a position id for every deal in file order, None where it cannot be told, and why."""
+def attribute_netting(statement: Statement) -> tuple[list[int | None], list[Note]]:
+    """Return a position id for every deal in file order, None where it is not determined, and why."""
     position_ids: list[int | None] = [None] * len(statement.deals)
-    notes: list[str] = []
+    notes: list[Note] = []
+    named: defaultdict[str, list[_Named]] = defaultdict(list)
+    for row in statement.closed or ():
+        closed_msc = row.closed_msc if row.volume_opened is None else None
+        named[row.symbol].append(_Named(row.position_id, row.opened_msc, closed_msc))
+    open_rows: defaultdict[str, list[OpenRow]] = defaultdict(list)
+    for still in statement.open or ():
+        open_rows[still.symbol].append(still)
     for symbol, indices in _by_symbol(statement.deals).items():
-        replay = _replay(statement, symbol)
+        replay = _replay(statement, named[symbol], open_rows[symbol], symbol)
         for index in indices:
             position_ids[index] = replay.tell(statement.deals[index])
         notes += replay.notes
     told = set(position_ids)
     notes += [
-        f"closed position {row.position_id} (row {row.row}): no deal of the file belongs to it"
+        Note("closed positions", f"closed position {row.position_id} (row {row.row})", "no deal of the file belongs to it")
         for row in statement.closed or ()
         if row.position_id not in told
     ]
@@ -54,18 +65,61 @@ class _Named:
     closed_msc: int | None
 
 
-def _replay(statement: Statement, symbol: str) -> _Replay:
+class _Lives:
+    """The lives that rows name, asked for moments that never go back. A reversed position has several rows with one id."""
+
+    def __init__(self, named: Iterable[_Named]) -> None:
+        lives = sorted(named, key=lambda life: life.opened_msc)
+        self._ends = sorted(life.closed_msc for life in lives if life.closed_msc is not None)
+        self._at = _Sweep((life.opened_msc, life.closed_msc, life.position_id) for life in lives)
+        # Strictly between: a millisecond later, and a millisecond earlier.
+        closed = [life for life in lives if life.closed_msc is not None]
+        self._around = _Sweep((one.opened_msc + 1, (one.closed_msc or 0) - 1, one.position_id) for one in closed)
+
+    def at(self, time_msc: int) -> Collection[int]:
+        """Return the ids of the lives that a moment is in, their first and last included."""
+        return self._at.at(time_msc)
+
+    def around(self, time_msc: int) -> Collection[int]:
+        """Return the ids of the closed lives that begin before and end after a moment."""
+        return self._around.at(time_msc)
+
+    def ends_within(self, first_msc: int, until_msc: int) -> bool:
+        """Whether a life ends from one moment on, and before another."""
+        after = bisect_left(self._ends, first_msc)
+        return after < len(self._ends) and self._ends[after] < until_msc
+
+
+class _Sweep:
+    """Spans of time with a name each, the earliest first; which are there at moments that never go back."""
+
+    def __init__(self, spans: Iterable[tuple[int, int | None, int]]) -> None:
+        self._spans = deque(spans)
+        self._ends: list[tuple[int, int]] = []
+        self._there: Counter[int] = Counter()
+
+    def at(self, time_msc: int) -> Collection[int]:
+        """Return the names of the spans that a moment is in."""
+        while self._spans and self._spans[0][0] <= time_msc:
+            _, end, name = self._spans.popleft()
+            self._there[name] += 1
+            if end is not None:
+                heappush(self._ends, (end, name))
+        while self._ends and self._ends[0][0] < time_msc:
+            _, name = heappop(self._ends)
+            self._there[name] -= 1
+            if not self._there[name]:
+                del self._there[name]
+        return self._there.keys()
+
+
+def _replay(statement: Statement, named: list[_Named], open_rows: list[OpenRow], symbol: str) -> _Replay:
     """Return a replay at the point where the file comes in."""
-    named = [
-        _Named(row.position_id, row.opened_msc, row.closed_msc if row.volume_opened is None else None)
-        for row in statement.closed or ()
-        if row.symbol == symbol
-    ]
     # An open position shows its ticket. That is its identifier only if no reversal has given it another one, so it may
     # tell which order began a life, but not which life goes on.
-    beginnings = {(row.ticket, row.opened_msc) for row in statement.open or () if row.symbol == symbol}
+    beginnings = {(row.ticket, row.opened_msc) for row in open_rows}
     beginnings.update((life.position_id, life.opened_msc) for life in named)
-    replay = _Replay(symbol=symbol, named=named, beginnings=beginnings)
+    replay = _Replay(symbol=symbol, lives=_Lives(named), beginnings=beginnings)
     if statement.is_from_birth:
         replay.signed = _FLAT
     return replay
@@ -80,12 +134,12 @@ class _Replay:
     """The position of one symbol. ``signed`` is its volume (buy positive), None while that is not known."""
 
     symbol: str
-    named: list[_Named]
+    lives: _Lives
     beginnings: set[tuple[int, int]]
     position_id: int | None = None
     signed: Decimal | None = None
     before: DealRow | None = None
-    notes: list[str] = field(factory=list)
+    notes: list[Note] = field(factory=list)
 
     def tell(self, deal: DealRow) -> int | None:
         """Return the position of the next deal."""
@@ -107,37 +161,25 @@ class _Replay:
         if self.before is not None and self.before.entry is Entry.IN_OUT:
             return False
         before_msc = -1 if self.before is None else self.before.time_msc
-        closed = (life.closed_msc for life in self.named if life.closed_msc is not None)
-        is_over = any(before_msc <= closed_msc < deal.time_msc for closed_msc in closed)
-        return is_over and not self._lives_at(deal.time_msc)
+        return self.lives.ends_within(before_msc, deal.time_msc) and not self.lives.at(deal.time_msc)
 
     def _is_flat_by_mistake(self, deal: DealRow) -> bool:
         """Whether a row says that another life went on where the deals seem to begin one."""
-        return not self.signed and any(
-            life.position_id != deal.order and life.closed_msc is not None and life.opened_msc < deal.time_msc < life.closed_msc
-            for life in self.named
-        )
-
-    def _lives_at(self, time_msc: int) -> set[int]:
-        """Return the identifiers that rows name for a moment; a reversed position has several rows with one."""
-        return {
-            life.position_id
-            for life in self.named
-            if life.opened_msc <= time_msc and (life.closed_msc is None or time_msc <= life.closed_msc)
-        }
+        return not self.signed and any(position_id != deal.order for position_id in self.lives.around(deal.time_msc))
 
     def _tell_from_rows(self, deal: DealRow) -> int | None:
         """Take the one life that a row names for this moment: there is one position per symbol."""
-        lives = self._lives_at(deal.time_msc)
+        lives = self.lives.at(deal.time_msc)
         if self.signed is not None:
-            self.notes.append(
-                f"deal {deal.deal} (row {deal.row}): it does not fit what the file tells of {self.symbol} before it"
-            )
+            self._note(deal, f"it does not fit what the file shows of {self.symbol} before it")
             self.signed = None
         if len(lives) == 1:
-            return lives.pop()
-        self.notes.append(f"deal {deal.deal} (row {deal.row}): its position in {self.symbol} began before this file; left open")
+            return next(iter(lives))
+        self._note(deal, f"its position in {self.symbol} began before this file; left unattributed")
         return None
+
+    def _note(self, deal: DealRow, cause: str) -> None:
+        self.notes.append(Note("deals", f"deal {deal.deal} (row {deal.row})", cause))
 
 
 def _fits(entry: Entry | int | None, signed: Decimal, volume: Decimal) -> bool:

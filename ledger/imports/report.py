@@ -7,7 +7,7 @@ ticket to begin with, then the words that are English everywhere (``buy``, ``in`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from enum import Enum
 from itertools import pairwise
@@ -24,9 +24,11 @@ from ledger.imports.cells import (
     as_text,
     is_number,
     is_time,
+    is_without_seconds,
     number_or_none,
     shown,
     to_comment,
+    to_minute_msc,
     to_number,
     to_symbol,
     to_ticket,
@@ -43,7 +45,15 @@ _ZERO: Final = Decimal(0)
 _TWO_VOLUMES: Final = re.compile(r"([\d. ]+)/([\d. ]+)")
 _WORD: Final = re.compile(r"[^\W\d_][^\d]*")
 _ACCOUNT: Final = re.compile(r"(\d{1,19})\s*\((.+)\)")
-_BUILD: Final = re.compile(r".*\(build \d+\)", re.IGNORECASE)
+_BUILD: Final = re.compile(r"\(build \d{1,9}\)$", re.IGNORECASE)
+#: Numbers that a row with a type has to have to be taken for a damaged row of deals.
+_FIGURES_OF_A_ROW: Final = 3
+#: Cells of the widest row of account figures: a spreadsheet's rows are padded.
+_WIDEST_FIGURES: Final = 64
+#: Cells of the narrowest table: a row of orders without its empty columns.
+_NARROWEST: Final = 10
+#: Characters of the longest cell that can be an account line or name a build.
+_LONGEST_LINE: Final = 512
 
 
 class _Table(Enum):
@@ -73,10 +83,24 @@ def _table_of(row: Row) -> _Table | None:
     return _Table.DEALS if _WORD.fullmatch(as_text(row[3])) else None
 
 
+def is_report_row(row: Row) -> bool:
+    """Whether a row is one of a report's tables: a time, a ticket, and what makes it a row of one of them."""
+    return is_time(row[0]) and len(row.cells) >= _NARROWEST and _is_ticket(row[1]) and _table_of(row) is not None
+
+
+def _is_ticket(cell: Cell) -> bool:
+    try:
+        return to_ticket_or_none(cell) is not None
+    except ValueError:
+        return False
+
+
 def _lacks_its_time(row: Row) -> bool:
     """Whether a row without a time has a type and figures all the same: a damaged row, not a heading or a total."""
-    has_type = any(deal_type(as_text(cell)) is not None for cell in row.cells[:5])
-    return has_type and sum(map(is_number, row.cells)) >= 3
+    if len(row.cells) < _FIGURES_OF_A_ROW:
+        return False
+    has_type = any(isinstance(cell, str) and deal_type(as_text(cell)) is not None for cell in row.cells[:5])
+    return has_type and sum(map(is_number, row.cells)) >= _FIGURES_OF_A_ROW
 
 
 @define
@@ -172,10 +196,14 @@ _LAYOUTS: Final = {
 }
 
 
-def _layout_by_width(rows: Sequence[Row], place: Place) -> _Columns:
-    """Take the layout from the number of cells, which is the same in every row."""
+def _layout_by_width(rows: Sequence[Row], place: Place, *, has_own_width: bool) -> _Columns:
+    """Take the layout from the number of cells, which is the same in every row.
+
+    Raises:
+        MalformedExport: It is not, or no table of deals has so many cells.
+    """
     width = len(rows[0].cells)
-    if width not in _LAYOUTS:
+    if width < min(_LAYOUTS) or (has_own_width and width not in _LAYOUTS):
         raise place.error(
             f"expected a row of deals to have 13, 14 or 15 cells, found {width}. The table is damaged or cut off: "
             "export the report again.",
@@ -188,7 +216,7 @@ def _layout_by_width(rows: Sequence[Row], place: Place) -> _Columns:
                 "off: export the report again.",
                 row.number,
             )
-    return _LAYOUTS[width]
+    return _LAYOUTS[min(width, max(_LAYOUTS))]
 
 
 #: Rows that show the layout of a table; one in which these carry a Balance on by chance does not exist.
@@ -227,13 +255,15 @@ def _money_and_balance(row: Row, layout: _Columns) -> tuple[Decimal, Decimal] | 
     return sum(money, _ZERO), balance
 
 
-def _deals(tables: _Tables, exact_widths: dict[str | None, bool]) -> Iterator[DealRow]:
+def _deals(tables: _Tables, grids: Iterable[Grid], *, is_terminal: bool) -> Iterator[DealRow]:
     """Read all deals, in file order."""
+    by_name = {grid.name: grid for grid in grids}
+    read_time = _time_reader(tables, is_terminal=is_terminal)
     first: dict[int, int] = {}
     for place, rows in tables.deals:
-        layout = _layout_by_width(rows, place) if exact_widths[place.sheet] else _layout_by_content(rows)
+        layout = _layout(rows, by_name[place.sheet], place)
         for row in rows:
-            deal = _deal(row, layout, place)
+            deal = _deal(row, layout, place, read_time)
             if deal.deal in first:
                 raise place.error(
                     f"expected every deal once, found deal {deal.deal} in row {first[deal.deal]} already. "
@@ -245,7 +275,24 @@ def _deals(tables: _Tables, exact_widths: dict[str | None, bool]) -> Iterator[De
             yield deal
 
 
-def _deal(row: Row, layout: _Columns, place: Place) -> DealRow:
+def _layout(rows: Sequence[Row], grid: Grid, place: Place) -> _Columns:
+    if not grid.has_exact_width:
+        return _layout_by_content(rows)
+    by_width = _layout_by_width(rows, place, has_own_width=grid.has_own_width)
+    return by_width if grid.has_own_width else _layout_by_content(rows)
+
+
+def _time_reader(tables: _Tables, *, is_terminal: bool) -> Callable[[Cell], int]:
+    """Return what reads the time of a deal.
+
+    Testers of 2016 write every time without seconds. A terminal never does: there the seconds were lost on the way, and
+    with them what tells whether a deal is a known one.
+    """
+    times = (row[0] for _, rows in tables.deals for row in rows)
+    return to_minute_msc if not is_terminal and all(map(is_without_seconds, times)) else to_time_msc
+
+
+def _deal(row: Row, layout: _Columns, place: Place, read_time: Callable[[Cell], int]) -> DealRow:
     read = place.read
     word = as_text(row[3])
     code = deal_type(word)
@@ -254,7 +301,7 @@ def _deal(row: Row, layout: _Columns, place: Place) -> DealRow:
     is_money_only = not trades and symbol is None
     return DealRow(
         row=row.number,
-        time_msc=read(row, "time", 0, to_time_msc),
+        time_msc=read(row, "time", 0, read_time),
         deal=read(row, "deal", 1, to_ticket),
         symbol=symbol,
         type=code,
@@ -363,7 +410,9 @@ class _Account:
 
 
 def _account(cell: Cell) -> _Account | None:
-    found = _ACCOUNT.fullmatch(as_text(cell)) if isinstance(cell, str) else None
+    if not isinstance(cell, str) or "(" not in cell or len(cell) > _LONGEST_LINE:
+        return None
+    found = _ACCOUNT.fullmatch(as_text(cell))
     if not found or "," not in found[2] or int(found[1]) > INT64_MAX:
         return None
     currency, *rest = (part.strip() for part in found[2].split(","))
@@ -406,11 +455,21 @@ def _figures(rows: Sequence[tuple[Place, Row]]) -> tuple[Decimal | None, Decimal
     The block is three rows of two labels with a figure each (balance, credit, floating result; free margin, margin,
     margin level) and a fourth row of one (equity). Nothing else in a report has this form.
     """
+    filled = [_filled(row) for _, row in rows]
     for start in range(len(rows) - 3):
+        if filled[start : start + 4] != [4, 4, 4, 2]:
+            continue
         block = [[cell for cell in row.cells if as_text(cell)] for _, row in rows[start : start + 4]]
-        if [len(cells) for cells in block] == [4, 4, 4, 2] and all(map(_is_figure_row, block)):
+        if all(map(_is_figure_row, block)):
             return number_or_none(block[0][1]), number_or_none(block[1][1])
     return None, None
+
+
+def _filled(row: Row) -> int:
+    """Return how many cells of a row hold something; of a row that is too wide for figures, not all are looked at."""
+    if len(row.cells) > _WIDEST_FIGURES:
+        return len(row.cells)
+    return sum(1 for cell in row.cells if cell is not None and cell != "" and as_text(cell))
 
 
 def _is_figure_row(cells: list[Cell]) -> bool:
@@ -434,7 +493,7 @@ def read_report(grids: tuple[Grid, ...], place: Place) -> Statement:
         tables.add(grid, Place(place.file, grid.name))
     account = _only_account(tables.others)
     kind = _kind(grids, tables)
-    deals = tuple(_deals(tables, {grid.name: grid.has_exact_width for grid in grids}))
+    deals = tuple(_deals(tables, grids, is_terminal=account is not None))
     if not deals:
         _refuse_without_deals(tables, account, place)
     balance, credit = _figures(tables.others)
@@ -468,7 +527,11 @@ def _kind(grids: tuple[Grid, ...], tables: _Tables) -> Kind:
     if any("strategy tester" in grid.generator for grid in grids):
         return "tester"
     head = tables.others[:10]
-    return "tester" if any(_BUILD.fullmatch(as_text(cell)) for _, row in head for cell in row.cells) else "report"
+    return "tester" if any(_names_build(cell) for _, row in head for cell in row.cells) else "report"
+
+
+def _names_build(cell: Cell) -> bool:
+    return isinstance(cell, str) and len(cell) <= _LONGEST_LINE and _BUILD.search(as_text(cell)) is not None
 
 
 def _refuse_without_deals(tables: _Tables, account: _Account | None, place: Place) -> None:

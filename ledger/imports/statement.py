@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from decimal import Decimal
 from functools import cached_property
-from typing import Literal
+from itertools import pairwise
+from typing import Final, Literal
 
 from attrs import field, frozen
 
 from ledger.values import Entry, MarginMode, Side
 
 Kind = Literal["report", "tester", "dump"]
+
+#: The Balance column shows cents; half a unit of the last place is what its rounding can hide.
+BALANCE_TOLERANCE: Final = Decimal("0.005")
 
 _ZERO = Decimal(0)
 _SIDES = {0: Side.BUY, 1: Side.SELL}
@@ -125,14 +129,37 @@ class Statement:
         return self.balance is not None
 
     @cached_property
+    def as_booked(self) -> tuple[DealRow, ...]:
+        """The deals in the order in which the Balance column runs: that of the rows, unless another reproduces more of it.
+
+        A tester with delayed execution writes rows that are not in the order of time; a user may have sorted a table.
+        """
+        if not any(deal.balance is not None for deal in self.deals):
+            return self.deals
+        by_time = tuple(sorted(self.deals, key=lambda deal: deal.time_msc))
+        if by_time == self.deals:
+            return self.deals
+        return max((self.deals, by_time, self.deals[::-1]), key=_carried)
+
+    @property
     def opening(self) -> Decimal | None:
         """Balance column before the first deal: 0 at the account's birth; None where there is no such column."""
         if not self.deals:
             return None
-        first = min(self.deals, key=lambda deal: deal.time_msc)
+        first = self.as_booked[0]
         return None if first.balance is None else first.balance - first.money
 
     @property
     def is_from_birth(self) -> bool:
         """Whether the file begins with the account's first deal, as far as its Balance column can prove it."""
         return self.opening is not None and self.opening == 0
+
+
+def _carried(deals: tuple[DealRow, ...]) -> int:
+    """Return how many rows carry the Balance on from the row before."""
+    return sum(
+        before.balance is not None
+        and now.balance is not None
+        and abs(before.balance + now.money - now.balance) <= BALANCE_TOLERANCE
+        for before, now in pairwise(deals)
+    )

@@ -23,9 +23,15 @@ _CODES: Final[dict[frozenset[str], int]] = {
 }
 
 
+#: Characters of the longest deal type.
+_LONGEST_TYPE: Final = 64
+
+
 @lru_cache(maxsize=256)
 def deal_type(word: str) -> int | None:
     """Return MT5's code for a deal type in words, None for a type that nobody documented."""
+    if len(word) > _LONGEST_TYPE:
+        return None
     words = (_SAME.get(part, part) for part in re.split(r"[\s_-]+", word.lower()) if part)
     return _CODES.get(frozenset(words) - _NOISE)
 

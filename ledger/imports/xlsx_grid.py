@@ -16,12 +16,19 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, Final
 
+from ledger.errors import MalformedExport
 from ledger.imports.cells import Grid, Place, Row
 
 #: Uncompressed bytes that a workbook may have: no account fills them, a zip bomb does.
 LARGEST_WORKBOOK: Final = 2**30
-#: Cells that one sheet may spread over; a report of a million rows fills it.
+#: How often the bytes of a workbook its parts may come to once unpacked: sheets of reports come to about 15 times. Small
+#: workbooks may come to so many bytes all the same.
+LARGEST_RATIO: Final = 60
+SMALL_WORKBOOK: Final = 2**22
+#: Cells that one sheet may spread over; a report of a million rows fills it. And how many for each cell that is there.
 LARGEST_SHEET: Final = 20_000_000
+LARGEST_SPREAD: Final = 40
+_SMALL_SHEET: Final = 200_000
 _CHUNK: Final = 2**20
 #: Tags that begin like a cell and are none, or are cells without a reference, in a megabyte of an ordinary sheet.
 _LOOSE_CELLS: Final = 64
@@ -30,15 +37,17 @@ _LONGEST_ROW: Final = 2**24
 #: Parts that no cell depends on: pictures, charts, colours, properties.
 _LEFT_OUT: Final = ("docprops/", "xl/charts/", "xl/drawings/", "xl/media/", "xl/theme/", "xl/printersettings/")
 
-_ENCODING: Final = re.compile(rb"""(<\?xml[^>]*?)\s+encoding\s*=\s*["'][^"']*["']""")
+_ENCODING: Final = re.compile(rb"""\sencoding\s{0,8}=\s{0,8}["'][^"']{0,64}["']""")
+#: Bytes in which an XML declaration ends.
+_DECLARATION: Final = 256
 _REFERENCE: Final = re.compile(rb"""\sr\s*=\s*["']([A-Za-z]*)(\d+)""")
 #: Cells from column AA or row 100000 on.
 _FAR: Final = re.compile(rb"""r\s*=\s*["'](?:[A-Za-z]{2}|[A-Za-z]?\d{6})""")
 _ROW: Final = re.compile(rb"[<:]row\b")
 _CELL: Final = re.compile(rb"[<:]c[\s/>]")
-_FORMULA: Final = re.compile(
-    rb"<((?:\w+:)?)c\s([^>]*[^/])>\s*<(?:\w+:)?f\b(?:[^>]*/>|[^>]*>([^<]*)</(?:\w+:)?f\s*>).*?</\1c\s*>", re.DOTALL
-)
+#: A tag that matters to formulas. No attribute of a spreadsheet holds ``<`` or ``>`` unescaped.
+_CELL_TAG: Final = re.compile(rb"<(/?)(?:\w{1,32}:)?([cf])((?:\s[^<>]*)?)>")
+_AT: Final = re.compile(rb"""\sr\s{0,8}=\s{0,8}["'][A-Za-z]{1,8}\d{1,10}["']""")
 
 _BROKEN: Final = (
     zipfile.BadZipFile,
@@ -59,10 +68,10 @@ def xlsx_grids(data: bytes, place: Place) -> tuple[Grid, ...]:
     Raises:
         MalformedExport: Not a workbook, cut off, protected by a password, or absurdly large.
     """
-    plain = _plain_workbook(data, place)
+    plain, most = _plain_workbook(data, place)
     try:
-        return tuple(_sheets(plain))
-    except (MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        return tuple(_sheets(plain, most, place))
+    except (MalformedExport, MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # calamine's own errors, and a Rust panic, which is no Exception
         raise place.error(
@@ -71,36 +80,38 @@ def xlsx_grids(data: bytes, place: Place) -> tuple[Grid, ...]:
         ) from error
 
 
-def _sheets(plain: IO[bytes]) -> Iterator[Grid]:
+def _sheets(plain: IO[bytes], most: int, place: Place) -> Iterator[Grid]:
     from python_calamine import CalamineWorkbook, SheetTypeEnum
 
     workbook = CalamineWorkbook.from_filelike(plain)
-    for sheet in workbook.sheets_metadata:
-        if sheet.typ != SheetTypeEnum.WorkSheet:
-            continue
+    sheets = [sheet for sheet in workbook.sheets_metadata if sheet.typ == SheetTypeEnum.WorkSheet]
+    if len(sheets) > max(most, 1):
+        raise place.error(f"expected each of {most} sheets once, found {len(sheets)} names for them. Export it again.")
+    for sheet in sheets:
         cells = workbook.get_sheet_by_name(sheet.name).iter_rows()
         rows = (Row(number, tuple(row)) for number, row in enumerate(cells, start=1) if any(c != "" for c in row))
         yield Grid(rows=tuple(rows), name=sheet.name, has_exact_width=False)
 
 
-def _plain_workbook(data: bytes, place: Place) -> IO[bytes]:
-    """Return the workbook without what no cell depends on, in UTF-8, checked part by part."""
+def _plain_workbook(data: bytes, place: Place) -> tuple[IO[bytes], int]:
+    """Return the workbook without what no cell depends on, in UTF-8, checked part by part, and its number of sheets."""
     plain = io.BytesIO()
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(plain, "w") as target:
             parts = [part for part in source.infolist() if _is_needed(part.filename)]
-            _refuse_bomb(sum(part.file_size for part in parts), place)
+            _refuse_bomb(sum(part.file_size for part in parts), len(data), place)
             _refuse_other_zip(parts, place)
+            spread = _Spread(place)
             for part in parts:
                 with source.open(part) as stream, target.open(_named(part), "w") as copy:
-                    _copy(part, stream, copy, place)
+                    _copy(part, stream, copy, spread)
     except _BROKEN as error:
         raise place.error(
             f"expected an xlsx workbook, found a zip file that cannot be read ({error}). It is cut off, damaged or "
             "protected by a password: export or copy it again."
         ) from None
     plain.seek(0)
-    return plain
+    return plain, sum(map(_is_sheet, parts))
 
 
 def _is_needed(name: str) -> bool:
@@ -113,10 +124,12 @@ def _named(part: zipfile.ZipInfo) -> zipfile.ZipInfo:
     return zipfile.ZipInfo(part.filename)
 
 
-def _refuse_bomb(size: int, place: Place) -> None:
-    if size > LARGEST_WORKBOOK:
+def _refuse_bomb(unpacked: int, packed: int, place: Place) -> None:
+    largest = min(LARGEST_WORKBOOK, max(SMALL_WORKBOOK, LARGEST_RATIO * packed))
+    if unpacked > largest:
         raise place.error(
-            f"expected a workbook of at most {LARGEST_WORKBOOK} bytes once unpacked, found {size}. Export a shorter period."
+            f"expected a workbook of {packed} bytes to have at most {largest} bytes once unpacked, found {unpacked}. "
+            "Save it again in a spreadsheet program, or export a shorter period."
         )
 
 
@@ -131,17 +144,22 @@ def _refuse_other_zip(parts: list[zipfile.ZipInfo], place: Place) -> None:
         raise place.error("expected an xlsx workbook, found a zip file with two parts of one name. Export it again.")
 
 
-def _copy(part: zipfile.ZipInfo, stream: IO[bytes], copy: IO[bytes], place: Place) -> None:
+def _is_sheet(part: zipfile.ZipInfo) -> bool:
+    name = part.filename.lower().lstrip("/")
+    return name.startswith("xl/worksheets/") and not name.endswith(".rels")
+
+
+def _copy(part: zipfile.ZipInfo, stream: IO[bytes], copy: IO[bytes], spread: _Spread) -> None:
     """Copy one part in UTF-8, a sheet by whole rows."""
     chunks = _utf8(stream)
-    if not part.filename.lower().lstrip("/").startswith("xl/worksheets/") or part.filename.lower().endswith(".rels"):
+    if not _is_sheet(part):
         for chunk in chunks:
             copy.write(chunk)
         return
-    area = _Area(place)
-    for rows in _by_rows(chunks, place):
+    area = _Area(spread)
+    for rows in _by_rows(chunks, spread.place):
         area.add(rows)
-        copy.write(_FORMULA.sub(_as_text, rows) if b"<f" in rows or b":f" in rows else rows)
+        copy.write(_with_formulas_as_text(rows, spread.place) if b"<f" in rows or b":f" in rows else rows)
 
 
 def _utf8(stream: IO[bytes]) -> Iterator[bytes]:
@@ -153,7 +171,8 @@ def _utf8(stream: IO[bytes]) -> Iterator[bytes]:
             chunk = stream.read(_CHUNK)
         return
     decoder = codecs.getincrementaldecoder("utf-16")()
-    yield _ENCODING.sub(rb"\1", decoder.decode(chunk).encode(), count=1)
+    first = decoder.decode(chunk).encode()
+    yield _ENCODING.sub(b"", first[:_DECLARATION], count=1) + first[_DECLARATION:]
     while chunk := stream.read(_CHUNK):
         yield decoder.decode(chunk).encode()
     decoder.decode(b"", final=True)  # half a character at the end is an error
@@ -173,11 +192,21 @@ def _by_rows(chunks: Iterator[bytes], place: Place) -> Iterator[bytes]:
     yield rest
 
 
+class _Spread:
+    """How many cells the sheets of a workbook have, and how many they spread over, those between them included."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.cells = 0
+        self.area = 0
+
+
 class _Area:
     """How far the cells of a sheet lie apart. A cell without a reference stands beside the one before it."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, spread: _Spread) -> None:
+        self._spread = spread
+        self._before = spread.area
         self._rows = self._last_row = 0
         self._last_column, self._most_cells = 26, _LOOSE_CELLS
 
@@ -190,10 +219,14 @@ class _Area:
         self._rows += rows.count(b"<row") + rows.count(b":row")
         if _FAR.search(rows) or rows.count(b"<c") + rows.count(b":c") - rows.count(b'<c r="') > _LOOSE_CELLS:
             self._measure(rows)
+        spread = self._spread
+        spread.cells += rows.count(b"<c ") + rows.count(b":c ") + rows.count(b"<c>") + rows.count(b":c>")
         height, width = max(self._last_row, self._rows), self._last_column + self._most_cells
-        if height * width > LARGEST_SHEET:
-            raise self._place.error(
-                f"expected a sheet of at most {LARGEST_SHEET} cells, found one that spreads over {height} rows and "
+        spread.area = self._before + height * width
+        largest = min(LARGEST_SHEET, max(_SMALL_SHEET, LARGEST_SPREAD * spread.cells))
+        if spread.area > largest:
+            raise spread.place.error(
+                f"expected sheets of at most {largest} cells, found one that spreads over {height} rows and "
                 f"{width} columns. Delete stray cells far below or beside the report."
             )
 
@@ -214,9 +247,40 @@ def _column_number(letters: bytes) -> int:
     return number
 
 
-def _as_text(cell: re.Match[bytes]) -> bytes:
-    """Turn a formula cell into a text cell showing the formula, so that its last result is never taken for a value."""
-    prefix, attributes, formula = cell[1], cell[2], cell[3] or b""
-    where = re.search(rb"""\br\s*=\s*["'][A-Za-z]+\d+["']""", attributes)
-    opened = b'<%sc %s t="inlineStr">' % (prefix, where[0] if where else b"")
-    return opened + b"<%sis><%st>=%s</%st></%sis></%sc>" % (prefix, prefix, formula, prefix, prefix, prefix)
+def _with_formulas_as_text(rows: bytes, place: Place) -> bytes:
+    """Turn formula cells into text cells that show the formula, so that its last result is never taken for a value.
+
+    Raises:
+        MalformedExport: A formula is outside of every cell, as this scanner sees them.
+    """
+    pieces: list[bytes] = []
+    done = 0
+    cell: re.Match[bytes] | None = None
+    formula: bytes | None = None
+    formula_at = -1
+    for tag in _CELL_TAG.finditer(rows):
+        closes, name, attributes = tag.groups()
+        is_empty = attributes.endswith(b"/")
+        if name == b"c" and not closes:
+            cell, formula, formula_at = (None if is_empty else tag), None, -1
+        elif name == b"f" and not closes and cell is None:
+            raise place.error("expected every formula in a cell, found one outside. Save it again in a spreadsheet program.")
+        elif name == b"f" and not closes and formula is None:
+            formula_at = -1 if is_empty else tag.end()
+            formula = b"" if is_empty else None
+        elif name == b"f" and closes and formula_at >= 0:
+            formula, formula_at = rows[formula_at : tag.start()], -1
+        elif name == b"c" and closes and cell is not None:
+            if formula is not None:
+                pieces += (rows[done : cell.start()], _text_cell(cell, formula))
+                done = tag.end()
+            cell = None
+    return b"".join((*pieces, rows[done:]))
+
+
+def _text_cell(cell: re.Match[bytes], formula: bytes) -> bytes:
+    name = cell[0][1:].split(maxsplit=1)[0].removesuffix(b">")
+    prefix = name[:-1]
+    where = _AT.search(cell[3][:_DECLARATION])
+    opened = b'<%s%s t="inlineStr">' % (name, where[0] if where else b"")
+    return opened + b"<%sis><%st>=%s</%st></%sis></%s>" % (prefix, prefix, formula, prefix, prefix, name)

@@ -63,7 +63,6 @@ LIBRARIES: Final = {  # library -> the rooms that may use it
     "pyarrow": {"exporting"},
     "python_calamine": {"imports"},
     "rich": {"cli"},
-    "selectolax": {"imports"},
     "sqlalchemy": {"journal"},
     "zmq": {"gateway"},
 }

