@@ -255,6 +255,32 @@ def _opened_by(assertion: Row, deal: Row) -> bool:
     return assertion[3] in ("PositionRecovered", "DriftCorrected") and deal[5] == 0 and deal[7] == assertion[6]
 
 
+class FallingTickets(NamedTuple):
+    """Where tickets do not rise with time: how many deals have a lower ticket than one of an earlier second, and the first."""
+
+    deals: int
+    first_deal: int
+    first_msc: int
+
+
+def falling_tickets(deals: Iterable[tuple[int, int]]) -> FallingTickets | None:
+    """Return where tickets fall, None where they rise.
+
+    Args:
+        deals: Broker time in milliseconds and ticket, ascending by the second.
+    """
+    count = first_deal = first_msc = highest = highest_before = 0
+    second = -1
+    for time_msc, ticket in deals:
+        if time_msc // SECOND_MSC != second:
+            second, highest_before = time_msc // SECOND_MSC, highest
+        if ticket < highest_before:
+            count += 1
+            first_deal, first_msc = (ticket, time_msc) if count == 1 else (first_deal, first_msc)
+        highest = max(highest, ticket)
+    return FallingTickets(count, first_deal, first_msc) if count else None
+
+
 class HourReading(NamedTuple):
     """When a deal of a repeated hour happened; ``is_ambiguous`` where nothing decides between its two meanings."""
 

@@ -18,7 +18,18 @@ from attrs.converters import optional
 from ledger.clock import ClockRule, implausible, utc_text
 from ledger.codec import deal_columns
 from ledger.errors import AccountMismatch, BadValue, DealConflict, InexactNumber, MalformedExport
-from ledger.events import AccountOpened, BalanceAsserted, CashMoved, Deal, Event, FillRecorded, Origin
+from ledger.events import (
+    AccountOpened,
+    Adjusted,
+    BalanceAsserted,
+    CashMoved,
+    Deal,
+    DealOrder,
+    Event,
+    FillRecorded,
+    Origin,
+)
+from ledger.fold_order import falling_tickets
 from ledger.imports import Note, Statement, attribute, one_line_each, read_regular, statement_of
 from ledger.imports.cells import Place
 from ledger.imports.statement import DealRow
@@ -191,6 +202,7 @@ def _terms(account: Account, statements: Sequence[Statement], told: Told) -> tup
             f"if the account's rule is wrong, correct it first: ledger account clock {account.name} {clock}"
         )
     times = [deal.time_msc for one in statements for deal in one.deals]
+    is_tester = any(statement.kind == "tester" for statement in statements)
     event = AccountOpened(
         server=account.name.server,
         login=account.name.login,
@@ -199,6 +211,7 @@ def _terms(account: Account, statements: Sequence[Statement], told: Told) -> tup
         mode=mode,
         clock=clock,
         time_msc=min(times) if times else clock.from_utc_msc(account.ledger.now_us() // 1000),
+        order=DealOrder.TIME if is_tester else None,
     )
     if opened is None:
         refuse_currency(event)
@@ -242,7 +255,7 @@ def _plan(account: Account, statements: Sequence[Statement], told: Told) -> tupl
             _deal(statement, row, position_id, standing, latest)
             for row, position_id in zip(statement.deals, attribution.position_ids, strict=True)
         )
-        general = (*notes, *_start_notes(statement))
+        general = (*notes, *_start_notes(statement), *_falling(statement, opened))
         parts.append(_Part(statement=statement, deals=deals, general=general, notes=attribution.notes))
         notes = ()
     # In the order of time, so that nearly everything arrives in the fold order; files repeat each other's deals.
@@ -250,7 +263,34 @@ def _plan(account: Account, statements: Sequence[Statement], told: Told) -> tupl
     openings, gaps = _openings(account, statements)
     if gaps and parts:
         parts[0] = attrs.evolve(parts[0], general=(*parts[0].general, *gaps))
-    return [opened, *openings, *told_deals], parts
+    order = _order_of_time(account, opened)
+    return [opened, *order, *openings, *told_deals], parts
+
+
+def _order_of_time(account: Account, opened: AccountOpened) -> list[Event]:
+    """Return the event that orders an open account by time, where a tester report is imported into it."""
+    if opened.order is None or not account.is_open or account.standing.order is DealOrder.TIME:
+        return []
+    return [
+        Adjusted(
+            operator="ledger import", reason="tickets of Strategy Tester reports do not rise with time",
+            time_msc=max(opened.time_msc, account.journal_head.last_msc, 0), order_before=account.standing.order,
+            order_after=DealOrder.TIME,
+        )
+    ]  # fmt: skip
+
+
+def _falling(statement: Statement, opened: AccountOpened) -> tuple[str, ...]:
+    """Say where tickets do not rise with time, on an account whose deals are ordered by them."""
+    found = falling_tickets(sorted((deal.time_msc, deal.deal) for deal in statement.deals))
+    if found is None or opened.order is DealOrder.TIME:
+        return ()
+    first = utc_text(found.first_msc).removesuffix("Z").replace("T", " ")
+    return (
+        f"tickets of {found.deals} deals do not rise with time, first of deal {found.first_deal} at {first} (server time): "
+        f"if the account was moved to another server, order its deals by time: "
+        f"ledger account order {opened.server}/{opened.login} time",
+    )
 
 
 def _deal(statement: Statement, row: DealRow, position_id: int | None, standing: Standing, latest: int) -> Deal:

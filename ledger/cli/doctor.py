@@ -21,8 +21,12 @@ from ledger.cli.options import account_option, configuration, configuration_note
 from ledger.cli.output import print_json, print_table
 from ledger.clock import utc_text
 from ledger.errors import AccountUnknown, JournalError, LedgerError, SnapshotRefused
+from ledger.events import DealOrder
+from ledger.fold_order import falling_tickets
 from ledger.gateway import Gateway
+from ledger.journal import Selection
 from ledger.portfolio import Portfolio
+from ledger.postings import NO_DEAL
 from ledger.reconciler import StateReconciler
 from ledger.safety import age_text, judge, seen_of
 from ledger.service import Account, Ledger, utc_now_us
@@ -33,6 +37,7 @@ OK: Final = "ok"
 WARNING: Final = "warning"
 FAILED: Final = "failed"
 UNAVAILABLE: Final = "unavailable"
+_ORDER_EVENTS_MAX: Final = 200_000  # about half a second
 _FREE_BYTES_MIN: Final = 1024**3
 _CLOCKS_APART_SEC: Final = 60
 _LIBRARIES: Final = ("sqlalchemy", "alembic", "attrs", "pyzmq")
@@ -233,6 +238,23 @@ def _accounts(ledger: Ledger, account: AccountId | None) -> Iterator[Check]:
             )
         if portfolio.degraded is None and not portfolio.breaks:
             yield Check(str(found.name), OK, "no open breaks", account=str(found.name))
+        yield _order(found)
+
+
+def _order(account: Account) -> Check:
+    """Look at whether tickets rise with time, as the order of the account's deals has it."""
+    name, version = str(account.name), account.version
+    if account.standing.order is DealOrder.TIME:
+        return Check("order", OK, "deals are ordered by time", account=name)
+    if version > _ORDER_EVENTS_MAX:
+        return Check("order", OK, f"by ticket; not checked, there are {version} events", account=name)
+    postings = account.ledger.journal.postings(account.name, Selection(version=version))
+    fallen = falling_tickets((row[0], row[1]) for row in postings if row[1] != NO_DEAL)
+    if fallen is None:
+        return Check("order", OK, "tickets rise with time", account=name)
+    advice = f"was the account moved to another server? ledger account order {name} time"
+    seen = f"tickets of {fallen.deals} deals do not rise with time, first of deal {fallen.first_deal}"
+    return Check("order", WARNING, seen, advice, account=name)
 
 
 def _sync(account: Account, portfolio: Portfolio) -> Check:
