@@ -63,7 +63,11 @@ class Listed:
 
     def __or__(self, other: Listed) -> Listed:
         present = self.present | other.present
-        missing = {deal: both for deal, both in {**self.missing, **other.missing}.items() if deal not in present}
+        missing = {
+            deal: self.missing.get(deal, False) or other.missing.get(deal, False)
+            for deal in (*self.missing, *other.missing)
+            if deal not in present
+        }
         return Listed(missing=missing, unlisted=(self.unlisted | other.unlisted) - present, present=present)
 
 

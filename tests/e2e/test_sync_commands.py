@@ -361,12 +361,12 @@ def test_a_withdrawn_deal_is_reported_and_recorded_by_a_person(desk):
     desk.sandbox.control("cash", type=2, amount="7")
     desk.run("sync")
     desk.sandbox.control("withdraw", deal=deals[-1])
-    faces = [desk.json("sync", code=1) for _ in range(2)]
-    assert [face["withdrawn"] for face in faces] == [[deals[-1]]] * 2
+    faces = [desk.json("sync", code=1) for _ in range(3)]
+    assert [face["withdrawn"] for face in faces] == [[deals[-1]]] * 3
     assert {held["kind"] for held in faces[-1]["held"]} == {"balance", "withdrawn"}
     assert "no longer lists" in desk.run("sync", code=1).stdout
     (one,) = [one for one in desk.json("breaks") if one["kind"] == "withdrawn"]
-    assert (one["deal"], one["confirmations"]) == (deals[-1], 2)
+    assert (one["deal"], one["confirmations"]) == (deals[-1], 3)
     word = ("correct", "withdraw", str(deals[-1]), "--operator", "mk", "--reason", "deleted, ticket 4711", "--yes")
     done = desk.json(*word)
     assert [event["kind"] for event in done["events"]][:2] == ["DealRevised", "Adjusted"]

@@ -24,7 +24,7 @@ from ledger import (
     VersionConflict,
 )
 from ledger.corrections import apply, propose_acceptance, propose_update, propose_withdrawal
-from ledger.reconcile.withdrawals import KnownDeal, compare_deals, known_deals, withdrawal_of
+from ledger.reconcile.withdrawals import KnownDeal, Listed, compare_deals, known_deals, withdrawal_of
 from tests.support.broker import ACCOUNT, Desk, kinds
 from tests.support.journals import new_url
 from tests.support.stories import Story, at, cash, fill
@@ -258,6 +258,13 @@ KNOWN = [KnownDeal(at(second), second, was_listed=True) for second in range(1, 1
 def test_what_an_answer_says_of_deals_that_it_covers(listed, missing):
     assert compare_deals(KNOWN, listed, 0).missing == missing
     assert compare_deals(KNOWN, listed, at(1) - 3_600_000).missing == missing
+
+
+def test_one_answer_that_lists_deals_on_both_sides_is_enough():
+    narrow = Listed(missing={5: False}, present=frozenset({6}))
+    wide = Listed(missing={5: True, 3: True}, present=frozenset({4, 6}))
+    assert (narrow | wide).missing == (wide | narrow).missing == {5: True, 3: True}
+    assert (wide | Listed(present=frozenset({5}))).missing == {3: True}
 
 
 def test_what_lies_close_to_where_an_answer_begins_may_lie_outside():
