@@ -355,6 +355,7 @@ def test_an_answer_without_the_identity_that_was_seen_is_refused_until_a_person_
 
 
 def test_a_withdrawn_deal_is_reported_and_recorded_by_a_person(desk):
+    desk.run("sync")
     desk.sandbox.control("cash", type=2, amount="100")
     desk.run("sync")
     deals = [one["deal"] for one in map(json.loads, desk.run("log", "--json").stdout.splitlines()) if one["deal"]]

@@ -32,7 +32,8 @@ def pictures(draw: st.DrawFn, *, nets: bool, is_identified: bool) -> list[tuple[
             if draw(st.booleans()):
                 continue
             ticket = draw(st.sampled_from([position_id, position_id + 100])) if is_identified else position_id
-            symbol = SYMBOLS[number] if nets else draw(st.sampled_from(SYMBOLS[:2]))
+            # By their tickets alone two positions of one symbol can be taken for one another for good.
+            symbol = SYMBOLS[number] if nets else draw(st.sampled_from((SYMBOLS[:2], SYMBOLS[2:])[number]))
             rows.append(
                 RemotePosition(
                     position_id=position_id, ticket=ticket, symbol=symbol, side=draw(sides),
