@@ -40,7 +40,7 @@ from ledger.portfolio import Portfolio, Standing
 from ledger.postings import Posting
 from ledger.proof import Check, end_of, prove, replayed, unbroken_until
 from ledger.service import Account, Ledger
-from ledger.values import CREDIT, AccountId, Entry, MarginMode, currency_digits, plain, to_margin_mode
+from ledger.values import CREDIT, AccountId, Entry, MarginMode, currency_digits, plain, to_currency, to_own_margin_mode
 
 PathLike = str | os.PathLike[str]
 _T = TypeVar("_T")
@@ -79,7 +79,7 @@ class Told:
     """What the caller says where a file does not: account, mode, currency, clock rule."""
 
     account: AccountId | None = None
-    mode: MarginMode | None = field(default=None, converter=optional(to_margin_mode))
+    mode: MarginMode | None = field(default=None, converter=optional(to_own_margin_mode))
     currency: str | None = None
     clock: ClockRule | None = None
 
@@ -182,7 +182,7 @@ def _terms(account: Account, statements: Sequence[Statement], told: Told) -> tup
             "guess would net hedged positions; say it with --mode netting, hedging or exchange"
         )
     currencies = [(one.file, one.currency and one.currency.upper()) for one in statements]
-    told_currency = told.currency and told.currency.upper()
+    told_currency = None if told.currency is None else to_currency(told.currency)
     currency = _one(account, "currency", currencies, told_currency, opened.opened.currency if opened else None)
     if currency is None:
         raise BadValue(

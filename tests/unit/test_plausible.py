@@ -247,3 +247,20 @@ def test_a_file_with_a_time_that_cannot_be_is_refused_by_row_and_nothing_is_appe
         import_files(ledger, [tmp_path / "good.csv", tmp_path / "bad.csv"], told=told)
     assert (refused.value.row, refused.value.column) == (3, "time")
     assert ledger.accounts() == []
+
+
+@pytest.mark.parametrize("currency", ["DOLLARS", "euro", "US Dollar"])
+def test_an_import_opens_no_account_in_what_is_no_currency(currency, tmp_path):
+    (tmp_path / "x.csv").write_text(
+        "ticket,time,type,entry,volume,price,profit,symbol,position_id,order\n1,2024.01.02 10:00:00,0,0,1,1.1,0,EURUSD,7,7\n"
+    )
+    ledger = Ledger.open("memory://", now_us=ticking())
+    steps: list[str] = []
+    with pytest.raises(BadValue, match="currency code"):
+        import_files(
+            ledger,
+            [tmp_path / "x.csv"],
+            told=Told(account=AccountId("Tester", 1), mode=MarginMode.HEDGING, currency=currency),
+            progress=steps.append,
+        )
+    assert not any(step.startswith("recording") for step in steps)  # everything is checked before anything is recorded
