@@ -342,10 +342,9 @@ class _Pairing:
             self._propagate(group)
         if not self._adds_up:
             return self._chosen
+        self._settle_only()
         if segment.is_closed:
             self._settle_all(segment)
-        else:
-            self._settle_only()
         return self._chosen
 
     # ---------------------------------------------------------------------------------------------- what is open
@@ -481,7 +480,7 @@ class _Pairing:
 
     def _left(self) -> list[Close]:
         waiting = [close for group in self._groups.values() for close in group.waiting]
-        return sorted((*waiting, *self._orphans), key=lambda close: close.closed)
+        return sorted((one for one in (*waiting, *self._orphans) if one.position is None), key=lambda close: close.closed)
 
     def _settle_all(self, segment: _Segment) -> None:
         """Pair all that is left: the closes come to exactly what the positions have."""
@@ -501,17 +500,18 @@ class _Pairing:
                     position.capacity -= close.volume
 
     def _settle_only(self) -> None:
-        """Pair what is left where positions stay open: each close with the only position that can be meant."""
+        """Pair each close that is left with the only position that can be meant, as long as one more is found."""
         left = self._left()
-        while True:
-            before = len(left)
-            for close in list(left):
-                able = self._able(close)
+        if len(left) > _MOST_WAITING * 4:
+            return
+        is_new = True
+        while is_new:
+            is_new = False
+            for close in left:
+                able = [] if close.position is not None else self._able(close)
                 if len(able) == 1:
                     self._assign(close, able[0])
-                    left.remove(close)
-            if len(left) == before or len(left) > _MOST_WAITING * 4:
-                return
+                    is_new = True
 
     def _able(self, close: Close) -> list[Position]:
         """Return positions that a close may close, two at most."""
@@ -522,6 +522,8 @@ class _Pairing:
         else:
             return []
         able: list[Position] = []
+        if not self._budget.spend(len(self._open)):
+            return able
         for position in candidates:
             if position.capacity >= close.volume and _is_before(position.opened, close.closed):
                 able.append(position)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -77,6 +78,26 @@ def test_what_is_open_is_the_truth_or_the_report_does_not_agree(robot, seed, ste
     if report.agrees:
         assert ours == open_now(backtest.open)
         assert portfolio.unexplained == ()
+
+
+@given(robot=robots, seed=st.integers(0, 10**6), steps=st.sampled_from([5, 20, 60]), delays=st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_the_balance_column_is_proven_in_the_order_of_the_rows(robot, seed, steps, delays, tmp_path_factory):
+    backtest = run(robot, seed, steps)
+    late = [replace(row, time=row.time + delays.choice((0, 0, 0, 30, 4000))) for row in backtest.rows]
+    opened = {row.position_id: row.time for row in late if row.entry == "in"}
+    late[1:] = [replace(row, time=max(row.time, opened.get(row.position_id, 0))) for row in late[1:]]
+    late[0] = replace(late[0], time=backtest.rows[0].time)  # the deposit begins the history
+    path = tmp_path_factory.getbasetemp() / "delayed.csv"
+    path.write_text(Backtest(late).csv())
+    with Ledger.open("memory://") as ledger:
+        (report,) = import_files(ledger, [path], told=TOLD)
+        portfolio = ledger.account(report.account).portfolio
+    (check,) = report.checks
+    assert (check.checked, check.agreed) == (len(late), len(late))
+    assert portfolio.balance == late[-1].balance
+    if report.agrees and robot.ends_flat:
+        assert dict(portfolio.positions) == {}
 
 
 @pytest.mark.parametrize("symbol", PLAIN)
