@@ -54,7 +54,7 @@ def _login(value: int | str) -> int:
     return login
 
 
-@frozen(order=True)
+@frozen(order=True, cache_hash=True)
 class AccountId:
     """One broker login on one trade server; written ``SERVER/LOGIN``."""
 

@@ -53,7 +53,7 @@ def restore(journal: str | None, file: Path, as_json: bool) -> None:  # noqa: FB
       ledger restore desk.db --journal postgresql+psycopg://user@host/desk
     """
     url = journal_url(journal)
-    with Ledger.open(f"sqlite:///{file}", create=False) as ledger:
+    with Ledger.open(f"sqlite:///{file}") as ledger:
         _copy(ledger, url, as_json=as_json, did="restored to")
 
 

@@ -73,7 +73,7 @@ def _checks(journal: str | None, account: AccountId | None, gateway: dict[str, A
     ledger: Ledger | None = None
     try:
         url = journal_url(journal)
-        ledger = Ledger.open(url, create=False)
+        ledger = Ledger.open(url)
     except LedgerError as error:
         yield Check("journal", UNAVAILABLE if error.retryable else FAILED, str(error))
     try:

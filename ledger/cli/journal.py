@@ -32,17 +32,16 @@ def init(journal: str | None) -> None:
       ledger init --journal sqlite:///desk.db
       ledger init --journal postgresql+psycopg://user:password@host/desk
     """
-    from ledger.journal.connect import open_engine, shown
-    from ledger.journal.migrate import migrate
+    from ledger.journal.migrate import create_journal
+    from ledger.journal.urls import journal_url as parse
+    from ledger.journal.urls import shown
 
     url = journal_url(journal)
-    engine = open_engine(url)
-    before = migrate(engine)
-    with Ledger.open(url, create=False) as ledger:
+    before = create_journal(url)
+    with Ledger.open(url) as ledger:
         count = len(ledger.accounts())
     did = "is ready" if before else "was created"
-    say(f"journal {shown(engine.url)} {did}; it holds {count} account{'' if count == 1 else 's'}")
-    engine.dispose()
+    say(f"journal {shown(parse(url))} {did}; it holds {count} account{'' if count == 1 else 's'}")
 
 
 @click.command("verify", short_help="Prove that the journal is whole and untouched.")

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from ledger.journal.connect import address_of, close_engine, open_engine
 from ledger.journal.sql import SqlJournal
 from ledger.journal.verification import Helped, Problem, State, verify_rest
 from ledger.values import AccountId
@@ -35,7 +36,7 @@ class Helper:
 
     def __init__(self, journal: SqlJournal, account: AccountId, version: int) -> None:
         self.after = int(version * _SHARE)
-        url = journal.engine.url.render_as_string(hide_password=False)
+        url = address_of(journal.engine)
         job = {"url": url, "server": account.server, "login": account.login, "after": self.after, "upto": version}
         package = Path(__file__).resolve().parents[2]
         paths = os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH"))))
@@ -84,13 +85,11 @@ def helper(journal: Any, account: AccountId, version: int) -> Helper | None:
 
 
 def _main() -> None:
-    from ledger.journal.connect import open_engine
-
     job = json.load(sys.stdin)
     engine = open_engine(job["url"])
     account = AccountId(job["server"], job["login"])
     found = verify_rest(SqlJournal(engine, lambda: 0), account, job["after"], job["upto"])
-    engine.dispose()
+    close_engine(engine)
     if found is not None:
         json.dump(_written(found), sys.stdout)
 

@@ -46,7 +46,7 @@ def desk():
 
 
 def told(url):
-    with Ledger.open(url, create=False) as ledger:
+    with Ledger.open(url) as ledger:
         ledger.journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, 30)), ghost(1, 40, evidence=digest_of(RAW))],
                               evidence=[RAW])  # fmt: skip
         ledger.checkpoint_interval = 5

@@ -69,7 +69,7 @@ def older_url(kind: str, folder: Path, revision: str) -> str:
 @cache
 def _migrated_postgres() -> str:
     url = shared_postgres().create_database()
-    Ledger.open(url).close()
+    Ledger.create(url).close()
     return url
 
 
@@ -88,7 +88,7 @@ def new_url(kind: str, folder: Path) -> str:
     if kind == "postgres":
         return new_postgres_url()
     url = f"sqlite:///{folder}/journal.db"
-    Ledger.open(url).close()
+    Ledger.create(url).close()
     return url
 
 
