@@ -152,17 +152,21 @@ def _shown_host(host: str) -> str:
 
 def _shown_option(option: str) -> str:
     name, _, value = option.partition("=")
-    pattern = _SHOWN_OPTIONS.get(name)
-    return option if pattern and pattern.fullmatch(value) else _HIDDEN
+    return option if _is_shown(name, value) else _HIDDEN
 
 
 def split_secrets(url: URL) -> tuple[URL, dict[str, str | tuple[str, ...]]]:
     """Return a Postgres URL without password and options that are not shown, and those as arguments of the driver."""
-    kept = {name: value for name, value in url.query.items() if name in _SHOWN_OPTIONS}
-    secret: dict[str, str | tuple[str, ...]] = {name: value for name, value in url.query.items() if name not in _SHOWN_OPTIONS}
+    kept = {name: value for name, value in url.query.items() if _is_shown(name, value)}
+    secret: dict[str, str | tuple[str, ...]] = {name: value for name, value in url.query.items() if name not in kept}
     if url.password is not None:
         secret["password"] = str(url.password)
     return url.set(query=kept)._replace(password=None), secret
+
+
+def _is_shown(name: str, value: str | tuple[str, ...]) -> bool:
+    pattern = _SHOWN_OPTIONS.get(name)
+    return pattern is not None and all(pattern.fullmatch(one) for one in ((value,) if isinstance(value, str) else value))
 
 
 def spellings(secret: dict[str, str | tuple[str, ...]]) -> frozenset[str]:
