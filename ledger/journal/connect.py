@@ -74,8 +74,8 @@ def open_engine(text: str, *, busy_seconds: float = BUSY_SECONDS) -> Engine:
 
 def address_of(engine: Engine) -> str:
     """Return what ``open_engine`` opens the same journal by, secrets included: never to be shown."""
-    path = sqlite_path(engine.url)
-    return str(path) if path is not None else _with_secrets(engine.url).render_as_string(hide_password=False)
+    file = _SQLITE_FILES.get(engine)
+    return file.path if file is not None else _with_secrets(engine.url).render_as_string(hide_password=False)
 
 
 def _with_secrets(url: URL) -> URL:

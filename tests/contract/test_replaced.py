@@ -128,7 +128,7 @@ def test_a_journal_that_took_its_place_is_left_alone(path):
     rename_all(path)
     path.with_name("backup.db").rename(path)
     new = Ledger.open(str(path), now_us=Clock())
-    acknowledged = []
+    acknowledged: list[int] = []
     record(new, 400, 5, acknowledged)
     with pytest.raises(JournalReplaced):
         old.account(ACCOUNT).record(fill(300, 300))

@@ -14,6 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ledger import AccountId, FillRecorded, Ledger, LedgerError
@@ -102,7 +103,7 @@ def both_go_on(url: str) -> dict[str, Any]:
     """Parent and children append at the same time."""
     ledger = Ledger.open(url)
     done = record(ledger, 1)
-    children = [Child(lambda first=first: record(ledger, first)) for first in (100, 200)]
+    children = [Child(partial(record, ledger, first)) for first in (100, 200)]
     for child in children:
         child.go_on()
     done += record(ledger, 300)
@@ -138,7 +139,7 @@ def threads_are_at_work(url: str) -> dict[str, Any]:
         thread.start()
     children = []
     for first in (10_000, 20_000, 30_000):
-        children.append(Child(lambda first=first: record(ledger, first)))
+        children.append(Child(partial(record, ledger, first)))
         children[-1].go_on()
     from_children = [deal for child in children for deal in child.result()]
     stop.set()
@@ -153,7 +154,7 @@ def grandchildren(url: str) -> dict[str, Any]:
     ledger = Ledger.open(url)
     done = record(ledger, 1)
 
-    def work() -> list[int]:
+    def work() -> Any:
         mine = record(ledger, 100)
         child = Child(lambda: record(ledger, 200))
         child.go_on()
@@ -172,6 +173,7 @@ def an_iterator_is_open(url: str) -> dict[str, Any]:
     seen = [next(events).version for _ in range(3)]
 
     def work() -> dict[str, Any]:
+        rest: list[Any]
         try:
             rest = [event.version for event in events]
         except LedgerError as error:
@@ -225,8 +227,8 @@ def _pool(url: str, method: str) -> dict[str, Any]:
     global _ledger  # noqa: PLW0603  # as above
     _ledger = Ledger.open(url)
     done = record(_ledger, 1)
-    words = {} if method == "fork" else {"initializer": _opened_by_pool, "initargs": (url,)}
-    with multiprocessing.get_context(method).Pool(3, **words) as pool:  # type: ignore[attr-defined]
+    begin = None if method == "fork" else _opened_by_pool
+    with multiprocessing.get_context(method).Pool(3, begin, (url,) if begin else ()) as pool:
         done += [deal for some in pool.map(_recorded_by_pool, [100, 200, 300, 400]) for deal in some]
     done += record(_ledger, 500)
     _ledger.close()
