@@ -25,7 +25,7 @@ from ledger.events import (
     Event,
     Recorded,
 )
-from ledger.journal import Appended, Head, Journal, Outcome, Selection
+from ledger.journal import Appended, Difference, Head, Journal, Outcome, Selection
 from ledger.journal.checkpoints import INTERVAL, replayed
 from ledger.journal.forking import prepare_for_forks
 from ledger.journal.memory import MemoryJournal
@@ -62,10 +62,14 @@ def _end_us(moment: str | date) -> int:
 
 @frozen(kw_only=True)
 class Verification:
-    """What ``verify`` found. It is ok when nothing is wrong; a journal without events is ok."""
+    """What ``verify`` found. It is ok when nothing that is recorded is wrong; a journal without events is ok.
+
+    ``schema``: what keeps events as they are, or makes reading quick, and is not as it was made.
+    """
 
     accounts: tuple[Verified, ...]
     problems: tuple[Problem, ...]
+    schema: tuple[Difference, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -213,7 +217,13 @@ class Ledger:
         if since is not None:
             damaged = frozenset(problem.account for problem in problems)
             problems += tuple(seal_problems(self.journal, since, damaged))
-        return Verification(accounts=accounts, problems=problems)
+        return Verification(accounts=accounts, problems=problems, schema=self._schema_differences())
+
+    def _schema_differences(self) -> tuple[Difference, ...]:
+        try:
+            return self.journal.schema_differences()
+        except JournalError:  # what cannot be read is named as such already
+            return ()
 
 
 class Account:

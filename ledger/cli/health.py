@@ -15,6 +15,7 @@ from attrs import frozen
 
 from ledger.clock import utc_text_us
 from ledger.errors import BadValue
+from ledger.output_files import require_writable, written_whole
 from ledger.reconciler import ReconcilerStatus
 
 _MICROSECOND: Final = 1_000_000
@@ -35,17 +36,28 @@ class Health:
         told = {name: dict(value) for name, value in self.read().items()}
         told |= {str(one.account): _kept(_entry(one), told.get(str(one.account), {})) for one in statuses}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
-        part.write_text(json.dumps({"accounts": told}, indent=2) + "\n", "utf-8")
-        part.replace(self.path)
+        with written_whole(self.path) as partial:
+            partial.write_text(json.dumps({"accounts": told}, indent=2) + "\n", "utf-8")
+
+    def require_own(self, journal: Path | None) -> None:
+        """Refuse to write where something else is: the journal, or a file that is no health file.
+
+        Raises:
+            BadValue: It is.
+        """
+        require_writable(self.path, journal=journal, is_ours=lambda _: "accounts" in self._content())
 
     def read(self) -> Mapping[str, Mapping[str, Any]]:
         """Return what it says: account -> entry. Nothing if there is none, or if it is damaged."""
-        try:
-            told = json.loads(self.path.read_text("utf-8"))["accounts"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return {}
+        told = self._content().get("accounts", {})
         return told if isinstance(told, dict) and all(isinstance(one, dict) for one in told.values()) else {}
+
+    def _content(self) -> Mapping[str, Any]:
+        try:
+            content = json.loads(self.path.read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
 
 
 def _entry(one: ReconcilerStatus) -> dict[str, Any]:

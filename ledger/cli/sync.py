@@ -80,6 +80,7 @@ def sync(
     """
     with open_ledger(journal) as ledger, ExitStack() as stack:
         state = health_file(health, journal_url(journal))
+        state.require_own(ledger.journal.file())
         every_sec = interval_sec(interval)
         if how == "watch":
             if dry_run:

@@ -526,6 +526,13 @@ class _Writer:
             self._files = OpenFiles(self._file)
         if time.monotonic() - self._checked > _CHECKED_SEC:  # what guarantees is the check after the commit
             self._files.check_database()
+        if not self._files.is_log_marked:
+            self._mark_log()
+
+    def _mark_log(self) -> None:
+        """Write the database's mark once more, so that its log is not taken for that of another (see ``require_own_log``)."""
+        (mark,) = self.driver.execute("PRAGMA user_version").fetchone()
+        self.driver.execute(f"PRAGMA user_version = {mark}")
 
     def check_files(self) -> None:
         """Refuse to acknowledge what was written to a file that is not the one that the URL names any more."""
@@ -544,6 +551,8 @@ class _Writer:
 
     def take_back(self) -> None:
         """Take back what was not committed."""
+        if self._files is not None and not self.driver.in_transaction:
+            self._files.is_log_marked = True  # with what was committed
         if self._file is not None or self.driver.pgconn.transaction_status in _IN_TRANSACTION:
             self.driver.rollback()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
 import sqlite3
@@ -28,7 +29,7 @@ from ledger.errors import (
     JournalUnavailable,
     JournalUnsafe,
 )
-from ledger.journal.file_identity import inode_of, replaced
+from ledger.journal.file_identity import inode_of, replaced, require_own_log
 from ledger.journal.forking import gate, prepare_for_forks, require_usable, set_aside
 from ledger.journal.schema import REVISION
 from ledger.journal.urls import journal_url, shown, spellings, split_secrets, sqlite_path
@@ -110,18 +111,20 @@ def _sqlite_engine(url: URL, busy_seconds: float) -> Engine:
     @event.listens_for(engine, "do_connect")
     def _name(_dialect: object, _record: object, positional: list[Any], _named: object) -> None:
         require_usable(path)
-        positional[:] = [f"file:{quote(path)}?mode=rw"]
+        positional[:] = [_uri(path)]
 
     @event.listens_for(engine, "connect")
     @_closing
     def _settings(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # transactions are begun by us, below
+        if file.inode is None:
+            _require_own_log(path, connection)
         file.check()
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         if tables and not _is_journal(tables):
             raise _foreign(url, tables)  # before anything of it is changed, its journal mode included
         if not tables:
-            _mark_file(connection)
+            _mark_file(connection, path)
         for setting in ("synchronous=FULL", "fullfsync=ON", "foreign_keys=ON", "cache_size=-16384"):
             connection.execute(f"PRAGMA {setting}")
         mode = _write_ahead(connection, busy_seconds)
@@ -182,12 +185,34 @@ class _SqliteFile:
         return self.inode in (None, inode_of(self.path))
 
 
+def _require_own_log(path: str, connection: sqlite3.Connection) -> None:
+    """Refuse a database beside which the log of another one lies, and do not mix the two by closing it.
+
+    The last connection that is closed copies the log into the database. So one stays open until the process ends.
+    """
+    try:
+        require_own_log(path, connection.execute("PRAGMA user_version").fetchone()[0])
+    except JournalReplaced:
+        other = sqlite3.connect(_uri(path), uri=True)
+        set_aside(other)
+        other.execute("PRAGMA user_version").fetchone()
+        raise
+
+
+def _uri(path: str) -> str:
+    """Return how SQLite is asked to open a file that must be there."""
+    return f"file:{quote(path)}?mode=rw"
+
+
 def make_file(path: Path) -> None:
     """Make an empty file for a new SQLite journal, and the folders above it; harmless where it exists.
 
     Raises:
         JournalUnavailable: It cannot be made.
+        JournalError: The log of a journal that was there is left, which SQLite would throw away.
     """
+    if not path.exists() or not path.stat().st_size:
+        _require_no_log(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=_FILE_MODE)
@@ -197,10 +222,22 @@ def make_file(path: Path) -> None:
         ) from error
 
 
-def _mark_file(connection: sqlite3.Connection) -> None:
+def _require_no_log(path: Path) -> None:
+    """Refuse to make a database where the log of another one is left: it may hold events that were acknowledged."""
+    database = os.path.realpath(path)
+    for suffix in ("-wal", "-journal"):
+        left = Path(f"{database}{suffix}")
+        if left.exists() and left.stat().st_size:
+            raise JournalError(
+                f"{left} is left of a journal that was at {shown(str(path))}, and may hold events that are nowhere else: put "
+                "that file back and run ledger verify, or move the log away if the events are known to be in a backup"
+            )
+
+
+def _mark_file(connection: sqlite3.Connection, path: str) -> None:
     """Give a new file a random mark in its header (PRAGMA user_version), by which it is told from a copy of the journal."""
     connection.execute("BEGIN IMMEDIATE")
-    if not connection.execute("PRAGMA page_count").fetchone()[0]:  # else another program was faster
+    if not Path(path).stat().st_size:  # else another program was faster
         connection.execute(f"PRAGMA user_version = {secrets.randbelow(2**31 - 1) + 1}")
     connection.execute("COMMIT")
 

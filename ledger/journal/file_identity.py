@@ -24,6 +24,7 @@ _FILE_TOKEN: Final = struct.Struct(">60xI")  # the user version, by which ``conn
 #: Of the index: the salts that name the log's present generation; how much of it was copied into the database file, and how
 #: much a checkpoint set out to copy. In the byte order of the machine.
 _INDEX: Final = struct.Struct("=32x8s56xI28xI")
+_EXAMINATIONS: Final = 3
 _DESCRIPTOR_FOLDERS: Final = ("/proc/self/fd", "/dev/fd")
 
 _Descriptors = dict[tuple[int, int], int]
@@ -53,6 +54,25 @@ def inode_of(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def require_own_log(path: str, token: int) -> None:
+    """Refuse a database beside which lies the log of another one, as a backup that was copied over a journal.
+
+    Args:
+        path: The database file, which is open.
+        token: The user version as the database reads with its log.
+
+    Raises:
+        JournalReplaced: The header of the file has another one.
+    """
+    inode = inode_of(path)
+    header = _read(_open_inodes(), inode, _HEADER_BYTES)
+    if header is not None and header.startswith(_MAGIC) and _FILE_TOKEN.unpack_from(header) != (token,):
+        raise JournalReplaced(
+            f"journal {path}: its -wal belongs to another database. Was a backup copied over a journal? Stop the programs that "
+            "use it, move -wal and -shm away (the last events of the other journal are in them), and run ledger verify"
+        )
+
+
 class Fault(Enum):
     """Which of the files is not the one that its path names."""
 
@@ -69,10 +89,12 @@ class OpenFiles:
 
     Attributes:
         fault: What ``check`` found wrong, if it did.
+        is_log_marked: Something was written to this generation of the log that shows which database it is of.
     """
 
     def __init__(self, path: str) -> None:
         self.fault: Fault | None = None
+        self.is_log_marked = False
         resolved = os.path.realpath(path)  # behind a link, the others are beside what it points to
         self._paths = (path, f"{resolved}-wal", f"{resolved}-shm")
         self._known = tuple(map(inode_of, self._paths))
@@ -82,7 +104,7 @@ class OpenFiles:
         self._device = self._known[0] and self._known[0][0]
         self._written: _Written | None = None
         self._checkpointed: _Checkpointed | None = None
-        self._is_log_new = False
+        self._examinations = 0  # that are due whatever the directory entry shows
         self._token = self._counter = 0
 
     def check_database(self) -> None:
@@ -100,7 +122,7 @@ class OpenFiles:
             self._refuse(Fault.MOVED, f"{self._paths[0]} was removed or renamed")
         if main.st_ino != self._inodes[0] or main.st_dev != self._device:
             self._refuse(Fault.MOVED, f"another file took the place of {self._paths[0]}")
-        if self._written != (main.st_mtime_ns, main.st_size) or self._is_log_new:
+        if self._examinations or self._written != (main.st_mtime_ns, main.st_size):
             self._examine()
 
     def check(self) -> int:
@@ -128,10 +150,14 @@ class OpenFiles:
         self._check_header(opened)
         if after is None or before != after or after.attempted != after.done:
             return  # a checkpoint is under way: it is looked at again
-        if self._checkpointed == after and self._written != (main.st_mtime_ns, main.st_size):
+        if self._checkpointed is not None and self._checkpointed.salts != after.salts:
+            self.is_log_marked = False
+        is_written = self._written != (main.st_mtime_ns, main.st_size)
+        if main.st_size < _HEADER_BYTES or (self._checkpointed == after and is_written):
             self._refuse(Fault.OVERWRITTEN, f"another program wrote to {self._paths[0]}")
         self._written, self._checkpointed = _Written(main.st_mtime_ns, main.st_size), after
-        self._is_log_new = not any(after.salts)  # its first transaction names it, which is no checkpoint
+        # Behind a checkpoint the next append begins the log anew, and names it otherwise: that is to be seen as well.
+        self._examinations = _EXAMINATIONS if is_written or not any(after.salts) else max(0, self._examinations - 1)
 
     def _check_header(self, opened: _Descriptors) -> None:
         header = _read(opened, self._known[0], _HEADER_BYTES)

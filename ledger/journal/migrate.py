@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -62,13 +62,14 @@ def create_journal(url: str) -> str | None:
         close_engine(engine)
 
 
-def migrate(engine: Engine, *, copy_of: str | None = None) -> str | None:
+def migrate(engine: Engine, *, copy_of: str | None = None, fill: Callable[[Connection], object] = lambda _: None) -> str | None:
     """Create the journal or bring it up to date; harmless when it is. All of it in one transaction.
 
     Args:
         engine: Where it is, or shall be.
-        copy_of: Makes it as the copy of the journal with this identity. It is refused as a journal until ``finish`` is called:
-            half a copy must never pass for the whole.
+        copy_of: Makes it as a copy, with this journal id. It is refused as a journal until ``finish`` is called: half a copy
+            must never pass for the whole.
+        fill: Called with the connection of a new copy, in the same transaction.
 
     Returns:
         The revision it had before, None if there was no journal.
@@ -79,7 +80,7 @@ def migrate(engine: Engine, *, copy_of: str | None = None) -> str | None:
         JournalError: The migration would have changed what is recorded. Nothing was changed.
     """
     with _turns.lock:
-        return _migrate(engine, copy_of)
+        return _migrate(engine, copy_of, fill)
 
 
 class _Turns:
@@ -103,7 +104,7 @@ class _Turns:
 _turns: Final = _Turns()
 
 
-def _migrate(engine: Engine, copy_of: str | None) -> str | None:
+def _migrate(engine: Engine, copy_of: str | None, fill: Callable[[Connection], object]) -> str | None:
     before = found_revision(engine)
     refuse_newer(engine, before)
     if before == REVISION:
@@ -117,6 +118,7 @@ def _migrate(engine: Engine, copy_of: str | None) -> str | None:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         command.upgrade(configuration(connection, copy_of), "head")
         if copy_of is not None:
+            fill(connection)
             connection.execute(_SET_REVISION, {"revision": UNFINISHED})
     return before
 

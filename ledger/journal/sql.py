@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import sqlalchemy as sa
@@ -19,16 +20,17 @@ from sqlalchemy import CompoundSelect, Connection, Engine, Select
 from ledger.codec import STANDING_KINDS, Stored, standing_of
 from ledger.errors import BadValue, CorruptEvent, JournalError, LedgerError, VersionGap
 from ledger.events import Event, storable
-from ledger.journal import Appended, Head, Selection
+from ledger.journal import Appended, Difference, Head, Parent, Selection
 from ledger.journal.appending import Appender, for_postgres
 from ledger.journal.checkpoints import Checkpoint, Mark, chosen, fold_code
-from ledger.journal.connect import close_engine, translated
+from ledger.journal.connect import address_of, close_engine, translated
 from ledger.journal.evidence import Kept, is_digest, unpacked
 from ledger.journal.forking import owned, set_aside
 from ledger.journal.schema import POSTING, ROW, USE_STANDING, account_key, accounts, events, heads
 from ledger.journal.schema import checkpoints as states
 from ledger.journal.schema import evidence as answers
 from ledger.journal.schema import identity as identities
+from ledger.journal.schema import parents as origins
 from ledger.journal.schema import seals as sealings
 from ledger.journal.watch import Watch, watch
 from ledger.portfolio import Standing
@@ -436,6 +438,19 @@ class SqlJournal:
         with self._reading() as connection:
             return str(connection.scalar(sa.select(identities.c.journal_id)))
 
+    def parents(self) -> tuple[Parent, ...]:
+        query = sa.select(origins.c.journal_id, origins.c.heads).order_by(origins.c.number)
+        with self._reading() as connection:
+            return tuple(_parent(journal_id, heads) for journal_id, heads in connection.execute(query))
+
+    def schema_differences(self) -> tuple[Difference, ...]:
+        from ledger.journal.preflight import differences  # slow to load, and only needed to verify
+
+        return differences(self.engine)
+
+    def file(self) -> Path | None:
+        return None if self._is_postgres else Path(address_of(self.engine))
+
     def seals(self) -> list[str]:
         query = sa.select(sealings.c.body).order_by(sealings.c.made_us, sealings.c.digest)
         with self._reading() as connection:
@@ -456,6 +471,26 @@ def _name(server: Any, login: Any) -> AccountId | None:
         return AccountId(storable(server), login) if type(server) is str and type(login) is int else None
     except BadValue:
         return None
+
+
+def insert_parents(connection: Connection, parents: Sequence[Parent]) -> None:
+    """Note where a copy that is being made comes from."""
+    rows = [
+        {
+            "number": number,
+            "journal_id": parent.journal_id,
+            "heads": json.dumps({str(account): version for account, version in sorted(parent.versions.items())}),
+        }
+        for number, parent in enumerate(parents, 1)
+    ]
+    if rows:
+        connection.execute(origins.insert(), rows)
+
+
+def _parent(journal_id: str, heads: str) -> Parent:
+    return Parent(
+        journal_id=journal_id, versions={AccountId.parse(name): int(version) for name, version in json.loads(heads).items()}
+    )
 
 
 def _behind(query: Select[Any], version: Any) -> Select[Any]:

@@ -16,7 +16,7 @@ from ledger import AccountMismatch, CorruptEvent, JournalError, JournalMissing, 
 from ledger.exporting import FORMATS, Record, export, is_export, take_back
 from ledger.journal import copying
 from ledger.journal.connect import open_engine
-from ledger.journal.copying import copy_journal
+from ledger.journal.copying import copy_journal, restore_journal
 from ledger.journal.migrate import migrate
 from tests.support.journals import (
     ACCOUNT,
@@ -228,10 +228,12 @@ def test_a_backup_is_equal_and_a_restored_one_too(desk, tmp_path, empty_url):
     copied = copy_journal(desk.journal, backup, Clock())
     assert copied.heads == desk.journal.heads()
     with Ledger.open(backup) as source:
-        copy_journal(source.journal, empty_url, Clock())
+        assert source.journal.identity() == desk.journal.identity()
+        restore_journal(source.journal, empty_url, Clock())
     with Ledger.open(empty_url) as restored:
         assert everything(restored) == everything(desk)
-        assert restored.journal.identity() == desk.journal.identity()
+        assert restored.journal.identity() != desk.journal.identity()
+        assert [one.journal_id for one in restored.journal.parents()] == [desk.journal.identity()]
         assert restored.journal.seals() == ["a seal"]
         assert restored.verify().ok
         restored.account(ACCOUNT).record(fill(300, 300))  # and goes on

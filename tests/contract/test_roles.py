@@ -17,7 +17,7 @@ from tests.support.journals import ACCOUNT, bare_postgres, digest_of, empty_post
 
 ROLES = (Path(__file__).resolve().parents[2] / "deploy" / "postgres-roles.sql").read_text(encoding="utf-8")
 RAW = b"{}"
-TABLES = ("accounts", "events", "evidence", "seals", "heads", "identity", "checkpoints", "alembic_version")
+TABLES = ("accounts", "events", "evidence", "seals", "heads", "identity", "parents", "checkpoints", "alembic_version")
 _numbers = count(1)
 
 
@@ -86,7 +86,9 @@ def test_nobody_changes_what_is_recorded(verb, table, role, desk):
         "DELETE": sql.SQL("DELETE FROM {}"),
         "TRUNCATE": sql.SQL("TRUNCATE {} CASCADE"),
     }
-    column = {"seals": "body", "identity": "journal_id", "alembic_version": "version_num"}.get(table, "account_id")
+    column = {"seals": "body", "identity": "journal_id", "parents": "heads", "alembic_version": "version_num"}.get(
+        table, "account_id"
+    )
     allowed = (role == "owner" and table in ("checkpoints", "alembic_version")) or (
         (role, table, verb) == ("writer", "checkpoints", "DELETE")
     )

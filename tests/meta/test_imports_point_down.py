@@ -18,7 +18,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 FLOORS: Final = (  # low to high; rooms on one floor do not know one another
     {"errors"},
-    {"values", "clock", "keyfiles", "processes"},
+    {"values", "clock", "keyfiles", "output_files", "processes"},
     {"events"},
     {"positions", "postings", "snapshot"},
     {"portfolio"},

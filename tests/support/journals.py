@@ -152,7 +152,7 @@ class Intruder:
             for (name,) in self("SELECT name FROM sqlite_master WHERE type = 'trigger'"):
                 self(f'DROP TRIGGER "{name}"')
         else:
-            for table in ("accounts", "heads", "events", "evidence", "seals", "identity"):
+            for table in ("accounts", "heads", "events", "evidence", "seals", "identity", "parents"):
                 self(f"ALTER TABLE IF EXISTS {table} DISABLE TRIGGER ALL")
 
     def drop_constraints(self) -> None:
