@@ -58,8 +58,8 @@ BEGIN
         GRANT SELECT, INSERT, UPDATE ON sync_health TO ledger_writer;
         GRANT SELECT ON sync_health TO ledger_reader;
     END IF;
-    -- What it is, and which schema it has.
-    FOREACH kept IN ARRAY ARRAY['identity', 'alembic_version'] LOOP
+    -- What it is, where it came from, and which schema it has.
+    FOREACH kept IN ARRAY ARRAY['identity', 'parents', 'alembic_version'] LOOP
         EXECUTE format('REVOKE ALL ON %I FROM PUBLIC, ledger_writer, ledger_reader', kept);
         EXECUTE format('GRANT SELECT ON %I TO ledger_writer, ledger_reader', kept);
     END LOOP;

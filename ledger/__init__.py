@@ -3,7 +3,7 @@
 ```python
 from ledger import Ledger
 
-ledger = Ledger.open("sqlite:///desk.db")
+ledger = Ledger.create("sqlite:///desk.db")  # later: Ledger.open, which never makes a journal
 account = ledger.account("Broker-Live", 70113)
 account.open(currency="USD", mode="hedging", clock="ny-close")
 account.record(fill)  # durable when it returns; telling it again is harmless
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         JournalError,
         JournalMissing,
         JournalNewer,
+        JournalReplaced,
         JournalUnavailable,
         JournalUnsafe,
         LedgerError,
@@ -101,8 +102,8 @@ _HOMES = {
     "errors": (
         "AccountMismatch", "AccountUnknown", "BadValue", "CorruptEvent", "DealConflict", "GatewayDenied", "GatewayError",
         "GatewayRefused", "GatewayTimeout", "GatewayUnavailable", "InexactNumber", "InputError", "JournalBusy",
-        "JournalError", "JournalMissing", "JournalNewer", "JournalUnavailable", "JournalUnsafe", "LedgerError",
-        "MalformedExport", "RuleError", "SnapshotRefused", "UnknownEvent", "VersionConflict", "VersionGap",
+        "JournalError", "JournalMissing", "JournalNewer", "JournalReplaced", "JournalUnavailable", "JournalUnsafe",
+        "LedgerError", "MalformedExport", "RuleError", "SnapshotRefused", "UnknownEvent", "VersionConflict", "VersionGap",
     ),
     "events": (
         "AccountOpened", "Adjusted", "BalanceAsserted", "BreakClosed", "BreakEnd", "BreakKind", "BreakOpened", "CashMoved",
@@ -166,6 +167,7 @@ __all__ = [
     "JournalError",
     "JournalMissing",
     "JournalNewer",
+    "JournalReplaced",
     "JournalUnavailable",
     "JournalUnsafe",
     "Ledger",

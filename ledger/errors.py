@@ -4,7 +4,7 @@
         InputError              MalformedExport, UnknownEvent, InexactNumber, BadValue
         RuleError               DealConflict, AccountUnknown, AccountMismatch
         JournalError            VersionConflict (retryable), VersionGap, CorruptEvent, JournalNewer, JournalMissing,
-                                JournalUnsafe, JournalBusy (retryable), JournalUnavailable (retryable)
+                                JournalReplaced, JournalUnsafe, JournalBusy (retryable), JournalUnavailable (retryable)
         GatewayError            GatewayTimeout (retryable), GatewayUnavailable (retryable), GatewayRefused (retryable),
                                 GatewayDenied, SnapshotRefused (retryable)
 
@@ -136,6 +136,10 @@ class JournalNewer(JournalError):
 
 class JournalMissing(JournalError):
     """There is no journal at the URL."""
+
+
+class JournalReplaced(JournalError):
+    """The open journal is not the one that its URL names any more: it was removed, renamed, or replaced by another copy."""
 
 
 class JournalUnsafe(JournalError):

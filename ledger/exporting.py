@@ -24,6 +24,7 @@ from ledger.errors import AccountMismatch, BadValue, CorruptEvent, JournalUnavai
 from ledger.journal import Head, Journal
 from ledger.journal.admission import start, taken_over
 from ledger.journal.evidence import Kept, unpacked
+from ledger.output_files import require_writable, written_whole
 from ledger.portfolio import Standing
 from ledger.service import Account, Ledger
 from ledger.text import csv_text
@@ -154,7 +155,13 @@ class Exported:
 
 
 def export(
-    ledger: Ledger, accounts: Sequence[Account], path: Path, format_: str, progress: Progress = lambda _: None
+    ledger: Ledger,
+    accounts: Sequence[Account],
+    path: Path,
+    format_: str,
+    progress: Progress = lambda _: None,
+    *,
+    force: bool = True,
 ) -> Exported:
     """Write all events of some accounts to a file, as of one moment, in constant memory. The file is whole or not there.
 
@@ -164,24 +171,43 @@ def export(
         path: The file; replaced if it is there.
         format_: One of ``FORMATS``.
         progress: Called with the number of events written since the last call.
+        force: Replace any file but a database; without it, only an earlier export.
 
     Raises:
-        BadValue: There is no such format.
+        BadValue: There is no such format, or the file is the journal, another database, or not to be replaced.
         JournalUnavailable: The library for the format is not installed.
     """
     heads = ledger.journal.heads()
     chosen = {account: heads[account.name] for account in accounts if account.name in heads}
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with _writer(format_, partial, ledger.journal) as write:
-            for account, head in chosen.items():
-                for some in records(account, head.version):
-                    write(account.name, some)
-                    progress(len(some))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    require_writable(path, journal=ledger.journal.file(), is_ours=is_earlier_export, force=force)
+    with written_whole(path) as partial, _writer(format_, partial, ledger.journal) as write:
+        for account, head in chosen.items():
+            for some in records(account, head.version):
+                write(account.name, some)
+                progress(len(some))
     return Exported(file=str(path), format=format_, heads={account.name: head for account, head in chosen.items()})
+
+
+def is_earlier_export(path: Path) -> bool:
+    """Return whether a file is an export that was made before, in any of the formats."""
+    with path.open("rb") as file:
+        begin = file.read(4096).lstrip(b"\xef\xbb\xbf")
+    if begin.startswith(_PARQUET):
+        return _has_our_columns(path)
+    return begin.startswith(",".join(Record._fields).encode()) or is_export(path)
+
+
+_PARQUET: Final = b"PAR1"
+
+
+def _has_our_columns(path: Path) -> bool:
+    try:
+        from pyarrow.parquet import read_schema
+
+        names = read_schema(path).names
+    except (ModuleNotFoundError, OSError, ValueError):
+        return False
+    return bool(names == list(Record._fields))
 
 
 _Write = Callable[[AccountId, Sequence[Record]], object]

@@ -225,6 +225,7 @@ def verification_face(found: Verification) -> Json:
             for one in found.accounts
         ],
         "problems": [problem_face(problem) for problem in found.problems],
+        "schema": [{"kind": one.kind, "name": one.name, "what": one.what} for one in found.schema],
     }
 
 

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 from ledger.errors import BadValue, CorruptEvent, JournalError
-from ledger.journal import Head, Journal
+from ledger.journal import Head, Journal, Parent
 from ledger.journal.verification import Problem
 from ledger.keyfiles import OWNER_ONLY, READABLE, check_private, new_pair, write_new
 from ledger.text import json_text, visible
@@ -197,6 +197,9 @@ def problems(journal: Journal, seal: Seal, damaged: frozenset[str]) -> list[Prob
         damaged: Accounts that do not verify by themselves, where it is said already what was done to them.
     """
     if journal.identity() != seal.journal_id:
+        parent = parent_of(journal, seal)
+        if parent is not None:
+            return _parent_problems(journal, seal, parent, damaged)
         what = f"the seal is of another journal: {seal.journal_id}, this is {journal.identity()}"
         return [Problem(account="the journal", version=None, field="seal", what=what)]
     heads = journal.heads()
@@ -206,14 +209,40 @@ def problems(journal: Journal, seal: Seal, damaged: frozenset[str]) -> list[Prob
     for name, one in seal.accounts.items():
         if name in behind or str(name) in damaged:
             continue
-        chain = journal.hash_at(name, one.version)
-        if chain is None or chain.hex() != one.head:
-            what = (
-                f"the chain was rewritten: it holds by itself, but at version {one.version} it has {_short(chain)}, "
-                f"and {one.head[:16]} was sealed"
-            )
-            found.append(Problem(account=str(name), version=one.version, field="seal", what=what))
+        found.extend(_rewritten(journal, name, one))
     return found
+
+
+def parent_of(journal: Journal, seal: Seal) -> Parent | None:
+    """Return the parent that a seal is of, None if it is of the journal itself or of a stranger."""
+    return next((one for one in journal.parents() if one.journal_id == seal.journal_id), None)
+
+
+def _parent_problems(journal: Journal, seal: Seal, parent: Parent, damaged: frozenset[str]) -> list[Problem]:
+    """Verify against a seal of a parent, up to where the journal was restored; behind that both go on apart."""
+    found = []
+    for name, one in seal.accounts.items():
+        shared = parent.versions.get(name, 0)
+        if one.version > shared:
+            what = (
+                f"the seal is of the parent journal, {parent.journal_id}: version {one.version} was sealed there, and this "
+                f"journal was restored from its version {shared}. What was recorded there behind it is not here"
+            )
+            found.append(Problem(account=str(name), version=shared + 1, field="seal", what=what))
+        elif str(name) not in damaged:
+            found.extend(_rewritten(journal, name, one))
+    return found
+
+
+def _rewritten(journal: Journal, name: AccountId, sealed: Sealed) -> list[Problem]:
+    chain = journal.hash_at(name, sealed.version)
+    if chain is not None and chain.hex() == sealed.head:
+        return []
+    what = (
+        f"the chain was rewritten: it holds by itself, but at version {sealed.version} it has {_short(chain)}, "
+        f"and {sealed.head[:16]} was sealed"
+    )
+    return [Problem(account=str(name), version=sealed.version, field="seal", what=what)]
 
 
 def _is_older_copy(journal: Journal, seal: Seal, behind: Mapping[AccountId, Sealed], heads: Mapping[AccountId, Head]) -> bool:

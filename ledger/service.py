@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from itertools import pairwise
 from threading import RLock
-from typing import Final, Protocol, Self, get_args
+from typing import Final, NoReturn, Protocol, Self, get_args
 
 from attrs import evolve, frozen
 
@@ -32,9 +32,10 @@ from ledger.events import (
     Recorded,
 )
 from ledger.fold_order import HourReading
-from ledger.journal import Appended, Head, Journal, Outcome, Selection
+from ledger.journal import Appended, Difference, Head, Journal, Outcome, Selection
 from ledger.journal.admission import simulated_rows
 from ledger.journal.checkpoints import INTERVAL, repeated_hour, replayed, simulated
+from ledger.journal.forking import prepare_for_forks
 from ledger.journal.memory import MemoryJournal
 from ledger.journal.verification import Problem, Verified, verify_account, verify_across
 from ledger.journal.watch import Watch
@@ -93,10 +94,14 @@ def _end_us(moment: str | date) -> int:
 
 @frozen(kw_only=True)
 class Verification:
-    """What ``verify`` found. It is ok when nothing is wrong; a journal without events is ok."""
+    """What ``verify`` found. It is ok when nothing that is recorded is wrong; a journal without events is ok.
+
+    ``schema``: what keeps events as they are, or makes reading quick, and is not as it was made.
+    """
 
     accounts: tuple[Verified, ...]
     problems: tuple[Problem, ...]
+    schema: tuple[Difference, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -114,41 +119,62 @@ class Ledger:
         self.checkpoint_interval = INTERVAL
         self._accounts: dict[AccountId, Account] = {}
         self._lock = RLock()
+        prepare_for_forks(self)
+
+    def before_fork(self) -> None:
+        """Do nothing: connections are prepared where they are made."""
+
+    def after_fork_in_child(self) -> None:
+        """Replace the locks, which a thread may have held that does not exist here."""
+        self._lock = RLock()
+        for account in list(self._accounts.values()):
+            account.replace_lock()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a ledger is not sent to another process: open it there by its URL (Ledger.open)")
 
     @classmethod
-    def open(cls, url: str, *, create: bool = True, now_us: Callable[[], int] = utc_now_us) -> Ledger:
-        """Open a journal.
+    def open(cls, url: str, *, create: bool = False, now_us: Callable[[], int] = utc_now_us) -> Ledger:
+        """Open a journal that is there.
 
         Args:
             url: ``sqlite:///FILE``, ``postgresql+psycopg://HOST/DB``, a path, or ``memory://`` for trying things out.
-            create: Make the journal where there is none, and migrate an older one.
+            create: Make the journal where there is none, and migrate an older one (``Ledger.create``).
             now_us: Returns the present in UTC microseconds.
 
         Raises:
             BadValue: The URL is not one of a journal.
-            JournalMissing: There is no journal, and it shall not be made.
+            JournalMissing: There is no journal.
             JournalNewer: The journal was written by a newer program.
+            JournalError: The journal has an older schema: migrate it with ``ledger init`` or ``Ledger.create``.
             JournalUnsafe: The database does not promise durability.
             JournalUnavailable: The database does not answer.
         """
         if to_text(url, "the URL of a journal (sqlite:///desk.db)") == "memory://":
             return cls(MemoryJournal(now_us), now_us)
         # SQLAlchemy and Alembic are slow to load and not needed before a journal is opened.
-        from ledger.journal.connect import check_revision, found_revision, open_engine
-        from ledger.journal.schema import REVISION
+        from ledger.journal.connect import check_revision, close_engine, open_engine
         from ledger.journal.sql import SqlJournal
 
+        if create:
+            from ledger.journal.migrate import create_journal
+
+            create_journal(url)
         engine = open_engine(url)
         try:
-            if create and found_revision(engine) != REVISION:
-                from ledger.journal.migrate import migrate
-
-                migrate(engine)
             check_revision(engine)
         except BaseException:
-            engine.dispose()
+            close_engine(engine)
             raise
         return cls(SqlJournal(engine, now_us), now_us)
+
+    @classmethod
+    def create(cls, url: str, *, now_us: Callable[[], int] = utc_now_us) -> Ledger:
+        """Open a journal; make it where there is none, and migrate an older one. Safe from any number of threads and processes.
+
+        Arguments and errors as ``open``.
+        """
+        return cls.open(url, create=True, now_us=now_us)
 
     def __enter__(self) -> Self:
         return self
@@ -234,7 +260,13 @@ class Ledger:
         if since is not None:
             damaged = frozenset(problem.account for problem in problems)
             problems += tuple(seal_problems(self.journal, since, damaged))
-        return Verification(accounts=accounts, problems=problems)
+        return Verification(accounts=accounts, problems=problems, schema=self._schema_differences())
+
+    def _schema_differences(self) -> tuple[Difference, ...]:
+        try:
+            return self.journal.schema_differences()
+        except JournalError:  # what cannot be read is named as such already
+            return ()
 
 
 class Account:
@@ -245,12 +277,15 @@ class Account:
         self.name = name
         self._journal = ledger.journal
         self._lock = RLock()
-        self._portfolio: Portfolio | None = None
-        self._version = 0
+        self._current: tuple[int, Portfolio] | None = None  # one value, so that a fork never finds half of a change
         self._replayed = 0  # version of the last replay, which leaves checkpoints
 
     def __repr__(self) -> str:
         return f"<Account {self.name}>"
+
+    def replace_lock(self) -> None:
+        """Go on in a child process, where the thread that held the lock does not exist."""
+        self._lock = RLock()
 
     # ---- telling
 
@@ -471,10 +506,9 @@ class Account:
         """
         with self._lock:  # read under the lock, so that no thread takes the portfolio back to an older head
             head = self.journal_head
-            if self._portfolio is None or self._version != head.version:
-                self._portfolio = self._caught_up(head)
-                self._version = head.version
-            return self._version, self._portfolio
+            if self._current is None or self._current[0] != head.version:
+                self._current = head.version, self._caught_up(head)
+            return self._current
 
     def _caught_up(self, head: Head) -> Portfolio:
         """Fold what is new behind what was folded, or everything if something new belongs further back.
@@ -483,10 +517,11 @@ class Account:
         checkpoints for the next start.
         """
         is_due = head.version - self._replayed >= _REPLAY_EVERY * self.ledger.checkpoint_interval
-        if self._portfolio is not None and head.version > self._version and not is_due:
-            new = list(self._journal.rows(self.name, after=self._version, upto=head.version))
-            if _follows(new, self._portfolio):
-                portfolio = self._portfolio.copy()
+        version, folded = self._current or (0, None)
+        if folded is not None and head.version > version and not is_due:
+            new = list(self._journal.rows(self.name, after=version, upto=head.version))
+            if _follows(new, folded):
+                portfolio = folded.copy()
                 portfolio.fold((posting(row) for row in new), decode_posting)
                 return portfolio
         self._replayed = head.version

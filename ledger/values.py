@@ -175,7 +175,7 @@ def unsigned_magic(stored: int | None) -> int | None:
     return stored if stored is None else stored & UINT64_MAX
 
 
-@frozen(order=True)
+@frozen(order=True, cache_hash=True)
 class AccountId:
     """One broker login on one trade server; written ``SERVER/LOGIN``."""
 

@@ -44,7 +44,7 @@ def make_journal(url: str, count: int, *, nets: bool) -> str:
         return url
     draft = f"{url}.draft" if url.startswith("sqlite") else url
     now_us = [START_MSC * 1000]
-    with Ledger.open(draft, now_us=lambda: now_us[0]) as ledger:
+    with Ledger.create(draft, now_us=lambda: now_us[0]) as ledger:
         account = ledger.account("Bench", 2 if nets else 1)
         account.open(currency="USD", mode="netting" if nets else "hedging", clock="ny-close")
         source = told(count - 1, seed=count, nets=nets)

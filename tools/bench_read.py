@@ -133,7 +133,7 @@ def replay_rate(url: str) -> float:
     """Return events a second of a replay from the start."""
     from ledger import Ledger
 
-    with Ledger.open(url, create=False) as ledger:
+    with Ledger.open(url) as ledger:
         (account,) = ledger.accounts()
         events = account.version
         start = time.perf_counter()
@@ -172,7 +172,7 @@ def moments(url: str, about: str, times: int) -> list[float]:
     from ledger import Ledger
 
     took = []
-    with Ledger.open(url, create=False) as ledger:
+    with Ledger.open(url) as ledger:
         (account,) = ledger.accounts()
         dice = random.Random(times)  # noqa: S311  # which moments, no secret
         ask(account, about, dice)  # the first finds the program cold
@@ -193,7 +193,7 @@ def moment(url: str, about: str) -> str:
     """Return one moment as it is written on the command line."""
     from ledger import Ledger
 
-    with Ledger.open(url, create=False) as ledger:
+    with Ledger.open(url) as ledger:
         (account,) = ledger.accounts()
         return str(_moment(account, about, random.Random(1)).isoformat())  # noqa: S311
 
@@ -213,7 +213,7 @@ def start_ms(url: str) -> float:
     from ledger import Ledger
 
     start = time.perf_counter()
-    with Ledger.open(url, create=False) as ledger:
+    with Ledger.open(url) as ledger:
         (account,) = ledger.accounts()
         _ = account.portfolio
         return (time.perf_counter() - start) * 1000
@@ -296,7 +296,7 @@ _DEEDS: dict[str, Callable[[Any], None]] = {"replay": _replay, "checkpoints": _c
 def _main(what: str, url: str) -> None:
     from ledger import Ledger
 
-    with Ledger.open(url, create=False) as ledger:
+    with Ledger.open(url) as ledger:
         (account,) = ledger.accounts()
         start = time.perf_counter()
         _DEEDS[what](account)

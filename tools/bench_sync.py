@@ -94,7 +94,7 @@ def agreeing_paths(folder: File) -> Paths:
     from ledger.gateway.sandbox.client import Sandbox
 
     with Sandbox.start("--positions", str(_POSITIONS), "--balance", "100000000") as sandbox:
-        ledger = Ledger.open(f"sqlite:///{folder}/agreeing.db")
+        ledger = Ledger.create(f"sqlite:///{folder}/agreeing.db")
         account = ledger.account(*_ACCOUNT)
         account.open(currency="USD", mode="hedging", clock="ny-close")
         gateway = ZmqGateway(sandbox.endpoint)
@@ -156,7 +156,7 @@ def startup_paths(folder: File) -> Paths:
         numbers = count()
 
         def ours() -> float:
-            with Ledger.open(f"sqlite:///{folder}/startup-{next(numbers)}.db") as ledger:
+            with Ledger.create(f"sqlite:///{folder}/startup-{next(numbers)}.db") as ledger:
                 account = ledger.account(*_ACCOUNT)
                 account.open(currency="USD", mode="hedging", clock="ny-close")
                 gateway = ZmqGateway(sandbox.endpoint)
@@ -192,7 +192,7 @@ def memory_paths(folder: File) -> Paths:
     from ledger.gateway.client import ZmqGateway
     from ledger.gateway.sandbox.client import Sandbox
 
-    with Sandbox.start("--positions", "10") as sandbox, Ledger.open(f"sqlite:///{folder}/memory.db") as ledger:
+    with Sandbox.start("--positions", "10") as sandbox, Ledger.create(f"sqlite:///{folder}/memory.db") as ledger:
         account = ledger.account(*_ACCOUNT)
         account.open(currency="USD", mode="hedging", clock="ny-close")
         gateway = ZmqGateway(sandbox.endpoint)

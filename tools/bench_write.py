@@ -100,7 +100,7 @@ def _books(new_url: Callable[[], str], sizes: Sizes) -> tuple[Callable[[], float
     """Return what measures one fill (ms) and a thousand at once (events/s), and rows for the reference without an end."""
     from ledger import FillRecorded, Ledger
 
-    ledger = Ledger.open(new_url())
+    ledger = Ledger.create(new_url())
     account = ledger.account("Bench", 1)
     account.open(currency="USD", mode="hedging", clock="ny-close")
     fills = (event for event in told(10**9, seed=7, nets=False) if type(event) is FillRecorded and event.profit is not None)
@@ -166,7 +166,7 @@ def _bare_sqlite(file: File, *, plain: bool) -> _BareSqlite:
     from ledger import Ledger
     from ledger.codec import Stored
 
-    Ledger.open(f"sqlite:///{file}").close()
+    Ledger.create(f"sqlite:///{file}").close()
     connection = sqlite3.connect(file, isolation_level=None)
     for setting in ("journal_mode=WAL", "synchronous=FULL", "fullfsync=ON", "cache_size=-16384"):
         connection.execute(f"PRAGMA {setting}")
@@ -193,7 +193,7 @@ class _BarePostgres:
         from ledger import Ledger
         from ledger.codec import Stored
 
-        Ledger.open(url).close()
+        Ledger.create(url).close()
         self._connection = psycopg.connect(url.replace("+psycopg", ""))
         self._connection.execute("INSERT INTO accounts VALUES (%s, 'Bare', %s)", (account, account))
         self._connection.commit()
@@ -271,7 +271,7 @@ def _record(how: str, url: str, fills: int, login: int) -> None:
         told_fills: list[Any] = [[(login, *next(rows)[1:])] for _ in range(fills + _WARM)]
         tell = bare.insert
     else:
-        account = Ledger.open(url).account("Bench", 1000 + login)
+        account = Ledger.create(url).account("Bench", 1000 + login)
         account.open(currency="USD", mode="hedging", clock="ny-close")
         source = told(2 * (fills + _WARM), seed=login, nets=False)
         told_fills = [event for event in source if type(event) is FillRecorded][: fills + _WARM]

@@ -110,7 +110,7 @@ def _installed() -> dict[str, Any]:
     """Read what is installed; empty where nothing is, or where the making was interrupted."""
     try:
         record: dict[str, Any] = json.loads(_RECORD.read_text(encoding="utf-8"))
-        run = subprocess.run([str(python_in(VENV)), "-c", ""], capture_output=True, check=False)
+        run = subprocess.run([str(python_in(VENV)), "-I", "-c", ""], capture_output=True, check=False)
     except (OSError, ValueError):
         return {}
     is_whole = run.returncode == 0 and {"made_for", "locks", "project"} <= set(record)
@@ -152,7 +152,7 @@ def _make_venv() -> None:
         _remove(VENV)
     _say(f"Making .venv with Python {sys.version.split()[0]}")
     base = getattr(sys, "_base_executable", None) or sys.executable  # not the .venv's own, which may be gone by now
-    made = _run([base, "-m", "venv", str(VENV)])
+    made = _run([base, "-I", "-m", "venv", str(VENV)])
     if made.returncode:
         print(made.stdout, file=sys.stderr)
         raise CannotPrepareError("python -m venv failed; see the lines above, then run the command again")
@@ -176,7 +176,7 @@ def _install(what: str, *arguments: str) -> None:
     _say(f"Installing {what}")
     started = time.monotonic()
     python = str(python_in(VENV))
-    run = _run([python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet", *arguments])
+    run = _run([python, "-I", "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet", *arguments])
     if run.returncode:
         print("\n".join(run.stdout.strip().splitlines()[-12:]), file=sys.stderr)
         reason = next((meaning for said, meaning in _PIP_FAILURES if said in run.stdout), _PIP_UNKNOWN)

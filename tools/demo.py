@@ -173,8 +173,10 @@ class _Story:
 
     def run(self, *words: str, capture: bool) -> "subprocess.CompletedProcess[str]":
         """Run a command."""
+        from ledger.processes import own_command
+
         return subprocess.run(
-            [sys.executable, "-m", "ledger", *words], cwd=self.folder, env=self.environment,
+            own_command("ledger", *words) or [], cwd=self.folder, env=self.environment,
             stdout=subprocess.PIPE if capture else None, text=True, check=False,
         )  # fmt: skip
 

@@ -21,7 +21,7 @@ _MAGIC = 20260101
 def main() -> None:
     """Obey until the input ends."""
     url, server, login, endpoint = sys.argv[1:5]
-    account = Ledger.open(url, create=False).account(server, int(login))
+    account = Ledger.create(url).account(server, int(login))
     reconciler = StateReconciler(account, open_gateway(endpoint))
     broker = Sandbox(endpoint, endpoint)
     for line in sys.stdin:

@@ -94,7 +94,7 @@ class Book:
         """Open the journal and give out its one account, opened on the first time."""
         from ledger import Ledger
 
-        with Ledger.open(self.url, **words) as ledger:
+        with Ledger.create(self.url, **words) as ledger:
             account = ledger.account("Sandbox-Demo", 1)
             account.open(currency="USD", mode="hedging", time_msc=1_767_607_200_000)
             yield account
@@ -113,7 +113,7 @@ class Book:
         with sqlite3.connect(self.file) as connection:
             keys = [key for (key,) in connection.execute("SELECT deal FROM events WHERE kind = 'FillRecorded'")]
         connection.close()
-        with Ledger.open(self.url, create=False) as ledger:
+        with Ledger.open(self.url) as ledger:
             problems = ledger.verify().problems
         if problems:
             raise Broken(f"{self.folder}: {problems[0]}")
@@ -253,7 +253,7 @@ def _damaged(book: Book, damage: Callable[[Book], None]) -> None:
     begun = time.perf_counter()
     for left in book.folder.glob("journal.db*"):
         left.unlink()
-    with Ledger.open(f"sqlite:///{backup}", create=False) as ledger:
+    with Ledger.open(f"sqlite:///{backup}") as ledger:
         copy_journal(ledger.journal, book.url, utc_now_us)
     with book.opened() as account:
         book.tell(account)
@@ -265,7 +265,7 @@ def _is_found(book: Book) -> bool:
     from ledger import Ledger, LedgerError
 
     try:
-        with Ledger.open(book.url, create=False) as ledger:
+        with Ledger.open(book.url) as ledger:
             return not ledger.verify().ok
     except LedgerError:
         return True
@@ -415,17 +415,17 @@ def killed_import(book: Book) -> None:
     source.url = f"sqlite:///{source.file}"
     _filled(source, 30)
     lines = book.folder / "source.jsonl"
-    with Ledger.open(source.url, create=False) as ledger:
+    with Ledger.open(source.url) as ledger:
         export(ledger, ledger.accounts(), lines, "jsonl")
         heads = ledger.journal.heads()
 
     def work(_: int) -> None:
-        with Ledger.open(book.url) as ledger:
+        with Ledger.create(book.url) as ledger:
             take_back(ledger, lines)
 
     _killed(book, work)
     begun = time.perf_counter()
-    with Ledger.open(book.url) as ledger:
+    with Ledger.create(book.url) as ledger:
         take_back(ledger, lines)
         if ledger.journal.heads() != heads:
             raise Broken(f"{book.folder}: another journal than the one that was exported")
@@ -476,16 +476,16 @@ def killed_backup(book: Book) -> None:
     backup = f"sqlite:///{book.folder}/backup.db"
 
     def work(_: int) -> None:
-        with Ledger.open(book.url, create=False) as ledger:
+        with Ledger.open(book.url) as ledger:
             copy_journal(ledger.journal, backup, utc_now_us)
 
     _killed(book, work)
-    with Ledger.open(book.url, create=False) as ledger:
+    with Ledger.open(book.url) as ledger:
         begun = time.perf_counter()
         with suppress(LedgerError):  # it was finished already, and is refused as a target
             copy_journal(ledger.journal, backup, utc_now_us)
         book.come_back.append((time.perf_counter() - begun) * 1000)
-        with Ledger.open(backup, create=False) as copy:
+        with Ledger.open(backup) as copy:
             if copy.journal.heads() != ledger.journal.heads():
                 raise Broken(f"{book.folder}: the backup is another journal")
 

@@ -59,7 +59,7 @@ def _told(url: str) -> list[dict[str, Any]]:
     from tests.support.frozen import faces, tell_everything
     from tests.support.journals import Clock
 
-    with Ledger.open(url, now_us=Clock()) as ledger:
+    with Ledger.create(url, now_us=Clock()) as ledger:
         tell_everything(ledger)
         return faces(ledger)
 

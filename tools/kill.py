@@ -72,7 +72,7 @@ def _engine(url: str, endpoint: str, notes: str, seed: int, mode: str) -> None:
 
     say = _speaker(notes)
     dice = random.Random(seed)  # noqa: S311  # a test is repeatable, not secret
-    account = Ledger.open(url, create=False).account(*_ACCOUNT)
+    account = Ledger.open(url).account(*_ACCOUNT)
     broker = Sandbox(endpoint, endpoint)
     say("ready")
     while True:
@@ -110,7 +110,7 @@ def _reconciler(url: str, endpoint: str, notes: str) -> None:
     from ledger import Ledger
 
     say = _speaker(notes)
-    account = Ledger.open(url, create=False).account(*_ACCOUNT)
+    account = Ledger.open(url).account(*_ACCOUNT)
     one = reconciler(account, endpoint)
     say("ready")
     one.startup_recovery()
@@ -147,7 +147,7 @@ class Run:
         self.dice = random.Random(seed)  # noqa: S311  # as above
         self.seed = seed
         self.sandbox = Sandbox.start("--mode", mode, "--form", form, "--seed", str(seed), "--symbols", ",".join(_SYMBOLS))
-        self.ledger = Ledger.open(url)
+        self.ledger = Ledger.create(url)
         self.account = self.ledger.account(*_ACCOUNT)
         self.account.open(currency="USD", mode=mode, clock="ny-close")
         command = [sys.executable, str(Path(__file__).resolve()), "--fork-server"]

@@ -38,9 +38,9 @@ def main() -> int:
 
 
 def _install_uv(folder: Path) -> Path:
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    subprocess.run([sys.executable, "-I", "-m", "venv", str(folder)], check=True)
     python = bootstrap.python_in(folder)
-    subprocess.run([str(python), "-m", "pip", "install", "--quiet", UV], check=True)
+    subprocess.run([str(python), "-I", "-m", "pip", "install", "--quiet", UV], check=True)
     return python.parent / "uv"
 
 
@@ -61,7 +61,7 @@ def _compile(uv: Path, output: str, *arguments: str) -> None:
 
 def _index() -> dict[str, str]:
     """Ask the package index that pip is set up with, which uv does not read by itself."""
-    asked = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+    asked = [sys.executable, "-I", "-m", "pip", "config", "get", "global.index-url"]
     found = subprocess.run(asked, capture_output=True, text=True, check=False)
     index = os.environ.get("PIP_INDEX_URL") or found.stdout.strip()
     return {"UV_DEFAULT_INDEX": index} if index else {}

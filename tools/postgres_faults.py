@@ -196,7 +196,7 @@ def write(url: str, notes: str, login: int, number: int, seed: int) -> None:
         os.write(file, f"{step} {time.monotonic()} {first} {last} {words}\n".encode())
 
     dice = random.Random(seed)  # noqa: S311  # repeatable, not secret
-    account = Ledger.open(url, create=False).account(_SERVER, login)
+    account = Ledger.open(url).account(_SERVER, login)
     account.open(currency="USD", mode="hedging")
     first = number * _DEALS_A_WRITER + 1
     while True:
@@ -345,7 +345,7 @@ def _journal(server: "PostgresServer") -> Iterator[tuple[str, "Ledger", _Books]]
     from ledger import Ledger
 
     url = server.create_database()
-    with Ledger.open(url) as ledger:
+    with Ledger.create(url) as ledger:
         yield url, ledger, _Books()
     server.drop_database(url)
 
@@ -528,7 +528,7 @@ class _CutOff:
         self._login = 1
         ledger.account(_SERVER, self._login).open(currency="USD", mode="hedging")
         port = f":{proxy.server_port}/"
-        self._ledger = Ledger.open(url.replace(port, f":{proxy.port}/"), create=False)
+        self._ledger = Ledger.open(url.replace(port, f":{proxy.port}/"))
 
     def close(self) -> None:
         """Give back the connections."""
@@ -641,11 +641,11 @@ def failover(rounds: int, seed: int) -> Result:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = stack.enter_context(start_postgres())
         url = server.create_database()
-        Ledger.open(url).close()
+        Ledger.create(url).close()
         for _ in range(rounds):
             standby = stack.enter_context(server.standby())
             both = _either_url(url.rpartition("/")[2], dice.sample((server.port, standby.port), 2))
-            with _Writers(both, folder, books, dice, numbers) as writers, Ledger.open(both, create=False) as ledger:
+            with _Writers(both, folder, books, dice, numbers) as writers, Ledger.open(both) as ledger:
                 writers.wait_for_all(0)
                 time.sleep(dice.uniform(0, 0.2))  # anywhere within an append
                 struck_at = time.monotonic()
@@ -657,7 +657,7 @@ def failover(rounds: int, seed: int) -> Result:
                 _check(books, ledger, url, writers.refresh)
             server.stop()
             server = standby
-            with Ledger.open(url, create=False) as ledger:
+            with Ledger.open(url) as ledger:
                 _check(books, ledger, url)
     return _result("failover", rounds, [books], come_back_sec)
 

@@ -295,11 +295,11 @@ class _Story:
         began = time.perf_counter()
         try:
             try:
-                ledger = Ledger.open(f"sqlite:///{folder / _JOURNAL}", create=False, now_us=self._clock)
+                ledger = Ledger.open(f"sqlite:///{folder / _JOURNAL}", now_us=self._clock)
             except JournalMissing:
                 if self._is_made:
                     raise
-                ledger = Ledger.open(f"sqlite:///{folder / _JOURNAL}", create=True, now_us=self._clock)
+                ledger = Ledger.create(f"sqlite:///{folder / _JOURNAL}", now_us=self._clock)
             with ledger:
                 for account in ledger.accounts():
                     _ = account.portfolio
@@ -403,7 +403,7 @@ def rounds(count: int, seed: int, *, synchronous: str = "FULL") -> Result:
     memory = Path("/dev/shm")  # noqa: S108  # nothing here need outlive anything, so it need not wait for a disk
     with tempfile.TemporaryDirectory(prefix="ledger-power-loss-", dir=memory if memory.is_dir() else None) as name:
         template = Path(name) / _JOURNAL
-        Ledger.open(f"sqlite:///{template}").close()
+        Ledger.create(f"sqlite:///{template}").close()
         while tally.rounds < count:
             folder = Path(name) / "story"
             story = _Story(seed, folder, template, synchronous, tally)

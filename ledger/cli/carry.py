@@ -34,7 +34,7 @@ def backup(journal: str | None, file: Path, as_json: bool) -> None:  # noqa: FBT
       ledger verify --journal sqlite:///desk-2026-06-15.db --since desk.seal
     """
     with open_ledger(journal) as ledger:
-        _copy(ledger, f"sqlite:///{file}", as_json=as_json, did="backed up to")
+        _copy(ledger, str(file.absolute()), as_json=as_json, is_restored=False)
 
 
 @click.command("restore", short_help="Make a journal of a backup.")
@@ -44,7 +44,8 @@ def backup(journal: str | None, file: Path, as_json: bool) -> None:  # noqa: FBT
 def restore(journal: str | None, file: Path, as_json: bool) -> None:  # noqa: FBT001
     """Make a journal of a backup, where there is none: in a new file or an empty Postgres database.
 
-    Same versions, same times, same hashes, same identity: seals of the one prove the other. Until all of it is there and
+    Same versions, same times, same hashes. It is a journal of its own, with its own id, and names its parent, so that a journal
+    that goes on beside it is told from it; seals of the parent are verified up to what both have. Until all of it is there and
     verified it is refused as a journal, so that no engine starts on half a history.
 
     \b
@@ -53,42 +54,54 @@ def restore(journal: str | None, file: Path, as_json: bool) -> None:  # noqa: FB
       ledger restore desk.db --journal postgresql+psycopg://user@host/desk
     """
     url = journal_url(journal)
-    with Ledger.open(f"sqlite:///{file}", create=False) as ledger:
-        _copy(ledger, url, as_json=as_json, did="restored to")
+    with Ledger.open(str(file.absolute())) as ledger:
+        _copy(ledger, url, as_json=as_json, is_restored=True)
 
 
-def _copy(ledger: Ledger, url: str, *, as_json: bool, did: str) -> None:
+def _copy(ledger: Ledger, url: str, *, as_json: bool, is_restored: bool) -> None:
     from ledger.journal.copying import copy_journal
 
     events = sum(head.version for head in ledger.journal.heads().values())
     with bar("copying and verifying", 2 * events) as progress:
-        copied = copy_journal(ledger.journal, url, utc_now_us, progress)
+        copied = copy_journal(ledger.journal, url, utc_now_us, progress, is_restored=is_restored)
+    parent = ledger.journal.identity() if is_restored else None
     if as_json:
         print_json(
             {
                 "target": copied.target,
-                "journal": ledger.journal.identity(),
+                "journal": copied.journal_id,
+                "parent": parent,
                 "events": copied.events,
                 "accounts": heads_face(copied.heads),
             }
         )
         return
     print_table(
-        f"{did} {copied.target}",
+        f"{'restored' if is_restored else 'backed up'} to {copied.target}",
         ["account", ">events", "head"],
         [[str(account), str(head.version), head.hash.hex()[:16]] for account, head in copied.heads.items()],
         empty="the journal holds no account",
     )
     say(f"{copied.events} events, verified: the copy is equal")
+    if parent is not None:
+        say(f"it is journal {copied.journal_id}, restored from {parent}")
 
 
 @click.command("export", short_help="Write events to Parquet, CSV or JSON lines.")
 @click.option("--out", "file", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file to write.")
 @click.option("--format", "format_", type=click.Choice(_FORMATS), help="What to write; by the file's name without it.")
+@click.option("--force", is_flag=True, help="Replace a file that is no earlier export. Never a database.")
 @journal_option
 @account_option
 @json_option
-def export(journal: str | None, file: Path, format_: str | None, account: AccountId | None, as_json: bool) -> None:  # noqa: FBT001
+def export(
+    journal: str | None,
+    file: Path,
+    format_: str | None,
+    account: AccountId | None,
+    force: bool,  # noqa: FBT001
+    as_json: bool,  # noqa: FBT001
+) -> None:
     """Write every event as one flat record, for pandas, Polars, DuckDB and spreadsheets.
 
     Decimals are exact, event_time and recorded_at are UTC, broker_msc is the server's own clock. JSON lines carry everything,
@@ -111,7 +124,7 @@ def export(journal: str | None, file: Path, format_: str | None, account: Accoun
     with open_ledger(journal) as ledger:
         accounts = accounts_of(ledger, account)
         with bar("writing", sum(found.version for found in accounts)) as progress:
-            written = write(ledger, accounts, file, chosen, progress)
+            written = write(ledger, accounts, file, chosen, progress, force=force)
     if as_json:
         print_json(
             {

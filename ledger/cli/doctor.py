@@ -7,7 +7,7 @@ import platform
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +24,7 @@ from ledger.errors import AccountUnknown, JournalError, LedgerError, SnapshotRef
 from ledger.events import DealOrder
 from ledger.fold_order import falling_tickets
 from ledger.gateway import Gateway
-from ledger.journal import Selection
+from ledger.journal import Difference, Selection
 from ledger.portfolio import Portfolio
 from ledger.postings import NO_DEAL
 from ledger.reconciler import StateReconciler
@@ -103,7 +103,7 @@ def _checks(journal: str | None, account: AccountId | None, gateway: dict[str, A
     ledger: Ledger | None = None
     try:
         url = journal_url(journal)
-        ledger = Ledger.open(url, create=False)
+        ledger = Ledger.open(url)
     except LedgerError as error:
         yield Check("journal", UNAVAILABLE if error.retryable else FAILED, str(error))
     try:
@@ -149,21 +149,19 @@ def _programs() -> Iterator[Check]:
 
 def _journal(ledger: Ledger) -> Iterator[Check]:
     from ledger.journal.connect import shown
-    from ledger.journal.preflight import folder, heads_apart, missing_triggers, revisions, settings_in_force
+    from ledger.journal.preflight import differences, folder, heads_apart, revisions, settings_in_force
     from ledger.journal.surroundings import pooler, text_encoding
 
     engine = getattr(ledger.journal, "engine")  # noqa: B009  # opened by a URL, it is one of SQL
     try:
         found, wanted = revisions(engine)
         yield Check("journal", OK, f"{shown(engine.url)}, schema {found} of {wanted}")
+        parents = ledger.journal.parents()
+        come_from = f", restored from {parents[0].journal_id}" if parents else ""
+        yield Check("journal id", OK, f"{ledger.journal.identity()}{come_from}")
         settings = settings_in_force(engine)
         yield Check("durability", OK, ", ".join(f"{name} {value}" for name, value in settings.items()))
-        missing = missing_triggers(engine)
-        if missing:
-            advice = "what is recorded can be changed: ledger verify, then restore them from the migrations"
-            yield Check("triggers", FAILED, f"missing or off: {', '.join(missing)}", advice)
-        else:
-            yield Check("triggers", OK, "all in force")
+        yield from _schema(differences(engine))
         apart = heads_apart(engine)
         if apart:
             yield Check("heads", FAILED, f"{len(apart)} accounts whose head is not their last event", "ledger verify")
@@ -174,6 +172,23 @@ def _journal(ledger: Ledger) -> Iterator[Check]:
         yield from _pooler(pooler(engine))
     except JournalError as error:
         yield Check("journal", UNAVAILABLE if error.retryable else FAILED, str(error))
+
+
+def _schema(found: Sequence[Difference]) -> Iterator[Check]:
+    """Report triggers, constraints and what else protects, and indexes, by their definitions."""
+    protecting = [one for one in found if one.is_protecting]
+    slow = [one for one in found if not one.is_protecting]
+    if protecting:
+        shown = "; ".join(f"{one.kind} {one.name}: {one.what}" for one in protecting)
+        advice = "what is recorded can be changed: ledger verify, then restore a backup, or make them as the migrations do"
+        yield Check("triggers", FAILED, shown, advice)
+    else:
+        yield Check("triggers", OK, "triggers, constraints and tables are as they were made")
+    if slow:
+        shown = "; ".join(f"{one.name}: {one.what}" for one in slow)
+        yield Check("indexes", WARNING, shown, "reading becomes slow with a long history: make them as the migrations do")
+    else:
+        yield Check("indexes", OK, "as they were made")
 
 
 def _place(folder: Path | None) -> Iterator[Check]:

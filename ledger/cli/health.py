@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import socket
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
 from ledger.clock import utc_text_us
-from ledger.errors import BadValue
+from ledger.output_files import require_writable, written_whole
 from ledger.reconciler import ReconcilerStatus
 from ledger.service import utc_now_us
 from ledger.text import json_text
@@ -26,15 +25,16 @@ class HealthFile:
 
     Args:
         path: Where it is.
+        journal: The file of the SQLite journal in use, which it must not be.
 
     Raises:
         BadValue: There is another file than one of these.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, journal: Path | None = None) -> None:
         self.path = path
         self._lock = Lock()
-        self._check()
+        require_writable(path, journal=journal, is_ours=lambda _: _MARK in self._content())
 
     def write(self, statuses: Sequence[ReconcilerStatus]) -> None:
         """Replace what it holds. Safe to call from several threads.
@@ -53,31 +53,15 @@ class HealthFile:
         )
         with self._lock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._replace(f"{text}\n")
+            with written_whole(self.path) as partial:
+                partial.write_text(f"{text}\n", "utf-8")
 
-    def _replace(self, text: str) -> None:
-        """Write it beside, under a name that nobody else has, and put that in its place."""
-        descriptor, name = tempfile.mkstemp(prefix=f".{self.path.name}.", suffix=".part", dir=self.path.parent)
+    def _content(self) -> Mapping[str, Any]:
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as part:
-                part.write(text)
-                part.flush()
-                os.fsync(part.fileno())
-            Path(name).chmod(0o644)
-            Path(name).replace(self.path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-
-    def _check(self) -> None:
-        if not self.path.exists():
-            return
-        try:
-            found = json.loads(self.path.read_text("utf-8"))
+            content = json.loads(self.path.read_text("utf-8"))
         except (OSError, ValueError):
-            found = None
-        if not isinstance(found, dict) or _MARK not in found:
-            raise BadValue(f"{self.path} is not a health file: name another with --health, or remove it")
+            return {}
+        return content if isinstance(content, dict) else {}
 
 
 def _entry(one: ReconcilerStatus) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def _open(journal: str | None, *, dry_run: bool) -> Ledger:
     if not dry_run:
         return open_ledger(journal, create=True)
     try:
-        return Ledger.open(journal_url(journal), create=False)
+        return Ledger.open(journal_url(journal))
     except JournalMissing:
         return Ledger.open("memory://")
 

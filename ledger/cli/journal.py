@@ -16,7 +16,7 @@ from ledger.clock import utc_text_us
 from ledger.errors import BadValue
 from ledger.faces import Json, verification_face
 from ledger.journal.verification import Problem
-from ledger.seals import Seal, load_public_key
+from ledger.seals import Seal, load_public_key, parent_of
 from ledger.service import Ledger
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -32,17 +32,16 @@ def init(journal: str | None) -> None:
       ledger init --journal sqlite:///desk.db
       ledger init --journal postgresql+psycopg://user:password@host/desk
     """
-    from ledger.journal.connect import open_engine, shown
-    from ledger.journal.migrate import migrate
+    from ledger.journal.migrate import create_journal
+    from ledger.journal.urls import journal_url as parse
+    from ledger.journal.urls import shown
 
     url = journal_url(journal)
-    engine = open_engine(url)
-    before = migrate(engine)
-    with Ledger.open(url, create=False) as ledger:
+    before = create_journal(url)
+    with Ledger.open(url) as ledger:
         count = len(ledger.accounts())
     did = "is ready" if before else "was created"
-    say(f"journal {shown(engine.url)} {did}; it holds {count} account{'' if count == 1 else 's'}")
-    engine.dispose()
+    say(f"journal {shown(parse(url))} {did}; it holds {count} account{'' if count == 1 else 's'}")
 
 
 @click.command("verify", short_help="Prove that the journal is whole and untouched.")
@@ -71,12 +70,17 @@ def verify(journal: str | None, seal_file: Path | None, trusted_key: Path | None
         total = sum(version for version in versions if isinstance(version, int))  # a damaged head may hold anything
         with bar("verifying", total) as progress:
             found = ledger.verify(progress, since=seal, in_parallel=True)
+        parents = ledger.journal.parents()
+        is_of_parent = seal is not None and parent_of(ledger.journal, seal) is not None
     if seal is not None and trusted not in (None, seal.key):
         what = f"it is signed with the key {seal.key}, which is not the trusted one, {trusted}"
         stranger = Problem(account="the seal", version=None, field="key", what=what)
         found = evolve(found, problems=(*found.problems, stranger))
     if as_json:
-        print_json(verification_face(found) | ({} if seal is None else {"seal": _seal_face(seal, trusted)}))
+        print_json(
+            verification_face(found)
+            | ({} if seal is None else {"seal": _seal_face(seal, trusted) | {"of_parent": is_of_parent}})
+        )
         return 0 if found.ok else DISAGREES
     print_table(
         "verified",
@@ -87,12 +91,23 @@ def verify(journal: str | None, seal_file: Path | None, trusted_key: Path | None
         ],
         empty="the journal holds no account",
     )
+    if parents:
+        say(f"restored from journal {parents[0].journal_id}")
     for problem in found.problems:
         where = f"{problem.account}" + (f" version {problem.version}" if problem.version is not None else "")
         say(f"{where}, {problem.field}: {problem.what}", "red")
+    for one in found.schema:
+        say(f"{one.kind} {one.name}: {one.what}", "red" if one.is_protecting else "yellow")
+    if any(one.is_protecting for one in found.schema):
+        say(
+            "What keeps events as they are is not as it was made: what is recorded next can be changed. See ledger doctor.",
+            "red",
+        )
     if seal is not None:
         signed = "the trusted key" if trusted == seal.key else f"key {seal.key}"
         say(f"seal of {utc_text_us(seal.made_us)}, {len(seal.accounts)} accounts, signed with {signed}")
+        if is_of_parent:
+            say(f"it is of a parent, journal {seal.journal_id}: what was recorded there later is not in this one")
         if trusted is None:
             warn("whose key that is was not checked: name the one you trust with --trusted-key")
     if not found.ok:

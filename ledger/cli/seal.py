@@ -12,6 +12,7 @@ from ledger.cli.options import configuration, journal_option, open_ledger
 from ledger.cli.output import warn
 from ledger.cli.streams import print_text
 from ledger.errors import BadValue
+from ledger.output_files import require_writable
 from ledger.seals import Seal, load_key, made, read
 
 _DEFAULT_KEY: Final = Path("keys/seal.pem")
@@ -39,12 +40,19 @@ def seal(journal: str | None, key: Path | None, file: Path | None) -> None:
     if file is not None and file.exists():
         raise BadValue(f"{file} exists: a seal is never overwritten; name a new file")
     with open_ledger(journal) as ledger:
+        if file is not None:
+            require_writable(file, journal=ledger.journal.file(), is_ours=lambda _: False)
         text = made(ledger.journal, secret, ledger.now_us()).text
     if file is None:
         print_text(text)
         return
-    with file.open("x", encoding="utf-8", newline="\n") as out:
-        out.write(text)
+    try:
+        with file.open("x", encoding="utf-8", newline="\n") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+    except FileExistsError:
+        raise BadValue(f"{file} exists: a seal is never overwritten; name a new file") from None
     warn(f"sealed: {file}. Keep it where whoever can write to the journal cannot")
 
 

@@ -105,7 +105,7 @@ def sync(
     several accounts the highest.
     """
     with open_ledger(journal) as ledger, ExitStack() as stack:
-        file = None if health is None else HealthFile(Path(health))
+        file = None if health is None else HealthFile(Path(health), ledger.journal.file())
         if how == "watch":
             if dry_run:
                 raise BadValue("--watch appends and --dry-run does not: choose one")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
+from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from attrs import frozen
@@ -54,6 +55,31 @@ class Appended:
     standing: Standing | None = None
     rows: tuple[Stored, ...]
     outcomes: tuple[Outcome | DealConflict, ...]
+
+
+@frozen(kw_only=True)
+class Difference:
+    """Something of a journal's schema that is not as the migrations make it.
+
+    ``kind`` is table, column, constraint, index, trigger, function, rule or policy; ``what`` is missing, or how it differs.
+    """
+
+    kind: str
+    name: str
+    what: str
+
+    @property
+    def is_protecting(self) -> bool:
+        """Whether it keeps what is recorded; without an index, reading is only slow."""
+        return self.kind != "index"
+
+
+@frozen(kw_only=True)
+class Parent:
+    """A journal that a restored one came from. ``versions``: account -> the last version that both have."""
+
+    journal_id: str
+    versions: Mapping[AccountId, int]
 
 
 class Journal(Protocol):
@@ -139,7 +165,19 @@ class Journal(Protocol):
         ...
 
     def identity(self) -> str:
-        """Return what the journal is known by. A copy keeps it."""
+        """Return the journal's id. A backup has the same; a journal that was restored from one has its own."""
+        ...
+
+    def parents(self) -> tuple[Parent, ...]:
+        """Return the journals that this one was restored from, the nearest first; none for one that was created."""
+        ...
+
+    def schema_differences(self) -> tuple[Difference, ...]:
+        """Return what of the tables, constraints, indexes and triggers is not as it was made."""
+        ...
+
+    def file(self) -> Path | None:
+        """Return the SQLite file that holds the journal, None for another journal."""
         ...
 
     def seals(self) -> list[str]:

@@ -6,14 +6,15 @@ SQLAlchemy takes longer than SQLite takes to carry it out. On Postgres what does
 
 from __future__ import annotations
 
-import os
 import random
+import sqlite3
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import count
+from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -22,12 +23,14 @@ from sqlalchemy import Engine, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError
 
 from ledger.codec import BYTE_COLUMNS, STANDING_KINDS, TEXT_COLUMNS, Stored, natural_key, standing_of
-from ledger.errors import JournalUnavailable
+from ledger.errors import JournalReplaced, JournalUnavailable, LedgerError
 from ledger.events import Event
 from ledger.journal import Appended, Head
 from ledger.journal.admission import Admission, start, taken_over
-from ledger.journal.connect import begin_immediate, stop_waiting, translated, wait_again
+from ledger.journal.connect import begin_immediate, refuse_from_now_on, stop_waiting, translated
 from ledger.journal.evidence import Kept, packed, referred
+from ledger.journal.file_identity import Fault, OpenFiles
+from ledger.journal.forking import gate, prepare_for_forks, set_aside
 from ledger.journal.quiet import PSYCOPG, quiet
 from ledger.journal.schema import ROW, STANDING, USE_STANDING, account_key
 from ledger.journal.watch import CHANNEL
@@ -89,6 +92,12 @@ _NEW_HEAD: Final = (
     "ON CONFLICT DO NOTHING"
 )
 
+#: From so many bytes on the write-ahead log is begun anew as soon as nobody reads from it, which is looked at so often.
+_LOG_BYTES: Final = 64 * 1024**2
+_SHORTEN_EVERY_SEC: Final = 1.0
+#: So long after the files were compared behind a commit, the next append compares the database before it writes, too.
+_CHECKED_SEC: Final = 0.01
+
 _IN_TRANSACTION: Final = (2, 3)  # as libpq says it: idle within one, and one that failed
 _json: Final = msgspec.json.Encoder().encode
 
@@ -125,6 +134,7 @@ class Appender:
         self._writers = _Writers(engine)
         self._is_postgres = engine.dialect.name == "postgresql"
         self._standings: dict[AccountId, tuple[bytes, Standing]] = {}  # with the ``last_standing`` that they are of
+        self._acknowledged: dict[AccountId, Head] = {}  # the last head of each account that a caller was given
 
     def close(self) -> None:
         """Give back the connections that are kept."""
@@ -193,9 +203,10 @@ class Appender:
         for attempt in count():
             at_once = self._is_postgres and not attempt and len(keys) == 1
             try:
-                with self._writers.begun(is_bulk=is_bulk, at_once=at_once) as connection:
-                    appended = self._tried(connection, account, keys, decide, answers, sending, at_once=at_once)
+                with self._writers.begun(is_bulk=is_bulk, at_once=at_once) as writer:
+                    appended = self._tried(writer, account, keys, decide, answers, sending, at_once=at_once)
                 if appended is not None:
+                    self._acknowledged[account] = appended.head
                     return appended
             except JournalUnavailable as error:
                 is_lost = isinstance(error.__cause__, DBAPIError) and error.__cause__.connection_invalidated
@@ -211,7 +222,7 @@ class Appender:
 
     def _tried(
         self,
-        connection: PoolProxiedConnection,
+        writer: _Writer,
         account: AccountId,
         keys: list[str],
         decide: Callable[[_Stand], Appended],
@@ -221,10 +232,11 @@ class Appender:
         at_once: bool,
     ) -> Appended | None:
         """Decide and append; None where that has to be done again, under the lock."""
-        driver = connection.driver_connection
+        driver = writer.driver
         stand = self._seen(driver, account, keys[0]) if at_once else self._locked(driver, account, keys)
         if stand is None:
             return None
+        self._require_same_history(stand, account, is_reconnected=writer.is_new)
         if sending.last is not None and self._is_there(driver, account, sending.last.head):
             return sending.last
         appended = decide(stand)
@@ -239,8 +251,26 @@ class Appender:
             sending.last = None  # somebody was faster, and may even have told the same
             return None
         self._remember(account, appended)
-        self._tell_followers(connection)
+        self._tell_followers(writer.connection)
         return appended
+
+    def _require_same_history(self, stand: _Stand, account: AccountId, *, is_reconnected: bool) -> None:
+        """Refuse to append where the last event that a caller was given is not in the journal any more.
+
+        An older copy, or another journal, took its place under the open ledger. To look whether the event is still there costs
+        Postgres a round trip where others appended meanwhile, and a database is not replaced under its connections: there it is
+        done once a connection.
+        """
+        last, head = self._acknowledged.get(account), stand.head
+        if last is None or (head is not None and head[:2] == last[:2]):
+            return
+        is_behind = head is None or head.version <= last.version
+        if is_behind or ((is_reconnected or not self._is_postgres) and not self._is_there(stand.driver, account, last)):
+            raise JournalReplaced(
+                f"account {account}: version {last.version} was recorded here and is not in the journal any more, which is at "
+                f"version {head.version if head else 0}: an older copy or another journal took its place while it was open. "
+                "Nothing was appended: put the right one in its place, run ledger verify, and open it again"
+            )
 
     # ---- what is found
 
@@ -388,99 +418,201 @@ class _Writers:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._is_sqlite = engine.dialect.name == "sqlite"
+        self._file = str(Path(engine.url.database or "").absolute()) if engine.dialect.name == "sqlite" else None
+        self._journal_id: str | None = None
         self._idle: list[_Writer] = []
-        self._process = os.getpid()
-        weakref.finalize(self, _end_all, self._idle, self._process)  # for a ledger that nobody closed
+        weakref.finalize(self, _end_all, self._idle)  # for a ledger that nobody closed
+        prepare_for_forks(self)
 
     def close(self) -> None:
         """Give back those that nobody uses."""
-        _end_all(self._idle, self._process)
+        _end_all(self._idle)
+
+    def before_fork(self) -> None:
+        """Close the SQLite connections that nobody uses (see ``forking``)."""
+        if self._file is not None:
+            self.close()
+
+    def after_fork_in_child(self) -> None:
+        """Set aside what the parent uses: a child must not even close it."""
+        for writer in self._idle:
+            set_aside(writer)
+        self._idle.clear()
 
     @contextmanager
-    def begun(self, *, is_bulk: bool, at_once: bool) -> Iterator[PoolProxiedConnection]:
-        """Begin to write. What is not committed is taken back; a connection that is lost is said to be.
+    def begun(self, *, is_bulk: bool, at_once: bool) -> Iterator[_Writer]:
+        """Begin to write. What is not committed is rolled back; a connection that is lost is said to be.
 
         Args:
             is_bulk: Whether much is to be written.
             at_once: Let every statement be a transaction of its own, on Postgres.
+
+        Raises:
+            JournalReplaced: The journal is not the one that was opened, before or after what was written.
         """
-        with translated(self._engine.url):
-            writer = self._taken()
-            try:
-                writer.begin(is_bulk=is_bulk, at_once=at_once)
-                yield writer.connection
-                writer.take_back()
-            except BaseException as error:
-                is_lost = isinstance(error, Exception) and self._engine.dialect.is_disconnect(error, writer.driver, None)  # type: ignore[arg-type]
-                if not is_lost:
-                    writer.end()
-                    raise
-                writer.connection.invalidate(error)
-                self.close()  # the others will not do either
-                raise DBAPIError(None, None, error, connection_invalidated=True) from error
-            if writer.connection.is_valid:
-                self._idle.append(writer)
+        number = gate.enter(self._file) if self._file is not None else 0
+        try:
+            with translated(self._engine.url):
+                writer = self._taken()
+                try:
+                    writer.begin(is_bulk=is_bulk, at_once=at_once)
+                    yield writer
+                    writer.take_back()
+                    writer.check_files()
+                except BaseException as error:
+                    is_lost = isinstance(error, Exception) and self._engine.dialect.is_disconnect(error, writer.driver, None)  # type: ignore[arg-type]
+                    if not is_lost:
+                        self._put_back(writer, error)
+                        raise
+                    writer.connection.invalidate(error)
+                    self.close()  # the others will not do either
+                    raise DBAPIError(None, None, error, connection_invalidated=True) from error
+                writer.is_new = False
+                if writer.connection.is_valid:
+                    self._idle.append(writer)
+        finally:
+            gate.leave(number)
+
+    def _put_back(self, writer: _Writer, error: BaseException) -> None:
+        """Let go of a connection after an append that failed.
+
+        On SQLite it is used again: the last one that is closed would copy the log into the database.
+        """
+        if isinstance(error, JournalReplaced):
+            refuse_from_now_on(self._engine, error)
+            self.close()
+        if self._file is None or not isinstance(error, LedgerError) or isinstance(error, JournalReplaced):
+            writer.end()
+            return
+        writer.take_back()
+        self._idle.append(writer)
 
     def _taken(self) -> _Writer:
-        if self._process != os.getpid():  # a child must not touch what its parent uses, not even to let it go
-            _INHERITED.extend(self._idle)
-            self._idle.clear()
-            self._process = os.getpid()
         try:
             return self._idle.pop()
         except IndexError:
-            return _Writer(self._engine.raw_connection(), is_sqlite=self._is_sqlite)
+            return self._connected()
+
+    def _connected(self) -> _Writer:
+        connection = self._engine.raw_connection()
+        if self._file is not None:
+            connection.detach()  # it counts as in use while it writes, and not while it waits for the next append
+        writer = _Writer(connection, self._file)
+        try:
+            self._require_same_journal(str(writer.driver.execute("SELECT journal_id FROM identity").fetchone()[0]))
+            writer.take_back()
+        except BaseException:
+            writer.connection.invalidate()
+            raise
+        return writer
+
+    def _require_same_journal(self, found: str) -> None:
+        if self._journal_id not in (None, found):
+            raise JournalReplaced(
+                f"another journal, {found}, took the place of {self._journal_id} while it was open. Nothing was appended: put "
+                "the right one in its place, run ledger verify, and open it again"
+            )
+        self._journal_id = found
 
 
 class _Writer:
-    """One connection that writes."""
+    """One connection that writes.
 
-    def __init__(self, connection: PoolProxiedConnection, *, is_sqlite: bool) -> None:
+    Attributes:
+        is_new: Nothing was written through it yet.
+    """
+
+    def __init__(self, connection: PoolProxiedConnection, file: str | None) -> None:
         self.connection = connection
-        self.driver: Any = connection.driver_connection
-        self._is_sqlite = is_sqlite
-        self._waiting = (
-            stop_waiting(connection.driver_connection) if is_sqlite else 0.0
-        )  # seconds that SQLite would wait by itself
+        self.driver: Any = connection.dbapi_connection
+        self.is_new = True
+        self._file = file
+        self._files: OpenFiles | None = None
+        self._checked = self._shortened = 0.0
+        self._waiting = 0.0 if file is None else stop_waiting(self.driver)  # seconds that SQLite would wait by itself
 
     def begin(self, *, is_bulk: bool, at_once: bool) -> None:
         """Begin a transaction that writes, once others let it."""
         self._settle()
-        if self._is_sqlite:
-            begin_immediate(self.driver, self._waiting, is_bulk=is_bulk)
-        else:
+        if self._file is None:
             self.driver.autocommit = at_once  # if not, psycopg begins with the first statement
+            return
+        begin_immediate(self.driver, self._waiting, is_bulk=is_bulk)
+        if self._files is None:
+            self._files = OpenFiles(self._file)
+        if time.monotonic() - self._checked > _CHECKED_SEC:  # what guarantees is the check after the commit
+            self._files.check_database()
+        if not self._files.is_log_marked:
+            self._mark_log()
+
+    def _mark_log(self) -> None:
+        """Write the database's mark once more, so that its log is not taken for that of another (see ``require_own_log``)."""
+        (mark,) = self.driver.execute("PRAGMA user_version").fetchone()
+        self.driver.execute(f"PRAGMA user_version = {mark}")
+
+    def check_files(self) -> None:
+        """Refuse to acknowledge what was written to a file that is not the one that the URL names any more."""
+        if self._files is None:
+            return
+        if self._files.check() > _LOG_BYTES:
+            self._shorten_log()
+        self._checked = time.monotonic()
+
+    def _shorten_log(self) -> None:
+        """Begin the write-ahead log anew where readers left it no moment to, if none reads from it now."""
+        if time.monotonic() - self._shortened > _SHORTEN_EVERY_SEC:
+            self._shortened = time.monotonic()
+            with suppress(sqlite3.Error):  # the append is durable whatever happens here
+                self.driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def take_back(self) -> None:
         """Take back what was not committed."""
-        if self._is_sqlite or self.driver.pgconn.transaction_status in _IN_TRANSACTION:
+        if self._files is not None and not self.driver.in_transaction:
+            self._files.is_log_marked = True  # with what was committed
+        if self._file is not None or self.driver.pgconn.transaction_status in _IN_TRANSACTION:
             self.driver.rollback()
 
     def end(self) -> None:
-        """Give the connection back as it was."""
+        """Give the connection back as it was; on SQLite, close it."""
         self._settle()
-        if self._is_sqlite:
+        if self._file is not None:
             self.take_back()
-            wait_again(self.driver, self._waiting)
+            if self._is_to_stay_open():
+                set_aside(self)
+                return
         elif not self.driver.closed:
             self.take_back()
             self.driver.autocommit = False
         self.connection.close()
 
+    def _is_to_stay_open(self) -> bool:
+        """Return whether closing would do harm; what was acknowledged is saved first, if the database is still the journal's.
+
+        The last connection that is closed copies the log into the database, which ruins one that was written over; and it
+        removes the -wal that its path names, which belongs to another database if the file was replaced.
+        """
+        if self._files is None:
+            return False
+        with suppress(JournalReplaced):
+            self._files.check()
+        fault = self._files.fault
+        if fault in (Fault.LOG, Fault.MOVED):
+            with suppress(sqlite3.Error):
+                self.driver.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
+        return fault in (Fault.MOVED, Fault.OVERWRITTEN)
+
     def _settle(self) -> None:
         """Take the answer of the last notification, if there was one."""
-        while not self._is_sqlite and self.driver.pgconn.get_result() is not None:
+        while self._file is None and self.driver.pgconn.get_result() is not None:
             pass
 
 
-#: What a process has of its parent's.
-_INHERITED: Final[list[_Writer]] = []
-
-
-def _end_all(idle: list[_Writer], process: int) -> None:
-    while idle and process == os.getpid():
-        idle.pop().end()
+def _end_all(idle: list[_Writer]) -> None:
+    while True:
+        try:
+            idle.pop().end()
+        except IndexError:
+            return
 
 
 @cache

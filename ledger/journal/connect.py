@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import random
+import secrets
 import sqlite3
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
 
 from ledger.errors import (
-    BadValue,
     CorruptEvent,
     JournalBusy,
     JournalError,
     JournalMissing,
     JournalNewer,
+    JournalReplaced,
     JournalUnavailable,
     JournalUnsafe,
 )
+from ledger.journal.file_identity import inode_of, replaced, require_own_log
+from ledger.journal.forking import gate, prepare_for_forks, require_usable, set_aside
 from ledger.journal.schema import REVISION
+from ledger.journal.urls import journal_url, shown, spellings, split_secrets, sqlite_path
+
+__all__ = ["journal_url", "shown", "sqlite_path"]  # with what is made here, all that others need to name and open a journal
 
 #: How long an append waits for other writers before it gives up, in seconds.
 BUSY_SECONDS: Final = 30.0
@@ -32,36 +42,21 @@ BUSY_SECONDS: Final = 30.0
 #: Stands for the revision of a copy under way.
 UNFINISHED: Final = "unfinished copy"
 
+_FILE_MODE: Final = 0o644  # as SQLite makes them
 _SQLITE_MINIMUM: Final = (3, 35, 0)
 _SYNCHRONOUS_FULL: Final = 2
 _RETRY_SECONDS: Final = 0.01
 #: How long a writer waits before it looks again whether nobody else writes, in seconds: from, to.
 _LOOK_OFTEN: Final = (0.0005, 0.003)
 _LOOK_SELDOM: Final = (0.02, 0.1)
+#: URL without secrets -> what was taken out of it. Engines, errors and representations have only the first.
+_SECRETS: Final[dict[URL, dict[str, str | tuple[str, ...]]]] = {}
+_SQLITE_FILES: Final[weakref.WeakKeyDictionary[Engine, _SqliteFile]] = weakref.WeakKeyDictionary()
 _NO_LIMIT: Final = -1  # a replay reads through two connections at once: a limit would let threads wait for one another
 
 
-def journal_url(text: str) -> URL:
-    """Read a journal URL; a plain path is a SQLite file.
-
-    Raises:
-        BadValue: The text is no URL, or names a database that the ledger does not speak.
-    """
-    try:
-        url = make_url(text if "://" in text else f"sqlite:///{text}")
-    except (ArgumentError, ValueError):  # ValueError: the port is no number
-        raise BadValue(f"a journal is sqlite:///FILE or postgresql+psycopg://HOST/DB, found {text!r}") from None
-    if url.drivername in ("postgresql", "postgres"):
-        url = url.set(drivername="postgresql+psycopg")
-    if url.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
-        raise BadValue(f"a journal is sqlite:///FILE or postgresql+psycopg://HOST/DB, found {url.drivername}://")
-    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
-        raise BadValue("a SQLite journal needs a file, as in sqlite:///desk.db: memory is not durable")
-    return url
-
-
 def open_engine(text: str, *, busy_seconds: float = BUSY_SECONDS) -> Engine:
-    """Return an engine whose every connection is checked to be durable. Nothing is opened yet.
+    """Return an engine whose every connection is checked to be durable. Nothing is opened yet, and no file is ever made.
 
     Raises:
         BadValue: The URL is not one of a journal.
@@ -76,6 +71,18 @@ def open_engine(text: str, *, busy_seconds: float = BUSY_SECONDS) -> Engine:
         raise JournalUnavailable(
             f"the driver for {url.drivername} is not installed ({error}): pip install 'mt5-position-ledger[postgres]'"
         ) from error
+
+
+def address_of(engine: Engine) -> str:
+    """Return what ``open_engine`` opens the same journal by, secrets included: never to be shown."""
+    file = _SQLITE_FILES.get(engine)
+    return file.path if file is not None else _with_secrets(engine.url).render_as_string(hide_password=False)
+
+
+def _with_secrets(url: URL) -> URL:
+    secret = dict(_SECRETS.get(url, {}))
+    password = secret.pop("password", None)
+    return url.set(query={**url.query, **secret})._replace(password=None if password is None else str(password))
 
 
 def _closing(check: Callable[[Any, object], None]) -> Callable[[Any, object], None]:
@@ -94,15 +101,30 @@ def _closing(check: Callable[[Any, object], None]) -> Callable[[Any, object], No
 def _sqlite_engine(url: URL, busy_seconds: float) -> Engine:
     if sqlite3.sqlite_version_info < _SQLITE_MINIMUM:
         raise JournalUnsafe(f"SQLite 3.35 or newer is needed, this Python has {sqlite3.sqlite_version}")
-    engine = sa.create_engine(url, connect_args={"timeout": busy_seconds}, max_overflow=_NO_LIMIT)
+    path = str(Path(url.database or "").absolute())  # also after the program changes its folder
+    arguments = {"timeout": busy_seconds, "uri": True}
+    file = _SqliteFile(path)
+    engine = sa.create_engine(url, connect_args=arguments, max_overflow=_NO_LIMIT, poolclass=_pool_of(file))
+    _SQLITE_FILES[engine] = file
+    _follow_forks(engine)
+
+    @event.listens_for(engine, "do_connect")
+    def _name(_dialect: object, _record: object, positional: list[Any], _named: object) -> None:
+        require_usable(path)
+        positional[:] = [_uri(path)]
 
     @event.listens_for(engine, "connect")
     @_closing
     def _settings(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # transactions are begun by us, below
+        if file.inode is None:
+            _require_own_log(path, connection)
+        file.check()
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         if tables and not _is_journal(tables):
             raise _foreign(url, tables)  # before anything of it is changed, its journal mode included
+        if not tables:
+            _mark_file(connection, path)
         for setting in ("synchronous=FULL", "fullfsync=ON", "foreign_keys=ON", "cache_size=-16384"):
             connection.execute(f"PRAGMA {setting}")
         mode = _write_ahead(connection, busy_seconds)
@@ -127,6 +149,175 @@ def _sqlite_engine(url: URL, busy_seconds: float) -> Engine:
             connection.exec_driver_sql("BEGIN")
 
     return engine
+
+
+class _SqliteFile:
+    """The file that an engine has opened.
+
+    Attributes:
+        path: Absolute, also after the program changes its folder.
+        inode: Device and inode, once it was opened.
+        refused: Why it is refused from now on, if it is.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.inode: tuple[int, int] | None = None
+        self.refused: str | None = None
+
+    def check(self) -> None:
+        """Refuse another file than that of the first connection, and one that was refused before.
+
+        Raises:
+            JournalReplaced: It was removed, renamed or replaced.
+        """
+        if self.refused:
+            raise JournalReplaced(self.refused)
+        found = inode_of(self.path)
+        if found is None:
+            raise replaced(self.path, "it was removed or renamed")
+        self.inode = self.inode or found
+        if self.inode != found:
+            raise replaced(self.path, "another file took its place")
+
+    def is_same(self) -> bool:
+        """Return whether the path still names it."""
+        return self.inode in (None, inode_of(self.path))
+
+
+def _require_own_log(path: str, connection: sqlite3.Connection) -> None:
+    """Refuse a database beside which the log of another one lies, and do not mix the two by closing it.
+
+    The last connection that is closed copies the log into the database. So one stays open until the process ends.
+    """
+    try:
+        require_own_log(path, connection.execute("PRAGMA user_version").fetchone()[0])
+    except JournalReplaced:
+        other = sqlite3.connect(_uri(path), uri=True)
+        set_aside(other)
+        other.execute("PRAGMA user_version").fetchone()
+        raise
+
+
+def _uri(path: str) -> str:
+    """Return how SQLite is asked to open a file that must be there."""
+    return f"file:{quote(path)}?mode=rw"
+
+
+def make_file(path: Path) -> None:
+    """Make an empty file for a new SQLite journal, and the folders above it; harmless where it exists.
+
+    Raises:
+        JournalUnavailable: It cannot be made.
+        JournalError: The log of a journal that was there is left, which SQLite would throw away.
+    """
+    if not path.exists() or not path.stat().st_size:
+        _require_no_log(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=_FILE_MODE)
+    except OSError as error:
+        raise JournalUnavailable(
+            f"journal {shown(str(path))}: the file cannot be made: check path and rights ({error.strerror})"
+        ) from error
+
+
+def _require_no_log(path: Path) -> None:
+    """Refuse to make a database where the log of another one is left: it may hold events that were acknowledged."""
+    database = os.path.realpath(path)
+    for suffix in ("-wal", "-journal"):
+        left = Path(f"{database}{suffix}")
+        if left.exists() and left.stat().st_size:
+            raise JournalError(
+                f"{left} is left of a journal that was at {shown(str(path))}, and may hold events that are nowhere else: put "
+                "that file back and run ledger verify, or move the log away if the events are known to be in a backup"
+            )
+
+
+def _mark_file(connection: sqlite3.Connection, path: str) -> None:
+    """Give a new file a random mark in its header (PRAGMA user_version), by which it is told from a copy of the journal."""
+    connection.execute("BEGIN IMMEDIATE")
+    if not Path(path).stat().st_size:  # else another program was faster
+        connection.execute(f"PRAGMA user_version = {secrets.randbelow(2**31 - 1) + 1}")
+    connection.execute("COMMIT")
+
+
+def _pool_of(file: _SqliteFile) -> type[QueuePool]:
+    """Return the kind of pool whose connections count as in use while they are given out (see ``forking``)."""
+
+    class _CountedPool(QueuePool):
+        """Gives out no connection during a fork of another thread."""
+
+        def __init__(self, *args: Any, **words: Any) -> None:
+            super().__init__(*args, **words)
+            self._uses: dict[int, int] = {}  # id of the record -> number of the use
+
+        def _do_get(self) -> Any:
+            number = gate.enter(file.path)
+            try:
+                if file.inode:
+                    file.check()
+                record = super()._do_get()
+            except BaseException:
+                gate.leave(number)
+                raise
+            self._uses[id(record)] = number
+            return record
+
+        def _do_return_conn(self, record: Any) -> None:
+            number = self._uses.pop(id(record), None)
+            try:
+                super()._do_return_conn(record)
+            finally:
+                if number is not None:
+                    gate.leave(number)
+
+    return _CountedPool
+
+
+class _EngineForks:
+    """Prepares an engine for forks."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = weakref.ref(engine)
+
+    def before_fork(self) -> None:
+        engine = self._engine()
+        if engine is not None and engine.dialect.name == "sqlite":
+            close_engine(engine)
+
+    def after_fork_in_child(self) -> None:
+        engine = self._engine()
+        if engine is not None:
+            set_aside(engine.pool)
+            engine.dispose(close=False)
+
+
+def refuse_from_now_on(engine: Engine, error: JournalReplaced) -> None:
+    """Let nothing more be read or written through an engine whose journal was replaced."""
+    file = _SQLITE_FILES.get(engine)
+    if file is not None:
+        file.refused = str(error)
+
+
+def close_engine(engine: Engine) -> None:
+    """Close the connections that nobody uses.
+
+    The last one that is closed removes the -wal that its path names, which is another journal's if the file was replaced: then
+    they stay open until the process ends.
+    """
+    file = _SQLITE_FILES.get(engine)
+    if file is not None and not file.is_same():
+        set_aside(engine.pool)
+        engine.dispose(close=False)
+    else:
+        engine.dispose()
+
+
+def _follow_forks(engine: Engine) -> None:
+    holder = _EngineForks(engine)
+    prepare_for_forks(holder)
+    event.listen(engine, "engine_disposed", lambda _: holder)  # refers to the holder as long as the engine exists
 
 
 def stop_waiting(driver: Any) -> float:
@@ -180,7 +371,10 @@ def _write_ahead(connection: sqlite3.Connection, busy_seconds: float) -> str:
             time.sleep(_RETRY_SECONDS)
 
 
-def _postgres_engine(url: URL, busy_seconds: float) -> Engine:
+def _postgres_engine(full_url: URL, busy_seconds: float) -> Engine:
+    url, secret = split_secrets(full_url)
+    if secret:
+        _SECRETS[url] = secret
     engine = sa.create_engine(
         url,
         connect_args={"connect_timeout": max(2, int(busy_seconds)), "client_encoding": "utf8"},
@@ -188,6 +382,11 @@ def _postgres_engine(url: URL, busy_seconds: float) -> Engine:
         max_overflow=_NO_LIMIT,
         isolation_level="READ COMMITTED",  # whoever waited for the head row must see what it became
     )
+    _follow_forks(engine)
+
+    @event.listens_for(engine, "do_connect")
+    def _add_secrets(_dialect: object, _record: object, _positional: object, named: dict[str, Any]) -> None:
+        named.update(secret)
 
     @event.listens_for(engine, "connect")
     @_closing
@@ -277,16 +476,6 @@ def refuse_newer(engine: Engine, found: str | None) -> None:
         )
 
 
-def sqlite_path(url: URL) -> Path | None:
-    """Return the file of a SQLite journal, None for another database."""
-    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
-
-
-def shown(url: URL) -> str:
-    """Write a URL as people may see it, without its password."""
-    return url.render_as_string(hide_password=True)
-
-
 # ------------------------------------------------------------------------------------------------------------ the errors
 
 #: What a database says -> what it means here. The first text found in the driver's message decides.
@@ -345,7 +534,11 @@ class translated:  # noqa: N801  # reads as a statement: with translated(url)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if error is not None and _is_foreign(error):
-            raise meaning(error, self._url) from error
+            found = meaning(error, self._url)
+            if _reveals(error, self._url):  # neither as the cause nor in a traceback
+                found.__suppress_context__ = True
+                raise found from None
+            raise found from error
 
 
 def _is_foreign(error: BaseException) -> bool:
@@ -357,8 +550,19 @@ def meaning(error: BaseException, url: URL) -> JournalError:
     cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
     said = str(cause)
     kind, advice = next((one[1:] for one in _MEANINGS if one[0] in said), None) or kind_of(type(cause))
-    first_line = said.strip().splitlines()[0] if said.strip() else type(cause).__name__
+    first_line = said.strip().splitlines()[0] if said.strip() and not _reveals(error, url) else type(cause).__name__
     return kind(f"journal {shown(url)}: {advice} ({first_line})")
+
+
+def _reveals(error: BaseException, url: URL) -> bool:
+    """Return whether an error of a driver, or one that led to it, repeats a secret of the URL."""
+    hidden = spellings(_SECRETS.get(url, {}))
+    seen: BaseException | None = error
+    while hidden and seen is not None:
+        if any(one in str(seen) for one in hidden):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 def kind_of(error: type[BaseException]) -> tuple[type[JournalError], str]:

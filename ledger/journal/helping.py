@@ -1,6 +1,6 @@
 """Verification in two processes: half of the work of a long account is done by a program of its own.
 
-    python -m ledger.journal.helping    # reads one job from standard input, writes what it found to standard output
+It reads one job from standard input, the journal's URL included, and writes what it found to standard output.
 
 What it found whole is taken over only if it began where the first process arrived. Where anything is wrong, or the program
 cannot be started, the first process does everything itself and names what it finds.
@@ -9,15 +9,15 @@ cannot be started, the first process does everything itself and names what it fi
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final
 
+from ledger.journal.connect import address_of, close_engine, open_engine
 from ledger.journal.sql import SqlJournal
 from ledger.journal.verification import Helped, Problem, State, verify_rest
+from ledger.processes import SAFE_FOLDER, own_command
 from ledger.values import AccountId
 
 #: From so many events on the program's start, a third of a second, is worth it.
@@ -33,18 +33,12 @@ class Helper:
         after: The version behind which it checks rows.
     """
 
-    def __init__(self, journal: SqlJournal, account: AccountId, version: int) -> None:
+    def __init__(self, command: list[str], journal: SqlJournal, account: AccountId, version: int) -> None:
         self.after = int(version * _SHARE)
-        url = journal.engine.url.render_as_string(hide_password=False)
+        url = address_of(journal.engine)
         job = {"url": url, "server": account.server, "login": account.login, "after": self.after, "upto": version}
-        package = Path(__file__).resolve().parents[2]
-        paths = os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH"))))
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "ledger.journal.helping"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": paths},
+        self._process = subprocess.Popen(  # noqa: S603  # ourselves
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=SAFE_FOLDER
         )
         self._found: tuple[Helped | None] | None = None
         assert self._process.stdin is not None
@@ -75,22 +69,21 @@ class Helper:
 
 def helper(journal: Any, account: AccountId, version: int) -> Helper | None:
     """Have part of a long account verified by another process; None where that is not worth it, or cannot be."""
-    if not isinstance(journal, SqlJournal) or version < LEAST or not sys.executable:
+    command = own_command("ledger.journal.helping")
+    if not isinstance(journal, SqlJournal) or version < LEAST or command is None:
         return None
     try:
-        return Helper(journal, account, version)
+        return Helper(command, journal, account, version)
     except OSError:
         return None
 
 
 def _main() -> None:
-    from ledger.journal.connect import open_engine
-
     job = json.load(sys.stdin)
     engine = open_engine(job["url"])
     account = AccountId(job["server"], job["login"])
     found = verify_rest(SqlJournal(engine, lambda: 0), account, job["after"], job["upto"])
-    engine.dispose()
+    close_engine(engine)
     if found is not None:
         json.dump(_written(found), sys.stdout)
 

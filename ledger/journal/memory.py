@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from threading import Condition, RLock
 from typing import Literal
 from uuid import uuid4
@@ -10,7 +11,7 @@ from uuid import uuid4
 from ledger.codec import STANDING_KINDS, Stored, natural_key, posting, standing_of, stored_place
 from ledger.events import Event
 from ledger.fold_order import FirstRecord
-from ledger.journal import Appended, Head, Journal, Selection
+from ledger.journal import Appended, Difference, Head, Journal, Parent, Selection
 from ledger.journal.admission import Admission, start, taken_over, uses_symbol
 from ledger.journal.checkpoints import Checkpoint, Mark, chosen, fold_code, order_of
 from ledger.journal.evidence import Kept, packed, referred, unpacked
@@ -120,6 +121,15 @@ class MemoryJournal:
 
     def identity(self) -> str:
         return self._identity
+
+    def parents(self) -> tuple[Parent, ...]:
+        return ()
+
+    def schema_differences(self) -> tuple[Difference, ...]:
+        return ()
+
+    def file(self) -> Path | None:
+        return None
 
     def seals(self) -> list[str]:
         return list(self._seals)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -12,7 +13,17 @@ from sqlalchemy import Connection, Engine, text
 
 from ledger.errors import BadValue, CorruptEvent, JournalError
 from ledger.journal.chain import COVERED, digest, genesis
-from ledger.journal.connect import UNFINISHED, found_revision, refuse_newer, sqlite_path, translated
+from ledger.journal.connect import (
+    UNFINISHED,
+    close_engine,
+    found_revision,
+    make_file,
+    open_engine,
+    refuse_newer,
+    sqlite_path,
+    translated,
+)
+from ledger.journal.forking import prepare_for_forks
 from ledger.journal.quiet import ALEMBIC, quiet
 from ledger.journal.schema import REVISION, accounts, events, heads
 from ledger.values import AccountId
@@ -40,13 +51,27 @@ def configuration(connection: Connection | None = None, journal_id: str | None =
     return config
 
 
-def migrate(engine: Engine, *, copy_of: str | None = None) -> str | None:
+def create_journal(url: str) -> str | None:
+    """Create a journal or bring it up to date; harmless when it is. Errors as ``open_engine`` and ``migrate``.
+
+    Returns:
+        The revision it had before, None if there was no journal.
+    """
+    engine = open_engine(url)
+    try:
+        return migrate(engine)
+    finally:
+        close_engine(engine)
+
+
+def migrate(engine: Engine, *, copy_of: str | None = None, fill: Callable[[Connection], object] = lambda _: None) -> str | None:
     """Create the journal or bring it up to date; harmless when it is. All of it in one transaction.
 
     Args:
         engine: Where it is, or shall be.
-        copy_of: Makes it as the copy of the journal with this identity. It is refused as a journal until ``finish`` is called:
-            half a copy must never pass for the whole.
+        copy_of: Makes it as a copy, with this journal id. It is refused as a journal until ``finish`` is called: half a copy
+            must never pass for the whole.
+        fill: Called with the connection of a new copy, in the same transaction.
 
     Returns:
         The revision it had before, None if there was no journal.
@@ -56,13 +81,39 @@ def migrate(engine: Engine, *, copy_of: str | None = None) -> str | None:
         CorruptEvent: The chain of an older journal does not hold. Nothing was changed.
         JournalError: The migration would have changed what is recorded. Nothing was changed.
     """
+    with _turns.lock:
+        return _migrate(engine, copy_of, fill)
+
+
+class _Turns:
+    """Lets the threads of this process migrate one after the other: Alembic keeps what it works on in global variables.
+
+    Processes take turns by the lock of the database.
+    """
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        prepare_for_forks(self)
+
+    def before_fork(self) -> None:
+        """Do nothing: connections are prepared where they are made."""
+
+    def after_fork_in_child(self) -> None:
+        """Replace the lock, which a thread may have held that does not exist here."""
+        self.lock = Lock()
+
+
+_turns: Final = _Turns()
+
+
+def _migrate(engine: Engine, copy_of: str | None, fill: Callable[[Connection], object]) -> str | None:
     before = found_revision(engine)
     refuse_newer(engine, before)
     if before == REVISION:
         return before
     path = sqlite_path(engine.url)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    if path is not None and before is None:
+        make_file(path)
     with (
         quiet(ALEMBIC),
         translated(engine.url),
@@ -73,6 +124,7 @@ def migrate(engine: Engine, *, copy_of: str | None = None) -> str | None:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         command.upgrade(configuration(connection, copy_of), "head")
         if copy_of is not None:
+            fill(connection)
             connection.execute(_SET_REVISION, {"revision": UNFINISHED})
     return before
 

@@ -1,8 +1,8 @@
 """The tables of the SQL journals. Shared with ``migrations/``, which makes them.
 
-``accounts``, ``events``, ``evidence``, ``identity`` and ``seals`` are immutable: triggers refuse every change. ``heads`` is the
-one row per account that an append locks and moves on. ``checkpoints`` can be thrown away at any time; ``sync_health`` is
-replaced by every sync.
+``accounts``, ``events``, ``evidence``, ``identity``, ``parents`` and ``seals`` are immutable: triggers refuse every change.
+``heads`` is the one row per account that an append locks and moves on. ``checkpoints`` can be thrown away at any time;
+``sync_health`` is replaced by every sync.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ledger.postings import NO_DEAL, Posting
 from ledger.values import AccountId
 
 #: The migration that this program was written for.
-REVISION: Final = "0006"
+REVISION: Final = "0007"
 
 
 @lru_cache(maxsize=4096)
@@ -129,6 +129,16 @@ identity = Table(
     Column("journal_id", Text, nullable=False),
     Column("made_us", BigInteger, nullable=False),
     CheckConstraint("number = 1", name="ck_identity_number"),
+    sqlite_with_rowid=False,
+)
+
+#: The journals that a restored one came from, the nearest first; ``heads`` is JSON: account -> the last version that both have.
+parents = Table(
+    "parents",
+    metadata,
+    Column("number", SmallInteger, primary_key=True, autoincrement=False),
+    Column("journal_id", Text, nullable=False),
+    Column("heads", Text, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -7,10 +7,12 @@ event would cost as much as the fold. Appending is ``appending``'s.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from hashlib import sha256
 from heapq import merge
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import sqlalchemy as sa
@@ -20,21 +22,36 @@ from ledger.codec import STANDING_KINDS, Stored, posting, standing_of, stored_pl
 from ledger.errors import BadValue, CorruptEvent, JournalError, LedgerError, VersionGap
 from ledger.events import Event, storable
 from ledger.fold_order import FirstRecord
-from ledger.journal import Appended, Head, Selection
+from ledger.journal import Appended, Difference, Head, Parent, Selection
 from ledger.journal.appending import Appender, for_postgres
 from ledger.journal.checkpoints import Checkpoint, Mark, chosen, fold_code, order_of
-from ledger.journal.connect import translated
+from ledger.journal.connect import address_of, close_engine, translated
 from ledger.journal.evidence import Kept, is_digest, unpacked
+from ledger.journal.forking import owned, set_aside
 from ledger.journal.health import SyncHealth, from_columns, merged, to_columns
-from ledger.journal.schema import POSTING, USE_STANDING, account_key, accounts, events, heads
+from ledger.journal.schema import POSTING, ROW, USE_STANDING, account_key, accounts, events, heads
 from ledger.journal.schema import checkpoints as states
 from ledger.journal.schema import evidence as answers
 from ledger.journal.schema import identity as identities
+from ledger.journal.schema import parents as origins
 from ledger.journal.schema import seals as sealings
 from ledger.journal.schema import sync_health as healths
 from ledger.journal.watch import Watch, watch
 from ledger.portfolio import Standing
-from ledger.postings import APART, ASSERTED, IN_ORDER, NO_DEAL, PLACED, Place, Postings, Reading, Row, place_of, second_of
+from ledger.postings import (
+    APART,
+    ASSERTED,
+    IN_ORDER,
+    NO_DEAL,
+    PLACED,
+    Place,
+    Posting,
+    Postings,
+    Reading,
+    Row,
+    place_of,
+    second_of,
+)
 from ledger.values import INT64_MAX, AccountId
 
 _BATCH: Final = 500
@@ -57,6 +74,10 @@ _PLAIN: Final = (
     f"SELECT {POSTING} FROM events WHERE account_id = ? AND version > ? AND version <= ? AND placement = {IN_ORDER} "
     "ORDER BY version"
 )
+_ROWS: Final = f"SELECT {ROW} FROM events WHERE account_id = ? AND version > ? AND version <= ? ORDER BY version"
+#: How a statement goes on where its last page ended: its value of the lower bound, and the column that becomes the next one.
+_BY_VERSION: Final = (1, _VERSION)
+_POSTING_BY_VERSION: Final = (1, Posting._fields.index("version"))
 _WITH_PLACE: Final = f"SELECT order_msc, order_deal, {POSTING} FROM events WHERE account_id = ?"
 _ALL_PLACED: Final = f"{_WITH_PLACE} AND placement = {PLACED}"
 _ALL_ASSERTED: Final = f"{_WITH_PLACE} AND placement = {ASSERTED} AND order_msc >= ? AND version <= ?"
@@ -96,7 +117,7 @@ class SqlJournal:
 
     def close(self) -> None:
         self._appender.close()
-        self.engine.dispose()
+        close_engine(self.engine)
 
     # ---- reading
 
@@ -124,27 +145,34 @@ class SqlJournal:
             return _read_standing(connection, account, version)
 
     def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
-        query = sa.select(*_stored).where(events.c.account_id == account_key(account), events.c.version > min(after, INT64_MAX))
-        if upto is not None:
-            query = query.where(events.c.version <= upto)
-        return map(Stored._make, self._stream(query.order_by(events.c.version)))
+        values = (account_key(account), min(after, INT64_MAX), INT64_MAX if upto is None else min(upto, INT64_MAX))
+        return (Stored._make(row) for block in self._said(_ROWS, *values, page=_BY_VERSION) for row in block)
 
     def as_they_lie(self, account: AccountId, *, after: int | None = None, upto: int | None = None) -> Iterator[list[Row]]:
         query = sa.select(*_stored).where(events.c.account_id == account_key(account)).order_by(events.c.version)
-        if after is not None:
-            query = query.where(events.c.version > after)
         if upto is not None:
             query = query.where(events.c.version <= upto)
-        last: Any = None
+        last: Any = after
         try:
-            for block in self._blocks(query):
+            for block in self._blocks(_behind(query, last)) if self._is_postgres else self._raw_pages(account, after, upto):
                 yield block
                 last = block[-1][_VERSION]
         except CorruptEvent:
             # Some text is none, or a page is damaged: now one by one, so that nothing before the damage is lost with it, and
             # leniently, which takes twice as long.
-            rest = query if last is None else query.where(events.c.version > sa.bindparam(None, last, sa.types.NullType()))
-            yield from self._blocks(rest, lenient=True, at_once=1)
+            yield from self._blocks(_behind(query, last), lenient=True, at_once=1)
+
+    def _raw_pages(self, account: AccountId, after: int | None, upto: int | None) -> Iterator[list[Row]]:
+        """Yield rows as they are stored in SQLite, whatever their columns hold, in pages (see ``_said``)."""
+        begin, end = ("" if bound is None else f" AND version {sign} ?" for bound, sign in ((after, ">"), (upto, "<=")))
+        values = [account_key(account), *(one for one in (after, upto) if one is not None)]
+        last = [] if upto is None else [upto]
+        size = _STREAM_ROWS["sqlite"]
+        text = f"SELECT {ROW} FROM events WHERE account_id = ?{begin}{end} ORDER BY version LIMIT {size}"
+        while block := self._page(text, values):
+            yield block
+            values = [account_key(account), block[-1][_VERSION], *last]
+            text = f"SELECT {ROW} FROM events WHERE account_id = ? AND version > ?{end} ORDER BY version LIMIT {size}"
 
     def irregularities(self) -> Iterator[tuple[str, int | None, str, str]]:
         # One statement for each question, so that what others append meanwhile is in all of its answer or in none.
@@ -235,7 +263,7 @@ class SqlJournal:
             # Whenever they happened: a revision may have taken a deal out of the time that is asked about.
             replaced = _replaced(connection, account, selection.version)
         newest_plain = begin.newest_plain if begin else 0
-        plain: Iterator[list[Row]] = self._said(_PLAIN, key, newest_plain, selection.version)
+        plain: Iterator[list[Row]] = self._said(_PLAIN, key, newest_plain, selection.version, page=_POSTING_BY_VERSION)
         if selection.time_msc is not None:
             plain = _until(plain, selection.time_msc)
         order = order_of(standing, _Records(self, key), selection)
@@ -393,7 +421,7 @@ class SqlJournal:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with translated(self.engine.url), self.engine.connect() as connection:
+        with translated(self.engine.url), owned(self.engine.connect()) as connection:
             yield connection
 
     def _stream(
@@ -415,30 +443,53 @@ class SqlJournal:
         values = [compiled.params[name] for name in compiled.positiontup] if compiled.positiontup else compiled.params
         return self._read(str(compiled), values, lenient=lenient, at_once=at_once)
 
-    def _said(self, text: str, *values: Any) -> Generator[list[Row], None, None]:
-        """Yield the rows that a statement in the words of SQLite selects, some at a time."""
-        return self._read(for_postgres(text) if self._is_postgres else text, values)
+    def _said(self, text: str, *values: Any, page: tuple[int, int] | None = None) -> Generator[list[Row], None, None]:
+        """Yield the rows that a statement in the words of SQLite selects, some at a time.
+
+        With ``page``, SQLite is asked anew for every block, so that a slow consumer leaves no transaction open: it would keep
+        the write-ahead log from being begun anew, and the process from forking. Rows are never changed, so both ways give the
+        same.
+        """
+        if page is None or self._is_postgres:
+            yield from self._read(for_postgres(text) if self._is_postgres else text, values)
+            return
+        at, column = page
+        asked = [*values, _STREAM_ROWS["sqlite"]]
+        while block := self._page(f"{text} LIMIT ?", asked):
+            yield block
+            if len(block) < asked[-1]:
+                return
+            asked[at] = block[-1][column]
+
+    def _page(self, text: str, values: list[Any]) -> list[Row]:
+        with translated(self.engine.url), owned(self.engine.raw_connection()) as connection:
+            rows: list[Row] = connection.driver_connection.execute(text, values).fetchall()
+            return rows
 
     def _read(
         self, text: str, values: Any, *, lenient: bool = False, at_once: int | None = None
     ) -> Generator[list[Row], None, None]:
         at_once = at_once or _STREAM_ROWS[self.engine.dialect.name]
-        with translated(self.engine.url), self.engine.connect() as connection, connection.begin():
+        process = os.getpid()
+        with translated(self.engine.url), owned(self.engine.connect()) as connection:
+            connection.begin()
             driver: Any = connection.connection.driver_connection
             if self._is_postgres:
-                with driver.cursor(name="ledger_stream", binary=True) as cursor:
-                    cursor.execute(text, values)
-                    while block := cursor.fetchmany(at_once):
-                        yield block
+                cursor = driver.cursor(name="ledger_stream", binary=True)
             else:
-                if lenient:
-                    driver.text_factory = _any_text
-                try:
-                    cursor = driver.execute(text, values)
-                    while block := cursor.fetchmany(at_once):
-                        yield block
-                finally:
+                cursor = driver.cursor()
+                driver.text_factory = _any_text if lenient else str
+            try:
+                cursor.execute(text, values)
+                while block := cursor.fetchmany(at_once):
+                    yield block
+                    _require_process(process)
+            finally:
+                if os.getpid() == process:
+                    cursor.close()
                     driver.text_factory = str
+                else:
+                    set_aside(cursor)
 
     # ---- appending
 
@@ -492,6 +543,19 @@ class SqlJournal:
         with self._reading() as connection:
             return str(connection.scalar(sa.select(identities.c.journal_id)))
 
+    def parents(self) -> tuple[Parent, ...]:
+        query = sa.select(origins.c.journal_id, origins.c.heads).order_by(origins.c.number)
+        with self._reading() as connection:
+            return tuple(_parent(journal_id, heads) for journal_id, heads in connection.execute(query))
+
+    def schema_differences(self) -> tuple[Difference, ...]:
+        from ledger.journal.preflight import differences  # slow to load, and only needed to verify
+
+        return differences(self.engine)
+
+    def file(self) -> Path | None:
+        return None if self._is_postgres else Path(address_of(self.engine))
+
     def seals(self) -> list[str]:
         query = sa.select(sealings.c.body).order_by(sealings.c.made_us, sealings.c.digest)
         with self._reading() as connection:
@@ -512,6 +576,37 @@ def _name(server: Any, login: Any) -> AccountId | None:
         return AccountId(storable(server), login) if type(server) is str and type(login) is int else None
     except BadValue:
         return None
+
+
+def insert_parents(connection: Connection, parents: Sequence[Parent]) -> None:
+    """Note where a copy that is being made comes from."""
+    rows = [
+        {
+            "number": number,
+            "journal_id": parent.journal_id,
+            "heads": json.dumps({str(account): version for account, version in sorted(parent.versions.items())}),
+        }
+        for number, parent in enumerate(parents, 1)
+    ]
+    if rows:
+        connection.execute(origins.insert(), rows)
+
+
+def _parent(journal_id: str, heads: str) -> Parent:
+    return Parent(
+        journal_id=journal_id, versions={AccountId.parse(name): int(version) for name, version in json.loads(heads).items()}
+    )
+
+
+def _behind(query: Select[Any], version: Any) -> Select[Any]:
+    """Select the rows behind a version, which may be of any type in a damaged journal."""
+    return query if version is None else query.where(events.c.version > sa.bindparam(None, version, sa.types.NullType()))
+
+
+def _require_process(process: int) -> None:
+    """Refuse to go on reading in a child what its parent began: both would take rows from one connection."""
+    if os.getpid() != process:
+        raise JournalError("this iterator was begun before the process was forked: begin it again in the child")
 
 
 def _any_text(text: bytes) -> str:

@@ -6,10 +6,11 @@ misses nothing.
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from threading import Condition
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+
+from ledger.journal.forking import gate, prepare_for_forks, set_aside
 
 if TYPE_CHECKING:  # a journal in memory has no need of SQLAlchemy
     from sqlalchemy import Engine
@@ -67,18 +68,40 @@ class MemoryWatch(_Closing):
 
 
 class SqliteWatch(_Closing):
-    """Notices commits of other connections, in this process or another, by SQLite's change counter (PRAGMA data_version)."""
+    """Notices commits of other connections, in this process or another, by SQLite's change counter (PRAGMA data_version).
+
+    The counter counts for one connection, which is closed before a fork and made anew.
+    """
 
     def __init__(self, engine: Engine) -> None:
-        self._connection = engine.raw_connection()
+        self._engine = engine
+        self._connection: Any = None
+        prepare_for_forks(self)
         self._seen = self._counter()
 
+    def before_fork(self) -> None:
+        """Close the connection, which counts as unused between two looks."""
+        self.close()
+
+    def after_fork_in_child(self) -> None:
+        """Set aside what could not be closed."""
+        if self._connection is not None:
+            set_aside(self._connection)
+            self._connection = None
+
     def _counter(self) -> int | None:
+        number = gate.enter(self._engine.url.database or "")
         try:
-            counter: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
-        except sqlite3.Error:
+            if self._connection is None:
+                self._connection = self._engine.raw_connection()
+                self._connection.detach()
+            counter: int = self._connection.dbapi_connection.execute("PRAGMA data_version").fetchone()[0]
+        except Exception:  # noqa: BLE001  # whatever it is: the reader looks a little later, and finds it out
             return None
-        return counter
+        else:
+            return counter
+        finally:
+            gate.leave(number)
 
     def wait(self, seconds: float) -> bool:
         """Look at the counter, which costs next to nothing, again and again."""
@@ -89,8 +112,10 @@ class SqliteWatch(_Closing):
         return is_new
 
     def close(self) -> None:
-        """Give the connection back."""
-        self._connection.close()
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
 
 class PostgresWatch(_Closing):
@@ -99,7 +124,17 @@ class PostgresWatch(_Closing):
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._driver: Any = None
+        prepare_for_forks(self)
         self._listen()
+
+    def before_fork(self) -> None:
+        """Do nothing: a child sets the connection aside."""
+
+    def after_fork_in_child(self) -> None:
+        """Set aside the parent's connection, and listen again."""
+        if self._driver is not None:
+            set_aside(self._driver)
+            self._driver = None
 
     def _listen(self) -> None:
         try:

@@ -29,7 +29,7 @@ def url(request, tmp_path):
 
 @pytest.fixture
 def ledger(url, clock):
-    with Ledger.open(url, create=False, now_us=clock) as ledger:
+    with Ledger.open(url, now_us=clock) as ledger:
         yield ledger
 
 

@@ -16,7 +16,7 @@ from ledger import AccountMismatch, CorruptEvent, JournalError, JournalMissing, 
 from ledger.exporting import FORMATS, Record, export, is_export, take_back
 from ledger.journal import copying
 from ledger.journal.connect import open_engine
-from ledger.journal.copying import copy_journal
+from ledger.journal.copying import copy_journal, restore_journal
 from ledger.journal.migrate import migrate
 from tests.support.journals import (
     ACCOUNT,
@@ -151,7 +151,7 @@ def _small_steps(monkeypatch):
 def test_json_lines_make_the_same_journal_again(desk, tmp_path, empty_url):
     exported(desk, tmp_path / "x.jsonl")
     assert is_export(tmp_path / "x.jsonl")
-    with Ledger.open(empty_url) as copy:
+    with Ledger.create(empty_url) as copy:
         found = take_back(copy, tmp_path / "x.jsonl")
         assert [(one.account, one.read, one.appended) for one in found] == [(ACCOUNT, 37, 37), (OTHER, 37, 37)]
         assert everything(copy) == everything(desk)
@@ -165,7 +165,7 @@ def test_a_later_export_adds_what_is_new(desk, tmp_path, empty_url):
     exported(desk, tmp_path / "x.jsonl")
     desk.account(ACCOUNT).record(fill(200, 200))
     exported(desk, tmp_path / "y.jsonl")
-    with Ledger.open(empty_url) as copy:
+    with Ledger.create(empty_url) as copy:
         take_back(copy, tmp_path / "x.jsonl")
         assert [one.appended for one in take_back(copy, tmp_path / "y.jsonl", dry_run=True)] == [1, 0]
         assert [one.appended for one in take_back(copy, tmp_path / "y.jsonl")] == [1, 0]
@@ -183,7 +183,7 @@ def test_an_edited_line_is_named_and_nothing_is_taken(name, desk, tmp_path, empt
     said[name] = old + 1 if isinstance(old, int) else "7" if old is None else "9" + old
     lines[20] = json.dumps(said)
     (tmp_path / "x.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    with Ledger.open(empty_url) as copy:
+    with Ledger.create(empty_url) as copy:
         with pytest.raises((CorruptEvent, MalformedExport), match=r"(line|row) 21"):
             take_back(copy, tmp_path / "x.jsonl")
         assert copy.accounts() == []
@@ -204,7 +204,7 @@ def test_a_file_that_is_not_whole_is_refused(what, desk, tmp_path, empty_url):
         case "answer":
             text = text.replace("evidence_zlib_base64", "other", 1)
     (tmp_path / "x.jsonl").write_text(text, encoding="utf-8")
-    with Ledger.open(empty_url) as copy:
+    with Ledger.create(empty_url) as copy:
         with pytest.raises((CorruptEvent, MalformedExport)):
             take_back(copy, tmp_path / "x.jsonl")
         assert copy.accounts() == []
@@ -212,7 +212,7 @@ def test_a_file_that_is_not_whole_is_refused(what, desk, tmp_path, empty_url):
 
 def test_another_history_of_an_account_is_refused(desk, tmp_path, empty_url):
     exported(desk, tmp_path / "x.jsonl")
-    with Ledger.open(empty_url) as copy:
+    with Ledger.create(empty_url) as copy:
         copy.journal.append(ACCOUNT, [opened(), fill(1, 1)])
         with pytest.raises(AccountMismatch, match="another history"):
             take_back(copy, tmp_path / "x.jsonl")
@@ -227,11 +227,13 @@ def test_a_backup_is_equal_and_a_restored_one_too(desk, tmp_path, empty_url):
     desk.journal.keep_seal("a seal", 1)
     copied = copy_journal(desk.journal, backup, Clock())
     assert copied.heads == desk.journal.heads()
-    with Ledger.open(backup, create=False) as source:
-        copy_journal(source.journal, empty_url, Clock())
-    with Ledger.open(empty_url, create=False) as restored:
+    with Ledger.open(backup) as source:
+        assert source.journal.identity() == desk.journal.identity()
+        restore_journal(source.journal, empty_url, Clock())
+    with Ledger.open(empty_url) as restored:
         assert everything(restored) == everything(desk)
-        assert restored.journal.identity() == desk.journal.identity()
+        assert restored.journal.identity() != desk.journal.identity()
+        assert [one.journal_id for one in restored.journal.parents()] == [desk.journal.identity()]
         assert restored.journal.seals() == ["a seal"]
         assert restored.verify().ok
         restored.account(ACCOUNT).record(fill(300, 300))  # and goes on
@@ -259,7 +261,7 @@ def test_a_backup_under_load_is_of_one_moment(desk, tmp_path):
         stop.set()
         writer.join()
     for number in range(5):
-        with Ledger.open(f"sqlite:///{tmp_path}/{number}.db", create=False) as copy:
+        with Ledger.open(f"sqlite:///{tmp_path}/{number}.db") as copy:
             assert copy.verify().ok
             first, second = (account.version for account in copy.accounts())
             assert first - second in (0, 1)
@@ -281,14 +283,14 @@ def test_a_backup_cut_short_is_no_journal_and_goes_on(steps, desk, tmp_path, emp
         copy_journal(desk.journal, empty_url, Clock(), fail)
     except KeyboardInterrupt:
         with pytest.raises(JournalError, match="unfinished copy"):
-            Ledger.open(empty_url)
+            Ledger.create(empty_url)
         assert copy_journal(desk.journal, empty_url, Clock()).heads == desk.journal.heads()
-    with Ledger.open(empty_url, create=False) as copy:
+    with Ledger.open(empty_url) as copy:
         assert everything(copy) == everything(desk)
 
 
 def test_a_copy_never_goes_into_a_journal_or_another_copy(desk, tmp_path, empty_url):
-    Ledger.open(empty_url).close()
+    Ledger.create(empty_url).close()
     with pytest.raises(JournalMissing, match="a journal already"):
         copy_journal(desk.journal, empty_url, Clock())
     other = open_engine(f"sqlite:///{tmp_path}/other.db")
@@ -304,7 +306,7 @@ def test_a_damaged_journal_is_not_backed_up_as_if_it_were_whole(desk, tmp_path, 
     with pytest.raises(CorruptEvent, match="version 9 is not what was recorded"):
         copy_journal(desk.journal, f"sqlite:///{tmp_path}/backup.db", Clock())
     with pytest.raises(JournalError, match="unfinished copy"):
-        Ledger.open(f"sqlite:///{tmp_path}/backup.db")
+        Ledger.create(f"sqlite:///{tmp_path}/backup.db")
 
 
 def test_a_copy_is_verified_before_it_passes_for_a_journal(desk, tmp_path, intruder):
@@ -314,4 +316,4 @@ def test_a_copy_is_verified_before_it_passes_for_a_journal(desk, tmp_path, intru
     with pytest.raises(CorruptEvent, match="does not verify"):
         copy_journal(desk.journal, f"sqlite:///{tmp_path}/backup.db", Clock())
     with pytest.raises(JournalError, match="unfinished copy"):
-        Ledger.open(f"sqlite:///{tmp_path}/backup.db")
+        Ledger.create(f"sqlite:///{tmp_path}/backup.db")

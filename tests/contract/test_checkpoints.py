@@ -140,7 +140,7 @@ def test_a_checkpoint_says_the_same_in_every_journal(tmp_path, clock):
     seen = []
     for kind in ("sqlite", "postgres"):
         clock.now_us = START_US
-        with Ledger.open(new_url(kind, tmp_path), now_us=clock) as ledger:
+        with Ledger.create(new_url(kind, tmp_path), now_us=clock) as ledger:
             ledger.journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, MANY + 1))])
             replay(ledger.journal)
             assert verify_account(ledger.journal, ACCOUNT).problems == ()
@@ -150,7 +150,7 @@ def test_a_checkpoint_says_the_same_in_every_journal(tmp_path, clock):
 
 
 def test_a_program_that_runs_on_leaves_checkpoints_for_the_next_start(url):
-    with Ledger.open(url, now_us=Clock()) as ledger:
+    with Ledger.create(url, now_us=Clock()) as ledger:
         ledger.checkpoint_interval = 10
         ledger.journal.append(ACCOUNT, [opened()])
         account = ledger.account(ACCOUNT)

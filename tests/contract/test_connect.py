@@ -66,7 +66,7 @@ def postgres_url():
 
 def look(url):
     """Open a journal that must be there, and look into it."""
-    with Ledger.open(url, create=False) as ledger:
+    with Ledger.open(url) as ledger:
         return ledger.accounts()
 
 
@@ -181,7 +181,7 @@ def test_postgres_turned_unsafe_later_stays_safe_for_open_connections(postgres_u
 def test_postgres_without_fsync_is_refused(monkeypatch):
     monkeypatch.setattr(postgres, "_SETTINGS", postgres._SETTINGS | {"fsync": "off"})
     with postgres.start_postgres() as server, pytest.raises(JournalUnsafe, match="fsync = off"):
-        Ledger.open(server.create_database())
+        Ledger.create(server.create_database())
 
 
 # ------------------------------------------------------------------------------------------------------- what is not there
@@ -200,7 +200,7 @@ def test_a_journal_in_a_missing_folder_is_missing_and_made_on_demand(tmp_path):
     with pytest.raises(JournalMissing):
         look(url)
     assert not (tmp_path / "a").exists()
-    Ledger.open(url).close()
+    Ledger.create(url).close()
     assert look(url) == []
 
 
@@ -225,7 +225,7 @@ def test_an_empty_file_holds_no_journal_and_can_become_one(tmp_path):
     path.touch()
     with pytest.raises(JournalMissing, match="there is no journal"):
         look(f"sqlite:///{path}")
-    Ledger.open(f"sqlite:///{path}").close()
+    Ledger.create(f"sqlite:///{path}").close()
     assert look(f"sqlite:///{path}") == []
 
 
@@ -251,7 +251,7 @@ def test_a_journal_without_one_of_its_tables_says_so(table, sqlite_url):
     with bare_sqlite(sqlite_url) as connection:
         connection.execute("PRAGMA foreign_keys = OFF")
         connection.execute(f"DROP TABLE {table}")
-    with pytest.raises(JournalError) as refused, Ledger.open(sqlite_url, create=False) as ledger:
+    with pytest.raises(JournalError) as refused, Ledger.open(sqlite_url) as ledger:
         ledger.journal.append(ACCOUNT, [opened()])
     assert not refused.value.retryable
 
@@ -297,7 +297,7 @@ def test_an_older_journal_asks_for_its_migration(kind, tmp_path):
 )
 def test_an_address_of_no_journal_is_wrong_use(url):
     with pytest.raises(BadValue, match=r"a journal is|a SQLite journal needs"):
-        Ledger.open(url)
+        Ledger.create(url)
 
 
 @pytest.mark.parametrize(
@@ -317,13 +317,13 @@ def test_an_address_may_be_written_in_these_ways(given, driver):
 
 def test_an_unknown_host_is_unavailable_for_now():
     with pytest.raises(JournalUnavailable) as refused:
-        Ledger.open("postgresql+psycopg://nobody@host.invalid/db")
+        Ledger.create("postgresql+psycopg://nobody@host.invalid/db")
     assert refused.value.retryable
 
 
 def test_a_port_where_nobody_listens_is_unavailable_for_now():
     with pytest.raises(JournalUnavailable, match="does not answer"):
-        Ledger.open("postgresql+psycopg://nobody@127.0.0.1:1/db")
+        Ledger.create("postgresql+psycopg://nobody@127.0.0.1:1/db")
 
 
 def test_an_unknown_user_is_not_taken_for_a_missing_database(postgres_url):
@@ -395,7 +395,7 @@ except LedgerError as error:
 
 
 def filled(url):
-    with Ledger.open(url) as ledger:
+    with Ledger.create(url) as ledger:
         ledger.journal.append(ACCOUNT, [opened(), fill(1, 1)])
 
 
@@ -430,7 +430,7 @@ def versions(url):
     journal = open_journal(url, Clock())
     found = [row.version for row in journal.rows(ACCOUNT)]
     journal.close()
-    with Ledger.open(url, create=False) as ledger:
+    with Ledger.open(url) as ledger:
         assert ledger.verify().ok
     return found
 
@@ -450,7 +450,7 @@ def test_a_postgres_that_only_reads_is_told_so(postgres_url):
     name = postgres_url.rpartition("/")[2]
     with bare_postgres(shared_postgres().url()) as connection:
         connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    with Ledger.open(postgres_url, create=False) as ledger:
+    with Ledger.open(postgres_url) as ledger:
         assert len(ledger.accounts()) == 1
         with pytest.raises(JournalError, match="only reads"):
             ledger.account(ACCOUNT).record(fill(2, 2))
@@ -593,7 +593,7 @@ def test_an_error_is_worth_a_retry_only_where_one_can_help(error, kind):
 def test_one_ledger_serves_eight_threads(kind, tmp_path):
     url = "memory://" if kind == "memory" else new_url(kind, tmp_path)
     each, count = 40, 8
-    with Ledger.open(url, now_us=Clock()) as ledger:
+    with Ledger.create(url, now_us=Clock()) as ledger:
         account = ledger.account(ACCOUNT)
         ledger.journal.append(ACCOUNT, [opened()])
 

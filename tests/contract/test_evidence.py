@@ -188,7 +188,7 @@ def test_an_account_tells_and_gives_evidence(journal, clock):
 @pytest.fixture
 def told(url):
     """The URL of a journal with two answers of two events each, and one that no event refers to any more."""
-    with Ledger.open(url, now_us=Clock()) as ledger:
+    with Ledger.create(url, now_us=Clock()) as ledger:
         for account in (ACCOUNT, OTHER):
             tell(ledger.journal, opened(account), account=account)
             for n in (1, 2):
@@ -211,7 +211,7 @@ def breaker(told, intruder):
 
 
 def evidence_of(url, digest):
-    with Ledger.open(url, create=False) as ledger:
+    with Ledger.open(url) as ledger:
         return ledger.account(ACCOUNT).evidence(digest)
 
 
@@ -263,7 +263,7 @@ def test_a_changed_digest_is_named_and_missed(told, breaker):
 def test_what_never_stands_in_a_column_is_named(name, value, tmp_path):
     """Only SQLite lets it in."""
     url = new_url("sqlite", tmp_path)
-    with Ledger.open(url, now_us=Clock()) as ledger:
+    with Ledger.create(url, now_us=Clock()) as ledger:
         tell(ledger.journal, opened(), ghost(1, 1, evidence=DIGEST))
     intruder = Intruder(url)
     intruder.disarm()
@@ -273,7 +273,7 @@ def test_what_never_stands_in_a_column_is_named(name, value, tmp_path):
 
 def test_missing_evidence_is_named(told, breaker, intruder):
     intruder("DELETE FROM evidence WHERE account_id = ? AND digest = ?", KEY, OTHER_DIGEST)
-    with Ledger.open(told, create=False) as ledger:
+    with Ledger.open(told) as ledger:
         [problem] = ledger.verify().problems
     assert (problem.account, problem.version, problem.field) == (str(ACCOUNT), 3, "evidence")
     assert "is not kept" in problem.what
@@ -303,7 +303,7 @@ def test_evidence_is_checked_beside_damaged_events(told, breaker, intruder):
 
 def test_an_event_that_names_other_evidence_now_is_named_once(told, breaker, intruder):
     intruder("UPDATE events SET evidence = ? WHERE account_id = ? AND version = 3", "cd" * 32, KEY)
-    with Ledger.open(told, create=False) as ledger:
+    with Ledger.open(told) as ledger:
         [problem] = ledger.verify().problems
     assert (problem.version, problem.field) == (3, "evidence")
 
@@ -374,7 +374,7 @@ def log(url, *words):
 def desk(request, tmp_path_factory):
     """The URL of a journal with an answer of one account, and one of two."""
     url = new_url(request.param, tmp_path_factory.mktemp("desk"))
-    with Ledger.open(url, now_us=Clock()) as ledger:
+    with Ledger.create(url, now_us=Clock()) as ledger:
         tell(
             ledger.journal,
             opened(),

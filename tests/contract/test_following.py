@@ -22,7 +22,7 @@ FAR = 3600.0  # nobody would wait so long: who returns was woken
 @pytest.fixture
 def two(url):
     """The same journal opened twice: one that appends, one that follows."""
-    with Ledger.open(url, create=False, now_us=Clock()) as writer, Ledger.open(url, create=False, now_us=Clock()) as reader:
+    with Ledger.open(url, now_us=Clock()) as writer, Ledger.open(url, now_us=Clock()) as reader:
         yield writer, reader
 
 
@@ -302,7 +302,7 @@ def test_a_ledger_that_nobody_closed_lets_its_connections_go_quietly(caplog):
 
     from tests.support.journals import new_postgres_url
 
-    ledger = Ledger.open(new_postgres_url(), now_us=Clock())
+    ledger = Ledger.create(new_postgres_url(), now_us=Clock())
     ledger.journal.append(ACCOUNT, [opened(), fill(1, 1)])
     ledger.account(ACCOUNT).record(fill(2, 2))  # its notification was not waited for
     del ledger

@@ -25,8 +25,8 @@ def test_an_old_journal_opens_and_says_what_it_said(revision, kind, tmp_path):
     url = thawed(revision, kind, tmp_path)
     if revision != REVISION:
         with pytest.raises(JournalError, match=f"schema {revision}"):
-            Ledger.open(url, create=False)
-    with Ledger.open(url) as ledger:
+            Ledger.open(url)
+    with Ledger.create(url) as ledger:
         assert ledger.verify().ok
         assert faces(ledger) == expected(revision)
         account = ledger.account(ACCOUNT)
@@ -39,7 +39,7 @@ def test_an_old_journal_opens_and_says_what_it_said(revision, kind, tmp_path):
 
 @pytest.mark.parametrize("revision", revisions())
 def test_an_old_break_counts_as_one_sight(revision, tmp_path):
-    with Ledger.open(thawed(revision, "sqlite", tmp_path)) as ledger:
+    with Ledger.create(thawed(revision, "sqlite", tmp_path)) as ledger:
         [told] = [one.event for one in ledger.account(ACCOUNT).events() if isinstance(one.event, BreakOpened)]
         schemas = {row.schema for row in ledger.journal.rows(ACCOUNT) if row.kind == "BreakOpened"}
         written = 1 if revision < "0003" else 2 if revision < "0006" else 3

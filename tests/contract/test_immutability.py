@@ -107,7 +107,7 @@ POSTGRES_CHANGES = {
 
 def told(url):
     """Fill a journal with two accounts and some events."""
-    ledger = Ledger.open(url)
+    ledger = Ledger.create(url)
     for account in (ACCOUNT, OTHER):
         events: list[Event] = [opened(account), fill(1, 1), ghost(2, 2, evidence=digest_of(b"an answer"))]
         ledger.journal.append(account, events, evidence=(b"an answer",))
@@ -133,7 +133,7 @@ def contents(connection):
 
 
 def assert_untouched(url):
-    with Ledger.open(url, create=False) as ledger:
+    with Ledger.open(url) as ledger:
         assert ledger.verify().ok
         assert [account.version for account in ledger.accounts()] == [3, 3]
 

@@ -113,10 +113,10 @@ def test_migrating_again_is_harmless(engine):
 
 
 def test_migrating_leaves_what_is_recorded_as_it_is(tmp_path, empty_url):
-    with Ledger.open(empty_url) as ledger:
+    with Ledger.create(empty_url) as ledger:
         ledger.journal.append(ACCOUNT, [opened(), fill(1, 1)])
         before = list(ledger.journal.rows(ACCOUNT))
-    with Ledger.open(empty_url, create=True) as ledger:
+    with Ledger.create(empty_url) as ledger:
         assert list(ledger.journal.rows(ACCOUNT)) == before
         assert ledger.verify().ok
 
@@ -134,12 +134,12 @@ def older(request, tmp_path):
 
 def test_an_older_journal_is_refused_by_who_does_not_make_journals(older):
     with pytest.raises(JournalError, match=f"has schema 0001, this program {REVISION}: ledger init"):
-        Ledger.open(older, create=False)
+        Ledger.open(older)
 
 
 def test_an_older_journal_keeps_everything_and_takes_evidence_from_then_on(older):
     before = recorded(older)
-    with Ledger.open(older) as ledger:
+    with Ledger.create(older) as ledger:
         assert recorded(older) == before
         assert ledger.verify().ok
         again = ledger.account(ACCOUNT).record_many([ghost(2, 61, evidence=digest_of(b"raw"))], evidence=(b"raw",))
@@ -171,7 +171,7 @@ def contents(url):
 def test_alembic_migrates_an_older_journal_too(older):
     run = alembic(older, "upgrade", "head")
     assert run.returncode == 0, run.stderr
-    with Ledger.open(older, create=False) as ledger:
+    with Ledger.open(older) as ledger:
         assert ledger.verify().ok
 
 
@@ -197,7 +197,7 @@ def test_a_damaged_journal_is_not_migrated(damage, older):
     intruder.disarm()
     intruder(statement, account_key(ACCOUNT))
     with pytest.raises(CorruptEvent, match=said):
-        Ledger.open(older)
+        Ledger.create(older)
     assert intruder("SELECT version_num FROM alembic_version") == [("0001",)]
 
 
@@ -240,7 +240,7 @@ def test_alembic_migrates_and_checks_from_the_project_root(empty_url):
         run = alembic(empty_url, *words)
         assert run.returncode == 0, run.stdout + run.stderr
     assert f"{REVISION} (head)" in alembic(empty_url, "current").stdout
-    with Ledger.open(empty_url, create=False) as ledger:
+    with Ledger.open(empty_url) as ledger:
         ledger.journal.append(ACCOUNT, [opened()])
 
 
@@ -248,7 +248,7 @@ def test_alembic_takes_the_journal_as_an_argument(tmp_path):
     url = f"sqlite:///{tmp_path}/named.db"
     run = alembic("sqlite:///not-this-one.db", "-x", f"journal={url}", "upgrade", "head")
     assert run.returncode == 0, run.stderr
-    assert Ledger.open(url, create=False).accounts() == []
+    assert Ledger.open(url).accounts() == []
     assert not (ROOT / "not-this-one.db").exists()
 
 

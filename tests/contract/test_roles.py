@@ -17,7 +17,9 @@ from tests.support.journals import ACCOUNT, bare_postgres, digest_of, empty_post
 
 ROLES = (Path(__file__).resolve().parents[2] / "deploy" / "postgres-roles.sql").read_text(encoding="utf-8")
 RAW = b"{}"
-TABLES = ("accounts", "events", "evidence", "seals", "heads", "identity", "checkpoints", "sync_health", "alembic_version")
+TABLES = (
+    "accounts", "events", "evidence", "seals", "heads", "identity", "parents", "checkpoints", "sync_health", "alembic_version",
+)  # fmt: skip
 _numbers = count(1)
 
 
@@ -46,7 +48,7 @@ def desk():
 
 
 def told(url):
-    with Ledger.open(url, create=False) as ledger:
+    with Ledger.open(url) as ledger:
         ledger.journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, 30)), ghost(1, 40, evidence=digest_of(RAW))],
                               evidence=[RAW])  # fmt: skip
         ledger.checkpoint_interval = 5
@@ -86,7 +88,9 @@ def test_nobody_changes_what_is_recorded(verb, table, role, desk):
         "DELETE": sql.SQL("DELETE FROM {}"),
         "TRUNCATE": sql.SQL("TRUNCATE {} CASCADE"),
     }
-    column = {"seals": "body", "identity": "journal_id", "alembic_version": "version_num"}.get(table, "account_id")
+    column = {"seals": "body", "identity": "journal_id", "parents": "heads", "alembic_version": "version_num"}.get(
+        table, "account_id"
+    )
     allowed = (role == "owner" and table in ("checkpoints", "sync_health", "alembic_version")) or (
         (role, table, verb) in (("writer", "checkpoints", "DELETE"), ("writer", "sync_health", "UPDATE"))
     )

@@ -48,7 +48,7 @@ def desk(request, tmp_path_factory, key):
     """A journal of three accounts, its seal, a copy from before the seal, and events told after it."""
     folder = tmp_path_factory.mktemp("seals")
     url = new_url(request.param, folder)
-    with Ledger.open(url, now_us=Clock()) as ledger:
+    with Ledger.create(url, now_us=Clock()) as ledger:
         for name in ACCOUNTS:
             ledger.journal.append(name, [opened(name)])
             tell(ledger, name, 3, 24)
@@ -78,7 +78,7 @@ def discard(url):
 
 
 def problems(url, seal):
-    with Ledger.open(url, create=False) as ledger:
+    with Ledger.open(url) as ledger:
         return ledger.verify(since=seal).problems
 
 
@@ -245,7 +245,7 @@ def test_an_untouched_journal_raises_nothing(desk, tmp_path, key):
     for number in range(20):
         target = copied(url, tmp_path)
         assert problems(target, seal) == ()
-        with Ledger.open(target, create=False, now_us=Clock(10**16 + number)) as ledger:
+        with Ledger.open(target, now_us=Clock(10**16 + number)) as ledger:
             ledger.account(ACCOUNTS[number % 3]).record(fill(7000 + number, 7000))  # and nothing that came since
             later = made(ledger.journal, key, ledger.now_us())
             assert ledger.verify(since=later).ok
@@ -269,7 +269,7 @@ def test_many_renumbered_events_are_one_problem(desk, tmp_path):
 
 def test_a_seal_names_the_one_before(desk, tmp_path, key):
     target = copied(desk[0], tmp_path)
-    with Ledger.open(target, create=False, now_us=Clock(10**16)) as ledger:
+    with Ledger.open(target, now_us=Clock(10**16)) as ledger:
         second = made(ledger.journal, key, ledger.now_us())
         third = made(ledger.journal, key, ledger.now_us())
         assert (desk[2].previous, second.previous, third.previous) == (None, desk[2].digest, second.digest)
@@ -292,7 +292,7 @@ def test_somebody_elses_seal_is_read_and_not_trusted(desk, tmp_path, capsys):
     _, ours = make_keys(tmp_path, "ours")
     public, theirs = make_keys(tmp_path, "theirs")
     target = copied(desk[0], tmp_path)
-    with Ledger.open(target, create=False) as ledger:
+    with Ledger.open(target) as ledger:
         (tmp_path / "x.seal").write_text(made(ledger.journal, load_key(theirs), ledger.now_us()).text)
     command = ["verify", "--journal", target, "--since", str(tmp_path / "x.seal"), "--json"]
     for trusted, code in ((public, 0), (tmp_path / "ours.pub.pem", 1)):
@@ -311,7 +311,7 @@ def test_openssl_agrees_with_the_signature(desk, tmp_path):
     assert openssl, "every system that Python runs on here has it"
     public, secret = make_keys(tmp_path, "seal")
     target = copied(desk[0], tmp_path)
-    with Ledger.open(target, create=False) as ledger:
+    with Ledger.open(target) as ledger:
         text = made(ledger.journal, load_key(secret), ledger.now_us()).text
     said, _, signature = text.rpartition("signature ")
     (tmp_path / "said").write_text(said, encoding="utf-8")
@@ -325,7 +325,7 @@ def test_openssl_agrees_with_the_signature(desk, tmp_path):
 
 
 def test_a_seal_of_another_journal_proves_nothing(desk, tmp_path):
-    with Ledger.open(new_url("sqlite", tmp_path)) as other:
+    with Ledger.create(new_url("sqlite", tmp_path)) as other:
         [problem] = other.verify(since=desk[2]).problems
     assert "another journal" in problem.what
 
@@ -377,7 +377,7 @@ def test_the_first_predecessor_is_the_accounts_own():
 def test_a_cut_of_the_only_account_is_told_from_an_older_copy(tmp_path, key):
     """The journal still holds the note of a seal that it is said to be older than."""
     url = new_url("sqlite", tmp_path)
-    with Ledger.open(url, now_us=Clock()) as ledger:
+    with Ledger.create(url, now_us=Clock()) as ledger:
         ledger.journal.append(ACCOUNTS[0], [opened(ACCOUNTS[0]), *(fill(n, n) for n in range(1, 10))])
         ledger.close()
         older = copied(url, tmp_path)

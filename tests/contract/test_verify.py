@@ -51,7 +51,7 @@ SAYS = dict.fromkeys(Stored._fields, 4) | {"evidence": 9, "caused_by": 8}
 
 def tell_much(url):
     """Tell two accounts of everything that rows can hold: late events, completions, revisions, corrections."""
-    with Ledger.open(url, now_us=Clock()) as ledger:
+    with Ledger.create(url, now_us=Clock()) as ledger:
         for account in (ACCOUNT, OTHER):
             events: list[Event] = [
                 opened(account),
@@ -121,7 +121,7 @@ def sqlite_intruder(told, tmp_path):
 
 def found(url):
     """What verification finds: (account, version, field)."""
-    with Ledger.open(url, create=False) as ledger:
+    with Ledger.open(url) as ledger:
         verification = ledger.verify()
     assert verification.ok == (not verification.problems)
     return {(problem.account, problem.version, problem.field) for problem in verification.problems}
@@ -161,7 +161,7 @@ def test_a_journal_without_events_is_fine(tmp_path, kind):
 
 def test_a_journal_that_others_write_to_meanwhile_is_fine(url):
     """An append between reading the events and reading the head is no missing tail."""
-    with Ledger.open(url, create=False) as ledger, Ledger.open(url, create=False) as other:
+    with Ledger.open(url) as ledger, Ledger.open(url) as other:
         numbers = count(100)
 
         class Busy:
@@ -307,7 +307,7 @@ def test_an_event_put_in_is_named(intruder, url):
 
 def test_a_cut_tail_is_named_by_the_head(intruder, url):
     intruder("DELETE FROM events WHERE account_id = ? AND version > 9", KEY)
-    with Ledger.open(url, create=False) as ledger:
+    with Ledger.open(url) as ledger:
         [problem] = ledger.verify().problems
     assert (problem.version, problem.field) == (9, "heads.version")
     assert "tail of the stream is missing" in problem.what
@@ -364,7 +364,7 @@ def test_a_rewritten_row_that_contradicts_itself_is_named(intruder, url):
 
 
 def rewrite(intruder, url, version, **columns):
-    with Ledger.open(url, create=False) as ledger:
+    with Ledger.open(url) as ledger:
         row = next(iter(ledger.journal.rows(ACCOUNT, after=version - 1)))
     new = sealed(row._replace(**columns), row.prev_hash)
     assert covered(new) != covered(row)
@@ -516,7 +516,7 @@ def test_a_torn_file_is_reported_as_damaged(told, tmp_path, capsys):
 
 def test_other_accounts_stay_of_use(intruder, url):
     intruder("UPDATE accounts SET server = '' WHERE account_id = ?", KEY)
-    with Ledger.open(url, create=False) as ledger:
+    with Ledger.open(url) as ledger:
         [account] = ledger.accounts()
         assert account.name == OTHER
         assert account.portfolio.balance == 200
@@ -607,7 +607,7 @@ def test_whatever_is_put_into_a_column_is_named(version, name, value, told, tmp_
 def test_what_lies_before_a_torn_page_stays_of_use(noise, tmp_path):
     """The journal opens, verify says up to where it can be read, and what lies before it and elsewhere answers."""
     url = new_url("sqlite", tmp_path)
-    with Ledger.open(url, now_us=Clock()) as ledger:
+    with Ledger.create(url, now_us=Clock()) as ledger:
         ledger.journal.append(OTHER, [opened(OTHER), fill(1, 1)])
         ledger.journal.append(ACCOUNT, [opened(), *(fill(n, n, comment=f"<{n}>") for n in range(1, 400))])
         before = ledger.account(ACCOUNT).replay(version=100, checkpoints=False).state()
@@ -615,7 +615,7 @@ def test_what_lies_before_a_torn_page_stays_of_use(noise, tmp_path):
     content = path.read_bytes()
     page = content.index(b"<395>") // 4096
     path.write_bytes(content[: page * 4096] + noise + content[(page + 1) * 4096 :])
-    with Ledger.open(url, create=False) as ledger:
+    with Ledger.open(url) as ledger:
         problems = ledger.verify().problems
         assert {problem.account for problem in problems} <= {str(ACCOUNT), "the file"}
         [problem] = [problem for problem in problems if problem.account == str(ACCOUNT)]

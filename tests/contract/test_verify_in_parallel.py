@@ -35,7 +35,7 @@ def url(request, tmp_path, monkeypatch):
     """A journal with something of everything, large enough for two."""
     monkeypatch.setattr(helping, "LEAST", 10)
     url = new_url(request.param, tmp_path)
-    with Ledger.open(url, now_us=Clock()) as ledger:
+    with Ledger.create(url, now_us=Clock()) as ledger:
         journal = ledger.journal
         journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, MANY))])
         journal.append(ACCOUNT, [ghost(1, 10**4, evidence=digest_of(RAW))], evidence=[RAW])
@@ -45,7 +45,7 @@ def url(request, tmp_path, monkeypatch):
 
 
 def verified(url, *, in_parallel):
-    with Ledger.open(url, create=False) as ledger:
+    with Ledger.open(url) as ledger:
         counted: list[int] = []
         found = ledger.verify(counted.append, in_parallel=in_parallel)
         return found, sum(counted)
@@ -60,7 +60,7 @@ def test_what_is_whole_is_whole_and_every_event_is_counted_once(url):
 
 def test_the_other_process_does_its_part(url, monkeypatch):
     read: list[tuple[int | None, int | None]] = []
-    with Ledger.open(url, create=False) as ledger:
+    with Ledger.open(url) as ledger:
         as_they_lie = ledger.journal.as_they_lie
 
         def noted(account, *, after=None, upto=None):
@@ -101,7 +101,7 @@ def test_what_the_other_process_says_badly_does_not_count(said):
 
 
 def test_what_was_found_is_the_same_on_the_other_side(url):
-    with Ledger.open(url, create=False) as ledger:
+    with Ledger.open(url) as ledger:
         account = ledger.account(ACCOUNT)
         version = account.version
         one = helper(account._journal, ACCOUNT, version)
@@ -119,6 +119,6 @@ def test_small_accounts_and_other_journals_are_verified_here(monkeypatch, tmp_pa
         ledger.journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, MANY))])
         assert helper(ledger.journal, ACCOUNT, MANY) is None
         assert ledger.verify(in_parallel=True).ok
-    with Ledger.open(f"sqlite:///{tmp_path}/small.db") as ledger:
+    with Ledger.create(f"sqlite:///{tmp_path}/small.db") as ledger:
         ledger.journal.append(ACCOUNT, [opened(), CashMoved(deal=1, type=2, profit=1, time_msc=START_MSC)])
         assert helper(ledger.journal, ACCOUNT, 2) is None

@@ -22,7 +22,7 @@ def deals(url):
     journal.close()
     assert [row.version for row in rows] == list(range(1, len(rows) + 1))
     assert [row.prev_hash for row in rows] == [genesis(ACCOUNT), *(row.hash for row in rows[:-1])]
-    with Ledger.open(url, create=False) as ledger:
+    with Ledger.open(url) as ledger:
         assert ledger.verify().problems == ()
         assert ledger.account(ACCOUNT).portfolio.totals.deals == len(rows) - 1
     found = [row.deal for row in rows[1:]]
@@ -31,7 +31,7 @@ def deals(url):
 
 
 def tell(url, *events):
-    with Ledger.open(url, now_us=Clock()) as ledger:
+    with Ledger.create(url, now_us=Clock()) as ledger:
         return ledger.journal.append(ACCOUNT, list(events)).outcomes
 
 
@@ -42,7 +42,7 @@ def url(url):
 
 
 ONE_BY_ONE = """
-account = Ledger.open(url, create=False, now_us=Clock()).account(ACCOUNT)
+account = Ledger.open(url, now_us=Clock()).account(ACCOUNT)
 say("ready")
 for deal in range(int(hear()), 10**9):
     account.record(fill(deal, deal / 1000))
@@ -178,7 +178,7 @@ def test_a_killed_init_leaves_no_half_of_a_journal(kind, tmp_path, start):
 # ------------------------------------------------------------------------------------------------ the server is killed
 
 AGAINST_A_SERVER = """
-account = Ledger.open(url, create=False, now_us=Clock()).account(ACCOUNT)
+account = Ledger.open(url, now_us=Clock()).account(ACCOUNT)
 say("ready")
 deal = 1
 while True:

@@ -74,7 +74,7 @@ def until(condition, what):
 def test_writers_followers_and_kills(kind, tmp_path_factory, seed):
     folder = tmp_path_factory.mktemp("many")
     url = new_url(kind, folder)
-    with Ledger.open(url) as ledger:
+    with Ledger.create(url) as ledger:
         for account in writers.ACCOUNTS:
             ledger.account(account).open(currency="USD", mode="hedging", time_msc=1_767_607_200_000)
     desk = Desk(url, folder)
@@ -116,12 +116,12 @@ def check_streams(desk):
         assert acknowledged[str(name)] <= deals.keys()
         for own in (deal for deal in deals if deal > 1000 and deal % 10):
             assert {own // 10 * 10 + step for step in range(5)} <= deals.keys()  # a batch is whole
-    with Ledger.open(desk.url, create=False) as ledger:
+    with Ledger.open(desk.url) as ledger:
         assert ledger.verify().ok
 
 
 def check_followers(desk):
-    with Ledger.open(desk.url, create=False) as ledger:
+    with Ledger.open(desk.url) as ledger:
         streams = {
             str(account.name): [f"{account.name} {event.version} {event.head}" for event in account.events()]
             for account in ledger.accounts()

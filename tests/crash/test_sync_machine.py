@@ -412,7 +412,7 @@ def test_so_it_does_on_every_kind_of_journal(kind, mode, extended, tmp_path):
 
     Case.mode, Case.extended = mode, extended
     run_state_machine_as_test(Case, settings=settings(max_examples=settings().max_examples // 12, stateful_step_count=20))
-    with Ledger.open(url, create=False) as ledger:
+    with Ledger.open(url) as ledger:
         assert ledger.verify().problems == ()
 
 

@@ -22,7 +22,7 @@ import json
 from ledger.gateway.client import open_gateway
 from ledger.reconciler import StateReconciler, ReconcilePolicy
 
-account = Ledger.open(url, create=False).account(sys.argv[3])
+account = Ledger.open(url).account(sys.argv[3])
 gateway = open_gateway(sys.argv[2], timeout_msc=5000)
 reconciler = StateReconciler(account, gateway, policy=ReconcilePolicy(settle_sec=0.05), clock="UTC")
 say("ready")
@@ -41,7 +41,7 @@ import json
 from ledger.gateway.sandbox.client import Sandbox
 from tests.support.machine import deal_of
 
-account = Ledger.open(url, create=False).account(sys.argv[3])
+account = Ledger.open(url).account(sys.argv[3])
 broker = Sandbox(sys.argv[2], "tcp://127.0.0.1:1")
 say("ready")
 while (line := hear()) != "end":
@@ -62,7 +62,7 @@ def test_two_reconcilers_and_an_engine_share_a_journal(url, mode, extended, star
     chance = random.Random(f"{mode} {extended}")
     form = "extended" if extended else "base"
     options = ("--mode", mode, "--form", form, "--server-tz", "UTC", "--seed", "3", "--positions", "4")
-    with Sandbox.start(*options) as sandbox, Ledger.open(url) as ledger:
+    with Sandbox.start(*options) as sandbox, Ledger.create(url) as ledger:
         account = ledger.account(ACCOUNT)
         account.open(currency="USD", mode=mode, clock="UTC")
         arguments = (url, sandbox.endpoint, str(ACCOUNT))

@@ -59,7 +59,7 @@ def deals(url, account=ACCOUNT):
     rows = list(journal.rows(account))
     journal.close()
     assert [row.version for row in rows] == list(range(1, len(rows) + 1))
-    with Ledger.open(url, create=False) as ledger:
+    with Ledger.open(url) as ledger:
         assert ledger.verify().problems == ()
         assert ledger.account(account).portfolio.totals.deals == len(rows) - 1
     return [row.deal for row in rows[1:]]
@@ -67,7 +67,7 @@ def deals(url, account=ACCOUNT):
 
 @pytest.fixture
 def url(url):
-    with Ledger.open(url, now_us=Clock()) as ledger:
+    with Ledger.create(url, now_us=Clock()) as ledger:
         ledger.journal.append(ACCOUNT, [opened()])
     return url
 
@@ -95,7 +95,7 @@ def test_the_same_deals_told_by_all_land_once(url, start):
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 def test_an_account_opened_by_all_at_once_is_opened_once(kind, tmp_path, start):
     url = f"sqlite:///{tmp_path}/new.db" if kind == "sqlite" else empty_postgres_url()
-    Ledger.open(url).close()
+    Ledger.create(url).close()
     all_at_once(start, url, "from nothing")
     assert sorted(deals(url)) == list(range(1, 1 + EACH))
 
@@ -126,7 +126,7 @@ def test_an_answer_that_all_rest_on_is_kept_once(url, start):
         child.end()
     kept = Intruder(url)("SELECT digest FROM evidence ORDER BY digest")
     assert kept == sorted((digest_of(bytes([n]) * 100_000),) for n in range(EACH))
-    with Ledger.open(url, create=False) as ledger:
+    with Ledger.open(url) as ledger:
         assert ledger.verify().problems == ()
 
 
@@ -181,7 +181,7 @@ def test_several_inits_at_once_make_one_journal(attempt, kind, tmp_path, start):
     for child in children:
         assert child.hear().startswith("journal ")
         child.end()
-    with Ledger.open(url, create=False) as ledger:
+    with Ledger.open(url) as ledger:
         assert ledger.verify().ok
 
 

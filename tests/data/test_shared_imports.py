@@ -62,7 +62,7 @@ def face(ledger: Ledger) -> Json:
 
 @pytest.fixture
 def ledger(tmp_path):
-    with Ledger.open(f"sqlite:///{tmp_path}/desk.db") as opened:
+    with Ledger.create(f"sqlite:///{tmp_path}/desk.db") as opened:
         yield opened
 
 

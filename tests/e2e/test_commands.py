@@ -201,7 +201,7 @@ def test_replay_until_any_deal_gives_the_balance_of_its_row(imported, history):
     from ledger import Ledger
 
     last_of_second = {deal.time_msc // 1000: deal for deal in history.deals}
-    with Ledger.open(imported.url, create=False) as ledger:
+    with Ledger.open(imported.url) as ledger:
         (account,) = ledger.accounts()
         clock = account.standing.clock
         for deal in last_of_second.values():

@@ -18,7 +18,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 FLOORS: Final = (  # low to high; rooms on one floor do not know one another
     {"errors"},
-    {"values", "keyfiles", "text"},
+    {"values", "keyfiles", "text", "output_files", "processes"},
     {"clock"},
     {"events"},
     {"positions", "postings", "snapshot"},

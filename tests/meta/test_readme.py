@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from ledger import Ledger
 from ledger.gateway.sandbox.client import Sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,7 +25,9 @@ def test_the_examples_of_an_engine_run(tmp_path, monkeypatch, capsys):
     run(recording)
     assert capsys.readouterr().out.splitlines() == ["0.10000000", "0.000000"]
     assert (tmp_path / "desk.db").exists()
-    (tmp_path / "desk.db").unlink()
+    (tmp_path / "another").mkdir()
+    monkeypatch.chdir(tmp_path / "another")
+    Ledger.create("sqlite:///desk.db").close()
     with Sandbox.start("--server", "Broker-Live", "--positions", "2") as sandbox:
         assert "tcp://127.0.0.1:5555" in reconciling
         run(reconciling.replace("tcp://127.0.0.1:5555", sandbox.endpoint))

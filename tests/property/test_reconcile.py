@@ -261,7 +261,7 @@ def test_whatever_is_only_reported_changes_no_position(data):
 def desk(history: History, *, extended: bool = False, url: str = "memory://") -> tuple[Account, ScriptedGateway, Watch]:
     """Return an account that was told a history long ago, and a gateway."""
     watch = Watch()
-    account = Ledger.open(url, now_us=watch).account(ACCOUNT)
+    account = Ledger.create(url, now_us=watch).account(ACCOUNT)
     account.open(currency="USD", mode=history.mode, clock="UTC", time_msc=START_MSC)
     if extended:
         account.record(GatewayIdentified(login=ACCOUNT.login, server=ACCOUNT.server, form="extended", time_msc=START_MSC))

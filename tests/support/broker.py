@@ -269,7 +269,7 @@ class Desk:
         self.watch = Watch()
         self.story = Story(mode, now_us=self.watch, clock=clock)
         if journal != "memory://":
-            self.story.account = Ledger.open(journal, now_us=self.watch).account(ACCOUNT)
+            self.story.account = Ledger.create(journal, now_us=self.watch).account(ACCOUNT)
             self.story.account.open(currency="USD", mode=mode, clock=clock, time_msc=START_MSC)
         if extended and identified:
             self.account.record(

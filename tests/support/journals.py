@@ -94,7 +94,7 @@ def write_older(url: str, journal: Journal) -> None:
 @cache
 def _migrated_postgres() -> str:
     url = shared_postgres().create_database()
-    Ledger.open(url).close()
+    Ledger.create(url).close()
     return url
 
 
@@ -113,7 +113,7 @@ def new_url(kind: str, folder: Path) -> str:
     if kind == "postgres":
         return new_postgres_url()
     url = f"sqlite:///{folder}/journal.db"
-    Ledger.open(url).close()
+    Ledger.create(url).close()
     return url
 
 
@@ -187,7 +187,7 @@ class Intruder:
             for (name,) in self("SELECT name FROM sqlite_master WHERE type = 'trigger'"):
                 self(f'DROP TRIGGER "{name}"')
         else:
-            for table in ("accounts", "heads", "events", "evidence", "seals", "identity"):
+            for table in ("accounts", "heads", "events", "evidence", "seals", "identity", "parents"):
                 self(f"ALTER TABLE IF EXISTS {table} DISABLE TRIGGER ALL")
 
     def drop_constraints(self) -> None:

@@ -627,7 +627,7 @@ class RealDesk:
         self._terminal = terminal
         self._clock_us = 0
         self._child: Any = None
-        self.ledger = Ledger.open(url, now_us=self.now_us)
+        self.ledger = Ledger.create(url, now_us=self.now_us)
         self.account = self.ledger.account(name)
         self.start()
 

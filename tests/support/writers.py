@@ -39,7 +39,7 @@ def reopened(notes: Path) -> tuple[list[str], TextIO]:
 
 def write(url: str, notes: Path, number: int, actions: int) -> None:
     done, file = reopened(notes)
-    with Ledger.open(url, create=False) as ledger, file:
+    with Ledger.open(url) as ledger, file:
         for action in range(len(done), actions):
             chance = random.Random(number * 1000 + action)  # the same again after a kill
             account = ledger.account(chance.choice(ACCOUNTS))
@@ -63,7 +63,7 @@ def follow(url: str, notes: Path, account: str, poll_seconds: float) -> None:
     for line in seen:
         told_name, version, _ = line.split(" ")
         cursors[AccountId.parse(told_name)] = int(version)
-    with Ledger.open(url, create=False) as ledger, file:
+    with Ledger.open(url) as ledger, file:
         if account == "all":
             told = ledger.follow(after=cursors, poll_seconds=poll_seconds)
         else:

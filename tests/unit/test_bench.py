@@ -31,7 +31,7 @@ def test_a_journal_holds_what_an_engine_and_its_reconciler_tell(nets, tmp_path):
     from bench_journals import make_journal
 
     url = make_journal(f"sqlite:///{tmp_path}/made.db", 6000, nets=nets)
-    with Ledger.open(url, create=False) as ledger:
+    with Ledger.open(url) as ledger:
         [account] = ledger.accounts()
         assert account.version == 6000
         assert account.verify().problems == ()

@@ -25,7 +25,7 @@ def folders(tmp_path, monkeypatch):
     monkeypatch.chdir(here)
     for name in ("LEDGER_JOURNAL", "GTW_HOST", "GTW_PORT", "GTW_TIMEOUT_MS", "SYNC_INTERVAL_SEC"):
         monkeypatch.delenv(name, raising=False)
-    Ledger.open(f"sqlite:///{there}/desk.db").close()
+    Ledger.create(f"sqlite:///{there}/desk.db").close()
     return here, there
 
 

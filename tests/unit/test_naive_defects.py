@@ -344,7 +344,7 @@ def test_17_the_audit_trail_is_whole_and_outlives_the_process(tmp_path):
     naive.sync()
     assert len(naive.audit) == 1000
     desk.account.ledger.close()
-    with Ledger.open(url) as ledger:
+    with Ledger.create(url) as ledger:
         restarted = StateReconciler(ledger.account(ACCOUNT), desk.broker)
         trail = [one for one in restarted.get_audit_trail() if one.kind == "PositionRecovered"]
         assert len(trail) == 1101

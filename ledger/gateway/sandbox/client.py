@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Sequence
 from threading import Lock
 from typing import Any, Self
@@ -12,6 +11,7 @@ from typing import Any, Self
 import zmq
 
 from ledger.errors import GatewayRefused, GatewayTimeout, GatewayUnavailable
+from ledger.processes import own_command
 
 _PATIENCE_MSC = 30_000
 
@@ -39,7 +39,9 @@ class Sandbox:
         Raises:
             GatewayUnavailable: It did not start.
         """
-        command = [sys.executable, "-m", "ledger", "sandbox", "--port", "0", "--control-port", "0", "--json", *options]
+        command = own_command("ledger", "sandbox", "--port", "0", "--control-port", "0", "--json", *options)
+        if command is None:
+            raise GatewayUnavailable("a sandbox is started with Python, and this program is none: run ledger sandbox")
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603  # ourselves
         assert process.stdout is not None
         line = process.stdout.readline()

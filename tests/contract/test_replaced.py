@@ -1,0 +1,263 @@
+"""A journal that is removed, renamed or replaced while it is open acknowledges nothing more; what it acknowledged is there."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from ledger import JournalMissing, JournalReplaced, Ledger
+from ledger.journal.copying import copy_journal
+from ledger.journal.forking import _inherited
+from tests.support.journals import ACCOUNT, Clock, bare_sqlite, fill, new_postgres_url, opened, shared_postgres
+
+ROOT = Path(__file__).resolve().parents[2]
+FIRST = 30
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A journal with a few fills, and beside it a copy of the file (old.db), a backup and a journal of somebody else."""
+    path = tmp_path / "journal.db"
+    with Ledger.create(str(path), now_us=Clock()) as ledger:
+        ledger.journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, FIRST))])
+        copy_journal(ledger.journal, str(tmp_path / "backup.db"), Clock())
+    shutil.copy(path, tmp_path / "old.db")
+    with Ledger.create(str(tmp_path / "other.db"), now_us=Clock()) as ledger:
+        ledger.journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, 200))])
+    return path
+
+
+def copy_over(source):
+    return lambda path: shutil.copy(path.with_name(source), path)
+
+
+def move_over(source):
+    return lambda path: path.with_name(source).replace(path)
+
+
+def rename_all(path):
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").rename(f"{path}.moved{suffix}")
+
+
+def remove(*suffixes):
+    def removed(path):
+        for suffix in suffixes:
+            Path(f"{path}{suffix}").unlink()
+
+    return removed
+
+
+#: What happens to the files -> where all that was acknowledged is found afterwards; None where somebody removed it.
+WAYS = {
+    "removed": (remove(""), None),
+    "all removed": (remove("", "-wal", "-shm"), None),
+    "renamed": (lambda path: path.rename(f"{path}.moved"), ".moved"),
+    "all renamed": (rename_all, ".moved"),
+    "an old copy moved over it": (move_over("old.db"), None),
+    "a backup moved over it": (move_over("backup.db"), None),
+    "an old copy copied over it": (copy_over("old.db"), None),
+    "a backup copied over it": (copy_over("backup.db"), None),
+    "another journal copied over it": (copy_over("other.db"), None),
+    "log removed": (remove("-wal"), ""),
+    "log and index removed": (remove("-wal", "-shm"), ""),
+    "index removed": (remove("-shm"), ""),
+    "emptied": (lambda path: path.write_bytes(b""), None),
+    "written over with something else": (lambda path: path.write_bytes(b"Dear Sir or Madam, " * 9000), None),
+}
+
+
+def record(ledger, first, count, acknowledged):
+    for deal in range(first, first + count):
+        ledger.account(ACCOUNT).record(fill(deal, deal))
+        acknowledged.append(deal)
+
+
+def deals(path):
+    with Ledger.open(str(path)) as ledger:
+        assert ledger.verify().ok
+        return [row.deal for row in ledger.journal.rows(ACCOUNT) if row.deal is not None]
+
+
+@pytest.mark.parametrize("is_checkpointed", [False, True], ids=["log full", "log copied"])
+@pytest.mark.parametrize("way", WAYS)
+def test_nothing_more_is_acknowledged(way, is_checkpointed, path):
+    happen, kept = WAYS[way]
+    acknowledged = list(range(1, FIRST))
+    ledger = Ledger.open(str(path), now_us=Clock())
+    record(ledger, 100, 10, acknowledged)
+    if is_checkpointed:
+        with bare_sqlite(f"sqlite:///{path}") as other:
+            other.execute("PRAGMA wal_checkpoint(FULL)")
+    record(ledger, 200, 3, acknowledged)
+    happen(path)
+    for deal in (300, 301):  # and it stays so
+        with pytest.raises(JournalReplaced, match=r"journal\.db.* while it was open") as refused:
+            ledger.account(ACCOUNT).record(fill(deal, deal))
+        assert not refused.value.retryable
+    ledger.close()
+    if kept is not None:
+        assert set(deals(f"{path}{kept}")) >= set(acknowledged)
+
+
+def test_a_removed_journal_is_not_made_again_by_whoever_has_it_open(path):
+    with Ledger.open(str(path), now_us=Clock()) as ledger:
+        record(ledger, 100, 3, [])
+        rename_all(path)
+        with pytest.raises(JournalReplaced):
+            ledger.account(ACCOUNT).record(fill(300, 300))
+        with pytest.raises(JournalReplaced):  # a reader is not shown an old picture either
+            ledger.account(ACCOUNT).portfolio  # noqa: B018  # it is the question that is refused
+    assert not path.exists()
+    with pytest.raises(JournalMissing):
+        Ledger.open(str(path))
+
+
+def test_a_journal_that_took_its_place_is_left_alone(path):
+    """The last connection to the old one would remove the -wal that its path names, which is the new one's."""
+    old = Ledger.open(str(path), now_us=Clock())
+    record(old, 100, 3, [])
+    rename_all(path)
+    path.with_name("backup.db").rename(path)
+    new = Ledger.open(str(path), now_us=Clock())
+    acknowledged: list[int] = []
+    record(new, 400, 5, acknowledged)
+    with pytest.raises(JournalReplaced):
+        old.account(ACCOUNT).record(fill(300, 300))
+    old.close()
+    record(new, 500, 5, acknowledged)
+    new.close()
+    assert set(deals(path)) == {*range(1, FIRST), *acknowledged}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_checkpoints_of_other_programs_are_no_replacement(seed, path):
+    """Whoever else appends, copies the log into the database, or begins it anew: nothing is refused."""
+    chance = random.Random(seed)
+    with Ledger.open(str(path), now_us=Clock()) as ledger, Ledger.open(str(path), now_us=Clock()) as other:
+        acknowledged = list(range(1, FIRST))
+        with bare_sqlite(f"sqlite:///{path}") as bare:
+            for deal in range(100, 400):
+                record(chance.choice([ledger, other]), deal, 1, acknowledged)
+                if chance.random() < 0.1:
+                    bare.execute(f"PRAGMA wal_checkpoint({chance.choice(['PASSIVE', 'FULL', 'RESTART', 'TRUNCATE'])})")
+                if chance.random() < 0.02:
+                    chance.choice([ledger, other]).close()  # connections come back by themselves
+    assert deals(path) == acknowledged
+
+
+def test_a_copy_over_it_right_after_a_checkpoint_is_found(path):
+    """The header shows it, though a checkpoint may have written to the file as well."""
+    with Ledger.open(str(path), now_us=Clock()) as ledger:
+        record(ledger, 100, 10, [])
+        with bare_sqlite(f"sqlite:///{path}") as other:
+            other.execute("PRAGMA wal_checkpoint(FULL)")
+            shutil.copy(path.with_name("backup.db"), path)
+            with pytest.raises(JournalReplaced, match="another database was copied over"):
+                ledger.account(ACCOUNT).record(fill(300, 300))
+
+
+def test_a_link_to_the_journal_is_the_journal(path):
+    link = path.with_name("link.db")
+    link.symlink_to(path)
+    with Ledger.open(str(link), now_us=Clock()) as ledger:
+        record(ledger, 100, 3, [])
+
+
+def test_a_folder_that_is_changed_into_changes_nothing(path, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    with Ledger.open("journal.db", now_us=Clock()) as ledger:
+        record(ledger, 100, 3, [])
+        monkeypatch.chdir("/")
+        record(ledger, 200, 3, [])
+        assert ledger.verify().ok
+
+
+def test_the_end_of_the_program_closes_no_file_that_was_replaced(path):
+    """A process that found its journal replaced and ends leaves the log of the new one where it is."""
+    program = """
+import sys
+from pathlib import Path
+from ledger import JournalReplaced, Ledger
+from tests.support.journals import ACCOUNT, fill
+path = Path(sys.argv[1])
+ledger = Ledger.open(str(path))
+ledger.account(ACCOUNT).record(fill(100, 100))
+path.with_name("backup.db").replace(path)
+try:
+    ledger.account(ACCOUNT).record(fill(101, 101))
+except JournalReplaced:
+    print("refused")
+"""
+    run = subprocess.run([sys.executable, "-c", program, path], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (run.stdout, run.stderr) == ("refused\n", "")
+    assert os.path.exists(f"{path}-wal")  # noqa: PTH110  # not closed, so not removed
+
+
+def test_what_is_not_closed_is_referred_to(path):
+    ledger = Ledger.open(str(path), now_us=Clock())
+    record(ledger, 100, 1, [])
+    path.with_name("other.db").replace(path)
+    before = len(_inherited)
+    with pytest.raises(JournalReplaced):
+        record(ledger, 101, 1, [])
+    assert len(_inherited) == before + 1
+
+
+# ---- Postgres: the database is replaced under the connections
+
+
+@pytest.fixture
+def desk():
+    url = new_postgres_url()
+    with Ledger.open(url, now_us=Clock()) as ledger:
+        ledger.journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, FIRST))])
+    return url
+
+
+def put_in_place(source, url):
+    """Replace a database by another one, as whoever restores a dump does."""
+    name = url.rpartition("/")[2]
+    server = shared_postgres()
+    server.drop_database(url)
+    with psycopg.connect(server.url().replace("+psycopg", ""), autocommit=True) as admin:
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        admin.execute(statement.format(sql.Identifier(name), sql.Identifier(source.rpartition("/")[2])))
+
+
+def test_an_older_copy_of_a_database_in_its_place_is_refused(desk):
+    older = shared_postgres().create_database(template=desk)
+    with Ledger.open(desk, now_us=Clock()) as ledger:
+        record(ledger, 100, 3, [])
+        put_in_place(older, desk)
+        for deal in (200, 201):
+            with pytest.raises(JournalReplaced, match="version 34 was recorded here"):
+                ledger.account(ACCOUNT).record(fill(deal, deal))
+
+
+def test_another_journal_in_the_place_of_a_database_is_refused(desk):
+    other = new_postgres_url()
+    with Ledger.open(desk, now_us=Clock()) as ledger:
+        record(ledger, 100, 1, [])
+        put_in_place(other, desk)
+        with pytest.raises(JournalReplaced, match="another journal"):
+            ledger.account(ACCOUNT).record(fill(200, 200))
+
+
+def test_a_rewritten_history_of_the_same_length_is_refused(desk):
+    older = shared_postgres().create_database(template=desk)
+    with Ledger.open(desk, now_us=Clock()) as ledger:
+        record(ledger, 100, 3, [])
+        with Ledger.open(older, now_us=Clock()) as copy:
+            record(copy, 500, 9, [])
+        put_in_place(older, desk)
+        with pytest.raises(JournalReplaced, match="is not in the journal any more"):
+            ledger.account(ACCOUNT).record(fill(200, 200))
