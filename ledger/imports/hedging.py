@@ -168,6 +168,8 @@ class _Matcher:
                 self.position_ids[index] = deal.order
             elif close := _close(index, deal):
                 self._closes[index] = close
+        #: Close index -> open price of its position, as the other deal of its close-by order shows it.
+        self._prices_opened = {leg.index: other.price / 10**_SCALE for leg, other in self._legs()}
 
     # ------------------------------------------------------------------------------------------------ one way to answer
 
@@ -412,12 +414,11 @@ class _Matcher:
         explain all that is left of their symbol and side.
         """
         allowed = self._allowed()
-        prices = {leg.index: other.price / 10**_SCALE for leg, other in self._legs()}
         books: defaultdict[str, dict[Side, Book]] = defaultdict(dict)
         for close in self._order_of_closes():
             if allowed is None or close.book in allowed:
                 symbol, side = close.book
-                books[symbol].setdefault(side, Book(side)).closes.append(_to_pair(close, prices.get(close.index)))
+                books[symbol].setdefault(side, Book(side)).closes.append(_to_pair(close, self._prices_opened.get(close.index)))
         for position in self._positions.values():
             symbol, side = position.book
             if not position.capacity or (allowed is not None and position.position_id not in self._open_ids):

@@ -21,6 +21,8 @@ _HTML: Final = re.compile(r"\s*<(?:!doctype\s+html|html|head|body|table|div|meta
 
 #: A tag's beginning, a comment, or a declaration. Whatever else begins with ``<`` is text.
 _TAG: Final = re.compile(r"<(?:(/?)([A-Za-z][^\s/>]*)|(!--)|[!?])")
+#: A cell of nothing but text, as nearly all are: its attributes and its text.
+_PLAIN_CELL: Final = re.compile(r"""<t[dh]((?:\s+[a-z-]+(?:="[^"<>]*")?)*)\s*>([^<]*)</t[dh]>""", re.IGNORECASE)
 _VALUE_OR_END: Final = re.compile(r""">|=\s*["']""")
 _ATTRIBUTE: Final = re.compile(r"""=\s*"[^"]*"|=\s*'[^']*'|=|[^\s=]+""")
 _CELLS: Final = frozenset({"td", "th"})
@@ -69,9 +71,15 @@ class _Scanner:
     def scan(self) -> None:
         """Read the document."""
         text, at = self._text, 0
-        search = _TAG.search
+        search, plain = _TAG.search, _PLAIN_CELL.match
         while found := search(text, at):
             begin = found.start()
+            if self._cell is None and self._row is not None and (cell := plain(text, begin)):
+                attributes, content = cell.groups()
+                if "hidden" not in attributes or not _has_class_hidden(attributes):
+                    self._row.append(self._unescaped(content))
+                at = cell.end()
+                continue
             if self._cell is not None and begin > at:
                 self._cell.append(text[at:begin])
             closes, name, comment = found.groups()

@@ -492,7 +492,7 @@ def read_report(grids: tuple[Grid, ...], place: Place) -> Statement:
     for grid in grids:
         tables.add(grid, Place(place.file, grid.name))
     account = _only_account(tables.others)
-    kind = _kind(grids, tables)
+    kind = _kind(grids, tables, account)
     deals = tuple(_deals(tables, grids, is_terminal=account is not None))
     if not deals:
         _refuse_without_deals(tables, account, place)
@@ -522,9 +522,11 @@ def _tester_currency(rows: Sequence[tuple[Place, Row]]) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _kind(grids: tuple[Grid, ...], tables: _Tables) -> Kind:
-    """A tester says so in its HTML, and names the terminal's build where a terminal names the account."""
+def _kind(grids: tuple[Grid, ...], tables: _Tables, account: _Account | None) -> Kind:
+    """A tester says so in its HTML, and names the terminal's build or the currency where a terminal names the account."""
     if any("strategy tester" in grid.generator for grid in grids):
+        return "tester"
+    if account is None and _tester_currency(tables.others) is not None:
         return "tester"
     head = tables.others[:10]
     return "tester" if any(_names_build(cell) for _, row in head for cell in row.cells) else "report"

@@ -88,6 +88,12 @@ def test_a_table_of_deals_without_its_title_is_known_by_its_rows(language, delim
     assert report.is_from_birth
 
 
+def test_a_dump_whose_rows_look_like_those_of_a_report_is_a_dump():
+    fields = "time,ticket,symbol,type,entry,volume,price,order,commission,fee,swap,profit,position_id,comment"
+    dump = read(f"{fields}\n2024.01.02 10:00:05,102,EURUSD,buy,in,0.10,1.10000,201,-0.35,0,0,0,77,EA\n")
+    assert (dump.kind, dump.deals[0].position_id, dump.deals[0].balance) == ("dump", 77, None)
+
+
 @pytest.mark.parametrize("language", ["en", "ja", "ru"])
 def test_it_may_be_on_any_sheet_of_a_workbook(language):
     book = Workbook()
@@ -237,6 +243,21 @@ def test_the_balance_column_runs_in_the_order_that_reproduces_it(order):
     assert report.is_from_birth
 
 
+def test_rows_of_one_second_may_be_in_the_reverse_order_too():
+    lines = [DEPOSIT, BUY.replace("10:00:05", "11:00:05"), SELL]
+    assert [deal.deal for deal in read(html("\n".join(lines[::-1]))).as_booked] == [101, 102, 103]
+
+
 def test_rows_that_are_not_in_time_order_stay_as_the_tester_booked_them():
     late = BUY.replace("10:00:05", "12:00:05")
     assert [deal.deal for deal in read(html(f"{DEPOSIT}\n{late}\n{SELL}")).as_booked] == [101, 102, 103]
+
+
+def test_where_tickets_fall_is_known():
+    assert read(html(DEALS)).first_fall is None
+    assert (
+        read(html("\n".join([DEPOSIT.replace("| 101 |", "| 103 |"), BUY, SELL.replace("| 103 |", "| 104 |")]))).first_fall.deal
+        == 102
+    )
+    swapped = [DEPOSIT, BUY.replace("10:00:05", "11:00:05").replace("| 102 |", "| 105 |"), SELL]
+    assert read(html("\n".join(swapped))).first_fall is None  # of one second

@@ -77,6 +77,34 @@ def test_a_profit_in_another_currency_is_compared_with_those_around_it():
     assert (ids[1], ids[5:], notes) == (1001, [1004, 1003, 1005], [])
 
 
+def test_it_is_so_hours_apart():
+    by = Decimal(127431)
+    rows = [
+        ("10:00 buy in 0.1 @ 0.86000", None), ("10:30 sell out 0.1 @ 0.86100", "0.00100"),
+        ("11:00 buy in 0.1 @ 0.86000", None), ("11:01 buy in 0.1 @ 0.85000", None), ("11:02 buy in 0.1 @ 0.84000", None),
+        ("12:00 sell out 0.1 @ 0.85500", "0.00500"), ("15:00 sell out 0.1 @ 0.86500", "0.00500"),
+        ("21:00 sell out 0.1 @ 0.84500", "0.00500"),
+    ]  # fmt: skip
+    deals = [
+        deal(n, text, profit=(Decimal(moved or 0) * by / 10).quantize(Decimal("0.01")))
+        for n, (text, moved) in enumerate(rows, 1)
+    ]
+    ids, notes = told(*deals)
+    assert (ids[5:], notes) == ([1004, 1003, 1005], [])
+
+
+def test_a_close_by_names_the_price_of_what_it_closed():
+    ids, _ = told(
+        deal(1, "10:00 buy in 0.1 @ 1.10"), deal(2, "10:01 buy in 0.1 @ 1.20"), deal(3, "10:02 buy in 0.1 @ 1.20"),
+        deal(4, "10:03 sell in 0.1 @ 1.30"),
+        deal(5, "11:00 sell out by 0.1 @ 1.30", order=1005), deal(6, "11:00 buy out by 0.1 @ 1.20", order=1005),
+        deal(7, "12:00 sell out 0.1 @ 1.25"), deal(8, "12:00 sell out 0.1 @ 1.25"),
+    )  # fmt: skip
+    assert ids[5] == 1004
+    assert ids[4] in (1002, 1003)
+    assert {ids[4], *ids[6:]} == {1001, 1002, 1003}
+
+
 # ---------------------------------------------------------------------------------------------------- net zero forces the rest
 
 
@@ -115,11 +143,12 @@ def test_volumes_have_to_come_out_even():
 
 
 def test_what_is_closed_and_opened_again_in_one_second_ends_a_stretch():
-    ids, _ = told(
+    ids, notes = told(
         deal(1, "10:00 buy in 0.1 @ 1.1"), deal(2, "11:00 sell out 0.1 @ 1.3"), deal(3, "11:00 buy in 0.1 @ 1.3"),
         deal(4, "12:00 buy in 0.1 @ 1.4"), deal(5, "13:00 sell out 0.1 @ 1.3"), deal(6, "13:00 sell out 0.1 @ 1.3"),
     )  # fmt: skip
     assert (ids[1], set(ids[4:])) == (1001, {1003, 1004})
+    assert len(notes) == 2  # of the last two only
 
 
 # ------------------------------------------------------------------------------------------------- the table of open positions
