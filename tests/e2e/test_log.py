@@ -18,7 +18,7 @@ def url(tmp_path):
     """A journal of two accounts; all is recorded ten seconds after the start, the last hour later."""
     url = f"sqlite:///{tmp_path}/desk.db"
     clock = [START_US + 10 * SECOND]
-    with Ledger.open(url, now_us=lambda: clock[0]) as ledger:
+    with Ledger.create(url, now_us=lambda: clock[0]) as ledger:
         ledger.journal.append(
             ACCOUNT,
             [

@@ -35,7 +35,7 @@ def health(account=ACCOUNT, age_sec=1, **changes) -> SyncHealth:
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request, tmp_path):
     url = new_url(request.param, tmp_path)
-    with Ledger.open(url) as ledger:
+    with Ledger.create(url) as ledger:
         ledger.journal.append(ACCOUNT, [opened()])
     return url
 

@@ -24,7 +24,7 @@ WORD = "Ωμέγα \N{GRINNING FACE} é"
 @pytest.fixture
 def url(tmp_path):
     url = f"sqlite:///{tmp_path}/desk.db"
-    with Ledger.open(url) as ledger:
+    with Ledger.create(url) as ledger:
         account = ledger.account("Broker", 7)
         account.open(currency="USD", mode="hedging")
         account.record(
@@ -72,7 +72,7 @@ def test_a_console_of_another_encoding_is_no_traceback(encoding, url):
 
 @pytest.mark.parametrize("words", ["log --json", "log", "positions", "--help", "positions --account X/1 2>&1 >/dev/null"])
 def test_a_reader_that_leaves_ends_a_command_quietly_and_not_with_the_code_for_disagreement(words, url):
-    with Ledger.open(url) as ledger:
+    with Ledger.create(url) as ledger:
         ledger.account("Broker", 7).record_many([fill(deal, deal, comment="x" * 200) for deal in range(2, 800)])
     script = f"{sys.executable} -m ledger {words} | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(
@@ -134,7 +134,7 @@ def test_a_terminal_gets_no_codes_but_ours(words, tmp_path):
     import re
 
     url = f"sqlite:///{tmp_path}/desk.db"
-    with Ledger.open(url) as ledger:
+    with Ledger.create(url) as ledger:
         ledger.account("Bro[red]ker\x1b[2J", 7).open(currency="USD", mode="hedging")
         ledger.account("Bro[red]ker\x1b[2J", 7).record(fill(1, 1, symbol="E\x9b31m\u202eR", comment="\x1b]0;owned\x07"))
     sent = on_a_terminal(*words, "--journal", url, columns=80)
@@ -148,7 +148,7 @@ def test_evidence_is_bytes_for_a_program(tmp_path):
 
     raw = b'{"comment": "\x1b[2J \xc2\x9b"}'
     url = f"sqlite:///{tmp_path}/desk.db"
-    with Ledger.open(url) as ledger:
+    with Ledger.create(url) as ledger:
         account = ledger.account("Broker-Live", 70113)
         account.record_many([opened(), fill(1, 1), ghost(1, 2, evidence=digest_of(raw))], evidence=[raw])
     assert run("log", "--evidence", digest_of(raw), journal=url).out == raw
@@ -160,7 +160,7 @@ _ENGINE = """
 import logging, sys
 logging.basicConfig(level=logging.DEBUG, format="%(name)s %(levelname)s %(message)s")
 from ledger import Ledger
-with Ledger.open(sys.argv[1], create=True) as ledger:
+with Ledger.create(sys.argv[1], create=True) as ledger:
     ledger.account("Broker", 7).open(currency="USD", mode="hedging")
 """
 
@@ -179,7 +179,7 @@ def test_the_library_has_one_logger_that_is_silent_until_asked():
 
 
 def test_what_others_do_with_alembic_is_logged_as_ever(caplog, tmp_path):
-    Ledger.open(f"sqlite:///{tmp_path}/x.db").close()
+    Ledger.create(f"sqlite:///{tmp_path}/x.db").close()
     with caplog.at_level(logging.INFO):
         logging.getLogger("alembic.runtime.migration").info("a migration of theirs")
     assert caplog.messages == ["a migration of theirs"]

@@ -170,7 +170,7 @@ def test_no_command_shows_hostile_text_as_it_is(answer, bad, tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
     url = f"sqlite:///{folder}/desk.db"
     account = AccountId(f"S{bad}rv", 7)
-    with Ledger.open(url) as ledger:
+    with Ledger.create(url) as ledger:
         ledger.account(account).open(currency="USD", mode="hedging")
         ledger.account(account).record_many(every_kind(bad), correlation=f"c{bad}")
     row = {"ticket": 70, "symbol": f"Z{bad}", "type": "buy", "volume": 0.1, "price_open": 1.1, "comment": bad}
@@ -193,7 +193,7 @@ def test_no_command_shows_hostile_text_as_it_is(answer, bad, tmp_path_factory):
 def test_json_holds_the_very_text_that_was_recorded(tmp_path):
     bad = "".join(SAMPLES)
     url = f"sqlite:///{tmp_path}/desk.db"
-    with Ledger.open(url) as ledger:
+    with Ledger.create(url) as ledger:
         ledger.account("Srv", 7).open(currency="USD", mode="hedging")
         ledger.account("Srv", 7).record_many(every_kind(bad))
         events = list(ledger.account("Srv", 7).events())
@@ -204,7 +204,7 @@ def test_json_holds_the_very_text_that_was_recorded(tmp_path):
 
 def test_csv_cells_are_no_formulas_and_numbers_stay_numbers(tmp_path):
     url = f"sqlite:///{tmp_path}/desk.db"
-    with Ledger.open(url) as ledger:
+    with Ledger.create(url) as ledger:
         ledger.account("=Srv", 7).open(currency="USD", mode="hedging")
         fill = FillRecorded(
             deal=1, symbol="@EUR", side="buy", entry="in", volume=1, price="1.1", time_msc=1_767_607_200_000, profit="-5.25",
