@@ -150,7 +150,7 @@ class Ledger:
             JournalUnsafe: The database does not promise durability.
             JournalUnavailable: The database does not answer.
         """
-        if to_text(url, "the URL of a journal (sqlite:///desk.db)") == "memory://":
+        if require_type(url, str, "the URL of a journal, as sqlite:///desk.db") == "memory://":
             return cls(MemoryJournal(now_us), now_us)
         # SQLAlchemy and Alembic are slow to load and not needed before a journal is opened.
         from ledger.journal.connect import check_revision, close_engine, open_engine

@@ -233,10 +233,11 @@ class Appender:
     ) -> Appended | None:
         """Decide and append; None where that has to be done again, under the lock."""
         driver = writer.driver
+        last = self._acknowledged.get(account)  # before the journal is looked at: other threads append meanwhile
         stand = self._seen(driver, account, keys[0]) if at_once else self._locked(driver, account, keys)
         if stand is None:
             return None
-        self._require_same_history(stand, account, is_reconnected=writer.is_new)
+        self._require_same_history(stand, account, last, is_reconnected=writer.is_new)
         if sending.last is not None and self._is_there(driver, account, sending.last.head):
             return sending.last
         appended = decide(stand)
@@ -254,14 +255,16 @@ class Appender:
         self._tell_followers(writer.connection)
         return appended
 
-    def _require_same_history(self, stand: _Stand, account: AccountId, *, is_reconnected: bool) -> None:
+    def _require_same_history(
+        self, stand: _Stand, account: AccountId, last: Head | None, *, is_reconnected: bool
+    ) -> None:
         """Refuse to append where the last event that a caller was given is not in the journal any more.
 
         An older copy, or another journal, took its place under the open ledger. To look whether the event is still there costs
         Postgres a round trip where others appended meanwhile, and a database is not replaced under its connections: there it is
         done once a connection.
         """
-        last, head = self._acknowledged.get(account), stand.head
+        head = stand.head
         if last is None or (head is not None and head[:2] == last[:2]):
             return
         is_behind = head is None or head.version <= last.version

@@ -28,8 +28,8 @@ _COLUMNS = (
     "commission, fee, swap, profit, magic, data, placement, schema, recorded_us, natural_key, correlation, caused_by, "
     "evidence, reason, comment, origin, prev_hash, hash, checks"
 )
-_TABLES = ("accounts", "heads", "events", "evidence", "identity", "seals")
-_DISPOSABLE = ("checkpoints",)
+_TABLES = ("accounts", "heads", "events", "evidence", "identity", "parents", "seals")
+_DISPOSABLE = ("checkpoints", "sync_health")
 
 
 def _copy(version: str, natural_key: str, kind: str = "'Forged'") -> str:

@@ -89,6 +89,7 @@ def test_the_migrated_tables_are_those_of_the_program(engine):
 
 
 def test_the_program_would_make_the_same_tables(engine, tmp_path):
+    (tmp_path / "made.db").touch()
     url = f"sqlite:///{tmp_path}/made.db" if engine.dialect.name == "sqlite" else empty_postgres_url()
     made = open_engine(url)
     with made.begin() as connection:
@@ -156,7 +157,7 @@ def recorded(url):
 
 
 def test_the_order_is_derived_anew_as_if_it_had_been_recorded_so(older):
-    with Ledger.open(older) as ledger:
+    with Ledger.create(older) as ledger:
         journal = open_journal("memory://", Clock())
         for account in (ACCOUNT, OTHER):
             journal.append(account, [opened(account), *(fill(n, 50 - n) for n in range(1, 40)), ghost(1, 60)])

@@ -136,7 +136,7 @@ def test_a_health_file_takes_the_place_of_nothing_else(name, path):
 
 def test_a_health_file_may_be_replaced(path):
     health = path.with_name("health.json")
-    health.write_text(json.dumps({"accounts": {}}))
+    health.write_text(json.dumps({"ledger_health": 1, "accounts": {}}))
     assert ledger_command("sync", "--gateway", "tcp://127.0.0.1:1", "--health", "health.json") == 3
     assert "accounts" in json.loads(health.read_text())
 

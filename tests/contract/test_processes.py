@@ -96,7 +96,7 @@ def test_it_works_from_a_zip(url, trap, tmp_path):
     folder, mark = trap
     archive = tmp_path / "ledger.zip"
     with zipfile.ZipFile(archive, "w") as packed:
-        for path in sorted((ROOT / "ledger").rglob("*.py")):
+        for path in sorted(one for one in (ROOT / "ledger").rglob("*") if one.suffix in (".py", ".json")):
             packed.write(path, path.relative_to(ROOT))
     assert driven(url, folder, tmp_path, paths=(archive,)) == ["True", "True"]
     assert not mark.exists()

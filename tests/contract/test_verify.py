@@ -46,7 +46,7 @@ TEXTS = ("kind", "symbol", "data", "natural_key", "correlation", "evidence", "co
 BLOBS = ("prev_hash", "hash", "checks")
 NUMBERS = tuple(name for name in Stored._fields if name not in TEXTS + BLOBS)
 #: Version of an event in the middle that says something in the column.
-SAYS = dict.fromkeys(Stored._fields, 4) | {"evidence": 9, "caused_by": 8}
+SAYS = dict.fromkeys(Stored._fields, 4) | {"evidence": 9, "caused_by": 8, "order_msc": 6, "order_deal": 6}
 
 
 def tell_much(url):

@@ -202,7 +202,7 @@ def test_the_file_is_whole_however_many_threads_write_it(tmp_path):
 
 def test_another_file_is_not_replaced(tmp_path):
     (tmp_path / "mine.json").write_text('{"accounts": {}}')
-    with pytest.raises(BadValue, match="is not a health file"):
+    with pytest.raises(BadValue, match="was not made by this command"):
         HealthFile(tmp_path / "mine.json")
     assert (tmp_path / "mine.json").read_text() == '{"accounts": {}}'
 

@@ -79,7 +79,10 @@ def test_a_history_that_lags_takes_nothing_away(data):
     before, version = service.account.portfolio, service.account.version
     for ticket in gone:
         gateway._deals.pop(ticket)
-    assert syncs(service, watch, 5) == [SyncStatus.SUCCESS] * 5
-    assert service.account.version == version
+    # Without the newest deal that was reported before, answers are taken for stale at first.
+    assert set(syncs(service, watch, 5)) <= {SyncStatus.SUCCESS, SyncStatus.DEGRADED}
+    assert syncs(service, watch, 2) == [SyncStatus.SUCCESS] * 2
+    assert {one.kind for one in service.account.events(after=version)} <= {"SyncDegraded", "SyncRestored"}
     assert not [one for one in service.account.events() if isinstance(one.event, DealRevised)]
-    assert service.account.portfolio.state() == before.state()
+    after = service.account.portfolio
+    assert (after.positions, after.balance, after.totals) == (before.positions, before.balance, before.totals)

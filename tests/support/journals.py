@@ -62,6 +62,7 @@ def shared_postgres() -> PostgresServer:
 
 def older_url(kind: str, folder: Path, revision: str) -> str:
     """Return the URL of a new, empty journal as an older program made it."""
+    (folder / "older.db").touch()
     url = empty_postgres_url() if kind == "postgres" else f"sqlite:///{folder}/older.db"
     engine = open_engine(url)
     with engine.connect().execution_options(write=True) as connection, connection.begin():
