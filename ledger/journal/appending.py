@@ -255,9 +255,7 @@ class Appender:
         self._tell_followers(writer.connection)
         return appended
 
-    def _require_same_history(
-        self, stand: _Stand, account: AccountId, last: Head | None, *, is_reconnected: bool
-    ) -> None:
+    def _require_same_history(self, stand: _Stand, account: AccountId, last: Head | None, *, is_reconnected: bool) -> None:
         """Refuse to append where the last event that a caller was given is not in the journal any more.
 
         An older copy, or another journal, took its place under the open ledger. To look whether the event is still there costs

@@ -160,7 +160,7 @@ _ENGINE = """
 import logging, sys
 logging.basicConfig(level=logging.DEBUG, format="%(name)s %(levelname)s %(message)s")
 from ledger import Ledger
-with Ledger.create(sys.argv[1], create=True) as ledger:
+with Ledger.create(sys.argv[1]) as ledger:
     ledger.account("Broker", 7).open(currency="USD", mode="hedging")
 """
 
