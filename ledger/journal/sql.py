@@ -59,6 +59,8 @@ _BATCH: Final = 500
 #: round trip's worth.
 _STREAM_ROWS: Final = {"sqlite": 500, "postgresql": 5000}
 _HEALTH_PATIENCE: Final = 2.0  # seconds: a sync is not to be kept by others who write
+#: So many rows a page has, where SQLite is asked anew for each.
+_PAGE_ROWS: Final = 500
 _STREAM_MARKS: Final = 16
 _STREAM_ANSWERS: Final = 4  # each may be many megabytes
 
@@ -454,7 +456,7 @@ class SqlJournal:
             yield from self._read(for_postgres(text) if self._is_postgres else text, values)
             return
         at, column = page
-        asked = [*values, _STREAM_ROWS["sqlite"]]
+        asked = [*values, _PAGE_ROWS]
         while block := self._page(f"{text} LIMIT ?", asked):
             yield block
             if len(block) < asked[-1]:

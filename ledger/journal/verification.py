@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from attrs import evolve, frozen
 
+from ledger.clock import SECOND_MSC
 from ledger.codec import (
     BYTE_COLUMNS,
     KINDS,
@@ -73,7 +74,10 @@ _DEAL, _VERSION, _KIND, _PLACEMENT, _RECORDED_US, _KEY, _EVIDENCE, _PREV_HASH, _
     ),
 )  # fmt: skip
 _UNPLACED: Final = (None, None)
+_ORDER_DEAL: Final = _ORDER + 1
 _MAY_ASSERT: Final = POSITION_ASSERTIONS | {"BalanceAsserted"}
+#: What has a placement of another kind, or may have one.
+_NEVER_IN_ORDER: Final = _MAY_ASSERT | {"AccountOpened", "SymbolSpecified", "DealCompleted", "DealRevised"}
 
 
 def verify_account(
@@ -272,25 +276,31 @@ class _Walk:
         version, before, recorded_us, place = self.version, self.hash, self.recorded_us, self.place
         if before is None or recorded_us is None or place is None:
             return at
+        floor = (second_of(place[0]), place[1])  # as the fold order has it
         for end in range(at, len(rows)):
             row = rows[end]
             deal, kind, placement = row[_DEAL], row[_KIND], row[_PLACEMENT]
-            here = (row[0], NO_DEAL if deal is None else deal)
             if (
                 row[_VERSION] != version + 1
                 or row[_PREV_HASH] != before
                 or not is_link(covered(row), before, row[_HASH], row[_CHECKS])
                 or row[_RECORDED_US] <= recorded_us
                 or type(placement) is not int
-                or kind in _MAY_ASSERT
-                or placement != placement_of(kind, here, place)
-                or row[_ORDER:] != ((second_of(row[0]), here[1]) if placement == PLACED else _UNPLACED)
                 or ((kind not in DEAL_KINDS or row[_KEY] != f"deal:{deal}") and any(_contradictions(Stored._make(row))))
             ):
                 break
-            version, before, recorded_us = row[_VERSION], row[_HASH], row[_RECORDED_US]
+            here = (row[0] - row[0] % SECOND_MSC, NO_DEAL if deal is None else deal)
             if placement == IN_ORDER:
-                place = here
+                if kind in _NEVER_IN_ORDER or here < floor or row[_ORDER] is not None or row[_ORDER_DEAL] is not None:
+                    break
+                place, floor = (row[0], here[1]), here
+            elif (
+                kind in _MAY_ASSERT
+                or placement != placement_of(kind, here, floor)
+                or row[_ORDER:] != (here if placement == PLACED else _UNPLACED)
+            ):
+                break
+            version, before, recorded_us = row[_VERSION], row[_HASH], row[_RECORDED_US]
             if row[_EVIDENCE] is not None:
                 self.evidence.setdefault(row[_EVIDENCE], version)
         else:
