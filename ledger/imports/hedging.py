@@ -28,6 +28,8 @@ _SCALE: Final = 8
 #: Closing deals within one position's life beyond which no sum is tried.
 _MOST_CLOSES: Final = 1000
 
+#: Profits that show how many digits the account's money has.
+_MANY_PROFITS: Final = 10
 #: Steps of looking for what may belong together, beyond which no more is looked for: in any file, and for each deal.
 _LOOKS: Final = 200_000
 _LOOKS_PER_DEAL: Final = 200
@@ -496,10 +498,15 @@ def _note(deal: DealRow, cause: str) -> Note:
 
 
 def _rounding(statement: Statement) -> float:
-    """Return by how much rounding may change a profit: half of the last digit of the account's money, and a little."""
-    shown = max((_decimals(deal.profit) for deal in statement.deals), default=0)
-    digits = currency_digits(statement.currency) if statement.currency else shown if shown != 1 else 2
-    return 0.51 * 10.0 ** -max(digits, min(shown, _SCALE))
+    """Return by how much rounding may change a profit: half of the last digit of the account's money, and a little.
+
+    Few profits may all happen to be whole; many show the digits of the money, whatever the currency's name.
+    """
+    profits = [deal.profit for deal in statement.deals if deal.profit]
+    shown = max(map(_decimals, profits), default=0)
+    if len(profits) < _MANY_PROFITS:
+        shown = max(shown, currency_digits(statement.currency) if statement.currency else 0)
+    return 0.51 * 10.0 ** -min(2 if shown == 1 else shown, _SCALE)
 
 
 def _decimals(number: Decimal) -> int:

@@ -543,6 +543,7 @@ class _Pairing:
         found = _by_volume(closes, positions, prices)
         found = found or _by_search(closes, positions, prices, self._budget)
         found = found or _by_exchange(closes, positions, prices, self._budget)
+        found = found or _by_capacity(closes, positions, prices, self._budget)
         if found is None:
             return False
         is_decided = _is_decided(found, windows)
@@ -610,21 +611,32 @@ def _by_price(closes: Sequence[Close], positions: Sequence[Position], prices: di
 def _by_time(closes: Sequence[Close], positions: Sequence[Position], prices: dict[int, float]) -> _Pairs | None:
     """Pair each close, the earliest first, with the open position that its price is nearest to."""
     opening = deque(sorted(positions, key=attrgetter("opened")))
-    open_now: list[tuple[float, Moment, Position]] = []
+    open_now: list[_Place] = []
     found: _Pairs = []
     for close in sorted(closes, key=attrgetter("closed")):
         while opening and _is_before(opening[0].opened, close.closed):
             position = opening.popleft()
-            insort(open_now, (position.price or 0.0, position.opened, position), key=lambda one: one[:2])
+            insort(open_now, (position.price or 0.0, position.opened, position), key=_place)
         if not open_now:
             return None
-        at = 0
-        if (price := prices.get(close.index)) is not None:
-            at = bisect_left(open_now, price, key=lambda one: one[0])
-            if at == len(open_now) or (at and price - open_now[at - 1][0] < open_now[at][0] - price):
-                at -= 1
-        found.append((close, open_now.pop(at)[2]))
+        found.append((close, open_now.pop(_nearest_at(open_now, prices.get(close.index)))[2]))
     return found
+
+
+#: A position, in the order of prices and times.
+_Place = tuple[float, Moment, Position]
+
+
+def _place(one: _Place) -> tuple[float, Moment]:
+    return one[0], one[1]
+
+
+def _nearest_at(places: Sequence[_Place], price: float | None) -> int:
+    """Return the index of the place nearest to a price; the first where there is none."""
+    if price is None:
+        return 0
+    at = bisect_left(places, price, key=lambda one: one[0])
+    return at - 1 if at == len(places) or (at and price - places[at - 1][0] < places[at][0] - price) else at
 
 
 def _by_search(
@@ -669,6 +681,29 @@ def _by_exchange(
         if found := _in_turn(order, positions, prices, budget, is_tight=is_tight):
             return found
     return None
+
+
+def _by_capacity(
+    closes: Sequence[Close], positions: Sequence[Position], prices: dict[int, float], budget: Budget
+) -> _Pairs | None:
+    """Pair closes, the earliest first, with positions that they close wholly, else with those that leave least."""
+    opening = deque(sorted(positions, key=attrgetter("opened")))
+    by_left: defaultdict[int, list[_Place]] = defaultdict(list)
+    found: _Pairs = []
+    for close in sorted(closes, key=lambda one: (one.closed, -one.volume)):
+        while opening and _is_before(opening[0].opened, close.closed):
+            position = opening.popleft()
+            insort(by_left[position.capacity], (position.price or 0.0, position.opened, position), key=_place)
+        if not budget.spend(len(by_left)):
+            return None
+        left = min((one for one, places in by_left.items() if one >= close.volume and places), default=None)
+        if left is None:
+            return None
+        place = by_left[left].pop(_nearest_at(by_left[left], prices.get(close.index)))
+        found.append((close, place[2]))
+        if left > close.volume:
+            insort(by_left[left - close.volume], place, key=_place)
+    return found
 
 
 def _in_turn(

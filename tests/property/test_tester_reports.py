@@ -110,6 +110,19 @@ def test_a_grid_that_ends_flat_is_flat(symbol, multiplier, seed):
     assert set(Counter(closes.values()).values()) == {1}  # each position is closed once, as a whole
 
 
+@pytest.mark.parametrize("symbol", sorted(SYMBOLS))
+@pytest.mark.parametrize("seed", range(3))
+def test_what_ends_flat_is_flat_however_little_the_profits_show(symbol, seed):
+    robot = Robot(symbols=(symbol,), basket_chance=0, partial_chance=0.2, most=200, multiplier=1, lots=2, step_points=5)
+    backtest = run(robot, seed, 400)
+    closes, _ = attributed(backtest)
+    left: Counter[int | None] = Counter()
+    for row in backtest.rows[1:]:
+        left[row.position_id if row.entry == "in" else closes[row.deal]] += row.volume if row.entry == "in" else -row.volume
+    assert None not in left
+    assert set(left.values()) == {0}
+
+
 def steps_of(data: bytes) -> int:
     """Return how many lines of the importers run for a report: a measure of time that no other process disturbs."""
     count = 0

@@ -39,7 +39,7 @@ SYMBOLS: Final = {
 }
 
 
-@dataclass
+@dataclass(eq=False)
 class Held:
     """An open position."""
 
@@ -195,7 +195,8 @@ class _Market:
         if mine and chance() < robot.single_chance:
             held = self.random.choice(mine)
             self._close(held, held.volume)
-        mine = [held for held in mine if held.volume > 1 and held in self.held]
+            mine.remove(held)
+        mine = [held for held in mine if held.volume > 1]
         if mine and chance() < robot.partial_chance:
             held = self.random.choice(mine)
             self._close(held, self.random.randint(1, held.volume - 1))
