@@ -92,6 +92,7 @@ def _written(kind: str, deals: int) -> bytes:
 def hostile(size: int) -> Iterator[tuple[str, bytes]]:
     """Yield kinds of files, each of about a size."""
     yield from ((f"html: {name}", text.encode()) for name, text in _pages(size))
+    yield from ((f"html: {name}", text.encode()) for name, text in _archives(size))
     yield from ((f"csv: {name}", text.encode()) for name, text in _texts(size))
     yield from ((f"csv: {name}", text.encode()) for name, text in _deals(size))
     yield from ((f"xlsx: {name}", data) for name, data in _books(size))
@@ -126,6 +127,18 @@ def _pages(size: int) -> Iterator[tuple[str, str]]:
     yield "one row of cells", _HTML + "<tr>" + fill("<td>1") + "</tr>" + _END
     yield "blanks", _HTML + "<tr><td>-" + fill(" ") + "1</td></tr>" + _END
     yield "less-than signs", _HTML + fill("< ") + _END
+
+
+def _archives(size: int) -> Iterator[tuple[str, str]]:
+    head = 'MIME-Version: 1.0\nContent-Type: multipart/related; boundary="b"\n\n'
+    nested = "--b\nContent-Type: multipart/related; boundary=b\n\n"
+    yield "archives in archives", head + nested * (size // len(nested)) + "\n--b--\n"
+    yield "parts", head + "--b\n\nx\n" * (size // 7) + "--b--\n"
+    yield "headers", head + "--b\n" + "a: b\n" * (size // 5) + "\n--b--\n"
+    yield (
+        "page of equals signs",
+        head + "--b\nContent-Type: text/html\nContent-Transfer-Encoding: quoted-printable\n\n" + ("=" * size + "\n--b--\n"),
+    )
 
 
 def _texts(size: int) -> Iterator[tuple[str, str]]:

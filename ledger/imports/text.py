@@ -6,11 +6,12 @@ encodings. Those are read where the file proves which one it is, and refused oth
 
 from __future__ import annotations
 
+import base64
+import binascii
 import codecs
-import email
-import email.policy
+import quopri
 import re
-from email.message import Message
+from email.parser import BytesHeaderParser
 from typing import Final
 
 from ledger.imports.cells import EXPECTED, Place
@@ -22,6 +23,9 @@ _END_OF_HTML: Final = "</html>"
 
 _MARKS: Final = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _DECLARED: Final = re.compile(rb"""<meta\s[^<>]{0,200}?charset\s{0,8}=\s{0,8}["']?([\w.:-]{1,40})""", re.IGNORECASE)
+#: Parts of a web archive among which the page is; browsers write it first.
+_MOST_PARTS: Final = 50
+_EMPTY_LINE: Final = re.compile(rb"\r?\n\r?\n")
 #: What an export has in its first lines: a time, a tag of HTML, or a field name of a dump.
 _LIKE_EXPORT: Final = re.compile(r"\d{4}[.-]\d\d[.-]\d\d|<(?:!doctype|html|table)|time_msc|position_id", re.IGNORECASE)
 #: Where a declaration can be, and where the first rows of a file are.
@@ -161,28 +165,52 @@ def is_mhtml(data: bytes) -> bool:
 
 
 def mhtml_page(data: bytes, place: Place) -> str:
-    """Return the page of a web archive.
+    """Return the page of a web archive: its first part that is HTML.
 
     Raises:
-        MalformedExport: It has no page, or its page cannot be decoded.
+        MalformedExport: It has no page, is cut off, or its page cannot be decoded.
     """
-    message = email.message_from_bytes(data, policy=email.policy.compat32)
-    page = next((part for part in message.walk() if part.get_content_type() == "text/html"), None)
-    content = page.get_payload(decode=True) if page is not None else None
-    if page is None or not isinstance(content, bytes) or _ends_early(data, message):
-        raise place.error(
-            "expected a web archive (MHTML) with a page in it, found one without, or one that is cut off. "
-            "Save the report again as HTML."
-        )
-    charset = page.get_content_charset()
+    boundary = BytesHeaderParser().parsebytes(_header(data)).get_boundary()
+    marker = f"--{boundary}".encode("ascii", "replace")
+    if boundary is None or marker + b"--" not in data[-_HEAD:]:
+        raise _no_page(place)
+    for part in data.split(b"\n" + marker, _MOST_PARTS + 1)[1 : _MOST_PARTS + 1]:
+        header = BytesHeaderParser().parsebytes(_header(part.lstrip()))
+        if header.get_content_type() == "text/html":
+            content = _unpacked(
+                part.lstrip()[len(_header(part.lstrip())) :], header.get("Content-Transfer-Encoding", ""), place
+            )
+            return _page(content, header.get_content_charset(), place)
+    raise _no_page(place)
+
+
+def _header(part: bytes) -> bytes:
+    """Return the header of a message or a part, up to the empty line."""
+    end = _EMPTY_LINE.search(part, 0, _HEAD)
+    return part[: end.end()] if end else part[:_HEAD]
+
+
+def _unpacked(body: bytes, encoding: str, place: Place) -> bytes:
+    kind = encoding.strip().lower()
+    if kind == "base64":
+        try:
+            return base64.b64decode(body)
+        except binascii.Error:
+            raise _no_page(place) from None
+    return quopri.decodestring(body) if kind == "quoted-printable" else body
+
+
+def _page(content: bytes, charset: str | None, place: Place) -> str:
     try:
-        if charset is not None and codecs.lookup(charset).name not in ("utf-8", "utf-16", "ascii"):
+        if charset is not None and codecs.lookup(charset).name in _DECLARABLE:
             return content.decode(charset)
     except (LookupError, UnicodeDecodeError):
         pass  # what the archive states is wrong: the page itself may prove its encoding
     return decode(content, place)
 
 
-def _ends_early(data: bytes, message: Message) -> bool:
-    boundary = message.get_boundary()
-    return boundary is None or f"--{boundary}--".encode(errors="replace") not in data[-4096:]
+def _no_page(place: Place) -> Exception:
+    return place.error(
+        "expected a web archive (MHTML) with a page in it, found one without, or one that is cut off. "
+        "Save the report again as HTML."
+    )
