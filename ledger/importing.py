@@ -327,19 +327,6 @@ def _event(row: DealRow, position_id: int | None) -> Deal:
 def _start_notes(statement: Statement) -> tuple[str, ...]:
     if not statement.deals:
         return ("the file holds no deals",)
-    return (*_opening_notes(statement), *_order_notes(statement))
-
-
-def _order_notes(statement: Statement) -> Iterator[str]:
-    fall = statement.first_fall
-    if fall is not None:
-        yield (
-            f"the tickets of the deals do not rise with time: deal {fall.deal} (row {fall.row}) is lower than one before it, "
-            "as in reports of a tester"
-        )
-
-
-def _opening_notes(statement: Statement) -> tuple[str, ...]:
     first = utc_text(min(deal.time_msc for deal in statement.deals)).removesuffix("Z").replace("T", " ")
     if statement.opening is None:
         return (f"the file has no Balance column: what was on the account before {first} (server time) is not known",)

@@ -141,22 +141,6 @@ class Statement:
             return self.deals
         return max((self.deals, by_time, self.deals[::-1]), key=_carried)
 
-    @cached_property
-    def first_fall(self) -> DealRow | None:
-        """The first deal whose ticket is lower than that of a deal of an earlier second; None where tickets rise with time.
-
-        Tickets of a live account rise. Those of a tester need not, nor those of an account that was moved to another server.
-        """
-        highest = ceiling = before = 0
-        for deal in sorted(self.deals, key=lambda deal: (deal.time_msc // 1000, deal.deal)):
-            second = deal.time_msc // 1000
-            if second > before:
-                before, ceiling = second, highest
-            if deal.deal < ceiling:
-                return deal
-            highest = max(highest, deal.deal)
-        return None
-
     @property
     def opening(self) -> Decimal | None:
         """Balance column before the first deal: 0 at the account's birth; None where there is no such column."""

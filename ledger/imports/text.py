@@ -127,7 +127,7 @@ def _declared(data: bytes) -> str | None:
     try:
         name = codecs.lookup(found[1].decode("ascii")).name
         return data.decode(name) if name in _DECLARABLE else None
-    except (LookupError, UnicodeDecodeError):
+    except (LookupError, ValueError):
         return None
 
 
@@ -178,7 +178,7 @@ def mhtml_page(data: bytes, place: Place) -> str:
         header = BytesHeaderParser().parsebytes(_header(part.lstrip()))
         if header.get_content_type() == "text/html":
             content = _unpacked(
-                part.lstrip()[len(_header(part.lstrip())) :], header.get("Content-Transfer-Encoding", ""), place
+                part.lstrip()[len(_header(part.lstrip())) :], str(header.get("Content-Transfer-Encoding", "")), place
             )
             return _page(content, header.get_content_charset(), place)
     raise _no_page(place)
@@ -204,7 +204,7 @@ def _page(content: bytes, charset: str | None, place: Place) -> str:
     try:
         if charset is not None and codecs.lookup(charset).name in _DECLARABLE:
             return content.decode(charset)
-    except (LookupError, UnicodeDecodeError):
+    except (LookupError, ValueError):
         pass  # what the archive states is wrong: the page itself may prove its encoding
     return decode(content, place)
 

@@ -18,6 +18,7 @@ from ledger.errors import LedgerError, MalformedExport
 from ledger.imports import attribute, read_statement
 from ledger.imports.cells import number_or_none
 from ledger.values import MarginMode
+from tests.support.reports import archived
 from tests.support.sample import LANGUAGES, make_history, render_csv, render_html, render_xlsx
 
 modes = st.sampled_from(["hedging", "netting"])
@@ -183,6 +184,8 @@ def test_a_longer_export_tells_the_same_of_the_deals_they_share(seed, mode, cuts
 @lru_cache
 def whole(form):
     history = make_history(9, "hedging", 25)
+    if form == "mht":
+        return archived(render_html(history).decode("utf-16")[:4000] + "</table></html>", "utf-8", "quoted-printable")
     return render_csv(history) if form == "csv" else written(history, form)
 
 
@@ -195,7 +198,7 @@ def damages(draw, data):
     return data[:start] + what + (b"" if draw(st.integers(0, 9)) == 0 else data[end:])
 
 
-@pytest.mark.parametrize("form", ["html", "csv", "xlsx"])
+@pytest.mark.parametrize("form", ["html", "csv", "xlsx", "mht"])
 @given(data=st.data())
 @settings(max_examples=150, deadline=None)
 def test_no_bytes_raise_anything_but_a_ledger_error(form, data, tmp_path_factory):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterable, Mapping
+from email.message import EmailMessage
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from openpyxl import Workbook  # type: ignore[import-untyped]  # its stubs would
 
 from ledger.imports import Statement, read_statement
 
-__all__ = ["ACCOUNT", "Workbook", "html", "joined", "reader", "rows", "saved", "xlsx"]
+__all__ = ["ACCOUNT", "Workbook", "archived", "html", "joined", "reader", "rows", "saved", "xlsx"]
 
 ACCOUNT = "70113 (USD, Sample-Demo, demo, Hedge)"
 
@@ -81,3 +82,16 @@ def reader(folder: Path) -> Callable[[str | bytes], Statement]:
 def joined(*parts: str | Iterable[str]) -> str:
     """Join tables, an empty line between them."""
     return "\n\n".join(part.strip("\n") if isinstance(part, str) else "\n".join(part) for part in parts)
+
+
+def archived(page: str, charset: str, encoding: str) -> bytes:
+    """Write a page as a browser saves it in one file (MHTML)."""
+    message = EmailMessage()
+    message["From"] = "<Saved by a browser>"
+    message["Subject"] = "Trade History Report"
+    message.set_content("an archive")
+    message.clear_content()
+    message.make_related()
+    message.add_related(page, subtype="html", charset=charset, cte=encoding)
+    message.add_related(b"\x89PNG....", "image", "png")
+    return message.as_bytes()

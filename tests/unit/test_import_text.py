@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 from decimal import Decimal
-from email.message import EmailMessage
 
 import pytest
 from hypothesis import given
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from ledger.errors import MalformedExport
 from ledger.imports import statement_of
 from ledger.imports.cells import is_number, to_number
-from tests.support.reports import ACCOUNT, Workbook, html, joined, saved
+from tests.support.reports import ACCOUNT, Workbook, archived, html, joined, saved
 from tests.unit.test_imports_report import BUY, CLOSED, DEALS, DEPOSIT, OPEN, SELL
 
 FRENCH = "Heure | Transaction | Symbole | Type | Sens | Volume | Prix | Ordre | Commission | Frais | Swap | Bénéfice | Solde |"
@@ -200,18 +199,6 @@ def test_bytes_that_contradict_what_a_page_declares_are_refused():
 # ------------------------------------------------------------------------------------------------------------------- MHTML
 
 
-def archived(page: str, charset: str, encoding: str) -> bytes:
-    message = EmailMessage()
-    message["From"] = "<Saved by a browser>"
-    message["Subject"] = "Trade History Report"
-    message.set_content("an archive")
-    message.clear_content()
-    message.make_related()
-    message.add_related(page, subtype="html", charset=charset, cte=encoding)
-    message.add_related(b"\x89PNG....", "image", "png")
-    return message.as_bytes()
-
-
 @pytest.mark.parametrize("encoding", ["quoted-printable", "base64"])
 @pytest.mark.parametrize("charset", ["utf-8", "windows-1251"])
 def test_a_web_archive_holds_the_page(charset, encoding):
@@ -251,13 +238,3 @@ def test_rows_of_one_second_may_be_in_the_reverse_order_too():
 def test_rows_that_are_not_in_time_order_stay_as_the_tester_booked_them():
     late = BUY.replace("10:00:05", "12:00:05")
     assert [deal.deal for deal in read(html(f"{DEPOSIT}\n{late}\n{SELL}")).as_booked] == [101, 102, 103]
-
-
-def test_where_tickets_fall_is_known():
-    assert read(html(DEALS)).first_fall is None
-    assert (
-        read(html("\n".join([DEPOSIT.replace("| 101 |", "| 103 |"), BUY, SELL.replace("| 103 |", "| 104 |")]))).first_fall.deal
-        == 102
-    )
-    swapped = [DEPOSIT, BUY.replace("10:00:05", "11:00:05").replace("| 102 |", "| 105 |"), SELL]
-    assert read(html("\n".join(swapped))).first_fall is None  # of one second
