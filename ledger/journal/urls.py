@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Final
@@ -43,7 +44,7 @@ def journal_url(text: str) -> URL:
     Raises:
         BadValue: The text is no URL of a journal, or it looks like a URL and is none.
     """
-    if "\0" in text or not text.strip():
+    if "\0" in text or not text.strip() or not _names_a_file(text):
         raise BadValue(f"{_EXPECTED}, found {redacted(text)!r}")
     if not looks_like_url(text):
         return _sqlite_url(text)
@@ -54,6 +55,15 @@ def journal_url(text: str) -> URL:
     if url is None or url.drivername not in _POSTGRES:
         raise BadValue(f"{_EXPECTED}, found {redacted(text)!r}")
     return url.set(drivername="postgresql+psycopg")
+
+
+def _names_a_file(text: str) -> bool:
+    """Return whether the file system has bytes for a text: a lone surrogate has none."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def looks_like_url(text: str) -> bool:
