@@ -5,14 +5,19 @@
 --                  nothing that is recorded
 --   ledger_reader  reports, verification, replays: reads
 --
--- Run it as a superuser in the journal's database, once before ledger init and again after each migration (it only grants):
+-- Nobody logs in as these: they are groups. Give people and programs roles of their own that are members. Run this file as a
+-- superuser in the journal's database, once before ledger init and again after each migration:
 --
+--   createdb -E UTF8 -T template0 desk
 --   psql -d desk -f deploy/postgres-roles.sql
---   ledger init --journal postgresql+psycopg://ledger_owner@host/desk
+--   psql -d desk -c "CREATE ROLE migrator LOGIN PASSWORD '...' IN ROLE ledger_owner"
+--   psql -d desk -c "CREATE ROLE engine LOGIN PASSWORD '...' IN ROLE ledger_writer"
+--   psql -d desk -c "CREATE ROLE auditor LOGIN PASSWORD '...' IN ROLE ledger_reader"
+--   ledger init --journal postgresql+psycopg://migrator:...@host/desk
 --   psql -d desk -f deploy/postgres-roles.sql
 --
--- Nobody logs in as a group: give people and programs roles of their own that are members, e.g.
---   CREATE ROLE engine LOGIN PASSWORD '...' IN ROLE ledger_writer;
+-- Engines then open postgresql+psycopg://engine:...@host/desk. The second run gives the tables to the group, so that any of its
+-- members can migrate the next time, and grants what the others may do.
 
 DO $$
 DECLARE
@@ -38,6 +43,14 @@ BEGIN
         RAISE NOTICE 'no journal here yet: run ledger init as a member of ledger_owner, then this file again';
         RETURN;
     END IF;
+    -- Whoever ran ledger init made them: they are the group's.
+    FOREACH kept IN ARRAY ARRAY[
+        'accounts', 'heads', 'events', 'evidence', 'identity', 'parents', 'seals', 'checkpoints', 'alembic_version'
+    ] LOOP
+        EXECUTE format('ALTER TABLE %I OWNER TO ledger_owner', kept);
+    END LOOP;
+    ALTER FUNCTION ledger_refuse() OWNER TO ledger_owner;
+    ALTER FUNCTION ledger_only_forward() OWNER TO ledger_owner;
     -- What is recorded: the writer adds to it.
     FOREACH kept IN ARRAY ARRAY['accounts', 'events', 'evidence', 'seals'] LOOP
         EXECUTE format('REVOKE ALL ON %I FROM PUBLIC, ledger_writer, ledger_reader', kept);
@@ -54,6 +67,7 @@ BEGIN
     GRANT SELECT ON checkpoints TO ledger_reader;
     -- How the last sync of each account ended: replaced every time, no event.
     IF to_regclass('public.sync_health') IS NOT NULL THEN
+        ALTER TABLE sync_health OWNER TO ledger_owner;
         REVOKE ALL ON sync_health FROM PUBLIC, ledger_writer, ledger_reader;
         GRANT SELECT, INSERT, UPDATE ON sync_health TO ledger_writer;
         GRANT SELECT ON sync_health TO ledger_reader;

@@ -160,7 +160,7 @@ class Ledger:
             from ledger.journal.migrate import create_journal
 
             create_journal(url)
-        engine = open_engine(url)
+        engine = open_engine(url, create=False)
         try:
             check_revision(engine)
         except BaseException:

@@ -35,11 +35,7 @@ connection = context.config.attributes.get("connection")
 if connection is not None:
     _migrate(connection)
 else:
-    from ledger.journal.connect import make_file, open_engine, sqlite_path
+    from ledger.journal.connect import open_engine
 
-    engine = open_engine(_journal_url())
-    path = sqlite_path(engine.url)
-    if path is not None:
-        make_file(path)
-    with engine.connect().execution_options(write=True) as opened, opened.begin():
+    with open_engine(_journal_url()).connect().execution_options(write=True) as opened, opened.begin():
         _migrate(opened)

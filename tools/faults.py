@@ -22,6 +22,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -205,7 +206,8 @@ def read_only(book: Book) -> None:
 
 def _set_query_only(journal: Any, *, is_on: bool) -> None:
     """Do to every connection what a file system does that was remounted read-only."""
-    journal._appender.close()  # noqa: SLF001  # so that the connection that writes is in the pool again
+    for writer in journal._appender._writers._idle:  # noqa: SLF001  # the connections that write are not in the pool
+        writer.driver.execute(f"PRAGMA query_only = {'ON' if is_on else 'OFF'}")
     connections = [journal.engine.connect() for _ in range(max(1, journal.engine.pool.checkedin()))]
     for connection in connections:
         connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if is_on else 'OFF'}")
@@ -275,6 +277,116 @@ def _is_whole(book: Book, head: str) -> bool:
     """Whether the damage hit nothing that is in use."""
     with book.opened() as account:
         return account.head == head and account.verify().problems == ()
+
+
+# ------------------------------------------------------------------------------------------------- replaced and forked
+
+
+def removed(book: Book) -> None:
+    """The journal is removed or renamed, its log with it or not, while an engine has it open; then the file is put back."""
+    from ledger import JournalReplaced
+
+    aside = book.folder / "aside"
+    aside.mkdir()
+    suffixes = book.chance.choice([("",), ("", "-wal", "-shm"), ("-wal",), ("-wal", "-shm"), ("-shm",)])
+    with book.opened() as account:
+        for _ in range(book.chance.randint(1, 20)):
+            book.tell(account)
+        for suffix in suffixes:
+            Path(f"{book.file}{suffix}").rename(aside / f"journal.db{suffix}")
+        _until_refused(book, account, JournalReplaced, "while it was open")
+    if "" in suffixes:
+        for left in book.folder.glob("journal.db*"):
+            left.unlink()
+        (aside / "journal.db").rename(book.file)
+    book.back()
+
+
+def replaced(book: Book) -> None:
+    """A backup, an older copy or another journal takes its place, moved or copied over it; then the backup is restored."""
+    from ledger import JournalReplaced, Ledger
+    from ledger.journal.copying import copy_journal, restore_journal
+    from ledger.service import utc_now_us
+
+    names = [book.folder / name for name in ("backup.db", "older.db", "other.db")]
+    backup, older, other = names
+    with book.opened() as account:
+        book.tell(account)
+    shutil.copy(book.file, older)
+    shutil.copy(book.folder / "journal.db", other)
+    with book.opened() as account:
+        for _ in range(book.chance.randint(1, 20)):
+            book.tell(account)
+        copy_journal(account.ledger.journal, str(backup), utc_now_us)
+        source = book.folder / "source.db"
+        shutil.copy(book.chance.choice(names), source)
+        if book.chance.random() < 0.5:
+            source.replace(book.file)
+        else:
+            shutil.copy(source, book.file)
+        _until_refused(book, account, JournalReplaced, "while it was open")
+    begun = time.perf_counter()
+    for left in book.folder.glob("journal.db*"):
+        left.unlink()
+    with Ledger.open(str(backup)) as ledger:
+        restore_journal(ledger.journal, book.url, utc_now_us)
+    with book.opened() as account:
+        book.tell(account)
+    book.come_back.append((time.perf_counter() - begun) * 1000)
+
+
+def forked(book: Book) -> None:
+    """An engine forks while its threads append; children go on with its ledger, and it closes it or goes on as well."""
+    with book.opened() as account:
+        for _ in range(3):
+            book.tell(account)
+        stop = threading.Event()
+        beside = Book(book.folder, random.Random(book.chance.random()))  # noqa: S311
+        beside.start_at(10**8)
+
+        def append() -> None:
+            while not stop.is_set():
+                beside.tell(account)
+
+        thread = threading.Thread(target=append)
+        thread.start()
+        children = [_child(book, account, (number + 1) * 10**6) for number in range(3)]
+        if book.chance.random() < 0.5:
+            for _ in range(5):
+                book.tell(account)
+        stop.set()
+        thread.join()
+    for pid, reading in children:
+        with os.fdopen(reading, "rb") as pipe:
+            book.acknowledged.update(_deals(pipe.read()))
+        if os.waitpid(pid, 0)[1]:
+            raise Broken(f"{book.folder}: a child failed")
+    book.acknowledged |= beside.acknowledged
+    book.start_at(10**9)
+    book.back()
+
+
+def _child(book: Book, account: "Account", first: int) -> tuple[int, int]:
+    """Fork a process that records some fills through the ledger of its parent, and return it and where it writes them down."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(writing)
+        return pid, reading
+    code = 1
+    try:
+        mine = Book(book.folder, random.Random(first))  # noqa: S311
+        mine.start_at(first)
+        for _ in range(10):
+            mine.tell(account)
+        os.write(writing, b"".join(deal.to_bytes(8, "big") for deal in sorted(mine.acknowledged)))
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _deals(written: bytes) -> set[int]:
+    return {int.from_bytes(written[at : at + 8], "big") for at in range(0, len(written) // 8 * 8, 8)}
 
 
 # ------------------------------------------------------------------------------------------------- clock and versions
@@ -402,7 +514,7 @@ def killed_append(book: Book) -> None:
 
     _filled(book, 1)
     written = _killed(book, work)
-    book.acknowledged.update(int.from_bytes(written[at : at + 8]) for at in range(0, len(written) // 8 * 8, 8))
+    book.acknowledged.update(_deals(written))
     book.start_at(10**6)
     book.back()
 
@@ -503,6 +615,9 @@ STAGES: Final[dict[str, tuple[Stage, int, int]]] = {  # fault -> how it is stage
     "clock jumps backwards": (clock_backwards, 3, 200),
     "two migrations at once": (two_migrations, 3, 200),
     "newer journal, older program": (newer_journal, 3, 200),
+    "journal removed or renamed while open": (removed, 5, 200),
+    "journal replaced while open": (replaced, 5, 200),
+    "fork while threads append": (forked, 3, 200),
     "SIGKILL during append": (killed_append, 10, 2000),
     "SIGKILL during import": (killed_import, 5, 1000),
     "SIGKILL during migration": (killed_migration, 5, 500),

@@ -11,6 +11,8 @@ from random import Random
 from typing import Final
 
 START_MSC: Final = 1_704_153_600_000  # 2024.01.02 00:00:00
+_LONG: Final = 5000  # deals, which take about a year
+_DECADE_MSC: Final = 3650 * 86_400_000
 _DAY_MSC: Final = 86_400_000
 _ZERO: Final = Decimal(0)
 _LOT_STEP: Final = Decimal("0.01")
@@ -306,7 +308,8 @@ class _Life:
     def __init__(self, seed: int, mode: str, deals: int, *, digits: int, fees: bool, big_tickets: bool) -> None:
         self.rng = Random(f"{seed}/{mode}/{deals}")  # noqa: S311  # plausible, not secret
         self.mode, self.wanted, self.digits, self.fees = mode, deals, digits, fees
-        self.time_msc = START_MSC + self.rng.randrange(_DAY_MSC)
+        began = START_MSC if deals <= _LONG else START_MSC - _DECADE_MSC  # no deal may lie in the future
+        self.time_msc = began + self.rng.randrange(_DAY_MSC)
         base = 50_629_000_000 if big_tickets else 1_200_000
         self.next_deal = base + self.rng.randrange(1000)
         self.next_order = base + 7_000_000 + self.rng.randrange(1000)

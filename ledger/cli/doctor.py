@@ -168,7 +168,7 @@ def _journal(ledger: Ledger) -> Iterator[Check]:
         else:
             yield Check("heads", OK, "each is its account's last event")
         yield from _place(folder(engine))
-        yield _encoding(text_encoding(engine))
+        yield Check("encoding", OK, text_encoding(engine))
         yield from _pooler(pooler(engine))
     except JournalError as error:
         yield Check("journal", UNAVAILABLE if error.retryable else FAILED, str(error))
@@ -209,21 +209,11 @@ def _place(folder: Path | None) -> Iterator[Check]:
         yield Check("file system", OK, kind or "unknown: this platform does not show it")
 
 
-def _encoding(found: str) -> Check:
-    if found.upper().replace("-", "") == "UTF8":
-        return Check("encoding", OK, found)
-    advice = (
-        "symbols and comments of brokers need not fit: copy the journal to a database in UTF-8 (ledger backup, ledger restore)"
-    )
-    return Check("encoding", WARNING, found, advice)
-
-
 def _pooler(found: str | None) -> Iterator[Check]:
-    if found == "transaction":
-        advice = "settings of a session, as how long to wait for a lock, do not hold: use session mode, or a connection past it"
-        yield Check("pooler", WARNING, "one in transaction mode is before the database", advice)
-    elif found is not None:
-        yield Check("pooler", OK, f"one in {found} mode is before the database")
+    if found is None:
+        return
+    note = ": followers ask instead of being notified, and an append takes more round trips" if found == "transaction" else ""
+    yield Check("pooler", OK, f"one in {found} mode is before the database{note}")
 
 
 def _disk(folder: Path | None) -> Check:

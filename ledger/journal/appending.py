@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import count
 from pathlib import Path
+from selectors import EVENT_READ, DefaultSelector
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -27,7 +28,14 @@ from ledger.errors import JournalReplaced, JournalUnavailable, LedgerError
 from ledger.events import Event
 from ledger.journal import Appended, Head
 from ledger.journal.admission import Admission, start, taken_over
-from ledger.journal.connect import begin_immediate, refuse_from_now_on, stop_waiting, translated
+from ledger.journal.connect import (
+    begin_immediate,
+    pooled_settings,
+    refuse_from_now_on,
+    require_writable,
+    stop_waiting,
+    translated,
+)
 from ledger.journal.evidence import Kept, packed, referred
 from ledger.journal.file_identity import Fault, OpenFiles
 from ledger.journal.forking import gate, prepare_for_forks, set_aside
@@ -131,6 +139,7 @@ class Appender:
     """
 
     def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._writers = _Writers(engine)
         self._is_postgres = engine.dialect.name == "postgresql"
         self._standings: dict[AccountId, tuple[bytes, Standing]] = {}  # with the ``last_standing`` that they are of
@@ -201,7 +210,9 @@ class Appender:
         sending = _Sending()
         give_up: float | None = None
         for attempt in count():
-            at_once = self._is_postgres and not attempt and len(keys) == 1
+            # A statement that is a transaction of its own has the settings of its session, which a pooler does not keep.
+            is_pooled = pooled_settings(self._engine) is not None
+            at_once = self._is_postgres and not attempt and len(keys) == 1 and not is_pooled
             try:
                 with self._writers.begun(is_bulk=is_bulk, at_once=at_once) as writer:
                     appended = self._tried(writer, account, keys, decide, answers, sending, at_once=at_once)
@@ -233,11 +244,11 @@ class Appender:
     ) -> Appended | None:
         """Decide and append; None where that has to be done again, under the lock."""
         driver = writer.driver
-        last = self._acknowledged.get(account)  # before the journal is looked at: other threads append meanwhile
+        known = self._acknowledged.get(account)  # before the journal is looked at: another thread may append meanwhile
         stand = self._seen(driver, account, keys[0]) if at_once else self._locked(driver, account, keys)
         if stand is None:
             return None
-        self._require_same_history(stand, account, last, is_reconnected=writer.is_new)
+        self._require_same_history(stand, account, known, is_reconnected=writer.is_new)
         if sending.last is not None and self._is_there(driver, account, sending.last.head):
             return sending.last
         appended = decide(stand)
@@ -357,7 +368,7 @@ class Appender:
             self._tell(driver, _MOVE_HEAD, (*appended.head, key))
             driver.commit()
             return
-        with quiet(PSYCOPG), driver.pipeline():
+        with self._one_round_trip(driver):
             self._tell(driver, insert, *map(tuple, appended.rows))
             self._tell(driver, _MOVE_HEAD, (*appended.head, key))
             driver.commit()
@@ -367,6 +378,8 @@ class Appender:
         assert stand.head is not None, "an account that has no events yet is locked"
         moved = (*appended.head, account_key(account), stand.head.version, stand.head.hash)
         cursor = stand.driver.execute(for_postgres(_AT_ONCE), (*moved, *appended.rows[0]))
+        if not stand.driver.autocommit:
+            stand.driver.commit()
         return bool(cursor.rowcount)
 
     def _create_account(self, driver: Any, account: AccountId) -> None:
@@ -377,7 +390,8 @@ class Appender:
     def _tell_followers(self, connection: PoolProxiedConnection) -> None:
         """Wake those who follow, after the commit: within it Postgres would let such commits go only one by one.
 
-        Its answer is not waited for. It says nothing, and is taken before the connection is used again.
+        Its answer is not waited for. It says nothing, and is taken before the connection is used again. A pooler keeps the
+        server's connection for us until then, so there it is taken at once.
         """
         if not self._is_postgres:
             return
@@ -385,6 +399,8 @@ class Appender:
         try:
             driver.pgconn.send_query(_NOTIFY)
             driver.pgconn.flush()
+            if pooled_settings(self._engine) is not None:
+                _take_answers(driver.pgconn)
         except Exception:  # noqa: BLE001  # the append is durable whatever happens here
             connection.invalidate()
 
@@ -397,9 +413,18 @@ class Appender:
 
     def _ask_all(self, driver: Any, *questions: tuple[Any, ...]) -> list[_Rows]:
         """Ask Postgres several questions in one round trip. They are answered one after the other."""
-        with quiet(PSYCOPG), driver.pipeline():
+        with self._one_round_trip(driver):
             cursors = [driver.execute(for_postgres(text), values, binary=True) for text, *values in questions]
             return [cursor.fetchall() for cursor in cursors]
+
+    @contextmanager
+    def _one_round_trip(self, driver: Any) -> Iterator[None]:
+        """Send statements together. Not through a pooler: some give the connection away before all of them are answered."""
+        if pooled_settings(self._engine) is not None:
+            yield
+            return
+        with quiet(PSYCOPG), driver.pipeline():
+            yield
 
     def _tell(self, driver: Any, text: str, *rows: tuple[Any, ...]) -> None:
         cursor = driver.cursor()
@@ -496,19 +521,20 @@ class _Writers:
 
     def _connected(self) -> _Writer:
         connection = self._engine.raw_connection()
+        require_writable(self._engine)
         if self._file is not None:
             connection.detach()  # it counts as in use while it writes, and not while it waits for the next append
-        writer = _Writer(connection, self._file)
+        writer = _Writer(connection, self._file, pooled_settings(self._engine))
         try:
-            self._require_same_journal(str(writer.driver.execute("SELECT journal_id FROM identity").fetchone()[0]))
+            self._require_same_journal(writer.journal_id())
             writer.take_back()
         except BaseException:
             writer.connection.invalidate()
             raise
         return writer
 
-    def _require_same_journal(self, found: str) -> None:
-        if self._journal_id not in (None, found):
+    def _require_same_journal(self, found: str | None) -> None:
+        if self._journal_id is not None and self._journal_id != found:
             raise JournalReplaced(
                 f"another journal, {found}, took the place of {self._journal_id} while it was open. Nothing was appended: put "
                 "the right one in its place, run ledger verify, and open it again"
@@ -523,20 +549,32 @@ class _Writer:
         is_new: Nothing was written through it yet.
     """
 
-    def __init__(self, connection: PoolProxiedConnection, file: str | None) -> None:
+    def __init__(self, connection: PoolProxiedConnection, file: str | None, settings: str | None) -> None:
         self.connection = connection
         self.driver: Any = connection.dbapi_connection
         self.is_new = True
         self._file = file
+        self._settings = settings  # what a transaction begins with, behind a pooler
         self._files: OpenFiles | None = None
         self._checked = self._shortened = 0.0
         self._waiting = 0.0 if file is None else stop_waiting(self.driver)  # seconds that SQLite would wait by itself
+
+    def journal_id(self) -> str | None:
+        """Return the id of the journal, None for one whose schema has none yet."""
+        try:
+            return str(self.driver.execute("SELECT journal_id FROM identity").fetchone()[0])
+        except Exception as error:
+            if "no such table" in str(error) or 'relation "identity" does not exist' in str(error):
+                return None
+            raise
 
     def begin(self, *, is_bulk: bool, at_once: bool) -> None:
         """Begin a transaction that writes, once others let it."""
         self._settle()
         if self._file is None:
-            self.driver.autocommit = at_once  # if not, psycopg begins with the first statement
+            self.driver.autocommit = at_once and self._settings is None  # if not, psycopg begins with the first statement
+            if self._settings is not None:
+                self.driver.execute(self._settings)
             return
         begin_immediate(self.driver, self._waiting, is_bulk=is_bulk)
         if self._files is None:
@@ -590,7 +628,7 @@ class _Writer:
         """Return whether closing would do harm; what was acknowledged is saved first, if the database is still the journal's.
 
         The last connection that is closed copies the log into the database, which ruins one that was written over; and it
-        removes the -wal that its path names, which belongs to another database if the file was replaced.
+        removes the -wal that its path names, which may be that of the database that took the place of this one.
         """
         if self._files is None:
             return False
@@ -600,12 +638,24 @@ class _Writer:
         if fault in (Fault.LOG, Fault.MOVED):
             with suppress(sqlite3.Error):
                 self.driver.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
-        return fault in (Fault.MOVED, Fault.OVERWRITTEN)
+        return fault is Fault.OVERWRITTEN or (fault is Fault.MOVED and self._files.is_log_of_others())
 
     def _settle(self) -> None:
         """Take the answer of the last notification, if there was one."""
-        while self._file is None and self.driver.pgconn.get_result() is not None:
-            pass
+        if self._file is None:
+            _take_answers(self.driver.pgconn)
+
+
+def _take_answers(pgconn: Any) -> None:
+    """Take all answers that are due. libpq itself would wait for them without letting other threads go on."""
+    while True:
+        while pgconn.is_busy():
+            with DefaultSelector() as selector:
+                selector.register(pgconn.socket, EVENT_READ)
+                selector.select()
+            pgconn.consume_input()
+        if pgconn.get_result() is None:
+            return
 
 
 def _end_all(idle: list[_Writer]) -> None:

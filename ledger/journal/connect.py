@@ -51,12 +51,19 @@ _LOOK_OFTEN: Final = (0.0005, 0.003)
 _LOOK_SELDOM: Final = (0.02, 0.1)
 #: URL without secrets -> what was taken out of it. Engines, errors and representations have only the first.
 _SECRETS: Final[dict[URL, dict[str, str | tuple[str, ...]]]] = {}
+#: Engines behind a pooler -> the statements that their transactions begin with.
+_POOLED: Final[weakref.WeakKeyDictionary[Engine, str]] = weakref.WeakKeyDictionary()
 _SQLITE_FILES: Final[weakref.WeakKeyDictionary[Engine, _SqliteFile]] = weakref.WeakKeyDictionary()
 _NO_LIMIT: Final = -1  # a replay reads through two connections at once: a limit would let threads wait for one another
 
 
-def open_engine(text: str, *, busy_seconds: float = BUSY_SECONDS) -> Engine:
-    """Return an engine whose every connection is checked to be durable. Nothing is opened yet, and no file is ever made.
+def open_engine(text: str, *, busy_seconds: float = BUSY_SECONDS, create: bool = True) -> Engine:
+    """Return an engine whose every connection is checked to be durable. Nothing is opened yet.
+
+    Args:
+        text: The URL of a journal, or a path.
+        busy_seconds: How long its connections wait for others.
+        create: Make the file of a SQLite journal with the first connection, where there is none.
 
     Raises:
         BadValue: The URL is not one of a journal.
@@ -65,7 +72,7 @@ def open_engine(text: str, *, busy_seconds: float = BUSY_SECONDS) -> Engine:
     url = journal_url(text)
     try:
         if url.get_backend_name() == "sqlite":
-            return _sqlite_engine(url, busy_seconds)
+            return _sqlite_engine(url, busy_seconds, create=create)
         return _postgres_engine(url, busy_seconds)
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         raise JournalUnavailable(
@@ -98,7 +105,7 @@ def _closing(check: Callable[[Any, object], None]) -> Callable[[Any, object], No
     return checked
 
 
-def _sqlite_engine(url: URL, busy_seconds: float) -> Engine:
+def _sqlite_engine(url: URL, busy_seconds: float, *, create: bool) -> Engine:
     if sqlite3.sqlite_version_info < _SQLITE_MINIMUM:
         raise JournalUnsafe(f"SQLite 3.35 or newer is needed, this Python has {sqlite3.sqlite_version}")
     path = str(Path(url.database or "").absolute())  # also after the program changes its folder
@@ -111,7 +118,10 @@ def _sqlite_engine(url: URL, busy_seconds: float) -> Engine:
     @event.listens_for(engine, "do_connect")
     def _name(_dialect: object, _record: object, positional: list[Any], _named: object) -> None:
         require_usable(path)
-        positional[:] = [_uri(path)]
+        if file.inode is None:
+            file.read_only = _read_only_mode(path)
+        writing = "mode=rwc" if create and file.inode is None else _WRITING
+        positional[:] = [_uri(path, writing if file.read_only is None else file.read_only)]
 
     @event.listens_for(engine, "connect")
     @_closing
@@ -123,6 +133,8 @@ def _sqlite_engine(url: URL, busy_seconds: float) -> Engine:
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         if tables and not _is_journal(tables):
             raise _foreign(url, tables)  # before anything of it is changed, its journal mode included
+        if file.read_only is not None:
+            return  # nothing can be written, so nothing needs to be durable
         if not tables:
             _mark_file(connection, path)
         for setting in ("synchronous=FULL", "fullfsync=ON", "foreign_keys=ON", "cache_size=-16384"):
@@ -134,6 +146,7 @@ def _sqlite_engine(url: URL, busy_seconds: float) -> Engine:
                 f"{url.database}: expected journal_mode wal and synchronous FULL, found {mode} and {synchronous}. "
                 "Put the journal on a local file system that allows shared memory."
             )
+        file.note_log()
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -158,12 +171,15 @@ class _SqliteFile:
         path: Absolute, also after the program changes its folder.
         inode: Device and inode, once it was opened.
         refused: Why it is refused from now on, if it is.
+        read_only: How it is opened where it cannot be written, as options of SQLite's URL; None where it can.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.inode: tuple[int, int] | None = None
         self.refused: str | None = None
+        self.read_only: str | None = None
+        self._log: tuple[int, int] | None = None
 
     def check(self) -> None:
         """Refuse another file than that of the first connection, and one that was refused before.
@@ -179,10 +195,21 @@ class _SqliteFile:
         self.inode = self.inode or found
         if self.inode != found:
             raise replaced(self.path, "another file took its place")
+        if self.read_only == _UNCHANGING and _size(f"{os.path.realpath(self.path)}-wal"):
+            raise JournalUnavailable(
+                f"journal {self.path}: somebody writes to it now, unlike when it was opened: open it again"
+            )
 
-    def is_same(self) -> bool:
-        """Return whether the path still names it."""
-        return self.inode in (None, inode_of(self.path))
+    def note_log(self) -> None:
+        """Note which file its write-ahead log is, once it is open."""
+        self._log = inode_of(f"{os.path.realpath(self.path)}-wal") or self._log
+
+    def is_harmless_to_close(self) -> bool:
+        """Return whether the last connection that is closed removes no log but its own."""
+        if self.inode in (None, inode_of(self.path)):
+            return True
+        found = inode_of(f"{os.path.realpath(self.path)}-wal")
+        return found is None or found == self._log
 
 
 def _require_own_log(path: str, connection: sqlite3.Connection) -> None:
@@ -193,15 +220,50 @@ def _require_own_log(path: str, connection: sqlite3.Connection) -> None:
     try:
         require_own_log(path, connection.execute("PRAGMA user_version").fetchone()[0])
     except JournalReplaced:
-        other = sqlite3.connect(_uri(path), uri=True)
+        other = sqlite3.connect(_uri(path, _WRITING), uri=True)
         set_aside(other)
         other.execute("PRAGMA user_version").fetchone()
         raise
 
 
-def _uri(path: str) -> str:
-    """Return how SQLite is asked to open a file that must be there."""
-    return f"file:{quote(path)}?mode=rw"
+#: The options of SQLite's URL: for a file that must be there; for one that cannot be written, with a log beside it, and without
+#: one, when nobody writes.
+_WRITING: Final = "mode=rw"
+_READING: Final = "mode=ro"
+_UNCHANGING: Final = "mode=ro&immutable=1"
+
+
+def _read_only_mode(path: str) -> str | None:
+    """Return how a journal is opened that this user, or anybody, cannot write: None where it can be written.
+
+    Raises:
+        JournalUnavailable: Its log has to be recovered before it can be read, which needs to write.
+    """
+    database = os.path.realpath(path)
+    folder = os.path.dirname(database)  # noqa: PTH120  # paths are text here
+    is_writable = os.access(database, os.W_OK) and (os.access(folder, os.W_OK) or _size(f"{database}-shm") is not None)
+    if is_writable or not os.path.exists(database):  # noqa: PTH110
+        return None
+    if _size(f"{database}-shm") is not None:
+        return _READING
+    if _size(f"{database}-wal"):
+        raise JournalUnavailable(
+            f"journal {path}: it cannot be written here, and its -wal holds events that have to be recovered into it first: "
+            "open it once with the rights to write, or copy the file together with its -wal to where you may write"
+        )
+    return _UNCHANGING
+
+
+def _size(path: str) -> int | None:
+    """Return the size of a file, None where there is none."""
+    try:
+        return os.stat(path).st_size  # noqa: PTH116
+    except OSError:
+        return None
+
+
+def _uri(path: str, options: str) -> str:
+    return f"file:{quote(path)}?{options}"
 
 
 def make_file(path: Path) -> None:
@@ -293,6 +355,17 @@ class _EngineForks:
             engine.dispose(close=False)
 
 
+def require_writable(engine: Engine) -> None:
+    """Refuse to append to a SQLite journal that is only read.
+
+    Raises:
+        JournalUnavailable: It was opened without the rights to write.
+    """
+    file = _SQLITE_FILES.get(engine)
+    if file is not None and file.read_only is not None:
+        raise JournalUnavailable(f"journal {file.path}: the journal cannot be written: check the rights of file and folder")
+
+
 def refuse_from_now_on(engine: Engine, error: JournalReplaced) -> None:
     """Let nothing more be read or written through an engine whose journal was replaced."""
     file = _SQLITE_FILES.get(engine)
@@ -303,11 +376,11 @@ def refuse_from_now_on(engine: Engine, error: JournalReplaced) -> None:
 def close_engine(engine: Engine) -> None:
     """Close the connections that nobody uses.
 
-    The last one that is closed removes the -wal that its path names, which is another journal's if the file was replaced: then
-    they stay open until the process ends.
+    The last one that is closed removes the -wal that its path names. Where that is another journal's, which took the place of
+    this one, they stay open until the process ends.
     """
     file = _SQLITE_FILES.get(engine)
-    if file is not None and not file.is_same():
+    if file is not None and not file.is_harmless_to_close():
         set_aside(engine.pool)
         engine.dispose(close=False)
     else:
@@ -395,19 +468,57 @@ def _postgres_engine(full_url: URL, busy_seconds: float) -> Engine:
 
         for dumper in (Int8Dumper, Int8BinaryDumper):  # one size, or else statements are prepared for every mix of sizes
             connection.adapters.register_dumper(int, dumper)
-        with connection.cursor() as cursor:
-            cursor.execute(f"SET lock_timeout = {int(busy_seconds * 1000)}")
-            cursor.execute("SET timezone = 'UTC'")
-            cursor.execute("SET default_transaction_isolation = 'read committed'")  # for statements that are all of one
-            for setting, refused in (("synchronous_commit", ("off", "local")), ("fsync", ("off",))):
-                found = cursor.execute(f"SHOW {setting}").fetchone()[0]
-                if found in refused:
-                    raise JournalUnsafe(f"Postgres has {setting} = {found}: turn it on, or commits can be lost")
-                if setting == "synchronous_commit":  # as it is now, whatever is changed on the server meanwhile
-                    cursor.execute(f"SET synchronous_commit = {found}")
+        connection.execute("SET LOCAL statement_timeout = 0")
+        settings = _durable_settings(connection) | {"lock_timeout": str(int(busy_seconds * 1000)), "statement_timeout": "0"}
+        if _is_behind_pooler(connection):
+            # The next transaction may be another server connection's, which has neither our settings nor our statements.
+            connection.prepare_threshold = None
+            _POOLED[engine] = "; ".join(f"SET LOCAL {name} = {value}" for name, value in settings.items())
+        else:
+            # For statements that are a transaction of their own, too.
+            for name, value in (settings | {"default_transaction_isolation": "'read committed'"}).items():
+                connection.execute(f"SET {name} = {value}")
         connection.commit()
 
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        if engine in _POOLED:
+            connection.exec_driver_sql(_POOLED[engine])
+
     return engine
+
+
+def _durable_settings(connection: Any) -> dict[str, str]:
+    """Refuse a server that can lose commits or text, and return what is to stay in force whatever is changed on it."""
+    encoding = connection.execute("SHOW server_encoding").fetchone()[0]
+    if encoding != "UTF8":
+        raise JournalUnsafe(
+            f"the database has the encoding {encoding}, which does not hold every text: "
+            "make one with CREATE DATABASE desk ENCODING 'UTF8' TEMPLATE template0"
+        )
+    found = {name: connection.execute(f"SHOW {name}").fetchone()[0] for name in _UNSAFE}
+    for setting, refused in _UNSAFE.items():
+        if found[setting] in refused:
+            raise JournalUnsafe(f"Postgres has {setting} = {found[setting]}: turn it on, or commits can be lost")
+    return {"synchronous_commit": found["synchronous_commit"]}
+
+
+#: Setting of Postgres -> values with which commits can be lost.
+_UNSAFE: Final = {"synchronous_commit": ("off", "local"), "fsync": ("off",)}
+
+
+def _is_behind_pooler(connection: Any) -> bool:
+    """Return whether a pooler answers for the server: the process id that it announces is none of the server's."""
+    return bool(connection.execute("SELECT pg_backend_pid()").fetchone()[0] != connection.info.backend_pid)
+
+
+def pooled_settings(engine: Engine) -> str | None:
+    """Return what each transaction of ours begins with where a pooler stands before Postgres; None where none does.
+
+    A pooler in transaction mode may give every transaction another server connection: settings of a session, its listening
+    and its prepared statements do not last.
+    """
+    return _POOLED.get(engine)
 
 
 # ------------------------------------------------------------------------------------------------------------ the schema
@@ -481,6 +592,7 @@ def refuse_newer(engine: Engine, found: str | None) -> None:
 #: What a database says -> what it means here. The first text found in the driver's message decides.
 _MEANINGS: Final[tuple[tuple[str, type[JournalError], str], ...]] = (
     ("database is locked", JournalBusy, "another program has been writing to the journal for too long: try again"),
+    ("statement timeout", JournalBusy, "a statement took longer than the database allows: try again"),
     ("lock timeout", JournalBusy, "another program has been writing to the account for too long: try again"),
     ("file is not a database", JournalMissing, "this file is not a journal: check the path"),
     ("malformed", CorruptEvent, "the file is damaged: stop writing, copy it, restore a backup"),

@@ -15,7 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
-from ledger.errors import JournalReplaced
+from ledger.errors import JournalReplaced, JournalUnavailable
 
 _MAGIC: Final = b"SQLite format 3\0"
 _HEADER_BYTES: Final = 100
@@ -46,11 +46,17 @@ class _Checkpointed(NamedTuple):
 
 
 def inode_of(path: str) -> tuple[int, int] | None:
-    """Return device and inode of a file, None where there is none."""
+    """Return device and inode of a file, None where there is none.
+
+    Raises:
+        JournalUnavailable: Its folder cannot be looked into.
+    """
     try:
         found = os.stat(path)  # noqa: PTH116  # half the price, and this is paid for every append
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise JournalUnavailable(f"journal {path}: it cannot be looked at: check the rights of its folder ({error})") from error
     return found.st_dev, found.st_ino
 
 
@@ -106,6 +112,11 @@ class OpenFiles:
         self._checkpointed: _Checkpointed | None = None
         self._examinations = 0  # that are due whatever the directory entry shows
         self._token = self._counter = 0
+
+    def is_log_of_others(self) -> bool:
+        """Return whether the path of the log names another file now, which another database uses."""
+        found = inode_of(self._paths[1])
+        return found is not None and found != self._known[1]
 
     def check_database(self) -> None:
         """Compare the database file that the path names with the one that is open. A third of the price of ``check``.

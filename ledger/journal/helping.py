@@ -80,7 +80,7 @@ def helper(journal: Any, account: AccountId, version: int) -> Helper | None:
 
 def _main() -> None:
     job = json.load(sys.stdin)
-    engine = open_engine(job["url"])
+    engine = open_engine(job["url"], create=False)
     account = AccountId(job["server"], job["login"])
     found = verify_rest(SqlJournal(engine, lambda: 0), account, job["after"], job["upto"])
     close_engine(engine)

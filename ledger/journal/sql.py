@@ -25,7 +25,7 @@ from ledger.fold_order import FirstRecord
 from ledger.journal import Appended, Difference, Head, Parent, Selection
 from ledger.journal.appending import Appender, for_postgres
 from ledger.journal.checkpoints import Checkpoint, Mark, chosen, fold_code, order_of
-from ledger.journal.connect import address_of, close_engine, translated
+from ledger.journal.connect import address_of, close_engine, pooled_settings, translated
 from ledger.journal.evidence import Kept, is_digest, unpacked
 from ledger.journal.forking import owned, set_aside
 from ledger.journal.health import SyncHealth, from_columns, merged, to_columns
@@ -448,11 +448,11 @@ class SqlJournal:
     def _said(self, text: str, *values: Any, page: tuple[int, int] | None = None) -> Generator[list[Row], None, None]:
         """Yield the rows that a statement in the words of SQLite selects, some at a time.
 
-        With ``page``, SQLite is asked anew for every block, so that a slow consumer leaves no transaction open: it would keep
-        the write-ahead log from being begun anew, and the process from forking. Rows are never changed, so both ways give the
-        same.
+        With ``page``, SQLite, and a pooler, is asked anew for every block, so that a slow consumer leaves no transaction open.
+        It would keep the write-ahead log from being begun anew, the process from forking, and one of the pooler's few
+        connections from others. Rows are never changed, so both ways give the same.
         """
-        if page is None or self._is_postgres:
+        if page is None or (self._is_postgres and pooled_settings(self.engine) is None):
             yield from self._read(for_postgres(text) if self._is_postgres else text, values)
             return
         at, column = page
@@ -464,6 +464,11 @@ class SqlJournal:
             asked[at] = block[-1][column]
 
     def _page(self, text: str, values: list[Any]) -> list[Row]:
+        if self._is_postgres:
+            with self._reading() as connection:
+                connection.begin()
+                driver: Any = connection.connection.driver_connection
+                return list(driver.execute(for_postgres(text), values, binary=True))
         with translated(self.engine.url), owned(self.engine.raw_connection()) as connection:
             rows: list[Row] = connection.driver_connection.execute(text, values).fetchall()
             return rows

@@ -137,8 +137,13 @@ class PostgresWatch(_Closing):
             self._driver = None
 
     def _listen(self) -> None:
+        from ledger.journal.connect import pooled_settings
+
         try:
             connection = self._engine.raw_connection()
+            if pooled_settings(self._engine) is not None:  # what is listened to there is another session's in a moment
+                connection.close()
+                return
             self._driver = connection.driver_connection
             connection.detach()  # one that listens must not be given to others
             self._driver.autocommit = True

@@ -367,7 +367,8 @@ def run_as_nobody(program, *arguments):
             "import sys, psycopg, ledger.journal.sql, ledger.journal.migrate, ledger.journal.connect, zoneinfo",
             "from ledger import *",
             "from tests.support.journals import *",
-            "import sqlalchemy.dialects.sqlite",
+            "import sqlalchemy.dialects.sqlite, ledger.journal.preflight, ledger.journal.copying, logging, alembic.command",
+            "ledger.journal.preflight._wanted()",
             become if os.geteuid() == 0 else "",
             program,
         ]

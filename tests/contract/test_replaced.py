@@ -202,14 +202,20 @@ except JournalReplaced:
     assert os.path.exists(f"{path}-wal")  # noqa: PTH110  # not closed, so not removed
 
 
-def test_what_is_not_closed_is_referred_to(path):
+def test_a_connection_that_would_remove_the_log_of_another_journal_stays_open(path):
     ledger = Ledger.open(str(path), now_us=Clock())
     record(ledger, 100, 1, [])
+    rename_all(path)
     path.with_name("other.db").replace(path)
-    before = len(_inherited)
-    with pytest.raises(JournalReplaced):
-        record(ledger, 101, 1, [])
-    assert len(_inherited) == before + 1
+    with Ledger.open(str(path), now_us=Clock()) as other:
+        record(other, 500, 1, [])
+        before = len(_inherited)
+        with pytest.raises(JournalReplaced):
+            record(ledger, 101, 1, [])
+        ledger.close()
+        assert len(_inherited) > before
+        assert Path(f"{path}-wal").exists()
+        record(other, 501, 1, [])
 
 
 # ---- Postgres: the database is replaced under the connections

@@ -9,11 +9,13 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 
-from ledger import JournalError, Ledger
+from ledger import JournalError, JournalUnavailable, Ledger
+from ledger.cli import main
 from ledger.journal.connect import open_engine
 from ledger.journal.migrate import migrate
 from ledger.seals import made
 from tests.support.journals import ACCOUNT, bare_postgres, digest_of, empty_postgres_url, fill, ghost, opened, shared_postgres
+from tests.support.postgres import start_postgres
 
 ROLES = (Path(__file__).resolve().parents[2] / "deploy" / "postgres-roles.sql").read_text(encoding="utf-8")
 RAW = b"{}"
@@ -118,3 +120,64 @@ def test_whoever_may_only_read_can_seal_too(desk):
         seal = made(ledger.journal, Ed25519PrivateKey.generate(), ledger.now_us())
         assert ledger.verify(since=seal).ok
         assert ledger.journal.seals() == []
+
+
+# ---- as the file says, with logins and passwords
+
+
+@pytest.fixture
+def logins():
+    """A server that asks for passwords, and members of each role as the file's head says: name -> URL."""
+    with start_postgres() as server:
+        url = server.create_database()
+        name = url.rpartition("/")[2]
+        with bare_postgres(url) as superuser:
+            superuser.execute(ROLES)
+            for member, role in (("migrator", "owner"), ("second", "owner"), ("engine", "writer"), ("auditor", "reader")):
+                superuser.execute(f"CREATE ROLE {member} LOGIN PASSWORD 'pw-{member}' IN ROLE ledger_{role}")
+            rules = server._data / "pg_hba.conf"
+            asked = f"host {name} migrator,second,engine,auditor 127.0.0.1/32 scram-sha-256\n"
+            rules.write_text(asked + rules.read_text())
+            superuser.execute("SELECT pg_reload_conf()")
+            while not superuser.execute("SELECT 1 FROM pg_hba_file_rules WHERE 'engine' = ANY(user_name)").fetchone():
+                pass
+        at = url.partition("@")[2]
+        yield {one: f"postgresql+psycopg://{one}:pw-{one}@{at}" for one in ("migrator", "second", "engine", "auditor")} | {
+            "superuser": url
+        }
+
+
+def test_the_steps_of_the_file_work_with_real_logins(logins):
+    with pytest.raises(JournalUnavailable, match="user or password"):
+        Ledger.create(logins["engine"].replace("pw-engine", "wrong"))
+    with pytest.raises(JournalError, match="no right"):
+        Ledger.create(logins["engine"])  # a writer makes no journal
+    with pytest.raises(SystemExit) as ended:
+        main(["init", "--journal", logins["migrator"]])
+    assert ended.value.code == 0
+    with bare_postgres(logins["superuser"]) as superuser:
+        superuser.execute(ROLES)
+        superuser.execute(ROLES)  # harmless when repeated
+        owners = superuser.execute("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        assert owners == [("ledger_owner",)]
+    assert told(logins["engine"]) == 31
+    with Ledger.open(logins["auditor"]) as ledger:
+        assert ledger.verify().ok
+        assert ledger.verify().schema == ()
+        with pytest.raises(JournalError, match="no right"):
+            ledger.account(ACCOUNT).record(fill(99, 99))
+    with bare_postgres(logins["second"]) as another_owner:  # can migrate what the first one made, and change nothing recorded
+        another_owner.execute("ALTER TABLE checkpoints ADD COLUMN later int")
+        with pytest.raises((errors.InsufficientPrivilege, errors.RaiseException)):
+            another_owner.execute("DELETE FROM events")
+
+
+def test_what_is_granted_covers_every_table(logins):
+    """A new table comes with its line in deploy/postgres-roles.sql."""
+    Ledger.create(logins["migrator"]).close()
+    with bare_postgres(logins["superuser"]) as superuser:
+        superuser.execute(ROLES)
+        named = {name for (name,) in superuser.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
+        for role in ("ledger_writer", "ledger_reader"):
+            for name in named:
+                assert superuser.execute("SELECT has_table_privilege(%s, %s, 'SELECT')", [role, name]).fetchone() == (True,)

@@ -13,7 +13,7 @@ from ledger.journal.surroundings import file_system, pooler, text_encoding
 from tests.gateway.terminals import Terminal, plain, unused_port
 from tests.support.commands import run
 from tests.support.journals import new_postgres_url, new_url, shared_postgres
-from tests.support.pooler import Pooler
+from tests.support.pooler import pooled
 
 NAMES = ("Good/1", "Dead/2", "Differs/3", "Refused/4")
 
@@ -158,9 +158,9 @@ def test_doctor_knows_text_that_is_not_utf_8(tmp_path):
         connection.execute("CREATE DATABASE ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
     try:
         url = server.url("ascii")
-        Ledger.open(url, create=True).close()
         checks = {one["check"]: one for one in run("doctor", "--json", journal=url).json()}
-        assert (checks["encoding"]["state"], checks["encoding"]["seen"]) == ("warning", "SQL_ASCII")
+        assert checks["journal"]["state"] == "failed"
+        assert "encoding SQL_ASCII" in checks["journal"]["seen"]
     finally:
         server.drop_database("ascii")
 
@@ -169,8 +169,8 @@ def test_doctor_knows_text_that_is_not_utf_8(tmp_path):
 def test_doctor_knows_poolers(mode):
     url = new_postgres_url()
     assert pooler(open_engine(url)) is None
-    with Pooler(shared_postgres().port, mode) as between:
-        through = open_engine(url.replace(f":{shared_postgres().port}/", f":{between.port}/"))
+    with pooled(url, mode=mode) as (through_pooler, _):
+        through = open_engine(through_pooler)
         assert pooler(through) == mode
         through.dispose()
 
