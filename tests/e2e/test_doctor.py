@@ -165,14 +165,17 @@ def test_doctor_knows_text_that_is_not_utf_8(tmp_path):
         server.drop_database("ascii")
 
 
-@pytest.mark.parametrize("mode", ["transaction", "session"])
-def test_doctor_knows_poolers(mode):
+@pytest.mark.parametrize(("mode", "connections"), [("transaction", 3), ("session", 6)])
+def test_doctor_knows_poolers(mode, connections):
     url = new_postgres_url()
-    assert pooler(open_engine(url)) is None
-    with pooled(url, mode=mode) as (through_pooler, _):
+    direct = open_engine(url)
+    assert pooler(direct) is None
+    direct.dispose()
+    with pooled(url, mode=mode, connections=connections) as (through_pooler, _):
         through = open_engine(through_pooler)
-        assert pooler(through) == mode
+        found = pooler(through)
         through.dispose()
+    assert found == mode
 
 
 def test_sqlite_has_no_pooler(tmp_path):
