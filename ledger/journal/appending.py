@@ -217,7 +217,8 @@ class Appender:
                 with self._writers.begun(is_bulk=is_bulk, at_once=at_once) as writer:
                     appended = self._tried(writer, account, keys, decide, answers, sending, at_once=at_once)
                 if appended is not None:
-                    self._acknowledged[account] = appended.head
+                    if appended.head.version:  # else there is no event that could be missing later
+                        self._acknowledged[account] = appended.head
                     return appended
             except JournalUnavailable as error:
                 is_lost = isinstance(error.__cause__, DBAPIError) and error.__cause__.connection_invalidated

@@ -55,6 +55,12 @@ def book(journal):
     return journal
 
 
+def test_nothing_is_recorded_of_an_account_that_is_not_open_as_often_as_one_likes(journal):
+    for _ in range(3):
+        assert journal.append(ACCOUNT, []).head.version == 0
+    assert tell(journal, opened()).head.version == 1
+
+
 def tell(journal, *events, account=ACCOUNT, **words):
     return journal.append(account, list(events), **words)
 
