@@ -273,8 +273,7 @@ def make_file(path: Path) -> None:
         JournalUnavailable: It cannot be made.
         JournalError: The log of a journal that was there is left, which SQLite would throw away.
     """
-    if not path.exists() or not path.stat().st_size:
-        _require_no_log(path)
+    _require_no_log(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=_FILE_MODE)
@@ -285,15 +284,40 @@ def make_file(path: Path) -> None:
 
 
 def _require_no_log(path: Path) -> None:
-    """Refuse to make a database where the log of another one is left: it may hold events that were acknowledged."""
+    """Refuse to make a database where the log of another one is left: it may hold events that were acknowledged.
+
+    Another program may be making the journal at this moment, or was killed while it did. Its rollback journal (-journal) then
+    says that the database had no pages before. And it writes the file's first page before there is a -wal: so the file is
+    looked at once more after a log was found.
+    """
     database = os.path.realpath(path)
     for suffix in ("-wal", "-journal"):
-        left = Path(f"{database}{suffix}")
-        if left.exists() and left.stat().st_size:
-            raise JournalError(
-                f"{left} is left of a journal that was at {shown(str(path))}, and may hold events that are nowhere else: put "
-                "that file back and run ledger verify, or move the log away if the events are known to be in a backup"
-            )
+        left = f"{database}{suffix}"
+        if _size(database) or not _size(left) or (suffix == "-journal" and _holds_no_pages(left)) or _size(database):
+            continue
+        raise JournalError(
+            f"{left} is left of a journal that was at {shown(str(path))}, and may hold events that are nowhere else: put "
+            "that file back and run ledger verify, or move the log away if the events are known to be in a backup"
+        )
+
+
+#: The first bytes of a rollback journal, and where the size is that the database had before (sqlite.org/fileformat2.html).
+_ROLLBACK_JOURNAL: Final = bytes.fromhex("d9d505f920a163d7")
+_PAGES_BEFORE: Final = slice(16, 20)
+
+
+def _holds_no_pages(journal: str) -> bool:
+    """Return whether a rollback journal is that of a database that was just being made, or is not one for SQLite either.
+
+    SQLite writes zeros in place of the first bytes until all else is on the disk.
+    """
+    try:
+        with Path(journal).open("rb") as file:
+            header = file.read(_PAGES_BEFORE.stop)
+    except FileNotFoundError:  # the other program is done with it
+        return True
+    is_begun = header.startswith(_ROLLBACK_JOURNAL)
+    return header.startswith(b"\0") or (is_begun and not any(header[_PAGES_BEFORE]))
 
 
 def _mark_file(connection: sqlite3.Connection, path: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -178,6 +180,37 @@ def test_no_journal_is_made_where_the_log_of_another_one_is_left(suffix, is_empt
     with pytest.raises(SystemExit) as ended:
         main(["restore", str(path.with_name("backup.db")), "--journal", str(path)])
     assert ended.value.code == 2
+    assert log.read_bytes() == left
+
+
+@pytest.mark.parametrize("is_empty", [False, True], ids=["gone", "empty"])
+@pytest.mark.parametrize("is_synced", [False, True], ids=["written", "synced"])
+def test_the_log_of_a_journal_that_was_just_being_made_is_no_reason_to_refuse(is_synced, is_empty, tmp_path):
+    path, log = tmp_path / "new.db", tmp_path / "new.db-journal"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("PRAGMA user_version = 7")
+        left = log.read_bytes()
+        other.execute("ROLLBACK")
+    path.write_bytes(b"") if is_empty else path.unlink()
+    log.write_bytes(bytes.fromhex("d9d505f920a163d700000000") + left[12:] if is_synced else left)  # as SQLite does at the end
+    with Ledger.create(str(path)) as ledger:
+        assert ledger.verify().ok
+    assert not log.exists()
+
+
+def test_the_rollback_journal_of_a_database_that_had_pages_is_kept(tmp_path):
+    path, log = tmp_path / "desk.db", tmp_path / "desk.db-journal"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("CREATE TABLE facts (fact)")
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("INSERT INTO facts VALUES (1)")
+        left = bytes.fromhex("d9d505f920a163d700000001") + log.read_bytes()[12:]
+        other.execute("ROLLBACK")
+    path.write_bytes(b"")
+    log.write_bytes(left)
+    with pytest.raises(JournalError, match="may hold events that are nowhere else"):
+        Ledger.create(str(path))
     assert log.read_bytes() == left
 
 
