@@ -458,10 +458,13 @@ def _thaw(book: Book) -> None:
         book.acknowledged.update(deal for (deal,) in deals)
         # One account is enough: the other one tells the same tickets.
         other = first.replace("=", "<>")
-        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        triggers = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        for name, _ in triggers:
             connection.execute(f'DROP TRIGGER "{name}"')
         for table in ("events", "heads", "accounts"):
             connection.execute(f"DELETE FROM {table} WHERE {other}")
+        for _, sql in triggers:
+            connection.execute(sql)
     connection.close()
     book.start_at(10**6)
 

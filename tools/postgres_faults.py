@@ -687,11 +687,12 @@ class _Watch:
 
     def _listen(self, process: "subprocess.Popen[str]") -> None:
         assert process.stderr is not None
-        for line in process.stderr:
-            with contextlib.suppress(ValueError):  # one that a kill cut off
-                said = json.loads(line)
-                self.acknowledged.update(said.get("fills", ()))
-                self._lines.append((time.monotonic(), said))
+        with process.stderr as lines:
+            for line in lines:
+                with contextlib.suppress(ValueError):  # one that a kill cut off
+                    said = json.loads(line)
+                    self.acknowledged.update(said.get("fills", ()))
+                    self._lines.append((time.monotonic(), said))
 
     def kill(self) -> None:
         """End it at once."""

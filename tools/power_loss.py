@@ -163,8 +163,8 @@ class _Story:
         if self._synchronous != "FULL":  # and the ledger, which would refuse it, is told otherwise
             settings |= {"PRAGMA synchronous=FULL": f"PRAGMA synchronous={self._synchronous}", "PRAGMA synchronous": "SELECT 2"}
         driver = Driver(disk, settings=settings, checkpoint_pages=self.dice.choice((1000, 20, 20, 5)))
-        with plugged_in(driver) as query:
-            self._work(driver, f"sqlite:///{self._disk / _JOURNAL}{query}")
+        with plugged_in(driver):
+            self._work(driver, f"sqlite:///{self._disk / _JOURNAL}")
         left = self._folder / "left"
         disk.image(left)
         shutil.rmtree(self._disk)

@@ -15,8 +15,8 @@ as it may lie on the platters after the power was lost:
 WAL works without tricks: a ``VFSFile`` that inherits from the default VFS inherits its shared memory too, so that several
 connections, their locks and their readers are the real ones.
 
-The driver is the least of PEP 249 that SQLAlchemy needs of ``sqlite3``, with the errors of ``sqlite3``. An engine gets it
-by its URL alone, ``sqlite:///FILE?plugin=power_loss&disk=NAME``: nothing of what is tested is replaced.
+The driver is the least of PEP 249 that SQLAlchemy needs of ``sqlite3``, with the errors of ``sqlite3``. Engines that are
+made within ``plugged_in`` get it from SQLAlchemy instead of ``sqlite3``: nothing of what is tested is replaced.
 """
 
 import itertools
@@ -27,10 +27,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+from unittest import mock
 
 import apsw
-from sqlalchemy.dialects import plugins
-from sqlalchemy.engine import URL, CreateEnginePlugin
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 _SECTOR: Final = 512
 _WITH_ITS_FOLDER: Final = apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_MAIN_JOURNAL | apsw.SQLITE_OPEN_SUPER_JOURNAL
@@ -297,7 +297,8 @@ class Driver:
     def connect(self, path: str, *, timeout: float = 5.0, **_: object) -> "Connection":
         """Open a database."""
         with _errors_of_sqlite3():
-            database = apsw.Connection(path, vfs=self.disk.name)
+            flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+            database = apsw.Connection(path, flags=flags, vfs=self.disk.name)
             database.set_busy_timeout(int(timeout * 1000))
             database.wal_autocheckpoint(self._checkpoint_pages)
         return Connection(self, database)
@@ -319,6 +320,11 @@ class Connection:
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> "Cursor":
         """Run a statement and return its cursor."""
         return self.cursor().execute(statement, parameters)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Return whether a transaction is open."""
+        return self.database.in_transaction
 
     def commit(self) -> None:
         """Commit, if there is a transaction."""
@@ -414,38 +420,20 @@ class Cursor:
 
 # ----------------------------------------------------------------------------------------------------------- the plugin
 
-_drivers: dict[str, Driver] = {}
-
 
 @contextmanager
-def plugged_in(driver: Driver) -> Iterator[str]:
-    """Let engines find a driver by the query of their URL, which is yielded."""
+def plugged_in(driver: Driver) -> Iterator[None]:
+    """Let the SQLite engines that are made meanwhile use a driver."""
     said_before = sys.unraisablehook
 
     def say(failure: Any) -> None:
         if not (driver.disk.is_off and isinstance(failure.exc_value, apsw.Error)):
             said_before(failure)
 
-    _drivers[driver.disk.name] = driver
     sys.unraisablehook = say  # of what is given back after the loss nobody need hear that it failed
     try:
-        yield f"?plugin=power_loss&disk={driver.disk.name}"
+        with mock.patch.object(SQLiteDialect_pysqlite, "import_dbapi", return_value=driver):
+            yield
     finally:
         sys.unraisablehook = said_before
-        del _drivers[driver.disk.name]
         driver.disk.unregister()
-
-
-class Plugin(CreateEnginePlugin):
-    """Gives an engine the driver that its URL names."""
-
-    def __init__(self, url: URL, kwargs: dict[str, Any]) -> None:
-        super().__init__(url, kwargs)
-        kwargs["module"] = _drivers[str(url.query["disk"])]
-
-    def update_url(self, url: URL) -> URL:  # SQLAlchemy's method
-        """Take the disk out of the URL again."""
-        return url.difference_update_query(["disk"])
-
-
-plugins.register("power_loss", __name__, "Plugin")
