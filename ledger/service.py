@@ -353,7 +353,8 @@ class Account:
 
         Args:
             events: Facts in the order they are to be recorded in.
-            expected_version: The version that the caller's decision rests on.
+            expected_version: The version that the caller's decision rests on. What was decided is recorded, also where the
+                same break or correction of a position was recorded before.
             correlation: The sync run or import that the events belong to.
             evidence: The raw broker answers whose SHA-256 the events name as their evidence.
         """

@@ -122,7 +122,8 @@ class Journal(Protocol):
         Args:
             account: Whose stream; its first event must be an AccountOpened.
             events: Facts in the order they are to be recorded in.
-            expected_version: The version that the caller's decision rests on.
+            expected_version: The version that the caller's decision rests on. What was decided is recorded, also where the
+                same break or correction of a position was recorded before.
             correlation: The sync run or import that the events belong to.
             conflicts: ``refuse`` appends nothing when a deal is told with other content; ``keep`` appends the rest.
             evidence: Raw broker answers that the events rest on. Those whose SHA-256 an appended row has as its evidence are

@@ -41,9 +41,13 @@ from ledger.events import (
     DealCompleted,
     DealOrder,
     DealRevised,
+    DriftCorrected,
     Event,
     FillRecorded,
+    GhostClosed,
     Origin,
+    PositionRecovered,
+    PositionReticketed,
     SymbolSpecified,
     storable,
 )
@@ -54,6 +58,9 @@ from ledger.portfolio import Standing
 from ledger.postings import ASSERTED, COMPLETABLE, IN_ORDER, NO_DEAL, PLACED, as_told, second_of
 from ledger.values import AccountId, entry_word, plain, unscaled
 
+#: What was seen in a snapshot. Whoever decided on the present version to say it again saw it again: a clock that stands still
+#: and the same answer make two sights look like one.
+_SIGHTS: Final = (BreakOpened, PositionRecovered, GhostClosed, DriftCorrected, PositionReticketed)
 _CHAIN: Final = Stored._fields.index("prev_hash")
 
 #: natural keys -> the rows stored under them, those that there are.
@@ -104,6 +111,7 @@ class Admission:
         self._soon_msc = now_us // 1000 + _SOON_MSC
         self._correlation = correlation
         self._known = {key: [row] for key, row in known.items()}
+        self._is_decided = False  # whether what is told was decided on the present version
         self._rows: list[Stored] = []
 
     def appended(
@@ -130,6 +138,7 @@ class Admission:
         if expected_version is not None and expected_version != self._version:
             raise VersionConflict(str(self._account), expected=expected_version, found=self._version)
         self._fetch_later(list(self._known))
+        self._is_decided = expected_version is not None
         outcomes: list[Outcome | DealConflict] = []
         for key, event in zip(keys, events, strict=True):
             try:
@@ -177,10 +186,10 @@ class Admission:
             if isinstance(event, DealRevised):
                 return self._revise(key, event, tellings)
             return self._complete(key, encode(event, standing), tellings)
-        if tellings:
+        if tellings and not (self._is_decided and isinstance(event, _SIGHTS)):
             return Outcome.DUPLICATE
         self._refuse_implausible(event)
-        self._append(key, encode(event, standing))
+        self._append(key, encode(event, standing), len(tellings or ()) + 1)
         if isinstance(event, Adjusted):
             clock, order = event.clock_after or standing.clock, event.order_after or standing.order
             self._standing = attrs.evolve(standing, clock=clock, order=order)

@@ -40,6 +40,7 @@ class Watch:
 
     def __init__(self, now_us: int = TOLD_US) -> None:
         self.now_us = now_us
+        self.is_stopped = False
         self.waited: list[float] = []
 
     def __call__(self) -> int:
@@ -47,7 +48,12 @@ class Watch:
         return self.now_us
 
     def move(self, seconds: float) -> None:
-        self.now_us += round(seconds * SECOND_US)
+        if not self.is_stopped:
+            self.now_us += round(seconds * SECOND_US)
+
+    def stop(self) -> None:
+        """Stand still from now on, but for the microseconds."""
+        self.is_stopped = True
 
     def sleep(self, seconds: float) -> None:
         """Stand in for a sleep: the time passes at once, and it is noted."""

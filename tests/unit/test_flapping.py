@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ledger import BreakKind, Ledger, SyncResult, SyncStatus
+from ledger import BreakKind, BreakOpened, GhostClosed, Ledger, PositionRecovered, SyncResult, SyncStatus
 from ledger.corrections import apply, propose_update
 from ledger.values import plain
 from tests.support.broker import ACCOUNT, Desk, kinds
@@ -258,3 +258,18 @@ def test_several_programs_count_together(database, tmp_path):
     desk.story.account = own
     assert len(corrections(desk)) == 3
     own.ledger.close()
+
+
+@pytest.mark.parametrize("extended", [False, True], ids=["base form", "extended form"])
+def test_the_same_answers_while_every_clock_stands_still_are_seen_and_corrected_each_time(extended):
+    desk = Desk("", "#7 long 1 @ 10", extended=extended, attempts_max=9)
+    desk.watch.stop()
+    for picture in ["#7 long 1 @ 10", ""] * 3:
+        desk.broker.show(picture)
+        result = desk.startup()
+        assert (result.status, result.held) == (SyncStatus.SUCCESS, ())
+        assert lots_of(desk) == ("1" if picture else "none")
+    opened = [one.version for one in desk.log if isinstance(one.event, BreakOpened)]
+    corrected = [one.event.caused_by for one in desk.log if isinstance(one.event, (PositionRecovered, GhostClosed))]
+    assert (corrected, len(opened)) == (opened, 6)
+    assert desk.account.verify().problems == ()
