@@ -62,7 +62,8 @@ from ledger.values import (
     unsigned_magic,
 )
 
-#: Raised whenever a rule of the fold changes, so that nothing derived by older rules is trusted.
+#: Raised whenever a rule of the fold, or what a state consists of, changes: so that no replay begins at a checkpoint made by
+#: other rules. ``tools/freeze_fold.py`` says when.
 FOLD_VERSION: Final = 2
 
 GHOST_RESULT: Final = "ghost result"

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from functools import cache
 from hashlib import sha256
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import attrs
 
 from ledger.clock import ClockRule
 from ledger.codec import Stored, decode_posting, stored_place
+from ledger.errors import LedgerError
 from ledger.events import DealOrder
 from ledger.fold_order import FoldOrder, HourReading, Records, hour_readings
 from ledger.portfolio import FOLD_VERSION, Portfolio, Standing
@@ -38,11 +39,6 @@ INTERVAL: Final = 5000
 _HELD_PER_INTERVAL: Final = 250
 _CHUNK: Final = 500
 _KEPT_AT_ONCE: Final = 4 * 1024 * 1024
-
-#: What the fold is made of. Where one of them changes, what was folded before is not known to be the same.
-_FOLD_MODULES: Final = (
-    "values", "clock", "events", "positions", "postings", "fold_order", "portfolio", "codec", "journal.checkpoints",
-)  # fmt: skip
 
 
 class Mark(NamedTuple):
@@ -65,18 +61,17 @@ class Checkpoint(NamedTuple):
 
 def fold_code(standing: Standing | None) -> str:
     """Return what says by which rules was folded: the program's and those of the account terms that order events."""
-    return _program() if standing is None else f"{_program()}:{standing.order.value}:{standing.clock.name}"
+    return str(FOLD_VERSION) if standing is None else f"{FOLD_VERSION}:{standing.order.value}:{standing.clock.name}"
 
 
-@cache
-def _program() -> str:
-    """Return a digest of the program that folds: of its sources, so that nobody has to remember to raise a number."""
-    said = sha256(str(FOLD_VERSION).encode())
-    for name in _FOLD_MODULES:
-        spec = find_spec(f"ledger.{name}")
-        source = spec.loader.get_source(spec.name) if spec and hasattr(spec.loader, "get_source") else None  # type: ignore[union-attr]
-        said.update((source or "").encode())
-    return said.hexdigest()[:32]
+def terms_of(fold: str, standing: Standing) -> Standing | None:
+    """Return account terms with the order and the clock rule that a code names, None for a code of another program."""
+    order, _, clock = fold.partition(":")[2].partition(":")
+    try:
+        found = attrs.evolve(standing, order=DealOrder(order), clock=ClockRule(clock))
+    except (LedgerError, ValueError):
+        return None
+    return found if fold_code(found) == fold else None
 
 
 def order_of(standing: Standing | None, records: Records, selection: Selection) -> FoldOrder:

@@ -28,11 +28,11 @@ from ledger.fold_order import POSITION_ASSERTIONS
 from ledger.journal import Head, Journal, Selection
 from ledger.journal.admission import start
 from ledger.journal.chain import changed_columns, checks, covered, digest, genesis, is_link
-from ledger.journal.checkpoints import is_usable, opened
+from ledger.journal.checkpoints import Checkpoint, is_usable, opened, terms_of
 from ledger.journal.evidence import unpacked
 from ledger.journal.tampering import findings
 from ledger.portfolio import Portfolio
-from ledger.postings import IN_ORDER, NO_DEAL, PLACED, Row, second_of
+from ledger.postings import IN_ORDER, NO_DEAL, PLACED, Place, Postings, Row, second_of
 from ledger.values import AccountId
 
 
@@ -452,7 +452,12 @@ def _contradictions(row: Stored) -> Iterator[tuple[str, str]]:
 
 
 def _check_fold(journal: Journal, account: AccountId, version: int) -> Iterator[Problem]:
-    """Fold everything from the start, and compare each checkpoint that a replay of the present can begin at."""
+    """Fold everything from the start, and compare each checkpoint that a replay by this program may begin at.
+
+    Those that a replay of the present cannot begin at, because they know less or were made by earlier account terms, are
+    compared with folds of what was known then. Only those of another program's rules and of another history, at which no
+    replay by this one begins, are left aside.
+    """
     try:
         standing = journal.standing(account, version)
         if standing is None:
@@ -460,20 +465,52 @@ def _check_fold(journal: Journal, account: AccountId, version: int) -> Iterator[
                 yield Problem(account=str(account), version=1, field="kind", what="the first event does not open the account")
             return
         portfolio, postings = Portfolio(standing), journal.postings(account, Selection(version=version), standing)
+        proven: set[bytes] = set()  # digests of checkpoints that are what a replay gives
+        others: dict[tuple[int, str], Place] = {}  # version and rules -> place of the first of their checkpoints
         for checkpoint in journal.checkpoints(account):
-            if not is_usable(journal, account, checkpoint, version, standing):
-                continue
-            at = checkpoint.mark.place
-            while rows := postings.take(_NEAR, at):
-                portfolio.fold(rows, decode_posting)
-            kept = opened(checkpoint, standing)
-            if kept is None or kept.state() != portfolio.state():
-                what = "it is not what a replay from the start gives: it was changed. It is disposable: DELETE FROM checkpoints"
-                near = checkpoint.mark.reading.newest_plain
-                yield Problem(account=str(account), version=near, field="checkpoints", what=what)
+            mark = checkpoint.mark
+            if mark.version <= version and is_usable(journal, account, checkpoint, version, standing):
+                yield from _compared(account, checkpoint, portfolio, postings, proven)
+            elif terms_of(checkpoint.fold, standing) and journal.hash_at(account, mark.version) == mark.hash:
+                others.setdefault((mark.version, checkpoint.fold), mark.place)
         portfolio.fold(postings, decode_posting)
+        for (known, fold), first in sorted(others.items()):
+            yield from _check_earlier(journal, account, known, fold, first, proven)
     except Exception as error:  # noqa: BLE001  # whatever stops the fold is what is looked for
         yield Problem(account=str(account), version=None, field="fold", what=f"{type(error).__name__}: {error}")
+
+
+def _check_earlier(
+    journal: Journal, account: AccountId, version: int, fold: str, first: Place, proven: set[bytes]
+) -> Iterator[Problem]:
+    """Compare the checkpoints that were made of the first ``version`` events by some account terms."""
+    then = journal.standing(account, version)
+    standing = terms_of(fold, then) if then else None
+    if standing is None:
+        return
+    selection = Selection(version=version)
+    begin = journal.checkpoint(account, selection, fold, before=first)
+    begun = opened(begin, standing) if begin and begin.digest in proven else None
+    portfolio = begun or Portfolio(standing)
+    postings = journal.postings(account, selection, standing, after=begin.mark if begin and begun else None)
+    for checkpoint in journal.checkpoints(account):
+        if (checkpoint.mark.version, checkpoint.fold) == (version, fold):
+            yield from _compared(account, checkpoint, portfolio, postings, proven)
+
+
+def _compared(
+    account: AccountId, checkpoint: Checkpoint, portfolio: Portfolio, postings: Postings, proven: set[bytes]
+) -> Iterator[Problem]:
+    """Fold up to the place of a checkpoint, and compare its state and what it says of its postings."""
+    mark = checkpoint.mark
+    while rows := postings.take(_NEAR, mark.place):
+        portfolio.fold(rows, decode_posting)
+    kept = opened(checkpoint, portfolio.standing)
+    if kept is not None and (kept.state(), mark.reading) == (portfolio.state(), postings.reading):
+        proven.add(checkpoint.digest)
+        return
+    what = "it is not what a replay from the start gives: it was changed. It is disposable: DELETE FROM checkpoints"
+    yield Problem(account=str(account), version=mark.reading.newest_plain, field="checkpoints", what=what)
 
 
 def _short(value: Any) -> str:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from typing import Any
 
 import attrs
 import pytest
 
 from ledger import ClockRule, Ledger
 from ledger.events import DealOrder
-from ledger.journal import Selection, checkpoints
+from ledger.journal import Selection, checkpoints, verification
 from ledger.journal.checkpoints import replayed
 from ledger.journal.verification import verify_account
+from ledger.portfolio import FOLD_VERSION
+from tests.support import folds
 from tests.support.journals import ACCOUNT, START_US, Clock, everything, fill, new_url, open_journal, opened
 
 MANY = 40
@@ -79,13 +83,75 @@ def test_other_terms_of_the_account_make_other_checkpoints(book, changed):
     assert book.checkpoint(ACCOUNT, selection, checkpoints.fold_code(attrs.evolve(standing, **changed))) is None
 
 
-def test_the_code_of_the_fold_is_known_by_its_sources(monkeypatch):
-    before = checkpoints._program.__wrapped__()
+def test_the_code_of_the_fold_is_its_version_and_the_terms_that_order_events(book, monkeypatch):
+    standing = book.standing(ACCOUNT, 41)
+    code = checkpoints.fold_code(standing)
+    assert code == f"{FOLD_VERSION}:ticket:{standing.clock.name}"
+    assert checkpoints.terms_of(code, standing) == standing
+    for other in ("", "1", "1:ticket:UTC", f"{code}x", code.replace("ticket", "size"), f"{FOLD_VERSION}:time"):
+        assert checkpoints.terms_of(other, standing) is None
     monkeypatch.setattr(checkpoints, "FOLD_VERSION", 10**6)
-    assert checkpoints._program.__wrapped__() != before
-    monkeypatch.undo()
-    monkeypatch.setattr(checkpoints, "_FOLD_MODULES", checkpoints._FOLD_MODULES[:-1])
-    assert checkpoints._program.__wrapped__() != before
+    assert checkpoints.fold_code(standing).startswith("1000000:ticket:")
+
+
+def test_a_fold_that_comes_to_something_else_has_another_version(tmp_path):
+    recorded = folds.recorded()
+    assert recorded["fold_version"] == FOLD_VERSION, "run: python3 tools/freeze_fold.py"
+    assert folds.states(tmp_path) == recorded["states"], (
+        "the fold comes to other states: if that is meant, raise FOLD_VERSION (ledger/portfolio.py), run tools/freeze_fold.py"
+    )
+
+
+def forged(one, reading=None):
+    """Return what whoever can write to the database puts in the place of a checkpoint: another state, or another reading."""
+    mark = one.mark._replace(reading=reading or one.mark.reading)
+    state = json.loads(one.body)
+    state["open"].pop()
+    body = one.body if reading else json.dumps(state, separators=(",", ":")).encode()
+    return one._replace(mark=mark, body=body, digest=checkpoints._digest(mark, one.fold, body))
+
+
+def put(journal, *some):
+    """Keep checkpoints, and only these."""
+    if hasattr(journal, "engine"):
+        with journal.engine.begin() as connection:
+            connection.exec_driver_sql("DELETE FROM checkpoints")
+    else:
+        journal._checkpoints.clear()
+    for one in some:
+        before = one.mark.place
+        journal.keep(ACCOUNT, (before[0], before[1] - 1, before[2]), [one])
+
+
+@pytest.mark.parametrize("when", ["present", "known less", "other clock", "other order", "more than verified"])
+def test_every_checkpoint_that_a_replay_may_begin_at_is_compared(when, book):
+    some = list(book.checkpoints(ACCOUNT))
+    version = 41
+    if when == "known less":
+        book.append(ACCOUNT, [fill(99, 5.5)])  # before all of them
+        version = 42
+    elif when.startswith("other"):
+        other: dict[str, dict[str, Any]] = {"clock": {"clock": ClockRule("+03:00")}, "order": {"order": DealOrder.TIME}}
+        terms = other[when.removeprefix("other ")]
+        standing = attrs.evolve(book.standing(ACCOUNT, 41), **terms)
+        put(book)
+        replayed(book, ACCOUNT, everything(book), standing, interval=10)
+        some = list(book.checkpoints(ACCOUNT))
+        assert {one.fold for one in some} == {checkpoints.fold_code(standing)}
+    elif when == "more than verified":
+        book.append(ACCOUNT, [fill(99, 5.5)])
+        put(book)
+        replay(book)
+        some = list(book.checkpoints(ACCOUNT))
+    assert len(some) >= 3
+    assert list(verification._check_fold(book, ACCOUNT, version)) == []
+    for number, one in enumerate(some):
+        for reading in (None, one.mark.reading._replace(newest=1)):
+            put(book, *some[:number], forged(one, reading), *some[number + 1 :])
+            (problem,) = verification._check_fold(book, ACCOUNT, version)
+            assert problem.field == "checkpoints"
+    put(book, *some)
+    assert list(verification._check_fold(book, ACCOUNT, version)) == []
 
 
 def test_who_knows_less_does_not_replace_what_others_keep(book):

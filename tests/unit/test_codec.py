@@ -50,7 +50,7 @@ from tests.support.stories import at, cash, fill, opened, state, untold
 STANDING = opened().standing
 SEEN = state("long 1.25 @ 10.123456789", 7, ticket=70, opened_msc=at(1), magic=-5, comment="EA ✓")
 
-EVENTS = [
+EVENTS: list[Event] = [
     AccountOpened(server="S x", login=1, currency="BTC", currency_digits=8, mode="exchange", clock="ny-close", time_msc=at(0)),
     SymbolSpecified(symbol="EURUSD", digits=5, volume_step="0.01", contract_size=100000, currency="USD", time_msc=at(0)),
     fill(1, order=5, magic=-1, reason=6, comment="[so 50%]", external_id="x-1", origin="import", commission="-3.123456"),
