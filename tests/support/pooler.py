@@ -18,6 +18,34 @@ from typing import Final
 
 _SSL_REQUEST: Final = 80877103
 _FAKE_PROCESS: Final = 1_234_567
+_HEADER: Final = 5  # the kind of a message, and its size without it
+
+
+class _Peer:
+    """A connection that speaks in messages. A server may send half of one and wait: so none is waited for."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.connection = connection
+        self._data = b""
+
+    def fileno(self) -> int:
+        return self.connection.fileno()
+
+    def arrived(self) -> list[tuple[bytes, bytes]]:
+        """Return the messages that are there as a whole, once there is something to read."""
+        part = self.connection.recv(65536)
+        if not part:
+            raise EOFError
+        self._data += part
+        found = []
+        while len(self._data) >= _HEADER and len(self._data) > (size := struct.unpack_from(">I", self._data, 1)[0]):
+            found.append((self._data[:1], self._data[_HEADER : size + 1]))
+            self._data = self._data[size + 1 :]
+        return found
+
+    def send(self, *messages: tuple[bytes, bytes]) -> None:
+        self.connection.sendall(b"".join(_message(kind, body) for kind, body in messages))
 
 
 class Pooler:
@@ -34,7 +62,7 @@ class Pooler:
     def __init__(self, server_port: int, user: str, database: str, *, connections: int = 3, mode: str = "transaction") -> None:
         self.switches = 0
         self._is_session = mode == "session"
-        self._free: queue.Queue[socket.socket] = queue.Queue()
+        self._free: queue.Queue[_Peer] = queue.Queue()
         self._greeting = b""
         self._servers = [self._connect(server_port, user, database) for _ in range(connections)]
         for server in self._servers:
@@ -44,32 +72,30 @@ class Pooler:
         self._clients: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def _connect(self, port: int, user: str, database: str) -> socket.socket:
-        server = socket.create_connection(("127.0.0.1", port))
-        server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def _connect(self, port: int, user: str, database: str) -> _Peer:
+        connection = socket.create_connection(("127.0.0.1", port))
         words = b"".join(part.encode() + b"\0" for part in ("user", user, "database", database)) + b"\0"
-        server.sendall(struct.pack(">II", len(words) + 8, 196608) + words)
-        greeting = b""
+        connection.sendall(struct.pack(">II", len(words) + 8, 196608) + words)
+        server, greeting = _Peer(connection), b""
         while True:
-            kind, body = _read(server)
-            if kind == b"E":
-                raise AssertionError(body)
-            if kind == b"S":
-                greeting += _message(kind, body)
-            if kind == b"Z":
-                self._greeting = greeting
-                return server
+            for kind, body in server.arrived():
+                if kind == b"E":
+                    raise AssertionError(body)
+                if kind == b"S":
+                    greeting += _message(kind, body)
+                if kind == b"Z":
+                    self._greeting = greeting
+                    return server
 
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
                 client, _ = self._listening.accept()
-                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._clients.append(client)
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        with suppress(OSError, EOFError):
+        with suppress(OSError, EOFError, ValueError):  # the last: select, of what ``stop`` closed meanwhile
             while True:
                 size, code = struct.unpack(">II", _exactly(client, 8))
                 _exactly(client, size - 8)
@@ -78,66 +104,68 @@ class Pooler:
                 client.sendall(b"N")
             key = struct.pack(">II", _FAKE_PROCESS, 42)
             client.sendall(_message(b"R", struct.pack(">I", 0)) + self._greeting + _message(b"K", key) + _message(b"Z", b"I"))
+            peer = _Peer(client)
             if self._is_session:
-                self._pass_on(client, self._free.get())
+                self._pass_on(peer, self._free.get())
                 return
-            last: socket.socket | None = None
+            last: _Peer | None = None
+            said: list[tuple[bytes, bytes]] = []
             while True:
-                first = _read(client)
-                if first[0] == b"X":
+                while not said:
+                    said = peer.arrived()
+                if said[0][0] == b"X":
                     return
                 server = self._free.get()
                 self.switches += last not in (None, server)
                 last = server
-                self._transact(client, server, first)
+                said = self._transact(peer, server, said)
 
-    def _pass_on(self, client: socket.socket, server: socket.socket) -> None:
+    def _pass_on(self, client: _Peer, server: _Peer) -> None:
         """Pass messages on until the client leaves."""
         try:
             while True:
                 for source in select([client, server], [], [])[0]:
-                    kind, body = _read(source)
-                    if kind == b"X":
+                    messages = source.arrived()
+                    if source is client and any(kind == b"X" for kind, _ in messages):
                         return
-                    (server if source is client else client).sendall(_message(kind, body))
+                    (server if source is client else client).send(*messages)
         finally:
             self._give_back(server, 0)
 
-    def _transact(self, client: socket.socket, server: socket.socket, first: tuple[bytes, bytes]) -> None:
-        """Pass messages on until the server is idle and the client waits for nothing."""
+    def _transact(self, client: _Peer, server: _Peer, said: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Pass messages on until the server is idle and the client waits for nothing; return what it said next."""
         expected = 0
-        pending: list[tuple[bytes, bytes]] = [first]
         try:
             while True:
-                for kind, body in pending:
-                    if kind == b"X":
-                        raise EOFError
-                    server.sendall(_message(kind, body))
-                    expected += kind in (b"S", b"Q", b"F")
-                pending = []
+                if any(kind == b"X" for kind, _ in said):
+                    raise EOFError
+                server.send(*said)
+                expected += sum(kind in (b"S", b"Q", b"F") for kind, _ in said)
+                said = []
                 ready = select([client, server], [], [])[0]
                 if server in ready:
-                    kind, body = _read(server)
-                    expected -= kind == b"Z"
-                    client.sendall(_message(kind, body))
-                    if kind == b"Z" and not expected and body == b"I" and not select([client], [], [], 0)[0]:
-                        return
+                    answers = server.arrived()
+                    expected -= sum(kind == b"Z" for kind, _ in answers)
+                    client.send(*answers)
+                    is_idle = bool(answers) and answers[-1] == (b"Z", b"I") and not expected
+                    if is_idle and not select([client], [], [], 0)[0]:
+                        return []
                 elif client in ready:
-                    pending = [_read(client)]
+                    said = client.arrived()
         finally:
             self._give_back(server, expected)
 
-    def _give_back(self, server: socket.socket, expected: int) -> None:
+    def _give_back(self, server: _Peer, expected: int) -> None:
         """Let a connection be used by others, in order; one whose client left in the middle is rolled back first."""
         while expected > 0:
-            expected -= _read(server)[0] == b"Z"
-        server.sendall(_message(b"Q", b"ROLLBACK\0"))
-        while _read(server)[0] != b"Z":
+            expected -= sum(kind == b"Z" for kind, _ in server.arrived())
+        server.send((b"Q", b"ROLLBACK\0"))
+        while not any(kind == b"Z" for kind, _ in server.arrived()):
             pass
         self._free.put(server)
 
     def stop(self) -> None:
-        for one in (self._listening, *self._clients, *self._servers):
+        for one in (self._listening, *self._clients, *(server.connection for server in self._servers)):
             with suppress(OSError):
                 one.close()
 
@@ -150,12 +178,6 @@ def _exactly(source: socket.socket, size: int) -> bytes:
             raise EOFError
         data += part
     return data
-
-
-def _read(source: socket.socket) -> tuple[bytes, bytes]:
-    kind = _exactly(source, 1)
-    (size,) = struct.unpack(">I", _exactly(source, 4))
-    return kind, _exactly(source, size - 4)
 
 
 def _message(kind: bytes, body: bytes) -> bytes:
