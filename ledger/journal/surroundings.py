@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, closing
 from pathlib import Path
+from select import select
 from typing import Any, Final
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, make_url
 
-from ledger.journal.connect import translated
+from ledger.journal.connect import address_of, translated
 
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")
@@ -62,23 +64,52 @@ def pooler(engine: Engine) -> str | None:
     """Return which kind of pooler is between us and Postgres: None, ``session`` or ``transaction``.
 
     A server states its process number when a connection begins; a pooler makes one up, which shows it. In transaction mode the
-    server of a connection that is idle is given to another one, which holds it then.
+    server of a connection that is idle is given to another one, which holds it then. In session mode it is not, and where a
+    pool is used up another connection gets no answer: so none is waited for long.
     """
     if engine.dialect.name != "postgresql":
         return None
+    import psycopg
+
     with translated(engine.url), engine.connect() as one, ExitStack() as others:
         driver: Any = one.connection.driver_connection
         with one.begin():
             ours = one.exec_driver_sql(_SERVER).scalar()
         if ours == driver.info.backend_pid:
             return None
+        _, words = engine.dialect.create_connect_args(make_url(address_of(engine)))
         for _ in range(_OTHERS):
-            other = others.enter_context(engine.connect())
-            others.enter_context(other.begin())
-            if other.exec_driver_sql(_SERVER).scalar() == ours:
+            try:
+                other = others.enter_context(closing(psycopg.connect(**{**words, "connect_timeout": _PATIENCE_SEC})))
+            except psycopg.OperationalError:
+                return "session"
+            found = _held_server(other)
+            if found is None:
+                return "session"
+            if found == ours:
                 return "transaction"
     return "session"
 
 
 _SERVER: Final = "SELECT pg_backend_pid()"
 _OTHERS: Final = 4  # poolers give out first what was used last, so that the first one finds it unless others are busy
+_PATIENCE_SEC: Final = 3
+
+
+def _held_server(connection: Any) -> int | None:
+    """Begin a transaction and return the process number of its server, None if there is no answer for a while."""
+    pgconn = connection.pgconn
+    pgconn.send_query(f"BEGIN; {_SERVER}".encode())
+    pgconn.flush()
+    found = None
+    give_up = time.monotonic() + _PATIENCE_SEC
+    while True:
+        while pgconn.is_busy():
+            if not select([pgconn.socket], [], [], max(0.0, give_up - time.monotonic()))[0]:
+                return None
+            pgconn.consume_input()
+        answer = pgconn.get_result()
+        if answer is None:
+            return found
+        if answer.ntuples:
+            found = int(answer.get_value(0, 0))

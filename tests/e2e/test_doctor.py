@@ -165,7 +165,7 @@ def test_doctor_knows_text_that_is_not_utf_8(tmp_path):
         server.drop_database("ascii")
 
 
-@pytest.mark.parametrize(("mode", "connections"), [("transaction", 3), ("session", 6)])
+@pytest.mark.parametrize(("mode", "connections"), [("transaction", 1), ("transaction", 3), ("session", 1), ("session", 6)])
 def test_doctor_knows_poolers(mode, connections):
     url = new_postgres_url()
     direct = open_engine(url)
