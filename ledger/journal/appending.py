@@ -211,8 +211,7 @@ class Appender:
         give_up: float | None = None
         for attempt in count():
             # A statement that is a transaction of its own has the settings of its session, which a pooler does not keep.
-            is_pooled = pooled_settings(self._engine) is not None
-            at_once = self._is_postgres and not attempt and len(keys) == 1 and not is_pooled
+            at_once = self._is_postgres and not attempt and len(keys) == 1 and pooled_settings(self._engine) is None
             try:
                 with self._writers.begun(is_bulk=is_bulk, at_once=at_once) as writer:
                     appended = self._tried(writer, account, keys, decide, answers, sending, at_once=at_once)
@@ -259,7 +258,7 @@ class Appender:
             return None
         sending.last = appended
         if not at_once:
-            self._write(stand, account, appended, referred(answers, appended.rows))
+            self._write(stand, account, appended, referred(answers, appended.rows) if answers else {})
         elif not self._write_at_once(stand, account, appended):
             sending.last = None  # somebody was faster, and may even have told the same
             return None
@@ -594,23 +593,27 @@ class _Writer:
         """Refuse to acknowledge what was written to a file that is not the one that the URL names any more."""
         if self._files is None:
             return
-        if self._files.check() > _LOG_BYTES:
-            self._shorten_log()
+        self._files.check()
         self._checked = time.monotonic()
+        if self._checked - self._shortened > _SHORTEN_EVERY_SEC:
+            self._shortened = self._checked
+            if self._files.log_bytes() > _LOG_BYTES:
+                self._shorten_log()
 
     def _shorten_log(self) -> None:
         """Begin the write-ahead log anew where readers left it no moment to, if none reads from it now."""
-        if time.monotonic() - self._shortened > _SHORTEN_EVERY_SEC:
-            self._shortened = time.monotonic()
-            with suppress(sqlite3.Error):  # the append is durable whatever happens here
-                self.driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        with suppress(sqlite3.Error):  # the append is durable whatever happens here
+            self.driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def take_back(self) -> None:
         """Take back what was not committed."""
-        if self._files is not None and not self.driver.in_transaction:
-            self._files.is_log_marked = True  # with what was committed
-        if self._file is not None or self.driver.pgconn.transaction_status in _IN_TRANSACTION:
+        if self._file is None:
+            if self.driver.pgconn.transaction_status in _IN_TRANSACTION:
+                self.driver.rollback()
+        elif self.driver.in_transaction:
             self.driver.rollback()
+        elif self._files is not None:
+            self._files.is_log_marked = True  # with what was committed
 
     def end(self) -> None:
         """Give the connection back as it was; on SQLite, close it."""

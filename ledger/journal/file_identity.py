@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 from enum import Enum
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
@@ -25,6 +26,12 @@ _FILE_TOKEN: Final = struct.Struct(">60xI")  # the user version, by which ``conn
 #: much a checkpoint set out to copy. In the byte order of the machine.
 _INDEX: Final = struct.Struct("=32x8s56xI28xI")
 _EXAMINATIONS: Final = 3
+#: Two changes of a folder closer to each other than this may show the same change time: by the clock of the kernel, which moves
+#: ten times in 0.1 s at least; or by file systems that count seconds, FAT two at a time.
+_FINE_NS: Final = 50_000_000
+_COARSE_NS: Final = 2_100_000_000
+_MILLISECOND_NS: Final = 1_000_000
+_HAS_CHANGE_TIME: Final = os.name == "posix"  # elsewhere it is when the folder was made
 _DESCRIPTOR_FOLDERS: Final = ("/proc/self/fd", "/dev/fd")
 
 _Descriptors = dict[tuple[int, int], int]
@@ -103,9 +110,12 @@ class OpenFiles:
         self.is_log_marked = False
         resolved = os.path.realpath(path)  # behind a link, the others are beside what it points to
         self._paths = (path, f"{resolved}-wal", f"{resolved}-shm")
+        self._folder = os.path.dirname(resolved)  # noqa: PTH120  # paths are text here
+        self._names: tuple[int, int, int] | None = None  # what the folder showed when log and index were compared
         self._known = tuple(map(inode_of, self._paths))
         opened = _open_inodes()
         self._is_open = [inode is not None and (not opened or inode in opened) for inode in self._known]
+        self._is_all_open = all(self._is_open)
         self._inodes = tuple(inode and inode[1] for inode in self._known)
         self._device = self._known[0] and self._known[0][0]
         self._written: _Written | None = None
@@ -124,7 +134,7 @@ class OpenFiles:
         Raises:
             JournalReplaced: It is not the same, or another program wrote to it.
         """
-        if not all(self._is_open):
+        if not self._is_all_open:
             at = self._is_open.index(False)
             self._refuse(Fault.LOG if at else Fault.MOVED, f"{self._paths[at]} was removed or replaced")
         try:
@@ -136,8 +146,11 @@ class OpenFiles:
         if self._examinations or self._written != (main.st_mtime_ns, main.st_size):
             self._examine()
 
-    def check(self) -> int:
-        """Compare the files that the paths name with those that are open, and return the size of the write-ahead log in bytes.
+    def check(self) -> None:
+        """Compare the files that the paths name with those that are open.
+
+        Of the log and its index only the names can change, and the change time of their folder shows whether any did: where it
+        is what it was when both were compared, they are not looked at again.
 
         Raises:
             JournalReplaced: They are not the same.
@@ -145,12 +158,24 @@ class OpenFiles:
         self.check_database()
         _, log_path, index_path = self._paths
         try:
+            folder = os.stat(self._folder)  # noqa: PTH116  # as above
+            if self._names == (folder.st_ctime_ns, folder.st_ino, folder.st_dev):
+                return
             log, index = os.stat(log_path), os.stat(index_path)  # noqa: PTH116  # as above
         except FileNotFoundError as error:
             self._refuse(Fault.LOG, f"{error.filename} was removed or renamed")
         if log.st_ino != self._inodes[1] or index.st_ino != self._inodes[2]:
             self._refuse(Fault.LOG, f"another file took the place of {log_path} or {index_path}")
-        return log.st_size
+        changed_ns = folder.st_ctime_ns
+        is_settled = time.time_ns() - changed_ns > (_FINE_NS if changed_ns % _MILLISECOND_NS else _COARSE_NS)
+        self._names = (changed_ns, folder.st_ino, folder.st_dev) if is_settled and _HAS_CHANGE_TIME else None
+
+    def log_bytes(self) -> int:
+        """Return the size of the write-ahead log, 0 where it is gone."""
+        try:
+            return os.stat(self._paths[1]).st_size  # noqa: PTH116  # as above
+        except OSError:
+            return 0
 
     def _examine(self) -> None:
         """Find out whether it was a checkpoint that wrote to the database file."""

@@ -49,25 +49,36 @@ class Gate:
         self._forking_thread: int | None = None
 
     def enter(self, file: str) -> int:
-        """Begin to use a file, after a fork that is under way, and return the number of this use."""
+        """Begin to use a file, after a fork that is under way, and return the number of this use.
+
+        Without the lock where nobody forks, because every append passes here: who forks first says so and then looks at the
+        uses, who uses a file first says so and then looks whether somebody forks. So one of them sees the other.
+        """
         thread = get_ident()
+        number = next(self._numbers)
+        self._uses[number] = (thread, file)
+        if self._forking_thread not in (None, thread):
+            self._wait(number, thread, file)
+        return number
+
+    def _wait(self, number: int, thread: int, file: str) -> None:
         with self._changed:
             # A thread that uses a connection already is waited for, so it must get its second one.
-            while self._forking_thread not in (None, thread) and not self._is_user(thread):
+            while self._forking_thread not in (None, thread) and not self._is_user(thread, besides=number):
+                self._uses.pop(number, None)
+                self._changed.notify_all()
                 self._changed.wait()
-            number = next(self._numbers)
             self._uses[number] = (thread, file)
-        return number
 
     def leave(self, number: int) -> None:
         """End a use; harmless when repeated."""
-        with self._changed:
-            self._uses.pop(number, None)
-            if self._forking_thread is not None:
+        self._uses.pop(number, None)
+        if self._forking_thread is not None:
+            with self._changed:
                 self._changed.notify_all()
 
-    def _is_user(self, thread: int) -> bool:
-        return any(user == thread for user, _ in self._uses.values())
+    def _is_user(self, thread: int, besides: int) -> bool:
+        return any(user == thread for number, (user, _) in self._uses.copy().items() if number != besides)
 
     def close(self, seconds: float) -> None:
         """Let no other thread begin, and wait until none uses a file, for so many seconds at most."""
@@ -75,7 +86,7 @@ class Gate:
         with self._changed:
             self._changed.wait_for(lambda: self._forking_thread is None)
             self._forking_thread = me
-            self._changed.wait_for(lambda: all(user == me for user, _ in self._uses.values()), seconds)
+            self._changed.wait_for(lambda: all(user == me for user, _ in self._uses.copy().values()), seconds)
 
     def open(self) -> None:
         """Let other threads go on."""
@@ -85,7 +96,7 @@ class Gate:
 
     def reset_in_child(self) -> frozenset[str]:
         """Forget all uses, which are the parent's, and return the files that they were of."""
-        files = frozenset(file for _, file in self._uses.values())
+        files = frozenset(file for _, file in self._uses.copy().values())
         self._reset()
         return files
 
