@@ -109,7 +109,7 @@ def _sqlite_engine(url: URL, busy_seconds: float, *, create: bool) -> Engine:
     if sqlite3.sqlite_version_info < _SQLITE_MINIMUM:
         raise JournalUnsafe(f"SQLite 3.35 or newer is needed, this Python has {sqlite3.sqlite_version}")
     path = str(Path(url.database or "").absolute())  # also after the program changes its folder
-    arguments = {"timeout": busy_seconds, "uri": True}
+    arguments = {"timeout": busy_seconds, "uri": True, "factory": _gated(path)}
     file = _SqliteFile(path)
     engine = sa.create_engine(url, connect_args=arguments, max_overflow=_NO_LIMIT, poolclass=_pool_of(file))
     _SQLITE_FILES[engine] = file
@@ -162,6 +162,24 @@ def _sqlite_engine(url: URL, busy_seconds: float, *, create: bool) -> Engine:
             connection.exec_driver_sql("BEGIN")
 
     return engine
+
+
+def _gated(path: str) -> type[sqlite3.Connection]:
+    """Return the kind of connection whose end counts as a use of the file (see ``forking``).
+
+    SQLite has mutexes of the whole process, which the thread that closes a connection holds. A child that is forked meanwhile
+    would wait for them for ever.
+    """
+
+    class _Gated(sqlite3.Connection):
+        def close(self) -> None:
+            number = gate.enter(path)
+            try:
+                super().close()
+            finally:
+                gate.leave(number)
+
+    return _Gated
 
 
 class _SqliteFile:
