@@ -35,10 +35,10 @@ from ledger.fold_order import HourReading
 from ledger.journal import Appended, Difference, Head, Journal, Outcome, Selection
 from ledger.journal.admission import simulated_rows
 from ledger.journal.checkpoints import INTERVAL, repeated_hour, replayed, simulated
-from ledger.journal.forking import prepare_for_forks
 from ledger.journal.memory import MemoryJournal
-from ledger.journal.verification import Problem, Verified, verify_account, verify_across
-from ledger.journal.watch import Watch
+from ledger.journal.sql.forking import prepare_for_forks
+from ledger.journal.sql.notify import Watch
+from ledger.journal.verify.walk import Problem, Verified, verify_account, verify_across
 from ledger.portfolio import Portfolio, Standing, Trade
 from ledger.positions import OpenPosition
 from ledger.postings import APART, PLACED
@@ -153,11 +153,11 @@ class Ledger:
         if require_type(url, str, "the URL of a journal, as sqlite:///desk.db") == "memory://":
             return cls(MemoryJournal(now_us), now_us)
         # SQLAlchemy and Alembic are slow to load and not needed before a journal is opened.
-        from ledger.journal.connect import check_revision, close_engine, open_engine
-        from ledger.journal.sql import SqlJournal
+        from ledger.journal.sql.engine import check_revision, close_engine, open_engine
+        from ledger.journal.sql.journal import SqlJournal
 
         if create:
-            from ledger.journal.migrate import create_journal
+            from ledger.journal.sql.migrate import create_journal
 
             create_journal(url)
         engine = open_engine(url, create=False)
@@ -250,7 +250,7 @@ class Ledger:
         else:
             from concurrent.futures import ThreadPoolExecutor
 
-            from ledger.journal.helping import helper
+            from ledger.journal.verify.worker import helper
 
             with ThreadPoolExecutor(1) as beside:  # the database does nearly all of it, which leaves Python to us
                 looked = beside.submit(lambda: list(verify_across(self.journal)))

@@ -284,7 +284,7 @@ def _checkpoints(account: Any) -> None:
 
 
 def _walk(account: Any) -> None:
-    from ledger.journal.verification import verify_chain
+    from ledger.journal.verify.walk import verify_chain
 
     if verify_chain(account.ledger.journal, account.name):
         raise SystemExit("a journal that was just made does not verify")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes down how the tables, constraints, indexes and triggers of a new journal are defined, on both databases.
 
-    python3 tools/definitions.py    # after a new migration; writes ledger/journal/definitions.json
+    python3 tools/definitions.py    # after a new migration; writes ledger/journal/sql/definitions.json
 
 Preflight compares journals with it, so that a trigger that does something else is found, whatever its name.
 """
@@ -14,14 +14,14 @@ from typing import Final
 
 import bootstrap
 
-DOCUMENT: Final = bootstrap.ROOT / "ledger" / "journal" / "definitions.json"
+DOCUMENT: Final = bootstrap.ROOT / "ledger" / "journal" / "sql" / "definitions.json"
 
 
 def new_definitions() -> str:
     """Return the definitions of new journals, as JSON."""
-    from ledger.journal.connect import close_engine, open_engine
-    from ledger.journal.migrate import create_journal
-    from ledger.journal.preflight import definitions
+    from ledger.journal.sql.engine import close_engine, open_engine
+    from ledger.journal.sql.migrate import create_journal
+    from ledger.journal.sql.preflight import definitions
     from tests.support.postgres import start_postgres
 
     found = {}

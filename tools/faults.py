@@ -240,7 +240,7 @@ def _truncate(book: Book) -> None:
 
 def _damaged(book: Book, damage: Callable[[Book], None]) -> None:
     from ledger import Ledger
-    from ledger.journal.copying import copy_journal
+    from ledger.journal.backup import copy_journal
     from ledger.service import utc_now_us
 
     with book.opened() as account:
@@ -305,7 +305,7 @@ def removed(book: Book) -> None:
 def replaced(book: Book) -> None:
     """A backup, an older copy or another journal takes its place, moved or copied over it; then the backup is restored."""
     from ledger import JournalReplaced, Ledger
-    from ledger.journal.copying import copy_journal, restore_journal
+    from ledger.journal.backup import copy_journal, restore_journal
     from ledger.service import utc_now_us
 
     names = [book.folder / name for name in ("backup.db", "older.db", "other.db")]
@@ -414,7 +414,7 @@ def clock_backwards(book: Book) -> None:
 
 def two_migrations(book: Book) -> None:
     """Two programs migrate an older journal at once, while a third one waits to append."""
-    from ledger.journal.schema import REVISION
+    from ledger.journal.sql.schema import REVISION
 
     _thaw(book)
     with multiprocessing.get_context("fork").Pool(2) as pool:
@@ -470,8 +470,8 @@ def _thaw(book: Book) -> None:
 
 
 def _migrated(url: str) -> str:
-    from ledger.journal.connect import open_engine
-    from ledger.journal.migrate import migrate
+    from ledger.journal.sql.engine import open_engine
+    from ledger.journal.sql.migrate import migrate
 
     engine = open_engine(url)
     found = migrate(engine)
@@ -552,7 +552,7 @@ def killed_import(book: Book) -> None:
 
 def killed_migration(book: Book) -> None:
     """A migration from the first schema on; the journal has the one schema or the other, whole, and migrating again ends it."""
-    from ledger.journal.schema import REVISION
+    from ledger.journal.sql.schema import REVISION
 
     _thaw(book)
     _killed(book, lambda _: _migrated(book.url))
@@ -586,7 +586,7 @@ def killed_checkpoint(book: Book) -> None:
 def killed_backup(book: Book) -> None:
     """A backup under way: no journal before it is whole, and taking it again ends it."""
     from ledger import Ledger, LedgerError
-    from ledger.journal.copying import copy_journal
+    from ledger.journal.backup import copy_journal
     from ledger.service import utc_now_us
 
     _filled(book, 30)

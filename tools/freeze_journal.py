@@ -23,7 +23,7 @@ def main() -> int:
     """Tell the same to SQLite and to Postgres, and keep both with what the program makes of them."""
     bootstrap.ready(bootstrap.DEV_LOCK)
     sys.path.insert(0, str(bootstrap.ROOT))
-    from ledger.journal.schema import REVISION
+    from ledger.journal.sql.schema import REVISION
     from tests.support.postgres import find_binaries, start_postgres
 
     if (FOLDER / f"{REVISION}.json").exists():

@@ -48,7 +48,7 @@ def fork_server() -> None:
     """
     import ledger.gateway.client
     import ledger.gateway.sandbox.client
-    import ledger.journal.sql
+    import ledger.journal.sql.journal
     import ledger.reconciler  # noqa: F401
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever dies is gone at once

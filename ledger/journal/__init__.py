@@ -15,7 +15,7 @@ from ledger.events import Event
 from ledger.journal.checkpoints import Checkpoint, Mark
 from ledger.journal.evidence import Kept
 from ledger.journal.health import SyncHealth
-from ledger.journal.watch import Watch
+from ledger.journal.sql.notify import Watch
 from ledger.portfolio import Standing
 from ledger.postings import Place, Postings, Row, Selection
 from ledger.values import AccountId

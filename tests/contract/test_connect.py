@@ -31,9 +31,9 @@ from ledger import (
     JournalUnsafe,
     Ledger,
 )
-from ledger.journal.connect import journal_url, kind_of, meaning, open_engine
-from ledger.journal.schema import REVISION
-from ledger.journal.sql import SqlJournal
+from ledger.journal.sql.engine import journal_url, kind_of, meaning, open_engine
+from ledger.journal.sql.journal import SqlJournal
+from ledger.journal.sql.schema import REVISION
 from tests.support import postgres
 from tests.support.journals import (
     ACCOUNT,
@@ -368,7 +368,7 @@ def run_as_nobody(program, *arguments):
             "from ledger import *",
             "from tests.support.journals import *",
             "import sqlalchemy.dialects.sqlite, ledger.journal.preflight, ledger.journal.copying, logging, alembic.command",
-            "ledger.journal.preflight._wanted()",
+            "ledger.journal.sql.preflight._wanted()",
             become if os.geteuid() == 0 else "",
             program,
         ]

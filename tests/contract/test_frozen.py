@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ledger import BreakOpened, JournalError, Ledger
-from ledger.journal.schema import REVISION
+from ledger.journal.sql.schema import REVISION
 from tests.support.frozen import ANSWER, expected, faces, revisions, thawed
 from tests.support.journals import ACCOUNT, DURABLE, digest_of, fill
 

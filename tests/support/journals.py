@@ -29,11 +29,11 @@ from ledger import (
 )
 from ledger.fold_order import FirstRecord
 from ledger.journal import Head, Journal, Selection
-from ledger.journal.connect import open_engine
 from ledger.journal.memory import MemoryJournal
-from ledger.journal.migrate import configuration
-from ledger.journal.schema import account_key
-from ledger.journal.sql import SqlJournal
+from ledger.journal.sql.engine import open_engine
+from ledger.journal.sql.journal import SqlJournal
+from ledger.journal.sql.migrate import configuration
+from ledger.journal.sql.schema import account_key
 from ledger.postings import ASSERTED
 from tests.support.postgres import PostgresServer, start_postgres
 

@@ -25,9 +25,9 @@ from ledger.gateway.client import open_gateway
 from ledger.gateway.sandbox.client import Sandbox
 from ledger.gateway.sandbox.terminal import Terminal
 from ledger.journal import Journal
-from ledger.journal.connect import open_engine
 from ledger.journal.memory import MemoryJournal
-from ledger.journal.sql import SqlJournal
+from ledger.journal.sql.engine import open_engine
+from ledger.journal.sql.journal import SqlJournal
 from ledger.reconcile.policy import DEFAULT, ReconcilePolicy
 from ledger.reconciler import StateReconciler, SyncResult
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemoteSymbol, Snapshot

@@ -28,7 +28,9 @@ from ledger.errors import JournalReplaced, JournalUnavailable, LedgerError
 from ledger.events import Event
 from ledger.journal import Appended, Head
 from ledger.journal.admission import Admission, start, taken_over
-from ledger.journal.connect import (
+from ledger.journal.evidence import Kept, packed, referred
+from ledger.journal.quiet import PSYCOPG, quiet
+from ledger.journal.sql.engine import (
     begin_immediate,
     pooled_settings,
     refuse_from_now_on,
@@ -36,12 +38,10 @@ from ledger.journal.connect import (
     stop_waiting,
     translated,
 )
-from ledger.journal.evidence import Kept, packed, referred
-from ledger.journal.file_identity import Fault, OpenFiles
-from ledger.journal.forking import gate, prepare_for_forks, set_aside
-from ledger.journal.quiet import PSYCOPG, quiet
-from ledger.journal.schema import ROW, STANDING, USE_STANDING, account_key
-from ledger.journal.watch import CHANNEL
+from ledger.journal.sql.file_identity import Fault, OpenFiles
+from ledger.journal.sql.forking import gate, prepare_for_forks, set_aside
+from ledger.journal.sql.notify import CHANNEL
+from ledger.journal.sql.schema import ROW, STANDING, USE_STANDING, account_key
 from ledger.portfolio import Standing
 from ledger.postings import ASSERTED
 from ledger.values import AccountId

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from ledger.journal import Difference
-from ledger.journal.connect import found_revision, sqlite_path, translated
-from ledger.journal.schema import REVISION, events, heads
+from ledger.journal.sql.engine import found_revision, sqlite_path, translated
+from ledger.journal.sql.schema import REVISION, events, heads
 
 
 def settings_in_force(engine: Engine) -> dict[str, str]:
@@ -68,7 +68,7 @@ def missing_triggers(engine: Engine) -> tuple[str, ...]:
 @cache
 def _wanted() -> dict[str, dict[str, str]]:
     """Return dialect -> name -> definition, as ``tools/definitions.py`` wrote them down from new journals."""
-    content = get_data("ledger.journal", "definitions.json")
+    content = get_data("ledger.journal.sql", "definitions.json")
     assert content is not None, "it is part of the package"
     found: dict[str, dict[str, str]] = json.loads(content)
     return found

@@ -10,7 +10,7 @@ import time
 from threading import Condition
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
-from ledger.journal.forking import gate, prepare_for_forks, set_aside
+from ledger.journal.sql.forking import gate, prepare_for_forks, set_aside
 
 if TYPE_CHECKING:  # a journal in memory has no need of SQLAlchemy
     from sqlalchemy import Engine
@@ -137,7 +137,7 @@ class PostgresWatch(_Closing):
             self._driver = None
 
     def _listen(self) -> None:
-        from ledger.journal.connect import pooled_settings
+        from ledger.journal.sql.engine import pooled_settings
 
         try:
             connection = self._engine.raw_connection()

@@ -29,10 +29,10 @@ from ledger.errors import (
     JournalUnavailable,
     JournalUnsafe,
 )
-from ledger.journal.file_identity import inode_of, replaced, require_own_log
-from ledger.journal.forking import gate, prepare_for_forks, require_usable, set_aside
-from ledger.journal.schema import REVISION
-from ledger.journal.urls import journal_url, shown, spellings, split_secrets, sqlite_path
+from ledger.journal.sql.file_identity import inode_of, replaced, require_own_log
+from ledger.journal.sql.forking import gate, prepare_for_forks, require_usable, set_aside
+from ledger.journal.sql.schema import REVISION
+from ledger.journal.sql.urls import journal_url, shown, spellings, split_secrets, sqlite_path
 
 __all__ = ["journal_url", "shown", "sqlite_path"]  # with what is made here, all that others need to name and open a journal
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import Index, text
 
-from ledger.journal.schema import STANDING, events, metadata
+from ledger.journal.sql.schema import STANDING, events, metadata
 
 __all__ = ["metadata"]
 

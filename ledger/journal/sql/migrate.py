@@ -13,7 +13,8 @@ from sqlalchemy import Connection, Engine, text
 
 from ledger.errors import BadValue, CorruptEvent, JournalError
 from ledger.journal.chain import COVERED, digest, genesis
-from ledger.journal.connect import (
+from ledger.journal.quiet import ALEMBIC, quiet
+from ledger.journal.sql.engine import (
     UNFINISHED,
     close_engine,
     found_revision,
@@ -23,9 +24,8 @@ from ledger.journal.connect import (
     sqlite_path,
     translated,
 )
-from ledger.journal.forking import prepare_for_forks
-from ledger.journal.quiet import ALEMBIC, quiet
-from ledger.journal.schema import REVISION, accounts, events, heads
+from ledger.journal.sql.forking import prepare_for_forks
+from ledger.journal.sql.schema import REVISION, accounts, events, heads
 from ledger.values import AccountId
 
 with quiet(ALEMBIC):  # it logs while it is imported
@@ -37,7 +37,7 @@ _LOCK = 0x6C6564676572  # "ledger": two programs that migrate one Postgres at on
 
 def scripts() -> Path:
     """Return the folder of migrations: inside the package when installed from a wheel, else the project's own."""
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parents[2]
     installed = package / "_migrations"
     return installed if installed.is_dir() else package.parent / "migrations"
 

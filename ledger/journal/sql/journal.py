@@ -23,20 +23,20 @@ from ledger.errors import BadValue, CorruptEvent, JournalError, LedgerError, Ver
 from ledger.events import Event, storable
 from ledger.fold_order import FirstRecord
 from ledger.journal import Appended, Difference, Head, Parent, Selection
-from ledger.journal.appending import Appender, for_postgres
 from ledger.journal.checkpoints import Checkpoint, Mark, chosen, fold_code, order_of
-from ledger.journal.connect import address_of, close_engine, pooled_settings, translated
 from ledger.journal.evidence import Kept, is_digest, unpacked
-from ledger.journal.forking import owned, set_aside
 from ledger.journal.health import SyncHealth, from_columns, merged, to_columns
-from ledger.journal.schema import POSTING, ROW, USE_STANDING, account_key, accounts, events, heads
-from ledger.journal.schema import checkpoints as states
-from ledger.journal.schema import evidence as answers
-from ledger.journal.schema import identity as identities
-from ledger.journal.schema import parents as origins
-from ledger.journal.schema import seals as sealings
-from ledger.journal.schema import sync_health as healths
-from ledger.journal.watch import Watch, watch
+from ledger.journal.sql.append import Appender, for_postgres
+from ledger.journal.sql.engine import address_of, close_engine, pooled_settings, translated
+from ledger.journal.sql.forking import owned, set_aside
+from ledger.journal.sql.notify import Watch, watch
+from ledger.journal.sql.schema import POSTING, ROW, USE_STANDING, account_key, accounts, events, heads
+from ledger.journal.sql.schema import checkpoints as states
+from ledger.journal.sql.schema import evidence as answers
+from ledger.journal.sql.schema import identity as identities
+from ledger.journal.sql.schema import parents as origins
+from ledger.journal.sql.schema import seals as sealings
+from ledger.journal.sql.schema import sync_health as healths
 from ledger.portfolio import Standing
 from ledger.postings import (
     APART,
@@ -556,7 +556,7 @@ class SqlJournal:
             return tuple(_parent(journal_id, heads) for journal_id, heads in connection.execute(query))
 
     def schema_differences(self) -> tuple[Difference, ...]:
-        from ledger.journal.preflight import differences  # slow to load, and only needed to verify
+        from ledger.journal.sql.preflight import differences  # slow to load, and only needed to verify
 
         return differences(self.engine)
 

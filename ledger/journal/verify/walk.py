@@ -30,7 +30,7 @@ from ledger.journal.admission import start
 from ledger.journal.chain import changed_columns, checks, covered, digest, genesis, is_link
 from ledger.journal.checkpoints import Checkpoint, is_usable, opened, terms_of
 from ledger.journal.evidence import unpacked
-from ledger.journal.tampering import findings
+from ledger.journal.verify.tampering import findings
 from ledger.portfolio import Portfolio
 from ledger.postings import IN_ORDER, NO_DEAL, PLACED, Place, Postings, Row, second_of
 from ledger.values import AccountId

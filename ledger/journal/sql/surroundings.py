@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, make_url
 
-from ledger.journal.connect import address_of, translated
+from ledger.journal.sql.engine import address_of, translated
 
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")

@@ -18,11 +18,11 @@ from ledger.codec import Stored
 from ledger.errors import AccountMismatch, BadValue, CorruptEvent, JournalMissing
 from ledger.journal import Head, Journal, Parent
 from ledger.journal.admission import start, taken_over
-from ledger.journal.connect import UNFINISHED, found_revision, open_engine, shown, sqlite_path
 from ledger.journal.evidence import Kept
-from ledger.journal.migrate import finish, migrate
-from ledger.journal.sql import SqlJournal, insert_parents
-from ledger.journal.verification import verify_account
+from ledger.journal.sql.engine import UNFINISHED, found_revision, open_engine, shown, sqlite_path
+from ledger.journal.sql.journal import SqlJournal, insert_parents
+from ledger.journal.sql.migrate import finish, migrate
+from ledger.journal.verify.walk import verify_account
 from ledger.output_files import COMPANIONS
 from ledger.values import AccountId
 

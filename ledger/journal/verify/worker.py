@@ -14,9 +14,9 @@ import sys
 from contextlib import suppress
 from typing import Any, Final
 
-from ledger.journal.connect import address_of, close_engine, open_engine
-from ledger.journal.sql import SqlJournal
-from ledger.journal.verification import Helped, Problem, State, verify_rest
+from ledger.journal.sql.engine import address_of, close_engine, open_engine
+from ledger.journal.sql.journal import SqlJournal
+from ledger.journal.verify.walk import Helped, Problem, State, verify_rest
 from ledger.processes import SAFE_FOLDER, own_command
 from ledger.values import AccountId
 
@@ -69,7 +69,7 @@ class Helper:
 
 def helper(journal: Any, account: AccountId, version: int) -> Helper | None:
     """Have part of a long account verified by another process; None where that is not worth it, or cannot be."""
-    command = own_command("ledger.journal.helping")
+    command = own_command("ledger.journal.verify.worker")
     if not isinstance(journal, SqlJournal) or version < LEAST or command is None:
         return None
     try:
