@@ -364,10 +364,10 @@ def run_as_nobody(program, *arguments):
     become = f"import os; os.setgroups([]); os.setresgid(*[{nobody.pw_gid}] * 3); os.setresuid(*[{nobody.pw_uid}] * 3)"
     text = "\n".join(
         [
-            "import sys, psycopg, ledger.journal.sql, ledger.journal.migrate, ledger.journal.connect, zoneinfo",
+            "import sys, psycopg, ledger.journal.sql.journal, ledger.journal.sql.migrate, ledger.journal.sql.engine, zoneinfo",
             "from ledger import *",
             "from tests.support.journals import *",
-            "import sqlalchemy.dialects.sqlite, ledger.journal.preflight, ledger.journal.copying, logging, alembic.command",
+            "import sqlalchemy.dialects.sqlite, ledger.journal.sql.preflight, ledger.journal.backup, logging, alembic.command",
             "ledger.journal.sql.preflight._wanted()",
             become if os.geteuid() == 0 else "",
             program,

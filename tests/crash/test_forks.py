@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from ledger import Ledger
-from ledger.journal.connect import close_engine, open_engine
-from ledger.journal.forking import gate
+from ledger.journal.sql.engine import close_engine, open_engine
+from ledger.journal.sql.forking import gate
 from tests.support import forking_programs
 from tests.support.forking_programs import WAYS
 from tests.support.journals import ACCOUNT, DURABLE, new_url, opened
