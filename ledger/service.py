@@ -32,13 +32,13 @@ from ledger.events import (
     Recorded,
 )
 from ledger.fold_order import HourReading
-from ledger.journal import Appended, Difference, Head, Journal, Outcome, Selection
+from ledger.journal import Appended, Difference, EventStore, Head, Journal, Outcome, Selection
 from ledger.journal.admission import simulated_rows
 from ledger.journal.checkpoints import INTERVAL, repeated_hour, replayed, simulated
 from ledger.journal.memory import MemoryJournal
 from ledger.journal.sql.forking import prepare_for_forks
-from ledger.journal.sql.notify import Watch
 from ledger.journal.verify.walk import Problem, Verified, verify_account, verify_across
+from ledger.journal.watch import Watch
 from ledger.portfolio import Portfolio, Standing, Trade
 from ledger.positions import OpenPosition
 from ledger.postings import APART, PLACED
@@ -722,7 +722,7 @@ class StopSign(Protocol):
 
 
 def following(
-    journal: Journal, cursors: dict[AccountId, int], only: AccountId | None, poll_seconds: float, stop: StopSign | None
+    journal: EventStore, cursors: dict[AccountId, int], only: AccountId | None, poll_seconds: float, stop: StopSign | None
 ) -> Iterator[Recorded]:
     """Yield events behind a cursor for each account, for ever."""
     for batch in _batches(journal, cursors, only, poll_seconds, stop):
@@ -730,7 +730,7 @@ def following(
 
 
 async def following_async(
-    journal: Journal, cursors: dict[AccountId, int], only: AccountId | None, poll_seconds: float
+    journal: EventStore, cursors: dict[AccountId, int], only: AccountId | None, poll_seconds: float
 ) -> AsyncGenerator[Recorded, None]:
     """Yield events as ``following`` does, without blocking the event loop. What it uses ends with it, however it ends."""
     import asyncio
@@ -750,7 +750,7 @@ async def following_async(
 
 
 def _batches(
-    journal: Journal, cursors: dict[AccountId, int], only: AccountId | None, poll_seconds: float, stop: StopSign | None
+    journal: EventStore, cursors: dict[AccountId, int], only: AccountId | None, poll_seconds: float, stop: StopSign | None
 ) -> Generator[list[Recorded], None, None]:
     """Yield events behind a cursor for each account, some at a time, for ever. A cursor moves on with what was given out."""
     is_away = False
@@ -781,7 +781,7 @@ def _wait(watch: Watch, seconds: float, stop: StopSign | None) -> None:
             return
 
 
-def _news(journal: Journal, account: AccountId, seen: int, upto: int) -> Iterator[list[Recorded]]:
+def _news(journal: EventStore, account: AccountId, seen: int, upto: int) -> Iterator[list[Recorded]]:
     """Yield the events behind a version, some at a time, so that nothing is held open while the reader takes its time."""
     if seen > upto:
         raise CorruptEvent(

@@ -16,7 +16,7 @@ from ledger.journal.admission import Admission, start, taken_over, uses_symbol
 from ledger.journal.checkpoints import Checkpoint, Mark, chosen, fold_code, order_of
 from ledger.journal.evidence import Kept, packed, referred, unpacked
 from ledger.journal.health import SyncHealth, merged
-from ledger.journal.sql.notify import MemoryWatch, Watch
+from ledger.journal.watch import MemoryWatch, Watch
 from ledger.portfolio import Standing
 from ledger.postings import APART, ASSERTED, IN_ORDER, PLACED, Place, Postings, Row, place_of
 from ledger.values import AccountId

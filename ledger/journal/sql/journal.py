@@ -29,7 +29,7 @@ from ledger.journal.health import SyncHealth, from_columns, merged, to_columns
 from ledger.journal.sql.append import Appender, for_postgres
 from ledger.journal.sql.engine import address_of, close_engine, pooled_settings, translated
 from ledger.journal.sql.forking import owned, set_aside
-from ledger.journal.sql.notify import Watch, watch
+from ledger.journal.sql.notify import watch
 from ledger.journal.sql.schema import POSTING, ROW, USE_STANDING, account_key, accounts, events, heads
 from ledger.journal.sql.schema import checkpoints as states
 from ledger.journal.sql.schema import evidence as answers
@@ -37,6 +37,7 @@ from ledger.journal.sql.schema import identity as identities
 from ledger.journal.sql.schema import parents as origins
 from ledger.journal.sql.schema import seals as sealings
 from ledger.journal.sql.schema import sync_health as healths
+from ledger.journal.watch import Watch
 from ledger.portfolio import Standing
 from ledger.postings import (
     APART,

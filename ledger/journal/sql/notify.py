@@ -1,73 +1,21 @@
-"""Watches: what wakes a reader when somebody else appends. Never more than a hint: a reader looks at the heads anyway.
-
-A watch notices from the moment on that it was made or last waited for, so that a reader who looks at the heads in between
-misses nothing.
-"""
+"""Watches of journals in SQLite and Postgres (see ``journal.watch``)."""
 
 from __future__ import annotations
 
 import time
-from threading import Condition
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from ledger.journal.sql.forking import gate, prepare_for_forks, set_aside
+from ledger.journal.watch import LOOK_SECONDS, Closing, Watch
 
 if TYPE_CHECKING:  # a journal in memory has no need of SQLAlchemy
     from sqlalchemy import Engine
 
 #: What a writer on Postgres notifies after its commit.
 CHANNEL: Final = "ledger_appended"
-_LOOK_SECONDS: Final = 0.02
 
 
-class Watch(Protocol):
-    """Notices appends. To be closed."""
-
-    def wait(self, seconds: float) -> bool:
-        """Return when something may have been appended since the last time, after so many seconds at the latest.
-
-        Returns:
-            Whether it may have been; False where only the time has passed.
-        """
-        ...
-
-    def close(self) -> None:
-        """Give back what it holds open."""
-        ...
-
-    def __enter__(self) -> Self: ...
-    def __exit__(self, *_: object) -> None: ...
-
-
-class _Closing:
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give back what it holds open."""
-
-
-class MemoryWatch(_Closing):
-    """Notices appends to a journal in this process's memory.
-
-    Args:
-        appended: Is notified of every append.
-    """
-
-    def __init__(self, appended: Condition) -> None:
-        self._appended = appended
-
-    def wait(self, seconds: float) -> bool:
-        """Return when somebody appends, or soon: an append between two waits is only noticed at the end of the next."""
-        with self._appended:
-            self._appended.wait(min(seconds, _LOOK_SECONDS))
-        return True
-
-
-class SqliteWatch(_Closing):
+class SqliteWatch(Closing):
     """Notices commits of other connections, in this process or another, by SQLite's change counter (PRAGMA data_version).
 
     The counter counts for one connection, which is closed before a fork and made anew.
@@ -107,7 +55,7 @@ class SqliteWatch(_Closing):
         """Look at the counter, which costs next to nothing, again and again."""
         give_up = time.monotonic() + seconds
         while (counter := self._counter()) == self._seen and (left := give_up - time.monotonic()) > 0:
-            time.sleep(min(left, _LOOK_SECONDS))
+            time.sleep(min(left, LOOK_SECONDS))
         is_new, self._seen = counter != self._seen, counter
         return is_new
 
@@ -118,7 +66,7 @@ class SqliteWatch(_Closing):
             connection.close()
 
 
-class PostgresWatch(_Closing):
+class PostgresWatch(Closing):
     """Notices what writers notify. Where the connection is lost it just lets the time pass, and listens again when it can."""
 
     def __init__(self, engine: Engine) -> None:

@@ -25,7 +25,7 @@ from ledger.codec import (
 from ledger.errors import CorruptEvent, LedgerError
 from ledger.events import DEAL_KINDS
 from ledger.fold_order import POSITION_ASSERTIONS
-from ledger.journal import Head, Journal, Selection
+from ledger.journal import Head, Journal, RawRows, Selection
 from ledger.journal.admission import start
 from ledger.journal.chain import changed_columns, checks, covered, digest, genesis, is_link
 from ledger.journal.checkpoints import Checkpoint, is_usable, opened, terms_of
@@ -406,7 +406,7 @@ class _Walk:
                 what = f"expected {_short(ours)} after the last event, found {_short(theirs)}"
                 yield self._problem(self.version, f"heads.{name}", what)
 
-    def check_evidence(self, journal: Journal) -> Iterator[Problem]:
+    def check_evidence(self, journal: RawRows) -> Iterator[Problem]:
         """Compare the raw answers that are kept with their digests, and those with what the events refer to."""
         missing = dict(self.evidence)
         for kept in journal.evidence_as_it_lies(self.account):
