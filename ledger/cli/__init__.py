@@ -187,7 +187,10 @@ def _called(arguments: list[str] | None) -> int:
     except OSError as error:
         complain(f"{error.filename or ''}: {error.strerror or error}")
         return WRONG_USE
-    except Exception:  # noqa: BLE001  # a fault of ours must not look like a disagreement, which is what Python's own 1 means
+    except Exception as error:  # noqa: BLE001  # a fault of ours must not look like a disagreement, which is Python's own 1
+        if isinstance(error, ModuleNotFoundError) and not (error.name or "ledger").startswith("ledger"):
+            complain(f"this needs the package {error.name}, which is not installed here; the complete installation has it")
+            return WRONG_USE
         import traceback
 
         traceback.print_exc()
