@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import bootstrap
@@ -36,10 +37,9 @@ def main() -> int:
         _compile(uv, bootstrap.DEV_LOCK, *DEV_INPUT, *upgrade)
         _compile(uv, bootstrap.RUNTIME_LOCK, *RUNTIME_INPUT, *upgrade)
     (bootstrap.ROOT / GATEWAY_LOCK).write_text(gateway_lock(), encoding="utf-8")
-    names = (bootstrap.DEV_LOCK, bootstrap.RUNTIME_LOCK, GATEWAY_LOCK)
-    problems = [problem for name in names for problem in _problems(name)]
-    print("\n".join(problems or ["The lock files are complete."]))
-    return 1 if problems else 0
+    found = list(problems())
+    print("\n".join(found or ["The lock files are complete."]))
+    return 1 if found else 0
 
 
 def gateway_lock() -> str:
@@ -80,12 +80,15 @@ def _index() -> dict[str, str]:
     return {"UV_DEFAULT_INDEX": index} if index else {}
 
 
-def _problems(name: str) -> list[str]:
-    text = (bootstrap.ROOT / name).read_text(encoding="utf-8")
-    found = [f"{name}: {block.split()[0]} has no hash" for block in _blocks(text) if "--hash=sha256:" not in block]
-    if "://" in text:
-        found.append(f"{name}: names an address")
-    return found
+def problems() -> Iterator[str]:
+    """Yield what is wrong with the lock files, a sentence each."""
+    for name in (bootstrap.DEV_LOCK, bootstrap.RUNTIME_LOCK, GATEWAY_LOCK):
+        text = (bootstrap.ROOT / name).read_text(encoding="utf-8")
+        yield from (f"{name}: {block.split()[0]} has no hash" for block in _blocks(text) if "--hash=sha256:" not in block)
+        if "://" in text:
+            yield f"{name}: names an address"
+        if name == GATEWAY_LOCK and text != gateway_lock():
+            yield f"{name}: differs from {bootstrap.RUNTIME_LOCK}; run python3 tools/lock.py"
 
 
 def _blocks(text: str) -> list[str]:

@@ -81,6 +81,13 @@ def test_what_a_document_points_at_exists(name):
     assert [place for place in sorted(pointed_at) if not (ROOT / place).exists()] == []
 
 
+def test_what_runs_before_a_commit_is_what_ci_runs():
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    assert re.findall(r"repo: (.*)", hooks) == ["local"]
+    assert re.findall(r"entry: (.*)", hooks) == ["python3 tools/test.py --lint", "python3 tools/test.py --quick"]
+    assert "exec python3 tools/test.py\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "tools").glob("*.py")), ids=lambda path: path.name)
 def test_an_old_python_can_read_the_tools_far_enough_to_say_so(path):
     tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 7))
