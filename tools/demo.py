@@ -21,7 +21,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import bootstrap
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # Python looks in the folder of a script, not in the project
+
+from tools.dev import bootstrap
 
 _SERVER, _LOGIN = "Sandbox-Demo", 70113
 _CLOCK = "ny-close"

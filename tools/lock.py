@@ -17,7 +17,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import bootstrap
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # Python looks in the folder of a script, not in the project
+
+from tools.dev import bootstrap
 
 UV = "uv==0.13.9"  # resolves for all platforms at once, which pip cannot
 DEV_INPUT = ("--all-extras", "--group", "dev")

@@ -19,8 +19,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import bootstrap
-import lock
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # Python looks in the folder of a script, not in the project
+
+from tools import lock
+from tools.dev import bootstrap
 
 _DATED = re.compile(r"^## \[?(?P<version>\d+\.\d+\.\d+)\]? - (?P<day>\d{4}-\d{2}-\d{2})$", re.MULTILINE)
 _UNRELEASED = re.compile(r"^## \[?Unreleased\]?$(?P<text>.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL | re.IGNORECASE)
@@ -102,7 +104,7 @@ def frozen_problems(root: Path) -> Iterator[str]:
     names = [f"{revisions[-1]}{ending}" for ending in (".db.xz", ".sql.xz", ".json")]
     missing = [name for name in names if not (root / "tests" / "journals" / name).is_file()]
     if missing:
-        yield f"tests/journals has no {', '.join(missing)}: run python3 tools/freeze_journal.py"
+        yield f"tests/journals has no {', '.join(missing)}: run python3 tools/dev/freeze_journal.py"
 
 
 # ---------------------------------------------------------------------------------------------- what people would get

@@ -19,7 +19,9 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import NamedTuple
 
-import bootstrap
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # Python looks in the folder of a script, not in the project
+
+from tools.dev import bootstrap
 
 #: What is checked while working: stories of every rule, and the project about itself. They start few processes.
 QUICK = ("tests/unit", "tests/meta")
@@ -69,7 +71,7 @@ def _steps(arguments: list[str], report: Path) -> list[Step]:
     ]
     on_every_core = [*pytest, "-q", "-n", str(_cpu_count())]
     tests = Step("tests", on_every_core)
-    speed = Step("speed", ["tools/bench.py", "--check"])
+    speed = Step("speed", ["tools/bench/run.py", "--check"])
     if "--lint" in arguments:
         return lint
     if "--quick" in arguments:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.sample import make_history, render_html, render_xlsx
+from tools.samples.history import make_history, render_html, render_xlsx
 
 
 class Desk:

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from tools import release_check
+
 ROOT = Path(__file__).resolve().parents[2]
 DATED = "# Changelog\n\n## [0.2.0] - 2026-11-27\n\n- Added: this.\n\n## 0.1.0 - 2026-01-02\n"
-
-
-@pytest.fixture
-def checklist(monkeypatch) -> ModuleType:
-    monkeypatch.setattr(sys, "path", [str(ROOT / "tools"), *sys.path])
-    import release_check
-
-    return release_check
 
 
 @pytest.mark.parametrize(
@@ -35,28 +27,28 @@ def checklist(monkeypatch) -> ModuleType:
         ),
     ],
 )
-def test_a_changelog_of_another_version_or_without_a_date_is_named(checklist, text, version, missing):
-    assert list(checklist.changelog_problems(text, version)) == missing
+def test_a_changelog_of_another_version_or_without_a_date_is_named(text, version, missing):
+    assert list(release_check.changelog_problems(text, version)) == missing
 
 
-def test_a_schema_without_its_frozen_journal_is_named(checklist, tmp_path):
+def test_a_schema_without_its_frozen_journal_is_named(tmp_path):
     for place in ("migrations/versions/0001_journal.py", "migrations/versions/0002_more.py", "tests/journals/0002.json"):
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / place).touch()
-    [missing] = checklist.frozen_problems(tmp_path)
-    assert missing == "tests/journals has no 0002.db.xz, 0002.sql.xz: run python3 tools/freeze_journal.py"
+    [missing] = release_check.frozen_problems(tmp_path)
+    assert missing == "tests/journals has no 0002.db.xz, 0002.sql.xz: run python3 tools/dev/freeze_journal.py"
 
 
-def test_this_schema_has_its_frozen_journal(checklist):
-    assert list(checklist.frozen_problems(ROOT)) == []
+def test_this_schema_has_its_frozen_journal():
+    assert list(release_check.frozen_problems(ROOT)) == []
 
 
-def test_a_folder_that_git_knows_nothing_of_cannot_be_released(checklist, tmp_path):
-    [missing] = checklist.uncommitted(tmp_path)
+def test_a_folder_that_git_knows_nothing_of_cannot_be_released(tmp_path):
+    [missing] = release_check.uncommitted(tmp_path)
     assert missing.startswith("git ")
 
 
-def test_the_version_is_the_projects(checklist):
+def test_the_version_is_the_projects():
     from importlib.metadata import version
 
-    assert checklist.project_version(ROOT) == version("mt5-position-ledger")
+    assert release_check.project_version(ROOT) == version("mt5-position-ledger")

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """This script throws broken answers at everything that reads a gateway: each must give a value or one of its errors.
 
-    python3 tools/fuzz_gateway.py                     # 100,000 answers, half a minute
-    python3 tools/fuzz_gateway.py --answers 1000000 --seed 7
+    python3 tools/faults/fuzz_gateway.py                     # 100,000 answers, half a minute
+    python3 tools/faults/fuzz_gateway.py --answers 1000000 --seed 7
 
 Answers are valid ones that were cut, bent and blown up, and plain noise. The same seed gives the same answers. The exit
 code is 1 if anything else was raised, or if something bent was taken for a flat account; what did it is printed.
@@ -18,7 +18,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import bootstrap
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python looks in the folder of a script, not in the project
+
+from tools.dev import bootstrap
 
 REQ_ID = "0123456789abcdef0123456789abcdef"
 
@@ -210,7 +212,6 @@ def main() -> int:
     python = bootstrap.ready(bootstrap.RUNTIME_LOCK)
     if Path(sys.prefix) != python.parent.parent:
         os.execv(python, [str(python), *sys.argv])  # noqa: S606  # the same command, in the project's own environment
-    sys.path.insert(0, str(bootstrap.ROOT))
     counts: Counter[str] = Counter()
     for number, answer in enumerate(answers(arguments.answers, arguments.seed)):
         try:
