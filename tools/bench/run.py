@@ -85,9 +85,7 @@ def postgres() -> Any:
 def main() -> int:
     """Measure and print."""
     arguments = _arguments()
-    python = bootstrap.ready(bootstrap.DEV_LOCK)
-    if Path(sys.prefix) != python.parent.parent:
-        os.execv(python, [str(python), *sys.argv])  # noqa: S606  # the same command, in the project's own environment
+    bootstrap.enter(bootstrap.DEV_LOCK)
     sizes = FULL if arguments.full else QUICK
     with ExitStack() as stack:
         name = arguments.folder or stack.enter_context(tempfile.TemporaryDirectory(prefix="ledger-bench-"))

@@ -69,6 +69,13 @@ def ready(lock_name: str) -> Path:
     sys.exit(UNAVAILABLE)
 
 
+def enter(lock_name: str) -> None:
+    """Go on in a ``.venv`` that has a lock file's packages: where this is another Python, the command starts anew there."""
+    python = ready(lock_name)
+    if Path(sys.prefix) != python.parent.parent:
+        os.execv(str(python), [str(python), *sys.argv])  # noqa: S606  # ourselves
+
+
 def python_in(venv: Path) -> Path:
     """Return where a virtual environment keeps its Python."""
     return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")

@@ -38,7 +38,7 @@ def new_definitions() -> str:
 
 def main() -> int:
     """Write the file."""
-    bootstrap.ready(bootstrap.DEV_LOCK)
+    bootstrap.enter(bootstrap.DEV_LOCK)
     DOCUMENT.write_text(new_definitions(), encoding="utf-8")
     print(f"written: {DOCUMENT}")
     return 0

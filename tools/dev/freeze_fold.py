@@ -24,7 +24,7 @@ _DEALS = 1000
 
 def main() -> int:
     """Fold, compare with what is recorded, and record it."""
-    bootstrap.ready(bootstrap.DEV_LOCK)
+    bootstrap.enter(bootstrap.DEV_LOCK)
     from ledger.portfolio import FOLD_VERSION
     from tools.testkit import folds
 

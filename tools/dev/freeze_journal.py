@@ -23,7 +23,7 @@ FOLDER = bootstrap.ROOT / "tests" / "journals"
 
 def main() -> int:
     """Tell the same to SQLite and to Postgres, and keep both with what the program makes of them."""
-    bootstrap.ready(bootstrap.DEV_LOCK)
+    bootstrap.enter(bootstrap.DEV_LOCK)
     from ledger.journal.sql.schema import REVISION
     from tools.testkit.postgres import find_binaries, start_postgres
 

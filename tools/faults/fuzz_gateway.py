@@ -10,7 +10,6 @@ code is 1 if anything else was raised, or if something bent was taken for a flat
 
 import argparse
 import json
-import os
 import random
 import sys
 from collections import Counter
@@ -209,9 +208,7 @@ def main() -> int:
     parser.add_argument("--answers", type=int, default=100_000, metavar="N", help="how many answers")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="which answers")
     arguments = parser.parse_args()
-    python = bootstrap.ready(bootstrap.RUNTIME_LOCK)
-    if Path(sys.prefix) != python.parent.parent:
-        os.execv(python, [str(python), *sys.argv])  # noqa: S606  # the same command, in the project's own environment
+    bootstrap.enter(bootstrap.RUNTIME_LOCK)
     counts: Counter[str] = Counter()
     for number, answer in enumerate(answers(arguments.answers, arguments.seed)):
         try:

@@ -18,10 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python looks in the folder of a script, not in the project
 
-from ledger import AccountId, Ledger
-from ledger.errors import LedgerError
-from ledger.importing import Told, import_files
-from tools.dev import python_check  # noqa: F401  # stops a Python that is too old
+from tools.dev import bootstrap
 from tools.samples.history import LOGIN, SERVER, History, make_history, render_csv, render_html, render_xlsx
 
 _MOST: float = 5
@@ -39,6 +36,7 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=660_000, help="bytes of each file (default: 660000)")
     parser.add_argument("--repeat", type=int, default=3, help="the best of so many (default: 3)")
     given = parser.parse_args()
+    bootstrap.enter(bootstrap.RUNTIME_LOCK)
     good = {kind: _cost(_good(kind, given.size), given.repeat) for kind in _RENDER}
     print(*(f"good {kind} {cost:8.3f} s" for kind, cost in good.items()), sep="\n")
     worst = 0.0
@@ -66,6 +64,10 @@ def _cost(data: bytes, repeat: int) -> float:
 
 
 def _import(data: bytes) -> None:
+    from ledger import AccountId, Ledger
+    from ledger.errors import LedgerError
+    from ledger.importing import Told, import_files
+
     told = Told(account=AccountId(SERVER, LOGIN), mode="hedging", currency="USD")
     with tempfile.NamedTemporaryFile() as file, Ledger.open("memory://") as ledger:
         file.write(data)

@@ -319,9 +319,7 @@ def main() -> int:
     parser.add_argument("--mode", choices=("hedging", "netting"), default="hedging")
     parser.add_argument("--journal", metavar="URL", help="an empty journal; a temporary SQLite file without")
     arguments = parser.parse_args()
-    python = bootstrap.ready(bootstrap.RUNTIME_LOCK)
-    if Path(sys.prefix) != python.parent.parent:
-        os.execv(python, [str(python), *sys.argv])  # noqa: S606  # the same command, in the project's own environment
+    bootstrap.enter(bootstrap.RUNTIME_LOCK)
     folder = Path(tempfile.mkdtemp(prefix="ledger-kill-"))
     url = arguments.journal or f"sqlite:///{folder}/kill.db"
     began = time.monotonic()

@@ -799,9 +799,7 @@ def main() -> int:
     parser.add_argument("--only", choices=tuple(FAULTS), help="just these")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     arguments = parser.parse_args()
-    python = bootstrap.ready(bootstrap.DEV_LOCK)
-    if Path(sys.prefix) != python.parent.parent:
-        os.execv(python, [str(python), *sys.argv])  # noqa: S606  # the same command, in the project's own environment
+    bootstrap.enter(bootstrap.DEV_LOCK)
     results = []
     for name in [arguments.only] if arguments.only else FAULTS:
         stage, usual = FAULTS[name]

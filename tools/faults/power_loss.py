@@ -21,7 +21,6 @@ engines, moments and damages; only the salts in SQLite's WAL differ. The exit co
 
 import argparse
 import json
-import os
 import random
 import shutil
 import statistics
@@ -435,9 +434,7 @@ def main() -> int:
     parser.add_argument("--synchronous", choices=("FULL", "NORMAL", "OFF"), default="FULL", help="weaker ones lose events")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     arguments = parser.parse_args()
-    python = bootstrap.ready(bootstrap.DEV_LOCK)
-    if Path(sys.prefix) != python.parent.parent:
-        os.execv(python, [str(python), *sys.argv])  # noqa: S606  # the same command, in the project's own environment
+    bootstrap.enter(bootstrap.DEV_LOCK)
     began = time.monotonic()
     result = rounds(arguments.rounds, arguments.seed, synchronous=arguments.synchronous)
     if arguments.json:

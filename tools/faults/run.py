@@ -681,7 +681,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    bootstrap.ready(bootstrap.DEV_LOCK)
+    bootstrap.enter(bootstrap.DEV_LOCK)
     found = []
     for row in rows(arguments.seed, full=arguments.full, only=arguments.only):
         found.append(row)
