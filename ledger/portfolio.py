@@ -63,7 +63,7 @@ from ledger.values import (
 )
 
 #: Raised whenever a rule of the fold, or what a state consists of, changes: so that no replay begins at a checkpoint made by
-#: other rules. ``tools/freeze_fold.py`` says when.
+#: other rules. ``tools/dev/freeze_fold.py`` says when.
 FOLD_VERSION: Final = 2
 
 GHOST_RESULT: Final = "ghost result"

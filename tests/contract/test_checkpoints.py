@@ -16,8 +16,8 @@ from ledger.journal.checkpoints import replayed
 from ledger.journal.verify import walk
 from ledger.journal.verify.walk import verify_account
 from ledger.portfolio import FOLD_VERSION
-from tests.support import folds
 from tests.support.journals import ACCOUNT, START_US, Clock, everything, fill, new_url, open_journal, opened
+from tools.testkit import folds
 
 MANY = 40
 
@@ -97,9 +97,9 @@ def test_the_code_of_the_fold_is_its_version_and_the_terms_that_order_events(boo
 
 def test_a_fold_that_comes_to_something_else_has_another_version(tmp_path):
     recorded = folds.recorded()
-    assert recorded["fold_version"] == FOLD_VERSION, "run: python3 tools/freeze_fold.py"
+    assert recorded["fold_version"] == FOLD_VERSION, "run: python3 tools/dev/freeze_fold.py"
     assert folds.states(tmp_path) == recorded["states"], (
-        "the fold comes to other states: if that is meant, raise FOLD_VERSION (ledger/portfolio.py), run tools/freeze_fold.py"
+        "the fold comes to other states: if that is meant, raise FOLD_VERSION (ledger/portfolio.py), run freeze_fold.py"
     )
 
 

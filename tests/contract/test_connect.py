@@ -34,7 +34,6 @@ from ledger import (
 from ledger.journal.sql.engine import journal_url, kind_of, meaning, open_engine
 from ledger.journal.sql.journal import SqlJournal
 from ledger.journal.sql.schema import REVISION
-from tests.support import postgres
 from tests.support.journals import (
     ACCOUNT,
     Clock,
@@ -50,6 +49,7 @@ from tests.support.journals import (
     opened,
     shared_postgres,
 )
+from tools.testkit import postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 

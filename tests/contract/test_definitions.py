@@ -32,7 +32,7 @@ def found(url):
 
 
 def test_a_new_journal_is_as_the_migrations_make_it(url):
-    """After a new migration: python3 tools/definitions.py."""
+    """After a new migration: python3 tools/dev/definitions.py."""
     assert found(url) == ()
 
 

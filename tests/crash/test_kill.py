@@ -9,7 +9,7 @@ import pytest
 from ledger import Ledger, Outcome
 from ledger.journal.chain import genesis
 from tests.support.journals import ACCOUNT, Clock, empty_postgres_url, fill, open_journal, opened
-from tests.support.postgres import start_postgres
+from tools.testkit.postgres import start_postgres
 
 ROUNDS = 12
 BULK = 3000

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +11,7 @@ from hypothesis import strategies as st
 
 from ledger.errors import GatewayError
 from ledger.gateway import answers as answers_module
-
-_TOOLS = str(Path(__file__).resolve().parents[2] / "tools")
-if _TOOLS not in sys.path:
-    sys.path.append(_TOOLS)  # scripts in tools/ import one another by bare name, as Python runs them
-
-from fuzz_gateway import NOISE, REQ_ID, Answer, answers, outcome, readers, valid_answers  # noqa: E402
+from tools.faults.fuzz_gateway import NOISE, REQ_ID, Answer, answers, outcome, readers, valid_answers
 
 READERS = tuple(valid_answers())
 READ = readers()

@@ -19,7 +19,7 @@ from ledger.gateway.wire import read_snapshot
 from ledger.reconciler import SyncResult
 from tests.support.broker import ACCOUNT, Desk, ScriptedGateway, Watch, kinds, reconciler
 from tests.support.naive import NaiveClient, NaiveReconciler
-from tests.support.stories import START_MSC, Story, at
+from tools.testkit.stories import START_MSC, Story, at
 
 WINTER = START_MSC // 1000
 

@@ -26,7 +26,7 @@ from ledger import (
 )
 from ledger.portfolio import CLOSE_WITHOUT_OPENING, GHOST_RESULT
 from ledger.values import plain
-from tests.support.stories import Story, at, cash, fill, left_behind, opened, play, shown, state, untold
+from tools.testkit.stories import Story, at, cash, fill, left_behind, opened, play, shown, state, untold
 
 # --------------------------------------------------------------------------------------------------- positions: netting
 

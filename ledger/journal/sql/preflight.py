@@ -67,7 +67,7 @@ def missing_triggers(engine: Engine) -> tuple[str, ...]:
 
 @cache
 def _wanted() -> dict[str, dict[str, str]]:
-    """Return dialect -> name -> definition, as ``tools/definitions.py`` wrote them down from new journals."""
+    """Return dialect -> name -> definition, as ``tools/dev/definitions.py`` wrote them down from new journals."""
     content = get_data("ledger.journal.sql", "definitions.json")
     assert content is not None, "it is part of the package"
     found: dict[str, dict[str, str]] = json.loads(content)

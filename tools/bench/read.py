@@ -17,16 +17,16 @@ from itertools import count
 from pathlib import Path as File
 from typing import Any
 
-from bench_journals import make_journal
-from bench_paths import Path, Paths, Sizes
-from bench_write import socket_url
+from tools.bench.journals import make_journal
+from tools.bench.paths import Path, Paths, Sizes
+from tools.bench.write import socket_url
 
 _names = count()
 
 
 def replay_paths(folder: File, sizes: Sizes) -> Paths:
     """Full replay to the portfolio on SQLite."""
-    from bench_eventsourcing import Shelf
+    from tools.bench.reference import Shelf
 
     for nets in (False, True):
         kind = "netting" if nets else "hedging"

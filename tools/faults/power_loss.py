@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Takes the power from a SQLite journal at random moments, thousands of times, and checks what is left of it.
 
-    python3 tools/power_loss.py                                  # 1,000 losses
-    python3 tools/power_loss.py --rounds 10000 --seed 7 --json
-    python3 tools/power_loss.py --synchronous NORMAL             # must lose something: proof that losses would be seen
+    python3 tools/faults/power_loss.py                                  # 1,000 losses
+    python3 tools/faults/power_loss.py --rounds 10000 --seed 7 --json
+    python3 tools/faults/power_loss.py --synchronous NORMAL             # must lose something: proof that losses would be seen
 
 An engine records fills, cash, imports and evidence on a simulated disk (``power_loss_vfs``), with one connection or several,
 with small and large caches and WALs. The power goes within a random write, sync, truncation, making or removal of a file;
@@ -21,7 +21,6 @@ engines, moments and damages; only the salts in SQLite's WAL differ. The exit co
 
 import argparse
 import json
-import os
 import random
 import shutil
 import statistics
@@ -36,14 +35,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import bootstrap
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python looks in the folder of a script, not in the project
+
+from tools.dev import bootstrap
 
 if TYPE_CHECKING:
-    from power_loss_vfs import Driver
-
     from ledger import Account, Event, Ledger
     from ledger.codec import Stored
     from ledger.values import AccountId
+    from tools.faults.power_loss_vfs import Driver
 
 _JOURNAL: Final = "journal.db"
 _ACCOUNTS: Final = ("Sandbox-Demo/1", "Sandbox-Demo/2")
@@ -152,7 +152,7 @@ class _Story:
         Raises:
             _Refused: One cannot go on with it.
         """
-        from power_loss_vfs import Disk, Driver, plugged_in
+        from tools.faults.power_loss_vfs import Disk, Driver, plugged_in
 
         # To make a journal takes about 50 changes, a dozen of them no writes to a WAL.
         most = self.dice.choice((30, 120, 500) if self._is_made else (20, 50, 120))
@@ -395,8 +395,6 @@ def rounds(count: int, seed: int, *, synchronous: str = "FULL") -> Result:
         seed: Which; a journal that loses power several times has the seed of the one before it, plus 1.
         synchronous: What SQLite is set to behind the ledger's back; with OFF and NORMAL events are lost.
     """
-    if str(bootstrap.ROOT) not in sys.path:
-        sys.path.insert(0, str(bootstrap.ROOT))
     from ledger import Ledger
 
     tally = _Tally()
@@ -436,9 +434,7 @@ def main() -> int:
     parser.add_argument("--synchronous", choices=("FULL", "NORMAL", "OFF"), default="FULL", help="weaker ones lose events")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     arguments = parser.parse_args()
-    python = bootstrap.ready(bootstrap.DEV_LOCK)
-    if Path(sys.prefix) != python.parent.parent:
-        os.execv(python, [str(python), *sys.argv])  # noqa: S606  # the same command, in the project's own environment
+    bootstrap.enter(bootstrap.DEV_LOCK)
     began = time.monotonic()
     result = rounds(arguments.rounds, arguments.seed, synchronous=arguments.synchronous)
     if arguments.json:

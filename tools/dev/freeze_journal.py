@@ -1,6 +1,6 @@
 """This script is how a schema's journal is frozen for the tests: told by the program that knows the schema, before a newer one.
 
-    python3 tools/freeze_journal.py    # writes tests/journals/REVISION.db.xz, .sql.xz and .json; never over others
+    python3 tools/dev/freeze_journal.py    # writes tests/journals/REVISION.db.xz, .sql.xz and .json; never over others
 
 Once a release knows a schema, its files stay as they are for ever: every later version has to open them.
 """
@@ -14,17 +14,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import bootstrap
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python looks in the folder of a script, not in the project
+
+from tools.dev import bootstrap
 
 FOLDER = bootstrap.ROOT / "tests" / "journals"
 
 
 def main() -> int:
     """Tell the same to SQLite and to Postgres, and keep both with what the program makes of them."""
-    bootstrap.ready(bootstrap.DEV_LOCK)
-    sys.path.insert(0, str(bootstrap.ROOT))
+    bootstrap.enter(bootstrap.DEV_LOCK)
     from ledger.journal.sql.schema import REVISION
-    from tests.support.postgres import find_binaries, start_postgres
+    from tools.testkit.postgres import find_binaries, start_postgres
 
     if (FOLDER / f"{REVISION}.json").exists():
         print(f"{REVISION} is frozen already: a new schema comes with a new migration")
@@ -56,8 +57,8 @@ def main() -> int:
 
 def _told(url: str) -> list[dict[str, Any]]:
     from ledger import Ledger
-    from tests.support.frozen import faces, tell_everything
-    from tests.support.journals import Clock
+    from tools.testkit.facts import Clock
+    from tools.testkit.frozen import faces, tell_everything
 
     with Ledger.create(url, now_us=Clock()) as ledger:
         tell_everything(ledger)

@@ -9,7 +9,7 @@ from decimal import Decimal
 from html import escape
 from typing import Final
 
-from sample_account import START_MSC, Closed, Deal, History, Order, Symbol, rounded
+from tools.samples.account import START_MSC, Closed, Deal, History, Order, Symbol, rounded
 
 LOGIN: Final = 70113
 SERVER: Final = "Sample-Demo"

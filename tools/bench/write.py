@@ -15,8 +15,8 @@ from itertools import count
 from pathlib import Path as File
 from typing import Any
 
-from bench_journals import told
-from bench_paths import Path, Paths, Sizes
+from tools.bench.journals import told
+from tools.bench.paths import Path, Paths, Sizes
 
 _MANY = 1000
 _WARM = 20
@@ -32,7 +32,7 @@ def _fresh() -> str:
 
 def sqlite_paths(folder: File, sizes: Sizes) -> Paths:
     """One durable fill and a thousand at once, into SQLite, against the driver and against eventsourcing."""
-    from bench_eventsourcing import Shelf
+    from tools.bench.reference import Shelf
 
     one, many, rows = _books(lambda: f"sqlite:///{folder}/write-{_fresh()}.db", sizes)
     journal = _bare_sqlite(folder / f"bare-{_fresh()}.db", plain=False)

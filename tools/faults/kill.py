@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Kills engines and reconcilers at random moments, a thousand times, and checks that nothing of it shows.
 
-    python3 tools/kill.py                                   # 1,000 SIGKILLs, SQLite, extended form, hedging
-    python3 tools/kill.py --kills 200 --form base --mode netting --seed 7
-    python3 tools/kill.py --journal postgresql+psycopg://postgres@localhost/kill
+    python3 tools/faults/kill.py                                   # 1,000 SIGKILLs, SQLite, extended form, hedging
+    python3 tools/faults/kill.py --kills 200 --form base --mode netting --seed 7
+    python3 tools/faults/kill.py --journal postgresql+psycopg://postgres@localhost/kill
 
 An engine sends orders to a simulated terminal and records their fills; a reconciler syncs the same journal; a hand trades
 behind their backs. Both are killed (SIGKILL) wherever they are. Then a restart must converge in one ``startup_recovery``: the
@@ -25,7 +25,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import bootstrap
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python looks in the folder of a script, not in the project
+
+from tools.dev import bootstrap
 
 _MAGIC = 20260101
 _PATIENCE_SEC = 60
@@ -317,9 +319,7 @@ def main() -> int:
     parser.add_argument("--mode", choices=("hedging", "netting"), default="hedging")
     parser.add_argument("--journal", metavar="URL", help="an empty journal; a temporary SQLite file without")
     arguments = parser.parse_args()
-    python = bootstrap.ready(bootstrap.RUNTIME_LOCK)
-    if Path(sys.prefix) != python.parent.parent:
-        os.execv(python, [str(python), *sys.argv])  # noqa: S606  # the same command, in the project's own environment
+    bootstrap.enter(bootstrap.RUNTIME_LOCK)
     folder = Path(tempfile.mkdtemp(prefix="ledger-kill-"))
     url = arguments.journal or f"sqlite:///{folder}/kill.db"
     began = time.monotonic()

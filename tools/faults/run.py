@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Stages every fault that a journal has to survive, for real, and writes what came of it as one table.
 
-    python3 tools/faults.py                      # a short round of each
-    python3 tools/faults.py --full               # thousands; writes docs/FAULTS.md
-    python3 tools/faults.py --only "disk full" --seed 7
+    python3 tools/faults/run.py                      # a short round of each
+    python3 tools/faults/run.py --full               # thousands; writes docs/FAULTS.md
+    python3 tools/faults/run.py --only "disk full" --seed 7
 
 What was acknowledged has to be there once, what was not is absent or whole, and the next start says what it found. Where a file
 was damaged, that is: the damage is found, and the backup is restored. The exit code is 1 if anything was lost or doubled.
@@ -30,13 +30,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import bootstrap
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python looks in the folder of a script, not in the project
+
+from tools.dev import bootstrap
 
 if TYPE_CHECKING:
     from ledger import Account
 
 _DOCUMENT: Final = bootstrap.ROOT / "docs" / "FAULTS.md"
-_MARK: Final = "<!-- the table, as tools/faults.py --full wrote it -->"
+_MARK: Final = "<!-- the table, as tools/faults/run.py --full wrote it -->"
 _TMPFS_KB: Final = 6000
 _START_US: Final = 1_767_607_200_000_000
 
@@ -631,8 +633,8 @@ STAGES: Final[dict[str, tuple[Stage, int, int]]] = {  # fault -> how it is stage
 
 def _others(full: bool, seed: int) -> Iterator[tuple[str, Callable[[], list[Row]]]]:  # noqa: FBT001
     """Yield the faults that have tools of their own."""
-    import postgres_faults
-    import power_loss
+    from tools.faults import postgres as postgres_faults
+    from tools.faults import power_loss
 
     yield "power loss", lambda: [_row("power loss", power_loss.rounds(2000 if full else 30, seed))]
     for name, stage, many in (
@@ -679,8 +681,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    bootstrap.ready(bootstrap.DEV_LOCK)
-    sys.path.insert(0, str(bootstrap.ROOT))
+    bootstrap.enter(bootstrap.DEV_LOCK)
     found = []
     for row in rows(arguments.seed, full=arguments.full, only=arguments.only):
         found.append(row)

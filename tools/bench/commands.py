@@ -5,9 +5,9 @@ import time
 from itertools import count
 from pathlib import Path as File
 
-from bench_journals import make_journal
-from bench_paths import Path, Paths
-from bench_read import command_seconds, seconds
+from tools.bench.journals import make_journal
+from tools.bench.paths import Path, Paths
+from tools.bench.read import command_seconds, seconds
 
 _DEALS = 12_000
 _names = count()
@@ -33,7 +33,7 @@ def start_paths(folder: File) -> Paths:
 
 def import_paths(folder: File) -> Paths:
     """Import of a workbook into a new journal, proof included, against reading it alone; both as whole processes."""
-    from sample_history import make_history, render_xlsx
+    from tools.samples.history import make_history, render_xlsx
 
     workbook = folder / "history.xlsx"
     if not workbook.exists():

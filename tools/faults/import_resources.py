@@ -1,6 +1,6 @@
 """This script is hostile files against a good file of their size: what an import of them costs.
 
-    python3 tools/import_resources.py [--size BYTES] [--repeat N]
+    python3 tools/faults/import_resources.py [--size BYTES] [--repeat N]
 
 For each kind of hostile file it prints the processor time of an import into memory, and how many times that of a good report
 of the same size. No kind may take more than five times as long.
@@ -16,15 +16,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import python_check  # noqa: F401  # stops a Python that is too old
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python looks in the folder of a script, not in the project
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from sample_history import LOGIN, SERVER, History, make_history, render_csv, render_html, render_xlsx
-
-from ledger import AccountId, Ledger
-from ledger.errors import LedgerError
-from ledger.importing import Told, import_files
+from tools.dev import bootstrap
+from tools.samples.history import LOGIN, SERVER, History, make_history, render_csv, render_html, render_xlsx
 
 _MOST: float = 5
 _FLOOR_SEC: float = 0.02
@@ -41,6 +36,7 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=660_000, help="bytes of each file (default: 660000)")
     parser.add_argument("--repeat", type=int, default=3, help="the best of so many (default: 3)")
     given = parser.parse_args()
+    bootstrap.enter(bootstrap.RUNTIME_LOCK)
     good = {kind: _cost(_good(kind, given.size), given.repeat) for kind in _RENDER}
     print(*(f"good {kind} {cost:8.3f} s" for kind, cost in good.items()), sep="\n")
     worst = 0.0
@@ -68,6 +64,10 @@ def _cost(data: bytes, repeat: int) -> float:
 
 
 def _import(data: bytes) -> None:
+    from ledger import AccountId, Ledger
+    from ledger.errors import LedgerError
+    from ledger.importing import Told, import_files
+
     told = Told(account=AccountId(SERVER, LOGIN), mode="hedging", currency="USD")
     with tempfile.NamedTemporaryFile() as file, Ledger.open("memory://") as ledger:
         file.write(data)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """This script throws broken answers at everything that reads a gateway: each must give a value or one of its errors.
 
-    python3 tools/fuzz_gateway.py                     # 100,000 answers, half a minute
-    python3 tools/fuzz_gateway.py --answers 1000000 --seed 7
+    python3 tools/faults/fuzz_gateway.py                     # 100,000 answers, half a minute
+    python3 tools/faults/fuzz_gateway.py --answers 1000000 --seed 7
 
 Answers are valid ones that were cut, bent and blown up, and plain noise. The same seed gives the same answers. The exit
 code is 1 if anything else was raised, or if something bent was taken for a flat account; what did it is printed.
@@ -10,7 +10,6 @@ code is 1 if anything else was raised, or if something bent was taken for a flat
 
 import argparse
 import json
-import os
 import random
 import sys
 from collections import Counter
@@ -18,7 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import bootstrap
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python looks in the folder of a script, not in the project
+
+from tools.dev import bootstrap
 
 REQ_ID = "0123456789abcdef0123456789abcdef"
 
@@ -207,10 +208,7 @@ def main() -> int:
     parser.add_argument("--answers", type=int, default=100_000, metavar="N", help="how many answers")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="which answers")
     arguments = parser.parse_args()
-    python = bootstrap.ready(bootstrap.RUNTIME_LOCK)
-    if Path(sys.prefix) != python.parent.parent:
-        os.execv(python, [str(python), *sys.argv])  # noqa: S606  # the same command, in the project's own environment
-    sys.path.insert(0, str(bootstrap.ROOT))
+    bootstrap.enter(bootstrap.RUNTIME_LOCK)
     counts: Counter[str] = Counter()
     for number, answer in enumerate(answers(arguments.answers, arguments.seed)):
         try:

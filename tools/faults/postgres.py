@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Kills, cuts off and replaces a Postgres that is written to, and checks the journal in it afterwards.
 
-    python3 tools/postgres_faults.py                            # a few rounds of each
-    python3 tools/postgres_faults.py --only cut --rounds 1000 --seed 7
-    python3 tools/postgres_faults.py --json
+    python3 tools/faults/postgres.py                            # a few rounds of each
+    python3 tools/faults/postgres.py --only cut --rounds 1000 --seed 7
+    python3 tools/faults/postgres.py --json
 
 - killed: a server with several writers is killed (SIGKILL), all of its processes, the first one alone, or one that serves
   a writer; it is started again.
@@ -41,16 +41,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-import bootstrap
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python looks in the folder of a script, not in the project
 
-if str(bootstrap.ROOT) not in sys.path:
-    sys.path.insert(0, str(bootstrap.ROOT))  # for ``ledger`` and the launcher of Postgres in ``tests.support``
+from tools.dev import bootstrap
 
 if TYPE_CHECKING:
     import psycopg
 
     from ledger import Account, Event, Ledger
-    from tests.support.postgres import PostgresServer
+    from tools.testkit.postgres import PostgresServer
 
 _SERVER: Final = "Sandbox-Demo"
 _WRITERS: Final = 3  # the first two of them write to the same account
@@ -319,7 +318,7 @@ def server_killed(rounds: int, seed: int) -> Result:
     Raises:
         Broken: Something does not hold, other than events lost or doubled.
     """
-    from tests.support.postgres import start_postgres
+    from tools.testkit.postgres import start_postgres
 
     dice = random.Random(seed)  # noqa: S311  # repeatable, not secret
     journals: list[_Books] = []
@@ -499,7 +498,7 @@ def connection_cut(rounds: int, seed: int) -> Result:
     Raises:
         Broken: Something does not hold, other than events lost or doubled.
     """
-    from tests.support.postgres import start_postgres
+    from tools.testkit.postgres import start_postgres
 
     dice = random.Random(seed)  # noqa: S311  # repeatable, not secret
     journals: list[_Books] = []
@@ -632,7 +631,7 @@ def failover(rounds: int, seed: int) -> Result:
         Broken: Something does not hold, other than events lost or doubled.
     """
     from ledger import Ledger
-    from tests.support.postgres import start_postgres
+    from tools.testkit.postgres import start_postgres
 
     dice = random.Random(seed)  # noqa: S311  # repeatable, not secret
     books, numbers = _Books(), itertools.count(1)
@@ -735,7 +734,7 @@ def watch_restarted(rounds: int, seed: int) -> Result:
     """
     from ledger import Ledger
     from ledger.gateway.sandbox.client import Sandbox
-    from tests.support.postgres import start_postgres
+    from tools.testkit.postgres import start_postgres
 
     dice = random.Random(seed)  # noqa: S311  # repeatable, not secret
     come_back_sec: list[float] = []
@@ -800,9 +799,7 @@ def main() -> int:
     parser.add_argument("--only", choices=tuple(FAULTS), help="just these")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     arguments = parser.parse_args()
-    python = bootstrap.ready(bootstrap.DEV_LOCK)
-    if Path(sys.prefix) != python.parent.parent:
-        os.execv(python, [str(python), *sys.argv])  # noqa: S606  # the same command, in the project's own environment
+    bootstrap.enter(bootstrap.DEV_LOCK)
     results = []
     for name in [arguments.only] if arguments.only else FAULTS:
         stage, usual = FAULTS[name]

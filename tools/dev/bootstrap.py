@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import python_check  # noqa: F401  # stops a Python that is too old
+from tools.dev import python_check  # noqa: F401  # stops a Python that is too old
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 RUNTIME_LOCK = "requirements.lock"
 DEV_LOCK = "requirements-dev.lock"
@@ -67,6 +67,13 @@ def ready(lock_name: str) -> Path:
     except OSError as error:
         print(f"Cannot prepare {VENV}: {error}. Check the folder's permissions and space.", file=sys.stderr, flush=True)
     sys.exit(UNAVAILABLE)
+
+
+def enter(lock_name: str) -> None:
+    """Go on in a ``.venv`` that has a lock file's packages: where this is another Python, the command starts anew there."""
+    python = ready(lock_name)
+    if Path(sys.prefix) != python.parent.parent:
+        os.execv(str(python), [str(python), *sys.argv])  # noqa: S606  # ourselves
 
 
 def python_in(venv: Path) -> Path:

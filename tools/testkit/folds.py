@@ -10,7 +10,7 @@ from typing import Any
 
 from ledger import Ledger
 
-FOLDER = Path(__file__).resolve().parents[1] / "folds"
+FOLDER = Path(__file__).resolve().parents[2] / "tests" / "folds"
 JOURNAL = FOLDER / "journal.db.xz"
 STATES = FOLDER / "states.json"
 _STEP = 23  # versions between two states, of long accounts

@@ -15,7 +15,7 @@ from decimal import Decimal
 from itertools import count
 from pathlib import Path as File
 
-from bench_paths import Path, Paths
+from tools.bench.paths import Path, Paths
 
 _POSITIONS = 1000
 _MANY = 10_000

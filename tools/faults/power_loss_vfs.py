@@ -432,7 +432,8 @@ def plugged_in(driver: Driver) -> Iterator[None]:
 
     sys.unraisablehook = say  # of what is given back after the loss nobody need hear that it failed
     try:
-        with mock.patch.object(SQLiteDialect_pysqlite, "import_dbapi", return_value=driver):
+        # A function and no mock: SQLAlchemy reads its arguments.
+        with mock.patch.object(SQLiteDialect_pysqlite, "import_dbapi", lambda: driver):  # noqa: PT008
             yield
     finally:
         sys.unraisablehook = said_before

@@ -1,6 +1,6 @@
 """This script records the states that the fold comes to, and refuses to where a changed fold has no new number.
 
-    python3 tools/freeze_fold.py    # writes tests/folds/states.json; makes tests/folds/journal.db.xz where it is missing
+    python3 tools/dev/freeze_fold.py    # writes tests/folds/states.json; makes tests/folds/journal.db.xz where it is missing
 
 Checkpoints are kept under ``FOLD_VERSION`` (ledger/portfolio.py). A program whose fold comes to something else must not
 begin at the checkpoints of another one: so the states are not written while the number is the one that they were recorded
@@ -15,17 +15,18 @@ import sys
 import tempfile
 from pathlib import Path
 
-import bootstrap
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python looks in the folder of a script, not in the project
+
+from tools.dev import bootstrap
 
 _DEALS = 1000
 
 
 def main() -> int:
     """Fold, compare with what is recorded, and record it."""
-    bootstrap.ready(bootstrap.DEV_LOCK)
-    sys.path.insert(0, str(bootstrap.ROOT))
+    bootstrap.enter(bootstrap.DEV_LOCK)
     from ledger.portfolio import FOLD_VERSION
-    from tests.support import folds
+    from tools.testkit import folds
 
     with tempfile.TemporaryDirectory() as folder:
         if not folds.JOURNAL.exists():
@@ -50,13 +51,12 @@ def main() -> int:
 
 def _made(file: Path) -> bytes:
     """Record one of everything, and two histories as an engine with its reconciler tells them."""
-    from bench_journals import START_MSC, told
-
     from ledger import Ledger, LedgerError
     from ledger.events import AccountOpened
-    from tests.support.frozen import tell_everything
-    from tests.support.journals import Clock
-    from tests.unit.test_codec import EVENTS
+    from tools.bench.journals import START_MSC, told
+    from tools.testkit.every_event import EVENTS
+    from tools.testkit.facts import Clock
+    from tools.testkit.frozen import tell_everything
 
     with Ledger.create(str(file), now_us=Clock()) as ledger:
         tell_everything(ledger)

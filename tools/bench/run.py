@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Measures the ledger: each path in turn with its reference in the same run, several rounds, medians and ratios.
 
-    python3 tools/bench.py                  # some minutes
-    python3 tools/bench.py --full           # ten million events: half an hour, and 5 GB of disk
-    python3 tools/bench.py --only sync      # one part
-    python3 tools/bench.py --json           # rows, for programs; --chart FILE draws the growth curves
-    python3 tools/bench.py --check          # fails where a path has become more than twice as slow as is recorded
+    python3 tools/bench/run.py                  # some minutes
+    python3 tools/bench/run.py --full           # ten million events: half an hour, and 5 GB of disk
+    python3 tools/bench/run.py --only sync      # one part
+    python3 tools/bench/run.py --json           # rows, for programs; --chart FILE draws the growth curves
+    python3 tools/bench/run.py --check          # fails where a path has become more than twice as slow as is recorded
 
 An absolute time on a shared machine says little; the ratio to a reference that did the same work a moment ago does. Targets
 in seconds, milliseconds or events are compared as they are. BENCHMARKS.md explains the rows.
@@ -25,9 +25,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
-import bootstrap
-from bench_paths import FULL, QUICK, Sizes, measured
-from bench_paths import Path as Row
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python looks in the folder of a script, not in the project
+
+from tools.bench.paths import FULL, QUICK, Sizes, measured
+from tools.bench.paths import Path as Row
+from tools.dev import bootstrap
 
 _PARTS = ("start", "import", "write", "postgres", "replay", "long", "sync")
 #: What `--check` measures, and how much slower against its reference a path may have become.
@@ -35,47 +37,47 @@ _CHECKED = ("import", "write", "postgres", "replay")
 _WORSE = 2.0
 _TRIES = 3
 _NAME = 43  # columns of a name
-RECORDED = bootstrap.ROOT / "tools" / "bench_recorded.json"
+RECORDED = bootstrap.ROOT / "tools" / "bench" / "recorded.json"
 
 
 def paths(part: str, folder: Path, sizes: Sizes) -> Iterator[Row]:
     """Yield the rows of one part, each to be measured before the next is asked for."""
     if part == "start":
-        from bench_commands import start_paths
+        from tools.bench.commands import start_paths
 
         yield from start_paths(folder)
     elif part == "import":
-        from bench_commands import import_paths
+        from tools.bench.commands import import_paths
 
         yield from import_paths(folder)
     elif part == "write":
-        from bench_write import sqlite_paths
+        from tools.bench.write import sqlite_paths
 
         yield from sqlite_paths(folder, sizes)
     elif part == "postgres":
-        from bench_read import postgres_replay_paths
-        from bench_write import postgres_paths
+        from tools.bench.read import postgres_replay_paths
+        from tools.bench.write import postgres_paths
 
         with postgres() as server:
             yield from postgres_paths(server, sizes)
             yield from postgres_replay_paths(server, sizes)
     elif part == "replay":
-        from bench_read import replay_paths
+        from tools.bench.read import replay_paths
 
         yield from replay_paths(folder, sizes)
     elif part == "long":
-        from bench_read import long_paths
+        from tools.bench.read import long_paths
 
         yield from long_paths(folder, sizes)
     else:
-        from bench_sync import sync_paths
+        from tools.bench.sync import sync_paths
 
         yield from sync_paths(folder)
 
 
 def postgres() -> Any:
     """Start a Postgres for the run: on a local socket, fsync on, with the memory that a small server has."""
-    from tests.support.postgres import start_postgres
+    from tools.testkit.postgres import start_postgres
 
     return start_postgres(shared_buffers="256MB", unix_socket=True)
 
@@ -83,10 +85,7 @@ def postgres() -> Any:
 def main() -> int:
     """Measure and print."""
     arguments = _arguments()
-    python = bootstrap.ready(bootstrap.DEV_LOCK)
-    if Path(sys.prefix) != python.parent.parent:
-        os.execv(python, [str(python), *sys.argv])  # noqa: S606  # the same command, in the project's own environment
-    sys.path.insert(0, str(bootstrap.ROOT))
+    bootstrap.enter(bootstrap.DEV_LOCK)
     sizes = FULL if arguments.full else QUICK
     with ExitStack() as stack:
         name = arguments.folder or stack.enter_context(tempfile.TemporaryDirectory(prefix="ledger-bench-"))
@@ -102,8 +101,8 @@ def main() -> int:
                 rows.append(measured(path, sizes.rounds))
                 _print_row(rows[-1], out)
         if arguments.chart:
-            from bench_chart import draw
-            from bench_read import curve
+            from tools.bench.chart import draw
+            from tools.bench.read import curve
 
             points = curve(folder, sizes)
             draw(points, arguments.chart)
@@ -202,7 +201,7 @@ def _check(folder: Path, *, record: bool) -> int:
         return 0
     unknown = sorted(found.keys() ^ known.keys())
     if unknown:
-        print(f"not recorded, or not measured any more: {', '.join(unknown)}. Run: python3 tools/bench.py --record")
+        print(f"not recorded, or not measured any more: {', '.join(unknown)}. Run: python3 tools/bench/run.py --record")
     for one in slower:
         print(f"more than {_WORSE:g} times as slow against its reference as recorded: {one}")
     return 1 if slower or unknown else 0

@@ -1,6 +1,6 @@
 """This script is an invented trading account, written to a file as a terminal would.
 
-    python3 tools/sample_history.py --mode hedging --deals 60 --seed 7 --format html --out report.html
+    python3 tools/samples/history.py --mode hedging --deals 60 --seed 7 --format html --out report.html
 
 The same seed gives the same bytes.
 """
@@ -10,9 +10,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import python_check  # noqa: F401  # stops a Python that is too old
-from sample_account import Closed, Deal, History, Open, Order, Symbol, make_history
-from sample_render import LANGUAGES, LOGIN, SERVER, render_csv, render_html, render_xlsx
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python looks in the folder of a script, not in the project
+
+from tools.dev import python_check  # noqa: F401  # stops a Python that is too old
+from tools.samples.account import Closed, Deal, History, Open, Order, Symbol, make_history
+from tools.samples.render import LANGUAGES, LOGIN, SERVER, render_csv, render_html, render_xlsx
 
 __all__ = [
     "LANGUAGES",

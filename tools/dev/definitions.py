@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes down how the tables, constraints, indexes and triggers of a new journal are defined, on both databases.
 
-    python3 tools/definitions.py    # after a new migration; writes ledger/journal/sql/definitions.json
+    python3 tools/dev/definitions.py    # after a new migration; writes ledger/journal/sql/definitions.json
 
 Preflight compares journals with it, so that a trigger that does something else is found, whatever its name.
 """
@@ -12,7 +12,9 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-import bootstrap
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python looks in the folder of a script, not in the project
+
+from tools.dev import bootstrap
 
 DOCUMENT: Final = bootstrap.ROOT / "ledger" / "journal" / "sql" / "definitions.json"
 
@@ -22,7 +24,7 @@ def new_definitions() -> str:
     from ledger.journal.sql.engine import close_engine, open_engine
     from ledger.journal.sql.migrate import create_journal
     from ledger.journal.sql.preflight import definitions
-    from tests.support.postgres import start_postgres
+    from tools.testkit.postgres import start_postgres
 
     found = {}
     with start_postgres() as server, tempfile.TemporaryDirectory() as folder:
@@ -36,8 +38,7 @@ def new_definitions() -> str:
 
 def main() -> int:
     """Write the file."""
-    bootstrap.ready(bootstrap.DEV_LOCK)
-    sys.path.insert(0, str(bootstrap.ROOT))
+    bootstrap.enter(bootstrap.DEV_LOCK)
     DOCUMENT.write_text(new_definitions(), encoding="utf-8")
     print(f"written: {DOCUMENT}")
     return 0
