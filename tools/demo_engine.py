@@ -11,7 +11,7 @@ import sys
 import attrs
 
 from ledger import Ledger, Origin, StateReconciler
-from ledger.gateway.client import open_gateway
+from ledger.gateway.open import open_gateway
 from ledger.gateway.sandbox.client import Sandbox
 from ledger.gateway.wire import read_deals
 

@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from ipaddress import ip_address
 from threading import RLock
-from typing import Final, Literal, NoReturn, Self, TypeVar
+from typing import Any, Final, NoReturn, Self, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
+from warnings import warn
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -27,10 +29,10 @@ from ledger.errors import (
     GatewayTimeout,
     GatewayUnavailable,
 )
-from ledger.gateway import Gateway, wire
+from ledger.gateway import wire
 from ledger.gateway.curve import ClientKeys, mechanism_of
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemoteSymbol, Snapshot
-from ledger.values import INT64_MAX, require_type, shown, to_whole
+from ledger.values import INT64_MAX, require_type, to_whole
 
 _Value = TypeVar("_Value")
 
@@ -421,39 +423,13 @@ class ZmqGateway:
         return events
 
 
-Form = Literal["json", "mql5-json-api", "ejtrader"]
-FORMS: Final[tuple[Form, ...]] = ("json", "mql5-json-api", "ejtrader")
+_MOVED: Final = {"open_gateway": "open", "FORMS": "forms", "Form": "forms"}
 
 
-def open_gateway(
-    endpoint: str,
-    *,
-    form: Form = "json",
-    timeout_msc: int = TIMEOUT_MSC,
-    message_bytes_max: int = MESSAGE_BYTES_MAX,
-    keys: ClientKeys | None = None,
-    allow_insecure: bool = False,
-) -> Gateway:
-    """Return a gateway by its endpoint and the form that it speaks, one of ``FORMS``.
-
-    Raises:
-        BadValue: The endpoint is none, the form is not known, or keys are given for a form that knows none.
-        GatewayDenied: As ``ZmqGateway``.
-    """
-    if form not in FORMS:
-        raise BadValue(f"the form of a gateway is one of {', '.join(FORMS)}, found {shown(form)}")
-    if form == "json":
-        return ZmqGateway(
-            endpoint, timeout_msc=timeout_msc, message_bytes_max=message_bytes_max, keys=keys, allow_insecure=allow_insecure
-        )
-    if keys is not None:
-        raise BadValue(f"a gateway of the form {form} knows no keys: leave them out, or put a tunnel before it")
-    from ledger.gateway.mql5_json_api import Mql5JsonApiGateway
-
-    return Mql5JsonApiGateway(
-        endpoint,
-        answers_at_once=form == "ejtrader",
-        timeout_msc=timeout_msc,
-        message_bytes_max=message_bytes_max,
-        allow_insecure=allow_insecure,
-    )
+def __getattr__(name: str) -> Any:
+    """Return what was defined here before, with a warning; to be removed in the version after next."""
+    if name not in _MOVED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = f"ledger.gateway.{_MOVED[name]}"
+    warn(f"{__name__}.{name} is deprecated: import it from {home}", DeprecationWarning, stacklevel=2)
+    return getattr(import_module(home), name)

@@ -21,7 +21,7 @@ from ledger import Account, AccountId, CashMoved, FillRecorded, Ledger, Origin, 
 from ledger.errors import GatewayRefused, GatewayTimeout
 from ledger.events import Deal
 from ledger.gateway import wire
-from ledger.gateway.client import open_gateway
+from ledger.gateway.open import open_gateway
 from ledger.gateway.sandbox.client import Sandbox
 from ledger.gateway.sandbox.terminal import Terminal
 from ledger.journal import Journal
