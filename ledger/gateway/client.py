@@ -29,15 +29,17 @@ from ledger.errors import (
     GatewayTimeout,
     GatewayUnavailable,
 )
-from ledger.gateway import wire
 from ledger.gateway.curve import ClientKeys, mechanism_of
+from ledger.protocol import MESSAGE_BYTES_MAX
+from ledger.protocol.echo import AnotherAnswer, Asked
+from ledger.protocol.read import read_account, read_deals, read_pong, read_snapshot, read_symbols
+from ledger.protocol.write import write_request
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemoteSymbol, Snapshot
 from ledger.values import INT64_MAX, require_type, to_whole
 
 _Value = TypeVar("_Value")
 
 TIMEOUT_MSC: Final = 5_000
-MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 _HEARTBEAT_MSC: Final = 1_000
 _HEARTBEAT_TIMEOUT_MSC: Final = 3_000
 _RECONNECT_MSC: Final = 100
@@ -244,25 +246,25 @@ class ZmqGateway:
 
     def positions(self) -> Snapshot:
         """Return all open positions. See ``Gateway``."""
-        return self._ask("GET_POSITIONS", wire.read_snapshot, symbol="*")
+        return self._ask("GET_POSITIONS", read_snapshot, symbol="*")
 
     def account(self) -> RemoteAccount:
         """Return what the broker says of the account. See ``Gateway``."""
-        return self._ask("GET_ACCOUNT", wire.read_account)
+        return self._ask("GET_ACCOUNT", read_account)
 
     def deals(self, *, from_msc: int | None = None, to_msc: int | None = None, position: int | None = None) -> RemoteHistory:
         """Return deals of a span of server time, or of one position. See ``Gateway``."""
         asked = {"from_msc": from_msc, "to_msc": to_msc, "position": position}
         given = {name: value for name, value in asked.items() if value is not None}
-        return self._ask("GET_DEALS", wire.read_deals, **given)
+        return self._ask("GET_DEALS", read_deals, **given)
 
     def symbols(self) -> Sequence[RemoteSymbol]:
         """Return what the broker says of its symbols. See ``Gateway``."""
-        return self._ask("GET_SYMBOLS", wire.read_symbols)
+        return self._ask("GET_SYMBOLS", read_symbols)
 
     def ping(self) -> None:
         """Ask whether the gateway is there. Raises as ``Gateway``."""
-        self._ask("PING", wire.read_pong)
+        self._ask("PING", read_pong)
 
     @property
     def reconnections(self) -> int:
@@ -277,7 +279,7 @@ class ZmqGateway:
 
     # ---- one call
 
-    def _ask(self, action: str, read: Callable[[bytes, wire.Asked], _Value], **fields: object) -> _Value:
+    def _ask(self, action: str, read: Callable[[bytes, Asked], _Value], **fields: object) -> _Value:
         """Send a request and return what its answer says; a request that was cut off is sent once more while there is time.
 
         Raises:
@@ -313,7 +315,7 @@ class ZmqGateway:
             self._lock.release()
 
     def _answer(
-        self, action: str, read: Callable[[bytes, wire.Asked], _Value], fields: dict[str, object], give_up: float
+        self, action: str, read: Callable[[bytes, Asked], _Value], fields: dict[str, object], give_up: float
     ) -> Callable[[], _Value] | None:
         """Return what returns or raises what the answer to one request says; None if the connection was lost before it came."""
         if self._connection is not None:
@@ -328,7 +330,7 @@ class ZmqGateway:
         left_msc = max(1, int((give_up - self._monotonic()) * 1000))
         req_id = uuid4().hex
         connection.socket.send_multipart(
-            [b"", wire.request(action, req_id=req_id, deadline_msc=left_msc, **fields)], zmq.NOBLOCK
+            [b"", write_request(action, req_id=req_id, deadline_msc=left_msc, **fields)], zmq.NOBLOCK
         )
         while True:
             if connection.socket.poll(self._patience_msc(give_up)):
@@ -344,16 +346,16 @@ class ZmqGateway:
                 return None
             self._check_deadline(connection, action, give_up)
 
-    def _read(self, raw: bytes, read: Callable[[bytes, wire.Asked], _Value], req_id: str) -> Callable[[], _Value] | None:
+    def _read(self, raw: bytes, read: Callable[[bytes, Asked], _Value], req_id: str) -> Callable[[], _Value] | None:
         """Return what returns or raises what an answer says; None if it answers another request.
 
         This socket has asked nothing else that is not answered, so whatever names no request is taken for the answer, and
         read or refused as such. A gateway that named one once is held to it: only its errors may come without.
         """
-        asked = wire.Asked(req_id, must_echo=self._echoes)
+        asked = Asked(req_id, must_echo=self._echoes)
         try:
             value = read(raw, asked)
-        except wire.AnotherAnswer:
+        except AnotherAnswer:
             return None
         except GatewayError as error:
             self._echoes = self._echoes or asked.is_echoed

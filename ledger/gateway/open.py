@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from ledger.errors import BadValue
 from ledger.gateway import Gateway
-from ledger.gateway.client import MESSAGE_BYTES_MAX, TIMEOUT_MSC, ZmqGateway
+from ledger.gateway.client import TIMEOUT_MSC, ZmqGateway
 from ledger.gateway.curve import ClientKeys
 from ledger.gateway.forms import FORMS, Form
 from ledger.gateway.mql5_json_api import Mql5JsonApiGateway
+from ledger.protocol import MESSAGE_BYTES_MAX
 from ledger.values import shown
 
 

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ledger.errors import GatewayError
-from ledger.gateway import answers as answers_module
+from ledger.protocol import json_stream
 
 _TOOLS = str(Path(__file__).resolve().parents[2] / "tools")
 if _TOOLS not in sys.path:
@@ -86,7 +86,7 @@ def test_an_answer_that_is_read_in_parts_says_the_same(reader, data, part_bytes)
     raw = raw[: data.draw(st.just(len(raw)) | st.integers(0, len(raw)))]
     whole = said(reader, raw)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(answers_module, "PART_BYTES", part_bytes)
+        patched.setattr(json_stream, "PART_BYTES", part_bytes)
         assert said(reader, raw) == whole
 
 

@@ -82,7 +82,7 @@ class Answer:
         self.refused: SnapshotRefused | None = None
 
 
-def read(raw: bytes, key: str, read_row: Callable[[Any, int], Any], is_wanted: Callable[[str], bool]) -> Answer:
+def read_answer(raw: bytes, key: str, read_row: Callable[[Any, int], Any], is_wanted: Callable[[str], bool]) -> Answer:
     """Read an answer.
 
     Args:
