@@ -22,6 +22,8 @@ PART_BYTES: Final = 1 << 20
 ELEMENT_MAX: Final = 1 << 20
 #: Fields that an answer may have, and elements of its lists that nobody reads: far more than any has, and few enough to hold.
 KEYS_MAX: Final = 200_000
+#: Characters behind what reads as a whole number, if a part ends within it: ``1.``, ``1e``, ``1e+``.
+_NUMBER_CUT_MAX: Final = 2
 _WHY_MAX: Final = 60
 
 _SHOWN_MAX: Final = 60
@@ -221,7 +223,7 @@ class _Reader:
                 if is_last:
                     raise
             else:
-                if is_last or end < len(self._text):  # what ends where the text does may go on in the next part
+                if is_last or end + _NUMBER_CUT_MAX < len(self._text):  # else it may go on in the next part
                     return value, end
             if len(self._text) - self._at > ELEMENT_MAX:
                 raise ValueError(f"one of its values has more than {ELEMENT_MAX} characters")

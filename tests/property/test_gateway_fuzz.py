@@ -90,6 +90,14 @@ def test_an_answer_that_is_read_in_parts_says_the_same(reader, data, part_bytes)
         assert said(reader, raw) == whole
 
 
+@pytest.mark.parametrize("number", [b"70113.0", b"7.0113e4", b"7.0113e+4", b"7.0113E+04"])
+@pytest.mark.parametrize("part_bytes", range(1, 60))
+def test_a_number_that_is_cut_by_the_end_of_a_part_is_read_whole(number, part_bytes, monkeypatch):
+    monkeypatch.setattr(json_stream, "PART_BYTES", part_bytes)
+    snapshot = READ["positions"](b'{"status":"OK","req_id":"%s","login":%s,"positions":[]}' % (REQ_ID.encode(), number))
+    assert snapshot.login == 70113
+
+
 def said(reader: str, raw: bytes) -> object:
     try:
         return READ[reader](raw)
