@@ -32,6 +32,7 @@ from ledger.errors import (
 from ledger.gateway.curve import ClientKeys, mechanism_of
 from ledger.protocol import MESSAGE_BYTES_MAX
 from ledger.protocol.echo import AnotherAnswer, Asked
+from ledger.protocol.messages import GetAccount, GetDeals, GetPositions, GetSymbols, Ping, Query
 from ledger.protocol.read import read_account, read_deals, read_pong, read_snapshot, read_symbols
 from ledger.protocol.write import write_request
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemoteSymbol, Snapshot
@@ -246,25 +247,23 @@ class ZmqGateway:
 
     def positions(self) -> Snapshot:
         """Return all open positions. See ``Gateway``."""
-        return self._ask("GET_POSITIONS", read_snapshot, symbol="*")
+        return self._ask(GetPositions(), read_snapshot)
 
     def account(self) -> RemoteAccount:
         """Return what the broker says of the account. See ``Gateway``."""
-        return self._ask("GET_ACCOUNT", read_account)
+        return self._ask(GetAccount(), read_account)
 
     def deals(self, *, from_msc: int | None = None, to_msc: int | None = None, position: int | None = None) -> RemoteHistory:
         """Return deals of a span of server time, or of one position. See ``Gateway``."""
-        asked = {"from_msc": from_msc, "to_msc": to_msc, "position": position}
-        given = {name: value for name, value in asked.items() if value is not None}
-        return self._ask("GET_DEALS", read_deals, **given)
+        return self._ask(GetDeals(from_msc=from_msc, to_msc=to_msc, position=position), read_deals)
 
     def symbols(self) -> Sequence[RemoteSymbol]:
         """Return what the broker says of its symbols. See ``Gateway``."""
-        return self._ask("GET_SYMBOLS", read_symbols)
+        return self._ask(GetSymbols(), read_symbols)
 
     def ping(self) -> None:
         """Ask whether the gateway is there. Raises as ``Gateway``."""
-        self._ask("PING", read_pong)
+        self._ask(Ping(), read_pong)
 
     @property
     def reconnections(self) -> int:
@@ -279,7 +278,7 @@ class ZmqGateway:
 
     # ---- one call
 
-    def _ask(self, action: str, read: Callable[[bytes, Asked], _Value], **fields: object) -> _Value:
+    def _ask(self, query: Query, read: Callable[[bytes, Asked], _Value]) -> _Value:
         """Send a request and return what its answer says; a request that was cut off is sent once more while there is time.
 
         Raises:
@@ -295,7 +294,7 @@ class ZmqGateway:
             reconnections = self._reconnections
             for _ in range(2):  # the connection may be lost with the request: ask once more, reads change nothing
                 try:
-                    answer = self._answer(action, read, fields, give_up)
+                    answer = self._answer(query, read, give_up)
                 except zmq.ZMQBaseError as error:
                     self._remake()
                     raise meaning(error, self.endpoint) from error
@@ -308,30 +307,26 @@ class ZmqGateway:
             # It is there and cuts us off: that it took us again was no return, and must not make anybody ask at once.
             self._is_lost, self._reconnections = False, reconnections
             raise GatewayUnavailable(
-                f"gateway {self.endpoint}: it cut the connection at {action}, twice. Does it read JSON, and is its answer "
-                f"larger than {self._options[zmq.MAXMSGSIZE]} bytes?"
+                f"gateway {self.endpoint}: it cut the connection at {query.action}, twice. Does it read JSON, and is its "
+                f"answer larger than {self._options[zmq.MAXMSGSIZE]} bytes?"
             )
         finally:
             self._lock.release()
 
-    def _answer(
-        self, action: str, read: Callable[[bytes, Asked], _Value], fields: dict[str, object], give_up: float
-    ) -> Callable[[], _Value] | None:
+    def _answer(self, query: Query, read: Callable[[bytes, Asked], _Value], give_up: float) -> Callable[[], _Value] | None:
         """Return what returns or raises what the answer to one request says; None if the connection was lost before it came."""
         if self._connection is not None:
             self._listen(self._connection)
             if self._connection.denied:  # of some time ago, and such a socket does not try again
                 self._remake()
         connection = self._connected()
-        self._wait_ready(connection, action, give_up)
+        self._wait_ready(connection, query.action, give_up)
         while connection.socket.poll(0):  # told without being asked
             connection.socket.recv_multipart(zmq.NOBLOCK)
             self.dropped += 1
         left_msc = max(1, int((give_up - self._monotonic()) * 1000))
         req_id = uuid4().hex
-        connection.socket.send_multipart(
-            [b"", write_request(action, req_id=req_id, deadline_msc=left_msc, **fields)], zmq.NOBLOCK
-        )
+        connection.socket.send_multipart([b"", write_request(query, req_id=req_id, deadline_msc=left_msc)], zmq.NOBLOCK)
         while True:
             if connection.socket.poll(self._patience_msc(give_up)):
                 frames = connection.socket.recv_multipart(zmq.NOBLOCK)
@@ -344,7 +339,7 @@ class ZmqGateway:
             events = self._listen(connection)
             if zmq.EVENT_DISCONNECTED in events and not connection.socket.poll(0):
                 return None
-            self._check_deadline(connection, action, give_up)
+            self._check_deadline(connection, query.action, give_up)
 
     def _read(self, raw: bytes, read: Callable[[bytes, Asked], _Value], req_id: str) -> Callable[[], _Value] | None:
         """Return what returns or raises what an answer says; None if it answers another request.

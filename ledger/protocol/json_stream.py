@@ -68,7 +68,7 @@ _scan: Final[Scan] = _decoder.scan_once  # type: ignore[attr-defined]  # what it
 _scan_each_key: Final[Scan] = _strict.scan_once  # type: ignore[attr-defined]
 
 
-class Answer:
+class AnswerParts:
     """What an answer says: its fields, and the elements of one of its lists as they were read.
 
     ``rows`` is None where the list is missing or something else; ``found`` is what stands in its place. ``refused`` is why its
@@ -84,7 +84,7 @@ class Answer:
         self.refused: SnapshotRefused | None = None
 
 
-def read_answer(raw: bytes, key: str, read_row: Callable[[Any, int], Any], is_wanted: Callable[[str], bool]) -> Answer:
+def read_answer(raw: bytes, key: str, read_row: Callable[[Any, int], Any], is_wanted: Callable[[str], bool]) -> AnswerParts:
     """Read an answer.
 
     Args:
@@ -124,9 +124,9 @@ class _Reader:
         self._has_nul = raw.find(b"\\u0000") >= 0 or raw.find(b"\x00", 0, end) >= 0
         self._text, self._at = "", 0
         self._key, self._read_row, self._is_wanted = key, read_row, is_wanted
-        self._answer = Answer()
+        self._answer = AnswerParts()
 
-    def answer(self) -> Answer:
+    def answer(self) -> AnswerParts:
         """Read all of it."""
         if self._peek() != "{":
             value = self._value()

@@ -1,12 +1,13 @@
-"""Bytes to values: answers, as the client reads them. Strict: what cannot be read whole is refused, with row and field named.
+"""Bytes to values: answers, as the client reads them, and requests, as a server does.
 
-The known variants of the base form are read through the tables below. Nothing required is defaulted, nothing is skipped; keys
-that are not known are left alone. Whatever the bytes are, an answer is read, or one of the gateway's errors is raised, and
-nothing else.
+Answers are read strictly: what cannot be read whole is refused, with row and field named. The known variants of the base form
+are read through the tables below. Nothing required is defaulted, nothing is skipped; keys that are not known are left alone.
+Whatever the bytes are, an answer is read, or one of the gateway's errors is raised, and nothing else.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from sys import intern
@@ -17,7 +18,8 @@ from ledger.errors import BadValue, GatewayRefused, InexactNumber, SnapshotRefus
 from ledger.events import CashMoved, Deal, FillRecorded, Origin
 from ledger.protocol.echo import STATUS_BAD, STATUS_GOOD, Asked, is_wanted, status_of
 from ledger.protocol.fields import Fields, as_whole
-from ledger.protocol.json_stream import Answer, read_answer, shown
+from ledger.protocol.json_stream import AnswerParts, read_answer, shown
+from ledger.protocol.messages import GetAccount, GetDeals, GetPositions, GetSymbols, Ping, Query, Request
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemotePosition, RemoteSymbol, Snapshot
 from ledger.values import CASH_WORDS, INT64_MAX, Side, to_entry
 
@@ -36,10 +38,13 @@ _DEAL_CODES: Final[Mapping[str, int]] = {"buy": 0, "sell": 1} | {word: code for 
 _LEAST_PLAIN: Final = Decimal("1e-9")
 _MOST_PLAIN: Final = Decimal("1e9")
 
+#: What a message is told that is no request.
+NO_REQUEST: Final = "expected a JSON object with an action"
+
 
 def _read(
     raw: bytes, action: str, asked: Asked | None, key: str = "", read_row: Callable[[Any, int], Any] = lambda row, _: row
-) -> tuple[Answer, Fields]:
+) -> tuple[AnswerParts, Fields]:
     """Return a good answer and its fields.
 
     Raises:
@@ -66,7 +71,7 @@ def _said(value: object) -> str | None:
     return ascii(value)[1:-1][:200] if isinstance(value, str) else shown(value)
 
 
-def rows_of(answer: Answer, key: str) -> list[Any]:
+def rows_of(answer: AnswerParts, key: str) -> list[Any]:
     """Return the rows of an answer.
 
     Raises:
@@ -319,3 +324,72 @@ def _positive(fields: Fields, name: str) -> Decimal | None:
 def read_pong(raw: bytes, asked: Asked | None = None) -> None:
     """Read the answer to PING. Raises as ``read_snapshot``."""
     _read(raw, "PING", asked)
+
+
+# ---- requests, as a server reads them
+
+
+def read_object(raw: bytes) -> dict[str, Any]:
+    """Read a message of a client: a JSON object, without what is no number of JSON.
+
+    Raises:
+        ValueError, TypeError, RecursionError: It is something else.
+    """
+    found = json.loads(raw, parse_constant=_refuse_constant)
+    if not isinstance(found, dict):
+        raise TypeError("expected a JSON object")
+    return found
+
+
+def read_request(raw: bytes) -> Request:
+    """Read a request, whatever it asks.
+
+    Raises:
+        ValueError: It is no JSON object with an action.
+    """
+    try:
+        fields = read_object(raw)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(NO_REQUEST) from error
+    action = fields.get("action")
+    if not isinstance(action, str):
+        raise ValueError(NO_REQUEST)  # noqa: TRY004  # one error for all that is no request
+    return Request(action=action, fields=fields)
+
+
+def read_query(request: Request) -> Query | None:
+    """Read what a request asks; None if its action is not one of the protocol's.
+
+    Raises:
+        ValueError: A field cannot be read; the message names it.
+    """
+    match request.action:
+        case GetPositions.action:
+            symbol = request.fields.get("symbol")
+            return GetPositions(symbol=symbol) if isinstance(symbol, str) else GetPositions()
+        case GetDeals.action:
+            names = ("from_msc", "to_msc", "position")
+            given = {name: value for name in names if (value := request.fields.get(name)) is not None}
+            return GetDeals(**{name: whole_argument(value, name) for name, value in given.items()})
+        case GetAccount.action:
+            return GetAccount()
+        case GetSymbols.action:
+            return GetSymbols()
+        case Ping.action:
+            return Ping()
+    return None
+
+
+def whole_argument(value: object, name: str, *, low: int = 0, high: int = INT64_MAX) -> int:
+    """Read a whole number of a request.
+
+    Raises:
+        ValueError: It is none, or one beyond the bounds.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{name} is a whole number from {low} to {high}, found {value!r:.100}")
+    return value
+
+
+def _refuse_constant(text: str) -> object:
+    raise ValueError(f"{text} is no number of JSON")

@@ -28,6 +28,7 @@ from ledger.journal.connect import open_engine
 from ledger.journal.memory import MemoryJournal
 from ledger.journal.sql import SqlJournal
 from ledger.protocol.echo import Asked
+from ledger.protocol.messages import GetAccount, GetDeals, GetPositions, GetSymbols, Query
 from ledger.protocol.read import read_account, read_deals, read_snapshot, read_symbols
 from ledger.protocol.write import write_request
 from ledger.reconcile.policy import DEFAULT, ReconcilePolicy
@@ -179,27 +180,26 @@ class Window:
         self.reconnections = 0
 
     def positions(self) -> Snapshot:
-        raw = self._ask("GET_POSITIONS", symbol="*")
+        raw = self._ask(GetPositions())
         return read_snapshot(raw, Asked(f"r{self._asked}"))
 
     def account(self) -> RemoteAccount:
-        return read_account(self._ask("GET_ACCOUNT"))
+        return read_account(self._ask(GetAccount()))
 
     def deals(self, *, from_msc: int | None = None, to_msc: int | None = None, position: int | None = None) -> RemoteHistory:
-        asked = {"from_msc": from_msc, "to_msc": to_msc, "position": position}
-        return read_deals(self._ask("GET_DEALS", **{name: value for name, value in asked.items() if value is not None}))
+        return read_deals(self._ask(GetDeals(from_msc=from_msc, to_msc=to_msc, position=position)))
 
     def symbols(self) -> Sequence[RemoteSymbol]:
-        return read_symbols(self._ask("GET_SYMBOLS"))
+        return read_symbols(self._ask(GetSymbols()))
 
     def close(self) -> None:
         pass
 
-    def _ask(self, action: str, **fields: Any) -> bytes:
+    def _ask(self, query: Query) -> bytes:
         self._asked += 1
-        self._reach(f"before {action}")
-        raw = self._counter(write_request(action, req_id=f"r{self._asked}", **fields))
-        self._reach(f"after {action}")
+        self._reach(f"before {query.action}")
+        raw = self._counter(write_request(query, req_id=f"r{self._asked}"))
+        self._reach(f"after {query.action}")
         return raw
 
 

@@ -11,6 +11,7 @@ import pytest
 from ledger import CashMoved, Entry, FillRecorded, MarginMode, Origin, Side
 from ledger.errors import GatewayRefused, SnapshotRefused
 from ledger.protocol.echo import AnotherAnswer, Asked
+from ledger.protocol.messages import GetDeals, GetPositions, Ping
 from ledger.protocol.read import read_account, read_deals, read_pong, read_snapshot, read_symbols
 from ledger.protocol.write import write_request
 
@@ -55,9 +56,10 @@ def with_text(field: str, text: str) -> bytes:
 
 
 def test_a_request_is_one_json_object_of_what_is_given():
-    raw = write_request("GET_POSITIONS", req_id="a1", symbol="*")
+    raw = write_request(GetPositions(), req_id="a1")
     assert json.loads(raw) == {"action": "GET_POSITIONS", "symbol": "*", "req_id": "a1"}
-    assert json.loads(write_request("PING", req_id="a", deadline_msc=7))["deadline_msc"] == 7
+    assert json.loads(write_request(GetDeals(position=7), req_id="a")) == {"action": "GET_DEALS", "position": 7, "req_id": "a"}
+    assert json.loads(write_request(Ping(), req_id="a", deadline_msc=7))["deadline_msc"] == 7
 
 
 # ---- snapshots
