@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from types import MappingProxyType
-from typing import Any, Final, assert_never
+from typing import Any, Final, assert_never, get_args
 
-from attrs import asdict
+from attrs import fields
 
 from ledger.protocol.messages import (
     BASE_FIELDS,
@@ -25,6 +25,7 @@ from ledger.protocol.messages import (
     Symbols,
 )
 
+_FIELDS: Final = {kind: tuple(one.name for one in fields(kind)) for kind in get_args(Query)}
 _NO_ECHO: Final[Row] = MappingProxyType({})
 
 
@@ -36,7 +37,8 @@ def write_request(query: Query, *, req_id: str, deadline_msc: int | None = None)
         req_id: What the answer shall echo.
         deadline_msc: How many milliseconds we wait; a server may drop what is older.
     """
-    asked: dict[str, object] = {"action": query.action, **_given(query), "req_id": req_id}
+    given = {name: value for name in _FIELDS[type(query)] if (value := getattr(query, name)) is not None}
+    asked: dict[str, object] = {"action": query.action, **given, "req_id": req_id}
     if deadline_msc is not None:
         asked["deadline_msc"] = deadline_msc
     return encode(asked)
@@ -52,8 +54,8 @@ def write_answer(answer: Answer, *, echo: Row = _NO_ECHO) -> bytes:
     match answer:
         case Refusal(code, text):
             return encode({**echo, "status": "ERROR", "error_code": code, "error_msg": text})
-        case Extension(fields=fields):
-            return encode({**echo, "status": "SUCCESS", **fields})
+        case Extension():
+            return encode({**echo, "status": "SUCCESS", **answer.fields})
         case Positions():
             return _positions(answer, echo)
         case Deals(head=head, rows=rows):
@@ -85,11 +87,11 @@ def encode(message: object) -> bytes:
 
 
 def _head(head: Head, echo: Row) -> dict[str, Any]:
-    return {"status": "SUCCESS", **echo, **_given(head), "margin_mode": head.margin_mode.value}
-
-
-def _given(message: Query | Head) -> Mapping[str, Any]:
-    return asdict(message, recurse=False, filter=lambda _, value: value is not None)
+    stated = {
+        "login": head.login, "server": head.server, "margin_mode": head.margin_mode.value,
+        "server_time_msc": head.server_time_msc, "connected": head.connected,
+    }  # fmt: skip
+    return {"status": "SUCCESS", **echo, **{name: value for name, value in stated.items() if value is not None}}
 
 
 def _positions(answer: Positions, echo: Row) -> bytes:
