@@ -76,7 +76,7 @@ if TYPE_CHECKING:
         SyncDegraded,
         SyncRestored,
     )
-    from ledger.gateway.client import open_gateway
+    from ledger.gateway.open import open_gateway
     from ledger.journal import Appended, Outcome
     from ledger.portfolio import Break, Portfolio, Position, Totals, Trade, Unexplained
     from ledger.reconciler import (
@@ -111,7 +111,7 @@ _HOMES = {
         "IdentityRelaxed", "IdentityRequired", "Origin", "PositionRecovered", "PositionReticketed", "PositionState", "Recorded",
         "SymbolSpecified", "SyncDegraded", "SyncRestored",
     ),
-    "gateway.client": ("open_gateway",),
+    "gateway.open": ("open_gateway",),
     "journal": ("Appended", "Outcome"),
     "portfolio": ("Break", "Portfolio", "Position", "Totals", "Trade", "Unexplained"),
     "reconciler": (

@@ -13,12 +13,13 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
 from attrs import evolve, fields, frozen
 
 from ledger.errors import BadValue
+from ledger.gateway.forms import Form
 from ledger.reconcile.policy import DEFAULT, ReconcilePolicy
 from ledger.text import visible
 from ledger.values import AccountId
@@ -29,7 +30,7 @@ _OTHERS_WRITE: Final = 0o022
 
 class _Gateway(msgspec.Struct, forbid_unknown_fields=True):
     url: str | None = None
-    form: Literal["json", "mql5-json-api", "ejtrader"] = "json"
+    form: Form = "json"
     timeout_ms: Annotated[int, msgspec.Meta(ge=1)] | None = None
     server_key: str | None = None
     client_key: str | None = None

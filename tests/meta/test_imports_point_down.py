@@ -23,7 +23,7 @@ FLOORS: Final = (  # low to high; rooms on one floor do not know one another
     {"events"},
     {"positions", "postings", "snapshot"},
     {"fold_order", "portfolio"},
-    {"codec"},
+    {"codec", "protocol"},
     {"journal"},
     {"reconcile"},
     {"gateway", "imports", "seals"},
@@ -47,6 +47,7 @@ PURE: Final = {
     "fold_order",
     "portfolio",
     "codec",
+    "protocol",
     "reconcile",
 }
 IMPURE_MODULES: Final = {

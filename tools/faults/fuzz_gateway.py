@@ -172,15 +172,16 @@ _DAMAGES: tuple[Callable[[bytes, random.Random], bytes], ...] = (_cut, _flip, _f
 
 def readers() -> dict[str, Callable[[bytes], Any]]:
     """Return what reads answers, by name."""
-    from ledger.gateway import wire
     from ledger.gateway.mql5_json_api import read_positions
+    from ledger.protocol.echo import Asked
+    from ledger.protocol.read import read_account, read_deals, read_pong, read_snapshot, read_symbols
 
     return {
-        "positions": lambda raw: wire.read_snapshot(raw, wire.Asked(REQ_ID)),
-        "deals": wire.read_deals,
-        "account": wire.read_account,
-        "symbols": wire.read_symbols,
-        "pong": wire.read_pong,
+        "positions": lambda raw: read_snapshot(raw, Asked(REQ_ID)),
+        "deals": read_deals,
+        "account": read_account,
+        "symbols": read_symbols,
+        "pong": read_pong,
         "foreign": read_positions,
     }
 

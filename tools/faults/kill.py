@@ -101,7 +101,7 @@ def _fills(rows: list[dict[str, Any]]) -> list[Any]:
     import attrs
 
     from ledger import Origin
-    from ledger.gateway.wire import read_deals
+    from ledger.protocol.read import read_deals
 
     told = read_deals(json.dumps({"status": "SUCCESS", "deals": rows}).encode())
     return [attrs.evolve(deal, origin=Origin.ENGINE) for deal in told.deals]

@@ -1,4 +1,4 @@
-"""The wire: what is read of an answer, and what refuses it, with row and field."""
+"""Reading the protocol: what is read of an answer, and what refuses it, with row and field."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import pytest
 
 from ledger import CashMoved, Entry, FillRecorded, MarginMode, Origin, Side
 from ledger.errors import GatewayRefused, SnapshotRefused
-from ledger.gateway import wire
+from ledger.protocol.echo import AnotherAnswer, Asked
+from ledger.protocol.messages import GetDeals, GetPositions, Ping
+from ledger.protocol.read import read_account, read_deals, read_pong, read_snapshot, read_symbols
+from ledger.protocol.write import write_request
 
 ROW: dict[str, Any] = {"ticket": 100001, "symbol": "EURUSD", "type": "buy", "volume": 0.1, "price_open": 1.1}
 DEAL: dict[str, Any] = {
@@ -34,12 +37,12 @@ def answer(**told: Any) -> bytes:
 
 
 def position(**changes: Any):
-    (read,) = wire.read_snapshot(answer(positions=[bent(ROW, changes)])).positions
+    (read,) = read_snapshot(answer(positions=[bent(ROW, changes)])).positions
     return read
 
 
 def deal(**changes: Any):
-    (read,) = wire.read_deals(answer(deals=[bent(DEAL, changes)])).deals
+    (read,) = read_deals(answer(deals=[bent(DEAL, changes)])).deals
     return read
 
 
@@ -53,16 +56,17 @@ def with_text(field: str, text: str) -> bytes:
 
 
 def test_a_request_is_one_json_object_of_what_is_given():
-    raw = wire.request("GET_POSITIONS", req_id="a1", symbol="*")
+    raw = write_request(GetPositions(), req_id="a1")
     assert json.loads(raw) == {"action": "GET_POSITIONS", "symbol": "*", "req_id": "a1"}
-    assert json.loads(wire.request("PING", req_id="a", deadline_msc=7))["deadline_msc"] == 7
+    assert json.loads(write_request(GetDeals(position=7), req_id="a")) == {"action": "GET_DEALS", "position": 7, "req_id": "a"}
+    assert json.loads(write_request(Ping(), req_id="a", deadline_msc=7))["deadline_msc"] == 7
 
 
 # ---- snapshots
 
 
 def test_the_base_form_is_read():
-    snapshot = wire.read_snapshot(raw := answer(positions=[ROW | {"profit": 12.5, "time": 1704153600}]))
+    snapshot = read_snapshot(raw := answer(positions=[ROW | {"profit": 12.5, "time": 1704153600}]))
     (read,) = snapshot.positions
     assert (read.ticket, read.position_id, read.is_identified) == (100001, 100001, False)
     assert (read.symbol, read.side, read.volume, read.price_open) == ("EURUSD", Side.BUY, Decimal("0.1"), Decimal("1.1"))
@@ -75,12 +79,12 @@ def test_the_extended_form_is_read():
         "identifier": 100000, "magic": -7, "time_msc": 1704153600123, "time_update_msc": 1704153600456, "swap": -0.3,
         "comment": "by hand", "time": 1,
     }  # fmt: skip
-    snapshot = wire.read_snapshot(
+    snapshot = read_snapshot(
         answer(
             positions=[ROW | told], req_id="a1", login=70113, server="Broker-Live", margin_mode=2, connected=True,
             server_time_msc=1704153600789, count=1, something_new={"is": "let pass"},
         ),
-        wire.Asked("a1"),
+        Asked("a1"),
     )  # fmt: skip
     (read,) = snapshot.positions
     assert (read.position_id, read.ticket, read.is_identified, read.magic) == (100000, 100001, True, 2**64 - 7)
@@ -93,16 +97,16 @@ def test_the_extended_form_is_read():
 
 @pytest.mark.parametrize("echo", ["", None, GONE])
 def test_who_does_not_echo_our_id_is_not_extended(echo):
-    assert not wire.read_snapshot(answer(positions=[], req_id=echo), wire.Asked("a1")).is_extended
+    assert not read_snapshot(answer(positions=[], req_id=echo), Asked("a1")).is_extended
 
 
 def test_an_empty_list_is_a_flat_account():
-    assert wire.read_snapshot(answer(positions=[])).positions == ()
+    assert read_snapshot(answer(positions=[])).positions == ()
 
 
 @pytest.mark.parametrize("status", ["SUCCESS", "success", "ok", "OK"])
 def test_known_words_for_success(status):
-    assert wire.read_snapshot(answer(status=status, positions=[])).positions == ()
+    assert read_snapshot(answer(status=status, positions=[])).positions == ()
 
 
 @pytest.mark.parametrize(
@@ -160,7 +164,7 @@ def test_no_identifier_leaves_the_ticket(told):
 )  # fmt: skip
 def test_a_row_that_is_wrong_is_named(field: str, told: Any):
     with pytest.raises(SnapshotRefused) as refused:
-        wire.read_snapshot(answer(positions=[ROW, bent(ROW, {field: told})]))
+        read_snapshot(answer(positions=[ROW, bent(ROW, {field: told})]))
     assert (refused.value.row, refused.value.field) == (2, "time_msc" if refused.value.field == "time_msc" else field)
     assert len(str(refused.value)) < 250
 
@@ -180,7 +184,7 @@ def test_a_row_that_is_wrong_is_named(field: str, told: Any):
 )
 def test_a_key_that_is_told_twice_is_refused_wherever_it_is(raw):
     with pytest.raises(SnapshotRefused, match="twice"):
-        wire.read_snapshot(raw)
+        read_snapshot(raw)
 
 
 def test_colons_in_texts_and_deeper_objects_are_fine():
@@ -200,7 +204,7 @@ def test_a_field_under_two_names_is_refused():
 )  # fmt: skip
 def test_what_is_no_json_number_is_refused(text):
     with pytest.raises(SnapshotRefused):
-        wire.read_snapshot(with_text("volume", text))
+        read_snapshot(with_text("volume", text))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +216,7 @@ def test_what_is_no_json_number_is_refused(text):
 )  # fmt: skip
 def test_what_does_not_say_that_it_is_flat_is_never_flat(raw):
     with pytest.raises(SnapshotRefused):
-        wire.read_snapshot(raw)
+        read_snapshot(raw)
 
 
 @pytest.mark.parametrize(
@@ -222,14 +226,14 @@ def test_what_does_not_say_that_it_is_flat_is_never_flat(raw):
 )  # fmt: skip
 def test_a_header_that_is_wrong_is_named(field, told):
     with pytest.raises(SnapshotRefused) as refused:
-        wire.read_snapshot(answer(positions=[], **{field: told}))
+        read_snapshot(answer(positions=[], **{field: told}))
     assert (refused.value.row, refused.value.field) == (None, field)
 
 
 @pytest.mark.parametrize("status", ["ERROR", "error", "REJECTED", "FAILED"])
 def test_an_error_is_told_with_code_and_words(status):
     with pytest.raises(GatewayRefused) as refused:
-        wire.read_snapshot(answer(status=status, error_code=5040, error_msg="no data\x1b[2J", positions=[]))
+        read_snapshot(answer(status=status, error_code=5040, error_msg="no data\x1b[2J", positions=[]))
     assert refused.value.code == "5040"
     assert refused.value.told is not None
     assert refused.value.told.isprintable()
@@ -243,7 +247,7 @@ def test_an_error_may_be_silent_or_talk_nonsense():
     ]
     for told in nonsense:
         with pytest.raises(GatewayRefused) as refused:
-            wire.read_snapshot(answer(status="ERROR", **told))
+            read_snapshot(answer(status="ERROR", **told))
         assert len(str(refused.value)) < 400
 
 
@@ -299,21 +303,21 @@ def test_what_a_deal_does_not_tell_is_unknown():
 )  # fmt: skip
 def test_a_deal_that_is_wrong_is_refused_by_its_row(field, told):
     with pytest.raises(SnapshotRefused) as refused:
-        wire.read_deals(answer(deals=[DEAL, bent(DEAL, {field: told})]))
+        read_deals(answer(deals=[DEAL, bent(DEAL, {field: told})]))
     assert refused.value.row == 2
     assert field in (refused.value.field, "volume") or field in str(refused.value)
 
 
 def test_a_list_of_deals_that_was_cut_is_refused():
     with pytest.raises(SnapshotRefused, match="count: expected the 2 rows"):
-        wire.read_deals(answer(deals=[DEAL], count=2))
+        read_deals(answer(deals=[DEAL], count=2))
 
 
 # ---- account and symbols
 
 
 def test_an_account_is_read():
-    read = wire.read_account(answer(account=ACCOUNT | {"currency_digits": 2, "equity": 999.25}, connected=True))
+    read = read_account(answer(account=ACCOUNT | {"currency_digits": 2, "equity": 999.25}, connected=True))
     assert (read.login, read.server, read.currency, read.mode) == (70113, "Broker-Live", "USD", MarginMode.HEDGING)
     assert (str(read.balance), read.credit, read.currency_digits, read.equity) == ("1000.50", 0, 2, Decimal("999.25"))
     assert read.connected is True
@@ -326,13 +330,13 @@ def test_an_account_is_read():
 )  # fmt: skip
 def test_an_account_that_is_wrong_is_refused(field, told):
     with pytest.raises(SnapshotRefused) as refused:
-        wire.read_account(answer(account=bent(ACCOUNT, {field: told})))
+        read_account(answer(account=bent(ACCOUNT, {field: told})))
     assert field in (refused.value.field or "")
 
 
 def test_symbols_are_read_and_unknown_sizes_are_none():
     told = {"symbol": "EURUSD", "digits": 5, "volume_step": 0.01, "contract_size": 0, "currency_profit": ""}
-    (read,) = wire.read_symbols(answer(symbols=[told]))
+    (read,) = read_symbols(answer(symbols=[told]))
     assert (read.symbol, read.digits, read.volume_step) == ("EURUSD", 5, Decimal("0.01"))
     assert (read.contract_size, read.currency) == (None, None)
 
@@ -340,7 +344,7 @@ def test_symbols_are_read_and_unknown_sizes_are_none():
 @pytest.mark.parametrize(("field", "told"), [("symbol", GONE), ("digits", -1), ("volume_step", -0.01), ("contract_size", "x")])
 def test_a_symbol_that_is_wrong_is_named(field, told):
     with pytest.raises(SnapshotRefused) as refused:
-        wire.read_symbols(answer(symbols=[bent({"symbol": "EURUSD"}, {field: told})]))
+        read_symbols(answer(symbols=[bent({"symbol": "EURUSD"}, {field: told})]))
     assert (refused.value.row, refused.value.field) == (1, field)
 
 
@@ -361,50 +365,50 @@ def test_an_answer_that_names_another_request_in_any_spelling_is_another_answer(
         answer(positions=[{}], **{name: other}),
         answer(status="ERROR", **{name: other}),
     ):
-        with pytest.raises(wire.AnotherAnswer, match=name):
-            wire.read_snapshot(told, wire.Asked(OURS))
+        with pytest.raises(AnotherAnswer, match=name):
+            read_snapshot(told, Asked(OURS))
 
 
 @pytest.mark.parametrize("quote", ["request", "header", "meta"])
 def test_an_answer_that_quotes_another_request_is_another_answer(quote):
-    with pytest.raises(wire.AnotherAnswer):
-        wire.read_snapshot(answer(positions=[], **{quote: {"action": "GET_POSITIONS", "req_id": "x"}}), wire.Asked(OURS))
-    asked = wire.Asked(OURS)
-    assert wire.read_snapshot(answer(positions=[], **{quote: {"reqId": OURS}}), asked).is_extended
+    with pytest.raises(AnotherAnswer):
+        read_snapshot(answer(positions=[], **{quote: {"action": "GET_POSITIONS", "req_id": "x"}}), Asked(OURS))
+    asked = Asked(OURS)
+    assert read_snapshot(answer(positions=[], **{quote: {"reqId": OURS}}), asked).is_extended
 
 
 @pytest.mark.parametrize(("name", "echo"), [
     ("req_id", OURS), ("reqId", OURS.upper()), ("uuid", "01234567-89ab-cdef-0123-456789abcdef"), ("id", "{" + OURS + "}"),
 ])  # fmt: skip
 def test_our_own_id_is_known_in_any_spelling(name, echo):
-    assert wire.read_snapshot(answer(positions=[], **{name: echo}), wire.Asked(OURS)).is_extended
+    assert read_snapshot(answer(positions=[], **{name: echo}), Asked(OURS)).is_extended
 
 
 def test_an_answer_that_names_our_request_may_have_an_id_of_its_own():
-    assert wire.read_snapshot(answer(positions=[], req_id=OURS, id=5, uuid="x"), wire.Asked(OURS)).is_extended
+    assert read_snapshot(answer(positions=[], req_id=OURS, id=5, uuid="x"), Asked(OURS)).is_extended
 
 
 def test_an_answer_that_names_our_request_and_another_one_is_none_of_ours():
-    with pytest.raises(wire.AnotherAnswer):
-        wire.read_snapshot(answer(positions=[], req_id=OURS, request_id="x"), wire.Asked(OURS))
+    with pytest.raises(AnotherAnswer):
+        read_snapshot(answer(positions=[], req_id=OURS, request_id="x"), Asked(OURS))
 
 
 def test_an_id_in_a_row_names_no_request():
-    read = wire.read_snapshot(answer(positions=[ROW | {"id": 5, "req_id": "x"}], account={"id": 7}), wire.Asked(OURS))
+    read = read_snapshot(answer(positions=[ROW | {"id": 5, "req_id": "x"}], account={"id": 7}), Asked(OURS))
     assert not read.is_extended
 
 
-@pytest.mark.parametrize("reader", [wire.read_account, wire.read_deals, wire.read_symbols, wire.read_pong])
+@pytest.mark.parametrize("reader", [read_account, read_deals, read_symbols, read_pong])
 def test_every_reader_looks_whose_answer_it_is(reader):
-    with pytest.raises(wire.AnotherAnswer):
-        reader(answer(account=ACCOUNT, deals=[], symbols=[], request_id="x"), wire.Asked(OURS))
+    with pytest.raises(AnotherAnswer):
+        reader(answer(account=ACCOUNT, deals=[], symbols=[], request_id="x"), Asked(OURS))
 
 
 def test_a_gateway_that_names_requests_is_held_to_it_but_for_errors():
-    with pytest.raises(wire.AnotherAnswer):
-        wire.read_snapshot(answer(positions=[]), wire.Asked(OURS, must_echo=True))
+    with pytest.raises(AnotherAnswer):
+        read_snapshot(answer(positions=[]), Asked(OURS, must_echo=True))
     with pytest.raises(GatewayRefused):
-        wire.read_snapshot(answer(status="ERROR"), wire.Asked(OURS, must_echo=True))
+        read_snapshot(answer(status="ERROR"), Asked(OURS, must_echo=True))
 
 
 # ---- how terminals write texts and numbers
@@ -414,7 +418,7 @@ def test_texts_that_are_filled_up_with_nul_are_read():
     full = bent(ROW, {"type": "buy\0\0", "symbol": "EURUSD\0\0", "comment": "by hand\0\0", "ticket": "100001\0"})
     raw = answer(status="SUCCESS\0", positions=[full], server="Broker-Live\0\0\0", req_id=OURS + "\0")
     for told in (raw, raw.replace(b"\\u0000", b"\0"), raw + b"\0", raw + b"\r\n\0\0 "):
-        read = wire.read_snapshot(told, wire.Asked(OURS))
+        read = read_snapshot(told, Asked(OURS))
         (row,) = read.positions
         assert (row.symbol, row.side, row.comment, row.ticket) == ("EURUSD", Side.BUY, "by hand", 100001)
         assert (read.server, read.is_extended, read.raw) == ("Broker-Live", True, told)
@@ -422,9 +426,9 @@ def test_texts_that_are_filled_up_with_nul_are_read():
 
 def test_a_key_that_is_filled_up_with_nul_is_that_key():
     raw = answer(positions=[bent(ROW, {"volume": GONE, "volume\0\0": 0.5})])
-    assert wire.read_snapshot(raw).positions[0].volume == Decimal("0.5")
+    assert read_snapshot(raw).positions[0].volume == Decimal("0.5")
     with pytest.raises(SnapshotRefused, match="twice"):
-        wire.read_snapshot(answer(positions=[ROW | {"volume\0": 0.5}]))
+        read_snapshot(answer(positions=[ROW | {"volume\0": 0.5}]))
 
 
 @pytest.mark.parametrize(("comment", "read"), [
@@ -442,7 +446,7 @@ def test_an_id_may_be_written_as_a_double_while_that_is_exact(told):
     read = deal(ticket=told, order=told, position_id=told, magic=told, reason=3.0, entry=1.0, type=1.0, time=1704153600.0)
     assert (read.deal, read.order, read.position_id, read.magic) == (100001,) * 4
     assert (read.reason, read.entry, read.side, read.time_msc) == (3, Entry.OUT, Side.SELL, 1704153600000)
-    assert wire.read_snapshot(answer(positions=[ROW], count=1.0, login=70113.0)).login == 70113
+    assert read_snapshot(answer(positions=[ROW], count=1.0, login=70113.0)).login == 70113
 
 
 @pytest.mark.parametrize("field", ["ticket", "identifier", "magic"])
@@ -478,4 +482,4 @@ def test_a_time_in_another_unit_is_refused_by_row_and_field(field, told, cause):
 ], ids=["list", "fields", "text", "rows"])  # fmt: skip
 def test_an_answer_that_no_gateway_writes_is_refused_and_not_held_in_memory(raw):
     with pytest.raises(SnapshotRefused):
-        wire.read_snapshot(raw)
+        read_snapshot(raw)

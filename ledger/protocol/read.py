@@ -1,33 +1,31 @@
-"""The wire: requests to bytes, answers to values. Strict: what cannot be read whole is refused, with row and field named.
+"""Bytes to values: answers, as the client reads them, and requests, as a server does.
 
-JSON as design fixes it, and the known variants of the base form through the tables below. Nothing required is defaulted,
-nothing is skipped; keys that are not known are left alone. Whatever the bytes are, an answer is read, or one of the
-gateway's errors is raised, and nothing else.
+Answers are read strictly: what cannot be read whole is refused, with row and field named. The known variants of the base form
+are read through the tables below. Nothing required is defaulted, nothing is skipped; keys that are not known are left alone.
+Whatever the bytes are, an answer is read, or one of the gateway's errors is raised, and nothing else.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
-from functools import lru_cache
 from sys import intern
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from ledger.clock import TIME_MAX_MSC, TIME_MIN_MSC, time_hint
+from ledger.clock import TIME_MAX_MSC, TIME_MIN_MSC
 from ledger.errors import BadValue, GatewayRefused, InexactNumber, SnapshotRefused
-from ledger.events import CashMoved, Deal, FillRecorded, Origin, storable
-from ledger.gateway.answers import Answer, read, shown
+from ledger.events import CashMoved, Deal, FillRecorded, Origin
+from ledger.protocol.echo import STATUS_BAD, STATUS_GOOD, Asked, is_wanted, status_of
+from ledger.protocol.fields import Fields, as_whole
+from ledger.protocol.json_stream import AnswerParts, read_answer, shown
+from ledger.protocol.messages import GetAccount, GetDeals, GetPositions, GetSymbols, Ping, Query, Request
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemotePosition, RemoteSymbol, Snapshot
-from ledger.values import CASH_WORDS, INT64_MAX, UINT64_MAX, MarginMode, Side, to_entry, to_margin_mode
+from ledger.values import CASH_WORDS, INT64_MAX, Side, to_entry
 
 Json = Mapping[str, Any]
-_Value = TypeVar("_Value")
 
 #: What is written elsewhere -> what we write. Every spelling that is accepted stands here.
-STATUS_GOOD: Final = ("SUCCESS", "OK")
-STATUS_BAD: Final = ("ERROR", "REJECTED", "FAILED", "FAILURE")
 KEY_VARIANTS: Final[Mapping[str, str]] = {"open_price": "price_open"}
 SIDES: Final[Mapping[Any, Side]] = {
     **{word: side for side in Side for word in (side.value, side.value.upper(), side.value.capitalize())},
@@ -36,259 +34,17 @@ SIDES: Final[Mapping[Any, Side]] = {
 }
 _DEAL_CODES: Final[Mapping[str, int]] = {"buy": 0, "sell": 1} | {word: code for code, word in CASH_WORDS.items()}
 
+#: A volume or a price between these two is plain, and read at once.
 _LEAST_PLAIN: Final = Decimal("1e-9")
 _MOST_PLAIN: Final = Decimal("1e9")
-_MAGNITUDE_MAX: Final = 30  # 10^30 of anything is no price, no volume and no money
-_EXACT_TEXT: Final = re.compile(r"-?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][-+]?[0-9]{1,3})?")
-_decimal: Final = lru_cache(maxsize=4096)(Decimal)
-_WHOLE_TEXT: Final = re.compile(r"-?[0-9]{1,20}(?:\.0{1,20})?")
-_DOUBLE_EXACT: Final = 2**53  # above it a double cannot tell neighbouring ids apart
-_TIME_MAX: Final = TIME_MAX_MSC // 1000
 
-
-# ---------------------------------------------------------------------------------------------------------- requests
-
-
-def request(action: str, *, req_id: str, deadline_msc: int | None = None, **fields: object) -> bytes:
-    """Write a request.
-
-    Args:
-        action: ``GET_POSITIONS`` and so on.
-        req_id: What the answer shall echo.
-        deadline_msc: How many milliseconds we wait; a server may drop what is older.
-        fields: What else the action takes.
-    """
-    asked: dict[str, object] = {"action": action, **fields, "req_id": req_id}
-    if deadline_msc is not None:
-        asked["deadline_msc"] = deadline_msc
-    return json.dumps(asked, separators=(",", ":")).encode()
-
-
-# ----------------------------------------------------------------------------------------------------------- answers
-
-
-#: How gateways name the id of the request that they answer: in small letters, without what stands between them.
-_ECHOES: Final = frozenset({
-    "reqid", "requestid", "requestuuid", "requestguid", "req", "rid", "correlationid", "corrid", "correlid", "inreplyto",
-    "replyto", "responseto", "answerto", "clientrequestid", "clientreqid", "queryid", "callid", "commandid", "cmdid",
-})  # fmt: skip
-#: Names that may be the answer's own id, where one of those above names the request.
-_IDS: Final = frozenset({"id", "uuid", "guid", "messageid", "msgid", "mid"})
-#: Objects in which gateways quote the request, or put what is above the answer.
-_QUOTES: Final = frozenset({"request", "header", "headers", "meta", "metadata", "envelope", "context", "query", "command"})
-_HEAD: Final = frozenset({
-    "status", "error_code", "error_msg", "server_time_msc", "server_time", "count", "login", "server", "margin_mode",
-    "connected", "account", "error", "lastError", "description", "desription",
-})  # fmt: skip
-
-
-_NAMES: Final = _ECHOES | _IDS | _QUOTES
-
-
-class AnotherAnswer(SnapshotRefused):
-    """An answer names another request than the one that was asked, or none where its gateway names them."""
-
-
-class Asked:
-    """A request, and what its answer has to name.
-
-    ``is_echoed`` is whether an answer that was read named it, as a gateway of the extended form always does.
-    """
-
-    __slots__ = ("is_echoed", "must_echo", "req_id")
-
-    def __init__(self, req_id: str | None, *, must_echo: bool = False) -> None:
-        self.req_id = req_id
-        self.must_echo = must_echo
-        self.is_echoed = False
-
-    def check(self, fields: Json) -> None:
-        """Look at which request an answer names.
-
-        Raises:
-            AnotherAnswer: It is another one.
-        """
-        named = [(name, value) for name, value in _named(fields) if value is not None and value != ""]
-        echoes = [(name, value) for name, value in named if _letters(name) in _ECHOES]
-        if not echoes and self.req_id is not None:
-            echoes = named
-        for name, value in echoes:
-            if not self._is(value):
-                raise AnotherAnswer(f"expected the answer to request {self.req_id}, found {shown(value)}", field=name)
-        self.is_echoed = bool(echoes)
-        if self.must_echo and not echoes and _status(fields) in STATUS_GOOD:
-            raise AnotherAnswer(f"expected the answer to request {self.req_id}, found one that names none", field="req_id")
-
-    def _is(self, value: object) -> bool:
-        if self.req_id is None or isinstance(value, (bool, dict, list)):
-            return False
-        return _letters(str(value)) == _letters(self.req_id)
-
-
-def _named(fields: Json) -> Iterator[tuple[str, Any]]:
-    """Yield what an answer gives as ids: fields of its own, and of the request or the header in it."""
-    for key, value in fields.items():
-        if type(value) is dict and _letters(key) in _QUOTES:
-            yield from ((name, inner) for name, inner in value.items() if _letters(name) in _ECHOES)
-        elif _letters(key) in _ECHOES or _letters(key) in _IDS:
-            yield key, value
-
-
-@lru_cache(maxsize=256)
-def _letters(text: str) -> str:
-    """Return a text in small letters, without what stands between letters and digits."""
-    return "".join(letter for letter in text.lower() if letter.isalnum())
-
-
-def is_wanted(key: str) -> bool:
-    """Return whether a field of an answer is read: what it says of itself, and which request it names."""
-    return key in _HEAD or _letters(key) in _NAMES
-
-
-def _status(fields: Json) -> str | None:
-    status = fields.get("status")
-    return status.upper() if isinstance(status, str) else None
-
-
-class _Fields:
-    """The fields of one JSON object, read one by one; what is wrong is refused with row and field."""
-
-    __slots__ = ("_row", "found")
-
-    def __init__(self, found: Json, row: int | None = None) -> None:
-        self.found = found
-        self._row = row
-
-    def refuse(self, name: str, expected: str, found: object) -> SnapshotRefused:
-        return SnapshotRefused(f"expected {expected}, found {shown(found)}", row=self._row, field=name)
-
-    def given(self, name: str) -> Any:
-        value = self.found.get(name)
-        if value is None:
-            raise SnapshotRefused("is missing", row=self._row, field=name)
-        return value
-
-    def optional(self, name: str, read: Callable[[str, Any], _Value]) -> _Value | None:
-        value = self.found.get(name)
-        return None if value is None else read(name, value)
-
-    def whole(self, name: str, value: Any, low: int = 0, high: int = INT64_MAX) -> int:
-        """Read a whole number: a JSON number without a fraction, or its digits as text; a double (123.0) while it is exact."""
-        if type(value) is int and low <= value <= high:
-            return value
-        number = as_whole(value)
-        if number is None or not low <= number <= high:
-            raise self.refuse(name, f"a whole number from {low} to {high}", value)
-        return number
-
-    def ticket(self, name: str, value: Any) -> int:
-        return self.whole(name, value, 1, INT64_MAX - 1)
-
-    def ticket_or_none(self, name: str) -> int | None:
-        number = self.optional(name, self.whole)
-        return self.ticket(name, number) if number else None
-
-    def magic(self, name: str, value: Any) -> int:
-        """Read a magic number, unsigned or in two's complement."""
-        return self.whole(name, value, -INT64_MAX - 1, UINT64_MAX) & UINT64_MAX
-
-    def number(self, name: str, value: Any) -> Decimal:
-        """Read an exact number: a JSON number, or its decimal as text."""
-        kind = type(value)
-        if kind is int or (kind is str and _EXACT_TEXT.fullmatch(value)):
-            value = _decimal(value)
-        elif kind is not Decimal:
-            raise self.refuse(name, "a number", value)
-        number: Decimal = value
-        if -_MAGNITUDE_MAX <= number.adjusted() <= _MAGNITUDE_MAX:
-            return number
-        if not number:
-            return Decimal(0)
-        raise self.refuse(name, "a number that can be a price, a volume or money", str(number))
-
-    def text(self, name: str, value: Any) -> str:
-        try:
-            if type(value) is str:
-                return value if value.isascii() and "\x00" not in value else storable(value)
-        except BadValue:
-            pass
-        raise self.refuse(name, "a text", value)
-
-    def remark(self, name: str, value: Any) -> str | None:
-        """Read a text that means nothing to us. It ends at a NUL, as in the terminal; what is no Unicode is marked."""
-        if type(value) is not str:
-            raise self.refuse(name, "a text", value)
-        if not value.isascii() or "\x00" in value:
-            value = value.partition("\x00")[0].encode(errors="surrogatepass").decode(errors="replace")
-        return value or None
-
-    def symbol(self) -> str:
-        value = self.text("symbol", self.given("symbol"))
-        if not value.strip():
-            raise self.refuse("symbol", "the name of a symbol", value)
-        return value
-
-    def truth(self, name: str, value: Any) -> bool:
-        if value is True or value is False:
-            return bool(value)
-        raise self.refuse(name, "true or false", value)
-
-    def time_msc(self, *names: str) -> int | None:
-        """Read a server time from the first name that is told: ``*_msc`` in milliseconds, the others in seconds.
-
-        0 is how MT5 says that there is none.
-        """
-        for name in names:
-            value = self.found.get(name)
-            if value is None:
-                continue
-            unit_msc = 1 if name.endswith("_msc") else 1000
-            number = self.whole(name, value, 0, _TIME_MAX * 1000 // unit_msc)
-            if number and number * unit_msc < TIME_MIN_MSC:
-                unit = "milliseconds" if unit_msc == 1 else "seconds"
-                raise SnapshotRefused(
-                    f"expected a server time in {unit} since 1970, of 2000 or later, found {number}{time_hint(number)}",
-                    row=self._row,
-                    field=name,
-                )
-            if number:
-                return number * unit_msc
-        return None
-
-    def word(self, name: str, convert: Callable[[Any], _Value], expected: str) -> _Value | None:
-        value = self.found.get(name)
-        if value is None:
-            return None
-        try:
-            if type(value) is str:
-                return convert(value)
-            code = as_whole(value)
-            if code is not None:
-                return convert(code)
-        except (BadValue, InexactNumber):
-            pass
-        raise self.refuse(name, expected, value)
-
-    def mode(self, name: str = "margin_mode") -> MarginMode | None:
-        return self.word(name, to_margin_mode, "netting, exchange, hedging or MT5's code")
-
-
-def as_whole(value: object) -> int | None:
-    """Return a whole number that is written as one, or as a double that is exact; None for anything else."""
-    if type(value) is int:
-        return value
-    if type(value) is str and _WHOLE_TEXT.fullmatch(value):
-        if "." not in value:
-            return int(value)
-        value = Decimal(value)
-    if type(value) is Decimal and value.adjusted() < _MAGNITUDE_MAX and value == value.to_integral_value():
-        return int(value) if abs(value) <= _DOUBLE_EXACT else None
-    return None
+#: What a message is told that is no request.
+NO_REQUEST: Final = "expected a JSON object with an action"
 
 
 def _read(
     raw: bytes, action: str, asked: Asked | None, key: str = "", read_row: Callable[[Any, int], Any] = lambda row, _: row
-) -> tuple[Answer, _Fields]:
+) -> tuple[AnswerParts, Fields]:
     """Return a good answer and its fields.
 
     Raises:
@@ -296,17 +52,17 @@ def _read(
         GatewayRefused: It is an error.
         SnapshotRefused: It does not say whether it is good, or cannot be read.
     """
-    answer = read(raw, key, read_row, is_wanted)
+    answer = read_answer(raw, key, read_row, is_wanted)
     fields = answer.fields
     if asked is not None:
         asked.check(fields)
-    word = _status(fields)
+    word = status_of(fields)
     if word in STATUS_BAD:
         code, told = (fields.get(name) for name in ("error_code", "error_msg"))
         raise GatewayRefused(action, code=_said(code), told=_said(told))
     if word not in STATUS_GOOD:
         raise SnapshotRefused(f"expected {' or '.join(STATUS_GOOD)}, found {shown(fields.get('status'))}", field="status")
-    return answer, _Fields(fields)
+    return answer, Fields(fields)
 
 
 def _said(value: object) -> str | None:
@@ -315,7 +71,7 @@ def _said(value: object) -> str | None:
     return ascii(value)[1:-1][:200] if isinstance(value, str) else shown(value)
 
 
-def rows_of(answer: Answer, key: str) -> list[Any]:
+def rows_of(answer: AnswerParts, key: str) -> list[Any]:
     """Return the rows of an answer.
 
     Raises:
@@ -343,12 +99,12 @@ def renamed(row: Json, names: Mapping[str, str], number: int) -> Json:
     return dict(zip(ours, row.values(), strict=True))
 
 
-def _row_fields(row: Any, number: int) -> _Fields:
+def _row_fields(row: Any, number: int) -> Fields:
     if type(row) is not dict:
         raise SnapshotRefused(f"expected a JSON object, found {shown(row)}", row=number)
     if not KEY_VARIANTS.keys().isdisjoint(row):
         row = renamed(row, KEY_VARIANTS, number)
-    return _Fields(row, number)
+    return Fields(row, number)
 
 
 # ---- positions
@@ -402,9 +158,9 @@ def read_position(row: Any, number: int) -> RemotePosition:
         price = fields.number("price_open", fields.given("price_open"))  # below 0 it has been, for oil in 2020
     if type(symbol) is not str or not symbol.isalnum() or not symbol.isascii():
         symbol = fields.symbol()
-    if type(opened_msc) is not int or not TIME_MIN_MSC <= opened_msc <= _TIME_MAX * 1000:
+    if type(opened_msc) is not int or not TIME_MIN_MSC <= opened_msc <= TIME_MAX_MSC:
         opened_msc = fields.time_msc("time_msc", "time")
-    if type(updated_msc) is not int or not TIME_MIN_MSC <= updated_msc <= _TIME_MAX * 1000:
+    if type(updated_msc) is not int or not TIME_MIN_MSC <= updated_msc <= TIME_MAX_MSC:
         updated_msc = fields.time_msc("time_update_msc", "time_update")
     return RemotePosition(
         position_id=identifier or ticket,
@@ -423,7 +179,7 @@ def read_position(row: Any, number: int) -> RemotePosition:
     )
 
 
-def side_of(fields: _Fields, name: str, value: Any) -> Side:
+def side_of(fields: Fields, name: str, value: Any) -> Side:
     """Read a side: a word of the table, or MT5's code."""
     code = None if type(value) is str else as_whole(value)
     if code in (0, 1):
@@ -443,7 +199,7 @@ def read_account(raw: bytes, asked: Asked | None = None) -> RemoteAccount:
     found = answer.fields.get("account")
     if type(found) is not dict:
         raise SnapshotRefused(f"expected a JSON object, found {shown(found)}", field="account")
-    fields = _Fields(found)
+    fields = Fields(found)
     mode = fields.mode()
     if mode is None:
         raise SnapshotRefused("is missing", field="margin_mode")
@@ -529,7 +285,7 @@ def _deal(row: Any, number: int) -> Deal:
         raise SnapshotRefused(str(error)[:200], row=number) from error
 
 
-def _deal_type(fields: _Fields, told: Any) -> tuple[int | None, str | None]:
+def _deal_type(fields: Fields, told: Any) -> tuple[int | None, str | None]:
     """Return the code of a deal's type; a word that nobody documented is kept as the word it is."""
     if type(told) is not str:
         return fields.whole("type", told, 0, 2**31 - 1), None
@@ -557,7 +313,7 @@ def _remote_symbol(row: Any, number: int) -> RemoteSymbol:
     )
 
 
-def _positive(fields: _Fields, name: str) -> Decimal | None:
+def _positive(fields: Fields, name: str) -> Decimal | None:
     """Read a size; 0 is how MT5 says that there is none."""
     value = fields.optional(name, fields.number)
     if value is not None and value < 0:
@@ -568,3 +324,72 @@ def _positive(fields: _Fields, name: str) -> Decimal | None:
 def read_pong(raw: bytes, asked: Asked | None = None) -> None:
     """Read the answer to PING. Raises as ``read_snapshot``."""
     _read(raw, "PING", asked)
+
+
+# ---- requests, as a server reads them
+
+
+def read_object(raw: bytes) -> dict[str, Any]:
+    """Read a message of a client: a JSON object, without what is no number of JSON.
+
+    Raises:
+        ValueError, TypeError, RecursionError: It is something else.
+    """
+    found = json.loads(raw, parse_constant=_refuse_constant)
+    if not isinstance(found, dict):
+        raise TypeError("expected a JSON object")
+    return found
+
+
+def read_request(raw: bytes) -> Request:
+    """Read a request, whatever it asks.
+
+    Raises:
+        ValueError: It is no JSON object with an action.
+    """
+    try:
+        fields = read_object(raw)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(NO_REQUEST) from error
+    action = fields.get("action")
+    if not isinstance(action, str):
+        raise ValueError(NO_REQUEST)  # noqa: TRY004  # one error for all that is no request
+    return Request(action=action, fields=fields)
+
+
+def read_query(request: Request) -> Query | None:
+    """Read what a request asks; None if its action is not one of the protocol's.
+
+    Raises:
+        ValueError: A field cannot be read; the message names it.
+    """
+    match request.action:
+        case GetPositions.action:
+            symbol = request.fields.get("symbol")
+            return GetPositions(symbol=symbol) if isinstance(symbol, str) else GetPositions()
+        case GetDeals.action:
+            names = ("from_msc", "to_msc", "position")
+            given = {name: value for name in names if (value := request.fields.get(name)) is not None}
+            return GetDeals(**{name: whole_argument(value, name) for name, value in given.items()})
+        case GetAccount.action:
+            return GetAccount()
+        case GetSymbols.action:
+            return GetSymbols()
+        case Ping.action:
+            return Ping()
+    return None
+
+
+def whole_argument(value: object, name: str, *, low: int = 0, high: int = INT64_MAX) -> int:
+    """Read a whole number of a request.
+
+    Raises:
+        ValueError: It is none, or one beyond the bounds.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{name} is a whole number from {low} to {high}, found {value!r:.100}")
+    return value
+
+
+def _refuse_constant(text: str) -> object:
+    raise ValueError(f"{text} is no number of JSON")

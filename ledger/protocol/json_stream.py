@@ -22,6 +22,8 @@ PART_BYTES: Final = 1 << 20
 ELEMENT_MAX: Final = 1 << 20
 #: Fields that an answer may have, and elements of its lists that nobody reads: far more than any has, and few enough to hold.
 KEYS_MAX: Final = 200_000
+#: Characters behind what reads as a whole number, if a part ends within it: ``1.``, ``1e``, ``1e+``.
+_NUMBER_CUT_MAX: Final = 2
 _WHY_MAX: Final = 60
 
 _SHOWN_MAX: Final = 60
@@ -66,7 +68,7 @@ _scan: Final[Scan] = _decoder.scan_once  # type: ignore[attr-defined]  # what it
 _scan_each_key: Final[Scan] = _strict.scan_once  # type: ignore[attr-defined]
 
 
-class Answer:
+class AnswerParts:
     """What an answer says: its fields, and the elements of one of its lists as they were read.
 
     ``rows`` is None where the list is missing or something else; ``found`` is what stands in its place. ``refused`` is why its
@@ -82,7 +84,7 @@ class Answer:
         self.refused: SnapshotRefused | None = None
 
 
-def read(raw: bytes, key: str, read_row: Callable[[Any, int], Any], is_wanted: Callable[[str], bool]) -> Answer:
+def read_answer(raw: bytes, key: str, read_row: Callable[[Any, int], Any], is_wanted: Callable[[str], bool]) -> AnswerParts:
     """Read an answer.
 
     Args:
@@ -122,9 +124,9 @@ class _Reader:
         self._has_nul = raw.find(b"\\u0000") >= 0 or raw.find(b"\x00", 0, end) >= 0
         self._text, self._at = "", 0
         self._key, self._read_row, self._is_wanted = key, read_row, is_wanted
-        self._answer = Answer()
+        self._answer = AnswerParts()
 
-    def answer(self) -> Answer:
+    def answer(self) -> AnswerParts:
         """Read all of it."""
         if self._peek() != "{":
             value = self._value()
@@ -221,7 +223,7 @@ class _Reader:
                 if is_last:
                     raise
             else:
-                if is_last or end < len(self._text):  # what ends where the text does may go on in the next part
+                if is_last or end + _NUMBER_CUT_MAX < len(self._text):  # else it may go on in the next part
                     return value, end
             if len(self._text) - self._at > ELEMENT_MAX:
                 raise ValueError(f"one of its values has more than {ELEMENT_MAX} characters")
