@@ -99,9 +99,14 @@ class CashMoved:
     @property
     def kind(self) -> str:
         """The type in words; a code without a word is written as its number."""
-        if self.type is None:
-            return self.word or ""
-        return CASH_WORDS.get(self.type, f"type {self.type}")
+        return cash_kind(self.type, self.word)
+
+
+def cash_kind(deal_type: int | None, word: str | None) -> str:
+    """Return the type of a cash movement in words: of its code, else the word that a report wrote."""
+    if deal_type is None:
+        return word or ""
+    return CASH_WORDS.get(deal_type, f"type {deal_type}")
 
 
 Deal = FillRecorded | CashMoved

@@ -37,7 +37,6 @@ from ledger.journal.schema import parents as origins
 from ledger.journal.schema import seals as sealings
 from ledger.journal.schema import sync_health as healths
 from ledger.journal.watch import Watch, watch
-from ledger.portfolio import Standing
 from ledger.postings import (
     APART,
     ASSERTED,
@@ -52,6 +51,7 @@ from ledger.postings import (
     place_of,
     second_of,
 )
+from ledger.terms import Standing
 from ledger.values import INT64_MAX, AccountId
 
 _BATCH: Final = 500
