@@ -78,7 +78,7 @@ if TYPE_CHECKING:
     )
     from ledger.gateway.open import open_gateway
     from ledger.journal import Appended, Outcome
-    from ledger.portfolio import Break, Portfolio, Position, Totals, Trade, Unexplained
+    from ledger.portfolio import Portfolio
     from ledger.reconciler import (
         Action,
         Foreign,
@@ -93,6 +93,7 @@ if TYPE_CHECKING:
     from ledger.service import Account, Ledger, Verification
     from ledger.snapshot import RemoteAccount, RemoteHistory, RemotePosition, RemoteSymbol, Snapshot
     from ledger.values import AccountId, Entry, MarginMode, Side
+    from ledger.views import Break, Position, Totals, Trade, Unexplained
 
 #: Everything that the package logs goes here; who does not ask for it sees none of it.
 logging.getLogger("ledger").addHandler(logging.NullHandler())
@@ -113,7 +114,7 @@ _HOMES = {
     ),
     "gateway.open": ("open_gateway",),
     "journal": ("Appended", "Outcome"),
-    "portfolio": ("Break", "Portfolio", "Position", "Totals", "Trade", "Unexplained"),
+    "portfolio": ("Portfolio",),
     "reconciler": (
         "Action", "Foreign", "ReconcilePolicy", "ReconcilerStatus", "Safety", "StateReconciler", "SyncResult", "SyncStatus",
         "sync_all",
@@ -121,6 +122,7 @@ _HOMES = {
     "service": ("Account", "Ledger", "Verification"),
     "snapshot": ("RemoteAccount", "RemoteHistory", "RemotePosition", "RemoteSymbol", "Snapshot"),
     "values": ("AccountId", "Entry", "MarginMode", "Side"),
+    "views": ("Break", "Position", "Totals", "Trade", "Unexplained"),
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

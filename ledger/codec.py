@@ -47,8 +47,8 @@ from ledger.events import (
     SyncRestored,
 )
 from ledger.fold_order import asserted, asserted_place
-from ledger.portfolio import Standing
 from ledger.postings import APART, ASSERTED, IN_ORDER, NO_DEAL, PLACED, Place, Posting, Row, second_of
+from ledger.terms import Standing
 from ledger.values import AccountId, entry_word, plain, scaled, signed_magic, unscaled
 
 

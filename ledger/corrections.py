@@ -30,12 +30,13 @@ from ledger.events import (
     Recorded,
 )
 from ledger.journal.memory import MemoryJournal
-from ledger.portfolio import Break, Portfolio, Position
+from ledger.portfolio import Portfolio
 from ledger.postings import as_told
 from ledger.reconcile.decide import ours_as_seen, tried_on
 from ledger.reconcile.withdrawals import has_effect, open_withdrawals, withdrawal_of
 from ledger.service import Account, Ledger
 from ledger.values import Number, Side, exact
+from ledger.views import Break, Position
 
 
 @frozen(kw_only=True)

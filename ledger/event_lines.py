@@ -13,7 +13,7 @@ from typing import Any, Final
 from ledger.clock import utc_text
 from ledger.codec import plain_fields
 from ledger.events import DealRevised, Origin, Recorded
-from ledger.portfolio import Standing
+from ledger.terms import Standing
 from ledger.values import CASH_WORDS, plain
 
 WIDTH: Final = 80

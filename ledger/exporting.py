@@ -25,8 +25,8 @@ from ledger.journal import Head, RawRows
 from ledger.journal.admission import start, taken_over
 from ledger.journal.evidence import Kept, unpacked
 from ledger.output_files import require_writable, written_whole
-from ledger.portfolio import Standing
 from ledger.service import Account, Ledger
+from ledger.terms import Standing
 from ledger.text import csv_text
 from ledger.values import ENTRY_WORDS, AccountId, Side, entry_word, plain, scaled, signed_magic, unscaled, unsigned_magic
 

@@ -15,9 +15,11 @@ from ledger.errors import DealConflict
 from ledger.events import DealRevised, Recorded
 from ledger.journal import Head
 from ledger.journal.verify.walk import Problem
-from ledger.portfolio import Break, Portfolio, Position, Standing, Trade, Unexplained
+from ledger.portfolio import Portfolio
 from ledger.service import Verification
+from ledger.terms import Standing
 from ledger.values import AccountId, plain, unsigned_magic
+from ledger.views import Break, Position, Trade, Unexplained
 
 if TYPE_CHECKING:  # most commands show nothing of a sync, and would load all of reconciliation
     from ledger.reconcile.compare import Disagreement, NewTicket

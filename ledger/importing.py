@@ -36,10 +36,11 @@ from ledger.imports.statement import DealRow
 from ledger.journal import Appended, Outcome, Selection
 from ledger.journal.memory import MemoryJournal
 from ledger.journal.plausible import latest_msc, refuse_currency
-from ledger.portfolio import Portfolio, Standing
+from ledger.portfolio import Portfolio
 from ledger.postings import Posting
 from ledger.proof import Check, end_of, prove, replayed, unbroken_until
 from ledger.service import Account, Ledger
+from ledger.terms import Standing
 from ledger.values import CREDIT, AccountId, Entry, MarginMode, currency_digits, plain, to_currency, to_own_margin_mode
 
 PathLike = str | os.PathLike[str]

@@ -10,14 +10,12 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from fractions import Fraction
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final, assert_never
 
 import attrs
-from attrs import field, frozen
 
-from ledger.clock import ClockRule
-from ledger.errors import InexactNumber
 from ledger.events import (
     AcceptedResult,
     AccountOpened,
@@ -28,7 +26,6 @@ from ledger.events import (
     BreakOpened,
     CashMoved,
     DealCompleted,
-    DealOrder,
     DealRevised,
     DriftCorrected,
     Event,
@@ -44,35 +41,51 @@ from ledger.events import (
     SyncDegraded,
     SyncRestored,
 )
+from ledger.events.deals import cash_kind
 from ledger.positions import BASIS_ADJUSTMENT, BASIS_CORRECTION, BASIS_RECOVERY, OpenPosition, divided
 from ledger.postings import NO_DEAL, Place, Row, place_of, second_of
-from ledger.values import (
-    CASH_WORDS,
-    CREDIT,
-    INT64_MAX,
-    PRICE_SCALE,
-    VOLUME_SCALE,
-    AccountId,
-    Side,
-    plain,
-    rounded,
-    scaled,
-    signed_magic,
-    unscaled,
-    unsigned_magic,
+from ledger.terms import Standing
+from ledger.values import CREDIT, INT64_MAX, plain, signed_magic
+from ledger.views import (
+    CLOSE_WITHOUT_OPENING,
+    GHOST_RESULT,
+    Break,
+    Identity,
+    Position,
+    Totals,
+    Trade,
+    Unexplained,
+    show_position,
+    show_trade,
+    show_unexplained,
 )
+
+# What the fold shows and the terms that it needs stay importable from here.
+__all__ = [
+    "CLOSE_WITHOUT_OPENING",
+    "FOLD_VERSION",
+    "GHOST_RESULT",
+    "Break",
+    "Decode",
+    "Identity",
+    "Portfolio",
+    "Position",
+    "Standing",
+    "Totals",
+    "Trade",
+    "TradeSink",
+    "Unexplained",
+]
 
 #: Raised whenever a rule of the fold, or what a state consists of, changes: so that no replay begins at a checkpoint made by
 #: other rules. ``tools/dev/freeze_fold.py`` says when.
 FOLD_VERSION: Final = 2
 
-GHOST_RESULT: Final = "ghost result"
-CLOSE_WITHOUT_OPENING: Final = "close without opening"
-
 _IN: Final = 0
 _IN_OUT: Final = 2
 
 _SECOND_MSC: Final = 1000
+_key_of: Final = attrgetter("key")
 
 #: What a fold counts, by the names of its attributes.
 _NUMBERS: Final = (
@@ -91,178 +104,6 @@ def _ignore(_: OpenPosition) -> None:
     """Let closed trades go."""
 
 
-# ------------------------------------------------------------------------------------------------------- what people see
-
-
-@frozen(kw_only=True)
-class Position:
-    """An open position. Lots and prices exact; ``opened_msc`` in broker server time.
-
-    ``is_id_told`` is False where nobody told its id yet and its opening order names it.
-    """
-
-    position_id: int
-    ticket: int
-    symbol: str
-    side: Side
-    volume: Decimal
-    price_open: Decimal
-    opened_msc: int
-    basis: str
-    magic: int | None
-    comment: str | None
-    is_id_told: bool = True
-
-
-@frozen(kw_only=True)
-class Trade:
-    """One life of a position, from opening to flat. Money in account currency, times in broker server time.
-
-    ``opened_msc`` and ``price_open`` are None where the opening was not told. ``complete`` is False where the result is
-    not known: something of it was closed without a deal, or a deal's money was not told yet.
-    """
-
-    position_id: int | None
-    ticket: int | None
-    symbol: str
-    side: Side
-    volume: Decimal
-    opened_msc: int | None
-    price_open: Decimal | None
-    closed_msc: int
-    price_close: Decimal | None
-    commission: Decimal
-    fee: Decimal
-    swap: Decimal
-    profit: Decimal
-    complete: bool
-    basis: str
-    magic: int | None
-
-
-@frozen(kw_only=True)
-class Unexplained:
-    """Volume that went without being told how. ``since_msc`` in broker server time."""
-
-    position_id: int | None
-    symbol: str
-    kind: str
-    volume: Decimal
-    since_msc: int
-
-
-@frozen(kw_only=True)
-class Break:
-    """An open disagreement. ``version`` is the event that opened it, None where the fold itself found it.
-
-    ``confirmations`` counts the snapshots that showed it, ``attempts`` the corrections that did not help. ``flaps`` is set
-    where the same position came to disagree so often that nothing is corrected any more.
-    """
-
-    kind: BreakKind
-    position_id: int | None
-    symbol: str | None = None
-    deal: int | None
-    field: str | None
-    ours: str | None
-    theirs: str | None
-    why: str | None
-    opened_msc: int
-    version: int | None
-    confirmations: int = 1
-    attempts: int = 0
-    flaps: int | None = None
-    deal_msc: int | None = None
-
-
-@frozen(kw_only=True)
-class Identity:
-    """Whether answers have to state login and server, and why.
-
-    ``seen`` is the first answer that stated them, ``decided`` what a person decided last, and ``decided_version`` the version
-    of that decision: it applies from there on, whatever moment its time names.
-    """
-
-    seen: GatewayIdentified | None = None
-    decided: IdentityRelaxed | IdentityRequired | None = None
-    decided_version: int = 0
-
-    @property
-    def is_required(self) -> bool:
-        """Whether an answer that states no identity is refused: a person's decision, else whether one ever stated it."""
-        if self.decided is not None:
-            return isinstance(self.decided, IdentityRequired)
-        return self.seen is not None
-
-
-@frozen(kw_only=True)
-class Standing:
-    """What holds for an account whatever moment is asked about: how it books, counts and tells the time."""
-
-    opened: AccountOpened
-    clock: ClockRule
-    order: DealOrder = DealOrder.TICKET
-    symbols: Mapping[str, SymbolSpecified] = field(factory=dict)
-
-    @property
-    def account(self) -> AccountId:
-        """Whose portfolio it is."""
-        return AccountId(self.opened.server, self.opened.login)
-
-    def scales(self, symbol: str) -> tuple[int, int]:
-        """Return the decimal digits kept of a symbol's prices and of its volumes."""
-        spec = self.symbols.get(symbol)
-        return (spec.price_scale, spec.volume_scale) if spec else (PRICE_SCALE, VOLUME_SCALE)
-
-    def money_units(self, amount: Decimal, what: str) -> int:
-        """Return an amount as a scaled integer.
-
-        Raises:
-            InexactNumber: It does not fit the account's scale.
-        """
-        return scaled(amount, self.opened.money_scale, what, step=self.opened.currency_digits)
-
-    def sizes(self, state: PositionState) -> tuple[int, int]:
-        """Return the volume and the open price of a position that somebody saw, as scaled integers.
-
-        An open price is an average that the broker computed; beyond the price scale it is rounded once, half to even.
-
-        Raises:
-            InexactNumber: They do not fit the scales of the symbol.
-        """
-        price_scale, volume_scale = self.scales(state.symbol)
-        volume = scaled(state.volume, volume_scale, "volume")
-        if not volume:
-            raise InexactNumber(f"volume {state.volume} is nothing with {volume_scale} decimals")
-        return volume, rounded(state.price_open, price_scale, "open price")
-
-    def shown_digits(self, symbol: str) -> int:
-        """Return the decimals that an average price is shown with.
-
-        MT5 rounds a position's open price to the symbol's digits + 3 (MQL5 Reference, "Position Properties"); without a
-        specification all digits kept are shown.
-        """
-        spec = self.symbols.get(symbol)
-        price_scale = self.scales(symbol)[0]
-        return price_scale if spec is None or spec.digits is None else min(spec.digits + 3, price_scale)
-
-
-@frozen(kw_only=True)
-class Totals:
-    """Sums over everything folded, in account currency. ``cash`` is keyed by the deal type in words."""
-
-    commission: Decimal
-    fee: Decimal
-    swap: Decimal
-    profit: Decimal
-    cash: Mapping[str, Decimal]
-    deals: int
-    deals_untold: int
-
-
-# -------------------------------------------------------------------------------------------------------------- the fold
-
-
 class Portfolio:
     """Open positions and money of one account, kept up posting by posting.
 
@@ -272,7 +113,6 @@ class Portfolio:
     def __init__(self, standing: Standing) -> None:
         self.standing = standing
         self._nets = standing.opened.mode.nets
-        self._money_scale = standing.opened.money_scale
         self._open: dict[int, OpenPosition] = {}
         # Where an account nets: symbol -> id of the one open position. The symbol is an attribute of the position: it may be
         # renamed while the position is open.
@@ -418,13 +258,13 @@ class Portfolio:
 
     def _put(self, position: OpenPosition) -> None:
         """Have a position among the open ones. Where the account nets its symbol has no other."""
-        self._open[_position_id(position)] = position
+        self._open[position.key] = position
         if self._nets:
-            self._ids[position.symbol] = _position_id(position)
+            self._ids[position.symbol] = position.key
 
     def _drop(self, position: OpenPosition) -> None:
         """Take a position from among the open ones."""
-        del self._open[_position_id(position)]
+        del self._open[position.key]
         if self._nets and self._ids.get(position.symbol) == position.position_id:
             del self._ids[position.symbol]
 
@@ -445,13 +285,13 @@ class Portfolio:
         if price_now <= price and volume_now <= volume:
             finer = (row[9] * 10 ** (volume - volume_now), row[10] * 10 ** (price - price_now))
             return position, (*row[:8], position.symbol, *finer, *row[11:])
-        if self._open.get(_position_id(position)) is position:
+        if self._open.get(position.key) is position:
             self._lose(position, row[0])
         return None, row
 
     def _rename(self, position: OpenPosition, symbol: str, time_msc: int) -> None:
         """Give a position another symbol; an account that nets has no other position of it then."""
-        key = _position_id(position)
+        key = position.key
         if self._nets and self._open.get(key) is position and position.symbol != symbol:
             del self._ids[position.symbol]
             if symbol in self._ids:
@@ -488,7 +328,7 @@ class Portfolio:
         A source that tells whole seconds puts a close before an opening of the same second that another source told in
         milliseconds.
         """
-        at = (_position_id(position), position.side)
+        at = (position.key, position.side)
         loose = self._loose.get(at)
         if loose is None or loose.opened_msc // _SECOND_MSC != position.opened_msc // _SECOND_MSC:
             return
@@ -528,7 +368,7 @@ class Portfolio:
             position.money_told &= told
             volume -= reduced
             told, money = True, (0, 0, 0, 0)
-            if self._open.get(_position_id(position)) is not position:
+            if self._open.get(position.key) is not position:
                 position.volume_untold -= reduced  # a ghost: now it is told
             if not position.volume:
                 self._finish(position, time_msc, trades)
@@ -585,7 +425,7 @@ class Portfolio:
 
     def _finish(self, position: OpenPosition, time_msc: int, trades: TradeSink) -> None:
         """Let a position that went flat leave, from among the open ones or from among the ghosts."""
-        key = _position_id(position)
+        key = position.key
         position.closed_msc = max(time_msc, position.closed_msc)
         if self._open.get(key) is position:
             self._drop(position)
@@ -600,7 +440,7 @@ class Portfolio:
         self._drop(position)
         position.closed_msc = time_msc
         position.volume_untold += position.volume
-        self._ghosts.setdefault(_position_id(position), []).append(position)
+        self._ghosts.setdefault(position.key, []).append(position)
 
     def _ghost(self, position_id: int | None, symbol: str, closing_side: int) -> OpenPosition | None:
         """Return the oldest ghost that a deal of this side and position can have closed.
@@ -748,7 +588,7 @@ class Portfolio:
 
     def _lose_part(self, position: OpenPosition, volume: int, time_msc: int) -> None:
         position.lose(volume)
-        key = _position_id(position)
+        key = position.key
         part = self._parts.get(key)
         if part is None:
             part = self._parts[key] = OpenPosition(key, position.symbol, position.side, 0, 0, time_msc, None)
@@ -865,7 +705,7 @@ class Portfolio:
             "accepted": sorted((list(one) for one in self._accepted), key=str),
             "breaks": [[key, attrs.asdict(one) | {"kind": one.kind.value}] for key, one in self._breaks.items()],
             "degraded": None if self._degraded is None else attrs.asdict(self._degraded),
-            "identity": _identity_state(self._identity),
+            "identity": self._identity.state(),
         }
 
     @classmethod
@@ -890,7 +730,7 @@ class Portfolio:
         portfolio._accepted = {(key, closed_msc) for key, closed_msc in state["accepted"]}
         portfolio._breaks = {key: Break(**fields | {"kind": BreakKind(fields["kind"])}) for key, fields in state["breaks"]}
         portfolio._degraded = None if state["degraded"] is None else SyncDegraded(**state["degraded"])
-        portfolio._identity = _identity_of_state(state["identity"])
+        portfolio._identity = Identity.of_state(state["identity"])
         return portfolio
 
     @property
@@ -904,12 +744,9 @@ class Portfolio:
     def _balance(self) -> int:
         return self._cash + self._commission + self._fee + self._swap + self._profit
 
-    def _money(self, amount: int) -> Decimal:
-        return unscaled(amount, self._money_scale)
-
     def money_text(self, amount: int) -> str:
         """Write an amount in scaled integers with at least the decimals of the account's currency."""
-        return plain(self._money(amount), decimals=self.standing.opened.currency_digits)
+        return plain(self.standing.money(amount), decimals=self.standing.opened.currency_digits)
 
     @property
     def last(self) -> Place:
@@ -949,22 +786,22 @@ class Portfolio:
     @property
     def balance(self) -> Decimal:
         """Money on the account without credit, in account currency."""
-        return self._money(self._balance())
+        return self.standing.money(self._balance())
 
     @property
     def credit(self) -> Decimal:
         """Credit facility, in account currency."""
-        return self._money(self._credit)
+        return self.standing.money(self._credit)
 
     @property
     def totals(self) -> Totals:
         """Sums over everything folded."""
         return Totals(
-            commission=self._money(self._commission),
-            fee=self._money(self._fee),
-            swap=self._money(self._swap),
-            profit=self._money(self._profit),
-            cash={kind: self._money(amount) for kind, amount in sorted(self._cash_by_kind.items())},
+            commission=self.standing.money(self._commission),
+            fee=self.standing.money(self._fee),
+            swap=self.standing.money(self._swap),
+            profit=self.standing.money(self._profit),
+            cash={kind: self.standing.money(amount) for kind, amount in sorted(self._cash_by_kind.items())},
             deals=self._deals,
             deals_untold=self._deals_untold,
         )
@@ -983,8 +820,8 @@ class Portfolio:
     def positions(self) -> Mapping[int, Position]:
         """Open positions, position id -> position, ascending."""
         if self._shown is None:
-            shown = sorted(self._open.values(), key=_position_id)
-            self._shown = MappingProxyType({_position_id(position): self._show(position) for position in shown})
+            shown = sorted(self._open.values(), key=_key_of)
+            self._shown = MappingProxyType({position.key: show_position(position, self.standing) for position in shown})
         return self._shown
 
     def open_price(self, position: Position) -> Fraction:
@@ -995,23 +832,25 @@ class Portfolio:
     def position_of(self, symbol: str) -> Position | None:
         """Return the one position of a symbol on an account that nets, None if there is none."""
         position = self._open.get(self._ids.get(symbol, 0))
-        return None if position is None else self._show(position)
+        return None if position is None else show_position(position, self.standing)
 
     @property
     def unexplained(self) -> tuple[Unexplained, ...]:
         """What went without being told how, oldest first."""
         ghosts = [
-            self._unexplained(ghost, GHOST_RESULT, ghost.volume, ghost.closed_msc)
+            show_unexplained(ghost, GHOST_RESULT, ghost.volume, ghost.closed_msc, self.standing)
             for key, several in self._ghosts.items()
             for ghost in several
             if (key, ghost.closed_msc) not in self._accepted
         ]
         loose = [
-            self._unexplained(close, CLOSE_WITHOUT_OPENING, close.volume_out, close.opened_msc)
+            show_unexplained(close, CLOSE_WITHOUT_OPENING, close.volume_out, close.opened_msc, self.standing)
             for (key, _), close in self._loose.items()
             if (key, close.closed_msc) not in self._accepted
         ]
-        parts = [self._unexplained(part, GHOST_RESULT, part.volume, part.opened_msc) for part in self._parts.values()]
+        parts = [
+            show_unexplained(part, GHOST_RESULT, part.volume, part.opened_msc, self.standing) for part in self._parts.values()
+        ]
         everything = [*ghosts, *loose, *parts]
         return tuple(sorted(everything, key=lambda one: (one.since_msc, one.symbol, one.position_id or 0, one.kind)))
 
@@ -1029,94 +868,12 @@ class Portfolio:
     def partial_trades(self) -> Iterator[Trade]:
         """Yield what was closed so far of positions that are still open, position id ascending."""
         parts = (position for position in self._open.values() if position.volume_out)
-        for position in sorted(parts, key=_position_id):
-            yield attrs.evolve(self.trade(position), volume=self._volume(position.symbol, position.volume_out))
-
-    def _volume(self, symbol: str, volume: int) -> Decimal:
-        return unscaled(volume, self.standing.scales(symbol)[1])
+        for position in sorted(parts, key=_key_of):
+            yield attrs.evolve(self.trade(position), volume=self.standing.volume(position.symbol, position.volume_out))
 
     def trade(self, position: OpenPosition) -> Trade:
         """Show a position that went flat as the trade that it was."""
-        volume = position.volume_in if position.opening_told else position.volume_out
-        return Trade(
-            position_id=position.position_id,
-            ticket=position.ticket,
-            symbol=position.symbol,
-            side=_SIDES[position.side],
-            volume=self._volume(position.symbol, volume),
-            opened_msc=position.opened_msc if position.opening_told else None,
-            price_open=self._average(position.symbol, position.cost_in, position.volume_in),
-            closed_msc=position.closed_msc,
-            price_close=self._average(position.symbol, position.cost_out, position.volume_out),
-            commission=self._money(position.commission),
-            fee=self._money(position.fee),
-            swap=self._money(position.swap),
-            profit=self._money(position.profit),
-            complete=position.money_told and not position.volume_untold,
-            basis=position.basis,
-            magic=unsigned_magic(position.magic),
-        )
-
-    def _average(self, symbol: str, cost: int, volume: int) -> Decimal | None:
-        """Return an average price, rounded once, half to even, to the digits it is shown with."""
-        if not volume:
-            return None
-        digits = self.standing.shown_digits(symbol)
-        price_scale = self.standing.scales(symbol)[0]
-        return unscaled(divided(cost * 10**digits, volume * 10**price_scale), digits)
-
-    def _show(self, position: OpenPosition) -> Position:
-        price_open = self._average(position.symbol, position.cost, position.cost_volume)
-        assert price_open is not None, "an open position has a volume"
-        return Position(
-            position_id=_position_id(position),
-            ticket=position.ticket or _position_id(position),
-            symbol=position.symbol,
-            side=_SIDES[position.side],
-            volume=self._volume(position.symbol, position.volume),
-            price_open=price_open,
-            opened_msc=position.opened_msc,
-            basis=position.basis,
-            magic=unsigned_magic(position.magic),
-            comment=position.comment,
-            is_id_told=position.id_told,
-        )
-
-    def _unexplained(self, position: OpenPosition, kind: str, volume: int, since_msc: int) -> Unexplained:
-        return Unexplained(
-            position_id=position.position_id,
-            symbol=position.symbol,
-            kind=kind,
-            volume=self._volume(position.symbol, volume),
-            since_msc=since_msc,
-        )
-
-
-_SIDES: Final = (Side.BUY, Side.SELL)
-_DECISIONS: Final = {cls.__name__: cls for cls in (IdentityRelaxed, IdentityRequired)}
-
-
-def _identity_state(identity: Identity) -> dict[str, Any]:
-    seen, decided = identity.seen, identity.decided
-    return {
-        "seen": None if seen is None else attrs.asdict(seen),
-        "decided": None if decided is None else [type(decided).__name__, attrs.asdict(decided)],
-        "decided_version": identity.decided_version,
-    }
-
-
-def _identity_of_state(state: Mapping[str, Any]) -> Identity:
-    seen, decided = state["seen"], state["decided"]
-    return Identity(
-        seen=None if seen is None else GatewayIdentified(**seen),
-        decided=None if decided is None else _DECISIONS[decided[0]](**decided[1]),
-        decided_version=state["decided_version"],
-    )
-
-
-def _position_id(position: OpenPosition) -> int:
-    assert position.position_id is not None, "an open position has an id"
-    return position.position_id
+        return show_trade(position, self.standing)
 
 
 def _is_told(row: Row) -> bool:
@@ -1125,6 +882,5 @@ def _is_told(row: Row) -> bool:
 
 
 def _cash_kind(deal_type: int | None, data: str | None) -> str:
-    if deal_type is not None:
-        return CASH_WORDS.get(deal_type, f"type {deal_type}")
-    return str(json.loads(data or "{}").get("word", "unknown"))
+    word = json.loads(data or "{}").get("word", "unknown") if deal_type is None else None
+    return cash_kind(deal_type, word)

@@ -94,6 +94,12 @@ class OpenPosition:
         self.opening_told = True
         self.basis = BASIS_FILLS
 
+    @property
+    def key(self) -> int:
+        """Its id. Every position has one that was opened; closes whose opening nobody told may have none."""
+        assert self.position_id is not None, "an open position has an id"
+        return self.position_id
+
     def add(self, volume: int, price: int, commission: int, fee: int, swap: int, profit: int) -> None:
         """Open more of it and count the deal's money."""
         if self.volume != self.cost_volume:

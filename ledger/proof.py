@@ -17,10 +17,12 @@ from attrs import field, frozen
 from ledger.clock import utc_text
 from ledger.codec import decode_posting
 from ledger.imports.statement import BALANCE_TOLERANCE, ClosedRow, DealRow, OpenRow, Statement
-from ledger.portfolio import Portfolio, Position, Standing, Trade
+from ledger.portfolio import Portfolio
 from ledger.positions import OpenPosition
 from ledger.postings import Row
+from ledger.terms import Standing
 from ledger.values import PRICE_SCALE, Side, plain
+from ledger.views import Position, Trade
 
 _SECOND_MSC: Final = 1000
 #: Trades of one position id that are held against a row which none of them fits.

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from ledger.events import BreakKind
 from ledger.journal.health import HeldBack, SyncHealth
-from ledger.portfolio import Break
+from ledger.views import Break
 
 _NO_SNAPSHOT: Final = ("DEGRADED", "FAILED")
 #: An account is not seen if its last attempt is more than so many intervals ago.

@@ -39,11 +39,12 @@ from ledger.journal.memory import MemoryJournal
 from ledger.journal.sql.forking import prepare_for_forks
 from ledger.journal.verify.walk import Problem, Verified, verify_account, verify_across
 from ledger.journal.watch import Watch
-from ledger.portfolio import Portfolio, Standing, Trade
+from ledger.portfolio import Portfolio
 from ledger.positions import OpenPosition
 from ledger.postings import APART, PLACED
 from ledger.seals import Seal
 from ledger.seals import problems as seal_problems
+from ledger.terms import Standing
 from ledger.text import visible
 from ledger.values import (
     INT64_MAX,
@@ -57,6 +58,7 @@ from ledger.values import (
     to_whole,
     to_whole_or_none,
 )
+from ledger.views import Trade
 
 #: A moment: text as on the command line (without a zone: UTC), an aware datetime, a date (the whole day), or None for now.
 Moment = str | datetime | date | None

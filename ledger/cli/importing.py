@@ -17,9 +17,9 @@ from ledger.exporting import TakenBack, is_export, take_back
 from ledger.faces import Json, account_face, conflict_face, name_face
 from ledger.importing import FileReport, Told, import_files
 from ledger.imports import refuse_irregular
-from ledger.portfolio import Standing
 from ledger.proof import Check, Disagreement
 from ledger.service import Ledger
+from ledger.terms import Standing
 from ledger.values import AccountId, MarginMode
 
 _SHOWN: Final = 20

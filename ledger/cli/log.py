@@ -17,8 +17,8 @@ from ledger.errors import AccountUnknown, BadValue
 from ledger.event_lines import LATE_MSC, event_line, lag_msc, year
 from ledger.events import DEAL_KINDS, BreakOpened, Recorded
 from ledger.faces import Json, log_face
-from ledger.portfolio import Standing
 from ledger.service import Account, Ledger
+from ledger.terms import Standing
 from ledger.values import AccountId
 
 #: Words for several kinds at once.

@@ -16,8 +16,8 @@ from ledger.journal.checkpoints import Checkpoint, Mark
 from ledger.journal.evidence import Kept
 from ledger.journal.health import SyncHealth
 from ledger.journal.watch import Watch
-from ledger.portfolio import Standing
 from ledger.postings import Place, Postings, Row, Selection
+from ledger.terms import Standing
 from ledger.values import AccountId
 
 __all__ = ["Appended", "Head", "Journal", "Outcome", "Selection"]

@@ -54,8 +54,8 @@ from ledger.events import (
 from ledger.journal import Appended, Head, Outcome
 from ledger.journal.chain import checks, covered, digest, genesis, linked
 from ledger.journal.plausible import refuse_currency, refuse_times
-from ledger.portfolio import Standing
 from ledger.postings import ASSERTED, COMPLETABLE, IN_ORDER, NO_DEAL, PLACED, as_told, second_of
+from ledger.terms import Standing
 from ledger.values import AccountId, entry_word, plain, unscaled
 
 #: What was seen in a snapshot. Whoever decided on the present version to say it again saw it again: a clock that stands still

@@ -26,8 +26,9 @@ from ledger.codec import Stored, decode_posting, stored_place
 from ledger.errors import LedgerError
 from ledger.events import DealOrder
 from ledger.fold_order import FoldOrder, HourReading, Records, hour_readings
-from ledger.portfolio import FOLD_VERSION, Portfolio, Standing
+from ledger.portfolio import FOLD_VERSION, Portfolio
 from ledger.postings import NO_DEAL, Place, Postings, Reading, Selection
+from ledger.terms import Standing
 from ledger.values import AccountId
 
 if TYPE_CHECKING:  # the protocol speaks of checkpoints

@@ -17,8 +17,8 @@ from ledger.journal.checkpoints import Checkpoint, Mark, chosen, fold_code, orde
 from ledger.journal.evidence import Kept, packed, referred, unpacked
 from ledger.journal.health import SyncHealth, merged
 from ledger.journal.watch import MemoryWatch, Watch
-from ledger.portfolio import Standing
 from ledger.postings import APART, ASSERTED, IN_ORDER, PLACED, Place, Postings, Row, place_of
+from ledger.terms import Standing
 from ledger.values import AccountId
 
 

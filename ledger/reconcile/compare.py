@@ -16,9 +16,11 @@ from typing import Final
 from attrs import frozen
 
 from ledger.events import BreakKind
-from ledger.portfolio import Portfolio, Position, Standing
+from ledger.portfolio import Portfolio
 from ledger.snapshot import RemoteAccount, RemotePosition, Snapshot
+from ledger.terms import Standing
 from ledger.values import plain
+from ledger.views import Position
 
 
 @frozen(kw_only=True)

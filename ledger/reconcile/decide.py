@@ -27,13 +27,14 @@ from ledger.events import (
     PositionReticketed,
     PositionState,
 )
-from ledger.portfolio import Break, Portfolio, Position
+from ledger.portfolio import Portfolio
 from ledger.reconcile.compare import Difference, Disagreement, Drift, Ghost, NewTicket, Zombie, compare
 from ledger.reconcile.flapping import Flapping, Unrest
 from ledger.reconcile.policy import Action, Foreign, ReconcilePolicy
 from ledger.reconcile.trust import state_of
 from ledger.snapshot import RemotePosition, Snapshot
 from ledger.values import plain
+from ledger.views import Break, Position
 
 #: The field of a break about the server time of a snapshot; other clock breaks are about the clock rule.
 SERVER_TIME: Final = "server_time"

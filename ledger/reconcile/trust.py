@@ -12,10 +12,12 @@ import attrs
 from ledger.clock import SECOND_MSC, ClockRule
 from ledger.errors import BadValue, InexactNumber, SnapshotRefused
 from ledger.events import PositionState
-from ledger.portfolio import Identity, Portfolio, Position, Standing
+from ledger.portfolio import Portfolio
 from ledger.reconcile.compare import is_alike
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemotePosition, Snapshot
+from ledger.terms import Standing
 from ledger.values import unscaled
+from ledger.views import Identity, Position
 
 _MINUTE_MSC: Final = 60 * SECOND_MSC
 _DAY_MSC: Final = 24 * 60 * _MINUTE_MSC

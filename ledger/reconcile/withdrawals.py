@@ -29,10 +29,11 @@ from ledger.events import (
     FillRecorded,
     Origin,
 )
-from ledger.portfolio import Break, Portfolio
+from ledger.portfolio import Portfolio
 from ledger.reconcile.decide import Circumstances, Decision, Held
 from ledger.reconcile.policy import Action, ReconcilePolicy
 from ledger.values import CANCELED, plain
+from ledger.views import Break
 
 _SETTLES_US: Final = 60_000_000  # a deal that an engine recorded may be listed a little later
 _EDGE_MSC: Final = 60_000  # what lies so near to where an answer begins may lie outside of it by another clock

@@ -23,7 +23,6 @@ from ledger.events import Origin, Recorded
 from ledger.gateway import Gateway
 from ledger.journal.health import HeldBack, SyncHealth
 from ledger.journal.memory import MemoryJournal
-from ledger.portfolio import Break
 from ledger.reconcile.compare import Disagreement, NewTicket, compare
 from ledger.reconcile.decide import Held, WaitsFor, in_words
 from ledger.reconcile.policy import DEFAULT, Action, Foreign, ReconcilePolicy
@@ -35,6 +34,7 @@ from ledger.safety import Seen, judge
 from ledger.service import Account, Ledger, utc_now_us
 from ledger.text import visible
 from ledger.values import AccountId, require_type, shown, to_amount, to_text
+from ledger.views import Break
 
 __all__ = [
     "Action",

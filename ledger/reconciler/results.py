@@ -7,9 +7,9 @@ from enum import Enum
 from attrs import frozen
 
 from ledger.events import Recorded
-from ledger.portfolio import Break
 from ledger.reconcile.decide import Held
 from ledger.values import AccountId
+from ledger.views import Break
 
 
 class SyncStatus(Enum):

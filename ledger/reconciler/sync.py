@@ -44,7 +44,7 @@ from ledger.events import (
 )
 from ledger.gateway import Gateway
 from ledger.journal import Outcome
-from ledger.portfolio import Portfolio, Standing
+from ledger.portfolio import Portfolio
 from ledger.reconcile.compare import Difference, Disagreement, Drift, Ghost, NewTicket, Zombie, compare, compare_money
 from ledger.reconcile.decide import SERVER_TIME, Circumstances, Decision, Held, WaitsFor, decide, decide_money, gap
 from ledger.reconcile.flapping import Flapping
@@ -55,6 +55,7 @@ from ledger.reconciler.history import Booked, History
 from ledger.reconciler.results import SyncResult, SyncStatus
 from ledger.service import Account
 from ledger.snapshot import RemoteAccount, RemotePosition, RemoteSymbol, Snapshot
+from ledger.terms import Standing
 from ledger.values import PRICE_SCALE, currency_digits
 
 _ROUNDS_MAX: Final = 10

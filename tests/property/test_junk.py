@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ledger import LedgerError, PositionState
 from ledger.codec import KINDS, decode, encode, natural_key
-from ledger.portfolio import Standing
+from ledger.terms import Standing
 from tools.testkit.stories import at, fill, opened, state
 
 STANDING: Standing = opened().standing

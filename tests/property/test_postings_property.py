@@ -11,8 +11,8 @@ from ledger import Origin
 from ledger.codec import posting, stored_place
 from ledger.journal import Selection
 from ledger.journal.memory import ordered_postings, replaced_versions
-from ledger.portfolio import Standing
 from ledger.postings import APART, ASSERTED, IN_ORDER, NO_DEAL, PLACED, Postings, Row, as_told
+from ledger.terms import Standing
 from tests.support.journals import ACCOUNT, Clock, fill, ghost, open_journal, opened, revised
 
 STANDING = Standing(opened=opened(), clock=opened().clock)

@@ -34,7 +34,7 @@ from ledger.importing import Told, import_files
 from ledger.journal.admission import start
 from ledger.journal.chain import linked
 from ledger.journal.memory import MemoryJournal
-from ledger.portfolio import Standing
+from ledger.terms import Standing
 from ledger.values import AccountId, to_margin_mode
 from tests.support.broker import Desk, ScriptedGateway, reconciler
 from tools.testkit.stories import START_MSC, TOLD_US, at, cash, fill, opened, state, ticking

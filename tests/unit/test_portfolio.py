@@ -24,8 +24,8 @@ from ledger import (
     SyncDegraded,
     SyncRestored,
 )
-from ledger.portfolio import CLOSE_WITHOUT_OPENING, GHOST_RESULT
 from ledger.values import plain
+from ledger.views import CLOSE_WITHOUT_OPENING, GHOST_RESULT
 from tools.testkit.stories import Story, at, cash, fill, left_behind, opened, play, shown, state, untold
 
 # --------------------------------------------------------------------------------------------------- positions: netting

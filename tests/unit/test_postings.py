@@ -8,8 +8,8 @@ from ledger.clock import ClockRule
 from ledger.codec import encode, posting
 from ledger.events import DealCompleted, DealRevised, GhostClosed
 from ledger.fold_order import FoldOrder
-from ledger.portfolio import Standing
 from ledger.postings import NO_DEAL, Posting, Postings, as_told, completed, place_of
+from ledger.terms import Standing
 from tests.support.journals import NoRecords
 from tools.testkit.stories import at, cash, fill, opened, state, untold
 

@@ -38,7 +38,6 @@ from ledger.journal.sql.schema import parents as origins
 from ledger.journal.sql.schema import seals as sealings
 from ledger.journal.sql.schema import sync_health as healths
 from ledger.journal.watch import Watch
-from ledger.portfolio import Standing
 from ledger.postings import (
     APART,
     ASSERTED,
@@ -53,6 +52,7 @@ from ledger.postings import (
     place_of,
     second_of,
 )
+from ledger.terms import Standing
 from ledger.values import INT64_MAX, AccountId
 
 _BATCH: Final = 500

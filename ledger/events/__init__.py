@@ -1,0 +1,121 @@
+"""The facts: frozen, complete, past tense. What happened or was seen, in exact decimals and the broker's own clock.
+
+Every event says ``time_msc``, the broker server time in milliseconds (see ``ledger.clock``). Its account, version,
+recorded time, natural key and place in the hash chain are not part of the fact; they come with being recorded
+(``Recorded``). ``None`` means unknown, never zero.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import attrs
+
+from ledger.events.account import AccountOpened, DealOrder, SymbolSpecified
+from ledger.events.adjustments import AcceptedResult, Adjusted, IdentityRelaxed, IdentityRequired
+from ledger.events.breaks import BreakClosed, BreakEnd, BreakKind, BreakOpened
+from ledger.events.corrections import (
+    BalanceAsserted,
+    DriftCorrected,
+    GhostClosed,
+    PositionRecovered,
+    PositionReticketed,
+    PositionState,
+)
+from ledger.events.deals import CashMoved, Deal, DealCompleted, DealRevised, FillRecorded, Origin
+from ledger.events.fields import storable
+from ledger.events.gateway import GatewayIdentified, SyncDegraded, SyncRestored
+from ledger.values import AccountId
+
+__all__ = [
+    "DEAL_KINDS",
+    "AcceptedResult",
+    "AccountOpened",
+    "Adjusted",
+    "BalanceAsserted",
+    "BreakClosed",
+    "BreakEnd",
+    "BreakKind",
+    "BreakOpened",
+    "CashMoved",
+    "Deal",
+    "DealCompleted",
+    "DealOrder",
+    "DealRevised",
+    "DriftCorrected",
+    "Event",
+    "FillRecorded",
+    "GatewayIdentified",
+    "GhostClosed",
+    "IdentityRelaxed",
+    "IdentityRequired",
+    "Origin",
+    "PositionRecovered",
+    "PositionReticketed",
+    "PositionState",
+    "Recorded",
+    "Standing",
+    "SymbolSpecified",
+    "SyncDegraded",
+    "SyncRestored",
+    "storable",
+]
+
+Standing = AccountOpened | SymbolSpecified
+
+Event = (
+    AccountOpened
+    | SymbolSpecified
+    | FillRecorded
+    | CashMoved
+    | DealCompleted
+    | DealRevised
+    | PositionRecovered
+    | GhostClosed
+    | DriftCorrected
+    | PositionReticketed
+    | BreakOpened
+    | BreakClosed
+    | SyncDegraded
+    | SyncRestored
+    | BalanceAsserted
+    | GatewayIdentified
+    | IdentityRelaxed
+    | IdentityRequired
+    | Adjusted
+)
+
+#: Facts about deals come before what was concluded from a snapshot of the same millisecond.
+DEAL_KINDS: Final = frozenset({"FillRecorded", "CashMoved", "DealCompleted", "DealRevised"})
+
+
+@attrs.frozen(kw_only=True)
+class Recorded:
+    """An event with what being recorded gave it.
+
+    ``recorded_us`` is UTC in microseconds; ``head`` the account's chain hash up to and with this event, in hex.
+
+    ``utc_msc`` is when it happened, in UTC milliseconds, where the server's clock showed its time twice; None elsewhere, where
+    the clock rule alone says it. ``is_ambiguous`` says that nothing decided between the two.
+    """
+
+    account: AccountId
+    version: int
+    recorded_us: int
+    natural_key: str
+    event: Event
+    head: str
+    correlation: str | None = None
+    utc_msc: int | None = None
+    is_ambiguous: bool = False
+
+    @property
+    def recorded_at(self) -> datetime:
+        """When it became durable here, in UTC."""
+        return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=self.recorded_us)
+
+    @property
+    def kind(self) -> str:
+        """Stored name of the event."""
+        return type(self.event).__name__

@@ -1,0 +1,73 @@
+"""The account terms: how an account books, counts and tells the time. They apply whatever moment is asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from attrs import field, frozen
+
+from ledger.clock import ClockRule
+from ledger.errors import InexactNumber
+from ledger.events import AccountOpened, DealOrder, PositionState, SymbolSpecified
+from ledger.values import PRICE_SCALE, VOLUME_SCALE, AccountId, rounded, scaled, unscaled
+
+
+@frozen(kw_only=True)
+class Standing:
+    """What holds for an account whatever moment is asked about: how it books, counts and tells the time."""
+
+    opened: AccountOpened
+    clock: ClockRule
+    order: DealOrder = DealOrder.TICKET
+    symbols: Mapping[str, SymbolSpecified] = field(factory=dict)
+
+    @property
+    def account(self) -> AccountId:
+        """Whose portfolio it is."""
+        return AccountId(self.opened.server, self.opened.login)
+
+    def scales(self, symbol: str) -> tuple[int, int]:
+        """Return the decimal digits kept of a symbol's prices and of its volumes."""
+        spec = self.symbols.get(symbol)
+        return (spec.price_scale, spec.volume_scale) if spec else (PRICE_SCALE, VOLUME_SCALE)
+
+    def money_units(self, amount: Decimal, what: str) -> int:
+        """Return an amount as a scaled integer.
+
+        Raises:
+            InexactNumber: It does not fit the account's scale.
+        """
+        return scaled(amount, self.opened.money_scale, what, step=self.opened.currency_digits)
+
+    def money(self, amount: int) -> Decimal:
+        """Return an amount in scaled integers as a decimal."""
+        return unscaled(amount, self.opened.money_scale)
+
+    def volume(self, symbol: str, volume: int) -> Decimal:
+        """Return a volume in scaled integers as lots."""
+        return unscaled(volume, self.scales(symbol)[1])
+
+    def sizes(self, state: PositionState) -> tuple[int, int]:
+        """Return the volume and the open price of a position that somebody saw, as scaled integers.
+
+        An open price is an average that the broker computed; beyond the price scale it is rounded once, half to even.
+
+        Raises:
+            InexactNumber: They do not fit the scales of the symbol.
+        """
+        price_scale, volume_scale = self.scales(state.symbol)
+        volume = scaled(state.volume, volume_scale, "volume")
+        if not volume:
+            raise InexactNumber(f"volume {state.volume} is nothing with {volume_scale} decimals")
+        return volume, rounded(state.price_open, price_scale, "open price")
+
+    def shown_digits(self, symbol: str) -> int:
+        """Return the decimals that an average price is shown with.
+
+        MT5 rounds a position's open price to the symbol's digits + 3 (MQL5 Reference, "Position Properties"); without a
+        specification all digits kept are shown.
+        """
+        spec = self.symbols.get(symbol)
+        price_scale = self.scales(symbol)[0]
+        return price_scale if spec is None or spec.digits is None else min(spec.digits + 3, price_scale)
