@@ -93,6 +93,9 @@ def asserted_place(own: Asserted, before: tuple[int, int] | None) -> tuple[int, 
     return max((own.second_msc, own.deal), before or (-1, 0))
 
 
+_STRETCH_MSC: Final = 366 * 24 * 60 * 60 * SECOND_MSC
+
+
 class FoldOrder:
     """The order of one account's postings.
 
@@ -112,6 +115,7 @@ class FoldOrder:
         self._nets = nets
         self.records = records
         self._until_utc_msc = until_utc_msc
+        self._stretch: tuple[int, int, Sequence[tuple[int, int]]] = (0, -1, ())  # of broker time, and its repeated hours
 
     @property
     def is_anchored(self) -> bool:
@@ -120,7 +124,14 @@ class FoldOrder:
 
     def spans(self, first_msc: int, last_msc: int) -> Sequence[tuple[int, int]]:
         """Return the repeated hours between two moments; on an account that is ordered by time there is nothing to sort."""
-        return () if self._by_time else self._clock.repeated_hours(first_msc, last_msc)
+        if self._by_time:
+            return ()
+        begin_msc, end_msc, spans = self._stretch
+        if not begin_msc <= first_msc <= last_msc <= end_msc:
+            begin_msc, end_msc = first_msc - _STRETCH_MSC, last_msc + _STRETCH_MSC
+            spans = self._clock.repeated_hours(begin_msc, end_msc)
+            self._stretch = begin_msc, end_msc, spans
+        return [span for span in spans if span[0] <= last_msc and first_msc < span[1]]
 
     def needs_seconds(self, times: Iterable[int]) -> bool:
         """Return whether milliseconds order the deals of each second, and there are any."""

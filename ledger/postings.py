@@ -286,10 +286,10 @@ class Postings:
             end = bisect_right(block, upto, begin, end, key=place_of)
         if self._late:
             bound = (self._late_msc, -1, 0) if self._late_span else self._late[-1][0]
-            end = bisect_left(block, bound, begin, end, key=place_of)
+            end = _before(block, bound, begin, end)
         for span_begin, span_end in self._spans:
             if span_end > block[begin][0]:
-                end = bisect_left(block, (span_begin, -1, 0), begin, end, key=place_of)
+                end = _before(block, (span_begin, -1, 0), begin, end)
                 break
         if end > begin and self._replaced_ahead:
             while self._replaced_ahead and self._replaced_ahead[-1] < block[begin][_VERSION]:
@@ -352,6 +352,17 @@ class Postings:
 
 def _merged(rows: list[Row]) -> Row:
     return as_told(rows) if len(rows) > 1 or rows[0][_KIND] == "DealRevised" else rows[0]
+
+
+def _before(block: list[Row], bound: Place, begin: int, end: int) -> int:
+    """Return how far the rows of a block from one index to another come before a place.
+
+    Rows ascend by whole second and deal, not by millisecond: so the second is found by the time, and the rest one by one.
+    """
+    at = bisect_left(block, (bound[0],), begin, end)
+    while at < end and place_of(block[at]) < bound:
+        at += 1
+    return at
 
 
 def _place_and_version(one: tuple[Place, Row]) -> tuple[Place, int]:
