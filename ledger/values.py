@@ -270,20 +270,6 @@ CASH_WORDS: Final[dict[int, str]] = {
 CREDIT: Final = 3
 CANCELED: Final = frozenset({13, 14})
 
-#: Deal reasons of the client API (``ENUM_DEAL_REASON``); servers know more, those stay numbers.
-REASON_WORDS: Final[dict[int, str]] = {
-    0: "client",
-    1: "mobile",
-    2: "web",
-    3: "expert",
-    4: "sl",
-    5: "tp",
-    6: "so",
-    7: "rollover",
-    8: "vmargin",
-    9: "split",
-}
-
 #: Decimals of account currencies that do not have two (ISO 4217 minor units; crypto as MT5 servers set them).
 _CURRENCY_DIGITS: Final = {
     **dict.fromkeys(("JPY", "KRW", "VND", "CLP", "ISK", "PYG", "UGX", "XAF", "XOF"), 0),
