@@ -19,6 +19,8 @@ from ledger.errors import BadValue, InexactNumber
 
 INT64_MAX: Final = 2**63 - 1
 UINT64_MAX: Final = 2**64 - 1
+#: Above it a double cannot tell neighbouring whole numbers apart.
+DOUBLE_EXACT: Final = 2**53
 
 #: Decimal digits kept by the scaled 64-bit integers of the journal, where the account or the symbol says nothing else.
 MONEY_SCALE: Final = 6
