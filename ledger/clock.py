@@ -26,14 +26,15 @@ TIME_MAX_MSC: Final = 253_370_764_800_000
 #: 2000-01-01: MetaTrader is younger, so no deal is older.
 TIME_MIN_MSC: Final = 946_684_800_000
 
-_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  # a wall clock has no zone
 SECOND_MSC: Final = 1000
-_MINUTE_MSC: Final = 60_000
-_QUARTER_MSC: Final = 15 * _MINUTE_MSC  # no zone changes its offset within a quarter of an hour
-_DAY_MSC: Final = 24 * 60 * _MINUTE_MSC
+MINUTE_MSC: Final = 60 * SECOND_MSC
+QUARTER_MSC: Final = 15 * MINUTE_MSC  # no zone changes its offset within a quarter of an hour
+DAY_MSC: Final = 24 * 60 * MINUTE_MSC
+
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  # a wall clock has no zone
 # Zones are looked up within the years that a datetime can hold; outside of them their offset stays as it is there.
-_QUARTERS: Final = range(-62_000_000_000_000 // _QUARTER_MSC, 253_000_000_000_000 // _QUARTER_MSC)
-_NY_CLOSE_SHIFT_MSC: Final = 7 * 60 * _MINUTE_MSC
+_QUARTERS: Final = range(-62_000_000_000_000 // QUARTER_MSC, 253_000_000_000_000 // QUARTER_MSC)
+_NY_CLOSE_SHIFT_MSC: Final = 7 * 60 * MINUTE_MSC
 _EXPECTED_RULE: Final = "a server clock is an IANA zone (Europe/Athens), an offset (+03:00) or ny-close"
 _FIXED: Final = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2})(?::?(\d{2}))?")
 
@@ -74,7 +75,7 @@ def _zone_offset_msc(name: str, quarter: int) -> int | None:
     A quarter hour that the clock shows twice is taken as its first showing, so that wall time never runs backwards.
     """
     zone = _zone(name)
-    wall = _EPOCH + timedelta(milliseconds=quarter * _QUARTER_MSC)
+    wall = _EPOCH + timedelta(milliseconds=quarter * QUARTER_MSC)
     offset = wall.replace(tzinfo=zone).utcoffset()
     assert offset is not None
     shown = (wall - offset).replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None)
@@ -139,7 +140,7 @@ class ClockRule:
 
     def from_utc_msc(self, utc_msc: int) -> int:
         """Return the latest broker server time whose UTC is not after ``utc_msc``, both in milliseconds."""
-        low, high = utc_msc - 2 * _DAY_MSC, utc_msc + 2 * _DAY_MSC
+        low, high = utc_msc - 2 * DAY_MSC, utc_msc + 2 * DAY_MSC
         while low < high:
             middle = (low + high + 1) // 2
             if self.to_utc_msc(middle) <= utc_msc:
@@ -221,7 +222,7 @@ def implausible(time_msc: int, latest_msc: int) -> str | None:
     """
     if TIME_MIN_MSC <= time_msc <= latest_msc:
         return None
-    bound = "2000 or later" if time_msc < TIME_MIN_MSC else f"at most a day ahead of now ({utc_text(latest_msc - _DAY_MSC)})"
+    bound = "2000 or later" if time_msc < TIME_MIN_MSC else f"at most a day ahead of now ({utc_text(latest_msc - DAY_MSC)})"
     return (
         f"expected a broker time in milliseconds since 1970, {bound}, found {time_msc} ({_as_date(time_msc)})"
         f"{time_hint(time_msc, latest_msc)}"
@@ -253,17 +254,17 @@ def _as_date(time_msc: int) -> str:
 @lru_cache(maxsize=64)
 def _fixed_msc(name: str) -> int:
     sign = -1 if name[0] == "-" else 1
-    return sign * (int(name[1:3]) * 60 + int(name[4:6])) * _MINUTE_MSC
+    return sign * (int(name[1:3]) * 60 + int(name[4:6])) * MINUTE_MSC
 
 
 def _zone_to_utc(name: str, wall_msc: int) -> int:
-    quarter = min(max(wall_msc // _QUARTER_MSC, _QUARTERS.start), _QUARTERS.stop)
+    quarter = min(max(wall_msc // QUARTER_MSC, _QUARTERS.start), _QUARTERS.stop)
     offset = _zone_offset_msc(name, quarter)
     if offset is not None:
         return wall_msc - offset
     while (offset := _zone_offset_msc(name, quarter)) is None:
         quarter += 1  # skipped time ends at the first wall clock time that exists again
-    return quarter * _QUARTER_MSC - offset
+    return quarter * QUARTER_MSC - offset
 
 
 def utc_text(utc_msc: int) -> str:

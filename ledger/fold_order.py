@@ -24,7 +24,6 @@ from ledger.postings import NO_DEAL, Place, Row, second_of
 #: Events that set a position to what somebody saw.
 POSITION_ASSERTIONS: Final = frozenset({"PositionRecovered", "DriftCorrected", "GhostClosed", "Adjusted"})
 _LIVE: Final = (Origin.ENGINE.value, Origin.RECOVERY.value)
-_DAY_MSC: Final = 24 * 60 * 60 * 1000
 
 
 class FirstRecord(NamedTuple):

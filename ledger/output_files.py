@@ -13,7 +13,8 @@ from typing import Final
 from ledger.errors import BadValue
 
 _MODE: Final = 0o666  # less what the user's umask takes away
-_SQLITE: Final = b"SQLite format 3\0"
+#: How a SQLite database begins.
+SQLITE_MAGIC: Final = b"SQLite format 3\0"
 #: What SQLite keeps beside a database, under the database's name.
 COMPANIONS: Final = ("-wal", "-shm", "-journal")
 
@@ -38,7 +39,7 @@ def require_writable(path: Path, *, journal: Path | None, is_ours: Callable[[Pat
         return
     if not stat.S_ISREG(found.st_mode):
         raise BadValue(f"{path} is no regular file: name a new one")
-    if _begins_with(path, _SQLITE):
+    if _begins_with(path, SQLITE_MAGIC):
         raise BadValue(f"{path} is a database, which is never written over: name another file")
     if found.st_size and not force and not is_ours(path):
         raise BadValue(f"{path} exists and was not made by this command: name another file, or replace it with --force")

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from attrs import field, frozen
 
-from ledger.clock import utc_text
+from ledger.clock import SECOND_MSC, utc_text
 from ledger.codec import decode_posting
 from ledger.imports.statement import BALANCE_TOLERANCE, ClosedRow, DealRow, OpenRow, Statement
 from ledger.portfolio import Portfolio
@@ -24,7 +24,6 @@ from ledger.terms import Standing
 from ledger.values import PRICE_SCALE, Side, plain
 from ledger.views import Position, Trade
 
-_SECOND_MSC: Final = 1000
 #: Trades of one position id that are held against a row which none of them fits.
 _MOST_LIVES: Final = 100
 #: Our averages are shown with as many decimals as prices are kept with.
@@ -78,7 +77,7 @@ def end_of(statement: Statement) -> int | None:
     if not statement.deals:
         return None
     last = max(deal.time_msc for deal in statement.deals)
-    return last // _SECOND_MSC * _SECOND_MSC + _SECOND_MSC - 1
+    return last // SECOND_MSC * SECOND_MSC + SECOND_MSC - 1
 
 
 def replayed(standing: Standing, rows: Iterable[Row]) -> Replayed:
@@ -88,7 +87,7 @@ def replayed(standing: Standing, rows: Iterable[Row]) -> Replayed:
     column: dict[int, Decimal] = {}
     for row in rows:
         portfolio.fold((row,), decode_posting, closed.append)
-        column[row[0] // _SECOND_MSC] = portfolio.balance + portfolio.credit
+        column[row[0] // SECOND_MSC] = portfolio.balance + portfolio.credit
     trades = (*map(portfolio.trade, closed), *portfolio.unfinished_trades())
     parts = tuple(portfolio.partial_trades())
     return Replayed(portfolio=portfolio, trades=trades, parts=parts, column=column)
@@ -151,7 +150,7 @@ def _check_balance_column(statement: Statement, books: Replayed) -> Check | None
 
 def _complete_seconds(deals: Sequence[DealRow]) -> list[int | None]:
     """Return for each row its last second so far if no row below is of that second or before, else None."""
-    seconds = [deal.time_msc // _SECOND_MSC for deal in deals]
+    seconds = [deal.time_msc // SECOND_MSC for deal in deals]
     latest = list(accumulate(seconds, max))
     earliest_below = [*accumulate(reversed(seconds[1:]), min)][::-1]
     return [last if index == len(earliest_below) or last < earliest_below[index] else None for index, last in enumerate(latest)]
@@ -209,7 +208,7 @@ def _lives(row: ClosedRow, trades: _Trades) -> list[Trade]:
     A reversal goes on under the position id of the life before it, with a ticket of its own; rows are told apart by when
     they were opened.
     """
-    same = trades.get((row.position_id, row.side, row.opened_msc // _SECOND_MSC), [])
+    same = trades.get((row.position_id, row.side, row.opened_msc // SECOND_MSC), [])
     return same or trades.get((row.position_id, None, None), [])[:_MOST_LIVES]
 
 
@@ -240,7 +239,7 @@ _Trades = Mapping[tuple[int | None, Side | None, int | None], list[Trade]]
 def _by_position(trades: Iterable[Trade]) -> _Trades:
     found: dict[tuple[int | None, Side | None, int | None], list[Trade]] = defaultdict(list)
     for trade in trades:
-        second = None if trade.opened_msc is None else trade.opened_msc // _SECOND_MSC
+        second = None if trade.opened_msc is None else trade.opened_msc // SECOND_MSC
         for name in {trade.position_id, trade.ticket}:
             found[name, None, None].append(trade)
             if second is not None:
@@ -366,11 +365,11 @@ def _same_price(ours: Decimal, theirs: Decimal, digits: int) -> bool:
 
 def _is_same_second(ours_msc: int | None, theirs_msc: int) -> bool:
     """Whether two moments are of one second: a file tells no more."""
-    return ours_msc is not None and ours_msc // _SECOND_MSC == theirs_msc // _SECOND_MSC
+    return ours_msc is not None and ours_msc // SECOND_MSC == theirs_msc // SECOND_MSC
 
 
 def _second(time_msc: int) -> str:
-    return utc_text(time_msc // _SECOND_MSC * _SECOND_MSC).removesuffix("Z").replace("T", " ")
+    return utc_text(time_msc // SECOND_MSC * SECOND_MSC).removesuffix("Z").replace("T", " ")
 
 
 def _differs(row: int | None, what: str, ours: Any, theirs: Any) -> Disagreement:

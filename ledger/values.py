@@ -19,6 +19,8 @@ from ledger.errors import BadValue, InexactNumber
 
 INT64_MAX: Final = 2**63 - 1
 UINT64_MAX: Final = 2**64 - 1
+#: Above it a double cannot tell neighbouring whole numbers apart.
+DOUBLE_EXACT: Final = 2**53
 
 #: Decimal digits kept by the scaled 64-bit integers of the journal, where the account or the symbol says nothing else.
 MONEY_SCALE: Final = 6
@@ -269,20 +271,6 @@ CASH_WORDS: Final[dict[int, str]] = {
 }
 CREDIT: Final = 3
 CANCELED: Final = frozenset({13, 14})
-
-#: Deal reasons of the client API (``ENUM_DEAL_REASON``); servers know more, those stay numbers.
-REASON_WORDS: Final[dict[int, str]] = {
-    0: "client",
-    1: "mobile",
-    2: "web",
-    3: "expert",
-    4: "sl",
-    5: "tp",
-    6: "so",
-    7: "rollover",
-    8: "vmargin",
-    9: "split",
-}
 
 #: Decimals of account currencies that do not have two (ISO 4217 minor units; crypto as MT5 servers set them).
 _CURRENCY_DIGITS: Final = {

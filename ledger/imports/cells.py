@@ -16,16 +16,13 @@ from typing import Final, TypeVar
 from attrs import frozen
 
 from ledger.errors import InexactNumber, MalformedExport
-from ledger.values import INT64_MAX, UINT64_MAX, exact
+from ledger.values import DOUBLE_EXACT, INT64_MAX, UINT64_MAX, exact
 
 Cell = str | int | float | bool | datetime | date | time | timedelta | None
 
 _T = TypeVar("_T")
 
 EXPECTED: Final = "expected a terminal report (html, xlsx) or a deal dump (csv, xlsx)"
-
-#: Whole numbers above this cannot be told apart once a spreadsheet has stored them as doubles.
-_DOUBLE_EXACT: Final = 2**53
 
 _ZERO: Final = Decimal(0)
 
@@ -250,7 +247,7 @@ def to_ticket_or_none(cell: Cell) -> int | None:
 
 
 def _refuse_inexact_ticket(cell: Cell, whole: int) -> None:
-    if whole > _DOUBLE_EXACT:
+    if whole > DOUBLE_EXACT:
         raise ValueError(
             f"expected a ticket, found {shown(cell)}: above 2^53 this file format cannot tell neighbouring tickets "
             "apart. Export the same history as HTML."
@@ -288,7 +285,7 @@ def to_code(cell: Cell, *, high: int = INT64_MAX) -> int:
     if isinstance(cell, (int, str)) and not isinstance(cell, bool):
         found = _CODE.fullmatch(as_text(cell))
         whole = int(found[1]) if found else None
-    elif isinstance(cell, float) and cell.is_integer() and abs(cell) <= _DOUBLE_EXACT:
+    elif isinstance(cell, float) and cell.is_integer() and abs(cell) <= DOUBLE_EXACT:
         whole = int(cell)
     if whole is None or not -INT64_MAX - 1 <= whole <= high:
         raise ValueError(f"expected a whole number, found {shown(cell)}")

@@ -17,7 +17,8 @@ from typing import Final, NamedTuple, Protocol
 
 from attrs import define, field
 
-_DAY_MSC: Final = 86_400_000
+from ledger.clock import DAY_MSC
+
 #: Relative error up to which the sum of a stretch is of use, and that of a single close.
 _COARSEST: Final = 0.05
 _FINE: Final = 0.002
@@ -97,7 +98,7 @@ class Stretch:
 
 def _drift(duration_msc: int) -> float:
     """Return by which share an exchange rate may change in a time."""
-    return min(_AT_ONCE + _PER_DAY * sqrt(duration_msc / _DAY_MSC), _AT_MOST)
+    return min(_AT_ONCE + _PER_DAY * sqrt(duration_msc / DAY_MSC), _AT_MOST)
 
 
 def _quotient(profit: float, error: float, moved: float) -> Interval | None:

@@ -6,9 +6,8 @@ Only what is recorded is checked. Stored events are never refused, so that older
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
-from ledger.clock import TIME_MAX_MSC, TIME_MIN_MSC, ClockRule, implausible
+from ledger.clock import DAY_MSC, SECOND_MSC, TIME_MAX_MSC, TIME_MIN_MSC, ClockRule, implausible
 from ledger.errors import BadValue
 from ledger.events import (
     AccountOpened,
@@ -24,9 +23,6 @@ from ledger.events import (
     SymbolSpecified,
 )
 from ledger.values import EXPECTED_CURRENCY, is_currency_code, shown
-
-_DAY_MSC: Final = 24 * 60 * 60 * 1000
-_SECOND_MSC: Final = 1000
 
 
 def refuse_currency(event: AccountOpened) -> None:
@@ -44,7 +40,7 @@ def latest_msc(clock: ClockRule, now_msc: int) -> int:
 
     A computer whose own clock is before 2000 has lost it, and cannot say what is ahead of it.
     """
-    return TIME_MAX_MSC if now_msc < TIME_MIN_MSC else clock.from_utc_msc(now_msc + _DAY_MSC)
+    return TIME_MAX_MSC if now_msc < TIME_MIN_MSC else clock.from_utc_msc(now_msc + DAY_MSC)
 
 
 def refuse_time(time_msc: int, clock: ClockRule, now_msc: int, what: str) -> None:
@@ -59,7 +55,7 @@ def refuse_time(time_msc: int, clock: ClockRule, now_msc: int, what: str) -> Non
     Raises:
         BadValue: It names the likely cause: seconds, microseconds or nanoseconds instead of milliseconds.
     """
-    if time_msc >= TIME_MIN_MSC and clock.to_utc_msc(time_msc) <= now_msc + _DAY_MSC:
+    if time_msc >= TIME_MIN_MSC and clock.to_utc_msc(time_msc) <= now_msc + DAY_MSC:
         return  # nearly always, and quicker than the way back from UTC
     why = implausible(time_msc, latest_msc(clock, now_msc))
     if why is not None:
@@ -94,7 +90,7 @@ def refuse_times(event: Event, clock: ClockRule, now_msc: int, *, known_msc: int
         case SymbolSpecified(time_msc=0):
             pass  # terms apply at every moment
         case _:
-            if event.time_msc > known_msc + _SECOND_MSC or event.time_msc < TIME_MIN_MSC:
+            if event.time_msc > known_msc + SECOND_MSC or event.time_msc < TIME_MIN_MSC:
                 refuse_time(event.time_msc, clock, now_msc, f"{name}, time_msc")
             for field, time_msc in _stated_times(event):
                 refuse_time(time_msc, clock, now_msc, f"{name}, {field}")

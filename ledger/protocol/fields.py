@@ -12,7 +12,7 @@ from ledger.clock import TIME_MAX_MSC, TIME_MIN_MSC, time_hint
 from ledger.errors import BadValue, InexactNumber, SnapshotRefused
 from ledger.events import storable
 from ledger.protocol.json_stream import shown
-from ledger.values import INT64_MAX, UINT64_MAX, MarginMode, to_margin_mode
+from ledger.values import DOUBLE_EXACT, INT64_MAX, UINT64_MAX, MarginMode, to_margin_mode
 
 _Value = TypeVar("_Value")
 
@@ -20,7 +20,6 @@ _MAGNITUDE_MAX: Final = 30  # 10^30 of anything is no price, no volume and no mo
 _EXACT_TEXT: Final = re.compile(r"-?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][-+]?[0-9]{1,3})?")
 _decimal: Final = lru_cache(maxsize=4096)(Decimal)
 _WHOLE_TEXT: Final = re.compile(r"-?[0-9]{1,20}(?:\.0{1,20})?")
-_DOUBLE_EXACT: Final = 2**53  # above it a double cannot tell neighbouring ids apart
 
 
 class Fields:
@@ -165,5 +164,5 @@ def as_whole(value: object) -> int | None:
             return int(value)
         value = Decimal(value)
     if type(value) is Decimal and value.adjusted() < _MAGNITUDE_MAX and value == value.to_integral_value():
-        return int(value) if abs(value) <= _DOUBLE_EXACT else None
+        return int(value) if abs(value) <= DOUBLE_EXACT else None
     return None

@@ -547,10 +547,6 @@ def _words(one: Position | RemotePosition) -> str:
     return f"{one.side.value} {plain(one.volume)} {one.symbol} @ {price}"
 
 
-def _shown(one: Position | RemotePosition) -> tuple[object, ...]:
-    return one.symbol, one.side, one.volume, one.price_open
-
-
 def _keys(one: Disagreement) -> set[int | str]:
     """Return what a disagreement is known by: on either side, by id."""
     match one:

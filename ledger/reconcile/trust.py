@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Final
 
 import attrs
 
-from ledger.clock import SECOND_MSC, ClockRule
+from ledger.clock import DAY_MSC, MINUTE_MSC, SECOND_MSC, ClockRule
 from ledger.errors import BadValue, InexactNumber, SnapshotRefused
 from ledger.events import PositionState
 from ledger.portfolio import Portfolio
@@ -18,9 +17,6 @@ from ledger.snapshot import RemoteAccount, RemoteHistory, RemotePosition, Snapsh
 from ledger.terms import Standing
 from ledger.values import unscaled
 from ledger.views import Identity, Position
-
-_MINUTE_MSC: Final = 60 * SECOND_MSC
-_DAY_MSC: Final = 24 * 60 * _MINUTE_MSC
 
 
 def believed(snapshot: Snapshot, portfolio: Portfolio, *, now_msc: int, seen_msc: int | None = None) -> Snapshot:
@@ -62,7 +58,7 @@ def is_ahead(snapshot: Snapshot, allowed_msc: int) -> bool:
         snapshot: What the gateway reported.
         allowed_msc: The present on the server's clock, by the clock rule or by the offset last seen.
     """
-    return snapshot.server_time_msc is not None and snapshot.server_time_msc > allowed_msc + _MINUTE_MSC
+    return snapshot.server_time_msc is not None and snapshot.server_time_msc > allowed_msc + MINUTE_MSC
 
 
 def refuse_stranger(answer: Snapshot | RemoteAccount | RemoteHistory, standing: Standing) -> None:
@@ -142,7 +138,7 @@ def _refuse_future(snapshot: Snapshot, now_msc: int) -> None:
     """
     told_msc = snapshot.server_time_msc
     is_unknown = told_msc is None or is_ahead(snapshot, now_msc)
-    latest_msc = now_msc + _DAY_MSC if told_msc is None or is_unknown else told_msc + _MINUTE_MSC
+    latest_msc = now_msc + DAY_MSC if told_msc is None or is_unknown else told_msc + MINUTE_MSC
     for number, row in enumerate(snapshot.positions, 1):
         if (row.updated_msc or row.opened_msc or 0) > latest_msc or (row.opened_msc or 0) > latest_msc:
             raise SnapshotRefused(

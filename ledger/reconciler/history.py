@@ -12,7 +12,7 @@ from typing import Final
 
 from attrs import frozen
 
-from ledger.clock import implausible
+from ledger.clock import DAY_MSC, SECOND_MSC, implausible
 from ledger.codec import Stored, decode
 from ledger.errors import DealConflict, SnapshotRefused
 from ledger.events import CashMoved, Deal, DealOrder, DealRevised, FillRecorded
@@ -28,8 +28,6 @@ from ledger.reconcile.withdrawals import Listed, compare_deals, known_deals, ope
 from ledger.service import Account
 from ledger.snapshot import RemoteHistory
 
-_DAY_MSC: Final = 24 * 60 * 60 * 1000
-_SECOND_MSC: Final = 1000
 _SINGLE_POSITIONS_MAX: Final = 16  # beyond that, one span of time is asked for instead
 _SEEN_MAX: Final = 10_000
 _SEARCH_ROWS: Final = 64
@@ -61,7 +59,7 @@ class History:
     def __init__(self, account: Account, gateway: Gateway, policy: ReconcilePolicy) -> None:
         self._account = account
         self._gateway = gateway
-        self._overlap_msc = round(policy.overlap_sec * _SECOND_MSC)
+        self._overlap_msc = round(policy.overlap_sec * SECOND_MSC)
         self._attempts_max = policy.attempts_max
         self._told: dict[int, Deal] = {}
         self._reported: dict[int, Deal] = {}  # by ticket, of this sync
@@ -252,7 +250,7 @@ class History:
         The clock that a gateway tells may stand, over a weekend, while money is booked; ours goes on.
         """
         ours_msc = portfolio.standing.clock.from_utc_msc(self._account.ledger.now_us() // 1000)
-        return max(now_msc, ours_msc) + _DAY_MSC
+        return max(now_msc, ours_msc) + DAY_MSC
 
     def _ask_span(self, portfolio: Portfolio, from_msc: int, to_msc: int) -> Sequence[Deal]:
         deals = self._ask(portfolio, self._gateway.deals(from_msc=from_msc, to_msc=to_msc))

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import attrs
 
-from ledger.clock import ClockRule, utc_text
+from ledger.clock import QUARTER_MSC, SECOND_MSC, ClockRule, utc_text
 from ledger.codec import Stored, recorded
 from ledger.errors import (
     AccountMismatch,
@@ -60,8 +60,6 @@ from ledger.values import PRICE_SCALE, currency_digits
 
 _ROUNDS_MAX: Final = 10
 _FRESH_ROUNDS_MAX: Final = 4  # rounds that start over because something happened at the broker meanwhile
-_SECOND_MSC: Final = 1000
-_QUARTER_MSC: Final = 15 * 60 * 1000
 _OFFSET_MAX_MSC: Final = 15 * 60 * 60 * 1000
 _CLOCKS_APART_MSC: Final = 10 * 1000  # a clock that stands is as near as this one time in forty-five
 _REASON_MAX: Final = 500
@@ -289,8 +287,8 @@ class Sync:
         """Return the offset that the gateway's clock has now, and whether it can be one of a clock that goes."""
         now_msc = self._account.ledger.now_us() // 1000
         ahead_msc = (snapshot.server_time_msc or 0) - now_msc
-        quarters = round(ahead_msc / _QUARTER_MSC)
-        goes = abs(ahead_msc - quarters * _QUARTER_MSC) <= _CLOCKS_APART_MSC and abs(ahead_msc) <= _OFFSET_MAX_MSC
+        quarters = round(ahead_msc / QUARTER_MSC)
+        goes = abs(ahead_msc - quarters * QUARTER_MSC) <= _CLOCKS_APART_MSC and abs(ahead_msc) <= _OFFSET_MAX_MSC
         minutes = quarters * 15 if goes else 0
         return ClockRule(f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"), goes
 
@@ -385,7 +383,7 @@ class Sync:
         That is the second of its server time; of our own clock where the server's runs ahead of it.
         """
         seen_msc = known.standing.clock.nearest_utc_msc(now_msc, asked_us // 1000)
-        return min(seen_msc, asked_us // 1000) // _SECOND_MSC * _SECOND_MSC
+        return min(seen_msc, asked_us // 1000) // SECOND_MSC * SECOND_MSC
 
     def _is_unseen(self, time_msc: int) -> bool:
         """Return whether what happened at a broker time need not be in the snapshot; never where it states no time."""
@@ -495,9 +493,9 @@ class Sync:
             is_old = portfolio.newest_deal_msc <= known.newest_deal_msc or not self._is_unseen(portfolio.newest_deal_msc)
             return [BalanceAsserted(**stated)] if is_old else []
         deal, deal_msc = highest
-        recent_msc = max(deal_msc, around.time_msc - round(self._policy.overlap_sec * _SECOND_MSC))
+        recent_msc = max(deal_msc, around.time_msc - round(self._policy.overlap_sec * SECOND_MSC))
         lags = any(_lags(row, recent_msc) for row in snapshot.positions)
-        lags = lags or portfolio.newest_deal_msc // _SECOND_MSC > recent_msc // _SECOND_MSC
+        lags = lags or portfolio.newest_deal_msc // SECOND_MSC > recent_msc // SECOND_MSC
         if (lags or any(isinstance(one, Ghost) for one in found)) and self._memory.figures_put_off < self._policy.attempts_max:
             self._memory.figures_put_off += 1  # the history does not show yet what is in the figure
             return []
@@ -611,7 +609,7 @@ def _is_known(portfolio: Portfolio, differences: Sequence[Difference]) -> bool:
 
 def _lags(row: RemotePosition, newest_msc: int) -> bool:
     """Return whether a position changed after the newest deal that was reported; to the second, where that counts seconds."""
-    unit_msc = 1 if newest_msc % _SECOND_MSC else _SECOND_MSC
+    unit_msc = 1 if newest_msc % SECOND_MSC else SECOND_MSC
     return (row.updated_msc or 0) // unit_msc > newest_msc // unit_msc
 
 

@@ -40,20 +40,36 @@ from tools.testkit.facts import (
 )
 from tools.testkit.postgres import PostgresServer, start_postgres
 
-__all__ = [  # of the facts: what this module makes itself needs no mention
+__all__ = [  # programs of tests import all of it, the facts too
     "ACCOUNT",
+    "DURABLE",
+    "INT64",
+    "KINDS",
     "OTHER",
     "START_MSC",
     "START_US",
     "Clock",
+    "Intruder",
+    "NoRecords",
+    "bare_postgres",
+    "bare_sqlite",
     "cash",
     "completion",
     "digest_of",
+    "empty_postgres_url",
+    "everything",
     "fill",
     "ghost",
+    "head",
+    "new_postgres_url",
+    "new_url",
+    "older_url",
+    "open_journal",
     "opened",
     "revised",
+    "shared_postgres",
     "specified",
+    "write_older",
 ]
 
 KINDS: Final = ("memory", "sqlite", "postgres")

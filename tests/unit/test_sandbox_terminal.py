@@ -160,7 +160,7 @@ def test_dirt_is_in_the_last_bit_only():
 
 def test_random_positions_are_as_many_as_asked_for():
     assert len(opened_at_random(terminal(seed=9), 12)) == 12
-    assert terminal("netting").open_count == 0
+    assert terminal("netting").open_positions() == []
 
 
 @given(seed=st.integers(0, 10_000), mode=st.sampled_from(MODES), count=st.integers(1, 60))

@@ -30,12 +30,10 @@ INVALID_CLOSE_VOLUME: Final = 10038
 REASON_CLIENT: Final = 0
 REASON_EXPERT: Final = 3
 REASON_STOP_OUT: Final = 6
-REASON_ROLLOVER: Final = 7
 
 #: 2026-01-05 10:00:00 on the server's clock, a Monday.
 START_MSC: Final = 1_767_607_200_000
 _STEP: Final = Decimal("0.01")
-_CASH_BY_HAND: Final = ((2, "250"), (2, "-100"), (3, "50"), (4, "-1.25"), (15, "3.10"), (17, "-0.80"), (12, "0.07"))
 _DIRTY_EVERY: Final = 5  # one number in so many comes with dirt in its last bit
 
 
@@ -481,11 +479,6 @@ class Terminal:
             position_id, ticket, deal["symbol"], side, lots, Fraction(lots) * Fraction(deal["price"]), deal["time_msc"],
             deal["time_msc"], deal["magic"] or 0, deal["comment"] or "",
         )  # fmt: skip
-
-    @property
-    def open_count(self) -> int:
-        """How many positions are open."""
-        return len(self._open)
 
     def open_positions(self) -> list[Open]:
         """Return the open positions exactly, ascending by identifier. Copies."""

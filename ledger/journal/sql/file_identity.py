@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
 from ledger.errors import JournalReplaced, JournalUnavailable
+from ledger.output_files import SQLITE_MAGIC
 
-_MAGIC: Final = b"SQLite format 3\0"
 _HEADER_BYTES: Final = 100
 _COUNTER: Final = struct.Struct(">24xI")  # the file change counter of the header, which only rises
 _FILE_TOKEN: Final = struct.Struct(">60xI")  # the user version, by which ``connect`` tells one file from another
@@ -79,7 +79,7 @@ def require_own_log(path: str, token: int) -> None:
     """
     inode = inode_of(path)
     header = _read(_open_inodes(), inode, _HEADER_BYTES)
-    if header is not None and header.startswith(_MAGIC) and _FILE_TOKEN.unpack_from(header) != (token,):
+    if header is not None and header.startswith(SQLITE_MAGIC) and _FILE_TOKEN.unpack_from(header) != (token,):
         raise JournalReplaced(
             f"journal {path}: its -wal belongs to another database. Was a backup copied over a journal? Stop the programs that "
             "use it, move -wal and -shm away (the last events of the other journal are in them), and run ledger verify"
@@ -199,7 +199,7 @@ class OpenFiles:
         header = _read(opened, self._known[0], _HEADER_BYTES)
         if header is None:
             return
-        if not header.startswith(_MAGIC):
+        if not header.startswith(SQLITE_MAGIC):
             self._refuse(Fault.OVERWRITTEN, f"{self._paths[0]} was written over and is no database any more")
         (counter,), (token,) = _COUNTER.unpack_from(header), _FILE_TOKEN.unpack_from(header)
         if counter < self._counter or (self._token and token != self._token):

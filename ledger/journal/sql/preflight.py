@@ -60,11 +60,6 @@ def _compare(wanted: str | None, found: str | None, *, acts_on_ours: bool) -> st
 _ACTING: Final = ("trigger", "rule", "policy")
 
 
-def missing_triggers(engine: Engine) -> tuple[str, ...]:
-    """Return the triggers that the migrations make and that are not there, not in force, or do something else."""
-    return tuple(sorted(one.name for one in differences(engine) if one.kind in ("trigger", "function")))
-
-
 @cache
 def _wanted() -> dict[str, dict[str, str]]:
     """Return dialect -> name -> definition, as ``tools/dev/definitions.py`` wrote them down from new journals."""
