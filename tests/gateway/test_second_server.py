@@ -19,10 +19,11 @@ import zmq
 from ledger import Ledger, StateReconciler
 from ledger.clock import TIME_MAX_MSC, TIME_MIN_MSC
 from ledger.errors import GatewayDenied, GatewayError, GatewayRefused, GatewayTimeout
-from ledger.events import CashMoved, FillRecorded
+from ledger.events import CashMoved, FillRecorded, GatewayIdentified
 from ledger.gateway import client
 from ledger.gateway.client import TIMEOUT_MSC, ZmqGateway
 from ledger.gateway.curve import authorise, load_client_keys, make_keys
+from ledger.portfolio import Portfolio
 from ledger.protocol import MESSAGE_BYTES_MAX, echo
 from ledger.protocol.echo import STATUS_BAD, STATUS_GOOD, Asked
 from ledger.protocol.json_stream import ELEMENT_MAX
@@ -38,8 +39,10 @@ from ledger.protocol.read import (
     read_symbols,
 )
 from ledger.protocol.write import write_request
+from ledger.reconcile.trust import believed
 from ledger.reconciler.results import SyncStatus
 from ledger.reconciler.sync import _NOT_OFFERED
+from ledger.snapshot import Snapshot
 from ledger.values import CASH_WORDS, Entry, MarginMode, Side
 from tests.support.commands import Ran, run
 
@@ -48,6 +51,7 @@ REFERENCE: Final = ROOT / "docs" / "reference" / "gateway-protocol.md"
 SERVER: Final = Path(__file__).with_name("second_server.py")
 ACCOUNT: Final = "Second-Live/90210"
 PATIENT: Final = 20_000
+SEEN_MSC: Final = 1_704_153_600_000
 
 Read = Callable[..., object]
 Json = dict[str, Any]
@@ -109,11 +113,30 @@ def test_an_answer_of_the_reference_is_read(raw):
     assert asked.is_echoed == ("req_id" in example)
 
 
+def known_portfolio() -> Portfolio:
+    """Return what is known of the account of the examples: its terms, and that its answers stated whose they are."""
+    account = Ledger.open("memory://").account("Broker-Live/70113")
+    account.open(currency="USD", mode="hedging", clock="+02:00")
+    account.record_many([GatewayIdentified(login=70113, server="Broker-Live", form="extended", time_msc=SEEN_MSC)])
+    return account.portfolio
+
+
+def believe(raw: str) -> Snapshot:
+    """Return the snapshot of an answer as a reconciler uses it."""
+    answer = reader(raw)[0](raw.encode())
+    assert isinstance(answer, Snapshot), "only positions are compared with what is known"
+    return believed(answer, known_portfolio(), now_msc=SEEN_MSC, seen_msc=SEEN_MSC)
+
+
 @pytest.mark.parametrize(("raw", "words"), REFUSED, ids=range(len(REFUSED)))
 def test_what_the_reference_says_is_refused_is_refused_with_its_words(raw, words):
     with pytest.raises(GatewayError) as refused:
-        reader(raw)[0](raw.encode())
+        believe(raw)
     assert str(refused.value) == words
+
+
+def test_the_example_of_the_extended_form_is_believed():
+    assert believe(json.dumps(extended("positions"))).count == 1
 
 
 def test_the_reference_has_the_limits_and_the_words_that_are_in_force():
