@@ -63,13 +63,23 @@ TEXT: Final = REFERENCE.read_text(encoding="utf-8")
 BLOCKS: Final = re.findall(r"```(json|text)\n(.*?)```", TEXT, re.DOTALL)
 EXAMPLES: Final = [raw for kind, raw in BLOCKS if kind == "json"]
 REQUESTS: Final = [raw for raw in EXAMPLES if "action" in json.loads(raw)]
-REFUSED: Final = [(one[1], two[1].strip()) for one, two in pairwise(BLOCKS) if two[0] == "text"]
+REFUSED: Final = [(one[1], two[1].strip()) for one, two in pairwise(BLOCKS) if (one[0], two[0]) == ("json", "text")]
 ANSWERS: Final = [raw for raw in EXAMPLES if raw not in {*REQUESTS, *(refused for refused, _ in REFUSED)}]
 #: Runs a program where nothing of the project can be imported.
 ALONE: Final = (
     "import runpy, sys; sys.modules |= dict.fromkeys(('ledger', 'tests', 'tools')); del sys.argv[0]; "
     "runpy.run_path(sys.argv[0], run_name='__main__')"
 )
+#: The official package, as far as the small server calls it: an error first, then a position.
+TERMINAL: Final = """
+from types import SimpleNamespace
+
+row = dict(ticket=5001, identifier=5001, symbol="EURUSD", type=1, volume=0.1, price_open=1.1, profit=0.0, time=1704153000)
+answers = [None, (SimpleNamespace(**row),)]
+initialize = bool
+last_error = lambda: (-10004, "No IPC connection")
+positions_get = lambda: answers.pop(0)
+"""
 READERS: Final[dict[str, Read]] = {
     "positions": read_snapshot, "deals": read_deals, "account": read_account, "symbols": read_symbols,
 }  # fmt: skip
@@ -237,6 +247,25 @@ def test_the_words_and_fields_that_the_reference_lists_are_those_that_are_read()
     listed = TEXT[TEXT.index("The words, by MT5's code from 2 on:") : TEXT.index("Words of two parts")]
     assert re.findall(r"`([^`]+)`", listed) == list(CASH_WORDS.values())
     assert all(f"`{name}`" in TEXT for name in BASE_FIELDS)
+
+
+def test_the_small_server_of_the_reference_runs(tmp_path):
+    (program,) = re.findall(r"```python title=\"gateway.py\"\n(.*?)```", TEXT, re.DOTALL)
+    endpoint = f"ipc://{tmp_path}/5555"
+    (tmp_path / "MetaTrader5.py").write_text(TERMINAL, encoding="utf-8")
+    (tmp_path / "server.py").write_text(program.replace("tcp://127.0.0.1:5555", endpoint), encoding="utf-8")
+    process = subprocess.Popen([sys.executable, "server.py"], cwd=tmp_path)
+    try:
+        with ZmqGateway(endpoint, timeout_msc=PATIENT) as gateway:
+            with pytest.raises(GatewayRefused, match="-10004 No IPC connection"):
+                gateway.positions()
+            with pytest.raises(GatewayRefused, match="UNKNOWN_ACTION"):
+                gateway.account()
+            (row,) = gateway.positions().positions
+            assert (row.position_id, row.side, row.opened_msc) == (5001, Side.SELL, 1_704_153_000_000)
+    finally:
+        process.kill()
+        process.wait()
 
 
 # ---- the second server
