@@ -221,7 +221,7 @@ def serve(gateway: Gateway, *, is_rep: bool, keys: Path | None) -> None:
     socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES_MAX)
     authenticator = None if keys is None else secure(socket, context, keys)
     port = socket.bind_to_random_port("tcp://127.0.0.1")
-    say(f"tcp://127.0.0.1:{port}")
+    print_line(f"tcp://127.0.0.1:{port}")
     commands = sys.stdin.fileno()
     poller = zmq.Poller()
     poller.register(socket, zmq.POLLIN)
@@ -233,7 +233,7 @@ def serve(gateway: Gateway, *, is_rep: bool, keys: Path | None) -> None:
             if not line:
                 break
             gateway.command(line)
-            say("done")
+            print_line("done")
         if socket in ready:
             *route, raw = socket.recv_multipart()
             socket.send_multipart([*route, gateway.answer(raw)])
@@ -243,7 +243,7 @@ def serve(gateway: Gateway, *, is_rep: bool, keys: Path | None) -> None:
     context.term()
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Write a line to whoever started the program."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""The protocol's reference: its examples are read as it says, and a server written from it alone is a gateway to the ledger."""
+"""The reference of the protocol: its examples are read as it states, and a server written from it alone is a gateway to us."""
 
 from __future__ import annotations
 
