@@ -1,0 +1,155 @@
+"""This module is how the examples of the manual run: the blocks of a page, one after the other, in one folder and one shell.
+
+A ``console`` block has commands behind ``$`` and below each what it prints; ``...`` there stands for any text. A block with a
+title is a file. A ``python`` block without one is executed. ``text`` is shown only. Commands of the ledger run in this process,
+all others in a shell of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Self
+
+import pytest
+from attrs import define, field, frozen
+
+from ledger.processes import own_command
+from tests.support.commands import run
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+#: What a page may call without a path of its own: a link to each is made in the folder of the examples.
+_FOLDERS: Final = ("tools", "deploy")
+_BLOCK: Final = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_SHELL_SYNTAX: Final = re.compile(r"[|<>&;]")
+_ENDPOINT: Final = re.compile(r"tcp://127\.0\.0\.1:(\d+)")
+_SANDBOX_PORTS: Final = ("5555", "5556")
+_LAST_LINE_OF_SANDBOX: Final = "interrupt to end"
+
+
+@frozen
+class Block:
+    """One fenced block of a page: its language, its title and its text."""
+
+    language: str
+    title: str | None
+    text: str
+
+
+@frozen
+class Example:
+    """One command of a console block, and the lines that the page shows below it."""
+
+    command: str
+    shown: str
+
+    def fits(self, printed: str) -> bool:
+        """Return whether what a command printed is what the page shows."""
+        pattern = re.escape(without_trailing_spaces(self.shown)).replace(re.escape("..."), ".*")
+        return re.fullmatch(pattern, without_trailing_spaces(printed), re.DOTALL) is not None
+
+
+def blocks(page: str) -> list[Block]:
+    """Return the fenced blocks of a page, in order."""
+    return [Block(*found.groups()) for found in _BLOCK.finditer(page)]
+
+
+def examples(text: str) -> Iterator[Example]:
+    """Yield the commands of a console block."""
+    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        command, _, shown = part.partition("\n")
+        yield Example(command, shown)
+
+
+def without_trailing_spaces(text: str) -> str:
+    """Return a text without the spaces at the ends of its lines, and without blank lines at its end."""
+    return "\n".join(line.rstrip() for line in text.splitlines()).strip("\n")
+
+
+@define
+class Shell:
+    """The shell in which a page's examples run: its folder, its variables and the last exit code.
+
+    A sandbox runs at free ports; the page shows those that it has where nothing else is chosen.
+    """
+
+    monkeypatch: pytest.MonkeyPatch
+    code: int = 0
+    sandboxes: list[subprocess.Popen[str]] = field(factory=list)
+    ports: dict[str, str] = field(factory=dict)
+
+    @classmethod
+    def enter(cls, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Self:
+        """Make a folder the current one, with links to those of the project that commands are called from."""
+        for name in _FOLDERS:
+            (folder / name).symlink_to(ROOT / name, target_is_directory=True)
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+        for name in ("LEDGER_JOURNAL", "GTW_HOST", "GTW_PORT", "GTW_TIMEOUT_MS", "SYNC_INTERVAL_SEC", "LEDGER_SEAL_KEY"):
+            monkeypatch.delenv(name, raising=False)
+        return cls(monkeypatch)
+
+    def call(self, command: str) -> str:
+        """Run a command and return what it prints, with the page's ports."""
+        if command.startswith("export "):
+            name, _, value = command.removeprefix("export ").partition("=")
+            self.monkeypatch.setenv(name, value)
+            return ""
+        if command == "echo $?":
+            code, self.code = self.code, 0
+            return f"{code}\n"
+        return self._with_ports(
+            self._called(self._with_real_ports(command)), {real: shown for shown, real in self.ports.items()}
+        )
+
+    def write(self, block: Block) -> None:
+        """Write a block with a title as a file."""
+        assert block.title is not None
+        path = Path(block.title)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self._with_real_ports(block.text), encoding="utf-8")
+        path.chmod(0o644)
+
+    def close(self) -> None:
+        """End the sandboxes that were started."""
+        for sandbox in self.sandboxes:
+            sandbox.terminate()
+            sandbox.communicate()
+
+    def _called(self, command: str) -> str:
+        words = shlex.split(command)
+        if words[:2] == ["ledger", "sandbox"]:
+            return self._start_sandbox(words[2:])
+        if words[0] == "ledger" and not _SHELL_SYNTAX.search(command):
+            ran = run(*words[1:])
+            self.code = ran.code
+            return ran.text
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+        self.code = done.returncode
+        return done.stdout + done.stderr
+
+    def _start_sandbox(self, options: list[str]) -> str:
+        command = own_command("ledger", "sandbox", "--port", "0", "--control-port", "0", *options)
+        assert command is not None
+        sandbox = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.sandboxes.append(sandbox)
+        assert sandbox.stdout is not None
+        printed = ""
+        for line in sandbox.stdout:
+            printed += line
+            if line.strip() == _LAST_LINE_OF_SANDBOX:
+                break
+        self.ports = dict(zip(_SANDBOX_PORTS, _ENDPOINT.findall(printed), strict=False))
+        return printed
+
+    def _with_real_ports(self, text: str) -> str:
+        return self._with_ports(text, self.ports)
+
+    @staticmethod
+    def _with_ports(text: str, ports: dict[str, str]) -> str:
+        return re.sub(r"(?<=127\.0\.0\.1:)\d+", lambda found: ports.get(found[0], found[0]), text)
