@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.manual import ROOT, Example, Shell, blocks, examples
+from tests.support.manual import ROOT, Example, Shell, blocks, play
 
 DOCS = ROOT / "docs"
 PAGES = {str(path.relative_to(DOCS)): path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md"))}
@@ -20,16 +20,12 @@ def shell(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", WITH_EXAMPLES)
 def test_the_examples_of_a_page_print_what_it_shows(name, shell):
-    for block in blocks(PAGES[name]):
-        if block.title is not None:
-            shell.write(block)
-        elif block.language == "python":
-            exec(compile(block.text, name, "exec"), {})  # noqa: S102  # it is ours, and that is the test
-        elif block.language == "console":
-            for example in examples(block.text):
-                assert shell.code == 0 or example.command == "echo $?", "the exit code of the command before is not shown"
-                printed = shell.call(example.command)
-                assert example.fits(printed), f"$ {example.command}\n{printed}"
+    code = 0
+    for example, printed in play(PAGES[name], shell):
+        assert code == 0 or example.command == "echo $?", f"the exit code before $ {example.command} is not shown"
+        assert example.fits(printed), f"$ {example.command}\n{printed}"
+        code = shell.code
+    assert code == 0, "the last exit code is not shown"
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))

@@ -3,6 +3,8 @@
 A ``console`` block has commands behind ``$`` and below each what it prints; ``...`` there stands for any text. A block with a
 title is a file. A ``python`` block without one is executed. ``text`` is shown only. Commands of the ledger run in this process,
 all others in a shell of their own.
+
+    python -m tests.support.manual docs/tutorial/export-to-answers.md    # write what the commands of a page print into it
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Self
@@ -29,6 +32,11 @@ _BLOCK: Final = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.
 _SHELL_SYNTAX: Final = re.compile(r"[|<>&;]")
 _ENDPOINT: Final = re.compile(r"tcp://127\.0\.0\.1:(\d+)")
 _SANDBOX_PORTS: Final = ("5555", "5556")
+#: What differs from run to run: times of today, heads, processes. Times of examples are of 2024.
+_VARYING: Final = re.compile(
+    r"20(?:2[5-9]|[3-9]\d)-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?Z?)?|\b[0-9a-f]{64}\b|\b[0-9a-f]{16}\b"
+    r"|(?<=last seen by )\S+(?=, process)|(?<=, process )\d+"
+)
 _LAST_LINE_OF_SANDBOX: Final = "interrupt to end"
 
 
@@ -153,3 +161,50 @@ class Shell:
     @staticmethod
     def _with_ports(text: str, ports: dict[str, str]) -> str:
         return re.sub(r"(?<=127\.0\.0\.1:)\d+", lambda found: ports.get(found[0], found[0]), text)
+
+
+def play(page: str, shell: Shell) -> Iterator[tuple[Example, str]]:
+    """Run the blocks of a page in order; yield each command with what it printed."""
+    for block in blocks(page):
+        if block.title is not None:
+            shell.write(block)
+        elif block.language == "python":
+            exec(compile(block.text, "<manual>", "exec"), {})  # noqa: S102  # it is ours
+        elif block.language == "console":
+            for example in examples(block.text):
+                yield example, shell.call(example.command)
+
+
+def with_output(page: str, shell: Shell) -> str:
+    """Return a page with what its commands print now; what fits already stays as it is."""
+    played = play(page, shell)
+
+    def written(found: re.Match[str]) -> str:
+        block = Block(*found.groups())
+        if block.language != "console" or block.title is not None:
+            return found[0]
+        lines = []
+        for _ in examples(block.text):
+            example, printed = next(played)
+            shown = example.shown if example.fits(printed) else _VARYING.sub("...", without_trailing_spaces(printed)) + "\n"
+            lines.append(f"$ {example.command}\n{shown if shown.strip() else ''}")
+        return f"```console\n{''.join(lines)}```"
+
+    return _BLOCK.sub(written, page)
+
+
+def main(names: list[str]) -> None:
+    """Write the output of its commands into each page."""
+    for path in map(Path.resolve, map(Path, names)):
+        page = path.read_text(encoding="utf-8")
+        with tempfile.TemporaryDirectory(prefix="ledger-manual-") as folder, pytest.MonkeyPatch.context() as monkeypatch:
+            shell = Shell.enter(Path(folder), monkeypatch)
+            try:
+                page = with_output(page, shell)
+            finally:
+                shell.close()
+        path.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
