@@ -35,6 +35,7 @@ _SANDBOX_PORTS: Final = ("5555", "5556")
 #: What differs from run to run: times of today, heads, processes. Times of examples are of 2024.
 _VARYING: Final = re.compile(
     r"20(?:2[5-9]|[3-9]\d)-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?Z?)?|\b[0-9a-f]{64}\b|\b[0-9a-f]{16}\b"
+    r"|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
     r"|(?<=last seen by )\S+(?=, process)|(?<=, process )\d+"
 )
 _LAST_LINE_OF_SANDBOX: Final = "interrupt to end"
@@ -186,7 +187,9 @@ def with_output(page: str, shell: Shell) -> str:
         lines = []
         for _ in examples(block.text):
             example, printed = next(played)
-            shown = example.shown if example.fits(printed) else _VARYING.sub("...", without_trailing_spaces(printed)) + "\n"
+            shown = example.shown
+            if not example.fits(printed):
+                shown = _VARYING.sub("...", without_trailing_spaces(printed)).replace(str(Path.cwd()), "...") + "\n"
             lines.append(f"$ {example.command}\n{shown if shown.strip() else ''}")
         return f"```console\n{''.join(lines)}```"
 
