@@ -2,7 +2,7 @@
 
 A ``console`` block has commands behind ``$`` and below each what it prints; ``...`` there stands for any text. A block with a
 title is a file. A ``python`` block without one is executed. ``text`` is shown only. Commands of the ledger run in this process,
-all others in a shell of their own.
+all others in a shell of their own. ``createdb`` and ``psql`` act on a Postgres server that is started for the page.
 
     python -m tests.support.manual docs/tutorial/export-to-answers.md    # write what the commands of a page print into it
 """
@@ -19,17 +19,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Self
 
+import psycopg
 import pytest
 from attrs import define, field, frozen
 
 from ledger.processes import own_command
 from tests.support.commands import run
+from tools.testkit.postgres import PostgresServer, start_postgres
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 #: What a page may call without a path of its own: a link to each is made in the folder of the examples.
 _FOLDERS: Final = ("tools", "deploy")
 _BLOCK: Final = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SHELL_SYNTAX: Final = re.compile(r"[|<>&;]")
+_DATABASE_HOST: Final = "db.example"
 _ENDPOINT: Final = re.compile(r"tcp://127\.0\.0\.1:(\d+)")
 _SANDBOX_PORTS: Final = ("5555", "5556")
 #: What differs from run to run: times of today, heads, processes. Times of examples are of 2024.
@@ -91,6 +94,7 @@ class Shell:
     code: int = 0
     sandboxes: list[subprocess.Popen[str]] = field(factory=list)
     ports: dict[str, str] = field(factory=dict)
+    postgres: PostgresServer | None = None
 
     @classmethod
     def enter(cls, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Self:
@@ -106,34 +110,39 @@ class Shell:
     def call(self, command: str) -> str:
         """Run a command and return what it prints, with the page's ports."""
         if command.startswith("export "):
-            name, _, value = command.removeprefix("export ").partition("=")
+            name, _, value = self._with_real_places(command).removeprefix("export ").partition("=")
             self.monkeypatch.setenv(name, value)
             return ""
         if command == "echo $?":
             code, self.code = self.code, 0
             return f"{code}\n"
-        return self._with_ports(
-            self._called(self._with_real_ports(command)), {real: shown for shown, real in self.ports.items()}
-        )
+        printed = self._called(self._with_real_places(command))
+        if self.postgres is not None:
+            printed = printed.replace(f"127.0.0.1:{self.postgres.port}", _DATABASE_HOST)
+        return _with_ports(printed, {real: shown for shown, real in self.ports.items()})
 
     def write(self, block: Block) -> None:
         """Write a block with a title as a file."""
         assert block.title is not None
         path = Path(block.title)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self._with_real_ports(block.text), encoding="utf-8")
+        path.write_text(self._with_real_places(block.text), encoding="utf-8")
         path.chmod(0o644)
 
     def close(self) -> None:
-        """End the sandboxes that were started."""
+        """End the sandboxes and the database server that were started."""
         for sandbox in self.sandboxes:
             sandbox.terminate()
             sandbox.communicate()
+        if self.postgres is not None:
+            self.postgres.stop()
 
     def _called(self, command: str) -> str:
         words = shlex.split(command)
         if words[:2] == ["ledger", "sandbox"]:
             return self._start_sandbox(words[2:])
+        if words[0] in ("createdb", "psql"):
+            return self._use_postgres(words)
         if words[0] == "ledger" and not _SHELL_SYNTAX.search(command):
             ran = run(*words[1:])
             self.code = ran.code
@@ -156,12 +165,34 @@ class Shell:
         self.ports = dict(zip(_SANDBOX_PORTS, _ENDPOINT.findall(printed), strict=False))
         return printed
 
-    def _with_real_ports(self, text: str) -> str:
-        return self._with_ports(text, self.ports)
+    def _use_postgres(self, words: list[str]) -> str:
+        """Do what the two programs of Postgres would, which the tests' server comes without."""
+        if self.postgres is None:
+            self.postgres = start_postgres()
+        if words[0] == "createdb":
+            text = f"CREATE DATABASE {words[-1]} TEMPLATE template0 ENCODING 'UTF8'"
+            database = self.postgres.url()
+        else:
+            name, option, what = words[words.index("-d") + 1 :]
+            text = Path(what).read_text(encoding="utf-8") if option == "-f" else what
+            database = self._with_real_places(name) if "://" in name else self.postgres.url(name)
+        self.code = 0
+        with psycopg.connect(database.replace("+psycopg", ""), autocommit=True) as connection:
+            try:
+                connection.execute(text.encode())
+            except psycopg.Error as error:
+                self.code = 1
+                return f"ERROR:  {error.diag.message_primary}\n"
+        return ""
 
-    @staticmethod
-    def _with_ports(text: str, ports: dict[str, str]) -> str:
-        return re.sub(r"(?<=127\.0\.0\.1:)\d+", lambda found: ports.get(found[0], found[0]), text)
+    def _with_real_places(self, text: str) -> str:
+        if self.postgres is not None:
+            text = text.replace(f"@{_DATABASE_HOST}/", f"@127.0.0.1:{self.postgres.port}/")
+        return _with_ports(text, self.ports)
+
+
+def _with_ports(text: str, ports: dict[str, str]) -> str:
+    return re.sub(r"(?<=127\.0\.0\.1:)\d+", lambda found: ports.get(found[0], found[0]), text)
 
 
 def play(page: str, shell: Shell) -> Iterator[tuple[Example, str]]:
