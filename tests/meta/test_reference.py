@@ -29,3 +29,16 @@ def test_every_event_and_every_error_is_listed():
     assert [name for name in KINDS if f"### {name}\n" not in PAGES["events.md"]] == []
     classes = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.LedgerError)]
     assert [one.__name__ for one in classes if one.__name__ not in PAGES["errors.md"]] == []
+
+
+def test_every_public_name_is_on_one_of_the_pages():
+    import ledger
+
+    headings = {line.lstrip("# ") for page in PAGES.values() for line in page.splitlines() if line.startswith("##")}
+    cells = {line.split("`")[1] for line in PAGES["errors.md"].splitlines() if line.startswith("| `")}
+    parts_of_events = {"Event", "Recorded", "BreakEnd", "BreakKind", "Origin"}
+    assert set(ledger.__all__) - headings - cells - parts_of_events - {"LedgerError"} == set()
+
+
+def test_no_page_shows_an_address_in_memory():
+    assert [name for name, page in PAGES.items() if " at 0x" in page] == []

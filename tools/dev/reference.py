@@ -37,7 +37,21 @@ _POLICY_VALUES: Final = {
     "magics": "list of magic numbers",
     "vanish_share": "share, 0.5 for half",
 }
-_ATTRIBUTE: Final = re.compile(r"^ {4}(\w+): (.*)$")
+_LINE: Final = 100
+_SECTION: Final = re.compile(r"^(?:Args|Attributes|Raises):$")
+_ENTRY: Final = re.compile(r"^ {4}(\w+): (.*)$")
+#: Module -> title of its part of the Python API, in the order of the page. Events and errors have pages of their own.
+_PARTS: Final = {
+    "service": "Ledger and accounts",
+    "reconciler": "Reconciler",
+    "gateway.open": "Gateway",
+    "portfolio": "Portfolio",
+    "views": "What a portfolio shows",
+    "journal": "What an append returns",
+    "snapshot": "What a gateway reported",
+    "values": "Values",
+    "clock": "Clock",
+}
 
 
 def pages() -> dict[str, str]:
@@ -47,6 +61,7 @@ def pages() -> dict[str, str]:
         "configuration.md": "\n".join(_configuration()),
         "errors.md": "\n".join(_errors()),
         "events.md": "\n".join(_events()),
+        "python-api.md": "\n".join(_python_api()),
     }
 
 
@@ -209,20 +224,24 @@ def _default(value: Any) -> str:
 
 def _attributes(documented: Any) -> dict[str, str]:
     """Return what a docstring says of its class's attributes: name -> text."""
-    lines = iter((inspect.getdoc(documented) or "").splitlines())
-    next(line for line in lines if line == "Attributes:")
-    found: dict[str, str] = {}
-    name = ""
-    for line in lines:
-        begun = _ATTRIBUTE.match(line)
-        if begun:
+    return next(rows for title, rows in _sections(inspect.getdoc(documented) or "") if title == "Attributes")
+
+
+def _sections(docstring: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the lists of a docstring, as Args and Raises: title, and name -> text."""
+    title, rows, name = "", dict[str, str](), ""
+    for line in [*docstring.splitlines(), ""]:
+        begun = _ENTRY.match(line)
+        if _SECTION.match(line):
+            title, rows, name = line[:-1], {}, ""
+        elif title and begun:
             name = begun[1]
-            found[name] = begun[2]
-        elif name and line.startswith(" "):
-            found[name] += f" {line.strip()}"
-        else:
-            break
-    return found
+            rows[name] = begun[2]
+        elif title and name and line.startswith(" "):
+            rows[name] += f" {line.strip()}"
+        elif title and name:
+            yield title, rows
+            title = ""
 
 
 # ---------------------------------------------------------------------------------------------------------------- errors
@@ -330,6 +349,84 @@ def _type(annotation: Any) -> str:
     if arguments:
         return ", ".join(map(_type, arguments))
     return str(getattr(annotation, "__name__", annotation))
+
+
+# ------------------------------------------------------------------------------------------------------------ Python API
+
+
+def _python_api() -> Iterator[str]:
+    import ledger
+
+    yield from _head(
+        "Python API",
+        "Everything here is imported from `ledger`. [Events](events.md) and [errors](errors.md) are imported from there too.",
+    )
+    for module, title in _PARTS.items():
+        yield from (f"## {title}", "")
+        for name in ledger._HOMES[module]:  # noqa: SLF001  # the one list of what is public
+            yield from _api_of(name, getattr(ledger, name))
+
+
+def _api_of(name: str, public: Any) -> Iterator[str]:
+    yield from (f"### {name}", "")
+    if inspect.isfunction(public):
+        yield from ("```text", f"{name}{_signature(public)}", "```", "")
+    yield from _documentation(public)
+    if not isinstance(public, type):
+        return
+    if issubclass(public, Enum):
+        yield from (", ".join(f"`{one.name}`" for one in public), "")
+        return
+    for member, value in vars(public).items():
+        function = getattr(value, "__func__", value)
+        if member.startswith("_") or not (isinstance(value, property) or inspect.isfunction(function)):
+            continue
+        documented = value.fget if isinstance(value, property) else function
+        yield from (f"#### {name}.{member}", "")
+        if not isinstance(value, property):
+            yield from ("```text", f"{member}{_signature(function)}", "```", "")
+        yield from _documentation(documented)
+
+
+def _signature(function: Any) -> str:
+    """Return a function's parameters as a reader writes them, one line each where they are many."""
+    signature = inspect.signature(function)
+    words, is_marked = [], False
+    for one in signature.parameters.values():
+        if one.name in ("self", "cls"):
+            continue
+        if one.kind is one.KEYWORD_ONLY and not is_marked:
+            words.append("*")
+        is_marked = is_marked or one.kind in (one.KEYWORD_ONLY, one.VAR_POSITIONAL)
+        stars = "*" if one.kind is one.VAR_POSITIONAL else "**" if one.kind is one.VAR_KEYWORD else ""
+        kind = "" if one.annotation is one.empty else f": {_annotation(one.annotation)}"
+        default = "" if one.default is one.empty else f" = {_value(one.default)}"
+        words.append(f"{stars}{one.name}{kind}{default}")
+    returned = "" if signature.return_annotation is signature.empty else f" -> {_annotation(signature.return_annotation)}"
+    line = f"({', '.join(words)}){returned}"
+    return line if len(line) < _LINE else "(\n    " + ",\n    ".join(words) + f",\n){returned}"
+
+
+def _annotation(annotation: Any) -> str:
+    return annotation if isinstance(annotation, str) else str(getattr(annotation, "__name__", annotation))
+
+
+def _value(default: Any) -> str:
+    """Return a default as a reader writes it: what is no plain value by its name or its type."""
+    if default is None or isinstance(default, (bool, int, float, str, tuple)):
+        return repr(default)
+    return str(getattr(default, "__name__", f"{type(default).__name__}()"))
+
+
+def _documentation(documented: Any) -> Iterator[str]:
+    """Yield a docstring: its prose, and its lists as tables."""
+    docstring = inspect.getdoc(documented) or ""
+    for paragraph in docstring.split("\n\n"):
+        if not _SECTION.match(paragraph.partition("\n")[0]):
+            yield from (_prose(" ".join(paragraph.split())), "")
+    for title, rows in _sections(docstring):
+        names = {"Args": "argument", "Raises": "raises", "Attributes": "attribute"}
+        yield from _table((names[title], ""), [(f"`{name}`", _prose(text)) for name, text in rows.items()])
 
 
 if __name__ == "__main__":
