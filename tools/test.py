@@ -69,7 +69,7 @@ def _steps(arguments: list[str], report: Path) -> list[Step]:
         Step("format", ["-m", "ruff", "format", "--check", "."]),
         Step("types", ["-m", "mypy"]),
     ]
-    manual = Step("manual", ["-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(report.parent / "manual")])
+    manual = Step("manual", ["-m", "mkdocs", "build", "--strict", "--site-dir", str(report.parent / "manual")])
     on_every_core = [*pytest, "-q", "-n", str(_cpu_count())]
     tests = Step("tests", on_every_core)
     speed = Step("speed", ["tools/bench/run.py", "--check"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,20 +18,31 @@ ROOT = Path(__file__).resolve().parents[2]
 _LOADS = re.compile(r"<(?:script|img|iframe|link)\b[^>]*\b(?:src|href)=\"?((?:https?:)?//[^\s\">]+)")
 
 
+def build(project: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Build the manual of a project as the step of the test command does, into a folder's ``manual``."""
+    [step] = [step for step in command._steps([], folder / "report.xml") if step.name == "manual"]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    words = [sys.executable, *step.command]
+    return subprocess.run(words, cwd=project, env=environment, capture_output=True, text=True, check=False)
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("manual")
-    [step] = [step for step in command._steps([], folder / "report.xml") if step.name == "manual"]
-    built = subprocess.run(
-        [sys.executable, *step.command],
-        cwd=ROOT,
-        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    built = build(ROOT, folder)
     assert built.returncode == 0, built.stdout + built.stderr
     return folder / "manual"
+
+
+@pytest.mark.parametrize("link", ["[a page](nowhere.md)", "[a heading](index.md#nowhere)", "![a picture](nowhere.svg)"])
+def test_a_link_to_nowhere_fails_the_build(link, tmp_path):
+    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    with (tmp_path / "docs" / "index.md").open("a", encoding="utf-8") as page:
+        page.write(f"\n{link}\n")
+    built = build(tmp_path, tmp_path)
+    assert built.returncode != 0
+    assert "nowhere" in built.stdout + built.stderr
 
 
 def test_every_page_is_built(site):
