@@ -15,10 +15,10 @@ LINT = ["lint", "format", "types"]
 @pytest.mark.parametrize(
     ("words", "names"),
     [
-        ([], [*LINT, "tests", "speed"]),
+        ([], [*LINT, "manual", "tests", "speed"]),
         (["--no-lint"], ["tests"]),
         (["--lint"], LINT),
-        (["--quick"], [*LINT, "quick tests"]),
+        (["--quick"], [*LINT, "manual", "quick tests"]),
         (["tests/unit", "-k", "netting"], ["tests"]),
     ],
 )

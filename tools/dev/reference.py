@@ -1,0 +1,433 @@
+"""This script is how the reference pages of the manual are written from the code, so that they say what it does.
+
+    python3 tools/dev/reference.py    # after a change of a command, a setting, an event or an error
+
+A test compares the pages with what it would write.
+"""
+
+import inspect
+import re
+import sys
+import typing
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python looks in the folder of a script, not in the project
+
+from tools.dev import bootstrap
+
+FOLDER: Final = bootstrap.ROOT / "docs" / "reference"
+#: Setting of ``ledger.toml`` -> what it does. A setting that is not here ends the script.
+_SETTINGS: Final = {
+    "journal": "URL of the journal, where no option or variable names one",
+    "gateway.url": "address of the gateway, `tcp://HOST:PORT`",
+    "gateway.form": "protocol of the gateway",
+    "gateway.timeout_ms": "milliseconds that each request may take",
+    "gateway.server_key": "CURVE: file with the public key of the gateway",
+    "gateway.client_key": "CURVE: file with our own secret key",
+    "gateway.insecure": "allow an unencrypted connection to another machine",
+    "sync.interval_sec": "seconds between two syncs of the daemon; 15 without it",
+    "seal.key": "file with the secret key to seal with",
+}
+#: What a setting of the policy may be, where its type does not say it.
+_POLICY_VALUES: Final = {
+    "balance": "`report`, `halt`",
+    "magics": "list of magic numbers",
+    "vanish_share": "share, 0.5 for half",
+}
+_LINE: Final = 100
+_SECTION: Final = re.compile(r"^(?:Args|Attributes|Raises):$")
+_ENTRY: Final = re.compile(r"^ {4}(\w+): (.*)$")
+#: Module -> title of its part of the Python API, in the order of the page. Events and errors have pages of their own.
+_PARTS: Final = {
+    "service": "Ledger and accounts",
+    "reconciler": "Reconciler",
+    "gateway.open": "Gateway",
+    "portfolio": "Portfolio",
+    "views": "What a portfolio shows",
+    "journal": "What an append returns",
+    "snapshot": "What a gateway reported",
+    "values": "Values",
+    "clock": "Clock",
+}
+
+
+def pages() -> dict[str, str]:
+    """Return the pages: file name -> text."""
+    return {
+        "commands.md": "\n".join(_commands()),
+        "configuration.md": "\n".join(_configuration()),
+        "errors.md": "\n".join(_errors()),
+        "events.md": "\n".join(_events()),
+        "python-api.md": "\n".join(_python_api()),
+    }
+
+
+def main() -> int:
+    """Write the pages."""
+    bootstrap.enter(bootstrap.DEV_LOCK)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+        print(f"written: {FOLDER / name}")
+    return 0
+
+
+def _head(title: str, text: str) -> list[str]:
+    return ["<!-- Written by tools/dev/reference.py; a change here is lost. -->", "", f"# {title}", "", text, ""]
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a table, with an empty one behind it."""
+    yield f"| {' | '.join(columns)} |"
+    yield f"|{'---|' * len(columns)}"
+    for row in rows:
+        yield f"| {' | '.join(_cell(cell) for cell in row)} |"
+    yield ""
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _prose(text: str) -> str:
+    """Return a docstring's sentence as Markdown: its names as code, what is none of HTML as it stands."""
+    return text.replace("``", "`").replace("<", "&lt;")
+
+
+# -------------------------------------------------------------------------------------------------------------- commands
+
+
+def _commands() -> Iterator[str]:
+    import click
+
+    from ledger.cli import COMMANDS, cli
+
+    yield from _head(
+        "Commands",
+        "Options that several commands have: `--journal` and `--config` may stand before or behind the command. `ledger "
+        "COMMAND --help` prints what is written here.",
+    )
+    yield from _table(
+        ("command", ""), [(f"[`{name}`](#ledger-{name})", f"{_prose(line)}") for name, (_, line) in COMMANDS.items()]
+    )
+    context = click.Context(cli, info_name="ledger")
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        assert command is not None
+        yield from _command(command, click.Context(command, info_name=name, parent=context), 2)
+
+
+def _command(command: Any, context: Any, level: int) -> Iterator[str]:
+    import click
+
+    yield f"{'#' * level} {context.command_path}"
+    yield ""
+    yield from ("```text", f"{context.command_path} {' '.join(command.collect_usage_pieces(context))}", "```", "")
+    yield from _help(command.help or "")
+    records = [option.get_help_record(context) or ("", "") for option in command.get_params(context)]
+    own = [(f"`{names}`", _prose(text)) for names, text in records if text and "--help" not in names]
+    if own:
+        yield from _table(("option", "meaning"), own)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from _command(below, click.Context(below, info_name=name, parent=context), level + 1)
+
+
+def _help(text: str) -> Iterator[str]:
+    """Yield a help text as Markdown: what click leaves as it is (marked by a backspace) as a block, the rest as prose."""
+    for paragraph in inspect.cleandoc(text).split("\n\n"):
+        if paragraph.startswith("\b"):
+            yield from ("```text", paragraph.removeprefix("\b").strip("\n"), "```", "")
+        else:
+            yield from (_prose(" ".join(paragraph.split())), "")
+
+
+# --------------------------------------------------------------------------------------------------------- configuration
+
+
+def _configuration() -> Iterator[str]:
+    import attrs
+    import msgspec
+
+    from ledger import config
+    from ledger.reconcile.policy import ReconcilePolicy
+
+    yield from _head(
+        "Configuration",
+        "Settings that do not change are in `ledger.toml`. A command reads the file that `--config FILE` names, else the one "
+        "in the folder of its SQLite journal. Paths in it are relative to its folder. It is refused if others than its owner "
+        "may write to it, and so is a setting that does not exist. An option of the command line counts before a variable of "
+        "the environment, and that before the file; only the `url` for one account counts before `GTW_HOST` and `GTW_PORT`.",
+    )
+    file = {one.name: one for one in msgspec.structs.fields(config._File)}  # noqa: SLF001  # the file's layout is documented here
+    tables = {name: one.type for name, one in file.items() if name not in ("gateways", "policy") and _is_table(one.type)}
+    yield from ("## Top level", "", *_settings("", [one for name, one in file.items() if name == "journal"]))
+    for name, struct in tables.items():
+        yield from (f"## [{name}]", "")
+        if name == "gateway":
+            yield '`[gateways."SERVER/LOGIN"]` takes the same settings for the gateway of one account; they count before these.'
+            yield ""
+        yield from _settings(f"{name}.", msgspec.structs.fields(struct))
+    yield from ("## [policy]", "", "What the reconciler does about a disagreement, and how sure it has to be.", "")
+    meanings = _attributes(ReconcilePolicy)
+    rows = [
+        (f"`{one.name}`", _values(one), _default(one.default), _prose(meanings[one.name]))
+        for one in attrs.fields(ReconcilePolicy)
+    ]
+    yield from _table(("setting", "values", "default", "meaning"), rows)
+    yield from ("## Environment", "")
+    yield from _table(
+        ("variable", "meaning"),
+        [
+            ("`LEDGER_JOURNAL`", "URL of the journal"),
+            ("`GTW_HOST`, `GTW_PORT`", "address of the gateway; without one of them 127.0.0.1 and 5555"),
+            ("`GTW_TIMEOUT_MS`", "milliseconds that each request may take"),
+            ("`SYNC_INTERVAL_SEC`", "seconds between two syncs (default 15)"),
+            ("`LEDGER_SEAL_KEY`", "secret key to seal with"),
+            ("`NO_COLOR`", "print without colours"),
+        ],
+    )
+
+
+def _settings(prefix: str, fields: Sequence[Any]) -> Iterator[str]:
+    rows = [
+        (f"`{one.name}`", f"`{_type(one.type)}`", _default(one.default), _SETTINGS[f"{prefix}{one.name}"]) for one in fields
+    ]
+    return _table(("setting", "type", "default", "meaning"), rows)
+
+
+def _is_table(annotation: Any) -> bool:
+    return isinstance(annotation, type) and annotation.__module__ == "ledger.config"
+
+
+def _values(field: Any) -> str:
+    """Return what a setting of the policy may be."""
+    if field.name in _POLICY_VALUES:
+        return _POLICY_VALUES[field.name]
+    if isinstance(field.default, Enum):
+        return ", ".join(f"`{one.value}`" for one in type(field.default))
+    return "seconds" if field.name.endswith("_sec") else "number"
+
+
+def _default(value: Any) -> str:
+    import msgspec
+
+    if value in (None, msgspec.NODEFAULT, msgspec.UNSET):
+        return ""
+    return f"`{getattr(value, 'value', value)}`".replace("True", "true").replace("False", "false")
+
+
+def _attributes(documented: Any) -> dict[str, str]:
+    """Return what a docstring says of its class's attributes: name -> text."""
+    return next(rows for title, rows in _sections(inspect.getdoc(documented) or "") if title == "Attributes")
+
+
+def _sections(docstring: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the lists of a docstring, as Args and Raises: title, and name -> text."""
+    title, rows, name = "", dict[str, str](), ""
+    for line in [*docstring.splitlines(), ""]:
+        begun = _ENTRY.match(line)
+        if _SECTION.match(line):
+            title, rows, name = line[:-1], {}, ""
+        elif title and begun:
+            name = begun[1]
+            rows[name] = begun[2]
+        elif title and name and line.startswith(" "):
+            rows[name] += f" {line.strip()}"
+        elif title and name:
+            yield title, rows
+            title = ""
+
+
+# ---------------------------------------------------------------------------------------------------------------- errors
+
+
+def _errors() -> Iterator[str]:
+    from ledger import errors
+    from ledger.cli import exit_code
+
+    yield from _head(
+        "Errors and exit codes",
+        "Everything that the library raises on purpose is a `LedgerError`. *Retryable* means that the same call may succeed "
+        "later without any change. The exit code is the one that a command ends with.",
+    )
+    yield from ("## Exit codes", "")
+    yield from _table(
+        ("code", "meaning"),
+        [
+            ("0", "fine"),
+            ("1", "a disagreement, or a failed verification"),
+            ("2", "wrong use, or bad input"),
+            ("3", "unavailable: try again"),
+            ("70", "a fault of the ledger itself; please report it"),
+            ("130", "interrupted"),
+            ("141", "whoever read the output has closed it"),
+        ],
+    )
+    yield from ("`ledger status --check` has codes of its own, listed with [the command](commands.md#ledger-status).", "")
+    classes = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.LedgerError)]
+    for group in (one for one in classes if one.__bases__ == (errors.LedgerError,)):
+        yield from (f"## {group.__name__}", "", _prose(_first_paragraph(group)), "")
+        rows = []
+        for error in (one for one in classes if one.__bases__ == (group,)):
+            instance = error.__new__(error)
+            rows.append(
+                (
+                    f"`{error.__name__}`",
+                    _prose(_first_paragraph(error)),
+                    "yes" if error.retryable else "no",
+                    str(exit_code(instance)),
+                )
+            )
+        yield from _table(("error", "meaning", "retryable", "exit code"), rows)
+
+
+def _first_paragraph(documented: Any) -> str:
+    return " ".join((inspect.getdoc(documented) or "").split("\n\n")[0].split())
+
+
+# ---------------------------------------------------------------------------------------------------------------- events
+
+
+def _events() -> Iterator[str]:
+    from ledger.codec import KINDS
+    from ledger.events import AcceptedResult, PositionState
+
+    yield from _head(
+        "Events",
+        "The immutable facts and conclusions that a journal holds. A name that ends in `_msc` is a time in milliseconds of the "
+        "broker server's clock. Volumes are in lots and without a sign, money is in the account's currency. A field that may "
+        "be empty is `None` where its value is not known, never 0. `caused_by` is the version of the event that an event "
+        "follows from, `evidence` the SHA-256 of the broker's raw answer (`ledger log --evidence` prints it).",
+    )
+    modules: dict[str, list[tuple[Any, int]]] = {}
+    for cls, schema in KINDS.values():
+        modules.setdefault(cls.__module__, []).append((cls, schema))
+    for module, classes in modules.items():
+        yield from (f"## {module.rpartition('.')[2].capitalize()}", "")
+        yield from (_prose(_first_paragraph(sys.modules[module])), "")
+        for cls, schema in classes:
+            yield from _fields(cls, f"Schema version {schema}.")
+    yield from ("## Parts of events", "")
+    for part in (PositionState, AcceptedResult):
+        yield from _fields(part)
+
+
+def _fields(cls: Any, *further: str) -> Iterator[str]:
+    """Yield the section of an event, or of a part of one: what its docstring says, and its fields."""
+    import attrs
+
+    yield from (f"### {cls.__name__}", "")
+    for paragraph in [*(inspect.getdoc(cls) or "").split("\n\n"), *further]:
+        yield from (_prose(" ".join(paragraph.split())), "")
+    rows = [(f"`{one.name}`", f"`{_type(one.type)}`", _needed(one)) for one in attrs.fields(cls)]
+    yield from _table(("field", "type", ""), rows)
+
+
+def _needed(field: Any) -> str:
+    import attrs
+
+    if field.default is attrs.NOTHING:
+        return "required"
+    return "may be empty" if field.default is None else "has a default"
+
+
+def _type(annotation: Any) -> str:
+    """Return a type as a reader writes it."""
+    if isinstance(annotation, str):
+        return annotation.replace(" | None", "")
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _type(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) is typing.Literal:
+        return ", ".join(map(str, typing.get_args(annotation)))
+    arguments = [one for one in typing.get_args(annotation) if one is not type(None)]
+    if arguments:
+        return ", ".join(map(_type, arguments))
+    return str(getattr(annotation, "__name__", annotation))
+
+
+# ------------------------------------------------------------------------------------------------------------ Python API
+
+
+def _python_api() -> Iterator[str]:
+    import ledger
+
+    yield from _head(
+        "Python API",
+        "Everything here is imported from `ledger`. [Events](events.md) and [errors](errors.md) are imported from there too.",
+    )
+    for module, title in _PARTS.items():
+        yield from (f"## {title}", "")
+        for name in ledger._HOMES[module]:  # noqa: SLF001  # the one list of what is public
+            yield from _api_of(name, getattr(ledger, name))
+
+
+def _api_of(name: str, public: Any) -> Iterator[str]:
+    yield from (f"### {name}", "")
+    if inspect.isfunction(public):
+        yield from ("```text", f"{name}{_signature(public)}", "```", "")
+    yield from _documentation(public)
+    if not isinstance(public, type):
+        return
+    if issubclass(public, Enum):
+        yield from (", ".join(f"`{one.name}`" for one in public), "")
+        return
+    for member, value in vars(public).items():
+        function = getattr(value, "__func__", value)
+        if member.startswith("_") or not (isinstance(value, property) or inspect.isfunction(function)):
+            continue
+        documented = value.fget if isinstance(value, property) else function
+        yield from (f"#### {name}.{member}", "")
+        if not isinstance(value, property):
+            yield from ("```text", f"{member}{_signature(function)}", "```", "")
+        yield from _documentation(documented)
+
+
+def _signature(function: Any) -> str:
+    """Return a function's parameters as a reader writes them, one line each where they are many."""
+    signature = inspect.signature(function)
+    words, is_marked = [], False
+    for one in signature.parameters.values():
+        if one.name in ("self", "cls"):
+            continue
+        if one.kind is one.KEYWORD_ONLY and not is_marked:
+            words.append("*")
+        is_marked = is_marked or one.kind in (one.KEYWORD_ONLY, one.VAR_POSITIONAL)
+        stars = "*" if one.kind is one.VAR_POSITIONAL else "**" if one.kind is one.VAR_KEYWORD else ""
+        kind = "" if one.annotation is one.empty else f": {_annotation(one.annotation)}"
+        default = "" if one.default is one.empty else f" = {_value(one.default)}"
+        words.append(f"{stars}{one.name}{kind}{default}")
+    returned = "" if signature.return_annotation is signature.empty else f" -> {_annotation(signature.return_annotation)}"
+    line = f"({', '.join(words)}){returned}"
+    return line if len(line) < _LINE else "(\n    " + ",\n    ".join(words) + f",\n){returned}"
+
+
+def _annotation(annotation: Any) -> str:
+    return annotation if isinstance(annotation, str) else str(getattr(annotation, "__name__", annotation))
+
+
+def _value(default: Any) -> str:
+    """Return a default as a reader writes it: what is no plain value by its name or its type."""
+    if default is None or isinstance(default, (bool, int, float, str, tuple)):
+        return repr(default)
+    return str(getattr(default, "__name__", f"{type(default).__name__}()"))
+
+
+def _documentation(documented: Any) -> Iterator[str]:
+    """Yield a docstring: its prose, and its lists as tables."""
+    docstring = inspect.getdoc(documented) or ""
+    for paragraph in docstring.split("\n\n"):
+        if not _SECTION.match(paragraph.partition("\n")[0]):
+            yield from (_prose(" ".join(paragraph.split())), "")
+    for title, rows in _sections(docstring):
+        names = {"Args": "argument", "Raises": "raises", "Attributes": "attribute"}
+        yield from _table((names[title], ""), [(f"`{name}`", _prose(text)) for name, text in rows.items()])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
