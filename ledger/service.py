@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from itertools import pairwise
 from threading import RLock
 from typing import Final, NoReturn, Protocol, Self, get_args
 
@@ -526,6 +525,7 @@ class Account:
             if _follows(new, folded):
                 portfolio = folded.copy()
                 portfolio.fold((posting(row) for row in new), decode_posting)
+                portfolio.note_version(head.version)
                 return portfolio
         self._replayed = head.version
         return self.fold(Selection(version=head.version))
@@ -612,9 +612,7 @@ class Account:
         rows = simulated_rows(events, standing, version, lambda one: self._journal.latest_asserted(self.name, one))
         known, portfolio = self.current()
         if known == version and _follows(rows, portfolio):
-            twin = portfolio.copy()
-            twin.fold(map(posting, rows), decode_posting)
-            return twin
+            return portfolio.followed_by(events, version)
         if not rows:
             return self.fold(Selection(version=version), standing)
         return simulated(self._journal, self.name, Selection(version=version), standing, rows)
@@ -676,12 +674,7 @@ def _follows(rows: Sequence[Stored], portfolio: Portfolio) -> bool:
     """
     if not rows or any(row.placement in (PLACED, APART) or row.kind in STANDING_KINDS for row in rows):
         return False
-    places = [portfolio.last, *map(stored_place, rows)]
-    if any(after <= before for before, after in pairwise(places)):
-        return False
-    terms = portfolio.standing
-    hours = terms.clock.repeated_hours(min(places[0][0], places[1][0]), max(place[0] for place in places))
-    return terms.order is DealOrder.TICKET and not hours
+    return portfolio.is_followed_by([stored_place(row) for row in rows])
 
 
 _EVENTS: Final = frozenset(get_args(Event))

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 from attrs import field, frozen
 
 from ledger.clock import ClockRule
 from ledger.errors import InexactNumber
-from ledger.events import AccountOpened, DealOrder, PositionState, SymbolSpecified
+from ledger.events import (
+    AccountOpened,
+    Adjusted,
+    BalanceAsserted,
+    DealOrder,
+    DriftCorrected,
+    Event,
+    GhostClosed,
+    PositionRecovered,
+    PositionState,
+    SymbolSpecified,
+)
 from ledger.values import PRICE_SCALE, VOLUME_SCALE, AccountId, rounded, scaled, unscaled
 
 
@@ -71,3 +82,34 @@ class Standing:
         spec = self.symbols.get(symbol)
         price_scale = self.scales(symbol)[0]
         return price_scale if spec is None or spec.digits is None else min(spec.digits + 3, price_scale)
+
+
+def check_fit(event: Event, terms: Standing) -> None:
+    """Refuse what the fold could not count: once it is recorded, it would stand in the way of every replay.
+
+    Of what is no deal; a deal's numbers are scaled when it becomes a posting.
+
+    Raises:
+        InexactNumber: A number does not fit the scales of the account or symbol.
+    """
+    match event:
+        case PositionRecovered(position=state) | GhostClosed(before=state):
+            terms.sizes(state)
+        case DriftCorrected():
+            terms.sizes(event.before)
+            terms.sizes(event.after)
+        case BalanceAsserted():
+            _check_money(event, ("balance", "credit"), terms)
+        case Adjusted():
+            for state in filter(None, (event.before, event.after)):
+                terms.sizes(state)
+            _check_money(event, ("balance_before", "balance_after", "credit_before", "credit_after"), terms)
+        case _:
+            pass
+
+
+def _check_money(event: Event, names: Iterable[str], terms: Standing) -> None:
+    for name in names:
+        amount = getattr(event, name)
+        if amount is not None:
+            terms.money_units(amount, name)

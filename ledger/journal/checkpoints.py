@@ -27,7 +27,7 @@ from ledger.errors import LedgerError
 from ledger.events import DealOrder
 from ledger.fold_order import FoldOrder, HourReading, Records, hour_readings
 from ledger.portfolio import FOLD_VERSION, Portfolio
-from ledger.postings import NO_DEAL, Place, Postings, Reading, Selection
+from ledger.postings import NO_DEAL, Place, Posting, Postings, Reading, Selection
 from ledger.terms import Standing
 from ledger.values import AccountId
 
@@ -164,7 +164,7 @@ def replayed(
         portfolio, postings = Portfolio(standing), journal.postings(account, selection, standing)
         while rows := postings.take(_CHUNK):
             portfolio.fold(rows, decode_posting)
-        return portfolio, _selected(journal, account, selection, postings)
+        return _finished(portfolio, selection), _selected(journal, account, selection, postings)
     found = journal.checkpoint(account, selection, fold_code(standing))
     begun = opened(found, standing) if found else None
     portfolio = begun or Portfolio(standing)
@@ -180,7 +180,14 @@ def replayed(
         place, reading = postings.place, postings.reading
         due = max(0, due - len(rows))
     keeper.finish()
-    return portfolio, _selected(journal, account, selection, postings)
+    return _finished(portfolio, selection), _selected(journal, account, selection, postings)
+
+
+def _finished(portfolio: Portfolio, selection: Selection) -> Portfolio:
+    """Return a portfolio that all of a selection was folded into: without a limit in time, the next event may be applied."""
+    if selection.time_msc is None:
+        portfolio.note_version(selection.version)
+    return portfolio
 
 
 def simulated(
@@ -202,6 +209,7 @@ def simulated(
     postings = journal.postings(account, selection, standing, after=found.mark if found and begun else None, besides=rows)
     while some := postings.take(_CHUNK):
         portfolio.fold(some, decode_posting)
+    portfolio.note_version(selection.version + len(rows))
     return portfolio
 
 
@@ -222,8 +230,8 @@ def repeated_hour(
     postings = journal.postings(account, selection, standing, after=found.mark if found else None)
     while postings.take(_CHUNK, begin):
         pass
-    rows = [row for row in postings if span[0] <= row[0] < span[1] and row[1] != NO_DEAL]
-    first = postings.order.records.first_records([row[1] for row in rows]) if rows else {}
+    rows = [row for row in map(Posting._make, postings) if span[0] <= row.time_msc < span[1] and row.deal != NO_DEAL]
+    first = postings.order.records.first_records([row.deal for row in rows]) if rows else {}
     return hour_readings(rows, first, span, standing.clock)
 
 
