@@ -76,7 +76,7 @@ if TYPE_CHECKING:
         SyncDegraded,
         SyncRestored,
     )
-    from ledger.gateway.client import open_gateway
+    from ledger.gateway.open import open_gateway
     from ledger.journal import Appended, Outcome
     from ledger.portfolio import Portfolio
     from ledger.reconciler import (
@@ -112,7 +112,7 @@ _HOMES = {
         "IdentityRelaxed", "IdentityRequired", "Origin", "PositionRecovered", "PositionReticketed", "PositionState", "Recorded",
         "SymbolSpecified", "SyncDegraded", "SyncRestored",
     ),
-    "gateway.client": ("open_gateway",),
+    "gateway.open": ("open_gateway",),
     "journal": ("Appended", "Outcome"),
     "portfolio": ("Portfolio",),
     "reconciler": (

@@ -13,12 +13,13 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
 from attrs import evolve, fields, frozen
 
 from ledger.errors import BadValue
+from ledger.gateway.forms import Form
 from ledger.reconcile.policy import DEFAULT, ReconcilePolicy
 from ledger.text import visible
 from ledger.values import AccountId
@@ -29,7 +30,7 @@ _OTHERS_WRITE: Final = 0o022
 
 class _Gateway(msgspec.Struct, forbid_unknown_fields=True):
     url: str | None = None
-    form: Literal["json", "mql5-json-api", "ejtrader"] = "json"
+    form: Form = "json"
     timeout_ms: Annotated[int, msgspec.Meta(ge=1)] | None = None
     server_key: str | None = None
     client_key: str | None = None
@@ -121,7 +122,7 @@ def _beside(journal: str) -> Path | None:
     """Return where the settings of a SQLite journal would be; None for another database."""
     if journal.startswith("memory:"):
         return None
-    from ledger.journal.connect import journal_url, sqlite_path
+    from ledger.journal.sql.engine import journal_url, sqlite_path
 
     path = sqlite_path(journal_url(journal))
     return None if path is None else path.absolute().parent / NAME
@@ -209,7 +210,7 @@ def _with_paths(table: Mapping[str, Any], file: Path) -> dict[str, Any]:
 
 def _journal(url: str, file: Path) -> str:
     """Return a journal's URL with a relative path read from the folder of its file, as the current folder may be another."""
-    from ledger.journal.connect import journal_url, sqlite_path
+    from ledger.journal.sql.engine import journal_url, sqlite_path
 
     found = journal_url(url)
     path = sqlite_path(found)

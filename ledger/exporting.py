@@ -21,7 +21,7 @@ from attrs import frozen
 
 from ledger.codec import STANDING_KINDS, Stored, standing_of
 from ledger.errors import AccountMismatch, BadValue, CorruptEvent, JournalUnavailable, LedgerError, MalformedExport
-from ledger.journal import Head, Journal
+from ledger.journal import Head, RawRows
 from ledger.journal.admission import start, taken_over
 from ledger.journal.evidence import Kept, unpacked
 from ledger.output_files import require_writable, written_whole
@@ -214,7 +214,7 @@ _Write = Callable[[AccountId, Sequence[Record]], object]
 
 
 @contextmanager
-def _writer(format_: str, path: Path, journal: Journal) -> Iterator[_Write]:
+def _writer(format_: str, path: Path, journal: RawRows) -> Iterator[_Write]:
     match format_:
         case "parquet":
             with _parquet(path) as write:
@@ -266,7 +266,7 @@ def _parquet(path: Path) -> Iterator[_Write]:
         yield write
 
 
-def _json_lines(file: IO[str], journal: Journal) -> _Write:
+def _json_lines(file: IO[str], journal: RawRows) -> _Write:
     """Write a line for each record; the first that refers to a raw answer carries it, so that nothing is left behind."""
     carried: set[tuple[AccountId, str]] = set()
 

@@ -14,7 +14,7 @@ from ledger.codec import plain_fields
 from ledger.errors import DealConflict
 from ledger.events import DealRevised, Recorded
 from ledger.journal import Head
-from ledger.journal.verification import Problem
+from ledger.journal.verify.walk import Problem
 from ledger.portfolio import Portfolio
 from ledger.service import Verification
 from ledger.terms import Standing

@@ -82,7 +82,7 @@ __all__ = [
 ]
 
 #: Raised whenever a rule of the fold, or what a state consists of, changes: so that no replay begins at a checkpoint made by
-#: other rules. ``tools/freeze_fold.py`` says when.
+#: other rules. ``tools/dev/freeze_fold.py`` says when.
 FOLD_VERSION: Final = 2
 
 _IN: Final = 0

@@ -30,7 +30,7 @@ from attrs import frozen
 
 from ledger.errors import BadValue, CorruptEvent, JournalError
 from ledger.journal import Head, Journal, Parent
-from ledger.journal.verification import Problem
+from ledger.journal.verify.walk import Problem
 from ledger.keyfiles import OWNER_ONLY, READABLE, check_private, new_pair, write_new
 from ledger.text import json_text, visible
 from ledger.values import AccountId

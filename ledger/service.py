@@ -31,12 +31,12 @@ from ledger.events import (
     Recorded,
 )
 from ledger.fold_order import HourReading
-from ledger.journal import Appended, Difference, Head, Journal, Outcome, Selection
+from ledger.journal import Appended, Difference, EventStore, Head, Journal, Outcome, Selection
 from ledger.journal.admission import simulated_rows
 from ledger.journal.checkpoints import INTERVAL, repeated_hour, replayed, simulated
-from ledger.journal.forking import prepare_for_forks
 from ledger.journal.memory import MemoryJournal
-from ledger.journal.verification import Problem, Verified, verify_account, verify_across
+from ledger.journal.sql.forking import prepare_for_forks
+from ledger.journal.verify.walk import Problem, Verified, verify_account, verify_across
 from ledger.journal.watch import Watch
 from ledger.portfolio import Portfolio
 from ledger.positions import OpenPosition
@@ -154,11 +154,11 @@ class Ledger:
         if require_type(url, str, "the URL of a journal, as sqlite:///desk.db") == "memory://":
             return cls(MemoryJournal(now_us), now_us)
         # SQLAlchemy and Alembic are slow to load and not needed before a journal is opened.
-        from ledger.journal.connect import check_revision, close_engine, open_engine
-        from ledger.journal.sql import SqlJournal
+        from ledger.journal.sql.engine import check_revision, close_engine, open_engine
+        from ledger.journal.sql.journal import SqlJournal
 
         if create:
-            from ledger.journal.migrate import create_journal
+            from ledger.journal.sql.migrate import create_journal
 
             create_journal(url)
         engine = open_engine(url, create=False)
@@ -251,7 +251,7 @@ class Ledger:
         else:
             from concurrent.futures import ThreadPoolExecutor
 
-            from ledger.journal.helping import helper
+            from ledger.journal.verify.worker import helper
 
             with ThreadPoolExecutor(1) as beside:  # the database does nearly all of it, which leaves Python to us
                 looked = beside.submit(lambda: list(verify_across(self.journal)))
@@ -717,7 +717,7 @@ class StopSign(Protocol):
 
 
 def following(
-    journal: Journal, cursors: dict[AccountId, int], only: AccountId | None, poll_seconds: float, stop: StopSign | None
+    journal: EventStore, cursors: dict[AccountId, int], only: AccountId | None, poll_seconds: float, stop: StopSign | None
 ) -> Iterator[Recorded]:
     """Yield events behind a cursor for each account, for ever."""
     for batch in _batches(journal, cursors, only, poll_seconds, stop):
@@ -725,7 +725,7 @@ def following(
 
 
 async def following_async(
-    journal: Journal, cursors: dict[AccountId, int], only: AccountId | None, poll_seconds: float
+    journal: EventStore, cursors: dict[AccountId, int], only: AccountId | None, poll_seconds: float
 ) -> AsyncGenerator[Recorded, None]:
     """Yield events as ``following`` does, without blocking the event loop. What it uses ends with it, however it ends."""
     import asyncio
@@ -745,7 +745,7 @@ async def following_async(
 
 
 def _batches(
-    journal: Journal, cursors: dict[AccountId, int], only: AccountId | None, poll_seconds: float, stop: StopSign | None
+    journal: EventStore, cursors: dict[AccountId, int], only: AccountId | None, poll_seconds: float, stop: StopSign | None
 ) -> Generator[list[Recorded], None, None]:
     """Yield events behind a cursor for each account, some at a time, for ever. A cursor moves on with what was given out."""
     is_away = False
@@ -776,7 +776,7 @@ def _wait(watch: Watch, seconds: float, stop: StopSign | None) -> None:
             return
 
 
-def _news(journal: Journal, account: AccountId, seen: int, upto: int) -> Iterator[list[Recorded]]:
+def _news(journal: EventStore, account: AccountId, seen: int, upto: int) -> Iterator[list[Recorded]]:
     """Yield the events behind a version, some at a time, so that nothing is held open while the reader takes its time."""
     if seen > upto:
         raise CorruptEvent(

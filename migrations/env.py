@@ -12,9 +12,9 @@ from contextlib import nullcontext
 from alembic import context
 from sqlalchemy import Connection
 
-from ledger.journal.indexes import metadata
-from ledger.journal.migrate import chain_stays
-from ledger.journal.schema import REVISION
+from ledger.journal.sql.indexes import metadata
+from ledger.journal.sql.migrate import chain_stays
+from ledger.journal.sql.schema import REVISION
 
 
 def _migrate(connection: Connection) -> None:
@@ -35,7 +35,7 @@ connection = context.config.attributes.get("connection")
 if connection is not None:
     _migrate(connection)
 else:
-    from ledger.journal.connect import open_engine
+    from ledger.journal.sql.engine import open_engine
 
     with open_engine(_journal_url()).connect().execution_options(write=True) as opened, opened.begin():
         _migrate(opened)

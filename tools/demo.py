@@ -21,7 +21,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import bootstrap
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # Python looks in the folder of a script, not in the project
+
+from tools.dev import bootstrap
 
 _SERVER, _LOGIN = "Sandbox-Demo", 70113
 _CLOCK = "ny-close"
@@ -29,9 +31,7 @@ _CLOCK = "ny-close"
 
 def main() -> int:
     """Run the demonstration; return 1 if something of it does not hold."""
-    python = bootstrap.ready(bootstrap.RUNTIME_LOCK)
-    if Path(sys.prefix) != python.parent.parent:
-        os.execv(python, [str(python), *sys.argv])  # noqa: S606  # the same command, in the project's own environment
+    bootstrap.enter(bootstrap.RUNTIME_LOCK)
     from ledger.gateway.sandbox.client import Sandbox
 
     with tempfile.TemporaryDirectory(prefix="ledger-demo-") as name:

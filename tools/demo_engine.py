@@ -11,9 +11,9 @@ import sys
 import attrs
 
 from ledger import Ledger, Origin, StateReconciler
-from ledger.gateway.client import open_gateway
+from ledger.gateway.open import open_gateway
 from ledger.gateway.sandbox.client import Sandbox
-from ledger.gateway.wire import read_deals
+from ledger.protocol.read import read_deals
 
 _MAGIC = 20260101
 

@@ -4,7 +4,8 @@
     python3 tools/lock.py --upgrade   # newest versions that fit
 
 ``requirements.lock`` holds what the command ``ledger`` needs, ``requirements-dev.lock`` everything: Postgres, tests,
-lint. Both hold the build backend, so that the project itself installs from them too.
+lint. Both hold the build backend, so that the project itself installs from them too. ``requirements-gateway.lock`` holds what
+the gateway's side needs, beside a terminal: no journal, no tables, no imports of workbooks.
 """
 
 import argparse
@@ -13,13 +14,18 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-import bootstrap
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # Python looks in the folder of a script, not in the project
+
+from tools.dev import bootstrap
 
 UV = "uv==0.13.9"  # resolves for all platforms at once, which pip cannot
 DEV_INPUT = ("--all-extras", "--group", "dev")
 RUNTIME_INPUT = ("--group", "build", "--constraint", bootstrap.DEV_LOCK)  # the same versions in both
+GATEWAY_LOCK = "requirements-gateway.lock"
+GATEWAY_PACKAGES = ("attrs", "click", "msgspec", "pyzmq", "tzdata")  # the last one: Windows has no time zones of its own
 _PIN = re.compile(r"^[a-z0-9]\S*==\S+", re.MULTILINE)
 
 
@@ -32,9 +38,18 @@ def main() -> int:
         uv = _install_uv(Path(folder))
         _compile(uv, bootstrap.DEV_LOCK, *DEV_INPUT, *upgrade)
         _compile(uv, bootstrap.RUNTIME_LOCK, *RUNTIME_INPUT, *upgrade)
-    problems = [problem for name in (bootstrap.DEV_LOCK, bootstrap.RUNTIME_LOCK) for problem in _problems(name)]
-    print("\n".join(problems or ["Both lock files are complete."]))
-    return 1 if problems else 0
+    (bootstrap.ROOT / GATEWAY_LOCK).write_text(gateway_lock(), encoding="utf-8")
+    found = list(problems())
+    print("\n".join(found or ["The lock files are complete."]))
+    return 1 if found else 0
+
+
+def gateway_lock() -> str:
+    """Return the text of the gateway's lock file: its packages as the runtime lock has them, for ``pip install --no-deps``."""
+    text = (bootstrap.ROOT / bootstrap.RUNTIME_LOCK).read_text(encoding="utf-8")
+    packages = [block for block in _blocks(text) if block.partition("==")[0] in GATEWAY_PACKAGES]
+    pins = [line for block in packages for line in block.splitlines() if not line.lstrip().startswith("#")]
+    return "\n".join(["# Made by: python3 tools/lock.py", *pins, ""])
 
 
 def _install_uv(folder: Path) -> Path:
@@ -67,14 +82,21 @@ def _index() -> dict[str, str]:
     return {"UV_DEFAULT_INDEX": index} if index else {}
 
 
-def _problems(name: str) -> list[str]:
-    text = (bootstrap.ROOT / name).read_text(encoding="utf-8")
+def problems() -> Iterator[str]:
+    """Yield what is wrong with the lock files, a sentence each."""
+    for name in (bootstrap.DEV_LOCK, bootstrap.RUNTIME_LOCK, GATEWAY_LOCK):
+        text = (bootstrap.ROOT / name).read_text(encoding="utf-8")
+        yield from (f"{name}: {block.split()[0]} has no hash" for block in _blocks(text) if "--hash=sha256:" not in block)
+        if "://" in text:
+            yield f"{name}: names an address"
+        if name == GATEWAY_LOCK and text != gateway_lock():
+            yield f"{name}: differs from {bootstrap.RUNTIME_LOCK}; run python3 tools/lock.py"
+
+
+def _blocks(text: str) -> list[str]:
+    """Return a lock file's packages, each with its hashes."""
     starts = [match.start() for match in _PIN.finditer(text)]
-    blocks = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
-    found = [f"{name}: {block.split()[0]} has no hash" for block in blocks if "--hash=sha256:" not in block]
-    if "://" in text:
-        found.append(f"{name}: names an address")
-    return found
+    return [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """This script is how the project is checked, by people and by CI alike.
 
     python3 tools/test.py                       # lint, types, all tests, and that nothing has become slow
+    python3 tools/test.py --quick               # lint, types, unit and meta tests: an answer in two minutes
+    python3 tools/test.py --lint                # lint and types
     python3 tools/test.py --no-lint             # all tests
     python3 tools/test.py tests/unit -k netting # what pytest makes of these words, nothing else
 
@@ -17,7 +19,12 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import NamedTuple
 
-import bootstrap
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # Python looks in the folder of a script, not in the project
+
+from tools.dev import bootstrap
+
+#: What is checked while working: stories of every rule, and the project about itself. They start few processes.
+QUICK = ("tests/unit", "tests/meta")
 
 #: The one reason for which a test may be skipped: real exports lie beside the project, and are never part of it.
 _NOT_SHIPPED = "the sample exports are not at"
@@ -53,7 +60,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _steps(arguments: list[str], report: Path) -> list[Step]:
-    words = [word for word in arguments if word != "--no-lint"]
+    words = [word for word in arguments if word not in ("--quick", "--lint", "--no-lint")]
     pytest = ["-m", "pytest", f"--junit-xml={report}"]
     if words:
         return [Step("tests", [*pytest, *words])]
@@ -62,8 +69,13 @@ def _steps(arguments: list[str], report: Path) -> list[Step]:
         Step("format", ["-m", "ruff", "format", "--check", "."]),
         Step("types", ["-m", "mypy"]),
     ]
-    tests = Step("tests", [*pytest, "-q", "-n", str(_cpu_count())])
-    speed = Step("speed", ["tools/bench.py", "--check"])
+    on_every_core = [*pytest, "-q", "-n", str(_cpu_count())]
+    tests = Step("tests", on_every_core)
+    speed = Step("speed", ["tools/bench/run.py", "--check"])
+    if "--lint" in arguments:
+        return lint
+    if "--quick" in arguments:
+        return [*lint, Step("quick tests", [*on_every_core, *QUICK])]
     return [tests] if "--no-lint" in arguments else [*lint, tests, speed]
 
 

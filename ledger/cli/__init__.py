@@ -27,7 +27,8 @@ WRONG_USE: Final = 2
 UNAVAILABLE: Final = 3
 _INTERRUPTED: Final = 130
 _READER_LEFT: Final = 141  # as a shell reports a program that SIGPIPE ended
-_COMPLETION: Final = "_LEDGER_COMPLETE"
+_NAMES: Final = ("ledger", "mt5-ledger")  # the second for machines where the first is another program
+_COMPLETION: Final = {"_LEDGER_COMPLETE", "_MT5_LEDGER_COMPLETE"}
 _OUR_FAULT: Final = 70  # EX_SOFTWARE of sysexits.h
 #: So many new objects before Python looks for garbage: what a command makes it keeps, and looking costs a tenth of its time.
 _GARBAGE: Final = 50_000
@@ -135,12 +136,18 @@ def exit_code(error: LedgerError) -> int:
 def main(arguments: list[str] | None = None) -> Any:
     """Run a command and leave with its exit code."""
     gc.set_threshold(_GARBAGE)
-    if _COMPLETION in os.environ:  # a shell asks for words of ours, and click writes them as bytes
-        cli.main(args=arguments, prog_name="ledger", standalone_mode=False)
+    if not _COMPLETION.isdisjoint(os.environ):  # a shell asks for words of ours, and click writes them as bytes
+        cli.main(args=arguments, prog_name=_called_name(), standalone_mode=False)
     with streams.replaced():
         code = _run(arguments)
     gc.freeze()  # or else Python looks through all that was loaded once more before it ends
     sys.exit(code)
+
+
+def _called_name() -> str:
+    """Return the name that the command was called by, for its usage lines and its completion."""
+    name = Path(sys.argv[0]).stem
+    return name if name in _NAMES else _NAMES[0]
 
 
 def _run(arguments: list[str] | None) -> int:
@@ -165,7 +172,7 @@ def _called(arguments: list[str] | None) -> int:
         OutputClosed: An output takes no more.
     """
     try:
-        return int(cli.main(args=arguments, prog_name="ledger", standalone_mode=False) or FINE)
+        return int(cli.main(args=arguments, prog_name=_called_name(), standalone_mode=False) or FINE)
     except OutputClosed:
         raise
     except click.ClickException as error:
@@ -180,7 +187,10 @@ def _called(arguments: list[str] | None) -> int:
     except OSError as error:
         complain(f"{error.filename or ''}: {error.strerror or error}")
         return WRONG_USE
-    except Exception:  # noqa: BLE001  # a fault of ours must not look like a disagreement, which is what Python's own 1 means
+    except Exception as error:  # noqa: BLE001  # a fault of ours must not look like a disagreement, which is Python's own 1
+        if isinstance(error, ModuleNotFoundError) and not (error.name or "ledger").startswith("ledger"):
+            complain(f"this needs the package {error.name}, which is not installed here; the complete installation has it")
+            return WRONG_USE
         import traceback
 
         traceback.print_exc()

@@ -59,7 +59,7 @@ def restore(journal: str | None, file: Path, as_json: bool) -> None:  # noqa: FB
 
 
 def _copy(ledger: Ledger, url: str, *, as_json: bool, is_restored: bool) -> None:
-    from ledger.journal.copying import copy_journal
+    from ledger.journal.backup import copy_journal
 
     events = sum(head.version for head in ledger.journal.heads().values())
     with bar("copying and verifying", 2 * events) as progress:

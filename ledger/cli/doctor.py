@@ -148,9 +148,9 @@ def _programs() -> Iterator[Check]:
 
 
 def _journal(ledger: Ledger) -> Iterator[Check]:
-    from ledger.journal.connect import shown
-    from ledger.journal.preflight import differences, folder, heads_apart, revisions, settings_in_force
-    from ledger.journal.surroundings import pooler, text_encoding
+    from ledger.journal.sql.engine import shown
+    from ledger.journal.sql.preflight import differences, folder, heads_apart, revisions, settings_in_force
+    from ledger.journal.sql.surroundings import pooler, text_encoding
 
     engine = getattr(ledger.journal, "engine")  # noqa: B009  # opened by a URL, it is one of SQL
     try:
@@ -195,7 +195,7 @@ def _place(folder: Path | None) -> Iterator[Check]:
     yield _disk(folder)
     if folder is None:
         return
-    from ledger.journal.surroundings import MEMORY, NETWORK, file_system
+    from ledger.journal.sql.surroundings import MEMORY, NETWORK, file_system
 
     kind = file_system(folder.resolve())
     if kind in NETWORK:

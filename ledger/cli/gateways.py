@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import click
 from attrs import frozen
@@ -15,17 +15,14 @@ from ledger.cli.options import configuration
 from ledger.clock import ClockRule
 from ledger.errors import AccountUnknown, BadValue, GatewayError
 from ledger.gateway import Gateway
+from ledger.gateway.forms import FORMS, Form
 from ledger.reconcile.policy import ReconcilePolicy
 from ledger.reconciler import SYNC_INTERVAL_SEC, StateReconciler, named_by
 from ledger.service import Ledger
 from ledger.values import AccountId
 
-if TYPE_CHECKING:
-    from ledger.gateway.client import Form
-
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _PORT: Final = 5555
-_FORMS: Final = ("json", "mql5-json-api", "ejtrader")
 
 
 def gateway_options(command: _Command) -> _Command:
@@ -34,7 +31,7 @@ def gateway_options(command: _Command) -> _Command:
         click.option("--insecure", is_flag=True, default=None, help="Speak to another machine without keys."),
         click.option("--client-key", metavar="FILE", help="CURVE: our own secret key (ledger keys make)."),
         click.option("--server-key", metavar="FILE", help="CURVE: the public key of the gateway."),
-        click.option("--form", type=click.Choice(_FORMS), help="What the gateway speaks; json without."),
+        click.option("--form", type=click.Choice(FORMS), help="What the gateway speaks; json without."),
         click.option("--timeout-ms", type=click.IntRange(min=1), metavar="N", help="For each request; else $GTW_TIMEOUT_MS."),
         click.option("--gateway", metavar="URL", help="tcp://HOST:PORT; else $GTW_HOST and $GTW_PORT (5555)."),
     ):
@@ -53,7 +50,7 @@ class Way:
 
     url: str
     account: AccountId | None = None
-    form: str = "json"
+    form: Form = "json"
     timeout_ms: int | None = None
     server_key: str | None = None
     client_key: str | None = None
@@ -66,15 +63,16 @@ class Way:
             BadValue: The URL or a key file is none.
             GatewayDenied: It is on another machine, and there are no keys.
         """
-        from ledger.gateway.client import TIMEOUT_MSC, open_gateway
+        from ledger.gateway.client import TIMEOUT_MSC
         from ledger.gateway.curve import load_client_keys
+        from ledger.gateway.open import open_gateway
 
         if bool(self.server_key) != bool(self.client_key):
             raise BadValue("keys come in twos: --client-key (our own) and --server-key (the gateway's)")
         keys = load_client_keys(Path(self.client_key), Path(self.server_key)) if self.client_key and self.server_key else None
         return open_gateway(
             self.url,
-            form=cast("Form", self.form),
+            form=self.form,
             timeout_msc=self.timeout_ms or TIMEOUT_MSC,
             keys=keys,
             allow_insecure=self.insecure,

@@ -15,7 +15,7 @@ from ledger.cli.seal import read_seal
 from ledger.clock import utc_text_us
 from ledger.errors import BadValue
 from ledger.faces import Json, verification_face
-from ledger.journal.verification import Problem
+from ledger.journal.verify.walk import Problem
 from ledger.seals import Seal, load_public_key, parent_of
 from ledger.service import Ledger
 
@@ -32,9 +32,9 @@ def init(journal: str | None) -> None:
       ledger init --journal sqlite:///desk.db
       ledger init --journal postgresql+psycopg://user:password@host/desk
     """
-    from ledger.journal.migrate import create_journal
-    from ledger.journal.urls import journal_url as parse
-    from ledger.journal.urls import shown
+    from ledger.journal.sql.migrate import create_journal
+    from ledger.journal.sql.urls import journal_url as parse
+    from ledger.journal.sql.urls import shown
 
     url = journal_url(journal)
     before = create_journal(url)

@@ -1,7 +1,8 @@
 """What people and programs see: tables that fit 80 columns on a terminal, JSON, lines, progress on long work.
 
 Every command prints through here, and here through ``streams``. Text from outside is escaped before it is set in a table;
-nothing is cut where a program reads on.
+nothing is cut where a program reads on. ``rich`` is loaded for what people see only: output for programs does not wait for it,
+and the small installation beside a terminal has none and prints plain lines.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, TextIO, cast
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from ledger.cli.streams import Stream, print_text, writing
 from ledger.text import json_text, visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _PIPE_WIDTH: Final = 400  # nothing is cut where a program reads on
 
@@ -31,6 +32,8 @@ def console(*, stderr: bool = False) -> Console:
 
     What it is given must be escaped already.
     """
+    from rich.console import Console
+
     stream = sys.stderr if stderr else sys.stdout
     watched = stream.isatty()
     plain = bool(os.environ.get("NO_COLOR"))  # no codes at all then: bold is one too
@@ -52,6 +55,9 @@ def _moves() -> bool:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
     """Print a table; columns whose name begins with ``>`` are set right."""
+    from rich.table import Table
+    from rich.text import Text
+
     screen = console()
     if not rows:
         screen.print(Text.assemble((f"{visible(title)}: ", "bold"), visible(empty)))
@@ -69,11 +75,13 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 def say(text: str, style: str = "") -> None:
     """Print a line for people."""
-    console().print(Text(visible(text), style=style))
+    _print_line(text, style, stderr=False)
 
 
 def print_lines(lines: Iterable[str]) -> None:
     """Print lines: in a pipe as they are, on a terminal each cut to its width, which its last character then shows."""
+    from rich.text import Text
+
     screen = console()
     for line in lines:
         if screen.is_terminal:
@@ -85,7 +93,18 @@ def print_lines(lines: Iterable[str]) -> None:
 
 def warn(text: str) -> None:
     """Print a line for people beside the output."""
-    console(stderr=True).print(Text(visible(text), style="yellow"))
+    _print_line(text, "yellow", stderr=True)
+
+
+def _print_line(text: str, style: str, *, stderr: bool) -> None:
+    if find_spec("rich") is None:
+        stream = sys.stderr if stderr else sys.stdout
+        stream.write(visible(text) + "\n")
+        stream.flush()
+        return
+    from rich.text import Text
+
+    console(stderr=stderr).print(Text(visible(text), style=style))
 
 
 # -------------------------------------------------------------------------------------------------------- for programs

@@ -74,7 +74,8 @@ def sandbox(**options: Any) -> None:
     wrong-server, no-identity, not-connected, stale, foreign, malformed, late-deals, no-deals, restart.
     """
     from ledger.gateway.curve import load_server_keys
-    from ledger.gateway.sandbox.server import Faults, SandboxServer, fault_of, parent_is_gone
+    from ledger.gateway.sandbox.faults import Faults, fault_of
+    from ledger.gateway.sandbox.server import SandboxServer, parent_is_gone
 
     port, control_port = options["port"], options["control_port"]
     if control_port is None:

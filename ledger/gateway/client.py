@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from ipaddress import ip_address
 from threading import RLock
-from typing import Final, Literal, NoReturn, Self, TypeVar
+from typing import Any, Final, NoReturn, Self, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
+from warnings import warn
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -27,15 +29,18 @@ from ledger.errors import (
     GatewayTimeout,
     GatewayUnavailable,
 )
-from ledger.gateway import Gateway, wire
 from ledger.gateway.curve import ClientKeys, mechanism_of
+from ledger.protocol import MESSAGE_BYTES_MAX
+from ledger.protocol.echo import AnotherAnswer, Asked
+from ledger.protocol.messages import GetAccount, GetDeals, GetPositions, GetSymbols, Ping, Query
+from ledger.protocol.read import read_account, read_deals, read_pong, read_snapshot, read_symbols
+from ledger.protocol.write import write_request
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemoteSymbol, Snapshot
-from ledger.values import INT64_MAX, require_type, shown, to_whole
+from ledger.values import INT64_MAX, require_type, to_whole
 
 _Value = TypeVar("_Value")
 
 TIMEOUT_MSC: Final = 5_000
-MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 _HEARTBEAT_MSC: Final = 1_000
 _HEARTBEAT_TIMEOUT_MSC: Final = 3_000
 _RECONNECT_MSC: Final = 100
@@ -242,25 +247,23 @@ class ZmqGateway:
 
     def positions(self) -> Snapshot:
         """Return all open positions. See ``Gateway``."""
-        return self._ask("GET_POSITIONS", wire.read_snapshot, symbol="*")
+        return self._ask(GetPositions(), read_snapshot)
 
     def account(self) -> RemoteAccount:
         """Return what the broker says of the account. See ``Gateway``."""
-        return self._ask("GET_ACCOUNT", wire.read_account)
+        return self._ask(GetAccount(), read_account)
 
     def deals(self, *, from_msc: int | None = None, to_msc: int | None = None, position: int | None = None) -> RemoteHistory:
         """Return deals of a span of server time, or of one position. See ``Gateway``."""
-        asked = {"from_msc": from_msc, "to_msc": to_msc, "position": position}
-        given = {name: value for name, value in asked.items() if value is not None}
-        return self._ask("GET_DEALS", wire.read_deals, **given)
+        return self._ask(GetDeals(from_msc=from_msc, to_msc=to_msc, position=position), read_deals)
 
     def symbols(self) -> Sequence[RemoteSymbol]:
         """Return what the broker says of its symbols. See ``Gateway``."""
-        return self._ask("GET_SYMBOLS", wire.read_symbols)
+        return self._ask(GetSymbols(), read_symbols)
 
     def ping(self) -> None:
         """Ask whether the gateway is there. Raises as ``Gateway``."""
-        self._ask("PING", wire.read_pong)
+        self._ask(Ping(), read_pong)
 
     @property
     def reconnections(self) -> int:
@@ -275,7 +278,7 @@ class ZmqGateway:
 
     # ---- one call
 
-    def _ask(self, action: str, read: Callable[[bytes, wire.Asked], _Value], **fields: object) -> _Value:
+    def _ask(self, query: Query, read: Callable[[bytes, Asked], _Value]) -> _Value:
         """Send a request and return what its answer says; a request that was cut off is sent once more while there is time.
 
         Raises:
@@ -291,7 +294,7 @@ class ZmqGateway:
             reconnections = self._reconnections
             for _ in range(2):  # the connection may be lost with the request: ask once more, reads change nothing
                 try:
-                    answer = self._answer(action, read, fields, give_up)
+                    answer = self._answer(query, read, give_up)
                 except zmq.ZMQBaseError as error:
                     self._remake()
                     raise meaning(error, self.endpoint) from error
@@ -304,30 +307,26 @@ class ZmqGateway:
             # It is there and cuts us off: that it took us again was no return, and must not make anybody ask at once.
             self._is_lost, self._reconnections = False, reconnections
             raise GatewayUnavailable(
-                f"gateway {self.endpoint}: it cut the connection at {action}, twice. Does it read JSON, and is its answer "
-                f"larger than {self._options[zmq.MAXMSGSIZE]} bytes?"
+                f"gateway {self.endpoint}: it cut the connection at {query.action}, twice. Does it read JSON, and is its "
+                f"answer larger than {self._options[zmq.MAXMSGSIZE]} bytes?"
             )
         finally:
             self._lock.release()
 
-    def _answer(
-        self, action: str, read: Callable[[bytes, wire.Asked], _Value], fields: dict[str, object], give_up: float
-    ) -> Callable[[], _Value] | None:
+    def _answer(self, query: Query, read: Callable[[bytes, Asked], _Value], give_up: float) -> Callable[[], _Value] | None:
         """Return what returns or raises what the answer to one request says; None if the connection was lost before it came."""
         if self._connection is not None:
             self._listen(self._connection)
             if self._connection.denied:  # of some time ago, and such a socket does not try again
                 self._remake()
         connection = self._connected()
-        self._wait_ready(connection, action, give_up)
+        self._wait_ready(connection, query.action, give_up)
         while connection.socket.poll(0):  # told without being asked
             connection.socket.recv_multipart(zmq.NOBLOCK)
             self.dropped += 1
         left_msc = max(1, int((give_up - self._monotonic()) * 1000))
         req_id = uuid4().hex
-        connection.socket.send_multipart(
-            [b"", wire.request(action, req_id=req_id, deadline_msc=left_msc, **fields)], zmq.NOBLOCK
-        )
+        connection.socket.send_multipart([b"", write_request(query, req_id=req_id, deadline_msc=left_msc)], zmq.NOBLOCK)
         while True:
             if connection.socket.poll(self._patience_msc(give_up)):
                 frames = connection.socket.recv_multipart(zmq.NOBLOCK)
@@ -340,18 +339,18 @@ class ZmqGateway:
             events = self._listen(connection)
             if zmq.EVENT_DISCONNECTED in events and not connection.socket.poll(0):
                 return None
-            self._check_deadline(connection, action, give_up)
+            self._check_deadline(connection, query.action, give_up)
 
-    def _read(self, raw: bytes, read: Callable[[bytes, wire.Asked], _Value], req_id: str) -> Callable[[], _Value] | None:
+    def _read(self, raw: bytes, read: Callable[[bytes, Asked], _Value], req_id: str) -> Callable[[], _Value] | None:
         """Return what returns or raises what an answer says; None if it answers another request.
 
         This socket has asked nothing else that is not answered, so whatever names no request is taken for the answer, and
         read or refused as such. A gateway that named one once is held to it: only its errors may come without.
         """
-        asked = wire.Asked(req_id, must_echo=self._echoes)
+        asked = Asked(req_id, must_echo=self._echoes)
         try:
             value = read(raw, asked)
-        except wire.AnotherAnswer:
+        except AnotherAnswer:
             return None
         except GatewayError as error:
             self._echoes = self._echoes or asked.is_echoed
@@ -421,39 +420,13 @@ class ZmqGateway:
         return events
 
 
-Form = Literal["json", "mql5-json-api", "ejtrader"]
-FORMS: Final[tuple[Form, ...]] = ("json", "mql5-json-api", "ejtrader")
+_MOVED: Final = {"open_gateway": "open", "FORMS": "forms", "Form": "forms"}
 
 
-def open_gateway(
-    endpoint: str,
-    *,
-    form: Form = "json",
-    timeout_msc: int = TIMEOUT_MSC,
-    message_bytes_max: int = MESSAGE_BYTES_MAX,
-    keys: ClientKeys | None = None,
-    allow_insecure: bool = False,
-) -> Gateway:
-    """Return a gateway by its endpoint and the form that it speaks, one of ``FORMS``.
-
-    Raises:
-        BadValue: The endpoint is none, the form is not known, or keys are given for a form that knows none.
-        GatewayDenied: As ``ZmqGateway``.
-    """
-    if form not in FORMS:
-        raise BadValue(f"the form of a gateway is one of {', '.join(FORMS)}, found {shown(form)}")
-    if form == "json":
-        return ZmqGateway(
-            endpoint, timeout_msc=timeout_msc, message_bytes_max=message_bytes_max, keys=keys, allow_insecure=allow_insecure
-        )
-    if keys is not None:
-        raise BadValue(f"a gateway of the form {form} knows no keys: leave them out, or put a tunnel before it")
-    from ledger.gateway.mql5_json_api import Mql5JsonApiGateway
-
-    return Mql5JsonApiGateway(
-        endpoint,
-        answers_at_once=form == "ejtrader",
-        timeout_msc=timeout_msc,
-        message_bytes_max=message_bytes_max,
-        allow_insecure=allow_insecure,
-    )
+def __getattr__(name: str) -> Any:
+    """Return what was defined here before, with a warning; to be removed in the version after next."""
+    if name not in _MOVED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = f"ledger.gateway.{_MOVED[name]}"
+    warn(f"{__name__}.{name} is deprecated: import it from {home}", DeprecationWarning, stacklevel=2)
+    return getattr(import_module(home), name)

@@ -17,9 +17,11 @@ from typing import Any, Final
 import zmq
 
 from ledger.errors import GatewayError, GatewayRefused, GatewayTimeout, GatewayUnavailable, SnapshotRefused
-from ledger.gateway import wire
-from ledger.gateway.answers import read, shown
-from ledger.gateway.client import MESSAGE_BYTES_MAX, TIMEOUT_MSC, checked_duration, checked_endpoint, meaning
+from ledger.gateway.client import TIMEOUT_MSC, checked_duration, checked_endpoint, meaning
+from ledger.protocol import MESSAGE_BYTES_MAX
+from ledger.protocol.echo import Asked, is_wanted
+from ledger.protocol.json_stream import read_answer, shown
+from ledger.protocol.read import read_position, renamed, rows_of
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemotePosition, RemoteSymbol, Snapshot
 from ledger.values import INT64_MAX, to_whole
 
@@ -154,14 +156,14 @@ def read_positions(raw: bytes) -> Snapshot:
         GatewayRefused: It is an error, 5040 among them: never a flat account.
         SnapshotRefused: It cannot be read whole.
     """
-    answer = read(raw, "positions", _read_row, wire.is_wanted)
+    answer = read_answer(raw, "positions", _read_row, is_wanted)
     fields = answer.fields
-    wire.Asked(None).check(fields)  # we name no request, so whatever names one answers somebody else
+    Asked(None).check(fields)  # we name no request, so whatever names one answers somebody else
     error = fields.get("error")
     if error not in (None, False):
         code, told = fields.get("lastError"), fields.get("description", fields.get("desription"))
         raise GatewayRefused(_ACTION, code=None if code is None else shown(code), told=shown(told))
-    rows = wire.rows_of(answer, "positions")
+    rows = rows_of(answer, "positions")
     if error is None and not any(rows):
         return Snapshot(positions=(), raw=raw)  # empty objects: how it says that nothing is open
     if not all(rows):
@@ -174,5 +176,5 @@ def _read_row(row: Any, number: int) -> RemotePosition | None:
     if row == {}:
         return None
     if isinstance(row, dict):
-        row = {**wire.renamed(row, _FIELDS, number), "identifier": row.get("id")}
-    return wire.read_position(row, number)
+        row = {**renamed(row, _FIELDS, number), "identifier": row.get("id")}
+    return read_position(row, number)

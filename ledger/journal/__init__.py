@@ -82,10 +82,10 @@ class Parent:
     versions: Mapping[AccountId, int]
 
 
-class Journal(Protocol):
-    """Streams of events, one per account, versions 1, 2, 3, ... without gaps.
+class EventStore(Protocol):
+    """Streams of events, one per account, versions 1, 2, 3, ... without gaps: append and read, and what a replay reads.
 
-    Every method may be called from several threads. Events are durable when ``append`` returns.
+    Events are durable when ``append`` returns.
     """
 
     def accounts(self) -> list[AccountId]:
@@ -138,86 +138,12 @@ class Journal(Protocol):
         """
         ...
 
-    def take(self, account: AccountId, rows: Sequence[Stored], evidence: Sequence[Kept] = ()) -> Head:
-        """Append events of another journal as they were recorded there: same versions, same times, same hashes.
-
-        Args:
-            account: Whose.
-            rows: The events, ascending. Those that are here already are left out; that they are the same the caller has seen.
-            evidence: Raw answers; those that appended rows refer to are kept.
-
-        Raises:
-            VersionGap: They do not go on where the account stands.
-            CorruptEvent: The chain does not hold.
-            UnknownEvent: They were recorded by a newer program.
-        """
-        ...
-
-    def sync_health(self, account: AccountId) -> SyncHealth | None:
-        """Return how the last sync attempt of an account ended; None if there was none, or what is stored is damaged."""
-        ...
-
-    def save_sync_health(self, health: SyncHealth) -> None:
-        """Replace what is stored of an account's sync health, in a transaction of its own. It is no event.
-
-        Raises:
-            JournalError: It was not stored.
-        """
-        ...
-
-    def identity(self) -> str:
-        """Return the journal's id. A backup has the same; a journal that was restored from one has its own."""
-        ...
-
-    def parents(self) -> tuple[Parent, ...]:
-        """Return the journals that this one was restored from, the nearest first; none for one that was created."""
-        ...
-
-    def schema_differences(self) -> tuple[Difference, ...]:
-        """Return what of the tables, constraints, indexes and triggers is not as it was made."""
-        ...
-
-    def file(self) -> Path | None:
-        """Return the SQLite file that holds the journal, None for another journal."""
-        ...
-
-    def seals(self) -> list[str]:
-        """Return the seals that were made of this journal, oldest first."""
-        ...
-
-    def keep_seal(self, text: str, made_us: int) -> None:
-        """Keep a seal, so that the next one can name it."""
-        ...
-
     def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
         """Yield an account's rows, ascending version, after one version up to another inclusive."""
         ...
 
-    def as_they_lie(self, account: AccountId, *, after: int | None = None, upto: int | None = None) -> Iterator[list[Row]]:
-        """Yield the rows of an account as they are stored, some at a time: behind a version, up to another, all without them.
-
-        As plain tuples of the columns of ``Stored``. Damaged ones too: columns may hold anything.
-        """
-        ...
-
-    def irregularities(self) -> Iterator[tuple[str, int | None, str, str]]:
-        """Yield what is wrong across accounts: account, version, field, what."""
-        ...
-
-    def evidence(self, account: AccountId, digest: str) -> bytes | None:
-        """Return the raw broker answer with a SHA-256 (hex, small letters) as it came in, None if it is not kept.
-
-        Raises:
-            CorruptEvent: What is kept is not what was recorded.
-        """
-        ...
-
-    def kept(self, account: AccountId, digest: str) -> Kept | None:
-        """Return a raw answer as it is kept, compressed."""
-        ...
-
-    def evidence_as_it_lies(self, account: AccountId) -> Iterator[Kept]:
-        """Yield all raw answers of an account as they are kept, in no order. Damaged ones too: columns may hold anything."""
+    def standing(self, account: AccountId, version: int) -> Standing | None:
+        """Return what stands for an account after its first ``version`` events."""
         ...
 
     def postings(
@@ -250,6 +176,29 @@ class Journal(Protocol):
         """
         ...
 
+    def touched(self, account: AccountId, after: int, upto: int) -> Place | None:
+        """Return the first place in the fold order that the events behind one version up to another change.
+
+        That is where they belong, and where a revision took a deal away from. None if they change nothing.
+        """
+        ...
+
+    def count_apart(self, account: AccountId, selection: Selection) -> int:
+        """Return how many events of a selection are no part of the fold."""
+        ...
+
+    def hash_at(self, account: AccountId, version: int) -> bytes | None:
+        """Return the chain hash of an event, None if there is none."""
+        ...
+
+    def version_at(self, account: AccountId, recorded_end_us: int) -> int:
+        """Return the last version recorded before a UTC microsecond, 0 if there is none."""
+        ...
+
+
+class CheckpointStore(Protocol):
+    """States of the fold that make replays short (see ``journal.checkpoints``). Nothing but speed depends on them."""
+
     def checkpoint(
         self, account: AccountId, selection: Selection, fold: str | None = None, before: Place | None = None
     ) -> Checkpoint | None:
@@ -263,6 +212,10 @@ class Journal(Protocol):
         """
         ...
 
+    def checkpoints(self, account: AccountId) -> Iterator[Checkpoint]:
+        """Yield all that is kept for an account, in the fold order."""
+        ...
+
     def keep(self, account: AccountId, begin: Place, checkpoints: Sequence[Checkpoint]) -> None:
         """Keep checkpoints, in the place of those that lie behind a place up to the last of them and know less.
 
@@ -271,31 +224,105 @@ class Journal(Protocol):
         """
         ...
 
-    def checkpoints(self, account: AccountId) -> Iterator[Checkpoint]:
-        """Yield all that is kept for an account, in the fold order."""
-        ...
 
-    def hash_at(self, account: AccountId, version: int) -> bytes | None:
-        """Return the chain hash of an event, None if there is none."""
-        ...
+class EvidenceStore(Protocol):
+    """The raw broker answers that events rest on, once an account."""
 
-    def touched(self, account: AccountId, after: int, upto: int) -> Place | None:
-        """Return the first place in the fold order that the events behind one version up to another change.
+    def evidence(self, account: AccountId, digest: str) -> bytes | None:
+        """Return the raw broker answer with a SHA-256 (hex, small letters) as it came in, None if it is not kept.
 
-        That is where they belong, and where a revision took a deal away from. None if they change nothing.
+        Raises:
+            CorruptEvent: What is kept is not what was recorded.
         """
         ...
 
-    def count_apart(self, account: AccountId, selection: Selection) -> int:
-        """Return how many events of a selection are no part of the fold."""
+
+class SealStore(Protocol):
+    """The seals that were made of the journal."""
+
+    def seals(self) -> list[str]:
+        """Return the seals that were made of this journal, oldest first."""
         ...
 
-    def standing(self, account: AccountId, version: int) -> Standing | None:
-        """Return what stands for an account after its first ``version`` events."""
+    def keep_seal(self, text: str, made_us: int) -> None:
+        """Keep a seal, so that the next one can name it."""
         ...
 
-    def version_at(self, account: AccountId, recorded_end_us: int) -> int:
-        """Return the last version recorded before a UTC microsecond, 0 if there is none."""
+
+class SyncHealthStore(Protocol):
+    """How the last sync attempt of each account ended. It is no event: only the latest is stored."""
+
+    def sync_health(self, account: AccountId) -> SyncHealth | None:
+        """Return how the last sync attempt of an account ended; None if there was none, or what is stored is damaged."""
+        ...
+
+    def save_sync_health(self, health: SyncHealth) -> None:
+        """Replace what is stored of an account's sync health, in a transaction of its own. It is no event.
+
+        Raises:
+            JournalError: It was not stored.
+        """
+        ...
+
+
+class RawRows(Protocol):
+    """What is stored as it is stored, damaged or not: for verification, copies and restores."""
+
+    def as_they_lie(self, account: AccountId, *, after: int | None = None, upto: int | None = None) -> Iterator[list[Row]]:
+        """Yield the rows of an account as they are stored, some at a time: behind a version, up to another, all without them.
+
+        As plain tuples of the columns of ``Stored``. Damaged ones too: columns may hold anything.
+        """
+        ...
+
+    def evidence_as_it_lies(self, account: AccountId) -> Iterator[Kept]:
+        """Yield all raw answers of an account as they are kept, in no order. Damaged ones too: columns may hold anything."""
+        ...
+
+    def kept(self, account: AccountId, digest: str) -> Kept | None:
+        """Return a raw answer as it is kept, compressed."""
+        ...
+
+    def irregularities(self) -> Iterator[tuple[str, int | None, str, str]]:
+        """Yield what is wrong across accounts: account, version, field, what."""
+        ...
+
+    def take(self, account: AccountId, rows: Sequence[Stored], evidence: Sequence[Kept] = ()) -> Head:
+        """Append events of another journal as they were recorded there: same versions, same times, same hashes.
+
+        Args:
+            account: Whose.
+            rows: The events, ascending. Those that are here already are left out; that they are the same the caller has seen.
+            evidence: Raw answers; those that appended rows refer to are kept.
+
+        Raises:
+            VersionGap: They do not go on where the account stands.
+            CorruptEvent: The chain does not hold.
+            UnknownEvent: They were recorded by a newer program.
+        """
+        ...
+
+
+class Journal(EventStore, CheckpointStore, EvidenceStore, SealStore, SyncHealthStore, RawRows, Protocol):
+    """All roles of a journal, its id and where it is.
+
+    Every method may be called from several threads.
+    """
+
+    def identity(self) -> str:
+        """Return the journal's id. A backup has the same; a journal that was restored from one has its own."""
+        ...
+
+    def parents(self) -> tuple[Parent, ...]:
+        """Return the journals that this one was restored from, the nearest first; none for one that was created."""
+        ...
+
+    def schema_differences(self) -> tuple[Difference, ...]:
+        """Return what of the tables, constraints, indexes and triggers is not as it was made."""
+        ...
+
+    def file(self) -> Path | None:
+        """Return the SQLite file that holds the journal, None for another journal."""
         ...
 
     def close(self) -> None:

@@ -32,7 +32,7 @@ from ledger.terms import Standing
 from ledger.values import AccountId
 
 if TYPE_CHECKING:  # the protocol speaks of checkpoints
-    from ledger.journal import Journal
+    from ledger.journal import EventStore, Journal
 
 #: How many postings lie between two checkpoints, at least. A replay folds at most so many beside a checkpoint.
 INTERVAL: Final = 5000
@@ -117,7 +117,7 @@ def _digest(mark: Mark, fold: str, body: bytes) -> bytes:
     return sha256(json.dumps(said).encode() + b"\n" + body).digest()
 
 
-def chosen(journal: Journal, account: AccountId, marks: Iterable[Mark], version: int) -> Mark | None:
+def chosen(journal: EventStore, account: AccountId, marks: Iterable[Mark], version: int) -> Mark | None:
     """Return the latest checkpoint that knows of its postings what the first ``version`` events know.
 
     Args:
@@ -140,7 +140,7 @@ def chosen(journal: Journal, account: AccountId, marks: Iterable[Mark], version:
     return None
 
 
-def is_usable(journal: Journal, account: AccountId, checkpoint: Checkpoint, version: int, standing: Standing) -> bool:
+def is_usable(journal: EventStore, account: AccountId, checkpoint: Checkpoint, version: int, standing: Standing) -> bool:
     """Return whether a replay of the first ``version`` events could begin at a checkpoint: whether it is of our making."""
     return checkpoint.fold == fold_code(standing) and chosen(journal, account, [checkpoint.mark], version) is not None
 
@@ -235,7 +235,7 @@ def repeated_hour(
     return hour_readings(rows, first, span, standing.clock)
 
 
-def _selected(journal: Journal, account: AccountId, selection: Selection, postings: Postings) -> int:
+def _selected(journal: EventStore, account: AccountId, selection: Selection, postings: Postings) -> int:
     return postings.reading.events + journal.count_apart(account, selection)
 
 

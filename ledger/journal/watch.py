@@ -6,18 +6,11 @@ misses nothing.
 
 from __future__ import annotations
 
-import time
 from threading import Condition
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import Final, Protocol, Self
 
-from ledger.journal.forking import gate, prepare_for_forks, set_aside
-
-if TYPE_CHECKING:  # a journal in memory has no need of SQLAlchemy
-    from sqlalchemy import Engine
-
-#: What a writer on Postgres notifies after its commit.
-CHANNEL: Final = "ledger_appended"
-_LOOK_SECONDS: Final = 0.02
+#: How often somebody looks who is not woken.
+LOOK_SECONDS: Final = 0.02
 
 
 class Watch(Protocol):
@@ -39,7 +32,9 @@ class Watch(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
 
-class _Closing:
+class Closing:
+    """What is closed at the end of a ``with``."""
+
     def __enter__(self) -> Self:
         return self
 
@@ -50,7 +45,7 @@ class _Closing:
         """Give back what it holds open."""
 
 
-class MemoryWatch(_Closing):
+class MemoryWatch(Closing):
     """Notices appends to a journal in this process's memory.
 
     Args:
@@ -63,113 +58,5 @@ class MemoryWatch(_Closing):
     def wait(self, seconds: float) -> bool:
         """Return when somebody appends, or soon: an append between two waits is only noticed at the end of the next."""
         with self._appended:
-            self._appended.wait(min(seconds, _LOOK_SECONDS))
+            self._appended.wait(min(seconds, LOOK_SECONDS))
         return True
-
-
-class SqliteWatch(_Closing):
-    """Notices commits of other connections, in this process or another, by SQLite's change counter (PRAGMA data_version).
-
-    The counter counts for one connection, which is closed before a fork and made anew.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._connection: Any = None
-        prepare_for_forks(self)
-        self._seen = self._counter()
-
-    def before_fork(self) -> None:
-        """Close the connection, which counts as unused between two looks."""
-        self.close()
-
-    def after_fork_in_child(self) -> None:
-        """Set aside what could not be closed."""
-        if self._connection is not None:
-            set_aside(self._connection)
-            self._connection = None
-
-    def _counter(self) -> int | None:
-        number = gate.enter(self._engine.url.database or "")
-        try:
-            if self._connection is None:
-                self._connection = self._engine.raw_connection()
-                self._connection.detach()
-            counter: int = self._connection.dbapi_connection.execute("PRAGMA data_version").fetchone()[0]
-        except Exception:  # noqa: BLE001  # whatever it is: the reader looks a little later, and finds it out
-            return None
-        else:
-            return counter
-        finally:
-            gate.leave(number)
-
-    def wait(self, seconds: float) -> bool:
-        """Look at the counter, which costs next to nothing, again and again."""
-        give_up = time.monotonic() + seconds
-        while (counter := self._counter()) == self._seen and (left := give_up - time.monotonic()) > 0:
-            time.sleep(min(left, _LOOK_SECONDS))
-        is_new, self._seen = counter != self._seen, counter
-        return is_new
-
-    def close(self) -> None:
-        """Close the connection."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-
-
-class PostgresWatch(_Closing):
-    """Notices what writers notify. Where the connection is lost it just lets the time pass, and listens again when it can."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._driver: Any = None
-        prepare_for_forks(self)
-        self._listen()
-
-    def before_fork(self) -> None:
-        """Do nothing: a child sets the connection aside."""
-
-    def after_fork_in_child(self) -> None:
-        """Set aside the parent's connection, and listen again."""
-        if self._driver is not None:
-            set_aside(self._driver)
-            self._driver = None
-
-    def _listen(self) -> None:
-        from ledger.journal.connect import pooled_settings
-
-        try:
-            connection = self._engine.raw_connection()
-            if pooled_settings(self._engine) is not None:  # what is listened to there is another session's in a moment
-                connection.close()
-                return
-            self._driver = connection.driver_connection
-            connection.detach()  # one that listens must not be given to others
-            self._driver.autocommit = True
-            self._driver.execute(f"LISTEN {CHANNEL}")
-        except Exception:  # noqa: BLE001  # whatever it is: without a notification the reader looks a little later
-            self.close()
-
-    def wait(self, seconds: float) -> bool:
-        """Return at the first notification."""
-        begin = time.monotonic()
-        try:
-            if self._driver is not None:
-                return any(True for _ in self._driver.notifies(timeout=seconds, stop_after=1))
-        except Exception:  # noqa: BLE001  # as above
-            self.close()
-        time.sleep(max(0.0, seconds - (time.monotonic() - begin)))
-        self._listen()
-        return False
-
-    def close(self) -> None:
-        """Close the connection."""
-        if self._driver is not None:
-            self._driver.close()
-            self._driver = None
-
-
-def watch(engine: Engine) -> Watch:
-    """Return a watch for the database of an engine."""
-    return PostgresWatch(engine) if engine.dialect.name == "postgresql" else SqliteWatch(engine)

@@ -14,10 +14,10 @@ import pytest
 
 from ledger import AccountMismatch, CorruptEvent, JournalError, JournalMissing, Ledger, MalformedExport
 from ledger.exporting import FORMATS, Record, export, is_export, take_back
-from ledger.journal import copying
-from ledger.journal.connect import open_engine
-from ledger.journal.copying import copy_journal, restore_journal
-from ledger.journal.migrate import migrate
+from ledger.journal import backup
+from ledger.journal.backup import copy_journal, restore_journal
+from ledger.journal.sql.engine import open_engine
+from ledger.journal.sql.migrate import migrate
 from tests.support.journals import (
     ACCOUNT,
     DURABLE,
@@ -142,7 +142,7 @@ def _fail(_):
 def _small_steps(monkeypatch):
     """So that few events take several steps."""
     monkeypatch.setattr("ledger.exporting._AT_ONCE", 5)
-    monkeypatch.setattr(copying, "_ROWS", 5)
+    monkeypatch.setattr(backup, "_ROWS", 5)
 
 
 # ---- JSON lines taken back

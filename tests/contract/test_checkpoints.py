@@ -11,12 +11,13 @@ import pytest
 
 from ledger import ClockRule, Ledger
 from ledger.events import DealOrder
-from ledger.journal import Selection, checkpoints, verification
+from ledger.journal import Selection, checkpoints
 from ledger.journal.checkpoints import replayed
-from ledger.journal.verification import verify_account
+from ledger.journal.verify import walk
+from ledger.journal.verify.walk import verify_account
 from ledger.portfolio import FOLD_VERSION
-from tests.support import folds
 from tests.support.journals import ACCOUNT, START_US, Clock, everything, fill, new_url, open_journal, opened
+from tools.testkit import folds
 
 MANY = 40
 
@@ -68,7 +69,7 @@ def test_what_arrives_late_is_folded_into_its_place(book):
 def test_other_rules_make_other_checkpoints(book, monkeypatch):
     before = list(book.checkpoints(ACCOUNT))
     monkeypatch.setattr(checkpoints, "fold_code", lambda _: "other")
-    for module in ("memory", "sql"):
+    for module in ("memory", "sql.journal"):
         monkeypatch.setattr(f"ledger.journal.{module}.fold_code", lambda _: "other")
     assert replay(book)[0] == MANY
     assert [one for one in book.checkpoints(ACCOUNT) if one.fold != "other"] == before  # nobody's are replaced by others
@@ -96,9 +97,9 @@ def test_the_code_of_the_fold_is_its_version_and_the_terms_that_order_events(boo
 
 def test_a_fold_that_comes_to_something_else_has_another_version(tmp_path):
     recorded = folds.recorded()
-    assert recorded["fold_version"] == FOLD_VERSION, "run: python3 tools/freeze_fold.py"
+    assert recorded["fold_version"] == FOLD_VERSION, "run: python3 tools/dev/freeze_fold.py"
     assert folds.states(tmp_path) == recorded["states"], (
-        "the fold comes to other states: if that is meant, raise FOLD_VERSION (ledger/portfolio.py), run tools/freeze_fold.py"
+        "the fold comes to other states: if that is meant, raise FOLD_VERSION (ledger/portfolio.py), run freeze_fold.py"
     )
 
 
@@ -144,14 +145,14 @@ def test_every_checkpoint_that_a_replay_may_begin_at_is_compared(when, book):
         replay(book)
         some = list(book.checkpoints(ACCOUNT))
     assert len(some) >= 3
-    assert list(verification._check_fold(book, ACCOUNT, version)) == []
+    assert list(walk._check_fold(book, ACCOUNT, version)) == []
     for number, one in enumerate(some):
         for reading in (None, one.mark.reading._replace(newest=1)):
             put(book, *some[:number], forged(one, reading), *some[number + 1 :])
-            (problem,) = verification._check_fold(book, ACCOUNT, version)
+            (problem,) = walk._check_fold(book, ACCOUNT, version)
             assert problem.field == "checkpoints"
     put(book, *some)
-    assert list(verification._check_fold(book, ACCOUNT, version)) == []
+    assert list(walk._check_fold(book, ACCOUNT, version)) == []
 
 
 def test_who_knows_less_does_not_replace_what_others_keep(book):

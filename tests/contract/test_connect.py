@@ -31,10 +31,9 @@ from ledger import (
     JournalUnsafe,
     Ledger,
 )
-from ledger.journal.connect import journal_url, kind_of, meaning, open_engine
-from ledger.journal.schema import REVISION
-from ledger.journal.sql import SqlJournal
-from tests.support import postgres
+from ledger.journal.sql.engine import journal_url, kind_of, meaning, open_engine
+from ledger.journal.sql.journal import SqlJournal
+from ledger.journal.sql.schema import REVISION
 from tests.support.journals import (
     ACCOUNT,
     Clock,
@@ -50,6 +49,7 @@ from tests.support.journals import (
     opened,
     shared_postgres,
 )
+from tools.testkit import postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -364,11 +364,11 @@ def run_as_nobody(program, *arguments):
     become = f"import os; os.setgroups([]); os.setresgid(*[{nobody.pw_gid}] * 3); os.setresuid(*[{nobody.pw_uid}] * 3)"
     text = "\n".join(
         [
-            "import sys, psycopg, ledger.journal.sql, ledger.journal.migrate, ledger.journal.connect, zoneinfo",
+            "import sys, psycopg, ledger.journal.sql.journal, ledger.journal.sql.migrate, ledger.journal.sql.engine, zoneinfo",
             "from ledger import *",
             "from tests.support.journals import *",
-            "import sqlalchemy.dialects.sqlite, ledger.journal.preflight, ledger.journal.copying, logging, alembic.command",
-            "ledger.journal.preflight._wanted()",
+            "import sqlalchemy.dialects.sqlite, ledger.journal.sql.preflight, ledger.journal.backup, logging, alembic.command",
+            "ledger.journal.sql.preflight._wanted()",
             become if os.geteuid() == 0 else "",
             program,
         ]

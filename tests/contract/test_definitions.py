@@ -9,8 +9,8 @@ import pytest
 
 from ledger import Ledger
 from ledger.cli import main
-from ledger.journal.connect import close_engine, open_engine
-from ledger.journal.preflight import definitions, differences, missing_triggers
+from ledger.journal.sql.engine import close_engine, open_engine
+from ledger.journal.sql.preflight import definitions, differences, missing_triggers
 from tests.support.frozen import revisions, thawed
 from tests.support.journals import ACCOUNT, DURABLE, Intruder, fill, new_postgres_url, new_url, opened
 
@@ -32,7 +32,7 @@ def found(url):
 
 
 def test_a_new_journal_is_as_the_migrations_make_it(url):
-    """After a new migration: python3 tools/definitions.py."""
+    """After a new migration: python3 tools/dev/definitions.py."""
     assert found(url) == ()
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from ledger import AccountId, CorruptEvent, JournalUnavailable, Ledger
 from ledger.journal import Outcome
-from ledger.journal.watch import PostgresWatch, SqliteWatch
+from ledger.journal.sql.notify import PostgresWatch, SqliteWatch
 from tests.support.journals import ACCOUNT, OTHER, Clock, Intruder, fill, head, open_journal, opened
 
 FAR = 3600.0  # nobody would wait so long: who returns was woken
@@ -271,7 +271,7 @@ def test_a_connection_that_died_since_the_last_append_is_replaced_at_once(monkey
 @pytest.mark.parametrize("theirs", [fill(2, 2), fill(3, 3)], ids=["the same deal", "another deal"])
 def test_somebody_who_is_faster_is_seen(theirs, monkeypatch):
     """One event is inserted without a lock, if the account stands where it was seen to stand: else under the lock."""
-    from ledger.journal.appending import Appender
+    from ledger.journal.sql.append import Appender
     from tests.support.journals import new_postgres_url
 
     url = new_postgres_url()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from ledger import BreakOpened, JournalError, Ledger
-from ledger.journal.schema import REVISION
-from tests.support.frozen import ANSWER, expected, faces, revisions, thawed
+from ledger.journal.sql.schema import REVISION
+from tests.support.frozen import expected, revisions, thawed
 from tests.support.journals import ACCOUNT, DURABLE, digest_of, fill
+from tools.testkit.frozen import ANSWER, faces
 
 
 @pytest.fixture(params=DURABLE)
@@ -16,7 +17,7 @@ def kind(request):
 
 
 def test_every_schema_is_frozen():
-    """A new migration comes with the frozen journal of the schema before it: python3 tools/freeze_journal.py."""
+    """A new migration comes with the frozen journal of the schema before it: python3 tools/dev/freeze_journal.py."""
     assert revisions() == [f"{number:04}" for number in range(1, int(REVISION) + 1)]
 
 

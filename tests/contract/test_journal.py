@@ -24,7 +24,7 @@ from ledger.codec import recorded
 from ledger.journal import Selection
 from ledger.journal.chain import genesis
 from ledger.journal.checkpoints import replayed
-from ledger.journal.verification import verify_account
+from ledger.journal.verify.walk import verify_account
 from ledger.postings import NO_DEAL
 from tests.support.journals import (
     ACCOUNT,

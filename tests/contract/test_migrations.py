@@ -16,10 +16,10 @@ from alembic.script import ScriptDirectory
 
 from ledger import CorruptEvent, JournalError, Ledger
 from ledger.journal.chain import COVERED
-from ledger.journal.connect import check_revision, open_engine
-from ledger.journal.indexes import metadata
-from ledger.journal.migrate import chain_stays, configuration, migrate
-from ledger.journal.schema import REVISION, account_key
+from ledger.journal.sql.engine import check_revision, open_engine
+from ledger.journal.sql.indexes import metadata
+from ledger.journal.sql.migrate import chain_stays, configuration, migrate
+from ledger.journal.sql.schema import REVISION, account_key
 from tests.support.journals import (
     ACCOUNT,
     OTHER,

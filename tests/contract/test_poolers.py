@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from ledger import JournalBusy, JournalUnsafe, Ledger
-from ledger.journal.connect import meaning, open_engine, pooled_settings
-from ledger.journal.copying import copy_journal
+from ledger.journal.backup import copy_journal
+from ledger.journal.sql.engine import meaning, open_engine, pooled_settings
 from tests.support.journals import (
     ACCOUNT,
     OTHER,

@@ -14,7 +14,7 @@ import pytest
 
 from ledger import Ledger
 from ledger.gateway.sandbox.client import Sandbox
-from ledger.journal import helping
+from ledger.journal.verify import worker
 from ledger.processes import own_command
 from tests.support.journals import ACCOUNT, DURABLE, Clock, fill, new_url, opened
 
@@ -28,11 +28,11 @@ with open({mark!r}, "a") as mark:
 DRIVER = """
 import sys
 from ledger import Ledger
-from ledger.journal import helping
-helping.LEAST = 10
+from ledger.journal.verify import worker
+worker.LEAST = 10
 found = []
-result = helping.Helper.result
-helping.Helper.result = lambda self: found.append(result(self)) or result(self)
+result = worker.Helper.result
+worker.Helper.result = lambda self: found.append(result(self)) or result(self)
 with Ledger.open(sys.argv[1]) as ledger:
     print(ledger.verify(in_parallel=True).ok, bool(found) and found[0] is not None)
 """
@@ -50,7 +50,7 @@ def trap(tmp_path):
         folder / "ledger" / "__init__.py",
         folder / "ledger" / "__main__.py",
         package / "__init__.py",
-        package / "helping.py",
+        package / "worker.py",
     ]
     for path in paths:
         path.write_text(TRAP.format(mark=str(mark)), encoding="utf-8")
@@ -111,7 +111,7 @@ def test_the_url_is_in_no_argument_and_no_environment(url, monkeypatch):
         started.append((command, words))
         return start(command, **words)
 
-    monkeypatch.setattr(helping, "LEAST", 10)
+    monkeypatch.setattr(worker, "LEAST", 10)
     monkeypatch.setattr(subprocess, "Popen", noted)
     with Ledger.open(url) as ledger:
         assert ledger.verify(in_parallel=True).ok
@@ -132,10 +132,10 @@ def test_a_sandbox_executes_nothing_of_the_current_folder(trap, monkeypatch):
 
 def test_a_program_that_is_no_python_starts_none(monkeypatch):
     monkeypatch.setattr(sys, "frozen", True, raising=False)
-    assert own_command("ledger.journal.helping") is None
+    assert own_command("ledger.journal.verify.worker") is None
     monkeypatch.undo()
     monkeypatch.setattr(sys, "executable", "")
-    assert own_command("ledger.journal.helping") is None
+    assert own_command("ledger.journal.verify.worker") is None
 
 
 def test_a_folder_that_is_gone_is_no_reason_to_fail(tmp_path, monkeypatch):

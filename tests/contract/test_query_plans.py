@@ -9,10 +9,11 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from ledger import Event
-from ledger.journal import Selection, appending
-from ledger.journal.appending import Appender
+from ledger.journal import Selection
 from ledger.journal.checkpoints import replayed
-from ledger.journal.sql import SqlJournal
+from ledger.journal.sql import append
+from ledger.journal.sql.append import Appender
+from ledger.journal.sql.journal import SqlJournal
 from tests.support.journals import (
     ACCOUNT,
     Clock,
@@ -79,11 +80,11 @@ def statements(monkeypatch):
     ask, ask_all = Appender._ask, Appender._ask_all
 
     def asked(appender, driver, text, *values):
-        sent.append((appending.for_postgres(text) if appender._is_postgres else text, values))
+        sent.append((append.for_postgres(text) if appender._is_postgres else text, values))
         return ask(appender, driver, text, *values)
 
     def asked_all(appender, driver, *questions):
-        sent.extend((appending.for_postgres(text), tuple(values)) for text, *values in questions)
+        sent.extend((append.for_postgres(text), tuple(values)) for text, *values in questions)
         return ask_all(appender, driver, *questions)
 
     monkeypatch.setattr(Appender, "_ask", asked)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ledger import JournalUnavailable, Ledger
-from ledger.journal import appending
-from ledger.journal.copying import copy_journal, restore_journal
+from ledger.journal.backup import copy_journal, restore_journal
+from ledger.journal.sql import append
 from tests.contract.test_connect import open_folder, run_as_nobody
 from tests.support.journals import ACCOUNT, Clock, bare_sqlite, fill, new_url, opened
 
@@ -132,8 +132,8 @@ def test_a_slow_reader_leaves_no_transaction_open(tmp_path):
 
 
 def test_a_log_that_grew_is_begun_anew_as_soon_as_nobody_reads_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(appending, "_LOG_BYTES", 200_000)
-    monkeypatch.setattr(appending, "_SHORTEN_EVERY_SEC", 0.0)
+    monkeypatch.setattr(append, "_LOG_BYTES", 200_000)
+    monkeypatch.setattr(append, "_SHORTEN_EVERY_SEC", 0.0)
     url = new_url("sqlite", tmp_path)
     log = Path(f"{url.removeprefix('sqlite:///')}-wal")
     with Ledger.open(url, now_us=Clock()) as ledger:

@@ -14,8 +14,8 @@ import pytest
 from psycopg import sql
 
 from ledger import JournalMissing, JournalReplaced, Ledger
-from ledger.journal.copying import copy_journal
-from ledger.journal.forking import _inherited
+from ledger.journal.backup import copy_journal
+from ledger.journal.sql.forking import _inherited
 from tests.support.journals import ACCOUNT, Clock, bare_sqlite, fill, new_postgres_url, opened, shared_postgres
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger import AccountMismatch, JournalError, JournalReplaced, Ledger
 from ledger.cli import main
-from ledger.journal.copying import copy_journal, restore_journal
+from ledger.journal.backup import copy_journal, restore_journal
 from ledger.seals import made
 from tests.support.journals import ACCOUNT, DURABLE, OTHER, Clock, Intruder, empty_postgres_url, fill, new_url, opened
 
@@ -109,7 +109,7 @@ def test_a_rewritten_copy_does_not_pass_for_a_restored_one(desk, urls):
 
 @pytest.mark.parametrize("steps", [0, 1, 5, 8])
 def test_a_restore_cut_short_goes_on_as_of_its_beginning(steps, desk, urls, monkeypatch):
-    monkeypatch.setattr("ledger.journal.copying._ROWS", 3)
+    monkeypatch.setattr("ledger.journal.backup._ROWS", 3)
     url, left = urls(), [steps]
 
     def fail(_):

@@ -11,11 +11,11 @@ from psycopg import errors, sql
 
 from ledger import JournalError, JournalUnavailable, Ledger
 from ledger.cli import main
-from ledger.journal.connect import open_engine
-from ledger.journal.migrate import migrate
+from ledger.journal.sql.engine import open_engine
+from ledger.journal.sql.migrate import migrate
 from ledger.seals import made
 from tests.support.journals import ACCOUNT, bare_postgres, digest_of, empty_postgres_url, fill, ghost, opened, shared_postgres
-from tests.support.postgres import start_postgres
+from tools.testkit.postgres import start_postgres
 
 ROLES = (Path(__file__).resolve().parents[2] / "deploy" / "postgres-roles.sql").read_text(encoding="utf-8")
 RAW = b"{}"

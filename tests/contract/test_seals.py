@@ -19,7 +19,7 @@ from ledger import BadValue, CorruptEvent, Ledger
 from ledger.cli import main
 from ledger.codec import Stored
 from ledger.journal.chain import genesis, sealed
-from ledger.journal.schema import account_key
+from ledger.journal.sql.schema import account_key
 from ledger.seals import load_key, load_public_key, made, make_keys, read
 from ledger.values import AccountId
 from tests.support.journals import Clock, Intruder, cash, digest_of, fill, ghost, new_url, opened, revised, shared_postgres

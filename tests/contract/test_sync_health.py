@@ -72,7 +72,7 @@ def test_a_damaged_row_is_no_health(damage, url, intruder):
 
 
 def test_a_copy_of_a_journal_has_no_health(url, tmp_path):
-    from ledger.journal.copying import copy_journal
+    from ledger.journal.backup import copy_journal
 
     with Ledger.open(url, now_us=Clock()) as ledger:
         ledger.journal.append(ACCOUNT, [opened()])

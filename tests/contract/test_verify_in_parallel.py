@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from ledger import CashMoved, Ledger
-from ledger.journal import helping
-from ledger.journal.helping import Helper, helper
-from ledger.journal.verification import Helped
+from ledger.journal.verify import worker
+from ledger.journal.verify.walk import Helped
+from ledger.journal.verify.worker import Helper, helper
 from tests.support.journals import (
     ACCOUNT,
     DURABLE,
@@ -33,7 +33,7 @@ RAW = b"an answer"
 @pytest.fixture(params=DURABLE)
 def url(request, tmp_path, monkeypatch):
     """A journal with something of everything, large enough for two."""
-    monkeypatch.setattr(helping, "LEAST", 10)
+    monkeypatch.setattr(worker, "LEAST", 10)
     url = new_url(request.param, tmp_path)
     with Ledger.create(url, now_us=Clock()) as ledger:
         journal = ledger.journal
@@ -97,7 +97,7 @@ def test_a_program_that_cannot_be_started_is_done_without(url, monkeypatch):
 
 @pytest.mark.parametrize("said", [b"", b"{}", b"nonsense", b'{"begin": 1, "end": 2, "evidence": {}, "folded": []}'])
 def test_what_the_other_process_says_badly_does_not_count(said):
-    assert helping._read(said) is None
+    assert worker._read(said) is None
 
 
 def test_what_was_found_is_the_same_on_the_other_side(url):
@@ -110,11 +110,11 @@ def test_what_was_found_is_the_same_on_the_other_side(url):
     assert isinstance(found, Helped)
     assert (found.begin.version, found.end.version, found.folded) == (one.after, version, ())
     assert found.evidence == {digest_of(RAW): MANY + 1}
-    assert helping._read(json.dumps(helping._written(found)).encode()) == found
+    assert worker._read(json.dumps(worker._written(found)).encode()) == found
 
 
 def test_small_accounts_and_other_journals_are_verified_here(monkeypatch, tmp_path):
-    monkeypatch.setattr(helping, "LEAST", 10)
+    monkeypatch.setattr(worker, "LEAST", 10)
     with Ledger.open("memory://") as ledger:
         ledger.journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, MANY))])
         assert helper(ledger.journal, ACCOUNT, MANY) is None

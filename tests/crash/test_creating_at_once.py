@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ledger import Ledger
-from ledger.journal.connect import open_engine
-from ledger.journal.migrate import migrate
+from ledger.journal.sql.engine import open_engine
+from ledger.journal.sql.migrate import migrate
 from tests.support.frozen import thawed
 from tests.support.journals import ACCOUNT, DURABLE, empty_postgres_url, opened
 

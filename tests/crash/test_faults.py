@@ -1,18 +1,14 @@
-"""A short round of every fault that tools/faults.py stages: nothing that was acknowledged is lost, nothing is there twice."""
+"""A short round of every fault that tools/faults stages: nothing that was acknowledged is lost, nothing is there twice."""
 
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
-
-import faults
-import postgres_faults
-import power_loss
+from tools.faults import postgres as postgres_faults
+from tools.faults import power_loss
+from tools.faults import run as faults
 
 NEEDS_ROOT = {"disk full"}  # it mounts a small disk
 

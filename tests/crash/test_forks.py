@@ -7,11 +7,14 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from ledger import Ledger
+from ledger.journal.sql.engine import close_engine, open_engine
+from ledger.journal.sql.forking import gate
 from tests.support import forking_programs
 from tests.support.forking_programs import WAYS
 from tests.support.journals import ACCOUNT, DURABLE, new_url, opened
@@ -72,3 +75,19 @@ def test_a_child_does_not_trust_locks_that_it_only_seems_to_have(url):
 def test_a_ledger_is_not_sent_to_another_process(url):
     with Ledger.open(url) as ledger, pytest.raises(TypeError, match="open it there by its URL"):
         pickle.dumps(ledger)
+
+
+def test_a_fork_waits_for_connections_that_are_being_closed_and_they_for_it(tmp_path):
+    """A thread that closes one holds mutexes of SQLite that are the whole process's; in a child nobody would release them."""
+    engine = open_engine(new_url("sqlite", tmp_path))
+    engine.connect().close()  # one is idle now
+    closing = threading.Thread(target=close_engine, args=(engine,))
+    gate.close(1)  # as a fork begins
+    try:
+        closing.start()
+        while closing.is_alive() and not gate._changed._waiters:  # type: ignore[attr-defined]
+            closing.join(0.01)
+        assert closing.is_alive()
+    finally:
+        gate.open()
+    closing.join()

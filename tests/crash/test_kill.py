@@ -9,7 +9,7 @@ import pytest
 from ledger import Ledger, Outcome
 from ledger.journal.chain import genesis
 from tests.support.journals import ACCOUNT, Clock, empty_postgres_url, fill, open_journal, opened
-from tests.support.postgres import start_postgres
+from tools.testkit.postgres import start_postgres
 
 ROUNDS = 12
 BULK = 3000
@@ -76,7 +76,7 @@ def test_every_acknowledged_deal_outlives_a_kill(url, start):
 
 
 IN_BULK = """
-from ledger.journal.appending import Appender
+from ledger.journal.sql.append import Appender
 
 point, bulk = sys.argv[2], int(sys.argv[3])
 journal = open_journal(url, Clock())
@@ -156,8 +156,8 @@ def test_bulk_appends_killed_anywhere_are_there_whole_or_not_at_all(url, start):
 
 
 INIT = """
-from ledger.journal.connect import open_engine
-from ledger.journal.migrate import migrate
+from ledger.journal.sql.engine import open_engine
+from ledger.journal.sql.migrate import migrate
 engine = open_engine(url)
 event.listen(engine, "commit", lambda _: say_and_stop("there"))
 migrate(engine)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from ledger import JournalBusy, Ledger
-from ledger.journal.schema import account_key
+from ledger.journal.sql.schema import account_key
 from tests.support import writers
 from tests.support.journals import ACCOUNT, DURABLE, OTHER, Clock, Intruder, bare_postgres, fill, new_url, open_journal, opened
 

@@ -1,11 +1,11 @@
-"""Engines and reconcilers killed at random moments, a shorter run of ``tools/kill.py``."""
+"""Engines and reconcilers killed at random moments, a shorter run of ``tools/faults/kill.py``."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.support.journals import new_url
-from tests.support.kill import Broken, Run, run
+from tools.faults.kill import Broken, Run, run
 
 KILLS = 24
 

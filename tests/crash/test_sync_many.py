@@ -19,7 +19,7 @@ EACH = 8
 
 RECONCILE = """
 import json
-from ledger.gateway.client import open_gateway
+from ledger.gateway.open import open_gateway
 from ledger.reconciler import StateReconciler, ReconcilePolicy
 
 account = Ledger.open(url).account(sys.argv[3])

@@ -19,7 +19,7 @@ from ledger.gateway.sandbox.client import Sandbox
 from tests.crash.conftest import ROOT
 from tests.support.journals import new_url
 from tests.support.machine import agrees, deals_of, look, money_agrees
-from tests.support.postgres import start_postgres
+from tools.testkit.postgres import start_postgres
 
 ACCOUNT = AccountId("Sandbox-Demo", 70113)
 PATIENCE_SEC = 60

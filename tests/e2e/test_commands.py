@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.sample import make_history, render_html, render_xlsx
+from tools.samples.history import make_history, render_html, render_xlsx
 
 
 class Desk:
@@ -408,3 +409,16 @@ def test_the_version_is_the_distributions(desk):
     from importlib.metadata import version
 
     assert desk.run("--version").strip() == f"ledger {version('mt5-position-ledger')}"
+
+
+def test_a_second_name_calls_the_same_command(desk):
+    named = shutil.which("mt5-ledger", path=str(Path(sys.executable).parent))
+    assert named, "python3 tools/test.py installs it"
+
+    def said(*words: str, **environment: str) -> str:
+        run = subprocess.run([named, *words], env={**os.environ, **environment}, capture_output=True, text=True, check=True)
+        return run.stdout
+
+    assert said("--version") == desk.run("--version")
+    assert said("positions", "--help") == desk.run("positions", "--help").replace("Usage: ledger", "Usage: mt5-ledger")
+    assert "-F _mt5_ledger_completion mt5-ledger\n" in said(_MT5_LEDGER_COMPLETE="bash_source")

@@ -8,8 +8,8 @@ import pytest
 
 from ledger import Ledger
 from ledger.gateway.sandbox.client import Sandbox
-from ledger.journal.connect import open_engine
-from ledger.journal.surroundings import file_system, pooler, text_encoding
+from ledger.journal.sql.engine import open_engine
+from ledger.journal.sql.surroundings import file_system, pooler, text_encoding
 from tests.gateway.terminals import Terminal, plain, unused_port
 from tests.support.commands import run
 from tests.support.journals import new_postgres_url, new_url, shared_postgres
@@ -143,7 +143,7 @@ def test_what_cannot_be_read_is_not_known():
 
 @pytest.mark.parametrize(("kind", "state"), [("nfs4", "failed"), ("tmpfs", "warning"), ("ext4", "ok"), (None, "ok")])
 def test_doctor_knows_network_and_memory_file_systems(kind, state, tmp_path, monkeypatch):
-    monkeypatch.setattr("ledger.journal.surroundings.file_system", lambda _: kind)
+    monkeypatch.setattr("ledger.journal.sql.surroundings.file_system", lambda _: kind)
     checks = {one["check"]: one for one in run("doctor", "--json", journal=new_url("sqlite", tmp_path)).json()}
     assert checks["file system"]["state"] == state
 

@@ -189,13 +189,13 @@ def test_a_pipeline_that_lost_its_connection_is_reported_by_us_alone(monkeypatch
     """A bulk append goes through a pipeline; the server ends the connection under it, for good."""
     import psycopg
 
-    from ledger.journal import appending
+    from ledger.journal.sql import append
     from tests.support.journals import ACCOUNT, Intruder, open_journal
 
     url = new_postgres_url()
     journal = open_journal(url, Clock())
     journal.append(ACCOUNT, [opened()])
-    monkeypatch.setattr(appending, "_PATIENCE", 0.0)
+    monkeypatch.setattr(append, "_PATIENCE", 0.0)
     execute = psycopg.Cursor.executemany
 
     def cut(cursor, *words, **more):

@@ -27,9 +27,11 @@ from ledger.errors import (
     SnapshotRefused,
 )
 from ledger.gateway import client
-from ledger.gateway.client import ZmqGateway, checked_endpoint, open_gateway
+from ledger.gateway.client import ZmqGateway, checked_endpoint
 from ledger.gateway.curve import ClientKeys
+from ledger.gateway.forms import FORMS
 from ledger.gateway.mql5_json_api import Mql5JsonApiGateway
+from ledger.gateway.open import open_gateway
 from tests.gateway.terminals import GIVE_UP_SEC, Terminal, echoing, plain, positions, silent, until, unused_port
 
 PATIENT = round(GIVE_UP_SEC * 1000)  # a call that has to succeed may take as long as a test waits
@@ -397,7 +399,7 @@ def test_this_machine_is_spoken_to_without_keys(endpoint):
     "endpoint", ["tcp://10.0.0.9:5555", "tcp://desk.example:5555", "tcp://0.0.0.0:5555", "tcp://[2001:db8::1]:5555"]
 )
 def test_another_machine_is_spoken_to_with_keys_or_on_demand_only(endpoint):
-    for form in client.FORMS:
+    for form in FORMS:
         with pytest.raises(GatewayDenied, match=r"ledger keys make.*--insecure"):
             open_gateway(endpoint, form=form)
     open_gateway(endpoint, allow_insecure=True).close()
@@ -430,10 +432,16 @@ def test_the_nearest_meaning_decides():
 
 def test_a_gateway_is_opened_by_its_form():
     with Terminal(plain, kind=zmq.REP) as server:
-        for form, kind in zip(client.FORMS, (ZmqGateway, Mql5JsonApiGateway, Mql5JsonApiGateway), strict=True):
+        for form, kind in zip(FORMS, (ZmqGateway, Mql5JsonApiGateway, Mql5JsonApiGateway), strict=True):
             gateway = open_gateway(server.endpoint, form=form)
             assert type(gateway) is kind
             gateway.close()
+
+
+@pytest.mark.parametrize(("name", "found"), [("open_gateway", open_gateway), ("FORMS", FORMS)])
+def test_what_was_defined_beside_the_client_is_still_found_there(name, found):
+    with pytest.warns(DeprecationWarning, match=rf"client\.{name} is deprecated: import it from ledger\.gateway\."):
+        assert getattr(client, name) is found
 
 
 def test_a_form_that_nobody_speaks_is_refused_and_keys_are_never_left_unused():

@@ -13,8 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.support import postgres
-from tests.support.postgres import PostgresFailedError, find_binaries, start_postgres
+from tools.testkit import postgres
+from tools.testkit.postgres import PostgresFailedError, find_binaries, start_postgres
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_stopping_leaves_nothing_behind():
 
 def test_a_killed_test_run_leaves_nothing_behind():
     program = (
-        "from tests.support.postgres import start_postgres as start; import time; server = start();"
+        "from tools.testkit.postgres import start_postgres as start; import time; server = start();"
         "print(server.folder, server.port, flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as run:

@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import tarfile
 import zipfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
-ROOT: Final = Path(__file__).resolve().parents[2]
+from tests.support.packaging import ROOT, build, install_wheel, make_empty_environment
 
 
 def sources(folder: str) -> set[str]:
     paths = (path.relative_to(ROOT / folder) for path in (ROOT / folder).rglob("*") if path.is_file())
     return {path.as_posix() for path in paths if "__pycache__" not in path.parts}
-
-
-def build(source: Path, kind: str, target: Path) -> Path:
-    command = [sys.executable, "-m", "hatchling", "build", "--target", kind, "--directory", str(target)]
-    run = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stdout + run.stderr
-    (built,) = target.iterdir()
-    return built
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    return build(ROOT, "wheel", tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +54,13 @@ def test_the_wheel_holds_nothing_else(wheel):
 def test_the_wheel_brings_the_command_and_the_licence(wheel):
     with zipfile.ZipFile(wheel) as archive:
         told = {name.split(".dist-info/")[1]: archive.read(name).decode() for name in names(wheel) if ".dist-info/" in name}
-    assert "ledger = ledger.cli:main" in told["entry_points.txt"]
+    assert {"ledger = ledger.cli:main", "mt5-ledger = ledger.cli:main"} <= set(told["entry_points.txt"].splitlines())
     assert "MIT License" in told["licenses/LICENSE"]
 
 
 def test_the_source_archive_holds_what_tests_and_builds_need(unpacked_sdist):
     expected = {
-        *("pyproject.toml", "README.md", "LICENSE", "requirements.lock", "requirements-dev.lock"),
+        *("pyproject.toml", "README.md", "LICENSE", "requirements.lock", "requirements-dev.lock", "requirements-gateway.lock"),
         *(f"{folder}/{name}" for folder in ("ledger", "migrations", "tests", "tools") for name in sources(folder)),
     }
     assert [name for name in sorted(expected) if not (unpacked_sdist / name).is_file()] == []
@@ -85,22 +71,11 @@ def test_a_wheel_from_the_source_archive_is_the_same(wheel, unpacked_sdist, tmp_
 
 
 def test_an_installed_wheel_is_complete_without_its_sources(wheel, tmp_path):
-    install = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-index",
-        "--target",
-        str(tmp_path),
-        wheel,
-    ]
-    subprocess.run(install, check=True, capture_output=True)
+    python = make_empty_environment(tmp_path / "environment")
+    install_wheel(wheel, python)
     program = (
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import ledger, pathlib;"
-        "place = pathlib.Path(ledger.__file__).parent; print(place, (place / '_migrations' / 'env.py').is_file())"
+        "import ledger, pathlib; place = pathlib.Path(ledger.__file__).parent;"
+        "print(place.parent.name, (place / '_migrations' / 'env.py').is_file())"
     )
-    run = subprocess.run([sys.executable, "-I", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert run.stdout.split() == [str(tmp_path / "ledger"), "True"]
+    run = subprocess.run([python, "-I", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["site-packages", "True"]

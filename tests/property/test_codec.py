@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from ledger import DriftCorrected, GhostClosed, PositionRecovered, PositionState
 from ledger.codec import decode, encode, natural_key
 from ledger.journal.chain import covered, digest
-from tests.support.stories import opened
 from tests.support.strategies import (
     cash_movements,
     completions,
@@ -21,6 +20,7 @@ from tests.support.strategies import (
     texts,
     tickets,
 )
+from tools.testkit.stories import opened
 
 STANDING = opened().standing
 _times = st.integers(0, 253_370_764_800_000)

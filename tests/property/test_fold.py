@@ -29,8 +29,8 @@ from ledger import (
 from ledger.clock import utc_text_us
 from ledger.faces import replay_face, trade_face
 from tests.support.model import Picture, picture
-from tests.support.stories import opened, shown
 from tests.support.strategies import History, histories, in_batches, revised_histories, seconds, tellings
+from tools.testkit.stories import opened, shown
 
 # ------------------------------------------------------------------------------------------------------------ comparing
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,13 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ledger.errors import GatewayError
-from ledger.gateway import answers as answers_module
-
-_TOOLS = str(Path(__file__).resolve().parents[2] / "tools")
-if _TOOLS not in sys.path:
-    sys.path.append(_TOOLS)  # scripts in tools/ import one another by bare name, as Python runs them
-
-from fuzz_gateway import NOISE, REQ_ID, Answer, answers, outcome, readers, valid_answers  # noqa: E402
+from ledger.protocol import json_stream
+from tools.faults.fuzz_gateway import NOISE, REQ_ID, Answer, answers, outcome, readers, valid_answers
 
 READERS = tuple(valid_answers())
 READ = readers()
@@ -86,8 +79,16 @@ def test_an_answer_that_is_read_in_parts_says_the_same(reader, data, part_bytes)
     raw = raw[: data.draw(st.just(len(raw)) | st.integers(0, len(raw)))]
     whole = said(reader, raw)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(answers_module, "PART_BYTES", part_bytes)
+        patched.setattr(json_stream, "PART_BYTES", part_bytes)
         assert said(reader, raw) == whole
+
+
+@pytest.mark.parametrize("number", [b"70113.0", b"7.0113e4", b"7.0113e+4", b"7.0113E+04"])
+@pytest.mark.parametrize("part_bytes", range(1, 60))
+def test_a_number_that_is_cut_by_the_end_of_a_part_is_read_whole(number, part_bytes, monkeypatch):
+    monkeypatch.setattr(json_stream, "PART_BYTES", part_bytes)
+    snapshot = READ["positions"](b'{"status":"OK","req_id":"%s","login":%s,"positions":[]}' % (REQ_ID.encode(), number))
+    assert snapshot.login == 70113
 
 
 def said(reader: str, raw: bytes) -> object:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ledger import AccountId, Ledger
 from ledger.faces import Json, replay_face
 from ledger.importing import FileReport, Told, import_files
-from tests.support.sample import LOGIN, SERVER, History, make_history, render_csv, render_html, render_xlsx
+from tools.samples.history import LOGIN, SERVER, History, make_history, render_csv, render_html, render_xlsx
 
 _RENDER = {"html": render_html, "xlsx": render_xlsx, "csv": render_csv}
 

@@ -19,7 +19,7 @@ from ledger.imports import attribute, read_statement
 from ledger.imports.cells import number_or_none
 from ledger.values import MarginMode
 from tests.support.reports import archived
-from tests.support.sample import LANGUAGES, make_history, render_csv, render_html, render_xlsx
+from tools.samples.history import LANGUAGES, make_history, render_csv, render_html, render_xlsx
 
 modes = st.sampled_from(["hedging", "netting"])
 seeds = st.integers(0, 10**6)

@@ -21,7 +21,7 @@ from ledger.faces import replay_face
 from ledger.journal import Journal, Selection
 from ledger.journal.checkpoints import replayed
 from ledger.journal.memory import MemoryJournal
-from ledger.journal.verification import verify_account
+from ledger.journal.verify.walk import verify_account
 from ledger.portfolio import Portfolio
 from tests.support.journals import (
     START_MSC,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ledger import LedgerError, PositionState
 from ledger.codec import KINDS, decode, encode, natural_key
 from ledger.terms import Standing
-from tests.support.stories import at, fill, opened, state
+from tools.testkit.stories import at, fill, opened, state
 
 STANDING: Standing = opened().standing
 

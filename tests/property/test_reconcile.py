@@ -45,8 +45,8 @@ from tests.property.test_fold import agrees, face, is_kept_up, volumes
 from tests.support.broker import ACCOUNT, ScriptedGateway, Watch, reconciler
 from tests.support.journals import new_url
 from tests.support.model import picture
-from tests.support.stories import START_MSC, opened, ticking
 from tests.support.strategies import SYMBOLS, History, histories, lots, prices, seconds, sides
+from tools.testkit.stories import START_MSC, opened, ticking
 
 NOW_MSC = START_MSC + 3 * 86_400_000
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from psycopg import OperationalError
 
 from ledger import BadValue, Ledger, LedgerError
-from ledger.journal.connect import address_of, open_engine, translated
-from ledger.journal.urls import journal_url, redacted, shown, sqlite_path
+from ledger.journal.sql.engine import address_of, open_engine, translated
+from ledger.journal.sql.urls import journal_url, redacted, shown, sqlite_path
 
 SECRET = "S3cr3t"  # noqa: S105  # none
 #: What may surround a secret in a URL, characters that end its parts included.

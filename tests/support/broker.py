@@ -1,6 +1,6 @@
 """A broker on paper: a gateway in memory that shows and tells what a story says, and a desk that reconciles with it.
 
-What the broker shows is a list of positions, in the words of ``tests.support.stories``::
+What the broker shows is a list of positions, in the words of ``tools.testkit.stories``::
 
     #7 long 1 @ 10, #8 short 0.5 USDJPY @ 150          by ticket (base form) or by identifier (extended form)
     #7 long 1 @ 10 ticket 99 magic 5                   an identifier under another ticket, of a robot
@@ -26,7 +26,7 @@ from ledger.reconcile.policy import ReconcilePolicy
 from ledger.reconciler import StateReconciler, SyncResult
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemotePosition, RemoteSymbol, Snapshot
 from ledger.values import plain
-from tests.support.stories import START_MSC, SYMBOL, TOLD_US, Story, at
+from tools.testkit.stories import START_MSC, SYMBOL, TOLD_US, Story, at
 
 ACCOUNT: Final = AccountId("Broker-Live", 70113)
 SECOND_US: Final = 1_000_000

@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,38 +14,52 @@ import psycopg
 import sqlalchemy as sa
 from alembic import command
 
-from ledger import (
-    AccountId,
-    AccountOpened,
-    CashMoved,
-    DealCompleted,
-    DealRevised,
-    FillRecorded,
-    GhostClosed,
-    Ledger,
-    PositionState,
-    SymbolSpecified,
-)
+from ledger import AccountId, Ledger
 from ledger.fold_order import FirstRecord
 from ledger.journal import Head, Journal, Selection
-from ledger.journal.connect import open_engine
 from ledger.journal.memory import MemoryJournal
-from ledger.journal.migrate import configuration
-from ledger.journal.schema import account_key
-from ledger.journal.sql import SqlJournal
+from ledger.journal.sql.engine import open_engine
+from ledger.journal.sql.journal import SqlJournal
+from ledger.journal.sql.migrate import configuration
+from ledger.journal.sql.schema import account_key
 from ledger.postings import ASSERTED
-from tests.support.postgres import PostgresServer, start_postgres
+from tools.testkit.facts import (
+    ACCOUNT,
+    OTHER,
+    START_MSC,
+    START_US,
+    Clock,
+    cash,
+    completion,
+    digest_of,
+    fill,
+    ghost,
+    opened,
+    revised,
+    specified,
+)
+from tools.testkit.postgres import PostgresServer, start_postgres
+
+__all__ = [  # of the facts: what this module makes itself needs no mention
+    "ACCOUNT",
+    "OTHER",
+    "START_MSC",
+    "START_US",
+    "Clock",
+    "cash",
+    "completion",
+    "digest_of",
+    "fill",
+    "ghost",
+    "opened",
+    "revised",
+    "specified",
+]
 
 KINDS: Final = ("memory", "sqlite", "postgres")
 DURABLE: Final = ("sqlite", "postgres")
 
-#: 2026-01-05 10:00:00 UTC, a Monday: our clock starts here, and so do the deals (the server's clock is UTC).
-START_MSC: Final = 1_767_607_200_000
-START_US: Final = START_MSC * 1000
 INT64: Final = 2**63 - 1
-
-ACCOUNT: Final = AccountId("Broker-Live", 70113)
-OTHER: Final = AccountId("Broker-Live", 70114)
 
 
 # ---------------------------------------------------------------------------------------------------------- the journals
@@ -128,18 +141,6 @@ class NoRecords:
         raise AssertionError(f"asked for versions {versions}")
 
 
-class Clock:
-    """Our own clock, as a test sets it. It moves on by ``step_us`` with every look."""
-
-    def __init__(self, now_us: int = START_US, step_us: int = 1_000_000) -> None:
-        self.now_us = now_us
-        self.step_us = step_us
-
-    def __call__(self) -> int:
-        self.now_us += self.step_us
-        return self.now_us
-
-
 def open_journal(url: str, now_us: Callable[[], int], *, busy_seconds: float = 30.0) -> Journal:
     """Open a journal by URL; ``memory://`` too."""
     if url == "memory://":
@@ -199,63 +200,6 @@ class Intruder:
 
 
 # -------------------------------------------------------------------------------------------------------------- the facts
-
-
-def opened(account: AccountId = ACCOUNT, **terms: Any) -> AccountOpened:
-    """Name an account: hedging, in USD, its server's clock in UTC."""
-    said: dict[str, Any] = {"currency": "USD", "currency_digits": 2, "mode": "hedging", "clock": "UTC", "time_msc": START_MSC}
-    return AccountOpened(server=account.server, login=account.login, **(said | terms))
-
-
-def fill(deal: int, second: float = 0, **fields: Any) -> FillRecorded:
-    """Tell a deal some seconds after the start: buys 1 lot, opening a position of its own."""
-    said: dict[str, Any] = {
-        "deal": deal,
-        "symbol": "EURUSD",
-        "side": "buy",
-        "entry": "in",
-        "volume": 1,
-        "price": "1.1",
-        "time_msc": START_MSC + int(second * 1000),
-        "order": deal,
-        "position_id": deal,
-        "commission": 0,
-        "fee": 0,
-        "swap": 0,
-        "profit": 0,
-    }
-    return FillRecorded(**(said | fields))
-
-
-def cash(deal: int, second: float = 0, **fields: Any) -> CashMoved:
-    """Tell a deposit of 100 some seconds after the start."""
-    return CashMoved(**({"deal": deal, "type": 2, "profit": 100, "time_msc": START_MSC + int(second * 1000)} | fields))
-
-
-def revised(deal: FillRecorded | CashMoved) -> DealRevised:
-    """Tell what the broker shows of a deal now."""
-    return DealRevised(now=deal, caused_by=1)
-
-
-def completion(deal: int, **fields: Any) -> DealCompleted:
-    """Tell what a deal's first telling did not know."""
-    return DealCompleted(deal=deal, time_msc=START_MSC, caused_by=1, **fields)
-
-
-def ghost(position_id: int, second: float = 0, **fields: Any) -> GhostClosed:
-    """Tell that a position of 1 lot is gone."""
-    state = PositionState(position_id=position_id, symbol="EURUSD", side="buy", volume=1, price_open="1.1")
-    return GhostClosed(before=state, time_msc=START_MSC + int(second * 1000), **fields)
-
-
-def digest_of(raw: bytes) -> str:
-    """Return what a raw answer is known by."""
-    return sha256(raw).hexdigest()
-
-
-def specified(symbol: str = "EURUSD", **fields: Any) -> SymbolSpecified:
-    """Tell what the broker says of a symbol."""
-    return SymbolSpecified(symbol=symbol, **({"time_msc": START_MSC, "digits": 5} | fields))
 
 
 def everything(journal: Journal, account: AccountId = ACCOUNT) -> Selection:

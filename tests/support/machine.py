@@ -20,14 +20,17 @@ from sqlalchemy import event
 from ledger import Account, AccountId, CashMoved, FillRecorded, Ledger, Origin, Side
 from ledger.errors import GatewayRefused, GatewayTimeout
 from ledger.events import Deal
-from ledger.gateway import wire
-from ledger.gateway.client import open_gateway
+from ledger.gateway.open import open_gateway
 from ledger.gateway.sandbox.client import Sandbox
 from ledger.gateway.sandbox.terminal import Terminal
 from ledger.journal import Journal
-from ledger.journal.connect import open_engine
 from ledger.journal.memory import MemoryJournal
-from ledger.journal.sql import SqlJournal
+from ledger.journal.sql.engine import open_engine
+from ledger.journal.sql.journal import SqlJournal
+from ledger.protocol.echo import Asked
+from ledger.protocol.messages import GetAccount, GetDeals, GetPositions, GetSymbols, Query
+from ledger.protocol.read import read_account, read_deals, read_snapshot, read_symbols
+from ledger.protocol.write import write_request
 from ledger.reconcile.policy import DEFAULT, ReconcilePolicy
 from ledger.reconciler import StateReconciler, SyncResult
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemoteSymbol, Snapshot
@@ -163,7 +166,7 @@ _SOME_ROW: Final = {
 
 
 class Window:
-    """A gateway that asks a counter directly. Requests and answers are bytes, written and read as on the wire.
+    """A gateway that asks a counter directly. Requests and answers are bytes, written and read as over a socket.
 
     Args:
         counter: Answers a request.
@@ -177,27 +180,26 @@ class Window:
         self.reconnections = 0
 
     def positions(self) -> Snapshot:
-        raw = self._ask("GET_POSITIONS", symbol="*")
-        return wire.read_snapshot(raw, wire.Asked(f"r{self._asked}"))
+        raw = self._ask(GetPositions())
+        return read_snapshot(raw, Asked(f"r{self._asked}"))
 
     def account(self) -> RemoteAccount:
-        return wire.read_account(self._ask("GET_ACCOUNT"))
+        return read_account(self._ask(GetAccount()))
 
     def deals(self, *, from_msc: int | None = None, to_msc: int | None = None, position: int | None = None) -> RemoteHistory:
-        asked = {"from_msc": from_msc, "to_msc": to_msc, "position": position}
-        return wire.read_deals(self._ask("GET_DEALS", **{name: value for name, value in asked.items() if value is not None}))
+        return read_deals(self._ask(GetDeals(from_msc=from_msc, to_msc=to_msc, position=position)))
 
     def symbols(self) -> Sequence[RemoteSymbol]:
-        return wire.read_symbols(self._ask("GET_SYMBOLS"))
+        return read_symbols(self._ask(GetSymbols()))
 
     def close(self) -> None:
         pass
 
-    def _ask(self, action: str, **fields: Any) -> bytes:
+    def _ask(self, query: Query) -> bytes:
         self._asked += 1
-        self._reach(f"before {action}")
-        raw = self._counter(wire.request(action, req_id=f"r{self._asked}", **fields))
-        self._reach(f"after {action}")
+        self._reach(f"before {query.action}")
+        raw = self._counter(write_request(query, req_id=f"r{self._asked}"))
+        self._reach(f"after {query.action}")
         return raw
 
 

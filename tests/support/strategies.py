@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ledger import CashMoved, DealCompleted, DealRevised, Entry, Event, FillRecorded, Origin, PositionState, Side
 from ledger.events import Deal
-from tests.support.stories import START_MSC
+from tools.testkit.stories import START_MSC
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 

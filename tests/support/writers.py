@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ledger import AccountId, FillRecorded, Ledger, VersionConflict
-from ledger.journal import watch
+from ledger.journal.sql import notify
 
 SHARED = 15  # tickets that all writers tell
 ACCOUNTS = (AccountId("Desk", 1), AccountId("Desk", 2))
@@ -85,7 +85,7 @@ def main() -> None:
         write(url, Path(notes), int(rest[0]), int(rest[1]))
         return
     if rest[2] == "blind":
-        watch.SqliteWatch.wait = watch.PostgresWatch.wait = _blind  # type: ignore[method-assign,assignment]
+        notify.SqliteWatch.wait = notify.PostgresWatch.wait = _blind  # type: ignore[method-assign,assignment]
     follow(url, Path(notes), rest[0], float(rest[1]))
 
 

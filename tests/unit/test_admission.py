@@ -21,7 +21,7 @@ from ledger import (
     SymbolSpecified,
     VersionConflict,
 )
-from tests.support.stories import START_MSC, TOLD_US, at, cash, fill, left_behind, opened, state, ticking, untold
+from tools.testkit.stories import START_MSC, TOLD_US, at, cash, fill, left_behind, opened, state, ticking, untold
 
 APPENDED, COMPLETED, DUPLICATE = Outcome.APPENDED, Outcome.COMPLETED, Outcome.DUPLICATE
 

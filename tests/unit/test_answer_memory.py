@@ -15,7 +15,9 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from ledger.errors import SnapshotRefused
-from ledger.gateway import client, wire
+from ledger.gateway import client
+from ledger.protocol.echo import Asked
+from ledger.protocol.read import read_deals, read_snapshot
 
 kind, head, row, tail, size = sys.argv[1], *(text.encode() for text in sys.argv[2:5]), int(sys.argv[5])
 raw = bytearray(head)
@@ -25,9 +27,9 @@ while len(raw) < size:
     raw += row.replace(b"<n>", b"%d" % number)
 answer = bytes(raw[:-1] + tail)
 del raw
-read = {"positions": wire.read_snapshot, "deals": wire.read_deals}[kind]
+read = {"positions": read_snapshot, "deals": read_deals}[kind]
 try:
-    found = getattr(read(answer, wire.Asked("a1")), kind)
+    found = getattr(read(answer, Asked("a1")), kind)
     assert len(found) == number
     outcome = "read"
 except SnapshotRefused:

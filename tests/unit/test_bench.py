@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from itertools import islice
-from pathlib import Path
 
 import pytest
 
 from ledger import Ledger
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(autouse=True)
-def _tools(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(ROOT / "tools"), *sys.path])
-
 
 def test_the_same_seed_tells_the_same():
-    from bench_journals import told
+    from tools.bench.journals import told
 
     assert list(islice(told(500, seed=3, nets=False), 500)) == list(told(500, seed=3, nets=False))
     assert list(told(500, seed=3, nets=False)) != list(told(500, seed=4, nets=False))
@@ -28,7 +19,7 @@ def test_the_same_seed_tells_the_same():
 
 @pytest.mark.parametrize("nets", [False, True], ids=["hedging", "netting"])
 def test_a_journal_holds_what_an_engine_and_its_reconciler_tell(nets, tmp_path):
-    from bench_journals import make_journal
+    from tools.bench.journals import make_journal
 
     url = make_journal(f"sqlite:///{tmp_path}/made.db", 6000, nets=nets)
     with Ledger.open(url) as ledger:
@@ -45,8 +36,8 @@ def test_a_journal_holds_what_an_engine_and_its_reconciler_tell(nets, tmp_path):
 
 
 def test_a_row_says_what_was_measured_and_whether_that_is_enough():
-    from bench_paths import Path as Row
-    from bench_paths import measured
+    from tools.bench.paths import Path as Row
+    from tools.bench.paths import measured
 
     figures = iter([1.0, 5.0, 3.0])
     row = measured(Row(name="n", unit="ms", ours=lambda: next(figures), reference=lambda: 2.0, target=1.5, by_ratio=True), 3)
@@ -63,8 +54,8 @@ def test_a_row_says_what_was_measured_and_whether_that_is_enough():
     [("lower", 2.1, True), ("lower", 1.9, False), ("higher", 0.49, True), ("higher", 0.51, False)],
 )
 def test_a_path_is_slower_when_it_takes_more_than_twice_as_long(better, ratio, is_slower):
-    import bench
-    from bench_paths import Path as Row
+    from tools.bench import run as bench
+    from tools.bench.paths import Path as Row
 
     path = Row(name="n", unit="", ours=lambda: 1.0, target=None, better=better)
     assert bench._is_slower(path, ratio, 1.0) is is_slower

@@ -14,7 +14,7 @@ from hypothesis import given
 from ledger.codec import encode, natural_key
 from ledger.journal.chain import COVERED, checks, covered, digest, is_link, sealed
 from tests.property.test_codec import events
-from tests.support.stories import fill, opened
+from tools.testkit.stories import fill, opened
 
 STANDING = opened().standing
 PREVIOUS = b"\x01" * 32

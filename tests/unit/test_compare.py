@@ -12,7 +12,7 @@ from ledger import PositionReticketed, RemoteAccount, Snapshot, SymbolSpecified
 from ledger.reconcile.compare import Drift, Ghost, NewTicket, Zombie, compare, compare_money, price_tolerance, volume_step
 from ledger.reconcile.trust import believed
 from tests.support.broker import snapshot
-from tests.support.stories import START_MSC, Story, at, fill
+from tools.testkit.stories import START_MSC, Story, at, fill
 
 
 def disagreements(story: Story, shown: Snapshot | str, *, extended: bool = True) -> list[str]:

@@ -20,7 +20,7 @@ from ledger import (
 from ledger.clock import ClockRule
 from ledger.faces import replay_face
 from tests.support.broker import Desk, kinds
-from tests.support.stories import SYMBOL, at, fill, opened, state
+from tools.testkit.stories import SYMBOL, at, fill, opened, state
 
 SECOND_MSC = 1000
 HOUR_MSC = 3_600_000

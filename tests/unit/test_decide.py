@@ -30,7 +30,7 @@ from ledger.reconcile.decide import Circumstances, Decision, WaitsFor, decide, d
 from ledger.reconcile.flapping import Flapping
 from ledger.values import plain
 from tests.support.broker import snapshot
-from tests.support.stories import Story, at, fill, left_behind
+from tools.testkit.stories import Story, at, fill, left_behind
 
 CORRECTIONS = (PositionRecovered, GhostClosed, DriftCorrected)
 

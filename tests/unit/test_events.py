@@ -34,7 +34,7 @@ from ledger import (
     SyncDegraded,
 )
 from ledger.codec import KINDS
-from tests.support.stories import at, cash, fill, state
+from tools.testkit.stories import at, cash, fill, state
 
 
 def test_a_fill_takes_the_words_and_the_codes_of_mt5():

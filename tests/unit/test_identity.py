@@ -25,7 +25,7 @@ from ledger.codec import natural_key
 from ledger.gateway.mql5_json_api import read_positions
 from tests.support.broker import ACCOUNT, Desk, ScriptedGateway, Watch, kinds, reconciler
 from tests.support.journals import new_url
-from tests.support.stories import START_MSC, Story, at
+from tools.testkit.stories import START_MSC, Story, at
 
 WHO: dict[str, str] = {"operator": "mk", "reason": "the old bridge is back"}
 IDENTIFIED = GatewayIdentified(login=ACCOUNT.login, server=ACCOUNT.server, form="extended", time_msc=START_MSC)

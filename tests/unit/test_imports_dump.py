@@ -11,7 +11,7 @@ from ledger.errors import MalformedExport
 from ledger.imports import attribute
 from ledger.values import Entry, MarginMode
 from tests.support.reports import Workbook, reader, saved
-from tests.support.sample import make_history, render_csv
+from tools.samples.history import make_history, render_csv
 
 HEADER = (
     "ticket,order,time,time_msc,type,entry,magic,position_id,reason,volume,price,commission,swap,profit,fee,symbol,comment,"

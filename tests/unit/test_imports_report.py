@@ -12,7 +12,7 @@ from ledger.errors import LedgerError, MalformedExport
 from ledger.imports import read_statement
 from ledger.values import Entry, MarginMode, Side
 from tests.support.reports import html, joined, reader, xlsx
-from tests.support.sample import LANGUAGES, LOGIN, SERVER, make_history, render_html
+from tools.samples.history import LANGUAGES, LOGIN, SERVER, make_history, render_html
 
 DEPOSIT = "2024.01.02 10:00:00 | 101 | | balance | | | | | 0.00 | 0.00 | 0.00 | 1 000.00 | 1 000.00 | Deposit"
 BUY = "2024.01.02 10:00:05 | 102 | EURUSD | buy | in | 0.10 | 1.10000 | 201 | -0.35 | 0.00 | 0.00 | 0.00 | 999.65 | EA"

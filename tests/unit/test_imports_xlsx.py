@@ -13,8 +13,8 @@ import pytest
 from ledger.errors import MalformedExport
 from ledger.imports import read_statement
 from tests.support.reports import Workbook, joined, reader, saved, xlsx
-from tests.support.sample import make_history, render_html, render_xlsx
 from tests.unit.test_imports_report import BUY, CLOSED, DEALS, FIGURES, OPEN, ORDER, SELL
+from tools.samples.history import make_history, render_html, render_xlsx
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from ledger import Adjusted, BadValue, DealCompleted, Ledger, Outcome, PositionR
 from ledger.codec import decode, encode, natural_key
 from ledger.exporting import export, take_back
 from ledger.faces import log_face
-from tests.support.stories import at, fill, opened, state
+from tools.testkit.stories import at, fill, opened, state
 
 LARGEST = 2**64 - 1
 

@@ -15,11 +15,11 @@ import zmq
 
 from ledger import FillRecorded, GatewayError, GatewayTimeout, Ledger, Snapshot, StateReconciler, SyncStatus
 from ledger.gateway.client import ZmqGateway
-from ledger.gateway.wire import read_snapshot
+from ledger.protocol.read import read_snapshot
 from ledger.reconciler import SyncResult
 from tests.support.broker import ACCOUNT, Desk, ScriptedGateway, Watch, kinds, reconciler
 from tests.support.naive import NaiveClient, NaiveReconciler
-from tests.support.stories import START_MSC, Story, at
+from tools.testkit.stories import START_MSC, Story, at
 
 WINTER = START_MSC // 1000
 
@@ -39,7 +39,7 @@ def row(ticket: object, side: str, volume: object, price: object, symbol: str = 
 
 
 class JsonGateway(ScriptedGateway):
-    """A gateway whose answers are JSON, read by the wire as those of a real one are."""
+    """A gateway whose answers are JSON, read as those of a real one are."""
 
     answer: dict[str, Any] | None = None
 

@@ -37,7 +37,7 @@ from ledger.journal.memory import MemoryJournal
 from ledger.terms import Standing
 from ledger.values import AccountId, to_margin_mode
 from tests.support.broker import Desk, ScriptedGateway, reconciler
-from tests.support.stories import START_MSC, TOLD_US, at, cash, fill, opened, state, ticking
+from tools.testkit.stories import START_MSC, TOLD_US, at, cash, fill, opened, state, ticking
 
 SECOND = 1_704_153_600  # 2024-01-02, in seconds
 DAY_MSC = 86_400_000

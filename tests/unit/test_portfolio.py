@@ -36,8 +36,8 @@ from ledger import (
 from ledger.clock import utc_text
 from ledger.values import plain
 from ledger.views import CLOSE_WITHOUT_OPENING, GHOST_RESULT
-from tests.support.stories import Story, at, cash, fill, left_behind, opened, play, shown, state, untold
-from tests.unit.test_codec import EVENTS
+from tools.testkit.every_event import EVENTS
+from tools.testkit.stories import Story, at, cash, fill, left_behind, opened, play, shown, state, untold
 
 DAY_MSC = 86_400_000
 

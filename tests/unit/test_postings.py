@@ -11,7 +11,7 @@ from ledger.fold_order import FoldOrder
 from ledger.postings import NO_DEAL, Posting, Postings, as_told, completed, place_of
 from ledger.terms import Standing
 from tests.support.journals import NoRecords
-from tests.support.stories import at, cash, fill, opened, state, untold
+from tools.testkit.stories import at, cash, fill, opened, state, untold
 
 STANDING: Standing = opened().standing
 ORDER = FoldOrder(ClockRule(), by_time=False, nets=False, records=NoRecords())

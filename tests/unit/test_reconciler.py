@@ -37,7 +37,7 @@ from ledger.reconcile.decide import WaitsFor
 from ledger.reconciler import named_by
 from ledger.values import plain
 from tests.support.broker import ACCOUNT, Desk, ScriptedGateway, Watch, kinds, reconciler
-from tests.support.stories import at, untold
+from tools.testkit.stories import at, untold
 
 RECOVERED = ["BreakOpened", "PositionRecovered", "BreakClosed"]
 BUSY = GatewayRefused("GET_DEALS", code="500", told="busy")

@@ -1,4 +1,4 @@
-"""The invented account of tools/sample_history.py is the same every time, and agrees with itself."""
+"""The invented account of tools/samples/history.py is the same every time, and agrees with itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.support.sample import main, make_history, render_html
+from tools.samples.history import main, make_history, render_html
 
 
 @pytest.mark.parametrize("form", ["html", "xlsx", "csv"])

@@ -15,7 +15,7 @@ import pytest
 
 from ledger import Adjusted, BadValue
 from tests.support.broker import Desk
-from tests.support.stories import at, cash, fill
+from tools.testkit.stories import at, cash, fill
 
 TESTS: Final = Path(__file__).parent.parent
 

@@ -11,7 +11,7 @@ import pytest
 from ledger import MarginMode, RemoteAccount, RemoteHistory, Snapshot, SnapshotRefused
 from ledger.reconcile.trust import believed, is_ahead, refuse_stranger, state_of
 from tests.support.broker import rows, snapshot
-from tests.support.stories import Story, at, cash, fill, state
+from tools.testkit.stories import Story, at, cash, fill, state
 
 DAY = 86_400
 NOW = 3 * DAY  # seconds of the story

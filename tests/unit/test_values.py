@@ -25,7 +25,7 @@ from ledger.values import (
     unscaled,
     unsigned_magic,
 )
-from tests.support.stories import fill, opened
+from tools.testkit.stories import fill, opened
 
 # -------------------------------------------------------------------------------------------------------------- accounts
 

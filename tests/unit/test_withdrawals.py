@@ -27,7 +27,7 @@ from ledger.corrections import apply, propose_acceptance, propose_update, propos
 from ledger.reconcile.withdrawals import KnownDeal, Listed, compare_deals, known_deals, withdrawal_of
 from tests.support.broker import ACCOUNT, Desk, kinds
 from tests.support.journals import new_url
-from tests.support.stories import Story, at, cash, fill
+from tools.testkit.stories import Story, at, cash, fill
 
 WHO: dict[str, str] = {"operator": "mk", "reason": "the broker deleted it"}
 HISTORY = "deposit 1000, #7 buy 1 @ 10 commission -3, #7 out sell 1 @ 12 profit 200, deposit 50, #8 buy 2 @ 11"

@@ -24,7 +24,7 @@ from ledger import (
 )
 from ledger.reconciler import sync_all
 from tests.support.broker import ScriptedGateway
-from tests.support.stories import at, cash, fill, opened, state, ticking
+from tools.testkit.stories import at, cash, fill, opened, state, ticking
 
 
 class Odd:

@@ -1,0 +1,235 @@
+"""The simulated terminal as a gateway shows it: requests to answers, with the faults that are wanted."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from itertools import count
+from typing import Any, Final
+
+from attrs import define, evolve, field
+
+from ledger.clock import ClockRule
+from ledger.gateway.sandbox.arguments import PARTS_MAX, to_amount, to_text
+from ledger.gateway.sandbox.faults import Fault, Faults
+from ledger.gateway.sandbox.terminal import Answer as OrderAnswer
+from ledger.gateway.sandbox.terminal import Row, Terminal
+from ledger.gateway.server import Call, invalid_request, words_of
+from ledger.protocol.messages import (
+    Account,
+    Answer,
+    Deals,
+    EncodedRows,
+    Extension,
+    GetAccount,
+    GetDeals,
+    GetPositions,
+    GetSymbols,
+    Head,
+    Ping,
+    Pong,
+    Positions,
+    Query,
+    Refusal,
+    Request,
+    Symbols,
+)
+from ledger.protocol.read import read_query, whole_argument
+from ledger.protocol.write import base_rows, encode_rows, write_answer
+from ledger.values import INT64_MAX, Side
+
+SEND_ORDER: Final = "SEND_ORDER"  # a command for tests, no part of the protocol
+_READS: Final = tuple(query.action for query in (GetPositions, GetDeals, GetAccount, GetSymbols, Ping))
+_TORN: Final = b'{"status": "SUCCESS", "positions": [{"ticket": 1, "symbol": "EURUSD", "type": "bu'
+_OF_ROWS: Final = frozenset({Fault.NONE, Fault.HALF, Fault.DUPLICATE, Fault.STALE})
+
+
+@define(eq=False)
+class SandboxResponder:
+    """Answers for a simulated terminal.
+
+    Attributes:
+        terminal: What it answers for.
+        is_extended: Whether it speaks the extended form.
+        clock: What the server's clock shows of the present; None: a clock that only moves on command and with deals.
+        hand_every_msc: How often a hand trades by itself, 0 for never.
+        faults: What goes wrong.
+        restart: Restarts the server.
+        received: How many requests came, by action.
+    """
+
+    terminal: Terminal
+    is_extended: bool
+    clock: ClockRule | None
+    hand_every_msc: int
+    faults: Faults
+    restart: Callable[[], object]
+    received: Counter[str] = field(factory=Counter, init=False)
+    _next_hand: float = field(default=math.inf, init=False)
+    _waiting: list[tuple[float, int, Call, bytes]] = field(factory=list, init=False)
+    _numbers: count[int] = field(factory=count, init=False)
+    _written: tuple[int, EncodedRows] | None = field(default=None, init=False)
+    _before: list[Row] | None = field(default=None, init=False)
+    _before_msc: int = field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.hand_every_msc:
+            self._next_hand = time.monotonic() + self.hand_every_msc / 1000
+
+    # ---- as the server calls it
+
+    def take(self, call: Call) -> None:
+        """Answer a request, whatever it is: only a fault that was asked for keeps it from being answered."""
+        action = call.request.action
+        self.received[action if action in (*_READS, SEND_ORDER) else "other"] += 1
+        wrong = self.faults.next_of(action) if action in _READS else set()
+        if Fault.RESTART in wrong:
+            self.restart()
+            return
+        if Fault.OFFLINE in wrong:
+            return
+        raw = self._written_answer(call.request, wrong)
+        if Fault.SLOW in wrong:
+            due = time.monotonic() + self.faults.slow_msc / 1000
+            heapq.heappush(self._waiting, (due, next(self._numbers), call, raw))
+        else:
+            call.send(raw)
+
+    def run_due(self) -> float:
+        """Send the answers that are due, let time pass, and let a hand trade if it is its time."""
+        while self._waiting and self._waiting[0][0] <= time.monotonic():
+            _, _, call, raw = heapq.heappop(self._waiting)
+            call.send(raw)
+        if self.clock is not None:
+            now_msc = self.clock.from_utc_msc(time.time_ns() // 1_000_000)
+            self.terminal.now_msc = max(self.terminal.now_msc, now_msc)
+        if time.monotonic() >= self._next_hand:
+            self.terminal.hand()
+            self._next_hand = time.monotonic() + self.hand_every_msc / 1000
+        return self._waiting[0][0] - time.monotonic() if self._waiting else math.inf
+
+    # ---- what is answered
+
+    def _written_answer(self, request: Request, wrong: set[Fault]) -> bytes:
+        if Fault.MALFORMED in wrong and Fault.ERROR not in wrong:
+            return _TORN
+        try:
+            return write_answer(self._answer(request, wrong), echo=self._echo(request, wrong))
+        except Exception as error:  # noqa: BLE001  # slow as any other answer, so it is not left to the server
+            return write_answer(invalid_request(error))
+
+    def _echo(self, request: Request, wrong: set[Fault]) -> Mapping[str, Any]:
+        if not self.is_extended:
+            return {}
+        if Fault.FOREIGN in wrong and request.echo:
+            return {"req_id": f"not-{str(request.echo['req_id'])[::-1]}"}
+        return request.echo
+
+    def _answer(self, request: Request, wrong: set[Fault]) -> Answer:
+        if Fault.ERROR in wrong:
+            return Refusal("-10004", "No IPC connection")
+        if request.action == SEND_ORDER:
+            return self.order(request.fields)
+        if request.action not in _READS or (request.action != GetPositions.action and not self.is_extended):
+            return Refusal("UNKNOWN_ACTION", f"unknown action {request.action}")
+        if Fault.NO_DEALS in wrong:
+            return Refusal("-1", "history is not synchronised")
+        query = read_query(request)
+        assert query is not None, "it is one of the reads"
+        return self._read(query, wrong)
+
+    def _read(self, query: Query, wrong: set[Fault]) -> Answer:
+        head = self._head(wrong)
+        match query:
+            case GetPositions():
+                return self._positions(head if self.is_extended else None, wrong)
+            case GetDeals():
+                return Deals(head=head, rows=self._deals(query, wrong))
+            case GetAccount():
+                identity = {"login": head.login, "server": head.server}
+                return Account(head=head, account=self.terminal.account() | identity)
+            case GetSymbols():
+                return Symbols(head=head, rows=self.terminal.symbol_rows())
+            case Ping():
+                return Pong(head=head)
+
+    def _head(self, wrong: set[Fault]) -> Head:
+        terminal, is_named = self.terminal, Fault.NO_IDENTITY not in wrong
+        login = terminal.login + (1 if Fault.WRONG_LOGIN in wrong else 0)
+        server = "Other-Server" if Fault.WRONG_SERVER in wrong else terminal.server
+        return Head(
+            login=login if is_named else None,
+            server=server if is_named else None,
+            margin_mode=terminal.mode,
+            server_time_msc=terminal.now_msc,
+            connected=terminal.is_connected and Fault.NOT_CONNECTED not in wrong,
+        )
+
+    def _positions(self, head: Head | None, wrong: set[Fault]) -> Positions:
+        if not wrong & _OF_ROWS:
+            return Positions(head=head, rows=self._encoded_rows())
+        rows = self._rows()
+        count = len(rows)
+        if Fault.STALE in wrong:
+            rows = self._before if self._before is not None else rows
+            count = len(rows)
+            head = None if head is None else evolve(head, server_time_msc=self._before_msc)
+        if Fault.HALF in wrong:
+            rows = rows[: len(rows) // 2]
+        if Fault.DUPLICATE in wrong and rows:
+            rows = [*rows, rows[0]]
+            count = len(rows)
+        return Positions(head=head, rows=None if Fault.NONE in wrong else rows, count=count)
+
+    def _rows(self) -> list[Row]:
+        rows = self.terminal.positions()
+        return rows if self.is_extended else [dict(row) for row in base_rows(rows)]
+
+    def _encoded_rows(self) -> EncodedRows:
+        """Return the rows as JSON; they are written again only after something changed."""
+        if self._written is None or self._written[0] != self.terminal.revision:
+            rows = self._rows()
+            self._written = (self.terminal.revision, encode_rows(rows))
+            self._before = self._before if self._before is not None else rows
+            self._before_msc = self._before_msc or self.terminal.now_msc
+        return self._written[1]
+
+    def remember_positions(self) -> None:
+        """Remember the positions of this moment: those that a stale answer shows."""
+        self._before, self._before_msc = self._rows(), self.terminal.now_msc
+
+    def _deals(self, query: GetDeals, wrong: set[Fault]) -> list[Row]:
+        rows = self.terminal.deals(query.from_msc, query.to_msc, query.position)
+        if Fault.LATE_DEALS in wrong:
+            newest = {row["ticket"] for row in self.terminal.deals()[-self.faults.late_deals :]}
+            rows = [row for row in rows if row["ticket"] not in newest]
+        return rows
+
+    # ---- orders
+
+    def order(self, asked: Mapping[str, Any]) -> Answer:
+        """Carry out an order, or refuse it."""
+        try:
+            answer = self.terminal.send_order(
+                to_text(asked["symbol"], "symbol"),
+                Side(asked["side"]),
+                to_amount(asked["volume"], "volume"),
+                position=None if asked.get("position") is None else whole_argument(asked["position"], "position"),
+                magic=whole_argument(asked.get("magic", 0), "magic", low=-INT64_MAX),
+                comment=to_text(asked.get("comment", ""), "comment"),
+                parts=whole_argument(asked.get("parts", 1), "parts", low=1, high=PARTS_MAX),
+            )
+        except (KeyError, ValueError, TypeError, ArithmeticError) as error:
+            return Refusal("INVALID_ORDER", words_of(error))
+        return self.result(answer)
+
+    def result(self, answer: OrderAnswer) -> Answer:
+        """Return what became of an order: its ticket and its deals, as the broker shows them."""
+        if not answer.is_done:
+            return Refusal(str(answer.retcode), "the order was refused")
+        tickets = {deal["ticket"] for deal in answer.deals}
+        deals = [row for row in self.terminal.deals() if row["ticket"] in tickets]
+        return Extension(fields={"retcode": answer.retcode, "order": answer.order, "deals": deals})

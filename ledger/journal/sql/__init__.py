@@ -1,0 +1,1 @@
+"""This package is a journal in SQLite or Postgres."""

@@ -1,0 +1,689 @@
+"""Appending to the SQL journals: what happens under an account's lock, in as few statements and round trips as it takes.
+
+SQLAlchemy keeps the connections. What is said goes to the driver as text: making a statement and reading its answer through
+SQLAlchemy takes longer than SQLite takes to carry it out. On Postgres what does not depend on one another travels together.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
+from itertools import count
+from pathlib import Path
+from selectors import EVENT_READ, DefaultSelector
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+from attrs import define
+from sqlalchemy import Engine, PoolProxiedConnection
+from sqlalchemy.exc import DBAPIError
+
+from ledger.codec import BYTE_COLUMNS, STANDING_KINDS, TEXT_COLUMNS, Stored, natural_key, standing_of
+from ledger.errors import JournalReplaced, JournalUnavailable, LedgerError
+from ledger.events import Event
+from ledger.journal import Appended, Head
+from ledger.journal.admission import Admission, start, taken_over
+from ledger.journal.evidence import Kept, packed, referred
+from ledger.journal.quiet import PSYCOPG, quiet
+from ledger.journal.sql.engine import (
+    begin_immediate,
+    pooled_settings,
+    refuse_from_now_on,
+    require_writable,
+    stop_waiting,
+    translated,
+)
+from ledger.journal.sql.file_identity import Fault, OpenFiles
+from ledger.journal.sql.forking import gate, prepare_for_forks, set_aside
+from ledger.journal.sql.notify import CHANNEL
+from ledger.journal.sql.schema import ROW, STANDING, USE_STANDING, account_key
+from ledger.portfolio import Standing
+from ledger.postings import ASSERTED
+from ledger.values import AccountId
+
+_BULK: Final = 100  # from so many events on an append is an import, which lets others go first
+#: After a lost connection: how long to try to find out what became of an append, and how long to wait in between, in seconds.
+_PATIENCE: Final = 30.0
+_RECONNECT: Final = (0.02, 0.2)
+
+# What is said, in the words of SQLite.
+_OF_ACCOUNT: Final = "FROM events WHERE account_id = ?"
+
+_HEAD: Final = "SELECT version, hash, recorded_us, last_msc, last_deal FROM heads WHERE account_id = ?"
+_LOCK: Final = f"{_HEAD} FOR UPDATE"
+_STANDING: Final = f"FROM events {USE_STANDING} WHERE account_id = ? AND ({STANDING})"
+_LAST_STANDING: Final = f"SELECT hash {_STANDING} AND version > 0 ORDER BY version DESC LIMIT 1"
+_ALL_STANDING: Final = f"SELECT {ROW} {_STANDING} AND version <= ? ORDER BY version"
+_HASH: Final = f"SELECT hash {_OF_ACCOUNT} AND version = ?"
+_SYMBOL_USED: Final = f"SELECT version {_OF_ACCOUNT} AND symbol = ? AND kind <> 'SymbolSpecified' LIMIT 1"
+#: A cross join is carried out as it is written: each key is looked up. For an IN with many keys SQLite reads the whole account.
+_KNOWN_SQLITE: Final = (
+    f"SELECT {ROW} FROM json_each(?) AS wanted CROSS JOIN events WHERE account_id = ? AND natural_key = wanted.value"
+)
+_KNOWN_POSTGRES: Final = f"SELECT {ROW} {_OF_ACCOUNT} AND natural_key = ANY(?)"
+#: All that one event is decided by, as it is at one moment.
+_SEEN: Final = (
+    f"SELECT version, hash, recorded_us, last_msc, last_deal, ("
+    f"SELECT hash FROM events {USE_STANDING} WHERE account_id = heads.account_id AND ({STANDING}) AND version > 0 "
+    "ORDER BY version DESC LIMIT 1), "
+    "EXISTS (SELECT 1 FROM events WHERE account_id = heads.account_id AND natural_key = ?) FROM heads WHERE account_id = ?"
+)
+_LATEST_ASSERTED: Final = (
+    f"SELECT order_msc, order_deal {_OF_ACCOUNT} AND placement = {ASSERTED} AND %s ORDER BY version DESC LIMIT 1"
+)
+_KEPT: Final = "SELECT digest FROM evidence WHERE account_id = ? AND digest = ?"
+
+#: With the account written out, so that rows are passed on as they are.
+_INSERT: Final = f"INSERT INTO events (account_id, {ROW}) VALUES (%d, {', '.join('?' * len(Stored._fields))})"
+_MOVE_HEAD: Final = "UPDATE heads SET version = ?, hash = ?, recorded_us = ?, last_msc = ?, last_deal = ? WHERE account_id = ?"
+#: Moves the head on and inserts the event, if nobody has moved it meanwhile.
+_AT_ONCE: Final = (
+    "WITH moved AS (UPDATE heads SET version = ?, hash = ?, recorded_us = ?, last_msc = ?, last_deal = ? "
+    "WHERE account_id = ? AND version = ? AND hash = ? RETURNING account_id) "
+    f"INSERT INTO events (account_id, {ROW}) SELECT account_id, "
+    + ", ".join(
+        "?::text" if name in TEXT_COLUMNS else "?::bytea" if name in BYTE_COLUMNS else "?::bigint" for name in Stored._fields
+    )
+    + " FROM moved"
+)
+#: Need not be durable: who misses it looks at the heads a little later.
+_NOTIFY: Final = f"SELECT set_config('synchronous_commit', 'off', true), pg_notify('{CHANNEL}', '')".encode()
+_KEEP: Final = "INSERT INTO evidence (account_id, digest, size, body) VALUES (?, ?, ?, ?)"
+_NEW_ACCOUNT: Final = "INSERT INTO accounts (account_id, server, login) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+_NEW_HEAD: Final = (
+    "INSERT INTO heads (version, hash, recorded_us, last_msc, last_deal, account_id) VALUES (?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT DO NOTHING"
+)
+
+#: From so many bytes on the write-ahead log is begun anew as soon as nobody reads from it, which is looked at so often.
+_LOG_BYTES: Final = 64 * 1024**2
+_SHORTEN_EVERY_SEC: Final = 1.0
+#: So long after the files were compared behind a commit, the next append compares the database before it writes, too.
+_CHECKED_SEC: Final = 0.01
+
+_IN_TRANSACTION: Final = (2, 3)  # as libpq says it: idle within one, and one that failed
+_json: Final = msgspec.json.Encoder().encode
+
+_Rows = list[tuple[Any, ...]]
+
+
+class _Stand(NamedTuple):
+    """What is found under an account's lock: where it stands, and the rows known under the natural keys that are told.
+
+    ``last_standing`` is the chain hash of the last event that stands whatever the moment: it names all such events.
+    """
+
+    driver: Any
+    head: Head | None
+    last_standing: bytes | None
+    known: Mapping[str, Stored]
+
+
+@define
+class _Sending:
+    """What was sent last, until the database said that it was carried out."""
+
+    last: Appended | None = None
+
+
+class Appender:
+    """Appends to the tables of ``schema``.
+
+    Args:
+        engine: From ``connect.open_engine``, of a journal with the current schema.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writers = _Writers(engine)
+        self._is_postgres = engine.dialect.name == "postgresql"
+        self._standings: dict[AccountId, tuple[bytes, Standing]] = {}  # with the ``last_standing`` that they are of
+        self._acknowledged: dict[AccountId, Head] = {}  # the last head of each account that a caller was given
+
+    def close(self) -> None:
+        """Give back the connections that are kept."""
+        self._writers.close()
+
+    def append(
+        self,
+        account: AccountId,
+        told: Sequence[Event],
+        *,
+        expected_version: int | None,
+        correlation: str | None,
+        conflicts: Literal["refuse", "keep"],
+        evidence: Sequence[bytes],
+        now_us: Callable[[], int],
+    ) -> Appended:
+        """Append what is new of the events that are told; see ``Journal.append``. The present is asked for under the lock."""
+        answers = packed(evidence, told)  # before the lock, as the keys are, so that nobody waits for it
+        keys = [natural_key(event) for event in told]
+
+        def admitted(stand: _Stand) -> Appended:
+            admission = Admission(
+                account,
+                head=stand.head or start(account),
+                standing=self._standing(stand, account),
+                known=stand.known,
+                lookup=lambda wanted: self._known(stand.driver, account, wanted),
+                symbol_used=lambda symbol: bool(self._ask(stand.driver, _SYMBOL_USED, account_key(account), symbol)),
+                latest_asserted=lambda position_id: self._latest_asserted(stand.driver, account, position_id),
+                now_us=now_us(),
+                correlation=correlation,
+            )
+            return admission.appended(told, keys, expected_version=expected_version, conflicts=conflicts)
+
+        return self._written(account, list(dict.fromkeys(keys)), admitted, answers, is_bulk=len(told) > _BULK)
+
+    def take(self, account: AccountId, rows: Sequence[Stored], evidence: Sequence[Kept]) -> Head:
+        """Append events of another journal as they were recorded there; see ``Journal.take``."""
+
+        def taken(stand: _Stand) -> Appended:
+            begin = stand.head or start(account)
+            new = [row for row in rows if row.version > begin.version]
+            return taken_over(account, begin, new, lambda one: self._latest_asserted(stand.driver, account, one))
+
+        return self._written(account, [], taken, evidence, is_bulk=True).head
+
+    def _written(
+        self,
+        account: AccountId,
+        keys: list[str],
+        decide: Callable[[_Stand], Appended],
+        answers: Sequence[Kept],
+        *,
+        is_bulk: bool,
+    ) -> Appended:
+        """Decide under the account's lock what to append, and append it, exactly once.
+
+        Where the connection is lost nobody knows whether the commit was carried out. So it is tried again until the database
+        answers; what was committed is found by its chain hash, which no other append can have.
+
+        On Postgres one event is first tried without the lock: it is inserted only if the account still stands where it was
+        seen to stand. That takes two round trips instead of four.
+        """
+        sending = _Sending()
+        give_up: float | None = None
+        for attempt in count():
+            # A statement that is a transaction of its own has the settings of its session, which a pooler does not keep.
+            at_once = self._is_postgres and not attempt and len(keys) == 1 and pooled_settings(self._engine) is None
+            try:
+                with self._writers.begun(is_bulk=is_bulk, at_once=at_once) as writer:
+                    appended = self._tried(writer, account, keys, decide, answers, sending, at_once=at_once)
+                if appended is not None:
+                    if appended.head.version:  # else there is no event that could be missing later
+                        self._acknowledged[account] = appended.head
+                    return appended
+            except JournalUnavailable as error:
+                is_lost = isinstance(error.__cause__, DBAPIError) and error.__cause__.connection_invalidated
+                if is_lost and not attempt and sending.last is None:
+                    continue  # it may have been dead since the append before: a new one shows whether the database answers
+                if give_up is None and not is_lost:
+                    raise
+                give_up = give_up or time.monotonic() + _PATIENCE
+                if time.monotonic() >= give_up:
+                    raise _unknown(error, sending.last) from error
+                time.sleep(random.uniform(*_RECONNECT))  # noqa: S311  # no secret
+        raise AssertionError("it is tried for ever, or ended")
+
+    def _tried(
+        self,
+        writer: _Writer,
+        account: AccountId,
+        keys: list[str],
+        decide: Callable[[_Stand], Appended],
+        answers: Sequence[Kept],
+        sending: _Sending,
+        *,
+        at_once: bool,
+    ) -> Appended | None:
+        """Decide and append; None where that has to be done again, under the lock."""
+        driver = writer.driver
+        known = self._acknowledged.get(account)  # before the journal is looked at: another thread may append meanwhile
+        stand = self._seen(driver, account, keys[0]) if at_once else self._locked(driver, account, keys)
+        if stand is None:
+            return None
+        self._require_same_history(stand, account, known, is_reconnected=writer.is_new)
+        if sending.last is not None and self._is_there(driver, account, sending.last.head):
+            return sending.last
+        appended = decide(stand)
+        if not appended.rows:
+            return appended
+        if at_once and (len(appended.rows) > 1 or appended.rows[0].evidence is not None):
+            return None
+        sending.last = appended
+        if not at_once:
+            self._write(stand, account, appended, referred(answers, appended.rows) if answers else {})
+        elif not self._write_at_once(stand, account, appended):
+            sending.last = None  # somebody was faster, and may even have told the same
+            return None
+        self._remember(account, appended)
+        self._tell_followers(writer.connection)
+        return appended
+
+    def _require_same_history(self, stand: _Stand, account: AccountId, last: Head | None, *, is_reconnected: bool) -> None:
+        """Refuse to append where the last event that a caller was given is not in the journal any more.
+
+        An older copy, or another journal, took its place under the open ledger. To look whether the event is still there costs
+        Postgres a round trip where others appended meanwhile, and a database is not replaced under its connections: there it is
+        done once a connection.
+        """
+        head = stand.head
+        if last is None or (head is not None and head[:2] == last[:2]):
+            return
+        is_behind = head is None or head.version <= last.version
+        if is_behind or ((is_reconnected or not self._is_postgres) and not self._is_there(stand.driver, account, last)):
+            raise JournalReplaced(
+                f"account {account}: version {last.version} was recorded here and is not in the journal any more, which is at "
+                f"version {head.version if head else 0}: an older copy or another journal took its place while it was open. "
+                "Nothing was appended: put the right one in its place, run ledger verify, and open it again"
+            )
+
+    # ---- what is found
+
+    def _locked(self, driver: Any, account: AccountId, keys: list[str]) -> _Stand:
+        """Lock the account for this transaction and return where it stands.
+
+        SQLite has locked the whole journal already. On Postgres the head row is the lock; a new account is made first, so
+        that there is a row to wait for.
+        """
+        key = account_key(account)
+        if not self._is_postgres and len(keys) == 1:
+            return self._seen(driver, account, keys[0]) or _Stand(driver, None, None, {})
+        if not self._is_postgres:
+            heads = self._ask(driver, _HEAD, key)
+            if not heads:
+                return _Stand(driver, None, None, {})
+            last = self._ask(driver, _LAST_STANDING, key)
+            return _Stand(driver, Head._make(heads[0]), last[0][0] if last else None, self._known(driver, account, keys))
+        while True:
+            heads, last, rows = self._ask_all(driver, (_LOCK, key), (_LAST_STANDING, key), (_KNOWN_POSTGRES, key, keys))
+            if heads:
+                head = Head._make(heads[0])
+                return _Stand(driver, head if head.version else None, last[0][0] if last else None, _by_key(rows))
+            self._create_account(driver, account)
+
+    def _seen(self, driver: Any, account: AccountId, natural_key: str) -> _Stand | None:
+        """Return where an account stands, without locking it; None if it has no events yet."""
+        found = self._ask(driver, _SEEN, natural_key, account_key(account))
+        if not found or not found[0][0]:
+            return None
+        *head, last, is_known = found[0]
+        return _Stand(driver, Head(*head), last, self._known(driver, account, [natural_key]) if is_known else {})
+
+    def _standing(self, stand: _Stand, account: AccountId) -> Standing | None:
+        if stand.head is None or stand.last_standing is None:
+            return None
+        last, standing = self._standings.get(account, (None, None))
+        if last != stand.last_standing:
+            rows = self._ask(stand.driver, _ALL_STANDING, account_key(account), stand.head.version)
+            standing = standing_of(list(map(Stored._make, rows)))
+            if standing is not None:
+                self._standings[account] = stand.last_standing, standing
+        return standing
+
+    def _remember(self, account: AccountId, appended: Appended) -> None:
+        """Note what stands after an append, so that the next one need not read it."""
+        last = next((row for row in reversed(appended.rows) if row.kind in STANDING_KINDS), None)
+        if last is not None and appended.standing is not None:
+            self._standings[account] = last.hash, appended.standing
+
+    def _known(self, driver: Any, account: AccountId, keys: Sequence[str]) -> Mapping[str, Stored]:
+        """Return natural key -> row, of those that there are."""
+        if self._is_postgres:
+            return _by_key(self._ask(driver, _KNOWN_POSTGRES, account_key(account), list(keys)))
+        return _by_key(self._ask(driver, _KNOWN_SQLITE, _json(keys).decode(), account_key(account)))
+
+    def _latest_asserted(self, driver: Any, account: AccountId, position_id: int | None) -> tuple[int, int] | None:
+        """Return the place of the latest assertion about a position, or about the balance."""
+        key = account_key(account)
+        if position_id is None:
+            found = self._ask(driver, _LATEST_ASSERTED % "position_id IS NULL", key)
+        else:
+            found = self._ask(driver, _LATEST_ASSERTED % "position_id = ?", key, position_id)
+        return (found[0][0], found[0][1]) if found else None
+
+    def _is_there(self, driver: Any, account: AccountId, head: Head) -> bool:
+        """Return whether the event that a head stands at is in the journal."""
+        return self._ask(driver, _HASH, account_key(account), head.version) == [(head.hash,)]
+
+    # ---- what is written
+
+    def _write(self, stand: _Stand, account: AccountId, appended: Appended, answers: Mapping[str, Kept]) -> None:
+        """Write all of an append and commit it, on Postgres in one round trip."""
+        driver, key = stand.driver, account_key(account)
+        if stand.head is None and not self._is_postgres:
+            self._create_account(driver, account)
+        for kept in answers.values():  # the account is locked: nobody else keeps them meanwhile
+            if not self._ask(driver, _KEPT, key, kept.digest):
+                self._tell(driver, _KEEP, (key, *kept))
+        insert = _INSERT % key
+        if not self._is_postgres:
+            self._tell(driver, insert, *map(tuple, appended.rows))
+            self._tell(driver, _MOVE_HEAD, (*appended.head, key))
+            driver.commit()
+            return
+        with self._one_round_trip(driver):
+            self._tell(driver, insert, *map(tuple, appended.rows))
+            self._tell(driver, _MOVE_HEAD, (*appended.head, key))
+            driver.commit()
+
+    def _write_at_once(self, stand: _Stand, account: AccountId, appended: Appended) -> bool:
+        """Write one event to Postgres if the account stands where it was seen to stand; return whether it did."""
+        assert stand.head is not None, "an account that has no events yet is locked"
+        moved = (*appended.head, account_key(account), stand.head.version, stand.head.hash)
+        cursor = stand.driver.execute(for_postgres(_AT_ONCE), (*moved, *appended.rows[0]))
+        if not stand.driver.autocommit:
+            stand.driver.commit()
+        return bool(cursor.rowcount)
+
+    def _create_account(self, driver: Any, account: AccountId) -> None:
+        key = account_key(account)
+        self._tell(driver, _NEW_ACCOUNT, (key, account.server, account.login))
+        self._tell(driver, _NEW_HEAD, (*start(account), key))
+
+    def _tell_followers(self, connection: PoolProxiedConnection) -> None:
+        """Wake those who follow, after the commit: within it Postgres would let such commits go only one by one.
+
+        Its answer is not waited for. It says nothing, and is taken before the connection is used again. A pooler keeps the
+        server's connection for us until then, so there it is taken at once.
+        """
+        if not self._is_postgres:
+            return
+        driver: Any = connection.driver_connection
+        try:
+            driver.pgconn.send_query(_NOTIFY)
+            driver.pgconn.flush()
+            if pooled_settings(self._engine) is not None:
+                _take_answers(driver.pgconn)
+        except Exception:  # noqa: BLE001  # the append is durable whatever happens here
+            connection.invalidate()
+
+    # ---- the driver
+
+    def _ask(self, driver: Any, text: str, *values: Any) -> _Rows:
+        if self._is_postgres:
+            return list(driver.execute(for_postgres(text), values, binary=True))
+        return list(driver.execute(text, values))
+
+    def _ask_all(self, driver: Any, *questions: tuple[Any, ...]) -> list[_Rows]:
+        """Ask Postgres several questions in one round trip. They are answered one after the other."""
+        with self._one_round_trip(driver):
+            cursors = [driver.execute(for_postgres(text), values, binary=True) for text, *values in questions]
+            return [cursor.fetchall() for cursor in cursors]
+
+    @contextmanager
+    def _one_round_trip(self, driver: Any) -> Iterator[None]:
+        """Send statements together. Not through a pooler: some give the connection away before all of them are answered."""
+        if pooled_settings(self._engine) is not None:
+            yield
+            return
+        with quiet(PSYCOPG), driver.pipeline():
+            yield
+
+    def _tell(self, driver: Any, text: str, *rows: tuple[Any, ...]) -> None:
+        cursor = driver.cursor()
+        said = for_postgres(text) if self._is_postgres else text
+        if len(rows) == 1:
+            cursor.execute(said, rows[0])
+        else:
+            cursor.executemany(said, rows)
+
+
+class _Writers:
+    """Connections that write, kept from one append to the next.
+
+    To take one from the pool and give it back costs a fifth of a durable fill on SQLite, and on Postgres a round trip to see
+    whether the server is still there.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._file = str(Path(engine.url.database or "").absolute()) if engine.dialect.name == "sqlite" else None
+        self._journal_id: str | None = None
+        self._idle: list[_Writer] = []
+        weakref.finalize(self, _end_all, self._idle)  # for a ledger that nobody closed
+        prepare_for_forks(self)
+
+    def close(self) -> None:
+        """Give back those that nobody uses."""
+        _end_all(self._idle)
+
+    def before_fork(self) -> None:
+        """Close the SQLite connections that nobody uses (see ``forking``)."""
+        if self._file is not None:
+            self.close()
+
+    def after_fork_in_child(self) -> None:
+        """Set aside what the parent uses: a child must not even close it."""
+        for writer in self._idle:
+            set_aside(writer)
+        self._idle.clear()
+
+    @contextmanager
+    def begun(self, *, is_bulk: bool, at_once: bool) -> Iterator[_Writer]:
+        """Begin to write. What is not committed is rolled back; a connection that is lost is said to be.
+
+        Args:
+            is_bulk: Whether much is to be written.
+            at_once: Let every statement be a transaction of its own, on Postgres.
+
+        Raises:
+            JournalReplaced: The journal is not the one that was opened, before or after what was written.
+        """
+        number = gate.enter(self._file) if self._file is not None else 0
+        try:
+            with translated(self._engine.url):
+                writer = self._taken()
+                try:
+                    writer.begin(is_bulk=is_bulk, at_once=at_once)
+                    yield writer
+                    writer.take_back()
+                    writer.check_files()
+                except BaseException as error:
+                    is_lost = isinstance(error, Exception) and self._engine.dialect.is_disconnect(error, writer.driver, None)  # type: ignore[arg-type]
+                    if not is_lost:
+                        self._put_back(writer, error)
+                        raise
+                    writer.connection.invalidate(error)
+                    self.close()  # the others will not do either
+                    raise DBAPIError(None, None, error, connection_invalidated=True) from error
+                writer.is_new = False
+                if writer.connection.is_valid:
+                    self._idle.append(writer)
+        finally:
+            gate.leave(number)
+
+    def _put_back(self, writer: _Writer, error: BaseException) -> None:
+        """Let go of a connection after an append that failed.
+
+        On SQLite it is used again: the last one that is closed would copy the log into the database.
+        """
+        if isinstance(error, JournalReplaced):
+            refuse_from_now_on(self._engine, error)
+            self.close()
+        if self._file is None or not isinstance(error, LedgerError) or isinstance(error, JournalReplaced):
+            writer.end()
+            return
+        writer.take_back()
+        self._idle.append(writer)
+
+    def _taken(self) -> _Writer:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._connected()
+
+    def _connected(self) -> _Writer:
+        connection = self._engine.raw_connection()
+        require_writable(self._engine)
+        if self._file is not None:
+            connection.detach()  # it counts as in use while it writes, and not while it waits for the next append
+        writer = _Writer(connection, self._file, pooled_settings(self._engine))
+        try:
+            self._require_same_journal(writer.journal_id())
+            writer.take_back()
+        except BaseException:
+            writer.connection.invalidate()
+            raise
+        return writer
+
+    def _require_same_journal(self, found: str | None) -> None:
+        if self._journal_id is not None and self._journal_id != found:
+            raise JournalReplaced(
+                f"another journal, {found}, took the place of {self._journal_id} while it was open. Nothing was appended: put "
+                "the right one in its place, run ledger verify, and open it again"
+            )
+        self._journal_id = found
+
+
+class _Writer:
+    """One connection that writes.
+
+    Attributes:
+        is_new: Nothing was written through it yet.
+    """
+
+    def __init__(self, connection: PoolProxiedConnection, file: str | None, settings: str | None) -> None:
+        self.connection = connection
+        self.driver: Any = connection.dbapi_connection
+        self.is_new = True
+        self._file = file
+        self._settings = settings  # what a transaction begins with, behind a pooler
+        self._files: OpenFiles | None = None
+        self._checked = self._shortened = 0.0
+        self._waiting = 0.0 if file is None else stop_waiting(self.driver)  # seconds that SQLite would wait by itself
+
+    def journal_id(self) -> str | None:
+        """Return the id of the journal, None for one whose schema has none yet."""
+        try:
+            return str(self.driver.execute("SELECT journal_id FROM identity").fetchone()[0])
+        except Exception as error:
+            if "no such table" in str(error) or 'relation "identity" does not exist' in str(error):
+                return None
+            raise
+
+    def begin(self, *, is_bulk: bool, at_once: bool) -> None:
+        """Begin a transaction that writes, once others let it."""
+        self._settle()
+        if self._file is None:
+            self.driver.autocommit = at_once and self._settings is None  # if not, psycopg begins with the first statement
+            if self._settings is not None:
+                self.driver.execute(self._settings)
+            return
+        begin_immediate(self.driver, self._waiting, is_bulk=is_bulk)
+        if self._files is None:
+            self._files = OpenFiles(self._file)
+        if time.monotonic() - self._checked > _CHECKED_SEC:  # what guarantees is the check after the commit
+            self._files.check_database()
+        if not self._files.is_log_marked:
+            self._mark_log()
+
+    def _mark_log(self) -> None:
+        """Write the database's mark once more, so that its log is not taken for that of another (see ``require_own_log``)."""
+        (mark,) = self.driver.execute("PRAGMA user_version").fetchone()
+        self.driver.execute(f"PRAGMA user_version = {mark}")
+
+    def check_files(self) -> None:
+        """Refuse to acknowledge what was written to a file that is not the one that the URL names any more."""
+        if self._files is None:
+            return
+        self._files.check()
+        self._checked = time.monotonic()
+        if self._checked - self._shortened > _SHORTEN_EVERY_SEC:
+            self._shortened = self._checked
+            if self._files.log_bytes() > _LOG_BYTES:
+                self._shorten_log()
+
+    def _shorten_log(self) -> None:
+        """Begin the write-ahead log anew where readers left it no moment to, if none reads from it now."""
+        with suppress(sqlite3.Error):  # the append is durable whatever happens here
+            self.driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def take_back(self) -> None:
+        """Take back what was not committed."""
+        if self._file is None:
+            if self.driver.pgconn.transaction_status in _IN_TRANSACTION:
+                self.driver.rollback()
+        elif self.driver.in_transaction:
+            self.driver.rollback()
+        elif self._files is not None:
+            self._files.is_log_marked = True  # with what was committed
+
+    def end(self) -> None:
+        """Give the connection back as it was; on SQLite, close it."""
+        self._settle()
+        if self._file is not None:
+            self.take_back()
+            if self._is_to_stay_open():
+                set_aside(self)
+                return
+        elif not self.driver.closed:
+            self.take_back()
+            self.driver.autocommit = False
+        self.connection.close()
+
+    def _is_to_stay_open(self) -> bool:
+        """Return whether closing would do harm; what was acknowledged is saved first, if the database is still the journal's.
+
+        The last connection that is closed copies the log into the database, which ruins one that was written over; and it
+        removes the -wal that its path names, which may be that of the database that took the place of this one.
+        """
+        if self._files is None:
+            return False
+        with suppress(JournalReplaced):
+            self._files.check()
+        fault = self._files.fault
+        if fault in (Fault.LOG, Fault.MOVED):
+            with suppress(sqlite3.Error):
+                self.driver.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
+        return fault is Fault.OVERWRITTEN or (fault is Fault.MOVED and self._files.is_log_of_others())
+
+    def _settle(self) -> None:
+        """Take the answer of the last notification, if there was one."""
+        if self._file is None:
+            _take_answers(self.driver.pgconn)
+
+
+def _take_answers(pgconn: Any) -> None:
+    """Take all answers that are due. libpq itself would wait for them without letting other threads go on."""
+    while True:
+        while pgconn.is_busy():
+            with DefaultSelector() as selector:
+                selector.register(pgconn.socket, EVENT_READ)
+                selector.select()
+            pgconn.consume_input()
+        if pgconn.get_result() is None:
+            return
+
+
+def _end_all(idle: list[_Writer]) -> None:
+    while True:
+        try:
+            idle.pop().end()
+        except IndexError:
+            return
+
+
+@cache
+def for_postgres(text: str) -> str:
+    """Write a statement with psycopg's marks for parameters; Postgres finds the index by itself."""
+    return text.replace(f" {USE_STANDING}", "").replace("?", "%s")
+
+
+def _by_key(rows: Iterable[tuple[Any, ...]]) -> dict[str, Stored]:
+    return {row.natural_key: row for row in map(Stored._make, rows)}
+
+
+def _unknown(error: JournalUnavailable, sent: Appended | None) -> JournalUnavailable:
+    if sent is None:
+        return error
+    return JournalUnavailable(
+        f"{error}. The connection was lost while it committed: whether it is recorded is not known. "
+        "Tell it again when the database answers, that is harmless"
+    )

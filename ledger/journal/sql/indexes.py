@@ -1,0 +1,77 @@
+"""The indexes of the tables of ``schema``, for what makes and compares tables.
+
+Apart from them, because they name both databases: SQLAlchemy would load all of Postgres for a SQLite journal.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import Index, text
+
+from ledger.journal.sql.schema import STANDING, events, metadata
+
+__all__ = ["metadata"]
+
+#: What has to be put in its place: few rows, merged into the others by replay. With the placement itself, or else SQLite would
+#: rather read the whole table.
+Index(
+    "ix_events_late",
+    events.c.account_id,
+    events.c.order_msc,
+    events.c.placement,
+    events.c.version,
+    sqlite_where=text("placement = 1"),
+    postgresql_where=text("placement = 1"),
+)
+#: What asserts something, by its place.
+Index(
+    "ix_events_asserted",
+    events.c.account_id,
+    events.c.order_msc,
+    events.c.placement,
+    events.c.version,
+    sqlite_where=text("placement = 3"),
+    postgresql_where=text("placement = 3"),
+)
+#: The same by what it is about: the latest assertion of a position, or of the balance.
+Index(
+    "ix_events_asserted_position",
+    events.c.account_id,
+    events.c.position_id,
+    events.c.placement,
+    events.c.version,
+    sqlite_where=text("placement = 3"),
+    postgresql_where=text("placement = 3"),
+)
+#: The same rows by when they came: which of them a checkpoint does not know.
+Index(
+    "ix_events_placed",
+    events.c.account_id,
+    events.c.placement,
+    events.c.version,
+    events.c.kind,
+    events.c.caused_by,
+    sqlite_where=text("placement = 1"),
+    postgresql_where=text("placement = 1"),
+)
+#: What stands whatever the moment (see ``schema.STANDING``).
+Index(
+    "ix_events_standing",
+    events.c.account_id,
+    events.c.version,
+    sqlite_where=text(STANDING),
+    postgresql_where=text(STANDING),
+)
+
+#: The few that take the place of other tellings, and what they replace. With the kind, or SQLite would read the table.
+_REVISED: Final = "kind = 'DealRevised'"
+Index(
+    "ix_events_revised",
+    events.c.account_id,
+    events.c.kind,
+    events.c.version,
+    events.c.caused_by,
+    sqlite_where=text(_REVISED),
+    postgresql_where=text(_REVISED),
+)

@@ -1,0 +1,713 @@
+"""The journal on SQLite and Postgres.
+
+SQLAlchemy makes the engine and most statements. Reading many rows goes through the driver's own cursor: a row object for each
+event would cost as much as the fold. Appending is ``appending``'s.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from hashlib import sha256
+from heapq import merge
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import sqlalchemy as sa
+from sqlalchemy import CompoundSelect, Connection, Engine, Select
+
+from ledger.codec import STANDING_KINDS, Stored, posting, standing_of, stored_place
+from ledger.errors import BadValue, CorruptEvent, JournalError, LedgerError, VersionGap
+from ledger.events import Event, storable
+from ledger.fold_order import FirstRecord
+from ledger.journal import Appended, Difference, Head, Parent, Selection
+from ledger.journal.checkpoints import Checkpoint, Mark, chosen, fold_code, order_of
+from ledger.journal.evidence import Kept, is_digest, unpacked
+from ledger.journal.health import SyncHealth, from_columns, merged, to_columns
+from ledger.journal.sql.append import Appender, for_postgres
+from ledger.journal.sql.engine import address_of, close_engine, pooled_settings, translated
+from ledger.journal.sql.forking import owned, set_aside
+from ledger.journal.sql.notify import watch
+from ledger.journal.sql.schema import POSTING, ROW, USE_STANDING, account_key, accounts, events, heads
+from ledger.journal.sql.schema import checkpoints as states
+from ledger.journal.sql.schema import evidence as answers
+from ledger.journal.sql.schema import identity as identities
+from ledger.journal.sql.schema import parents as origins
+from ledger.journal.sql.schema import seals as sealings
+from ledger.journal.sql.schema import sync_health as healths
+from ledger.journal.watch import Watch
+from ledger.postings import (
+    APART,
+    ASSERTED,
+    IN_ORDER,
+    NO_DEAL,
+    PLACED,
+    Place,
+    Posting,
+    Postings,
+    Reading,
+    Row,
+    place_of,
+    second_of,
+)
+from ledger.terms import Standing
+from ledger.values import INT64_MAX, AccountId
+
+_BATCH: Final = 500
+#: So many rows are read at once: of SQLite fewer than Python makes before it looks for garbage, of Postgres a
+#: round trip's worth.
+_STREAM_ROWS: Final = {"sqlite": 500, "postgresql": 5000}
+_HEALTH_PATIENCE: Final = 2.0  # seconds: a sync is not to be kept by others who write
+#: So many rows a page has, where SQLite is asked anew for each.
+_PAGE_ROWS: Final = 500
+_STREAM_MARKS: Final = 16
+_STREAM_ANSWERS: Final = 4  # each may be many megabytes
+
+# Without SQLAlchemy's conversions: the drivers return what we want, and what is damaged comes as it lies.
+_stored: list[sa.ColumnElement[Any]] = [
+    sa.type_coerce(events.c[name], sa.types.NullType()).label(name) for name in Stored._fields
+]
+_headed: list[sa.ColumnElement[Any]] = [sa.type_coerce(column, sa.types.NullType()).label(column.name) for column in heads.c]
+_kept: list[sa.ColumnElement[Any]] = [sa.type_coerce(answers.c[name], sa.types.NullType()).label(name) for name in Kept._fields]
+_deal: Final = sa.func.coalesce(events.c.deal, sa.literal_column(str(NO_DEAL)))
+_VERSION: Final = Stored._fields.index("version")
+_PLAIN: Final = (
+    f"SELECT {POSTING} FROM events WHERE account_id = ? AND version > ? AND version <= ? AND placement = {IN_ORDER} "
+    "ORDER BY version"
+)
+_ROWS: Final = f"SELECT {ROW} FROM events WHERE account_id = ? AND version > ? AND version <= ? ORDER BY version"
+#: How a statement goes on where its last page ended: its value of the lower bound, and the column that becomes the next one.
+_BY_VERSION: Final = (1, _VERSION)
+_POSTING_BY_VERSION: Final = (1, Posting._fields.index("version"))
+_WITH_PLACE: Final = f"SELECT order_msc, order_deal, {POSTING} FROM events WHERE account_id = ?"
+_ALL_PLACED: Final = f"{_WITH_PLACE} AND placement = {PLACED}"
+_ALL_ASSERTED: Final = f"{_WITH_PLACE} AND placement = {ASSERTED} AND order_msc >= ? AND version <= ?"
+_PLACED_FROM: Final = f"{_ALL_PLACED} AND order_msc >= ? AND version <= ?"
+#: What arrived late, or completes a deal, belongs before something that had arrived in order already: what belongs behind a
+#: checkpoint came after the last of its events in order. Only a revision can move a deal ahead.
+_PLACED_BEHIND: Final = (
+    f"{_ALL_PLACED} AND version > ? AND version <= ? UNION ALL {_ALL_PLACED} AND kind = 'DealRevised' AND version <= ?"
+)
+_LATEST_ASSERTED: Final = (
+    f"SELECT order_msc, order_deal FROM events WHERE account_id = ? AND placement = {ASSERTED} AND %s AND version < ? "
+    "ORDER BY version DESC LIMIT 1"
+)
+_FIRST_RECORD: Final = "SELECT deal, version, origin, recorded_us FROM events WHERE account_id = ? AND natural_key = ?"
+_RECORDED_US: Final = "SELECT version, recorded_us FROM events WHERE account_id = ? AND version = ?"
+# Written out, so that the partial indexes over these kinds serve.
+_is_standing: Final = sa.or_(*(events.c.kind == sa.literal_column(f"'{kind}'") for kind in STANDING_KINDS))
+_is_revision: Final = events.c.kind == sa.literal_column("'DealRevised'")
+_state_place: Final = (states.c.time_msc, states.c.deal, states.c.at_version)
+_reading: Final = (states.c.events, states.c.newest, states.c.newest_plain, states.c.latest_msc)
+_marked: Final = (*_state_place, *_reading, states.c.version, states.c.hash)
+
+
+class SqlJournal:
+    """Streams in the tables of ``schema``.
+
+    Args:
+        engine: From ``connect.open_engine``, of a journal with the current schema.
+        now_us: Returns the present in UTC microseconds.
+    """
+
+    def __init__(self, engine: Engine, now_us: Callable[[], int]) -> None:
+        self.engine = engine
+        self._now_us = now_us
+        self._is_postgres = engine.dialect.name == "postgresql"
+        self._appender = Appender(engine)
+
+    def close(self) -> None:
+        self._appender.close()
+        close_engine(self.engine)
+
+    # ---- reading
+
+    def accounts(self) -> list[AccountId]:
+        query = sa.select(accounts.c.server, accounts.c.login)
+        names = (_name(server, login) for server, login in self._stream(query, lenient=True))
+        return sorted(name for name in names if name is not None)
+
+    def head(self, account: AccountId) -> Head | None:
+        with self._reading() as connection:
+            return _read_head(connection, account)
+
+    def heads(self) -> dict[AccountId, Head]:
+        query = (
+            sa.select(accounts.c.server, accounts.c.login, *_headed[1:]).join_from(accounts, heads).where(heads.c.version > 0)
+        )
+        named = ((_name(server, login), Head(*row)) for server, login, *row in self._stream(query.where(heads.c.version > 0)))
+        return dict(sorted((name, head) for name, head in named if name is not None))
+
+    def watch(self) -> Watch:
+        return watch(self.engine)
+
+    def standing(self, account: AccountId, version: int) -> Standing | None:
+        with self._reading() as connection:
+            return _read_standing(connection, account, version)
+
+    def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
+        values = (account_key(account), min(after, INT64_MAX), INT64_MAX if upto is None else min(upto, INT64_MAX))
+        return (Stored._make(row) for block in self._said(_ROWS, *values, page=_BY_VERSION) for row in block)
+
+    def as_they_lie(self, account: AccountId, *, after: int | None = None, upto: int | None = None) -> Iterator[list[Row]]:
+        query = sa.select(*_stored).where(events.c.account_id == account_key(account)).order_by(events.c.version)
+        if upto is not None:
+            query = query.where(events.c.version <= upto)
+        last: Any = after
+        try:
+            for block in self._blocks(_behind(query, last)) if self._is_postgres else self._raw_pages(account, after, upto):
+                yield block
+                last = block[-1][_VERSION]
+        except CorruptEvent:
+            # Some text is none, or a page is damaged: now one by one, so that nothing before the damage is lost with it, and
+            # leniently, which takes twice as long.
+            yield from self._blocks(_behind(query, last), lenient=True, at_once=1)
+
+    def _raw_pages(self, account: AccountId, after: int | None, upto: int | None) -> Iterator[list[Row]]:
+        """Yield rows as they are stored in SQLite, whatever their columns hold, in pages (see ``_said``)."""
+        begin, end = ("" if bound is None else f" AND version {sign} ?" for bound, sign in ((after, ">"), (upto, "<=")))
+        values = [account_key(account), *(one for one in (after, upto) if one is not None)]
+        last = [] if upto is None else [upto]
+        size = _STREAM_ROWS["sqlite"]
+        text = f"SELECT {ROW} FROM events WHERE account_id = ?{begin}{end} ORDER BY version LIMIT {size}"
+        while block := self._page(text, values):
+            yield block
+            values = [account_key(account), block[-1][_VERSION], *last]
+            text = f"SELECT {ROW} FROM events WHERE account_id = ? AND version > ?{end} ORDER BY version LIMIT {size}"
+
+    def irregularities(self) -> Iterator[tuple[str, int | None, str, str]]:
+        # One statement for each question, so that what others append meanwhile is in all of its answer or in none.
+        for key, server, login in self._stream(
+            sa.select(accounts.c.account_id, accounts.c.server, accounts.c.login), lenient=True
+        ):
+            yield from self._misnamed(key, server, login)
+        for table in (events, heads):
+            strays = (
+                sa.select(table.c.account_id, sa.func.min(table.c.version))
+                .where(table.c.account_id.not_in(sa.select(accounts.c.account_id)))
+                .group_by(table.c.account_id)
+            )
+            for key, version in self._stream(strays):
+                what = f"{table.name} of an account that does not exist"
+                field = "account_id" if table is events else f"{table.name}.account_id"
+                yield self._first_name(key) or f"account id {key}", version, field, what
+        strays = sa.select(answers.c.account_id).where(answers.c.account_id.not_in(sa.select(accounts.c.account_id))).distinct()
+        for (key,) in self._stream(strays):
+            what = "evidence of an account that does not exist"
+            yield self._first_name(key) or f"account id {key}", None, "evidence.account_id", what
+        twice = (
+            sa.select(events.c.account_id, events.c.natural_key, sa.func.max(events.c.version))
+            .group_by(events.c.account_id, events.c.natural_key)
+            .having(sa.func.count() > 1)
+        )
+        for key, natural_key, version in self._stream(twice, lenient=True):
+            yield self._first_name(key) or f"account id {key}", version, "natural_key", f"{natural_key!r} was recorded before"
+        if self.engine.dialect.name == "sqlite":
+            for (what,) in self._stream(sa.select(sa.column("integrity_check")).select_from(sa.func.pragma_integrity_check())):
+                if what != "ok":
+                    yield "the file", None, "integrity_check", what
+
+    def _misnamed(self, key: int, server: Any, login: Any) -> Iterator[tuple[str, int | None, str, str]]:
+        """Compare an account's name with its id, and where they disagree with the name that its first event says."""
+        name = _name(server, login)
+        if name is not None and account_key(name) == key:
+            return
+        first = self._first_name(key)
+        if first is None:
+            shown = f"account id {key}" if name is None else str(name)
+            yield shown, None, "accounts.account_id", f"it was changed: {key} is not the id of the account's name"
+            return
+        for field, found, told in zip(("server", "login"), (server, login), first.rpartition("/")[::2], strict=True):
+            if str(found) != told:
+                yield first, None, f"accounts.{field}", f"it was changed: {found!r} is not what was recorded"
+
+    def _first_name(self, key: int) -> str | None:
+        """Return the name that the first event under an account id says, if the id is that of the name."""
+        query = sa.select(events.c.data).where(events.c.account_id == key, events.c.version == 1)
+        for (data,) in self._stream(query, lenient=True):
+            try:
+                said = json.loads(data)
+                name = AccountId(said["server"], said["login"])
+            except (LedgerError, TypeError, ValueError, KeyError):
+                return None
+            return str(name) if account_key(name) == key else None
+        return None
+
+    def evidence(self, account: AccountId, digest: str) -> bytes | None:
+        found = self.kept(account, digest)
+        return None if found is None else unpacked(found)
+
+    def kept(self, account: AccountId, digest: str) -> Kept | None:
+        if not is_digest(digest):
+            return None
+        query = sa.select(*_kept).where(answers.c.account_id == account_key(account), answers.c.digest == digest)
+        with self._reading() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else Kept(*row)
+
+    def evidence_as_it_lies(self, account: AccountId) -> Iterator[Kept]:
+        query = sa.select(*_kept).where(answers.c.account_id == account_key(account))
+        return map(Kept._make, self._stream(query, lenient=True, at_once=_STREAM_ANSWERS))
+
+    def postings(
+        self,
+        account: AccountId,
+        selection: Selection,
+        standing: Standing | None = None,
+        *,
+        after: Mark | None = None,
+        besides: Sequence[Stored] = (),
+    ) -> Postings:
+        standing = standing or self.standing(account, selection.version)
+        key, begin = account_key(account), after.reading if after else None
+        with self._reading() as connection:
+            # Whenever they happened: a revision may have taken a deal out of the time that is asked about.
+            replaced = _replaced(connection, account, selection.version)
+        newest_plain = begin.newest_plain if begin else 0
+        plain: Iterator[list[Row]] = self._said(_PLAIN, key, newest_plain, selection.version, page=_POSTING_BY_VERSION)
+        if selection.time_msc is not None:
+            plain = _until(plain, selection.time_msc)
+        order = order_of(standing, _Records(self, key), selection)
+        placed: Iterator[tuple[Place, Row]] = self._placed(key, selection, after, is_anchored=order.is_anchored)
+        if besides:
+            added = sorted(
+                (stored_place(row) if order.is_anchored else place_of(posting(row)), posting(row)) for row in besides
+            )
+            placed = merge(placed, added, key=lambda one: one[0][0])
+        return Postings(
+            plain,
+            placed,
+            order=order,
+            replaced=replaced,
+            begin=begin,
+            place=after.place if after else (-1, 0, 0),
+        )
+
+    def _placed(self, key: int, selection: Selection, after: Mark | None, *, is_anchored: bool) -> Iterator[tuple[Place, Row]]:
+        """Yield what has to be put in its place, ascending by its second: what lies behind a checkpoint, or all."""
+        version, until_msc = selection.version, selection.time_msc
+        from_msc = after.place[0] if after and is_anchored else -(2**62)
+        late: tuple[str, tuple[Any, ...]]
+        if after is not None and until_msc is None:
+            newest_plain = after.reading.newest_plain
+            late = _PLACED_BEHIND, (key, newest_plain, version, key, version)
+        else:
+            late = _PLACED_FROM, (key, after.place[0] if after else 0, version)
+            if until_msc is not None:
+                late = f"{late[0]} AND order_msc <= ?", (*late[1], until_msc)
+        text, values = f"{late[0]} UNION ALL {_ALL_ASSERTED}", (*late[1], key, from_msc, version)
+        column = 1 if is_anchored else 3
+        for block in self._said(f"{text} ORDER BY {column}", *values):
+            for order_msc, order_deal, *columns in block:
+                row = tuple(columns)
+                natural = place_of(row)
+                place = (order_msc, order_deal, natural[2]) if is_anchored else natural
+                if (after is None or place > after.place) and (until_msc is None or row[0] <= until_msc):
+                    yield place, row
+
+    def latest_asserted(self, account: AccountId, position_id: int | None, before: int | None = None) -> tuple[int, int] | None:
+        version = INT64_MAX if before is None else before
+        about: tuple[int, ...] = () if position_id is None else (position_id,)
+        text = _LATEST_ASSERTED % ("position_id IS NULL" if position_id is None else "position_id = ?")
+        found = self.select(text, account_key(account), *about, version)
+        return (found[0][0], found[0][1]) if found else None
+
+    def select(self, text: str, *values: Any) -> list[Row]:
+        """Return the few rows that a statement in the words of SQLite selects."""
+        with closing(self._said(text, *values)) as blocks:
+            return [row for block in blocks for row in block]
+
+    def count_apart(self, account: AccountId, selection: Selection) -> int:
+        query = sa.select(events.c.placement).where(*_selected(account, selection), _is_standing).order_by(events.c.version)
+        query = query.with_hint(events, USE_STANDING, "sqlite")
+        with self._reading() as connection:
+            return list(connection.scalars(query)).count(APART)
+
+    # ---- checkpoints
+
+    def checkpoint(
+        self, account: AccountId, selection: Selection, fold: str | None = None, before: Place | None = None
+    ) -> Checkpoint | None:
+        fold = fold or fold_code(self.standing(account, selection.version))
+        of_fold = (states.c.account_id == account_key(account), states.c.fold == fold)
+        query = sa.select(*_marked).where(*of_fold, states.c.newest <= selection.version)
+        if selection.time_msc is not None:
+            query = query.where(states.c.latest_msc <= selection.time_msc)
+        if before is not None:
+            query = query.where(sa.tuple_(*_state_place) < sa.tuple_(*before))
+        rows = self._stream(query.order_by(*(column.desc() for column in _state_place)), at_once=_STREAM_MARKS)
+        with closing(rows):  # the first that serves is enough
+            found = chosen(self, account, map(_mark, rows), selection.version)
+        return None if found is None else next(self._checkpoints(account, states.c.fold == fold, _is_at(found.place)), None)
+
+    def checkpoints(self, account: AccountId) -> Iterator[Checkpoint]:
+        return self._checkpoints(account)
+
+    def _checkpoints(self, account: AccountId, *clauses: sa.ColumnElement[bool]) -> Iterator[Checkpoint]:
+        query = sa.select(*_marked, states.c.fold, states.c.body, states.c.digest)
+        query = query.where(states.c.account_id == account_key(account), *clauses).order_by(*_state_place)
+        for row in self._stream(query, at_once=_STREAM_MARKS):
+            yield Checkpoint(_mark(row), *row[-3:])
+
+    def keep(self, account: AccountId, begin: Place, checkpoints: Sequence[Checkpoint]) -> None:
+        last, fold = checkpoints[-1].mark, checkpoints[-1].fold
+        of_fold = (states.c.account_id == account_key(account), states.c.fold == fold)
+        within = (sa.tuple_(*_state_place) > sa.tuple_(*begin), sa.tuple_(*_state_place) <= sa.tuple_(*last.place))
+        known = sa.select(states.c.version).where(*of_fold, *within, states.c.version > last.version)
+        names = [column.name for column in (*_marked, states.c.fold, states.c.body, states.c.digest)]
+        rows = [
+            {"account_id": account_key(account)}
+            | dict(zip(names, (*mark.place, *mark.reading, mark.version, mark.hash, code, body, digest), strict=True))
+            for mark, code, body, digest in checkpoints
+        ]
+        try:
+            with self._at_once() as connection:
+                if connection.scalar(known.limit(1)) is None:
+                    connection.execute(states.delete().where(*of_fold, *within))
+                    connection.execute(states.insert(), rows)
+        except JournalError:
+            return
+
+    def hash_at(self, account: AccountId, version: int) -> bytes | None:
+        query = sa.select(events.c.hash).where(events.c.account_id == account_key(account), events.c.version == version)
+        with self._reading() as connection:
+            return connection.scalar(query)
+
+    def touched(self, account: AccountId, after: int, upto: int) -> Place | None:
+        within = (events.c.account_id == account_key(account), events.c.version > after, events.c.version <= upto)
+        told = events.alias()
+        natural = (events.c.time_msc, _deal, events.c.version, events.c.deal)
+        own = (events.c.order_msc, events.c.order_deal, events.c.version, events.c.deal)
+        plain = sa.select(*natural).where(*within, _placement_is(IN_ORDER)).order_by(events.c.version).limit(1)
+        late, asserted = (
+            sa.select(*own).where(*within, _placement_is(placement)).order_by(*own[:2]).limit(1)
+            for placement in (PLACED, ASSERTED)
+        )
+        taken = (
+            sa.select(told.c.time_msc, told.c.deal, told.c.version, told.c.deal)
+            .join(events, (told.c.account_id == events.c.account_id) & (told.c.version == events.c.caused_by))
+            .where(*within, _is_revision)
+            .order_by(told.c.time_msc, told.c.deal)
+            .limit(1)
+        )
+        with self._reading() as connection:
+            found = [row for query in (plain, late, asserted, taken) for row in connection.execute(query)]
+        places = ((second_of(msc), at, 0 if deal is not None else version) for msc, at, version, deal in found)
+        return min(places, default=None)
+
+    def version_at(self, account: AccountId, recorded_end_us: int) -> int:
+        with self._reading() as connection:
+            head = _read_head(connection, account)
+            low, high = 0, head.version if head else 0
+            while low < high:  # recorded time rises with the version
+                middle = (low + high + 1) // 2
+                recorded_us = connection.scalar(
+                    sa.select(events.c.recorded_us).where(
+                        events.c.account_id == account_key(account), events.c.version == middle
+                    )
+                )
+                if recorded_us is None:
+                    raise VersionGap(f"account {account}: version {middle} is missing. Run: ledger verify")
+                low, high = (middle, high) if recorded_us < recorded_end_us else (low, middle - 1)
+            return low
+
+    @contextmanager
+    def _at_once(self, patience: float = 0) -> Iterator[Connection]:
+        """Write something that may as well stay undone: wait so many seconds for others, at most."""
+        connected = self.engine.connect().execution_options(write=True, patience=patience)
+        with translated(self.engine.url), connected as connection, connection.begin():
+            if self.engine.dialect.name == "postgresql":
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(patience * 1000) or 1}")
+            yield connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with translated(self.engine.url), owned(self.engine.connect()) as connection:
+            yield connection
+
+    def _stream(
+        self, query: Select[Any] | CompoundSelect[Any], *, lenient: bool = False, at_once: int | None = None
+    ) -> Generator[Row, None, None]:
+        """Yield rows as the driver's tuples. Arguments as ``_blocks``."""
+        with closing(self._blocks(query, lenient=lenient, at_once=at_once)) as blocks:
+            for block in blocks:
+                yield from block
+
+    def _blocks(
+        self, query: Select[Any] | CompoundSelect[Any], *, lenient: bool = False, at_once: int | None = None
+    ) -> Generator[list[Row], None, None]:
+        """Yield rows as the driver's tuples, so many at a time.
+
+        ``lenient`` reads text that is no text any more, so that it can be named instead of raised.
+        """
+        compiled = query.compile(dialect=self.engine.dialect, compile_kwargs={"render_postcompile": True})
+        values = [compiled.params[name] for name in compiled.positiontup] if compiled.positiontup else compiled.params
+        return self._read(str(compiled), values, lenient=lenient, at_once=at_once)
+
+    def _said(self, text: str, *values: Any, page: tuple[int, int] | None = None) -> Generator[list[Row], None, None]:
+        """Yield the rows that a statement in the words of SQLite selects, some at a time.
+
+        With ``page``, SQLite, and a pooler, is asked anew for every block, so that a slow consumer leaves no transaction open.
+        It would keep the write-ahead log from being begun anew, the process from forking, and one of the pooler's few
+        connections from others. Rows are never changed, so both ways give the same.
+        """
+        if page is None or (self._is_postgres and pooled_settings(self.engine) is None):
+            yield from self._read(for_postgres(text) if self._is_postgres else text, values)
+            return
+        at, column = page
+        asked = [*values, _PAGE_ROWS]
+        while block := self._page(f"{text} LIMIT ?", asked):
+            yield block
+            if len(block) < asked[-1]:
+                return
+            asked[at] = block[-1][column]
+
+    def _page(self, text: str, values: list[Any]) -> list[Row]:
+        if self._is_postgres:
+            with self._reading() as connection:
+                connection.begin()
+                driver: Any = connection.connection.driver_connection
+                return list(driver.execute(for_postgres(text), values, binary=True))
+        with translated(self.engine.url), owned(self.engine.raw_connection()) as connection:
+            rows: list[Row] = connection.driver_connection.execute(text, values).fetchall()
+            return rows
+
+    def _read(
+        self, text: str, values: Any, *, lenient: bool = False, at_once: int | None = None
+    ) -> Generator[list[Row], None, None]:
+        at_once = at_once or _STREAM_ROWS[self.engine.dialect.name]
+        process = os.getpid()
+        with translated(self.engine.url), owned(self.engine.connect()) as connection:
+            connection.begin()
+            driver: Any = connection.connection.driver_connection
+            if self._is_postgres:
+                cursor = driver.cursor(name="ledger_stream", binary=True)
+            else:
+                cursor = driver.cursor()
+                driver.text_factory = _any_text if lenient else str
+            try:
+                cursor.execute(text, values)
+                while block := cursor.fetchmany(at_once):
+                    yield block
+                    _require_process(process)
+            finally:
+                if os.getpid() == process:
+                    cursor.close()
+                    driver.text_factory = str
+                else:
+                    set_aside(cursor)
+
+    # ---- appending
+
+    def append(
+        self,
+        account: AccountId,
+        events: Sequence[Event],
+        *,
+        expected_version: int | None = None,
+        correlation: str | None = None,
+        conflicts: Literal["refuse", "keep"] = "refuse",
+        evidence: Sequence[bytes] = (),
+    ) -> Appended:
+        return self._appender.append(
+            account,
+            events,
+            expected_version=expected_version,
+            correlation=correlation,
+            conflicts=conflicts,
+            evidence=evidence,
+            now_us=self._now_us,
+        )
+
+    def take(self, account: AccountId, rows: Sequence[Stored], evidence: Sequence[Kept] = ()) -> Head:
+        return self._appender.take(account, rows, evidence)
+
+    # ---- sync health
+
+    def sync_health(self, account: AccountId) -> SyncHealth | None:
+        with self._reading() as connection:
+            return _read_health(connection, account)
+
+    def save_sync_health(self, health: SyncHealth) -> None:
+        key = account_key(health.account)
+        with self._at_once(_HEALTH_PATIENCE) as connection:
+            stored = merged(_read_health(connection, health.account), health)
+            insert = self._insert(healths).values(account_id=key, **to_columns(stored))
+            connection.execute(insert.on_conflict_do_update(index_elements=["account_id"], set_=to_columns(stored)))
+
+    def _insert(self, table: sa.Table) -> Any:
+        """Return an insert that can replace a row, which both databases write alike."""
+        if self._is_postgres:
+            from sqlalchemy.dialects.postgresql import insert
+        else:
+            from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
+        return insert(table)
+
+    # ---- what is kept of the journal as a whole
+
+    def identity(self) -> str:
+        with self._reading() as connection:
+            return str(connection.scalar(sa.select(identities.c.journal_id)))
+
+    def parents(self) -> tuple[Parent, ...]:
+        query = sa.select(origins.c.journal_id, origins.c.heads).order_by(origins.c.number)
+        with self._reading() as connection:
+            return tuple(_parent(journal_id, heads) for journal_id, heads in connection.execute(query))
+
+    def schema_differences(self) -> tuple[Difference, ...]:
+        from ledger.journal.sql.preflight import differences  # slow to load, and only needed to verify
+
+        return differences(self.engine)
+
+    def file(self) -> Path | None:
+        return None if self._is_postgres else Path(address_of(self.engine))
+
+    def seals(self) -> list[str]:
+        query = sa.select(sealings.c.body).order_by(sealings.c.made_us, sealings.c.digest)
+        with self._reading() as connection:
+            return list(connection.scalars(query))
+
+    def keep_seal(self, text: str, made_us: int) -> None:
+        digest = sha256(text.encode()).hexdigest()
+        known = sa.select(sealings.c.digest).where(sealings.c.digest == digest)
+        connected = self.engine.connect().execution_options(write=True)
+        with translated(self.engine.url), connected as connection, connection.begin():
+            if connection.scalar(known) is None:
+                connection.execute(sealings.insert(), {"digest": digest, "made_us": made_us, "body": text})
+
+
+def _name(server: Any, login: Any) -> AccountId | None:
+    """Return an account's name as it lies in the database, None if it is damaged."""
+    try:
+        return AccountId(storable(server), login) if type(server) is str and type(login) is int else None
+    except BadValue:
+        return None
+
+
+def insert_parents(connection: Connection, parents: Sequence[Parent]) -> None:
+    """Note where a copy that is being made comes from."""
+    rows = [
+        {
+            "number": number,
+            "journal_id": parent.journal_id,
+            "heads": json.dumps({str(account): version for account, version in sorted(parent.versions.items())}),
+        }
+        for number, parent in enumerate(parents, 1)
+    ]
+    if rows:
+        connection.execute(origins.insert(), rows)
+
+
+def _parent(journal_id: str, heads: str) -> Parent:
+    return Parent(
+        journal_id=journal_id, versions={AccountId.parse(name): int(version) for name, version in json.loads(heads).items()}
+    )
+
+
+def _behind(query: Select[Any], version: Any) -> Select[Any]:
+    """Select the rows behind a version, which may be of any type in a damaged journal."""
+    return query if version is None else query.where(events.c.version > sa.bindparam(None, version, sa.types.NullType()))
+
+
+def _require_process(process: int) -> None:
+    """Refuse to go on reading in a child what its parent began: both would take rows from one connection."""
+    if os.getpid() != process:
+        raise JournalError("this iterator was begun before the process was forked: begin it again in the child")
+
+
+def _any_text(text: bytes) -> str:
+    return text.decode("utf-8", "surrogateescape")
+
+
+def _read_head(connection: Connection, account: AccountId, *, lock: bool = False) -> Head | None:
+    query = sa.select(*_headed).where(heads.c.account_id == account_key(account))
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        return None
+    return Head(version=row.version, hash=row.hash, recorded_us=row.recorded_us, last_msc=row.last_msc, last_deal=row.last_deal)
+
+
+def _read_health(connection: Connection, account: AccountId) -> SyncHealth | None:
+    row = connection.execute(sa.select(healths).where(healths.c.account_id == account_key(account))).mappings().one_or_none()
+    return None if row is None else from_columns(account, dict(row))
+
+
+def _read_standing(connection: Connection, account: AccountId, version: int) -> Standing | None:
+    query = sa.select(*_stored).where(
+        events.c.account_id == account_key(account),
+        _is_standing,
+        events.c.version <= version,
+    )
+    rows = connection.execute(query.order_by(events.c.version).with_hint(events, USE_STANDING, "sqlite"))
+    return standing_of([Stored(*row) for row in rows])
+
+
+def _selected(account: AccountId, selection: Selection) -> list[sa.ColumnElement[bool]]:
+    clauses = [events.c.account_id == account_key(account), events.c.version <= selection.version]
+    if selection.time_msc is not None:
+        clauses.append(events.c.time_msc <= selection.time_msc)
+    return clauses
+
+
+def _placement_is(placement: int) -> sa.ColumnElement[bool]:
+    """Compare written out: with a parameter, SQLite cannot tell that the partial index serves."""
+    return events.c.placement == sa.literal_column(str(placement))
+
+
+def _until(blocks: Iterator[list[Row]], time_msc: int) -> Iterator[list[Row]]:
+    """Yield postings, ascending by the second, up to a broker time inclusive."""
+    for block in blocks:
+        last_msc = second_of(block[-1][0])
+        yield block if last_msc < second_of(time_msc) else [row for row in block if row[0] <= time_msc]
+        if last_msc > time_msc:
+            return
+
+
+class _Records:
+    """Single events of an account: ``fold_order.Records``."""
+
+    def __init__(self, journal: SqlJournal, key: int) -> None:
+        self._journal = journal
+        self._key = key
+
+    def first_records(self, deals: Sequence[int]) -> Mapping[int, FirstRecord]:
+        keys = (f"deal:{deal}" for deal in deals)
+        rows = (row for key in keys for row in self._journal.select(_FIRST_RECORD, self._key, key))
+        return {deal: FirstRecord(version, origin, recorded_us) for deal, version, origin, recorded_us in rows}
+
+    def recorded_us(self, versions: Sequence[int]) -> Mapping[int, int]:
+        return dict(row for version in versions for row in self._journal.select(_RECORDED_US, self._key, version))
+
+
+def _is_at(place: Place) -> sa.ColumnElement[bool]:
+    return sa.and_(*(column == value for column, value in zip(_state_place, place, strict=True)))
+
+
+def _mark(row: Row) -> Mark:
+    time_msc, deal, at_version, *reading, version, chain = row[: len(_marked)]
+    return Mark(place=(time_msc, deal, at_version), reading=Reading(*reading), version=version, hash=chain)
+
+
+def _replaced(connection: Connection, account: AccountId, version: int) -> dict[int, int]:
+    """Return the versions of all tellings that a later revision of their deal took the place of -> the last such revision.
+
+    Every telling names the one before it, so that they are found by their keys instead of by reading all.
+    """
+    of_account = events.c.account_id == account_key(account)
+    before = sa.select(events.c.caused_by, events.c.version).where(of_account, _is_revision, events.c.version <= version)
+    found: dict[int, int] = {}
+    new = {replaced: revision for replaced, revision in connection.execute(before) if replaced is not None}
+    while new:
+        found |= {replaced: max(revision, found.get(replaced, 0)) for replaced, revision in new.items()}
+        wanted, by = sorted(new), new
+        new = {}
+        for at in range(0, len(wanted), _BATCH):
+            query = sa.select(events.c.caused_by, events.c.version).where(
+                of_account, events.c.version.in_(wanted[at : at + _BATCH]), events.c.caused_by.is_not(None)
+            )
+            for replaced, telling in connection.execute(query):
+                if by[telling] > found.get(replaced, 0):
+                    new[replaced] = max(by[telling], new.get(replaced, 0))
+    return found

@@ -1,0 +1,221 @@
+"""Migrations: bring a journal to this program's schema. Loads Alembic, so it is imported only when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine, text
+
+from ledger.errors import BadValue, CorruptEvent, JournalError
+from ledger.journal.chain import COVERED, digest, genesis
+from ledger.journal.quiet import ALEMBIC, quiet
+from ledger.journal.sql.engine import (
+    UNFINISHED,
+    close_engine,
+    found_revision,
+    make_file,
+    open_engine,
+    refuse_newer,
+    sqlite_path,
+    translated,
+)
+from ledger.journal.sql.forking import prepare_for_forks
+from ledger.journal.sql.schema import REVISION, accounts, events, heads
+from ledger.values import AccountId
+
+with quiet(ALEMBIC):  # it logs while it is imported
+    from alembic import command
+    from alembic.config import Config
+
+_LOCK = 0x6C6564676572  # "ledger": two programs that migrate one Postgres at once take turns
+
+
+def scripts() -> Path:
+    """Return the folder of migrations: inside the package when installed from a wheel, else the project's own."""
+    package = Path(__file__).resolve().parents[2]
+    installed = package / "_migrations"
+    return installed if installed.is_dir() else package.parent / "migrations"
+
+
+def configuration(connection: Connection | None = None, journal_id: str | None = None) -> Config:
+    """Return Alembic's configuration, bound to a connection if there is one, for a journal with an identity if it has one."""
+    config = Config()
+    config.set_main_option("script_location", str(scripts()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    config.attributes["journal_id"] = journal_id
+    return config
+
+
+def create_journal(url: str) -> str | None:
+    """Create a journal or bring it up to date; harmless when it is. Errors as ``open_engine`` and ``migrate``.
+
+    Returns:
+        The revision it had before, None if there was no journal.
+    """
+    engine = open_engine(url)
+    try:
+        return migrate(engine)
+    finally:
+        close_engine(engine)
+
+
+def migrate(engine: Engine, *, copy_of: str | None = None, fill: Callable[[Connection], object] = lambda _: None) -> str | None:
+    """Create the journal or bring it up to date; harmless when it is. All of it in one transaction.
+
+    Args:
+        engine: Where it is, or shall be.
+        copy_of: Makes it as a copy, with this journal id. It is refused as a journal until ``finish`` is called: half a copy
+            must never pass for the whole.
+        fill: Called with the connection of a new copy, in the same transaction.
+
+    Returns:
+        The revision it had before, None if there was no journal.
+
+    Raises:
+        JournalNewer: The journal was made by a newer program.
+        CorruptEvent: The chain of an older journal does not hold. Nothing was changed.
+        JournalError: The migration would have changed what is recorded. Nothing was changed.
+    """
+    with _turns.lock:
+        return _migrate(engine, copy_of, fill)
+
+
+class _Turns:
+    """Lets the threads of this process migrate one after the other: Alembic keeps what it works on in global variables.
+
+    Processes take turns by the lock of the database.
+    """
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        prepare_for_forks(self)
+
+    def before_fork(self) -> None:
+        """Do nothing: connections are prepared where they are made."""
+
+    def after_fork_in_child(self) -> None:
+        """Replace the lock, which a thread may have held that does not exist here."""
+        self.lock = Lock()
+
+
+_turns: Final = _Turns()
+
+
+def _migrate(engine: Engine, copy_of: str | None, fill: Callable[[Connection], object]) -> str | None:
+    before = found_revision(engine)
+    refuse_newer(engine, before)
+    if before == REVISION:
+        return before
+    path = sqlite_path(engine.url)
+    if path is not None and before is None:
+        make_file(path)
+    with (
+        quiet(ALEMBIC),
+        translated(engine.url),
+        engine.connect().execution_options(write=True) as connection,
+        connection.begin(),
+    ):
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        command.upgrade(configuration(connection, copy_of), "head")
+        if copy_of is not None:
+            fill(connection)
+            connection.execute(_SET_REVISION, {"revision": UNFINISHED})
+    return before
+
+
+_SET_REVISION: Final = text("UPDATE alembic_version SET version_num = :revision")
+
+
+def finish(engine: Engine) -> None:
+    """Let a copy pass for a journal from now on."""
+    with translated(engine.url), engine.connect().execution_options(write=True) as connection, connection.begin():
+        connection.execute(_SET_REVISION, {"revision": REVISION})
+
+
+# ------------------------------------------------------------------------------------------------- the chain stays the same
+
+_STREAM_ROWS: Final = 5000
+_Head = tuple[AccountId, int, bytes]  # name, version, hash
+
+#: What the chain covers, and the hash, as they lie.
+_hashed: Final[list[sa.ColumnElement[Any]]] = [
+    sa.type_coerce(events.c[name], sa.types.NullType()).label(name) for name in (*COVERED, "hash")
+]
+
+
+@contextmanager
+def chain_stays(connection: Connection) -> Iterator[None]:
+    """Recompute the chain of every account before and after what is done to the tables within, in its transaction.
+
+    Reads all events twice, in constant memory: about 15 seconds for a million events. On SQLite nobody writes meanwhile. On
+    Postgres others may go on to append: what they add behind the heads that were found is not looked at.
+
+    Raises:
+        CorruptEvent: The chain does not hold before anything was done.
+        JournalError: It does not hold any more, or the heads are not what they were.
+    """
+    try:
+        before = _heads(connection)
+        for key, head in before.items():
+            _check_chain(connection, key, head)
+    except CorruptEvent as error:
+        raise CorruptEvent(
+            f"{error}. The journal was not migrated: verify it with the program that wrote it, restore a backup"
+        ) from error
+    yield
+    try:
+        after = _heads(connection)
+        for key, head in before.items():
+            _check_head(head, after.get(key))
+            _check_chain(connection, key, head)
+    except CorruptEvent as error:
+        raise JournalError(
+            f"the migration would have changed what is recorded, so it was taken back and the journal is as it was: {error}"
+        ) from error
+
+
+def _heads(connection: Connection) -> dict[int, _Head]:
+    """Return account id -> where the account stands."""
+    query = sa.select(accounts.c.account_id, accounts.c.server, accounts.c.login, heads.c.version, heads.c.hash).select_from(
+        accounts.outerjoin(heads, accounts.c.account_id == heads.c.account_id)
+    )
+    found = {}
+    for key, server, login, version, last in connection.execute(query):
+        if type(version) is not int or type(last) is not bytes:
+            raise CorruptEvent(f"account {server}/{login}: its head is missing or damaged")
+        try:
+            found[key] = (AccountId(server, login), version, last)
+        except BadValue as error:
+            raise CorruptEvent(f"account {server}/{login}: its name is damaged ({error})") from error
+    return found
+
+
+def _check_head(before: _Head, after: _Head | None) -> None:
+    """Compare a head with what it was; others may have moved it on."""
+    account, version, _ = before
+    if after is None or after[0] != account or (after[1] <= version and after != before):
+        raise CorruptEvent(f"account {account}: its head at version {version} is not what it was")
+
+
+def _check_chain(connection: Connection, key: int, head: _Head) -> None:
+    """Recompute the hashes of an account's events up to its head, which they must lead to."""
+    account, upto, last = head
+    query = sa.select(*_hashed).where(events.c.account_id == key, events.c.version <= upto).order_by(events.c.version)
+    version, before = 0, genesis(account)
+    with connection.execute(query, execution_options={"yield_per": _STREAM_ROWS}) as rows:
+        for *columns, found in rows:
+            version += 1
+            try:
+                before = digest(tuple(columns), before)
+            except TypeError:  # bytes where there should be text
+                before = b""
+            if columns[0] != version or before != found:
+                raise CorruptEvent(f"account {account}: the chain does not hold at version {version}")
+    if (version, before) != (upto, last):
+        raise CorruptEvent(f"account {account}: its head does not follow from its {version} events")

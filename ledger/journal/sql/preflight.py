@@ -1,0 +1,153 @@
+"""Preflight: whether a journal is as it was made, beside its events: settings in force, definitions, heads."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from pkgutil import get_data
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy import Engine
+
+from ledger.journal import Difference
+from ledger.journal.sql.engine import found_revision, sqlite_path, translated
+from ledger.journal.sql.schema import REVISION, events, heads
+
+
+def settings_in_force(engine: Engine) -> dict[str, str]:
+    """Return what durability rests on, as it is in a connection of ours."""
+    names = ("journal_mode", "synchronous") if engine.dialect.name == "sqlite" else ("synchronous_commit", "fsync")
+    with translated(engine.url), engine.connect() as connection:
+        ask = "PRAGMA {}" if engine.dialect.name == "sqlite" else "SHOW {}"
+        return {name: str(connection.exec_driver_sql(ask.format(name)).scalar()) for name in names}
+
+
+def revisions(engine: Engine) -> tuple[str | None, str]:
+    """Return the schema revision of the journal and the one that this program was written for."""
+    return found_revision(engine), REVISION
+
+
+# ------------------------------------------------------------------------------------------------------- definitions
+
+
+def differences(engine: Engine) -> tuple[Difference, ...]:
+    """Compare tables, constraints, indexes, triggers and what they call with what the migrations make, by their definitions."""
+    wanted = _wanted()[engine.dialect.name]
+    found = definitions(engine)
+    tables = {name.removeprefix("table ") for name in wanted if name.startswith("table ")}
+    compared = []
+    for both in sorted(wanted.keys() | found.keys()):
+        kind, name = both.split(" ", 1)
+        what = _compare(wanted.get(both), found.get(both), acts_on_ours=kind in _ACTING and name.split(".")[0] in tables)
+        if what:
+            compared.append(Difference(kind=kind, name=name, what=what))
+    return tuple(compared)
+
+
+def _compare(wanted: str | None, found: str | None, *, acts_on_ours: bool) -> str | None:
+    if wanted == found:
+        return None
+    if found is None:
+        return "it is missing"
+    if wanted is None:  # what others add beside the journal's tables is their business
+        return "it is none of ours, and acts on the journal's tables" if acts_on_ours else None
+    return f"it was changed: expected {wanted!r}, found {found!r}"
+
+
+_ACTING: Final = ("trigger", "rule", "policy")
+
+
+def missing_triggers(engine: Engine) -> tuple[str, ...]:
+    """Return the triggers that the migrations make and that are not there, not in force, or do something else."""
+    return tuple(sorted(one.name for one in differences(engine) if one.kind in ("trigger", "function")))
+
+
+@cache
+def _wanted() -> dict[str, dict[str, str]]:
+    """Return dialect -> name -> definition, as ``tools/dev/definitions.py`` wrote them down from new journals."""
+    content = get_data("ledger.journal.sql", "definitions.json")
+    assert content is not None, "it is part of the package"
+    found: dict[str, dict[str, str]] = json.loads(content)
+    return found
+
+
+def definitions(engine: Engine) -> dict[str, str]:
+    """Return name -> definition of everything that the schema of a journal consists of, in one spelling."""
+    with translated(engine.url), engine.connect() as connection:
+        is_sqlite = engine.dialect.name == "sqlite"
+        rows = connection.execute(sa.text(_SQLITE if is_sqlite else _POSTGRES)).all()
+        schema = "main" if is_sqlite else connection.scalar(sa.text(_SCHEMA))
+    return {f"{kind} {name}": _in_one_spelling(text, str(schema)) for kind, name, text in rows}
+
+
+def _in_one_spelling(text: str, schema: str) -> str:
+    """Drop what depends on the place and the writing: the schema, line ends, runs of spaces."""
+    return re.sub(r"\s+", " ", re.sub(rf'("?\b{re.escape(schema)}"?|\bpg_catalog)\.', "", text)).strip()
+
+
+_SCHEMA: Final = (
+    "SELECT nspname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE pg_class.oid = to_regclass('events')"
+)
+
+
+_SQLITE: Final = """
+SELECT type, CASE type WHEN 'trigger' THEN tbl_name || '.' || name ELSE name END, sql
+FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'alembic_version'
+"""
+
+#: In the schema that the journal is in. Of constraints without those for NOT NULL, which only newer versions of Postgres list.
+_POSTGRES: Final = """
+WITH ours AS (
+    SELECT oid, relname::text, relkind, relpersistence, relrowsecurity FROM pg_class
+    WHERE relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('events'))
+        AND relkind IN ('r', 'p') AND relname <> 'alembic_version'
+)
+SELECT 'table' AS kind, relname AS name, concat_ws(' ', CASE relpersistence WHEN 'p' THEN 'logged' ELSE 'not logged' END,
+    CASE WHEN relkind = 'p' THEN 'partitioned' END, CASE WHEN relrowsecurity THEN 'with row security' END) AS text FROM ours
+UNION ALL
+SELECT 'column', relname || '.' || attname,
+    format_type(atttypid, atttypmod) || CASE WHEN attnotnull THEN ' not null' ELSE '' END
+    FROM ours JOIN pg_attribute ON attrelid = ours.oid WHERE attnum > 0 AND NOT attisdropped
+UNION ALL
+SELECT 'constraint', relname || '.' || conname, pg_get_constraintdef(pg_constraint.oid)
+    || CASE WHEN convalidated THEN '' ELSE ' not validated' END
+    FROM ours JOIN pg_constraint ON conrelid = ours.oid WHERE contype IN ('p', 'u', 'f', 'c')
+UNION ALL
+SELECT 'index', i.relname, pg_get_indexdef(i.oid) || CASE WHEN indisvalid THEN '' ELSE ' invalid' END
+    FROM ours JOIN pg_index ON indrelid = ours.oid JOIN pg_class i ON i.oid = indexrelid
+UNION ALL
+SELECT 'trigger', relname || '.' || tgname, pg_get_triggerdef(pg_trigger.oid) || ' enabled ' || tgenabled::text
+    FROM ours JOIN pg_trigger ON tgrelid = ours.oid WHERE NOT tgisinternal
+UNION ALL
+SELECT DISTINCT 'function', proname, prosrc FROM pg_proc
+    WHERE proname IN ('ledger_refuse', 'ledger_only_forward')
+        AND pronamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('events'))
+UNION ALL
+SELECT 'rule', relname || '.' || rulename, pg_get_ruledef(pg_rewrite.oid) FROM ours JOIN pg_rewrite ON ev_class = ours.oid
+UNION ALL
+SELECT 'policy', relname || '.' || polname, 'policy' FROM ours JOIN pg_policy ON polrelid = ours.oid
+"""
+
+
+def heads_apart(engine: Engine) -> tuple[int, ...]:
+    """Return the ids of accounts whose head is not that of their last event. Costs one row an account."""
+    last = (
+        sa.select(events.c.account_id, sa.func.max(events.c.version).label("version")).group_by(events.c.account_id).subquery()
+    )
+    query = (
+        sa.select(heads.c.account_id)
+        .outerjoin(last, last.c.account_id == heads.c.account_id)
+        .outerjoin(events, (events.c.account_id == last.c.account_id) & (events.c.version == last.c.version))
+        .where(heads.c.version > 0, sa.or_(events.c.hash.is_(None), events.c.hash != heads.c.hash))
+    )
+    with translated(engine.url), engine.connect() as connection:
+        return tuple(connection.scalars(query))
+
+
+def folder(engine: Engine) -> Path | None:
+    """Return the folder of a SQLite journal, None for another database."""
+    path = sqlite_path(engine.url)
+    return None if path is None else path.resolve().parent

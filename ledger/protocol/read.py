@@ -1,0 +1,395 @@
+"""Bytes to values: answers, as the client reads them, and requests, as a server does.
+
+Answers are read strictly: what cannot be read whole is refused, with row and field named. The known variants of the base form
+are read through the tables below. Nothing required is defaulted, nothing is skipped; keys that are not known are left alone.
+Whatever the bytes are, an answer is read, or one of the gateway's errors is raised, and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from sys import intern
+from typing import Any, Final
+
+from ledger.clock import TIME_MAX_MSC, TIME_MIN_MSC
+from ledger.errors import BadValue, GatewayRefused, InexactNumber, SnapshotRefused
+from ledger.events import CashMoved, Deal, FillRecorded, Origin
+from ledger.protocol.echo import STATUS_BAD, STATUS_GOOD, Asked, is_wanted, status_of
+from ledger.protocol.fields import Fields, as_whole
+from ledger.protocol.json_stream import AnswerParts, read_answer, shown
+from ledger.protocol.messages import GetAccount, GetDeals, GetPositions, GetSymbols, Ping, Query, Request
+from ledger.snapshot import RemoteAccount, RemoteHistory, RemotePosition, RemoteSymbol, Snapshot
+from ledger.values import CASH_WORDS, INT64_MAX, Side, to_entry
+
+Json = Mapping[str, Any]
+
+#: What is written elsewhere -> what we write. Every spelling that is accepted stands here.
+KEY_VARIANTS: Final[Mapping[str, str]] = {"open_price": "price_open"}
+SIDES: Final[Mapping[Any, Side]] = {
+    **{word: side for side in Side for word in (side.value, side.value.upper(), side.value.capitalize())},
+    **{f"POSITION_TYPE_{side.value.upper()}": side for side in Side},
+    **{f"DEAL_TYPE_{side.value.upper()}": side for side in Side},
+}
+_DEAL_CODES: Final[Mapping[str, int]] = {"buy": 0, "sell": 1} | {word: code for code, word in CASH_WORDS.items()}
+
+#: A volume or a price between these two is plain, and read at once.
+_LEAST_PLAIN: Final = Decimal("1e-9")
+_MOST_PLAIN: Final = Decimal("1e9")
+
+#: What a message is told that is no request.
+NO_REQUEST: Final = "expected a JSON object with an action"
+
+
+def _read(
+    raw: bytes, action: str, asked: Asked | None, key: str = "", read_row: Callable[[Any, int], Any] = lambda row, _: row
+) -> tuple[AnswerParts, Fields]:
+    """Return a good answer and its fields.
+
+    Raises:
+        AnotherAnswer: It is the answer to another request.
+        GatewayRefused: It is an error.
+        SnapshotRefused: It does not say whether it is good, or cannot be read.
+    """
+    answer = read_answer(raw, key, read_row, is_wanted)
+    fields = answer.fields
+    if asked is not None:
+        asked.check(fields)
+    word = status_of(fields)
+    if word in STATUS_BAD:
+        code, told = (fields.get(name) for name in ("error_code", "error_msg"))
+        raise GatewayRefused(action, code=_said(code), told=_said(told))
+    if word not in STATUS_GOOD:
+        raise SnapshotRefused(f"expected {' or '.join(STATUS_GOOD)}, found {shown(fields.get('status'))}", field="status")
+    return answer, Fields(fields)
+
+
+def _said(value: object) -> str | None:
+    if value is None:
+        return None
+    return ascii(value)[1:-1][:200] if isinstance(value, str) else shown(value)
+
+
+def rows_of(answer: AnswerParts, key: str) -> list[Any]:
+    """Return the rows of an answer.
+
+    Raises:
+        SnapshotRefused: There is no list, or one of them could not be read.
+    """
+    if answer.rows is None:
+        raise SnapshotRefused(f"expected a list, found {'nothing' if answer.found is None else shown(answer.found)}", field=key)
+    if answer.refused is not None:
+        raise answer.refused
+    return answer.rows
+
+
+def _twice(names: Iterable[str]) -> str | None:
+    """Return the first name that comes a second time."""
+    seen: set[str] = set()
+    return next((name for name in names if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]
+
+
+def renamed(row: Json, names: Mapping[str, str], number: int) -> Json:
+    """Return a row under our names. A field that is told under two names may be told with two meanings, and is refused."""
+    ours = [names.get(name, name) for name in row]
+    twice = _twice(ours)
+    if twice is not None:
+        raise SnapshotRefused("expected it under one name, found it under two", row=number, field=twice)
+    return dict(zip(ours, row.values(), strict=True))
+
+
+def _row_fields(row: Any, number: int) -> Fields:
+    if type(row) is not dict:
+        raise SnapshotRefused(f"expected a JSON object, found {shown(row)}", row=number)
+    if not KEY_VARIANTS.keys().isdisjoint(row):
+        row = renamed(row, KEY_VARIANTS, number)
+    return Fields(row, number)
+
+
+# ---- positions
+
+
+def read_snapshot(raw: bytes, asked: Asked | None = None) -> Snapshot:
+    """Read the answer to GET_POSITIONS.
+
+    Args:
+        raw: The answer as it came in.
+        asked: The request; the answer is of the extended form if it names it. None reads an answer of whatever request.
+
+    Raises:
+        AnotherAnswer: It is the answer to another request.
+        GatewayRefused: The gateway answered an error.
+        SnapshotRefused: It cannot be read whole.
+    """
+    answer, fields = _read(raw, "GET_POSITIONS", asked, "positions", read_position)
+    return Snapshot(
+        positions=tuple(rows_of(answer, "positions")),
+        raw=raw,
+        is_extended=asked is not None and asked.is_echoed,
+        server_time_msc=fields.time_msc("server_time_msc", "server_time"),
+        count=fields.optional("count", fields.whole),
+        login=fields.optional("login", fields.whole),
+        server=fields.optional("server", fields.text),
+        mode=fields.mode(),
+        connected=fields.optional("connected", fields.truth),
+    )
+
+
+def read_position(row: Any, number: int) -> RemotePosition:
+    """Read a position in the base or the extended form.
+
+    What is plain is read at once, as a thousand rows come at a time; all else by the strict readers.
+    """
+    fields = _row_fields(row, number)
+    told = fields.found.get
+    ticket, kind, volume, price, symbol = told("ticket"), told("type"), told("volume"), told("price_open"), told("symbol")
+    identifier, profit, swap, comment = told("identifier"), told("profit"), told("swap"), told("comment")
+    opened_msc, updated_msc = told("time_msc"), told("time_update_msc")
+    if type(ticket) is not int or not 0 < ticket < INT64_MAX:
+        ticket = fields.ticket("ticket", fields.given("ticket"))
+    if type(identifier) is not int or not 0 < identifier < INT64_MAX:
+        identifier = fields.ticket_or_none("identifier")
+    if type(volume) is not Decimal or not _LEAST_PLAIN <= volume <= _MOST_PLAIN:
+        volume = fields.number("volume", fields.given("volume"))
+        if volume <= 0:
+            raise fields.refuse("volume", "a volume of more than 0", str(volume))
+    if type(price) is not Decimal or not _LEAST_PLAIN <= price <= _MOST_PLAIN:
+        price = fields.number("price_open", fields.given("price_open"))  # below 0 it has been, for oil in 2020
+    if type(symbol) is not str or not symbol.isalnum() or not symbol.isascii():
+        symbol = fields.symbol()
+    if type(opened_msc) is not int or not TIME_MIN_MSC <= opened_msc <= TIME_MAX_MSC:
+        opened_msc = fields.time_msc("time_msc", "time")
+    if type(updated_msc) is not int or not TIME_MIN_MSC <= updated_msc <= TIME_MAX_MSC:
+        updated_msc = fields.time_msc("time_update_msc", "time_update")
+    return RemotePosition(
+        position_id=identifier or ticket,
+        ticket=ticket,
+        is_identified=identifier is not None,
+        symbol=intern(symbol),
+        side=SIDES[kind] if type(kind) is str and kind in SIDES else side_of(fields, "type", fields.given("type")),
+        volume=volume,
+        price_open=price or None,
+        opened_msc=opened_msc,
+        updated_msc=updated_msc,
+        magic=None if told("magic") is None else fields.magic("magic", told("magic")),
+        comment=None if comment is None else fields.remark("comment", comment),
+        profit=None if profit is None else fields.number("profit", profit),
+        swap=None if swap is None else fields.number("swap", swap),
+    )
+
+
+def side_of(fields: Fields, name: str, value: Any) -> Side:
+    """Read a side: a word of the table, or MT5's code."""
+    code = None if type(value) is str else as_whole(value)
+    if code in (0, 1):
+        return Side.SELL if code else Side.BUY
+    found = SIDES.get(value) if type(value) is str else None
+    if found is None:
+        raise fields.refuse(name, "buy or sell", value)
+    return found
+
+
+# ---- account, deals, symbols
+
+
+def read_account(raw: bytes, asked: Asked | None = None) -> RemoteAccount:
+    """Read the answer to GET_ACCOUNT. Raises as ``read_snapshot``."""
+    answer, head = _read(raw, "GET_ACCOUNT", asked)
+    found = answer.fields.get("account")
+    if type(found) is not dict:
+        raise SnapshotRefused(f"expected a JSON object, found {shown(found)}", field="account")
+    fields = Fields(found)
+    mode = fields.mode()
+    if mode is None:
+        raise SnapshotRefused("is missing", field="margin_mode")
+    currency = fields.text("currency", fields.given("currency"))
+    server = fields.text("server", fields.given("server"))
+    if not currency.strip() or not server.strip() or "/" in server:
+        raise fields.refuse("currency, server", "names", f"{currency!r}, {server!r}")
+    return RemoteAccount(
+        login=fields.whole("login", fields.given("login")),
+        server=server,
+        currency=currency,
+        mode=mode,
+        balance=fields.number("balance", fields.given("balance")),
+        credit=fields.number("credit", fields.given("credit")),
+        currency_digits=fields.optional("currency_digits", lambda name, value: fields.whole(name, value, 0, 15)),
+        equity=fields.optional("equity", fields.number),
+        connected=head.optional("connected", head.truth),
+    )
+
+
+def read_deals(raw: bytes, asked: Asked | None = None) -> RemoteHistory:
+    """Read the answer to GET_DEALS: MT5's deal fields, codes or words. Raises as ``read_snapshot``."""
+    answer, fields = _read(raw, "GET_DEALS", asked, "deals", _deal)
+    rows = rows_of(answer, "deals")
+    count = fields.optional("count", fields.whole)
+    if count is not None and count != len(rows):
+        raise SnapshotRefused(f"expected the {count} rows that it states, found {len(rows)}", field="count")
+    return RemoteHistory(
+        deals=tuple(rows),
+        login=fields.optional("login", fields.whole),
+        server=fields.optional("server", fields.text),
+        mode=fields.mode(),
+        connected=fields.optional("connected", fields.truth),
+    )
+
+
+def _deal(row: Any, number: int) -> Deal:
+    fields = _row_fields(row, number)
+    told = fields.given("type")
+    deal_type, word = _deal_type(fields, told)
+    time_msc = fields.time_msc("time_msc", "time")
+    if time_msc is None:
+        raise SnapshotRefused("is missing", row=number, field="time")
+    common: dict[str, Any] = {
+        "deal": fields.ticket("ticket", fields.given("ticket")),
+        "time_msc": time_msc,
+        "order": fields.ticket_or_none("order"),
+        "position_id": fields.ticket_or_none("position_id"),
+        "commission": fields.optional("commission", fields.number),
+        "fee": fields.optional("fee", fields.number),
+        "swap": fields.optional("swap", fields.number),
+        "magic": fields.optional("magic", fields.magic),
+        "reason": fields.optional("reason", lambda name, value: fields.whole(name, value, 0, 2**31 - 1)),
+        "comment": fields.optional("comment", fields.remark),
+        "external_id": fields.optional("external_id", fields.remark),
+        "origin": Origin.RECOVERY,
+    }
+    entry = fields.word("entry", to_entry, "in, out, in/out, out by or MT5's code")
+    try:
+        if deal_type in (0, 1) and word is None:
+            if entry is None:
+                raise SnapshotRefused("is missing", row=number, field="entry")
+            return FillRecorded(
+                side=Side.SELL if deal_type else Side.BUY,
+                symbol=fields.symbol(),
+                entry=entry,
+                volume=fields.number("volume", fields.given("volume")),
+                price=fields.number("price", fields.given("price")),
+                profit=fields.optional("profit", fields.number),
+                **common,
+            )
+        return CashMoved(
+            type=deal_type,
+            word=word,
+            symbol=fields.optional("symbol", fields.text),
+            entry=entry,
+            volume=fields.optional("volume", fields.number),
+            price=fields.optional("price", fields.number),
+            profit=fields.number("profit", fields.given("profit")),
+            **common,
+        )
+    except (BadValue, InexactNumber) as error:
+        raise SnapshotRefused(str(error)[:200], row=number) from error
+
+
+def _deal_type(fields: Fields, told: Any) -> tuple[int | None, str | None]:
+    """Return the code of a deal's type; a word that nobody documented is kept as the word it is."""
+    if type(told) is not str:
+        return fields.whole("type", told, 0, 2**31 - 1), None
+    word = fields.text("type", told).strip().lower().removeprefix("deal_type_")
+    if not word:
+        raise fields.refuse("type", "a deal type", told)
+    code = _DEAL_CODES.get(word)
+    return code, None if code is not None else word
+
+
+def read_symbols(raw: bytes, asked: Asked | None = None) -> tuple[RemoteSymbol, ...]:
+    """Read the answer to GET_SYMBOLS. Raises as ``read_snapshot``."""
+    answer, _ = _read(raw, "GET_SYMBOLS", asked, "symbols", _remote_symbol)
+    return tuple(rows_of(answer, "symbols"))
+
+
+def _remote_symbol(row: Any, number: int) -> RemoteSymbol:
+    fields = _row_fields(row, number)
+    return RemoteSymbol(
+        symbol=fields.symbol(),
+        digits=fields.optional("digits", lambda name, value: fields.whole(name, value, 0, 15)),
+        volume_step=_positive(fields, "volume_step"),
+        contract_size=_positive(fields, "contract_size"),
+        currency=fields.optional("currency_profit", fields.text) or None,
+    )
+
+
+def _positive(fields: Fields, name: str) -> Decimal | None:
+    """Read a size; 0 is how MT5 says that there is none."""
+    value = fields.optional(name, fields.number)
+    if value is not None and value < 0:
+        raise fields.refuse(name, "a number of 0 or more", str(value))
+    return value or None
+
+
+def read_pong(raw: bytes, asked: Asked | None = None) -> None:
+    """Read the answer to PING. Raises as ``read_snapshot``."""
+    _read(raw, "PING", asked)
+
+
+# ---- requests, as a server reads them
+
+
+def read_object(raw: bytes) -> dict[str, Any]:
+    """Read a message of a client: a JSON object, without what is no number of JSON.
+
+    Raises:
+        ValueError, TypeError, RecursionError: It is something else.
+    """
+    found = json.loads(raw, parse_constant=_refuse_constant)
+    if not isinstance(found, dict):
+        raise TypeError("expected a JSON object")
+    return found
+
+
+def read_request(raw: bytes) -> Request:
+    """Read a request, whatever it asks.
+
+    Raises:
+        ValueError: It is no JSON object with an action.
+    """
+    try:
+        fields = read_object(raw)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(NO_REQUEST) from error
+    action = fields.get("action")
+    if not isinstance(action, str):
+        raise ValueError(NO_REQUEST)  # noqa: TRY004  # one error for all that is no request
+    return Request(action=action, fields=fields)
+
+
+def read_query(request: Request) -> Query | None:
+    """Read what a request asks; None if its action is not one of the protocol's.
+
+    Raises:
+        ValueError: A field cannot be read; the message names it.
+    """
+    match request.action:
+        case GetPositions.action:
+            symbol = request.fields.get("symbol")
+            return GetPositions(symbol=symbol) if isinstance(symbol, str) else GetPositions()
+        case GetDeals.action:
+            names = ("from_msc", "to_msc", "position")
+            given = {name: value for name in names if (value := request.fields.get(name)) is not None}
+            return GetDeals(**{name: whole_argument(value, name) for name, value in given.items()})
+        case GetAccount.action:
+            return GetAccount()
+        case GetSymbols.action:
+            return GetSymbols()
+        case Ping.action:
+            return Ping()
+    return None
+
+
+def whole_argument(value: object, name: str, *, low: int = 0, high: int = INT64_MAX) -> int:
+    """Read a whole number of a request.
+
+    Raises:
+        ValueError: It is none, or one beyond the bounds.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{name} is a whole number from {low} to {high}, found {value!r:.100}")
+    return value
+
+
+def _refuse_constant(text: str) -> object:
+    raise ValueError(f"{text} is no number of JSON")

@@ -1,0 +1,104 @@
+"""Messages to bytes: requests, as the client sends them, and answers, as a server does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from types import MappingProxyType
+from typing import Any, Final, assert_never, get_args
+
+from attrs import fields
+
+from ledger.protocol.messages import (
+    BASE_FIELDS,
+    Account,
+    Answer,
+    Deals,
+    EncodedRows,
+    Extension,
+    Head,
+    Pong,
+    Positions,
+    Query,
+    Refusal,
+    Row,
+    Symbols,
+)
+
+_FIELDS: Final = {kind: tuple(one.name for one in fields(kind)) for kind in get_args(Query)}
+_NO_ECHO: Final[Row] = MappingProxyType({})
+
+
+def write_request(query: Query, *, req_id: str, deadline_msc: int | None = None) -> bytes:
+    """Write a request.
+
+    Args:
+        query: What is asked.
+        req_id: What the answer shall echo.
+        deadline_msc: How many milliseconds we wait; a server may drop what is older.
+    """
+    given = {name: value for name in _FIELDS[type(query)] if (value := getattr(query, name)) is not None}
+    asked: dict[str, object] = {"action": query.action, **given, "req_id": req_id}
+    if deadline_msc is not None:
+        asked["deadline_msc"] = deadline_msc
+    return encode(asked)
+
+
+def write_answer(answer: Answer, *, echo: Row = _NO_ECHO) -> bytes:
+    """Write an answer.
+
+    Args:
+        answer: What is answered.
+        echo: ``Request.echo`` of the request that it answers; nothing from a server that speaks the base form.
+    """
+    match answer:
+        case Refusal(code, text):
+            return encode({**echo, "status": "ERROR", "error_code": code, "error_msg": text})
+        case Extension():
+            return encode({**echo, "status": "SUCCESS", **answer.fields})
+        case Positions():
+            return _positions(answer, echo)
+        case Deals(head=head, rows=rows):
+            return encode({**_head(head, echo), "count": len(rows), "deals": rows})
+        case Account(head=head, account=account):
+            return encode({**_head(head, echo), "account": account})
+        case Symbols(head=head, rows=rows):
+            return encode({**_head(head, echo), "symbols": rows})
+        case Pong(head=head):
+            return encode(_head(head, echo))
+        case _:
+            assert_never(answer)
+
+
+def encode_rows(rows: Iterable[Row]) -> EncodedRows:
+    """Write rows, to answer with them more than once."""
+    listed = list(rows)
+    return EncodedRows(raw=encode(listed), count=len(listed))
+
+
+def base_rows(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows of positions as the base form has them."""
+    return [{name: row[name] for name in BASE_FIELDS} for row in rows]
+
+
+def encode(message: object) -> bytes:
+    """Write any message of either side."""
+    return json.dumps(message, separators=(",", ":")).encode()
+
+
+def _head(head: Head, echo: Row) -> dict[str, Any]:
+    stated = {
+        "login": head.login, "server": head.server, "margin_mode": head.margin_mode.value,
+        "server_time_msc": head.server_time_msc, "connected": head.connected,
+    }  # fmt: skip
+    return {"status": "SUCCESS", **echo, **{name: value for name, value in stated.items() if value is not None}}
+
+
+def _positions(answer: Positions, echo: Row) -> bytes:
+    rows, count = answer.rows, answer.count
+    if count is None:
+        count = rows.count if isinstance(rows, EncodedRows) else len(rows or ())
+    head = {"status": "SUCCESS"} if answer.head is None else {**_head(answer.head, echo), "count": count}
+    if isinstance(rows, EncodedRows):
+        return encode(head)[:-1] + b',"positions":' + rows.raw + b"}"
+    return encode({**head, "positions": rows})

@@ -1,0 +1,165 @@
+"""The two halves of the protocol fit: what one side writes, the other side reads as what was meant."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ledger.errors import GatewayRefused, SnapshotRefused
+from ledger.protocol.echo import AnotherAnswer, Asked
+from ledger.protocol.messages import (
+    Account,
+    Deals,
+    Extension,
+    GetAccount,
+    GetDeals,
+    GetPositions,
+    GetSymbols,
+    Head,
+    Ping,
+    Pong,
+    Positions,
+    Refusal,
+    Symbols,
+)
+from ledger.protocol.read import (
+    read_account,
+    read_deals,
+    read_pong,
+    read_query,
+    read_request,
+    read_snapshot,
+    read_symbols,
+)
+from ledger.protocol.write import base_rows, encode_rows, write_answer, write_request
+from ledger.values import INT64_MAX, MarginMode, Side
+
+HEAD = Head(login=7, server="Sandbox", margin_mode=MarginMode.HEDGING, server_time_msc=1704153600123, connected=True)
+ACCOUNT = {"login": 7, "server": "Sandbox", "currency": "USD", "margin_mode": "hedging", "balance": 1.5, "credit": 0}
+DEAL = {
+    "ticket": 5, "order": 6, "time_msc": 1704153600123, "type": "buy", "entry": "in", "position_id": 1, "volume": 0.1,
+    "price": 1.1, "symbol": "EURUSD", "profit": 0.0, "swap": 0.0, "commission": -0.3, "fee": 0.0,
+}  # fmt: skip
+ASKED = {"req_id": "a1"}
+
+ids = st.integers(0, INT64_MAX) | st.none()
+queries = st.one_of(
+    st.builds(GetPositions, symbol=st.text()),
+    st.builds(GetDeals, from_msc=ids, to_msc=ids, position=ids),
+    st.just(GetAccount()),
+    st.just(GetSymbols()),
+    st.just(Ping()),
+)
+tickets = st.lists(st.integers(1, INT64_MAX - 1), max_size=5)
+values: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4) | st.lists(st.integers(), max_size=2)
+)
+
+
+def rows_of(tickets: list[int]) -> list[dict[str, Any]]:
+    return [
+        {
+            "ticket": ticket, "identifier": ticket, "symbol": "EURUSD", "type": "sell", "volume": 0.1, "price_open": 1.1,
+            "profit": -0.5, "time": 1704153600, "magic": 7,
+        }
+        for ticket in tickets
+    ]  # fmt: skip
+
+
+@given(queries, st.text())
+def test_what_a_client_asks_is_what_a_server_reads(query, req_id):
+    request = read_request(write_request(query, req_id=req_id, deadline_msc=5))
+    assert (read_query(request), request.echo) == (query, {"req_id": req_id})
+
+
+@given(st.dictionaries(st.sampled_from(["action", "req_id", "from_msc", "to_msc", "position", "symbol"]), values))
+def test_a_server_reads_a_request_or_names_what_is_wrong(fields):
+    raw = json.dumps(fields).encode()
+    if not isinstance(fields.get("action"), str):
+        assert complaint(read_request, raw) == "expected a JSON object with an action"
+        return
+    request = read_request(raw)
+    assert request.echo == {name: fields[name] for name in fields if name == "req_id"}
+    assert complaint(read_query, request).split(" is a whole number")[0] in ("", "from_msc", "to_msc", "position")
+
+
+def complaint(read: Callable[[Any], object], given: object) -> str:
+    """Return what is wrong with a request, in words; nothing if it is read."""
+    try:
+        read(given)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"[]", b"5", b"{}", b'{"action":5}', b"\xff", b"[" * 100_000, b'{"action":"PING","n":NaN}']
+)
+def test_what_is_no_request_is_refused(raw):
+    with pytest.raises(ValueError, match="expected a JSON object with an action"):
+        read_request(raw)
+
+
+def test_an_action_of_no_version_is_none_of_the_protocols_and_its_fields_are_at_hand():
+    request = read_request(b'{"action":"SEND_ORDER","symbol":"EURUSD"}')
+    assert (read_query(request), request.action, request.fields["symbol"], request.echo) == (None, "SEND_ORDER", "EURUSD", {})
+
+
+@given(tickets, st.booleans())
+def test_positions_are_read_as_they_were_written_at_once_or_before(tickets, is_encoded):
+    rows = rows_of(tickets)
+    raw = write_answer(Positions(head=HEAD, rows=encode_rows(rows) if is_encoded else rows), echo=ASKED)
+    snapshot = read_snapshot(raw, Asked("a1"))
+    assert [row.position_id for row in snapshot.positions] == tickets
+    assert all(row.side is Side.SELL and row.magic == 7 for row in snapshot.positions)
+    assert snapshot.is_extended
+    assert (snapshot.login, snapshot.server, snapshot.mode) == (HEAD.login, HEAD.server, HEAD.margin_mode)
+    assert (snapshot.server_time_msc, snapshot.connected, snapshot.count) == (HEAD.server_time_msc, True, len(tickets))
+
+
+@given(tickets)
+def test_positions_without_a_head_are_of_the_base_form(tickets):
+    raw = write_answer(Positions(head=None, rows=base_rows(rows_of(tickets))))
+    assert json.loads(raw).keys() == {"status", "positions"}
+    snapshot = read_snapshot(raw, Asked("a1"))
+    assert [(row.ticket, row.is_identified, row.magic) for row in snapshot.positions] == [(one, False, None) for one in tickets]
+    assert (snapshot.is_extended, snapshot.login, snapshot.count) == (False, None, None)
+
+
+def test_no_list_is_never_read_as_an_empty_one():
+    with pytest.raises(SnapshotRefused, match="expected a list"):
+        read_snapshot(write_answer(Positions(head=HEAD, rows=None), echo=ASKED), Asked("a1"))
+
+
+def test_every_other_answer_is_read_as_it_was_written():
+    assert read_account(write_answer(Account(head=HEAD, account=ACCOUNT), echo=ASKED), Asked("a1")).balance == 1.5
+    (deal,) = read_deals(write_answer(Deals(head=HEAD, rows=[DEAL]), echo=ASKED), Asked("a1")).deals
+    assert (deal.deal, deal.position_id) == (5, 1)
+    (symbol,) = read_symbols(write_answer(Symbols(head=HEAD, rows=[{"symbol": "X", "digits": 2}]), echo=ASKED), Asked("a1"))
+    assert (symbol.symbol, symbol.digits) == ("X", 2)
+    read_pong(write_answer(Pong(head=HEAD), echo=ASKED), Asked("a1"))
+    assert json.loads(write_answer(Extension(fields={"order": 5}), echo=ASKED)) == {
+        "status": "SUCCESS",
+        "req_id": "a1",
+        "order": 5,
+    }
+
+
+def test_what_a_head_does_not_state_is_left_out():
+    raw = write_answer(Pong(head=evolve(HEAD, login=None, server=None)))
+    assert json.loads(raw).keys() == {"status", "margin_mode", "server_time_msc", "connected"}
+
+
+@pytest.mark.parametrize("read", [read_snapshot, read_deals, read_account, read_symbols, read_pong])
+def test_a_refusal_is_an_error_to_every_reader_and_an_echo_is_checked_first(read):
+    raw = write_answer(Refusal("-10004", "No IPC connection"), echo=ASKED)
+    with pytest.raises(GatewayRefused, match=r"-10004.*No IPC connection"):
+        read(raw, Asked("a1"))
+    with pytest.raises(AnotherAnswer):
+        read(raw, Asked("a2"))

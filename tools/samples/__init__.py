@@ -1,0 +1,1 @@
+"""This package invents accounts and renders them as terminals export them."""

@@ -1,0 +1,1 @@
+"""This package is what tests and tools share; it imports neither."""
