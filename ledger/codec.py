@@ -7,7 +7,7 @@ Deals are stored in typed columns, because the fold reads them; every other even
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from enum import Enum
 from hashlib import sha256
@@ -28,7 +28,6 @@ from ledger.events import (
     CashMoved,
     Deal,
     DealCompleted,
-    DealOrder,
     DealRevised,
     DriftCorrected,
     Event,
@@ -45,6 +44,7 @@ from ledger.events import (
     SyncDegraded,
     SyncRestored,
 )
+from ledger.events.deals import make_deal
 from ledger.fold_order import asserted, asserted_place
 from ledger.postings import (
     APART,
@@ -60,7 +60,7 @@ from ledger.postings import (
     dump_json,
     second_of,
 )
-from ledger.terms import Standing, check_fit
+from ledger.terms import Standing, check_fit, terms_after
 from ledger.values import AccountId, entry_word, plain, signed_magic, unscaled
 
 
@@ -137,9 +137,6 @@ KINDS: Final[Mapping[str, tuple[type[Event], int]]] = {
         (2, Adjusted),
     )
 }
-
-#: Facts about an account that hold whatever moment is asked about.
-STANDING_KINDS: Final = ("AccountOpened", "SymbolSpecified", "Adjusted")
 
 assert KINDS["FillRecorded"][1] == KINDS["CashMoved"][1] == DEAL_SCHEMA
 _ORIGINS: Final = {origin: origin.value for origin in Origin}  # reading the value of an enum's member is slow
@@ -449,11 +446,7 @@ def _decode_deal(row: Stored, standing: Standing) -> Event:
         "origin": row.origin,
         **money,
     }
-    deal: Deal
-    if row.deal_type in (0, 1):
-        deal = FillRecorded(side=row.deal_type, **told)
-    else:
-        deal = CashMoved(type=row.deal_type, word=extra.get("word"), **told)
+    deal = make_deal(row.deal_type, extra.get("word"), told)
     return DealRevised(now=deal, caused_by=row.caused_by or 0) if row.kind == "DealRevised" else deal
 
 
@@ -479,22 +472,6 @@ def posting(row: Stored) -> Row:
     return (row[0], NO_DEAL if row[1] is None else row[1], *row[2:18])
 
 
-def standing_of(rows: list[Stored], upto: int | None = None) -> Standing | None:
-    """Return what stands after the standing facts of an account, ascending; None before it was opened."""
-    opened: AccountOpened | None = None
-    clock: ClockRule | None = None
-    order = DealOrder.TICKET
-    symbols: dict[str, SymbolSpecified] = {}
-    for row in rows:
-        if upto is not None and row.version > upto:
-            break
-        event = decode(row, None)
-        if isinstance(event, AccountOpened):
-            opened, clock, order = event, event.clock, event.order or DealOrder.TICKET
-        elif isinstance(event, SymbolSpecified):
-            symbols[event.symbol] = event
-        elif isinstance(event, Adjusted):
-            clock, order = event.clock_after or clock, event.order_after or order
-    if opened is None or clock is None:
-        return None
-    return Standing(opened=opened, clock=clock, order=order, symbols=symbols)
+def standing_of(rows: Iterable[Stored]) -> Standing | None:
+    """Return the account terms after the events of an account that change them, ascending; None before it was opened."""
+    return terms_after(None, (decode(row, None) for row in rows))

@@ -48,7 +48,7 @@ from ledger.events import (
 from ledger.events.deals import cash_kind
 from ledger.positions import BASIS_ADJUSTMENT, BASIS_CORRECTION, BASIS_RECOVERY, OpenPosition, divided
 from ledger.postings import NO_DEAL, Fill, Place, Posting, Row, deal_posting, place_of, second_of
-from ledger.terms import Standing, check_fit
+from ledger.terms import Standing, check_fit, terms_after
 from ledger.values import CREDIT, INT64_MAX, plain, signed_magic
 from ledger.views import (
     CLOSE_WITHOUT_OPENING,
@@ -242,7 +242,7 @@ class Portfolio:
             case AccountOpened():
                 pass  # the portfolio is made with it
             case SymbolSpecified():
-                self.standing = attrs.evolve(self.standing, symbols={**self.standing.symbols, event.symbol: event})
+                self.standing = terms_after(self.standing, [event]) or self.standing
                 self._shown = None
             case _:
                 self._apply_event(event, version)

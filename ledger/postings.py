@@ -28,7 +28,7 @@ from ledger.clock import SECOND_MSC
 from ledger.errors import InexactNumber
 from ledger.events import CashMoved, Deal, FillRecorded
 from ledger.terms import Standing
-from ledger.values import scaled, signed_magic
+from ledger.values import TRADES, scaled, signed_magic
 
 
 class Posting(NamedTuple):
@@ -208,7 +208,7 @@ def as_told(tellings: Iterable[Row]) -> Row:
     current: Row | None = None
     for row in tellings:
         if row[_KIND] == "DealRevised":
-            current = (*row[:_KIND], "FillRecorded" if row[_DEAL_TYPE] in (0, 1) else "CashMoved", *row[_KIND + 1 :])
+            current = (*row[:_KIND], "FillRecorded" if row[_DEAL_TYPE] in TRADES else "CashMoved", *row[_KIND + 1 :])
         elif row[_KIND] == "DealCompleted":
             assert current is not None, "a completion follows what it completes"
             current = completed(current, row)

@@ -14,7 +14,7 @@ from typing import Final, NoReturn, Protocol, Self, get_args
 from attrs import evolve, frozen
 
 from ledger.clock import ClockRule, moment_end_us, to_clock
-from ledger.codec import STANDING_KINDS, Stored, decode_posting, posting, recorded, stored_place
+from ledger.codec import Stored, decode_posting, posting, recorded, stored_place
 from ledger.errors import AccountUnknown, BadValue, CorruptEvent, DealConflict, JournalError, VersionGap
 from ledger.events import (
     AccountOpened,
@@ -43,7 +43,7 @@ from ledger.positions import OpenPosition
 from ledger.postings import APART, PLACED
 from ledger.seals import Seal
 from ledger.seals import problems as seal_problems
-from ledger.terms import Standing
+from ledger.terms import STANDING_KINDS, Standing
 from ledger.text import visible
 from ledger.values import (
     INT64_MAX,

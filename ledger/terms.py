@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from typing import Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from ledger.clock import ClockRule
 from ledger.errors import InexactNumber
@@ -23,6 +24,9 @@ from ledger.events import (
 )
 from ledger.values import PRICE_SCALE, VOLUME_SCALE, AccountId, rounded, scaled, unscaled
 
+#: Stored names of the events that change account terms (``terms_after``).
+STANDING_KINDS: Final = ("AccountOpened", "SymbolSpecified", "Adjusted")
+
 
 @frozen(kw_only=True)
 class Standing:
@@ -32,6 +36,11 @@ class Standing:
     clock: ClockRule
     order: DealOrder = DealOrder.TICKET
     symbols: Mapping[str, SymbolSpecified] = field(factory=dict)
+
+    @classmethod
+    def of(cls, opened: AccountOpened) -> Standing:
+        """Return the terms that an account is opened with."""
+        return cls(opened=opened, clock=opened.clock, order=opened.order or DealOrder.TICKET)
 
     @property
     def account(self) -> AccountId:
@@ -82,6 +91,26 @@ class Standing:
         spec = self.symbols.get(symbol)
         price_scale = self.scales(symbol)[0]
         return price_scale if spec is None or spec.digits is None else min(spec.digits + 3, price_scale)
+
+
+def terms_after(terms: Standing | None, events: Iterable[Event]) -> Standing | None:
+    """Return account terms after more events, ascending by version; None as long as the account is not open.
+
+    Events of other kinds than ``STANDING_KINDS`` change nothing.
+    """
+    symbols = dict(terms.symbols) if terms else {}
+    for event in events:
+        match event:
+            case AccountOpened():
+                terms = Standing.of(event)
+            case SymbolSpecified():
+                symbols[event.symbol] = event
+            case Adjusted() if terms is not None and (event.clock_after or event.order_after):
+                clock, order = event.clock_after or terms.clock, event.order_after or terms.order
+                terms = evolve(terms, clock=clock, order=order)
+            case _:
+                pass
+    return None if terms is None else evolve(terms, symbols=symbols)
 
 
 def check_fit(event: Event, terms: Standing) -> None:

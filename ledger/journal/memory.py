@@ -8,7 +8,7 @@ from threading import Condition, RLock
 from typing import Literal
 from uuid import uuid4
 
-from ledger.codec import STANDING_KINDS, Stored, natural_key, posting, standing_of, stored_place
+from ledger.codec import Stored, natural_key, posting, standing_of, stored_place
 from ledger.events import Event
 from ledger.fold_order import FirstRecord
 from ledger.journal import Appended, Difference, Head, Journal, Parent, Selection
@@ -18,7 +18,7 @@ from ledger.journal.evidence import Kept, packed, referred, unpacked
 from ledger.journal.health import SyncHealth, merged
 from ledger.journal.watch import MemoryWatch, Watch
 from ledger.postings import APART, ASSERTED, IN_ORDER, PLACED, Place, Postings, Row, place_of
-from ledger.terms import Standing
+from ledger.terms import STANDING_KINDS, Standing
 from ledger.values import AccountId
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 import sqlalchemy as sa
 from sqlalchemy import CompoundSelect, Connection, Engine, Select
 
-from ledger.codec import STANDING_KINDS, Stored, posting, standing_of, stored_place
+from ledger.codec import Stored, posting, standing_of, stored_place
 from ledger.errors import BadValue, CorruptEvent, JournalError, LedgerError, VersionGap
 from ledger.events import Event, storable
 from ledger.fold_order import FirstRecord
@@ -52,7 +52,7 @@ from ledger.postings import (
     place_of,
     second_of,
 )
-from ledger.terms import Standing
+from ledger.terms import STANDING_KINDS, Standing
 from ledger.values import INT64_MAX, AccountId
 
 _BATCH: Final = 500
