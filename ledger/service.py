@@ -31,6 +31,7 @@ from ledger.events import (
     Recorded,
 )
 from ledger.fold_order import HourReading
+from ledger.folds import PORTFOLIO
 from ledger.journal import Appended, Difference, EventStore, Head, Journal, Outcome, Selection
 from ledger.journal.admission import simulated_rows
 from ledger.journal.checkpoints import INTERVAL, repeated_hour, replayed, simulated
@@ -599,7 +600,7 @@ class Account:
     ) -> tuple[Portfolio, int]:
         """Return the portfolio that a selection of events makes, and how many events it holds. Arguments as ``replay``."""
         interval = self.ledger.checkpoint_interval if checkpoints else None
-        return replayed(self._journal, self.name, selection, standing or self.standing, interval=interval)
+        return replayed(self._journal, self.name, selection, standing or self.standing, fold=PORTFOLIO, interval=interval)
 
     def simulate(self, events: Sequence[Event], version: int) -> Portfolio:
         """Return the portfolio that events would make, recorded behind a version. Nothing is recorded.
@@ -615,7 +616,7 @@ class Account:
             return portfolio.followed_by(events, version)
         if not rows:
             return self.fold(Selection(version=version), standing)
-        return simulated(self._journal, self.name, Selection(version=version), standing, rows)
+        return simulated(self._journal, self.name, Selection(version=version), standing, rows, fold=PORTFOLIO)
 
     def events(self, *, after: int = 0, upto: int | None = None) -> Iterator[Recorded]:
         """Yield the account's events, oldest first, after one version up to another inclusive."""
