@@ -7,10 +7,9 @@ Deals are stored in typed columns, because the fold reads them; every other even
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from enum import Enum
-from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -18,7 +17,7 @@ import attrs
 
 from ledger import events
 from ledger.clock import ClockRule
-from ledger.errors import CorruptEvent, InexactNumber, LedgerError, UnknownEvent
+from ledger.errors import CorruptEvent, LedgerError, UnknownEvent
 from ledger.events import (
     AccountOpened,
     Adjusted,
@@ -29,7 +28,6 @@ from ledger.events import (
     CashMoved,
     Deal,
     DealCompleted,
-    DealOrder,
     DealRevised,
     DriftCorrected,
     Event,
@@ -46,10 +44,24 @@ from ledger.events import (
     SyncDegraded,
     SyncRestored,
 )
+from ledger.events.deals import make_deal
 from ledger.fold_order import asserted, asserted_place
-from ledger.postings import APART, ASSERTED, IN_ORDER, NO_DEAL, PLACED, Place, Posting, Row, second_of
-from ledger.terms import Standing
-from ledger.values import AccountId, entry_word, plain, scaled, signed_magic, unscaled
+from ledger.postings import (
+    APART,
+    ASSERTED,
+    DEAL_SCHEMA,
+    IN_ORDER,
+    NO_DEAL,
+    PLACED,
+    Place,
+    Posting,
+    Row,
+    deal_posting,
+    dump_json,
+    second_of,
+)
+from ledger.terms import Standing, check_fit, terms_after
+from ledger.values import AccountId, entry_word, plain, signed_magic, unscaled
 
 
 class Stored(NamedTuple):
@@ -126,14 +138,9 @@ KINDS: Final[Mapping[str, tuple[type[Event], int]]] = {
     )
 }
 
-#: Facts about an account that hold whatever moment is asked about.
-STANDING_KINDS: Final = ("AccountOpened", "SymbolSpecified", "Adjusted")
-
-_DEAL_SCHEMA: Final = KINDS["FillRecorded"][1]
-assert KINDS["CashMoved"][1] == _DEAL_SCHEMA
+assert KINDS["FillRecorded"][1] == KINDS["CashMoved"][1] == DEAL_SCHEMA
 _ORIGINS: Final = {origin: origin.value for origin in Origin}  # reading the value of an enum's member is slow
 _MONEY: Final = ("commission", "fee", "swap", "profit")
-_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
 
 
 # -------------------------------------------------------------------------------------------------------------- to a row
@@ -163,7 +170,7 @@ def encode(event: Event, standing: Standing) -> Stored:
                 profit=_money_units(event.profit, standing, "profit"),
             )
         case _:
-            _check_fit(event, standing)
+            check_fit(event, standing)
             return encode_said(event)
 
 
@@ -178,28 +185,8 @@ def encode_said(event: Event) -> Stored:
         symbol=getattr(event, "symbol", None),
         caused_by=getattr(event, "caused_by", None),
         evidence=getattr(event, "evidence", None),
-        data=_dump(plain_fields(event)),
+        data=dump_json(plain_fields(event)),
     )
-
-
-def _check_fit(event: Event, standing: Standing) -> None:
-    """Refuse what the fold could not count: once it is recorded, it would stand in the way of every replay."""
-    match event:
-        case PositionRecovered(position=state) | GhostClosed(before=state):
-            standing.sizes(state)
-        case DriftCorrected():
-            standing.sizes(event.before)
-            standing.sizes(event.after)
-        case BalanceAsserted():
-            for name in ("balance", "credit"):
-                _money_units(getattr(event, name), standing, name)
-        case Adjusted():
-            for state in filter(None, (event.before, event.after)):
-                standing.sizes(state)
-            for name in ("balance_before", "balance_after", "credit_before", "credit_after"):
-                _money_units(getattr(event, name), standing, name)
-        case _:
-            pass
 
 
 def _blank(event: Event) -> Stored:
@@ -229,53 +216,8 @@ def deal_columns(
     Raises:
         InexactNumber: A number does not fit the scales of the account or symbol.
     """
-    price_scale, volume_scale = standing.scales(deal.symbol or "")
-    money_scale, digits = standing.opened.money_scale, standing.opened.currency_digits
-    volume = None if deal.volume is None else _often(deal.volume, volume_scale, "volume")
-    if isinstance(deal, FillRecorded) and not volume:
-        raise InexactNumber(f"deal {deal.deal}: volume {deal.volume} is nothing with {volume_scale} decimals")
-    entry, commission, fee, swap, profit = deal.entry, deal.commission, deal.fee, deal.swap, deal.profit
-    return (
-        deal.time_msc,
-        deal.deal,
-        version,
-        type(deal).__name__,
-        deal.side.code if isinstance(deal, FillRecorded) else deal.type,
-        None if entry is None else int(entry),
-        deal.position_id,
-        deal.order,
-        deal.symbol,
-        volume,
-        None if deal.price is None else scaled(deal.price, price_scale, "price"),
-        None if commission is None else _often(commission, money_scale, "commission", digits),
-        None if fee is None else _often(fee, money_scale, "fee", digits),
-        None if swap is None else _often(swap, money_scale, "swap", digits),
-        None if profit is None else scaled(profit, money_scale, "profit", digits),
-        signed_magic(deal.magic),
-        _rest(deal),
-        _DEAL_SCHEMA,
-        placement,
-        recorded_us,
-        key,
-        correlation,
-        None,
-        None,
-        deal.reason,
-        deal.comment,
-        _ORIGINS[deal.origin],
-    )
-
-
-# typed: what was given as a float may be dirty where an equal decimal is not
-_often = lru_cache(maxsize=4096, typed=True)(scaled)  # for what comes again and again, as volumes and commissions do
-
-
-def _rest(deal: Deal) -> str | None:
-    """Return what few deals say beside their columns, as JSON text."""
-    extra = {"external_id": deal.external_id} if deal.external_id else {}
-    if isinstance(deal, CashMoved) and deal.word is not None:
-        extra["word"] = deal.word
-    return _dump(extra) if extra else None
+    rest = (placement, recorded_us, key, correlation, None, None, deal.reason, deal.comment, _ORIGINS[deal.origin])
+    return deal_posting(deal, standing, version) + rest
 
 
 def plain_fields(event: Any, *, magic: Callable[[int | None], int | None] = signed_magic) -> dict[str, Any]:
@@ -341,7 +283,7 @@ def natural_key(event: Event) -> str:
             if kind not in _CORRECTIONS:
                 said["time_msc"] = event.time_msc
             about = f"{said_position}:" if (said_position := getattr(event, "position_id", None)) else ""
-            return f"{kind}:{about}{sha256(_dump(said).encode()).hexdigest()[:32]}"
+            return f"{kind}:{about}{sha256(dump_json(said).encode()).hexdigest()[:32]}"
 
 
 def placement_of(kind: str, at: tuple[int, int], last: tuple[int, int]) -> int:
@@ -464,16 +406,17 @@ def decode_posting(row: Row) -> Event:
         UnknownEvent: The posting's name is not known.
         CorruptEvent: The posting does not hold what its kind needs.
     """
-    steps = _schemas(row[3], row[17], row[2])
-    make: Callable[..., Event] = KINDS[row[3]][0]
+    time_msc, _, version, kind, *_, data, written = row[: len(Posting._fields)]
+    steps = _schemas(kind, written, version)
+    make: Callable[..., Event] = KINDS[kind][0]
     try:
-        said = json.loads(row[16])
+        said = json.loads(data)
         said.pop("time_msc", None)
         for schema in steps:
-            said = LIFTS[row[3], schema](said)
-        return make(time_msc=row[0], **said)
+            said = LIFTS[kind, schema](said)
+        return make(time_msc=time_msc, **said)
     except (LedgerError, TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
-        raise CorruptEvent(f"version {row[2]}: {row[3]} cannot be read: {error}") from error
+        raise CorruptEvent(f"version {version}: {kind} cannot be read: {error}") from error
 
 
 def _decode_deal(row: Stored, standing: Standing) -> Event:
@@ -503,11 +446,7 @@ def _decode_deal(row: Stored, standing: Standing) -> Event:
         "origin": row.origin,
         **money,
     }
-    deal: Deal
-    if row.deal_type in (0, 1):
-        deal = FillRecorded(side=row.deal_type, **told)
-    else:
-        deal = CashMoved(type=row.deal_type, word=extra.get("word"), **told)
+    deal = make_deal(row.deal_type, extra.get("word"), told)
     return DealRevised(now=deal, caused_by=row.caused_by or 0) if row.kind == "DealRevised" else deal
 
 
@@ -533,22 +472,6 @@ def posting(row: Stored) -> Row:
     return (row[0], NO_DEAL if row[1] is None else row[1], *row[2:18])
 
 
-def standing_of(rows: list[Stored], upto: int | None = None) -> Standing | None:
-    """Return what stands after the standing facts of an account, ascending; None before it was opened."""
-    opened: AccountOpened | None = None
-    clock: ClockRule | None = None
-    order = DealOrder.TICKET
-    symbols: dict[str, SymbolSpecified] = {}
-    for row in rows:
-        if upto is not None and row.version > upto:
-            break
-        event = decode(row, None)
-        if isinstance(event, AccountOpened):
-            opened, clock, order = event, event.clock, event.order or DealOrder.TICKET
-        elif isinstance(event, SymbolSpecified):
-            symbols[event.symbol] = event
-        elif isinstance(event, Adjusted):
-            clock, order = event.clock_after or clock, event.order_after or order
-    if opened is None or clock is None:
-        return None
-    return Standing(opened=opened, clock=clock, order=order, symbols=symbols)
+def standing_of(rows: Iterable[Stored]) -> Standing | None:
+    """Return the account terms after the events of an account that change them, ascending; None before it was opened."""
+    return terms_after(None, (decode(row, None) for row in rows))

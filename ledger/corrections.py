@@ -32,7 +32,7 @@ from ledger.events import (
 from ledger.journal.memory import MemoryJournal
 from ledger.portfolio import Portfolio
 from ledger.postings import as_told
-from ledger.reconcile.decide import ours_as_seen, tried_on
+from ledger.reconcile.decide import ours_as_seen
 from ledger.reconcile.withdrawals import has_effect, open_withdrawals, withdrawal_of
 from ledger.service import Account, Ledger
 from ledger.values import Number, Side, exact
@@ -218,7 +218,7 @@ def propose_acceptance(
         for one in breaks
         if one.version is not None
     ]
-    return Proposal(events=tuple(events), before=portfolio, after=tried_on(portfolio, events, version), version=version)
+    return Proposal(events=tuple(events), before=portfolio, after=portfolio.followed_by(events, version), version=version)
 
 
 def _deal(account: Account, ticket: int, version: int) -> Deal:
@@ -274,7 +274,7 @@ def _proposed(
         if one.version is not None and _is_settled_by(one, adjusted)
     ]
     return Proposal(
-        events=tuple(events), before=portfolio, after=tried_on(portfolio, events, version), version=version
+        events=tuple(events), before=portfolio, after=portfolio.followed_by(events, version), version=version
     )  # fmt: skip
 
 

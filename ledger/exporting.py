@@ -19,16 +19,27 @@ from typing import IO, Any, Final, NamedTuple
 
 from attrs import frozen
 
-from ledger.codec import STANDING_KINDS, Stored, standing_of
+from ledger.codec import Stored, decode
 from ledger.errors import AccountMismatch, BadValue, CorruptEvent, JournalUnavailable, LedgerError, MalformedExport
 from ledger.journal import Head, RawRows
 from ledger.journal.admission import start, taken_over
 from ledger.journal.evidence import Kept, unpacked
 from ledger.output_files import require_writable, written_whole
 from ledger.service import Account, Ledger
-from ledger.terms import Standing
+from ledger.terms import STANDING_KINDS, Standing, terms_after
 from ledger.text import csv_text
-from ledger.values import ENTRY_WORDS, AccountId, Side, entry_word, plain, scaled, signed_magic, unscaled, unsigned_magic
+from ledger.values import (
+    ENTRY_WORDS,
+    TRADES,
+    AccountId,
+    Side,
+    entry_word,
+    plain,
+    scaled,
+    signed_magic,
+    unscaled,
+    unsigned_magic,
+)
 
 Progress = Callable[[int], object]
 
@@ -104,7 +115,7 @@ def record(account: AccountId, row: Stored, standing: Standing) -> Record:
         deal=row.deal,
         order=row.order_ticket,
         symbol=row.symbol,
-        side=_DEAL_SIDES[row.deal_type] if row.deal_type in (0, 1) else None,
+        side=_DEAL_SIDES[row.deal_type] if row.deal_type in TRADES else None,
         entry=None if row.entry is None else entry_word(row.entry),
         volume=_unscaled(row.volume, volume_scale),
         price=_unscaled(row.price, price_scale),
@@ -375,7 +386,6 @@ def _checked(ledger: Ledger, path: Path, progress: Progress) -> list[TakenBack]:
 
 def _lines(path: Path) -> Iterator[_Line]:
     """Read an export, line by line."""
-    standing_rows: dict[AccountId, list[Stored]] = {}
     standings: dict[AccountId, Standing | None] = {}
     with path.open(encoding="utf-8") as file:
         for number, text in enumerate(file, 1):
@@ -384,8 +394,7 @@ def _lines(path: Path) -> Iterator[_Line]:
                 account = AccountId(said["server"], said["login"])
                 row = _row(said, standings.get(account))
                 if row.kind in STANDING_KINDS:
-                    standing_rows.setdefault(account, []).append(row)
-                    standings[account] = standing_of(standing_rows[account])
+                    standings[account] = terms_after(standings.get(account), [decode(row, None)])
                 answer = Kept(row.evidence or "", said[_SIZE], b64decode(said[_ANSWER])) if _ANSWER in said else None
             except (LedgerError, KeyError, TypeError, ValueError, AttributeError, InvalidOperation) as error:
                 raise MalformedExport(

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from ledger.clock import SECOND_MSC, ClockRule
 from ledger.events import Origin
-from ledger.postings import NO_DEAL, Place, Row, second_of
+from ledger.postings import NO_DEAL, Place, Posting, Row, second_of
 
 #: Events that set a position to what somebody saw.
 POSITION_ASSERTIONS: Final = frozenset({"PositionRecovered", "DriftCorrected", "GhostClosed", "Adjusted"})
@@ -138,27 +138,28 @@ class FoldOrder:
 
     def needs_second(self, row: Row) -> bool:
         """Return whether a posting is an assertion that the time of a snapshot places."""
-        found = _asserted_by(row)
+        found = _asserted_by(Posting._make(row))
         return found is not None and (not found.contains or self._by_time)
 
-    def arrange(self, rows: list[tuple[Place, Row]], span: tuple[int, int]) -> list[Row]:
+    def arrange(self, rows: list[tuple[Place, Row]], span: tuple[int, int]) -> Sequence[Posting]:
         """Return the postings of a span in their order, without those of a repeated hour that happened too late."""
         is_hour = span[1] - span[0] > SECOND_MSC
-        first = self._first_records([row for _, row in rows], is_hour=is_hour)
-        moments = self._moments([row for _, row in rows], first, span) if is_hour else {}
-        keys = _after_assertions(self._keys(rows, moments), rows, first, moments, nets=self._nets, by_time=self._by_time)
-        ordered = sorted((row for _, row in rows), key=lambda row: keys[row[2]])
-        if self._until_utc_msc is None or not is_hour:
-            return ordered
-        return [row for row in ordered if moments[row[2]] <= self._until_utc_msc]
+        placed = [(place, Posting._make(row)) for place, row in rows]
+        postings = [posting for _, posting in placed]
+        first = self._first_records(postings, is_hour=is_hour)
+        moments = self._moments(postings, first, span) if is_hour else {}
+        keys = _after_assertions(self._keys(placed, moments), postings, first, moments, nets=self._nets, by_time=self._by_time)
+        if is_hour and self._until_utc_msc is not None:
+            postings = [posting for posting in postings if moments[posting.version] <= self._until_utc_msc]
+        return sorted(postings, key=lambda posting: keys[posting.version])
 
-    def _first_records(self, rows: Sequence[Row], *, is_hour: bool) -> Mapping[int, FirstRecord]:
+    def _first_records(self, rows: Sequence[Posting], *, is_hour: bool) -> Mapping[int, FirstRecord]:
         """Return the first records of the deals for which they count: of those recorded after something else, or of all."""
-        earliest = min((row[2] for row in rows if row[1] == NO_DEAL), default=0)
-        deals = [row[1] for row in rows if row[1] != NO_DEAL and (is_hour or 0 < earliest < row[2])]
+        earliest = min((row.version for row in rows if row.deal == NO_DEAL), default=0)
+        deals = [row.deal for row in rows if row.deal != NO_DEAL and (is_hour or 0 < earliest < row.version)]
         return self.records.first_records(deals) if deals else {}
 
-    def _keys(self, rows: list[tuple[Place, Row]], moments: Mapping[int, int]) -> dict[int, _Key]:
+    def _keys(self, rows: list[tuple[Place, Posting]], moments: Mapping[int, int]) -> dict[int, _Key]:
         """Return version -> what a posting of a span is sorted by: time where that counts, ticket, version.
 
         Args:
@@ -167,13 +168,16 @@ class FoldOrder:
         """
         keys: dict[int, _Key] = {}
         latest: dict[int | None, int] = {}  # position -> ticket that its latest assertion of a repeated hour comes after
-        for (_, deal, _), row in sorted(rows, key=lambda one: one[1][2]):
-            version, own = row[2], _asserted_by(row)
-            if row[1] != NO_DEAL:
-                keys[version] = (row[0] if self._by_time else 0, deal, 0, 0, 0)
-            elif self._by_time:
-                keys[version] = (row[0], NO_DEAL, version, 0, 0)
-            elif not moments:
+        for (_, deal, _), row in sorted(rows, key=lambda one: one[1].version):
+            version = row.version
+            if row.deal != NO_DEAL:
+                keys[version] = (row.time_msc if self._by_time else 0, deal, 0, 0, 0)
+                continue
+            if self._by_time:
+                keys[version] = (row.time_msc, NO_DEAL, version, 0, 0)
+                continue
+            own = _asserted_by(row)
+            if not moments:
                 keys[version] = (0, NO_DEAL if own is None else deal, version, 0, 0)
             else:
                 utc_msc = moments[version]
@@ -185,21 +189,21 @@ class FoldOrder:
                 keys[version] = (0, after, version, 0, 0)
         return keys
 
-    def _moments(self, rows: Sequence[Row], first: Mapping[int, FirstRecord], span: tuple[int, int]) -> dict[int, int]:
+    def _moments(self, rows: Sequence[Posting], first: Mapping[int, FirstRecord], span: tuple[int, int]) -> dict[int, int]:
         """Return version -> when a posting of a repeated hour happened, in UTC milliseconds.
 
         What is no deal happened at the reading nearer to when it was recorded; the opening figure of an import at the first.
         """
-        deals = sorted((row for row in rows if row[1] != NO_DEAL), key=lambda row: row[1])
+        deals = sorted((row for row in rows if row.deal != NO_DEAL), key=lambda row: row.deal)
         readings = hour_readings(deals, first, span, self._clock)
-        moments = {row[2]: readings[row[1]].utc_msc for row in deals}
-        others = [row for row in rows if row[1] == NO_DEAL]
-        recorded = self.records.recorded_us([row[2] for row in others]) if others else {}
+        moments = {row.version: readings[row.deal].utc_msc for row in deals}
+        others = [row for row in rows if row.deal == NO_DEAL]
+        recorded = self.records.recorded_us([row.version for row in others]) if others else {}
         for row in others:
-            near_msc = recorded.get(row[2], 0) // 1000
-            is_live = row[3] != "BalanceAsserted" or "evidence" in _said(row[16])
-            readings_msc = self._clock.readings(row[0])
-            moments[row[2]] = self._clock.nearest_utc_msc(row[0], near_msc) if is_live else readings_msc[0]
+            near_msc = recorded.get(row.version, 0) // 1000
+            is_live = row.kind != "BalanceAsserted" or "evidence" in _said(row.data)
+            readings_msc = self._clock.readings(row.time_msc)
+            moments[row.version] = self._clock.nearest_utc_msc(row.time_msc, near_msc) if is_live else readings_msc[0]
         return moments
 
 
@@ -207,15 +211,15 @@ class FoldOrder:
 _Key = tuple[int, int, int, int, int]
 
 
-def _last_deal(rows: Iterable[tuple[Place, Row]], moments: Mapping[int, int], utc_msc: int) -> int:
+def _last_deal(rows: Iterable[tuple[Place, Posting]], moments: Mapping[int, int], utc_msc: int) -> int:
     """Return the highest ticket of the deals that happened up to a moment, to the second; 0 without any."""
     second = utc_msc // SECOND_MSC
-    return max((row[1] for _, row in rows if row[1] != NO_DEAL and moments[row[2]] // SECOND_MSC <= second), default=0)
+    return max((row.deal for _, row in rows if row.deal != NO_DEAL and moments[row.version] // SECOND_MSC <= second), default=0)
 
 
 def _after_assertions(
     keys: dict[int, _Key],
-    rows: Sequence[tuple[Place, Row]],
+    rows: Sequence[Posting],
     first: Mapping[int, FirstRecord],
     moments: Mapping[int, int],
     *,
@@ -227,42 +231,46 @@ def _after_assertions(
     Only where the time of a snapshot places the assertion: the gateway did not report what it contains.
     """
     by_clock = []
-    for _, row in rows:
-        own = _asserted_by(row)
+    for row in rows:
+        own = None if row.deal != NO_DEAL else _asserted_by(row)
         if own is not None and (by_time or not own.contains):
             by_clock.append(row)
     moved: dict[int, _Key] = {}
-    for _, row in rows if by_clock else ():
-        record = first.get(row[1])
+    for row in rows if by_clock else ():
+        record = first.get(row.deal)
         if record is None or record.origin != Origin.ENGINE.value:
             continue
         for made in by_clock:
-            is_later = made[2] < record.version and _is_about(made, row, nets=nets) and not _opened_by(made, row)
+            is_later = made.version < record.version and _is_about(made, row, nets=nets) and not _opened_by(made, row)
             if is_later and _second(row, moments) == _second(made, moments):
-                time_msc, deal, version, *_ = keys[made[2]]
-                moved[row[2]] = max(moved.get(row[2], keys[row[2]]), (time_msc, deal, version, 1, row[1]))
+                time_msc, deal, version, *_ = keys[made.version]
+                moved[row.version] = max(moved.get(row.version, keys[row.version]), (time_msc, deal, version, 1, row.deal))
     return keys | moved
 
 
-def _second(row: Row, moments: Mapping[int, int]) -> int:
-    return moments.get(row[2], row[0]) // SECOND_MSC
+def _second(row: Posting, moments: Mapping[int, int]) -> int:
+    return moments.get(row.version, row.time_msc) // SECOND_MSC
 
 
-def _is_about(assertion: Row, deal: Row, *, nets: bool) -> bool:
+def _is_about(assertion: Posting, deal: Posting, *, nets: bool) -> bool:
     """Return whether an assertion, of the balance or of a position, is about what a deal changes."""
-    if assertion[3] == "BalanceAsserted":
+    if assertion.kind == "BalanceAsserted":
         return True
-    if deal[3] != "FillRecorded":
+    if deal.kind != "FillRecorded":
         return False
-    return deal[6] in (None, assertion[6]) or (nets and deal[8] == assertion[8])
+    return deal.position_id in (None, assertion.position_id) or (nets and deal.symbol == assertion.symbol)
 
 
-def _opened_by(assertion: Row, deal: Row) -> bool:
+def _opened_by(assertion: Posting, deal: Posting) -> bool:
     """Return whether a deal is of the order that opened an asserted position: it was there, so the deal is in it.
 
     The identifier of a position is the ticket of its opening order (MQL5 Reference, "Position Properties").
     """
-    return assertion[3] in ("PositionRecovered", "DriftCorrected") and deal[5] == 0 and deal[7] == assertion[6]
+    return (
+        assertion.kind in ("PositionRecovered", "DriftCorrected")
+        and deal.entry == 0
+        and deal.order_ticket == assertion.position_id
+    )
 
 
 class FallingTickets(NamedTuple):
@@ -299,7 +307,7 @@ class HourReading(NamedTuple):
 
 
 def hour_readings(
-    rows: Sequence[Row], first: Mapping[int, FirstRecord], span: tuple[int, int], clock: ClockRule
+    rows: Sequence[Posting], first: Mapping[int, FirstRecord], span: tuple[int, int], clock: ClockRule
 ) -> dict[int, HourReading]:
     """Return deal ticket -> when it happened, for the deals of one hour that the clock showed twice, ascending by ticket.
 
@@ -308,15 +316,15 @@ def hour_readings(
     to when they were recorded; without any, all are of the first.
     """
     length = span[1] - span[0]
-    times = [clock.to_utc_msc(row[0]) for row in rows]
-    falls = [at for at in range(1, len(rows)) if rows[at][0] // SECOND_MSC < rows[at - 1][0] // SECOND_MSC]
+    times = [clock.to_utc_msc(row.time_msc) for row in rows]
+    falls = [at for at in range(1, len(rows)) if rows[at].time_msc // SECOND_MSC < rows[at - 1].time_msc // SECOND_MSC]
     if falls:
         turn = falls[0]
     else:
-        near = [first[row[1]].recorded_us // 1000 if _is_live(first.get(row[1])) else None for row in rows]
+        near = [first[row.deal].recorded_us // 1000 if _is_live(first.get(row.deal)) else None for row in rows]
         turn = _best_turn(times, near, length)
     return {
-        row[1]: HourReading(utc_msc + (length if at >= turn else 0), is_ambiguous=not falls)
+        row.deal: HourReading(utc_msc + (length if at >= turn else 0), is_ambiguous=not falls)
         for at, (row, utc_msc) in enumerate(zip(rows, times, strict=True))
     }
 
@@ -336,8 +344,8 @@ def _is_live(record: FirstRecord | None) -> bool:
     return record is not None and record.origin in _LIVE
 
 
-def _asserted_by(row: Row) -> Asserted | None:
-    return asserted(row[3], row[0], row[6], row[16])
+def _asserted_by(row: Posting) -> Asserted | None:
+    return asserted(row.kind, row.time_msc, row.position_id, row.data)
 
 
 def _said(data: str | None) -> dict[str, Any]:

@@ -22,13 +22,13 @@ from ledger.events import (
     AccountOpened,
     Adjusted,
     BalanceAsserted,
-    CashMoved,
     Deal,
     DealOrder,
     Event,
     FillRecorded,
     Origin,
 )
+from ledger.events.deals import make_deal
 from ledger.fold_order import falling_tickets
 from ledger.imports import Note, Statement, attribute, one_line_each, read_regular, statement_of
 from ledger.imports.cells import Place
@@ -247,7 +247,7 @@ def _one(
 def _plan(account: Account, statements: Sequence[Statement], told: Told) -> tuple[list[Event], list[_Part]]:
     """Return the events to append for one account and what each file contributes."""
     opened, notes = _terms(account, statements, told)
-    standing = account.standing if account.is_open else Standing(opened=opened, clock=opened.clock)
+    standing = account.standing if account.is_open else Standing.of(opened)
     latest = latest_msc(standing.clock, account.ledger.now_us() // 1000)
     parts: list[_Part] = []
     for statement in statements:
@@ -308,21 +308,28 @@ def _deal(statement: Statement, row: DealRow, position_id: int | None, standing:
 
 
 def _event(row: DealRow, position_id: int | None) -> Deal:
-    if row.side is None:
-        return CashMoved(
-            deal=row.deal, type=row.type, word=row.word, profit=row.profit, time_msc=row.time_msc, symbol=row.symbol,
-            entry=row.entry, volume=row.volume, price=row.price, order=row.order, position_id=position_id,
-            commission=row.commission, fee=row.fee, swap=row.swap, magic=row.magic, reason=row.reason,
-            comment=row.comment, external_id=row.external_id, origin=Origin.IMPORT,
-        )  # fmt: skip
-    if row.symbol is None or row.entry is None or row.volume is None or row.price is None:
+    if row.side is not None and None in (row.symbol, row.entry, row.volume, row.price):
         raise BadValue(f"deal {row.deal} trades, but has no symbol, direction, volume or price")
-    return FillRecorded(
-        deal=row.deal, symbol=row.symbol, side=row.side, entry=row.entry, volume=row.volume, price=row.price,
-        time_msc=row.time_msc, order=row.order, position_id=position_id, commission=row.commission, fee=row.fee,
-        swap=row.swap, profit=row.profit, magic=row.magic, reason=row.reason, comment=row.comment,
-        external_id=row.external_id, origin=Origin.IMPORT,
-    )  # fmt: skip
+    fields = {
+        "deal": row.deal,
+        "time_msc": row.time_msc,
+        "symbol": row.symbol,
+        "entry": row.entry,
+        "volume": row.volume,
+        "price": row.price,
+        "order": row.order,
+        "position_id": position_id,
+        "commission": row.commission,
+        "fee": row.fee,
+        "swap": row.swap,
+        "profit": row.profit,
+        "magic": row.magic,
+        "reason": row.reason,
+        "comment": row.comment,
+        "external_id": row.external_id,
+        "origin": Origin.IMPORT,
+    }
+    return make_deal(row.type, row.word, fields)
 
 
 def _start_notes(statement: Statement) -> tuple[str, ...]:

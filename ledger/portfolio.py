@@ -7,15 +7,18 @@ unexplained, never with the length of the history; closed trades leave it as a s
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final, assert_never
 
 import attrs
 
+from ledger.clock import ClockRule
+from ledger.errors import RuleError, VersionGap
 from ledger.events import (
     AcceptedResult,
     AccountOpened,
@@ -26,6 +29,7 @@ from ledger.events import (
     BreakOpened,
     CashMoved,
     DealCompleted,
+    DealOrder,
     DealRevised,
     DriftCorrected,
     Event,
@@ -43,8 +47,8 @@ from ledger.events import (
 )
 from ledger.events.deals import cash_kind
 from ledger.positions import BASIS_ADJUSTMENT, BASIS_CORRECTION, BASIS_RECOVERY, OpenPosition, divided
-from ledger.postings import NO_DEAL, Place, Row, place_of, second_of
-from ledger.terms import Standing
+from ledger.postings import NO_DEAL, Fill, Place, Posting, Row, deal_posting, place_of, second_of
+from ledger.terms import Standing, check_fit, terms_after
 from ledger.values import CREDIT, INT64_MAX, plain, signed_magic
 from ledger.views import (
     CLOSE_WITHOUT_OPENING,
@@ -107,11 +111,12 @@ def _ignore(_: OpenPosition) -> None:
 class Portfolio:
     """Open positions and money of one account, kept up posting by posting.
 
-    Only this class changes its state, and only in ``fold``; what it shows is frozen.
+    Only this class changes its state, and only in ``fold`` and ``apply``; what it shows is frozen.
     """
 
     def __init__(self, standing: Standing) -> None:
         self.standing = standing
+        self._version: int | None = 0  # up to which all of the account's events are folded, None where nobody stated it
         self._nets = standing.opened.mode.nets
         self._open: dict[int, OpenPosition] = {}
         # Where an account nets: symbol -> id of the one open position. The symbol is an attribute of the position: it may be
@@ -143,7 +148,7 @@ class Portfolio:
         """Apply postings, ascending in the fold order and all after what was folded before.
 
         The loop knows the three things that nearly every posting does (open, add, close within what is open) and leaves
-        everything else to ``_settle`` and ``_apply``, which know all.
+        everything else to ``_settle`` and ``_apply_posting``, which know all.
 
         Args:
             rows: Postings (see ``ledger.postings``), each deal once.
@@ -153,7 +158,7 @@ class Portfolio:
         nets, positions, ids, loose = self._nets, self._open, self._ids, self._loose
         commissions = fees = swaps = profits = deals = folded = 0
         filled_msc = self._filled_msc
-        self._shown = None
+        self._shown = self._version = None
         row: Row | None = None
         for row in rows:
             (time_msc, _, _, kind, side, entry, position_id, _, symbol, volume, price, commission, fee, swap, profit,
@@ -162,16 +167,16 @@ class Portfolio:
             if kind != "FillRecorded":
                 self._count(commissions, fees, swaps, profits)
                 commissions = fees = swaps = profits = 0
-                self._apply(row, decode)
+                self._apply_posting(Posting._make(row), decode)
                 continue
             filled_msc = time_msc
             position = positions.get(position_id)
             if profit is None or swap is None or fee is None or commission is None or position_id is None:
-                self._settle(row, trades)
+                self._settle(Fill._make(row), trades)
                 continue
             if position is None:
                 if entry != _IN or loose or (nets and symbol in ids):
-                    self._settle(row, trades)
+                    self._settle(Fill._make(row), trades)
                     continue
                 positions[position_id] = OpenPosition(
                     position_id, symbol, side, volume, price, time_msc, magic, commission, fee, swap, profit
@@ -179,16 +184,16 @@ class Portfolio:
                 if nets:
                     ids[symbol] = position_id
             elif position.symbol != symbol:
-                self._settle(row, trades)
+                self._settle(Fill._make(row), trades)
                 continue
             elif entry == _IN:
                 if position.side != side:
-                    self._settle(row, trades)
+                    self._settle(Fill._make(row), trades)
                     continue
                 position.add(volume, price, commission, fee, swap, profit)
             else:
                 if entry == _IN_OUT or position.side == side or volume > position.volume:
-                    self._settle(row, trades)
+                    self._settle(Fill._make(row), trades)
                     continue
                 position.reduce(volume, price, commission, fee, swap, profit)
                 if not position.volume:
@@ -209,6 +214,57 @@ class Portfolio:
         if row is not None:
             self._last = place_of(row)
 
+    def apply(self, event: Event, version: int, trades: TradeSink = _ignore) -> None:
+        """Apply the next event, behind everything that was folded: for a few events that no journal holds yet.
+
+        Args:
+            event: What happened next. A deal that was not applied before, and nothing that changes what was.
+            version: The event's version, one behind the last that was folded.
+            trades: Called with each position that went flat.
+
+        Raises:
+            VersionGap: It is not the next version, or a selection was folded that ends at none (see ``note_version``).
+            RuleError: The event belongs further back or changes what was folded there: only a replay can apply it.
+            InexactNumber: A number does not fit the scales of the account or symbol.
+        """
+        if self._version is None or version != self._version + 1:
+            known = "a selection of events" if self._version is None else f"version {self._version}"
+            raise VersionGap(f"account {self.standing.account}: {known} was folded, found version {version} as the next one")
+        check_fit(event, self.standing)
+        match event:
+            case FillRecorded() | CashMoved():
+                row = deal_posting(event, self.standing, version)
+                if not self.is_followed_by([place_of(row)]):
+                    raise RuleError(f"deal {event.deal} need not belong behind what was folded: replay")
+                self.fold((row,), _decode_nothing, trades)
+            case DealCompleted() | DealRevised() | Adjusted(clock_after=ClockRule()) | Adjusted(order_after=DealOrder()):
+                raise RuleError(f"version {version}: {type(event).__name__} changes what was folded before it: replay")
+            case AccountOpened():
+                pass  # the portfolio is made with it
+            case SymbolSpecified():
+                self.standing = terms_after(self.standing, [event]) or self.standing
+                self._shown = None
+            case _:
+                self._apply_event(event, version)
+                self._folded += 1
+                self._last = second_of(event.time_msc), NO_DEAL, version
+                self._shown = None
+        self._version = version
+
+    def followed_by(self, events: Iterable[Event], version: int) -> Portfolio:
+        """Return what it becomes with more events behind a version, to see what they would do. It stays as it is itself.
+
+        Raises as ``apply``.
+        """
+        tried = self.copy()
+        for number, event in enumerate(events, version + 1):
+            tried.apply(event, number)
+        return tried
+
+    def note_version(self, version: int) -> None:
+        """State up to which version all of the account's events are folded, so that the next one may be applied."""
+        self._version = version
+
     def _count(self, commission: int, fee: int, swap: int, profit: int) -> None:
         self._commission += commission
         self._fee += fee
@@ -217,22 +273,21 @@ class Portfolio:
 
     # ---- deals, all rules
 
-    def _settle(self, row: Row, trades: TradeSink) -> None:
+    def _settle(self, fill: Fill, trades: TradeSink) -> None:
         """Apply a fill of any shape: money not told yet, closes beyond what is known, reversals, unknown entries."""
-        (_, _, _, _, _, entry, position_id, order, symbol, _, _, commission, fee, swap, profit, _, _, _) = row
-        money = (commission or 0, fee or 0, swap or 0, profit or 0)
+        money, position_id = fill.money, fill.position_id
         self._count(*money)
         self._deals += 1
-        self._deals_untold += not _is_told(row)
-        if position_id is None and entry == _IN and not self._nets:
-            position_id = order or row[1]  # hedging: a position carries its opening order's ticket
-        position, row = self._aligned(self._held(position_id, symbol, row[0]), row)
-        if entry == _IN:
-            self._open_more(position, position_id, row, money, trades)
-        elif entry == _IN_OUT:
-            self._reverse(position, position_id, row, money, trades)
+        self._deals_untold += not fill.is_money_known
+        if position_id is None and fill.entry == _IN and not self._nets:
+            position_id = fill.order or fill.deal  # hedging: a position carries its opening order's ticket
+        position, fill = self._aligned(self._held(position_id, fill.symbol, fill.time_msc), fill)
+        if fill.entry == _IN:
+            self._open_more(position, position_id, fill, money, trades)
+        elif fill.entry == _IN_OUT:
+            self._reverse(position, position_id, fill, money, trades)
         else:
-            self._close(position, position_id, row, money, trades)
+            self._close(position, position_id, fill, money, trades)
 
     def _held(self, position_id: int | None, symbol: str, time_msc: int) -> OpenPosition | None:
         """Return the open position that a deal or a snapshot is about.
@@ -268,26 +323,25 @@ class Portfolio:
         if self._nets and self._ids.get(position.symbol) == position.position_id:
             del self._ids[position.symbol]
 
-    def _aligned(self, position: OpenPosition | None, row: Row) -> tuple[OpenPosition | None, Row]:
+    def _aligned(self, position: OpenPosition | None, fill: Fill) -> tuple[OpenPosition | None, Fill]:
         """Let a position go by the symbol that its latest deal names: a renamed symbol is the same position.
 
         Where the scales of both symbols differ, position and deal are brought to the finer ones. If neither symbol keeps both
         of them, nothing can be added exactly: then the position is lost sight of.
         """
-        symbol = row[8]
-        if position is None or position.symbol == symbol:
-            return position, row
-        (price, volume), (price_now, volume_now) = self.standing.scales(position.symbol), self.standing.scales(symbol)
+        if position is None or position.symbol == fill.symbol:
+            return position, fill
+        (price, volume), (price_now, volume_now) = self.standing.scales(position.symbol), self.standing.scales(fill.symbol)
         if price_now >= price and volume_now >= volume:
             position.rescale(10 ** (volume_now - volume), 10 ** (price_now - price))
-            self._rename(position, symbol, row[0])
-            return position, row
+            self._rename(position, fill.symbol, fill.time_msc)
+            return position, fill
         if price_now <= price and volume_now <= volume:
-            finer = (row[9] * 10 ** (volume - volume_now), row[10] * 10 ** (price - price_now))
-            return position, (*row[:8], position.symbol, *finer, *row[11:])
+            finer_volume, finer_price = fill.volume * 10 ** (volume - volume_now), fill.price * 10 ** (price - price_now)
+            return position, fill._replace(symbol=position.symbol, volume=finer_volume, price=finer_price)
         if self._open.get(position.key) is position:
-            self._lose(position, row[0])
-        return None, row
+            self._lose(position, fill.time_msc)
+        return None, fill
 
     def _rename(self, position: OpenPosition, symbol: str, time_msc: int) -> None:
         """Give a position another symbol; an account that nets has no other position of it then."""
@@ -303,21 +357,23 @@ class Portfolio:
         self,
         position: OpenPosition | None,
         position_id: int | None,
-        row: Row,
+        fill: Fill,
         money: tuple[int, int, int, int],
         trades: TradeSink,
     ) -> None:
-        time_msc, side, order, symbol, volume, price, magic = row[0], row[4], row[7], row[8], row[9], row[10], row[15]
-        if position is not None and position.side != side:
-            self._lose(position, time_msc)  # it must have been closed before, and nobody told
+        if position is not None and position.side != fill.side:
+            self._lose(position, fill.time_msc)  # it must have been closed before, and nobody told
             position = None
         if position is not None:
-            position.add(volume, price, *money)
-            position.money_told &= _is_told(row)
+            position.add(fill.volume, fill.price, *money)
+            position.money_told &= fill.is_money_known
             return
         # Netting finds it by symbol, so that an id that is not told yet costs nothing; the opening order names the position.
-        position = OpenPosition(position_id or order or row[1], symbol, side, volume, price, time_msc, magic, *money)
-        position.money_told = _is_told(row)
+        position = OpenPosition(
+            position_id or fill.order or fill.deal, fill.symbol, fill.side, fill.volume, fill.price, fill.time_msc, fill.magic,
+            *money,
+        )  # fmt: skip
+        position.money_told = fill.is_money_known
         position.id_told = position_id is not None
         self._put(position)
         self._match_loose(position, trades)
@@ -349,19 +405,19 @@ class Portfolio:
         self,
         position: OpenPosition | None,
         position_id: int | None,
-        row: Row,
+        fill: Fill,
         money: tuple[int, int, int, int],
         trades: TradeSink,
     ) -> None:
         """Reduce what is there; what goes beyond it stays unexplained and never opens the other side."""
-        time_msc, side, symbol, volume, price, magic = row[0], row[4], row[8], row[9], row[10], row[15]
+        time_msc, side = fill.time_msc, fill.side
         if position is not None and position.side == side:
             self._lose(position, time_msc)  # what this deal closes stood the other way: ours was gone before
             position = None
-        told = _is_told(row)
+        told = fill.is_money_known
         if position is None:
-            position, row = self._aligned(self._ghost(position_id, symbol, side), row)
-            symbol, volume, price = row[8], row[9], row[10]
+            position, fill = self._aligned(self._ghost(position_id, fill.symbol, side), fill)
+        symbol, volume, price = fill.symbol, fill.volume, fill.price
         while position is not None and volume:
             reduced = min(volume, position.volume)
             position.reduce(reduced, price, *money)
@@ -377,7 +433,7 @@ class Portfolio:
             at = (symbol if position_id is None else position_id, 1 - side)
             loose = self._loose.get(at)
             if loose is None:
-                loose = self._loose[at] = OpenPosition(position_id, symbol, 1 - side, 0, 0, time_msc, magic)
+                loose = self._loose[at] = OpenPosition(position_id, symbol, 1 - side, 0, 0, time_msc, fill.magic)
                 loose.opening_told = False
             loose.reduce(volume, price, *money)
             loose.money_told &= told
@@ -388,7 +444,7 @@ class Portfolio:
         self,
         position: OpenPosition | None,
         position_id: int | None,
-        row: Row,
+        fill: Fill,
         money: tuple[int, int, int, int],
         trades: TradeSink,
     ) -> None:
@@ -397,9 +453,9 @@ class Portfolio:
         Profit and swap belong to the closed part (MQL5 Reference, ``DEAL_ENTRY_INOUT``); commission and fee are shared
         by volume.
         """
-        time_msc, side, order, symbol, volume, price, magic = row[0], row[4], row[7], row[8], row[9], row[10], row[15]
+        time_msc, side, symbol, volume, price = fill.time_msc, fill.side, fill.symbol, fill.volume, fill.price
         if position is None or position.side == side or volume <= position.volume:
-            self._close(position, position_id, row, money, trades)
+            self._close(position, position_id, fill, money, trades)
             left = self._still_held(position_id, symbol)
             if left is not None:
                 self._lose(left, time_msc)  # after a reversal nothing of the old side is left
@@ -409,14 +465,14 @@ class Portfolio:
         commission_closing = divided(commission * closing, volume)
         fee_closing = divided(fee * closing, volume)
         position.reduce(closing, price, commission_closing, fee_closing, swap, profit)
-        position.money_told &= _is_told(row)
+        position.money_told &= fill.is_money_known
         self._finish(position, time_msc, trades)
         opened = OpenPosition(
-            position_id or position.position_id, symbol, side, volume - closing, price, time_msc, magic,
+            position_id or position.position_id, symbol, side, volume - closing, price, time_msc, fill.magic,
             commission - commission_closing, fee - fee_closing,
         )  # fmt: skip
-        opened.ticket = order or position.ticket
-        opened.money_told = row[11] is not None and row[12] is not None
+        opened.ticket = fill.order or position.ticket
+        opened.money_told = fill.commission is not None and fill.fee is not None
         self._put(opened)
 
     def _still_held(self, position_id: int | None, symbol: str) -> OpenPosition | None:
@@ -461,12 +517,15 @@ class Portfolio:
 
     # ---- everything that is not a fill
 
-    def _apply(self, row: Row, decode: Decode) -> None:
-        self._noted_msc = max(self._noted_msc, row[0])
-        if row[3] == "CashMoved":
-            self._move_cash(row)
-            return
-        event = decode(row)
+    def _apply_posting(self, posting: Posting, decode: Decode) -> None:
+        if posting.kind == "CashMoved":
+            self._noted_msc = max(self._noted_msc, posting.time_msc)
+            self._move_cash(posting)
+        else:
+            self._apply_event(decode(posting), posting.version)
+
+    def _apply_event(self, event: Event, version: int) -> None:
+        self._noted_msc = max(self._noted_msc, event.time_msc)
         self._note_assertion(event)
         match event:
             case PositionRecovered():
@@ -480,19 +539,19 @@ class Portfolio:
                 if position is not None:
                     position.ticket = event.ticket_after
             case BalanceAsserted():
-                self._assert_balance(event, row[2])
+                self._assert_balance(event, version)
             case Adjusted():
                 self._adjust(event)
             case BreakOpened():
-                self._see_break(event, row[2])
+                self._see_break(event, version)
             case BreakClosed():
                 self._breaks.pop(event.caused_by, None)
             case SyncDegraded() | SyncRestored() | GatewayIdentified() | IdentityRelaxed() | IdentityRequired():
-                self._apply_trust(event, row[2])
+                self._apply_trust(event, version)
             case AccountOpened() | SymbolSpecified():
                 pass  # they stand whatever the moment: see Standing
             case FillRecorded() | CashMoved() | DealCompleted() | DealRevised():
-                raise AssertionError(f"deals come as one posting each, found {row[3]}")
+                raise AssertionError(f"deals come as one posting each, found {type(event).__name__}")
             case _:
                 assert_never(event)
 
@@ -511,15 +570,14 @@ class Portfolio:
                 if version > self._identity.decided_version:
                     self._identity = attrs.evolve(self._identity, decided=event, decided_version=version)
 
-    def _move_cash(self, row: Row) -> None:
+    def _move_cash(self, moved: Posting) -> None:
         """Count a deal that is not a trade: credit apart, everything else to the balance."""
-        deal_type, data = row[4], row[16]
-        self._deal_msc = row[0]
-        commission, fee, swap, profit = (amount or 0 for amount in row[11:15])
+        self._deal_msc = moved.time_msc
+        commission, fee, swap, profit = moved.commission or 0, moved.fee or 0, moved.swap or 0, moved.profit or 0
         self._deals += 1
-        kind = _cash_kind(deal_type, data)
+        kind = _cash_kind(moved.deal_type, moved.data)
         self._cash_by_kind[kind] = self._cash_by_kind.get(kind, 0) + profit + commission + fee + swap
-        if deal_type == CREDIT:
+        if moved.deal_type == CREDIT:
             self._credit += profit
             self._cash += commission + fee + swap
         else:
@@ -753,6 +811,13 @@ class Portfolio:
         """The place in the fold order behind which an event can be folded on without sorting anything again."""
         return max(self._last, (second_of(self._asserted_msc), NO_DEAL, INT64_MAX))
 
+    def is_followed_by(self, places: Sequence[Place]) -> bool:
+        """Return whether events at some places, in the order given, can be folded on without sorting anything again."""
+        if any(after <= before for before, after in pairwise([self.last, *places])):
+            return False
+        terms = self.standing
+        return terms.order is DealOrder.TICKET and not terms.clock.repeated_hours(places[0][0], places[-1][0])
+
     @property
     def newest_known_msc(self) -> int:
         """Broker time of the newest event that was folded, -1 without any."""
@@ -876,9 +941,8 @@ class Portfolio:
         return show_trade(position, self.standing)
 
 
-def _is_told(row: Row) -> bool:
-    """Return whether all the money of a fill is known."""
-    return None not in row[11:15]
+def _decode_nothing(row: Row) -> Event:
+    raise AssertionError(f"a deal is folded as its posting, found {row[3]}")
 
 
 def _cash_kind(deal_type: int | None, data: str | None) -> str:

@@ -14,8 +14,10 @@ assertion of the same second) ``ledger.fold_order`` sorts a span of postings aga
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
@@ -23,6 +25,10 @@ from typing import Any, Final, NamedTuple, Protocol
 from attrs import frozen
 
 from ledger.clock import SECOND_MSC
+from ledger.errors import InexactNumber
+from ledger.events import CashMoved, Deal, FillRecorded
+from ledger.terms import Standing
+from ledger.values import TRADES, scaled, signed_magic
 
 
 class Posting(NamedTuple):
@@ -53,10 +59,48 @@ class Posting(NamedTuple):
     schema: int
 
 
+class Fill(NamedTuple):
+    """The posting of a fill: the same columns, with what every fill has. ``side`` is MT5's code: 0 buy, 1 sell."""
+
+    time_msc: int
+    deal: int
+    version: int
+    kind: str
+    side: int
+    entry: int
+    position_id: int | None
+    order: int | None
+    symbol: str
+    volume: int
+    price: int
+    commission: int | None
+    fee: int | None
+    swap: int | None
+    profit: int | None
+    magic: int | None
+    data: str | None
+    schema: int
+
+    @property
+    def money(self) -> tuple[int, int, int, int]:
+        """Commission, fee, swap and profit; 0 for what is not known."""
+        return self.commission or 0, self.fee or 0, self.swap or 0, self.profit or 0
+
+    @property
+    def is_money_known(self) -> bool:
+        """Whether all the money of it is known."""
+        return None not in (self.commission, self.fee, self.swap, self.profit)
+
+
+assert len(Fill._fields) == len(Posting._fields)
+
 #: A posting as a database driver returns it: the same columns without the class. More columns may follow.
 Row = tuple[Any, ...]
 
 NO_DEAL: Final = 2**63 - 1
+
+#: Schema version that fills and cash movements are written with: their columns mean the same in all.
+DEAL_SCHEMA: Final = 1
 
 #: A place in the fold order: whole second in milliseconds, deal ticket, and 0 for a deal, else the version.
 Place = tuple[int, int, int]
@@ -100,6 +144,56 @@ _time: Final = itemgetter(0)
 _COMPLETABLE_AT: Final = tuple(Posting._fields.index(name) for name in COMPLETABLE)
 
 
+#: Writes JSON values as the text that is stored: one spelling for the same.
+dump_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
+# For what comes again and again, as volumes and commissions do. Typed: what was given as a float may be dirty where an equal
+# decimal is not.
+_often: Final = lru_cache(maxsize=4096, typed=True)(scaled)
+
+
+def deal_posting(deal: Deal, terms: Standing, version: int) -> Row:
+    """Return the posting of a fill or a cash movement: its numbers as scaled integers.
+
+    Raises:
+        InexactNumber: A number does not fit the scales of the account or symbol.
+    """
+    price_scale, volume_scale = terms.scales(deal.symbol or "")
+    money_scale, digits = terms.opened.money_scale, terms.opened.currency_digits
+    volume = None if deal.volume is None else _often(deal.volume, volume_scale, "volume")
+    is_fill = isinstance(deal, FillRecorded)
+    if is_fill and not volume:
+        raise InexactNumber(f"deal {deal.deal}: volume {deal.volume} is nothing with {volume_scale} decimals")
+    entry, commission, fee, swap, profit = deal.entry, deal.commission, deal.fee, deal.swap, deal.profit
+    return (
+        deal.time_msc,
+        deal.deal,
+        version,
+        type(deal).__name__,
+        deal.side.code if isinstance(deal, FillRecorded) else deal.type,
+        None if entry is None else int(entry),
+        deal.position_id,
+        deal.order,
+        deal.symbol,
+        volume,
+        None if deal.price is None else scaled(deal.price, price_scale, "price"),
+        None if commission is None else _often(commission, money_scale, "commission", digits),
+        None if fee is None else _often(fee, money_scale, "fee", digits),
+        None if swap is None else _often(swap, money_scale, "swap", digits),
+        None if profit is None else scaled(profit, money_scale, "profit", digits),
+        signed_magic(deal.magic),
+        None if is_fill and deal.external_id is None else _rest(deal),
+        DEAL_SCHEMA,
+    )
+
+
+def _rest(deal: Deal) -> str | None:
+    """Return what few deals say beside their columns, as JSON text."""
+    extra = {"external_id": deal.external_id} if deal.external_id else {}
+    if isinstance(deal, CashMoved) and deal.word is not None:
+        extra["word"] = deal.word
+    return dump_json(extra) if extra else None
+
+
 def completed(known: Row, completion: Row) -> Row:
     """Return a posting with what a completion newly tells filled in; what was known stays."""
     row = list(known)
@@ -114,7 +208,7 @@ def as_told(tellings: Iterable[Row]) -> Row:
     current: Row | None = None
     for row in tellings:
         if row[_KIND] == "DealRevised":
-            current = (*row[:_KIND], "FillRecorded" if row[_DEAL_TYPE] in (0, 1) else "CashMoved", *row[_KIND + 1 :])
+            current = (*row[:_KIND], "FillRecorded" if row[_DEAL_TYPE] in TRADES else "CashMoved", *row[_KIND + 1 :])
         elif row[_KIND] == "DealCompleted":
             assert current is not None, "a completion follows what it completes"
             current = completed(current, row)
@@ -157,7 +251,7 @@ class Order(Protocol):
         """Return whether the second of a posting that has its own place has to be sorted again."""
         ...
 
-    def arrange(self, rows: list[tuple[Place, Row]], span: tuple[int, int]) -> list[Row]:
+    def arrange(self, rows: list[tuple[Place, Row]], span: tuple[int, int]) -> Sequence[Row]:
         """Return the postings of a span in their order, without those that the selection leaves out."""
         ...
 
@@ -307,7 +401,7 @@ class Postings:
         self._at = end
         return block[begin:end]
 
-    def _next(self, first: Place) -> list[Row]:
+    def _next(self, first: Place) -> Sequence[Row]:
         """Return the postings of the next place, or of a span that has to be sorted again; none if they were replaced."""
         span = self._span(first[0])
         if span is None:

@@ -87,7 +87,8 @@ def replayed(standing: Standing, rows: Iterable[Row]) -> Replayed:
     column: dict[int, Decimal] = {}
     for row in rows:
         portfolio.fold((row,), decode_posting, closed.append)
-        column[row[0] // SECOND_MSC] = portfolio.balance + portfolio.credit
+        time_msc, *_ = row
+        column[time_msc // SECOND_MSC] = portfolio.balance + portfolio.credit
     trades = (*map(portfolio.trade, closed), *portfolio.unfinished_trades())
     parts = tuple(portfolio.partial_trades())
     return Replayed(portfolio=portfolio, trades=trades, parts=parts, column=column)

@@ -8,14 +8,13 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from itertools import pairwise
 from threading import RLock
 from typing import Final, NoReturn, Protocol, Self, get_args
 
 from attrs import evolve, frozen
 
 from ledger.clock import ClockRule, moment_end_us, to_clock
-from ledger.codec import STANDING_KINDS, Stored, decode_posting, posting, recorded, stored_place
+from ledger.codec import Stored, decode_posting, posting, recorded, stored_place
 from ledger.errors import AccountUnknown, BadValue, CorruptEvent, DealConflict, JournalError, VersionGap
 from ledger.events import (
     AccountOpened,
@@ -32,6 +31,7 @@ from ledger.events import (
     Recorded,
 )
 from ledger.fold_order import HourReading
+from ledger.folds import PORTFOLIO
 from ledger.journal import Appended, Difference, EventStore, Head, Journal, Outcome, Selection
 from ledger.journal.admission import simulated_rows
 from ledger.journal.checkpoints import INTERVAL, repeated_hour, replayed, simulated
@@ -44,7 +44,7 @@ from ledger.positions import OpenPosition
 from ledger.postings import APART, PLACED
 from ledger.seals import Seal
 from ledger.seals import problems as seal_problems
-from ledger.terms import Standing
+from ledger.terms import STANDING_KINDS, Standing
 from ledger.text import visible
 from ledger.values import (
     INT64_MAX,
@@ -526,6 +526,7 @@ class Account:
             if _follows(new, folded):
                 portfolio = folded.copy()
                 portfolio.fold((posting(row) for row in new), decode_posting)
+                portfolio.note_version(head.version)
                 return portfolio
         self._replayed = head.version
         return self.fold(Selection(version=head.version))
@@ -599,7 +600,7 @@ class Account:
     ) -> tuple[Portfolio, int]:
         """Return the portfolio that a selection of events makes, and how many events it holds. Arguments as ``replay``."""
         interval = self.ledger.checkpoint_interval if checkpoints else None
-        return replayed(self._journal, self.name, selection, standing or self.standing, interval=interval)
+        return replayed(self._journal, self.name, selection, standing or self.standing, fold=PORTFOLIO, interval=interval)
 
     def simulate(self, events: Sequence[Event], version: int) -> Portfolio:
         """Return the portfolio that events would make, recorded behind a version. Nothing is recorded.
@@ -612,12 +613,10 @@ class Account:
         rows = simulated_rows(events, standing, version, lambda one: self._journal.latest_asserted(self.name, one))
         known, portfolio = self.current()
         if known == version and _follows(rows, portfolio):
-            twin = portfolio.copy()
-            twin.fold(map(posting, rows), decode_posting)
-            return twin
+            return portfolio.followed_by(events, version)
         if not rows:
             return self.fold(Selection(version=version), standing)
-        return simulated(self._journal, self.name, Selection(version=version), standing, rows)
+        return simulated(self._journal, self.name, Selection(version=version), standing, rows, fold=PORTFOLIO)
 
     def events(self, *, after: int = 0, upto: int | None = None) -> Iterator[Recorded]:
         """Yield the account's events, oldest first, after one version up to another inclusive."""
@@ -676,12 +675,7 @@ def _follows(rows: Sequence[Stored], portfolio: Portfolio) -> bool:
     """
     if not rows or any(row.placement in (PLACED, APART) or row.kind in STANDING_KINDS for row in rows):
         return False
-    places = [portfolio.last, *map(stored_place, rows)]
-    if any(after <= before for before, after in pairwise(places)):
-        return False
-    terms = portfolio.standing
-    hours = terms.clock.repeated_hours(min(places[0][0], places[1][0]), max(place[0] for place in places))
-    return terms.order is DealOrder.TICKET and not hours
+    return portfolio.is_followed_by([stored_place(row) for row in rows])
 
 
 _EVENTS: Final = frozenset(get_args(Event))

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from typing import Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from ledger.clock import ClockRule
 from ledger.errors import InexactNumber
-from ledger.events import AccountOpened, DealOrder, PositionState, SymbolSpecified
+from ledger.events import (
+    AccountOpened,
+    Adjusted,
+    BalanceAsserted,
+    DealOrder,
+    DriftCorrected,
+    Event,
+    GhostClosed,
+    PositionRecovered,
+    PositionState,
+    SymbolSpecified,
+)
 from ledger.values import PRICE_SCALE, VOLUME_SCALE, AccountId, rounded, scaled, unscaled
+
+#: Stored names of the events that change account terms (``terms_after``).
+STANDING_KINDS: Final = ("AccountOpened", "SymbolSpecified", "Adjusted")
 
 
 @frozen(kw_only=True)
@@ -21,6 +36,11 @@ class Standing:
     clock: ClockRule
     order: DealOrder = DealOrder.TICKET
     symbols: Mapping[str, SymbolSpecified] = field(factory=dict)
+
+    @classmethod
+    def of(cls, opened: AccountOpened) -> Standing:
+        """Return the terms that an account is opened with."""
+        return cls(opened=opened, clock=opened.clock, order=opened.order or DealOrder.TICKET)
 
     @property
     def account(self) -> AccountId:
@@ -71,3 +91,54 @@ class Standing:
         spec = self.symbols.get(symbol)
         price_scale = self.scales(symbol)[0]
         return price_scale if spec is None or spec.digits is None else min(spec.digits + 3, price_scale)
+
+
+def terms_after(terms: Standing | None, events: Iterable[Event]) -> Standing | None:
+    """Return account terms after more events, ascending by version; None as long as the account is not open.
+
+    Events of other kinds than ``STANDING_KINDS`` change nothing.
+    """
+    symbols = dict(terms.symbols) if terms else {}
+    for event in events:
+        match event:
+            case AccountOpened():
+                terms = Standing.of(event)
+            case SymbolSpecified():
+                symbols[event.symbol] = event
+            case Adjusted() if terms is not None and (event.clock_after or event.order_after):
+                clock, order = event.clock_after or terms.clock, event.order_after or terms.order
+                terms = evolve(terms, clock=clock, order=order)
+            case _:
+                pass
+    return None if terms is None else evolve(terms, symbols=symbols)
+
+
+def check_fit(event: Event, terms: Standing) -> None:
+    """Refuse what the fold could not count: once it is recorded, it would stand in the way of every replay.
+
+    Of what is no deal; a deal's numbers are scaled when it becomes a posting.
+
+    Raises:
+        InexactNumber: A number does not fit the scales of the account or symbol.
+    """
+    match event:
+        case PositionRecovered(position=state) | GhostClosed(before=state):
+            terms.sizes(state)
+        case DriftCorrected():
+            terms.sizes(event.before)
+            terms.sizes(event.after)
+        case BalanceAsserted():
+            _check_money(event, ("balance", "credit"), terms)
+        case Adjusted():
+            for state in filter(None, (event.before, event.after)):
+                terms.sizes(state)
+            _check_money(event, ("balance_before", "balance_after", "credit_before", "credit_after"), terms)
+        case _:
+            pass
+
+
+def _check_money(event: Event, names: Iterable[str], terms: Standing) -> None:
+    for name in names:
+        amount = getattr(event, name)
+        if amount is not None:
+            terms.money_units(amount, name)

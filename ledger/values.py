@@ -269,6 +269,8 @@ CASH_WORDS: Final[dict[int, str]] = {
     16: "dividend franked",
     17: "tax",
 }
+#: The deal types that buy and sell (MQL5 Reference, ``ENUM_DEAL_TYPE``); every other one moves money at most.
+TRADES: Final = (0, 1)
 CREDIT: Final = 3
 CANCELED: Final = frozenset({13, 14})
 

@@ -254,7 +254,7 @@ def _order(account: Account) -> Check:
     if version > _ORDER_EVENTS_MAX:
         return Check("order", OK, f"by ticket; not checked, there are {version} events", account=name)
     postings = account.ledger.journal.postings(account.name, Selection(version=version))
-    fallen = falling_tickets((row[0], row[1]) for row in postings if row[1] != NO_DEAL)
+    fallen = falling_tickets((time_msc, deal) for time_msc, deal, *_ in postings if deal != NO_DEAL)
     if fallen is None:
         return Check("order", OK, "tickets rise with time", account=name)
     advice = f"was the account moved to another server? ledger account order {name} time"

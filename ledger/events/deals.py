@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from enum import Enum
+from typing import Any
 
 import attrs
 from attrs.converters import optional
@@ -20,7 +22,7 @@ from ledger.events.fields import (
     to_unsigned,
     to_version,
 )
-from ledger.values import CASH_WORDS, Entry, Side, exact, shown, to_entry, to_magic, to_side, to_word
+from ledger.values import CASH_WORDS, TRADES, Entry, Side, exact, shown, to_entry, to_magic, to_side, to_word
 
 
 class Origin(Enum):
@@ -91,7 +93,7 @@ class CashMoved:
     origin: Origin = attrs.field(converter=_origin, default=Origin.ENGINE)
 
     def __attrs_post_init__(self) -> None:
-        if self.type in (0, 1):
+        if self.type in TRADES:
             raise BadValue(f"deal {self.deal}: type {self.type} trades; record it as a FillRecorded")
         if self.type is None and self.word is None:
             raise BadValue(f"deal {self.deal}: a cash movement needs its type as a code or as a word")
@@ -110,6 +112,22 @@ def cash_kind(deal_type: int | None, word: str | None) -> str:
 
 
 Deal = FillRecorded | CashMoved
+
+
+def make_deal(deal_type: int | None, word: str | None, fields: Mapping[str, Any]) -> Deal:
+    """Return a deal as what it is: a fill if its type trades, else a cash movement.
+
+    Args:
+        deal_type: MT5's code; None where only a word is known for it.
+        word: That word.
+        fields: All others of a fill or a cash movement, by name.
+
+    Raises:
+        BadValue: A field is not what it has to be; InexactNumber, and TypeError for one that is missing.
+    """
+    if deal_type in TRADES:
+        return FillRecorded(side=deal_type, **fields)
+    return CashMoved(type=deal_type, word=word, **fields)
 
 
 def _deal_of(value: Deal) -> Deal:

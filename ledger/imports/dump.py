@@ -35,7 +35,7 @@ from ledger.imports.cells import (
 from ledger.imports.report import is_report_row
 from ledger.imports.statement import DealRow, Statement
 from ledger.imports.words import deal_type
-from ledger.values import Entry, to_entry
+from ledger.values import TRADES, Entry, to_entry
 
 #: Fields of MT5's deal, order and position records (MQL5 Python API), to tell a dump and its kind.
 _DEAL: Final = frozenset(
@@ -228,7 +228,7 @@ def _deal(fields: _Fields) -> DealRow:
     volume = fields.may("volume", to_unsigned)
     if word is not None and volume and fields.may("symbol", to_comment) is not None:
         fields.need("type", _refuse_unknown)  # it may be a trade, and a trade is never taken for a cash movement
-    trades = code in (0, 1)
+    trades = code in TRADES
     symbol = fields.need("symbol", to_symbol) if trades else fields.may("symbol", to_comment)
     is_money_only = not trades and symbol is None
     return DealRow(

@@ -39,7 +39,7 @@ from ledger.imports.cells import (
 )
 from ledger.imports.statement import ClosedRow, DealRow, Kind, OpenRow, Statement
 from ledger.imports.words import CURRENCIES, deal_type
-from ledger.values import ENTRY_WORDS, INT64_MAX, Entry, MarginMode, Side, to_margin_mode, to_side
+from ledger.values import ENTRY_WORDS, INT64_MAX, TRADES, Entry, MarginMode, Side, to_margin_mode, to_side
 
 _ZERO: Final = Decimal(0)
 _TWO_VOLUMES: Final = re.compile(r"([\d. ]+)/([\d. ]+)")
@@ -296,7 +296,7 @@ def _deal(row: Row, layout: _Columns, place: Place, read_time: Callable[[Cell], 
     read = place.read
     word = as_text(row[3])
     code = deal_type(word)
-    trades = code in (0, 1)
+    trades = code in TRADES
     symbol = read(row, "symbol", 2, to_symbol if trades else to_comment)
     is_money_only = not trades and symbol is None
     return DealRow(

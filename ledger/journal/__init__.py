@@ -207,7 +207,7 @@ class CheckpointStore(Protocol):
         Args:
             account: Whose.
             selection: Which events.
-            fold: The rules that it was made by (``checkpoints.fold_code``); those of the selection's version without.
+            fold: The fold and the rules that it is of (``Fold.code``); the portfolio's, by the selection's version, without.
             before: Only one whose place lies before this one.
         """
         ...

@@ -39,7 +39,6 @@ from ledger.events import (
     BreakOpened,
     CashMoved,
     DealCompleted,
-    DealOrder,
     DealRevised,
     DriftCorrected,
     Event,
@@ -55,8 +54,8 @@ from ledger.journal import Appended, Head, Outcome
 from ledger.journal.chain import checks, covered, digest, genesis, linked
 from ledger.journal.plausible import refuse_currency, refuse_times
 from ledger.postings import ASSERTED, COMPLETABLE, IN_ORDER, NO_DEAL, PLACED, as_told, second_of
-from ledger.terms import Standing
-from ledger.values import AccountId, entry_word, plain, unscaled
+from ledger.terms import Standing, terms_after
+from ledger.values import TRADES, AccountId, entry_word, plain, unscaled
 
 #: What was seen in a snapshot. Whoever decided on the present version to say it again saw it again: a clock that stands still
 #: and the same answer make two sights look like one.
@@ -72,7 +71,6 @@ _SECOND_MSC: Final = 1000
 _DAY_MSC: Final = 24 * 60 * 60 * 1000
 _SOON_MSC: Final = 8 * 60 * 60 * 1000  # no clock rule is more than 16 hours from UTC, so this is no day ahead by any
 _AHEAD_MSC: Final = 60_000  # a deal this far ahead of our clock is taken for a wrong clock rule
-_TRADES: Final = (0, 1)
 _MONEY: Final = ("commission", "fee", "swap", "profit")
 _COMPARED: Final = ("deal_type", "symbol", "entry", "volume", "price", *_MONEY, "position_id")
 
@@ -191,8 +189,7 @@ class Admission:
         self._refuse_implausible(event)
         self._append(key, encode(event, standing), len(tellings or ()) + 1)
         if isinstance(event, Adjusted):
-            clock, order = event.clock_after or standing.clock, event.order_after or standing.order
-            self._standing = attrs.evolve(standing, clock=clock, order=order)
+            self._standing = terms_after(standing, [event])
         return Outcome.APPENDED
 
     def _opened(self) -> Standing:
@@ -221,7 +218,7 @@ class Admission:
         if self._standing is None:
             refuse_currency(event)
             refuse_times(event, event.clock, self._now_msc, known_msc=-1)
-            self._standing = Standing(opened=event, clock=event.clock, order=event.order or DealOrder.TICKET)
+            self._standing = Standing.of(event)
             self._append(key, encode(event, self._standing))
             return Outcome.APPENDED
         # The order of deals is no term that a second opening contradicts: it is changed by an event of its own.
@@ -253,7 +250,7 @@ class Admission:
                 "scales cannot change once they are used"
             )
         self._append(key, encode(event, standing), len(tellings) + 1)
-        self._standing = attrs.evolve(standing, symbols={**standing.symbols, event.symbol: event})
+        self._standing = terms_after(standing, [event])
         return Outcome.APPENDED
 
     # ---- deals told again
@@ -308,7 +305,7 @@ class Admission:
                 found[name] = (self._column_text(known, name), self._column_text(told, name))
         if names is _COMPARED and known.time_msc // _SECOND_MSC != told.time_msc // _SECOND_MSC:
             found["time_msc"] = (str(known.time_msc), str(told.time_msc))
-        if names is _COMPARED and (known.deal_type in _TRADES) != (told.deal_type in _TRADES):
+        if names is _COMPARED and (known.deal_type in TRADES) != (told.deal_type in TRADES):
             found["deal_type"] = (str(known.deal_type), str(told.deal_type))  # a type may be told as a word only
         return found
 

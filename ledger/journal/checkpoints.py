@@ -8,7 +8,8 @@ selection of events only if that selection has the same postings up to this plac
 - knowing more: the events behind ``version`` all belong behind the place. ``Journal.touched`` tells the first place in the
   fold order that they change: of one that arrived late its own, of a revision the one that it took a deal away from too.
 
-So a checkpoint is never trusted over the journal. It is left aside if it was made by other rules (``fold_code``), for another
+So a checkpoint is never trusted over the journal. It is left aside if it was made by other rules or of another fold
+(``Fold.code``), for another
 history (the chain hash at its version is not the journal's), or if it is damaged (its digest does not hold).
 """
 
@@ -17,17 +18,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-import attrs
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple
 
 from ledger.clock import ClockRule
 from ledger.codec import Stored, decode_posting, stored_place
-from ledger.errors import LedgerError
 from ledger.events import DealOrder
 from ledger.fold_order import FoldOrder, HourReading, Records, hour_readings
-from ledger.portfolio import FOLD_VERSION, Portfolio
-from ledger.postings import NO_DEAL, Place, Postings, Reading, Selection
+from ledger.folds import PORTFOLIO, Fold, T
+from ledger.postings import NO_DEAL, Place, Posting, Postings, Reading, Selection
 from ledger.terms import Standing
 from ledger.values import AccountId
 
@@ -60,21 +58,6 @@ class Checkpoint(NamedTuple):
     digest: bytes
 
 
-def fold_code(standing: Standing | None) -> str:
-    """Return what says by which rules was folded: the program's and those of the account terms that order events."""
-    return str(FOLD_VERSION) if standing is None else f"{FOLD_VERSION}:{standing.order.value}:{standing.clock.name}"
-
-
-def terms_of(fold: str, standing: Standing) -> Standing | None:
-    """Return account terms with the order and the clock rule that a code names, None for a code of another program."""
-    order, _, clock = fold.partition(":")[2].partition(":")
-    try:
-        found = attrs.evolve(standing, order=DealOrder(order), clock=ClockRule(clock))
-    except (LedgerError, ValueError):
-        return None
-    return found if fold_code(found) == fold else None
-
-
 def order_of(standing: Standing | None, records: Records, selection: Selection) -> FoldOrder:
     """Return the order that the account terms give the postings of a selection."""
     return FoldOrder(
@@ -86,28 +69,29 @@ def order_of(standing: Standing | None, records: Records, selection: Selection) 
     )
 
 
-def taken(portfolio: Portfolio, place: Place, reading: Reading, version: int, chain: bytes) -> Checkpoint:
+def taken(fold: Fold[T], folded: T, place: Place, reading: Reading, version: int, chain: bytes) -> Checkpoint:
     """Return a checkpoint of a fold as it is now.
 
     Args:
-        portfolio: What was folded.
+        fold: Which fold it is of.
+        folded: What was folded.
         place: Up to which place.
         reading: What its postings rest on.
         version: The version that was known.
         chain: The chain hash of that version.
     """
-    mark, fold = Mark(place=place, reading=reading, version=version, hash=chain), fold_code(portfolio.standing)
-    body = json.dumps(portfolio.state(), separators=(",", ":"), ensure_ascii=True).encode()
-    return Checkpoint(mark=mark, fold=fold, body=body, digest=_digest(mark, fold, body))
+    mark, code = Mark(place=place, reading=reading, version=version, hash=chain), fold.code(folded.standing)
+    body = json.dumps(folded.state(), separators=(",", ":"), ensure_ascii=True).encode()
+    return Checkpoint(mark=mark, fold=code, body=body, digest=_digest(mark, code, body))
 
 
-def opened(checkpoint: Checkpoint, standing: Standing) -> Portfolio | None:
-    """Return the portfolio of a checkpoint, None if it is damaged or made by other rules."""
-    mark, fold, body, digest = checkpoint
-    if fold != fold_code(standing) or digest != _digest(mark, fold, body):
+def opened(checkpoint: Checkpoint, fold: Fold[T], standing: Standing) -> T | None:
+    """Return what was folded for a checkpoint, None if it is damaged or made by other rules."""
+    mark, code, body, digest = checkpoint
+    if code != fold.code(standing) or digest != _digest(mark, code, body):
         return None
     try:
-        return Portfolio.restored(standing, json.loads(body))
+        return fold.restore(standing, json.loads(body))
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -140,14 +124,22 @@ def chosen(journal: EventStore, account: AccountId, marks: Iterable[Mark], versi
     return None
 
 
-def is_usable(journal: EventStore, account: AccountId, checkpoint: Checkpoint, version: int, standing: Standing) -> bool:
+def is_usable(
+    journal: EventStore, account: AccountId, checkpoint: Checkpoint, fold: Fold[Any], version: int, standing: Standing
+) -> bool:
     """Return whether a replay of the first ``version`` events could begin at a checkpoint: whether it is of our making."""
-    return checkpoint.fold == fold_code(standing) and chosen(journal, account, [checkpoint.mark], version) is not None
+    return checkpoint.fold == fold.code(standing) and chosen(journal, account, [checkpoint.mark], version) is not None
 
 
 def replayed(
-    journal: Journal, account: AccountId, selection: Selection, standing: Standing, *, interval: int | None = INTERVAL
-) -> tuple[Portfolio, int]:
+    journal: Journal,
+    account: AccountId,
+    selection: Selection,
+    standing: Standing,
+    *,
+    fold: Fold[T],
+    interval: int | None = INTERVAL,
+) -> tuple[T, int]:
     """Fold a selection of events, from the latest checkpoint that is the same as a replay from the start.
 
     Args:
@@ -155,38 +147,52 @@ def replayed(
         account: Whose events.
         selection: Which of them.
         standing: What stands for the moment that is asked about.
+        fold: Into what.
         interval: Postings between two checkpoints, at least. None folds from the start and leaves none.
 
     Returns:
-        The portfolio, and how many events were selected.
+        What they come to, and how many events were selected.
     """
     if interval is None:
-        portfolio, postings = Portfolio(standing), journal.postings(account, selection, standing)
+        folded, postings = fold.begin(standing), journal.postings(account, selection, standing)
         while rows := postings.take(_CHUNK):
-            portfolio.fold(rows, decode_posting)
-        return portfolio, _selected(journal, account, selection, postings)
-    found = journal.checkpoint(account, selection, fold_code(standing))
-    begun = opened(found, standing) if found else None
-    portfolio = begun or Portfolio(standing)
+            folded.fold(rows, decode_posting)
+        return _finished(folded, selection), _selected(journal, account, selection, postings)
+    found = journal.checkpoint(account, selection, fold.code(standing))
+    begun = opened(found, fold, standing) if found else None
+    folded = begun or fold.begin(standing)
     postings = journal.postings(account, selection, standing, after=found.mark if found and begun else None)
-    keeper = _Keeper(journal, account, selection.version, postings.place)
+    keeper = _Keeper(journal, account, fold, selection.version, postings.place)
     place, reading = postings.place, postings.reading
     due = 0  # postings until the next checkpoint
     while rows := postings.take(min(_CHUNK, due or interval)):
         if not due:
-            keeper.note(portfolio, place, reading)  # only now: at the end of all there is nothing to be gained
-            due = interval * (1 + portfolio.held // _HELD_PER_INTERVAL)
-        portfolio.fold(rows, decode_posting)
+            keeper.note(folded, place, reading)  # only now: at the end of all there is nothing to be gained
+            due = interval * (1 + folded.held // _HELD_PER_INTERVAL)
+        folded.fold(rows, decode_posting)
         place, reading = postings.place, postings.reading
         due = max(0, due - len(rows))
     keeper.finish()
-    return portfolio, _selected(journal, account, selection, postings)
+    return _finished(folded, selection), _selected(journal, account, selection, postings)
+
+
+def _finished(folded: T, selection: Selection) -> T:
+    """Return what all of a selection was folded into: without a limit in time, the next event may be applied."""
+    if selection.time_msc is None:
+        folded.note_version(selection.version)
+    return folded
 
 
 def simulated(
-    journal: Journal, account: AccountId, selection: Selection, standing: Standing, rows: Sequence[Stored]
-) -> Portfolio:
-    """Return the portfolio that a selection makes together with events that are not recorded.
+    journal: Journal,
+    account: AccountId,
+    selection: Selection,
+    standing: Standing,
+    rows: Sequence[Stored],
+    *,
+    fold: Fold[T],
+) -> T:
+    """Return what a selection comes to together with events that are not recorded.
 
     Args:
         journal: Where the others are.
@@ -194,15 +200,17 @@ def simulated(
         selection: Which of them.
         standing: The account terms.
         rows: Events behind the selection, none of them a deal; with their places.
+        fold: Into what.
     """
     first = min(map(stored_place, rows))
-    found = journal.checkpoint(account, selection, fold_code(standing), before=first)
-    begun = opened(found, standing) if found else None
-    portfolio = begun or Portfolio(standing)
+    found = journal.checkpoint(account, selection, fold.code(standing), before=first)
+    begun = opened(found, fold, standing) if found else None
+    folded = begun or fold.begin(standing)
     postings = journal.postings(account, selection, standing, after=found.mark if found and begun else None, besides=rows)
     while some := postings.take(_CHUNK):
-        portfolio.fold(some, decode_posting)
-    return portfolio
+        folded.fold(some, decode_posting)
+    folded.note_version(selection.version + len(rows))
+    return folded
 
 
 def repeated_hour(
@@ -218,12 +226,12 @@ def repeated_hour(
         span: The hour, in broker time.
     """
     selection, begin = Selection(version=version, time_msc=span[1] - 1), (span[0], -1, 0)
-    found = journal.checkpoint(account, selection, fold_code(standing), before=begin)
+    found = journal.checkpoint(account, selection, PORTFOLIO.code(standing), before=begin)
     postings = journal.postings(account, selection, standing, after=found.mark if found else None)
     while postings.take(_CHUNK, begin):
         pass
-    rows = [row for row in postings if span[0] <= row[0] < span[1] and row[1] != NO_DEAL]
-    first = postings.order.records.first_records([row[1] for row in rows]) if rows else {}
+    rows = [row for row in map(Posting._make, postings) if span[0] <= row.time_msc < span[1] and row.deal != NO_DEAL]
+    first = postings.order.records.first_records([row.deal for row in rows]) if rows else {}
     return hour_readings(rows, first, span, standing.clock)
 
 
@@ -231,26 +239,27 @@ def _selected(journal: EventStore, account: AccountId, selection: Selection, pos
     return postings.reading.events + journal.count_apart(account, selection)
 
 
-class _Keeper:
+class _Keeper(Generic[T]):
     """Takes checkpoints of a fold under way and has them kept: some at a time, so that memory stays bounded."""
 
-    def __init__(self, journal: Journal, account: AccountId, version: int, begin: Place) -> None:
+    def __init__(self, journal: Journal, account: AccountId, fold: Fold[T], version: int, begin: Place) -> None:
         self._journal = journal
         self._account = account
+        self._fold = fold
         self._version = version
         self._begin = begin
         self._chain: bytes | None = None
         self._taken: list[Checkpoint] = []
         self._size = 0
 
-    def note(self, portfolio: Portfolio, place: Place, reading: Reading) -> None:
+    def note(self, folded: T, place: Place, reading: Reading) -> None:
         """Take a checkpoint where the fold stands, between two chunks."""
         if place == self._begin:
             return
         self._chain = self._chain or self._journal.hash_at(self._account, self._version)
         if self._chain is None:
             return
-        self._taken.append(taken(portfolio, place, reading, self._version, self._chain))
+        self._taken.append(taken(self._fold, folded, place, reading, self._version, self._chain))
         self._size += len(self._taken[-1].body)
         if self._size > _KEPT_AT_ONCE:
             self.finish()

@@ -8,17 +8,18 @@ from threading import Condition, RLock
 from typing import Literal
 from uuid import uuid4
 
-from ledger.codec import STANDING_KINDS, Stored, natural_key, posting, standing_of, stored_place
+from ledger.codec import Stored, natural_key, posting, standing_of, stored_place
 from ledger.events import Event
 from ledger.fold_order import FirstRecord
+from ledger.folds import PORTFOLIO
 from ledger.journal import Appended, Difference, Head, Journal, Parent, Selection
 from ledger.journal.admission import Admission, start, taken_over, uses_symbol
-from ledger.journal.checkpoints import Checkpoint, Mark, chosen, fold_code, order_of
+from ledger.journal.checkpoints import Checkpoint, Mark, chosen, order_of
 from ledger.journal.evidence import Kept, packed, referred, unpacked
 from ledger.journal.health import SyncHealth, merged
 from ledger.journal.watch import MemoryWatch, Watch
 from ledger.postings import APART, ASSERTED, IN_ORDER, PLACED, Place, Postings, Row, place_of
-from ledger.terms import Standing
+from ledger.terms import STANDING_KINDS, Standing
 from ledger.values import AccountId
 
 
@@ -192,7 +193,7 @@ class MemoryJournal:
     def checkpoint(
         self, account: AccountId, selection: Selection, fold: str | None = None, before: Place | None = None
     ) -> Checkpoint | None:
-        fold = fold or fold_code(self.standing(account, selection.version))
+        fold = fold or PORTFOLIO.code(self.standing(account, selection.version))
         with self._lock:
             kept = {
                 place: one

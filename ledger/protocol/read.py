@@ -15,13 +15,14 @@ from typing import Any, Final
 
 from ledger.clock import TIME_MAX_MSC, TIME_MIN_MSC
 from ledger.errors import BadValue, GatewayRefused, InexactNumber, SnapshotRefused
-from ledger.events import CashMoved, Deal, FillRecorded, Origin
+from ledger.events import Deal, Origin
+from ledger.events.deals import make_deal
 from ledger.protocol.echo import STATUS_BAD, STATUS_GOOD, Asked, is_wanted, status_of
 from ledger.protocol.fields import Fields, as_whole
 from ledger.protocol.json_stream import AnswerParts, read_answer, shown
 from ledger.protocol.messages import GetAccount, GetDeals, GetPositions, GetSymbols, Ping, Query, Request
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemotePosition, RemoteSymbol, Snapshot
-from ledger.values import CASH_WORDS, INT64_MAX, Side, to_entry
+from ledger.values import CASH_WORDS, INT64_MAX, TRADES, Side, to_entry
 
 Json = Mapping[str, Any]
 
@@ -259,28 +260,23 @@ def _deal(row: Any, number: int) -> Deal:
     }
     entry = fields.word("entry", to_entry, "in, out, in/out, out by or MT5's code")
     try:
-        if deal_type in (0, 1) and word is None:
+        if deal_type in TRADES:
             if entry is None:
                 raise SnapshotRefused("is missing", row=number, field="entry")
-            return FillRecorded(
-                side=Side.SELL if deal_type else Side.BUY,
-                symbol=fields.symbol(),
-                entry=entry,
-                volume=fields.number("volume", fields.given("volume")),
-                price=fields.number("price", fields.given("price")),
-                profit=fields.optional("profit", fields.number),
-                **common,
-            )
-        return CashMoved(
-            type=deal_type,
-            word=word,
-            symbol=fields.optional("symbol", fields.text),
-            entry=entry,
-            volume=fields.optional("volume", fields.number),
-            price=fields.optional("price", fields.number),
-            profit=fields.number("profit", fields.given("profit")),
-            **common,
-        )
+            common |= {
+                "symbol": fields.symbol(),
+                "volume": fields.number("volume", fields.given("volume")),
+                "price": fields.number("price", fields.given("price")),
+                "profit": fields.optional("profit", fields.number),
+            }
+        else:
+            common |= {
+                "symbol": fields.optional("symbol", fields.text),
+                "volume": fields.optional("volume", fields.number),
+                "price": fields.optional("price", fields.number),
+                "profit": fields.number("profit", fields.given("profit")),
+            }
+        return make_deal(deal_type, word, common | {"entry": entry})
     except (BadValue, InexactNumber) as error:
         raise SnapshotRefused(str(error)[:200], row=number) from error
 

@@ -14,7 +14,6 @@ from typing import Final
 import attrs
 from attrs import frozen
 
-from ledger.codec import decode_posting, encode, posting
 from ledger.events import (
     BreakClosed,
     BreakEnd,
@@ -383,7 +382,7 @@ class _Deciding:
             return
         assert flapping.version is not None
         correction = self._correction(one, flapping.version)
-        tried = tried_on(self._portfolio, [correction], self._around.version)
+        tried = self._portfolio.followed_by([correction], self._around.version)
         left = {key for other in compare(tried, self._snapshot) if not isinstance(other, NewTicket) for key in _keys(other)}
         if left.isdisjoint(_keys(one)):
             self._events.append(correction)
@@ -491,7 +490,7 @@ class _Deciding:
             return []
         portfolio = self._portfolio
         simulate = self._around.simulate
-        tried = simulate(self._events) if simulate else tried_on(portfolio, self._events, self._around.version)
+        tried = simulate(self._events) if simulate else portfolio.followed_by(self._events, self._around.version)
         left = {key for one in compare(tried, self._snapshot) if not isinstance(one, NewTicket) for key in _keys(one)}
         helped: list[Disagreement] = []
         for one, _, opened in self._corrections:
@@ -519,16 +518,6 @@ class _Deciding:
         for one in (*self._found, *self._new_tickets):
             if not isinstance(one, Ghost):
                 yield one.theirs
-
-
-def tried_on(portfolio: Portfolio, events: Sequence[Event], version: int) -> Portfolio:
-    """Return what a portfolio at a version becomes with more events behind it, none of them a deal."""
-    tried = portfolio.copy()
-    rows = (
-        posting(encode(event, portfolio.standing)._replace(version=number)) for number, event in enumerate(events, version + 1)
-    )
-    tried.fold(rows, decode_posting)
-    return tried
 
 
 def in_words(one: Disagreement) -> tuple[str | None, str | None, str | None]:

@@ -32,7 +32,7 @@ from ledger.events import (
 from ledger.portfolio import Portfolio
 from ledger.reconcile.decide import Circumstances, Decision, Held
 from ledger.reconcile.policy import Action, ReconcilePolicy
-from ledger.values import CANCELED, plain
+from ledger.values import CANCELED, TRADES, plain
 from ledger.views import Break
 
 _SETTLES_US: Final = 60_000_000  # a deal that an engine recorded may be listed a little later
@@ -102,7 +102,7 @@ def known_deals(
 
 def has_effect(row: Stored) -> bool:
     """Return whether a deal trades or moves money; a cancelled one does neither."""
-    if row.deal_type in (0, 1):
+    if row.deal_type in TRADES:
         return True
     return row.deal_type not in CANCELED and any(
         amount not in _NO_MONEY for amount in (row.profit, row.commission, row.fee, row.swap)

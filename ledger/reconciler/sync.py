@@ -273,7 +273,7 @@ class Sync:
             clock=rule, time_msc=now_msc,
         )  # fmt: skip
         for answer in (snapshot, remote):
-            refuse_stranger(answer, Standing(opened=opened, clock=rule))
+            refuse_stranger(answer, Standing.of(opened))
         self._write([opened])
         if self._clock is None:
             seen = "measured at its clock" if goes else "its clock tells nothing"

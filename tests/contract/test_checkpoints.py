@@ -11,11 +11,13 @@ import pytest
 
 from ledger import ClockRule, Ledger
 from ledger.events import DealOrder
+from ledger.folds import PORTFOLIO, Fold
 from ledger.journal import Selection, checkpoints
 from ledger.journal.checkpoints import replayed
 from ledger.journal.verify import walk
 from ledger.journal.verify.walk import verify_account
 from ledger.portfolio import FOLD_VERSION
+from ledger.postings import Posting
 from tests.support.journals import ACCOUNT, START_US, Clock, everything, fill, new_url, open_journal, opened
 from tools.testkit import folds
 
@@ -34,8 +36,10 @@ def replay(journal, selection=None, interval=10):
     """How many postings are folded when a replay begins at what is kept, and the state that it ends with."""
     selection = selection or everything(journal)
     begun = journal.checkpoint(ACCOUNT, selection)
-    portfolio, _ = replayed(journal, ACCOUNT, selection, journal.standing(ACCOUNT, selection.version), interval=interval)
-    before = checkpoints.opened(begun, portfolio.standing) if begun else None
+    portfolio, _ = replayed(
+        journal, ACCOUNT, selection, journal.standing(ACCOUNT, selection.version), fold=PORTFOLIO, interval=interval
+    )
+    before = checkpoints.opened(begun, PORTFOLIO, portfolio.standing) if begun else None
     return portfolio.folded - (before.folded if before else 0), portfolio.state()
 
 
@@ -49,13 +53,13 @@ def test_a_long_replay_leaves_checkpoints_and_the_next_one_is_short(book):
     assert replay(book) == replay(book)
     assert (
         replay(book, interval=10**6)[1]
-        == replayed(book, ACCOUNT, everything(book), book.standing(ACCOUNT, 41), interval=None)[0].state()
+        == replayed(book, ACCOUNT, everything(book), book.standing(ACCOUNT, 41), fold=PORTFOLIO, interval=None)[0].state()
     )
 
 
 def test_a_fold_from_the_start_reads_and_leaves_none(journal):
     journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, MANY + 1))])
-    replayed(journal, ACCOUNT, everything(journal), journal.standing(ACCOUNT, 41), interval=None)
+    replayed(journal, ACCOUNT, everything(journal), journal.standing(ACCOUNT, 41), fold=PORTFOLIO, interval=None)
     assert kept(journal) == []
 
 
@@ -68,9 +72,7 @@ def test_what_arrives_late_is_folded_into_its_place(book):
 
 def test_other_rules_make_other_checkpoints(book, monkeypatch):
     before = list(book.checkpoints(ACCOUNT))
-    monkeypatch.setattr(checkpoints, "fold_code", lambda _: "other")
-    for module in ("memory", "sql.journal"):
-        monkeypatch.setattr(f"ledger.journal.{module}.fold_code", lambda _: "other")
+    monkeypatch.setattr(Fold, "code", lambda *_: "other")
     assert replay(book)[0] == MANY
     assert [one for one in book.checkpoints(ACCOUNT) if one.fold != "other"] == before  # nobody's are replaced by others
     assert len([*book.checkpoints(ACCOUNT)]) == 2 * len(before)
@@ -80,19 +82,19 @@ def test_other_rules_make_other_checkpoints(book, monkeypatch):
 def test_other_terms_of_the_account_make_other_checkpoints(book, changed):
     standing = book.standing(ACCOUNT, 41)
     selection = everything(book)
-    assert book.checkpoint(ACCOUNT, selection, checkpoints.fold_code(standing)) is not None
-    assert book.checkpoint(ACCOUNT, selection, checkpoints.fold_code(attrs.evolve(standing, **changed))) is None
+    assert book.checkpoint(ACCOUNT, selection, PORTFOLIO.code(standing)) is not None
+    assert book.checkpoint(ACCOUNT, selection, PORTFOLIO.code(attrs.evolve(standing, **changed))) is None
 
 
-def test_the_code_of_the_fold_is_its_version_and_the_terms_that_order_events(book, monkeypatch):
+def test_the_code_of_the_fold_is_its_version_and_the_terms_that_order_events(book):
     standing = book.standing(ACCOUNT, 41)
-    code = checkpoints.fold_code(standing)
+    code = PORTFOLIO.code(standing)
     assert code == f"{FOLD_VERSION}:ticket:{standing.clock.name}"
-    assert checkpoints.terms_of(code, standing) == standing
+    assert PORTFOLIO.terms_of(code, standing) == standing
     for other in ("", "1", "1:ticket:UTC", f"{code}x", code.replace("ticket", "size"), f"{FOLD_VERSION}:time"):
-        assert checkpoints.terms_of(other, standing) is None
-    monkeypatch.setattr(checkpoints, "FOLD_VERSION", 10**6)
-    assert checkpoints.fold_code(standing).startswith("1000000:ticket:")
+        assert PORTFOLIO.terms_of(other, standing) is None
+    assert attrs.evolve(PORTFOLIO, version=10**6).code(standing).startswith("1000000:ticket:")
+    assert attrs.evolve(PORTFOLIO, name="orders").code(standing).startswith(f"orders-{FOLD_VERSION}:ticket:")
 
 
 def test_a_fold_that_comes_to_something_else_has_another_version(tmp_path):
@@ -136,9 +138,9 @@ def test_every_checkpoint_that_a_replay_may_begin_at_is_compared(when, book):
         terms = other[when.removeprefix("other ")]
         standing = attrs.evolve(book.standing(ACCOUNT, 41), **terms)
         put(book)
-        replayed(book, ACCOUNT, everything(book), standing, interval=10)
+        replayed(book, ACCOUNT, everything(book), standing, fold=PORTFOLIO, interval=10)
         some = list(book.checkpoints(ACCOUNT))
-        assert {one.fold for one in some} == {checkpoints.fold_code(standing)}
+        assert {one.fold for one in some} == {PORTFOLIO.code(standing)}
     elif when == "more than verified":
         book.append(ACCOUNT, [fill(99, 5.5)])
         put(book)
@@ -153,6 +155,51 @@ def test_every_checkpoint_that_a_replay_may_begin_at_is_compared(when, book):
             assert problem.field == "checkpoints"
     put(book, *some)
     assert list(walk._check_fold(book, ACCOUNT, version)) == []
+
+
+class Counted:
+    """Another fold: how many deals there are of each symbol."""
+
+    def __init__(self, standing, deals=None):
+        self.standing, self.deals, self.seen = standing, dict(deals or {}), 0
+
+    @property
+    def held(self):
+        return len(self.deals)
+
+    def fold(self, rows, decode):  # noqa: ARG002  # nothing is decoded
+        for row in map(Posting._make, rows):
+            self.seen += 1
+            self.deals[row.symbol] = self.deals.get(row.symbol, 0) + 1
+
+    def note_version(self, version):
+        self.version = version
+
+    def state(self):
+        return {"deals": self.deals}
+
+
+COUNTED = Fold(name="counted", version=7, begin=Counted, restore=lambda standing, state: Counted(standing, state["deals"]))
+
+
+def test_another_fold_keeps_checkpoints_of_its_own(book, monkeypatch):
+    ours, standing = list(book.checkpoints(ACCOUNT)), book.standing(ACCOUNT, 41)
+    for seen in (MANY, 10):  # the second time from where the first left a checkpoint
+        counted, selected = replayed(book, ACCOUNT, everything(book), standing, fold=COUNTED, interval=10)
+        assert (counted.seen, counted.deals, counted.version, selected) == (seen, {"EURUSD": MANY}, 41, 41)
+    assert replay(book)[0] == 10
+    theirs = [one for one in book.checkpoints(ACCOUNT) if one.fold == COUNTED.code(standing)]
+    assert len(theirs) == len(ours) == 3
+    assert all(checkpoints.opened(one, PORTFOLIO, standing) is None for one in theirs)
+    assert all(checkpoints.opened(one, COUNTED, standing) is None for one in ours)
+    changed = theirs[1]._replace(body=b'{"deals":{"EURUSD":1}}')
+    changed = changed._replace(digest=checkpoints._digest(changed.mark, changed.fold, changed.body))
+    put(book, *ours, theirs[0], changed, theirs[2])
+    assert list(walk._check_fold(book, ACCOUNT, 41)) == []  # as those of another program
+    monkeypatch.setattr(walk, "FOLDS", (PORTFOLIO, COUNTED))
+    assert [one.field for one in walk._check_fold(book, ACCOUNT, 41)] == ["checkpoints"]
+    put(book, *ours, *theirs)
+    assert list(walk._check_fold(book, ACCOUNT, 41)) == []
 
 
 def test_who_knows_less_does_not_replace_what_others_keep(book):

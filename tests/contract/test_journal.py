@@ -21,6 +21,7 @@ from ledger import (
     VersionConflict,
 )
 from ledger.codec import recorded
+from ledger.folds import PORTFOLIO
 from ledger.journal import Selection
 from ledger.journal.chain import genesis
 from ledger.journal.checkpoints import replayed
@@ -507,9 +508,9 @@ def test_a_selection_is_by_version_and_by_time(book):
     assert at[7, 9] == [(1, 1, 4_000_000), (3, 3, 0), (5, 6, 0), (9, 9, 0)]
     standing = book.standing(ACCOUNT, 7)
     times = [START_MSC + second * 1000 for second in (-1, 0, 1, 5, 9)]
-    counts = [replayed(book, ACCOUNT, Selection(version=7, time_msc=time), standing)[1] for time in times]
+    counts = [replayed(book, ACCOUNT, Selection(version=7, time_msc=time), standing, fold=PORTFOLIO)[1] for time in times]
     assert counts == [0, 1, 3, 5, 7]
-    assert replayed(book, ACCOUNT, Selection(version=4), standing)[1] == 4
+    assert replayed(book, ACCOUNT, Selection(version=4), standing, fold=PORTFOLIO)[1] == 4
 
 
 def test_an_account_that_never_had_a_late_event_reads_one_stream(book):

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from ledger import Event
+from ledger.folds import PORTFOLIO
 from ledger.journal import Selection
 from ledger.journal.checkpoints import replayed
 from ledger.journal.sql import append
@@ -141,9 +142,9 @@ def test_sqlite_replays_by_primary_key_and_the_index_of_late_events(time_msc, sq
 def test_a_replay_behind_a_checkpoint_reads_no_more_than_it_has_to(sqlite_journal, statements):
     selection = everything(sqlite_journal)
     standing = sqlite_journal.standing(ACCOUNT, selection.version)
-    replayed(sqlite_journal, ACCOUNT, selection, standing, interval=500)
+    replayed(sqlite_journal, ACCOUNT, selection, standing, fold=PORTFOLIO, interval=500)
     statements.clear()
-    replayed(sqlite_journal, ACCOUNT, selection, standing, interval=500)
+    replayed(sqlite_journal, ACCOUNT, selection, standing, fold=PORTFOLIO, interval=500)
     for plan in plans(sqlite_journal, statements):
         assert "version=?" in plan or "version>?" in plan or "INDEX ix_events_" in plan
 

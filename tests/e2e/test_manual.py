@@ -31,7 +31,7 @@ def test_the_examples_of_a_page_print_what_it_shows(name, shell):
 @pytest.mark.parametrize("name", sorted(PAGES))
 def test_every_block_of_a_page_is_of_a_kind_that_is_run_or_is_only_text(name):
     only_with_title = {"toml", "ini", "sql"}
-    known = {"console", "python", "text"}
+    known = {"console", "python", "text", "json"}
     odd = [block for block in blocks(PAGES[name]) if block.language not in (known | only_with_title if block.title else known)]
     assert odd == []
     assert PAGES[name].count("```") == 2 * len(blocks(PAGES[name])), "a block stands in a list or has no language"

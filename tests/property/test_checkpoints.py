@@ -10,6 +10,7 @@ from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 from ledger import Event, LedgerError
+from ledger.folds import PORTFOLIO
 from ledger.journal import Selection
 from ledger.journal.checkpoints import opened as reopened
 from ledger.journal.checkpoints import replayed
@@ -25,7 +26,7 @@ def whole(journal: MemoryJournal, selection: Selection) -> dict[str, Any]:
     """Fold from the start, in one go."""
     standing = journal.standing(ACCOUNT, selection.version) or journal.standing(ACCOUNT, 10**9)
     assert standing is not None
-    return replayed(journal, ACCOUNT, selection, standing, interval=None)[0].state()
+    return replayed(journal, ACCOUNT, selection, standing, fold=PORTFOLIO, interval=None)[0].state()
 
 
 def ask(journal: MemoryJournal, version: int, second: float | None, density: int) -> None:
@@ -34,7 +35,7 @@ def ask(journal: MemoryJournal, version: int, second: float | None, density: int
     assert standing is not None
     used = journal.checkpoint(ACCOUNT, selection)
     event("from a checkpoint" if used else "from the start")
-    portfolio, selected = replayed(journal, ACCOUNT, selection, standing, interval=density)
+    portfolio, selected = replayed(journal, ACCOUNT, selection, standing, fold=PORTFOLIO, interval=density)
     assert portfolio.state() == whole(journal, selection)
     rows = list(journal.rows(ACCOUNT, upto=version))
     assert selected == sum(selection.time_msc is None or row.time_msc <= selection.time_msc for row in rows)
@@ -103,11 +104,11 @@ def test_most_replays_begin_at_a_checkpoint():
     journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, 30))])
     standing = journal.standing(ACCOUNT, 30)
     assert standing is not None
-    replayed(journal, ACCOUNT, Selection(version=30), standing, interval=1)
+    replayed(journal, ACCOUNT, Selection(version=30), standing, fold=PORTFOLIO, interval=1)
     for version in range(5, 31):
         found = journal.checkpoint(ACCOUNT, Selection(version=version))
         assert found is not None
-        portfolio = reopened(found, standing)
+        portfolio = reopened(found, PORTFOLIO, standing)
         assert portfolio is not None
         assert portfolio.folded == version - 1 - (version == 30)
     journal.append(ACCOUNT, [fill(99, 10.5)])

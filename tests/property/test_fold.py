@@ -23,6 +23,7 @@ from ledger import (
     Portfolio,
     PositionRecovered,
     PositionState,
+    RuleError,
     Side,
 )
 from ledger.clock import utc_text_us
@@ -89,6 +90,19 @@ def is_kept_up(account: Account) -> None:
     """Check that the portfolio that is kept up equals a fold from the start."""
     assert face(account.portfolio) == face(account.replay(checkpoints=False))
     assert account.portfolio.totals == account.replay().totals
+
+
+@given(st.data())
+def test_applying_each_event_as_it_comes_equals_a_replay(data):
+    history: History = data.draw(histories())
+    account = told(data.draw(tellings(history)), history.mode)
+    portfolio = Portfolio(account.standing)
+    for one in account.events():
+        try:
+            portfolio.apply(one.event, one.version)
+        except RuleError:  # it belongs further back
+            portfolio = account.replay(version=one.version)
+        assert portfolio.state() == account.replay(version=one.version, checkpoints=False).state()
 
 
 # --------------------------------------------------------------------------------------------------------- what happened

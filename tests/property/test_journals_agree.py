@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from ledger import AccountId, Adjusted, BalanceAsserted, LedgerError, SyncDegraded
 from ledger.codec import decode_posting
 from ledger.faces import replay_face
+from ledger.folds import PORTFOLIO
 from ledger.journal import Journal, Selection
 from ledger.journal.checkpoints import replayed
 from ledger.journal.memory import MemoryJournal
@@ -199,7 +200,7 @@ class Journals(RuleBasedStateMachine):
 
         def portfolio(journal: Journal) -> Any:
             """Fold from whatever checkpoint an earlier replay left, of this moment or another."""
-            folded, selected = replayed(journal, account, selection, standing, interval=interval)
+            folded, selected = replayed(journal, account, selection, standing, fold=PORTFOLIO, interval=interval)
             assert folded.state() == whole.state()
             assert selected == events
             return replay_face(folded, until=None, known_at=None, version=version, head="", selected=selected)

@@ -39,7 +39,7 @@ from ledger import (
 )
 from ledger.codec import natural_key
 from ledger.reconcile.compare import Disagreement, Drift, Ghost, NewTicket, Zombie, compare
-from ledger.reconcile.decide import Circumstances, Decision, decide, tried_on
+from ledger.reconcile.decide import Circumstances, Decision, decide
 from ledger.reconcile.trust import believed
 from tests.property.test_fold import agrees, face, is_kept_up, volumes
 from tests.support.broker import ACCOUNT, ScriptedGateway, Watch, reconciler
@@ -217,7 +217,7 @@ def test_what_is_decided_brings_agreement(data):
     seen = snapshot_of(data.draw(shown(portfolio)))
     decision = decided(account, seen, ghost_confirmations=1, vanish_confirmations=1)
     assert decision == decided(account, seen, ghost_confirmations=1, vanish_confirmations=1)
-    assert compare(tried_on(portfolio, decision.events, version), seen) == ()
+    assert compare(portfolio.followed_by(decision.events, version), seen) == ()
     assert decision.held == ()
     account.record_many(decision.events, expected_version=version)
     assert compare(account.portfolio, seen) == ()

@@ -26,7 +26,7 @@ from ledger import (
 )
 from ledger.codec import natural_key
 from ledger.reconcile.compare import Difference, compare, compare_money
-from ledger.reconcile.decide import Circumstances, Decision, WaitsFor, decide, decide_money, tried_on
+from ledger.reconcile.decide import Circumstances, Decision, WaitsFor, decide, decide_money
 from ledger.reconcile.flapping import Flapping
 from ledger.values import plain
 from tests.support.broker import snapshot
@@ -507,7 +507,7 @@ def test_corrections_are_tried_on_a_copy_that_is_numbered_like_the_journal():
     case = Case("#5 buy 1 @ 10")
     version, portfolio = case.story.account.current()
     decision = case.decide("#5 long 2 @ 10")
-    tried = tried_on(portfolio, decision.events, version)
+    tried = portfolio.followed_by(decision.events, version)
     case.append(decision.events)
     assert left_behind(tried, named=True) == case.story.left == "#5 long 2 @ 10"
     assert tried.last == case.story.portfolio.last

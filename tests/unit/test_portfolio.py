@@ -7,26 +7,39 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from ledger import (
+    AccountOpened,
     Adjusted,
     BalanceAsserted,
     BreakClosed,
     BreakEnd,
     BreakKind,
     BreakOpened,
+    ClockRule,
+    DealCompleted,
+    DealRevised,
     DriftCorrected,
+    Event,
+    InexactNumber,
     Outcome,
+    Portfolio,
     PositionRecovered,
     RuleError,
     Side,
     SymbolSpecified,
     SyncDegraded,
     SyncRestored,
+    VersionGap,
 )
+from ledger.clock import utc_text
 from ledger.values import plain
 from ledger.views import CLOSE_WITHOUT_OPENING, GHOST_RESULT
+from tools.testkit.every_event import EVENTS
 from tools.testkit.stories import Story, at, cash, fill, left_behind, opened, play, shown, state, untold
+
+DAY_MSC = 86_400_000
 
 # --------------------------------------------------------------------------------------------------- positions: netting
 
@@ -628,3 +641,109 @@ def test_an_id_that_is_told_later_names_the_position_that_had_none():
     account.record(fill(2, volume=2, price=11, position_id=100))
     assert {position.position_id: position.volume for position in account.portfolio.positions.values()} == {100: 3}
     assert account.portfolio.unexplained == ()
+
+
+# ------------------------------------------------------------------------------------------------------------ one by one
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        evolve(one, clock_before=None, clock_after=None) if isinstance(one, Adjusted) else one
+        for one in EVENTS
+        if not isinstance(one, (AccountOpened, DealCompleted, DealRevised))
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_what_is_applied_leaves_what_recording_it_leaves(event):
+    account = opened("hedging")
+    account.record(fill(100, time_msc=at(0)))
+    version, portfolio = account.current()
+    before = portfolio.state()
+    tried = portfolio.followed_by([event], version)
+    assert portfolio.state() == before
+    account.record(event)
+    assert tried.state() == account.portfolio.state()
+    assert tried.standing == account.standing
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        DealCompleted(deal=9, time_msc=at(9), caused_by=2, profit=1),
+        DealRevised(now=fill(9, volume=2), caused_by=2),
+        Adjusted(operator="mk", reason="why", time_msc=at(20), clock_before="UTC", clock_after="+3"),
+        Adjusted(operator="mk", reason="why", time_msc=at(20), order_before="ticket", order_after="time"),
+        fill(8),
+        fill(9),
+    ],
+    ids=["completion", "revision", "clock", "order", "late deal", "same deal"],
+)
+def test_what_changes_what_was_folded_is_not_applied(event):
+    account = opened()
+    account.record(fill(9))
+    version, portfolio = account.current()
+    before = portfolio.state()
+    with pytest.raises(RuleError, match="replay"):
+        portfolio.apply(event, version + 1)
+    assert portfolio.state() == before
+
+
+@pytest.mark.parametrize("order", ["ticket", "time"])
+@pytest.mark.parametrize("hour", ["once", "twice"])
+def test_a_deal_is_applied_only_where_places_order_deals(order, hour):
+    ((begin, _),) = ClockRule("ny-close").repeated_hours(at(0) - 100 * DAY_MSC, at(0))
+    time_msc = at(0) if hour == "once" else begin + 1000
+    account = opened(clock="ny-close", order=order, time_msc=time_msc - DAY_MSC)
+    portfolio = Portfolio(account.standing)
+    portfolio.note_version(1)
+    if (order, hour) == ("ticket", "once"):
+        portfolio.apply(fill(9, time_msc=time_msc), 2)
+        assert portfolio.totals.deals == 1
+    else:
+        with pytest.raises(RuleError, match="replay"):
+            portfolio.apply(fill(9, time_msc=time_msc), 2)
+
+
+@pytest.mark.parametrize("version", [1, 2, 4])
+def test_only_the_next_version_is_applied(version):
+    account = opened()
+    account.record(fill(1))
+    portfolio = account.portfolio
+    with pytest.raises(VersionGap, match=rf"Broker-Live/70113: version 2 was folded, found version {version} as the next"):
+        portfolio.apply(fill(2), version)
+    portfolio.copy().apply(fill(2), 3)
+    assert portfolio.totals.deals == 1
+
+
+def test_nothing_is_applied_behind_a_selection_that_ends_at_no_version():
+    account = opened()
+    account.record(fill(1))
+    account.record(fill(50))
+    for portfolio in (account.replay(until=utc_text(at(9))), account.replay(until=utc_text(at(9)), checkpoints=False)):
+        with pytest.raises(VersionGap, match="a selection of events was folded"):
+            portfolio.apply(fill(51), 3)
+
+
+def test_a_number_that_does_not_fit_is_refused_before_anything_changes():
+    account = opened()
+    account.record(fill(1))
+    version, portfolio = account.current()
+    before = portfolio.state()
+    unfit: list[Event] = [
+        fill(2, price="0.000000001"),
+        Adjusted(operator="mk", reason="why", time_msc=at(9), balance_before="0.000000001", balance_after=1),
+        DriftCorrected(before=shown(portfolio, 7), after=state("long 0.000000001 @ 1"), time_msc=at(9)),
+    ]
+    for event in unfit:
+        with pytest.raises(InexactNumber):
+            portfolio.apply(event, version + 1)
+        assert portfolio.state() == before
+
+
+def test_trades_that_end_are_passed_on():
+    account = opened()
+    account.record(fill(1))
+    closed: list[Any] = []
+    account.portfolio.copy().apply(fill(2, side="sell", entry="out", price=12, profit=2), 3, closed.append)
+    assert [(one.position_id, one.profit) for one in map(account.portfolio.trade, closed)] == [(7, 2)]

@@ -23,7 +23,7 @@ from attrs import define
 from sqlalchemy import Engine, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError
 
-from ledger.codec import BYTE_COLUMNS, STANDING_KINDS, TEXT_COLUMNS, Stored, natural_key, standing_of
+from ledger.codec import BYTE_COLUMNS, TEXT_COLUMNS, Stored, natural_key, standing_of
 from ledger.errors import JournalReplaced, JournalUnavailable, LedgerError
 from ledger.events import Event
 from ledger.journal import Appended, Head
@@ -42,8 +42,8 @@ from ledger.journal.sql.file_identity import Fault, OpenFiles
 from ledger.journal.sql.forking import gate, prepare_for_forks, set_aside
 from ledger.journal.sql.notify import CHANNEL
 from ledger.journal.sql.schema import ROW, STANDING, USE_STANDING, account_key
-from ledger.portfolio import Standing
 from ledger.postings import ASSERTED
+from ledger.terms import STANDING_KINDS, Standing
 from ledger.values import AccountId
 
 _BULK: Final = 100  # from so many events on an append is an import, which lets others go first

@@ -18,12 +18,13 @@ from typing import Any, Final, Literal
 import sqlalchemy as sa
 from sqlalchemy import CompoundSelect, Connection, Engine, Select
 
-from ledger.codec import STANDING_KINDS, Stored, posting, standing_of, stored_place
+from ledger.codec import Stored, posting, standing_of, stored_place
 from ledger.errors import BadValue, CorruptEvent, JournalError, LedgerError, VersionGap
 from ledger.events import Event, storable
 from ledger.fold_order import FirstRecord
+from ledger.folds import PORTFOLIO
 from ledger.journal import Appended, Difference, Head, Parent, Selection
-from ledger.journal.checkpoints import Checkpoint, Mark, chosen, fold_code, order_of
+from ledger.journal.checkpoints import Checkpoint, Mark, chosen, order_of
 from ledger.journal.evidence import Kept, is_digest, unpacked
 from ledger.journal.health import SyncHealth, from_columns, merged, to_columns
 from ledger.journal.sql.append import Appender, for_postgres
@@ -52,7 +53,7 @@ from ledger.postings import (
     place_of,
     second_of,
 )
-from ledger.terms import Standing
+from ledger.terms import STANDING_KINDS, Standing
 from ledger.values import INT64_MAX, AccountId
 
 _BATCH: Final = 500
@@ -330,7 +331,7 @@ class SqlJournal:
     def checkpoint(
         self, account: AccountId, selection: Selection, fold: str | None = None, before: Place | None = None
     ) -> Checkpoint | None:
-        fold = fold or fold_code(self.standing(account, selection.version))
+        fold = fold or PORTFOLIO.code(self.standing(account, selection.version))
         of_fold = (states.c.account_id == account_key(account), states.c.fold == fold)
         query = sa.select(*_marked).where(*of_fold, states.c.newest <= selection.version)
         if selection.time_msc is not None:

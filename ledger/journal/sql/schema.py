@@ -24,8 +24,9 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from ledger.codec import BYTE_COLUMNS, STANDING_KINDS, TEXT_COLUMNS, Stored
+from ledger.codec import BYTE_COLUMNS, TEXT_COLUMNS, Stored
 from ledger.postings import NO_DEAL, Posting
+from ledger.terms import STANDING_KINDS
 from ledger.values import AccountId
 
 #: The migration that this program was written for.

@@ -25,14 +25,15 @@ from ledger.codec import (
 from ledger.errors import CorruptEvent, LedgerError
 from ledger.events import DEAL_KINDS
 from ledger.fold_order import POSITION_ASSERTIONS
+from ledger.folds import FOLDS, Fold, T
 from ledger.journal import Head, Journal, RawRows, Selection
 from ledger.journal.admission import start
 from ledger.journal.chain import changed_columns, checks, covered, digest, genesis, is_link
-from ledger.journal.checkpoints import Checkpoint, is_usable, opened, terms_of
+from ledger.journal.checkpoints import Checkpoint, is_usable, opened
 from ledger.journal.evidence import unpacked
 from ledger.journal.verify.tampering import findings
-from ledger.portfolio import Portfolio
 from ledger.postings import IN_ORDER, NO_DEAL, PLACED, Place, Postings, Row, second_of
+from ledger.terms import Standing
 from ledger.values import AccountId
 
 
@@ -464,49 +465,55 @@ def _check_fold(journal: Journal, account: AccountId, version: int) -> Iterator[
             if version:
                 yield Problem(account=str(account), version=1, field="kind", what="the first event does not open the account")
             return
-        portfolio, postings = Portfolio(standing), journal.postings(account, Selection(version=version), standing)
-        proven: set[bytes] = set()  # digests of checkpoints that are what a replay gives
-        others: dict[tuple[int, str], Place] = {}  # version and rules -> place of the first of their checkpoints
-        for checkpoint in journal.checkpoints(account):
-            mark = checkpoint.mark
-            if mark.version <= version and is_usable(journal, account, checkpoint, version, standing):
-                yield from _compared(account, checkpoint, portfolio, postings, proven)
-            elif terms_of(checkpoint.fold, standing) and journal.hash_at(account, mark.version) == mark.hash:
-                others.setdefault((mark.version, checkpoint.fold), mark.place)
-        portfolio.fold(postings, decode_posting)
-        for (known, fold), first in sorted(others.items()):
-            yield from _check_earlier(journal, account, known, fold, first, proven)
+        for fold in FOLDS:
+            yield from _check_states(journal, account, fold, version, standing)
     except Exception as error:  # noqa: BLE001  # whatever stops the fold is what is looked for
         yield Problem(account=str(account), version=None, field="fold", what=f"{type(error).__name__}: {error}")
 
 
+def _check_states(journal: Journal, account: AccountId, fold: Fold[Any], version: int, standing: Standing) -> Iterator[Problem]:
+    """Fold everything into one state, and compare the checkpoints of that fold."""
+    folded, postings = fold.begin(standing), journal.postings(account, Selection(version=version), standing)
+    proven: set[bytes] = set()  # digests of checkpoints that are what a replay gives
+    others: dict[tuple[int, str], Place] = {}  # version and rules -> place of the first of their checkpoints
+    for checkpoint in journal.checkpoints(account):
+        mark = checkpoint.mark
+        if mark.version <= version and is_usable(journal, account, checkpoint, fold, version, standing):
+            yield from _compared(account, checkpoint, fold, folded, postings, proven)
+        elif fold.terms_of(checkpoint.fold, standing) and journal.hash_at(account, mark.version) == mark.hash:
+            others.setdefault((mark.version, checkpoint.fold), mark.place)
+    folded.fold(postings, decode_posting)
+    for (known, code), first in sorted(others.items()):
+        yield from _check_earlier(journal, account, fold, known, code, first, proven)
+
+
 def _check_earlier(
-    journal: Journal, account: AccountId, version: int, fold: str, first: Place, proven: set[bytes]
+    journal: Journal, account: AccountId, fold: Fold[Any], version: int, code: str, first: Place, proven: set[bytes]
 ) -> Iterator[Problem]:
     """Compare the checkpoints that were made of the first ``version`` events by some account terms."""
     then = journal.standing(account, version)
-    standing = terms_of(fold, then) if then else None
+    standing = fold.terms_of(code, then) if then else None
     if standing is None:
         return
     selection = Selection(version=version)
-    begin = journal.checkpoint(account, selection, fold, before=first)
-    begun = opened(begin, standing) if begin and begin.digest in proven else None
-    portfolio = begun or Portfolio(standing)
+    begin = journal.checkpoint(account, selection, code, before=first)
+    begun = opened(begin, fold, standing) if begin and begin.digest in proven else None
+    folded = begun or fold.begin(standing)
     postings = journal.postings(account, selection, standing, after=begin.mark if begin and begun else None)
     for checkpoint in journal.checkpoints(account):
-        if (checkpoint.mark.version, checkpoint.fold) == (version, fold):
-            yield from _compared(account, checkpoint, portfolio, postings, proven)
+        if (checkpoint.mark.version, checkpoint.fold) == (version, code):
+            yield from _compared(account, checkpoint, fold, folded, postings, proven)
 
 
 def _compared(
-    account: AccountId, checkpoint: Checkpoint, portfolio: Portfolio, postings: Postings, proven: set[bytes]
+    account: AccountId, checkpoint: Checkpoint, fold: Fold[T], folded: T, postings: Postings, proven: set[bytes]
 ) -> Iterator[Problem]:
     """Fold up to the place of a checkpoint, and compare its state and what it says of its postings."""
     mark = checkpoint.mark
     while rows := postings.take(_NEAR, mark.place):
-        portfolio.fold(rows, decode_posting)
-    kept = opened(checkpoint, portfolio.standing)
-    if kept is not None and (kept.state(), mark.reading) == (portfolio.state(), postings.reading):
+        folded.fold(rows, decode_posting)
+    kept = opened(checkpoint, fold, folded.standing)
+    if kept is not None and (kept.state(), mark.reading) == (folded.state(), postings.reading):
         proven.add(checkpoint.digest)
         return
     what = "it is not what a replay from the start gives: it was changed. It is disposable: DELETE FROM checkpoints"

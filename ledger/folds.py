@@ -1,0 +1,82 @@
+"""The folds: by which name and rules the states of each are kept, and how one is begun and restored.
+
+There is one so far, the portfolio. Another one takes a ``Fold`` of its own in ``FOLDS``: its checkpoints lie beside those of
+the portfolio, and none is taken for one of the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from attrs import evolve, frozen
+
+from ledger.clock import ClockRule
+from ledger.errors import LedgerError
+from ledger.events import DealOrder
+from ledger.portfolio import FOLD_VERSION, Decode, Portfolio
+from ledger.postings import Row
+from ledger.terms import Standing
+
+
+class Folded(Protocol):
+    """What events are folded into: a state that goes on from any place in the fold order."""
+
+    standing: Standing
+
+    @property
+    def held(self) -> int:
+        """How much the state is made of: its size, whatever the history."""
+        ...
+
+    def fold(self, rows: Iterable[Row], decode: Decode) -> None:
+        """Apply postings, ascending in the fold order and all after what was folded before."""
+        ...
+
+    def note_version(self, version: int) -> None:
+        """State up to which version all of the account's events are folded."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that folding goes on from, as JSON values."""
+        ...
+
+
+T = TypeVar("T", bound=Folded)
+
+
+@frozen(kw_only=True)
+class Fold(Generic[T]):
+    """A way to fold the events of an account, whose states checkpoints keep.
+
+    Attributes:
+        name: What its states are kept under, beside the version; empty for the portfolio, which was the first.
+        version: Raised whenever its rules, or what a state consists of, change.
+        begin: Returns the state before all events, by account terms.
+        restore: Returns what a ``state`` was taken of. Raises KeyError, TypeError or ValueError where it is none.
+    """
+
+    name: str
+    version: int
+    begin: Callable[[Standing], T]
+    restore: Callable[[Standing, Mapping[str, Any]], T]
+
+    def code(self, terms: Standing | None) -> str:
+        """Return what names the rules of a state: the fold's, and those of the account terms that order events."""
+        rules = f"{self.name}-{self.version}" if self.name else str(self.version)
+        return rules if terms is None else f"{rules}:{terms.order.value}:{terms.clock.name}"
+
+    def terms_of(self, code: str, terms: Standing) -> Standing | None:
+        """Return account terms with the order and the clock rule that a code names, None for a code of other rules."""
+        order, _, clock = code.partition(":")[2].partition(":")
+        try:
+            found = evolve(terms, order=DealOrder(order), clock=ClockRule(clock))
+        except (LedgerError, ValueError):
+            return None
+        return found if self.code(found) == code else None
+
+
+PORTFOLIO: Final = Fold(name="", version=FOLD_VERSION, begin=Portfolio, restore=Portfolio.restored)
+
+#: All folds whose checkpoints this program keeps, and verify compares.
+FOLDS: Final[tuple[Fold[Any], ...]] = (PORTFOLIO,)
