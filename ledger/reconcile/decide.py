@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 import attrs
 from attrs import frozen
@@ -37,6 +37,8 @@ from ledger.views import Break, Position
 
 #: The field of a break about the server time of a snapshot; other clock breaks are about the clock rule.
 SERVER_TIME: Final = "server_time"
+#: What corrections that do not help may leave out, in turn: the deal that they contain last, and its time as well.
+_STATED_LESS: Final[tuple[dict[str, Any], ...]] = ({"updated_deal": None}, {"updated_deal": None, "updated_msc": None})
 _POSITION_KINDS: Final = (BreakKind.ZOMBIE, BreakKind.GHOST, BreakKind.DRIFT)
 
 
@@ -488,10 +490,10 @@ class _Deciding:
         """Close the breaks whose correction brings agreement, and count an attempt for the others."""
         if not self._corrections:
             return []
-        portfolio = self._portfolio
-        simulate = self._around.simulate
-        tried = simulate(self._events) if simulate else portfolio.followed_by(self._events, self._around.version)
-        left = {key for one in compare(tried, self._snapshot) if not isinstance(one, NewTicket) for key in _keys(one)}
+        left = self._left()
+        for less in _STATED_LESS:
+            if any(not left.isdisjoint(_keys(one)) for one, _, _ in self._corrections):
+                left = self._state_less(left, less)
         helped: list[Disagreement] = []
         for one, _, opened in self._corrections:
             if left.isdisjoint(_keys(one)):
@@ -505,6 +507,30 @@ class _Deciding:
             self._events.append(attrs.evolve(seen, caused_by=opened))
             self._wait(one, why, WaitsFor.SNAPSHOT)
         return helped
+
+    def _left(self) -> set[int | str]:
+        """Return what still disagrees after the events that were decided."""
+        simulate, portfolio = self._around.simulate, self._portfolio
+        tried = simulate(self._events) if simulate else portfolio.followed_by(self._events, self._around.version)
+        return {key for one in compare(tried, self._snapshot) if not isinstance(one, NewTicket) for key in _keys(one)}
+
+    def _state_less(self, left: set[int | str], less: Mapping[str, Any]) -> set[int | str]:
+        """Let corrections that do not help state less of what they contain, if that helps; return what still disagrees.
+
+        What they contain puts them before an earlier correction that a clock placed at the end of the same second. On an
+        account that nets, that one is about the position which had the symbol before.
+        """
+        events, corrections = list(self._events), list(self._corrections)
+        for at, (one, correction, opened) in enumerate(corrections):
+            if isinstance(correction, (PositionRecovered, DriftCorrected)) and not left.isdisjoint(_keys(one)):
+                weaker = attrs.evolve(correction, **less)
+                self._events[events.index(correction)] = weaker
+                self._corrections[at] = (one, weaker, opened)
+        now = self._left()
+        if len(now) < len(left):
+            return now
+        self._events, self._corrections = events, corrections
+        return left
 
     def _close(self, kind: BreakKind, position_id: int | None, opened: int, end: BreakEnd) -> None:
         self._events.append(

@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ledger import Account, FillRecorded, Ledger, Origin, ReconcilePolicy, RemotePosition, Side
@@ -189,6 +189,7 @@ def test_every_order_of_delivery_ends_with_the_broker_s_books(seed, nets, start_
 @pytest.mark.parametrize("start_msc", STARTS.values(), ids=STARTS)
 @settings(max_examples=60)
 @given(seed=st.integers(0, 2**32))
+@example(seed=831998)  # netting: an older correction of the symbol, placed by a clock, came after each newer one
 def test_clocks_that_lead_or_lag_and_histories_that_lag_are_healed_by_one_more_sync(seed, nets, start_msc):
     skews = (0, 0, -3_000, -500, 3_000, 400)
     history = History(seed, nets=nets, start_msc=start_msc, skews=skews, lags=(0, 0, 0, 1, 2, 99))
