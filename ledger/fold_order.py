@@ -92,6 +92,7 @@ def asserted_place(own: Asserted, before: tuple[int, int] | None) -> tuple[int, 
     return max((own.second_msc, own.deal), before or (-1, 0))
 
 
+_DEAL: Final = Posting._fields.index("deal")
 _STRETCH_MSC: Final = 366 * 24 * 60 * 60 * SECOND_MSC
 
 
@@ -138,6 +139,8 @@ class FoldOrder:
 
     def needs_second(self, row: Row) -> bool:
         """Return whether a posting is an assertion that the time of a snapshot places."""
+        if row[_DEAL] != NO_DEAL:  # deals assert nothing, and most of what arrives late are deals
+            return False
         found = _asserted_by(Posting._make(row))
         return found is not None and (not found.contains or self._by_time)
 

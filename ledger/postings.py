@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from types import MappingProxyType
@@ -357,7 +357,7 @@ class Postings:
         while self._ahead is not None and self._ahead[0][0] == self._late_msc:
             late.append(self._ahead)
             self._ahead = next(self._placed, None)
-        self._late = sorted(late, key=_place_and_version, reverse=True)
+        self._late = late if len(late) < 2 else sorted(late, key=_place_and_version, reverse=True)
         self._late_span = self.order.needs_seconds(one[1][0] for one in late) or any(
             self.order.needs_second(row) for _, row in late
         )
@@ -405,10 +405,9 @@ class Postings:
         """Return the postings of the next place, or of a span that has to be sorted again; none if they were replaced."""
         span = self._span(first[0])
         if span is None:
-            return [row for _, row in self._gather(lambda place: place <= first, first)]
+            return [row for _, row in self._gather(first)]
         begin, end = span
-        last = (end - SECOND_MSC, NO_DEAL, _LAST)
-        found = self._gather(lambda place: place[0] < end, last)
+        found = self._gather((end - SECOND_MSC, NO_DEAL, _LAST))
         rows = self.order.arrange(found, span)
         self._events -= len(found) - len(rows)
         self._latest_msc = max(self._latest_msc, end if end - begin > SECOND_MSC else end - 1)
@@ -422,18 +421,26 @@ class Postings:
             found = time_msc, time_msc + SECOND_MSC
         return found
 
-    def _gather(self, belongs: Callable[[Place], bool], last: Place) -> list[tuple[Place, Row]]:
-        """Take what belongs together off both streams, all records of a deal as one; those that were replaced left out."""
+    def _gather(self, last: Place) -> list[tuple[Place, Row]]:
+        """Take what comes up to a place off both streams, all records of a deal as one; those that were replaced left out."""
         found: list[tuple[Place, Row]] = []
-        while self._is_ahead() and belongs(place_of(self._block[self._at])):
-            row = self._block[self._at]
+        while self._is_ahead() and (place := place_of(row := self._block[self._at])) <= last:
             self._newest_plain = row[_VERSION]
             self._at += 1
-            found.append((place_of(row), row))
-        while self._late and belongs(self._late[-1][0]):
+            found.append((place, row))
+        while self._late and self._late[-1][0] <= last:
             found.append(self._pop_late())
+        if len(found) == 1 and not self._replaced:
+            place, row = found[0]
+            self._events += 1
+            self._newest = max(self._newest, row[_VERSION])
+            self._latest_msc = max(self._latest_msc, row[0])
+            self.place = last
+            return found
         records: dict[Place, list[Row]] = {}
-        for place, row in sorted(found, key=_place_and_version):
+        if len(found) > 1:
+            found.sort(key=_place_and_version)
+        for place, row in found:
             version = row[_VERSION]
             self._events += 1
             self._newest = max(self._newest, version, self._replaced.get(version, 0))
