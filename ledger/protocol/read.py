@@ -282,10 +282,13 @@ def _deal(row: Any, number: int) -> Deal:
 
 
 def _deal_type(fields: Fields, told: Any) -> tuple[int | None, str | None]:
-    """Return the code of a deal's type; a word that nobody documented is kept as the word it is."""
-    if type(told) is not str:
-        return fields.whole("type", told, 0, 2**31 - 1), None
-    word = fields.text("type", told).strip().lower().removeprefix("deal_type_")
+    """Return the code of a deal's type; a word that nobody documented is kept as the word it is.
+
+    A word may be the name that MQL5 gives it, as ``DEAL_TYPE_COMMISSION_DAILY`` or ``DEAL_TAX`` (ENUM_DEAL_TYPE).
+    """
+    if type(told) is not str or told.strip().isdecimal():
+        return fields.whole("type", told.strip() if type(told) is str else told, 0, 2**31 - 1), None
+    word = fields.text("type", told).strip().lower().removeprefix("deal_").removeprefix("type_").replace("_", " ")
     if not word:
         raise fields.refuse("type", "a deal type", told)
     code = _DEAL_CODES.get(word)

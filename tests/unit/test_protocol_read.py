@@ -268,7 +268,8 @@ def test_a_trade_is_a_fill_of_origin_recovery():
 @pytest.mark.parametrize(
     ("type_", "entry", "side", "read_entry"),
     [("buy", "in", Side.BUY, Entry.IN), ("sell", "out", Side.SELL, Entry.OUT), (1, 2, Side.SELL, Entry.IN_OUT),
-     ("DEAL_TYPE_SELL", "out by", Side.SELL, Entry.OUT_BY), (0, 9, Side.BUY, 9)],
+     ("DEAL_TYPE_SELL", "out by", Side.SELL, Entry.OUT_BY), (0, 9, Side.BUY, 9), ("0", "in", Side.BUY, Entry.IN),
+     (" 1 ", "out", Side.SELL, Entry.OUT)],
 )  # fmt: skip
 def test_types_and_entries_are_codes_or_words(type_, entry, side, read_entry):
     assert (deal(type=type_, entry=entry).side, deal(type=type_, entry=entry).entry) == (side, read_entry)
@@ -277,7 +278,8 @@ def test_types_and_entries_are_codes_or_words(type_, entry, side, read_entry):
 @pytest.mark.parametrize(
     ("type_", "code", "word"),
     [(2, 2, None), ("balance", 2, None), ("CREDIT", 3, None), (13, 13, None), ("tax", 17, None), (99, 99, None),
-     ("so compensation", None, "so compensation")],
+     ("so compensation", None, "so compensation"), ("2", 2, None),
+     ("DEAL_TYPE_COMMISSION_DAILY", 8, None), ("DEAL_TAX", 17, None)],
 )  # fmt: skip
 def test_what_is_no_trade_is_cash(type_, code, word):
     read = deal(type=type_, order=0, position_id=0, symbol="", volume=0, price=0, profit="1000.00")
