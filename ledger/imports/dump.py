@@ -32,9 +32,9 @@ from ledger.imports.cells import (
     to_unsigned,
     to_volume,
 )
+from ledger.imports.deal_types import deal_type
 from ledger.imports.report import is_report_row
 from ledger.imports.statement import DealRow, Statement
-from ledger.imports.words import deal_type
 from ledger.values import TRADES, Entry, to_entry
 
 #: Fields of MT5's deal, order and position records (MQL5 Python API), to tell a dump and its kind.

@@ -19,7 +19,7 @@ from ledger.imports import pairing
 from ledger.imports.notes import Note
 from ledger.imports.pairing import Book, Close, Moment, Position, pair
 from ledger.imports.statement import ClosedRow, DealRow, OpenRow, Statement
-from ledger.imports.subset import Budget, Sums, find_subset
+from ledger.imports.subset_sum import Budget, Sums, find_subset
 from ledger.values import Entry, Side, currency_digits
 
 #: Numbers are compared as integers of 8 decimals, which is finer than any price and coarser than binary dirt.

@@ -37,8 +37,8 @@ from ledger.imports.cells import (
     to_unsigned,
     to_volume,
 )
+from ledger.imports.deal_types import CURRENCIES, deal_type
 from ledger.imports.statement import ClosedRow, DealRow, Kind, OpenRow, Statement
-from ledger.imports.words import CURRENCIES, deal_type
 from ledger.values import ENTRY_WORDS, INT64_MAX, TRADES, Entry, MarginMode, Side, to_margin_mode, to_side
 
 _ZERO: Final = Decimal(0)

@@ -114,7 +114,7 @@ _PHASES: Final = (Zombie, Ghost, Drift, NewTicket)
 def compare(portfolio: Portfolio, snapshot: Snapshot) -> tuple[Disagreement | NewTicket, ...]:
     """Return every disagreement: recoveries, ghosts, drifts, new tickets; within each by position id.
 
-    The snapshot is one that ``trust.believed`` returned.
+    The snapshot is one that ``validate.believed`` returned.
     """
     ours, remote = portfolio.positions, snapshot.positions
     found: list[Disagreement | NewTicket] = []

@@ -30,7 +30,7 @@ from ledger.portfolio import Portfolio
 from ledger.reconcile.compare import Difference, Disagreement, Drift, Ghost, NewTicket, Zombie, compare
 from ledger.reconcile.flapping import Flapping, Unrest
 from ledger.reconcile.policy import Action, Foreign, ReconcilePolicy
-from ledger.reconcile.trust import state_of
+from ledger.reconcile.validate import state_of
 from ledger.snapshot import RemotePosition, Snapshot
 from ledger.values import plain
 from ledger.views import Break, Position

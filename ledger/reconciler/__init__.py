@@ -26,7 +26,7 @@ from ledger.journal.memory import MemoryJournal
 from ledger.reconcile.compare import Disagreement, NewTicket, compare
 from ledger.reconcile.decide import Held, WaitsFor, in_words
 from ledger.reconcile.policy import DEFAULT, Action, Foreign, ReconcilePolicy
-from ledger.reconcile.trust import believed
+from ledger.reconcile.validate import believed
 from ledger.reconciler.history import History
 from ledger.reconciler.results import ReconcilerStatus, Safety, SyncResult, SyncStatus
 from ledger.reconciler.sync import Memory, Sync

@@ -23,7 +23,7 @@ from ledger.portfolio import Portfolio
 from ledger.postings import IN_ORDER, as_told
 from ledger.reconcile.compare import Disagreement, Drift, Ghost, NewTicket, Zombie
 from ledger.reconcile.policy import Action, ReconcilePolicy
-from ledger.reconcile.trust import refuse_stranger, refuse_unidentified
+from ledger.reconcile.validate import refuse_stranger, refuse_unidentified
 from ledger.reconcile.withdrawals import Listed, compare_deals, known_deals, open_withdrawals
 from ledger.service import Account
 from ledger.snapshot import RemoteHistory

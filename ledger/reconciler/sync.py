@@ -49,7 +49,7 @@ from ledger.reconcile.compare import Difference, Disagreement, Drift, Ghost, New
 from ledger.reconcile.decide import SERVER_TIME, Circumstances, Decision, Held, WaitsFor, decide, decide_money, gap
 from ledger.reconcile.flapping import Flapping
 from ledger.reconcile.policy import Action, ReconcilePolicy
-from ledger.reconcile.trust import believed, is_ahead, refuse_stranger
+from ledger.reconcile.validate import believed, is_ahead, refuse_stranger
 from ledger.reconcile.withdrawals import decide_withdrawals, open_withdrawals
 from ledger.reconciler.history import Booked, History
 from ledger.reconciler.results import SyncResult, SyncStatus

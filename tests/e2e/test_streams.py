@@ -101,7 +101,7 @@ def test_a_fault_of_ours_does_not_look_like_a_disagreement(url, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("a \x1b[31mfault")
 
-    monkeypatch.setattr("ledger.cli.look.print_positions", broken)
+    monkeypatch.setattr("ledger.cli.listings.print_positions", broken)
     ran = run("positions", journal=url)
     assert ran.code == 70
     assert b"RuntimeError: a \\x1b[31mfault" in ran.err

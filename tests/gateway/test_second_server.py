@@ -39,7 +39,7 @@ from ledger.protocol.read import (
     read_symbols,
 )
 from ledger.protocol.write import write_request
-from ledger.reconcile.trust import believed
+from ledger.reconcile.validate import believed
 from ledger.reconciler.results import SyncStatus
 from ledger.reconciler.sync import _NOT_OFFERED
 from ledger.snapshot import Snapshot

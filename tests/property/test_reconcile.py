@@ -40,7 +40,7 @@ from ledger import (
 from ledger.codec import natural_key
 from ledger.reconcile.compare import Disagreement, Drift, Ghost, NewTicket, Zombie, compare
 from ledger.reconcile.decide import Circumstances, Decision, decide
-from ledger.reconcile.trust import believed
+from ledger.reconcile.validate import believed
 from tests.property.test_fold import agrees, face, is_kept_up, volumes
 from tests.support.broker import ACCOUNT, ScriptedGateway, Watch, reconciler
 from tests.support.journals import new_url

@@ -10,7 +10,7 @@ import pytest
 
 from ledger import PositionReticketed, RemoteAccount, Snapshot, SymbolSpecified
 from ledger.reconcile.compare import Drift, Ghost, NewTicket, Zombie, compare, compare_money, price_tolerance, volume_step
-from ledger.reconcile.trust import believed
+from ledger.reconcile.validate import believed
 from tests.support.broker import snapshot
 from tools.testkit.stories import START_MSC, Story, at, fill
 

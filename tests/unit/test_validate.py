@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from ledger import MarginMode, RemoteAccount, RemoteHistory, Snapshot, SnapshotRefused
-from ledger.reconcile.trust import believed, is_ahead, refuse_stranger, state_of
+from ledger.reconcile.validate import believed, is_ahead, refuse_stranger, state_of
 from tests.support.broker import rows, snapshot
 from tools.testkit.stories import Story, at, cash, fill, state
 
