@@ -82,9 +82,9 @@ class _Story:
 
         self.title("An answer that must not be believed: the terminal lists nothing. Unknown is not flat.")
         self.sandbox.fault("none", times=-1)
-        before = self.face("positions")
+        before = self.json_row("positions")
         self.ledger("sync", expect=3)
-        self.holds(self.face("positions") == before, "a refused snapshot changes no position")
+        self.holds(self.json_row("positions") == before, "a refused snapshot changes no position")
         self.sandbox.clear()
 
         self.title("The engine is started again. One startup_recovery, then it wants its GBPUSD position.")
@@ -114,20 +114,20 @@ class _Story:
 
     def compare(self) -> None:
         theirs = {(one["position_id"], one["side"], one["volume"]) for one in self.books("What the terminal has:")}
-        ours = {(one["position_id"], one["side"], one["volume"]) for one in self.face("positions")}
+        ours = {(one["position_id"], one["side"], one["volume"]) for one in self.json_row("positions")}
         self.ledger("positions")
         self.holds(ours == theirs, "the ledger's positions are the terminal's")
-        balance = self.face("balance")
+        balance = self.json_row("balance")
         self.holds(balance["balance"] == self.sandbox.books()["balance"], "the ledger's balance is the terminal's")
 
     def believed(self, crashed_at: str) -> None:
-        true = self.face("replay", "--until", crashed_at)
-        known = self.face("replay", "--known-at", crashed_at)
-        for words, face in (("true", true), ("believed", known)):
-            shown = ", ".join(f"{one['side']} {one['volume']} {one['symbol']}" for one in face["positions"])
+        true = self.json_row("replay", "--until", crashed_at)
+        known = self.json_row("replay", "--known-at", crashed_at)
+        for words, item in (("true", true), ("believed", known)):
+            shown = ", ".join(f"{one['side']} {one['volume']} {one['symbol']}" for one in item["positions"])
             option = "--until" if words == "true" else "--known-at"
             print(f"$ ledger replay {option} {crashed_at}\n  {words + ':':<10}{shown}")
-        both = [{one["symbol"] for one in face["positions"]} for face in (true, known)]
+        both = [{one["symbol"] for one in item["positions"]} for item in (true, known)]
         self.holds(both == [{"EURUSD", "XAUUSD", "GBPUSD"}, {"EURUSD", "XAUUSD"}], "the crash hid GBPUSD, replay shows it")
 
     def corrected_and_explained(self) -> None:
@@ -166,7 +166,7 @@ class _Story:
         self.holds(done.returncode == 0, f"ledger {shlex.join(words)} ends with 0, found {done.returncode}", quiet=True)
         return done.stdout or ""
 
-    def face(self, *words: str) -> Any:
+    def json_row(self, *words: str) -> Any:
         """Return the JSON that a command prints; the object where it is a list of one account."""
         told = json.loads(self.output(*words, "--json"))
         return told[0] if isinstance(told, list) and words[0] == "balance" else told

@@ -12,8 +12,8 @@ from ledger.cli.output import print_json, print_table, say
 from ledger.clock import ClockRule, utc_text
 from ledger.errors import BadValue
 from ledger.events import DealOrder
-from ledger.faces import Json, account_face, identity_face
 from ledger.journal import Outcome
+from ledger.json_views import Json, account_json, identity_json
 from ledger.service import Account
 from ledger.values import AccountId, MarginMode
 
@@ -135,25 +135,25 @@ def identity(
         if decision is not None and reason is not None:
             decide = found.relax_identity if decision == "allow" else found.require_identity
             outcome = decide(operator=operator, reason=reason)
-        face = identity_face(found.portfolio)
+        item = identity_json(found.portfolio)
     if as_json:
-        print_json(face | ({} if outcome is None else {"appended": int(outcome is Outcome.APPENDED)}))
+        print_json(item | ({} if outcome is None else {"appended": int(outcome is Outcome.APPENDED)}))
         return
     if outcome is Outcome.DUPLICATE:
         say("this was decided before: nothing to record")
-    _print_identity(name, face)
+    _print_identity(name, item)
 
 
-def _print_identity(name: AccountId, face: Json) -> None:
-    seen, decided = face["identified"], face["decided"]
+def _print_identity(name: AccountId, item: Json) -> None:
+    seen, decided = item["identified"], item["decided"]
     if seen is None:
         say(f"account {name}: no answer has stated login and server yet")
     else:
         say(f"account {name}: first identified at {seen['since']} by the {seen['form']} form")
     if decided is not None:
-        did = "required the identity" if face["required"] else "allowed answers without identity"
+        did = "required the identity" if item["required"] else "allowed answers without identity"
         say(f"  {decided['operator']} {did} at {decided['since']}: {decided['reason']}")
-    rule = "refused (DEGRADED)" if face["required"] else "accepted"
+    rule = "refused (DEGRADED)" if item["required"] else "accepted"
     say(f"  answers that state no login and server are {rule}")
 
 
@@ -164,28 +164,28 @@ def _print_identity(name: AccountId, face: Json) -> None:
 def accounts(journal: str | None, account: AccountId | None, as_json: bool) -> None:  # noqa: FBT001
     """List the accounts with what they are read with and where they stand."""
     with open_ledger(journal) as ledger:
-        faces = [_face(found) for found in accounts_of(ledger, account)]
+        items = [_json_row(found) for found in accounts_of(ledger, account)]
     if as_json:
-        print_json(faces)
+        print_json(items)
         return
     print_table(
         "accounts",
         ["account", "currency", "mode", "clock", ">version", "last event"],
         [
             [
-                f"{face['server']}/{face['login']}", face["currency"], face["mode"], face["clock"], str(face["version"]),
-                face["last_event_time"] or "",
+                f"{item['server']}/{item['login']}", item["currency"], item["mode"], item["clock"], str(item["version"]),
+                item["last_event_time"] or "",
             ]
-            for face in faces
+            for item in items
         ],
         empty="none yet; import an export, or: ledger account open SERVER/LOGIN --currency C --mode M",
     )  # fmt: skip
 
 
-def _face(found: Account) -> Json:
+def _json_row(found: Account) -> Json:
     standing, head = found.standing, found.journal_head
     last_msc = head.last_msc if head.last_msc >= 0 else standing.opened.time_msc
-    return account_face(standing) | {
+    return account_json(standing) | {
         "clock": standing.clock.name,
         "version": head.version,
         "head": head.hash.hex(),

@@ -10,7 +10,7 @@ import click
 from ledger.cli.options import account_option, accounts_of, journal_option, journal_url, json_option, open_ledger
 from ledger.cli.output import bar, print_json, print_table, say
 from ledger.errors import BadValue, JournalMissing
-from ledger.faces import heads_face
+from ledger.json_views import heads_json
 from ledger.service import Ledger, utc_now_us
 from ledger.values import AccountId
 
@@ -72,7 +72,7 @@ def _copy(ledger: Ledger, url: str, *, as_json: bool, is_restored: bool) -> None
                 "journal": copied.journal_id,
                 "parent": parent,
                 "events": copied.events,
-                "accounts": heads_face(copied.heads),
+                "accounts": heads_json(copied.heads),
             }
         )
         return
@@ -131,7 +131,7 @@ def export(
                 "file": written.file,
                 "format": written.format,
                 "events": written.events,
-                "accounts": heads_face(written.heads),
+                "accounts": heads_json(written.heads),
             }
         )
         return

@@ -23,7 +23,7 @@ from ledger.corrections import (
 )
 from ledger.errors import AccountUnknown, BadValue
 from ledger.events import BreakClosed
-from ledger.faces import account_face, balance_face, log_face, position_face, unexplained_face
+from ledger.json_views import account_json, balance_json, log_json, position_json, unexplained_json
 from ledger.portfolio import Portfolio
 from ledger.service import Account, Ledger
 from ledger.values import AccountId, plain
@@ -141,15 +141,15 @@ def _correct(
     if as_json:
         print_json(
             {
-                "account": account_face(standing),
+                "account": account_json(standing),
                 "before": _positions(proposal.before),
                 "after": _positions(proposal.after),
                 "balance": {
-                    "before": balance_face(proposal.before)["balance"],
-                    "after": balance_face(proposal.after)["balance"],
+                    "before": balance_json(proposal.before)["balance"],
+                    "after": balance_json(proposal.after)["balance"],
                 },
                 "unexplained": {"before": _unexplained(proposal.before), "after": _unexplained(proposal.after)},
-                "events": [log_face(event, standing) for event in events],
+                "events": [log_json(event, standing) for event in events],
                 "appended": len(events),
                 "version": events[-1].version if events else proposal.version,
             }
@@ -167,11 +167,11 @@ def _one(ledger: Ledger, account: AccountId | None) -> Account:
 
 
 def _positions(portfolio: Portfolio) -> list[dict[str, Any]]:
-    return [position_face(position, portfolio.standing.clock) for position in portfolio.positions.values()]
+    return [position_json(position, portfolio.standing.clock) for position in portfolio.positions.values()]
 
 
 def _unexplained(portfolio: Portfolio) -> list[dict[str, Any]]:
-    return [unexplained_face(one, portfolio.standing.clock) for one in portfolio.unexplained]
+    return [unexplained_json(one, portfolio.standing.clock) for one in portfolio.unexplained]
 
 
 def _unexplained_rows(proposal: Proposal) -> list[list[str]]:
@@ -186,15 +186,15 @@ def _unexplained_rows(proposal: Proposal) -> list[list[str]]:
 
 
 def _money(proposal: Proposal, name: str) -> tuple[str, str]:
-    return balance_face(proposal.before)[name], balance_face(proposal.after)[name]
+    return balance_json(proposal.before)[name], balance_json(proposal.after)[name]
 
 
 def _show(proposal: Proposal) -> None:
     """Print the lines of the portfolio that change, before and after, and the breaks that end."""
-    faces = [{face["position_id"]: face for face in _positions(one)} for one in (proposal.before, proposal.after)]
+    items = [{item["position_id"]: item for item in _positions(one)} for one in (proposal.before, proposal.after)]
     rows = []
-    for position_id in sorted(faces[0].keys() | faces[1].keys()):
-        before, after = (side.get(position_id) for side in faces)
+    for position_id in sorted(items[0].keys() | items[1].keys()):
+        before, after = (side.get(position_id) for side in items)
         if before != after:
             rows.append([str(position_id), _words(before), _words(after)])
     for name in ("balance", "credit"):
@@ -208,11 +208,11 @@ def _show(proposal: Proposal) -> None:
         say(f"{ended} open break{'s' if ended > 1 else ''} about it would end as accepted")
 
 
-def _words(face: dict[str, Any] | None) -> str:
-    if face is None:
+def _words(item: dict[str, Any] | None) -> str:
+    if item is None:
         return "none"
-    magic = f", magic {face['magic']}" if face["magic"] else ""
-    return f"{face['side']} {face['volume']} {face['symbol']} @ {face['price_open']}{magic}"
+    magic = f", magic {item['magic']}" if item["magic"] else ""
+    return f"{item['side']} {item['volume']} {item['symbol']} @ {item['price_open']}{magic}"
 
 
 COMMANDS: Final = {"correct": correct}

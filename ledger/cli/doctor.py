@@ -54,7 +54,7 @@ class Check:
     account: str | None = None
     gateway: str | None = None
 
-    def face(self) -> dict[str, str | None]:
+    def json_row(self) -> dict[str, str | None]:
         """Return it as JSON."""
         return {
             "check": self.name, "state": self.state, "seen": self.seen, "advice": self.advice or None, "account": self.account,
@@ -85,7 +85,7 @@ def doctor(journal: str | None, account: AccountId | None, as_json: bool, **gate
     """
     checks = list(_checks(journal, account, gateway))
     if as_json:
-        print_json([one.face() for one in checks])
+        print_json([one.json_row() for one in checks])
     else:
         print_table(
             "doctor",

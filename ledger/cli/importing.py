@@ -14,9 +14,9 @@ from ledger.cli.output import print_json, print_table, say, steps, warn
 from ledger.clock import ClockRule
 from ledger.errors import JournalMissing
 from ledger.exporting import TakenBack, is_export, take_back
-from ledger.faces import Json, account_face, conflict_face, name_face
 from ledger.importing import FileReport, Told, import_files
 from ledger.imports import refuse_irregular
+from ledger.json_views import Json, account_json, conflict_json, name_json
 from ledger.proof import Check, Disagreement
 from ledger.service import Ledger
 from ledger.terms import Standing
@@ -75,11 +75,11 @@ def import_command(
             reports = import_files(ledger, others, told=told, dry_run=dry_run, progress=step)
         accounts = {one.account: ledger.account(one.account).standing for one in taken} if not dry_run else {}
     if as_json:
-        faces = [
-            *(_taken_face(one, accounts.get(one.account)) for one in taken),
-            *(_face(report, verbose=verbose) for report in reports),
+        items = [
+            *(_taken_json(one, accounts.get(one.account)) for one in taken),
+            *(_json_row(report, verbose=verbose) for report in reports),
         ]
-        print_json({"files": faces, "dry_run": dry_run})
+        print_json({"files": items, "dry_run": dry_run})
         return 0 if all(report.agrees for report in reports) else DISAGREES
     if taken:
         _print_taken(taken, dry_run=dry_run)
@@ -107,10 +107,10 @@ def _print_taken(taken: list[TakenBack], *, dry_run: bool) -> None:
     )
 
 
-def _taken_face(one: TakenBack, standing: Standing | None) -> Json:
+def _taken_json(one: TakenBack, standing: Standing | None) -> Json:
     return {
         "file": one.file,
-        "account": account_face(standing) if standing else name_face(one.account),
+        "account": account_json(standing) if standing else name_json(one.account),
         "read": one.read,
         "appended": one.appended,
         "duplicates": one.read - one.appended,
@@ -124,35 +124,35 @@ def _taken_face(one: TakenBack, standing: Standing | None) -> Json:
     }
 
 
-def _face(report: FileReport, *, verbose: bool) -> Json:
-    face: Json = {
+def _json_row(report: FileReport, *, verbose: bool) -> Json:
+    item: Json = {
         "file": report.file,
-        "account": account_face(report.standing),
+        "account": account_json(report.standing),
         "read": report.read,
         "appended": report.appended,
         "duplicates": report.duplicates,
         "completed": report.completed,
-        "conflicts": [conflict_face(conflict) for conflict in report.conflicts],
+        "conflicts": [conflict_json(conflict) for conflict in report.conflicts],
         "skipped": [],
         "unattributed": report.unattributed,
         "agrees": report.agrees,
-        "checks": {check.name.replace(" ", "_"): _check_face(check) for check in report.checks},
+        "checks": {check.name.replace(" ", "_"): _check_json(check) for check in report.checks},
         "notes": list(report.notes),
     }
-    return face | {"details": list(report.details)} if verbose else face
+    return item | {"details": list(report.details)} if verbose else item
 
 
-def _check_face(check: Check) -> Json:
+def _check_json(check: Check) -> Json:
     return {
         "checked": check.checked,
         "agreed": check.agreed,
         "not_checkable": check.not_checkable,
-        "disagreements": [_disagreement_face(one) for one in check.disagreements],
-        "doubts": [_disagreement_face(one) for one in check.doubts],
+        "disagreements": [_disagreement_json(one) for one in check.disagreements],
+        "doubts": [_disagreement_json(one) for one in check.doubts],
     }
 
 
-def _disagreement_face(one: Disagreement) -> Json:
+def _disagreement_json(one: Disagreement) -> Json:
     return {"row": one.row, "what": one.what, "ours": one.ours, "theirs": one.theirs}
 
 

@@ -14,8 +14,8 @@ from ledger.cli.output import bar, print_json, print_table, say, warn
 from ledger.cli.seal import read_seal
 from ledger.clock import utc_text_us
 from ledger.errors import BadValue
-from ledger.faces import Json, verification_face
 from ledger.journal.verify.walk import Problem
+from ledger.json_views import Json, verification_json
 from ledger.seals import Seal, load_public_key, parent_of
 from ledger.service import Ledger
 
@@ -78,8 +78,8 @@ def verify(journal: str | None, seal_file: Path | None, trusted_key: Path | None
         found = evolve(found, problems=(*found.problems, stranger))
     if as_json:
         print_json(
-            verification_face(found)
-            | ({} if seal is None else {"seal": _seal_face(seal, trusted) | {"of_parent": is_of_parent}})
+            verification_json(found)
+            | ({} if seal is None else {"seal": _seal_json(seal, trusted) | {"of_parent": is_of_parent}})
         )
         return 0 if found.ok else DISAGREES
     print_table(
@@ -115,7 +115,7 @@ def verify(journal: str | None, seal_file: Path | None, trusted_key: Path | None
     return 0 if found.ok else DISAGREES
 
 
-def _seal_face(seal: Seal, trusted: str | None) -> Json:
+def _seal_json(seal: Seal, trusted: str | None) -> Json:
     return {
         "made_at": utc_text_us(seal.made_us),
         "journal": seal.journal_id,

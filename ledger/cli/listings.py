@@ -16,13 +16,13 @@ from ledger.cli.options import (
 )
 from ledger.cli.output import one_or_list, print_json, print_table, say, steps
 from ledger.clock import ClockRule
-from ledger.faces import (
+from ledger.json_views import (
     Json,
-    account_face,
-    balance_face,
-    position_face,
-    replay_face,
-    trade_face,
+    account_json,
+    balance_json,
+    position_json,
+    replay_json,
+    trade_json,
 )
 from ledger.portfolio import Portfolio
 from ledger.service import Account
@@ -48,7 +48,7 @@ def positions(journal: str | None, account: AccountId | None, as_json: bool) -> 
     if as_json:
         print_json(
             [
-                {"account": account_face(portfolio.standing)} | position_face(position, portfolio.standing.clock)
+                {"account": account_json(portfolio.standing)} | position_json(position, portfolio.standing.clock)
                 for portfolio in portfolios
                 for position in portfolio.positions.values()
             ]
@@ -63,16 +63,16 @@ def positions(journal: str | None, account: AccountId | None, as_json: bool) -> 
 def print_positions(portfolio: Portfolio) -> None:
     """Print an account's open positions, and what is not explained about it."""
     standing = portfolio.standing
-    faces = [position_face(position, standing.clock) for position in portfolio.positions.values()]
+    items = [position_json(position, standing.clock) for position in portfolio.positions.values()]
     print_table(
         f"{standing.account} open positions",
         [">position", "symbol", "side", ">volume", ">price", "opened (UTC)", "basis"],
         [
             [
-                str(face["position_id"]), face["symbol"], face["side"], face["volume"], face["price_open"],
-                _moment(face["opened_at"]), face["basis"],
+                str(item["position_id"]), item["symbol"], item["side"], item["volume"], item["price_open"],
+                _moment(item["opened_at"]), item["basis"],
             ]
-            for face in faces
+            for item in items
         ],
         empty="none",
     )  # fmt: skip
@@ -81,23 +81,23 @@ def print_positions(portfolio: Portfolio) -> None:
 
 def print_doubts(portfolio: Portfolio) -> None:
     """Print what the ledger does not know, if there is anything."""
-    face = replay_face(portfolio, until=None, known_at=None, version=0, head="", selected=0)
-    if face["unexplained"]:
+    item = replay_json(portfolio, until=None, known_at=None, version=0, head="", selected=0)
+    if item["unexplained"]:
         print_table(
             f"{portfolio.standing.account} not explained",
             [">position", "symbol", "what", ">volume", "since (UTC)"],
             [
                 [str(one["position_id"] or "?"), one["symbol"], one["kind"], one["volume"], _moment(one["since"])]
-                for one in face["unexplained"]
+                for one in item["unexplained"]
             ],
             empty="nothing",
         )
-    for one in face["breaks"]:
+    for one in item["breaks"]:
         where = f" position {one['position_id']}" if one["position_id"] else ""
         differs = f"{one['field'] or ''}: ours {one['ours']}, theirs {one['theirs']}"
         say(f"break: {one['kind']}{where} {differs} ({one['why']})", "red")
-    if face["deals_untold"]:
-        say(f"the money of {face['deals_untold']} deals was not told yet: the balance is without it", "yellow")
+    if item["deals_untold"]:
+        say(f"the money of {item['deals_untold']} deals was not told yet: the balance is without it", "yellow")
 
 
 # -------------------------------------------------------------------------------------------------------------- trades
@@ -129,32 +129,32 @@ def trades(
             step(f"replaying {found.name}")
             standing = found.selection(until=until, known_at=known_at, version=version)[1]
             closed = found.trades(until=until, known_at=known_at, version=version)
-            listed.append((found, [{"account": account_face(standing)} | trade_face(trade, standing) for trade in closed]))
+            listed.append((found, [{"account": account_json(standing)} | trade_json(trade, standing) for trade in closed]))
     if as_json:
-        print_json([face for _, faces in listed for face in faces])
+        print_json([item for _, items in listed for item in items])
         return
-    for found, faces in listed:
+    for found, items in listed:
         print_table(
             f"{found.name} closed trades",
             [">position", "symbol", "trade", "closed (UTC)", ">open", ">close", ">net"],
-            [_trade_row(face) for face in faces],
+            [_trade_row(item) for item in items],
             empty="none",
         )
 
 
-def _trade_row(face: Json) -> list[str]:
+def _trade_row(item: Json) -> list[str]:
     """Return what fits a line; ``net`` is profit, swap, commission and fee together, with a ? where it is not complete."""
     from decimal import Decimal
 
-    net = sum(Decimal(face[name]) for name in ("profit", "swap", "commission", "fee"))
+    net = sum(Decimal(item[name]) for name in ("profit", "swap", "commission", "fee"))
     return [
-        str(face["position_id"] or "?"),
-        face["symbol"],
-        f"{face['side']} {face['volume']}",
-        _moment(face["closed_at"])[:16],
-        face["price_open"] or "?",
-        face["price_close"] or "?",
-        f"{net:f}" if face["complete"] else f"{net:f}?",
+        str(item["position_id"] or "?"),
+        item["symbol"],
+        f"{item['side']} {item['volume']}",
+        _moment(item["closed_at"])[:16],
+        item["price_open"] or "?",
+        item["price_close"] or "?",
+        f"{net:f}" if item["complete"] else f"{net:f}?",
     ]
 
 
@@ -169,28 +169,28 @@ def balance(journal: str | None, account: AccountId | None, as_json: bool) -> No
     """Show balance and credit of every account, and the sums that make them."""
     with open_ledger(journal) as ledger:
         portfolios = [found.portfolio for found in accounts_of(ledger, account)]
-    faces = [balance_face(portfolio) for portfolio in portfolios]
+    items = [balance_json(portfolio) for portfolio in portfolios]
     if as_json:
-        print_json(faces)
+        print_json(items)
         return
     print_table(
         "balance",
         ["account", ">balance", ">credit", "currency", ">profit", ">swap", ">costs", ">deals"],
-        [_balance_row(face) for face in faces],
+        [_balance_row(item) for item in items],
         empty="no accounts yet",
     )
     for portfolio in portfolios:
         print_doubts(portfolio)
 
 
-def _balance_row(face: Json) -> list[str]:
+def _balance_row(item: Json) -> list[str]:
     from decimal import Decimal
 
-    costs = Decimal(face["commission"]) + Decimal(face["fee"])
-    named = f"{face['account']['server']}/{face['account']['login']}"
+    costs = Decimal(item["commission"]) + Decimal(item["fee"])
+    named = f"{item['account']['server']}/{item['account']['login']}"
     return [
-        named, face["balance"], face["credit"], face["account"]["currency"], face["profit"], face["swap"], f"{costs:f}",
-        str(face["deals"]),
+        named, item["balance"], item["credit"], item["account"]["currency"], item["profit"], item["swap"], f"{costs:f}",
+        str(item["deals"]),
     ]  # fmt: skip
 
 
@@ -232,26 +232,26 @@ def replay(
             head = found.journal_head
             selection, standing = found.selection(until=until, known_at=known_at, version=version)
             portfolio, selected = found.replayed(selection, standing, checkpoints=not no_checkpoints)
-            face = replay_face(
+            item = replay_json(
                 portfolio, until=until, known_at=known_at, version=head.version, head=head.hash.hex(), selected=selected
             )
-            shown.append((portfolio, face))
+            shown.append((portfolio, item))
     if as_json:
-        print_json(one_or_list([face for _, face in shown]))
+        print_json(one_or_list([item for _, item in shown]))
         return
-    for portfolio, face in shown:
-        _print_replay(portfolio, face)
+    for portfolio, item in shown:
+        _print_replay(portfolio, item)
     if not shown:
         say("no accounts yet")
 
 
-def _print_replay(portfolio: Portfolio, face: dict[str, Any]) -> None:
+def _print_replay(portfolio: Portfolio, item: dict[str, Any]) -> None:
     standing = portfolio.standing
-    asked = [f"{name} {value}" for name, value in (("until", face["until"]), ("known at", face["known_at"])) if value]
+    asked = [f"{name} {value}" for name, value in (("until", item["until"]), ("known at", item["known_at"])) if value]
     say(f"{standing.account} {', '.join(asked) or 'now'}", "bold")
     say(
-        f"balance {face['balance']} {standing.opened.currency}, credit {face['credit']}; "
-        f"{face['selected']} of {face['version']} events, head {face['head'][:16]}"
+        f"balance {item['balance']} {standing.opened.currency}, credit {item['credit']}; "
+        f"{item['selected']} of {item['version']} events, head {item['head'][:16]}"
     )
     if portfolio.folded:
         last = portfolio.newest_known_msc

@@ -16,7 +16,7 @@ from ledger.codec import KINDS
 from ledger.errors import AccountUnknown, BadValue
 from ledger.event_lines import LATE_MSC, event_line, lag_msc, year
 from ledger.events import DEAL_KINDS, BreakOpened, Recorded
-from ledger.faces import Json, log_face
+from ledger.json_views import Json, log_json
 from ledger.service import Account, Ledger
 from ledger.terms import Standing
 from ledger.values import AccountId
@@ -185,7 +185,7 @@ def _events(account: Account, after: int, upto: int, last: int | None, wanted: _
 
 def _faces(account: Account, events: Iterable[Recorded]) -> Iterator[Json]:
     standing = account.standing
-    return (log_face(recorded, standing) for recorded in events)
+    return (log_json(recorded, standing) for recorded in events)
 
 
 class _Lines:
@@ -226,7 +226,7 @@ def _follow(
     for recorded in new:
         standing = ledger.account(recorded.account).standing
         if wanted(recorded, standing) and as_json:
-            print_json_lines(iter([log_face(recorded, standing)]))
+            print_json_lines(iter([log_json(recorded, standing)]))
         elif wanted(recorded, standing):
             print_lines(shown.of_event(recorded, standing, len(str(recorded.version)) + 1))
 

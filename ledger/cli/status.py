@@ -11,8 +11,8 @@ from ledger.cli.options import account_option, accounts_of, journal_option, json
 from ledger.cli.output import print_json, print_lines, print_table, say
 from ledger.clock import utc_text, utc_text_us
 from ledger.errors import LedgerError
-from ledger.faces import Json, account_face, name_face, open_break_face
 from ledger.journal.health import SyncHealth
+from ledger.json_views import Json, account_json, name_json, open_break_json
 from ledger.portfolio import Portfolio
 from ledger.safety import Danger, Seen, Verdict, age_text, judge, seen_of
 from ledger.service import Account, utc_now_us
@@ -55,7 +55,7 @@ def status(
     with open_ledger(journal) as ledger:
         found = [_looked(one, symbol, utc_now_us()) for one in accounts_of(ledger, account)]
     if as_json and not quiet:
-        print_json([one.face() for one in found if not check or not one.verdict.is_safe])
+        print_json([one.json_row() for one in found if not check or not one.verdict.is_safe])
     elif check and not quiet:
         print_lines(f"{one.name}: {one.verdict.why}" for one in found if not one.verdict.is_safe)
     elif not check:
@@ -113,11 +113,11 @@ class _Looked:
             return utc_text(self.portfolio.standing.clock.to_utc_msc(self.degraded.time_msc))
         return None if self.health is None else utc_text_us(self.health.since_us)
 
-    def face(self) -> Json:
+    def json_row(self) -> Json:
         health = self.health
         success_us = None if health is None else health.success_us
         return {
-            "account": name_face(self.name) if self.portfolio is None else account_face(self.portfolio.standing),
+            "account": name_json(self.name) if self.portfolio is None else account_json(self.portfolio.standing),
             "state": self.state,
             "since": self.since,
             "why": self.why,
@@ -169,7 +169,7 @@ def _print(found: list[_Looked]) -> None:
         [
             [
                 str(one.name), one.state or "never",
-                (one.face()["last_good_sync"] or "never")[:19].replace("T", " "),
+                (one.json_row()["last_good_sync"] or "never")[:19].replace("T", " "),
                 "never" if one.seen is None else age_text(one.seen.seen_sec),
                 "?" if one.portfolio is None else str(len(one.portfolio.breaks)), "yes" if one.verdict.is_safe else "no",
             ]
@@ -194,29 +194,29 @@ def breaks(journal: str | None, account: AccountId | None, as_json: bool) -> Non
     """List what does not agree and is not settled, with its age and what was tried."""
     with open_ledger(journal) as ledger:
         now_us = utc_now_us()
-        faces = [
-            open_break_face(one, found.standing, now_us)
+        items = [
+            open_break_json(one, found.standing, now_us)
             for found in accounts_of(ledger, account)
             for one in found.portfolio.breaks
         ]
     if as_json:
-        print_json(faces)
+        print_json(items)
         return
     print_table(
         "open breaks",
         ["kind", ">position", "ours", "theirs", ">age", ">seen", ">tried"],
         [
             [
-                face["kind"], str(face["position_id"] or face["field"] or ""), face["ours"] or "none", face["theirs"] or "none",
-                age_text(face["age_sec"]), str(face["confirmations"]), str(face["attempts"]),
+                item["kind"], str(item["position_id"] or item["field"] or ""), item["ours"] or "none", item["theirs"] or "none",
+                age_text(item["age_sec"]), str(item["confirmations"]), str(item["attempts"]),
             ]
-            for face in faces
+            for item in items
         ],
         empty="none",
     )  # fmt: skip
-    for face in faces:
-        if face["why"]:
-            say(f"{face['kind']} {face['position_id'] or face['field'] or ''}: {face['why']}")
+    for item in items:
+        if item["why"]:
+            say(f"{item['kind']} {item['position_id'] or item['field'] or ''}: {item['why']}")
 
 
 COMMANDS: Final = {"status": status, "breaks": breaks}

@@ -36,7 +36,7 @@ from ledger.cli.streams import OutputClosed, complain, library_log
 from ledger.clock import ClockRule, utc_text_us
 from ledger.daemon import Daemon, End, Job, SystemdNotifier
 from ledger.errors import BadValue, GatewayError, LedgerError
-from ledger.faces import Json, account_face, drift_face, name_face, sync_face
+from ledger.json_views import Json, account_json, drift_json, name_json, sync_json
 from ledger.reconcile.compare import Disagreement, NewTicket
 from ledger.reconciler import StateReconciler, SyncResult, SyncStatus, described, sync_all
 from ledger.service import Ledger, utc_now_us
@@ -211,7 +211,7 @@ def _not_opened(one: _Opened) -> SyncResult:
 def _unreachable(one: _Opened, *, as_json: bool) -> int:
     """Print that it is not even known which account a gateway is of."""
     if as_json:
-        account = None if one.name is None else name_face(one.name)
+        account = None if one.name is None else name_json(one.name)
         print_json({"account": account, "status": "DEGRADED", "reason": str(one.error), "appended": 0})
     else:
         warn(f"DEGRADED: {one.error}")
@@ -226,7 +226,7 @@ def _show(ledger: Ledger, results: Sequence[SyncResult], *, as_json: bool, dry_r
         for warning in result.warnings:
             warn(warning)
     if as_json:
-        print_json(one_or_list([sync_face(result, _standing(ledger, result), dry_run=dry_run) for result in results]))
+        print_json(one_or_list([sync_json(result, _standing(ledger, result), dry_run=dry_run) for result in results]))
         return
     for result in results:
         _say(result, dry_run=dry_run)
@@ -364,8 +364,8 @@ class _Log:
             return
         self._ended[result.account] = ended
         level = {SyncStatus.SUCCESS: "info", SyncStatus.PARTIAL: "warning"}.get(result.status, "error")
-        face = sync_face(result, None, dry_run=False)
-        self(level, "sync", **{name: value for name, value in face.items() if value not in (None, [], False)})
+        item = sync_json(result, None, dry_run=False)
+        self(level, "sync", **{name: value for name, value in item.items() if value not in (None, [], False)})
         for warning in result.warnings:
             self("warning", "look", account=str(result.account), why=warning)
 
@@ -398,9 +398,9 @@ def drift(journal: str | None, account: AccountId | None, as_json: bool, **gatew
             found = list(threads.map(_differences, opened))
         if len(found) == 1 and isinstance(found[0], LedgerError) and not isinstance(found[0], GatewayError):
             raise found[0]
-        faces = [_drift_face(ledger, one, each) for one, each in zip(opened, found, strict=True)]
+        items = [_drift_json(ledger, one, each) for one, each in zip(opened, found, strict=True)]
     if as_json:
-        print_json(one_or_list(faces))
+        print_json(one_or_list(items))
     else:
         for one, each in zip(opened, found, strict=True):
             _print_drift(one, each)
@@ -418,12 +418,12 @@ def _differences(one: _Opened) -> _Found:
         return error
 
 
-def _drift_face(ledger: Ledger, one: _Opened, found: _Found) -> Json:
+def _drift_json(ledger: Ledger, one: _Opened, found: _Found) -> Json:
     if not isinstance(found, LedgerError):
         assert one.reconciler is not None
-        return drift_face(one.reconciler.account.standing, found)
+        return drift_json(one.reconciler.account.standing, found)
     return {
-        "account": None if one.name is None else _account_face(ledger, one.name),
+        "account": None if one.name is None else _account_json(ledger, one.name),
         "agrees": None,
         "breaks": [],
         "reticketed": [],
@@ -432,10 +432,10 @@ def _drift_face(ledger: Ledger, one: _Opened, found: _Found) -> Json:
     }
 
 
-def _account_face(ledger: Ledger, name: AccountId) -> Json:
+def _account_json(ledger: Ledger, name: AccountId) -> Json:
     with suppress(LedgerError):
-        return account_face(ledger.account(name).standing)
-    return name_face(name)
+        return account_json(ledger.account(name).standing)
+    return name_json(name)
 
 
 def _print_drift(one: _Opened, found: _Found) -> None:

@@ -8,7 +8,7 @@ from ledger import BreakOpened, JournalError, Ledger
 from ledger.journal.sql.schema import REVISION
 from tests.support.frozen import expected, revisions, thawed
 from tests.support.journals import ACCOUNT, DURABLE, digest_of, fill
-from tools.testkit.frozen import ANSWER, faces
+from tools.testkit.frozen import ANSWER, json_rows
 
 
 @pytest.fixture(params=DURABLE)
@@ -29,7 +29,7 @@ def test_an_old_journal_opens_and_says_what_it_said(revision, kind, tmp_path):
             Ledger.open(url)
     with Ledger.create(url) as ledger:
         assert ledger.verify().ok
-        assert faces(ledger) == expected(revision)
+        assert json_rows(ledger) == expected(revision)
         account = ledger.account(ACCOUNT)
         assert len([*account.events()]) == account.version  # every event is read, lifted where it is older
         if revision != "0001":
@@ -52,5 +52,5 @@ def test_an_old_break_counts_as_one_sight(revision, tmp_path):
 
 def test_all_schemas_say_the_same(tmp_path):
     """The same was told to each: what is recorded has the same meaning ever since."""
-    told = [[{**face, "head": None} for face in expected(revision)] for revision in revisions()]
+    told = [[{**item, "head": None} for item in expected(revision)] for revision in revisions()]
     assert all(one == told[0] for one in told[1:])

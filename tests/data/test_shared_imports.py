@@ -9,9 +9,9 @@ import pytest
 
 from ledger import Account, AccountId, Ledger
 from ledger.clock import utc_text
-from ledger.faces import Json, replay_face
 from ledger.importing import FileReport, Told, import_files
 from ledger.imports import read_statement
+from ledger.json_views import Json, replay_json
 
 FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -56,8 +56,8 @@ def only_account(ledger: Ledger) -> Account:
     return account
 
 
-def face(ledger: Ledger) -> Json:
-    return replay_face(only_account(ledger).portfolio, until=None, known_at=None, version=0, head="", selected=0)
+def json_row(ledger: Ledger) -> Json:
+    return replay_json(only_account(ledger).portfolio, until=None, known_at=None, version=0, head="", selected=0)
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_the_dump_comes_to_the_sum_of_its_money(ledger):
 @pytest.mark.parametrize("group", sorted(GROUPS))
 def test_in_any_order_all_at_once_or_twice_the_portfolio_is_the_same(group):
     names = GROUPS[group]
-    faces = []
+    items = []
     for calls in (
         *([[name] for name in order] for order in permutations(names)),
         [names],
@@ -111,9 +111,9 @@ def test_in_any_order_all_at_once_or_twice_the_portfolio_is_the_same(group):
         with Ledger.open("memory://") as ledger:
             for call in calls:
                 imported(ledger, *call)
-            faces.append(face(ledger))
+            items.append(json_row(ledger))
             assert ledger.verify().ok
-    assert [other for other in faces if other != faces[0]] == []
+    assert [other for other in items if other != items[0]] == []
 
 
 def test_later_exports_append_only_what_is_new(ledger):

@@ -214,22 +214,22 @@ def test_replay_until_any_deal_gives_the_balance_of_its_row(imported, history):
 
 
 def test_replay_json_has_the_face_that_programs_rely_on(imported, history):
-    face = imported.json("replay")
-    assert set(face) >= {
+    item = imported.json("replay")
+    assert set(item) >= {
         "account", "until", "known_at", "version", "head", "selected", "balance", "credit", "positions", "unexplained",
         "breaks",
     }  # fmt: skip
-    assert Decimal(face["balance"]) == history.balance
-    assert {position["position_id"] for position in face["positions"]} == {row.position_id for row in history.open}
-    position = face["positions"][0]
+    assert Decimal(item["balance"]) == history.balance
+    assert {position["position_id"] for position in item["positions"]} == {row.position_id for row in history.open}
+    position = item["positions"][0]
     assert set(position) >= {"position_id", "ticket", "symbol", "side", "volume", "price_open", "opened_at", "basis", "magic"}
     assert position["opened_at"].endswith("Z")
-    assert face["selected"] == face["version"]
+    assert item["selected"] == item["version"]
 
 
 def test_what_was_believed_before_the_import_is_nothing(imported):
-    face = imported.json("replay", "--known-at", "2001-01-01")
-    assert (face["balance"], face["positions"], face["selected"]) == ("0.00", [], 0)
+    item = imported.json("replay", "--known-at", "2001-01-01")
+    assert (item["balance"], item["positions"], item["selected"]) == ("0.00", [], 0)
 
 
 def test_versions_are_replayed_one_by_one(imported):
@@ -277,10 +277,10 @@ def test_log_last_shows_the_last(imported):
 
 
 def test_balance_adds_up(imported):
-    (face,) = imported.json("balance")
-    money = sum(Decimal(face[name]) for name in ("profit", "swap", "fee", "commission"))
-    cash = sum(Decimal(amount) for amount in face["cash"].values())
-    assert Decimal(face["balance"]) + Decimal(face["credit"]) == money + cash
+    (item,) = imported.json("balance")
+    money = sum(Decimal(item[name]) for name in ("profit", "swap", "fee", "commission"))
+    cash = sum(Decimal(amount) for amount in item["cash"].values())
+    assert Decimal(item["balance"]) + Decimal(item["credit"]) == money + cash
 
 
 def test_positions_carry_their_account(imported, history):
@@ -300,9 +300,9 @@ def test_tables_fit_eighty_columns(imported, command):
 
 
 def test_an_untouched_journal_verifies(imported):
-    face = imported.json("verify")
-    assert face["ok"] is True
-    assert face["problems"] == []
+    item = imported.json("verify")
+    assert item["ok"] is True
+    assert item["problems"] == []
 
 
 def test_a_changed_byte_is_named_with_account_version_and_field(imported):
@@ -311,9 +311,9 @@ def test_a_changed_byte_is_named_with_account_version_and_field(imported):
     connection.execute("UPDATE events SET price = price + 1 WHERE version = 5")
     connection.commit()
     connection.close()
-    face = imported.json("verify", code=1)
-    assert face["ok"] is False
-    (problem,) = face["problems"]
+    item = imported.json("verify", code=1)
+    assert item["ok"] is False
+    (problem,) = item["problems"]
     assert (problem["account"]["login"], problem["version"], problem["field"]) == (70113, 5, "price")
 
 
@@ -334,8 +334,8 @@ def test_an_account_is_opened_once_and_with_one_set_of_terms(desk):
     assert "opened" in desk.run(*words)
     assert "already" in desk.run(*words)
     assert "other terms" in desk.run(*words[:-4], "--mode", "netting", code=2)
-    (face,) = desk.json("accounts")
-    assert (face["server"], face["login"], face["currency"], face["mode"], face["clock"], face["version"]) == (
+    (item,) = desk.json("accounts")
+    assert (item["server"], item["login"], item["currency"], item["mode"], item["clock"], item["version"]) == (
         "Broker-Live", 70113, "USD", "hedging", "ny-close", 1,
     )  # fmt: skip
 

@@ -41,8 +41,8 @@ def desk(tmp_path, monkeypatch):
         one.stop()
 
 
-def by_account(faces):
-    return {f"{one['account']['server']}/{one['account']['login']}": one for one in faces}
+def by_account(items):
+    return {f"{one['account']['server']}/{one['account']['login']}": one for one in items}
 
 
 def test_drift_compares_all_accounts_and_one_that_is_dead_is_a_line(desk):

@@ -54,10 +54,15 @@ def checked(url, *words):
 
 def test_a_healthy_account_is_safe_and_says_by_whom(url):
     store(url, health())
-    (face,) = run("status", "--json", journal=url).json()
-    assert (face["state"], face["why"], face["safe_to_trade"], face["why_not_safe"]) == ("SUCCESS", None, True, None)
-    assert (face["by"]["host"], face["by"]["pid"]) == ("desk1", 4711)
-    assert 0 < face["last_seen_age_sec"] < 60
+    (item,) = run("status", "--json", journal=url).json()
+    assert (item["state"], item["why"], item["safe_to_trade"], item["why_not_safe"]) == (
+        "SUCCESS",
+        None,
+        True,
+        None,
+    )
+    assert (item["by"]["host"], item["by"]["pid"]) == ("desk1", 4711)
+    assert 0 < item["last_seen_age_sec"] < 60
     assert checked(url) == (0, "")
     text = run("status", journal=url).text
     assert "desk1, process 4711" in text
@@ -92,8 +97,8 @@ def test_each_danger_has_its_code_its_state_and_its_reason(changes, events, code
     assert found == code
     assert said.startswith(f"{ACCOUNT}: ")
     assert why in said
-    (face,) = run("status", "--json", journal=url).json()
-    assert (face["state"], face["safe_to_trade"]) == (state, False)
+    (item,) = run("status", "--json", journal=url).json()
+    assert (item["state"], item["safe_to_trade"]) == (state, False)
     assert run("status", "--check", "--quiet", journal=url).text == ""
     assert run("status", "--check", "--quiet", journal=url).code == code
 
@@ -101,8 +106,8 @@ def test_each_danger_has_its_code_its_state_and_its_reason(changes, events, code
 def test_the_reason_is_that_of_now_and_not_that_of_when_it_began(url):
     store(url, health(status="DEGRADED", reason="now: the key is refused"),
           SyncDegraded(reason="then: timeout", time_msc=1_767_607_200_000))  # fmt: skip
-    (face,) = run("status", "--json", journal=url).json()
-    assert (face["why"], face["why_not_safe"]) == ("now: the key is refused", "DEGRADED: now: the key is refused")
+    (item,) = run("status", "--json", journal=url).json()
+    assert (item["why"], item["why_not_safe"]) == ("now: the key is refused", "DEGRADED: now: the key is refused")
 
 
 def test_partial_shows_its_reasons(url):
@@ -126,8 +131,8 @@ def test_the_highest_of_all_accounts_counts_and_a_symbol_alone(url):
 
 def test_nothing_that_was_ever_synced_is_stale_and_wrong_use_is_wrong_use(url, tmp_path):
     assert checked(url)[0] == 5
-    (face,) = run("status", "--json", journal=url).json()
-    assert (face["state"], face["last_seen"]) == (None, None)
+    (item,) = run("status", "--json", journal=url).json()
+    assert (item["state"], item["last_seen"]) == (None, None)
     assert "never" in run("status", journal=url).text
     assert checked(url, "--account", "No/1")[0] == 2
     assert run("status", "--quiet", journal=url).code == 2

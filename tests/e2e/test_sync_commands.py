@@ -78,15 +78,15 @@ def base(tmp_path):
 
 
 def test_a_first_sync_opens_the_account_and_arrives_at_the_terminals_books(desk):
-    face = desk.json("sync", "--once")
-    assert (face["status"], face["reason"], face["held"]) == ("SUCCESS", None, [])
-    assert face["account"] == {"server": "Sandbox-Demo", "login": 70113, "currency": "USD", "mode": "hedging"}
-    assert len(face["fills"]) == 4  # the deposit and three openings
-    assert face["version"] == face["appended"]
+    item = desk.json("sync", "--once")
+    assert (item["status"], item["reason"], item["held"]) == ("SUCCESS", None, [])
+    assert item["account"] == {"server": "Sandbox-Demo", "login": 70113, "currency": "USD", "mode": "hedging"}
+    assert len(item["fills"]) == 4  # the deposit and three openings
+    assert item["version"] == item["appended"]
     assert desk.held() == desk.books()
     assert desk.json("balance")[0]["balance"] == desk.sandbox.books()["balance"]
     again = desk.json("sync")
-    assert (again["status"], again["appended"], again["version"]) == ("SUCCESS", 0, face["version"])
+    assert (again["status"], again["appended"], again["version"]) == ("SUCCESS", 0, item["version"])
 
 
 def test_a_dry_run_says_what_a_sync_would_do_and_appends_nothing(desk):
@@ -101,9 +101,9 @@ def test_an_error_of_the_terminal_is_degraded_and_changes_nothing(desk):
     desk.run("sync")
     before = desk.held()
     desk.sandbox.fault("error", times=-1)
-    face = desk.json("sync", code=3)
-    assert (face["status"], face["appended"]) == ("DEGRADED", 1)
-    assert "No IPC connection" in face["reason"]
+    item = desk.json("sync", code=3)
+    assert (item["status"], item["appended"]) == ("DEGRADED", 1)
+    assert "No IPC connection" in item["reason"]
     assert desk.json("sync", code=3)["appended"] == 0  # the transition is told once
     assert desk.held() == before
     assert desk.json("status")[0]["state"] == "DEGRADED"
@@ -117,9 +117,9 @@ def test_an_error_of_the_terminal_is_degraded_and_changes_nothing(desk):
 
 def test_a_gateway_that_is_not_there_is_degraded_even_before_the_account_is_known(desk):
     desk.sandbox.stop()
-    face = desk.json("sync", "--timeout-ms", "300", code=3)
-    assert (face["account"], face["status"]) == (None, "DEGRADED")
-    assert "nobody is there" in face["reason"]
+    item = desk.json("sync", "--timeout-ms", "300", code=3)
+    assert (item["account"], item["status"]) == (None, "DEGRADED")
+    assert "nobody is there" in item["reason"]
 
 
 def test_drift_names_what_differs_field_by_field_and_changes_nothing(base):
@@ -296,10 +296,10 @@ def test_a_correction_shows_its_effect_asks_and_is_recorded_with_operator_and_re
     assert f"{volume} {symbol}" in refused.stdout
     assert "--yes" in refused.stderr
     assert len(desk.held()) == 3
-    face = desk.json(*words, "--yes")
-    assert [one["position_id"] for one in face["before"]] == [one[0] for one in desk.books()]
-    assert position not in [one["position_id"] for one in face["after"]]
-    event = face["events"][0]
+    item = desk.json(*words, "--yes")
+    assert [one["position_id"] for one in item["before"]] == [one[0] for one in desk.books()]
+    assert position not in [one["position_id"] for one in item["after"]]
+    event = item["events"][0]
     assert (event["kind"], event["data"]["operator"], event["data"]["reason"]) == ("Adjusted", "Ada", "closed by phone")
     assert len(desk.held()) == 2
     assert "is not open" in desk.run(*words, "--yes", code=2).stderr
@@ -328,9 +328,9 @@ def test_an_answer_without_the_identity_that_was_seen_is_refused_until_a_person_
     desk.run("sync")
     held = desk.held()
     desk.sandbox.fault("no-identity", times=-1)
-    faces = [desk.json("sync", "--startup", code=3) for _ in range(3)]
-    assert [(face["status"], face["closed"]) for face in faces] == [("DEGRADED", [])] * 3
-    assert "ledger account identity" in faces[0]["reason"]
+    items = [desk.json("sync", "--startup", code=3) for _ in range(3)]
+    assert [(item["status"], item["closed"]) for item in items] == [("DEGRADED", [])] * 3
+    assert "ledger account identity" in items[0]["reason"]
     assert desk.held() == held
     assert "login" in desk.run("drift", code=3).stderr
     checks = {one["check"]: one for one in desk.json("doctor", code=1)}
@@ -364,9 +364,9 @@ def test_a_withdrawn_deal_is_reported_and_recorded_by_a_person(desk):
     desk.sandbox.control("cash", type=2, amount="7")
     desk.run("sync")
     desk.sandbox.control("withdraw", deal=deals[-1])
-    faces = [desk.json("sync", code=1) for _ in range(3)]
-    assert [face["withdrawn"] for face in faces] == [[deals[-1]]] * 3
-    assert {held["kind"] for held in faces[-1]["held"]} == {"balance", "withdrawn"}
+    items = [desk.json("sync", code=1) for _ in range(3)]
+    assert [item["withdrawn"] for item in items] == [[deals[-1]]] * 3
+    assert {held["kind"] for held in items[-1]["held"]} == {"balance", "withdrawn"}
     assert "no longer lists" in desk.run("sync", code=1).stdout
     (one,) = [one for one in desk.json("breaks") if one["kind"] == "withdrawn"]
     assert (one["deal"], one["confirmations"]) == (deals[-1], 3)

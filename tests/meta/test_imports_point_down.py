@@ -33,7 +33,7 @@ FLOORS: Final = (  # low to high; rooms on one floor do not know one another
     {"proof", "safety"},
     {"service"},
     {"reconciler", "corrections", "config"},
-    {"faces", "event_lines", "importing", "exporting", "daemon"},
+    {"json_views", "event_lines", "importing", "exporting", "daemon"},
     {"ledger"},  # ledger/__init__.py: the names that users import
     {"cli"},
     {"__main__"},
@@ -122,7 +122,7 @@ def test_an_import_that_points_down_is_fine(room, source):
 
 
 def room_of(path: Path) -> str:
-    """Return the room of a file of the package: its first part under ``ledger``, or the package's own face."""
+    """Return the room of a file of the package: its first part under ``ledger``, or the package itself."""
     first = path.relative_to(ROOT / "ledger").parts[0].removesuffix(".py")
     return "ledger" if first == "__init__" else first
 

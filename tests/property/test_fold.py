@@ -27,7 +27,7 @@ from ledger import (
     Side,
 )
 from ledger.clock import utc_text_us
-from ledger.faces import replay_face, trade_face
+from ledger.json_views import replay_json, trade_json
 from tests.support.model import Picture, picture
 from tests.support.strategies import History, histories, in_batches, revised_histories, seconds, tellings
 from tools.testkit.stories import opened, shown
@@ -35,13 +35,13 @@ from tools.testkit.stories import opened, shown
 # ------------------------------------------------------------------------------------------------------------ comparing
 
 
-def face(portfolio: Portfolio) -> dict[str, Any]:
+def json_row(portfolio: Portfolio) -> dict[str, Any]:
     """Return what a portfolio shows, without where in the journal it stands."""
-    return replay_face(portfolio, until=None, known_at=None, version=0, head="", selected=0)
+    return replay_json(portfolio, until=None, known_at=None, version=0, head="", selected=0)
 
 
 def trades(account: Account, **moment: Any) -> list[dict[str, Any]]:
-    return [trade_face(trade, account.standing) for trade in account.trades(**moment)]
+    return [trade_json(trade, account.standing) for trade in account.trades(**moment)]
 
 
 def told(events: Iterable[Event], mode: str) -> Account:
@@ -88,7 +88,7 @@ def is_sound(account: Account) -> None:
 
 def is_kept_up(account: Account) -> None:
     """Check that the portfolio that is kept up equals a fold from the start."""
-    assert face(account.portfolio) == face(account.replay(checkpoints=False))
+    assert json_row(account.portfolio) == json_row(account.replay(checkpoints=False))
     assert account.portfolio.totals == account.replay().totals
 
 
@@ -161,7 +161,7 @@ def test_told_twice_shuffled_late_and_in_batches_is_told_once(data):
     for batch in in_batches(data.draw, data.draw(tellings(history))):
         again.record_many(batch)
         is_kept_up(again)
-    assert face(again.portfolio) == face(once.portfolio)
+    assert json_row(again.portfolio) == json_row(once.portfolio)
     assert again.portfolio.totals == once.portfolio.totals
     assert trades(again) == trades(once)
 
@@ -237,7 +237,7 @@ def test_until_a_moment_is_what_had_happened_by_then(data):
         for cut in (moment - 1, moment):
             before = told([deal for deal in history.deals if deal.time_msc <= cut], history.mode)
             until = datetime.fromtimestamp(cut / 1000, UTC)
-            assert face(account.replay(until=until)) == face(before.portfolio)
+            assert json_row(account.replay(until=until)) == json_row(before.portfolio)
             assert trades(account, until=until) == trades(before)
 
 
@@ -257,10 +257,10 @@ def test_what_was_believed_at_a_moment_is_what_was_shown_then(data):
     for batch in in_batches(data.draw, events):
         account.record_many(batch)
         recorded_us = list(account.events())[-1].recorded_us
-        then.append((utc_text_us(recorded_us), account.version, face(account.portfolio), trades(account)))
+        then.append((utc_text_us(recorded_us), account.version, json_row(account.portfolio), trades(account)))
     for known_at, version, shown_then, trades_then in then:
-        assert face(account.replay(known_at=known_at)) == shown_then
-        assert face(account.replay(version=version)) == shown_then
+        assert json_row(account.replay(known_at=known_at)) == shown_then
+        assert json_row(account.replay(version=version)) == shown_then
         assert trades(account, known_at=known_at) == trades_then
 
 

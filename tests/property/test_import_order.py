@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ledger import AccountId, Ledger
-from ledger.faces import Json, replay_face
 from ledger.importing import FileReport, Told, import_files
+from ledger.json_views import Json, replay_json
 from tools.samples.history import LOGIN, SERVER, History, make_history, render_csv, render_html, render_xlsx
 
 _RENDER = {"html": render_html, "xlsx": render_xlsx, "csv": render_csv}
@@ -39,7 +39,7 @@ def _import_all(mode: str, paths: list[Path]) -> tuple[list[FileReport], Json]:
         reports = [import_files(ledger, [path], told=told)[0] for path in paths]
         assert ledger.verify().ok
         portfolio = ledger.account(AccountId(SERVER, LOGIN)).portfolio
-        return reports, replay_face(portfolio, until=None, known_at=None, version=0, head="", selected=0)
+        return reports, replay_json(portfolio, until=None, known_at=None, version=0, head="", selected=0)
 
 
 @st.composite
@@ -76,7 +76,7 @@ def test_exports_without_a_gap_agree_with_the_broker_or_say_what_they_cannot_tel
     starts = [0, *ends[:-1]]
     with tempfile.TemporaryDirectory() as name:
         windows = [(first, last, "html") for first, last in zip(starts, ends, strict=True)]
-        reports, face = _import_all(mode, _write(history, windows, Path(name)))
+        reports, item = _import_all(mode, _write(history, windows, Path(name)))
     assert sum(report.appended for report in reports) == len(history.deals)
     balances = [check for report in reports for check in report.checks if check.name in ("balance column", "account figures")]
     assert [check for check in balances if check.disagreements] == []
@@ -84,5 +84,5 @@ def test_exports_without_a_gap_agree_with_the_broker_or_say_what_they_cannot_tel
         return  # closes whose position was opened before a file may fit two positions; then it is said, not guessed
     assert [report for report in reports if not report.agrees] == []
     assert [check.doubts for report in reports for check in report.checks if check.doubts] == []
-    assert face["unexplained"] == face["breaks"] == []
-    assert {position["position_id"] for position in face["positions"]} == {row.position_id for row in history.open}
+    assert item["unexplained"] == item["breaks"] == []
+    assert {position["position_id"] for position in item["positions"]} == {row.position_id for row in history.open}

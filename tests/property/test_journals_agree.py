@@ -17,12 +17,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from ledger import AccountId, Adjusted, BalanceAsserted, LedgerError, SyncDegraded
 from ledger.codec import decode_posting
-from ledger.faces import replay_face
 from ledger.folds import PORTFOLIO
 from ledger.journal import Journal, Selection
 from ledger.journal.checkpoints import replayed
 from ledger.journal.memory import MemoryJournal
 from ledger.journal.verify.walk import verify_account
+from ledger.json_views import replay_json
 from ledger.portfolio import Portfolio
 from tests.support.journals import (
     START_MSC,
@@ -203,7 +203,7 @@ class Journals(RuleBasedStateMachine):
             folded, selected = replayed(journal, account, selection, standing, fold=PORTFOLIO, interval=interval)
             assert folded.state() == whole.state()
             assert selected == events
-            return replay_face(folded, until=None, known_at=None, version=version, head="", selected=selected)
+            return replay_json(folded, until=None, known_at=None, version=version, head="", selected=selected)
 
         self.same(portfolio)
         self.same(lambda journal: list(journal.checkpoints(account)))

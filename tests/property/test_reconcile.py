@@ -41,7 +41,7 @@ from ledger.codec import natural_key
 from ledger.reconcile.compare import Disagreement, Drift, Ghost, NewTicket, Zombie, compare
 from ledger.reconcile.decide import Circumstances, Decision, decide
 from ledger.reconcile.validate import believed
-from tests.property.test_fold import agrees, face, is_kept_up, volumes
+from tests.property.test_fold import agrees, is_kept_up, json_row, volumes
 from tests.support.broker import ACCOUNT, ScriptedGateway, Watch, reconciler
 from tests.support.journals import new_url
 from tests.support.model import picture
@@ -326,13 +326,13 @@ def test_an_answer_that_is_not_believed_changes_nothing_but_the_state(data):
             gateway.show_rows([*rows, rows[0]])
         case _:
             gateway.amiss(**wrong)
-    before, version = face(account.portfolio), account.version
+    before, version = json_row(account.portfolio), account.version
     service = reconciler(account, gateway, watch)
     assert service.startup_recovery().status is SyncStatus.DEGRADED
     watch.move(15)
     assert service.sync_positions().appended == 0
     assert [one.kind for one in account.events(after=version)] == ["SyncDegraded"]
-    assert face(account.portfolio) == before
+    assert json_row(account.portfolio) == before
     assert not service.safe_to_trade()
 
 
@@ -412,7 +412,7 @@ def test_journals_in_memory_and_on_disk_come_to_the_same(data, tmp_path_factory)
         service = reconciler(account, gateway, watch)
         results = [service.startup_recovery(), service.sync_positions(), service.startup_recovery()]
         events = [attrs.evolve(one, correlation=None, head="", recorded_us=0) for one in account.events()]
-        seen.append((events, [(one.status, one.held, one.appended) for one in results], face(account.portfolio)))
+        seen.append((events, [(one.status, one.held, one.appended) for one in results], json_row(account.portfolio)))
         assert account.ledger.verify().ok
         account.ledger.close()
     assert seen[0] == seen[1]
@@ -431,7 +431,7 @@ def test_two_restarts_in_the_middle_come_to_what_one_process_does(data):
             service = reconciler(account, gateway, watch) if restarts else service
             service.sync_positions()
             watch.move(15)
-        ends.append((face(account.portfolio), account.version))
+        ends.append((json_row(account.portfolio), account.version))
     assert ends[0] == ends[1]
 
 

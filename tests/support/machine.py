@@ -263,7 +263,7 @@ def look(account: Account) -> Json:
     """Return what a ledger believes of an account, after checking that it does not disagree with itself."""
     portfolio = account.portfolio
     again = account.replay(checkpoints=False)
-    assert faces(account, portfolio) == faces(account, again), "kept up and folded from the start differ"
+    assert json_rows(account, portfolio) == json_rows(account, again), "kept up and folded from the start differ"
     standing = portfolio.standing
     return {
         "version": account.version,
@@ -283,11 +283,11 @@ def look(account: Account) -> Json:
     }  # fmt: skip
 
 
-def faces(account: Account, portfolio: Any) -> Json:
+def json_rows(account: Account, portfolio: Any) -> Json:
     """Return all that a portfolio shows."""
-    from ledger.faces import replay_face
+    from ledger.json_views import replay_json
 
-    shown = replay_face(portfolio, until=None, known_at=None, version=0, head="", selected=0)
+    shown = replay_json(portfolio, until=None, known_at=None, version=0, head="", selected=0)
     return {**shown, "breaks": portfolio.breaks, "totals": portfolio.totals, "account": str(account.name)}
 
 

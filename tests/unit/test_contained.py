@@ -18,7 +18,7 @@ from ledger import (
     SyncStatus,
 )
 from ledger.clock import ClockRule
-from ledger.faces import replay_face
+from ledger.json_views import replay_json
 from tests.support.broker import Desk, kinds
 from tools.testkit.stories import SYMBOL, at, fill, opened, state
 
@@ -55,7 +55,7 @@ def test_a_fill_in_the_second_of_the_start_up_sync_counts(mode, extended):
     assert volumes == ({7: Decimal("0.3")} if mode == "netting" else {7: Decimal("0.1"), 8: Decimal("0.2")})
     assert desk.account.portfolio.balance == before + Decimal("-1.5")
     assert desk.account.portfolio.unexplained == ()
-    assert replay_face(desk.account.replay(checkpoints=False), **SHOWN) == replay_face(desk.account.portfolio, **SHOWN)
+    assert replay_json(desk.account.replay(checkpoints=False), **SHOWN) == replay_json(desk.account.portfolio, **SHOWN)
 
 
 SHOWN: dict[str, Any] = {"until": None, "known_at": None, "version": 0, "head": "", "selected": 0}

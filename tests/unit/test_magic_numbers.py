@@ -12,7 +12,7 @@ from attrs import evolve
 from ledger import Adjusted, BadValue, DealCompleted, Ledger, Outcome, PositionRecovered, PositionState, ReconcilePolicy, Side
 from ledger.codec import decode, encode, natural_key
 from ledger.exporting import export, take_back
-from ledger.faces import log_face
+from ledger.json_views import log_json
 from tools.testkit.stories import at, fill, opened, state
 
 LARGEST = 2**64 - 1
@@ -56,7 +56,7 @@ def test_a_magic_number_in_a_correction_keeps_its_key_and_is_shown_without_a_sig
     assert account.portfolio.positions[7].magic == LARGEST
     assert account.verify().problems == ()
     (recorded,) = account.events(after=1)
-    assert log_face(recorded, account.standing)["data"]["position"]["magic"] == LARGEST
+    assert log_json(recorded, account.standing)["data"]["position"]["magic"] == LARGEST
 
 
 def test_an_adjustment_states_a_magic_number():

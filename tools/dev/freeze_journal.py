@@ -32,14 +32,14 @@ def main() -> int:
         return 1
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "journal.db"
-        faces = _told(f"sqlite:///{file}")
+        items = _told(f"sqlite:///{file}")
         with sqlite3.connect(file) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
         content = file.read_bytes()
     with start_postgres() as server:
         url = server.create_database()
-        if _told(url) != faces:
+        if _told(url) != items:
             raise AssertionError("SQLite and Postgres disagree")
         command = [str(find_binaries() / "pg_dump"), "--inserts", "--no-owner", "--no-privileges", "-h", "127.0.0.1"]
         name = url.rpartition("/")[2]
@@ -50,7 +50,7 @@ def main() -> int:
     lines = [line for line in dump.splitlines() if line.strip() and not line.startswith(("\\", "--"))]
     (FOLDER / f"{REVISION}.db.xz").write_bytes(lzma.compress(content, preset=9))
     (FOLDER / f"{REVISION}.sql.xz").write_bytes(lzma.compress("\n".join(lines).encode(), preset=9))
-    (FOLDER / f"{REVISION}.json").write_text(json.dumps(faces, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (FOLDER / f"{REVISION}.json").write_text(json.dumps(items, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"frozen: {REVISION}")
     return 0
 
@@ -58,11 +58,11 @@ def main() -> int:
 def _told(url: str) -> list[dict[str, Any]]:
     from ledger import Ledger
     from tools.testkit.facts import Clock
-    from tools.testkit.frozen import faces, tell_everything
+    from tools.testkit.frozen import json_rows, tell_everything
 
     with Ledger.create(url, now_us=Clock()) as ledger:
         tell_everything(ledger)
-        return faces(ledger)
+        return json_rows(ledger)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger import Adjusted, BalanceAsserted, BreakOpened, Event, Ledger, SyncDegraded
-from ledger.faces import replay_face
+from ledger.json_views import replay_json
 from tools.testkit.facts import (
     ACCOUNT,
     OTHER,
@@ -52,10 +52,10 @@ def tell_everything(ledger: Ledger) -> None:
         ledger.journal.append(account, events, correlation="import:1", conflicts="keep", evidence=[ANSWER])
 
 
-def faces(ledger: Ledger) -> list[dict[str, Any]]:
+def json_rows(ledger: Ledger) -> list[dict[str, Any]]:
     """Show what a program makes of a journal."""
     return [
-        replay_face(
+        replay_json(
             account.portfolio, until=None, known_at=None, version=account.version, head=account.head, selected=account.version
         )
         | {"trades": sum(1 for _ in account.trades())}

@@ -1,4 +1,4 @@
-"""The JSON faces: what commands print with ``--json`` and what other programs may rely on.
+"""The JSON output: what commands print with ``--json`` and what other programs may rely on.
 
 Numbers that must be exact are text. Times are ISO 8601 in UTC with a Z.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # most commands show nothing of a sync, and would load all of
 Json = dict[str, Any]
 
 
-def account_face(standing: Standing) -> Json:
+def account_json(standing: Standing) -> Json:
     """An account with what it is read with."""
     return {
         "server": standing.opened.server,
@@ -38,7 +38,7 @@ def account_face(standing: Standing) -> Json:
     }
 
 
-def name_face(account: AccountId | str) -> Json:
+def name_json(account: AccountId | str) -> Json:
     """An account by name only."""
     name = AccountId.parse(account) if isinstance(account, str) and "/" in account else account
     return {"server": name.server, "login": name.login} if isinstance(name, AccountId) else {"server": name, "login": None}
@@ -54,7 +54,7 @@ def _second_text(time_msc: int, clock: ClockRule) -> str:
     return utc_text(clock.to_utc_msc(time_msc // 1000 * 1000))
 
 
-def position_face(position: Position, clock: ClockRule) -> Json:
+def position_json(position: Position, clock: ClockRule) -> Json:
     """An open position."""
     return {
         "position_id": position.position_id,
@@ -69,7 +69,7 @@ def position_face(position: Position, clock: ClockRule) -> Json:
     }
 
 
-def unexplained_face(one: Unexplained, clock: ClockRule) -> Json:
+def unexplained_json(one: Unexplained, clock: ClockRule) -> Json:
     """Volume that went without being told how."""
     return {
         "position_id": one.position_id,
@@ -80,7 +80,7 @@ def unexplained_face(one: Unexplained, clock: ClockRule) -> Json:
     }
 
 
-def break_face(one: Break, clock: ClockRule) -> Json:
+def break_json(one: Break, clock: ClockRule) -> Json:
     """An open disagreement."""
     return {
         "kind": one.kind.value,
@@ -95,7 +95,7 @@ def break_face(one: Break, clock: ClockRule) -> Json:
     }
 
 
-def trade_face(trade: Trade, standing: Standing) -> Json:
+def trade_json(trade: Trade, standing: Standing) -> Json:
     """A closed trade."""
     clock, money = standing.clock, _money(standing)
     return {
@@ -119,12 +119,12 @@ def trade_face(trade: Trade, standing: Standing) -> Json:
     }
 
 
-def balance_face(portfolio: Portfolio) -> Json:
+def balance_json(portfolio: Portfolio) -> Json:
     """Money of an account."""
     standing = portfolio.standing
     money, totals = _money(standing), portfolio.totals
     return {
-        "account": account_face(standing),
+        "account": account_json(standing),
         "balance": money(portfolio.balance),
         "credit": money(portfolio.credit),
         "commission": money(totals.commission),
@@ -134,18 +134,18 @@ def balance_face(portfolio: Portfolio) -> Json:
         "cash": {kind: money(amount) for kind, amount in totals.cash.items()},
         "deals": totals.deals,
         "deals_untold": totals.deals_untold,
-        "unexplained": [unexplained_face(one, standing.clock) for one in portfolio.unexplained],
+        "unexplained": [unexplained_json(one, standing.clock) for one in portfolio.unexplained],
     }
 
 
-def replay_face(
+def replay_json(
     portfolio: Portfolio, *, until: str | None, known_at: str | None, version: int, head: str, selected: int
 ) -> Json:
     """The portfolio at a moment. ``version`` and ``head`` are the account's now, ``selected`` counts events folded."""
     standing = portfolio.standing
     clock, money = standing.clock, _money(standing)
     return {
-        "account": account_face(standing),
+        "account": account_json(standing),
         "until": until,
         "known_at": known_at,
         "version": version,
@@ -153,19 +153,19 @@ def replay_face(
         "selected": selected,
         "balance": money(portfolio.balance),
         "credit": money(portfolio.credit),
-        "positions": [position_face(position, clock) for position in portfolio.positions.values()],
-        "unexplained": [unexplained_face(one, clock) for one in portfolio.unexplained],
-        "breaks": [break_face(one, clock) for one in portfolio.breaks],
+        "positions": [position_json(position, clock) for position in portfolio.positions.values()],
+        "unexplained": [unexplained_json(one, clock) for one in portfolio.unexplained],
+        "breaks": [break_json(one, clock) for one in portfolio.breaks],
         "deals_untold": portfolio.totals.deals_untold,
     }
 
 
-def log_face(recorded: Recorded, standing: Standing) -> Json:
+def log_json(recorded: Recorded, standing: Standing) -> Json:
     """One event of the journal."""
     event = recorded.event
     data = plain_fields(event.now if isinstance(event, DealRevised) else event, magic=unsigned_magic)
     return {
-        "account": account_face(standing),
+        "account": account_json(standing),
         "version": recorded.version,
         "kind": recorded.kind,
         "event_time": utc_text(standing.clock.to_utc_msc(event.time_msc) if recorded.utc_msc is None else recorded.utc_msc),
@@ -180,7 +180,7 @@ def log_face(recorded: Recorded, standing: Standing) -> Json:
     } | ({"event_time_ambiguous": True} if recorded.is_ambiguous else {})
 
 
-def identity_face(portfolio: Portfolio) -> Json:
+def identity_json(portfolio: Portfolio) -> Json:
     """Whether answers of a gateway must state login and server, and since when."""
     standing, identity = portfolio.standing, portfolio.identity
     seen, decided = identity.seen, identity.decided
@@ -189,7 +189,7 @@ def identity_face(portfolio: Portfolio) -> Json:
         return utc_text(standing.clock.to_utc_msc(time_msc))
 
     return {
-        "account": account_face(standing),
+        "account": account_json(standing),
         "required": identity.is_required,
         "identified": None if seen is None else {"form": seen.form, "since": since(seen.time_msc)},
         "decided": None
@@ -203,35 +203,35 @@ def identity_face(portfolio: Portfolio) -> Json:
     }
 
 
-def problem_face(problem: Problem) -> Json:
+def problem_json(problem: Problem) -> Json:
     """One thing that verification found."""
     return {
-        "account": name_face(problem.account),
+        "account": name_json(problem.account),
         "version": problem.version,
         "field": problem.field,
         "what": problem.what,
     }
 
 
-def verification_face(found: Verification) -> Json:
+def verification_json(found: Verification) -> Json:
     """What verification found."""
     return {
         "ok": found.ok,
         "accounts": [
             {
-                "account": name_face(one.account),
+                "account": name_json(one.account),
                 "version": one.version,
                 "head": one.head,
                 "ok": not one.problems,
             }
             for one in found.accounts
         ],
-        "problems": [problem_face(problem) for problem in found.problems],
+        "problems": [problem_json(problem) for problem in found.problems],
         "schema": [{"kind": one.kind, "name": one.name, "what": one.what} for one in found.schema],
     }
 
 
-def conflict_face(conflict: DealConflict) -> Json:
+def conflict_json(conflict: DealConflict) -> Json:
     """A deal that was told with other content."""
     return {
         "deal": conflict.deal,
@@ -242,10 +242,10 @@ def conflict_face(conflict: DealConflict) -> Json:
 # ------------------------------------------------------------------------------------------------------ reconciliation
 
 
-def sync_face(result: SyncResult, standing: Standing | None, *, dry_run: bool) -> Json:
+def sync_json(result: SyncResult, standing: Standing | None, *, dry_run: bool) -> Json:
     """What a sync did. Without a standing the account is told by its name only."""
     return {
-        "account": name_face(result.account) if standing is None else account_face(standing),
+        "account": name_json(result.account) if standing is None else account_json(standing),
         "status": result.status.value,
         "reason": result.reason,
         "fills": list(result.fills),
@@ -264,13 +264,13 @@ def sync_face(result: SyncResult, standing: Standing | None, *, dry_run: bool) -
     }
 
 
-def drift_face(standing: Standing, found: Sequence[Disagreement | NewTicket]) -> Json:
+def drift_json(standing: Standing, found: Sequence[Disagreement | NewTicket]) -> Json:
     """How an account and a snapshot differ: one entry a field."""
     from ledger.reconcile.compare import NewTicket
 
     breaks = [entry for one in found if not isinstance(one, NewTicket) for entry in _break_entries(one)]
     return {
-        "account": account_face(standing),
+        "account": account_json(standing),
         "agrees": not breaks,
         "breaks": breaks,
         "reticketed": [one.position_id for one in found if isinstance(one, NewTicket)],
@@ -288,16 +288,16 @@ def _break_entries(one: Disagreement) -> list[Json]:
     return [entry | {"field": field, "ours": ours, "theirs": theirs}]
 
 
-def open_break_face(one: Break, standing: Standing, now_us: int) -> Json:
+def open_break_json(one: Break, standing: Standing, now_us: int) -> Json:
     """An open disagreement with its age and what was tried."""
     opened_us = standing.clock.to_utc_msc(one.opened_msc) * 1000
-    return {"account": account_face(standing)} | break_face(one, standing.clock) | {
+    return {"account": account_json(standing)} | break_json(one, standing.clock) | {
         "age_sec": max(0, (now_us - opened_us) // 1_000_000),
         "confirmations": one.confirmations,
         "attempts": one.attempts,
     }  # fmt: skip
 
 
-def heads_face(heads: Mapping[AccountId, Head]) -> list[Json]:
+def heads_json(heads: Mapping[AccountId, Head]) -> list[Json]:
     """Where accounts stand."""
-    return [{"account": name_face(name), "version": head.version, "head": head.hash.hex()} for name, head in heads.items()]
+    return [{"account": name_json(name), "version": head.version, "head": head.hash.hex()} for name, head in heads.items()]
