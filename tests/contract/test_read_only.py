@@ -18,6 +18,7 @@ from tests.support.journals import ACCOUNT, Clock, bare_sqlite, fill, new_url, o
 __all__ = ["open_folder"]
 
 _READ = """
+from ledger.journal.memory import MemoryJournal
 try:
     with Ledger.open(sys.argv[1]) as ledger:
         account = ledger.account(ACCOUNT)

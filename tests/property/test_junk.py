@@ -23,7 +23,7 @@ VALID: dict[str, Any] = {
     "time_msc": at(1), "symbol": "EURUSD", "deal": 1, "side": "buy", "entry": "in", "volume": 1, "price": 10, "profit": 1,
     "type": 2, "caused_by": 1, "now": fill(1), "position": state("long 1 @ 10"), "before": state("long 1 @ 10"),
     "after": state("short 1 @ 10"), "position_id": 7, "ticket_before": 7, "ticket_after": 8, "balance": 1, "end": "vanished",
-    "reason": "r", "operator": "o", "kind": "ghost", "price_open": 10,
+    "reason": "r", "operator": "o", "kind": "ghost", "price_open": 10, "form": "extended",
 }  # fmt: skip
 
 scalars: st.SearchStrategy[Any] = (
