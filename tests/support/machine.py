@@ -671,11 +671,16 @@ class RealDesk:
     def sync_while(self, point: int, action: Callable[[], object]) -> Synced:
         self._tell("sync", point=point)
         said = json.loads(self._child.hear())
-        if "reached" in said:
+        is_locked = said.get("reached") == "commit"  # nobody else can record anything until it goes on
+        if "reached" in said and not is_locked:
             action()
+        if "reached" in said:
             self._child.tell("go on")
             said = json.loads(self._child.hear())
-        return self._synced(said)
+        synced = self._synced(said)
+        if is_locked:
+            action()
+        return synced
 
     def die_in_a_sync(self, point: int, *, startup: bool) -> None:
         self._die("startup" if startup else "sync", point)
