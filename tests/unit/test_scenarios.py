@@ -77,7 +77,7 @@ TOLD: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
     29: ("one of two accounts fails",
          ("unit/test_reconciler.py::test_of_two_accounts_only_the_one_that_fails_is_left_out",)),
     30: ("fewer rows than stated",
-         ("unit/test_trust.py::test_what_is_of_somebody_else_or_not_whole_is_refused_with_both_sides",
+         ("unit/test_validate.py::test_what_is_of_somebody_else_or_not_whole_is_refused_with_both_sides",
           "unit/test_reconciler.py::test_a_snapshot_that_is_not_believed_changes_nothing_but_the_state")),
     32: ("a fill of two seconds ago", ("unit/test_reconciler.py::test_a_fill_of_a_moment_ago_is_left_for_the_next_sync",
                                        "unit/test_reconciler.py::test_a_fill_has_settled_after_the_time_of_the_policy")),
