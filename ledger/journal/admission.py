@@ -57,8 +57,8 @@ from ledger.postings import ASSERTED, COMPLETABLE, IN_ORDER, NO_DEAL, PLACED, as
 from ledger.terms import Standing, terms_after
 from ledger.values import TRADES, AccountId, entry_word, plain, unscaled
 
-#: What was seen in a snapshot. Whoever decided on the present version to say it again saw it again: a clock that stands still
-#: and the same answer make two sights look like one.
+#: What was seen in a snapshot. Where a clock stands still, two equal answers make equal events: one that was decided with an
+#: expected version is recorded as another sight, not taken for a duplicate.
 _SIGHTS: Final = (BreakOpened, PositionRecovered, GhostClosed, DriftCorrected, PositionReticketed)
 _CHAIN: Final = Stored._fields.index("prev_hash")
 
@@ -109,7 +109,7 @@ class Admission:
         self._soon_msc = now_us // 1000 + _SOON_MSC
         self._correlation = correlation
         self._known = {key: [row] for key, row in known.items()}
-        self._is_decided = False  # whether what is told was decided on the present version
+        self._is_decided = False  # whether the events were decided with an expected version
         self._rows: list[Stored] = []
 
     def appended(

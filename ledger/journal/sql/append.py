@@ -135,7 +135,7 @@ class Appender:
     """Appends to the tables of ``schema``.
 
     Args:
-        engine: From ``connect.open_engine``, of a journal with the current schema.
+        engine: From ``engine.open_engine``, of a journal with the current schema.
     """
 
     def __init__(self, engine: Engine) -> None:

@@ -21,7 +21,7 @@ from ledger.output_files import SQLITE_MAGIC
 
 _HEADER_BYTES: Final = 100
 _COUNTER: Final = struct.Struct(">24xI")  # the file change counter of the header, which only rises
-_FILE_TOKEN: Final = struct.Struct(">60xI")  # the user version, by which ``connect`` tells one file from another
+_FILE_TOKEN: Final = struct.Struct(">60xI")  # the user version, by which ``engine`` tells one file from another
 #: Of the index: the salts that name the log's present generation; how much of it was copied into the database file, and how
 #: much a checkpoint set out to copy. In the byte order of the machine.
 _INDEX: Final = struct.Struct("=32x8s56xI28xI")

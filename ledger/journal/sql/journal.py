@@ -1,7 +1,7 @@
 """The journal on SQLite and Postgres.
 
 SQLAlchemy makes the engine and most statements. Reading many rows goes through the driver's own cursor: a row object for each
-event would cost as much as the fold. Appending is ``appending``'s.
+event would cost as much as the fold. Appending is ``append``'s.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class SqlJournal:
     """Streams in the tables of ``schema``.
 
     Args:
-        engine: From ``connect.open_engine``, of a journal with the current schema.
+        engine: From ``engine.open_engine``, of a journal with the current schema.
         now_us: Returns the present in UTC microseconds.
     """
 
