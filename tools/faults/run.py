@@ -626,7 +626,7 @@ STAGES: Final[dict[str, tuple[Stage, int, int]]] = {  # fault -> how it is stage
     "SIGKILL during append": (killed_append, 10, 2000),
     "SIGKILL during import": (killed_import, 5, 1000),
     "SIGKILL during migration": (killed_migration, 5, 500),
-    "SIGKILL while checkpoints are kept": (killed_checkpoint, 5, 1000),
+    "SIGKILL while checkpoints are saved": (killed_checkpoint, 5, 1000),
     "SIGKILL during backup": (killed_backup, 5, 500),
 }
 
@@ -665,7 +665,7 @@ def rows(seed: int, *, full: bool, only: str | None = None) -> Iterator[Row]:
 
 def table(found: list[Row]) -> str:
     """Return the rows as a table for a document."""
-    lines = ["| fault | rounds | acknowledged | lost | doubled | time to come back (median) |", "|---|---|---|---|---|---|"]
+    lines = ["| fault | rounds | acknowledged | lost | doubled | recovery time (median) |", "|---|---|---|---|---|---|"]
     lines += [
         f"| {row.fault} | {row.rounds:,} | {row.acknowledged:,} | {row.lost} | {row.doubled} | {row.come_back_ms:,} ms |"
         for row in found
