@@ -23,7 +23,7 @@ from ledger.journal import Journal
 from tests.support.journals import DURABLE, new_url, open_journal
 from tests.support.machine import (
     DEALS,
-    LIES,
+    FALSE_ANSWERS,
     REAL_OTHERS,
     REAL_REFUSED,
     REAL_REFUSED_EXTENDED,
@@ -34,7 +34,7 @@ from tests.support.machine import (
     RealCounter,
     RealDesk,
     RemoteTerminal,
-    StoredEvidence,
+    SharedJournal,
     agrees,
     deal_of,
     deals_of,
@@ -59,7 +59,7 @@ class Market(RuleBasedStateMachine):
     mode: ClassVar[str] = "hedging"
     extended: ClassVar[bool] = True
     logins: ClassVar[Any] = count(1)
-    faults: ClassVar[tuple[str, ...]] = (*REFUSED_EXTENDED, *LIES, *DEALS)
+    faults: ClassVar[tuple[str, ...]] = (*REFUSED_EXTENDED, *FALSE_ANSWERS, *DEALS)
 
     terminal: Any
     counter: Any
@@ -189,7 +189,7 @@ class Market(RuleBasedStateMachine):
     def time_passes(self, msc):
         self.terminal.advance(msc)
 
-    # ---- what happens to what is told
+    # ---- what happens to what is reported
 
     @precondition(lambda self: self.incomplete)
     @rule(choice=st.randoms(use_true_random=False), bare=st.booleans())
@@ -246,7 +246,7 @@ class Market(RuleBasedStateMachine):
 
     def is_recorded_whole(self):
         """Whether positions and their deals are shown as they are."""
-        return self.counter.fault not in (*LIES, "no deals")
+        return self.counter.fault not in (*FALSE_ANSWERS, "no deals")
 
     @rule(times=st.integers(1, 4))
     def we_sync_on(self, times):
@@ -341,10 +341,10 @@ class Market(RuleBasedStateMachine):
 
 
 class Quick(Market):
-    """A market whose desks live in the test, and whose journal lives in memory."""
+    """A market whose desks are in the test, and whose journal is in memory."""
 
     def journal(self):
-        return StoredEvidence()
+        return SharedJournal()
 
 
 FORMS: Final = pytest.mark.parametrize("extended", [False, True], ids=["base", "extended"])
@@ -393,7 +393,7 @@ def test_a_new_ticket_of_a_position_that_settles_is_waited_for():
     market.teardown()
 
 
-def test_money_booked_while_the_recorded_clock_stands_is_booked_once():
+def test_money_booked_while_the_reported_clock_is_stopped_is_booked_once():
     market = Quick()
     market.begin(names_itself=False, deposit=False)
     market.breaks("old")
@@ -418,7 +418,7 @@ def test_a_trade_beside_the_opening_figure_is_counted_once(point, recorded, faul
 @FORMS
 @MODES
 @pytest.mark.parametrize("kind", DURABLE)
-def test_so_it_does_on_every_kind_of_journal(kind, mode, extended, tmp_path):
+def test_a_sync_brings_every_kind_of_journal_to_the_books(kind, mode, extended, tmp_path):
     url = new_url(kind, tmp_path)
 
     class Case(Market):
@@ -437,7 +437,7 @@ def test_so_it_does_on_every_kind_of_journal(kind, mode, extended, tmp_path):
 
 WORK: Final = """
 from tests.support.machine import work
-work(url, *sys.argv[2:4], say, hear)
+work(url, *sys.argv[2:4], report, read_line)
 """
 
 
@@ -485,7 +485,7 @@ class RealMarket(Market):
         ("netting", False, "sqlite"),
     ],
 )
-def test_so_does_a_real_process_that_is_really_killed(mode, extended, kind, tmp_path, start):
+def test_a_real_process_that_is_really_killed_comes_to_the_books(mode, extended, kind, tmp_path, start):
     numbers = count()
 
     def url():

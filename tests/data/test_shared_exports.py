@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"the sample exports
 
 HEDGING, NETTING = MarginMode.HEDGING, MarginMode.NETTING
 
-#: file -> mode as the file says it, currency, deals, (money, in, out, in/out), last Balance, open positions
+#: file -> mode as the file states it, currency, deals, (money, in, out, in/out), last Balance, open positions
 REPORTS = {
     "ftmo_hedge_export1.xlsx": (HEDGING, "USD", 433, (1, 214, 218, 0), "200374.61", 0),
     "ftmo_hedge_export2.xlsx": (HEDGING, "USD", 685, (1, 344, 340, 0), "200213.46", 9),

@@ -1,4 +1,4 @@
-"""Terminals that do what a test says: real sockets in a thread of their own, and everything they were asked."""
+"""Terminals that do what a test defines: real sockets in a thread of their own, and everything they were asked."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def test_this_schema_has_its_frozen_journal():
     assert list(release_check.frozen_problems(ROOT)) == []
 
 
-def test_a_folder_that_git_knows_nothing_of_cannot_be_released(tmp_path):
+def test_a_folder_outside_git_cannot_be_released(tmp_path):
     [missing] = release_check.uncommitted(tmp_path)
     assert missing.startswith("git ")
 

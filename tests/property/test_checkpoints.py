@@ -1,4 +1,4 @@
-"""The law of checkpoints: whatever was kept of earlier replays, a replay is what it is from the start."""
+"""The law of checkpoints: whatever was stored of earlier replays, a replay is what it is from the start."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_replay_from_a_checkpoint_is_a_replay_from_the_start(recorded, mode):
     journal = MemoryJournal(Clock())
     journal.append(ACCOUNT, [opened(mode=mode)])
     for events, density, questions in recorded:
-        with suppress(LedgerError):  # not everything that can be told can be recorded
+        with suppress(LedgerError):  # not everything that can happen can be recorded
             journal.append(ACCOUNT, events, conflicts="keep")
         head = journal.heads()[ACCOUNT].version
         ask(journal, head, None, density)
@@ -71,7 +71,7 @@ def test_a_replay_from_a_checkpoint_is_a_replay_from_the_start(recorded, mode):
 
 @given(seed=st.integers(0, 10**9), density=densities)
 def test_every_checkpoint_serves_every_selection_or_none(seed, density):
-    """One long history, told out of order; every version and every second asked about in turn, twice."""
+    """One long history, recorded out of order; every version and every second asked about in turn, twice."""
     chance = random.Random(seed)
     deals = [
         fill(n, n // 3, position_id=1 + n % 4, entry=chance.choice(["in", "out"]), side=chance.choice(["buy", "sell"]))

@@ -1,4 +1,4 @@
-"""Whatever a gateway says, reading it gives a value or one of its errors."""
+"""Whatever a gateway answers, reading it gives a value or one of its errors."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_any_value_in_any_field_does_no_harm(reader, data):
 
 
 @given(st.sampled_from(READERS), st.data(), st.integers(1, 40))
-def test_an_answer_that_is_read_in_parts_states_the_same(reader, data, part_bytes):
+def test_an_answer_that_is_read_in_parts_reads_the_same(reader, data, part_bytes):
     answer = valid_answers()[reader]
     places = [answer] + [row for value in answer.values() if isinstance(value, list) for row in value]
     place = data.draw(st.sampled_from(places))

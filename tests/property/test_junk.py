@@ -44,7 +44,7 @@ def fields_of(cls: type) -> dict[str, Any]:
 
 @given(st.data())
 @example(data=None)
-def test_any_value_in_any_field_of_any_event(data):
+def test_any_value_in_any_field_makes_an_event_or_an_error(data):
     if data is None:
         return
     cls = data.draw(classes)
@@ -65,7 +65,7 @@ def test_any_value_in_any_field_of_any_event(data):
 
 
 @given(junk)
-def test_anything_recorded_is_an_event_or_an_error(thing):
+def test_recording_anything_but_events_is_an_error(thing):
     account = opened()
     for record in (account.record, account.record_many, lambda it: account.record_many([it])):
         try:

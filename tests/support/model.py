@@ -1,7 +1,7 @@
 """What events mean, written as plainly as it can be: the oracle of the properties.
 
-Nothing is kept up and nothing is bounded. All that was told is gathered, put in the fold order and gone through with
-fractions. It follows the design, "Events" (what is told again), "Time" (the fold order) and "The fold"; none of it is taken
+Nothing is updated event by event and nothing is bounded. All that was recorded is put in the fold order and gone through with
+fractions. It follows the design, "Events" (what is recorded again), "Time" (the fold order) and "The fold"; none of it is taken
 from the code that it judges.
 """
 
@@ -49,7 +49,7 @@ class Life:
     closed_msc: int = 0
     money: Decimal = Decimal(0)
     lost: Fraction = Fraction(0)
-    all_recorded: bool = True
+    is_complete: bool = True
     is_id_known: bool = True
 
 
@@ -72,7 +72,7 @@ class Picture:
         return {life.position_id or 0: (life.symbol, life.side, life.volume, life.price) for life in self.open.values()}
 
     def unexplained(self) -> list[tuple[int | None, str, Fraction]]:
-        """Return position id, kind and volume of what went without being told how, in some order."""
+        """Return position id, kind and volume of what went without a known cause, in some order."""
         found: dict[tuple[int | None, str, object], Fraction] = {}
         for number, (_, life) in enumerate(self.ghosts):
             found[life.position_id, "ghost result", number] = life.volume
@@ -86,7 +86,7 @@ class Picture:
 
 
 def deals_as_recorded(recorded: Iterable[Event]) -> dict[int, Deal]:
-    """Return what all tellings together say of each deal: first telling, completions, revisions, conflicts left out."""
+    """Return what all records together state of each deal: first record, completions, revisions, conflicts left out."""
     known: dict[int, Deal] = {}
     for event in recorded:
         match event:
@@ -104,7 +104,7 @@ def deals_as_recorded(recorded: Iterable[Event]) -> dict[int, Deal]:
 
 
 def _agree(first: Deal, again: Deal) -> bool:
-    """Return whether the second telling contradicts nothing of the first; to the second where it is about time."""
+    """Return whether the second record contradicts nothing of the first; to the second where it is about time."""
     names = ("side", "type", "symbol", "entry", "volume", "price", "position_id", *_MONEY)
     both = [(getattr(first, name, None), getattr(again, name, None)) for name in names]
     return (
@@ -200,9 +200,9 @@ def _follow(seen: Picture, event: Event) -> None:
             seen.deals += 1
             _cash(seen, event)
         case PositionRecovered():
-            _stand(seen, event.position, event.time_msc)
+            _assert_position(seen, event.position, event.time_msc)
         case DriftCorrected():
-            _stand(seen, event.after, event.time_msc)
+            _assert_position(seen, event.after, event.time_msc)
         case GhostClosed():
             life = seen.open.get(event.position_id)
             if life is None and seen.nets:
@@ -251,31 +251,31 @@ def _trade(seen: Picture, deal: FillRecorded, money: Decimal) -> None:
     if life is not None:
         life.symbol = deal.symbol
     volume, price = Fraction(deal.volume), Fraction(deal.price)
-    recorded = None not in [getattr(deal, name) for name in _MONEY]
+    is_complete = None not in [getattr(deal, name) for name in _MONEY]
     if deal.entry == Entry.IN:
         if life is not None and life.side is not deal.side:
             _vanish(seen, life, deal.time_msc)
             life = None
         if life is None:
             named = position_id or deal.order or deal.deal
-            life = Life(named, deal.symbol, deal.side, volume, price, deal.time_msc, money=money, all_recorded=recorded)
+            life = Life(named, deal.symbol, deal.side, volume, price, deal.time_msc, money=money, is_complete=is_complete)
             life.is_id_known = position_id is not None
             seen.open[named] = life
         else:
             life.price = (life.price * life.volume + price * volume) / (life.volume + volume)
             life.volume += volume
             life.money += money
-            life.all_recorded &= recorded
+            life.is_complete &= is_complete
         return
     if deal.entry == Entry.IN_OUT and life is not None and life.side is not deal.side and volume > life.volume:
         rest = volume - life.volume
-        life.all_recorded &= recorded
+        life.is_complete &= is_complete
         _finish(seen, life, deal.time_msc)
         named = deal.position_id or life.position_id or 0
         seen.open[named] = Life(named, deal.symbol, deal.side, rest, price, deal.time_msc)
-        seen.open[named].all_recorded = None not in (deal.commission, deal.fee)
+        seen.open[named].is_complete = None not in (deal.commission, deal.fee)
         return
-    left = _close(seen, life, deal, volume, money, recorded=recorded)
+    left = _close(seen, life, deal, volume, money, is_complete=is_complete)
     if left:
         seen.loose.append((deal.position_id, deal.side.opposite, left))
     if deal.entry == Entry.IN_OUT and life is not None and seen.open.get(life.position_id or 0) is life:
@@ -283,17 +283,17 @@ def _trade(seen: Picture, deal: FillRecorded, money: Decimal) -> None:
 
 
 def _close(
-    seen: Picture, life: Life | None, deal: FillRecorded, volume: Fraction, money: Decimal, *, recorded: bool
+    seen: Picture, life: Life | None, deal: FillRecorded, volume: Fraction, money: Decimal, *, is_complete: bool
 ) -> Fraction:
     """Take a close off what is open, then off what vanished; return what it closed beyond that."""
     if life is not None and life.side is deal.side:
         _vanish(seen, life, deal.time_msc)
     elif life is not None:
-        taken = min(volume, life.volume)
-        life.volume -= taken
-        volume -= taken
+        closed = min(volume, life.volume)
+        life.volume -= closed
+        volume -= closed
         life.money += money
-        life.all_recorded &= recorded
+        life.is_complete &= is_complete
         money = Decimal(0)
         if not life.volume:
             _finish(seen, life, deal.time_msc)
@@ -306,12 +306,12 @@ def _close(
     for ghost in [one for one in ghosts if one[1].side is not deal.side]:
         if not volume:
             continue
-        taken = min(volume, ghost[1].volume)
-        ghost[1].volume -= taken
-        ghost[1].lost -= taken
-        volume -= taken
+        closed = min(volume, ghost[1].volume)
+        ghost[1].volume -= closed
+        ghost[1].lost -= closed
+        volume -= closed
         ghost[1].money += money
-        ghost[1].all_recorded &= recorded
+        ghost[1].is_complete &= is_complete
         money = Decimal(0)
         if not ghost[1].volume:
             seen.ghosts.remove(ghost)
@@ -332,8 +332,8 @@ def _vanish(seen: Picture, life: Life, time_msc: int) -> None:
     seen.ghosts.append((life.position_id or 0, life))
 
 
-def _stand(seen: Picture, shown: PositionState, time_msc: int) -> None:
-    """Let a position stand as the broker showed it."""
+def _assert_position(seen: Picture, shown: PositionState, time_msc: int) -> None:
+    """Set a position to what the broker showed."""
     volume, price = Fraction(shown.volume), Fraction(shown.price_open)
     life = _about(seen, shown.position_id, shown.symbol, time_msc)
     if life is not None and life.side is not shown.side:

@@ -133,7 +133,7 @@ class Pooler:
             self._give_back(server, 0)
 
     def _transact(self, client: _Peer, server: _Peer, output: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """Pass messages on until the server is idle and the client waits for nothing; return what it said next."""
+        """Pass messages on until the server is idle and the client waits for nothing; return what it sent next."""
         expected = 0
         try:
             while True:

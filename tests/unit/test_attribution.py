@@ -94,7 +94,7 @@ def test_a_close_is_found_by_what_its_closed_position_states():
 
 
 @pytest.mark.parametrize("differs", [{"symbol": "GBPUSD"}, {"type": 0}, {"swap": Decimal(1)}, {"profit": Decimal(1)}])
-def test_a_close_that_differs_is_not_taken(differs):
+def test_a_close_that_differs_is_not_matched(differs):
     statement = account(
         deal(1, "10:00 buy in 0.1 @ 1.1"),
         deal(2, "11:00 sell out 0.1 @ 1.3", **differs),
@@ -162,7 +162,7 @@ def test_an_ambiguous_sum_is_left_open_with_a_note():
     assert lines(attribution)[0] == "closed position 1001 (row 1001): the file does not determine its closing deals"
 
 
-def test_closes_that_nothing_distinguishes_are_taken_in_order():
+def test_closes_that_nothing_distinguishes_are_matched_in_order():
     statement = account(
         deal(1, "10:00 buy in 0.1 @ 1.1"),
         deal(2, "10:00 buy in 0.1 @ 1.1"),
@@ -176,7 +176,7 @@ def test_closes_that_nothing_distinguishes_are_taken_in_order():
     assert recorded(statement) == [1001, 1002, 1001, 1002]
 
 
-def test_the_commission_reports_apart_what_else_is_alike():
+def test_the_commission_distinguishes_what_is_alike_otherwise():
     costly = {"commission": Decimal("-0.7")}
     statement = account(
         deal(1, "10:00 buy in 0.1 @ 1.1"),
@@ -305,7 +305,7 @@ def test_money_belongs_to_no_position():
 
 
 @pytest.mark.parametrize("mode", [NETTING, EXCHANGE])
-def test_a_netting_position_is_named_after_the_order_that_opened_its_life(mode):
+def test_a_netting_position_is_named_after_the_order_that_opened_it(mode):
     statement = account(
         deal(1, "10:00 buy in 0.1 @ 1.1"),
         deal(2, "10:01 buy in 0.2 @ 1.1"),
@@ -328,7 +328,7 @@ def test_a_reversal_keeps_the_identifier():
     assert recorded(statement, NETTING) == [1001, 1001, 1001, 1004]
 
 
-def test_a_life_that_began_before_the_file_is_open_unless_a_row_names_it():
+def test_a_trade_that_began_before_the_file_is_open_unless_a_row_names_it():
     deals = (
         deal(1, "10:00 sell out 0.1 @ 1.1"),
         deal(2, "10:01 sell out 0.1 @ 1.1"),
@@ -343,7 +343,7 @@ def test_a_life_that_began_before_the_file_is_open_unless_a_row_names_it():
     assert recorded(account(*deals, closed=[later], opening=500), NETTING) == [None, None, 1003, 1003, 1005]
 
 
-def test_an_open_position_names_the_life_that_begins_in_the_file_only():
+def test_an_open_position_names_only_the_trade_that_begins_in_the_file():
     deals = (deal(1, "10:00 buy out 0.1 @ 1.1"), deal(2, "10:05 buy in 0.2 @ 1.1"), deal(3, "10:06 buy in 0.2 @ 1.1"))
     begun = account(*deals, still_open=[still_open(1002, "10:05 buy 0.4 @ 1.1")], opening=500)
     assert recorded(begun, NETTING) == [None, 1002, 1002]
@@ -355,7 +355,7 @@ def test_an_open_position_names_the_life_that_begins_in_the_file_only():
     "impossible",
     ["11:00 sell out 0.2 @ 1.1", "11:00 buy out 0.1 @ 1.1", "11:00 sell in 0.1 @ 1.1", "11:00 sell in/out 0.1 @ 1.1"],
 )
-def test_a_deal_that_cannot_be_ends_what_is_recorded(impossible):
+def test_an_impossible_deal_ends_the_attribution(impossible):
     statement = account(deal(1, "10:00 buy in 0.1 @ 1.1"), deal(2, impossible), deal(3, "12:00 buy in 0.1 @ 1.1"))
     attribution = attribute(statement, NETTING)
     assert attribution.position_ids == (1001, None, None)
@@ -383,7 +383,7 @@ def test_rows_of_one_number_on_two_sheets_are_two_rows():
     assert recorded(statement) == [1001, 1002, 1001, 1002, 1002]
 
 
-def test_many_closes_in_one_life_are_not_searched_for_ever():
+def test_many_closes_in_one_trade_are_not_searched_for_ever():
     outs = [deal(10 + n, f"11:00 sell out 0.01 @ 1.{2000 + n}", profit=Decimal(n * n % 97)) for n in range(150)]
     statement = account(
         deal(1, "10:00 buy in 2 @ 1.1"),

@@ -58,7 +58,7 @@ def test_every_event_is_hashed_and_checked_as_defined(event):
     assert is_link(columns, PREVIOUS, made.hash, made.checks)
 
 
-def test_bytes_are_never_taken_for_the_text_that_json_would_write_for_them():
+def test_bytes_are_never_mistaken_for_the_text_that_json_would_write_for_them():
     raw = b"hidden"
     whole = with_hash(row(fill(1, comment=base64.b64encode(raw).decode())), PREVIOUS)
     columns = covered(whole)
@@ -71,7 +71,7 @@ def test_bytes_are_never_taken_for_the_text_that_json_would_write_for_them():
 
 @pytest.mark.parametrize("number", [float("inf"), float("nan"), 1.0, True])
 @pytest.mark.parametrize("name", ["magic", "order_ticket"])
-def test_what_is_no_whole_number_is_never_taken_for_one_or_for_nothing(number, name):
+def test_what_is_no_whole_number_is_never_mistaken_for_one_or_for_nothing(number, name):
     whole = with_hash(row(fill(1, magic=None)), PREVIOUS)
     at = COVERED.index(name)
     columns = covered(whole)

@@ -37,7 +37,7 @@ from ledger.codec import KINDS
 from tools.testkit.stories import at, cash, fill, state
 
 
-def test_a_fill_takes_the_words_and_the_codes_of_mt5():
+def test_a_fill_accepts_the_words_and_the_codes_of_mt5():
     words = fill(1, side="sell", entry="in/out", volume="0.10", price=1.1, origin="import")
     codes = fill(1, side=1, entry=2, volume=0.1, price="1.1", origin=Origin.IMPORT)
     assert words == codes
@@ -55,7 +55,7 @@ def test_a_ticket_may_be_larger_than_32_bits():
 
 
 @pytest.mark.parametrize("code", [0, 9, 10, 4711, 2**31 - 1])
-def test_a_reason_that_nobody_documented_is_kept(code):
+def test_a_reason_that_nobody_documented_is_stored(code):
     assert fill(1, reason=code).reason == code
 
 
@@ -69,14 +69,14 @@ def test_a_reason_that_nobody_documented_is_kept(code):
     ("time_msc", -1), ("time_msc", 2**48), ("time_msc", 1_767_607_200_000_000), ("time_msc", None),
     ("magic", 2**64), ("magic", -(2**63) - 1), ("reason", -1), ("comment", "a\0b"), ("origin", "somebody"),
 ])  # fmt: skip
-def test_what_a_fill_cannot_be(field, value):
+def test_a_fill_that_cannot_be_is_refused(field, value):
     with pytest.raises(BadValue):
         fill(**({"deal": 1, "time_msc": at(1)} | {field: value}))
 
 
 @pytest.mark.parametrize("field", ["volume", "price", "commission", "fee", "swap", "profit"])
 @pytest.mark.parametrize("value", ["NaN", float("inf"), "x", True, "1e999999"])
-def test_a_number_of_a_fill_is_one(field, value):
+def test_what_is_no_number_is_refused_in_a_fill(field, value):
     with pytest.raises(InexactNumber):
         fill(1, **{field: value})
 
@@ -116,7 +116,7 @@ def test_a_cash_movement_may_have_a_volume_but_no_sign(volume):
         cash(1, volume="-0.1")
 
 
-def test_a_revision_is_known_by_the_deal_that_it_reports():
+def test_a_revision_has_the_ticket_of_its_deal():
     revised = DealRevised(now=fill(5, time_msc=at(9)), caused_by=3)
     assert (revised.deal, revised.time_msc) == (5, at(9))
 
@@ -184,18 +184,18 @@ def test_an_account_is_opened_with_words():
 
 
 @pytest.mark.parametrize(("digits", "scale"), [(0, 6), (2, 6), (6, 6), (8, 8)])
-def test_money_is_kept_with_at_least_the_decimals_of_its_currency(digits, scale):
+def test_money_is_stored_with_at_least_the_decimals_of_its_currency(digits, scale):
     assert opened_event(currency_digits=digits).money_scale == scale
 
 
 @pytest.mark.parametrize("wrong", [{"server": " "}, {"currency": ""}, {"login": -1}, {"mode": "x"}, {"currency_digits": 16}])
-def test_what_an_account_cannot_be(wrong):
+def test_an_account_that_cannot_be_is_refused(wrong):
     with pytest.raises(BadValue):
         opened_event(**wrong)
 
 
 @pytest.mark.parametrize("cls", [cls for cls, _ in KINDS.values()], ids=lambda cls: cls.__name__)
-def test_every_fact_is_frozen_and_keyword_only_and_states_when(cls):
+def test_every_fact_is_frozen_and_keyword_only_and_has_a_time(cls):
     assert all(field.kw_only for field in attrs.fields(cls))
     assert hasattr(cls, "time_msc") or "time_msc" in attrs.fields_dict(cls)
     event = object.__new__(cls)

@@ -1,4 +1,4 @@
-"""Accounts whose tickets do not rise with time: found, said, and ordered by time."""
+"""Accounts whose tickets do not rise with time: found, reported, and ordered by time."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ TESTER = """
 
 
 @pytest.mark.parametrize(("deals", "found"), [
-    ([], None), ([(1000, 5), (2000, 6)], None), ([(1000, 6), (1500, 5)], None),  # within a second nothing is said
+    ([], None), ([(1000, 5), (2000, 6)], None), ([(1000, 6), (1500, 5)], None),  # within a second nothing is reported
     ([(1000, 6), (2000, 5)], (1, 5, 2000)), ([(1000, 6), (2000, 5), (2000, 4), (3000, 7), (4000, 1)], (3, 5, 2000)),
 ])  # fmt: skip
-def test_where_tickets_fall(deals, found):
+def test_falling_tickets_are_found(deals, found):
     assert falling_tickets(deals) == found
 
 
@@ -41,7 +41,7 @@ def imported(tmp_path, first, second, name="deals.csv"):
     return ledger, import_files(ledger, [file], options=recorded)[0]
 
 
-def test_an_import_states_where_tickets_fall(tmp_path):
+def test_an_import_reports_where_tickets_fall(tmp_path):
     _, report = imported(tmp_path, first=9, second=5)
     assert any("tickets of 1 deals do not rise" in str(note) and "ledger account order" in str(note) for note in report.notes)
     _, report = imported(tmp_path, first=5, second=9)

@@ -27,7 +27,7 @@ def close(number, text, profit, **more):
 # ------------------------------------------------------------------------------------------------------ the profit decides
 
 
-def test_a_basket_closed_in_one_second_is_recorded_apart_by_its_profits():
+def test_a_basket_closed_in_one_second_is_distinguished_by_its_profits():
     ids, notes = recorded(
         deal(1, "10:00 buy in 0.1 @ 1.10000"),
         deal(2, "10:01 buy in 0.1 @ 1.09000"),
@@ -39,7 +39,7 @@ def test_a_basket_closed_in_one_second_is_recorded_apart_by_its_profits():
     assert (ids[3:], notes) == ([1002, 1003, 1001], [])
 
 
-def test_a_close_in_part_is_recorded_apart_too():
+def test_a_close_in_part_is_distinguished_by_its_profit_too():
     ids, notes = recorded(
         deal(1, "10:00 sell in 0.3 @ 1.10000"),
         deal(2, "10:01 sell in 0.3 @ 1.11000"),
@@ -77,7 +77,7 @@ def test_a_profit_in_another_currency_is_compared_with_those_around_it():
     assert (ids[1], ids[5:], notes) == (1001, [1004, 1003, 1005], [])
 
 
-def test_it_is_so_hours_apart():
+def test_profits_distinguish_closes_that_are_hours_apart():
     by = Decimal(127431)
     rows = [
         ("10:00 buy in 0.1 @ 0.86000", None), ("10:30 sell out 0.1 @ 0.86100", "0.00100"),
@@ -111,7 +111,7 @@ def test_a_close_by_names_the_price_of_what_it_closed():
 def test_one_tie_reaches_no_further_than_the_moment_when_all_was_closed():
     ids, notes = recorded(
         deal(1, "10:00 buy in 0.1 @ 1.1"), deal(2, "10:01 buy in 0.1 @ 1.2"),
-        deal(3, "11:00 sell out 0.1 @ 1.3"), deal(4, "11:00 sell out 0.1 @ 1.3"),  # profits of 0 tell nothing
+        deal(3, "11:00 sell out 0.1 @ 1.3"), deal(4, "11:00 sell out 0.1 @ 1.3"),  # profits of 0 show nothing
         deal(5, "12:00 buy in 0.1 @ 1.1"), deal(6, "13:00 sell out 0.1 @ 1.2"),
     )  # fmt: skip
     assert set(ids[2:4]) == {1001, 1002}
@@ -162,7 +162,7 @@ def test_open_positions_state_which_of_two_was_closed():
     assert (ids[2], notes) == (1002, [])
 
 
-def test_they_state_how_much_of_each():
+def test_open_positions_state_how_much_of_each_was_closed():
     ids, notes = recorded(
         deal(1, "10:00 buy in 0.3 @ 1.1"), deal(2, "10:01 buy in 0.3 @ 1.2"),
         deal(3, "11:00 sell out 0.1 @ 1.3"), deal(4, "11:01 sell out 0.2 @ 1.3"),
@@ -179,7 +179,7 @@ def test_of_two_that_may_be_meant_none_is_while_one_stays_open():
         deal(1, "10:00 buy in 0.1 @ 1.1"), deal(2, "10:01 buy in 0.1 @ 1.1"), close(3, "11:00 sell out 0.1 @ 1.2", 1000),
         deal(4, "12:00 buy in 0.1 @ 1.15"), close(5, "13:00 sell out 0.1 @ 1.25", 1000),
     )  # fmt: skip
-    assert (ids[2], ids[4]) == (None, 1004)  # and the tie takes nothing else with it
+    assert (ids[2], ids[4]) == (None, 1004)  # and the tie affects nothing else
     assert notes == ["the file does not determine its position; left unattributed"]
 
 

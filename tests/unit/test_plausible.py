@@ -215,7 +215,7 @@ def test_a_fact_names_itself_in_the_error():
 
 def test_a_deal_of_the_gateway_at_a_time_that_cannot_be_degrades_by_row_and_field_until_it_is_gone():
     desk = Desk(extended=True)
-    desk.broker.record(desk.fill(1, entry="in"), fill(2, time_msc=SECOND))
+    desk.broker.report(desk.fill(1, entry="in"), fill(2, time_msc=SECOND))
     result = desk.sync()
     assert result.status is SyncStatus.DEGRADED
     assert (result.reason or "").startswith("row 2, time: deal 2: expected a broker time in milliseconds")

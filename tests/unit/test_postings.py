@@ -1,4 +1,4 @@
-"""The fold order, and what all tellings of a deal say together."""
+"""The fold order, and what all records of a deal state together."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def order(plain, placed, replaced=MappingProxyType({})):
     return [Posting(*one)[:4] for one in postings(plain, placed, replaced)]
 
 
-def test_time_goes_first_then_deals_then_versions():
+def test_postings_are_ordered_by_time_then_deals_then_versions():
     early = row(fill(9, time_msc=at(1)), 2)
     late = row(fill(3, time_msc=at(2)), 3)
     later = row(fill(4, time_msc=at(2)), 4)
@@ -39,7 +39,7 @@ def test_time_goes_first_then_deals_then_versions():
     assert sorted([correction, later, late, early], key=place_of) == [early, late, later, correction]  # facts go first
 
 
-def test_what_is_no_deal_is_never_taken_for_another_record():
+def test_what_is_no_deal_is_never_mistaken_for_another_record():
     first, second = (row(GhostClosed(before=state("long 1 @ 10", one), time_msc=at(2)), one) for one in (1, 2))
     assert [one[1] for one in postings([first, second])] == [NO_DEAL, NO_DEAL]
 
@@ -64,7 +64,7 @@ def test_a_deal_and_its_completions_are_one_posting():
     assert Posting(*recorded)._asdict() | {"profit": 5_000_000, "swap": 1_000_000, "version": 2} == Posting(*recorded)._asdict()
 
 
-def test_a_revision_takes_the_place_of_all_before_it():
+def test_a_revision_replaces_all_records_before_it():
     first = row(fill(1, profit=1), 2)
     completion = row(DealCompleted(deal=1, time_msc=at(1), caused_by=2, fee=9), 3)
     revision = row(DealRevised(now=incomplete(fill(1, volume=3)), caused_by=3), 4)

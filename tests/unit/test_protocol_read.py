@@ -47,7 +47,7 @@ def deal(**changes: Any):
 
 
 def with_text(field: str, text: str) -> bytes:
-    """Return an answer whose second row has a number written as it stands."""
+    """Return an answer whose second row has a number written exactly so."""
     marked = answer(positions=[ROW, ROW | {field: "MARK"}]).decode()
     return marked.replace('"MARK"', text).encode()
 
@@ -77,7 +77,7 @@ def test_the_base_form_is_read():
 def test_the_extended_form_is_read():
     recorded: dict[str, Any] = {
         "identifier": 100000, "magic": -7, "time_msc": 1704153600123, "time_update_msc": 1704153600456, "swap": -0.3,
-        "comment": "by hand", "time": 1,
+        "comment": "manual", "time": 1,
     }  # fmt: skip
     snapshot = read_snapshot(
         answer(
@@ -89,14 +89,14 @@ def test_the_extended_form_is_read():
     (read,) = snapshot.positions
     assert (read.position_id, read.ticket, read.is_identified, read.magic) == (100000, 100001, True, 2**64 - 7)
     assert (read.opened_msc, read.updated_msc) == (1704153600123, 1704153600456)
-    assert (read.swap, read.comment) == (Decimal("-0.3"), "by hand")
+    assert (read.swap, read.comment) == (Decimal("-0.3"), "manual")
     assert (snapshot.is_extended, snapshot.login, snapshot.server) == (True, 70113, "Broker-Live")
     assert (snapshot.mode, snapshot.connected, snapshot.count) == (MarginMode.HEDGING, True, 1)
     assert snapshot.server_time_msc == 1704153600789
 
 
 @pytest.mark.parametrize("echo", ["", None, GONE])
-def test_who_does_not_echo_our_id_is_not_extended(echo):
+def test_an_answer_without_our_id_is_not_extended(echo):
     assert not read_snapshot(answer(positions=[], req_id=echo), Asked("a1")).is_extended
 
 
@@ -105,18 +105,18 @@ def test_an_empty_list_is_a_flat_account():
 
 
 @pytest.mark.parametrize("status", ["SUCCESS", "success", "ok", "OK"])
-def test_known_words_for_success(status):
+def test_the_known_words_for_success_are_read(status):
     assert read_snapshot(answer(status=status, positions=[])).positions == ()
 
 
 @pytest.mark.parametrize(
     ("word", "side"), [("buy", Side.BUY), ("BUY", Side.BUY), ("SELL", Side.SELL), (0, Side.BUY), (1, Side.SELL)]
 )
-def test_known_words_for_a_side(word, side):
+def test_the_known_words_for_a_side_are_read(word, side):
     assert position(type=word).side is side
 
 
-def test_the_other_spelling_of_the_open_price():
+def test_the_other_spelling_of_the_open_price_is_read():
     assert position(price_open=GONE, open_price=1.5).price_open == Decimal("1.5")
 
 
@@ -140,7 +140,7 @@ def test_an_open_price_of_nothing_is_unknown(recorded):
 
 
 @pytest.mark.parametrize("recorded", [0, None, GONE])
-def test_no_identifier_leaves_the_ticket(recorded):
+def test_without_an_identifier_the_ticket_identifies_the_position(recorded):
     assert (position(identifier=recorded).position_id, position(identifier=recorded).is_identified) == (100001, False)
 
 
@@ -182,7 +182,7 @@ def test_a_row_that_is_wrong_is_named(field: str, recorded: Any):
     ],
     ids=range(7),
 )
-def test_a_key_that_is_recorded_twice_is_refused_wherever_it_is(raw):
+def test_a_key_that_occurs_twice_is_refused_wherever_it_is(raw):
     with pytest.raises(SnapshotRefused, match="twice"):
         read_snapshot(raw)
 
@@ -231,7 +231,7 @@ def test_a_header_that_is_wrong_is_named(field, recorded):
 
 
 @pytest.mark.parametrize("status", ["ERROR", "error", "REJECTED", "FAILED"])
-def test_an_error_is_recorded_with_code_and_words(status):
+def test_an_error_is_raised_with_code_and_words(status):
     with pytest.raises(GatewayRefused) as refused:
         read_snapshot(answer(status=status, error_code=5040, error_msg="no data\x1b[2J", positions=[]))
     assert refused.value.code == "5040"
@@ -239,7 +239,7 @@ def test_an_error_is_recorded_with_code_and_words(status):
     assert refused.value.detail.isprintable()
 
 
-def test_an_error_may_be_silent_or_talk_nonsense():
+def test_an_error_without_a_message_or_with_nonsense_is_read():
     nonsense: list[dict[str, Any]] = [
         {},
         {"error_code": [], "error_msg": {"a": 1}},
@@ -288,7 +288,7 @@ def test_what_is_no_trade_is_cash(type_, code, word):
     assert (read.order, read.position_id, read.symbol, read.origin) == (None, None, None, Origin.RECOVERY)
 
 
-def test_what_a_deal_does_not_record_is_unknown():
+def test_what_a_deal_does_not_state_is_unknown():
     read = deal(commission=GONE, fee=None, swap=GONE, profit=GONE, magic=GONE, reason=GONE, comment=GONE, position_id=GONE)
     unknown = (read.commission, read.fee, read.swap, read.profit, read.magic, read.reason, read.comment, read.position_id)
     assert unknown == (None,) * 8
@@ -403,12 +403,12 @@ def test_an_id_in_a_row_names_no_request():
 
 
 @pytest.mark.parametrize("reader", [read_account, read_deals, read_symbols, read_pong])
-def test_every_reader_looks_whose_answer_it_is(reader):
+def test_every_reader_checks_whose_answer_it_is(reader):
     with pytest.raises(AnotherAnswer):
         reader(answer(account=ACCOUNT, deals=[], symbols=[], request_id="x"), Asked(OURS))
 
 
-def test_a_gateway_that_names_requests_is_held_to_it_but_for_errors():
+def test_a_gateway_that_names_requests_must_go_on_naming_them_but_for_errors():
     with pytest.raises(AnotherAnswer):
         read_snapshot(answer(positions=[]), Asked(OURS, must_echo=True))
     with pytest.raises(GatewayRefused):
@@ -419,12 +419,12 @@ def test_a_gateway_that_names_requests_is_held_to_it_but_for_errors():
 
 
 def test_texts_that_are_filled_up_with_nul_are_read():
-    full = bent(ROW, {"type": "buy\0\0", "symbol": "EURUSD\0\0", "comment": "by hand\0\0", "ticket": "100001\0"})
+    full = bent(ROW, {"type": "buy\0\0", "symbol": "EURUSD\0\0", "comment": "manual\0\0", "ticket": "100001\0"})
     raw = answer(status="SUCCESS\0", positions=[full], server="Broker-Live\0\0\0", req_id=OURS + "\0")
     for recorded in (raw, raw.replace(b"\\u0000", b"\0"), raw + b"\0", raw + b"\r\n\0\0 "):
         read = read_snapshot(recorded, Asked(OURS))
         (row,) = read.positions
-        assert (row.symbol, row.side, row.comment, row.ticket) == ("EURUSD", Side.BUY, "by hand", 100001)
+        assert (row.symbol, row.side, row.comment, row.ticket) == ("EURUSD", Side.BUY, "manual", 100001)
         assert (read.server, read.is_extended, read.raw) == ("Broker-Live", True, recorded)
 
 
@@ -436,7 +436,7 @@ def test_a_key_that_is_filled_up_with_nul_is_that_key():
 
 
 @pytest.mark.parametrize(("comment", "read"), [
-    ("by hand\0rest", "by hand"), ("\0", None), ("a\ud800b", "a\ufffd\ufffd\ufffdb"), ("\u00e9\0", "\u00e9"),
+    ("manual\0rest", "manual"), ("\0", None), ("a\ud800b", "a\ufffd\ufffd\ufffdb"), ("\u00e9\0", "\u00e9"),
 ])  # fmt: skip
 def test_a_comment_never_refuses_an_answer(comment, read):
     assert position(comment=comment).comment == read
@@ -464,7 +464,7 @@ def test_an_id_may_be_written_as_a_double_while_that_is_exact(recorded):
 
 @pytest.mark.parametrize("field", ["ticket", "identifier", "magic"])
 @pytest.mark.parametrize("recorded", [2.0**53 + 2, "9007199254740994.0", 1e17, 100001.5, "100001.5"])
-def test_an_id_that_a_double_cannot_record_from_its_neighbours_is_refused_by_row_and_field(field, recorded):
+def test_an_id_that_a_double_cannot_distinguish_from_its_neighbours_is_refused_by_row_and_field(field, recorded):
     with pytest.raises(SnapshotRefused) as refused:
         position(**{field: recorded})
     assert (refused.value.row, refused.value.field) == (1, field)

@@ -36,15 +36,15 @@ def story() -> Story:
 # ------------------------------------------------------------------------------------------------------------ of whom it is
 
 
-def test_a_snapshot_that_reports_nothing_but_positions_is_believed(story):
+def test_a_snapshot_that_reports_nothing_but_positions_is_accepted(story):
     assert believe(story).positions == rows("#7 long 1 @ 10")
 
 
-def test_an_empty_list_in_good_order_is_believed(story):
+def test_an_empty_list_in_good_order_is_accepted(story):
     assert believe(story, "", count=0, connected=True).positions == ()
 
 
-def test_a_snapshot_that_reports_everything_as_it_is_is_believed(story):
+def test_a_snapshot_that_reports_everything_as_it_is_is_accepted(story):
     recorded: dict[str, Any] = {
         "login": 70113,
         "server": "Broker-Live",
@@ -83,7 +83,7 @@ def test_money_and_deals_of_somebody_else_are_refused_too(story, recorded):
     require_identity(RemoteHistory(deals=()), story.portfolio.terms)
 
 
-# ----------------------------------------------------------------------------------------------------------- told twice
+# --------------------------------------------------------------------------------------------------------- listed twice
 
 
 def test_a_ticket_that_comes_twice_is_refused_with_its_row(story):
@@ -135,7 +135,7 @@ def test_a_snapshot_older_than_the_newest_fill_is_refused(recorded_at, is_believ
 
 @pytest.mark.parametrize("corrected", ["recover #8 long 1 @ 10", "drift #7 long 2 @ 10", "ghost #7"])
 def test_corrections_make_no_snapshot_stale(story, corrected):
-    """Their time may be one of ours: the broker's clock stands still over a weekend."""
+    """Their time may be one of ours: the broker's clock is stopped over a weekend."""
     story.record(f"t9000 {corrected}")
     believe(story, server_time_msc=at(8))
 
@@ -182,12 +182,14 @@ def test_the_base_form_reports_no_age_and_is_never_stale(story):
 # ------------------------------------------------------------------------------------------------------------- the future
 
 
-@pytest.mark.parametrize(("ahead_msc", "lies"), [(60_000, False), (60_001, True), (23 * 3_600_000, True), (-(10**9), False)])
-def test_a_server_clock_leads_by_a_minute_at_most(ahead_msc, lies):
-    assert is_ahead(snapshot("", extended=True, server_time_msc=at(NOW) + ahead_msc), at(NOW)) is lies
+@pytest.mark.parametrize(
+    ("ahead_msc", "wrong"), [(60_000, False), (60_001, True), (23 * 3_600_000, True), (-(10**9), False)]
+)
+def test_a_server_clock_leads_by_a_minute_at_most(ahead_msc, wrong):
+    assert is_ahead(snapshot("", extended=True, server_time_msc=at(NOW) + ahead_msc), at(NOW)) is wrong
 
 
-def test_what_a_lying_clock_shows_is_compared_all_the_same(story):
+def test_what_a_wrong_clock_shows_is_compared_all_the_same(story):
     believe(story, server_time_msc=at(NOW) + 30 * 86_400_000)
 
 
@@ -225,7 +227,7 @@ def test_binary_dirt_is_cleaned_and_the_rest_is_left_alone(story):
     assert (cleaned.raw, cleaned.evidence) == (b"as it came", dirty.evidence)
 
 
-def test_a_price_with_more_decimals_than_are_kept_is_an_average_and_rounded_once(story):
+def test_a_price_with_more_decimals_than_are_stored_is_an_average_and_rounded_once(story):
     (row,) = believe(story, "#8 long 1 @ 145.8066666666667").positions
     assert row.price_open == Decimal("145.80666667")
 
@@ -256,7 +258,7 @@ def test_an_unknown_open_price_stays_unknown(story):
         {"opened_msc": -5},
     ],
 )
-def test_what_could_not_be_kept_refuses_the_snapshot_with_the_row(story, wrong):
+def test_what_could_not_be_stored_refuses_the_snapshot_with_the_row(story, wrong):
     (row,) = rows("#8 long 1 @ 10")
     seen = Snapshot(positions=(*rows("#7 long 1 @ 10"), attrs.evolve(row, **wrong)), raw=b"", is_extended=True)
     with pytest.raises(SnapshotRefused) as refused:
@@ -265,12 +267,12 @@ def test_what_could_not_be_kept_refuses_the_snapshot_with_the_row(story, wrong):
 
 
 def test_a_dirty_volume_never_hides_behind_a_number_that_fits(story):
-    """A row is taken as known only if volume and price are both ours to the last digit."""
+    """A row counts as known only if volume and price are both ours to the last digit."""
     assert refusal(story, "#7 long 1.000000001 @ 10").row == 1
     assert refusal(story, "#7 long 1.000000001 @ 10.0000000000000001").row == 1
 
 
-# ------------------------------------------------------------------------------------------------------------ as events say
+# -------------------------------------------------------------------------------------------------------- as events state it
 
 
 def test_a_remote_position_is_quoted_in_full():
