@@ -140,7 +140,7 @@ def _fail(_):
 
 @pytest.fixture(autouse=True)
 def _small_steps(monkeypatch):
-    """So that few events take several steps."""
+    """So that few events need several steps."""
     monkeypatch.setattr("ledger.exporter._AT_ONCE", 5)
     monkeypatch.setattr(backup, "_ROWS", 5)
 

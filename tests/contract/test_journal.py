@@ -476,10 +476,10 @@ def test_a_revised_deal_may_have_moved_in_time(book):
     record(book, completion(2, profit=8))
     assert deals(book) == [(2, 0.5, 8_000_000), (1, 1, 0), (3, 3, 0)]
     # Each of the states before can still be had.
-    recorded_until = [deals(book, Selection(version=version)) for version in range(2, head(book).version + 1)]
-    assert recorded_until[before - 2] == [(1, 1, 0), (2, 2, 5_000_000), (3, 3, 0)]
-    assert recorded_until[before - 1] == [(1, 1, 0), (3, 3, 0), (2, 4, 6_000_000)]
-    assert recorded_until[before] == [(2, 0.5, None), (1, 1, 0), (3, 3, 0)]
+    deals_by_version = [deals(book, Selection(version=version)) for version in range(2, head(book).version + 1)]
+    assert deals_by_version[before - 2] == [(1, 1, 0), (2, 2, 5_000_000), (3, 3, 0)]
+    assert deals_by_version[before - 1] == [(1, 1, 0), (3, 3, 0), (2, 4, 6_000_000)]
+    assert deals_by_version[before] == [(2, 0.5, None), (1, 1, 0), (3, 3, 0)]
     assert_whole(book)
 
 

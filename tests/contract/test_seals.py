@@ -298,9 +298,9 @@ def test_somebody_elses_seal_is_read_and_not_trusted(desk, tmp_path, capsys):
     for trusted, code in ((public, 0), (tmp_path / "ours.pub.pem", 1)):
         with pytest.raises(SystemExit) as left:
             main([*command, "--trusted-key", str(trusted)])
-        recorded = json.loads(capsys.readouterr().out)
-        assert (left.value.code, recorded["ok"], recorded["seal"]["trusted"]) == (code, not code, not code)
-        assert recorded["seal"]["key"] == load_public_key(public)
+        output = json.loads(capsys.readouterr().out)
+        assert (left.value.code, output["ok"], output["seal"]["trusted"]) == (code, not code, not code)
+        assert output["seal"]["key"] == load_public_key(public)
     discard(target)
     assert ours.stat().st_mode & 0o777 == 0o600
 

@@ -422,9 +422,7 @@ def test_an_account_with_another_id_is_named(intruder, url):
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_text_that_is_no_text_is_named(name, sqlite_intruder):
-    sqlite_intruder(
-        f"UPDATE events SET {name} = CAST(x'41ff42' AS TEXT) WHERE account_id = ? AND version = ?", KEY, SET[name]
-    )
+    sqlite_intruder(f"UPDATE events SET {name} = CAST(x'41ff42' AS TEXT) WHERE account_id = ? AND version = ?", KEY, SET[name])
     assert found(sqlite_intruder.url) == at(SET[name], name)
 
 
@@ -550,9 +548,7 @@ def test_the_command_states_what_it_found_and_exits_1(name, intruder, url, capsy
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_what_is_no_text_can_still_be_printed(name, sqlite_intruder, capsys):
-    sqlite_intruder(
-        f"UPDATE events SET {name} = CAST(x'41ff42' AS TEXT) WHERE account_id = ? AND version = ?", KEY, SET[name]
-    )
+    sqlite_intruder(f"UPDATE events SET {name} = CAST(x'41ff42' AS TEXT) WHERE account_id = ? AND version = ?", KEY, SET[name])
     assert cli(sqlite_intruder.url, capsys)[0] == 1
 
 

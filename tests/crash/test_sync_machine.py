@@ -69,7 +69,7 @@ class Market(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.open()
-        self.rows_recorded: dict[int, Any] = {}
+        self.rows_of_deals: dict[int, Any] = {}
         self.orders: list[int] = []
         self.incomplete: list[int] = []
         self.acknowledged: set[int] = set()
@@ -110,7 +110,7 @@ class Market(RuleBasedStateMachine):
 
     def happened(self, answer, *, recorded=False, bare=False):
         """Record the deals that an order made, or not: the engine died before it could, or was not asked."""
-        self.rows_recorded |= {row["ticket"]: row for row in answer.deals}
+        self.rows_of_deals |= {row["ticket"]: row for row in answer.deals}
         tickets = [row["ticket"] for row in answer.deals]
         if recorded:
             self.desk.record([deal_of(row, bare=bare) for row in answer.deals])
@@ -182,7 +182,7 @@ class Market(RuleBasedStateMachine):
     @rule(booked=st.sampled_from([(2, "100"), (2, "-50.50"), (3, "50"), (3, "-50"), (4, "-1.25"), (15, "3.10"), (12, "0.07")]))
     def money_moves(self, booked):
         row = self.terminal.cash(*booked)
-        self.rows_recorded[row["ticket"]] = row
+        self.rows_of_deals[row["ticket"]] = row
         self.incomplete.append(row["ticket"])
 
     @rule(msc=MSC)
@@ -200,7 +200,7 @@ class Market(RuleBasedStateMachine):
 
     def record_late(self, tickets, *, bare):
         for ticket in tickets:
-            self.desk.record([deal_of(self.rows_recorded[ticket], bare=bare)])
+            self.desk.record([deal_of(self.rows_of_deals[ticket], bare=bare)])
             self.acknowledged.add(ticket)
 
     @rule(data=st.data(), syncs=st.booleans(), startup=st.booleans())
@@ -237,7 +237,7 @@ class Market(RuleBasedStateMachine):
     def is_refused(self, known_msc):
         """Whether what is wrong now makes every snapshot one that may not be believed."""
         if self.counter.fault == "old":  # nothing that we know is newer: then it may be as old as it is
-            return self.counter.recorded_msc // 1000 < known_msc // 1000
+            return self.counter.reported_msc // 1000 < known_msc // 1000
         return self.counter.fault in (REFUSED_EXTENDED if self.extended else REFUSED)
 
     def seems_to_flap(self, result):
@@ -277,7 +277,7 @@ class Market(RuleBasedStateMachine):
     @precondition(lambda self: self.incomplete)
     @rule(point=st.integers(0, 1))
     def we_die_while_we_record(self, point):
-        self.desk.die_recording(point, [self.rows_recorded[self.incomplete[0]]])
+        self.desk.die_recording(point, [self.rows_of_deals[self.incomplete[0]]])
         self.is_whole()
 
     @rule()
@@ -326,7 +326,7 @@ class Market(RuleBasedStateMachine):
         self.counter.heal()
         self.restart_and_check()
         before = self.look()
-        everything = list(self.rows_recorded)
+        everything = list(self.rows_of_deals)
         self.record_late(everything[::-1] + everything, bare=False)
         self.restart_and_check()
         after = self.look()

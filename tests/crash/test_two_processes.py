@@ -88,8 +88,8 @@ def test_processes_with_accounts_of_their_own_do_not_meet(url, start):
 def test_the_same_deals_recorded_by_all_land_once(url, start):
     outcomes = all_at_once(start, url, "same deals")
     assert sorted(deals(url)) == list(range(1, 1 + EACH))
-    recorded = Counter(outcome for one in outcomes for outcome in one)
-    assert recorded == {"appended": EACH, "duplicate": 2 * EACH * PROCESSES - EACH}
+    counted = Counter(outcome for one in outcomes for outcome in one)
+    assert counted == {"appended": EACH, "duplicate": 2 * EACH * PROCESSES - EACH}
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])

@@ -38,9 +38,9 @@ LOOKS = 8
 def imported(name, mode):
     """The deals of an export, as its import records them, and how its account is opened."""
     is_named = read_statement(FOLDER / name).login is not None
-    recorded = ImportOptions(mode=mode) if is_named else ImportOptions(mode=mode, account=NAMELESS, currency="BRL")
+    options = ImportOptions(mode=mode) if is_named else ImportOptions(mode=mode, account=NAMELESS, currency="BRL")
     with Ledger.open("memory://") as ledger:
-        import_files(ledger, [FOLDER / name], options=recorded)
+        import_files(ledger, [FOLDER / name], options=options)
         (account,) = ledger.accounts()
         deals = [one.event for one in account.events() if isinstance(one.event, (FillRecorded, CashMoved))]
         return account.terms.opened, deals

@@ -170,7 +170,7 @@ def test_a_wrong_balance_column_is_named_and_exits_1(desk, history):
     text = text[:at] + ">1.23<" + text[at + len(shown) + 2 :]
     output = desk.run("import", desk.write("h.html", text.encode("utf-16")), code=1)
     assert f"balance after deal {last.ticket}" in output
-    assert len(desk.json("accounts")) == 1  # the facts are kept all the same
+    assert len(desk.json("accounts")) == 1  # the facts are recorded all the same
 
 
 def test_a_missing_opening_in_a_file_from_the_first_deal_on_is_a_disagreement(desk, history):

@@ -34,9 +34,9 @@ def _write(history: History, windows: list[tuple[int, int, str]], folder: Path) 
 
 
 def _import_all(mode: str, paths: list[Path]) -> tuple[list[FileReport], Json]:
-    recorded = ImportOptions(account=AccountId(SERVER, LOGIN), mode=mode, currency="USD")
+    options = ImportOptions(account=AccountId(SERVER, LOGIN), mode=mode, currency="USD")
     with Ledger.open("memory://") as ledger:
-        reports = [import_files(ledger, [path], options=recorded)[0] for path in paths]
+        reports = [import_files(ledger, [path], options=options)[0] for path in paths]
         assert ledger.verify().ok
         portfolio = ledger.account(AccountId(SERVER, LOGIN)).portfolio
         return reports, replay_json(portfolio, until=None, known_at=None, version=0, head="", selected=0)

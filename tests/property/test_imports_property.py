@@ -67,12 +67,12 @@ def read(data, tmp_path_factory):
 
 def results(deals, position_ids):
     """Position ids by what their deals state: deals that nothing distinguishes may be swapped, and nothing else."""
-    recorded: defaultdict[tuple[object, ...], Counter[int]] = defaultdict(Counter)
+    found: defaultdict[tuple[object, ...], Counter[int]] = defaultdict(Counter)
     for deal, position_id in zip(deals, position_ids, strict=True):
         if deal.side is not None and position_id is not None:
             what = (deal.time_msc, deal.symbol, deal.type, deal.entry, deal.volume, deal.price, deal.profit, deal.swap)
-            recorded[(*what, deal.commission)][position_id] += 1
-    return recorded
+            found[(*what, deal.commission)][position_id] += 1
+    return found
 
 
 # --------------------------------------------------------------------------------------------------------------- what is read
@@ -153,8 +153,8 @@ def assert_true(report, attribution, position_ids):
         for deal, position_id in zip(report.deals, attribution.position_ids, strict=True)
     ]
     simulated = results(report.deals, position_ids)
-    for what, recorded in results(report.deals, determined).items():
-        assert recorded <= simulated[what]
+    for what, ids in results(report.deals, determined).items():
+        assert ids <= simulated[what]
 
 
 @given(seed=seeds, mode=modes, cuts=st.lists(st.integers(1, 150), min_size=2, max_size=2))
@@ -164,7 +164,7 @@ def assert_true(report, attribution, position_ids):
 def test_a_longer_export_reports_the_same_about_the_deals_they_share(seed, mode, cuts, tmp_path_factory):
     history = make_history(seed, mode, 150)
     first, last = sorted(cuts)
-    recorded: dict[int, int] = {}
+    known: dict[int, int] = {}
     for part in (
         in_whole_seconds(history, 0, first),
         in_whole_seconds(history, 0, last),
@@ -175,7 +175,7 @@ def test_a_longer_export_reports_the_same_about_the_deals_they_share(seed, mode,
         report = read(written(part, "html"), tmp_path_factory)
         for deal, position_id in zip(report.deals, attribute(report, report.mode).position_ids, strict=True):
             if deal.side is not None and position_id is not None:
-                assert recorded.setdefault(deal.deal, position_id) == position_id
+                assert known.setdefault(deal.deal, position_id) == position_id
 
 
 # ------------------------------------------------------------------------------------------------------------ broken bytes

@@ -185,12 +185,12 @@ def test_no_decimal_of_up_to_15_digits_is_ever_rounded(digits, places, scale):
     number = Decimal(digits).scaleb(-places)
     steps = Fraction(number) * 10**scale
     is_stored = steps == int(steps) and abs(steps) < 2**63  # a multiple that fits
-    for recorded in (number, str(number), f"{number:f}"):
+    for spelling in (number, str(number), f"{number:f}"):
         if is_stored:
-            assert Fraction(scaled(exact(recorded), scale, "volume"), 10**scale) == Fraction(number)
+            assert Fraction(scaled(exact(spelling), scale, "volume"), 10**scale) == Fraction(number)
         else:
             with pytest.raises(InexactNumber):
-                scaled(exact(recorded), scale, "volume")
+                scaled(exact(spelling), scale, "volume")
 
 
 @given(st.integers(1, 10**6), st.integers(0, 6), st.integers(1, 99), st.integers(9, 13))

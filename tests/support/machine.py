@@ -96,11 +96,11 @@ class Counter:
             "server": terminal.server,
             "margin_mode": ("hedging" if nets else "netting") if self.fault == "other mode" else terminal.mode.value,
             "connected": self.fault != "not connected",
-            "server_time_msc": self.recorded_msc,
+            "server_time_msc": self.reported_msc,
         }
 
     @property
-    def recorded_msc(self) -> int:
+    def reported_msc(self) -> int:
         """The server time that answers name."""
         return self.terminal.now_msc - (3 * 24 * 3_600_000 if self.fault == "old" else 0)
 

@@ -1,8 +1,8 @@
 """What events mean, written as plainly as it can be: the oracle of the properties.
 
 Nothing is updated event by event and nothing is bounded. All that was recorded is put in the fold order and gone through with
-fractions. It follows the design, "Events" (what is recorded again), "Time" (the fold order) and "The fold"; none of it is taken
-from the code that it judges.
+fractions. It follows the design, "Events" (what is recorded again), "Time" (the fold order) and "The fold"; none of it is
+copied from the code that it judges.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ def test_every_character_is_written_as_it_was_always_written():
     step = 4096
     for first in range(0, sys.maxunicode + 1, step):
         text = "".join(chr(code) for code in range(first, first + step) if not 0xD800 <= code <= 0xDFFF)
-        recorded = (*columns[:COMMENT], text, *columns[COMMENT + 1 :])
-        assert digest(recorded, PREVIOUS) == defined(recorded), hex(first)
+        values = (*columns[:COMMENT], text, *columns[COMMENT + 1 :])
+        assert digest(values, PREVIOUS) == defined(values), hex(first)
 
 
 @pytest.mark.parametrize("number", [0, -1, 2**63 - 1, -(2**63), 2**63, 2**64, -(10**30)])

@@ -26,9 +26,9 @@ SECOND_MSC = 1000
 HOUR_MSC = 3_600_000
 
 
-def whole_seconds(desk: Desk, deal: int, position_id: int, **recorded: Any) -> FillRecorded:
+def whole_seconds(desk: Desk, deal: int, position_id: int, **fields: Any) -> FillRecorded:
     """Return a fill of now as a source records it that counts whole seconds."""
-    return desk.fill(deal, position_id, **{"time_msc": desk.now() // 1000 * 1000, **recorded})
+    return desk.fill(deal, position_id, **{"time_msc": desk.now() // 1000 * 1000, **fields})
 
 
 def start_up(desk: Desk, at_msc: int = 200) -> None:

@@ -45,9 +45,9 @@ def test_a_fill_accepts_the_words_and_the_codes_of_mt5():
 
 
 def test_what_mt5_writes_for_nothing_is_unknown():
-    recorded = fill(1, order=0, position_id="0", comment="", external_id="", magic=0)
-    assert (recorded.order, recorded.position_id, recorded.comment, recorded.external_id) == (None, None, None, None)
-    assert recorded.magic == 0  # 0 is a magic number
+    made = fill(1, order=0, position_id="0", comment="", external_id="", magic=0)
+    assert (made.order, made.position_id, made.comment, made.external_id) == (None, None, None, None)
+    assert made.magic == 0  # 0 is a magic number
 
 
 def test_a_ticket_may_be_larger_than_32_bits():
@@ -87,8 +87,8 @@ def test_a_price_may_be_anything(price):
 
 
 def test_unknown_money_is_none_and_never_zero():
-    recorded = FillRecorded(deal=1, symbol="X", side="buy", entry="in", volume=1, price=1, time_msc=0)
-    assert (recorded.commission, recorded.fee, recorded.swap, recorded.profit, recorded.position_id) == (None,) * 5
+    made = FillRecorded(deal=1, symbol="X", side="buy", entry="in", volume=1, price=1, time_msc=0)
+    assert (made.commission, made.fee, made.swap, made.profit, made.position_id) == (None,) * 5
 
 
 @pytest.mark.parametrize("code", [0, 1])
@@ -102,11 +102,11 @@ def test_a_cash_movement_needs_its_type():
         CashMoved(deal=1, type=None, profit=1, time_msc=0)
 
 
-@pytest.mark.parametrize(("recorded", "kind"), [
+@pytest.mark.parametrize(("fields", "kind"), [
     ({"type": 2}, "balance"), ({"type": 17}, "tax"), ({"type": 99}, "type 99"), ({"type": None, "word": "so comp"}, "so comp"),
 ])  # fmt: skip
-def test_a_cash_movement_states_what_kind_it_is(recorded, kind):
-    assert cash(1, **recorded).kind == kind
+def test_a_cash_movement_states_what_kind_it_is(fields, kind):
+    assert cash(1, **fields).kind == kind
 
 
 @pytest.mark.parametrize("volume", ["0", "0.5", None])
@@ -166,7 +166,7 @@ def test_the_opening_figure_may_be_negative_and_credit_unknown():
 
 
 def opened_event(**terms: Any) -> AccountOpened:
-    recorded: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "server": "S",
         "login": 1,
         "currency": "USD",
@@ -175,7 +175,7 @@ def opened_event(**terms: Any) -> AccountOpened:
         "clock": "+3",
         "time_msc": 0,
     }
-    return AccountOpened(**(recorded | terms))
+    return AccountOpened(**(fields | terms))
 
 
 def test_an_account_is_opened_with_words():

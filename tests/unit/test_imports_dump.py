@@ -144,8 +144,8 @@ def test_a_dump_may_be_a_sheet_of_a_workbook(read):
     for line in DUMP.strip().split("\n"):
         sheet.append([float(cell) if cell.lstrip("-").replace(".", "").isdigit() else cell for cell in line.split(",")])
     sheet["C2"], sheet["D2"] = datetime(2024, 1, 2, 10), None  # noqa: DTZ001
-    deals, recorded = read(saved(book)).deals, read(DUMP.replace("-1.8900000000000001", "-1.89")).deals
-    assert deals[1:] == recorded[1:]
+    deals, expected = read(saved(book)).deals, read(DUMP.replace("-1.8900000000000001", "-1.89")).deals
+    assert deals[1:] == expected[1:]
     assert deals[0].time_msc == 1704189600000
 
 

@@ -122,14 +122,14 @@ def test_deals_without_any_profit_keep_their_balance_column(read):
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_language_changes_nothing(read, language):
     history = make_history(11, "hedging", 60)
-    recorded, english = read(render_html(history, language)), read(render_html(history))
-    assert (recorded.deals, recorded.closed, recorded.open, recorded.balance) == (
+    translated, english = read(render_html(history, language)), read(render_html(history))
+    assert (translated.deals, translated.closed, translated.open, translated.balance) == (
         english.deals,
         english.closed,
         english.open,
         english.balance,
     )
-    assert (recorded.server, recorded.login, len(recorded.deals)) == (SERVER, LOGIN, len(history.deals))
+    assert (translated.server, translated.login, len(translated.deals)) == (SERVER, LOGIN, len(history.deals))
 
 
 # ----------------------------------------------------------------------------------------------------------- what it contains

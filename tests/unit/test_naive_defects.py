@@ -263,12 +263,12 @@ def a_server_that_drops_the_first_request() -> Iterator[str]:
             *route, request = socket.recv_multipart()
             asked += 1
             if asked > 1:
-                recorded = {
+                answer = {
                     "status": "SUCCESS",
                     "positions": [row(7, "buy", 0.1, 1.1)],
                     "req_id": json.loads(request).get("req_id"),
                 }
-                socket.send_multipart([*route, json.dumps(recorded).encode()])
+                socket.send_multipart([*route, json.dumps(answer).encode()])
 
     thread = threading.Thread(target=serve)
     thread.start()

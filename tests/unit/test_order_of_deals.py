@@ -37,8 +37,8 @@ def imported(tmp_path, first, second, name="deals.csv"):
     file = tmp_path / name
     file.write_text(DEALS.format(first=first, second=second), encoding="utf-8")
     ledger = Ledger.open("memory://")
-    recorded = ImportOptions(account=ACCOUNT, mode="hedging", currency="USD")
-    return ledger, import_files(ledger, [file], options=recorded)[0]
+    options = ImportOptions(account=ACCOUNT, mode="hedging", currency="USD")
+    return ledger, import_files(ledger, [file], options=options)[0]
 
 
 def test_an_import_reports_where_tickets_fall(tmp_path):
@@ -53,16 +53,16 @@ def test_a_tester_report_orders_its_account_by_time(tmp_path):
     file.write_text(html(TESTER, account=None, generator="strategy tester"), encoding="utf-8")
     ledger = Ledger.open("memory://")
     account = ledger.account(ACCOUNT)
-    recorded = ImportOptions(account=ACCOUNT, mode="hedging", currency="USD")
-    import_files(ledger, [file], options=recorded)
+    options = ImportOptions(account=ACCOUNT, mode="hedging", currency="USD")
+    import_files(ledger, [file], options=options)
     assert account.terms.order is DealOrder.TIME
     version = account.version
-    import_files(ledger, [file], options=recorded)
+    import_files(ledger, [file], options=options)
     assert account.version == version
 
     other = Ledger.open("memory://").account(ACCOUNT)
     other.open(currency="USD", mode="hedging")
-    import_files(other.ledger, [file], options=recorded)
+    import_files(other.ledger, [file], options=options)
     assert other.terms.order is DealOrder.TIME
     [changed] = [one.event for one in other.events() if isinstance(one.event, Adjusted)]
     assert (changed.order_before, changed.order_after) == (DealOrder.TICKET, DealOrder.TIME)

@@ -313,12 +313,12 @@ def test_deals_that_are_reported_again_are_not_even_offered_to_the_journal():
     desk.broker.report(desk.fill(50), desk.cash(51, 5))
     desk.sync(2)
     assert len(desk.reconciler._memory.history._last_answer) == 2
-    recorded: list[Any] = []
+    offered: list[Any] = []
     journal: Any = desk.account.ledger.journal
     append = journal.append
-    journal.append = lambda *about, **words: (recorded.append(about), append(*about, **words))[1]  # type: ignore[func-returns-value]
+    journal.append = lambda *about, **words: (offered.append(about), append(*about, **words))[1]  # type: ignore[func-returns-value]
     desk.sync(5)
-    assert recorded == []
+    assert offered == []
 
 
 def test_no_deals_and_no_error_is_an_answer():
@@ -343,10 +343,10 @@ def test_one_sync_counts_one_error_however_often_it_looked():
     desk = Desk("#7 buy 1 @ 10", "#7 long 1.5 @ 11", extended=True)
     desk.broker.fail(BUSY, on="deals")
     journal: Any = desk.account.ledger.journal
-    append, recorded = journal.append, iter((900, 901, 902))
+    append, tickets = journal.append, iter((900, 901, 902))
 
     def crowded(account: AccountId, events: Any, **words: Any) -> Any:
-        for deal in [next(recorded, None)]:
+        for deal in [next(tickets, None)]:
             if deal is not None:
                 append(account, [desk.cash(deal, 1)])
         return append(account, events, **words)
@@ -758,10 +758,10 @@ def test_a_writer_who_is_faster_has_the_decision_made_again():
 def test_writers_who_never_stop_hold_the_sync_and_nothing_is_made_up():
     desk = Desk("#7 buy 1 @ 10", "#7 long 2 @ 10")
     journal: Any = desk.account.ledger.journal
-    append, recorded = journal.append, iter(range(100, 200))
+    append, tickets = journal.append, iter(range(100, 200))
 
     def crowded(account: AccountId, events: Any, **words: Any) -> Any:
-        append(account, [desk.cash(next(recorded), 1)])
+        append(account, [desk.cash(next(tickets), 1)])
         return append(account, events, **words)
 
     journal.append = crowded

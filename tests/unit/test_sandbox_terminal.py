@@ -1,4 +1,4 @@
-"""The simulated terminal keeps its books as MT5 does: it is what the ledger is checked against."""
+"""The simulated terminal books as MT5 does: it is what the ledger is checked against."""
 
 from __future__ import annotations
 

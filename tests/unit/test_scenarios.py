@@ -261,6 +261,6 @@ def test_a_replay_asks_no_broker_and_no_clock():
 
 @pytest.mark.parametrize("output", [{"operator": " ", "reason": "checked"}, {"operator": "mk", "reason": ""}])
 def test_a_person_s_correction_states_who_and_why(output):
-    recorded: dict[str, Any] = {"time_msc": at(1), "balance_before": 1, "balance_after": 2, **output}
+    fields: dict[str, Any] = {"time_msc": at(1), "balance_before": 1, "balance_after": 2, **output}
     with pytest.raises(BadValue, match="must be given"):
-        Adjusted(**recorded)
+        Adjusted(**fields)

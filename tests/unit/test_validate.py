@@ -17,13 +17,13 @@ DAY = 86_400
 NOW = 3 * DAY  # seconds of the story
 
 
-def believe(story: Story, shown: str = "#7 long 1 @ 10", *, now: float = NOW, **recorded: Any) -> Snapshot:
-    return validate(snapshot(shown, extended=True, **recorded), story.portfolio, now_msc=at(now))
+def believe(story: Story, shown: str = "#7 long 1 @ 10", *, now: float = NOW, **fields: Any) -> Snapshot:
+    return validate(snapshot(shown, extended=True, **fields), story.portfolio, now_msc=at(now))
 
 
-def refusal(story: Story, shown: str = "#7 long 1 @ 10", **recorded: Any) -> SnapshotRefused:
+def refusal(story: Story, shown: str = "#7 long 1 @ 10", **fields: Any) -> SnapshotRefused:
     with pytest.raises(SnapshotRefused) as refused:
-        believe(story, shown, **recorded)
+        believe(story, shown, **fields)
     return refused.value
 
 
@@ -45,18 +45,18 @@ def test_an_empty_list_in_good_order_is_accepted(story):
 
 
 def test_a_snapshot_that_reports_everything_as_it_is_is_accepted(story):
-    recorded: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "login": 70113,
         "server": "Broker-Live",
         "mode": MarginMode.HEDGING,
         "connected": True,
         "count": 1,
     }
-    assert believe(story, server_time_msc=at(NOW), **recorded).positions == rows("#7 long 1 @ 10")
+    assert believe(story, server_time_msc=at(NOW), **fields).positions == rows("#7 long 1 @ 10")
 
 
 @pytest.mark.parametrize(
-    ("recorded", "field", "expected", "found"),
+    ("reported", "field", "expected", "found"),
     [
         ({"login": 70114}, "login", "70113", "70114"),
         ({"server": "Broker-Demo"}, "server", "Broker-Live", "Broker-Demo"),
@@ -66,18 +66,18 @@ def test_a_snapshot_that_reports_everything_as_it_is_is_accepted(story):
         ({"count": 0}, "count", "0 rows", "found 1"),
     ],
 )
-def test_what_is_of_somebody_else_or_not_whole_is_refused_with_both_sides(story, recorded, field, expected, found):
-    error = refusal(story, **recorded)
+def test_what_is_of_somebody_else_or_not_whole_is_refused_with_both_sides(story, reported, field, expected, found):
+    error = refusal(story, **reported)
     assert error.field == field
     assert expected in str(error)
     assert found in str(error)
     assert error.retryable
 
 
-@pytest.mark.parametrize("recorded", [{"login": 70114}, {"server": "Broker-Demo"}, {"connected": False}])
-def test_money_and_deals_of_somebody_else_are_refused_too(story, recorded):
+@pytest.mark.parametrize("reported", [{"login": 70114}, {"server": "Broker-Demo"}, {"connected": False}])
+def test_money_and_deals_of_somebody_else_are_refused_too(story, reported):
     money = {"login": 70113, "server": "Broker-Live", "currency": "USD", "mode": MarginMode.HEDGING, "balance": Decimal(1)}
-    for answer in (RemoteAccount(**(money | {"credit": Decimal(0)} | recorded)), RemoteHistory(deals=(), **recorded)):
+    for answer in (RemoteAccount(**(money | {"credit": Decimal(0)} | reported)), RemoteHistory(deals=(), **reported)):
         with pytest.raises(SnapshotRefused):
             require_identity(answer, story.portfolio.terms)
     require_identity(RemoteHistory(deals=()), story.portfolio.terms)
@@ -142,12 +142,12 @@ def test_corrections_make_no_snapshot_stale(story, corrected):
 
 @pytest.mark.parametrize(("recorded_at", "is_believed"), [("8.999", False), ("9", True), ("9.001", False), ("9.9", True)])
 def test_a_snapshot_older_than_an_earlier_answer_is_refused(story, recorded_at, is_believed):
-    recorded = snapshot("#7 long 1 @ 10", extended=True, server_time_msc=at(recorded_at))
+    shown = snapshot("#7 long 1 @ 10", extended=True, server_time_msc=at(recorded_at))
     if is_believed:
-        assert validate(recorded, story.portfolio, now_msc=at(NOW), seen_msc=at("9.8")).positions
+        assert validate(shown, story.portfolio, now_msc=at(NOW), seen_msc=at("9.8")).positions
     else:
         with pytest.raises(SnapshotRefused, match="earlier answer"):
-            validate(recorded, story.portfolio, now_msc=at(NOW), seen_msc=at("9.8"))
+            validate(shown, story.portfolio, now_msc=at(NOW), seen_msc=at("9.8"))
 
 
 def test_in_a_repeated_hour_the_wall_clock_goes_back_and_nothing_is_stale():
@@ -182,9 +182,7 @@ def test_the_base_form_reports_no_age_and_is_never_stale(story):
 # ------------------------------------------------------------------------------------------------------------- the future
 
 
-@pytest.mark.parametrize(
-    ("ahead_msc", "wrong"), [(60_000, False), (60_001, True), (23 * 3_600_000, True), (-(10**9), False)]
-)
+@pytest.mark.parametrize(("ahead_msc", "wrong"), [(60_000, False), (60_001, True), (23 * 3_600_000, True), (-(10**9), False)])
 def test_a_server_clock_leads_by_a_minute_at_most(ahead_msc, wrong):
     assert is_ahead(snapshot("", extended=True, server_time_msc=at(NOW) + ahead_msc), at(NOW)) is wrong
 

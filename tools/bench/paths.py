@@ -37,8 +37,8 @@ class Path:
     """One row to be: both functions measure once and return their figure.
 
     ``target`` is compared with the ratio of ours to the reference (``by_ratio``), else with ours. A path whose figures come
-    out of one run each is measured once. ``worst`` takes the worst round in place of the median. ``more`` times as many rounds
-    are run of what takes little time, so that both see the machine in all its moods.
+    out of one run each is measured once. ``worst`` uses the worst round in place of the median. ``more`` times as many rounds
+    are run of what is quick, so that both see the machine in all its moods.
     """
 
     name: str
