@@ -5,7 +5,7 @@
 
 It makes ``.venv`` (see ``bootstrap``; that needs the network once), starts a simulated terminal and an engine that trades
 there, kills the engine (SIGKILL) between an order and its record, trades behind its back, starts it again, and looks at
-what was true and what was believed. Everything it makes but ``.venv`` is in a temporary folder. The exit code is 0 only if
+what was true and what the ledger showed. Everything it makes but ``.venv`` is in a temporary folder. The exit code is 0 only if
 all of it holds.
 """
 
@@ -80,7 +80,7 @@ class _Story:
         self.books("What the terminal has:")
         self.ledger("drift", expect=1)
 
-        self.title("An answer that must not be believed: the terminal lists nothing. Unknown is not flat.")
+        self.title("An answer that must be refused: the terminal lists nothing. Unknown is not flat.")
         self.sandbox.fault("none", times=-1)
         before = self.json_row("positions")
         self.ledger("sync", expect=3)
@@ -95,8 +95,8 @@ class _Story:
         self.holds(self.received("SEND_ORDER") == orders, "the order is not sent a second time")
         self.compare()
 
-        self.title(f"What was true when it crashed ({crashed_at}), and what the ledger believed then.")
-        self.believed(crashed_at)
+        self.title(f"What was true when it crashed ({crashed_at}), and what the ledger showed then.")
+        self.shown_then(crashed_at)
 
         self.title("Deals are not reported for a while: what nothing explains is corrected, with its evidence; money waits.")
         self.corrected_and_explained()
@@ -120,10 +120,10 @@ class _Story:
         balance = self.json_row("balance")
         self.holds(balance["balance"] == self.sandbox.books()["balance"], "the ledger's balance is the terminal's")
 
-    def believed(self, crashed_at: str) -> None:
+    def shown_then(self, crashed_at: str) -> None:
         true = self.json_row("replay", "--until", crashed_at)
         known = self.json_row("replay", "--known-at", crashed_at)
-        for words, item in (("true", true), ("believed", known)):
+        for words, item in (("true", true), ("shown", known)):
             shown = ", ".join(f"{one['side']} {one['volume']} {one['symbol']}" for one in item["positions"])
             option = "--until" if words == "true" else "--known-at"
             print(f"$ ledger replay {option} {crashed_at}\n  {words + ':':<10}{shown}")

@@ -67,7 +67,7 @@ def test_what_arrives_late_is_folded_into_its_place(book):
     book.append(ACCOUNT, [fill(99, 25.5)])
     assert replay(book)[0] == MANY + 1 - 20  # the checkpoint behind the late one does not count any more
     assert stored(book) == [11, 21, 30, 40]  # and the next one replaced it
-    assert replay(book, Selection(version=41))[0] == 20  # as it was believed before
+    assert replay(book, Selection(version=41))[0] == 20  # as it was known before
 
 
 def test_other_rules_make_other_checkpoints(book, monkeypatch):

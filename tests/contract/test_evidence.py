@@ -338,7 +338,7 @@ def test_whatever_is_changed_is_refused_or_changes_nothing(raw, data):
 
 
 def test_a_bomb_is_not_decompressed(monkeypatch):
-    """A small body that would be 100 GB: only as much as was recorded is ever made."""
+    """A small body that would be 100 GB: only as much as its size states is ever made."""
     asked = []
 
     class Noted:

@@ -235,7 +235,7 @@ class Market(RuleBasedStateMachine):
             agrees(self.look(), self.terminal.books(), extended=self.extended, nets=self.nets)
 
     def is_refused(self, known_msc):
-        """Whether what is wrong now makes every snapshot one that may not be believed."""
+        """Whether what is wrong now makes every snapshot one that must be refused."""
         if self.counter.fault == "old":  # nothing that we know is newer: then it may be as old as it is
             return self.counter.reported_msc // 1000 < known_msc // 1000
         return self.counter.fault in (REFUSED_EXTENDED if self.extended else REFUSED)
@@ -363,7 +363,7 @@ def test_a_startup_brings_the_ledger_to_the_books(mode, extended):
 
 @MODES
 @pytest.mark.parametrize("fault", REFUSED_EXTENDED)
-def test_what_must_not_be_believed_changes_nothing_however_often(fault, mode):
+def test_a_refused_answer_changes_nothing_however_often(fault, mode):
     class Case(Quick):
         pass
 

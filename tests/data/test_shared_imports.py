@@ -1,4 +1,4 @@
-"""The real exports imported, and held against everything that the broker computed in them. Without them: skipped."""
+"""The real exports imported, and checked against everything that the broker computed in them. Without them: skipped."""
 
 from __future__ import annotations
 

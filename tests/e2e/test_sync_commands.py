@@ -21,7 +21,7 @@ ACCOUNT = "Sandbox-Demo/70113"
 
 
 class Desk:
-    """A folder with a journal, and a sandbox that its commands speak to."""
+    """A folder with a journal, and a sandbox that its commands connect to."""
 
     def __init__(self, folder: Path, sandbox: Sandbox, journal: str) -> None:
         self.folder = folder

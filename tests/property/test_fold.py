@@ -144,7 +144,7 @@ def test_a_portfolio_holds_nothing_of_closed_positions(history):
 def test_every_round_trip_that_ended_is_one_complete_trade(history):
     account = recorded(history.deals, history.mode)
     seen = picture(history.deals, history.mode)
-    ended = sorted((life.position_id or 0, life.closed_msc, life.opened_msc) for life in seen.closed)
+    ended = sorted((trade.position_id or 0, trade.closed_msc, trade.opened_msc) for trade in seen.closed)
     found = list(account.trades())
     assert sorted((trade.position_id or 0, trade.closed_msc, trade.opened_msc or 0) for trade in found) == ended
     assert all(trade.complete for trade in found)
@@ -250,7 +250,7 @@ def test_a_replay_until_a_moment_uses_all_that_is_known_now(drawn):
 
 
 @given(st.data())
-def test_what_was_believed_at_a_moment_is_what_was_shown_then(data):
+def test_what_was_known_at_a_moment_is_what_was_shown_then(data):
     history, events = data.draw(revised_histories())
     account = opened(history.mode)
     then: list[tuple[str, int, dict[str, Any], list[dict[str, Any]]]] = []

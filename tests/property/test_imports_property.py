@@ -146,7 +146,7 @@ def test_what_is_recorded_is_true_whatever_the_file_leaves_out(history, tables, 
 
 
 def assert_true(report, attribution, position_ids):
-    """Hold what is determined against the truth; of positions that all end closed, a pairing may be chosen, and is noted."""
+    """Compare what is determined with the truth; of positions that all end closed, a pairing may be chosen, and is noted."""
     chosen = {note.place for note in attribution.notes if "paired in order" in note.cause}
     determined = [
         None if f"deal {deal.deal} (row {deal.row})" in chosen else position_id

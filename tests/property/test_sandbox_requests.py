@@ -42,7 +42,7 @@ raws = st.binary(max_size=40) | values.map(lambda value: json.dumps(value).encod
 
 
 class Served:
-    """A sandbox in a thread, and sockets to it that speak to it as badly as they like."""
+    """A sandbox in a thread, and sockets to it that send whatever they like."""
 
     def __init__(self) -> None:
         terminal = Terminal(

@@ -300,7 +300,7 @@ class Desk:
 
     @property
     def left(self) -> str:
-        """What the ledger believes now, in the words of the stories."""
+        """What the ledger shows now, in the words of the stories."""
         return self.story.left
 
     @property

@@ -260,7 +260,7 @@ def deal_of(row: Json, *, bare: bool = False) -> Deal:
 
 
 def look(account: Account) -> Json:
-    """Return what a ledger believes of an account, after checking that it does not disagree with itself."""
+    """Return what a ledger shows of an account, after checking that it does not disagree with itself."""
     portfolio = account.portfolio
     again = account.replay(checkpoints=False)
     assert json_rows(account, portfolio) == json_rows(account, again), "updated event by event and folded from the start differ"
@@ -297,7 +297,7 @@ def deals_of(account: Account) -> list[int]:
 
 
 def agrees(seen: Json, books: Json, *, extended: bool, nets: bool) -> None:
-    """Check what a ledger believes against the terminal's books: positions by id, by ticket or by symbol."""
+    """Check what a ledger shows against the terminal's books: positions by id, by ticket or by symbol."""
     key = "symbol" if nets else "position_id" if extended else "ticket"
     ours = {one[key]: one for one in seen["positions"]}
     theirs = {one[key]: one for one in books["positions"]}

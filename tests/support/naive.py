@@ -98,7 +98,7 @@ class NaiveReconciler:
                 if row["ticket"]  # no ticket, no position [13]
             ]
         except (KeyError, TypeError, ValueError):
-            return []  # one bad row, and nobody hears which [13]
+            return []  # one bad row, and no report names which [13]
 
     def startup_recovery(self) -> None:
         for row in self.positions():

@@ -22,7 +22,7 @@ _HEADER: Final = 5  # the kind of a message, and its size without it
 
 
 class _Peer:
-    """A connection that speaks in messages. A server may send half of one and wait: so none is waited for."""
+    """A connection of messages. A server may send half of one and wait: so none is waited for."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

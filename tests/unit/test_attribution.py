@@ -246,8 +246,8 @@ def test_of_two_positions_that_can_be_meant_none_is():
 def test_a_position_from_before_the_file_may_be_meant():
     statement = account(deal(1, "10:00 buy in 0.1 @ 1.1"), deal(2, "11:00 sell out 0.1 @ 1.2"), opening=500)
     assert attributed(statement) == [1001, None]
-    from_birth = account(deal(1, "10:00 buy in 0.1 @ 1.1"), deal(2, "11:00 sell out 0.1 @ 1.2"))
-    assert attributed(from_birth) == [1001, 1001]
+    from_opening = account(deal(1, "10:00 buy in 0.1 @ 1.1"), deal(2, "11:00 sell out 0.1 @ 1.2"))
+    assert attributed(from_opening) == [1001, 1001]
 
 
 def by_one_another(**more):

@@ -194,7 +194,7 @@ def test_the_fold_reports_a_row_that_it_cannot_read():
 
 
 def test_an_older_event_is_lifted_wherever_it_is_read():
-    """The first breaks did not count: that reads as one sight and no attempt. What is stored stays as it is."""
+    """The first breaks did not count: that reads as one confirmation and no attempt. What is stored stays as it is."""
     recorded = BreakOpened(kind="ghost", position_id=7, time_msc=5)
     row = stored(recorded, schema=1, data='{"kind":"ghost","position_id":7}')
     assert decode(row, None) == recorded

@@ -16,7 +16,7 @@ from tools.testkit.stories import START_MSC, Story, at, fill
 
 
 def disagreements(story: Story, shown: Snapshot | str, *, extended: bool = True) -> list[str]:
-    """Return what a story and a believed snapshot disagree about, in words: ``drift #7 volume 1/1.5``."""
+    """Return what a story and an accepted snapshot disagree about, in words: ``drift #7 volume 1/1.5``."""
     seen = snapshot(shown, extended=extended) if isinstance(shown, str) else shown
     return [in_short(one) for one in compare(story.portfolio, validate(seen, story.portfolio, now_msc=at(3 * 86_400)))]
 

@@ -238,7 +238,7 @@ def test_a_corrected_clock_rule_orders_the_hour_anew():
     assert list(account.portfolio.positions) == [7]  # for a clock that never goes back it closed before it opened
     account.change_clock("ny-close", operator="mk", reason="the broker's site states it")
     assert (dict(account.portfolio.positions), account.portfolio.unexplained) == ({}, ())
-    assert list(account.replay(version=3).positions) == [7]  # as it was believed before
+    assert list(account.replay(version=3).positions) == [7]  # as it was known before
 
 
 def test_a_sync_within_the_repeated_hour_is_accepted_and_closes_nothing():

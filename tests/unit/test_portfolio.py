@@ -58,7 +58,7 @@ DAY_MSC = 86_400_000
         ("sell 1 @ 10, buy 3 @ 30", "long 2 @ 30"),
         ("buy 1 @ 10, sell 3 @ 30, buy 2 @ 20", "flat"),
         ("buy 1 @ 10, sell 3 @ 30, sell 2 @ 20", "short 4 @ 25"),
-        ("buy 1 @ 10, sell 1 @ 12, sell 1 @ 13", "short 1 @ 13"),  # a new life after flat
+        ("buy 1 @ 10, sell 1 @ 12, sell 1 @ 13", "short 1 @ 13"),  # a new trade after flat
         ("buy 1 @ 10, buy 1 USDJPY @ 150", "long 1 @ 10, USDJPY long 1 @ 150"),
         ("buy 1 @ -37.63, buy 1 @ 0.01", "long 2 @ -18.81"),  # prices can be negative
         ("buy 0.01 @ 63250.75, buy 0.02 @ 63250.76", "long 0.03 @ 63250.75666667"),

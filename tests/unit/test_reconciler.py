@@ -518,7 +518,7 @@ def test_a_deal_that_comes_after_its_correction_counts_its_money_and_not_its_vol
     assert (desk.left, desk.story.balance) == ("#7 long 1.5 @ 11", "-3")
 
 
-# ------------------------------------------------------------------------------------------------ answers not to be believed
+# ----------------------------------------------------------------------------------------------------- answers to be refused
 
 
 AMISS: list[dict[str, Any]] = [

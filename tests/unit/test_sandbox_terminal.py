@@ -144,13 +144,13 @@ def test_deals_are_listed_by_span_both_ends_included_and_by_position():
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_same_seed_plays_the_same_and_another_one_does_not(mode):
-    def life(seed):
+    def played(seed):
         made = terminal(mode, seed=seed)
         made.trade_manually(40)
         return made.books(), made.deals()
 
-    assert life(3) == life(3)
-    assert life(3) != life(4)
+    assert played(3) == played(3)
+    assert played(3) != played(4)
 
 
 def test_dirt_is_in_the_last_bit_only():

@@ -31,7 +31,7 @@ COVERED: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
     5: ("a reversal is two trades and one deal",
         ("unit/test_portfolio.py::test_a_reversal_is_one_deal_in_two_trades_of_one_position_id",)),
     6: ("a reversal recorded again", ("unit/test_portfolio.py::test_a_reversal_recorded_twice_is_still_one_deal",)),
-    7: ("a new life after flat", ("unit/test_portfolio.py::test_what_fills_leave_behind",
+    7: ("a new trade after flat", ("unit/test_portfolio.py::test_what_fills_leave_behind",
                                   "unit/test_portfolio.py::test_the_balance_is_the_sum_of_all_money")),
     8: ("hedging: only the one that was reduced",
         ("unit/test_portfolio.py::test_what_fills_leave_behind_on_a_hedging_account",)),
@@ -74,7 +74,7 @@ COVERED: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
          ("unit/test_reconciler.py::test_a_sync_takes_one_snapshot_and_leaves_the_ghost_to_the_next",)),
     27: ("gone for good, no deal", ("unit/test_decide.py::test_a_ghost_waits_for_as_many_snapshots_as_the_policy_states",
                                     "unit/test_reconciler.py::test_every_correction_has_the_broker_s_own_answer_as_evidence")),
-    # answers that must not be believed
+    # answers that must be refused
     28: ("nothing, a timeout, an error", ("unit/test_reconciler.py::test_an_error_is_never_an_empty_list",)),
     29: ("one of two accounts fails",
          ("unit/test_reconciler.py::test_of_two_accounts_only_the_one_that_fails_is_left_out",)),

@@ -17,13 +17,13 @@ DAY = 86_400
 NOW = 3 * DAY  # seconds of the story
 
 
-def believe(story: Story, shown: str = "#7 long 1 @ 10", *, now: float = NOW, **fields: Any) -> Snapshot:
+def accept(story: Story, shown: str = "#7 long 1 @ 10", *, now: float = NOW, **fields: Any) -> Snapshot:
     return validate(snapshot(shown, extended=True, **fields), story.portfolio, now_msc=at(now))
 
 
 def refusal(story: Story, shown: str = "#7 long 1 @ 10", **fields: Any) -> SnapshotRefused:
     with pytest.raises(SnapshotRefused) as refused:
-        believe(story, shown, **fields)
+        accept(story, shown, **fields)
     return refused.value
 
 
@@ -37,11 +37,11 @@ def story() -> Story:
 
 
 def test_a_snapshot_that_reports_nothing_but_positions_is_accepted(story):
-    assert believe(story).positions == rows("#7 long 1 @ 10")
+    assert accept(story).positions == rows("#7 long 1 @ 10")
 
 
 def test_an_empty_list_in_good_order_is_accepted(story):
-    assert believe(story, "", count=0, connected=True).positions == ()
+    assert accept(story, "", count=0, connected=True).positions == ()
 
 
 def test_a_snapshot_that_reports_everything_as_it_is_is_accepted(story):
@@ -52,7 +52,7 @@ def test_a_snapshot_that_reports_everything_as_it_is_is_accepted(story):
         "connected": True,
         "count": 1,
     }
-    assert believe(story, server_time_msc=at(NOW), **fields).positions == rows("#7 long 1 @ 10")
+    assert accept(story, server_time_msc=at(NOW), **fields).positions == rows("#7 long 1 @ 10")
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_symbol_that_comes_twice_is_refused_only_where_accounts_net():
     twice = "#7 long 1 @ 10, #8 short 1 @ 10"
     assert refusal(Story("netting"), twice).field == "symbol"
     assert refusal(Story("exchange"), twice).field == "symbol"
-    assert len(believe(Story("hedging"), twice).positions) == 2
+    assert len(accept(Story("hedging"), twice).positions) == 2
 
 
 def test_one_bad_row_refuses_the_whole_snapshot_and_is_named(story):
@@ -113,7 +113,7 @@ def test_one_bad_row_refuses_the_whole_snapshot_and_is_named(story):
 
 
 @pytest.mark.parametrize(
-    ("recorded_at", "is_believed"),
+    ("reported_at", "is_accepted"),
     [
         ("5.4", True),  # the moment of the fill itself
         ("5.401", True),
@@ -123,12 +123,12 @@ def test_one_bad_row_refuses_the_whole_snapshot_and_is_named(story):
         ("4.999", False),
     ],
 )
-def test_a_snapshot_older_than_the_newest_fill_is_refused(recorded_at, is_believed):
+def test_a_snapshot_older_than_the_newest_fill_is_refused(reported_at, is_accepted):
     story = Story("hedging").record("t5.4 #7 buy 1 @ 10")
-    if is_believed:
-        believe(story, server_time_msc=at(recorded_at))
+    if is_accepted:
+        accept(story, server_time_msc=at(reported_at))
     else:
-        error = refusal(story, server_time_msc=at(recorded_at))
+        error = refusal(story, server_time_msc=at(reported_at))
         assert error.field == "server_time_msc"
         assert "clock" in str(error)  # what to look at
 
@@ -137,13 +137,13 @@ def test_a_snapshot_older_than_the_newest_fill_is_refused(recorded_at, is_believ
 def test_corrections_make_no_snapshot_stale(story, corrected):
     """Their time may be one of ours: the broker's clock is stopped over a weekend."""
     story.record(f"t9000 {corrected}")
-    believe(story, server_time_msc=at(8))
+    accept(story, server_time_msc=at(8))
 
 
-@pytest.mark.parametrize(("recorded_at", "is_believed"), [("8.999", False), ("9", True), ("9.001", False), ("9.9", True)])
-def test_a_snapshot_older_than_an_earlier_answer_is_refused(story, recorded_at, is_believed):
-    shown = snapshot("#7 long 1 @ 10", extended=True, server_time_msc=at(recorded_at))
-    if is_believed:
+@pytest.mark.parametrize(("reported_at", "is_accepted"), [("8.999", False), ("9", True), ("9.001", False), ("9.9", True)])
+def test_a_snapshot_older_than_an_earlier_answer_is_refused(story, reported_at, is_accepted):
+    shown = snapshot("#7 long 1 @ 10", extended=True, server_time_msc=at(reported_at))
+    if is_accepted:
         assert validate(shown, story.portfolio, now_msc=at(NOW), seen_msc=at("9.8")).positions
     else:
         with pytest.raises(SnapshotRefused, match="earlier answer"):
@@ -165,12 +165,12 @@ def test_in_a_repeated_hour_the_wall_clock_goes_back_and_nothing_is_stale():
 
 def test_cash_and_what_is_reported_beside_positions_make_no_snapshot_stale(story):
     story.record(cash(2, time_msc=at(50)))
-    believe(story, server_time_msc=at(6))
+    accept(story, server_time_msc=at(6))
 
 
 def test_a_late_fill_makes_no_snapshot_stale(story):
     story.record(fill(9, time_msc=at(50))).record(fill(8, time_msc=at(2)))
-    believe(story, server_time_msc=at(50))
+    accept(story, server_time_msc=at(50))
     refusal(story, server_time_msc=at(49))
 
 
@@ -188,25 +188,25 @@ def test_a_server_clock_leads_by_a_minute_at_most(ahead_msc, wrong):
 
 
 def test_what_a_wrong_clock_shows_is_compared_all_the_same(story):
-    believe(story, server_time_msc=at(NOW) + 30 * 86_400_000)
+    accept(story, server_time_msc=at(NOW) + 30 * 86_400_000)
 
 
-@pytest.mark.parametrize(("seconds", "is_believed"), [(60, True), ("60.001", False)])
+@pytest.mark.parametrize(("seconds", "is_accepted"), [(60, True), ("60.001", False)])
 @pytest.mark.parametrize("changed", ["opened", "updated"])
-def test_a_position_may_not_be_ahead_of_its_own_server(story, changed, seconds, is_believed):
+def test_a_position_may_not_be_ahead_of_its_own_server(story, changed, seconds, is_accepted):
     moment = Decimal(100) + Decimal(seconds)
     shown_then = f"#7 long 1 @ 10, #8 long 1 @ 10 {changed} {moment}"
-    if is_believed:
-        believe(story, shown_then, server_time_msc=at(100))
+    if is_accepted:
+        accept(story, shown_then, server_time_msc=at(100))
     else:
         error = refusal(story, shown_then, server_time_msc=at(100))
         assert (error.row, error.field) == (2, "time")
 
 
-@pytest.mark.parametrize(("seconds", "is_believed"), [(NOW + DAY, True), (NOW + DAY + 1, False)])
-def test_without_a_server_clock_a_position_may_be_a_day_ahead_of_ours(story, seconds, is_believed):
-    if is_believed:
-        believe(story, f"#8 long 1 @ 10 opened {seconds}")
+@pytest.mark.parametrize(("seconds", "is_accepted"), [(NOW + DAY, True), (NOW + DAY + 1, False)])
+def test_without_a_server_clock_a_position_may_be_a_day_ahead_of_ours(story, seconds, is_accepted):
+    if is_accepted:
+        accept(story, f"#8 long 1 @ 10 opened {seconds}")
     else:
         refusal(story, f"#8 long 1 @ 10 opened {seconds}")
 
@@ -226,7 +226,7 @@ def test_binary_dirt_is_cleaned_and_the_rest_is_left_alone(story):
 
 
 def test_a_price_with_more_decimals_than_are_stored_is_an_average_and_rounded_once(story):
-    (row,) = believe(story, "#8 long 1 @ 145.8066666666667").positions
+    (row,) = accept(story, "#8 long 1 @ 145.8066666666667").positions
     assert row.price_open == Decimal("145.80666667")
 
 
@@ -236,7 +236,7 @@ def test_a_clean_snapshot_is_returned_as_it_is(story):
 
 
 def test_an_unknown_open_price_stays_unknown(story):
-    (row,) = believe(story, "#8 long 1 @ ?").positions
+    (row,) = accept(story, "#8 long 1 @ ?").positions
     assert row.price_open is None
 
 

@@ -15,7 +15,7 @@ class Sizes:
     rounds: int
     fills: int  # single fills of one round
     batches: int  # of 1,000 events, of one round
-    replayed: int  # events of a journal that is replayed in full, and that the long one is held against
+    replayed: int  # events of a journal that is replayed in full, and that the long one is compared with
     long: int  # events of the long journal
     library: int  # events that eventsourcing replays
     moments: int  # questions about a moment

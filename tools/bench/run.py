@@ -175,7 +175,7 @@ def _short(value: object) -> str:
 
 
 def _check(folder: Path, *, record: bool) -> int:
-    """Hold the ratios of a quick run up to those that are recorded, or record them.
+    """Compare the ratios of a quick run with those that are recorded, or record them.
 
     Where a path seems slower it is measured again: a busy machine is no reason, a slow path stays slow.
     """

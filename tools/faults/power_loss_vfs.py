@@ -430,7 +430,7 @@ def use_driver(driver: Driver) -> Iterator[None]:
         if not (driver.disk.is_off and isinstance(failure.exc_value, apsw.Error)):
             reported_before(failure)
 
-    sys.unraisablehook = report  # of what is given back after the loss nobody need hear that it failed
+    sys.unraisablehook = report  # of what is given back after the loss nobody needs a report that it failed
     try:
         # A function and no mock: SQLAlchemy reads its arguments.
         with mock.patch.object(SQLiteDialect_pysqlite, "import_dbapi", lambda: driver):  # noqa: PT008
