@@ -17,8 +17,8 @@ from typing import Any, Final, assert_never
 
 import attrs
 
-from ledger.clock import ClockRule
 from ledger.deprecation import Alias
+from ledger.clock import SECOND_MSC, ClockRule
 from ledger.errors import RuleError, VersionGap
 from ledger.events import (
     AcceptedResult,
@@ -89,7 +89,6 @@ FOLD_VERSION: Final = 3
 _IN: Final = 0
 _IN_OUT: Final = 2
 
-_SECOND_MSC: Final = 1000
 _key_of: Final = attrgetter("key")
 
 #: What a fold counts, by the names of its attributes.
@@ -389,7 +388,7 @@ class Portfolio:
         """
         at = (position.key, position.side)
         loose = self._loose.get(at)
-        if loose is None or loose.opened_msc // _SECOND_MSC != position.opened_msc // _SECOND_MSC:
+        if loose is None or loose.opened_msc // SECOND_MSC != position.opened_msc // SECOND_MSC:
             return
         volume = min(loose.volume_out, position.volume)
         cost = divided(loose.cost_out * volume, loose.volume_out)
