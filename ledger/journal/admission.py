@@ -7,7 +7,7 @@ as what it adds. One with other content is a conflict. The same rules for every 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import attrs
 
@@ -50,7 +50,7 @@ from ledger.events import (
     SymbolSpecified,
     storable,
 )
-from ledger.journal import Appended, Head, Outcome
+from ledger.journal import Appended, AppendOptions, Head, Outcome
 from ledger.journal.chain import CHAIN_AT, checks, covered, digest, genesis, link
 from ledger.journal.plausible import refuse_currency, refuse_times
 from ledger.postings import ASSERTED, COMPLETABLE, IN_ORDER, MONEY, NO_DEAL, OUT_OF_ORDER, merge_records, second_of
@@ -90,7 +90,6 @@ class Admission:
         symbol_used: SymbolUsed,
         latest_asserted: LatestAsserted,
         now_us: int,
-        correlation: str | None,
     ) -> None:
         self._account = account
         self._version, self._hash, self._recorded_us, *place = head
@@ -103,32 +102,25 @@ class Admission:
         self._now_us = now_us
         self._yesterday_msc = now_us // 1000 - DAY_MSC  # no clock rule is a day away from UTC
         self._soon_msc = now_us // 1000 + _SOON_MSC
-        self._correlation = correlation
+        self._correlation: str | None = None
         self._known = {key: [row] for key, row in known.items()}
         self._is_decided = False  # whether the events were decided with an expected version
         self._rows: list[Stored] = []
 
-    def appended(
-        self,
-        events: Sequence[Event],
-        keys: Sequence[str],
-        *,
-        expected_version: int | None,
-        conflicts: Literal["refuse", "keep"],
-    ) -> Appended:
+    def appended(self, events: Sequence[Event], keys: Sequence[str], how: AppendOptions) -> Appended:
         """Admit events in order and return what is to be written.
 
         Args:
             events: What is to be recorded.
             keys: Its natural keys.
-            expected_version: See ``Journal.append``.
-            conflicts: See ``Journal.append``.
+            how: With what.
 
         Raises:
             BadValue, VersionConflict, DealConflict, AccountUnknown, AccountMismatch, RuleError: see ``Journal.append``.
         """
-        if self._correlation is not None:
-            self._correlation = storable(self._correlation)
+        correlation, expected_version = how.get("correlation"), how.get("expected_version")
+        if correlation is not None:
+            self._correlation = storable(correlation)
         if expected_version is not None and expected_version != self._version:
             raise VersionConflict(str(self._account), expected=expected_version, found=self._version)
         self._fetch_later(list(self._known))
@@ -138,7 +130,7 @@ class Admission:
             try:
                 outcomes.append(self._admit(key, event))
             except DealConflict as conflict:
-                if conflicts == "refuse":
+                if how.get("conflicts", "refuse") == "refuse":
                     raise
                 outcomes.append(conflict)
         head = Head(self._version, self._hash, self._recorded_us, *self._place)

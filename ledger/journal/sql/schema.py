@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 from ledger.codec import BYTE_COLUMNS, TEXT_COLUMNS, Stored
+from ledger.journal import Head
 from ledger.postings import NO_DEAL, Posting
 from ledger.terms import TERMS_KINDS
 from ledger.values import AccountId
@@ -110,6 +111,13 @@ POSTING: Final = ", ".join(f"coalesce(deal, {NO_DEAL})" if name == "deal" else f
 #: made to use the index (``USE_TERMS_INDEX`` behind the table's name).
 TERMS_FILTER: Final = " OR ".join(f"kind = '{kind}'" for kind in TERMS_KINDS)
 USE_TERMS_INDEX: Final = "INDEXED BY ix_events_standing"
+
+HEAD: Final = ", ".join(Head._fields)
+#: What both append and read ask for, in the words of SQLite: an account's head, and what its terms after a version rest on.
+HEAD_OF: Final = f"SELECT {HEAD} FROM heads WHERE account_id = ?"
+TERMS_OF: Final = (
+    f"SELECT {ROW} FROM events {USE_TERMS_INDEX} WHERE account_id = ? AND ({TERMS_FILTER}) AND version <= ? ORDER BY version"
+)
 
 #: The raw answers that events of an account refer to: by account, so that everything can be distributed by it.
 evidence = Table(
