@@ -204,14 +204,14 @@ class CheckpointStore(Protocol):
     """States of the fold that make replays short (see ``journal.checkpoints``). Nothing but speed depends on them."""
 
     def checkpoint(
-        self, account: AccountId, selection: Selection, fold: str | None = None, before: FoldKey | None = None
+        self, account: AccountId, selection: Selection, fold: str, before: FoldKey | None = None
     ) -> Checkpoint | None:
         """Return the latest checkpoint that is the same as a replay of a selection so far (see ``journal.checkpoints``).
 
         Args:
             account: Whose.
             selection: Which events.
-            fold: The fold and the rules that it is of (``Fold.code``); the portfolio's, by the selection's version, without.
+            fold: The fold and the rules that it is of (``Fold.code``).
             before: Only one whose key is before this one.
         """
         ...

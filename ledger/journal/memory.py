@@ -11,7 +11,6 @@ from uuid import uuid4
 from ledger.codec import Stored, natural_key, posting, stored_place, terms_of
 from ledger.events import Event
 from ledger.fold_order import FirstRecord
-from ledger.folds import PORTFOLIO
 from ledger.journal import Appended, AppendOptions, Difference, Head, Journal, Parent, Selection
 from ledger.journal.admission import Admission, admit_verbatim, start, uses_symbol
 from ledger.journal.checkpoints import Checkpoint, Mark, order_of, select
@@ -181,9 +180,8 @@ class MemoryJournal:
         return None
 
     def checkpoint(
-        self, account: AccountId, selection: Selection, fold: str | None = None, before: FoldKey | None = None
+        self, account: AccountId, selection: Selection, fold: str, before: FoldKey | None = None
     ) -> Checkpoint | None:
-        fold = fold or PORTFOLIO.code(self.terms(account, selection.version))
         with self._lock:
             kept = {
                 place: one

@@ -22,7 +22,6 @@ from ledger.codec import Stored, posting, stored_place, terms_of
 from ledger.errors import BadValue, CorruptEvent, JournalError, LedgerError, VersionGap
 from ledger.events import Event, storable
 from ledger.fold_order import FirstRecord
-from ledger.folds import PORTFOLIO
 from ledger.journal import Appended, AppendOptions, Difference, Head, Parent, Selection
 from ledger.journal.checkpoints import Checkpoint, Mark, order_of, select
 from ledger.journal.evidence import StoredEvidence, decompress, is_digest
@@ -333,9 +332,8 @@ class SqlJournal:
     # ---- checkpoints
 
     def checkpoint(
-        self, account: AccountId, selection: Selection, fold: str | None = None, before: FoldKey | None = None
+        self, account: AccountId, selection: Selection, fold: str, before: FoldKey | None = None
     ) -> Checkpoint | None:
-        fold = fold or PORTFOLIO.code(self.terms(account, selection.version))
         of_fold = (states.c.account_id == account_key(account), states.c.fold == fold)
         query = sa.select(*_marked).where(*of_fold, states.c.newest <= selection.version)
         if selection.time_msc is not None:
