@@ -367,7 +367,7 @@ class Holdings:
         if position is not None:
             position.ticket = ticket
 
-    # ---- saved and continued
+    # ---- its state, saved and restored
 
     def copy(self) -> Holdings:
         """Return an independent copy, to settle on from here."""

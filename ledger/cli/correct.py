@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from collections.abc import Callable
 from typing import Any, Final
@@ -19,7 +18,7 @@ from ledger.adjustments import (
     propose_update,
     propose_withdrawal,
 )
-from ledger.cli.options import Command, account_option, accounts_of, journal_option, json_option, open_ledger
+from ledger.cli.options import Command, account_option, accounts_of, journal_option, json_option, open_ledger, operator_option
 from ledger.cli.output import print_json, print_line, print_table
 from ledger.errors import AccountUnknown, BadValue
 from ledger.events import BreakClosed
@@ -49,7 +48,7 @@ def _common(command: Command) -> Command:
         json_option,
         click.option("--yes", is_flag=True, help="Do not ask: for scripts."),
         click.option("--reason", required=True, help="Why; it is recorded."),
-        click.option("--operator", default=getpass.getuser, show_default="your login name", help="Who; it is recorded."),
+        operator_option("Who; it is recorded."),
         account_option,
         journal_option,
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
 from collections.abc import Callable
@@ -59,6 +60,11 @@ def account_option(command: Command) -> Command:
 def json_option(command: Command) -> Command:
     """Take ``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def operator_option(text: str) -> Callable[[Command], Command]:
+    """Take ``--operator``, the login name without it; ``text`` says what that person does."""
+    return click.option("--operator", default=getpass.getuser, show_default="your login name", help=text)
 
 
 def moment_options(command: Command) -> Command:

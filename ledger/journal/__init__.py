@@ -89,7 +89,8 @@ class AppendOptions(TypedDict, total=False):
         expected_version: The version that the caller's decision rests on, None where it rests on none. What was decided is
             recorded, also where the same break or correction of a position was recorded before.
         correlation: The sync run or import that the events belong to.
-        conflicts: ``refuse``, as without it, appends nothing when a known deal is given with other content; ``keep`` appends the rest.
+        conflicts: ``refuse``, as without it, appends nothing when a known deal is given with other content; ``keep`` appends
+        the rest.
         evidence: Raw broker answers that the events rest on. Those whose SHA-256 an appended row has as its evidence are kept
             with it, once an account; the others are not.
     """

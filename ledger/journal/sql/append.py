@@ -41,8 +41,17 @@ from ledger.journal.sql.engine import (
 from ledger.journal.sql.file_identity import Fault, OpenFiles
 from ledger.journal.sql.forking import gate, prepare_for_forks, set_aside
 from ledger.journal.sql.notify import CHANNEL
-from ledger.journal.sql.schema import HEAD, HEAD_OF, ROW, TERMS_FILTER, TERMS_OF, USE_TERMS_INDEX, account_key
-from ledger.postings import ASSERTED
+from ledger.journal.sql.schema import (
+    HEAD,
+    HEAD_OF,
+    LATEST_ASSERTED,
+    ROW,
+    TERMS_FILTER,
+    TERMS_OF,
+    USE_TERMS_INDEX,
+    about_position,
+    account_key,
+)
 from ledger.terms import TERMS_KINDS, AccountTerms
 from ledger.values import AccountId
 
@@ -70,9 +79,6 @@ _KNOWN_POSTGRES: Final = f"SELECT {ROW} {_OF_ACCOUNT} AND natural_key = ANY(?)"
 _SEEN: Final = (
     f"SELECT {HEAD}, ({_LAST_TERMS.replace('?', 'heads.account_id')}), "
     "EXISTS (SELECT 1 FROM events WHERE account_id = heads.account_id AND natural_key = ?) FROM heads WHERE account_id = ?"
-)
-_LATEST_ASSERTED: Final = (
-    f"SELECT order_msc, order_deal {_OF_ACCOUNT} AND placement = {ASSERTED} AND %s ORDER BY version DESC LIMIT 1"
 )
 _KEPT: Final = "SELECT digest FROM evidence WHERE account_id = ? AND digest = ?"
 
@@ -332,11 +338,8 @@ class Appender:
 
     def _latest_asserted(self, driver: Any, account: AccountId, position_id: int | None) -> tuple[int, int] | None:
         """Return the place of the latest assertion about a position, or about the balance."""
-        key = account_key(account)
-        if position_id is None:
-            found = self._query(driver, _LATEST_ASSERTED % "position_id IS NULL", key)
-        else:
-            found = self._query(driver, _LATEST_ASSERTED % "position_id = ?", key, position_id)
+        about, values = about_position(position_id)
+        found = self._query(driver, LATEST_ASSERTED % about, account_key(account), *values)
         return (found[0][0], found[0][1]) if found else None
 
     def _is_there(self, driver: Any, account: AccountId, head: Head) -> bool:

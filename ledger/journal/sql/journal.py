@@ -30,7 +30,19 @@ from ledger.journal.sql.append import Appender, for_postgres
 from ledger.journal.sql.engine import address_of, close_engine, pooled_settings, translate_errors
 from ledger.journal.sql.forking import owned, set_aside
 from ledger.journal.sql.notify import watch
-from ledger.journal.sql.schema import HEAD_OF, POSTING, ROW, TERMS_OF, USE_TERMS_INDEX, account_key, accounts, events, heads
+from ledger.journal.sql.schema import (
+    HEAD_OF,
+    LATEST_ASSERTED,
+    POSTING,
+    ROW,
+    TERMS_OF,
+    USE_TERMS_INDEX,
+    about_position,
+    account_key,
+    accounts,
+    events,
+    heads,
+)
 from ledger.journal.sql.schema import checkpoints as states
 from ledger.journal.sql.schema import evidence as answers
 from ledger.journal.sql.schema import identity as identities
@@ -91,10 +103,6 @@ _PLACED_FROM: Final = f"{_ALL_PLACED} AND order_msc >= ? AND version <= ?"
 #: checkpoint came after the last of its events in order. Only a revision can move a deal ahead.
 _PLACED_BEHIND: Final = (
     f"{_ALL_PLACED} AND version > ? AND version <= ? UNION ALL {_ALL_PLACED} AND kind = 'DealRevised' AND version <= ?"
-)
-_LATEST_ASSERTED: Final = (
-    f"SELECT order_msc, order_deal FROM events WHERE account_id = ? AND placement = {ASSERTED} AND %s AND version < ? "
-    "ORDER BY version DESC LIMIT 1"
 )
 _FIRST_RECORD: Final = "SELECT deal, version, origin, recorded_us FROM events WHERE account_id = ? AND natural_key = ?"
 _RECORDED_US: Final = "SELECT version, recorded_us FROM events WHERE account_id = ? AND version = ?"
@@ -313,9 +321,8 @@ class SqlJournal:
 
     def latest_asserted(self, account: AccountId, position_id: int | None, before: int | None = None) -> tuple[int, int] | None:
         version = INT64_MAX if before is None else before
-        about: tuple[int, ...] = () if position_id is None else (position_id,)
-        text = _LATEST_ASSERTED % ("position_id IS NULL" if position_id is None else "position_id = ?")
-        found = self.select(text, account_key(account), *about, version)
+        about, values = about_position(position_id)
+        found = self.select(LATEST_ASSERTED % f"{about} AND version < ?", account_key(account), *values, version)
         return (found[0][0], found[0][1]) if found else None
 
     def select(self, text: str, *values: Any) -> list[Row]:
