@@ -1,6 +1,6 @@
 """The holdings: the positions of one account while they are folded, and the rules of what deals and assertions do to them.
 
-Open positions, and what went without being told how: closes of what was never held, lives that ended unseen, parts of lives.
+Open positions, and what no deal explains: closes of what was never held, positions that ended unseen, parts of positions.
 ``positions`` has the rules of one position, ``portfolio`` the money and everything else; nobody but the portfolio changes this.
 """
 
@@ -187,16 +187,16 @@ class Holdings:
         if position is not None and position.side == side:
             self._lose(position, time_msc)  # what this deal closes stood the other way: ours was gone before
             position = None
-        told = fill.is_money_known
+        is_money_known = fill.is_money_known
         if position is None:
             position, fill = self._aligned(self._ghost(position_id, fill.symbol, side), fill)
         symbol, volume, price = fill.symbol, fill.volume, fill.price
         while position is not None and volume:
             reduced = min(volume, position.volume)
             position.reduce(reduced, price, *money)
-            position.is_money_known &= told
+            position.is_money_known &= is_money_known
             volume -= reduced
-            told, money = True, (0, 0, 0, 0)
+            is_money_known, money = True, (0, 0, 0, 0)
             if self.open.get(position.key) is not position:
                 position.volume_unexplained -= reduced  # a ghost: now its deal is known
             if not position.volume:
@@ -209,7 +209,7 @@ class Holdings:
                 loose = self.loose[at] = OpenPosition(position_id, symbol, 1 - side, 0, 0, time_msc, fill.magic)
                 loose.is_opening_known = False
             loose.reduce(volume, price, *money)
-            loose.is_money_known &= told
+            loose.is_money_known &= is_money_known
             loose.volume = 0
             loose.closed_msc = time_msc
 

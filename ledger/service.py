@@ -466,7 +466,7 @@ class Account:
 
     @property
     def journal_head(self) -> Head:
-        """Where the account's stream stands.
+        """The head of the account's stream.
 
         Raises:
             AccountUnknown: The account was not opened.

@@ -63,7 +63,7 @@ def json_option(command: Command) -> Command:
 
 
 def operator_option(text: str) -> Callable[[Command], Command]:
-    """Take ``--operator``, the login name without it; ``text`` says what that person does."""
+    """Add ``--operator`` (default: the login name); ``text`` states what that person does."""
     return click.option("--operator", default=getpass.getuser, show_default="your login name", help=text)
 
 
