@@ -146,23 +146,36 @@ class FakeMetaTrader5(Constants):
 
     def initialize(self, *args: Any, **named: Any) -> bool:
         """Connect to the terminal; start it where it does not run."""
-        asked = self._read("initialize", lambda: read_initialize(args, named))
-        if asked is None:
-            return False
+        with self._lock:
+            asked = self._read("initialize", lambda: read_initialize(args, named))
+            if asked is None:
+                return False
+            try:
+                self._start(asked)
+            except TerminalRefused as error:
+                self._last_error = error.error
+                return False
+            return True
+
+    def _start(self, asked: Login) -> None:
+        """Start the terminal, or find it running.
+
+        Raises:
+            TerminalRefused: There is none, or it is another account's.
+        """
+        self._wrong = self.faults.next_of("initialize")
+        self._wait()
+        self._fail_wrong()
         if self._path_differs(asked.path):
-            self._last_error = (-10003, f"IPC initialize failed, Process create failed '{asked.path}'")
-            return False
+            raise TerminalRefused((-10003, f"IPC initialize failed, Process create failed '{asked.path}'"))
         if not self._is_authorised(asked):
-            self._last_error = AUTHORIZATION_FAILED
-            return False
+            raise TerminalRefused(AUTHORIZATION_FAILED)
         if asked.path is not None:
             self._folder = _folder_of(asked.path)
         if not self._is_attached:
             self._is_attached = self._knows_build = True
             self._request_id = 0
             self.broker.loading_calls = self.settings.loading_calls
-        self._last_error = SUCCESS
-        return True
 
     def login(self, *args: Any, **named: Any) -> bool:
         """Log in to an account: only the terminal's own is there."""
@@ -316,7 +329,7 @@ class FakeMetaTrader5(Constants):
         request = Request(**fields)
         retcode, account = check(self.broker, request), self.broker.account()
         needed = 0.0
-        if not retcode and request.symbol and not request.position:
+        if not retcode and request.action in (self.TRADE_ACTION_DEAL, self.TRADE_ACTION_PENDING) and not request.position:
             needed = self.broker.margin_of(request.symbol, request.volume)
         margin = round(account["margin"] + needed, 2)
         equity = account["equity"]
@@ -484,12 +497,19 @@ class FakeMetaTrader5(Constants):
         self._follow_clock()
         settle(self.broker)
         self._wrong = self.faults.next_of(function)
-        wait_ms = self.settings.call_ms + (self.faults.slow_ms if FakeFault.SLOW in self._wrong else 0)
-        if wait_ms:
-            block(wait_ms)
+        self._wait()
         if FakeFault.EXIT in self._wrong:
             self.detach()
             raise TerminalRefused(NO_CONNECTION)
+        self._fail_wrong()
+
+    def _wait(self) -> None:
+        """Block the process for as long as the call takes."""
+        wait_ms = self.settings.call_ms + (self.faults.slow_ms if FakeFault.SLOW in self._wrong else 0)
+        if wait_ms:
+            block(wait_ms)
+
+    def _fail_wrong(self) -> None:
         for fault, error in ERRORS.items():
             if fault in self._wrong:
                 raise TerminalRefused(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 import threading
 import time
@@ -199,6 +200,30 @@ def test_a_terminal_that_ended_is_started_by_initialize(mt5):
         assert mt5.positions_get() == ()
         mt5.faults.add("exit")
         assert mt5.positions_get() is None
+
+
+def test_a_terminal_may_not_start_at_once():
+    mt5 = fake_mt5()
+    mt5.faults.add("no-start", 2)
+    mt5.faults.add("fail")
+    for _ in range(2):
+        assert not mt5.initialize()
+        assert mt5.last_error() == (-10005, "IPC timeout")
+        assert mt5.positions_get() is None
+    assert mt5.initialize()
+    assert mt5.positions_get() is None, "the fault of a call waits for a call"
+    assert mt5.positions_get() == ()
+
+
+def test_broker_and_books_outlive_the_process(mt5):
+    waiting = {"action": mt5.TRADE_ACTION_PENDING, "type": mt5.ORDER_TYPE_BUY_LIMIT, "price": 0.5, "type_filling": 2}
+    assert buy(mt5, sl=0.9).retcode == buy(mt5, **waiting).retcode == 10009
+    again = connected()
+    again.broker = pickle.loads(pickle.dumps(mt5.broker))  # noqa: S301  # our own bytes
+    for name in ("positions_get", "orders_get"):
+        assert getattr(again, name)() == getattr(mt5, name)() != ()
+    assert again.history_orders_get(0, FAR) == mt5.history_orders_get(0, FAR)
+    assert buy(again).order == buy(mt5).order
 
 
 def test_after_a_login_the_history_is_half_loaded_for_a_while():

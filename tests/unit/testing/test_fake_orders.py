@@ -219,6 +219,7 @@ def test_stops_are_set_with_the_order_and_changed_without_a_record(mt5):
     assert (changed.retcode, changed.order, changed.deal) == (10009, 0, 0)
     assert (mt5.positions_get()[0].sl, mt5.positions_get()[0].tp) == (1.095, 0.0)
     assert mt5.order_send(change).retcode == mt5.TRADE_RETCODE_NO_CHANGES
+    assert mt5.order_check(change | {"sl": 1.08, "symbol": "NOPE"}).retcode == 0
     assert mt5.order_send(change | {"sl": 1.2}).retcode == mt5.TRADE_RETCODE_INVALID_STOPS
     assert mt5.order_send(change | {"position": 1}).retcode == mt5.TRADE_RETCODE_POSITION_CLOSED
     assert len(mt5.history_orders_get(0, FAR)) == 1
