@@ -165,16 +165,6 @@ def read_selection(args: tuple[Any, ...]) -> tuple[str, bool]:
     return args[0], bool(args[1]) if len(args) == 2 else True
 
 
-def read_nothing(function: str, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
-    """Check the arguments of a function that takes none.
-
-    Raises:
-        TypeError: There are some: Python itself refuses them.
-    """
-    if args or named:
-        raise TypeError(f"MetaTrader5.{function}() takes no arguments ({len(args) + len(named)} given)")
-
-
 def read_calculation(args: tuple[Any, ...], numbers: int) -> tuple[int, str, tuple[float, ...]]:
     """Read an order type, a symbol and so many numbers. Raises as ``read_row_filter``."""
     if len(args) != 2 + numbers:

@@ -295,6 +295,14 @@ def test_the_span_of_a_history_is_on_the_servers_clock_in_whole_seconds(mt5):
 # ---- others
 
 
+def test_a_deal_that_the_broker_withdraws_is_gone_from_the_history(mt5):
+    first, second = buy(mt5), buy(mt5)
+    assert len(mt5.history_deals_get(0, FAR)) == 3
+    mt5.terminal.withdraw(second.deal)
+    assert [row.order for row in mt5.history_deals_get(0, FAR)] == [0, first.order]
+    assert [row.identifier for row in mt5.positions_get()] == [first.order]
+
+
 def test_other_peoples_trades_have_deals_and_orders(mt5):
     mt5.control.trade_manually(30)
     deals = [row for row in mt5.history_deals_get(0, FAR) if row.type in (0, 1)]

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 
+from ledger.errors import BadValue
 from ledger.testing import FakeSettings, fake_mt5
 from ledger.testing.mt5 import FakeMetaTrader5
 
@@ -153,6 +154,8 @@ def test_what_the_server_refuses(settings, changes, retcode):
         ({"stops_level": 50}, {"sl": 1.0995, "tp": 1.1005}),
         ({"filling_mode": 1}, {"type_filling": 0}),
         ({"volume_limit": 0.1}, {}),
+        ({}, {"volume": 0.01}),
+        ({"volume_max": 0.1}, {}),
         ({"execution": 1}, {"type_filling": 0, "price": 1.1, "deviation": 2}),
         ({"is_margin_checked": True}, {"volume": 1.0}),
     ],
@@ -175,6 +178,38 @@ def test_beyond_the_order_limit_exits_are_refused_too():
     opened = [mt5.order_send(request()) for _ in range(2)]
     assert mt5.order_send(request("sell", position=opened[0].order)).retcode == mt5.TRADE_RETCODE_LIMIT_POSITIONS
     assert mt5.account_info().limit_orders == 2
+
+
+def test_the_volume_limit_is_of_one_symbol_and_direction():
+    mt5 = make(volume_limit=0.15)
+    opened = mt5.order_send(request())
+    assert mt5.order_send(request("sell")).retcode == 10009
+    assert mt5.order_send(request(symbol="GBPUSD")).retcode == 10009
+    assert mt5.order_send(request()).retcode == mt5.TRADE_RETCODE_LIMIT_VOLUME
+    assert mt5.order_send(request("sell", position=opened.order)).retcode == 10009, "closing is not limited"
+    assert mt5.order_send(pending("BUY_LIMIT", 1.09)).retcode == 10009
+    assert mt5.order_send(request()).retcode == mt5.TRADE_RETCODE_LIMIT_VOLUME, "a pending order counts"
+    assert mt5.order_send(pending("SELL_LIMIT", 1.2, volume=0.05)).retcode == 10009
+
+
+@pytest.mark.parametrize("volume", ["0", "-0.01", "0.11"])
+def test_no_more_than_the_rest_of_an_order_is_filled(mt5, volume):
+    placed = mt5.order_send(pending("BUY_LIMIT", 1.09))
+    with pytest.raises(BadValue, match="expected an active order with so much left"):
+        mt5.control.fill_order(placed.order, volume)
+    mt5.control.fill_order(placed.order, "0.10")
+    with pytest.raises(BadValue, match="see orders_get"):
+        mt5.control.fill_order(placed.order)
+
+
+def test_a_symbol_with_a_position_stays_in_the_market_watch(mt5):
+    mt5.order_send(request())
+    assert mt5.symbol_select("EURUSD", False) is False  # as the package has it
+    assert mt5.symbol_select("EURUSD", True)
+    assert mt5.symbol_select("GBPUSD", False)
+    assert (mt5.symbol_info("EURUSD").visible, mt5.symbol_info("GBPUSD").visible) == (True, False)
+    assert mt5.symbol_select("GBPUSD")
+    assert mt5.symbol_info("GBPUSD").select
 
 
 def test_an_order_filled_in_part_is_cancelled_with_its_fills():
@@ -326,6 +361,10 @@ def test_a_pending_order_is_modified_and_removed(mt5):
     assert (changed.retcode, changed.order, changed.deal) == (10009, placed.order, 0)
     assert (mt5.orders_get()[0].price_open, mt5.orders_get()[0].sl) == (1.08, 1.07)
     assert mt5.order_send(change).retcode == mt5.TRADE_RETCODE_NO_CHANGES
+    assert mt5.order_send(change | {"sl": 1.085}).retcode == mt5.TRADE_RETCODE_INVALID_STOPS
+    assert mt5.order_send(change | {"price": 1.2}).retcode == mt5.TRADE_RETCODE_INVALID_PRICE
+    assert mt5.order_send(change | {"type_time": 2}).retcode == mt5.TRADE_RETCODE_INVALID_EXPIRATION
+    assert (mt5.orders_get()[0].price_open, mt5.orders_get()[0].sl) == (1.08, 1.07)
     removal = {"action": mt5.TRADE_ACTION_REMOVE, "order": placed.order}
     assert mt5.order_send(removal).retcode == 10009
     assert mt5.order_send(removal).retcode == mt5.TRADE_RETCODE_INVALID
