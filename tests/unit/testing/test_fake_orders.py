@@ -354,6 +354,28 @@ def test_a_pending_order_that_the_server_refuses(mt5, kind, price, more, retcode
     assert mt5.orders_total() == 0
 
 
+@pytest.mark.parametrize(
+    ("kind", "near", "far"),
+    [
+        ("BUY_LIMIT", 1.09953, 1.09952),
+        ("SELL_LIMIT", 1.10049, 1.10050),
+        ("BUY_STOP", 1.10051, 1.10052),
+        ("SELL_STOP", 1.09951, 1.09950),
+    ],
+)
+def test_a_pending_order_stays_away_from_the_price(kind, near, far):
+    mt5 = make(stops_level=50)
+    assert mt5.order_send(pending(kind, near)).retcode == mt5.TRADE_RETCODE_INVALID_PRICE
+    assert mt5.order_send(pending(kind, far)).retcode == 10009
+
+
+@pytest.mark.parametrize(("kind", "price"), [("BUY_STOP_LIMIT", 1.11), ("SELL_STOP_LIMIT", 1.09)])
+def test_a_stop_limit_order_falls_back_to_a_better_price(mt5, kind, price):
+    better = price - 0.00001 if kind.startswith("BUY") else price + 0.00001
+    assert mt5.order_send(pending(kind, price, stoplimit=price)).retcode == mt5.TRADE_RETCODE_INVALID_PRICE
+    assert mt5.order_send(pending(kind, price, stoplimit=round(better, 5))).retcode == 10009
+
+
 def test_a_pending_order_is_modified_and_removed(mt5):
     placed = mt5.order_send(pending("BUY_LIMIT", 1.09))
     change = {"action": mt5.TRADE_ACTION_MODIFY, "order": placed.order, "price": 1.08, "sl": 1.07}
