@@ -34,6 +34,7 @@ class Broker:
         book: Orders that were sent through the package.
         stops: Position identifier -> stop loss and take profit; 0: none.
         is_market_open: Whether prices move and orders are accepted.
+        requests: What ``order_send`` sent to the server, the oldest first, whatever became of it.
         calls: How many calls there were: delays are counted in them.
         loading_calls: For how many more calls the history is half loaded.
     """
@@ -43,6 +44,7 @@ class Broker:
     book: OrderBook = field(factory=OrderBook)
     stops: dict[int, tuple[Decimal, Decimal]] = field(factory=dict)
     is_market_open: bool = True
+    requests: list[Row] = field(factory=list)
     calls: int = 0
     loading_calls: int = 0
     _comments: dict[int, str] = field(factory=dict, init=False)

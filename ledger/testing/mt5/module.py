@@ -347,6 +347,7 @@ class FakeMetaTrader5(Constants):
         if self.settings.is_api_disabled:
             raise TerminalRefused(API_DISABLED)
         self._request_id += 1
+        self.broker.requests.append(dict(fields))
         request, fault = Request(**fields), self.faults.next_answer(self._wrong)
         if fault is None:
             return self._result(fields, execute(self.broker, request))

@@ -42,6 +42,7 @@ class FakeSettings:
         parts: How many deals fill a market order.
         is_margin_checked: Whether an order without free margin is refused with 10019.
         stop_out_level: Margin level in percent at which the server closes positions; 0: never.
+        drops_stops: Whether the broker loses the stops of market orders: the position has none.
         comment_length: How much of a comment is kept: 31 all, 16 a part, 0 nothing.
         comment_after_partial_close: What the position's comment becomes then; None: it stays.
         tick_every_ms: How often prices move where the clock is a real one; 0: on command only.
@@ -70,6 +71,7 @@ class FakeSettings:
     parts: int = field(default=1, validator=_count)
     is_margin_checked: bool = False
     stop_out_level: float = 0.0
+    drops_stops: bool = False
     comment_length: int = field(default=31, validator=_count)
     comment_after_partial_close: str | None = None
     tick_every_ms: int = field(default=1000, validator=_count)

@@ -75,6 +75,16 @@ def test_a_double_execution_shows_the_comment_on_two_orders(mt5):
     assert (len(orders), result.order) == (2, orders[0])
 
 
+def test_what_was_sent_can_be_counted_whatever_became_of_it(mt5):
+    mt5.faults.add("timeout")
+    assert buy(mt5, comment="first") is None
+    mt5.faults.add("lost-executed")
+    assert buy(mt5, comment="second") is None
+    assert buy(mt5, comment="x" * 30) is None
+    assert mt5.order_check({"action": 1}).retcode == mt5.TRADE_RETCODE_INVALID
+    assert [request["comment"] for request in mt5.control.requests] == ["second"]
+
+
 def test_a_rejection_may_name_an_order(mt5):
     mt5.faults.add("reject-with-order")
     result = buy(mt5)

@@ -260,6 +260,21 @@ def test_stops_are_set_with_the_order_and_changed_without_a_record(mt5):
     assert len(mt5.history_orders_get(0, FAR)) == 1
 
 
+def test_a_broker_may_lose_the_stops_of_an_order():
+    mt5 = make(drops_stops=True)
+    assert mt5.order_send(request(sl=1.09, tp=1.12)).retcode == 10009
+    assert (mt5.positions_get()[0].sl, mt5.positions_get()[0].tp) == (0.0, 0.0)
+
+
+def test_a_reversal_has_the_stops_of_the_order_that_reversed():
+    netting = make("netting")
+    netting.order_send(request(sl=1.09))
+    netting.order_send(request(volume=0.1))
+    assert netting.positions_get()[0].sl == 1.09, "an addition without stops leaves them"
+    netting.order_send(request("sell", 0.5))
+    assert (netting.positions_get()[0].type, netting.positions_get()[0].sl) == (1, 0.0)
+
+
 @pytest.mark.parametrize(
     ("side", "stops", "price", "comment", "reason"),
     [
