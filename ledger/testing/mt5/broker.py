@@ -195,7 +195,8 @@ class Broker:
         margin = self.margin()
         equity = shown["equity"]
         return {
-            "login": shown["login"], "trade_mode": Code.ACCOUNT_TRADE_MODE_DEMO, "leverage": settings.leverage,
+            "login": shown["login"], "leverage": settings.leverage,
+            "trade_mode": Code.ACCOUNT_TRADE_MODE_REAL if settings.is_real else Code.ACCOUNT_TRADE_MODE_DEMO,
             "limit_orders": settings.limit_orders, "trade_allowed": settings.is_account_trading_allowed, "trade_expert": True,
             "margin_mode": _MARGIN_MODES[self.terminal.mode], "currency_digits": shown["currency_digits"], "fifo_close": False,
             "balance": shown["balance"], "credit": shown["credit"], "equity": equity,

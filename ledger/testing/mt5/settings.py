@@ -30,6 +30,7 @@ class FakeSettings:
         is_trading_allowed: The button "Algo Trading" of the terminal.
         is_account_trading_allowed: Whether the server lets the account trade.
         is_api_disabled: Whether the terminal refuses orders of the Python package.
+        is_real: Whether the account is a real one, not a demo.
         leverage: Of the account.
         limit_orders: How many positions and pending orders it may have; one more order, an exit too, is refused with 10040.
         execution: How orders are executed (``SYMBOL_TRADE_EXECUTION_...``). None: by the account's margin mode.
@@ -60,6 +61,7 @@ class FakeSettings:
     is_trading_allowed: bool = True
     is_account_trading_allowed: bool = True
     is_api_disabled: bool = False
+    is_real: bool = False
     leverage: int = field(default=100, validator=_count)
     limit_orders: int = field(default=200, validator=_count)
     execution: int | None = None

@@ -12,10 +12,12 @@ import pytest
 
 from ledger.errors import BadValue
 from ledger.gateway.sandbox.terminal import Terminal
-from ledger.testing import FakeFault, FakeFaults, FakeSettings, fake_mt5
+from ledger.testing import FakeFault, FakeFaults, FakeMetaTrader5, FakeSettings, fake_mt5
 from ledger.testing.mt5.blocking import block
 from ledger.testing.mt5.faults import ALWAYS, read_fault
 from ledger.testing.mt5.retcodes import COMMENTS
+from ledger.values import MarginMode
+from tools.testkit import facts
 
 FAR = 2_000_000_000
 EXECUTIONS = {  # fault -> how many positions it leaves, what the engine sees
@@ -255,6 +257,9 @@ def test_the_terminal_may_be_logged_in_to_another_account_between_two_calls(mt5)
 
 
 def test_settings_change_while_it_runs(mt5):
+    assert mt5.account_info().trade_mode == mt5.ACCOUNT_TRADE_MODE_DEMO
+    mt5.control.change(is_real=True)
+    assert mt5.account_info().trade_mode == mt5.ACCOUNT_TRADE_MODE_REAL
     mt5.control.change(is_trading_allowed=False)
     assert not mt5.terminal_info().trade_allowed
     assert buy(mt5).retcode == mt5.TRADE_RETCODE_CLIENT_DISABLES_AT
@@ -311,6 +316,20 @@ def test_a_deal_that_the_broker_withdraws_is_gone_from_the_history(mt5):
     mt5.terminal.withdraw(second.deal)
     assert [row.order for row in mt5.history_deals_get(0, FAR)] == [0, first.order]
     assert [row.identifier for row in mt5.positions_get()] == [first.order]
+
+
+def test_a_recorded_history_plays_as_time_passes():
+    deals = [facts.fill(1, 5), facts.fill(2, 10, side="sell", entry="out", position_id=1, order=None)]
+    mt5 = FakeMetaTrader5(Terminal.from_history(deals, mode=MarginMode.HEDGING))
+    mt5.initialize()
+    assert mt5.positions_get() == ()
+    mt5.control.advance(2_000)
+    (position,) = mt5.positions_get()
+    assert (position.ticket, position.volume) == (1, 1.0)
+    assert [row.ticket for row in mt5.history_orders_get(0, FAR)] == [1]
+    mt5.control.advance(10_000)
+    assert mt5.positions_get() == ()
+    assert [row.ticket for row in mt5.history_deals_get(position=1)] == [1, 2]
 
 
 def test_other_peoples_trades_have_deals_and_orders(mt5):

@@ -175,7 +175,8 @@ def test_the_package_can_be_locked_out_in_the_terminal():
 
 def test_beyond_the_order_limit_exits_are_refused_too():
     mt5 = make(limit_orders=2)
-    opened = [mt5.order_send(request()) for _ in range(2)]
+    opened = [mt5.order_send(request()), mt5.order_send(pending("BUY_LIMIT", 1.09))]
+    assert mt5.order_send(pending("BUY_LIMIT", 1.09)).retcode == mt5.TRADE_RETCODE_LIMIT_POSITIONS
     assert mt5.order_send(request("sell", position=opened[0].order)).retcode == mt5.TRADE_RETCODE_LIMIT_POSITIONS
     assert mt5.account_info().limit_orders == 2
 
@@ -233,6 +234,17 @@ def test_an_exchange_leaves_the_rest_of_a_return_order_in_the_book():
     assert mt5.positions_get()[0].volume == pytest.approx(1.0)
 
 
+def test_the_account_shows_the_profit_of_its_positions(mt5):
+    mt5.order_send(request(volume=1.0))
+    mt5.control.set_price("EURUSD", "1.10100")
+    account = mt5.account_info()
+    assert account.profit == pytest.approx(98.0) == pytest.approx(sum(row.profit for row in mt5.positions_get()))
+    assert account.equity == pytest.approx(account.balance + 98.0)
+    assert account.margin == pytest.approx(1101.0)
+    assert account.margin_free == pytest.approx(account.equity - account.margin)
+    assert account.margin_level == pytest.approx(account.equity / account.margin * 100, abs=0.01)
+
+
 def test_checking_an_order_sends_nothing(mt5):
     checked = mt5.order_check(request())
     assert (checked.retcode, checked.comment, checked.balance) == (0, "Done", 10_000.0)
@@ -288,6 +300,7 @@ def test_the_server_closes_at_a_stop(mt5, side, stops, price, comment, reason):
     opened = mt5.order_send(request(side, **stops))
     mt5.control.set_price("EURUSD", price)
     assert mt5.positions_get() == ()
+    assert mt5.broker.stops == {}
     deal = mt5.history_deals_get(position=opened.order)[-1]
     assert (deal.comment, deal.reason, deal.magic, deal.entry) == (comment, reason, 7, 1)
     (order,) = mt5.history_orders_get(ticket=deal.order)
