@@ -31,7 +31,7 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"journal"},
     {"reconcile"},
     {"gateway", "imports", "seals"},
-    {"proof", "safety"},
+    {"proof", "safety", "testing"},
     {"service"},
     {"reconciler", "adjustments", "config"},
     {"json_views", "event_lines", "importer", "exporter", "daemon"},
