@@ -19,7 +19,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 FLOORS: Final = (  # low to high; rooms on one floor do not know one another
     {"errors"},
     {"values", "keyfiles", "text", "output_files", "processes"},
-    {"clock"},
+    {"clock", "mt5"},
     {"events"},
     {"terms"},
     {"positions", "postings", "snapshot"},
@@ -42,6 +42,7 @@ PURE: Final = {
     "errors",
     "values",
     "clock",
+    "mt5",
     "text",
     "events",
     "positions",
