@@ -30,7 +30,7 @@ FLOORS: Final = (  # low to high; rooms on one floor do not know one another
     {"journal"},
     {"reconcile"},
     {"gateway", "imports", "seals"},
-    {"proof", "safety"},
+    {"proof", "safety", "testing"},
     {"service"},
     {"reconciler", "corrections", "config"},
     {"json_views", "event_lines", "importing", "exporting", "daemon"},

@@ -1,0 +1,6 @@
+"""The fake ``MetaTrader5`` package: constants, struct sequences, argument rules, and the module over a simulated terminal."""
+
+from ledger.testing.mt5.module import FakeMetaTrader5
+from ledger.testing.mt5.settings import FakeSettings
+
+__all__ = ["FakeMetaTrader5", "FakeSettings"]
