@@ -18,8 +18,8 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 FLOORS: Final = (  # low to high; rooms on one floor do not know one another
     {"errors"},
-    {"values", "keyfiles", "text", "output_files", "processes"},
-    {"clock", "mt5"},
+    {"values", "text", "output_files", "processes", "access_lists"},
+    {"clock", "mt5", "keyfiles"},
     {"events"},
     {"terms"},
     {"positions", "postings", "snapshot"},
