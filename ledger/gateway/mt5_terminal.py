@@ -69,7 +69,7 @@ def error_of(call: str, code: int, text: str) -> GatewayError:
         return GatewayTimeout(f"MetaTrader 5 {call}: {reason}. What the terminal has is unknown; it is asked again later")
     if code in _UNAVAILABLE:
         return GatewayUnavailable(f"MetaTrader 5 {call}: {reason}. Is terminal64.exe running, and logged in?")
-    return GatewayRefused(f"MetaTrader 5 {call}", code=str(code), told=text or known)
+    return GatewayRefused(f"MetaTrader 5 {call}", code=str(code), detail=text or known)
 
 
 class Mt5Terminal:
@@ -468,7 +468,7 @@ class Mt5Terminal:
             text = f"{type(error).__name__}: {error}"
             if isinstance(error, SystemError):  # an argument that does not fit: nothing was sent
                 raise self._note(
-                    GatewayRefused(f"MetaTrader 5 {name}", code=type(error).__name__, told=str(error)), -2, text
+                    GatewayRefused(f"MetaTrader 5 {name}", code=type(error).__name__, detail=str(error)), -2, text
                 ) from error
             if isinstance(error, TimeoutError) or _EXPIRED in str(error).lower():
                 raise self._note(error_of(name, _TIMEOUT, text), _TIMEOUT, text) from error

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 from ledger.clock import ClockRule, to_clock
-from ledger.gateway.sandbox.terminal import Terminal, opened_at_random
+from ledger.gateway.sandbox.terminal import Terminal, open_random_positions
 from ledger.testing.mt5 import FakeFault, FakeFaults, FakeMetaTrader5, FakeSettings
 from ledger.values import MarginMode
 
@@ -59,9 +59,9 @@ def fake_mt5(
         terminal.now_msc = present() - _HISTORY_MS
     if Decimal(deposit):
         terminal.cash(_DEPOSIT, Decimal(deposit))
-    opened_at_random(terminal, positions, magic=magic)
+    open_random_positions(terminal, positions, magic=magic)
     if present is not None:
-        terminal.pace_msc = 0
+        terminal.pace_ms = 0
     return FakeMetaTrader5(terminal, settings=settings, clock=present, faults=faults)
 
 

@@ -133,10 +133,10 @@ def test_a_server_a_client_and_a_reconciler_in_an_event_loop_work(windows):
 import asyncio, threading
 from ledger import Ledger, StateReconciler, open_gateway
 from ledger.gateway.sandbox.server import SandboxServer
-from ledger.gateway.sandbox.terminal import Terminal, opened_at_random
+from ledger.gateway.sandbox.terminal import Terminal, open_random_positions
 
 terminal, ready, endpoints = Terminal(), threading.Event(), []
-opened_at_random(terminal, 2)
+open_random_positions(terminal, 2)
 server = SandboxServer(terminal)
 thread = threading.Thread(target=server.serve, args=(lambda *bound: (endpoints.extend(bound), ready.set()),), daemon=True)
 thread.start()

@@ -23,7 +23,7 @@ from ledger import (
 )
 from ledger.gateway import Gateway
 from ledger.gateway.metatrader5 import MetaTrader5Gateway
-from ledger.reconciler import named_by
+from ledger.reconciler import account_of
 from ledger.testing import fake_mt5
 from tests.gateway.scripted_mt5 import NO_CONNECTION, OPENED_MSC, TIMED_OUT, ScriptedMt5, deal, position
 
@@ -174,7 +174,7 @@ def test_records_behind_a_proxy_are_copied_at_once():
 
 
 def test_the_gateway_names_its_account():
-    assert named_by(MetaTrader5Gateway(fake_mt5())) == ACCOUNT
+    assert account_of(MetaTrader5Gateway(fake_mt5())) == ACCOUNT
 
 
 @pytest.mark.parametrize("mode", ["hedging", "netting"])

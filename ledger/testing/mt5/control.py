@@ -85,4 +85,4 @@ class FakeControl:
 
     def trade_manually(self, count: int = 1) -> list[str]:
         """Let another client or a person trade by chance, as the seed has it; return what was done, in words."""
-        return self._module.broker.terminal.hand(count)
+        return self._module.broker.terminal.trade_manually(count)
