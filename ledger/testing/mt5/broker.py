@@ -50,6 +50,9 @@ class Broker:
     _selected: set[str] = field(init=False)
     _prices: dict[str, Decimal] = field(init=False)
     _ticks: dict[str, int] = field(init=False)
+    _noted: int = field(default=-1, init=False)
+    _margin: tuple[tuple[int, int], float] | None = field(default=None, init=False)
+    _positions: tuple[int, list[Row]] | None = field(default=None, init=False)
     _deals: tuple[int, list[Row]] | None = field(default=None, init=False)
     _elsewhere: tuple[int, list[Row]] | None = field(default=None, init=False)
     _frozen: tuple[list[Row], list[Row], list[Row], list[Row]] | None = field(default=None, init=False)
@@ -76,6 +79,9 @@ class Broker:
 
     def note_ticks(self) -> None:
         """Note which prices moved since the last call: these ticks are of now."""
+        if self._noted == self.terminal.revision:
+            return
+        self._noted = self.terminal.revision
         present = self._present_prices()
         for name, price in present.items():
             if self._prices.get(name) != price:
@@ -95,8 +101,10 @@ class Broker:
         """Return the rows of ``positions_get``."""
         if self._frozen is not None:
             return self._frozen[0]
-        reasons = {row["position_id"]: row["reason"] for row in reversed(self._all_deals()) if row["entry"] == Entry.IN}
-        return [self._position(row, reasons) for row in self.terminal.positions()]
+        if self._positions is None or self._positions[0] != self.terminal.revision:
+            reasons = {row["position_id"]: row["reason"] for row in reversed(self._all_deals()) if row["entry"] == Entry.IN}
+            self._positions = self.terminal.revision, [self._position(row, reasons) for row in self.terminal.positions()]
+        return self._positions[1]
 
     def _position(self, row: Row, reasons: Mapping[int, int]) -> Row:
         sl, tp = self.stops.get(row["identifier"], _NO_STOPS)
@@ -154,6 +162,12 @@ class Broker:
         if self.settings.deals_delay_calls:
             self._deals_shown_from |= dict.fromkeys(tickets, self.calls + self.settings.deals_delay_calls)
 
+    def forget_closed(self) -> None:
+        """Forget the stops of positions that are closed."""
+        if self.stops:
+            open_ids = {held.position_id for held in self.terminal.open_positions()}
+            self.stops = {position_id: stops for position_id, stops in self.stops.items() if position_id in open_ids}
+
     def comment_partial_close(self, position_id: int) -> None:
         """Overwrite a position's comment, as some servers do when a part of it is closed."""
         if self.settings.comment_after_partial_close is not None:
@@ -182,7 +196,11 @@ class Broker:
 
     def margin(self) -> float:
         """Return the margin of all open positions: volume times contract size and price, by the leverage."""
-        return round(sum(self.margin_of(held.symbol, held.volume) for held in self.terminal.open_positions()), 2)
+        known = self.terminal.revision, self.settings.leverage
+        if self._margin is None or self._margin[0] != known:
+            held = self.terminal.open_positions()
+            self._margin = known, round(sum(self.margin_of(one.symbol, one.volume) for one in held), 2)
+        return self._margin[1]
 
     def margin_of(self, symbol: str, volume: Decimal) -> float:
         """Return the margin of one volume in account currency, without a conversion of other currencies."""

@@ -122,6 +122,7 @@ class FakeMetaTrader5(Constants):
         self._folder = self.settings.path or _DEFAULT_FOLDER
         self._last_error = SUCCESS
         self._wrong: frozenset[FakeFault] = frozenset()
+        self._positions: tuple[list[Row], Rows] | None = None
         self._request_id = 0
         self._auto_tick_msc = 0
         self._lock = threading.RLock()  # the package holds Python's global lock instead
@@ -245,7 +246,7 @@ class FakeMetaTrader5(Constants):
         return self._call(
             "positions_get",
             lambda: read_row_filter("positions_get", args, named),
-            lambda asked: _rows(structs.TradePosition, _asked_rows(self._spoilt(self.broker.positions()), asked)),
+            lambda asked: self._position_rows(_asked_rows(self._spoilt(self.broker.positions()), asked)),
         )
 
     def orders_total(self, *args: Any, **named: Any) -> Any:
@@ -404,6 +405,12 @@ class FakeMetaTrader5(Constants):
             shown["server"] = "Other-Server"
         return shown
 
+    def _position_rows(self, rows: list[Row]) -> Rows:
+        """Return positions as the package has them: made once while they stay as they are."""
+        if self._positions is None or self._positions[0] is not rows:
+            self._positions = rows, _rows(structs.TradePosition, rows)
+        return self._positions[1]
+
     def _deals(self) -> list[Row]:
         return self._loaded(self.broker.deals())
 
@@ -512,7 +519,9 @@ def _of_group(rows: Iterable[Row], group: str | None, *, name: str = "symbol") -
     return list(rows if group is None else in_group(rows, group, name=name))
 
 
-def _asked_rows(rows: Iterable[Row], asked: RowFilter) -> list[Row]:
+def _asked_rows(rows: list[Row], asked: RowFilter) -> list[Row]:
+    if asked == RowFilter():
+        return rows
     return [
         row
         for row in _of_group(rows, asked.group)

@@ -16,13 +16,12 @@ def settle(broker: Broker) -> None:
     broker.note_ticks()
     for order in list(broker.book.active.values()):
         _settle_order(broker, order)
-    for held in broker.terminal.open_positions():
-        if held.position_id in broker.stops:
-            _settle_stops(broker, held)
+    if broker.stops:
+        for held in broker.terminal.open_positions():
+            if held.position_id in broker.stops:
+                _settle_stops(broker, held)
     _stop_out(broker)
-    open_ids = {held.position_id for held in broker.terminal.open_positions()}
-    for position_id in [one for one in broker.stops if one not in open_ids]:
-        del broker.stops[position_id]
+    broker.forget_closed()
 
 
 def fill(broker: Broker, order: Order, volume: Decimal | None = None) -> None:
