@@ -1,6 +1,6 @@
-"""The export: every event of a journal as one flat record, in formats that data tools read, and JSON lines taken back.
+"""The export: every event of a journal as one flat record, in formats that data tools read, and the import of JSON lines.
 
-A record says everything that the chain covers, so that a journal can be made of JSON lines again: numbers exact (decimal, never
+A record has everything that the chain covers, so that a journal can be made of JSON lines again: numbers exact (decimal, never
 binary), broker time in milliseconds as it was recorded, event time and recorded time in UTC.
 """
 
@@ -11,7 +11,7 @@ import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from itertools import groupby, islice
 from pathlib import Path
@@ -19,12 +19,14 @@ from typing import IO, Any, Final, NamedTuple
 
 from attrs import frozen
 
+from ledger.clock import MICROSECOND, UTC_EPOCH
 from ledger.codec import Stored, decode
 from ledger.errors import AccountMismatch, BadValue, CorruptEvent, JournalUnavailable, LedgerError, MalformedExport
 from ledger.journal import Head, RawRows
 from ledger.journal.admission import admit_verbatim, start
 from ledger.journal.evidence import StoredEvidence, decompress
 from ledger.output_files import require_writable, written_whole
+from ledger.postings import MONEY
 from ledger.service import Account, Ledger
 from ledger.terms import TERMS_KINDS, AccountTerms, terms_after
 from ledger.text import csv_text
@@ -43,8 +45,6 @@ from ledger.values import (
 
 Progress = Callable[[int], object]
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _AT_ONCE: Final = 2000
 _DEAL_SIDES: Final = (Side.BUY.value, Side.SELL.value)
 
@@ -55,7 +55,7 @@ class Record(NamedTuple):
     """One event, flat. The chain covers all of it but server, login, event time and side, which follow from the rest.
 
     ``recorded_at`` and ``event_time`` are UTC; ``broker_msc`` is the trade server's own clock in milliseconds. ``data`` is what
-    events other than deals say, as JSON. Numbers are None where they were not told.
+    of events other than deals, as JSON. Numbers are None where they are not known.
     """
 
     server: str
@@ -93,7 +93,6 @@ class Record(NamedTuple):
 
 _TIMES: Final = {"event_time", "recorded_at"}
 _DECIMALS: Final = {"volume", "price", "commission", "fee", "swap", "profit"}
-_MONEY: Final = ("commission", "fee", "swap", "profit")
 _INTEGERS: Final = {
     "login", "version", "broker_msc", "position_id", "deal", "order", "magic", "reason", "deal_type", "caused_by", "schema",
 }  # fmt: skip
@@ -102,14 +101,14 @@ _INTEGERS: Final = {
 def record(account: AccountId, row: Stored, terms: AccountTerms) -> Record:
     """Return a stored row as a record."""
     price_scale, volume_scale = terms.scales(row.symbol or "")
-    money = {name: _unscaled(getattr(row, name), terms.opened.money_scale) for name in _MONEY}
+    money = {name: _unscaled(getattr(row, name), terms.opened.money_scale) for name in MONEY}
     return Record(
         server=account.server,
         login=account.login,
         version=row.version,
         kind=row.kind,
-        event_time=_EPOCH + terms.clock.to_utc_msc(row.time_msc) * 1000 * _MICROSECOND,
-        recorded_at=_EPOCH + row.recorded_us * _MICROSECOND,
+        event_time=UTC_EPOCH + terms.clock.to_utc_msc(row.time_msc) * 1000 * MICROSECOND,
+        recorded_at=UTC_EPOCH + row.recorded_us * MICROSECOND,
         broker_msc=row.time_msc,
         position_id=row.position_id,
         deal=row.deal,
@@ -288,7 +287,7 @@ def _json_lines(file: IO[str], journal: RawRows) -> _Write:
                 carried.add((account, one.evidence))
                 kept = journal.stored_evidence(account, one.evidence)
                 if kept is None:
-                    raise CorruptEvent(f"account {account}: the raw answer {one.evidence} is not kept. Run: ledger verify")
+                    raise CorruptEvent(f"account {account}: the raw answer {one.evidence} is not stored. Run: ledger verify")
                 line[_ANSWER] = b64encode(kept.body).decode()
                 line[_SIZE] = kept.size
             file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
@@ -330,7 +329,7 @@ def import_json_lines(
 
     Raises:
         MalformedExport: A line is none of an export.
-        CorruptEvent: What a line says is not what was recorded.
+        CorruptEvent: The content of a line is not what was recorded.
         AccountMismatch: The account has another history here. Nothing was appended.
     """
     found = _checked(ledger, path, progress)
@@ -413,12 +412,12 @@ def _lines(path: Path) -> Iterator[_Line]:
 
 
 def _row(fields: dict[str, Any], terms: AccountTerms | None) -> Stored:
-    """Return the row that a line says. The scales of its numbers come from the lines before it."""
+    """Return the row of a line. The scales of its numbers come from the lines before it."""
     units = dict.fromkeys(_DECIMALS)
     if terms is not None:
         price_scale, volume_scale = terms.scales(fields["symbol"] or "")
         money_scale = terms.opened.money_scale
-        scales = dict.fromkeys(_MONEY, money_scale) | {"price": price_scale, "volume": volume_scale}
+        scales = dict.fromkeys(MONEY, money_scale) | {"price": price_scale, "volume": volume_scale}
         units = {name: _units(fields[name], scale, name) for name, scale in scales.items()}
     return Stored(
         time_msc=fields["broker_msc"],
@@ -434,7 +433,7 @@ def _row(fields: dict[str, Any], terms: AccountTerms | None) -> Stored:
         data=fields["data"],
         placement=0,
         schema=fields["schema"],
-        recorded_us=(datetime.fromisoformat(fields["recorded_at"]) - _EPOCH) // _MICROSECOND,
+        recorded_us=(datetime.fromisoformat(fields["recorded_at"]) - UTC_EPOCH) // MICROSECOND,
         natural_key=fields["natural_key"],
         correlation=fields["correlation"],
         caused_by=fields["caused_by"],

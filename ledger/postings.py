@@ -1,9 +1,9 @@
 """The posting: one event as the fold reads it, a plain tuple of integers and texts, and the order postings are folded in.
 
 Reading and folding is the hot path of everything, so the fold eats tuples as they come out of the database instead of
-event objects. Volumes, prices and money are integers scaled as the account and the symbol say.
+event objects. Volumes, prices and money are integers scaled by the account's and the symbol's scales.
 
-A deal may have been told more than once: first by an engine that knew little, then completed, then revised by the
+A deal may have been recorded more than once: first by an engine that knew little, then completed, then revised by the
 broker. The fold must see it once, with what is known of it in the selection that is being folded. ``Postings`` does that.
 
 The fold order (``FoldKey``) is whole second and deal ticket; what is no deal comes after all deals of its second, and what the
@@ -28,13 +28,13 @@ from ledger.clock import SECOND_MSC
 from ledger.errors import InexactNumber
 from ledger.events import CashMoved, Deal, FillRecorded
 from ledger.terms import AccountTerms
-from ledger.values import TRADES, scaled, signed_magic
+from ledger.values import INT64_MAX, TRADES, scaled, signed_magic
 
 
 class Posting(NamedTuple):
     """The columns that the fold reads, in this order.
 
-    Money, price and volume are scaled integers, None where not told. ``deal`` is ``NO_DEAL`` for what is not a fact about
+    Money, price and volume are scaled integers, None where not known. ``deal`` is ``NO_DEAL`` for what is not a fact about
     a deal: it sorts after all deals of its millisecond. ``data`` is the rest of the event as JSON text, in the words of its
     ``schema``.
     """
@@ -97,7 +97,7 @@ assert len(Fill._fields) == len(Posting._fields)
 #: A posting as a database driver returns it: the same columns without the class. More columns may follow.
 Row = tuple[Any, ...]
 
-NO_DEAL: Final = 2**63 - 1
+NO_DEAL: Final = INT64_MAX
 
 #: Schema version that fills and cash movements are written with: their columns mean the same in all.
 DEAL_SCHEMA: Final = 1
@@ -128,15 +128,16 @@ OUTSIDE_FOLD: Final = 2
 ASSERTED: Final = 3
 
 _BLOCK: Final = 4096
-_LAST: Final = 2**63 - 1
 #: Behind every place.
-END: Final[FoldKey] = (_LAST, _LAST, _LAST)
+END: Final[FoldKey] = (INT64_MAX, INT64_MAX, INT64_MAX)
 
-#: What a later telling may add to an earlier one.
-COMPLETABLE: Final = ("position_id", "magic", "commission", "fee", "swap", "profit")
+#: The fields of a deal that are amounts of money.
+MONEY: Final = ("commission", "fee", "swap", "profit")
+#: What a later record may add to an earlier one.
+COMPLETABLE: Final = ("position_id", "magic", *MONEY)
 
 _KIND: Final = Posting._fields.index("kind")
-_DEAL: Final = Posting._fields.index("deal")
+DEAL: Final = Posting._fields.index("deal")
 _VERSION: Final = Posting._fields.index("version")
 _DEAL_TYPE: Final = Posting._fields.index("deal_type")
 _version: Final = itemgetter(_VERSION)
@@ -187,7 +188,7 @@ def deal_posting(deal: Deal, terms: AccountTerms, version: int) -> Row:
 
 
 def _rest(deal: Deal) -> str | None:
-    """Return what few deals say beside their columns, as JSON text."""
+    """Return what few deals have beside their columns, as JSON text."""
     extra = {"external_id": deal.external_id} if deal.external_id else {}
     if isinstance(deal, CashMoved) and deal.word is not None:
         extra["word"] = deal.word
@@ -195,7 +196,7 @@ def _rest(deal: Deal) -> str | None:
 
 
 def apply_completion(known: Row, completion: Row) -> Row:
-    """Return a posting with what a completion newly tells filled in; what was known stays."""
+    """Return a posting with what a completion adds filled in; what was known stays."""
     row = list(known)
     for at in _COMPLETABLE_AT:
         if row[at] is None:
@@ -204,7 +205,7 @@ def apply_completion(known: Row, completion: Row) -> Row:
 
 
 def merge_records(records: Iterable[Row]) -> Row:
-    """Return what all tellings of one deal, oldest first, say together: one posting of a fill or a cash movement."""
+    """Return what all records of one deal, oldest first, come to: one posting of a fill or a cash movement."""
     current: Row | None = None
     for row in records:
         if row[_KIND] == "DealRevised":
@@ -223,7 +224,7 @@ class Selection:
     """Which events of an account a replay folds: the first ``version`` ones, and of those up to ``time_msc``.
 
     ``time_msc`` is broker server time, inclusive; None does not limit it. Where it is the last of an hour that the server's
-    clock showed twice, ``until_utc_msc`` says which of the events in that hour: those that happened not later.
+    clock showed twice, ``until_utc_msc`` decides which of the events in that hour: those that happened not later.
     """
 
     version: int
@@ -263,7 +264,7 @@ def second_of(time_msc: int) -> int:
 
 def place_of(row: Row) -> FoldKey:
     """Return the place of a posting that has no other than its time and deal give it."""
-    time_msc, deal, version = row[0], row[_DEAL], row[_VERSION]
+    time_msc, deal, version = row[0], row[DEAL], row[_VERSION]
     return time_msc - time_msc % SECOND_MSC, deal, version if deal == NO_DEAL else 0
 
 
@@ -407,7 +408,7 @@ class Postings:
         if span is None:
             return [row for _, row in self._gather(first)]
         begin, end = span
-        found = self._gather((end - SECOND_MSC, NO_DEAL, _LAST))
+        found = self._gather((end - SECOND_MSC, NO_DEAL, INT64_MAX))
         rows = self.order.arrange(found, span)
         self._events -= len(found) - len(rows)
         self._latest_msc = max(self._latest_msc, end if end - begin > SECOND_MSC else end - 1)

@@ -6,14 +6,14 @@ import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from functools import partial
 from threading import RLock
 from typing import Final, NoReturn, Protocol, Self, get_args
 
 from attrs import evolve, frozen
 
-from ledger.clock import ClockRule, moment_end_us, to_clock
+from ledger.clock import MICROSECOND, UTC_EPOCH, ClockRule, moment_end_us, to_clock
 from ledger.codec import Stored, decode_posting, posting, recorded, stored_place
 from ledger.deprecation import Alias
 from ledger.errors import AccountUnknown, BadValue, CorruptEvent, DealConflict, JournalError, VersionGap
@@ -64,8 +64,6 @@ from ledger.views import Trade
 #: A moment: text as on the command line (without a zone: UTC), an aware datetime, a date (the whole day), or None for now.
 Moment = str | datetime | date | None
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_ONE_MICROSECOND: Final = timedelta(microseconds=1)
 _AT_ONCE: Final = 500
 _REPLAY_EVERY: Final = 2  # intervals between checkpoints
 _STOP_SECONDS: Final = 0.1  # how often a follower looks whether to stop
@@ -89,17 +87,17 @@ def _end_us(moment: str | date) -> int:
         return moment_end_us(moment.isoformat())
     if moment.utcoffset() is None:
         raise BadValue(
-            f"expected a datetime with a zone, found {moment.isoformat()} without one: nobody can tell which clock it is of. "
+            f"expected a datetime with a zone, found {moment.isoformat()} without one: it is unknown which clock it is of. "
             "Pass an aware one, as datetime.now(UTC), or text, which is UTC"
         )
-    return (moment - _EPOCH) // _ONE_MICROSECOND + 1
+    return (moment - UTC_EPOCH) // MICROSECOND + 1
 
 
 @frozen(kw_only=True)
 class Verification:
     """What ``verify`` found. It is ok when nothing that is recorded is wrong; a journal without events is ok.
 
-    ``schema``: what keeps events as they are, or makes reading quick, and is not as it was made.
+    ``schema``: what protects events from change, or makes reading quick, and is not as it was made.
     """
 
     accounts: tuple[AccountVerification, ...]
@@ -217,7 +215,7 @@ class Ledger:
             stop: Ends it when set, as a ``threading.Event`` is; looked at as often.
 
         Raises:
-            CorruptEvent: An account stands further back than what was read of it: an older copy took the journal's place.
+            CorruptEvent: An account's head is before what was read of it: an older copy replaced the journal.
             VersionGap: A version is missing.
         """
         return following(self.journal, _cursors(after), None, to_amount(poll_seconds, 0, "poll_seconds"), stop)
@@ -243,7 +241,7 @@ class Ledger:
         Args:
             progress: Called with the number of events checked since the last call.
             since: What was sealed must be there, unchanged.
-            in_parallel: Use a second processor: long accounts are checked by two processes, and what lies across accounts
+            in_parallel: Use a second processor: long accounts are checked by two processes, and what spans accounts
                 is looked at meanwhile. The result is the same.
         """
         names = self.journal.accounts()
@@ -290,7 +288,7 @@ class Account:
         """Go on in a child process, where the thread that held the lock does not exist."""
         self._lock = RLock()
 
-    # ---- telling
+    # ---- recording
 
     def open(
         self,
@@ -331,16 +329,16 @@ class Account:
         return self._append_one(event)
 
     def record(self, event: Event, *, expected_version: int | None = None) -> Outcome:
-        """Record one event. It is durable when this returns; telling it again is harmless.
+        """Record one event. It is durable when this returns; recording it again is harmless.
 
         Raises:
             BadValue: It is no event, or its broker time cannot be: before 2000, or more than a day ahead of now.
-            DealConflict: A known deal was told with other content. Nothing was recorded.
+            DealConflict: A known deal was given with other content. Nothing was recorded.
             InexactNumber: A number does not fit the account's scales.
             AccountUnknown: The account was not opened.
             JournalBusy: Nothing was recorded; try again.
             JournalUnavailable: The database failed. If the connection was lost while it committed, the event may be there:
-                tell it again, that is harmless.
+                record it again, that is harmless.
         """
         return self._append_one(_event(event), expected_version)
 
@@ -377,7 +375,7 @@ class Account:
         Raises:
             RuleError: The deal is not known.
         """
-        return self._append_one(DealRevised(now=deal, caused_by=1))  # admission names the telling that it replaces
+        return self._append_one(DealRevised(now=deal, caused_by=1))  # admission names the record that it replaces
 
     def change_clock(self, clock: ClockRule | str, *, operator: str, reason: str) -> Outcome:
         """Correct what the server's wall clock means. Event times change with it, recorded broker times do not.
@@ -468,7 +466,7 @@ class Account:
 
     @property
     def journal_head(self) -> Head:
-        """Where the account's stream stands.
+        """The head of the account's stream.
 
         Raises:
             AccountUnknown: The account was not opened.
@@ -561,7 +559,7 @@ class Account:
     def selection(
         self, *, until: Moment = None, known_at: Moment = None, version: int | None = None
     ) -> tuple[Selection, AccountTerms]:
-        """Return which events a replay folds, and what stands for them. Arguments and errors as ``replay``."""
+        """Return which events a replay folds, and the account terms for them. Arguments and errors as ``replay``."""
         last = self.journal_head.version
         if version is not None:
             if to_whole(version, 0, INT64_MAX, "a version") > last:
@@ -581,7 +579,7 @@ class Account:
         return Selection(version=last, time_msc=hour[1] - 1, until_utc_msc=until_utc_msc), terms
 
     def trades(self, *, until: Moment = None, known_at: Moment = None, version: int | None = None) -> Iterator[Trade]:
-        """Yield closed trades in the order they were closed, then those whose result is not told in full.
+        """Yield closed trades in the order they were closed, then those whose result is not known in full.
 
         Arguments and errors as ``replay``.
         """
@@ -595,7 +593,7 @@ class Account:
         yield from portfolio.unfinished_trades()
 
     def fold(self, selection: Selection, terms: AccountTerms | None = None) -> Portfolio:
-        """Return the portfolio that a selection of events makes, with what stands now if nothing else is given."""
+        """Return the portfolio that a selection of events makes, with the present account terms if none are given."""
         return self.replayed(selection, terms)[0]
 
     def replayed(
@@ -650,12 +648,12 @@ class Account:
         """Return the raw broker answer that events of the account name by its SHA-256 (hex), as it came in.
 
         Raises:
-            BadValue: No such answer is kept for the account.
-            CorruptEvent: What is kept is not what was recorded.
+            BadValue: No such answer is stored for the account.
+            CorruptEvent: What is stored is not what was recorded.
         """
         raw = self._journal.evidence(self.name, to_text(digest, "the SHA-256 of an answer in hex").lower())
         if raw is None:
-            raise BadValue(f"{self.name} keeps no evidence {digest!r}: ledger log --json tells what its events rest on")
+            raise BadValue(f"{self.name} has no evidence {digest!r}: ledger log --json lists the evidence of its events")
         return raw
 
     def verify(self) -> AccountVerification:
@@ -784,7 +782,7 @@ def _news(journal: EventStore, account: AccountId, seen: int, upto: int) -> Iter
     """Yield the events behind a version, some at a time, so that nothing is held open while the reader takes its time."""
     if seen > upto:
         raise CorruptEvent(
-            f"account {account} stands at version {upto}, and {seen} was read already: an older copy took the place of the "
+            f"account {account} is at version {upto}, and {seen} was read already: an older copy replaced the "
             "journal. Run: ledger verify --since SEAL"
         )
     terms = journal.terms(account, upto) if seen < upto else None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import click
 
@@ -19,7 +18,7 @@ from ledger.adjustments import (
     propose_update,
     propose_withdrawal,
 )
-from ledger.cli.options import account_option, accounts_of, journal_option, json_option, open_ledger
+from ledger.cli.options import Command, account_option, accounts_of, journal_option, json_option, open_ledger, operator_option
 from ledger.cli.output import print_json, print_line, print_table
 from ledger.errors import AccountUnknown, BadValue
 from ledger.events import BreakClosed
@@ -28,30 +27,28 @@ from ledger.portfolio import Portfolio
 from ledger.service import Account, Ledger
 from ledger.values import AccountId, plain
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
-
-@click.group("correct", short_help="Correct by hand what no machine can know.")
+@click.group("correct", short_help="Correct manually what no machine can know.")
 def correct() -> None:
-    """Correct by hand what no machine can know. Operator and reason are recorded with it; nothing is overwritten.
+    """Correct manually what no machine can know. Operator and reason are recorded with it; nothing is overwritten.
 
     \b
     Examples:
       ledger correct close 50629002942 --reason "closed at the dealer's desk"
       ledger correct update 50629002942 --volume 0.20 --reason "half was closed" --yes
       ledger correct add 50629002942 EURUSD buy 0.10 1.0543 --reason "opened by phone"
-      ledger correct balance --to 10250.00 --reason "bonus not told by the gateway"
+      ledger correct balance --to 10250.00 --reason "bonus that the gateway does not report"
       ledger correct withdraw 5001 --reason "the broker deleted it, ticket 4711"
-      ledger correct accept 50629002942 --reason "the broker keeps no deals of 2019"
+      ledger correct accept 50629002942 --reason "the broker has no deals of 2019"
     """
 
 
-def _common(command: _Command) -> _Command:
+def _common(command: Command) -> Command:
     for option in (
         json_option,
         click.option("--yes", is_flag=True, help="Do not ask: for scripts."),
         click.option("--reason", required=True, help="Why; it is recorded."),
-        click.option("--operator", default=getpass.getuser, show_default="your login name", help="Who; it is recorded."),
+        operator_option("Who; it is recorded."),
         account_option,
         journal_option,
     ):
@@ -68,7 +65,7 @@ def _common(command: _Command) -> _Command:
 @click.option("--magic", type=int, metavar="N", help="The engine's number.")
 @_common
 def add(journal: str | None, account: AccountId | None, yes: bool, as_json: bool, **options: Any) -> None:  # noqa: FBT001
-    """Add a position that the broker has and nobody told: id, symbol, side, lots, open price."""
+    """Add a position that the broker has and the journal does not: id, symbol, side, lots, open price."""
     _correct(journal, account, lambda found: propose_add(found, **options), yes=yes, as_json=as_json)
 
 
@@ -76,7 +73,7 @@ def add(journal: str | None, account: AccountId | None, yes: bool, as_json: bool
 @click.argument("position_id", type=click.IntRange(min=1))
 @_common
 def close(journal: str | None, account: AccountId | None, yes: bool, as_json: bool, **options: Any) -> None:  # noqa: FBT001
-    """Close a position that is gone. Its result stays unknown until a deal tells it."""
+    """Close a position that is gone. Its result stays unknown until its closing deal is recorded."""
     _correct(journal, account, lambda found: propose_close(found, **options), yes=yes, as_json=as_json)
 
 
@@ -105,7 +102,7 @@ def balance(journal: str | None, account: AccountId | None, yes: bool, as_json: 
 @click.argument("deal", type=click.IntRange(min=1))
 @_common
 def withdraw(journal: str | None, account: AccountId | None, yes: bool, as_json: bool, **options: Any) -> None:  # noqa: FBT001
-    """Record that the broker withdrew a deal: it counts as cancelled, its volume and its money are taken back."""
+    """Record that the broker withdrew a deal: it counts as cancelled, its volume and its money are removed."""
     _correct(journal, account, lambda found: propose_withdrawal(found, **options), yes=yes, as_json=as_json)
 
 
@@ -133,7 +130,7 @@ def _correct(
         if not as_json:
             _show(proposal)
         if not yes and not sys.stdin.isatty():
-            raise BadValue("nobody is there to be asked: say --yes to record this correction")
+            raise BadValue("standard input is not a terminal: pass --yes to record this correction")
         if not yes:
             click.confirm("Record this correction?", abort=True, err=as_json)
         events = apply(found, proposal)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import click
 from attrs import frozen
 
 from ledger.cli.accounts import CLOCK, CLOCK_HELP
-from ledger.cli.options import configuration
+from ledger.cli.options import Command, configuration
 from ledger.clock import ClockRule
 from ledger.errors import AccountUnknown, BadValue, GatewayError
 from ledger.gateway import Gateway
@@ -22,17 +22,16 @@ from ledger.reconciler import SYNC_INTERVAL_SEC, StateReconciler, account_of
 from ledger.service import Ledger
 from ledger.values import AccountId
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 _PORT: Final = 5555
 
 
-def gateway_options(command: _Command) -> _Command:
+def gateway_options(command: Command) -> Command:
     """Take what names a gateway and the keys for it."""
     for option in (
         click.option("--insecure", is_flag=True, default=None, help="Speak to another machine without keys."),
         click.option("--client-key", metavar="FILE", help="CURVE: our own secret key (ledger keys make)."),
         click.option("--server-key", metavar="FILE", help="CURVE: the public key of the gateway."),
-        click.option("--form", type=click.Choice(FORMS), help="What the gateway speaks; json without."),
+        click.option("--form", type=click.Choice(FORMS), help="Gateway protocol (default: json)."),
         click.option("--timeout-ms", type=click.IntRange(min=1), metavar="N", help="For each request; else $GTW_TIMEOUT_MS."),
         click.option("--gateway", metavar="URL", help="tcp://HOST:PORT, or mt5:; else $GTW_HOST and $GTW_PORT (5555)."),
     ):
@@ -40,21 +39,21 @@ def gateway_options(command: _Command) -> _Command:
     return command
 
 
-def terminal_option(command: _Command) -> _Command:
+def terminal_option(command: Command) -> Command:
     """Take the program of a terminal in this process."""
     return click.option(
         "--terminal", metavar="PATH", help="Program of a MetaTrader 5 terminal on this machine, for --gateway mt5:."
     )(command)
 
 
-def server_tz_option(command: _Command) -> _Command:
+def server_tz_option(command: Command) -> Command:
     """Take the clock rule for an account that a gateway opens."""
     return click.option("--server-tz", type=CLOCK, metavar="RULE", help=f"{CLOCK_HELP} For an account that is opened.")(command)
 
 
 @frozen(kw_only=True)
 class GatewaySettings:
-    """How to reach one gateway, and the account it is of, where that is said."""
+    """How to reach one gateway, and its account, where that is given."""
 
     url: str
     account: AccountId | None = None
@@ -171,7 +170,7 @@ def reconciler_of(ledger: Ledger, found: GatewaySettings, settings: SyncSettings
 
     Raises:
         GatewayError: The account has to be asked of the gateway, and it does not answer.
-        AccountUnknown: Nothing says which account is meant.
+        AccountUnknown: Nothing names the account.
     """
     gateway = found.connect()
     try:
@@ -201,7 +200,7 @@ def _named(ledger: Ledger, gateway: Gateway) -> AccountId:
         return known[0]
     if account is None:
         raise AccountUnknown(
-            f"which account? The gateway does not tell, and the journal holds {len(known)}: name it with --account "
+            f"which account? The gateway does not report it, and the journal holds {len(known)}: name it with --account "
             "SERVER/LOGIN, and open it first (ledger account open)"
         )
     return account

@@ -1,17 +1,18 @@
 """The facts: frozen, complete, past tense. What happened or was seen, in exact decimals and the broker's own clock.
 
-Every event says ``time_msc``, the broker server time in milliseconds (see ``ledger.clock``). Its account, version,
+Every event has ``time_msc``, the broker server time in milliseconds (see ``ledger.clock``). Its account, version,
 recorded time, natural key and place in the hash chain are not part of the fact; they come with being recorded
 (``Recorded``). ``None`` means unknown, never zero.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import attrs
 
+from ledger.clock import MICROSECOND, UTC_EPOCH
 from ledger.events.account import AccountOpened, DealOrder, SymbolSpecified
 from ledger.events.adjustments import AcceptedResult, Adjusted, IdentityRelaxed, IdentityRequired
 from ledger.events.breaks import BreakClosed, BreakEnd, BreakKind, BreakOpened
@@ -97,7 +98,7 @@ class Recorded:
     ``recorded_us`` is UTC in microseconds; ``head`` the account's chain hash up to and with this event, in hex.
 
     ``utc_msc`` is when it happened, in UTC milliseconds, where the server's clock showed its time twice; None elsewhere, where
-    the clock rule alone says it. ``is_ambiguous`` says that nothing decided between the two.
+    the clock rule alone decides it. ``is_ambiguous`` means that nothing decided between the two.
     """
 
     account: AccountId
@@ -113,7 +114,7 @@ class Recorded:
     @property
     def recorded_at(self) -> datetime:
         """When it became durable here, in UTC."""
-        return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=self.recorded_us)
+        return UTC_EPOCH + self.recorded_us * MICROSECOND
 
     @property
     def kind(self) -> str:

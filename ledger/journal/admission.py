@@ -1,4 +1,4 @@
-"""Admission: which of the events that were told become rows, decided under the account's lock.
+"""Admission: which of the events given become rows, decided under the account's lock.
 
 A fact that is recorded again with the same content is success and no new event. A later record that knows more is stored
 as what it adds. One with other content is a conflict. The same rules for every journal.
@@ -7,11 +7,11 @@ as what it adds. One with other content is a conflict. The same rules for every 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import attrs
 
-from ledger.clock import TIME_MIN_MSC, utc_text
+from ledger.clock import DAY_MSC, SECOND_MSC, TIME_MIN_MSC, utc_text
 from ledger.codec import (
     LatestAsserted,
     Stored,
@@ -50,29 +50,25 @@ from ledger.events import (
     SymbolSpecified,
     storable,
 )
-from ledger.journal import Appended, Head, Outcome
-from ledger.journal.chain import checks, covered, digest, genesis, link
+from ledger.journal import Appended, AppendOptions, Head, Outcome
+from ledger.journal.chain import CHAIN_AT, checks, covered, digest, genesis, link
 from ledger.journal.plausible import refuse_currency, refuse_times
-from ledger.postings import ASSERTED, COMPLETABLE, IN_ORDER, NO_DEAL, OUT_OF_ORDER, merge_records, second_of
+from ledger.postings import ASSERTED, COMPLETABLE, IN_ORDER, MONEY, NO_DEAL, OUT_OF_ORDER, merge_records, second_of
 from ledger.terms import AccountTerms, terms_after
 from ledger.values import TRADES, AccountId, entry_word, plain, unscaled
 
-#: What was seen in a snapshot. Where a clock stands still, two equal answers make equal events: one that was decided with an
+#: What was seen in a snapshot. Where a clock does not move, two equal answers make equal events: one that was decided with an
 #: expected version is recorded as another sight, not taken for a duplicate.
 _SIGHTS: Final = (BreakOpened, PositionRecovered, GhostClosed, DriftCorrected, PositionReticketed)
-_CHAIN: Final = Stored._fields.index("prev_hash")
 
 #: natural keys -> the rows stored under them, those that there are.
 Lookup = Callable[[Sequence[str]], Mapping[str, Stored]]
 #: Whether any stored event is about a symbol, its specifications apart.
 SymbolUsed = Callable[[str], bool]
 
-_SECOND_MSC: Final = 1000
-_DAY_MSC: Final = 24 * 60 * 60 * 1000
 _SOON_MSC: Final = 8 * 60 * 60 * 1000  # no clock rule is more than 16 hours from UTC, so this is no day ahead by any
 _AHEAD_MSC: Final = 60_000  # a deal this far ahead of our clock is taken for a wrong clock rule
-_MONEY: Final = ("commission", "fee", "swap", "profit")
-_COMPARED: Final = ("deal_type", "symbol", "entry", "volume", "price", *_MONEY, "position_id")
+_COMPARED: Final = ("deal_type", "symbol", "entry", "volume", "price", *MONEY, "position_id")
 
 
 def start(account: AccountId) -> Head:
@@ -94,7 +90,6 @@ class Admission:
         symbol_used: SymbolUsed,
         latest_asserted: LatestAsserted,
         now_us: int,
-        correlation: str | None,
     ) -> None:
         self._account = account
         self._version, self._hash, self._recorded_us, *place = head
@@ -105,34 +100,27 @@ class Admission:
         self._latest_stored = latest_asserted
         self._asserted: dict[int | None, tuple[int, int]] = {}  # by this append
         self._now_us = now_us
-        self._yesterday_msc = now_us // 1000 - _DAY_MSC  # no clock rule is a day away from UTC
+        self._yesterday_msc = now_us // 1000 - DAY_MSC  # no clock rule is a day away from UTC
         self._soon_msc = now_us // 1000 + _SOON_MSC
-        self._correlation = correlation
+        self._correlation: str | None = None
         self._known = {key: [row] for key, row in known.items()}
         self._is_decided = False  # whether the events were decided with an expected version
         self._rows: list[Stored] = []
 
-    def appended(
-        self,
-        events: Sequence[Event],
-        keys: Sequence[str],
-        *,
-        expected_version: int | None,
-        conflicts: Literal["refuse", "keep"],
-    ) -> Appended:
+    def appended(self, events: Sequence[Event], keys: Sequence[str], how: AppendOptions) -> Appended:
         """Admit events in order and return what is to be written.
 
         Args:
-            events: What is told.
+            events: What is to be recorded.
             keys: Its natural keys.
-            expected_version: See ``Journal.append``.
-            conflicts: See ``Journal.append``.
+            how: With what.
 
         Raises:
             BadValue, VersionConflict, DealConflict, AccountUnknown, AccountMismatch, RuleError: see ``Journal.append``.
         """
-        if self._correlation is not None:
-            self._correlation = storable(self._correlation)
+        correlation, expected_version = how.get("correlation"), how.get("expected_version")
+        if correlation is not None:
+            self._correlation = storable(correlation)
         if expected_version is not None and expected_version != self._version:
             raise VersionConflict(str(self._account), expected=expected_version, found=self._version)
         self._fetch_later(list(self._known))
@@ -142,14 +130,14 @@ class Admission:
             try:
                 outcomes.append(self._admit(key, event))
             except DealConflict as conflict:
-                if conflicts == "refuse":
+                if how.get("conflicts", "refuse") == "refuse":
                     raise
                 outcomes.append(conflict)
         head = Head(self._version, self._hash, self._recorded_us, *self._place)
         return Appended(head=head, terms=self._terms, rows=tuple(self._rows), outcomes=tuple(outcomes))
 
     def _fetch_later(self, keys: list[str]) -> None:
-        """Find every later telling of what is known under natural keys."""
+        """Find every later record of what is known under natural keys."""
         record_number = 2
         while keys:
             stored = self._lookup([nth_key(key, record_number) for key in keys])
@@ -214,7 +202,7 @@ class Admission:
 
     def _open(self, key: str, event: AccountOpened) -> Outcome:
         if AccountId(event.server, event.login) != self._account:
-            raise AccountMismatch(f"an AccountOpened of {event.server}/{event.login} was told to {self._account}")
+            raise AccountMismatch(f"an AccountOpened of {event.server}/{event.login} was given to {self._account}")
         if self._terms is None:
             refuse_currency(event)
             refuse_times(event, event.clock, self._now_msc, known_msc=-1)
@@ -226,7 +214,7 @@ class Admission:
         if known == event:
             return Outcome.DUPLICATE
         different = {
-            name: f"{_shown(getattr(known, name))}, told {_shown(getattr(event, name))}"
+            name: f"{_shown(getattr(known, name))}, found {_shown(getattr(event, name))}"
             for name in ("currency", "mode", "clock", "currency_digits", "money_scale")
             if getattr(known, name) != getattr(event, name)
         }
@@ -246,14 +234,14 @@ class Admission:
         ):
             raise RuleError(
                 f"symbol {event.symbol} of {self._account} was recorded with price and volume scales "
-                f"{terms.scales(event.symbol)}, told {(event.price_scale, event.volume_scale)}: "
+                f"{terms.scales(event.symbol)}, found {(event.price_scale, event.volume_scale)}: "
                 "scales cannot change once they are used"
             )
         self._append(key, encode(event, terms), len(records) + 1)
         self._terms = terms_after(terms, [event])
         return Outcome.APPENDED
 
-    # ---- deals told again
+    # ---- deals recorded again
 
     def _admit_repeat(self, key: str, event: FillRecorded | CashMoved, records: list[Stored]) -> Outcome:
         given = encode(event, self._opened())
@@ -264,7 +252,7 @@ class Admission:
         return self._complete(key, given, records)
 
     def _complete(self, key: str, given: Stored, records: list[Stored]) -> Outcome:
-        """Record what a telling knows that those before it did not."""
+        """Record what a record knows that those before it did not."""
         known = Stored(*merge_records(records))
         differences = self._differences(known, given, [name for name in COMPLETABLE if name in _COMPARED])
         if differences:
@@ -275,7 +263,7 @@ class Admission:
             return Outcome.DUPLICATE
         terms = self._opened()
         scale = terms.opened.money_scale
-        learned: dict[str, Any] = {name: unscaled(value, scale) if name in _MONEY else value for name, value in news.items()}
+        learned: dict[str, Any] = {name: unscaled(value, scale) if name in MONEY else value for name, value in news.items()}
         event = DealCompleted(
             deal=known.deal or 0,
             time_msc=known.time_msc,
@@ -297,23 +285,23 @@ class Admission:
         return Outcome.APPENDED
 
     def _differences(self, known: Stored, given: Stored, names: Sequence[str] = _COMPARED) -> dict[str, tuple[str, str]]:
-        """Return field -> (known, told) where both know and differ. Sources may tell the time to the second only."""
+        """Return field -> (known, given) where both know and differ. Sources may report the time to the second only."""
         found: dict[str, tuple[str, str]] = {}
         for name in names:
             left, right = getattr(known, name), getattr(given, name)
             if left != right and left is not None and right is not None:
                 found[name] = (self._column_text(known, name), self._column_text(given, name))
-        if names is _COMPARED and known.time_msc // _SECOND_MSC != given.time_msc // _SECOND_MSC:
+        if names is _COMPARED and known.time_msc // SECOND_MSC != given.time_msc // SECOND_MSC:
             found["time_msc"] = (str(known.time_msc), str(given.time_msc))
         if names is _COMPARED and (known.deal_type in TRADES) != (given.deal_type in TRADES):
-            found["deal_type"] = (str(known.deal_type), str(given.deal_type))  # a type may be told as a word only
+            found["deal_type"] = (str(known.deal_type), str(given.deal_type))  # a type may be given as a word only
         return found
 
     def _column_text(self, row: Stored, name: str) -> str:
         terms = self._opened()
         value = getattr(row, name)
         price_scale, volume_scale = terms.scales(row.symbol or "")
-        scale = {"volume": volume_scale, "price": price_scale} | dict.fromkeys(_MONEY, terms.opened.money_scale)
+        scale = {"volume": volume_scale, "price": price_scale} | dict.fromkeys(MONEY, terms.opened.money_scale)
         if name in scale:
             return plain(unscaled(value, scale[name]))
         return entry_word(value) if name == "entry" else str(value)
@@ -342,7 +330,7 @@ class Admission:
     # ---- the row
 
     def _append(self, key: str, row: Stored, record_number: int = 1) -> None:
-        """Append what was told, with what being recorded adds to it."""
+        """Append what was given, with what being recorded adds to it."""
         placement, order_msc, order_deal = placed(row, self._place, self._latest_asserted)
         row = row._replace(
             version=self._version + 1,
@@ -351,10 +339,10 @@ class Admission:
             natural_key=nth_key(key, record_number),
             correlation=self._correlation,
         )
-        self._link(key, row[:_CHAIN], (order_msc, order_deal))
+        self._link(key, row[:CHAIN_AT], (order_msc, order_deal))
 
     def _append_deal(self, key: str, deal: FillRecorded | CashMoved) -> None:
-        """Append the first telling of a deal: as ``_append``, in one go."""
+        """Append the first record of a deal: as ``_append``, in one go."""
         placement = placement_of(type(deal).__name__, (deal.time_msc, deal.deal), self._place)
         columns = deal_columns(
             deal,
@@ -410,12 +398,12 @@ def admit_verbatim(account: AccountId, head: Head, rows: Sequence[Stored], lates
 
     Args:
         account: Whose.
-        head: Where the account stands here.
+        head: The account's head here.
         rows: The events behind it, ascending; what is not under the chain of them is made anew.
         latest_asserted: What was asserted before them.
 
     Raises:
-        VersionGap: They do not go on where the account stands.
+        VersionGap: They do not continue at the account's head.
         CorruptEvent: They are not what was recorded: the chain does not hold.
         UnknownEvent: They were recorded by a newer program.
     """

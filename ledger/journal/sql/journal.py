@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from hashlib import sha256
 from heapq import merge
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Unpack
 
 import sqlalchemy as sa
 from sqlalchemy import CompoundSelect, Connection, Engine, Select
@@ -22,8 +22,7 @@ from ledger.codec import Stored, posting, stored_place, terms_of
 from ledger.errors import BadValue, CorruptEvent, JournalError, LedgerError, VersionGap
 from ledger.events import Event, storable
 from ledger.fold_order import FirstRecord
-from ledger.folds import PORTFOLIO
-from ledger.journal import Appended, Difference, Head, Parent, Selection
+from ledger.journal import Appended, AppendOptions, Difference, Head, Parent, Selection
 from ledger.journal.checkpoints import Checkpoint, Mark, order_of, select
 from ledger.journal.evidence import StoredEvidence, decompress, is_digest
 from ledger.journal.health import SyncHealth, from_columns, merged, to_columns
@@ -31,7 +30,19 @@ from ledger.journal.sql.append import Appender, for_postgres
 from ledger.journal.sql.engine import address_of, close_engine, pooled_settings, translate_errors
 from ledger.journal.sql.forking import owned, set_aside
 from ledger.journal.sql.notify import watch
-from ledger.journal.sql.schema import POSTING, ROW, USE_TERMS_INDEX, account_key, accounts, events, heads
+from ledger.journal.sql.schema import (
+    HEAD_OF,
+    LATEST_ASSERTED,
+    POSTING,
+    ROW,
+    TERMS_OF,
+    USE_TERMS_INDEX,
+    about_position,
+    account_key,
+    accounts,
+    events,
+    heads,
+)
 from ledger.journal.sql.schema import checkpoints as states
 from ledger.journal.sql.schema import evidence as answers
 from ledger.journal.sql.schema import identity as identities
@@ -60,13 +71,13 @@ _BATCH: Final = 500
 #: So many rows are read at once: of SQLite fewer than Python makes before it looks for garbage, of Postgres a
 #: round trip's worth.
 _STREAM_ROWS: Final = {"sqlite": 500, "postgresql": 5000}
-_HEALTH_PATIENCE: Final = 2.0  # seconds: a sync is not to be kept by others who write
+_HEALTH_PATIENCE: Final = 2.0  # seconds: a sync is not to be delayed by others who write
 #: So many rows a page has, where SQLite is asked anew for each.
 _PAGE_ROWS: Final = 500
 _STREAM_MARKS: Final = 16
 _STREAM_ANSWERS: Final = 4  # each may be many megabytes
 
-# Without SQLAlchemy's conversions: the drivers return what we want, and what is damaged comes as it lies.
+# Without SQLAlchemy's conversions: the drivers return what we want, and what is damaged comes as it is stored.
 _stored: list[sa.ColumnElement[Any]] = [
     sa.type_coerce(events.c[name], sa.types.NullType()).label(name) for name in Stored._fields
 ]
@@ -92,10 +103,6 @@ _PLACED_FROM: Final = f"{_ALL_PLACED} AND order_msc >= ? AND version <= ?"
 #: checkpoint came after the last of its events in order. Only a revision can move a deal ahead.
 _PLACED_BEHIND: Final = (
     f"{_ALL_PLACED} AND version > ? AND version <= ? UNION ALL {_ALL_PLACED} AND kind = 'DealRevised' AND version <= ?"
-)
-_LATEST_ASSERTED: Final = (
-    f"SELECT order_msc, order_deal FROM events WHERE account_id = ? AND placement = {ASSERTED} AND %s AND version < ? "
-    "ORDER BY version DESC LIMIT 1"
 )
 _FIRST_RECORD: Final = "SELECT deal, version, origin, recorded_us FROM events WHERE account_id = ? AND natural_key = ?"
 _RECORDED_US: Final = "SELECT version, recorded_us FROM events WHERE account_id = ? AND version = ?"
@@ -213,7 +220,7 @@ class SqlJournal:
                     yield "the file", None, "integrity_check", what
 
     def _misnamed(self, key: int, server: Any, login: Any) -> Iterator[tuple[str, int | None, str, str]]:
-        """Compare an account's name with its id, and where they disagree with the name that its first event says."""
+        """Compare an account's name with its id, and where they disagree with the name in its first event."""
         name = _name(server, login)
         if name is not None and account_key(name) == key:
             return
@@ -227,7 +234,7 @@ class SqlJournal:
                 yield first, None, f"accounts.{field}", f"it was changed: {found!r} is not what was recorded"
 
     def _first_name(self, key: int) -> str | None:
-        """Return the name that the first event under an account id says, if the id is that of the name."""
+        """Return the name in the first event under an account id, if the id is that of the name."""
         query = sa.select(events.c.data).where(events.c.account_id == key, events.c.version == 1)
         for (data,) in self._stream(query, lenient=True):
             try:
@@ -291,7 +298,7 @@ class SqlJournal:
     def _placed(
         self, key: int, selection: Selection, after: Mark | None, *, is_anchored: bool
     ) -> Iterator[tuple[FoldKey, Row]]:
-        """Yield what has to be put in its place, ascending by its second: what lies behind a checkpoint, or all."""
+        """Yield what has to be put in its place, ascending by its second: what follows a checkpoint, or all."""
         version, until_msc = selection.version, selection.time_msc
         from_msc = after.place[0] if after and is_anchored else -(2**62)
         late: tuple[str, tuple[Any, ...]]
@@ -314,9 +321,8 @@ class SqlJournal:
 
     def latest_asserted(self, account: AccountId, position_id: int | None, before: int | None = None) -> tuple[int, int] | None:
         version = INT64_MAX if before is None else before
-        about: tuple[int, ...] = () if position_id is None else (position_id,)
-        text = _LATEST_ASSERTED % ("position_id IS NULL" if position_id is None else "position_id = ?")
-        found = self.select(text, account_key(account), *about, version)
+        about, values = about_position(position_id)
+        found = self.select(LATEST_ASSERTED % f"{about} AND version < ?", account_key(account), *values, version)
         return (found[0][0], found[0][1]) if found else None
 
     def select(self, text: str, *values: Any) -> list[Row]:
@@ -333,9 +339,8 @@ class SqlJournal:
     # ---- checkpoints
 
     def checkpoint(
-        self, account: AccountId, selection: Selection, fold: str | None = None, before: FoldKey | None = None
+        self, account: AccountId, selection: Selection, fold: str, before: FoldKey | None = None
     ) -> Checkpoint | None:
-        fold = fold or PORTFOLIO.code(self.terms(account, selection.version))
         of_fold = (states.c.account_id == account_key(account), states.c.fold == fold)
         query = sa.select(*_marked).where(*of_fold, states.c.newest <= selection.version)
         if selection.time_msc is not None:
@@ -506,25 +511,8 @@ class SqlJournal:
 
     # ---- appending
 
-    def append(
-        self,
-        account: AccountId,
-        events: Sequence[Event],
-        *,
-        expected_version: int | None = None,
-        correlation: str | None = None,
-        conflicts: Literal["refuse", "keep"] = "refuse",
-        evidence: Sequence[bytes] = (),
-    ) -> Appended:
-        return self._appender.append(
-            account,
-            events,
-            expected_version=expected_version,
-            correlation=correlation,
-            conflicts=conflicts,
-            evidence=evidence,
-            now_us=self._now_us,
-        )
+    def append(self, account: AccountId, events: Sequence[Event], **how: Unpack[AppendOptions]) -> Appended:
+        return self._appender.append(account, events, how, self._now_us)
 
     def append_verbatim(self, account: AccountId, rows: Sequence[Stored], evidence: Sequence[StoredEvidence] = ()) -> Head:
         return self._appender.append_verbatim(account, rows, evidence)
@@ -550,7 +538,7 @@ class SqlJournal:
             from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
         return insert(table)
 
-    # ---- what is kept of the journal as a whole
+    # ---- what is stored of the journal as a whole
 
     def identity(self) -> str:
         with self._reading() as connection:
@@ -584,7 +572,7 @@ class SqlJournal:
 
 
 def _name(server: Any, login: Any) -> AccountId | None:
-    """Return an account's name as it lies in the database, None if it is damaged."""
+    """Return an account's name as it is stored, None if it is damaged."""
     try:
         return AccountId(storable(server), login) if type(server) is str and type(login) is int else None
     except BadValue:
@@ -626,12 +614,15 @@ def _any_text(text: bytes) -> str:
     return text.decode("utf-8", "surrogateescape")
 
 
-def _read_head(connection: Connection, account: AccountId, *, lock: bool = False) -> Head | None:
-    query = sa.select(*_headed).where(heads.c.account_id == account_key(account))
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
-    if row is None:
-        return None
-    return Head(version=row.version, hash=row.hash, recorded_us=row.recorded_us, last_msc=row.last_msc, last_deal=row.last_deal)
+def _select(connection: Connection, text: str, *values: Any) -> Sequence[sa.Row[Any]]:
+    """Return what a statement in the words of SQLite selects, within the transaction of a connection."""
+    is_postgres = connection.dialect.name == "postgresql"
+    return connection.exec_driver_sql(for_postgres(text) if is_postgres else text, values).all()
+
+
+def _read_head(connection: Connection, account: AccountId) -> Head | None:
+    rows = _select(connection, HEAD_OF, account_key(account))
+    return Head._make(rows[0]) if rows else None
 
 
 def _read_health(connection: Connection, account: AccountId) -> SyncHealth | None:
@@ -640,13 +631,7 @@ def _read_health(connection: Connection, account: AccountId) -> SyncHealth | Non
 
 
 def _read_terms(connection: Connection, account: AccountId, version: int) -> AccountTerms | None:
-    query = sa.select(*_stored).where(
-        events.c.account_id == account_key(account),
-        _is_terms,
-        events.c.version <= version,
-    )
-    rows = connection.execute(query.order_by(events.c.version).with_hint(events, USE_TERMS_INDEX, "sqlite"))
-    return terms_of([Stored(*row) for row in rows])
+    return terms_of(map(Stored._make, _select(connection, TERMS_OF, account_key(account), version)))
 
 
 def _selected(account: AccountId, selection: Selection) -> list[sa.ColumnElement[bool]]:
@@ -657,7 +642,7 @@ def _selected(account: AccountId, selection: Selection) -> list[sa.ColumnElement
 
 
 def _placement_is(placement: int) -> sa.ColumnElement[bool]:
-    """Compare written out: with a parameter, SQLite cannot tell that the partial index serves."""
+    """Compare written out: with a parameter, SQLite does not see that the partial index applies."""
     return events.c.placement == sa.literal_column(str(placement))
 
 
@@ -696,9 +681,9 @@ def _mark(row: Row) -> Mark:
 
 
 def _replaced(connection: Connection, account: AccountId, version: int) -> dict[int, int]:
-    """Return the versions of all tellings that a later revision of their deal took the place of -> the last such revision.
+    """Return the versions of all records that a later revision of their deal replaced -> the last such revision.
 
-    Every telling names the one before it, so that they are found by their keys instead of by reading all.
+    Every record names the one before it, so that they are found by their keys instead of by reading all.
     """
     of_account = events.c.account_id == account_key(account)
     before = sa.select(events.c.caused_by, events.c.version).where(of_account, _is_revision, events.c.version <= version)
