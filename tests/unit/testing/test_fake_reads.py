@@ -50,6 +50,15 @@ def test_initialize_takes_the_terminals_own_account_only():
     assert (module.account_info().login, module.account_info().server) == (7, "Broker-Live")
 
 
+@pytest.mark.parametrize("wrong", [{"login": 8}, {"login": "70113"}])
+def test_an_attempt_that_fails_leaves_no_connection(mt5, wrong):
+    assert mt5.initialize(login=70113)
+    assert mt5.positions_total() == 3
+    assert not mt5.initialize(**wrong)
+    assert mt5.positions_total() is None
+    assert mt5.last_error()[0] == -10004
+
+
 def test_the_terminal_is_where_initialize_started_it():
     module = fake_mt5()
     assert module.initialize(r"C:\Two\terminal64.exe")
