@@ -240,6 +240,50 @@ def test_an_answer_of_another_account_degrades_the_sync(ledger):
     assert list(account.portfolio.positions) == [7]
 
 
+def test_a_terminal_that_ends_and_is_started_again_is_the_same_one(ledger):
+    mt5 = fake_mt5(positions=2)
+    account = ledger.account(ACCOUNT)
+    gateway = MetaTrader5Gateway(mt5, login=70113)
+    reconciler = StateReconciler(account, gateway)
+    reconciler.startup_recovery()
+    mt5.control.exit_terminal()
+    assert reconciler.sync_positions().status is SyncStatus.DEGRADED
+    mt5.terminal.close(mt5.terminal.open_positions()[0].position_id)
+    assert (reconciler.sync_positions().status, gateway.reconnections) == (SyncStatus.SUCCESS, 1)
+    assert len(account.portfolio.positions) == 1
+
+
+def test_a_terminal_without_its_broker_changes_nothing(ledger):
+    mt5 = fake_mt5(positions=2)
+    account = ledger.account(ACCOUNT)
+    reconciler = StateReconciler(account, MetaTrader5Gateway(mt5))
+    reconciler.startup_recovery()
+    mt5.control.disconnect()
+    result = reconciler.sync_positions()
+    assert (result.status, "not connected" in str(result.reason)) == (SyncStatus.DEGRADED, True)
+    mt5.control.reconnect()
+    assert reconciler.sync_positions().appended == 1  # that it is well again
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["no-connection", "timeout", "fail", "exit", "not-connected", "wrong-login", "wrong-server", "half", "duplicate"],
+)
+def test_whatever_fails_no_position_is_closed_for_it(ledger, fault):
+    mt5 = fake_mt5(positions=5)
+    account = ledger.account(ACCOUNT)
+    reconciler = StateReconciler(account, MetaTrader5Gateway(mt5))
+    reconciler.startup_recovery()
+    before = account.portfolio.positions
+    mt5.faults.add(fault, 2)
+    assert reconciler.sync_positions().status is SyncStatus.DEGRADED
+    assert account.portfolio.positions == before
+    mt5.faults.clear()
+    reconciler.sync_positions()
+    assert reconciler.sync_positions().status is SyncStatus.SUCCESS
+    assert account.portfolio.positions == before
+
+
 def test_a_context_closes_it():
     mt5 = ScriptedMt5()
     with MetaTrader5Gateway(mt5) as gateway:

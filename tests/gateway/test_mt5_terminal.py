@@ -144,6 +144,7 @@ def test_what_is_no_record_is_refused_with_its_row():
         ((-10003, "IPC initialize failed"), GatewayUnavailable),
         (NO_CONNECTION, GatewayUnavailable),
         (TIMED_OUT, GatewayTimeout),
+        ((-1, "result expired"), GatewayTimeout),
         (EOFError("stream has been closed"), GatewayUnavailable),
         (ConnectionResetError("reset"), GatewayUnavailable),
         (TimeoutError("result expired"), GatewayTimeout),
@@ -282,6 +283,13 @@ def test_the_terminal_may_not_become_another_one():
     mt5.terminal["path"] = "D:\\Terminal"
     with pytest.raises(SnapshotRefused, match="path"):
         terminal.head()
+
+
+@pytest.mark.parametrize(("code", "word"), [(0, "netting"), (1, "exchange"), (2, "hedging"), (3, 3)])
+def test_the_head_has_a_word_for_the_margin_mode(code, word):
+    mt5 = ScriptedMt5()
+    mt5.account["margin_mode"] = code
+    assert terminal_of(mt5).head()["margin_mode"] == word
 
 
 def test_a_terminal_without_an_account_is_refused():
