@@ -6,8 +6,11 @@ Engines and reconcilers ask at the one, base or extended form; the other, REP an
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from threading import Event, Thread
 
 import zmq
 from attrs import define, field
@@ -17,7 +20,7 @@ from ledger.deprecation import Alias, init_arguments
 from ledger.gateway.curve import ServerKeys
 from ledger.gateway.sandbox.control import Control
 from ledger.gateway.sandbox.faults import Faults
-from ledger.gateway.sandbox.responder import SandboxResponder
+from ledger.gateway.sandbox.responder import Reads, SandboxResponder, TerminalReads
 from ledger.gateway.sandbox.terminal import Terminal
 from ledger.gateway.server import GatewayServer
 from ledger.protocol import MESSAGE_BYTES_MAX
@@ -30,6 +33,7 @@ class SandboxServer:
 
     Attributes:
         terminal: What it serves.
+        reads: How it is read: a MetaTrader5 module over it, or None for the terminal itself.
         endpoint: ``tcp://127.0.0.1:5555``; port 0 takes a free one.
         control: The endpoint of the commands.
         is_extended: Whether it speaks the extended form.
@@ -46,6 +50,7 @@ class SandboxServer:
     clock: ClockRule | None = None
     manual_trade_every_ms: int = 0
     faults: Faults = field(factory=Faults)
+    reads: Reads | None = None
     keys: ServerKeys | None = None
     authorised: Path | None = None
     _server: GatewayServer = field(init=False)
@@ -55,6 +60,7 @@ class SandboxServer:
     def __attrs_post_init__(self) -> None:
         responder = SandboxResponder(
             terminal=self.terminal,
+            reads=self.reads or TerminalReads(self.terminal),
             is_extended=self.is_extended,
             clock=self.clock,
             manual_trade_every_ms=self.manual_trade_every_ms,
@@ -97,6 +103,29 @@ class SandboxServer:
 
 
 def parent_is_gone() -> Callable[[], bool]:
-    """Return a function that returns whether the process that started this one is gone."""
+    """Return a function that returns whether the process that started this one is gone.
+
+    On Windows a process keeps the id of its parent for ever; there the pipe that the parent holds to our input shows it.
+    """
+    if os.name != "posix":
+        return pipe_ended(0)
     parent = os.getppid()
     return lambda: os.getppid() != parent
+
+
+def pipe_ended(descriptor: int) -> Callable[[], bool]:
+    """Return a function that returns whether a pipe has ended; what is no pipe never does."""
+    ended = Event()
+
+    def wait() -> None:
+        with suppress(OSError):
+            while os.read(descriptor, 1024):
+                pass
+        ended.set()
+
+    try:
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            Thread(target=wait, daemon=True, name="ledger-parent").start()
+    except OSError:
+        pass  # there is no such input
+    return ended.is_set
