@@ -109,7 +109,7 @@ def _commands() -> Iterator[str]:
 
     yield from _head(
         "Commands",
-        "Options that several commands have: `--journal` and `--config` may stand before or behind the command. `ledger "
+        "Options that several commands have: `--journal` and `--config` may come before or after the command. `ledger "
         "COMMAND --help` prints what is written here.",
     )
     yield from _table(
