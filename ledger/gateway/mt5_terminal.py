@@ -418,12 +418,12 @@ class Mt5Terminal:
             raise self._note(error_of("symbol_info_tick", code, text), code, text)
 
     def _symbol_row(self, symbol: Any, number: int) -> Row:
-        """Return what is asked of a symbol. It has a hundred fields, each of which a proxy would fetch by itself."""
-        row = {ours: _field(symbol, theirs) for theirs, ours in _SYMBOL.items()}
+        """Return what is asked of a symbol, of the hundred fields that it has."""
+        found = _copied_row(symbol, number)
+        row = {ours: found.get(theirs) for theirs, ours in _SYMBOL.items()}
         _require_plain(row, number)
-        seconds = _field(symbol, "time")
-        if type(seconds) is int:
-            self._see(seconds * SECOND_MSC)
+        if type(found.get("time")) is int:
+            self._see(found["time"] * SECOND_MSC)
         return row
 
     def _read_newest_deals(self) -> None:
@@ -516,15 +516,15 @@ def _require_calls(mt5: Any) -> None:
         )
 
 
-def _field(record: Any, name: str) -> Any:
-    return record.get(name) if isinstance(record, Mapping) else getattr(record, name, None)
+def _copied_row(record: Any, number: int | None) -> Row:
+    try:
+        return to_row(record)
+    except BadValue as error:
+        raise SnapshotRefused(str(error), row=number) from error
 
 
 def _plain_row(record: Any, number: int | None) -> Row:
-    try:
-        row = to_row(record)
-    except BadValue as error:
-        raise SnapshotRefused(str(error), row=number) from error
+    row = _copied_row(record, number)
     _require_plain(row, number)
     return row
 
