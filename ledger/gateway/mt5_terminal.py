@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import PureWindowsPath
 from threading import RLock
 from typing import Any, Final, TypeVar
@@ -54,6 +54,7 @@ _SYMBOL: Final[Mapping[str, str]] = {
     "filling_mode": "filling_mode",
     "trade_stops_level": "stops_level",
 }
+_NOT_SENT: Final = (SystemError, AttributeError)  # an argument that does not fit; a call that an object has not
 _PLAIN: Final = (int, str, bool)
 
 
@@ -216,10 +217,12 @@ class Mt5Terminal:
         """
         with self.turn():
             self._ready()
-            self._read_newest_deals()
+            with suppress(GatewayRefused):  # the time is then that of what else is seen; who asks for deals gets the error
+                self._read_newest_deals()
             if not self._traded and not self._looked_at_symbols:
                 self._looked_at_symbols = True
-                self.symbols()
+                with suppress(GatewayRefused):
+                    self.symbols()
             for symbol in list(self._traded)[-_TICKS_MAX:]:
                 self._read_tick(symbol)
             return self._newest_msc
@@ -408,8 +411,11 @@ class Mt5Terminal:
         return rows
 
     def _read_tick(self, symbol: str) -> None:
-        """Take the time of a symbol's newest price. A symbol without one says nothing."""
-        tick = self._guarded("symbol_info_tick", lambda: self._mt5.symbol_info_tick(symbol))
+        """Note the time of a symbol's newest price. A symbol without one shows nothing."""
+        try:
+            tick = self._guarded("symbol_info_tick", lambda: self._mt5.symbol_info_tick(symbol))
+        except GatewayRefused:  # an object without this call
+            return
         if tick is not None:
             self._see(to_row(tick).get("time_msc"))
             return
@@ -475,7 +481,7 @@ class Mt5Terminal:
             return call()
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
-            if isinstance(error, SystemError):  # an argument that does not fit: nothing was sent
+            if isinstance(error, _NOT_SENT):
                 raise self._note(
                     GatewayRefused(f"MetaTrader 5 {name}", code=type(error).__name__, detail=str(error)), -2, text
                 ) from error

@@ -283,7 +283,7 @@ def test_whatever_fails_no_position_is_closed_for_it(ledger, fault):
     reconciler = StateReconciler(account, MetaTrader5Gateway(mt5))
     reconciler.startup_recovery()
     before = account.portfolio.positions
-    mt5.faults.add(fault, 2)
+    mt5.faults.add(fault, 20)
     assert reconciler.sync_positions().status is SyncStatus.DEGRADED
     assert account.portfolio.positions == before
     mt5.faults.clear()

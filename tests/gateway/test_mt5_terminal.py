@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -150,6 +151,7 @@ def test_what_is_no_record_is_refused_with_its_row():
         (TimeoutError("result expired"), GatewayTimeout),
         (RuntimeError("result expired"), GatewayTimeout),
         (SystemError("an argument does not fit"), GatewayRefused),
+        (AttributeError("no such call"), GatewayRefused),
     ],
 )
 @pytest.mark.parametrize("call", ["positions_get", "positions_total", "history_deals_get", "account_info", "symbols_get"])
@@ -411,6 +413,30 @@ def test_a_lost_connection_is_noticed_while_prices_are_read():
     mt5.ticks["EURUSD"] = 1
     with pytest.raises(GatewayUnavailable):
         terminal.refresh_clock()
+
+
+def test_a_history_that_is_refused_leaves_the_time_of_what_else_is_seen():
+    mt5 = ScriptedMt5(position(7), deals=(deal(5, time_msc=OPENED_MSC + 9),))
+    terminal = terminal_of(mt5)
+    terminal.positions()
+    mt5.fail("history_deals_get", (-1, "Fail"))
+    assert terminal.refresh_clock() == OPENED_MSC
+    assert terminal.refresh_clock() == OPENED_MSC + 9
+    mt5.fail("history_deals_get", NO_CONNECTION)
+    with pytest.raises(GatewayUnavailable):
+        terminal.refresh_clock()
+
+
+def test_a_module_without_prices_and_history_still_shows_positions():
+    class Few(ScriptedMt5):
+        def __getattribute__(self, name: str) -> Any:
+            if name in ("history_deals_get", "symbol_info_tick", "symbols_get"):
+                raise AttributeError(name)
+            return super().__getattribute__(name)
+
+    terminal = terminal_of(Few(position(7)))
+    assert terminal.refresh_clock() is None
+    assert len(terminal.positions()) == 1
 
 
 def test_another_account_has_another_clock():
