@@ -157,7 +157,8 @@ class Mt5Terminal:
         """Detach the module from the terminal, if we attached it. The terminal goes on."""
         with self.turn():
             if not self._is_closed and self._is_ours:
-                self._mt5.shutdown()
+                with suppress(GatewayError):  # the other end is gone already
+                    self._guarded("shutdown")
             self._is_closed = True
 
     @contextmanager
@@ -277,7 +278,7 @@ class Mt5Terminal:
         """Return the account: its currency, margin mode and money."""
         with self.turn():
             self._ready()
-            row = self._one("account_info", self._mt5.account_info)
+            row = self._one("account_info")
             found = {name: row.get(name) for name in _ACCOUNT}
             found["margin_mode"] = name_of(row.get("margin_mode"), MARGIN_MODE_NAMES)
             return found
@@ -286,9 +287,7 @@ class Mt5Terminal:
         """Return the specifications of all symbols of the broker."""
         with self.turn():
             self._ready()
-            return [
-                self._symbol_row(one, number) for number, one in enumerate(self._ask("symbols_get", self._mt5.symbols_get), 1)
-            ]
+            return [self._symbol_row(one, number) for number, one in enumerate(self._ask("symbols_get"), 1)]
 
     # ---- the checks of a start
 
@@ -319,7 +318,7 @@ class Mt5Terminal:
     def _attach(self) -> None:
         """Initialise the module, unless the program has done so before us."""
         if self._is_ours is None:
-            self._is_ours = self._guarded("terminal_info", self._mt5.terminal_info) is None
+            self._is_ours = self._guarded("terminal_info") is None
             if not self._is_ours:
                 return
         if self._guarded("initialize", lambda: self._mt5.initialize(**self._start)) is not True:
@@ -327,8 +326,8 @@ class Mt5Terminal:
 
     def _read_head(self) -> Row:
         account, terminal = (
-            self._one("account_info", self._mt5.account_info),
-            self._one("terminal_info", self._mt5.terminal_info),
+            self._one("account_info"),
+            self._one("terminal_info"),
         )
         login, server, folder = account.get("login"), account.get("server"), terminal.get("path")
         if not login or not server:
@@ -370,10 +369,10 @@ class Mt5Terminal:
     # ---- the calls
 
     def _counted_positions(self) -> tuple[list[Row], Any]:
-        return self._read_positions(), self._ask("positions_total", self._mt5.positions_total)
+        return self._read_positions(), self._ask("positions_total")
 
     def _read_positions(self) -> list[Row]:
-        rows = self._rows("positions_get", self._mt5.positions_get)
+        rows = self._rows("positions_get")
         for row in rows:
             row["type"] = name_of(row.get("type"), SIDE_NAMES)
             self._see(row.get("time_msc"), row.get("time_update_msc"))
@@ -381,7 +380,7 @@ class Mt5Terminal:
         return rows
 
     def _read_orders(self) -> list[Row]:
-        rows = self._rows("orders_get", self._mt5.orders_get)
+        rows = self._rows("orders_get")
         for row in rows:
             self._see(row.get("time_setup_msc"))
         return rows
@@ -459,26 +458,26 @@ class Mt5Terminal:
 
     # ---- one call
 
-    def _rows(self, name: str, call: Callable[[], Any]) -> list[Row]:
+    def _rows(self, name: str, call: Callable[[], Any] | None = None) -> list[Row]:
         return [_plain_row(record, number) for number, record in enumerate(self._ask(name, call), 1)]
 
-    def _one(self, name: str, call: Callable[[], Any]) -> Row:
-        return _plain_row(self._ask(name, call), None)
+    def _one(self, name: str) -> Row:
+        return _plain_row(self._ask(name), None)
 
-    def _ask(self, name: str, call: Callable[[], Any]) -> Any:
-        """Make a call of the module; what it returns is never None.
+    def _ask(self, name: str, call: Callable[[], Any] | None = None) -> Any:
+        """Make a call of the module, without arguments where it is not written out; what it returns is never None.
 
-        The calls are written out where they are made: the module counts an empty ``**{}`` as an argument and refuses it.
+        Those with arguments are written out where they are made: the module counts an empty ``**{}`` as one and refuses it.
         """
         answer = self._guarded(name, call)
         if answer is None:
             raise self._failure(name)
         return answer
 
-    def _guarded(self, name: str, call: Callable[[], Any]) -> Any:
+    def _guarded(self, name: str, call: Callable[[], Any] | None = None) -> Any:
         """Make a call, and raise the ledger's error for whatever it raises: the other end may be a proxy."""
         try:
-            return call()
+            return getattr(self._mt5, name)() if call is None else call()
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
             if isinstance(error, _NOT_SENT):
@@ -498,7 +497,7 @@ class Mt5Terminal:
         return self._note(error_of(name, code, text), code, text)
 
     def _read_last_error(self) -> LastError:
-        found = self._guarded("last_error", self._mt5.last_error)
+        found = self._guarded("last_error")
         try:
             return int(found[0]), str(found[1])
         except (TypeError, ValueError, LookupError):

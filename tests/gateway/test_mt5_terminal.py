@@ -258,6 +258,21 @@ def test_a_module_that_we_initialised_is_shut_down_with_us():
         terminal.positions()
 
 
+def test_a_module_whose_other_end_is_gone_is_closed_all_the_same():
+    mt5 = ScriptedMt5()
+    terminal = terminal_of(mt5)
+    terminal.positions()
+
+    class Gone:
+        def __getattribute__(self, name: str) -> Any:
+            raise EOFError("stream has been closed")
+
+    terminal._mt5 = Gone()
+    with pytest.raises(GatewayUnavailable, match="EOFError: stream has been closed"):
+        terminal.positions()
+    terminal.close()
+
+
 @pytest.mark.parametrize(
     ("expected", "field"),
     [
