@@ -79,8 +79,8 @@ class Mt5Terminal:
     """A terminal behind the module, one call at a time. Rows are plain dicts with words for the codes that have one.
 
     The checks of a start (``initialize``; login, server and path as expected) run at the first use and again after every
-    error below -2. A module that the program has initialised already is left attached as it is, and only checked: a second
-    ``initialize`` could attach it to another terminal.
+    error below -2. A module that the program has attached already is never attached to another terminal or account: then it is
+    refused. If neither path nor account is named, it is only checked, as ``initialize`` could choose another terminal.
 
     Args:
         mt5: The module, or an object with its calls.
@@ -132,6 +132,7 @@ class Mt5Terminal:
         for name, value in (("path", self.path), ("login", self.login), ("server", self.server), ("password", password)):
             if value is not None:
                 self._start[name] = value
+        self._is_named = len(self._start) > 1
         if portable:
             self._start["portable"] = True
         self._lock = RLock() if lock is None else lock
@@ -316,10 +317,13 @@ class Mt5Terminal:
             self.reconnections += 1
 
     def _attach(self) -> None:
-        """Initialise the module, unless the program has done so before us."""
+        """Initialise the module. One that the program has attached to another terminal or account is refused as it is."""
         if self._is_ours is None:
-            self._is_ours = self._guarded("terminal_info") is None
-            if not self._is_ours:
+            is_attached = self._guarded("terminal_info") is not None
+            if is_attached:
+                self._read_head()  # refuses it, this time and the next
+            self._is_ours = not is_attached
+            if is_attached and not self._is_named:
                 return
         if self._guarded("initialize", lambda: self._mt5.initialize(**self._start)) is not True:
             raise self._failure("initialize")

@@ -239,10 +239,30 @@ def test_a_refused_call_needs_no_new_checks(error):
     assert mt5.asked.count("initialize") == 1
 
 
-def test_a_module_that_the_program_initialised_is_left_as_it_is():
+def test_a_module_that_the_program_attached_is_left_as_it_is():
     mt5 = ScriptedMt5(is_attached=True)
-    terminal = terminal_of(mt5, login=70113)
+    terminal = terminal_of(mt5)
     terminal.positions()
+    terminal.close()
+    assert not {"initialize", "shutdown"} & {*mt5.asked}
+
+
+def test_a_module_that_the_program_attached_is_initialised_with_what_is_named_and_not_shut_down():
+    mt5 = ScriptedMt5(is_attached=True)
+    terminal = terminal_of(mt5, path=PROGRAM, login=70113)
+    terminal.positions()
+    terminal.close()
+    assert mt5.given[mt5.asked.index("initialize")][1] == {"timeout": 60_000, "path": PROGRAM, "login": 70113}
+    assert "shutdown" not in mt5.asked
+
+
+@pytest.mark.parametrize("named", [{"path": "D:\\Other\\terminal64.exe"}, {"login": 7}, {"server": "Elsewhere"}])
+def test_a_module_that_the_program_attached_elsewhere_is_refused_and_stays_there(named):
+    mt5 = ScriptedMt5(is_attached=True)
+    terminal = terminal_of(mt5, **named)
+    for _ in range(3):
+        with pytest.raises(SnapshotRefused):
+            terminal.positions()
     terminal.close()
     assert not {"initialize", "shutdown"} & {*mt5.asked}
 
