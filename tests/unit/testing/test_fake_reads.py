@@ -39,7 +39,7 @@ def test_everything_is_none_before_initialize_and_after_shutdown():
         assert module.shutdown() is True
 
 
-def test_initialize_takes_the_terminals_own_account_only():
+def test_initialize_accepts_the_terminals_own_account_only():
     module = fake_mt5(login=7, server="Broker-Live", settings=FakeSettings(password=WORD))
     assert not module.initialize(login=8)
     assert module.last_error() == (-6, "Terminal: Authorization failed")
@@ -82,7 +82,7 @@ def test_rows_are_read_only_tuples_with_names_that_cannot_be_pickled(mt5):
         pickle.dumps(row)
 
 
-def test_a_row_takes_all_its_fields_or_none():
+def test_a_row_is_made_of_all_its_fields_or_none():
     with pytest.raises(TypeError, match=r"TradeDeal\(\) takes a 18-sequence \(2-sequence given\)"):
         structs.TradeDeal((1, 2))
 
