@@ -511,7 +511,7 @@ class Mt5Terminal:
             return -1, f"last_error returned {shown(found)}"
 
     def _note(self, error: GatewayError, code: int, text: str) -> GatewayError:
-        """Keep what was reported; after an error below -2 nothing is believed before the checks ran again."""
+        """Note what was reported; after an error below -2 the checks of a start are due again before anything is read."""
         self.last_error = (code, text)
         if code < _LOST_BELOW:
             self._is_lost = self._is_lost or self._is_checked
