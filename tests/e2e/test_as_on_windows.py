@@ -159,7 +159,8 @@ thread.join()
     assert found.split() == ["2"]
 
 
-def test_a_daemon_syncs_until_it_is_interrupted(windows):
+@pytest.mark.parametrize("number", ["SIGINT", "SIGUSR1"])  # the imitation has the latter as SIGBREAK
+def test_a_daemon_syncs_until_it_is_interrupted(windows, number):
     with Sandbox.start("--positions", "2") as sandbox:
         found = windows.program(f"""
 import signal, threading, time
@@ -172,7 +173,7 @@ def interrupt():
     with Ledger.open({windows.url!r}) as ledger:
         while not ledger.accounts() or not ledger.accounts()[0].version:
             time.sleep(0.01)
-    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.{number})
 
 threading.Thread(target=interrupt, daemon=True).start()
 try:

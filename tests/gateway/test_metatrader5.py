@@ -25,7 +25,7 @@ from ledger.gateway import Gateway
 from ledger.gateway.metatrader5 import MetaTrader5Gateway
 from ledger.reconciler import account_of
 from ledger.testing import fake_mt5
-from tests.gateway.scripted_mt5 import NO_CONNECTION, OPENED_MSC, TIMED_OUT, ScriptedMt5, deal, position
+from tests.gateway.scripted_mt5 import NO_CONNECTION, OPENED_MSC, TIMED_OUT, Record, ScriptedMt5, deal, position
 
 ACCOUNT = AccountId("Sandbox-Demo", 70113)
 
@@ -141,8 +141,14 @@ class Proxy(Mapping[str, Any]):
 
 
 class RemoteRecord:
+    """A record on the other side. As with RPyC, what it is cannot be asked for: ``isinstance`` raises."""
+
     def __init__(self, there: Any) -> None:
         self._there = there
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return self._there
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._there, name)
@@ -162,10 +168,12 @@ class RemoteMt5(ScriptedMt5):
 
 
 def test_records_behind_a_proxy_are_copied_at_once():
-    near, far = (
-        MetaTrader5Gateway(kind(position(7), position(8), deals=(deal(7),))) for kind in (ScriptedMt5, RemoteMt5)
-    )  # fmt: skip
+    modules = [kind(position(7), position(8), deals=(deal(7),)) for kind in (ScriptedMt5, RemoteMt5)]
+    for module in modules:
+        module.symbols = (Record(name="EURUSD", digits=5, time=1),)
+    near, far = map(MetaTrader5Gateway, modules)
     assert near.positions() == far.positions()
+    assert near.symbols() == far.symbols()
     assert near.deals() == far.deals()
     assert near.account() == far.account()
 
@@ -275,7 +283,7 @@ def test_whatever_fails_no_position_is_closed_for_it(ledger, fault):
     reconciler = StateReconciler(account, MetaTrader5Gateway(mt5))
     reconciler.startup_recovery()
     before = account.portfolio.positions
-    mt5.faults.add(fault, 2)
+    mt5.faults.add(fault, 20)
     assert reconciler.sync_positions().status is SyncStatus.DEGRADED
     assert account.portfolio.positions == before
     mt5.faults.clear()

@@ -63,7 +63,7 @@ def be_windows(folder: Path) -> None:
     further = {"name": "nt", "getppid": lambda: parent}  # the id stays when the parent ends
     for module, instead in (
         (os, dict.fromkeys(OS, _MISSING) | further),
-        (signal, dict.fromkeys(SIGNALS, _MISSING)),
+        (signal, dict.fromkeys(SIGNALS, _MISSING) | {"SIGBREAK": signal.SIGUSR1}),
         (socket, dict.fromkeys(SOCKET, _MISSING)),
         (time, dict.fromkeys(TIME, _MISSING)),
         (sys, {"platform": "win32"}),
