@@ -6,9 +6,11 @@ gateway did not tell. Times are the broker's server clock in milliseconds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import cached_property
 from hashlib import sha256
+from typing import Any
 
 from attrs import frozen
 
@@ -98,3 +100,34 @@ class RemoteSymbol:
     volume_step: Decimal | None = None
     contract_size: Decimal | None = None
     currency: str | None = None
+
+
+@frozen(kw_only=True)
+class RemoteService:
+    """What a gateway of protocol version 2 states of itself. See ``ledger.protocol.messages.ServiceState``."""
+
+    protocol: int
+    can: frozenset[str]
+    store: str
+    epoch: int
+    seq: int
+    push_port: int | None = None
+    login: int | None = None
+    server: str | None = None
+    connected: bool | None = None
+    trade_allowed: bool | None = None
+
+
+@frozen(kw_only=True)
+class PushedEvent:
+    """What a gateway pushed: a reason to look sooner, never the truth. ``at_msc`` is UTC on the gateway's machine.
+
+    A ``heartbeat`` has no number of its own: its ``seq`` is that of the newest event.
+    """
+
+    store: str
+    epoch: int
+    seq: int
+    kind: str
+    at_msc: int
+    data: Mapping[str, Any]
