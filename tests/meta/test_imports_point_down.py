@@ -64,7 +64,7 @@ IMPURE_MODULES: Final = {
 LIBRARIES: Final = {  # library -> the rooms that may use it
     "alembic": {"journal"},
     "attrs": {room for floor in FLOORS for room in floor},
-    "click": {"cli"},
+    "click": {"cli", "gateway"},
     "cryptography": {"seals"},
     "msgspec": {"config", "journal"},
     "psycopg": {"journal"},

@@ -1,0 +1,144 @@
+"""A simulated terminal behind the gateway service: the fake module in a terminal process, with commands and stored books.
+
+The broker outlives a terminal process that is killed: its books are written to a file after every command that changes them,
+and the next terminal process goes on with them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import pickle
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from ledger.clock import ClockRule, to_clock
+from ledger.errors import BadValue
+from ledger.gateway.mt5_terminal import Mt5Terminal
+from ledger.gateway.sandbox.control import Control
+from ledger.gateway.sandbox.faults import Faults
+from ledger.gateway.sandbox.responder import SandboxResponder
+from ledger.gateway.sandbox.terminal import Terminal
+from ledger.gateway.serve.package import ReportedModule
+from ledger.output_files import written_whole
+from ledger.testing import FakeMetaTrader5, fake_mt5
+
+#: What names ``open_fake`` to a terminal process.
+OPENER: Final = f"{__name__}:open_fake"
+_SECONDS_MAX: Final = 3_600
+
+
+def open_fake(settings: Mapping[str, Any], report: Callable[[str | None], object]) -> FakeTerminal:
+    """Return a simulated terminal.
+
+    Args:
+        settings: Arguments of ``fake_mt5``; ``state``: the file of its state, None for none; ``call_sec``: how long each call
+            into the fake blocks the process.
+        report: Called with the name of each call into the fake before it, and with None after it.
+    """
+    options = dict(settings)
+    state, call_sec = options.pop("state", None), options.pop("call_sec", 0.0)
+    clock = None if options.get("clock") is None else to_clock(options["clock"])
+    path = None if state is None else Path(state)
+    if path is not None and path.exists():
+        fake = FakeMetaTrader5(_load(path), clock=None if clock is None else lambda: _present_msc(clock))
+    else:
+        fake = fake_mt5(**options)
+    return FakeTerminal(fake, Blocks(call_sec), path, report)
+
+
+class Blocks:
+    """How long calls block the whole process, as calls of the package do.
+
+    Attributes:
+        call_sec: How long each call blocks.
+    """
+
+    def __init__(self, call_sec: float = 0.0) -> None:
+        self.call_sec = call_sec
+        self._next: dict[str, float] = {}  # function, or "*" for any -> seconds, once
+
+    def add(self, call: str, seconds: float) -> None:
+        """Let the next call of a function, or of any (``*``), block for some seconds."""
+        self._next[call] = seconds
+
+    def wait(self, call: str) -> None:
+        """Block, if that is due at a call."""
+        name = call if call in self._next else "*"
+        seconds = self._next.pop(name, self.call_sec)
+        if seconds:
+            block(seconds)
+
+
+class FakeTerminal(Mt5Terminal):
+    """A terminal over the fake module, which takes the commands of the sandbox and ``block``."""
+
+    def __init__(
+        self, fake: FakeMetaTrader5, blocks: Blocks, state: Path | None, report: Callable[[str | None], object]
+    ) -> None:
+        def report_and_block(call: str | None) -> None:
+            report(call)
+            if call is not None:
+                blocks.wait(call)
+
+        super().__init__(ReportedModule(fake, report_and_block))
+        self._terminal = fake.terminal
+        self._blocks = blocks
+        self._state = state
+        self._control = Control(_responder(self._terminal), lambda: None)
+        self._save()
+
+    def command(self, raw: bytes) -> bytes:
+        """Carry out a command and return its answer, whatever it is."""
+        try:
+            asked = json.loads(raw)
+            if isinstance(asked, dict) and asked.get("command") == "block":
+                return self._block(asked)
+        except ValueError as error:
+            return json.dumps({"status": "ERROR", "error_code": "BAD_COMMAND", "error_msg": str(error)}).encode()
+        answer = self._control.carry_out(raw)
+        self._save()
+        return answer
+
+    def _block(self, asked: Mapping[str, Any]) -> bytes:
+        call, seconds = asked.get("call", "*"), asked.get("seconds")
+        if not isinstance(call, str) or not isinstance(seconds, (int, float)) or not 0 <= seconds <= _SECONDS_MAX:
+            raise BadValue(
+                f"block needs seconds from 0 to {_SECONDS_MAX}, and the name of a call or none, found {asked!r:.100}"
+            )
+        self._blocks.add(call, float(seconds))
+        return b'{"status":"SUCCESS"}'
+
+    def _save(self) -> None:
+        if self._state is not None:
+            with written_whole(self._state) as partial:
+                partial.write_bytes(pickle.dumps(self._terminal))
+
+
+def _responder(terminal: Terminal) -> SandboxResponder:
+    """Return what carries out orders of the commands; it answers no requests here."""
+    return SandboxResponder(
+        terminal=terminal, is_extended=True, clock=None, hand_every_msc=0, faults=Faults(), restart=lambda: None
+    )
+
+
+def block(seconds: float) -> None:
+    """Wait without releasing Python's lock: no thread of this process runs meanwhile."""
+    if sys.platform == "win32":
+        ctypes.PyDLL("kernel32").Sleep(round(seconds * 1000))
+        return
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        ctypes.PyDLL(None).usleep(min(900_000, round(left * 1_000_000)))  # POSIX promises no more than a second
+
+
+def _load(path: Path) -> Terminal:
+    found: Terminal = pickle.loads(path.read_bytes())  # noqa: S301  # our own file, of a simulation, beside our own store
+    return found
+
+
+def _present_msc(rule: ClockRule) -> int:
+    return rule.from_utc_msc(time.time_ns() // 1_000_000)
