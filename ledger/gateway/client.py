@@ -30,18 +30,20 @@ from ledger.errors import (
     GatewayUnavailable,
 )
 from ledger.gateway.curve import ClientKeys, mechanism_of
+from ledger.gateway.push import PushStream
 from ledger.protocol import MESSAGE_BYTES_MAX
 from ledger.protocol.echo import AnotherAnswer, Asked
-from ledger.protocol.messages import GetAccount, GetDeals, GetPositions, GetSymbols, Ping, Query
-from ledger.protocol.read import read_account, read_deals, read_pong, read_snapshot, read_symbols
+from ledger.protocol.messages import GetAccount, GetDeals, GetEvents, GetPositions, GetSymbols, Ping, Query
+from ledger.protocol.read import read_account, read_deals, read_events, read_pong, read_snapshot, read_symbols
 from ledger.protocol.write import write_request
-from ledger.snapshot import RemoteAccount, RemoteHistory, RemoteSymbol, Snapshot
+from ledger.snapshot import PushedEvent, RemoteAccount, RemoteHistory, RemoteService, RemoteSymbol, Snapshot
 from ledger.values import INT64_MAX, require_type, to_whole
 
 _Value = TypeVar("_Value")
 
 TIMEOUT_MSC: Final = 5_000
 _HEARTBEAT_MSC: Final = 1_000
+_PUSH_TIMEOUT_MSC: Final = 2_000  # what is asked about a push stream is answered at once, or there is none now
 _HEARTBEAT_TIMEOUT_MSC: Final = 3_000
 _RECONNECT_MSC: Final = 100
 _RECONNECT_MAX_MSC: Final = 5_000
@@ -210,6 +212,10 @@ class ZmqGateway:
         self.dropped = 0
         self._keys = None if keys is None else require_type(keys, ClientKeys, "keys as load_client_keys returns them")
         self._monotonic = monotonic
+        self._arguments: dict[str, Any] = {  # of a connection beside this one
+            "timeout_msc": min(timeout_msc, _PUSH_TIMEOUT_MSC), "heartbeat_msc": heartbeat_msc, "heartbeat_timeout_msc": heartbeat_timeout_msc,
+            "message_bytes_max": message_bytes_max, "keys": keys, "allow_insecure": allow_insecure,
+        }  # fmt: skip
         self._options: dict[int, int] = {
             zmq.LINGER: 0,  # what nobody waits for any more is not sent
             zmq.IMMEDIATE: 1,  # nothing is kept for a server that is not there: a restarted one gets no old requests
@@ -261,9 +267,17 @@ class ZmqGateway:
         """Return what the broker says of its symbols. See ``Gateway``."""
         return self._ask(GetSymbols(), read_symbols)
 
-    def ping(self) -> None:
-        """Ask whether the gateway is there. Raises as ``Gateway``."""
-        self._ask(Ping(), read_pong)
+    def ping(self) -> RemoteService | None:
+        """Return what the gateway states of itself; None from protocol version 1. Raises as ``Gateway``."""
+        return self._ask(Ping(), read_pong)
+
+    def events(self, *, after_seq: int) -> tuple[PushedEvent, ...]:
+        """Return pushed events after a number, oldest first, as many as one answer holds. Raises as ``Gateway``."""
+        return self._ask(GetEvents(after_seq=after_seq), read_events)
+
+    def subscribe(self, on_event: Callable[[PushedEvent | None], object]) -> PushStream:
+        """Listen to what the gateway pushes, over connections of its own. See ``PushStream``."""
+        return PushStream(self.endpoint, partial(ZmqGateway, self.endpoint, **self._arguments), on_event, keys=self._keys)
 
     @property
     def reconnections(self) -> int:
