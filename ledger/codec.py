@@ -47,20 +47,20 @@ from ledger.events import (
 from ledger.events.deals import make_deal
 from ledger.fold_order import asserted, asserted_place
 from ledger.postings import (
-    APART,
     ASSERTED,
     DEAL_SCHEMA,
     IN_ORDER,
     NO_DEAL,
-    PLACED,
-    Place,
+    OUT_OF_ORDER,
+    OUTSIDE_FOLD,
+    FoldKey,
     Posting,
     Row,
     deal_posting,
     dump_json,
     second_of,
 )
-from ledger.terms import Standing, check_fit, terms_after
+from ledger.terms import AccountTerms, check_fit, terms_after
 from ledger.values import AccountId, entry_word, plain, signed_magic, unscaled
 
 
@@ -146,7 +146,7 @@ _MONEY: Final = ("commission", "fee", "swap", "profit")
 # -------------------------------------------------------------------------------------------------------------- to a row
 
 
-def encode(event: Event, standing: Standing) -> Stored:
+def encode(event: Event, terms: AccountTerms) -> Stored:
     """Return an event as a row that has no place in a stream yet: version, recorded time, key and chain are empty.
 
     Raises:
@@ -154,9 +154,9 @@ def encode(event: Event, standing: Standing) -> Stored:
     """
     match event:
         case FillRecorded() | CashMoved():
-            return _unchained(deal_columns(event, standing))
+            return _unchained(deal_columns(event, terms))
         case DealRevised():
-            return _unchained(deal_columns(event.now, standing))._replace(kind="DealRevised", caused_by=event.caused_by)
+            return _unchained(deal_columns(event.now, terms))._replace(kind="DealRevised", caused_by=event.caused_by)
         case DealCompleted():
             return _blank(event)._replace(
                 deal=event.deal,
@@ -164,21 +164,21 @@ def encode(event: Event, standing: Standing) -> Stored:
                 magic=signed_magic(event.magic),
                 caused_by=event.caused_by,
                 origin=event.origin.value,
-                commission=_money_units(event.commission, standing, "commission"),
-                fee=_money_units(event.fee, standing, "fee"),
-                swap=_money_units(event.swap, standing, "swap"),
-                profit=_money_units(event.profit, standing, "profit"),
+                commission=_money_units(event.commission, terms, "commission"),
+                fee=_money_units(event.fee, terms, "fee"),
+                swap=_money_units(event.swap, terms, "swap"),
+                profit=_money_units(event.profit, terms, "profit"),
             )
         case _:
-            check_fit(event, standing)
-            return encode_said(event)
+            check_fit(event, terms)
+            return encode_payload(event)
 
 
 def _unchained(columns: tuple[Any, ...]) -> Stored:
     return Stored._make((*columns, b"", b"", b"", None, None))
 
 
-def encode_said(event: Event) -> Stored:
+def encode_payload(event: Event) -> Stored:
     """Return an event that is not about a deal as a row: what it says is JSON, whatever stands."""
     return _blank(event)._replace(
         position_id=getattr(event, "position_id", None),
@@ -197,13 +197,13 @@ def _blank(event: Event) -> Stored:
     return Stored(**empty)  # type: ignore[arg-type]
 
 
-def _money_units(amount: Decimal | None, standing: Standing, name: str) -> int | None:
-    return None if amount is None else standing.money_units(amount, name)
+def _money_units(amount: Decimal | None, terms: AccountTerms, name: str) -> int | None:
+    return None if amount is None else terms.money_units(amount, name)
 
 
 def deal_columns(
     deal: Deal,
-    standing: Standing,
+    terms: AccountTerms,
     *,
     version: int = 0,
     placement: int = 0,
@@ -217,7 +217,7 @@ def deal_columns(
         InexactNumber: A number does not fit the scales of the account or symbol.
     """
     rest = (placement, recorded_us, key, correlation, None, None, deal.reason, deal.comment, _ORIGINS[deal.origin])
-    return deal_posting(deal, standing, version) + rest
+    return deal_posting(deal, terms, version) + rest
 
 
 def plain_fields(event: Any, *, magic: Callable[[int | None], int | None] = signed_magic) -> dict[str, Any]:
@@ -277,13 +277,13 @@ def natural_key(event: Event) -> str:
             return f"BreakClosed:{event.caused_by}"
         case _:
             kind = type(event).__name__
-            said = plain_fields(event)
+            fields = plain_fields(event)
             if kind != "BreakOpened":  # two answers that show the same at once are two sights
-                said.pop("evidence", None)
+                fields.pop("evidence", None)
             if kind not in _CORRECTIONS:
-                said["time_msc"] = event.time_msc
-            about = f"{said_position}:" if (said_position := getattr(event, "position_id", None)) else ""
-            return f"{kind}:{about}{sha256(dump_json(said).encode()).hexdigest()[:32]}"
+                fields["time_msc"] = event.time_msc
+            about = f"{position_id}:" if (position_id := getattr(event, "position_id", None)) else ""
+            return f"{kind}:{about}{sha256(dump_json(fields).encode()).hexdigest()[:32]}"
 
 
 def placement_of(kind: str, at: tuple[int, int], last: tuple[int, int]) -> int:
@@ -295,10 +295,10 @@ def placement_of(kind: str, at: tuple[int, int], last: tuple[int, int]) -> int:
         last: Those of the latest event that arrived in order before it.
     """
     if kind in ("AccountOpened", "SymbolSpecified"):
-        return APART
+        return OUTSIDE_FOLD
     if kind in ("DealCompleted", "DealRevised"):
-        return PLACED
-    return PLACED if (second_of(at[0]), at[1]) < (second_of(last[0]), last[1]) else IN_ORDER
+        return OUT_OF_ORDER
+    return OUT_OF_ORDER if (second_of(at[0]), at[1]) < (second_of(last[0]), last[1]) else IN_ORDER
 
 
 #: Position id (None: the balance) -> second and deal ticket of the latest assertion about it, None without any.
@@ -318,10 +318,10 @@ def placed(row: Stored | tuple[Any, ...], last: tuple[int, int], latest: LatestA
     if own is not None:
         return ASSERTED, *asserted_place(own, latest(own.position_id))
     placement = placement_of(kind, (time_msc, deal), last)
-    return (placement, second_of(time_msc), deal) if placement == PLACED else (placement, None, None)
+    return (placement, second_of(time_msc), deal) if placement == OUT_OF_ORDER else (placement, None, None)
 
 
-def stored_place(row: Stored) -> Place:
+def stored_place(row: Stored) -> FoldKey:
     """Return the place of a row in the fold order of an account whose tickets rise with time."""
     deal = NO_DEAL if row.deal is None else row.deal
     if row.order_msc is None or row.order_deal is None:
@@ -329,35 +329,35 @@ def stored_place(row: Stored) -> Place:
     return row.order_msc, row.order_deal, row.version if row.deal is None else 0
 
 
-def numbered(key: str, telling: int) -> str:
+def nth_key(key: str, number: int) -> str:
     """Return the natural key of the n-th telling, from 1 on."""
-    return key if telling == 1 else f"{key}#{telling}"
+    return key if number == 1 else f"{key}#{number}"
 
 
-def is_telling_of(stored: str, key: str) -> bool:
+def is_record_of(stored: str, key: str) -> bool:
     """Return whether a stored natural key is that of some telling of what is known by a key."""
     if stored == key:
         return True
     number = stored.removeprefix(f"{key}#")
-    return number != stored and number.isascii() and number.isdigit() and numbered(key, int(number)) == stored
+    return number != stored and number.isascii() and number.isdigit() and nth_key(key, int(number)) == stored
 
 
 # ------------------------------------------------------------------------------------------------------------ from a row
 
-Said = dict[str, Any]
+Payload = dict[str, Any]
 
 
-def _break_opened_2(said: Said) -> Said:
+def _break_opened_2(fields: Payload) -> Payload:
     """Count what was not counted yet: one snapshot showed the break, and no correction was tried."""
-    return {"confirmations": 1, "attempts": 0} | said
+    return {"confirmations": 1, "attempts": 0} | fields
 
 
 #: (stored name, older schema version) -> lifts what an event says, as JSON values, by one version. Stored rows are never
 #: rewritten. Deals say what they say in columns, whose meaning never changes: a later version may only add some.
-LIFTS: Final[Mapping[tuple[str, int], Callable[[Said], Said]]] = {
+LIFTS: Final[Mapping[tuple[str, int], Callable[[Payload], Payload]]] = {
     ("BreakOpened", 1): _break_opened_2,
-    ("BreakOpened", 2): lambda said: said,  # nothing flapped that anybody counted
-    ("Adjusted", 1): lambda said: said,  # neither deals nor results were adjusted
+    ("BreakOpened", 2): lambda fields: fields,  # nothing flapped that anybody counted
+    ("Adjusted", 1): lambda fields: fields,  # neither deals nor results were adjusted
 }
 
 
@@ -382,8 +382,8 @@ def _schemas(kind: str, schema: int, version: int) -> range:
     return range(schema, current)
 
 
-def decode(row: Stored, standing: Standing | None) -> Event:
-    """Return the event of a stored row. ``standing`` may be None for an event that is not a deal.
+def decode(row: Stored, terms: AccountTerms | None) -> Event:
+    """Return the event of a stored row. ``terms`` may be None for an event that is not a deal.
 
     Raises:
         UnknownEvent: The row's name or version is not known.
@@ -392,9 +392,9 @@ def decode(row: Stored, standing: Standing | None) -> Event:
     check_known(row)
     if row.kind not in events.DEAL_KINDS:
         return decode_posting(row)
-    assert standing is not None, "deals are read with the scales of their account"
+    assert terms is not None, "deals are read with the scales of their account"
     try:
-        return _decode_deal(row, standing)
+        return _decode_deal(row, terms)
     except (LedgerError, TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
         raise CorruptEvent(f"version {row.version}: {row.kind} cannot be read: {error}") from error
 
@@ -410,17 +410,17 @@ def decode_posting(row: Row) -> Event:
     steps = _schemas(kind, written, version)
     make: Callable[..., Event] = KINDS[kind][0]
     try:
-        said = json.loads(data)
-        said.pop("time_msc", None)
+        fields = json.loads(data)
+        fields.pop("time_msc", None)
         for schema in steps:
-            said = LIFTS[kind, schema](said)
-        return make(time_msc=time_msc, **said)
+            fields = LIFTS[kind, schema](fields)
+        return make(time_msc=time_msc, **fields)
     except (LedgerError, TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
         raise CorruptEvent(f"version {version}: {kind} cannot be read: {error}") from error
 
 
-def _decode_deal(row: Stored, standing: Standing) -> Event:
-    money = {name: _of_money(getattr(row, name), standing) for name in _MONEY}
+def _decode_deal(row: Stored, terms: AccountTerms) -> Event:
+    money = {name: _of_money(getattr(row, name), terms) for name in _MONEY}
     if row.deal is None:
         raise ValueError("it has no deal ticket")
     if row.kind == "DealCompleted":
@@ -428,9 +428,9 @@ def _decode_deal(row: Stored, standing: Standing) -> Event:
             deal=row.deal, time_msc=row.time_msc, caused_by=row.caused_by or 0, position_id=row.position_id,
             magic=row.magic, origin=row.origin or Origin.ENGINE, **money,
         )  # fmt: skip
-    price_scale, volume_scale = standing.scales(row.symbol or "")
+    price_scale, volume_scale = terms.scales(row.symbol or "")
     extra = json.loads(row.data) if row.data else {}
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "deal": row.deal,
         "symbol": row.symbol,
         "entry": row.entry,
@@ -446,22 +446,22 @@ def _decode_deal(row: Stored, standing: Standing) -> Event:
         "origin": row.origin,
         **money,
     }
-    deal = make_deal(row.deal_type, extra.get("word"), told)
+    deal = make_deal(row.deal_type, extra.get("word"), fields)
     return DealRevised(now=deal, caused_by=row.caused_by or 0) if row.kind == "DealRevised" else deal
 
 
-def _of_money(amount: int | None, standing: Standing) -> Decimal | None:
-    return None if amount is None else unscaled(amount, standing.opened.money_scale)
+def _of_money(amount: int | None, terms: AccountTerms) -> Decimal | None:
+    return None if amount is None else unscaled(amount, terms.opened.money_scale)
 
 
-def recorded(account: AccountId, row: Stored, standing: Standing | None) -> Recorded:
+def recorded(account: AccountId, row: Stored, terms: AccountTerms | None) -> Recorded:
     """Return a stored row as the event that was recorded."""
     return Recorded(
         account=account,
         version=row.version,
         recorded_us=row.recorded_us,
         natural_key=row.natural_key,
-        event=decode(row, standing),
+        event=decode(row, terms),
         head=row.hash.hex(),
         correlation=row.correlation,
     )
@@ -472,6 +472,6 @@ def posting(row: Stored) -> Row:
     return (row[0], NO_DEAL if row[1] is None else row[1], *row[2:18])
 
 
-def standing_of(rows: Iterable[Stored]) -> Standing | None:
+def terms_of(rows: Iterable[Stored]) -> AccountTerms | None:
     """Return the account terms after the events of an account that change them, ascending; None before it was opened."""
     return terms_after(None, (decode(row, None) for row in rows))

@@ -221,11 +221,11 @@ class Daemon:
         self._beat(worker)
         worker.attempts += 1
         worker.status = status
-        said = "; ".join(f"{visible(one.job.name)}: {one.status}" for one in self.workers)
+        states = "; ".join(f"{visible(one.job.name)}: {one.status}" for one in self.workers)
         with self._ready_lock:
             ready = not self._is_ready and all(one.attempts for one in self.workers)
             self._is_ready = self._is_ready or ready
-            self._notifier.send(("READY=1\n" if ready else "") + f"STATUS={said[:_STATUS_MAX]}")
+            self._notifier.send(("READY=1\n" if ready else "") + f"STATUS={states[:_STATUS_MAX]}")
 
 
 _STATUS_MAX: Final = 1000

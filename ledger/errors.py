@@ -13,6 +13,8 @@ What is retryable may succeed later without any change.
 
 from __future__ import annotations
 
+from ledger.deprecation import Alias, arguments
+
 
 class LedgerError(Exception):
     """Base of everything the ledger raises on purpose.
@@ -179,16 +181,18 @@ class GatewayRefused(GatewayError):
 
     Attributes:
         code: What it gave as the code, as text; None without one.
-        told: What it said about it.
+        detail: Its text about it; None without one.
     """
 
     retryable = True
+    told = Alias("detail")
 
-    def __init__(self, action: str, *, code: str | None = None, told: str | None = None) -> None:
+    @arguments(told="detail")
+    def __init__(self, action: str, *, code: str | None = None, detail: str | None = None) -> None:
         self.code = code
-        self.told = told
-        said = " ".join(filter(None, (code, told))) or "without a word why"
-        super().__init__(f"expected an answer to {action}, the gateway answered an error: {said}")
+        self.detail = detail
+        reason = " ".join(filter(None, (code, detail))) or "without a word why"
+        super().__init__(f"expected an answer to {action}, the gateway answered an error: {reason}")
 
 
 class GatewayDenied(GatewayError):

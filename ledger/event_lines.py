@@ -13,7 +13,7 @@ from typing import Any, Final
 from ledger.clock import utc_text
 from ledger.codec import plain_fields
 from ledger.events import DealRevised, Origin, Recorded
-from ledger.terms import Standing
+from ledger.terms import AccountTerms
 from ledger.values import CASH_WORDS, plain
 
 WIDTH: Final = 80
@@ -23,24 +23,24 @@ LATE_MSC: Final = 60_000
 
 #: A part that is always there, and details in the order of their worth.
 _Parts = tuple[str, Iterable[str]]
-_Line = Callable[[Mapping[str, Any], Standing], _Parts]
+_Line = Callable[[Mapping[str, Any], AccountTerms], _Parts]
 
 #: A position in the words of a break (``reconcile.decide``).
 _POSITION: Final = re.compile(r"(?P<side>buy|sell) (?P<volume>\S+) (?P<symbol>.+) @ (?P<price_open>[^@]+)", re.DOTALL)
 
 
-def event_line(recorded: Recorded, standing: Standing, *, version_width: int = 0) -> str:
+def event_line(recorded: Recorded, terms: AccountTerms, *, version_width: int = 0) -> str:
     """Return an event as a line: version, event time (UTC), kind, what happened.
 
     Args:
         recorded: The event.
-        standing: What its account is read with.
+        terms: What its account is read with.
         version_width: Columns of the version, so that lines of one listing are in line.
     """
-    time = utc_text(_utc_msc(recorded, standing))[5:19].replace("T", " ")
+    time = utc_text(_utc_msc(recorded, terms))[5:19].replace("T", " ")
     mark = "?" if recorded.is_ambiguous else " "  # the clock showed this time twice, and nothing decided
     head = f"{f'v{recorded.version}':<{version_width}} {time}{mark}{recorded.kind:<{_KIND_WIDTH}} "
-    always, details = describe(recorded, standing)
+    always, details = describe(recorded, terms)
     line = head + always
     for detail in details:
         if len(line) + len(detail) <= WIDTH:
@@ -48,28 +48,28 @@ def event_line(recorded: Recorded, standing: Standing, *, version_width: int = 0
     return line
 
 
-def describe(recorded: Recorded, standing: Standing) -> _Parts:
+def describe(recorded: Recorded, terms: AccountTerms) -> _Parts:
     """Return what happened, without when: the part that is always there, and details."""
     event = recorded.event
     data = plain_fields(event.now if isinstance(event, DealRevised) else event)
-    always, details = LINES.get(recorded.kind, _plain)(data, standing)
-    late = lag_msc(recorded, standing)
+    always, details = LINES.get(recorded.kind, _plain)(data, terms)
+    late = lag_msc(recorded, terms)
     is_live = getattr(event, "origin", None) in (Origin.ENGINE, Origin.RECOVERY)
     return always, [f" late {_span(late)}", *details] if is_live and late > LATE_MSC else details
 
 
-def lag_msc(recorded: Recorded, standing: Standing) -> int:
+def lag_msc(recorded: Recorded, terms: AccountTerms) -> int:
     """Return how long after it happened an event was recorded, in milliseconds."""
-    return recorded.recorded_us // 1000 - _utc_msc(recorded, standing)
+    return recorded.recorded_us // 1000 - _utc_msc(recorded, terms)
 
 
-def year(recorded: Recorded, standing: Standing) -> str:
+def year(recorded: Recorded, terms: AccountTerms) -> str:
     """Return the year of an event, in UTC: lines do not have it."""
-    return utc_text(_utc_msc(recorded, standing))[:4]
+    return utc_text(_utc_msc(recorded, terms))[:4]
 
 
-def _utc_msc(recorded: Recorded, standing: Standing) -> int:
-    return standing.clock.to_utc_msc(recorded.event.time_msc) if recorded.utc_msc is None else recorded.utc_msc
+def _utc_msc(recorded: Recorded, terms: AccountTerms) -> int:
+    return terms.clock.to_utc_msc(recorded.event.time_msc) if recorded.utc_msc is None else recorded.utc_msc
 
 
 def _span(msc: int) -> str:
@@ -82,63 +82,63 @@ def _span(msc: int) -> str:
 # ------------------------------------------------------------------------------------------------------- the kinds
 
 
-def _account_opened(data: Mapping[str, Any], _: Standing) -> _Parts:
+def _account_opened(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
     return f"{data['currency']} {data['mode']}, server clock {data['clock']}", ()
 
 
-def _symbol_specified(data: Mapping[str, Any], _: Standing) -> _Parts:
+def _symbol_specified(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
     known = {"digits": "digits", "volume_step": "step", "contract_size": "contract", "currency": "in"}
     return data["symbol"], [f", {word} {data[name]}" for name, word in known.items() if name in data]
 
 
-def _fill(data: Mapping[str, Any], standing: Standing) -> _Parts:
+def _fill(data: Mapping[str, Any], terms: AccountTerms) -> _Parts:
     profit = data.get("profit")
     closes = data["entry"] != "in"
     if profit is None:
         money = ", result unknown" if closes else ""
     else:
-        money = f" {_signed(profit, standing)}" if closes or Decimal(profit) else ""
+        money = f" {_signed(profit, terms)}" if closes or Decimal(profit) else ""
     return f"{data['side']} {data['entry']} {_size(data)} @ {data['price']}{money}", _of_deal(data)
 
 
-def _cash(data: Mapping[str, Any], standing: Standing) -> _Parts:
+def _cash(data: Mapping[str, Any], terms: AccountTerms) -> _Parts:
     word = data["word"] if "word" in data else CASH_WORDS.get(data["type"], f"type {data['type']}")
     about = f" {data['symbol']}" if "symbol" in data else ""
-    return f"{word}{about} {_signed(data['profit'], standing)}", [*_of_deal(data), *_quoted(data, "comment")]
+    return f"{word}{about} {_signed(data['profit'], terms)}", [*_of_deal(data), *_quoted(data, "comment")]
 
 
-def _completed(data: Mapping[str, Any], standing: Standing) -> _Parts:
-    money = [f"{name} {_signed(data[name], standing)}" for name in ("profit", "commission", "swap", "fee") if name in data]
+def _completed(data: Mapping[str, Any], terms: AccountTerms) -> _Parts:
+    money = [f"{name} {_signed(data[name], terms)}" for name in ("profit", "commission", "swap", "fee") if name in data]
     rest = [f"{word} {data[name]}" for name, word in (("position_id", "position"), ("magic", "magic")) if name in data]
     first, *others = [*money, *rest] or ["nothing new"]
     return f"deal {data['deal']}: {first}", [f", {one}" for one in others]
 
 
-def _revised(data: Mapping[str, Any], standing: Standing) -> _Parts:
-    now, _ = (_fill if "side" in data else _cash)(data, standing)
+def _revised(data: Mapping[str, Any], terms: AccountTerms) -> _Parts:
+    now, _ = (_fill if "side" in data else _cash)(data, terms)
     return f"deal {data['deal']} now {now}", ()
 
 
-def _recovered(data: Mapping[str, Any], _: Standing) -> _Parts:
+def _recovered(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
     state = data["position"]
     return f"{state['position_id']} {state['side']} {_size(state)} @ {state['price_open']}", (" from the broker",)
 
 
-def _ghost_closed(data: Mapping[str, Any], _: Standing) -> _Parts:
+def _ghost_closed(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
     state = data["before"]
     return f"{state['position_id']} {state['side']} {_size(state)}, result unknown", ()
 
 
-def _drift_corrected(data: Mapping[str, Any], _: Standing) -> _Parts:
+def _drift_corrected(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
     before, after = data["before"], data["after"]
     return f"{after['position_id']} {_changes(before, after)}", (f", {after['symbol']}",)
 
 
-def _reticketed(data: Mapping[str, Any], _: Standing) -> _Parts:
+def _reticketed(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
     return f"{data['position_id']} ticket -> {data['ticket_after']}", (f" {data['symbol']}", f", was {data['ticket_before']}")
 
 
-def _break_opened(data: Mapping[str, Any], _: Standing) -> _Parts:
+def _break_opened(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
     ours, theirs, seen, tried = data.get("ours"), data.get("theirs"), data["confirmations"], data["attempts"]
     details = [f", seen {seen}x" if seen > 1 else "", f", tried {tried}x" if tried else ""]
     about = _about(data)
@@ -154,27 +154,27 @@ def _break_opened(data: Mapping[str, Any], _: Standing) -> _Parts:
     return f"{about}: {what}" if what else about, details
 
 
-def _break_closed(data: Mapping[str, Any], _: Standing) -> _Parts:
+def _break_closed(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
     return f"{_about(data)} {data['end']}", (f", opened v{data['caused_by']}",)
 
 
-def _degraded(data: Mapping[str, Any], _: Standing) -> _Parts:
+def _degraded(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
     return str(data["reason"]), ()
 
 
-def _restored(_: Mapping[str, Any], __: Standing) -> _Parts:
+def _restored(_: Mapping[str, Any], __: AccountTerms) -> _Parts:
     return "snapshots are usable again", ()
 
 
-def _balance(data: Mapping[str, Any], standing: Standing) -> _Parts:
+def _balance(data: Mapping[str, Any], terms: AccountTerms) -> _Parts:
     if "credit" not in data:
-        return f"broker states {_money(data['balance'], standing)} with credit", ()
-    return f"broker states {_money(data['balance'], standing)}", (f", credit {_money(data['credit'], standing)}",)
+        return f"broker states {_money(data['balance'], terms)} with credit", ()
+    return f"broker states {_money(data['balance'], terms)}", (f", credit {_money(data['credit'], terms)}",)
 
 
-def _adjusted(data: Mapping[str, Any], standing: Standing) -> _Parts:
+def _adjusted(data: Mapping[str, Any], terms: AccountTerms) -> _Parts:
     parts = [
-        f"{name} {shown(data[f'{name}_before'], standing)} -> {shown(data[f'{name}_after'], standing)}"
+        f"{name} {shown(data[f'{name}_before'], terms)} -> {shown(data[f'{name}_after'], terms)}"
         for name, shown in (("balance", _money), ("credit", _money), ("clock", _as_it_is), ("order", _as_it_is))
         if f"{name}_before" in data
     ]
@@ -193,19 +193,19 @@ def _adjusted(data: Mapping[str, Any], standing: Standing) -> _Parts:
     return f"{', '.join(parts)}{_by(data)}", ()
 
 
-def _identified(data: Mapping[str, Any], _: Standing) -> _Parts:
+def _identified(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
     return f"gateway of {data.get('server')}/{data.get('login')}", (f", {data['form']} form" if "form" in data else "",)
 
 
-def _relaxed(data: Mapping[str, Any], _: Standing) -> _Parts:
+def _relaxed(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
     return f"base form allowed{_by(data)}", ()
 
 
-def _required(data: Mapping[str, Any], _: Standing) -> _Parts:
+def _required(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
     return f"identity required{_by(data)}", ()
 
 
-def _plain(data: Mapping[str, Any], _: Standing) -> _Parts:
+def _plain(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
     """Describe a kind that has no line of its own by its fields."""
     return ", ".join(f"{name} {value}" for name, value in data.items()), ()
 
@@ -237,16 +237,16 @@ LINES: Final[Mapping[str, _Line]] = {
 # --------------------------------------------------------------------------------------------------------- words
 
 
-def _money(amount: str, standing: Standing) -> str:
-    return plain(Decimal(amount), decimals=standing.opened.currency_digits)
+def _money(amount: str, terms: AccountTerms) -> str:
+    return plain(Decimal(amount), decimals=terms.opened.currency_digits)
 
 
-def _signed(amount: str, standing: Standing) -> str:
-    shown = _money(amount, standing)
+def _signed(amount: str, terms: AccountTerms) -> str:
+    shown = _money(amount, terms)
     return shown if shown.startswith("-") else f"+{shown}"
 
 
-def _as_it_is(value: str, _: Standing) -> str:
+def _as_it_is(value: str, _: AccountTerms) -> str:
     return value
 
 

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from ledger.clock import SECOND_MSC, ClockRule
 from ledger.events import Origin
-from ledger.postings import NO_DEAL, Place, Posting, Row, second_of
+from ledger.postings import NO_DEAL, FoldKey, Posting, Row, second_of
 
 #: Events that set a position to what somebody saw.
 POSITION_ASSERTIONS: Final = frozenset({"PositionRecovered", "DriftCorrected", "GhostClosed", "Adjusted"})
@@ -66,17 +66,17 @@ def asserted(kind: str, time_msc: int, position_id: int | None, data: str | None
     """
     own = Asserted(position_id, second_of(time_msc), NO_DEAL, contains=False)
     if kind in ("PositionRecovered", "DriftCorrected"):
-        said = _said(data)
-        updated_msc = said.get("updated_msc")
+        fields = _payload(data)
+        updated_msc = fields.get("updated_msc")
         if updated_msc is None:
             return own
-        return Asserted(position_id, second_of(updated_msc), said.get("updated_deal") or NO_DEAL, contains=True)
+        return Asserted(position_id, second_of(updated_msc), fields.get("updated_deal") or NO_DEAL, contains=True)
     if kind == "BalanceAsserted":
-        said = _said(data)
-        deal = said.get("deals_through")
+        fields = _payload(data)
+        deal = fields.get("deals_through")
         if deal is not None:
-            return Asserted(None, second_of(said.get("deals_through_msc") or 0), deal, contains=True)
-        return own if "evidence" in said else None
+            return Asserted(None, second_of(fields.get("deals_through_msc") or 0), deal, contains=True)
+        return own if "evidence" in fields else None
     if kind == "GhostClosed" or (kind == "Adjusted" and position_id is not None):
         return own
     return None
@@ -144,7 +144,7 @@ class FoldOrder:
         found = _asserted_by(Posting._make(row))
         return found is not None and (not found.contains or self._by_time)
 
-    def arrange(self, rows: list[tuple[Place, Row]], span: tuple[int, int]) -> Sequence[Posting]:
+    def arrange(self, rows: list[tuple[FoldKey, Row]], span: tuple[int, int]) -> Sequence[Posting]:
         """Return the postings of a span in their order, without those of a repeated hour that happened too late."""
         is_hour = span[1] - span[0] > SECOND_MSC
         placed = [(place, Posting._make(row)) for place, row in rows]
@@ -162,7 +162,7 @@ class FoldOrder:
         deals = [row.deal for row in rows if row.deal != NO_DEAL and (is_hour or 0 < earliest < row.version)]
         return self.records.first_records(deals) if deals else {}
 
-    def _keys(self, rows: list[tuple[Place, Posting]], moments: Mapping[int, int]) -> dict[int, _Key]:
+    def _keys(self, rows: list[tuple[FoldKey, Posting]], moments: Mapping[int, int]) -> dict[int, _Key]:
         """Return version -> what a posting of a span is sorted by: time where that counts, ticket, version.
 
         Args:
@@ -204,7 +204,7 @@ class FoldOrder:
         recorded = self.records.recorded_us([row.version for row in others]) if others else {}
         for row in others:
             near_msc = recorded.get(row.version, 0) // 1000
-            is_live = row.kind != "BalanceAsserted" or "evidence" in _said(row.data)
+            is_live = row.kind != "BalanceAsserted" or "evidence" in _payload(row.data)
             readings_msc = self._clock.readings(row.time_msc)
             moments[row.version] = self._clock.nearest_utc_msc(row.time_msc, near_msc) if is_live else readings_msc[0]
         return moments
@@ -214,7 +214,7 @@ class FoldOrder:
 _Key = tuple[int, int, int, int, int]
 
 
-def _last_deal(rows: Iterable[tuple[Place, Posting]], moments: Mapping[int, int], utc_msc: int) -> int:
+def _last_deal(rows: Iterable[tuple[FoldKey, Posting]], moments: Mapping[int, int], utc_msc: int) -> int:
     """Return the highest ticket of the deals that happened up to a moment, to the second; 0 without any."""
     second = utc_msc // SECOND_MSC
     return max((row.deal for _, row in rows if row.deal != NO_DEAL and moments[row.version] // SECOND_MSC <= second), default=0)
@@ -351,6 +351,6 @@ def _asserted_by(row: Posting) -> Asserted | None:
     return asserted(row.kind, row.time_msc, row.position_id, row.data)
 
 
-def _said(data: str | None) -> dict[str, Any]:
-    said = json.loads(data or "{}")
-    return said if isinstance(said, dict) else {}
+def _payload(data: str | None) -> dict[str, Any]:
+    fields = json.loads(data or "{}")
+    return fields if isinstance(fields, dict) else {}

@@ -16,13 +16,13 @@ from ledger.errors import LedgerError
 from ledger.events import DealOrder
 from ledger.portfolio import FOLD_VERSION, Decode, Portfolio
 from ledger.postings import Row
-from ledger.terms import Standing
+from ledger.terms import AccountTerms
 
 
 class Folded(Protocol):
     """What events are folded into: a state that goes on from any place in the fold order."""
 
-    standing: Standing
+    terms: AccountTerms
 
     @property
     def held(self) -> int:
@@ -58,15 +58,15 @@ class Fold(Generic[T]):
 
     name: str
     version: int
-    begin: Callable[[Standing], T]
-    restore: Callable[[Standing, Mapping[str, Any]], T]
+    begin: Callable[[AccountTerms], T]
+    restore: Callable[[AccountTerms, Mapping[str, Any]], T]
 
-    def code(self, terms: Standing | None) -> str:
+    def code(self, terms: AccountTerms | None) -> str:
         """Return what names the rules of a state: the fold's, and those of the account terms that order events."""
         rules = f"{self.name}-{self.version}" if self.name else str(self.version)
         return rules if terms is None else f"{rules}:{terms.order.value}:{terms.clock.name}"
 
-    def terms_of(self, code: str, terms: Standing) -> Standing | None:
+    def terms_of(self, code: str, terms: AccountTerms) -> AccountTerms | None:
         """Return account terms with the order and the clock rule that a code names, None for a code of other rules."""
         order, _, clock = code.partition(":")[2].partition(":")
         try:
@@ -76,7 +76,7 @@ class Fold(Generic[T]):
         return found if self.code(found) == code else None
 
 
-PORTFOLIO: Final = Fold(name="", version=FOLD_VERSION, begin=Portfolio, restore=Portfolio.restored)
+PORTFOLIO: Final = Fold(name="", version=FOLD_VERSION, begin=Portfolio, restore=Portfolio.from_state)
 
 #: All folds whose checkpoints this program keeps, and verify compares.
 FOLDS: Final[tuple[Fold[Any], ...]] = (PORTFOLIO,)

@@ -17,7 +17,7 @@ from ledger.journal import Head
 from ledger.journal.verify.walk import Problem
 from ledger.portfolio import Portfolio
 from ledger.service import Verification
-from ledger.terms import Standing
+from ledger.terms import AccountTerms
 from ledger.values import AccountId, plain, unsigned_magic
 from ledger.views import Break, Position, Trade, Unexplained
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:  # most commands show nothing of a sync, and would load all of
 Json = dict[str, Any]
 
 
-def account_json(standing: Standing) -> Json:
+def account_json(terms: AccountTerms) -> Json:
     """An account with what it is read with."""
     return {
-        "server": standing.opened.server,
-        "login": standing.opened.login,
-        "currency": standing.opened.currency,
-        "mode": standing.opened.mode.value,
+        "server": terms.opened.server,
+        "login": terms.opened.login,
+        "currency": terms.opened.currency,
+        "mode": terms.opened.mode.value,
     }
 
 
@@ -44,8 +44,8 @@ def name_json(account: AccountId | str) -> Json:
     return {"server": name.server, "login": name.login} if isinstance(name, AccountId) else {"server": name, "login": None}
 
 
-def _money(standing: Standing) -> Callable[[Decimal], str]:
-    digits = standing.opened.currency_digits
+def _money(terms: AccountTerms) -> Callable[[Decimal], str]:
+    digits = terms.opened.currency_digits
     return lambda amount: plain(amount, decimals=digits)
 
 
@@ -95,9 +95,9 @@ def break_json(one: Break, clock: ClockRule) -> Json:
     }
 
 
-def trade_json(trade: Trade, standing: Standing) -> Json:
+def trade_json(trade: Trade, terms: AccountTerms) -> Json:
     """A closed trade."""
-    clock, money = standing.clock, _money(standing)
+    clock, money = terms.clock, _money(terms)
     return {
         "position_id": trade.position_id,
         "ticket": trade.ticket,
@@ -121,10 +121,10 @@ def trade_json(trade: Trade, standing: Standing) -> Json:
 
 def balance_json(portfolio: Portfolio) -> Json:
     """Money of an account."""
-    standing = portfolio.standing
-    money, totals = _money(standing), portfolio.totals
+    terms = portfolio.terms
+    money, totals = _money(terms), portfolio.totals
     return {
-        "account": account_json(standing),
+        "account": account_json(terms),
         "balance": money(portfolio.balance),
         "credit": money(portfolio.credit),
         "commission": money(totals.commission),
@@ -133,8 +133,9 @@ def balance_json(portfolio: Portfolio) -> Json:
         "profit": money(totals.profit),
         "cash": {kind: money(amount) for kind, amount in totals.cash.items()},
         "deals": totals.deals,
-        "deals_untold": totals.deals_untold,
-        "unexplained": [unexplained_json(one, standing.clock) for one in portfolio.unexplained],
+        "deals_incomplete": totals.deals_incomplete,
+        "deals_untold": totals.deals_incomplete,  # its old name, for one minor version
+        "unexplained": [unexplained_json(one, terms.clock) for one in portfolio.unexplained],
     }
 
 
@@ -142,10 +143,10 @@ def replay_json(
     portfolio: Portfolio, *, until: str | None, known_at: str | None, version: int, head: str, selected: int
 ) -> Json:
     """The portfolio at a moment. ``version`` and ``head`` are the account's now, ``selected`` counts events folded."""
-    standing = portfolio.standing
-    clock, money = standing.clock, _money(standing)
+    terms = portfolio.terms
+    clock, money = terms.clock, _money(terms)
     return {
-        "account": account_json(standing),
+        "account": account_json(terms),
         "until": until,
         "known_at": known_at,
         "version": version,
@@ -156,19 +157,20 @@ def replay_json(
         "positions": [position_json(position, clock) for position in portfolio.positions.values()],
         "unexplained": [unexplained_json(one, clock) for one in portfolio.unexplained],
         "breaks": [break_json(one, clock) for one in portfolio.breaks],
-        "deals_untold": portfolio.totals.deals_untold,
+        "deals_incomplete": portfolio.totals.deals_incomplete,
+        "deals_untold": portfolio.totals.deals_incomplete,  # its old name, for one minor version
     }
 
 
-def log_json(recorded: Recorded, standing: Standing) -> Json:
+def log_json(recorded: Recorded, terms: AccountTerms) -> Json:
     """One event of the journal."""
     event = recorded.event
     data = plain_fields(event.now if isinstance(event, DealRevised) else event, magic=unsigned_magic)
     return {
-        "account": account_json(standing),
+        "account": account_json(terms),
         "version": recorded.version,
         "kind": recorded.kind,
-        "event_time": utc_text(standing.clock.to_utc_msc(event.time_msc) if recorded.utc_msc is None else recorded.utc_msc),
+        "event_time": utc_text(terms.clock.to_utc_msc(event.time_msc) if recorded.utc_msc is None else recorded.utc_msc),
         "recorded_at": utc_text_us(recorded.recorded_us),
         "position_id": data.get("position_id") or getattr(event, "position_id", None),
         "deal": getattr(event, "deal", None),
@@ -182,14 +184,14 @@ def log_json(recorded: Recorded, standing: Standing) -> Json:
 
 def identity_json(portfolio: Portfolio) -> Json:
     """Whether answers of a gateway must state login and server, and since when."""
-    standing, identity = portfolio.standing, portfolio.identity
+    terms, identity = portfolio.terms, portfolio.identity
     seen, decided = identity.seen, identity.decided
 
     def since(time_msc: int) -> str:
-        return utc_text(standing.clock.to_utc_msc(time_msc))
+        return utc_text(terms.clock.to_utc_msc(time_msc))
 
     return {
-        "account": account_json(standing),
+        "account": account_json(terms),
         "required": identity.is_required,
         "identified": None if seen is None else {"form": seen.form, "since": since(seen.time_msc)},
         "decided": None
@@ -242,10 +244,10 @@ def conflict_json(conflict: DealConflict) -> Json:
 # ------------------------------------------------------------------------------------------------------ reconciliation
 
 
-def sync_json(result: SyncResult, standing: Standing | None, *, dry_run: bool) -> Json:
-    """What a sync did. Without a standing the account is told by its name only."""
+def sync_json(result: SyncResult, terms: AccountTerms | None, *, dry_run: bool) -> Json:
+    """What a sync did. Without a terms the account is told by its name only."""
     return {
-        "account": name_json(result.account) if standing is None else account_json(standing),
+        "account": name_json(result.account) if terms is None else account_json(terms),
         "status": result.status.value,
         "reason": result.reason,
         "fills": list(result.fills),
@@ -264,13 +266,13 @@ def sync_json(result: SyncResult, standing: Standing | None, *, dry_run: bool) -
     }
 
 
-def drift_json(standing: Standing, found: Sequence[Disagreement | NewTicket]) -> Json:
+def drift_json(terms: AccountTerms, found: Sequence[Disagreement | NewTicket]) -> Json:
     """How an account and a snapshot differ: one entry a field."""
     from ledger.reconcile.compare import NewTicket
 
     breaks = [entry for one in found if not isinstance(one, NewTicket) for entry in _break_entries(one)]
     return {
-        "account": account_json(standing),
+        "account": account_json(terms),
         "agrees": not breaks,
         "breaks": breaks,
         "reticketed": [one.position_id for one in found if isinstance(one, NewTicket)],
@@ -279,19 +281,19 @@ def drift_json(standing: Standing, found: Sequence[Disagreement | NewTicket]) ->
 
 def _break_entries(one: Disagreement) -> list[Json]:
     from ledger.reconcile.compare import Drift
-    from ledger.reconcile.decide import in_words
+    from ledger.reconcile.decide import describe_sides
 
     entry: Json = {"kind": one.kind.value, "position_id": one.position_id, "symbol": one.symbol}
     if isinstance(one, Drift):
         return [entry | {"field": each.field, "ours": each.ours, "theirs": each.theirs} for each in one.differences]
-    field, ours, theirs = in_words(one)
+    field, ours, theirs = describe_sides(one)
     return [entry | {"field": field, "ours": ours, "theirs": theirs}]
 
 
-def open_break_json(one: Break, standing: Standing, now_us: int) -> Json:
+def open_break_json(one: Break, terms: AccountTerms, now_us: int) -> Json:
     """An open disagreement with its age and what was tried."""
-    opened_us = standing.clock.to_utc_msc(one.opened_msc) * 1000
-    return {"account": account_json(standing)} | break_json(one, standing.clock) | {
+    opened_us = terms.clock.to_utc_msc(one.opened_msc) * 1000
+    return {"account": account_json(terms)} | break_json(one, terms.clock) | {
         "age_sec": max(0, (now_us - opened_us) // 1_000_000),
         "confirmations": one.confirmations,
         "attempts": one.attempts,

@@ -18,6 +18,7 @@ from typing import Any, Final, assert_never
 import attrs
 
 from ledger.clock import ClockRule
+from ledger.deprecation import Alias
 from ledger.errors import RuleError, VersionGap
 from ledger.events import (
     AcceptedResult,
@@ -47,8 +48,8 @@ from ledger.events import (
 )
 from ledger.events.deals import cash_kind
 from ledger.positions import BASIS_ADJUSTMENT, BASIS_CORRECTION, BASIS_RECOVERY, OpenPosition, divided
-from ledger.postings import NO_DEAL, Fill, Place, Posting, Row, deal_posting, place_of, second_of
-from ledger.terms import Standing, check_fit, terms_after
+from ledger.postings import NO_DEAL, Fill, FoldKey, Posting, Row, deal_posting, place_of, second_of
+from ledger.terms import AccountTerms, check_fit, terms_after
 from ledger.values import CREDIT, INT64_MAX, plain, signed_magic
 from ledger.views import (
     CLOSE_WITHOUT_OPENING,
@@ -69,12 +70,12 @@ __all__ = [
     "CLOSE_WITHOUT_OPENING",
     "FOLD_VERSION",
     "GHOST_RESULT",
+    "AccountTerms",
     "Break",
     "Decode",
     "Identity",
     "Portfolio",
     "Position",
-    "Standing",
     "Totals",
     "Trade",
     "TradeSink",
@@ -83,7 +84,7 @@ __all__ = [
 
 #: Raised whenever a rule of the fold, or what a state consists of, changes: so that no replay begins at a checkpoint made by
 #: other rules. ``tools/dev/freeze_fold.py`` says when.
-FOLD_VERSION: Final = 2
+FOLD_VERSION: Final = 3
 
 _IN: Final = 0
 _IN_OUT: Final = 2
@@ -93,7 +94,7 @@ _key_of: Final = attrgetter("key")
 
 #: What a fold counts, by the names of its attributes.
 _NUMBERS: Final = (
-    "_cash", "_credit", "_commission", "_fee", "_swap", "_profit", "_deals", "_deals_untold", "_folded",
+    "_cash", "_credit", "_commission", "_fee", "_swap", "_profit", "_deals", "_deals_incomplete", "_folded",
     "_balance_is_set", "_complete_until_msc", "_filled_msc", "_deal_msc", "_asserted_msc",
     "_noted_msc",
 )  # fmt: skip
@@ -114,10 +115,12 @@ class Portfolio:
     Only this class changes its state, and only in ``fold`` and ``apply``; what it shows is frozen.
     """
 
-    def __init__(self, standing: Standing) -> None:
-        self.standing = standing
+    standing = Alias("terms")
+
+    def __init__(self, terms: AccountTerms) -> None:
+        self.terms = terms
         self._version: int | None = 0  # up to which all of the account's events are folded, None where nobody stated it
-        self._nets = standing.opened.mode.nets
+        self._nets = terms.opened.mode.nets
         self._open: dict[int, OpenPosition] = {}
         # Where an account nets: symbol -> id of the one open position. The symbol is an attribute of the position: it may be
         # renamed while the position is open.
@@ -125,7 +128,7 @@ class Portfolio:
         self._cash = self._credit = 0
         self._commission = self._fee = self._swap = self._profit = 0
         self._cash_by_kind: dict[str, int] = {}
-        self._deals = self._deals_untold = self._folded = 0
+        self._deals = self._deals_incomplete = self._folded = 0
         self._balance_is_set = False
         self._complete_until_msc = -1
         # What went without being told: closes of what was never held, by position id, by symbol where that is not known;
@@ -138,7 +141,7 @@ class Portfolio:
         self._breaks: dict[int, Break] = {}
         self._degraded: SyncDegraded | None = None
         self._identity = Identity()
-        self._last: Place = (-1, 0, 0)
+        self._last: FoldKey = (-1, 0, 0)
         self._filled_msc = self._deal_msc = self._asserted_msc = self._noted_msc = -1
         self._shown: Mapping[int, Position] | None = None
 
@@ -229,11 +232,11 @@ class Portfolio:
         """
         if self._version is None or version != self._version + 1:
             known = "a selection of events" if self._version is None else f"version {self._version}"
-            raise VersionGap(f"account {self.standing.account}: {known} was folded, found version {version} as the next one")
-        check_fit(event, self.standing)
+            raise VersionGap(f"account {self.terms.account}: {known} was folded, found version {version} as the next one")
+        check_fit(event, self.terms)
         match event:
             case FillRecorded() | CashMoved():
-                row = deal_posting(event, self.standing, version)
+                row = deal_posting(event, self.terms, version)
                 if not self.is_followed_by([place_of(row)]):
                     raise RuleError(f"deal {event.deal} need not belong behind what was folded: replay")
                 self.fold((row,), _decode_nothing, trades)
@@ -242,7 +245,7 @@ class Portfolio:
             case AccountOpened():
                 pass  # the portfolio is made with it
             case SymbolSpecified():
-                self.standing = terms_after(self.standing, [event]) or self.standing
+                self.terms = terms_after(self.terms, [event]) or self.terms
                 self._shown = None
             case _:
                 self._apply_event(event, version)
@@ -278,7 +281,7 @@ class Portfolio:
         money, position_id = fill.money, fill.position_id
         self._count(*money)
         self._deals += 1
-        self._deals_untold += not fill.is_money_known
+        self._deals_incomplete += not fill.is_money_known
         if position_id is None and fill.entry == _IN and not self._nets:
             position_id = fill.order or fill.deal  # hedging: a position carries its opening order's ticket
         position, fill = self._aligned(self._held(position_id, fill.symbol, fill.time_msc), fill)
@@ -303,11 +306,11 @@ class Portfolio:
         position = self._open[known]
         if position_id is None:
             return position
-        if position.id_told:
+        if position.is_id_known:
             self._lose(position, time_msc)
             return None
         del self._open[known]
-        position.position_id, position.id_told = position_id, True
+        position.position_id, position.is_id_known = position_id, True
         self._put(position)
         return position
 
@@ -331,7 +334,7 @@ class Portfolio:
         """
         if position is None or position.symbol == fill.symbol:
             return position, fill
-        (price, volume), (price_now, volume_now) = self.standing.scales(position.symbol), self.standing.scales(fill.symbol)
+        (price, volume), (price_now, volume_now) = self.terms.scales(position.symbol), self.terms.scales(fill.symbol)
         if price_now >= price and volume_now >= volume:
             position.rescale(10 ** (volume_now - volume), 10 ** (price_now - price))
             self._rename(position, fill.symbol, fill.time_msc)
@@ -366,15 +369,15 @@ class Portfolio:
             position = None
         if position is not None:
             position.add(fill.volume, fill.price, *money)
-            position.money_told &= fill.is_money_known
+            position.is_money_known &= fill.is_money_known
             return
         # Netting finds it by symbol, so that an id that is not told yet costs nothing; the opening order names the position.
         position = OpenPosition(
             position_id or fill.order or fill.deal, fill.symbol, fill.side, fill.volume, fill.price, fill.time_msc, fill.magic,
             *money,
         )  # fmt: skip
-        position.money_told = fill.is_money_known
-        position.id_told = position_id is not None
+        position.is_money_known = fill.is_money_known
+        position.is_id_known = position_id is not None
         self._put(position)
         self._match_loose(position, trades)
 
@@ -392,7 +395,7 @@ class Portfolio:
         cost = divided(loose.cost_out * volume, loose.volume_out)
         position.reduce(volume, 0, loose.commission, loose.fee, loose.swap, loose.profit)
         position.cost_out = cost
-        position.money_told &= loose.money_told
+        position.is_money_known &= loose.is_money_known
         loose.volume_out -= volume
         loose.cost_out -= cost
         loose.commission = loose.fee = loose.swap = loose.profit = 0
@@ -414,18 +417,18 @@ class Portfolio:
         if position is not None and position.side == side:
             self._lose(position, time_msc)  # what this deal closes stood the other way: ours was gone before
             position = None
-        told = fill.is_money_known
+        is_money_known = fill.is_money_known
         if position is None:
             position, fill = self._aligned(self._ghost(position_id, fill.symbol, side), fill)
         symbol, volume, price = fill.symbol, fill.volume, fill.price
         while position is not None and volume:
             reduced = min(volume, position.volume)
             position.reduce(reduced, price, *money)
-            position.money_told &= told
+            position.is_money_known &= is_money_known
             volume -= reduced
-            told, money = True, (0, 0, 0, 0)
+            is_money_known, money = True, (0, 0, 0, 0)
             if self._open.get(position.key) is not position:
-                position.volume_untold -= reduced  # a ghost: now it is told
+                position.volume_unexplained -= reduced  # a ghost: now it is told
             if not position.volume:
                 self._finish(position, time_msc, trades)
             position = self._ghost(position_id, symbol, side)
@@ -434,9 +437,9 @@ class Portfolio:
             loose = self._loose.get(at)
             if loose is None:
                 loose = self._loose[at] = OpenPosition(position_id, symbol, 1 - side, 0, 0, time_msc, fill.magic)
-                loose.opening_told = False
+                loose.is_opening_known = False
             loose.reduce(volume, price, *money)
-            loose.money_told &= told
+            loose.is_money_known &= is_money_known
             loose.volume = 0
             loose.closed_msc = time_msc
 
@@ -465,14 +468,14 @@ class Portfolio:
         commission_closing = divided(commission * closing, volume)
         fee_closing = divided(fee * closing, volume)
         position.reduce(closing, price, commission_closing, fee_closing, swap, profit)
-        position.money_told &= fill.is_money_known
+        position.is_money_known &= fill.is_money_known
         self._finish(position, time_msc, trades)
         opened = OpenPosition(
             position_id or position.position_id, symbol, side, volume - closing, price, time_msc, fill.magic,
             commission - commission_closing, fee - fee_closing,
         )  # fmt: skip
         opened.ticket = fill.order or position.ticket
-        opened.money_told = fill.commission is not None and fill.fee is not None
+        opened.is_money_known = fill.commission is not None and fill.fee is not None
         self._put(opened)
 
     def _still_held(self, position_id: int | None, symbol: str) -> OpenPosition | None:
@@ -495,7 +498,7 @@ class Portfolio:
         """Take a position from among the open ones: it is gone, and its result is not known until a deal tells."""
         self._drop(position)
         position.closed_msc = time_msc
-        position.volume_untold += position.volume
+        position.volume_unexplained += position.volume
         self._ghosts.setdefault(position.key, []).append(position)
 
     def _ghost(self, position_id: int | None, symbol: str, closing_side: int) -> OpenPosition | None:
@@ -506,7 +509,7 @@ class Portfolio:
         if position_id is not None:
             ghosts: Iterable[OpenPosition] = self._ghosts.get(position_id, ())
             if not ghosts and self._nets:
-                ghosts = (ghost for ghost in self._ghosts_of(symbol) if not ghost.id_told)
+                ghosts = (ghost for ghost in self._ghosts_of(symbol) if not ghost.is_id_known)
         else:
             ghosts = self._ghosts_of(symbol) if self._nets else ()
         return next((ghost for ghost in ghosts if ghost.side != closing_side), None)
@@ -549,7 +552,7 @@ class Portfolio:
             case SyncDegraded() | SyncRestored() | GatewayIdentified() | IdentityRelaxed() | IdentityRequired():
                 self._apply_trust(event, version)
             case AccountOpened() | SymbolSpecified():
-                pass  # they stand whatever the moment: see Standing
+                pass  # they stand whatever the moment: see AccountTerms
             case FillRecorded() | CashMoved() | DealCompleted() | DealRevised():
                 raise AssertionError(f"deals come as one posting each, found {type(event).__name__}")
             case _:
@@ -602,19 +605,19 @@ class Portfolio:
         if position is not None or not self._nets or symbol not in self._ids:
             return position
         position = self._open[self._ids[symbol]]
-        return None if position.id_told else position
+        return None if position.is_id_known else position
 
     def _assert_open(self, state: PositionState, time_msc: int, basis: str) -> None:
         """Set a position to what somebody saw; what that leaves unexplained is kept as such."""
         side, magic = state.side.code, signed_magic(state.magic)
         position = self._held(state.position_id, state.symbol, time_msc)
         if position is not None and (
-            position.side != side or self.standing.scales(position.symbol) != self.standing.scales(state.symbol)
+            position.side != side or self.terms.scales(position.symbol) != self.terms.scales(state.symbol)
         ):
             self._lose(position, time_msc)
             position = None
-        volume, price = self.standing.sizes(state)
-        position = position or self._revived(state)
+        volume, price = self.terms.sizes(state)
+        position = position or self._reopen_ghost(state)
         if position is None:
             opened_msc = time_msc if state.opened_msc is None else state.opened_msc
             position = OpenPosition(state.position_id, state.symbol, side, volume, price, opened_msc, magic)
@@ -630,7 +633,7 @@ class Portfolio:
         position.magic = position.magic if magic is None else magic
         position.comment = state.comment or position.comment
 
-    def _revived(self, state: PositionState) -> OpenPosition | None:
+    def _reopen_ghost(self, state: PositionState) -> OpenPosition | None:
         """Take back a ghost that was none: the same position is there again."""
         ghosts = self._ghosts.get(state.position_id, [])
         for ghost in ghosts:
@@ -638,7 +641,7 @@ class Portfolio:
                 ghosts.remove(ghost)
                 if not ghosts:
                     del self._ghosts[state.position_id]
-                ghost.volume_untold -= ghost.volume
+                ghost.volume_unexplained -= ghost.volume
                 ghost.closed_msc = 0
                 self._put(ghost)
                 return ghost
@@ -666,8 +669,8 @@ class Portfolio:
         if event.complete:
             self._balance_is_set = True
             return
-        balance = self.standing.money_units(event.balance, "balance")
-        credit = self._credit if event.credit is None else self.standing.money_units(event.credit, "credit")
+        balance = self.terms.money_units(event.balance, "balance")
+        credit = self._credit if event.credit is None else self.terms.money_units(event.credit, "credit")
         if event.credit is None:
             balance -= credit  # the broker told the sum of both
         if self._balance_is_set and event.time_msc <= self._complete_until_msc:
@@ -729,11 +732,11 @@ class Portfolio:
     def _moved(self, before: Decimal | None, after: Decimal | None, what: str) -> int:
         if before is None or after is None:
             return 0
-        return self.standing.money_units(after, what) - self.standing.money_units(before, what)
+        return self.terms.money_units(after, what) - self.terms.money_units(before, what)
 
     def copy(self) -> Portfolio:
         """Return an independent copy, to fold on from here."""
-        twin = Portfolio(self.standing)
+        twin = Portfolio(self.terms)
         twin.__dict__.update(self.__dict__)
         twin._open = {key: position.copy() for key, position in self._open.items()}
         twin._ids = dict(self._ids)
@@ -767,13 +770,13 @@ class Portfolio:
         }
 
     @classmethod
-    def restored(cls, standing: Standing, state: Mapping[str, Any]) -> Portfolio:
+    def from_state(cls, terms: AccountTerms, state: Mapping[str, Any]) -> Portfolio:
         """Return the portfolio that a ``state`` was taken of, to fold on from there.
 
         Raises:
             KeyError: It is not such a state; TypeError, ValueError too.
         """
-        portfolio = cls(standing)
+        portfolio = cls(terms)
         for name in _NUMBERS:
             setattr(portfolio, name, state["numbers"][name])
         second_msc, deal, version = state["last"]
@@ -804,18 +807,18 @@ class Portfolio:
 
     def money_text(self, amount: int) -> str:
         """Write an amount in scaled integers with at least the decimals of the account's currency."""
-        return plain(self.standing.money(amount), decimals=self.standing.opened.currency_digits)
+        return plain(self.terms.money(amount), decimals=self.terms.opened.currency_digits)
 
     @property
-    def last(self) -> Place:
+    def last(self) -> FoldKey:
         """The place in the fold order behind which an event can be folded on without sorting anything again."""
         return max(self._last, (second_of(self._asserted_msc), NO_DEAL, INT64_MAX))
 
-    def is_followed_by(self, places: Sequence[Place]) -> bool:
+    def is_followed_by(self, places: Sequence[FoldKey]) -> bool:
         """Return whether events at some places, in the order given, can be folded on without sorting anything again."""
         if any(after <= before for before, after in pairwise([self.last, *places])):
             return False
-        terms = self.standing
+        terms = self.terms
         return terms.order is DealOrder.TICKET and not terms.clock.repeated_hours(places[0][0], places[-1][0])
 
     @property
@@ -851,24 +854,24 @@ class Portfolio:
     @property
     def balance(self) -> Decimal:
         """Money on the account without credit, in account currency."""
-        return self.standing.money(self._balance())
+        return self.terms.money(self._balance())
 
     @property
     def credit(self) -> Decimal:
         """Credit facility, in account currency."""
-        return self.standing.money(self._credit)
+        return self.terms.money(self._credit)
 
     @property
     def totals(self) -> Totals:
         """Sums over everything folded."""
         return Totals(
-            commission=self.standing.money(self._commission),
-            fee=self.standing.money(self._fee),
-            swap=self.standing.money(self._swap),
-            profit=self.standing.money(self._profit),
-            cash={kind: self.standing.money(amount) for kind, amount in sorted(self._cash_by_kind.items())},
+            commission=self.terms.money(self._commission),
+            fee=self.terms.money(self._fee),
+            swap=self.terms.money(self._swap),
+            profit=self.terms.money(self._profit),
+            cash={kind: self.terms.money(amount) for kind, amount in sorted(self._cash_by_kind.items())},
             deals=self._deals,
-            deals_untold=self._deals_untold,
+            deals_incomplete=self._deals_incomplete,
         )
 
     @property
@@ -886,35 +889,35 @@ class Portfolio:
         """Open positions, position id -> position, ascending."""
         if self._shown is None:
             shown = sorted(self._open.values(), key=_key_of)
-            self._shown = MappingProxyType({position.key: show_position(position, self.standing) for position in shown})
+            self._shown = MappingProxyType({position.key: show_position(position, self.terms) for position in shown})
         return self._shown
 
     def open_price(self, position: Position) -> Fraction:
         """Return the exact open price of an open position, before it is rounded to be shown."""
         held = self._open[position.position_id]
-        return Fraction(held.cost, held.cost_volume * 10 ** self.standing.scales(position.symbol)[0])
+        return Fraction(held.cost, held.cost_volume * 10 ** self.terms.scales(position.symbol)[0])
 
     def position_of(self, symbol: str) -> Position | None:
         """Return the one position of a symbol on an account that nets, None if there is none."""
         position = self._open.get(self._ids.get(symbol, 0))
-        return None if position is None else show_position(position, self.standing)
+        return None if position is None else show_position(position, self.terms)
 
     @property
     def unexplained(self) -> tuple[Unexplained, ...]:
         """What went without being told how, oldest first."""
         ghosts = [
-            show_unexplained(ghost, GHOST_RESULT, ghost.volume, ghost.closed_msc, self.standing)
+            show_unexplained(ghost, GHOST_RESULT, ghost.volume, ghost.closed_msc, self.terms)
             for key, several in self._ghosts.items()
             for ghost in several
             if (key, ghost.closed_msc) not in self._accepted
         ]
         loose = [
-            show_unexplained(close, CLOSE_WITHOUT_OPENING, close.volume_out, close.opened_msc, self.standing)
+            show_unexplained(close, CLOSE_WITHOUT_OPENING, close.volume_out, close.opened_msc, self.terms)
             for (key, _), close in self._loose.items()
             if (key, close.closed_msc) not in self._accepted
         ]
         parts = [
-            show_unexplained(part, GHOST_RESULT, part.volume, part.opened_msc, self.standing) for part in self._parts.values()
+            show_unexplained(part, GHOST_RESULT, part.volume, part.opened_msc, self.terms) for part in self._parts.values()
         ]
         everything = [*ghosts, *loose, *parts]
         return tuple(sorted(everything, key=lambda one: (one.since_msc, one.symbol, one.position_id or 0, one.kind)))
@@ -934,11 +937,11 @@ class Portfolio:
         """Yield what was closed so far of positions that are still open, position id ascending."""
         parts = (position for position in self._open.values() if position.volume_out)
         for position in sorted(parts, key=_key_of):
-            yield attrs.evolve(self.trade(position), volume=self.standing.volume(position.symbol, position.volume_out))
+            yield attrs.evolve(self.trade(position), volume=self.terms.volume(position.symbol, position.volume_out))
 
     def trade(self, position: OpenPosition) -> Trade:
         """Show a position that went flat as the trade that it was."""
-        return show_trade(position, self.standing)
+        return show_trade(position, self.terms)
 
 
 def _decode_nothing(row: Row) -> Event:

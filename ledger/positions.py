@@ -29,9 +29,9 @@ class OpenPosition:
     """One life of a position so far. Volume is unsigned in lots, ``side`` is MT5's code: 0 buy, 1 sell.
 
     ``volume_in``, ``cost_in``, ``volume_out`` and ``cost_out`` are the totals of what opened and closed it, for the trade's
-    average prices. What is not known of it: ``opening_told`` is False where closes told of a position whose opening nobody
-    told; ``id_told`` is False where its opening order names it until somebody tells its id; ``volume_untold`` is what was
-    closed without a deal and ``money_told`` is False where a deal's money is not told yet, so that the result is not known.
+    average prices. What is not known of it: ``is_opening_known`` is False where only closes are recorded and no opening;
+    ``is_id_known`` is False where its opening order names it until its id is recorded; ``volume_unexplained`` is what was
+    closed without a deal and ``is_money_known`` is False where a deal's money is incomplete, so that the result is not known.
     """
 
     __slots__ = (
@@ -44,11 +44,11 @@ class OpenPosition:
         "cost_out",
         "cost_volume",
         "fee",
-        "id_told",
+        "is_id_known",
+        "is_money_known",
+        "is_opening_known",
         "magic",
-        "money_told",
         "opened_msc",
-        "opening_told",
         "position_id",
         "profit",
         "side",
@@ -58,7 +58,7 @@ class OpenPosition:
         "volume",
         "volume_in",
         "volume_out",
-        "volume_untold",
+        "volume_unexplained",
     )
 
     def __init__(
@@ -80,7 +80,7 @@ class OpenPosition:
         self.side = side
         self.volume = self.cost_volume = self.volume_in = volume
         self.cost = self.cost_in = volume * price
-        self.volume_out = self.cost_out = self.volume_untold = 0
+        self.volume_out = self.cost_out = self.volume_unexplained = 0
         self.opened_msc = opened_msc
         self.closed_msc = 0
         self.magic = magic
@@ -89,9 +89,9 @@ class OpenPosition:
         self.fee = fee
         self.swap = swap
         self.profit = profit
-        self.money_told = True
-        self.id_told = True
-        self.opening_told = True
+        self.is_money_known = True
+        self.is_id_known = True
+        self.is_opening_known = True
         self.basis = BASIS_FILLS
 
     @property
@@ -129,7 +129,7 @@ class OpenPosition:
     def lose(self, volume: int) -> None:
         """Take off volume that was closed without a deal being told."""
         self.volume -= volume
-        self.volume_untold += volume
+        self.volume_unexplained += volume
 
     def assert_open(self, volume: int, price: int) -> None:
         """Set volume and open price to what the broker showed."""
@@ -142,7 +142,7 @@ class OpenPosition:
     def rescale(self, volume_factor: int, price_factor: int) -> None:
         """Keep volumes and prices with finer scales."""
         both = volume_factor * price_factor
-        for name in ("volume", "cost_volume", "volume_in", "volume_out", "volume_untold"):
+        for name in ("volume", "cost_volume", "volume_in", "volume_out", "volume_unexplained"):
             setattr(self, name, getattr(self, name) * volume_factor)
         for name in ("cost", "cost_in", "cost_out"):
             setattr(self, name, getattr(self, name) * both)
@@ -179,11 +179,11 @@ class OpenPosition:
         twin.cost_out = self.cost_out
         twin.cost_volume = self.cost_volume
         twin.fee = self.fee
-        twin.id_told = self.id_told
+        twin.is_id_known = self.is_id_known
         twin.magic = self.magic
-        twin.money_told = self.money_told
+        twin.is_money_known = self.is_money_known
         twin.opened_msc = self.opened_msc
-        twin.opening_told = self.opening_told
+        twin.is_opening_known = self.is_opening_known
         twin.position_id = self.position_id
         twin.profit = self.profit
         twin.side = self.side
@@ -193,5 +193,5 @@ class OpenPosition:
         twin.volume = self.volume
         twin.volume_in = self.volume_in
         twin.volume_out = self.volume_out
-        twin.volume_untold = self.volume_untold
+        twin.volume_unexplained = self.volume_unexplained
         return twin

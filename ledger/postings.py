@@ -6,7 +6,7 @@ event objects. Volumes, prices and money are integers scaled as the account and 
 A deal may have been told more than once: first by an engine that knew little, then completed, then revised by the
 broker. The fold must see it once, with what is known of it in the selection that is being folded. ``Postings`` does that.
 
-The fold order (``Place``) is whole second and deal ticket; what is no deal comes after all deals of its second, and what the
+The fold order (``FoldKey``) is whole second and deal ticket; what is no deal comes after all deals of its second, and what the
 broker asserted comes directly after the last deal that it contains. Where this is not the order that counts (inside an hour
 that the server's clock shows twice, on accounts that are ordered by time, for deals that an engine recorded right after an
 assertion of the same second) ``ledger.fold_order`` sorts a span of postings again.
@@ -27,7 +27,7 @@ from attrs import frozen
 from ledger.clock import SECOND_MSC
 from ledger.errors import InexactNumber
 from ledger.events import CashMoved, Deal, FillRecorded
-from ledger.terms import Standing
+from ledger.terms import AccountTerms
 from ledger.values import TRADES, scaled, signed_magic
 
 
@@ -103,7 +103,7 @@ NO_DEAL: Final = 2**63 - 1
 DEAL_SCHEMA: Final = 1
 
 #: A place in the fold order: whole second in milliseconds, deal ticket, and 0 for a deal, else the version.
-Place = tuple[int, int, int]
+FoldKey = tuple[int, int, int]
 
 
 class Reading(NamedTuple):
@@ -123,14 +123,14 @@ class Reading(NamedTuple):
 #: How replay finds an event: it arrived in the fold order; it has to be put in its place (it arrived late, or records a deal
 #: again); it is no part of the fold (it applies whatever the moment); or it asserts something, and has its own place.
 IN_ORDER: Final = 0
-PLACED: Final = 1
-APART: Final = 2
+OUT_OF_ORDER: Final = 1
+OUTSIDE_FOLD: Final = 2
 ASSERTED: Final = 3
 
 _BLOCK: Final = 4096
 _LAST: Final = 2**63 - 1
 #: Behind every place.
-END: Final[Place] = (_LAST, _LAST, _LAST)
+END: Final[FoldKey] = (_LAST, _LAST, _LAST)
 
 #: What a later telling may add to an earlier one.
 COMPLETABLE: Final = ("position_id", "magic", "commission", "fee", "swap", "profit")
@@ -151,7 +151,7 @@ dump_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), s
 _often: Final = lru_cache(maxsize=4096, typed=True)(scaled)
 
 
-def deal_posting(deal: Deal, terms: Standing, version: int) -> Row:
+def deal_posting(deal: Deal, terms: AccountTerms, version: int) -> Row:
     """Return the posting of a fill or a cash movement: its numbers as scaled integers.
 
     Raises:
@@ -194,7 +194,7 @@ def _rest(deal: Deal) -> str | None:
     return dump_json(extra) if extra else None
 
 
-def completed(known: Row, completion: Row) -> Row:
+def apply_completion(known: Row, completion: Row) -> Row:
     """Return a posting with what a completion newly tells filled in; what was known stays."""
     row = list(known)
     for at in _COMPLETABLE_AT:
@@ -203,15 +203,15 @@ def completed(known: Row, completion: Row) -> Row:
     return tuple(row)
 
 
-def as_told(tellings: Iterable[Row]) -> Row:
+def merge_records(records: Iterable[Row]) -> Row:
     """Return what all tellings of one deal, oldest first, say together: one posting of a fill or a cash movement."""
     current: Row | None = None
-    for row in tellings:
+    for row in records:
         if row[_KIND] == "DealRevised":
             current = (*row[:_KIND], "FillRecorded" if row[_DEAL_TYPE] in TRADES else "CashMoved", *row[_KIND + 1 :])
         elif row[_KIND] == "DealCompleted":
             assert current is not None, "a completion follows what it completes"
-            current = completed(current, row)
+            current = apply_completion(current, row)
         else:
             current = row
     assert current is not None
@@ -251,7 +251,7 @@ class Order(Protocol):
         """Return whether the second of a posting that has its own place has to be sorted again."""
         ...
 
-    def arrange(self, rows: list[tuple[Place, Row]], span: tuple[int, int]) -> Sequence[Row]:
+    def arrange(self, rows: list[tuple[FoldKey, Row]], span: tuple[int, int]) -> Sequence[Row]:
         """Return the postings of a span in their order, without those that the selection leaves out."""
         ...
 
@@ -261,7 +261,7 @@ def second_of(time_msc: int) -> int:
     return time_msc - time_msc % SECOND_MSC
 
 
-def place_of(row: Row) -> Place:
+def place_of(row: Row) -> FoldKey:
     """Return the place of a posting that has no other than its time and deal give it."""
     time_msc, deal, version = row[0], row[_DEAL], row[_VERSION]
     return time_msc - time_msc % SECOND_MSC, deal, version if deal == NO_DEAL else 0
@@ -275,7 +275,7 @@ class Postings:
 
     Args:
         plain: Postings that arrived in fold order and record nothing again; ascending, some at a time.
-        placed: Place and posting of all others; ascending by the second of their place.
+        placed: FoldKey and posting of all others; ascending by the second of their place.
         order: What has to be sorted again.
         replaced: version whose place a revision took -> version of that revision. A revised deal may have moved in time, so
             that its records are not side by side.
@@ -286,12 +286,12 @@ class Postings:
     def __init__(
         self,
         plain: Iterable[list[Row]],
-        placed: Iterable[tuple[Place, Row]] = (),
+        placed: Iterable[tuple[FoldKey, Row]] = (),
         *,
         order: Order,
         replaced: Mapping[int, int] = MappingProxyType({}),
         begin: Reading | None = None,
-        place: Place = (-1, 0, 0),
+        place: FoldKey = (-1, 0, 0),
     ) -> None:
         self._events, self._newest, self._newest_plain, self._latest_msc = begin or (0, 0, 0, -1)
         self.place = place
@@ -302,7 +302,7 @@ class Postings:
         self._spans: Sequence[tuple[int, int]] = ()  # to be sorted again, within the block
         self._by_second = False  # whether the block has to be sorted again second by second
         self._ahead = next(self._placed, None)
-        self._late: list[tuple[Place, Row]] = []  # the placed ones of the next second that has any, last first
+        self._late: list[tuple[FoldKey, Row]] = []  # the placed ones of the next second that has any, last first
         self._late_msc = -1
         self._late_span = False  # whether that second has to be sorted again
         self._fetch_late()
@@ -319,7 +319,7 @@ class Postings:
         """What was read for the postings that were given out so far."""
         return Reading(self._events, self._newest, self._newest_plain, self._latest_msc)
 
-    def take(self, count: int, upto: Place = END) -> list[Row]:
+    def take(self, count: int, upto: FoldKey = END) -> list[Row]:
         """Return the next so many postings: fewer only at the end, more where some have to stay together.
 
         Args:
@@ -331,7 +331,7 @@ class Postings:
             rows += self._run(count - len(rows), upto) or self._next(first)
         return rows
 
-    def _first(self) -> Place | None:
+    def _first(self) -> FoldKey | None:
         """Return the place of what comes next, None at the end."""
         left = place_of(self._block[self._at]) if self._is_ahead() else None
         right = self._late[-1][0] if self._late else None
@@ -351,7 +351,7 @@ class Postings:
 
     def _fetch_late(self) -> None:
         """Read ahead all placed postings of the next second that has any."""
-        late: list[tuple[Place, Row]] = []
+        late: list[tuple[FoldKey, Row]] = []
         if self._ahead is not None:
             self._late_msc = self._ahead[0][0]
         while self._ahead is not None and self._ahead[0][0] == self._late_msc:
@@ -362,7 +362,7 @@ class Postings:
             self.order.needs_second(row) for _, row in late
         )
 
-    def _pop_late(self) -> tuple[Place, Row]:
+    def _pop_late(self) -> tuple[FoldKey, Row]:
         found = self._late.pop()
         if not self._late:
             self._fetch_late()
@@ -370,7 +370,7 @@ class Postings:
 
     # ---- giving out
 
-    def _run(self, most: int, upto: Place) -> list[Row]:
+    def _run(self, most: int, upto: FoldKey) -> list[Row]:
         """Return the plain postings that come next: up to what has to be put in its place or in order, or was replaced."""
         block, begin = self._block, self._at
         if begin == len(block) or self._by_second:
@@ -401,7 +401,7 @@ class Postings:
         self._at = end
         return block[begin:end]
 
-    def _next(self, first: Place) -> Sequence[Row]:
+    def _next(self, first: FoldKey) -> Sequence[Row]:
         """Return the postings of the next place, or of a span that has to be sorted again; none if they were replaced."""
         span = self._span(first[0])
         if span is None:
@@ -421,9 +421,9 @@ class Postings:
             found = time_msc, time_msc + SECOND_MSC
         return found
 
-    def _gather(self, last: Place) -> list[tuple[Place, Row]]:
+    def _gather(self, last: FoldKey) -> list[tuple[FoldKey, Row]]:
         """Take what comes up to a place off both streams, all records of a deal as one; those that were replaced left out."""
-        found: list[tuple[Place, Row]] = []
+        found: list[tuple[FoldKey, Row]] = []
         while self._is_ahead() and (place := place_of(row := self._block[self._at])) <= last:
             self._newest_plain = row[_VERSION]
             self._at += 1
@@ -437,7 +437,7 @@ class Postings:
             self._latest_msc = max(self._latest_msc, row[0])
             self.place = last
             return found
-        records: dict[Place, list[Row]] = {}
+        records: dict[FoldKey, list[Row]] = {}
         if len(found) > 1:
             found.sort(key=_place_and_version)
         for place, row in found:
@@ -452,10 +452,10 @@ class Postings:
 
 
 def _merged(rows: list[Row]) -> Row:
-    return as_told(rows) if len(rows) > 1 or rows[0][_KIND] == "DealRevised" else rows[0]
+    return merge_records(rows) if len(rows) > 1 or rows[0][_KIND] == "DealRevised" else rows[0]
 
 
-def _before(block: list[Row], bound: Place, begin: int, end: int) -> int:
+def _before(block: list[Row], bound: FoldKey, begin: int, end: int) -> int:
     """Return how far the rows of a block from one index to another come before a place.
 
     Rows ascend by whole second and deal, not by millisecond: so the second is found by the time, and the rest one by one.
@@ -466,5 +466,5 @@ def _before(block: list[Row], bound: Place, begin: int, end: int) -> int:
     return at
 
 
-def _place_and_version(one: tuple[Place, Row]) -> tuple[Place, int]:
+def _place_and_version(one: tuple[FoldKey, Row]) -> tuple[FoldKey, int]:
     return one[0], one[1][_VERSION]

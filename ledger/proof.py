@@ -20,7 +20,7 @@ from ledger.imports.statement import BALANCE_TOLERANCE, ClosedRow, DealRow, Open
 from ledger.portfolio import Portfolio
 from ledger.positions import OpenPosition
 from ledger.postings import Row
-from ledger.terms import Standing
+from ledger.terms import AccountTerms
 from ledger.values import PRICE_SCALE, Side, plain
 from ledger.views import Position, Trade
 
@@ -80,9 +80,9 @@ def end_of(statement: Statement) -> int | None:
     return last // SECOND_MSC * SECOND_MSC + SECOND_MSC - 1
 
 
-def replayed(standing: Standing, rows: Iterable[Row]) -> Replayed:
+def replayed(terms: AccountTerms, rows: Iterable[Row]) -> Replayed:
     """Fold postings, keeping trades and the balance of every second."""
-    portfolio = Portfolio(standing)
+    portfolio = Portfolio(terms)
     closed: list[OpenPosition] = []
     column: dict[int, Decimal] = {}
     for row in rows:
@@ -145,7 +145,7 @@ def _check_balance_column(statement: Statement, books: Replayed) -> Check | None
             if ours is None or abs(ours - deal.balance) > BALANCE_TOLERANCE:
                 wrong.append(_differs(deal.row, f"balance after deal {deal.deal}", ours, deal.balance))
     count = sum(deal.balance is not None for deal in deals)
-    unknown = 0 if statement.is_from_birth else 1  # the first row of a file that starts mid-history gives the opening
+    unknown = 0 if statement.starts_at_opening else 1  # the first row of a file that starts mid-history gives the opening
     return Check(name="balance column", checked=count - unknown, not_checkable=unknown, disagreements=tuple(wrong))
 
 
@@ -192,18 +192,18 @@ def _check_closed(statement: Statement, books: Replayed) -> Check | None:
     if statement.closed is None:
         return None
     ended, parts = _by_position(books.trades), _by_position(books.parts)
-    digits, doubtful = _digits_of(statement), _doubtful_symbols(statement, books)
+    digits, doubtful = _digits_of(statement), _uncertain_symbols(statement, books)
     first_msc = min((deal.time_msc for deal in statement.deals), default=0)
     tally = _Tally()
     for row in statement.closed:
-        trades = _lives(row, ended if row.volume_opened is None else parts)
+        trades = _trades_of(row, ended if row.volume_opened is None else parts)
         differences = list(_closed_differences(row, trades, digits.get(row.symbol, 0)))
-        began_untold = not statement.is_from_birth and _began_untold(row, trades, first_msc)
+        began_untold = not statement.starts_at_opening and _began_before_file(row, trades, first_msc)
         tally.count(differences, is_doubtful=began_untold or row.symbol in doubtful)
     return tally.check("closed positions")
 
 
-def _lives(row: ClosedRow, trades: _Trades) -> list[Trade]:
+def _trades_of(row: ClosedRow, trades: _Trades) -> list[Trade]:
     """Return the trades that a row is about.
 
     A reversal goes on under the position id of the life before it, with a ticket of its own; rows are told apart by when
@@ -213,19 +213,19 @@ def _lives(row: ClosedRow, trades: _Trades) -> list[Trade]:
     return same or trades.get((row.position_id, None, None), [])[:_MOST_LIVES]
 
 
-def _began_untold(row: ClosedRow, trades: list[Trade], first_msc: int) -> bool:
+def _began_before_file(row: ClosedRow, trades: list[Trade], first_msc: int) -> bool:
     """Whether nobody told how a position began: it was opened before the file, or follows one that was."""
     if row.opened_msc < first_msc:
         return not trades or not all(_is_same_second(trade.opened_msc, row.opened_msc) for trade in trades)
     return any(trade.opened_msc is None for trade in trades)
 
 
-def _doubtful_symbols(statement: Statement, books: Replayed) -> frozenset[str]:
+def _uncertain_symbols(statement: Statement, books: Replayed) -> frozenset[str]:
     """Return symbols that were held when a file on a netting account begins, and nobody told how.
 
     Every deal of the symbol then meets another position than it met at the broker, until both are flat.
     """
-    if statement.is_from_birth or not books.portfolio.standing.opened.mode.nets:
+    if statement.starts_at_opening or not books.portfolio.terms.opened.mode.nets:
         return frozenset()
     first_msc = min((deal.time_msc for deal in statement.deals), default=0)
     rows: tuple[ClosedRow | OpenRow, ...] = (*(statement.closed or ()), *(statement.open or ()))
@@ -287,7 +287,7 @@ def _check_open(statement: Statement, books: Replayed) -> Check | None:
     # A report leaves out the tables that would be empty: with its account figures there, no table says no position.
     ours = dict(books.portfolio.positions)
     by_ticket = {position.ticket: position for position in ours.values()}
-    digits, doubtful = _digits_of(statement), _doubtful_symbols(statement, books)
+    digits, doubtful = _digits_of(statement), _uncertain_symbols(statement, books)
     first_msc = min((deal.time_msc for deal in statement.deals), default=0)
     tally = _Tally()
     for row in statement.open or ():
@@ -295,16 +295,16 @@ def _check_open(statement: Statement, books: Replayed) -> Check | None:
         if position is not None:
             ours.pop(position.position_id, None)
         differences = list(_open_differences(row, position, digits.get(row.symbol, 0)))
-        tally.count(differences, is_doubtful=_opened_untold(row, position, first_msc) or row.symbol in doubtful)
+        tally.count(differences, is_doubtful=_opened_before_file(row, position, first_msc) or row.symbol in doubtful)
     for position in ours.values():
-        told = f"{position.side.value} {plain(position.volume)} {position.symbol} @ {plain(position.price_open)}"
+        state = f"{position.side.value} {plain(position.volume)} {position.symbol} @ {plain(position.price_open)}"
         what = f"open position {position.position_id}"
-        extra = Disagreement(row=-position.position_id, what=what, ours=told, theirs="not in the broker's table")
+        extra = Disagreement(row=-position.position_id, what=what, ours=state, theirs="not in the broker's table")
         tally.count([extra], is_doubtful=position.symbol in doubtful)
     return tally.check("open positions")
 
 
-def _opened_untold(row: OpenRow, position: Position | None, first_msc: int) -> bool:
+def _opened_before_file(row: OpenRow, position: Position | None, first_msc: int) -> bool:
     """Whether a position was opened before the file begins, and nobody told it, or not all of it."""
     return row.opened_msc < first_msc and (position is None or not _is_same_second(position.opened_msc, row.opened_msc))
 
@@ -312,7 +312,7 @@ def _opened_untold(row: OpenRow, position: Position | None, first_msc: int) -> b
 def _open_differences(row: OpenRow, position: Position | None, digits: int) -> Iterable[Disagreement]:
     name = f"open position {row.ticket}"
     if position is None:
-        yield Disagreement(row=row.row, what=name, ours="no such position", theirs=_said(row))
+        yield Disagreement(row=row.row, what=name, ours="no such position", theirs=_row_text(row))
         return
     for what, ours, theirs in (
         ("symbol", position.symbol, row.symbol),
@@ -325,7 +325,7 @@ def _open_differences(row: OpenRow, position: Position | None, digits: int) -> I
         yield _differs(row.row, f"{name}, open price", position.price_open, row.price_open)
 
 
-def _said(row: OpenRow) -> str:
+def _row_text(row: OpenRow) -> str:
     return f"{row.side.value} {plain(row.volume)} {row.symbol} @ {plain(row.price_open)}"
 
 

@@ -124,7 +124,7 @@ def judge(seen: Seen | None, breaks: Iterable[Break], *, degraded: str | None = 
     return Verdict(danger=Danger.BREAK, why=in_the_way) if in_the_way else Verdict(danger=Danger.NONE)
 
 
-def is_in_the_way(one: Break, symbol: str | None, *, balance_halts: bool, withdrawn_halts: bool) -> bool:
+def blocks_trading(one: Break, symbol: str | None, *, balance_halts: bool, withdrawn_halts: bool) -> bool:
     """Return whether an open break makes it unsafe to trade a symbol, or anything without one.
 
     Money that does not add up says nothing about positions: it is in the way only where the policy halts at it. So is a cash
@@ -173,6 +173,6 @@ def _held(seen: Seen, symbol: str | None) -> str | None:
 
 def _broken(seen: Seen, breaks: Iterable[Break], symbol: str | None) -> str | None:
     for one in breaks:
-        if is_in_the_way(one, symbol, balance_halts=seen.balance_halts, withdrawn_halts=seen.withdrawn_halts):
+        if blocks_trading(one, symbol, balance_halts=seen.balance_halts, withdrawn_halts=seen.withdrawn_halts):
             return f"a {one.kind.value} of {one.symbol or 'the account'} is open: {one.why or one.theirs or one.ours or ''}"
     return None

@@ -74,7 +74,7 @@ class Seal:
 # ------------------------------------------------------------------------------------------------------------ making one
 
 
-def made(journal: Journal, key: Ed25519PrivateKey, now_us: int) -> Seal:
+def create(journal: Journal, key: Ed25519PrivateKey, now_us: int) -> Seal:
     """Return a seal of a journal as it is at this moment, and note it in the journal, for the next one to name.
 
     Who may only read makes a seal that is not noted: it proves the same, and the next one does not name it.
@@ -83,7 +83,7 @@ def made(journal: Journal, key: Ed25519PrivateKey, now_us: int) -> Seal:
     before = journal.seals()
     text = _signed(_statement(journal.identity(), now_us, before[-1] if before else None, heads), key)
     with suppress(JournalError):
-        journal.keep_seal(text, now_us)
+        journal.save_seal(text, now_us)
     return read(text)
 
 
@@ -103,8 +103,8 @@ def _statement(journal_id: str, now_us: int, previous: str | None, heads: Mappin
 
 
 def _signed(statement: str, key: Ed25519PrivateKey) -> str:
-    said = f"{statement}key {key.public_key().public_bytes_raw().hex()}\n"
-    return f"{said}{_SIGNATURE}{key.sign(said.encode()).hex()}\n"
+    signed_text = f"{statement}key {key.public_key().public_bytes_raw().hex()}\n"
+    return f"{signed_text}{_SIGNATURE}{key.sign(signed_text.encode()).hex()}\n"
 
 
 def _name(account: AccountId) -> str:
@@ -136,11 +136,11 @@ def read(text: str) -> Seal:
         BadValue: It is no seal.
         CorruptEvent: It is one, and its signature does not hold: it was changed.
     """
-    said, mark, signature = text.rpartition(_SIGNATURE)
-    if not mark or not said.startswith(f"{_TITLE}\n"):
+    signed_text, mark, signature = text.rpartition(_SIGNATURE)
+    if not mark or not signed_text.startswith(f"{_TITLE}\n"):
         raise BadValue("expected a seal as ledger seal writes it, found something else: is the file cut off?")
     try:
-        seal = _parsed(said, text)
+        seal = _parsed(signed_text, text)
         public, signed = bytes.fromhex(seal.key), bytes.fromhex(signature.removesuffix("\n"))
     except (ValueError, IndexError) as error:
         raise BadValue(f"expected a seal as ledger seal writes it, found something else: {error}") from None
@@ -148,14 +148,14 @@ def read(text: str) -> Seal:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signed, said.encode())
+        Ed25519PublicKey.from_public_bytes(public).verify(signed, signed_text.encode())
     except (InvalidSignature, ValueError):
         raise CorruptEvent("the seal was changed: its signature does not hold. Take the one that was kept elsewhere") from None
     return seal
 
 
-def _parsed(said: str, text: str) -> Seal:
-    _, journal, made_at, previous, counted, *rest = said.removesuffix("\n").split("\n")
+def _parsed(signed_text: str, text: str) -> Seal:
+    _, journal, made_at, previous, counted, *rest = signed_text.removesuffix("\n").split("\n")
     *accounts, key = rest
     found: dict[AccountId, Sealed] = {}
     for line in accounts:
@@ -175,8 +175,8 @@ def _parsed(said: str, text: str) -> Seal:
 
 
 def _value(line: str, name: str) -> str:
-    told, _, value = line.partition(" ")
-    if told != name:
+    found, _, value = line.partition(" ")
+    if found != name:
         raise ValueError(f"expected {name}, found {line!r}")
     return value
 

@@ -15,6 +15,7 @@ from attrs import evolve, frozen
 
 from ledger.clock import ClockRule, moment_end_us, to_clock
 from ledger.codec import Stored, decode_posting, posting, recorded, stored_place
+from ledger.deprecation import Alias
 from ledger.errors import AccountUnknown, BadValue, CorruptEvent, DealConflict, JournalError, VersionGap
 from ledger.events import (
     AccountOpened,
@@ -37,14 +38,14 @@ from ledger.journal.admission import simulated_rows
 from ledger.journal.checkpoints import INTERVAL, repeated_hour, replayed, simulated
 from ledger.journal.memory import MemoryJournal
 from ledger.journal.sql.forking import prepare_for_forks
-from ledger.journal.verify.walk import Problem, Verified, verify_account, verify_across
-from ledger.journal.watch import Watch
+from ledger.journal.verify.walk import AccountVerification, Problem, verify_account, verify_across
+from ledger.journal.watch import AppendListener
 from ledger.portfolio import Portfolio
 from ledger.positions import OpenPosition
-from ledger.postings import APART, PLACED
+from ledger.postings import OUT_OF_ORDER, OUTSIDE_FOLD
 from ledger.seals import Seal
 from ledger.seals import problems as seal_problems
-from ledger.terms import STANDING_KINDS, Standing
+from ledger.terms import TERMS_KINDS, AccountTerms
 from ledger.text import visible
 from ledger.values import (
     INT64_MAX,
@@ -101,7 +102,7 @@ class Verification:
     ``schema``: what keeps events as they are, or makes reading quick, and is not as it was made.
     """
 
-    accounts: tuple[Verified, ...]
+    accounts: tuple[AccountVerification, ...]
     problems: tuple[Problem, ...]
     schema: tuple[Difference, ...] = ()
 
@@ -384,15 +385,15 @@ class Account:
         Raises:
             AccountUnknown: The account was not opened.
         """
-        standing, head = self.standing, self.journal_head
+        terms, head = self.terms, self.journal_head
         rule = to_clock(clock)
-        if rule == standing.clock:
+        if rule == terms.clock:
             return Outcome.DUPLICATE
         now_msc = max(rule.from_utc_msc(self.ledger.now_us() // 1000), head.last_msc)
         settled = [one for one in self.portfolio.breaks if one.kind is BreakKind.CLOCK and one.version is not None]
         self.record_many(
             [
-                Adjusted(operator=operator, reason=reason, time_msc=now_msc, clock_before=standing.clock, clock_after=rule),
+                Adjusted(operator=operator, reason=reason, time_msc=now_msc, clock_before=terms.clock, clock_after=rule),
                 *(
                     BreakClosed(kind=BreakKind.CLOCK, end=BreakEnd.CORRECTED, time_msc=now_msc, caused_by=one.version or 1)
                     for one in settled
@@ -408,12 +409,12 @@ class Account:
         Raises:
             AccountUnknown: The account was not opened.
         """
-        standing, head = self.standing, self.journal_head
-        now_msc = max(standing.clock.from_utc_msc(self.ledger.now_us() // 1000), head.last_msc)
+        terms, head = self.terms, self.journal_head
+        now_msc = max(terms.clock.from_utc_msc(self.ledger.now_us() // 1000), head.last_msc)
         event = Adjusted(
-            operator=operator, reason=reason, time_msc=now_msc, order_before=standing.order, order_after=order
+            operator=operator, reason=reason, time_msc=now_msc, order_before=terms.order, order_after=order
         )  # fmt: skip
-        if event.order_after is standing.order:
+        if event.order_after is terms.order:
             return Outcome.DUPLICATE
         return self._append_one(event, head.version)
 
@@ -437,7 +438,7 @@ class Account:
         version, portfolio = self.current()
         if isinstance(portfolio.identity.decided, kind):
             return Outcome.DUPLICATE
-        now_msc = portfolio.standing.clock.from_utc_msc(self.ledger.now_us() // 1000)
+        now_msc = portfolio.terms.clock.from_utc_msc(self.ledger.now_us() // 1000)
         event = kind(operator=operator, reason=reason, time_msc=max(now_msc, portfolio.newest_known_msc))
         return self._append_one(event, version)
 
@@ -480,17 +481,19 @@ class Account:
             )
         return head
 
+    standing = Alias("terms")
+
     @property
-    def standing(self) -> Standing:
-        """What holds for the account whatever moment is asked about.
+    def terms(self) -> AccountTerms:
+        """What applies to the account at every moment.
 
         Raises:
             AccountUnknown: The account was not opened.
         """
-        standing = self._journal.standing(self.name, self.journal_head.version)
-        if standing is None:
+        terms = self._journal.terms(self.name, self.journal_head.version)
+        if terms is None:
             raise AccountUnknown(f"account {self.name} has events but was never opened: run ledger verify")
-        return standing
+        return terms
 
     @property
     def portfolio(self) -> Portfolio:
@@ -552,12 +555,12 @@ class Account:
             AccountUnknown: The account was not opened.
             BadValue: A moment or version that cannot be.
         """
-        selection, standing = self.selection(until=until, known_at=known_at, version=version)
-        return self.replayed(selection, standing, checkpoints=checkpoints)[0]
+        selection, terms = self.selection(until=until, known_at=known_at, version=version)
+        return self.replayed(selection, terms, checkpoints=checkpoints)[0]
 
     def selection(
         self, *, until: Moment = None, known_at: Moment = None, version: int | None = None
-    ) -> tuple[Selection, Standing]:
+    ) -> tuple[Selection, AccountTerms]:
         """Return which events a replay folds, and what stands for them. Arguments and errors as ``replay``."""
         last = self.journal_head.version
         if version is not None:
@@ -567,40 +570,40 @@ class Account:
         if known_at is not None:
             last = min(last, self._journal.version_at(self.name, _end_us(known_at)))
         # Currency, mode and scales hold for any moment; which clock rule was believed depends on what was known.
-        standing = self._journal.standing(self.name, last) or self.standing
+        terms = self._journal.terms(self.name, last) or self.terms
         if until is None:
-            return Selection(version=last), standing
+            return Selection(version=last), terms
         until_utc_msc = (_end_us(until) - 1) // 1000
-        time_msc = standing.clock.from_utc_msc(until_utc_msc)
-        hour = standing.clock.repeated_hour(time_msc) if standing.order is DealOrder.TICKET else None
+        time_msc = terms.clock.from_utc_msc(until_utc_msc)
+        hour = terms.clock.repeated_hour(time_msc) if terms.order is DealOrder.TICKET else None
         if hour is None:
-            return Selection(version=last, time_msc=time_msc), standing
-        return Selection(version=last, time_msc=hour[1] - 1, until_utc_msc=until_utc_msc), standing
+            return Selection(version=last, time_msc=time_msc), terms
+        return Selection(version=last, time_msc=hour[1] - 1, until_utc_msc=until_utc_msc), terms
 
     def trades(self, *, until: Moment = None, known_at: Moment = None, version: int | None = None) -> Iterator[Trade]:
         """Yield closed trades in the order they were closed, then those whose result is not told in full.
 
         Arguments and errors as ``replay``.
         """
-        selection, standing = self.selection(until=until, known_at=known_at, version=version)
-        portfolio = Portfolio(standing)
+        selection, terms = self.selection(until=until, known_at=known_at, version=version)
+        portfolio = Portfolio(terms)
         closed: list[OpenPosition] = []
-        for row in self._journal.postings(self.name, selection, standing):
+        for row in self._journal.postings(self.name, selection, terms):
             portfolio.fold((row,), decode_posting, closed.append)
             yield from map(portfolio.trade, closed)
             closed.clear()
         yield from portfolio.unfinished_trades()
 
-    def fold(self, selection: Selection, standing: Standing | None = None) -> Portfolio:
+    def fold(self, selection: Selection, terms: AccountTerms | None = None) -> Portfolio:
         """Return the portfolio that a selection of events makes, with what stands now if nothing else is given."""
-        return self.replayed(selection, standing)[0]
+        return self.replayed(selection, terms)[0]
 
     def replayed(
-        self, selection: Selection, standing: Standing | None = None, *, checkpoints: bool = True
+        self, selection: Selection, terms: AccountTerms | None = None, *, checkpoints: bool = True
     ) -> tuple[Portfolio, int]:
         """Return the portfolio that a selection of events makes, and how many events it holds. Arguments as ``replay``."""
         interval = self.ledger.checkpoint_interval if checkpoints else None
-        return replayed(self._journal, self.name, selection, standing or self.standing, fold=PORTFOLIO, interval=interval)
+        return replayed(self._journal, self.name, selection, terms or self.terms, fold=PORTFOLIO, interval=interval)
 
     def simulate(self, events: Sequence[Event], version: int) -> Portfolio:
         """Return the portfolio that events would make, recorded behind a version. Nothing is recorded.
@@ -609,29 +612,29 @@ class Account:
             events: What would be recorded, none of it about a deal.
             version: The version that they rest on.
         """
-        standing = self._journal.standing(self.name, version) or self.standing
-        rows = simulated_rows(events, standing, version, lambda one: self._journal.latest_asserted(self.name, one))
+        terms = self._journal.terms(self.name, version) or self.terms
+        rows = simulated_rows(events, terms, version, lambda one: self._journal.latest_asserted(self.name, one))
         known, portfolio = self.current()
         if known == version and _follows(rows, portfolio):
             return portfolio.followed_by(events, version)
         if not rows:
-            return self.fold(Selection(version=version), standing)
-        return simulated(self._journal, self.name, Selection(version=version), standing, rows, fold=PORTFOLIO)
+            return self.fold(Selection(version=version), terms)
+        return simulated(self._journal, self.name, Selection(version=version), terms, rows, fold=PORTFOLIO)
 
     def events(self, *, after: int = 0, upto: int | None = None) -> Iterator[Recorded]:
         """Yield the account's events, oldest first, after one version up to another inclusive."""
         after, upto, version = to_whole(after, 0, INT64_MAX, "a version"), _version_or_none(upto), self.version
-        standing: Standing | None = self._journal.standing(self.name, version)
+        terms: AccountTerms | None = self._journal.terms(self.name, version)
         hours: dict[tuple[int, int], dict[int, HourReading]] = {}
         for row in self._journal.rows(self.name, after=after, upto=upto):
-            event = recorded(self.name, row, standing)
-            hour = standing.clock.repeated_hour(row.time_msc) if standing else None
-            if standing is None or hour is None:
+            event = recorded(self.name, row, terms)
+            hour = terms.clock.repeated_hour(row.time_msc) if terms else None
+            if terms is None or hour is None:
                 yield event
                 continue
             if hour not in hours:
-                hours[hour] = repeated_hour(self._journal, self.name, version, standing, hour)
-            yield _read(event, hours[hour], standing.clock)
+                hours[hour] = repeated_hour(self._journal, self.name, version, terms, hour)
+            yield _read(event, hours[hour], terms.clock)
 
     def follow(self, *, after: int = 0, poll_seconds: float = 1.0, stop: StopSign | None = None) -> Iterator[Recorded]:
         """Yield the account's events behind a version, and go on as others append. See ``Ledger.follow``."""
@@ -655,7 +658,7 @@ class Account:
             raise BadValue(f"{self.name} keeps no evidence {digest!r}: ledger log --json tells what its events rest on")
         return raw
 
-    def verify(self) -> Verified:
+    def verify(self) -> AccountVerification:
         """Recompute everything of this account."""
         return verify_account(self._journal, self.name)
 
@@ -673,7 +676,7 @@ def _follows(rows: Sequence[Stored], portfolio: Portfolio) -> bool:
 
     A revision may have moved a deal behind all that arrived in order: then what is new goes before it.
     """
-    if not rows or any(row.placement in (PLACED, APART) or row.kind in STANDING_KINDS for row in rows):
+    if not rows or any(row.placement in (OUT_OF_ORDER, OUTSIDE_FOLD) or row.kind in TERMS_KINDS for row in rows):
         return False
     return portfolio.is_followed_by([stored_place(row) for row in rows])
 
@@ -750,7 +753,7 @@ def _batches(
 ) -> Generator[list[Recorded], None, None]:
     """Yield events behind a cursor for each account, some at a time, for ever. A cursor moves on with what was given out."""
     is_away = False
-    with journal.watch() as watch:
+    with journal.listen() as watch:
         while stop is None or not stop.is_set():
             try:
                 for account, head in journal.heads().items():
@@ -768,7 +771,7 @@ def _batches(
             _wait(watch, poll_seconds, stop)
 
 
-def _wait(watch: Watch, seconds: float, stop: StopSign | None) -> None:
+def _wait(watch: AppendListener, seconds: float, stop: StopSign | None) -> None:
     """Wait for an append, and look meanwhile whether to stop."""
     give_up = time.monotonic() + seconds
     while stop is None or not stop.is_set():
@@ -784,10 +787,10 @@ def _news(journal: EventStore, account: AccountId, seen: int, upto: int) -> Iter
             f"account {account} stands at version {upto}, and {seen} was read already: an older copy took the place of the "
             "journal. Run: ledger verify --since SEAL"
         )
-    standing = journal.standing(account, upto) if seen < upto else None
+    terms = journal.terms(account, upto) if seen < upto else None
     while seen < upto:
         rows = list(journal.rows(account, after=seen, upto=min(upto, seen + _AT_ONCE)))
         if [row.version for row in rows] != list(range(seen + 1, min(upto, seen + _AT_ONCE) + 1)):
             raise VersionGap(f"account {account}: versions behind {seen} are missing. Run: ledger verify")
-        yield [recorded(account, row, standing) for row in rows]
+        yield [recorded(account, row, terms) for row in rows]
         seen = rows[-1].version

@@ -1,4 +1,4 @@
-"""The account terms: how an account books, counts and tells the time. They apply whatever moment is asked about."""
+"""The account terms: how an account books, what scales it uses, which clock its server has. They apply at every moment."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 from attrs import evolve, field, frozen
 
 from ledger.clock import ClockRule
+from ledger.deprecation import module_getattr
 from ledger.errors import InexactNumber
 from ledger.events import (
     AccountOpened,
@@ -25,12 +26,12 @@ from ledger.events import (
 from ledger.values import PRICE_SCALE, VOLUME_SCALE, AccountId, rounded, scaled, unscaled
 
 #: Stored names of the events that change account terms (``terms_after``).
-STANDING_KINDS: Final = ("AccountOpened", "SymbolSpecified", "Adjusted")
+TERMS_KINDS: Final = ("AccountOpened", "SymbolSpecified", "Adjusted")
 
 
 @frozen(kw_only=True)
-class Standing:
-    """What holds for an account whatever moment is asked about: how it books, counts and tells the time."""
+class AccountTerms:
+    """What applies to an account at every moment: how it books, what scales it uses, which clock its server has."""
 
     opened: AccountOpened
     clock: ClockRule
@@ -38,7 +39,7 @@ class Standing:
     symbols: Mapping[str, SymbolSpecified] = field(factory=dict)
 
     @classmethod
-    def of(cls, opened: AccountOpened) -> Standing:
+    def of(cls, opened: AccountOpened) -> AccountTerms:
         """Return the terms that an account is opened with."""
         return cls(opened=opened, clock=opened.clock, order=opened.order or DealOrder.TICKET)
 
@@ -93,16 +94,16 @@ class Standing:
         return price_scale if spec is None or spec.digits is None else min(spec.digits + 3, price_scale)
 
 
-def terms_after(terms: Standing | None, events: Iterable[Event]) -> Standing | None:
+def terms_after(terms: AccountTerms | None, events: Iterable[Event]) -> AccountTerms | None:
     """Return account terms after more events, ascending by version; None as long as the account is not open.
 
-    Events of other kinds than ``STANDING_KINDS`` change nothing.
+    Events of other kinds than ``TERMS_KINDS`` change nothing.
     """
     symbols = dict(terms.symbols) if terms else {}
     for event in events:
         match event:
             case AccountOpened():
-                terms = Standing.of(event)
+                terms = AccountTerms.of(event)
             case SymbolSpecified():
                 symbols[event.symbol] = event
             case Adjusted() if terms is not None and (event.clock_after or event.order_after):
@@ -113,7 +114,7 @@ def terms_after(terms: Standing | None, events: Iterable[Event]) -> Standing | N
     return None if terms is None else evolve(terms, symbols=symbols)
 
 
-def check_fit(event: Event, terms: Standing) -> None:
+def check_fit(event: Event, terms: AccountTerms) -> None:
     """Refuse what the fold could not count: once it is recorded, it would stand in the way of every replay.
 
     Of what is no deal; a deal's numbers are scaled when it becomes a posting.
@@ -137,8 +138,11 @@ def check_fit(event: Event, terms: Standing) -> None:
             pass
 
 
-def _check_money(event: Event, names: Iterable[str], terms: Standing) -> None:
+def _check_money(event: Event, names: Iterable[str], terms: AccountTerms) -> None:
     for name in names:
         amount = getattr(event, name)
         if amount is not None:
             terms.money_units(amount, name)
+
+
+__getattr__ = module_getattr(__name__, {"Standing": "ledger.terms.AccountTerms", "STANDING_KINDS": "ledger.terms.TERMS_KINDS"})

@@ -9,9 +9,10 @@ from typing import Any, Final
 import attrs
 from attrs import frozen
 
+from ledger.deprecation import Alias
 from ledger.events import BreakKind, GatewayIdentified, IdentityRelaxed, IdentityRequired
 from ledger.positions import OpenPosition, divided
-from ledger.terms import Standing
+from ledger.terms import AccountTerms
 from ledger.values import Side, unscaled, unsigned_magic
 
 GHOST_RESULT: Final = "ghost result"
@@ -25,7 +26,7 @@ _DECISIONS: Final = {cls.__name__: cls for cls in (IdentityRelaxed, IdentityRequ
 class Position:
     """An open position. Lots and prices exact; ``opened_msc`` in broker server time.
 
-    ``is_id_told`` is False where nobody told its id yet and its opening order names it.
+    ``is_id_known`` is False where its id is not recorded yet and its opening order names it.
     """
 
     position_id: int
@@ -38,7 +39,8 @@ class Position:
     basis: str
     magic: int | None
     comment: str | None
-    is_id_told: bool = True
+    is_id_known: bool = True
+    is_id_told = Alias("is_id_known")
 
 
 @frozen(kw_only=True)
@@ -155,19 +157,20 @@ class Totals:
     profit: Decimal
     cash: Mapping[str, Decimal]
     deals: int
-    deals_untold: int
+    deals_incomplete: int
+    deals_untold = Alias("deals_incomplete")
 
 
-def show_trade(position: OpenPosition, terms: Standing) -> Trade:
+def show_trade(position: OpenPosition, terms: AccountTerms) -> Trade:
     """Show a position that went flat as the trade that it was."""
-    volume = position.volume_in if position.opening_told else position.volume_out
+    volume = position.volume_in if position.is_opening_known else position.volume_out
     return Trade(
         position_id=position.position_id,
         ticket=position.ticket,
         symbol=position.symbol,
         side=_SIDES[position.side],
         volume=terms.volume(position.symbol, volume),
-        opened_msc=position.opened_msc if position.opening_told else None,
+        opened_msc=position.opened_msc if position.is_opening_known else None,
         price_open=_average(position.symbol, position.cost_in, position.volume_in, terms),
         closed_msc=position.closed_msc,
         price_close=_average(position.symbol, position.cost_out, position.volume_out, terms),
@@ -175,13 +178,13 @@ def show_trade(position: OpenPosition, terms: Standing) -> Trade:
         fee=terms.money(position.fee),
         swap=terms.money(position.swap),
         profit=terms.money(position.profit),
-        complete=position.money_told and not position.volume_untold,
+        complete=position.is_money_known and not position.volume_unexplained,
         basis=position.basis,
         magic=unsigned_magic(position.magic),
     )
 
 
-def _average(symbol: str, cost: int, volume: int, terms: Standing) -> Decimal | None:
+def _average(symbol: str, cost: int, volume: int, terms: AccountTerms) -> Decimal | None:
     """Return an average price, rounded once, half to even, to the digits it is shown with."""
     if not volume:
         return None
@@ -190,7 +193,7 @@ def _average(symbol: str, cost: int, volume: int, terms: Standing) -> Decimal | 
     return unscaled(divided(cost * 10**digits, volume * 10**price_scale), digits)
 
 
-def show_position(position: OpenPosition, terms: Standing) -> Position:
+def show_position(position: OpenPosition, terms: AccountTerms) -> Position:
     """Show an open position."""
     price_open = _average(position.symbol, position.cost, position.cost_volume, terms)
     assert price_open is not None, "an open position has a volume"
@@ -205,11 +208,11 @@ def show_position(position: OpenPosition, terms: Standing) -> Position:
         basis=position.basis,
         magic=unsigned_magic(position.magic),
         comment=position.comment,
-        is_id_told=position.id_told,
+        is_id_known=position.is_id_known,
     )
 
 
-def show_unexplained(position: OpenPosition, kind: str, volume: int, since_msc: int, terms: Standing) -> Unexplained:
+def show_unexplained(position: OpenPosition, kind: str, volume: int, since_msc: int, terms: AccountTerms) -> Unexplained:
     """Show volume of a position that went without being told how."""
     return Unexplained(
         position_id=position.position_id,

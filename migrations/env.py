@@ -13,14 +13,14 @@ from alembic import context
 from sqlalchemy import Connection
 
 from ledger.journal.sql.indexes import metadata
-from ledger.journal.sql.migrate import chain_stays
+from ledger.journal.sql.migrate import require_same_chain
 from ledger.journal.sql.schema import REVISION
 
 
 def _migrate(connection: Connection) -> None:
     context.configure(connection=connection, target_metadata=metadata, transactional_ddl=True)
     is_older = context.get_context().get_current_revision() not in (None, REVISION)
-    with context.begin_transaction(), chain_stays(connection) if is_older else nullcontext():
+    with context.begin_transaction(), require_same_chain(connection) if is_older else nullcontext():
         context.run_migrations()
 
 

@@ -140,9 +140,9 @@ class _Story:
         if recovered is None:
             return
         answer = json.loads(self.output("log", "--evidence", recovered["evidence"]))
-        told = next(row for row in answer["positions"] if row["symbol"] == "AUDUSD")
+        row = next(row for row in answer["positions"] if row["symbol"] == "AUDUSD")
         print(f"$ ledger log --evidence {recovered['evidence'][:16]}...")
-        print(f"  the broker's own answer, kept as it came: AUDUSD {told['type']} {told['volume']}, ticket {told['ticket']}")
+        print(f"  the broker's own answer, kept as it came: AUDUSD {row['type']} {row['volume']}, ticket {row['ticket']}")
         self.sandbox.clear()
         print("\n(the terminal tells deals again: the deal explains the correction, its volume is not counted twice)")
         self.ledger("sync")
@@ -168,8 +168,8 @@ class _Story:
 
     def json_row(self, *words: str) -> Any:
         """Return the JSON that a command prints; the object where it is a list of one account."""
-        told = json.loads(self.output(*words, "--json"))
-        return told[0] if isinstance(told, list) and words[0] == "balance" else told
+        recorded = json.loads(self.output(*words, "--json"))
+        return recorded[0] if isinstance(recorded, list) and words[0] == "balance" else recorded
 
     def run(self, *words: str, capture: bool) -> "subprocess.CompletedProcess[str]":
         """Run a command."""
@@ -194,9 +194,9 @@ class _Story:
         assert self.engine.stdout is not None
         self.engine.stdin.write(command + "\n")
         self.engine.stdin.flush()
-        said = self.engine.stdout.readline().strip()
-        print(f"  engine> {said}")
-        self.holds(bool(said), f"the engine answers {command!r}", quiet=True)
+        printed = self.engine.stdout.readline().strip()
+        print(f"  engine> {printed}")
+        self.holds(bool(printed), f"the engine answers {command!r}", quiet=True)
 
     def kill_engine(self) -> None:
         """Kill it at once."""

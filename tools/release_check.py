@@ -50,12 +50,12 @@ def main() -> int:
             Check("small installation", lambda: _installed(python, folder, lock.GATEWAY_LOCK, version)),
         ]
         print(f"What a release of {version} needs:")
-        missing = [problem for check in checks for problem in _said(check)]
+        missing = [problem for check in checks for problem in _reported(check)]
     print(f"{len(missing)} things are missing." if missing else "Nothing is missing.")
     return 1 if missing else 0
 
 
-def _said(check: Check) -> list[str]:
+def _reported(check: Check) -> list[str]:
     problems = list(check.problems())
     print(f"  {check.name:<24}{'MISSING' if problems else 'ok'}", flush=True)
     for problem in problems:

@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from ledger.cli.options import ACCOUNT_NAME, account_option, accounts_of, journal_option, json_option, open_ledger
-from ledger.cli.output import print_json, print_table, say
+from ledger.cli.output import print_json, print_line, print_table
 from ledger.clock import ClockRule, utc_text
 from ledger.errors import BadValue
 from ledger.events import DealOrder
@@ -55,7 +55,7 @@ def open_account(journal: str | None, name: AccountId, currency: str, mode: str,
     with open_ledger(journal) as ledger:
         outcome = ledger.account(name).open(currency=currency, mode=mode, clock=server_tz)
     did = "opened" if outcome is Outcome.APPENDED else "is open already with these terms"
-    say(f"account {name} {did}: {currency.upper()}, {mode}, server clock {server_tz}")
+    print_line(f"account {name} {did}: {currency.upper()}, {mode}, server clock {server_tz}")
 
 
 @account.command("clock")
@@ -73,9 +73,9 @@ def change_clock(journal: str | None, name: AccountId, rule: ClockRule, operator
     """
     with open_ledger(journal) as ledger:
         (found,) = accounts_of(ledger, name)
-        before = found.standing.clock
+        before = found.terms.clock
         found.change_clock(rule, operator=operator, reason=reason)
-    say(f"account {name}: server clock {before} -> {rule}")
+    print_line(f"account {name}: server clock {before} -> {rule}")
 
 
 @account.command("order")
@@ -95,9 +95,9 @@ def change_order(journal: str | None, name: AccountId, order: str, operator: str
     """
     with open_ledger(journal) as ledger:
         (found,) = accounts_of(ledger, name)
-        before = found.standing.order
+        before = found.terms.order
         found.change_order(order, operator=operator, reason=reason)
-    say(f"account {name}: deals are ordered by {before.value} -> {order}")
+    print_line(f"account {name}: deals are ordered by {before.value} -> {order}")
 
 
 @account.command("identity")
@@ -140,21 +140,21 @@ def identity(
         print_json(item | ({} if outcome is None else {"appended": int(outcome is Outcome.APPENDED)}))
         return
     if outcome is Outcome.DUPLICATE:
-        say("this was decided before: nothing to record")
+        print_line("this was decided before: nothing to record")
     _print_identity(name, item)
 
 
 def _print_identity(name: AccountId, item: Json) -> None:
     seen, decided = item["identified"], item["decided"]
     if seen is None:
-        say(f"account {name}: no answer has stated login and server yet")
+        print_line(f"account {name}: no answer has stated login and server yet")
     else:
-        say(f"account {name}: first identified at {seen['since']} by the {seen['form']} form")
+        print_line(f"account {name}: first identified at {seen['since']} by the {seen['form']} form")
     if decided is not None:
         did = "required the identity" if item["required"] else "allowed answers without identity"
-        say(f"  {decided['operator']} {did} at {decided['since']}: {decided['reason']}")
+        print_line(f"  {decided['operator']} {did} at {decided['since']}: {decided['reason']}")
     rule = "refused (DEGRADED)" if item["required"] else "accepted"
-    say(f"  answers that state no login and server are {rule}")
+    print_line(f"  answers that state no login and server are {rule}")
 
 
 @click.command("accounts", short_help="List the accounts.")
@@ -183,13 +183,13 @@ def accounts(journal: str | None, account: AccountId | None, as_json: bool) -> N
 
 
 def _json_row(found: Account) -> Json:
-    standing, head = found.standing, found.journal_head
-    last_msc = head.last_msc if head.last_msc >= 0 else standing.opened.time_msc
-    return account_json(standing) | {
-        "clock": standing.clock.name,
+    terms, head = found.terms, found.journal_head
+    last_msc = head.last_msc if head.last_msc >= 0 else terms.opened.time_msc
+    return account_json(terms) | {
+        "clock": terms.clock.name,
         "version": head.version,
         "head": head.hash.hex(),
-        "last_event_time": utc_text(standing.clock.to_utc_msc(last_msc)),
+        "last_event_time": utc_text(terms.clock.to_utc_msc(last_msc)),
     }
 
 

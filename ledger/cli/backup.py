@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from ledger.cli.options import account_option, accounts_of, journal_option, journal_url, json_option, open_ledger
-from ledger.cli.output import bar, print_json, print_table, say
+from ledger.cli.output import bar, print_json, print_line, print_table
 from ledger.errors import BadValue, JournalMissing
 from ledger.json_views import heads_json
 from ledger.service import Ledger, utc_now_us
@@ -82,9 +82,9 @@ def _copy(ledger: Ledger, url: str, *, as_json: bool, is_restored: bool) -> None
         [[str(account), str(head.version), head.hash.hex()[:16]] for account, head in copied.heads.items()],
         empty="the journal holds no account",
     )
-    say(f"{copied.events} events, verified: the copy is equal")
+    print_line(f"{copied.events} events, verified: the copy is equal")
     if parent is not None:
-        say(f"it is journal {copied.journal_id}, restored from {parent}")
+        print_line(f"it is journal {copied.journal_id}, restored from {parent}")
 
 
 @click.command("export", short_help="Write events to Parquet, CSV or JSON lines.")
@@ -119,7 +119,7 @@ def export(
         raise BadValue(f"{file}: which format? Name it with --format {', '.join(_FORMATS)}, or end the file's name in it")
     if not file.absolute().parent.is_dir():
         raise JournalMissing(f"there is no folder {file.absolute().parent}: make it first")
-    from ledger.exporting import export as write
+    from ledger.exporter import export as write
 
     with open_ledger(journal) as ledger:
         accounts = accounts_of(ledger, account)

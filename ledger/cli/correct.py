@@ -9,9 +9,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from ledger.cli.options import account_option, accounts_of, journal_option, json_option, open_ledger
-from ledger.cli.output import print_json, print_table, say
-from ledger.corrections import (
+from ledger.adjustments import (
     Proposal,
     apply,
     propose_acceptance,
@@ -21,6 +19,8 @@ from ledger.corrections import (
     propose_update,
     propose_withdrawal,
 )
+from ledger.cli.options import account_option, accounts_of, journal_option, json_option, open_ledger
+from ledger.cli.output import print_json, print_line, print_table
 from ledger.errors import AccountUnknown, BadValue
 from ledger.events import BreakClosed
 from ledger.json_views import account_json, balance_json, log_json, position_json, unexplained_json
@@ -67,17 +67,17 @@ def _common(command: _Command) -> _Command:
 @click.argument("price_open")
 @click.option("--magic", type=int, metavar="N", help="The engine's number.")
 @_common
-def add(journal: str | None, account: AccountId | None, yes: bool, as_json: bool, **told: Any) -> None:  # noqa: FBT001
+def add(journal: str | None, account: AccountId | None, yes: bool, as_json: bool, **options: Any) -> None:  # noqa: FBT001
     """Add a position that the broker has and nobody told: id, symbol, side, lots, open price."""
-    _correct(journal, account, lambda found: propose_add(found, **told), yes=yes, as_json=as_json)
+    _correct(journal, account, lambda found: propose_add(found, **options), yes=yes, as_json=as_json)
 
 
 @correct.command("close")
 @click.argument("position_id", type=click.IntRange(min=1))
 @_common
-def close(journal: str | None, account: AccountId | None, yes: bool, as_json: bool, **told: Any) -> None:  # noqa: FBT001
+def close(journal: str | None, account: AccountId | None, yes: bool, as_json: bool, **options: Any) -> None:  # noqa: FBT001
     """Close a position that is gone. Its result stays unknown until a deal tells it."""
-    _correct(journal, account, lambda found: propose_close(found, **told), yes=yes, as_json=as_json)
+    _correct(journal, account, lambda found: propose_close(found, **options), yes=yes, as_json=as_json)
 
 
 @correct.command("update")
@@ -87,40 +87,40 @@ def close(journal: str | None, account: AccountId | None, yes: bool, as_json: bo
 @click.option("--price-open", metavar="PRICE")
 @click.option("--magic", type=int, metavar="N")
 @_common
-def update(journal: str | None, account: AccountId | None, yes: bool, as_json: bool, **told: Any) -> None:  # noqa: FBT001
+def update(journal: str | None, account: AccountId | None, yes: bool, as_json: bool, **options: Any) -> None:  # noqa: FBT001
     """Change side, volume, open price or magic number of an open position."""
-    _correct(journal, account, lambda found: propose_update(found, **told), yes=yes, as_json=as_json)
+    _correct(journal, account, lambda found: propose_update(found, **options), yes=yes, as_json=as_json)
 
 
 @correct.command("balance")
 @click.option("--to", "balance", metavar="AMOUNT", help="What the balance is.")
 @click.option("--credit", metavar="AMOUNT", help="What the credit is.")
 @_common
-def balance(journal: str | None, account: AccountId | None, yes: bool, as_json: bool, **told: Any) -> None:  # noqa: FBT001
+def balance(journal: str | None, account: AccountId | None, yes: bool, as_json: bool, **options: Any) -> None:  # noqa: FBT001
     """Set balance or credit to what the broker states."""
-    _correct(journal, account, lambda found: propose_balance(found, **told), yes=yes, as_json=as_json)
+    _correct(journal, account, lambda found: propose_balance(found, **options), yes=yes, as_json=as_json)
 
 
 @correct.command("withdraw")
 @click.argument("deal", type=click.IntRange(min=1))
 @_common
-def withdraw(journal: str | None, account: AccountId | None, yes: bool, as_json: bool, **told: Any) -> None:  # noqa: FBT001
+def withdraw(journal: str | None, account: AccountId | None, yes: bool, as_json: bool, **options: Any) -> None:  # noqa: FBT001
     """Record that the broker withdrew a deal: it counts as cancelled, its volume and its money are taken back."""
-    _correct(journal, account, lambda found: propose_withdrawal(found, **told), yes=yes, as_json=as_json)
+    _correct(journal, account, lambda found: propose_withdrawal(found, **options), yes=yes, as_json=as_json)
 
 
 @correct.command("accept")
 @click.argument("position_id", type=click.IntRange(min=1), required=False)
 @click.option("--symbol", metavar="NAME", help="Only of this symbol; needed where no position is known.")
 @_common
-def accept(journal: str | None, account: AccountId | None, yes: bool, as_json: bool, **told: Any) -> None:  # noqa: FBT001
+def accept(journal: str | None, account: AccountId | None, yes: bool, as_json: bool, **options: Any) -> None:  # noqa: FBT001
     """Accept what is unexplained of a position: a ghost result that no deal will explain. No money moves.
 
     The trade stays listed as incomplete. A deal that comes to light later counts all the same.
     """
-    if told["position_id"] is None and told["symbol"] is None:
+    if options["position_id"] is None and options["symbol"] is None:
         raise click.UsageError("expected a position id, or --symbol where no position is known: ledger balance --json")
-    _correct(journal, account, lambda found: propose_acceptance(found, **told), yes=yes, as_json=as_json)
+    _correct(journal, account, lambda found: propose_acceptance(found, **options), yes=yes, as_json=as_json)
 
 
 def _correct(
@@ -137,11 +137,11 @@ def _correct(
         if not yes:
             click.confirm("Record this correction?", abort=True, err=as_json)
         events = apply(found, proposal)
-        standing = found.standing
+        terms = found.terms
     if as_json:
         print_json(
             {
-                "account": account_json(standing),
+                "account": account_json(terms),
                 "before": _positions(proposal.before),
                 "after": _positions(proposal.after),
                 "balance": {
@@ -149,13 +149,13 @@ def _correct(
                     "after": balance_json(proposal.after)["balance"],
                 },
                 "unexplained": {"before": _unexplained(proposal.before), "after": _unexplained(proposal.after)},
-                "events": [log_json(event, standing) for event in events],
+                "events": [log_json(event, terms) for event in events],
                 "appended": len(events),
                 "version": events[-1].version if events else proposal.version,
             }
         )
         return
-    say(f"recorded as version {events[0].version}" if events else "nothing to record: it is known already")
+    print_line(f"recorded as version {events[0].version}" if events else "nothing to record: it is known already")
 
 
 def _one(ledger: Ledger, account: AccountId | None) -> Account:
@@ -167,11 +167,11 @@ def _one(ledger: Ledger, account: AccountId | None) -> Account:
 
 
 def _positions(portfolio: Portfolio) -> list[dict[str, Any]]:
-    return [position_json(position, portfolio.standing.clock) for position in portfolio.positions.values()]
+    return [position_json(position, portfolio.terms.clock) for position in portfolio.positions.values()]
 
 
 def _unexplained(portfolio: Portfolio) -> list[dict[str, Any]]:
-    return [unexplained_json(one, portfolio.standing.clock) for one in portfolio.unexplained]
+    return [unexplained_json(one, portfolio.terms.clock) for one in portfolio.unexplained]
 
 
 def _unexplained_rows(proposal: Proposal) -> list[list[str]]:
@@ -202,10 +202,10 @@ def _show(proposal: Proposal) -> None:
         if before_money != after_money:
             rows.append([name, before_money, after_money])
     rows += _unexplained_rows(proposal)
-    print_table(f"{proposal.before.standing.account} would change", ["", "before", "after"], rows, empty="nothing")
+    print_table(f"{proposal.before.terms.account} would change", ["", "before", "after"], rows, empty="nothing")
     ended = sum(isinstance(event, BreakClosed) for event in proposal.events)
     if ended:
-        say(f"{ended} open break{'s' if ended > 1 else ''} about it would end as accepted")
+        print_line(f"{ended} open break{'s' if ended > 1 else ''} about it would end as accepted")
 
 
 def _words(item: dict[str, Any] | None) -> str:

@@ -16,7 +16,15 @@ from typing import Any, Final
 import click
 from attrs import frozen
 
-from ledger.cli.gateways import SyncSettings, Way, gateway_options, policy, reconciler_of, way, ways
+from ledger.cli.gateways import (
+    GatewaySettings,
+    SyncSettings,
+    all_gateway_settings,
+    gateway_options,
+    gateway_settings,
+    policy,
+    reconciler_of,
+)
 from ledger.cli.options import account_option, configuration, configuration_note, journal_option, journal_url, json_option
 from ledger.cli.output import print_json, print_table
 from ledger.clock import utc_text
@@ -149,7 +157,7 @@ def _programs() -> Iterator[Check]:
 
 def _journal(ledger: Ledger) -> Iterator[Check]:
     from ledger.journal.sql.engine import shown
-    from ledger.journal.sql.preflight import differences, folder, heads_apart, revisions, settings_in_force
+    from ledger.journal.sql.preflight import differences, folder, mismatched_heads, revisions, settings_in_force
     from ledger.journal.sql.surroundings import pooler, text_encoding
 
     engine = getattr(ledger.journal, "engine")  # noqa: B009  # opened by a URL, it is one of SQL
@@ -162,7 +170,7 @@ def _journal(ledger: Ledger) -> Iterator[Check]:
         settings = settings_in_force(engine)
         yield Check("durability", OK, ", ".join(f"{name} {value}" for name, value in settings.items()))
         yield from _schema(differences(engine))
-        apart = heads_apart(engine)
+        apart = mismatched_heads(engine)
         if apart:
             yield Check("heads", FAILED, f"{len(apart)} accounts whose head is not their last event", "ledger verify")
         else:
@@ -235,7 +243,7 @@ def _accounts(ledger: Ledger, account: AccountId | None) -> Iterator[Check]:
             continue
         yield _sync(found, portfolio)
         if portfolio.degraded is not None:
-            since = utc_text(portfolio.standing.clock.to_utc_msc(portfolio.degraded.time_msc))
+            since = utc_text(portfolio.terms.clock.to_utc_msc(portfolio.degraded.time_msc))
             yield Check(str(found.name), WARNING, f"DEGRADED since {since}", portfolio.degraded.reason, account=str(found.name))
         if portfolio.breaks:
             yield Check(
@@ -249,7 +257,7 @@ def _accounts(ledger: Ledger, account: AccountId | None) -> Iterator[Check]:
 def _order(account: Account) -> Check:
     """Look at whether tickets rise with time, as the order of the account's deals has it."""
     name, version = str(account.name), account.version
-    if account.standing.order is DealOrder.TIME:
+    if account.terms.order is DealOrder.TIME:
         return Check("order", OK, "deals are ordered by time", account=name)
     if version > _ORDER_EVENTS_MAX:
         return Check("order", OK, f"by ticket; not checked, there are {version} events", account=name)
@@ -278,7 +286,9 @@ def _sync(account: Account, portfolio: Portfolio) -> Check:
 def _keys() -> Iterator[Check]:
     """Look at the folders that keys are in: whoever can write there can put others in their place."""
     try:
-        named = [getattr(one, name) for one in ways() for name in ("client_key", "server_key")] + [configuration().seal_key]
+        named = [getattr(one, name) for one in all_gateway_settings() for name in ("client_key", "server_key")] + [
+            configuration().seal_key
+        ]
     except LedgerError:
         return  # what is wrong with the settings was said
     named += [configuration().gateway.get(name) for name in ("client_key", "server_key")] + [os.environ.get("LEDGER_SEAL_KEY")]
@@ -300,8 +310,8 @@ def _keys() -> Iterator[Check]:
 
 def _gateways(ledger: Ledger | None, account: AccountId | None, given: dict[str, Any]) -> Iterator[Check]:
     try:
-        found = [] if account or given["gateway"] else ways()
-        one = None if found else way(account, **given)
+        found = [] if account or given["gateway"] else all_gateway_settings()
+        one = None if found else gateway_settings(account, **given)
         settings = SyncSettings(policy=policy())
     except LedgerError as error:
         yield Check("gateway", FAILED, str(error))
@@ -334,7 +344,7 @@ class _Witness:
         return getattr(self._gateway, name)
 
 
-def _gateway(ledger: Ledger | None, found: Way, settings: SyncSettings) -> Iterator[Check]:
+def _gateway(ledger: Ledger | None, found: GatewaySettings, settings: SyncSettings) -> Iterator[Check]:
     """Look at one gateway; what its answer is worth is decided as ``drift`` does."""
     name = f"gateway {found.url}"
     account = None if found.account is None else str(found.account)
@@ -344,7 +354,7 @@ def _gateway(ledger: Ledger | None, found: Way, settings: SyncSettings) -> Itera
 
     try:
         reconciler, unknown = _reconciler(ledger, found, settings)
-        gateway = _Witness(found.opened() if reconciler is None else reconciler.gateway)
+        gateway = _Witness(found.connect() if reconciler is None else reconciler.gateway)
     except LedgerError as error:
         yield check(name, UNAVAILABLE if error.retryable else FAILED, str(error))
         return
@@ -374,7 +384,7 @@ def _gateway(ledger: Ledger | None, found: Way, settings: SyncSettings) -> Itera
         gateway.close()
 
 
-def _reconciler(ledger: Ledger | None, found: Way, settings: SyncSettings) -> tuple[StateReconciler | None, str]:
+def _reconciler(ledger: Ledger | None, found: GatewaySettings, settings: SyncSettings) -> tuple[StateReconciler | None, str]:
     """Return the reconciler of a gateway's account; None and why, where that is not known or not in the journal.
 
     Raises:
@@ -413,18 +423,20 @@ def _answer(reconciler: StateReconciler) -> tuple[str, str, str]:
     return OK, "they agree with the journal", ""
 
 
-def _without_keys(found: Way) -> tuple[str, str, str]:
+def _without_keys(found: GatewaySettings) -> tuple[str, str, str]:
     if found.insecure:
         return WARNING, "none, and --insecure", "whoever is between can show any position: ledger keys"
     return OK, "none needed on this machine", ""
 
 
-def _clock(ledger: Ledger, found: Way, login: int | None, server: str | None, told_msc: int) -> tuple[str, str, str]:
+def _clock(
+    ledger: Ledger, found: GatewaySettings, login: int | None, server: str | None, server_msc: int
+) -> tuple[str, str, str]:
     name = found.account or (AccountId(server, login) if server and login is not None else None)
     if name is None or not ledger.account(name).is_open:
         return WARNING, "not checked: the account is not in the journal", "ledger sync --startup"
-    rule = ledger.account(name).standing.clock
-    ahead_sec = rule.to_utc_msc(told_msc) / 1000 - utc_now_us() / 1_000_000
+    rule = ledger.account(name).terms.clock
+    ahead_sec = rule.to_utc_msc(server_msc) / 1000 - utc_now_us() / 1_000_000
     seen = f"rule {rule}, the server's clock is {abs(ahead_sec):.0f} s {'ahead of' if ahead_sec > 0 else 'behind'} ours"
     if ahead_sec > _CLOCKS_APART_SEC:
         return FAILED, seen, "the rule is wrong: ledger account clock"

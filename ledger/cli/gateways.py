@@ -17,7 +17,7 @@ from ledger.errors import AccountUnknown, BadValue, GatewayError
 from ledger.gateway import Gateway
 from ledger.gateway.forms import FORMS, Form
 from ledger.reconcile.policy import ReconcilePolicy
-from ledger.reconciler import SYNC_INTERVAL_SEC, StateReconciler, named_by
+from ledger.reconciler import SYNC_INTERVAL_SEC, StateReconciler, account_of
 from ledger.service import Ledger
 from ledger.values import AccountId
 
@@ -45,7 +45,7 @@ def server_tz_option(command: _Command) -> _Command:
 
 
 @frozen(kw_only=True)
-class Way:
+class GatewaySettings:
     """How to reach one gateway, and the account it is of, where that is said."""
 
     url: str
@@ -56,14 +56,14 @@ class Way:
     client_key: str | None = None
     insecure: bool = False
 
-    def opened(self) -> Gateway:
+    def connect(self) -> Gateway:
         """Return the gateway. Nothing is asked yet.
 
         Raises:
             BadValue: The URL or a key file is none.
             GatewayDenied: It is on another machine, and there are no keys.
         """
-        from ledger.gateway.client import TIMEOUT_MSC
+        from ledger.gateway.client import TIMEOUT_MS
         from ledger.gateway.curve import load_client_keys
         from ledger.gateway.open import open_gateway
 
@@ -73,13 +73,13 @@ class Way:
         return open_gateway(
             self.url,
             form=self.form,
-            timeout_msc=self.timeout_ms or TIMEOUT_MSC,
+            timeout_ms=self.timeout_ms or TIMEOUT_MS,
             keys=keys,
             allow_insecure=self.insecure,
         )
 
 
-def way(account: AccountId | None = None, *, gateway: str | None, **given: Any) -> Way | None:
+def gateway_settings(account: AccountId | None = None, *, gateway: str | None, **given: Any) -> GatewaySettings | None:
     """Return the one gateway that is meant; None where nothing names one.
 
     Raises:
@@ -95,23 +95,23 @@ def way(account: AccountId | None = None, *, gateway: str | None, **given: Any) 
     timeout = os.environ.get("GTW_TIMEOUT_MS")
     settings = {**found.gateway, **of_account, **({"timeout_ms": _whole(timeout, "GTW_TIMEOUT_MS")} if timeout else {})}
     settings |= {name: value for name, value in given.items() if value is not None}
-    return _way(settings | {"url": url}, account)
+    return _of_table(settings | {"url": url}, account)
 
 
-def ways() -> list[Way]:
+def all_gateway_settings() -> list[GatewaySettings]:
     """Return the gateways of all accounts that the settings name.
 
     Raises:
         BadValue: A setting cannot be read.
     """
     found = configuration()
-    return [_way({**found.gateway, **table}, account) for account, table in found.gateways.items()]
+    return [_of_table({**found.gateway, **table}, account) for account, table in found.gateways.items()]
 
 
-def _way(settings: Mapping[str, Any], account: AccountId | None) -> Way:
+def _of_table(settings: Mapping[str, Any], account: AccountId | None) -> GatewaySettings:
     if not settings.get("url"):
         raise BadValue(f"{configuration()}: gateway of {account}: expected url")
-    return Way(account=account, **settings)
+    return GatewaySettings(account=account, **settings)
 
 
 def _whole(text: str, name: str) -> int:
@@ -123,13 +123,13 @@ def _whole(text: str, name: str) -> int:
 
 def interval_sec(given: float | None) -> float:
     """Return the seconds between two syncs: the option, else the environment, else the file, else 15."""
-    told: Any = given if given is not None else os.environ.get("SYNC_INTERVAL_SEC")
-    if told is None or told == "":
-        told = configuration().interval_sec or SYNC_INTERVAL_SEC
+    interval: Any = given if given is not None else os.environ.get("SYNC_INTERVAL_SEC")
+    if interval is None or interval == "":
+        interval = configuration().interval_sec or SYNC_INTERVAL_SEC
     try:
-        seconds = float(told)
+        seconds = float(interval)
     except (TypeError, ValueError):
-        raise BadValue(f"SYNC_INTERVAL_SEC is a number of seconds, found {told!r}") from None
+        raise BadValue(f"SYNC_INTERVAL_SEC is a number of seconds, found {interval!r}") from None
     if not 0 < seconds < 86_400:
         raise BadValue(f"an interval is more than 0 and less than a day, found {seconds} s")
     return seconds
@@ -149,14 +149,14 @@ class SyncSettings:
     clock: ClockRule | None = None
 
 
-def reconciler_of(ledger: Ledger, found: Way, settings: SyncSettings) -> StateReconciler:
+def reconciler_of(ledger: Ledger, found: GatewaySettings, settings: SyncSettings) -> StateReconciler:
     """Return a reconciler of the account that a gateway is of.
 
     Raises:
         GatewayError: The account has to be asked of the gateway, and it does not answer.
         AccountUnknown: Nothing says which account is meant.
     """
-    gateway = found.opened()
+    gateway = found.connect()
     try:
         account = found.account or _named(ledger, gateway)
         return StateReconciler(
@@ -175,7 +175,7 @@ def _named(ledger: Ledger, gateway: Gateway) -> AccountId:
     """Return the account that the gateway names; where it names none or does not answer, the only one of the journal."""
     known = ledger.journal.accounts()
     try:
-        account = named_by(gateway)
+        account = account_of(gateway)
     except GatewayError:
         if len(known) != 1:
             raise

@@ -10,16 +10,16 @@ import click
 from ledger.cli import DISAGREES
 from ledger.cli.accounts import CLOCK, CLOCK_HELP
 from ledger.cli.options import ACCOUNT_NAME, journal_option, journal_url, json_option, open_ledger
-from ledger.cli.output import print_json, print_table, say, steps, warn
+from ledger.cli.output import print_json, print_line, print_table, steps, warn
 from ledger.clock import ClockRule
 from ledger.errors import JournalMissing
-from ledger.exporting import TakenBack, is_export, take_back
-from ledger.importing import FileReport, Told, import_files
+from ledger.exporter import ImportedAccount, import_json_lines, is_export
+from ledger.importer import FileReport, ImportOptions, import_files
 from ledger.imports import refuse_irregular
 from ledger.json_views import Json, account_json, conflict_json, name_json
 from ledger.proof import Check, Disagreement
 from ledger.service import Ledger
-from ledger.terms import Standing
+from ledger.terms import AccountTerms
 from ledger.values import AccountId, MarginMode
 
 _SHOWN: Final = 20
@@ -49,10 +49,10 @@ def import_command(
     """Take in terminal exports and deal dumps, and prove the result against the broker's own figures.
 
     Reads histories that a terminal exported (html, xlsx, in any language), Strategy Tester reports, dumps of
-    history_deals_get (csv, xlsx), and JSON lines of ledger export, which are taken back as recorded. Told twice is told
-    once: a later export of the same account appends only what is new. If one file is bad, nothing of any is appended.
-    Exits 1 if a figure of the broker is not reproduced, a known deal is told with other content, or the position of a
-    deal cannot be determined; the facts are kept all the same.
+    history_deals_get (csv, xlsx), and JSON lines of ledger export, which are taken back as recorded. Importing a file again
+    changes nothing: a later export of the same account appends only what is new. If one file cannot be read, nothing is
+    appended. Exits 1 if a figure of the broker is not reproduced, a file has a known deal with other content, or the position
+    of a deal cannot be determined; the facts are recorded all the same.
 
     \b
     Examples:
@@ -61,19 +61,19 @@ def import_command(
       ledger import deals.csv --account Broker-Live/70113 --mode hedging --currency USD
       ledger import tester.html --account Tester/1 --mode netting
     """
-    told = Told(account=account, mode=mode, currency=currency, clock=server_tz)
+    options = ImportOptions(account=account, mode=mode, currency=currency, clock=server_tz)
     for file in files:
         refuse_irregular(file)
     exports = [file for file in files if is_export(file)]
     reports: tuple[FileReport, ...] = ()
-    taken: list[TakenBack] = []
+    taken: list[ImportedAccount] = []
     with _open(journal, dry_run=dry_run) as ledger, steps() as step:
         for file in exports:
             step(f"taking back {file}")
-            taken += take_back(ledger, file, dry_run=dry_run)
+            taken += import_json_lines(ledger, file, dry_run=dry_run)
         if others := [file for file in files if file not in exports]:
-            reports = import_files(ledger, others, told=told, dry_run=dry_run, progress=step)
-        accounts = {one.account: ledger.account(one.account).standing for one in taken} if not dry_run else {}
+            reports = import_files(ledger, others, options=options, dry_run=dry_run, progress=step)
+        accounts = {one.account: ledger.account(one.account).terms for one in taken} if not dry_run else {}
     if as_json:
         items = [
             *(_taken_json(one, accounts.get(one.account)) for one in taken),
@@ -98,7 +98,7 @@ def _open(journal: str | None, *, dry_run: bool) -> Ledger:
         return Ledger.open("memory://")
 
 
-def _print_taken(taken: list[TakenBack], *, dry_run: bool) -> None:
+def _print_taken(taken: list[ImportedAccount], *, dry_run: bool) -> None:
     print_table(
         "dry run: nothing was appended" if dry_run else "taken back as recorded",
         ["file", "account", ">events", ">appended", "head"],
@@ -107,10 +107,10 @@ def _print_taken(taken: list[TakenBack], *, dry_run: bool) -> None:
     )
 
 
-def _taken_json(one: TakenBack, standing: Standing | None) -> Json:
+def _taken_json(one: ImportedAccount, terms: AccountTerms | None) -> Json:
     return {
         "file": one.file,
-        "account": account_json(standing) if standing else name_json(one.account),
+        "account": account_json(terms) if terms else name_json(one.account),
         "read": one.read,
         "appended": one.appended,
         "duplicates": one.read - one.appended,
@@ -127,7 +127,7 @@ def _taken_json(one: TakenBack, standing: Standing | None) -> Json:
 def _json_row(report: FileReport, *, verbose: bool) -> Json:
     item: Json = {
         "file": report.file,
-        "account": account_json(report.standing),
+        "account": account_json(report.terms),
         "read": report.read,
         "appended": report.appended,
         "duplicates": report.duplicates,
@@ -186,24 +186,24 @@ def _print(reports: tuple[FileReport, ...], *, dry_run: bool, verbose: bool) -> 
         _print_doubts(report, shown=None if verbose else _SHOWN)
         if verbose:
             for detail in report.details:
-                say(f"{Path(report.file).name}: {detail}")
+                print_line(f"{Path(report.file).name}: {detail}")
 
 
 def _print_doubts(report: FileReport, *, shown: int | None) -> None:
     name = Path(report.file).name
     for conflict in report.conflicts[:shown]:
-        say(f"{name}: {conflict}", "red")
-    _say_more(len(report.conflicts), shown)
+        print_line(f"{name}: {conflict}", "red")
+    _print_more(len(report.conflicts), shown)
     for check in report.checks:
         for one in check.disagreements[:shown]:
-            say(_sentence(name, one), "red")
-        _say_more(len(check.disagreements), shown)
+            print_line(_sentence(name, one), "red")
+        _print_more(len(check.disagreements), shown)
         for one in check.doubts[:shown]:
-            say(f"{_sentence(name, one)}; it began before the file does, and nobody told how", "yellow")
-        _say_more(len(check.doubts), shown)
+            print_line(f"{_sentence(name, one)}; it began before the file does, and nobody told how", "yellow")
+        _print_more(len(check.doubts), shown)
     if report.unattributed:
         deals = "deal whose position is" if report.unattributed == 1 else "deals whose positions are"
-        say(
+        print_line(
             f"{name}: {report.unattributed} {deals} not determined: the open positions shown may be wrong until another "
             "export or a dump of the deals says it",
             "red",
@@ -217,9 +217,9 @@ def _sentence(name: str, one: Disagreement) -> str:
     return f"{name}{row}: {one.what}: ours {one.ours}, the broker's {one.theirs}"
 
 
-def _say_more(count: int, shown: int | None) -> None:
+def _print_more(count: int, shown: int | None) -> None:
     if shown is not None and count > shown:
-        say(f"... and {count - shown} more; --verbose lists all", "red")
+        print_line(f"... and {count - shown} more; --verbose lists all", "red")
 
 
 COMMANDS: Final = {"import": import_command}

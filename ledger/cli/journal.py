@@ -10,7 +10,7 @@ from attrs import evolve
 
 from ledger.cli import DISAGREES
 from ledger.cli.options import journal_option, journal_url, open_ledger
-from ledger.cli.output import bar, print_json, print_table, say, warn
+from ledger.cli.output import bar, print_json, print_line, print_table, warn
 from ledger.cli.seal import read_seal
 from ledger.clock import utc_text_us
 from ledger.errors import BadValue
@@ -41,7 +41,7 @@ def init(journal: str | None) -> None:
     with Ledger.open(url) as ledger:
         count = len(ledger.accounts())
     did = "is ready" if before else "was created"
-    say(f"journal {shown(parse(url))} {did}; it holds {count} account{'' if count == 1 else 's'}")
+    print_line(f"journal {shown(parse(url))} {did}; it holds {count} account{'' if count == 1 else 's'}")
 
 
 @click.command("verify", short_help="Prove that the journal is whole and untouched.")
@@ -92,26 +92,26 @@ def verify(journal: str | None, seal_file: Path | None, trusted_key: Path | None
         empty="the journal holds no account",
     )
     if parents:
-        say(f"restored from journal {parents[0].journal_id}")
+        print_line(f"restored from journal {parents[0].journal_id}")
     for problem in found.problems:
         where = f"{problem.account}" + (f" version {problem.version}" if problem.version is not None else "")
-        say(f"{where}, {problem.field}: {problem.what}", "red")
+        print_line(f"{where}, {problem.field}: {problem.what}", "red")
     for one in found.schema:
-        say(f"{one.kind} {one.name}: {one.what}", "red" if one.is_protecting else "yellow")
+        print_line(f"{one.kind} {one.name}: {one.what}", "red" if one.is_protecting else "yellow")
     if any(one.is_protecting for one in found.schema):
-        say(
+        print_line(
             "What keeps events as they are is not as it was made: what is recorded next can be changed. See ledger doctor.",
             "red",
         )
     if seal is not None:
         signed = "the trusted key" if trusted == seal.key else f"key {seal.key}"
-        say(f"seal of {utc_text_us(seal.made_us)}, {len(seal.accounts)} accounts, signed with {signed}")
+        print_line(f"seal of {utc_text_us(seal.made_us)}, {len(seal.accounts)} accounts, signed with {signed}")
         if is_of_parent:
-            say(f"it is of a parent, journal {seal.journal_id}: what was recorded there later is not in this one")
+            print_line(f"it is of a parent, journal {seal.journal_id}: what was recorded there later is not in this one")
         if trusted is None:
             warn("whose key that is was not checked: name the one you trust with --trusted-key")
     if not found.ok:
-        say("The journal is not as it was recorded. Stop writing to it, keep a copy, restore a backup.", "bold red")
+        print_line("The journal is not as it was recorded. Stop writing to it, keep a copy, restore a backup.", "bold red")
     return 0 if found.ok else DISAGREES
 
 

@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from ledger.cli.options import json_option
-from ledger.cli.output import print_json, print_table, say
+from ledger.cli.output import print_json, print_line, print_table
 
 _FOLDER: Final = "keys"
 _AUTHORISED: Final = "authorised"
@@ -38,8 +38,8 @@ def make(name: str, folder: Path) -> None:
     from ledger.gateway.curve import make_keys
 
     public, secret = make_keys(folder, name)
-    say(f"public key:  {public}  (copy it to the other side)")
-    say(f"secret key:  {secret}  (never leaves this machine)")
+    print_line(f"public key:  {public}  (copy it to the other side)")
+    print_line(f"secret key:  {secret}  (never leaves this machine)")
 
 
 @keys.command("authorise")
@@ -49,7 +49,7 @@ def authorise_key(file: Path, folder: Path) -> None:
     """Let a server accept the client whose public key this is, from now on. To undo it, remove the file."""
     from ledger.gateway.curve import authorise
 
-    say(f"authorised: {authorise(file, folder)}")
+    print_line(f"authorised: {authorise(file, folder)}")
 
 
 @keys.command("list")
@@ -74,8 +74,8 @@ def make_seal_keys(name: str, folder: Path) -> None:
     from ledger.seals import make_keys
 
     public, secret = make_keys(folder, name)
-    say(f"public key:  {public}  (for whoever verifies, by a way that the journal's keeper cannot reach)")
-    say(f"secret key:  {secret}  (never lies beside the journal)")
+    print_line(f"public key:  {public}  (for whoever verifies, by a way that the journal's keeper cannot reach)")
+    print_line(f"secret key:  {secret}  (never lies beside the journal)")
 
 
 COMMANDS: Final = {"keys": keys}

@@ -14,7 +14,7 @@ from ledger.cli.options import (
     moment_options,
     open_ledger,
 )
-from ledger.cli.output import one_or_list, print_json, print_table, say, steps
+from ledger.cli.output import one_or_list, print_json, print_line, print_table, steps
 from ledger.clock import ClockRule
 from ledger.json_views import (
     Json,
@@ -48,7 +48,7 @@ def positions(journal: str | None, account: AccountId | None, as_json: bool) -> 
     if as_json:
         print_json(
             [
-                {"account": account_json(portfolio.standing)} | position_json(position, portfolio.standing.clock)
+                {"account": account_json(portfolio.terms)} | position_json(position, portfolio.terms.clock)
                 for portfolio in portfolios
                 for position in portfolio.positions.values()
             ]
@@ -57,15 +57,15 @@ def positions(journal: str | None, account: AccountId | None, as_json: bool) -> 
     for portfolio in portfolios:
         print_positions(portfolio)
     if not portfolios:
-        say("no accounts yet")
+        print_line("no accounts yet")
 
 
 def print_positions(portfolio: Portfolio) -> None:
     """Print an account's open positions, and what is not explained about it."""
-    standing = portfolio.standing
-    items = [position_json(position, standing.clock) for position in portfolio.positions.values()]
+    terms = portfolio.terms
+    items = [position_json(position, terms.clock) for position in portfolio.positions.values()]
     print_table(
-        f"{standing.account} open positions",
+        f"{terms.account} open positions",
         [">position", "symbol", "side", ">volume", ">price", "opened (UTC)", "basis"],
         [
             [
@@ -76,15 +76,15 @@ def print_positions(portfolio: Portfolio) -> None:
         ],
         empty="none",
     )  # fmt: skip
-    print_doubts(portfolio)
+    print_unknowns(portfolio)
 
 
-def print_doubts(portfolio: Portfolio) -> None:
+def print_unknowns(portfolio: Portfolio) -> None:
     """Print what the ledger does not know, if there is anything."""
     item = replay_json(portfolio, until=None, known_at=None, version=0, head="", selected=0)
     if item["unexplained"]:
         print_table(
-            f"{portfolio.standing.account} not explained",
+            f"{portfolio.terms.account} not explained",
             [">position", "symbol", "what", ">volume", "since (UTC)"],
             [
                 [str(one["position_id"] or "?"), one["symbol"], one["kind"], one["volume"], _moment(one["since"])]
@@ -95,9 +95,9 @@ def print_doubts(portfolio: Portfolio) -> None:
     for one in item["breaks"]:
         where = f" position {one['position_id']}" if one["position_id"] else ""
         differs = f"{one['field'] or ''}: ours {one['ours']}, theirs {one['theirs']}"
-        say(f"break: {one['kind']}{where} {differs} ({one['why']})", "red")
-    if item["deals_untold"]:
-        say(f"the money of {item['deals_untold']} deals was not told yet: the balance is without it", "yellow")
+        print_line(f"break: {one['kind']}{where} {differs} ({one['why']})", "red")
+    if item["deals_incomplete"]:
+        print_line(f"the money of {item['deals_incomplete']} deals was not told yet: the balance is without it", "yellow")
 
 
 # -------------------------------------------------------------------------------------------------------------- trades
@@ -127,9 +127,9 @@ def trades(
     with open_ledger(journal) as ledger, steps() as step:
         for found in accounts_of(ledger, account):
             step(f"replaying {found.name}")
-            standing = found.selection(until=until, known_at=known_at, version=version)[1]
+            terms = found.selection(until=until, known_at=known_at, version=version)[1]
             closed = found.trades(until=until, known_at=known_at, version=version)
-            listed.append((found, [{"account": account_json(standing)} | trade_json(trade, standing) for trade in closed]))
+            listed.append((found, [{"account": account_json(terms)} | trade_json(trade, terms) for trade in closed]))
     if as_json:
         print_json([item for _, items in listed for item in items])
         return
@@ -180,7 +180,7 @@ def balance(journal: str | None, account: AccountId | None, as_json: bool) -> No
         empty="no accounts yet",
     )
     for portfolio in portfolios:
-        print_doubts(portfolio)
+        print_unknowns(portfolio)
 
 
 def _balance_row(item: Json) -> list[str]:
@@ -230,8 +230,8 @@ def replay(
         for found in accounts_of(ledger, account):
             step(f"replaying {found.name}")
             head = found.journal_head
-            selection, standing = found.selection(until=until, known_at=known_at, version=version)
-            portfolio, selected = found.replayed(selection, standing, checkpoints=not no_checkpoints)
+            selection, terms = found.selection(until=until, known_at=known_at, version=version)
+            portfolio, selected = found.replayed(selection, terms, checkpoints=not no_checkpoints)
             item = replay_json(
                 portfolio, until=until, known_at=known_at, version=head.version, head=head.hash.hex(), selected=selected
             )
@@ -242,20 +242,20 @@ def replay(
     for portfolio, item in shown:
         _print_replay(portfolio, item)
     if not shown:
-        say("no accounts yet")
+        print_line("no accounts yet")
 
 
 def _print_replay(portfolio: Portfolio, item: dict[str, Any]) -> None:
-    standing = portfolio.standing
+    terms = portfolio.terms
     asked = [f"{name} {value}" for name, value in (("until", item["until"]), ("known at", item["known_at"])) if value]
-    say(f"{standing.account} {', '.join(asked) or 'now'}", "bold")
-    say(
-        f"balance {item['balance']} {standing.opened.currency}, credit {item['credit']}; "
+    print_line(f"{terms.account} {', '.join(asked) or 'now'}", "bold")
+    print_line(
+        f"balance {item['balance']} {terms.opened.currency}, credit {item['credit']}; "
         f"{item['selected']} of {item['version']} events, head {item['head'][:16]}"
     )
     if portfolio.folded:
         last = portfolio.newest_known_msc
-        say(f"last event {_clock_text(standing.clock, last)}")
+        print_line(f"last event {_clock_text(terms.clock, last)}")
     print_positions(portfolio)
 
 

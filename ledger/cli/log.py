@@ -18,7 +18,7 @@ from ledger.event_lines import LATE_MSC, event_line, lag_msc, year
 from ledger.events import DEAL_KINDS, BreakOpened, Recorded
 from ledger.json_views import Json, log_json
 from ledger.service import Account, Ledger
-from ledger.terms import Standing
+from ledger.terms import AccountTerms
 from ledger.values import AccountId
 
 #: Words for several kinds at once.
@@ -60,27 +60,27 @@ class _Wanted:
     by: str
     is_late: bool
 
-    def __call__(self, recorded: Recorded, standing: Standing) -> bool:
+    def __call__(self, recorded: Recorded, terms: AccountTerms) -> bool:
         event = recorded.event
         return (
-            (self.kinds is None or recorded.kind in self.kinds or (self.is_notable and _is_late(recorded, standing)))
+            (self.kinds is None or recorded.kind in self.kinds or (self.is_notable and _is_late(recorded, terms)))
             and not (self.is_notable and self.kinds == GROUPS["notable"] and _is_sighting(recorded))
             and (self.position is None or _position_of(event) == self.position)
             and (self.deal is None or getattr(event, "deal", None) == self.deal)
             and self.correlation in (None, recorded.correlation)
-            and self._is_within(recorded, standing)
-            and (not self.is_late or _is_late(recorded, standing))
+            and self._is_within(recorded, terms)
+            and (not self.is_late or _is_late(recorded, terms))
         )
 
-    def _is_within(self, recorded: Recorded, standing: Standing) -> bool:
+    def _is_within(self, recorded: Recorded, terms: AccountTerms) -> bool:
         if self.since_us is None and self.until_us is None:
             return True
-        time_us = recorded.recorded_us if self.by == "recorded" else standing.clock.to_utc_msc(recorded.event.time_msc) * 1000
+        time_us = recorded.recorded_us if self.by == "recorded" else terms.clock.to_utc_msc(recorded.event.time_msc) * 1000
         return (self.since_us is None or time_us >= self.since_us) and (self.until_us is None or time_us < self.until_us)
 
 
-def _is_late(recorded: Recorded, standing: Standing) -> bool:
-    return lag_msc(recorded, standing) > LATE_MSC
+def _is_late(recorded: Recorded, terms: AccountTerms) -> bool:
+    return lag_msc(recorded, terms) > LATE_MSC
 
 
 def _is_sighting(recorded: Recorded) -> bool:
@@ -154,7 +154,7 @@ def log(
         for one in chosen:
             found = _events(one, after, cursors[one.name], last, wanted)
             if as_json:
-                print_json_lines(_faces(one, found))
+                print_json_lines(_json_rows(one, found))
             else:
                 print_lines(shown.of_account(one, found))
         if not (chosen or as_json or follow):
@@ -173,19 +173,19 @@ def _wanted(kinds: tuple[frozenset[str], ...], since: str | None, until: str | N
     )
 
 
-_Filter = Callable[[Recorded, Standing], bool]
+_Filter = Callable[[Recorded, AccountTerms], bool]
 
 
 def _events(account: Account, after: int, upto: int, last: int | None, wanted: _Filter) -> Iterable[Recorded]:
     """Return the events that are wanted, oldest first, in memory that does not grow with the account."""
-    standing = account.standing
-    found = (one for one in account.events(after=after, upto=upto) if wanted(one, standing))
+    terms = account.terms
+    found = (one for one in account.events(after=after, upto=upto) if wanted(one, terms))
     return found if last is None else deque(found, last)
 
 
-def _faces(account: Account, events: Iterable[Recorded]) -> Iterator[Json]:
-    standing = account.standing
-    return (log_json(recorded, standing) for recorded in events)
+def _json_rows(account: Account, events: Iterable[Recorded]) -> Iterator[Json]:
+    terms = account.terms
+    return (log_json(recorded, terms) for recorded in events)
 
 
 class _Lines:
@@ -196,20 +196,20 @@ class _Lines:
         self._head = ""
 
     def of_account(self, account: Account, events: Iterable[Recorded]) -> Iterator[str]:
-        standing, width = account.standing, len(str(account.version)) + 1
+        terms, width = account.terms, len(str(account.version)) + 1
         is_empty = True
         for recorded in events:
             is_empty = False
-            yield from self.of_event(recorded, standing, width)
+            yield from self.of_event(recorded, terms, width)
         if is_empty:
             yield f"{account.name}: no events"
 
-    def of_event(self, recorded: Recorded, standing: Standing, width: int) -> Iterator[str]:
-        head = f"{recorded.account} {year(recorded, standing)} (UTC)"
+    def of_event(self, recorded: Recorded, terms: AccountTerms, width: int) -> Iterator[str]:
+        head = f"{recorded.account} {year(recorded, terms)} (UTC)"
         if head != self._head:
             self._head = head
             yield head
-        yield event_line(recorded, standing, version_width=width)
+        yield event_line(recorded, terms, version_width=width)
 
 
 def _follow(
@@ -224,11 +224,11 @@ def _follow(
     """Print what others record from now on, until somebody ends it."""
     new = ledger.follow(after=cursors) if only is None else ledger.account(only).follow(after=cursors[only])
     for recorded in new:
-        standing = ledger.account(recorded.account).standing
-        if wanted(recorded, standing) and as_json:
-            print_json_lines(iter([log_json(recorded, standing)]))
-        elif wanted(recorded, standing):
-            print_lines(shown.of_event(recorded, standing, len(str(recorded.version)) + 1))
+        terms = ledger.account(recorded.account).terms
+        if wanted(recorded, terms) and as_json:
+            print_json_lines(iter([log_json(recorded, terms)]))
+        elif wanted(recorded, terms):
+            print_lines(shown.of_event(recorded, terms, len(str(recorded.version)) + 1))
 
 
 def _print_evidence(journal: str | None, account: AccountId | None, digest: str) -> None:

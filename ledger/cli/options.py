@@ -124,10 +124,10 @@ def configuration_note() -> str | None:
     Raises as ``ledger.config.find``.
     """
     found = configuration()
-    said = [f"settings from {found.path}"] if found.path is not None else []
+    notes = [f"settings from {found.path}"] if found.path is not None else []
     if found.left_alone is not None:
-        said.append(f"{found.left_alone} is not read, because the journal was named elsewhere: --config reads it")
-    return "; ".join(said) or None
+        notes.append(f"{found.left_alone} is not read, because the journal was named elsewhere: --config reads it")
+    return "; ".join(notes) or None
 
 
 def open_ledger(given: str | None, *, create: bool = False) -> Ledger:

@@ -11,7 +11,7 @@ import click
 
 from ledger.cli.accounts import CLOCK, CLOCK_HELP
 from ledger.cli.options import account_option
-from ledger.cli.output import print_json_lines, say
+from ledger.cli.output import print_json_lines, print_line, warn
 from ledger.clock import ClockRule
 from ledger.errors import BadValue
 from ledger.events import CashMoved, FillRecorded
@@ -27,10 +27,10 @@ _EXPORT: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=5555, show_default=True, help="Port on this machine; 0 takes a free one."
 )
-@click.option("--control-port", type=_PORT, metavar="PORT", help="Port of the commands; else the next one.")
+@click.option("--control-port", type=_PORT, metavar="PORT", help="Port of the commands (default: the next one).")
 @click.option("--mode", type=click.Choice([mode.value for mode in MarginMode]), default="hedging", show_default=True)
 @click.option("--form", type=click.Choice(["extended", "base"]), default="extended", show_default=True, help="What it speaks.")
-@click.option("--seed", type=int, default=1, show_default=True, help="The same seed lives the same.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same trades and prices.")
 @click.option("--positions", type=click.IntRange(min=0), default=0, metavar="N", help="Positions open at the start.")
 @click.option("--magic", type=int, default=0, metavar="N", help="Magic number of those.")
 @click.option("--symbols", metavar="A,B,...", help="Only these of its symbols.")
@@ -40,9 +40,16 @@ _EXPORT: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--balance", type=Decimal, default=Decimal(10_000), show_default=True, help="First deposit.")
 @click.option("--server-tz", type=CLOCK, metavar="RULE", default="ny-close", show_default=True, help=CLOCK_HELP)
 @click.option("--virtual-clock", is_flag=True, help="A clock that moves with deals and on command only.")
-@click.option("--history", type=_EXPORT, metavar="FILE", help="An export to live.")
+@click.option("--history", type=_EXPORT, metavar="FILE", help="Replay this export.")
 @account_option
-@click.option("--hand-every", type=click.FloatRange(min=0), default=0, metavar="SEC", help="A hand trades by chance so often.")
+@click.option(
+    "--manual-trade-every",
+    type=click.FloatRange(min=0),
+    default=0,
+    metavar="SEC",
+    help="Make a random manual trade this often.",
+)
+@click.option("--hand-every", type=click.FloatRange(min=0), metavar="SEC", hidden=True)
 @click.option("--fault", "faults", multiple=True, metavar="KIND[:N]", help="What goes wrong, N times. See below.")
 @click.option("--fault-rate", type=click.FloatRange(0, 1), default=0, metavar="P", help="Share of answers that go wrong.")
 @click.option("--server-key", type=_FILE, metavar="FILE", help="CURVE: the secret key of this server.")
@@ -54,18 +61,18 @@ def sandbox(**options: Any) -> None:
     \b
     Examples:
       ledger sandbox --positions 3
-      ledger sandbox --mode netting --form base --hand-every 5
+      ledger sandbox --mode netting --form base --manual-trade-every 5
       ledger sandbox --fault error:2 --fault-rate 0.1 --seed 7
-      ledger sandbox --history ReportHistory.html --server-tz ny-close --hand-every 1
+      ledger sandbox --history ReportHistory.html --server-tz ny-close --manual-trade-every 1
 
     \b
-    A hand, time and faults are commanded at the control port, JSON over REQ:
-      {"command": "hand", "count": 3}     trade behind the engine's back
+    Manual trades, time and faults are commanded at the control port, JSON over REQ:
+      {"command": "trade_manually", "count": 3}    trade behind the engine's back
       {"command": "trade", "symbol": "EURUSD", "side": "buy", "volume": "0.10"}
       {"command": "close", "position": 50000000012}
       {"command": "fault", "kind": "half", "times": 2}        {"command": "clear"}
       {"command": "cash", "type": 2, "amount": "100"}         {"command": "books"}
-    also: close_by, fill_more, rollover, swap, stop_out, withdraw, advance, live, stats, stop.
+    also: close_by, fill_more, rollover, swap, stop_out, withdraw, advance, play, stats, stop.
     Engines send orders at the main port: {"action": "SEND_ORDER", "symbol": "EURUSD",
     "side": "buy", "volume": "0.10", "magic": 7}.
 
@@ -80,6 +87,10 @@ def sandbox(**options: Any) -> None:
     port, control_port = options["port"], options["control_port"]
     if control_port is None:
         control_port = port + _CONTROL_BESIDE if port else 0
+    every_sec = options["manual_trade_every"]
+    if options["hand_every"] is not None:
+        warn("--hand-every is deprecated: use --manual-trade-every")
+        every_sec = options["hand_every"]
     faults = Faults(rate=options["fault_rate"], seed=options["seed"])
     for text in options["faults"]:
         faults.add(*fault_of(text))
@@ -90,7 +101,7 @@ def sandbox(**options: Any) -> None:
         control=f"tcp://127.0.0.1:{control_port}",
         is_extended=options["form"] == "extended",
         clock=None if is_still else options["server_tz"],
-        hand_every_msc=round(options["hand_every"] * 1000),
+        manual_trade_every_ms=round(every_sec * 1000),
         faults=faults,
         keys=load_server_keys(options["server_key"]) if options["server_key"] else None,
         authorised=options["authorised"],
@@ -107,11 +118,11 @@ def sandbox(**options: Any) -> None:
 
 
 def _terminal(options: dict[str, Any], *, is_still: bool) -> Any:
-    from ledger.gateway.sandbox.terminal import START_MSC, SYMBOLS, Terminal, opened_at_random
+    from ledger.gateway.sandbox.terminal import START_MSC, SYMBOLS, Terminal, open_random_positions
 
     terms: dict[str, Any] = {name: options[name] for name in ("seed", "login", "server", "currency")}
     if options["history"] is not None:
-        return _living(options, terms)
+        return _from_history(options, terms)
     symbols = dict(SYMBOLS)
     if options["symbols"]:
         wanted = [name.strip() for name in options["symbols"].split(",")]
@@ -124,8 +135,8 @@ def _terminal(options: dict[str, Any], *, is_still: bool) -> Any:
     terminal = Terminal(mode=options["mode"], symbols=symbols, now_msc=start_msc, **terms)
     if options["balance"]:
         terminal.cash(2, options["balance"], "first deposit")
-    opened_at_random(terminal, options["positions"], magic=options["magic"])
-    terminal.pace_msc = terminal.pace_msc if is_still else 0
+    open_random_positions(terminal, options["positions"], magic=options["magic"])
+    terminal.pace_ms = terminal.pace_ms if is_still else 0
     return terminal
 
 
@@ -135,30 +146,32 @@ def _now_msc(clock: ClockRule) -> int:
     return clock.from_utc_msc(time.time_ns() // 1_000_000)
 
 
-def _living(options: dict[str, Any], terms: dict[str, Any]) -> Any:
-    """Return a terminal that lives an export: as a hand, or by the command ``live``."""
+def _from_history(options: dict[str, Any], terms: dict[str, Any]) -> Any:
+    """Return a terminal that replays an export: as time passes, or by the command ``play``."""
     from ledger.gateway.sandbox.terminal import Terminal
-    from ledger.importing import Told, import_files
+    from ledger.importer import ImportOptions, import_files
     from ledger.service import Ledger
 
     account: AccountId | None = options["account"]
     with Ledger.open("memory://") as ledger:
-        told = Told(account=account, mode=MarginMode(options["mode"]), clock=options["server_tz"], currency=options["currency"])
-        import_files(ledger, [options["history"]], told=told)
-        (lived,) = ledger.accounts()
-        deals = [one.event for one in lived.events() if isinstance(one.event, (FillRecorded, CashMoved))]
-        opened = lived.standing.opened
+        defaults = ImportOptions(
+            account=account, mode=MarginMode(options["mode"]), clock=options["server_tz"], currency=options["currency"]
+        )
+        import_files(ledger, [options["history"]], options=defaults)
+        (account_of_export,) = ledger.accounts()
+        deals = [one.event for one in account_of_export.events() if isinstance(one.event, (FillRecorded, CashMoved))]
+        opened = account_of_export.terms.opened
     terms |= {"login": opened.login, "server": opened.server, "currency": opened.currency}
-    return Terminal.living(deals, mode=opened.mode, currency_digits=opened.currency_digits, **terms)
+    return Terminal.from_history(deals, mode=opened.mode, currency_digits=opened.currency_digits, **terms)
 
 
 def _welcome(server: str, login: int, endpoint: str, control: str) -> None:
-    say(f"a simulated terminal, account {server}/{login}, at {endpoint} (commands at {control})")
-    say("now, in another shell:")
-    say("  ledger init --journal sqlite:///sandbox.db")
-    say(f"  ledger sync --startup --journal sqlite:///sandbox.db --gateway {endpoint}")
-    say("  ledger positions --journal sqlite:///sandbox.db")
-    say("interrupt to end")
+    print_line(f"a simulated terminal, account {server}/{login}, at {endpoint} (commands at {control})")
+    print_line("now, in another shell:")
+    print_line("  ledger init --journal sqlite:///sandbox.db")
+    print_line(f"  ledger sync --startup --journal sqlite:///sandbox.db --gateway {endpoint}")
+    print_line("  ledger positions --journal sqlite:///sandbox.db")
+    print_line("interrupt to end")
 
 
 COMMANDS: Final = {"sandbox": sandbox}

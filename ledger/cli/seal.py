@@ -13,7 +13,7 @@ from ledger.cli.output import warn
 from ledger.cli.streams import print_text
 from ledger.errors import BadValue
 from ledger.output_files import require_writable
-from ledger.seals import Seal, load_key, made, read
+from ledger.seals import Seal, create, load_key, read
 
 _DEFAULT_KEY: Final = Path("keys/seal.pem")
 
@@ -42,7 +42,7 @@ def seal(journal: str | None, key: Path | None, file: Path | None) -> None:
     with open_ledger(journal) as ledger:
         if file is not None:
             require_writable(file, journal=ledger.journal.file(), is_ours=lambda _: False)
-        text = made(ledger.journal, secret, ledger.now_us()).text
+        text = create(ledger.journal, secret, ledger.now_us()).text
     if file is None:
         print_text(text)
         return

@@ -8,7 +8,7 @@ import click
 from attrs import frozen
 
 from ledger.cli.options import account_option, accounts_of, journal_option, json_option, open_ledger
-from ledger.cli.output import print_json, print_lines, print_table, say
+from ledger.cli.output import print_json, print_line, print_lines, print_table
 from ledger.clock import utc_text, utc_text_us
 from ledger.errors import LedgerError
 from ledger.journal.health import SyncHealth
@@ -110,14 +110,14 @@ class _Looked:
     @property
     def since(self) -> str | None:
         if self.is_degraded_by_journal and self.portfolio is not None:
-            return utc_text(self.portfolio.standing.clock.to_utc_msc(self.degraded.time_msc))
+            return utc_text(self.portfolio.terms.clock.to_utc_msc(self.degraded.time_msc))
         return None if self.health is None else utc_text_us(self.health.since_us)
 
     def json_row(self) -> Json:
         health = self.health
         success_us = None if health is None else health.success_us
         return {
-            "account": name_json(self.name) if self.portfolio is None else account_json(self.portfolio.standing),
+            "account": name_json(self.name) if self.portfolio is None else account_json(self.portfolio.terms),
             "state": self.state,
             "since": self.since,
             "why": self.why,
@@ -179,11 +179,11 @@ def _print(found: list[_Looked]) -> None:
     )  # fmt: skip
     for one in found:
         if one.verdict.why:
-            say(f"{one.name}: {one.verdict.why}")
+            print_line(f"{one.name}: {one.verdict.why}")
         if one.why and one.why not in (one.verdict.why or ""):
-            say(f"{one.name}: {one.state}: {one.why}")
+            print_line(f"{one.name}: {one.state}: {one.why}")
         if one.seen is not None:
-            say(f"{one.name}: last seen by {one.seen.by}")
+            print_line(f"{one.name}: last seen by {one.seen.by}")
 
 
 @click.command("breaks", short_help="List open breaks with their age.")
@@ -195,7 +195,7 @@ def breaks(journal: str | None, account: AccountId | None, as_json: bool) -> Non
     with open_ledger(journal) as ledger:
         now_us = utc_now_us()
         items = [
-            open_break_json(one, found.standing, now_us)
+            open_break_json(one, found.terms, now_us)
             for found in accounts_of(ledger, account)
             for one in found.portfolio.breaks
         ]
@@ -216,7 +216,7 @@ def breaks(journal: str | None, account: AccountId | None, as_json: bool) -> Non
     )  # fmt: skip
     for item in items:
         if item["why"]:
-            say(f"{item['kind']} {item['position_id'] or item['field'] or ''}: {item['why']}")
+            print_line(f"{item['kind']} {item['position_id'] or item['field'] or ''}: {item['why']}")
 
 
 COMMANDS: Final = {"status": status, "breaks": breaks}

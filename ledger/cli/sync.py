@@ -19,26 +19,26 @@ import click
 from ledger.cli import exit_code
 from ledger.cli.chosen import chosen
 from ledger.cli.gateways import (
+    GatewaySettings,
     SyncSettings,
-    Way,
+    all_gateway_settings,
     gateway_options,
+    gateway_settings,
     interval_sec,
     policy,
     reconciler_of,
     server_tz_option,
-    way,
-    ways,
 )
 from ledger.cli.health import HealthFile
 from ledger.cli.options import account_option, configuration_note, journal_option, json_option, open_ledger
-from ledger.cli.output import one_or_list, print_json, print_table, say, warn
+from ledger.cli.output import one_or_list, print_json, print_line, print_table, warn
 from ledger.cli.streams import OutputClosed, complain, library_log
 from ledger.clock import ClockRule, utc_text_us
 from ledger.daemon import Daemon, End, Job, SystemdNotifier
 from ledger.errors import BadValue, GatewayError, LedgerError
 from ledger.json_views import Json, account_json, drift_json, name_json, sync_json
 from ledger.reconcile.compare import Disagreement, NewTicket
-from ledger.reconciler import StateReconciler, SyncResult, SyncStatus, described, sync_all
+from ledger.reconciler import StateReconciler, SyncResult, SyncStatus, describe, sync_all
 from ledger.service import Ledger, utc_now_us
 from ledger.text import json_text
 from ledger.values import AccountId
@@ -136,7 +136,7 @@ def note_configuration() -> None:
 class _Opened:
     """A gateway that a command speaks to: the reconciler of its account, or why there is none."""
 
-    target: Way
+    target: GatewaySettings
     reconciler: StateReconciler | None = None
     error: LedgerError | None = None
 
@@ -149,14 +149,14 @@ def _settings(clock: ClockRule | None, interval: float | None) -> SyncSettings:
     return SyncSettings(policy=policy(), interval_sec=interval_sec(interval), clock=clock)
 
 
-def _targets(account: AccountId | None, gateway: dict[str, Any]) -> list[Way]:
+def _targets(account: AccountId | None, gateway: dict[str, Any]) -> list[GatewaySettings]:
     """Return the gateways that are meant: all of the settings, or one.
 
     Raises:
         BadValue: None is named.
     """
-    found = ways() if account is None and not gateway["gateway"] else []
-    one = None if found else way(account, **gateway)
+    found = all_gateway_settings() if account is None and not gateway["gateway"] else []
+    one = None if found else gateway_settings(account, **gateway)
     found = found or ([one] if one else [])
     if not found:
         raise BadValue(
@@ -166,14 +166,14 @@ def _targets(account: AccountId | None, gateway: dict[str, Any]) -> list[Way]:
     return [one if account is None else attrs.evolve(one, account=account) for one in found]
 
 
-def _opened(ledger: Ledger, targets: Sequence[Way], settings: SyncSettings, stack: ExitStack) -> list[_Opened]:
+def _opened(ledger: Ledger, targets: Sequence[GatewaySettings], settings: SyncSettings, stack: ExitStack) -> list[_Opened]:
     """Return a reconciler for each gateway, asked at once; the stack closes them. Of several, one that fails is said.
 
     Raises:
         LedgerError: There is one, and something else than that it does not answer is wrong.
     """
 
-    def open_one(target: Way) -> _Opened:
+    def open_one(target: GatewaySettings) -> _Opened:
         try:
             return _Opened(target=target, reconciler=reconciler_of(ledger, target, settings))
         except LedgerError as error:
@@ -226,23 +226,23 @@ def _show(ledger: Ledger, results: Sequence[SyncResult], *, as_json: bool, dry_r
         for warning in result.warnings:
             warn(warning)
     if as_json:
-        print_json(one_or_list([sync_json(result, _standing(ledger, result), dry_run=dry_run) for result in results]))
+        print_json(one_or_list([sync_json(result, _terms(ledger, result), dry_run=dry_run) for result in results]))
         return
     for result in results:
-        _say(result, dry_run=dry_run)
+        _print_result(result, dry_run=dry_run)
 
 
-def _standing(ledger: Ledger, result: SyncResult) -> Any:
+def _terms(ledger: Ledger, result: SyncResult) -> Any:
     found = ledger.account(result.account)
-    return found.standing if found.is_open else None
+    return found.terms if found.is_open else None
 
 
-def _say(result: SyncResult, *, dry_run: bool) -> None:
+def _print_result(result: SyncResult, *, dry_run: bool) -> None:
     would = "would be " if dry_run else ""
-    say(f"{result.account}: {result.status.value}{' (dry run)' if dry_run else ''}", style="bold")
+    print_line(f"{result.account}: {result.status.value}{' (dry run)' if dry_run else ''}", style="bold")
     if result.reason:
-        say(f"  {result.reason}")
-        say("  the portfolio is untouched: it is unknown what the broker has")
+        print_line(f"  {result.reason}")
+        print_line("  the portfolio is untouched: it is unknown what the broker has")
     for tickets, words in (
         (result.fills, f"deals {would}booked"),
         (result.revised, f"deals {would}revised: the broker shows them otherwise now"),
@@ -254,7 +254,7 @@ def _say(result: SyncResult, *, dry_run: bool) -> None:
     ):
         if tickets:
             shown = ", ".join(map(str, tickets[:6])) + (f" and {len(tickets) - 6} more" if len(tickets) > 6 else "")
-            say(f"  {len(tickets)} {words}: {shown}")
+            print_line(f"  {len(tickets)} {words}: {shown}")
     if result.held:
         print_table(
             "  held",
@@ -263,7 +263,7 @@ def _say(result: SyncResult, *, dry_run: bool) -> None:
             empty="nothing",
         )
     events = f"{result.appended} events {would}appended" if result.appended else "nothing to append"
-    say(f"  {events}, version {result.version}")
+    print_line(f"  {events}, version {result.version}")
 
 
 # ---- the daemon
@@ -280,7 +280,7 @@ def _jobs(
     settings = _settings(clock, interval)
     targets = _targets(account, gateway)
     for target in targets:
-        target.opened().close()
+        target.connect().close()
     return [
         Job(
             name=str(target.account or target.url),
@@ -421,7 +421,7 @@ def _differences(one: _Opened) -> _Found:
 def _drift_json(ledger: Ledger, one: _Opened, found: _Found) -> Json:
     if not isinstance(found, LedgerError):
         assert one.reconciler is not None
-        return drift_json(one.reconciler.account.standing, found)
+        return drift_json(one.reconciler.account.terms, found)
     return {
         "account": None if one.name is None else _account_json(ledger, one.name),
         "agrees": None,
@@ -434,7 +434,7 @@ def _drift_json(ledger: Ledger, one: _Opened, found: _Found) -> Json:
 
 def _account_json(ledger: Ledger, name: AccountId) -> Json:
     with suppress(LedgerError):
-        return account_json(ledger.account(name).standing)
+        return account_json(ledger.account(name).terms)
     return name_json(name)
 
 
@@ -443,9 +443,9 @@ def _print_drift(one: _Opened, found: _Found) -> None:
     if isinstance(found, LedgerError):
         complain(f"{name}: it is unknown whether both agree: {found}")
         return
-    say(f"{name}: {'differs' if _differ(found) else 'agrees'}")
+    print_line(f"{name}: {'differs' if _differ(found) else 'agrees'}")
     for each in found:
-        say(f"  {described(each)}")
+        print_line(f"  {describe(each)}")
 
 
 def _differ(found: Sequence[Disagreement | NewTicket]) -> bool:

@@ -32,6 +32,7 @@ __all__ = [
     "DEAL_KINDS",
     "AcceptedResult",
     "AccountOpened",
+    "AccountTerms",
     "Adjusted",
     "BalanceAsserted",
     "BreakClosed",
@@ -55,14 +56,13 @@ __all__ = [
     "PositionReticketed",
     "PositionState",
     "Recorded",
-    "Standing",
     "SymbolSpecified",
     "SyncDegraded",
     "SyncRestored",
     "storable",
 ]
 
-Standing = AccountOpened | SymbolSpecified
+AccountTerms = AccountOpened | SymbolSpecified
 
 Event = (
     AccountOpened

@@ -11,17 +11,16 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from importlib import import_module
 from ipaddress import ip_address
 from threading import RLock
-from typing import Any, Final, NoReturn, Self, TypeVar
+from typing import Final, NoReturn, Self, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
-from warnings import warn
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from ledger.deprecation import Alias, init_arguments, module_getattr
 from ledger.errors import (
     BadValue,
     GatewayDenied,
@@ -41,13 +40,13 @@ from ledger.values import INT64_MAX, require_type, to_whole
 
 _Value = TypeVar("_Value")
 
-TIMEOUT_MSC: Final = 5_000
-_HEARTBEAT_MSC: Final = 1_000
-_PUSH_TIMEOUT_MSC: Final = 2_000  # what is asked about a push stream is answered at once, or there is none now
-_HEARTBEAT_TIMEOUT_MSC: Final = 3_000
-_RECONNECT_MSC: Final = 100
-_RECONNECT_MAX_MSC: Final = 5_000
-_LISTEN_MSC: Final = 50  # how often a call that waits looks at what happens to its connection
+TIMEOUT_MS: Final = 5_000
+_HEARTBEAT_MS: Final = 1_000
+_PUSH_TIMEOUT_MS: Final = 2_000  # what is asked about a push stream is answered at once, or there is none now
+_HEARTBEAT_TIMEOUT_MS: Final = 3_000
+_RECONNECT_MS: Final = 100
+_RECONNECT_MAX_MS: Final = 5_000
+_LISTEN_MS: Final = 50  # how often a call that waits looks at what happens to its connection
 _HANDSHAKES_MAX: Final = 3  # failed ones in a row that are no accident any more: a server that stops may cut one off
 
 #: What a ZeroMQ error means here: by the name of its class, the nearest of its bases that is listed decides.
@@ -75,7 +74,7 @@ _DISAGREE: Final[dict[tuple[bool, str | None], str]] = {
 _UNFINISHED: Final = "the gateway takes the connection and never finishes the handshake: it hangs, or it is no ZeroMQ gateway"
 
 
-def meaning(error: zmq.ZMQBaseError, endpoint: str) -> GatewayError:
+def translate_error(error: zmq.ZMQBaseError, endpoint: str) -> GatewayError:
     """Return the ledger's error for one that ZeroMQ raised."""
     kind, words = next(ERRORS[base.__name__] for base in type(error).__mro__ if base.__name__ in ERRORS)
     return kind(f"gateway {endpoint}: {words} ({str(error) or type(error).__name__})")
@@ -177,15 +176,16 @@ def _raise(error: GatewayError) -> NoReturn:
     raise error
 
 
+@init_arguments(timeout_msc="timeout_ms", heartbeat_msc="heartbeat_ms", heartbeat_timeout_msc="heartbeat_timeout_ms")
 class ZmqGateway:
     """A gateway that speaks the ledger's JSON protocol, base or extended. Safe to use from several threads, one at a time.
 
     Args:
         endpoint: ``tcp://HOST:PORT``.
-        timeout_msc: What a call may take in all, in milliseconds.
+        timeout_ms: What a call may take in all, in milliseconds.
         message_bytes_max: The largest answer that is taken; a larger one cuts the connection.
-        heartbeat_msc: How often the other end is asked whether it is there;
-        heartbeat_timeout_msc: and how long it may be silent.
+        heartbeat_ms: How often the other end is asked whether it is there;
+        heartbeat_timeout_ms: and how long it may be silent.
         keys: Ours and the gateway's. Without them only this machine is spoken to.
         allow_insecure: Speak to other machines without keys all the same.
         monotonic: Seconds that only rise.
@@ -195,35 +195,37 @@ class ZmqGateway:
         GatewayDenied: The endpoint is on another machine, and there are no keys.
     """
 
+    timeout_msc = Alias("timeout_ms")
+
     def __init__(
         self,
         endpoint: str,
         *,
-        timeout_msc: int = TIMEOUT_MSC,
+        timeout_ms: int = TIMEOUT_MS,
         message_bytes_max: int = MESSAGE_BYTES_MAX,
-        heartbeat_msc: int = _HEARTBEAT_MSC,
-        heartbeat_timeout_msc: int = _HEARTBEAT_TIMEOUT_MSC,
+        heartbeat_ms: int = _HEARTBEAT_MS,
+        heartbeat_timeout_ms: int = _HEARTBEAT_TIMEOUT_MS,
         keys: ClientKeys | None = None,
         allow_insecure: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.endpoint = checked_endpoint(endpoint, has_keys=keys is not None, allow_insecure=allow_insecure)
-        self.timeout_msc = checked_duration(timeout_msc, "timeout_msc")
+        self.timeout_ms = checked_duration(timeout_ms, "timeout_ms")
         self.dropped = 0
         self._keys = None if keys is None else require_type(keys, ClientKeys, "keys as load_client_keys returns them")
         self._monotonic = monotonic
         self._arguments: dict[str, Any] = {  # of a connection beside this one
-            "timeout_msc": min(timeout_msc, _PUSH_TIMEOUT_MSC), "heartbeat_msc": heartbeat_msc, "heartbeat_timeout_msc": heartbeat_timeout_msc,
+            "timeout_ms": min(timeout_ms, _PUSH_TIMEOUT_MS), "heartbeat_ms": heartbeat_ms, "heartbeat_timeout_ms": heartbeat_timeout_ms,
             "message_bytes_max": message_bytes_max, "keys": keys, "allow_insecure": allow_insecure,
         }  # fmt: skip
         self._options: dict[int, int] = {
             zmq.LINGER: 0,  # what nobody waits for any more is not sent
             zmq.IMMEDIATE: 1,  # nothing is kept for a server that is not there: a restarted one gets no old requests
             zmq.MAXMSGSIZE: to_whole(message_bytes_max, 1, INT64_MAX, "message_bytes_max"),
-            zmq.HEARTBEAT_IVL: checked_duration(heartbeat_msc, "heartbeat_msc"),
-            zmq.HEARTBEAT_TIMEOUT: checked_duration(heartbeat_timeout_msc, "heartbeat_timeout_msc"),
-            zmq.RECONNECT_IVL: _RECONNECT_MSC,
-            zmq.RECONNECT_IVL_MAX: _RECONNECT_MAX_MSC,
+            zmq.HEARTBEAT_IVL: checked_duration(heartbeat_ms, "heartbeat_ms"),
+            zmq.HEARTBEAT_TIMEOUT: checked_duration(heartbeat_timeout_ms, "heartbeat_timeout_ms"),
+            zmq.RECONNECT_IVL: _RECONNECT_MS,
+            zmq.RECONNECT_IVL_MAX: _RECONNECT_MAX_MS,
             zmq.IPV6: 1,
         }
         self._lock = RLock()
@@ -299,9 +301,9 @@ class ZmqGateway:
             GatewayTimeout, GatewayUnavailable, GatewayDenied: There is no answer.
             GatewayRefused, SnapshotRefused: The answer is an error, or cannot be read whole.
         """
-        give_up = self._monotonic() + self.timeout_msc / 1000
-        if not self._lock.acquire(timeout=self.timeout_msc / 1000):
-            raise GatewayTimeout(f"gateway {self.endpoint}: another call was under way for {self.timeout_msc} ms")
+        give_up = self._monotonic() + self.timeout_ms / 1000
+        if not self._lock.acquire(timeout=self.timeout_ms / 1000):
+            raise GatewayTimeout(f"gateway {self.endpoint}: another call was under way for {self.timeout_ms} ms")
         try:
             if self._is_closed:
                 raise GatewayUnavailable(f"gateway {self.endpoint}: the client was closed")
@@ -311,7 +313,7 @@ class ZmqGateway:
                     answer = self._answer(query, read, give_up)
                 except zmq.ZMQBaseError as error:
                     self._remake()
-                    raise meaning(error, self.endpoint) from error
+                    raise translate_error(error, self.endpoint) from error
                 except BaseException:  # an interrupt too leaves a request behind, and its answer is nobody's
                     self._remake()
                     raise
@@ -393,17 +395,17 @@ class ZmqGateway:
             raise GatewayDenied(f"gateway {self.endpoint}: {denied}")
 
     def _patience_msc(self, give_up: float) -> int:
-        return max(0, min(_LISTEN_MSC, int((give_up - self._monotonic()) * 1000) + 1))
+        return max(0, min(_LISTEN_MS, int((give_up - self._monotonic()) * 1000) + 1))
 
     def _check_deadline(self, connection: _Connection, action: str, give_up: float) -> None:
         if self._monotonic() < give_up:
             return
         if connection.is_ready:
             dropped = f"; {connection.dropped} answers to other requests were dropped" if connection.dropped else ""
-            raise GatewayTimeout(f"gateway {self.endpoint}: no answer to {action} within {self.timeout_msc} ms{dropped}")
+            raise GatewayTimeout(f"gateway {self.endpoint}: no answer to {action} within {self.timeout_ms} ms{dropped}")
         if connection.was_taken:
             raise GatewayTimeout(f"gateway {self.endpoint}: {_UNFINISHED}")
-        raise GatewayTimeout(f"gateway {self.endpoint}: nobody is there within {self.timeout_msc} ms: is it running?")
+        raise GatewayTimeout(f"gateway {self.endpoint}: nobody is there within {self.timeout_ms} ms: is it running?")
 
     # ---- the connection
 
@@ -434,13 +436,12 @@ class ZmqGateway:
         return events
 
 
-_MOVED: Final = {"open_gateway": "open", "FORMS": "forms", "Form": "forms"}
-
-
-def __getattr__(name: str) -> Any:
-    """Return what was defined here before, with a warning; to be removed in the version after next."""
-    if name not in _MOVED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = f"ledger.gateway.{_MOVED[name]}"
-    warn(f"{__name__}.{name} is deprecated: import it from {home}", DeprecationWarning, stacklevel=2)
-    return getattr(import_module(home), name)
+__getattr__ = module_getattr(
+    __name__,
+    {
+        "open_gateway": "ledger.gateway.open.open_gateway",
+        "FORMS": "ledger.gateway.forms.FORMS",
+        "Form": "ledger.gateway.forms.Form",
+        "TIMEOUT_MSC": "ledger.gateway.client.TIMEOUT_MS",
+    },
+)

@@ -180,20 +180,20 @@ def mechanism_of(endpoint: str, timeout_sec: float) -> str | None:
     """
     host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
     give_up = time.monotonic() + timeout_sec
-    told = b""
+    greeting = b""
     try:
         with socket_module.create_connection((host.strip("[]"), int(port)), timeout_sec) as connection:
             connection.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x01")
-            while len(told) < 32:
+            while len(greeting) < 32:
                 connection.settimeout(max(0.001, give_up - time.monotonic()))
                 more = connection.recv(64)
                 if not more:
                     break
-                told += more
+                greeting += more
     except (OSError, ValueError):
         return None
-    spoken = told[12:32].rstrip(b"\0")
-    return spoken.decode() if told[:1] == b"\xff" and spoken in (b"NULL", b"CURVE") else None
+    spoken = greeting[12:32].rstrip(b"\0")
+    return spoken.decode() if greeting[:1] == b"\xff" and spoken in (b"NULL", b"CURVE") else None
 
 
 def has_curve() -> bool:

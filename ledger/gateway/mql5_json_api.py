@@ -16,8 +16,9 @@ from typing import Any, Final
 
 import zmq
 
+from ledger.deprecation import Alias, init_arguments
 from ledger.errors import GatewayError, GatewayRefused, GatewayTimeout, GatewayUnavailable, SnapshotRefused
-from ledger.gateway.client import TIMEOUT_MSC, checked_duration, checked_endpoint, meaning
+from ledger.gateway.client import TIMEOUT_MS, checked_duration, checked_endpoint, translate_error
 from ledger.protocol import MESSAGE_BYTES_MAX
 from ledger.protocol.echo import Asked, is_wanted
 from ledger.protocol.json_stream import read_answer, shown
@@ -30,13 +31,14 @@ _OK: Final = b"OK"
 _FIELDS: Final = {"id": "ticket", "open": "price_open", "time_setup": "time", "stoploss": "sl", "takeprofit": "tp"}
 
 
+@init_arguments(timeout_msc="timeout_ms")
 class Mql5JsonApiGateway:
     """A gateway that speaks MQL5-JSON-API. Safe to use from several threads, one at a time.
 
     Args:
         endpoint: ``tcp://HOST:PORT`` of the request socket; answers come from the next port.
         answers_at_once: The fork: answers come on the request socket.
-        timeout_msc: What a call may take in all, in milliseconds.
+        timeout_ms: What a call may take in all, in milliseconds.
         message_bytes_max: The largest answer that is taken.
         allow_insecure: Speak to another machine, without keys, all the same. It knows none.
         monotonic: Seconds that only rise.
@@ -46,18 +48,20 @@ class Mql5JsonApiGateway:
         GatewayDenied: The endpoint is on another machine.
     """
 
+    timeout_msc = Alias("timeout_ms")
+
     def __init__(
         self,
         endpoint: str,
         *,
         answers_at_once: bool = False,
-        timeout_msc: int = TIMEOUT_MSC,
+        timeout_ms: int = TIMEOUT_MS,
         message_bytes_max: int = MESSAGE_BYTES_MAX,
         allow_insecure: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.endpoint = checked_endpoint(endpoint, has_keys=False, allow_insecure=allow_insecure)
-        self.timeout_msc = checked_duration(timeout_msc, "timeout_msc")
+        self.timeout_ms = checked_duration(timeout_ms, "timeout_ms")
         self._answers_at_once = answers_at_once
         self._message_bytes_max = to_whole(message_bytes_max, 1, INT64_MAX, "message_bytes_max")
         self._monotonic = monotonic
@@ -83,7 +87,7 @@ class Mql5JsonApiGateway:
                 raw = self._ask(json.dumps({"action": _ACTION}).encode())
             except zmq.ZMQBaseError as error:
                 self._drop()
-                raise meaning(error, self.endpoint) from error
+                raise translate_error(error, self.endpoint) from error
             except GatewayError:
                 self._drop()
                 raise
@@ -91,25 +95,25 @@ class Mql5JsonApiGateway:
 
     def account(self) -> RemoteAccount:
         """Refuse: it is never asked, as no snapshot of this gateway is extended."""
-        raise GatewayRefused("GET_ACCOUNT", told="this gateway is asked for positions only")
+        raise GatewayRefused("GET_ACCOUNT", detail="this gateway is asked for positions only")
 
     def deals(self, *, from_msc: int | None = None, to_msc: int | None = None, position: int | None = None) -> RemoteHistory:  # noqa: ARG002
         """Refuse, as ``account``."""
-        raise GatewayRefused("GET_DEALS", told="this gateway is asked for positions only")
+        raise GatewayRefused("GET_DEALS", detail="this gateway is asked for positions only")
 
     def symbols(self) -> Sequence[RemoteSymbol]:
         """Refuse, as ``account``."""
-        raise GatewayRefused("GET_SYMBOLS", told="this gateway is asked for positions only")
+        raise GatewayRefused("GET_SYMBOLS", detail="this gateway is asked for positions only")
 
     # ---- one call
 
     def _ask(self, request: bytes) -> bytes:
-        give_up = self._monotonic() + self.timeout_msc / 1000
+        give_up = self._monotonic() + self.timeout_ms / 1000
         asking, answering = self._sockets or self._made()
         while answering.poll(0):
             answering.recv_multipart(zmq.NOBLOCK)  # of a request that nobody waits for any more
         if not asking.poll(self._left_msc(give_up), zmq.POLLOUT):
-            raise GatewayTimeout(f"gateway {self.endpoint}: nobody is there within {self.timeout_msc} ms: is it running?")
+            raise GatewayTimeout(f"gateway {self.endpoint}: nobody is there within {self.timeout_ms} ms: is it running?")
         asking.send(request, zmq.NOBLOCK)
         answer = self._received(asking, give_up)
         if self._answers_at_once:
@@ -120,7 +124,7 @@ class Mql5JsonApiGateway:
 
     def _received(self, socket: zmq.Socket[bytes], give_up: float) -> bytes:
         if not socket.poll(self._left_msc(give_up)):
-            raise GatewayTimeout(f"gateway {self.endpoint}: no answer to {_ACTION} within {self.timeout_msc} ms")
+            raise GatewayTimeout(f"gateway {self.endpoint}: no answer to {_ACTION} within {self.timeout_ms} ms")
         return socket.recv(zmq.NOBLOCK)
 
     def _left_msc(self, give_up: float) -> int:
@@ -161,8 +165,8 @@ def read_positions(raw: bytes) -> Snapshot:
     Asked(None).check(fields)  # we name no request, so whatever names one answers somebody else
     error = fields.get("error")
     if error not in (None, False):
-        code, told = fields.get("lastError"), fields.get("description", fields.get("desription"))
-        raise GatewayRefused(_ACTION, code=None if code is None else shown(code), told=shown(told))
+        code, detail = fields.get("lastError"), fields.get("description", fields.get("desription"))
+        raise GatewayRefused(_ACTION, code=None if code is None else shown(code), detail=shown(detail))
     rows = rows_of(answer, "positions")
     if error is None and not any(rows):
         return Snapshot(positions=(), raw=raw)  # empty objects: how it says that nothing is open

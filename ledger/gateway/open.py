@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ledger.deprecation import arguments
 from ledger.errors import BadValue
 from ledger.gateway import Gateway
-from ledger.gateway.client import TIMEOUT_MSC, ZmqGateway
+from ledger.gateway.client import TIMEOUT_MS, ZmqGateway
 from ledger.gateway.curve import ClientKeys
 from ledger.gateway.forms import FORMS, Form
 from ledger.gateway.mql5_json_api import Mql5JsonApiGateway
@@ -12,11 +13,12 @@ from ledger.protocol import MESSAGE_BYTES_MAX
 from ledger.values import shown
 
 
+@arguments(timeout_msc="timeout_ms")
 def open_gateway(
     endpoint: str,
     *,
     form: Form = "json",
-    timeout_msc: int = TIMEOUT_MSC,
+    timeout_ms: int = TIMEOUT_MS,
     message_bytes_max: int = MESSAGE_BYTES_MAX,
     keys: ClientKeys | None = None,
     allow_insecure: bool = False,
@@ -31,14 +33,14 @@ def open_gateway(
         raise BadValue(f"the form of a gateway is one of {', '.join(FORMS)}, found {shown(form)}")
     if form == "json":
         return ZmqGateway(
-            endpoint, timeout_msc=timeout_msc, message_bytes_max=message_bytes_max, keys=keys, allow_insecure=allow_insecure
+            endpoint, timeout_ms=timeout_ms, message_bytes_max=message_bytes_max, keys=keys, allow_insecure=allow_insecure
         )
     if keys is not None:
         raise BadValue(f"a gateway of the form {form} knows no keys: leave them out, or put a tunnel before it")
     return Mql5JsonApiGateway(
         endpoint,
         answers_at_once=form == "ejtrader",
-        timeout_msc=timeout_msc,
+        timeout_ms=timeout_ms,
         message_bytes_max=message_bytes_max,
         allow_insecure=allow_insecure,
     )

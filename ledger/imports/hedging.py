@@ -154,7 +154,7 @@ class _Matcher:
         self._notes: list[Note] = []
         self._order = sorted(range(len(deals)), key=lambda index: deals[index].time_msc)
         self._deals = deals
-        self._is_complete = statement.is_from_birth
+        self._is_complete = statement.starts_at_opening
         self._targets = [_target(row) for row in statement.closed or ()]
         self._targets_of: defaultdict[int, list[_Target]] = defaultdict(list)  # by position id
         for target in self._targets:

@@ -35,13 +35,13 @@ def attribute_netting(statement: Statement) -> tuple[list[int | None], list[Note
     for symbol, indices in _by_symbol(statement.deals).items():
         replay = _replay(statement, named[symbol], open_rows[symbol], symbol)
         for index in indices:
-            position_ids[index] = replay.tell(statement.deals[index])
+            position_ids[index] = replay.position_of(statement.deals[index])
         notes += replay.notes
-    told = set(position_ids)
+    found = set(position_ids)
     notes += [
         Note("closed positions", f"closed position {row.position_id} (row {row.row})", "no deal of the file belongs to it")
         for row in statement.closed or ()
-        if row.position_id not in told
+        if row.position_id not in found
     ]
     return position_ids, notes
 
@@ -120,7 +120,7 @@ def _replay(statement: Statement, named: list[_Named], open_rows: list[OpenRow],
     beginnings = {(row.ticket, row.opened_msc) for row in open_rows}
     beginnings.update((life.position_id, life.opened_msc) for life in named)
     replay = _Replay(symbol=symbol, lives=_Lives(named), beginnings=beginnings)
-    if statement.is_from_birth:
+    if statement.starts_at_opening:
         replay.signed = _FLAT
     return replay
 
@@ -141,14 +141,14 @@ class _Replay:
     before: DealRow | None = None
     notes: list[Note] = field(factory=list)
 
-    def tell(self, deal: DealRow) -> int | None:
+    def position_of(self, deal: DealRow) -> int | None:
         """Return the position of the next deal."""
         if self.signed is None and self._is_flat_by_now(deal):
             self.signed = _FLAT
         self.before = deal
         volume = _signed(deal.side, deal.volume or _FLAT)
         if self.signed is None or not _fits(deal.entry, self.signed, volume) or self._is_flat_by_mistake(deal):
-            return self._tell_from_rows(deal)
+            return self._position_from_rows(deal)
         if not self.signed:
             self.position_id = deal.order
         self.signed += volume
@@ -167,7 +167,7 @@ class _Replay:
         """Whether a row says that another life went on where the deals seem to begin one."""
         return not self.signed and any(position_id != deal.order for position_id in self.lives.around(deal.time_msc))
 
-    def _tell_from_rows(self, deal: DealRow) -> int | None:
+    def _position_from_rows(self, deal: DealRow) -> int | None:
         """Take the one life that a row names for this moment: there is one position per symbol."""
         lives = self.lives.at(deal.time_msc)
         if self.signed is not None:

@@ -150,7 +150,7 @@ class Statement:
         return None if first.balance is None else first.balance - first.money
 
     @property
-    def is_from_birth(self) -> bool:
+    def starts_at_opening(self) -> bool:
         """Whether the file begins with the account's first deal, as far as its Balance column can prove it."""
         return self.opening is not None and self.opening == 0
 

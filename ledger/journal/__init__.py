@@ -13,11 +13,11 @@ from ledger.codec import Stored
 from ledger.errors import DealConflict
 from ledger.events import Event
 from ledger.journal.checkpoints import Checkpoint, Mark
-from ledger.journal.evidence import Kept
+from ledger.journal.evidence import StoredEvidence
 from ledger.journal.health import SyncHealth
-from ledger.journal.watch import Watch
-from ledger.postings import Place, Postings, Row, Selection
-from ledger.terms import Standing
+from ledger.journal.watch import AppendListener
+from ledger.postings import FoldKey, Postings, Row, Selection
+from ledger.terms import AccountTerms
 from ledger.values import AccountId
 
 __all__ = ["Appended", "Head", "Journal", "Outcome", "Selection"]
@@ -48,11 +48,11 @@ class Outcome(Enum):
 class Appended:
     """What an append did: the new rows, and for each event told its outcome or its conflict, in order.
 
-    ``standing`` is what stands for the account afterwards, where that is known.
+    ``terms`` is what stands for the account afterwards, where that is known.
     """
 
     head: Head
-    standing: Standing | None = None
+    terms: AccountTerms | None = None
     rows: tuple[Stored, ...]
     outcomes: tuple[Outcome | DealConflict, ...]
 
@@ -103,7 +103,7 @@ class EventStore(Protocol):
         """Return account -> where it stands, of all accounts with events at one moment, ordered by server and login."""
         ...
 
-    def watch(self) -> Watch:
+    def listen(self) -> AppendListener:
         """Return what wakes a reader when somebody else appends."""
         ...
 
@@ -142,7 +142,7 @@ class EventStore(Protocol):
         """Yield an account's rows, ascending version, after one version up to another inclusive."""
         ...
 
-    def standing(self, account: AccountId, version: int) -> Standing | None:
+    def terms(self, account: AccountId, version: int) -> AccountTerms | None:
         """Return what stands for an account after its first ``version`` events."""
         ...
 
@@ -150,7 +150,7 @@ class EventStore(Protocol):
         self,
         account: AccountId,
         selection: Selection,
-        standing: Standing | None = None,
+        terms: AccountTerms | None = None,
         *,
         after: Mark | None = None,
         besides: Sequence[Stored] = (),
@@ -160,7 +160,7 @@ class EventStore(Protocol):
         Args:
             account: Whose.
             selection: Which events.
-            standing: The account terms that order them; those of the selection's version without.
+            terms: The account terms that order them; those of the selection's version without.
             after: The checkpoint.
             besides: Events that are not recorded, to be put in their places.
         """
@@ -176,14 +176,14 @@ class EventStore(Protocol):
         """
         ...
 
-    def touched(self, account: AccountId, after: int, upto: int) -> Place | None:
+    def earliest_change(self, account: AccountId, after: int, upto: int) -> FoldKey | None:
         """Return the first place in the fold order that the events behind one version up to another change.
 
         That is where they belong, and where a revision took a deal away from. None if they change nothing.
         """
         ...
 
-    def count_apart(self, account: AccountId, selection: Selection) -> int:
+    def count_outside_fold(self, account: AccountId, selection: Selection) -> int:
         """Return how many events of a selection are no part of the fold."""
         ...
 
@@ -200,7 +200,7 @@ class CheckpointStore(Protocol):
     """States of the fold that make replays short (see ``journal.checkpoints``). Nothing but speed depends on them."""
 
     def checkpoint(
-        self, account: AccountId, selection: Selection, fold: str | None = None, before: Place | None = None
+        self, account: AccountId, selection: Selection, fold: str | None = None, before: FoldKey | None = None
     ) -> Checkpoint | None:
         """Return the latest checkpoint that is the same as a replay of a selection so far (see ``journal.checkpoints``).
 
@@ -216,7 +216,7 @@ class CheckpointStore(Protocol):
         """Yield all that is kept for an account, in the fold order."""
         ...
 
-    def keep(self, account: AccountId, begin: Place, checkpoints: Sequence[Checkpoint]) -> None:
+    def save_checkpoints(self, account: AccountId, begin: FoldKey, checkpoints: Sequence[Checkpoint]) -> None:
         """Keep checkpoints, in the place of those that lie behind a place up to the last of them and know less.
 
         If others by the same rules know more, theirs stay. What cannot be kept at once, as somebody else is writing or nothing
@@ -244,7 +244,7 @@ class SealStore(Protocol):
         """Return the seals that were made of this journal, oldest first."""
         ...
 
-    def keep_seal(self, text: str, made_us: int) -> None:
+    def save_seal(self, text: str, made_us: int) -> None:
         """Keep a seal, so that the next one can name it."""
         ...
 
@@ -268,18 +268,18 @@ class SyncHealthStore(Protocol):
 class RawRows(Protocol):
     """What is stored as it is stored, damaged or not: for verification, copies and restores."""
 
-    def as_they_lie(self, account: AccountId, *, after: int | None = None, upto: int | None = None) -> Iterator[list[Row]]:
+    def raw_rows(self, account: AccountId, *, after: int | None = None, upto: int | None = None) -> Iterator[list[Row]]:
         """Yield the rows of an account as they are stored, some at a time: behind a version, up to another, all without them.
 
         As plain tuples of the columns of ``Stored``. Damaged ones too: columns may hold anything.
         """
         ...
 
-    def evidence_as_it_lies(self, account: AccountId) -> Iterator[Kept]:
+    def raw_evidence(self, account: AccountId) -> Iterator[StoredEvidence]:
         """Yield all raw answers of an account as they are kept, in no order. Damaged ones too: columns may hold anything."""
         ...
 
-    def kept(self, account: AccountId, digest: str) -> Kept | None:
+    def stored_evidence(self, account: AccountId, digest: str) -> StoredEvidence | None:
         """Return a raw answer as it is kept, compressed."""
         ...
 
@@ -287,7 +287,7 @@ class RawRows(Protocol):
         """Yield what is wrong across accounts: account, version, field, what."""
         ...
 
-    def take(self, account: AccountId, rows: Sequence[Stored], evidence: Sequence[Kept] = ()) -> Head:
+    def append_verbatim(self, account: AccountId, rows: Sequence[Stored], evidence: Sequence[StoredEvidence] = ()) -> Head:
         """Append events of another journal as they were recorded there: same versions, same times, same hashes.
 
         Args:

@@ -1,7 +1,7 @@
 """Admission: which of the events that were told become rows, decided under the account's lock.
 
-Told twice with the same content is success and no new event. A later telling that knows more is recorded as what it adds.
-Told with other content is a conflict. The same rules for every journal.
+A fact that is recorded again with the same content is success and no new event. A later record that knows more is stored
+as what it adds. One with other content is a conflict. The same rules for every journal.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ledger.codec import (
     deal_columns,
     encode,
     natural_key,
-    numbered,
+    nth_key,
     placed,
     placement_of,
 )
@@ -51,10 +51,10 @@ from ledger.events import (
     storable,
 )
 from ledger.journal import Appended, Head, Outcome
-from ledger.journal.chain import checks, covered, digest, genesis, linked
+from ledger.journal.chain import checks, covered, digest, genesis, link
 from ledger.journal.plausible import refuse_currency, refuse_times
-from ledger.postings import ASSERTED, COMPLETABLE, IN_ORDER, NO_DEAL, PLACED, as_told, second_of
-from ledger.terms import Standing, terms_after
+from ledger.postings import ASSERTED, COMPLETABLE, IN_ORDER, NO_DEAL, OUT_OF_ORDER, merge_records, second_of
+from ledger.terms import AccountTerms, terms_after
 from ledger.values import TRADES, AccountId, entry_word, plain, unscaled
 
 #: What was seen in a snapshot. Where a clock stands still, two equal answers make equal events: one that was decided with an
@@ -88,7 +88,7 @@ class Admission:
         account: AccountId,
         *,
         head: Head,
-        standing: Standing | None,
+        terms: AccountTerms | None,
         known: Mapping[str, Stored],
         lookup: Lookup,
         symbol_used: SymbolUsed,
@@ -99,7 +99,7 @@ class Admission:
         self._account = account
         self._version, self._hash, self._recorded_us, *place = head
         self._place = (place[0], place[1])  # of the latest event that arrived in order
-        self._standing = standing
+        self._terms = terms
         self._lookup = lookup
         self._symbol_used = symbol_used
         self._latest_stored = latest_asserted
@@ -146,23 +146,23 @@ class Admission:
                     raise
                 outcomes.append(conflict)
         head = Head(self._version, self._hash, self._recorded_us, *self._place)
-        return Appended(head=head, standing=self._standing, rows=tuple(self._rows), outcomes=tuple(outcomes))
+        return Appended(head=head, terms=self._terms, rows=tuple(self._rows), outcomes=tuple(outcomes))
 
     def _fetch_later(self, keys: list[str]) -> None:
         """Find every later telling of what is known under natural keys."""
-        telling = 2
+        record_number = 2
         while keys:
-            stored = self._lookup([numbered(key, telling) for key in keys])
-            keys = [key for key in keys if numbered(key, telling) in stored]
+            stored = self._lookup([nth_key(key, record_number) for key in keys])
+            keys = [key for key in keys if nth_key(key, record_number) in stored]
             for key in keys:
-                self._known[key].append(stored[numbered(key, telling)])
-            telling += 1
+                self._known[key].append(stored[nth_key(key, record_number)])
+            record_number += 1
 
     def _admit(self, key: str, event: Event) -> Outcome:
-        tellings = self._known.get(key)
+        records = self._known.get(key)
         if isinstance(event, (FillRecorded, CashMoved)):
-            if tellings:
-                return self._tell_again(key, event, tellings)
+            if records:
+                return self._admit_repeat(key, event, records)
             if not TIME_MIN_MSC <= event.time_msc <= self._soon_msc:
                 self._refuse_implausible(event)
             self._append_deal(key, event)
@@ -171,34 +171,34 @@ class Admission:
             return Outcome.APPENDED
         if isinstance(event, AccountOpened):
             return self._open(key, event)
-        standing = self._opened()
+        terms = self._opened()
         if isinstance(event, SymbolSpecified):
             self._refuse_implausible(event)
-            return self._specify(key, event, tellings or [])
+            return self._specify(key, event, records or [])
         if isinstance(event, (DealCompleted, DealRevised)):
-            if not tellings:
+            if not records:
                 raise RuleError(
                     f"deal {event.deal} is not known in {self._account}, so it cannot be completed or revised: record it"
                 )
-            self._refuse_implausible(event, first_msc=tellings[0].time_msc)
+            self._refuse_implausible(event, first_msc=records[0].time_msc)
             if isinstance(event, DealRevised):
-                return self._revise(key, event, tellings)
-            return self._complete(key, encode(event, standing), tellings)
-        if tellings and not (self._is_decided and isinstance(event, _SIGHTS)):
+                return self._revise(key, event, records)
+            return self._complete(key, encode(event, terms), records)
+        if records and not (self._is_decided and isinstance(event, _SIGHTS)):
             return Outcome.DUPLICATE
         self._refuse_implausible(event)
-        self._append(key, encode(event, standing), len(tellings or ()) + 1)
+        self._append(key, encode(event, terms), len(records or ()) + 1)
         if isinstance(event, Adjusted):
-            self._standing = terms_after(standing, [event])
+            self._terms = terms_after(terms, [event])
         return Outcome.APPENDED
 
-    def _opened(self) -> Standing:
-        if self._standing is None:
+    def _opened(self) -> AccountTerms:
+        if self._terms is None:
             raise AccountUnknown(
                 f"account {self._account} is not open in this journal: open it first "
                 "(ledger account open SERVER/LOGIN --currency C --mode M), or import an export that names it"
             )
-        return self._standing
+        return self._terms
 
     @property
     def _now_msc(self) -> int:
@@ -210,19 +210,19 @@ class Admission:
         clock = self._opened().clock
         refuse_times(event, clock, self._now_msc, known_msc=self._place[0], first_msc=first_msc)
 
-    # ---- standing facts
+    # ---- terms facts
 
     def _open(self, key: str, event: AccountOpened) -> Outcome:
         if AccountId(event.server, event.login) != self._account:
             raise AccountMismatch(f"an AccountOpened of {event.server}/{event.login} was told to {self._account}")
-        if self._standing is None:
+        if self._terms is None:
             refuse_currency(event)
             refuse_times(event, event.clock, self._now_msc, known_msc=-1)
-            self._standing = Standing.of(event)
-            self._append(key, encode(event, self._standing))
+            self._terms = AccountTerms.of(event)
+            self._append(key, encode(event, self._terms))
             return Outcome.APPENDED
         # The order of deals is no term that a second opening contradicts: it is changed by an event of its own.
-        known = attrs.evolve(self._standing.opened, clock=self._standing.clock, time_msc=event.time_msc, order=event.order)
+        known = attrs.evolve(self._terms.opened, clock=self._terms.clock, time_msc=event.time_msc, order=event.order)
         if known == event:
             return Outcome.DUPLICATE
         different = {
@@ -230,90 +230,90 @@ class Admission:
             for name in ("currency", "mode", "clock", "currency_digits", "money_scale")
             if getattr(known, name) != getattr(event, name)
         }
-        told = "; ".join(f"{name} is {both}" for name, both in different.items())
+        given = "; ".join(f"{name} is {both}" for name, both in different.items())
         raise AccountMismatch(
-            f"account {self._account} is open with other terms: {told}. "
+            f"account {self._account} is open with other terms: {given}. "
             "Mode and currency of an account never change; its clock is changed by: ledger account clock"
         )
 
-    def _specify(self, key: str, event: SymbolSpecified, tellings: list[Stored]) -> Outcome:
-        standing = self._opened()
-        known = standing.symbols.get(event.symbol)
+    def _specify(self, key: str, event: SymbolSpecified, records: list[Stored]) -> Outcome:
+        terms = self._opened()
+        known = terms.symbols.get(event.symbol)
         if known is not None and attrs.evolve(event, time_msc=known.time_msc) == known:
             return Outcome.DUPLICATE
-        if (event.price_scale, event.volume_scale) != standing.scales(event.symbol) and (
+        if (event.price_scale, event.volume_scale) != terms.scales(event.symbol) and (
             any(uses_symbol(row, event.symbol) for row in self._rows) or self._symbol_used(event.symbol)
         ):
             raise RuleError(
                 f"symbol {event.symbol} of {self._account} was recorded with price and volume scales "
-                f"{standing.scales(event.symbol)}, told {(event.price_scale, event.volume_scale)}: "
+                f"{terms.scales(event.symbol)}, told {(event.price_scale, event.volume_scale)}: "
                 "scales cannot change once they are used"
             )
-        self._append(key, encode(event, standing), len(tellings) + 1)
-        self._standing = terms_after(standing, [event])
+        self._append(key, encode(event, terms), len(records) + 1)
+        self._terms = terms_after(terms, [event])
         return Outcome.APPENDED
 
     # ---- deals told again
 
-    def _tell_again(self, key: str, event: FillRecorded | CashMoved, tellings: list[Stored]) -> Outcome:
-        told = encode(event, self._opened())
-        known = Stored(*as_told(tellings))
-        differences = self._differences(known, told)
+    def _admit_repeat(self, key: str, event: FillRecorded | CashMoved, records: list[Stored]) -> Outcome:
+        given = encode(event, self._opened())
+        known = Stored(*merge_records(records))
+        differences = self._differences(known, given)
         if differences:
             raise DealConflict(event.deal, differences)
-        return self._complete(key, told, tellings)
+        return self._complete(key, given, records)
 
-    def _complete(self, key: str, told: Stored, tellings: list[Stored]) -> Outcome:
+    def _complete(self, key: str, given: Stored, records: list[Stored]) -> Outcome:
         """Record what a telling knows that those before it did not."""
-        known = Stored(*as_told(tellings))
-        differences = self._differences(known, told, [name for name in COMPLETABLE if name in _COMPARED])
+        known = Stored(*merge_records(records))
+        differences = self._differences(known, given, [name for name in COMPLETABLE if name in _COMPARED])
         if differences:
             raise DealConflict(known.deal or 0, differences)
-        news = {name: getattr(told, name) for name in COMPLETABLE if getattr(known, name) is None}
+        news = {name: getattr(given, name) for name in COMPLETABLE if getattr(known, name) is None}
         news = {name: value for name, value in news.items() if value is not None}
         if not news:
             return Outcome.DUPLICATE
-        standing = self._opened()
-        scale = standing.opened.money_scale
+        terms = self._opened()
+        scale = terms.opened.money_scale
         learned: dict[str, Any] = {name: unscaled(value, scale) if name in _MONEY else value for name, value in news.items()}
         event = DealCompleted(
             deal=known.deal or 0,
             time_msc=known.time_msc,
-            caused_by=tellings[-1].version,
-            origin=told.origin or Origin.ENGINE,
+            caused_by=records[-1].version,
+            origin=given.origin or Origin.ENGINE,
             **learned,
         )
-        self._append(key, encode(event, standing), len(tellings) + 1)
+        self._append(key, encode(event, terms), len(records) + 1)
         return Outcome.COMPLETED
 
-    def _revise(self, key: str, event: DealRevised, tellings: list[Stored]) -> Outcome:
-        standing = self._opened()
-        told = encode(event, standing)
-        known = Stored(*as_told(tellings))
-        if not self._differences(known, told) and known.time_msc == told.time_msc:
-            return self._complete(key, told, tellings)  # nothing else, but perhaps more
-        event = attrs.evolve(event, caused_by=tellings[-1].version)
-        self._append(key, encode(event, standing), len(tellings) + 1)
+    def _revise(self, key: str, event: DealRevised, records: list[Stored]) -> Outcome:
+        terms = self._opened()
+        given = encode(event, terms)
+        known = Stored(*merge_records(records))
+        if not self._differences(known, given) and known.time_msc == given.time_msc:
+            return self._complete(key, given, records)  # nothing else, but perhaps more
+        event = attrs.evolve(event, caused_by=records[-1].version)
+        self._append(key, encode(event, terms), len(records) + 1)
         return Outcome.APPENDED
 
-    def _differences(self, known: Stored, told: Stored, names: Sequence[str] = _COMPARED) -> dict[str, tuple[str, str]]:
+    def _differences(self, known: Stored, given: Stored, names: Sequence[str] = _COMPARED) -> dict[str, tuple[str, str]]:
         """Return field -> (known, told) where both know and differ. Sources may tell the time to the second only."""
         found: dict[str, tuple[str, str]] = {}
         for name in names:
-            left, right = getattr(known, name), getattr(told, name)
+            left, right = getattr(known, name), getattr(given, name)
             if left != right and left is not None and right is not None:
-                found[name] = (self._column_text(known, name), self._column_text(told, name))
-        if names is _COMPARED and known.time_msc // _SECOND_MSC != told.time_msc // _SECOND_MSC:
-            found["time_msc"] = (str(known.time_msc), str(told.time_msc))
-        if names is _COMPARED and (known.deal_type in TRADES) != (told.deal_type in TRADES):
-            found["deal_type"] = (str(known.deal_type), str(told.deal_type))  # a type may be told as a word only
+                found[name] = (self._column_text(known, name), self._column_text(given, name))
+        if names is _COMPARED and known.time_msc // _SECOND_MSC != given.time_msc // _SECOND_MSC:
+            found["time_msc"] = (str(known.time_msc), str(given.time_msc))
+        if names is _COMPARED and (known.deal_type in TRADES) != (given.deal_type in TRADES):
+            found["deal_type"] = (str(known.deal_type), str(given.deal_type))  # a type may be told as a word only
         return found
 
     def _column_text(self, row: Stored, name: str) -> str:
-        standing = self._opened()
+        terms = self._opened()
         value = getattr(row, name)
-        price_scale, volume_scale = standing.scales(row.symbol or "")
-        scale = {"volume": volume_scale, "price": price_scale} | dict.fromkeys(_MONEY, standing.opened.money_scale)
+        price_scale, volume_scale = terms.scales(row.symbol or "")
+        scale = {"volume": volume_scale, "price": price_scale} | dict.fromkeys(_MONEY, terms.opened.money_scale)
         if name in scale:
             return plain(unscaled(value, scale[name]))
         return entry_word(value) if name == "entry" else str(value)
@@ -341,14 +341,14 @@ class Admission:
 
     # ---- the row
 
-    def _append(self, key: str, row: Stored, telling: int = 1) -> None:
+    def _append(self, key: str, row: Stored, record_number: int = 1) -> None:
         """Append what was told, with what being recorded adds to it."""
         placement, order_msc, order_deal = placed(row, self._place, self._latest_asserted)
         row = row._replace(
             version=self._version + 1,
             placement=placement,
             recorded_us=self._next_us(),
-            natural_key=numbered(key, telling),
+            natural_key=nth_key(key, record_number),
             correlation=self._correlation,
         )
         self._link(key, row[:_CHAIN], (order_msc, order_deal))
@@ -365,7 +365,7 @@ class Admission:
             key=key,
             correlation=self._correlation,
         )
-        self._link(key, columns, (second_of(deal.time_msc), deal.deal) if placement == PLACED else (None, None))
+        self._link(key, columns, (second_of(deal.time_msc), deal.deal) if placement == OUT_OF_ORDER else (None, None))
 
     def _next_us(self) -> int:
         return max(self._now_us, self._recorded_us + 1)
@@ -375,26 +375,26 @@ class Admission:
 
     def _link(self, key: str, columns: tuple[Any, ...], order: tuple[int | None, int | None]) -> None:
         """Put a row behind the last: nothing of this append changes before all of the row is known to fit."""
-        row = linked(columns, self._hash, order)
+        row = link(columns, self._hash, order)
         self._version, self._hash, self._recorded_us = row.version, row.hash, row.recorded_us
         if row.placement == IN_ORDER:
             self._place = (row.time_msc, NO_DEAL if row.deal is None else row.deal)
         elif row.placement == ASSERTED and row.order_msc is not None and row.order_deal is not None:
             self._asserted[row.position_id] = row.order_msc, row.order_deal
         self._rows.append(row)
-        tellings = self._known.get(key)
-        if tellings is None:
+        records = self._known.get(key)
+        if records is None:
             self._known[key] = [row]
         else:
-            tellings.append(row)
+            records.append(row)
 
 
-def simulated_rows(events: Sequence[Event], standing: Standing, version: int, latest_asserted: LatestAsserted) -> list[Stored]:
+def simulated_rows(events: Sequence[Event], terms: AccountTerms, version: int, latest_asserted: LatestAsserted) -> list[Stored]:
     """Return events as rows with their places, as if they were recorded behind a version; none of them is about a deal."""
     latest: dict[int | None, tuple[int, int]] = {}
     rows = []
     for number, event in enumerate(events, version + 1):
-        row = encode(event, standing)
+        row = encode(event, terms)
         placement, order_msc, order_deal = placed(row, (-1, 0), lambda one: latest.get(one) or latest_asserted(one))
         if placement == ASSERTED and order_msc is not None and order_deal is not None:
             latest[row.position_id] = order_msc, order_deal
@@ -405,7 +405,7 @@ def simulated_rows(events: Sequence[Event], standing: Standing, version: int, la
 # ------------------------------------------------------------------------------------------- taken over from a journal
 
 
-def taken_over(account: AccountId, head: Head, rows: Sequence[Stored], latest_asserted: LatestAsserted) -> Appended:
+def admit_verbatim(account: AccountId, head: Head, rows: Sequence[Stored], latest_asserted: LatestAsserted) -> Appended:
     """Return what to append so that events of another journal are here as they were recorded there.
 
     Args:

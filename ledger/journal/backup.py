@@ -17,8 +17,8 @@ from sqlalchemy import Engine
 from ledger.codec import Stored
 from ledger.errors import AccountMismatch, BadValue, CorruptEvent, JournalMissing
 from ledger.journal import Head, Journal, Parent
-from ledger.journal.admission import start, taken_over
-from ledger.journal.evidence import Kept
+from ledger.journal.admission import admit_verbatim, start
+from ledger.journal.evidence import StoredEvidence
 from ledger.journal.sql.engine import UNFINISHED, found_revision, open_engine, shown, sqlite_path
 from ledger.journal.sql.journal import SqlJournal, insert_parents
 from ledger.journal.sql.migrate import finish, migrate
@@ -96,7 +96,7 @@ def copy_journal(
         kept = set(target.seals())
         for text in source.seals():
             if text not in kept:
-                target.keep_seal(text, now_us())
+                target.save_seal(text, now_us())
         added = sum(_copy_account(source, target, account, head, progress) for account, head in heads.items())
         _check(target, heads, progress)
         finish(engine)
@@ -145,7 +145,7 @@ def _heads_at(source: Journal, versions: Mapping[AccountId, int], heads: Mapping
 def _head_at(source: Journal, account: AccountId, version: int) -> Head:
     state = start(account)
     for at in range(0, version, _ROWS):
-        state = taken_over(account, state, _batch(source, account, at, version), lambda _: None).head
+        state = admit_verbatim(account, state, _batch(source, account, at, version), lambda _: None).head
     return state
 
 
@@ -162,17 +162,17 @@ def _copy_account(
     for at in range(after, head.version, _ROWS):
         # Read to the end each time, so that nothing is left open whatever happens.
         some = _batch(source, account, at, head.version)
-        target.take(account, some, list(_evidence(source, account, some, kept)))
+        target.append_verbatim(account, some, list(_evidence(source, account, some, kept)))
         progress(len(some))
     return head.version - after
 
 
-def _evidence(source: Journal, account: AccountId, rows: Sequence[Stored], kept: set[str]) -> Iterator[Kept]:
+def _evidence(source: Journal, account: AccountId, rows: Sequence[Stored], kept: set[str]) -> Iterator[StoredEvidence]:
     """Yield the raw answers that rows are the first to refer to."""
     for digest in dict.fromkeys(row.evidence for row in rows):
         if digest is not None and digest not in kept:
             kept.add(digest)
-            found = source.kept(account, digest)
+            found = source.stored_evidence(account, digest)
             if found is None:
                 raise CorruptEvent(f"account {account}: the raw answer {digest} is not kept. Run: ledger verify")
             yield found

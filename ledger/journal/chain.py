@@ -48,15 +48,15 @@ def genesis(account: AccountId) -> bytes:
     return sha256(f"ledger account {account}".encode()).digest()
 
 
-def sealed(row: Stored, prev_hash: bytes) -> Stored:
+def with_hash(row: Stored, prev_hash: bytes) -> Stored:
     """Return a row with its place in the chain."""
-    return linked(row[:_CHAIN], prev_hash, (row.order_msc, row.order_deal))
+    return link(row[:_CHAIN], prev_hash, (row.order_msc, row.order_deal))
 
 
-def linked(columns: tuple[Any, ...], prev_hash: bytes, order: tuple[int | None, int | None] = (None, None)) -> Stored:
+def link(columns: tuple[Any, ...], prev_hash: bytes, order: tuple[int | None, int | None] = (None, None)) -> Stored:
     """Return the row of all columns before the chain, with its place in it; ``order`` is what comes behind the chain."""
-    said = covered(columns)
-    return _stored((*columns, prev_hash, _hash(said, prev_hash), checks(said), *order))
+    content = covered(columns)
+    return _stored((*columns, prev_hash, _hash(content, prev_hash), checks(content), *order))
 
 
 def digest(columns: tuple[Any, ...], prev_hash: bytes) -> bytes:

@@ -25,8 +25,8 @@ from ledger.codec import Stored, decode_posting, stored_place
 from ledger.events import DealOrder
 from ledger.fold_order import FoldOrder, HourReading, Records, hour_readings
 from ledger.folds import PORTFOLIO, Fold, T
-from ledger.postings import NO_DEAL, Place, Posting, Postings, Reading, Selection
-from ledger.terms import Standing
+from ledger.postings import NO_DEAL, FoldKey, Posting, Postings, Reading, Selection
+from ledger.terms import AccountTerms
 from ledger.values import AccountId
 
 if TYPE_CHECKING:  # the protocol speaks of checkpoints
@@ -43,7 +43,7 @@ _KEPT_AT_ONCE: Final = 4 * 1024 * 1024
 class Mark(NamedTuple):
     """A checkpoint without its state: where it stands, and what it rests on (see the module's text)."""
 
-    place: Place
+    place: FoldKey
     reading: Reading
     version: int
     hash: bytes
@@ -58,18 +58,18 @@ class Checkpoint(NamedTuple):
     digest: bytes
 
 
-def order_of(standing: Standing | None, records: Records, selection: Selection) -> FoldOrder:
+def order_of(terms: AccountTerms | None, records: Records, selection: Selection) -> FoldOrder:
     """Return the order that the account terms give the postings of a selection."""
     return FoldOrder(
-        standing.clock if standing else ClockRule(),
-        by_time=standing is not None and standing.order is DealOrder.TIME,
-        nets=standing is not None and standing.opened.mode.nets,
+        terms.clock if terms else ClockRule(),
+        by_time=terms is not None and terms.order is DealOrder.TIME,
+        nets=terms is not None and terms.opened.mode.nets,
         records=records,
         until_utc_msc=selection.until_utc_msc,
     )
 
 
-def taken(fold: Fold[T], folded: T, place: Place, reading: Reading, version: int, chain: bytes) -> Checkpoint:
+def capture(fold: Fold[T], folded: T, place: FoldKey, reading: Reading, version: int, chain: bytes) -> Checkpoint:
     """Return a checkpoint of a fold as it is now.
 
     Args:
@@ -80,28 +80,28 @@ def taken(fold: Fold[T], folded: T, place: Place, reading: Reading, version: int
         version: The version that was known.
         chain: The chain hash of that version.
     """
-    mark, code = Mark(place=place, reading=reading, version=version, hash=chain), fold.code(folded.standing)
+    mark, code = Mark(place=place, reading=reading, version=version, hash=chain), fold.code(folded.terms)
     body = json.dumps(folded.state(), separators=(",", ":"), ensure_ascii=True).encode()
     return Checkpoint(mark=mark, fold=code, body=body, digest=_digest(mark, code, body))
 
 
-def opened(checkpoint: Checkpoint, fold: Fold[T], standing: Standing) -> T | None:
+def load(checkpoint: Checkpoint, fold: Fold[T], terms: AccountTerms) -> T | None:
     """Return what was folded for a checkpoint, None if it is damaged or made by other rules."""
     mark, code, body, digest = checkpoint
-    if code != fold.code(standing) or digest != _digest(mark, code, body):
+    if code != fold.code(terms) or digest != _digest(mark, code, body):
         return None
     try:
-        return fold.restore(standing, json.loads(body))
+        return fold.restore(terms, json.loads(body))
     except (KeyError, TypeError, ValueError):
         return None
 
 
 def _digest(mark: Mark, fold: str, body: bytes) -> bytes:
-    said: list[Any] = [*mark.place, *mark.reading, mark.version, mark.hash.hex(), fold]
-    return sha256(json.dumps(said).encode() + b"\n" + body).digest()
+    content: list[Any] = [*mark.place, *mark.reading, mark.version, mark.hash.hex(), fold]
+    return sha256(json.dumps(content).encode() + b"\n" + body).digest()
 
 
-def chosen(journal: EventStore, account: AccountId, marks: Iterable[Mark], version: int) -> Mark | None:
+def select(journal: EventStore, account: AccountId, marks: Iterable[Mark], version: int) -> Mark | None:
     """Return the latest checkpoint that knows of its postings what the first ``version`` events know.
 
     Args:
@@ -110,13 +110,13 @@ def chosen(journal: EventStore, account: AccountId, marks: Iterable[Mark], versi
         marks: Those that rest on no later version and reach no further in time than is asked about, latest place first.
         version: What is known.
     """
-    limits: dict[int, Place | None] = {}  # version -> the first place that was changed since
+    limits: dict[int, FoldKey | None] = {}  # version -> the first place that was changed since
     for mark in marks:
         if mark.version < version:
             # What was changed since a later version was changed since an earlier one too: no need to ask again.
             if any(mark.version <= known and limit is not None and mark.place >= limit for known, limit in limits.items()):
                 continue
-            limit = limits.setdefault(mark.version, journal.touched(account, mark.version, version))
+            limit = limits.setdefault(mark.version, journal.earliest_change(account, mark.version, version))
             if limit is not None and mark.place >= limit:
                 continue
         if journal.hash_at(account, mark.version) == mark.hash:
@@ -125,17 +125,17 @@ def chosen(journal: EventStore, account: AccountId, marks: Iterable[Mark], versi
 
 
 def is_usable(
-    journal: EventStore, account: AccountId, checkpoint: Checkpoint, fold: Fold[Any], version: int, standing: Standing
+    journal: EventStore, account: AccountId, checkpoint: Checkpoint, fold: Fold[Any], version: int, terms: AccountTerms
 ) -> bool:
     """Return whether a replay of the first ``version`` events could begin at a checkpoint: whether it is of our making."""
-    return checkpoint.fold == fold.code(standing) and chosen(journal, account, [checkpoint.mark], version) is not None
+    return checkpoint.fold == fold.code(terms) and select(journal, account, [checkpoint.mark], version) is not None
 
 
 def replayed(
     journal: Journal,
     account: AccountId,
     selection: Selection,
-    standing: Standing,
+    terms: AccountTerms,
     *,
     fold: Fold[T],
     interval: int | None = INTERVAL,
@@ -146,7 +146,7 @@ def replayed(
         journal: Where they are kept; long folds leave checkpoints there.
         account: Whose events.
         selection: Which of them.
-        standing: What stands for the moment that is asked about.
+        terms: What stands for the moment that is asked about.
         fold: Into what.
         interval: Postings between two checkpoints, at least. None folds from the start and leaves none.
 
@@ -154,14 +154,14 @@ def replayed(
         What they come to, and how many events were selected.
     """
     if interval is None:
-        folded, postings = fold.begin(standing), journal.postings(account, selection, standing)
+        folded, postings = fold.begin(terms), journal.postings(account, selection, terms)
         while rows := postings.take(_CHUNK):
             folded.fold(rows, decode_posting)
         return _finished(folded, selection), _selected(journal, account, selection, postings)
-    found = journal.checkpoint(account, selection, fold.code(standing))
-    begun = opened(found, fold, standing) if found else None
-    folded = begun or fold.begin(standing)
-    postings = journal.postings(account, selection, standing, after=found.mark if found and begun else None)
+    found = journal.checkpoint(account, selection, fold.code(terms))
+    begun = load(found, fold, terms) if found else None
+    folded = begun or fold.begin(terms)
+    postings = journal.postings(account, selection, terms, after=found.mark if found and begun else None)
     keeper = _Keeper(journal, account, fold, selection.version, postings.place)
     place, reading = postings.place, postings.reading
     due = 0  # postings until the next checkpoint
@@ -187,7 +187,7 @@ def simulated(
     journal: Journal,
     account: AccountId,
     selection: Selection,
-    standing: Standing,
+    terms: AccountTerms,
     rows: Sequence[Stored],
     *,
     fold: Fold[T],
@@ -198,15 +198,15 @@ def simulated(
         journal: Where the others are.
         account: Whose events.
         selection: Which of them.
-        standing: The account terms.
+        terms: The account terms.
         rows: Events behind the selection, none of them a deal; with their places.
         fold: Into what.
     """
     first = min(map(stored_place, rows))
-    found = journal.checkpoint(account, selection, fold.code(standing), before=first)
-    begun = opened(found, fold, standing) if found else None
-    folded = begun or fold.begin(standing)
-    postings = journal.postings(account, selection, standing, after=found.mark if found and begun else None, besides=rows)
+    found = journal.checkpoint(account, selection, fold.code(terms), before=first)
+    begun = load(found, fold, terms) if found else None
+    folded = begun or fold.begin(terms)
+    postings = journal.postings(account, selection, terms, after=found.mark if found and begun else None, besides=rows)
     while some := postings.take(_CHUNK):
         folded.fold(some, decode_posting)
     folded.note_version(selection.version + len(rows))
@@ -214,7 +214,7 @@ def simulated(
 
 
 def repeated_hour(
-    journal: Journal, account: AccountId, version: int, standing: Standing, span: tuple[int, int]
+    journal: Journal, account: AccountId, version: int, terms: AccountTerms, span: tuple[int, int]
 ) -> dict[int, HourReading]:
     """Return deal ticket -> when it happened, of the deals in an hour that the server's clock showed twice.
 
@@ -222,27 +222,27 @@ def repeated_hour(
         journal: Where they are.
         account: Whose.
         version: What is known.
-        standing: The account terms.
+        terms: The account terms.
         span: The hour, in broker time.
     """
     selection, begin = Selection(version=version, time_msc=span[1] - 1), (span[0], -1, 0)
-    found = journal.checkpoint(account, selection, PORTFOLIO.code(standing), before=begin)
-    postings = journal.postings(account, selection, standing, after=found.mark if found else None)
+    found = journal.checkpoint(account, selection, PORTFOLIO.code(terms), before=begin)
+    postings = journal.postings(account, selection, terms, after=found.mark if found else None)
     while postings.take(_CHUNK, begin):
         pass
     rows = [row for row in map(Posting._make, postings) if span[0] <= row.time_msc < span[1] and row.deal != NO_DEAL]
     first = postings.order.records.first_records([row.deal for row in rows]) if rows else {}
-    return hour_readings(rows, first, span, standing.clock)
+    return hour_readings(rows, first, span, terms.clock)
 
 
 def _selected(journal: EventStore, account: AccountId, selection: Selection, postings: Postings) -> int:
-    return postings.reading.events + journal.count_apart(account, selection)
+    return postings.reading.events + journal.count_outside_fold(account, selection)
 
 
 class _Keeper(Generic[T]):
     """Takes checkpoints of a fold under way and has them kept: some at a time, so that memory stays bounded."""
 
-    def __init__(self, journal: Journal, account: AccountId, fold: Fold[T], version: int, begin: Place) -> None:
+    def __init__(self, journal: Journal, account: AccountId, fold: Fold[T], version: int, begin: FoldKey) -> None:
         self._journal = journal
         self._account = account
         self._fold = fold
@@ -252,14 +252,14 @@ class _Keeper(Generic[T]):
         self._taken: list[Checkpoint] = []
         self._size = 0
 
-    def note(self, folded: T, place: Place, reading: Reading) -> None:
+    def note(self, folded: T, place: FoldKey, reading: Reading) -> None:
         """Take a checkpoint where the fold stands, between two chunks."""
         if place == self._begin:
             return
         self._chain = self._chain or self._journal.hash_at(self._account, self._version)
         if self._chain is None:
             return
-        self._taken.append(taken(self._fold, folded, place, reading, self._version, self._chain))
+        self._taken.append(capture(self._fold, folded, place, reading, self._version, self._chain))
         self._size += len(self._taken[-1].body)
         if self._size > _KEPT_AT_ONCE:
             self.finish()
@@ -267,6 +267,6 @@ class _Keeper(Generic[T]):
     def finish(self) -> None:
         """Have kept what was taken. What cannot be kept now is not: nothing depends on it."""
         if self._taken:
-            self._journal.keep(self._account, self._begin, self._taken)
+            self._journal.save_checkpoints(self._account, self._begin, self._taken)
             self._begin = self._taken[-1].mark.place
             self._taken, self._size = [], 0

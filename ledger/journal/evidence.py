@@ -19,7 +19,7 @@ SIZE_MAX: Final = 256 * 1024 * 1024
 _DIGEST_LENGTH: Final = 64
 
 
-class Kept(NamedTuple):
+class StoredEvidence(NamedTuple):
     """A raw answer as it is kept: its SHA-256 in hex, its size in bytes, and itself compressed by zlib."""
 
     digest: str
@@ -27,30 +27,30 @@ class Kept(NamedTuple):
     body: bytes
 
 
-def packed(answers: Iterable[bytes], events: Iterable[Event]) -> tuple[Kept, ...]:
+def compress(answers: Iterable[bytes], events: Iterable[Event]) -> tuple[StoredEvidence, ...]:
     """Return what is to be kept of raw answers: those that an event refers to, each once.
 
     Raises:
         BadValue: One of them is larger than ``SIZE_MAX``.
     """
-    told = {sha256(raw).hexdigest(): raw for raw in answers}
-    named = {getattr(event, "evidence", None) for event in events} if told else set()
-    return tuple(_packed(digest, raw) for digest, raw in told.items() if digest in named)
+    by_digest = {sha256(raw).hexdigest(): raw for raw in answers}
+    named = {getattr(event, "evidence", None) for event in events} if by_digest else set()
+    return tuple(_packed(digest, raw) for digest, raw in by_digest.items() if digest in named)
 
 
-def _packed(digest: str, raw: bytes) -> Kept:
+def _packed(digest: str, raw: bytes) -> StoredEvidence:
     if len(raw) > SIZE_MAX:
         raise BadValue(f"evidence {digest}: expected at most {SIZE_MAX} bytes, found {len(raw)}")
-    return Kept(digest=digest, size=len(raw), body=zlib.compress(raw))
+    return StoredEvidence(digest=digest, size=len(raw), body=zlib.compress(raw))
 
 
-def referred(kept: Iterable[Kept], rows: Iterable[Stored]) -> dict[str, Kept]:
+def referenced(kept: Iterable[StoredEvidence], rows: Iterable[Stored]) -> dict[str, StoredEvidence]:
     """Return digest -> answer of those that rows refer to."""
     named = {row.evidence for row in rows}
     return {one.digest: one for one in kept if one.digest in named}
 
 
-def unpacked(kept: Kept) -> bytes:
+def decompress(kept: StoredEvidence) -> bytes:
     """Return a raw answer as it came in.
 
     The size that was recorded bounds what is decompressed, so that a forged body cannot fill the memory.

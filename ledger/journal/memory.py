@@ -8,18 +8,18 @@ from threading import Condition, RLock
 from typing import Literal
 from uuid import uuid4
 
-from ledger.codec import Stored, natural_key, posting, standing_of, stored_place
+from ledger.codec import Stored, natural_key, posting, stored_place, terms_of
 from ledger.events import Event
 from ledger.fold_order import FirstRecord
 from ledger.folds import PORTFOLIO
 from ledger.journal import Appended, Difference, Head, Journal, Parent, Selection
-from ledger.journal.admission import Admission, start, taken_over, uses_symbol
-from ledger.journal.checkpoints import Checkpoint, Mark, chosen, order_of
-from ledger.journal.evidence import Kept, packed, referred, unpacked
+from ledger.journal.admission import Admission, admit_verbatim, start, uses_symbol
+from ledger.journal.checkpoints import Checkpoint, Mark, order_of, select
+from ledger.journal.evidence import StoredEvidence, compress, decompress, referenced
 from ledger.journal.health import SyncHealth, merged
-from ledger.journal.watch import MemoryWatch, Watch
-from ledger.postings import APART, ASSERTED, IN_ORDER, PLACED, Place, Postings, Row, place_of
-from ledger.terms import STANDING_KINDS, Standing
+from ledger.journal.watch import AppendListener, MemoryListener
+from ledger.postings import ASSERTED, IN_ORDER, OUT_OF_ORDER, OUTSIDE_FOLD, FoldKey, Postings, Row, place_of
+from ledger.terms import TERMS_KINDS, AccountTerms
 from ledger.values import AccountId
 
 
@@ -37,8 +37,8 @@ class MemoryJournal:
         self._rows: dict[AccountId, list[Stored]] = {}
         self._heads: dict[AccountId, Head] = {}
         self._keys: dict[AccountId, dict[str, Stored]] = {}
-        self._evidence: dict[AccountId, dict[str, Kept]] = {}
-        self._checkpoints: dict[AccountId, dict[tuple[Place, str], Checkpoint]] = {}
+        self._evidence: dict[AccountId, dict[str, StoredEvidence]] = {}
+        self._checkpoints: dict[AccountId, dict[tuple[FoldKey, str], Checkpoint]] = {}
         self._identity = str(uuid4())
         self._seals: dict[str, None] = {}
         self._health: dict[AccountId, SyncHealth] = {}
@@ -70,8 +70,8 @@ class MemoryJournal:
         with self._lock:
             return dict(sorted(self._heads.items()))
 
-    def watch(self) -> Watch:
-        return MemoryWatch(self._appended)
+    def listen(self) -> AppendListener:
+        return MemoryListener(self._appended)
 
     def append(
         self,
@@ -83,7 +83,7 @@ class MemoryJournal:
         conflicts: Literal["refuse", "keep"] = "refuse",
         evidence: Sequence[bytes] = (),
     ) -> Appended:
-        answers = packed(evidence, events)
+        answers = compress(evidence, events)
         keys = [natural_key(event) for event in events]
         with self._lock:
             stored = self._keys.get(account, {})
@@ -91,7 +91,7 @@ class MemoryJournal:
             admission = Admission(
                 account,
                 head=self._heads.get(account) or start(account),
-                standing=standing_of([row for row in rows if row.kind in STANDING_KINDS]),
+                terms=terms_of([row for row in rows if row.kind in TERMS_KINDS]),
                 known={key: stored[key] for key in keys if key in stored},
                 lookup=lambda wanted: {key: stored[key] for key in wanted if key in stored},
                 symbol_used=lambda symbol: any(uses_symbol(row, symbol) for row in rows),
@@ -103,21 +103,21 @@ class MemoryJournal:
             self._put(account, appended, answers)
             return appended
 
-    def take(self, account: AccountId, rows: Sequence[Stored], evidence: Sequence[Kept] = ()) -> Head:
+    def append_verbatim(self, account: AccountId, rows: Sequence[Stored], evidence: Sequence[StoredEvidence] = ()) -> Head:
         with self._lock:
             begin = self._heads.get(account) or start(account)
             new = [row for row in rows if row.version > begin.version]
-            self._put(account, taken_over(account, begin, new, lambda one: self.latest_asserted(account, one)), evidence)
+            self._put(account, admit_verbatim(account, begin, new, lambda one: self.latest_asserted(account, one)), evidence)
             return self._heads.get(account) or begin
 
-    def _put(self, account: AccountId, appended: Appended, answers: Sequence[Kept]) -> None:
+    def _put(self, account: AccountId, appended: Appended, answers: Sequence[StoredEvidence]) -> None:
         if not appended.rows:
             return
         self._rows.setdefault(account, []).extend(appended.rows)
         self._keys.setdefault(account, {}).update({row.natural_key: row for row in appended.rows})
         self._heads[account] = appended.head
         kept = self._evidence.setdefault(account, {})
-        kept.update(referred(answers, appended.rows))  # the same digest is the same answer
+        kept.update(referenced(answers, appended.rows))  # the same digest is the same answer
         self._appended.notify_all()
 
     def identity(self) -> str:
@@ -135,7 +135,7 @@ class MemoryJournal:
     def seals(self) -> list[str]:
         return list(self._seals)
 
-    def keep_seal(self, text: str, made_us: int) -> None:  # noqa: ARG002  # kept in the order of making
+    def save_seal(self, text: str, made_us: int) -> None:  # noqa: ARG002  # kept in the order of making
         self._seals.setdefault(text)
 
     def sync_health(self, account: AccountId) -> SyncHealth | None:
@@ -150,21 +150,21 @@ class MemoryJournal:
         with self._lock:
             return iter(self._rows.get(account, [])[after:upto])
 
-    def as_they_lie(self, account: AccountId, *, after: int | None = None, upto: int | None = None) -> Iterator[list[Row]]:
+    def raw_rows(self, account: AccountId, *, after: int | None = None, upto: int | None = None) -> Iterator[list[Row]]:
         return iter([list(self.rows(account, after=after or 0, upto=upto))])
 
     def irregularities(self) -> Iterator[tuple[str, int | None, str, str]]:
         return iter(())
 
     def evidence(self, account: AccountId, digest: str) -> bytes | None:
-        found = self.kept(account, digest)
-        return None if found is None else unpacked(found)
+        found = self.stored_evidence(account, digest)
+        return None if found is None else decompress(found)
 
-    def kept(self, account: AccountId, digest: str) -> Kept | None:
+    def stored_evidence(self, account: AccountId, digest: str) -> StoredEvidence | None:
         with self._lock:
             return self._evidence.get(account, {}).get(digest)
 
-    def evidence_as_it_lies(self, account: AccountId) -> Iterator[Kept]:
+    def raw_evidence(self, account: AccountId) -> Iterator[StoredEvidence]:
         with self._lock:
             return iter(list(self._evidence.get(account, {}).values()))
 
@@ -172,15 +172,15 @@ class MemoryJournal:
         self,
         account: AccountId,
         selection: Selection,
-        standing: Standing | None = None,
+        terms: AccountTerms | None = None,
         *,
         after: Mark | None = None,
         besides: Sequence[Stored] = (),
     ) -> Postings:
-        standing = standing or self.standing(account, selection.version)
+        terms = terms or self.terms(account, selection.version)
         with self._lock:
             known = self._rows.get(account, [])[: selection.version]
-        return ordered_postings(known, selection, standing, after=after, besides=besides)
+        return ordered_postings(known, selection, terms, after=after, besides=besides)
 
     def latest_asserted(self, account: AccountId, position_id: int | None, before: int | None = None) -> tuple[int, int] | None:
         with self._lock:
@@ -191,9 +191,9 @@ class MemoryJournal:
         return None
 
     def checkpoint(
-        self, account: AccountId, selection: Selection, fold: str | None = None, before: Place | None = None
+        self, account: AccountId, selection: Selection, fold: str | None = None, before: FoldKey | None = None
     ) -> Checkpoint | None:
-        fold = fold or PORTFOLIO.code(self.standing(account, selection.version))
+        fold = fold or PORTFOLIO.code(self.terms(account, selection.version))
         with self._lock:
             kept = {
                 place: one
@@ -203,10 +203,10 @@ class MemoryJournal:
                 and one.mark.reading.newest <= selection.version
                 and (selection.time_msc is None or one.mark.reading.latest_msc <= selection.time_msc)
             }
-        found = chosen(self, account, (kept[place].mark for place in sorted(kept, reverse=True)), selection.version)
+        found = select(self, account, (kept[place].mark for place in sorted(kept, reverse=True)), selection.version)
         return None if found is None else kept[found.place]
 
-    def keep(self, account: AccountId, begin: Place, checkpoints: Sequence[Checkpoint]) -> None:
+    def save_checkpoints(self, account: AccountId, begin: FoldKey, checkpoints: Sequence[Checkpoint]) -> None:
         last, fold = checkpoints[-1].mark, checkpoints[-1].fold
         with self._lock:
             kept = self._checkpoints.setdefault(account, {})
@@ -223,22 +223,22 @@ class MemoryJournal:
     def hash_at(self, account: AccountId, version: int) -> bytes | None:
         return next((row.hash for row in self.rows(account, after=version - 1, upto=version)), None) if version > 0 else None
 
-    def touched(self, account: AccountId, after: int, upto: int) -> Place | None:
+    def earliest_change(self, account: AccountId, after: int, upto: int) -> FoldKey | None:
         with self._lock:
             rows = self._rows.get(account, [])
-            new = [row for row in rows[after:upto] if row.placement != APART]
+            new = [row for row in rows[after:upto] if row.placement != OUTSIDE_FOLD]
             places = [stored_place(row) for row in new]
             places += [stored_place(rows[row.caused_by - 1]) for row in new if row.kind == "DealRevised" and row.caused_by]
         return min(places, default=None)
 
-    def count_apart(self, account: AccountId, selection: Selection) -> int:
+    def count_outside_fold(self, account: AccountId, selection: Selection) -> int:
         return sum(
-            row.placement == APART and (selection.time_msc is None or row.time_msc <= selection.time_msc)
+            row.placement == OUTSIDE_FOLD and (selection.time_msc is None or row.time_msc <= selection.time_msc)
             for row in self.rows(account, upto=selection.version)
         )
 
-    def standing(self, account: AccountId, version: int) -> Standing | None:
-        return standing_of([row for row in self.rows(account, upto=version) if row.kind in STANDING_KINDS])
+    def terms(self, account: AccountId, version: int) -> AccountTerms | None:
+        return terms_of([row for row in self.rows(account, upto=version) if row.kind in TERMS_KINDS])
 
     def version_at(self, account: AccountId, recorded_end_us: int) -> int:
         return sum(row.recorded_us < recorded_end_us for row in self.rows(account))
@@ -268,16 +268,16 @@ class _Rows:
 def ordered_postings(
     known: Sequence[Stored],
     selection: Selection,
-    standing: Standing | None,
+    terms: AccountTerms | None,
     *,
     after: Mark | None = None,
     besides: Sequence[Stored] = (),
 ) -> Postings:
     """Return the postings of a list of rows, ascending version from 1 on. Arguments as ``Journal.postings``."""
-    order = order_of(standing, _Rows(known), selection)
+    order = order_of(terms, _Rows(known), selection)
     selected = [row for row in known if selection.time_msc is None or row.time_msc <= selection.time_msc]
     plain = [posting(row) for row in selected if row.placement == IN_ORDER]
-    late = [row for row in selected if row.placement in (PLACED, ASSERTED)] + list(besides)
+    late = [row for row in selected if row.placement in (OUT_OF_ORDER, ASSERTED)] + list(besides)
     placed = [(stored_place(row) if order.is_anchored else place_of(posting(row)), posting(row)) for row in late]
     if after is not None:
         plain = [row for row in plain if row[2] > after.reading.newest_plain]

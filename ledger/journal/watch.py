@@ -13,7 +13,7 @@ from typing import Final, Protocol, Self
 LOOK_SECONDS: Final = 0.02
 
 
-class Watch(Protocol):
+class AppendListener(Protocol):
     """Notices appends. To be closed."""
 
     def wait(self, seconds: float) -> bool:
@@ -45,7 +45,7 @@ class Closing:
         """Give back what it holds open."""
 
 
-class MemoryWatch(Closing):
+class MemoryListener(Closing):
     """Notices appends to a journal in this process's memory.
 
     Args:

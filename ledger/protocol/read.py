@@ -78,14 +78,14 @@ def _read(
         asked.check(fields)
     word = status_of(fields)
     if word in STATUS_BAD:
-        code, told = (fields.get(name) for name in ("error_code", "error_msg"))
-        raise GatewayRefused(action, code=_said(code), told=_said(told))
+        code, given = (fields.get(name) for name in ("error_code", "error_msg"))
+        raise GatewayRefused(action, code=_text(code), detail=_text(given))
     if word not in STATUS_GOOD:
         raise SnapshotRefused(f"expected {' or '.join(STATUS_GOOD)}, found {shown(fields.get('status'))}", field="status")
     return answer, Fields(fields)
 
 
-def _said(value: object) -> str | None:
+def _text(value: object) -> str | None:
     if value is None:
         return None
     return ascii(value)[1:-1][:200] if isinstance(value, str) else shown(value)
@@ -162,10 +162,10 @@ def read_position(row: Any, number: int) -> RemotePosition:
     What is plain is read at once, as a thousand rows come at a time; all else by the strict readers.
     """
     fields = _row_fields(row, number)
-    told = fields.found.get
-    ticket, kind, volume, price, symbol = told("ticket"), told("type"), told("volume"), told("price_open"), told("symbol")
-    identifier, profit, swap, comment = told("identifier"), told("profit"), told("swap"), told("comment")
-    opened_msc, updated_msc = told("time_msc"), told("time_update_msc")
+    given = fields.found.get
+    ticket, kind, volume, price, symbol = given("ticket"), given("type"), given("volume"), given("price_open"), given("symbol")
+    identifier, profit, swap, comment = given("identifier"), given("profit"), given("swap"), given("comment")
+    opened_msc, updated_msc = given("time_msc"), given("time_update_msc")
     if type(ticket) is not int or not 0 < ticket < INT64_MAX:
         ticket = fields.ticket("ticket", fields.given("ticket"))
     if type(identifier) is not int or not 0 < identifier < INT64_MAX:
@@ -192,7 +192,7 @@ def read_position(row: Any, number: int) -> RemotePosition:
         price_open=price or None,
         opened_msc=opened_msc,
         updated_msc=updated_msc,
-        magic=None if told("magic") is None else fields.magic("magic", told("magic")),
+        magic=None if given("magic") is None else fields.magic("magic", given("magic")),
         comment=None if comment is None else fields.remark("comment", comment),
         profit=None if profit is None else fields.number("profit", profit),
         swap=None if swap is None else fields.number("swap", swap),
@@ -258,8 +258,8 @@ def read_deals(raw: bytes, asked: Asked | None = None) -> RemoteHistory:
 
 def _deal(row: Any, number: int) -> Deal:
     fields = _row_fields(row, number)
-    told = fields.given("type")
-    deal_type, word = _deal_type(fields, told)
+    given = fields.given("type")
+    deal_type, word = _deal_type(fields, given)
     time_msc = fields.time_msc("time_msc", "time")
     if time_msc is None:
         raise SnapshotRefused("is missing", row=number, field="time")
@@ -300,16 +300,16 @@ def _deal(row: Any, number: int) -> Deal:
         raise SnapshotRefused(str(error)[:200], row=number) from error
 
 
-def _deal_type(fields: Fields, told: Any) -> tuple[int | None, str | None]:
+def _deal_type(fields: Fields, given: Any) -> tuple[int | None, str | None]:
     """Return the code of a deal's type; a word that nobody documented is kept as the word it is.
 
     A word may be the name that MQL5 gives it, as ``DEAL_TYPE_COMMISSION_DAILY`` or ``DEAL_TAX`` (ENUM_DEAL_TYPE).
     """
-    if type(told) is not str or told.strip().isdecimal():
-        return fields.whole("type", told.strip() if type(told) is str else told, 0, 2**31 - 1), None
-    word = fields.text("type", told).strip().lower().removeprefix("deal_").removeprefix("type_").replace("_", " ")
+    if type(given) is not str or given.strip().isdecimal():
+        return fields.whole("type", given.strip() if type(given) is str else given, 0, 2**31 - 1), None
+    word = fields.text("type", given).strip().lower().removeprefix("deal_").removeprefix("type_").replace("_", " ")
     if not word:
-        raise fields.refuse("type", "a deal type", told)
+        raise fields.refuse("type", "a deal type", given)
     code = _DEAL_CODES.get(word)
     return code, None if code is not None else word
 

@@ -18,7 +18,7 @@ from attrs import frozen
 from ledger.events import BreakKind
 from ledger.portfolio import Portfolio
 from ledger.snapshot import RemoteAccount, RemotePosition, Snapshot
-from ledger.terms import Standing
+from ledger.terms import AccountTerms
 from ledger.values import plain
 from ledger.views import Position
 
@@ -120,7 +120,7 @@ def compare(portfolio: Portfolio, snapshot: Snapshot) -> tuple[Disagreement | Ne
     found: list[Disagreement | NewTicket] = []
     matched: set[int] = set()
     strangers: list[RemotePosition] = []
-    nets = portfolio.standing.opened.mode.nets
+    nets = portfolio.terms.opened.mode.nets
     by_symbol = {position.symbol: position for position in ours.values()} if nets else {}
     by_ticket = {position.ticket: position for position in ours.values()}
     for row in remote:
@@ -133,7 +133,7 @@ def compare(portfolio: Portfolio, snapshot: Snapshot) -> tuple[Disagreement | Ne
             strangers.append(row)
             continue
         matched.add(position.position_id)
-        if not is_alike(position, row, portfolio.standing):
+        if not is_alike(position, row, portfolio.terms):
             differences = tuple(_differences(portfolio, position, row))
             if differences:
                 found.append(Drift(position, row, differences))
@@ -149,13 +149,13 @@ def compare(portfolio: Portfolio, snapshot: Snapshot) -> tuple[Disagreement | Ne
     return tuple(sorted(found, key=lambda one: (_PHASES.index(type(one)), one.position_id)))
 
 
-def is_alike(ours: Position, theirs: RemotePosition, standing: Standing) -> bool:
+def is_alike(ours: Position, theirs: RemotePosition, terms: AccountTerms) -> bool:
     """Return whether both show the same, binary dirt apart: so nearly every position of nearly every snapshot."""
     if ours.side is not theirs.side or ours.symbol != theirs.symbol or theirs.price_open is None:
         return False
     if ours.volume == theirs.volume and ours.price_open == theirs.price_open:
         return True
-    price_scale, volume_scale = standing.scales(ours.symbol)  # dirt is less than a tenth of the least unit that is kept
+    price_scale, volume_scale = terms.scales(ours.symbol)  # dirt is less than a tenth of the least unit that is kept
     return abs(ours.volume - theirs.volume) < Decimal(1).scaleb(-volume_scale - 1) and abs(
         ours.price_open - theirs.price_open
     ) < Decimal(1).scaleb(-price_scale - 1)
@@ -166,7 +166,7 @@ def _is_another(ours: Position, theirs: RemotePosition) -> bool:
 
     MT5 gives a new identifier only after the volume reached 0 (MQL5 Reference, "Position Properties").
     """
-    return theirs.is_identified and ours.is_id_told and ours.position_id != theirs.position_id
+    return theirs.is_identified and ours.is_id_known and ours.position_id != theirs.position_id
 
 
 def _renamed(gone: list[Position], strangers: list[RemotePosition]) -> list[NewTicket]:
@@ -191,32 +191,32 @@ def _differences(portfolio: Portfolio, ours: Position, theirs: RemotePosition) -
     if ours.side is not theirs.side:
         yield Difference(field="side", ours=ours.side.value, theirs=theirs.side.value)
     gap = abs(ours.volume - theirs.volume)
-    if gap and gap >= volume_step(portfolio.standing, ours.symbol):
+    if gap and gap >= volume_step(portfolio.terms, ours.symbol):
         yield Difference(field="volume", ours=plain(ours.volume), theirs=plain(theirs.volume))
     if theirs.price_open is not None:
         exact = portfolio.open_price(ours)
-        if abs(exact - Fraction(theirs.price_open)) > price_tolerance(portfolio.standing, ours.symbol):
+        if abs(exact - Fraction(theirs.price_open)) > price_tolerance(portfolio.terms, ours.symbol):
             yield Difference(field="price_open", ours=plain(ours.price_open), theirs=plain(theirs.price_open))
 
 
-def volume_step(standing: Standing, symbol: str) -> Decimal:
+def volume_step(terms: AccountTerms, symbol: str) -> Decimal:
     """Return the least difference of volume that counts, in lots; without a specification any does."""
-    spec = standing.symbols.get(symbol)
+    spec = terms.symbols.get(symbol)
     return spec.volume_step if spec and spec.volume_step else Decimal(0)
 
 
-def price_tolerance(standing: Standing, symbol: str) -> Fraction:
+def price_tolerance(terms: AccountTerms, symbol: str) -> Fraction:
     """Return the largest difference of open prices that is none: half a unit of the last decimal that the broker shows.
 
     MT5 rounds a position's open price to the symbol's digits + 3 (MQL5 Reference, "Position Properties").
     """
-    return Fraction(1, 2 * 10 ** standing.shown_digits(symbol))
+    return Fraction(1, 2 * 10 ** terms.shown_digits(symbol))
 
 
 def compare_money(portfolio: Portfolio, account: RemoteAccount) -> tuple[Difference, ...]:
     """Return how balance and credit differ, by more than half of the currency's last decimal."""
-    half = Decimal(5).scaleb(-portfolio.standing.opened.currency_digits - 1)
-    digits = portfolio.standing.opened.currency_digits
+    half = Decimal(5).scaleb(-portfolio.terms.opened.currency_digits - 1)
+    digits = portfolio.terms.opened.currency_digits
     return tuple(
         Difference(field=name, ours=plain(ours, decimals=digits), theirs=plain(theirs, decimals=digits))
         for name, ours, theirs in (

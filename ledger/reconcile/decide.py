@@ -43,7 +43,7 @@ _POSITION_KINDS: Final = (BreakKind.ZOMBIE, BreakKind.GHOST, BreakKind.DRIFT)
 
 
 @frozen(kw_only=True)
-class Circumstances:
+class DecisionContext:
     """What is known around a snapshot.
 
     Attributes:
@@ -114,7 +114,7 @@ def decide(
     found: Sequence[Disagreement | NewTicket],
     *,
     policy: ReconcilePolicy,
-    around: Circumstances,
+    around: DecisionContext,
 ) -> Decision:
     """Return what to append about what ``compare`` found.
 
@@ -125,10 +125,10 @@ def decide(
 
 
 def decide_money(
-    portfolio: Portfolio, differences: Sequence[Difference], *, policy: ReconcilePolicy, around: Circumstances, evidence: str
+    portfolio: Portfolio, differences: Sequence[Difference], *, policy: ReconcilePolicy, around: DecisionContext, evidence: str
 ) -> Decision:
     """Return the breaks to open and close about balance and credit. No correction ever moves money."""
-    standing_breaks = {one.field: one for one in portfolio.breaks if one.kind is BreakKind.BALANCE and one.version}
+    open_balance_breaks = {one.field: one for one in portfolio.breaks if one.kind is BreakKind.BALANCE and one.version}
     differing = {one.field: one for one in differences}
     time_msc = max(around.time_msc, portfolio.newest_known_msc)
     if differences and around.touched:
@@ -137,7 +137,7 @@ def decide_money(
     events: list[Event] = []
     stated = "the broker states another figure and its deals do not explain it"
     for name, one in differing.items():
-        known, unrest = standing_breaks.get(name), around.flapping.of("money", name)
+        known, unrest = open_balance_breaks.get(name), around.flapping.of("money", name)
         if known is not None and (gap(one) == gap(known) or _goes_on_flapping(known, unrest)):
             continue
         flaps = unrest.openings if unrest.openings >= policy.attempts_max else None
@@ -153,7 +153,7 @@ def decide_money(
         Held(kind="balance", position_id=None, symbol=None, why=f"{name} is {one.ours} here and {one.theirs} there{halts}")
         for name, one in differing.items()
     ]
-    for field, settled in standing_breaks.items():
+    for field, settled in open_balance_breaks.items():
         if field in differing or not settled.version:
             continue
         if _goes_on_flapping(settled, around.flapping.of("money", field)):
@@ -188,13 +188,13 @@ class _Deciding:
         snapshot: Snapshot,
         found: Sequence[Disagreement | NewTicket],
         policy: ReconcilePolicy,
-        around: Circumstances,
+        around: DecisionContext,
     ) -> None:
         self._portfolio = portfolio
         self._snapshot = snapshot
         self._policy = policy
         self._around = around
-        self._nets = portfolio.standing.opened.mode.nets
+        self._nets = portfolio.terms.opened.mode.nets
         self._new_tickets = [one for one in found if isinstance(one, NewTicket)]
         self._found: list[Disagreement] = [one for one in found if not isinstance(one, NewTicket) and not self._is_ignored(one)]
         self._breaks: dict[tuple[BreakKind, int | None], Break] = {
@@ -284,9 +284,9 @@ class _Deciding:
             self._wait(one, "a fill of it was told just now: left for the next sync", WaitsFor.TIME)
             return
         if one.position_id in self._flapping:
-            self._hold_flapping(one, self._flapping[one.position_id], in_words(one)[2])
+            self._hold_flapping(one, self._flapping[one.position_id], describe_sides(one)[2])
             return
-        if self._standing_break(one) is None:
+        if self._open_break(one) is None:
             if self._flaps(one) >= self._policy.attempts_max:
                 self._escalate_flapping(one)
                 return
@@ -309,7 +309,7 @@ class _Deciding:
         if one.position_id in self._flapping:
             self._correct_once(one, self._flapping[one.position_id])
             return
-        known = self._standing_break(one)
+        known = self._open_break(one)
         attempts = known.attempts if known else 0
         if attempts >= self._policy.attempts_max:
             self._escalate(one, attempts)
@@ -347,7 +347,7 @@ class _Deciding:
         return self._around.flapping.of("position", one.position_id)
 
     def _flaps(self, one: Disagreement) -> int:
-        field, _, theirs = in_words(one)
+        field, _, theirs = describe_sides(one)
         return self._around.flapping.flaps(one.position_id, field, theirs, with_deals=self._around.has_deals)
 
     def _escalate_flapping(self, one: Disagreement) -> None:
@@ -379,7 +379,7 @@ class _Deciding:
 
     def _correct_once(self, one: Disagreement, flapping: Break) -> None:
         """Correct a flapping position once after a quiet window, if that brings agreement. Its break stays open."""
-        self._hold_flapping(one, flapping, in_words(one)[2])
+        self._hold_flapping(one, flapping, describe_sides(one)[2])
         if not self._unrest(one).is_quiet:
             return
         assert flapping.version is not None
@@ -443,7 +443,7 @@ class _Deciding:
 
     # ---- the life of a break
 
-    def _standing_break(self, one: Disagreement) -> Break | None:
+    def _open_break(self, one: Disagreement) -> Break | None:
         return self._breaks.get((one.kind, one.position_id))
 
     def _seen(
@@ -456,7 +456,7 @@ class _Deciding:
         attempts: int = 0,
         flaps: int | None = None,
     ) -> BreakOpened:
-        field, ours, theirs = in_words(one)
+        field, ours, theirs = describe_sides(one)
         return BreakOpened(
             kind=one.kind, position_id=one.position_id, symbol=one.symbol, field=field, ours=ours, theirs=theirs, why=why,
             confirmations=confirmations, attempts=attempts, flaps=flaps, caused_by=known.version if known else None,
@@ -470,13 +470,13 @@ class _Deciding:
         for key, known in self._breaks.items():
             if key in present or known.version is None:
                 continue
-            told = self._around.filled.get(known.position_id or 0, 0) > known.version
+            is_recorded = self._around.filled.get(known.position_id or 0, 0) > known.version
             differs = known.flaps is not None and known.position_id in differing
-            if differs or (_goes_on_flapping(known, self._unrest(known)) and not (told and self._is_as_shown(known))):
+            if differs or (_goes_on_flapping(known, self._unrest(known)) and not (is_recorded and self._is_as_shown(known))):
                 if known is self._flapping.get(known.position_id or 0) and not differs:
                     self._hold_flapping(known, known, self._ours(known))
                 continue
-            self._close(known.kind, known.position_id, known.version, BreakEnd.EXPLAINED if told else BreakEnd.VANISHED)
+            self._close(known.kind, known.position_id, known.version, BreakEnd.EXPLAINED if is_recorded else BreakEnd.VANISHED)
 
     def _ours(self, known: Break) -> str | None:
         ours = self._portfolio.positions.get(known.position_id or 0)
@@ -500,7 +500,7 @@ class _Deciding:
                 helped.append(one)
                 self._close(one.kind, one.position_id, opened, BreakEnd.CORRECTED)
                 continue
-            known = self._standing_break(one)
+            known = self._open_break(one)
             attempts = (known.attempts if known else 0) + 1
             why = f"a correction did not help, {attempts} of {self._policy.attempts_max} attempts"
             seen = self._seen(one, why=why, known=known, attempts=attempts)
@@ -546,7 +546,7 @@ class _Deciding:
                 yield one.theirs
 
 
-def in_words(one: Disagreement) -> tuple[str | None, str | None, str | None]:
+def describe_sides(one: Disagreement) -> tuple[str | None, str | None, str | None]:
     """Return the field that a disagreement is about (several with commas) and what either side shows, as people read it."""
     match one:
         case Zombie(theirs):

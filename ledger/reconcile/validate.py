@@ -14,12 +14,12 @@ from ledger.events import PositionState
 from ledger.portfolio import Portfolio
 from ledger.reconcile.compare import is_alike
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemotePosition, Snapshot
-from ledger.terms import Standing
+from ledger.terms import AccountTerms
 from ledger.values import unscaled
 from ledger.views import Identity, Position
 
 
-def believed(snapshot: Snapshot, portfolio: Portfolio, *, now_msc: int, seen_msc: int | None = None) -> Snapshot:
+def validate(snapshot: Snapshot, portfolio: Portfolio, *, now_msc: int, seen_msc: int | None = None) -> Snapshot:
     """Return a snapshot if it earns trust against what we had when it was asked for.
 
     Numbers that are not what we have already are cleaned of binary dirt.
@@ -34,14 +34,14 @@ def believed(snapshot: Snapshot, portfolio: Portfolio, *, now_msc: int, seen_msc
         SnapshotRefused: It is of another account or does not state of which, of a terminal that is not connected, older
             than what we applied or than an earlier answer, it contradicts itself, or a number in it does not fit.
     """
-    refuse_stranger(snapshot, portfolio.standing)
-    refuse_unidentified(snapshot, portfolio.identity, portfolio.standing)
+    require_identity(snapshot, portfolio.terms)
+    refuse_unidentified(snapshot, portfolio.identity, portfolio.terms)
     _refuse_stale(snapshot, portfolio, seen_msc)
     _refuse_future(snapshot, now_msc)
-    _refuse_contradiction(snapshot, portfolio.standing)
+    _refuse_contradiction(snapshot, portfolio.terms)
     ours = portfolio.positions
     cleaned = [
-        row if _fits(row, ours.get(row.position_id), portfolio.standing) else _cleaned(row, number, portfolio.standing)
+        row if _fits(row, ours.get(row.position_id), portfolio.terms) else _cleaned(row, number, portfolio.terms)
         for number, row in enumerate(snapshot.positions, 1)
     ]
     if all(map(_is_same, cleaned, snapshot.positions)):
@@ -61,22 +61,22 @@ def is_ahead(snapshot: Snapshot, allowed_msc: int) -> bool:
     return snapshot.server_time_msc is not None and snapshot.server_time_msc > allowed_msc + MINUTE_MSC
 
 
-def refuse_stranger(answer: Snapshot | RemoteAccount | RemoteHistory, standing: Standing) -> None:
+def require_identity(answer: Snapshot | RemoteAccount | RemoteHistory, terms: AccountTerms) -> None:
     """Refuse an answer of another account, or of a terminal that is not connected to its broker.
 
     After a reconnect the terminal synchronises; until it says that it is connected its list may be partial.
     """
     if answer.connected is False:
         raise SnapshotRefused("the terminal says that it is not connected to its broker", field="connected")
-    opened = standing.opened
-    for name, told, known in (
+    opened = terms.opened
+    for name, reported, known in (
         ("login", answer.login, opened.login),
         ("server", answer.server, opened.server),
         ("margin_mode", answer.mode, opened.mode),
     ):
-        if told is not None and told != known:
-            expected, found = (getattr(one, "value", one) for one in (known, told))
-            raise SnapshotRefused(f"expected {expected} as of account {standing.account}, found {found}", field=name)
+        if reported is not None and reported != known:
+            expected, found = (getattr(one, "value", one) for one in (known, reported))
+            raise SnapshotRefused(f"expected {expected} as of account {terms.account}, found {found}", field=name)
 
 
 def is_identified(answer: Snapshot | RemoteAccount | RemoteHistory) -> bool:
@@ -84,7 +84,7 @@ def is_identified(answer: Snapshot | RemoteAccount | RemoteHistory) -> bool:
     return answer.login is not None and answer.server is not None
 
 
-def refuse_unidentified(answer: Snapshot | RemoteAccount | RemoteHistory, identity: Identity, standing: Standing) -> None:
+def refuse_unidentified(answer: Snapshot | RemoteAccount | RemoteHistory, identity: Identity, terms: AccountTerms) -> None:
     """Refuse an answer that does not state login and server, where they are required.
 
     Another program, or another terminal, may answer on the same port: its empty list is not this account's.
@@ -93,9 +93,9 @@ def refuse_unidentified(answer: Snapshot | RemoteAccount | RemoteHistory, identi
     if not missing or not identity.is_required:
         return
     raise SnapshotRefused(
-        f"expected login and server of account {standing.account}, as its answers stated them before; found no "
+        f"expected login and server of account {terms.account}, as its answers stated them before; found no "
         f"{' and no '.join(missing)}: another program or terminal may be answering. Look at what answers there; to accept "
-        f"answers without them: ledger account identity {standing.account} --allow-base-form",
+        f"answers without them: ledger account identity {terms.account} --allow-base-form",
         field=missing[0],
     )
 
@@ -109,25 +109,25 @@ def _refuse_stale(snapshot: Snapshot, portfolio: Portfolio, seen_msc: int | None
     """
     if snapshot.server_time_msc is None:
         return
-    clock = portfolio.standing.clock
-    told_msc = max([snapshot.server_time_msc, *(row.updated_msc or 0 for row in snapshot.positions)])
+    clock = portfolio.terms.clock
+    reported_msc = max([snapshot.server_time_msc, *(row.updated_msc or 0 for row in snapshot.positions)])
     for what, newest_msc in (
         ("the newest fill that is applied", portfolio.newest_fill_msc),
         ("an earlier answer of this gateway", -1 if seen_msc is None else seen_msc),
     ):
-        if _is_before(told_msc, newest_msc, clock):
+        if _is_before(reported_msc, newest_msc, clock):
             raise SnapshotRefused(
-                f"the snapshot is of server time {told_msc}, older than {what} "
+                f"the snapshot is of server time {reported_msc}, older than {what} "
                 f"({newest_msc}): a stale answer, or a wrong clock rule (ledger account clock)",
                 field="server_time_msc",
             )
 
 
-def _is_before(told_msc: int, newest_msc: int, clock: ClockRule) -> bool:
-    told, newest = clock.order_msc(told_msc), clock.order_msc(newest_msc)
-    if told != newest or told_msc % SECOND_MSC == 0 or clock.repeated_hour(told_msc) is not None:
-        return told < newest
-    return told_msc < newest_msc
+def _is_before(reported_msc: int, newest_msc: int, clock: ClockRule) -> bool:
+    reported, newest = clock.order_msc(reported_msc), clock.order_msc(newest_msc)
+    if reported != newest or reported_msc % SECOND_MSC == 0 or clock.repeated_hour(reported_msc) is not None:
+        return reported < newest
+    return reported_msc < newest_msc
 
 
 def _refuse_future(snapshot: Snapshot, now_msc: int) -> None:
@@ -136,9 +136,9 @@ def _refuse_future(snapshot: Snapshot, now_msc: int) -> None:
     What is concluded from them would stand in the way of everything that follows. A server time that cannot be says nothing
     about that moment; our own clock may be off the server's by as much as a wrong clock rule can be.
     """
-    told_msc = snapshot.server_time_msc
-    is_unknown = told_msc is None or is_ahead(snapshot, now_msc)
-    latest_msc = now_msc + DAY_MSC if told_msc is None or is_unknown else told_msc + MINUTE_MSC
+    reported_msc = snapshot.server_time_msc
+    is_unknown = reported_msc is None or is_ahead(snapshot, now_msc)
+    latest_msc = now_msc + DAY_MSC if reported_msc is None or is_unknown else reported_msc + MINUTE_MSC
     for number, row in enumerate(snapshot.positions, 1):
         if (row.updated_msc or row.opened_msc or 0) > latest_msc or (row.opened_msc or 0) > latest_msc:
             raise SnapshotRefused(
@@ -146,7 +146,7 @@ def _refuse_future(snapshot: Snapshot, now_msc: int) -> None:
             )
 
 
-def _refuse_contradiction(snapshot: Snapshot, standing: Standing) -> None:
+def _refuse_contradiction(snapshot: Snapshot, terms: AccountTerms) -> None:
     rows = snapshot.positions
     if snapshot.count is not None and snapshot.count != len(rows):
         raise SnapshotRefused(f"expected the {snapshot.count} rows that it states, found {len(rows)}", field="count")
@@ -155,7 +155,7 @@ def _refuse_contradiction(snapshot: Snapshot, standing: Standing) -> None:
     for name, values in (
         ("ticket", [row.ticket for row in rows]),
         ("identifier", [row.position_id for row in rows]),
-        ("symbol", [row.symbol for row in rows] if standing.opened.mode.nets else []),
+        ("symbol", [row.symbol for row in rows] if terms.opened.mode.nets else []),
     ):
         if len(set(values)) != len(values):
             twice = _twice(values)
@@ -175,19 +175,19 @@ def _is_same(one: RemotePosition, other: RemotePosition) -> bool:
     return one is other
 
 
-def _fits(row: RemotePosition, ours: Position | None, standing: Standing) -> bool:
+def _fits(row: RemotePosition, ours: Position | None, terms: AccountTerms) -> bool:
     """Return whether a row shows what we have already, so that its numbers are known to fit."""
-    return ours is not None and is_alike(ours, row, standing)
+    return ours is not None and is_alike(ours, row, terms)
 
 
-def _cleaned(row: RemotePosition, number: int, standing: Standing) -> RemotePosition:
+def _cleaned(row: RemotePosition, number: int, terms: AccountTerms) -> RemotePosition:
     try:
-        volume, price = standing.sizes(state_of(row))
+        volume, price = terms.sizes(state_of(row))
     except BadValue as error:
         raise SnapshotRefused(str(error), row=number) from error
     except InexactNumber as error:
         raise SnapshotRefused(str(error), row=number, field=error.what or "volume") from error
-    price_scale, volume_scale = standing.scales(row.symbol)
+    price_scale, volume_scale = terms.scales(row.symbol)
     price_open = None if row.price_open is None else unscaled(price, price_scale)
     return attrs.evolve(row, volume=unscaled(volume, volume_scale), price_open=price_open)
 

@@ -30,7 +30,7 @@ from ledger.events import (
     Origin,
 )
 from ledger.portfolio import Portfolio
-from ledger.reconcile.decide import Circumstances, Decision, Held
+from ledger.reconcile.decide import Decision, DecisionContext, Held
 from ledger.reconcile.policy import Action, ReconcilePolicy
 from ledger.values import CANCELED, TRADES, plain
 from ledger.views import Break
@@ -164,7 +164,7 @@ def decide_withdrawals(
     deals: Mapping[int, Deal],
     *,
     policy: ReconcilePolicy,
-    around: Circumstances,
+    around: DecisionContext,
     evidence: str,
 ) -> Decision:
     """Return the breaks to open and close about deals that the broker no longer lists, and by policy their withdrawals.
@@ -191,7 +191,7 @@ def decide_withdrawals(
 class _Deciding:
     """One decision about withdrawn deals under way."""
 
-    def __init__(self, policy: ReconcilePolicy, around: Circumstances, evidence: str, time_msc: int) -> None:
+    def __init__(self, policy: ReconcilePolicy, around: DecisionContext, evidence: str, time_msc: int) -> None:
         self._policy = policy
         self._around = around
         self._evidence = evidence

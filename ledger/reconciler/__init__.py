@@ -25,12 +25,12 @@ from ledger.gateway import Gateway, PushGateway, Subscription
 from ledger.journal.health import HeldBack, SyncHealth
 from ledger.journal.memory import MemoryJournal
 from ledger.reconcile.compare import Disagreement, NewTicket, compare
-from ledger.reconcile.decide import Held, WaitsFor, in_words
+from ledger.reconcile.decide import Held, WaitsFor, describe_sides
 from ledger.reconcile.policy import DEFAULT, Action, Foreign, ReconcilePolicy
-from ledger.reconcile.validate import believed
+from ledger.reconcile.validate import validate
 from ledger.reconciler.history import History
 from ledger.reconciler.results import ReconcilerStatus, Safety, SyncResult, SyncStatus
-from ledger.reconciler.sync import Memory, Sync
+from ledger.reconciler.sync import Sync, SyncState
 from ledger.safety import Seen, judge
 from ledger.service import Account, Ledger, utc_now_us
 from ledger.text import visible
@@ -46,7 +46,7 @@ __all__ = [
     "StateReconciler",
     "SyncResult",
     "SyncStatus",
-    "named_by",
+    "account_of",
     "sync_all",
 ]
 
@@ -64,7 +64,7 @@ _LEVELS: Final = {
 }
 _logger: Final = logging.getLogger("ledger.reconciler")
 _results: Final = logging.getLogger("ledger.sync")
-_LOOKS_MAX: Final = 12  # snapshots that one startup takes at most
+_STARTUP_SNAPSHOTS_MAX: Final = 12  # snapshots that one startup takes at most
 
 
 class StateReconciler:
@@ -105,7 +105,7 @@ class StateReconciler:
         self._woken = Event()
         self._on_wake: Callable[[], object] = lambda: None
         self._subscription: Subscription | None = None
-        self._memory = Memory(history=History(account, gateway, policy))
+        self._memory = SyncState(history=History(account, gateway, policy))
         self._attempted_at: float | None = None
         self._reconnections = gateway.reconnections
         self._begun_at = 0.0
@@ -136,7 +136,7 @@ class StateReconciler:
         """
         with self._lock:
             result = self._sync()
-            for _ in range(_LOOKS_MAX):
+            for _ in range(_STARTUP_SNAPSHOTS_MAX):
                 waits_for = {held.waits_for for held in result.held} - {None}
                 if not waits_for:
                     break
@@ -228,9 +228,9 @@ class StateReconciler:
         ended = (result.status, why)
         if ended != self._logged or result.appended:
             self._logged = ended
-            said = f": {visible(why)}" if why else ""
+            suffix = f": {visible(why)}" if why else ""
             _results.log(_LEVELS[result.status], "%s: %s, %d events appended%s", visible(str(result.account)),
-                        result.status.value, result.appended, said)  # fmt: skip
+                        result.status.value, result.appended, suffix)  # fmt: skip
 
     def _save_health(self, result: SyncResult, now_us: int) -> None:
         """Store how the attempt ended. That it cannot be stored is logged, once, and never fails a sync."""
@@ -320,8 +320,8 @@ class StateReconciler:
             AccountUnknown: The account is not open.
         """
         portfolio = self.account.portfolio
-        now_msc = portfolio.standing.clock.from_utc_msc(self.account.ledger.now_us() // 1000)
-        snapshot = believed(self.gateway.positions(), portfolio, now_msc=now_msc)
+        now_msc = portfolio.terms.clock.from_utc_msc(self.account.ledger.now_us() // 1000)
+        snapshot = validate(self.gateway.positions(), portfolio, now_msc=now_msc)
         return compare(self.account.portfolio, snapshot)
 
     def detect_drift(self) -> str | None:
@@ -329,7 +329,7 @@ class StateReconciler:
 
         Raises as ``differences``.
         """
-        lines = [described(one) for one in self.differences()]
+        lines = [describe(one) for one in self.differences()]
         return "\n".join(lines) or None
 
     def get_audit_trail(self, *, after: int = 0) -> tuple[Recorded, ...]:
@@ -411,19 +411,19 @@ def _held_back(result: SyncResult) -> tuple[HeldBack, ...]:
 
 def _why(result: SyncResult) -> str | None:
     """Return why a sync did not end in SUCCESS."""
-    return result.reason or "; ".join(dict.fromkeys(_said(held) for held in result.held)) or None
+    return result.reason or "; ".join(dict.fromkeys(_held_text(held) for held in result.held)) or None
 
 
-def _said(held: Held) -> str:
+def _held_text(held: Held) -> str:
     about = " ".join(str(one) for one in (held.kind, held.position_id, held.symbol) if one is not None)
     return f"{about}: {held.why}"
 
 
-def described(one: Disagreement | NewTicket) -> str:
+def describe(one: Disagreement | NewTicket) -> str:
     """Write a disagreement as a line for people."""
     if isinstance(one, NewTicket):
         return f"new ticket: position {one.position_id} {one.symbol}: ticket {one.ours.ticket} is now {one.theirs.ticket}"
-    field, ours, theirs = in_words(one)
+    field, ours, theirs = describe_sides(one)
     about = f" in {field}" if field else ""
     shown = [f"ours {ours}" if ours else "we have none", f"theirs {theirs}" if theirs else "the broker has none"]
     return f"{one.kind.value}: position {one.position_id}{about}: {', '.join(shown)}"
@@ -464,7 +464,7 @@ def _followed_by(first: SyncResult, then: SyncResult) -> SyncResult:
     )
 
 
-def named_by(gateway: Gateway) -> AccountId | None:
+def account_of(gateway: Gateway) -> AccountId | None:
     """Return the account that a gateway is of; None where it speaks only the base form.
 
     Raises:

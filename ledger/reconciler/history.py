@@ -20,10 +20,10 @@ from ledger.gateway import Gateway
 from ledger.journal import Outcome
 from ledger.journal.plausible import latest_msc
 from ledger.portfolio import Portfolio
-from ledger.postings import IN_ORDER, as_told
+from ledger.postings import IN_ORDER, merge_records
 from ledger.reconcile.compare import Disagreement, Drift, Ghost, NewTicket, Zombie
 from ledger.reconcile.policy import Action, ReconcilePolicy
-from ledger.reconcile.validate import refuse_stranger, refuse_unidentified
+from ledger.reconcile.validate import refuse_unidentified, require_identity
 from ledger.reconcile.withdrawals import Listed, compare_deals, known_deals, open_withdrawals
 from ledger.service import Account
 from ledger.snapshot import RemoteHistory
@@ -61,7 +61,7 @@ class History:
         self._gateway = gateway
         self._overlap_msc = round(policy.overlap_sec * SECOND_MSC)
         self._attempts_max = policy.attempts_max
-        self._told: dict[int, Deal] = {}
+        self._last_answer: dict[int, Deal] = {}
         self._reported: dict[int, Deal] = {}  # by ticket, of this sync
         #: The highest deal ticket that the gateway ever reported and its broker time, (0, 0) where it reported none; None
         #: before it was asked.
@@ -87,31 +87,31 @@ class History:
             correlation: The sync run.
             whole: Ask for all there are all the same.
         """
-        order_msc = portfolio.standing.clock.order_msc  # the wall clock may have gone back since
+        order_msc = portfolio.terms.clock.order_msc  # the wall clock may have gone back since
         newest_msc = portfolio.newest_deal_msc if self._until_msc is None else self._until_msc
         from_msc = 0 if whole and self._until_msc is None else max(0, order_msc(order_msc(newest_msc) - self._overlap_msc))
         if self._is_worth_going_back(portfolio):
             from_msc = max(0, min([from_msc, *(one.since_msc - self._overlap_msc for one in portfolio.unexplained)]))
         from_msc, apart = self._with_withdrawn(portfolio, from_msc)
         self._reported.clear()
-        told = list(self._ask_span(portfolio, from_msc, self._to_msc(portfolio, now_msc)))
-        if portfolio.standing.order is DealOrder.TICKET:
-            self._refuse_stale(told, from_msc)
+        reported = list(self._ask_span(portfolio, from_msc, self._to_msc(portfolio, now_msc)))
+        if portfolio.terms.order is DealOrder.TICKET:
+            self._refuse_stale(reported, from_msc)
         for begin_msc, end_msc in apart:
-            told += self._ask_span(portfolio, begin_msc, end_msc)
-        booked = self._book(told, correlation)
-        self._seen = dict(list({**self._seen, **dict.fromkeys(self._told)}.items())[-_SEEN_MAX:])
-        self._told = {deal.deal: deal for deal in told}
+            reported += self._ask_span(portfolio, begin_msc, end_msc)
+        booked = self._book(reported, correlation)
+        self._seen = dict(list({**self._seen, **dict.fromkeys(self._last_answer)}.items())[-_SEEN_MAX:])
+        self._last_answer = {deal.deal: deal for deal in reported}
         self._until_msc = now_msc
         return booked
 
-    def _refuse_stale(self, told: Sequence[Deal], from_msc: int) -> None:
+    def _refuse_stale(self, reported: Sequence[Deal], from_msc: int) -> None:
         """Refuse an answer that does not reach up to the newest deal that the gateway reported before.
 
         A terminal that reconnects shows an older history for a while. One that goes on doing so lost the deal for good.
         """
         newest, newest_msc = self.highest or (0, 0)
-        if newest_msc < from_msc or max((deal.deal for deal in told), default=0) >= newest:
+        if newest_msc < from_msc or max((deal.deal for deal in reported), default=0) >= newest:
             self._behind = 0
             return
         self._behind += 1
@@ -146,7 +146,7 @@ class History:
 
     def _is_worth_going_back(self, portfolio: Portfolio) -> bool:
         """Return whether what is unexplained has changed since it was last looked into, or that was long ago."""
-        doubt = (portfolio.unexplained, portfolio.totals.deals_untold)
+        doubt = (portfolio.unexplained, portfolio.totals.deals_incomplete)
         self._doubt_age += 1
         if not any(doubt) or (doubt == self._doubt and self._doubt_age < _BACK_EVERY):
             return False
@@ -169,11 +169,13 @@ class History:
         if not wanted:
             return Booked()
         if len(wanted) <= _SINGLE_POSITIONS_MAX:
-            told = [deal for position_id in wanted for deal in self._ask(portfolio, self._gateway.deals(position=position_id))]
+            reported = [
+                deal for position_id in wanted for deal in self._ask(portfolio, self._gateway.deals(position=position_id))
+            ]
         else:
             from_msc = max(0, min(wanted.values()) - self._overlap_msc)
-            told = list(self._ask_span(portfolio, from_msc, self._to_msc(portfolio, now_msc)))
-        return self._book(told, correlation)
+            reported = list(self._ask_span(portfolio, from_msc, self._to_msc(portfolio, now_msc)))
+        return self._book(reported, correlation)
 
     def go_back(self, portfolio: Portfolio, now_msc: int, correlation: str) -> Booked:
         """Book all deals since nothing was known to be missing any more: the money does not add up."""
@@ -208,12 +210,12 @@ class History:
         """Return deals as the journal holds them up to a version, by ticket; of those that the answers cover."""
         if not tickets:
             return {}
-        told: dict[int, list[Stored]] = {}
+        reported: dict[int, list[Stored]] = {}
         for row in self._rows(min(from_msc for from_msc, _, _ in self._spans), version):
             if row.deal in tickets and row.deal is not None:
-                told.setdefault(row.deal, []).append(row)
-        standing = self._account.standing
-        found = ((ticket, decode(Stored(*as_told(rows)), standing)) for ticket, rows in told.items())
+                reported.setdefault(row.deal, []).append(row)
+        terms = self._account.terms
+        found = ((ticket, decode(Stored(*merge_records(rows)), terms)) for ticket, rows in reported.items())
         return {ticket: deal for ticket, deal in found if isinstance(deal, (FillRecorded, CashMoved))}
 
     def _rows(self, from_msc: int, version: int) -> Iterator[Stored]:
@@ -249,7 +251,7 @@ class History:
 
         The clock that a gateway tells may stand, over a weekend, while money is booked; ours goes on.
         """
-        ours_msc = portfolio.standing.clock.from_utc_msc(self._account.ledger.now_us() // 1000)
+        ours_msc = portfolio.terms.clock.from_utc_msc(self._account.ledger.now_us() // 1000)
         return max(now_msc, ours_msc) + DAY_MSC
 
     def _ask_span(self, portfolio: Portfolio, from_msc: int, to_msc: int) -> Sequence[Deal]:
@@ -258,9 +260,9 @@ class History:
         return deals
 
     def _ask(self, portfolio: Portfolio, history: RemoteHistory) -> Sequence[Deal]:
-        refuse_stranger(history, portfolio.standing)
-        refuse_unidentified(history, portfolio.identity, portfolio.standing)
-        clock, now_msc = portfolio.standing.clock, self._account.ledger.now_us() // 1000
+        require_identity(history, portfolio.terms)
+        refuse_unidentified(history, portfolio.identity, portfolio.terms)
+        clock, now_msc = portfolio.terms.clock, self._account.ledger.now_us() // 1000
         latest = latest_msc(clock, now_msc)
         once: dict[int, Deal] = {}
         for number, deal in enumerate(history.deals, 1):
@@ -275,10 +277,10 @@ class History:
         self.highest = max(self.highest or (0, 0), reached)
         return list(once.values())
 
-    def _book(self, told: Iterable[Deal], correlation: str) -> Booked:
+    def _book(self, reported: Iterable[Deal], correlation: str) -> Booked:
         """Append what is new; what the broker shows with other content than we have is a revision of his."""
         deals = sorted(
-            (deal for deal in told if self._told.get(deal.deal) != deal), key=lambda deal: (deal.time_msc, deal.deal)
+            (deal for deal in reported if self._last_answer.get(deal.deal) != deal), key=lambda deal: (deal.time_msc, deal.deal)
         )
         if not deals:
             return Booked()

@@ -46,16 +46,16 @@ from ledger.gateway import Gateway
 from ledger.journal import Outcome
 from ledger.portfolio import Portfolio
 from ledger.reconcile.compare import Difference, Disagreement, Drift, Ghost, NewTicket, Zombie, compare, compare_money
-from ledger.reconcile.decide import SERVER_TIME, Circumstances, Decision, Held, WaitsFor, decide, decide_money, gap
+from ledger.reconcile.decide import SERVER_TIME, Decision, DecisionContext, Held, WaitsFor, decide, decide_money, gap
 from ledger.reconcile.flapping import Flapping
 from ledger.reconcile.policy import Action, ReconcilePolicy
-from ledger.reconcile.validate import believed, is_ahead, refuse_stranger
+from ledger.reconcile.validate import is_ahead, require_identity, validate
 from ledger.reconcile.withdrawals import decide_withdrawals, open_withdrawals
 from ledger.reconciler.history import Booked, History
 from ledger.reconciler.results import SyncResult, SyncStatus
 from ledger.service import Account
 from ledger.snapshot import RemoteAccount, RemotePosition, RemoteSymbol, Snapshot
-from ledger.terms import Standing
+from ledger.terms import AccountTerms
 from ledger.values import PRICE_SCALE, currency_digits
 
 _ROUNDS_MAX: Final = 10
@@ -72,7 +72,7 @@ _NOT_OFFERED: Final = ("UNKNOWN", "UNSUPPORTED", "NOT_SUPPORTED", "NOT SUPPORTED
 
 
 @attrs.define
-class Memory:
+class SyncState:
     """What a reconciler keeps from sync to sync. The journal keeps what must survive it."""
 
     history: History
@@ -101,7 +101,7 @@ class Sync:
         gateway: Gateway,
         *,
         policy: ReconcilePolicy,
-        memory: Memory,
+        memory: SyncState,
         correlation: str,
         clock: ClockRule | None = None,
         appended: Callable[[Recorded], object] = lambda _: None,
@@ -112,7 +112,7 @@ class Sync:
         self._memory = memory
         self._correlation = correlation
         self._clock = clock
-        self._tell = appended
+        self._notify = appended
         self._events: list[Recorded] = []
         self._booked = Booked()
         self._booked_before = 0
@@ -157,9 +157,9 @@ class Sync:
         snapshot = self._gateway.positions()
         if known is None:
             known = self._opened(snapshot)
-        ours_msc = known.standing.clock.from_utc_msc(asked_us // 1000)
+        ours_msc = known.terms.clock.from_utc_msc(asked_us // 1000)
         seen = self._memory.server_seen
-        snapshot = believed(snapshot, known, now_msc=ours_msc, seen_msc=None if seen is None else seen[1])
+        snapshot = validate(snapshot, known, now_msc=ours_msc, seen_msc=None if seen is None else seen[1])
         lies = is_ahead(snapshot, max(ours_msc, self._server_msc(asked_us)))
         now_msc = ours_msc if snapshot.server_time_msc is None or lies else snapshot.server_time_msc
         known = self._identified(known, snapshot, now_msc)
@@ -176,9 +176,11 @@ class Sync:
         version, portfolio = self._account.current()
         found = compare(portfolio, snapshot)
         if found and snapshot.is_extended and not self._deals_refused:
-            booked, unclear = self._told(lambda: self._memory.history.explain(portfolio, found, now_msc, self._correlation))
+            booked, unclear = self._catch_refusal(
+                lambda: self._memory.history.explain(portfolio, found, now_msc, self._correlation)
+            )
             if booked.rows:
-                if self._is_stirring(booked):
+                if self._has_newer_deals(booked):
                     return None
                 version, portfolio = self._account.current()
                 found = compare(portfolio, snapshot)
@@ -187,14 +189,14 @@ class Sync:
             # Money moves without positions; ask for what was missed, then look again with fresh answers.
             self._money_doubted = True
             if not self._deals_refused:
-                self._told(lambda: self._memory.history.go_back(portfolio, now_msc, self._correlation))
+                self._catch_refusal(lambda: self._memory.history.go_back(portfolio, now_msc, self._correlation))
             return None
         if not portfolio.is_balance_known:
             differences = ()  # the first figure is asserted, not checked
         halted = _CLOCK_AHEAD if lies else None
         if differences and self._policy.balance is Action.HALT:
             halted = "the policy halts while balance or credit differ"
-        around = Circumstances(
+        around = DecisionContext(
             time_msc=now_msc,
             version=version,
             touched=self._touched(asked_us) if found or differences else (),
@@ -215,7 +217,7 @@ class Sync:
             )
         decision = _both(decision, self._withdrawals(portfolio, version, around, snapshot.evidence))
         decision = _both(decision, self._clock_decision(portfolio, snapshot, around, lies=lies))
-        events = [*decision.events, *self._said_besides(portfolio, snapshot, around)]
+        events = [*decision.events, *self._further_events(portfolio, snapshot, around)]
         if money is not None and not lies:
             events += self._opening_figure(known, portfolio, snapshot, money, around, found)
         self._append(events, version, snapshot)
@@ -223,7 +225,7 @@ class Sync:
             self._memory.listed_us = asked_us
         return decision
 
-    def _withdrawals(self, portfolio: Portfolio, version: int, around: Circumstances, evidence: str) -> Decision:
+    def _withdrawals(self, portfolio: Portfolio, version: int, around: DecisionContext, evidence: str) -> Decision:
         """Decide about deals that the broker's answers of this sync lack."""
         history = self._memory.history
         listed = history.listed(version)
@@ -273,7 +275,7 @@ class Sync:
             clock=rule, time_msc=now_msc,
         )  # fmt: skip
         for answer in (snapshot, remote):
-            refuse_stranger(answer, Standing.of(opened))
+            require_identity(answer, AccountTerms.of(opened))
         self._write([opened])
         if self._clock is None:
             seen = "measured at its clock" if goes else "its clock tells nothing"
@@ -298,13 +300,13 @@ class Sync:
         wanted = held - self._memory.asked_symbols
         if not wanted:
             return
-        told: Sequence[RemoteSymbol] = ()
+        reported: Sequence[RemoteSymbol] = ()
         try:
-            told = self._gateway.symbols()
+            reported = self._gateway.symbols()
         except GatewayRefused as error:
             self._warnings.append(f"{error}; without specifications volumes and prices are compared exactly")
         self._memory.asked_symbols |= wanted
-        for one in told:
+        for one in reported:
             if one.symbol in wanted:
                 self._specify_one(known, one)
 
@@ -325,7 +327,7 @@ class Sync:
         except GatewayRefused as error:
             self._warnings.append(f"{error}; balance and credit are not compared")
             return None
-        refuse_stranger(remote, known.standing)
+        require_identity(remote, known.terms)
         return remote
 
     def _is_stated_again(self, known: Portfolio, money: RemoteAccount | None) -> bool:
@@ -348,10 +350,10 @@ class Sync:
         """
         whole = money is not None and not known.is_balance_known
         history, correlation = self._memory.history, self._correlation
-        booked, unclear = self._told(lambda: history.catch_up(known, now_msc, correlation, whole=whole))
-        return unclear, self._is_stirring(booked)
+        booked, unclear = self._catch_refusal(lambda: history.catch_up(known, now_msc, correlation, whole=whole))
+        return unclear, self._has_newer_deals(booked)
 
-    def _told(self, book: Callable[[], Booked]) -> tuple[Booked, str | None]:
+    def _catch_refusal(self, book: Callable[[], Booked]) -> tuple[Booked, str | None]:
         """Book the deals that the gateway tells when asked. Returns them, and why nothing can be concluded without them."""
         memory = self._memory
         if not memory.offers_deals:
@@ -359,8 +361,8 @@ class Sync:
         try:
             return self._book(book), None
         except GatewayRefused as error:
-            said = f"{error.code or ''} {error.told or ''}".upper()
-            if any(word in said for word in _NOT_OFFERED):
+            text = f"{error.code or ''} {error.detail or ''}".upper()
+            if any(word in text for word in _NOT_OFFERED):
                 memory.offers_deals = False
                 return Booked(), None
             memory.deals_failed += not self._deals_refused  # once a sync, however many rounds it takes
@@ -370,7 +372,7 @@ class Sync:
                 return Booked(), None
             return Booked(), f"the deals that may explain it could not be read: {error}"
 
-    def _is_stirring(self, booked: Booked) -> bool:
+    def _has_newer_deals(self, booked: Booked) -> bool:
         """Return whether deals happened after the snapshot, so that it is to be taken again. Not for ever."""
         if not any(map(self._is_unseen, booked.times)):
             return False
@@ -382,14 +384,14 @@ class Sync:
 
         That is the second of its server time; of our own clock where the server's runs ahead of it.
         """
-        seen_msc = known.standing.clock.nearest_utc_msc(now_msc, asked_us // 1000)
+        seen_msc = known.terms.clock.nearest_utc_msc(now_msc, asked_us // 1000)
         return min(seen_msc, asked_us // 1000) // SECOND_MSC * SECOND_MSC
 
     def _is_unseen(self, time_msc: int) -> bool:
         """Return whether what happened at a broker time need not be in the snapshot; never where it states no time."""
         if self._sight_utc_msc is None:
             return False
-        return self._account.standing.clock.nearest_utc_msc(time_msc, self._sight_utc_msc) >= self._sight_utc_msc
+        return self._account.terms.clock.nearest_utc_msc(time_msc, self._sight_utc_msc) >= self._sight_utc_msc
 
     def _server_msc(self, asked_us: int) -> int:
         """Return the present on the server's clock by the offset last seen; long ago if none was."""
@@ -402,7 +404,7 @@ class Sync:
         made = {row.position_id: self._memory.history.updated_by(row.position_id, row.updated_msc) for row in rows}
         return {position_id: deal for position_id, deal in made.items() if deal is not None}
 
-    def _clock_decision(self, portfolio: Portfolio, snapshot: Snapshot, around: Circumstances, *, lies: bool) -> Decision:
+    def _clock_decision(self, portfolio: Portfolio, snapshot: Snapshot, around: DecisionContext, *, lies: bool) -> Decision:
         """Return the break to open or to close about a server clock that is ahead of what it can be."""
         known = next((one for one in portfolio.breaks if one.field == SERVER_TIME and one.version), None)
         time_msc = max(around.time_msc, portfolio.newest_known_msc)
@@ -434,11 +436,11 @@ class Sync:
         """
         journal, name = self._account.ledger.journal, self._account.name
         after = journal.version_at(name, asked_us - round(self._policy.settle_sec * 1_000_000))
-        nets = self._account.standing.opened.mode.nets
+        nets = self._account.terms.opened.mode.nets
         touched: set[int | str] = set()
-        told = [row for row in journal.rows(name, after=after) if row.origin == Origin.ENGINE.value]
-        told += [row for row in self._booked.rows[self._booked_before :] if self._is_unseen(row.time_msc)]
-        for row in told:
+        reported = [row for row in journal.rows(name, after=after) if row.origin == Origin.ENGINE.value]
+        reported += [row for row in self._booked.rows[self._booked_before :] if self._is_unseen(row.time_msc)]
+        for row in reported:
             if row.kind == FillRecorded.__name__ and row.symbol is not None:
                 touched.add(row.symbol if nets or row.position_id is None else row.position_id)
         return touched
@@ -465,7 +467,7 @@ class Sync:
         rows = self._account.ledger.journal.rows(self._account.name, after=min(gone))
         return {row.position_id: row.version for row in rows if row.deal is not None and row.position_id is not None}
 
-    def _said_besides(self, portfolio: Portfolio, snapshot: Snapshot, around: Circumstances) -> list[Event]:
+    def _further_events(self, portfolio: Portfolio, snapshot: Snapshot, around: DecisionContext) -> list[Event]:
         """Return what this snapshot says beside disagreements: that all is well again."""
         if portfolio.degraded is None:
             return []
@@ -479,7 +481,7 @@ class Sync:
         portfolio: Portfolio,
         snapshot: Snapshot,
         money: RemoteAccount,
-        around: Circumstances,
+        around: DecisionContext,
         found: Sequence[object],
     ) -> list[Event]:
         """Return the assertion of the balance, where it is the first and what it contains is certain."""
@@ -534,11 +536,11 @@ class Sync:
         """Let those who listen know what is durable now."""
         if not rows:
             return
-        standing = self._account.standing
+        terms = self._account.terms
         for row in rows:
-            event = recorded(self._account.name, row, standing)
+            event = recorded(self._account.name, row, terms)
             self._events.append(event)
-            self._tell(event)
+            self._notify(event)
 
     # ---- how it ends
 
@@ -579,9 +581,9 @@ class Sync:
         """Return the present on the broker's server clock: as it was last told plus what has passed, else by the rule."""
         now_us = self._account.ledger.now_us()
         if self._memory.server_seen is not None:
-            seen_us, told_msc = self._memory.server_seen
-            return told_msc + max(0, (now_us - seen_us) // 1000)
-        return self._account.standing.clock.from_utc_msc(now_us // 1000)
+            seen_us, server_msc = self._memory.server_seen
+            return server_msc + max(0, (now_us - seen_us) // 1000)
+        return self._account.terms.clock.from_utc_msc(now_us // 1000)
 
     def _ended(self, status: SyncStatus, reason: str | None) -> SyncResult:
         try:

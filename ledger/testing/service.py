@@ -121,7 +121,7 @@ class FakeTerminal(Mt5Terminal):
 def _responder(terminal: Terminal) -> SandboxResponder:
     """Return what carries out orders of the commands; it answers no requests here."""
     return SandboxResponder(
-        terminal=terminal, is_extended=True, clock=None, hand_every_msc=0, faults=Faults(), restart=lambda: None
+        terminal=terminal, is_extended=True, clock=None, manual_trade_every_ms=0, faults=Faults(), restart=lambda: None
     )
 
 

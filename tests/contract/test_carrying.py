@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from ledger import AccountMismatch, CorruptEvent, JournalError, JournalMissing, Ledger, MalformedExport
-from ledger.exporting import FORMATS, Record, export, is_export, take_back
+from ledger.exporter import FORMATS, Record, export, import_json_lines, is_export
 from ledger.journal import backup
 from ledger.journal.backup import copy_journal, restore_journal
 from ledger.journal.sql.engine import open_engine
@@ -141,7 +141,7 @@ def _fail(_):
 @pytest.fixture(autouse=True)
 def _small_steps(monkeypatch):
     """So that few events take several steps."""
-    monkeypatch.setattr("ledger.exporting._AT_ONCE", 5)
+    monkeypatch.setattr("ledger.exporter._AT_ONCE", 5)
     monkeypatch.setattr(backup, "_ROWS", 5)
 
 
@@ -152,12 +152,12 @@ def test_json_lines_make_the_same_journal_again(desk, tmp_path, empty_url):
     exported(desk, tmp_path / "x.jsonl")
     assert is_export(tmp_path / "x.jsonl")
     with Ledger.create(empty_url) as copy:
-        found = take_back(copy, tmp_path / "x.jsonl")
+        found = import_json_lines(copy, tmp_path / "x.jsonl")
         assert [(one.account, one.read, one.appended) for one in found] == [(ACCOUNT, 37, 37), (OTHER, 37, 37)]
         assert everything(copy) == everything(desk)
         assert copy.verify().ok
         assert copy.account(ACCOUNT).evidence(digest_of(RAW)) == RAW
-        assert [one.appended for one in take_back(copy, tmp_path / "x.jsonl")] == [0, 0]
+        assert [one.appended for one in import_json_lines(copy, tmp_path / "x.jsonl")] == [0, 0]
         assert copy.account(ACCOUNT).portfolio.state() == desk.account(ACCOUNT).portfolio.state()
 
 
@@ -166,10 +166,10 @@ def test_a_later_export_adds_what_is_new(desk, tmp_path, empty_url):
     desk.account(ACCOUNT).record(fill(200, 200))
     exported(desk, tmp_path / "y.jsonl")
     with Ledger.create(empty_url) as copy:
-        take_back(copy, tmp_path / "x.jsonl")
-        assert [one.appended for one in take_back(copy, tmp_path / "y.jsonl", dry_run=True)] == [1, 0]
-        assert [one.appended for one in take_back(copy, tmp_path / "y.jsonl")] == [1, 0]
-        assert [one.appended for one in take_back(copy, tmp_path / "x.jsonl")] == [0, 0]  # the older one is known
+        import_json_lines(copy, tmp_path / "x.jsonl")
+        assert [one.appended for one in import_json_lines(copy, tmp_path / "y.jsonl", dry_run=True)] == [1, 0]
+        assert [one.appended for one in import_json_lines(copy, tmp_path / "y.jsonl")] == [1, 0]
+        assert [one.appended for one in import_json_lines(copy, tmp_path / "x.jsonl")] == [0, 0]  # the older one is known
         assert everything(copy) == everything(desk)
 
 
@@ -178,14 +178,14 @@ def test_an_edited_line_is_named_and_nothing_is_taken(name, desk, tmp_path, empt
     """Whatever the chain covers, in any line."""
     exported(desk, tmp_path / "x.jsonl")
     lines = (tmp_path / "x.jsonl").read_text(encoding="utf-8").splitlines()
-    said = json.loads(lines[20])
-    old = said[name]
-    said[name] = old + 1 if isinstance(old, int) else "7" if old is None else "9" + old
-    lines[20] = json.dumps(said)
+    output = json.loads(lines[20])
+    old = output[name]
+    output[name] = old + 1 if isinstance(old, int) else "7" if old is None else "9" + old
+    lines[20] = json.dumps(output)
     (tmp_path / "x.jsonl").write_text("\n".join(lines), encoding="utf-8")
     with Ledger.create(empty_url) as copy:
         with pytest.raises((CorruptEvent, MalformedExport), match=r"(line|row) 21"):
-            take_back(copy, tmp_path / "x.jsonl")
+            import_json_lines(copy, tmp_path / "x.jsonl")
         assert copy.accounts() == []
 
 
@@ -206,7 +206,7 @@ def test_a_file_that_is_not_whole_is_refused(what, desk, tmp_path, empty_url):
     (tmp_path / "x.jsonl").write_text(text, encoding="utf-8")
     with Ledger.create(empty_url) as copy:
         with pytest.raises((CorruptEvent, MalformedExport)):
-            take_back(copy, tmp_path / "x.jsonl")
+            import_json_lines(copy, tmp_path / "x.jsonl")
         assert copy.accounts() == []
 
 
@@ -215,7 +215,7 @@ def test_another_history_of_an_account_is_refused(desk, tmp_path, empty_url):
     with Ledger.create(empty_url) as copy:
         copy.journal.append(ACCOUNT, [opened(), fill(1, 1)])
         with pytest.raises(AccountMismatch, match="another history"):
-            take_back(copy, tmp_path / "x.jsonl")
+            import_json_lines(copy, tmp_path / "x.jsonl")
         assert [account.version for account in copy.accounts()] == [2]
 
 
@@ -224,7 +224,7 @@ def test_another_history_of_an_account_is_refused(desk, tmp_path, empty_url):
 
 def test_a_backup_is_equal_and_a_restored_one_too(desk, tmp_path, empty_url):
     backup = f"sqlite:///{tmp_path}/backup.db"
-    desk.journal.keep_seal("a seal", 1)
+    desk.journal.save_seal("a seal", 1)
     copied = copy_journal(desk.journal, backup, Clock())
     assert copied.heads == desk.journal.heads()
     with Ledger.open(backup) as source:
@@ -240,7 +240,7 @@ def test_a_backup_is_equal_and_a_restored_one_too(desk, tmp_path, empty_url):
 
 
 def test_a_backup_under_load_is_of_one_moment(desk, tmp_path):
-    stop, told = threading.Event(), []
+    stop, recorded = threading.Event(), []
 
     def write():
         deal = 1000
@@ -248,13 +248,13 @@ def test_a_backup_under_load_is_of_one_moment(desk, tmp_path):
             deal += 1
             for account in (ACCOUNT, OTHER):  # always in this order: no moment has more of the second
                 desk.account(account).record(fill(deal, deal))
-            told.append(deal)
+            recorded.append(deal)
 
     writer = threading.Thread(target=write)
     writer.start()
     try:
         for number in range(5):
-            while len(told) < 5 * (number + 1):
+            while len(recorded) < 5 * (number + 1):
                 assert writer.is_alive()
             copy_journal(desk.journal, f"sqlite:///{tmp_path}/{number}.db", Clock())
     finally:

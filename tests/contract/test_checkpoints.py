@@ -37,9 +37,9 @@ def replay(journal, selection=None, interval=10):
     selection = selection or everything(journal)
     begun = journal.checkpoint(ACCOUNT, selection)
     portfolio, _ = replayed(
-        journal, ACCOUNT, selection, journal.standing(ACCOUNT, selection.version), fold=PORTFOLIO, interval=interval
+        journal, ACCOUNT, selection, journal.terms(ACCOUNT, selection.version), fold=PORTFOLIO, interval=interval
     )
-    before = checkpoints.opened(begun, PORTFOLIO, portfolio.standing) if begun else None
+    before = checkpoints.load(begun, PORTFOLIO, portfolio.terms) if begun else None
     return portfolio.folded - (before.folded if before else 0), portfolio.state()
 
 
@@ -53,13 +53,13 @@ def test_a_long_replay_leaves_checkpoints_and_the_next_one_is_short(book):
     assert replay(book) == replay(book)
     assert (
         replay(book, interval=10**6)[1]
-        == replayed(book, ACCOUNT, everything(book), book.standing(ACCOUNT, 41), fold=PORTFOLIO, interval=None)[0].state()
+        == replayed(book, ACCOUNT, everything(book), book.terms(ACCOUNT, 41), fold=PORTFOLIO, interval=None)[0].state()
     )
 
 
 def test_a_fold_from_the_start_reads_and_leaves_none(journal):
     journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, MANY + 1))])
-    replayed(journal, ACCOUNT, everything(journal), journal.standing(ACCOUNT, 41), fold=PORTFOLIO, interval=None)
+    replayed(journal, ACCOUNT, everything(journal), journal.terms(ACCOUNT, 41), fold=PORTFOLIO, interval=None)
     assert kept(journal) == []
 
 
@@ -80,21 +80,21 @@ def test_other_rules_make_other_checkpoints(book, monkeypatch):
 
 @pytest.mark.parametrize("changed", [{"clock": ClockRule("+03:00")}, {"order": DealOrder.TIME}], ids=["clock", "order"])
 def test_other_terms_of_the_account_make_other_checkpoints(book, changed):
-    standing = book.standing(ACCOUNT, 41)
+    terms = book.terms(ACCOUNT, 41)
     selection = everything(book)
-    assert book.checkpoint(ACCOUNT, selection, PORTFOLIO.code(standing)) is not None
-    assert book.checkpoint(ACCOUNT, selection, PORTFOLIO.code(attrs.evolve(standing, **changed))) is None
+    assert book.checkpoint(ACCOUNT, selection, PORTFOLIO.code(terms)) is not None
+    assert book.checkpoint(ACCOUNT, selection, PORTFOLIO.code(attrs.evolve(terms, **changed))) is None
 
 
 def test_the_code_of_the_fold_is_its_version_and_the_terms_that_order_events(book):
-    standing = book.standing(ACCOUNT, 41)
-    code = PORTFOLIO.code(standing)
-    assert code == f"{FOLD_VERSION}:ticket:{standing.clock.name}"
-    assert PORTFOLIO.terms_of(code, standing) == standing
+    terms = book.terms(ACCOUNT, 41)
+    code = PORTFOLIO.code(terms)
+    assert code == f"{FOLD_VERSION}:ticket:{terms.clock.name}"
+    assert PORTFOLIO.terms_of(code, terms) == terms
     for other in ("", "1", "1:ticket:UTC", f"{code}x", code.replace("ticket", "size"), f"{FOLD_VERSION}:time"):
-        assert PORTFOLIO.terms_of(other, standing) is None
-    assert attrs.evolve(PORTFOLIO, version=10**6).code(standing).startswith("1000000:ticket:")
-    assert attrs.evolve(PORTFOLIO, name="orders").code(standing).startswith(f"orders-{FOLD_VERSION}:ticket:")
+        assert PORTFOLIO.terms_of(other, terms) is None
+    assert attrs.evolve(PORTFOLIO, version=10**6).code(terms).startswith("1000000:ticket:")
+    assert attrs.evolve(PORTFOLIO, name="orders").code(terms).startswith(f"orders-{FOLD_VERSION}:ticket:")
 
 
 def test_a_fold_that_comes_to_something_else_has_another_version(tmp_path):
@@ -123,7 +123,7 @@ def put(journal, *some):
         journal._checkpoints.clear()
     for one in some:
         before = one.mark.place
-        journal.keep(ACCOUNT, (before[0], before[1] - 1, before[2]), [one])
+        journal.save_checkpoints(ACCOUNT, (before[0], before[1] - 1, before[2]), [one])
 
 
 @pytest.mark.parametrize("when", ["present", "known less", "other clock", "other order", "more than verified"])
@@ -135,12 +135,12 @@ def test_every_checkpoint_that_a_replay_may_begin_at_is_compared(when, book):
         version = 42
     elif when.startswith("other"):
         other: dict[str, dict[str, Any]] = {"clock": {"clock": ClockRule("+03:00")}, "order": {"order": DealOrder.TIME}}
-        terms = other[when.removeprefix("other ")]
-        standing = attrs.evolve(book.standing(ACCOUNT, 41), **terms)
+        other_terms = other[when.removeprefix("other ")]
+        terms = attrs.evolve(book.terms(ACCOUNT, 41), **other_terms)
         put(book)
-        replayed(book, ACCOUNT, everything(book), standing, fold=PORTFOLIO, interval=10)
+        replayed(book, ACCOUNT, everything(book), terms, fold=PORTFOLIO, interval=10)
         some = list(book.checkpoints(ACCOUNT))
-        assert {one.fold for one in some} == {PORTFOLIO.code(standing)}
+        assert {one.fold for one in some} == {PORTFOLIO.code(terms)}
     elif when == "more than verified":
         book.append(ACCOUNT, [fill(99, 5.5)])
         put(book)
@@ -160,8 +160,8 @@ def test_every_checkpoint_that_a_replay_may_begin_at_is_compared(when, book):
 class Counted:
     """Another fold: how many deals there are of each symbol."""
 
-    def __init__(self, standing, deals=None):
-        self.standing, self.deals, self.seen = standing, dict(deals or {}), 0
+    def __init__(self, terms, deals=None):
+        self.terms, self.deals, self.seen = terms, dict(deals or {}), 0
 
     @property
     def held(self):
@@ -179,19 +179,19 @@ class Counted:
         return {"deals": self.deals}
 
 
-COUNTED = Fold(name="counted", version=7, begin=Counted, restore=lambda standing, state: Counted(standing, state["deals"]))
+COUNTED = Fold(name="counted", version=7, begin=Counted, restore=lambda terms, state: Counted(terms, state["deals"]))
 
 
 def test_another_fold_keeps_checkpoints_of_its_own(book, monkeypatch):
-    ours, standing = list(book.checkpoints(ACCOUNT)), book.standing(ACCOUNT, 41)
+    ours, terms = list(book.checkpoints(ACCOUNT)), book.terms(ACCOUNT, 41)
     for seen in (MANY, 10):  # the second time from where the first left a checkpoint
-        counted, selected = replayed(book, ACCOUNT, everything(book), standing, fold=COUNTED, interval=10)
+        counted, selected = replayed(book, ACCOUNT, everything(book), terms, fold=COUNTED, interval=10)
         assert (counted.seen, counted.deals, counted.version, selected) == (seen, {"EURUSD": MANY}, 41, 41)
     assert replay(book)[0] == 10
-    theirs = [one for one in book.checkpoints(ACCOUNT) if one.fold == COUNTED.code(standing)]
+    theirs = [one for one in book.checkpoints(ACCOUNT) if one.fold == COUNTED.code(terms)]
     assert len(theirs) == len(ours) == 3
-    assert all(checkpoints.opened(one, PORTFOLIO, standing) is None for one in theirs)
-    assert all(checkpoints.opened(one, COUNTED, standing) is None for one in ours)
+    assert all(checkpoints.load(one, PORTFOLIO, terms) is None for one in theirs)
+    assert all(checkpoints.load(one, COUNTED, terms) is None for one in ours)
     changed = theirs[1]._replace(body=b'{"deals":{"EURUSD":1}}')
     changed = changed._replace(digest=checkpoints._digest(changed.mark, changed.fold, changed.body))
     put(book, *ours, theirs[0], changed, theirs[2])
@@ -249,7 +249,7 @@ def test_where_nothing_can_be_written_replays_still_answer(tmp_path, clock):
     journal.close()
 
 
-def test_a_checkpoint_says_the_same_in_every_journal(tmp_path, clock):
+def test_a_checkpoint_states_the_same_in_every_journal(tmp_path, clock):
     """Byte for byte: what a fold comes to depends on its events alone."""
     seen = []
     for kind in ("sqlite", "postgres"):

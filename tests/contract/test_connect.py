@@ -31,7 +31,7 @@ from ledger import (
     JournalUnsafe,
     Ledger,
 )
-from ledger.journal.sql.engine import journal_url, kind_of, meaning, open_engine
+from ledger.journal.sql.engine import journal_url, kind_of, open_engine, translate_error
 from ledger.journal.sql.journal import SqlJournal
 from ledger.journal.sql.schema import REVISION
 from tests.support.journals import (
@@ -188,7 +188,7 @@ def test_postgres_without_fsync_is_refused(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["sqlite", "postgres"])
-def test_a_missing_journal_is_said_to_be_missing(name, tmp_path):
+def test_a_missing_journal_is_reported_to_be_missing(name, tmp_path):
     url = f"sqlite:///{tmp_path}/none.db" if name == "sqlite" else empty_postgres_url()
     with pytest.raises(JournalMissing, match="there is no journal at"):
         look(url)
@@ -204,7 +204,7 @@ def test_a_journal_in_a_missing_folder_is_missing_and_made_on_demand(tmp_path):
     assert look(url) == []
 
 
-def test_a_missing_database_is_said_to_be_missing():
+def test_a_missing_database_is_reported_to_be_missing():
     for create in (False, True):
         with pytest.raises(JournalMissing, match="create"):
             Ledger.open(shared_postgres().url("nowhere"), create=create)
@@ -247,7 +247,7 @@ def test_a_folder_is_no_journal(tmp_path):
 
 
 @pytest.mark.parametrize("table", ["events", "accounts", "heads"])
-def test_a_journal_without_one_of_its_tables_says_so(table, sqlite_url):
+def test_a_journal_without_one_of_its_tables_is_reported(table, sqlite_url):
     with bare_sqlite(sqlite_url) as connection:
         connection.execute("PRAGMA foreign_keys = OFF")
         connection.execute(f"DROP TABLE {table}")
@@ -334,7 +334,7 @@ def test_an_unknown_user_is_not_taken_for_a_missing_database(postgres_url):
 _KNOWN_RULES = "SELECT count(*) FROM pg_hba_file_rules WHERE user_name = %s"
 
 
-def test_a_wrong_password_is_said_and_not_shown(postgres_url):
+def test_a_wrong_password_is_reported_and_not_shown(postgres_url):
     server = shared_postgres()
     rules = server._data / "pg_hba.conf"
     before = rules.read_text()
@@ -400,7 +400,7 @@ def filled(url):
         ledger.journal.append(ACCOUNT, [opened(), fill(1, 1)])
 
 
-def test_a_journal_that_may_not_be_written_says_so(open_folder):
+def test_a_journal_that_may_not_be_written_is_reported(open_folder):
     url = f"sqlite:///{open_folder}/journal.db"
     filled(url)
     (open_folder / "journal.db").chmod(0o444)
@@ -412,7 +412,7 @@ def test_a_journal_that_may_not_be_written_says_so(open_folder):
     assert versions(url) == [1, 2]
 
 
-def test_a_journal_that_may_not_be_read_says_so(open_folder):
+def test_a_journal_that_may_not_be_read_is_reported(open_folder):
     url = f"sqlite:///{open_folder}/journal.db"
     filled(url)
     (open_folder / "journal.db").chmod(0o000)
@@ -436,7 +436,7 @@ def versions(url):
     return found
 
 
-def test_a_postgres_user_without_rights_is_told_so(postgres_url):
+def test_a_postgres_user_without_rights_is_recorded_so(postgres_url):
     filled(postgres_url)
     name = postgres_url.rpartition("/")[2]
     with bare_postgres(shared_postgres().url()) as connection:
@@ -446,7 +446,7 @@ def test_a_postgres_user_without_rights_is_told_so(postgres_url):
     assert not refused.value.retryable
 
 
-def test_a_postgres_that_only_reads_is_told_so(postgres_url):
+def test_a_postgres_that_only_reads_is_recorded_so(postgres_url):
     filled(postgres_url)
     name = postgres_url.rpartition("/")[2]
     with bare_postgres(shared_postgres().url()) as connection:
@@ -487,7 +487,7 @@ def test_a_locked_postgres_account_is_busy_and_others_are_not(postgres_url):
     journal.close()
 
 
-def test_a_full_sqlite_database_appends_nothing_and_says_so(sqlite_url):
+def test_a_full_sqlite_database_appends_nothing_and_is_reported(sqlite_url):
     filled(sqlite_url)
     engine = open_engine(sqlite_url)
     event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA max_page_count = 20"))
@@ -501,7 +501,7 @@ def test_a_full_sqlite_database_appends_nothing_and_says_so(sqlite_url):
     assert versions(sqlite_url) == [1, 2, 3]
 
 
-def test_a_file_that_may_not_grow_appends_nothing_and_says_so(sqlite_url):
+def test_a_file_that_may_not_grow_appends_nothing_and_is_reported(sqlite_url):
     """A real write that fails half way, as on a full disk or over a quota."""
     filled(sqlite_url)
     program = """
@@ -580,8 +580,8 @@ def test_every_error_of_a_driver_means_something(error):
 )
 def test_an_error_is_worth_a_retry_only_where_one_can_help(error, kind):
     url = journal_url("sqlite:///desk.db")
-    found = meaning(error, url)
-    wrapped = meaning(exc.DBAPIError("SELECT 1", {}, error), url)
+    found = translate_error(error, url)
+    wrapped = translate_error(exc.DBAPIError("SELECT 1", {}, error), url)
     assert type(found) is kind
     assert type(wrapped) is kind
     assert found.retryable == (kind in (JournalBusy, JournalUnavailable))

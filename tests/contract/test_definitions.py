@@ -124,8 +124,8 @@ def test_verify_and_doctor_report_it(tmp_path, capsys, monkeypatch):
     Intruder(url)("DROP TRIGGER events_no_update")
     Intruder(url)("DROP INDEX ix_events_late")
     assert ended("verify", "--json", "--journal", url) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert [one["name"] for one in said["schema"]] == ["ix_events_late", "events.events_no_update"]
+    output = json.loads(capsys.readouterr().out)
+    assert [one["name"] for one in output["schema"]] == ["ix_events_late", "events.events_no_update"]
     assert ended("doctor", "--json", "--journal", url) == 1
     states = {one["check"]: one["state"] for one in json.loads(capsys.readouterr().out)}
     assert (states["triggers"], states["indexes"]) == ("failed", "warning")

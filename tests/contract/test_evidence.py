@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ledger import BadValue, BreakOpened, CorruptEvent, DealConflict, Ledger, Outcome, SyncDegraded, VersionConflict
 from ledger.journal import evidence as evidence_module
-from ledger.journal.evidence import Kept, packed, unpacked
+from ledger.journal.evidence import StoredEvidence, compress, decompress
 from ledger.journal.memory import MemoryJournal
 from ledger.journal.sql.schema import account_key
 from ledger.journal.verify.walk import verify_account
@@ -46,13 +46,13 @@ def book(journal):
     return journal
 
 
-def tell(journal, *events, account=ACCOUNT, evidence=(RAW,), **words):
+def record(journal, *events, account=ACCOUNT, evidence=(RAW,), **words):
     return journal.append(account, list(events), evidence=evidence, **words)
 
 
 def kept(journal, account=ACCOUNT):
     """The digests of what is kept for an account."""
-    return sorted(one.digest for one in journal.evidence_as_it_lies(account))
+    return sorted(one.digest for one in journal.raw_evidence(account))
 
 
 # ------------------------------------------------------------------------------------------------------------- telling it
@@ -62,61 +62,61 @@ def kept(journal, account=ACCOUNT):
     "raw", [RAW, OTHER_RAW, b"", b"\xff\x00", bytes(3_000_000)], ids=["json", "all bytes", "", "no text", "large"]
 )
 def test_an_answer_comes_back_as_it_came_in(book, raw):
-    tell(book, ghost(1, 1, evidence=digest_of(raw)), evidence=(raw,))
+    record(book, ghost(1, 1, evidence=digest_of(raw)), evidence=(raw,))
     assert book.evidence(ACCOUNT, digest_of(raw)) == raw
     assert verify_account(book, ACCOUNT).problems == ()
 
 
 def test_an_answer_is_kept_compressed(book):
     raw = b'{"ticket": 1, "symbol": "EURUSD"}' * 1000
-    tell(book, ghost(1, 1, evidence=digest_of(raw)), evidence=(raw,))
-    [one] = book.evidence_as_it_lies(ACCOUNT)
+    record(book, ghost(1, 1, evidence=digest_of(raw)), evidence=(raw,))
+    [one] = book.raw_evidence(ACCOUNT)
     assert (one.digest, one.size) == (sha256(raw).hexdigest(), len(raw))
     assert zlib.decompress(one.body) == raw
     assert len(one.body) < len(raw) // 20
 
 
-def test_an_answer_told_again_is_kept_once(book):
+def test_an_answer_recorded_again_is_kept_once(book):
     for n in range(3):
-        assert tell(book, ghost(1, n, evidence=DIGEST, caused_by=1 + n), evidence=(RAW, RAW)).outcomes == (Outcome.APPENDED,)
+        assert record(book, ghost(1, n, evidence=DIGEST, caused_by=1 + n), evidence=(RAW, RAW)).outcomes == (Outcome.APPENDED,)
     assert kept(book) == [DIGEST]
 
 
 def test_several_answers_are_kept_beside_one_another(book):
-    tell(book, ghost(1, 1, evidence=DIGEST), ghost(2, 1, evidence=OTHER_DIGEST), evidence=(RAW, OTHER_RAW))
+    record(book, ghost(1, 1, evidence=DIGEST), ghost(2, 1, evidence=OTHER_DIGEST), evidence=(RAW, OTHER_RAW))
     assert (book.evidence(ACCOUNT, DIGEST), book.evidence(ACCOUNT, OTHER_DIGEST)) == (RAW, OTHER_RAW)
 
 
 def test_a_known_answer_does_not_keep_out_a_new_one(book):
-    tell(book, ghost(1, 1, evidence=DIGEST))
-    tell(book, ghost(2, 1, evidence=DIGEST), ghost(3, 1, evidence=OTHER_DIGEST), evidence=(RAW, OTHER_RAW))
+    record(book, ghost(1, 1, evidence=DIGEST))
+    record(book, ghost(2, 1, evidence=DIGEST), ghost(3, 1, evidence=OTHER_DIGEST), evidence=(RAW, OTHER_RAW))
     assert kept(book) == sorted([DIGEST, OTHER_DIGEST])
 
 
-def test_an_answer_may_be_told_after_an_event_that_named_it(book):
-    tell(book, ghost(1, 1, evidence=DIGEST), evidence=())
+def test_an_answer_may_be_recorded_after_an_event_that_named_it(book):
+    record(book, ghost(1, 1, evidence=DIGEST), evidence=())
     assert book.evidence(ACCOUNT, DIGEST) is None
-    tell(book, ghost(2, 1, evidence=DIGEST))
+    record(book, ghost(2, 1, evidence=DIGEST))
     assert book.evidence(ACCOUNT, DIGEST) == RAW
 
 
 def test_whatever_kind_of_event_names_it_its_answer_is_kept(book):
     kinds = [BreakOpened(kind="ghost", position_id=1, time_msc=START_MSC, field="position", ours="1", evidence=DIGEST)]
-    tell(book, *kinds, SyncDegraded(reason="r", time_msc=START_MSC, evidence=OTHER_DIGEST), evidence=(RAW, OTHER_RAW))
+    record(book, *kinds, SyncDegraded(reason="r", time_msc=START_MSC, evidence=OTHER_DIGEST), evidence=(RAW, OTHER_RAW))
     assert kept(book) == sorted([DIGEST, OTHER_DIGEST])
 
 
 def test_each_account_keeps_its_own(journal):
     for account in (ACCOUNT, OTHER):
         journal.append(account, [opened(account)])
-    tell(journal, ghost(1, 1, evidence=DIGEST))
+    record(journal, ghost(1, 1, evidence=DIGEST))
     assert journal.evidence(OTHER, DIGEST) is None
-    tell(journal, ghost(1, 1, evidence=DIGEST), account=OTHER)
+    record(journal, ghost(1, 1, evidence=DIGEST), account=OTHER)
     assert (journal.evidence(ACCOUNT, DIGEST), journal.evidence(OTHER, DIGEST)) == (RAW, RAW)
 
 
 def test_the_first_append_of_an_account_may_bring_evidence(journal):
-    tell(journal, opened(), ghost(1, 1, evidence=DIGEST))
+    record(journal, opened(), ghost(1, 1, evidence=DIGEST))
     assert kept(journal) == [DIGEST]
 
 
@@ -124,56 +124,56 @@ def test_the_first_append_of_an_account_may_bring_evidence(journal):
 
 
 def test_an_answer_that_no_event_names_is_not_kept(book):
-    tell(book, ghost(1, 1, evidence=OTHER_DIGEST), fill(5, 5), evidence=(RAW, OTHER_RAW))
+    record(book, ghost(1, 1, evidence=OTHER_DIGEST), fill(5, 5), evidence=(RAW, OTHER_RAW))
     assert kept(book) == [OTHER_DIGEST]
 
 
 def test_without_a_new_event_nothing_is_kept(book):
-    tell(book, ghost(1, 1), evidence=())
-    assert tell(book, ghost(1, 2, evidence=DIGEST)).outcomes == (Outcome.DUPLICATE,)
+    record(book, ghost(1, 1), evidence=())
+    assert record(book, ghost(1, 2, evidence=DIGEST)).outcomes == (Outcome.DUPLICATE,)
     assert kept(book) == []
 
 
 def test_the_answer_of_an_event_that_was_known_is_not_kept_beside_a_new_one(book):
     """Another reconciler was faster: what it saw is kept, what we saw as well is not."""
-    tell(book, ghost(1, 1), evidence=())
-    tell(book, ghost(1, 2, evidence=DIGEST), ghost(2, 2, evidence=OTHER_DIGEST), evidence=(RAW, OTHER_RAW))
+    record(book, ghost(1, 1), evidence=())
+    record(book, ghost(1, 2, evidence=DIGEST), ghost(2, 2, evidence=OTHER_DIGEST), evidence=(RAW, OTHER_RAW))
     assert kept(book) == [OTHER_DIGEST]
 
 
 @pytest.mark.parametrize("error", [DealConflict, VersionConflict])
 def test_what_is_refused_keeps_nothing(book, error):
-    tell(book, fill(1, 1), evidence=())
+    record(book, fill(1, 1), evidence=())
     bad, version = (fill(1, 1, volume=2), 2) if error is DealConflict else (fill(2, 2), 1)
     with pytest.raises(error):
-        tell(book, ghost(1, 1, evidence=DIGEST), bad, expected_version=version)
+        record(book, ghost(1, 1, evidence=DIGEST), bad, expected_version=version)
     assert kept(book) == []
     assert head(book).version == 2
 
 
 def test_an_answer_that_is_too_large_is_refused_with_its_event(book, monkeypatch):
     monkeypatch.setattr(evidence_module, "SIZE_MAX", 100)
-    tell(book, ghost(1, 1, evidence=digest_of(bytes(100))), evidence=(bytes(100),))
+    record(book, ghost(1, 1, evidence=digest_of(bytes(100))), evidence=(bytes(100),))
     with pytest.raises(BadValue, match="expected at most 100 bytes, found 101"):
-        tell(book, ghost(2, 1, evidence=digest_of(bytes(101))), evidence=(bytes(101),))
+        record(book, ghost(2, 1, evidence=digest_of(bytes(101))), evidence=(bytes(101),))
     assert head(book).version == 2
 
 
 @pytest.mark.parametrize("digest", ["ab" * 32, "", "x", "\0", "\ud800", DIGEST.upper(), DIGEST[:-1], DIGEST + "0"], ids=ascii)
 def test_what_is_not_kept_is_none(book, digest):
-    tell(book, ghost(1, 1, evidence=DIGEST))
+    record(book, ghost(1, 1, evidence=DIGEST))
     assert book.evidence(ACCOUNT, digest) is None
 
 
 def test_a_copy_to_try_on_holds_no_evidence(book):
-    tell(book, ghost(1, 1, evidence=DIGEST))
+    record(book, ghost(1, 1, evidence=DIGEST))
     assert kept(MemoryJournal.copy_of(book, [ACCOUNT], Clock())) == []
 
 
 # ------------------------------------------------------------------------------------------------------------ the account
 
 
-def test_an_account_tells_and_gives_evidence(journal, clock):
+def test_an_account_reports_and_gives_evidence(journal, clock):
     account = Ledger(journal, clock).account(ACCOUNT)
     account.open(currency="USD", mode="hedging", time_msc=START_MSC)
     account.record_many([ghost(1, 1, evidence=DIGEST)], evidence=(RAW,))
@@ -186,20 +186,20 @@ def test_an_account_tells_and_gives_evidence(journal, clock):
 
 
 @pytest.fixture
-def told(url):
+def recorded(url):
     """The URL of a journal with two answers of two events each, and one that no event refers to any more."""
     with Ledger.create(url, now_us=Clock()) as ledger:
         for account in (ACCOUNT, OTHER):
-            tell(ledger.journal, opened(account), account=account)
+            record(ledger.journal, opened(account), account=account)
             for n in (1, 2):
                 events = [ghost(n, 1, evidence=DIGEST), ghost(n, 2, evidence=OTHER_DIGEST, caused_by=1)]
-                tell(ledger.journal, *events, account=account, evidence=(RAW, OTHER_RAW))
+                record(ledger.journal, *events, account=account, evidence=(RAW, OTHER_RAW))
         assert head(ledger.journal).version == 5
     return url
 
 
 @pytest.fixture
-def breaker(told, intruder):
+def breaker(recorded, intruder):
     """Somebody who changes what is kept: ``breaker(digest, column=value)``."""
     intruder.disarm()
 
@@ -215,8 +215,8 @@ def evidence_of(url, digest):
         return ledger.account(ACCOUNT).evidence(digest)
 
 
-def test_undamaged_evidence_raises_nothing(told):
-    assert found(told) == set()
+def test_undamaged_evidence_raises_nothing(recorded):
+    assert found(recorded) == set()
 
 
 def bomb(size):
@@ -238,25 +238,25 @@ BODIES = {
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_a_damaged_body_is_named_with_the_first_event_that_rests_on_it(body, told, breaker):
+def test_a_damaged_body_is_named_with_the_first_event_that_rests_on_it(body, recorded, breaker):
     breaker(DIGEST, body=BODIES[body])
-    assert found(told) == at(2, "evidence")
+    assert found(recorded) == at(2, "evidence")
     with pytest.raises(CorruptEvent, match=f"evidence {DIGEST}: it was changed"):
-        evidence_of(told, DIGEST)
-    assert evidence_of(told, OTHER_DIGEST) == OTHER_RAW
+        evidence_of(recorded, DIGEST)
+    assert evidence_of(recorded, OTHER_DIGEST) == OTHER_RAW
 
 
 @pytest.mark.parametrize("size", [-1, 0, len(RAW) - 1, len(RAW) + 1, 2**40, 2**63 - 1])
-def test_a_changed_size_is_named(size, told, breaker):
+def test_a_changed_size_is_named(size, recorded, breaker):
     breaker(OTHER_DIGEST, size=size)
-    assert found(told) == at(3, "evidence")
+    assert found(recorded) == at(3, "evidence")
     with pytest.raises(CorruptEvent, match=f"evidence {OTHER_DIGEST}"):
-        evidence_of(told, OTHER_DIGEST)
+        evidence_of(recorded, OTHER_DIGEST)
 
 
-def test_a_changed_digest_is_named_and_missed(told, breaker):
+def test_a_changed_digest_is_named_and_missed(recorded, breaker):
     breaker(DIGEST, digest="ab" * 32)
-    assert found(told) == at(2, "evidence") | at(None, "evidence")
+    assert found(recorded) == at(2, "evidence") | at(None, "evidence")
 
 
 @pytest.mark.parametrize(("name", "value"), [("digest", b"x"), ("size", "many"), ("size", 1.5), ("body", "text")], ids=ascii)
@@ -264,55 +264,55 @@ def test_what_never_stands_in_a_column_is_named(name, value, tmp_path):
     """Only SQLite lets it in."""
     url = new_url("sqlite", tmp_path)
     with Ledger.create(url, now_us=Clock()) as ledger:
-        tell(ledger.journal, opened(), ghost(1, 1, evidence=DIGEST))
+        record(ledger.journal, opened(), ghost(1, 1, evidence=DIGEST))
     intruder = Intruder(url)
     intruder.disarm()
     intruder(f"UPDATE evidence SET {name} = ?", value)  # noqa: S608
     assert found(url) == at(2, "evidence") | (at(None, "evidence") if name == "digest" else set())
 
 
-def test_missing_evidence_is_named(told, breaker, intruder):
+def test_missing_evidence_is_named(recorded, breaker, intruder):
     intruder("DELETE FROM evidence WHERE account_id = ? AND digest = ?", KEY, OTHER_DIGEST)
-    with Ledger.open(told) as ledger:
+    with Ledger.open(recorded) as ledger:
         [problem] = ledger.verify().problems
     assert (problem.account, problem.version, problem.field) == (str(ACCOUNT), 3, "evidence")
     assert "is not kept" in problem.what
 
 
-def test_all_evidence_of_an_account_may_be_missing(told, breaker, intruder):
+def test_all_evidence_of_an_account_may_be_missing(recorded, breaker, intruder):
     intruder("DELETE FROM evidence WHERE account_id = ?", OTHER_KEY)
-    assert found(told) == at(2, "evidence", account=OTHER) | at(3, "evidence", account=OTHER)
+    assert found(recorded) == at(2, "evidence", account=OTHER) | at(3, "evidence", account=OTHER)
 
 
-def test_damaged_evidence_that_no_event_rests_on_is_named_too(told, breaker, intruder):
+def test_damaged_evidence_that_no_event_rests_on_is_named_too(recorded, breaker, intruder):
     intruder("INSERT INTO evidence (account_id, digest, size, body) VALUES (?, ?, 5, ?)", KEY, "ab" * 32, b"x")
-    assert found(told) == at(None, "evidence")
+    assert found(recorded) == at(None, "evidence")
 
 
-def test_sound_evidence_that_no_event_rests_on_is_fine(told, breaker, intruder):
+def test_sound_evidence_that_no_event_rests_on_is_fine(recorded, breaker, intruder):
     values = (KEY, digest_of(b"abc"), 3, zlib.compress(b"abc"))
     intruder("INSERT INTO evidence (account_id, digest, size, body) VALUES (?, ?, ?, ?)", *values)
-    assert found(told) == set()
+    assert found(recorded) == set()
 
 
-def test_evidence_is_checked_beside_damaged_events(told, breaker, intruder):
+def test_evidence_is_checked_beside_damaged_events(recorded, breaker, intruder):
     intruder("UPDATE events SET comment = 'x' WHERE account_id = ? AND version = 2", KEY)
     breaker(DIGEST, body=b"")
-    assert found(told) == at(2, "comment", "evidence")
+    assert found(recorded) == at(2, "comment", "evidence")
 
 
-def test_an_event_that_names_other_evidence_now_is_named_once(told, breaker, intruder):
+def test_an_event_that_names_other_evidence_now_is_named_once(recorded, breaker, intruder):
     intruder("UPDATE events SET evidence = ? WHERE account_id = ? AND version = 3", "cd" * 32, KEY)
-    with Ledger.open(told) as ledger:
+    with Ledger.open(recorded) as ledger:
         [problem] = ledger.verify().problems
     assert (problem.version, problem.field) == (3, "evidence")
 
 
-def test_evidence_of_no_account_is_named(told, breaker, intruder):
+def test_evidence_of_no_account_is_named(recorded, breaker, intruder):
     if not intruder.is_sqlite:
         intruder("ALTER TABLE evidence DROP CONSTRAINT fk_evidence_account_id")
     intruder("UPDATE evidence SET account_id = 5 WHERE account_id = ? AND digest = ?", KEY, DIGEST)
-    assert found(told) == at(2, "evidence") | {("account id 5", None, "evidence.account_id")}
+    assert found(recorded) == at(2, "evidence") | {("account id 5", None, "evidence.account_id")}
 
 
 # -------------------------------------------------------------------------------------------------------------- the laws
@@ -320,18 +320,18 @@ def test_evidence_of_no_account_is_named(told, breaker, intruder):
 
 @given(raw=st.binary(max_size=300))
 def test_what_is_unpacked_is_what_was_packed(raw):
-    [one] = packed([raw, raw], [ghost(1, 1, evidence=digest_of(raw))])
-    assert unpacked(one) == raw
+    [one] = compress([raw, raw], [ghost(1, 1, evidence=digest_of(raw))])
+    assert decompress(one) == raw
 
 
 @given(raw=st.binary(max_size=100), data=st.data())
 def test_whatever_is_changed_is_refused_or_changes_nothing(raw, data):
-    [one] = packed([raw], [ghost(1, 1, evidence=digest_of(raw))])
+    [one] = compress([raw], [ghost(1, 1, evidence=digest_of(raw))])
     place = data.draw(st.integers(0, len(one.body) - 1))
     body = one.body[:place] + data.draw(st.binary(max_size=3)) + one.body[place + 1 :]
-    changed = Kept(one.digest, data.draw(st.integers(-1, 200) | st.just(one.size)), body)
+    changed = StoredEvidence(one.digest, data.draw(st.integers(-1, 200) | st.just(one.size)), body)
     try:
-        answer = unpacked(changed)
+        answer = decompress(changed)
     except CorruptEvent:
         return
     assert (answer, changed.size) == (raw, one.size)
@@ -355,9 +355,9 @@ def test_a_bomb_is_not_decompressed(monkeypatch):
     real = zlib.decompressobj
     monkeypatch.setattr(zlib, "decompressobj", Noted)
     with pytest.raises(CorruptEvent):
-        unpacked(Kept(DIGEST, 10, bomb(10_000_000)))
+        decompress(StoredEvidence(DIGEST, 10, bomb(10_000_000)))
     with pytest.raises(CorruptEvent, match="expected a size of 0 to"):
-        unpacked(Kept(DIGEST, 10**11, bomb(10_000_000)))
+        decompress(StoredEvidence(DIGEST, 10**11, bomb(10_000_000)))
     assert asked == [11]
 
 
@@ -375,14 +375,14 @@ def desk(request, tmp_path_factory):
     """The URL of a journal with an answer of one account, and one of two."""
     url = new_url(request.param, tmp_path_factory.mktemp("desk"))
     with Ledger.create(url, now_us=Clock()) as ledger:
-        tell(
+        record(
             ledger.journal,
             opened(),
             ghost(1, 1, evidence=DIGEST),
             ghost(2, 1, evidence=OTHER_DIGEST),
             evidence=(RAW, OTHER_RAW),
         )
-        tell(ledger.journal, opened(OTHER), ghost(1, 1, evidence=DIGEST), account=OTHER)
+        record(ledger.journal, opened(OTHER), ghost(1, 1, evidence=DIGEST), account=OTHER)
     return url
 
 
@@ -401,7 +401,7 @@ def test_log_asks_which_account_where_several_keep_an_answer(desk):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "output"),
     [
         (["ab" * 32], "this journal keeps no evidence 'abab"),
         (["9f2c"], "this journal keeps no evidence '9f2c'"),
@@ -411,7 +411,7 @@ def test_log_asks_which_account_where_several_keep_an_answer(desk):
         ([DIGEST, "--last", "1"], "it goes with --account only"),
     ],
 )
-def test_log_says_what_is_wrong_and_exits_2(desk, words, said):
+def test_log_states_what_is_wrong_and_exits_2(desk, words, output):
     run = log(desk, "--evidence", *words)
     assert (run.returncode, run.stdout) == (2, b"")
-    assert said in run.stderr.decode()
+    assert output in run.stderr.decode()

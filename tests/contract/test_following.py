@@ -79,7 +79,7 @@ def test_a_set_stop_sign_ends_it(two):
     assert seen == [1]
 
 
-def test_an_older_copy_in_the_journals_place_is_said_so(two):
+def test_an_older_copy_in_the_journals_place_is_reported(two):
     writer, reader = two
     writer.journal.append(ACCOUNT, [opened()])
     with pytest.raises(CorruptEvent, match="an older copy took the place"):
@@ -156,7 +156,7 @@ def test_all_accounts_are_followed_by_a_loop_too_and_closing_ends_it(two):
     assert asyncio.run(desk()) == [(ACCOUNT, 2), (OTHER, 1)]
 
 
-def test_a_loop_is_told_of_an_older_copy_too(two):
+def test_a_loop_is_recorded_of_an_older_copy_too(two):
     writer, reader = two
     writer.journal.append(ACCOUNT, [opened()])
 

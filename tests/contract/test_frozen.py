@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ledger import BreakOpened, JournalError, Ledger
@@ -22,14 +24,14 @@ def test_every_schema_is_frozen():
 
 
 @pytest.mark.parametrize("revision", revisions())
-def test_an_old_journal_opens_and_says_what_it_said(revision, kind, tmp_path):
+def test_an_old_journal_opens_and_states_what_it_reported(revision, kind, tmp_path):
     url = thawed(revision, kind, tmp_path)
     if revision != REVISION:
         with pytest.raises(JournalError, match=f"schema {revision}"):
             Ledger.open(url)
     with Ledger.create(url) as ledger:
         assert ledger.verify().ok
-        assert json_rows(ledger) == expected(revision)
+        assert _as_then(json_rows(ledger), expected(revision)) == expected(revision)
         account = ledger.account(ACCOUNT)
         assert len([*account.events()]) == account.version  # every event is read, lifted where it is older
         if revision != "0001":
@@ -38,19 +40,28 @@ def test_an_old_journal_opens_and_says_what_it_said(revision, kind, tmp_path):
         assert ledger.verify().ok
 
 
+def _as_then(shown: Any, then: Any) -> Any:
+    """Return what is shown, without the keys that were not there then: a version may add some, and drops none."""
+    if isinstance(shown, dict) and isinstance(then, dict):
+        return {key: _as_then(shown[key], then[key]) if key in then else shown[key] for key in shown if key in then}
+    if isinstance(shown, list) and isinstance(then, list) and len(shown) == len(then):
+        return [_as_then(one, other) for one, other in zip(shown, then, strict=True)]
+    return shown
+
+
 @pytest.mark.parametrize("revision", revisions())
 def test_an_old_break_counts_as_one_sight(revision, tmp_path):
     with Ledger.create(thawed(revision, "sqlite", tmp_path)) as ledger:
-        [told] = [one.event for one in ledger.account(ACCOUNT).events() if isinstance(one.event, BreakOpened)]
+        [recorded] = [one.event for one in ledger.account(ACCOUNT).events() if isinstance(one.event, BreakOpened)]
         schemas = {row.schema for row in ledger.journal.rows(ACCOUNT) if row.kind == "BreakOpened"}
         written = 1 if revision < "0003" else 2 if revision < "0006" else 3
         assert schemas == {written}  # what is stored stays as it was recorded
-        assert (told.confirmations, told.attempts) == (1, 0)
+        assert (recorded.confirmations, recorded.attempts) == (1, 0)
         [shown] = [one for one in ledger.account(ACCOUNT).portfolio.breaks if one.position_id == 2]
         assert (shown.confirmations, shown.attempts) == (1, 0)
 
 
-def test_all_schemas_say_the_same(tmp_path):
+def test_all_schemas_state_the_same(tmp_path):
     """The same was told to each: what is recorded has the same meaning ever since."""
-    told = [[{**item, "head": None} for item in expected(revision)] for revision in revisions()]
-    assert all(one == told[0] for one in told[1:])
+    recorded = [[{**item, "head": None} for item in expected(revision)] for revision in revisions()]
+    assert all(one == recorded[0] for one in recorded[1:])

@@ -105,7 +105,7 @@ POSTGRES_CHANGES = {
 }
 
 
-def told(url):
+def recorded(url):
     """Fill a journal with two accounts and some events."""
     ledger = Ledger.create(url)
     for account in (ACCOUNT, OTHER):
@@ -117,14 +117,14 @@ def told(url):
 @pytest.fixture(scope="module")
 def sqlite_url(tmp_path_factory):
     url = new_url("sqlite", tmp_path_factory.mktemp("journal"))
-    told(url).close()
+    recorded(url).close()
     return url
 
 
 @pytest.fixture(scope="module")
 def postgres_url():
     url = new_postgres_url()
-    told(url).close()
+    recorded(url).close()
     return url
 
 
@@ -160,7 +160,7 @@ def test_postgres_refuses_to(change, role, postgres_url):
         assert contents(connection) == before
 
 
-def test_the_journals_are_as_they_were_told(sqlite_url, postgres_url):
+def test_the_journals_are_as_they_were_recorded(sqlite_url, postgres_url):
     """Runs behind the tests above: nothing that was tried left a trace."""
     assert_untouched(sqlite_url)
     assert_untouched(postgres_url)
@@ -174,7 +174,7 @@ def test_the_writing_role_may_only_read_and_insert_events_and_evidence(tmp_path)
         connection.execute(f"CREATE ROLE {name}_writer LOGIN")
         connection.execute(f"ALTER DATABASE {name} OWNER TO {name}_writer")
     own_url = url.replace("//postgres@", f"//{name}_writer@")
-    told(own_url).close()
+    recorded(own_url).close()
     with bare_postgres(own_url) as connection:
         for verb in ("UPDATE events SET profit = 1", "DELETE FROM events", "TRUNCATE events"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied for table events"):

@@ -59,10 +59,10 @@ def book(journal):
 def test_nothing_is_recorded_of_an_account_that_is_not_open_as_often_as_one_likes(journal):
     for _ in range(3):
         assert journal.append(ACCOUNT, []).head.version == 0
-    assert tell(journal, opened()).head.version == 1
+    assert record(journal, opened()).head.version == 1
 
 
-def tell(journal, *events, account=ACCOUNT, **words):
+def record(journal, *events, account=ACCOUNT, **words):
     return journal.append(account, list(events), **words)
 
 
@@ -71,8 +71,8 @@ def rows(journal, account=ACCOUNT, **words):
 
 
 def events_of(journal, account=ACCOUNT):
-    standing = journal.standing(account, head(journal, account).version)
-    return [recorded(account, row, standing).event for row in journal.rows(account)]
+    terms = journal.terms(account, head(journal, account).version)
+    return [recorded(account, row, terms).event for row in journal.rows(account)]
 
 
 def deals(journal, selection=None):
@@ -101,28 +101,28 @@ def test_a_new_journal_holds_nothing(journal):
     assert journal.head(ACCOUNT) is None
     assert rows(journal) == []
     assert list(journal.postings(ACCOUNT, Selection(version=0))) == []
-    assert journal.standing(ACCOUNT, 0) is None
+    assert journal.terms(ACCOUNT, 0) is None
     assert journal.version_at(ACCOUNT, START_US * 2) == 0
-    assert journal.count_apart(ACCOUNT, Selection(version=0)) == 0
-    assert (journal.heads(), journal.hash_at(ACCOUNT, 0), journal.touched(ACCOUNT, 0, 0)) == ({}, None, None)
+    assert journal.count_outside_fold(ACCOUNT, Selection(version=0)) == 0
+    assert (journal.heads(), journal.hash_at(ACCOUNT, 0), journal.earliest_change(ACCOUNT, 0, 0)) == ({}, None, None)
     assert verify_account(journal, ACCOUNT).version == 0
 
 
-def test_what_is_appended_is_read_back_as_it_was_told(book):
-    told = [
+def test_what_is_appended_is_read_back_as_it_was_recorded(book):
+    given = [
         specified("EURUSD", contract_size=100_000, volume_step="0.01", currency="EUR"),
         cash(1, 1, comment="first"),
         fill(2, 2, magic=7, reason=3, comment="c", external_id="x", commission="-0.07", swap="-1.5"),
         ghost(2, 3, evidence=digest_of(b"an answer")),
         SyncDegraded(reason="timeout", time_msc=START_MSC + 4000),
     ]
-    tell(book, *told, evidence=(b"an answer",))
-    assert events_of(book) == [opened(), *told]
+    record(book, *given, evidence=(b"an answer",))
+    assert events_of(book) == [opened(), *given]
     assert_whole(book)
 
 
 def test_rows_are_read_after_one_version_up_to_another(book):
-    tell(book, *(fill(n, n) for n in range(1, 10)))
+    record(book, *(fill(n, n) for n in range(1, 10)))
     assert [row.version for row in rows(book)] == list(range(1, 11))
     assert [row.version for row in rows(book, after=3, upto=7)] == [4, 5, 6, 7]
     assert [row.version for row in rows(book, after=8)] == [9, 10]
@@ -131,8 +131,8 @@ def test_rows_are_read_after_one_version_up_to_another(book):
     assert rows(book, after=7, upto=7) == []
 
 
-def test_the_append_says_which_rows_it_made(book):
-    appended = tell(book, fill(1, 1), fill(2, 2))
+def test_the_append_states_which_rows_it_made(book):
+    appended = record(book, fill(1, 1), fill(2, 2))
     assert list(appended.rows) == rows(book, after=1)
     assert appended.head == head(book)
     assert appended.outcomes == (APPENDED, APPENDED)
@@ -141,7 +141,7 @@ def test_the_append_says_which_rows_it_made(book):
 def test_the_head_moves_with_every_event_and_the_chain_with_it(book):
     heads = [head(book)]
     for n in range(1, 4):
-        tell(book, fill(n, n))
+        record(book, fill(n, n))
         heads.append(head(book))
     assert [one.version for one in heads] == [1, 2, 3, 4]
     assert len({one.hash for one in heads}) == 4
@@ -149,38 +149,38 @@ def test_the_head_moves_with_every_event_and_the_chain_with_it(book):
 
 
 def test_a_reader_does_not_see_what_comes_after_it_began(book):
-    tell(book, *(fill(n, n) for n in range(1, 4)))
+    record(book, *(fill(n, n) for n in range(1, 4)))
     reading = book.rows(ACCOUNT)
     first = next(reading)
-    tell(book, fill(9, 9))
+    record(book, fill(9, 9))
     assert [first.version, *(row.version for row in reading)] == [1, 2, 3, 4]
 
 
 def test_accounts_are_listed_by_server_and_login(journal):
     named = [AccountId("B", 2), AccountId("A", 10), AccountId("A", 9), AccountId("Ä", 1)]
     for account in named:
-        tell(journal, opened(account), account=account)
+        record(journal, opened(account), account=account)
     assert journal.accounts() == sorted(named)
 
 
 def test_two_accounts_know_nothing_of_each_other(journal):
     for account in (ACCOUNT, OTHER):
-        tell(journal, opened(account), fill(1, 1), account=account)
-    tell(journal, fill(2, 2), account=OTHER)
+        record(journal, opened(account), fill(1, 1), account=account)
+    record(journal, fill(2, 2), account=OTHER)
     assert (head(journal).version, head(journal, OTHER).version) == (2, 3)
     assert rows(journal)[1].hash != rows(journal, OTHER)[1].hash
     with pytest.raises(VersionConflict):
-        tell(journal, fill(3, 3), expected_version=3)
+        record(journal, fill(3, 3), expected_version=3)
     for account in (ACCOUNT, OTHER):
         assert_whole(journal, account)
 
 
 def test_the_same_login_on_another_server_is_another_account(journal):
     elsewhere = AccountId("Broker-Demo", ACCOUNT.login)
-    tell(journal, opened())
-    tell(journal, opened(elsewhere, currency="EUR"), account=elsewhere)
-    standings = [journal.standing(account, 1) for account in (ACCOUNT, elsewhere)]
-    assert [standing.opened.currency for standing in standings if standing] == ["USD", "EUR"]
+    record(journal, opened())
+    record(journal, opened(elsewhere, currency="EUR"), account=elsewhere)
+    terms_by_account = [journal.terms(account, 1) for account in (ACCOUNT, elsewhere)]
+    assert [terms.opened.currency for terms in terms_by_account if terms] == ["USD", "EUR"]
 
 
 # ----------------------------------------------------------------------------------------------------- versions and times
@@ -188,12 +188,12 @@ def test_the_same_login_on_another_server_is_another_account(journal):
 
 def test_versions_have_no_gaps_whatever_was_refused_between(book):
     for n in range(1, 30):
-        tell(book, fill(n, n), fill(n, n))
+        record(book, fill(n, n), fill(n, n))
         with pytest.raises(DealConflict):
-            tell(book, fill(1000 + n, n), fill(n, n, volume=9))
+            record(book, fill(1000 + n, n), fill(n, n, volume=9))
         with pytest.raises(VersionConflict):
-            tell(book, fill(2000 + n, n), expected_version=n)
-        tell(book, fill(n, n))
+            record(book, fill(2000 + n, n), expected_version=n)
+        record(book, fill(n, n))
     assert head(book).version == 30
     assert_whole(book)
 
@@ -211,20 +211,20 @@ def test_recorded_times_rise_whatever_the_clock_does(journal, clock, looks, reco
     clock.step_us = 0
     for version, look in enumerate(looks):
         clock.now_us = START_US + look
-        tell(journal, fill(version, version) if version else opened())
+        record(journal, fill(version, version) if version else opened())
     assert [row.recorded_us - START_US for row in rows(journal)] == recorded_at
     assert_whole(journal)
 
 
 def test_recorded_times_rise_within_one_append(book, clock):
     clock.step_us = 0
-    tell(book, *(fill(n, n) for n in range(1, 50)))
+    record(book, *(fill(n, n) for n in range(1, 50)))
     assert_whole(book)
 
 
 def test_a_clock_before_1970_is_no_reason_to_lose_a_deal(journal, clock):
     clock.now_us, clock.step_us = -5_000_000, 0
-    tell(journal, opened(), fill(1, 1))
+    record(journal, opened(), fill(1, 1))
     assert [row.recorded_us for row in rows(journal)] == [1, 2, 3]  # the third says that the clocks differ
 
 
@@ -232,7 +232,7 @@ def test_the_version_at_a_time_is_the_last_recorded_before_it(journal, clock):
     clock.step_us = 0
     for version in range(9):
         clock.now_us = START_US + version * 10
-        tell(journal, fill(version, version) if version else opened())
+        record(journal, fill(version, version) if version else opened())
     asked = {end: journal.version_at(ACCOUNT, START_US + end) for end in (-1, 0, 1, 9, 10, 11, 79, 80, 81, 10**9)}
     assert asked == {-1: 0, 0: 0, 1: 1, 9: 1, 10: 1, 11: 2, 79: 8, 80: 8, 81: 9, 10**9: 9}
 
@@ -240,16 +240,16 @@ def test_the_version_at_a_time_is_the_last_recorded_before_it(journal, clock):
 # --------------------------------------------------------------------------------------------------------- told again
 
 
-def test_a_deal_told_twice_changes_nothing(book):
-    tell(book, fill(1, 1))
+def test_a_deal_recorded_twice_changes_nothing(book):
+    record(book, fill(1, 1))
     before = (rows(book), head(book))
-    again = tell(book, fill(1, 1))
+    again = record(book, fill(1, 1))
     assert (again.outcomes, again.rows, again.head) == ((DUPLICATE,), (), before[1])
     assert (rows(book), head(book)) == before
 
 
-def test_a_deal_told_twice_in_one_append_lands_once(book):
-    assert tell(book, fill(1, 1), fill(1, 1), fill(2, 2), fill(1, 1)).outcomes == (APPENDED, DUPLICATE, APPENDED, DUPLICATE)
+def test_a_deal_recorded_twice_in_one_append_lands_once(book):
+    assert record(book, fill(1, 1), fill(1, 1), fill(2, 2), fill(1, 1)).outcomes == (APPENDED, DUPLICATE, APPENDED, DUPLICATE)
     assert deals(book) == [(1, 1, 0), (2, 2, 0)]
 
 
@@ -265,9 +265,9 @@ def test_a_deal_told_twice_in_one_append_lands_once(book):
     ],
     ids=["time within the second", "words", "order", "less known", "origin", "spelling of numbers"],
 )
-def test_a_richer_or_poorer_telling_of_the_same_is_no_news(book, again):
-    tell(book, fill(1, 1))
-    assert tell(book, again).outcomes == (DUPLICATE,)
+def test_a_richer_or_poorer_record_of_the_same_is_no_news(book, again):
+    record(book, fill(1, 1))
+    assert record(book, again).outcomes == (DUPLICATE,)
     assert head(book).version == 2
 
 
@@ -289,19 +289,19 @@ def test_a_richer_or_poorer_telling_of_the_same_is_no_news(book, again):
         (cash(1, 1, profit=0), "deal_type"),
     ],
 )
-def test_other_content_is_a_conflict_that_says_what_differs(book, again, differs):
-    tell(book, fill(1, 1))
+def test_other_content_is_a_conflict_that_states_what_differs(book, again, differs):
+    record(book, fill(1, 1))
     before = (rows(book), head(book))
     with pytest.raises(DealConflict) as refused:
-        tell(book, fill(2, 2), again)
+        record(book, fill(2, 2), again)
     assert refused.value.deal == 1
     assert differs in refused.value.differences
     assert (rows(book), head(book)) == before
 
 
 def test_conflicts_can_be_kept_apart_from_the_rest(book):
-    tell(book, fill(1, 1))
-    outcomes = tell(book, fill(2, 2), fill(1, 1, volume=5), fill(3, 3), conflicts="keep").outcomes
+    record(book, fill(1, 1))
+    outcomes = record(book, fill(2, 2), fill(1, 1, volume=5), fill(3, 3), conflicts="keep").outcomes
     assert (outcomes[0], outcomes[2]) == (APPENDED, APPENDED)
     assert isinstance(outcomes[1], DealConflict)
     assert outcomes[1].differences == {"volume": ("1", "5")}
@@ -309,14 +309,14 @@ def test_conflicts_can_be_kept_apart_from_the_rest(book):
     assert_whole(book)
 
 
-def test_what_the_first_telling_did_not_know_is_completed(book):
-    tell(book, fill(1, 1, profit=None, commission=None, position_id=None))
-    assert tell(book, fill(1, 1, profit=None, commission="-0.5", position_id=8)).outcomes == (COMPLETED,)
-    assert tell(book, completion(1, profit=3)).outcomes == (COMPLETED,)
-    assert tell(book, fill(1, 1, profit=None, commission=None, position_id=None, magic=-7)).outcomes == (COMPLETED,)
-    assert tell(book, fill(1, 1, profit=3, commission="-0.5", position_id=8)).outcomes == (DUPLICATE,)
+def test_what_the_first_record_did_not_know_is_completed(book):
+    record(book, fill(1, 1, profit=None, commission=None, position_id=None))
+    assert record(book, fill(1, 1, profit=None, commission="-0.5", position_id=8)).outcomes == (COMPLETED,)
+    assert record(book, completion(1, profit=3)).outcomes == (COMPLETED,)
+    assert record(book, fill(1, 1, profit=None, commission=None, position_id=None, magic=-7)).outcomes == (COMPLETED,)
+    assert record(book, fill(1, 1, profit=3, commission="-0.5", position_id=8)).outcomes == (DUPLICATE,)
     with pytest.raises(DealConflict):
-        tell(book, completion(1, profit=4))
+        record(book, completion(1, profit=4))
     [posting] = [row for row in book.postings(ACCOUNT, everything(book)) if row[1] == 1]
     assert (posting[3], posting[6], posting[11]) == ("FillRecorded", 8, -500_000)
     assert (posting[14], posting[15]) == (3_000_000, -7)
@@ -324,22 +324,22 @@ def test_what_the_first_telling_did_not_know_is_completed(book):
     assert_whole(book)
 
 
-def test_a_revision_takes_the_place_of_what_was_told(book):
-    tell(book, fill(1, 1, profit=None))
-    tell(book, completion(1, profit=2))
-    assert tell(book, revised(fill(1, 1, profit=7, volume=2))).outcomes == (APPENDED,)
-    assert tell(book, revised(fill(1, 1, profit=7, volume=2))).outcomes == (DUPLICATE,)
-    assert tell(book, fill(1, 1, profit=7, volume=2)).outcomes == (DUPLICATE,)
+def test_a_revision_takes_the_place_of_what_was_recorded(book):
+    record(book, fill(1, 1, profit=None))
+    record(book, completion(1, profit=2))
+    assert record(book, revised(fill(1, 1, profit=7, volume=2))).outcomes == (APPENDED,)
+    assert record(book, revised(fill(1, 1, profit=7, volume=2))).outcomes == (DUPLICATE,)
+    assert record(book, fill(1, 1, profit=7, volume=2)).outcomes == (DUPLICATE,)
     with pytest.raises(DealConflict):
-        tell(book, fill(1, 1, profit=2))
+        record(book, fill(1, 1, profit=2))
     assert deals(book) == [(1, 1, 7_000_000)]
     assert rows(book)[-1].caused_by == 3
     assert_whole(book)
 
 
 def test_a_cancelled_deal_is_a_cash_movement_from_then_on(book):
-    tell(book, fill(1, 1, profit=7))
-    tell(book, revised(cash(1, 1, type=13, profit=0)))
+    record(book, fill(1, 1, profit=7))
+    record(book, revised(cash(1, 1, type=13, profit=0)))
     [posting] = [row for row in book.postings(ACCOUNT, everything(book)) if row[1] == 1]
     assert (posting[3], posting[4], posting[14]) == ("CashMoved", 13, 0)
 
@@ -347,17 +347,17 @@ def test_a_cancelled_deal_is_a_cash_movement_from_then_on(book):
 @pytest.mark.parametrize("event", [completion(5, profit=1), revised(fill(5, 1))], ids=["completed", "revised"])
 def test_an_unknown_deal_is_neither_completed_nor_revised(book, event):
     with pytest.raises(RuleError, match="deal 5 is not known"):
-        tell(book, event)
+        record(book, event)
     assert head(book).version == 1
 
 
-def test_a_correction_told_twice_lands_once(book):
-    told = ghost(1, 5, evidence="ab")
-    assert tell(book, told, told).outcomes == (APPENDED, DUPLICATE)
-    assert tell(book, told).outcomes == (DUPLICATE,)
+def test_a_correction_recorded_twice_lands_once(book):
+    given = ghost(1, 5, evidence="ab")
+    assert record(book, given, given).outcomes == (APPENDED, DUPLICATE)
+    assert record(book, given).outcomes == (DUPLICATE,)
     # Another reconciler saw the same a moment later, with evidence of its own.
-    assert tell(book, ghost(1, 6, evidence="cd")).outcomes == (DUPLICATE,)
-    assert tell(book, ghost(2, 5, evidence="ab")).outcomes == (APPENDED,)
+    assert record(book, ghost(1, 6, evidence="cd")).outcomes == (DUPLICATE,)
+    assert record(book, ghost(2, 5, evidence="ab")).outcomes == (APPENDED,)
 
 
 # ----------------------------------------------------------------------------------------- all or nothing, and in agreement
@@ -377,53 +377,53 @@ def test_a_correction_told_twice_lands_once(book):
     ids=["conflict", "too fine", "too large", "unknown deal", "other terms", "other account", "other scales"],
 )
 def test_one_bad_event_among_good_ones_appends_nothing(book, bad, error):
-    tell(book, fill(1, 1))
+    record(book, fill(1, 1))
     before = (rows(book), head(book))
     with pytest.raises(error):
-        tell(book, fill(2, 2), fill(3, 3), bad, fill(4, 4))
+        record(book, fill(2, 2), fill(3, 3), bad, fill(4, 4))
     assert (rows(book), head(book)) == before
-    assert tell(book, fill(2, 2)).outcomes == (APPENDED,)
+    assert record(book, fill(2, 2)).outcomes == (APPENDED,)
     assert_whole(book)
 
 
 def test_the_expected_version_must_be_the_present_one(book):
-    tell(book, fill(1, 1), expected_version=1)
+    record(book, fill(1, 1), expected_version=1)
     for wrong in (0, 1, 3, -1):
         with pytest.raises(VersionConflict) as refused:
-            tell(book, fill(2, 2), expected_version=wrong)
+            record(book, fill(2, 2), expected_version=wrong)
         assert (refused.value.expected, refused.value.found) == (wrong, 2)
-    assert tell(book, fill(2, 2), expected_version=2).outcomes == (APPENDED,)
+    assert record(book, fill(2, 2), expected_version=2).outcomes == (APPENDED,)
 
 
 def test_a_new_account_is_at_version_0(journal):
     with pytest.raises(VersionConflict):
-        tell(journal, opened(), expected_version=1)
+        record(journal, opened(), expected_version=1)
     assert journal.accounts() == []
-    assert tell(journal, opened(), expected_version=0).outcomes == (APPENDED,)
+    assert record(journal, opened(), expected_version=0).outcomes == (APPENDED,)
 
 
 def test_an_append_of_nothing_appends_nothing(book):
-    assert tell(book).outcomes == ()
-    assert tell(book, expected_version=1).head == head(book)
+    assert record(book).outcomes == ()
+    assert record(book, expected_version=1).head == head(book)
     with pytest.raises(VersionConflict):
-        tell(book, expected_version=7)
-    assert tell(book, account=OTHER).outcomes == ()
+        record(book, expected_version=7)
+    assert record(book, account=OTHER).outcomes == ()
     assert book.accounts() == [ACCOUNT]
     assert book.head(OTHER) is None
 
 
-def test_an_account_must_be_open_before_anything_is_told_of_it(journal):
+def test_an_account_must_be_open_before_anything_is_recorded_of_it(journal):
     for event in (fill(1, 1), cash(1, 1), ghost(1, 1), specified()):
         with pytest.raises(AccountUnknown):
-            tell(journal, event)
+            record(journal, event)
     with pytest.raises(AccountUnknown):
-        tell(journal, fill(1, 1), opened())
+        record(journal, fill(1, 1), opened())
     assert journal.accounts() == []
     assert journal.head(ACCOUNT) is None
 
 
 def test_opening_an_account_again_is_harmless(book):
-    assert tell(book, opened(time_msc=START_MSC + 5000)).outcomes == (DUPLICATE,)
+    assert record(book, opened(time_msc=START_MSC + 5000)).outcomes == (DUPLICATE,)
     assert head(book).version == 1
 
 
@@ -432,13 +432,13 @@ def test_opening_an_account_again_is_harmless(book):
 )
 def test_an_account_is_not_opened_with_other_terms(book, terms):
     with pytest.raises(AccountMismatch, match=next(iter(terms))):
-        tell(book, opened(**terms))
+        record(book, opened(**terms))
     assert head(book).version == 1
 
 
 def test_an_event_of_another_account_is_refused(journal):
     with pytest.raises(AccountMismatch):
-        tell(journal, opened(OTHER))
+        record(journal, opened(OTHER))
     assert journal.accounts() == []
 
 
@@ -447,53 +447,53 @@ def test_an_event_of_another_account_is_refused(journal):
 
 def test_late_events_fall_into_their_place(book):
     for second in (5, 1, 9, 3, 2, 9, 7):
-        tell(book, fill(100 + second, second))
+        record(book, fill(100 + second, second))
     assert deals(book) == [(100 + second, second, 0) for second in (1, 2, 3, 5, 7, 9)]
     assert_whole(book)
 
 
 def test_deals_of_one_moment_fall_by_ticket_and_what_was_concluded_comes_after_them(book):
-    tell(book, fill(12, 5), fill(11, 5), cash(13, 5), ghost(7, 5))
+    record(book, fill(12, 5), fill(11, 5), cash(13, 5), ghost(7, 5))
     found = [(row[3], row[1]) for row in book.postings(ACCOUNT, everything(book))]
     assert found == [("FillRecorded", 11), ("FillRecorded", 12), ("CashMoved", 13), ("GhostClosed", NO_DEAL)]
     assert_whole(book)
 
 
 def test_events_without_a_deal_keep_their_order_within_a_moment(book):
-    told = [SyncDegraded(reason=reason, time_msc=START_MSC) for reason in ("one", "two", "three")]
-    tell(book, *told)
-    tell(book, fill(1, 0))
+    given = [SyncDegraded(reason=reason, time_msc=START_MSC) for reason in ("one", "two", "three")]
+    record(book, *given)
+    record(book, fill(1, 0))
     found = [row[16] for row in book.postings(ACCOUNT, everything(book))]
     assert found == [None, '{"reason":"one"}', '{"reason":"two"}', '{"reason":"three"}']
 
 
 def test_a_revised_deal_may_have_moved_in_time(book):
-    tell(book, fill(1, 1), fill(2, 2, profit=None), fill(3, 3), completion(2, profit=5))
+    record(book, fill(1, 1), fill(2, 2, profit=None), fill(3, 3), completion(2, profit=5))
     before = head(book).version
-    tell(book, revised(fill(2, 4, profit=6)))
+    record(book, revised(fill(2, 4, profit=6)))
     assert deals(book) == [(1, 1, 0), (3, 3, 0), (2, 4, 6_000_000)]
-    tell(book, revised(fill(2, 0.5, profit=None)))
-    tell(book, completion(2, profit=8))
+    record(book, revised(fill(2, 0.5, profit=None)))
+    record(book, completion(2, profit=8))
     assert deals(book) == [(2, 0.5, 8_000_000), (1, 1, 0), (3, 3, 0)]
     # Each of the states before can still be had.
-    told_until = [deals(book, Selection(version=version)) for version in range(2, head(book).version + 1)]
-    assert told_until[before - 2] == [(1, 1, 0), (2, 2, 5_000_000), (3, 3, 0)]
-    assert told_until[before - 1] == [(1, 1, 0), (3, 3, 0), (2, 4, 6_000_000)]
-    assert told_until[before] == [(2, 0.5, None), (1, 1, 0), (3, 3, 0)]
+    recorded_until = [deals(book, Selection(version=version)) for version in range(2, head(book).version + 1)]
+    assert recorded_until[before - 2] == [(1, 1, 0), (2, 2, 5_000_000), (3, 3, 0)]
+    assert recorded_until[before - 1] == [(1, 1, 0), (3, 3, 0), (2, 4, 6_000_000)]
+    assert recorded_until[before] == [(2, 0.5, None), (1, 1, 0), (3, 3, 0)]
     assert_whole(book)
 
 
 def test_a_deal_that_was_moved_behind_a_moment_had_not_happened_by_then(book):
-    tell(book, fill(1, 1), fill(2, 2))
-    tell(book, revised(fill(1, 9)))
+    record(book, fill(1, 1), fill(2, 2))
+    record(book, revised(fill(1, 9)))
     assert deals(book, Selection(version=4, time_msc=START_MSC + 5000)) == [(2, 2, 0)]
     assert deals(book, Selection(version=3, time_msc=START_MSC + 5000)) == [(1, 1, 0), (2, 2, 0)]
 
 
 def test_a_selection_is_by_version_and_by_time(book):
-    tell(book, fill(5, 5), fill(1, 1, profit=None), fill(9, 9))
-    tell(book, fill(1, 1, profit=4), fill(3, 3))
-    tell(book, revised(fill(5, 6)))
+    record(book, fill(5, 5), fill(1, 1, profit=None), fill(9, 9))
+    record(book, fill(1, 1, profit=4), fill(3, 3))
+    record(book, revised(fill(5, 6)))
     at = {
         (version, second): deals(book, Selection(version=version, time_msc=START_MSC + second * 1000))
         for version in (1, 3, 4, 6, 7)
@@ -506,15 +506,15 @@ def test_a_selection_is_by_version_and_by_time(book):
     assert at[6, 5] == [(1, 1, 4_000_000), (3, 3, 0), (5, 5, 0)]
     assert at[7, 5] == [(1, 1, 4_000_000), (3, 3, 0)]  # as known now, it happened at second 6
     assert at[7, 9] == [(1, 1, 4_000_000), (3, 3, 0), (5, 6, 0), (9, 9, 0)]
-    standing = book.standing(ACCOUNT, 7)
+    terms = book.terms(ACCOUNT, 7)
     times = [START_MSC + second * 1000 for second in (-1, 0, 1, 5, 9)]
-    counts = [replayed(book, ACCOUNT, Selection(version=7, time_msc=time), standing, fold=PORTFOLIO)[1] for time in times]
+    counts = [replayed(book, ACCOUNT, Selection(version=7, time_msc=time), terms, fold=PORTFOLIO)[1] for time in times]
     assert counts == [0, 1, 3, 5, 7]
-    assert replayed(book, ACCOUNT, Selection(version=4), standing, fold=PORTFOLIO)[1] == 4
+    assert replayed(book, ACCOUNT, Selection(version=4), terms, fold=PORTFOLIO)[1] == 4
 
 
 def test_an_account_that_never_had_a_late_event_reads_one_stream(book):
-    tell(book, *(fill(n, n) for n in range(1, 20)))
+    record(book, *(fill(n, n) for n in range(1, 20)))
     assert {row.placement for row in rows(book)} == {0, 2}
     assert [deal for deal, _, _ in deals(book)] == list(range(1, 20))
 
@@ -523,14 +523,14 @@ def test_an_account_that_never_had_a_late_event_reads_one_stream(book):
 
 
 def test_what_stands_is_known_of_every_version(book):
-    tell(book, specified("EURUSD", digits=5), fill(1, 1), specified("EURUSD", digits=4, contract_size=10))
-    tell(
+    record(book, specified("EURUSD", digits=5), fill(1, 1), specified("EURUSD", digits=4, contract_size=10))
+    record(
         book,
         Adjusted(operator="me", reason="wrong", time_msc=START_MSC + 9000, clock_before="UTC", clock_after="+02:00"),
     )
-    standings = [book.standing(ACCOUNT, version) for version in range(6)]
-    assert standings[0] is None
-    known = [(one.clock.name, one.symbols.get("EURUSD")) for one in standings if one]
+    terms_by_account = [book.terms(ACCOUNT, version) for version in range(6)]
+    assert terms_by_account[0] is None
+    known = [(one.clock.name, one.symbols.get("EURUSD")) for one in terms_by_account if one]
     assert [(clock, spec and (spec.digits, spec.contract_size)) for clock, spec in known] == [
         ("UTC", None),
         ("UTC", (5, None)),
@@ -540,39 +540,39 @@ def test_what_stands_is_known_of_every_version(book):
     ]
 
 
-def test_a_symbol_told_as_it_is_known_is_no_news(book):
-    assert tell(book, specified(), specified(time_msc=START_MSC + 5)).outcomes == (APPENDED, DUPLICATE)
-    assert tell(book, specified(digits=3)).outcomes == (APPENDED,)
-    assert tell(book, specified()).outcomes == (APPENDED,)  # back to what it was: news again
+def test_a_symbol_recorded_as_it_is_known_is_no_news(book):
+    assert record(book, specified(), specified(time_msc=START_MSC + 5)).outcomes == (APPENDED, DUPLICATE)
+    assert record(book, specified(digits=3)).outcomes == (APPENDED,)
+    assert record(book, specified()).outcomes == (APPENDED,)  # back to what it was: news again
     assert_whole(book)
 
 
 def test_scales_may_change_until_something_is_recorded_with_them(book):
-    tell(book, specified(price_scale=5, volume_scale=2))
-    tell(book, specified(price_scale=3, volume_scale=2))
-    tell(book, fill(1, 1, price="1.123"))
+    record(book, specified(price_scale=5, volume_scale=2))
+    record(book, specified(price_scale=3, volume_scale=2))
+    record(book, fill(1, 1, price="1.123"))
     with pytest.raises(RuleError, match="scales cannot change"):
-        tell(book, specified(price_scale=5, volume_scale=2))
+        record(book, specified(price_scale=5, volume_scale=2))
     with pytest.raises(InexactNumber):
-        tell(book, fill(2, 2, price="1.1234"))
+        record(book, fill(2, 2, price="1.1234"))
 
 
 @pytest.mark.parametrize("symbol", ["EURUSD#", "#AAPL", "X#2", "X", "a#b#3", "EUR/USD", "…", "'; DROP TABLE events; --"])
 def test_any_symbol_can_be_specified_again_and_again(book, symbol):
     for digits in (1, 2, 3):
-        assert tell(book, specified(symbol, digits=digits)).outcomes == (APPENDED,)
-        assert tell(book, specified(symbol, digits=digits)).outcomes == (DUPLICATE,)
+        assert record(book, specified(symbol, digits=digits)).outcomes == (APPENDED,)
+        assert record(book, specified(symbol, digits=digits)).outcomes == (DUPLICATE,)
     assert_whole(book)
 
 
-def test_a_symbol_with_a_number_sign_is_not_another_ones_second_telling(book):
-    told = [specified(symbol, digits=digits) for digits in (1, 2, 3) for symbol in ("X", "X#2", "X#", "X#2#2", "X##2")]
-    assert set(tell(book, *told).outcomes) == {APPENDED}
-    for event in told:
-        tell(book, event)
-    standing = book.standing(ACCOUNT, head(book).version)
-    assert standing is not None
-    assert len(standing.symbols) == 5
+def test_a_symbol_with_a_number_sign_is_not_another_ones_second_record(book):
+    given = [specified(symbol, digits=digits) for digits in (1, 2, 3) for symbol in ("X", "X#2", "X#", "X#2#2", "X##2")]
+    assert set(record(book, *given).outcomes) == {APPENDED}
+    for event in given:
+        record(book, event)
+    terms = book.terms(ACCOUNT, head(book).version)
+    assert terms is not None
+    assert len(terms.symbols) == 5
     keys = [row.natural_key for row in rows(book)]
     assert len(keys) == len(set(keys))
     assert_whole(book)
@@ -582,7 +582,7 @@ def test_a_symbol_with_a_number_sign_is_not_another_ones_second_telling(book):
 
 
 def test_numbers_at_the_ends_of_64_bits_are_exact(book):
-    told = [
+    given = [
         fill(2**32 + 1, 1, order=2**40, position_id=2**53 + 1, magic=-INT64 - 1),
         fill(INT64 - 1, 1, order=INT64 - 1, position_id=INT64 - 1, magic=INT64),
         fill(3, 2, volume=Decimal(INT64).scaleb(-8), price=Decimal(-INT64).scaleb(-8)),
@@ -590,17 +590,17 @@ def test_numbers_at_the_ends_of_64_bits_are_exact(book):
         cash(5, 3, profit=Decimal(-INT64).scaleb(-6), type=2**31 - 1),
         fill(6, 2**16, reason=2**31 - 1),
     ]
-    tell(book, *told)
-    assert events_of(book)[1:7] == told
+    record(book, *given)
+    assert events_of(book)[1:7] == given
     assert_whole(book)
 
 
 def test_the_largest_ticket_is_a_deal_like_any_other(book):
     with pytest.raises(BadValue):
         fill(INT64, 1)
-    tell(book, fill(INT64 - 1, 1, profit=None))
-    tell(book, fill(INT64 - 1, 1, profit=5))
-    tell(book, ghost(7, 1))
+    record(book, fill(INT64 - 1, 1, profit=None))
+    record(book, fill(INT64 - 1, 1, profit=5))
+    record(book, ghost(7, 1))
     [posting] = [row for row in book.postings(ACCOUNT, everything(book)) if row[3] == "FillRecorded"]
     assert posting[14] == 5_000_000
 
@@ -610,44 +610,44 @@ def test_the_largest_ticket_is_a_deal_like_any_other(book):
     ["🙈 €", 'it\'s "quoted"', "two\nlines\r\n\ttab", "\\u0000 \\", "ﷺ\u202e", "\x01\x7f", "%s %(x)s ? :a", "x" * 10_000],
 )
 def test_text_is_kept_as_it_is(book, text):
-    told = [
+    given = [
         fill(1, 1, comment=text, symbol=text[:100], external_id=text),
         cash(2, 2, type=None, word=text),
         SyncDegraded(reason=text, time_msc=START_MSC + 3000),
         BreakOpened(kind="drift", time_msc=START_MSC + 4000, field=text, ours=text, theirs=text),
     ]
-    tell(book, *told, correlation=text)
-    assert events_of(book)[1:] == told
+    record(book, *given, correlation=text)
+    assert events_of(book)[1:] == given
     assert [row.correlation for row in rows(book)] == [None, *[text] * 4]
     assert_whole(book)
 
 
 @pytest.mark.parametrize("text", ["a\x00b", "\ud800", "a\udcffb"])
 def test_text_that_not_every_database_can_hold_is_refused(book, text):
-    for tell_it in (
-        lambda: tell(book, fill(1, 1), correlation=text),
-        lambda: tell(book, fill(1, 1, comment=text)),
-        lambda: tell(book, fill(1, 1, symbol=text)),
+    for record_it in (
+        lambda: record(book, fill(1, 1), correlation=text),
+        lambda: record(book, fill(1, 1, comment=text)),
+        lambda: record(book, fill(1, 1, symbol=text)),
     ):
         with pytest.raises(BadValue):
-            tell_it()
+            record_it()
     assert head(book).version == 1
 
 
 def test_a_very_large_append_is_one_append(book):
     count = 20_000
-    appended = tell(book, *(fill(n, n / 1000, profit=n) for n in range(1, count + 1)))
+    appended = record(book, *(fill(n, n / 1000, profit=n) for n in range(1, count + 1)))
     assert appended.head.version == count + 1
     assert set(appended.outcomes) == {APPENDED}
     assert sum(row[14] for row in book.postings(ACCOUNT, everything(book))) == count * (count + 1) // 2 * 10**6
-    again = tell(book, *(fill(n, n / 1000, profit=n) for n in range(count + 1, 0, -1)))
+    again = record(book, *(fill(n, n / 1000, profit=n) for n in range(count + 1, 0, -1)))
     assert [outcome for outcome in again.outcomes if outcome is not DUPLICATE] == [APPENDED]
     assert_whole(book)
 
 
-def test_what_belongs_together_says_so(book):
-    tell(book, fill(1, 1), correlation="import 7")
-    tell(book, fill(2, 2))
+def test_what_belongs_together_is_reported(book):
+    record(book, fill(1, 1), correlation="import 7")
+    record(book, fill(2, 2))
     assert [row.correlation for row in rows(book)] == [None, "import 7", None]
 
 
@@ -661,24 +661,24 @@ def clock_breaks(journal):
 def test_a_deal_from_the_future_opens_one_break_for_its_clock_rule(journal):
     now = Clock(step_us=0)
     journal._now_us = now
-    tell(journal, opened())
-    tell(journal, fill(1, 60))
+    record(journal, opened())
+    record(journal, fill(1, 60))
     assert clock_breaks(journal) == []
-    tell(journal, fill(2, 60.001), fill(3, 3600))
-    tell(journal, fill(4, 7200))
+    record(journal, fill(2, 60.001), fill(3, 3600))
+    record(journal, fill(4, 7200))
     [found] = clock_breaks(journal)
     assert (found.deal, found.ours, found.caused_by) == (2, "UTC", 3)
     assert [deal for deal, _, _ in deals(journal)] == [1, 2, 3, 4]
     adjusted = Adjusted(operator="me", reason="r", time_msc=START_MSC, clock_before="UTC", clock_after="+01:00")
-    tell(journal, adjusted)
-    tell(journal, fill(5, 7200 + 60.001))
+    record(journal, adjusted)
+    record(journal, fill(5, 7200 + 60.001))
     assert [(one.deal, one.ours) for one in clock_breaks(journal)] == [(2, "UTC"), (5, "+01:00")]
     assert_whole(journal)
 
 
-def test_a_deal_from_the_future_told_again_opens_no_break(book, clock):
+def test_a_deal_from_the_future_recorded_again_opens_no_break(book, clock):
     clock.step_us = 0
-    tell(book, fill(1, 30))
+    record(book, fill(1, 30))
     clock.now_us = START_US - 3600 * 10**6
-    assert tell(book, fill(1, 30)).outcomes == (DUPLICATE,)
+    assert record(book, fill(1, 30)).outcomes == (DUPLICATE,)
     assert clock_breaks(book) == []

@@ -18,7 +18,7 @@ from ledger import CorruptEvent, JournalError, Ledger
 from ledger.journal.chain import COVERED
 from ledger.journal.sql.engine import check_revision, open_engine
 from ledger.journal.sql.indexes import metadata
-from ledger.journal.sql.migrate import chain_stays, configuration, migrate
+from ledger.journal.sql.migrate import configuration, migrate, require_same_chain
 from ledger.journal.sql.schema import REVISION, account_key
 from tests.support.journals import (
     ACCOUNT,
@@ -193,11 +193,11 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_journal_is_not_migrated(damage, older):
-    statement, said = DAMAGES[damage]
+    statement, output = DAMAGES[damage]
     intruder = Intruder(older)
     intruder.disarm()
     intruder(statement, account_key(ACCOUNT))
-    with pytest.raises(CorruptEvent, match=said):
+    with pytest.raises(CorruptEvent, match=output):
         Ledger.create(older)
     assert intruder("SELECT version_num FROM alembic_version") == [("0001",)]
 
@@ -214,7 +214,7 @@ def test_a_migration_that_changes_what_is_recorded_is_taken_back(damage, older):
         pytest.raises(JournalError, match="would have changed what is recorded"),
         engine.connect().execution_options(write=True) as connection,
         connection.begin(),
-        chain_stays(connection),
+        require_same_chain(connection),
     ):
         connection.exec_driver_sql(statement)
     engine.dispose()
@@ -226,7 +226,7 @@ def test_a_migration_lets_others_append_on_postgres(tmp_path):
     journal = open_journal(url, Clock(), busy_seconds=2)
     journal.append(ACCOUNT, [opened(), fill(1, 1)])
     engine = open_engine(url)
-    with engine.connect() as connection, connection.begin(), chain_stays(connection):
+    with engine.connect() as connection, connection.begin(), require_same_chain(connection):
         assert journal.append(ACCOUNT, [fill(2, 2)]).head.version == 3
     engine.dispose()
     journal.close()

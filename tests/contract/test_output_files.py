@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ledger import BadValue, Ledger
 from ledger.cli import main
-from ledger.exporting import FORMATS, export
+from ledger.exporter import FORMATS, export
 from ledger.output_files import require_writable, written_whole
 from tests.support.journals import ACCOUNT, Clock, fill, opened
 

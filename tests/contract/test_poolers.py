@@ -11,7 +11,7 @@ import pytest
 
 from ledger import JournalBusy, JournalUnsafe, Ledger
 from ledger.journal.backup import copy_journal
-from ledger.journal.sql.engine import meaning, open_engine, pooled_settings
+from ledger.journal.sql.engine import open_engine, pooled_settings, translate_error
 from tests.support.journals import (
     ACCOUNT,
     OTHER,
@@ -114,7 +114,7 @@ def test_a_time_limit_of_the_server_ends_none_of_our_statements():
 
 def test_what_is_ended_by_a_time_limit_can_be_tried_again():
     error = psycopg.errors.QueryCanceled("canceling statement due to statement timeout")
-    found = meaning(error, open_engine("postgresql://host/db").url)
+    found = translate_error(error, open_engine("postgresql://host/db").url)
     assert type(found) is JournalBusy
     assert "longer than the database allows" in str(found)
 

@@ -31,8 +31,8 @@ from ledger import Ledger
 from ledger.journal.verify import worker
 worker.LEAST = 10
 found = []
-result = worker.Helper.result
-worker.Helper.result = lambda self: found.append(result(self)) or result(self)
+result = worker.VerifyWorker.result
+worker.VerifyWorker.result = lambda self: found.append(result(self)) or result(self)
 with Ledger.open(sys.argv[1]) as ledger:
     print(ledger.verify(in_parallel=True).ok, bool(found) and found[0] is not None)
 """

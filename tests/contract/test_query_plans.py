@@ -33,7 +33,7 @@ from tests.support.journals import (
 MANY = 4000
 
 
-def tell_much(url):
+def record_much(url):
     journal = open_journal(url, Clock(step_us=10_000_000_000))
     events: list[Event] = [opened(), specified(), *(fill(n, n) for n in range(100, MANY))]
     events += [fill(n, n) for n in range(1, 20)]  # late
@@ -44,14 +44,14 @@ def tell_much(url):
 
 @pytest.fixture(scope="module")
 def sqlite_journal(tmp_path_factory):
-    journal = tell_much(new_url("sqlite", tmp_path_factory.mktemp("plans")))
+    journal = record_much(new_url("sqlite", tmp_path_factory.mktemp("plans")))
     yield journal
     journal.close()
 
 
 @pytest.fixture(scope="module")
 def postgres_journal():
-    journal = tell_much(new_postgres_url())
+    journal = record_much(new_postgres_url())
     with journal.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("ANALYZE")
     yield journal
@@ -78,7 +78,7 @@ def statements(monkeypatch):
         sent.append((text, list(values)))
         return page(journal, text, values)
 
-    ask, ask_all = Appender._ask, Appender._ask_all
+    ask, ask_all = Appender._query, Appender._query_all
 
     def asked(appender, driver, text, *values):
         sent.append((append.for_postgres(text) if appender._is_postgres else text, values))
@@ -88,8 +88,8 @@ def statements(monkeypatch):
         sent.extend((append.for_postgres(text), tuple(values)) for text, *values in questions)
         return ask_all(appender, driver, *questions)
 
-    monkeypatch.setattr(Appender, "_ask", asked)
-    monkeypatch.setattr(Appender, "_ask_all", asked_all)
+    monkeypatch.setattr(Appender, "_query", asked)
+    monkeypatch.setattr(Appender, "_query_all", asked_all)
     event.listen(sa.Engine, "before_cursor_execute", note)
     monkeypatch.setattr(SqlJournal, "_read", noted)
     monkeypatch.setattr(SqlJournal, "_page", paged)
@@ -141,16 +141,16 @@ def test_sqlite_replays_by_primary_key_and_the_index_of_late_events(time_msc, sq
 
 def test_a_replay_behind_a_checkpoint_reads_no_more_than_it_has_to(sqlite_journal, statements):
     selection = everything(sqlite_journal)
-    standing = sqlite_journal.standing(ACCOUNT, selection.version)
-    replayed(sqlite_journal, ACCOUNT, selection, standing, fold=PORTFOLIO, interval=500)
+    terms = sqlite_journal.terms(ACCOUNT, selection.version)
+    replayed(sqlite_journal, ACCOUNT, selection, terms, fold=PORTFOLIO, interval=500)
     statements.clear()
-    replayed(sqlite_journal, ACCOUNT, selection, standing, fold=PORTFOLIO, interval=500)
+    replayed(sqlite_journal, ACCOUNT, selection, terms, fold=PORTFOLIO, interval=500)
     for plan in plans(sqlite_journal, statements):
         assert "version=?" in plan or "version>?" in plan or "INDEX ix_events_" in plan
 
 
 def test_sqlite_finds_what_stands_by_its_index(sqlite_journal, statements):
-    sqlite_journal.standing(ACCOUNT, 5)
+    sqlite_journal.terms(ACCOUNT, 5)
     [plan] = plans(sqlite_journal, statements)
     assert "INDEX ix_events_standing (account_id=? AND version<?)" in plan
     assert "TEMP B-TREE" not in plan
@@ -199,16 +199,16 @@ def evidence_plans(journal, statements):
         with journal.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("ANALYZE evidence")
         statements.clear()
-        told = [ghost(1 + n, 10**4, evidence=digest_of(raw), caused_by=why) for n, raw in enumerate(answers)]
-        journal.append(ACCOUNT, told[:1] if why == 2 else told, evidence=answers)
+        recorded = [ghost(1 + n, 10**4, evidence=digest_of(raw), caused_by=why) for n, raw in enumerate(answers)]
+        journal.append(ACCOUNT, recorded[:1] if why == 2 else recorded, evidence=answers)
     assert journal.evidence(ACCOUNT, digest_of(answers[0])) == answers[0]
     return plans(journal, statements, "evidence")
 
 
 def test_postgres_replays_by_the_index_of_late_events(postgres_journal, statements):
     list(postgres_journal.postings(ACCOUNT, Selection(version=MANY)))
-    standing, revisions, *others = plans(postgres_journal, statements)
-    assert "ix_events_standing" in standing
+    terms, revisions, *others = plans(postgres_journal, statements)
+    assert "ix_events_standing" in terms
     assert "ix_events_revised" in revisions
     assert any("ix_events_late" in plan for plan in others)
     assert all("ix_events_late" in plan or "pk_events" in plan or "Seq Scan" in plan for plan in others)
@@ -217,7 +217,7 @@ def test_postgres_replays_by_the_index_of_late_events(postgres_journal, statemen
 def test_postgres_finds_single_rows_by_their_keys(postgres_journal, statements):
     list(postgres_journal.rows(ACCOUNT, after=5, upto=9))
     assert "pk_events" in plans(postgres_journal, statements)[0]
-    postgres_journal.standing(ACCOUNT, 5)
+    postgres_journal.terms(ACCOUNT, 5)
     assert "ix_events_standing" in plans(postgres_journal, statements)[0]
     postgres_journal.append(ACCOUNT, [fill(100, 100)])
     assert "uq_events_account_id_natural_key" in plans(postgres_journal, statements)[1]

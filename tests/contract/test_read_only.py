@@ -70,7 +70,7 @@ def test_a_journal_that_an_engine_writes_is_read_by_others(journal):
         journal.parent.chmod(0o755)
 
 
-def test_what_has_to_be_recovered_first_is_said(journal):
+def test_what_has_to_be_recovered_first_is_reported(journal):
     engine = Ledger.open(str(journal), now_us=Clock())
     engine.account(ACCOUNT).record(fill(20, 20))
     killed = journal.with_name("killed.db")
@@ -78,9 +78,9 @@ def test_what_has_to_be_recovered_first_is_said(journal):
         shutil.copy(f"{journal}{suffix}", f"{killed}{suffix}")
     engine.close()
     protect(killed)
-    [said] = read(killed)
-    assert said.startswith("JournalUnavailable")
-    assert "its -wal holds events that have to be recovered" in said
+    [output] = read(killed)
+    assert output.startswith("JournalUnavailable")
+    assert "its -wal holds events that have to be recovered" in output
     killed.parent.chmod(0o755)
 
 
@@ -120,7 +120,7 @@ def test_a_slow_reader_leaves_no_transaction_open(tmp_path):
         ledger.journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, 2000))])
         readers = [
             iter(ledger.account(ACCOUNT).events(upto=2000)),
-            ledger.journal.as_they_lie(ACCOUNT),
+            ledger.journal.raw_rows(ACCOUNT),
             ledger.account(ACCOUNT).trades(),
         ]
         for reader in readers:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ledger import AccountMismatch, JournalError, JournalReplaced, Ledger
 from ledger.cli import main
 from ledger.journal.backup import copy_journal, restore_journal
-from ledger.seals import made
+from ledger.seals import create
 from tests.support.journals import ACCOUNT, DURABLE, OTHER, Clock, Intruder, empty_postgres_url, fill, new_url, opened
 
 KEY = Ed25519PrivateKey.generate()
@@ -64,7 +64,7 @@ def test_a_backup_is_the_same_journal_and_knows_its_parents(desk, urls):
 
 
 def test_a_seal_of_the_parent_proves_what_both_have(desk, urls):
-    seal = made(desk.journal, KEY, desk.now_us())
+    seal = create(desk.journal, KEY, desk.now_us())
     with restored(desk, urls()) as child, restored(child, urls()) as grandchild:
         for one in (child, grandchild):
             one.account(ACCOUNT).record(fill(100, 20))
@@ -77,7 +77,7 @@ def test_a_seal_that_the_parent_made_later_shows_what_is_missing(desk, urls):
         desk.account(ACCOUNT).record(fill(101, 21))
         child.account(ACCOUNT).record(fill(200, 20))  # the journals have parted
         child.account(ACCOUNT).record(fill(201, 21))
-        seal = made(desk.journal, KEY, desk.now_us())
+        seal = create(desk.journal, KEY, desk.now_us())
         [problem] = child.verify(since=seal).problems
         assert (problem.account, problem.version) == (str(ACCOUNT), 11)
         assert "version 12 was sealed there, and this journal was restored from its version 10" in problem.what
@@ -86,14 +86,14 @@ def test_a_seal_that_the_parent_made_later_shows_what_is_missing(desk, urls):
 
 def test_a_seal_of_a_journal_that_went_on_beside_is_a_strangers(desk, urls):
     with restored(desk, urls()) as child, restored(desk, urls()) as sibling:
-        seal = made(sibling.journal, KEY, sibling.now_us())
+        seal = create(sibling.journal, KEY, sibling.now_us())
         for one in (desk, child):
             [problem] = one.verify(since=seal).problems
             assert problem.what.startswith("the seal is of another journal")
 
 
 def test_a_rewritten_copy_does_not_pass_for_a_restored_one(desk, urls):
-    seal = made(desk.journal, KEY, desk.now_us())
+    seal = create(desk.journal, KEY, desk.now_us())
     url = urls()
     with Ledger.create(url, now_us=Clock()) as other:
         other.journal.append(ACCOUNT, [opened(), *(fill(n, n, profit=1) for n in range(1, 10))])

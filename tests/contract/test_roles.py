@@ -13,7 +13,7 @@ from ledger import JournalError, JournalUnavailable, Ledger
 from ledger.cli import main
 from ledger.journal.sql.engine import open_engine
 from ledger.journal.sql.migrate import migrate
-from ledger.seals import made
+from ledger.seals import create
 from tests.support.journals import ACCOUNT, bare_postgres, digest_of, empty_postgres_url, fill, ghost, opened, shared_postgres
 from tools.testkit.postgres import start_postgres
 
@@ -49,7 +49,7 @@ def desk():
             connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
 
 
-def told(url):
+def recorded(url):
     with Ledger.open(url) as ledger:
         ledger.journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, 30)), ghost(1, 40, evidence=digest_of(RAW))],
                               evidence=[RAW])  # fmt: skip
@@ -59,7 +59,7 @@ def told(url):
 
 
 def test_a_writer_does_everything_that_engines_do(desk):
-    assert told(desk["writer"]) == 31
+    assert recorded(desk["writer"]) == 31
     with Ledger.open(desk["writer"]) as ledger:
         ledger.account(ACCOUNT).record(fill(99, 2.5))
         assert list(ledger.journal.checkpoints(ACCOUNT))
@@ -68,7 +68,7 @@ def test_a_writer_does_everything_that_engines_do(desk):
 
 
 def test_a_reader_sees_everything_and_writes_nothing(desk):
-    told(desk["writer"])
+    recorded(desk["writer"])
     with Ledger.open(desk["reader"]) as ledger:
         ledger.checkpoint_interval = 1
         account = ledger.account(ACCOUNT)
@@ -84,7 +84,7 @@ def test_a_reader_sees_everything_and_writes_nothing(desk):
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("verb", ["UPDATE", "DELETE", "TRUNCATE"])
 def test_nobody_changes_what_is_recorded(verb, table, role, desk):
-    told(desk["writer"])
+    recorded(desk["writer"])
     statements = {
         "UPDATE": sql.SQL("UPDATE {} SET {column} = {column}"),
         "DELETE": sql.SQL("DELETE FROM {}"),
@@ -115,9 +115,9 @@ def test_whoever_may_only_read_can_seal_too(desk):
     """An auditor with a role of his own: the seal is not noted in the journal then, and proves the same."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    told(desk["writer"])
+    recorded(desk["writer"])
     with Ledger.open(desk["reader"]) as ledger:
-        seal = made(ledger.journal, Ed25519PrivateKey.generate(), ledger.now_us())
+        seal = create(ledger.journal, Ed25519PrivateKey.generate(), ledger.now_us())
         assert ledger.verify(since=seal).ok
         assert ledger.journal.seals() == []
 
@@ -160,13 +160,13 @@ def test_the_steps_of_the_file_work_with_real_logins(logins):
         superuser.execute(ROLES)  # harmless when repeated
         owners = superuser.execute("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'").fetchall()
         assert owners == [("ledger_owner",)]
-    assert told(logins["engine"]) == 31
+    assert recorded(logins["engine"]) == 31
     with Ledger.open(logins["auditor"]) as ledger:
         assert ledger.verify().ok
         assert ledger.verify().schema == ()
         with pytest.raises(JournalError, match="no right"):
             ledger.account(ACCOUNT).record(fill(99, 99))
-    with bare_postgres(logins["second"]) as another_owner:  # can migrate what the first one made, and change nothing recorded
+    with bare_postgres(logins["second"]) as another_owner:  # can migrate what the first one create, and change nothing recorded
         another_owner.execute("ALTER TABLE checkpoints ADD COLUMN later int")
         with pytest.raises((errors.InsufficientPrivilege, errors.RaiseException)):
             another_owner.execute("DELETE FROM events")

@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ledger import BadValue, CorruptEvent, Ledger
 from ledger.cli import main
 from ledger.codec import Stored
-from ledger.journal.chain import genesis, sealed
+from ledger.journal.chain import genesis, with_hash
 from ledger.journal.sql.schema import account_key
-from ledger.seals import load_key, load_public_key, made, make_keys, read
+from ledger.seals import create, load_key, load_public_key, make_keys, read
 from ledger.values import AccountId
 from tests.support.journals import Clock, Intruder, cash, digest_of, fill, ghost, new_url, opened, revised, shared_postgres
 
@@ -31,10 +31,10 @@ COLUMNS = ", ".join(f'"{name}"' for name in Stored._fields)
 _numbers = count(1)
 
 
-def tell(ledger, name, begin, end):
+def record(ledger, name, begin, end):
     for at in range(begin, end):
-        told = [fill(at, at), cash(1000 + at, at), ghost(at, at + 0.5, evidence=digest_of(RAW))]
-        ledger.journal.append(name, [told[at % 3]], evidence=[RAW])
+        recorded = [fill(at, at), cash(1000 + at, at), ghost(at, at + 0.5, evidence=digest_of(RAW))]
+        ledger.journal.append(name, [recorded[at % 3]], evidence=[RAW])
     ledger.journal.append(name, [revised(fill(begin + begin % 3, begin, profit=end))], conflicts="keep")
 
 
@@ -51,14 +51,14 @@ def desk(request, tmp_path_factory, key):
     with Ledger.create(url, now_us=Clock()) as ledger:
         for name in ACCOUNTS:
             ledger.journal.append(name, [opened(name)])
-            tell(ledger, name, 3, 24)
+            record(ledger, name, 3, 24)
         ledger.close()
         older = copied(url, folder)
         for name in ACCOUNTS:
-            tell(ledger, name, 24, 33)
-        seal = made(ledger.journal, key, ledger.now_us())
+            record(ledger, name, 24, 33)
+        seal = create(ledger.journal, key, ledger.now_us())
         for name in ACCOUNTS[:2]:
-            tell(ledger, name, 33, 36)
+            record(ledger, name, 33, 36)
     return url, older, seal
 
 
@@ -125,7 +125,7 @@ class Tamperer:
         """An event of the forger's own, with a hash that fits itself."""
         like = self.rows[self.pick() - 1]
         new = like._replace(version=version, natural_key=f"deal:{10**6 + version}", deal=10**6 + version)
-        return sealed(new, prev_hash)
+        return with_hash(new, prev_hash)
 
     # ---- each returns the word that says it
 
@@ -144,7 +144,7 @@ class Tamperer:
     def edit_with_a_new_hash(self):
         at = self.pick()
         row = self.rows[at - 1]
-        row = sealed(row._replace(magic=(row.magic or 0) + 1), row.prev_hash)
+        row = with_hash(row._replace(magic=(row.magic or 0) + 1), row.prev_hash)
         self.do(
             "UPDATE events SET magic = ?, hash = ?, checks = ? WHERE account_id = ? AND version = ?",
             row.magic, row.hash, row.checks, self.key, at,
@@ -197,7 +197,7 @@ class Tamperer:
         self.do("DELETE FROM events WHERE account_id = ? AND version >= ?", self.key, at)
         row = self.rows[at - 1]
         for row in self.rows[at - 1 :]:
-            row = sealed(row._replace(magic=77) if row.version == at else row, before)  # noqa: PLW2901
+            row = with_hash(row._replace(magic=77) if row.version == at else row, before)  # noqa: PLW2901
             self.put(row)
             before = row.hash
         self.head(row.version, row)
@@ -247,7 +247,7 @@ def test_an_untouched_journal_raises_nothing(desk, tmp_path, key):
         assert problems(target, seal) == ()
         with Ledger.open(target, now_us=Clock(10**16 + number)) as ledger:
             ledger.account(ACCOUNTS[number % 3]).record(fill(7000 + number, 7000))  # and nothing that came since
-            later = made(ledger.journal, key, ledger.now_us())
+            later = create(ledger.journal, key, ledger.now_us())
             assert ledger.verify(since=later).ok
             assert ledger.verify(since=seal).ok
         discard(target)
@@ -270,8 +270,8 @@ def test_many_renumbered_events_are_one_problem(desk, tmp_path):
 def test_a_seal_names_the_one_before(desk, tmp_path, key):
     target = copied(desk[0], tmp_path)
     with Ledger.open(target, now_us=Clock(10**16)) as ledger:
-        second = made(ledger.journal, key, ledger.now_us())
-        third = made(ledger.journal, key, ledger.now_us())
+        second = create(ledger.journal, key, ledger.now_us())
+        third = create(ledger.journal, key, ledger.now_us())
         assert (desk[2].previous, second.previous, third.previous) == (None, desk[2].digest, second.digest)
         assert ledger.journal.seals() == [desk[2].text, second.text, third.text]
     discard(target)
@@ -293,14 +293,14 @@ def test_somebody_elses_seal_is_read_and_not_trusted(desk, tmp_path, capsys):
     public, theirs = make_keys(tmp_path, "theirs")
     target = copied(desk[0], tmp_path)
     with Ledger.open(target) as ledger:
-        (tmp_path / "x.seal").write_text(made(ledger.journal, load_key(theirs), ledger.now_us()).text)
+        (tmp_path / "x.seal").write_text(create(ledger.journal, load_key(theirs), ledger.now_us()).text)
     command = ["verify", "--journal", target, "--since", str(tmp_path / "x.seal"), "--json"]
     for trusted, code in ((public, 0), (tmp_path / "ours.pub.pem", 1)):
         with pytest.raises(SystemExit) as left:
             main([*command, "--trusted-key", str(trusted)])
-        told = json.loads(capsys.readouterr().out)
-        assert (left.value.code, told["ok"], told["seal"]["trusted"]) == (code, not code, not code)
-        assert told["seal"]["key"] == load_public_key(public)
+        recorded = json.loads(capsys.readouterr().out)
+        assert (left.value.code, recorded["ok"], recorded["seal"]["trusted"]) == (code, not code, not code)
+        assert recorded["seal"]["key"] == load_public_key(public)
     discard(target)
     assert ours.stat().st_mode & 0o777 == 0o600
 
@@ -312,14 +312,14 @@ def test_openssl_agrees_with_the_signature(desk, tmp_path):
     public, secret = make_keys(tmp_path, "seal")
     target = copied(desk[0], tmp_path)
     with Ledger.open(target) as ledger:
-        text = made(ledger.journal, load_key(secret), ledger.now_us()).text
-    said, _, signature = text.rpartition("signature ")
-    (tmp_path / "said").write_text(said, encoding="utf-8")
+        text = create(ledger.journal, load_key(secret), ledger.now_us()).text
+    output, _, signature = text.rpartition("signature ")
+    (tmp_path / "said").write_text(output, encoding="utf-8")
     (tmp_path / "signature").write_bytes(bytes.fromhex(signature))
     command = [openssl, "pkeyutl", "-verify", "-pubin", "-inkey", str(public), "-rawin"]
     files = ["-in", str(tmp_path / "said"), "-sigfile", str(tmp_path / "signature")]
     assert subprocess.run([*command, *files], capture_output=True, check=False).returncode == 0
-    (tmp_path / "said").write_text(said.replace("accounts 3", "accounts 4"), encoding="utf-8")
+    (tmp_path / "said").write_text(output.replace("accounts 3", "accounts 4"), encoding="utf-8")
     assert subprocess.run([*command, *files], capture_output=True, check=False).returncode != 0
     discard(target)
 
@@ -334,7 +334,7 @@ def test_a_seal_of_another_journal_proves_nothing(desk, tmp_path):
     "text",
     ["", "ledger seal 1\n", "hello", "ledger seal 1\njournal x\nsignature 00\n", "ledger seal 2\nsignature \n"],
 )
-def test_what_is_no_seal_is_said_to_be_none(text):
+def test_what_is_no_seal_is_reported_to_be_none(text):
     with pytest.raises(BadValue, match="expected a seal"):
         read(text)
 
@@ -374,7 +374,7 @@ def test_the_first_predecessor_is_the_accounts_own():
     assert genesis(ACCOUNTS[0]) != genesis(ACCOUNTS[1])
 
 
-def test_a_cut_of_the_only_account_is_told_from_an_older_copy(tmp_path, key):
+def test_a_cut_of_the_only_account_is_recorded_from_an_older_copy(tmp_path, key):
     """The journal still holds the note of a seal that it is said to be older than."""
     url = new_url("sqlite", tmp_path)
     with Ledger.create(url, now_us=Clock()) as ledger:
@@ -382,7 +382,7 @@ def test_a_cut_of_the_only_account_is_told_from_an_older_copy(tmp_path, key):
         ledger.close()
         older = copied(url, tmp_path)
         ledger.account(ACCOUNTS[0]).record(fill(50, 50))
-        seal = made(ledger.journal, key, ledger.now_us())
+        seal = create(ledger.journal, key, ledger.now_us())
         *_, before, _ = ledger.journal.rows(ACCOUNTS[0])
     intruder = Intruder(url)
     intruder.disarm()

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ledger import AccountId, BalanceAsserted, CorruptEvent, Event, Ledger, SyncDegraded
 from ledger.cli import main
 from ledger.codec import Stored
-from ledger.journal.chain import covered, sealed
+from ledger.journal.chain import covered, with_hash
 from ledger.journal.sql.schema import account_key
 from tests.support.journals import (
     ACCOUNT,
@@ -49,7 +49,7 @@ NUMBERS = tuple(name for name in Stored._fields if name not in TEXTS + BLOBS)
 SAYS = dict.fromkeys(Stored._fields, 4) | {"evidence": 9, "caused_by": 8, "order_msc": 6, "order_deal": 6}
 
 
-def tell_much(url):
+def record_much(url):
     """Tell two accounts of everything that rows can hold: late events, completions, revisions, corrections."""
     with Ledger.create(url, now_us=Clock()) as ledger:
         for account in (ACCOUNT, OTHER):
@@ -75,11 +75,11 @@ def tell_much(url):
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
+def recorded(tmp_path_factory):
     """The journals to copy: kind -> URL."""
     urls = {kind: new_url(kind, tmp_path_factory.mktemp(kind)) for kind in DURABLE}
     for url in urls.values():
-        tell_much(url)
+        record_much(url)
     return urls
 
 
@@ -100,8 +100,8 @@ def copy_of(url, folder):
 
 
 @pytest.fixture
-def url(told, kind, tmp_path):
-    return copy_of(told[kind], tmp_path)
+def url(recorded, kind, tmp_path):
+    return copy_of(recorded[kind], tmp_path)
 
 
 @pytest.fixture
@@ -113,8 +113,8 @@ def intruder(url):
 
 
 @pytest.fixture
-def sqlite_intruder(told, tmp_path):
-    intruder = Intruder(copy_of(told["sqlite"], tmp_path))
+def sqlite_intruder(recorded, tmp_path):
+    intruder = Intruder(copy_of(recorded["sqlite"], tmp_path))
     intruder.disarm()
     return intruder
 
@@ -172,7 +172,7 @@ def test_a_journal_that_others_write_to_meanwhile_is_fine(url):
 
                 def then_append(*args, **words):
                     result = step(*args, **words)
-                    if name == "as_they_lie":
+                    if name == "raw_rows":
                         result = iter(list(result))
                     if (number := next(numbers)) < 110:
                         for account in (ACCOUNT, OTHER, AccountId("New", number)):
@@ -235,7 +235,7 @@ def test_a_forgotten_column_is_named(name, intruder, url):
 
 
 @pytest.mark.parametrize("name", ["deal", "caused_by", "evidence", "reason", "comment", "magic", "price", "order_ticket"])
-def test_a_column_that_said_nothing_and_now_says_something_is_named(name, intruder, url):
+def test_a_column_that_reported_nothing_and_now_is_reportedmething_is_named(name, intruder, url):
     version = {"caused_by": 4, "evidence": 4}.get(name, 10)
     assert event_value(intruder, name, version) is None
     change_event(intruder, version, **{name: "x" if name in TEXTS else 1})
@@ -366,7 +366,7 @@ def test_a_rewritten_row_that_contradicts_itself_is_named(intruder, url):
 def rewrite(intruder, url, version, **columns):
     with Ledger.open(url) as ledger:
         row = next(iter(ledger.journal.rows(ACCOUNT, after=version - 1)))
-    new = sealed(row._replace(**columns), row.prev_hash)
+    new = with_hash(row._replace(**columns), row.prev_hash)
     assert covered(new) != covered(row)
     change_event(intruder, version, **columns, hash=new.hash, checks=new.checks)
 
@@ -472,8 +472,8 @@ def test_an_account_name_that_is_none_is_named(name, value, sqlite_intruder, cap
 
 
 @pytest.mark.parametrize("name", ["comment", "correlation", "data", "kind", "symbol", "origin", "hash", "prev_hash", "checks"])
-def test_a_flipped_byte_in_the_file_is_named(name, told, tmp_path):
-    url = copy_of(told["sqlite"], tmp_path)
+def test_a_flipped_byte_in_the_file_is_named(name, recorded, tmp_path):
+    url = copy_of(recorded["sqlite"], tmp_path)
     path = Path(url.removeprefix("sqlite:///"))
     version = 4
     value = event_value(Intruder(url), name, version)
@@ -488,9 +488,9 @@ def test_a_flipped_byte_in_the_file_is_named(name, told, tmp_path):
         assert at(version, name) == found(url), f"bit {bit}"
 
 
-def test_a_flipped_byte_in_an_index_of_the_file_is_found(told, tmp_path, capsys):
+def test_a_flipped_byte_in_an_index_of_the_file_is_found(recorded, tmp_path, capsys):
     """The keys that make appends idempotent are kept in an index: damaged, a deal could land twice."""
-    url = copy_of(told["sqlite"], tmp_path)
+    url = copy_of(recorded["sqlite"], tmp_path)
     path = Path(url.removeprefix("sqlite:///"))
     content = path.read_bytes()
     places = [place for place in range(len(content)) if content.startswith(b"deal:6", place)]
@@ -505,8 +505,8 @@ def test_a_flipped_byte_in_an_index_of_the_file_is_found(told, tmp_path, capsys)
     assert {"natural_key", "integrity_check"} <= seen
 
 
-def test_a_torn_file_is_reported_as_damaged(told, tmp_path, capsys):
-    url = copy_of(told["sqlite"], tmp_path)
+def test_a_torn_file_is_reported_as_damaged(recorded, tmp_path, capsys):
+    url = copy_of(recorded["sqlite"], tmp_path)
     path = Path(url.removeprefix("sqlite:///"))
     content = path.read_bytes()
     path.write_bytes(content[:-4096] + bytes(4096))
@@ -528,22 +528,22 @@ def test_other_accounts_stay_of_use(intruder, url):
 def cli(url, capsys):
     with pytest.raises(SystemExit) as left:
         main(["verify", "--json", "--journal", url])
-    said = capsys.readouterr().out
-    said.encode()  # it can be printed
-    return left.value.code, json.loads(said) if said else None
+    output = capsys.readouterr().out
+    output.encode()  # it can be printed
+    return left.value.code, json.loads(output) if output else None
 
 
 @pytest.mark.parametrize("name", [name for name in Stored._fields if name != "version"])
-def test_the_command_says_what_it_found_and_exits_1(name, intruder, url, capsys):
+def test_the_command_states_what_it_found_and_exits_1(name, intruder, url, capsys):
     assert cli(url, capsys)[0] == 0
     version = SAYS[name]
     change_event(intruder, version, **{name: changed(event_value(intruder, name, version))})
-    code, said = cli(url, capsys)
-    assert (code, said["ok"]) == (1, False)
-    assert {(one["account"]["login"], one["version"], one["field"]) for one in said["problems"]} == {
+    code, output = cli(url, capsys)
+    assert (code, output["ok"]) == (1, False)
+    assert {(one["account"]["login"], one["version"], one["field"]) for one in output["problems"]} == {
         (ACCOUNT.login, version, name)
     }
-    assert [one["ok"] for one in said["accounts"]] == [False, True]
+    assert [one["ok"] for one in output["accounts"]] == [False, True]
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -562,9 +562,9 @@ def test_the_program_exits_1(intruder, url):
         text=True,
         check=False,
     )
-    said = json.loads(run.stdout)
+    output = json.loads(run.stdout)
     assert (run.returncode, run.stderr) == (1, "")
-    [problem] = said["problems"]
+    [problem] = output["problems"]
     assert (problem["account"], problem["version"], problem["field"]) == (
         {"server": ACCOUNT.server, "login": ACCOUNT.login},
         4,
@@ -589,8 +589,8 @@ _values = st.one_of(
 )
 @example(version=9, name="position_id", value=None)
 @example(version=1, name="data", value="{}")
-def test_whatever_is_put_into_a_column_is_named(version, name, value, told, tmp_path):
-    intruder = Intruder(copy_of(told["sqlite"], tmp_path))
+def test_whatever_is_put_into_a_column_is_named(version, name, value, recorded, tmp_path):
+    intruder = Intruder(copy_of(recorded["sqlite"], tmp_path))
     intruder.disarm()
     before = event_value(intruder, name, version)
     try:

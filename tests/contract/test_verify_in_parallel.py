@@ -9,8 +9,8 @@ import pytest
 
 from ledger import CashMoved, Ledger
 from ledger.journal.verify import worker
-from ledger.journal.verify.walk import Helped
-from ledger.journal.verify.worker import Helper, helper
+from ledger.journal.verify.walk import WorkerResult
+from ledger.journal.verify.worker import VerifyWorker, helper
 from tests.support.journals import (
     ACCOUNT,
     DURABLE,
@@ -61,14 +61,14 @@ def test_what_is_whole_is_whole_and_every_event_is_counted_once(url):
 def test_the_other_process_does_its_part(url, monkeypatch):
     read: list[tuple[int | None, int | None]] = []
     with Ledger.open(url) as ledger:
-        as_they_lie = ledger.journal.as_they_lie
+        raw_rows = ledger.journal.raw_rows
 
         def noted(account, *, after=None, upto=None):
             if account == ACCOUNT:
                 read.append((after, upto))
-            return as_they_lie(account, after=after, upto=upto)
+            return raw_rows(account, after=after, upto=upto)
 
-        monkeypatch.setattr(ledger.journal, "as_they_lie", noted)
+        monkeypatch.setattr(ledger.journal, "raw_rows", noted)
         assert ledger.verify(in_parallel=True).ok
         version = ledger.account(ACCOUNT).version
     assert read[0] == (None, int(version * 0.74))
@@ -95,9 +95,9 @@ def test_a_program_that_cannot_be_started_is_done_without(url, monkeypatch):
     assert verified(url, in_parallel=True)[0].ok
 
 
-@pytest.mark.parametrize("said", [b"", b"{}", b"nonsense", b'{"begin": 1, "end": 2, "evidence": {}, "folded": []}'])
-def test_what_the_other_process_says_badly_does_not_count(said):
-    assert worker._read(said) is None
+@pytest.mark.parametrize("output", [b"", b"{}", b"nonsense", b'{"begin": 1, "end": 2, "evidence": {}, "folded": []}'])
+def test_what_the_other_process_states_badly_does_not_count(output):
+    assert worker._read(output) is None
 
 
 def test_what_was_found_is_the_same_on_the_other_side(url):
@@ -105,9 +105,9 @@ def test_what_was_found_is_the_same_on_the_other_side(url):
         account = ledger.account(ACCOUNT)
         version = account.version
         one = helper(account._journal, ACCOUNT, version)
-        assert isinstance(one, Helper)
+        assert isinstance(one, VerifyWorker)
         found = one.result()
-    assert isinstance(found, Helped)
+    assert isinstance(found, WorkerResult)
     assert (found.begin.version, found.end.version, found.folded) == (one.after, version, ())
     assert found.evidence == {digest_of(RAW): MANY + 1}
     assert worker._read(json.dumps(worker._written(found)).encode()) == found

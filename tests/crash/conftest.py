@@ -64,10 +64,10 @@ class Child:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             while b"\n" not in self._rest:
                 assert selector.select(_PATIENCE_SEC), "the child says nothing"
-                said = os.read(self._process.stdout.fileno(), 65536)
-                if not said:
+                output = os.read(self._process.stdout.fileno(), 65536)
+                if not output:
                     return None
-                self._rest += said
+                self._rest += output
         line, _, self._rest = self._rest.partition(b"\n")
         return line.decode()
 
@@ -75,7 +75,7 @@ class Child:
         assert self._process.stderr is not None
         return self._process.stderr.read().decode()
 
-    def tell(self, line: object) -> None:
+    def record(self, line: object) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{line}\n".encode())
         self._process.stdin.flush()

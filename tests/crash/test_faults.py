@@ -50,6 +50,6 @@ def test_what_is_lost_would_be_counted(tmp_path):
 
     book = faults.Book(tmp_path, random.Random(1))
     with book.opened() as account:
-        book.tell(account)
+        book.record(account)
     book.acknowledged.add(10**6)
     assert book.missing_and_doubled() == (1, 0)

@@ -30,14 +30,14 @@ def deals(url):
     return found
 
 
-def tell(url, *events):
+def record(url, *events):
     with Ledger.create(url, now_us=Clock()) as ledger:
         return ledger.journal.append(ACCOUNT, list(events)).outcomes
 
 
 @pytest.fixture
 def url(url):
-    tell(url, opened())
+    record(url, opened())
     return url
 
 
@@ -57,7 +57,7 @@ def test_every_acknowledged_deal_outlives_a_kill(url, start):
         child = start(ONE_BY_ONE, url)
         assert child.hear() == "ready"
         first = len(acknowledged) + 1
-        child.tell(first)
+        child.record(first)
         heard = [int(child.hear()) for _ in range(chance.randint(1, 40))]
         heard += map(int, child.kill())
         assert heard == list(range(first, first + len(heard)))
@@ -66,10 +66,10 @@ def test_every_acknowledged_deal_outlives_a_kill(url, start):
         # The one that was under way may have made it, unacknowledged; nothing else may.
         assert there in (acknowledged, [*acknowledged, len(acknowledged) + 1])
         # The producer tells again what was not acknowledged, and the last that was, to be sure.
-        again = tell(url, *(fill(deal, deal / 1000) for deal in acknowledged[-1:]))
+        again = record(url, *(fill(deal, deal / 1000) for deal in acknowledged[-1:]))
         assert again == (Outcome.DUPLICATE,)
         retried = len(acknowledged) + 1
-        tell(url, fill(retried, retried / 1000))
+        record(url, fill(retried, retried / 1000))
         acknowledged.append(retried)
         assert deals(url) == acknowledged
     assert len(acknowledged) > ROUNDS
@@ -123,7 +123,7 @@ def test_a_bulk_append_is_there_whole_or_not_at_all(point, url, start):
     bulk = list(range(1, BULK + 1))
     is_there = point == "after the commit"
     assert deals(url) == (bulk if is_there else [])
-    outcomes = tell(url, *(fill(n, n / 1000) for n in bulk))
+    outcomes = record(url, *(fill(n, n / 1000) for n in bulk))
     assert set(outcomes) == {Outcome.DUPLICATE if is_there else Outcome.APPENDED}
     assert deals(url) == bulk
 
@@ -150,8 +150,8 @@ def test_bulk_appends_killed_anywhere_are_there_whole_or_not_at_all(url, start):
         there = deals(url)
         assert len(there) % bulk == 0
         assert there == list(range(1, len(there) + 1))
-        told = base - 1 + bulk * len(heard)
-        assert len(there) in (told, told + bulk)
+        recorded = base - 1 + bulk * len(heard)
+        assert len(there) in (recorded, recorded + bulk)
         base = len(there) + 1
 
 
@@ -171,7 +171,7 @@ def test_a_killed_init_leaves_no_half_of_a_journal(kind, tmp_path, start):
         child = start(INIT, url)
         assert child.hear() == "there"
         child.kill()
-    tell(url, opened(), fill(1, 1))
+    record(url, opened(), fill(1, 1))
     assert deals(url) == [1]
 
 
@@ -198,7 +198,7 @@ def test_a_killed_postgres_keeps_what_was_acknowledged_and_the_writer_goes_on(st
     chance = random.Random(3)
     with start_postgres() as server:
         url = server.create_database()
-        tell(url, opened())
+        record(url, opened())
         child = start(AGAINST_A_SERVER, url)
         assert child.hear() == "ready"
         acknowledged = 0
@@ -213,7 +213,7 @@ def test_a_killed_postgres_keeps_what_was_acknowledged_and_the_writer_goes_on(st
             server.restart()
             there = deals(url)
             assert there in (list(range(1, acknowledged + 1)), list(range(1, acknowledged + 2)))
-            child.tell("go on")
+            child.record("go on")
             # The writer tells the same deal again over a new connection, and goes on.
             acknowledged += 1
             assert child.hear() == str(acknowledged)
@@ -224,12 +224,12 @@ def test_a_killed_postgres_keeps_what_was_acknowledged_and_the_writer_goes_on(st
 def test_a_bulk_append_whose_server_is_killed_before_the_commit_is_not_there(start):
     with start_postgres() as server:
         url = server.create_database()
-        tell(url, opened())
+        record(url, opened())
         child = start(IN_BULK, url, "before the commit", str(BULK))
         assert child.hear() == "there"
         server.kill()
         child.kill()
         server.restart()
         assert deals(url) == []
-        tell(url, *(fill(n, n / 1000) for n in range(1, BULK + 1)))
+        record(url, *(fill(n, n / 1000) for n in range(1, BULK + 1)))
         assert len(deals(url)) == BULK

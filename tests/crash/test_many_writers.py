@@ -155,22 +155,22 @@ def test_small_appends_get_in_between_the_batches_of_an_import(tmp_path):
 
     importing = threading.Thread(target=take_in)
     importing.start()
-    told = between = 0
+    known_deals = between = 0
     while not done.is_set():
-        told += 1
+        known_deals += 1
         before = len(list(engine.heads()))
-        engine.append(ACCOUNT, [fill(told, told)])
+        engine.append(ACCOUNT, [fill(known_deals, known_deals)])
         between += engine.heads()[OTHER].version > 1 and before == 2 and not done.is_set()
         if between > 5:  # batches had begun, and not all were there
             enough.set()
     importing.join()
     assert enough.is_set()
-    assert sum(row.deal is not None and row.kind == "FillRecorded" for row in engine.rows(ACCOUNT)) == told
+    assert sum(row.deal is not None and row.kind == "FillRecorded" for row in engine.rows(ACCOUNT)) == known_deals
     for journal in (engine, bulk):
         journal.close()
 
 
-def test_when_the_waiting_is_over_it_says_what_to_do(tmp_path):
+def test_when_the_waiting_is_over_it_states_what_to_do(tmp_path):
     url = new_url("sqlite", tmp_path)
     journal = open_journal(url, Clock(), busy_seconds=0.2)
     journal.append(ACCOUNT, [opened()])

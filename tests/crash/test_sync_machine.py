@@ -31,10 +31,10 @@ from tests.support.machine import (
     REFUSED_EXTENDED,
     Counter,
     Desk,
-    Kept,
     RealCounter,
     RealDesk,
     RemoteTerminal,
+    StoredEvidence,
     agrees,
     deal_of,
     deals_of,
@@ -69,9 +69,9 @@ class Market(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.open()
-        self.rows_told: dict[int, Any] = {}
+        self.rows_recorded: dict[int, Any] = {}
         self.orders: list[int] = []
-        self.untold: list[int] = []
+        self.incomplete: list[int] = []
         self.acknowledged: set[int] = set()
         self.nets = self.mode != "hedging"
 
@@ -108,29 +108,34 @@ class Market(RuleBasedStateMachine):
         ]
         return held[which % len(held)] if held else None
 
-    def happened(self, answer, *, told=False, bare=False):
+    def happened(self, answer, *, recorded=False, bare=False):
         """Record the deals that an order made, or not: the engine died before it could, or was not asked."""
-        self.rows_told |= {row["ticket"]: row for row in answer.deals}
+        self.rows_recorded |= {row["ticket"]: row for row in answer.deals}
         tickets = [row["ticket"] for row in answer.deals]
-        if told:
+        if recorded:
             self.desk.record([deal_of(row, bare=bare) for row in answer.deals])
             self.acknowledged.update(tickets)
         else:
-            self.untold += tickets
+            self.incomplete += tickets
 
     @rule(
-        symbol=st.sampled_from(SYMBOLS), side=SIDES, lots=LOTS, parts=st.integers(1, 2), told=st.booleans(), bare=st.booleans()
+        symbol=st.sampled_from(SYMBOLS),
+        side=SIDES,
+        lots=LOTS,
+        parts=st.integers(1, 2),
+        recorded=st.booleans(),
+        bare=st.booleans(),
     )
-    def engine_opens(self, symbol, side, lots, parts, told, bare):
+    def engine_opens(self, symbol, side, lots, parts, recorded, bare):
         answer = self.terminal.send_order(symbol, side, lots, parts=parts, magic=5)
         self.orders.append(answer.order)
-        self.happened(answer, told=told, bare=bare)
+        self.happened(answer, recorded=recorded, bare=bare)
 
     @precondition(lambda self: self.terminal.open_positions())
-    @rule(which=WHICH, lots=st.one_of(st.none(), LOTS), told=st.booleans(), bare=st.booleans())
-    def engine_closes(self, which, lots, told, bare):
+    @rule(which=WHICH, lots=st.one_of(st.none(), LOTS), recorded=st.booleans(), bare=st.booleans())
+    def engine_closes(self, which, lots, recorded, bare):
         answer = self.terminal.close(self.one(which).position_id, lots, reason=3)
-        self.happened(answer, told=told, bare=bare)
+        self.happened(answer, recorded=recorded, bare=bare)
 
     @rule(symbol=st.sampled_from(SYMBOLS), side=SIDES, lots=LOTS)
     def a_person_trades(self, symbol, side, lots):
@@ -177,8 +182,8 @@ class Market(RuleBasedStateMachine):
     @rule(booked=st.sampled_from([(2, "100"), (2, "-50.50"), (3, "50"), (3, "-50"), (4, "-1.25"), (15, "3.10"), (12, "0.07")]))
     def money_moves(self, booked):
         row = self.terminal.cash(*booked)
-        self.rows_told[row["ticket"]] = row
-        self.untold.append(row["ticket"])
+        self.rows_recorded[row["ticket"]] = row
+        self.incomplete.append(row["ticket"])
 
     @rule(msc=MSC)
     def time_passes(self, msc):
@@ -186,16 +191,16 @@ class Market(RuleBasedStateMachine):
 
     # ---- what happens to what is told
 
-    @precondition(lambda self: self.untold)
+    @precondition(lambda self: self.incomplete)
     @rule(choice=st.randoms(use_true_random=False), bare=st.booleans())
     def the_engine_hears_late(self, choice, bare):
-        some = choice.sample(self.untold, choice.randint(1, len(self.untold)))
-        self.tell_late([*some, *some[:1]], bare=bare)
-        self.untold = [ticket for ticket in self.untold if ticket not in some]
+        some = choice.sample(self.incomplete, choice.randint(1, len(self.incomplete)))
+        self.record_late([*some, *some[:1]], bare=bare)
+        self.incomplete = [ticket for ticket in self.incomplete if ticket not in some]
 
-    def tell_late(self, tickets, *, bare):
+    def record_late(self, tickets, *, bare):
         for ticket in tickets:
-            self.desk.record([deal_of(self.rows_told[ticket], bare=bare)])
+            self.desk.record([deal_of(self.rows_recorded[ticket], bare=bare)])
             self.acknowledged.add(ticket)
 
     @rule(data=st.data(), syncs=st.booleans(), startup=st.booleans())
@@ -226,20 +231,20 @@ class Market(RuleBasedStateMachine):
             assert set(result.kinds) <= {"SyncDegraded"}
             assert self.look()["positions"] == before["positions"]
         assert result.status != "FAILED", result
-        if startup and not refused and self.is_told_whole() and not self.seems_to_flap(result):
+        if startup and not refused and self.is_recorded_whole() and not self.seems_to_flap(result):
             agrees(self.look(), self.terminal.books(), extended=self.extended, nets=self.nets)
 
     def is_refused(self, known_msc):
         """Whether what is wrong now makes every snapshot one that may not be believed."""
         if self.counter.fault == "old":  # nothing that we know is newer: then it may be as old as it is
-            return self.counter.told_msc // 1000 < known_msc // 1000
+            return self.counter.recorded_msc // 1000 < known_msc // 1000
         return self.counter.fault in (REFUSED_EXTENDED if self.extended else REFUSED)
 
     def seems_to_flap(self, result):
         """Whether a position came and went so often that nothing is made up of it; no deals in the base form explain it."""
         return not self.extended and any("it came to disagree" in why for why in result.held)
 
-    def is_told_whole(self):
+    def is_recorded_whole(self):
         """Whether positions and their deals are shown as they are."""
         return self.counter.fault not in (*LIES, "no deals")
 
@@ -250,15 +255,15 @@ class Market(RuleBasedStateMachine):
             self.we_sync(startup=False)
 
     @precondition(lambda self: self.counter.fault not in ("no deals", "no-deals"))
-    @rule(point=st.integers(0, 4), which=WHICH, symbol=st.sampled_from(SYMBOLS), side=SIDES, lots=LOTS, told=st.booleans())
-    def we_sync_while_something_happens(self, point, which, symbol, side, lots, told):
+    @rule(point=st.integers(0, 4), which=WHICH, symbol=st.sampled_from(SYMBOLS), side=SIDES, lots=LOTS, recorded=st.booleans())
+    def we_sync_while_something_happens(self, point, which, symbol, side, lots, recorded):
         def happens():
             if which % 2:
                 answer = self.terminal.send_order(symbol, side, lots)
             else:
                 one = self.one(which)
                 answer = self.terminal.close(one.position_id) if one else self.terminal.send_order(symbol, side, lots)
-            self.happened(answer, told=told)
+            self.happened(answer, recorded=recorded)
 
         result = self.desk.sync_while(point, happens)
         assert result.status != "FAILED", result
@@ -269,10 +274,10 @@ class Market(RuleBasedStateMachine):
         self.desk.die_in_a_sync(point, startup=startup)
         self.is_whole()
 
-    @precondition(lambda self: self.untold)
+    @precondition(lambda self: self.incomplete)
     @rule(point=st.integers(0, 1))
     def we_die_while_we_record(self, point):
-        self.desk.die_recording(point, [self.rows_told[self.untold[0]]])
+        self.desk.die_recording(point, [self.rows_recorded[self.incomplete[0]]])
         self.is_whole()
 
     @rule()
@@ -321,8 +326,8 @@ class Market(RuleBasedStateMachine):
         self.counter.heal()
         self.restart_and_check()
         before = self.look()
-        everything = list(self.rows_told)
-        self.tell_late(everything[::-1] + everything, bare=False)
+        everything = list(self.rows_recorded)
+        self.record_late(everything[::-1] + everything, bare=False)
         self.restart_and_check()
         after = self.look()
         money_agrees(after, self.terminal.books())
@@ -339,7 +344,7 @@ class Quick(Market):
     """A market whose desks live in the test, and whose journal lives in memory."""
 
     def journal(self):
-        return Kept()
+        return StoredEvidence()
 
 
 FORMS: Final = pytest.mark.parametrize("extended", [False, True], ids=["base", "extended"])
@@ -365,7 +370,7 @@ def test_what_must_not_be_believed_changes_nothing_however_often(fault, mode):
     Case.mode = mode
     market = Case()
     market.begin(names_itself=True, deposit=True)
-    market.engine_opens("EURUSD", "buy", "0.30", parts=1, told=True, bare=False)
+    market.engine_opens("EURUSD", "buy", "0.30", parts=1, recorded=True, bare=False)
     market.time_passes(700_000)
     market.we_start_again()
     market.a_person_closes(0, "0.01")
@@ -382,13 +387,13 @@ def test_what_must_not_be_believed_changes_nothing_however_often(fault, mode):
 def test_a_new_ticket_of_a_position_that_settles_is_waited_for():
     market = Quick()
     market.begin(names_itself=False, deposit=False)
-    market.engine_opens("EURUSD", "buy", "0.01", parts=1, told=True, bare=False)
+    market.engine_opens("EURUSD", "buy", "0.01", parts=1, recorded=True, bare=False)
     market.a_night_passes(0)
     market.we_start_again()
     market.teardown()
 
 
-def test_money_booked_while_the_told_clock_stands_is_booked_once():
+def test_money_booked_while_the_recorded_clock_stands_is_booked_once():
     market = Quick()
     market.begin(names_itself=False, deposit=False)
     market.breaks("old")
@@ -399,14 +404,14 @@ def test_money_booked_while_the_told_clock_stands_is_booked_once():
 
 @pytest.mark.parametrize("deposit", [False, True])
 @pytest.mark.parametrize("point", range(5))
-@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("recorded", [False, True])
 @pytest.mark.parametrize("fault", [None, "no deals"])
-def test_a_trade_beside_the_opening_figure_is_counted_once(point, told, fault, deposit):
+def test_a_trade_beside_the_opening_figure_is_counted_once(point, recorded, fault, deposit):
     market = Quick()
     market.begin(names_itself=False, deposit=deposit)
     if fault:
         market.breaks(fault)
-    market.we_sync_while_something_happens(point, 0, "EURUSD", "buy", "0.01", told)
+    market.we_sync_while_something_happens(point, 0, "EURUSD", "buy", "0.01", recorded)
     market.teardown()
 
 
@@ -461,7 +466,7 @@ class RealMarket(Market):
         """Whether a position came and went so often that nothing is made up of it; no deals in the base form explain it."""
         return not self.extended and any("it came to disagree" in why for why in result.held)
 
-    def is_told_whole(self):
+    def is_recorded_whole(self):
         return self.counter.fault in (None, "restart", "slow", "late-deals")
 
     def teardown(self):

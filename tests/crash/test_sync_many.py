@@ -23,7 +23,7 @@ from ledger.gateway.open import open_gateway
 from ledger.reconciler import StateReconciler, ReconcilePolicy
 
 account = Ledger.open(url).account(sys.argv[3])
-gateway = open_gateway(sys.argv[2], timeout_msc=5000)
+gateway = open_gateway(sys.argv[2], timeout_ms=5000)
 reconciler = StateReconciler(account, gateway, policy=ReconcilePolicy(settle_sec=0.05), clock="UTC")
 say("ready")
 while (word := hear()) != "end":
@@ -70,21 +70,21 @@ def test_two_reconcilers_and_an_engine_share_a_journal(url, mode, extended, star
         engine = start(ENGINE, *arguments)
         for child in (*reconcilers, engine):
             assert child.hear() == "ready"
-        told: set[int] = set()
+        recorded: set[int] = set()
         for _ in range(ROUNDS):
             orders = [
                 (chance.choice(["EURUSD", "USDJPY"]), chance.choice(["buy", "sell"]), "0.10", chance.random() < 0.6)
                 for _ in range(EACH)
             ]
-            engine.tell(json.dumps(orders))
-            sandbox.hand(2)
+            engine.record(json.dumps(orders))
+            sandbox.trade_manually(2)
             for child in reconcilers:
-                child.tell("sync")
+                child.record("sync")
             results = [json.loads(child.hear()) for child in reconcilers]
-            told.update(json.loads(engine.hear()))
-            sandbox.hand(2)
+            recorded.update(json.loads(engine.hear()))
+            sandbox.trade_manually(2)
             for child in reconcilers:
-                child.tell("startup")
+                child.record("startup")
             results += [json.loads(child.hear()) for child in reconcilers]
             assert {result[0] for result in results} <= {"SUCCESS", "PARTIAL"}
         is_at_rest(reconcilers)
@@ -92,14 +92,14 @@ def test_two_reconcilers_and_an_engine_share_a_journal(url, mode, extended, star
         agrees(seen, books, extended=extended, nets=mode == "netting")
         found = deals_of(account)
         assert len(found) == len(set(found))
-        assert told <= set(found)
+        assert recorded <= set(found)
         if extended:
             money_agrees(seen, books)
             assert len(found) == books["deals"]
         nothing_was_corrected_twice(account)
         assert ledger.verify().problems == ()
         for child in (*reconcilers, engine):
-            child.tell("end")
+            child.record("end")
             child.end()
 
 
@@ -109,7 +109,7 @@ def is_at_rest(reconcilers):
     for _ in range(10):
         quiet = []
         for child in reconcilers:
-            child.tell("startup")
+            child.record("startup")
             quiet.append(json.loads(child.hear()))
         if all(result[:2] == ["SUCCESS", 0] for result in quiet):
             return

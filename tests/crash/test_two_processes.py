@@ -47,7 +47,7 @@ def all_at_once(start, url, mode):
     for child in children:
         assert child.hear() == "ready"
     for child in children:
-        child.tell("go")
+        child.record("go")
     outcomes = [json.loads(child.hear()) for child in children]
     for child in children:
         child.end()
@@ -85,11 +85,11 @@ def test_processes_with_accounts_of_their_own_do_not_meet(url, start):
         assert found == list(range(1 + process * EACH, 1 + (process + 1) * EACH))
 
 
-def test_the_same_deals_told_by_all_land_once(url, start):
+def test_the_same_deals_recorded_by_all_land_once(url, start):
     outcomes = all_at_once(start, url, "same deals")
     assert sorted(deals(url)) == list(range(1, 1 + EACH))
-    told = Counter(outcome for one in outcomes for outcome in one)
-    assert told == {"appended": EACH, "duplicate": 2 * EACH * PROCESSES - EACH}
+    recorded = Counter(outcome for one in outcomes for outcome in one)
+    assert recorded == {"appended": EACH, "duplicate": 2 * EACH * PROCESSES - EACH}
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
@@ -120,7 +120,7 @@ def test_an_answer_that_all_rest_on_is_kept_once(url, start):
     for child in children:
         assert child.hear() == "ready"
     for child in children:
-        child.tell("go")
+        child.record("go")
     for child in children:
         assert child.hear() == "done"
         child.end()
@@ -152,12 +152,12 @@ def test_of_several_decisions_on_one_version_exactly_one_wins(url, start):
         assert child.hear() == "ready"
     for version in range(1, 31):
         for child in children:
-            child.tell(version)
-        said = [child.hear() for child in children]
-        assert sorted(said) == ["lost"] * (PROCESSES - 1) + ["won"]
-        assert deals(url)[-1] == version * 100 + said.index("won")
+            child.record(version)
+        output = [child.hear() for child in children]
+        assert sorted(output) == ["lost"] * (PROCESSES - 1) + ["won"]
+        assert deals(url)[-1] == version * 100 + output.index("won")
     for child in children:
-        child.tell("end")
+        child.record("end")
         child.end()
 
 
@@ -177,7 +177,7 @@ def test_several_inits_at_once_make_one_journal(attempt, kind, tmp_path, start):
     for child in children:
         assert child.hear() == "ready"
     for child in children:
-        child.tell("go")
+        child.record("go")
     for child in children:
         assert child.hear().startswith("journal ")
         child.end()

@@ -74,9 +74,9 @@ class Watch:
         return found
 
     def notified(self, words: str) -> str:
-        while words not in (said := self.ear.recv(65536).decode()):
+        while words not in (output := self.ear.recv(65536).decode()):
             pass
-        return said
+        return output
 
     def end(self) -> int:
         self.process.send_signal(signal.SIGTERM)

@@ -48,16 +48,16 @@ def mode_of(report):
 
 def positions(report):
     """position_id -> its deals, in file order."""
-    told = defaultdict(list)
+    recorded = defaultdict(list)
     attribution = attribute(report, mode_of(report))
     for deal, position_id in zip(report.deals, attribution.position_ids, strict=True):
         if deal.side is not None:
-            told[position_id].append(deal)
-    return told
+            recorded[position_id].append(deal)
+    return recorded
 
 
 @pytest.mark.parametrize("name", REPORTS)
-def test_every_report_has_what_the_index_says(name):
+def test_every_report_has_what_the_index_states(name):
     mode, currency, deals, entries, balance, still_open = REPORTS[name]
     report = statement(name)
     counted = Counter(deal.entry for deal in report.deals)
@@ -65,7 +65,7 @@ def test_every_report_has_what_the_index_says(name):
     assert (counted[None], counted[Entry.IN], counted[Entry.OUT], counted[Entry.IN_OUT]) == entries
     assert report.deals[-1].balance == Decimal(balance)
     assert len(report.open or ()) == still_open
-    assert report.is_from_birth is (name not in MID_HISTORY)
+    assert report.starts_at_opening is (name not in MID_HISTORY)
 
 
 @pytest.mark.parametrize("name", REPORTS)
@@ -94,10 +94,10 @@ def test_every_trade_finds_its_position(name):
 @pytest.mark.parametrize("name", [name for name in REPORTS if REPORTS[name][0] is not None])
 def test_every_closed_position_is_the_sum_of_its_deals(name):
     report = statement(name)
-    told = positions(report)
+    recorded = positions(report)
     assert report.closed
     for row in report.closed:
-        outs = [deal for deal in told[row.position_id] if deal.entry is Entry.OUT]
+        outs = [deal for deal in recorded[row.position_id] if deal.entry is Entry.OUT]
         assert sum(deal.volume for deal in outs) == row.volume
         assert sum(deal.profit for deal in outs) == row.profit
         assert sum(deal.swap for deal in outs) == row.swap
@@ -129,13 +129,13 @@ def test_what_is_left_open_is_what_the_broker_shows_open(name):
     ],
 )
 def test_exports_of_one_account_agree_on_the_deals_they_share(names):
-    told: dict[int, tuple[object, ...]] = {}
+    recorded: dict[int, tuple[object, ...]] = {}
     for name in names:
         report = statement(name)
         for deal, position_id in zip(report.deals, attribute(report, mode_of(report)).position_ids, strict=True):
             what = (deal.time_msc, deal.symbol, deal.entry, deal.volume, deal.price, deal.money, deal.balance, position_id)
-            assert told.setdefault(deal.deal, what) == what
-    assert len(told) == {"f": 762, "o": 87}[names[0][0]] if names[0][1] != "x" else 89
+            assert recorded.setdefault(deal.deal, what) == what
+    assert len(recorded) == {"f": 762, "o": 87}[names[0][0]] if names[0][1] != "x" else 89
 
 
 def test_a_partly_closed_position_has_a_row_of_two_volumes():
@@ -150,7 +150,7 @@ def test_the_tester_names_no_account():
     assert (report.kind, report.server, report.login) == ("tester", None, None)
 
 
-def test_the_dump_has_what_the_index_says():
+def test_the_dump_has_what_the_index_states():
     dump = statement(DUMP)
     assert (dump.kind, len(dump.deals), dump.server) == ("dump", 135, None)
     assert Counter(deal.type for deal in dump.deals if deal.side is None) == {2: 15, 3: 2}

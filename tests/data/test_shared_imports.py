@@ -9,7 +9,7 @@ import pytest
 
 from ledger import Account, AccountId, Ledger
 from ledger.clock import utc_text
-from ledger.importing import FileReport, Told, import_files
+from ledger.importer import FileReport, ImportOptions, import_files
 from ledger.imports import read_statement
 from ledger.json_views import Json, replay_json
 
@@ -17,10 +17,10 @@ FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"the sample exports are not at {FOLDER}")
 
-TOLD = {
-    "b3_netting_tester_ptbr.html": Told(account=AccountId("Tester", 1), mode="netting"),
-    "metaquotes_netting_reversal.html": Told(mode="netting"),
-    "deals_dump_hedge.csv": Told(account=AccountId("Dump", 1), mode="hedging", currency="USD"),
+OPTIONS = {
+    "b3_netting_tester_ptbr.html": ImportOptions(account=AccountId("Tester", 1), mode="netting"),
+    "metaquotes_netting_reversal.html": ImportOptions(mode="netting"),
+    "deals_dump_hedge.csv": ImportOptions(account=AccountId("Dump", 1), mode="hedging", currency="USD"),
 }
 #: file -> rows that can be checked of the Balance column, closed positions, open positions
 FIGURES = {
@@ -48,7 +48,7 @@ GROUPS = {
 
 
 def imported(ledger: Ledger, *names: str) -> list[FileReport]:
-    return list(import_files(ledger, [FOLDER / name for name in names], told=TOLD.get(names[0])))
+    return list(import_files(ledger, [FOLDER / name for name in names], options=OPTIONS.get(names[0])))
 
 
 def only_account(ledger: Ledger) -> Account:
@@ -84,7 +84,7 @@ def test_an_import_reproduces_every_figure_of_the_broker(ledger, name):
 def test_replay_right_after_any_deal_gives_the_balance_of_its_row(ledger, name):
     imported(ledger, name)
     account = only_account(ledger)
-    clock = account.standing.clock
+    clock = account.terms.clock
     rows = {deal.time_msc // 1000: deal for deal in read_statement(FOLDER / name).deals}
     step = max(1, len(rows) // 40)  # a replay each: a sample of the long ones, the last always
     for second in [*sorted(rows)[::step], max(rows)]:
@@ -124,7 +124,7 @@ def test_later_exports_append_only_what_is_new(ledger):
     assert only_account(ledger).version == before
 
 
-def test_a_gap_between_two_exports_is_said(ledger):
+def test_a_gap_between_two_exports_is_reported(ledger):
     imported(ledger, "oanda_jpy_hedge_to0728.html")
     (report,) = imported(ledger, "oanda_jpy_hedge_from0729.html")
     assert not report.agrees  # positions that were closed in the gap are still open here
@@ -135,5 +135,5 @@ def test_a_gap_between_two_exports_is_said(ledger):
 @pytest.mark.parametrize("name", ["orders_dump_hedge.csv", "positions_dump_b3.csv"])
 def test_what_is_no_deal_history_is_refused(ledger, name):
     with pytest.raises(Exception, match=name):
-        import_files(ledger, [FOLDER / name], told=Told(account=AccountId("X", 1), mode="hedging", currency="USD"))
+        import_files(ledger, [FOLDER / name], options=ImportOptions(account=AccountId("X", 1), mode="hedging", currency="USD"))
     assert ledger.accounts() == []

@@ -13,10 +13,10 @@ import pytest
 
 from ledger import CashMoved, FillRecorded, Ledger, MarginMode
 from ledger.gateway.sandbox.terminal import Terminal
-from ledger.importing import Told, import_files
+from ledger.importer import ImportOptions, import_files
 from ledger.imports import read_statement
 from ledger.values import AccountId
-from tests.support.machine import Counter, Desk, Kept, agrees, deals_of, look, money_agrees
+from tests.support.machine import Counter, Desk, StoredEvidence, agrees, deals_of, look, money_agrees
 
 FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -38,39 +38,39 @@ LOOKS = 8
 def imported(name, mode):
     """The deals of an export, as its import records them, and how its account is opened."""
     is_named = read_statement(FOLDER / name).login is not None
-    told = Told(mode=mode) if is_named else Told(mode=mode, account=NAMELESS, currency="BRL")
+    recorded = ImportOptions(mode=mode) if is_named else ImportOptions(mode=mode, account=NAMELESS, currency="BRL")
     with Ledger.open("memory://") as ledger:
-        import_files(ledger, [FOLDER / name], told=told)
+        import_files(ledger, [FOLDER / name], options=recorded)
         (account,) = ledger.accounts()
         deals = [one.event for one in account.events() if isinstance(one.event, (FillRecorded, CashMoved))]
-        return account.standing.opened, deals
+        return account.terms.opened, deals
 
 
 @pytest.mark.parametrize("extended", [False, True], ids=["base", "extended"])
 @pytest.mark.parametrize("name", HISTORIES)
-def test_half_told_it_still_comes_to_the_books(name, extended):
+def test_half_recorded_it_still_comes_to_the_books(name, extended):
     mode = HISTORIES[name]
     opened, deals = imported(name, mode)
-    terminal = Terminal.living(
+    terminal = Terminal.from_history(
         deals, mode=MarginMode(mode), login=opened.login, server=opened.server, currency=opened.currency,
         currency_digits=opened.currency_digits,
     )  # fmt: skip
     counter = Counter(terminal, extended=extended)
-    desk = Desk(Kept(), AccountId(opened.server, opened.login), counter)
+    desk = Desk(StoredEvidence(), AccountId(opened.server, opened.login), counter)
     desk.account.open(
         currency=opened.currency, mode=mode, clock="UTC", digits=opened.currency_digits, time_msc=terminal.now_msc
     )
     chance = random.Random(f"half of {name}")
-    told = {deal.deal for deal in deals if isinstance(deal, FillRecorded) and chance.random() < 0.5}
-    assert told
+    recorded = {deal.deal for deal in deals if isinstance(deal, FillRecorded) and chance.random() < 0.5}
+    assert recorded
     known = {deal.deal: deal for deal in deals}
-    terminal.live_next()  # the first deposit: an engine reconciles before it trades
+    terminal.play_next()  # the first deposit: an engine reconciles before it trades
     desk.sync(startup=True)
     share = len(deals) // LOOKS
-    while terminal.left_to_live:
+    while terminal.remaining:
         for _ in range(max(1, chance.randint(share // 2, share))):
-            for row in terminal.live_next():
-                if row["ticket"] in told:
+            for row in terminal.play_next():
+                if row["ticket"] in recorded:
                     desk.record([known[row["ticket"]]])
         if chance.random() < 0.3:
             desk.close()
@@ -81,7 +81,7 @@ def test_half_told_it_still_comes_to_the_books(name, extended):
         assert desk.sync().appended == 0
     seen = look(desk.account)
     is_as_exported(seen, name, mode)
-    assert told <= set(deals_of(desk.account))
+    assert recorded <= set(deals_of(desk.account))
     if extended:
         money_agrees(seen, terminal.books())
         report = read_statement(FOLDER / name)

@@ -100,7 +100,7 @@ def test_importing_twice_appends_nothing(imported):
     assert imported.json("accounts") == before
 
 
-def test_a_dry_run_says_what_would_happen_and_makes_nothing(desk, history):
+def test_a_dry_run_states_what_would_happen_and_makes_nothing(desk, history):
     name = desk.write("history.html", render_html(history))
     (report,) = desk.json("import", name, "--dry-run")["files"]
     assert report["appended"] == len(history.deals)
@@ -123,8 +123,8 @@ def test_a_later_export_appends_only_what_is_new(imported, history, later):
 def test_one_bad_file_appends_nothing_of_any(desk, history):
     good = desk.write("good.html", render_html(history))
     bad = desk.write("bad.html", render_html(history)[:20_000])
-    said = desk.run("import", good, bad, code=2)
-    assert "bad.html" in said
+    output = desk.run("import", good, bad, code=2)
+    assert "bad.html" in output
     assert desk.json("accounts") == []
 
 
@@ -132,23 +132,23 @@ def test_one_bad_file_appends_nothing_of_any(desk, history):
     "data", [b"", b"nonsense", b"PK\x03\x04 not a zip", b"%PDF-1.4", b"a,b\n1,2\n", "\ufeff<html>".encode("utf-16")]
 )
 def test_a_file_that_is_no_export_is_refused_by_name(desk, data):
-    said = desk.run("import", desk.write("what.bin", data), code=2)
-    assert "what.bin" in said
-    assert "Traceback" not in said
+    output = desk.run("import", desk.write("what.bin", data), code=2)
+    assert "what.bin" in output
+    assert "Traceback" not in output
 
 
 def test_a_file_of_another_account_is_refused(desk, history):
-    said = desk.run("import", desk.write("h.html", render_html(history)), "--account", "Sample-Demo/1", code=2)
-    assert "Sample-Demo/70113" in said
-    assert "Sample-Demo/1" in said
+    output = desk.run("import", desk.write("h.html", render_html(history)), "--account", "Sample-Demo/1", code=2)
+    assert "Sample-Demo/70113" in output
+    assert "Sample-Demo/1" in output
 
 
 def test_another_clock_rule_than_the_accounts_is_refused(imported):
-    said = imported.run("import", "history.html", "--server-tz", "+03:00", code=2)
-    assert "ledger account clock" in said
+    output = imported.run("import", "history.html", "--server-tz", "+03:00", code=2)
+    assert "ledger account clock" in output
 
 
-def test_a_deal_told_with_other_content_is_a_conflict_and_the_rest_is_kept(imported, history):
+def test_a_deal_recorded_with_other_content_is_a_conflict_and_the_rest_is_kept(imported, history):
     changed = render_html(history).decode("utf-16").replace(">Deposit<", ">Deposits<", 1)
     deal = next(deal for deal in history.deals if deal.symbol and deal.entry == "out")
     row = changed.index(f">{deal.ticket}<")
@@ -168,8 +168,8 @@ def test_a_wrong_balance_column_is_named_and_exits_1(desk, history):
     shown = f"{last.balance:,.{history.digits}f}".replace(",", " ")
     at = text.index(f">{shown}<", row)
     text = text[:at] + ">1.23<" + text[at + len(shown) + 2 :]
-    said = desk.run("import", desk.write("h.html", text.encode("utf-16")), code=1)
-    assert f"balance after deal {last.ticket}" in said
+    output = desk.run("import", desk.write("h.html", text.encode("utf-16")), code=1)
+    assert f"balance after deal {last.ticket}" in output
     assert len(desk.json("accounts")) == 1  # the facts are kept all the same
 
 
@@ -191,8 +191,8 @@ def test_a_missing_opening_in_a_file_from_birth_is_a_disagreement(desk, history)
 def test_a_dumps_trade_of_an_unknown_kind_is_refused(desk):
     head = "ticket,order,time,type,entry,position_id,volume,price,commission,swap,profit,fee,symbol\n"
     name = desk.write("d.csv", f"{head}5,6,1752779272,zz,0,6,0.1,1.1,0,0,0,0,EURUSD\n".encode())
-    said = desk.run("import", name, "--account", "A/1", "--mode", "hedging", "--currency", "USD", code=2)
-    assert "row 2, column type" in said
+    output = desk.run("import", name, "--account", "A/1", "--mode", "hedging", "--currency", "USD", code=2)
+    assert "row 2, column type" in output
 
 
 # --------------------------------------------------------------------------------------------------------------- replay
@@ -204,7 +204,7 @@ def test_replay_until_any_deal_gives_the_balance_of_its_row(imported, history):
     last_of_second = {deal.time_msc // 1000: deal for deal in history.deals}
     with Ledger.open(imported.url) as ledger:
         (account,) = ledger.accounts()
-        clock = account.standing.clock
+        clock = account.terms.clock
         for deal in last_of_second.values():
             from ledger.clock import utc_text
 
@@ -373,14 +373,14 @@ def test_only_some_commands_make_a_journal(desk):
     "command", ["init", "account", "import", "accounts", "positions", "trades", "balance", "log", "replay", "verify"]
 )
 def test_every_command_helps(desk, command):
-    said = desk.run(command, "--help")
-    assert "Usage: ledger" in said
+    output = desk.run(command, "--help")
+    assert "Usage: ledger" in output
     assert command in desk.run("--help")
 
 
 def test_an_unknown_command_is_answered_with_those_that_there_are(desk):
-    said = desk.run("positons", code=2)
-    assert "positions" in said
+    output = desk.run("positons", code=2)
+    assert "positions" in output
 
 
 def test_an_unknown_account_is_answered_with_those_that_there_are(imported):
@@ -415,10 +415,10 @@ def test_a_second_name_calls_the_same_command(desk):
     named = shutil.which("mt5-ledger", path=str(Path(sys.executable).parent))
     assert named, "python3 tools/test.py installs it"
 
-    def said(*words: str, **environment: str) -> str:
+    def output(*words: str, **environment: str) -> str:
         run = subprocess.run([named, *words], env={**os.environ, **environment}, capture_output=True, text=True, check=True)
         return run.stdout
 
-    assert said("--version") == desk.run("--version")
-    assert said("positions", "--help") == desk.run("positions", "--help").replace("Usage: ledger", "Usage: mt5-ledger")
-    assert "-F _mt5_ledger_completion mt5-ledger\n" in said(_MT5_LEDGER_COMPLETE="bash_source")
+    assert output("--version") == desk.run("--version")
+    assert output("positions", "--help") == desk.run("positions", "--help").replace("Usage: ledger", "Usage: mt5-ledger")
+    assert "-F _mt5_ledger_completion mt5-ledger\n" in output(_MT5_LEDGER_COMPLETE="bash_source")

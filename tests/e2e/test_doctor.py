@@ -99,7 +99,7 @@ def test_doctor_looks_at_every_account_and_refuses_what_drift_refuses(desk):
 
 
 @pytest.mark.parametrize("fault", ["not-connected", "wrong-login", "half", "duplicate", "none", "error", "malformed", "stale"])
-def test_doctor_says_ok_to_no_answer_that_drift_refuses(fault, tmp_path):
+def test_doctor_states_ok_to_no_answer_that_drift_refuses(fault, tmp_path):
     url = new_url("sqlite", tmp_path)
     with Sandbox.start("--positions", "3", "--server-tz", "UTC") as sandbox:
         at = ("--gateway", sandbox.endpoint)

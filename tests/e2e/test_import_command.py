@@ -35,42 +35,44 @@ def write(folder: Path, count: int) -> Path:
     return path
 
 
-TOLD = ("--account", "Tester/1", "--mode", "hedging", "--currency", "USD")
+OPTIONS = ("--account", "Tester/1", "--mode", "hedging", "--currency", "USD")
 
 
-@pytest.mark.parametrize(("count", "said"), [(1, "1 deal whose position is not determined"), (40, "40 deals whose positions")])
-def test_a_close_without_a_position_is_said_and_exits_1(tmp_path, count, said):
-    done = ledger("import", write(tmp_path, count), *TOLD, folder=tmp_path)
+@pytest.mark.parametrize(
+    ("count", "output"), [(1, "1 deal whose position is not determined"), (40, "40 deals whose positions")]
+)
+def test_a_close_without_a_position_is_reported_and_exits_1(tmp_path, count, output):
+    done = ledger("import", write(tmp_path, count), *OPTIONS, folder=tmp_path)
     assert done.returncode == 1
-    assert said in " ".join((done.stdout + done.stderr).split())
-    done = ledger("import", tmp_path / "tester.csv", *TOLD, "--json", folder=tmp_path)
+    assert output in " ".join((done.stdout + done.stderr).split())
+    done = ledger("import", tmp_path / "tester.csv", *OPTIONS, "--json", folder=tmp_path)
     (report,) = json.loads(done.stdout)["files"]
     assert (done.returncode, report["unattributed"], report["agrees"]) == (1, count, False)
 
 
 def test_thousands_of_notes_of_one_cause_are_one_line_and_verbose_lists_them(tmp_path):
     path = write(tmp_path, 2000)
-    done = ledger("import", path, *TOLD, "--json", folder=tmp_path)
+    done = ledger("import", path, *OPTIONS, "--json", folder=tmp_path)
     (report,) = json.loads(done.stdout)["files"]
     about = [note for note in report["notes"] if "does not determine" in note]
     assert len(about) == 1
     assert about[0].startswith("2000 deals: ")
     assert "details" not in report
-    done = ledger("import", path, *TOLD, "--json", "--verbose", folder=tmp_path)
+    done = ledger("import", path, *OPTIONS, "--json", "--verbose", folder=tmp_path)
     (report,) = json.loads(done.stdout)["files"]
     assert len(report["details"]) == 2000
-    quiet, verbose = (ledger("import", path, *TOLD, *more, folder=tmp_path) for more in ((), ("--verbose",)))
+    quiet, verbose = (ledger("import", path, *OPTIONS, *more, folder=tmp_path) for more in ((), ("--verbose",)))
     assert len((quiet.stdout + quiet.stderr).splitlines()) < 40
     assert verbose.stdout.count("left unattributed") + verbose.stderr.count("left unattributed") >= 2000
 
 
-def test_a_later_dump_says_what_a_report_left_open(tmp_path):
-    ledger("import", write(tmp_path, 1), *TOLD, folder=tmp_path)
+def test_a_later_dump_states_what_a_report_left_open(tmp_path):
+    ledger("import", write(tmp_path, 1), *OPTIONS, folder=tmp_path)
     fields = "ticket,order,time,type,entry,position_id,volume,price,commission,swap,profit,fee,symbol"
     dump = tmp_path / "dump.csv"
     dump.write_text(f"{fields}\n12,12,2024.01.03 10:00:02,1,1,11,0.10,1.5,0,0,0,0,S0\n")
-    assert ledger("import", dump, *TOLD, folder=tmp_path).returncode == 0
-    done = ledger("import", tmp_path / "tester.csv", *TOLD, "--json", folder=tmp_path)
+    assert ledger("import", dump, *OPTIONS, folder=tmp_path).returncode == 0
+    done = ledger("import", tmp_path / "tester.csv", *OPTIONS, "--json", folder=tmp_path)
     (report,) = json.loads(done.stdout)["files"]
     assert (done.returncode, report["unattributed"], report["agrees"]) == (0, 0, True)
     (position,) = json.loads(ledger("positions", "--json", folder=tmp_path).stdout)
@@ -82,7 +84,7 @@ def test_a_basket_of_hundreds_is_closed_whole(tmp_path):
                   most=10**6, multiplier=1)  # fmt: skip
     path = tmp_path / "grid.csv"
     path.write_text(run(robot, 3, 900).csv())
-    done = ledger("import", path, *TOLD[:4], "--json", folder=tmp_path)
+    done = ledger("import", path, *OPTIONS[:4], "--json", folder=tmp_path)
     (report,) = json.loads(done.stdout)["files"]
     assert (done.returncode, report["unattributed"], report["read"]) == (0, 0, 1801)
     assert json.loads(ledger("positions", "--json", folder=tmp_path).stdout) == []
@@ -93,13 +95,13 @@ def test_a_basket_of_hundreds_is_closed_whole(tmp_path):
 
 def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    done = ledger("import", tmp_path / "pipe", *TOLD, folder=tmp_path)
+    done = ledger("import", tmp_path / "pipe", *OPTIONS, folder=tmp_path)
     assert (done.returncode, "found a named pipe" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("device", ["/dev/zero", "/dev/null"])
 def test_a_device_is_refused(tmp_path, device):
-    done = ledger("import", device, *TOLD, folder=tmp_path)
+    done = ledger("import", device, *OPTIONS, folder=tmp_path)
     assert (done.returncode, "found a character device" in done.stderr) == (2, True)
 
 
@@ -107,12 +109,12 @@ def test_a_socket_and_a_directory_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("socket")
-        done = ledger("import", "socket", *TOLD, folder=tmp_path)
+        done = ledger("import", "socket", *OPTIONS, folder=tmp_path)
     assert (done.returncode, "found a socket" in done.stderr) == (2, True)
-    done = ledger("import", tmp_path, *TOLD, folder=tmp_path)
+    done = ledger("import", tmp_path, *OPTIONS, folder=tmp_path)
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
 
 
 def test_a_link_to_a_regular_file_is_read(tmp_path):
     (tmp_path / "link.csv").symlink_to(write(tmp_path, 1))
-    assert ledger("import", tmp_path / "link.csv", *TOLD, folder=tmp_path).returncode == 1
+    assert ledger("import", tmp_path / "link.csv", *OPTIONS, folder=tmp_path).returncode == 1

@@ -84,7 +84,7 @@ def test_filters_select(words, found, url):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "output"),
     [
         (("--kind", "FilRecorded"), "Did you mean FillRecorded?"),
         (("--kind", "correction"), "Did you mean corrections?"),
@@ -93,11 +93,11 @@ def test_filters_select(words, found, url):
         (("--position", "x"), "not a valid integer"),
     ],
 )
-def test_what_is_not_there_is_answered_with_what_is(words, said, url):
+def test_what_is_not_there_is_answered_with_what_is(words, output, url):
     ran = run("log", *words, journal=url)
     assert ran.code == 2
-    assert said in ran.text
+    assert output in ran.text
 
 
-def test_nothing_that_matches_is_said(url):
+def test_nothing_that_matches_is_reported(url):
     assert run("log", "--deal", "99", journal=url).text.splitlines() == [f"{name}: no events" for name in (ACCOUNT, OTHER)]

@@ -52,7 +52,7 @@ def checked(url, *words):
     return ran.code, ran.text
 
 
-def test_a_healthy_account_is_safe_and_says_by_whom(url):
+def test_a_healthy_account_is_safe_and_states_by_whom(url):
     store(url, health())
     (item,) = run("status", "--json", journal=url).json()
     assert (item["state"], item["why"], item["safe_to_trade"], item["why_not_safe"]) == (
@@ -93,10 +93,10 @@ GHOST: dict[str, Any] = {
 )
 def test_each_danger_has_its_code_its_state_and_its_reason(changes, events, code, state, why, url):
     store(url, health(**changes), *events)
-    found, said = checked(url)
+    found, output = checked(url)
     assert found == code
-    assert said.startswith(f"{ACCOUNT}: ")
-    assert why in said
+    assert output.startswith(f"{ACCOUNT}: ")
+    assert why in output
     (item,) = run("status", "--json", journal=url).json()
     assert (item["state"], item["safe_to_trade"]) == (state, False)
     assert run("status", "--check", "--quiet", journal=url).text == ""
@@ -125,8 +125,8 @@ def test_the_highest_of_all_accounts_counts_and_a_symbol_alone(url):
     assert checked(url, "--symbol", "XAUUSD") == (0, "")
     assert checked(url, "--account", str(OTHER)) == (0, "")
     store(url, health(OTHER, status="DEGRADED", reason="x"))
-    code, said = checked(url)
-    assert (code, len(said.splitlines())) == (4, 2)
+    code, output = checked(url)
+    assert (code, len(output.splitlines())) == (4, 2)
 
 
 def test_nothing_that_was_ever_synced_is_stale_and_wrong_use_is_wrong_use(url, tmp_path):
@@ -155,9 +155,9 @@ def test_an_account_that_cannot_be_read_does_not_hide_the_others(tmp_path):
     intruder = Intruder(url)
     intruder.disarm()
     intruder("UPDATE events SET data = '{' WHERE account_id IN (SELECT account_id FROM accounts WHERE login = 70113)")
-    code, said = checked(url)
-    assert (code, said.count("\n")) == (1, 1)
-    assert "cannot be read" in said
+    code, output = checked(url)
+    assert (code, output.count("\n")) == (1, 1)
+    assert "cannot be read" in output
     assert [one["safe_to_trade"] for one in run("status", "--json", journal=url).json()] == [False, True]
 
 

@@ -88,7 +88,7 @@ def test_a_command_without_outputs_does_its_work(tmp_path):
     assert (tmp_path / "x.db").exists()
 
 
-def test_a_full_disk_behind_the_output_is_said_and_can_be_tried_again(url):
+def test_a_full_disk_behind_the_output_is_reported_and_can_be_tried_again(url):
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m ledger log --journal {url} > /dev/full"], env=environment(), capture_output=True,
         text=True, check=False,
@@ -195,7 +195,7 @@ def test_a_pipeline_that_lost_its_connection_is_reported_by_us_alone(monkeypatch
     url = new_postgres_url()
     journal = open_journal(url, Clock())
     journal.append(ACCOUNT, [opened()])
-    monkeypatch.setattr(append, "_PATIENCE", 0.0)
+    monkeypatch.setattr(append, "_LOCK_WAIT_SEC", 0.0)
     execute = psycopg.Cursor.executemany
 
     def cut(cursor, *words, **more):

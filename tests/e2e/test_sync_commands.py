@@ -89,7 +89,7 @@ def test_a_first_sync_opens_the_account_and_arrives_at_the_terminals_books(desk)
     assert (again["status"], again["appended"], again["version"]) == ("SUCCESS", 0, item["version"])
 
 
-def test_a_dry_run_says_what_a_sync_would_do_and_appends_nothing(desk):
+def test_a_dry_run_states_what_a_sync_would_do_and_appends_nothing(desk):
     would = desk.json("sync", "--dry-run")
     assert would["dry_run"]
     assert desk.json("accounts") == []
@@ -170,7 +170,7 @@ def test_a_base_form_and_a_journal_without_accounts_ask_which_one(base):
     assert "--account" in done.stderr
 
 
-def test_no_gateway_named_says_how_to_name_one(desk):
+def test_no_gateway_named_states_how_to_name_one(desk):
     desk.run("init")
     del desk.environment["GTW_HOST"], desk.environment["GTW_PORT"]
     assert "--gateway tcp://" in desk.run("sync", code=2).stderr
@@ -216,8 +216,8 @@ class Watching:
         assert self.process.stderr is not None
         line = self.process.stderr.readline()
         assert line.startswith("{"), line + self.process.stderr.read()
-        said: dict[str, object] = json.loads(line)
-        return said
+        output: dict[str, object] = json.loads(line)
+        return output
 
     def until(self, event: str, **fields: object) -> dict[str, object]:
         while True:
@@ -273,7 +273,7 @@ def test_two_daemons_on_one_journal_do_no_harm(desk, watching):
     other = Watching(desk, "--interval", "0.2")
     try:
         other.until("watching")
-        desk.sandbox.hand(5)
+        desk.sandbox.trade_manually(5)
         last = desk.sandbox.control("trade", symbol="EURUSD", side="buy", volume="0.10")["deals"][0]["ticket"]
         while last not in [one.get("deal") for one in map(json.loads, desk.run("log", "--json").stdout.splitlines())]:
             assert watching.process.poll() is other.process.poll() is None
@@ -426,7 +426,7 @@ def test_the_doctor_finds_a_trigger_that_is_off_on_postgres(desk, journal):
     assert failed["seen"].startswith("trigger heads.heads_only_forward: it was changed")
 
 
-def test_the_doctor_says_that_a_gateway_does_not_answer_and_that_a_clock_rule_is_wrong(desk):
+def test_the_doctor_states_that_a_gateway_does_not_answer_and_that_a_clock_rule_is_wrong(desk):
     desk.run("sync", "--server-tz", "UTC", code=1)  # its clock is ahead of the rule: held, as long as the rule is wrong
     wrong = {one["check"]: one for one in desk.json("doctor", code=1)}["clock"]
     assert "ledger account clock" in wrong["advice"]

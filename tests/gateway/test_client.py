@@ -44,11 +44,11 @@ def tickets(gateway: ZmqGateway) -> list[int]:
 
 def hasty(endpoint: str) -> ZmqGateway:
     """A client that first connects with all patience, and waits for nothing from then on."""
-    gateway = ZmqGateway(endpoint, timeout_msc=PATIENT)
+    gateway = ZmqGateway(endpoint, timeout_ms=PATIENT)
     connection = gateway._connected()
     until(lambda: bool(connection.listen()) or connection.is_ready, "the connection")
     until(lambda: connection.listen() is not None and connection.is_ready, "the handshake")
-    gateway.timeout_msc = BRISK
+    gateway.timeout_ms = BRISK
     return gateway
 
 
@@ -57,12 +57,12 @@ def hasty(endpoint: str) -> ZmqGateway:
 
 @pytest.mark.parametrize("kind", [zmq.REP, zmq.ROUTER])
 def test_a_server_of_either_kind_is_understood_again_and_again(kind):
-    with Terminal(plain, kind=kind) as server, ZmqGateway(server.endpoint, timeout_msc=PATIENT) as gateway:
+    with Terminal(plain, kind=kind) as server, ZmqGateway(server.endpoint, timeout_ms=PATIENT) as gateway:
         assert [tickets(gateway) for _ in range(3)] == [[1], [2], [3]]
 
 
-def test_a_request_says_what_is_asked_by_which_id_and_how_long_we_wait():
-    with Terminal(echoing) as server, ZmqGateway(server.endpoint, timeout_msc=PATIENT) as gateway:
+def test_a_request_states_what_is_asked_by_which_id_and_how_long_we_wait():
+    with Terminal(echoing) as server, ZmqGateway(server.endpoint, timeout_ms=PATIENT) as gateway:
         gateway.positions()
         gateway.positions()
     first, second = server.asked
@@ -74,7 +74,7 @@ def test_a_request_says_what_is_asked_by_which_id_and_how_long_we_wait():
 
 def test_only_an_answer_that_echoes_our_id_is_extended():
     for script, is_extended in ((plain, False), (echoing, True)):
-        with Terminal(script) as server, ZmqGateway(server.endpoint, timeout_msc=PATIENT) as gateway:
+        with Terminal(script) as server, ZmqGateway(server.endpoint, timeout_ms=PATIENT) as gateway:
             assert gateway.positions().is_extended is is_extended
 
 
@@ -82,7 +82,7 @@ def test_deals_are_asked_by_what_is_given_only():
     def deals(number, request):
         return (json.dumps({"status": "SUCCESS", "req_id": request["req_id"], "deals": []}).encode(),)
 
-    with Terminal(deals) as server, ZmqGateway(server.endpoint, timeout_msc=PATIENT) as gateway:
+    with Terminal(deals) as server, ZmqGateway(server.endpoint, timeout_ms=PATIENT) as gateway:
         assert gateway.deals(from_msc=0, to_msc=5).deals == ()
         gateway.deals(position=7)
     spans = [
@@ -95,10 +95,10 @@ def test_an_error_is_raised_with_its_code_and_never_an_empty_list():
     def refusing(number, request):
         return (b'{"status": "ERROR", "error_code": 5040, "error_msg": "no data", "positions": []}',)
 
-    with Terminal(refusing) as server, ZmqGateway(server.endpoint, timeout_msc=PATIENT) as gateway:
+    with Terminal(refusing) as server, ZmqGateway(server.endpoint, timeout_ms=PATIENT) as gateway:
         with pytest.raises(GatewayRefused) as refused:
             gateway.positions()
-        assert (refused.value.code, refused.value.told) == ("5040", "no data")
+        assert (refused.value.code, refused.value.detail) == ("5040", "no data")
 
 
 # ---- whose answer it is
@@ -108,19 +108,19 @@ def test_an_answer_to_somebody_else_is_dropped_and_counted():
     def mixed_up(number, request):
         return positions(666, echo={"req_id": "another"}), positions(number, echo=request)
 
-    with Terminal(mixed_up) as server, ZmqGateway(server.endpoint, timeout_msc=PATIENT) as gateway:
+    with Terminal(mixed_up) as server, ZmqGateway(server.endpoint, timeout_ms=PATIENT) as gateway:
         assert (tickets(gateway), gateway.dropped) == ([1], 1)
 
 
 @pytest.mark.parametrize("name", ["reqId", "request_id", "REQUEST_ID", "uuid", "id"])
 @pytest.mark.parametrize("other", ["another", 17])
-def test_an_answer_to_somebody_else_is_dropped_however_it_says_so(name, other):
+def test_an_answer_to_somebody_else_is_dropped_however_it_is_reported(name, other):
     def mixed_up(number, request):
         theirs = json.loads(positions(666)) | {name: other}
         failed = {"status": "ERROR", "error_msg": "theirs", name: other}
         return json.dumps(theirs).encode(), json.dumps(failed).encode(), positions(number, echo=request)
 
-    with Terminal(mixed_up) as server, ZmqGateway(server.endpoint, timeout_msc=PATIENT) as gateway:
+    with Terminal(mixed_up) as server, ZmqGateway(server.endpoint, timeout_ms=PATIENT) as gateway:
         assert (tickets(gateway), gateway.dropped) == ([1], 2)
 
 
@@ -137,7 +137,7 @@ def test_an_answer_that_cannot_be_read_leaves_the_connection_as_it_is():
     def once_bad(number, request):
         return (positions(0, echo=request) if number == 1 else positions(number, echo=request),)
 
-    with Terminal(once_bad) as server, ZmqGateway(server.endpoint, timeout_msc=PATIENT) as gateway:
+    with Terminal(once_bad) as server, ZmqGateway(server.endpoint, timeout_ms=PATIENT) as gateway:
         with pytest.raises(SnapshotRefused, match="row 1, ticket"):
             gateway.positions()
         connection = gateway._connected()
@@ -149,7 +149,7 @@ def test_a_gateway_that_echoed_once_is_held_to_it():
     def forgetful(number, request):
         return (positions(number, echo=request),) if number == 1 else (positions(666), positions(number, echo=request))
 
-    with Terminal(forgetful) as server, ZmqGateway(server.endpoint, timeout_msc=PATIENT) as gateway:
+    with Terminal(forgetful) as server, ZmqGateway(server.endpoint, timeout_ms=PATIENT) as gateway:
         assert (tickets(gateway), tickets(gateway), gateway.dropped) == ([1], [2], 1)
 
 
@@ -157,7 +157,7 @@ def test_an_error_without_an_echo_is_heard_all_the_same():
     def failing(number, request):
         return (positions(number, echo=request) if number == 1 else b'{"status": "ERROR", "error_msg": "busy"}',)
 
-    with Terminal(failing) as server, ZmqGateway(server.endpoint, timeout_msc=PATIENT) as gateway:
+    with Terminal(failing) as server, ZmqGateway(server.endpoint, timeout_ms=PATIENT) as gateway:
         gateway.positions()
         with pytest.raises(GatewayRefused, match="busy"):
             gateway.positions()
@@ -165,7 +165,7 @@ def test_an_error_without_an_echo_is_heard_all_the_same():
 
 def test_another_program_in_its_place_need_not_echo():
     with Terminal(echoing) as server:
-        gateway = ZmqGateway(server.endpoint, timeout_msc=PATIENT)
+        gateway = ZmqGateway(server.endpoint, timeout_ms=PATIENT)
         gateway.positions()
     with Terminal(plain, port=server.port), gateway:
         assert tickets(gateway) == [1]
@@ -182,7 +182,7 @@ def test_a_late_answer_is_never_the_next_one():
         with pytest.raises(GatewayTimeout, match="no answer to GET_POSITIONS within 250 ms"):
             gateway.positions()
         server.wait_asked(1)
-        gateway.timeout_msc = PATIENT
+        gateway.timeout_ms = PATIENT
         assert tickets(gateway) == [2]
 
 
@@ -190,7 +190,7 @@ def test_an_answer_that_nobody_asked_for_is_never_the_next_one():
     def twice(number, request):
         return (positions(1), positions(666)) if number == 1 else (positions(number),)
 
-    with Terminal(twice) as server, ZmqGateway(server.endpoint, timeout_msc=PATIENT) as gateway:
+    with Terminal(twice) as server, ZmqGateway(server.endpoint, timeout_ms=PATIENT) as gateway:
         assert tickets(gateway) == [1]
         assert gateway._connected().socket.poll(PATIENT)
         assert (tickets(gateway), gateway.dropped) == ([2], 1)
@@ -208,7 +208,7 @@ def test_an_interrupted_call_leaves_no_answer_behind():
             raise KeyboardInterrupt
         return time.monotonic()
 
-    with Terminal(late) as server, ZmqGateway(server.endpoint, timeout_msc=PATIENT, monotonic=interrupted) as gateway:
+    with Terminal(late) as server, ZmqGateway(server.endpoint, timeout_ms=PATIENT, monotonic=interrupted) as gateway:
         with pytest.raises(KeyboardInterrupt):
             gateway.positions()
         gateway._monotonic = time.monotonic
@@ -219,14 +219,14 @@ def test_threads_get_their_own_answers():
     def by_action(number, request):
         return (json.dumps({"status": "SUCCESS", "req_id": request["req_id"], "positions": [], "count": number}).encode(),)
 
-    with Terminal(by_action) as server, ZmqGateway(server.endpoint, timeout_msc=PATIENT) as gateway:
+    with Terminal(by_action) as server, ZmqGateway(server.endpoint, timeout_ms=PATIENT) as gateway:
         with ThreadPoolExecutor(8) as pool:
             counts = [snapshot.count for snapshot in pool.map(lambda _: gateway.positions(), range(64))]
         assert (sorted(map(int, filter(None, counts))), gateway.dropped) == (list(range(1, 65)), 0)
 
 
 def test_waiting_for_another_thread_is_part_of_the_deadline():
-    with Terminal(silent) as server, ZmqGateway(server.endpoint, timeout_msc=PATIENT) as gateway:
+    with Terminal(silent) as server, ZmqGateway(server.endpoint, timeout_ms=PATIENT) as gateway:
         held, done = threading.Event(), threading.Event()
 
         def hold():
@@ -237,7 +237,7 @@ def test_waiting_for_another_thread_is_part_of_the_deadline():
         holder = threading.Thread(target=hold)
         holder.start()
         held.wait(GIVE_UP_SEC)
-        gateway.timeout_msc = BRISK
+        gateway.timeout_ms = BRISK
         with pytest.raises(GatewayTimeout, match="another call"):
             gateway.positions()
         assert gateway.reconnections == 0  # asking costs nothing and never waits
@@ -249,14 +249,14 @@ def test_waiting_for_another_thread_is_part_of_the_deadline():
 
 
 def test_nobody_there_is_a_timeout_that_asks_whether_it_runs():
-    gateway = ZmqGateway(f"tcp://127.0.0.1:{unused_port()}", timeout_msc=BRISK)
+    gateway = ZmqGateway(f"tcp://127.0.0.1:{unused_port()}", timeout_ms=BRISK)
     with gateway, pytest.raises(GatewayTimeout, match="is it running"):
         gateway.positions()
 
 
 def test_something_that_is_no_gateway_is_named_as_such():
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        gateway = ZmqGateway(f"tcp://127.0.0.1:{listener.getsockname()[1]}", timeout_msc=BRISK)
+        gateway = ZmqGateway(f"tcp://127.0.0.1:{listener.getsockname()[1]}", timeout_ms=BRISK)
         with gateway, pytest.raises(GatewayTimeout, match="never finishes the handshake"):
             gateway.positions()
 
@@ -271,7 +271,7 @@ def test_a_restarted_server_gets_no_abandoned_request():
         with pytest.raises(GatewayTimeout):
             gateway.positions()
     with Terminal(echoing, port=server.port) as restarted, gateway:
-        gateway.timeout_msc = PATIENT
+        gateway.timeout_ms = PATIENT
         assert tickets(gateway) == [1]
         assert len(restarted.asked) == 1
         assert gateway.reconnections == 1
@@ -279,7 +279,7 @@ def test_a_restarted_server_gets_no_abandoned_request():
 
 def test_a_connection_that_came_back_is_counted_without_a_call():
     with Terminal(echoing) as server:
-        gateway = ZmqGateway(server.endpoint, timeout_msc=PATIENT)
+        gateway = ZmqGateway(server.endpoint, timeout_ms=PATIENT)
         gateway.positions()
         assert gateway.reconnections == 0
     with Terminal(echoing, port=server.port), gateway:
@@ -298,7 +298,7 @@ def test_a_gateway_that_hangs_and_stays_connected_did_not_come_back():
                 gateway.positions()
             server.wait_asked(number)
             until(lambda: gateway.reconnections == 0 and gateway._connected().is_ready, "the new socket")
-        gateway.timeout_msc = PATIENT
+        gateway.timeout_ms = PATIENT
         assert tickets(gateway) == [4]
         assert gateway.reconnections == 0
 
@@ -312,7 +312,7 @@ def test_a_read_that_was_cut_off_is_sent_once_more():
 
     with ThreadPoolExecutor(1) as pool:
         with Terminal(dying) as server:
-            gateway = ZmqGateway(server.endpoint, timeout_msc=PATIENT)
+            gateway = ZmqGateway(server.endpoint, timeout_ms=PATIENT)
             asked = pool.submit(tickets, gateway)
             assert died.wait(GIVE_UP_SEC)
         with Terminal(echoing, port=server.port) as restarted, gateway:
@@ -326,7 +326,7 @@ def test_an_answer_that_is_too_large_is_asked_for_twice_and_no_more():
     def answers(number, request):
         return (positions(*range(1, 100 if large["is"] else 2), echo=request),)
 
-    with Terminal(answers) as server, ZmqGateway(server.endpoint, timeout_msc=PATIENT, message_bytes_max=1000) as gateway:
+    with Terminal(answers) as server, ZmqGateway(server.endpoint, timeout_ms=PATIENT, message_bytes_max=1000) as gateway:
         with pytest.raises(GatewayUnavailable, match="larger than 1000 bytes"):
             gateway.positions()
         assert len(server.asked) == 2
@@ -337,7 +337,7 @@ def test_an_answer_that_is_too_large_is_asked_for_twice_and_no_more():
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="only a POSIX system can stop a process")
-def test_a_peer_that_is_there_and_says_nothing_is_noticed_without_a_call():
+def test_a_peer_that_is_there_and_states_nothing_is_noticed_without_a_call():
     program = (
         "import zmq; socket = zmq.Context().socket(zmq.REP);"
         "print(socket.bind_to_random_port('tcp://127.0.0.1'), flush=True)\n"
@@ -346,7 +346,7 @@ def test_a_peer_that_is_there_and_says_nothing_is_noticed_without_a_call():
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as peer:
         assert peer.stdout is not None
         endpoint = f"tcp://127.0.0.1:{int(peer.stdout.readline())}"
-        with ZmqGateway(endpoint, timeout_msc=PATIENT, heartbeat_msc=100, heartbeat_timeout_msc=300) as gateway:
+        with ZmqGateway(endpoint, timeout_ms=PATIENT, heartbeat_ms=100, heartbeat_timeout_ms=300) as gateway:
             assert tickets(gateway) == []
             os.kill(peer.pid, signal.SIGSTOP)
             until(lambda: gateway.reconnections == 0 and not gateway._connected().is_ready, "silence to be noticed")
@@ -356,9 +356,9 @@ def test_a_peer_that_is_there_and_says_nothing_is_noticed_without_a_call():
         peer.kill()
 
 
-def test_a_closed_client_says_so_and_closes_twice():
+def test_a_closed_client_is_reported_and_closes_twice():
     with Terminal(echoing) as server:
-        gateway = ZmqGateway(server.endpoint, timeout_msc=PATIENT)
+        gateway = ZmqGateway(server.endpoint, timeout_ms=PATIENT)
         gateway.positions()
         gateway.close()
         gateway.close()
@@ -370,7 +370,7 @@ def test_noise_on_the_wire_is_refused_and_the_next_call_goes_on():
     def noisy(number, request):
         return (b"\xff\x00[[[",) if number == 1 else (positions(number),)
 
-    with Terminal(noisy) as server, ZmqGateway(server.endpoint, timeout_msc=PATIENT) as gateway:
+    with Terminal(noisy) as server, ZmqGateway(server.endpoint, timeout_ms=PATIENT) as gateway:
         with pytest.raises(SnapshotRefused):
             gateway.positions()
         assert tickets(gateway) == [2]
@@ -411,7 +411,7 @@ def test_another_machine_is_spoken_to_with_keys_or_on_demand_only(endpoint):
     ["tcp://no host:5", "tcp://256.1.1.1:5555", "ipc:///no/such/folder/socket", "inproc://nobody", "ipc:///" + "x" * 200],
 )
 def test_whatever_zeromq_makes_of_an_endpoint_is_one_of_our_errors(endpoint):
-    with pytest.raises((GatewayError, BadValue)), ZmqGateway(endpoint, timeout_msc=BRISK, allow_insecure=True) as gateway:
+    with pytest.raises((GatewayError, BadValue)), ZmqGateway(endpoint, timeout_ms=BRISK, allow_insecure=True) as gateway:
         gateway.positions()
 
 

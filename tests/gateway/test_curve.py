@@ -151,7 +151,7 @@ def test_a_name_that_is_taken_by_another_key_is_refused(folder):
 
 
 def client_of(server, keys):
-    return ZmqGateway(server.endpoint, timeout_msc=PATIENT, keys=keys)
+    return ZmqGateway(server.endpoint, timeout_ms=PATIENT, keys=keys)
 
 
 def test_an_authorised_client_is_let_in(folder):
@@ -166,22 +166,22 @@ def denied(server, keys):
     return str(refused.value)
 
 
-def test_a_client_that_is_not_authorised_is_told_what_to_do(folder):
+def test_a_client_that_is_not_authorised_is_recorded_what_to_do(folder):
     with Terminal(echoing, keys=folder) as server:
         assert "ledger keys authorise" in denied(server, keys_of(folder, "stranger"))
 
 
-def test_a_pinned_key_that_is_not_the_servers_is_told_promptly(folder):
+def test_a_pinned_key_that_is_not_the_servers_is_recorded_promptly(folder):
     with Terminal(echoing, keys=folder) as server:
         assert "pinned server key is not the gateway's" in denied(server, keys_of(folder, server="stranger"))
 
 
-def test_a_client_without_keys_is_told_that_the_server_has_some(folder):
+def test_a_client_without_keys_is_recorded_that_the_server_has_some(folder):
     with Terminal(echoing, keys=folder) as server:
         assert "speaks with keys only, and we have none" in denied(server, None)
 
 
-def test_a_client_with_keys_is_told_that_the_server_has_none(folder):
+def test_a_client_with_keys_is_recorded_that_the_server_has_none(folder):
     with Terminal(echoing) as server:
         assert "has no keys, and we speak with keys only" in denied(server, keys_of(folder))
 
@@ -213,7 +213,7 @@ def test_who_is_no_longer_authorised_is_kept_out_without_a_restart(folder):
 def test_a_gateway_that_hangs_is_no_denial(folder):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         endpoint = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
-        gateway = ZmqGateway(endpoint, timeout_msc=250, keys=keys_of(folder))
+        gateway = ZmqGateway(endpoint, timeout_ms=250, keys=keys_of(folder))
         with gateway, pytest.raises(GatewayTimeout, match="it hangs"):
             gateway.positions()
 
@@ -231,7 +231,7 @@ def test_who_cuts_off_every_handshake_may_be_on_its_way_up(folder):
         cutting = threading.Thread(target=cut_off)
         cutting.start()
         for keys in (None, keys_of(folder)):
-            gateway = ZmqGateway(f"tcp://127.0.0.1:{listener.getsockname()[1]}", timeout_msc=1500, keys=keys)
+            gateway = ZmqGateway(f"tcp://127.0.0.1:{listener.getsockname()[1]}", timeout_ms=1500, keys=keys)
             with gateway, pytest.raises(GatewayTimeout):
                 gateway.positions()
         done.set()

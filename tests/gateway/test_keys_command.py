@@ -35,7 +35,7 @@ def test_the_keys_that_are_made_open_the_door(run, tmp_path):
     assert "desk.key" in run("list")
     keys = load_client_keys(tmp_path / "keys" / "desk.key_secret", tmp_path / "server.key")
     server = Terminal(echoing, keys=tmp_path)
-    with server, ZmqGateway(server.endpoint, timeout_msc=round(GIVE_UP_SEC * 1000), keys=keys) as gateway:
+    with server, ZmqGateway(server.endpoint, timeout_ms=round(GIVE_UP_SEC * 1000), keys=keys) as gateway:
         assert gateway.positions().is_extended
 
 

@@ -286,7 +286,7 @@ def served(tmp_path):
 
 
 def reconciler_of(ledger: Ledger, served: ServedTerminal, **more: Any) -> StateReconciler:
-    gateway = ZmqGateway(served.endpoint, timeout_msc=GIVE_UP_MS)
+    gateway = ZmqGateway(served.endpoint, timeout_ms=GIVE_UP_MS)
     return StateReconciler(ledger.account("Sandbox-Demo", 70113), gateway, sync_interval_sec=HOUR_SEC, clock="ny-close", **more)
 
 

@@ -21,7 +21,7 @@ from ledger.clock import TIME_MAX_MSC, TIME_MIN_MSC
 from ledger.errors import GatewayDenied, GatewayError, GatewayRefused, GatewayTimeout
 from ledger.events import CashMoved, FillRecorded, GatewayIdentified
 from ledger.gateway import client
-from ledger.gateway.client import TIMEOUT_MSC, ZmqGateway
+from ledger.gateway.client import TIMEOUT_MS, ZmqGateway
 from ledger.gateway.curve import authorise, load_client_keys, make_keys
 from ledger.portfolio import Portfolio
 from ledger.protocol import MESSAGE_BYTES_MAX, echo
@@ -39,7 +39,7 @@ from ledger.protocol.read import (
     read_symbols,
 )
 from ledger.protocol.write import write_request
-from ledger.reconcile.validate import believed
+from ledger.reconcile.validate import validate
 from ledger.reconciler.results import SyncStatus
 from ledger.reconciler.sync import _NOT_OFFERED
 from ledger.snapshot import Snapshot
@@ -135,11 +135,11 @@ def believe(raw: str) -> Snapshot:
     """Return the snapshot of an answer as a reconciler uses it."""
     answer = reader(raw)[0](raw.encode())
     assert isinstance(answer, Snapshot), "only positions are compared with what is known"
-    return believed(answer, known_portfolio(), now_msc=SEEN_MSC, seen_msc=SEEN_MSC)
+    return validate(answer, known_portfolio(), now_msc=SEEN_MSC, seen_msc=SEEN_MSC)
 
 
 @pytest.mark.parametrize(("raw", "words"), REFUSED, ids=range(len(REFUSED)))
-def test_what_the_reference_says_is_refused_is_refused_with_its_words(raw, words):
+def test_what_the_reference_states_is_refused_is_refused_with_its_words(raw, words):
     with pytest.raises(GatewayError) as refused:
         believe(raw)
     assert str(refused.value) == words
@@ -150,7 +150,7 @@ def test_the_example_of_the_extended_form_is_believed():
 
 
 def test_the_reference_has_the_limits_and_the_words_that_are_in_force():
-    numbers = (MESSAGE_BYTES_MAX, TIMEOUT_MSC, ELEMENT_MAX, TIME_MIN_MSC, TIME_MAX_MSC)
+    numbers = (MESSAGE_BYTES_MAX, TIMEOUT_MS, ELEMENT_MAX, TIME_MIN_MSC, TIME_MAX_MSC)
     assert [number for number in numbers if f"{number:,}" not in TEXT] == []
     words = (*client._DENIED.values(), *client._DISAGREE.values(), *STATUS_GOOD, *STATUS_BAD)
     assert [one for one in words if f"`{one}`" not in TEXT] == []
@@ -213,7 +213,7 @@ CASES: Final = list(cases())
 
 
 @pytest.mark.parametrize(("key", "row", "name", "is_required"), CASES, ids=[f"{one[0]}-{one[1]}-{one[2]}" for one in CASES])
-def test_a_field_is_required_as_the_reference_says(key, row, name, is_required):
+def test_a_field_is_required_as_the_reference_states(key, row, name, is_required):
     """A missing or a null field is refused where it is required, and of no account elsewhere."""
     for change in (lambda found: found.pop(name, None), lambda found: found.__setitem__(name, None)):
         answer = extended(key)
@@ -256,7 +256,7 @@ def test_the_small_server_of_the_reference_runs(tmp_path):
     (tmp_path / "server.py").write_text(program.replace("tcp://127.0.0.1:5555", endpoint), encoding="utf-8")
     process = subprocess.Popen([sys.executable, "server.py"], cwd=tmp_path)
     try:
-        with ZmqGateway(endpoint, timeout_msc=PATIENT) as gateway:
+        with ZmqGateway(endpoint, timeout_ms=PATIENT) as gateway:
             with pytest.raises(GatewayRefused, match="-10004 No IPC connection"):
                 gateway.positions()
             with pytest.raises(GatewayRefused, match="UNKNOWN_ACTION"):
@@ -339,7 +339,7 @@ def journal(tmp_path, monkeypatch):
 
 
 def gateway_of(server: Second, **options: Any) -> ZmqGateway:
-    return ZmqGateway(server.endpoint, timeout_msc=PATIENT, **options)
+    return ZmqGateway(server.endpoint, timeout_ms=PATIENT, **options)
 
 
 @pytest.mark.parametrize("options", [(), ("--rep",)], ids=["router", "rep"])
@@ -376,7 +376,7 @@ def test_an_error_of_the_second_server_names_its_code_and_ends_nothing(tmp_path)
         server.do("fail", action="GET_POSITIONS", code="-10004", text="No IPC connection")
         with pytest.raises(GatewayRefused, match="-10004 No IPC connection") as refused:
             gateway.positions()
-        assert (refused.value.code, refused.value.told) == ("-10004", "No IPC connection")
+        assert (refused.value.code, refused.value.detail) == ("-10004", "No IPC connection")
         server.do("work", action="GET_POSITIONS")
         assert gateway.positions().positions == ()
 
@@ -482,5 +482,5 @@ def test_a_base_form_answers_no_id_and_only_positions(tmp_path):
 def test_a_server_that_ended_is_a_time_limit_and_no_flat_account(tmp_path):
     with Second(tmp_path) as server:
         endpoint = server.endpoint
-    with ZmqGateway(endpoint, timeout_msc=100) as gateway, pytest.raises(GatewayTimeout, match="nobody is there"):
+    with ZmqGateway(endpoint, timeout_ms=100) as gateway, pytest.raises(GatewayTimeout, match="nobody is there"):
         gateway.positions()

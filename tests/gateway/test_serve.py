@@ -30,7 +30,7 @@ def tickets(answer: dict[str, Any]) -> list[int]:
 
 def test_a_client_reads_positions_deals_account_and_symbols(served):
     books = served.terminal.books()
-    with ZmqGateway(served.endpoint, timeout_msc=GIVE_UP_MS) as gateway:
+    with ZmqGateway(served.endpoint, timeout_ms=GIVE_UP_MS) as gateway:
         snapshot = gateway.positions()
         assert {row.position_id for row in snapshot.positions} == {row["ticket"] for row in books["positions"]}
         assert (snapshot.login, snapshot.server, snapshot.connected, snapshot.count) == (70113, "Sandbox-Demo", True, 3)

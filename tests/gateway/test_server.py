@@ -74,7 +74,7 @@ def test_whatever_answers_behind_it_is_a_gateway_to_the_client():
         is_known = isinstance(read_query(call.request), GetPositions)
         call.answer(Positions(head=HEAD, rows=[ROW]) if is_known else Refusal("BUSY", "a call is under way"))
 
-    with Served(take) as served, ZmqGateway(served.server.endpoint, timeout_msc=PATIENT) as gateway:
+    with Served(take) as served, ZmqGateway(served.server.endpoint, timeout_ms=PATIENT) as gateway:
         snapshot = gateway.positions()
         assert [row.ticket for row in snapshot.positions] == [5]
         assert (snapshot.is_extended, snapshot.login, snapshot.server, snapshot.count) == (True, 7, "Desk", 1)
@@ -148,7 +148,7 @@ def test_a_restart_loses_what_was_not_answered_and_keeps_the_port():
         served.ask(b'{"action":"WAIT","req_id":"lost"}')
         served.ask(b'{"action":"RESTART"}')
         until(restarted.is_set, "the restart")
-        with ZmqGateway(endpoint, timeout_msc=PATIENT) as gateway:
+        with ZmqGateway(endpoint, timeout_ms=PATIENT) as gateway:
             gateway.ping()  # asks again if it came too early
         assert len(before) == 1
         assert not served.socket.poll(0)

@@ -24,7 +24,7 @@ def test_the_drawing_shows_the_classes():
     assert sorted(read_drawing(errors.__doc__ or "")) == sorted(read_classes())
 
 
-def test_every_error_tells_what_it_is():
+def test_every_error_reports_what_it_is():
     assert [name for name, error in inspect.getmembers(errors, inspect.isclass) if not error.__doc__] == []
 
 

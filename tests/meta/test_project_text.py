@@ -71,7 +71,7 @@ def test_the_lock_holds_files_for_more_than_one_platform(package):
     assert entry.count("--hash=sha256:") > 4
 
 
-def test_the_project_says_what_it_is():
+def test_the_project_states_what_it_is():
     assert "README.md" in DOCUMENTS
 
 
@@ -90,7 +90,7 @@ def test_what_runs_before_a_commit_is_what_ci_runs():
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_an_old_python_can_read_the_tools_far_enough_to_say_so(path):
+def test_an_old_python_can_read_the_tools_far_enough_to_report_it(path):
     tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 7))
     assert [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "__future__"] == []
 

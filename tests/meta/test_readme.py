@@ -38,7 +38,7 @@ def test_every_command_that_readme_names_is_there():
     from ledger.cli import COMMANDS
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = text[text.index("| command | does |") : text.index("The journal is `--journal")]
+    table = text[text.index("| command | does |") :].partition("\n\n")[0]
     named = {
         word for line in table.splitlines() if line.startswith("| `") for word in re.findall(r"[a-z]+", line.split("|")[1])
     }

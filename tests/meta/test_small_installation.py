@@ -68,14 +68,14 @@ with Ledger.open("memory://") as ledger:
 
 
 def test_the_command_makes_keys_for_a_gateway(python, tmp_path):
-    said = run(python.with_name("mt5-ledger"), "keys", "make", "server", "--dir", str(tmp_path))
-    assert "public key" in said
+    output = run(python.with_name("mt5-ledger"), "keys", "make", "server", "--dir", str(tmp_path))
+    assert "public key" in output
 
 
-def test_a_command_that_needs_more_says_what(python, tmp_path):
-    said = run(python.with_name("ledger"), "accounts", "--journal", f"sqlite:///{tmp_path}/desk.db", code=2)
-    assert "this needs the package sqlalchemy, which is not installed here" in said
-    assert "Traceback" not in said
+def test_a_command_that_needs_more_states_what(python, tmp_path):
+    output = run(python.with_name("ledger"), "accounts", "--journal", f"sqlite:///{tmp_path}/desk.db", code=2)
+    assert "this needs the package sqlalchemy, which is not installed here" in output
+    assert "Traceback" not in output
 
 
 def test_the_environment_holds_nothing_else(python):

@@ -136,8 +136,8 @@ class History:
     def record(self, deal: FillRecorded, origin: Origin) -> None:
         whole = self.draw.random() < (0.5 if origin is Origin.ENGINE else 0.3)
         time_msc = deal.time_msc // 1000 * 1000 if whole else deal.time_msc
-        told = attrs.evolve(deal, time_msc=time_msc, origin=origin)
-        self.ledger.journal.append(ACCOUNT, [told], conflicts="keep")
+        recorded = attrs.evolve(deal, time_msc=time_msc, origin=origin)
+        self.ledger.journal.append(ACCOUNT, [recorded], conflicts="keep")
 
     def sync(self, skew: int = 0, lag: int = 0) -> Any:
         deals = self.broker.deals[: len(self.broker.deals) - lag] if lag else self.broker.deals

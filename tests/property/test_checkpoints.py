@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ledger import Event, LedgerError
 from ledger.folds import PORTFOLIO
 from ledger.journal import Selection
-from ledger.journal.checkpoints import opened as reopened
+from ledger.journal.checkpoints import load as reopened
 from ledger.journal.checkpoints import replayed
 from ledger.journal.memory import MemoryJournal
 from tests.property.test_journals_agree import batches
@@ -24,43 +24,43 @@ densities = st.sampled_from([1, 1, 2, 3, 5])
 
 def whole(journal: MemoryJournal, selection: Selection) -> dict[str, Any]:
     """Fold from the start, in one go."""
-    standing = journal.standing(ACCOUNT, selection.version) or journal.standing(ACCOUNT, 10**9)
-    assert standing is not None
-    return replayed(journal, ACCOUNT, selection, standing, fold=PORTFOLIO, interval=None)[0].state()
+    terms = journal.terms(ACCOUNT, selection.version) or journal.terms(ACCOUNT, 10**9)
+    assert terms is not None
+    return replayed(journal, ACCOUNT, selection, terms, fold=PORTFOLIO, interval=None)[0].state()
 
 
 def ask(journal: MemoryJournal, version: int, second: float | None, density: int) -> None:
     selection = Selection(version=version, time_msc=None if second is None else START_MSC + int(second * 1000))
-    standing = journal.standing(ACCOUNT, version) or journal.standing(ACCOUNT, 10**9)
-    assert standing is not None
+    terms = journal.terms(ACCOUNT, version) or journal.terms(ACCOUNT, 10**9)
+    assert terms is not None
     used = journal.checkpoint(ACCOUNT, selection)
     event("from a checkpoint" if used else "from the start")
-    portfolio, selected = replayed(journal, ACCOUNT, selection, standing, fold=PORTFOLIO, interval=density)
+    portfolio, selected = replayed(journal, ACCOUNT, selection, terms, fold=PORTFOLIO, interval=density)
     assert portfolio.state() == whole(journal, selection)
     rows = list(journal.rows(ACCOUNT, upto=version))
     assert selected == sum(selection.time_msc is None or row.time_msc <= selection.time_msc for row in rows)
 
 
 @given(
-    told=st.lists(st.tuples(batches, densities, st.lists(st.tuples(st.floats(0, 1), seconds), max_size=3)), max_size=8),
+    recorded=st.lists(st.tuples(batches, densities, st.lists(st.tuples(st.floats(0, 1), seconds), max_size=3)), max_size=8),
     mode=st.sampled_from(["hedging", "netting"]),
 )
 @example(  # a deal that a checkpoint counted is moved on in time by a later revision, and then completed there
-    told=[
+    recorded=[
         ([fill(1, 1), fill(2, 2), fill(3, 3)], 1, [(1, None)]),
         ([revised(fill(1, 4, volume=2))], 1, [(1, None), (0.9, None), (1, 2)]),
     ],
     mode="hedging",
 )
 @example(  # a deal at the very place of a checkpoint is completed later
-    told=[([fill(1, 1, profit=None), fill(2, 2)], 1, []), ([completion(1, profit=5)], 1, [(1, None), (1, 1)])],
+    recorded=[([fill(1, 1, profit=None), fill(2, 2)], 1, []), ([completion(1, profit=5)], 1, [(1, None), (1, 1)])],
     mode="hedging",
 )
-def test_a_replay_from_a_checkpoint_is_a_replay_from_the_start(told, mode):
+def test_a_replay_from_a_checkpoint_is_a_replay_from_the_start(recorded, mode):
     """Any history, late events and revisions included; checkpoints of any density, made at any moment; any question."""
     journal = MemoryJournal(Clock())
     journal.append(ACCOUNT, [opened(mode=mode)])
-    for events, density, questions in told:
+    for events, density, questions in recorded:
         with suppress(LedgerError):  # not everything that can be told can be recorded
             journal.append(ACCOUNT, events, conflicts="keep")
         head = journal.heads()[ACCOUNT].version
@@ -87,8 +87,8 @@ def test_every_checkpoint_serves_every_selection_or_none(seed, density):
         events.insert(at, revised(fill(moved.deal, chance.randrange(14), position_id=moved.position_id)))
     journal = MemoryJournal(Clock())
     journal.append(ACCOUNT, [opened()])
-    for told in events:
-        journal.append(ACCOUNT, [told], conflicts="keep")
+    for recorded in events:
+        journal.append(ACCOUNT, [recorded], conflicts="keep")
         if chance.random() < 0.2:
             ask(journal, journal.heads()[ACCOUNT].version, None, density)
     head = journal.heads()[ACCOUNT].version
@@ -102,13 +102,13 @@ def test_most_replays_begin_at_a_checkpoint():
     """Or else the laws above would prove nothing."""
     journal = MemoryJournal(Clock())
     journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, 30))])
-    standing = journal.standing(ACCOUNT, 30)
-    assert standing is not None
-    replayed(journal, ACCOUNT, Selection(version=30), standing, fold=PORTFOLIO, interval=1)
+    terms = journal.terms(ACCOUNT, 30)
+    assert terms is not None
+    replayed(journal, ACCOUNT, Selection(version=30), terms, fold=PORTFOLIO, interval=1)
     for version in range(5, 31):
         found = journal.checkpoint(ACCOUNT, Selection(version=version))
         assert found is not None
-        portfolio = reopened(found, PORTFOLIO, standing)
+        portfolio = reopened(found, PORTFOLIO, terms)
         assert portfolio is not None
         assert portfolio.folded == version - 1 - (version == 30)
     journal.append(ACCOUNT, [fill(99, 10.5)])

@@ -22,7 +22,7 @@ from tests.support.strategies import (
 )
 from tools.testkit.stories import opened
 
-STANDING = opened().standing
+TERMS_FILTER = opened().terms
 _times = st.integers(0, 253_370_764_800_000)
 states = st.builds(
     PositionState, position_id=tickets, symbol=st.just("EURUSD"), side=sides, volume=scaled_decimals(8, 1),
@@ -38,31 +38,31 @@ events = deals | cash_movements | completions | revisions | corrections
 
 
 @given(events)
-def test_what_was_told_comes_back(event):
-    assert decode(encode(event, STANDING), STANDING) == event
+def test_what_was_recorded_comes_back(event):
+    assert decode(encode(event, TERMS_FILTER), TERMS_FILTER) == event
 
 
 @given(events)
 def test_encode_decode_encode_gives_the_same_bytes(event):
-    row = encode(event, STANDING)
-    again = encode(decode(row, STANDING), STANDING)
+    row = encode(event, TERMS_FILTER)
+    again = encode(decode(row, TERMS_FILTER), TERMS_FILTER)
     assert again == row
     assert digest(covered(again), b"") == digest(covered(row), b"")
-    assert natural_key(decode(row, STANDING)) == natural_key(event)
+    assert natural_key(decode(row, TERMS_FILTER)) == natural_key(event)
 
 
 @given(events, events)
 def test_two_facts_that_differ_are_stored_differently(left, right):
     if left != right:
-        assert encode(left, STANDING) != encode(right, STANDING)
+        assert encode(left, TERMS_FILTER) != encode(right, TERMS_FILTER)
 
 
 @given(corrections, _times)
-def test_the_key_of_a_correction_does_not_say_when_it_was_seen(event, time_msc):
+def test_the_key_of_a_correction_does_not_state_when_it_was_seen(event, time_msc):
     assert natural_key(evolve(event, time_msc=time_msc, evidence=None)) == natural_key(event)
 
 
 @given(st.builds(GhostClosed, before=states, **_why), states)
-def test_the_key_of_a_correction_says_of_what(event, before):
+def test_the_key_of_a_correction_states_of_what(event, before):
     if event.before != before:
         assert natural_key(evolve(event, before=before)) != natural_key(event)

@@ -29,7 +29,7 @@ from ledger import (
 from ledger.clock import utc_text_us
 from ledger.json_views import replay_json, trade_json
 from tests.support.model import Picture, picture
-from tests.support.strategies import History, histories, in_batches, revised_histories, seconds, tellings
+from tests.support.strategies import History, histories, in_batches, records, revised_histories, seconds
 from tools.testkit.stories import opened, shown
 
 # ------------------------------------------------------------------------------------------------------------ comparing
@@ -41,10 +41,10 @@ def json_row(portfolio: Portfolio) -> dict[str, Any]:
 
 
 def trades(account: Account, **moment: Any) -> list[dict[str, Any]]:
-    return [trade_json(trade, account.standing) for trade in account.trades(**moment)]
+    return [trade_json(trade, account.terms) for trade in account.trades(**moment)]
 
 
-def told(events: Iterable[Event], mode: str) -> Account:
+def recorded(events: Iterable[Event], mode: str) -> Account:
     """Return an account that was told some events, one by one, conflicts left out."""
     account = opened(mode)
     for event in events:
@@ -81,7 +81,7 @@ def is_sound(account: Account) -> None:
     ]  # fmt: skip
     for name in ("commission", "fee", "swap", "profit"):
         assert sum(getattr(life, name) for life in lives) == getattr(totals, name)
-    assert portfolio.totals.deals_untold or all(
+    assert portfolio.totals.deals_incomplete or all(
         trade.complete or any(one.kind == "ghost result" for one in portfolio.unexplained) for trade in account.trades()
     )
 
@@ -95,8 +95,8 @@ def is_kept_up(account: Account) -> None:
 @given(st.data())
 def test_applying_each_event_as_it_comes_equals_a_replay(data):
     history: History = data.draw(histories())
-    account = told(data.draw(tellings(history)), history.mode)
-    portfolio = Portfolio(account.standing)
+    account = recorded(data.draw(records(history)), history.mode)
+    portfolio = Portfolio(account.terms)
     for one in account.events():
         try:
             portfolio.apply(one.event, one.version)
@@ -110,7 +110,7 @@ def test_applying_each_event_as_it_comes_equals_a_replay(data):
 
 @given(histories())
 def test_volume_is_the_sum_of_signed_fills(history):
-    portfolio = told(history.deals, history.mode).portfolio
+    portfolio = recorded(history.deals, history.mode).portfolio
     sums: dict[int, Decimal] = {}
     for fill in history.fills:
         signed = fill.volume if fill.side is Side.BUY else -fill.volume
@@ -121,7 +121,7 @@ def test_volume_is_the_sum_of_signed_fills(history):
 
 @given(histories())
 def test_the_portfolio_is_what_the_broker_holds(history):
-    account = told(history.deals, history.mode)
+    account = recorded(history.deals, history.mode)
     held = {one.position_id: one for one in history.shown_after[-1]}
     assert set(account.portfolio.positions) == set(held)
     for position in account.portfolio.positions.values():
@@ -135,14 +135,14 @@ def test_the_portfolio_is_what_the_broker_holds(history):
 
 @given(histories())
 def test_nothing_is_kept_of_what_is_over(history):
-    portfolio = told(history.deals, history.mode).portfolio
+    portfolio = recorded(history.deals, history.mode).portfolio
     assert len(portfolio._open) == len(history.held)
     assert (portfolio._loose, portfolio._ghosts, portfolio._parts, portfolio._breaks) == ({}, {}, {}, {})
 
 
 @given(histories())
 def test_every_life_that_ended_is_one_complete_trade(history):
-    account = told(history.deals, history.mode)
+    account = recorded(history.deals, history.mode)
     seen = picture(history.deals, history.mode)
     ended = sorted((life.position_id or 0, life.closed_msc, life.opened_msc) for life in seen.closed)
     found = list(account.trades())
@@ -154,11 +154,11 @@ def test_every_life_that_ended_is_one_complete_trade(history):
 
 
 @given(st.data())
-def test_told_twice_shuffled_late_and_in_batches_is_told_once(data):
+def test_recorded_twice_shuffled_late_and_in_batches_is_recorded_once(data):
     history: History = data.draw(histories())
-    once = told(history.deals, history.mode)
+    once = recorded(history.deals, history.mode)
     again = opened(history.mode)
-    for batch in in_batches(data.draw, data.draw(tellings(history))):
+    for batch in in_batches(data.draw, data.draw(records(history))):
         again.record_many(batch)
         is_kept_up(again)
     assert json_row(again.portfolio) == json_row(once.portfolio)
@@ -167,10 +167,10 @@ def test_told_twice_shuffled_late_and_in_batches_is_told_once(data):
 
 
 @given(st.data())
-def test_what_is_not_told_yet_is_left_out_and_nothing_else(data):
+def test_what_is_not_recorded_yet_is_left_out_and_nothing_else(data):
     history: History = data.draw(histories(waits=seconds))
     some = data.draw(st.lists(st.sampled_from(history.deals), unique_by=lambda deal: deal.deal))
-    account = told(some, history.mode)
+    account = recorded(some, history.mode)
     agrees(account.portfolio, picture(some, history.mode))
     is_kept_up(account)
     is_sound(account)
@@ -179,7 +179,7 @@ def test_what_is_not_told_yet_is_left_out_and_nothing_else(data):
 @given(st.data())
 def test_money_and_volume_do_not_wait_for_each_other(data):
     history: History = data.draw(histories())
-    events = data.draw(tellings(history))
+    events = data.draw(records(history))
     account = opened(history.mode)
     for number, event in enumerate(events, 1):
         account.record(event)
@@ -190,9 +190,9 @@ def test_money_and_volume_do_not_wait_for_each_other(data):
 @given(st.data())
 def test_seconds_and_milliseconds_come_to_the_same_on_a_hedging_account(data):
     history: History = data.draw(histories(nets=False))
-    once = told(history.deals, history.mode)
+    once = recorded(history.deals, history.mode)
     coarse = [evolve(deal, time_msc=deal.time_msc // 1000 * 1000) for deal in history.deals]
-    mixed = told(data.draw(st.permutations([*history.deals, *coarse])), history.mode)
+    mixed = recorded(data.draw(st.permutations([*history.deals, *coarse])), history.mode)
     volumes = [
         [(one.position_id, one.side, one.volume) for one in account.portfolio.positions.values()] for account in (once, mixed)
     ]
@@ -221,7 +221,7 @@ def test_completions_and_revisions_come_in_any_order(data):
     poor = [evolve(deal, profit=None) if isinstance(deal, FillRecorded) else deal for deal in history.deals]
     revisions = events[len(history.deals) :]
     order = [*poor, *data.draw(st.permutations([*history.deals, *revisions, *history.deals]))]
-    account = told(order, history.mode)
+    account = recorded(order, history.mode)
     agrees(account.portfolio, picture(order, history.mode))
     is_kept_up(account)
 
@@ -232,10 +232,10 @@ def test_completions_and_revisions_come_in_any_order(data):
 @given(st.data())
 def test_until_a_moment_is_what_had_happened_by_then(data):
     history: History = data.draw(histories())
-    account = told(data.draw(st.permutations(history.deals)), history.mode)
+    account = recorded(data.draw(st.permutations(history.deals)), history.mode)
     for moment in {deal.time_msc for deal in history.deals}:
         for cut in (moment - 1, moment):
-            before = told([deal for deal in history.deals if deal.time_msc <= cut], history.mode)
+            before = recorded([deal for deal in history.deals if deal.time_msc <= cut], history.mode)
             until = datetime.fromtimestamp(cut / 1000, UTC)
             assert json_row(account.replay(until=until)) == json_row(before.portfolio)
             assert trades(account, until=until) == trades(before)
@@ -244,7 +244,7 @@ def test_until_a_moment_is_what_had_happened_by_then(data):
 @given(revised_histories(waits=seconds))
 def test_until_a_moment_as_known_now(drawn):
     history, events = drawn
-    account = told(events, history.mode)
+    account = recorded(events, history.mode)
     for cut in {event.time_msc for event in events}:
         agrees(account.replay(until=datetime.fromtimestamp(cut / 1000, UTC)), picture(events, history.mode, cut))
 
@@ -331,7 +331,7 @@ def test_corrections_hold_until_late_deals_explain_them(data):
         if not history.nets:
             ours = {one.position_id: (one.side, one.volume) for one in account.portfolio.positions.values()}
             assert [ours.get(one) for one in corrected] == [broker_now.get(one) for one in corrected]
-    once = told(history.deals, history.mode)
+    once = recorded(history.deals, history.mode)
     assert volumes(account.portfolio) == volumes(once.portfolio)
     assert account.portfolio.unexplained == ()
     assert account.portfolio.totals == once.portfolio.totals

@@ -25,8 +25,8 @@ values = st.recursive(
 
 
 def test_broken_answers_do_no_harm():
-    told = {outcome(answer) for answer in answers(4_000, seed=20)}
-    assert {"Snapshot", "SnapshotRefused", "GatewayRefused", "RemoteHistory", "RemoteAccount", "tuple"} <= told
+    recorded = {outcome(answer) for answer in answers(4_000, seed=20)}
+    assert {"Snapshot", "SnapshotRefused", "GatewayRefused", "RemoteHistory", "RemoteAccount", "tuple"} <= recorded
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -54,8 +54,8 @@ def test_any_bytes_do_no_harm(reader, raw):
 @example("positions", "positions", [{"ticket": 1, "symbol": "\ud800", "type": "buy", "volume": 1, "price_open": 1}], True)
 @example("deals", "deals", [{"ticket": 1, "type": 0, "time": 1, "volume": 0, "price": 1, "symbol": "X", "entry": 0}], False)
 def test_any_value_anywhere_does_no_harm(reader, key, value, is_echoed):
-    told = {"status": "SUCCESS", "req_id": REQ_ID if is_echoed else value, key: value}
-    outcome(Answer(reader, json.dumps(told).encode()))
+    recorded = {"status": "SUCCESS", "req_id": REQ_ID if is_echoed else value, key: value}
+    outcome(Answer(reader, json.dumps(recorded).encode()))
 
 
 @given(st.sampled_from(READERS), st.data())
@@ -68,7 +68,7 @@ def test_any_value_in_any_field_does_no_harm(reader, data):
 
 
 @given(st.sampled_from(READERS), st.data(), st.integers(1, 40))
-def test_an_answer_that_is_read_in_parts_says_the_same(reader, data, part_bytes):
+def test_an_answer_that_is_read_in_parts_states_the_same(reader, data, part_bytes):
     answer = valid_answers()[reader]
     places = [answer] + [row for value in answer.values() if isinstance(value, list) for row in value]
     place = data.draw(st.sampled_from(places))
@@ -77,10 +77,10 @@ def test_an_answer_that_is_read_in_parts_says_the_same(reader, data, part_bytes)
         errors="surrogatepass"
     )
     raw = raw[: data.draw(st.just(len(raw)) | st.integers(0, len(raw)))]
-    whole = said(reader, raw)
+    whole = output(reader, raw)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(json_stream, "PART_BYTES", part_bytes)
-        assert said(reader, raw) == whole
+        assert output(reader, raw) == whole
 
 
 @pytest.mark.parametrize("number", [b"70113.0", b"7.0113e4", b"7.0113e+4", b"7.0113E+04"])
@@ -91,7 +91,7 @@ def test_a_number_that_is_cut_by_the_end_of_a_part_is_read_whole(number, part_by
     assert snapshot.login == 70113
 
 
-def said(reader: str, raw: bytes) -> object:
+def output(reader: str, raw: bytes) -> object:
     try:
         return READ[reader](raw)
     except GatewayError as error:

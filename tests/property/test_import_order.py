@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ledger import AccountId, Ledger
-from ledger.importing import FileReport, Told, import_files
+from ledger.importer import FileReport, ImportOptions, import_files
 from ledger.json_views import Json, replay_json
 from tools.samples.history import LOGIN, SERVER, History, make_history, render_csv, render_html, render_xlsx
 
@@ -34,9 +34,9 @@ def _write(history: History, windows: list[tuple[int, int, str]], folder: Path) 
 
 
 def _import_all(mode: str, paths: list[Path]) -> tuple[list[FileReport], Json]:
-    told = Told(account=AccountId(SERVER, LOGIN), mode=mode, currency="USD")
+    recorded = ImportOptions(account=AccountId(SERVER, LOGIN), mode=mode, currency="USD")
     with Ledger.open("memory://") as ledger:
-        reports = [import_files(ledger, [path], told=told)[0] for path in paths]
+        reports = [import_files(ledger, [path], options=recorded)[0] for path in paths]
         assert ledger.verify().ok
         portfolio = ledger.account(AccountId(SERVER, LOGIN)).portfolio
         return reports, replay_json(portfolio, until=None, known_at=None, version=0, head="", selected=0)
@@ -70,7 +70,7 @@ def test_the_order_of_imports_makes_no_difference_in_the_end(case):
 )
 @example("netting", 7, 22, [20])  # a reversal of a position that was opened in the export before
 @example("netting", 290, 66, [])  # an average exactly between two prices
-def test_exports_without_a_gap_agree_with_the_broker_or_say_what_they_cannot_tell(mode, seed, deals, cuts):
+def test_exports_without_a_gap_agree_with_the_broker_or_state_what_they_cannot_tell(mode, seed, deals, cuts):
     history = make_history(seed, mode, deals)
     ends = sorted({_cut(history, min(cut, len(history.deals))) for cut in cuts} | {len(history.deals)})
     starts = [0, *ends[:-1]]

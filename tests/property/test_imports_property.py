@@ -67,12 +67,12 @@ def read(data, tmp_path_factory):
 
 def results(deals, position_ids):
     """Position ids by what their deals say: deals that nothing distinguishes may be swapped, and nothing else."""
-    told: defaultdict[tuple[object, ...], Counter[int]] = defaultdict(Counter)
+    recorded: defaultdict[tuple[object, ...], Counter[int]] = defaultdict(Counter)
     for deal, position_id in zip(deals, position_ids, strict=True):
         if deal.side is not None and position_id is not None:
             what = (deal.time_msc, deal.symbol, deal.type, deal.entry, deal.volume, deal.price, deal.profit, deal.swap)
-            told[(*what, deal.commission)][position_id] += 1
-    return told
+            recorded[(*what, deal.commission)][position_id] += 1
+    return recorded
 
 
 # --------------------------------------------------------------------------------------------------------------- what is read
@@ -113,7 +113,7 @@ def test_the_positions_that_were_lived_are_those_that_are_read(history, form, tm
 
 @given(history=histories())
 @settings(max_examples=20, deadline=None)
-def test_a_dump_says_what_was_lived_to_the_millisecond(history, tmp_path_factory):
+def test_a_dump_states_what_was_lived_to_the_millisecond(history, tmp_path_factory):
     dump = read(render_csv(history), tmp_path_factory)
     assert [(d.deal, d.time_msc, d.money, d.position_id or 0) for d in dump.deals] == [
         (deal.ticket, deal.time_msc, deal.money, deal.position_id) for deal in history.deals
@@ -137,7 +137,7 @@ def test_from_birth_every_deal_finds_its_position(seed, mode, size, form, tmp_pa
 
 @given(history=histories(), tables=st.sampled_from(["closed", "open", ""]))
 @settings(max_examples=80, deadline=None)
-def test_what_is_told_is_true_whatever_the_file_leaves_out(history, tables, tmp_path_factory):
+def test_what_is_recorded_is_true_whatever_the_file_leaves_out(history, tables, tmp_path_factory):
     report = read(written(history, "html"), tmp_path_factory)
     if tables:
         report = attrs.evolve(report, **{tables: None})
@@ -153,18 +153,18 @@ def assert_true(report, attribution, position_ids):
         for deal, position_id in zip(report.deals, attribution.position_ids, strict=True)
     ]
     lived = results(report.deals, position_ids)
-    for what, told in results(report.deals, determined).items():
-        assert told <= lived[what]
+    for what, recorded in results(report.deals, determined).items():
+        assert recorded <= lived[what]
 
 
 @given(seed=seeds, mode=modes, cuts=st.lists(st.integers(1, 150), min_size=2, max_size=2))
 @settings(max_examples=30, deadline=None)
 @example(seed=47, mode="netting", cuts=[110, 141])  # an opening order filled twice, on both sides of the cut
 @example(seed=161, mode="netting", cuts=[10, 15])  # a closed row that ends with a reversal, not flat
-def test_a_longer_export_tells_the_same_of_the_deals_they_share(seed, mode, cuts, tmp_path_factory):
+def test_a_longer_export_reports_the_same_of_the_deals_they_share(seed, mode, cuts, tmp_path_factory):
     history = make_history(seed, mode, 150)
     first, last = sorted(cuts)
-    told: dict[int, int] = {}
+    recorded: dict[int, int] = {}
     for part in (
         in_whole_seconds(history, 0, first),
         in_whole_seconds(history, 0, last),
@@ -175,7 +175,7 @@ def test_a_longer_export_tells_the_same_of_the_deals_they_share(seed, mode, cuts
         report = read(written(part, "html"), tmp_path_factory)
         for deal, position_id in zip(report.deals, attribute(report, report.mode).position_ids, strict=True):
             if deal.side is not None and position_id is not None:
-                assert told.setdefault(deal.deal, position_id) == position_id
+                assert recorded.setdefault(deal.deal, position_id) == position_id
 
 
 # ------------------------------------------------------------------------------------------------------------ broken bytes

@@ -62,7 +62,9 @@ others = st.one_of(
     st.builds(specified, st.sampled_from(["EURUSD", "X", "X#2", "X#"]), digits=st.integers(1, 3)),
     st.builds(specified, st.sampled_from(["EURUSD", "X"]), price_scale=st.integers(1, 3)),
     st.builds(lambda at: SyncDegraded(reason="r", time_msc=START_MSC + int(at * 1000)), times),
-    st.builds(lambda at, told: BalanceAsserted(balance=told, time_msc=START_MSC + int(at * 1000)), times, st.integers(0, 5)),
+    st.builds(
+        lambda at, balance: BalanceAsserted(balance=balance, time_msc=START_MSC + int(at * 1000)), times, st.integers(0, 5)
+    ),
     st.builds(
         lambda at, rule: Adjusted(
             operator="o", reason="r", time_msc=START_MSC + int(at * 1000), clock_before="UTC", clock_after=rule
@@ -119,7 +121,7 @@ class Journals(RuleBasedStateMachine):
             assert other == first
         return first
 
-    def tell(self, account: AccountId, events: list[Any], **words: Any) -> None:
+    def record(self, account: AccountId, events: list[Any], **words: Any) -> None:
         def append(journal: Journal) -> Any:
             try:
                 appended = journal.append(account, events, evidence=ANSWERS, **words)
@@ -132,36 +134,36 @@ class Journals(RuleBasedStateMachine):
 
     @initialize(mode=st.sampled_from(["hedging", "netting"]))
     def open_one(self, mode: str) -> None:
-        self.tell(self.accounts[0], [opened(self.accounts[0], mode=mode)])
+        self.record(self.accounts[0], [opened(self.accounts[0], mode=mode)])
 
     @rule(events=batches, which=st.sampled_from([0, 0, 0, 1]), conflicts=st.sampled_from(["refuse", "keep", "keep"]))
     def append(self, events: list[Any], which: int, conflicts: str) -> None:
         self.last = (self.accounts[which], events)
-        self.tell(self.accounts[which], events, conflicts=conflicts, correlation="c")
+        self.record(self.accounts[which], events, conflicts=conflicts, correlation="c")
 
     @precondition(lambda self: self.last is not None)
     @rule()
-    def tell_again(self) -> None:
+    def record_again(self) -> None:
         assert self.last is not None
-        self.tell(*self.last, conflicts="keep")
+        self.record(*self.last, conflicts="keep")
 
     @rule(deal=tickets, at=st.lists(times, min_size=2, max_size=4), fees=st.booleans())
-    def tell_one_deal_again_and_again(self, deal: int, at: list[float], fees: bool) -> None:
+    def record_one_deal_again_and_again(self, deal: int, at: list[float], fees: bool) -> None:
         """Tell a deal poorly, then completely, then elsewhere in time, and there completely too."""
         for second in at:
             poorly = fill(deal, second, profit=None, commission=None)
             more = [completion(deal, profit=7)] + [completion(deal, commission=-1)] * fees
-            self.tell(self.accounts[0], [poorly, revised(poorly), *more], conflicts="keep")
+            self.record(self.accounts[0], [poorly, revised(poorly), *more], conflicts="keep")
 
     @rule(events=batches, off=st.sampled_from([0, 0, 1, -1]))
     def append_expecting(self, events: list[Any], off: int) -> None:
         head = self.memory.head(self.accounts[0])
         assert head is not None
-        self.tell(self.accounts[0], events, expected_version=head.version + off, conflicts="keep")
+        self.record(self.accounts[0], events, expected_version=head.version + off, conflicts="keep")
 
     @rule(terms=st.sampled_from([{}, {}, {"currency": "EUR"}, {"clock": "+02:00"}]), which=st.sampled_from([0, 1]))
     def open_again(self, terms: dict[str, Any], which: int) -> None:
-        self.tell(self.accounts[which], [opened(self.accounts[which], **terms)])
+        self.record(self.accounts[which], [opened(self.accounts[which], **terms)])
 
     @rule(by=st.sampled_from([0, 1, 1_000_000, -5_000_000, 3_600_000_000]))
     def let_time_pass(self, by: int) -> None:
@@ -182,25 +184,25 @@ class Journals(RuleBasedStateMachine):
         at = data.draw(st.none() | times)
         selection = Selection(version=version, time_msc=None if at is None else START_MSC + int(at * 1000))
         self.same(lambda journal: list(journal.postings(account, selection)))
-        self.same(lambda journal: journal.count_apart(account, selection))
+        self.same(lambda journal: journal.count_outside_fold(account, selection))
         for low in (0, version // 2, max(0, version - 1)):
-            self.same(lambda journal, low=low: journal.touched(account, low, version))
+            self.same(lambda journal, low=low: journal.earliest_change(account, low, version))
         self.same(lambda journal: list(journal.rows(account, after=version // 2, upto=version)))
-        standing = self.same(lambda journal: journal.standing(account, version))
+        terms = self.same(lambda journal: journal.terms(account, version))
         recorded_us = data.draw(st.sampled_from([row.recorded_us for row in self.memory.rows(account)]))
         for end in (recorded_us, recorded_us + 1):
             self.same(lambda journal, end=end: journal.version_at(account, end))
-        if standing is None:
+        if terms is None:
             return
 
-        whole = Portfolio(standing)
+        whole = Portfolio(terms)
         whole.fold(self.memory.postings(account, selection), decode_posting)
         events = sum(at is None or row.time_msc <= (selection.time_msc or 0) for row in self.memory.rows(account, upto=version))
         interval = data.draw(st.sampled_from([None, 1, 1, 2, 3]))
 
         def portfolio(journal: Journal) -> Any:
             """Fold from whatever checkpoint an earlier replay left, of this moment or another."""
-            folded, selected = replayed(journal, account, selection, standing, fold=PORTFOLIO, interval=interval)
+            folded, selected = replayed(journal, account, selection, terms, fold=PORTFOLIO, interval=interval)
             assert folded.state() == whole.state()
             assert selected == events
             return replay_json(folded, until=None, known_at=None, version=version, head="", selected=selected)

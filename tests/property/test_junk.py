@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from ledger import LedgerError, PositionState
 from ledger.codec import KINDS, decode, encode, natural_key
-from ledger.terms import Standing
+from ledger.terms import AccountTerms
 from tools.testkit.stories import at, fill, opened, state
 
-STANDING: Standing = opened().standing
+TERMS_FILTER: AccountTerms = opened().terms
 
 #: What every event is made of, by the name of the field; a field that is not here has a default.
 VALID: dict[str, Any] = {
@@ -48,20 +48,20 @@ def test_any_value_in_any_field_of_any_event(data):
     if data is None:
         return
     cls = data.draw(classes)
-    told = fields_of(cls)
+    recorded = fields_of(cls)
     for name in data.draw(st.sets(st.sampled_from([one.name for one in attrs.fields(cls)]), min_size=1, max_size=3)):
-        told[name] = data.draw(junk)
+        recorded[name] = data.draw(junk)
     try:
-        made = cls(**told)
+        made = cls(**recorded)
         if cls is PositionState:
             return
-        row = encode(made, STANDING)
+        row = encode(made, TERMS_FILTER)
         natural_key(made)
     except LedgerError as error:
         str(error).encode()
         return
-    again = decode(row, STANDING)
-    assert encode(again, STANDING) == row
+    again = decode(row, TERMS_FILTER)
+    assert encode(again, TERMS_FILTER) == row
 
 
 @given(junk)
@@ -76,10 +76,10 @@ def test_anything_recorded_is_an_event_or_an_error(thing):
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=0), st.integers(0, 8))
 def test_a_decimal_is_recorded_exactly_or_refused(number, places):
-    told = number.quantize(Decimal(1).scaleb(-places)) if abs(number) < 10**15 else number
+    recorded = number.quantize(Decimal(1).scaleb(-places)) if abs(number) < 10**15 else number
     try:
-        made = fill(1, volume=told)
-        row = encode(made, STANDING)
+        made = fill(1, volume=recorded)
+        row = encode(made, TERMS_FILTER)
     except LedgerError:
         return
-    assert decode(row, STANDING).volume == told  # type: ignore[union-attr]
+    assert decode(row, TERMS_FILTER).volume == recorded  # type: ignore[union-attr]

@@ -142,7 +142,7 @@ def test_there_and_back_is_not_earlier_and_means_the_same(rule, wall):
 
 
 @given(st.sampled_from(["Europe/Athens", "Europe/London", "America/New_York", "Asia/Tehran", "Pacific/Apia"]), moments)
-def test_a_wall_time_that_exists_is_what_the_zone_says(name, wall):
+def test_a_wall_time_that_exists_is_what_the_zone_states(name, wall):
     zone = ZoneInfo(name)
     shown = datetime(1970, 1, 1) + timedelta(milliseconds=wall)  # noqa: DTZ001  # a wall clock has no zone
     utc = shown.replace(tzinfo=zone).astimezone(UTC)
@@ -185,12 +185,12 @@ def test_no_decimal_of_up_to_15_digits_is_ever_rounded(digits, places, scale):
     number = Decimal(digits).scaleb(-places)
     steps = Fraction(number) * 10**scale
     is_stored = steps == int(steps) and abs(steps) < 2**63  # a multiple that fits
-    for told in (number, str(number), f"{number:f}"):
+    for recorded in (number, str(number), f"{number:f}"):
         if is_stored:
-            assert Fraction(scaled(exact(told), scale, "volume"), 10**scale) == Fraction(number)
+            assert Fraction(scaled(exact(recorded), scale, "volume"), 10**scale) == Fraction(number)
         else:
             with pytest.raises(InexactNumber):
-                scaled(exact(told), scale, "volume")
+                scaled(exact(recorded), scale, "volume")
 
 
 @given(st.integers(1, 10**6), st.integers(0, 6), st.integers(1, 99), st.integers(9, 13))

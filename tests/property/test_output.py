@@ -71,7 +71,7 @@ def test_a_visible_text_is_one_line_without_anything_hidden(text):
 
 
 @given(st.recursive(anything | hostile, lambda inner: st.lists(inner) | st.dictionaries(hostile, inner), max_leaves=5))
-def test_json_says_the_same_and_shows_all_of_it(value):
+def test_json_states_the_same_and_shows_all_of_it(value):
     for is_ascii in (False, True):
         shown = json_text(value, is_ascii=is_ascii)
         assert json.loads(shown) == value

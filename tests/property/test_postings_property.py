@@ -11,11 +11,11 @@ from ledger import Origin
 from ledger.codec import posting, stored_place
 from ledger.journal import Selection
 from ledger.journal.memory import ordered_postings, replaced_versions
-from ledger.postings import APART, ASSERTED, IN_ORDER, NO_DEAL, PLACED, Postings, Row, as_told
-from ledger.terms import Standing
+from ledger.postings import ASSERTED, IN_ORDER, NO_DEAL, OUT_OF_ORDER, OUTSIDE_FOLD, Postings, Row, merge_records
+from ledger.terms import AccountTerms
 from tests.support.journals import ACCOUNT, Clock, fill, ghost, open_journal, opened, revised
 
-STANDING = Standing(opened=opened(), clock=opened().clock)
+TERMS_FILTER = AccountTerms(opened=opened(), clock=opened().clock)
 
 
 @st.composite
@@ -46,12 +46,12 @@ def histories(draw):
 def merged(rows):
     """The same by sorting everything: an independent reading of the rule."""
     replaced = replaced_versions(rows)
-    read = [row for row in rows if row.placement != APART]
+    read = [row for row in rows if row.placement != OUTSIDE_FOLD]
     found = []
     for key, records in groupby(sorted(read, key=own_key), key=lambda row: own_key(row)[:2]):
         left = [posting(row) for row in records if row.version not in replaced]
         if left:
-            found += [as_told(left)] if key[1] != NO_DEAL else left
+            found += [merge_records(left)] if key[1] != NO_DEAL else left
     return found
 
 
@@ -61,10 +61,10 @@ def own_key(row):
 
 
 def postings(rows, block):
-    whole = ordered_postings(rows, Selection(version=len(rows)), STANDING)
+    whole = ordered_postings(rows, Selection(version=len(rows)), TERMS_FILTER)
     plain = [posting(row) for row in rows if row.placement == IN_ORDER]
     blocks = [plain[at : at + block] for at in range(0, len(plain), block)]
-    placed = sorted((stored_place(row), posting(row)) for row in rows if row.placement in (PLACED, ASSERTED))
+    placed = sorted((stored_place(row), posting(row)) for row in rows if row.placement in (OUT_OF_ORDER, ASSERTED))
     return Postings(blocks, placed, order=whole.order, replaced=replaced_versions(rows))
 
 
@@ -86,4 +86,4 @@ def test_they_are_the_same_however_many_are_taken_at_once(rows, block, counts):
             assert ones == taken
     one_by_one.take(1)
     assert (together.place, together.reading) == (one_by_one.place, one_by_one.reading)
-    assert together.reading.events == sum(row.placement != APART for row in rows)
+    assert together.reading.events == sum(row.placement != OUTSIDE_FOLD for row in rows)

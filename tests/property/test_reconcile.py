@@ -39,8 +39,8 @@ from ledger import (
 )
 from ledger.codec import natural_key
 from ledger.reconcile.compare import Disagreement, Drift, Ghost, NewTicket, Zombie, compare
-from ledger.reconcile.decide import Circumstances, Decision, decide
-from ledger.reconcile.validate import believed
+from ledger.reconcile.decide import Decision, DecisionContext, decide
+from ledger.reconcile.validate import validate
 from tests.property.test_fold import agrees, is_kept_up, json_row, volumes
 from tests.support.broker import ACCOUNT, ScriptedGateway, Watch, reconciler
 from tests.support.journals import new_url
@@ -77,7 +77,7 @@ def our_rows(portfolio: Portfolio, *, is_identified: bool = True) -> list[Remote
 @st.composite
 def shown(draw: st.DrawFn, portfolio: Portfolio, *, is_identified: bool = True) -> tuple[RemotePosition, ...]:
     """Return what a broker may show beside a portfolio: much of it the same, some changed, some gone, some new."""
-    nets = portfolio.standing.opened.mode.nets
+    nets = portfolio.terms.opened.mode.nets
     rows: list[RemotePosition] = []
     for ours in our_rows(portfolio, is_identified=is_identified):
         change = draw(st.sampled_from(["same", "same", "gone", "volume", "price", "side", "all"]))
@@ -108,7 +108,7 @@ def snapshot_of(rows: Sequence[RemotePosition], *, raw: bytes = b"answer") -> Sn
     return Snapshot(positions=tuple(rows), raw=raw, is_extended=all(row.is_identified for row in rows))
 
 
-def told(deals: Sequence[Event], mode: str) -> Account:
+def known_deals(deals: Sequence[Event], mode: str) -> Account:
     account = opened(mode)
     account.record_many(deals)
     return account
@@ -119,7 +119,7 @@ def told(deals: Sequence[Event], mode: str) -> Account:
 
 def really_differing(portfolio: Portfolio, rows: Sequence[RemotePosition]) -> dict[str, set[int]]:
     """Return what differs, found another way: two dictionaries of plain figures, without any tolerance."""
-    nets = portfolio.standing.opened.mode.nets
+    nets = portfolio.terms.opened.mode.nets
     ours = {
         (one.symbol if nets else one.position_id): (one.symbol, one.side, one.volume, one.price_open)
         for one in portfolio.positions.values()
@@ -137,9 +137,9 @@ def really_differing(portfolio: Portfolio, rows: Sequence[RemotePosition]) -> di
 @given(st.data())
 def test_exactly_the_positions_that_differ_are_named(data):
     history: History = data.draw(histories())
-    portfolio = told(history.deals, history.mode).portfolio
+    portfolio = known_deals(history.deals, history.mode).portfolio
     rows = data.draw(shown(portfolio))
-    found = compare(portfolio, believed(snapshot_of(rows), portfolio, now_msc=NOW_MSC))
+    found = compare(portfolio, validate(snapshot_of(rows), portfolio, now_msc=NOW_MSC))
     named: dict[str, set[int]] = {"zombie": set(), "ghost": set(), "drift": set()}
     for one in found:
         assert not isinstance(one, NewTicket)
@@ -149,9 +149,9 @@ def test_exactly_the_positions_that_differ_are_named(data):
 
 
 @given(st.data())
-def test_each_difference_says_what_either_side_shows(data):
+def test_each_difference_states_what_either_side_shows(data):
     history: History = data.draw(histories())
-    portfolio = told(history.deals, history.mode).portfolio
+    portfolio = known_deals(history.deals, history.mode).portfolio
     rows = data.draw(shown(portfolio))
     for one in compare(portfolio, snapshot_of(rows)):
         if isinstance(one, Drift):
@@ -164,7 +164,7 @@ def test_each_difference_says_what_either_side_shows(data):
 @given(st.data())
 def test_a_portfolio_agrees_with_itself_and_the_order_of_rows_is_nothing(data):
     history: History = data.draw(histories())
-    portfolio = told(history.deals, history.mode).portfolio
+    portfolio = known_deals(history.deals, history.mode).portfolio
     for is_identified in (True, False):
         rows = our_rows(portfolio, is_identified=is_identified)
         assert compare(portfolio, snapshot_of(data.draw(st.permutations(rows)))) == ()
@@ -175,7 +175,7 @@ def test_a_portfolio_agrees_with_itself_and_the_order_of_rows_is_nothing(data):
 @given(st.data())
 def test_recoveries_come_before_ghosts_before_drifts_each_by_position_id(data):
     history: History = data.draw(histories())
-    portfolio = told(history.deals, history.mode).portfolio
+    portfolio = known_deals(history.deals, history.mode).portfolio
     found = compare(portfolio, snapshot_of(data.draw(shown(portfolio))))
     order = [Zombie, Ghost, Drift]
     places = [(order.index(type(one)), one.position_id) for one in found]
@@ -187,7 +187,7 @@ def test_the_broker_s_own_account_of_a_history_is_no_difference(history, data):
     """What a trade server shows after its deals is what the fold makes of them, averages included."""
     number = data.draw(st.integers(0, len(history.deals) - 1))
     last = max(n for n, deal in enumerate(history.deals) if deal.time_msc == history.deals[number].time_msc)
-    portfolio = told(history.deals[: last + 1], history.mode).portfolio
+    portfolio = known_deals(history.deals[: last + 1], history.mode).portfolio
     # What is left of an average after a partial close is rounded once when volume is added again: see positions.py.
     shown_then = [row_of(one) for one in history.shown_after[last]]
     assert [one for one in compare(portfolio, snapshot_of(shown_then)) if not _is_rounding(one)] == []
@@ -204,7 +204,7 @@ def _is_rounding(one: Disagreement | NewTicket) -> bool:
 
 def decided(account: Account, snapshot: Snapshot, **policy: Any) -> Decision:
     version, portfolio = account.current()
-    around = Circumstances(time_msc=NOW_MSC, version=version)
+    around = DecisionContext(time_msc=NOW_MSC, version=version)
     found = compare(portfolio, snapshot)
     return decide(portfolio, snapshot, found, policy=ReconcilePolicy(**policy), around=around)
 
@@ -212,7 +212,7 @@ def decided(account: Account, snapshot: Snapshot, **policy: Any) -> Decision:
 @given(st.data())
 def test_what_is_decided_brings_agreement(data):
     history: History = data.draw(histories())
-    account = told(history.deals, history.mode)
+    account = known_deals(history.deals, history.mode)
     version, portfolio = account.current()
     seen = snapshot_of(data.draw(shown(portfolio)))
     decision = decided(account, seen, ghost_confirmations=1, vanish_confirmations=1)
@@ -228,7 +228,7 @@ def test_what_is_decided_brings_agreement(data):
 @given(st.data())
 def test_every_correction_names_the_break_that_it_ends_and_no_key_comes_twice(data):
     history: History = data.draw(histories())
-    account = told(history.deals, history.mode)
+    account = known_deals(history.deals, history.mode)
     decision = decided(account, snapshot_of(data.draw(shown(account.portfolio))), ghost_confirmations=1, vanish_confirmations=1)
     account.record_many(decision.events)
     recorded = {one.version: one.event for one in account.events()}
@@ -244,7 +244,7 @@ def test_every_correction_names_the_break_that_it_ends_and_no_key_comes_twice(da
 @given(st.data())
 def test_whatever_is_only_reported_changes_no_position(data):
     history: History = data.draw(histories())
-    account = told(history.deals, history.mode)
+    account = known_deals(history.deals, history.mode)
     before = volumes(account.portfolio)
     seen = snapshot_of(data.draw(shown(account.portfolio)))
     decision = decided(account, seen, zombie="report", ghost="report", drift="report")
@@ -337,7 +337,7 @@ def test_an_answer_that_is_not_believed_changes_nothing_but_the_state(data):
 
 
 @given(st.data())
-def test_corrections_hold_until_the_broker_tells_its_deals_in_any_order(data):
+def test_corrections_hold_until_the_broker_reports_its_deals_in_any_order(data):
     """Some fills are lost, the broker is asked with and without deals, and then all deals come to light."""
     history: History = data.draw(histories(waits=seconds))
     lost = data.draw(st.sets(st.sampled_from([deal.deal for deal in history.deals])))
@@ -363,7 +363,7 @@ def test_corrections_hold_until_the_broker_tells_its_deals_in_any_order(data):
         is_kept_up(account)
     facts = [one.event for one in account.events() if not isinstance(one.event, (BreakOpened, BreakClosed))]
     agrees(account.portfolio, picture([one for one in facts if type(one).__name__ in MODELLED], history.mode))
-    once = told(history.deals, history.mode)
+    once = known_deals(history.deals, history.mode)
     assert volumes(account.portfolio) == volumes(once.portfolio)
     assert account.portfolio.unexplained == ()
     assert account.portfolio.totals == once.portfolio.totals
@@ -377,36 +377,36 @@ def volumes_of(portfolio: Portfolio) -> set[tuple[str, Side, Decimal]]:
 
 
 @given(st.data())
-def test_a_broker_that_tells_its_deals_leaves_nothing_to_correct(data):
+def test_a_broker_that_reports_its_deals_leaves_nothing_to_correct(data):
     """Whatever the engine lost within the overlap, the ledger ends with the fold of the broker's own deals."""
     history: History = data.draw(histories(waits=seconds))
     lost = data.draw(st.sets(st.sampled_from([deal.deal for deal in history.deals])))
     known = History(history.nets, deals=[deal for deal in history.deals if deal.deal not in lost])
     account, gateway, watch = desk(known, extended=True)
     watch.now_us = max(watch.now_us, history.deals[-1].time_msc * 1000 + 60_000_000)
-    gateway.tell(*history.deals).show_rows([row_of(one) for one in history.shown_after[-1]])
+    gateway.record(*history.deals).show_rows([row_of(one) for one in history.shown_after[-1]])
     service = reconciler(account, gateway, watch, ReconcilePolicy(overlap_sec=10**7))
     service.startup_recovery()
     watch.move(15)
     assert service.startup_recovery().status is SyncStatus.SUCCESS
-    once = told(history.deals, history.mode)
+    once = known_deals(history.deals, history.mode)
     assert volumes(account.portfolio) == volumes(once.portfolio)
     assert account.portfolio.totals == once.portfolio.totals
     assert not {one.kind for one in account.events()} & {"PositionRecovered", "DriftCorrected", "GhostClosed"}
-    told_fills = {one.event.deal for one in account.events() if isinstance(one.event, FillRecorded)}
-    assert told_fills == {fill.deal for fill in history.fills}
+    recorded_fills = {one.event.deal for one in account.events() if isinstance(one.event, FillRecorded)}
+    assert recorded_fills == {fill.deal for fill in history.fills}
 
 
 @settings(max_examples=15)
 @given(data=st.data())
 def test_journals_in_memory_and_on_disk_come_to_the_same(data, tmp_path_factory):
     history: History = data.draw(histories(steps=8))
-    shows = data.draw(shown(told(history.deals, history.mode).portfolio))
+    shows = data.draw(shown(known_deals(history.deals, history.mode).portfolio))
     fails = data.draw(st.booleans())
     seen = []
     for url in ("memory://", new_url("sqlite", tmp_path_factory.mktemp("desk"))):
         account, gateway, watch = desk(history, extended=True, url=url)
-        gateway.show_rows(shows).tell(*history.deals)
+        gateway.show_rows(shows).record(*history.deals)
         if fails:
             gateway.fail(GatewayTimeout("no answer"), times=1)
         service = reconciler(account, gateway, watch)
@@ -421,7 +421,7 @@ def test_journals_in_memory_and_on_disk_come_to_the_same(data, tmp_path_factory)
 @given(st.data())
 def test_two_restarts_in_the_middle_come_to_what_one_process_does(data):
     history: History = data.draw(histories())
-    rows = data.draw(shown(told(history.deals, history.mode).portfolio, is_identified=False))
+    rows = data.draw(shown(known_deals(history.deals, history.mode).portfolio, is_identified=False))
     ends = []
     for restarts in (False, True):
         account, gateway, watch = desk(history)

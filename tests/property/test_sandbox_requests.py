@@ -18,12 +18,12 @@ from ledger.values import MarginMode
 
 ACTIONS = ("GET_POSITIONS", "GET_DEALS", "GET_ACCOUNT", "GET_SYMBOLS", "PING", "SEND_ORDER", "WHAT")
 COMMANDS = (
-    "fault", "clear", "advance", "hand", "trade", "close", "close_by", "fill_more", "cash", "rollover", "swap", "stop_out",
-    "live", "books", "stats", "what",
+    "fault", "clear", "advance", "trade_manually", "trade", "close", "close_by", "fill_more", "cash", "rollover", "swap",
+    "stop_out", "play", "books", "stats", "what",
 )  # fmt: skip
 FIELDS = (
     "symbol", "side", "volume", "position", "other", "order", "magic", "comment", "parts", "from_msc", "to_msc", "req_id",
-    "msc", "count", "kind", "times", "slow_msc", "late_deals", "type", "amount",
+    "msc", "count", "kind", "times", "slow_ms", "late_deals", "type", "amount",
 )  # fmt: skip
 PATIENCE_MSC = 20_000
 
@@ -123,19 +123,19 @@ def test_any_request_is_answered_and_so_is_the_next(served, asked):
 
 @given(command=commands)
 @settings(max_examples=150)
-@example({"command": "fault", "kind": "slow", "slow_msc": "x"})
+@example({"command": "fault", "kind": "slow", "slow_ms": "x"})
 @example({"command": "fault", "kind": "error", "times": "x"})
 @example({"command": "fault", "kind": "late-deals", "late_deals": "x", "times": -1})
 @example({"command": "fault", "kind": []})
 @example({"command": "advance", "msc": 10**30})
-@example({"command": "hand", "count": 10**12})
+@example({"command": "trade_manually", "count": 10**12})
 @example({"command": "cash", "type": 2, "amount": "NaN"})
 @example({"command": "cash", "type": [], "amount": 1})
 @example({"command": "cash", "type": 2, "amount": "1e999999"})
 @example({"command": "rollover", "position": {}})
 @example({"command": ["a"]})
 def test_any_command_is_answered_and_so_is_the_next(served, command):
-    if command.get("command") == "hand" and isinstance(command.get("count"), int):
+    if command.get("command") == "trade_manually" and isinstance(command.get("count"), int):
         command["count"] = min(command["count"], 5) if command["count"] < 10**9 else command["count"]
     strict(served.send(1, [json.dumps(command).encode()]))
     assert served.is_well()

@@ -13,12 +13,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ledger import AccountId, Ledger
-from ledger.importing import Told, import_files
+from ledger.importer import ImportOptions, import_files
 from ledger.imports import attribute, statement_of
 from ledger.values import Entry, MarginMode
 from tests.support.tester import SYMBOLS, Backtest, Robot, open_now, run
 
-TOLD = Told(account=AccountId("Tester", 1), mode="hedging", currency="USD")
+OPTIONS = ImportOptions(account=AccountId("Tester", 1), mode="hedging", currency="USD")
 PLAIN = sorted(name for name, symbol in SYMBOLS.items() if symbol.rate != "walk")
 
 robots = st.builds(
@@ -70,7 +70,7 @@ def test_what_is_open_is_the_truth_or_the_report_does_not_agree(robot, seed, ste
     path = tmp_path_factory.getbasetemp() / "tester.html"
     path.write_text(backtest.html())
     with Ledger.open("memory://") as ledger:
-        (report,) = import_files(ledger, [path], told=TOLD)
+        (report,) = import_files(ledger, [path], options=OPTIONS)
         portfolio = ledger.account(report.account).portfolio
     ours = {(one.position_id, one.symbol, int(one.volume * 100)) for one in portfolio.positions.values()}
     assert portfolio.balance == backtest.rows[-1].balance
@@ -91,7 +91,7 @@ def test_the_balance_column_is_proven_in_the_order_of_the_rows(robot, seed, step
     path = tmp_path_factory.getbasetemp() / "delayed.csv"
     path.write_text(Backtest(late).csv())
     with Ledger.open("memory://") as ledger:
-        (report,) = import_files(ledger, [path], told=TOLD)
+        (report,) = import_files(ledger, [path], options=OPTIONS)
         portfolio = ledger.account(report.account).portfolio
     (check,) = report.checks
     assert (check.checked, check.agreed) == (len(late), len(late))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from psycopg import OperationalError
 
 from ledger import BadValue, Ledger, LedgerError
-from ledger.journal.sql.engine import address_of, open_engine, translated
+from ledger.journal.sql.engine import address_of, open_engine, translate_errors
 from ledger.journal.sql.urls import journal_url, redacted, shown, sqlite_path
 
 SECRET = "S3cr3t"  # noqa: S105  # none
@@ -110,7 +110,7 @@ def test_what_is_no_url_is_shown_without_its_secrets_too(text, expected):
     assert redacted(text) == expected
 
 
-def everything_said(error):
+def everything_reported(error):
     """What of an error reaches a log or a terminal, tracebacks with all that led to it included."""
     return "".join((str(error), repr(error), *traceback.format_exception(error)))
 
@@ -151,16 +151,16 @@ def test_no_error_and_no_representation_shows_a_secret(text):
     assert SECRET not in redacted(text)
     url, engine, refused = parsed(text)
     if refused is not None:
-        assert SECRET not in everything_said(refused)
+        assert SECRET not in everything_reported(refused)
         return
     if sqlite_path(url) is not None:  # a secret in the name of a file is the name of a file
         return
     assert SECRET not in "".join((shown(url), repr(engine), repr(engine.url), str(engine.url), shown(engine.url)))
     assert journal_url(address_of(engine)) == url
     for repeated in (*(str(value) for value in url.query.values()), str(url.password)):
-        with pytest.raises(LedgerError) as passed_on, translated(engine.url):
+        with pytest.raises(LedgerError) as passed_on, translate_errors(engine.url):
             raise OperationalError(f"invalid value: {repeated}")
-        assert SECRET not in everything_said(passed_on.value)
+        assert SECRET not in everything_reported(passed_on.value)
     engine.dispose()
 
 
@@ -184,9 +184,9 @@ def parsed(text):
         "gssencmode=S3cr3t",
     ],
 )
-def test_what_the_driver_says_of_a_bad_option_is_not_passed_on_with_it(options):
+def test_what_the_driver_states_of_a_bad_option_is_not_passed_on_with_it(options):
     """Libpq repeats what it does not understand."""
     url = f"postgresql://u:S3cr3t@127.0.0.1:1/db?{options}"
     with pytest.raises(LedgerError) as refused:
         Ledger.open(url)
-    assert "S3cr3t" not in everything_said(refused.value)
+    assert "S3cr3t" not in everything_reported(refused.value)

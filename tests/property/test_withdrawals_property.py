@@ -9,7 +9,7 @@ from ledger import DealRevised, FillRecorded, ReconcilePolicy, SyncStatus
 from ledger.reconcile.compare import compare
 from ledger.reconciler import StateReconciler
 from tests.property.test_fold import is_kept_up
-from tests.property.test_reconcile import desk, our_rows, row_of, snapshot_of, told
+from tests.property.test_reconcile import desk, known_deals, our_rows, row_of, snapshot_of
 from tests.support.broker import ScriptedGateway, Watch, reconciler
 from tests.support.strategies import History, histories, seconds
 
@@ -20,7 +20,7 @@ def booked(history: History) -> tuple[StateReconciler, ScriptedGateway, Watch]:
     """Return a reconciler that has the whole history from the broker, long after it happened."""
     account, gateway, watch = desk(History(history.nets), extended=True)
     watch.now_us = max(watch.now_us, history.deals[-1].time_msc * 1000 + 3_600_000_000)
-    gateway.tell(*history.deals).show_rows([row_of(one) for one in history.shown_after[-1]])
+    gateway.record(*history.deals).show_rows([row_of(one) for one in history.shown_after[-1]])
     service = reconciler(account, gateway, watch, ADOPT)
     assert service.startup_recovery().status is SyncStatus.SUCCESS
     return service, gateway, watch
@@ -44,7 +44,7 @@ def test_what_is_left_of_the_broker_s_deals_is_what_counts(data):
     moving = sum(isinstance(deal, FillRecorded) or bool(deal.profit) for deal in history.deals)
     gone = data.draw(st.sets(st.sampled_from(inner), min_size=1, max_size=max(1, moving // 2)))
     service, gateway, watch = booked(history)
-    left = told([deal for deal in history.deals if deal.deal not in gone], history.mode).portfolio
+    left = known_deals([deal for deal in history.deals if deal.deal not in gone], history.mode).portfolio
     for ticket in gone:
         gateway._deals.pop(ticket)
     gateway.show_rows(our_rows(left))

@@ -26,7 +26,7 @@ from ledger.reconcile.policy import ReconcilePolicy
 from ledger.reconciler import StateReconciler, SyncResult
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemotePosition, RemoteSymbol, Snapshot
 from ledger.values import plain
-from tools.testkit.stories import START_MSC, SYMBOL, TOLD_US, Story, at
+from tools.testkit.stories import RECORDED_US, START_MSC, SYMBOL, Story, at
 
 ACCOUNT: Final = AccountId("Broker-Live", 70113)
 SECOND_US: Final = 1_000_000
@@ -38,7 +38,7 @@ _MONEY: Final = ("commission", "fee", "swap", "profit")
 class Watch:
     """Our own clock: it moves when it is told to, and by a microsecond when it is looked at."""
 
-    def __init__(self, now_us: int = TOLD_US) -> None:
+    def __init__(self, now_us: int = RECORDED_US) -> None:
         self.now_us = now_us
         self.is_stopped = False
         self.waited: list[float] = []
@@ -76,32 +76,32 @@ def _row(words: list[str], *, extended: bool) -> RemotePosition:
     position_id, side, volume = int(words[0].removeprefix("#")), _SIDES[words[1]], Decimal(words[2])
     symbol = SYMBOL if words[3] == "@" else words[3]
     price, *rest = words[words.index("@") + 1 :]
-    told = dict(zip(rest[::2], rest[1::2], strict=True))
+    recorded = dict(zip(rest[::2], rest[1::2], strict=True))
     return RemotePosition(
         position_id=position_id,
-        ticket=int(told.pop("ticket", position_id)),
+        ticket=int(recorded.pop("ticket", position_id)),
         symbol=symbol,
         side=side,
         volume=volume,
         price_open=None if price == "?" else Decimal(price),
         is_identified=extended,
-        opened_msc=at(told["opened"]) if "opened" in told else None,
-        updated_msc=at(told["updated"]) if "updated" in told else None,
-        magic=int(told["magic"]) if "magic" in told else None,
-        comment=told.get("comment"),
+        opened_msc=at(recorded["opened"]) if "opened" in recorded else None,
+        updated_msc=at(recorded["updated"]) if "updated" in recorded else None,
+        magic=int(recorded["magic"]) if "magic" in recorded else None,
+        comment=recorded.get("comment"),
     )
 
 
-def snapshot(story: str = "", *, extended: bool = False, raw: bytes | None = None, **told: Any) -> Snapshot:
+def snapshot(story: str = "", *, extended: bool = False, raw: bytes | None = None, **recorded: Any) -> Snapshot:
     """Return a snapshot; nothing is told of it but its positions, unless the test says so."""
     positions = rows(story, extended=extended)
-    return Snapshot(positions=positions, raw=raw or raw_answer(positions), is_extended=extended, **told)
+    return Snapshot(positions=positions, raw=raw or raw_answer(positions), is_extended=extended, **recorded)
 
 
-def raw_answer(positions: Iterable[RemotePosition], **told: Any) -> bytes:
+def raw_answer(positions: Iterable[RemotePosition], **recorded: Any) -> bytes:
     """Return an answer as it would come over the wire, enough to tell two answers apart."""
     shown = [[one.ticket, one.symbol, one.side.value, plain(one.volume), str(one.price_open)] for one in positions]
-    return json.dumps({"status": "SUCCESS", "positions": shown, **told}).encode()
+    return json.dumps({"status": "SUCCESS", "positions": shown, **recorded}).encode()
 
 
 class ScriptedGateway:
@@ -148,7 +148,7 @@ class ScriptedGateway:
         self._shown = tuple(positions)
         return self
 
-    def tell(self, *deals: Deal) -> ScriptedGateway:
+    def record(self, *deals: Deal) -> ScriptedGateway:
         """Have these deals among those that are told when asked; the same ticket again tells it with other content."""
         self._deals |= {deal.deal: attrs.evolve(deal, origin=Origin.RECOVERY) for deal in deals}
         return self
@@ -169,9 +169,9 @@ class ScriptedGateway:
         self._amiss.clear()
         return self
 
-    def amiss(self, **told: Any) -> ScriptedGateway:
+    def amiss(self, **recorded: Any) -> ScriptedGateway:
         """Say these fields of a snapshot otherwise than they are."""
-        self._amiss = told
+        self._amiss = recorded
         return self
 
     def meanwhile(self, action: Callable[[], object], *, on: str = "positions") -> ScriptedGateway:
@@ -188,16 +188,16 @@ class ScriptedGateway:
 
     def positions(self) -> Snapshot:
         self._called("positions")
-        told: dict[str, Any] = {}
+        recorded: dict[str, Any] = {}
         if self.extended:
-            told = {
+            recorded = {
                 "server_time_msc": self.server_msc, "count": len(self._shown), "login": self.name.login,
                 "server": self.name.server, "mode": self.mode, "connected": True,
             }  # fmt: skip
-        told |= self._amiss
+        recorded |= self._amiss
         request = {"req_id": len(self.calls)} if self.extended else {}
         shown = Snapshot(
-            positions=self._shown, raw=raw_answer(self._shown, **request), is_extended=self.extended, **told
+            positions=self._shown, raw=raw_answer(self._shown, **request), is_extended=self.extended, **recorded
         )  # fmt: skip
         self._happen("positions")
         return shown
@@ -269,7 +269,7 @@ class Desk:
     """
 
     def __init__(
-        self, told: str = "", shows: str = "", *, mode: str = "hedging", extended: bool = False, identified: bool = True,
+        self, recorded: str = "", shows: str = "", *, mode: str = "hedging", extended: bool = False, identified: bool = True,
         clock: str = "UTC", journal: str = "memory://", **policy: Any,
     ) -> None:  # fmt: skip
         self.watch = Watch()
@@ -281,8 +281,8 @@ class Desk:
             self.account.record(
                 GatewayIdentified(login=ACCOUNT.login, server=ACCOUNT.server, form="extended", time_msc=START_MSC)
             )
-        if told:
-            self.story.tell(told)
+        if recorded:
+            self.story.record(recorded)
         self.watch.move(60)
         self.policy = ReconcilePolicy(**policy)
         self.broker = ScriptedGateway(shows, extended=extended, mode=mode, now_us=self.watch)
@@ -329,19 +329,19 @@ class Desk:
         """Return the broker time that is now, or that is some seconds from now."""
         return self.watch.now_us // 1000 + self.broker.ahead_msc + round(seconds * 1000)
 
-    def fill(self, deal: int, position_id: int = 7, **told: Any) -> FillRecorded:
+    def fill(self, deal: int, position_id: int = 7, **recorded: Any) -> FillRecorded:
         """Return a fill that happens a moment from now: one lot bought at 10, all money told and 0, unless told otherwise."""
         self.watch.move(0.001)
         known: dict[str, Any] = {
             "symbol": SYMBOL, "side": "buy", "entry": "in", "volume": 1, "price": 10, "time_msc": self.now(),
             **dict.fromkeys(_MONEY, 0),
         }  # fmt: skip
-        return FillRecorded(deal=deal, position_id=position_id, **(known | told))
+        return FillRecorded(deal=deal, position_id=position_id, **(known | recorded))
 
-    def cash(self, deal: int, amount: Any, **told: Any) -> CashMoved:
+    def cash(self, deal: int, amount: Any, **recorded: Any) -> CashMoved:
         """Return a deposit that happens a moment from now."""
         self.watch.move(0.001)
-        return CashMoved(deal=deal, **({"type": 2, "profit": amount, "time_msc": self.now()} | told))
+        return CashMoved(deal=deal, **({"type": 2, "profit": amount, "time_msc": self.now()} | recorded))
 
 
 def reconciler(

@@ -113,11 +113,11 @@ def write_older(url: str, journal: Journal) -> None:
             insert = sa.text(f"INSERT INTO heads VALUES (:key, {', '.join(columns)})")  # noqa: S608
             connection.execute(insert, {"key": key} | head._asdict())
             for row in journal.rows(account):
-                said = {name: value for name, value in row._asdict().items() if name in known}
-                said["placement"] = 0 if row.placement == ASSERTED else row.placement
-                names, places = ", ".join(said), ", ".join(f":{name}" for name in said)
+                output = {name: value for name, value in row._asdict().items() if name in known}
+                output["placement"] = 0 if row.placement == ASSERTED else row.placement
+                names, places = ", ".join(output), ", ".join(f":{name}" for name in output)
                 insert = sa.text(f"INSERT INTO events (account_id, {names}) VALUES (:key, {places})")  # noqa: S608
-                connection.execute(insert, {"key": key} | said)
+                connection.execute(insert, {"key": key} | output)
     engine.dispose()
 
 

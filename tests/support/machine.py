@@ -96,11 +96,11 @@ class Counter:
             "server": terminal.server,
             "margin_mode": ("hedging" if nets else "netting") if self.fault == "other mode" else terminal.mode.value,
             "connected": self.fault != "not connected",
-            "server_time_msc": self.told_msc,
+            "server_time_msc": self.recorded_msc,
         }
 
     @property
-    def told_msc(self) -> int:
+    def recorded_msc(self) -> int:
         """The server time that answers name."""
         return self.terminal.now_msc - (3 * 24 * 3_600_000 if self.fault == "old" else 0)
 
@@ -132,31 +132,31 @@ class Counter:
 
     def _positions(self) -> Json:
         rows = [dict(row) for row in self.terminal.positions()]
-        told = len(rows)
+        recorded = len(rows)
         if self.fault == "no list":
             return {"status": "SUCCESS", "positions": None}
         if self.fault == "row twice":
             rows = [*rows, dict(rows[0] if rows else _SOME_ROW)]
             rows = rows if len(rows) > 1 else rows * 2
-            told = len(rows)
+            recorded = len(rows)
         if self.fault == "row torn":
             rows.append({"ticket": 1, "symbol": "EURUSD"})
-            told = len(rows)
+            recorded = len(rows)
         if self.fault == "side unknown":
             rows.append({**_SOME_ROW, "type": "long"})
-            told = len(rows)
+            recorded = len(rows)
         if self.fault == "row missing":
-            told += 1
+            recorded += 1
         if self.fault == "all gone":
-            rows, told = [], 0
+            rows, recorded = [], 0
         if self.fault == "one gone" and rows:
-            rows, told = rows[1:], told - 1
+            rows, recorded = rows[1:], recorded - 1
         if self.fault == "half of one" and rows:
             rows[0]["volume"] = str(Decimal(repr(rows[0]["volume"])).quantize(Decimal("0.01")) + Decimal("0.01"))
         if not self.extended:
             known = ("ticket", "symbol", "type", "volume", "price_open", "profit", "time")
             return {"status": "SUCCESS", "positions": [{name: row[name] for name in known if name in row} for row in rows]}
-        return {"status": "SUCCESS", "positions": rows, "count": told}
+        return {"status": "SUCCESS", "positions": rows, "count": recorded}
 
 
 _SOME_ROW: Final = {
@@ -203,7 +203,7 @@ class Window:
         return raw
 
 
-class Kept:
+class StoredEvidence:
     """A journal in memory that outlives its desks. Opened again it tells the time by whoever opened it."""
 
     def __init__(self) -> None:
@@ -264,7 +264,7 @@ def look(account: Account) -> Json:
     portfolio = account.portfolio
     again = account.replay(checkpoints=False)
     assert json_rows(account, portfolio) == json_rows(account, again), "kept up and folded from the start differ"
-    standing = portfolio.standing
+    terms = portfolio.terms
     return {
         "version": account.version,
         "balance": str(portfolio.balance),
@@ -274,7 +274,7 @@ def look(account: Account) -> Json:
             {
                 "position_id": one.position_id, "ticket": one.ticket, "symbol": one.symbol, "side": one.side.value,
                 "volume": str(one.volume), "price_open": str(portfolio.open_price(one)),
-                "digits": standing.shown_digits(one.symbol),
+                "digits": terms.shown_digits(one.symbol),
             }
             for one in portfolio.positions.values()
         ],
@@ -302,9 +302,9 @@ def agrees(seen: Json, books: Json, *, extended: bool, nets: bool) -> None:
     ours = {one[key]: one for one in seen["positions"]}
     theirs = {one[key]: one for one in books["positions"]}
     assert len(ours) == len(seen["positions"])
-    told = {name: (one["symbol"], one["side"], Decimal(one["volume"])) for name, one in ours.items()}
+    recorded = {name: (one["symbol"], one["side"], Decimal(one["volume"])) for name, one in ours.items()}
     known = {name: (one["symbol"], one["side"], Decimal(one["volume"])) for name, one in theirs.items()}
-    assert told == known, (seen, books)
+    assert recorded == known, (seen, books)
     for name, one in theirs.items():
         gap = abs(Fraction(ours[name]["price_open"]) - Fraction(one["price_open"]))
         assert gap <= Fraction(1, 2 * 10 ** ours[name]["digits"]), (ours[name], one)
@@ -503,8 +503,8 @@ class RemoteTerminal:
     def cash(self, code: int, amount: str) -> Json:
         deal = self._sandbox.control("cash", type=code, amount=amount)["deal"]
         nothing = dict.fromkeys(("commission", "fee", "swap"), 0)
-        told = {"ticket": deal, "type": code, "profit": amount, "time_msc": self.now_msc, "comment": "", "reason": 0}
-        return {**told, **nothing, "order": 0, "position_id": 0}
+        recorded = {"ticket": deal, "type": code, "profit": amount, "time_msc": self.now_msc, "comment": "", "reason": 0}
+        return {**recorded, **nothing, "order": 0, "position_id": 0}
 
     def _do(self, command: str, **fields: Any) -> Any:
         return _done(lambda: self._sandbox.control(command, **fields))
@@ -535,22 +535,22 @@ class RealCounter:
     def suffer(self, fault: str) -> None:
         self.heal()
         self.fault = fault
-        self._sandbox.fault(fault, times=1 if fault == "restart" else -1, slow_msc=20, late_deals=1)
+        self._sandbox.fault(fault, times=1 if fault == "restart" else -1, slow_ms=20, late_deals=1)
 
     def heal(self) -> None:
         self.fault = None
         self._sandbox.clear()
 
 
-TIMEOUT_MSC: Final = 300
+TIMEOUT_MS: Final = 300
 
 
-def work(url: str, endpoint: str, account: str, say: Callable[[str], object], hear: Callable[[], str]) -> None:
+def work(url: str, endpoint: str, account: str, report: Callable[[str], object], hear: Callable[[], str]) -> None:
     """Be a desk in a process of its own: hear what to do, line by line, and say what came of it.
 
     With a ``point`` it says so when it has passed so many points, and goes on when it is told to, or is killed there.
     """
-    told: Json = {}
+    recorded: Json = {}
     clock = {"us": 0}
 
     def now_us() -> int:
@@ -559,14 +559,14 @@ def work(url: str, endpoint: str, account: str, say: Callable[[str], object], he
 
     def sleep(seconds: float) -> None:
         clock["us"] += round(seconds * 1_000_000)
-        told["slept"] = told.get("slept", 0) + seconds
+        recorded["slept"] = recorded.get("slept", 0) + seconds
 
     def reach(point: str) -> None:
-        if told.get("point") is not None:
-            told["point"] -= 1
-            if told["point"] < 0:
-                told["point"] = None
-                say(json.dumps({"reached": point}))
+        if recorded.get("point") is not None:
+            recorded["point"] -= 1
+            if recorded["point"] < 0:
+                recorded["point"] = None
+                report(json.dumps({"reached": point}))
                 hear()
 
     engine = open_engine(url)
@@ -574,23 +574,23 @@ def work(url: str, endpoint: str, account: str, say: Callable[[str], object], he
     journal: Any = WatchedJournal(SqlJournal(engine, now_us), reach)
     one = Ledger(journal, now_us).account(account)
     reconciler: StateReconciler | None = None
-    say(json.dumps({"ready": True}))
+    report(json.dumps({"ready": True}))
     while line := hear():
-        told = json.loads(line)
-        clock["us"] = max(clock["us"], told["now_msc"] * 1000)
+        recorded = json.loads(line)
+        clock["us"] = max(clock["us"], recorded["now_msc"] * 1000)
         if reconciler is None:
-            gateway = open_gateway(endpoint, timeout_msc=TIMEOUT_MSC)
+            gateway = open_gateway(endpoint, timeout_ms=TIMEOUT_MS)
             reconciler = StateReconciler(
                 one, _Reached(gateway, reach), clock="UTC", monotonic=lambda: clock["us"] / 1_000_000, sleep=sleep
             )
-        if told["do"] == "record":
-            for row in told["rows"]:
-                one.record(deal_of(row, bare=told["bare"]))
-            say(json.dumps({"recorded": [row["ticket"] for row in told["rows"]]}))
+        if recorded["do"] == "record":
+            for row in recorded["rows"]:
+                one.record(deal_of(row, bare=recorded["bare"]))
+            report(json.dumps({"recorded": [row["ticket"] for row in recorded["rows"]]}))
         else:
-            result = reconciler.startup_recovery() if told["do"] == "startup" else reconciler.sync_positions()
+            result = reconciler.startup_recovery() if recorded["do"] == "startup" else reconciler.sync_positions()
             look(one)
-            say(json.dumps(asdict(synced(result, told.get("slept", 0)))))
+            report(json.dumps(asdict(synced(result, recorded.get("slept", 0)))))
 
 
 class _Reached:
@@ -657,12 +657,12 @@ class RealDesk:
         for deal in deals:
             self.account.record(deal)
 
-    def _tell(self, do: str, **told: Any) -> None:
-        self._child.tell(json.dumps({"do": do, "now_msc": self._terminal.now_msc, **told}, default=str))
+    def _tell(self, do: str, **recorded: Any) -> None:
+        self._child.record(json.dumps({"do": do, "now_msc": self._terminal.now_msc, **recorded}, default=str))
 
-    def _synced(self, said: Json) -> Synced:
-        self._terminal.advance(round(said["slept_sec"] * 1000))
-        return Synced(**{**said, "held": tuple(said["held"]), "kinds": tuple(said["kinds"])})
+    def _synced(self, output: Json) -> Synced:
+        self._terminal.advance(round(output["slept_sec"] * 1000))
+        return Synced(**{**output, "held": tuple(output["held"]), "kinds": tuple(output["kinds"])})
 
     def sync(self, *, startup: bool = False) -> Synced:
         self._tell("startup" if startup else "sync")
@@ -670,14 +670,14 @@ class RealDesk:
 
     def sync_while(self, point: int, action: Callable[[], object]) -> Synced:
         self._tell("sync", point=point)
-        said = json.loads(self._child.hear())
-        is_locked = said.get("reached") == "commit"  # nobody else can record anything until it goes on
-        if "reached" in said and not is_locked:
+        output = json.loads(self._child.hear())
+        is_locked = output.get("reached") == "commit"  # nobody else can record anything until it goes on
+        if "reached" in output and not is_locked:
             action()
-        if "reached" in said:
-            self._child.tell("go on")
-            said = json.loads(self._child.hear())
-        synced = self._synced(said)
+        if "reached" in output:
+            self._child.record("go on")
+            output = json.loads(self._child.hear())
+        synced = self._synced(output)
         if is_locked:
             action()
         return synced
@@ -688,8 +688,8 @@ class RealDesk:
     def die_recording(self, point: int, rows: Sequence[Json]) -> None:
         self._die("record", point, rows=rows, bare=False)
 
-    def _die(self, do: str, point: int, **told: Any) -> None:
-        self._tell(do, point=point, **told)
+    def _die(self, do: str, point: int, **recorded: Any) -> None:
+        self._tell(do, point=point, **recorded)
         self._child.hear()  # it stands at the point, or it is done
         self.close()
         self.start()

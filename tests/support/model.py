@@ -49,8 +49,8 @@ class Life:
     closed_msc: int = 0
     money: Decimal = Decimal(0)
     lost: Fraction = Fraction(0)
-    all_told: bool = True
-    id_told: bool = True
+    all_recorded: bool = True
+    is_id_known: bool = True
 
 
 @dataclass
@@ -85,10 +85,10 @@ class Picture:
         return sorted(((pid, kind, volume) for (pid, kind, _), volume in found.items()), key=str)
 
 
-def deals_as_told(told: Iterable[Event]) -> dict[int, Deal]:
+def deals_as_recorded(recorded: Iterable[Event]) -> dict[int, Deal]:
     """Return what all tellings together say of each deal: first telling, completions, revisions, conflicts left out."""
     known: dict[int, Deal] = {}
-    for event in told:
+    for event in recorded:
         match event:
             case FillRecorded() | CashMoved():
                 first = known.setdefault(event.deal, event)
@@ -123,21 +123,21 @@ _LAST = 1 << 62  # behind every ticket
 
 
 def in_order(
-    told: Sequence[Event], *, nets: bool = False, order_msc: Callable[[int], int] = lambda msc: msc // 1000 * 1000
+    recorded: Sequence[Event], *, nets: bool = False, order_msc: Callable[[int], int] = lambda msc: msc // 1000 * 1000
 ) -> list[Event]:
     """Return everything that was recorded in the fold order, each deal once.
 
     Args:
-        told: Everything, in the order it was recorded; corrections once each.
+        recorded: Everything, in the order it was recorded; corrections once each.
         nets: Whether the account has one position a symbol.
         order_msc: The order second of a broker time.
     """
-    first = {event.deal: number for number, event in reversed(list(enumerate(told))) if isinstance(event, _RECORDS)}
-    origins = {deal: told[number].origin for deal, number in first.items()}  # type: ignore[union-attr]
+    first = {event.deal: number for number, event in reversed(list(enumerate(recorded))) if isinstance(event, _RECORDS)}
+    origins = {deal: recorded[number].origin for deal, number in first.items()}  # type: ignore[union-attr]
     keys: list[tuple[tuple[int, ...], Event]] = []
     latest: dict[int, tuple[int, ...]] = {}
     by_clock: list[tuple[int, PositionRecovered | DriftCorrected | GhostClosed, tuple[int, ...]]] = []
-    for number, event in enumerate(told):
+    for number, event in enumerate(recorded):
         if isinstance(event, (FillRecorded, CashMoved, DealCompleted, DealRevised)):
             continue
         key: tuple[int, ...] = (order_msc(event.time_msc), _LAST, 1, number, 0)
@@ -152,7 +152,7 @@ def in_order(
             if not contains:
                 by_clock.append((number, event, key))
         keys.append((key, event))
-    for ticket, deal in deals_as_told(told).items():
+    for ticket, deal in deals_as_recorded(recorded).items():
         key = (order_msc(deal.time_msc), ticket, 0, 0, 0)
         if origins[ticket] is Origin.ENGINE and isinstance(deal, FillRecorded):
             for number, event, made in by_clock:
@@ -169,21 +169,21 @@ _RECORDS = (FillRecorded, CashMoved)
 
 
 def picture(
-    told: Sequence[Event],
+    recorded: Sequence[Event],
     mode: MarginMode | str,
     until_msc: int | None = None,
     order_msc: Callable[[int], int] = lambda msc: msc // 1000 * 1000,
 ) -> Picture:
-    """Return what events come to, in whatever order they were told.
+    """Return what events come to, in whatever order they were recorded.
 
     Args:
-        told: Everything that was told, in the order it was told; corrections once each.
+        recorded: Everything, in the order it was recorded; corrections once each.
         mode: How the account books.
         until_msc: Only what happened up to this broker time.
         order_msc: The order second of a broker time.
     """
     seen = Picture(nets=MarginMode(mode).nets)
-    for event in in_order(told, nets=seen.nets, order_msc=order_msc):
+    for event in in_order(recorded, nets=seen.nets, order_msc=order_msc):
         if until_msc is None or event.time_msc <= until_msc:
             _follow(seen, event)
     return seen
@@ -206,7 +206,7 @@ def _follow(seen: Picture, event: Event) -> None:
         case GhostClosed():
             life = seen.open.get(event.position_id)
             if life is None and seen.nets:
-                life = next((one for one in seen.open.values() if one.symbol == event.symbol and not one.id_told), None)
+                life = next((one for one in seen.open.values() if one.symbol == event.symbol and not one.is_id_known), None)
             if life is not None:
                 _vanish(seen, life, event.time_msc)
         case BalanceAsserted():
@@ -234,11 +234,11 @@ def _about(seen: Picture, position_id: int | None, symbol: str, time_msc: int) -
     life = next((one for one in seen.open.values() if seen.nets and one.symbol == symbol), None)
     if life is None or position_id is None:
         return life
-    if life.id_told:  # a netting account gives a new id only after the old position came to nothing
+    if life.is_id_known:  # a netting account gives a new id only after the old position came to nothing
         _vanish(seen, life, time_msc)
         return None
     del seen.open[life.position_id or 0]
-    life.position_id, life.id_told = position_id, True
+    life.position_id, life.is_id_known = position_id, True
     seen.open[position_id] = life
     return life
 
@@ -251,38 +251,40 @@ def _trade(seen: Picture, deal: FillRecorded, money: Decimal) -> None:
     if life is not None:
         life.symbol = deal.symbol
     volume, price = Fraction(deal.volume), Fraction(deal.price)
-    told = None not in [getattr(deal, name) for name in _MONEY]
+    recorded = None not in [getattr(deal, name) for name in _MONEY]
     if deal.entry == Entry.IN:
         if life is not None and life.side is not deal.side:
             _vanish(seen, life, deal.time_msc)
             life = None
         if life is None:
             named = position_id or deal.order or deal.deal
-            life = Life(named, deal.symbol, deal.side, volume, price, deal.time_msc, money=money, all_told=told)
-            life.id_told = position_id is not None
+            life = Life(named, deal.symbol, deal.side, volume, price, deal.time_msc, money=money, all_recorded=recorded)
+            life.is_id_known = position_id is not None
             seen.open[named] = life
         else:
             life.price = (life.price * life.volume + price * volume) / (life.volume + volume)
             life.volume += volume
             life.money += money
-            life.all_told &= told
+            life.all_recorded &= recorded
         return
     if deal.entry == Entry.IN_OUT and life is not None and life.side is not deal.side and volume > life.volume:
         rest = volume - life.volume
-        life.all_told &= told
+        life.all_recorded &= recorded
         _finish(seen, life, deal.time_msc)
         named = deal.position_id or life.position_id or 0
         seen.open[named] = Life(named, deal.symbol, deal.side, rest, price, deal.time_msc)
-        seen.open[named].all_told = None not in (deal.commission, deal.fee)
+        seen.open[named].all_recorded = None not in (deal.commission, deal.fee)
         return
-    left = _close(seen, life, deal, volume, money, told=told)
+    left = _close(seen, life, deal, volume, money, recorded=recorded)
     if left:
         seen.loose.append((deal.position_id, deal.side.opposite, left))
     if deal.entry == Entry.IN_OUT and life is not None and seen.open.get(life.position_id or 0) is life:
         _vanish(seen, life, deal.time_msc)
 
 
-def _close(seen: Picture, life: Life | None, deal: FillRecorded, volume: Fraction, money: Decimal, *, told: bool) -> Fraction:
+def _close(
+    seen: Picture, life: Life | None, deal: FillRecorded, volume: Fraction, money: Decimal, *, recorded: bool
+) -> Fraction:
     """Take a close off what is open, then off what vanished; return what it closed beyond that."""
     if life is not None and life.side is deal.side:
         _vanish(seen, life, deal.time_msc)
@@ -291,7 +293,7 @@ def _close(seen: Picture, life: Life | None, deal: FillRecorded, volume: Fractio
         life.volume -= taken
         volume -= taken
         life.money += money
-        life.all_told &= told
+        life.all_recorded &= recorded
         money = Decimal(0)
         if not life.volume:
             _finish(seen, life, deal.time_msc)
@@ -300,7 +302,7 @@ def _close(seen: Picture, life: Life | None, deal: FillRecorded, volume: Fractio
     else:
         ghosts = [one for one in seen.ghosts if one[1].position_id == deal.position_id]
         if not ghosts and seen.nets:
-            ghosts = [one for one in seen.ghosts if one[1].symbol == deal.symbol and not one[1].id_told]
+            ghosts = [one for one in seen.ghosts if one[1].symbol == deal.symbol and not one[1].is_id_known]
     for ghost in [one for one in ghosts if one[1].side is not deal.side]:
         if not volume:
             continue
@@ -309,7 +311,7 @@ def _close(seen: Picture, life: Life | None, deal: FillRecorded, volume: Fractio
         ghost[1].lost -= taken
         volume -= taken
         ghost[1].money += money
-        ghost[1].all_told &= told
+        ghost[1].all_recorded &= recorded
         money = Decimal(0)
         if not ghost[1].volume:
             seen.ghosts.remove(ghost)

@@ -18,11 +18,11 @@ Answer = dict[str, Any]
 class NaiveClient:
     """A client that keeps its REQ socket whatever happens [14]."""
 
-    def __init__(self, endpoint: str, timeout_msc: int) -> None:
+    def __init__(self, endpoint: str, timeout_ms: int) -> None:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.socket = self.context.socket(zmq.REQ)
         self.socket.setsockopt(zmq.LINGER, 0)
-        self.socket.setsockopt(zmq.RCVTIMEO, timeout_msc)
+        self.socket.setsockopt(zmq.RCVTIMEO, timeout_ms)
         self.socket.connect(endpoint)
 
     def ask(self) -> Answer | None:

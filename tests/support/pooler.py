@@ -109,16 +109,16 @@ class Pooler:
                 self._pass_on(peer, self._free.get())
                 return
             last: _Peer | None = None
-            said: list[tuple[bytes, bytes]] = []
+            output: list[tuple[bytes, bytes]] = []
             while True:
-                while not said:
-                    said = peer.arrived()
-                if said[0][0] == b"X":
+                while not output:
+                    output = peer.arrived()
+                if output[0][0] == b"X":
                     return
                 server = self._free.get()
                 self.switches += last not in (None, server)
                 last = server
-                said = self._transact(peer, server, said)
+                output = self._transact(peer, server, output)
 
     def _pass_on(self, client: _Peer, server: _Peer) -> None:
         """Pass messages on until the client leaves."""
@@ -132,16 +132,16 @@ class Pooler:
         finally:
             self._give_back(server, 0)
 
-    def _transact(self, client: _Peer, server: _Peer, said: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    def _transact(self, client: _Peer, server: _Peer, output: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """Pass messages on until the server is idle and the client waits for nothing; return what it said next."""
         expected = 0
         try:
             while True:
-                if any(kind == b"X" for kind, _ in said):
+                if any(kind == b"X" for kind, _ in output):
                     raise EOFError
-                server.send(*said)
-                expected += sum(kind in (b"S", b"Q", b"F") for kind, _ in said)
-                said = []
+                server.send(*output)
+                expected += sum(kind in (b"S", b"Q", b"F") for kind, _ in output)
+                output = []
                 ready = select([client, server], [], [])[0]
                 if server in ready:
                     answers = server.arrived()
@@ -151,7 +151,7 @@ class Pooler:
                     if is_idle and not select([client], [], [], 0)[0]:
                         return []
                 elif client in ready:
-                    said = client.arrived()
+                    output = client.arrived()
         finally:
             self._give_back(server, expected)
 

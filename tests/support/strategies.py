@@ -49,7 +49,7 @@ def scaled_decimals(scale: int, low: int = -(2**63) + 1, high: int = 2**63 - 1) 
 # --------------------------------------------------------------------------------------------------- single facts, any
 
 
-def _told(**fields: st.SearchStrategy[Any]) -> dict[str, st.SearchStrategy[Any]]:
+def _recorded(**fields: st.SearchStrategy[Any]) -> dict[str, st.SearchStrategy[Any]]:
     return {
         "deal": tickets, "time_msc": st.integers(0, 253_370_764_800_000), "order": st.none() | tickets,
         "position_id": st.none() | tickets, "magic": magics, "reason": st.none() | codes, "comment": texts,
@@ -61,7 +61,7 @@ _money = st.none() | scaled_decimals(6)
 #: Fills of any content at all.
 deals = st.builds(
     FillRecorded,
-    **_told(
+    **_recorded(
         symbol=st.text(st.characters(exclude_categories=["Cs", "Z", "C"]), min_size=1, max_size=12),
         side=sides, entry=st.sampled_from(Entry) | st.integers(4, 2**63 - 1), volume=scaled_decimals(8, 1),
         price=scaled_decimals(8), commission=_money, fee=_money, swap=_money, profit=_money,
@@ -70,7 +70,7 @@ deals = st.builds(
 #: Cash movements of any content at all: cancelled deals and types that nobody documented too.
 cash_movements = st.builds(
     CashMoved,
-    **_told(
+    **_recorded(
         type=st.integers(2, 17) | st.integers(18, 2**31 - 1), word=texts, symbol=st.none() | st.just("EURUSD"),
         entry=st.none() | st.sampled_from(Entry) | st.integers(4, 99), volume=st.none() | scaled_decimals(8, 0),
         price=st.none() | scaled_decimals(8), profit=scaled_decimals(6), commission=_money, fee=_money, swap=_money,
@@ -279,16 +279,16 @@ def poorer(deal: Deal, unknown: set[str]) -> Deal:
 
 
 @st.composite
-def tellings(draw: st.DrawFn, history: History) -> list[Event]:
+def records(draw: st.DrawFn, history: History) -> list[Event]:
     """Return a history as it may be told: out of order, several times, first poorly and then in full."""
-    told: list[Event] = []
+    recorded: list[Event] = []
     for deal in history.deals:
         unknown = draw(st.sets(st.sampled_from(MONEY), max_size=4))
-        told.append(poorer(deal, unknown))
-        told.append(deal)
+        recorded.append(poorer(deal, unknown))
+        recorded.append(deal)
         if draw(st.integers(0, 3)) == 0:
-            told.append(deal)
-    shuffled: list[Event] = draw(st.permutations(told))
+            recorded.append(deal)
+    shuffled: list[Event] = draw(st.permutations(recorded))
     return shuffled
 
 
@@ -296,10 +296,10 @@ def tellings(draw: st.DrawFn, history: History) -> list[Event]:
 def revised_histories(draw: st.DrawFn, /, **terms: Any) -> tuple[History, list[Event]]:
     """Return histories with later revisions of some of their deals, at most one each, and everything that is told."""
     history = draw(histories(**terms))
-    told: list[Event] = list(draw(st.permutations(history.deals)))
+    recorded: list[Event] = list(draw(st.permutations(history.deals)))
     again = draw(st.lists(st.sampled_from(history.deals), max_size=4, unique_by=lambda one: one.deal))
-    told.extend(DealRevised(now=draw(_revised(deal)), caused_by=1) for deal in again)
-    return history, told
+    recorded.extend(DealRevised(now=draw(_revised(deal)), caused_by=1) for deal in again)
+    return history, recorded
 
 
 @st.composite

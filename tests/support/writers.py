@@ -61,15 +61,15 @@ def follow(url: str, notes: Path, account: str, poll_seconds: float) -> None:
     seen, file = reopened(notes)
     cursors: dict[AccountId, int] = {}
     for line in seen:
-        told_name, version, _ = line.split(" ")
-        cursors[AccountId.parse(told_name)] = int(version)
+        recorded_name, version, _ = line.split(" ")
+        cursors[AccountId.parse(recorded_name)] = int(version)
     with Ledger.open(url) as ledger, file:
         if account == "all":
-            told = ledger.follow(after=cursors, poll_seconds=poll_seconds)
+            recorded = ledger.follow(after=cursors, poll_seconds=poll_seconds)
         else:
             name = AccountId.parse(account)
-            told = ledger.account(name).follow(after=cursors.get(name, 0), poll_seconds=poll_seconds)
-        for event in told:
+            recorded = ledger.account(name).follow(after=cursors.get(name, 0), poll_seconds=poll_seconds)
+        for event in recorded:
             file.write(f"{event.account} {event.version} {event.head}\n")
             file.flush()
 

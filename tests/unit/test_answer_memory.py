@@ -64,6 +64,6 @@ CALM = HEAD % "positions" + "]"
 ], ids=["short positions", "full positions", "deals", "empty rows", "junk", "fields", "one row"])  # fmt: skip
 def test_an_answer_of_15_mb_takes_at_most_150(kind, head, row, tail, outcome):
     command = [sys.executable, "-c", PROGRAM, kind, head, row, tail, str(SIZE)]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()  # our own program
-    assert said[0] == outcome
-    assert int(said[1]) <= MOST_MB
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()  # our own program
+    assert output[0] == outcome
+    assert int(output[1]) <= MOST_MB

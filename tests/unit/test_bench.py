@@ -10,11 +10,11 @@ import pytest
 from ledger import Ledger
 
 
-def test_the_same_seed_tells_the_same():
-    from tools.bench.journals import told
+def test_the_same_seed_reports_the_same():
+    from tools.bench.journals import generate_events
 
-    assert list(islice(told(500, seed=3, nets=False), 500)) == list(told(500, seed=3, nets=False))
-    assert list(told(500, seed=3, nets=False)) != list(told(500, seed=4, nets=False))
+    assert list(islice(generate_events(500, seed=3, nets=False), 500)) == list(generate_events(500, seed=3, nets=False))
+    assert list(generate_events(500, seed=3, nets=False)) != list(generate_events(500, seed=4, nets=False))
 
 
 @pytest.mark.parametrize("nets", [False, True], ids=["hedging", "netting"])
@@ -35,7 +35,7 @@ def test_a_journal_holds_what_an_engine_and_its_reconciler_tell(nets, tmp_path):
         assert account.portfolio.breaks == ()
 
 
-def test_a_row_says_what_was_measured_and_whether_that_is_enough():
+def test_a_row_states_what_was_measured_and_whether_that_is_enough():
     from tools.bench.paths import Path as Row
     from tools.bench.paths import measured
 

@@ -12,23 +12,23 @@ import pytest
 from hypothesis import given
 
 from ledger.codec import encode, natural_key
-from ledger.journal.chain import COVERED, checks, covered, digest, is_link, sealed
+from ledger.journal.chain import COVERED, checks, covered, digest, is_link, with_hash
 from tests.property.test_codec import events
 from tools.testkit.stories import fill, opened
 
-STANDING = opened().standing
+TERMS_FILTER = opened().terms
 PREVIOUS = b"\x01" * 32
 COMMENT = COVERED.index("comment")
 
 
 def defined(columns):
     """The hash as it was defined once and for ever."""
-    said = json.dumps(list(columns), ensure_ascii=False, separators=(",", ":"))
-    return sha256(PREVIOUS + said.encode()).digest()
+    output = json.dumps(list(columns), ensure_ascii=False, separators=(",", ":"))
+    return sha256(PREVIOUS + output.encode()).digest()
 
 
 def row(event, version=7):
-    return encode(event, STANDING)._replace(version=version, recorded_us=8, natural_key=natural_key(event))
+    return encode(event, TERMS_FILTER)._replace(version=version, recorded_us=8, natural_key=natural_key(event))
 
 
 def test_every_character_is_written_as_it_was_always_written():
@@ -36,8 +36,8 @@ def test_every_character_is_written_as_it_was_always_written():
     step = 4096
     for first in range(0, sys.maxunicode + 1, step):
         text = "".join(chr(code) for code in range(first, first + step) if not 0xD800 <= code <= 0xDFFF)
-        told = (*columns[:COMMENT], text, *columns[COMMENT + 1 :])
-        assert digest(told, PREVIOUS) == defined(told), hex(first)
+        recorded = (*columns[:COMMENT], text, *columns[COMMENT + 1 :])
+        assert digest(recorded, PREVIOUS) == defined(recorded), hex(first)
 
 
 @pytest.mark.parametrize("number", [0, -1, 2**63 - 1, -(2**63), 2**63, 2**64, -(10**30)])
@@ -49,7 +49,7 @@ def test_every_number_is_written_as_it_was_always_written(number):
 @given(events)
 def test_every_event_is_hashed_and_checked_as_defined(event):
     columns = covered(row(event))
-    made = sealed(row(event), PREVIOUS)
+    made = with_hash(row(event), PREVIOUS)
     assert made.hash == defined(columns)
     numbers = [
         65535 if value is None else value % 65521 if isinstance(value, int) else crc_hqx(value.encode(), 0) for value in columns
@@ -60,7 +60,7 @@ def test_every_event_is_hashed_and_checked_as_defined(event):
 
 def test_bytes_are_never_taken_for_the_text_that_json_would_write_for_them():
     raw = b"hidden"
-    whole = sealed(row(fill(1, comment=base64.b64encode(raw).decode())), PREVIOUS)
+    whole = with_hash(row(fill(1, comment=base64.b64encode(raw).decode())), PREVIOUS)
     columns = covered(whole)
     assert is_link(columns, PREVIOUS, whole.hash, whole.checks)
     forged = (*columns[:COMMENT], raw, *columns[COMMENT + 1 :])
@@ -72,7 +72,7 @@ def test_bytes_are_never_taken_for_the_text_that_json_would_write_for_them():
 @pytest.mark.parametrize("number", [float("inf"), float("nan"), 1.0, True])
 @pytest.mark.parametrize("name", ["magic", "order_ticket"])
 def test_what_is_no_whole_number_is_never_taken_for_one_or_for_nothing(number, name):
-    whole = sealed(row(fill(1, magic=None)), PREVIOUS)
+    whole = with_hash(row(fill(1, magic=None)), PREVIOUS)
     at = COVERED.index(name)
     columns = covered(whole)
     forged = (*columns[:at], number, *columns[at + 1 :])
@@ -82,7 +82,7 @@ def test_what_is_no_whole_number_is_never_taken_for_one_or_for_nothing(number, n
 
 
 def test_a_link_needs_hash_checks_and_predecessor():
-    whole = sealed(row(fill(1)), PREVIOUS)
+    whole = with_hash(row(fill(1)), PREVIOUS)
     columns = covered(whole)
     assert not is_link(columns, b"\x02" * 32, whole.hash, whole.checks)
     assert not is_link(columns, PREVIOUS, b"\x02" * 32, whole.checks)

@@ -33,15 +33,15 @@ from ledger.codec import (
     decode_posting,
     encode,
     natural_key,
-    numbered,
+    nth_key,
     placement_of,
     posting,
 )
-from ledger.postings import APART, IN_ORDER, NO_DEAL, PLACED
+from ledger.postings import IN_ORDER, NO_DEAL, OUT_OF_ORDER, OUTSIDE_FOLD
 from tools.testkit.every_event import EVENTS
-from tools.testkit.stories import at, cash, fill, opened, state, untold
+from tools.testkit.stories import at, cash, fill, incomplete, opened, state
 
-STANDING = opened().standing
+TERMS_FILTER = opened().terms
 
 
 def test_every_kind_of_event_is_among_the_examples():
@@ -50,15 +50,15 @@ def test_every_kind_of_event_is_among_the_examples():
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
 def test_an_event_comes_back_as_it_was(event):
-    row = encode(event, STANDING)
-    assert decode(row, STANDING) == event
-    assert encode(decode(row, STANDING), STANDING) == row
+    row = encode(event, TERMS_FILTER)
+    assert decode(row, TERMS_FILTER) == event
+    assert encode(decode(row, TERMS_FILTER), TERMS_FILTER) == row
     assert (row.kind, row.schema, row.time_msc) == (type(event).__name__, KINDS[row.kind][1], event.time_msc)
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
 def test_what_is_stored_is_integers_texts_and_nothing_else(event):
-    row = encode(event, STANDING)
+    row = encode(event, TERMS_FILTER)
     assert {type(value) for value in row} <= {int, str, bytes, type(None)}
     if row.data is not None:
         assert json.dumps(json.loads(row.data), ensure_ascii=False, separators=(",", ":"), sort_keys=True) == row.data
@@ -68,9 +68,9 @@ def test_what_is_stored_is_integers_texts_and_nothing_else(event):
 def test_money_price_and_volume_are_scaled_as_the_account_and_the_symbol_say():
     account = opened(digits=8)
     account.record(SymbolSpecified(symbol="EURUSD", price_scale=3, volume_scale=1, time_msc=at(0)))
-    row = encode(fill(1, volume="0.5", price="1.234", profit="0.00000001"), account.standing)
+    row = encode(fill(1, volume="0.5", price="1.234", profit="0.00000001"), account.terms)
     assert (row.volume, row.price, row.profit) == (5, 1234, 1)
-    assert encode(fill(1, volume="0.5", price="1.234", symbol="X"), account.standing).price == 123_400_000
+    assert encode(fill(1, volume="0.5", price="1.234", symbol="X"), account.terms).price == 123_400_000
 
 
 @pytest.mark.parametrize("event", [
@@ -89,7 +89,7 @@ def test_money_price_and_volume_are_scaled_as_the_account_and_the_symbol_say():
 ], ids=lambda event: type(event).__name__)  # fmt: skip
 def test_what_the_fold_could_not_count_never_gets_in(event):
     with pytest.raises(InexactNumber):
-        encode(event, STANDING)
+        encode(event, TERMS_FILTER)
     account = opened()
     if not isinstance(event, (DealRevised, DealCompleted)):
         with pytest.raises(InexactNumber):
@@ -106,11 +106,11 @@ def test_an_average_with_more_decimals_than_are_kept_gets_in():
 # ---------------------------------------------------------------------------------------------------------- natural keys
 
 
-def test_a_deal_is_known_by_its_ticket_whatever_is_told_of_it():
-    told: list[Event] = [fill(5), cash(5), untold(fill(5)), DealRevised(now=fill(5), caused_by=1)]
-    told.append(DealCompleted(deal=5, time_msc=0, caused_by=1))
-    assert {natural_key(event) for event in told} == {"deal:5"}
-    assert [numbered("deal:5", telling) for telling in (1, 2, 3)] == ["deal:5", "deal:5#2", "deal:5#3"]
+def test_a_deal_is_known_by_its_ticket_whatever_is_recorded_of_it():
+    recorded: list[Event] = [fill(5), cash(5), incomplete(fill(5)), DealRevised(now=fill(5), caused_by=1)]
+    recorded.append(DealCompleted(deal=5, time_msc=0, caused_by=1))
+    assert {natural_key(event) for event in recorded} == {"deal:5"}
+    assert [nth_key("deal:5", telling) for telling in (1, 2, 3)] == ["deal:5", "deal:5#2", "deal:5#3"]
 
 
 @pytest.mark.parametrize(("same", "other"), [
@@ -134,7 +134,7 @@ def test_one_number_has_one_spelling_in_a_key():
     assert len(keys) == 1
 
 
-def test_what_is_said_at_another_time_is_said_anew_where_no_snapshot_is_quoted():
+def test_what_is_reported_at_another_time_is_reported_anew_where_no_snapshot_is_quoted():
     assert natural_key(SyncDegraded(reason="x", time_msc=1)) != natural_key(SyncDegraded(reason="x", time_msc=2))
     assert natural_key(BalanceAsserted(balance=1, time_msc=1)) != natural_key(BalanceAsserted(balance=1, time_msc=2))
 
@@ -143,11 +143,14 @@ def test_what_is_said_at_another_time_is_said_anew_where_no_snapshot_is_quoted()
 
 
 @pytest.mark.parametrize(("kind", "place", "placement"), [
-    ("FillRecorded", (10_000, 5), IN_ORDER), ("FillRecorded", (10_999, 4), PLACED), ("FillRecorded", (9_000, 99), PLACED),
-    ("FillRecorded", (11_000, 1), IN_ORDER), ("FillRecorded", (10_000, 6), IN_ORDER), ("FillRecorded", (9_999, 6), PLACED),
-    ("SyncDegraded", (10_000, NO_DEAL), IN_ORDER), ("SyncDegraded", (9_999, NO_DEAL), PLACED),
-    ("DealCompleted", (99, 9), PLACED), ("DealRevised", (99, 9), PLACED), ("SymbolSpecified", (0, NO_DEAL), APART),
-    ("AccountOpened", (99, NO_DEAL), APART),
+    ("FillRecorded", (10_000, 5), IN_ORDER), ("FillRecorded", (10_999, 4), OUT_OF_ORDER),
+    ("FillRecorded", (9_000, 99), OUT_OF_ORDER),
+    ("FillRecorded", (11_000, 1), IN_ORDER), ("FillRecorded", (10_000, 6), IN_ORDER),
+    ("FillRecorded", (9_999, 6), OUT_OF_ORDER),
+    ("SyncDegraded", (10_000, NO_DEAL), IN_ORDER), ("SyncDegraded", (9_999, NO_DEAL), OUT_OF_ORDER),
+    ("DealCompleted", (99, 9), OUT_OF_ORDER), ("DealRevised", (99, 9), OUT_OF_ORDER),
+    ("SymbolSpecified", (0, NO_DEAL), OUTSIDE_FOLD),
+    ("AccountOpened", (99, NO_DEAL), OUTSIDE_FOLD),
 ])  # fmt: skip
 def test_where_replay_finds_an_event(kind, place, placement):
     assert placement_of(kind, place, (10_500, 5)) == placement
@@ -157,7 +160,7 @@ def test_where_replay_finds_an_event(kind, place, placement):
 
 
 def stored(event, **columns) -> Stored:
-    return encode(event, STANDING)._replace(version=3, **columns)
+    return encode(event, TERMS_FILTER)._replace(version=3, **columns)
 
 
 @pytest.mark.parametrize(("row", "error"), [
@@ -177,12 +180,12 @@ def stored(event, **columns) -> Stored:
     (stored(SyncDegraded(reason="x", time_msc=0), data='{"reason":""}'), CorruptEvent),
     (stored(BalanceAsserted(balance=1, time_msc=0), data='{"balance":"NaN"}'), CorruptEvent),
 ])  # fmt: skip
-def test_a_row_that_cannot_be_read_says_so(row, error):
+def test_a_row_that_cannot_be_read_is_reported(row, error):
     with pytest.raises(error, match="version 3"):
-        decode(row, STANDING)
+        decode(row, TERMS_FILTER)
 
 
-def test_the_fold_says_so_too():
+def test_the_fold_is_reported_too():
     row = posting(stored(SyncDegraded(reason="x", time_msc=0), kind="SyncImagined"))
     with pytest.raises(UnknownEvent):
         decode_posting(row)
@@ -192,19 +195,19 @@ def test_the_fold_says_so_too():
 
 def test_an_older_event_is_lifted_wherever_it_is_read():
     """The first breaks did not count: that reads as one sight and no attempt. What is stored stays as it is."""
-    told = BreakOpened(kind="ghost", position_id=7, time_msc=5)
-    row = stored(told, schema=1, data='{"kind":"ghost","position_id":7}')
-    assert decode(row, None) == told
-    assert decode_posting(posting(row)) == told
-    assert (told.confirmations, told.attempts) == (1, 0)
-    assert '"confirmations":1' in (stored(told).data or "")
+    recorded = BreakOpened(kind="ghost", position_id=7, time_msc=5)
+    row = stored(recorded, schema=1, data='{"kind":"ghost","position_id":7}')
+    assert decode(row, None) == recorded
+    assert decode_posting(posting(row)) == recorded
+    assert (recorded.confirmations, recorded.attempts) == (1, 0)
+    assert '"confirmations":1' in (stored(recorded).data or "")
 
 
-def test_what_a_lift_says_is_what_is_read(monkeypatch):
+def test_what_a_lift_states_is_what_is_read(monkeypatch):
     """One after the other, from the version that a row was told in."""
     monkeypatch.setitem(KINDS, "BreakOpened", (BreakOpened, 3))
-    monkeypatch.setitem(LIFTS, ("BreakOpened", 1), lambda said: said | {"why": "first"})
-    monkeypatch.setitem(LIFTS, ("BreakOpened", 2), lambda said: said | {"why": f"{said.get('why')}, second"})
+    monkeypatch.setitem(LIFTS, ("BreakOpened", 1), lambda output: output | {"why": "first"})
+    monkeypatch.setitem(LIFTS, ("BreakOpened", 2), lambda output: output | {"why": f"{output.get('why')}, second"})
     for schema, why in ((1, "first, second"), (2, "None, second"), (3, None)):
         row = stored(BreakOpened(kind="ghost", time_msc=5), schema=schema)
         for read in (decode(row, None), decode_posting(posting(row))):
@@ -217,8 +220,8 @@ def test_every_older_version_can_be_lifted():
         assert {schema for name, schema in LIFTS if name == kind} == set(range(1, current))
 
 
-def test_the_clock_rule_of_an_account_is_the_last_one_told():
+def test_the_clock_rule_of_an_account_is_the_last_one_recorded():
     account = opened()
     account.change_clock("+03:00", operator="mk", reason="summer")
-    assert account.standing.clock == ClockRule("+03:00")
-    assert account.standing.opened.clock == ClockRule("UTC")
+    assert account.terms.clock == ClockRule("+03:00")
+    assert account.terms.opened.clock == ClockRule("UTC")

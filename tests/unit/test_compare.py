@@ -10,7 +10,7 @@ import pytest
 
 from ledger import PositionReticketed, RemoteAccount, Snapshot, SymbolSpecified
 from ledger.reconcile.compare import Drift, Ghost, NewTicket, Zombie, compare, compare_money, price_tolerance, volume_step
-from ledger.reconcile.validate import believed
+from ledger.reconcile.validate import validate
 from tests.support.broker import snapshot
 from tools.testkit.stories import START_MSC, Story, at, fill
 
@@ -18,7 +18,7 @@ from tools.testkit.stories import START_MSC, Story, at, fill
 def disagreements(story: Story, shown: Snapshot | str, *, extended: bool = True) -> list[str]:
     """Return what a story and a believed snapshot disagree about, in words: ``drift #7 volume 1/1.5``."""
     seen = snapshot(shown, extended=extended) if isinstance(shown, str) else shown
-    return [in_short(one) for one in compare(story.portfolio, believed(seen, story.portfolio, now_msc=at(3 * 86_400)))]
+    return [in_short(one) for one in compare(story.portfolio, validate(seen, story.portfolio, now_msc=at(3 * 86_400)))]
 
 
 def in_short(one: Zombie | Ghost | Drift | NewTicket) -> str:
@@ -36,7 +36,7 @@ def in_short(one: Zombie | Ghost | Drift | NewTicket) -> str:
 
 
 @pytest.mark.parametrize(
-    ("told", "shown", "found"),
+    ("recorded", "shown", "found"),
     [
         ("#7 buy 1 @ 10", "#7 long 1 @ 10", []),
         ("#7 buy 1 @ 10", "", ["ghost #7"]),
@@ -54,31 +54,31 @@ def in_short(one: Zombie | Ghost | Drift | NewTicket) -> str:
          ["drift #11 side buy/sell, volume 1/2, price_open 10/11", "drift #12 side sell/buy, volume 2/1, price_open 11/10"]),
     ],
 )  # fmt: skip
-def test_what_two_pictures_disagree_about(told, shown, found):
-    assert disagreements(Story("hedging").tell(told), shown) == found
+def test_what_two_pictures_disagree_about(recorded, shown, found):
+    assert disagreements(Story("hedging").record(recorded), shown) == found
 
 
 def test_recoveries_come_first_then_ghosts_then_drifts_each_by_position_id():
-    story = Story("hedging").tell("#5 buy 1 @ 10, #3 buy 1 @ 10, #9 buy 1 @ 10, #1 buy 1 @ 10")
+    story = Story("hedging").record("#5 buy 1 @ 10, #3 buy 1 @ 10, #9 buy 1 @ 10, #1 buy 1 @ 10")
     found = disagreements(story, "#8 long 1 @ 1, #9 long 2 @ 10, #2 long 1 @ 1, #3 long 3 @ 10")
     assert found == ["zombie #2", "zombie #8", "ghost #1", "ghost #5", "drift #3 volume 1/3", "drift #9 volume 1/2"]
 
 
 def test_marks_are_no_drift():
-    story = Story("hedging").tell("#7 buy 1 @ 10")
+    story = Story("hedging").record("#7 buy 1 @ 10")
     (row,) = snapshot("#7 long 1 @ 10", extended=True).positions
     marked = attrs.evolve(row, profit=Decimal(-99), swap=Decimal("-3.5"), comment="edited", magic=9, updated_msc=at(9))
     assert disagreements(story, Snapshot(positions=(marked,), raw=b"", is_extended=True)) == []
 
 
 def test_an_open_price_that_the_broker_does_not_know_is_no_difference():
-    story = Story("hedging").tell("#7 buy 1 @ 10")
+    story = Story("hedging").record("#7 buy 1 @ 10")
     assert disagreements(story, "#7 long 1 @ ?") == []
     assert disagreements(story, "#7 long 2 @ ?") == ["drift #7 volume 1/2"]
 
 
 def test_comparing_repairs_nothing():
-    story = Story("hedging").tell("#7 buy 1 @ 10")
+    story = Story("hedging").record("#7 buy 1 @ 10")
     version, left = story.account.version, story.left
     disagreements(story, "#8 long 1 @ 1")
     assert (story.account.version, story.left) == (version, left)
@@ -87,10 +87,10 @@ def test_comparing_repairs_nothing():
 # ------------------------------------------------------------------------------------------------------------- tolerance
 
 
-def specified(told: str, **spec: object) -> Story:
+def specified(recorded: str, **spec: object) -> Story:
     story = Story("hedging")
     story.account.record(SymbolSpecified(symbol="EURUSD", time_msc=START_MSC, **spec))  # type: ignore[arg-type]
-    return story.tell(told)
+    return story.record(recorded)
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,9 @@ def test_a_volume_differs_from_one_step_on(theirs, differs):
 
 
 def test_without_a_specification_any_volume_differs():
-    story = Story("hedging").tell("#7 buy 1 @ 10")
+    story = Story("hedging").record("#7 buy 1 @ 10")
     assert disagreements(story, "#7 long 1.00000001 @ 10") == ["drift #7 volume 1/1.00000001"]
-    assert volume_step(story.portfolio.standing, "EURUSD") == 0
+    assert volume_step(story.portfolio.terms, "EURUSD") == 0
 
 
 @pytest.mark.parametrize(
@@ -138,8 +138,8 @@ def test_the_price_of_a_symbol_with_many_decimals_is_compared_to_the_last_of_the
 
 def test_the_tolerance_of_a_price_comes_from_its_own_symbol():
     story = specified("#7 buy 1 @ 10", digits=2)
-    assert price_tolerance(story.portfolio.standing, "EURUSD") == Fraction(1, 200_000)
-    assert price_tolerance(story.portfolio.standing, "USDJPY") == Fraction(1, 200_000_000)
+    assert price_tolerance(story.portfolio.terms, "EURUSD") == Fraction(1, 200_000)
+    assert price_tolerance(story.portfolio.terms, "USDJPY") == Fraction(1, 200_000_000)
 
 
 @pytest.mark.parametrize(("shown", "differs"), [("1.66667", False), ("1.66666", True), ("1.66668", True)])
@@ -149,12 +149,12 @@ def test_an_average_is_compared_before_it_is_rounded(shown, differs):
 
 
 def test_an_average_of_an_unknown_symbol_is_what_the_broker_computed_to_the_last_decimal_kept():
-    story = Story("hedging").tell("#7 in buy 1 @ 1, #7 in buy 2 @ 2")
+    story = Story("hedging").record("#7 in buy 1 @ 1, #7 in buy 2 @ 2")
     assert disagreements(story, "#7 long 3 @ 1.6666666666666667") == []  # an exchange account shows the bare double
 
 
 def test_dirt_of_a_double_is_no_difference():
-    story = Story("hedging").tell("#7 buy 0.3 @ 1.1")
+    story = Story("hedging").record("#7 buy 0.3 @ 1.1")
     assert disagreements(story, "#7 long 0.30000000000000004 @ 1.1000000000000001") == []
 
 
@@ -162,8 +162,8 @@ def test_dirt_of_a_double_is_no_difference():
 
 
 @pytest.mark.parametrize("mode", ["netting", "exchange"])
-def test_an_account_that_nets_is_matched_by_symbol_where_only_tickets_are_told(mode):
-    story = Story(mode).tell("buy 1 @ 10, sell 2 USDJPY @ 150")
+def test_an_account_that_nets_is_matched_by_symbol_where_only_tickets_are_recorded(mode):
+    story = Story(mode).record("buy 1 @ 10, sell 2 USDJPY @ 150")
     known = {one.symbol: one.position_id for one in story.portfolio.positions.values()}
     found = disagreements(story, "#91 long 1 @ 10, #92 short 3 USDJPY @ 150", extended=False)
     assert found == [
@@ -174,17 +174,17 @@ def test_an_account_that_nets_is_matched_by_symbol_where_only_tickets_are_told(m
 
 
 def test_a_net_position_that_turned_is_one_drift():
-    story = Story().tell("#7 buy 1 @ 10")
+    story = Story().record("#7 buy 1 @ 10")
     assert disagreements(story, "#7 short 0.5 @ 11") == ["drift #7 side buy/sell, volume 1/0.5, price_open 10/11"]
 
 
 def test_a_new_identifier_on_an_account_that_nets_is_another_position():
-    story = Story().tell("#7 buy 1 @ 10")
+    story = Story().record("#7 buy 1 @ 10")
     assert disagreements(story, "#8 long 1 @ 10") == ["zombie #8", "ghost #7"]
 
 
-def test_an_identifier_that_nobody_told_us_is_learned_and_no_other_position():
-    story = Story().tell(fill(1, position_id=None, order=55))
+def test_an_identifier_that_nobody_recorded_us_is_learned_and_no_other_position():
+    story = Story().record(fill(1, position_id=None, order=55))
     assert disagreements(story, "#8 long 1 @ 10 ticket 55") == []
 
 
@@ -192,51 +192,51 @@ def test_an_identifier_that_nobody_told_us_is_learned_and_no_other_position():
 
 
 def test_a_new_ticket_under_the_same_identifier_is_no_break():
-    story = Story("hedging").tell("#7 buy 1 @ 10")
+    story = Story("hedging").record("#7 buy 1 @ 10")
     assert disagreements(story, "#7 long 1 @ 10 ticket 99") == ["ticket #7 7/99"]
 
 
 def test_a_new_ticket_may_come_with_a_drift():
-    story = Story("hedging").tell("#7 buy 1 @ 10")
+    story = Story("hedging").record("#7 buy 1 @ 10")
     assert disagreements(story, "#7 long 2 @ 10 ticket 99") == ["drift #7 volume 1/2", "ticket #7 7/99"]
 
 
-def test_where_only_tickets_are_told_a_position_is_known_by_its_latest_ticket():
-    story = Story("hedging").tell("#7 buy 1 @ 10")
-    story.tell(PositionReticketed(position_id=7, symbol="EURUSD", ticket_before=7, ticket_after=99, time_msc=at(50)))
+def test_where_only_tickets_are_recorded_a_position_is_known_by_its_latest_ticket():
+    story = Story("hedging").record("#7 buy 1 @ 10")
+    story.record(PositionReticketed(position_id=7, symbol="EURUSD", ticket_before=7, ticket_after=99, time_msc=at(50)))
     assert disagreements(story, "#99 long 1 @ 10", extended=False) == []
     assert disagreements(story, "#7 long 1 @ 10 ticket 99") == []
 
 
-def test_where_only_tickets_are_told_one_gone_and_one_like_it_is_a_new_ticket():
-    story = Story("hedging").tell("#7 buy 1 @ 10, #8 buy 2 @ 10")
+def test_where_only_tickets_are_recorded_one_gone_and_one_like_it_is_a_new_ticket():
+    story = Story("hedging").record("#7 buy 1 @ 10, #8 buy 2 @ 10")
     assert disagreements(story, "#99 long 1 @ 10, #8 long 2 @ 10", extended=False) == ["ticket #7 7/99"]
 
 
 @pytest.mark.parametrize("shown", ["#99 long 1 @ 11", "#99 long 2 @ 10", "#99 short 1 @ 10", "#99 long 1 USDJPY @ 10"])
 def test_one_that_is_not_like_it_is_another_position(shown):
-    story = Story("hedging").tell("#7 buy 1 @ 10")
+    story = Story("hedging").record("#7 buy 1 @ 10")
     assert disagreements(story, shown, extended=False) == ["zombie #99", "ghost #7"]
 
 
 def test_where_several_tickets_would_fit_nothing_is_guessed():
-    two = Story("hedging").tell("#7 buy 1 @ 10, #8 buy 1 @ 10")
+    two = Story("hedging").record("#7 buy 1 @ 10, #8 buy 1 @ 10")
     assert disagreements(two, "#99 long 1 @ 10", extended=False) == ["zombie #99", "ghost #7", "ghost #8"]
     assert disagreements(two, "#98 long 1 @ 10, #99 long 1 @ 10", extended=False) == [
         "zombie #98", "zombie #99", "ghost #7", "ghost #8",
     ]  # fmt: skip
-    one = Story("hedging").tell("#7 buy 1 @ 10")
+    one = Story("hedging").record("#7 buy 1 @ 10")
     assert disagreements(one, "#98 long 1 @ 10, #99 long 1 @ 10", extended=False) == ["zombie #98", "zombie #99", "ghost #7"]
 
 
 def test_one_pair_that_is_clear_is_found_beside_one_that_is_not():
-    story = Story("hedging").tell("#5 buy 3 @ 9, #7 buy 1 @ 10, #8 buy 1 @ 10")
+    story = Story("hedging").record("#5 buy 3 @ 9, #7 buy 1 @ 10, #8 buy 1 @ 10")
     found = disagreements(story, "#55 long 3 @ 9, #99 long 1 @ 10", extended=False)
     assert found == ["zombie #99", "ghost #7", "ghost #8", "ticket #5 5/55"]
 
 
-def test_where_identifiers_are_told_a_look_alike_is_another_position():
-    story = Story("hedging").tell("#7 buy 1 @ 10")
+def test_where_identifiers_are_recorded_a_look_alike_is_another_position():
+    story = Story("hedging").record("#7 buy 1 @ 10")
     assert disagreements(story, "#99 long 1 @ 10") == ["zombie #99", "ghost #7"]
 
 
@@ -256,8 +256,8 @@ def test_where_identifiers_are_told_a_look_alike_is_another_position():
     ],
 )
 def test_money_differs_by_more_than_half_of_the_currency_s_last_decimal(balance, credit, differing):
-    story = Story().tell("deposit 100, credit 50")
-    mode = story.portfolio.standing.opened.mode
+    story = Story().record("deposit 100, credit 50")
+    mode = story.portfolio.terms.opened.mode
     stated = RemoteAccount(login=70113, server="Broker-Live", currency="USD", mode=mode, balance=Decimal(balance),
                            credit=Decimal(credit))  # fmt: skip
     found = compare_money(story.portfolio, stated)

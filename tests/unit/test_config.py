@@ -107,7 +107,7 @@ def test_a_gateway_of_the_current_folder_is_not_asked_about_a_journal_elsewhere(
     assert f"{other} is not read" in ran.text
 
 
-def test_commands_say_which_file_they_read(folders):
+def test_commands_state_which_file_they_read(folders):
     _, there = folders
     url = f"sqlite:///{there}/desk.db"
     with Ledger.open(url) as ledger:
@@ -126,7 +126,7 @@ def test_commands_say_which_file_they_read(folders):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "output"),
     [
         ("[polcy]\n", "there is no table or setting 'polcy'. Did you mean policy?"),
         ("jurnal = 'x'\n", "Did you mean journal?"),
@@ -150,11 +150,11 @@ def test_commands_say_which_file_they_read(folders):
         ("a\x00b", "expected TOML"),
     ],
 )
-def test_what_it_cannot_hold_is_refused_by_name(text, said, tmp_path):
+def test_what_it_cannot_hold_is_refused_by_name(text, output, tmp_path):
     path = written(tmp_path, text)
     with pytest.raises(BadValue) as refused:
         read(path)
-    assert said in str(refused.value)
+    assert output in str(refused.value)
     assert str(refused.value).startswith(str(path))
 
 

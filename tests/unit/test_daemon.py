@@ -85,7 +85,7 @@ class Desk:
     def log(self, level: str, event: str, **fields: object) -> None:
         self.lines.append({"level": level, "event": event, **fields})
 
-    def said(self, event: str) -> list[dict[str, Any]]:
+    def output(self, event: str) -> list[dict[str, Any]]:
         return [line for line in self.lines if line["event"] == event]
 
     def stop(self) -> None:
@@ -125,8 +125,8 @@ def test_a_worker_that_dies_is_named_and_restarted_and_the_others_go_on(error, d
 def test_pauses_before_a_restart_grow_up_to_a_limit(desks, monkeypatch):
     monkeypatch.setattr("ledger.daemon._PAUSE_MAX_SEC", 0.008)
     desk = desks(Reconciler("Broker/1", *[RuntimeError("x")] * 8))
-    until(lambda: len(desk.said("worker ended")) == 8, "eight ends")
-    assert [line["restart_sec"] for line in desk.said("worker ended")] == [
+    until(lambda: len(desk.output("worker ended")) == 8, "eight ends")
+    assert [line["restart_sec"] for line in desk.output("worker ended")] == [
         0.001,
         0.002,
         0.004,
@@ -141,8 +141,8 @@ def test_pauses_before_a_restart_grow_up_to_a_limit(desks, monkeypatch):
 def test_a_success_in_between_begins_the_pauses_anew(desks):
     error = RuntimeError("x")
     desk = desks(Reconciler("Broker/1", error, error, None, error))
-    until(lambda: len(desk.said("worker ended")) == 3, "three ends")
-    assert [line["restart_sec"] for line in desk.said("worker ended")] == [0.001, 0.002, 0.001]
+    until(lambda: len(desk.output("worker ended")) == 3, "three ends")
+    assert [line["restart_sec"] for line in desk.output("worker ended")] == [0.001, 0.002, 0.001]
 
 
 def test_a_gateway_that_does_not_answer_is_asked_again_at_the_interval(desks):
@@ -156,7 +156,7 @@ def test_a_gateway_that_does_not_answer_is_asked_again_at_the_interval(desks):
 
     desk = desks(opened)
     until(lambda: found.synced > 0, "a sync")
-    assert [line["restart_sec"] for line in desk.said("unreachable")] == [0.001, 0.001]
+    assert [line["restart_sec"] for line in desk.output("unreachable")] == [0.001, 0.001]
 
 
 def test_ready_comes_once_when_every_account_was_attempted(desks):
@@ -189,7 +189,7 @@ def test_the_watchdog_is_fed_only_while_every_account_was_attempted_recently(des
 
 def test_a_restart_is_an_attempt(desks):
     desk = desks(Reconciler("Broker/1", *[RuntimeError("x")] * 1000))
-    until(lambda: len(desk.said("worker ended")) > 3, "ends")
+    until(lambda: len(desk.output("worker ended")) > 3, "ends")
     desk.now = 61.0
     until(desk.daemon.is_attempting, "an attempt")
 
@@ -199,7 +199,7 @@ def test_a_thread_that_something_uncatchable_ended_is_started_again(desks, monke
     bad = Reconciler("Broker/1", None, SystemExit(), None)
     desk = desks(bad)
     until(lambda: bad.synced > 2, "a sync after that")
-    assert [line["account"] for line in desk.said("worker died")] == ["Broker/1"]
+    assert [line["account"] for line in desk.output("worker died")] == ["Broker/1"]
 
 
 def test_a_reload_ends_it_after_what_is_under_way_and_closes_what_it_had(desks):

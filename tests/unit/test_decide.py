@@ -26,7 +26,7 @@ from ledger import (
 )
 from ledger.codec import natural_key
 from ledger.reconcile.compare import Difference, compare, compare_money
-from ledger.reconcile.decide import Circumstances, Decision, WaitsFor, decide, decide_money
+from ledger.reconcile.decide import Decision, DecisionContext, WaitsFor, decide, decide_money
 from ledger.reconcile.flapping import Flapping
 from ledger.values import plain
 from tests.support.broker import snapshot
@@ -38,10 +38,10 @@ CORRECTIONS = (PositionRecovered, GhostClosed, DriftCorrected)
 class Case:
     """A ledger on a story, and what is decided about one snapshot after the other."""
 
-    def __init__(self, told: str = "", mode: str = "hedging", *, extended: bool = True, **policy: Any) -> None:
+    def __init__(self, given: str = "", mode: str = "hedging", *, extended: bool = True, **policy: Any) -> None:
         self.story = Story(mode)
-        if told:
-            self.story.tell(told)
+        if given:
+            self.story.record(given)
         self.policy = ReconcilePolicy(**policy)
         self.extended = extended
         self.seconds = 100
@@ -52,7 +52,7 @@ class Case:
         seen = snapshot(shows, extended=self.extended)
         known: dict[str, Any] = {"time_msc": at(self.seconds), "version": version, "flapping": flapping_of(self.story)}
         return decide(
-            portfolio, seen, compare(portfolio, seen), policy=self.policy, around=Circumstances(**(known | around))
+            portfolio, seen, compare(portfolio, seen), policy=self.policy, around=DecisionContext(**(known | around))
         )  # fmt: skip
 
     def see(self, shows: str, **around: Any) -> Decision:
@@ -114,7 +114,7 @@ def test_a_zombie_is_recovered_at_once():
     assert (position.ticket, position.magic, position.opened_msc, position.basis) == (99, 5, at(3), "recovery")
 
 
-def test_a_drift_is_corrected_at_once_and_says_before_and_after():
+def test_a_drift_is_corrected_at_once_and_states_before_and_after():
     case = Case("#7 buy 1 @ 10")
     decision = case.see("#7 long 1.5 @ 11")
     assert words(decision) == ["open drift #7", "DriftCorrected #7", "close drift #7 corrected"]
@@ -139,7 +139,7 @@ def test_a_ghost_is_missed_twice_before_it_is_closed():
 
 
 @pytest.mark.parametrize("needed", [1, 2, 3, 5])
-def test_a_ghost_waits_for_as_many_snapshots_as_the_policy_says(needed):
+def test_a_ghost_waits_for_as_many_snapshots_as_the_policy_states(needed):
     case = Case("#7 buy 1 @ 10", ghost_confirmations=needed)
     for number in range(1, needed):
         assert case.see("").closed == ()
@@ -165,7 +165,7 @@ def test_a_break_that_a_deal_settled_is_explained():
     case = Case("#7 buy 1 @ 10")
     case.see("")
     version = case.story.account.version
-    case.story.tell("t99 #7 out sell 1 @ 12")
+    case.story.record("t99 #7 out sell 1 @ 12")
     assert words(case.see("", filled={7: version + 1})) == ["close ghost #7 explained"]
 
 
@@ -224,7 +224,7 @@ def left_of(story: str, gone: set[int]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("told", "gone", "needed"),
+    ("given", "gone", "needed"),
     [
         (FIVE, {1, 2}, 2),  # fewer than three
         (FIVE, {1, 2, 3}, 3),  # three, and more than half
@@ -233,9 +233,9 @@ def left_of(story: str, gone: set[int]) -> str:
         ("#1 buy 1 @ 10, #2 buy 1 @ 10", {1, 2}, 2),  # all, but fewer than three
     ],
 )
-def test_many_that_vanish_at_once_need_further_snapshots(told, gone, needed):
-    case = Case(told)
-    shows = left_of(told, gone) + (", #6 long 1 @ 10" if "#6" in told else "")
+def test_many_that_vanish_at_once_need_further_snapshots(given, gone, needed):
+    case = Case(given)
+    shows = left_of(given, gone) + (", #6 long 1 @ 10" if "#6" in given else "")
     for _ in range(needed - 1):
         assert case.see(shows).closed == ()
     assert set(case.see(shows).closed) == gone
@@ -256,7 +256,7 @@ def never_helped(case: Case, shows: str, seen: str) -> Decision:
     case.seconds += 10
     decision = decide(
         portfolio, snapshot(seen, extended=True), compare(portfolio, snapshot(shows, extended=True)), policy=case.policy,
-        around=Circumstances(time_msc=at(case.seconds), version=version),
+        around=DecisionContext(time_msc=at(case.seconds), version=version),
     )  # fmt: skip
     case.append(decision.events)
     return decision
@@ -297,9 +297,9 @@ def test_what_clears_is_closed_and_counted_anew():
 # --------------------------------------------------------------------------------------------------------- what has to wait
 
 
-@pytest.mark.parametrize(("told", "shows"), [("", "#7 long 1 @ 10"), ("#7 buy 2 @ 9", ""), ("#7 buy 2 @ 9", "#7 long 1 @ 10")])
-def test_what_a_fill_was_told_of_just_now_waits_and_opens_no_break(told, shows):
-    decision = Case(told, ghost_confirmations=1).decide(shows, touched={7})
+@pytest.mark.parametrize(("given", "shows"), [("", "#7 long 1 @ 10"), ("#7 buy 2 @ 9", ""), ("#7 buy 2 @ 9", "#7 long 1 @ 10")])
+def test_what_a_fill_was_recorded_of_just_now_waits_and_opens_no_break(given, shows):
+    decision = Case(given, ghost_confirmations=1).decide(shows, touched={7})
     assert decision.events == ()
     assert [(one.position_id, one.waits_for) for one in decision.held] == [(7, WaitsFor.TIME)]
 
@@ -322,10 +322,10 @@ def test_a_new_ticket_of_what_was_touched_waits_too():
 
 
 @pytest.mark.parametrize(
-    ("told", "shows", "kind"), [("", "#7 long 1 @ ?", "zombie"), ("#7 buy 1 @ 10", "#7 short 1 @ ?", "drift")]
+    ("given", "shows", "kind"), [("", "#7 long 1 @ ?", "zombie"), ("#7 buy 1 @ 10", "#7 short 1 @ ?", "drift")]
 )
-def test_an_open_price_that_is_not_known_is_not_made_up(told, shows, kind):
-    case = Case(told)
+def test_an_open_price_that_is_not_known_is_not_made_up(given, shows, kind):
+    case = Case(given)
     left = case.story.left
     assert words(case.see(shows)) == [f"open {kind} #7"]
     assert case.story.left == left
@@ -341,14 +341,14 @@ def test_a_ghost_needs_no_price():
 
 def test_while_the_clock_is_in_doubt_nothing_is_corrected():
     case = Case("#7 buy 1 @ 10")
-    case.story.tell(BreakOpened(kind=BreakKind.CLOCK, time_msc=at(50)))
+    case.story.record(BreakOpened(kind=BreakKind.CLOCK, time_msc=at(50)))
     decision = case.see("#8 long 1 @ 10, #7 long 2 @ 10")
     assert words(decision) == ["open zombie #8", "open drift #7"]
     assert all("ledger account clock" in one.why for one in decision.held)
     assert case.story.left == "#7 long 1 @ 10"
 
 
-def test_what_is_unclear_holds_everything_and_says_why():
+def test_what_is_unclear_holds_everything_and_states_why():
     decision = Case("#7 buy 1 @ 10", ghost_confirmations=1).decide("#8 long 1 @ 10", unclear="the deals are missing")
     assert words(decision) == ["open zombie #8", "open ghost #7"]
     assert {one.why for one in decision.held} == {"the deals are missing"}
@@ -365,12 +365,12 @@ def test_what_is_held_does_not_count_snapshots():
 
 
 @pytest.mark.parametrize(
-    ("kind", "told", "shows"),
+    ("kind", "given", "shows"),
     [("zombie", "", "#7 long 1 @ 10"), ("ghost", "#7 buy 1 @ 10", ""), ("drift", "#7 buy 1 @ 10", "#7 long 2 @ 10")],
 )
-def test_a_kind_that_is_only_reported_opens_a_break_and_nothing_more(kind, told, shows):
+def test_a_kind_that_is_only_reported_opens_a_break_and_nothing_more(kind, given, shows):
     action: dict[str, Any] = {kind: Action.REPORT}
-    case = Case(told, ghost_confirmations=1, **action)
+    case = Case(given, ghost_confirmations=1, **action)
     left = case.story.left
     assert words(case.see(shows)) == [f"open {kind} #7"]
     assert case.see(shows).events == ()
@@ -395,7 +395,7 @@ OURS: dict[str, Any] = {"magics": {1, 2}}
 
 
 @pytest.mark.parametrize(
-    ("foreign", "told", "shows", "expected"),
+    ("foreign", "given", "shows", "expected"),
     [
         (Foreign.ADOPT, "", "#7 long 1 @ 10 magic 9", ["open zombie #7", "PositionRecovered #7", "close zombie #7 corrected"]),
         (Foreign.REPORT, "", "#7 long 1 @ 10 magic 9", ["open zombie #7"]),
@@ -405,8 +405,8 @@ OURS: dict[str, Any] = {"magics": {1, 2}}
         (Foreign.IGNORE, "", "#7 long 1 @ 10 magic 2", ["open zombie #7", "PositionRecovered #7", "close zombie #7 corrected"]),
     ],
 )
-def test_positions_of_others_are_adopted_reported_or_ignored(foreign, told, shows, expected):
-    assert words(Case(told, foreign=foreign, **OURS).decide(shows)) == expected
+def test_positions_of_others_are_adopted_reported_or_ignored(foreign, given, shows, expected):
+    assert words(Case(given, foreign=foreign, **OURS).decide(shows)) == expected
 
 
 def test_what_was_adopted_of_others_keeps_its_magic_number():
@@ -416,12 +416,12 @@ def test_what_was_adopted_of_others_keeps_its_magic_number():
 
 
 @pytest.mark.parametrize(("foreign", "opened"), [("report", ["open ghost #7"]), ("ignore", [])])
-def test_ghosts_and_drifts_of_others_are_told_by_their_magic_number(foreign, opened):
+def test_ghosts_and_drifts_of_others_are_recorded_by_their_magic_number(foreign, opened):
     case = Case(ghost_confirmations=1, foreign=foreign, **OURS)
-    case.story.tell(fill(1, position_id=7, magic=9))
+    case.story.record(fill(1, position_id=7, magic=9))
     assert words(case.decide("")) == opened
     assert words(case.decide("#7 long 2 @ 10")) == [one.replace("ghost", "drift") for one in opened]
-    case.story.tell(fill(2, position_id=8, magic=1))
+    case.story.record(fill(2, position_id=8, magic=1))
     assert case.decide("#7 long 1 @ 10").closed == (8,)
 
 
@@ -450,7 +450,7 @@ def test_a_successor_on_an_account_that_nets_proves_that_the_old_one_ended():
     assert case.see("#8 short 2 @ 11").events == ()
 
 
-def test_where_only_tickets_are_told_a_net_position_keeps_our_id():
+def test_where_only_tickets_are_recorded_a_net_position_keeps_our_id():
     case = Case("#7 buy 1 @ 10", "netting", extended=False)
     decision = case.see("#99 short 0.5 @ 11")
     assert (decision.corrected, decision.reticketed) == ((7,), (7,))
@@ -521,13 +521,13 @@ def money(case: Case, balance: object, credit: object = 0, **around: Any) -> Dec
     """Decide about the money that the broker states, and append what was decided."""
     case.seconds += 10
     version, portfolio = case.story.account.current()
-    opened = portfolio.standing.opened
+    opened = portfolio.terms.opened
     stated = RemoteAccount(
         login=opened.login, server=opened.server, currency="USD", mode=opened.mode, balance=balance, credit=credit  # type: ignore[arg-type]
     )  # fmt: skip
     known: dict[str, Any] = {"time_msc": at(case.seconds), "version": version}
     decision = decide_money(
-        portfolio, compare_money(portfolio, stated), policy=case.policy, around=Circumstances(**(known | around)),
+        portfolio, compare_money(portfolio, stated), policy=case.policy, around=DecisionContext(**(known | around)),
         evidence="e" * 64,
     )  # fmt: skip
     case.append(decision.events)
@@ -538,7 +538,7 @@ def money(case: Case, balance: object, credit: object = 0, **around: Any) -> Dec
 def rich() -> Case:
     """A hundred on the account, as the broker stated it."""
     case = Case()
-    case.story.tell(BalanceAsserted(balance=100, credit=0, time_msc=at(1)))
+    case.story.record(BalanceAsserted(balance=100, credit=0, time_msc=at(1)))
     return case
 
 
@@ -567,7 +567,7 @@ def test_each_figure_ends_by_itself(rich):
 
 def test_a_difference_that_stays_while_both_move_is_no_news_and_another_one_is(rich):
     money(rich, 90)
-    rich.story.tell("t50 deposit 7")
+    rich.story.record("t50 deposit 7")
     assert money(rich, 97).events == ()
     assert words(money(rich, 95)) == ["seen balance #None"]
     (known,) = rich.story.portfolio.breaks
@@ -580,7 +580,7 @@ def test_right_after_a_fill_the_money_is_left_for_the_next_sync(rich):
     assert [one.waits_for for one in decision.held] == [WaitsFor.TIME]
 
 
-def test_a_policy_that_halts_at_money_says_so(rich):
+def test_a_policy_that_halts_at_money_is_reported(rich):
     rich.policy = ReconcilePolicy(balance="halt")
     assert "nothing is corrected" in money(rich, 90).held[0].why
     decision = rich.see("#7 long 1 @ 10")
@@ -589,9 +589,9 @@ def test_a_policy_that_halts_at_money_says_so(rich):
 
 
 def test_no_decision_about_money_is_a_correction():
-    portfolio = Story().tell("deposit 100").portfolio
+    portfolio = Story().record("deposit 100").portfolio
     decision = decide_money(
         portfolio, (Difference(field="balance", ours="100", theirs="90"),), policy=ReconcilePolicy(),
-        around=Circumstances(time_msc=at(9), version=1), evidence="e",
+        around=DecisionContext(time_msc=at(9), version=1), evidence="e",
     )  # fmt: skip
     assert {type(one) for one in decision.events} == {BreakOpened}

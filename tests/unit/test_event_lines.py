@@ -137,45 +137,45 @@ STORIES = [
 
 
 @pytest.fixture(scope="module")
-def standing():
+def terms():
     with Ledger.open("memory://") as ledger:
         ledger.journal.append(ACCOUNT, [opened()])
-        yield ledger.account(ACCOUNT).standing
+        yield ledger.account(ACCOUNT).terms
 
 
-def line_of(event, standing, *, lag_us=1_000_000, version=12_345):
+def line_of(event, terms, *, lag_us=1_000_000, version=12_345):
     recorded = Recorded(
         account=ACCOUNT, version=version, recorded_us=START_US + lag_us, natural_key="k", event=event, head="", correlation=None
     )
-    return event_line(recorded, standing)
+    return event_line(recorded, terms)
 
 
-@pytest.mark.parametrize(("event", "said"), STORIES, ids=lambda one: one if isinstance(one, str) else type(one).__name__)
-def test_a_line_says_what_happened_in_eighty_columns(event, said, standing):
-    line = line_of(event, standing)
+@pytest.mark.parametrize(("event", "output"), STORIES, ids=lambda one: one if isinstance(one, str) else type(one).__name__)
+def test_a_line_states_what_happened_in_eighty_columns(event, output, terms):
+    line = line_of(event, terms)
     assert line.startswith(f"v12345 01-05 10:00:{line[19:21]} {type(event).__name__} ")
-    assert said in line
+    assert output in line
     assert len(line.partition(': "')[0]) <= WIDTH  # a person's reason may be as long as it likes
 
 
 def test_every_kind_has_a_line_and_a_story():
     assert KINDS.keys() <= LINES.keys()
-    told = {type(event).__name__ for event, _ in STORIES}
-    assert KINDS.keys() - told == set()
+    given = {type(event).__name__ for event, _ in STORIES}
+    assert KINDS.keys() - given == set()
 
 
-def test_a_kind_without_a_line_is_shown_by_its_fields(standing, monkeypatch):
+def test_a_kind_without_a_line_is_shown_by_its_fields(terms, monkeypatch):
     monkeypatch.delattr("ledger.event_lines.LINES")
     monkeypatch.setattr("ledger.event_lines.LINES", {}, raising=False)
-    assert "reason timeout" in line_of(SyncDegraded(reason="timeout", time_msc=START_MSC), standing)
+    assert "reason timeout" in line_of(SyncDegraded(reason="timeout", time_msc=START_MSC), terms)
 
 
 @pytest.mark.parametrize(
-    ("minutes", "origin", "said"),
+    ("minutes", "origin", "output"),
     [(42, "engine", " late 42m"), (180, "recovery", " late 3h"), (60 * 72, "engine", " late 3d"), (1, "engine", None)],
 )
-def test_a_deal_that_was_recorded_late_says_so(minutes, origin, said, standing):
-    line = line_of(fill(1, profit=None, origin=origin), standing, lag_us=minutes * 60_000_000, version=7)
+def test_a_deal_that_was_recorded_late_is_reported(minutes, origin, output, terms):
+    line = line_of(fill(1, profit=None, origin=origin), terms, lag_us=minutes * 60_000_000, version=7)
     assert line.startswith("v7 01-05 10:00:00 FillRecorded buy in 1 EURUSD @ 1.1")
-    assert (said in line) if said else ("late" not in line)
-    assert "late" not in line_of(fill(1, origin="import"), standing, lag_us=minutes * 60_000_000)
+    assert (output in line) if output else ("late" not in line)
+    assert "late" not in line_of(fill(1, origin="import"), terms, lag_us=minutes * 60_000_000)

@@ -45,9 +45,9 @@ def test_a_fill_takes_the_words_and_the_codes_of_mt5():
 
 
 def test_what_mt5_writes_for_nothing_is_unknown():
-    told = fill(1, order=0, position_id="0", comment="", external_id="", magic=0)
-    assert (told.order, told.position_id, told.comment, told.external_id) == (None, None, None, None)
-    assert told.magic == 0  # 0 is a magic number
+    recorded = fill(1, order=0, position_id="0", comment="", external_id="", magic=0)
+    assert (recorded.order, recorded.position_id, recorded.comment, recorded.external_id) == (None, None, None, None)
+    assert recorded.magic == 0  # 0 is a magic number
 
 
 def test_a_ticket_may_be_larger_than_32_bits():
@@ -87,8 +87,8 @@ def test_a_price_may_be_anything(price):
 
 
 def test_unknown_money_is_none_and_never_zero():
-    told = FillRecorded(deal=1, symbol="X", side="buy", entry="in", volume=1, price=1, time_msc=0)
-    assert (told.commission, told.fee, told.swap, told.profit, told.position_id) == (None,) * 5
+    recorded = FillRecorded(deal=1, symbol="X", side="buy", entry="in", volume=1, price=1, time_msc=0)
+    assert (recorded.commission, recorded.fee, recorded.swap, recorded.profit, recorded.position_id) == (None,) * 5
 
 
 @pytest.mark.parametrize("code", [0, 1])
@@ -102,11 +102,11 @@ def test_a_cash_movement_needs_its_type():
         CashMoved(deal=1, type=None, profit=1, time_msc=0)
 
 
-@pytest.mark.parametrize(("told", "kind"), [
+@pytest.mark.parametrize(("recorded", "kind"), [
     ({"type": 2}, "balance"), ({"type": 17}, "tax"), ({"type": 99}, "type 99"), ({"type": None, "word": "so comp"}, "so comp"),
 ])  # fmt: skip
-def test_a_cash_movement_says_what_kind_it_is(told, kind):
-    assert cash(1, **told).kind == kind
+def test_a_cash_movement_states_what_kind_it_is(recorded, kind):
+    assert cash(1, **recorded).kind == kind
 
 
 @pytest.mark.parametrize("volume", ["0", "0.5", None])
@@ -116,7 +116,7 @@ def test_a_cash_movement_may_have_a_volume_but_no_sign(volume):
         cash(1, volume="-0.1")
 
 
-def test_a_revision_is_known_by_the_deal_that_it_tells():
+def test_a_revision_is_known_by_the_deal_that_it_reports():
     revised = DealRevised(now=fill(5, time_msc=at(9)), caused_by=3)
     assert (revised.deal, revised.time_msc) == (5, at(9))
 
@@ -128,7 +128,7 @@ def test_a_revision_is_known_by_the_deal_that_it_tells():
     (lambda: Adjusted(operator="mk", reason="r", time_msc=0, before=state("long 1 @ 10", 8)), 8),
     (lambda: Adjusted(operator="mk", reason="r", time_msc=0), None),
 ])  # fmt: skip
-def test_a_correction_says_which_position_it_is_about(make, about):
+def test_a_correction_states_which_position_it_is_about(make, about):
     event = make()
     assert (event.position_id, event.symbol) == (about, "EURUSD" if about else None)
 
@@ -142,7 +142,7 @@ def test_a_state_may_come_as_plain_fields():
     {"operator": ""}, {"operator": "  "}, {"reason": ""}, {"balance_after": 5}, {"balance_before": 5}, {"credit_after": 5},
     {"clock_after": "UTC"}, {"clock_after": "nowhere", "clock_before": "UTC"},
 ])  # fmt: skip
-def test_a_person_s_correction_says_who_why_and_both_figures(wrong):
+def test_a_person_s_correction_states_who_why_and_both_figures(wrong):
     with pytest.raises(BadValue):
         Adjusted(**({"operator": "mk", "reason": "r", "time_msc": 0} | wrong))
 
@@ -166,7 +166,7 @@ def test_the_opening_figure_may_be_negative_and_credit_unknown():
 
 
 def opened_event(**terms: Any) -> AccountOpened:
-    told: dict[str, Any] = {
+    recorded: dict[str, Any] = {
         "server": "S",
         "login": 1,
         "currency": "USD",
@@ -175,7 +175,7 @@ def opened_event(**terms: Any) -> AccountOpened:
         "clock": "+3",
         "time_msc": 0,
     }
-    return AccountOpened(**(told | terms))
+    return AccountOpened(**(recorded | terms))
 
 
 def test_an_account_is_opened_with_words():
@@ -195,7 +195,7 @@ def test_what_an_account_cannot_be(wrong):
 
 
 @pytest.mark.parametrize("cls", [cls for cls, _ in KINDS.values()], ids=lambda cls: cls.__name__)
-def test_every_fact_is_frozen_and_keyword_only_and_says_when(cls):
+def test_every_fact_is_frozen_and_keyword_only_and_states_when(cls):
     assert all(field.kw_only for field in attrs.fields(cls))
     assert hasattr(cls, "time_msc") or "time_msc" in attrs.fields_dict(cls)
     event = object.__new__(cls)

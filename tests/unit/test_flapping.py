@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ledger import BreakKind, BreakOpened, GhostClosed, Ledger, PositionRecovered, SyncResult, SyncStatus
-from ledger.corrections import apply, propose_update
+from ledger.adjustments import apply, propose_update
 from ledger.values import plain
 from tests.support.broker import ACCOUNT, Desk, kinds
 from tests.support.journals import new_url
@@ -55,8 +55,8 @@ FLAPS: dict[str, tuple[str, list[str]]] = {
 @pytest.mark.parametrize("extended", [False, True], ids=["base form", "extended form"])
 @pytest.mark.parametrize("name", FLAPS)
 def test_what_flaps_is_left_to_people_with_few_events_and_is_not_safe(name, extended, restarts):
-    told, pictures = FLAPS[name]
-    desk = Desk(told, pictures[-1], extended=extended)
+    recorded, pictures = FLAPS[name]
+    desk = Desk(recorded, pictures[-1], extended=extended)
     desk.startup()
     results = flap(desk, cycle(pictures), restarts=restarts)
     assert len(corrections(desk)) <= (3 if extended else 3 + len(set(pictures)))
@@ -100,8 +100,8 @@ def test_fills_that_give_a_position_new_tickets_are_no_flapping():
 @pytest.mark.parametrize("action", ["report", "halt"])
 @pytest.mark.parametrize("name", ["one lot more", "present and absent", "absent once", "a stranger"])
 def test_what_is_only_reported_is_reported_few_times(name, action):
-    told, pictures = FLAPS[name]
-    desk = Desk(told, zombie=action, ghost=action, drift=action)
+    recorded, pictures = FLAPS[name]
+    desk = Desk(recorded, zombie=action, ghost=action, drift=action)
     results = flap(desk, cycle(pictures))
     assert corrections(desk) == []
     assert sum(result.appended for result in results) <= 12
@@ -198,7 +198,7 @@ def test_corrections_that_late_deals_explain_do_not_count():
         desk.watch.move(1)
         desk.broker.show(f"#7 long {number + 2} @ 10")
         assert desk.sync().corrected == (7,)  # the history lags
-        desk.broker.tell(deal)
+        desk.broker.record(deal)
         result = desk.sync()
         assert (result.fills, result.status) == ((50 + number,), SyncStatus.SUCCESS)
     assert desk.left == "#7 long 9 @ 10"

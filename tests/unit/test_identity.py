@@ -33,9 +33,9 @@ IDENTIFIED = GatewayIdentified(login=ACCOUNT.login, server=ACCOUNT.server, form=
 WEAKER: list[dict[str, Any]] = [{"login": None, "server": None}, {"login": None}, {"server": None}]
 
 
-def identified(told: str = "#7 buy 1 @ 10", shows: str = "#7 long 1 @ 10", **terms: Any) -> Desk:
+def identified(recorded: str = "#7 buy 1 @ 10", shows: str = "#7 long 1 @ 10", **terms: Any) -> Desk:
     """Return a desk whose first sync was answered with login and server."""
-    desk = Desk(told, shows, extended=True, identified=False, **terms)
+    desk = Desk(recorded, shows, extended=True, identified=False, **terms)
     assert desk.startup().status is SyncStatus.SUCCESS
     return desk
 
@@ -138,7 +138,7 @@ def test_an_answer_that_states_less_than_before_is_refused_with_what_is_missing(
 def test_deals_without_identity_are_refused_in_the_same_sync(weaker, is_known):
     desk = Desk("#7 buy 1 @ 10", "#7 long 1 @ 10", extended=True, identified=is_known)
     deals = desk.broker.deals
-    desk.broker.tell(desk.cash(50, 10_000))
+    desk.broker.record(desk.cash(50, 10_000))
     desk.broker.deals = lambda **about: attrs.evolve(deals(**about), **weaker)  # type: ignore[method-assign]
     assert (desk.sync().status, desk.story.balance) == (SyncStatus.DEGRADED, "0")
 
@@ -148,7 +148,7 @@ def test_a_program_that_takes_the_port_in_the_middle_of_a_sync_is_refused():
 
     def taken() -> None:  # deals happened meanwhile, so that positions are asked for again
         desk.watch.move(1)
-        desk.broker.tell(desk.fill(50, 8)).show("").amiss(login=None, server=None)
+        desk.broker.record(desk.fill(50, 8)).show("").amiss(login=None, server=None)
 
     desk.broker.meanwhile(taken)
     result = desk.sync()
@@ -223,7 +223,7 @@ def test_the_same_decision_again_records_nothing():
 
 @pytest.mark.parametrize("event", [IdentityRelaxed, IdentityRequired])
 @pytest.mark.parametrize("wrong", ["operator", "reason"])
-def test_a_decision_says_who_and_why(event, wrong):
+def test_a_decision_states_who_and_why(event, wrong):
     with pytest.raises(BadValue, match="must be given"):
         event(**(WHO | {wrong: " "}), time_msc=0)
 
@@ -250,7 +250,7 @@ def test_the_identity_is_part_of_a_checkpoint():
     story = Story()
     story.account.record_many(DECISIONS[:3])
     portfolio = story.portfolio
-    again = Portfolio.restored(portfolio.standing, portfolio.state())
+    again = Portfolio.from_state(portfolio.terms, portfolio.state())
     assert (again.identity, again.state()) == (portfolio.identity, portfolio.state())
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from ledger import AccountId, Ledger
 from ledger.errors import MalformedExport
-from ledger.importing import Told, import_files
+from ledger.importer import ImportOptions, import_files
 
 FOLDER = Path(__file__).resolve().parents[1] / "support" / "exports"
 ACCOUNT = AccountId("Tester", 1)
@@ -45,15 +45,15 @@ NAMED = {"excel_csv_negative_blank.csv", "xlsx_text_negative_blank.xlsx"}  # the
 
 
 def imported(ledger, name):
-    told = Told(mode="netting" if name in NETS else "hedging", currency=None if name.endswith("html") else "USD")
+    recorded = ImportOptions(mode="netting" if name in NETS else "hedging", currency=None if name.endswith("html") else "USD")
     if name not in NAMED and not name.endswith("html"):
-        told = Told(account=ACCOUNT, mode=told.mode, currency="USD")
-    (report,) = import_files(ledger, [FOLDER / name], told=told)
+        recorded = ImportOptions(account=ACCOUNT, mode=recorded.mode, currency="USD")
+    (report,) = import_files(ledger, [FOLDER / name], options=recorded)
     return report
 
 
 @pytest.mark.parametrize("name", sorted(RIGHT))
-def test_a_file_that_failed_gives_what_its_broker_says(name):
+def test_a_file_that_failed_gives_what_its_broker_states(name):
     deals, balance, rows, still_open = RIGHT[name]
     with Ledger.open("memory://") as ledger:
         report = imported(ledger, name)
@@ -75,7 +75,7 @@ def test_a_file_that_failed_gives_what_its_broker_says(name):
         ("open_table_says_closed.html", [(102, "644.49"), (103, "681.20")]),
     ],
 )
-def test_the_profit_says_which_position_was_closed(name, trades):
+def test_the_profit_states_which_position_was_closed(name, trades):
     with Ledger.open("memory://") as ledger:
         account = ledger.account(imported(ledger, name).account)
         closed = sorted((trade.position_id, trade.profit) for trade in account.trades())

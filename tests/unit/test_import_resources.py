@@ -60,7 +60,7 @@ def test_a_file_may_be_so_large_and_no_larger(tmp_path, monkeypatch):
 def book(**parts: str) -> bytes:
     from tools.faults.import_resources import _book
 
-    return _book({name.replace("__", "/") + ".xml": text for name, text in parts.items()}, packed=True)
+    return _book({name.replace("__", "/") + ".xml": text for name, text in parts.items()}, compress=True)
 
 
 def test_a_workbook_may_not_be_a_bomb():

@@ -84,7 +84,7 @@ def test_loose_signs_are_read_in_every_format(write):
 def test_a_table_of_deals_without_its_title_is_known_by_its_rows(language, delimiter):
     report = read(f"{HEADERS[language].replace(',', delimiter)}\n{csv(DEALS, delimiter)}")
     assert (report.kind, [deal.deal for deal in report.deals]) == ("report", [101, 102, 103])
-    assert report.is_from_birth
+    assert report.starts_at_opening
 
 
 def test_a_dump_whose_rows_look_like_those_of_a_report_is_a_dump():
@@ -227,7 +227,7 @@ def rows_of(order: str) -> str:
 def test_the_balance_column_runs_in_the_order_that_reproduces_it(order):
     report = read(html(rows_of(order)))
     assert [deal.deal for deal in report.as_booked] == [101, 102, 103]
-    assert report.is_from_birth
+    assert report.starts_at_opening
 
 
 def test_rows_of_one_second_may_be_in_the_reverse_order_too():

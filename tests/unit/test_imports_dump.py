@@ -51,7 +51,7 @@ def test_money_that_is_no_trade_has_no_position(read):
     assert (cash.entry, cash.volume, cash.price) == (None, None, None)
 
 
-def test_a_dump_tells_its_positions_itself(read):
+def test_a_dump_reports_its_positions_itself(read):
     assert attribute(read(DUMP), MarginMode.HEDGING).position_ids == (None, 601, 601)
 
 
@@ -144,12 +144,12 @@ def test_a_dump_may_be_a_sheet_of_a_workbook(read):
     for line in DUMP.strip().split("\n"):
         sheet.append([float(cell) if cell.lstrip("-").replace(".", "").isdigit() else cell for cell in line.split(",")])
     sheet["C2"], sheet["D2"] = datetime(2024, 1, 2, 10), None  # noqa: DTZ001
-    deals, told = read(saved(book)).deals, read(DUMP.replace("-1.8900000000000001", "-1.89")).deals
-    assert deals[1:] == told[1:]
+    deals, recorded = read(saved(book)).deals, read(DUMP.replace("-1.8900000000000001", "-1.89")).deals
+    assert deals[1:] == recorded[1:]
     assert deals[0].time_msc == 1704189600000
 
 
-def test_a_generated_dump_says_what_was_lived(read):
+def test_a_generated_dump_states_what_was_lived(read):
     history = make_history(3, "hedging", 120)
     dump = read(render_csv(history))
     assert [(d.deal, d.time_msc, d.money, d.position_id or 0) for d in dump.deals] == [
@@ -206,7 +206,7 @@ def test_orders_and_positions_are_refused_as_what_they_are(read):
         read(positions + "0,1,2024-01-02 10:00:00,0,1,0.1,1.1,0,0,1.2,0,5,EURUSD\n")
 
 
-def test_a_dump_without_rows_says_that_there_are_no_deals(read):
+def test_a_dump_without_rows_states_that_there_are_no_deals(read):
     assert read(HEADER + "\n").deals == ()
 
 

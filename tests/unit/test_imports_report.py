@@ -49,10 +49,10 @@ def test_a_report_is_read_into_deals_positions_and_figures(read):
     assert [row.position_id for row in report.closed] == [201]
     assert [row.ticket for row in report.open] == [301]
     assert (report.balance, report.credit, report.has_figures) == (Decimal("1009.28"), Decimal("50.00"), True)
-    assert report.is_from_birth
+    assert report.starts_at_opening
 
 
-def test_a_deal_says_what_its_cells_say(read):
+def test_a_deal_states_what_its_cells_say(read):
     deal = read(html(DEALS)).deals[2]
     assert (deal.row, deal.time_msc, deal.deal, deal.order) == (4, EPOCH + 3_605_000, 103, 202)
     assert (deal.symbol, deal.type, deal.side, deal.entry) == ("EURUSD", 1, Side.SELL, Entry.OUT)
@@ -62,7 +62,7 @@ def test_a_deal_says_what_its_cells_say(read):
     assert (deal.position_id, deal.magic, deal.reason, deal.word) == (None, None, None, None)
 
 
-def test_a_closed_and_an_open_position_say_what_their_cells_say(read):
+def test_a_closed_and_an_open_position_state_what_their_cells_say(read):
     report = read(html(joined(CLOSED, DEALS, OPEN)))
     closed, still_open = report.closed[0], report.open[0]
     assert (closed.row, closed.side, closed.volume, closed.volume_opened) == (2, Side.BUY, Decimal("0.10"), None)
@@ -73,7 +73,7 @@ def test_a_closed_and_an_open_position_say_what_their_cells_say(read):
     assert (still_open.swap, still_open.profit, still_open.comment) == (Decimal("-0.10"), Decimal("70.00"), "EA")
 
 
-def test_a_row_of_a_position_closed_in_part_tells_both_volumes(read):
+def test_a_row_of_a_position_closed_in_part_reports_both_volumes(read):
     row = read(html(joined(CLOSED.replace("buy | 0.10", "buy | 0.02 / 0.10"), DEALS))).closed[0]
     assert (row.volume, row.volume_opened) == (Decimal("0.02"), Decimal("0.10"))
 
@@ -83,7 +83,7 @@ def test_a_hidden_comment_that_is_shown_moves_the_rest_of_a_closed_row_on(read):
     assert (row.volume, row.profit) == (Decimal("0.10"), Decimal("10.00"))
 
 
-def test_absent_tables_are_none_and_say_nothing(read):
+def test_absent_tables_are_none_and_state_nothing(read):
     report = read(html(DEALS))
     assert (report.closed, report.open, report.balance, report.credit, report.has_figures) == (None, None, None, None, False)
 
@@ -122,14 +122,14 @@ def test_deals_without_any_profit_keep_their_balance_column(read):
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_language_changes_nothing(read, language):
     history = make_history(11, "hedging", 60)
-    told, english = read(render_html(history, language)), read(render_html(history))
-    assert (told.deals, told.closed, told.open, told.balance) == (
+    recorded, english = read(render_html(history, language)), read(render_html(history))
+    assert (recorded.deals, recorded.closed, recorded.open, recorded.balance) == (
         english.deals,
         english.closed,
         english.open,
         english.balance,
     )
-    assert (told.server, told.login, len(told.deals)) == (SERVER, LOGIN, len(history.deals))
+    assert (recorded.server, recorded.login, len(recorded.deals)) == (SERVER, LOGIN, len(history.deals))
 
 
 # --------------------------------------------------------------------------------------------------------- what it tells of
@@ -209,7 +209,7 @@ def test_a_type_that_nobody_documented_is_kept_as_its_word(read):
     assert (deal.type, deal.word, deal.profit) == (None, "SO compensation", Decimal("1000.00"))
 
 
-def test_a_credit_is_money_even_if_it_says_in(read):
+def test_a_credit_is_money_even_if_it_states_in(read):
     deal = read(html(DEPOSIT.replace("balance | | |", "credit | in | 0.00 |"))).deals[0]
     assert (deal.type, deal.entry, deal.volume, deal.symbol) == (3, None, None, None)
 
@@ -219,9 +219,9 @@ def test_a_cancelled_deal_keeps_what_it_was_about(read):
     assert (deal.type, deal.side, deal.symbol, deal.volume, deal.entry) == (13, None, "EURUSD", Decimal("0.10"), Entry.IN)
 
 
-def test_a_file_that_begins_in_the_middle_tells_its_opening_figure(read):
+def test_a_file_that_begins_in_the_middle_reports_its_opening_figure(read):
     report = read(html(f"{BUY}\n{SELL}"))
-    assert (report.opening, report.is_from_birth) == (Decimal("1000.00"), False)
+    assert (report.opening, report.starts_at_opening) == (Decimal("1000.00"), False)
 
 
 def test_a_ticket_may_need_more_than_53_bits_in_html(read):

@@ -50,7 +50,7 @@ def sheet_changed(data, before, after):
 
 
 @pytest.mark.parametrize("mode", ["hedging", "netting"])
-def test_a_workbook_says_what_the_html_of_the_same_account_says(read, mode):
+def test_a_workbook_states_what_the_html_of_the_same_account_states(read, mode):
     history = make_history(7, mode, 150)
     assert history.open
     book, page = read(render_xlsx(history)), read(render_html(history))

@@ -11,7 +11,7 @@ from attrs import evolve
 
 from ledger import Adjusted, BadValue, DealCompleted, Ledger, Outcome, PositionRecovered, PositionState, ReconcilePolicy, Side
 from ledger.codec import decode, encode, natural_key
-from ledger.exporting import export, take_back
+from ledger.exporter import export, import_json_lines
 from ledger.json_views import log_json
 from tools.testkit.stories import at, fill, opened, state
 
@@ -46,7 +46,7 @@ def test_a_magic_number_in_a_correction_keeps_its_key_and_is_shown_without_a_sig
     old, new = (PositionRecovered(position=state("long 1 @ 10", magic=magic), time_msc=at(1)) for magic in (-1, LARGEST))
     assert natural_key(old) == natural_key(new)
     account = opened("hedging")
-    row = encode(new, account.standing)
+    row = encode(new, account.terms)
     assert json.loads(row.data or "")["position"]["magic"] == -1  # as it always was written
     event = decode(row, None)
     assert isinstance(event, PositionRecovered)
@@ -56,7 +56,7 @@ def test_a_magic_number_in_a_correction_keeps_its_key_and_is_shown_without_a_sig
     assert account.portfolio.positions[7].magic == LARGEST
     assert account.verify().problems == ()
     (recorded,) = account.events(after=1)
-    assert log_json(recorded, account.standing)["data"]["position"]["magic"] == LARGEST
+    assert log_json(recorded, account.terms)["data"]["position"]["magic"] == LARGEST
 
 
 def test_an_adjustment_states_a_magic_number():
@@ -93,6 +93,6 @@ def test_a_magic_number_is_exported_without_a_sign_and_comes_back(tmp_path):
     assert str(LARGEST) in (tmp_path / "x.csv").read_text()
     assert pd.read_parquet(tmp_path / "x.parquet")["magic"].iloc[-1] == LARGEST
     with Ledger.open("memory://") as copy:
-        take_back(copy, tmp_path / "x.jsonl")
+        import_json_lines(copy, tmp_path / "x.jsonl")
         assert list(copy.account(account.name).events())[1].event == fill(1, magic=LARGEST)
         assert copy.verify().ok

@@ -66,11 +66,11 @@ class Both:
         self, deal: int, ticket: int, side: str, volume: str, price: str, *, symbol: str = "EURUSD", entry: str = "in"
     ) -> None:
         """Let the engine tell a fill to both."""
-        told = FillRecorded(
+        recorded = FillRecorded(
             deal=deal, position_id=ticket, symbol=symbol, side=side, entry=entry, volume=volume, price=price, time_msc=at(deal),
             commission=0, fee=0, swap=0, profit=0,
         )  # fmt: skip
-        self.story.account.record(told)
+        self.story.account.record(recorded)
         self.naive.fill(ticket, symbol, side, float(volume), float(price))
         self.watch.move(60)
 
@@ -180,7 +180,7 @@ def test_8_a_partial_close_leaves_the_open_price():
     assert both.naive.price == 1.5
 
 
-def test_9_a_fill_told_twice_counts_once():
+def test_9_a_fill_recorded_twice_counts_once():
     both = Both()
     for _ in range(2):
         both.fill(1, 7, "buy", "0.3", "1.1")
@@ -263,12 +263,12 @@ def a_server_that_drops_the_first_request() -> Iterator[str]:
             *route, request = socket.recv_multipart()
             asked += 1
             if asked > 1:
-                told = {
+                recorded = {
                     "status": "SUCCESS",
                     "positions": [row(7, "buy", 0.1, 1.1)],
                     "req_id": json.loads(request).get("req_id"),
                 }
-                socket.send_multipart([*route, json.dumps(told).encode()])
+                socket.send_multipart([*route, json.dumps(recorded).encode()])
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -282,11 +282,11 @@ def a_server_that_drops_the_first_request() -> Iterator[str]:
 
 
 def test_14_after_a_timeout_the_next_call_works():
-    with a_server_that_drops_the_first_request() as endpoint, closing(ZmqGateway(endpoint, timeout_msc=300)) as gateway:
+    with a_server_that_drops_the_first_request() as endpoint, closing(ZmqGateway(endpoint, timeout_ms=300)) as gateway:
         with pytest.raises(GatewayError):
             gateway.positions()
         assert [one.ticket for one in until_answered(gateway.positions).positions] == [7]
-    with a_server_that_drops_the_first_request() as endpoint, closing(NaiveClient(endpoint, timeout_msc=300)) as client:
+    with a_server_that_drops_the_first_request() as endpoint, closing(NaiveClient(endpoint, timeout_ms=300)) as client:
         assert [client.ask() for _ in range(3)] == [None, None, None]
 
 
@@ -320,14 +320,14 @@ def test_16_the_result_of_what_was_closed_unseen_is_looked_up():
     desk = Desk("#7 buy 1 @ 10", extended=True)
     naive = NaiveReconciler(lambda: {"status": "SUCCESS", "positions": []}, desk.watch.monotonic)
     naive.fill(7, "EURUSD", "buy", 1, 10)
-    desk.broker.tell(desk.fill(50, side="sell", entry="out", price=12, profit=200))
+    desk.broker.record(desk.fill(50, side="sell", entry="out", price=12, profit=200))
     result = desk.sync()
     naive.sync()
     assert (kinds(result.events), desk.story.balance) == (["FillRecorded"], "200")
     assert (naive.realized, naive.audit) == (0, ["ghost 7 closed"])
 
 
-def test_16_without_a_closing_deal_the_result_is_said_to_be_unknown():
+def test_16_without_a_closing_deal_the_result_is_reported_to_be_unknown():
     desk = Desk("#7 buy 1 @ 10")
     desk.startup()
     assert (desk.left, desk.story.trades) == ("flat; ghost result 1", ["long 1 @ 10 to ?, 0?"])

@@ -7,7 +7,7 @@ import pytest
 from ledger import Ledger
 from ledger.events import Adjusted, DealOrder
 from ledger.fold_order import falling_tickets
-from ledger.importing import Told, import_files
+from ledger.importer import ImportOptions, import_files
 from ledger.values import AccountId
 from tests.support.reports import html
 
@@ -37,11 +37,11 @@ def imported(tmp_path, first, second, name="deals.csv"):
     file = tmp_path / name
     file.write_text(DEALS.format(first=first, second=second), encoding="utf-8")
     ledger = Ledger.open("memory://")
-    told = Told(account=ACCOUNT, mode="hedging", currency="USD")
-    return ledger, import_files(ledger, [file], told=told)[0]
+    recorded = ImportOptions(account=ACCOUNT, mode="hedging", currency="USD")
+    return ledger, import_files(ledger, [file], options=recorded)[0]
 
 
-def test_an_import_says_where_tickets_fall(tmp_path):
+def test_an_import_states_where_tickets_fall(tmp_path):
     _, report = imported(tmp_path, first=9, second=5)
     assert any("tickets of 1 deals do not rise" in str(note) and "ledger account order" in str(note) for note in report.notes)
     _, report = imported(tmp_path, first=5, second=9)
@@ -53,17 +53,17 @@ def test_a_tester_report_orders_its_account_by_time(tmp_path):
     file.write_text(html(TESTER, account=None, generator="strategy tester"), encoding="utf-8")
     ledger = Ledger.open("memory://")
     account = ledger.account(ACCOUNT)
-    told = Told(account=ACCOUNT, mode="hedging", currency="USD")
-    import_files(ledger, [file], told=told)
-    assert account.standing.order is DealOrder.TIME
+    recorded = ImportOptions(account=ACCOUNT, mode="hedging", currency="USD")
+    import_files(ledger, [file], options=recorded)
+    assert account.terms.order is DealOrder.TIME
     version = account.version
-    import_files(ledger, [file], told=told)
+    import_files(ledger, [file], options=recorded)
     assert account.version == version
 
     other = Ledger.open("memory://").account(ACCOUNT)
     other.open(currency="USD", mode="hedging")
-    import_files(other.ledger, [file], told=told)
-    assert other.standing.order is DealOrder.TIME
+    import_files(other.ledger, [file], options=recorded)
+    assert other.terms.order is DealOrder.TIME
     [changed] = [one.event for one in other.events() if isinstance(one.event, Adjusted)]
     assert (changed.order_before, changed.order_after) == (DealOrder.TICKET, DealOrder.TIME)
     assert other.ledger.verify().ok

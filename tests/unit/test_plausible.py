@@ -30,18 +30,18 @@ from ledger import (
     SyncStatus,
 )
 from ledger.codec import Stored, encode, natural_key
-from ledger.importing import Told, import_files
+from ledger.importer import ImportOptions, import_files
 from ledger.journal.admission import start
-from ledger.journal.chain import linked
+from ledger.journal.chain import link
 from ledger.journal.memory import MemoryJournal
-from ledger.terms import Standing
+from ledger.terms import AccountTerms
 from ledger.values import AccountId, to_margin_mode
 from tests.support.broker import Desk, ScriptedGateway, reconciler
-from tools.testkit.stories import START_MSC, TOLD_US, at, cash, fill, opened, state, ticking
+from tools.testkit.stories import RECORDED_US, START_MSC, at, cash, fill, opened, state, ticking
 
 SECOND = 1_704_153_600  # 2024-01-02, in seconds
 DAY_MSC = 86_400_000
-NOW_MSC = TOLD_US // 1000
+NOW_MSC = RECORDED_US // 1000
 
 
 @pytest.mark.parametrize(("time_msc", "cause"), [
@@ -132,17 +132,20 @@ def recorded_before(*events: Event) -> Account:
         server=name.server, login=name.login, currency="DOLLARS", currency_digits=2, mode="hedging", clock="UTC",
         time_msc=SECOND,
     )  # fmt: skip
-    standing = Standing(opened=first, clock=first.clock)
+    terms = AccountTerms(opened=first, clock=first.clock)
     rows: list[Stored] = []
     head = start(name).hash
     for version, event in enumerate((first, *events), 1):
-        row = encode(event, standing)._replace(
-            version=version, recorded_us=TOLD_US + version, natural_key=natural_key(event), placement=2 if version == 1 else 0
+        row = encode(event, terms)._replace(
+            version=version,
+            recorded_us=RECORDED_US + version,
+            natural_key=natural_key(event),
+            placement=2 if version == 1 else 0,
         )
-        rows.append(linked(row[: Stored._fields.index("prev_hash")], head))
+        rows.append(link(row[: Stored._fields.index("prev_hash")], head))
         head = rows[-1].hash
     journal = MemoryJournal(ticking())
-    journal.take(name, rows)
+    journal.append_verbatim(name, rows)
     return Ledger(journal, ticking()).account(name)
 
 
@@ -174,7 +177,7 @@ def test_an_account_that_holds_a_time_that_cannot_be_goes_on():
     ("mBTC", "MBTC"), ("EUX", "EUX"), ("JPY", "JPY"), ("USD2", "USD2"),
 ])  # fmt: skip
 def test_a_currency_is_a_code(currency, stored):
-    assert opened(currency=currency).standing.opened.currency == stored
+    assert opened(currency=currency).terms.opened.currency == stored
 
 
 @pytest.mark.parametrize(
@@ -200,9 +203,9 @@ def test_what_is_no_mode_is_refused(mode: Any):
 
 
 def test_a_fact_names_itself_in_the_error():
-    told = FillRecorded(deal=5, symbol="X", side="buy", entry="in", volume=1, price=1, time_msc=SECOND)
+    recorded = FillRecorded(deal=5, symbol="X", side="buy", entry="in", volume=1, price=1, time_msc=SECOND)
     with pytest.raises(BadValue, match=r"FillRecorded of deal 5, time_msc: expected .*found 1704153600 .1970-01-20"):
-        opened().record(told)
+        opened().record(recorded)
     with pytest.raises(BadValue, match="CashMoved of deal 6"):
         opened().record(CashMoved(deal=6, type=2, profit=1, time_msc=SECOND))
 
@@ -212,7 +215,7 @@ def test_a_fact_names_itself_in_the_error():
 
 def test_a_deal_of_the_gateway_at_a_time_that_cannot_be_degrades_by_row_and_field_until_it_is_gone():
     desk = Desk(extended=True)
-    desk.broker.tell(desk.fill(1, entry="in"), fill(2, time_msc=SECOND))
+    desk.broker.record(desk.fill(1, entry="in"), fill(2, time_msc=SECOND))
     result = desk.sync()
     assert result.status is SyncStatus.DEGRADED
     assert (result.reason or "").startswith("row 2, time: deal 2: expected a broker time in milliseconds")
@@ -242,9 +245,9 @@ def test_a_file_with_a_time_that_cannot_be_is_refused_by_row_and_nothing_is_appe
     (tmp_path / "good.csv").write_text(head + good)
     (tmp_path / "bad.csv").write_text(head + good.replace("1,2024", "2,2024") + f"3,{moment},1,1,1,1.1,5,EURUSD,7,8\n")
     ledger = Ledger.open("memory://", now_us=ticking())
-    told = Told(account=AccountId("Tester", 1), mode=MarginMode.HEDGING, currency="USD")
+    recorded = ImportOptions(account=AccountId("Tester", 1), mode=MarginMode.HEDGING, currency="USD")
     with pytest.raises(MalformedExport, match=cause) as refused:
-        import_files(ledger, [tmp_path / "good.csv", tmp_path / "bad.csv"], told=told)
+        import_files(ledger, [tmp_path / "good.csv", tmp_path / "bad.csv"], options=recorded)
     assert (refused.value.row, refused.value.column) == (3, "time")
     assert ledger.accounts() == []
 
@@ -260,7 +263,7 @@ def test_an_import_opens_no_account_in_what_is_no_currency(currency, tmp_path):
         import_files(
             ledger,
             [tmp_path / "x.csv"],
-            told=Told(account=AccountId("Tester", 1), mode=MarginMode.HEDGING, currency=currency),
+            options=ImportOptions(account=AccountId("Tester", 1), mode=MarginMode.HEDGING, currency=currency),
             progress=steps.append,
         )
     assert not any(step.startswith("recording") for step in steps)  # everything is checked before anything is recorded

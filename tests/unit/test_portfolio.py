@@ -37,7 +37,7 @@ from ledger.clock import utc_text
 from ledger.values import plain
 from ledger.views import CLOSE_WITHOUT_OPENING, GHOST_RESULT
 from tools.testkit.every_event import EVENTS
-from tools.testkit.stories import Story, at, cash, fill, left_behind, opened, play, shown, state, untold
+from tools.testkit.stories import Story, at, cash, fill, incomplete, left_behind, opened, play, shown, state
 
 DAY_MSC = 86_400_000
 
@@ -70,7 +70,7 @@ def test_what_fills_leave_behind(mode, fills, left):
 
 
 def test_one_position_of_a_symbol_is_found_by_its_symbol():
-    story = Story().tell("buy 1 @ 10, sell 2 USDJPY @ 150")
+    story = Story().record("buy 1 @ 10, sell 2 USDJPY @ 150")
     found = story.portfolio.position_of("USDJPY")
     assert found is not None
     assert (found.side, found.volume) == (Side.SELL, 2)
@@ -78,7 +78,7 @@ def test_one_position_of_a_symbol_is_found_by_its_symbol():
 
 
 def test_five_reversals_in_one_second_are_found_in_the_order_of_their_tickets():
-    story = Story().tell(
+    story = Story().record(
         "t1 d1 buy 1 @ 10, t1 d2 sell 2 @ 11, t1 d3 buy 3 @ 12, t1 d4 sell 4 @ 13, t1 d5 buy 5 @ 14, t1 d6 sell 6 @ 15"
     )
     assert story.left == "short 3 @ 15"
@@ -89,7 +89,7 @@ def test_five_reversals_in_one_second_are_found_in_the_order_of_their_tickets():
 
 
 def test_a_reversal_is_one_deal_with_two_lives_and_one_position_id():
-    story = Story().tell("d5 buy 1 @ 10").tell(
+    story = Story().record("d5 buy 1 @ 10").record(
         fill(6, side="sell", entry="in/out", volume=3, price=12, position_id=5, order=99, profit=2, swap="-0.5",
              commission="-3", fee="-0.9", magic=4)
     )  # fmt: skip
@@ -101,16 +101,16 @@ def test_a_reversal_is_one_deal_with_two_lives_and_one_position_id():
     assert story.portfolio.totals.deals == 2
 
 
-def test_a_reversal_told_twice_is_still_one_deal():
-    story = Story().tell("t1 d5 buy 1 @ 10")
+def test_a_reversal_recorded_twice_is_still_one_deal():
+    story = Story().record("t1 d5 buy 1 @ 10")
     reversal = fill(6, side="sell", entry="in/out", volume=3, price=12, position_id=5, profit=2)
-    story.tell(reversal).tell(reversal)
+    story.record(reversal).record(reversal)
     assert story.outcomes[-2:] == [Outcome.APPENDED, Outcome.DUPLICATE]
     assert (story.left, story.balance) == ("short 2 @ 12", "2")
 
 
-def test_a_reversal_whose_money_is_not_told_leaves_the_closed_trade_incomplete():
-    story = Story().tell("d5 buy 1 @ 10, d6 sell 3 @ 12 untold")
+def test_a_reversal_whose_money_is_not_recorded_leaves_the_closed_trade_incomplete():
+    story = Story().record("d5 buy 1 @ 10, d6 sell 3 @ 12 incomplete")
     assert [trade.complete for trade in story.account.trades()] == [False]
 
 
@@ -142,7 +142,7 @@ def test_what_fills_leave_behind_on_a_hedging_account(fills, left):
 
 
 def test_a_close_by_is_two_deals_and_the_larger_position_survives():
-    story = Story("hedging").tell(
+    story = Story("hedging").record(
         "#11 buy 1 @ 10, #12 sell 0.4 @ 12, #11 out by sell 0.4 @ 12 profit 80, #12 out by buy 0.4 @ 10"
     )
     assert (story.left, story.balance) == ("#11 long 0.6 @ 10", "80")
@@ -152,16 +152,16 @@ def test_a_close_by_is_two_deals_and_the_larger_position_survives():
 def test_a_close_by_in_one_second_does_not_depend_on_which_leg_comes_first():
     legs = ["t3 #11 out by sell 1 @ 12 profit 200", "t3 #12 out by buy 1 @ 10"]
     for first, second in (legs, legs[::-1]):
-        story = Story("hedging").tell(f"#11 buy 1 @ 10, #12 sell 1 @ 12, {first}, {second}")
+        story = Story("hedging").record(f"#11 buy 1 @ 10, #12 sell 1 @ 12, {first}, {second}")
         assert (story.left, story.balance) == ("flat", "200")
 
 
 def test_a_stop_out_closes_part_and_books_its_cash():
-    story = Story("hedging").tell("deposit 100, #11 buy 1 @ 10, #11 out sell 0.6 @ 4 profit -90 commission -1")
+    story = Story("hedging").record("deposit 100, #11 buy 1 @ 10, #11 out sell 0.6 @ 4 profit -90 commission -1")
     assert (story.left, story.balance) == ("#11 long 0.4 @ 10", "9")
 
 
-def test_a_position_without_an_id_is_known_by_its_order_until_it_is_told():
+def test_a_position_without_an_id_is_known_by_its_order_until_it_is_recorded():
     account = opened("hedging")
     account.record(fill(1, position_id=None, order=55))
     assert list(account.portfolio.positions) == [55]
@@ -181,7 +181,7 @@ def test_an_entry_that_nobody_documented_is_kept_and_counts_its_money():
 
 
 @pytest.mark.parametrize(
-    ("told", "balance"),
+    ("recorded", "balance"),
     [
         ("buy 1 @ 10 commission -3.5", "-3.5"),
         ("buy 1 @ 10 commission -3, sell 1 @ 10 commission -3", "-6"),
@@ -193,8 +193,8 @@ def test_an_entry_that_nobody_documented_is_kept_and_counts_its_money():
         ("deposit 10, buy canceled 0, sell canceled 0, balance 5", "15"),
     ],
 )
-def test_the_balance_is_the_sum_of_all_money(told, balance):
-    assert Story().tell(told).balance == balance
+def test_the_balance_is_the_sum_of_all_money(recorded, balance):
+    assert Story().record(recorded).balance == balance
 
 
 @pytest.mark.parametrize("code", [2, *range(4, 18), 18, 40, 99999])
@@ -216,7 +216,7 @@ def test_a_kind_of_cash_without_a_code_is_kept_by_its_word():
 
 
 def test_credit_stands_apart():
-    story = Story().tell("deposit 100, credit 50, credit -20")
+    story = Story().record("deposit 100, credit 50, credit -20")
     assert (story.balance, story.portfolio.credit) == ("100", 30)
 
 
@@ -246,12 +246,12 @@ def test_money_of_any_currency_is_exact(currency, amount, shown_as):
 
 
 def test_the_engine_s_own_precision_of_decimals_changes_nothing():
-    story = Story("hedging").tell(
+    story = Story("hedging").record(
         "deposit 123456789.12, #7 buy 1234567.89 @ 12345.6789, #7 out sell 1 @ 1, t9 drift #7 long 5 @ 1"
     )
     with decimal.localcontext() as context:
         context.prec = 3
-        again = Story("hedging").tell(
+        again = Story("hedging").record(
             "deposit 123456789.12, #7 buy 1234567.89 @ 12345.6789, #7 out sell 1 @ 1, t9 drift #7 long 5 @ 1"
         )
         assert (again.left, again.balance) == (story.left, story.balance)
@@ -272,20 +272,20 @@ def test_averages_are_shown_with_the_digits_of_the_symbol_and_three_more():
 
 def test_a_completion_counts_money_and_moves_no_volume():
     account = opened()
-    account.record(untold(fill(1)))
-    assert account.portfolio.totals.deals_untold == 1
+    account.record(incomplete(fill(1)))
+    assert account.portfolio.totals.deals_incomplete == 1
     full = fill(1, commission="-3", swap=1, profit=0, fee=0)
     assert [account.record(full), account.record(full)] == [Outcome.COMPLETED, Outcome.DUPLICATE]
     assert (left_behind(account.portfolio), account.portfolio.balance) == ("long 1 @ 10", -2)
-    assert account.portfolio.totals.deals_untold == 0
+    assert account.portfolio.totals.deals_incomplete == 0
     assert account.portfolio.totals.deals == 1
 
 
-def test_a_trade_is_complete_once_its_money_is_told():
+def test_a_trade_is_complete_once_its_money_is_recorded():
     account = opened("hedging")
     closing = fill(2, side="sell", entry="out", profit=3)
     account.record(fill(1))
-    account.record(untold(closing))
+    account.record(incomplete(closing))
     assert [trade.complete for trade in account.trades()] == [False]
     account.record(closing)
     assert [(trade.complete, trade.profit) for trade in account.trades()] == [(True, 3)]
@@ -322,7 +322,7 @@ def test_a_deal_that_was_revised_to_a_later_time_is_folded_there():
 
 
 @pytest.mark.parametrize(
-    ("told", "left"),
+    ("recorded", "left"),
     [
         # a closing deal, then its opening
         ("t5 #7 out sell 1 @ 12, t1 #7 in buy 1 @ 10", "flat"),
@@ -367,12 +367,12 @@ def test_a_deal_that_was_revised_to_a_later_time_is_folded_there():
         ("t1 #7 buy 1 @ 10, t9 #7 out buy 1 @ 11", "flat; close without opening 1; ghost result 1"),
     ],
 )
-def test_what_late_history_leaves_behind(told, left):
-    assert play(told, "hedging") == left
+def test_what_late_history_leaves_behind(recorded, left):
+    assert play(recorded, "hedging") == left
 
 
 @pytest.mark.parametrize(
-    ("told", "left"),
+    ("recorded", "left"),
     [
         ("t1 #7 buy 1 @ 10, t9 drift #7 short 0.5 @ 11", "short 0.5 @ 11; ghost result 1"),
         ("t1 #7 buy 1 @ 10, t9 drift #7 short 0.5 @ 11, t5 #7 in/out sell 1.5 @ 11", "short 0.5 @ 11"),
@@ -388,52 +388,54 @@ def test_what_late_history_leaves_behind(told, left):
         ("t1 #7 buy 1 @ 10, t9 ghost #7, t10 #8 out sell 1 @ 12", "flat; ghost result 1; close without opening 1"),
     ],
 )
-def test_what_late_history_leaves_behind_on_a_netting_account(told, left):
-    assert play(told) == left
+def test_what_late_history_leaves_behind_on_a_netting_account(recorded, left):
+    assert play(recorded) == left
 
 
 def test_a_wrong_side_on_a_netting_account_shows_a_closed_long_and_an_open_short():
-    story = Story().tell("t1 #7 buy 1 @ 10, t9 drift #7 short 0.5 @ 11")
+    story = Story().record("t1 #7 buy 1 @ 10, t9 drift #7 short 0.5 @ 11")
     assert story.trades == ["long 1 @ 10 to ?, 0?"]
     assert story.portfolio.positions[7].side is Side.SELL
 
 
 def test_money_of_a_late_deal_counts_and_its_volume_does_not():
-    story = Story("hedging").tell("t1 #7 buy 1 @ 10, t9 drift #7 long 1.5 @ 11, t5 #7 in buy 0.5 @ 13 commission -3")
+    story = Story("hedging").record("t1 #7 buy 1 @ 10, t9 drift #7 long 1.5 @ 11, t5 #7 in buy 0.5 @ 13 commission -3")
     assert (story.left, story.balance) == ("#7 long 1.5 @ 11", "-3")
 
 
 @pytest.mark.parametrize("moment", [5, 10], ids=["before the ghost", "after the ghost"])
 def test_a_ghost_gets_its_result_from_the_deal_and_both_events_stay(moment):
-    story = Story("hedging").tell("t1 #7 buy 1 @ 10, t9 ghost #7")
+    story = Story("hedging").record("t1 #7 buy 1 @ 10, t9 ghost #7")
     assert (story.trades, story.balance) == (["long 1 @ 10 to ?, 0?"], "0")
-    story.tell(f"t{moment} #7 out sell 1 @ 12 profit 200 commission -3")
+    story.record(f"t{moment} #7 out sell 1 @ 12 profit 200 commission -3")
     assert (story.trades, story.balance) == (["long 1 @ 10 to 12, 197"], "197")
     assert [one.kind for one in story.account.events()][1:] == ["FillRecorded", "GhostClosed", "FillRecorded"]
 
 
 def test_a_ghost_of_a_position_that_lost_a_part_before_stays_incomplete():
-    story = Story("hedging").tell("t1 #7 buy 3 @ 10, t8 drift #7 long 2 @ 10, t9 ghost #7, t10 #7 out sell 2 @ 12 profit 4")
+    story = Story("hedging").record("t1 #7 buy 3 @ 10, t8 drift #7 long 2 @ 10, t9 ghost #7, t10 #7 out sell 2 @ 12 profit 4")
     assert story.trades == ["long 3 @ 10 to 12, 4?"]
     assert story.left == "flat; ghost result 1"
 
 
 def test_a_ghost_that_came_back_and_closed_is_complete():
-    story = Story("hedging").tell("t1 #7 buy 1 @ 10, t9 ghost #7, t12 recover #7 long 1 @ 10, t13 #7 out sell 1 @ 11 profit 1")
+    story = Story("hedging").record(
+        "t1 #7 buy 1 @ 10, t9 ghost #7, t12 recover #7 long 1 @ 10, t13 #7 out sell 1 @ 11 profit 1"
+    )
     assert (story.left, story.trades) == ("flat", ["long 1 @ 10 to 11, 1"])
 
 
 def test_a_close_without_an_opening_is_a_trade_from_before_the_history():
-    story = Story("hedging").tell("t5 #7 out sell 1 @ 12 profit 2")
+    story = Story("hedging").record("t5 #7 out sell 1 @ 12 profit 2")
     (trade,) = story.account.trades()
     assert (trade.opened_msc, trade.price_open, trade.side, trade.volume) == (None, None, Side.BUY, 1)
     assert story.trades == ["long 1 @ ? to 12, 2"]
-    story.tell("t1 #7 in buy 1 @ 10")
+    story.record("t1 #7 in buy 1 @ 10")
     assert story.trades == ["long 1 @ 10 to 12, 2"]
 
 
-def test_what_is_unexplained_says_of_what_and_since_when():
-    story = Story("hedging").tell(
+def test_what_is_unexplained_states_of_what_and_since_when():
+    story = Story("hedging").record(
         "t1 #7 buy 1 @ 10, t9 ghost #7, t11 #8 out sell 2 @ 12, t12 #9 buy 3 @ 1, t13 drift #9 long 1 @ 1"
     )
     assert [(one.position_id, one.kind, one.volume, one.since_msc) for one in story.portfolio.unexplained] == [
@@ -442,17 +444,17 @@ def test_what_is_unexplained_says_of_what_and_since_when():
 
 
 def test_no_correction_moves_money():
-    story = Story("hedging").tell("deposit 100, #7 buy 1 @ 10 commission -2")
-    story.tell(
+    story = Story("hedging").record("deposit 100, #7 buy 1 @ 10 commission -2")
+    story.record(
         "t50 drift #7 long 2 @ 10, t51 drift #7 short 1 @ 9, t52 ghost #7, t53 recover #8 long 4 @ 1, t54 reticket #8 99"
     )
     assert story.balance == "98"
 
 
 def test_what_a_position_rests_on():
-    story = Story("hedging").tell("t1 #1 buy 1 @ 10, t2 recover #2 long 1 @ 10, t3 #3 buy 1 @ 10, t4 drift #3 long 2 @ 10")
+    story = Story("hedging").record("t1 #1 buy 1 @ 10, t2 recover #2 long 1 @ 10, t3 #3 buy 1 @ 10, t4 drift #3 long 2 @ 10")
     assert [one.basis for one in story.portfolio.positions.values()] == ["fills", "recovery", "correction"]
-    story.tell("t1.5 #2 in buy 1 @ 10, t3.5 #3 in buy 1 @ 10")
+    story.record("t1.5 #2 in buy 1 @ 10, t3.5 #3 in buy 1 @ 10")
     assert [one.basis for one in story.portfolio.positions.values()] == ["fills", "fills", "fills"]
 
 
@@ -466,16 +468,16 @@ def test_a_recovery_takes_over_what_the_broker_shows():
 
 @pytest.mark.parametrize("mode", ["hedging", "netting"])
 def test_a_new_ticket_is_the_same_position(mode):
-    story = Story(mode).tell("t1 #7 buy 1 @ 10, t9 reticket #7 99")
+    story = Story(mode).record("t1 #7 buy 1 @ 10, t9 reticket #7 99")
     assert [(one.position_id, one.ticket) for one in story.portfolio.positions.values()] == [(7, 99)]
-    assert Story(mode).tell("t1 #8 buy 1 @ 10, t9 reticket #7 99").portfolio.positions[8].ticket == 8
+    assert Story(mode).record("t1 #8 buy 1 @ 10, t9 reticket #7 99").portfolio.positions[8].ticket == 8
 
 
 # ------------------------------------------------------------------------------------- the same second in two resolutions
 
 
 @pytest.mark.parametrize(
-    ("told", "left"),
+    ("recorded", "left"),
     [
         ("t5 #7 out sell 1 @ 12 profit 2, t5.3 #7 in buy 1 @ 10", "flat"),
         ("t5 #7 out sell 1 @ 12 profit 2, t5.3 #7 in buy 3 @ 10", "#7 long 2 @ 10"),
@@ -487,8 +489,8 @@ def test_a_new_ticket_is_the_same_position(mode):
         ("t5 #7 out sell 1 @ 12 profit 2, t5.3 #7 in sell 1 @ 10", "#7 short 1 @ 10; close without opening 1"),
     ],
 )
-def test_a_close_told_in_seconds_finds_its_opening_told_in_milliseconds(told, left):
-    story = Story("hedging").tell(told)
+def test_a_close_recorded_in_seconds_finds_its_opening_recorded_in_milliseconds(recorded, left):
+    story = Story("hedging").record(recorded)
     assert (story.left, story.balance) == (left, "2")
     assert sum(trade.profit for trade in [*story.account.trades(), *story.portfolio.partial_trades()]) == 2
 
@@ -503,43 +505,43 @@ def asserted(balance, moment, *, credit=None, until=None):
 
 
 def test_an_opening_figure_sets_the_balance_at_its_time():
-    story = Story().tell(asserted(1000, 10, credit=50)).tell("t11 buy 1 @ 10 commission -3")
+    story = Story().record(asserted(1000, 10, credit=50)).record("t11 buy 1 @ 10 commission -3")
     assert (story.balance, story.portfolio.credit) == ("997", 50)
-    story.tell("t5 deposit 300")  # before the figure: already in it
+    story.record("t5 deposit 300")  # before the figure: already in it
     assert (story.balance, story.portfolio.breaks) == ("997", ())
 
 
 def test_a_balance_where_the_history_is_complete_is_only_checked():
-    story = Story().tell(asserted(1000, 10, credit=0, until=100)).tell("t20 deposit 5").tell(asserted(1005, 30, credit=0))
+    story = Story().record(asserted(1000, 10, credit=0, until=100)).record("t20 deposit 5").record(asserted(1005, 30, credit=0))
     assert not story.portfolio.breaks
-    story.tell(asserted(1004, 40, credit=1))
+    story.record(asserted(1004, 40, credit=1))
     assert story.balance == "1005"
     assert [(one.kind, one.field, one.ours, one.theirs) for one in story.portfolio.breaks] == [
         (BreakKind.BALANCE, "balance", "1005.00", "1004.00"), (BreakKind.BALANCE, "credit", "0.00", "1.00"),
     ]  # fmt: skip
 
 
-def test_a_break_in_the_balance_goes_when_the_missing_deal_is_told():
-    story = Story().tell(asserted(1000, 10, credit=0, until=100)).tell(asserted(1005, 40, credit=0))
+def test_a_break_in_the_balance_goes_when_the_missing_deal_is_recorded():
+    story = Story().record(asserted(1000, 10, credit=0, until=100)).record(asserted(1005, 40, credit=0))
     assert len(story.portfolio.breaks) == 1
-    story.tell("t30 deposit 5")
+    story.record("t30 deposit 5")
     assert (story.portfolio.breaks, story.balance) == ((), "1005")
 
 
 def test_a_balance_behind_what_is_complete_sets_again():
-    story = Story().tell(asserted(1000, 10, credit=0, until=20)).tell(asserted(700, 40, credit=0))
+    story = Story().record(asserted(1000, 10, credit=0, until=20)).record(asserted(700, 40, credit=0))
     assert (story.balance, story.portfolio.breaks) == ("700", ())
 
 
 def test_a_sum_of_balance_and_credit_leaves_the_credit_alone():
-    story = Story().tell("t1 credit 50").tell(asserted(1050, 10))
+    story = Story().record("t1 credit 50").record(asserted(1050, 10))
     assert (story.balance, story.portfolio.credit) == ("1000", 50)
 
 
 @pytest.mark.parametrize("first", [0, 1])
 def test_the_order_of_two_opening_figures_does_not_matter(first):
     figures = [asserted(1000, 10, credit=0, until=20), asserted(1010, 30, credit=0, until=40)]
-    story = Story().tell(figures[first]).tell(figures[1 - first]).tell("t15 deposit 5, t35 deposit 1")
+    story = Story().record(figures[first]).record(figures[1 - first]).record("t15 deposit 5, t35 deposit 1")
     assert (story.balance, story.portfolio.breaks) == ("1011", ())
 
 
@@ -551,19 +553,19 @@ def adjusted(moment=90, **what):
 
 
 def test_a_person_adds_changes_and_takes_away_a_position():
-    story = Story("hedging").tell(adjusted(after=state("long 1 @ 10")))
+    story = Story("hedging").record(adjusted(after=state("long 1 @ 10")))
     assert (story.left, story.portfolio.positions[7].basis) == ("#7 long 1 @ 10", "adjustment")
-    story.tell(adjusted(91, before=shown(story.portfolio, 7), after=state("long 2 @ 11")))
+    story.record(adjusted(91, before=shown(story.portfolio, 7), after=state("long 2 @ 11")))
     assert story.left == "#7 long 2 @ 11"
-    story.tell(adjusted(92, before=shown(story.portfolio, 7)))
+    story.record(adjusted(92, before=shown(story.portfolio, 7)))
     assert story.left == "flat; ghost result 2"
 
 
 def test_a_person_s_correction_moves_money_by_the_difference_of_its_figures():
-    story = Story().tell("deposit 100, credit 10")
-    story.tell(adjusted(balance_before=90, balance_after=95, credit_before=10, credit_after=0))
+    story = Story().record("deposit 100, credit 10")
+    story.record(adjusted(balance_before=90, balance_after=95, credit_before=10, credit_after=0))
     assert (story.balance, story.portfolio.credit) == ("105", 0)
-    story.tell("t1.5 deposit 7")  # a late deal adds, the difference stays the same
+    story.record("t1.5 deposit 7")  # a late deal adds, the difference stays the same
     assert story.balance == "112"
 
 
@@ -595,7 +597,7 @@ def test_an_empty_account_shows_nothing():
 
 
 def test_what_a_portfolio_shows_cannot_be_changed():
-    portfolio = Story().tell("buy 1 @ 10").portfolio
+    portfolio = Story().record("buy 1 @ 10").portfolio
     with pytest.raises(TypeError):
         portfolio.positions[1] = portfolio.positions[1001]  # type: ignore[index]
     with pytest.raises(AttributeError):
@@ -603,12 +605,12 @@ def test_what_a_portfolio_shows_cannot_be_changed():
 
 
 def test_a_portfolio_that_was_handed_out_does_not_change():
-    story = Story("hedging").tell("#7 buy 2 @ 10, #8 buy 1 @ 10, #9 out sell 1 @ 1, t50 ghost #8, t51 drift #7 long 1 @ 10")
-    before, said = story.portfolio, story.left
-    story.tell("t60 #7 in buy 1 @ 30, t61 #8 out sell 1 @ 11, t62 #9 out sell 1 @ 1, t63 drift #7 long 1 @ 10")
-    story.tell("t64 deposit 5, t65 #7 in buy 2 @ 5")
-    assert story.left != said  # and with it, what is new was folded on
-    assert left_behind(before, named=True) == said
+    story = Story("hedging").record("#7 buy 2 @ 10, #8 buy 1 @ 10, #9 out sell 1 @ 1, t50 ghost #8, t51 drift #7 long 1 @ 10")
+    before, output = story.portfolio, story.left
+    story.record("t60 #7 in buy 1 @ 30, t61 #8 out sell 1 @ 11, t62 #9 out sell 1 @ 1, t63 drift #7 long 1 @ 10")
+    story.record("t64 deposit 5, t65 #7 in buy 2 @ 5")
+    assert story.left != output  # and with it, what is new was folded on
+    assert left_behind(before, named=True) == output
     assert before.balance == 0
 
 
@@ -626,7 +628,7 @@ def test_a_revision_of_what_is_not_known_is_refused():
         opened().revise(fill(1))
 
 
-def test_on_a_netting_account_another_position_id_says_that_the_old_position_ended():
+def test_on_a_netting_account_another_position_id_states_that_the_old_position_ended():
     account = opened("netting")
     account.record(fill(1, position_id=100))
     account.record(fill(2, volume=2, price=11, position_id=200))
@@ -634,7 +636,7 @@ def test_on_a_netting_account_another_position_id_says_that_the_old_position_end
     assert [(one.position_id, one.kind, one.volume) for one in account.portfolio.unexplained] == [(100, "ghost result", 1)]
 
 
-def test_an_id_that_is_told_later_names_the_position_that_had_none():
+def test_an_id_that_is_recorded_later_names_the_position_that_had_none():
     account = opened("netting")
     account.record(fill(1, position_id=None, order=7))
     assert list(account.portfolio.positions) == [7]
@@ -664,7 +666,7 @@ def test_what_is_applied_leaves_what_recording_it_leaves(event):
     assert portfolio.state() == before
     account.record(event)
     assert tried.state() == account.portfolio.state()
-    assert tried.standing == account.standing
+    assert tried.terms == account.terms
 
 
 @pytest.mark.parametrize(
@@ -695,7 +697,7 @@ def test_a_deal_is_applied_only_where_places_order_deals(order, hour):
     ((begin, _),) = ClockRule("ny-close").repeated_hours(at(0) - 100 * DAY_MSC, at(0))
     time_msc = at(0) if hour == "once" else begin + 1000
     account = opened(clock="ny-close", order=order, time_msc=time_msc - DAY_MSC)
-    portfolio = Portfolio(account.standing)
+    portfolio = Portfolio(account.terms)
     portfolio.note_version(1)
     if (order, hour) == ("ticket", "once"):
         portfolio.apply(fill(9, time_msc=time_msc), 2)

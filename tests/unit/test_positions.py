@@ -65,12 +65,12 @@ def test_what_somebody_saw_takes_the_place_of_volume_and_price(asserted, volume_
 def test_what_is_lost_is_remembered():
     position = long(50, 10)
     position.lose(20)
-    assert (position.volume, position.volume_untold, position.volume_out) == (30, 20, 0)
+    assert (position.volume, position.volume_unexplained, position.volume_out) == (30, 20, 0)
 
 
 def test_a_copy_has_everything_and_shares_nothing():
     position = long(50, 10)
-    position.comment, position.basis, position.money_told = "EA", "recovery", False
+    position.comment, position.basis, position.is_money_known = "EA", "recovery", False
     twin = position.copy()
     assert all(getattr(twin, name) == getattr(position, name) for name in OpenPosition.__slots__)
     twin.add(1, 1, 1, 1, 1, 1)

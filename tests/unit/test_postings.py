@@ -8,18 +8,18 @@ from ledger.clock import ClockRule
 from ledger.codec import encode, posting
 from ledger.events import DealCompleted, DealRevised, GhostClosed
 from ledger.fold_order import FoldOrder
-from ledger.postings import NO_DEAL, Posting, Postings, as_told, completed, place_of
-from ledger.terms import Standing
+from ledger.postings import NO_DEAL, Posting, Postings, apply_completion, merge_records, place_of
+from ledger.terms import AccountTerms
 from tests.support.journals import NoRecords
-from tools.testkit.stories import at, cash, fill, opened, state, untold
+from tools.testkit.stories import at, cash, fill, incomplete, opened, state
 
-STANDING: Standing = opened().standing
+TERMS_FILTER: AccountTerms = opened().terms
 ORDER = FoldOrder(ClockRule(), by_time=False, nets=False, records=NoRecords())
 POSITION_ID, PROFIT = (Posting._fields.index(name) for name in ("position_id", "profit"))
 
 
 def row(event, version):
-    return posting(encode(event, STANDING)._replace(version=version))
+    return posting(encode(event, TERMS_FILTER)._replace(version=version))
 
 
 def postings(plain, placed=(), replaced=MappingProxyType({})):
@@ -39,40 +39,49 @@ def test_time_goes_first_then_deals_then_versions():
     assert sorted([correction, later, late, early], key=place_of) == [early, late, later, correction]  # facts go first
 
 
-def test_what_is_no_deal_is_never_taken_for_another_telling():
+def test_what_is_no_deal_is_never_taken_for_another_record():
     first, second = (row(GhostClosed(before=state("long 1 @ 10", one), time_msc=at(2)), one) for one in (1, 2))
     assert [one[1] for one in postings([first, second])] == [NO_DEAL, NO_DEAL]
 
 
 def test_a_completion_fills_in_what_was_unknown_and_changes_nothing_else():
-    known = row(untold(fill(1, position_id=None)), 2)
+    known = row(incomplete(fill(1, position_id=None)), 2)
     more = row(DealCompleted(deal=1, time_msc=at(1), caused_by=2, position_id=7, profit=5), 3)
-    told = completed(known, more)
-    assert (told[POSITION_ID], told[PROFIT]) == (7, 5_000_000)
-    assert completed(told, row(DealCompleted(deal=1, time_msc=at(1), caused_by=2, position_id=8, profit=6), 4)) == told
-    assert [at for at, (old, new) in enumerate(zip(known, told, strict=True)) if old != new] == [POSITION_ID, PROFIT]
+    recorded = apply_completion(known, more)
+    assert (recorded[POSITION_ID], recorded[PROFIT]) == (7, 5_000_000)
+    assert (
+        apply_completion(recorded, row(DealCompleted(deal=1, time_msc=at(1), caused_by=2, position_id=8, profit=6), 4))
+        == recorded
+    )
+    assert [at for at, (old, new) in enumerate(zip(known, recorded, strict=True)) if old != new] == [POSITION_ID, PROFIT]
 
 
 def test_a_deal_and_its_completions_are_one_posting():
-    first = row(untold(fill(1)), 2)
+    first = row(incomplete(fill(1)), 2)
     profit = row(DealCompleted(deal=1, time_msc=at(1), caused_by=2, profit=5), 3)
     swap = row(DealCompleted(deal=1, time_msc=at(1), caused_by=3, swap=1), 4)
-    (told,) = postings([first], [profit, swap])
-    assert Posting(*told)._asdict() | {"profit": 5_000_000, "swap": 1_000_000, "version": 2} == Posting(*told)._asdict()
+    (recorded,) = postings([first], [profit, swap])
+    assert Posting(*recorded)._asdict() | {"profit": 5_000_000, "swap": 1_000_000, "version": 2} == Posting(*recorded)._asdict()
 
 
 def test_a_revision_takes_the_place_of_all_before_it():
     first = row(fill(1, profit=1), 2)
     completion = row(DealCompleted(deal=1, time_msc=at(1), caused_by=2, fee=9), 3)
-    revision = row(DealRevised(now=untold(fill(1, volume=3)), caused_by=3), 4)
+    revision = row(DealRevised(now=incomplete(fill(1, volume=3)), caused_by=3), 4)
     after = row(DealCompleted(deal=1, time_msc=at(1), caused_by=4, profit=7), 5)
-    told = Posting(*as_told([first, completion, revision, after]))
-    assert (told.kind, told.version, told.volume, told.profit, told.fee) == ("FillRecorded", 4, 3 * 10**8, 7_000_000, None)
+    recorded = Posting(*merge_records([first, completion, revision, after]))
+    assert (recorded.kind, recorded.version, recorded.volume, recorded.profit, recorded.fee) == (
+        "FillRecorded",
+        4,
+        3 * 10**8,
+        7_000_000,
+        None,
+    )
 
 
 def test_a_cancelled_deal_is_a_cash_movement_from_then_on():
-    told = Posting(*as_told([row(fill(1), 2), row(DealRevised(now=cash(1, 0, type=13), caused_by=2), 3)]))
-    assert (told.kind, told.deal_type) == ("CashMoved", 13)
+    recorded = Posting(*merge_records([row(fill(1), 2), row(DealRevised(now=cash(1, 0, type=13), caused_by=2), 3)]))
+    assert (recorded.kind, recorded.deal_type) == ("CashMoved", 13)
 
 
 def test_a_revised_deal_that_moved_in_time_is_folded_once_at_its_new_place():

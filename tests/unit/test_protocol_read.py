@@ -32,8 +32,8 @@ def bent(whole: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in (whole | changes).items() if value is not GONE}
 
 
-def answer(**told: Any) -> bytes:
-    return json.dumps(bent({"status": "SUCCESS"}, told)).encode()
+def answer(**recorded: Any) -> bytes:
+    return json.dumps(bent({"status": "SUCCESS"}, recorded)).encode()
 
 
 def position(**changes: Any):
@@ -75,13 +75,13 @@ def test_the_base_form_is_read():
 
 
 def test_the_extended_form_is_read():
-    told: dict[str, Any] = {
+    recorded: dict[str, Any] = {
         "identifier": 100000, "magic": -7, "time_msc": 1704153600123, "time_update_msc": 1704153600456, "swap": -0.3,
         "comment": "by hand", "time": 1,
     }  # fmt: skip
     snapshot = read_snapshot(
         answer(
-            positions=[ROW | told], req_id="a1", login=70113, server="Broker-Live", margin_mode=2, connected=True,
+            positions=[ROW | recorded], req_id="a1", login=70113, server="Broker-Live", margin_mode=2, connected=True,
             server_time_msc=1704153600789, count=1, something_new={"is": "let pass"},
         ),
         Asked("a1"),
@@ -120,51 +120,51 @@ def test_the_other_spelling_of_the_open_price():
     assert position(price_open=GONE, open_price=1.5).price_open == Decimal("1.5")
 
 
-@pytest.mark.parametrize("told", [0.1, "0.1", "0.10", "1e-1"])
-def test_a_number_is_a_json_number_or_exact_text(told):
-    assert position(volume=told).volume == Decimal("0.1")
+@pytest.mark.parametrize("recorded", [0.1, "0.1", "0.10", "1e-1"])
+def test_a_number_is_a_json_number_or_exact_text(recorded):
+    assert position(volume=recorded).volume == Decimal("0.1")
 
 
 def test_a_number_keeps_its_text():
     assert str(position(volume=0.30000000000000004).volume) == "0.30000000000000004"
 
 
-@pytest.mark.parametrize("told", [50629002942, "50629002942"])
-def test_a_ticket_is_a_whole_number_or_its_digits(told):
-    assert position(ticket=told).ticket == 50629002942
+@pytest.mark.parametrize("recorded", [50629002942, "50629002942"])
+def test_a_ticket_is_a_whole_number_or_its_digits(recorded):
+    assert position(ticket=recorded).ticket == 50629002942
 
 
-@pytest.mark.parametrize("told", [0, 0.0, "0", "0.00", -0.0])
-def test_an_open_price_of_nothing_is_unknown(told):
-    assert position(price_open=told).price_open is None
+@pytest.mark.parametrize("recorded", [0, 0.0, "0", "0.00", -0.0])
+def test_an_open_price_of_nothing_is_unknown(recorded):
+    assert position(price_open=recorded).price_open is None
 
 
-@pytest.mark.parametrize("told", [0, None, GONE])
-def test_no_identifier_leaves_the_ticket(told):
-    assert (position(identifier=told).position_id, position(identifier=told).is_identified) == (100001, False)
+@pytest.mark.parametrize("recorded", [0, None, GONE])
+def test_no_identifier_leaves_the_ticket(recorded):
+    assert (position(identifier=recorded).position_id, position(identifier=recorded).is_identified) == (100001, False)
 
 
 @pytest.mark.parametrize(
-    ("field", "told"),
+    ("field", "recorded"),
     [
-        *((field, told) for field in ROW for told in NOTHINGS),
-        *(("ticket", told) for told in (0, -1, 0.0, 1.5, 2**63, 2.0**53 + 2, 10**40)),
-        *(("ticket", told) for told in ("x", "1.5", "1e5", " 1", "\u0661", "9" * 5000)),
-        *(("identifier", told) for told in (-1, 1.5, 2**63, "x")),
-        *(("volume", told) for told in (0, -0.1, "-0.1", "x", "NaN", "sNaN", "Infinity", "1e400", "1e-400", "9" * 70)),
-        *(("volume", told) for told in ("1_0", "\u0661", " 1", "+1", ".5", "5.", "0x1")),
-        *(("price_open", told) for told in ("x", "nan", "1e31")),
-        *(("type", told) for told in (2, -1, 0.5, 2.0, "0", "long", "buy ", "bUy", "buy\0x")),
-        *(("symbol", told) for told in (7, "  ", "EUR\0USD", "\ud800")),
-        *(("time", told) for told in (-1, 1.5, "x", True, 10**15, 1, 946_684_799)),
+        *((field, recorded) for field in ROW for recorded in NOTHINGS),
+        *(("ticket", recorded) for recorded in (0, -1, 0.0, 1.5, 2**63, 2.0**53 + 2, 10**40)),
+        *(("ticket", recorded) for recorded in ("x", "1.5", "1e5", " 1", "\u0661", "9" * 5000)),
+        *(("identifier", recorded) for recorded in (-1, 1.5, 2**63, "x")),
+        *(("volume", recorded) for recorded in (0, -0.1, "-0.1", "x", "NaN", "sNaN", "Infinity", "1e400", "1e-400", "9" * 70)),
+        *(("volume", recorded) for recorded in ("1_0", "\u0661", " 1", "+1", ".5", "5.", "0x1")),
+        *(("price_open", recorded) for recorded in ("x", "nan", "1e31")),
+        *(("type", recorded) for recorded in (2, -1, 0.5, 2.0, "0", "long", "buy ", "bUy", "buy\0x")),
+        *(("symbol", recorded) for recorded in (7, "  ", "EUR\0USD", "\ud800")),
+        *(("time", recorded) for recorded in (-1, 1.5, "x", True, 10**15, 1, 946_684_799)),
         ("comment", 7), ("comment", True), ("comment", {}),
-        *(("magic", told) for told in (2**64, -(2**63) - 1, 1.5, "x")),
-        *(("profit", told) for told in ("x", True, {"a": 1})),
+        *(("magic", recorded) for recorded in (2**64, -(2**63) - 1, 1.5, "x")),
+        *(("profit", recorded) for recorded in ("x", True, {"a": 1})),
     ],
 )  # fmt: skip
-def test_a_row_that_is_wrong_is_named(field: str, told: Any):
+def test_a_row_that_is_wrong_is_named(field: str, recorded: Any):
     with pytest.raises(SnapshotRefused) as refused:
-        read_snapshot(answer(positions=[ROW, bent(ROW, {field: told})]))
+        read_snapshot(answer(positions=[ROW, bent(ROW, {field: recorded})]))
     assert (refused.value.row, refused.value.field) == (2, "time_msc" if refused.value.field == "time_msc" else field)
     assert len(str(refused.value)) < 250
 
@@ -182,7 +182,7 @@ def test_a_row_that_is_wrong_is_named(field: str, told: Any):
     ],
     ids=range(7),
 )
-def test_a_key_that_is_told_twice_is_refused_wherever_it_is(raw):
+def test_a_key_that_is_recorded_twice_is_refused_wherever_it_is(raw):
     with pytest.raises(SnapshotRefused, match="twice"):
         read_snapshot(raw)
 
@@ -214,29 +214,29 @@ def test_what_is_no_json_number_is_refused(text):
      answer(status=None, positions=[]), answer(status=1, positions=[]), answer(status="", positions=[]),
      answer(status="PARTIAL", positions=[]), b'{"status": "SUCCESS", "status": "SUCCESS", "positions": []}'],
 )  # fmt: skip
-def test_what_does_not_say_that_it_is_flat_is_never_flat(raw):
+def test_what_does_not_state_that_it_is_flat_is_never_flat(raw):
     with pytest.raises(SnapshotRefused):
         read_snapshot(raw)
 
 
 @pytest.mark.parametrize(
-    ("field", "told"),
+    ("field", "recorded"),
     [("login", "x"), ("login", -1), ("server", 7), ("margin_mode", 3), ("margin_mode", "both"), ("margin_mode", True),
      ("connected", 1), ("connected", "true"), ("count", -1), ("count", 1.5), ("server_time_msc", "now")],
 )  # fmt: skip
-def test_a_header_that_is_wrong_is_named(field, told):
+def test_a_header_that_is_wrong_is_named(field, recorded):
     with pytest.raises(SnapshotRefused) as refused:
-        read_snapshot(answer(positions=[], **{field: told}))
+        read_snapshot(answer(positions=[], **{field: recorded}))
     assert (refused.value.row, refused.value.field) == (None, field)
 
 
 @pytest.mark.parametrize("status", ["ERROR", "error", "REJECTED", "FAILED"])
-def test_an_error_is_told_with_code_and_words(status):
+def test_an_error_is_recorded_with_code_and_words(status):
     with pytest.raises(GatewayRefused) as refused:
         read_snapshot(answer(status=status, error_code=5040, error_msg="no data\x1b[2J", positions=[]))
     assert refused.value.code == "5040"
-    assert refused.value.told is not None
-    assert refused.value.told.isprintable()
+    assert refused.value.detail is not None
+    assert refused.value.detail.isprintable()
 
 
 def test_an_error_may_be_silent_or_talk_nonsense():
@@ -245,9 +245,9 @@ def test_an_error_may_be_silent_or_talk_nonsense():
         {"error_code": [], "error_msg": {"a": 1}},
         {"error_code": 10**400, "error_msg": "x" * 10_000},
     ]
-    for told in nonsense:
+    for recorded in nonsense:
         with pytest.raises(GatewayRefused) as refused:
-            read_snapshot(answer(status="ERROR", **told))
+            read_snapshot(answer(status="ERROR", **recorded))
         assert len(str(refused.value)) < 400
 
 
@@ -288,14 +288,14 @@ def test_what_is_no_trade_is_cash(type_, code, word):
     assert (read.order, read.position_id, read.symbol, read.origin) == (None, None, None, Origin.RECOVERY)
 
 
-def test_what_a_deal_does_not_tell_is_unknown():
+def test_what_a_deal_does_not_record_is_unknown():
     read = deal(commission=GONE, fee=None, swap=GONE, profit=GONE, magic=GONE, reason=GONE, comment=GONE, position_id=GONE)
     unknown = (read.commission, read.fee, read.swap, read.profit, read.magic, read.reason, read.comment, read.position_id)
     assert unknown == (None,) * 8
 
 
 @pytest.mark.parametrize(
-    ("field", "told"),
+    ("field", "recorded"),
     [
         *((field, GONE) for field in ("ticket", "type", "time", "symbol", "volume", "price", "entry")),
         ("volume", 0), ("volume", -1), ("symbol", ""), ("type", -1), ("type", 2**31), ("type", ""), ("type", 0.5),
@@ -303,9 +303,9 @@ def test_what_a_deal_does_not_tell_is_unknown():
         ("entry", "sideways"), ("entry", -1), ("reason", -1), ("reason", 2**31), ("time", 0), ("profit", "x"), ("order", -1),
     ],
 )  # fmt: skip
-def test_a_deal_that_is_wrong_is_refused_by_its_row(field, told):
+def test_a_deal_that_is_wrong_is_refused_by_its_row(field, recorded):
     with pytest.raises(SnapshotRefused) as refused:
-        read_deals(answer(deals=[DEAL, bent(DEAL, {field: told})]))
+        read_deals(answer(deals=[DEAL, bent(DEAL, {field: recorded})]))
     assert refused.value.row == 2
     assert field in (refused.value.field, "volume") or field in str(refused.value)
 
@@ -326,27 +326,29 @@ def test_an_account_is_read():
 
 
 @pytest.mark.parametrize(
-    ("field", "told"),
+    ("field", "recorded"),
     [*((field, GONE) for field in ACCOUNT), ("server", "a/b"), ("server", " "), ("currency", ""), ("margin_mode", 7),
      ("login", 1.5), ("balance", None), ("currency_digits", 16)],
 )  # fmt: skip
-def test_an_account_that_is_wrong_is_refused(field, told):
+def test_an_account_that_is_wrong_is_refused(field, recorded):
     with pytest.raises(SnapshotRefused) as refused:
-        read_account(answer(account=bent(ACCOUNT, {field: told})))
+        read_account(answer(account=bent(ACCOUNT, {field: recorded})))
     assert field in (refused.value.field or "")
 
 
 def test_symbols_are_read_and_unknown_sizes_are_none():
-    told = {"symbol": "EURUSD", "digits": 5, "volume_step": 0.01, "contract_size": 0, "currency_profit": ""}
-    (read,) = read_symbols(answer(symbols=[told]))
+    recorded = {"symbol": "EURUSD", "digits": 5, "volume_step": 0.01, "contract_size": 0, "currency_profit": ""}
+    (read,) = read_symbols(answer(symbols=[recorded]))
     assert (read.symbol, read.digits, read.volume_step) == ("EURUSD", 5, Decimal("0.01"))
     assert (read.contract_size, read.currency) == (None, None)
 
 
-@pytest.mark.parametrize(("field", "told"), [("symbol", GONE), ("digits", -1), ("volume_step", -0.01), ("contract_size", "x")])
-def test_a_symbol_that_is_wrong_is_named(field, told):
+@pytest.mark.parametrize(
+    ("field", "recorded"), [("symbol", GONE), ("digits", -1), ("volume_step", -0.01), ("contract_size", "x")]
+)
+def test_a_symbol_that_is_wrong_is_named(field, recorded):
     with pytest.raises(SnapshotRefused) as refused:
-        read_symbols(answer(symbols=[bent({"symbol": "EURUSD"}, {field: told})]))
+        read_symbols(answer(symbols=[bent({"symbol": "EURUSD"}, {field: recorded})]))
     assert (refused.value.row, refused.value.field) == (1, field)
 
 
@@ -362,13 +364,13 @@ OURS = "0123456789abcdef0123456789abcdef"
 ])  # fmt: skip
 @pytest.mark.parametrize("other", ["another", "0", 1, 17.0, 2**70, True, [], {}, OURS[:-1], OURS + "0", OURS.replace("0", "1")])
 def test_an_answer_that_names_another_request_in_any_spelling_is_another_answer(name, other):
-    for told in (
+    for recorded in (
         answer(positions=[], **{name: other}),
         answer(positions=[{}], **{name: other}),
         answer(status="ERROR", **{name: other}),
     ):
         with pytest.raises(AnotherAnswer, match=name):
-            read_snapshot(told, Asked(OURS))
+            read_snapshot(recorded, Asked(OURS))
 
 
 @pytest.mark.parametrize("quote", ["request", "header", "meta"])
@@ -419,11 +421,11 @@ def test_a_gateway_that_names_requests_is_held_to_it_but_for_errors():
 def test_texts_that_are_filled_up_with_nul_are_read():
     full = bent(ROW, {"type": "buy\0\0", "symbol": "EURUSD\0\0", "comment": "by hand\0\0", "ticket": "100001\0"})
     raw = answer(status="SUCCESS\0", positions=[full], server="Broker-Live\0\0\0", req_id=OURS + "\0")
-    for told in (raw, raw.replace(b"\\u0000", b"\0"), raw + b"\0", raw + b"\r\n\0\0 "):
-        read = read_snapshot(told, Asked(OURS))
+    for recorded in (raw, raw.replace(b"\\u0000", b"\0"), raw + b"\0", raw + b"\r\n\0\0 "):
+        read = read_snapshot(recorded, Asked(OURS))
         (row,) = read.positions
         assert (row.symbol, row.side, row.comment, row.ticket) == ("EURUSD", Side.BUY, "by hand", 100001)
-        assert (read.server, read.is_extended, read.raw) == ("Broker-Live", True, told)
+        assert (read.server, read.is_extended, read.raw) == ("Broker-Live", True, recorded)
 
 
 def test_a_key_that_is_filled_up_with_nul_is_that_key():
@@ -441,36 +443,45 @@ def test_a_comment_never_refuses_an_answer(comment, read):
     assert deal(comment=comment, external_id=comment).comment == read
 
 
-@pytest.mark.parametrize("told", [100001.0, "100001", "100001.0", "100001.000"])
-def test_an_id_may_be_written_as_a_double_while_that_is_exact(told):
-    read = position(ticket=told, identifier=told, magic=told)
+@pytest.mark.parametrize("recorded", [100001.0, "100001", "100001.0", "100001.000"])
+def test_an_id_may_be_written_as_a_double_while_that_is_exact(recorded):
+    read = position(ticket=recorded, identifier=recorded, magic=recorded)
     assert (read.ticket, read.position_id, read.magic) == (100001, 100001, 100001)
-    read = deal(ticket=told, order=told, position_id=told, magic=told, reason=3.0, entry=1.0, type=1.0, time=1704153600.0)
+    read = deal(
+        ticket=recorded,
+        order=recorded,
+        position_id=recorded,
+        magic=recorded,
+        reason=3.0,
+        entry=1.0,
+        type=1.0,
+        time=1704153600.0,
+    )
     assert (read.deal, read.order, read.position_id, read.magic) == (100001,) * 4
     assert (read.reason, read.entry, read.side, read.time_msc) == (3, Entry.OUT, Side.SELL, 1704153600000)
     assert read_snapshot(answer(positions=[ROW], count=1.0, login=70113.0)).login == 70113
 
 
 @pytest.mark.parametrize("field", ["ticket", "identifier", "magic"])
-@pytest.mark.parametrize("told", [2.0**53 + 2, "9007199254740994.0", 1e17, 100001.5, "100001.5"])
-def test_an_id_that_a_double_cannot_tell_from_its_neighbours_is_refused_by_row_and_field(field, told):
+@pytest.mark.parametrize("recorded", [2.0**53 + 2, "9007199254740994.0", 1e17, 100001.5, "100001.5"])
+def test_an_id_that_a_double_cannot_record_from_its_neighbours_is_refused_by_row_and_field(field, recorded):
     with pytest.raises(SnapshotRefused) as refused:
-        position(**{field: told})
+        position(**{field: recorded})
     assert (refused.value.row, refused.value.field) == (1, field)
 
 
-@pytest.mark.parametrize(("told", "magic"), [(2**64 - 1, 2**64 - 1), (-1, 2**64 - 1), (2**63, 2**63), ("7", 7), (0, 0)])
-def test_a_magic_number_has_64_bits_without_a_sign(told, magic):
-    assert position(magic=told).magic == magic
-    assert deal(magic=told).magic == magic
+@pytest.mark.parametrize(("recorded", "magic"), [(2**64 - 1, 2**64 - 1), (-1, 2**64 - 1), (2**63, 2**63), ("7", 7), (0, 0)])
+def test_a_magic_number_has_64_bits_without_a_sign(recorded, magic):
+    assert position(magic=recorded).magic == magic
+    assert deal(magic=recorded).magic == magic
 
 
-@pytest.mark.parametrize(("field", "told", "cause"), [
+@pytest.mark.parametrize(("field", "recorded", "cause"), [
     ("time_msc", 1704153600, "it looks like seconds: multiply by 1000"), ("time", 1704153600000, "from 0 to 253370764800"),
     ("time", 86400, "of 2000 or later"), ("time_update_msc", 1, "of 2000 or later"),
 ])  # fmt: skip
-def test_a_time_in_another_unit_is_refused_by_row_and_field(field, told, cause):
-    for change in ({field: told}, {field: float(told)}):
+def test_a_time_in_another_unit_is_refused_by_row_and_field(field, recorded, cause):
+    for change in ({field: recorded}, {field: float(recorded)}):
         with pytest.raises(SnapshotRefused, match=cause) as refused:
             position(**change)
         assert (refused.value.row, refused.value.field) == (1, field)

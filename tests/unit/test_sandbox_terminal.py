@@ -16,8 +16,8 @@ from ledger.gateway.sandbox.terminal import (
     INVALID_VOLUME,
     POSITION_CLOSED,
     Terminal,
-    dirty,
-    opened_at_random,
+    open_random_positions,
+    with_float_noise,
 )
 
 MODES = ("hedging", "netting", "exchange")
@@ -111,7 +111,7 @@ def test_swap_gathers_on_the_position_and_is_booked_with_what_is_closed():
     assert (half["swap"], rest["swap"]) == (Decimal("-2.00"), Decimal("-2.00"))
 
 
-def test_credit_is_apart_and_a_stop_out_says_so():
+def test_credit_is_apart_and_a_stop_out_is_reported():
     made = terminal()
     made.cash(3, "50")
     assert (made.balance, made.credit) == (Decimal(10000), Decimal(50))
@@ -131,7 +131,7 @@ def test_a_rollover_gives_a_new_ticket_and_an_order_may_open_its_position_again(
     assert [(one.position_id, one.volume) for one in made.open_positions()] == [(order, Decimal("0.05"))]
 
 
-def test_deals_are_told_by_span_both_ends_included_and_by_position():
+def test_deals_are_recorded_by_span_both_ends_included_and_by_position():
     made = terminal()
     answer = made.send_order("EURUSD", "buy", "0.30", parts=3)
     first, second, third = (one["time_msc"] for one in answer.deals)
@@ -146,7 +146,7 @@ def test_deals_are_told_by_span_both_ends_included_and_by_position():
 def test_the_same_seed_lives_the_same_and_another_one_does_not(mode):
     def life(seed):
         made = terminal(mode, seed=seed)
-        made.hand(40)
+        made.trade_manually(40)
         return made.books(), made.deals()
 
     assert life(3) == life(3)
@@ -154,19 +154,21 @@ def test_the_same_seed_lives_the_same_and_another_one_does_not(mode):
 
 
 def test_dirt_is_in_the_last_bit_only():
-    assert [Decimal(dirty(Decimal("0.3"), ticket)).quantize(Decimal("1e-12")) for ticket in range(6)] == [Decimal("0.3")] * 6
-    assert dirty(Decimal("0.3"), 5) != dirty(Decimal("0.3"), 6)
+    assert [Decimal(with_float_noise(Decimal("0.3"), ticket)).quantize(Decimal("1e-12")) for ticket in range(6)] == [
+        Decimal("0.3")
+    ] * 6
+    assert with_float_noise(Decimal("0.3"), 5) != with_float_noise(Decimal("0.3"), 6)
 
 
 def test_random_positions_are_as_many_as_asked_for():
-    assert len(opened_at_random(terminal(seed=9), 12)) == 12
+    assert len(open_random_positions(terminal(seed=9), 12)) == 12
     assert terminal("netting").open_positions() == []
 
 
 @given(seed=st.integers(0, 10_000), mode=st.sampled_from(MODES), count=st.integers(1, 60))
 def test_the_books_are_the_sum_of_the_deals(seed, mode, count):
     made = terminal(mode, seed=seed)
-    made.hand(count)
+    made.trade_manually(count)
     money, signed = Decimal(0), dict[object, Decimal]()
     for deal in made._deals:
         money += deal["commission"] + deal["fee"] + deal["swap"] + (0 if deal["type"] == 3 else deal["profit"])

@@ -30,7 +30,7 @@ TOLD: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
                                                "property/test_fold.py::test_every_life_that_ended_is_one_complete_trade")),
     5: ("a reversal is two lives and one deal",
         ("unit/test_portfolio.py::test_a_reversal_is_one_deal_with_two_lives_and_one_position_id",)),
-    6: ("a reversal told again", ("unit/test_portfolio.py::test_a_reversal_told_twice_is_still_one_deal",)),
+    6: ("a reversal told again", ("unit/test_portfolio.py::test_a_reversal_recorded_twice_is_still_one_deal",)),
     7: ("a new life after flat", ("unit/test_portfolio.py::test_what_fills_leave_behind",
                                   "unit/test_portfolio.py::test_the_balance_is_the_sum_of_all_money")),
     8: ("hedging: only the one that was reduced",
@@ -43,14 +43,14 @@ TOLD: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
     11: ("no volume, no position", ("unit/test_portfolio.py::test_cash_with_a_volume_and_an_entry_is_no_position",
                                     "unit/test_portfolio.py::test_every_kind_of_cash_counts_and_is_kept",
                                     "unit/test_scenarios.py::test_a_fill_without_volume_is_none")),
-    12: ("a deal told twice", ("contract/test_journal.py::test_a_deal_told_twice_changes_nothing",
-                               "unit/test_admission.py::test_what_is_told_twice_is_recorded_once")),
+    12: ("a deal told twice", ("contract/test_journal.py::test_a_deal_recorded_twice_changes_nothing",
+                               "unit/test_admission.py::test_what_is_recorded_twice_is_recorded_once")),
     13: ("a deal told with other content", ("unit/test_admission.py::test_other_content_is_a_conflict_and_what_we_had_stays",
-                                            "contract/test_journal.py::test_a_revision_takes_the_place_of_what_was_told",
+                                            "contract/test_journal.py::test_a_revision_takes_the_place_of_what_was_recorded",
                                             "unit/test_reconciler.py::test_a_deal_that_the_broker_shows_otherwise_is_revised")),
     16: ("commission of a round trip", ("unit/test_portfolio.py::test_the_balance_is_the_sum_of_all_money",)),
     89: ("money that is told later", ("unit/test_portfolio.py::test_a_completion_counts_money_and_moves_no_volume",
-                                      "unit/test_reconciler.py::test_deals_that_the_engine_told_poorly_are_completed")),
+                                      "unit/test_reconciler.py::test_deals_that_the_engine_recorded_poorly_are_completed")),
     90: ("told later, and otherwise", ("unit/test_admission.py::test_other_content_is_a_conflict_and_what_we_had_stays",)),
     # starting and adopting
     18: ("an empty ledger adopts", ("unit/test_reconciler.py::test_an_empty_ledger_takes_over_what_the_broker_has",
@@ -60,7 +60,7 @@ TOLD: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
     # differences and what explains them
     20: ("a missing deal is applied",
          ("unit/test_reconciler.py::test_a_fill_that_was_lost_is_booked_and_nothing_is_corrected",)),
-    21: ("more at the broker, no deals", ("unit/test_decide.py::test_a_drift_is_corrected_at_once_and_says_before_and_after",
+    21: ("more at the broker, no deals", ("unit/test_decide.py::test_a_drift_is_corrected_at_once_and_states_before_and_after",
                                           "unit/test_reconciler.py::test_no_deals_and_no_error_is_an_answer")),
     22: ("less at the broker, no deals", ("unit/test_reconciler.py::test_the_portfolio_is_what_the_broker_shows",)),
     23: ("netting, the other side",
@@ -70,7 +70,7 @@ TOLD: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
          ("unit/test_reconciler.py::test_a_ghost_is_explained_by_its_closing_deal_with_its_result",)),
     26: ("gone, no deal yet",
          ("unit/test_reconciler.py::test_a_sync_takes_one_snapshot_and_leaves_the_ghost_to_the_next",)),
-    27: ("gone for good, no deal", ("unit/test_decide.py::test_a_ghost_waits_for_as_many_snapshots_as_the_policy_says",
+    27: ("gone for good, no deal", ("unit/test_decide.py::test_a_ghost_waits_for_as_many_snapshots_as_the_policy_states",
                                     "unit/test_reconciler.py::test_every_correction_has_the_broker_s_own_words_behind_it")),
     # answers that must not be believed
     28: ("nothing, a timeout, an error", ("unit/test_reconciler.py::test_an_error_is_never_an_empty_list",)),
@@ -114,14 +114,15 @@ TOLD: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
     51: ("five reversals of one moment",
          ("unit/test_portfolio.py::test_five_reversals_in_one_second_are_found_in_the_order_of_their_tickets",)),
     52: ("a fill before what it is about",
-         ("property/test_fold.py::test_told_twice_shuffled_late_and_in_batches_is_told_once",
-          "unit/test_portfolio.py::test_a_position_without_an_id_is_known_by_its_order_until_it_is_told")),
-    53: ("shuffled and told twice", ("property/test_fold.py::test_told_twice_shuffled_late_and_in_batches_is_told_once",)),
+         ("property/test_fold.py::test_recorded_twice_shuffled_late_and_in_batches_is_recorded_once",
+          "unit/test_portfolio.py::test_a_position_without_an_id_is_known_by_its_order_until_it_is_recorded")),
+    53: ("shuffled and recorded twice", (
+         "property/test_fold.py::test_recorded_twice_shuffled_late_and_in_batches_is_recorded_once",)),
     # policy and people
     54: ("report only", ("unit/test_decide.py::test_a_kind_that_is_only_reported_opens_a_break_and_nothing_more",
                          "property/test_reconcile.py::test_whatever_is_only_reported_changes_no_position")),
     55: ("positions of others", ("unit/test_decide.py::test_positions_of_others_are_adopted_reported_or_ignored",
-                                 "unit/test_decide.py::test_ghosts_and_drifts_of_others_are_told_by_their_magic_number")),
+                                 "unit/test_decide.py::test_ghosts_and_drifts_of_others_are_recorded_by_their_magic_number")),
     57: ("the server's clock and its changes",
          ("unit/test_reconciler.py::test_deals_are_asked_for_by_the_server_s_clock_with_a_margin_on_both_sides",
           "unit/test_reconciler.py::test_the_hour_that_a_clock_shows_twice_loses_no_deal_and_counts_none_twice")),
@@ -134,7 +135,7 @@ TOLD: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
     61: ("a call that hangs", ("unit/test_naive_defects.py::test_14_after_a_timeout_the_next_call_works",
                                "unit/test_reconciler.py::test_the_interval_holds_after_failures_too")),
     63: ("the connection came back", ("unit/test_reconciler.py::test_a_connection_that_came_back_is_followed_at_once",
-                                      "unit/test_reconciler.py::test_an_engine_is_told_not_to_trade_while_the_gateway_is_silent")),
+                                      "unit/test_reconciler.py::test_an_engine_is_recorded_not_to_trade_while_the_gateway_is_silent")),
     # cash
     70: ("a stop-out", ("unit/test_reconciler.py::test_a_stop_out_is_booked_in_one_sync_with_its_cash",)),
     71: ("cash right after a fill",
@@ -192,14 +193,14 @@ TOLD: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
           "property/test_checkpoints.py::test_every_checkpoint_serves_every_selection_or_none")),
     83: ("replay asks nobody", ("unit/test_scenarios.py::test_a_replay_asks_no_broker_and_no_clock",
                                 "meta/test_imports_point_down.py::test_a_module_uses_only_what_is_below_it")),
-    84: ("a full disk", ("contract/test_connect.py::test_a_full_sqlite_database_appends_nothing_and_says_so",
+    84: ("a full disk", ("contract/test_connect.py::test_a_full_sqlite_database_appends_nothing_and_is_reported",
                          "unit/test_reconciler.py::test_a_journal_that_refuses_is_a_failure_and_not_a_broker_without_positions")),
     85: ("two processes", ("crash/test_two_processes.py::test_of_several_decisions_on_one_version_exactly_one_wins",
                            "unit/test_reconciler.py::test_two_reconcilers_of_one_account_correct_once")),
-    86: ("a person's correction", ("unit/test_scenarios.py::test_a_person_s_correction_says_who_and_why",
+    86: ("a person's correction", ("unit/test_scenarios.py::test_a_person_s_correction_states_who_and_why",
                                    "unit/test_portfolio.py::test_a_person_adds_changes_and_takes_away_a_position")),
     88: ("what is not an event does not exist", ("contract/test_journal.py::test_what_stands_is_known_of_every_version",
-                                                 "unit/test_reconciler.py::test_what_the_broker_says_of_its_symbols_is_recorded_once")),
+                                                 "unit/test_reconciler.py::test_what_the_broker_states_of_its_symbols_is_recorded_once")),
 }  # fmt: skip
 
 #: row -> why nothing tells it yet.
@@ -231,7 +232,7 @@ def test_the_tests_of_a_scenario_exist(row):
         assert claim in claims(name)
 
 
-def test_every_scenario_is_told_or_says_why_not():
+def test_every_scenario_is_recorded_or_states_why_not():
     assert TOLD.keys() | LATER.keys() == ROWS
     assert not TOLD.keys() & LATER.keys()
     assert all(LATER.values())
@@ -256,8 +257,8 @@ def test_a_replay_asks_no_broker_and_no_clock():
     assert (len(desk.broker.calls), desk.watch.now_us, desk.account.version) == (asked, now_us, version)
 
 
-@pytest.mark.parametrize("said", [{"operator": " ", "reason": "checked"}, {"operator": "mk", "reason": ""}])
-def test_a_person_s_correction_says_who_and_why(said):
-    told: dict[str, Any] = {"time_msc": at(1), "balance_before": 1, "balance_after": 2, **said}
+@pytest.mark.parametrize("output", [{"operator": " ", "reason": "checked"}, {"operator": "mk", "reason": ""}])
+def test_a_person_s_correction_states_who_and_why(output):
+    recorded: dict[str, Any] = {"time_msc": at(1), "balance_before": 1, "balance_after": 2, **output}
     with pytest.raises(BadValue, match="must be given"):
-        Adjusted(**told)
+        Adjusted(**recorded)

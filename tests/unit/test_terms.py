@@ -8,7 +8,7 @@ import pytest
 
 from ledger import AccountOpened, Adjusted, ClockRule, InexactNumber, SymbolSpecified, SyncRestored
 from ledger.events import BalanceAsserted, DealOrder, DriftCorrected, Event, GhostClosed, PositionRecovered
-from ledger.terms import STANDING_KINDS, Standing, check_fit, terms_after
+from ledger.terms import TERMS_KINDS, AccountTerms, check_fit, terms_after
 from tools.testkit.every_event import EVENTS
 from tools.testkit.stories import at, state
 
@@ -46,9 +46,9 @@ def test_there_are_no_terms_before_the_account_is_open():
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
 def test_only_events_of_the_named_kinds_change_terms(event):
-    terms = Standing.of(opening())
+    terms = AccountTerms.of(opening())
     changed = terms_after(terms, [event]) != terms
-    assert changed == (type(event).__name__ in STANDING_KINDS)
+    assert changed == (type(event).__name__ in TERMS_KINDS)
 
 
 @pytest.mark.parametrize(
@@ -64,4 +64,4 @@ def test_only_events_of_the_named_kinds_change_terms(event):
 )
 def test_what_the_fold_could_not_count_does_not_fit(event: Event):
     with pytest.raises(InexactNumber):
-        check_fit(event, Standing.of(opening()))
+        check_fit(event, AccountTerms.of(opening()))

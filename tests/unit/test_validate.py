@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from ledger import MarginMode, RemoteAccount, RemoteHistory, Snapshot, SnapshotRefused
-from ledger.reconcile.validate import believed, is_ahead, refuse_stranger, state_of
+from ledger.reconcile.validate import is_ahead, require_identity, state_of, validate
 from tests.support.broker import rows, snapshot
 from tools.testkit.stories import Story, at, cash, fill, state
 
@@ -17,26 +17,26 @@ DAY = 86_400
 NOW = 3 * DAY  # seconds of the story
 
 
-def believe(story: Story, shown: str = "#7 long 1 @ 10", *, now: float = NOW, **told: Any) -> Snapshot:
-    return believed(snapshot(shown, extended=True, **told), story.portfolio, now_msc=at(now))
+def believe(story: Story, shown: str = "#7 long 1 @ 10", *, now: float = NOW, **recorded: Any) -> Snapshot:
+    return validate(snapshot(shown, extended=True, **recorded), story.portfolio, now_msc=at(now))
 
 
-def refusal(story: Story, shown: str = "#7 long 1 @ 10", **told: Any) -> SnapshotRefused:
+def refusal(story: Story, shown: str = "#7 long 1 @ 10", **recorded: Any) -> SnapshotRefused:
     with pytest.raises(SnapshotRefused) as refused:
-        believe(story, shown, **told)
+        believe(story, shown, **recorded)
     return refused.value
 
 
 @pytest.fixture
 def story() -> Story:
     """One lot long, bought at second 5."""
-    return Story("hedging").tell("t5 #7 buy 1 @ 10")
+    return Story("hedging").record("t5 #7 buy 1 @ 10")
 
 
 # ------------------------------------------------------------------------------------------------------------ of whom it is
 
 
-def test_a_snapshot_that_tells_nothing_but_positions_is_believed(story):
+def test_a_snapshot_that_reports_nothing_but_positions_is_believed(story):
     assert believe(story).positions == rows("#7 long 1 @ 10")
 
 
@@ -44,13 +44,19 @@ def test_an_empty_list_in_good_order_is_believed(story):
     assert believe(story, "", count=0, connected=True).positions == ()
 
 
-def test_a_snapshot_that_tells_everything_as_it_is_is_believed(story):
-    told: dict[str, Any] = {"login": 70113, "server": "Broker-Live", "mode": MarginMode.HEDGING, "connected": True, "count": 1}
-    assert believe(story, server_time_msc=at(NOW), **told).positions == rows("#7 long 1 @ 10")
+def test_a_snapshot_that_reports_everything_as_it_is_is_believed(story):
+    recorded: dict[str, Any] = {
+        "login": 70113,
+        "server": "Broker-Live",
+        "mode": MarginMode.HEDGING,
+        "connected": True,
+        "count": 1,
+    }
+    assert believe(story, server_time_msc=at(NOW), **recorded).positions == rows("#7 long 1 @ 10")
 
 
 @pytest.mark.parametrize(
-    ("told", "field", "expected", "found"),
+    ("recorded", "field", "expected", "found"),
     [
         ({"login": 70114}, "login", "70113", "70114"),
         ({"server": "Broker-Demo"}, "server", "Broker-Live", "Broker-Demo"),
@@ -60,21 +66,21 @@ def test_a_snapshot_that_tells_everything_as_it_is_is_believed(story):
         ({"count": 0}, "count", "0 rows", "found 1"),
     ],
 )
-def test_what_is_of_somebody_else_or_not_whole_is_refused_with_both_sides(story, told, field, expected, found):
-    error = refusal(story, **told)
+def test_what_is_of_somebody_else_or_not_whole_is_refused_with_both_sides(story, recorded, field, expected, found):
+    error = refusal(story, **recorded)
     assert error.field == field
     assert expected in str(error)
     assert found in str(error)
     assert error.retryable
 
 
-@pytest.mark.parametrize("told", [{"login": 70114}, {"server": "Broker-Demo"}, {"connected": False}])
-def test_money_and_deals_of_somebody_else_are_refused_too(story, told):
+@pytest.mark.parametrize("recorded", [{"login": 70114}, {"server": "Broker-Demo"}, {"connected": False}])
+def test_money_and_deals_of_somebody_else_are_refused_too(story, recorded):
     money = {"login": 70113, "server": "Broker-Live", "currency": "USD", "mode": MarginMode.HEDGING, "balance": Decimal(1)}
-    for answer in (RemoteAccount(**(money | {"credit": Decimal(0)} | told)), RemoteHistory(deals=(), **told)):
+    for answer in (RemoteAccount(**(money | {"credit": Decimal(0)} | recorded)), RemoteHistory(deals=(), **recorded)):
         with pytest.raises(SnapshotRefused):
-            refuse_stranger(answer, story.portfolio.standing)
-    refuse_stranger(RemoteHistory(deals=()), story.portfolio.standing)
+            require_identity(answer, story.portfolio.terms)
+    require_identity(RemoteHistory(deals=()), story.portfolio.terms)
 
 
 # ----------------------------------------------------------------------------------------------------------- told twice
@@ -107,7 +113,7 @@ def test_one_bad_row_refuses_the_whole_snapshot_and_is_named(story):
 
 
 @pytest.mark.parametrize(
-    ("told_at", "is_believed"),
+    ("recorded_at", "is_believed"),
     [
         ("5.4", True),  # the moment of the fill itself
         ("5.401", True),
@@ -117,12 +123,12 @@ def test_one_bad_row_refuses_the_whole_snapshot_and_is_named(story):
         ("4.999", False),
     ],
 )
-def test_a_snapshot_older_than_the_newest_fill_is_refused(told_at, is_believed):
-    story = Story("hedging").tell("t5.4 #7 buy 1 @ 10")
+def test_a_snapshot_older_than_the_newest_fill_is_refused(recorded_at, is_believed):
+    story = Story("hedging").record("t5.4 #7 buy 1 @ 10")
     if is_believed:
-        believe(story, server_time_msc=at(told_at))
+        believe(story, server_time_msc=at(recorded_at))
     else:
-        error = refusal(story, server_time_msc=at(told_at))
+        error = refusal(story, server_time_msc=at(recorded_at))
         assert error.field == "server_time_msc"
         assert "clock" in str(error)  # what to look at
 
@@ -130,47 +136,47 @@ def test_a_snapshot_older_than_the_newest_fill_is_refused(told_at, is_believed):
 @pytest.mark.parametrize("corrected", ["recover #8 long 1 @ 10", "drift #7 long 2 @ 10", "ghost #7"])
 def test_corrections_make_no_snapshot_stale(story, corrected):
     """Their time may be one of ours: the broker's clock stands still over a weekend."""
-    story.tell(f"t9000 {corrected}")
+    story.record(f"t9000 {corrected}")
     believe(story, server_time_msc=at(8))
 
 
-@pytest.mark.parametrize(("told_at", "is_believed"), [("8.999", False), ("9", True), ("9.001", False), ("9.9", True)])
-def test_a_snapshot_older_than_an_earlier_answer_is_refused(story, told_at, is_believed):
-    told = snapshot("#7 long 1 @ 10", extended=True, server_time_msc=at(told_at))
+@pytest.mark.parametrize(("recorded_at", "is_believed"), [("8.999", False), ("9", True), ("9.001", False), ("9.9", True)])
+def test_a_snapshot_older_than_an_earlier_answer_is_refused(story, recorded_at, is_believed):
+    recorded = snapshot("#7 long 1 @ 10", extended=True, server_time_msc=at(recorded_at))
     if is_believed:
-        assert believed(told, story.portfolio, now_msc=at(NOW), seen_msc=at("9.8")).positions
+        assert validate(recorded, story.portfolio, now_msc=at(NOW), seen_msc=at("9.8")).positions
     else:
         with pytest.raises(SnapshotRefused, match="earlier answer"):
-            believed(told, story.portfolio, now_msc=at(NOW), seen_msc=at("9.8"))
+            validate(recorded, story.portfolio, now_msc=at(NOW), seen_msc=at("9.8"))
 
 
 def test_in_a_repeated_hour_the_wall_clock_goes_back_and_nothing_is_stale():
     story = Story("hedging", clock="Europe/Athens")
     hour_msc = 1_761_447_600_000  # 2025-10-26 03:00 to 04:00 on the wall, shown twice
-    assert story.account.standing.clock.repeated_hour(hour_msc) == (hour_msc, hour_msc + 3_600_000)
-    story.tell(fill(1, time_msc=hour_msc + 50 * 60_000))
+    assert story.account.terms.clock.repeated_hour(hour_msc) == (hour_msc, hour_msc + 3_600_000)
+    story.record(fill(1, time_msc=hour_msc + 50 * 60_000))
     for seen_msc in (None, hour_msc + 50 * 60_000):
         back = snapshot("#7 long 1 @ 10", extended=True, server_time_msc=hour_msc + 10 * 60_000)
-        assert believed(back, story.portfolio, now_msc=hour_msc + 10 * 60_000, seen_msc=seen_msc).positions
+        assert validate(back, story.portfolio, now_msc=hour_msc + 10 * 60_000, seen_msc=seen_msc).positions
     before = snapshot("#7 long 1 @ 10", extended=True, server_time_msc=hour_msc - 1)
     with pytest.raises(SnapshotRefused):
-        believed(before, story.portfolio, now_msc=hour_msc)
+        validate(before, story.portfolio, now_msc=hour_msc)
 
 
-def test_cash_and_what_is_said_beside_positions_make_no_snapshot_stale(story):
-    story.tell(cash(2, time_msc=at(50)))
+def test_cash_and_what_is_reported_beside_positions_make_no_snapshot_stale(story):
+    story.record(cash(2, time_msc=at(50)))
     believe(story, server_time_msc=at(6))
 
 
 def test_a_late_fill_makes_no_snapshot_stale(story):
-    story.tell(fill(9, time_msc=at(50))).tell(fill(8, time_msc=at(2)))
+    story.record(fill(9, time_msc=at(50))).record(fill(8, time_msc=at(2)))
     believe(story, server_time_msc=at(50))
     refusal(story, server_time_msc=at(49))
 
 
-def test_the_base_form_tells_no_age_and_is_never_stale(story):
-    story.tell("t50 #7 out sell 1 @ 11")
-    assert believed(snapshot("#7 long 1 @ 10"), story.portfolio, now_msc=at(NOW)).positions
+def test_the_base_form_reports_no_age_and_is_never_stale(story):
+    story.record("t50 #7 out sell 1 @ 11")
+    assert validate(snapshot("#7 long 1 @ 10"), story.portfolio, now_msc=at(NOW)).positions
 
 
 # ------------------------------------------------------------------------------------------------------------- the future
@@ -214,7 +220,7 @@ def test_an_opening_in_the_future_is_not_hidden_by_an_earlier_change(story):
 
 def test_binary_dirt_is_cleaned_and_the_rest_is_left_alone(story):
     dirty = snapshot("#7 long 1 @ 10, #8 long 0.30000000000000004 @ 1.1000000000000001", extended=True, raw=b"as it came")
-    cleaned = believed(dirty, story.portfolio, now_msc=at(NOW))
+    cleaned = validate(dirty, story.portfolio, now_msc=at(NOW))
     assert [(one.volume, one.price_open) for one in cleaned.positions] == [(1, 10), (Decimal("0.3"), Decimal("1.1"))]
     assert (cleaned.raw, cleaned.evidence) == (b"as it came", dirty.evidence)
 
@@ -226,7 +232,7 @@ def test_a_price_with_more_decimals_than_are_kept_is_an_average_and_rounded_once
 
 def test_a_clean_snapshot_is_returned_as_it_is(story):
     clean = snapshot("#7 long 1 @ 10", extended=True)
-    assert believed(clean, story.portfolio, now_msc=at(NOW)) is clean
+    assert validate(clean, story.portfolio, now_msc=at(NOW)) is clean
 
 
 def test_an_unknown_open_price_stays_unknown(story):
@@ -254,7 +260,7 @@ def test_what_could_not_be_kept_refuses_the_snapshot_with_the_row(story, wrong):
     (row,) = rows("#8 long 1 @ 10")
     seen = Snapshot(positions=(*rows("#7 long 1 @ 10"), attrs.evolve(row, **wrong)), raw=b"", is_extended=True)
     with pytest.raises(SnapshotRefused) as refused:
-        believed(seen, story.portfolio, now_msc=at(NOW))
+        validate(seen, story.portfolio, now_msc=at(NOW))
     assert refused.value.row == 2
 
 

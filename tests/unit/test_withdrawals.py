@@ -23,7 +23,7 @@ from ledger import (
     SyncStatus,
     VersionConflict,
 )
-from ledger.corrections import apply, propose_acceptance, propose_update, propose_withdrawal
+from ledger.adjustments import apply, propose_acceptance, propose_update, propose_withdrawal
 from ledger.reconcile.withdrawals import KnownDeal, Listed, compare_deals, known_deals, withdrawal_of
 from tests.support.broker import ACCOUNT, Desk, kinds
 from tests.support.journals import new_url
@@ -34,12 +34,12 @@ HISTORY = "deposit 1000, #7 buy 1 @ 10 commission -3, #7 out sell 1 @ 12 profit 
 DEPOSIT, IN, OUT, MORE, OTHER = 1001, 1002, 1003, 1004, 1005
 
 
-def booked(told: str = HISTORY, shows: str = "#8 long 2 @ 11", **terms: Any) -> Desk:
+def booked(recorded: str = HISTORY, shows: str = "#8 long 2 @ 11", **terms: Any) -> Desk:
     """Return a desk whose deals came from the broker's own list, and that was in agreement with it."""
-    deals: list[Any] = list(Story("hedging").tell(told).told)
+    deals: list[Any] = list(Story("hedging").record(recorded).recorded)
     desk = Desk(shows=shows, extended=True, **terms)
     shift_msc = desk.now() - 120_000 - deals[-1].time_msc  # two minutes ago
-    desk.broker.tell(*(attrs.evolve(deal, time_msc=deal.time_msc + shift_msc) for deal in deals))
+    desk.broker.record(*(attrs.evolve(deal, time_msc=deal.time_msc + shift_msc) for deal in deals))
     assert desk.startup().status is SyncStatus.SUCCESS
     desk.heard.clear()
     return desk
@@ -78,7 +78,7 @@ def test_a_deal_that_is_listed_again_ends_it():
     desk.sync(3)
     desk.watch.move(7200)  # what is open is asked for, however long ago it was
     desk.sync()
-    desk.broker.tell(*gone.values())
+    desk.broker.record(*gone.values())
     result = desk.sync()
     assert (result.status, kinds(result.events), withdrawn_breaks(desk)) == (SyncStatus.SUCCESS, ["BreakClosed"], [])
     assert desk.sync().appended == 0
@@ -154,7 +154,7 @@ def test_a_deal_that_flaps_is_reported_few_times():
     for _ in range(40):
         gone = withdraw(desk, MORE)
         desk.sync()
-        desk.broker.tell(*gone.values())
+        desk.broker.record(*gone.values())
         desk.sync()
     result = desk.sync()
     assert len(desk.heard) <= 8
@@ -194,7 +194,7 @@ def test_an_answer_that_is_an_error_withdraws_nothing():
 def test_what_an_engine_recorded_a_moment_ago_may_be_listed_later():
     desk = booked()
     desk.account.record(desk.fill(60, 9, price=10))
-    desk.broker.tell(desk.cash(61, 5)).show("#8 long 2 @ 11, #9 long 1 @ 10")
+    desk.broker.record(desk.cash(61, 5)).show("#8 long 2 @ 11, #9 long 1 @ 10")
     desk.watch.move(5)
     assert desk.sync().withdrawn == ()
     desk.watch.move(60)
@@ -206,7 +206,7 @@ def test_what_an_engine_recorded_and_the_broker_listed_is_withdrawn_as_any_other
     desk = Desk(shows="#7 long 1 @ 10, #8 long 1 @ 10", extended=True)
     deals = desk.cash(60, 1000), desk.fill(61, 7), desk.fill(62, 8)
     desk.account.record_many(deals)
-    desk.broker.tell(*deals)
+    desk.broker.record(*deals)
     desk.watch.move(90)
     assert desk.startup().status is SyncStatus.SUCCESS
     withdraw(desk, 61)
@@ -221,7 +221,7 @@ def test_what_an_engine_recorded_and_the_broker_completed_was_listed():
     desk = Desk("deposit 1000", extended=True)
     poor = desk.fill(60, 9, price=10)
     desk.account.record(attrs.evolve(poor, commission=None, profit=None))
-    desk.broker.tell(*desk.story.told, poor, desk.cash(61, 5)).show("#9 long 1 @ 10")  # type: ignore[arg-type]
+    desk.broker.record(*desk.story.recorded, poor, desk.cash(61, 5)).show("#9 long 1 @ 10")  # type: ignore[arg-type]
     desk.watch.move(90)
     desk.startup()
     withdraw(desk, 60)
@@ -255,7 +255,7 @@ KNOWN = [KnownDeal(at(second), second, was_listed=True) for second in range(1, 1
         (set(), {}),
     ],
 )
-def test_what_an_answer_says_of_deals_that_it_covers(listed, missing):
+def test_what_an_answer_states_of_deals_that_it_covers(listed, missing):
     assert compare_deals(KNOWN, listed, 0).missing == missing
     assert compare_deals(KNOWN, listed, at(1) - 3_600_000).missing == missing
 
@@ -273,8 +273,8 @@ def test_what_lies_close_to_where_an_answer_begins_may_lie_outside():
 
 def test_only_deals_with_an_effect_should_be_listed():
     story = Story("hedging")
-    story.tell("deposit 100, deposit 0, #7 buy 1 @ 10, #8 buy 1 @ 10")
-    story.account.revise(withdrawal_of(story.told[3]))  # type: ignore[arg-type]
+    story.record("deposit 100, deposit 0, #7 buy 1 @ 10, #8 buy 1 @ 10")
+    story.account.revise(withdrawal_of(story.recorded[3]))  # type: ignore[arg-type]
     rows = list(story.account.ledger.journal.rows(story.account.name))
     assert [one.deal for one in known_deals(rows, 0, at(99), now_us=2**62)] == [1001, 1003]
     assert [one.deal for one in known_deals(rows, at(2), at(99), now_us=2**62)] == [1003]
@@ -310,7 +310,7 @@ def test_a_withdrawn_deal_that_is_listed_again_counts_again():
     gone = withdraw(desk, MORE)
     desk.sync(3)
     assert desk.story.balance == "1197"
-    desk.broker.tell(*gone.values())
+    desk.broker.record(*gone.values())
     result = desk.sync()
     assert (result.revised, desk.story.balance, result.status) == ((MORE,), "1247", SyncStatus.SUCCESS)
 
@@ -376,8 +376,8 @@ def test_a_correction_of_the_position_leaves_the_break_of_its_deal_open():
 # -------------------------------------------------------------------------------------------------- results that are accepted
 
 
-def ghost(told: str = "#7 buy 1 @ 10 commission -3, t9 ghost #7") -> Story:
-    return Story("hedging").tell(told)
+def ghost(recorded: str = "#7 buy 1 @ 10 commission -3, t9 ghost #7") -> Story:
+    return Story("hedging").record(recorded)
 
 
 def accept(story: Story, position_id: int | None = 7, **about: Any) -> None:
@@ -385,22 +385,22 @@ def accept(story: Story, position_id: int | None = 7, **about: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "unexplained", "trades"),
+    ("recorded", "unexplained", "trades"),
     [
         ("#7 buy 1 @ 10, t9 ghost #7", "flat; ghost result 1", ["long 1 @ 10 to ?, 0?"]),
         ("#7 buy 3 @ 10, t9 drift #7 long 1 @ 10", "#7 long 1 @ 10; ghost result 2", []),
         ("t9 #7 out sell 2 @ 11 profit 5", "flat; close without opening 2", ["long 2 @ ? to 11, 5?"]),
     ],
 )
-def test_what_is_accepted_is_not_unexplained_any_more_and_its_trade_stays_incomplete(told, unexplained, trades):
-    story = ghost(told)
+def test_what_is_accepted_is_not_unexplained_any_more_and_its_trade_stays_incomplete(recorded, unexplained, trades):
+    story = ghost(recorded)
     assert story.left == unexplained
     balance = story.balance
     accept(story)
     assert (story.portfolio.unexplained, story.balance) == ((), balance)
     assert [trade.partition("?")[2] != "" or trade.endswith("?") for trade in story.trades] == [True] * len(trades)
     assert story.account.replay(checkpoints=False).unexplained == ()
-    again = Portfolio.restored(story.portfolio.standing, story.portfolio.state())
+    again = Portfolio.from_state(story.portfolio.terms, story.portfolio.state())
     assert (again.unexplained, again.state()) == ((), story.portfolio.state())
 
 
@@ -417,7 +417,7 @@ def test_the_adjustment_names_who_why_and_how_much():
 def test_a_deal_that_comes_to_light_after_all_counts(second):
     story = ghost()
     accept(story)
-    story.tell(fill(50, side="sell", entry="out", price=12, profit=200, time_msc=at(second)))
+    story.record(fill(50, side="sell", entry="out", price=12, profit=200, time_msc=at(second)))
     assert (story.left, story.balance, story.trades) == ("flat", "197", ["long 1 @ 10 to 12, 197"])
     assert story.account.replay(checkpoints=False).state() == story.portfolio.state()
 
@@ -426,7 +426,7 @@ def test_another_ghost_of_the_same_position_is_unexplained_again():
     story = ghost()
     accept(story)
     story.account.record(fill(60, time_msc=story.portfolio.newest_known_msc + 1000))
-    story.tell("t300000 ghost #7")
+    story.record("t300000 ghost #7")
     assert [one.volume for one in story.portfolio.unexplained] == [1]
 
 

@@ -125,7 +125,7 @@ CALLS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], bool]]] = {
     **{
         f"open_gateway.{form}.{name}": (gateway_with(form, name), nothing)
         for form in ("json", "ejtrader")
-        for name in ("timeout_msc", "message_bytes_max")
+        for name in ("timeout_ms", "message_bytes_max")
     },
     "open_gateway.keys": (lambda it: open_gateway("tcp://127.0.0.1:1", keys=it), lambda it: it is None),
     "open_gateway.allow_insecure": (lambda it: open_gateway("tcp://127.0.0.1:1", allow_insecure=it), lambda it: it is True),
@@ -163,7 +163,7 @@ def test_an_argument_of_another_type_is_refused_with_what_was_expected(call):
     (lambda _: fill(1, time_msc=datetime(2024, 1, 2, tzinfo=UTC)), "the server's wall clock"),
     (lambda account: account.ledger.account(AccountId("S", 1), 2), "leave 2 out"),
 ])  # fmt: skip
-def test_an_error_says_what_to_do(call: Callable[[Account], Any], words):
+def test_an_error_states_what_to_do(call: Callable[[Account], Any], words):
     account = opened()
     with pytest.raises(BadValue, match=words):
         call(account)
@@ -179,9 +179,9 @@ def test_a_moment_with_a_zone_is_taken_in_any_zone():
 
 
 def test_floats_are_numbers_of_lots_prices_and_money_and_nothing_else():
-    told = fill(1, volume=0.1, price=1.1, profit=-1.8900000000000001)
+    recorded = fill(1, volume=0.1, price=1.1, profit=-1.8900000000000001)
     account = opened()
-    account.record(told)
+    account.record(recorded)
     (event,) = [one.event for one in account.events(after=1)]
     assert isinstance(event, FillRecorded)
     assert (event.volume, event.price, event.profit) == (Decimal("0.1"), Decimal("1.1"), Decimal("-1.89"))

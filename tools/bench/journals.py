@@ -22,7 +22,7 @@ _HELD_MOST = 20
 _SOON = 30  # so many events later what was held back is told
 
 
-def told(count: int, *, seed: int, nets: bool) -> Iterator[Any]:
+def generate_events(count: int, *, seed: int, nets: bool) -> Iterator[Any]:
     """Yield so many events in the order they are told."""
     later: list[tuple[int, Any]] = []
     source = _happened(seed=seed, nets=nets)
@@ -47,7 +47,7 @@ def make_journal(url: str, count: int, *, nets: bool) -> str:
     with Ledger.create(draft, now_us=lambda: now_us[0]) as ledger:
         account = ledger.account("Bench", 2 if nets else 1)
         account.open(currency="USD", mode="netting" if nets else "hedging", clock="ny-close")
-        source = told(count - 1, seed=count, nets=nets)
+        source = generate_events(count - 1, seed=count, nets=nets)
         batch: list[Any] = []
         for event in source:
             batch.append(event)

@@ -202,9 +202,7 @@ def _moment(account: Any, about: str, dice: random.Random) -> datetime:
     journal, head = account.ledger.journal, account.journal_head
     first = next(journal.rows(account.name, after=1, upto=2))
     if about == "until":
-        return datetime.fromtimestamp(
-            account.standing.clock.to_utc_msc(dice.randrange(first.time_msc, head.last_msc)) / 1000, UTC
-        )
+        return datetime.fromtimestamp(account.terms.clock.to_utc_msc(dice.randrange(first.time_msc, head.last_msc)) / 1000, UTC)
     return datetime.fromtimestamp(dice.randrange(first.recorded_us, head.recorded_us) / 1e6, UTC)
 
 

@@ -51,7 +51,7 @@ def _compared(positions: int, *, differ: int = 0) -> Callable[[], float]:
     from ledger import Ledger, ReconcilePolicy, RemotePosition, Side, Snapshot
     from ledger.events import PositionRecovered, PositionState
     from ledger.reconcile.compare import compare
-    from ledger.reconcile.decide import Circumstances, decide
+    from ledger.reconcile.decide import DecisionContext, decide
 
     account = Ledger.open("memory://").account("Bench", 1)
     account.open(currency="USD", mode="hedging")
@@ -70,7 +70,7 @@ def _compared(positions: int, *, differ: int = 0) -> Callable[[], float]:
         for number in range(1, positions + 1)
     )  # fmt: skip
     snapshot = Snapshot(positions=rows, raw=b"{}")
-    around = Circumstances(time_msc=1_767_607_200_000, version=account.version)
+    around = DecisionContext(time_msc=1_767_607_200_000, version=account.version)
     policy = ReconcilePolicy()
 
     def once() -> float:

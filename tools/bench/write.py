@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path as File
 from typing import Any
 
-from tools.bench.journals import told
+from tools.bench.journals import generate_events
 from tools.bench.paths import Path, Paths, Sizes
 
 _MANY = 1000
@@ -103,7 +103,11 @@ def _books(new_url: Callable[[], str], sizes: Sizes) -> tuple[Callable[[], float
     ledger = Ledger.create(new_url())
     account = ledger.account("Bench", 1)
     account.open(currency="USD", mode="hedging", clock="ny-close")
-    fills = (event for event in told(10**9, seed=7, nets=False) if type(event) is FillRecorded and event.profit is not None)
+    fills = (
+        event
+        for event in generate_events(10**9, seed=7, nets=False)
+        if type(event) is FillRecorded and event.profit is not None
+    )
     account.record_many([next(fills) for _ in range(1000)])
 
     def one() -> float:
@@ -134,7 +138,11 @@ def _rows() -> Iterator[Any]:
     ledger = Ledger.open("memory://")
     account = ledger.account("Bench", 1)
     account.open(currency="USD", mode="hedging", clock="ny-close")
-    fills = (event for event in told(10**9, seed=7, nets=False) if type(event) is FillRecorded and event.profit is not None)
+    fills = (
+        event
+        for event in generate_events(10**9, seed=7, nets=False)
+        if type(event) is FillRecorded and event.profit is not None
+    )
     seen = account.version
     while True:
         account.record_many([next(fills) for _ in range(_MANY)])
@@ -265,23 +273,23 @@ def _record(how: str, url: str, fills: int, login: int) -> None:
     """Record fills into an account of one's own when told to, or insert as many rows."""
     from ledger import FillRecorded, Ledger
 
-    tell: Callable[[Any], Any]
+    record: Callable[[Any], Any]
     if how == "bare":
         bare, rows = _BarePostgres(url, account=login), _rows()
-        told_fills: list[Any] = [[(login, *next(rows)[1:])] for _ in range(fills + _WARM)]
-        tell = bare.insert
+        recorded_fills: list[Any] = [[(login, *next(rows)[1:])] for _ in range(fills + _WARM)]
+        record = bare.insert
     else:
         account = Ledger.create(url).account("Bench", 1000 + login)
         account.open(currency="USD", mode="hedging", clock="ny-close")
-        source = told(2 * (fills + _WARM), seed=login, nets=False)
-        told_fills = [event for event in source if type(event) is FillRecorded][: fills + _WARM]
-        tell = account.record
-    for fill in told_fills[:_WARM]:  # so that statements are prepared
-        tell(fill)
+        source = generate_events(2 * (fills + _WARM), seed=login, nets=False)
+        recorded_fills = [event for event in source if type(event) is FillRecorded][: fills + _WARM]
+        record = account.record
+    for fill in recorded_fills[:_WARM]:  # so that statements are prepared
+        record(fill)
     print("ready", flush=True)
     sys.stdin.readline()
-    for fill in told_fills[_WARM:]:
-        tell(fill)
+    for fill in recorded_fills[_WARM:]:
+        record(fill)
     print("done", flush=True)
 
 

@@ -186,7 +186,7 @@ def _install(what: str, *arguments: str) -> None:
     run = _run([python, "-I", "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet", *arguments])
     if run.returncode:
         print("\n".join(run.stdout.strip().splitlines()[-12:]), file=sys.stderr)
-        reason = next((meaning for said, meaning in _PIP_FAILURES if said in run.stdout), _PIP_UNKNOWN)
+        reason = next((meaning for output, meaning in _PIP_FAILURES if output in run.stdout), _PIP_UNKNOWN)
         raise CannotPrepareError(f"installing {what} failed: {reason}, then run the command again")
     _say(f"Installed in {time.monotonic() - started:.0f} s")
 
@@ -231,11 +231,11 @@ def _one_at_a_time() -> Iterator[None]:
 
 def _wait_for(attempt: Callable[[], bool]) -> None:
     give_up = time.monotonic() + LOCK_WAIT_SEC
-    said = False
+    output = False
     while not attempt():
-        if not said:
+        if not output:
             _say("Another command is preparing .venv; waiting for it")
-            said = True
+            output = True
         if time.monotonic() > give_up:
             raise CannotPrepareError("another command has been preparing it for 15 minutes; end that one, then try again")
         time.sleep(0.2)

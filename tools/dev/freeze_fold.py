@@ -53,13 +53,13 @@ def _made(file: Path) -> bytes:
     """Record one of everything, and two histories as an engine with its reconciler tells them."""
     from ledger import Ledger, LedgerError
     from ledger.events import AccountOpened
-    from tools.bench.journals import START_MSC, told
+    from tools.bench.journals import START_MSC, generate_events
     from tools.testkit.every_event import EVENTS
     from tools.testkit.facts import Clock
-    from tools.testkit.frozen import tell_everything
+    from tools.testkit.frozen import record_everything
 
     with Ledger.create(str(file), now_us=Clock()) as ledger:
-        tell_everything(ledger)
+        record_everything(ledger)
         for mode in ("hedging", "netting"):
             account = ledger.account("Every-Kind", 1 if mode == "hedging" else 2)
             account.open(currency="USD", mode=mode, clock="ny-close", time_msc=EVENTS[0].time_msc)
@@ -74,7 +74,7 @@ def _made(file: Path) -> bytes:
         for login, nets in ((1, False), (2, True)):
             account = ledger.account("Engine", login)
             account.open(currency="USD", mode="netting" if nets else "hedging", clock="ny-close", time_msc=START_MSC)
-            for event in told(_DEALS, seed=7, nets=nets):
+            for event in generate_events(_DEALS, seed=7, nets=nets):
                 now_us[0] = max(now_us[0], (event.time_msc + 1000) * 1000)
                 account.record(event)
     with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:

@@ -32,14 +32,14 @@ def main() -> int:
         return 1
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "journal.db"
-        items = _told(f"sqlite:///{file}")
+        items = _recorded(f"sqlite:///{file}")
         with sqlite3.connect(file) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
         content = file.read_bytes()
     with start_postgres() as server:
         url = server.create_database()
-        if _told(url) != items:
+        if _recorded(url) != items:
             raise AssertionError("SQLite and Postgres disagree")
         command = [str(find_binaries() / "pg_dump"), "--inserts", "--no-owner", "--no-privileges", "-h", "127.0.0.1"]
         name = url.rpartition("/")[2]
@@ -55,13 +55,13 @@ def main() -> int:
     return 0
 
 
-def _told(url: str) -> list[dict[str, Any]]:
+def _recorded(url: str) -> list[dict[str, Any]]:
     from ledger import Ledger
     from tools.testkit.facts import Clock
-    from tools.testkit.frozen import json_rows, tell_everything
+    from tools.testkit.frozen import json_rows, record_everything
 
     with Ledger.create(url, now_us=Clock()) as ledger:
-        tell_everything(ledger)
+        record_everything(ledger)
         return json_rows(ledger)
 
 

@@ -55,7 +55,7 @@ class Answer(NamedTuple):
 
 def valid_answers() -> dict[str, dict[str, Any]]:
     """Return a valid answer for each reader."""
-    said = {
+    output = {
         "status": "SUCCESS", "req_id": REQ_ID, "login": 70113, "server": "Broker-Live", "margin_mode": "hedging",
         "connected": True, "server_time_msc": 1704153600123,
     }  # fmt: skip
@@ -80,11 +80,11 @@ def valid_answers() -> dict[str, dict[str, Any]]:
     }  # fmt: skip
     symbol = {"symbol": "EURUSD", "digits": 5, "volume_step": 0.01, "contract_size": 100000, "currency_profit": "USD"}
     return {
-        "positions": said | {"count": 2, "positions": [{"ticket": 100001} | base | full, {"ticket": 100002} | base]},
-        "deals": said | {"count": 2, "deals": [deal, cash]},
-        "account": said | {"account": account},
-        "symbols": said | {"symbols": [symbol]},
-        "pong": said,
+        "positions": output | {"count": 2, "positions": [{"ticket": 100001} | base | full, {"ticket": 100002} | base]},
+        "deals": output | {"count": 2, "deals": [deal, cash]},
+        "account": output | {"account": account},
+        "symbols": output | {"symbols": [symbol]},
+        "pong": output,
         "foreign": {"error": False, "positions": [foreign]},
     }
 
@@ -197,9 +197,9 @@ def outcome(answer: Answer) -> str:
         return type(error).__name__
     rows = getattr(found, "positions", None)
     if rows is not None:
-        told = [row for row in json.loads(answer.raw)["positions"] if answer.reader != "foreign" or row != {}]
-        if len(rows) != len(told):
-            raise AssertionError(f"{len(told)} positions were told, {len(rows)} were read")
+        recorded = [row for row in json.loads(answer.raw)["positions"] if answer.reader != "foreign" or row != {}]
+        if len(rows) != len(recorded):
+            raise AssertionError(f"{len(recorded)} positions were told, {len(rows)} were read")
     return type(found).__name__
 
 

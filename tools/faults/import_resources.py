@@ -66,14 +66,14 @@ def _cost(data: bytes, repeat: int) -> float:
 def _import(data: bytes) -> None:
     from ledger import AccountId, Ledger
     from ledger.errors import LedgerError
-    from ledger.importing import Told, import_files
+    from ledger.importer import ImportOptions, import_files
 
-    told = Told(account=AccountId(SERVER, LOGIN), mode="hedging", currency="USD")
+    recorded = ImportOptions(account=AccountId(SERVER, LOGIN), mode="hedging", currency="USD")
     with tempfile.NamedTemporaryFile() as file, Ledger.open("memory://") as ledger:
         file.write(data)
         file.flush()
         with suppress(LedgerError):
-            import_files(ledger, [file.name], told=told)
+            import_files(ledger, [file.name], options=recorded)
 
 
 def _good(kind: str, size: int) -> bytes:
@@ -184,25 +184,25 @@ def _deals(size: int) -> Iterator[tuple[str, str]]:
 
 
 def _books(size: int) -> Iterator[tuple[str, bytes]]:
-    def sheet(rows: str, *, packed: bool = True, **parts: str) -> bytes:
-        return _book({"xl/worksheets/sheet1.xml": _SHEET % rows, **parts}, packed=packed)
+    def sheet(rows: str, *, compress: bool = True, **parts: str) -> bytes:
+        return _book({"xl/worksheets/sheet1.xml": _SHEET % rows, **parts}, compress=compress)
 
     cells = size // 30
-    yield "formulas that never end", sheet('<row r="1">' + '<c r="A1"><f>' * cells + "</row>", packed=False)
-    yield "formulas that never end, packed", sheet('<row r="1">' + '<c r="A1"><f>' * min(cells * 20, 600_000) + "</row>")
+    yield "formulas that never end", sheet('<row r="1">' + '<c r="A1"><f>' * cells + "</row>", compress=False)
+    yield "formulas that never end, compress", sheet('<row r="1">' + '<c r="A1"><f>' * min(cells * 20, 600_000) + "</row>")
     yield (
         "formulas",
-        sheet("".join(f'<row r="{n}"><c r="A{n}"><f>A1</f><v>1</v></c></row>' for n in range(1, cells)), packed=False),
+        sheet("".join(f'<row r="{n}"><c r="A{n}"><f>A1</f><v>1</v></c></row>' for n in range(1, cells)), compress=False),
     )
-    yield "blanks in cells", sheet('<row r="1"><c r="A1"' + " " * size + "></row>", packed=False)
-    yield "no rows", sheet("<c>" * (size // 3), packed=False)
+    yield "blanks in cells", sheet('<row r="1"><c r="A1"' + " " * size + "></row>", compress=False)
+    yield "no rows", sheet("<c>" * (size // 3), compress=False)
     yield "far cells", sheet('<row r="1048576"><c r="A1048576"><v>1</v></c></row>')
     yield "wide cells", sheet("".join(f'<row r="{n}"><c r="XFD{n}"><v>1</v></c></row>' for n in range(1, 1000)))
     yield "zeros", sheet("<row>" + "<c><v>0</v></c>" * min(size * 4, 8_000_000 // 15) + "</row>")
-    yield "declaration", sheet("", **{"xl/styles.xml": "<?xml " + " " * size + "?><a/>"}, packed=False)
+    yield "declaration", sheet("", **{"xl/styles.xml": "<?xml " + " " * size + "?><a/>"}, compress=False)
     names = "".join(f'<sheet name="S{n}" sheetId="{n}" r:id="rId1"/>' for n in range(1, size // 60))
-    yield "one sheet by many names", sheet("", **{"xl/workbook.xml": _WORKBOOK % names}, packed=False)
-    yield "nested xml", sheet("<a>" * (size // 3), packed=False)
+    yield "one sheet by many names", sheet("", **{"xl/workbook.xml": _WORKBOOK % names}, compress=False)
+    yield "nested xml", sheet("<a>" * (size // 3), compress=False)
 
 
 _XML = '<?xml version="1.0"?>'
@@ -226,9 +226,9 @@ _PARTS = {
 }
 
 
-def _book(parts: dict[str, str], *, packed: bool) -> bytes:
+def _book(parts: dict[str, str], *, compress: bool) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED) as book:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED) as book:
         for name, text in (_PARTS | parts).items():
             book.writestr(name, text)
     return buffer.getvalue()

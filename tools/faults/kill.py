@@ -72,11 +72,11 @@ def _engine(url: str, endpoint: str, notes: str, seed: int, mode: str) -> None:
     from ledger.errors import GatewayRefused
     from ledger.gateway.sandbox.client import Sandbox
 
-    say = _speaker(notes)
+    report = _speaker(notes)
     dice = random.Random(seed)  # noqa: S311  # a test is repeatable, not secret
     account = Ledger.open(url).account(*_ACCOUNT)
     broker = Sandbox(endpoint, endpoint)
-    say("ready")
+    report("ready")
     while True:
         mine = [one for one in account.portfolio.positions.values() if one.magic == _MAGIC]
         order: dict[str, Any] = {"symbol": dice.choice(_SYMBOLS), "side": dice.choice(("buy", "sell")), "magic": _MAGIC}
@@ -91,10 +91,10 @@ def _engine(url: str, endpoint: str, notes: str, seed: int, mode: str) -> None:
             answer = broker.send_order(volume=lots.normalize(), **order)
         except GatewayRefused:
             continue  # a hand was faster
-        say("o")
+        report("o")
         for fill in _fills(answer["deals"]):
             account.record(fill)
-            say(f"a {fill.deal}")
+            report(f"a {fill.deal}")
 
 
 def _fills(rows: list[dict[str, Any]]) -> list[Any]:
@@ -103,22 +103,22 @@ def _fills(rows: list[dict[str, Any]]) -> list[Any]:
     from ledger import Origin
     from ledger.protocol.read import read_deals
 
-    told = read_deals(json.dumps({"status": "SUCCESS", "deals": rows}).encode())
-    return [attrs.evolve(deal, origin=Origin.ENGINE) for deal in told.deals]
+    given = read_deals(json.dumps({"status": "SUCCESS", "deals": rows}).encode())
+    return [attrs.evolve(deal, origin=Origin.ENGINE) for deal in given.deals]
 
 
 def _reconciler(url: str, endpoint: str, notes: str) -> None:
     """Sync for ever. Says ``s`` after each sync."""
     from ledger import Ledger
 
-    say = _speaker(notes)
+    report = _speaker(notes)
     account = Ledger.open(url).account(*_ACCOUNT)
     one = reconciler(account, endpoint)
-    say("ready")
+    report("ready")
     one.startup_recovery()
     while True:
         one.sync_positions()
-        say("s")
+        report("s")
 
 
 def _speaker(notes: str) -> Any:
@@ -179,7 +179,7 @@ class Run:
         for process, notes, role in victims:
             self._wait_for(notes, self.dice.choice((0, 1, 1, 2, 3, 5)))
             if self.dice.random() < 0.4:
-                self.sandbox.hand(self.dice.randint(1, 3))
+                self.sandbox.trade_manually(self.dice.randint(1, 3))
             time.sleep(self.dice.uniform(0, 0.006))  # anywhere within a step: that is the point
             os.kill(process, signal.SIGKILL)
             self._wait_gone(process)

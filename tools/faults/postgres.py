@@ -101,7 +101,7 @@ class _Books:
     """What was told about one journal and what of it was acknowledged, by deals: each event is one."""
 
     def __init__(self) -> None:
-        self.told: list[range] = []
+        self.recorded: list[range] = []
         self.kept: list[range] = []
         self.lost: set[int] = set()
         self.doubled: set[int] = set()
@@ -119,10 +119,10 @@ class _Books:
         """
         self.lost |= {deal for deals in kept for deal in deals if not found[deal]}
         self.doubled |= {deal for deal, times in found.items() if times > 1}
-        halves = [deals for deals in self.told if 0 < sum(deal in found for deal in deals) < len(deals)]
+        halves = [deals for deals in self.recorded if 0 < sum(deal in found for deal in deals) < len(deals)]
         if halves:
             raise Broken(f"half of an append is there: deals {halves}")
-        strangers = found.keys() - {deal for deals in self.told for deal in deals}
+        strangers = found.keys() - {deal for deals in self.recorded for deal in deals}
         if strangers:
             raise Broken(f"nobody told these deals: {sorted(strangers)}")
 
@@ -191,7 +191,7 @@ def write(url: str, notes: str, login: int, number: int, seed: int) -> None:
 
     file = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
-    def say(step: str, first: int, last: int, words: object = "") -> None:
+    def report(step: str, first: int, last: int, words: object = "") -> None:
         os.write(file, f"{step} {time.monotonic()} {first} {last} {words}\n".encode())
 
     dice = random.Random(seed)  # noqa: S311  # repeatable, not secret
@@ -201,10 +201,10 @@ def write(url: str, notes: str, login: int, number: int, seed: int) -> None:
     while True:
         events = [_deal(first + at, dice) for at in range(dice.choice(_BATCHES))]
         last = first + len(events) - 1
-        say("told", first, last)
+        report("recorded", first, last)
         for failure in _tell(account, events, is_expecting=dice.random() < 0.3):
-            say("failed", first, last, failure)
-        say("kept", first, last)
+            report("failed", first, last, failure)
+        report("kept", first, last)
         first = last + 1
 
 
@@ -287,8 +287,8 @@ class _Writers:
             self._read[notes] = len(whole)
             for step, moment, first, last, *_ in (line.split() for line in new.splitlines() if line):
                 deals = range(int(first), int(last) + 1)
-                if step == "told":
-                    self._books.told.append(deals)
+                if step == "recorded":
+                    self._books.recorded.append(deals)
                 elif step == "kept":
                     self._books.kept.append(deals)
                     self._kept_at[notes].append(float(moment))
@@ -564,7 +564,7 @@ class _CutOff:
 
     def _rival(self) -> None:
         deals = self._next_deals(1)
-        self._books.told.append(deals)
+        self._books.recorded.append(deals)
         self._direct.account(_SERVER, self._login).record(_deal(deals[0], self._dice))
         self._books.kept.append(deals)
 
@@ -595,7 +595,7 @@ class _CutOff:
         events = [_deal(deal, self._dice) for deal in deals]
         before = self._direct.account(_SERVER, self._login).version
         expected = before if self._dice.random() < 0.5 else None
-        self._books.told.append(deals)
+        self._books.recorded.append(deals)
         account = self._ledger.account(_SERVER, self._login)
         try:
             outcomes: set[object]
@@ -689,9 +689,9 @@ class _Watch:
         with process.stderr as lines:
             for line in lines:
                 with contextlib.suppress(ValueError):  # one that a kill cut off
-                    said = json.loads(line)
-                    self.acknowledged.update(said.get("fills", ()))
-                    self._lines.append((time.monotonic(), said))
+                    output = json.loads(line)
+                    self.acknowledged.update(output.get("fills", ()))
+                    self._lines.append((time.monotonic(), output))
 
     def kill(self) -> None:
         """End it at once."""
@@ -715,8 +715,8 @@ class _Watch:
         give_up = time.monotonic() + _PATIENCE_SEC
         while time.monotonic() < give_up:
             while self._lines:
-                at, said = self._lines.popleft()
-                if at > after and what(said):
+                at, output = self._lines.popleft()
+                if at > after and what(output):
                     return at
             if self._process.poll() is not None:
                 raise Broken(f"the daemon ended with {self._process.returncode}")
@@ -742,23 +742,23 @@ def watch_restarted(rounds: int, seed: int) -> Result:
         url = server.create_database()
         Ledger.open(url, create=True).close()
         daemon = _Watch(url, sandbox.endpoint)
-        daemon.wait(0, lambda said: said.get("status") == "SUCCESS")
+        daemon.wait(0, lambda output: output.get("status") == "SUCCESS")
         for _ in range(rounds):
-            sandbox.hand(dice.randint(1, 5))
+            sandbox.trade_manually(dice.randint(1, 5))
             time.sleep(dice.uniform(0, 0.2))  # anywhere within a sync
             struck_at = time.monotonic()
             fault = dice.choice(("killed", "shut down", "daemon"))
             if fault == "daemon":
                 daemon.kill()
-                sandbox.hand(1)
+                sandbox.trade_manually(1)
                 daemon.start()
             else:
                 server.kill() if fault == "killed" else server.shut_down()
-                sandbox.hand(dice.randint(1, 3))
-                daemon.wait(struck_at, lambda said: said.get("status") == "FAILED")
+                sandbox.trade_manually(dice.randint(1, 3))
+                daemon.wait(struck_at, lambda output: output.get("status") == "FAILED")
                 server.restart()
             ticket = sandbox.control("cash", type=2, amount="1")["deal"]
-            back_at = daemon.wait(struck_at, lambda said, ticket=ticket: ticket in said.get("fills", ()))  # type: ignore[misc]
+            back_at = daemon.wait(struck_at, lambda output, ticket=ticket: ticket in output.get("fills", ()))  # type: ignore[misc]
             come_back_sec.append(back_at - struck_at)
         daemon.end()
         books = sandbox.books()

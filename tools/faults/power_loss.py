@@ -93,7 +93,7 @@ class _Batch:
     account: "AccountId"
     events: "list[Event]"
     evidence: list[bytes]
-    told_us: int
+    recorded_us: int
     before: int
     after: int
 
@@ -152,7 +152,7 @@ class _Story:
         Raises:
             _Refused: One cannot go on with it.
         """
-        from tools.faults.power_loss_vfs import Disk, Driver, plugged_in
+        from tools.faults.power_loss_vfs import Disk, Driver, use_driver
 
         # To make a journal takes about 50 changes, a dozen of them no writes to a WAL.
         most = self.dice.choice((30, 120, 500) if self._is_made else (20, 50, 120))
@@ -163,7 +163,7 @@ class _Story:
         if self._synchronous != "FULL":  # and the ledger, which would refuse it, is told otherwise
             settings |= {"PRAGMA synchronous=FULL": f"PRAGMA synchronous={self._synchronous}", "PRAGMA synchronous": "SELECT 2"}
         driver = Driver(disk, settings=settings, checkpoint_pages=self.dice.choice((1000, 20, 20, 5)))
-        with plugged_in(driver):
+        with use_driver(driver):
             self._work(driver, f"sqlite:///{self._disk / _JOURNAL}")
         left = self._folder / "left"
         disk.image(left)
@@ -219,7 +219,7 @@ class _Story:
         return ledger.account(self._batches[-1].account)
 
     def _tell(self, ledger: "Ledger", batch: _Batch) -> None:
-        self._now_us = batch.told_us
+        self._now_us = batch.recorded_us
         account = ledger.account(batch.account)
         if len(batch.events) == 1 and not batch.evidence:
             account.record(batch.events[0])
@@ -238,7 +238,7 @@ class _Story:
         events = self._events(account, evidence) if before else [_opening(name)]
         account.record_many(events, evidence=evidence)
         return _Batch(
-            account=name, events=events, evidence=evidence, told_us=self._now_us, before=before, after=account.version
+            account=name, events=events, evidence=evidence, recorded_us=self._now_us, before=before, after=account.version
         )
 
     def _events(self, account: "Account", evidence: list[bytes]) -> "list[Event]":
@@ -336,9 +336,9 @@ class _Story:
         wanted = {name: list(self._twin.journal.rows(name)) for name in found}
         for batch in self._batches[: self._acknowledged]:
             there = found[batch.account][batch.before : batch.after]
-            told = wanted[batch.account][batch.before : batch.after]
+            recorded = wanted[batch.account][batch.before : batch.after]
             kept = [ledger.journal.evidence(batch.account, sha256(raw).hexdigest()) for raw in batch.evidence]
-            self._lose(sum(row not in there for row in told) if kept == batch.evidence else len(told))
+            self._lose(sum(row not in there for row in recorded) if kept == batch.evidence else len(recorded))
         for name, rows in found.items():
             self.tally.doubled += _doubled(rows)
             if rows != wanted[name][: len(rows)]:

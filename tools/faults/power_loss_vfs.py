@@ -16,7 +16,7 @@ WAL works without tricks: a ``VFSFile`` that inherits from the default VFS inher
 connections, their locks and their readers are the real ones.
 
 The driver is the least of PEP 249 that SQLAlchemy needs of ``sqlite3``, with the errors of ``sqlite3``. Engines that are
-made within ``plugged_in`` get it from SQLAlchemy instead of ``sqlite3``: nothing of what is tested is replaced.
+made within ``use_driver`` get it from SQLAlchemy instead of ``sqlite3``: nothing of what is tested is replaced.
 """
 
 import itertools
@@ -422,19 +422,19 @@ class Cursor:
 
 
 @contextmanager
-def plugged_in(driver: Driver) -> Iterator[None]:
+def use_driver(driver: Driver) -> Iterator[None]:
     """Let the SQLite engines that are made meanwhile use a driver."""
-    said_before = sys.unraisablehook
+    reported_before = sys.unraisablehook
 
-    def say(failure: Any) -> None:
+    def report(failure: Any) -> None:
         if not (driver.disk.is_off and isinstance(failure.exc_value, apsw.Error)):
-            said_before(failure)
+            reported_before(failure)
 
-    sys.unraisablehook = say  # of what is given back after the loss nobody need hear that it failed
+    sys.unraisablehook = report  # of what is given back after the loss nobody need hear that it failed
     try:
         # A function and no mock: SQLAlchemy reads its arguments.
         with mock.patch.object(SQLiteDialect_pysqlite, "import_dbapi", lambda: driver):  # noqa: PT008
             yield
     finally:
-        sys.unraisablehook = said_before
+        sys.unraisablehook = reported_before
         driver.disk.unregister()

@@ -75,7 +75,7 @@ class Book:
         """Go on with other tickets."""
         self._deal = deal
 
-    def tell(self, account: "Account") -> None:
+    def record(self, account: "Account") -> None:
         """Record one fill, or a batch, and note what was acknowledged."""
         from ledger import FillRecorded
 
@@ -106,7 +106,7 @@ class Book:
         """Measure how long the next start takes to its first append."""
         begun = time.perf_counter()
         with self.opened(**words) as account:
-            self.tell(account)
+            self.record(account)
         self.come_back.append((time.perf_counter() - begun) * 1000)
 
     def missing_and_doubled(self) -> tuple[int, int]:
@@ -155,7 +155,7 @@ def disk_full(book: Book) -> None:
         _until_refused(book, account, JournalUnavailable, "full")
         filler.unlink()
         begun = time.perf_counter()
-        book.tell(account)
+        book.record(account)
         book.come_back.append((time.perf_counter() - begun) * 1000)
 
 
@@ -182,7 +182,7 @@ def _small_disk(book: Book) -> Iterator[Path]:
 def _until_refused(book: Book, account: "Account", error: type[Exception], word: str) -> None:
     for _ in range(2000):
         try:
-            book.tell(account)
+            book.record(account)
         except error as refused:
             if word not in str(refused):
                 raise Broken(f"{refused} does not say {word!r}") from refused
@@ -196,7 +196,7 @@ def read_only(book: Book) -> None:
 
     with book.opened() as account:
         for _ in range(book.chance.randint(1, 20)):
-            book.tell(account)
+            book.record(account)
     with book.opened() as account:
         _set_query_only(account.ledger.journal, is_on=True)
         _until_refused(book, account, JournalError, "readonly")
@@ -247,7 +247,7 @@ def _damaged(book: Book, damage: Callable[[Book], None]) -> None:
 
     with book.opened() as account:
         for _ in range(book.chance.randint(5, 40)):
-            book.tell(account)
+            book.record(account)
         backup = book.folder / "backup.db"
         copy_journal(account.ledger.journal, f"sqlite:///{backup}", utc_now_us)
         before = account.head
@@ -260,7 +260,7 @@ def _damaged(book: Book, damage: Callable[[Book], None]) -> None:
     with Ledger.open(f"sqlite:///{backup}") as ledger:
         copy_journal(ledger.journal, book.url, utc_now_us)
     with book.opened() as account:
-        book.tell(account)
+        book.record(account)
     book.come_back.append((time.perf_counter() - begun) * 1000)
 
 
@@ -293,7 +293,7 @@ def removed(book: Book) -> None:
     suffixes = book.chance.choice([("",), ("", "-wal", "-shm"), ("-wal",), ("-wal", "-shm"), ("-shm",)])
     with book.opened() as account:
         for _ in range(book.chance.randint(1, 20)):
-            book.tell(account)
+            book.record(account)
         for suffix in suffixes:
             Path(f"{book.file}{suffix}").rename(aside / f"journal.db{suffix}")
         _until_refused(book, account, JournalReplaced, "while it was open")
@@ -313,12 +313,12 @@ def replaced(book: Book) -> None:
     names = [book.folder / name for name in ("backup.db", "older.db", "other.db")]
     backup, older, other = names
     with book.opened() as account:
-        book.tell(account)
+        book.record(account)
     shutil.copy(book.file, older)
     shutil.copy(book.folder / "journal.db", other)
     with book.opened() as account:
         for _ in range(book.chance.randint(1, 20)):
-            book.tell(account)
+            book.record(account)
         copy_journal(account.ledger.journal, str(backup), utc_now_us)
         source = book.folder / "source.db"
         shutil.copy(book.chance.choice(names), source)
@@ -333,7 +333,7 @@ def replaced(book: Book) -> None:
     with Ledger.open(str(backup)) as ledger:
         restore_journal(ledger.journal, book.url, utc_now_us)
     with book.opened() as account:
-        book.tell(account)
+        book.record(account)
     book.come_back.append((time.perf_counter() - begun) * 1000)
 
 
@@ -341,21 +341,21 @@ def forked(book: Book) -> None:
     """An engine forks while its threads append; children go on with its ledger, and it closes it or goes on as well."""
     with book.opened() as account:
         for _ in range(3):
-            book.tell(account)
+            book.record(account)
         stop = threading.Event()
         beside = Book(book.folder, random.Random(book.chance.random()))  # noqa: S311
         beside.start_at(10**8)
 
         def append() -> None:
             while not stop.is_set():
-                beside.tell(account)
+                beside.record(account)
 
         thread = threading.Thread(target=append)
         thread.start()
         children = [_child(book, account, (number + 1) * 10**6) for number in range(3)]
         if book.chance.random() < 0.5:
             for _ in range(5):
-                book.tell(account)
+                book.record(account)
         stop.set()
         thread.join()
     for pid, reading in children:
@@ -380,7 +380,7 @@ def _child(book: Book, account: "Account", first: int) -> tuple[int, int]:
         mine = Book(book.folder, random.Random(first))  # noqa: S311
         mine.start_at(first)
         for _ in range(10):
-            mine.tell(account)
+            mine.record(account)
         os.write(writing, b"".join(deal.to_bytes(8, "big") for deal in sorted(mine.acknowledged)))
         code = 0
     finally:
@@ -407,7 +407,7 @@ def clock_backwards(book: Book) -> None:
         pass  # a clock that is wrong from the start opens no account: its deals would be ahead of it
     with book.opened(now_us=clock) as account:
         for _ in range(40):
-            book.tell(account)
+            book.record(account)
         recorded = [event.recorded_us for event in account.events()]
         if recorded != sorted(set(recorded)):
             raise Broken("recorded times do not rise")
@@ -432,7 +432,7 @@ def newer_journal(book: Book) -> None:
 
     with book.opened() as account:
         for _ in range(5):
-            book.tell(account)
+            book.record(account)
     with sqlite3.connect(book.file) as connection:
         (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
@@ -504,7 +504,7 @@ def _killed(book: Book, work: Callable[[int], object]) -> bytes:
 def _filled(book: Book, appends: int) -> None:
     with book.opened() as account:
         for _ in range(appends):
-            book.tell(account)
+            book.record(account)
 
 
 def killed_append(book: Book) -> None:
@@ -514,7 +514,7 @@ def killed_append(book: Book) -> None:
         with book.opened() as account:
             while True:
                 before = set(book.acknowledged)
-                book.tell(account)
+                book.record(account)
                 os.write(pipe, b"".join(deal.to_bytes(8) for deal in sorted(book.acknowledged - before)))
 
     _filled(book, 1)
@@ -527,7 +527,7 @@ def killed_append(book: Book) -> None:
 def killed_import(book: Book) -> None:
     """An import of JSON lines; importing again ends as if nothing had happened."""
     from ledger import Ledger
-    from ledger.exporting import export, take_back
+    from ledger.exporter import export, import_json_lines
 
     source = Book(book.folder, book.chance)
     source.file = book.folder / "source.db"
@@ -540,12 +540,12 @@ def killed_import(book: Book) -> None:
 
     def work(_: int) -> None:
         with Ledger.create(book.url) as ledger:
-            take_back(ledger, lines)
+            import_json_lines(ledger, lines)
 
     _killed(book, work)
     begun = time.perf_counter()
     with Ledger.create(book.url) as ledger:
-        take_back(ledger, lines)
+        import_json_lines(ledger, lines)
         if ledger.journal.heads() != heads:
             raise Broken(f"{book.folder}: another journal than the one that was exported")
     book.come_back.append((time.perf_counter() - begun) * 1000)
@@ -626,7 +626,7 @@ STAGES: Final[dict[str, tuple[Stage, int, int]]] = {  # fault -> how it is stage
     "SIGKILL during append": (killed_append, 10, 2000),
     "SIGKILL during import": (killed_import, 5, 1000),
     "SIGKILL during migration": (killed_migration, 5, 500),
-    "SIGKILL while checkpoints are kept": (killed_checkpoint, 5, 1000),
+    "SIGKILL while checkpoints are saved": (killed_checkpoint, 5, 1000),
     "SIGKILL during backup": (killed_backup, 5, 500),
 }
 
@@ -665,7 +665,7 @@ def rows(seed: int, *, full: bool, only: str | None = None) -> Iterator[Row]:
 
 def table(found: list[Row]) -> str:
     """Return the rows as a table for a document."""
-    lines = ["| fault | rounds | acknowledged | lost | doubled | time to come back (median) |", "|---|---|---|---|---|---|"]
+    lines = ["| fault | rounds | acknowledged | lost | doubled | recovery time (median) |", "|---|---|---|---|---|---|"]
     lines += [
         f"| {row.fault} | {row.rounds:,} | {row.acknowledged:,} | {row.lost} | {row.doubled} | {row.come_back_ms:,} ms |"
         for row in found

@@ -302,7 +302,7 @@ class _Held:
     opened_msc: int
 
 
-class _Life:
+class _Simulation:
     """A random account that does one thing after the other."""
 
     def __init__(self, seed: int, mode: str, deals: int, *, digits: int, fees: bool, big_tickets: bool) -> None:
@@ -546,7 +546,7 @@ def make_history(
         big_tickets: Whether tickets need more than 32 bits.
     """
     digits = 0 if currency in ("JPY", "KRW") else 2
-    life = _Life(seed, mode, deals, digits=digits, fees=fees, big_tickets=big_tickets)
+    life = _Simulation(seed, mode, deals, digits=digits, fees=fees, big_tickets=big_tickets)
     life.live()
     all_deals = tuple(life.deals)
     played = _play(mode, all_deals, digits)

@@ -22,7 +22,7 @@ from ledger import (
     SyncDegraded,
     SyncRestored,
 )
-from tools.testkit.stories import at, cash, fill, state, untold
+from tools.testkit.stories import at, cash, fill, incomplete, state
 
 SEEN = state("long 1.25 @ 10.123456789", 7, ticket=70, opened_msc=at(1), magic=-5, comment="EA ✓")
 
@@ -31,7 +31,7 @@ EVENTS: list[Event] = [
     SymbolSpecified(symbol="EURUSD", digits=5, volume_step="0.01", contract_size=100000, currency="USD", time_msc=at(0)),
     fill(1, order=5, magic=-1, reason=6, comment="[so 50%]", external_id="x-1", origin="import", commission="-3.123456"),
     fill(2, entry=9, side="sell", volume="0.00000001", price="-37.63"),
-    untold(fill(3, position_id=None)),
+    incomplete(fill(3, position_id=None)),
     cash(4, "-12.34", type=17, comment="tax"),
     cash(5, 1, type=None, word="so compensation"),
     cash(6, 0, type=14, symbol="EURUSD", entry="out", volume=1, price=10, order=3, position_id=7, commission=1, fee=2, swap=3),

@@ -39,13 +39,13 @@ class Clock:
 
 def opened(account: AccountId = ACCOUNT, **terms: Any) -> AccountOpened:
     """Name an account: hedging, in USD, its server's clock in UTC."""
-    said: dict[str, Any] = {"currency": "USD", "currency_digits": 2, "mode": "hedging", "clock": "UTC", "time_msc": START_MSC}
-    return AccountOpened(server=account.server, login=account.login, **(said | terms))
+    output: dict[str, Any] = {"currency": "USD", "currency_digits": 2, "mode": "hedging", "clock": "UTC", "time_msc": START_MSC}
+    return AccountOpened(server=account.server, login=account.login, **(output | terms))
 
 
 def fill(deal: int, second: float = 0, **fields: Any) -> FillRecorded:
     """Tell a deal some seconds after the start: buys 1 lot, opening a position of its own."""
-    said: dict[str, Any] = {
+    output: dict[str, Any] = {
         "deal": deal,
         "symbol": "EURUSD",
         "side": "buy",
@@ -60,7 +60,7 @@ def fill(deal: int, second: float = 0, **fields: Any) -> FillRecorded:
         "swap": 0,
         "profit": 0,
     }
-    return FillRecorded(**(said | fields))
+    return FillRecorded(**(output | fields))
 
 
 def cash(deal: int, second: float = 0, **fields: Any) -> CashMoved:

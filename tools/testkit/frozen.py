@@ -25,7 +25,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "tests" / "journals"
 ANSWER = b'{"status": "SUCCESS", "positions": []}'
 
 
-def tell_everything(ledger: Ledger) -> None:
+def record_everything(ledger: Ledger) -> None:
     """Tell an empty journal."""
     for account, mode in ((ACCOUNT, "hedging"), (OTHER, "netting")):
         events: list[Event] = [opened(account, mode=mode, clock="ny-close"), specified("EURUSD"), cash(1000, 0, profit=5000)]

@@ -239,7 +239,7 @@ class PostgresServer:
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **_unprivileged(self.folder)
             )
         self._process = process
-        self._tell_guard(process.pid)
+        self._record_guard(process.pid)
         give_up = time.monotonic() + _START_SEC
         while not self._is_ready(process.pid):
             if process.poll() is not None:
@@ -268,9 +268,9 @@ class PostgresServer:
             self._process.kill()
             self._process.wait()
         self._process = None
-        self._tell_guard(0)
+        self._record_guard(0)
 
-    def _tell_guard(self, pid: int) -> None:
+    def _record_guard(self, pid: int) -> None:
         assert self._guard.stdin is not None
         self._guard.stdin.write(b"%d\n" % pid)
         self._guard.stdin.flush()

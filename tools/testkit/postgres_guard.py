@@ -17,23 +17,23 @@ _PATIENCE_SEC = 5.0
 
 def main(folder: str) -> None:
     """Wait for the end of the test run, then end the server and remove the folder."""
-    server = _last_told_pid()
+    server = _last_recorded_pid()
     if server:
         _end(server)
     _remove(folder)
 
 
-def _last_told_pid() -> int:
-    told, parent = b"0\n", os.getppid()
+def _last_recorded_pid() -> int:
+    recorded, parent = b"0\n", os.getppid()
     while True:
         if select.select([0], [], [], _CHECK_SEC)[0]:
             news = os.read(0, 4096)
             if not news:
                 break
-            told += news
+            recorded += news
         elif os.getppid() != parent:
             break  # a forked child of the test run still holds our standard input open
-    return int(told.split()[-1])
+    return int(recorded.split()[-1])
 
 
 def _end(pid: int) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 AMOUNT_MAX: Final = Decimal(10) ** 9
 COUNT_MAX: Final = 100_000
 PARTS_MAX: Final = 100
-SLOW_MAX_MSC: Final = 600_000
+SLOW_MAX_MS: Final = 600_000
 TIME_MAX_MSC: Final = 250_000_000_000_000  # the year 9892
 _DIGITS_MAX: Final = 15
 _WORDS_MAX: Final = 500

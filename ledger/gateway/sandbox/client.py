@@ -10,10 +10,11 @@ from typing import Any, Self
 
 import zmq
 
+from ledger.deprecation import Alias
 from ledger.errors import GatewayRefused, GatewayTimeout, GatewayUnavailable
 from ledger.processes import own_command
 
-_PATIENCE_MSC = 30_000
+_PATIENCE_MS = 30_000
 
 
 class Sandbox:
@@ -47,8 +48,8 @@ class Sandbox:
         line = process.stdout.readline()
         if not line:
             raise GatewayUnavailable(f"the sandbox did not start: exit code {process.wait()}")
-        said = json.loads(line)
-        return cls(said["endpoint"], said["control"], process)
+        endpoints = json.loads(line)
+        return cls(endpoints["endpoint"], endpoints["control"], process)
 
     def __enter__(self) -> Self:
         return self
@@ -70,7 +71,7 @@ class Sandbox:
 
     def _left(self) -> None:
         if self._process is not None:
-            self._process.wait(_PATIENCE_MSC / 1000)
+            self._process.wait(_PATIENCE_MS / 1000)
             for stream in (self._process.stdin, self._process.stdout):
                 if stream is not None:
                     stream.close()
@@ -101,10 +102,12 @@ class Sandbox:
         books: dict[str, Any] = self.control("books")["books"]
         return books
 
-    def hand(self, count: int = 1) -> Sequence[str]:
-        """Let a person trade by chance; return what was done, in words."""
-        done: list[str] = self.control("hand", count=count)["done"]
+    def trade_manually(self, count: int = 1) -> Sequence[str]:
+        """Make random manual trades; return what was done, in words."""
+        done: list[str] = self.control("trade_manually", count=count)["done"]
         return done
+
+    hand = Alias("trade_manually")
 
     def fault(self, kind: str, times: int = 1, **fields: Any) -> None:
         """Let something go wrong; a negative number of times is until ``clear``."""
@@ -125,11 +128,11 @@ class Sandbox:
                 socket.linger = 0
                 socket.connect(endpoint)
                 socket.send(json.dumps(asked).encode())
-                if not socket.poll(_PATIENCE_MSC):
+                if not socket.poll(_PATIENCE_MS):
                     raise GatewayTimeout(f"the sandbox at {endpoint} does not answer {what}")
                 answer: dict[str, Any] = json.loads(socket.recv())
             finally:
                 socket.close(linger=0)
         if answer.get("status") != "SUCCESS":
-            raise GatewayRefused(what, code=answer.get("error_code"), told=answer.get("error_msg"))
+            raise GatewayRefused(what, code=answer.get("error_code"), detail=answer.get("error_msg"))
         return answer

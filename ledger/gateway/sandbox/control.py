@@ -1,4 +1,4 @@
-"""The sandbox's commands: trade by hand, let time pass, break things, show the exact books."""
+"""The sandbox's commands: trade manually, let time pass, break things, show the exact books."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-from ledger.gateway.sandbox.arguments import COUNT_MAX, SLOW_MAX_MSC, TIME_MAX_MSC, to_amount, to_text
+from ledger.gateway.sandbox.arguments import COUNT_MAX, SLOW_MAX_MS, TIME_MAX_MSC, to_amount, to_text
 from ledger.gateway.sandbox.faults import FOR_EVER, Fault
 from ledger.gateway.sandbox.responder import SandboxResponder
 from ledger.gateway.server import words_of
@@ -37,18 +37,27 @@ class Control:
             return write_answer(Refusal("BAD_COMMAND", words_of(error)))
 
     def _answer(self, asked: dict[str, Any]) -> Answer:
-        command = _COMMANDS.get(to_text(asked.pop("command", ""), "command"))
+        name = to_text(asked.pop("command", ""), "command")
+        command = _COMMANDS.get(_DEPRECATED.get(name, name))
         if command is None:
             return Refusal("UNKNOWN_COMMAND", f"expected one of {', '.join(_COMMANDS)}")
         return command(self, **asked) or Extension()
 
-    def _fault(self, kind: str, times: int = 1, slow_msc: int | None = None, late_deals: int | None = None) -> None:
+    def _fault(
+        self,
+        kind: str,
+        times: int = 1,
+        slow_ms: int | None = None,
+        late_deals: int | None = None,
+        slow_msc: int | None = None,  # deprecated: slow_ms
+    ) -> None:
+        slow_ms = slow_msc if slow_ms is None else slow_ms
         fault = Fault(kind)
         times = whole_argument(times, "times", low=FOR_EVER)
-        slow_msc = self._faults.slow_msc if slow_msc is None else whole_argument(slow_msc, "slow_msc", high=SLOW_MAX_MSC)
+        slow_ms = self._faults.slow_ms if slow_ms is None else whole_argument(slow_ms, "slow_ms", high=SLOW_MAX_MS)
         late_deals = self._faults.late_deals if late_deals is None else whole_argument(late_deals, "late_deals", high=COUNT_MAX)
         self._responder.remember_positions()
-        self._faults.slow_msc, self._faults.late_deals = slow_msc, late_deals
+        self._faults.slow_ms, self._faults.late_deals = slow_ms, late_deals
         self._faults.add(fault, times)
 
     def _clear(self) -> None:
@@ -57,8 +66,8 @@ class Control:
     def _advance(self, msc: int) -> None:
         self._terminal.advance(whole_argument(msc, "msc", high=max(0, TIME_MAX_MSC - self._terminal.now_msc)))
 
-    def _hand(self, count: int = 1) -> Answer:
-        return Extension(fields={"done": self._terminal.hand(whole_argument(count, "count", high=COUNT_MAX))})
+    def _trade_manually(self, count: int = 1) -> Answer:
+        return Extension(fields={"done": self._terminal.trade_manually(whole_argument(count, "count", high=COUNT_MAX))})
 
     def _trade(self, **asked: Any) -> Answer:
         return self._responder.order(asked)
@@ -95,9 +104,10 @@ class Control:
     def _stop_out(self, position: int) -> Answer:
         return self._responder.result(self._terminal.stop_out(whole_argument(position, "position")))
 
-    def _live(self, count: int = 1) -> Answer:
-        lived = self._terminal.live_next(whole_argument(count, "count", high=COUNT_MAX))
-        return Extension(fields={"lived": [row["ticket"] for row in lived], "left": self._terminal.left_to_live})
+    def _play(self, count: int = 1) -> Answer:
+        played = self._terminal.play_next(whole_argument(count, "count", high=COUNT_MAX))
+        tickets = [row["ticket"] for row in played]
+        return Extension(fields={"played": tickets, "left": self._terminal.remaining, "lived": tickets})
 
     def _books(self) -> Answer:
         return Extension(fields={"books": self._terminal.books()})
@@ -112,7 +122,8 @@ class Control:
 _COMMANDS: Final[Mapping[str, Callable[..., Answer | None]]] = {
     name.lstrip("_"): getattr(Control, name)
     for name in (
-        "_fault", "_clear", "_advance", "_hand", "_trade", "_close", "_close_by", "_fill_more", "_cash", "_rollover", "_swap",
-        "_stop_out", "_withdraw", "_live", "_books", "_stats", "_stop",
+        "_fault", "_clear", "_advance", "_trade_manually", "_trade", "_close", "_close_by", "_fill_more", "_cash", "_rollover",
+        "_swap", "_stop_out", "_withdraw", "_play", "_books", "_stats", "_stop",
     )
 }  # fmt: skip
+_DEPRECATED: Final = {"hand": "trade_manually", "live": "play"}  # old names of commands

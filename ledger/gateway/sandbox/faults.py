@@ -8,6 +8,7 @@ from typing import Final
 
 from attrs import define, field
 
+from ledger.deprecation import Alias, init_arguments
 from ledger.errors import BadValue
 
 FOR_EVER: Final = -1
@@ -17,7 +18,7 @@ class Fault(Enum):
     """What can be wrong with a gateway or its terminal."""
 
     OFFLINE = "offline"  # requests are taken and never answered
-    SLOW = "slow"  # answered after ``slow_msc``
+    SLOW = "slow"  # answered after ``slow_ms``
     ERROR = "error"  # ERROR with a code
     NONE = "none"  # null instead of a list
     HALF = "half"  # half of the list, the count still the whole
@@ -44,16 +45,18 @@ _OF_DEALS: Final = (Fault.LATE_DEALS, Fault.NO_DEALS)
 _BY_SEED: Final = tuple(fault for fault in Fault if fault is not Fault.RESTART)
 
 
+@init_arguments(slow_msc="slow_ms")
 @define
 class Faults:
     """Faults that wait for their turn: each for so many answers that it applies to, or until it is cleared."""
 
     rate: float = 0.0
     seed: int = 1
-    slow_msc: int = 500
+    slow_ms: int = 500
     late_deals: int = 3
     _left: dict[Fault, int] = field(factory=dict)
     _dice: random.Random = field(init=False)
+    slow_msc = Alias("slow_ms")
 
     def __attrs_post_init__(self) -> None:
         self._dice = random.Random(f"faults {self.seed}")  # noqa: S311  # a simulation is repeatable, not secret

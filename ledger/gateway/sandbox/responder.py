@@ -55,7 +55,7 @@ class SandboxResponder:
         terminal: What it answers for.
         is_extended: Whether it speaks the extended form.
         clock: What the server's clock shows of the present; None: a clock that only moves on command and with deals.
-        hand_every_msc: How often a hand trades by itself, 0 for never.
+        manual_trade_every_ms: How often a random manual trade is made, 0 for never.
         faults: What goes wrong.
         restart: Restarts the server.
         received: How many requests came, by action.
@@ -64,11 +64,11 @@ class SandboxResponder:
     terminal: Terminal
     is_extended: bool
     clock: ClockRule | None
-    hand_every_msc: int
+    manual_trade_every_ms: int
     faults: Faults
     restart: Callable[[], object]
     received: Counter[str] = field(factory=Counter, init=False)
-    _next_hand: float = field(default=math.inf, init=False)
+    _next_manual_trade: float = field(default=math.inf, init=False)
     _waiting: list[tuple[float, int, Call, bytes]] = field(factory=list, init=False)
     _numbers: count[int] = field(factory=count, init=False)
     _written: tuple[int, EncodedRows] | None = field(default=None, init=False)
@@ -76,8 +76,8 @@ class SandboxResponder:
     _before_msc: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        if self.hand_every_msc:
-            self._next_hand = time.monotonic() + self.hand_every_msc / 1000
+        if self.manual_trade_every_ms:
+            self._next_manual_trade = time.monotonic() + self.manual_trade_every_ms / 1000
 
     # ---- as the server calls it
 
@@ -93,22 +93,22 @@ class SandboxResponder:
             return
         raw = self._written_answer(call.request, wrong)
         if Fault.SLOW in wrong:
-            due = time.monotonic() + self.faults.slow_msc / 1000
+            due = time.monotonic() + self.faults.slow_ms / 1000
             heapq.heappush(self._waiting, (due, next(self._numbers), call, raw))
         else:
             call.send(raw)
 
     def run_due(self) -> float:
-        """Send the answers that are due, let time pass, and let a hand trade if it is its time."""
+        """Send the answers that are due, let time pass, and make a manual trade if one is due."""
         while self._waiting and self._waiting[0][0] <= time.monotonic():
             _, _, call, raw = heapq.heappop(self._waiting)
             call.send(raw)
         if self.clock is not None:
             now_msc = self.clock.from_utc_msc(time.time_ns() // 1_000_000)
             self.terminal.now_msc = max(self.terminal.now_msc, now_msc)
-        if time.monotonic() >= self._next_hand:
-            self.terminal.hand()
-            self._next_hand = time.monotonic() + self.hand_every_msc / 1000
+        if time.monotonic() >= self._next_manual_trade:
+            self.terminal.trade_manually()
+            self._next_manual_trade = time.monotonic() + self.manual_trade_every_ms / 1000
         return self._waiting[0][0] - time.monotonic() if self._waiting else math.inf
 
     # ---- what is answered

@@ -13,6 +13,7 @@ import zmq
 from attrs import define, field
 
 from ledger.clock import ClockRule
+from ledger.deprecation import Alias, init_arguments
 from ledger.gateway.curve import ServerKeys
 from ledger.gateway.sandbox.control import Control
 from ledger.gateway.sandbox.faults import Faults
@@ -22,6 +23,7 @@ from ledger.gateway.server import GatewayServer
 from ledger.protocol import MESSAGE_BYTES_MAX
 
 
+@init_arguments(hand_every_msc="manual_trade_every_ms")
 @define(eq=False)
 class SandboxServer:
     """Serves a terminal until it is told to stop.
@@ -32,7 +34,7 @@ class SandboxServer:
         control: The endpoint of the commands.
         is_extended: Whether it speaks the extended form.
         clock: What the server's clock shows of the present; None: a clock that only moves on command and with deals.
-        hand_every_msc: How often a hand trades by itself, 0 for never.
+        manual_trade_every_ms: How often a random manual trade is made, 0 for never.
         faults: What goes wrong.
         keys: CURVE keys; clients must be in ``authorised`` then.
     """
@@ -42,19 +44,20 @@ class SandboxServer:
     control: str = "tcp://127.0.0.1:0"
     is_extended: bool = True
     clock: ClockRule | None = None
-    hand_every_msc: int = 0
+    manual_trade_every_ms: int = 0
     faults: Faults = field(factory=Faults)
     keys: ServerKeys | None = None
     authorised: Path | None = None
     _server: GatewayServer = field(init=False)
     _control: Control = field(init=False)
+    hand_every_msc = Alias("manual_trade_every_ms")
 
     def __attrs_post_init__(self) -> None:
         responder = SandboxResponder(
             terminal=self.terminal,
             is_extended=self.is_extended,
             clock=self.clock,
-            hand_every_msc=self.hand_every_msc,
+            manual_trade_every_ms=self.manual_trade_every_ms,
             faults=self.faults,
             restart=self._restart,
         )

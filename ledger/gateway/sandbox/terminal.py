@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from attrs import define, evolve, field, frozen
 
+from ledger.deprecation import Alias, init_arguments
 from ledger.errors import BadValue
 from ledger.events import CashMoved, Deal, FillRecorded
 from ledger.values import CREDIT, Entry, MarginMode, Side, entry_word
@@ -34,7 +35,7 @@ REASON_STOP_OUT: Final = 6
 #: 2026-01-05 10:00:00 on the server's clock, a Monday.
 START_MSC: Final = 1_767_607_200_000
 _STEP: Final = Decimal("0.01")
-_DIRTY_EVERY: Final = 5  # one number in so many comes with dirt in its last bit
+_NOISE_EVERY: Final = 5  # one number in so many comes with dirt in its last bit
 
 
 @frozen
@@ -110,6 +111,7 @@ class Answer:
         return self.retcode == DONE
 
 
+@init_arguments(pace_msc="pace_ms")
 @define
 class Terminal:
     """One account of one broker. Money in account currency, times on the server's clock in milliseconds."""
@@ -125,7 +127,7 @@ class Terminal:
     symbols: Mapping[str, Symbol] = field(factory=lambda: dict(SYMBOLS))
     is_connected: bool = True
     #: How far a deal moves the clock at most: none where the clock is a real one.
-    pace_msc: int = 400
+    pace_ms: int = 400
     #: Counts every change, so that what was written of it can be kept while it stays.
     revision: int = 0
     balance: Decimal = Decimal(0)
@@ -138,16 +140,22 @@ class Terminal:
     _future: list[Deal] = field(factory=list)
     _floating: tuple[int, Decimal] | None = None
     _dice: random.Random = field(init=False)
-    _hand_dice: random.Random = field(init=False)
+    _manual_dice: random.Random = field(init=False)
+
+    living = Alias("from_history")
+    live_next = Alias("play_next")
+    left_to_live = Alias("remaining")
+    hand = Alias("trade_manually")
+    pace_msc = Alias("pace_ms")
 
     def __attrs_post_init__(self) -> None:
         self._dice = random.Random(f"prices {self.seed}")  # noqa: S311  # a simulation is repeatable, not secret
-        self._hand_dice = random.Random(f"hand {self.seed}")  # noqa: S311
+        self._manual_dice = random.Random(f"hand {self.seed}")  # noqa: S311
         self._prices = {name: symbol.price for name, symbol in self.symbols.items()}
 
     @classmethod
-    def living(cls, deals: Iterable[Deal], *, mode: MarginMode, **terms: Any) -> Terminal:
-        """Return a terminal that lives the deals of a recorded history, in their order and at their times."""
+    def from_history(cls, deals: Iterable[Deal], *, mode: MarginMode, **terms: Any) -> Terminal:
+        """Return a terminal that replays the deals of a recorded history, in their order and at their times."""
         future = sorted(deals, key=lambda deal: (deal.time_msc, deal.deal))
         start_msc = future[0].time_msc - 1000 if future else START_MSC
         terminal = cls(mode=mode, now_msc=start_msc, **terms)
@@ -165,10 +173,10 @@ class Terminal:
     # ---- time and prices
 
     def advance(self, msc: int) -> None:
-        """Let time pass. A history that is lived goes on to that moment; prices move."""
+        """Let time pass. A history that is replayed goes on to that moment; prices move."""
         until_msc = self.now_msc + max(0, msc)
         while self._future and self._future[0].time_msc <= until_msc:
-            self.live_next()
+            self.play_next()
         self.now_msc = max(self.now_msc, until_msc)
         self.tick()
 
@@ -183,23 +191,23 @@ class Terminal:
         """Return the present price."""
         return self._prices[symbol]
 
-    # ---- a history that is lived
+    # ---- a history that is replayed
 
     @property
-    def left_to_live(self) -> int:
+    def remaining(self) -> int:
         """How many deals of the history are still to come."""
         return len(self._future)
 
-    def live_next(self, count: int = 1) -> tuple[Row, ...]:
+    def play_next(self, count: int = 1) -> tuple[Row, ...]:
         """Let the next deals of the history happen; return them."""
-        lived: list[Row] = []
+        played: list[Row] = []
         for _ in range(min(count, len(self._future))):
             deal = self._future.pop(0)
             self.now_msc = max(self.now_msc, deal.time_msc)
             row = _row_of(deal)
             self._settle(row)
-            lived.append(row)
-        return tuple(lived)
+            played.append(row)
+        return tuple(played)
 
     # ---- orders
 
@@ -223,7 +231,7 @@ class Terminal:
             volume: Lots.
             position: On a hedging account, the position to close, in part or whole.
             magic: The engine's number.
-            comment: Kept on position and deals.
+            comment: StoredEvidence on position and deals.
             parts: How many deals fill it.
             reason: Who sent it, as MT5 codes it.
         """
@@ -383,14 +391,14 @@ class Terminal:
         for deal in left:
             self._settle(deal)
 
-    # ---- a hand behind the engine's back
+    # ---- manual trades, behind the engine's back
 
-    def hand(self, count: int = 1) -> list[str]:
-        """Let a person trade by chance, as the seed has it; return what was done, in words."""
-        return [self._hand_once() for _ in range(count)]
+    def trade_manually(self, count: int = 1) -> list[str]:
+        """Make random manual trades, as the seed has it; return what was done, in words."""
+        return [self._trade_once() for _ in range(count)]
 
-    def _hand_once(self) -> str:
-        dice = self._hand_dice
+    def _trade_once(self) -> str:
+        dice = self._manual_dice
         held = list(self._open.values())
         symbol = dice.choice(sorted(self.symbols)[:6])
         side, lots = dice.choice((Side.BUY, Side.SELL)), dice.randint(1, 30) * _STEP
@@ -430,11 +438,11 @@ class Terminal:
         self._ticket += self._dice.randint(1, 9)
         return self._ticket
 
-    def _deal(self, *, commission: Decimal = Decimal(0), **told: Any) -> Row:
-        self.now_msc += self._dice.randint(0, self.pace_msc)  # several deals in one second are normal
+    def _deal(self, *, commission: Decimal = Decimal(0), **fields: Any) -> Row:
+        self.now_msc += self._dice.randint(0, self.pace_ms)  # several deals in one second are normal
         row: Row = {
             "ticket": self._next_ticket(), "time_msc": self.now_msc, "commission": commission, "fee": Decimal(0),
-            "external_id": "", **told,
+            "external_id": "", **fields,
         }  # fmt: skip
         self._settle(row)
         return row
@@ -502,9 +510,10 @@ class Terminal:
         price = self.price(held.symbol)
         return {
             "ticket": held.ticket, "identifier": held.position_id, "symbol": held.symbol, "type": held.side.value,
-            "volume": dirty(held.volume, held.ticket), "price_open": dirty(self._shown_price(held), held.ticket + 1),
-            "price_current": float(price), "profit": dirty(self._profit(held, held.volume, price), held.ticket + 2),
-            "swap": dirty(held.swap, held.ticket + 3), "sl": 0.0, "tp": 0.0, "magic": held.magic,
+            "volume": with_float_noise(held.volume, held.ticket),
+            "price_open": with_float_noise(self._shown_price(held), held.ticket + 1),
+            "price_current": float(price), "profit": with_float_noise(self._profit(held, held.volume, price), held.ticket + 2),
+            "swap": with_float_noise(held.swap, held.ticket + 3), "sl": 0.0, "tp": 0.0, "magic": held.magic,
             "time": held.opened_msc // 1000, "time_msc": held.opened_msc, "time_update": held.updated_msc // 1000,
             "time_update_msc": held.updated_msc, "comment": held.comment,
         }  # fmt: skip
@@ -527,8 +536,8 @@ class Terminal:
         floating = self._floating[1]
         return {
             "login": self.login, "server": self.server, "currency": self.currency, "currency_digits": self.currency_digits,
-            "margin_mode": self.mode.value, "balance": dirty(self.balance, len(self._deals)), "credit": float(self.credit),
-            "equity": float(self.balance + self.credit + floating),
+            "margin_mode": self.mode.value, "balance": with_float_noise(self.balance, len(self._deals)),
+            "credit": float(self.credit), "equity": float(self.balance + self.credit + floating),
         }  # fmt: skip
 
     def symbol_rows(self) -> list[Row]:
@@ -559,14 +568,16 @@ class Terminal:
         }  # fmt: skip
 
 
-def dirty(number: Decimal, ticket: int) -> float:
+def with_float_noise(number: Decimal, ticket: int) -> float:
     """Return a number as a double; some come with an error in the last bit, always the same ones."""
     value = float(number)
-    return math.nextafter(value, math.inf) if ticket % _DIRTY_EVERY == 0 and value else value
+    return math.nextafter(value, math.inf) if ticket % _NOISE_EVERY == 0 and value else value
 
 
 def _deal_row(deal: Row) -> Row:
-    shown = {name: dirty(value, deal["ticket"]) if isinstance(value, Decimal) else value for name, value in deal.items()}
+    shown = {
+        name: with_float_noise(value, deal["ticket"]) if isinstance(value, Decimal) else value for name, value in deal.items()
+    }
     shown["time"] = deal["time_msc"] // 1000
     if deal["type"] in (0, 1):
         shown["type"] = "sell" if deal["type"] else "buy"
@@ -590,7 +601,7 @@ def _row_of(deal: Deal) -> Row:
     }  # fmt: skip
 
 
-def opened_at_random(terminal: Terminal, count: int, *, magic: int = 0) -> Sequence[Row]:
+def open_random_positions(terminal: Terminal, count: int, *, magic: int = 0) -> Sequence[Row]:
     """Open positions by chance, as the seed has it, after a first deposit. Returns the deals."""
     dice = random.Random(f"start {terminal.seed}")  # noqa: S311  # as above
     deals: list[Row] = []

@@ -23,12 +23,12 @@ from attrs import define
 from sqlalchemy import Engine, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError
 
-from ledger.codec import BYTE_COLUMNS, TEXT_COLUMNS, Stored, natural_key, standing_of
+from ledger.codec import BYTE_COLUMNS, TEXT_COLUMNS, Stored, natural_key, terms_of
 from ledger.errors import JournalReplaced, JournalUnavailable, LedgerError
 from ledger.events import Event
 from ledger.journal import Appended, Head
-from ledger.journal.admission import Admission, start, taken_over
-from ledger.journal.evidence import Kept, packed, referred
+from ledger.journal.admission import Admission, admit_verbatim, start
+from ledger.journal.evidence import StoredEvidence, compress, referenced
 from ledger.journal.quiet import PSYCOPG, quiet
 from ledger.journal.sql.engine import (
     begin_immediate,
@@ -36,19 +36,19 @@ from ledger.journal.sql.engine import (
     refuse_from_now_on,
     require_writable,
     stop_waiting,
-    translated,
+    translate_errors,
 )
 from ledger.journal.sql.file_identity import Fault, OpenFiles
 from ledger.journal.sql.forking import gate, prepare_for_forks, set_aside
 from ledger.journal.sql.notify import CHANNEL
-from ledger.journal.sql.schema import ROW, STANDING, USE_STANDING, account_key
+from ledger.journal.sql.schema import ROW, TERMS_FILTER, USE_TERMS_INDEX, account_key
 from ledger.postings import ASSERTED
-from ledger.terms import STANDING_KINDS, Standing
+from ledger.terms import TERMS_KINDS, AccountTerms
 from ledger.values import AccountId
 
 _BULK: Final = 100  # from so many events on an append is an import, which lets others go first
 #: After a lost connection: how long to try to find out what became of an append, and how long to wait in between, in seconds.
-_PATIENCE: Final = 30.0
+_LOCK_WAIT_SEC: Final = 30.0
 _RECONNECT: Final = (0.02, 0.2)
 
 # What is said, in the words of SQLite.
@@ -56,9 +56,9 @@ _OF_ACCOUNT: Final = "FROM events WHERE account_id = ?"
 
 _HEAD: Final = "SELECT version, hash, recorded_us, last_msc, last_deal FROM heads WHERE account_id = ?"
 _LOCK: Final = f"{_HEAD} FOR UPDATE"
-_STANDING: Final = f"FROM events {USE_STANDING} WHERE account_id = ? AND ({STANDING})"
-_LAST_STANDING: Final = f"SELECT hash {_STANDING} AND version > 0 ORDER BY version DESC LIMIT 1"
-_ALL_STANDING: Final = f"SELECT {ROW} {_STANDING} AND version <= ? ORDER BY version"
+_OF_TERMS: Final = f"FROM events {USE_TERMS_INDEX} WHERE account_id = ? AND ({TERMS_FILTER})"
+_LAST_TERMS: Final = f"SELECT hash {_OF_TERMS} AND version > 0 ORDER BY version DESC LIMIT 1"
+_ALL_TERMS: Final = f"SELECT {ROW} {_OF_TERMS} AND version <= ? ORDER BY version"
 _HASH: Final = f"SELECT hash {_OF_ACCOUNT} AND version = ?"
 _SYMBOL_USED: Final = f"SELECT version {_OF_ACCOUNT} AND symbol = ? AND kind <> 'SymbolSpecified' LIMIT 1"
 #: A cross join is carried out as it is written: each key is looked up. For an IN with many keys SQLite reads the whole account.
@@ -69,7 +69,7 @@ _KNOWN_POSTGRES: Final = f"SELECT {ROW} {_OF_ACCOUNT} AND natural_key = ANY(?)"
 #: All that one event is decided by, as it is at one moment.
 _SEEN: Final = (
     f"SELECT version, hash, recorded_us, last_msc, last_deal, ("
-    f"SELECT hash FROM events {USE_STANDING} WHERE account_id = heads.account_id AND ({STANDING}) AND version > 0 "
+    f"SELECT hash FROM events {USE_TERMS_INDEX} WHERE account_id = heads.account_id AND ({TERMS_FILTER}) AND version > 0 "
     "ORDER BY version DESC LIMIT 1), "
     "EXISTS (SELECT 1 FROM events WHERE account_id = heads.account_id AND natural_key = ?) FROM heads WHERE account_id = ?"
 )
@@ -112,20 +112,20 @@ _json: Final = msgspec.json.Encoder().encode
 _Rows = list[tuple[Any, ...]]
 
 
-class _Stand(NamedTuple):
+class _AccountState(NamedTuple):
     """What is found under an account's lock: where it stands, and the rows known under the natural keys that are told.
 
-    ``last_standing`` is the chain hash of the last event that stands whatever the moment: it names all such events.
+    ``last_terms`` is the chain hash of the last event that stands whatever the moment: it names all such events.
     """
 
     driver: Any
     head: Head | None
-    last_standing: bytes | None
+    last_terms: bytes | None
     known: Mapping[str, Stored]
 
 
 @define
-class _Sending:
+class _Pending:
     """What was sent last, until the database said that it was carried out."""
 
     last: Appended | None = None
@@ -142,7 +142,7 @@ class Appender:
         self._engine = engine
         self._writers = _Writers(engine)
         self._is_postgres = engine.dialect.name == "postgresql"
-        self._standings: dict[AccountId, tuple[bytes, Standing]] = {}  # with the ``last_standing`` that they are of
+        self._terms_by_account: dict[AccountId, tuple[bytes, AccountTerms]] = {}  # with the ``last_terms`` that they are of
         self._acknowledged: dict[AccountId, Head] = {}  # the last head of each account that a caller was given
 
     def close(self) -> None:
@@ -152,7 +152,7 @@ class Appender:
     def append(
         self,
         account: AccountId,
-        told: Sequence[Event],
+        events: Sequence[Event],
         *,
         expected_version: int | None,
         correlation: str | None,
@@ -161,32 +161,32 @@ class Appender:
         now_us: Callable[[], int],
     ) -> Appended:
         """Append what is new of the events that are told; see ``Journal.append``. The present is asked for under the lock."""
-        answers = packed(evidence, told)  # before the lock, as the keys are, so that nobody waits for it
-        keys = [natural_key(event) for event in told]
+        answers = compress(evidence, events)  # before the lock, as the keys are, so that nobody waits for it
+        keys = [natural_key(event) for event in events]
 
-        def admitted(stand: _Stand) -> Appended:
+        def admitted(stand: _AccountState) -> Appended:
             admission = Admission(
                 account,
                 head=stand.head or start(account),
-                standing=self._standing(stand, account),
+                terms=self._terms(stand, account),
                 known=stand.known,
                 lookup=lambda wanted: self._known(stand.driver, account, wanted),
-                symbol_used=lambda symbol: bool(self._ask(stand.driver, _SYMBOL_USED, account_key(account), symbol)),
+                symbol_used=lambda symbol: bool(self._query(stand.driver, _SYMBOL_USED, account_key(account), symbol)),
                 latest_asserted=lambda position_id: self._latest_asserted(stand.driver, account, position_id),
                 now_us=now_us(),
                 correlation=correlation,
             )
-            return admission.appended(told, keys, expected_version=expected_version, conflicts=conflicts)
+            return admission.appended(events, keys, expected_version=expected_version, conflicts=conflicts)
 
-        return self._written(account, list(dict.fromkeys(keys)), admitted, answers, is_bulk=len(told) > _BULK)
+        return self._written(account, list(dict.fromkeys(keys)), admitted, answers, is_bulk=len(events) > _BULK)
 
-    def take(self, account: AccountId, rows: Sequence[Stored], evidence: Sequence[Kept]) -> Head:
+    def append_verbatim(self, account: AccountId, rows: Sequence[Stored], evidence: Sequence[StoredEvidence]) -> Head:
         """Append events of another journal as they were recorded there; see ``Journal.take``."""
 
-        def taken(stand: _Stand) -> Appended:
+        def taken(stand: _AccountState) -> Appended:
             begin = stand.head or start(account)
             new = [row for row in rows if row.version > begin.version]
-            return taken_over(account, begin, new, lambda one: self._latest_asserted(stand.driver, account, one))
+            return admit_verbatim(account, begin, new, lambda one: self._latest_asserted(stand.driver, account, one))
 
         return self._written(account, [], taken, evidence, is_bulk=True).head
 
@@ -194,8 +194,8 @@ class Appender:
         self,
         account: AccountId,
         keys: list[str],
-        decide: Callable[[_Stand], Appended],
-        answers: Sequence[Kept],
+        decide: Callable[[_AccountState], Appended],
+        answers: Sequence[StoredEvidence],
         *,
         is_bulk: bool,
     ) -> Appended:
@@ -207,7 +207,7 @@ class Appender:
         On Postgres one event is first tried without the lock: it is inserted only if the account still stands where it was
         seen to stand. That takes two round trips instead of four.
         """
-        sending = _Sending()
+        sending = _Pending()
         give_up: float | None = None
         for attempt in count():
             # A statement that is a transaction of its own has the settings of its session, which a pooler does not keep.
@@ -225,7 +225,7 @@ class Appender:
                     continue  # it may have been dead since the append before: a new one shows whether the database answers
                 if give_up is None and not is_lost:
                     raise
-                give_up = give_up or time.monotonic() + _PATIENCE
+                give_up = give_up or time.monotonic() + _LOCK_WAIT_SEC
                 if time.monotonic() >= give_up:
                     raise _unknown(error, sending.last) from error
                 time.sleep(random.uniform(*_RECONNECT))  # noqa: S311  # no secret
@@ -236,9 +236,9 @@ class Appender:
         writer: _Writer,
         account: AccountId,
         keys: list[str],
-        decide: Callable[[_Stand], Appended],
-        answers: Sequence[Kept],
-        sending: _Sending,
+        decide: Callable[[_AccountState], Appended],
+        answers: Sequence[StoredEvidence],
+        sending: _Pending,
         *,
         at_once: bool,
     ) -> Appended | None:
@@ -258,15 +258,17 @@ class Appender:
             return None
         sending.last = appended
         if not at_once:
-            self._write(stand, account, appended, referred(answers, appended.rows) if answers else {})
+            self._write(stand, account, appended, referenced(answers, appended.rows) if answers else {})
         elif not self._write_at_once(stand, account, appended):
             sending.last = None  # somebody was faster, and may even have told the same
             return None
         self._remember(account, appended)
-        self._tell_followers(writer.connection)
+        self._notify_followers(writer.connection)
         return appended
 
-    def _require_same_history(self, stand: _Stand, account: AccountId, last: Head | None, *, is_reconnected: bool) -> None:
+    def _require_same_history(
+        self, stand: _AccountState, account: AccountId, last: Head | None, *, is_reconnected: bool
+    ) -> None:
         """Refuse to append where the last event that a caller was given is not in the journal any more.
 
         An older copy, or another journal, took its place under the open ledger. To look whether the event is still there costs
@@ -286,7 +288,7 @@ class Appender:
 
     # ---- what is found
 
-    def _locked(self, driver: Any, account: AccountId, keys: list[str]) -> _Stand:
+    def _locked(self, driver: Any, account: AccountId, keys: list[str]) -> _AccountState:
         """Lock the account for this transaction and return where it stands.
 
         SQLite has locked the whole journal already. On Postgres the head row is the lock; a new account is made first, so
@@ -294,86 +296,88 @@ class Appender:
         """
         key = account_key(account)
         if not self._is_postgres and len(keys) == 1:
-            return self._seen(driver, account, keys[0]) or _Stand(driver, None, None, {})
+            return self._seen(driver, account, keys[0]) or _AccountState(driver, None, None, {})
         if not self._is_postgres:
-            heads = self._ask(driver, _HEAD, key)
+            heads = self._query(driver, _HEAD, key)
             if not heads:
-                return _Stand(driver, None, None, {})
-            last = self._ask(driver, _LAST_STANDING, key)
-            return _Stand(driver, Head._make(heads[0]), last[0][0] if last else None, self._known(driver, account, keys))
+                return _AccountState(driver, None, None, {})
+            last = self._query(driver, _LAST_TERMS, key)
+            return _AccountState(driver, Head._make(heads[0]), last[0][0] if last else None, self._known(driver, account, keys))
         while True:
-            heads, last, rows = self._ask_all(driver, (_LOCK, key), (_LAST_STANDING, key), (_KNOWN_POSTGRES, key, keys))
+            heads, last, rows = self._query_all(driver, (_LOCK, key), (_LAST_TERMS, key), (_KNOWN_POSTGRES, key, keys))
             if heads:
                 head = Head._make(heads[0])
-                return _Stand(driver, head if head.version else None, last[0][0] if last else None, _by_key(rows))
+                return _AccountState(driver, head if head.version else None, last[0][0] if last else None, _by_key(rows))
             self._create_account(driver, account)
 
-    def _seen(self, driver: Any, account: AccountId, natural_key: str) -> _Stand | None:
+    def _seen(self, driver: Any, account: AccountId, natural_key: str) -> _AccountState | None:
         """Return where an account stands, without locking it; None if it has no events yet."""
-        found = self._ask(driver, _SEEN, natural_key, account_key(account))
+        found = self._query(driver, _SEEN, natural_key, account_key(account))
         if not found or not found[0][0]:
             return None
         *head, last, is_known = found[0]
-        return _Stand(driver, Head(*head), last, self._known(driver, account, [natural_key]) if is_known else {})
+        return _AccountState(driver, Head(*head), last, self._known(driver, account, [natural_key]) if is_known else {})
 
-    def _standing(self, stand: _Stand, account: AccountId) -> Standing | None:
-        if stand.head is None or stand.last_standing is None:
+    def _terms(self, stand: _AccountState, account: AccountId) -> AccountTerms | None:
+        if stand.head is None or stand.last_terms is None:
             return None
-        last, standing = self._standings.get(account, (None, None))
-        if last != stand.last_standing:
-            rows = self._ask(stand.driver, _ALL_STANDING, account_key(account), stand.head.version)
-            standing = standing_of(list(map(Stored._make, rows)))
-            if standing is not None:
-                self._standings[account] = stand.last_standing, standing
-        return standing
+        last, terms = self._terms_by_account.get(account, (None, None))
+        if last != stand.last_terms:
+            rows = self._query(stand.driver, _ALL_TERMS, account_key(account), stand.head.version)
+            terms = terms_of(list(map(Stored._make, rows)))
+            if terms is not None:
+                self._terms_by_account[account] = stand.last_terms, terms
+        return terms
 
     def _remember(self, account: AccountId, appended: Appended) -> None:
         """Note what stands after an append, so that the next one need not read it."""
-        last = next((row for row in reversed(appended.rows) if row.kind in STANDING_KINDS), None)
-        if last is not None and appended.standing is not None:
-            self._standings[account] = last.hash, appended.standing
+        last = next((row for row in reversed(appended.rows) if row.kind in TERMS_KINDS), None)
+        if last is not None and appended.terms is not None:
+            self._terms_by_account[account] = last.hash, appended.terms
 
     def _known(self, driver: Any, account: AccountId, keys: Sequence[str]) -> Mapping[str, Stored]:
         """Return natural key -> row, of those that there are."""
         if self._is_postgres:
-            return _by_key(self._ask(driver, _KNOWN_POSTGRES, account_key(account), list(keys)))
-        return _by_key(self._ask(driver, _KNOWN_SQLITE, _json(keys).decode(), account_key(account)))
+            return _by_key(self._query(driver, _KNOWN_POSTGRES, account_key(account), list(keys)))
+        return _by_key(self._query(driver, _KNOWN_SQLITE, _json(keys).decode(), account_key(account)))
 
     def _latest_asserted(self, driver: Any, account: AccountId, position_id: int | None) -> tuple[int, int] | None:
         """Return the place of the latest assertion about a position, or about the balance."""
         key = account_key(account)
         if position_id is None:
-            found = self._ask(driver, _LATEST_ASSERTED % "position_id IS NULL", key)
+            found = self._query(driver, _LATEST_ASSERTED % "position_id IS NULL", key)
         else:
-            found = self._ask(driver, _LATEST_ASSERTED % "position_id = ?", key, position_id)
+            found = self._query(driver, _LATEST_ASSERTED % "position_id = ?", key, position_id)
         return (found[0][0], found[0][1]) if found else None
 
     def _is_there(self, driver: Any, account: AccountId, head: Head) -> bool:
         """Return whether the event that a head stands at is in the journal."""
-        return self._ask(driver, _HASH, account_key(account), head.version) == [(head.hash,)]
+        return self._query(driver, _HASH, account_key(account), head.version) == [(head.hash,)]
 
     # ---- what is written
 
-    def _write(self, stand: _Stand, account: AccountId, appended: Appended, answers: Mapping[str, Kept]) -> None:
+    def _write(
+        self, stand: _AccountState, account: AccountId, appended: Appended, answers: Mapping[str, StoredEvidence]
+    ) -> None:
         """Write all of an append and commit it, on Postgres in one round trip."""
         driver, key = stand.driver, account_key(account)
         if stand.head is None and not self._is_postgres:
             self._create_account(driver, account)
         for kept in answers.values():  # the account is locked: nobody else keeps them meanwhile
-            if not self._ask(driver, _KEPT, key, kept.digest):
-                self._tell(driver, _KEEP, (key, *kept))
+            if not self._query(driver, _KEPT, key, kept.digest):
+                self._execute(driver, _KEEP, (key, *kept))
         insert = _INSERT % key
         if not self._is_postgres:
-            self._tell(driver, insert, *map(tuple, appended.rows))
-            self._tell(driver, _MOVE_HEAD, (*appended.head, key))
+            self._execute(driver, insert, *map(tuple, appended.rows))
+            self._execute(driver, _MOVE_HEAD, (*appended.head, key))
             driver.commit()
             return
         with self._one_round_trip(driver):
-            self._tell(driver, insert, *map(tuple, appended.rows))
-            self._tell(driver, _MOVE_HEAD, (*appended.head, key))
+            self._execute(driver, insert, *map(tuple, appended.rows))
+            self._execute(driver, _MOVE_HEAD, (*appended.head, key))
             driver.commit()
 
-    def _write_at_once(self, stand: _Stand, account: AccountId, appended: Appended) -> bool:
+    def _write_at_once(self, stand: _AccountState, account: AccountId, appended: Appended) -> bool:
         """Write one event to Postgres if the account stands where it was seen to stand; return whether it did."""
         assert stand.head is not None, "an account that has no events yet is locked"
         moved = (*appended.head, account_key(account), stand.head.version, stand.head.hash)
@@ -384,10 +388,10 @@ class Appender:
 
     def _create_account(self, driver: Any, account: AccountId) -> None:
         key = account_key(account)
-        self._tell(driver, _NEW_ACCOUNT, (key, account.server, account.login))
-        self._tell(driver, _NEW_HEAD, (*start(account), key))
+        self._execute(driver, _NEW_ACCOUNT, (key, account.server, account.login))
+        self._execute(driver, _NEW_HEAD, (*start(account), key))
 
-    def _tell_followers(self, connection: PoolProxiedConnection) -> None:
+    def _notify_followers(self, connection: PoolProxiedConnection) -> None:
         """Wake those who follow, after the commit: within it Postgres would let such commits go only one by one.
 
         Its answer is not waited for. It says nothing, and is taken before the connection is used again. A pooler keeps the
@@ -406,12 +410,12 @@ class Appender:
 
     # ---- the driver
 
-    def _ask(self, driver: Any, text: str, *values: Any) -> _Rows:
+    def _query(self, driver: Any, text: str, *values: Any) -> _Rows:
         if self._is_postgres:
             return list(driver.execute(for_postgres(text), values, binary=True))
         return list(driver.execute(text, values))
 
-    def _ask_all(self, driver: Any, *questions: tuple[Any, ...]) -> list[_Rows]:
+    def _query_all(self, driver: Any, *questions: tuple[Any, ...]) -> list[_Rows]:
         """Ask Postgres several questions in one round trip. They are answered one after the other."""
         with self._one_round_trip(driver):
             cursors = [driver.execute(for_postgres(text), values, binary=True) for text, *values in questions]
@@ -426,13 +430,13 @@ class Appender:
         with quiet(PSYCOPG), driver.pipeline():
             yield
 
-    def _tell(self, driver: Any, text: str, *rows: tuple[Any, ...]) -> None:
+    def _execute(self, driver: Any, text: str, *rows: tuple[Any, ...]) -> None:
         cursor = driver.cursor()
-        said = for_postgres(text) if self._is_postgres else text
+        statement = for_postgres(text) if self._is_postgres else text
         if len(rows) == 1:
-            cursor.execute(said, rows[0])
+            cursor.execute(statement, rows[0])
         else:
-            cursor.executemany(said, rows)
+            cursor.executemany(statement, rows)
 
 
 class _Writers:
@@ -478,7 +482,7 @@ class _Writers:
         """
         number = gate.enter(self._file) if self._file is not None else 0
         try:
-            with translated(self._engine.url):
+            with translate_errors(self._engine.url):
                 writer = self._taken()
                 try:
                     writer.begin(is_bulk=is_bulk, at_once=at_once)
@@ -673,7 +677,7 @@ def _end_all(idle: list[_Writer]) -> None:
 @cache
 def for_postgres(text: str) -> str:
     """Write a statement with psycopg's marks for parameters; Postgres finds the index by itself."""
-    return text.replace(f" {USE_STANDING}", "").replace("?", "%s")
+    return text.replace(f" {USE_TERMS_INDEX}", "").replace("?", "%s")
 
 
 def _by_key(rows: Iterable[tuple[Any, ...]]) -> dict[str, Stored]:

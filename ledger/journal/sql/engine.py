@@ -47,8 +47,8 @@ _SQLITE_MINIMUM: Final = (3, 35, 0)
 _SYNCHRONOUS_FULL: Final = 2
 _RETRY_SECONDS: Final = 0.01
 #: How long a writer waits before it looks again whether nobody else writes, in seconds: from, to.
-_LOOK_OFTEN: Final = (0.0005, 0.003)
-_LOOK_SELDOM: Final = (0.02, 0.1)
+_POLL_FAST: Final = (0.0005, 0.003)
+_POLL_SLOW: Final = (0.02, 0.1)
 #: URL without secrets -> what was taken out of it. Engines, errors and representations have only the first.
 _SECRETS: Final[dict[URL, dict[str, str | tuple[str, ...]]]] = {}
 #: Engines behind a pooler -> the statements that their transactions begin with.
@@ -468,7 +468,7 @@ def begin_immediate(driver: sqlite3.Connection, patience: float, *, is_bulk: boo
                 raise
         else:
             return
-        time.sleep(random.uniform(*(_LOOK_SELDOM if is_bulk else _LOOK_OFTEN)))  # noqa: S311  # no secret
+        time.sleep(random.uniform(*(_POLL_SLOW if is_bulk else _POLL_FAST)))  # noqa: S311  # no secret
 
 
 def _write_ahead(connection: sqlite3.Connection, busy_seconds: float) -> str:
@@ -575,7 +575,7 @@ def found_revision(engine: Engine) -> str | None:
     path = sqlite_path(engine.url)
     if path is not None and (not path.exists() or (path.is_file() and not path.stat().st_size)):
         return None
-    with translated(engine.url), engine.connect() as connection:
+    with translate_errors(engine.url), engine.connect() as connection:
         tables = sa.inspect(connection).get_table_names()
         if _is_journal(tables):
             version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
@@ -632,7 +632,7 @@ def refuse_newer(engine: Engine, found: str | None) -> None:
 # ------------------------------------------------------------------------------------------------------------ the errors
 
 #: What a database says -> what it means here. The first text found in the driver's message decides.
-_MEANINGS: Final[tuple[tuple[str, type[JournalError], str], ...]] = (
+_ERRORS: Final[tuple[tuple[str, type[JournalError], str], ...]] = (
     ("database is locked", JournalBusy, "another program has been writing to the journal for too long: try again"),
     ("statement timeout", JournalBusy, "a statement took longer than the database allows: try again"),
     ("lock timeout", JournalBusy, "another program has been writing to the account for too long: try again"),
@@ -677,7 +677,7 @@ _KINDS: Final[Mapping[str, tuple[type[JournalError], str]]] = {
 }
 
 
-class translated:  # noqa: N801  # reads as a statement: with translated(url)
+class translate_errors:  # noqa: N801  # reads as a statement: with translate_errors(url)
     """Turn what a database driver raises into the ledger's errors, by one table."""
 
     def __init__(self, url: URL) -> None:
@@ -688,7 +688,7 @@ class translated:  # noqa: N801  # reads as a statement: with translated(url)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if error is not None and _is_foreign(error):
-            found = meaning(error, self._url)
+            found = translate_error(error, self._url)
             if _reveals(error, self._url):  # neither as the cause nor in a traceback
                 found.__suppress_context__ = True
                 raise found from None
@@ -699,12 +699,12 @@ def _is_foreign(error: BaseException) -> bool:
     return isinstance(error, (SQLAlchemyError, sqlite3.Error)) or type(error).__module__.startswith("psycopg")
 
 
-def meaning(error: BaseException, url: URL) -> JournalError:
+def translate_error(error: BaseException, url: URL) -> JournalError:
     """Return the ledger's error for what a database driver raised."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-    said = str(cause)
-    kind, advice = next((one[1:] for one in _MEANINGS if one[0] in said), None) or kind_of(type(cause))
-    first_line = said.strip().splitlines()[0] if said.strip() and not _reveals(error, url) else type(cause).__name__
+    text = str(cause)
+    kind, advice = next((one[1:] for one in _ERRORS if one[0] in text), None) or kind_of(type(cause))
+    first_line = text.strip().splitlines()[0] if text.strip() and not _reveals(error, url) else type(cause).__name__
     return kind(f"journal {shown(url)}: {advice} ({first_line})")
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import Index, text
 
-from ledger.journal.sql.schema import STANDING, events, metadata
+from ledger.journal.sql.schema import TERMS_FILTER, events, metadata
 
 __all__ = ["metadata"]
 
@@ -55,13 +55,13 @@ Index(
     sqlite_where=text("placement = 1"),
     postgresql_where=text("placement = 1"),
 )
-#: What stands whatever the moment (see ``schema.STANDING``).
+#: What stands whatever the moment (see ``schema.TERMS_FILTER``).
 Index(
     "ix_events_standing",
     events.c.account_id,
     events.c.version,
-    sqlite_where=text(STANDING),
-    postgresql_where=text(STANDING),
+    sqlite_where=text(TERMS_FILTER),
+    postgresql_where=text(TERMS_FILTER),
 )
 
 #: The few that take the place of other tellings, and what they replace. With the kind, or SQLite would read the table.

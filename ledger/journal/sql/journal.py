@@ -18,34 +18,34 @@ from typing import Any, Final, Literal
 import sqlalchemy as sa
 from sqlalchemy import CompoundSelect, Connection, Engine, Select
 
-from ledger.codec import Stored, posting, standing_of, stored_place
+from ledger.codec import Stored, posting, stored_place, terms_of
 from ledger.errors import BadValue, CorruptEvent, JournalError, LedgerError, VersionGap
 from ledger.events import Event, storable
 from ledger.fold_order import FirstRecord
 from ledger.folds import PORTFOLIO
 from ledger.journal import Appended, Difference, Head, Parent, Selection
-from ledger.journal.checkpoints import Checkpoint, Mark, chosen, order_of
-from ledger.journal.evidence import Kept, is_digest, unpacked
+from ledger.journal.checkpoints import Checkpoint, Mark, order_of, select
+from ledger.journal.evidence import StoredEvidence, decompress, is_digest
 from ledger.journal.health import SyncHealth, from_columns, merged, to_columns
 from ledger.journal.sql.append import Appender, for_postgres
-from ledger.journal.sql.engine import address_of, close_engine, pooled_settings, translated
+from ledger.journal.sql.engine import address_of, close_engine, pooled_settings, translate_errors
 from ledger.journal.sql.forking import owned, set_aside
 from ledger.journal.sql.notify import watch
-from ledger.journal.sql.schema import POSTING, ROW, USE_STANDING, account_key, accounts, events, heads
+from ledger.journal.sql.schema import POSTING, ROW, USE_TERMS_INDEX, account_key, accounts, events, heads
 from ledger.journal.sql.schema import checkpoints as states
 from ledger.journal.sql.schema import evidence as answers
 from ledger.journal.sql.schema import identity as identities
 from ledger.journal.sql.schema import parents as origins
 from ledger.journal.sql.schema import seals as sealings
 from ledger.journal.sql.schema import sync_health as healths
-from ledger.journal.watch import Watch
+from ledger.journal.watch import AppendListener
 from ledger.postings import (
-    APART,
     ASSERTED,
     IN_ORDER,
     NO_DEAL,
-    PLACED,
-    Place,
+    OUT_OF_ORDER,
+    OUTSIDE_FOLD,
+    FoldKey,
     Posting,
     Postings,
     Reading,
@@ -53,7 +53,7 @@ from ledger.postings import (
     place_of,
     second_of,
 )
-from ledger.terms import STANDING_KINDS, Standing
+from ledger.terms import TERMS_KINDS, AccountTerms
 from ledger.values import INT64_MAX, AccountId
 
 _BATCH: Final = 500
@@ -71,7 +71,9 @@ _stored: list[sa.ColumnElement[Any]] = [
     sa.type_coerce(events.c[name], sa.types.NullType()).label(name) for name in Stored._fields
 ]
 _headed: list[sa.ColumnElement[Any]] = [sa.type_coerce(column, sa.types.NullType()).label(column.name) for column in heads.c]
-_kept: list[sa.ColumnElement[Any]] = [sa.type_coerce(answers.c[name], sa.types.NullType()).label(name) for name in Kept._fields]
+_kept: list[sa.ColumnElement[Any]] = [
+    sa.type_coerce(answers.c[name], sa.types.NullType()).label(name) for name in StoredEvidence._fields
+]
 _deal: Final = sa.func.coalesce(events.c.deal, sa.literal_column(str(NO_DEAL)))
 _VERSION: Final = Stored._fields.index("version")
 _PLAIN: Final = (
@@ -83,7 +85,7 @@ _ROWS: Final = f"SELECT {ROW} FROM events WHERE account_id = ? AND version > ? A
 _BY_VERSION: Final = (1, _VERSION)
 _POSTING_BY_VERSION: Final = (1, Posting._fields.index("version"))
 _WITH_PLACE: Final = f"SELECT order_msc, order_deal, {POSTING} FROM events WHERE account_id = ?"
-_ALL_PLACED: Final = f"{_WITH_PLACE} AND placement = {PLACED}"
+_ALL_PLACED: Final = f"{_WITH_PLACE} AND placement = {OUT_OF_ORDER}"
 _ALL_ASSERTED: Final = f"{_WITH_PLACE} AND placement = {ASSERTED} AND order_msc >= ? AND version <= ?"
 _PLACED_FROM: Final = f"{_ALL_PLACED} AND order_msc >= ? AND version <= ?"
 #: What arrived late, or completes a deal, belongs before something that had arrived in order already: what belongs behind a
@@ -98,7 +100,7 @@ _LATEST_ASSERTED: Final = (
 _FIRST_RECORD: Final = "SELECT deal, version, origin, recorded_us FROM events WHERE account_id = ? AND natural_key = ?"
 _RECORDED_US: Final = "SELECT version, recorded_us FROM events WHERE account_id = ? AND version = ?"
 # Written out, so that the partial indexes over these kinds serve.
-_is_standing: Final = sa.or_(*(events.c.kind == sa.literal_column(f"'{kind}'") for kind in STANDING_KINDS))
+_is_terms: Final = sa.or_(*(events.c.kind == sa.literal_column(f"'{kind}'") for kind in TERMS_KINDS))
 _is_revision: Final = events.c.kind == sa.literal_column("'DealRevised'")
 _state_place: Final = (states.c.time_msc, states.c.deal, states.c.at_version)
 _reading: Final = (states.c.events, states.c.newest, states.c.newest_plain, states.c.latest_msc)
@@ -141,18 +143,18 @@ class SqlJournal:
         named = ((_name(server, login), Head(*row)) for server, login, *row in self._stream(query.where(heads.c.version > 0)))
         return dict(sorted((name, head) for name, head in named if name is not None))
 
-    def watch(self) -> Watch:
+    def listen(self) -> AppendListener:
         return watch(self.engine)
 
-    def standing(self, account: AccountId, version: int) -> Standing | None:
+    def terms(self, account: AccountId, version: int) -> AccountTerms | None:
         with self._reading() as connection:
-            return _read_standing(connection, account, version)
+            return _read_terms(connection, account, version)
 
     def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
         values = (account_key(account), min(after, INT64_MAX), INT64_MAX if upto is None else min(upto, INT64_MAX))
-        return (Stored._make(row) for block in self._said(_ROWS, *values, page=_BY_VERSION) for row in block)
+        return (Stored._make(row) for block in self._stream_sql(_ROWS, *values, page=_BY_VERSION) for row in block)
 
-    def as_they_lie(self, account: AccountId, *, after: int | None = None, upto: int | None = None) -> Iterator[list[Row]]:
+    def raw_rows(self, account: AccountId, *, after: int | None = None, upto: int | None = None) -> Iterator[list[Row]]:
         query = sa.select(*_stored).where(events.c.account_id == account_key(account)).order_by(events.c.version)
         if upto is not None:
             query = query.where(events.c.version <= upto)
@@ -220,8 +222,8 @@ class SqlJournal:
             shown = f"account id {key}" if name is None else str(name)
             yield shown, None, "accounts.account_id", f"it was changed: {key} is not the id of the account's name"
             return
-        for field, found, told in zip(("server", "login"), (server, login), first.rpartition("/")[::2], strict=True):
-            if str(found) != told:
+        for field, found, named in zip(("server", "login"), (server, login), first.rpartition("/")[::2], strict=True):
+            if str(found) != named:
                 yield first, None, f"accounts.{field}", f"it was changed: {found!r} is not what was recorded"
 
     def _first_name(self, key: int) -> str | None:
@@ -229,49 +231,49 @@ class SqlJournal:
         query = sa.select(events.c.data).where(events.c.account_id == key, events.c.version == 1)
         for (data,) in self._stream(query, lenient=True):
             try:
-                said = json.loads(data)
-                name = AccountId(said["server"], said["login"])
+                fields = json.loads(data)
+                name = AccountId(fields["server"], fields["login"])
             except (LedgerError, TypeError, ValueError, KeyError):
                 return None
             return str(name) if account_key(name) == key else None
         return None
 
     def evidence(self, account: AccountId, digest: str) -> bytes | None:
-        found = self.kept(account, digest)
-        return None if found is None else unpacked(found)
+        found = self.stored_evidence(account, digest)
+        return None if found is None else decompress(found)
 
-    def kept(self, account: AccountId, digest: str) -> Kept | None:
+    def stored_evidence(self, account: AccountId, digest: str) -> StoredEvidence | None:
         if not is_digest(digest):
             return None
         query = sa.select(*_kept).where(answers.c.account_id == account_key(account), answers.c.digest == digest)
         with self._reading() as connection:
             row = connection.execute(query).one_or_none()
-        return None if row is None else Kept(*row)
+        return None if row is None else StoredEvidence(*row)
 
-    def evidence_as_it_lies(self, account: AccountId) -> Iterator[Kept]:
+    def raw_evidence(self, account: AccountId) -> Iterator[StoredEvidence]:
         query = sa.select(*_kept).where(answers.c.account_id == account_key(account))
-        return map(Kept._make, self._stream(query, lenient=True, at_once=_STREAM_ANSWERS))
+        return map(StoredEvidence._make, self._stream(query, lenient=True, at_once=_STREAM_ANSWERS))
 
     def postings(
         self,
         account: AccountId,
         selection: Selection,
-        standing: Standing | None = None,
+        terms: AccountTerms | None = None,
         *,
         after: Mark | None = None,
         besides: Sequence[Stored] = (),
     ) -> Postings:
-        standing = standing or self.standing(account, selection.version)
+        terms = terms or self.terms(account, selection.version)
         key, begin = account_key(account), after.reading if after else None
         with self._reading() as connection:
             # Whenever they happened: a revision may have taken a deal out of the time that is asked about.
             replaced = _replaced(connection, account, selection.version)
         newest_plain = begin.newest_plain if begin else 0
-        plain: Iterator[list[Row]] = self._said(_PLAIN, key, newest_plain, selection.version, page=_POSTING_BY_VERSION)
+        plain: Iterator[list[Row]] = self._stream_sql(_PLAIN, key, newest_plain, selection.version, page=_POSTING_BY_VERSION)
         if selection.time_msc is not None:
             plain = _until(plain, selection.time_msc)
-        order = order_of(standing, _Records(self, key), selection)
-        placed: Iterator[tuple[Place, Row]] = self._placed(key, selection, after, is_anchored=order.is_anchored)
+        order = order_of(terms, _Records(self, key), selection)
+        placed: Iterator[tuple[FoldKey, Row]] = self._placed(key, selection, after, is_anchored=order.is_anchored)
         if besides:
             added = sorted(
                 (stored_place(row) if order.is_anchored else place_of(posting(row)), posting(row)) for row in besides
@@ -286,7 +288,9 @@ class SqlJournal:
             place=after.place if after else (-1, 0, 0),
         )
 
-    def _placed(self, key: int, selection: Selection, after: Mark | None, *, is_anchored: bool) -> Iterator[tuple[Place, Row]]:
+    def _placed(
+        self, key: int, selection: Selection, after: Mark | None, *, is_anchored: bool
+    ) -> Iterator[tuple[FoldKey, Row]]:
         """Yield what has to be put in its place, ascending by its second: what lies behind a checkpoint, or all."""
         version, until_msc = selection.version, selection.time_msc
         from_msc = after.place[0] if after and is_anchored else -(2**62)
@@ -300,7 +304,7 @@ class SqlJournal:
                 late = f"{late[0]} AND order_msc <= ?", (*late[1], until_msc)
         text, values = f"{late[0]} UNION ALL {_ALL_ASSERTED}", (*late[1], key, from_msc, version)
         column = 1 if is_anchored else 3
-        for block in self._said(f"{text} ORDER BY {column}", *values):
+        for block in self._stream_sql(f"{text} ORDER BY {column}", *values):
             for order_msc, order_deal, *columns in block:
                 row = tuple(columns)
                 natural = place_of(row)
@@ -317,21 +321,21 @@ class SqlJournal:
 
     def select(self, text: str, *values: Any) -> list[Row]:
         """Return the few rows that a statement in the words of SQLite selects."""
-        with closing(self._said(text, *values)) as blocks:
+        with closing(self._stream_sql(text, *values)) as blocks:
             return [row for block in blocks for row in block]
 
-    def count_apart(self, account: AccountId, selection: Selection) -> int:
-        query = sa.select(events.c.placement).where(*_selected(account, selection), _is_standing).order_by(events.c.version)
-        query = query.with_hint(events, USE_STANDING, "sqlite")
+    def count_outside_fold(self, account: AccountId, selection: Selection) -> int:
+        query = sa.select(events.c.placement).where(*_selected(account, selection), _is_terms).order_by(events.c.version)
+        query = query.with_hint(events, USE_TERMS_INDEX, "sqlite")
         with self._reading() as connection:
-            return list(connection.scalars(query)).count(APART)
+            return list(connection.scalars(query)).count(OUTSIDE_FOLD)
 
     # ---- checkpoints
 
     def checkpoint(
-        self, account: AccountId, selection: Selection, fold: str | None = None, before: Place | None = None
+        self, account: AccountId, selection: Selection, fold: str | None = None, before: FoldKey | None = None
     ) -> Checkpoint | None:
-        fold = fold or PORTFOLIO.code(self.standing(account, selection.version))
+        fold = fold or PORTFOLIO.code(self.terms(account, selection.version))
         of_fold = (states.c.account_id == account_key(account), states.c.fold == fold)
         query = sa.select(*_marked).where(*of_fold, states.c.newest <= selection.version)
         if selection.time_msc is not None:
@@ -340,7 +344,7 @@ class SqlJournal:
             query = query.where(sa.tuple_(*_state_place) < sa.tuple_(*before))
         rows = self._stream(query.order_by(*(column.desc() for column in _state_place)), at_once=_STREAM_MARKS)
         with closing(rows):  # the first that serves is enough
-            found = chosen(self, account, map(_mark, rows), selection.version)
+            found = select(self, account, map(_mark, rows), selection.version)
         return None if found is None else next(self._checkpoints(account, states.c.fold == fold, _is_at(found.place)), None)
 
     def checkpoints(self, account: AccountId) -> Iterator[Checkpoint]:
@@ -352,7 +356,7 @@ class SqlJournal:
         for row in self._stream(query, at_once=_STREAM_MARKS):
             yield Checkpoint(_mark(row), *row[-3:])
 
-    def keep(self, account: AccountId, begin: Place, checkpoints: Sequence[Checkpoint]) -> None:
+    def save_checkpoints(self, account: AccountId, begin: FoldKey, checkpoints: Sequence[Checkpoint]) -> None:
         last, fold = checkpoints[-1].mark, checkpoints[-1].fold
         of_fold = (states.c.account_id == account_key(account), states.c.fold == fold)
         within = (sa.tuple_(*_state_place) > sa.tuple_(*begin), sa.tuple_(*_state_place) <= sa.tuple_(*last.place))
@@ -376,21 +380,21 @@ class SqlJournal:
         with self._reading() as connection:
             return connection.scalar(query)
 
-    def touched(self, account: AccountId, after: int, upto: int) -> Place | None:
+    def earliest_change(self, account: AccountId, after: int, upto: int) -> FoldKey | None:
         within = (events.c.account_id == account_key(account), events.c.version > after, events.c.version <= upto)
-        told = events.alias()
+        named = events.alias()
         natural = (events.c.time_msc, _deal, events.c.version, events.c.deal)
         own = (events.c.order_msc, events.c.order_deal, events.c.version, events.c.deal)
         plain = sa.select(*natural).where(*within, _placement_is(IN_ORDER)).order_by(events.c.version).limit(1)
         late, asserted = (
             sa.select(*own).where(*within, _placement_is(placement)).order_by(*own[:2]).limit(1)
-            for placement in (PLACED, ASSERTED)
+            for placement in (OUT_OF_ORDER, ASSERTED)
         )
         taken = (
-            sa.select(told.c.time_msc, told.c.deal, told.c.version, told.c.deal)
-            .join(events, (told.c.account_id == events.c.account_id) & (told.c.version == events.c.caused_by))
+            sa.select(named.c.time_msc, named.c.deal, named.c.version, named.c.deal)
+            .join(events, (named.c.account_id == events.c.account_id) & (named.c.version == events.c.caused_by))
             .where(*within, _is_revision)
-            .order_by(told.c.time_msc, told.c.deal)
+            .order_by(named.c.time_msc, named.c.deal)
             .limit(1)
         )
         with self._reading() as connection:
@@ -418,14 +422,14 @@ class SqlJournal:
     def _at_once(self, patience: float = 0) -> Iterator[Connection]:
         """Write something that may as well stay undone: wait so many seconds for others, at most."""
         connected = self.engine.connect().execution_options(write=True, patience=patience)
-        with translated(self.engine.url), connected as connection, connection.begin():
+        with translate_errors(self.engine.url), connected as connection, connection.begin():
             if self.engine.dialect.name == "postgresql":
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(patience * 1000) or 1}")
             yield connection
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with translated(self.engine.url), owned(self.engine.connect()) as connection:
+        with translate_errors(self.engine.url), owned(self.engine.connect()) as connection:
             yield connection
 
     def _stream(
@@ -447,7 +451,7 @@ class SqlJournal:
         values = [compiled.params[name] for name in compiled.positiontup] if compiled.positiontup else compiled.params
         return self._read(str(compiled), values, lenient=lenient, at_once=at_once)
 
-    def _said(self, text: str, *values: Any, page: tuple[int, int] | None = None) -> Generator[list[Row], None, None]:
+    def _stream_sql(self, text: str, *values: Any, page: tuple[int, int] | None = None) -> Generator[list[Row], None, None]:
         """Yield the rows that a statement in the words of SQLite selects, some at a time.
 
         With ``page``, SQLite, and a pooler, is asked anew for every block, so that a slow consumer leaves no transaction open.
@@ -471,7 +475,7 @@ class SqlJournal:
                 connection.begin()
                 driver: Any = connection.connection.driver_connection
                 return list(driver.execute(for_postgres(text), values, binary=True))
-        with translated(self.engine.url), owned(self.engine.raw_connection()) as connection:
+        with translate_errors(self.engine.url), owned(self.engine.raw_connection()) as connection:
             rows: list[Row] = connection.driver_connection.execute(text, values).fetchall()
             return rows
 
@@ -480,7 +484,7 @@ class SqlJournal:
     ) -> Generator[list[Row], None, None]:
         at_once = at_once or _STREAM_ROWS[self.engine.dialect.name]
         process = os.getpid()
-        with translated(self.engine.url), owned(self.engine.connect()) as connection:
+        with translate_errors(self.engine.url), owned(self.engine.connect()) as connection:
             connection.begin()
             driver: Any = connection.connection.driver_connection
             if self._is_postgres:
@@ -522,8 +526,8 @@ class SqlJournal:
             now_us=self._now_us,
         )
 
-    def take(self, account: AccountId, rows: Sequence[Stored], evidence: Sequence[Kept] = ()) -> Head:
-        return self._appender.take(account, rows, evidence)
+    def append_verbatim(self, account: AccountId, rows: Sequence[Stored], evidence: Sequence[StoredEvidence] = ()) -> Head:
+        return self._appender.append_verbatim(account, rows, evidence)
 
     # ---- sync health
 
@@ -570,11 +574,11 @@ class SqlJournal:
         with self._reading() as connection:
             return list(connection.scalars(query))
 
-    def keep_seal(self, text: str, made_us: int) -> None:
+    def save_seal(self, text: str, made_us: int) -> None:
         digest = sha256(text.encode()).hexdigest()
         known = sa.select(sealings.c.digest).where(sealings.c.digest == digest)
         connected = self.engine.connect().execution_options(write=True)
-        with translated(self.engine.url), connected as connection, connection.begin():
+        with translate_errors(self.engine.url), connected as connection, connection.begin():
             if connection.scalar(known) is None:
                 connection.execute(sealings.insert(), {"digest": digest, "made_us": made_us, "body": text})
 
@@ -635,14 +639,14 @@ def _read_health(connection: Connection, account: AccountId) -> SyncHealth | Non
     return None if row is None else from_columns(account, dict(row))
 
 
-def _read_standing(connection: Connection, account: AccountId, version: int) -> Standing | None:
+def _read_terms(connection: Connection, account: AccountId, version: int) -> AccountTerms | None:
     query = sa.select(*_stored).where(
         events.c.account_id == account_key(account),
-        _is_standing,
+        _is_terms,
         events.c.version <= version,
     )
-    rows = connection.execute(query.order_by(events.c.version).with_hint(events, USE_STANDING, "sqlite"))
-    return standing_of([Stored(*row) for row in rows])
+    rows = connection.execute(query.order_by(events.c.version).with_hint(events, USE_TERMS_INDEX, "sqlite"))
+    return terms_of([Stored(*row) for row in rows])
 
 
 def _selected(account: AccountId, selection: Selection) -> list[sa.ColumnElement[bool]]:
@@ -682,7 +686,7 @@ class _Records:
         return dict(row for version in versions for row in self._journal.select(_RECORDED_US, self._key, version))
 
 
-def _is_at(place: Place) -> sa.ColumnElement[bool]:
+def _is_at(place: FoldKey) -> sa.ColumnElement[bool]:
     return sa.and_(*(column == value for column, value in zip(_state_place, place, strict=True)))
 
 
@@ -708,7 +712,7 @@ def _replaced(connection: Connection, account: AccountId, version: int) -> dict[
             query = sa.select(events.c.caused_by, events.c.version).where(
                 of_account, events.c.version.in_(wanted[at : at + _BATCH]), events.c.caused_by.is_not(None)
             )
-            for replaced, telling in connection.execute(query):
-                if by[telling] > found.get(replaced, 0):
-                    new[replaced] = max(by[telling], new.get(replaced, 0))
+            for replaced, revision in connection.execute(query):
+                if by[revision] > found.get(replaced, 0):
+                    new[replaced] = max(by[revision], new.get(replaced, 0))
     return found

@@ -22,7 +22,7 @@ from ledger.journal.sql.engine import (
     open_engine,
     refuse_newer,
     sqlite_path,
-    translated,
+    translate_errors,
 )
 from ledger.journal.sql.forking import prepare_for_forks
 from ledger.journal.sql.schema import REVISION, accounts, events, heads
@@ -116,7 +116,7 @@ def _migrate(engine: Engine, copy_of: str | None, fill: Callable[[Connection], o
         make_file(path)
     with (
         quiet(ALEMBIC),
-        translated(engine.url),
+        translate_errors(engine.url),
         engine.connect().execution_options(write=True) as connection,
         connection.begin(),
     ):
@@ -134,7 +134,7 @@ _SET_REVISION: Final = text("UPDATE alembic_version SET version_num = :revision"
 
 def finish(engine: Engine) -> None:
     """Let a copy pass for a journal from now on."""
-    with translated(engine.url), engine.connect().execution_options(write=True) as connection, connection.begin():
+    with translate_errors(engine.url), engine.connect().execution_options(write=True) as connection, connection.begin():
         connection.execute(_SET_REVISION, {"revision": REVISION})
 
 
@@ -150,7 +150,7 @@ _hashed: Final[list[sa.ColumnElement[Any]]] = [
 
 
 @contextmanager
-def chain_stays(connection: Connection) -> Iterator[None]:
+def require_same_chain(connection: Connection) -> Iterator[None]:
     """Recompute the chain of every account before and after what is done to the tables within, in its transaction.
 
     Reads all events twice, in constant memory: about 15 seconds for a million events. On SQLite nobody writes meanwhile. On

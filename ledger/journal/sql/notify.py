@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from ledger.journal.sql.forking import gate, prepare_for_forks, set_aside
-from ledger.journal.watch import LOOK_SECONDS, Closing, Watch
+from ledger.journal.watch import LOOK_SECONDS, AppendListener, Closing
 
 if TYPE_CHECKING:  # a journal in memory has no need of SQLAlchemy
     from sqlalchemy import Engine
@@ -118,6 +118,6 @@ class PostgresWatch(Closing):
             self._driver = None
 
 
-def watch(engine: Engine) -> Watch:
+def watch(engine: Engine) -> AppendListener:
     """Return a watch for the database of an engine."""
     return PostgresWatch(engine) if engine.dialect.name == "postgresql" else SqliteWatch(engine)

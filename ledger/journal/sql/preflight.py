@@ -13,14 +13,14 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from ledger.journal import Difference
-from ledger.journal.sql.engine import found_revision, sqlite_path, translated
+from ledger.journal.sql.engine import found_revision, sqlite_path, translate_errors
 from ledger.journal.sql.schema import REVISION, events, heads
 
 
 def settings_in_force(engine: Engine) -> dict[str, str]:
     """Return what durability rests on, as it is in a connection of ours."""
     names = ("journal_mode", "synchronous") if engine.dialect.name == "sqlite" else ("synchronous_commit", "fsync")
-    with translated(engine.url), engine.connect() as connection:
+    with translate_errors(engine.url), engine.connect() as connection:
         ask = "PRAGMA {}" if engine.dialect.name == "sqlite" else "SHOW {}"
         return {name: str(connection.exec_driver_sql(ask.format(name)).scalar()) for name in names}
 
@@ -71,7 +71,7 @@ def _wanted() -> dict[str, dict[str, str]]:
 
 def definitions(engine: Engine) -> dict[str, str]:
     """Return name -> definition of everything that the schema of a journal consists of, in one spelling."""
-    with translated(engine.url), engine.connect() as connection:
+    with translate_errors(engine.url), engine.connect() as connection:
         is_sqlite = engine.dialect.name == "sqlite"
         rows = connection.execute(sa.text(_SQLITE if is_sqlite else _POSTGRES)).all()
         schema = "main" if is_sqlite else connection.scalar(sa.text(_SCHEMA))
@@ -127,7 +127,7 @@ SELECT 'policy', relname || '.' || polname, 'policy' FROM ours JOIN pg_policy ON
 """
 
 
-def heads_apart(engine: Engine) -> tuple[int, ...]:
+def mismatched_heads(engine: Engine) -> tuple[int, ...]:
     """Return the ids of accounts whose head is not that of their last event. Costs one row an account."""
     last = (
         sa.select(events.c.account_id, sa.func.max(events.c.version).label("version")).group_by(events.c.account_id).subquery()
@@ -138,7 +138,7 @@ def heads_apart(engine: Engine) -> tuple[int, ...]:
         .outerjoin(events, (events.c.account_id == last.c.account_id) & (events.c.version == last.c.version))
         .where(heads.c.version > 0, sa.or_(events.c.hash.is_(None), events.c.hash != heads.c.hash))
     )
-    with translated(engine.url), engine.connect() as connection:
+    with translate_errors(engine.url), engine.connect() as connection:
         return tuple(connection.scalars(query))
 
 

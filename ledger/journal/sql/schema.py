@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from ledger.codec import BYTE_COLUMNS, TEXT_COLUMNS, Stored
 from ledger.postings import NO_DEAL, Posting
-from ledger.terms import STANDING_KINDS
+from ledger.terms import TERMS_KINDS
 from ledger.values import AccountId
 
 #: The migration that this program was written for.
@@ -107,9 +107,9 @@ ROW: Final = ", ".join(f'"{name}"' for name in Stored._fields)
 POSTING: Final = ", ".join(f"coalesce(deal, {NO_DEAL})" if name == "deal" else f'"{name}"' for name in Posting._fields)
 
 #: What stands whatever the moment. With ``IN`` SQLite would build a table for every row that is inserted. It has to be told to
-#: use the index (``USE_STANDING`` behind the table's name).
-STANDING: Final = " OR ".join(f"kind = '{kind}'" for kind in STANDING_KINDS)
-USE_STANDING: Final = "INDEXED BY ix_events_standing"
+#: use the index (``USE_TERMS_INDEX`` behind the table's name).
+TERMS_FILTER: Final = " OR ".join(f"kind = '{kind}'" for kind in TERMS_KINDS)
+USE_TERMS_INDEX: Final = "INDEXED BY ix_events_standing"
 
 #: The raw answers that events of an account refer to: by account, so that everything can be distributed by it.
 evidence = Table(

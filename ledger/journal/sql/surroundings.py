@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, make_url
 
-from ledger.journal.sql.engine import address_of, translated
+from ledger.journal.sql.engine import address_of, translate_errors
 
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")
@@ -56,7 +56,7 @@ def file_system(path: Path, mounts: str | None = None) -> str | None:
 def text_encoding(engine: Engine) -> str:
     """Return the encoding that the database has text in, as UTF8 or SQL_ASCII."""
     ask = "PRAGMA encoding" if engine.dialect.name == "sqlite" else "SHOW server_encoding"
-    with translated(engine.url), engine.connect() as connection:
+    with translate_errors(engine.url), engine.connect() as connection:
         return str(connection.exec_driver_sql(ask).scalar())
 
 
@@ -71,7 +71,7 @@ def pooler(engine: Engine) -> str | None:
         return None
     import psycopg
 
-    with translated(engine.url), engine.connect() as one, ExitStack() as others:
+    with translate_errors(engine.url), engine.connect() as one, ExitStack() as others:
         driver: Any = one.connection.driver_connection
         with one.begin():
             ours = one.exec_driver_sql(_SERVER).scalar()

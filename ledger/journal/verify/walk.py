@@ -16,8 +16,8 @@ from ledger.codec import (
     Stored,
     decode,
     decode_posting,
-    encode_said,
-    is_telling_of,
+    encode_payload,
+    is_record_of,
     natural_key,
     placed,
     placement_of,
@@ -29,11 +29,11 @@ from ledger.folds import FOLDS, Fold, T
 from ledger.journal import Head, Journal, RawRows, Selection
 from ledger.journal.admission import start
 from ledger.journal.chain import changed_columns, checks, covered, digest, genesis, is_link
-from ledger.journal.checkpoints import Checkpoint, is_usable, opened
-from ledger.journal.evidence import unpacked
+from ledger.journal.checkpoints import Checkpoint, is_usable, load
+from ledger.journal.evidence import decompress
 from ledger.journal.verify.tampering import findings
-from ledger.postings import IN_ORDER, NO_DEAL, PLACED, Place, Postings, Row, second_of
-from ledger.terms import Standing
+from ledger.postings import IN_ORDER, NO_DEAL, OUT_OF_ORDER, FoldKey, Postings, Row, second_of
+from ledger.terms import AccountTerms
 from ledger.values import AccountId
 
 
@@ -48,7 +48,7 @@ class Problem:
 
 
 @frozen(kw_only=True)
-class Verified:
+class AccountVerification:
     """What was checked of one account."""
 
     account: AccountId
@@ -86,7 +86,7 @@ def verify_account(
     account: AccountId,
     progress: Callable[[int], object] = lambda _: None,
     help_with: Callable[[AccountId, int], Help | None] = lambda *_: None,
-) -> Verified:
+) -> AccountVerification:
     """Check one account's chain, gaps, head, keys, evidence and that its fold runs. Others may append meanwhile.
 
     Args:
@@ -112,7 +112,9 @@ def verify_account(
     finally:
         if helper is not None:
             helper.end()
-    return Verified(account=account, version=walk.version, head=walk.hash.hex() if walk.hash else "", problems=tuple(problems))
+    return AccountVerification(
+        account=account, version=walk.version, head=walk.hash.hex() if walk.hash else "", problems=tuple(problems)
+    )
 
 
 def verify_chain(journal: Journal, account: AccountId) -> tuple[Problem, ...]:
@@ -132,7 +134,7 @@ class State(NamedTuple):
     place: tuple[int, int] | None
 
 
-class Helped(NamedTuple):
+class WorkerResult(NamedTuple):
     """What was done elsewhere and found whole: a walk from one state to another, and the fold up to there."""
 
     begin: State
@@ -146,7 +148,7 @@ class Help(Protocol):
 
     after: int
 
-    def result(self) -> Helped | None:
+    def result(self) -> WorkerResult | None:
         """Wait for it. None where something is wrong, or it could not be done: then nothing of it counts."""
         ...
 
@@ -155,16 +157,16 @@ class Help(Protocol):
         ...
 
 
-def verify_rest(journal: Journal, account: AccountId, after: int, upto: int) -> Helped | None:
+def verify_tail(journal: Journal, account: AccountId, after: int, upto: int) -> WorkerResult | None:
     """Check the rows behind a version, on trust in what lies before, and the fold; None if a row is not whole."""
     begin = _state_at(journal, account, after)
     walk = _Walk(journal, account)
     walk.go_on_at(begin, {})
-    for rows in journal.as_they_lie(account, after=after, upto=upto):
+    for rows in journal.raw_rows(account, after=after, upto=upto):
         if any(walk.check_all(rows)):
             return None
     folded = tuple(_check_fold(journal, account, upto))
-    return Helped(begin=begin, end=walk.state, evidence=walk.evidence, folded=folded) if walk.version == upto else None
+    return WorkerResult(begin=begin, end=walk.state, evidence=walk.evidence, folded=folded) if walk.version == upto else None
 
 
 def _state_at(journal: Journal, account: AccountId, version: int) -> State:
@@ -199,7 +201,7 @@ def _check_rows(
     problems: list[Problem] = []
     after: int | None = None
     if helper is not None:
-        for rows in journal.as_they_lie(walk.account, upto=helper.after):
+        for rows in journal.raw_rows(walk.account, upto=helper.after):
             problems.extend(walk.check_all(rows))
             progress(len(rows))
         helped = helper.result()
@@ -208,7 +210,7 @@ def _check_rows(
             progress(walk.version - helper.after)
         after = walk.version
     while True:
-        for rows in journal.as_they_lie(walk.account, after=after):
+        for rows in journal.raw_rows(walk.account, after=after):
             problems.extend(walk.check_all(rows))
             progress(len(rows))
         head = journal.head(walk.account)
@@ -223,7 +225,7 @@ def _check_rows(
 
 def _named(journal: Journal, account: AccountId, problems: list[Problem], head: Head | None) -> list[Problem]:
     """Say what was done to a stream where its rows show it, and once what was done to all rows behind some point."""
-    rows = (Stored._make(row) for rows in journal.as_they_lie(account) for row in rows)
+    rows = (Stored._make(row) for rows in journal.raw_rows(account) for row in rows)
     found, alongside = findings(rows, genesis(account), head.hash if head else None)
     named = {id(one): one for one in problems if one.version not in alongside}
     for version, what in found:
@@ -298,7 +300,7 @@ class _Walk:
             elif (
                 kind in _MAY_ASSERT
                 or placement != placement_of(kind, here, floor)
-                or row[_ORDER:] != (here if placement == PLACED else _UNPLACED)
+                or row[_ORDER:] != (here if placement == OUT_OF_ORDER else _UNPLACED)
             ):
                 break
             version, before, recorded_us = row[_VERSION], row[_HASH], row[_RECORDED_US]
@@ -410,10 +412,10 @@ class _Walk:
     def check_evidence(self, journal: RawRows) -> Iterator[Problem]:
         """Compare the raw answers that are kept with their digests, and those with what the events refer to."""
         missing = dict(self.evidence)
-        for kept in journal.evidence_as_it_lies(self.account):
+        for kept in journal.raw_evidence(self.account):
             version = missing.pop(kept.digest, None)
             try:
-                unpacked(kept)
+                decompress(kept)
             except CorruptEvent as error:
                 yield self._problem(version, "evidence", str(error))
         for digest_, version in missing.items():
@@ -438,7 +440,7 @@ def _contradictions(row: Stored) -> Iterator[tuple[str, str]]:
     else:
         try:
             event = decode(row, None)
-            expected = encode_said(event)
+            expected = encode_payload(event)
         except LedgerError as error:
             yield "data", str(error)
             return
@@ -448,7 +450,7 @@ def _contradictions(row: Stored) -> Iterator[tuple[str, str]]:
             if getattr(row, name) != getattr(expected, name):
                 yield name, "it is not what the event says"
         key = natural_key(event)
-    if not is_telling_of(row.natural_key, key):
+    if not is_record_of(row.natural_key, key):
         yield "natural_key", f"expected {key}, found {_short(row.natural_key)}"
 
 
@@ -460,27 +462,29 @@ def _check_fold(journal: Journal, account: AccountId, version: int) -> Iterator[
     replay by this one begins, are left aside.
     """
     try:
-        standing = journal.standing(account, version)
-        if standing is None:
+        terms = journal.terms(account, version)
+        if terms is None:
             if version:
                 yield Problem(account=str(account), version=1, field="kind", what="the first event does not open the account")
             return
         for fold in FOLDS:
-            yield from _check_states(journal, account, fold, version, standing)
+            yield from _check_states(journal, account, fold, version, terms)
     except Exception as error:  # noqa: BLE001  # whatever stops the fold is what is looked for
         yield Problem(account=str(account), version=None, field="fold", what=f"{type(error).__name__}: {error}")
 
 
-def _check_states(journal: Journal, account: AccountId, fold: Fold[Any], version: int, standing: Standing) -> Iterator[Problem]:
+def _check_states(
+    journal: Journal, account: AccountId, fold: Fold[Any], version: int, terms: AccountTerms
+) -> Iterator[Problem]:
     """Fold everything into one state, and compare the checkpoints of that fold."""
-    folded, postings = fold.begin(standing), journal.postings(account, Selection(version=version), standing)
+    folded, postings = fold.begin(terms), journal.postings(account, Selection(version=version), terms)
     proven: set[bytes] = set()  # digests of checkpoints that are what a replay gives
-    others: dict[tuple[int, str], Place] = {}  # version and rules -> place of the first of their checkpoints
+    others: dict[tuple[int, str], FoldKey] = {}  # version and rules -> place of the first of their checkpoints
     for checkpoint in journal.checkpoints(account):
         mark = checkpoint.mark
-        if mark.version <= version and is_usable(journal, account, checkpoint, fold, version, standing):
+        if mark.version <= version and is_usable(journal, account, checkpoint, fold, version, terms):
             yield from _compared(account, checkpoint, fold, folded, postings, proven)
-        elif fold.terms_of(checkpoint.fold, standing) and journal.hash_at(account, mark.version) == mark.hash:
+        elif fold.terms_of(checkpoint.fold, terms) and journal.hash_at(account, mark.version) == mark.hash:
             others.setdefault((mark.version, checkpoint.fold), mark.place)
     folded.fold(postings, decode_posting)
     for (known, code), first in sorted(others.items()):
@@ -488,18 +492,18 @@ def _check_states(journal: Journal, account: AccountId, fold: Fold[Any], version
 
 
 def _check_earlier(
-    journal: Journal, account: AccountId, fold: Fold[Any], version: int, code: str, first: Place, proven: set[bytes]
+    journal: Journal, account: AccountId, fold: Fold[Any], version: int, code: str, first: FoldKey, proven: set[bytes]
 ) -> Iterator[Problem]:
     """Compare the checkpoints that were made of the first ``version`` events by some account terms."""
-    then = journal.standing(account, version)
-    standing = fold.terms_of(code, then) if then else None
-    if standing is None:
+    then = journal.terms(account, version)
+    terms = fold.terms_of(code, then) if then else None
+    if terms is None:
         return
     selection = Selection(version=version)
     begin = journal.checkpoint(account, selection, code, before=first)
-    begun = opened(begin, fold, standing) if begin and begin.digest in proven else None
-    folded = begun or fold.begin(standing)
-    postings = journal.postings(account, selection, standing, after=begin.mark if begin and begun else None)
+    begun = load(begin, fold, terms) if begin and begin.digest in proven else None
+    folded = begun or fold.begin(terms)
+    postings = journal.postings(account, selection, terms, after=begin.mark if begin and begun else None)
     for checkpoint in journal.checkpoints(account):
         if (checkpoint.mark.version, checkpoint.fold) == (version, code):
             yield from _compared(account, checkpoint, fold, folded, postings, proven)
@@ -512,7 +516,7 @@ def _compared(
     mark = checkpoint.mark
     while rows := postings.take(_NEAR, mark.place):
         folded.fold(rows, decode_posting)
-    kept = opened(checkpoint, fold, folded.standing)
+    kept = load(checkpoint, fold, folded.terms)
     if kept is not None and (kept.state(), mark.reading) == (folded.state(), postings.reading):
         proven.add(checkpoint.digest)
         return

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from ledger.journal.sql.engine import address_of, close_engine, open_engine
 from ledger.journal.sql.journal import SqlJournal
-from ledger.journal.verify.walk import Helped, Problem, State, verify_rest
+from ledger.journal.verify.walk import Problem, State, WorkerResult, verify_tail
 from ledger.processes import SAFE_FOLDER, own_command
 from ledger.values import AccountId
 
@@ -26,7 +26,7 @@ LEAST: Final = 100_000
 _SHARE: Final = 0.74
 
 
-class Helper:
+class VerifyWorker:
     """The other process. It ends by itself when it is done, and when we end.
 
     Attributes:
@@ -40,7 +40,7 @@ class Helper:
         self._process = subprocess.Popen(  # noqa: S603  # ourselves
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=SAFE_FOLDER
         )
-        self._found: tuple[Helped | None] | None = None
+        self._found: tuple[WorkerResult | None] | None = None
         assert self._process.stdin is not None
         try:  # the password in the URL is no argument that others can see
             self._process.stdin.write(json.dumps(job).encode())
@@ -59,21 +59,21 @@ class Helper:
                 with suppress(OSError):
                     pipe.close()
 
-    def result(self) -> Helped | None:
+    def result(self) -> WorkerResult | None:
         """Wait for what it found; None where something is wrong, or it could not be done."""
         if self._found is None:
-            said, _ = self._process.communicate()
-            self._found = (_read(said),) if self._process.returncode == 0 and said else (None,)
+            output, _ = self._process.communicate()
+            self._found = (_read(output),) if self._process.returncode == 0 and output else (None,)
         return self._found[0]
 
 
-def helper(journal: Any, account: AccountId, version: int) -> Helper | None:
+def helper(journal: Any, account: AccountId, version: int) -> VerifyWorker | None:
     """Have part of a long account verified by another process; None where that is not worth it, or cannot be."""
     command = own_command("ledger.journal.verify.worker")
     if not isinstance(journal, SqlJournal) or version < LEAST or command is None:
         return None
     try:
-        return Helper(command, journal, account, version)
+        return VerifyWorker(command, journal, account, version)
     except OSError:
         return None
 
@@ -82,21 +82,21 @@ def _main() -> None:
     job = json.load(sys.stdin)
     engine = open_engine(job["url"], create=False)
     account = AccountId(job["server"], job["login"])
-    found = verify_rest(SqlJournal(engine, lambda: 0), account, job["after"], job["upto"])
+    found = verify_tail(SqlJournal(engine, lambda: 0), account, job["after"], job["upto"])
     close_engine(engine)
     if found is not None:
         json.dump(_written(found), sys.stdout)
 
 
-def _written(found: Helped) -> dict[str, Any]:
+def _written(found: WorkerResult) -> dict[str, Any]:
     begin, end = ([one.version, (one.hash or b"").hex(), one.recorded_us, one.place] for one in (found.begin, found.end))
     folded = [[one.account, one.version, one.field, one.what] for one in found.folded]
     return {"begin": begin, "end": end, "evidence": found.evidence, "folded": folded}
 
 
-def _read(said: bytes) -> Helped | None:
+def _read(output: bytes) -> WorkerResult | None:
     try:
-        found = json.loads(said)
+        found = json.loads(output)
         begin, end = (
             State(version, bytes.fromhex(chain), recorded_us, tuple(place))
             for version, chain, recorded_us, place in (found["begin"], found["end"])
@@ -105,7 +105,7 @@ def _read(said: bytes) -> Helped | None:
             Problem(account=account, version=version, field=field, what=what)
             for account, version, field, what in found["folded"]
         )
-        return Helped(begin=begin, end=end, evidence=found["evidence"], folded=folded)
+        return WorkerResult(begin=begin, end=end, evidence=found["evidence"], folded=folded)
     except (KeyError, TypeError, ValueError):
         return None
 
