@@ -33,6 +33,7 @@ LAST_ERRORS: Final[Mapping[int, str]] = {
 
 SIDE_NAMES: Final[Mapping[int, str]] = {0: "buy", 1: "sell"}
 DEAL_TYPE_NAMES: Final[Mapping[int, str]] = {**SIDE_NAMES, **CASH_WORDS}
+_DEAL_TYPE_CODES: Final[Mapping[str, int]] = {name: code for code, name in DEAL_TYPE_NAMES.items()}
 ENTRY_NAMES: Final[Mapping[int, str]] = {int(entry): word for word, entry in ENTRY_WORDS.items()}
 MARGIN_MODE_NAMES: Final[Mapping[int, str]] = {
     0: MarginMode.NETTING.value,
@@ -44,6 +45,22 @@ MARGIN_MODE_NAMES: Final[Mapping[int, str]] = {
 def name_of(code: Any, names: Mapping[int, str]) -> Any:
     """Return the name of a code; whatever has none is returned as it is."""
     return names.get(code, code) if type(code) is int else code
+
+
+def deal_type_of(value: Any) -> tuple[Any, str | None]:
+    """Return the code of a deal's type, and None; for a word that has no code, None and the word.
+
+    A word may be ours, as ``commission daily``, or the name of the constant, as ``DEAL_TYPE_COMMISSION_DAILY`` or ``DEAL_TAX``.
+    A number, also one that is written as text, is returned as it is: what may be a code is for the caller to check.
+    """
+    if type(value) is not str:
+        return value, None
+    text = value.strip()
+    if text.isdecimal():
+        return text, None
+    word = text.lower().removeprefix("deal_").removeprefix("type_").replace("_", " ")
+    code = _DEAL_TYPE_CODES.get(word)
+    return code, None if code is not None else word
 
 
 def to_row(record: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from ipaddress import ip_address
 from threading import RLock
-from typing import Final, NoReturn, Self, TypeVar
+from typing import Any, Final, NoReturn, Self, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -215,8 +215,8 @@ class ZmqGateway:
         self._keys = None if keys is None else require_type(keys, ClientKeys, "keys as load_client_keys returns them")
         self._monotonic = monotonic
         self._arguments: dict[str, Any] = {  # of a connection beside this one
-            "timeout_ms": min(timeout_ms, _PUSH_TIMEOUT_MS), "heartbeat_ms": heartbeat_ms, "heartbeat_timeout_ms": heartbeat_timeout_ms,
-            "message_bytes_max": message_bytes_max, "keys": keys, "allow_insecure": allow_insecure,
+            "timeout_ms": min(timeout_ms, _PUSH_TIMEOUT_MS), "message_bytes_max": message_bytes_max, "keys": keys,
+            "heartbeat_ms": heartbeat_ms, "heartbeat_timeout_ms": heartbeat_timeout_ms, "allow_insecure": allow_insecure,
         }  # fmt: skip
         self._options: dict[int, int] = {
             zmq.LINGER: 0,  # what nobody waits for any more is not sent

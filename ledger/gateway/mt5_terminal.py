@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import PureWindowsPath
 from threading import RLock
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ledger.clock import DAY_MSC, SECOND_MSC, TIME_MAX_MSC
 from ledger.errors import BadValue, GatewayError, GatewayRefused, GatewayTimeout, GatewayUnavailable, SnapshotRefused
@@ -23,6 +23,7 @@ from ledger.values import INT64_MAX, shown, to_amount, to_text, to_whole
 
 Row = dict[str, Any]
 LastError = tuple[int, str]
+_Value = TypeVar("_Value")
 
 #: How long the terminal may take to start and log in, in milliseconds (``timeout`` of ``initialize``).
 TIMEOUT_MS: Final = 60_000
@@ -68,7 +69,7 @@ def error_of(call: str, code: int, text: str) -> GatewayError:
         return GatewayTimeout(f"MetaTrader 5 {call}: {reason}. What the terminal has is unknown; it is asked again later")
     if code in _UNAVAILABLE:
         return GatewayUnavailable(f"MetaTrader 5 {call}: {reason}. Is terminal64.exe running, and logged in?")
-    return GatewayRefused(f"MetaTrader 5 {call}", code=str(code), told=text or known)
+    return GatewayRefused(f"MetaTrader 5 {call}", code=str(code), detail=text or known)
 
 
 class Mt5Terminal:
@@ -146,6 +147,7 @@ class Mt5Terminal:
         self._newest_msc: int | None = None
         self._newest_deal_msc: int | None = None
         self._traded: dict[str, None] = {}  # symbols, the last traded last
+        self._looked_at_symbols = False
 
     def close(self) -> None:
         """Detach the module from the terminal, if we attached it. The terminal goes on."""
@@ -170,6 +172,24 @@ class Mt5Terminal:
 
     # ---- what is read
 
+    def with_head(self, read: Callable[[], _Value]) -> tuple[Row, _Value]:
+        """Return the head of an answer, and what a read returns. It is the same account before and after, or it is refused.
+
+        Raises:
+            SnapshotRefused: A person logged in to another account meanwhile, or as ``head``.
+            GatewayError: As every call.
+        """
+        with self.turn():
+            before, value, after = self.head(), read(), self.head()
+        for name in ("login", "server"):
+            if before[name] != after[name]:
+                raise SnapshotRefused(
+                    f"expected {shown(before[name])} throughout, the terminal logged in to {shown(after[name])} while it was "
+                    "being read",
+                    field=name,
+                )
+        return after | {"connected": before["connected"] and after["connected"]}, value
+
     def head(self) -> Row:
         """Return of which account and terminal the answers are, and what the account may do.
 
@@ -188,11 +208,15 @@ class Mt5Terminal:
     def refresh_clock(self) -> int | None:
         """Read the newest deals and prices, and return the newest server time seen. None: nothing was ever seen.
 
-        A closed market moves no clock; nothing is presumed then.
+        The prices are those of the symbols traded last; where none was traded, at first those of all symbols. A closed market
+        moves no clock; nothing is presumed then.
         """
         with self.turn():
             self._ready()
             self._read_deals(*self._recent_span_msc())
+            if not self._traded and not self._looked_at_symbols:
+                self._looked_at_symbols = True
+                self.symbols()
             for symbol in list(self._traded)[-_TICKS_MAX:]:
                 self._read_tick(symbol)
             return self._newest_msc
@@ -312,7 +336,8 @@ class Mt5Terminal:
                 )
         self._check_folder(folder)
         if (login, server) != self._account:  # another server has another clock
-            self._account, self._newest_msc, self._newest_deal_msc, self._traded = (login, server), None, None, {}
+            self._account, self._newest_msc, self._newest_deal_msc = (login, server), None, None
+            self._traded, self._looked_at_symbols = {}, False
         return {
             "login": login,
             "server": server,
@@ -443,7 +468,7 @@ class Mt5Terminal:
             text = f"{type(error).__name__}: {error}"
             if isinstance(error, SystemError):  # an argument that does not fit: nothing was sent
                 raise self._note(
-                    GatewayRefused(f"MetaTrader 5 {name}", code=type(error).__name__, told=str(error)), -2, text
+                    GatewayRefused(f"MetaTrader 5 {name}", code=type(error).__name__, detail=str(error)), -2, text
                 ) from error
             if isinstance(error, TimeoutError) or _EXPIRED in str(error).lower():
                 raise self._note(error_of(name, _TIMEOUT, text), _TIMEOUT, text) from error

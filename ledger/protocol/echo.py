@@ -26,7 +26,7 @@ _IDS: Final = frozenset({"id", "uuid", "guid", "messageid", "msgid", "mid"})
 _QUOTES: Final = frozenset({"request", "header", "headers", "meta", "metadata", "envelope", "context", "query", "command"})
 _HEAD: Final = frozenset({
     "status", "error_code", "error_msg", "server_time_msc", "server_time", "count", "login", "server", "margin_mode",
-    "connected", "account", "protocol", "can", "store", "epoch", "seq", "push_port",
+    "connected", "account", "protocol", "store", "epoch", "seq", "push_port",
     "trade_allowed", "error", "lastError", "description", "desription",
 })  # fmt: skip
 _NAMES: Final = _ECHOES | _IDS | _QUOTES

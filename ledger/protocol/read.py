@@ -17,6 +17,7 @@ from ledger.clock import TIME_MAX_MSC, TIME_MIN_MSC
 from ledger.errors import BadValue, GatewayRefused, InexactNumber, SnapshotRefused
 from ledger.events import Deal, Origin
 from ledger.events.deals import make_deal
+from ledger.mt5 import deal_type_of
 from ledger.protocol.echo import STATUS_BAD, STATUS_GOOD, Asked, is_wanted, status_of
 from ledger.protocol.fields import Fields, as_whole
 from ledger.protocol.json_stream import AnswerParts, read_answer, shown
@@ -41,7 +42,7 @@ from ledger.snapshot import (
     RemoteSymbol,
     Snapshot,
 )
-from ledger.values import CASH_WORDS, INT64_MAX, TRADES, Side, to_entry
+from ledger.values import INT64_MAX, TRADES, Side, to_entry
 
 Json = Mapping[str, Any]
 
@@ -52,7 +53,6 @@ SIDES: Final[Mapping[Any, Side]] = {
     **{f"POSITION_TYPE_{side.value.upper()}": side for side in Side},
     **{f"DEAL_TYPE_{side.value.upper()}": side for side in Side},
 }
-_DEAL_CODES: Final[Mapping[str, int]] = {"buy": 0, "sell": 1} | {word: code for code, word in CASH_WORDS.items()}
 
 #: A volume or a price between these two is plain, and read at once.
 _LEAST_PLAIN: Final = Decimal("1e-9")
@@ -305,13 +305,12 @@ def _deal_type(fields: Fields, given: Any) -> tuple[int | None, str | None]:
 
     A word may be the name that MQL5 gives it, as ``DEAL_TYPE_COMMISSION_DAILY`` or ``DEAL_TAX`` (ENUM_DEAL_TYPE).
     """
-    if type(given) is not str or given.strip().isdecimal():
-        return fields.whole("type", given.strip() if type(given) is str else given, 0, 2**31 - 1), None
-    word = fields.text("type", given).strip().lower().removeprefix("deal_").removeprefix("type_").replace("_", " ")
-    if not word:
+    code, word = deal_type_of(given)
+    if code is not None:
+        return fields.whole("type", code, 0, 2**31 - 1), None
+    if not fields.text("type", given).strip() or not word:
         raise fields.refuse("type", "a deal type", given)
-    code = _DEAL_CODES.get(word)
-    return code, None if code is not None else word
+    return None, word
 
 
 def read_symbols(raw: bytes, asked: Asked | None = None) -> tuple[RemoteSymbol, ...]:
@@ -341,13 +340,13 @@ def _positive(fields: Fields, name: str) -> Decimal | None:
 
 def read_pong(raw: bytes, asked: Asked | None = None) -> RemoteService | None:
     """Read the answer to PING; None from a gateway of protocol version 1. Raises as ``read_snapshot``."""
-    answer, fields = _read(raw, "PING", asked)
+    answer, fields = _read(raw, "PING", asked, "can")
     protocol = fields.optional("protocol", fields.whole)
     if protocol is None or protocol < 2:  # the first version that states itself
         return None
-    abilities = answer.fields.get("can")
-    if type(abilities) is not list or not all(type(one) is str for one in abilities):
-        raise SnapshotRefused(f"expected a list of words, found {shown(abilities)}", field="can")
+    abilities = rows_of(answer, "can")
+    if not all(type(one) is str for one in abilities):
+        raise SnapshotRefused(f"expected words, found {shown(abilities)}", field="can")
     return RemoteService(
         protocol=protocol,
         can=frozenset(abilities),

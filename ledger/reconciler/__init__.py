@@ -280,7 +280,8 @@ class StateReconciler:
                 if result is not None:
                     on_result(result)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(woken.wait(), min(_LISTEN_SEC, self.sync_interval_sec))
+                    async with asyncio.timeout(min(_LISTEN_SEC, self.sync_interval_sec)):  # wait_for may lose a cancellation
+                        await woken.wait()
                 woken.clear()
                 if self._woken.is_set() and not self.is_due:
                     await asyncio.sleep(_WOKEN_AGAIN_SEC)

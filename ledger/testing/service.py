@@ -6,16 +6,12 @@ and the next terminal process goes on with them.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import pickle
-import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from ledger.clock import ClockRule, to_clock
 from ledger.errors import BadValue
 from ledger.gateway.mt5_terminal import Mt5Terminal
 from ledger.gateway.sandbox.control import Control
@@ -24,7 +20,10 @@ from ledger.gateway.sandbox.responder import SandboxResponder
 from ledger.gateway.sandbox.terminal import Terminal
 from ledger.gateway.serve.package import ReportedModule
 from ledger.output_files import written_whole
-from ledger.testing import FakeMetaTrader5, fake_mt5
+from ledger.testing import FakeFaults, FakeMetaTrader5, fake_mt5
+from ledger.testing.mt5.blocking import block
+from ledger.testing.mt5.broker import Broker
+from ledger.testing.mt5.faults import read_fault
 
 #: What names ``open_fake`` to a terminal process.
 OPENER: Final = f"{__name__}:open_fake"
@@ -36,17 +35,19 @@ def open_fake(settings: Mapping[str, Any], report: Callable[[str | None], object
 
     Args:
         settings: Arguments of ``fake_mt5``; ``state``: the file of its state, None for none; ``call_sec``: how long each call
-            into the fake blocks the process.
+            into the fake blocks the process; ``faults``: what goes wrong, ``KIND`` or ``KIND:TIMES``.
         report: Called with the name of each call into the fake before it, and with None after it.
     """
     options = dict(settings)
     state, call_sec = options.pop("state", None), options.pop("call_sec", 0.0)
-    clock = None if options.get("clock") is None else to_clock(options["clock"])
+    faults = FakeFaults(seed=options.get("seed", 1))
+    for text in options.pop("faults", ()):
+        faults.add(*read_fault(text))
+    fake = fake_mt5(**options, faults=faults)
     path = None if state is None else Path(state)
     if path is not None and path.exists():
-        fake = FakeMetaTrader5(_load(path), clock=None if clock is None else lambda: _present_msc(clock))
-    else:
-        fake = fake_mt5(**options)
+        fake.broker = _load(path)
+        fake.settings = fake.broker.settings
     return FakeTerminal(fake, Blocks(call_sec), path, report)
 
 
@@ -70,7 +71,7 @@ class Blocks:
         name = call if call in self._next else "*"
         seconds = self._next.pop(name, self.call_sec)
         if seconds:
-            block(seconds)
+            block(round(seconds * 1000))
 
 
 class FakeTerminal(Mt5Terminal):
@@ -85,10 +86,10 @@ class FakeTerminal(Mt5Terminal):
                 blocks.wait(call)
 
         super().__init__(ReportedModule(fake, report_and_block))
-        self._terminal = fake.terminal
+        self._fake = fake
         self._blocks = blocks
         self._state = state
-        self._control = Control(_responder(self._terminal), lambda: None)
+        self._control = Control(_responder(fake.terminal), lambda: None)
         self._save()
 
     def command(self, raw: bytes) -> bytes:
@@ -115,7 +116,7 @@ class FakeTerminal(Mt5Terminal):
     def _save(self) -> None:
         if self._state is not None:
             with written_whole(self._state) as partial:
-                partial.write_bytes(pickle.dumps(self._terminal))
+                partial.write_bytes(pickle.dumps(self._fake.broker))
 
 
 def _responder(terminal: Terminal) -> SandboxResponder:
@@ -125,20 +126,6 @@ def _responder(terminal: Terminal) -> SandboxResponder:
     )
 
 
-def block(seconds: float) -> None:
-    """Wait without releasing Python's lock: no thread of this process runs meanwhile."""
-    if sys.platform == "win32":
-        ctypes.PyDLL("kernel32").Sleep(round(seconds * 1000))
-        return
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
-        ctypes.PyDLL(None).usleep(min(900_000, round(left * 1_000_000)))  # POSIX promises no more than a second
-
-
-def _load(path: Path) -> Terminal:
-    found: Terminal = pickle.loads(path.read_bytes())  # noqa: S301  # our own file, of a simulation, beside our own store
+def _load(path: Path) -> Broker:
+    found: Broker = pickle.loads(path.read_bytes())  # noqa: S301  # our own file, of a simulation, beside our own store
     return found
-
-
-def _present_msc(rule: ClockRule) -> int:
-    return rule.from_utc_msc(time.time_ns() // 1_000_000)

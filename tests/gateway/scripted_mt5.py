@@ -22,7 +22,7 @@ class Record:
         return dict(self.__dict__)
 
 
-def position(ticket: int, **fields: Any) -> Record:
+def position(ticket: int, /, **fields: Any) -> Record:
     row = {
         "ticket": ticket, "identifier": ticket, "symbol": "EURUSD", "type": 0, "volume": 0.1, "price_open": 1.05433, "sl": 0.0,
         "tp": 0.0, "profit": 1.2, "swap": 0.0, "magic": 770115, "comment": "", "reason": 3, "external_id": "",
@@ -31,7 +31,7 @@ def position(ticket: int, **fields: Any) -> Record:
     return Record(**(row | fields))
 
 
-def deal(ticket: int, **fields: Any) -> Record:
+def deal(ticket: int, /, **fields: Any) -> Record:
     row = {
         "ticket": ticket, "order": ticket, "time": OPENED_MSC // 1000, "time_msc": OPENED_MSC, "type": 0, "entry": 0,
         "magic": 770115, "position_id": ticket, "reason": 3, "volume": 0.1, "price": 1.05433, "commission": -0.3, "swap": 0.0,

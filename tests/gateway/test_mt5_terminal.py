@@ -367,6 +367,14 @@ def test_the_clock_is_read_from_the_newest_deals_only():
     )
 
 
+def test_where_nothing_was_traded_the_prices_of_all_symbols_are_looked_at_once():
+    mt5 = ScriptedMt5()
+    mt5.symbols = (Record(name="EURUSD", time=OPENED_MSC // 1000), Record(name="USDJPY", time=OPENED_MSC // 1000 - 9))
+    terminal = terminal_of(mt5)
+    assert [terminal.refresh_clock() for _ in range(2)] == [OPENED_MSC // 1000 * 1000] * 2
+    assert mt5.asked.count("symbols_get") == 1
+
+
 def test_a_lost_connection_is_noticed_while_prices_are_read():
     mt5 = ScriptedMt5(position(7))
     terminal = terminal_of(mt5)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Self
 
@@ -22,6 +23,7 @@ from ledger.gateway.serve.publisher import Publisher
 from ledger.gateway.serve.store import Event
 from ledger.reconciler import StateReconciler, SyncResult, SyncStatus
 from ledger.snapshot import PushedEvent, RemoteService
+from tests.gateway.terminals import until
 from tests.support.service import GIVE_UP_MS, GIVE_UP_SEC, ServedTerminal
 
 ACCOUNT: Final = (7, "Desk")
@@ -58,14 +60,11 @@ class Gateway:
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Beat until something is so."""
-        give_up = threading.Event()
-        timer = threading.Timer(GIVE_UP_SEC, give_up.set)
-        timer.start()
+        give_up = time.monotonic() + GIVE_UP_SEC
         while not condition():
-            assert not give_up.is_set()
+            assert time.monotonic() < give_up, "it did not come to be so"
             self.beat()
-            give_up.wait(0.01)
-        timer.cancel()
+            time.sleep(0.01)
 
     def beat(self) -> None:
         self.publisher.beat(store=self.store, epoch=self.epoch, seq=self.seq, at_msc=1, account=ACCOUNT)
@@ -200,8 +199,7 @@ def test_a_message_that_is_none_is_left_alone(gateway):
 def test_a_silent_stream_is_dead_until_it_is_heard_again(gateway):
     gateway.listen(silent_sec=0.05)
     pings = gateway.pings
-    while gateway.stream.is_alive:
-        threading.Event().wait(0.005)
+    until(lambda: not gateway.stream.is_alive, "the silence")
     gateway.until(lambda: gateway.stream.is_alive)
     assert gateway.pings > pings
 
@@ -211,8 +209,7 @@ def test_a_stream_that_came_back_with_another_store_is_a_reason_to_look(gateway)
     gateway.publish(1)
     assert gateway.next() == 1
     gateway.store = "b"
-    while gateway.stream.is_alive:
-        threading.Event().wait(0.005)
+    until(lambda: not gateway.stream.is_alive, "the silence")
     gateway.until(lambda: gateway.stream.is_alive)
     assert gateway.next() is None
 
@@ -220,8 +217,7 @@ def test_a_stream_that_came_back_with_another_store_is_a_reason_to_look(gateway)
 def test_a_gateway_of_version_1_has_no_stream(gateway):
     gateway.is_version_1 = True
     gateway.stream = PushStream("tcp://127.0.0.1:1", lambda: gateway, gateway.heard.put)
-    while not gateway.pings:
-        threading.Event().wait(0.005)
+    until(lambda: gateway.pings > 0, "the question")
     gateway.publish(1)
     gateway.stream.close()
     assert gateway.heard.empty()
@@ -264,11 +260,12 @@ def test_a_reader_that_never_reads_delays_nobody():
         if number % 5 == 0:
             while quick.poll(0):
                 quick.recv_multipart()
-    while True:  # what was lost in between is no matter; the newest arrives
+
+    def is_newest_heard() -> bool:  # what was lost in between is no matter
         publisher.beat(store="a", epoch=1, seq=20_000, at_msc=1, account=ACCOUNT)
-        assert quick.poll(GIVE_UP_MS)
-        if json.loads(quick.recv_multipart()[1])["seq"] == 20_000:
-            break
+        return bool(quick.poll(5)) and json.loads(quick.recv_multipart()[1])["seq"] == 20_000
+
+    until(is_newest_heard, "the newest event")
     slow.close()
     quick.close()
     context.term()
@@ -303,8 +300,7 @@ def test_a_deal_wakes_a_reconciler_that_would_look_in_an_hour(served):
         running = asyncio.create_task(reconciler.run(on_result=results.put_nowait))
         async with asyncio.timeout(GIVE_UP_SEC):
             assert (await results.get()).status is SyncStatus.SUCCESS
-            while not reconciler.is_following:
-                await asyncio.sleep(0.005)
+            await asyncio.to_thread(until, lambda: reconciler.is_following, "the stream")
             ticket = await asyncio.to_thread(trade, served)
             booked: Sequence[int] = ()
             while ticket not in booked:
@@ -333,8 +329,7 @@ def test_a_deal_wakes_the_daemon(served, monkeypatch):
         thread = threading.Thread(target=daemon.run, args=(stopping,))
         thread.start()
         assert results.get(timeout=GIVE_UP_SEC).status is SyncStatus.SUCCESS
-        while not daemon.reconcilers[0].is_following:
-            stopping.wait(0.005)
+        until(lambda: daemon.reconcilers[0].is_following, "the stream")
         ticket = trade(served)
         booked: Sequence[int] = ()
         while ticket not in booked:

@@ -19,8 +19,8 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"deprecation"},
     {"errors"},
-    {"values", "keyfiles", "text", "output_files", "processes"},
-    {"clock", "mt5"},
+    {"values", "text", "output_files", "processes", "access_lists"},
+    {"clock", "mt5", "keyfiles"},
     {"events"},
     {"terms"},
     {"positions", "postings", "snapshot"},

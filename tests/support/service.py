@@ -17,7 +17,7 @@ from ledger.gateway.serve.service import GatewayService, ServiceSettings
 from ledger.gateway.serve.terminal_process import TerminalSettings
 from ledger.testing.service import OPENER
 
-GIVE_UP_SEC: Final = 60.0  # how long a test waits for what has to happen; never how long it takes
+GIVE_UP_SEC: Final = 30.0  # how long a test waits for what has to happen; never how long it takes
 GIVE_UP_MS: Final = round(GIVE_UP_SEC * 1000)
 
 

@@ -126,6 +126,8 @@ class Terminal:
     commission: Decimal = field(default=Decimal("3.50"), converter=Decimal)  # for a lot and a side
     symbols: Mapping[str, Symbol] = field(factory=lambda: dict(SYMBOLS))
     is_connected: bool = True
+    #: Points between the prices for sellers and for buyers.
+    spread: int = 0
     #: How far a deal moves the clock at most: none where the clock is a real one.
     pace_ms: int = 400
     #: Counts every change, so that what was written of it can be kept while it stays.
@@ -187,9 +189,15 @@ class Terminal:
             self._prices[name] = max(point, self._prices[name] + self._dice.randint(-20, 20) * point)
         self.revision += 1
 
-    def price(self, symbol: str) -> Decimal:
-        """Return the present price."""
-        return self._prices[symbol]
+    def price(self, symbol: str, side: Side = Side.SELL) -> Decimal:
+        """Return the present price at which this side trades: sellers at the bid, buyers at the ask."""
+        spread = self.spread * Decimal(1).scaleb(-self.symbols[symbol].digits) if side is Side.BUY else 0
+        return self._prices[symbol] + spread
+
+    def set_price(self, symbol: str, price: Decimal) -> None:
+        """Set the price at which sellers trade."""
+        self._prices[symbol] = price
+        self.revision += 1
 
     # ---- a history that is replayed
 
@@ -260,10 +268,17 @@ class Terminal:
         ]
         return Answer(retcode=DONE, order=order, deals=tuple(deals))
 
-    def fill_more(self, order: int, volume: Decimal | str) -> Answer:
+    def place_order(self, symbol: str, side: Side | str, *, magic: int = 0) -> int:
+        """Register a pending order, which ``fill_more`` fills; return its ticket."""
+        order = self._next_ticket()
+        self._orders[order] = (symbol, Side(side), magic)
+        self.revision += 1
+        return order
+
+    def fill_more(self, order: int, volume: Decimal | str, *, comment: str = "") -> Answer:
         """Fill an order on: it adds to its position, or opens it again under its old id if that was closed meanwhile."""
         symbol, side, magic = self._orders[order]
-        deal = self._trade(order, symbol, side, Decimal(volume), None, magic, "", REASON_EXPERT, belongs_to=order)
+        deal = self._trade(order, symbol, side, Decimal(volume), None, magic, comment, REASON_EXPERT, belongs_to=order)
         return Answer(retcode=DONE, order=order, deals=(deal,))
 
     def close(self, position_id: int, volume: Decimal | str | None = None, *, reason: int = REASON_CLIENT) -> Answer:
@@ -321,7 +336,7 @@ class Terminal:
         belongs_to: int | None = None,
     ) -> Row:
         held = self._held(symbol, position if position is not None else belongs_to or order)
-        price, swap, profit = self.price(symbol), Decimal(0), Decimal(0)
+        price, swap, profit = self.price(symbol, side), Decimal(0), Decimal(0)
         if held is None or held.side is side:
             entry = Entry.IN
         else:
@@ -502,12 +517,16 @@ class Terminal:
             return Decimal(repr(float(price)))
         return price.quantize(Decimal(1).scaleb(-self.symbols[held.symbol].digits - 3), ROUND_HALF_UP)
 
+    def _mark(self, held: Open) -> Decimal:
+        """Return the price at which a position could be closed now."""
+        return self.price(held.symbol, held.side.opposite)
+
     def positions(self) -> list[Row]:
         """Return the rows of GET_POSITIONS, extended form."""
         return [self._position_row(held) for _, held in sorted(self._open.items())]
 
     def _position_row(self, held: Open) -> Row:
-        price = self.price(held.symbol)
+        price = self._mark(held)
         return {
             "ticket": held.ticket, "identifier": held.position_id, "symbol": held.symbol, "type": held.side.value,
             "volume": with_float_noise(held.volume, held.ticket),
@@ -531,7 +550,7 @@ class Terminal:
     def account(self) -> Row:
         """Return the object of GET_ACCOUNT."""
         if self._floating is None or self._floating[0] != self.revision:
-            marks = (self._profit(held, held.volume, self.price(held.symbol)) for held in self._open.values())
+            marks = (self._profit(held, held.volume, self._mark(held)) for held in self._open.values())
             self._floating = (self.revision, sum(marks, Decimal(0)))
         floating = self._floating[1]
         return {

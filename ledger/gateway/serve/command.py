@@ -60,6 +60,7 @@ _SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last is Windows' Ctrl
 @click.option("--mode", type=click.Choice([mode.value for mode in MarginMode]), default="hedging", help="With --fake.")
 @click.option("--seed", type=int, default=1, help="With --fake: same seed, same books.")
 @click.option("--server-tz", default="ny-close", metavar="RULE", help="With --fake: its clock; 'still' stands still.")
+@click.option("--fault", "faults", multiple=True, metavar="KIND[:N]", help="With --fake: what goes wrong, N times.")
 @click.option("--call-s", type=click.FloatRange(min=0), default=0, metavar="SEC", help="With --fake: how long each call takes.")
 @click.option("--json", "as_json", is_flag=True, help="Print the endpoints as JSON, and end when standard input does.")
 def serve(**options: Any) -> None:
@@ -137,7 +138,7 @@ def _fake(options: dict[str, Any], store: Path) -> TerminalSettings:
         "state": str(store.with_name(store.name + ".fake")),
         "call_sec": options["call_s"],
         "clock": None if options["server_tz"] == "still" else options["server_tz"],
-        **{name: options[name] for name in ("positions", "mode", "seed")},
+        **{name: options[name] for name in ("positions", "mode", "seed", "faults")},
         **{name: options[name] for name in ("login", "server") if options[name] is not None},
     }
     return TerminalSettings(opener=_FAKE, settings=settings)

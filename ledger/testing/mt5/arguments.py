@@ -8,6 +8,7 @@ reads its fields with: ``unsigned long`` has 32 bits on Windows.
 from __future__ import annotations
 
 import dis
+import math
 import sys
 from collections.abc import Mapping
 from datetime import datetime
@@ -107,10 +108,11 @@ def read_dates(function: str, args: tuple[Any, ...]) -> tuple[int, int]:
 
 def _seconds(function: str, value: object) -> int:
     if isinstance(value, datetime):
-        value = value.timestamp()
-    if isinstance(value, float) and value != value:  # noqa: PLR0124  # not a number
-        raise ArgumentRefused(INVALID)
-    if not isinstance(value, (int, float)):
+        try:
+            value = value.timestamp()
+        except (ValueError, OverflowError, OSError):  # Python's own, of a year that the platform cannot convert
+            raise SystemError(_OVERFLOW.format(function)) from None
+    if not isinstance(value, (int, float)) or (isinstance(value, float) and math.isnan(value)):
         raise ArgumentRefused(INVALID)
     if not -_LONG_MAX - 1 <= value <= _LONG_MAX:
         raise SystemError(_OVERFLOW.format(function))
@@ -154,7 +156,10 @@ def read_calculation(args: tuple[Any, ...], filters: Mapping[str, Any], numbers:
         raise ArgumentRefused(INVALID)
     if not all(isinstance(number, (int, float)) for number in args[2:]):
         raise ArgumentRefused(INVALID)
-    return args[0], args[1], tuple(float(number) for number in args[2:])
+    try:
+        return args[0], args[1], tuple(float(number) for number in args[2:])
+    except OverflowError:  # an int beyond every double
+        raise ArgumentRefused(INVALID) from None
 
 
 # ---- connections

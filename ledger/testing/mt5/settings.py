@@ -37,6 +37,18 @@ class FakeSettings:
         stops_level: How many points stops and pending orders must be away from the price.
         volume_max: The largest volume of one order, in lots.
         volume_limit: The largest volume of a symbol in one direction, in lots; 0: no limit.
+        liquidity: How many lots a market order finds at once; 0: as many as it asks for. Beyond it FOK is refused, IOC
+            filled in part, and Return waits with the rest.
+        parts: How many deals fill a market order.
+        is_margin_checked: Whether an order without free margin is refused with 10019.
+        stop_out_level: Margin level in percent at which the server closes positions; 0: never.
+        comment_length: How much of a comment is kept: 31 all, 16 a part, 0 nothing.
+        comment_after_partial_close: What the position's comment becomes then; None: it stays.
+        tick_every_ms: How often prices move where the clock is a real one; 0: on command only.
+        history_delay_calls: For so many further calls a finished order is neither active nor in the history.
+        deals_delay_calls: For so many further calls the history lacks the deals of an order that was answered.
+        loading_calls: For so many calls after a login the history is half loaded.
+        call_ms: How long each call blocks the process.
     """
 
     path: str | None = None
@@ -54,3 +66,14 @@ class FakeSettings:
     stops_level: int = field(default=0, validator=_count)
     volume_max: float = 50.0
     volume_limit: float = 0.0
+    liquidity: float = 0.0
+    parts: int = field(default=1, validator=_count)
+    is_margin_checked: bool = False
+    stop_out_level: float = 0.0
+    comment_length: int = field(default=31, validator=_count)
+    comment_after_partial_close: str | None = None
+    tick_every_ms: int = field(default=1000, validator=_count)
+    history_delay_calls: int = field(default=0, validator=_count)
+    deals_delay_calls: int = field(default=0, validator=_count)
+    loading_calls: int = field(default=0, validator=_count)
+    call_ms: int = field(default=0, validator=_count)
