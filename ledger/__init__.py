@@ -6,7 +6,7 @@ from ledger import Ledger
 ledger = Ledger.create("sqlite:///desk.db")  # later: Ledger.open, which never makes a journal
 account = ledger.account("Broker-Live", 70113)
 account.open(currency="USD", mode="hedging", clock="ny-close")
-account.record(fill)  # durable when it returns; telling it again is harmless
+account.record(fill)  # durable when it returns; recording it again is harmless
 account.portfolio.positions
 ```
 

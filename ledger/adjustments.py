@@ -93,7 +93,7 @@ def propose_add(
 
 
 def propose_close(account: Account, *, position_id: int, operator: str, reason: str) -> Proposal:
-    """Propose that a position is gone. Its result is unknown until a deal tells it: no correction invents money.
+    """Propose that a position is gone. Its result is unknown until its closing deal is recorded: no correction invents money.
 
     Raises:
         RuleError: The position is not open.

@@ -1,6 +1,6 @@
 """The broker's clock: server wall time in milliseconds to UTC and back, and how times are written.
 
-MetaTrader 5 sends times as the trade server's wall clock written as if it were an epoch. A rule says what that wall
+MetaTrader 5 sends times as the trade server's wall clock written as if it were an epoch. A rule states what that wall
 clock means. Three spellings: an IANA zone (``Europe/Athens``), a fixed offset (``+03:00``, ``UTC``), or ``ny-close``: the
 clock that most brokers run so that the daily bar closes at 17:00 New York, GMT+2, and GMT+3 while New York is on
 daylight time.

@@ -1,6 +1,6 @@
 """Events to stored rows and back. Stored names and schema versions are ours, never a class path.
 
-Deals are stored in typed columns, because the fold reads them; every other event keeps its fields as JSON text in
+Deals are stored in typed columns, because the fold reads them; every other event has its fields as JSON text in
 ``data`` (exact decimals as text) beside the few columns that people search by.
 """
 
@@ -67,7 +67,7 @@ from ledger.values import AccountId, entry_word, plain, signed_magic, unscaled
 class Stored(NamedTuple):
     """A row of the events table: first what the fold reads (see ``Posting``), then the rest.
 
-    ``placement`` says how replay finds the event's place (see ``ledger.postings``); ``recorded_us`` is UTC in
+    ``placement`` states how replay finds the event's place (see ``ledger.postings``); ``recorded_us`` is UTC in
     microseconds. Then comes the chain (see ``ledger.journal.chain``), and last the place in the fold order, as second and deal
     ticket, of events that do not arrive in it.
     """
@@ -179,7 +179,7 @@ def _unchained(columns: tuple[Any, ...]) -> Stored:
 
 
 def encode_payload(event: Event) -> Stored:
-    """Return an event that is not about a deal as a row: what it says is JSON, whatever stands."""
+    """Return an event that is not about a deal as a row: its fields are JSON, whatever the account terms."""
     return _blank(event)._replace(
         position_id=getattr(event, "position_id", None),
         symbol=getattr(event, "symbol", None),
@@ -211,7 +211,7 @@ def deal_columns(
     key: str = "",
     correlation: str | None = None,
 ) -> tuple[Any, ...]:
-    """Return a deal as the columns of ``Stored`` before those of the chain: what it says, and what being recorded adds.
+    """Return a deal as the columns of ``Stored`` before those of the chain: its own fields, and what being recorded adds.
 
     Raises:
         InexactNumber: A number does not fit the scales of the account or symbol.
@@ -258,9 +258,9 @@ _CORRECTIONS: Final = ("PositionRecovered", "GhostClosed", "DriftCorrected", "Po
 
 
 def natural_key(event: Event) -> str:
-    """Return what an event is known by in its account. Later tellings of the same are numbered behind a ``#``.
+    """Return what an event is known by in its account. Later records of the same are numbered behind a ``#``.
 
-    A deal is its ticket, a symbol its name; everything else is known by a digest of what it says.
+    A deal is its ticket, a symbol its name; everything else is known by a digest of its content.
     """
     match event:
         case FillRecorded() | CashMoved() | DealCompleted() | DealRevised():
@@ -270,7 +270,7 @@ def natural_key(event: Event) -> str:
         case GatewayIdentified():
             return "identity"  # once an account
         case SymbolSpecified():
-            return f"symbol:{event.symbol.replace('#', '##')}"  # a single # is left to number the tellings
+            return f"symbol:{event.symbol.replace('#', '##')}"  # a single # is left to number the records
         case BreakOpened(kind=BreakKind.CLOCK, deal=int()):
             return f"BreakOpened:clock:{event.ours}"  # one for each clock rule that was found wrong
         case BreakClosed():
@@ -330,12 +330,12 @@ def stored_place(row: Stored) -> FoldKey:
 
 
 def nth_key(key: str, number: int) -> str:
-    """Return the natural key of the n-th telling, from 1 on."""
+    """Return the natural key of the n-th record, from 1 on."""
     return key if number == 1 else f"{key}#{number}"
 
 
 def is_record_of(stored: str, key: str) -> bool:
-    """Return whether a stored natural key is that of some telling of what is known by a key."""
+    """Return whether a stored natural key is that of some record of what is known by a key."""
     if stored == key:
         return True
     number = stored.removeprefix(f"{key}#")
@@ -352,8 +352,8 @@ def _break_opened_2(fields: Payload) -> Payload:
     return {"confirmations": 1, "attempts": 0} | fields
 
 
-#: (stored name, older schema version) -> lifts what an event says, as JSON values, by one version. Stored rows are never
-#: rewritten. Deals say what they say in columns, whose meaning never changes: a later version may only add some.
+#: (stored name, older schema version) -> lifts the fields of an event, as JSON values, by one version. Stored rows are never
+#: rewritten. Deals have their fields in columns, whose meaning never changes: a later version may only add some.
 LIFTS: Final[Mapping[tuple[str, int], Callable[[Payload], Payload]]] = {
     ("BreakOpened", 1): _break_opened_2,
     ("BreakOpened", 2): lambda fields: fields,  # nothing flapped that anybody counted
@@ -400,7 +400,7 @@ def decode(row: Stored, terms: AccountTerms | None) -> Event:
 
 
 def decode_posting(row: Row) -> Event:
-    """Return the event of a posting that is not a deal: its time and what ``data`` says.
+    """Return the event of a posting that is not a deal: its time and the fields in ``data``.
 
     Raises:
         UnknownEvent: The posting's name is not known.

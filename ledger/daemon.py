@@ -1,4 +1,4 @@
-"""The daemon: keeps several accounts in agreement with their brokers, each in a thread that nothing of another's can end.
+"""The daemon: syncs several accounts, each in a thread of its own, so that no failure of one ends another.
 
 A worker that dies is restarted, later each time, and named. The watchdog is fed only while every account was attempted
 recently, so that one that hangs is noticed by whoever watches the process.
@@ -88,7 +88,7 @@ class Daemon:
     Args:
         jobs: The accounts.
         log: Takes what happens.
-        notifier: Is told how the daemon is.
+        notifier: Receives the daemon's state.
         on_result: Called with every result, from the worker's thread.
         monotonic: Seconds that only rise.
     """
@@ -117,7 +117,7 @@ class Daemon:
         return [worker.reconciler for worker in self.workers if worker.reconciler is not None]
 
     def run(self, stopping: Event, reloading: Callable[[], bool] = lambda: False) -> End:
-        """Sync until ``stopping`` is set or ``reloading`` says so; what is under way is finished first.
+        """Sync until ``stopping`` is set or ``reloading`` is set; what is under way is finished first.
 
         Args:
             stopping: Is set by a signal.
@@ -236,7 +236,7 @@ def _recent_sec(job: Job) -> float:
 
 
 class SystemdNotifier:
-    """Tells systemd how the daemon is (sd_notify); does nothing where nobody asked for it.
+    """Reports the daemon's state to systemd (sd_notify); does nothing where systemd did not ask for it.
 
     Raises:
         BadValue: The environment names no socket.

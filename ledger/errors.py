@@ -1,4 +1,4 @@
-"""The errors of the ledger: one tree, every leaf says what was expected, what was found and what to do.
+"""The errors of the ledger: one tree, every leaf states what was expected, what was found and what to do.
 
     LedgerError                 .retryable = False
         InputError              MalformedExport, UnknownEvent, InexactNumber, BadValue
@@ -76,7 +76,7 @@ class RuleError(LedgerError):
 
 
 class DealConflict(RuleError):
-    """A known deal was told again with other content.
+    """A known deal was recorded again with other content.
 
     Attributes:
         deal: Deal ticket.
@@ -86,9 +86,9 @@ class DealConflict(RuleError):
     def __init__(self, deal: int, differences: dict[str, tuple[str, str]]) -> None:
         self.deal = deal
         self.differences = differences
-        told = "; ".join(f"{field}: known {ours}, told {theirs}" for field, (ours, theirs) in differences.items())
+        differences_text = "; ".join(f"{field}: known {ours}, found {theirs}" for field, (ours, theirs) in differences.items())
         super().__init__(
-            f"deal {deal} is known with other content ({told}). What is known stays; "
+            f"deal {deal} is known with other content ({differences_text}). What is known stays; "
             "if the broker really changed the deal, record a DealRevised."
         )
 

@@ -18,7 +18,8 @@ from ledger.values import CASH_WORDS, plain
 
 WIDTH: Final = 80
 _KIND_WIDTH: Final = 12
-#: An event that was recorded so long after it happened is late; an import's deals all are, so that it says nothing of them.
+#: An event that was recorded so long after it happened is late; an import's deals all are, so that lateness means nothing for
+#: them.
 LATE_MSC: Final = 60_000
 
 #: A part that is always there, and details in the order of their worth.

@@ -1,6 +1,6 @@
-"""The export: every event of a journal as one flat record, in formats that data tools read, and JSON lines taken back.
+"""The export: every event of a journal as one flat record, in formats that data tools read, and the import of JSON lines.
 
-A record says everything that the chain covers, so that a journal can be made of JSON lines again: numbers exact (decimal, never
+A record has everything that the chain covers, so that a journal can be made of JSON lines again: numbers exact (decimal, never
 binary), broker time in milliseconds as it was recorded, event time and recorded time in UTC.
 """
 
@@ -55,7 +55,7 @@ class Record(NamedTuple):
     """One event, flat. The chain covers all of it but server, login, event time and side, which follow from the rest.
 
     ``recorded_at`` and ``event_time`` are UTC; ``broker_msc`` is the trade server's own clock in milliseconds. ``data`` is what
-    events other than deals say, as JSON. Numbers are None where they were not told.
+    of events other than deals, as JSON. Numbers are None where they are not known.
     """
 
     server: str
@@ -288,7 +288,7 @@ def _json_lines(file: IO[str], journal: RawRows) -> _Write:
                 carried.add((account, one.evidence))
                 kept = journal.stored_evidence(account, one.evidence)
                 if kept is None:
-                    raise CorruptEvent(f"account {account}: the raw answer {one.evidence} is not kept. Run: ledger verify")
+                    raise CorruptEvent(f"account {account}: the raw answer {one.evidence} is not stored. Run: ledger verify")
                 line[_ANSWER] = b64encode(kept.body).decode()
                 line[_SIZE] = kept.size
             file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
@@ -330,7 +330,7 @@ def import_json_lines(
 
     Raises:
         MalformedExport: A line is none of an export.
-        CorruptEvent: What a line says is not what was recorded.
+        CorruptEvent: The content of a line is not what was recorded.
         AccountMismatch: The account has another history here. Nothing was appended.
     """
     found = _checked(ledger, path, progress)
@@ -413,7 +413,7 @@ def _lines(path: Path) -> Iterator[_Line]:
 
 
 def _row(fields: dict[str, Any], terms: AccountTerms | None) -> Stored:
-    """Return the row that a line says. The scales of its numbers come from the lines before it."""
+    """Return the row of a line. The scales of its numbers come from the lines before it."""
     units = dict.fromkeys(_DECIMALS)
     if terms is not None:
         price_scale, volume_scale = terms.scales(fields["symbol"] or "")

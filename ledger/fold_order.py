@@ -49,7 +49,7 @@ class Records(Protocol):
 class Asserted(NamedTuple):
     """What an assertion is about, and its own place: second and deal ticket, before earlier assertions are looked at.
 
-    ``position_id`` is None for a balance. ``contains`` says that the broker stated what the assertion contains; else the time
+    ``position_id`` is None for a balance. ``contains`` means that the broker stated what the assertion contains; else the time
     of the snapshot places it.
     """
 
@@ -62,7 +62,7 @@ class Asserted(NamedTuple):
 def asserted(kind: str, time_msc: int, position_id: int | None, data: str | None) -> Asserted | None:
     """Return what a stored event asserts, None if it is no assertion that orders deals.
 
-    An opening figure of an import is none: it says what was there before its time, whoever recorded what when.
+    An opening figure of an import is none: it states what was there before its time, whoever recorded what when.
     """
     own = Asserted(position_id, second_of(time_msc), NO_DEAL, contains=False)
     if kind in ("PositionRecovered", "DriftCorrected"):

@@ -1,7 +1,7 @@
-"""The folds: by which name and rules the states of each are kept, and how one is begun and restored.
+"""The folds: by which name and rules the states of each are stored, and how one is begun and restored.
 
-There is one so far, the portfolio. Another one takes a ``Fold`` of its own in ``FOLDS``: its checkpoints lie beside those of
-the portfolio, and none is taken for one of the other.
+There is one so far, the portfolio. Another one takes a ``Fold`` of its own in ``FOLDS``: its checkpoints are stored beside
+those of the portfolio, and none is taken for one of the other.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ T = TypeVar("T", bound=Folded)
 
 @frozen(kw_only=True)
 class Fold(Generic[T]):
-    """A way to fold the events of an account, whose states checkpoints keep.
+    """A way to fold the events of an account, whose states checkpoints store.
 
     Attributes:
-        name: What its states are kept under, beside the version; empty for the portfolio, which was the first.
+        name: What its states are stored under, beside the version; empty for the portfolio, which was the first.
         version: Raised whenever its rules, or what a state consists of, change.
         begin: Returns the state before all events, by account terms.
-        restore: Returns what a ``state`` was taken of. Raises KeyError, TypeError or ValueError where it is none.
+        restore: Returns the fold of a ``state``. Raises KeyError, TypeError or ValueError where it is none.
     """
 
     name: str
@@ -78,5 +78,5 @@ class Fold(Generic[T]):
 
 PORTFOLIO: Final = Fold(name="", version=FOLD_VERSION, begin=Portfolio, restore=Portfolio.from_state)
 
-#: All folds whose checkpoints this program keeps, and verify compares.
+#: All folds whose checkpoints this program saves, and verify compares.
 FOLDS: Final[tuple[Fold[Any], ...]] = (PORTFOLIO,)

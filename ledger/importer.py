@@ -1,7 +1,7 @@
 """The import: files in, events appended, and the proof of what they make against the broker's own figures.
 
 All files of one call are read and checked before anything is appended. What is appended to one account is one append, all
-or nothing. Which order files come in makes no difference in the end: what they say is put in its place by replay.
+or nothing. Which order files come in makes no difference in the end: their events are put in order by replay.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class FileReport:
 
 @frozen(kw_only=True)
 class ImportOptions:
-    """What the caller says where a file does not: account, mode, currency, clock rule."""
+    """What the caller states where a file does not: account, mode, currency, clock rule."""
 
     account: AccountId | None = None
     mode: MarginMode | None = field(default=None, converter=optional(to_own_margin_mode))
@@ -113,7 +113,7 @@ def import_files(
         ledger: Where the events go.
         paths: Terminal or tester reports (html, xlsx), deal dumps (csv, xlsx).
         options: What the files may not state themselves.
-        dry_run: Append nothing; say what an import would do.
+        dry_run: Append nothing; report what an import would do.
         progress: Called with what is being done, in words.
 
     Returns:
@@ -161,7 +161,7 @@ def _account_of(statement: Statement, options: ImportOptions) -> AccountId:
         named = AccountId(statement.server, statement.login)
     if options.account is None:
         if named is None:
-            raise BadValue(f"{statement.file}: this file does not name its account; say which with --account SERVER/LOGIN")
+            raise BadValue(f"{statement.file}: this file does not name its account; name it with --account SERVER/LOGIN")
         return named
     if named is not None and named != options.account:
         raise AccountMismatch(
@@ -176,22 +176,22 @@ def _account_of(statement: Statement, options: ImportOptions) -> AccountId:
 
 
 def _terms(account: Account, statements: Sequence[Statement], options: ImportOptions) -> tuple[AccountOpened, tuple[str, ...]]:
-    """Return how the account is opened, or was, from the files, the caller and the journal, and what to say of it."""
+    """Return how the account is opened, or was, from the files, the caller and the journal, and the notes about it."""
     opened = account.terms if account.is_open else None
     modes = [(one.file, one.mode) for one in statements]
     mode = _one(account, "mode", modes, options.mode, opened.opened.mode if opened else None)
     if mode is None:
         raise BadValue(
-            f"{statements[0].file}: this file does not say whether account {account.name} nets or hedges, and a wrong "
-            "guess would net hedged positions; say it with --mode netting, hedging or exchange"
+            f"{statements[0].file}: this file does not state whether account {account.name} nets or hedges, and a wrong "
+            "guess would net hedged positions; pass --mode netting, hedging or exchange"
         )
     currencies = [(one.file, one.currency and one.currency.upper()) for one in statements]
     currency_given = None if options.currency is None else to_currency(options.currency)
     currency = _one(account, "currency", currencies, currency_given, opened.opened.currency if opened else None)
     if currency is None:
         raise BadValue(
-            f"{statements[0].file}: this file does not say the currency of account {account.name}; "
-            "say it with --currency, as in --currency USD"
+            f"{statements[0].file}: this file does not state the currency of account {account.name}; "
+            "pass --currency, as in --currency USD"
         )
     notes: tuple[str, ...] = ()
     clock = options.clock or (opened.clock if opened else ClockRule())
@@ -202,7 +202,7 @@ def _terms(account: Account, statements: Sequence[Statement], options: ImportOpt
         )
     if opened is not None and clock != opened.clock:
         raise AccountMismatch(
-            f"account {account.name} has clock {opened.clock}, told {clock}. Nothing was imported; "
+            f"account {account.name} has clock {opened.clock}, found {clock}. Nothing was imported; "
             f"if the account's rule is wrong, correct it first: ledger account clock {account.name} {clock}"
         )
     times = [deal.time_msc for one in statements for deal in one.deals]
@@ -233,18 +233,18 @@ def _one(
     found: dict[_T, str] = {}
     for file, value in from_files:
         if value is not None:
-            found.setdefault(value, f"{file} says")
+            found.setdefault(value, f"{file} states")
     if given is not None:
-        found.setdefault(given, "the command line says")
+        found.setdefault(given, "the command line states")
     if known is not None:
-        found.setdefault(known, "the journal says")
+        found.setdefault(known, "the journal states")
     if len(found) > 1:
         sources = ", ".join(f"{where} {getattr(value, 'value', value)}" for value, where in found.items())
         raise AccountMismatch(f"account {account.name} has one {what}, but {sources}. Nothing was imported")
     return next(iter(found), None)
 
 
-# ---------------------------------------------------------------------------------------------------------- what it says
+# ---------------------------------------------------------------------------------------------------------- what it states
 
 
 def _plan(account: Account, statements: Sequence[Statement], options: ImportOptions) -> tuple[list[Event], list[_Part]]:
@@ -350,11 +350,11 @@ def _start_notes(statement: Statement) -> tuple[str, ...]:
 
 
 def _openings(account: Account, statements: Sequence[Statement]) -> tuple[list[BalanceAsserted], list[str]]:
-    """Return what the files say of the balance before their first deal and of how far no deal is missing.
+    """Return what the files state of the balance before their first deal and of how far no deal is missing.
 
     With it, in words, where that shows that deals before a file were never recorded.
 
-    A figure at the millisecond before the first deal stands before every deal of that second.
+    A figure at the millisecond before the first deal is before every deal of that second.
     """
     found: dict[tuple[object, ...], BalanceAsserted] = {}
     for statement in statements:
@@ -440,7 +440,7 @@ def _reports(account: Account, events: Sequence[Event], parts: Sequence[_Part], 
 def _unattributed(account: Account, parts: Sequence[_Part]) -> list[int]:
     """Return how many trades of each file have no position, neither from the file nor from the journal.
 
-    On a netting account the symbol says which position it is.
+    On a netting account the symbol decides which position it is.
     """
     if account.terms.opened.mode.nets:
         return [0] * len(parts)

@@ -70,7 +70,7 @@ def position_json(position: Position, clock: ClockRule) -> Json:
 
 
 def unexplained_json(one: Unexplained, clock: ClockRule) -> Json:
-    """Volume that went without being told how."""
+    """Volume that no deal explains."""
     return {
         "position_id": one.position_id,
         "symbol": one.symbol,

@@ -15,7 +15,7 @@ from ledger.errors import BadValue
 _MODE: Final = 0o666  # less what the user's umask takes away
 #: How a SQLite database begins.
 SQLITE_MAGIC: Final = b"SQLite format 3\0"
-#: What SQLite keeps beside a database, under the database's name.
+#: What SQLite stores beside a database, under the database's name.
 COMPANIONS: Final = ("-wal", "-shm", "-journal")
 
 

@@ -83,7 +83,7 @@ __all__ = [
 ]
 
 #: Raised whenever a rule of the fold, or what a state consists of, changes: so that no replay begins at a checkpoint made by
-#: other rules. ``tools/dev/freeze_fold.py`` says when.
+#: other rules. ``tools/dev/freeze_fold.py`` shows when.
 FOLD_VERSION: Final = 3
 
 _IN: Final = 0
@@ -110,7 +110,7 @@ def _ignore(_: OpenPosition) -> None:
 
 
 class Portfolio:
-    """Open positions and money of one account, kept up posting by posting.
+    """Open positions and money of one account, updated posting by posting.
 
     Only this class changes its state, and only in ``fold`` and ``apply``; what it shows is frozen.
     """
@@ -131,12 +131,12 @@ class Portfolio:
         self._deals = self._deals_incomplete = self._folded = 0
         self._balance_is_set = False
         self._complete_until_msc = -1
-        # What went without being told: closes of what was never held, by position id, by symbol where that is not known;
-        # lives that ended unseen; parts of lives.
+        # What no deal explains: closes of what was never held, by position id, by symbol where that is not known;
+        # positions that ended unseen; parts of positions.
         self._loose: dict[tuple[int | str, int], OpenPosition] = {}
         self._ghosts: dict[int, list[OpenPosition]] = {}
         self._parts: dict[int, OpenPosition] = {}
-        # Of what went without being told: key and moment of what a person accepted as it is.
+        # Of what no deal explains: key and moment of what a person accepted as it is.
         self._accepted: set[tuple[int | str, int]] = set()
         self._breaks: dict[int, Break] = {}
         self._degraded: SyncDegraded | None = None
@@ -277,7 +277,7 @@ class Portfolio:
     # ---- deals, all rules
 
     def _settle(self, fill: Fill, trades: TradeSink) -> None:
-        """Apply a fill of any shape: money not told yet, closes beyond what is known, reversals, unknown entries."""
+        """Apply a fill of any shape: money not known yet, closes beyond what is known, reversals, unknown entries."""
         money, position_id = fill.money, fill.position_id
         self._count(*money)
         self._deals += 1
@@ -295,7 +295,7 @@ class Portfolio:
     def _held(self, position_id: int | None, symbol: str, time_msc: int) -> OpenPosition | None:
         """Return the open position that a deal or a snapshot is about.
 
-        On an account that nets a new id says that the old position ended: MT5 gives one only after the volume reached 0.
+        On an account that nets a new id means that the old position ended: MT5 gives one only after the volume reached 0.
         """
         position = self._open.get(position_id) if position_id is not None else None
         if position is not None or not self._nets:
@@ -365,13 +365,13 @@ class Portfolio:
         trades: TradeSink,
     ) -> None:
         if position is not None and position.side != fill.side:
-            self._lose(position, fill.time_msc)  # it must have been closed before, and nobody told
+            self._lose(position, fill.time_msc)  # it must have been closed before, unrecorded
             position = None
         if position is not None:
             position.add(fill.volume, fill.price, *money)
             position.is_money_known &= fill.is_money_known
             return
-        # Netting finds it by symbol, so that an id that is not told yet costs nothing; the opening order names the position.
+        # Netting finds it by symbol, so that an id that is not known yet costs nothing; the opening order names the position.
         position = OpenPosition(
             position_id or fill.order or fill.deal, fill.symbol, fill.side, fill.volume, fill.price, fill.time_msc, fill.magic,
             *money,
@@ -382,9 +382,9 @@ class Portfolio:
         self._match_loose(position, trades)
 
     def _match_loose(self, position: OpenPosition, trades: TradeSink) -> None:
-        """Let an opening explain closes of the same position that were told for the same second.
+        """Let an opening explain closes of the same position that were recorded for the same second.
 
-        A source that tells whole seconds puts a close before an opening of the same second that another source told in
+        A source that reports whole seconds puts a close before an opening of the same second that another source reported in
         milliseconds.
         """
         at = (position.key, position.side)
@@ -428,7 +428,7 @@ class Portfolio:
             volume -= reduced
             is_money_known, money = True, (0, 0, 0, 0)
             if self._open.get(position.key) is not position:
-                position.volume_unexplained -= reduced  # a ghost: now it is told
+                position.volume_unexplained -= reduced  # a ghost: now its deal is known
             if not position.volume:
                 self._finish(position, time_msc, trades)
             position = self._ghost(position_id, symbol, side)
@@ -495,7 +495,7 @@ class Portfolio:
         trades(position)
 
     def _lose(self, position: OpenPosition, time_msc: int) -> None:
-        """Take a position from among the open ones: it is gone, and its result is not known until a deal tells."""
+        """Remove a position from the open ones: it is gone, and its result is not known until its closing deal is recorded."""
         self._drop(position)
         position.closed_msc = time_msc
         position.volume_unexplained += position.volume
@@ -552,7 +552,7 @@ class Portfolio:
             case SyncDegraded() | SyncRestored() | GatewayIdentified() | IdentityRelaxed() | IdentityRequired():
                 self._apply_trust(event, version)
             case AccountOpened() | SymbolSpecified():
-                pass  # they stand whatever the moment: see AccountTerms
+                pass  # they apply at every moment: see AccountTerms
             case FillRecorded() | CashMoved() | DealCompleted() | DealRevised():
                 raise AssertionError(f"deals come as one posting each, found {type(event).__name__}")
             case _:
@@ -600,7 +600,7 @@ class Portfolio:
         self._asserted_msc = max(self._asserted_msc, reach_msc)
 
     def _known(self, symbol: str, position_id: int) -> OpenPosition | None:
-        """Return the open position with an id; on an account that nets also that of the symbol, if its id was not told."""
+        """Return the open position with an id; on an account that nets also that of the symbol, if its id is not known."""
         position = self._open.get(position_id)
         if position is not None or not self._nets or symbol not in self._ids:
             return position
@@ -608,7 +608,7 @@ class Portfolio:
         return None if position.is_id_known else position
 
     def _assert_open(self, state: PositionState, time_msc: int, basis: str) -> None:
-        """Set a position to what somebody saw; what that leaves unexplained is kept as such."""
+        """Set a position to what somebody saw; what that leaves unexplained is shown as such."""
         side, magic = state.side.code, signed_magic(state.magic)
         position = self._held(state.position_id, state.symbol, time_msc)
         if position is not None and (
@@ -663,7 +663,7 @@ class Portfolio:
     def _assert_balance(self, event: BalanceAsserted, version: int) -> None:
         """Check a balance where the history before it is complete, set it where it is not.
 
-        One that says so itself was checked when it was recorded: what the broker changed since in the deals that it contains
+        One that states it itself was checked when it was recorded: what the broker changed since in the deals that it contains
         counts.
         """
         if event.complete:
@@ -672,7 +672,7 @@ class Portfolio:
         balance = self.terms.money_units(event.balance, "balance")
         credit = self._credit if event.credit is None else self.terms.money_units(event.credit, "credit")
         if event.credit is None:
-            balance -= credit  # the broker told the sum of both
+            balance -= credit  # the broker reported the sum of both
         if self._balance_is_set and event.time_msc <= self._complete_until_msc:
             self._check_money("balance", self._balance(), balance, event.time_msc, version)
             self._check_money("credit", self._credit, credit, event.time_msc, -version)
@@ -748,12 +748,12 @@ class Portfolio:
         twin._breaks = dict(self._breaks)
         return twin
 
-    # ---- kept and taken up again
+    # ---- its state, saved and restored
 
     def state(self) -> dict[str, Any]:
         """Return everything that folding goes on from, as JSON values. Two folds of the same postings give the same.
 
-        Without what stands: that is the journal's, and belongs to the moment that is asked about.
+        Without the account terms: those are the journal's, and belong to the moment that is asked about.
         """
         return {
             "numbers": {name: getattr(self, name) for name in _NUMBERS},
@@ -771,7 +771,7 @@ class Portfolio:
 
     @classmethod
     def from_state(cls, terms: AccountTerms, state: Mapping[str, Any]) -> Portfolio:
-        """Return the portfolio that a ``state`` was taken of, to fold on from there.
+        """Return the portfolio of a ``state``, to fold on from there.
 
         Raises:
             KeyError: It is not such a state; TypeError, ValueError too.
@@ -848,7 +848,7 @@ class Portfolio:
 
     @property
     def complete_until_msc(self) -> int:
-        """Broker time up to which every deal is known to have been told, -1 if that was never said."""
+        """Broker time up to which every deal is known to be recorded, -1 if that was never stated."""
         return self._complete_until_msc if self._balance_is_set else -1
 
     @property
@@ -904,7 +904,7 @@ class Portfolio:
 
     @property
     def unexplained(self) -> tuple[Unexplained, ...]:
-        """What went without being told how, oldest first."""
+        """What no deal explains, oldest first."""
         ghosts = [
             show_unexplained(ghost, GHOST_RESULT, ghost.volume, ghost.closed_msc, self.terms)
             for key, several in self._ghosts.items()
@@ -928,7 +928,7 @@ class Portfolio:
         return tuple(sorted(self._breaks.values(), key=lambda one: (one.opened_msc, one.version or 0, one.field or "")))
 
     def unfinished_trades(self) -> Iterator[Trade]:
-        """Yield trades that ended but are not told in full: ghosts, and closes without an opening."""
+        """Yield trades that ended but are not known in full: ghosts, and closes without an opening."""
         for several in self._ghosts.values():
             yield from map(self.trade, several)
         yield from map(self.trade, self._loose.values())

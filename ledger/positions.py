@@ -96,7 +96,7 @@ class OpenPosition:
 
     @property
     def key(self) -> int:
-        """Its id. Every position has one that was opened; closes whose opening nobody told may have none."""
+        """Its id. Every position has one that was opened; closes without a recorded opening may have none."""
         assert self.position_id is not None, "an open position has an id"
         return self.position_id
 
@@ -127,7 +127,7 @@ class OpenPosition:
         self.profit += profit
 
     def lose(self, volume: int) -> None:
-        """Take off volume that was closed without a deal being told."""
+        """Remove volume that was closed without a recorded deal."""
         self.volume -= volume
         self.volume_unexplained += volume
 
@@ -157,7 +157,7 @@ class OpenPosition:
 
     @classmethod
     def of_fields(cls, fields: Sequence[int | str | bool | None]) -> OpenPosition:
-        """Return the position that ``fields`` were taken of.
+        """Return the position of such ``fields``.
 
         Raises:
             ValueError: They are not as many.

@@ -1,9 +1,9 @@
 """The posting: one event as the fold reads it, a plain tuple of integers and texts, and the order postings are folded in.
 
 Reading and folding is the hot path of everything, so the fold eats tuples as they come out of the database instead of
-event objects. Volumes, prices and money are integers scaled as the account and the symbol say.
+event objects. Volumes, prices and money are integers scaled by the account's and the symbol's scales.
 
-A deal may have been told more than once: first by an engine that knew little, then completed, then revised by the
+A deal may have been recorded more than once: first by an engine that knew little, then completed, then revised by the
 broker. The fold must see it once, with what is known of it in the selection that is being folded. ``Postings`` does that.
 
 The fold order (``FoldKey``) is whole second and deal ticket; what is no deal comes after all deals of its second, and what the
@@ -34,7 +34,7 @@ from ledger.values import TRADES, scaled, signed_magic
 class Posting(NamedTuple):
     """The columns that the fold reads, in this order.
 
-    Money, price and volume are scaled integers, None where not told. ``deal`` is ``NO_DEAL`` for what is not a fact about
+    Money, price and volume are scaled integers, None where not known. ``deal`` is ``NO_DEAL`` for what is not a fact about
     a deal: it sorts after all deals of its millisecond. ``data`` is the rest of the event as JSON text, in the words of its
     ``schema``.
     """
@@ -132,7 +132,7 @@ _LAST: Final = 2**63 - 1
 #: Behind every place.
 END: Final[FoldKey] = (_LAST, _LAST, _LAST)
 
-#: What a later telling may add to an earlier one.
+#: What a later record may add to an earlier one.
 COMPLETABLE: Final = ("position_id", "magic", "commission", "fee", "swap", "profit")
 
 _KIND: Final = Posting._fields.index("kind")
@@ -187,7 +187,7 @@ def deal_posting(deal: Deal, terms: AccountTerms, version: int) -> Row:
 
 
 def _rest(deal: Deal) -> str | None:
-    """Return what few deals say beside their columns, as JSON text."""
+    """Return what few deals have beside their columns, as JSON text."""
     extra = {"external_id": deal.external_id} if deal.external_id else {}
     if isinstance(deal, CashMoved) and deal.word is not None:
         extra["word"] = deal.word
@@ -195,7 +195,7 @@ def _rest(deal: Deal) -> str | None:
 
 
 def apply_completion(known: Row, completion: Row) -> Row:
-    """Return a posting with what a completion newly tells filled in; what was known stays."""
+    """Return a posting with what a completion adds filled in; what was known stays."""
     row = list(known)
     for at in _COMPLETABLE_AT:
         if row[at] is None:
@@ -204,7 +204,7 @@ def apply_completion(known: Row, completion: Row) -> Row:
 
 
 def merge_records(records: Iterable[Row]) -> Row:
-    """Return what all tellings of one deal, oldest first, say together: one posting of a fill or a cash movement."""
+    """Return what all records of one deal, oldest first, come to: one posting of a fill or a cash movement."""
     current: Row | None = None
     for row in records:
         if row[_KIND] == "DealRevised":
@@ -223,7 +223,7 @@ class Selection:
     """Which events of an account a replay folds: the first ``version`` ones, and of those up to ``time_msc``.
 
     ``time_msc`` is broker server time, inclusive; None does not limit it. Where it is the last of an hour that the server's
-    clock showed twice, ``until_utc_msc`` says which of the events in that hour: those that happened not later.
+    clock showed twice, ``until_utc_msc`` decides which of the events in that hour: those that happened not later.
     """
 
     version: int

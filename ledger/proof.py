@@ -26,7 +26,7 @@ from ledger.views import Position, Trade
 
 #: Trades of one position id that are held against a row which none of them fits.
 _MOST_LIVES: Final = 100
-#: Our averages are shown with as many decimals as prices are kept with.
+#: Our averages are shown with as many decimals as prices are stored with.
 _OUR_ROUNDING: Final = Decimal(5).scaleb(-PRICE_SCALE - 1)
 
 
@@ -206,7 +206,7 @@ def _check_closed(statement: Statement, books: Replayed) -> Check | None:
 def _trades_of(row: ClosedRow, trades: _Trades) -> list[Trade]:
     """Return the trades that a row is about.
 
-    A reversal goes on under the position id of the life before it, with a ticket of its own; rows are told apart by when
+    A reversal goes on under the position id of the trade before it, with a ticket of its own; rows are distinguished by when
     they were opened.
     """
     same = trades.get((row.position_id, row.side, row.opened_msc // SECOND_MSC), [])
@@ -214,14 +214,14 @@ def _trades_of(row: ClosedRow, trades: _Trades) -> list[Trade]:
 
 
 def _began_before_file(row: ClosedRow, trades: list[Trade], first_msc: int) -> bool:
-    """Whether nobody told how a position began: it was opened before the file, or follows one that was."""
+    """Whether it is unknown how a position began: it was opened before the file, or follows one that was."""
     if row.opened_msc < first_msc:
         return not trades or not all(_is_same_second(trade.opened_msc, row.opened_msc) for trade in trades)
     return any(trade.opened_msc is None for trade in trades)
 
 
 def _uncertain_symbols(statement: Statement, books: Replayed) -> frozenset[str]:
-    """Return symbols that were held when a file on a netting account begins, and nobody told how.
+    """Return symbols that were held when a file on a netting account begins, with an unknown opening.
 
     Every deal of the symbol then meets another position than it met at the broker, until both are flat.
     """
@@ -265,7 +265,7 @@ def _closed_differences(row: ClosedRow, trades: list[Trade], digits: int) -> Ite
     if row.volume_opened is None and not _is_same_second(trades[-1].closed_msc, row.closed_msc):
         pairs.append(("close time", _second(trades[-1].closed_msc), _second(row.closed_msc)))
     if any(trade.opened_msc is None for trade in trades):
-        pairs.append(("opening", "not told", f"{_second(row.opened_msc)} @ {plain(row.price_open)}"))
+        pairs.append(("opening", "not recorded", f"{_second(row.opened_msc)} @ {plain(row.price_open)}"))
     elif len(trades) == 1 and not _is_same_second(trades[0].opened_msc, row.opened_msc):
         pairs.append(("open time", _second(trades[0].opened_msc or 0), _second(row.opened_msc)))
     for what, ours, theirs in pairs:
@@ -284,7 +284,7 @@ def _closed_differences(row: ClosedRow, trades: list[Trade], digits: int) -> Ite
 def _check_open(statement: Statement, books: Replayed) -> Check | None:
     if statement.open is None and not (statement.has_figures and statement.kind == "report"):
         return None
-    # A report leaves out the tables that would be empty: with its account figures there, no table says no position.
+    # A report leaves out the tables that would be empty: with its account figures there, no table means no position.
     ours = dict(books.portfolio.positions)
     by_ticket = {position.ticket: position for position in ours.values()}
     digits, doubtful = _digits_of(statement), _uncertain_symbols(statement, books)
@@ -305,7 +305,7 @@ def _check_open(statement: Statement, books: Replayed) -> Check | None:
 
 
 def _opened_before_file(row: OpenRow, position: Position | None, first_msc: int) -> bool:
-    """Whether a position was opened before the file begins, and nobody told it, or not all of it."""
+    """Whether a position was opened before the file begins, and is not recorded, or not all of it."""
     return row.opened_msc < first_msc and (position is None or not _is_same_second(position.opened_msc, row.opened_msc))
 
 
@@ -365,7 +365,7 @@ def _same_price(ours: Decimal, theirs: Decimal, digits: int) -> bool:
 
 
 def _is_same_second(ours_msc: int | None, theirs_msc: int) -> bool:
-    """Whether two moments are of one second: a file tells no more."""
+    """Whether two moments are of one second: a file states no more."""
     return ours_msc is not None and ours_msc // SECOND_MSC == theirs_msc // SECOND_MSC
 
 

@@ -33,7 +33,7 @@ class Danger(IntEnum):
     BREAK = 1
     #: Syncing runs, and its last attempt had no usable snapshot, or the journal refused.
     DEGRADED = 4
-    #: Never synced, not verified in time, or not seen: nothing keeps the account in agreement with its broker.
+    #: Never synced, not verified in time, or not seen: nothing reconciles the account with its broker.
     STALE = 5
 
 
@@ -127,7 +127,7 @@ def judge(seen: Seen | None, breaks: Iterable[Break], *, degraded: str | None = 
 def blocks_trading(one: Break, symbol: str | None, *, balance_halts: bool, withdrawn_halts: bool) -> bool:
     """Return whether an open break makes it unsafe to trade a symbol, or anything without one.
 
-    Money that does not add up says nothing about positions: it is in the way only where the policy halts at it. So is a cash
+    Money that does not add up shows nothing about positions: it blocks trading only where the policy halts at it. So is a cash
     movement that the broker does not list any more.
     """
     if one.kind is BreakKind.BALANCE:
@@ -148,7 +148,7 @@ def age_text(seconds: float) -> str:
 
 
 def _exact_age(seconds: float) -> str:
-    """Write an age so that one just above what is allowed can be told from it."""
+    """Write an age so that one just above what is allowed can be distinguished from it."""
     return f"{seconds:.0f} s" if seconds < 600 else age_text(seconds)
 
 

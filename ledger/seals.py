@@ -1,7 +1,7 @@
-"""Seals: small signed texts that say where every account of a journal stands, to be kept where the journal's keeper is not.
+"""Seals: small signed statements of all account heads of a journal, to be stored where the journal's owner cannot change them.
 
 A chain of hashes shows a changed, missing or moved event. It cannot show that the end was cut off, that everything behind some
-point was written anew, or that an older copy took the journal's place: whoever can do that can make the hashes fit. A seal can,
+point was written anew, or that an older copy replaced the journal: whoever can do that can make the hashes fit. A seal can,
 for everything up to its moment, as long as it and the secret key are out of reach of whoever has the journal.
 
 The text is UTF-8, one statement a line; the signature (Ed25519, RFC 8032) covers every byte before its own line::
@@ -56,7 +56,7 @@ class Sealed:
 
 @frozen(kw_only=True)
 class Seal:
-    """What a seal says: ``made_us`` in UTC microseconds, the public ``key`` in hex, ``text`` as it was signed."""
+    """The content of a seal: ``made_us`` in UTC microseconds, the public ``key`` in hex, ``text`` as it was signed."""
 
     journal_id: str
     made_us: int
@@ -150,7 +150,7 @@ def read(text: str) -> Seal:
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(signed, signed_text.encode())
     except (InvalidSignature, ValueError):
-        raise CorruptEvent("the seal was changed: its signature does not hold. Take the one that was kept elsewhere") from None
+        raise CorruptEvent("the seal was changed: its signature does not hold. Use the copy that is stored elsewhere") from None
     return seal
 
 
@@ -194,7 +194,7 @@ def problems(journal: Journal, seal: Seal, damaged: frozenset[str]) -> list[Prob
     Args:
         journal: Verified by itself.
         seal: What it was.
-        damaged: Accounts that do not verify by themselves, where it is said already what was done to them.
+        damaged: Accounts that do not verify by themselves, where it is reported already what was done to them.
     """
     if journal.identity() != seal.journal_id:
         parent = parent_of(journal, seal)
@@ -258,13 +258,13 @@ def _is_older_copy(journal: Journal, seal: Seal, behind: Mapping[AccountId, Seal
 
 def _missing(name: AccountId, sealed: Sealed, head: Head | None, *, is_older: bool) -> Problem:
     at = head.version if head else 0
-    stood = f"version {sealed.version} was sealed, it stands at {at}" if head else f"sealed at version {sealed.version}"
+    found = f"version {sealed.version} was sealed, it is now at {at}" if head else f"sealed at version {sealed.version}"
     if is_older:
-        what = f"an older copy took the place of the journal: {stood}"
+        what = f"an older copy replaced the journal: {found}"
     elif head is None:
-        what = f"the account was removed: {stood}"
+        what = f"the account was removed: {found}"
     else:
-        what = f"the tail was cut off: {stood}"
+        what = f"the tail was cut off: {found}"
     return Problem(account=str(name), version=at + 1, field="seal", what=what)
 
 

@@ -89,7 +89,7 @@ def _end_us(moment: str | date) -> int:
         return moment_end_us(moment.isoformat())
     if moment.utcoffset() is None:
         raise BadValue(
-            f"expected a datetime with a zone, found {moment.isoformat()} without one: nobody can tell which clock it is of. "
+            f"expected a datetime with a zone, found {moment.isoformat()} without one: it is unknown which clock it is of. "
             "Pass an aware one, as datetime.now(UTC), or text, which is UTC"
         )
     return (moment - _EPOCH) // _ONE_MICROSECOND + 1
@@ -99,7 +99,7 @@ def _end_us(moment: str | date) -> int:
 class Verification:
     """What ``verify`` found. It is ok when nothing that is recorded is wrong; a journal without events is ok.
 
-    ``schema``: what keeps events as they are, or makes reading quick, and is not as it was made.
+    ``schema``: what protects events from change, or makes reading quick, and is not as it was made.
     """
 
     accounts: tuple[AccountVerification, ...]
@@ -217,7 +217,7 @@ class Ledger:
             stop: Ends it when set, as a ``threading.Event`` is; looked at as often.
 
         Raises:
-            CorruptEvent: An account stands further back than what was read of it: an older copy took the journal's place.
+            CorruptEvent: An account's head is before what was read of it: an older copy replaced the journal.
             VersionGap: A version is missing.
         """
         return following(self.journal, _cursors(after), None, to_amount(poll_seconds, 0, "poll_seconds"), stop)
@@ -243,7 +243,7 @@ class Ledger:
         Args:
             progress: Called with the number of events checked since the last call.
             since: What was sealed must be there, unchanged.
-            in_parallel: Use a second processor: long accounts are checked by two processes, and what lies across accounts
+            in_parallel: Use a second processor: long accounts are checked by two processes, and what spans accounts
                 is looked at meanwhile. The result is the same.
         """
         names = self.journal.accounts()
@@ -290,7 +290,7 @@ class Account:
         """Go on in a child process, where the thread that held the lock does not exist."""
         self._lock = RLock()
 
-    # ---- telling
+    # ---- recording
 
     def open(
         self,
@@ -331,16 +331,16 @@ class Account:
         return self._append_one(event)
 
     def record(self, event: Event, *, expected_version: int | None = None) -> Outcome:
-        """Record one event. It is durable when this returns; telling it again is harmless.
+        """Record one event. It is durable when this returns; recording it again is harmless.
 
         Raises:
             BadValue: It is no event, or its broker time cannot be: before 2000, or more than a day ahead of now.
-            DealConflict: A known deal was told with other content. Nothing was recorded.
+            DealConflict: A known deal was given with other content. Nothing was recorded.
             InexactNumber: A number does not fit the account's scales.
             AccountUnknown: The account was not opened.
             JournalBusy: Nothing was recorded; try again.
             JournalUnavailable: The database failed. If the connection was lost while it committed, the event may be there:
-                tell it again, that is harmless.
+                record it again, that is harmless.
         """
         return self._append_one(_event(event), expected_version)
 
@@ -377,7 +377,7 @@ class Account:
         Raises:
             RuleError: The deal is not known.
         """
-        return self._append_one(DealRevised(now=deal, caused_by=1))  # admission names the telling that it replaces
+        return self._append_one(DealRevised(now=deal, caused_by=1))  # admission names the record that it replaces
 
     def change_clock(self, clock: ClockRule | str, *, operator: str, reason: str) -> Outcome:
         """Correct what the server's wall clock means. Event times change with it, recorded broker times do not.
@@ -561,7 +561,7 @@ class Account:
     def selection(
         self, *, until: Moment = None, known_at: Moment = None, version: int | None = None
     ) -> tuple[Selection, AccountTerms]:
-        """Return which events a replay folds, and what stands for them. Arguments and errors as ``replay``."""
+        """Return which events a replay folds, and the account terms for them. Arguments and errors as ``replay``."""
         last = self.journal_head.version
         if version is not None:
             if to_whole(version, 0, INT64_MAX, "a version") > last:
@@ -581,7 +581,7 @@ class Account:
         return Selection(version=last, time_msc=hour[1] - 1, until_utc_msc=until_utc_msc), terms
 
     def trades(self, *, until: Moment = None, known_at: Moment = None, version: int | None = None) -> Iterator[Trade]:
-        """Yield closed trades in the order they were closed, then those whose result is not told in full.
+        """Yield closed trades in the order they were closed, then those whose result is not known in full.
 
         Arguments and errors as ``replay``.
         """
@@ -595,7 +595,7 @@ class Account:
         yield from portfolio.unfinished_trades()
 
     def fold(self, selection: Selection, terms: AccountTerms | None = None) -> Portfolio:
-        """Return the portfolio that a selection of events makes, with what stands now if nothing else is given."""
+        """Return the portfolio that a selection of events makes, with the present account terms if none are given."""
         return self.replayed(selection, terms)[0]
 
     def replayed(
@@ -650,12 +650,12 @@ class Account:
         """Return the raw broker answer that events of the account name by its SHA-256 (hex), as it came in.
 
         Raises:
-            BadValue: No such answer is kept for the account.
-            CorruptEvent: What is kept is not what was recorded.
+            BadValue: No such answer is stored for the account.
+            CorruptEvent: What is stored is not what was recorded.
         """
         raw = self._journal.evidence(self.name, to_text(digest, "the SHA-256 of an answer in hex").lower())
         if raw is None:
-            raise BadValue(f"{self.name} keeps no evidence {digest!r}: ledger log --json tells what its events rest on")
+            raise BadValue(f"{self.name} has no evidence {digest!r}: ledger log --json lists the evidence of its events")
         return raw
 
     def verify(self) -> AccountVerification:
@@ -784,7 +784,7 @@ def _news(journal: EventStore, account: AccountId, seen: int, upto: int) -> Iter
     """Yield the events behind a version, some at a time, so that nothing is held open while the reader takes its time."""
     if seen > upto:
         raise CorruptEvent(
-            f"account {account} stands at version {upto}, and {seen} was read already: an older copy took the place of the "
+            f"account {account} is at version {upto}, and {seen} was read already: an older copy replaced the "
             "journal. Run: ledger verify --since SEAL"
         )
     terms = journal.terms(account, upto) if seen < upto else None

@@ -1,7 +1,7 @@
-"""What a gateway said at one moment: positions, account and symbols as the broker showed them. Never our own state.
+"""What a gateway reported at one moment: positions, account and symbols as the broker showed them. Never our own state.
 
 Values only, read strictly by ``ledger.gateway`` and believed or refused by ``ledger.reconcile``. ``None`` means that the
-gateway did not tell. Times are the broker's server clock in milliseconds.
+gateway did not report. Times are the broker's server clock in milliseconds.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from ledger.values import MarginMode, Side
 class RemotePosition:
     """One open position as the broker shows it. Volume in lots, unsigned.
 
-    ``position_id`` is the identifier, or the ticket where the gateway tells no identifier: then ``is_identified`` is False.
-    ``price_open`` is None where the broker told 0, which means that it does not know. ``profit`` and ``swap`` are marks.
+    ``position_id`` is the identifier, or the ticket where the gateway reports no identifier: then ``is_identified`` is False.
+    ``price_open`` is None where the broker reported 0, which means that it does not know. ``profit`` and ``swap`` are marks.
     """
 
     position_id: int
@@ -45,7 +45,7 @@ class RemotePosition:
 class Snapshot:
     """The open positions of an account at one moment, in the order of the answer.
 
-    ``raw`` is the answer as it came in: the evidence of whatever is concluded from it. ``is_extended`` says that the answer
+    ``raw`` is the answer as it came in: the evidence of whatever is concluded from it. ``is_extended`` means that the answer
     echoed our request id, so that the gateway may be asked for more than positions.
     """
 
@@ -82,7 +82,7 @@ class RemoteAccount:
 
 @frozen(kw_only=True)
 class RemoteHistory:
-    """Deals as the broker tells them, of origin recovery, and of which account they are, where the answer says so."""
+    """Deals as the broker reports them, of origin recovery, and of which account they are, where the answer states it."""
 
     deals: tuple[Deal, ...]
     login: int | None = None
@@ -93,7 +93,7 @@ class RemoteHistory:
 
 @frozen(kw_only=True)
 class RemoteSymbol:
-    """What the broker says of a symbol. ``currency`` is the one that its profit is in."""
+    """The broker's specification of a symbol. ``currency`` is the one that its profit is in."""
 
     symbol: str
     digits: int | None = None

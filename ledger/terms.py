@@ -49,7 +49,7 @@ class AccountTerms:
         return AccountId(self.opened.server, self.opened.login)
 
     def scales(self, symbol: str) -> tuple[int, int]:
-        """Return the decimal digits kept of a symbol's prices and of its volumes."""
+        """Return the decimal digits stored of a symbol's prices and of its volumes."""
         spec = self.symbols.get(symbol)
         return (spec.price_scale, spec.volume_scale) if spec else (PRICE_SCALE, VOLUME_SCALE)
 
@@ -87,7 +87,7 @@ class AccountTerms:
         """Return the decimals that an average price is shown with.
 
         MT5 rounds a position's open price to the symbol's digits + 3 (MQL5 Reference, "Position Properties"); without a
-        specification all digits kept are shown.
+        specification all stored digits are shown.
         """
         spec = self.symbols.get(symbol)
         price_scale = self.scales(symbol)[0]
@@ -115,7 +115,7 @@ def terms_after(terms: AccountTerms | None, events: Iterable[Event]) -> AccountT
 
 
 def check_fit(event: Event, terms: AccountTerms) -> None:
-    """Refuse what the fold could not count: once it is recorded, it would stand in the way of every replay.
+    """Refuse what the fold could not count: once it is recorded, it would block every replay.
 
     Of what is no deal; a deal's numbers are scaled when it becomes a posting.
 

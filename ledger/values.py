@@ -1,7 +1,7 @@
 """The small values everything else is made of: accounts, sides, codes and exact numbers.
 
 Broker codes follow the enumerations of the MetaTrader 5 documentation (MQL5 Reference, "Deal Properties" and "Account
-Properties"). Codes that are not listed there are kept as the numbers they are.
+Properties"). Codes that are not listed there stay the numbers they are.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from ledger.errors import BadValue, InexactNumber
 
 INT64_MAX: Final = 2**63 - 1
 UINT64_MAX: Final = 2**64 - 1
-#: Above it a double cannot tell neighbouring whole numbers apart.
+#: Above it a double cannot distinguish neighbouring whole numbers.
 DOUBLE_EXACT: Final = 2**53
 
-#: Decimal digits kept by the scaled 64-bit integers of the journal, where the account or the symbol says nothing else.
+#: Decimal digits of the scaled 64-bit integers of the journal, where the account or the symbol states nothing else.
 MONEY_SCALE: Final = 6
 PRICE_SCALE: Final = 8
 VOLUME_SCALE: Final = 8
@@ -57,7 +57,7 @@ def shown(value: object) -> str:
 def to_whole(value: object, low: int, high: int, what: str) -> int:
     """Read a whole number: an integer of any library, or its decimal digits as text. Never a float or a Decimal.
 
-    A double cannot tell neighbouring tickets apart above 2^53, and shows it nowhere.
+    A double cannot distinguish neighbouring tickets above 2^53, and shows it nowhere.
 
     Args:
         value: What was given.
@@ -203,7 +203,7 @@ class AccountId:
 
 
 class Side(Enum):
-    """Which way a deal trades or a position stands."""
+    """The side of a deal or a position."""
 
     BUY = "buy"
     SELL = "sell"
@@ -450,10 +450,10 @@ def scaled(number: Decimal, scale: int, what: str, step: int | None = None) -> i
         scale: Decimal digits to keep.
         what: Name of the field, for the error.
         step: Decimal digits that such numbers have at the broker, where they are known: a double of a large amount is
-            dirty before the last digit that is kept, but not before the last that it has.
+            dirty before the last digit that is stored, but not before the last that it has.
 
     Raises:
-        InexactNumber: More digits than the scale keeps, or too large for 64 bits.
+        InexactNumber: More digits than the scale has, or too large for 64 bits.
     """
     shifted = number.scaleb(scale, _EXACT)
     whole = int(shifted)
@@ -473,7 +473,7 @@ def _cleaned(number: Decimal, scale: int, what: str, step: int | None) -> int:
         whole = None if steps is None else steps * 10 ** (scale - step)
     if whole is None:
         raise InexactNumber(
-            f"{what} {number} does not fit: at most {scale} decimals can be kept exactly. "
+            f"{what} {number} does not fit: at most {scale} decimals can be stored exactly. "
             "Round it at its source, or give the account or symbol a finer scale.",
             what=what,
         )
@@ -519,7 +519,7 @@ def _is_text_of(number: Decimal, double: float) -> bool:
 
 
 def rounded(number: Decimal, scale: int, what: str) -> int:
-    """Return ``number * 10**scale`` as a 64-bit integer, rounded half to even. For averages, which nobody can tell exactly.
+    """Return ``number * 10**scale`` as a 64-bit integer, rounded half to even. For averages, which are not exact.
 
     Raises:
         InexactNumber: Too large for 64 bits.
@@ -531,7 +531,7 @@ def rounded(number: Decimal, scale: int, what: str) -> int:
 
 
 def unscaled(value: int, scale: int) -> Decimal:
-    """Return the decimal that a scaled integer stands for."""
+    """Return the decimal of a scaled integer."""
     return Decimal(value).scaleb(-scale, _EXACT)
 
 

@@ -47,8 +47,8 @@ class Position:
 class Trade:
     """One life of a position, from opening to flat. Money in account currency, times in broker server time.
 
-    ``opened_msc`` and ``price_open`` are None where the opening was not told. ``complete`` is False where the result is
-    not known: something of it was closed without a deal, or a deal's money was not told yet.
+    ``opened_msc`` and ``price_open`` are None where the opening is not recorded. ``complete`` is False where the result is
+    not known: something of it was closed without a deal, or a deal's money is not known yet.
     """
 
     position_id: int | None
@@ -71,7 +71,7 @@ class Trade:
 
 @frozen(kw_only=True)
 class Unexplained:
-    """Volume that went without being told how. ``since_msc`` in broker server time."""
+    """Volume that no deal explains. ``since_msc`` in broker server time."""
 
     position_id: int | None
     symbol: str
@@ -134,7 +134,7 @@ class Identity:
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> Identity:
-        """Return what a ``state`` was taken of.
+        """Return the identity of a ``state``.
 
         Raises:
             KeyError: It is not such a state; TypeError, ValueError too.
@@ -213,7 +213,7 @@ def show_position(position: OpenPosition, terms: AccountTerms) -> Position:
 
 
 def show_unexplained(position: OpenPosition, kind: str, volume: int, since_msc: int, terms: AccountTerms) -> Unexplained:
-    """Show volume of a position that went without being told how."""
+    """Show volume of a position that no deal explains."""
     return Unexplained(
         position_id=position.position_id,
         symbol=position.symbol,

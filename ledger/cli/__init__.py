@@ -37,7 +37,7 @@ _GARBAGE: Final = 50_000
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "init": ("ledger.cli.journal", "Create the journal, or migrate it to this version."),
     "account": ("ledger.cli.accounts", "Open an account, or correct its clock."),
-    "import": ("ledger.cli.importing", "Take in terminal exports and deal dumps, and prove them."),
+    "import": ("ledger.cli.importing", "Import terminal exports and deal dumps, and check them against the broker's figures."),
     "accounts": ("ledger.cli.accounts", "List the accounts."),
     "positions": ("ledger.cli.listings", "List open positions."),
     "trades": ("ledger.cli.listings", "List closed trades."),
@@ -48,16 +48,16 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "drift": ("ledger.cli.sync", "Compare with the gateway; change nothing."),
     "status": ("ledger.cli.status", "Show sync health, and whether it is safe to trade."),
     "breaks": ("ledger.cli.status", "List open breaks with their age."),
-    "correct": ("ledger.cli.correct", "Correct by hand what no machine can know."),
+    "correct": ("ledger.cli.correct", "Correct manually what no machine can know."),
     "doctor": ("ledger.cli.doctor", "Check everything that syncing and trading rest on."),
     "sandbox": ("ledger.cli.sandbox", "Run a simulated MT5 terminal to develop and test against."),
     "gateway": ("ledger.cli.gateway", "Answer for a MetaTrader 5 terminal, beside it."),
     "keys": ("ledger.cli.keys", "Make and authorise keys for gateways, and for seals."),
     "export": ("ledger.cli.backup", "Write events to Parquet, CSV or JSON lines."),
     "backup": ("ledger.cli.backup", "Copy the journal to a file, while it is in use."),
-    "restore": ("ledger.cli.backup", "Make a journal of a backup."),
-    "seal": ("ledger.cli.seal", "Sign where every account stands, to keep elsewhere."),
-    "verify": ("ledger.cli.journal", "Prove that the journal is whole and untouched."),
+    "restore": ("ledger.cli.backup", "Restore a journal from a backup."),
+    "seal": ("ledger.cli.seal", "Write a signed statement of all account heads."),
+    "verify": ("ledger.cli.journal", "Verify that the journal is complete and unchanged."),
 }
 
 _EPILOG: Final = """\b
@@ -170,7 +170,7 @@ def _called(arguments: list[str] | None) -> int:
     """Call a command; print what is wrong and return the exit code.
 
     Raises:
-        OutputClosed: An output takes no more.
+        OutputClosed: An output accepts no more.
     """
     try:
         return int(cli.main(args=arguments, prog_name=_called_name(), standalone_mode=False) or FINE)

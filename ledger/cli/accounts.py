@@ -162,7 +162,7 @@ def _print_identity(name: AccountId, item: Json) -> None:
 @account_option
 @json_option
 def accounts(journal: str | None, account: AccountId | None, as_json: bool) -> None:  # noqa: FBT001
-    """List the accounts with what they are read with and where they stand."""
+    """List the accounts with their terms, heads and numbers of events."""
     with open_ledger(journal) as ledger:
         items = [_json_row(found) for found in accounts_of(ledger, account)]
     if as_json:

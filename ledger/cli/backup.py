@@ -37,7 +37,7 @@ def backup(journal: str | None, file: Path, as_json: bool) -> None:  # noqa: FBT
         _copy(ledger, str(file.absolute()), as_json=as_json, is_restored=False)
 
 
-@click.command("restore", short_help="Make a journal of a backup.")
+@click.command("restore", short_help="Restore a journal from a backup.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @journal_option
 @json_option
@@ -45,8 +45,8 @@ def restore(journal: str | None, file: Path, as_json: bool) -> None:  # noqa: FB
     """Make a journal of a backup, where there is none: in a new file or an empty Postgres database.
 
     Same versions, same times, same hashes. It is a journal of its own, with its own id, and names its parent, so that a journal
-    that goes on beside it is told from it; seals of the parent are verified up to what both have. Until all of it is there and
-    verified it is refused as a journal, so that no engine starts on half a history.
+    that goes on beside it is distinguished from it; seals of the parent are verified up to what both have. Until all of it is
+    there and verified it is refused as a journal, so that no engine starts on half a history.
 
     \b
     Examples:
@@ -105,7 +105,7 @@ def export(
     """Write every event as one flat record, for pandas, Polars, DuckDB and spreadsheets.
 
     Decimals are exact, event_time and recorded_at are UTC, broker_msc is the server's own clock. JSON lines carry everything,
-    the broker's raw answers included: ledger import takes them back, and the chain is the same.
+    the broker's raw answers included: ledger import reads them again, and the chain is the same.
 
     \b
     Examples:

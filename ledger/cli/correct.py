@@ -31,18 +31,18 @@ from ledger.values import AccountId, plain
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-@click.group("correct", short_help="Correct by hand what no machine can know.")
+@click.group("correct", short_help="Correct manually what no machine can know.")
 def correct() -> None:
-    """Correct by hand what no machine can know. Operator and reason are recorded with it; nothing is overwritten.
+    """Correct manually what no machine can know. Operator and reason are recorded with it; nothing is overwritten.
 
     \b
     Examples:
       ledger correct close 50629002942 --reason "closed at the dealer's desk"
       ledger correct update 50629002942 --volume 0.20 --reason "half was closed" --yes
       ledger correct add 50629002942 EURUSD buy 0.10 1.0543 --reason "opened by phone"
-      ledger correct balance --to 10250.00 --reason "bonus not told by the gateway"
+      ledger correct balance --to 10250.00 --reason "bonus that the gateway does not report"
       ledger correct withdraw 5001 --reason "the broker deleted it, ticket 4711"
-      ledger correct accept 50629002942 --reason "the broker keeps no deals of 2019"
+      ledger correct accept 50629002942 --reason "the broker has no deals of 2019"
     """
 
 
@@ -68,7 +68,7 @@ def _common(command: _Command) -> _Command:
 @click.option("--magic", type=int, metavar="N", help="The engine's number.")
 @_common
 def add(journal: str | None, account: AccountId | None, yes: bool, as_json: bool, **options: Any) -> None:  # noqa: FBT001
-    """Add a position that the broker has and nobody told: id, symbol, side, lots, open price."""
+    """Add a position that the broker has and the journal does not: id, symbol, side, lots, open price."""
     _correct(journal, account, lambda found: propose_add(found, **options), yes=yes, as_json=as_json)
 
 
@@ -76,7 +76,7 @@ def add(journal: str | None, account: AccountId | None, yes: bool, as_json: bool
 @click.argument("position_id", type=click.IntRange(min=1))
 @_common
 def close(journal: str | None, account: AccountId | None, yes: bool, as_json: bool, **options: Any) -> None:  # noqa: FBT001
-    """Close a position that is gone. Its result stays unknown until a deal tells it."""
+    """Close a position that is gone. Its result stays unknown until its closing deal is recorded."""
     _correct(journal, account, lambda found: propose_close(found, **options), yes=yes, as_json=as_json)
 
 
@@ -105,7 +105,7 @@ def balance(journal: str | None, account: AccountId | None, yes: bool, as_json: 
 @click.argument("deal", type=click.IntRange(min=1))
 @_common
 def withdraw(journal: str | None, account: AccountId | None, yes: bool, as_json: bool, **options: Any) -> None:  # noqa: FBT001
-    """Record that the broker withdrew a deal: it counts as cancelled, its volume and its money are taken back."""
+    """Record that the broker withdrew a deal: it counts as cancelled, its volume and its money are removed."""
     _correct(journal, account, lambda found: propose_withdrawal(found, **options), yes=yes, as_json=as_json)
 
 
@@ -133,7 +133,7 @@ def _correct(
         if not as_json:
             _show(proposal)
         if not yes and not sys.stdin.isatty():
-            raise BadValue("nobody is there to be asked: say --yes to record this correction")
+            raise BadValue("standard input is not a terminal: pass --yes to record this correction")
         if not yes:
             click.confirm("Record this correction?", abort=True, err=as_json)
         events = apply(found, proposal)

@@ -290,7 +290,7 @@ def _keys() -> Iterator[Check]:
             configuration().seal_key
         ]
     except LedgerError:
-        return  # what is wrong with the settings was said
+        return  # what is wrong with the settings is printed already
     named += [configuration().gateway.get(name) for name in ("client_key", "server_key")] + [os.environ.get("LEDGER_SEAL_KEY")]
     folders = {Path(one).absolute().parent for one in named if one} | {Path(one).absolute() for one in ("keys", "authorised")}
     for folder in sorted(one for one in folders if one.is_dir()):

@@ -31,7 +31,7 @@ def gateway_options(command: _Command) -> _Command:
         click.option("--insecure", is_flag=True, default=None, help="Speak to another machine without keys."),
         click.option("--client-key", metavar="FILE", help="CURVE: our own secret key (ledger keys make)."),
         click.option("--server-key", metavar="FILE", help="CURVE: the public key of the gateway."),
-        click.option("--form", type=click.Choice(FORMS), help="What the gateway speaks; json without."),
+        click.option("--form", type=click.Choice(FORMS), help="Gateway protocol (default: json)."),
         click.option("--timeout-ms", type=click.IntRange(min=1), metavar="N", help="For each request; else $GTW_TIMEOUT_MS."),
         click.option("--gateway", metavar="URL", help="tcp://HOST:PORT; else $GTW_HOST and $GTW_PORT (5555)."),
     ):
@@ -46,7 +46,7 @@ def server_tz_option(command: _Command) -> _Command:
 
 @frozen(kw_only=True)
 class GatewaySettings:
-    """How to reach one gateway, and the account it is of, where that is said."""
+    """How to reach one gateway, and its account, where that is given."""
 
     url: str
     account: AccountId | None = None
@@ -154,7 +154,7 @@ def reconciler_of(ledger: Ledger, found: GatewaySettings, settings: SyncSettings
 
     Raises:
         GatewayError: The account has to be asked of the gateway, and it does not answer.
-        AccountUnknown: Nothing says which account is meant.
+        AccountUnknown: Nothing names the account.
     """
     gateway = found.connect()
     try:
@@ -184,7 +184,7 @@ def _named(ledger: Ledger, gateway: Gateway) -> AccountId:
         return known[0]
     if account is None:
         raise AccountUnknown(
-            f"which account? The gateway does not tell, and the journal holds {len(known)}: name it with --account "
+            f"which account? The gateway does not report it, and the journal holds {len(known)}: name it with --account "
             "SERVER/LOGIN, and open it first (ledger account open)"
         )
     return account

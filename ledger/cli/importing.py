@@ -25,12 +25,12 @@ from ledger.values import AccountId, MarginMode
 _SHOWN: Final = 20
 
 
-@click.command("import", short_help="Take in terminal exports and deal dumps, and prove them.")
+@click.command("import", short_help="Import terminal exports and deal dumps, and check them against the broker's figures.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--server-tz", type=CLOCK, metavar="RULE", help=f"{CLOCK_HELP} UTC without it.")
-@click.option("--account", type=ACCOUNT_NAME, metavar="SERVER/LOGIN", help="Whose file it is, where it does not say.")
-@click.option("--mode", type=click.Choice([mode.value for mode in MarginMode]), help="How it books, where no file says.")
-@click.option("--currency", metavar="C", help="Account currency, where no file says.")
+@click.option("--account", type=ACCOUNT_NAME, metavar="SERVER/LOGIN", help="Account, if the file names none.")
+@click.option("--mode", type=click.Choice([mode.value for mode in MarginMode]), help="Margin mode, if no file states it.")
+@click.option("--currency", metavar="C", help="Account currency, if no file states it.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen; append nothing.")
 @click.option("--verbose", is_flag=True, help="List every deal and row of a note, and every disagreement.")
 @journal_option
@@ -49,7 +49,7 @@ def import_command(
     """Take in terminal exports and deal dumps, and prove the result against the broker's own figures.
 
     Reads histories that a terminal exported (html, xlsx, in any language), Strategy Tester reports, dumps of
-    history_deals_get (csv, xlsx), and JSON lines of ledger export, which are taken back as recorded. Importing a file again
+    history_deals_get (csv, xlsx), and JSON lines of ledger export, which are imported as recorded. Importing a file again
     changes nothing: a later export of the same account appends only what is new. If one file cannot be read, nothing is
     appended. Exits 1 if a figure of the broker is not reproduced, a file has a known deal with other content, or the position
     of a deal cannot be determined; the facts are recorded all the same.
@@ -100,7 +100,7 @@ def _open(journal: str | None, *, dry_run: bool) -> Ledger:
 
 def _print_taken(taken: list[ImportedAccount], *, dry_run: bool) -> None:
     print_table(
-        "dry run: nothing was appended" if dry_run else "taken back as recorded",
+        "dry run: nothing was appended" if dry_run else "imported as recorded",
         ["file", "account", ">events", ">appended", "head"],
         [[Path(one.file).name, str(one.account), str(one.read), str(one.appended), one.head[:16]] for one in taken],
         empty="nothing",
@@ -120,7 +120,7 @@ def _taken_json(one: ImportedAccount, terms: AccountTerms | None) -> Json:
         "unattributed": 0,
         "agrees": True,
         "checks": {},
-        "notes": ["taken back as recorded: same versions, times and hashes"],
+        "notes": ["imported as recorded: same versions, times and hashes"],
     }
 
 
@@ -199,13 +199,13 @@ def _print_doubts(report: FileReport, *, shown: int | None) -> None:
             print_line(_sentence(name, one), "red")
         _print_more(len(check.disagreements), shown)
         for one in check.doubts[:shown]:
-            print_line(f"{_sentence(name, one)}; it began before the file does, and nobody told how", "yellow")
+            print_line(f"{_sentence(name, one)}; it began before the file does, with an unknown volume", "yellow")
         _print_more(len(check.doubts), shown)
     if report.unattributed:
         deals = "deal whose position is" if report.unattributed == 1 else "deals whose positions are"
         print_line(
             f"{name}: {report.unattributed} {deals} not determined: the open positions shown may be wrong until another "
-            "export or a dump of the deals says it",
+            "export or a dump of the deals has it",
             "red",
         )
     for note in report.notes:

@@ -44,15 +44,15 @@ def init(journal: str | None) -> None:
     print_line(f"journal {shown(parse(url))} {did}; it holds {count} account{'' if count == 1 else 's'}")
 
 
-@click.command("verify", short_help="Prove that the journal is whole and untouched.")
-@click.option("--since", "seal_file", type=_FILE, metavar="SEAL", help="Also hold it up to what was sealed (ledger seal).")
+@click.command("verify", short_help="Verify that the journal is complete and unchanged.")
+@click.option("--since", "seal_file", type=_FILE, metavar="SEAL", help="Also verify against this seal (see ledger seal).")
 @click.option("--trusted-key", type=_FILE, metavar="FILE", help="The public key that the seal must be signed with.")
 @journal_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify(journal: str | None, seal_file: Path | None, trusted_key: Path | None, as_json: bool) -> int:  # noqa: FBT001
     """Recompute everything: the hash chain, gaps, heads, natural keys, evidence, checkpoints, and that the fold still runs.
 
-    Names the exact account, version and field of what is wrong, and exits 1. With a seal that was kept elsewhere it also
+    Names the exact account, version and field of what is wrong, and exits 1. With a seal that is stored elsewhere it also
     shows what a chain alone cannot: a tail cut off, a chain rewritten, an older copy in the journal's place.
 
     \b
@@ -63,7 +63,7 @@ def verify(journal: str | None, seal_file: Path | None, trusted_key: Path | None
     """
     seal = read_seal(seal_file) if seal_file else None
     if trusted_key is not None and seal is None:
-        raise BadValue("--trusted-key says who must have signed a seal: name the seal with --since")
+        raise BadValue("--trusted-key names who must have signed a seal: name the seal with --since")
     trusted = load_public_key(trusted_key) if trusted_key else None
     with open_ledger(journal) as ledger:
         versions: list[object] = [account.version for account in ledger.accounts()]
@@ -100,7 +100,7 @@ def verify(journal: str | None, seal_file: Path | None, trusted_key: Path | None
         print_line(f"{one.kind} {one.name}: {one.what}", "red" if one.is_protecting else "yellow")
     if any(one.is_protecting for one in found.schema):
         print_line(
-            "What keeps events as they are is not as it was made: what is recorded next can be changed. See ledger doctor.",
+            "What protects events from change is damaged: what is recorded next can be changed. See ledger doctor.",
             "red",
         )
     if seal is not None:

@@ -17,7 +17,7 @@ _DIR: Final = click.Path(file_okay=False, path_type=Path)
 
 @click.group("keys", short_help="Make and authorise keys for gateways, and for seals.")
 def keys() -> None:
-    """Make CURVE keys, and tell a server whose keys it accepts; make keys for seals.
+    """Make CURVE keys, and list whose keys a server accepts; make keys for seals.
 
     \b
     Example, for a gateway and an engine:
@@ -75,7 +75,7 @@ def make_seal_keys(name: str, folder: Path) -> None:
 
     public, secret = make_keys(folder, name)
     print_line(f"public key:  {public}  (for whoever verifies, by a way that the journal's keeper cannot reach)")
-    print_line(f"secret key:  {secret}  (never lies beside the journal)")
+    print_line(f"secret key:  {secret}  (never store it beside the journal)")
 
 
 COMMANDS: Final = {"keys": keys}

@@ -97,7 +97,7 @@ def print_unknowns(portfolio: Portfolio) -> None:
         differs = f"{one['field'] or ''}: ours {one['ours']}, theirs {one['theirs']}"
         print_line(f"break: {one['kind']}{where} {differs} ({one['why']})", "red")
     if item["deals_incomplete"]:
-        print_line(f"the money of {item['deals_incomplete']} deals was not told yet: the balance is without it", "yellow")
+        print_line(f"{item['deals_incomplete']} deals have incomplete money; the balance excludes it", "yellow")
 
 
 # -------------------------------------------------------------------------------------------------------------- trades
@@ -201,7 +201,7 @@ def _balance_row(item: Json) -> list[str]:
 @journal_option
 @account_option
 @moment_options
-@click.option("--no-checkpoints", is_flag=True, help="Fold from the start, whatever was kept of earlier replays.")
+@click.option("--no-checkpoints", is_flag=True, help="Ignore checkpoints; fold from the first event.")
 @json_option
 def replay(
     journal: str | None,

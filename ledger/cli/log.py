@@ -242,11 +242,11 @@ def _print_evidence(journal: str | None, account: AccountId | None, digest: str)
         kept = {one.name: ledger.journal.evidence(one.name, digest.lower()) for one in accounts_of(ledger, account)}
     found = {name: raw for name, raw in kept.items() if raw is not None}
     if not found:
-        where = "this journal keeps" if account is None else f"{account} keeps"
-        raise BadValue(f"{where} no evidence {digest!r}: ledger log --json tells what every event rests on")
+        where = "this journal has" if account is None else f"{account} has"
+        raise BadValue(f"{where} no evidence {digest!r}: ledger log --json lists the evidence of every event")
     if len(found) > 1:
         names = ", ".join(str(name) for name in found)
-        raise AccountUnknown(f"evidence {digest} is kept for several accounts ({names}): say which with --account")
+        raise AccountUnknown(f"evidence {digest} is stored for several accounts ({names}): name one with --account")
     [raw] = found.values()
     print_bytes(raw)
 

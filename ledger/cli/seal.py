@@ -18,9 +18,9 @@ from ledger.seals import Seal, create, load_key, read
 _DEFAULT_KEY: Final = Path("keys/seal.pem")
 
 
-@click.command("seal", short_help="Sign where every account stands, to keep elsewhere.")
+@click.command("seal", short_help="Write a signed statement of all account heads.")
 @click.option("--key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Secret key (ledger keys seal).")
-@click.option("--out", "file", type=click.Path(dir_okay=False, path_type=Path), help="A new file; standard output without it.")
+@click.option("--out", "file", type=click.Path(dir_okay=False, path_type=Path), help="New file (default: standard output).")
 @journal_option
 def seal(journal: str | None, key: Path | None, file: Path | None) -> None:
     """Write a small signed text: the journal, the time, every account's version and head, and the seal before.

@@ -19,7 +19,7 @@ from ledger.text import visible, visible_lines
 
 
 class OutputClosed(Exception):
-    """An output takes no more: its reader has left, or its disk is full.
+    """An output accepts no more: its reader has left, or its disk is full.
 
     Not an ``OSError``: libraries take a broken pipe for theirs to deal with.
 
@@ -138,7 +138,7 @@ def flush() -> None:
     """Write out what waits to be written.
 
     Raises:
-        OutputClosed: An output takes no more.
+        OutputClosed: An output accepts no more.
     """
     sys.stdout.flush()
     sys.stderr.flush()

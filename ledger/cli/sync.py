@@ -98,7 +98,7 @@ def sync(
     With --watch: SIGTERM and SIGINT end it after what is under way, SIGHUP has the
     settings read anew (the file, not the journal's URL); one that is wrong is reported,
     and the settings before stay in force. An account whose worker fails is restarted,
-    the others go on. How it stands: ledger status.
+    the others go on. The state of all: ledger status.
 
     \b
     Exit codes: 0 SUCCESS, 1 PARTIAL (something is held), 3 DEGRADED or FAILED; of
@@ -167,7 +167,7 @@ def _targets(account: AccountId | None, gateway: dict[str, Any]) -> list[Gateway
 
 
 def _opened(ledger: Ledger, targets: Sequence[GatewaySettings], settings: SyncSettings, stack: ExitStack) -> list[_Opened]:
-    """Return a reconciler for each gateway, asked at once; the stack closes them. Of several, one that fails is said.
+    """Return a reconciler for each gateway, asked at once; the stack closes them. Of several, one that fails is reported.
 
     Raises:
         LedgerError: There is one, and something else than that it does not answer is wrong.
@@ -248,7 +248,7 @@ def _print_result(result: SyncResult, *, dry_run: bool) -> None:
         (result.revised, f"deals {would}revised: the broker shows them otherwise now"),
         (result.withdrawn, "deals that the broker no longer lists"),
         (result.recovered, f"positions {would}recovered: the broker had them, we had not"),
-        (result.closed, f"positions {would}closed: the broker has them no more, no deal tells how"),
+        (result.closed, f"positions {would}closed: the broker no longer has them, and no deal explains it"),
         (result.corrected, f"positions {would}corrected"),
         (result.reticketed, f"positions {would}given their new ticket"),
     ):
@@ -272,7 +272,7 @@ def _print_result(result: SyncResult, *, dry_run: bool) -> None:
 def _jobs(
     ledger: Ledger, account: AccountId | None, gateway: dict[str, Any], clock: ClockRule | None, interval: float | None
 ) -> list[Job]:
-    """Return the accounts that a daemon keeps in agreement. No gateway is asked anything yet.
+    """Return the accounts that a daemon syncs. No gateway is asked anything yet.
 
     Raises:
         LedgerError: A setting, a URL or a file of keys is wrong.
@@ -408,7 +408,7 @@ def drift(journal: str | None, account: AccountId | None, as_json: bool, **gatew
 
 
 def _differences(one: _Opened) -> _Found:
-    """Compare one account; what keeps it from being compared is its result."""
+    """Compare one account; what prevents the comparison is its result."""
     if one.reconciler is None:
         assert one.error is not None
         return one.error

@@ -1,6 +1,6 @@
 """The facts: frozen, complete, past tense. What happened or was seen, in exact decimals and the broker's own clock.
 
-Every event says ``time_msc``, the broker server time in milliseconds (see ``ledger.clock``). Its account, version,
+Every event has ``time_msc``, the broker server time in milliseconds (see ``ledger.clock``). Its account, version,
 recorded time, natural key and place in the hash chain are not part of the fact; they come with being recorded
 (``Recorded``). ``None`` means unknown, never zero.
 """
@@ -97,7 +97,7 @@ class Recorded:
     ``recorded_us`` is UTC in microseconds; ``head`` the account's chain hash up to and with this event, in hex.
 
     ``utc_msc`` is when it happened, in UTC milliseconds, where the server's clock showed its time twice; None elsewhere, where
-    the clock rule alone says it. ``is_ambiguous`` says that nothing decided between the two.
+    the clock rule alone decides it. ``is_ambiguous`` means that nothing decided between the two.
     """
 
     account: AccountId

@@ -36,8 +36,8 @@ def _order_or_none(value: DealOrder | str | None) -> DealOrder | None:
 class AccountOpened:
     """An account was named. The first event of every account; every other one is read with it.
 
-    ``currency_digits`` is how many decimals money is shown with, ``money_scale`` how many are kept. ``order`` is None where it
-    is by ticket.
+    ``currency_digits`` is how many decimals money is shown with, ``money_scale`` how many are stored. ``order`` is None where
+    it is by ticket.
     """
 
     server: str = attrs.field(converter=to_server)
@@ -57,7 +57,7 @@ class AccountOpened:
 
 @attrs.frozen(kw_only=True)
 class SymbolSpecified:
-    """What the broker says of a symbol. The scales of a symbol cannot change once something was recorded with them."""
+    """The broker's specification of a symbol. The scales of a symbol cannot change once something was recorded with them."""
 
     symbol: str = attrs.field(converter=to_symbol)
     time_msc: int = attrs.field(converter=to_time_msc)

@@ -56,7 +56,7 @@ class Adjusted:
     """A person corrected something: a position, money, the clock rule or the order of deals. Each comes as before and after.
 
     ``before`` and ``after`` are a position (None: there is none). Money moves by the difference of its two figures.
-    ``deal`` is the ticket of a deal whose withdrawal the person recorded; the DealRevised with version ``caused_by`` says as
+    ``deal`` is the ticket of a deal whose withdrawal the person recorded; the DealRevised with version ``caused_by`` states as
     what it counts now. ``accepted`` is what the person does not expect to be explained any more.
     """
 
@@ -80,7 +80,7 @@ class Adjusted:
     def __attrs_post_init__(self) -> None:
         for name in ("balance", "credit", "clock", "order"):
             if (getattr(self, f"{name}_before") is None) != (getattr(self, f"{name}_after") is None):
-                raise BadValue(f"an adjustment says what the {name} was and what it is: one of the two is missing")
+                raise BadValue(f"an adjustment states what the {name} was and what it is: one of the two is missing")
 
     @property
     def position_id(self) -> int | None:

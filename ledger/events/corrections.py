@@ -146,12 +146,12 @@ class BalanceAsserted:
 
     Where the history before it is not complete it sets the balance; where it is complete it is only checked.
 
-    ``credit`` is None where the broker told only the sum of both (a report's Balance column); ``balance`` is then that
-    sum. ``complete_until_msc`` says that every deal after this one's time up to that server time has been told.
+    ``credit`` is None where the broker reported only the sum of both (a report's Balance column); ``balance`` is then that
+    sum. ``complete_until_msc`` states that every deal after this one's time up to that server time is recorded.
 
     ``deals_through`` is the highest deal ticket that the broker had reported when it stated the balance (0: it reported that
     there is none), ``deals_through_msc`` the broker time of that deal: deals up to it are contained, later ones are not.
-    ``complete`` says that all of them were known and added up to the balance: then nothing is set, so that what is later
+    ``complete`` states that all of them were known and added up to the balance: then nothing is set, so that what is later
     revised or reported late counts.
     """
 

@@ -28,7 +28,7 @@ from ledger.values import CASH_WORDS, TRADES, Entry, Side, exact, shown, to_entr
 
 
 class Origin(Enum):
-    """Who told a deal."""
+    """Who recorded a deal."""
 
     ENGINE = "engine"
     IMPORT = "import"
@@ -41,9 +41,9 @@ def _origin(value: Origin | str) -> Origin:
 
 @attrs.frozen(kw_only=True)
 class FillRecorded:
-    """One trading deal. Volume in lots, unsigned; money in account currency, None where not told yet.
+    """One trading deal. Volume in lots, unsigned; money in account currency, None where not known yet.
 
-    ``position_id`` may be unknown at first; ``reason`` is the raw code of the API that told it.
+    ``position_id`` may be unknown at first; ``reason`` is the raw code of the API that reported it.
     """
 
     deal: int = attrs.field(converter=to_ticket)
@@ -253,9 +253,9 @@ def _deal_of(value: Deal) -> Deal:
 
 @attrs.frozen(kw_only=True)
 class DealCompleted:
-    """What the first telling of a deal did not know. Only what is newly told is set; nothing known changes.
+    """What the first record of a deal did not know. Only what is newly known is set; nothing known changes.
 
-    ``time_msc`` is the deal's own time; ``caused_by`` the version of the telling that it completes.
+    ``time_msc`` is the deal's own time; ``caused_by`` the version of the record that it completes.
     """
 
     deal: int = attrs.field(converter=to_ticket)
@@ -272,9 +272,9 @@ class DealCompleted:
 
 @attrs.frozen(kw_only=True)
 class DealRevised:
-    """The broker now shows a known deal with other content: ``now`` takes the place of everything told before.
+    """The broker now shows a known deal with other content: ``now`` replaces everything recorded before.
 
-    ``caused_by`` is the version of the telling that it replaces.
+    ``caused_by`` is the version of the record that it replaces.
     """
 
     now: Deal = attrs.field(converter=_deal_of)

@@ -1,4 +1,4 @@
-"""The checks of single fields: converters that return what is kept, or refuse what cannot be, for every event."""
+"""The checks of single fields: converters that return what is stored, or refuse what cannot be, for every event."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def to_login(value: int | str) -> int:
 
 def to_ticket(value: int | str) -> int:
     """Return the ticket of a deal, order or position."""
-    return to_whole(value, 1, INT64_MAX - 1, "a ticket")  # the largest number stands for "no deal" (postings.NO_DEAL)
+    return to_whole(value, 1, INT64_MAX - 1, "a ticket")  # the largest number means "no deal" (postings.NO_DEAL)
 
 
 def to_code(value: int | str) -> int:
@@ -67,7 +67,7 @@ def to_ticket_or_none(value: int | str | None) -> int | None:
 
 
 def storable(value: str) -> str:
-    """Return a text that every journal can keep.
+    """Return a text that every journal can store.
 
     Raises:
         BadValue: It is no text, holds a NUL character or is not valid Unicode.
@@ -78,7 +78,7 @@ def storable(value: str) -> str:
 
 
 def to_text_or_none(value: str | None) -> str | None:
-    """Return a text that every journal can keep, None for an empty one."""
+    """Return a text that every journal can store, None for an empty one."""
     return None if value is None else storable(value) or None
 
 

@@ -16,7 +16,7 @@ from ledger.snapshot import PushedEvent, RemoteAccount, RemoteHistory, RemoteSym
 class Gateway(Protocol):
     """A way to one broker account. Methods may be called from several threads; each returns or raises by its deadline.
 
-    All but ``positions``, ``reconnections`` and ``close`` are asked only after a snapshot said ``is_extended``.
+    All but ``positions``, ``reconnections`` and ``close`` are asked only after a snapshot had ``is_extended`` set.
 
     Raises, from every call:
         GatewayTimeout: No answer in time.
@@ -31,7 +31,7 @@ class Gateway(Protocol):
         ...
 
     def account(self) -> RemoteAccount:
-        """Return what the broker says of the account."""
+        """Return the broker's figures of the account."""
         ...
 
     def deals(self, *, from_msc: int | None = None, to_msc: int | None = None, position: int | None = None) -> RemoteHistory:
@@ -39,7 +39,7 @@ class Gateway(Protocol):
         ...
 
     def symbols(self) -> Sequence[RemoteSymbol]:
-        """Return what the broker says of its symbols."""
+        """Return the broker's specifications of its symbols."""
         ...
 
     @property

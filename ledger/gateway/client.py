@@ -1,7 +1,7 @@
 """The gateway client: requests over ZeroMQ, each with a deadline, none with an answer that is another's.
 
 A DEALER with an empty delimiter frame is understood by a plain REP server and by a ROUTER. Every request carries an id of
-its own; an answer that echoes another one is dropped and counted. A gateway that echoes none is told apart from a late
+its own; an answer that echoes another one is dropped and counted. A gateway that echoes none is distinguished from a late
 answer by its connection: after whatever goes wrong, the socket is closed with what it still had to send and made anew.
 """
 
@@ -51,7 +51,7 @@ _HANDSHAKES_MAX: Final = 3  # failed ones in a row that are no accident any more
 
 #: What a ZeroMQ error means here: by the name of its class, the nearest of its bases that is listed decides.
 ERRORS: Final[dict[str, tuple[type[GatewayError], str]]] = {
-    "Again": (GatewayTimeout, "it takes no request"),
+    "Again": (GatewayTimeout, "it accepts no request"),
     "ContextTerminated": (GatewayUnavailable, "the client was closed"),
     "InterruptedSystemCall": (GatewayUnavailable, "a signal interrupted the call"),
     "NotDone": (GatewayUnavailable, "a message was not sent whole"),
@@ -65,13 +65,14 @@ _DENIED: Final[dict[int, str]] = {
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "the gateway does not accept our key: have it authorised there (ledger keys authorise)",
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "the gateway and we do not speak the same protocol: is it a ZeroMQ gateway?",
 }
-#: Whether we have keys, and what the gateway says that it speaks -> what is wrong. ZeroMQ itself tells none of it reliably.
+#: Whether we have keys, and which mechanism the gateway's greeting names -> what is wrong. ZeroMQ itself reports none of it
+#: reliably.
 _DISAGREE: Final[dict[tuple[bool, str | None], str]] = {
     (False, "CURVE"): "the gateway speaks with keys only, and we have none: give --client-key and --server-key",
     (True, "NULL"): "the gateway has no keys, and we speak with keys only: give it some (ledger keys make), or leave ours out",
     (True, "CURVE"): "the pinned server key is not the gateway's, or no authenticator runs there",
 }
-_UNFINISHED: Final = "the gateway takes the connection and never finishes the handshake: it hangs, or it is no ZeroMQ gateway"
+_UNFINISHED: Final = "the gateway accepts the connection and never finishes the handshake: it hangs, or it is no ZeroMQ gateway"
 
 
 def translate_error(error: zmq.ZMQBaseError, endpoint: str) -> GatewayError:
@@ -102,13 +103,13 @@ def checked_endpoint(endpoint: str, *, has_keys: bool, allow_insecure: bool) -> 
     if not _is_this_machine(parts.hostname) and not has_keys and not allow_insecure:
         raise GatewayDenied(
             f"gateway {endpoint} is on another machine: whoever is between could show any position. Use keys "
-            "(ledger keys make, --server-key, --client-key), or say --insecure"
+            "(ledger keys make, --server-key, --client-key), or pass --insecure"
         )
     return endpoint
 
 
 def checked_duration(value: object, what: str) -> int:
-    """Return a number of milliseconds that ZeroMQ takes as one: from 1 to a day.
+    """Return a number of milliseconds that ZeroMQ accepts: from 1 to a day.
 
     Raises:
         BadValue: Anything else.
@@ -138,7 +139,7 @@ class _Connection:
             self.socket.curve_serverkey = keys.server_public
         self.monitor = self.socket.get_monitor_socket()
         self.is_ready = False
-        self.was_taken = False  # the other end took the connection at least
+        self.was_taken = False  # the other end accepted the connection at least
         self.denied: str | None = None
         self.handshakes_failed = 0  # since one succeeded
         self.dropped = 0  # answers to others
@@ -183,7 +184,7 @@ class ZmqGateway:
     Args:
         endpoint: ``tcp://HOST:PORT``.
         timeout_ms: What a call may take in all, in milliseconds.
-        message_bytes_max: The largest answer that is taken; a larger one cuts the connection.
+        message_bytes_max: The largest answer that is accepted; a larger one cuts the connection.
         heartbeat_ms: How often the other end is asked whether it is there;
         heartbeat_timeout_ms: and how long it may be silent.
         keys: Ours and the gateway's. Without them only this machine is spoken to.
@@ -220,7 +221,7 @@ class ZmqGateway:
         }  # fmt: skip
         self._options: dict[int, int] = {
             zmq.LINGER: 0,  # what nobody waits for any more is not sent
-            zmq.IMMEDIATE: 1,  # nothing is kept for a server that is not there: a restarted one gets no old requests
+            zmq.IMMEDIATE: 1,  # nothing is queued for a server that is not there: a restarted one gets no old requests
             zmq.MAXMSGSIZE: to_whole(message_bytes_max, 1, INT64_MAX, "message_bytes_max"),
             zmq.HEARTBEAT_IVL: checked_duration(heartbeat_ms, "heartbeat_ms"),
             zmq.HEARTBEAT_TIMEOUT: checked_duration(heartbeat_timeout_ms, "heartbeat_timeout_ms"),
@@ -258,7 +259,7 @@ class ZmqGateway:
         return self._ask(GetPositions(), read_snapshot)
 
     def account(self) -> RemoteAccount:
-        """Return what the broker says of the account. See ``Gateway``."""
+        """Return the broker's figures of the account. See ``Gateway``."""
         return self._ask(GetAccount(), read_account)
 
     def deals(self, *, from_msc: int | None = None, to_msc: int | None = None, position: int | None = None) -> RemoteHistory:
@@ -266,7 +267,7 @@ class ZmqGateway:
         return self._ask(GetDeals(from_msc=from_msc, to_msc=to_msc, position=position), read_deals)
 
     def symbols(self) -> Sequence[RemoteSymbol]:
-        """Return what the broker says of its symbols. See ``Gateway``."""
+        """Return the broker's specifications of its symbols. See ``Gateway``."""
         return self._ask(GetSymbols(), read_symbols)
 
     def ping(self) -> RemoteService | None:
@@ -295,7 +296,7 @@ class ZmqGateway:
     # ---- one call
 
     def _ask(self, query: Query, read: Callable[[bytes, Asked], _Value]) -> _Value:
-        """Send a request and return what its answer says; a request that was cut off is sent once more while there is time.
+        """Send a request and return the content of its answer; one that was cut off is sent once more while there is time.
 
         Raises:
             GatewayTimeout, GatewayUnavailable, GatewayDenied: There is no answer.
@@ -320,7 +321,7 @@ class ZmqGateway:
                 if answer is not None:
                     return answer()
                 self._remake()
-            # It is there and cuts us off: that it took us again was no return, and must not make anybody ask at once.
+            # It is there and cuts us off: that it accepted us again was no return, and must not make anybody ask at once.
             self._is_lost, self._reconnections = False, reconnections
             raise GatewayUnavailable(
                 f"gateway {self.endpoint}: it cut the connection at {query.action}, twice. Does it read JSON, and is its "
@@ -330,14 +331,14 @@ class ZmqGateway:
             self._lock.release()
 
     def _answer(self, query: Query, read: Callable[[bytes, Asked], _Value], give_up: float) -> Callable[[], _Value] | None:
-        """Return what returns or raises what the answer to one request says; None if the connection was lost before it came."""
+        """Return a function of the answer's content or error; None if the connection was lost before it came."""
         if self._connection is not None:
             self._listen(self._connection)
             if self._connection.denied:  # of some time ago, and such a socket does not try again
                 self._remake()
         connection = self._connected()
         self._wait_ready(connection, query.action, give_up)
-        while connection.socket.poll(0):  # told without being asked
+        while connection.socket.poll(0):  # an answer without a request
             connection.socket.recv_multipart(zmq.NOBLOCK)
             self.dropped += 1
         left_msc = max(1, int((give_up - self._monotonic()) * 1000))
@@ -358,7 +359,7 @@ class ZmqGateway:
             self._check_deadline(connection, query.action, give_up)
 
     def _read(self, raw: bytes, read: Callable[[bytes, Asked], _Value], req_id: str) -> Callable[[], _Value] | None:
-        """Return what returns or raises what an answer says; None if it answers another request.
+        """Return what returns or raises what an answer comes to; None if it answers another request.
 
         This socket has asked nothing else that is not answered, so whatever names no request is taken for the answer, and
         read or refused as such. A gateway that named one once is held to it: only its errors may come without.
@@ -375,7 +376,7 @@ class ZmqGateway:
         return lambda: value
 
     def _wait_ready(self, connection: _Connection, action: str, give_up: float) -> None:
-        """Wait until the connection stands: only then a request is for this server and no later one."""
+        """Wait until the connection is established: only then a request is for this server and no later one."""
         self._listen(connection)
         while not (connection.is_ready and connection.socket.poll(0, zmq.POLLOUT)):
             connection.monitor.poll(self._patience_msc(give_up))
@@ -420,7 +421,7 @@ class ZmqGateway:
             self._is_lost = self._is_lost or not self._connection.is_ready
             self._connection.close()
             self._connection = None
-        with suppress(zmq.ZMQBaseError):  # the next call says so
+        with suppress(zmq.ZMQBaseError):  # the next call reports it
             self._connected()
 
     def _listen(self, connection: _Connection) -> list[int]:

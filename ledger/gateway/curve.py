@@ -1,4 +1,4 @@
-"""Keys: CURVE certificates on disk, and a server that accepts only those it was told to.
+"""Keys: CURVE certificates on disk, and a server that accepts only listed ones.
 
 Files are those of ``zmq.auth``. It writes secret keys for everybody to read, so they are made in a private folder first and
 written into place under the rights of their owner only.
@@ -152,7 +152,7 @@ class _Authorised:
 def secure_server(
     socket: zmq.Socket[bytes], context: zmq.Context[zmq.Socket[bytes]], keys: ServerKeys, authorised: Path
 ) -> ThreadAuthenticator:
-    """Let a server's socket accept only clients whose public keys lie in a folder. To be called before it is bound.
+    """Let a server's socket accept only clients whose public keys are in a folder. To be called before it is bound.
 
     A CURVE server without an authenticator accepts any client; ``ZAP_ENFORCE_DOMAIN`` makes it refuse all instead. The
     authenticator's domain must be the socket's own: ``*`` does not match a named one.
@@ -173,10 +173,10 @@ def secure_server(
 
 
 def mechanism_of(endpoint: str, timeout_sec: float) -> str | None:
-    """Return what whoever listens at a TCP endpoint says that it speaks, ``NULL`` or ``CURVE``; None if that is not clear.
+    """Return the security mechanism that a TCP endpoint announces, ``NULL`` or ``CURVE``; None if that is not clear.
 
     The first 64 bytes of a ZeroMQ connection name it, in the clear (ZMTP 3.1, "Greeting"). We send the signature and the
-    version and no more: who reads that our mechanism is another hangs up before it has told its own.
+    version and no more: who reads that our mechanism is another hangs up before it has sent its own.
     """
     host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
     give_up = time.monotonic() + timeout_sec
@@ -197,10 +197,10 @@ def mechanism_of(endpoint: str, timeout_sec: float) -> str | None:
 
 
 def has_curve() -> bool:
-    """Return whether the ZeroMQ library at hand speaks CURVE."""
+    """Return whether the installed ZeroMQ library supports CURVE."""
     return bool(zmq.has("curve"))
 
 
 def zmq_version() -> str:
-    """Return the version of the ZeroMQ library at hand."""
+    """Return the version of the installed ZeroMQ library."""
     return str(zmq.zmq_version())

@@ -1,7 +1,7 @@
 """MQL5-JSON-API 2.0 and its ejtrader fork: another way that people already run, read as positions and nothing more.
 
 The former answers ``OK`` on its request socket (port 15555) and sends what was asked for on the next port, the fork answers
-on the request socket. Neither echoes a request: whatever lies in the way from before is thrown away first, and after
+on the request socket. Neither echoes a request: whatever is still queued is discarded first, and after
 anything that goes wrong the sockets are made anew. When it is flat the ``error`` key is missing and the list holds empty
 objects. Its deals name no position and no commission, so they are not offered.
 """
@@ -39,7 +39,7 @@ class Mql5JsonApiGateway:
         endpoint: ``tcp://HOST:PORT`` of the request socket; answers come from the next port.
         answers_at_once: The fork: answers come on the request socket.
         timeout_ms: What a call may take in all, in milliseconds.
-        message_bytes_max: The largest answer that is taken.
+        message_bytes_max: The largest answer that is accepted.
         allow_insecure: Speak to another machine, without keys, all the same. It knows none.
         monotonic: Seconds that only rise.
 
@@ -77,7 +77,7 @@ class Mql5JsonApiGateway:
 
     @property
     def reconnections(self) -> int:
-        """Not told apart: the interval is kept."""
+        """Not distinguished: the interval stays."""
         return 0
 
     def positions(self) -> Snapshot:
@@ -169,7 +169,7 @@ def read_positions(raw: bytes) -> Snapshot:
         raise GatewayRefused(_ACTION, code=None if code is None else shown(code), detail=shown(detail))
     rows = rows_of(answer, "positions")
     if error is None and not any(rows):
-        return Snapshot(positions=(), raw=raw)  # empty objects: how it says that nothing is open
+        return Snapshot(positions=(), raw=raw)  # empty objects: how it reports that nothing is open
     if not all(rows):
         raise SnapshotRefused("is missing", row=rows.index(None) + 1, field="ticket")
     return Snapshot(positions=tuple(rows), raw=raw)

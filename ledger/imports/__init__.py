@@ -1,6 +1,6 @@
 """This package is what terminals and scripts wrote down of an account, read into values: a file in, a Statement out.
 
-It decides nothing: what is told twice, what agrees with the broker's figures and what is kept is the ledger's business.
+It decides nothing: what is a duplicate, what agrees with the broker's figures and what is recorded is the ledger's business.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def read_statement(path: str | os.PathLike[str]) -> Statement:
     What the file is shows in its content, never in its name.
 
     Raises:
-        MalformedExport: The file is none of these, or a part of it does not say what it should.
+        MalformedExport: The file is none of these, or a part of it lacks what it should have.
         OSError: The file cannot be opened.
     """
     return statement_of(read_regular(path, Place(os.fspath(path))), os.fspath(path))

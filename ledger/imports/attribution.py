@@ -1,7 +1,7 @@
-"""This module is which position each deal of a report belongs to, since a report's deals do not say.
+"""This module is which position each deal of a report belongs to, since a report's deals do not name it.
 
 What the file proves is answered, everything else is left open (None) with a note: a close booked on the wrong position
-is worse than one whose position is told later. Dumps say it themselves and are passed through.
+is worse than one whose position becomes known later. Dumps state it themselves and are passed through.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Attribution:
 
 
 def attribute(statement: Statement, mode: MarginMode) -> Attribution:
-    """Tell the position of every deal from the file alone, so that it makes no difference which file is read first.
+    """Determine the position of every deal from the file alone, so that it makes no difference which file is read first.
 
     Args:
         statement: A file, read.
-        mode: The account's margin mode; the file may not say it.
+        mode: The account's margin mode; the file may not state it.
     """
     if statement.kind == "dump":
         return Attribution(tuple(deal.position_id for deal in statement.deals))

@@ -40,7 +40,7 @@ _LIKE_TIME: Final = re.compile(r"\d{4}[.-]\d\d[.-]\d\d[ T]\d\d:\d\d(?::\d\d(?:\.
 _SHORTEST_TIME: Final = len("2024.01.02 10:00")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
-#: Spaces that stand between thousands, behind a sign and elsewhere: no-break, narrow no-break, those of a width, ideographic.
+#: Spaces between thousands, behind a sign and elsewhere: no-break, narrow no-break, those of a width, ideographic.
 _SPACES: Final = dict.fromkeys([0x00A0, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000], " ")
 _MINUS: Final = {**_SPACES, 0x2212: "-"}
 
@@ -61,9 +61,9 @@ class Row:
 class Grid:
     """One sheet, one HTML document or one CSV file.
 
-    ``name`` is the sheet's; ``has_exact_width`` says that all rows of a table have the same number of cells, so that one
+    ``name`` is the sheet's; ``has_exact_width`` means that all rows of a table have the same number of cells, so that one
     with fewer is cut off; ``has_own_width``, that this number is the table's own: what a spreadsheet wrote is as wide as
-    its widest table. ``generator`` is what an HTML file says about its origin.
+    its widest table. ``generator`` is what an HTML file states about its origin.
     """
 
     rows: tuple[Row, ...]
@@ -198,7 +198,7 @@ def _cell_number(cell: Cell) -> Decimal:
 @lru_cache(maxsize=4096)
 def _double(cell: float) -> Decimal:
     if not cell:
-        return _ZERO  # the cache does not tell 0.0 from -0.0
+        return _ZERO  # the cache does not distinguish 0.0 from -0.0
     try:
         return exact(cell)
     except InexactNumber as error:
@@ -249,7 +249,7 @@ def to_ticket_or_none(cell: Cell) -> int | None:
 def _refuse_inexact_ticket(cell: Cell, whole: int) -> None:
     if whole > DOUBLE_EXACT:
         raise ValueError(
-            f"expected a ticket, found {shown(cell)}: above 2^53 this file format cannot tell neighbouring tickets "
+            f"expected a ticket, found {shown(cell)}: above 2^53 this file format cannot distinguish neighbouring tickets "
             "apart. Export the same history as HTML."
         )
 
@@ -350,7 +350,7 @@ class Place:
     sheet: str | None = None
 
     def error(self, message: str, row: int | None = None, column: str | None = None) -> MalformedExport:
-        """Return the error that says where it happened."""
+        """Return the error that names the place."""
         where = f"sheet {self.sheet!r}: " if self.sheet else ""
         return MalformedExport(where + message, file=self.file, row=row, column=column)
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from ledger.values import CASH_WORDS
 
-#: Words that say nothing ("DEAL_TYPE_BALANCE"), and words for which the table below has another spelling.
+#: Words without a meaning ("DEAL_TYPE_BALANCE"), and words for which the table below has another spelling.
 _NOISE: Final = frozenset({"deal", "type"})
 _SAME: Final = {"cancelled": "canceled", "taxes": "tax", "dividends": "dividend"}
 

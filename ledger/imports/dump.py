@@ -37,7 +37,7 @@ from ledger.imports.report import is_report_row
 from ledger.imports.statement import DealRow, Statement
 from ledger.values import TRADES, Entry, to_entry
 
-#: Fields of MT5's deal, order and position records (MQL5 Python API), to tell a dump and its kind.
+#: Fields of MT5's deal, order and position records (MQL5 Python API), to recognise a dump and its kind.
 _DEAL: Final = frozenset(
     [
         "ticket",
@@ -157,7 +157,7 @@ def _complaint(columns: Mapping[str, int]) -> str:
         return f"{expected}, found what looks like a dump of orders (history_orders_get): only deals move an account."
     if "entry" not in columns and len(_POSITION.intersection(columns)) >= 2:
         return (
-            f"{expected}, found what looks like a dump of positions (positions_get): it says what is open, not how it "
+            f"{expected}, found what looks like a dump of positions (positions_get): it lists what is open, not how it "
             "came about."
         )
     return f"{expected}, found one without {', '.join(missing)}. Write all fields of the deals."

@@ -87,11 +87,11 @@ class Stretch:
         return found.widened(min(_drift(self.last_msc - self.first_msc) * self.turnover / abs(self.profit), 0.5))
 
     def constant(self) -> Interval | None:
-        """Return where a constant factor is, None where this tells nothing of it."""
+        """Return where a constant factor is, None where this does not bound it."""
         return _quotient(self.profit, self.count * self.error, self.moved)
 
     def inverse(self) -> Interval | None:
-        """Return where factor * price is, None where this tells nothing of it."""
+        """Return where factor * price is, None where this does not bound it."""
         found = _quotient(self.profit_price, self.price * self.error, self.moved)
         return found.widened(_SPREAD) if found else None
 
@@ -124,7 +124,7 @@ class Constant:
 
     value: Interval
 
-    def at(self, time_msc: int, price: float) -> Interval | None:  # noqa: ARG002  # as the protocol says
+    def at(self, time_msc: int, price: float) -> Interval | None:  # noqa: ARG002  # as the protocol has it
         """Return the constant."""
         return self.value
 
@@ -138,7 +138,7 @@ class Inverse:
 
     value: Interval
 
-    def at(self, time_msc: int, price: float) -> Interval | None:  # noqa: ARG002  # as the protocol says
+    def at(self, time_msc: int, price: float) -> Interval | None:  # noqa: ARG002  # as the protocol has it
         """Return the constant divided by a price."""
         return Interval(self.value.low / price, self.value.high / price) if price > 0 else None
 
@@ -153,7 +153,7 @@ class Varying:
     times: list[int] = field(factory=list)
     values: list[Interval] = field(factory=list)
 
-    def at(self, time_msc: int, price: float) -> Interval | None:  # noqa: ARG002  # as the protocol says
+    def at(self, time_msc: int, price: float) -> Interval | None:  # noqa: ARG002  # as the protocol has it
         """Return where the factor may be at a time, from the nearest times at which it is known."""
         if not self.times:
             return None
@@ -174,7 +174,7 @@ class Varying:
 
 
 def learn_factor(stretches: Sequence[Stretch]) -> Factor | None:
-    """Return a symbol's factor from the stretches alone, None where none tells anything of it."""
+    """Return a symbol's factor from the stretches alone, None where none bounds it."""
     constants = [found for one in stretches if (found := one.constant())]
     if not constants:
         return None

@@ -79,7 +79,7 @@ class _Close:
 
 @define(eq=False)
 class _Position:
-    """A position that the file, its tables or the caller tell of. ``volume`` is what was opened, None if unknown."""
+    """A position that the file, its tables or the caller name. ``volume`` is what was opened, None if unknown."""
 
     position_id: int
     book: _Book
@@ -200,7 +200,7 @@ class _Matcher:
     # ------------------------------------------------------------------------------------------- closed in a single step
 
     def match_exactly(self) -> None:
-        """Match closed positions with the one deal that says the same of time, volume, price, profit and swap."""
+        """Match closed positions with the one deal of the same time, volume, price, profit and swap."""
         targets: defaultdict[object, list[_Target]] = defaultdict(list)
         closes: defaultdict[object, list[_Close]] = defaultdict(list)
         for target in self._targets:
@@ -212,7 +212,7 @@ class _Matcher:
                 self._pair(sorted(alike, key=lambda target: target.position_id), closes[key])
 
     def _pair(self, targets: list[_Target], closes: list[_Close]) -> None:
-        """Pair rows and deals that all say the same; only the commission may tell the deals apart."""
+        """Pair rows and deals that are all alike; only the commission may distinguish the deals."""
         pairs: list[tuple[_Target, _Close]] | None
         if len(closes) < len(targets):
             pairs = None
@@ -221,7 +221,7 @@ class _Matcher:
         else:
             pairs = self._by_commission(targets, closes)
         if pairs is None:
-            cause = "closed positions and deals that all close alike, and whose commissions do not say which is which"
+            cause = "closed positions and deals that all close alike, and whose commissions do not distinguish them"
             self._notes += [_note(close.deal, cause) for close in closes]
             return
         for target, close in pairs:
@@ -437,7 +437,7 @@ class _Matcher:
             for one in book.closes:
                 if one.position is not None:
                     self._assign(self._closes[one.index], one.position.position_id)
-        cause = "all positions of its time end closed, but the profit does not say which of them it closed; paired in order"
+        cause = "all positions of its time end closed, but the profit does not show which of them it closed; paired in order"
         self._notes += [_note(self._deals[one.index], cause) for one in paired.chosen]
 
     def _allowed(self) -> set[_Book] | None:
@@ -514,7 +514,7 @@ def _decimals(number: Decimal) -> int:
     return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
-# ------------------------------------------------------------------------------------------------ what the file tells of
+# ------------------------------------------------------------------------------------------------ what the file names
 
 
 def _positions(statement: Statement, order: list[int]) -> dict[int, _Position]:

@@ -65,23 +65,23 @@ class _Named:
     closed_msc: int | None
 
 
-class _Lives:
-    """The lives that rows name, asked for moments that never go back. A reversed position has several rows with one id."""
+class _Trades:
+    """The trades that rows name, asked for moments that never go back. A reversed position has several rows with one id."""
 
     def __init__(self, named: Iterable[_Named]) -> None:
-        lives = sorted(named, key=lambda life: life.opened_msc)
-        self._ends = sorted(life.closed_msc for life in lives if life.closed_msc is not None)
-        self._at = _Sweep((life.opened_msc, life.closed_msc, life.position_id) for life in lives)
+        trades = sorted(named, key=lambda trade: trade.opened_msc)
+        self._ends = sorted(trade.closed_msc for trade in trades if trade.closed_msc is not None)
+        self._at = _Sweep((trade.opened_msc, trade.closed_msc, trade.position_id) for trade in trades)
         # Strictly between: a millisecond later, and a millisecond earlier.
-        closed = [life for life in lives if life.closed_msc is not None]
+        closed = [trade for trade in trades if trade.closed_msc is not None]
         self._around = _Sweep((one.opened_msc + 1, (one.closed_msc or 0) - 1, one.position_id) for one in closed)
 
     def at(self, time_msc: int) -> Collection[int]:
-        """Return the ids of the lives that a moment is in, their first and last included."""
+        """Return the ids of the trades that a moment is in, their first and last included."""
         return self._at.at(time_msc)
 
     def around(self, time_msc: int) -> Collection[int]:
-        """Return the ids of the closed lives that begin before and end after a moment."""
+        """Return the ids of the closed trades that begin before and end after a moment."""
         return self._around.at(time_msc)
 
     def ends_within(self, first_msc: int, until_msc: int) -> bool:
@@ -116,10 +116,10 @@ class _Sweep:
 def _replay(statement: Statement, named: list[_Named], open_rows: list[OpenRow], symbol: str) -> _Replay:
     """Return a replay at the point where the file comes in."""
     # An open position shows its ticket. That is its identifier only if no reversal has given it another one, so it may
-    # tell which order began a life, but not which life goes on.
+    # name which order began a trade, but not which trade goes on.
     beginnings = {(row.ticket, row.opened_msc) for row in open_rows}
-    beginnings.update((life.position_id, life.opened_msc) for life in named)
-    replay = _Replay(symbol=symbol, lives=_Lives(named), beginnings=beginnings)
+    beginnings.update((trade.position_id, trade.opened_msc) for trade in named)
+    replay = _Replay(symbol=symbol, trades=_Trades(named), beginnings=beginnings)
     if statement.starts_at_opening:
         replay.signed = _FLAT
     return replay
@@ -134,7 +134,7 @@ class _Replay:
     """The position of one symbol. ``signed`` is its volume (buy positive), None while that is not known."""
 
     symbol: str
-    lives: _Lives
+    trades: _Trades
     beginnings: set[tuple[int, int]]
     position_id: int | None = None
     signed: Decimal | None = None
@@ -161,20 +161,20 @@ class _Replay:
         if self.before is not None and self.before.entry is Entry.IN_OUT:
             return False
         before_msc = -1 if self.before is None else self.before.time_msc
-        return self.lives.ends_within(before_msc, deal.time_msc) and not self.lives.at(deal.time_msc)
+        return self.trades.ends_within(before_msc, deal.time_msc) and not self.trades.at(deal.time_msc)
 
     def _is_flat_by_mistake(self, deal: DealRow) -> bool:
-        """Whether a row says that another life went on where the deals seem to begin one."""
-        return not self.signed and any(position_id != deal.order for position_id in self.lives.around(deal.time_msc))
+        """Whether a row shows that another trade went on where the deals seem to begin one."""
+        return not self.signed and any(position_id != deal.order for position_id in self.trades.around(deal.time_msc))
 
     def _position_from_rows(self, deal: DealRow) -> int | None:
         """Take the one life that a row names for this moment: there is one position per symbol."""
-        lives = self.lives.at(deal.time_msc)
+        trades = self.trades.at(deal.time_msc)
         if self.signed is not None:
             self._note(deal, f"it does not fit what the file shows of {self.symbol} before it")
             self.signed = None
-        if len(lives) == 1:
-            return next(iter(lives))
+        if len(trades) == 1:
+            return next(iter(trades))
         self._note(deal, f"its position in {self.symbol} began before this file; left unattributed")
         return None
 

@@ -1,4 +1,4 @@
-"""This module is which position a closing deal of a hedging account closes, where no table says it.
+"""This module is which position a closing deal of a hedging account closes, where no table names it.
 
 Closes are paired with positions of their symbol and side in the order of time. What decides, in this order:
 
@@ -36,7 +36,7 @@ _STEPS: Final = 3_000_000
 _SAMPLE_OF_SEGMENT: Final = 20
 _SAMPLE: Final = 400
 _EXPLAINED: Final = 0.99
-#: Figures that one profit, or all of them together, must have to tell contract sizes apart.
+#: Figures that one profit, or all of them together, must have to distinguish contract sizes.
 _FIGURES: Final = 2.7
 _FIGURES_TOGETHER: Final = 8.0
 #: Relative error of a profit that shows a factor well.
@@ -569,7 +569,7 @@ class _Pairing:
 
 
 def _is_before(opened: Moment, closed: Moment) -> bool:
-    """Whether a position may have been open at a close: rows and tickets of one moment together may say that it was not."""
+    """Whether a position may have been open at a close: rows and tickets of one moment together may show that it was not."""
     if opened[0] != closed[0]:
         return opened[0] < closed[0]
     return opened[1] < closed[1] or opened[2] < closed[2]
@@ -581,7 +581,7 @@ _Pairs = list[tuple[Close, Position]]
 def _by_volume(closes: Sequence[Close], positions: Sequence[Position], prices: dict[int, float]) -> _Pairs | None:
     """Pair where each position is closed at once: those of one volume among one another, in the order of their prices.
 
-    Where closes of one volume lie between openings, the order of time goes first.
+    Where closes of one volume are between openings, the order of time goes first.
     """
     by_volume: defaultdict[int, tuple[list[Close], list[Position]]] = defaultdict(lambda: ([], []))
     for close in closes:

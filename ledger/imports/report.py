@@ -1,6 +1,6 @@
 """This module is the report of a terminal or of the strategy tester: its tables, its account line, its figures.
 
-Reports are written in the user's language, so no header is read. A row is known by what stands in it: a time and a
+Reports are written in the user's language, so no header is read. A row is recognised by what is in it: a time and a
 ticket to begin with, then the words that are English everywhere (``buy``, ``in``, ``out by``) and the kinds of value.
 """
 
@@ -224,7 +224,7 @@ _SAMPLE: Final = 200
 
 
 def _layout_by_content(rows: Sequence[Row]) -> _Columns:
-    """Take the layout that the figures prove, as a spreadsheet's width says nothing.
+    """Take the layout that the figures prove, as a spreadsheet's width means nothing.
 
     Best is one in which most rows carry the Balance on from the row above; where none is better in that, one with numbers
     in its money columns; then one whose Balance is stored as numbers (a comment may look like one); then the wider one.
@@ -286,7 +286,7 @@ def _time_reader(tables: _Tables, *, is_terminal: bool) -> Callable[[Cell], int]
     """Return what reads the time of a deal.
 
     Testers of 2016 write every time without seconds. A terminal never does: there the seconds were lost on the way, and
-    with them what tells whether a deal is a known one.
+    with them what shows whether a deal is a known one.
     """
     times = (row[0] for _, rows in tables.deals for row in rows)
     return to_minute_msc if not is_terminal and all(map(is_without_seconds, times)) else to_time_msc
@@ -523,7 +523,7 @@ def _tester_currency(rows: Sequence[tuple[Place, Row]]) -> str | None:
 
 
 def _kind(grids: tuple[Grid, ...], tables: _Tables, account: _Account | None) -> Kind:
-    """A tester says so in its HTML, and names the terminal's build or the currency where a terminal names the account."""
+    """A tester names itself in its HTML, and names the terminal's build or the currency where a terminal names the account."""
     if any("strategy tester" in grid.generator for grid in grids):
         return "tester"
     if account is None and _tester_currency(tables.others) is not None:

@@ -1,6 +1,6 @@
-"""This module is what a file says once it is read: deals, closed and open positions, and the account's own figures.
+"""This module is the content of a file once it is read: deals, closed and open positions, and the account's own figures.
 
-Nothing is rounded, added or guessed. ``None`` means that the file does not say; an empty tuple, that there is nothing.
+Nothing is rounded, added or guessed. ``None`` means that the file does not state it; an empty tuple, that there is nothing.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class DealRow:
 
     @property
     def money(self) -> Decimal:
-        """What the deal moves the balance by, as far as the file tells."""
+        """What the deal moves the balance by, as far as the file states."""
         return self.profit + (self.commission or _ZERO) + (self.fee or _ZERO) + (self.swap or _ZERO)
 
 

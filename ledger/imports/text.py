@@ -147,7 +147,7 @@ def _by_words(data: bytes) -> str | None:
 
 
 def _contains(data: bytes, word: bytes) -> bool:
-    """Whether a text has a word that stands alone."""
+    """Whether a text has a word by itself."""
     at = data.find(word)
     if at < 0:
         return False

@@ -120,7 +120,7 @@ def _is_needed(name: str) -> bool:
 
 
 def _named(part: zipfile.ZipInfo) -> zipfile.ZipInfo:
-    """Name a part of the copy. It is stored, not compressed: it lives for one reading."""
+    """Name a part of the copy. It is stored, not compressed: it is read once."""
     return zipfile.ZipInfo(part.filename)
 
 
@@ -202,7 +202,7 @@ class _Spread:
 
 
 class _Area:
-    """How far the cells of a sheet lie apart. A cell without a reference stands beside the one before it."""
+    """How far apart the cells of a sheet are. A cell without a reference is beside the one before it."""
 
     def __init__(self, spread: _Spread) -> None:
         self._spread = spread

@@ -1,4 +1,4 @@
-"""The journal: append and read, nothing else. What every journal promises, whatever it is kept in."""
+"""The journal: append and read, nothing else. What every journal promises, whatever it is stored in."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Appended", "Head", "Journal", "Outcome", "Selection"]
 
 
 class Head(NamedTuple):
-    """Where an account's stream stands.
+    """The head of an account's stream.
 
     ``last_msc`` and ``last_deal`` are the place in the fold order of the latest event that arrived in order.
     """
@@ -37,7 +37,7 @@ class Head(NamedTuple):
 
 
 class Outcome(Enum):
-    """What became of an event that was told."""
+    """What became of an event passed to ``append``."""
 
     APPENDED = "appended"
     COMPLETED = "completed"
@@ -46,9 +46,9 @@ class Outcome(Enum):
 
 @frozen(kw_only=True)
 class Appended:
-    """What an append did: the new rows, and for each event told its outcome or its conflict, in order.
+    """What an append did: the new rows, and for each event given its outcome or its conflict, in order.
 
-    ``terms`` is what stands for the account afterwards, where that is known.
+    ``terms`` are the account terms afterwards, where they are known.
     """
 
     head: Head
@@ -70,7 +70,7 @@ class Difference:
 
     @property
     def is_protecting(self) -> bool:
-        """Whether it keeps what is recorded; without an index, reading is only slow."""
+        """Whether it protects what is recorded; without an index, reading is only slow."""
         return self.kind != "index"
 
 
@@ -96,11 +96,11 @@ class EventStore(Protocol):
         ...
 
     def head(self, account: AccountId) -> Head | None:
-        """Return where an account stands, None for an account without events."""
+        """Return an account's head, None for an account without events."""
         ...
 
     def heads(self) -> dict[AccountId, Head]:
-        """Return account -> where it stands, of all accounts with events at one moment, ordered by server and login."""
+        """Return account -> head, of all accounts with events at one moment, ordered by server and login."""
         ...
 
     def listen(self) -> AppendListener:
@@ -125,14 +125,14 @@ class EventStore(Protocol):
             expected_version: The version that the caller's decision rests on. What was decided is recorded, also where the
                 same break or correction of a position was recorded before.
             correlation: The sync run or import that the events belong to.
-            conflicts: ``refuse`` appends nothing when a deal is told with other content; ``keep`` appends the rest.
+            conflicts: ``refuse`` appends nothing when a known deal is given with other content; ``keep`` appends the rest.
             evidence: Raw broker answers that the events rest on. Those whose SHA-256 an appended row has as its evidence are
-                kept with it, once an account; the others are not.
+                stored with it, once an account; the others are not.
 
         Raises:
-            BadValue: The correlation is no text that every journal can keep, or a raw answer is too large to be kept.
+            BadValue: The correlation is no text that every journal can store, or a raw answer is too large to be stored.
             VersionConflict: The account is not at the expected version.
-            DealConflict: A known deal was told with other content, and conflicts are refused.
+            DealConflict: A known deal was given with other content, and conflicts are refused.
             AccountUnknown: The account was not opened.
             AccountMismatch: The account is open with other terms.
         """
@@ -143,7 +143,7 @@ class EventStore(Protocol):
         ...
 
     def terms(self, account: AccountId, version: int) -> AccountTerms | None:
-        """Return what stands for an account after its first ``version`` events."""
+        """Return the account terms after the first ``version`` events."""
         ...
 
     def postings(
@@ -155,7 +155,7 @@ class EventStore(Protocol):
         after: Mark | None = None,
         besides: Sequence[Stored] = (),
     ) -> Postings:
-        """Return what a replay folds, in the fold order, each deal once: all of it, or what lies behind a checkpoint.
+        """Return what a replay folds, in the fold order, each deal once: all of it, or what follows a checkpoint.
 
         Args:
             account: Whose.
@@ -208,19 +208,19 @@ class CheckpointStore(Protocol):
             account: Whose.
             selection: Which events.
             fold: The fold and the rules that it is of (``Fold.code``); the portfolio's, by the selection's version, without.
-            before: Only one whose place lies before this one.
+            before: Only one whose key is before this one.
         """
         ...
 
     def checkpoints(self, account: AccountId) -> Iterator[Checkpoint]:
-        """Yield all that is kept for an account, in the fold order."""
+        """Yield all checkpoints of an account, in the fold order."""
         ...
 
     def save_checkpoints(self, account: AccountId, begin: FoldKey, checkpoints: Sequence[Checkpoint]) -> None:
-        """Keep checkpoints, in the place of those that lie behind a place up to the last of them and know less.
+        """Save checkpoints, replacing those between a key and the last of them that know less.
 
-        If others by the same rules know more, theirs stay. What cannot be kept at once, as somebody else is writing or nothing
-        may be written, is not: checkpoints make nothing but speed.
+        If others by the same rules know more, theirs stay. What cannot be stored at once, as somebody else is writing or
+        nothing may be written, is not: checkpoints make nothing but speed.
         """
         ...
 
@@ -229,10 +229,10 @@ class EvidenceStore(Protocol):
     """The raw broker answers that events rest on, once an account."""
 
     def evidence(self, account: AccountId, digest: str) -> bytes | None:
-        """Return the raw broker answer with a SHA-256 (hex, small letters) as it came in, None if it is not kept.
+        """Return the raw broker answer with a SHA-256 (hex, small letters) as it came in, None if it is not stored.
 
         Raises:
-            CorruptEvent: What is kept is not what was recorded.
+            CorruptEvent: What is stored is not what was recorded.
         """
         ...
 
@@ -276,11 +276,11 @@ class RawRows(Protocol):
         ...
 
     def raw_evidence(self, account: AccountId) -> Iterator[StoredEvidence]:
-        """Yield all raw answers of an account as they are kept, in no order. Damaged ones too: columns may hold anything."""
+        """Yield all raw answers of an account as they are stored, in no order. Damaged ones too: columns may hold anything."""
         ...
 
     def stored_evidence(self, account: AccountId, digest: str) -> StoredEvidence | None:
-        """Return a raw answer as it is kept, compressed."""
+        """Return a raw answer as it is stored, compressed."""
         ...
 
     def irregularities(self) -> Iterator[tuple[str, int | None, str, str]]:
@@ -293,10 +293,10 @@ class RawRows(Protocol):
         Args:
             account: Whose.
             rows: The events, ascending. Those that are here already are left out; that they are the same the caller has seen.
-            evidence: Raw answers; those that appended rows refer to are kept.
+            evidence: Raw answers; those that appended rows refer to are stored.
 
         Raises:
-            VersionGap: They do not go on where the account stands.
+            VersionGap: They do not continue at the account's head.
             CorruptEvent: The chain does not hold.
             UnknownEvent: They were recorded by a newer program.
         """

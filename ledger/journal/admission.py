@@ -1,4 +1,4 @@
-"""Admission: which of the events that were told become rows, decided under the account's lock.
+"""Admission: which of the events given become rows, decided under the account's lock.
 
 A fact that is recorded again with the same content is success and no new event. A later record that knows more is stored
 as what it adds. One with other content is a conflict. The same rules for every journal.
@@ -57,7 +57,7 @@ from ledger.postings import ASSERTED, COMPLETABLE, IN_ORDER, NO_DEAL, OUT_OF_ORD
 from ledger.terms import AccountTerms, terms_after
 from ledger.values import TRADES, AccountId, entry_word, plain, unscaled
 
-#: What was seen in a snapshot. Where a clock stands still, two equal answers make equal events: one that was decided with an
+#: What was seen in a snapshot. Where a clock does not move, two equal answers make equal events: one that was decided with an
 #: expected version is recorded as another sight, not taken for a duplicate.
 _SIGHTS: Final = (BreakOpened, PositionRecovered, GhostClosed, DriftCorrected, PositionReticketed)
 _CHAIN: Final = Stored._fields.index("prev_hash")
@@ -123,7 +123,7 @@ class Admission:
         """Admit events in order and return what is to be written.
 
         Args:
-            events: What is told.
+            events: What is to be recorded.
             keys: Its natural keys.
             expected_version: See ``Journal.append``.
             conflicts: See ``Journal.append``.
@@ -149,7 +149,7 @@ class Admission:
         return Appended(head=head, terms=self._terms, rows=tuple(self._rows), outcomes=tuple(outcomes))
 
     def _fetch_later(self, keys: list[str]) -> None:
-        """Find every later telling of what is known under natural keys."""
+        """Find every later record of what is known under natural keys."""
         record_number = 2
         while keys:
             stored = self._lookup([nth_key(key, record_number) for key in keys])
@@ -214,7 +214,7 @@ class Admission:
 
     def _open(self, key: str, event: AccountOpened) -> Outcome:
         if AccountId(event.server, event.login) != self._account:
-            raise AccountMismatch(f"an AccountOpened of {event.server}/{event.login} was told to {self._account}")
+            raise AccountMismatch(f"an AccountOpened of {event.server}/{event.login} was given to {self._account}")
         if self._terms is None:
             refuse_currency(event)
             refuse_times(event, event.clock, self._now_msc, known_msc=-1)
@@ -226,7 +226,7 @@ class Admission:
         if known == event:
             return Outcome.DUPLICATE
         different = {
-            name: f"{_shown(getattr(known, name))}, told {_shown(getattr(event, name))}"
+            name: f"{_shown(getattr(known, name))}, found {_shown(getattr(event, name))}"
             for name in ("currency", "mode", "clock", "currency_digits", "money_scale")
             if getattr(known, name) != getattr(event, name)
         }
@@ -246,14 +246,14 @@ class Admission:
         ):
             raise RuleError(
                 f"symbol {event.symbol} of {self._account} was recorded with price and volume scales "
-                f"{terms.scales(event.symbol)}, told {(event.price_scale, event.volume_scale)}: "
+                f"{terms.scales(event.symbol)}, found {(event.price_scale, event.volume_scale)}: "
                 "scales cannot change once they are used"
             )
         self._append(key, encode(event, terms), len(records) + 1)
         self._terms = terms_after(terms, [event])
         return Outcome.APPENDED
 
-    # ---- deals told again
+    # ---- deals recorded again
 
     def _admit_repeat(self, key: str, event: FillRecorded | CashMoved, records: list[Stored]) -> Outcome:
         given = encode(event, self._opened())
@@ -264,7 +264,7 @@ class Admission:
         return self._complete(key, given, records)
 
     def _complete(self, key: str, given: Stored, records: list[Stored]) -> Outcome:
-        """Record what a telling knows that those before it did not."""
+        """Record what a record knows that those before it did not."""
         known = Stored(*merge_records(records))
         differences = self._differences(known, given, [name for name in COMPLETABLE if name in _COMPARED])
         if differences:
@@ -297,7 +297,7 @@ class Admission:
         return Outcome.APPENDED
 
     def _differences(self, known: Stored, given: Stored, names: Sequence[str] = _COMPARED) -> dict[str, tuple[str, str]]:
-        """Return field -> (known, told) where both know and differ. Sources may tell the time to the second only."""
+        """Return field -> (known, given) where both know and differ. Sources may report the time to the second only."""
         found: dict[str, tuple[str, str]] = {}
         for name in names:
             left, right = getattr(known, name), getattr(given, name)
@@ -306,7 +306,7 @@ class Admission:
         if names is _COMPARED and known.time_msc // _SECOND_MSC != given.time_msc // _SECOND_MSC:
             found["time_msc"] = (str(known.time_msc), str(given.time_msc))
         if names is _COMPARED and (known.deal_type in TRADES) != (given.deal_type in TRADES):
-            found["deal_type"] = (str(known.deal_type), str(given.deal_type))  # a type may be told as a word only
+            found["deal_type"] = (str(known.deal_type), str(given.deal_type))  # a type may be given as a word only
         return found
 
     def _column_text(self, row: Stored, name: str) -> str:
@@ -342,7 +342,7 @@ class Admission:
     # ---- the row
 
     def _append(self, key: str, row: Stored, record_number: int = 1) -> None:
-        """Append what was told, with what being recorded adds to it."""
+        """Append what was given, with what being recorded adds to it."""
         placement, order_msc, order_deal = placed(row, self._place, self._latest_asserted)
         row = row._replace(
             version=self._version + 1,
@@ -354,7 +354,7 @@ class Admission:
         self._link(key, row[:_CHAIN], (order_msc, order_deal))
 
     def _append_deal(self, key: str, deal: FillRecorded | CashMoved) -> None:
-        """Append the first telling of a deal: as ``_append``, in one go."""
+        """Append the first record of a deal: as ``_append``, in one go."""
         placement = placement_of(type(deal).__name__, (deal.time_msc, deal.deal), self._place)
         columns = deal_columns(
             deal,
@@ -410,12 +410,12 @@ def admit_verbatim(account: AccountId, head: Head, rows: Sequence[Stored], lates
 
     Args:
         account: Whose.
-        head: Where the account stands here.
+        head: The account's head here.
         rows: The events behind it, ascending; what is not under the chain of them is made anew.
         latest_asserted: What was asserted before them.
 
     Raises:
-        VersionGap: They do not go on where the account stands.
+        VersionGap: They do not continue at the account's head.
         CorruptEvent: They are not what was recorded: the chain does not hold.
         UnknownEvent: They were recorded by a newer program.
     """

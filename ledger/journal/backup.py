@@ -174,7 +174,7 @@ def _evidence(source: Journal, account: AccountId, rows: Sequence[Stored], kept:
             kept.add(digest)
             found = source.stored_evidence(account, digest)
             if found is None:
-                raise CorruptEvent(f"account {account}: the raw answer {digest} is not kept. Run: ledger verify")
+                raise CorruptEvent(f"account {account}: the raw answer {digest} is not stored. Run: ledger verify")
             yield found
 
 

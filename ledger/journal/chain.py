@@ -4,7 +4,7 @@ Each event's hash covers the predecessor's hash and the canonical bytes of its o
 ``COVERED``, without spaces, in UTF-8. The first event's predecessor is a digest of the account's name, so that a stream
 cannot pass for another account's.
 
-A hash says that a row changed, not where. ``checks`` holds two bytes for every covered column; they only serve to name
+A hash shows that a row changed, not where. ``checks`` holds two bytes for every covered column; they only serve to name
 the column once the hash has shown that something is wrong.
 """
 
@@ -44,7 +44,7 @@ _TYPES: Final = tuple(str if name in TEXT_COLUMNS else int for name in COVERED)
 
 
 def genesis(account: AccountId) -> bytes:
-    """Return what stands for the predecessor of an account's first event."""
+    """Return what serves as the predecessor's hash of an account's first event."""
     return sha256(f"ledger account {account}".encode()).digest()
 
 
@@ -80,7 +80,7 @@ def _hash(columns: tuple[Any, ...], prev_hash: bytes) -> bytes:
 def is_link(columns: tuple[Any, ...], prev_hash: bytes, found: bytes, checks_found: bytes) -> bool:
     """Return whether covered columns are what was recorded behind a predecessor, types included: hash and checks hold.
 
-    The quick answer about what is whole. JSON tells numbers, texts and nothing apart; bytes it writes as text, and what is
+    The quick answer about what is whole. JSON distinguishes numbers, texts and null; bytes it writes as text, and what is
     no finite number as nothing, so that here the checks refuse them.
     """
     try:
@@ -145,7 +145,7 @@ def changed_columns(row: Stored) -> tuple[str, ...]:
 
 
 def recorded_version(row: Stored, guess: int) -> int | None:
-    """Return the version that a row was recorded under, wherever it lies now; None if its content is not what was recorded.
+    """Return the version that a row was recorded under, whatever it is now; None if its content was changed.
 
     Args:
         row: Its ``prev_hash`` is taken as it is.
@@ -158,7 +158,7 @@ def recorded_version(row: Stored, guess: int) -> int | None:
     then: tuple[int, ...] = _CHECKS.unpack(row.checks)
     if now[1:] != then[1:]:
         return row.version if digest(columns, row.prev_hash) == row.hash else None
-    # Which of the numbers with this remainder: the chain hash tells. Near the guess first.
+    # Which of the numbers with this remainder: the chain hash decides. Near the guess first.
     steps = sorted(range(-_FAR, _FAR + 1), key=abs)
     nearest = guess - (guess - then[0]) % _PRIME
     for version in (row.version, guess, *(nearest + step * _PRIME for step in steps)):

@@ -5,7 +5,8 @@ selection of events only if that selection has the same postings up to this plac
 
 - knowing less: nothing up to the place rests on an event behind ``newest``, so that every version from there to ``version``
   knows the same of it;
-- knowing more: the events behind ``version`` all belong behind the place. ``Journal.touched`` tells the first place in the
+- knowing more: the events behind ``version`` all belong behind the place. ``Journal.earliest_change`` returns the first key in
+the
   fold order that they change: of one that arrived late its own, of a revision the one that it took a deal away from too.
 
 So a checkpoint is never trusted over the journal. It is left aside if it was made by other rules or of another fold
@@ -32,16 +33,16 @@ from ledger.values import AccountId
 if TYPE_CHECKING:  # the protocol speaks of checkpoints
     from ledger.journal import EventStore, Journal
 
-#: How many postings lie between two checkpoints, at least. A replay folds at most so many beside a checkpoint.
+#: How many postings are between two checkpoints, at least. A replay folds at most so many beside a checkpoint.
 INTERVAL: Final = 5000
-#: A state that holds many positions costs more to write down than to fold on: its checkpoints lie further apart.
+#: A state that holds many positions costs more to write down than to fold on: its checkpoints are further apart.
 _HELD_PER_INTERVAL: Final = 250
 _CHUNK: Final = 500
 _KEPT_AT_ONCE: Final = 4 * 1024 * 1024
 
 
 class Mark(NamedTuple):
-    """A checkpoint without its state: where it stands, and what it rests on (see the module's text)."""
+    """A checkpoint without its state: its key, and what it depends on (see the module's text)."""
 
     place: FoldKey
     reading: Reading
@@ -146,7 +147,7 @@ def replayed(
         journal: Where they are kept; long folds leave checkpoints there.
         account: Whose events.
         selection: Which of them.
-        terms: What stands for the moment that is asked about.
+        terms: The account terms of the moment that is asked about.
         fold: Into what.
         interval: Postings between two checkpoints, at least. None folds from the start and leaves none.
 
@@ -253,7 +254,7 @@ class _Keeper(Generic[T]):
         self._size = 0
 
     def note(self, folded: T, place: FoldKey, reading: Reading) -> None:
-        """Take a checkpoint where the fold stands, between two chunks."""
+        """Capture a checkpoint of the fold, between two chunks."""
         if place == self._begin:
             return
         self._chain = self._chain or self._journal.hash_at(self._account, self._version)

@@ -13,7 +13,7 @@ from ledger.errors import BadValue, CorruptEvent
 from ledger.events import Event
 
 #: The largest raw answer that is kept, in bytes: sixteen times the largest message that a gateway sends, unless it is
-#: configured otherwise. Nothing larger is decompressed, whatever a journal says of its size.
+#: configured otherwise. Nothing larger is decompressed, whatever a journal states as its size.
 SIZE_MAX: Final = 256 * 1024 * 1024
 
 _DIGEST_LENGTH: Final = 64

@@ -104,7 +104,7 @@ def to_columns(health: SyncHealth) -> dict[str, Any]:
 
 
 def from_columns(account: AccountId, row: Mapping[str, Any]) -> SyncHealth | None:
-    """Return a row as what it says; None where it is damaged: nothing is known then, which is never safe."""
+    """Return the content of a row; None where it is damaged: nothing is known then, which is never safe."""
     try:
         policy, held = json.loads(row["policy"]), json.loads(row["held"])
         plain = {name: value for name, value in row.items() if name in _PLAIN}

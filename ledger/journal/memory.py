@@ -24,7 +24,7 @@ from ledger.values import AccountId
 
 
 class MemoryJournal:
-    """Streams kept in lists.
+    """Streams in lists.
 
     Args:
         now_us: Returns the present in UTC microseconds.
@@ -244,7 +244,7 @@ class MemoryJournal:
         return sum(row.recorded_us < recorded_end_us for row in self.rows(account))
 
     def close(self) -> None:
-        """Do nothing: what is kept in memory goes with the object."""
+        """Do nothing: what is in memory goes with the object."""
 
 
 class _Rows:
@@ -293,6 +293,6 @@ def ordered_postings(
 
 
 def replaced_versions(rows: Sequence[Stored]) -> dict[int, int]:
-    """Return the versions of all tellings that a later revision of their deal took the place of -> the last such revision."""
+    """Return the versions of all records that a later revision of their deal replaced -> the last such revision."""
     revised: Mapping[int | None, int] = {row.deal: row.version for row in rows if row.kind == "DealRevised"}
     return {row.version: revised[row.deal] for row in rows if row.deal in revised and row.version < revised[row.deal]}

@@ -38,7 +38,7 @@ def refuse_currency(event: AccountOpened) -> None:
 def latest_msc(clock: ClockRule, now_msc: int) -> int:
     """Return the latest broker time that can be: a day ahead of now (UTC) through the clock rule.
 
-    A computer whose own clock is before 2000 has lost it, and cannot say what is ahead of it.
+    A computer whose own clock is before 2000 has lost it, and cannot judge what is ahead of it.
     """
     return TIME_MAX_MSC if now_msc < TIME_MIN_MSC else clock.from_utc_msc(now_msc + DAY_MSC)
 

@@ -8,5 +8,5 @@ from __future__ import annotations
 
 from typing import Final
 
-#: The largest message that either side takes, where nothing else is set.
+#: The largest message that either side accepts, where nothing else is set.
 MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024

@@ -15,7 +15,7 @@ Json = Mapping[str, Any]
 STATUS_GOOD: Final = ("SUCCESS", "OK")
 STATUS_BAD: Final = ("ERROR", "REJECTED", "FAILED", "FAILURE")
 
-#: How gateways name the id of the request that they answer: in small letters, without what stands between them.
+#: How gateways name the id of the request that they answer: in small letters, without what is between them.
 _ECHOES: Final = frozenset({
     "reqid", "requestid", "requestuuid", "requestguid", "req", "rid", "correlationid", "corrid", "correlid", "inreplyto",
     "replyto", "responseto", "answerto", "clientrequestid", "clientreqid", "queryid", "callid", "commandid", "cmdid",
@@ -83,12 +83,12 @@ def _named(fields: Json) -> Iterator[tuple[str, Any]]:
 
 @lru_cache(maxsize=256)
 def _letters(text: str) -> str:
-    """Return a text in small letters, without what stands between letters and digits."""
+    """Return a text in small letters, without what is between letters and digits."""
     return "".join(letter for letter in text.lower() if letter.isalnum())
 
 
 def is_wanted(key: str) -> bool:
-    """Return whether a field of an answer is read: what it says of itself, and which request it names."""
+    """Return whether a field of an answer is read: its content, and which request it names."""
     return key in _HEAD or _letters(key) in _NAMES
 
 

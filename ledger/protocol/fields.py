@@ -61,7 +61,7 @@ class Fields:
         return self.whole(name, value, 1, INT64_MAX - 1)
 
     def ticket_or_none(self, name: str) -> int | None:
-        """Read a ticket that may be missing; 0 is how MT5 says that there is none."""
+        """Read a ticket that may be missing; 0 is MT5's value for none."""
         number = self.optional(name, self.whole)
         return self.ticket(name, number) if number else None
 
@@ -114,9 +114,9 @@ class Fields:
         raise self.refuse(name, "true or false", value)
 
     def time_msc(self, *names: str) -> int | None:
-        """Read a server time from the first name that is told: ``*_msc`` in milliseconds, the others in seconds.
+        """Read a server time from the first name that is given: ``*_msc`` in milliseconds, the others in seconds.
 
-        0 is how MT5 says that there is none.
+        0 is MT5's value for none.
         """
         for name in names:
             value = self.found.get(name)

@@ -47,7 +47,7 @@ def _object_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _twice(key: str) -> str:
-    return f"key {shown(key)} stands twice in one object"
+    return f"key {shown(key)} is twice in one object"
 
 
 def shown(value: object) -> str:
@@ -69,9 +69,9 @@ _scan_each_key: Final[Scan] = _strict.scan_once  # type: ignore[attr-defined]
 
 
 class AnswerParts:
-    """What an answer says: its fields, and the elements of one of its lists as they were read.
+    """The content of an answer: its fields, and the elements of one of its lists as they were read.
 
-    ``rows`` is None where the list is missing or something else; ``found`` is what stands in its place. ``refused`` is why its
+    ``rows`` is None where the list is missing or something else; ``found`` is what is there instead. ``refused`` is why its
     first bad element could not be read: the rest of the answer is read all the same, because it may name its request.
     """
 
@@ -202,7 +202,7 @@ class _Reader:
     # ---- the text
 
     def _value(self) -> Any:
-        """Read one value, whole; every key in it stands once."""
+        """Read one value, whole; every key in it is there once."""
         value, end = self._scanned()
         begin, text = self._at, self._text
         if not _keys_of(value) == text.count('":', begin, end) == text.count(":", begin, end):
@@ -262,8 +262,8 @@ class _Reader:
 def _keys_of(value: Any) -> int:
     """Return how many keys were read of a value and of the objects that it lists.
 
-    Every key brings a colon right behind a quote. If all colons in the text of the value stand so, and there are no more than
-    keys were read, none stands twice. Deeper objects and colons in texts make it uncertain.
+    Every key brings a colon right behind a quote. If all colons in the text of the value do so, and there are no more than
+    keys were read, no key is there twice. Deeper objects and colons in texts make it uncertain.
     """
     if type(value) is dict:
         return len(value)

@@ -1,7 +1,7 @@
 """The messages of the gateway protocol as values: what a client asks, and what a server answers.
 
 A ``Query`` is what is asked. A ``Request`` is one that arrived at a server, with the id that its answer has to echo. An
-``Answer`` is what the server says to it; its rows have the field names of MetaTrader 5, with numbers and words as JSON writes
+``Answer`` is what the server sends back; its rows have the field names of MetaTrader 5, with numbers and words as JSON writes
 them. What the client makes of an answer are the values of ``ledger.snapshot``.
 """
 

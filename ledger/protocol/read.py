@@ -46,7 +46,7 @@ from ledger.values import INT64_MAX, TRADES, Side, to_entry
 
 Json = Mapping[str, Any]
 
-#: What is written elsewhere -> what we write. Every spelling that is accepted stands here.
+#: What is written elsewhere -> what we write. Every spelling that is accepted is here.
 KEY_VARIANTS: Final[Mapping[str, str]] = {"open_price": "price_open"}
 SIDES: Final[Mapping[Any, Side]] = {
     **{word: side for side in Side for word in (side.value, side.value.upper(), side.value.capitalize())},
@@ -58,7 +58,7 @@ SIDES: Final[Mapping[Any, Side]] = {
 _LEAST_PLAIN: Final = Decimal("1e-9")
 _MOST_PLAIN: Final = Decimal("1e9")
 
-#: What a message is told that is no request.
+#: The answer to a message that is no request.
 NO_REQUEST: Final = "expected a JSON object with an action"
 
 
@@ -70,7 +70,7 @@ def _read(
     Raises:
         AnotherAnswer: It is the answer to another request.
         GatewayRefused: It is an error.
-        SnapshotRefused: It does not say whether it is good, or cannot be read.
+        SnapshotRefused: Its status is missing, or it cannot be read.
     """
     answer = read_answer(raw, key, read_row, is_wanted)
     fields = answer.fields
@@ -111,7 +111,7 @@ def _twice(names: Iterable[str]) -> str | None:
 
 
 def renamed(row: Json, names: Mapping[str, str], number: int) -> Json:
-    """Return a row under our names. A field that is told under two names may be told with two meanings, and is refused."""
+    """Return a row under our names. A field that is given under two names may have two meanings, and is refused."""
     ours = [names.get(name, name) for name in row]
     twice = _twice(ours)
     if twice is not None:
@@ -301,7 +301,7 @@ def _deal(row: Any, number: int) -> Deal:
 
 
 def _deal_type(fields: Fields, given: Any) -> tuple[int | None, str | None]:
-    """Return the code of a deal's type; a word that nobody documented is kept as the word it is.
+    """Return the code of a deal's type; an undocumented word is stored as it is.
 
     A word may be the name that MQL5 gives it, as ``DEAL_TYPE_COMMISSION_DAILY`` or ``DEAL_TAX`` (ENUM_DEAL_TYPE).
     """
@@ -331,7 +331,7 @@ def _remote_symbol(row: Any, number: int) -> RemoteSymbol:
 
 
 def _positive(fields: Fields, name: str) -> Decimal | None:
-    """Read a size; 0 is how MT5 says that there is none."""
+    """Read a size; 0 is MT5's value for none."""
     value = fields.optional(name, fields.number)
     if value is not None and value < 0:
         raise fields.refuse(name, "a number of 0 or more", str(value))

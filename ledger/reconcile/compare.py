@@ -1,7 +1,7 @@
 """Compare: our portfolio and the broker's snapshot in, every disagreement over the union of both out. Repairs nothing.
 
 Profit, swap and current price are marks, not disagreements. Positions are the same where their identifier is. On an account
-that nets they are the same where their symbol is, too, if one of both identifiers is not known. A gateway that tells tickets
+that nets they are the same where their symbol is, too, if one of both identifiers is not known. A gateway that reports tickets
 only is matched by the ticket that we know last.
 """
 
@@ -155,7 +155,7 @@ def is_alike(ours: Position, theirs: RemotePosition, terms: AccountTerms) -> boo
         return False
     if ours.volume == theirs.volume and ours.price_open == theirs.price_open:
         return True
-    price_scale, volume_scale = terms.scales(ours.symbol)  # dirt is less than a tenth of the least unit that is kept
+    price_scale, volume_scale = terms.scales(ours.symbol)  # dirt is less than a tenth of the least unit that is stored
     return abs(ours.volume - theirs.volume) < Decimal(1).scaleb(-volume_scale - 1) and abs(
         ours.price_open - theirs.price_open
     ) < Decimal(1).scaleb(-price_scale - 1)
@@ -170,7 +170,7 @@ def _is_another(ours: Position, theirs: RemotePosition) -> bool:
 
 
 def _renamed(gone: list[Position], strangers: list[RemotePosition]) -> list[NewTicket]:
-    """Pair what vanished with what appeared the same under another ticket, where a gateway tells tickets only.
+    """Pair what vanished with what appeared the same under another ticket, where a gateway reports tickets only.
 
     Where several would fit nothing is guessed.
     """

@@ -48,9 +48,9 @@ class DecisionContext:
 
     Attributes:
         time_msc: The snapshot's moment on the broker's server clock, in milliseconds.
-        version: Version that the portfolio stands at; what is decided is appended right behind it.
-        touched: Position ids, and symbols where the id is not known, that the engine told a fill of just now.
-        filled: Position id -> version of the latest deal told of it, as far back as the oldest open break.
+        version: The portfolio's version; what is decided is appended right behind it.
+        touched: Position ids, and symbols where the id is not known, of which the engine recorded a fill just now.
+        filled: Position id -> version of the latest deal recorded of it, as far back as the oldest open break.
         flapping: What came to disagree lately, as the journal holds it.
         has_deals: Whether the gateway reports deals, which would explain a change.
         is_another_answer: Whether its deals were asked for long enough after the time before to confirm what they lack.
@@ -79,13 +79,13 @@ class WaitsFor(Enum):
 
     #: Another snapshot, which may be taken at once.
     SNAPSHOT = "another snapshot"
-    #: Time: what was told just now may be under way still.
+    #: Time: what was recorded just now may still be incomplete.
     TIME = "time"
 
 
 @frozen(kw_only=True)
 class Held:
-    """A disagreement that waits, and why. ``waits_for`` says what may settle it without anybody's doing."""
+    """A disagreement that waits, and why. ``waits_for`` names what may settle it without anybody's doing."""
 
     kind: str
     position_id: int | None
@@ -132,7 +132,7 @@ def decide_money(
     differing = {one.field: one for one in differences}
     time_msc = max(around.time_msc, portfolio.newest_known_msc)
     if differences and around.touched:
-        why = "a fill was told just now, its money may still be under way: left for the next sync"
+        why = "a fill was recorded just now, its money may still be incomplete: left for the next sync"
         return Decision(held=(Held(kind="balance", position_id=None, symbol=None, why=why, waits_for=WaitsFor.TIME),))
     events: list[Event] = []
     stated = "the broker states another figure and its deals do not explain it"
@@ -148,7 +148,7 @@ def decide_money(
                 why=stated + often, flaps=flaps, caused_by=None if known is None else known.version,
             )
         )  # fmt: skip
-    halts = ", nothing is corrected while it stands" if policy.balance is Action.HALT else ""
+    halts = ", nothing is corrected while it is open" if policy.balance is Action.HALT else ""
     held = [
         Held(kind="balance", position_id=None, symbol=None, why=f"{name} is {one.ours} here and {one.theirs} there{halts}")
         for name, one in differing.items()
@@ -266,12 +266,12 @@ class _Deciding:
                 return "the policy halts while the broker does not list a deal: ledger correct withdraw"
         halting = [one for one in self._found if self._policy.action(one.kind) is Action.HALT]
         if halting:
-            return f"the policy halts at a {halting[0].kind.value}: correct it by hand with ledger correct"
+            return f"the policy halts at a {halting[0].kind.value}: correct it with ledger correct"
         return self._around.halted or self._around.unclear
 
     def _why_held(self, one: Disagreement) -> str | None:
         if isinstance(one, (Zombie, Drift)) and one.theirs.price_open is None:
-            return "the broker tells no open price: nothing is made up"
+            return "the broker reports no open price: nothing is made up"
         if self._policy.action(one.kind) is Action.REPORT:
             return f"the policy reports a {one.kind.value} and corrects nothing"
         if self._policy.foreign is Foreign.REPORT and self._is_foreign(one):
@@ -281,7 +281,7 @@ class _Deciding:
     def _hold(self, one: Disagreement, why: str) -> None:
         """Keep a break open, without counting; open it if it is new. What is settling gets no break at all."""
         if self._is_touched(one):
-            self._wait(one, "a fill of it was told just now: left for the next sync", WaitsFor.TIME)
+            self._wait(one, "a fill of it was recorded just now: left for the next sync", WaitsFor.TIME)
             return
         if one.position_id in self._flapping:
             self._hold_flapping(one, self._flapping[one.position_id], describe_sides(one)[2])
@@ -402,7 +402,7 @@ class _Deciding:
         renamed = []
         for pair in self._new_tickets:
             if self._is_touched(pair):
-                self._wait(pair, "a fill of it was told just now: left for the next sync", WaitsFor.TIME)
+                self._wait(pair, "a fill of it was recorded just now: left for the next sync", WaitsFor.TIME)
             elif pair.position_id not in changing:
                 self._events.append(self._renaming(pair))
                 renamed.append(pair)
@@ -572,9 +572,9 @@ def _keys(one: Disagreement) -> set[int | str]:
 
 
 def _seen_msc(row: RemotePosition) -> int:
-    """Return the earliest broker time at which a row can have been shown: all of its fills so far lie before.
+    """Return the earliest broker time at which a row can have been shown: all of its fills so far are earlier.
 
-    A gateway that tells no server time is placed by our own clock, and whole seconds may hide up to 999 milliseconds.
+    A gateway that reports no server time is placed by our own clock, and whole seconds may hide up to 999 milliseconds.
     """
     if row.updated_msc is not None:
         return row.updated_msc
@@ -582,7 +582,7 @@ def _seen_msc(row: RemotePosition) -> int:
 
 
 def ours_as_seen(position: Position) -> PositionState:
-    """Return a position of ours as the events say it."""
+    """Return a position of ours as the events state it."""
     return PositionState(
         position_id=position.position_id,
         symbol=position.symbol,

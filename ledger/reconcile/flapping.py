@@ -2,7 +2,7 @@
 
 A gateway that shows one lot more in every other snapshot is corrected up and down for ever, and each time the ledger looks
 verified. So the breaks that were opened about one position are counted together, whatever their kind and whatever program
-opened them, within a window of recorded time. A deal that is recorded later and lies before such a break explains it, and it
+opened them, within a window of recorded time. A deal that is recorded later and is before such a break explains it, and it
 does not count; nor does anything from before a person corrected the position.
 
 Where the gateway reports deals, a change without a deal should not happen, and every one counts. Where it reports none, people

@@ -18,7 +18,7 @@ class Action(Enum):
 
     #: Append the correction.
     ADOPT = "adopt"
-    #: Keep the break open and say so.
+    #: Keep the break open and report it.
     REPORT = "report"
     #: As report, and correct nothing else of the account while it is open.
     HALT = "halt"
@@ -27,11 +27,11 @@ class Action(Enum):
 class Foreign(Enum):
     """What to do about positions of a magic number that is not ours."""
 
-    #: Take them in; they keep their magic number.
+    #: Record them; they keep their magic number.
     ADOPT = "adopt"
-    #: Keep the break open and say so.
+    #: Keep the break open and report it.
     REPORT = "report"
-    #: Neither take them in nor say so. Their deals are booked all the same: they move the account's money.
+    #: Neither record nor report them. Their deals are booked all the same: they move the account's money.
     IGNORE = "ignore"
 
 
@@ -75,7 +75,7 @@ class ReconcilePolicy:
         magics: Magic numbers that are ours, as the terminal shows them; None for all. A position without a known magic number
             is not ours then.
         foreign: About zombies and drifts of other magic numbers.
-        settle_sec: A position that the engine told a fill of this shortly before a snapshot is left for the next one.
+        settle_sec: A position of which the engine recorded a fill this shortly before a snapshot is left for the next one.
         ghost_confirmations: Snapshots that have to miss a position before it is closed without a closing deal.
         vanish_confirmations: The same, when many vanish at once.
         vanish_least: How many are many, at least;

@@ -25,7 +25,7 @@ def validate(snapshot: Snapshot, portfolio: Portfolio, *, now_msc: int, seen_msc
     Numbers that are not what we have already are cleaned of binary dirt.
 
     Args:
-        snapshot: What the gateway told.
+        snapshot: What the gateway reported.
         portfolio: What we had when it was asked.
         now_msc: Our own clock through the account's clock rule: broker server time in milliseconds.
         seen_msc: The server time of an earlier answer of the same gateway, None without any.
@@ -52,7 +52,7 @@ def validate(snapshot: Snapshot, portfolio: Portfolio, *, now_msc: int, seen_msc
 def is_ahead(snapshot: Snapshot, allowed_msc: int) -> bool:
     """Return whether the server time of a snapshot is one that the server cannot have had.
 
-    MT5's server time is that of the last tick: it may stand still or lag, it never leads.
+    MT5's server time is that of the last tick: it may stop or lag, it never leads.
 
     Args:
         snapshot: What the gateway reported.
@@ -64,10 +64,10 @@ def is_ahead(snapshot: Snapshot, allowed_msc: int) -> bool:
 def require_identity(answer: Snapshot | RemoteAccount | RemoteHistory, terms: AccountTerms) -> None:
     """Refuse an answer of another account, or of a terminal that is not connected to its broker.
 
-    After a reconnect the terminal synchronises; until it says that it is connected its list may be partial.
+    After a reconnect the terminal synchronises; until it reports that it is connected its list may be partial.
     """
     if answer.connected is False:
-        raise SnapshotRefused("the terminal says that it is not connected to its broker", field="connected")
+        raise SnapshotRefused("the terminal reports that it is not connected to its broker", field="connected")
     opened = terms.opened
     for name, reported, known in (
         ("login", answer.login, opened.login),
@@ -105,7 +105,7 @@ def _refuse_stale(snapshot: Snapshot, portfolio: Portfolio, seen_msc: int | None
 
     Only times that the broker stated are compared, and a repeated hour as one moment. A terminal that counts whole seconds
     shows the second that a fill happened in. Its server time may be that of the last tick and lag behind a fill; a row that
-    the fill changed says so. Cash movements do not count: money that is booked on a weekend moves no tick.
+    the fill changed shows it. Cash movements do not count: money that is booked on a weekend moves no tick.
     """
     if snapshot.server_time_msc is None:
         return
@@ -133,7 +133,7 @@ def _is_before(reported_msc: int, newest_msc: int, clock: ClockRule) -> bool:
 def _refuse_future(snapshot: Snapshot, now_msc: int) -> None:
     """Refuse positions that were opened or changed after the moment of the snapshot.
 
-    What is concluded from them would stand in the way of everything that follows. A server time that cannot be says nothing
+    What is concluded from them would block everything that follows. An impossible server time means nothing
     about that moment; our own clock may be off the server's by as much as a wrong clock rule can be.
     """
     reported_msc = snapshot.server_time_msc
@@ -193,7 +193,7 @@ def _cleaned(row: RemotePosition, number: int, terms: AccountTerms) -> RemotePos
 
 
 def state_of(row: RemotePosition, *, position_id: int | None = None) -> PositionState:
-    """Return a remote position as the events say it, under our id for it if we have one."""
+    """Return a remote position as the events state it, under our id for it if we have one."""
     return PositionState(
         position_id=row.position_id if position_id is None else position_id,
         symbol=row.symbol,

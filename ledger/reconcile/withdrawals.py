@@ -36,7 +36,7 @@ from ledger.values import CANCELED, TRADES, plain
 from ledger.views import Break
 
 _SETTLES_US: Final = 60_000_000  # a deal that an engine recorded may be listed a little later
-_EDGE_MSC: Final = 60_000  # what lies so near to where an answer begins may lie outside of it by another clock
+_EDGE_MSC: Final = 60_000  # what is so near to the beginning of an answer may be outside of it by another clock
 _FIRST_CANCELED: Final = min(CANCELED)
 _NO_MONEY: Final = (None, 0)
 
@@ -51,7 +51,7 @@ class KnownDeal(NamedTuple):
 
 @frozen(kw_only=True)
 class Listed:
-    """What the broker's answers of one sync say about deals that we know.
+    """What the broker's answers of one sync show about deals that we know.
 
     ``missing`` are those that they lack although they cover them -> whether they list deals on both sides of it;
     ``unlisted`` those of an engine that they lack likewise and may never have listed; ``present`` are the tickets that they
@@ -78,7 +78,7 @@ def known_deals(
     """Return the deals of a span that should be listed, ascending: neither cancelled, nor without effect, nor just recorded.
 
     Args:
-        rows: The account's rows from the first that tells a deal of the span, ascending version.
+        rows: The account's rows from the first that records a deal of the span, ascending version.
         from_msc: Where the span begins, broker server time;
         to_msc: where it ends, inclusive.
         now_us: The present, UTC in microseconds.
@@ -110,7 +110,7 @@ def has_effect(row: Stored) -> bool:
 
 
 def compare_deals(known: Sequence[KnownDeal], listed: Collection[int], from_msc: int) -> Listed:
-    """Return what an answer says about deals of ours.
+    """Return what an answer shows about deals of ours.
 
     Args:
         known: The deals of the span that should be listed, ascending.
@@ -171,8 +171,8 @@ def decide_withdrawals(
 
     Args:
         portfolio: What we have, with the breaks that are open.
-        listed: What the answers of this sync say.
-        deals: Each missing deal as it is known, by ticket; without one that cannot be found nothing is said about it.
+        listed: What the answers of this sync show.
+        deals: Each missing deal as it is known, by ticket; without one that cannot be found nothing is concluded about it.
         policy: What to do.
         around: What is known around the answers.
         evidence: Digest of the snapshot of this sync.

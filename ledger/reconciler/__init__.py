@@ -1,4 +1,4 @@
-"""The reconciler: holds an account against its broker, appends what follows from it, and says whether it is safe to trade."""
+"""The reconciler: compares an account with its broker, appends what follows, and reports whether it is safe to trade."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class StateReconciler:
     """Keeps one account of a ledger in agreement with its broker. Safe to use from several threads.
 
     Args:
-        account: What to keep in agreement. It need not be open: a gateway that tells its account opens it.
+        account: The account to reconcile. It need not be open: a gateway that states its account opens it.
         gateway: The way to the broker.
         policy: What to do about which disagreement.
         sync_interval_sec: Seconds between syncs of ``sync_continuous`` and ``run``, after failures too.
@@ -124,7 +124,7 @@ class StateReconciler:
         """Reconcile now, with one snapshot.
 
         Raises:
-            AccountUnknown: The account is not open, and the gateway does not tell what it is.
+            AccountUnknown: The account is not open, and the gateway does not state which it is.
         """
         with self._lock:
             return self._synced(self._sync())
@@ -132,7 +132,7 @@ class StateReconciler:
     def startup_recovery(self) -> SyncResult:
         """Reconcile now, and take the further snapshots that a decision needs one after another. For a process that starts.
 
-        A fill that was told just before is waited for. Raises as ``sync_positions``.
+        It waits for a fill that was recorded just before. Raises as ``sync_positions``.
         """
         with self._lock:
             result = self._sync()
@@ -334,14 +334,14 @@ class StateReconciler:
         return "\n".join(lines) or None
 
     def get_audit_trail(self, *, after: int = 0) -> tuple[Recorded, ...]:
-        """Return everything that is not an engine's or an import's own telling, from the journal, oldest first.
+        """Return everything that neither an engine nor an import recorded, from the journal, oldest first.
 
-        Corrections with their breaks and evidence, deals that recovery booked, degraded spans, adjustments by hand.
+        Corrections with their breaks and evidence, deals that recovery booked, degraded spans, adjustments.
         """
         return tuple(one for one in self.account.events(after=after) if _is_audited(one))
 
     def get_status(self) -> ReconcilerStatus:
-        """Return where the reconciler stands. Never waits for a sync under way, and never raises."""
+        """Return the reconciler's state. Never waits for a sync under way, and never raises."""
         last, now_us = self._last, self.account.ledger.now_us()
         safety = self.safe_to_trade()
         return ReconcilerStatus(
@@ -440,7 +440,7 @@ def _program() -> str:
 
 
 def _is_audited(one: Recorded) -> bool:
-    """Return whether it is said by anybody but an engine or an import: only what these tell of deals has another origin."""
+    """Return whether neither an engine nor an import recorded it: only what these record of deals has another origin."""
     return getattr(one.event, "origin", Origin.RECOVERY) is Origin.RECOVERY
 
 

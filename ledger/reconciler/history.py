@@ -54,7 +54,7 @@ class Booked:
 
 
 class History:
-    """The broker's deals of one account, asked for and booked. Remembers what it was told last, to tell nothing twice."""
+    """The broker's deals of one account, asked for and booked. Remembers the last answer, to record nothing twice."""
 
     def __init__(self, account: Account, gateway: Gateway, policy: ReconcilePolicy) -> None:
         self._account = account
@@ -83,7 +83,7 @@ class History:
 
         Args:
             portfolio: What is known.
-            now_msc: The present on the broker's server clock, as it was told.
+            now_msc: The present on the broker's server clock, as it was reported.
             correlation: The sync run.
             whole: Ask for all there are all the same.
         """
@@ -191,7 +191,7 @@ class History:
         self._seen |= dict.fromkeys(deal for deal, since_us in self._suspected.items() if since_us <= late_us)
 
     def listed(self, version: int) -> Listed:
-        """Return what the answers since ``begin`` say about the deals that the journal holds up to a version."""
+        """Return what the answers since ``begin`` show about the deals that the journal holds up to a version."""
         spans = [(from_msc, tickets) for from_msc, _, tickets in self._spans if tickets]
         if (spans, version, self._suspected) != self._compared:
             self._compared = (spans, version, dict(self._suspected))
@@ -219,7 +219,7 @@ class History:
         return {ticket: deal for ticket, deal in found if isinstance(deal, (FillRecorded, CashMoved))}
 
     def _rows(self, from_msc: int, version: int) -> Iterator[Stored]:
-        """Return the rows from the first that may tell a deal of a broker time or later."""
+        """Return the rows from the first that may record a deal of a broker time or later."""
         journal, name = self._account.ledger.journal, self._account.name
         return journal.rows(name, after=self._version_before(from_msc - _SEARCH_MARGIN_MSC, version), upto=version)
 
@@ -249,7 +249,7 @@ class History:
     def _to_msc(self, portfolio: Portfolio, now_msc: int) -> int:
         """Return up to when deals are asked for: a day on, because the terminal reads a span of time by a clock of its own.
 
-        The clock that a gateway tells may stand, over a weekend, while money is booked; ours goes on.
+        The clock that a gateway reports may stop, over a weekend, while money is booked; ours goes on.
         """
         ours_msc = portfolio.terms.clock.from_utc_msc(self._account.ledger.now_us() // 1000)
         return max(now_msc, ours_msc) + DAY_MSC
@@ -270,7 +270,7 @@ class History:
             if why is not None:
                 raise SnapshotRefused(f"deal {deal.deal}: {why}", row=number, field="time")
             if once.setdefault(deal.deal, deal) != deal:
-                raise SnapshotRefused(f"deal {deal.deal} is told twice with other content in one answer", field="deals")
+                raise SnapshotRefused(f"deal {deal.deal} is given twice with other content in one answer", field="deals")
         self._reported |= once
         newest = max(once.values(), key=lambda deal: deal.deal, default=None)
         reached = (0, 0) if newest is None else (newest.deal, newest.time_msc)

@@ -1,4 +1,4 @@
-"""What a sync did, where a reconciler stands, and whether it is safe to trade: values, for engines and for people."""
+"""What a sync did, the state of a reconciler, and whether it is safe to trade: values, for engines and for people."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SyncResult:
     Attributes:
         status: How it ended.
         reason: Why it is DEGRADED or FAILED.
-        fills: Deals that the broker told and the journal did not hold, by ticket.
+        fills: Deals that the broker reported and the journal did not hold, by ticket.
         revised: Deals that the broker shows with other content now, by ticket.
         withdrawn: Deals that the broker no longer lists although its history covers them, by ticket.
         recovered: Zombies that were adopted, by position id;
@@ -82,7 +82,7 @@ class Safety:
 
 @frozen(kw_only=True)
 class ReconcilerStatus:
-    """Where a reconciler stands.
+    """The state of a reconciler.
 
     ``state`` is how the last sync ended, None before the first; ``since_us`` when it began to end like that, ``synced_us``
     when it ended, ``good_us`` when one last ended in SUCCESS; UTC in microseconds.

@@ -61,19 +61,19 @@ from ledger.values import PRICE_SCALE, currency_digits
 _ROUNDS_MAX: Final = 10
 _FRESH_ROUNDS_MAX: Final = 4  # rounds that start over because something happened at the broker meanwhile
 _OFFSET_MAX_MSC: Final = 15 * 60 * 60 * 1000
-_CLOCKS_APART_MSC: Final = 10 * 1000  # a clock that stands is as near as this one time in forty-five
+_CLOCKS_APART_MSC: Final = 10 * 1000  # a clock that does not run is as near as this one time in forty-five
 _REASON_MAX: Final = 500
 _CLOCK_AHEAD: Final = (
     "the server time is ahead of what the clock rule allows: the gateway's clock is wrong, or the rule is "
     "(ledger account clock); nothing is corrected meanwhile"
 )
-#: Answers that say that a gateway does not know an action, found in code or text.
+#: Answers by which a gateway reports that it does not know an action, found in code or text.
 _NOT_OFFERED: Final = ("UNKNOWN", "UNSUPPORTED", "NOT_SUPPORTED", "NOT SUPPORTED", "NOT_IMPLEMENTED", "NOT IMPLEMENTED")
 
 
 @attrs.define
 class SyncState:
-    """What a reconciler keeps from sync to sync. The journal keeps what must survive it."""
+    """What a reconciler remembers from sync to sync. The journal stores what must survive it."""
 
     history: History
     #: What came to disagree lately: read from the journal up to a version, None where nothing was read yet.
@@ -126,7 +126,7 @@ class Sync:
         """Run it. Does not raise for what a gateway or another writer can do.
 
         Raises:
-            AccountUnknown: The account is not open, and the gateway does not tell what it is.
+            AccountUnknown: The account is not open, and the gateway does not state which it is.
         """
         self._memory.history.begin()
         try:
@@ -142,7 +142,7 @@ class Sync:
             why = "others kept writing to the account: try again"
             held = Held(kind="sync", position_id=None, symbol=None, why=why, waits_for=WaitsFor.SNAPSHOT)
             return self._finished(Decision(held=(held,)))
-        except (GatewayError, InputError) as error:  # a number or a text from the broker that cannot be kept
+        except (GatewayError, InputError) as error:  # a number or a text from the broker that cannot be stored
             return self._degraded(error)
         except (JournalError, DealConflict, AccountMismatch) as error:
             return self._ended(SyncStatus.FAILED, str(error))
@@ -160,11 +160,11 @@ class Sync:
         ours_msc = known.terms.clock.from_utc_msc(asked_us // 1000)
         seen = self._memory.server_seen
         snapshot = validate(snapshot, known, now_msc=ours_msc, seen_msc=None if seen is None else seen[1])
-        lies = is_ahead(snapshot, max(ours_msc, self._server_msc(asked_us)))
-        now_msc = ours_msc if snapshot.server_time_msc is None or lies else snapshot.server_time_msc
+        is_ahead_of_us = is_ahead(snapshot, max(ours_msc, self._server_msc(asked_us)))
+        now_msc = ours_msc if snapshot.server_time_msc is None or is_ahead_of_us else snapshot.server_time_msc
         known = self._identified(known, snapshot, now_msc)
         self._sight_utc_msc = None if snapshot.server_time_msc is None else self._seen_utc_msc(known, now_msc, asked_us)
-        if snapshot.server_time_msc is not None and not lies:
+        if snapshot.server_time_msc is not None and not is_ahead_of_us:
             self._memory.server_seen = (asked_us, snapshot.server_time_msc)
         money, unclear = None, None
         if snapshot.is_extended:
@@ -193,7 +193,7 @@ class Sync:
             return None
         if not portfolio.is_balance_known:
             differences = ()  # the first figure is asserted, not checked
-        halted = _CLOCK_AHEAD if lies else None
+        halted = _CLOCK_AHEAD if is_ahead_of_us else None
         if differences and self._policy.balance is Action.HALT:
             halted = "the policy halts while balance or credit differ"
         around = DecisionContext(
@@ -216,9 +216,9 @@ class Sync:
                 decide_money(portfolio, differences, policy=self._policy, around=around, evidence=snapshot.evidence),
             )
         decision = _both(decision, self._withdrawals(portfolio, version, around, snapshot.evidence))
-        decision = _both(decision, self._clock_decision(portfolio, snapshot, around, lies=lies))
+        decision = _both(decision, self._clock_decision(portfolio, snapshot, around, is_ahead_of_us=is_ahead_of_us))
         events = [*decision.events, *self._further_events(portfolio, snapshot, around)]
-        if money is not None and not lies:
+        if money is not None and not is_ahead_of_us:
             events += self._opening_figure(known, portfolio, snapshot, money, around, found)
         self._append(events, version, snapshot)
         if around.is_another_answer:
@@ -260,9 +260,9 @@ class Sync:
         return self._account.portfolio
 
     def _opened(self, snapshot: Snapshot) -> Portfolio:
-        """Open the account as the gateway states it; a gateway that tells no account cannot name one."""
+        """Open the account as the gateway states it; a gateway that states no account cannot name one."""
         if not snapshot.is_extended:
-            self._account.journal_head  # noqa: B018  # says how to open it
+            self._account.journal_head  # noqa: B018  # raises with the way to open it
         remote = self._gateway.account()
         name = self._account.name
         if (remote.login, remote.server) != (name.login, name.server):
@@ -278,7 +278,7 @@ class Sync:
             require_identity(answer, AccountTerms.of(opened))
         self._write([opened])
         if self._clock is None:
-            seen = "measured at its clock" if goes else "its clock tells nothing"
+            seen = "measured at its clock" if goes else "its clock does not run"
             self._warnings.append(
                 f"account {name} was opened with server clock {rule} ({seen}): "
                 "name the rule with --server-tz, or correct it with ledger account clock"
@@ -295,7 +295,7 @@ class Sync:
         return ClockRule(f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"), goes
 
     def _specify(self, known: Portfolio, snapshot: Snapshot) -> None:
-        """Record what the broker says of symbols that are held and that nothing is known of yet."""
+        """Record the broker's specifications of symbols that are held and have none yet."""
         held = {row.symbol for row in snapshot.positions} | {position.symbol for position in known.positions.values()}
         wanted = held - self._memory.asked_symbols
         if not wanted:
@@ -311,7 +311,7 @@ class Sync:
                 self._specify_one(known, one)
 
     def _specify_one(self, known: Portfolio, one: RemoteSymbol) -> None:
-        """Record a specification. Prices are kept with eight decimals, or with as many more as the symbol has."""
+        """Record a specification. Prices are stored with eight decimals, or with as many more as the symbol has."""
         spec = SymbolSpecified(
             symbol=one.symbol, digits=one.digits, volume_step=one.volume_step, contract_size=one.contract_size,
             currency=one.currency, price_scale=max(PRICE_SCALE, one.digits or 0), time_msc=max(known.newest_known_msc, 0),
@@ -333,7 +333,7 @@ class Sync:
     def _is_stated_again(self, known: Portfolio, money: RemoteAccount | None) -> bool:
         """Return whether the broker states the same money again, now that its deals were read. Asked where it is asserted.
 
-        Then no deal that moved it lies between: the money is that of the deals that were reported.
+        Then no deal that moved it is between: the money is that of the deals that were reported.
         """
         if money is None or known.is_balance_known or not self._memory.offers_deals:
             return True
@@ -354,7 +354,7 @@ class Sync:
         return unclear, self._has_newer_deals(booked)
 
     def _catch_refusal(self, book: Callable[[], Booked]) -> tuple[Booked, str | None]:
-        """Book the deals that the gateway tells when asked. Returns them, and why nothing can be concluded without them."""
+        """Book the deals that the gateway reports when asked. Returns them, and why nothing can be concluded without them."""
         memory = self._memory
         if not memory.offers_deals:
             return Booked(), None
@@ -404,11 +404,13 @@ class Sync:
         made = {row.position_id: self._memory.history.updated_by(row.position_id, row.updated_msc) for row in rows}
         return {position_id: deal for position_id, deal in made.items() if deal is not None}
 
-    def _clock_decision(self, portfolio: Portfolio, snapshot: Snapshot, around: DecisionContext, *, lies: bool) -> Decision:
+    def _clock_decision(
+        self, portfolio: Portfolio, snapshot: Snapshot, around: DecisionContext, *, is_ahead_of_us: bool
+    ) -> Decision:
         """Return the break to open or to close about a server clock that is ahead of what it can be."""
         known = next((one for one in portfolio.breaks if one.field == SERVER_TIME and one.version), None)
         time_msc = max(around.time_msc, portfolio.newest_known_msc)
-        if not lies:
+        if not is_ahead_of_us:
             if known is None or known.version is None or snapshot.server_time_msc is None:
                 return Decision()
             end = BreakClosed(
@@ -430,7 +432,7 @@ class Sync:
     # ---- what else a snapshot meets
 
     def _touched(self, asked_us: int) -> set[int | str]:
-        """Return what the engine told a fill of shortly before the snapshot was asked for, or since.
+        """Return what the engine recorded a fill of shortly before the snapshot was asked for, or since.
 
         And what was booked a deal of behind the snapshot that it may be too old to show.
         """
@@ -468,10 +470,10 @@ class Sync:
         return {row.position_id: row.version for row in rows if row.deal is not None and row.position_id is not None}
 
     def _further_events(self, portfolio: Portfolio, snapshot: Snapshot, around: DecisionContext) -> list[Event]:
-        """Return what this snapshot says beside disagreements: that all is well again."""
+        """Return what this snapshot shows beside disagreements: that all is well again."""
         if portfolio.degraded is None:
             return []
-        # Its time is all that it is known by: where the broker's clock stands before what is known, one moment later.
+        # Its time is all that it is known by: where the broker's clock is before what is known, one moment later.
         restored_msc = max(around.time_msc, portfolio.newest_known_msc + 1)
         return [SyncRestored(time_msc=restored_msc, evidence=snapshot.evidence)]
 
@@ -491,7 +493,7 @@ class Sync:
         stated["time_msc"] = max(around.time_msc, portfolio.newest_known_msc)
         highest = self._memory.history.highest if self._memory.offers_deals and not self._deals_refused else None
         if highest is None:
-            # The figure is put behind all that is known. Of what happened meanwhile nobody can say whether it is in it.
+            # The figure is put behind all that is known. Of what happened meanwhile it is unknown whether it is in it.
             is_old = portfolio.newest_deal_msc <= known.newest_deal_msc or not self._is_unseen(portfolio.newest_deal_msc)
             return [BalanceAsserted(**stated)] if is_old else []
         deal, deal_msc = highest
@@ -521,7 +523,7 @@ class Sync:
         """Append what was decided, all or nothing.
 
         Raises:
-            VersionConflict: Another writer was faster, or told the same.
+            VersionConflict: Another writer was faster, or recorded the same.
         """
         if not events:
             return
@@ -578,7 +580,7 @@ class Sync:
         return self._ended(SyncStatus.DEGRADED, reason)
 
     def _server_now_msc(self) -> int:
-        """Return the present on the broker's server clock: as it was last told plus what has passed, else by the rule."""
+        """Return the present on the broker's server clock: as it was last reported plus what has passed, else by the rule."""
         now_us = self._account.ledger.now_us()
         if self._memory.server_seen is not None:
             seen_us, server_msc = self._memory.server_seen
@@ -604,7 +606,7 @@ class Sync:
 
 
 def _is_known(portfolio: Portfolio, differences: Sequence[Difference]) -> bool:
-    """Return whether breaks stand open that say the same of the money."""
+    """Return whether breaks of the same money figures are open."""
     known = {(one.field, gap(one)) for one in portfolio.breaks if one.kind is BreakKind.BALANCE and one.version}
     return {(one.field, gap(one)) for one in differences} <= known
 
@@ -625,6 +627,6 @@ def _both(one: Decision, other: Decision) -> Decision:
 
 
 def _printable(text: str) -> str:
-    """Return a text that any journal and any terminal can take: what a gateway says may be anything."""
+    """Return a text that any journal and any terminal can take: a gateway's text may be anything."""
     shown = "".join(letter if letter.isprintable() else "?" for letter in text)
     return shown if len(shown) <= _REASON_MAX else shown[: _REASON_MAX - 3] + "..."

@@ -1,11 +1,11 @@
-"""Engines and reconcilers killed at random moments, a shorter run of ``tools/faults/kill.py``."""
+"""Engines and reconcilers killed at random moments, a shorter run of ``tools/faults/kill_processes.py``."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.support.journals import new_url
-from tools.faults.kill import Broken, Run, run
+from tools.faults.kill_processes import Broken, Run, run
 
 KILLS = 24
 

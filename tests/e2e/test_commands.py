@@ -185,7 +185,7 @@ def test_a_missing_opening_in_a_file_from_birth_is_a_disagreement(desk, history)
     rows = text.split("<tr")
     (at,) = [number for number, row in enumerate(rows) if f">{free.ticket}<" in row]
     name = desk.write("h.html", "<tr".join(rows[:at] + rows[at + 1 :]).encode("utf-16"))
-    assert f"closed position {free.order}, opening: ours not told" in desk.run("import", name, code=1)
+    assert f"closed position {free.order}, opening: ours not recorded" in desk.run("import", name, code=1)
 
 
 def test_a_dumps_trade_of_an_unknown_kind_is_refused(desk):

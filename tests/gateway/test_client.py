@@ -425,9 +425,9 @@ def test_every_error_of_zeromq_has_a_meaning():
 
 
 def test_the_nearest_meaning_decides():
-    assert isinstance(client.meaning(zmq.Again(), "tcp://x:1"), GatewayTimeout)
-    assert isinstance(client.meaning(zmq.ContextTerminated(), "tcp://x:1"), GatewayUnavailable)
-    assert "tcp://x:1" in str(client.meaning(zmq.ZMQError(zmq.EFSM), "tcp://x:1"))
+    assert isinstance(client.translate_error(zmq.Again(), "tcp://x:1"), GatewayTimeout)
+    assert isinstance(client.translate_error(zmq.ContextTerminated(), "tcp://x:1"), GatewayUnavailable)
+    assert "tcp://x:1" in str(client.translate_error(zmq.ZMQError(zmq.EFSM), "tcp://x:1"))
 
 
 def test_a_gateway_is_opened_by_its_form():
@@ -436,12 +436,6 @@ def test_a_gateway_is_opened_by_its_form():
             gateway = open_gateway(server.endpoint, form=form)
             assert type(gateway) is kind
             gateway.close()
-
-
-@pytest.mark.parametrize(("name", "found"), [("open_gateway", open_gateway), ("FORMS", FORMS)])
-def test_what_was_defined_beside_the_client_is_still_found_there(name, found):
-    with pytest.warns(DeprecationWarning, match=rf"client\.{name} is deprecated: import it from ledger\.gateway\."):
-        assert getattr(client, name) is found
 
 
 def test_a_form_that_nobody_speaks_is_refused_and_keys_are_never_left_unused():

@@ -106,7 +106,7 @@ def test_a_trade_is_never_recorded_again_as_cash():
 
 def test_a_conflict_names_both_sides_as_people_write_them():
     account, _ = recorded(fill(1, volume="0.10"))
-    with pytest.raises(DealConflict, match=r"volume: known 0\.1, told 0\.25; price: known 10, told 11\.5"):
+    with pytest.raises(DealConflict, match=r"volume: known 0\.1, found 0\.25; price: known 10, found 11\.5"):
         account.record(fill(1, volume="0.25", price="11.50"))
 
 

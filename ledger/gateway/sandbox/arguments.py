@@ -1,4 +1,4 @@
-"""The arguments of orders and commands, checked: what the sandbox takes as an amount, a text, a number of times."""
+"""The arguments of orders and commands, checked: what the sandbox accepts as an amount, a text, a number of times."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class Sandbox:
         return self._asked(self.control_endpoint, {"command": command, **fields}, command)
 
     def send_order(self, symbol: str, side: str, volume: object, **fields: Any) -> dict[str, Any]:
-        """Send an order, once and never again, and return what became of it: order and deals as the broker tells them.
+        """Send an order, once and never again, and return what became of it: order and deals as the broker reports them.
 
         Raises:
             GatewayRefused: It was refused.
@@ -118,7 +118,7 @@ class Sandbox:
         self.control("clear")
 
     def advance(self, msc: int) -> None:
-        """Let time pass on a clock that stands."""
+        """Advance a clock that does not run."""
         self.control("advance", msc=msc)
 
     def _asked(self, endpoint: str, asked: dict[str, Any], what: str) -> dict[str, Any]:

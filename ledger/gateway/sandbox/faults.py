@@ -17,7 +17,7 @@ FOR_EVER: Final = -1
 class Fault(Enum):
     """What can be wrong with a gateway or its terminal."""
 
-    OFFLINE = "offline"  # requests are taken and never answered
+    OFFLINE = "offline"  # requests are received and never answered
     SLOW = "slow"  # answered after ``slow_ms``
     ERROR = "error"  # ERROR with a code
     NONE = "none"  # null instead of a list
@@ -30,7 +30,7 @@ class Fault(Enum):
     STALE = "stale"  # an answer from before
     FOREIGN = "foreign"  # the answer to another request
     MALFORMED = "malformed"
-    LATE_DEALS = "late-deals"  # the newest deals are not told yet
+    LATE_DEALS = "late-deals"  # the newest deals are not reported yet
     NO_DEALS = "no-deals"  # GET_DEALS answers an error
     RESTART = "restart"  # the socket is closed and opened again, requests under way are lost
 

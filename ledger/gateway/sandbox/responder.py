@@ -82,7 +82,7 @@ class SandboxResponder:
     # ---- as the server calls it
 
     def take(self, call: Call) -> None:
-        """Answer a request, whatever it is: only a fault that was asked for keeps it from being answered."""
+        """Answer a request, whatever it is: only a fault that was asked for prevents an answer."""
         action = call.request.action
         self.received[action if action in (*_READS, SEND_ORDER) else "other"] += 1
         wrong = self.faults.next_of(action) if action in _READS else set()

@@ -26,7 +26,7 @@ from ledger.protocol import MESSAGE_BYTES_MAX
 @init_arguments(hand_every_msc="manual_trade_every_ms")
 @define(eq=False)
 class SandboxServer:
-    """Serves a terminal until it is told to stop.
+    """Serves a terminal until ``stop``.
 
     Attributes:
         terminal: What it serves.
@@ -97,6 +97,6 @@ class SandboxServer:
 
 
 def parent_is_gone() -> Callable[[], bool]:
-    """Return a function that tells whether the process that started this one is gone."""
+    """Return a function that returns whether the process that started this one is gone."""
     parent = os.getppid()
     return lambda: os.getppid() != parent

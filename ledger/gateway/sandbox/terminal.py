@@ -99,7 +99,7 @@ class Open:
 
 @frozen(kw_only=True)
 class Answer:
-    """What became of an order, as MT5 tells it: return code, order ticket, and the deals that it made."""
+    """The result of an order, as MT5 reports it: return code, order ticket, and the deals that it made."""
 
     retcode: int
     order: int = 0
@@ -130,7 +130,7 @@ class Terminal:
     spread: int = 0
     #: How far a deal moves the clock at most: none where the clock is a real one.
     pace_ms: int = 400
-    #: Counts every change, so that what was written of it can be kept while it stays.
+    #: Counts every change, so that its encoded rows can be reused while it stays.
     revision: int = 0
     balance: Decimal = Decimal(0)
     credit: Decimal = Decimal(0)
@@ -379,7 +379,7 @@ class Terminal:
         )  # fmt: skip
 
     def charge_swap(self) -> None:
-        """Let a night pass over the open positions: their swap grows, and no deal says so."""
+        """Let a night pass over the open positions: their swap grows, without a deal."""
         for held in self._open.values():
             held.swap += self._money(held.volume * self._dice.randint(-80, 20) / 10)
         self.revision += 1
@@ -507,7 +507,7 @@ class Terminal:
         """Return the open positions exactly, ascending by identifier. Copies."""
         return [evolve(self._open[key]) for key in sorted(self._open)]
 
-    # ---- what it tells
+    # ---- what it reports
 
     def _shown_price(self, held: Open) -> Decimal:
         """Return an open price as MT5 shows it: rounded to digits + 3, on exchange accounts not rounded."""
@@ -605,7 +605,7 @@ def _deal_row(deal: Row) -> Row:
 
 
 def _row_of(deal: Deal) -> Row:
-    """Return a recorded deal as the terminal keeps it. What was not told of it is 0, as a terminal shows it."""
+    """Return a recorded deal as the terminal stores it. What is not known of it is 0, as a terminal shows it."""
     nothing = Decimal(0)
     if isinstance(deal, CashMoved) and deal.type is None:
         raise BadValue(f"deal {deal.deal}: a deal of type {deal.word!r} has no code that a terminal could show")

@@ -1,6 +1,6 @@
 """Appending to the SQL journals: what happens under an account's lock, in as few statements and round trips as it takes.
 
-SQLAlchemy keeps the connections. What is said goes to the driver as text: making a statement and reading its answer through
+SQLAlchemy keeps the connections. Statements go to the driver as text: making a statement and reading its answer through
 SQLAlchemy takes longer than SQLite takes to carry it out. On Postgres what does not depend on one another travels together.
 """
 
@@ -51,7 +51,7 @@ _BULK: Final = 100  # from so many events on an append is an import, which lets 
 _LOCK_WAIT_SEC: Final = 30.0
 _RECONNECT: Final = (0.02, 0.2)
 
-# What is said, in the words of SQLite.
+# The statements, in SQLite's dialect.
 _OF_ACCOUNT: Final = "FROM events WHERE account_id = ?"
 
 _HEAD: Final = "SELECT version, hash, recorded_us, last_msc, last_deal FROM heads WHERE account_id = ?"
@@ -106,16 +106,16 @@ _SHORTEN_EVERY_SEC: Final = 1.0
 #: So long after the files were compared behind a commit, the next append compares the database before it writes, too.
 _CHECKED_SEC: Final = 0.01
 
-_IN_TRANSACTION: Final = (2, 3)  # as libpq says it: idle within one, and one that failed
+_IN_TRANSACTION: Final = (2, 3)  # as libpq names it: idle within one, and one that failed
 _json: Final = msgspec.json.Encoder().encode
 
 _Rows = list[tuple[Any, ...]]
 
 
 class _AccountState(NamedTuple):
-    """What is found under an account's lock: where it stands, and the rows known under the natural keys that are told.
+    """What is found under an account's lock: its head, and the rows known under the natural keys that are given.
 
-    ``last_terms`` is the chain hash of the last event that stands whatever the moment: it names all such events.
+    ``last_terms`` is the chain hash of the last event that changed account terms: it names all such events.
     """
 
     driver: Any
@@ -126,7 +126,7 @@ class _AccountState(NamedTuple):
 
 @define
 class _Pending:
-    """What was sent last, until the database said that it was carried out."""
+    """What was sent last, until the database confirmed it."""
 
     last: Appended | None = None
 
@@ -146,7 +146,7 @@ class Appender:
         self._acknowledged: dict[AccountId, Head] = {}  # the last head of each account that a caller was given
 
     def close(self) -> None:
-        """Give back the connections that are kept."""
+        """Return the connections to the pool."""
         self._writers.close()
 
     def append(
@@ -160,19 +160,19 @@ class Appender:
         evidence: Sequence[bytes],
         now_us: Callable[[], int],
     ) -> Appended:
-        """Append what is new of the events that are told; see ``Journal.append``. The present is asked for under the lock."""
+        """Append what is new of the events; see ``Journal.append``. The present is asked for under the lock."""
         answers = compress(evidence, events)  # before the lock, as the keys are, so that nobody waits for it
         keys = [natural_key(event) for event in events]
 
-        def admitted(stand: _AccountState) -> Appended:
+        def admitted(state: _AccountState) -> Appended:
             admission = Admission(
                 account,
-                head=stand.head or start(account),
-                terms=self._terms(stand, account),
-                known=stand.known,
-                lookup=lambda wanted: self._known(stand.driver, account, wanted),
-                symbol_used=lambda symbol: bool(self._query(stand.driver, _SYMBOL_USED, account_key(account), symbol)),
-                latest_asserted=lambda position_id: self._latest_asserted(stand.driver, account, position_id),
+                head=state.head or start(account),
+                terms=self._terms(state, account),
+                known=state.known,
+                lookup=lambda wanted: self._known(state.driver, account, wanted),
+                symbol_used=lambda symbol: bool(self._query(state.driver, _SYMBOL_USED, account_key(account), symbol)),
+                latest_asserted=lambda position_id: self._latest_asserted(state.driver, account, position_id),
                 now_us=now_us(),
                 correlation=correlation,
             )
@@ -181,14 +181,14 @@ class Appender:
         return self._written(account, list(dict.fromkeys(keys)), admitted, answers, is_bulk=len(events) > _BULK)
 
     def append_verbatim(self, account: AccountId, rows: Sequence[Stored], evidence: Sequence[StoredEvidence]) -> Head:
-        """Append events of another journal as they were recorded there; see ``Journal.take``."""
+        """Append events of another journal as they were recorded there; see ``Journal.append_verbatim``."""
 
-        def taken(stand: _AccountState) -> Appended:
-            begin = stand.head or start(account)
+        def decided(state: _AccountState) -> Appended:
+            begin = state.head or start(account)
             new = [row for row in rows if row.version > begin.version]
-            return admit_verbatim(account, begin, new, lambda one: self._latest_asserted(stand.driver, account, one))
+            return admit_verbatim(account, begin, new, lambda one: self._latest_asserted(state.driver, account, one))
 
-        return self._written(account, [], taken, evidence, is_bulk=True).head
+        return self._written(account, [], decided, evidence, is_bulk=True).head
 
     def _written(
         self,
@@ -204,8 +204,8 @@ class Appender:
         Where the connection is lost nobody knows whether the commit was carried out. So it is tried again until the database
         answers; what was committed is found by its chain hash, which no other append can have.
 
-        On Postgres one event is first tried without the lock: it is inserted only if the account still stands where it was
-        seen to stand. That takes two round trips instead of four.
+        On Postgres one event is first tried without the lock: it is inserted only if the account's head is still the one that
+        was seen. That takes two round trips instead of four.
         """
         sending = _Pending()
         give_up: float | None = None
@@ -245,51 +245,51 @@ class Appender:
         """Decide and append; None where that has to be done again, under the lock."""
         driver = writer.driver
         known = self._acknowledged.get(account)  # before the journal is looked at: another thread may append meanwhile
-        stand = self._seen(driver, account, keys[0]) if at_once else self._locked(driver, account, keys)
-        if stand is None:
+        state = self._seen(driver, account, keys[0]) if at_once else self._locked(driver, account, keys)
+        if state is None:
             return None
-        self._require_same_history(stand, account, known, is_reconnected=writer.is_new)
+        self._require_same_history(state, account, known, is_reconnected=writer.is_new)
         if sending.last is not None and self._is_there(driver, account, sending.last.head):
             return sending.last
-        appended = decide(stand)
+        appended = decide(state)
         if not appended.rows:
             return appended
         if at_once and (len(appended.rows) > 1 or appended.rows[0].evidence is not None):
             return None
         sending.last = appended
         if not at_once:
-            self._write(stand, account, appended, referenced(answers, appended.rows) if answers else {})
-        elif not self._write_at_once(stand, account, appended):
-            sending.last = None  # somebody was faster, and may even have told the same
+            self._write(state, account, appended, referenced(answers, appended.rows) if answers else {})
+        elif not self._write_at_once(state, account, appended):
+            sending.last = None  # another writer was faster, and may even have recorded the same
             return None
         self._remember(account, appended)
         self._notify_followers(writer.connection)
         return appended
 
     def _require_same_history(
-        self, stand: _AccountState, account: AccountId, last: Head | None, *, is_reconnected: bool
+        self, state: _AccountState, account: AccountId, last: Head | None, *, is_reconnected: bool
     ) -> None:
         """Refuse to append where the last event that a caller was given is not in the journal any more.
 
-        An older copy, or another journal, took its place under the open ledger. To look whether the event is still there costs
+        An older copy, or another journal, replaced it under the open ledger. To look whether the event is still there costs
         Postgres a round trip where others appended meanwhile, and a database is not replaced under its connections: there it is
         done once a connection.
         """
-        head = stand.head
+        head = state.head
         if last is None or (head is not None and head[:2] == last[:2]):
             return
         is_behind = head is None or head.version <= last.version
-        if is_behind or ((is_reconnected or not self._is_postgres) and not self._is_there(stand.driver, account, last)):
+        if is_behind or ((is_reconnected or not self._is_postgres) and not self._is_there(state.driver, account, last)):
             raise JournalReplaced(
                 f"account {account}: version {last.version} was recorded here and is not in the journal any more, which is at "
-                f"version {head.version if head else 0}: an older copy or another journal took its place while it was open. "
+                f"version {head.version if head else 0}: an older copy or another journal replaced it while it was open. "
                 "Nothing was appended: put the right one in its place, run ledger verify, and open it again"
             )
 
     # ---- what is found
 
     def _locked(self, driver: Any, account: AccountId, keys: list[str]) -> _AccountState:
-        """Lock the account for this transaction and return where it stands.
+        """Lock the account for this transaction and return its state.
 
         SQLite has locked the whole journal already. On Postgres the head row is the lock; a new account is made first, so
         that there is a row to wait for.
@@ -311,26 +311,26 @@ class Appender:
             self._create_account(driver, account)
 
     def _seen(self, driver: Any, account: AccountId, natural_key: str) -> _AccountState | None:
-        """Return where an account stands, without locking it; None if it has no events yet."""
+        """Return an account's state, without locking it; None if it has no events yet."""
         found = self._query(driver, _SEEN, natural_key, account_key(account))
         if not found or not found[0][0]:
             return None
         *head, last, is_known = found[0]
         return _AccountState(driver, Head(*head), last, self._known(driver, account, [natural_key]) if is_known else {})
 
-    def _terms(self, stand: _AccountState, account: AccountId) -> AccountTerms | None:
-        if stand.head is None or stand.last_terms is None:
+    def _terms(self, state: _AccountState, account: AccountId) -> AccountTerms | None:
+        if state.head is None or state.last_terms is None:
             return None
         last, terms = self._terms_by_account.get(account, (None, None))
-        if last != stand.last_terms:
-            rows = self._query(stand.driver, _ALL_TERMS, account_key(account), stand.head.version)
+        if last != state.last_terms:
+            rows = self._query(state.driver, _ALL_TERMS, account_key(account), state.head.version)
             terms = terms_of(list(map(Stored._make, rows)))
             if terms is not None:
-                self._terms_by_account[account] = stand.last_terms, terms
+                self._terms_by_account[account] = state.last_terms, terms
         return terms
 
     def _remember(self, account: AccountId, appended: Appended) -> None:
-        """Note what stands after an append, so that the next one need not read it."""
+        """Note the account terms after an append, so that the next one need not read them."""
         last = next((row for row in reversed(appended.rows) if row.kind in TERMS_KINDS), None)
         if last is not None and appended.terms is not None:
             self._terms_by_account[account] = last.hash, appended.terms
@@ -351,17 +351,17 @@ class Appender:
         return (found[0][0], found[0][1]) if found else None
 
     def _is_there(self, driver: Any, account: AccountId, head: Head) -> bool:
-        """Return whether the event that a head stands at is in the journal."""
+        """Return whether the event of a head is in the journal."""
         return self._query(driver, _HASH, account_key(account), head.version) == [(head.hash,)]
 
     # ---- what is written
 
     def _write(
-        self, stand: _AccountState, account: AccountId, appended: Appended, answers: Mapping[str, StoredEvidence]
+        self, state: _AccountState, account: AccountId, appended: Appended, answers: Mapping[str, StoredEvidence]
     ) -> None:
         """Write all of an append and commit it, on Postgres in one round trip."""
-        driver, key = stand.driver, account_key(account)
-        if stand.head is None and not self._is_postgres:
+        driver, key = state.driver, account_key(account)
+        if state.head is None and not self._is_postgres:
             self._create_account(driver, account)
         for kept in answers.values():  # the account is locked: nobody else keeps them meanwhile
             if not self._query(driver, _KEPT, key, kept.digest):
@@ -377,13 +377,13 @@ class Appender:
             self._execute(driver, _MOVE_HEAD, (*appended.head, key))
             driver.commit()
 
-    def _write_at_once(self, stand: _AccountState, account: AccountId, appended: Appended) -> bool:
-        """Write one event to Postgres if the account stands where it was seen to stand; return whether it did."""
-        assert stand.head is not None, "an account that has no events yet is locked"
-        moved = (*appended.head, account_key(account), stand.head.version, stand.head.hash)
-        cursor = stand.driver.execute(for_postgres(_AT_ONCE), (*moved, *appended.rows[0]))
-        if not stand.driver.autocommit:
-            stand.driver.commit()
+    def _write_at_once(self, state: _AccountState, account: AccountId, appended: Appended) -> bool:
+        """Write one event to Postgres if the account's head is still the one that was seen; return whether it did."""
+        assert state.head is not None, "an account that has no events yet is locked"
+        moved = (*appended.head, account_key(account), state.head.version, state.head.hash)
+        cursor = state.driver.execute(for_postgres(_AT_ONCE), (*moved, *appended.rows[0]))
+        if not state.driver.autocommit:
+            state.driver.commit()
         return bool(cursor.rowcount)
 
     def _create_account(self, driver: Any, account: AccountId) -> None:
@@ -394,7 +394,7 @@ class Appender:
     def _notify_followers(self, connection: PoolProxiedConnection) -> None:
         """Wake those who follow, after the commit: within it Postgres would let such commits go only one by one.
 
-        Its answer is not waited for. It says nothing, and is taken before the connection is used again. A pooler keeps the
+        Its answer is not waited for. It has no content, and is read before the connection is used again. A pooler keeps the
         server's connection for us until then, so there it is taken at once.
         """
         if not self._is_postgres:
@@ -440,7 +440,7 @@ class Appender:
 
 
 class _Writers:
-    """Connections that write, kept from one append to the next.
+    """Connections that write, reused from one append to the next.
 
     To take one from the pool and give it back costs a fifth of a durable fill on SQLite, and on Postgres a round trip to see
     whether the server is still there.
@@ -471,7 +471,7 @@ class _Writers:
 
     @contextmanager
     def begun(self, *, is_bulk: bool, at_once: bool) -> Iterator[_Writer]:
-        """Begin to write. What is not committed is rolled back; a connection that is lost is said to be.
+        """Begin to write. What is not committed is rolled back; a connection that is lost is reported as such.
 
         Args:
             is_bulk: Whether much is to be written.
@@ -540,7 +540,7 @@ class _Writers:
     def _require_same_journal(self, found: str | None) -> None:
         if self._journal_id is not None and self._journal_id != found:
             raise JournalReplaced(
-                f"another journal, {found}, took the place of {self._journal_id} while it was open. Nothing was appended: put "
+                f"another journal, {found}, replaced {self._journal_id} while it was open. Nothing was appended: put "
                 "the right one in its place, run ledger verify, and open it again"
             )
         self._journal_id = found
@@ -689,5 +689,5 @@ def _unknown(error: JournalUnavailable, sent: Appended | None) -> JournalUnavail
         return error
     return JournalUnavailable(
         f"{error}. The connection was lost while it committed: whether it is recorded is not known. "
-        "Tell it again when the database answers, that is harmless"
+        "Record it again when the database answers: that is harmless"
     )

@@ -39,7 +39,7 @@ __all__ = ["journal_url", "shown", "sqlite_path"]  # with what is made here, all
 #: How long an append waits for other writers before it gives up, in seconds.
 BUSY_SECONDS: Final = 30.0
 
-#: Stands for the revision of a copy under way.
+#: The revision of an incomplete copy.
 UNFINISHED: Final = "unfinished copy"
 
 _FILE_MODE: Final = 0o644  # as SQLite makes them
@@ -212,7 +212,7 @@ class _SqliteFile:
             raise replaced(self.path, "it was removed or renamed")
         self.inode = self.inode or found
         if self.inode != found:
-            raise replaced(self.path, "another file took its place")
+            raise replaced(self.path, "another file replaced it")
         if self.read_only == _UNCHANGING and _size(f"{os.path.realpath(self.path)}-wal"):
             raise JournalUnavailable(
                 f"journal {self.path}: somebody writes to it now, unlike when it was opened: open it again"
@@ -231,7 +231,7 @@ class _SqliteFile:
 
 
 def _require_own_log(path: str, connection: sqlite3.Connection) -> None:
-    """Refuse a database beside which the log of another one lies, and do not mix the two by closing it.
+    """Refuse a database beside which is the log of another one, and do not mix the two by closing it.
 
     The last connection that is closed copies the log into the database. So one stays open until the process ends.
     """
@@ -305,7 +305,7 @@ def _require_no_log(path: Path) -> None:
     """Refuse to make a database where the log of another one is left: it may hold events that were acknowledged.
 
     Another program may be making the journal at this moment, or was killed while it did. Its rollback journal (-journal) then
-    says that the database had no pages before. And it writes the file's first page before there is a -wal: so the file is
+    states that the database had no pages before. And it writes the file's first page before there is a -wal: so the file is
     looked at once more after a log was found.
     """
     database = os.path.realpath(path)
@@ -339,7 +339,7 @@ def _holds_no_pages(journal: str) -> bool:
 
 
 def _mark_file(connection: sqlite3.Connection, path: str) -> None:
-    """Give a new file a random mark in its header (PRAGMA user_version), by which it is told from a copy of the journal."""
+    """Give a new file a random mark in its header (PRAGMA user_version), to distinguish it from a copy of the journal."""
     connection.execute("BEGIN IMMEDIATE")
     if not Path(path).stat().st_size:  # else another program was faster
         connection.execute(f"PRAGMA user_version = {secrets.randbelow(2**31 - 1) + 1}")
@@ -418,7 +418,7 @@ def refuse_from_now_on(engine: Engine, error: JournalReplaced) -> None:
 def close_engine(engine: Engine) -> None:
     """Close the connections that nobody uses.
 
-    The last one that is closed removes the -wal that its path names. Where that is another journal's, which took the place of
+    The last one that is closed removes the -wal that its path names. Where that is another journal's, which replaced
     this one, they stay open until the process ends.
     """
     file = _SQLITE_FILES.get(engine)
@@ -555,7 +555,7 @@ def _is_behind_pooler(connection: Any) -> bool:
 
 
 def pooled_settings(engine: Engine) -> str | None:
-    """Return what each transaction of ours begins with where a pooler stands before Postgres; None where none does.
+    """Return what each transaction of ours begins with where a pooler is in front of Postgres; None where none is.
 
     A pooler in transaction mode may give every transaction another server connection: settings of a session, its listening
     and its prepared statements do not last.
@@ -631,7 +631,7 @@ def refuse_newer(engine: Engine, found: str | None) -> None:
 
 # ------------------------------------------------------------------------------------------------------------ the errors
 
-#: What a database says -> what it means here. The first text found in the driver's message decides.
+#: A database's message -> what it means here. The first text found in the driver's message decides.
 _ERRORS: Final[tuple[tuple[str, type[JournalError], str], ...]] = (
     ("database is locked", JournalBusy, "another program has been writing to the journal for too long: try again"),
     ("statement timeout", JournalBusy, "a statement took longer than the database allows: try again"),
@@ -645,7 +645,7 @@ _ERRORS: Final[tuple[tuple[str, type[JournalError], str], ...]] = (
     ("unable to open database", JournalUnavailable, "the file cannot be opened: check path and rights"),
     ("disk I/O error", JournalUnavailable, "the disk failed: nothing was recorded"),
     ("immutable", JournalError, "the database refused a change to what is recorded"),
-    ("only move on", JournalError, "the database refused to take a head back"),
+    ("only move on", JournalError, "the database refused to move a head back"),
     ("no such table", JournalMissing, "tables of the journal are missing: this is not a journal, or it is damaged"),
     ("FATAL:  role", JournalUnavailable, "user or password is wrong"),
     ("password authentication", JournalUnavailable, "user or password is wrong"),
@@ -720,5 +720,5 @@ def _reveals(error: BaseException, url: URL) -> bool:
 
 
 def kind_of(error: type[BaseException]) -> tuple[type[JournalError], str]:
-    """Return what a class of errors means here, and what to say; the nearest of its bases that is listed decides."""
+    """Return what a class of errors means here, and the advice; the nearest of its bases that is listed decides."""
     return next(_KINDS[base.__name__] for base in error.__mro__ if base.__name__ in _KINDS)

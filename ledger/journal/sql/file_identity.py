@@ -21,7 +21,7 @@ from ledger.output_files import SQLITE_MAGIC
 
 _HEADER_BYTES: Final = 100
 _COUNTER: Final = struct.Struct(">24xI")  # the file change counter of the header, which only rises
-_FILE_TOKEN: Final = struct.Struct(">60xI")  # the user version, by which ``engine`` tells one file from another
+_FILE_TOKEN: Final = struct.Struct(">60xI")  # the user version, by which ``engine`` distinguishes two files
 #: Of the index: the salts that name the log's present generation; how much of it was copied into the database file, and how
 #: much a checkpoint set out to copy. In the byte order of the machine.
 _INDEX: Final = struct.Struct("=32x8s56xI28xI")
@@ -68,7 +68,7 @@ def inode_of(path: str) -> tuple[int, int] | None:
 
 
 def require_own_log(path: str, token: int) -> None:
-    """Refuse a database beside which lies the log of another one, as a backup that was copied over a journal.
+    """Refuse a database beside which is the log of another one, as with a backup that was copied over a journal.
 
     Args:
         path: The database file, which is open.
@@ -142,7 +142,7 @@ class OpenFiles:
         except FileNotFoundError:
             self._refuse(Fault.MOVED, f"{self._paths[0]} was removed or renamed")
         if main.st_ino != self._inodes[0] or main.st_dev != self._device:
-            self._refuse(Fault.MOVED, f"another file took the place of {self._paths[0]}")
+            self._refuse(Fault.MOVED, f"another file replaced {self._paths[0]}")
         if self._examinations or self._written != (main.st_mtime_ns, main.st_size):
             self._examine()
 
@@ -165,7 +165,7 @@ class OpenFiles:
         except FileNotFoundError as error:
             self._refuse(Fault.LOG, f"{error.filename} was removed or renamed")
         if log.st_ino != self._inodes[1] or index.st_ino != self._inodes[2]:
-            self._refuse(Fault.LOG, f"another file took the place of {log_path} or {index_path}")
+            self._refuse(Fault.LOG, f"another file replaced {log_path} or {index_path}")
         changed_ns = folder.st_ctime_ns
         is_settled = time.time_ns() - changed_ns > (_FINE_NS if changed_ns % _MILLISECOND_NS else _COARSE_NS)
         self._names = (changed_ns, folder.st_ino, folder.st_dev) if is_settled and _HAS_CHANGE_TIME else None

@@ -51,8 +51,8 @@ class Gate:
     def enter(self, file: str) -> int:
         """Begin to use a file, after a fork that is under way, and return the number of this use.
 
-        Without the lock where nobody forks, because every append passes here: who forks first says so and then looks at the
-        uses, who uses a file first says so and then looks whether somebody forks. So one of them sees the other.
+        Without the lock where nobody forks, because every append passes here: who forks first sets a mark and then looks at the
+        uses, who uses a file first sets a mark and then looks whether somebody forks. So one of them sees the other.
         """
         thread = get_ident()
         number = next(self._numbers)

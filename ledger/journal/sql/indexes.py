@@ -55,7 +55,7 @@ Index(
     sqlite_where=text("placement = 1"),
     postgresql_where=text("placement = 1"),
 )
-#: What stands whatever the moment (see ``schema.TERMS_FILTER``).
+#: The events that change account terms (see ``schema.TERMS_FILTER``).
 Index(
     "ix_events_standing",
     events.c.account_id,
@@ -64,7 +64,7 @@ Index(
     postgresql_where=text(TERMS_FILTER),
 )
 
-#: The few that take the place of other tellings, and what they replace. With the kind, or SQLite would read the table.
+#: The few that replace other records, and what they replace. With the kind, or SQLite would read the table.
 _REVISED: Final = "kind = 'DealRevised'"
 Index(
     "ix_events_revised",

@@ -60,13 +60,13 @@ _BATCH: Final = 500
 #: So many rows are read at once: of SQLite fewer than Python makes before it looks for garbage, of Postgres a
 #: round trip's worth.
 _STREAM_ROWS: Final = {"sqlite": 500, "postgresql": 5000}
-_HEALTH_PATIENCE: Final = 2.0  # seconds: a sync is not to be kept by others who write
+_HEALTH_PATIENCE: Final = 2.0  # seconds: a sync is not to be delayed by others who write
 #: So many rows a page has, where SQLite is asked anew for each.
 _PAGE_ROWS: Final = 500
 _STREAM_MARKS: Final = 16
 _STREAM_ANSWERS: Final = 4  # each may be many megabytes
 
-# Without SQLAlchemy's conversions: the drivers return what we want, and what is damaged comes as it lies.
+# Without SQLAlchemy's conversions: the drivers return what we want, and what is damaged comes as it is stored.
 _stored: list[sa.ColumnElement[Any]] = [
     sa.type_coerce(events.c[name], sa.types.NullType()).label(name) for name in Stored._fields
 ]
@@ -213,7 +213,7 @@ class SqlJournal:
                     yield "the file", None, "integrity_check", what
 
     def _misnamed(self, key: int, server: Any, login: Any) -> Iterator[tuple[str, int | None, str, str]]:
-        """Compare an account's name with its id, and where they disagree with the name that its first event says."""
+        """Compare an account's name with its id, and where they disagree with the name in its first event."""
         name = _name(server, login)
         if name is not None and account_key(name) == key:
             return
@@ -227,7 +227,7 @@ class SqlJournal:
                 yield first, None, f"accounts.{field}", f"it was changed: {found!r} is not what was recorded"
 
     def _first_name(self, key: int) -> str | None:
-        """Return the name that the first event under an account id says, if the id is that of the name."""
+        """Return the name in the first event under an account id, if the id is that of the name."""
         query = sa.select(events.c.data).where(events.c.account_id == key, events.c.version == 1)
         for (data,) in self._stream(query, lenient=True):
             try:
@@ -291,7 +291,7 @@ class SqlJournal:
     def _placed(
         self, key: int, selection: Selection, after: Mark | None, *, is_anchored: bool
     ) -> Iterator[tuple[FoldKey, Row]]:
-        """Yield what has to be put in its place, ascending by its second: what lies behind a checkpoint, or all."""
+        """Yield what has to be put in its place, ascending by its second: what follows a checkpoint, or all."""
         version, until_msc = selection.version, selection.time_msc
         from_msc = after.place[0] if after and is_anchored else -(2**62)
         late: tuple[str, tuple[Any, ...]]
@@ -550,7 +550,7 @@ class SqlJournal:
             from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
         return insert(table)
 
-    # ---- what is kept of the journal as a whole
+    # ---- what is stored of the journal as a whole
 
     def identity(self) -> str:
         with self._reading() as connection:
@@ -584,7 +584,7 @@ class SqlJournal:
 
 
 def _name(server: Any, login: Any) -> AccountId | None:
-    """Return an account's name as it lies in the database, None if it is damaged."""
+    """Return an account's name as it is stored, None if it is damaged."""
     try:
         return AccountId(storable(server), login) if type(server) is str and type(login) is int else None
     except BadValue:
@@ -657,7 +657,7 @@ def _selected(account: AccountId, selection: Selection) -> list[sa.ColumnElement
 
 
 def _placement_is(placement: int) -> sa.ColumnElement[bool]:
-    """Compare written out: with a parameter, SQLite cannot tell that the partial index serves."""
+    """Compare written out: with a parameter, SQLite does not see that the partial index applies."""
     return events.c.placement == sa.literal_column(str(placement))
 
 
@@ -696,9 +696,9 @@ def _mark(row: Row) -> Mark:
 
 
 def _replaced(connection: Connection, account: AccountId, version: int) -> dict[int, int]:
-    """Return the versions of all tellings that a later revision of their deal took the place of -> the last such revision.
+    """Return the versions of all records that a later revision of their deal replaced -> the last such revision.
 
-    Every telling names the one before it, so that they are found by their keys instead of by reading all.
+    Every record names the one before it, so that they are found by their keys instead of by reading all.
     """
     of_account = events.c.account_id == account_key(account)
     before = sa.select(events.c.caused_by, events.c.version).where(of_account, _is_revision, events.c.version <= version)

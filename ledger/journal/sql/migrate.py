@@ -143,7 +143,7 @@ def finish(engine: Engine) -> None:
 _STREAM_ROWS: Final = 5000
 _Head = tuple[AccountId, int, bytes]  # name, version, hash
 
-#: What the chain covers, and the hash, as they lie.
+#: What the chain covers, and the hash, as they are stored.
 _hashed: Final[list[sa.ColumnElement[Any]]] = [
     sa.type_coerce(events.c[name], sa.types.NullType()).label(name) for name in (*COVERED, "hash")
 ]
@@ -176,12 +176,12 @@ def require_same_chain(connection: Connection) -> Iterator[None]:
             _check_chain(connection, key, head)
     except CorruptEvent as error:
         raise JournalError(
-            f"the migration would have changed what is recorded, so it was taken back and the journal is as it was: {error}"
+            f"the migration would have changed what is recorded, so it was rolled back and the journal is as it was: {error}"
         ) from error
 
 
 def _heads(connection: Connection) -> dict[int, _Head]:
-    """Return account id -> where the account stands."""
+    """Return account id -> head."""
     query = sa.select(accounts.c.account_id, accounts.c.server, accounts.c.login, heads.c.version, heads.c.hash).select_from(
         accounts.outerjoin(heads, accounts.c.account_id == heads.c.account_id)
     )

@@ -51,7 +51,7 @@ metadata = MetaData(
 accounts = Table(
     "accounts",
     metadata,
-    # A digest of the name, so that no sequence hands out ids and two databases agree on them.
+    # A digest of the name, so that no sequence assigns ids and two databases agree on them.
     Column("account_id", BigInteger, primary_key=True, autoincrement=False),
     Column("server", Text, nullable=False),
     Column("login", BigInteger, nullable=False),
@@ -88,16 +88,16 @@ def _column(name: str) -> Column[object]:
     return Column(name, kind, nullable=name not in _REQUIRED, primary_key=name == "version", autoincrement=False)
 
 
-#: In the table the placement stands before the schema, which the fold did not always read.
-_AS_THEY_LIE: Final = (*Posting._fields[:-1], "placement", "schema", *Stored._fields[len(Posting._fields) + 1 :])
-assert _AS_THEY_LIE[-2:] == ("order_msc", "order_deal"), "columns that came later lie behind the others"
+#: In the table the placement comes before the schema, which the fold did not always read.
+_IN_TABLE_ORDER: Final = (*Posting._fields[:-1], "placement", "schema", *Stored._fields[len(Posting._fields) + 1 :])
+assert _IN_TABLE_ORDER[-2:] == ("order_msc", "order_deal"), "columns that came later follow the others"
 
 events = Table(
     "events",
     metadata,
     Column("account_id", BigInteger, ForeignKey("accounts.account_id"), primary_key=True, autoincrement=False),
-    # What the fold reads stands first: a row is read up to the last column that is wanted.
-    *map(_column, _AS_THEY_LIE),
+    # What the fold reads comes first: a row is read up to the last column that is wanted.
+    *map(_column, _IN_TABLE_ORDER),
     UniqueConstraint("account_id", "natural_key"),
     sqlite_with_rowid=False,
 )
@@ -106,8 +106,8 @@ events = Table(
 ROW: Final = ", ".join(f'"{name}"' for name in Stored._fields)
 POSTING: Final = ", ".join(f"coalesce(deal, {NO_DEAL})" if name == "deal" else f'"{name}"' for name in Posting._fields)
 
-#: What stands whatever the moment. With ``IN`` SQLite would build a table for every row that is inserted. It has to be told to
-#: use the index (``USE_TERMS_INDEX`` behind the table's name).
+#: The events that change account terms. With ``IN`` SQLite would build a table for every row that is inserted. It has to be
+#: made to use the index (``USE_TERMS_INDEX`` behind the table's name).
 TERMS_FILTER: Final = " OR ".join(f"kind = '{kind}'" for kind in TERMS_KINDS)
 USE_TERMS_INDEX: Final = "INDEXED BY ix_events_standing"
 

@@ -1,6 +1,6 @@
 """What was done to a stream whose chain is broken: found by how its events point to one another.
 
-A row's own hash tells whether its content and its predecessor's hash are what was recorded, and, with the two bytes kept of its
+A row's own hash shows whether its content and its predecessor's hash are what was recorded, and, with the two bytes kept of its
 version, under which number that was. So rows that were renumbered are recognised, and what is left is arithmetic: numbers
 that are nowhere were removed, numbers that are there twice or content that nothing points to was inserted, numbers out of
 their order were swapped.
@@ -18,14 +18,14 @@ from ledger.journal.chain import recorded_version
 
 
 class Finding(NamedTuple):
-    """What was done, at which version of the stream as it lies."""
+    """What was done, at which version of the stream as it is stored."""
 
     version: int
     what: str
 
 
 class _Link(NamedTuple):
-    """A row as a link of the chain. ``told`` is the version it was recorded under, None if its content was changed."""
+    """A row as a link of the chain. ``recorded_version`` is None if its content was changed."""
 
     version: int
     recorded_version: int | None
@@ -34,12 +34,12 @@ class _Link(NamedTuple):
 
 
 def findings(rows: Iterable[Stored], begin: bytes, end: bytes | None) -> tuple[list[Finding], frozenset[int]]:
-    """Return what was removed, inserted, swapped or rewritten, and the versions that only lie elsewhere with the one before.
+    """Return what was removed, inserted, swapped or rewritten, and the versions that only moved together with the one before.
 
     Args:
-        rows: An account's rows as they lie, ascending.
-        begin: What stands for the predecessor of the first.
-        end: What the account's head says of the last, None if nothing.
+        rows: An account's rows as they are stored, ascending.
+        begin: The predecessor's hash of the first.
+        end: The account's head, None without one.
     """
     links = list(_links(rows))
     here = {link.recorded_version for link in links if link.recorded_version is not None}
@@ -67,7 +67,7 @@ def _links(rows: Iterable[Stored]) -> Iterator[_Link]:
 
 
 def _alongside(whole: list[_Link]) -> Iterator[int]:
-    """Yield the versions of rows that were renumbered like the one before: it says all there is to say."""
+    """Yield the versions of rows that were renumbered like the one before: nothing more can be learnt from them."""
     for before, link in pairwise(whole):
         shift = link.version - (link.recorded_version or 0)
         if shift and shift == before.version - (before.recorded_version or 0):

@@ -90,7 +90,7 @@ def verify_account(
     """Check one account's chain, gaps, head, keys, evidence and that its fold runs. Others may append meanwhile.
 
     Args:
-        journal: Where it is kept.
+        journal: Where it is stored.
         account: Whose stream.
         progress: Called with the number of events checked since the last call.
         help_with: Called with the account and its version; has part of the work done elsewhere, or none.
@@ -126,7 +126,7 @@ def verify_chain(journal: Journal, account: AccountId) -> tuple[Problem, ...]:
 
 
 class State(NamedTuple):
-    """Where a walk over rows stands: behind a version, its chain hash, its recorded time, the place of the last in order."""
+    """The state of a walk over rows: behind a version, its chain hash, its recorded time, the place of the last in order."""
 
     version: int
     hash: bytes | None
@@ -158,7 +158,7 @@ class Help(Protocol):
 
 
 def verify_tail(journal: Journal, account: AccountId, after: int, upto: int) -> WorkerResult | None:
-    """Check the rows behind a version, on trust in what lies before, and the fold; None if a row is not whole."""
+    """Check the rows behind a version, trusting what precedes them, and the fold; None if a row is not whole."""
     begin = _state_at(journal, account, after)
     walk = _Walk(journal, account)
     walk.go_on_at(begin, {})
@@ -255,7 +255,7 @@ class _Walk:
 
     @property
     def state(self) -> State:
-        """Where it stands."""
+        """Its state."""
         return State(self.version, self.hash, self.recorded_us, self.place)
 
     def go_on_at(self, state: State, evidence: Mapping[str, int]) -> None:
@@ -274,7 +274,7 @@ class _Walk:
     def _pass(self, rows: list[Row], at: int) -> int:
         """Go on behind all rows that are as they were recorded, each behind the one before; return where that ends.
 
-        What ``check`` finds nothing wrong with, and no more: it says the same of every row, at five times the cost.
+        What ``check`` finds nothing wrong with, and no more: it finds the same of every row, at five times the cost.
         """
         version, before, recorded_us, place = self.version, self.hash, self.recorded_us, self.place
         if before is None or recorded_us is None or place is None:
@@ -410,7 +410,7 @@ class _Walk:
                 yield self._problem(self.version, f"heads.{name}", what)
 
     def check_evidence(self, journal: RawRows) -> Iterator[Problem]:
-        """Compare the raw answers that are kept with their digests, and those with what the events refer to."""
+        """Compare the raw answers that are stored with their digests, and those with what the events refer to."""
         missing = dict(self.evidence)
         for kept in journal.raw_evidence(self.account):
             version = missing.pop(kept.digest, None)
@@ -419,7 +419,7 @@ class _Walk:
             except CorruptEvent as error:
                 yield self._problem(version, "evidence", str(error))
         for digest_, version in missing.items():
-            yield self._problem(version, "evidence", f"the raw answer {_short(digest_)} that it rests on is not kept")
+            yield self._problem(version, "evidence", f"the raw answer {_short(digest_)} that it rests on is not stored")
 
 
 def _wrong_types(row: Stored) -> Iterator[tuple[str, str]]:
@@ -445,10 +445,10 @@ def _contradictions(row: Stored) -> Iterator[tuple[str, str]]:
             yield "data", str(error)
             return
         if row.schema != KINDS[row.kind][1]:
-            return  # lifted: it says in other words what the chain shows to be as it was recorded
+            return  # lifted: its fields are named otherwise, and the chain shows that they are as recorded
         for name in ("position_id", "symbol", "caused_by", "evidence", "data"):
             if getattr(row, name) != getattr(expected, name):
-                yield name, "it is not what the event says"
+                yield name, "it is not what the event states"
         key = natural_key(event)
     if not is_record_of(row.natural_key, key):
         yield "natural_key", f"expected {key}, found {_short(row.natural_key)}"
@@ -512,7 +512,7 @@ def _check_earlier(
 def _compared(
     account: AccountId, checkpoint: Checkpoint, fold: Fold[T], folded: T, postings: Postings, proven: set[bytes]
 ) -> Iterator[Problem]:
-    """Fold up to the place of a checkpoint, and compare its state and what it says of its postings."""
+    """Fold up to the place of a checkpoint, and compare its state and its reading of the postings."""
     mark = checkpoint.mark
     while rows := postings.take(_NEAR, mark.place):
         folded.fold(rows, decode_posting)

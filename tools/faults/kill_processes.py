@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Kills engines and reconcilers at random moments, a thousand times, and checks that nothing of it shows.
 
-    python3 tools/faults/kill.py                                   # 1,000 SIGKILLs, SQLite, extended form, hedging
-    python3 tools/faults/kill.py --kills 200 --form base --mode netting --seed 7
-    python3 tools/faults/kill.py --journal postgresql+psycopg://postgres@localhost/kill
+    python3 tools/faults/kill_processes.py                                   # 1,000 SIGKILLs, SQLite, extended form, hedging
+    python3 tools/faults/kill_processes.py --kills 200 --form base --mode netting --seed 7
+    python3 tools/faults/kill_processes.py --journal postgresql+psycopg://postgres@localhost/kill
 
 An engine sends orders to a simulated terminal and records their fills; a reconciler syncs the same journal; a hand trades
 behind their backs. Both are killed (SIGKILL) wherever they are. Then a restart must converge in one ``startup_recovery``: the
