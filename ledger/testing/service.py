@@ -20,10 +20,10 @@ from ledger.gateway.sandbox.responder import SandboxResponder
 from ledger.gateway.sandbox.terminal import Terminal
 from ledger.gateway.serve.package import ReportedModule
 from ledger.output_files import written_whole
-from ledger.testing import FakeFaults, FakeMetaTrader5, fake_mt5
+from ledger.testing import FakeFaults, FakeMetaTrader5, FakeSettings, fake_mt5
 from ledger.testing.mt5.blocking import block
 from ledger.testing.mt5.broker import Broker
-from ledger.testing.mt5.faults import read_fault
+from ledger.testing.mt5.faults import ALWAYS, read_fault
 
 #: What names ``open_fake`` to a terminal process.
 OPENER: Final = f"{__name__}:open_fake"
@@ -35,7 +35,8 @@ def open_fake(settings: Mapping[str, Any], report: Callable[[str | None], object
 
     Args:
         settings: Arguments of ``fake_mt5``; ``state``: the file of its state, None for none; ``call_sec``: how long each call
-            into the fake blocks the process; ``faults``: what goes wrong, ``KIND`` or ``KIND:TIMES``.
+            into the fake blocks the process; ``faults``: what goes wrong, ``KIND`` or ``KIND:TIMES``; ``data_path``: the
+            terminal's data folder.
         report: Called with the name of each call into the fake before it, and with None after it.
     """
     options = dict(settings)
@@ -43,7 +44,8 @@ def open_fake(settings: Mapping[str, Any], report: Callable[[str | None], object
     faults = FakeFaults(seed=options.get("seed", 1))
     for text in options.pop("faults", ()):
         faults.add(*read_fault(text))
-    fake = fake_mt5(**options, faults=faults)
+    behaviour = FakeSettings(data_path=options.pop("data_path", None))
+    fake = fake_mt5(**options, faults=faults, settings=behaviour)
     path = None if state is None else Path(state)
     if path is not None and path.exists():
         fake.broker = _load(path)
@@ -75,7 +77,7 @@ class Blocks:
 
 
 class FakeTerminal(Mt5Terminal):
-    """A terminal over the fake module, which takes the commands of the sandbox and ``block``."""
+    """A terminal over the fake module, which takes the commands of the sandbox, ``block`` and ``fail``."""
 
     def __init__(
         self, fake: FakeMetaTrader5, blocks: Blocks, state: Path | None, report: Callable[[str | None], object]
@@ -96,10 +98,11 @@ class FakeTerminal(Mt5Terminal):
         """Carry out a command and return its answer, whatever it is."""
         try:
             asked = json.loads(raw)
-            if isinstance(asked, dict) and asked.get("command") == "block":
-                return self._block(asked)
-        except ValueError as error:
-            return json.dumps({"status": "ERROR", "error_code": "BAD_COMMAND", "error_msg": str(error)}).encode()
+            command = asked.get("command") if isinstance(asked, dict) else None
+            if command in ("block", "fail"):
+                return self._block(asked) if command == "block" else self._fail(asked)
+        except (ValueError, RecursionError, BadValue) as error:
+            return json.dumps({"status": "ERROR", "error_code": "BAD_COMMAND", "error_msg": str(error)[:500]}).encode()
         answer = self._control.carry_out(raw)
         self._save()
         return answer
@@ -111,6 +114,11 @@ class FakeTerminal(Mt5Terminal):
                 f"block needs seconds from 0 to {_SECONDS_MAX}, and the name of a call or none, found {asked!r:.100}"
             )
         self._blocks.add(call, float(seconds))
+        return b'{"status":"SUCCESS"}'
+
+    def _fail(self, asked: Mapping[str, Any]) -> bytes:
+        fault, times = read_fault(str(asked.get("fault")))
+        self._fake.faults.add(fault, 1 if times == ALWAYS else times)
         return b'{"status":"SUCCESS"}'
 
     def _save(self) -> None:

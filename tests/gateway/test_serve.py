@@ -200,6 +200,44 @@ def test_without_keys_only_this_machine_is_bound(tmp_path):
         ServiceSettings(**settings, endpoint=endpoint, push_endpoint=endpoint)
 
 
+def test_a_second_service_of_one_terminal_is_read_only(tmp_path):
+    folders = [tmp_path / name for name in ("terminal", "one", "other")]
+    for folder in folders:
+        folder.mkdir()
+    terminal = {"data_path": str(folders[0])}
+    with ServedTerminal(folders[1], terminal=terminal) as first:
+        first.until("the lock", connected=True, trade_allowed=True)
+        with ServedTerminal(folders[2], terminal=terminal) as second:
+            second.until("the terminal", connected=True, trade_allowed=False)
+            assert second.ask("ORDER_SEND")["error_code"] == "READ_ONLY"
+            assert second.ask("GET_POSITIONS")["status"] == "SUCCESS"
+            assert any("another service uses the terminal" in one for one in second.reports)
+    with ServedTerminal(folders[2], terminal=terminal) as second:
+        second.until("the lock", connected=True, trade_allowed=True)
+
+
+def test_a_terminal_without_its_connection_is_connected_again(tmp_path):
+    with ServedTerminal(tmp_path, terminal={"faults": ["no-connection:1"]}) as served:
+        answer = served.until_connected()
+        assert answer["terminal_process"]["state"] in ("idle", "busy")
+        assert any("-10004 No IPC connection" in one for one in served.reports)
+        events = served.ask("GET_EVENTS", after_seq=0)["events"]
+        assert [one["data"]["connected"] for one in events if one["kind"] == "connection"] == [True]
+
+
+def test_an_error_of_the_package_is_answered_with_its_code(tmp_path):
+    with ServedTerminal(tmp_path, poll_ms=60_000) as served:
+        served.until_connected()
+        served.until("the first look", state="idle")
+        served.terminal.control("fail", fault="no-connection")
+        answer = served.ask("GET_POSITIONS")
+        assert (answer["error_code"], answer["last_error"]) == ("-10004", [-10004, "No IPC connection"])
+        assert served.ask("GET_POSITIONS")["error_code"] == "-10004", "until it is connected again"
+        served.until("the connection", state="idle")
+        while (answer := served.ask("GET_POSITIONS"))["status"] != "SUCCESS":
+            assert answer["error_code"] == "-10004"
+
+
 # ---- what is published
 
 
