@@ -59,6 +59,9 @@ CAN: Final = ("push",)
 POLL_MS: Final = 200
 #: How long a request waits for a terminal process that is busy, in seconds.
 PATIENCE_SEC: Final = 1.0
+#: How many requests wait for the terminal process at most: of all clients, and of each.
+WAITING_MAX: Final = 200
+WAITING_OF_ONE_MAX: Final = 4
 #: How often a heartbeat is published, in seconds.
 HEARTBEAT_SEC: Final = 1.0
 #: The pause before the terminal is connected again, in seconds: the first, doubled each time, and the longest.
@@ -251,6 +254,9 @@ class GatewayService:
         if refusal is not None:
             call.answer(refusal)
             return
+        if self._is_crowded(call.client):
+            call.answer(Refusal("BUSY", "too many requests wait for the terminal: ask again"))
+            return
         now = self.monotonic()
         limit_sec = self.settings.patience_sec
         own = call.request.fields.get("deadline_msc")
@@ -262,6 +268,12 @@ class GatewayService:
             self._answer_busy(waiting.pop())
         elif self._under_way is not None and self._under_way.call is call:
             self._under_way.busy_at = now + own_sec
+
+    def _is_crowded(self, client: bytes) -> bool:
+        """Return whether too many requests wait, of all clients or of this one: nobody waits long for another's."""
+        if len(self._waiting) >= WAITING_MAX:
+            return True
+        return sum(one.call.client == client for one in self._waiting) >= WAITING_OF_ONE_MAX
 
     def _refuse_read(self) -> Refusal | None:
         """Return why the terminal is not asked; None where it may be."""
