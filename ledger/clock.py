@@ -31,7 +31,12 @@ MINUTE_MSC: Final = 60 * SECOND_MSC
 QUARTER_MSC: Final = 15 * MINUTE_MSC  # no zone changes its offset within a quarter of an hour
 DAY_MSC: Final = 24 * 60 * MINUTE_MSC
 
-_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  # a wall clock has no zone
+#: What times count from: on a wall clock, and in UTC.
+WALL_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  # a wall clock has no zone
+UTC_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
+SECOND_US: Final = 1_000_000
+
 # Zones are looked up within the years that a datetime can hold; outside of them their offset stays as it is there.
 _QUARTERS: Final = range(-62_000_000_000_000 // QUARTER_MSC, 253_000_000_000_000 // QUARTER_MSC)
 _NY_CLOSE_SHIFT_MSC: Final = 7 * 60 * MINUTE_MSC
@@ -75,7 +80,7 @@ def _zone_offset_msc(name: str, quarter: int) -> int | None:
     A quarter hour that the clock shows twice is taken as its first showing, so that wall time never runs backwards.
     """
     zone = _zone(name)
-    wall = _EPOCH + timedelta(milliseconds=quarter * QUARTER_MSC)
+    wall = WALL_EPOCH + timedelta(milliseconds=quarter * QUARTER_MSC)
     offset = wall.replace(tzinfo=zone).utcoffset()
     assert offset is not None
     shown = (wall - offset).replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None)
@@ -159,7 +164,7 @@ def _zone_of(rule: str) -> tuple[str | None, int]:
 
 def _year(time_msc: int) -> int:
     seconds = min(max(time_msc // SECOND_MSC, _QUARTERS.start * 900), _QUARTERS.stop * 900)
-    return (_EPOCH + timedelta(seconds=seconds)).year
+    return (WALL_EPOCH + timedelta(seconds=seconds)).year
 
 
 @lru_cache(maxsize=1024)
@@ -180,7 +185,7 @@ def _repeated_hours(name: str, year: int) -> tuple[tuple[int, int], ...]:
             turn = _turn(zone, moment - day, moment)
             begin, end = ((turn + offset).replace(tzinfo=None) for offset in (after, before))
             if begin.year == year:
-                found.append(tuple((wall - _EPOCH) // timedelta(milliseconds=1) for wall in (begin, end)))  # type: ignore[arg-type]
+                found.append(tuple((wall - WALL_EPOCH) // timedelta(milliseconds=1) for wall in (begin, end)))  # type: ignore[arg-type]
         before = after
     return tuple(found)
 
@@ -278,14 +283,13 @@ def utc_text_us(utc_us: int) -> str:
 
 
 def _iso(utc_us: int, timespec: str, *, always: bool = False) -> str:
-    moment = _EPOCH + timedelta(microseconds=utc_us)
+    moment = WALL_EPOCH + timedelta(microseconds=utc_us)
     return moment.isoformat(timespec=timespec if always or moment.microsecond else "seconds") + "Z"
 
 
 _TIME: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?)?\s*(Z|[+-]\d\d:?\d\d)?", re.IGNORECASE
 )
-_SECOND_US: Final = 1_000_000
 
 
 def moment_span_us(text: str) -> tuple[int, int]:
@@ -307,22 +311,22 @@ def moment_span_us(text: str) -> tuple[int, int]:
         wall = datetime(int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0))  # noqa: DTZ001
     except ValueError as error:
         raise BadValue(f"{text!r} is not a time: {error}") from None
-    start_us = (wall - _EPOCH) // timedelta(microseconds=1) + int((fraction or "").ljust(6, "0"))
+    start_us = (wall - WALL_EPOCH) // MICROSECOND + int((fraction or "").ljust(6, "0"))
     if zone and zone.upper() != "Z":
         digits = zone[1:].replace(":", "")
         hours, minutes = int(digits[:2]), int(digits[2:])
         if hours > 15 or minutes > 59:
             raise BadValue(f"a fixed offset is at most 15:59, found {text!r}")
-        offset = (hours * 60 + minutes) * 60 * _SECOND_US
+        offset = (hours * 60 + minutes) * 60 * SECOND_US
         start_us -= -offset if zone[0] == "-" else offset
     if fraction:
         unit_us = int(10 ** (6 - len(fraction)))
     elif second:
-        unit_us = _SECOND_US
+        unit_us = SECOND_US
     elif hour:
-        unit_us = 60 * _SECOND_US
+        unit_us = 60 * SECOND_US
     else:
-        unit_us = 24 * 3600 * _SECOND_US
+        unit_us = 24 * 3600 * SECOND_US
     return start_us, start_us + unit_us
 
 

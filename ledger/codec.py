@@ -50,6 +50,7 @@ from ledger.postings import (
     ASSERTED,
     DEAL_SCHEMA,
     IN_ORDER,
+    MONEY,
     NO_DEAL,
     OUT_OF_ORDER,
     OUTSIDE_FOLD,
@@ -140,7 +141,6 @@ KINDS: Final[Mapping[str, tuple[type[Event], int]]] = {
 
 assert KINDS["FillRecorded"][1] == KINDS["CashMoved"][1] == DEAL_SCHEMA
 _ORIGINS: Final = {origin: origin.value for origin in Origin}  # reading the value of an enum's member is slow
-_MONEY: Final = ("commission", "fee", "swap", "profit")
 
 
 # -------------------------------------------------------------------------------------------------------------- to a row
@@ -420,7 +420,7 @@ def decode_posting(row: Row) -> Event:
 
 
 def _decode_deal(row: Stored, terms: AccountTerms) -> Event:
-    money = {name: _of_money(getattr(row, name), terms) for name in _MONEY}
+    money = {name: _of_money(getattr(row, name), terms) for name in MONEY}
     if row.deal is None:
         raise ValueError("it has no deal ticket")
     if row.kind == "DealCompleted":

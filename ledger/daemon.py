@@ -17,6 +17,7 @@ from typing import Final, Protocol
 
 from attrs import define, field, frozen
 
+from ledger.clock import SECOND_US
 from ledger.errors import BadValue, GatewayError, LedgerError
 from ledger.reconciler import StateReconciler, SyncResult
 from ledger.text import visible
@@ -28,7 +29,6 @@ _PAUSE_MAX_SEC: Final = 30.0
 #: What counts as recent: so many intervals, and so many seconds at least.
 _INTERVALS_RECENT: Final = 3
 _RECENT_SEC: Final = 60.0
-_MICROSECOND: Final = 1_000_000
 
 
 class Log(Protocol):
@@ -246,7 +246,7 @@ class SystemdNotifier:
         self._address = os.environ.get("NOTIFY_SOCKET")
         if self._address and self._address[0] not in "/@":
             raise BadValue(f"NOTIFY_SOCKET is a path or begins with @, found {self._address!r}")
-        self._every_sec = int(os.environ.get("WATCHDOG_USEC") or 0) / _MICROSECOND / 2
+        self._every_sec = int(os.environ.get("WATCHDOG_USEC") or 0) / SECOND_US / 2
         self._last = 0.0
 
     def send(self, words: str) -> None:

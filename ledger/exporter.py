@@ -11,7 +11,7 @@ import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from itertools import groupby, islice
 from pathlib import Path
@@ -19,12 +19,14 @@ from typing import IO, Any, Final, NamedTuple
 
 from attrs import frozen
 
+from ledger.clock import MICROSECOND, UTC_EPOCH
 from ledger.codec import Stored, decode
 from ledger.errors import AccountMismatch, BadValue, CorruptEvent, JournalUnavailable, LedgerError, MalformedExport
 from ledger.journal import Head, RawRows
 from ledger.journal.admission import admit_verbatim, start
 from ledger.journal.evidence import StoredEvidence, decompress
 from ledger.output_files import require_writable, written_whole
+from ledger.postings import MONEY
 from ledger.service import Account, Ledger
 from ledger.terms import TERMS_KINDS, AccountTerms, terms_after
 from ledger.text import csv_text
@@ -43,8 +45,6 @@ from ledger.values import (
 
 Progress = Callable[[int], object]
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _AT_ONCE: Final = 2000
 _DEAL_SIDES: Final = (Side.BUY.value, Side.SELL.value)
 
@@ -93,7 +93,6 @@ class Record(NamedTuple):
 
 _TIMES: Final = {"event_time", "recorded_at"}
 _DECIMALS: Final = {"volume", "price", "commission", "fee", "swap", "profit"}
-_MONEY: Final = ("commission", "fee", "swap", "profit")
 _INTEGERS: Final = {
     "login", "version", "broker_msc", "position_id", "deal", "order", "magic", "reason", "deal_type", "caused_by", "schema",
 }  # fmt: skip
@@ -102,14 +101,14 @@ _INTEGERS: Final = {
 def record(account: AccountId, row: Stored, terms: AccountTerms) -> Record:
     """Return a stored row as a record."""
     price_scale, volume_scale = terms.scales(row.symbol or "")
-    money = {name: _unscaled(getattr(row, name), terms.opened.money_scale) for name in _MONEY}
+    money = {name: _unscaled(getattr(row, name), terms.opened.money_scale) for name in MONEY}
     return Record(
         server=account.server,
         login=account.login,
         version=row.version,
         kind=row.kind,
-        event_time=_EPOCH + terms.clock.to_utc_msc(row.time_msc) * 1000 * _MICROSECOND,
-        recorded_at=_EPOCH + row.recorded_us * _MICROSECOND,
+        event_time=UTC_EPOCH + terms.clock.to_utc_msc(row.time_msc) * 1000 * MICROSECOND,
+        recorded_at=UTC_EPOCH + row.recorded_us * MICROSECOND,
         broker_msc=row.time_msc,
         position_id=row.position_id,
         deal=row.deal,
@@ -418,7 +417,7 @@ def _row(fields: dict[str, Any], terms: AccountTerms | None) -> Stored:
     if terms is not None:
         price_scale, volume_scale = terms.scales(fields["symbol"] or "")
         money_scale = terms.opened.money_scale
-        scales = dict.fromkeys(_MONEY, money_scale) | {"price": price_scale, "volume": volume_scale}
+        scales = dict.fromkeys(MONEY, money_scale) | {"price": price_scale, "volume": volume_scale}
         units = {name: _units(fields[name], scale, name) for name, scale in scales.items()}
     return Stored(
         time_msc=fields["broker_msc"],
@@ -434,7 +433,7 @@ def _row(fields: dict[str, Any], terms: AccountTerms | None) -> Stored:
         data=fields["data"],
         placement=0,
         schema=fields["schema"],
-        recorded_us=(datetime.fromisoformat(fields["recorded_at"]) - _EPOCH) // _MICROSECOND,
+        recorded_us=(datetime.fromisoformat(fields["recorded_at"]) - UTC_EPOCH) // MICROSECOND,
         natural_key=fields["natural_key"],
         correlation=fields["correlation"],
         caused_by=fields["caused_by"],

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from ledger.clock import SECOND_MSC, ClockRule
 from ledger.events import Origin
-from ledger.postings import NO_DEAL, FoldKey, Posting, Row, second_of
+from ledger.postings import DEAL, NO_DEAL, FoldKey, Posting, Row, second_of
 
 #: Events that set a position to what somebody saw.
 POSITION_ASSERTIONS: Final = frozenset({"PositionRecovered", "DriftCorrected", "GhostClosed", "Adjusted"})
@@ -92,7 +92,6 @@ def asserted_place(own: Asserted, before: tuple[int, int] | None) -> tuple[int, 
     return max((own.second_msc, own.deal), before or (-1, 0))
 
 
-_DEAL: Final = Posting._fields.index("deal")
 _STRETCH_MSC: Final = 366 * 24 * 60 * 60 * SECOND_MSC
 
 
@@ -139,7 +138,7 @@ class FoldOrder:
 
     def needs_second(self, row: Row) -> bool:
         """Return whether a posting is an assertion that the time of a snapshot places."""
-        if row[_DEAL] != NO_DEAL:  # deals assert nothing, and most of what arrives late are deals
+        if row[DEAL] != NO_DEAL:  # deals assert nothing, and most of what arrives late are deals
             return False
         found = _asserted_by(Posting._make(row))
         return found is not None and (not found.contains or self._by_time)

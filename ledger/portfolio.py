@@ -21,7 +21,6 @@ from ledger.clock import ClockRule
 from ledger.deprecation import Alias
 from ledger.errors import RuleError, VersionGap
 from ledger.events import (
-    AcceptedResult,
     AccountOpened,
     Adjusted,
     BalanceAsserted,
@@ -41,16 +40,16 @@ from ledger.events import (
     IdentityRequired,
     PositionRecovered,
     PositionReticketed,
-    PositionState,
     SymbolSpecified,
     SyncDegraded,
     SyncRestored,
 )
 from ledger.events.deals import cash_kind
-from ledger.positions import BASIS_ADJUSTMENT, BASIS_CORRECTION, BASIS_RECOVERY, OpenPosition, divided
+from ledger.holdings import ENTRY_IN, ENTRY_IN_OUT, Holdings, TradeSink
+from ledger.positions import BASIS_ADJUSTMENT, BASIS_CORRECTION, BASIS_RECOVERY, OpenPosition
 from ledger.postings import NO_DEAL, Fill, FoldKey, Posting, Row, deal_posting, place_of, second_of
 from ledger.terms import AccountTerms, check_fit, terms_after
-from ledger.values import CREDIT, INT64_MAX, plain, signed_magic
+from ledger.values import CREDIT, INT64_MAX, plain
 from ledger.views import (
     CLOSE_WITHOUT_OPENING,
     GHOST_RESULT,
@@ -86,10 +85,6 @@ __all__ = [
 #: other rules. ``tools/dev/freeze_fold.py`` shows when.
 FOLD_VERSION: Final = 3
 
-_IN: Final = 0
-_IN_OUT: Final = 2
-
-_SECOND_MSC: Final = 1000
 _key_of: Final = attrgetter("key")
 
 #: What a fold counts, by the names of its attributes.
@@ -101,8 +96,6 @@ _NUMBERS: Final = (
 
 #: Makes the event of a posting that is not a deal.
 Decode = Callable[[Row], Event]
-#: Is called with each position that went flat.
-TradeSink = Callable[[OpenPosition], object]
 
 
 def _ignore(_: OpenPosition) -> None:
@@ -121,23 +114,13 @@ class Portfolio:
         self.terms = terms
         self._version: int | None = 0  # up to which all of the account's events are folded, None where nobody stated it
         self._nets = terms.opened.mode.nets
-        self._open: dict[int, OpenPosition] = {}
-        # Where an account nets: symbol -> id of the one open position. The symbol is an attribute of the position: it may be
-        # renamed while the position is open.
-        self._ids: dict[str, int] = {}
+        self._holdings = Holdings(terms)
         self._cash = self._credit = 0
         self._commission = self._fee = self._swap = self._profit = 0
         self._cash_by_kind: dict[str, int] = {}
         self._deals = self._deals_incomplete = self._folded = 0
         self._balance_is_set = False
         self._complete_until_msc = -1
-        # What no deal explains: closes of what was never held, by position id, by symbol where that is not known;
-        # positions that ended unseen; parts of positions.
-        self._loose: dict[tuple[int | str, int], OpenPosition] = {}
-        self._ghosts: dict[int, list[OpenPosition]] = {}
-        self._parts: dict[int, OpenPosition] = {}
-        # Of what no deal explains: key and moment of what a person accepted as it is.
-        self._accepted: set[tuple[int | str, int]] = set()
         self._breaks: dict[int, Break] = {}
         self._degraded: SyncDegraded | None = None
         self._identity = Identity()
@@ -158,7 +141,8 @@ class Portfolio:
             decode: Makes the event of a posting that is not a deal.
             trades: Called with each position that went flat.
         """
-        nets, positions, ids, loose = self._nets, self._open, self._ids, self._loose
+        nets, holdings = self._nets, self._holdings
+        positions, ids, loose = holdings.open, holdings.ids, holdings.loose
         commissions = fees = swaps = profits = deals = folded = 0
         filled_msc = self._filled_msc
         self._shown = self._version = None
@@ -178,7 +162,7 @@ class Portfolio:
                 self._settle(Fill._make(row), trades)
                 continue
             if position is None:
-                if entry != _IN or loose or (nets and symbol in ids):
+                if entry != ENTRY_IN or loose or (nets and symbol in ids):
                     self._settle(Fill._make(row), trades)
                     continue
                 positions[position_id] = OpenPosition(
@@ -189,13 +173,13 @@ class Portfolio:
             elif position.symbol != symbol:
                 self._settle(Fill._make(row), trades)
                 continue
-            elif entry == _IN:
+            elif entry == ENTRY_IN:
                 if position.side != side:
                     self._settle(Fill._make(row), trades)
                     continue
                 position.add(volume, price, commission, fee, swap, profit)
             else:
-                if entry == _IN_OUT or position.side == side or volume > position.volume:
+                if entry == ENTRY_IN_OUT or position.side == side or volume > position.volume:
                     self._settle(Fill._make(row), trades)
                     continue
                 position.reduce(volume, price, commission, fee, swap, profit)
@@ -245,7 +229,7 @@ class Portfolio:
             case AccountOpened():
                 pass  # the portfolio is made with it
             case SymbolSpecified():
-                self.terms = terms_after(self.terms, [event]) or self.terms
+                self.terms = self._holdings.terms = terms_after(self.terms, [event]) or self.terms
                 self._shown = None
             case _:
                 self._apply_event(event, version)
@@ -274,249 +258,12 @@ class Portfolio:
         self._swap += swap
         self._profit += profit
 
-    # ---- deals, all rules
-
     def _settle(self, fill: Fill, trades: TradeSink) -> None:
-        """Apply a fill of any shape: money not known yet, closes beyond what is known, reversals, unknown entries."""
-        money, position_id = fill.money, fill.position_id
-        self._count(*money)
+        """Apply a fill of any shape."""
+        self._count(*fill.money)
         self._deals += 1
         self._deals_incomplete += not fill.is_money_known
-        if position_id is None and fill.entry == _IN and not self._nets:
-            position_id = fill.order or fill.deal  # hedging: a position carries its opening order's ticket
-        position, fill = self._aligned(self._held(position_id, fill.symbol, fill.time_msc), fill)
-        if fill.entry == _IN:
-            self._open_more(position, position_id, fill, money, trades)
-        elif fill.entry == _IN_OUT:
-            self._reverse(position, position_id, fill, money, trades)
-        else:
-            self._close(position, position_id, fill, money, trades)
-
-    def _held(self, position_id: int | None, symbol: str, time_msc: int) -> OpenPosition | None:
-        """Return the open position that a deal or a snapshot is about.
-
-        On an account that nets a new id means that the old position ended: MT5 gives one only after the volume reached 0.
-        """
-        position = self._open.get(position_id) if position_id is not None else None
-        if position is not None or not self._nets:
-            return position
-        known = self._ids.get(symbol)
-        if known is None:
-            return None
-        position = self._open[known]
-        if position_id is None:
-            return position
-        if position.is_id_known:
-            self._lose(position, time_msc)
-            return None
-        del self._open[known]
-        position.position_id, position.is_id_known = position_id, True
-        self._put(position)
-        return position
-
-    def _put(self, position: OpenPosition) -> None:
-        """Have a position among the open ones. Where the account nets its symbol has no other."""
-        self._open[position.key] = position
-        if self._nets:
-            self._ids[position.symbol] = position.key
-
-    def _drop(self, position: OpenPosition) -> None:
-        """Take a position from among the open ones."""
-        del self._open[position.key]
-        if self._nets and self._ids.get(position.symbol) == position.position_id:
-            del self._ids[position.symbol]
-
-    def _aligned(self, position: OpenPosition | None, fill: Fill) -> tuple[OpenPosition | None, Fill]:
-        """Let a position go by the symbol that its latest deal names: a renamed symbol is the same position.
-
-        Where the scales of both symbols differ, position and deal are brought to the finer ones. If neither symbol keeps both
-        of them, nothing can be added exactly: then the position is lost sight of.
-        """
-        if position is None or position.symbol == fill.symbol:
-            return position, fill
-        (price, volume), (price_now, volume_now) = self.terms.scales(position.symbol), self.terms.scales(fill.symbol)
-        if price_now >= price and volume_now >= volume:
-            position.rescale(10 ** (volume_now - volume), 10 ** (price_now - price))
-            self._rename(position, fill.symbol, fill.time_msc)
-            return position, fill
-        if price_now <= price and volume_now <= volume:
-            finer_volume, finer_price = fill.volume * 10 ** (volume - volume_now), fill.price * 10 ** (price - price_now)
-            return position, fill._replace(symbol=position.symbol, volume=finer_volume, price=finer_price)
-        if self._open.get(position.key) is position:
-            self._lose(position, fill.time_msc)
-        return None, fill
-
-    def _rename(self, position: OpenPosition, symbol: str, time_msc: int) -> None:
-        """Give a position another symbol; an account that nets has no other position of it then."""
-        key = position.key
-        if self._nets and self._open.get(key) is position and position.symbol != symbol:
-            del self._ids[position.symbol]
-            if symbol in self._ids:
-                self._lose(self._open[self._ids[symbol]], time_msc)
-            self._ids[symbol] = key
-        position.symbol = symbol
-
-    def _open_more(
-        self,
-        position: OpenPosition | None,
-        position_id: int | None,
-        fill: Fill,
-        money: tuple[int, int, int, int],
-        trades: TradeSink,
-    ) -> None:
-        if position is not None and position.side != fill.side:
-            self._lose(position, fill.time_msc)  # it must have been closed before, unrecorded
-            position = None
-        if position is not None:
-            position.add(fill.volume, fill.price, *money)
-            position.is_money_known &= fill.is_money_known
-            return
-        # Netting finds it by symbol, so that an id that is not known yet costs nothing; the opening order names the position.
-        position = OpenPosition(
-            position_id or fill.order or fill.deal, fill.symbol, fill.side, fill.volume, fill.price, fill.time_msc, fill.magic,
-            *money,
-        )  # fmt: skip
-        position.is_money_known = fill.is_money_known
-        position.is_id_known = position_id is not None
-        self._put(position)
-        self._match_loose(position, trades)
-
-    def _match_loose(self, position: OpenPosition, trades: TradeSink) -> None:
-        """Let an opening explain closes of the same position that were recorded for the same second.
-
-        A source that reports whole seconds puts a close before an opening of the same second that another source reported in
-        milliseconds.
-        """
-        at = (position.key, position.side)
-        loose = self._loose.get(at)
-        if loose is None or loose.opened_msc // _SECOND_MSC != position.opened_msc // _SECOND_MSC:
-            return
-        volume = min(loose.volume_out, position.volume)
-        cost = divided(loose.cost_out * volume, loose.volume_out)
-        position.reduce(volume, 0, loose.commission, loose.fee, loose.swap, loose.profit)
-        position.cost_out = cost
-        position.is_money_known &= loose.is_money_known
-        loose.volume_out -= volume
-        loose.cost_out -= cost
-        loose.commission = loose.fee = loose.swap = loose.profit = 0
-        if not loose.volume_out:
-            del self._loose[at]
-        if not position.volume:
-            self._finish(position, loose.closed_msc, trades)
-
-    def _close(
-        self,
-        position: OpenPosition | None,
-        position_id: int | None,
-        fill: Fill,
-        money: tuple[int, int, int, int],
-        trades: TradeSink,
-    ) -> None:
-        """Reduce what is there; what goes beyond it stays unexplained and never opens the other side."""
-        time_msc, side = fill.time_msc, fill.side
-        if position is not None and position.side == side:
-            self._lose(position, time_msc)  # what this deal closes stood the other way: ours was gone before
-            position = None
-        is_money_known = fill.is_money_known
-        if position is None:
-            position, fill = self._aligned(self._ghost(position_id, fill.symbol, side), fill)
-        symbol, volume, price = fill.symbol, fill.volume, fill.price
-        while position is not None and volume:
-            reduced = min(volume, position.volume)
-            position.reduce(reduced, price, *money)
-            position.is_money_known &= is_money_known
-            volume -= reduced
-            is_money_known, money = True, (0, 0, 0, 0)
-            if self._open.get(position.key) is not position:
-                position.volume_unexplained -= reduced  # a ghost: now its deal is known
-            if not position.volume:
-                self._finish(position, time_msc, trades)
-            position = self._ghost(position_id, symbol, side)
-        if volume:
-            at = (symbol if position_id is None else position_id, 1 - side)
-            loose = self._loose.get(at)
-            if loose is None:
-                loose = self._loose[at] = OpenPosition(position_id, symbol, 1 - side, 0, 0, time_msc, fill.magic)
-                loose.is_opening_known = False
-            loose.reduce(volume, price, *money)
-            loose.is_money_known &= is_money_known
-            loose.volume = 0
-            loose.closed_msc = time_msc
-
-    def _reverse(
-        self,
-        position: OpenPosition | None,
-        position_id: int | None,
-        fill: Fill,
-        money: tuple[int, int, int, int],
-        trades: TradeSink,
-    ) -> None:
-        """Close what is left and open the rest on the other side, at the deal's price, as a new trade.
-
-        Profit and swap belong to the closed part (MQL5 Reference, ``DEAL_ENTRY_INOUT``); commission and fee are shared
-        by volume.
-        """
-        time_msc, side, symbol, volume, price = fill.time_msc, fill.side, fill.symbol, fill.volume, fill.price
-        if position is None or position.side == side or volume <= position.volume:
-            self._close(position, position_id, fill, money, trades)
-            left = self._still_held(position_id, symbol)
-            if left is not None:
-                self._lose(left, time_msc)  # after a reversal nothing of the old side is left
-            return
-        commission, fee, swap, profit = money
-        closing = position.volume
-        commission_closing = divided(commission * closing, volume)
-        fee_closing = divided(fee * closing, volume)
-        position.reduce(closing, price, commission_closing, fee_closing, swap, profit)
-        position.is_money_known &= fill.is_money_known
-        self._finish(position, time_msc, trades)
-        opened = OpenPosition(
-            position_id or position.position_id, symbol, side, volume - closing, price, time_msc, fill.magic,
-            commission - commission_closing, fee - fee_closing,
-        )  # fmt: skip
-        opened.ticket = fill.order or position.ticket
-        opened.is_money_known = fill.commission is not None and fill.fee is not None
-        self._put(opened)
-
-    def _still_held(self, position_id: int | None, symbol: str) -> OpenPosition | None:
-        known = self._ids.get(symbol) if position_id is None else position_id
-        return None if known is None else self._open.get(known)
-
-    def _finish(self, position: OpenPosition, time_msc: int, trades: TradeSink) -> None:
-        """Let a position that went flat leave, from among the open ones or from among the ghosts."""
-        key = position.key
-        position.closed_msc = max(time_msc, position.closed_msc)
-        if self._open.get(key) is position:
-            self._drop(position)
-        else:
-            self._ghosts[key].remove(position)
-            if not self._ghosts[key]:
-                del self._ghosts[key]
-        trades(position)
-
-    def _lose(self, position: OpenPosition, time_msc: int) -> None:
-        """Remove a position from the open ones: it is gone, and its result is not known until its closing deal is recorded."""
-        self._drop(position)
-        position.closed_msc = time_msc
-        position.volume_unexplained += position.volume
-        self._ghosts.setdefault(position.key, []).append(position)
-
-    def _ghost(self, position_id: int | None, symbol: str, closing_side: int) -> OpenPosition | None:
-        """Return the oldest ghost that a deal of this side and position can have closed.
-
-        A deal that names no position is of its symbol's, on an account that nets.
-        """
-        if position_id is not None:
-            ghosts: Iterable[OpenPosition] = self._ghosts.get(position_id, ())
-            if not ghosts and self._nets:
-                ghosts = (ghost for ghost in self._ghosts_of(symbol) if not ghost.is_id_known)
-        else:
-            ghosts = self._ghosts_of(symbol) if self._nets else ()
-        return next((ghost for ghost in ghosts if ghost.side != closing_side), None)
-
-    def _ghosts_of(self, symbol: str) -> Iterator[OpenPosition]:
-        every = (ghost for several in self._ghosts.values() for ghost in several if ghost.symbol == symbol)
-        return iter(sorted(every, key=lambda ghost: ghost.closed_msc))
+        self._holdings.settle(fill, trades)
 
     # ---- everything that is not a fill
 
@@ -532,15 +279,13 @@ class Portfolio:
         self._note_assertion(event)
         match event:
             case PositionRecovered():
-                self._assert_open(event.position, event.time_msc, BASIS_RECOVERY)
+                self._holdings.assert_open(event.position, event.time_msc, BASIS_RECOVERY)
             case DriftCorrected():
-                self._assert_open(event.after, event.time_msc, BASIS_CORRECTION)
+                self._holdings.assert_open(event.after, event.time_msc, BASIS_CORRECTION)
             case GhostClosed():
-                self._assert_gone(event.before, event.time_msc)
+                self._holdings.assert_gone(event.before, event.time_msc)
             case PositionReticketed():
-                position = self._known(event.symbol, event.position_id)
-                if position is not None:
-                    position.ticket = event.ticket_after
+                self._holdings.reticket(event.symbol, event.position_id, event.ticket_after)
             case BalanceAsserted():
                 self._assert_balance(event, version)
             case Adjusted():
@@ -599,67 +344,6 @@ class Portfolio:
                 return
         self._asserted_msc = max(self._asserted_msc, reach_msc)
 
-    def _known(self, symbol: str, position_id: int) -> OpenPosition | None:
-        """Return the open position with an id; on an account that nets also that of the symbol, if its id is not known."""
-        position = self._open.get(position_id)
-        if position is not None or not self._nets or symbol not in self._ids:
-            return position
-        position = self._open[self._ids[symbol]]
-        return None if position.is_id_known else position
-
-    def _assert_open(self, state: PositionState, time_msc: int, basis: str) -> None:
-        """Set a position to what somebody saw; what that leaves unexplained is shown as such."""
-        side, magic = state.side.code, signed_magic(state.magic)
-        position = self._held(state.position_id, state.symbol, time_msc)
-        if position is not None and (
-            position.side != side or self.terms.scales(position.symbol) != self.terms.scales(state.symbol)
-        ):
-            self._lose(position, time_msc)
-            position = None
-        volume, price = self.terms.sizes(state)
-        position = position or self._reopen_ghost(state)
-        if position is None:
-            opened_msc = time_msc if state.opened_msc is None else state.opened_msc
-            position = OpenPosition(state.position_id, state.symbol, side, volume, price, opened_msc, magic)
-            position.basis = basis
-            self._put(position)
-        elif (position.volume, position.price_open(), position.symbol) != (volume, price, state.symbol):
-            if volume < position.volume:
-                self._lose_part(position, position.volume - volume, time_msc)
-            position.assert_open(volume, price)
-            self._rename(position, state.symbol, time_msc)
-            position.basis = basis
-        position.ticket = state.ticket or position.ticket
-        position.magic = position.magic if magic is None else magic
-        position.comment = state.comment or position.comment
-
-    def _reopen_ghost(self, state: PositionState) -> OpenPosition | None:
-        """Take back a ghost that was none: the same position is there again."""
-        ghosts = self._ghosts.get(state.position_id, [])
-        for ghost in ghosts:
-            if (ghost.side, ghost.symbol) == (state.side.code, state.symbol):
-                ghosts.remove(ghost)
-                if not ghosts:
-                    del self._ghosts[state.position_id]
-                ghost.volume_unexplained -= ghost.volume
-                ghost.closed_msc = 0
-                self._put(ghost)
-                return ghost
-        return None
-
-    def _lose_part(self, position: OpenPosition, volume: int, time_msc: int) -> None:
-        position.lose(volume)
-        key = position.key
-        part = self._parts.get(key)
-        if part is None:
-            part = self._parts[key] = OpenPosition(key, position.symbol, position.side, 0, 0, time_msc, None)
-        part.volume += volume
-
-    def _assert_gone(self, state: PositionState, time_msc: int) -> None:
-        position = self._known(state.symbol, state.position_id)
-        if position is not None:
-            self._lose(position, time_msc)
-
     def _assert_balance(self, event: BalanceAsserted, version: int) -> None:
         """Check a balance where the history before it is complete, set it where it is not.
 
@@ -712,22 +396,13 @@ class Portfolio:
 
     def _adjust(self, event: Adjusted) -> None:
         if event.after is not None:
-            self._assert_open(event.after, event.time_msc, BASIS_ADJUSTMENT)
+            self._holdings.assert_open(event.after, event.time_msc, BASIS_ADJUSTMENT)
         elif event.before is not None:
-            self._assert_gone(event.before, event.time_msc)
+            self._holdings.assert_gone(event.before, event.time_msc)
         if event.accepted is not None:
-            self._accept(event.accepted)
+            self._holdings.accept(event.accepted)
         self._cash += self._moved(event.balance_before, event.balance_after, "balance")
         self._credit += self._moved(event.credit_before, event.credit_after, "credit")
-
-    def _accept(self, result: AcceptedResult) -> None:
-        """Take what is unexplained of a position as it is. A deal that comes to light later explains it all the same."""
-        key = result.symbol if result.position_id is None else result.position_id
-        loose = [close for (at, _), close in self._loose.items() if at == key]
-        ghosts = [] if result.position_id is None else self._ghosts.get(result.position_id, [])
-        self._accepted |= {(key, one.closed_msc) for one in (*ghosts, *loose)}
-        if result.position_id is not None:
-            self._parts.pop(result.position_id, None)
 
     def _moved(self, before: Decimal | None, after: Decimal | None, what: str) -> int:
         if before is None or after is None:
@@ -738,13 +413,8 @@ class Portfolio:
         """Return an independent copy, to fold on from here."""
         twin = Portfolio(self.terms)
         twin.__dict__.update(self.__dict__)
-        twin._open = {key: position.copy() for key, position in self._open.items()}
-        twin._ids = dict(self._ids)
-        twin._loose = {key: close.copy() for key, close in self._loose.items()}
-        twin._ghosts = {key: [ghost.copy() for ghost in several] for key, several in self._ghosts.items()}
+        twin._holdings = self._holdings.copy()
         twin._cash_by_kind = dict(self._cash_by_kind)
-        twin._parts = {key: part.copy() for key, part in self._parts.items()}
-        twin._accepted = set(self._accepted)
         twin._breaks = dict(self._breaks)
         return twin
 
@@ -759,11 +429,7 @@ class Portfolio:
             "numbers": {name: getattr(self, name) for name in _NUMBERS},
             "last": list(self._last),
             "cash_by_kind": self._cash_by_kind,
-            "open": [position.fields() for position in self._open.values()],
-            "loose": [[list(key), close.fields()] for key, close in self._loose.items()],
-            "ghosts": [[key, [ghost.fields() for ghost in several]] for key, several in self._ghosts.items()],
-            "parts": [[key, part.fields()] for key, part in self._parts.items()],
-            "accepted": sorted((list(one) for one in self._accepted), key=str),
+            **self._holdings.state(),
             "breaks": [[key, attrs.asdict(one) | {"kind": one.kind.value}] for key, one in self._breaks.items()],
             "degraded": None if self._degraded is None else attrs.asdict(self._degraded),
             "identity": self._identity.state(),
@@ -782,13 +448,7 @@ class Portfolio:
         second_msc, deal, version = state["last"]
         portfolio._last = (second_msc, deal, version)
         portfolio._cash_by_kind = dict(state["cash_by_kind"])
-        position = OpenPosition.of_fields
-        for fields in state["open"]:
-            portfolio._put(position(fields))
-        portfolio._loose = {(key, side): position(fields) for (key, side), fields in state["loose"]}
-        portfolio._ghosts = {key: [position(fields) for fields in several] for key, several in state["ghosts"]}
-        portfolio._parts = {key: position(fields) for key, fields in state["parts"]}
-        portfolio._accepted = {(key, closed_msc) for key, closed_msc in state["accepted"]}
+        portfolio._holdings = Holdings.restored(terms, state)
         portfolio._breaks = {key: Break(**fields | {"kind": BreakKind(fields["kind"])}) for key, fields in state["breaks"]}
         portfolio._degraded = None if state["degraded"] is None else SyncDegraded(**state["degraded"])
         portfolio._identity = Identity.of_state(state["identity"])
@@ -797,8 +457,7 @@ class Portfolio:
     @property
     def held(self) -> int:
         """How many positions the state is made of: its size, whatever the history."""
-        ghosts = sum(map(len, self._ghosts.values()))
-        return len(self._open) + len(self._loose) + len(self._parts) + ghosts + len(self._breaks)
+        return self._holdings.size + len(self._breaks)
 
     # ---- what it shows
 
@@ -888,18 +547,18 @@ class Portfolio:
     def positions(self) -> Mapping[int, Position]:
         """Open positions, position id -> position, ascending."""
         if self._shown is None:
-            shown = sorted(self._open.values(), key=_key_of)
+            shown = sorted(self._holdings.open.values(), key=_key_of)
             self._shown = MappingProxyType({position.key: show_position(position, self.terms) for position in shown})
         return self._shown
 
     def open_price(self, position: Position) -> Fraction:
         """Return the exact open price of an open position, before it is rounded to be shown."""
-        held = self._open[position.position_id]
+        held = self._holdings.open[position.position_id]
         return Fraction(held.cost, held.cost_volume * 10 ** self.terms.scales(position.symbol)[0])
 
     def position_of(self, symbol: str) -> Position | None:
         """Return the one position of a symbol on an account that nets, None if there is none."""
-        position = self._open.get(self._ids.get(symbol, 0))
+        position = self._holdings.open.get(self._holdings.ids.get(symbol, 0))
         return None if position is None else show_position(position, self.terms)
 
     @property
@@ -907,17 +566,18 @@ class Portfolio:
         """What no deal explains, oldest first."""
         ghosts = [
             show_unexplained(ghost, GHOST_RESULT, ghost.volume, ghost.closed_msc, self.terms)
-            for key, several in self._ghosts.items()
+            for key, several in self._holdings.ghosts.items()
             for ghost in several
-            if (key, ghost.closed_msc) not in self._accepted
+            if (key, ghost.closed_msc) not in self._holdings.accepted
         ]
         loose = [
             show_unexplained(close, CLOSE_WITHOUT_OPENING, close.volume_out, close.opened_msc, self.terms)
-            for (key, _), close in self._loose.items()
-            if (key, close.closed_msc) not in self._accepted
+            for (key, _), close in self._holdings.loose.items()
+            if (key, close.closed_msc) not in self._holdings.accepted
         ]
         parts = [
-            show_unexplained(part, GHOST_RESULT, part.volume, part.opened_msc, self.terms) for part in self._parts.values()
+            show_unexplained(part, GHOST_RESULT, part.volume, part.opened_msc, self.terms)
+            for part in self._holdings.parts.values()
         ]
         everything = [*ghosts, *loose, *parts]
         return tuple(sorted(everything, key=lambda one: (one.since_msc, one.symbol, one.position_id or 0, one.kind)))
@@ -929,13 +589,13 @@ class Portfolio:
 
     def unfinished_trades(self) -> Iterator[Trade]:
         """Yield trades that ended but are not known in full: ghosts, and closes without an opening."""
-        for several in self._ghosts.values():
+        for several in self._holdings.ghosts.values():
             yield from map(self.trade, several)
-        yield from map(self.trade, self._loose.values())
+        yield from map(self.trade, self._holdings.loose.values())
 
     def partial_trades(self) -> Iterator[Trade]:
         """Yield what was closed so far of positions that are still open, position id ascending."""
-        parts = (position for position in self._open.values() if position.volume_out)
+        parts = (position for position in self._holdings.open.values() if position.volume_out)
         for position in sorted(parts, key=_key_of):
             yield attrs.evolve(self.trade(position), volume=self.terms.volume(position.symbol, position.volume_out))
 

@@ -28,7 +28,7 @@ from ledger.clock import SECOND_MSC
 from ledger.errors import InexactNumber
 from ledger.events import CashMoved, Deal, FillRecorded
 from ledger.terms import AccountTerms
-from ledger.values import TRADES, scaled, signed_magic
+from ledger.values import INT64_MAX, TRADES, scaled, signed_magic
 
 
 class Posting(NamedTuple):
@@ -97,7 +97,7 @@ assert len(Fill._fields) == len(Posting._fields)
 #: A posting as a database driver returns it: the same columns without the class. More columns may follow.
 Row = tuple[Any, ...]
 
-NO_DEAL: Final = 2**63 - 1
+NO_DEAL: Final = INT64_MAX
 
 #: Schema version that fills and cash movements are written with: their columns mean the same in all.
 DEAL_SCHEMA: Final = 1
@@ -128,15 +128,16 @@ OUTSIDE_FOLD: Final = 2
 ASSERTED: Final = 3
 
 _BLOCK: Final = 4096
-_LAST: Final = 2**63 - 1
 #: Behind every place.
-END: Final[FoldKey] = (_LAST, _LAST, _LAST)
+END: Final[FoldKey] = (INT64_MAX, INT64_MAX, INT64_MAX)
 
+#: The fields of a deal that are amounts of money.
+MONEY: Final = ("commission", "fee", "swap", "profit")
 #: What a later record may add to an earlier one.
-COMPLETABLE: Final = ("position_id", "magic", "commission", "fee", "swap", "profit")
+COMPLETABLE: Final = ("position_id", "magic", *MONEY)
 
 _KIND: Final = Posting._fields.index("kind")
-_DEAL: Final = Posting._fields.index("deal")
+DEAL: Final = Posting._fields.index("deal")
 _VERSION: Final = Posting._fields.index("version")
 _DEAL_TYPE: Final = Posting._fields.index("deal_type")
 _version: Final = itemgetter(_VERSION)
@@ -263,7 +264,7 @@ def second_of(time_msc: int) -> int:
 
 def place_of(row: Row) -> FoldKey:
     """Return the place of a posting that has no other than its time and deal give it."""
-    time_msc, deal, version = row[0], row[_DEAL], row[_VERSION]
+    time_msc, deal, version = row[0], row[DEAL], row[_VERSION]
     return time_msc - time_msc % SECOND_MSC, deal, version if deal == NO_DEAL else 0
 
 
@@ -407,7 +408,7 @@ class Postings:
         if span is None:
             return [row for _, row in self._gather(first)]
         begin, end = span
-        found = self._gather((end - SECOND_MSC, NO_DEAL, _LAST))
+        found = self._gather((end - SECOND_MSC, NO_DEAL, INT64_MAX))
         rows = self.order.arrange(found, span)
         self._events -= len(found) - len(rows)
         self._latest_msc = max(self._latest_msc, end if end - begin > SECOND_MSC else end - 1)

@@ -12,6 +12,7 @@ from typing import Final
 
 from attrs import frozen
 
+from ledger.clock import SECOND_US
 from ledger.events import BreakKind
 from ledger.journal.health import HeldBack, SyncHealth
 from ledger.views import Break
@@ -21,7 +22,6 @@ _NO_SNAPSHOT: Final = ("DEGRADED", "FAILED")
 _INTERVALS_MAX: Final = 3
 #: So far clocks of two machines may be apart before an age counts as negative, in seconds.
 _CLOCKS_APART_SEC: Final = 1.0
-_MICROSECOND: Final = 1_000_000
 
 
 class Danger(IntEnum):
@@ -85,9 +85,9 @@ def seen_of(health: SyncHealth, now_us: int) -> Seen:
     return Seen(
         status=health.status,
         reason=health.reason,
-        seen_sec=(now_us - health.seen_us) / _MICROSECOND,
-        verified_sec=None if verified_us is None else (now_us - verified_us) / _MICROSECOND,
-        interval_sec=health.interval_us / _MICROSECOND,
+        seen_sec=(now_us - health.seen_us) / SECOND_US,
+        verified_sec=None if verified_us is None else (now_us - verified_us) / SECOND_US,
+        interval_sec=health.interval_us / SECOND_US,
         verified_sec_max=health.verified_sec,
         balance_halts=health.balance_halts,
         withdrawn_halts=health.withdrawn_halts,

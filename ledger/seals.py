@@ -21,13 +21,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
+from ledger.clock import MICROSECOND, UTC_EPOCH
 from ledger.errors import BadValue, CorruptEvent, JournalError
 from ledger.journal import Head, Journal, Parent
 from ledger.journal.verify.walk import Problem
@@ -41,8 +42,6 @@ if TYPE_CHECKING:  # slow to load, and only needed to sign and to check
 _TITLE: Final = "ledger seal 1"
 _NONE: Final = "none"
 _SIGNATURE: Final = "signature "
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 @frozen(kw_only=True)
@@ -119,7 +118,7 @@ def _account(written: str) -> AccountId:
 
 
 def _time(us: int) -> str:
-    return (_EPOCH + us * _MICROSECOND).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return (UTC_EPOCH + us * MICROSECOND).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _digest(text: str) -> str:
@@ -182,7 +181,7 @@ def _value(line: str, name: str) -> str:
 
 
 def _us(text: str) -> int:
-    return (datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND
+    return (datetime.fromisoformat(text) - UTC_EPOCH) // MICROSECOND
 
 
 # ------------------------------------------------------------------------------------------------- holding it up to it

@@ -6,14 +6,14 @@ import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from functools import partial
 from threading import RLock
 from typing import Final, NoReturn, Protocol, Self, get_args
 
 from attrs import evolve, frozen
 
-from ledger.clock import ClockRule, moment_end_us, to_clock
+from ledger.clock import MICROSECOND, UTC_EPOCH, ClockRule, moment_end_us, to_clock
 from ledger.codec import Stored, decode_posting, posting, recorded, stored_place
 from ledger.deprecation import Alias
 from ledger.errors import AccountUnknown, BadValue, CorruptEvent, DealConflict, JournalError, VersionGap
@@ -64,8 +64,6 @@ from ledger.views import Trade
 #: A moment: text as on the command line (without a zone: UTC), an aware datetime, a date (the whole day), or None for now.
 Moment = str | datetime | date | None
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_ONE_MICROSECOND: Final = timedelta(microseconds=1)
 _AT_ONCE: Final = 500
 _REPLAY_EVERY: Final = 2  # intervals between checkpoints
 _STOP_SECONDS: Final = 0.1  # how often a follower looks whether to stop
@@ -92,7 +90,7 @@ def _end_us(moment: str | date) -> int:
             f"expected a datetime with a zone, found {moment.isoformat()} without one: it is unknown which clock it is of. "
             "Pass an aware one, as datetime.now(UTC), or text, which is UTC"
         )
-    return (moment - _EPOCH) // _ONE_MICROSECOND + 1
+    return (moment - UTC_EPOCH) // MICROSECOND + 1
 
 
 @frozen(kw_only=True)
@@ -468,7 +466,7 @@ class Account:
 
     @property
     def journal_head(self) -> Head:
-        """Where the account's stream stands.
+        """The head of the account's stream.
 
         Raises:
             AccountUnknown: The account was not opened.

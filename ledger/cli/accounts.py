@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Final
 
 import click
 
-from ledger.cli.options import ACCOUNT_NAME, account_option, accounts_of, journal_option, json_option, open_ledger
+from ledger.cli.options import (
+    ACCOUNT_NAME,
+    account_option,
+    accounts_of,
+    journal_option,
+    json_option,
+    open_ledger,
+    operator_option,
+)
 from ledger.cli.output import print_json, print_line, print_table
 from ledger.clock import ClockRule, utc_text
 from ledger.errors import BadValue
@@ -61,7 +68,7 @@ def open_account(journal: str | None, name: AccountId, currency: str, mode: str,
 @account.command("clock")
 @click.argument("name", type=ACCOUNT_NAME, metavar="SERVER/LOGIN")
 @click.argument("rule", type=CLOCK, metavar="RULE")
-@click.option("--operator", default=getpass.getuser, show_default="your login name", help="Who corrects it.")
+@operator_option("Who corrects it.")
 @click.option("--reason", required=True, help="Why it was wrong.")
 @journal_option
 def change_clock(journal: str | None, name: AccountId, rule: ClockRule, operator: str, reason: str) -> None:
@@ -81,7 +88,7 @@ def change_clock(journal: str | None, name: AccountId, rule: ClockRule, operator
 @account.command("order")
 @click.argument("name", type=ACCOUNT_NAME, metavar="SERVER/LOGIN")
 @click.argument("order", type=click.Choice([order.value for order in DealOrder]), metavar="ticket|time")
-@click.option("--operator", default=getpass.getuser, show_default="your login name", help="Who changes it.")
+@operator_option("Who changes it.")
 @click.option("--reason", required=True, help="Why it was wrong.")
 @journal_option
 def change_order(journal: str | None, name: AccountId, order: str, operator: str, reason: str) -> None:
@@ -104,7 +111,7 @@ def change_order(journal: str | None, name: AccountId, order: str, operator: str
 @click.argument("name", type=ACCOUNT_NAME, metavar="SERVER/LOGIN")
 @click.option("--allow-base-form", "decision", flag_value="allow", help="Accept answers that state no login and server.")
 @click.option("--require", "decision", flag_value="require", help="Refuse answers that state no login and server.")
-@click.option("--operator", default=getpass.getuser, show_default="your login name", help="Who decides; it is recorded.")
+@operator_option("Who decides; it is recorded.")
 @click.option("--reason", help="Why; it is recorded.")
 @json_option
 @journal_option

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import click
 
@@ -19,7 +18,7 @@ from ledger.adjustments import (
     propose_update,
     propose_withdrawal,
 )
-from ledger.cli.options import account_option, accounts_of, journal_option, json_option, open_ledger
+from ledger.cli.options import Command, account_option, accounts_of, journal_option, json_option, open_ledger, operator_option
 from ledger.cli.output import print_json, print_line, print_table
 from ledger.errors import AccountUnknown, BadValue
 from ledger.events import BreakClosed
@@ -27,8 +26,6 @@ from ledger.json_views import account_json, balance_json, log_json, position_jso
 from ledger.portfolio import Portfolio
 from ledger.service import Account, Ledger
 from ledger.values import AccountId, plain
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 @click.group("correct", short_help="Correct manually what no machine can know.")
@@ -46,12 +43,12 @@ def correct() -> None:
     """
 
 
-def _common(command: _Command) -> _Command:
+def _common(command: Command) -> Command:
     for option in (
         json_option,
         click.option("--yes", is_flag=True, help="Do not ask: for scripts."),
         click.option("--reason", required=True, help="Why; it is recorded."),
-        click.option("--operator", default=getpass.getuser, show_default="your login name", help="Who; it is recorded."),
+        operator_option("Who; it is recorded."),
         account_option,
         journal_option,
     ):

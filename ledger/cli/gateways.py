@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import click
 from attrs import frozen
 
 from ledger.cli.accounts import CLOCK, CLOCK_HELP
-from ledger.cli.options import configuration
+from ledger.cli.options import Command, configuration
 from ledger.clock import ClockRule
 from ledger.errors import AccountUnknown, BadValue, GatewayError
 from ledger.gateway import Gateway
@@ -21,11 +21,10 @@ from ledger.reconciler import SYNC_INTERVAL_SEC, StateReconciler, account_of
 from ledger.service import Ledger
 from ledger.values import AccountId
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 _PORT: Final = 5555
 
 
-def gateway_options(command: _Command) -> _Command:
+def gateway_options(command: Command) -> Command:
     """Take what names a gateway and the keys for it."""
     for option in (
         click.option("--insecure", is_flag=True, default=None, help="Speak to another machine without keys."),
@@ -39,7 +38,7 @@ def gateway_options(command: _Command) -> _Command:
     return command
 
 
-def server_tz_option(command: _Command) -> _Command:
+def server_tz_option(command: Command) -> Command:
     """Take the clock rule for an account that a gateway opens."""
     return click.option("--server-tz", type=CLOCK, metavar="RULE", help=f"{CLOCK_HELP} For an account that is opened.")(command)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from ledger.values import AccountId
 if TYPE_CHECKING:  # most commands need no settings
     from ledger.config import Configuration
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class _AccountName(click.ParamType[AccountId]):
@@ -37,7 +38,7 @@ class _AccountName(click.ParamType[AccountId]):
 ACCOUNT_NAME: Final = _AccountName()
 
 
-def journal_option(command: _Command) -> _Command:
+def journal_option(command: Command) -> Command:
     """Take ``--journal`` and ``--config`` behind the command as well as before it."""
     for option in (
         click.option(
@@ -49,19 +50,24 @@ def journal_option(command: _Command) -> _Command:
     return command
 
 
-def account_option(command: _Command) -> _Command:
+def account_option(command: Command) -> Command:
     """Take ``--account``."""
     return click.option("--account", type=ACCOUNT_NAME, metavar="SERVER/LOGIN", help="Only this account; all without it.")(
         command
     )
 
 
-def json_option(command: _Command) -> _Command:
+def json_option(command: Command) -> Command:
     """Take ``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
-def moment_options(command: _Command) -> _Command:
+def operator_option(text: str) -> Callable[[Command], Command]:
+    """Add ``--operator`` (default: the login name); ``text`` states what that person does."""
+    return click.option("--operator", default=getpass.getuser, show_default="your login name", help=text)
+
+
+def moment_options(command: Command) -> Command:
     """Take ``--until``, ``--known-at`` and ``--version``."""
     for option in (
         click.option("--version", type=click.IntRange(min=0), metavar="N", help="Only the first N events of the account."),

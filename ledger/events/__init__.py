@@ -7,11 +7,12 @@ recorded time, natural key and place in the hash chain are not part of the fact;
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import attrs
 
+from ledger.clock import MICROSECOND, UTC_EPOCH
 from ledger.events.account import AccountOpened, DealOrder, SymbolSpecified
 from ledger.events.adjustments import AcceptedResult, Adjusted, IdentityRelaxed, IdentityRequired
 from ledger.events.breaks import BreakClosed, BreakEnd, BreakKind, BreakOpened
@@ -113,7 +114,7 @@ class Recorded:
     @property
     def recorded_at(self) -> datetime:
         """When it became durable here, in UTC."""
-        return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=self.recorded_us)
+        return UTC_EPOCH + self.recorded_us * MICROSECOND
 
     @property
     def kind(self) -> str:

@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 
 from attrs import frozen
 
+from ledger.clock import WALL_EPOCH
 from ledger.errors import InexactNumber, MalformedExport
 from ledger.values import DOUBLE_EXACT, INT64_MAX, UINT64_MAX, exact
 
@@ -332,11 +333,8 @@ def to_time_msc(cell: Cell) -> int:
     return _msc(moment) + int((fraction or "").ljust(3, "0")[:3])
 
 
-_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  # a wall clock has no zone
-
-
 def _msc(moment: datetime) -> int:
-    time_msc = (moment.replace(tzinfo=None) - _EPOCH) // timedelta(milliseconds=1)
+    time_msc = (moment.replace(tzinfo=None) - WALL_EPOCH) // timedelta(milliseconds=1)
     if time_msc < 0:
         raise ValueError(f"expected a time since 1970, found {moment}")
     return time_msc

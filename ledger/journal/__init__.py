@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypedDict, Unpack
 
 from attrs import frozen
 
@@ -82,6 +82,25 @@ class Parent:
     versions: Mapping[AccountId, int]
 
 
+class AppendOptions(TypedDict, total=False):
+    """What an append may be given beside the events.
+
+    Attributes:
+        expected_version: The version that the caller's decision rests on, None where it rests on none. What was decided is
+            recorded, also where the same break or correction of a position was recorded before.
+        correlation: The sync run or import that the events belong to.
+        conflicts: ``refuse``, as without it, appends nothing when a known deal is given with other content; ``keep`` appends
+        the rest.
+        evidence: Raw broker answers that the events rest on. Those whose SHA-256 an appended row has as its evidence are kept
+            with it, once an account; the others are not.
+    """
+
+    expected_version: int | None
+    correlation: str | None
+    conflicts: Literal["refuse", "keep"]
+    evidence: Sequence[bytes]
+
+
 class EventStore(Protocol):
     """Streams of events, one per account, versions 1, 2, 3, ... without gaps: append and read, and what a replay reads.
 
@@ -107,27 +126,13 @@ class EventStore(Protocol):
         """Return what wakes a reader when somebody else appends."""
         ...
 
-    def append(
-        self,
-        account: AccountId,
-        events: Sequence[Event],
-        *,
-        expected_version: int | None = None,
-        correlation: str | None = None,
-        conflicts: Literal["refuse", "keep"] = "refuse",
-        evidence: Sequence[bytes] = (),
-    ) -> Appended:
+    def append(self, account: AccountId, events: Sequence[Event], **how: Unpack[AppendOptions]) -> Appended:
         """Append what is new of the events, all or nothing.
 
         Args:
             account: Whose stream; its first event must be an AccountOpened.
             events: Facts in the order they are to be recorded in.
-            expected_version: The version that the caller's decision rests on. What was decided is recorded, also where the
-                same break or correction of a position was recorded before.
-            correlation: The sync run or import that the events belong to.
-            conflicts: ``refuse`` appends nothing when a known deal is given with other content; ``keep`` appends the rest.
-            evidence: Raw broker answers that the events rest on. Those whose SHA-256 an appended row has as its evidence are
-                stored with it, once an account; the others are not.
+            how: See ``AppendOptions``.
 
         Raises:
             BadValue: The correlation is no text that every journal can store, or a raw answer is too large to be stored.
@@ -200,14 +205,14 @@ class CheckpointStore(Protocol):
     """States of the fold that make replays short (see ``journal.checkpoints``). Nothing but speed depends on them."""
 
     def checkpoint(
-        self, account: AccountId, selection: Selection, fold: str | None = None, before: FoldKey | None = None
+        self, account: AccountId, selection: Selection, fold: str, before: FoldKey | None = None
     ) -> Checkpoint | None:
         """Return the latest checkpoint that is the same as a replay of a selection so far (see ``journal.checkpoints``).
 
         Args:
             account: Whose.
             selection: Which events.
-            fold: The fold and the rules that it is of (``Fold.code``); the portfolio's, by the selection's version, without.
+            fold: The fold and the rules that it is of (``Fold.code``).
             before: Only one whose key is before this one.
         """
         ...

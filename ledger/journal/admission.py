@@ -7,11 +7,11 @@ as what it adds. One with other content is a conflict. The same rules for every 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import attrs
 
-from ledger.clock import TIME_MIN_MSC, utc_text
+from ledger.clock import DAY_MSC, SECOND_MSC, TIME_MIN_MSC, utc_text
 from ledger.codec import (
     LatestAsserted,
     Stored,
@@ -50,29 +50,25 @@ from ledger.events import (
     SymbolSpecified,
     storable,
 )
-from ledger.journal import Appended, Head, Outcome
-from ledger.journal.chain import checks, covered, digest, genesis, link
+from ledger.journal import Appended, AppendOptions, Head, Outcome
+from ledger.journal.chain import CHAIN_AT, checks, covered, digest, genesis, link
 from ledger.journal.plausible import refuse_currency, refuse_times
-from ledger.postings import ASSERTED, COMPLETABLE, IN_ORDER, NO_DEAL, OUT_OF_ORDER, merge_records, second_of
+from ledger.postings import ASSERTED, COMPLETABLE, IN_ORDER, MONEY, NO_DEAL, OUT_OF_ORDER, merge_records, second_of
 from ledger.terms import AccountTerms, terms_after
 from ledger.values import TRADES, AccountId, entry_word, plain, unscaled
 
 #: What was seen in a snapshot. Where a clock does not move, two equal answers make equal events: one that was decided with an
 #: expected version is recorded as another sight, not taken for a duplicate.
 _SIGHTS: Final = (BreakOpened, PositionRecovered, GhostClosed, DriftCorrected, PositionReticketed)
-_CHAIN: Final = Stored._fields.index("prev_hash")
 
 #: natural keys -> the rows stored under them, those that there are.
 Lookup = Callable[[Sequence[str]], Mapping[str, Stored]]
 #: Whether any stored event is about a symbol, its specifications apart.
 SymbolUsed = Callable[[str], bool]
 
-_SECOND_MSC: Final = 1000
-_DAY_MSC: Final = 24 * 60 * 60 * 1000
 _SOON_MSC: Final = 8 * 60 * 60 * 1000  # no clock rule is more than 16 hours from UTC, so this is no day ahead by any
 _AHEAD_MSC: Final = 60_000  # a deal this far ahead of our clock is taken for a wrong clock rule
-_MONEY: Final = ("commission", "fee", "swap", "profit")
-_COMPARED: Final = ("deal_type", "symbol", "entry", "volume", "price", *_MONEY, "position_id")
+_COMPARED: Final = ("deal_type", "symbol", "entry", "volume", "price", *MONEY, "position_id")
 
 
 def start(account: AccountId) -> Head:
@@ -94,7 +90,6 @@ class Admission:
         symbol_used: SymbolUsed,
         latest_asserted: LatestAsserted,
         now_us: int,
-        correlation: str | None,
     ) -> None:
         self._account = account
         self._version, self._hash, self._recorded_us, *place = head
@@ -105,34 +100,27 @@ class Admission:
         self._latest_stored = latest_asserted
         self._asserted: dict[int | None, tuple[int, int]] = {}  # by this append
         self._now_us = now_us
-        self._yesterday_msc = now_us // 1000 - _DAY_MSC  # no clock rule is a day away from UTC
+        self._yesterday_msc = now_us // 1000 - DAY_MSC  # no clock rule is a day away from UTC
         self._soon_msc = now_us // 1000 + _SOON_MSC
-        self._correlation = correlation
+        self._correlation: str | None = None
         self._known = {key: [row] for key, row in known.items()}
         self._is_decided = False  # whether the events were decided with an expected version
         self._rows: list[Stored] = []
 
-    def appended(
-        self,
-        events: Sequence[Event],
-        keys: Sequence[str],
-        *,
-        expected_version: int | None,
-        conflicts: Literal["refuse", "keep"],
-    ) -> Appended:
+    def appended(self, events: Sequence[Event], keys: Sequence[str], how: AppendOptions) -> Appended:
         """Admit events in order and return what is to be written.
 
         Args:
             events: What is to be recorded.
             keys: Its natural keys.
-            expected_version: See ``Journal.append``.
-            conflicts: See ``Journal.append``.
+            how: With what.
 
         Raises:
             BadValue, VersionConflict, DealConflict, AccountUnknown, AccountMismatch, RuleError: see ``Journal.append``.
         """
-        if self._correlation is not None:
-            self._correlation = storable(self._correlation)
+        correlation, expected_version = how.get("correlation"), how.get("expected_version")
+        if correlation is not None:
+            self._correlation = storable(correlation)
         if expected_version is not None and expected_version != self._version:
             raise VersionConflict(str(self._account), expected=expected_version, found=self._version)
         self._fetch_later(list(self._known))
@@ -142,7 +130,7 @@ class Admission:
             try:
                 outcomes.append(self._admit(key, event))
             except DealConflict as conflict:
-                if conflicts == "refuse":
+                if how.get("conflicts", "refuse") == "refuse":
                     raise
                 outcomes.append(conflict)
         head = Head(self._version, self._hash, self._recorded_us, *self._place)
@@ -275,7 +263,7 @@ class Admission:
             return Outcome.DUPLICATE
         terms = self._opened()
         scale = terms.opened.money_scale
-        learned: dict[str, Any] = {name: unscaled(value, scale) if name in _MONEY else value for name, value in news.items()}
+        learned: dict[str, Any] = {name: unscaled(value, scale) if name in MONEY else value for name, value in news.items()}
         event = DealCompleted(
             deal=known.deal or 0,
             time_msc=known.time_msc,
@@ -303,7 +291,7 @@ class Admission:
             left, right = getattr(known, name), getattr(given, name)
             if left != right and left is not None and right is not None:
                 found[name] = (self._column_text(known, name), self._column_text(given, name))
-        if names is _COMPARED and known.time_msc // _SECOND_MSC != given.time_msc // _SECOND_MSC:
+        if names is _COMPARED and known.time_msc // SECOND_MSC != given.time_msc // SECOND_MSC:
             found["time_msc"] = (str(known.time_msc), str(given.time_msc))
         if names is _COMPARED and (known.deal_type in TRADES) != (given.deal_type in TRADES):
             found["deal_type"] = (str(known.deal_type), str(given.deal_type))  # a type may be given as a word only
@@ -313,7 +301,7 @@ class Admission:
         terms = self._opened()
         value = getattr(row, name)
         price_scale, volume_scale = terms.scales(row.symbol or "")
-        scale = {"volume": volume_scale, "price": price_scale} | dict.fromkeys(_MONEY, terms.opened.money_scale)
+        scale = {"volume": volume_scale, "price": price_scale} | dict.fromkeys(MONEY, terms.opened.money_scale)
         if name in scale:
             return plain(unscaled(value, scale[name]))
         return entry_word(value) if name == "entry" else str(value)
@@ -351,7 +339,7 @@ class Admission:
             natural_key=nth_key(key, record_number),
             correlation=self._correlation,
         )
-        self._link(key, row[:_CHAIN], (order_msc, order_deal))
+        self._link(key, row[:CHAIN_AT], (order_msc, order_deal))
 
     def _append_deal(self, key: str, deal: FillRecorded | CashMoved) -> None:
         """Append the first record of a deal: as ``_append``, in one go."""

@@ -29,8 +29,8 @@ COVERED: Final = (
     "profit", "magic", "reason", "comment", "origin", "data",
 )  # fmt: skip
 
-#: The columns before those of the chain itself.
-_CHAIN: Final = Stored._fields.index("prev_hash")
+#: Where the columns of the chain itself begin.
+CHAIN_AT: Final = Stored._fields.index("prev_hash")
 
 covered = itemgetter(*(Stored._fields.index(name) for name in COVERED))
 _stored = partial(tuple.__new__, Stored)  # as Stored._make, which costs twice as much
@@ -50,7 +50,7 @@ def genesis(account: AccountId) -> bytes:
 
 def with_hash(row: Stored, prev_hash: bytes) -> Stored:
     """Return a row with its place in the chain."""
-    return link(row[:_CHAIN], prev_hash, (row.order_msc, row.order_deal))
+    return link(row[:CHAIN_AT], prev_hash, (row.order_msc, row.order_deal))
 
 
 def link(columns: tuple[Any, ...], prev_hash: bytes, order: tuple[int | None, int | None] = (None, None)) -> Stored:

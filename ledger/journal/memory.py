@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Condition, RLock
-from typing import Literal
+from typing import Unpack
 from uuid import uuid4
 
 from ledger.codec import Stored, natural_key, posting, stored_place, terms_of
 from ledger.events import Event
 from ledger.fold_order import FirstRecord
-from ledger.folds import PORTFOLIO
-from ledger.journal import Appended, Difference, Head, Journal, Parent, Selection
+from ledger.journal import Appended, AppendOptions, Difference, Head, Journal, Parent, Selection
 from ledger.journal.admission import Admission, admit_verbatim, start, uses_symbol
 from ledger.journal.checkpoints import Checkpoint, Mark, order_of, select
 from ledger.journal.evidence import StoredEvidence, compress, decompress, referenced
@@ -73,17 +72,8 @@ class MemoryJournal:
     def listen(self) -> AppendListener:
         return MemoryListener(self._appended)
 
-    def append(
-        self,
-        account: AccountId,
-        events: Sequence[Event],
-        *,
-        expected_version: int | None = None,
-        correlation: str | None = None,
-        conflicts: Literal["refuse", "keep"] = "refuse",
-        evidence: Sequence[bytes] = (),
-    ) -> Appended:
-        answers = compress(evidence, events)
+    def append(self, account: AccountId, events: Sequence[Event], **how: Unpack[AppendOptions]) -> Appended:
+        answers = compress(how.get("evidence", ()), events)
         keys = [natural_key(event) for event in events]
         with self._lock:
             stored = self._keys.get(account, {})
@@ -97,9 +87,8 @@ class MemoryJournal:
                 symbol_used=lambda symbol: any(uses_symbol(row, symbol) for row in rows),
                 latest_asserted=lambda position_id: self.latest_asserted(account, position_id),
                 now_us=self._now_us(),
-                correlation=correlation,
             )
-            appended = admission.appended(events, keys, expected_version=expected_version, conflicts=conflicts)
+            appended = admission.appended(events, keys, how)
             self._put(account, appended, answers)
             return appended
 
@@ -191,9 +180,8 @@ class MemoryJournal:
         return None
 
     def checkpoint(
-        self, account: AccountId, selection: Selection, fold: str | None = None, before: FoldKey | None = None
+        self, account: AccountId, selection: Selection, fold: str, before: FoldKey | None = None
     ) -> Checkpoint | None:
-        fold = fold or PORTFOLIO.code(self.terms(account, selection.version))
         with self._lock:
             kept = {
                 place: one

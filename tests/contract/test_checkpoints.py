@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from typing import Any
 
 import attrs
@@ -35,10 +36,9 @@ def book(journal):
 def replay(journal, selection=None, interval=10):
     """How many postings are folded when a replay begins at what is kept, and the state that it ends with."""
     selection = selection or everything(journal)
-    begun = journal.checkpoint(ACCOUNT, selection)
-    portfolio, _ = replayed(
-        journal, ACCOUNT, selection, journal.terms(ACCOUNT, selection.version), fold=PORTFOLIO, interval=interval
-    )
+    terms = journal.terms(ACCOUNT, selection.version)
+    begun = journal.checkpoint(ACCOUNT, selection, PORTFOLIO.code(terms))
+    portfolio, _ = replayed(journal, ACCOUNT, selection, terms, fold=PORTFOLIO, interval=interval)
     before = checkpoints.load(begun, PORTFOLIO, portfolio.terms) if begun else None
     return portfolio.folded - (before.folded if before else 0), portfolio.state()
 
@@ -202,6 +202,36 @@ def test_another_fold_keeps_checkpoints_of_its_own(book, monkeypatch):
     assert list(walk._check_fold(book, ACCOUNT, 41)) == []
 
 
+def test_each_fold_leaves_the_checkpoints_of_its_own_earlier_rules_aside_and_no_others(book, monkeypatch):
+    terms, selection = book.terms(ACCOUNT, 41), everything(book)
+    later = attrs.evolve(COUNTED, version=COUNTED.version + 1)
+    replayed(book, ACCOUNT, selection, terms, fold=COUNTED, interval=10)
+    assert book.checkpoint(ACCOUNT, selection, later.code(terms)) is None
+    counted, _ = replayed(book, ACCOUNT, selection, terms, fold=later, interval=10)
+    assert counted.seen == MANY  # from the start
+    by_code = Counter(one.fold for one in book.checkpoints(ACCOUNT))
+    assert by_code == {fold.code(terms): 3 for fold in (PORTFOLIO, COUNTED, later)}
+    assert replay(book)[0] == 10
+    monkeypatch.setattr(walk, "FOLDS", (PORTFOLIO, later))
+    assert list(walk._check_fold(book, ACCOUNT, 41)) == []
+
+
+def test_a_fold_that_fails_does_not_keep_the_others_from_being_compared(book, monkeypatch):
+    every = list(book.checkpoints(ACCOUNT))
+
+    def begin(_):
+        raise KeyError("no rule")
+
+    broken = attrs.evolve(COUNTED, begin=begin)
+    forged_one = every[1]._replace(body=every[0].body)
+    digest = checkpoints._digest(forged_one.mark, forged_one.fold, forged_one.body)
+    put(book, every[0], forged_one._replace(digest=digest), every[2])
+    monkeypatch.setattr(walk, "FOLDS", (broken, PORTFOLIO))
+    found = [(one.field, one.what) for one in walk._check_fold(book, ACCOUNT, 41)]
+    assert [field for field, _ in found] == ["fold", "checkpoints"]
+    assert found[0][1] == "counted: KeyError: 'no rule'"
+
+
 def test_who_knows_less_does_not_replace_what_others_keep(book):
     replay(book, Selection(version=21), interval=4)
     assert kept(book) == [11, 21, 31]
@@ -233,7 +263,8 @@ def test_a_checkpoint_of_another_history_is_left_aside(change, url, ledger, intr
     _, state = replay(ledger.journal)
     change = change.replace("prev_hash", "digest")
     intruder(f"UPDATE checkpoints SET {change}")  # noqa: S608
-    assert ledger.journal.checkpoint(ACCOUNT, everything(ledger.journal)) is None
+    code = PORTFOLIO.code(ledger.journal.terms(ACCOUNT, 41))
+    assert ledger.journal.checkpoint(ACCOUNT, everything(ledger.journal), code) is None
     assert replay(ledger.journal) == (MANY, state)
 
 

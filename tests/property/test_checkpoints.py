@@ -33,7 +33,7 @@ def ask(journal: MemoryJournal, version: int, second: float | None, density: int
     selection = Selection(version=version, time_msc=None if second is None else START_MSC + int(second * 1000))
     terms = journal.terms(ACCOUNT, version) or journal.terms(ACCOUNT, 10**9)
     assert terms is not None
-    used = journal.checkpoint(ACCOUNT, selection)
+    used = journal.checkpoint(ACCOUNT, selection, PORTFOLIO.code(terms))
     event("from a checkpoint" if used else "from the start")
     portfolio, selected = replayed(journal, ACCOUNT, selection, terms, fold=PORTFOLIO, interval=density)
     assert portfolio.state() == whole(journal, selection)
@@ -106,12 +106,12 @@ def test_most_replays_begin_at_a_checkpoint():
     assert terms is not None
     replayed(journal, ACCOUNT, Selection(version=30), terms, fold=PORTFOLIO, interval=1)
     for version in range(5, 31):
-        found = journal.checkpoint(ACCOUNT, Selection(version=version))
+        found = journal.checkpoint(ACCOUNT, Selection(version=version), PORTFOLIO.code(terms))
         assert found is not None
         portfolio = reopened(found, PORTFOLIO, terms)
         assert portfolio is not None
         assert portfolio.folded == version - 1 - (version == 30)
     journal.append(ACCOUNT, [fill(99, 10.5)])
-    found = journal.checkpoint(ACCOUNT, Selection(version=31))
+    found = journal.checkpoint(ACCOUNT, Selection(version=31), PORTFOLIO.code(terms))
     assert found is not None
     assert found.mark.place[0] == START_MSC + 10_000

@@ -77,7 +77,7 @@ def is_sound(account: Account) -> None:
     assert all(one.volume > 0 for one in portfolio.unexplained)
     assert portfolio.breaks == ()
     lives = [
-        *account.trades(), *(portfolio.trade(one) for one in portfolio._open.values()),
+        *account.trades(), *(portfolio.trade(one) for one in portfolio._holdings.open.values()),
     ]  # fmt: skip
     for name in ("commission", "fee", "swap", "profit"):
         assert sum(getattr(life, name) for life in lives) == getattr(totals, name)
@@ -136,8 +136,9 @@ def test_the_portfolio_is_what_the_broker_holds(history):
 @given(histories())
 def test_nothing_is_kept_of_what_is_over(history):
     portfolio = recorded(history.deals, history.mode).portfolio
-    assert len(portfolio._open) == len(history.held)
-    assert (portfolio._loose, portfolio._ghosts, portfolio._parts, portfolio._breaks) == ({}, {}, {}, {})
+    holdings = portfolio._holdings
+    assert len(holdings.open) == len(history.held)
+    assert (holdings.loose, holdings.ghosts, holdings.parts, portfolio._breaks) == ({}, {}, {}, {})
 
 
 @given(histories())

@@ -16,7 +16,7 @@ from functools import cache
 from itertools import count
 from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from attrs import define
@@ -26,7 +26,7 @@ from sqlalchemy.exc import DBAPIError
 from ledger.codec import BYTE_COLUMNS, TEXT_COLUMNS, Stored, natural_key, terms_of
 from ledger.errors import JournalReplaced, JournalUnavailable, LedgerError
 from ledger.events import Event
-from ledger.journal import Appended, Head
+from ledger.journal import Appended, AppendOptions, Head
 from ledger.journal.admission import Admission, admit_verbatim, start
 from ledger.journal.evidence import StoredEvidence, compress, referenced
 from ledger.journal.quiet import PSYCOPG, quiet
@@ -41,8 +41,17 @@ from ledger.journal.sql.engine import (
 from ledger.journal.sql.file_identity import Fault, OpenFiles
 from ledger.journal.sql.forking import gate, prepare_for_forks, set_aside
 from ledger.journal.sql.notify import CHANNEL
-from ledger.journal.sql.schema import ROW, TERMS_FILTER, USE_TERMS_INDEX, account_key
-from ledger.postings import ASSERTED
+from ledger.journal.sql.schema import (
+    HEAD,
+    HEAD_OF,
+    LATEST_ASSERTED,
+    ROW,
+    TERMS_FILTER,
+    TERMS_OF,
+    USE_TERMS_INDEX,
+    about_position,
+    account_key,
+)
 from ledger.terms import TERMS_KINDS, AccountTerms
 from ledger.values import AccountId
 
@@ -54,11 +63,11 @@ _RECONNECT: Final = (0.02, 0.2)
 # The statements, in SQLite's dialect.
 _OF_ACCOUNT: Final = "FROM events WHERE account_id = ?"
 
-_HEAD: Final = "SELECT version, hash, recorded_us, last_msc, last_deal FROM heads WHERE account_id = ?"
-_LOCK: Final = f"{_HEAD} FOR UPDATE"
-_OF_TERMS: Final = f"FROM events {USE_TERMS_INDEX} WHERE account_id = ? AND ({TERMS_FILTER})"
-_LAST_TERMS: Final = f"SELECT hash {_OF_TERMS} AND version > 0 ORDER BY version DESC LIMIT 1"
-_ALL_TERMS: Final = f"SELECT {ROW} {_OF_TERMS} AND version <= ? ORDER BY version"
+_LOCK: Final = f"{HEAD_OF} FOR UPDATE"
+_LAST_TERMS: Final = (
+    f"SELECT hash FROM events {USE_TERMS_INDEX} WHERE account_id = ? AND ({TERMS_FILTER}) AND version > 0 "
+    "ORDER BY version DESC LIMIT 1"
+)
 _HASH: Final = f"SELECT hash {_OF_ACCOUNT} AND version = ?"
 _SYMBOL_USED: Final = f"SELECT version {_OF_ACCOUNT} AND symbol = ? AND kind <> 'SymbolSpecified' LIMIT 1"
 #: A cross join is carried out as it is written: each key is looked up. For an IN with many keys SQLite reads the whole account.
@@ -68,23 +77,17 @@ _KNOWN_SQLITE: Final = (
 _KNOWN_POSTGRES: Final = f"SELECT {ROW} {_OF_ACCOUNT} AND natural_key = ANY(?)"
 #: All that one event is decided by, as it is at one moment.
 _SEEN: Final = (
-    f"SELECT version, hash, recorded_us, last_msc, last_deal, ("
-    f"SELECT hash FROM events {USE_TERMS_INDEX} WHERE account_id = heads.account_id AND ({TERMS_FILTER}) AND version > 0 "
-    "ORDER BY version DESC LIMIT 1), "
+    f"SELECT {HEAD}, ({_LAST_TERMS.replace('?', 'heads.account_id')}), "
     "EXISTS (SELECT 1 FROM events WHERE account_id = heads.account_id AND natural_key = ?) FROM heads WHERE account_id = ?"
-)
-_LATEST_ASSERTED: Final = (
-    f"SELECT order_msc, order_deal {_OF_ACCOUNT} AND placement = {ASSERTED} AND %s ORDER BY version DESC LIMIT 1"
 )
 _KEPT: Final = "SELECT digest FROM evidence WHERE account_id = ? AND digest = ?"
 
 #: With the account written out, so that rows are passed on as they are.
 _INSERT: Final = f"INSERT INTO events (account_id, {ROW}) VALUES (%d, {', '.join('?' * len(Stored._fields))})"
-_MOVE_HEAD: Final = "UPDATE heads SET version = ?, hash = ?, recorded_us = ?, last_msc = ?, last_deal = ? WHERE account_id = ?"
+_MOVE_HEAD: Final = f"UPDATE heads SET {', '.join(f'{name} = ?' for name in Head._fields)} WHERE account_id = ?"
 #: Moves the head on and inserts the event, if nobody has moved it meanwhile.
 _AT_ONCE: Final = (
-    "WITH moved AS (UPDATE heads SET version = ?, hash = ?, recorded_us = ?, last_msc = ?, last_deal = ? "
-    "WHERE account_id = ? AND version = ? AND hash = ? RETURNING account_id) "
+    f"WITH moved AS ({_MOVE_HEAD} AND version = ? AND hash = ? RETURNING account_id) "
     f"INSERT INTO events (account_id, {ROW}) SELECT account_id, "
     + ", ".join(
         "?::text" if name in TEXT_COLUMNS else "?::bytea" if name in BYTE_COLUMNS else "?::bigint" for name in Stored._fields
@@ -95,10 +98,7 @@ _AT_ONCE: Final = (
 _NOTIFY: Final = f"SELECT set_config('synchronous_commit', 'off', true), pg_notify('{CHANNEL}', '')".encode()
 _KEEP: Final = "INSERT INTO evidence (account_id, digest, size, body) VALUES (?, ?, ?, ?)"
 _NEW_ACCOUNT: Final = "INSERT INTO accounts (account_id, server, login) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
-_NEW_HEAD: Final = (
-    "INSERT INTO heads (version, hash, recorded_us, last_msc, last_deal, account_id) VALUES (?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT DO NOTHING"
-)
+_NEW_HEAD: Final = f"INSERT INTO heads ({HEAD}, account_id) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 
 #: From so many bytes on the write-ahead log is begun anew as soon as nobody reads from it, which is looked at so often.
 _LOG_BYTES: Final = 64 * 1024**2
@@ -153,15 +153,11 @@ class Appender:
         self,
         account: AccountId,
         events: Sequence[Event],
-        *,
-        expected_version: int | None,
-        correlation: str | None,
-        conflicts: Literal["refuse", "keep"],
-        evidence: Sequence[bytes],
+        how: AppendOptions,
         now_us: Callable[[], int],
     ) -> Appended:
         """Append what is new of the events; see ``Journal.append``. The present is asked for under the lock."""
-        answers = compress(evidence, events)  # before the lock, as the keys are, so that nobody waits for it
+        answers = compress(how.get("evidence", ()), events)  # before the lock, as the keys are, so that nobody waits for it
         keys = [natural_key(event) for event in events]
 
         def admitted(state: _AccountState) -> Appended:
@@ -174,9 +170,8 @@ class Appender:
                 symbol_used=lambda symbol: bool(self._query(state.driver, _SYMBOL_USED, account_key(account), symbol)),
                 latest_asserted=lambda position_id: self._latest_asserted(state.driver, account, position_id),
                 now_us=now_us(),
-                correlation=correlation,
             )
-            return admission.appended(events, keys, expected_version=expected_version, conflicts=conflicts)
+            return admission.appended(events, keys, how)
 
         return self._written(account, list(dict.fromkeys(keys)), admitted, answers, is_bulk=len(events) > _BULK)
 
@@ -298,7 +293,7 @@ class Appender:
         if not self._is_postgres and len(keys) == 1:
             return self._seen(driver, account, keys[0]) or _AccountState(driver, None, None, {})
         if not self._is_postgres:
-            heads = self._query(driver, _HEAD, key)
+            heads = self._query(driver, HEAD_OF, key)
             if not heads:
                 return _AccountState(driver, None, None, {})
             last = self._query(driver, _LAST_TERMS, key)
@@ -323,7 +318,7 @@ class Appender:
             return None
         last, terms = self._terms_by_account.get(account, (None, None))
         if last != state.last_terms:
-            rows = self._query(state.driver, _ALL_TERMS, account_key(account), state.head.version)
+            rows = self._query(state.driver, TERMS_OF, account_key(account), state.head.version)
             terms = terms_of(list(map(Stored._make, rows)))
             if terms is not None:
                 self._terms_by_account[account] = state.last_terms, terms
@@ -343,11 +338,8 @@ class Appender:
 
     def _latest_asserted(self, driver: Any, account: AccountId, position_id: int | None) -> tuple[int, int] | None:
         """Return the place of the latest assertion about a position, or about the balance."""
-        key = account_key(account)
-        if position_id is None:
-            found = self._query(driver, _LATEST_ASSERTED % "position_id IS NULL", key)
-        else:
-            found = self._query(driver, _LATEST_ASSERTED % "position_id = ?", key, position_id)
+        about, values = about_position(position_id)
+        found = self._query(driver, LATEST_ASSERTED % about, account_key(account), *values)
         return (found[0][0], found[0][1]) if found else None
 
     def _is_there(self, driver: Any, account: AccountId, head: Head) -> bool:

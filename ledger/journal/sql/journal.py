@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from hashlib import sha256
 from heapq import merge
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Unpack
 
 import sqlalchemy as sa
 from sqlalchemy import CompoundSelect, Connection, Engine, Select
@@ -22,8 +22,7 @@ from ledger.codec import Stored, posting, stored_place, terms_of
 from ledger.errors import BadValue, CorruptEvent, JournalError, LedgerError, VersionGap
 from ledger.events import Event, storable
 from ledger.fold_order import FirstRecord
-from ledger.folds import PORTFOLIO
-from ledger.journal import Appended, Difference, Head, Parent, Selection
+from ledger.journal import Appended, AppendOptions, Difference, Head, Parent, Selection
 from ledger.journal.checkpoints import Checkpoint, Mark, order_of, select
 from ledger.journal.evidence import StoredEvidence, decompress, is_digest
 from ledger.journal.health import SyncHealth, from_columns, merged, to_columns
@@ -31,7 +30,19 @@ from ledger.journal.sql.append import Appender, for_postgres
 from ledger.journal.sql.engine import address_of, close_engine, pooled_settings, translate_errors
 from ledger.journal.sql.forking import owned, set_aside
 from ledger.journal.sql.notify import watch
-from ledger.journal.sql.schema import POSTING, ROW, USE_TERMS_INDEX, account_key, accounts, events, heads
+from ledger.journal.sql.schema import (
+    HEAD_OF,
+    LATEST_ASSERTED,
+    POSTING,
+    ROW,
+    TERMS_OF,
+    USE_TERMS_INDEX,
+    about_position,
+    account_key,
+    accounts,
+    events,
+    heads,
+)
 from ledger.journal.sql.schema import checkpoints as states
 from ledger.journal.sql.schema import evidence as answers
 from ledger.journal.sql.schema import identity as identities
@@ -92,10 +103,6 @@ _PLACED_FROM: Final = f"{_ALL_PLACED} AND order_msc >= ? AND version <= ?"
 #: checkpoint came after the last of its events in order. Only a revision can move a deal ahead.
 _PLACED_BEHIND: Final = (
     f"{_ALL_PLACED} AND version > ? AND version <= ? UNION ALL {_ALL_PLACED} AND kind = 'DealRevised' AND version <= ?"
-)
-_LATEST_ASSERTED: Final = (
-    f"SELECT order_msc, order_deal FROM events WHERE account_id = ? AND placement = {ASSERTED} AND %s AND version < ? "
-    "ORDER BY version DESC LIMIT 1"
 )
 _FIRST_RECORD: Final = "SELECT deal, version, origin, recorded_us FROM events WHERE account_id = ? AND natural_key = ?"
 _RECORDED_US: Final = "SELECT version, recorded_us FROM events WHERE account_id = ? AND version = ?"
@@ -314,9 +321,8 @@ class SqlJournal:
 
     def latest_asserted(self, account: AccountId, position_id: int | None, before: int | None = None) -> tuple[int, int] | None:
         version = INT64_MAX if before is None else before
-        about: tuple[int, ...] = () if position_id is None else (position_id,)
-        text = _LATEST_ASSERTED % ("position_id IS NULL" if position_id is None else "position_id = ?")
-        found = self.select(text, account_key(account), *about, version)
+        about, values = about_position(position_id)
+        found = self.select(LATEST_ASSERTED % f"{about} AND version < ?", account_key(account), *values, version)
         return (found[0][0], found[0][1]) if found else None
 
     def select(self, text: str, *values: Any) -> list[Row]:
@@ -333,9 +339,8 @@ class SqlJournal:
     # ---- checkpoints
 
     def checkpoint(
-        self, account: AccountId, selection: Selection, fold: str | None = None, before: FoldKey | None = None
+        self, account: AccountId, selection: Selection, fold: str, before: FoldKey | None = None
     ) -> Checkpoint | None:
-        fold = fold or PORTFOLIO.code(self.terms(account, selection.version))
         of_fold = (states.c.account_id == account_key(account), states.c.fold == fold)
         query = sa.select(*_marked).where(*of_fold, states.c.newest <= selection.version)
         if selection.time_msc is not None:
@@ -506,25 +511,8 @@ class SqlJournal:
 
     # ---- appending
 
-    def append(
-        self,
-        account: AccountId,
-        events: Sequence[Event],
-        *,
-        expected_version: int | None = None,
-        correlation: str | None = None,
-        conflicts: Literal["refuse", "keep"] = "refuse",
-        evidence: Sequence[bytes] = (),
-    ) -> Appended:
-        return self._appender.append(
-            account,
-            events,
-            expected_version=expected_version,
-            correlation=correlation,
-            conflicts=conflicts,
-            evidence=evidence,
-            now_us=self._now_us,
-        )
+    def append(self, account: AccountId, events: Sequence[Event], **how: Unpack[AppendOptions]) -> Appended:
+        return self._appender.append(account, events, how, self._now_us)
 
     def append_verbatim(self, account: AccountId, rows: Sequence[Stored], evidence: Sequence[StoredEvidence] = ()) -> Head:
         return self._appender.append_verbatim(account, rows, evidence)
@@ -626,12 +614,15 @@ def _any_text(text: bytes) -> str:
     return text.decode("utf-8", "surrogateescape")
 
 
-def _read_head(connection: Connection, account: AccountId, *, lock: bool = False) -> Head | None:
-    query = sa.select(*_headed).where(heads.c.account_id == account_key(account))
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
-    if row is None:
-        return None
-    return Head(version=row.version, hash=row.hash, recorded_us=row.recorded_us, last_msc=row.last_msc, last_deal=row.last_deal)
+def _select(connection: Connection, text: str, *values: Any) -> Sequence[sa.Row[Any]]:
+    """Return what a statement in the words of SQLite selects, within the transaction of a connection."""
+    is_postgres = connection.dialect.name == "postgresql"
+    return connection.exec_driver_sql(for_postgres(text) if is_postgres else text, values).all()
+
+
+def _read_head(connection: Connection, account: AccountId) -> Head | None:
+    rows = _select(connection, HEAD_OF, account_key(account))
+    return Head._make(rows[0]) if rows else None
 
 
 def _read_health(connection: Connection, account: AccountId) -> SyncHealth | None:
@@ -640,13 +631,7 @@ def _read_health(connection: Connection, account: AccountId) -> SyncHealth | Non
 
 
 def _read_terms(connection: Connection, account: AccountId, version: int) -> AccountTerms | None:
-    query = sa.select(*_stored).where(
-        events.c.account_id == account_key(account),
-        _is_terms,
-        events.c.version <= version,
-    )
-    rows = connection.execute(query.order_by(events.c.version).with_hint(events, USE_TERMS_INDEX, "sqlite"))
-    return terms_of([Stored(*row) for row in rows])
+    return terms_of(map(Stored._make, _select(connection, TERMS_OF, account_key(account), version)))
 
 
 def _selected(account: AccountId, selection: Selection) -> list[sa.ColumnElement[bool]]:

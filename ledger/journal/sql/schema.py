@@ -25,7 +25,8 @@ from sqlalchemy import (
 )
 
 from ledger.codec import BYTE_COLUMNS, TEXT_COLUMNS, Stored
-from ledger.postings import NO_DEAL, Posting
+from ledger.journal import Head
+from ledger.postings import ASSERTED, NO_DEAL, Posting
 from ledger.terms import TERMS_KINDS
 from ledger.values import AccountId
 
@@ -110,6 +111,18 @@ POSTING: Final = ", ".join(f"coalesce(deal, {NO_DEAL})" if name == "deal" else f
 #: made to use the index (``USE_TERMS_INDEX`` behind the table's name).
 TERMS_FILTER: Final = " OR ".join(f"kind = '{kind}'" for kind in TERMS_KINDS)
 USE_TERMS_INDEX: Final = "INDEXED BY ix_events_standing"
+
+HEAD: Final = ", ".join(Head._fields)
+#: What both append and read ask for, in the words of SQLite: an account's head, what its terms after a version rest on, and the
+#: place of the latest assertion about something (``about_position``).
+HEAD_OF: Final = f"SELECT {HEAD} FROM heads WHERE account_id = ?"
+TERMS_OF: Final = (
+    f"SELECT {ROW} FROM events {USE_TERMS_INDEX} WHERE account_id = ? AND ({TERMS_FILTER}) AND version <= ? ORDER BY version"
+)
+LATEST_ASSERTED: Final = (
+    f"SELECT order_msc, order_deal FROM events WHERE account_id = ? AND placement = {ASSERTED} AND %s "
+    "ORDER BY version DESC LIMIT 1"
+)
 
 #: The raw answers that events of an account refer to: by account, so that everything can be distributed by it.
 evidence = Table(
@@ -196,3 +209,8 @@ sync_health = Table(
     Column("program", Text, nullable=False),
     sqlite_with_rowid=False,
 )
+
+
+def about_position(position_id: int | None) -> tuple[str, tuple[int, ...]]:
+    """Return the condition for what asserts something about a position, or the balance, and its values."""
+    return ("position_id IS NULL", ()) if position_id is None else ("position_id = ?", (position_id,))

@@ -467,10 +467,19 @@ def _check_fold(journal: Journal, account: AccountId, version: int) -> Iterator[
             if version:
                 yield Problem(account=str(account), version=1, field="kind", what="the first event does not open the account")
             return
-        for fold in FOLDS:
-            yield from _check_states(journal, account, fold, version, terms)
     except Exception as error:  # noqa: BLE001  # whatever stops the fold is what is looked for
-        yield Problem(account=str(account), version=None, field="fold", what=f"{type(error).__name__}: {error}")
+        yield _stopped(account, "", error)
+        return
+    for fold in FOLDS:
+        try:
+            yield from _check_states(journal, account, fold, version, terms)
+        except Exception as error:  # noqa: BLE001  # as above; the other folds are compared all the same
+            yield _stopped(account, fold.name, error)
+
+
+def _stopped(account: AccountId, fold: str, error: Exception) -> Problem:
+    what = f"{type(error).__name__}: {error}"
+    return Problem(account=str(account), version=None, field="fold", what=f"{fold}: {what}" if fold else what)
 
 
 def _check_states(
