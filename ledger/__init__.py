@@ -76,6 +76,7 @@ if TYPE_CHECKING:
         SyncDegraded,
         SyncRestored,
     )
+    from ledger.gateway.metatrader5 import MetaTrader5Gateway
     from ledger.gateway.open import open_gateway
     from ledger.journal import Appended, Outcome
     from ledger.portfolio import Portfolio
@@ -112,6 +113,7 @@ _HOMES = {
         "IdentityRelaxed", "IdentityRequired", "Origin", "PositionRecovered", "PositionReticketed", "PositionState", "Recorded",
         "SymbolSpecified", "SyncDegraded", "SyncRestored",
     ),
+    "gateway.metatrader5": ("MetaTrader5Gateway",),
     "gateway.open": ("open_gateway",),
     "journal": ("Appended", "Outcome"),
     "portfolio": ("Portfolio",),
@@ -176,6 +178,7 @@ __all__ = [
     "LedgerError",
     "MalformedExport",
     "MarginMode",
+    "MetaTrader5Gateway",
     "Origin",
     "Outcome",
     "Portfolio",

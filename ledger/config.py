@@ -35,6 +35,7 @@ class _Gateway(msgspec.Struct, forbid_unknown_fields=True):
     server_key: str | None = None
     client_key: str | None = None
     insecure: bool = False
+    terminal: str | None = None
 
 
 class _Sync(msgspec.Struct, forbid_unknown_fields=True):

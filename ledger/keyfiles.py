@@ -1,4 +1,7 @@
-"""Files of keys: written once, and the secret ones readable by nobody but their owner, from the first moment on."""
+"""Files of keys: written once, and the secret ones readable by nobody but their owner, from the first moment on.
+
+POSIX protects a file by its mode, Windows by its access list: there a secret file is made empty, protected, and written then.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,14 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from ledger.access_lists import other_readers, protect
 from ledger.errors import BadValue
 
 OWNER_ONLY: Final = 0o600
 READABLE: Final = 0o644
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_HAS_MODES: Final = os.name == "posix"
 
 
 def new_pair(folder: Path, name: str, public_suffix: str, secret_suffix: str) -> tuple[Path, Path]:
@@ -36,21 +41,36 @@ def write_new(path: Path, content: bytes, mode: int) -> None:
     """Write a file that is not there yet; its rights are what they shall be from the first moment on.
 
     Raises:
-        BadValue: It is there.
+        BadValue: It is there, or it cannot be protected.
     """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     except FileExistsError:
         raise BadValue(f"{path} exists: keys are never overwritten; take another name, or move it away") from None
     with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
+        try:
+            if mode == OWNER_ONLY and not _HAS_MODES:
+                protect(path)
+            file.write(content)
+        except BaseException:
+            file.close()  # Windows removes no file that is open
+            path.unlink()
+            raise
 
 
 def check_private(path: Path) -> None:
     """Refuse a secret key that others can read.
 
     Raises:
-        BadValue: They can.
+        BadValue: They can, or who can is not known.
     """
-    if os.name == "posix" and path.stat().st_mode & _OTHERS:
-        raise BadValue(f"others can read the secret key {path}: chmod 600 it, and make new keys if they may have")
+    if _HAS_MODES:
+        if path.stat().st_mode & _OTHERS:
+            raise BadValue(f"others can read the secret key {path}: chmod 600 it, and make new keys if they may have")
+        return
+    others = other_readers(path)
+    if others:
+        raise BadValue(
+            f"others ({', '.join(others)}) can read the secret key {path}: make new keys if they may have, else protect it: "
+            f'icacls "{path}" /inheritance:r /grant:r "%USERNAME%:F"'
+        )

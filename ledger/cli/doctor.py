@@ -28,10 +28,11 @@ from ledger.cli.gateways import (
 from ledger.cli.options import account_option, configuration, configuration_note, journal_option, journal_url, json_option
 from ledger.cli.output import print_json, print_table
 from ledger.clock import utc_text
-from ledger.errors import AccountUnknown, JournalError, LedgerError, SnapshotRefused
+from ledger.errors import AccountUnknown, BadValue, JournalError, LedgerError, SnapshotRefused
 from ledger.events import DealOrder
 from ledger.fold_order import falling_tickets
 from ledger.gateway import Gateway
+from ledger.gateway.mt5_module import SCHEME, is_module_address
 from ledger.journal import Difference, Selection
 from ledger.portfolio import Portfolio
 from ledger.postings import NO_DEAL
@@ -78,20 +79,30 @@ class Check:
 @journal_option
 @account_option
 @gateway_options
+@click.option(
+    "--terminal",
+    metavar="[PATH]",
+    is_flag=False,
+    flag_value="",
+    help="Check a MetaTrader 5 terminal on this machine instead, call by call.",
+)
 @json_option
-def doctor(journal: str | None, account: AccountId | None, as_json: bool, **gateway: Any) -> int:  # noqa: FBT001
+def doctor(journal: str | None, account: AccountId | None, as_json: bool, terminal: str | None, **gateway: Any) -> int:  # noqa: FBT001
     """Check versions, settings, journal, durability, triggers, disk, keys, accounts, gateways, clocks, one line a check.
 
     Every account and gateway of the settings is looked at, even if one is dead. What ledger drift would refuse is refused here.
+
+    With --terminal, go through the calls that a MetaTrader 5 terminal answers and show what was seen. Nothing trades.
 
     \b
     Examples:
       ledger doctor
       ledger doctor --gateway tcp://127.0.0.1:5555 --json
+      ledger doctor --terminal "C:\\Terminal\\terminal64.exe"
 
     Exit codes: 0 fine (warnings too), 1 something failed, 3 journal or gateway do not answer.
     """
-    checks = list(_checks(journal, account, gateway))
+    checks = list(_checks(journal, account, gateway) if terminal is None else _terminal(terminal, gateway["gateway"]))
     if as_json:
         print_json([one.json_row() for one in checks])
     else:
@@ -123,6 +134,19 @@ def _checks(journal: str | None, account: AccountId | None, gateway: dict[str, A
     finally:
         if ledger is not None:
             ledger.close()
+
+
+def _terminal(path: str, address: str | None) -> Iterator[Check]:
+    from ledger.cli.terminal_checks import check_terminal
+
+    settings = configuration().gateway
+    named = address or str(settings.get("url") or "")
+    if address and not is_module_address(address):
+        raise BadValue(f"expected a terminal in this process (--gateway mt5: or none) with --terminal, found {address}")
+    known = is_module_address(named)
+    path = path or (str(settings.get("terminal") or "") if known else "")
+    for name, state, seen, advice in check_terminal(named if known else SCHEME, path or None):
+        yield Check(name, state, seen, advice)
 
 
 def _settings() -> Iterator[Check]:

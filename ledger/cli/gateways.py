@@ -16,6 +16,7 @@ from ledger.clock import ClockRule
 from ledger.errors import AccountUnknown, BadValue, GatewayError
 from ledger.gateway import Gateway
 from ledger.gateway.forms import FORMS, Form
+from ledger.gateway.mt5_module import SCHEME, is_module_address
 from ledger.reconcile.policy import ReconcilePolicy
 from ledger.reconciler import SYNC_INTERVAL_SEC, StateReconciler, account_of
 from ledger.service import Ledger
@@ -32,10 +33,17 @@ def gateway_options(command: Command) -> Command:
         click.option("--server-key", metavar="FILE", help="CURVE: the public key of the gateway."),
         click.option("--form", type=click.Choice(FORMS), help="Gateway protocol (default: json)."),
         click.option("--timeout-ms", type=click.IntRange(min=1), metavar="N", help="For each request; else $GTW_TIMEOUT_MS."),
-        click.option("--gateway", metavar="URL", help="tcp://HOST:PORT; else $GTW_HOST and $GTW_PORT (5555)."),
+        click.option("--gateway", metavar="URL", help="tcp://HOST:PORT, or mt5:; else $GTW_HOST and $GTW_PORT (5555)."),
     ):
         command = option(command)
     return command
+
+
+def terminal_option(command: Command) -> Command:
+    """Take the program of a terminal in this process."""
+    return click.option(
+        "--terminal", metavar="PATH", help="Program of a MetaTrader 5 terminal on this machine, for --gateway mt5:."
+    )(command)
 
 
 def server_tz_option(command: Command) -> Command:
@@ -54,15 +62,15 @@ class GatewaySettings:
     server_key: str | None = None
     client_key: str | None = None
     insecure: bool = False
+    terminal: str | None = None
 
     def connect(self) -> Gateway:
         """Return the gateway. Nothing is asked yet.
 
         Raises:
-            BadValue: The URL or a key file is none.
+            BadValue: The URL or a key file is none, or the module of a terminal in this process is not installed.
             GatewayDenied: It is on another machine, and there are no keys.
         """
-        from ledger.gateway.client import TIMEOUT_MS
         from ledger.gateway.curve import load_client_keys
         from ledger.gateway.open import open_gateway
 
@@ -72,9 +80,10 @@ class GatewaySettings:
         return open_gateway(
             self.url,
             form=self.form,
-            timeout_ms=self.timeout_ms or TIMEOUT_MS,
+            timeout_ms=self.timeout_ms,
             keys=keys,
             allow_insecure=self.insecure,
+            terminal=self.terminal,
         )
 
 
@@ -88,7 +97,8 @@ def gateway_settings(account: AccountId | None = None, *, gateway: str | None, *
     of_account = found.gateways.get(account, {}) if account else {}
     host, port = os.environ.get("GTW_HOST"), os.environ.get("GTW_PORT")
     named = f"tcp://{host or '127.0.0.1'}:{port or _PORT}" if host or port else None
-    url = gateway or of_account.get("url") or named or found.gateway.get("url")
+    in_process = SCHEME if given.get("terminal") else None
+    url = gateway or in_process or of_account.get("url") or named or found.gateway.get("url")
     if not url:
         return None
     timeout = os.environ.get("GTW_TIMEOUT_MS")
@@ -104,7 +114,14 @@ def all_gateway_settings() -> list[GatewaySettings]:
         BadValue: A setting cannot be read.
     """
     found = configuration()
-    return [_of_table({**found.gateway, **table}, account) for account, table in found.gateways.items()]
+    listed = [_of_table({**found.gateway, **table}, account) for account, table in found.gateways.items()]
+    in_process = [str(one.account) for one in listed if is_module_address(one.url)]
+    if len(in_process) > 1:
+        raise BadValue(
+            f"{found}: {' and '.join(in_process)} are terminals in this process, and one process can be attached to one "
+            "terminal only: run ledger gateway serve beside each and name its tcp:// address, or one ledger sync for each"
+        )
+    return listed
 
 
 def _of_table(settings: Mapping[str, Any], account: AccountId | None) -> GatewaySettings:

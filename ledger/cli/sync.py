@@ -28,6 +28,7 @@ from ledger.cli.gateways import (
     policy,
     reconciler_of,
     server_tz_option,
+    terminal_option,
 )
 from ledger.cli.health import HealthFile
 from ledger.cli.options import account_option, configuration_note, journal_option, json_option, open_ledger
@@ -51,6 +52,7 @@ _UNAVAILABLE: Final = 3
 @journal_option
 @account_option
 @gateway_options
+@terminal_option
 @server_tz_option
 @click.option("--once", "how", flag_value="once", default="once", help="Sync once (default).")
 @click.option("--watch", "how", flag_value="watch", help="Sync now, then at every interval, until stopped.")
@@ -155,7 +157,8 @@ def _targets(account: AccountId | None, gateway: dict[str, Any]) -> list[Gateway
     Raises:
         BadValue: None is named.
     """
-    found = all_gateway_settings() if account is None and not gateway["gateway"] else []
+    is_named = account is not None or gateway["gateway"] or gateway["terminal"]
+    found = [] if is_named else all_gateway_settings()
     one = None if found else gateway_settings(account, **gateway)
     found = found or ([one] if one else [])
     if not found:
@@ -379,6 +382,7 @@ _Found = tuple[Disagreement | NewTicket, ...] | LedgerError
 @journal_option
 @account_option
 @gateway_options
+@terminal_option
 @json_option
 def drift(journal: str | None, account: AccountId | None, as_json: bool, **gateway: Any) -> int:  # noqa: FBT001
     """Compare accounts with the broker's snapshots. Nothing is appended.

@@ -1,4 +1,11 @@
-"""The way to a terminal in the same process: a gateway over the official ``MetaTrader5`` module.
+r"""The way to a terminal in the same process: a gateway over the official ``MetaTrader5`` module.
+
+```python
+import MetaTrader5
+
+gateway = MetaTrader5Gateway(MetaTrader5, path=r"C:\Terminal\terminal64.exe", login=70113, server="Broker-Live")
+reconciler = StateReconciler(account, gateway)
+```
 
 The module is passed in, so the ledger does not depend on it; an object with the same calls, as of ``mt5linux``, will do. What
 it returns is written as an answer of the gateway protocol and read by the protocol's strict readers, as if it had come over
@@ -25,14 +32,7 @@ _HEAD: Final = ("login", "server", "margin_mode", "connected", "server_time_msc"
 
 
 class MetaTrader5Gateway:
-    r"""A gateway over the module. Safe to use from several threads, one at a time.
-
-    ```python
-    import MetaTrader5
-
-    gateway = MetaTrader5Gateway(MetaTrader5, path=r"C:\Terminal\terminal64.exe", login=70113, server="Broker-Live")
-    reconciler = StateReconciler(account, gateway)
-    ```
+    """A gateway over the module. Safe to use from several threads, one at a time.
 
     One process can be attached to one terminal: use a process for each account.
 

@@ -35,7 +35,9 @@ _NOT_FOUND: Final = (-2, "Terminal: Invalid params")  # history by a ticket that
 _LOST_BELOW: Final = -2  # an error below it may mean another terminal, another account, or none
 
 _RECENT_MSC: Final = 60 * SECOND_MSC
-_FIRST_LOOK_MSC: Final = 2 * DAY_MSC
+#: How far back the newest deal is looked for, until one is found: most often the first will do, and it is read each time the
+#: program starts.
+_FIRST_LOOKS_MSC: Final = (2 * DAY_MSC, 32 * DAY_MSC, TIME_MAX_MSC)
 _OFFSET_MAX_MSC: Final = 16 * 60 * 60 * SECOND_MSC  # no server's clock is further from UTC
 _TICKS_MAX: Final = 8  # symbols whose newest price is asked for, those traded last
 
@@ -148,6 +150,7 @@ class Mt5Terminal:
         self._newest_deal_msc: int | None = None
         self._traded: dict[str, None] = {}  # symbols, the last traded last
         self._looked_at_symbols = False
+        self._looks_for_deals = True  # the newest deal is looked for all the way back, once
 
     def close(self) -> None:
         """Detach the module from the terminal, if we attached it. The terminal goes on."""
@@ -208,12 +211,12 @@ class Mt5Terminal:
     def refresh_clock(self) -> int | None:
         """Read the newest deals and prices, and return the newest server time seen. None: nothing was ever seen.
 
-        The prices are those of the symbols traded last; where none was traded, at first those of all symbols. A closed market
-        moves no clock; nothing is presumed then.
+        At first the newest deal is looked for as far back as there are any. The prices are those of the symbols traded last;
+        where none was traded, at first those of all symbols. A closed market moves no clock; nothing is presumed then.
         """
         with self.turn():
             self._ready()
-            self._read_deals(*self._recent_span_msc())
+            self._read_newest_deals()
             if not self._traded and not self._looked_at_symbols:
                 self._looked_at_symbols = True
                 self.symbols()
@@ -337,7 +340,7 @@ class Mt5Terminal:
         self._check_folder(folder)
         if (login, server) != self._account:  # another server has another clock
             self._account, self._newest_msc, self._newest_deal_msc = (login, server), None, None
-            self._traded, self._looked_at_symbols = {}, False
+            self._traded, self._looked_at_symbols, self._looks_for_deals = {}, False, True
         return {
             "login": login,
             "server": server,
@@ -424,10 +427,16 @@ class Mt5Terminal:
             self._see(seconds * SECOND_MSC)
         return row
 
-    def _recent_span_msc(self) -> tuple[int, int]:
-        newest_msc = self._newest_deal_msc
-        from_msc = self._utc_ms() - _FIRST_LOOK_MSC if newest_msc is None else newest_msc - _RECENT_MSC
-        return from_msc, self._latest_msc()
+    def _read_newest_deals(self) -> None:
+        """Read the deals since the newest one seen. A closing deal shows in no position, and a closed market has no prices."""
+        latest_msc = self._latest_msc()
+        if self._newest_deal_msc is not None:
+            self._read_deals(self._newest_deal_msc - _RECENT_MSC, latest_msc)
+            return
+        for back_msc in _FIRST_LOOKS_MSC if self._looks_for_deals else _FIRST_LOOKS_MSC[:1]:
+            if self._read_deals(latest_msc - back_msc, latest_msc):
+                break
+        self._looks_for_deals = False
 
     def _latest_msc(self) -> int:
         """Return the server's present and a day, whatever clock it has."""

@@ -205,6 +205,7 @@ def test_the_commands_work(windows):
         ("keys", "make", "server", "--dir", str(windows.folder / "keys")),
     )
     assert "\\u0411\\u0440\\u043e" in out  # a console's code page has no such letters, and nothing fails
+    assert [words[1:3] for words in windows.programs.asked()] == [["/inheritance:r", "/grant:r"]] * 2  # the two secret keys
     restored = AsOnWindows.__new__(AsOnWindows)
     restored.__dict__ |= windows.__dict__ | {"url": f"sqlite:///{windows.folder}/restored.db"}
     restored.commands(("restore", str(windows.folder / "copy.db")), ("verify",))

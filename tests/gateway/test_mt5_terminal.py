@@ -356,15 +356,35 @@ def test_the_server_time_is_the_newest_of_what_was_seen():
     assert terminal.head()["server_time_msc"] == OPENED_MSC + 4
 
 
+def spans_of_deals(mt5):
+    return [given[0] for call, given in zip(mt5.asked, mt5.given, strict=True) if call == "history_deals_get"]
+
+
 def test_the_clock_is_read_from_the_newest_deals_only():
     mt5 = ScriptedMt5(deals=(deal(5),))
     terminal = terminal_of(mt5)
+    for _ in range(3):
+        assert terminal.refresh_clock() == OPENED_MSC
+    latest = UTC_MSC // 1000 + (16 + 24) * 60 * 60
+    assert spans_of_deals(mt5)[0] == (latest - 2 * 24 * 60 * 60, latest)
+    assert [first for first, _ in spans_of_deals(mt5)[1:]] == [OPENED_MSC // 1000 - 60] * 2
+
+
+@pytest.mark.parametrize(("days", "looks"), [(3, 2), (300, 3)])
+def test_the_newest_deal_is_found_however_long_ago_it_was(days, looks):
+    then_msc = OPENED_MSC - days * 86_400_000
+    mt5 = ScriptedMt5(deals=(deal(5, time_msc=then_msc),))
+    assert terminal_of(mt5).refresh_clock() == then_msc
+    assert len(spans_of_deals(mt5)) == looks
+
+
+def test_an_account_without_deals_is_searched_to_its_beginning_once():
+    mt5 = ScriptedMt5()
+    terminal = terminal_of(mt5)
     terminal.refresh_clock()
-    assert mt5.given[mt5.asked.index("history_deals_get")][0][0] == UTC_MSC // 1000 - 2 * 24 * 60 * 60
+    assert [first for first, _ in spans_of_deals(mt5)][-1] == 0
     terminal.refresh_clock()
-    assert [given[0][0] for call, given in zip(mt5.asked, mt5.given, strict=True) if call == "history_deals_get"][1] == (
-        OPENED_MSC // 1000 - 60
-    )
+    assert len(spans_of_deals(mt5)) == 4
 
 
 def test_where_nothing_was_traded_the_prices_of_all_symbols_are_looked_at_once():

@@ -18,6 +18,9 @@ here = pathlib.Path(__file__).parent
 with (here / "asked").open("a") as asked:
     asked.write(json.dumps(sys.argv[1:]) + "\\n")
 answer = json.loads((here / "answer").read_text())
+if answer.get("size"):
+    with (here / "sizes").open("a") as sizes:
+        sizes.write(f"{pathlib.Path(answer['size']).stat().st_size}\\n")
 if answer.get("code"):
     sys.stderr.write("Access is denied.")
     sys.exit(answer["code"])
@@ -44,4 +47,13 @@ class WindowsPrograms:
         (self.folder / "answer").write_text(json.dumps(answer), encoding="utf-8")
 
     def asked(self) -> list[list[str]]:
-        return [json.loads(line) for line in (self.folder / "asked").read_text(encoding="utf-8").splitlines()]
+        """What ``icacls`` was called with, one call after another."""
+        return [json.loads(line) for line in self._lines("asked")]
+
+    def sizes(self) -> list[int]:
+        """How long the file was that the answer names as ``size``, at each call."""
+        return [int(line) for line in self._lines("sizes")]
+
+    def _lines(self, name: str) -> list[str]:
+        path = self.folder / name
+        return path.read_text(encoding="utf-8").splitlines() if path.exists() else []

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger import Entry
+from ledger import Entry, Side
 from ledger.gateway.sandbox.terminal import (
     DONE,
     INVALID,
@@ -49,6 +49,39 @@ def test_hedging_keeps_a_position_an_order_and_closes_what_is_named():
     assert books(made) == [("EURUSD", "buy", "0.06", Decimal("1.1")), ("EURUSD", "sell", "0.2", Decimal("1.1"))]
     assert made.close(first.order).is_done
     assert made.close(first.order).retcode == POSITION_CLOSED
+
+
+def test_buyers_pay_the_spread_and_positions_are_valued_where_they_can_be_closed():
+    made = terminal(spread=2)
+    made.set_price("EURUSD", Decimal("1.10000"))
+    assert (made.price("EURUSD"), made.price("EURUSD", Side.BUY)) == (Decimal("1.10000"), Decimal("1.10002"))
+    made.send_order("EURUSD", "buy", "1.00")
+    made.send_order("EURUSD", "sell", "1.00")
+    assert [Decimal(one["price_open"]) for one in made.books()["positions"]] == [Decimal("1.10002"), Decimal("1.10000")]
+    assert [one["price_current"] for one in made.positions()] == [1.1, 1.10002]
+    assert [one["profit"] for one in made.positions()] == pytest.approx([-2.0, -2.0])
+    assert made.account()["equity"] == pytest.approx(float(made.balance) - 4.0)
+
+
+def test_a_pending_order_is_filled_under_its_ticket():
+    made = terminal()
+    order = made.place_order("EURUSD", "sell", magic=7)
+    assert (made.open_positions(), made.deals()[1:]) == ([], [])
+    made.fill_more(order, "0.10", comment="limit")
+    made.fill_more(order, "0.20")
+    (held,) = made.open_positions()
+    assert (held.position_id, held.ticket, held.side, held.volume) == (order, order, Side.SELL, Decimal("0.30"))
+    assert (held.magic, held.comment) == (7, "limit")
+
+
+def test_changes_of_deals_are_counted_apart_from_ticks():
+    made = terminal()
+    before = made.deals_revision, made.revision
+    made.tick()
+    assert (made.deals_revision, made.revision) == (before[0], before[1] + 1)
+    made.withdraw(made.deals()[0]["ticket"])
+    assert made.deals() == []
+    assert (made.deals_revision, made.revision) == (before[0] + 1, before[1] + 2)
 
 
 def test_orders_that_cannot_be_are_refused_with_mt5s_codes():

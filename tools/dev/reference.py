@@ -22,12 +22,13 @@ FOLDER: Final = bootstrap.ROOT / "docs" / "reference"
 #: Setting of ``ledger.toml`` -> what it does. A setting that is not here ends the script.
 _SETTINGS: Final = {
     "journal": "URL of the journal, where no option or variable names one",
-    "gateway.url": "address of the gateway, `tcp://HOST:PORT`",
+    "gateway.url": "address of the gateway, `tcp://HOST:PORT`; or `mt5:`, a terminal in this process",
     "gateway.form": "protocol of the gateway",
     "gateway.timeout_ms": "milliseconds that each request may take",
     "gateway.server_key": "CURVE: file with the public key of the gateway",
     "gateway.client_key": "CURVE: file with our own secret key",
     "gateway.insecure": "allow an unencrypted connection to another machine",
+    "gateway.terminal": "with `mt5:`: program of the terminal; without it the module chooses one",
     "sync.interval_sec": "seconds between two syncs of the daemon; 15 without it",
     "seal.key": "file with the secret key to seal with",
 }
@@ -45,6 +46,7 @@ _PARTS: Final = {
     "service": "Ledger and accounts",
     "reconciler": "Reconciler",
     "gateway.open": "Gateway",
+    "gateway.metatrader5": "A terminal in the same process",
     "portfolio": "Portfolio",
     "views": "What a portfolio shows",
     "journal": "What an append returns",

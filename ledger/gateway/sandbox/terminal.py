@@ -132,6 +132,8 @@ class Terminal:
     pace_ms: int = 400
     #: Counts every change, so that its encoded rows can be reused while it stays.
     revision: int = 0
+    #: Counts the changes of the deals alone.
+    deals_revision: int = 0
     balance: Decimal = Decimal(0)
     credit: Decimal = Decimal(0)
     _open: dict[int, Open] = field(factory=dict)
@@ -403,6 +405,8 @@ class Terminal:
         if len(left) == len(self._deals):
             raise BadValue(f"there is no deal {ticket}")
         self._deals, self._open, self.balance, self.credit = [], {}, Decimal(0), Decimal(0)
+        self.deals_revision += 1
+        self.revision += 1
         for deal in left:
             self._settle(deal)
 
@@ -465,6 +469,7 @@ class Terminal:
     def _settle(self, deal: Row) -> None:
         """Write a deal into the history and move positions and money by it."""
         self._deals.append(deal)
+        self.deals_revision += 1
         self.revision += 1
         money = deal["profit"] + deal["swap"] + deal["commission"] + deal["fee"]
         if deal["type"] == CREDIT:

@@ -16,6 +16,7 @@ from attrs import field, frozen
 
 NO_CONNECTION: Final = -10004
 INVALID: Final = -2
+_UNNAMED: Final = "Unnamed arguments not allowed"
 _EMOJI: Final = "\N{SLIGHTLY SMILING FACE}"  # two UTF-16 units
 _NOON: Final = datetime(2026, 1, 5, 12, tzinfo=UTC)
 _LATER: Final = datetime(2026, 1, 6, 12, tzinfo=UTC)
@@ -116,9 +117,9 @@ def _request(**changes: Any) -> dict[str, Any]:
     return _REQUEST | changes
 
 
-def _sending(name: str, request: dict[str, Any]) -> Callable[[Any], object]:
-    """Return a call of a function with a request alone: without ``**``, which the package would notice."""
-    return lambda mt5: getattr(mt5, name)(request)
+def _sending(name: str, *args: Any) -> Callable[[Any], object]:
+    """Return a call of a function by position alone: without ``**``, which the package would notice."""
+    return lambda mt5: getattr(mt5, name)(*args)
 
 
 def _calling(name: str, *args: Any, **named: Any) -> Callable[[Any], object]:
@@ -164,7 +165,7 @@ def _form_cases() -> Iterator[Case]:
     ):
         yield Case(row=row, call=f"order_send({request})", run=_sending("order_send", request), outcome=passes)
         yield Case(row=row, call=f"order_check({request})", run=_sending("order_check", request), outcome=passes)
-    row, text = "f(request, **{})", "Unnamed arguments not allowed"
+    row, text = "f(request, **{})", _UNNAMED
     yield Case(
         row=row, call="order_send(request, **{})", outcome=refused, text=text,
         run=lambda mt5: mt5.order_send(_request(), **{}),  # noqa: PIE804  # the empty mapping is the case
@@ -238,7 +239,6 @@ def _unconnected_cases() -> Iterator[Case]:
     for name in (
         "terminal_info",
         "account_info",
-        "symbols_get",
         "positions_total",
         "positions_get",
         "orders_total",
@@ -248,12 +248,51 @@ def _unconnected_cases() -> Iterator[Case]:
     for name in ("symbol_info", "symbol_info_tick"):
         yield Case(row=row, call=f"{name}('EURUSD')", run=_calling(name, "EURUSD"), outcome=Outcome.PASSES)
     answers = Outcome.ANSWERS
-    yield Case(row=row, call="version()", run=lambda mt5: mt5.version(), outcome=answers, value=(0, 0, ""))
+    yield Case(row=row, call="version()", run=lambda mt5: mt5.version(), outcome=answers, value=(0, 0, ""), code=NO_CONNECTION)
     yield Case(row=row, call="symbols_total()", run=lambda mt5: mt5.symbols_total(), outcome=answers, value=None, code=-5)
+    yield Case(row=row, call="symbols_get()", run=lambda mt5: mt5.symbols_get(), outcome=answers, value=None, code=-5)
     yield Case(row=row, call="login(1)", run=lambda mt5: mt5.login(1), outcome=answers, value=False)
     yield Case(row=row, call="shutdown()", run=lambda mt5: mt5.shutdown(), outcome=answers, value=True)
 
 
+def _further_cases() -> Iterator[Case]:
+    """Yield what the C types of the library and the order of its checks imply; the document has no row for it."""
+    row, passes, refused, raises = "(not in the document)", Outcome.PASSES, Outcome.REFUSED, Outcome.RAISES
+    yield from _sends(row, refused, "symbol", "x" * 30, None)
+    yield from _sends(row, passes, "symbol", "x" * 29)
+    for name in ("order", "position", "position_by", "deviation"):
+        yield from _sends(row, passes, name, 2**64 - 1)
+        yield from _sends(row, raises, name, -1, 2**64)
+        yield from _sends(row, refused, name, 1.0, None)
+    for name in ("action", "type", "type_filling", "type_time"):
+        yield from _sends(row, passes, name, 2**32 - 1)
+        yield from _sends(row, raises, name, -1, 2**32)
+        yield from _sends(row, refused, name, 1.0, None)
+    yield from _sends(row, passes, "expiration", -(2**63), 2**63 - 1)
+    yield from _sends(row, raises, "expiration", 2**63)
+    count, invalid = "Invalid number of arguments", "Invalid arguments"
+    for name in ("order_send", "order_check"):
+        yield Case(row=row, call=f"{name}()", run=_sending(name), outcome=refused, text=count)
+        yield Case(row=row, call=f"{name}(**{{}})", run=_calling(name), outcome=passes)
+        yield Case(row=row, call=f"{name}(1)", run=_sending(name, 1), outcome=refused, text=invalid)
+        yield Case(row=row, call=f"{name}({{}}, 1)", run=_sending(name, {}, 1), outcome=refused, text=count)
+    for name in ("positions_get", "orders_get"):
+        yield Case(row=row, call=f"{name}(ticket=1, symbol=None)", run=_calling(name, ticket=1, symbol=None), outcome=passes)
+        yield Case(row=row, call=f"{name}(other=None)", run=_calling(name, other=None), outcome=passes)
+        yield Case(row=row, call=f"{name}(ticket=-1)", run=_calling(name, ticket=-1), outcome=raises)
+    for name in ("history_orders_get", "history_deals_get"):
+        yield Case(row=row, call=f"{name}(0, ticket=1)", run=_calling(name, 0, ticket=1), outcome=refused, text=_UNNAMED)
+        yield Case(row=row, call=f"{name}(0, 1, ticket=None)", run=_calling(name, 0, 1, ticket=None), outcome=passes)
+        yield Case(row=row, call=f"{name}(0, 2**31)", run=_calling(name, 0, 2**31), outcome=raises)
+        yield Case(row=row, call=f"{name}(0, 2.0**40)", run=_calling(name, 0, 2.0**40), outcome=passes)
+    answers = Outcome.ANSWERS
+    for call, run in (("(1)", _calling("symbols_get", 1)), ("(group=None)", _calling("symbols_get", group=None))):
+        yield Case(row=row, call=f"symbols_get{call}", run=run, outcome=answers, value=False, code=INVALID)
+    yield Case(row=row, call="symbol_info()", run=_calling("symbol_info"), outcome=refused, text=invalid)
+    run = _calling("order_calc_margin", 0, "EURUSD", "1", 1.0)
+    yield Case(row=row, call="order_calc_margin(0, 'EURUSD', '1', 1.0)", run=run, outcome=raises)
+
+
 CASES: Final[tuple[Case, ...]] = (
-    *_field_cases(), *_form_cases(), *_filter_cases(), *_history_cases(), *_unconnected_cases(),
+    *_field_cases(), *_form_cases(), *_filter_cases(), *_history_cases(), *_unconnected_cases(), *_further_cases(),
 )  # fmt: skip

@@ -34,6 +34,7 @@ class Broker:
         book: Orders that were sent through the package.
         stops: Position identifier -> stop loss and take profit; 0: none.
         is_market_open: Whether prices move and orders are accepted.
+        requests: What ``order_send`` sent to the server, the oldest first, whatever became of it.
         calls: How many calls there were: delays are counted in them.
         loading_calls: For how many more calls the history is half loaded.
     """
@@ -43,6 +44,7 @@ class Broker:
     book: OrderBook = field(factory=OrderBook)
     stops: dict[int, tuple[Decimal, Decimal]] = field(factory=dict)
     is_market_open: bool = True
+    requests: list[Row] = field(factory=list)
     calls: int = 0
     loading_calls: int = 0
     _comments: dict[int, str] = field(factory=dict, init=False)
@@ -54,6 +56,7 @@ class Broker:
     _margin: tuple[tuple[int, int], float] | None = field(default=None, init=False)
     _positions: tuple[int, list[Row]] | None = field(default=None, init=False)
     _deals: tuple[int, list[Row]] | None = field(default=None, init=False)
+    _reasons: tuple[int, dict[int, int]] | None = field(default=None, init=False)
     _elsewhere: tuple[int, list[Row]] | None = field(default=None, init=False)
     _frozen: tuple[list[Row], list[Row], list[Row], list[Row]] | None = field(default=None, init=False)
 
@@ -102,9 +105,17 @@ class Broker:
         if self._frozen is not None:
             return self._frozen[0]
         if self._positions is None or self._positions[0] != self.terminal.revision:
-            reasons = {row["position_id"]: row["reason"] for row in reversed(self._all_deals()) if row["entry"] == Entry.IN}
+            reasons = self._opening_reasons()
             self._positions = self.terminal.revision, [self._position(row, reasons) for row in self.terminal.positions()]
         return self._positions[1]
+
+    def _opening_reasons(self) -> Mapping[int, int]:
+        """Return position identifier -> reason of its first deal."""
+        if self._reasons is None or self._reasons[0] != self.terminal.deals_revision:
+            rows = reversed(self._all_deals())
+            reasons = {row["position_id"]: row["reason"] for row in rows if row["entry"] == Entry.IN}
+            self._reasons = self.terminal.deals_revision, reasons
+        return self._reasons[1]
 
     def _position(self, row: Row, reasons: Mapping[int, int]) -> Row:
         sl, tp = self.stops.get(row["identifier"], _NO_STOPS)
@@ -126,8 +137,8 @@ class Broker:
         return [row for row in self._all_deals() if row["ticket"] not in hidden] if hidden else self._all_deals()
 
     def _all_deals(self) -> list[Row]:
-        if self._deals is None or self._deals[0] != self.terminal.revision:
-            self._deals = self.terminal.revision, [_deal(row) for row in self.terminal.deals()]
+        if self._deals is None or self._deals[0] != self.terminal.deals_revision:
+            self._deals = self.terminal.deals_revision, [_deal(row) for row in self.terminal.deals()]
         return self._deals[1]
 
     def orders(self) -> list[Row]:
@@ -143,12 +154,12 @@ class Broker:
 
     def _orders_elsewhere(self) -> list[Row]:
         """Return the orders of deals that nobody sent through the package."""
-        if self._elsewhere is None or self._elsewhere[0] != self.terminal.revision:
+        if self._elsewhere is None or self._elsewhere[0] != self.terminal.deals_revision:
             by_order: dict[int, list[Row]] = {}
             for row in self._all_deals():
                 if row["order"] and row["type"] in (0, 1) and row["order"] not in self.book:
                     by_order.setdefault(row["order"], []).append(row)
-            self._elsewhere = self.terminal.revision, [executed_elsewhere(deals).row() for deals in by_order.values()]
+            self._elsewhere = self.terminal.deals_revision, [executed_elsewhere(deals).row() for deals in by_order.values()]
         return [row for row in self._elsewhere[1] if row["ticket"] not in self.book]
 
     # ---- what the trade server changes
@@ -184,7 +195,8 @@ class Broker:
         margin = self.margin()
         equity = shown["equity"]
         return {
-            "login": shown["login"], "trade_mode": Code.ACCOUNT_TRADE_MODE_DEMO, "leverage": settings.leverage,
+            "login": shown["login"], "leverage": settings.leverage,
+            "trade_mode": Code.ACCOUNT_TRADE_MODE_REAL if settings.is_real else Code.ACCOUNT_TRADE_MODE_DEMO,
             "limit_orders": settings.limit_orders, "trade_allowed": settings.is_account_trading_allowed, "trade_expert": True,
             "margin_mode": _MARGIN_MODES[self.terminal.mode], "currency_digits": shown["currency_digits"], "fifo_close": False,
             "balance": shown["balance"], "credit": shown["credit"], "equity": equity,

@@ -66,6 +66,11 @@ class FakeControl:
 
     # ---- broker and other people
 
+    @property
+    def requests(self) -> tuple[dict[str, Any], ...]:
+        """What ``order_send`` sent to the server, the oldest first, whatever became of it."""
+        return tuple(self._module.broker.requests)
+
     def change(self, **settings: Any) -> None:
         """Change settings (see ``FakeSettings``) from now on."""
         self._module.settings = self._module.broker.settings = evolve(self._module.settings, **settings)

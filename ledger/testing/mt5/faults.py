@@ -23,6 +23,7 @@ class FakeFault(Enum):
     NO_CONNECTION = "no-connection"  # None, -10004
     TIMEOUT = "timeout"  # None, -10005; nothing was executed
     FAIL = "fail"  # None, -1
+    NO_START = "no-start"  # ``initialize`` is False, -10005
     EXIT = "exit"  # the terminal ends; ``initialize`` starts it again
     SLOW = "slow"  # the whole process is blocked for ``slow_ms``
     NOT_CONNECTED = "not-connected"  # ``terminal_info``
@@ -70,12 +71,14 @@ _SEND_FAULTS: Final[Mapping[FakeFault, SendFault]] = {
     FakeFault.EXECUTED_TWICE: SendFault(executions=2),
 }
 ERRORS: Final[Mapping[FakeFault, tuple[int, str]]] = {
+    FakeFault.NO_START: _TIMEOUT,
     FakeFault.NO_CONNECTION: (-10004, "No IPC connection"),
     FakeFault.TIMEOUT: _TIMEOUT,
     FakeFault.FAIL: (-1, "Terminal: Call failed"),
 }
-_OF_ANY: Final = frozenset({*ERRORS, FakeFault.EXIT, FakeFault.SLOW})
+_OF_ANY: Final = frozenset({*ERRORS, FakeFault.EXIT, FakeFault.SLOW}) - {FakeFault.NO_START}
 _OF: Final[Mapping[str, frozenset[FakeFault]]] = {
+    "initialize": frozenset({FakeFault.NO_START, FakeFault.SLOW}),
     "terminal_info": frozenset({FakeFault.NOT_CONNECTED}),
     "account_info": frozenset({FakeFault.WRONG_LOGIN, FakeFault.WRONG_SERVER}),
     "positions_get": frozenset({FakeFault.HALF, FakeFault.DUPLICATE}),
@@ -134,7 +137,7 @@ class FakeFaults:
 
     def next_of(self, function: str) -> frozenset[FakeFault]:
         """Return what is wrong with the next call of a function."""
-        possible = _OF_ANY | _OF.get(function, frozenset())
+        possible = _OF.get(function, frozenset()) | (frozenset() if function == "initialize" else _OF_ANY)
         wrong = {fault for fault in self._left if fault in possible}
         for fault in wrong:
             self._left[fault] -= 1 if self._left[fault] > 0 else 0

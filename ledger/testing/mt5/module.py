@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from ledger.gateway.sandbox.terminal import Terminal
 from ledger.testing.mt5 import structs
 from ledger.testing.mt5.arguments import (
+    ArgumentOverflow,
     ArgumentRefused,
     HistoryFilter,
     Login,
@@ -23,7 +24,6 @@ from ledger.testing.mt5.arguments import (
     read_history_filter,
     read_initialize,
     read_login,
-    read_nothing,
     read_request,
     read_row_filter,
     read_selection,
@@ -42,11 +42,12 @@ from ledger.testing.mt5.trading import Result, check, execute
 from ledger.testing.mt5.triggers import settle
 
 _Arguments = TypeVar("_Arguments")
-_Result = TypeVar("_Result")
 Rows = tuple[StructSequence, ...]
 
 _DEFAULT_FOLDER: Final = r"C:\Program Files\MetaTrader 5"
 _PROGRAM: Final = "terminal64.exe"
+#: Functions that look at the terminal's build before they look for a connection.
+_NEEDS_BUILD: Final = frozenset({"symbols_total", "symbols_get"})
 _RELEASED: Final = "10 Oct 2026"
 
 SUCCESS: Final = (1, "Success")
@@ -119,6 +120,7 @@ class FakeMetaTrader5(Constants):
         self.control = FakeControl(self)
         self._clock = clock
         self._is_attached = False
+        self._knows_build = False
         self._folder = self.settings.path or _DEFAULT_FOLDER
         self._last_error = SUCCESS
         self._wrong: frozenset[FakeFault] = frozenset()
@@ -144,24 +146,36 @@ class FakeMetaTrader5(Constants):
 
     def initialize(self, *args: Any, **named: Any) -> bool:
         """Connect to the terminal; start it where it does not run."""
-        try:
-            asked = read_initialize(args, named)
-        except ArgumentRefused as error:
-            self._last_error = (-2, str(error))
-            return False
+        with self._lock:
+            asked = self._read("initialize", lambda: read_initialize(args, named))
+            if asked is None:
+                return False
+            try:
+                self._start(asked)
+            except TerminalRefused as error:
+                self._last_error = error.error
+                return False
+            return True
+
+    def _start(self, asked: Login) -> None:
+        """Start the terminal, or find it running.
+
+        Raises:
+            TerminalRefused: There is none, or it is another account's.
+        """
+        self._wrong = self.faults.next_of("initialize")
+        self._wait()
+        self._fail_wrong()
         if self._path_differs(asked.path):
-            self._last_error = (-10003, f"IPC initialize failed, Process create failed '{asked.path}'")
-            return False
+            raise TerminalRefused((-10003, f"IPC initialize failed, Process create failed '{asked.path}'"))
         if not self._is_authorised(asked):
-            self._last_error = AUTHORIZATION_FAILED
-            return False
+            raise TerminalRefused(AUTHORIZATION_FAILED)
         if asked.path is not None:
             self._folder = _folder_of(asked.path)
         if not self._is_attached:
-            self._is_attached, self._request_id = True, 0
+            self._is_attached = self._knows_build = True
+            self._request_id = 0
             self.broker.loading_calls = self.settings.loading_calls
-        self._last_error = SUCCESS
-        return True
 
     def login(self, *args: Any, **named: Any) -> bool:
         """Log in to an account: only the terminal's own is there."""
@@ -175,37 +189,34 @@ class FakeMetaTrader5(Constants):
 
     def version(self) -> tuple[int, int, str]:
         """Return version, build and release date of the terminal; zeros without one."""
-        self._last_error = SUCCESS
+        self._last_error = SUCCESS if self._is_attached else NO_CONNECTION
         return (500, self.settings.build, _RELEASED) if self._is_attached else (0, 0, "")
 
     def last_error(self) -> tuple[int, str]:
         """Return code and text of the last call of any thread."""
         return self._last_error
 
-    def terminal_info(self, *args: Any, **named: Any) -> Any:
+    def terminal_info(self) -> Any:
         """Return state and settings of the terminal."""
         return self._call(
             "terminal_info",
-            lambda: read_nothing(args, named),
+            _no_arguments,
             lambda _: make_row(structs.TerminalInfo, self._terminal_fields()),
         )
 
-    def account_info(self, *args: Any, **named: Any) -> Any:
+    def account_info(self) -> Any:
         """Return the account that the terminal is logged in to."""
         return self._call(
             "account_info",
-            lambda: read_nothing(args, named),
+            _no_arguments,
             lambda _: make_row(structs.AccountInfo, self._account_fields()),
         )
 
     # ---- symbols
 
-    def symbols_total(self, *args: Any, **named: Any) -> Any:
+    def symbols_total(self) -> Any:
         """Return how many symbols there are."""
-        total = self._call("symbols_total", lambda: read_nothing(args, named), lambda _: len(self.broker.symbols()))
-        if total is None and not self._is_attached:
-            self._last_error = OLD_VERSION
-        return total
+        return self._call("symbols_total", _no_arguments, lambda _: len(self.broker.symbols()))
 
     def symbols_get(self, *args: Any, **named: Any) -> Any:
         """Return all symbols, or those of a group."""
@@ -213,59 +224,60 @@ class FakeMetaTrader5(Constants):
             "symbols_get",
             lambda: read_group(args, named),
             lambda group: _rows(structs.SymbolInfo, _of_group(self.broker.symbols(), group, name="name")),
+            refused=False,
         )
 
-    def symbol_info(self, *args: Any, **named: Any) -> Any:
+    def symbol_info(self, *args: Any) -> Any:
         """Return a symbol's specification and present prices."""
         return self._call(
             "symbol_info",
-            lambda: read_symbol(args, named),
+            lambda: read_symbol(args),
             lambda symbol: make_row(structs.SymbolInfo, _found(self.broker.symbol(symbol))),
         )
 
-    def symbol_info_tick(self, *args: Any, **named: Any) -> Any:
+    def symbol_info_tick(self, *args: Any) -> Any:
         """Return a symbol's last tick."""
         return self._call(
             "symbol_info_tick",
-            lambda: read_symbol(args, named),
+            lambda: read_symbol(args),
             lambda symbol: make_row(structs.Tick, _found(self.broker.tick(symbol))),
         )
 
-    def symbol_select(self, *args: Any, **named: Any) -> bool:
+    def symbol_select(self, *args: Any) -> bool:
         """Add a symbol to the Market Watch, or remove it."""
-        return self._call("symbol_select", lambda: read_selection(args, named), self._select) or False
+        return self._call("symbol_select", lambda: read_selection(args), self._select) or False
 
     # ---- positions, orders, history
 
-    def positions_total(self, *args: Any, **named: Any) -> Any:
+    def positions_total(self) -> Any:
         """Return how many positions are open."""
-        return self._call("positions_total", lambda: read_nothing(args, named), lambda _: len(self.broker.positions()))
+        return self._call("positions_total", _no_arguments, lambda _: len(self.broker.positions()))
 
     def positions_get(self, *args: Any, **named: Any) -> Any:
         """Return the open positions: all, of a symbol, of a group, or one ticket."""
         return self._call(
             "positions_get",
-            lambda: read_row_filter("positions_get", args, named),
+            lambda: read_row_filter(args, named),
             lambda asked: self._position_rows(_asked_rows(self._spoilt(self.broker.positions()), asked)),
         )
 
-    def orders_total(self, *args: Any, **named: Any) -> Any:
+    def orders_total(self) -> Any:
         """Return how many orders are active."""
-        return self._call("orders_total", lambda: read_nothing(args, named), lambda _: len(self.broker.orders()))
+        return self._call("orders_total", _no_arguments, lambda _: len(self.broker.orders()))
 
     def orders_get(self, *args: Any, **named: Any) -> Any:
         """Return the active orders: all, of a symbol, of a group, or one ticket."""
         return self._call(
             "orders_get",
-            lambda: read_row_filter("orders_get", args, named),
+            lambda: read_row_filter(args, named),
             lambda asked: _rows(structs.TradeOrder, _asked_rows(self.broker.orders(), asked)),
         )
 
-    def history_orders_total(self, *args: Any, **_named: Any) -> Any:
+    def history_orders_total(self, *args: Any) -> Any:
         """Return how many finished orders a span of server time has."""
         return self._call(
             "history_orders_total",
-            lambda: read_dates("history_orders_total", args),
+            lambda: read_dates(args),
             lambda span: len(_asked_history(self._order_history(), HistoryFilter(*span), "time_done", "ticket")),
         )
 
@@ -273,15 +285,15 @@ class FakeMetaTrader5(Constants):
         """Return finished orders: of a span of server time, of a position, or one ticket."""
         return self._call(
             "history_orders_get",
-            lambda: read_history_filter("history_orders_get", args, named),
+            lambda: read_history_filter(args, named),
             lambda asked: _rows(structs.TradeOrder, _asked_history(self._order_history(), asked, "time_done", "ticket")),
         )
 
-    def history_deals_total(self, *args: Any, **_named: Any) -> Any:
+    def history_deals_total(self, *args: Any) -> Any:
         """Return how many deals a span of server time has."""
         return self._call(
             "history_deals_total",
-            lambda: read_dates("history_deals_total", args),
+            lambda: read_dates(args),
             lambda span: len(_asked_history(self._deals(), HistoryFilter(*span), "time", "order")),
         )
 
@@ -289,7 +301,7 @@ class FakeMetaTrader5(Constants):
         """Return deals: of a span of server time, of a position, or of one order (``ticket``)."""
         return self._call(
             "history_deals_get",
-            lambda: read_history_filter("history_deals_get", args, named),
+            lambda: read_history_filter(args, named),
             lambda asked: _rows(structs.TradeDeal, _asked_history(self._deals(), asked, "time", "order")),
         )
 
@@ -297,27 +309,27 @@ class FakeMetaTrader5(Constants):
 
     def order_check(self, *args: Any, **named: Any) -> Any:
         """Check whether a request would be accepted; nothing is sent."""
-        is_splat = bool(args) and passes_mapping(sys._getframe(1))  # noqa: SLF001  # the one way to see an empty mapping
-        return self._call("order_check", lambda: read_request("order_check", args, named, is_splat=is_splat), self._check_order)
+        is_splat = not named and passes_mapping(sys._getframe(1))  # noqa: SLF001  # the one way to see an empty mapping
+        return self._call("order_check", lambda: read_request(args, named, is_splat=is_splat), self._check_order)
 
     def order_send(self, *args: Any, **named: Any) -> Any:
         """Send a request to the trade server."""
-        is_splat = bool(args) and passes_mapping(sys._getframe(1))  # noqa: SLF001  # as above
-        return self._call("order_send", lambda: read_request("order_send", args, named, is_splat=is_splat), self._send_order)
+        is_splat = not named and passes_mapping(sys._getframe(1))  # noqa: SLF001  # as above
+        return self._call("order_send", lambda: read_request(args, named, is_splat=is_splat), self._send_order)
 
-    def order_calc_margin(self, *args: Any, **named: Any) -> Any:
+    def order_calc_margin(self, *args: Any) -> Any:
         """Return the margin of an order: type, symbol, volume, price."""
-        return self._call("order_calc_margin", lambda: read_calculation(args, named, 2), self._margin)
+        return self._call("order_calc_margin", lambda: read_calculation(args, 2), self._margin)
 
-    def order_calc_profit(self, *args: Any, **named: Any) -> Any:
+    def order_calc_profit(self, *args: Any) -> Any:
         """Return the profit of a trade: type, symbol, volume, opening price, closing price."""
-        return self._call("order_calc_profit", lambda: read_calculation(args, named, 3), self._profit)
+        return self._call("order_calc_profit", lambda: read_calculation(args, 3), self._profit)
 
     def _check_order(self, fields: dict[str, Any]) -> StructSequence:
         request = Request(**fields)
         retcode, account = check(self.broker, request), self.broker.account()
         needed = 0.0
-        if not retcode and request.symbol and not request.position:
+        if not retcode and request.action in (self.TRADE_ACTION_DEAL, self.TRADE_ACTION_PENDING) and not request.position:
             needed = self.broker.margin_of(request.symbol, request.volume)
         margin = round(account["margin"] + needed, 2)
         equity = account["equity"]
@@ -335,6 +347,7 @@ class FakeMetaTrader5(Constants):
         if self.settings.is_api_disabled:
             raise TerminalRefused(API_DISABLED)
         self._request_id += 1
+        self.broker.requests.append(dict(fields))
         request, fault = Request(**fields), self.faults.next_answer(self._wrong)
         if fault is None:
             return self._result(fields, execute(self.broker, request))
@@ -429,21 +442,48 @@ class FakeMetaTrader5(Constants):
 
     # ---- the way of every call
 
-    def _call(self, function: str, read: Callable[[], _Arguments], run: Callable[[_Arguments], _Result]) -> _Result | None:
-        """Run one call: arguments, connection, answer. Leaves ``last_error``; None is an error."""
+    def _call(
+        self,
+        function: str,
+        read: Callable[[], _Arguments],
+        run: Callable[[_Arguments], object],
+        *,
+        refused: Any = None,
+    ) -> Any:
+        """Run one call: arguments, connection, answer. Leaves ``last_error``; None is an error.
+
+        Args:
+            function: Its name.
+            read: Reads its arguments.
+            run: Makes its answer.
+            refused: What it returns for arguments that are refused.
+
+        Raises:
+            SystemError: A number does not fit its C type.
+        """
         with self._lock:
+            arguments = self._read(function, read)
+            if self._last_error != SUCCESS:
+                return refused
             try:
-                arguments = read()
                 self._reach_terminal(function)
-                result = run(arguments)
-            except ArgumentRefused as error:
-                self._last_error = (-2, str(error))
-                return None
+                return run(arguments)  # type: ignore[arg-type]  # it was read
             except TerminalRefused as error:
                 self._last_error = error.error
                 return None
-            self._last_error = SUCCESS
-            return result
+
+    def _read(self, function: str, read: Callable[[], _Arguments]) -> _Arguments | None:
+        """Return the arguments of a call; None where they are refused. Leaves ``last_error``."""
+        try:
+            arguments = read()
+        except ArgumentOverflow as error:
+            self._last_error = (-2, str(error))
+            raise SystemError(f"<built-in function {function}> returned a result with an exception set") from None
+        except ArgumentRefused as error:
+            self._last_error = (-2, str(error))
+            return None
+        self._last_error = SUCCESS
+        return arguments
 
     def _reach_terminal(self, function: str) -> None:
         """Let the terminal do what is due, and this call go wrong where it has to.
@@ -452,17 +492,25 @@ class FakeMetaTrader5(Constants):
             TerminalRefused: There is no terminal, or a fault keeps it from answering.
         """
         if not self._is_attached:
-            raise TerminalRefused(NO_CONNECTION)
+            is_old = function in _NEEDS_BUILD and not self._knows_build
+            raise TerminalRefused(OLD_VERSION if is_old else NO_CONNECTION)
         self.broker.calls += 1
         self._follow_clock()
         settle(self.broker)
         self._wrong = self.faults.next_of(function)
-        wait_ms = self.settings.call_ms + (self.faults.slow_ms if FakeFault.SLOW in self._wrong else 0)
-        if wait_ms:
-            block(wait_ms)
+        self._wait()
         if FakeFault.EXIT in self._wrong:
             self.detach()
             raise TerminalRefused(NO_CONNECTION)
+        self._fail_wrong()
+
+    def _wait(self) -> None:
+        """Block the process for as long as the call takes."""
+        wait_ms = self.settings.call_ms + (self.faults.slow_ms if FakeFault.SLOW in self._wrong else 0)
+        if wait_ms:
+            block(wait_ms)
+
+    def _fail_wrong(self) -> None:
         for fault, error in ERRORS.items():
             if fault in self._wrong:
                 raise TerminalRefused(error)
@@ -498,6 +546,10 @@ class FakeMetaTrader5(Constants):
         if not self.broker.select(name, is_shown=is_shown):
             raise TerminalRefused(NOT_FOUND)
         return True
+
+
+def _no_arguments() -> None:
+    """Read the arguments of a function that has none."""
 
 
 def _folder_of(path: str) -> str:

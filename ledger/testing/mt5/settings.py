@@ -30,6 +30,7 @@ class FakeSettings:
         is_trading_allowed: The button "Algo Trading" of the terminal.
         is_account_trading_allowed: Whether the server lets the account trade.
         is_api_disabled: Whether the terminal refuses orders of the Python package.
+        is_real: Whether the account is a real one, not a demo.
         leverage: Of the account.
         limit_orders: How many positions and pending orders it may have; one more order, an exit too, is refused with 10040.
         execution: How orders are executed (``SYMBOL_TRADE_EXECUTION_...``). None: by the account's margin mode.
@@ -42,6 +43,7 @@ class FakeSettings:
         parts: How many deals fill a market order.
         is_margin_checked: Whether an order without free margin is refused with 10019.
         stop_out_level: Margin level in percent at which the server closes positions; 0: never.
+        drops_stops: Whether the broker loses the stops of market orders: the position has none.
         comment_length: How much of a comment is kept: 31 all, 16 a part, 0 nothing.
         comment_after_partial_close: What the position's comment becomes then; None: it stays.
         tick_every_ms: How often prices move where the clock is a real one; 0: on command only.
@@ -59,6 +61,7 @@ class FakeSettings:
     is_trading_allowed: bool = True
     is_account_trading_allowed: bool = True
     is_api_disabled: bool = False
+    is_real: bool = False
     leverage: int = field(default=100, validator=_count)
     limit_orders: int = field(default=200, validator=_count)
     execution: int | None = None
@@ -70,6 +73,7 @@ class FakeSettings:
     parts: int = field(default=1, validator=_count)
     is_margin_checked: bool = False
     stop_out_level: float = 0.0
+    drops_stops: bool = False
     comment_length: int = field(default=31, validator=_count)
     comment_after_partial_close: str | None = None
     tick_every_ms: int = field(default=1000, validator=_count)

@@ -273,7 +273,8 @@ def _trade(broker: Broker, request: Request) -> Result:
         return Result(retcode=answer.retcode)
     broker.hide_deals(deal["ticket"] for deal in answer.deals)
     _add_market_order(broker, request, answer, filled)
-    _after_deals(broker, request.sl, request.tp, answer)
+    stops = (_NOTHING, _NOTHING) if broker.settings.drops_stops else (request.sl, request.tp)
+    _after_deals(broker, stops, answer)
     if broker.execution == Code.SYMBOL_TRADE_EXECUTION_EXCHANGE:  # the deals come by themselves
         return Result(retcode=Code.TRADE_RETCODE_PLACED, order=answer.order, volume=wanted)
     first = answer.deals[0]
@@ -303,15 +304,15 @@ def _add_market_order(broker: Broker, request: Request, answer: Answer, filled: 
     broker.book.add(order)
 
 
-def _after_deals(broker: Broker, sl: Decimal, tp: Decimal, answer: Answer) -> None:
+def _after_deals(broker: Broker, stops: tuple[Decimal, Decimal], answer: Answer) -> None:
     """Set the stops of the position that deals opened or added to; overwrite the comment of one that they closed in part."""
     last = answer.deals[-1]
     is_open = any(held.position_id == last["position_id"] for held in broker.terminal.open_positions())
     if not is_open:
         return
     if last["entry"] in (Entry.IN, Entry.IN_OUT):
-        if sl or tp or last["entry"] == Entry.IN_OUT:
-            broker.stops[last["position_id"]] = sl, tp
+        if any(stops) or last["entry"] == Entry.IN_OUT:
+            broker.stops[last["position_id"]] = stops
     elif last["entry"] == Entry.OUT:
         broker.comment_partial_close(last["position_id"])
 

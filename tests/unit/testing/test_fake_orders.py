@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 
+from ledger.errors import BadValue
 from ledger.testing import FakeSettings, fake_mt5
 from ledger.testing.mt5 import FakeMetaTrader5
 
@@ -153,6 +154,8 @@ def test_what_the_server_refuses(settings, changes, retcode):
         ({"stops_level": 50}, {"sl": 1.0995, "tp": 1.1005}),
         ({"filling_mode": 1}, {"type_filling": 0}),
         ({"volume_limit": 0.1}, {}),
+        ({}, {"volume": 0.01}),
+        ({"volume_max": 0.1}, {}),
         ({"execution": 1}, {"type_filling": 0, "price": 1.1, "deviation": 2}),
         ({"is_margin_checked": True}, {"volume": 1.0}),
     ],
@@ -172,9 +175,42 @@ def test_the_package_can_be_locked_out_in_the_terminal():
 
 def test_beyond_the_order_limit_exits_are_refused_too():
     mt5 = make(limit_orders=2)
-    opened = [mt5.order_send(request()) for _ in range(2)]
+    opened = [mt5.order_send(request()), mt5.order_send(pending("BUY_LIMIT", 1.09))]
+    assert mt5.order_send(pending("BUY_LIMIT", 1.09)).retcode == mt5.TRADE_RETCODE_LIMIT_POSITIONS
     assert mt5.order_send(request("sell", position=opened[0].order)).retcode == mt5.TRADE_RETCODE_LIMIT_POSITIONS
     assert mt5.account_info().limit_orders == 2
+
+
+def test_the_volume_limit_is_of_one_symbol_and_direction():
+    mt5 = make(volume_limit=0.15)
+    opened = mt5.order_send(request())
+    assert mt5.order_send(request("sell")).retcode == 10009
+    assert mt5.order_send(request(symbol="GBPUSD")).retcode == 10009
+    assert mt5.order_send(request()).retcode == mt5.TRADE_RETCODE_LIMIT_VOLUME
+    assert mt5.order_send(request("sell", position=opened.order)).retcode == 10009, "closing is not limited"
+    assert mt5.order_send(pending("BUY_LIMIT", 1.09)).retcode == 10009
+    assert mt5.order_send(request()).retcode == mt5.TRADE_RETCODE_LIMIT_VOLUME, "a pending order counts"
+    assert mt5.order_send(pending("SELL_LIMIT", 1.2, volume=0.05)).retcode == 10009
+
+
+@pytest.mark.parametrize("volume", ["0", "-0.01", "0.11"])
+def test_no_more_than_the_rest_of_an_order_is_filled(mt5, volume):
+    placed = mt5.order_send(pending("BUY_LIMIT", 1.09))
+    with pytest.raises(BadValue, match="expected an active order with so much left"):
+        mt5.control.fill_order(placed.order, volume)
+    mt5.control.fill_order(placed.order, "0.10")
+    with pytest.raises(BadValue, match="see orders_get"):
+        mt5.control.fill_order(placed.order)
+
+
+def test_a_symbol_with_a_position_stays_in_the_market_watch(mt5):
+    mt5.order_send(request())
+    assert mt5.symbol_select("EURUSD", False) is False  # as the package has it
+    assert mt5.symbol_select("EURUSD", True)
+    assert mt5.symbol_select("GBPUSD", False)
+    assert (mt5.symbol_info("EURUSD").visible, mt5.symbol_info("GBPUSD").visible) == (True, False)
+    assert mt5.symbol_select("GBPUSD")
+    assert mt5.symbol_info("GBPUSD").select
 
 
 def test_an_order_filled_in_part_is_cancelled_with_its_fills():
@@ -198,6 +234,17 @@ def test_an_exchange_leaves_the_rest_of_a_return_order_in_the_book():
     assert mt5.positions_get()[0].volume == pytest.approx(1.0)
 
 
+def test_the_account_shows_the_profit_of_its_positions(mt5):
+    mt5.order_send(request(volume=1.0))
+    mt5.control.set_price("EURUSD", "1.10100")
+    account = mt5.account_info()
+    assert account.profit == pytest.approx(98.0) == pytest.approx(sum(row.profit for row in mt5.positions_get()))
+    assert account.equity == pytest.approx(account.balance + 98.0)
+    assert account.margin == pytest.approx(1101.0)
+    assert account.margin_free == pytest.approx(account.equity - account.margin)
+    assert account.margin_level == pytest.approx(account.equity / account.margin * 100, abs=0.01)
+
+
 def test_checking_an_order_sends_nothing(mt5):
     checked = mt5.order_check(request())
     assert (checked.retcode, checked.comment, checked.balance) == (0, "Done", 10_000.0)
@@ -219,9 +266,25 @@ def test_stops_are_set_with_the_order_and_changed_without_a_record(mt5):
     assert (changed.retcode, changed.order, changed.deal) == (10009, 0, 0)
     assert (mt5.positions_get()[0].sl, mt5.positions_get()[0].tp) == (1.095, 0.0)
     assert mt5.order_send(change).retcode == mt5.TRADE_RETCODE_NO_CHANGES
+    assert mt5.order_check(change | {"sl": 1.08, "symbol": "NOPE"}).retcode == 0
     assert mt5.order_send(change | {"sl": 1.2}).retcode == mt5.TRADE_RETCODE_INVALID_STOPS
     assert mt5.order_send(change | {"position": 1}).retcode == mt5.TRADE_RETCODE_POSITION_CLOSED
     assert len(mt5.history_orders_get(0, FAR)) == 1
+
+
+def test_a_broker_may_lose_the_stops_of_an_order():
+    mt5 = make(drops_stops=True)
+    assert mt5.order_send(request(sl=1.09, tp=1.12)).retcode == 10009
+    assert (mt5.positions_get()[0].sl, mt5.positions_get()[0].tp) == (0.0, 0.0)
+
+
+def test_a_reversal_has_the_stops_of_the_order_that_reversed():
+    netting = make("netting")
+    netting.order_send(request(sl=1.09))
+    netting.order_send(request(volume=0.1))
+    assert netting.positions_get()[0].sl == 1.09, "an addition without stops leaves them"
+    netting.order_send(request("sell", 0.5))
+    assert (netting.positions_get()[0].type, netting.positions_get()[0].sl) == (1, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -237,6 +300,7 @@ def test_the_server_closes_at_a_stop(mt5, side, stops, price, comment, reason):
     opened = mt5.order_send(request(side, **stops))
     mt5.control.set_price("EURUSD", price)
     assert mt5.positions_get() == ()
+    assert mt5.broker.stops == {}
     deal = mt5.history_deals_get(position=opened.order)[-1]
     assert (deal.comment, deal.reason, deal.magic, deal.entry) == (comment, reason, 7, 1)
     (order,) = mt5.history_orders_get(ticket=deal.order)
@@ -318,6 +382,28 @@ def test_a_pending_order_that_the_server_refuses(mt5, kind, price, more, retcode
     assert mt5.orders_total() == 0
 
 
+@pytest.mark.parametrize(
+    ("kind", "near", "far"),
+    [
+        ("BUY_LIMIT", 1.09953, 1.09952),
+        ("SELL_LIMIT", 1.10049, 1.10050),
+        ("BUY_STOP", 1.10051, 1.10052),
+        ("SELL_STOP", 1.09951, 1.09950),
+    ],
+)
+def test_a_pending_order_stays_away_from_the_price(kind, near, far):
+    mt5 = make(stops_level=50)
+    assert mt5.order_send(pending(kind, near)).retcode == mt5.TRADE_RETCODE_INVALID_PRICE
+    assert mt5.order_send(pending(kind, far)).retcode == 10009
+
+
+@pytest.mark.parametrize(("kind", "price"), [("BUY_STOP_LIMIT", 1.11), ("SELL_STOP_LIMIT", 1.09)])
+def test_a_stop_limit_order_falls_back_to_a_better_price(mt5, kind, price):
+    better = price - 0.00001 if kind.startswith("BUY") else price + 0.00001
+    assert mt5.order_send(pending(kind, price, stoplimit=price)).retcode == mt5.TRADE_RETCODE_INVALID_PRICE
+    assert mt5.order_send(pending(kind, price, stoplimit=round(better, 5))).retcode == 10009
+
+
 def test_a_pending_order_is_modified_and_removed(mt5):
     placed = mt5.order_send(pending("BUY_LIMIT", 1.09))
     change = {"action": mt5.TRADE_ACTION_MODIFY, "order": placed.order, "price": 1.08, "sl": 1.07}
@@ -325,6 +411,10 @@ def test_a_pending_order_is_modified_and_removed(mt5):
     assert (changed.retcode, changed.order, changed.deal) == (10009, placed.order, 0)
     assert (mt5.orders_get()[0].price_open, mt5.orders_get()[0].sl) == (1.08, 1.07)
     assert mt5.order_send(change).retcode == mt5.TRADE_RETCODE_NO_CHANGES
+    assert mt5.order_send(change | {"sl": 1.085}).retcode == mt5.TRADE_RETCODE_INVALID_STOPS
+    assert mt5.order_send(change | {"price": 1.2}).retcode == mt5.TRADE_RETCODE_INVALID_PRICE
+    assert mt5.order_send(change | {"type_time": 2}).retcode == mt5.TRADE_RETCODE_INVALID_EXPIRATION
+    assert (mt5.orders_get()[0].price_open, mt5.orders_get()[0].sl) == (1.08, 1.07)
     removal = {"action": mt5.TRADE_ACTION_REMOVE, "order": placed.order}
     assert mt5.order_send(removal).retcode == 10009
     assert mt5.order_send(removal).retcode == mt5.TRADE_RETCODE_INVALID

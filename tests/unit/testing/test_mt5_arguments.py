@@ -23,6 +23,7 @@ ROWS = {
     "positions_get('EURUSD'), orders_get(None, ticket=1)",
     "history_*_get()",
     "3.2 without a terminal",
+    "(not in the document)",
 }
 NAMES = [f"{case.row}: {case.call}"[:120] for case in CASES]
 
@@ -43,6 +44,22 @@ def test_with_a_terminal_the_same_arguments_are_refused(case):
         assert seen.outcome is Outcome.ANSWERS
     else:
         assert difference(case, seen) is None
+
+
+def test_after_a_system_error_the_text_names_the_argument():
+    mt5 = FakeMetaTrader5()
+    with pytest.raises(SystemError, match="<built-in function order_send> returned a result with an exception set"):
+        mt5.order_send({"magic": -1})
+    assert mt5.last_error() == (-2, 'Invalid "magic" argument')
+
+
+def test_a_request_by_the_name_of_the_parameter_is_sent_as_one_without_fields():
+    mt5 = fake_mt5()
+    mt5.initialize()
+    request = {"action": mt5.TRADE_ACTION_DEAL, "symbol": "EURUSD", "volume": 0.1, "type": mt5.ORDER_TYPE_BUY}
+    result = mt5.order_send(request=request)
+    assert (result.retcode, result.request.symbol) == (mt5.TRADE_RETCODE_INVALID, "")
+    assert mt5.order_send(**request).retcode == mt5.TRADE_RETCODE_DONE
 
 
 def test_every_row_of_the_table_has_cases():
