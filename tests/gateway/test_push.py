@@ -15,8 +15,9 @@ import zmq
 
 from ledger import Ledger
 from ledger.daemon import Daemon, Job, SystemdNotifier
-from ledger.errors import GatewayRefused, GatewayTimeout
+from ledger.errors import GatewayDenied, GatewayRefused, GatewayTimeout
 from ledger.gateway.client import ZmqGateway
+from ledger.gateway.curve import authorise, load_client_keys, load_server_keys, make_keys
 from ledger.gateway.push import PushStream, push_endpoint
 from ledger.gateway.serve.changes import Change
 from ledger.gateway.serve.publisher import Publisher
@@ -359,3 +360,26 @@ def test_a_call_that_blocks_degrades_the_sync_and_closes_nothing(tmp_path):
                 assert (again.status, again.closed) == (SyncStatus.DEGRADED, ())
             assert dict(reconciler.account.portfolio.positions) == before
             reconciler.gateway.close()
+
+
+def test_with_keys_only_a_listed_client_hears_the_stream(tmp_path):
+    for name in ("server", "desk", "stranger"):
+        make_keys(tmp_path, name)
+    authorise(tmp_path / "desk.key", tmp_path / "authorised")
+    keys = {"keys": load_server_keys(tmp_path / "server.key_secret"), "authorised": tmp_path / "authorised"}
+    with ServedTerminal(tmp_path, **keys) as served:
+        heard: dict[str, queue.Queue[PushedEvent | None]] = {"desk": queue.Queue(), "stranger": queue.Queue()}
+        own = {name: load_client_keys(tmp_path / f"{name}.key_secret", tmp_path / "server.key") for name in heard}
+        with ZmqGateway(served.endpoint, keys=own["desk"], timeout_ms=GIVE_UP_MS) as gateway:
+            desk = gateway.subscribe(heard["desk"].put)
+            stranger = PushStream(served.endpoint, lambda: gateway, heard["stranger"].put, keys=own["stranger"])
+            until(lambda: desk.is_alive, "the stream")
+            trade(served)
+            event = heard["desk"].get(timeout=GIVE_UP_SEC)
+            assert event is not None
+            assert not stranger.is_alive
+            assert heard["stranger"].empty()
+            desk.close()
+            stranger.close()
+        with ZmqGateway(served.endpoint, keys=own["stranger"], timeout_ms=GIVE_UP_MS) as gateway, pytest.raises(GatewayDenied):
+            gateway.ping()
