@@ -94,6 +94,11 @@ class FakeTerminal(Mt5Terminal):
         self._control = Control(_responder(fake.terminal), lambda: None)
         self._save()
 
+    def head(self) -> dict[str, Any]:
+        """Return the head of an answer. A folder that was not named is nobody's, whatever is there on this machine."""
+        head = super().head()
+        return head if self._fake.settings.data_path else head | {"data_path": None}
+
     def command(self, raw: bytes) -> bytes:
         """Carry out a command and return its answer, whatever it is."""
         try:
