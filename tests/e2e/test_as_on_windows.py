@@ -198,7 +198,8 @@ if __name__ == "__main__":  # the terminal process imports this file too
     assert found.split() == ["2", "False", "True", "closed"]
 
 
-def test_a_daemon_syncs_until_it_is_interrupted(windows):
+@pytest.mark.parametrize("number", ["SIGINT", "SIGUSR1"])  # the imitation has the latter as SIGBREAK
+def test_a_daemon_syncs_until_it_is_interrupted(windows, number):
     with Sandbox.start("--positions", "2") as sandbox:
         found = windows.program(f"""
 import signal, threading, time
@@ -211,7 +212,7 @@ def interrupt():
     with Ledger.open({windows.url!r}) as ledger:
         while not ledger.accounts() or not ledger.accounts()[0].version:
             time.sleep(0.01)
-    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.{number})
 
 threading.Thread(target=interrupt, daemon=True).start()
 try:
