@@ -160,6 +160,7 @@ class Daemon:
             if worker.thread is not None:
                 worker.thread.join()
             if worker.reconciler is not None:
+                worker.reconciler.unfollow()
                 worker.reconciler.gateway.close()
 
     # ---- in a worker's thread
@@ -180,6 +181,7 @@ class Daemon:
         if worker.reconciler is None:
             worker.reconciler = worker.job.open()
             worker.reconciler.listen(lambda _: self._beat(worker))
+            worker.reconciler.follow()
         one = worker.reconciler
         result: SyncResult | None = one.startup_recovery() if not worker.attempts or worker.failures else one.sync_continuous()
         while True:
@@ -187,7 +189,8 @@ class Daemon:
                 worker.failures = 0
                 self._ended(worker, result.status.value)
                 self._on_result(self, result)
-            if self._stopping.wait(min(_LISTEN_SEC, one.sync_interval_sec)):
+            one.wait(min(_LISTEN_SEC, one.sync_interval_sec))
+            if self._stopping.is_set():
                 return
             if one.is_due:
                 self._beat(worker)
@@ -204,6 +207,7 @@ class Daemon:
             fields |= {"reason": f"{type(error).__name__}: {visible(str(error))}", "traceback": traceback.format_exc()}
         self._log("error", event, **fields)
         if worker.reconciler is not None:
+            worker.reconciler.unfollow()
             worker.reconciler.gateway.close()
             worker.reconciler = None
         self._ended(worker, event)

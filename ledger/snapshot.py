@@ -6,9 +6,11 @@ gateway did not report. Times are the broker's server clock in milliseconds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import cached_property
 from hashlib import sha256
+from typing import Any
 
 from attrs import frozen
 
@@ -44,12 +46,14 @@ class Snapshot:
     """The open positions of an account at one moment, in the order of the answer.
 
     ``raw`` is the answer as it came in: the evidence of whatever is concluded from it. ``is_extended`` means that the answer
-    echoed our request id, so that the gateway may be asked for more than positions.
+    echoed our request id, so that the gateway may be asked for more than positions. ``is_engine_form`` means that it is from a
+    server as trading engines bring along, which may have passed ``*`` on to MetaTrader 5 as the name of a symbol.
     """
 
     positions: tuple[RemotePosition, ...]
     raw: bytes
     is_extended: bool = False
+    is_engine_form: bool = False
     server_time_msc: int | None = None
     count: int | None = None
     login: int | None = None
@@ -98,3 +102,34 @@ class RemoteSymbol:
     volume_step: Decimal | None = None
     contract_size: Decimal | None = None
     currency: str | None = None
+
+
+@frozen(kw_only=True)
+class RemoteService:
+    """What a gateway of protocol version 2 states of itself. See ``ledger.protocol.messages.ServiceState``."""
+
+    protocol: int
+    can: frozenset[str]
+    store: str
+    epoch: int
+    seq: int
+    push_port: int | None = None
+    login: int | None = None
+    server: str | None = None
+    connected: bool | None = None
+    trade_allowed: bool | None = None
+
+
+@frozen(kw_only=True)
+class PushedEvent:
+    """What a gateway pushed: a reason to look sooner, never the truth. ``at_msc`` is UTC on the gateway's machine.
+
+    A ``heartbeat`` has no number of its own: its ``seq`` is that of the newest event.
+    """
+
+    store: str
+    epoch: int
+    seq: int
+    kind: str
+    at_msc: int
+    data: Mapping[str, Any]

@@ -51,6 +51,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "correct": ("ledger.cli.correct", "Correct manually what no machine can know."),
     "doctor": ("ledger.cli.doctor", "Check everything that syncing and trading rest on."),
     "sandbox": ("ledger.cli.sandbox", "Run a simulated MT5 terminal to develop and test against."),
+    "gateway": ("ledger.cli.gateway", "Answer for a MetaTrader 5 terminal, beside it."),
     "keys": ("ledger.cli.keys", "Make and authorise keys for gateways, and for seals."),
     "export": ("ledger.cli.backup", "Write events to Parquet, CSV or JSON lines."),
     "backup": ("ledger.cli.backup", "Copy the journal to a file, while it is in use."),

@@ -125,7 +125,7 @@ def _module_over(terminal: Any, clock: ClockRule | None) -> Any:
     from ledger.testing import FakeMetaTrader5, FakeSettings
 
     present = None if clock is None else lambda: _now_msc(clock)
-    settings = FakeSettings(tick_every_ms=0)  # the same seed and the same orders give the same prices, however often it is read
+    settings = FakeSettings(tick_every_ms=0)  # prices depend on seed and orders only, not on how often they are read
     return Mt5Terminal(
         FakeMetaTrader5(terminal, clock=present, settings=settings), login=terminal.login, server=terminal.server
     )

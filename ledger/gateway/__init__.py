@@ -7,10 +7,10 @@ decided by ``ledger.reconcile``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
-from ledger.snapshot import RemoteAccount, RemoteHistory, RemoteSymbol, Snapshot
+from ledger.snapshot import PushedEvent, RemoteAccount, RemoteHistory, RemoteSymbol, Snapshot
 
 
 class Gateway(Protocol):
@@ -49,4 +49,39 @@ class Gateway(Protocol):
 
     def close(self) -> None:
         """Give back what the gateway holds open."""
+        ...
+
+
+@runtime_checkable
+class SymbolGateway(Protocol):
+    """A gateway that may be asked for the positions of one symbol, beside all."""
+
+    def positions_of(self, symbol: str) -> Snapshot:
+        """Return the open positions of one symbol. Raises as ``Gateway``."""
+        ...
+
+
+class Subscription(Protocol):
+    """What a gateway pushes, heard in a thread of its own until it is closed."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it was heard a moment ago."""
+        ...
+
+    def close(self) -> None:
+        """Stop listening."""
+        ...
+
+
+@runtime_checkable
+class PushGateway(Protocol):
+    """A gateway that may push what changes, beside being asked."""
+
+    def subscribe(self, on_event: Callable[[PushedEvent | None], object]) -> Subscription:
+        """Listen.
+
+        Args:
+            on_event: Called from another thread with each event, and with None where some were lost, or may have been.
+        """
         ...

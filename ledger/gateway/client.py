@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from ipaddress import ip_address
 from threading import RLock
-from typing import Final, NoReturn, Self, TypeVar
+from typing import Any, Final, NoReturn, Self, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -29,18 +29,20 @@ from ledger.errors import (
     GatewayUnavailable,
 )
 from ledger.gateway.curve import ClientKeys, mechanism_of
+from ledger.gateway.push import PushStream
 from ledger.protocol import MESSAGE_BYTES_MAX
 from ledger.protocol.echo import AnotherAnswer, Asked
-from ledger.protocol.messages import GetAccount, GetDeals, GetPositions, GetSymbols, Ping, Query
-from ledger.protocol.read import read_account, read_deals, read_pong, read_snapshot, read_symbols
+from ledger.protocol.messages import GetAccount, GetDeals, GetEvents, GetPositions, GetSymbols, Ping, Query
+from ledger.protocol.read import read_account, read_deals, read_events, read_pong, read_snapshot, read_symbols
 from ledger.protocol.write import write_request
-from ledger.snapshot import RemoteAccount, RemoteHistory, RemoteSymbol, Snapshot
+from ledger.snapshot import PushedEvent, RemoteAccount, RemoteHistory, RemoteService, RemoteSymbol, Snapshot
 from ledger.values import INT64_MAX, require_type, to_whole
 
 _Value = TypeVar("_Value")
 
 TIMEOUT_MS: Final = 5_000
 _HEARTBEAT_MS: Final = 1_000
+_PUSH_TIMEOUT_MS: Final = 2_000  # what is asked about a push stream is answered at once, or there is none now
 _HEARTBEAT_TIMEOUT_MS: Final = 3_000
 _RECONNECT_MS: Final = 100
 _RECONNECT_MAX_MS: Final = 5_000
@@ -213,6 +215,10 @@ class ZmqGateway:
         self.dropped = 0
         self._keys = None if keys is None else require_type(keys, ClientKeys, "keys as load_client_keys returns them")
         self._monotonic = monotonic
+        self._arguments: dict[str, Any] = {  # of a connection beside this one
+            "timeout_ms": min(timeout_ms, _PUSH_TIMEOUT_MS), "message_bytes_max": message_bytes_max, "keys": keys,
+            "heartbeat_ms": heartbeat_ms, "heartbeat_timeout_ms": heartbeat_timeout_ms, "allow_insecure": allow_insecure,
+        }  # fmt: skip
         self._options: dict[int, int] = {
             zmq.LINGER: 0,  # what nobody waits for any more is not sent
             zmq.IMMEDIATE: 1,  # nothing is queued for a server that is not there: a restarted one gets no old requests
@@ -252,6 +258,10 @@ class ZmqGateway:
         """Return all open positions. See ``Gateway``."""
         return self._ask(GetPositions(), read_snapshot)
 
+    def positions_of(self, symbol: str) -> Snapshot:
+        """Return the open positions of one symbol. See ``SymbolGateway``."""
+        return self._ask(GetPositions(symbol=symbol), read_snapshot)
+
     def account(self) -> RemoteAccount:
         """Return the broker's figures of the account. See ``Gateway``."""
         return self._ask(GetAccount(), read_account)
@@ -264,9 +274,17 @@ class ZmqGateway:
         """Return the broker's specifications of its symbols. See ``Gateway``."""
         return self._ask(GetSymbols(), read_symbols)
 
-    def ping(self) -> None:
-        """Ask whether the gateway is there. Raises as ``Gateway``."""
-        self._ask(Ping(), read_pong)
+    def ping(self) -> RemoteService | None:
+        """Return what the gateway states of itself; None from protocol version 1. Raises as ``Gateway``."""
+        return self._ask(Ping(), read_pong)
+
+    def events(self, *, after_seq: int) -> tuple[PushedEvent, ...]:
+        """Return pushed events after a number, oldest first, as many as one answer holds. Raises as ``Gateway``."""
+        return self._ask(GetEvents(after_seq=after_seq), read_events)
+
+    def subscribe(self, on_event: Callable[[PushedEvent | None], object]) -> PushStream:
+        """Listen to what the gateway pushes, over connections of its own. See ``PushStream``."""
+        return PushStream(self.endpoint, partial(ZmqGateway, self.endpoint, **self._arguments), on_event, keys=self._keys)
 
     @property
     def reconnections(self) -> int:

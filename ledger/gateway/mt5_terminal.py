@@ -360,6 +360,7 @@ class Mt5Terminal:
             and bool(terminal.get("trade_allowed"))
             and not terminal.get("tradeapi_disabled"),
             "path": folder,
+            "data_path": terminal.get("data_path"),
             "build": terminal.get("build"),
         }
 

@@ -36,6 +36,7 @@ class Call:
 
     request: Request
     _send: Callable[[bytes], object]
+    client: bytes = b""  # which connection it came from
 
     def answer(self, answer: Answer) -> None:
         """Answer the request, with the id that it is to echo."""
@@ -140,7 +141,7 @@ class GatewayServer:
             send(write_answer(Refusal("MALFORMED_REQUEST", str(error))))
             return
         try:
-            self.responder.take(Call(request, send))
+            self.responder.take(Call(request, send, address[0] if address else b""))
         except Exception as error:  # noqa: BLE001  # a request of one client must not end the server of all
             send(write_answer(invalid_request(error)))
 

@@ -20,6 +20,11 @@ Row = Mapping[str, Any]
 BASE_FIELDS: Final = ("ticket", "symbol", "type", "volume", "price_open", "profit", "time")
 
 
+#: How many events one answer holds, where nothing else is asked, and how many at most.
+EVENTS_LIMIT: Final = 500
+EVENTS_LIMIT_MAX: Final = 1_000
+
+
 # ---- what is asked
 
 
@@ -62,7 +67,17 @@ class Ping:
     action: ClassVar[str] = "PING"
 
 
-Query = GetPositions | GetDeals | GetAccount | GetSymbols | Ping
+@frozen(kw_only=True)
+class GetEvents:
+    """Ask for the pushed events after a number, oldest first, ``limit`` at most. Protocol version 2."""
+
+    action: ClassVar[str] = "GET_EVENTS"
+    after_seq: int
+    limit: int = EVENTS_LIMIT
+
+
+Read = GetPositions | GetDeals | GetAccount | GetSymbols | Ping
+Query = Read | GetEvents
 
 
 @frozen(kw_only=True)
@@ -118,7 +133,7 @@ class Deals:
     """Answer to ``GetDeals``."""
 
     head: Head
-    rows: Sequence[Row]
+    rows: Sequence[Row] | EncodedRows
 
 
 @frozen(kw_only=True)
@@ -134,22 +149,61 @@ class Symbols:
     """Answer to ``GetSymbols``."""
 
     head: Head
-    rows: Sequence[Row]
+    rows: Sequence[Row] | EncodedRows
+
+
+@frozen(kw_only=True)
+class ServiceState:
+    """What a service of protocol version 2 states of itself.
+
+    Attributes:
+        protocol: The version of the protocol.
+        can: What it can do beside reading: ``orders``, ``push``, ``fence``.
+        store: The id of its store.
+        epoch: How often it was started with that store.
+        seq: The number of the newest pushed event.
+        push_port: The port of the push stream, on the host that answers.
+        trade_allowed: Whether the account, the terminal and the service allow orders.
+        gateway_time_msc: The clock of its machine, UTC.
+        terminal_process: What the process is doing that talks to the terminal: state, call, since_msc.
+    """
+
+    protocol: int
+    can: Sequence[str]
+    store: str
+    epoch: int
+    seq: int
+    push_port: int
+    trade_allowed: bool
+    gateway_time_msc: int
+    terminal_process: Row
 
 
 @frozen(kw_only=True)
 class Pong:
-    """Answer to ``Ping``."""
+    """Answer to ``Ping``. A service may not know its terminal yet: then it has no head."""
 
-    head: Head
+    head: Head | None
+    service: ServiceState | None = None
+
+
+@frozen(kw_only=True)
+class Events:
+    """Answer to ``GetEvents``: rows with ``seq``, ``kind``, ``at_msc`` and ``data``, ascending ``seq``."""
+
+    head: Head | None
+    store: str
+    epoch: int
+    rows: Sequence[Row]
 
 
 @frozen
 class Refusal:
-    """An error as an answer, to any request."""
+    """An error as an answer, to any request; ``further`` are fields of its own, as ``executed`` of order messages."""
 
     code: str
     text: str
+    further: Row = field(factory=dict)
 
 
 @frozen(kw_only=True)
@@ -159,4 +213,4 @@ class Extension:
     fields: Row = field(factory=dict)
 
 
-Answer = Positions | Deals | Account | Symbols | Pong | Refusal | Extension
+Answer = Positions | Deals | Account | Symbols | Pong | Events | Refusal | Extension

@@ -18,11 +18,30 @@ from ledger.errors import BadValue, GatewayRefused, InexactNumber, SnapshotRefus
 from ledger.events import Deal, Origin
 from ledger.events.deals import make_deal
 from ledger.mt5 import deal_type_of
-from ledger.protocol.echo import STATUS_BAD, STATUS_GOOD, Asked, is_wanted, status_of
+from ledger.protocol.echo import STATUS_BAD, STATUS_GOOD, Asked, is_engine_form, is_wanted, status_of
 from ledger.protocol.fields import Fields, as_whole
 from ledger.protocol.json_stream import AnswerParts, read_answer, shown
-from ledger.protocol.messages import GetAccount, GetDeals, GetPositions, GetSymbols, Ping, Query, Request
-from ledger.snapshot import RemoteAccount, RemoteHistory, RemotePosition, RemoteSymbol, Snapshot
+from ledger.protocol.messages import (
+    EVENTS_LIMIT,
+    EVENTS_LIMIT_MAX,
+    GetAccount,
+    GetDeals,
+    GetEvents,
+    GetPositions,
+    GetSymbols,
+    Ping,
+    Query,
+    Request,
+)
+from ledger.snapshot import (
+    PushedEvent,
+    RemoteAccount,
+    RemoteHistory,
+    RemotePosition,
+    RemoteService,
+    RemoteSymbol,
+    Snapshot,
+)
 from ledger.values import INT64_MAX, TRADES, Side, to_entry
 
 Json = Mapping[str, Any]
@@ -124,10 +143,12 @@ def read_snapshot(raw: bytes, asked: Asked | None = None) -> Snapshot:
         SnapshotRefused: It cannot be read whole.
     """
     answer, fields = _read(raw, "GET_POSITIONS", asked, "positions", read_position)
+    is_extended = asked is not None and asked.is_echoed
     return Snapshot(
         positions=tuple(rows_of(answer, "positions")),
         raw=raw,
-        is_extended=asked is not None and asked.is_echoed,
+        is_extended=is_extended,
+        is_engine_form=not is_extended and is_engine_form(answer.fields),
         server_time_msc=fields.time_msc("server_time_msc", "server_time"),
         count=fields.optional("count", fields.whole),
         login=fields.optional("login", fields.whole),
@@ -319,9 +340,61 @@ def _positive(fields: Fields, name: str) -> Decimal | None:
     return value or None
 
 
-def read_pong(raw: bytes, asked: Asked | None = None) -> None:
-    """Read the answer to PING. Raises as ``read_snapshot``."""
-    _read(raw, "PING", asked)
+def read_pong(raw: bytes, asked: Asked | None = None) -> RemoteService | None:
+    """Read the answer to PING; None from a gateway of protocol version 1. Raises as ``read_snapshot``."""
+    answer, fields = _read(raw, "PING", asked, "can")
+    protocol = fields.optional("protocol", fields.whole)
+    if protocol is None or protocol < 2:  # the first version that states itself
+        return None
+    abilities = rows_of(answer, "can")
+    if not all(type(one) is str for one in abilities):
+        raise SnapshotRefused(f"expected words, found {shown(abilities)}", field="can")
+    return RemoteService(
+        protocol=protocol,
+        can=frozenset(abilities),
+        store=fields.text("store", fields.given("store")),
+        epoch=fields.whole("epoch", fields.given("epoch")),
+        seq=fields.whole("seq", fields.given("seq")),
+        push_port=fields.optional("push_port", lambda name, value: fields.whole(name, value, 1, 65535)),
+        login=fields.optional("login", fields.whole),
+        server=fields.optional("server", fields.text),
+        connected=fields.optional("connected", fields.truth),
+        trade_allowed=fields.optional("trade_allowed", fields.truth),
+    )
+
+
+def read_events(raw: bytes, asked: Asked | None = None) -> tuple[PushedEvent, ...]:
+    """Read the answer to GET_EVENTS. Raises as ``read_snapshot``."""
+    answer, fields = _read(raw, "GET_EVENTS", asked, "events", _row_fields)
+    store, epoch = fields.text("store", fields.given("store")), fields.whole("epoch", fields.given("epoch"))
+    return tuple(_event(row, store, epoch) for row in rows_of(answer, "events"))
+
+
+def read_pushed(raw: bytes) -> PushedEvent:
+    """Read a message of the push stream, an event or a heartbeat.
+
+    Raises:
+        SnapshotRefused: It is something else.
+    """
+    try:
+        found = read_object(raw)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise SnapshotRefused("expected a JSON object as an event") from error
+    fields = Fields(found)
+    store, epoch = fields.text("store", fields.given("store")), fields.whole("epoch", fields.given("epoch"))
+    return _event(fields, store, epoch)
+
+
+def _event(fields: Fields, store: str, epoch: int) -> PushedEvent:
+    data = fields.found.get("data")
+    return PushedEvent(
+        store=store,
+        epoch=epoch,
+        seq=fields.whole("seq", fields.given("seq")),
+        kind=fields.text("kind", fields.given("kind")),
+        at_msc=fields.whole("at_msc", fields.given("at_msc")),
+        data=data if type(data) is dict else {},
+    )
 
 
 # ---- requests, as a server reads them
@@ -375,6 +448,12 @@ def read_query(request: Request) -> Query | None:
             return GetSymbols()
         case Ping.action:
             return Ping()
+        case GetEvents.action:
+            limit = request.fields.get("limit")
+            return GetEvents(
+                after_seq=whole_argument(request.fields.get("after_seq"), "after_seq"),
+                limit=EVENTS_LIMIT if limit is None else whole_argument(limit, "limit", low=1, high=EVENTS_LIMIT_MAX),
+            )
     return None
 
 

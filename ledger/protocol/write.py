@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import MappingProxyType
 from typing import Any, Final, assert_never, get_args
 
-from attrs import fields
+from attrs import asdict, fields
 
 from ledger.protocol.messages import (
     BASE_FIELDS,
@@ -15,6 +15,7 @@ from ledger.protocol.messages import (
     Answer,
     Deals,
     EncodedRows,
+    Events,
     Extension,
     Head,
     Pong,
@@ -52,20 +53,24 @@ def write_answer(answer: Answer, *, echo: Row = _NO_ECHO) -> bytes:
         echo: ``Request.echo`` of the request that it answers; nothing from a server that speaks the base form.
     """
     match answer:
-        case Refusal(code, text):
-            return encode({**echo, "status": "ERROR", "error_code": code, "error_msg": text})
+        case Refusal(code, text, further):
+            return encode({**echo, "status": "ERROR", "error_code": code, "error_msg": text, **further})
         case Extension():
             return encode({**echo, "status": "SUCCESS", **answer.fields})
         case Positions():
             return _positions(answer, echo)
         case Deals(head=head, rows=rows):
-            return encode({**_head(head, echo), "count": len(rows), "deals": rows})
+            count = rows.count if isinstance(rows, EncodedRows) else len(rows)
+            return _with_rows({**_head(head, echo), "count": count}, "deals", rows)
         case Account(head=head, account=account):
             return encode({**_head(head, echo), "account": account})
         case Symbols(head=head, rows=rows):
-            return encode({**_head(head, echo), "symbols": rows})
-        case Pong(head=head):
-            return encode(_head(head, echo))
+            return _with_rows(_head(head, echo), "symbols", rows)
+        case Pong(head=head, service=service):
+            stated = {} if service is None else asdict(service, recurse=False)
+            return encode({**_head_if_known(head, echo), **stated})
+        case Events(head=head, store=store, epoch=epoch, rows=rows):
+            return encode({**_head_if_known(head, echo), "store": store, "epoch": epoch, "events": rows})
         case _:
             assert_never(answer)
 
@@ -99,6 +104,14 @@ def _positions(answer: Positions, echo: Row) -> bytes:
     if count is None:
         count = rows.count if isinstance(rows, EncodedRows) else len(rows or ())
     head = {"status": "SUCCESS"} if answer.head is None else {**_head(answer.head, echo), "count": count}
-    if isinstance(rows, EncodedRows):
-        return encode(head)[:-1] + b',"positions":' + rows.raw + b"}"
-    return encode({**head, "positions": rows})
+    return _with_rows(head, "positions", rows)
+
+
+def _head_if_known(head: Head | None, echo: Row) -> dict[str, Any]:
+    return {"status": "SUCCESS", **echo} if head is None else _head(head, echo)
+
+
+def _with_rows(head: Row, key: str, rows: Sequence[Row] | EncodedRows | None) -> bytes:
+    if not isinstance(rows, EncodedRows):
+        return encode({**head, key: rows})
+    return encode(head)[:-1] + b',"' + key.encode() + b'":' + rows.raw + b"}"

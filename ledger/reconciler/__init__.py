@@ -9,18 +9,19 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
-from threading import RLock
+from threading import Event, RLock
 from typing import Final
 from uuid import uuid4
 
 import attrs
 
 from ledger.clock import ClockRule, to_clock
-from ledger.errors import AccountUnknown, BadValue, JournalError, LedgerError
+from ledger.errors import AccountUnknown, BadValue, JournalError, LedgerError, SnapshotRefused
 from ledger.events import Origin, Recorded
-from ledger.gateway import Gateway
+from ledger.gateway import Gateway, PushGateway, Subscription
 from ledger.journal.health import HeldBack, SyncHealth
 from ledger.journal.memory import MemoryJournal
 from ledger.reconcile.compare import Disagreement, NewTicket, compare
@@ -51,6 +52,7 @@ __all__ = [
 
 SYNC_INTERVAL_SEC: Final = 15.0
 _LISTEN_SEC: Final = 0.2  # how often ``run`` looks whether the connection came back
+_WOKEN_AGAIN_SEC: Final = 0.1  # events that come one after another cause no more syncs than that
 _BACK_AT_ONCE_SEC: Final = 1.0  # a connection that comes and goes is not followed faster than this
 _HELD_MAX: Final = 100  # so many reasons are stored: the first ones name what is wrong
 _STARTED_US: Final = utc_now_us()
@@ -100,6 +102,9 @@ class StateReconciler:
         self._monotonic = monotonic
         self._sleep = sleep
         self._lock = RLock()
+        self._woken = Event()
+        self._on_wake: Callable[[], object] = lambda: None
+        self._subscription: Subscription | None = None
         self._memory = SyncState(history=History(account, gateway, policy))
         self._attempted_at: float | None = None
         self._reconnections = gateway.reconnections
@@ -141,7 +146,7 @@ class StateReconciler:
             return self._synced(result)
 
     def sync_continuous(self) -> SyncResult | None:
-        """Reconcile if the interval has passed or the connection came back; else do nothing and return None.
+        """Reconcile if the interval has passed, the connection came back or an event woke us; else return None.
 
         Raises as ``sync_positions``.
         """
@@ -155,10 +160,41 @@ class StateReconciler:
             return True
         passed = self._monotonic() - self._attempted_at
         came_back = self.gateway.reconnections != self._reconnections
-        return passed >= self.sync_interval_sec or (came_back and passed >= _BACK_AT_ONCE_SEC)
+        is_woken = self._woken.is_set() and passed >= _WOKEN_AGAIN_SEC
+        return passed >= self.sync_interval_sec or is_woken or (came_back and passed >= _BACK_AT_ONCE_SEC)
+
+    def wake(self) -> None:
+        """Let ``sync_continuous`` sync at once: something changed at the broker. May be called from any thread."""
+        self._woken.set()
+        self._on_wake()
+
+    def follow(self) -> None:
+        """Wake at each event that the gateway pushes, if it is one that does, until ``unfollow``.
+
+        Syncs at intervals go on: they are the truth, and an event only a reason to look sooner.
+        """
+        if self._subscription is None and isinstance(self.gateway, PushGateway):
+            self._subscription = self.gateway.subscribe(lambda _: self.wake())
+
+    def unfollow(self) -> None:
+        """Stop listening to the gateway."""
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            subscription.close()
+
+    @property
+    def is_following(self) -> bool:
+        """Whether the gateway pushes events, and was heard a moment ago."""
+        return self._subscription is not None and self._subscription.is_alive
+
+    def wait(self, timeout_sec: float) -> None:
+        """Wait for so long, or until ``wake``."""
+        if self._woken.wait(timeout_sec) and not self.is_due:
+            self._sleep(min(timeout_sec, _WOKEN_AGAIN_SEC))
 
     def _sync(self) -> SyncResult:
         self._begun_at = self._monotonic()
+        self._woken.clear()  # what changes from now on is a reason for the next sync
         self._reconnections = self.gateway.reconnections
         try:
             return Sync(
@@ -233,13 +269,25 @@ class StateReconciler:
 
         Raises as ``sync_positions``.
         """
-        if startup:
-            on_result(await asyncio.to_thread(self.startup_recovery))
-        while True:
-            result = await asyncio.to_thread(self.sync_continuous)
-            if result is not None:
-                on_result(result)
-            await asyncio.sleep(min(_LISTEN_SEC, self.sync_interval_sec))
+        woken, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._on_wake = lambda: loop.call_soon_threadsafe(woken.set)
+        self.follow()
+        try:
+            if startup:
+                on_result(await asyncio.to_thread(self.startup_recovery))
+            while True:
+                result = await asyncio.to_thread(self.sync_continuous)
+                if result is not None:
+                    on_result(result)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(_LISTEN_SEC, self.sync_interval_sec)):  # wait_for may lose a cancellation
+                        await woken.wait()
+                woken.clear()
+                if self._woken.is_set() and not self.is_due:
+                    await asyncio.sleep(_WOKEN_AGAIN_SEC)
+        finally:
+            await asyncio.to_thread(self.unfollow)
+            self._on_wake = lambda: None
 
     async def sync_positions_async(self) -> SyncResult:
         """Reconcile now, as ``sync_positions``, without blocking the event loop."""
@@ -274,8 +322,12 @@ class StateReconciler:
         """
         portfolio = self.account.portfolio
         now_msc = portfolio.terms.clock.from_utc_msc(self.account.ledger.now_us() // 1000)
-        snapshot = validate(self.gateway.positions(), portfolio, now_msc=now_msc)
-        return compare(self.account.portfolio, snapshot)
+        listing = self._memory.lists.ask(self.gateway, portfolio)
+        snapshot = validate(listing.snapshot, portfolio, now_msc=now_msc)
+        found = compare(self.account.portfolio, snapshot)
+        if listing.partial is not None and not found:
+            raise SnapshotRefused(listing.partial, field="positions")
+        return found
 
     def detect_drift(self) -> str | None:
         """Describe how the portfolio and a fresh snapshot differ; None where they agree. Changes nothing.

@@ -67,9 +67,9 @@ IMPURE_MODULES: Final = {
 LIBRARIES: Final = {  # library -> the modules that may use it
     "alembic": {"journal"},
     "attrs": {module for layer in LAYERS for module in layer},
-    "click": {"cli"},
+    "click": {"cli", "gateway"},
     "cryptography": {"seals"},
-    "msgspec": {"config", "journal"},
+    "msgspec": {"config", "gateway", "journal"},
     "psycopg": {"journal"},
     "pyarrow": {"exporter"},
     "python_calamine": {"imports"},

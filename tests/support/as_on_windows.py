@@ -58,6 +58,7 @@ _MISSING: Final = object()
 
 def be_windows(folder: Path) -> None:
     """Take away what Windows has not, for the rest of this process."""
+    sys.modules["msvcrt"] = _windows_locks()
     sys.meta_path.insert(0, _NoModule())
     parent = os.getppid()
     further = {"name": "nt", "getppid": lambda: parent}  # the id stays when the parent ends
@@ -77,6 +78,21 @@ def be_windows(folder: Path) -> None:
     _hide_proc()
     sys.addaudithook(_Names(folder))
     warnings.filterwarnings("error", category=EncodingWarning, module=r"ledger\b")
+
+
+def _windows_locks() -> ModuleType:
+    """Return what Windows has for file locks, over what this system has."""
+    import fcntl
+
+    module = ModuleType("msvcrt")
+    modes = {2: fcntl.LOCK_EX | fcntl.LOCK_NB, 0: fcntl.LOCK_UN}  # LK_NBLCK, LK_UNLCK
+
+    def locking(descriptor: int, mode: int, length: int) -> None:
+        assert length == 1, "one byte is locked"
+        fcntl.flock(descriptor, modes[mode])
+
+    vars(module).update(LK_NBLCK=2, LK_UNLCK=0, locking=locking)
+    return module
 
 
 def _not_implemented(*_: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from threading import Event, Thread
 from typing import Any, cast
 
@@ -36,6 +37,7 @@ class Reconciler:
         self.sync_interval_sec = 0.001
         self.is_due = True
         self.closed = 0
+        self.is_followed = False
         self.gateway = self
 
     def close(self) -> None:
@@ -43,6 +45,15 @@ class Reconciler:
 
     def listen(self, heard: Any) -> None:
         self.heard = heard
+
+    def follow(self) -> None:
+        self.is_followed = True
+
+    def unfollow(self) -> None:
+        self.is_followed = False
+
+    def wait(self, timeout_sec: float) -> None:
+        time.sleep(timeout_sec)
 
     def startup_recovery(self) -> SyncResult:
         return self.sync_continuous()
@@ -104,6 +115,15 @@ def desks():
     yield make
     for one in made:
         one.stop()
+
+
+def test_what_a_gateway_pushes_is_followed_until_the_daemon_stops(desks):
+    one = Reconciler("Broker/1")
+    desk = desks(one)
+    until(lambda: one.synced > 1, "a sync")
+    assert one.is_followed
+    desk.stop()
+    assert not one.is_followed
 
 
 @pytest.mark.parametrize(

@@ -1069,6 +1069,45 @@ def test_a_connection_that_flickers_is_not_followed_faster_than_it_can_be_of_use
     assert len(desk.broker.calls) <= 5
 
 
+def test_an_event_that_wakes_is_followed_at_once_and_once():
+    desk = Desk("#7 buy 1 @ 10", "#7 long 1 @ 10")
+    desk.reconciler.sync_continuous()
+    desk.watch.move(0.5)
+    assert desk.reconciler.sync_continuous() is None
+    desk.reconciler.wake()
+    desk.reconciler.wait(60)  # returns at once
+    assert desk.reconciler.sync_continuous() is not None
+    desk.watch.move(0.5)
+    assert desk.reconciler.sync_continuous() is None
+
+
+def test_events_that_come_at_once_cause_one_sync_and_none_is_lost():
+    desk = Desk("#7 buy 1 @ 10", "#7 long 1 @ 10")
+    desk.reconciler.sync_continuous()
+    for _ in range(50):
+        desk.reconciler.wake()
+        desk.reconciler.sync_continuous()
+        desk.watch.move(0.01)
+    assert 2 <= len(desk.broker.calls) <= 12
+    desk.watch.move(0.5)
+    assert desk.reconciler.sync_continuous() is not None
+
+
+def test_an_event_during_a_sync_is_a_reason_for_the_next_one():
+    desk = Desk("#7 buy 1 @ 10", "#7 long 1 @ 10")
+    desk.broker.meanwhile(desk.reconciler.wake)
+    desk.reconciler.sync_continuous()
+    desk.watch.move(0.5)
+    assert desk.reconciler.sync_continuous() is not None
+
+
+def test_a_gateway_that_pushes_nothing_is_followed_by_looking():
+    desk = Desk("#7 buy 1 @ 10", "#7 long 1 @ 10")
+    desk.reconciler.follow()
+    assert not desk.reconciler.is_following
+    desk.reconciler.unfollow()
+
+
 @pytest.mark.parametrize("startup", [True, False])
 def test_running_reconciles_at_once_and_does_not_block_the_loop(startup):
     desk = Desk("#7 buy 1 @ 10", "#7 long 1 @ 10, #8 long 1 @ 10")

@@ -99,14 +99,19 @@ def answers(count: int, seed: int) -> Iterator[Answer]:
         if number < len(NOISE) * len(names):
             yield Answer(names[number % len(names)], NOISE[number // len(names)])
             continue
-        raw = _bent(valid[name], dice) if dice.random() < 0.7 else json.dumps(valid[name]).encode()
-        for _ in range(dice.choice((0, 0, 0, 1, 2))):
-            raw = dice.choice(_DAMAGES)(raw, dice)
-        yield Answer(name, raw)
+        raw = bend(valid[name], dice) if dice.random() < 0.7 else json.dumps(valid[name]).encode()
+        yield Answer(name, damage(raw, dice))
 
 
-def _bent(answer: dict[str, Any], dice: random.Random) -> bytes:
-    """Return an answer of which some values are others, some keys are gone or occur twice."""
+def damage(raw: bytes, dice: random.Random) -> bytes:
+    """Return bytes that may be cut, changed, repeated or replaced by noise."""
+    for _ in range(dice.choice((0, 0, 0, 1, 2))):
+        raw = dice.choice(_DAMAGES)(raw, dice)
+    return raw
+
+
+def bend(answer: dict[str, Any], dice: random.Random) -> bytes:
+    """Return a message of which some values are others, some keys are gone or occur twice."""
     bent = json.loads(json.dumps(answer))
     put: dict[str, str] = {}
     for _ in range(dice.choice((1, 1, 2, 3))):

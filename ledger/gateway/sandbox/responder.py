@@ -32,7 +32,7 @@ from ledger.protocol.messages import (
     Ping,
     Pong,
     Positions,
-    Query,
+    Read,
     Refusal,
     Request,
     Symbols,
@@ -183,10 +183,10 @@ class SandboxResponder:
         if Fault.NO_DEALS in wrong:
             return Refusal("-1", "history is not synchronised")
         query = read_query(request)
-        assert query is not None, "it is one of the reads"
+        assert isinstance(query, Read), "it is one of the reads"
         return self._read(query, wrong)
 
-    def _read(self, query: Query, wrong: set[Fault]) -> Answer:
+    def _read(self, query: Read, wrong: set[Fault]) -> Answer:
         head = self._head(wrong)
         match query:
             case GetPositions():

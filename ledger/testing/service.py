@@ -1,0 +1,159 @@
+"""A simulated terminal behind the gateway service: the fake module in a terminal process, with commands and stored books.
+
+The broker outlives a terminal process that is killed: its books are written to a file after every command that changes them,
+and the next terminal process goes on with them.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from ledger.errors import BadValue
+from ledger.gateway.mt5_terminal import Mt5Terminal
+from ledger.gateway.sandbox.control import Control
+from ledger.gateway.sandbox.faults import Faults
+from ledger.gateway.sandbox.responder import SandboxResponder
+from ledger.gateway.sandbox.terminal import Terminal
+from ledger.gateway.serve.package import ReportedModule
+from ledger.output_files import written_whole
+from ledger.testing import FakeFaults, FakeMetaTrader5, FakeSettings, fake_mt5
+from ledger.testing.mt5.blocking import block
+from ledger.testing.mt5.broker import Broker
+from ledger.testing.mt5.faults import read_fault
+
+#: What names ``open_fake`` to a terminal process.
+OPENER: Final = f"{__name__}:open_fake"
+_SECONDS_MAX: Final = 3_600
+_DONE: Final = b'{"status":"SUCCESS"}'
+
+
+def open_fake(settings: Mapping[str, Any], report: Callable[[str | None], object]) -> FakeTerminal:
+    """Return a simulated terminal.
+
+    Args:
+        settings: Arguments of ``fake_mt5``; ``state``: the file of its state, None for none; ``call_sec``: how long each call
+            into the fake blocks the process; ``faults``: what goes wrong, ``KIND`` or ``KIND:TIMES``; ``data_path``: the
+            terminal's data folder.
+        report: Called with the name of each call into the fake before it, and with None after it.
+    """
+    options = dict(settings)
+    state, call_sec = options.pop("state", None), options.pop("call_sec", 0.0)
+    faults = FakeFaults(seed=options.get("seed", 1))
+    for text in options.pop("faults", ()):
+        faults.add(*read_fault(text))
+    behaviour = FakeSettings(data_path=options.pop("data_path", None))
+    fake = fake_mt5(**options, faults=faults, settings=behaviour)
+    path = None if state is None else Path(state)
+    if path is not None and path.exists():
+        fake.broker = _load(path)
+        fake.settings = fake.broker.settings
+    return FakeTerminal(fake, Blocks(call_sec), path, report)
+
+
+class Blocks:
+    """How long calls block the whole process, as calls of the package do.
+
+    Attributes:
+        call_sec: How long each call blocks.
+    """
+
+    def __init__(self, call_sec: float = 0.0) -> None:
+        self.call_sec = call_sec
+        self._next: dict[str, float] = {}  # function, or "*" for any -> seconds, once
+
+    def add(self, call: str, seconds: float) -> None:
+        """Let the next call of a function, or of any (``*``), block for some seconds."""
+        self._next[call] = seconds
+
+    def wait(self, call: str) -> None:
+        """Block, if that is due at a call."""
+        name = call if call in self._next else "*"
+        seconds = self._next.pop(name, self.call_sec)
+        if seconds:
+            block(round(seconds * 1000))
+
+
+class FakeTerminal(Mt5Terminal):
+    """A terminal over the fake module, which takes the commands of the sandbox, ``block``, ``fail`` and ``heal``."""
+
+    def __init__(
+        self, fake: FakeMetaTrader5, blocks: Blocks, state: Path | None, report: Callable[[str | None], object]
+    ) -> None:
+        def report_and_block(call: str | None) -> None:
+            report(call)
+            if call is not None:
+                blocks.wait(call)
+
+        super().__init__(ReportedModule(fake, report_and_block))
+        self._fake = fake
+        self._blocks = blocks
+        self._state = state
+        self._control = Control(_responder(fake.terminal), lambda: None)
+        self._save()
+
+    def head(self) -> dict[str, Any]:
+        """Return the head of an answer. A folder that was not named is nobody's, whatever is there on this machine."""
+        head = super().head()
+        return head if self._fake.settings.data_path else head | {"data_path": None}
+
+    def command(self, raw: bytes) -> bytes:
+        """Carry out a command and return its answer, whatever it is."""
+        try:
+            asked = json.loads(raw)
+            if isinstance(asked, dict) and self._is_own(asked):
+                return _DONE
+        except (ValueError, RecursionError, BadValue) as error:
+            return json.dumps({"status": "ERROR", "error_code": "BAD_COMMAND", "error_msg": str(error)[:500]}).encode()
+        answer = self._control.carry_out(raw)
+        self._save()
+        return answer
+
+    def _is_own(self, asked: Mapping[str, Any]) -> bool:
+        """Carry out a command that the sandbox does not have; return whether it was one."""
+        match asked.get("command"):
+            case "block":
+                self._block(asked)
+            case "fail":
+                self._fail(asked)
+            case "heal":
+                self._fake.faults.clear()
+            case _:
+                return False
+        return True
+
+    def _block(self, asked: Mapping[str, Any]) -> None:
+        call, seconds = asked.get("call", "*"), asked.get("seconds")
+        if not isinstance(call, str) or not isinstance(seconds, (int, float)) or not 0 <= seconds <= _SECONDS_MAX:
+            raise BadValue(
+                f"block needs seconds from 0 to {_SECONDS_MAX}, and the name of a call or none, found {asked!r:.100}"
+            )
+        self._blocks.add(call, float(seconds))
+
+    def _fail(self, asked: Mapping[str, Any]) -> None:
+        fault, times = read_fault(str(asked.get("fault")))
+        slow_ms = asked.get("slow_ms", self._fake.faults.slow_ms)
+        if type(slow_ms) is not int or not 0 <= slow_ms <= _SECONDS_MAX * 1000:
+            raise BadValue(f"slow_ms is a whole number up to {_SECONDS_MAX * 1000}, found {slow_ms!r:.100}")
+        self._fake.faults.slow_ms = slow_ms
+        self._fake.faults.add(fault, times)
+
+    def _save(self) -> None:
+        if self._state is not None:
+            with written_whole(self._state) as partial:
+                partial.write_bytes(pickle.dumps(self._fake.broker))
+
+
+def _responder(terminal: Terminal) -> SandboxResponder:
+    """Return what carries out orders of the commands; it answers no requests here."""
+    return SandboxResponder(
+        terminal=terminal, is_extended=True, clock=None, manual_trade_every_ms=0, faults=Faults(), restart=lambda: None
+    )
+
+
+def _load(path: Path) -> Broker:
+    found: Broker = pickle.loads(path.read_bytes())  # noqa: S301  # our own file, of a simulation, beside our own store
+    return found

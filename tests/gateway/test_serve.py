@@ -1,0 +1,280 @@
+"""The gateway service: a real server, a real terminal process, and a simulated terminal in it that blocks and is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import pytest
+
+from ledger.errors import BadValue
+from ledger.gateway.client import ZmqGateway
+from ledger.gateway.serve.service import ServiceSettings
+from ledger.gateway.serve.terminal_process import TerminalSettings
+from tests.support.service import GIVE_UP_MS, ServedTerminal
+
+HOUR_SEC = 3_600.0
+
+
+@pytest.fixture
+def served(tmp_path):
+    with ServedTerminal(tmp_path, terminal={"positions": 3}) as served:
+        served.until_connected()
+        yield served
+
+
+def tickets(answer: dict[str, Any]) -> list[int]:
+    return [row["ticket"] for row in answer["positions"]]
+
+
+def test_a_client_reads_positions_deals_account_and_symbols(served):
+    books = served.terminal.books()
+    with ZmqGateway(served.endpoint, timeout_ms=GIVE_UP_MS) as gateway:
+        snapshot = gateway.positions()
+        assert {row.position_id for row in snapshot.positions} == {row["ticket"] for row in books["positions"]}
+        assert (snapshot.login, snapshot.server, snapshot.connected, snapshot.count) == (70113, "Sandbox-Demo", True, 3)
+        assert snapshot.is_extended
+        assert len(gateway.deals(from_msc=0).deals) == books["deals"]
+        assert gateway.account().balance
+        assert "EURUSD" in {one.symbol for one in gateway.symbols()}
+
+
+def test_ping_states_the_service_and_what_the_terminal_process_does(served):
+    answer = served.ask("PING")
+    assert (answer["protocol"], answer["can"], answer["epoch"]) == (2, ["push"], 1)
+    assert answer["store"] == served.service.store.id
+    assert answer["push_port"] == served.service.publisher.port
+    assert (answer["login"], answer["server"], answer["margin_mode"]) == (70113, "Sandbox-Demo", "hedging")
+    assert answer["trade_allowed"] is True
+    assert answer["terminal_process"]["state"] in ("idle", "busy")
+
+
+def test_the_base_form_has_base_fields_only(served):
+    served.send(b'{"action":"GET_POSITIONS","symbol":"*"}')
+    answer = served.receive()
+    assert answer.keys() == {"status", "positions"}
+    assert {tuple(row) for row in answer["positions"]} == {
+        ("ticket", "symbol", "type", "volume", "price_open", "profit", "time")
+    }
+
+
+def test_positions_of_one_symbol(served):
+    (first, *_) = served.ask("GET_POSITIONS")["positions"]
+    rows = served.ask("GET_POSITIONS", symbol=first["symbol"])["positions"]
+    assert {row["symbol"] for row in rows} == {first["symbol"]}
+    assert served.ask("GET_POSITIONS", symbol="NOTHING")["positions"] == []
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        ({"action": "WHAT"}, "UNKNOWN_ACTION"),
+        ({"action": "ORDER_SEND"}, "UNKNOWN_ACTION"),
+        ({"action": "GET_DEALS", "from_msc": "soon"}, "BAD_REQUEST"),
+        ({"action": "GET_EVENTS"}, "BAD_REQUEST"),
+        ({"action": "GET_EVENTS", "after_seq": 0, "limit": 100_000}, "BAD_REQUEST"),
+        ({"action": "GET_EVENTS", "after_seq": 10**6}, "GAP"),
+        ({"action": 7}, "MALFORMED_REQUEST"),
+    ],
+)
+def test_what_cannot_be_answered_is_an_error_with_a_code(served, request_, code):
+    served.send(json.dumps(request_).encode())
+    answer = served.receive()
+    assert (answer["status"], answer["error_code"]) == ("ERROR", code)
+    assert answer.get("executed") == ("never" if request_["action"] == "ORDER_SEND" else None)
+
+
+def test_a_read_only_service_refuses_orders_as_such(tmp_path):
+    with ServedTerminal(tmp_path, read_only=True) as served:
+        served.until_connected()
+        answer = served.ask("ORDER_SEND")
+        assert (answer["error_code"], answer["executed"]) == ("READ_ONLY", "never")
+        assert served.ask("PING")["trade_allowed"] is False
+
+
+# ---- a call that blocks
+
+
+def test_ping_answers_during_a_call_that_blocks_and_positions_are_busy(tmp_path):
+    with ServedTerminal(tmp_path, patience_sec=0.05) as served:
+        served.until_connected()
+        served.block(HOUR_SEC)
+        answer = served.until("the call", state="busy", call="orders_get")
+        assert answer["terminal_process"]["since_msc"] <= answer["gateway_time_msc"]
+        busy = served.ask("GET_POSITIONS")
+        assert busy["error_code"] == "BUSY"
+        assert busy["error_msg"].startswith("the terminal process has been inside orders_get for ")
+        assert served.ask("PING")["status"] == "SUCCESS"
+        assert served.ask("GET_EVENTS", after_seq=0)["status"] == "SUCCESS"
+
+
+def test_the_client_whose_own_call_blocks_is_answered_before_it_gives_up(tmp_path):
+    with ServedTerminal(tmp_path) as served:
+        served.until_connected()
+        served.block(HOUR_SEC, "positions_total")  # of no poll
+        answer = served.ask("GET_POSITIONS", deadline_msc=200)
+        assert answer["error_code"] == "BUSY"
+        assert "inside positions_total" in answer["error_msg"]
+
+
+def test_a_request_waits_its_turn_behind_a_call_that_ends(tmp_path):
+    with ServedTerminal(tmp_path, patience_sec=HOUR_SEC, terminal={"positions": 2}) as served:
+        served.until_connected()
+        served.block(0.3)
+        served.until("the call", state="busy", call="orders_get")
+        assert len(served.ask("GET_POSITIONS")["positions"]) == 2
+
+
+def test_a_call_past_its_deadline_costs_the_terminal_process(tmp_path):
+    with ServedTerminal(tmp_path, call_deadline_sec=2.0, patience_sec=0.05, terminal={"positions": 2}) as served:
+        served.until_connected()
+        before = tickets(served.ask("GET_POSITIONS"))
+        pid = served.service.link.pid
+        served.block(HOUR_SEC)
+        served.until("the call", call="orders_get")
+        served.until("the next one", state="idle")
+        assert served.service.link.pid not in (None, pid)
+        assert any("more than 2 s" in one for one in served.reports)
+        served.until_connected()
+        assert tickets(_patiently(served)) == before
+
+
+def test_a_terminal_process_that_is_killed_in_a_call_is_replaced(tmp_path):
+    with ServedTerminal(tmp_path, terminal={"positions": 2}) as served:
+        served.until_connected()
+        before = tickets(served.ask("GET_POSITIONS"))
+        served.block(HOUR_SEC, "positions_total")
+        served.send(b'{"action":"GET_POSITIONS","req_id":"lost"}')
+        served.until("the call", call="positions_total")
+        pid = served.kill_terminal_process()
+        answer = served.receive("lost")
+        assert (answer["status"], answer["error_code"]) == ("ERROR", "INTERNAL")
+        assert "by signal 9" in answer["error_msg"]
+        served.until("the next one", state="idle")
+        assert served.service.link.pid != pid
+        assert tickets(_patiently(served)) == before
+        assert served.service.link.replaced == 1
+
+
+def test_a_terminal_process_ends_when_the_service_does(tmp_path):
+    with ServedTerminal(tmp_path) as served:
+        served.until_connected()
+        pid = served.service.link.pid
+        assert pid is not None
+        served.block(HOUR_SEC)
+        served.until("the call", state="busy", call="orders_get")
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_package_that_is_not_there_is_named_and_tried_again(tmp_path):
+    with ServedTerminal(tmp_path, opener="no_such_package:open") as served:
+        answer = served.until("the failure", state="down")
+        assert "no_such_package" in answer["terminal_process"]["error"]
+        assert served.ask("GET_POSITIONS")["error_code"] == "BUSY"
+        assert "no_such_package" in served.ask("GET_POSITIONS")["error_msg"]
+
+
+# ---- which account
+
+
+def test_a_store_of_another_account_answers_ping_and_errors_only(tmp_path):
+    with ServedTerminal(tmp_path, terminal={"login": 7}) as served:
+        served.until_connected()
+    (tmp_path / "books").unlink()
+    with ServedTerminal(tmp_path, terminal={"login": 8}) as served:
+        answer = _until_refused(served, "WRONG_ACCOUNT")
+        assert "(7, 'Sandbox-Demo')" in answer["error_msg"]
+        assert "login" not in served.ask("PING")
+
+
+def test_without_keys_only_this_machine_is_bound(tmp_path):
+    settings: dict[str, Any] = {"terminal": TerminalSettings(opener="none:none"), "store": tmp_path / "gateway.db"}
+    for endpoint in ("tcp://0.0.0.0:5555", "tcp://[::]:5555", "tcp://desk.example:5555"):
+        with pytest.raises(BadValue, match="needs keys"):
+            ServiceSettings(**settings, endpoint=endpoint)
+        with pytest.raises(BadValue, match="needs keys"):
+            ServiceSettings(**settings, push_endpoint=endpoint)
+    for endpoint in ("tcp://127.0.0.1:5555", "tcp://[::1]:5555", "tcp://localhost:5555"):
+        ServiceSettings(**settings, endpoint=endpoint, push_endpoint=endpoint)
+
+
+def test_a_second_service_of_one_terminal_is_read_only(tmp_path):
+    folders = [tmp_path / name for name in ("terminal", "one", "other")]
+    for folder in folders:
+        folder.mkdir()
+    terminal = {"data_path": str(folders[0])}
+    with ServedTerminal(folders[1], terminal=terminal) as first:
+        first.until("the lock", connected=True, trade_allowed=True)
+        with ServedTerminal(folders[2], terminal=terminal) as second:
+            second.until("the terminal", connected=True, trade_allowed=False)
+            assert second.ask("ORDER_SEND")["error_code"] == "READ_ONLY"
+            assert second.ask("GET_POSITIONS")["status"] == "SUCCESS"
+            assert any("another service uses the terminal" in one for one in second.reports)
+    with ServedTerminal(folders[2], terminal=terminal) as second:
+        second.until("the lock", connected=True, trade_allowed=True)
+
+
+def test_a_terminal_without_its_connection_is_connected_again(tmp_path):
+    with ServedTerminal(tmp_path, terminal={"faults": ["no-connection:1"]}) as served:
+        answer = served.until_connected()
+        assert answer["terminal_process"]["state"] in ("idle", "busy")
+        assert any("-10004 No IPC connection" in one for one in served.reports)
+        events = served.ask("GET_EVENTS", after_seq=0)["events"]
+        assert [one["data"]["connected"] for one in events if one["kind"] == "connection"] == [True]
+
+
+def test_an_error_of_the_package_is_answered_with_its_code(tmp_path):
+    with ServedTerminal(tmp_path, poll_ms=60_000) as served:
+        served.until_connected()
+        served.until("the first look", state="idle")
+        served.terminal.control("fail", fault="no-connection:1")
+        answer = served.ask("GET_POSITIONS")
+        assert (answer["error_code"], answer["last_error"]) == ("-10004", [-10004, "No IPC connection"])
+        assert served.ask("GET_POSITIONS")["error_code"] == "-10004", "until it is connected again"
+        served.until("the connection", state="idle")
+        while (answer := served.ask("GET_POSITIONS"))["status"] != "SUCCESS":
+            assert answer["error_code"] == "-10004"
+
+
+# ---- what is published
+
+
+def test_a_manual_trade_is_published_and_stored_with_its_deal(served):
+    with served.listen() as listener:
+        (deal,) = served.terminal.control("trade", symbol="EURUSD", side="buy", volume="0.10")["deals"]
+        pushed = listener.next_of("deal")
+    assert pushed["data"]["ticket"] == deal["ticket"]
+    assert (pushed["store"], pushed["epoch"]) == (served.service.store.id, 1)
+    events = served.ask("GET_EVENTS", after_seq=0)["events"]
+    assert [one["seq"] for one in events] == [*range(1, len(events) + 1)]
+    assert [one for one in events if one["seq"] == pushed["seq"]] == [
+        {name: pushed[name] for name in ("seq", "kind", "at_msc", "data")}
+    ]
+
+
+def test_numbers_go_on_after_a_restart_of_the_service(tmp_path):
+    with ServedTerminal(tmp_path) as served:
+        served.until_connected()
+        before = served.ask("PING")
+    with ServedTerminal(tmp_path) as served:
+        served.until_connected()
+        after = served.ask("PING")
+    assert after["store"] == before["store"]
+    assert after["epoch"] == before["epoch"] + 1
+    assert after["seq"] > before["seq"]
+
+
+def _patiently(served: ServedTerminal) -> dict[str, Any]:
+    while True:
+        answer = served.ask("GET_POSITIONS")
+        if answer["status"] == "SUCCESS":
+            return answer
+        assert answer["error_code"] in ("BUSY", "INTERNAL"), answer
+
+
+def _until_refused(served: ServedTerminal, code: str) -> dict[str, Any]:
+    while (answer := served.ask("GET_POSITIONS")).get("error_code") != code:
+        assert answer.get("error_code") == "BUSY", answer
+    return answer
