@@ -28,6 +28,7 @@ from ledger.testing.mt5.faults import ALWAYS, read_fault
 #: What names ``open_fake`` to a terminal process.
 OPENER: Final = f"{__name__}:open_fake"
 _SECONDS_MAX: Final = 3_600
+_DONE: Final = b'{"status":"SUCCESS"}'
 
 
 def open_fake(settings: Mapping[str, Any], report: Callable[[str | None], object]) -> FakeTerminal:
@@ -77,7 +78,7 @@ class Blocks:
 
 
 class FakeTerminal(Mt5Terminal):
-    """A terminal over the fake module, which takes the commands of the sandbox, ``block`` and ``fail``."""
+    """A terminal over the fake module, which takes the commands of the sandbox: but for its faults, ``fail`` and ``block``."""
 
     def __init__(
         self, fake: FakeMetaTrader5, blocks: Blocks, state: Path | None, report: Callable[[str | None], object]
@@ -92,6 +93,9 @@ class FakeTerminal(Mt5Terminal):
         self._blocks = blocks
         self._state = state
         self._control = Control(_responder(fake.terminal), lambda: None)
+        self._own: Mapping[Any, Callable[[Mapping[str, Any]], bytes]] = {
+            "block": self._block, "fail": self._fail, "clear": self._clear, "fault": self._refuse_fault,
+        }  # fmt: skip
         self._save()
 
     def command(self, raw: bytes) -> bytes:
@@ -99,8 +103,9 @@ class FakeTerminal(Mt5Terminal):
         try:
             asked = json.loads(raw)
             command = asked.get("command") if isinstance(asked, dict) else None
-            if command in ("block", "fail"):
-                return self._block(asked) if command == "block" else self._fail(asked)
+            own = self._own.get(command)
+            if own is not None:
+                return own(asked)
         except (ValueError, RecursionError, BadValue) as error:
             return json.dumps({"status": "ERROR", "error_code": "BAD_COMMAND", "error_msg": str(error)[:500]}).encode()
         answer = self._control.carry_out(raw)
@@ -114,12 +119,19 @@ class FakeTerminal(Mt5Terminal):
                 f"block needs seconds from 0 to {_SECONDS_MAX}, and the name of a call or none, found {asked!r:.100}"
             )
         self._blocks.add(call, float(seconds))
-        return b'{"status":"SUCCESS"}'
+        return _DONE
 
     def _fail(self, asked: Mapping[str, Any]) -> bytes:
         fault, times = read_fault(str(asked.get("fault")))
         self._fake.faults.add(fault, 1 if times == ALWAYS else times)
-        return b'{"status":"SUCCESS"}'
+        return _DONE
+
+    def _clear(self, _: Mapping[str, Any]) -> bytes:
+        self._fake.faults.clear()
+        return _DONE
+
+    def _refuse_fault(self, _: Mapping[str, Any]) -> bytes:
+        raise BadValue('the faults of a sandbox are none of the package\'s: use {"command": "fail", "fault": "KIND:TIMES"}')
 
     def _save(self) -> None:
         if self._state is not None:
