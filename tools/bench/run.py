@@ -31,7 +31,7 @@ from tools.bench.paths import FULL, QUICK, Sizes, measured
 from tools.bench.paths import Path as Row
 from tools.dev import bootstrap
 
-_PARTS = ("start", "import", "write", "postgres", "replay", "long", "sync")
+_PARTS = ("start", "import", "write", "postgres", "replay", "long", "sync", "service")
 #: What `--check` measures, and how much slower against its reference a path may have become.
 _CHECKED = ("import", "write", "postgres", "replay")
 _WORSE = 2.0
@@ -69,10 +69,14 @@ def paths(part: str, folder: Path, sizes: Sizes) -> Iterator[Row]:
         from tools.bench.read import long_paths
 
         yield from long_paths(folder, sizes)
-    else:
+    elif part == "sync":
         from tools.bench.sync import sync_paths
 
         yield from sync_paths(folder)
+    else:
+        from tools.bench.service import service_paths
+
+        yield from service_paths(folder)
 
 
 def postgres() -> Any:
