@@ -50,7 +50,7 @@ def _money(terms: AccountTerms) -> Callable[[Decimal], str]:
 
 
 def _second_text(time_msc: int, clock: ClockRule) -> str:
-    """Write a time in whole seconds: all that some sources tell, so that a portfolio does not depend on who told it."""
+    """Write a time in whole seconds: all that some sources report, so that a portfolio does not depend on its sources."""
     return utc_text(clock.to_utc_msc(time_msc // 1000 * 1000))
 
 
@@ -234,7 +234,7 @@ def verification_json(found: Verification) -> Json:
 
 
 def conflict_json(conflict: DealConflict) -> Json:
-    """A deal that was told with other content."""
+    """A deal that was given with other content."""
     return {
         "deal": conflict.deal,
         "differences": {field: {"ours": ours, "theirs": theirs} for field, (ours, theirs) in conflict.differences.items()},
@@ -245,7 +245,7 @@ def conflict_json(conflict: DealConflict) -> Json:
 
 
 def sync_json(result: SyncResult, terms: AccountTerms | None, *, dry_run: bool) -> Json:
-    """What a sync did. Without a terms the account is told by its name only."""
+    """What a sync did. Without terms the account is only named."""
     return {
         "account": name_json(result.account) if terms is None else account_json(terms),
         "status": result.status.value,
@@ -301,5 +301,5 @@ def open_break_json(one: Break, terms: AccountTerms, now_us: int) -> Json:
 
 
 def heads_json(heads: Mapping[AccountId, Head]) -> list[Json]:
-    """Where accounts stand."""
+    """Account heads."""
     return [{"account": name_json(name), "version": head.version, "head": head.hash.hex()} for name, head in heads.items()]

@@ -5,7 +5,7 @@
 
 It makes ``.venv`` (see ``bootstrap``; that needs the network once), starts a simulated terminal and an engine that trades
 there, kills the engine (SIGKILL) between an order and its record, trades behind its back, starts it again, and looks at
-what was true and what was believed. Everything it makes but ``.venv`` lies in a temporary folder. The exit code is 0 only if
+what was true and what the ledger showed. Everything it makes but ``.venv`` is in a temporary folder. The exit code is 0 only if
 all of it holds.
 """
 
@@ -58,7 +58,7 @@ class _Story:
         }  # fmt: skip
 
     def play(self) -> None:
-        """Tell it."""
+        """Run all scenes."""
         self.title("A simulated MT5 terminal runs in a process of its own. An empty journal.")
         self.ledger("init")
         self.ledger("account", "open", f"{_SERVER}/{_LOGIN}", "--currency", "USD", "--mode", "hedging", "--server-tz", _CLOCK)
@@ -74,13 +74,13 @@ class _Story:
         crashed_at = _now()
         self.kill_engine()
 
-        self.title("While it is down a hand closes one of its positions and opens another.")
+        self.title("While it is down, manual trades close one of its positions and open another.")
         self.behind_its_back()
         self.ledger("positions")
         self.books("What the terminal has:")
         self.ledger("drift", expect=1)
 
-        self.title("An answer that must not be believed: the terminal lists nothing. Unknown is not flat.")
+        self.title("An answer that must be refused: the terminal lists nothing. Unknown is not flat.")
         self.sandbox.fault("none", times=-1)
         before = self.json_row("positions")
         self.ledger("sync", expect=3)
@@ -95,10 +95,10 @@ class _Story:
         self.holds(self.received("SEND_ORDER") == orders, "the order is not sent a second time")
         self.compare()
 
-        self.title(f"What was true when it crashed ({crashed_at}), and what the ledger believed then.")
-        self.believed(crashed_at)
+        self.title(f"What was true when it crashed ({crashed_at}), and what the ledger showed then.")
+        self.shown_then(crashed_at)
 
-        self.title("Deals cannot be told for a while: what nothing explains is corrected, with its evidence; money waits.")
+        self.title("Deals are not reported for a while: what nothing explains is corrected, with its evidence; money waits.")
         self.corrected_and_explained()
 
         self.title("Nothing of it was changed behind the ledger's back.")
@@ -110,7 +110,7 @@ class _Story:
         euro = next(one for one in self.sandbox.books()["positions"] if one["symbol"] == "EURUSD")
         self.sandbox.control("close", position=euro["position_id"])
         self.sandbox.control("trade", symbol="USDJPY", side="sell", volume="0.40")
-        print("(by hand: EURUSD closed, USDJPY sell 0.40 opened)\n")
+        print("(manual trades: EURUSD closed, USDJPY sell 0.40 opened)\n")
 
     def compare(self) -> None:
         theirs = {(one["position_id"], one["side"], one["volume"]) for one in self.books("What the terminal has:")}
@@ -120,10 +120,10 @@ class _Story:
         balance = self.json_row("balance")
         self.holds(balance["balance"] == self.sandbox.books()["balance"], "the ledger's balance is the terminal's")
 
-    def believed(self, crashed_at: str) -> None:
+    def shown_then(self, crashed_at: str) -> None:
         true = self.json_row("replay", "--until", crashed_at)
         known = self.json_row("replay", "--known-at", crashed_at)
-        for words, item in (("true", true), ("believed", known)):
+        for words, item in (("true", true), ("shown", known)):
             shown = ", ".join(f"{one['side']} {one['volume']} {one['symbol']}" for one in item["positions"])
             option = "--until" if words == "true" else "--known-at"
             print(f"$ ledger replay {option} {crashed_at}\n  {words + ':':<10}{shown}")
@@ -142,9 +142,9 @@ class _Story:
         answer = json.loads(self.output("log", "--evidence", recovered["evidence"]))
         row = next(row for row in answer["positions"] if row["symbol"] == "AUDUSD")
         print(f"$ ledger log --evidence {recovered['evidence'][:16]}...")
-        print(f"  the broker's own answer, kept as it came: AUDUSD {row['type']} {row['volume']}, ticket {row['ticket']}")
+        print(f"  the broker's own answer, stored as it came: AUDUSD {row['type']} {row['volume']}, ticket {row['ticket']}")
         self.sandbox.clear()
-        print("\n(the terminal tells deals again: the deal explains the correction, its volume is not counted twice)")
+        print("\n(the terminal reports deals again: the deal explains the correction, its volume is not counted twice)")
         self.ledger("sync")
         self.compare()
 
@@ -168,8 +168,8 @@ class _Story:
 
     def json_row(self, *words: str) -> Any:
         """Return the JSON that a command prints; the object where it is a list of one account."""
-        recorded = json.loads(self.output(*words, "--json"))
-        return recorded[0] if isinstance(recorded, list) and words[0] == "balance" else recorded
+        printed = json.loads(self.output(*words, "--json"))
+        return printed[0] if isinstance(printed, list) and words[0] == "balance" else printed
 
     def run(self, *words: str, capture: bool) -> "subprocess.CompletedProcess[str]":
         """Run a command."""
@@ -188,7 +188,7 @@ class _Story:
         print(f"(the engine runs, process {self.engine.pid})")
 
     def obey(self, command: str) -> None:
-        """Give the engine a command and show what it says."""
+        """Give the engine a command and show what it prints."""
         assert self.engine is not None
         assert self.engine.stdin is not None
         assert self.engine.stdout is not None
@@ -245,7 +245,7 @@ class _Story:
             self.forget_engine()
 
     def verdict(self) -> int:
-        """Say how it went; return the exit code."""
+        """Print how it went; return the exit code."""
         for failure in self.failures:
             print(f"DOES NOT HOLD: {failure}", file=sys.stderr)
         if not self.failures:

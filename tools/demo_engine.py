@@ -43,10 +43,10 @@ def main() -> None:
         if command == "order":
             print(f"order {answer['order']}: {side} {lots} {symbol} was executed, nothing recorded yet", flush=True)
             continue
-        recorded = read_deals(json.dumps({"status": "SUCCESS", "deals": answer["deals"]}).encode())
-        for deal in recorded.deals:
+        reported = read_deals(json.dumps({"status": "SUCCESS", "deals": answer["deals"]}).encode())
+        for deal in reported.deals:
             account.record(attrs.evolve(deal, origin=Origin.ENGINE))
-        print(f"order {answer['order']}: {side} {lots} {symbol}, {len(recorded.deals)} deal recorded", flush=True)
+        print(f"order {answer['order']}: {side} {lots} {symbol}, {len(reported.deals)} deal recorded", flush=True)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ _PIN = re.compile(r"^[a-z0-9]\S*==\S+", re.MULTILINE)
 def main() -> int:
     """Make both lock files and check them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--upgrade", action="store_true", help="take the newest versions that fit")
+    parser.add_argument("--upgrade", action="store_true", help="use the newest versions that fit")
     upgrade = ["--upgrade"] if parser.parse_args().upgrade else []
     with tempfile.TemporaryDirectory(prefix="ledger-lock-") as folder:
         uv = _install_uv(Path(folder))

@@ -63,7 +63,7 @@ def _reported(check: Check) -> list[str]:
     return problems
 
 
-# ----------------------------------------------------------------------------------------------------- what files say
+# ------------------------------------------------------------------------------------------------- what files contain
 
 
 def project_version(root: Path) -> str:
@@ -78,7 +78,7 @@ def uncommitted(root: Path) -> Iterator[str]:
     """Yield the files that no commit holds."""
     git = shutil.which("git")
     if git is None:
-        yield "git is not installed here, and says nothing about what is committed"
+        yield "git is not installed here, and cannot report what is committed"
         return
     run = subprocess.run([git, "status", "--porcelain"], cwd=str(root), capture_output=True, text=True, check=False)
     if run.returncode:
@@ -92,7 +92,7 @@ def changelog_problems(text: str, version: str) -> Iterator[str]:
     if version not in dated:
         yield f"CHANGELOG.md has no section '## {version} - YYYY-MM-DD'"
     elif dated[0] != version:
-        yield f"the newest section of CHANGELOG.md is {dated[0]}, and pyproject.toml says {version}"
+        yield f"the newest section of CHANGELOG.md is {dated[0]}, and pyproject.toml has {version}"
     left = _UNRELEASED.search(text)
     if left and left["text"].strip():
         yield f"CHANGELOG.md has changes under Unreleased: move them to {version}"
@@ -132,7 +132,7 @@ def _installed(python: Path, folder: Path, lock_name: str, version: str) -> Iter
     for name in ("ledger", "mt5-ledger"):
         run = _run(inside.with_name(name), "--version")
         if run.stdout.strip() != f"ledger {version}":
-            yield f"{name} --version said {run.stdout.strip() or _last_line(run)!r}"
+            yield f"{name} --version printed {run.stdout.strip() or _last_line(run)!r}"
     yield from _used(inside.with_name("ledger"), place, is_complete=lock_name == bootstrap.RUNTIME_LOCK)
 
 
@@ -149,8 +149,8 @@ def _used(command: Path, place: Path, *, is_complete: bool) -> Iterator[str]:
 
 
 def _run(program: Path, *words: str, cwd: Path = bootstrap.ROOT) -> "subprocess.CompletedProcess[str]":
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "LEDGER_JOURNAL")}
-    return subprocess.run([str(program), *words], cwd=str(cwd), env=kept, capture_output=True, text=True, check=False)
+    others = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "LEDGER_JOURNAL")}
+    return subprocess.run([str(program), *words], cwd=str(cwd), env=others, capture_output=True, text=True, check=False)
 
 
 def _last_line(run: "subprocess.CompletedProcess[str]") -> str:

@@ -26,7 +26,7 @@ from tools.dev import bootstrap
 #: What is checked while working: stories of every rule, and the project about itself. They start few processes.
 QUICK = ("tests/unit", "tests/meta")
 
-#: The one reason for which a test may be skipped: real exports lie beside the project, and are never part of it.
+#: The one reason for which a test may be skipped: real exports are beside the project, and are never part of it.
 _NOT_SHIPPED = "the sample exports are not at"
 
 
@@ -95,7 +95,7 @@ def _run(python: str, step: Step) -> Outcome:
 
 
 def _nothing_skipped(report: Path) -> list[Outcome]:
-    """In CI, fail for skipped tests and name them; elsewhere say nothing, pytest has shown them."""
+    """In CI, fail for skipped tests and name them; elsewhere print nothing, pytest has shown them."""
     if os.environ.get("CI", "").lower() not in ("1", "true") or not report.exists():
         return []
     cases = ET.parse(report).getroot().iter("testcase")  # noqa: S314  # pytest wrote it a moment ago

@@ -23,6 +23,8 @@ from ledger.service import Ledger
 from ledger.values import AccountId
 
 _PORT: Final = 5555
+_ON_A_WIRE: Final = frozenset({"form", "server_key", "client_key", "insecure"})
+_IN_PROCESS: Final = frozenset({"terminal"})
 
 
 def gateway_options(command: Command) -> Command:
@@ -97,12 +99,14 @@ def gateway_settings(account: AccountId | None = None, *, gateway: str | None, *
     of_account = found.gateways.get(account, {}) if account else {}
     host, port = os.environ.get("GTW_HOST"), os.environ.get("GTW_PORT")
     named = f"tcp://{host or '127.0.0.1'}:{port or _PORT}" if host or port else None
-    in_process = SCHEME if given.get("terminal") else None
-    url = gateway or in_process or of_account.get("url") or named or found.gateway.get("url")
+    url = gateway or of_account.get("url") or named or found.gateway.get("url")
+    if given.get("terminal") and not gateway and not is_module_address(url):
+        url = SCHEME
     if not url:
         return None
     timeout = os.environ.get("GTW_TIMEOUT_MS")
-    settings = {**found.gateway, **of_account, **({"timeout_ms": _whole(timeout, "GTW_TIMEOUT_MS")} if timeout else {})}
+    settings = _of_file({**found.gateway, **of_account, "url": url})
+    settings |= {"timeout_ms": _whole(timeout, "GTW_TIMEOUT_MS")} if timeout else {}
     settings |= {name: value for name, value in given.items() if value is not None}
     return _of_table(settings | {"url": url}, account)
 
@@ -114,7 +118,7 @@ def all_gateway_settings() -> list[GatewaySettings]:
         BadValue: A setting cannot be read.
     """
     found = configuration()
-    listed = [_of_table({**found.gateway, **table}, account) for account, table in found.gateways.items()]
+    listed = [_of_table(_of_file({**found.gateway, **table}), account) for account, table in found.gateways.items()]
     in_process = [str(one.account) for one in listed if is_module_address(one.url)]
     if len(in_process) > 1:
         raise BadValue(
@@ -122,6 +126,12 @@ def all_gateway_settings() -> list[GatewaySettings]:
             "terminal only: run ledger gateway serve beside each and name its tcp:// address, or one ledger sync for each"
         )
     return listed
+
+
+def _of_file(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a file that go with its gateway: they may be shared by some on a wire and one in this process."""
+    others = _ON_A_WIRE if is_module_address(settings.get("url")) else _IN_PROCESS
+    return {name: value for name, value in settings.items() if name not in others}
 
 
 def _of_table(settings: Mapping[str, Any], account: AccountId | None) -> GatewaySettings:

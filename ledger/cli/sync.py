@@ -46,6 +46,7 @@ from ledger.values import AccountId
 
 _EXITS: Final = {SyncStatus.SUCCESS: 0, SyncStatus.PARTIAL: 1, SyncStatus.DEGRADED: 3, SyncStatus.FAILED: 3}
 _UNAVAILABLE: Final = 3
+_STOPPING: Final = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last is Windows': Ctrl-Break, or the window is closed
 
 
 @click.command("sync", short_help="Reconcile with the gateway: once, or as a daemon.")
@@ -297,8 +298,9 @@ def _jobs(
 def _watch(read_jobs: Callable[[], list[Job]], file: HealthFile | None) -> int:
     """Sync until a signal comes; whatever is under way is finished first. SIGHUP has the settings read anew."""
     stopping, hangups = Event(), Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
+    for name in _STOPPING:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: stopping.set())
     if hasattr(signal, "SIGHUP"):  # not on Windows
         signal.signal(signal.SIGHUP, lambda *_: hangups.set())
     notifier, log = SystemdNotifier(), _Log()

@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import PureWindowsPath
 from threading import RLock
 from typing import Any, Final, TypeVar
@@ -54,6 +54,7 @@ _SYMBOL: Final[Mapping[str, str]] = {
     "filling_mode": "filling_mode",
     "trade_stops_level": "stops_level",
 }
+_NOT_SENT: Final = (SystemError, AttributeError)  # an argument that does not fit; a call that an object has not
 _PLAIN: Final = (int, str, bool)
 
 
@@ -78,8 +79,8 @@ class Mt5Terminal:
     """A terminal behind the module, one call at a time. Rows are plain dicts with words for the codes that have one.
 
     The checks of a start (``initialize``; login, server and path as expected) run at the first use and again after every
-    error below -2. A module that the program has initialised already is left attached as it is, and only checked: a second
-    ``initialize`` could attach it to another terminal.
+    error below -2. A module that the program has attached already is never attached to another terminal or account: then it is
+    refused. If neither path nor account is named, it is only checked, as ``initialize`` could choose another terminal.
 
     Args:
         mt5: The module, or an object with its calls.
@@ -131,6 +132,7 @@ class Mt5Terminal:
         for name, value in (("path", self.path), ("login", self.login), ("server", self.server), ("password", password)):
             if value is not None:
                 self._start[name] = value
+        self._is_named = len(self._start) > 1
         if portable:
             self._start["portable"] = True
         self._lock = RLock() if lock is None else lock
@@ -156,7 +158,8 @@ class Mt5Terminal:
         """Detach the module from the terminal, if we attached it. The terminal goes on."""
         with self.turn():
             if not self._is_closed and self._is_ours:
-                self._mt5.shutdown()
+                with suppress(GatewayError):  # the other end is gone already
+                    self._guarded("shutdown")
             self._is_closed = True
 
     @contextmanager
@@ -216,10 +219,12 @@ class Mt5Terminal:
         """
         with self.turn():
             self._ready()
-            self._read_newest_deals()
+            with suppress(GatewayRefused):  # the time is then that of what else is seen; who asks for deals gets the error
+                self._read_newest_deals()
             if not self._traded and not self._looked_at_symbols:
                 self._looked_at_symbols = True
-                self.symbols()
+                with suppress(GatewayRefused):
+                    self.symbols()
             for symbol in list(self._traded)[-_TICKS_MAX:]:
                 self._read_tick(symbol)
             return self._newest_msc
@@ -274,7 +279,7 @@ class Mt5Terminal:
         """Return the account: its currency, margin mode and money."""
         with self.turn():
             self._ready()
-            row = self._one("account_info", self._mt5.account_info)
+            row = self._one("account_info")
             found = {name: row.get(name) for name in _ACCOUNT}
             found["margin_mode"] = name_of(row.get("margin_mode"), MARGIN_MODE_NAMES)
             return found
@@ -283,9 +288,7 @@ class Mt5Terminal:
         """Return the specifications of all symbols of the broker."""
         with self.turn():
             self._ready()
-            return [
-                self._symbol_row(one, number) for number, one in enumerate(self._ask("symbols_get", self._mt5.symbols_get), 1)
-            ]
+            return [self._symbol_row(one, number) for number, one in enumerate(self._ask("symbols_get"), 1)]
 
     # ---- the checks of a start
 
@@ -314,18 +317,21 @@ class Mt5Terminal:
             self.reconnections += 1
 
     def _attach(self) -> None:
-        """Initialise the module, unless the program has done so before us."""
+        """Initialise the module. One that the program has attached to another terminal or account is refused as it is."""
         if self._is_ours is None:
-            self._is_ours = self._guarded("terminal_info", self._mt5.terminal_info) is None
-            if not self._is_ours:
+            is_attached = self._guarded("terminal_info") is not None
+            if is_attached:
+                self._read_head()  # refuses it, this time and the next
+            self._is_ours = not is_attached
+            if is_attached and not self._is_named:
                 return
         if self._guarded("initialize", lambda: self._mt5.initialize(**self._start)) is not True:
             raise self._failure("initialize")
 
     def _read_head(self) -> Row:
         account, terminal = (
-            self._one("account_info", self._mt5.account_info),
-            self._one("terminal_info", self._mt5.terminal_info),
+            self._one("account_info"),
+            self._one("terminal_info"),
         )
         login, server, folder = account.get("login"), account.get("server"), terminal.get("path")
         if not login or not server:
@@ -368,10 +374,10 @@ class Mt5Terminal:
     # ---- the calls
 
     def _counted_positions(self) -> tuple[list[Row], Any]:
-        return self._read_positions(), self._ask("positions_total", self._mt5.positions_total)
+        return self._read_positions(), self._ask("positions_total")
 
     def _read_positions(self) -> list[Row]:
-        rows = self._rows("positions_get", self._mt5.positions_get)
+        rows = self._rows("positions_get")
         for row in rows:
             row["type"] = name_of(row.get("type"), SIDE_NAMES)
             self._see(row.get("time_msc"), row.get("time_update_msc"))
@@ -379,7 +385,7 @@ class Mt5Terminal:
         return rows
 
     def _read_orders(self) -> list[Row]:
-        rows = self._rows("orders_get", self._mt5.orders_get)
+        rows = self._rows("orders_get")
         for row in rows:
             self._see(row.get("time_setup_msc"))
         return rows
@@ -409,8 +415,11 @@ class Mt5Terminal:
         return rows
 
     def _read_tick(self, symbol: str) -> None:
-        """Take the time of a symbol's newest price. A symbol without one says nothing."""
-        tick = self._guarded("symbol_info_tick", lambda: self._mt5.symbol_info_tick(symbol))
+        """Note the time of a symbol's newest price. A symbol without one shows nothing."""
+        try:
+            tick = self._guarded("symbol_info_tick", lambda: self._mt5.symbol_info_tick(symbol))
+        except GatewayRefused:  # an object without this call
+            return
         if tick is not None:
             self._see(to_row(tick).get("time_msc"))
             return
@@ -419,12 +428,12 @@ class Mt5Terminal:
             raise self._note(error_of("symbol_info_tick", code, text), code, text)
 
     def _symbol_row(self, symbol: Any, number: int) -> Row:
-        """Return what is asked of a symbol. It has a hundred fields, each of which a proxy would fetch by itself."""
-        row = {ours: _field(symbol, theirs) for theirs, ours in _SYMBOL.items()}
+        """Return what is asked of a symbol, of the hundred fields that it has."""
+        found = _copied_row(symbol, number)
+        row = {ours: found.get(theirs) for theirs, ours in _SYMBOL.items()}
         _require_plain(row, number)
-        seconds = _field(symbol, "time")
-        if type(seconds) is int:
-            self._see(seconds * SECOND_MSC)
+        if type(found.get("time")) is int:
+            self._see(found["time"] * SECOND_MSC)
         return row
 
     def _read_newest_deals(self) -> None:
@@ -454,29 +463,29 @@ class Mt5Terminal:
 
     # ---- one call
 
-    def _rows(self, name: str, call: Callable[[], Any]) -> list[Row]:
+    def _rows(self, name: str, call: Callable[[], Any] | None = None) -> list[Row]:
         return [_plain_row(record, number) for number, record in enumerate(self._ask(name, call), 1)]
 
-    def _one(self, name: str, call: Callable[[], Any]) -> Row:
-        return _plain_row(self._ask(name, call), None)
+    def _one(self, name: str) -> Row:
+        return _plain_row(self._ask(name), None)
 
-    def _ask(self, name: str, call: Callable[[], Any]) -> Any:
-        """Make a call of the module; what it returns is never None.
+    def _ask(self, name: str, call: Callable[[], Any] | None = None) -> Any:
+        """Make a call of the module, without arguments where it is not written out; what it returns is never None.
 
-        The calls are written out where they are made: the module counts an empty ``**{}`` as an argument and refuses it.
+        Those with arguments are written out where they are made: the module counts an empty ``**{}`` as one and refuses it.
         """
         answer = self._guarded(name, call)
         if answer is None:
             raise self._failure(name)
         return answer
 
-    def _guarded(self, name: str, call: Callable[[], Any]) -> Any:
+    def _guarded(self, name: str, call: Callable[[], Any] | None = None) -> Any:
         """Make a call, and raise the ledger's error for whatever it raises: the other end may be a proxy."""
         try:
-            return call()
+            return getattr(self._mt5, name)() if call is None else call()
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
-            if isinstance(error, SystemError):  # an argument that does not fit: nothing was sent
+            if isinstance(error, _NOT_SENT):
                 raise self._note(
                     GatewayRefused(f"MetaTrader 5 {name}", code=type(error).__name__, detail=str(error)), -2, text
                 ) from error
@@ -493,7 +502,7 @@ class Mt5Terminal:
         return self._note(error_of(name, code, text), code, text)
 
     def _read_last_error(self) -> LastError:
-        found = self._guarded("last_error", self._mt5.last_error)
+        found = self._guarded("last_error")
         try:
             return int(found[0]), str(found[1])
         except (TypeError, ValueError, LookupError):
@@ -517,15 +526,15 @@ def _require_calls(mt5: Any) -> None:
         )
 
 
-def _field(record: Any, name: str) -> Any:
-    return record.get(name) if isinstance(record, Mapping) else getattr(record, name, None)
+def _copied_row(record: Any, number: int | None) -> Row:
+    try:
+        return to_row(record)
+    except BadValue as error:
+        raise SnapshotRefused(str(error), row=number) from error
 
 
 def _plain_row(record: Any, number: int | None) -> Row:
-    try:
-        row = to_row(record)
-    except BadValue as error:
-        raise SnapshotRefused(str(error), row=number) from error
+    row = _copied_row(record, number)
     _require_plain(row, number)
     return row
 

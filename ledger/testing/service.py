@@ -23,7 +23,7 @@ from ledger.output_files import written_whole
 from ledger.testing import FakeFaults, FakeMetaTrader5, FakeSettings, fake_mt5
 from ledger.testing.mt5.blocking import block
 from ledger.testing.mt5.broker import Broker
-from ledger.testing.mt5.faults import ALWAYS, read_fault
+from ledger.testing.mt5.faults import read_fault
 
 #: What names ``open_fake`` to a terminal process.
 OPENER: Final = f"{__name__}:open_fake"
@@ -78,7 +78,7 @@ class Blocks:
 
 
 class FakeTerminal(Mt5Terminal):
-    """A terminal over the fake module, which takes the commands of the sandbox: but for its faults, ``fail`` and ``block``."""
+    """A terminal over the fake module, which takes the commands of the sandbox, ``block``, ``fail`` and ``heal``."""
 
     def __init__(
         self, fake: FakeMetaTrader5, blocks: Blocks, state: Path | None, report: Callable[[str | None], object]
@@ -93,45 +93,57 @@ class FakeTerminal(Mt5Terminal):
         self._blocks = blocks
         self._state = state
         self._control = Control(_responder(fake.terminal), lambda: None)
-        self._own: Mapping[Any, Callable[[Mapping[str, Any]], bytes]] = {
-            "block": self._block, "fail": self._fail, "clear": self._clear, "fault": self._refuse_fault,
-        }  # fmt: skip
         self._save()
+
+    def head(self) -> dict[str, Any]:
+        """Return the head of an answer. A folder that was not named is nobody's, whatever is there on this machine."""
+        head = super().head()
+        return head if self._fake.settings.data_path else head | {"data_path": None}
 
     def command(self, raw: bytes) -> bytes:
         """Carry out a command and return its answer, whatever it is."""
         try:
             asked = json.loads(raw)
-            command = asked.get("command") if isinstance(asked, dict) else None
-            own = self._own.get(command)
-            if own is not None:
-                return own(asked)
+            if isinstance(asked, dict) and self._is_own(asked):
+                return _DONE
         except (ValueError, RecursionError, BadValue) as error:
             return json.dumps({"status": "ERROR", "error_code": "BAD_COMMAND", "error_msg": str(error)[:500]}).encode()
         answer = self._control.carry_out(raw)
         self._save()
         return answer
 
-    def _block(self, asked: Mapping[str, Any]) -> bytes:
+    def _is_own(self, asked: Mapping[str, Any]) -> bool:
+        """Carry out a command that the sandbox does not have; return whether it was one."""
+        match asked.get("command"):
+            case "block":
+                self._block(asked)
+            case "fail":
+                self._fail(asked)
+            case "heal" | "clear":
+                self._fake.faults.clear()
+            case "fault":
+                raise BadValue(
+                    'those are faults of a sandbox: here the package fails, with {"command": "fail", "fault": "KIND"}'
+                )
+            case _:
+                return False
+        return True
+
+    def _block(self, asked: Mapping[str, Any]) -> None:
         call, seconds = asked.get("call", "*"), asked.get("seconds")
         if not isinstance(call, str) or not isinstance(seconds, (int, float)) or not 0 <= seconds <= _SECONDS_MAX:
             raise BadValue(
                 f"block needs seconds from 0 to {_SECONDS_MAX}, and the name of a call or none, found {asked!r:.100}"
             )
         self._blocks.add(call, float(seconds))
-        return _DONE
 
-    def _fail(self, asked: Mapping[str, Any]) -> bytes:
+    def _fail(self, asked: Mapping[str, Any]) -> None:
         fault, times = read_fault(str(asked.get("fault")))
-        self._fake.faults.add(fault, 1 if times == ALWAYS else times)
-        return _DONE
-
-    def _clear(self, _: Mapping[str, Any]) -> bytes:
-        self._fake.faults.clear()
-        return _DONE
-
-    def _refuse_fault(self, _: Mapping[str, Any]) -> bytes:
-        raise BadValue('the faults of a sandbox are none of the package\'s: use {"command": "fail", "fault": "KIND:TIMES"}')
+        slow_ms = asked.get("slow_ms", self._fake.faults.slow_ms)
+        if type(slow_ms) is not int or not 0 <= slow_ms <= _SECONDS_MAX * 1000:
+            raise BadValue(f"slow_ms is a whole number up to {_SECONDS_MAX * 1000}, found {slow_ms!r:.100}")
+        self._fake.faults.slow_ms = slow_ms
+        self._fake.faults.add(fault, times)
 
     def _save(self) -> None:
         if self._state is not None:

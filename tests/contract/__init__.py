@@ -1,1 +1,1 @@
-"""One suite for every journal: what they promise, whatever they are kept in."""
+"""One suite for every journal: what they guarantee, whatever they are stored in."""

@@ -23,7 +23,7 @@ def journal(request, tmp_path, clock):
 
 @pytest.fixture(params=DURABLE)
 def url(request, tmp_path):
-    """The URL of a journal that outlives its process."""
+    """The URL of a journal that survives its process."""
     return new_url(request.param, tmp_path)
 
 

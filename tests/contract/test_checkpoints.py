@@ -34,7 +34,7 @@ def book(journal):
 
 
 def replay(journal, selection=None, interval=10):
-    """How many postings are folded when a replay begins at what is kept, and the state that it ends with."""
+    """How many postings are folded when a replay begins at a stored checkpoint, and the state that it ends with."""
     selection = selection or everything(journal)
     terms = journal.terms(ACCOUNT, selection.version)
     begun = journal.checkpoint(ACCOUNT, selection, PORTFOLIO.code(terms))
@@ -43,12 +43,12 @@ def replay(journal, selection=None, interval=10):
     return portfolio.folded - (before.folded if before else 0), portfolio.state()
 
 
-def kept(journal):
+def stored(journal):
     return [one.mark.place[1] + 1 for one in journal.checkpoints(ACCOUNT)]  # deal n is version n + 1
 
 
 def test_a_long_replay_leaves_checkpoints_and_the_next_one_is_short(book):
-    assert kept(book) == [11, 21, 31]
+    assert stored(book) == [11, 21, 31]
     assert replay(book)[0] == 10
     assert replay(book) == replay(book)
     assert (
@@ -60,14 +60,14 @@ def test_a_long_replay_leaves_checkpoints_and_the_next_one_is_short(book):
 def test_a_fold_from_the_start_reads_and_leaves_none(journal):
     journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, MANY + 1))])
     replayed(journal, ACCOUNT, everything(journal), journal.terms(ACCOUNT, 41), fold=PORTFOLIO, interval=None)
-    assert kept(journal) == []
+    assert stored(journal) == []
 
 
 def test_what_arrives_late_is_folded_into_its_place(book):
     book.append(ACCOUNT, [fill(99, 25.5)])
     assert replay(book)[0] == MANY + 1 - 20  # the checkpoint behind the late one does not count any more
-    assert kept(book) == [11, 21, 30, 40]  # and the next one took its place
-    assert replay(book, Selection(version=41))[0] == 20  # as it was believed before
+    assert stored(book) == [11, 21, 30, 40]  # and the next one replaced it
+    assert replay(book, Selection(version=41))[0] == 20  # as it was known before
 
 
 def test_other_rules_make_other_checkpoints(book, monkeypatch):
@@ -115,7 +115,7 @@ def forged(one, reading=None):
 
 
 def put(journal, *some):
-    """Keep checkpoints, and only these."""
+    """Store checkpoints, and only these."""
     if hasattr(journal, "engine"):
         with journal.engine.begin() as connection:
             connection.exec_driver_sql("DELETE FROM checkpoints")
@@ -182,7 +182,7 @@ class Counted:
 COUNTED = Fold(name="counted", version=7, begin=Counted, restore=lambda terms, state: Counted(terms, state["deals"]))
 
 
-def test_another_fold_keeps_checkpoints_of_its_own(book, monkeypatch):
+def test_another_fold_stores_checkpoints_of_its_own(book, monkeypatch):
     ours, terms = list(book.checkpoints(ACCOUNT)), book.terms(ACCOUNT, 41)
     for seen in (MANY, 10):  # the second time from where the first left a checkpoint
         counted, selected = replayed(book, ACCOUNT, everything(book), terms, fold=COUNTED, interval=10)
@@ -216,7 +216,7 @@ def test_each_fold_leaves_the_checkpoints_of_its_own_earlier_rules_aside_and_no_
     assert list(walk._check_fold(book, ACCOUNT, 41)) == []
 
 
-def test_a_fold_that_fails_does_not_keep_the_others_from_being_compared(book, monkeypatch):
+def test_a_fold_that_fails_does_not_prevent_the_others_from_being_compared(book, monkeypatch):
     every = list(book.checkpoints(ACCOUNT))
 
     def begin(_):
@@ -232,9 +232,9 @@ def test_a_fold_that_fails_does_not_keep_the_others_from_being_compared(book, mo
     assert found[0][1] == "counted: KeyError: 'no rule'"
 
 
-def test_who_knows_less_does_not_replace_what_others_keep(book):
+def test_a_reader_that_knows_less_does_not_replace_the_checkpoints_of_others(book):
     replay(book, Selection(version=21), interval=4)
-    assert kept(book) == [11, 21, 31]
+    assert stored(book) == [11, 21, 31]
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_a_damaged_checkpoint_is_left_aside_and_verify_names_it(damage, url, led
     intruder(f"UPDATE checkpoints SET {damage} WHERE deal = 30")  # noqa: S608
     (problem,) = ledger.verify().problems
     assert (problem.account, problem.field) == (str(ACCOUNT), "checkpoints")
-    assert problem.version in (30, 31)  # what it says of itself may be what is damaged
+    assert problem.version in (30, 31)  # what it states about itself may be what is damaged
     assert replay(ledger.journal) == (MANY, state)
     assert replay(ledger.journal)[0] == 10  # and the damaged one was replaced
     assert ledger.verify().ok
@@ -276,7 +276,7 @@ def test_where_nothing_can_be_written_replays_still_answer(tmp_path, clock):
     other.execute("BEGIN IMMEDIATE")
     assert replay(journal)[0] == MANY
     other.close()
-    assert kept(journal) == []
+    assert stored(journal) == []
     journal.close()
 
 
@@ -302,5 +302,5 @@ def test_a_program_that_runs_on_leaves_checkpoints_for_the_next_start(url):
         for number in range(1, 100):
             account.record(fill(number, number))
             assert account.portfolio.totals.deals == number
-        assert len(kept(ledger.journal)) >= 8
+        assert len(stored(ledger.journal)) >= 8
         assert account.portfolio.state() == account.replay(checkpoints=False).state()

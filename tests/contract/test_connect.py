@@ -1,4 +1,4 @@
-"""A connection keeps the promise of durability or there is none; whatever fails is said in the ledger's own words."""
+"""A connection is durable or there is none; whatever fails is reported in the ledger's own words."""
 
 # ruff: noqa: S608, RUF100  # names of databases that tests made
 from __future__ import annotations
@@ -83,8 +83,8 @@ def test_every_sqlite_connection_is_durable(sqlite_url):
 
 
 @pytest.mark.parametrize("undone", ["PRAGMA synchronous=NORMAL", "PRAGMA synchronous=OFF"])
-def test_a_sqlite_that_does_not_take_the_settings_is_refused(undone, sqlite_url):
-    """Stands for a build or a file system on which a setting does not come into force."""
+def test_a_sqlite_that_does_not_apply_the_settings_is_refused(undone, sqlite_url):
+    """Represents a build or a file system on which a setting does not come into force."""
 
     class Deaf(sqlite3.Connection):
         def execute(self, statement, *parameters):
@@ -104,7 +104,7 @@ def test_a_sqlite_that_cannot_write_ahead_is_refused(sqlite_url):
 
 
 def test_the_switch_to_writing_ahead_waits_for_others(sqlite_url):
-    """SQLite itself does not wait here, and says at once that the database is locked."""
+    """SQLite itself does not wait here, and reports at once that the database is locked."""
     with bare_sqlite(sqlite_url) as other:
         assert other.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
         other.execute("BEGIN IMMEDIATE")
@@ -326,7 +326,7 @@ def test_a_port_where_nobody_listens_is_unavailable_for_now():
         Ledger.create("postgresql+psycopg://nobody@127.0.0.1:1/db")
 
 
-def test_an_unknown_user_is_not_taken_for_a_missing_database(postgres_url):
+def test_an_unknown_user_is_not_mistaken_for_a_missing_database(postgres_url):
     with pytest.raises(JournalUnavailable, match="user or password"):
         look(postgres_url.replace("postgres@", "nobody_knows_me@"))
 
@@ -344,7 +344,7 @@ def test_a_wrong_password_is_reported_and_not_shown(postgres_url):
         rules.write_text(f"host {name} {name} 127.0.0.1/32 scram-sha-256\n{before}")
         admin.execute("SELECT pg_reload_conf()")
         try:
-            # The reload is done when the server says that it knows the rule.
+            # The reload is done when the server shows the rule.
             while admin.execute(_KNOWN_RULES, ([name],)).fetchone() != (1,):
                 pass
             with pytest.raises(JournalUnavailable, match="user or password is wrong") as refused:
@@ -436,7 +436,7 @@ def versions(url):
     return found
 
 
-def test_a_postgres_user_without_rights_is_recorded_so(postgres_url):
+def test_a_postgres_user_without_rights_gets_an_error_that_states_it(postgres_url):
     filled(postgres_url)
     name = postgres_url.rpartition("/")[2]
     with bare_postgres(shared_postgres().url()) as connection:
@@ -446,7 +446,7 @@ def test_a_postgres_user_without_rights_is_recorded_so(postgres_url):
     assert not refused.value.retryable
 
 
-def test_a_postgres_that_only_reads_is_recorded_so(postgres_url):
+def test_a_postgres_that_only_reads_is_reported_as_such(postgres_url):
     filled(postgres_url)
     name = postgres_url.rpartition("/")[2]
     with bare_postgres(shared_postgres().url()) as connection:
@@ -602,7 +602,7 @@ def test_one_ledger_serves_eight_threads(kind, tmp_path):
             seen = 0
             for n in range(each):
                 account.record(fill(1 + thread * each + n, (n * count + thread) / 1000, profit=1))
-                account.record(fill(1 + n, n * count / 1000, profit=1))  # what the first thread tells, too
+                account.record(fill(1 + n, n * count / 1000, profit=1))  # what the first thread records, too
                 portfolio = account.portfolio
                 assert portfolio.folded >= seen
                 seen = portfolio.folded

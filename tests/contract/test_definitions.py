@@ -151,7 +151,7 @@ def missing_triggers_of(url):
         close_engine(engine)
 
 
-def test_what_others_keep_beside_it_is_their_business(url):
+def test_tables_of_others_beside_it_are_no_difference(url):
     intruder = Intruder(url)
     intruder("CREATE TABLE notes (id integer primary key, text text)")
     intruder("CREATE INDEX ix_notes ON notes (text)")

@@ -1,4 +1,4 @@
-"""Evidence: the raw broker answers that corrections rest on are kept once, with them, and given back as they came in."""
+"""Evidence: the raw broker answers that corrections rest on are stored once, with them, and returned as they came in."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def record(journal, *events, account=ACCOUNT, evidence=(RAW,), **words):
     return journal.append(account, list(events), evidence=evidence, **words)
 
 
-def kept(journal, account=ACCOUNT):
-    """The digests of what is kept for an account."""
+def stored(journal, account=ACCOUNT):
+    """The digests of what is stored for an account."""
     return sorted(one.digest for one in journal.raw_evidence(account))
 
 
-# ------------------------------------------------------------------------------------------------------------- telling it
+# ----------------------------------------------------------------------------------------------------------- recording it
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_an_answer_comes_back_as_it_came_in(book, raw):
     assert verify_account(book, ACCOUNT).problems == ()
 
 
-def test_an_answer_is_kept_compressed(book):
+def test_an_answer_is_stored_compressed(book):
     raw = b'{"ticket": 1, "symbol": "EURUSD"}' * 1000
     record(book, ghost(1, 1, evidence=digest_of(raw)), evidence=(raw,))
     [one] = book.raw_evidence(ACCOUNT)
@@ -76,21 +76,21 @@ def test_an_answer_is_kept_compressed(book):
     assert len(one.body) < len(raw) // 20
 
 
-def test_an_answer_recorded_again_is_kept_once(book):
+def test_an_answer_recorded_again_is_stored_once(book):
     for n in range(3):
         assert record(book, ghost(1, n, evidence=DIGEST, caused_by=1 + n), evidence=(RAW, RAW)).outcomes == (Outcome.APPENDED,)
-    assert kept(book) == [DIGEST]
+    assert stored(book) == [DIGEST]
 
 
-def test_several_answers_are_kept_beside_one_another(book):
+def test_several_answers_are_stored_beside_one_another(book):
     record(book, ghost(1, 1, evidence=DIGEST), ghost(2, 1, evidence=OTHER_DIGEST), evidence=(RAW, OTHER_RAW))
     assert (book.evidence(ACCOUNT, DIGEST), book.evidence(ACCOUNT, OTHER_DIGEST)) == (RAW, OTHER_RAW)
 
 
-def test_a_known_answer_does_not_keep_out_a_new_one(book):
+def test_a_known_answer_does_not_exclude_a_new_one(book):
     record(book, ghost(1, 1, evidence=DIGEST))
     record(book, ghost(2, 1, evidence=DIGEST), ghost(3, 1, evidence=OTHER_DIGEST), evidence=(RAW, OTHER_RAW))
-    assert kept(book) == sorted([DIGEST, OTHER_DIGEST])
+    assert stored(book) == sorted([DIGEST, OTHER_DIGEST])
 
 
 def test_an_answer_may_be_recorded_after_an_event_that_named_it(book):
@@ -100,13 +100,13 @@ def test_an_answer_may_be_recorded_after_an_event_that_named_it(book):
     assert book.evidence(ACCOUNT, DIGEST) == RAW
 
 
-def test_whatever_kind_of_event_names_it_its_answer_is_kept(book):
+def test_whatever_kind_of_event_names_it_its_answer_is_stored(book):
     kinds = [BreakOpened(kind="ghost", position_id=1, time_msc=START_MSC, field="position", ours="1", evidence=DIGEST)]
     record(book, *kinds, SyncDegraded(reason="r", time_msc=START_MSC, evidence=OTHER_DIGEST), evidence=(RAW, OTHER_RAW))
-    assert kept(book) == sorted([DIGEST, OTHER_DIGEST])
+    assert stored(book) == sorted([DIGEST, OTHER_DIGEST])
 
 
-def test_each_account_keeps_its_own(journal):
+def test_each_account_stores_its_own_evidence(journal):
     for account in (ACCOUNT, OTHER):
         journal.append(account, [opened(account)])
     record(journal, ghost(1, 1, evidence=DIGEST))
@@ -117,37 +117,37 @@ def test_each_account_keeps_its_own(journal):
 
 def test_the_first_append_of_an_account_may_bring_evidence(journal):
     record(journal, opened(), ghost(1, 1, evidence=DIGEST))
-    assert kept(journal) == [DIGEST]
+    assert stored(journal) == [DIGEST]
 
 
-# --------------------------------------------------------------------------------------------------------- not keeping it
+# --------------------------------------------------------------------------------------------------------- not storing it
 
 
-def test_an_answer_that_no_event_names_is_not_kept(book):
+def test_an_answer_that_no_event_names_is_not_stored(book):
     record(book, ghost(1, 1, evidence=OTHER_DIGEST), fill(5, 5), evidence=(RAW, OTHER_RAW))
-    assert kept(book) == [OTHER_DIGEST]
+    assert stored(book) == [OTHER_DIGEST]
 
 
-def test_without_a_new_event_nothing_is_kept(book):
+def test_without_a_new_event_nothing_is_stored(book):
     record(book, ghost(1, 1), evidence=())
     assert record(book, ghost(1, 2, evidence=DIGEST)).outcomes == (Outcome.DUPLICATE,)
-    assert kept(book) == []
+    assert stored(book) == []
 
 
-def test_the_answer_of_an_event_that_was_known_is_not_kept_beside_a_new_one(book):
-    """Another reconciler was faster: what it saw is kept, what we saw as well is not."""
+def test_the_answer_of_an_event_that_was_known_is_not_stored_beside_a_new_one(book):
+    """Another reconciler was faster: what it saw is stored, what we saw as well is not."""
     record(book, ghost(1, 1), evidence=())
     record(book, ghost(1, 2, evidence=DIGEST), ghost(2, 2, evidence=OTHER_DIGEST), evidence=(RAW, OTHER_RAW))
-    assert kept(book) == [OTHER_DIGEST]
+    assert stored(book) == [OTHER_DIGEST]
 
 
 @pytest.mark.parametrize("error", [DealConflict, VersionConflict])
-def test_what_is_refused_keeps_nothing(book, error):
+def test_a_refused_append_stores_no_evidence(book, error):
     record(book, fill(1, 1), evidence=())
     bad, version = (fill(1, 1, volume=2), 2) if error is DealConflict else (fill(2, 2), 1)
     with pytest.raises(error):
         record(book, ghost(1, 1, evidence=DIGEST), bad, expected_version=version)
-    assert kept(book) == []
+    assert stored(book) == []
     assert head(book).version == 2
 
 
@@ -160,20 +160,20 @@ def test_an_answer_that_is_too_large_is_refused_with_its_event(book, monkeypatch
 
 
 @pytest.mark.parametrize("digest", ["ab" * 32, "", "x", "\0", "\ud800", DIGEST.upper(), DIGEST[:-1], DIGEST + "0"], ids=ascii)
-def test_what_is_not_kept_is_none(book, digest):
+def test_evidence_that_is_not_stored_is_none(book, digest):
     record(book, ghost(1, 1, evidence=DIGEST))
     assert book.evidence(ACCOUNT, digest) is None
 
 
-def test_a_copy_to_try_on_holds_no_evidence(book):
+def test_a_copy_for_simulations_holds_no_evidence(book):
     record(book, ghost(1, 1, evidence=DIGEST))
-    assert kept(MemoryJournal.copy_of(book, [ACCOUNT], Clock())) == []
+    assert stored(MemoryJournal.copy_of(book, [ACCOUNT], Clock())) == []
 
 
 # ------------------------------------------------------------------------------------------------------------ the account
 
 
-def test_an_account_reports_and_gives_evidence(journal, clock):
+def test_an_account_records_and_returns_evidence(journal, clock):
     account = Ledger(journal, clock).account(ACCOUNT)
     account.open(currency="USD", mode="hedging", time_msc=START_MSC)
     account.record_many([ghost(1, 1, evidence=DIGEST)], evidence=(RAW,))
@@ -200,7 +200,7 @@ def recorded(url):
 
 @pytest.fixture
 def breaker(recorded, intruder):
-    """Somebody who changes what is kept: ``breaker(digest, column=value)``."""
+    """Somebody who changes what is stored: ``breaker(digest, column=value)``."""
     intruder.disarm()
 
     def change(digest, /, **columns):
@@ -260,7 +260,7 @@ def test_a_changed_digest_is_named_and_missed(recorded, breaker):
 
 
 @pytest.mark.parametrize(("name", "value"), [("digest", b"x"), ("size", "many"), ("size", 1.5), ("body", "text")], ids=ascii)
-def test_what_never_stands_in_a_column_is_named(name, value, tmp_path):
+def test_a_value_that_a_column_never_holds_is_named(name, value, tmp_path):
     """Only SQLite lets it in."""
     url = new_url("sqlite", tmp_path)
     with Ledger.create(url, now_us=Clock()) as ledger:
@@ -319,7 +319,7 @@ def test_evidence_of_no_account_is_named(recorded, breaker, intruder):
 
 
 @given(raw=st.binary(max_size=300))
-def test_what_is_unpacked_is_what_was_packed(raw):
+def test_what_is_decompressed_is_what_was_compressed(raw):
     [one] = compress([raw, raw], [ghost(1, 1, evidence=digest_of(raw))])
     assert decompress(one) == raw
 
@@ -338,7 +338,7 @@ def test_whatever_is_changed_is_refused_or_changes_nothing(raw, data):
 
 
 def test_a_bomb_is_not_decompressed(monkeypatch):
-    """A small body that would be 100 GB: only as much as was recorded is ever made."""
+    """A small body that would be 100 GB: only as much as its size states is ever made."""
     asked = []
 
     class Noted:
@@ -392,7 +392,7 @@ def test_log_prints_an_answer_byte_by_byte(desk):
         assert (run.returncode, run.stdout, run.stderr) == (0, OTHER_RAW, b"")
 
 
-def test_log_asks_which_account_where_several_keep_an_answer(desk):
+def test_log_asks_which_account_where_several_store_an_answer(desk):
     run = log(desk, "--evidence", DIGEST)
     assert (run.returncode, run.stdout) == (2, b"")
     assert b"kept for several accounts (Broker-Live/70113, Broker-Live/70114): say which with --account" in run.stderr

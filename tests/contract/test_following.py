@@ -26,7 +26,7 @@ def two(url):
         yield writer, reader
 
 
-def take(follower: Any, count: int) -> list[tuple[AccountId, int]]:
+def read(follower: Any, count: int) -> list[tuple[AccountId, int]]:
     return [(event.account, event.version) for event in islice(follower, count)]
 
 
@@ -34,11 +34,11 @@ def test_what_is_there_comes_first_and_what_comes_later_follows(two):
     writer, reader = two
     writer.journal.append(ACCOUNT, [opened(), fill(1, 1)])
     with closing(reader.account(ACCOUNT).follow(poll_seconds=FAR)) as follower:
-        assert take(follower, 2) == [(ACCOUNT, 1), (ACCOUNT, 2)]
+        assert read(follower, 2) == [(ACCOUNT, 1), (ACCOUNT, 2)]
         for deal in range(2, 20):
             timer = threading.Timer(0.01, writer.account(ACCOUNT).record, [fill(deal, deal)])
             timer.start()
-            assert take(follower, 1) == [(ACCOUNT, deal + 1)]
+            assert read(follower, 1) == [(ACCOUNT, deal + 1)]
             timer.join()
 
 
@@ -46,17 +46,17 @@ def test_a_reader_goes_on_where_it_was(two):
     writer, reader = two
     writer.journal.append(ACCOUNT, [opened(), fill(1, 1), fill(2, 2)])
     with closing(reader.account(ACCOUNT).follow(after=2)) as follower:
-        assert take(follower, 1) == [(ACCOUNT, 3)]
+        assert read(follower, 1) == [(ACCOUNT, 3)]
 
 
 def test_all_accounts_are_followed_new_ones_too(two):
     writer, reader = two
     writer.journal.append(ACCOUNT, [opened(), fill(1, 1)])
     with closing(reader.follow(after={ACCOUNT: 1}, poll_seconds=FAR)) as follower:
-        assert take(follower, 1) == [(ACCOUNT, 2)]
+        assert read(follower, 1) == [(ACCOUNT, 2)]
         timer = threading.Timer(0.01, writer.journal.append, [OTHER, [opened(OTHER), fill(1, 1)]])
         timer.start()
-        assert take(follower, 2) == [(OTHER, 1), (OTHER, 2)]
+        assert read(follower, 2) == [(OTHER, 1), (OTHER, 2)]
         timer.join()
 
 
@@ -65,7 +65,7 @@ def test_many_events_come_in_batches_without_a_gap(two, monkeypatch):
     writer, reader = two
     writer.journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, 50))])
     with closing(reader.follow()) as follower:
-        assert take(follower, 50) == [(ACCOUNT, version) for version in range(1, 51)]
+        assert read(follower, 50) == [(ACCOUNT, version) for version in range(1, 51)]
 
 
 def test_a_set_stop_sign_ends_it(two):
@@ -92,18 +92,18 @@ def test_it_is_right_without_being_woken(two, monkeypatch):
     writer, reader = two
     writer.journal.append(ACCOUNT, [opened(), fill(1, 1)])
     with closing(reader.follow(poll_seconds=0.01)) as follower:
-        assert take(follower, 2) == [(ACCOUNT, 1), (ACCOUNT, 2)]
+        assert read(follower, 2) == [(ACCOUNT, 1), (ACCOUNT, 2)]
         writer.account(ACCOUNT).record(fill(2, 2))
-        assert take(follower, 1) == [(ACCOUNT, 3)]
+        assert read(follower, 1) == [(ACCOUNT, 3)]
 
 
 def test_a_follower_in_this_process_sees_appends_to_memory():
     with Ledger.open("memory://") as ledger:
         ledger.journal.append(ACCOUNT, [opened()])
         with closing(cast("Any", ledger.follow())) as follower:
-            assert take(follower, 1) == [(ACCOUNT, 1)]
+            assert read(follower, 1) == [(ACCOUNT, 1)]
             ledger.account(ACCOUNT).record(fill(1, 1))
-            assert take(follower, 1) == [(ACCOUNT, 2)]
+            assert read(follower, 1) == [(ACCOUNT, 2)]
 
 
 # ---- without blocking an event loop
@@ -156,7 +156,7 @@ def test_all_accounts_are_followed_by_a_loop_too_and_closing_ends_it(two):
     assert asyncio.run(desk()) == [(ACCOUNT, 2), (OTHER, 1)]
 
 
-def test_a_loop_is_recorded_of_an_older_copy_too(two):
+def test_an_older_copy_is_reported_to_a_loop_too(two):
     writer, reader = two
     writer.journal.append(ACCOUNT, [opened()])
 
@@ -209,7 +209,7 @@ def test_a_database_that_is_away_is_waited_for_and_logged_once(two, monkeypatch,
 
     monkeypatch.setattr(type(reader.journal), "heads", away)
     with closing(reader.follow(poll_seconds=0.001)) as follower:
-        assert take(follower, 1) == [(ACCOUNT, 1)]
+        assert read(follower, 1) == [(ACCOUNT, 1)]
     assert [one.message for one in caplog.records] == ["the journal does not answer, and is waited for: away \\x1b"]
 
 
@@ -250,7 +250,7 @@ def test_a_connection_lost_at_commit_is_found_out_about(moment, expected, monkey
 
 
 def test_a_connection_that_died_since_the_last_append_is_replaced_at_once(monkeypatch):
-    """Connections that write are kept; the server may have ended them meanwhile."""
+    """Connections that write stay open; the server may have ended them meanwhile."""
     from tests.support.journals import new_postgres_url
 
     def waited(_):
@@ -269,8 +269,8 @@ def test_a_connection_that_died_since_the_last_append_is_replaced_at_once(monkey
 
 
 @pytest.mark.parametrize("theirs", [fill(2, 2), fill(3, 3)], ids=["the same deal", "another deal"])
-def test_somebody_who_is_faster_is_seen(theirs, monkeypatch):
-    """One event is inserted without a lock, if the account stands where it was seen to stand: else under the lock."""
+def test_a_writer_who_is_faster_is_noticed(theirs, monkeypatch):
+    """One event is inserted without a lock, if the account's head is the one that was seen: else under the lock."""
     from ledger.journal.sql.append import Appender
     from tests.support.journals import new_postgres_url
 
@@ -281,10 +281,10 @@ def test_somebody_who_is_faster_is_seen(theirs, monkeypatch):
     pending = [theirs]
 
     def seen_and_overtaken(appender, driver, account, natural_key):
-        stand = seen(appender, driver, account, natural_key)
+        state = seen(appender, driver, account, natural_key)
         while pending:
             other.append(account, [pending.pop()])
-        return stand
+        return state
 
     monkeypatch.setattr(Appender, "_seen", seen_and_overtaken)
     appended = ours.append(ACCOUNT, [fill(2, 2)])
@@ -296,7 +296,7 @@ def test_somebody_who_is_faster_is_seen(theirs, monkeypatch):
     other.close()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # psycopg says that it was not closed
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # psycopg reports that it was not closed
 def test_a_ledger_that_nobody_closed_lets_its_connections_go_quietly(caplog):
     import gc
 

@@ -1,4 +1,4 @@
-"""Journals of every schema that a release knew: each opens in this version, and says what it said."""
+"""Journals of every schema that a release knew: each opens in this version, and reports what it reported."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_every_schema_is_frozen():
 
 
 @pytest.mark.parametrize("revision", revisions())
-def test_an_old_journal_opens_and_states_what_it_reported(revision, kind, tmp_path):
+def test_an_old_journal_opens_and_reports_the_same_as_ever(revision, kind, tmp_path):
     url = thawed(revision, kind, tmp_path)
     if revision != REVISION:
         with pytest.raises(JournalError, match=f"schema {revision}"):
@@ -50,7 +50,7 @@ def _as_then(shown: Any, then: Any) -> Any:
 
 
 @pytest.mark.parametrize("revision", revisions())
-def test_an_old_break_counts_as_one_sight(revision, tmp_path):
+def test_an_old_break_counts_as_one_confirmation(revision, tmp_path):
     with Ledger.create(thawed(revision, "sqlite", tmp_path)) as ledger:
         [recorded] = [one.event for one in ledger.account(ACCOUNT).events() if isinstance(one.event, BreakOpened)]
         schemas = {row.schema for row in ledger.journal.rows(ACCOUNT) if row.kind == "BreakOpened"}
@@ -61,7 +61,7 @@ def test_an_old_break_counts_as_one_sight(revision, tmp_path):
         assert (shown.confirmations, shown.attempts) == (1, 0)
 
 
-def test_all_schemas_state_the_same(tmp_path):
-    """The same was told to each: what is recorded has the same meaning ever since."""
+def test_journals_of_all_schemas_report_the_same(tmp_path):
+    """The same was recorded in each: what is recorded has the same meaning ever since."""
     recorded = [[{**item, "head": None} for item in expected(revision)] for revision in revisions()]
     assert all(one == recorded[0] for one in recorded[1:])

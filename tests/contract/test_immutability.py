@@ -54,12 +54,12 @@ CHANGES = {
     "rename an account": "UPDATE accounts SET server = 'Elsewhere'",
     "delete an account": "DELETE FROM accounts",
     "delete a head": "DELETE FROM heads",
-    "take a head back": "UPDATE heads SET version = version - 1",
-    "take a head's version back": "UPDATE heads SET version = version - 1, recorded_us = recorded_us + 1",
+    "move a head back": "UPDATE heads SET version = version - 1",
+    "move a head's version back": "UPDATE heads SET version = version - 1, recorded_us = recorded_us + 1",
     "leave a head where it is": "UPDATE heads SET hash = prev FROM (SELECT prev_hash AS prev FROM events WHERE version = 2) x",
     "give a head to another account": "UPDATE heads SET account_id = account_id + 1, version = version + 1, "
     "recorded_us = recorded_us + 1",
-    "take a head's time back": "UPDATE heads SET version = version + 1, recorded_us = recorded_us - 1",
+    "move a head's time back": "UPDATE heads SET version = version + 1, recorded_us = recorded_us - 1",
 }
 
 SQLITE_CHANGES = {
@@ -140,7 +140,7 @@ def assert_untouched(url):
 
 @pytest.mark.parametrize("recursive", ["OFF", "ON"], ids=["recursive triggers off", "recursive triggers on"])
 @pytest.mark.parametrize("change", [*CHANGES, *SQLITE_CHANGES])
-def test_sqlite_refuses_to(change, recursive, sqlite_url):
+def test_sqlite_refuses_every_change(change, recursive, sqlite_url):
     with bare_sqlite(sqlite_url) as connection:
         connection.execute(f"PRAGMA recursive_triggers = {recursive}")
         before = contents(connection)
@@ -151,7 +151,7 @@ def test_sqlite_refuses_to(change, recursive, sqlite_url):
 
 @pytest.mark.parametrize("role", ["origin", "replica"], ids=["as itself", "as a replica"])
 @pytest.mark.parametrize("change", [*CHANGES, *POSTGRES_CHANGES])
-def test_postgres_refuses_to(change, role, postgres_url):
+def test_postgres_refuses_every_change(change, role, postgres_url):
     with bare_postgres(postgres_url) as connection:
         connection.execute(f"SET session_replication_role = {role}")  # a superuser's way around ordinary triggers
         before = contents(connection)

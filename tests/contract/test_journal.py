@@ -1,4 +1,4 @@
-"""What every journal promises: append and read, whatever it is kept in."""
+"""What every journal guarantees: append and read, whatever it is stored in."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def book(journal):
     return journal
 
 
-def test_nothing_is_recorded_of_an_account_that_is_not_open_as_often_as_one_likes(journal):
+def test_appending_nothing_to_an_account_that_is_not_open_changes_nothing(journal):
     for _ in range(3):
         assert journal.append(ACCOUNT, []).head.version == 0
     assert record(journal, opened()).head.version == 1
@@ -131,7 +131,7 @@ def test_rows_are_read_after_one_version_up_to_another(book):
     assert rows(book, after=7, upto=7) == []
 
 
-def test_the_append_states_which_rows_it_made(book):
+def test_an_append_returns_the_rows_that_it_made(book):
     appended = record(book, fill(1, 1), fill(2, 2))
     assert list(appended.rows) == rows(book, after=1)
     assert appended.head == head(book)
@@ -163,7 +163,7 @@ def test_accounts_are_listed_by_server_and_login(journal):
     assert journal.accounts() == sorted(named)
 
 
-def test_two_accounts_know_nothing_of_each_other(journal):
+def test_two_accounts_do_not_affect_each_other(journal):
     for account in (ACCOUNT, OTHER):
         record(journal, opened(account), fill(1, 1), account=account)
     record(journal, fill(2, 2), account=OTHER)
@@ -205,7 +205,7 @@ def test_versions_have_no_gaps_whatever_was_refused_between(book):
         ([10, 5, 0, 11], [10, 11, 12, 13]),
         ([10, 5, 0, 5000], [10, 11, 12, 5000]),
     ],
-    ids=["a clock that stands still", "a clock that goes back", "a clock that goes back and on"],
+    ids=["a clock that is stopped", "a clock that goes back", "a clock that goes back and on"],
 )
 def test_recorded_times_rise_whatever_the_clock_does(journal, clock, looks, recorded_at):
     clock.step_us = 0
@@ -225,7 +225,7 @@ def test_recorded_times_rise_within_one_append(book, clock):
 def test_a_clock_before_1970_is_no_reason_to_lose_a_deal(journal, clock):
     clock.now_us, clock.step_us = -5_000_000, 0
     record(journal, opened(), fill(1, 1))
-    assert [row.recorded_us for row in rows(journal)] == [1, 2, 3]  # the third says that the clocks differ
+    assert [row.recorded_us for row in rows(journal)] == [1, 2, 3]  # the third shows that the clocks differ
 
 
 def test_the_version_at_a_time_is_the_last_recorded_before_it(journal, clock):
@@ -237,7 +237,7 @@ def test_the_version_at_a_time_is_the_last_recorded_before_it(journal, clock):
     assert asked == {-1: 0, 0: 0, 1: 1, 9: 1, 10: 1, 11: 2, 79: 8, 80: 8, 81: 9, 10**9: 9}
 
 
-# --------------------------------------------------------------------------------------------------------- told again
+# ----------------------------------------------------------------------------------------------------- recorded again
 
 
 def test_a_deal_recorded_twice_changes_nothing(book):
@@ -265,7 +265,7 @@ def test_a_deal_recorded_twice_in_one_append_lands_once(book):
     ],
     ids=["time within the second", "words", "order", "less known", "origin", "spelling of numbers"],
 )
-def test_a_richer_or_poorer_record_of_the_same_is_no_news(book, again):
+def test_a_richer_or_poorer_record_of_the_same_deal_appends_nothing(book, again):
     record(book, fill(1, 1))
     assert record(book, again).outcomes == (DUPLICATE,)
     assert head(book).version == 2
@@ -299,7 +299,7 @@ def test_other_content_is_a_conflict_that_states_what_differs(book, again, diffe
     assert (rows(book), head(book)) == before
 
 
-def test_conflicts_can_be_kept_apart_from_the_rest(book):
+def test_conflicts_can_be_left_out_of_an_append(book):
     record(book, fill(1, 1))
     outcomes = record(book, fill(2, 2), fill(1, 1, volume=5), fill(3, 3), conflicts="keep").outcomes
     assert (outcomes[0], outcomes[2]) == (APPENDED, APPENDED)
@@ -324,7 +324,7 @@ def test_what_the_first_record_did_not_know_is_completed(book):
     assert_whole(book)
 
 
-def test_a_revision_takes_the_place_of_what_was_recorded(book):
+def test_a_revision_replaces_what_was_recorded(book):
     record(book, fill(1, 1, profit=None))
     record(book, completion(1, profit=2))
     assert record(book, revised(fill(1, 1, profit=7, volume=2))).outcomes == (APPENDED,)
@@ -476,10 +476,10 @@ def test_a_revised_deal_may_have_moved_in_time(book):
     record(book, completion(2, profit=8))
     assert deals(book) == [(2, 0.5, 8_000_000), (1, 1, 0), (3, 3, 0)]
     # Each of the states before can still be had.
-    recorded_until = [deals(book, Selection(version=version)) for version in range(2, head(book).version + 1)]
-    assert recorded_until[before - 2] == [(1, 1, 0), (2, 2, 5_000_000), (3, 3, 0)]
-    assert recorded_until[before - 1] == [(1, 1, 0), (3, 3, 0), (2, 4, 6_000_000)]
-    assert recorded_until[before] == [(2, 0.5, None), (1, 1, 0), (3, 3, 0)]
+    deals_by_version = [deals(book, Selection(version=version)) for version in range(2, head(book).version + 1)]
+    assert deals_by_version[before - 2] == [(1, 1, 0), (2, 2, 5_000_000), (3, 3, 0)]
+    assert deals_by_version[before - 1] == [(1, 1, 0), (3, 3, 0), (2, 4, 6_000_000)]
+    assert deals_by_version[before] == [(2, 0.5, None), (1, 1, 0), (3, 3, 0)]
     assert_whole(book)
 
 
@@ -519,10 +519,10 @@ def test_an_account_that_never_had_a_late_event_reads_one_stream(book):
     assert [deal for deal, _, _ in deals(book)] == list(range(1, 20))
 
 
-# ------------------------------------------------------------------------------------------------------- what stands
+# ------------------------------------------------------------------------------------------------------ account terms
 
 
-def test_what_stands_is_known_of_every_version(book):
+def test_the_account_terms_are_known_at_every_version(book):
     record(book, specified("EURUSD", digits=5), fill(1, 1), specified("EURUSD", digits=4, contract_size=10))
     record(
         book,
@@ -540,7 +540,7 @@ def test_what_stands_is_known_of_every_version(book):
     ]
 
 
-def test_a_symbol_recorded_as_it_is_known_is_no_news(book):
+def test_a_symbol_specified_as_it_is_known_appends_nothing(book):
     assert record(book, specified(), specified(time_msc=START_MSC + 5)).outcomes == (APPENDED, DUPLICATE)
     assert record(book, specified(digits=3)).outcomes == (APPENDED,)
     assert record(book, specified()).outcomes == (APPENDED,)  # back to what it was: news again
@@ -609,7 +609,7 @@ def test_the_largest_ticket_is_a_deal_like_any_other(book):
     "text",
     ["🙈 €", 'it\'s "quoted"', "two\nlines\r\n\ttab", "\\u0000 \\", "ﷺ\u202e", "\x01\x7f", "%s %(x)s ? :a", "x" * 10_000],
 )
-def test_text_is_kept_as_it_is(book, text):
+def test_text_is_stored_as_it_is(book, text):
     given = [
         fill(1, 1, comment=text, symbol=text[:100], external_id=text),
         cash(2, 2, type=None, word=text),
@@ -645,7 +645,7 @@ def test_a_very_large_append_is_one_append(book):
     assert_whole(book)
 
 
-def test_what_belongs_together_is_reported(book):
+def test_rows_show_which_of_them_belong_together(book):
     record(book, fill(1, 1), correlation="import 7")
     record(book, fill(2, 2))
     assert [row.correlation for row in rows(book)] == [None, "import 7", None]

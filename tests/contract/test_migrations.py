@@ -70,7 +70,7 @@ def differences(engine):
 
 
 def shape(engine):
-    """What the database says of its tables, apart from their names for things."""
+    """What the database reports about its tables, apart from their names for things."""
     inspector = sa.inspect(engine)
     return {
         table: (
@@ -133,12 +133,12 @@ def older(request, tmp_path):
     return url
 
 
-def test_an_older_journal_is_refused_by_who_does_not_make_journals(older):
+def test_opening_an_older_journal_asks_for_its_migration(older):
     with pytest.raises(JournalError, match=f"has schema 0001, this program {REVISION}: ledger init"):
         Ledger.open(older)
 
 
-def test_an_older_journal_keeps_everything_and_takes_evidence_from_then_on(older):
+def test_a_migrated_journal_keeps_everything_and_stores_evidence_from_then_on(older):
     before = recorded(older)
     with Ledger.create(older) as ledger:
         assert recorded(older) == before
@@ -203,7 +203,7 @@ def test_a_damaged_journal_is_not_migrated(damage, older):
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_migration_that_changes_what_is_recorded_is_taken_back(damage, older):
+def test_a_migration_that_changes_what_is_recorded_is_rolled_back(damage, older):
     """What a migration of ours would never do: what else makes sure that it does not."""
     before = contents(older)
     intruder = Intruder(older)
@@ -245,7 +245,7 @@ def test_alembic_migrates_and_checks_from_the_project_root(empty_url):
         ledger.journal.append(ACCOUNT, [opened()])
 
 
-def test_alembic_takes_the_journal_as_an_argument(tmp_path):
+def test_alembic_accepts_the_journal_as_an_argument(tmp_path):
     url = f"sqlite:///{tmp_path}/named.db"
     run = alembic("sqlite:///not-this-one.db", "-x", f"journal={url}", "upgrade", "head")
     assert run.returncode == 0, run.stderr

@@ -1,4 +1,4 @@
-"""Nothing that we write takes the place of what we did not make; the journal is never written over, by whatever name."""
+"""Nothing that we write replaces what we did not make; the journal is never written over, by whatever name."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def spellings(path):
 
 
 @pytest.mark.parametrize("force", [(), ("--force",)], ids=["", "forced"])
-def test_an_export_never_takes_the_place_of_the_journal(force, path):
+def test_an_export_never_replaces_the_journal(force, path):
     (path.parent / "x").mkdir()
     with Ledger.open(str(path)) as engine:
         engine.account(ACCOUNT).record(fill(100, 100))
@@ -62,7 +62,7 @@ def test_an_export_never_takes_the_place_of_the_journal(force, path):
         for name in names:
             assert ledger_command("export", "--out", name, "--format", "csv", *force) == 2, name
             assert ledger_command("seal", "--out", name, "--key", seal_key(path)) == 2, name
-            with pytest.raises(BadValue):  # the library says no, too
+            with pytest.raises(BadValue):  # the library refuses, too
                 export(engine, engine.accounts(), Path(name), "csv")
         engine.account(ACCOUNT).record(fill(101, 101))
         assert engine.verify().ok
@@ -126,7 +126,7 @@ def test_a_link_stays_a_link(path):
 
 
 @pytest.mark.parametrize("name", ["desk.db", "desk.db-wal", "desk.db-shm", "notes.json", "list.json"])
-def test_a_health_file_takes_the_place_of_nothing_else(name, path):
+def test_a_health_file_replaces_nothing_else(name, path):
     path.with_name("notes.json").write_text('{"mine": 1}')
     path.with_name("list.json").write_text("[1]")
     before = {one: one.read_bytes() for one in path.parent.glob("*") if one.is_file()}
@@ -142,7 +142,7 @@ def test_a_health_file_may_be_replaced(path):
 
 
 @pytest.mark.parametrize("name", ["desk.db", "desk.db-wal", "./desk.db-shm", "desk.db-journal"])
-def test_a_backup_takes_the_place_of_nothing(name, path):
+def test_a_backup_replaces_nothing(name, path):
     assert ledger_command("backup", name) == 2
     with Ledger.open(str(path)) as ledger:
         assert ledger.verify().ok

@@ -57,7 +57,7 @@ def test_everything_works_behind_a_pooler(pooler, tmp_path):
     assert found.switches > 100
 
 
-def test_eight_threads_behind_a_pooler(pooler):
+def test_eight_threads_can_work_behind_a_pooler(pooler):
     url, _, _ = pooler
     with Ledger.create(url, now_us=Clock(step_us=1)) as ledger:
         ledger.journal.append(ACCOUNT, [opened()])

@@ -83,7 +83,7 @@ def test_verification_executes_nothing_of_the_current_folder(url, trap, tmp_path
     assert not mark.exists(), mark.read_text()
 
 
-def test_nor_where_the_path_of_the_starting_program_names_it(url, trap, tmp_path):
+def test_verification_executes_nothing_from_the_path_of_the_starting_program(url, trap, tmp_path):
     """It has the folder in its path behind everything else, by its name and as the current one; what it starts has not."""
     folder, mark = trap
     copy = tmp_path / "site"
@@ -92,7 +92,7 @@ def test_nor_where_the_path_of_the_starting_program_names_it(url, trap, tmp_path
     assert not mark.exists(), mark.read_text()
 
 
-def test_it_works_from_a_zip(url, trap, tmp_path):
+def test_verification_works_from_a_zip(url, trap, tmp_path):
     folder, mark = trap
     archive = tmp_path / "ledger.zip"
     with zipfile.ZipFile(archive, "w") as packed:

@@ -149,7 +149,7 @@ def test_a_replay_behind_a_checkpoint_reads_no_more_than_it_has_to(sqlite_journa
         assert "version=?" in plan or "version>?" in plan or "INDEX ix_events_" in plan
 
 
-def test_sqlite_finds_what_stands_by_its_index(sqlite_journal, statements):
+def test_sqlite_finds_account_terms_by_their_index(sqlite_journal, statements):
     sqlite_journal.terms(ACCOUNT, 5)
     [plan] = plans(sqlite_journal, statements)
     assert "INDEX ix_events_standing (account_id=? AND version<?)" in plan
@@ -193,7 +193,7 @@ def test_postgres_finds_evidence_by_its_key(postgres_journal, statements):
 
 
 def evidence_plans(journal, statements):
-    """How the database finds out what is kept already, and reads one answer."""
+    """How the database finds out what is stored already, and reads one answer."""
     answers = [bytes([n % 256, n // 256]) for n in range(1000)]
     for why in (1, 2):
         with journal.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

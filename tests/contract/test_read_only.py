@@ -1,4 +1,4 @@
-"""A journal or a backup that cannot be written is read all the same, where nothing has to be recovered; else it is said why."""
+"""A journal or a backup that cannot be written is read where nothing has to be recovered; else the reason is reported."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_a_medium_that_cannot_be_written_is_read(journal, tmp_path, open_folder)
 
 
 def test_a_slow_reader_leaves_no_transaction_open(tmp_path):
-    """It would keep the log from being begun anew: it would grow as long as the reader takes its time."""
+    """It would prevent a new log: the old one would grow for as long as the reader reads."""
     url = new_url("sqlite", tmp_path)
     with Ledger.open(url, now_us=Clock()) as ledger:
         ledger.journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, 2000))])

@@ -90,7 +90,7 @@ def deals(path):
 @pytest.mark.parametrize("is_checkpointed", [False, True], ids=["log full", "log copied"])
 @pytest.mark.parametrize("way", WAYS)
 def test_nothing_more_is_acknowledged(way, is_checkpointed, path):
-    happen, kept = WAYS[way]
+    happen, copy = WAYS[way]
     acknowledged = list(range(1, FIRST))
     ledger = Ledger.open(str(path), now_us=Clock())
     record(ledger, 100, 10, acknowledged)
@@ -104,8 +104,8 @@ def test_nothing_more_is_acknowledged(way, is_checkpointed, path):
             ledger.account(ACCOUNT).record(fill(deal, deal))
         assert not refused.value.retryable
     ledger.close()
-    if kept is not None:
-        assert set(deals(f"{path}{kept}")) >= set(acknowledged)
+    if copy is not None:
+        assert set(deals(f"{path}{copy}")) >= set(acknowledged)
 
 
 def test_a_removed_journal_is_not_made_again_by_whoever_has_it_open(path):
@@ -121,7 +121,7 @@ def test_a_removed_journal_is_not_made_again_by_whoever_has_it_open(path):
         Ledger.open(str(path))
 
 
-def test_a_journal_that_took_its_place_is_left_alone(path):
+def test_a_journal_that_replaced_it_is_left_alone(path):
     """The last connection to the old one would remove the -wal that its path names, which is the new one's."""
     old = Ledger.open(str(path), now_us=Clock())
     record(old, 100, 3, [])

@@ -84,7 +84,7 @@ def test_a_seal_that_the_parent_made_later_shows_what_is_missing(desk, urls):
         assert desk.verify(since=seal).ok
 
 
-def test_a_seal_of_a_journal_that_went_on_beside_is_a_strangers(desk, urls):
+def test_a_seal_of_a_sibling_copy_is_of_another_journal(desk, urls):
     with restored(desk, urls()) as child, restored(desk, urls()) as sibling:
         seal = create(sibling.journal, KEY, sibling.now_us())
         for one in (desk, child):
@@ -92,7 +92,7 @@ def test_a_seal_of_a_journal_that_went_on_beside_is_a_strangers(desk, urls):
             assert problem.what.startswith("the seal is of another journal")
 
 
-def test_a_rewritten_copy_does_not_pass_for_a_restored_one(desk, urls):
+def test_a_rewritten_copy_is_not_accepted_as_a_restored_one(desk, urls):
     seal = create(desk.journal, KEY, desk.now_us())
     url = urls()
     with Ledger.create(url, now_us=Clock()) as other:

@@ -122,12 +122,12 @@ def test_whoever_may_only_read_can_seal_too(desk):
         assert ledger.journal.seals() == []
 
 
-# ---- as the file says, with logins and passwords
+# ---- as the file describes, with logins and passwords
 
 
 @pytest.fixture
 def logins():
-    """A server that asks for passwords, and members of each role as the file's head says: name -> URL."""
+    """A server that asks for passwords, and members of each role as the file's head describes: name -> URL."""
     with start_postgres() as server:
         url = server.create_database()
         name = url.rpartition("/")[2]

@@ -45,7 +45,7 @@ def key():
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def desk(request, tmp_path_factory, key):
-    """A journal of three accounts, its seal, a copy from before the seal, and events told after it."""
+    """A journal of three accounts, its seal, a copy from before the seal, and events recorded after it."""
     folder = tmp_path_factory.mktemp("seals")
     url = new_url(request.param, folder)
     with Ledger.create(url, now_us=Clock()) as ledger:
@@ -127,7 +127,7 @@ class Tamperer:
         new = like._replace(version=version, natural_key=f"deal:{10**6 + version}", deal=10**6 + version)
         return with_hash(new, prev_hash)
 
-    # ---- each returns the word that says it
+    # ---- each returns the word that names it
 
     def edit(self):
         at = self.pick()
@@ -298,9 +298,9 @@ def test_somebody_elses_seal_is_read_and_not_trusted(desk, tmp_path, capsys):
     for trusted, code in ((public, 0), (tmp_path / "ours.pub.pem", 1)):
         with pytest.raises(SystemExit) as left:
             main([*command, "--trusted-key", str(trusted)])
-        recorded = json.loads(capsys.readouterr().out)
-        assert (left.value.code, recorded["ok"], recorded["seal"]["trusted"]) == (code, not code, not code)
-        assert recorded["seal"]["key"] == load_public_key(public)
+        output = json.loads(capsys.readouterr().out)
+        assert (left.value.code, output["ok"], output["seal"]["trusted"]) == (code, not code, not code)
+        assert output["seal"]["key"] == load_public_key(public)
     discard(target)
     assert ours.stat().st_mode & 0o777 == 0o600
 
@@ -314,12 +314,12 @@ def test_openssl_agrees_with_the_signature(desk, tmp_path):
     with Ledger.open(target) as ledger:
         text = create(ledger.journal, load_key(secret), ledger.now_us()).text
     output, _, signature = text.rpartition("signature ")
-    (tmp_path / "said").write_text(output, encoding="utf-8")
+    (tmp_path / "output").write_text(output, encoding="utf-8")
     (tmp_path / "signature").write_bytes(bytes.fromhex(signature))
     command = [openssl, "pkeyutl", "-verify", "-pubin", "-inkey", str(public), "-rawin"]
-    files = ["-in", str(tmp_path / "said"), "-sigfile", str(tmp_path / "signature")]
+    files = ["-in", str(tmp_path / "output"), "-sigfile", str(tmp_path / "signature")]
     assert subprocess.run([*command, *files], capture_output=True, check=False).returncode == 0
-    (tmp_path / "said").write_text(output.replace("accounts 3", "accounts 4"), encoding="utf-8")
+    (tmp_path / "output").write_text(output.replace("accounts 3", "accounts 4"), encoding="utf-8")
     assert subprocess.run([*command, *files], capture_output=True, check=False).returncode != 0
     discard(target)
 
@@ -334,7 +334,7 @@ def test_a_seal_of_another_journal_proves_nothing(desk, tmp_path):
     "text",
     ["", "ledger seal 1\n", "hello", "ledger seal 1\njournal x\nsignature 00\n", "ledger seal 2\nsignature \n"],
 )
-def test_what_is_no_seal_is_reported_to_be_none(text):
+def test_what_is_no_seal_is_reported_as_such(text):
     with pytest.raises(BadValue, match="expected a seal"):
         read(text)
 
@@ -374,8 +374,8 @@ def test_the_first_predecessor_is_the_accounts_own():
     assert genesis(ACCOUNTS[0]) != genesis(ACCOUNTS[1])
 
 
-def test_a_cut_of_the_only_account_is_recorded_from_an_older_copy(tmp_path, key):
-    """The journal still holds the note of a seal that it is said to be older than."""
+def test_a_cut_of_the_only_account_is_distinguished_from_an_older_copy(tmp_path, key):
+    """The journal still holds the note of a seal that it would be older than."""
     url = new_url("sqlite", tmp_path)
     with Ledger.create(url, now_us=Clock()) as ledger:
         ledger.journal.append(ACCOUNTS[0], [opened(ACCOUNTS[0]), *(fill(n, n) for n in range(1, 10))])

@@ -26,7 +26,7 @@ def test_what_is_stored_is_what_another_reader_sees(journal):
     assert journal.head(ACCOUNT).version == 1  # it is no event
 
 
-def test_a_later_attempt_keeps_what_an_earlier_one_knew(journal):
+def test_a_later_attempt_keeps_what_an_earlier_one_stored(journal):
     journal.append(ACCOUNT, [opened()])
     journal.save_sync_health(attrs.evolve(HEALTH, success_us=START_US + 1))
     later = attrs.evolve(HEALTH, since_us=START_US + 50, seen_us=START_US + 50, verified_us=None, success_us=None, pid=4712)

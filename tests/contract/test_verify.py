@@ -45,12 +45,12 @@ KEY, OTHER_KEY = account_key(ACCOUNT), account_key(OTHER)
 TEXTS = ("kind", "symbol", "data", "natural_key", "correlation", "evidence", "comment", "origin")
 BLOBS = ("prev_hash", "hash", "checks")
 NUMBERS = tuple(name for name in Stored._fields if name not in TEXTS + BLOBS)
-#: Version of an event in the middle that says something in the column.
-SAYS = dict.fromkeys(Stored._fields, 4) | {"evidence": 9, "caused_by": 8, "order_msc": 6, "order_deal": 6}
+#: Version of an event in the middle that has a value in the column.
+SET = dict.fromkeys(Stored._fields, 4) | {"evidence": 9, "caused_by": 8, "order_msc": 6, "order_deal": 6}
 
 
 def record_much(url):
-    """Tell two accounts of everything that rows can hold: late events, completions, revisions, corrections."""
+    """Record on two accounts everything that rows can hold: late events, completions, revisions, corrections."""
     with Ledger.create(url, now_us=Clock()) as ledger:
         for account in (ACCOUNT, OTHER):
             events: list[Event] = [
@@ -106,7 +106,7 @@ def url(recorded, kind, tmp_path):
 
 @pytest.fixture
 def intruder(url):
-    """Somebody who took away what guards the tables."""
+    """Somebody who removed what guards the tables."""
     intruder = Intruder(url)
     intruder.disarm()
     return intruder
@@ -191,14 +191,14 @@ def test_a_journal_that_others_write_to_meanwhile_is_fine(url):
 
 @pytest.mark.parametrize("name", [name for name in Stored._fields if name != "version"])
 def test_a_changed_column_is_named(name, intruder, url):
-    version = SAYS[name]
+    version = SET[name]
     change_event(intruder, version, **{name: changed(event_value(intruder, name, version))})
     assert found(url) == at(version, name)
 
 
 @pytest.mark.parametrize("version", range(1, LAST + 1))
 @pytest.mark.parametrize("name", ["time_msc", "recorded_us", "hash", "prev_hash", "checks", "kind", "placement"])
-def test_it_is_named_wherever_the_event_stands(name, version, intruder, url):
+def test_a_changed_column_is_named_wherever_the_event_is(name, version, intruder, url):
     value = event_value(intruder, name, version)
     change_event(intruder, version, **{name: (value + 1) % 3 if name == "placement" else changed(value)})
     assert found(url) == at(version, name)
@@ -230,12 +230,12 @@ def test_it_is_named_wherever_the_event_stands(name, version, intruder, url):
     ],
 )
 def test_a_forgotten_column_is_named(name, intruder, url):
-    change_event(intruder, SAYS[name], **{name: None})
-    assert found(url) == at(SAYS[name], name)
+    change_event(intruder, SET[name], **{name: None})
+    assert found(url) == at(SET[name], name)
 
 
 @pytest.mark.parametrize("name", ["deal", "caused_by", "evidence", "reason", "comment", "magic", "price", "order_ticket"])
-def test_a_column_that_reported_nothing_and_now_is_reportedmething_is_named(name, intruder, url):
+def test_a_column_that_was_empty_and_now_has_a_value_is_named(name, intruder, url):
     version = {"caused_by": 4, "evidence": 4}.get(name, 10)
     assert event_value(intruder, name, version) is None
     change_event(intruder, version, **{name: "x" if name in TEXTS else 1})
@@ -319,7 +319,7 @@ def test_a_wiped_account_is_named_by_its_head(intruder, url):
 
 
 @pytest.mark.parametrize("also", ["events", "heads"])
-def test_an_account_that_was_taken_out_in_part_is_named(also, intruder, url):
+def test_an_account_that_was_partly_removed_is_named(also, intruder, url):
     if intruder.is_sqlite:
         tables = ["accounts", also]
     else:
@@ -422,21 +422,21 @@ def test_an_account_with_another_id_is_named(intruder, url):
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_text_that_is_no_text_is_named(name, sqlite_intruder):
-    sqlite_intruder(f"UPDATE events SET {name} = CAST(x'41ff42' AS TEXT) WHERE account_id = ? AND version = ?", KEY, SAYS[name])
-    assert found(sqlite_intruder.url) == at(SAYS[name], name)
+    sqlite_intruder(f"UPDATE events SET {name} = CAST(x'41ff42' AS TEXT) WHERE account_id = ? AND version = ?", KEY, SET[name])
+    assert found(sqlite_intruder.url) == at(SET[name], name)
 
 
 @pytest.mark.parametrize("value", ["abc", 1.5, b"\x01", "", 1e300, "9223372036854775808"], ids=repr)
 @pytest.mark.parametrize("name", [name for name in NUMBERS if name != "version"])
 def test_a_number_that_is_no_whole_number_is_named(name, value, sqlite_intruder):
-    change_event(sqlite_intruder, SAYS[name], **{name: value})
-    assert found(sqlite_intruder.url) == at(SAYS[name], name)
+    change_event(sqlite_intruder, SET[name], **{name: value})
+    assert found(sqlite_intruder.url) == at(SET[name], name)
 
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_bytes_in_place_of_text_are_named(name, sqlite_intruder):
-    change_event(sqlite_intruder, SAYS[name], **{name: b"\xff\x00"})
-    assert found(sqlite_intruder.url) == at(SAYS[name], name)
+    change_event(sqlite_intruder, SET[name], **{name: b"\xff\x00"})
+    assert found(sqlite_intruder.url) == at(SET[name], name)
 
 
 @pytest.mark.parametrize("value", ["text", 5, b"", b"short"], ids=repr)
@@ -479,7 +479,7 @@ def test_a_flipped_byte_in_the_file_is_named(name, recorded, tmp_path):
     value = event_value(Intruder(url), name, version)
     row = event_value(Intruder(url), "checks", version)
     content = path.read_bytes()
-    # The columns of a row lie behind one another in the file, its checks at the end.
+    # The columns of a row are behind one another in the file, its checks at the end.
     end = content.index(row)
     needle = value if isinstance(value, bytes) else value.encode()
     place = end if name == "checks" else content.rindex(needle, 0, end)
@@ -489,7 +489,7 @@ def test_a_flipped_byte_in_the_file_is_named(name, recorded, tmp_path):
 
 
 def test_a_flipped_byte_in_an_index_of_the_file_is_found(recorded, tmp_path, capsys):
-    """The keys that make appends idempotent are kept in an index: damaged, a deal could land twice."""
+    """The keys that make appends idempotent are in an index: damaged, a deal could land twice."""
     url = copy_of(recorded["sqlite"], tmp_path)
     path = Path(url.removeprefix("sqlite:///"))
     content = path.read_bytes()
@@ -514,7 +514,7 @@ def test_a_torn_file_is_reported_as_damaged(recorded, tmp_path, capsys):
     assert code == 1
 
 
-def test_other_accounts_stay_of_use(intruder, url):
+def test_other_accounts_stay_readable(intruder, url):
     intruder("UPDATE accounts SET server = '' WHERE account_id = ?", KEY)
     with Ledger.open(url) as ledger:
         [account] = ledger.accounts()
@@ -536,7 +536,7 @@ def cli(url, capsys):
 @pytest.mark.parametrize("name", [name for name in Stored._fields if name != "version"])
 def test_the_command_states_what_it_found_and_exits_1(name, intruder, url, capsys):
     assert cli(url, capsys)[0] == 0
-    version = SAYS[name]
+    version = SET[name]
     change_event(intruder, version, **{name: changed(event_value(intruder, name, version))})
     code, output = cli(url, capsys)
     assert (code, output["ok"]) == (1, False)
@@ -548,7 +548,7 @@ def test_the_command_states_what_it_found_and_exits_1(name, intruder, url, capsy
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_what_is_no_text_can_still_be_printed(name, sqlite_intruder, capsys):
-    sqlite_intruder(f"UPDATE events SET {name} = CAST(x'41ff42' AS TEXT) WHERE account_id = ? AND version = ?", KEY, SAYS[name])
+    sqlite_intruder(f"UPDATE events SET {name} = CAST(x'41ff42' AS TEXT) WHERE account_id = ? AND version = ?", KEY, SET[name])
     assert cli(sqlite_intruder.url, capsys)[0] == 1
 
 
@@ -604,8 +604,8 @@ def test_whatever_is_put_into_a_column_is_named(version, name, value, recorded, 
 
 
 @pytest.mark.parametrize("noise", [bytes(4096), bytes(range(256)) * 16], ids=["zeros", "noise"])
-def test_what_lies_before_a_torn_page_stays_of_use(noise, tmp_path):
-    """The journal opens, verify says up to where it can be read, and what lies before it and elsewhere answers."""
+def test_what_is_before_a_torn_page_stays_readable(noise, tmp_path):
+    """The journal opens, verify reports up to where it can be read, and what is before it and elsewhere is read."""
     url = new_url("sqlite", tmp_path)
     with Ledger.create(url, now_us=Clock()) as ledger:
         ledger.journal.append(OTHER, [opened(OTHER), fill(1, 1)])

@@ -1,4 +1,4 @@
-"""Verification in two processes says what one process says, whatever becomes of the other."""
+"""Verification in two processes reports what one process reports, whatever becomes of the other."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_program_that_cannot_be_started_is_done_without(url, monkeypatch):
 
 
 @pytest.mark.parametrize("output", [b"", b"{}", b"nonsense", b'{"begin": 1, "end": 2, "evidence": {}, "folded": []}'])
-def test_what_the_other_process_states_badly_does_not_count(output):
+def test_a_malformed_result_of_the_other_process_does_not_count(output):
     assert worker._read(output) is None
 
 

@@ -25,20 +25,20 @@ from tests.support.journals import *
 
 url = sys.argv[1]
 
-def say(*words):
+def report(*words):
     print(*words, flush=True)
 
-def hear():
+def read_line():
     return sys.stdin.readline().strip()
 
-def say_and_stop(*words):
-    say(*words)
-    hear()
+def report_and_stop(*words):
+    report(*words)
+    read_line()
 """
 
 
 class Child:
-    """A Python process that runs a program of ours. It says lines, hears lines, and can be killed."""
+    """A Python process that runs a program of ours. It prints lines, reads lines, and can be killed."""
 
     def __init__(self, program: str, *arguments: str) -> None:
         self._process = subprocess.Popen(
@@ -50,8 +50,8 @@ class Child:
         )
         self._rest = b""
 
-    def hear(self) -> str:
-        """Return the next line that the child says."""
+    def read_line(self) -> str:
+        """Return the next line that the child prints."""
         line = self._line()
         if line is None:
             self._process.kill()
@@ -63,7 +63,7 @@ class Child:
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             while b"\n" not in self._rest:
-                assert selector.select(_PATIENCE_SEC), "the child says nothing"
+                assert selector.select(_PATIENCE_SEC), "the child prints nothing"
                 output = os.read(self._process.stdout.fileno(), 65536)
                 if not output:
                     return None
@@ -75,13 +75,13 @@ class Child:
         assert self._process.stderr is not None
         return self._process.stderr.read().decode()
 
-    def record(self, line: object) -> None:
+    def send(self, line: object) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{line}\n".encode())
         self._process.stdin.flush()
 
     def kill(self) -> list[str]:
-        """Kill it at once (SIGKILL) and return what it had said that was not heard yet."""
+        """Kill it at once (SIGKILL) and return what it had printed that was not read yet."""
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
         heard = []

@@ -54,7 +54,7 @@ def test_what_was_acknowledged_around_a_fork_is_there_once(way, url):
 
 
 def test_an_iterator_of_the_parent_is_not_shared(url):
-    """On SQLite it holds nothing between two pages; on Postgres a child would take rows from the parent's connection."""
+    """On SQLite it holds nothing between two pages; on Postgres a child would read rows from the parent's connection."""
     found = run("an_iterator_is_open", url)
     assert found["parent"] == list(range(1, forking_programs.EACH + 2))
     if url.startswith("sqlite"):

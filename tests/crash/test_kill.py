@@ -43,29 +43,29 @@ def url(url):
 
 ONE_BY_ONE = """
 account = Ledger.open(url, now_us=Clock()).account(ACCOUNT)
-say("ready")
-for deal in range(int(hear()), 10**9):
+report("ready")
+for deal in range(int(read_line()), 10**9):
     account.record(fill(deal, deal / 1000))
-    say(deal)
+    report(deal)
 """
 
 
-def test_every_acknowledged_deal_outlives_a_kill(url, start):
+def test_every_acknowledged_deal_survives_a_kill(url, start):
     chance = random.Random(7)
     acknowledged: list[int] = []
     for _ in range(ROUNDS):
         child = start(ONE_BY_ONE, url)
-        assert child.hear() == "ready"
+        assert child.read_line() == "ready"
         first = len(acknowledged) + 1
-        child.record(first)
-        heard = [int(child.hear()) for _ in range(chance.randint(1, 40))]
+        child.send(first)
+        heard = [int(child.read_line()) for _ in range(chance.randint(1, 40))]
         heard += map(int, child.kill())
         assert heard == list(range(first, first + len(heard)))
         acknowledged += heard
         there = deals(url)
         # The one that was under way may have made it, unacknowledged; nothing else may.
         assert there in (acknowledged, [*acknowledged, len(acknowledged) + 1])
-        # The producer tells again what was not acknowledged, and the last that was, to be sure.
+        # The producer records again what was not acknowledged, and the last that was, to be sure.
         again = record(url, *(fill(deal, deal / 1000) for deal in acknowledged[-1:]))
         assert again == (Outcome.DUPLICATE,)
         retried = len(acknowledged) + 1
@@ -84,7 +84,7 @@ journal = open_journal(url, Clock())
 class Stopping(Clock):
     def __call__(self):
         if point == "locked":
-            say_and_stop("there")
+            report_and_stop("there")
         return super().__call__()
 
 journal._now_us = Stopping()
@@ -94,22 +94,22 @@ if point == "half":
         global seen
         seen += statement.startswith("INSERT INTO events")
         if seen == bulk // 2:
-            say_and_stop("there")
+            report_and_stop("there")
     with journal.engine.connect() as connection:
         connection.connection.driver_connection.set_trace_callback(trace)
-tell = Appender._tell
-def told(appender, driver, text, *rows):
-    tell(appender, driver, text, *rows)
+execute = Appender._execute
+def watched(appender, driver, text, *rows):
+    execute(appender, driver, text, *rows)
     if url.startswith("postgresql"):
         with driver.pipeline():
-            pass  # the end of an inner pipeline waits until the server has done all that was said so far
+            pass  # the end of an inner pipeline waits until the server has done all that was sent so far
     if point == "inserted" and text.startswith("INSERT INTO events"):
-        say_and_stop("there")
+        report_and_stop("there")
     if point == "before the commit" and text.startswith("UPDATE heads"):
-        say_and_stop("there")
-Appender._tell = told
+        report_and_stop("there")
+Appender._execute = watched
 journal.append(ACCOUNT, [fill(n, n / 1000) for n in range(1, bulk + 1)])
-say_and_stop("there")
+report_and_stop("there")
 """
 
 
@@ -118,7 +118,7 @@ def test_a_bulk_append_is_there_whole_or_not_at_all(point, url, start):
     if point == "half" and url.startswith("postgresql"):
         point = "inserted"  # its rows go out in one stream: there is no half to stop at from outside
     child = start(IN_BULK, url, point, str(BULK))
-    assert child.hear() == "there"
+    assert child.read_line() == "there"
     child.kill()
     bulk = list(range(1, BULK + 1))
     is_there = point == "after the commit"
@@ -131,11 +131,11 @@ def test_a_bulk_append_is_there_whole_or_not_at_all(point, url, start):
 BULK_FREELY = """
 journal = open_journal(url, Clock())
 base, bulk = int(sys.argv[2]), int(sys.argv[3])
-say("ready")
+report("ready")
 for batch in range(10**6):
     first = base + batch * bulk
     journal.append(ACCOUNT, [fill(n, n / 1000) for n in range(first, first + bulk)])
-    say(first)
+    report(first)
 """
 
 
@@ -144,8 +144,8 @@ def test_bulk_appends_killed_anywhere_are_there_whole_or_not_at_all(url, start):
     bulk, base = 200, 1
     for _ in range(ROUNDS // 2):
         child = start(BULK_FREELY, url, str(base), str(bulk))
-        assert child.hear() == "ready"
-        heard = [int(child.hear()) for _ in range(chance.randint(0, 5))]
+        assert child.read_line() == "ready"
+        heard = [int(child.read_line()) for _ in range(chance.randint(0, 5))]
         heard += map(int, child.kill())
         there = deals(url)
         assert len(there) % bulk == 0
@@ -159,7 +159,7 @@ INIT = """
 from ledger.journal.sql.engine import open_engine
 from ledger.journal.sql.migrate import migrate
 engine = open_engine(url)
-event.listen(engine, "commit", lambda _: say_and_stop("there"))
+event.listen(engine, "commit", lambda _: report_and_stop("there"))
 migrate(engine)
 """
 
@@ -169,7 +169,7 @@ def test_a_killed_init_leaves_no_half_of_a_journal(kind, tmp_path, start):
     url = f"sqlite:///{tmp_path}/new.db" if kind == "sqlite" else empty_postgres_url()
     for _ in range(2):
         child = start(INIT, url)
-        assert child.hear() == "there"
+        assert child.read_line() == "there"
         child.kill()
     record(url, opened(), fill(1, 1))
     assert deals(url) == [1]
@@ -179,17 +179,17 @@ def test_a_killed_init_leaves_no_half_of_a_journal(kind, tmp_path, start):
 
 AGAINST_A_SERVER = """
 account = Ledger.open(url, now_us=Clock()).account(ACCOUNT)
-say("ready")
+report("ready")
 deal = 1
 while True:
     try:
         account.record(fill(deal, deal / 1000))
     except LedgerError as error:
         assert error.retryable, error
-        say("failed", type(error).__name__)
-        hear()
+        report("failed", type(error).__name__)
+        read_line()
         continue
-    say(deal)
+    report(deal)
     deal += 1
 """
 
@@ -200,23 +200,23 @@ def test_a_killed_postgres_keeps_what_was_acknowledged_and_the_writer_goes_on(st
         url = server.create_database()
         record(url, opened())
         child = start(AGAINST_A_SERVER, url)
-        assert child.hear() == "ready"
+        assert child.read_line() == "ready"
         acknowledged = 0
         for _ in range(4):
             for _ in range(chance.randint(5, 60)):
                 acknowledged += 1
-                assert child.hear() == str(acknowledged)
+                assert child.read_line() == str(acknowledged)
             server.kill()
-            while (line := child.hear()) != "failed JournalUnavailable":
+            while (line := child.read_line()) != "failed JournalUnavailable":
                 acknowledged += 1
                 assert line == str(acknowledged)
             server.restart()
             there = deals(url)
             assert there in (list(range(1, acknowledged + 1)), list(range(1, acknowledged + 2)))
-            child.record("go on")
-            # The writer tells the same deal again over a new connection, and goes on.
+            child.send("go on")
+            # The writer records the same deal again over a new connection, and goes on.
             acknowledged += 1
-            assert child.hear() == str(acknowledged)
+            assert child.read_line() == str(acknowledged)
         acknowledged += len(child.kill())
         assert len(deals(url)) - acknowledged in (0, 1)
 
@@ -226,7 +226,7 @@ def test_a_bulk_append_whose_server_is_killed_before_the_commit_is_not_there(sta
         url = server.create_database()
         record(url, opened())
         child = start(IN_BULK, url, "before the commit", str(BULK))
-        assert child.hear() == "there"
+        assert child.read_line() == "there"
         server.kill()
         child.kill()
         server.restart()

@@ -71,7 +71,7 @@ def until(condition, what):
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(seed=st.integers(0, 10**6))
-def test_writers_followers_and_kills(kind, tmp_path_factory, seed):
+def test_writers_followers_and_kills_lose_and_double_nothing(kind, tmp_path_factory, seed):
     folder = tmp_path_factory.mktemp("many")
     url = new_url(kind, folder)
     with Ledger.create(url) as ledger:
@@ -146,14 +146,14 @@ def test_small_appends_get_in_between_the_batches_of_an_import(tmp_path):
         engine.append(name, [opened(name)])
     enough, done = threading.Event(), threading.Event()
 
-    def take_in():
-        for batch in range(500):  # an engine that had to wait for all of them would be told apart
+    def import_all():
+        for batch in range(500):  # an engine that had to wait for all of them would be noticed
             bulk.append(OTHER, [fill(batch * 300 + n, n) for n in range(1, 301)])
             if enough.is_set():
                 break
         done.set()
 
-    importing = threading.Thread(target=take_in)
+    importing = threading.Thread(target=import_all)
     importing.start()
     known_deals = between = 0
     while not done.is_set():

@@ -23,7 +23,7 @@ from ledger.journal import Journal
 from tests.support.journals import DURABLE, new_url, open_journal
 from tests.support.machine import (
     DEALS,
-    LIES,
+    FALSE_ANSWERS,
     REAL_OTHERS,
     REAL_REFUSED,
     REAL_REFUSED_EXTENDED,
@@ -34,7 +34,7 @@ from tests.support.machine import (
     RealCounter,
     RealDesk,
     RemoteTerminal,
-    StoredEvidence,
+    SharedJournal,
     agrees,
     deal_of,
     deals_of,
@@ -59,7 +59,7 @@ class Market(RuleBasedStateMachine):
     mode: ClassVar[str] = "hedging"
     extended: ClassVar[bool] = True
     logins: ClassVar[Any] = count(1)
-    faults: ClassVar[tuple[str, ...]] = (*REFUSED_EXTENDED, *LIES, *DEALS)
+    faults: ClassVar[tuple[str, ...]] = (*REFUSED_EXTENDED, *FALSE_ANSWERS, *DEALS)
 
     terminal: Any
     counter: Any
@@ -69,7 +69,7 @@ class Market(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.open()
-        self.rows_recorded: dict[int, Any] = {}
+        self.rows_of_deals: dict[int, Any] = {}
         self.orders: list[int] = []
         self.incomplete: list[int] = []
         self.acknowledged: set[int] = set()
@@ -110,7 +110,7 @@ class Market(RuleBasedStateMachine):
 
     def happened(self, answer, *, recorded=False, bare=False):
         """Record the deals that an order made, or not: the engine died before it could, or was not asked."""
-        self.rows_recorded |= {row["ticket"]: row for row in answer.deals}
+        self.rows_of_deals |= {row["ticket"]: row for row in answer.deals}
         tickets = [row["ticket"] for row in answer.deals]
         if recorded:
             self.desk.record([deal_of(row, bare=bare) for row in answer.deals])
@@ -182,14 +182,14 @@ class Market(RuleBasedStateMachine):
     @rule(booked=st.sampled_from([(2, "100"), (2, "-50.50"), (3, "50"), (3, "-50"), (4, "-1.25"), (15, "3.10"), (12, "0.07")]))
     def money_moves(self, booked):
         row = self.terminal.cash(*booked)
-        self.rows_recorded[row["ticket"]] = row
+        self.rows_of_deals[row["ticket"]] = row
         self.incomplete.append(row["ticket"])
 
     @rule(msc=MSC)
     def time_passes(self, msc):
         self.terminal.advance(msc)
 
-    # ---- what happens to what is told
+    # ---- what happens to what is reported
 
     @precondition(lambda self: self.incomplete)
     @rule(choice=st.randoms(use_true_random=False), bare=st.booleans())
@@ -200,7 +200,7 @@ class Market(RuleBasedStateMachine):
 
     def record_late(self, tickets, *, bare):
         for ticket in tickets:
-            self.desk.record([deal_of(self.rows_recorded[ticket], bare=bare)])
+            self.desk.record([deal_of(self.rows_of_deals[ticket], bare=bare)])
             self.acknowledged.add(ticket)
 
     @rule(data=st.data(), syncs=st.booleans(), startup=st.booleans())
@@ -235,9 +235,9 @@ class Market(RuleBasedStateMachine):
             agrees(self.look(), self.terminal.books(), extended=self.extended, nets=self.nets)
 
     def is_refused(self, known_msc):
-        """Whether what is wrong now makes every snapshot one that may not be believed."""
+        """Whether what is wrong now makes every snapshot one that must be refused."""
         if self.counter.fault == "old":  # nothing that we know is newer: then it may be as old as it is
-            return self.counter.recorded_msc // 1000 < known_msc // 1000
+            return self.counter.reported_msc // 1000 < known_msc // 1000
         return self.counter.fault in (REFUSED_EXTENDED if self.extended else REFUSED)
 
     def seems_to_flap(self, result):
@@ -246,7 +246,7 @@ class Market(RuleBasedStateMachine):
 
     def is_recorded_whole(self):
         """Whether positions and their deals are shown as they are."""
-        return self.counter.fault not in (*LIES, "no deals")
+        return self.counter.fault not in (*FALSE_ANSWERS, "no deals")
 
     @rule(times=st.integers(1, 4))
     def we_sync_on(self, times):
@@ -277,7 +277,7 @@ class Market(RuleBasedStateMachine):
     @precondition(lambda self: self.incomplete)
     @rule(point=st.integers(0, 1))
     def we_die_while_we_record(self, point):
-        self.desk.die_recording(point, [self.rows_recorded[self.incomplete[0]]])
+        self.desk.die_recording(point, [self.rows_of_deals[self.incomplete[0]]])
         self.is_whole()
 
     @rule()
@@ -326,7 +326,7 @@ class Market(RuleBasedStateMachine):
         self.counter.heal()
         self.restart_and_check()
         before = self.look()
-        everything = list(self.rows_recorded)
+        everything = list(self.rows_of_deals)
         self.record_late(everything[::-1] + everything, bare=False)
         self.restart_and_check()
         after = self.look()
@@ -341,10 +341,10 @@ class Market(RuleBasedStateMachine):
 
 
 class Quick(Market):
-    """A market whose desks live in the test, and whose journal lives in memory."""
+    """A market whose desks are in the test, and whose journal is in memory."""
 
     def journal(self):
-        return StoredEvidence()
+        return SharedJournal()
 
 
 FORMS: Final = pytest.mark.parametrize("extended", [False, True], ids=["base", "extended"])
@@ -363,7 +363,7 @@ def test_a_startup_brings_the_ledger_to_the_books(mode, extended):
 
 @MODES
 @pytest.mark.parametrize("fault", REFUSED_EXTENDED)
-def test_what_must_not_be_believed_changes_nothing_however_often(fault, mode):
+def test_a_refused_answer_changes_nothing_however_often(fault, mode):
     class Case(Quick):
         pass
 
@@ -393,7 +393,7 @@ def test_a_new_ticket_of_a_position_that_settles_is_waited_for():
     market.teardown()
 
 
-def test_money_booked_while_the_recorded_clock_stands_is_booked_once():
+def test_money_booked_while_the_reported_clock_is_stopped_is_booked_once():
     market = Quick()
     market.begin(names_itself=False, deposit=False)
     market.breaks("old")
@@ -418,7 +418,7 @@ def test_a_trade_beside_the_opening_figure_is_counted_once(point, recorded, faul
 @FORMS
 @MODES
 @pytest.mark.parametrize("kind", DURABLE)
-def test_so_it_does_on_every_kind_of_journal(kind, mode, extended, tmp_path):
+def test_a_sync_brings_every_kind_of_journal_to_the_books(kind, mode, extended, tmp_path):
     url = new_url(kind, tmp_path)
 
     class Case(Market):
@@ -437,7 +437,7 @@ def test_so_it_does_on_every_kind_of_journal(kind, mode, extended, tmp_path):
 
 WORK: Final = """
 from tests.support.machine import work
-work(url, *sys.argv[2:4], say, hear)
+work(url, *sys.argv[2:4], report, read_line)
 """
 
 
@@ -485,7 +485,7 @@ class RealMarket(Market):
         ("netting", False, "sqlite"),
     ],
 )
-def test_so_does_a_real_process_that_is_really_killed(mode, extended, kind, tmp_path, start):
+def test_a_real_process_that_is_really_killed_comes_to_the_books(mode, extended, kind, tmp_path, start):
     numbers = count()
 
     def url():

@@ -25,15 +25,15 @@ from ledger.reconciler import StateReconciler, ReconcilePolicy
 account = Ledger.open(url).account(sys.argv[3])
 gateway = open_gateway(sys.argv[2], timeout_ms=5000)
 reconciler = StateReconciler(account, gateway, policy=ReconcilePolicy(settle_sec=0.05), clock="UTC")
-say("ready")
-while (word := hear()) != "end":
+report("ready")
+while (word := read_line()) != "end":
     if word == "startup":
         result = reconciler.startup_recovery()
     else:
         result = reconciler.sync_positions()
     corrected = [*result.recovered, *result.closed, *result.corrected]
     held = [one.why for one in result.held]
-    say(json.dumps([result.status.value, result.appended, corrected, result.fills, held]))
+    report(json.dumps([result.status.value, result.appended, corrected, result.fills, held]))
 """
 
 ENGINE = """
@@ -43,16 +43,16 @@ from tests.support.machine import deal_of
 
 account = Ledger.open(url).account(sys.argv[3])
 broker = Sandbox(sys.argv[2], "tcp://127.0.0.1:1")
-say("ready")
-while (line := hear()) != "end":
-    told = []
+report("ready")
+while (line := read_line()) != "end":
+    recorded = []
     for symbol, side, volume, records in json.loads(line):
         answer = broker.send_order(symbol, side, volume, magic=5)
         for row in answer["deals"]:
             if records:
                 account.record(deal_of(row))
-                told.append(row["ticket"])
-    say(json.dumps(told))
+                recorded.append(row["ticket"])
+    report(json.dumps(recorded))
 """
 
 
@@ -69,23 +69,23 @@ def test_two_reconcilers_and_an_engine_share_a_journal(url, mode, extended, star
         reconcilers = [start(RECONCILE, *arguments) for _ in range(2)]
         engine = start(ENGINE, *arguments)
         for child in (*reconcilers, engine):
-            assert child.hear() == "ready"
+            assert child.read_line() == "ready"
         recorded: set[int] = set()
         for _ in range(ROUNDS):
             orders = [
                 (chance.choice(["EURUSD", "USDJPY"]), chance.choice(["buy", "sell"]), "0.10", chance.random() < 0.6)
                 for _ in range(EACH)
             ]
-            engine.record(json.dumps(orders))
+            engine.send(json.dumps(orders))
             sandbox.trade_manually(2)
             for child in reconcilers:
-                child.record("sync")
-            results = [json.loads(child.hear()) for child in reconcilers]
-            recorded.update(json.loads(engine.hear()))
+                child.send("sync")
+            results = [json.loads(child.read_line()) for child in reconcilers]
+            recorded.update(json.loads(engine.read_line()))
             sandbox.trade_manually(2)
             for child in reconcilers:
-                child.record("startup")
-            results += [json.loads(child.hear()) for child in reconcilers]
+                child.send("startup")
+            results += [json.loads(child.read_line()) for child in reconcilers]
             assert {result[0] for result in results} <= {"SUCCESS", "PARTIAL"}
         is_at_rest(reconcilers)
         seen, books = look(account), sandbox.books()
@@ -99,7 +99,7 @@ def test_two_reconcilers_and_an_engine_share_a_journal(url, mode, extended, star
         nothing_was_corrected_twice(account)
         assert ledger.verify().problems == ()
         for child in (*reconcilers, engine):
-            child.record("end")
+            child.send("end")
             child.end()
 
 
@@ -109,15 +109,15 @@ def is_at_rest(reconcilers):
     for _ in range(10):
         quiet = []
         for child in reconcilers:
-            child.record("startup")
-            quiet.append(json.loads(child.hear()))
+            child.send("startup")
+            quiet.append(json.loads(child.read_line()))
         if all(result[:2] == ["SUCCESS", 0] for result in quiet):
             return
     raise AssertionError(f"they do not come to rest: {quiet}")
 
 
 def nothing_was_corrected_twice(account):
-    """Check that no correction stands twice, and that none follows another of its position that nothing came between."""
+    """Check that no correction is recorded twice, and that none follows another of its position that nothing came between."""
     corrections = Counter(
         one.natural_key for one in account.events() if isinstance(one.event, (PositionRecovered, GhostClosed, DriftCorrected))
     )

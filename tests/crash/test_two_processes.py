@@ -26,8 +26,8 @@ if mode in ("apart", "from nothing"):
     names = [opened(account)]
 else:
     names = []
-say("ready")
-hear()
+report("ready")
+read_line()
 outcomes = []
 for n in range(each):
     if mode in ("same deals", "from nothing"):
@@ -36,19 +36,19 @@ for n in range(each):
         deal = 1 + process * each + n
     appended = journal.append(account, [*names, fill(deal, n / 1000), fill(deal, n / 1000)])
     outcomes += [outcome.value for outcome in appended.outcomes[len(names):]]
-say(json.dumps(outcomes))
+report(json.dumps(outcomes))
 journal.close()
 """
 
 
 def all_at_once(start, url, mode):
-    """Let the processes begin at the same moment; return what became of what each told."""
+    """Let the processes begin at the same moment; return what became of what each recorded."""
     children = [start(WORK, url, str(process), str(EACH), mode) for process in range(PROCESSES)]
     for child in children:
-        assert child.hear() == "ready"
+        assert child.read_line() == "ready"
     for child in children:
-        child.record("go")
-    outcomes = [json.loads(child.hear()) for child in children]
+        child.send("go")
+    outcomes = [json.loads(child.read_line()) for child in children]
     for child in children:
         child.end()
     return outcomes
@@ -88,8 +88,8 @@ def test_processes_with_accounts_of_their_own_do_not_meet(url, start):
 def test_the_same_deals_recorded_by_all_land_once(url, start):
     outcomes = all_at_once(start, url, "same deals")
     assert sorted(deals(url)) == list(range(1, 1 + EACH))
-    recorded = Counter(outcome for one in outcomes for outcome in one)
-    assert recorded == {"appended": EACH, "duplicate": 2 * EACH * PROCESSES - EACH}
+    counted = Counter(outcome for one in outcomes for outcome in one)
+    assert counted == {"appended": EACH, "duplicate": 2 * EACH * PROCESSES - EACH}
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
@@ -103,29 +103,29 @@ def test_an_account_opened_by_all_at_once_is_opened_once(kind, tmp_path, start):
 PROVE = """
 journal = open_journal(url, Clock())
 answers = [bytes([n]) * 100_000 for n in range(int(sys.argv[3]))]
-say("ready")
-hear()
+report("ready")
+read_line()
 for n, raw in enumerate(answers):
     # The same answers, and every process rests another event on them.
     pair = [(raw, 1 + n), (answers[-1 - n], 1000 + n)]
-    told = [ghost(1 + int(sys.argv[2]), n, evidence=digest_of(one), caused_by=why) for one, why in pair]
-    journal.append(ACCOUNT, told, evidence=answers)
-say("done")
+    ghosts = [ghost(1 + int(sys.argv[2]), n, evidence=digest_of(one), caused_by=why) for one, why in pair]
+    journal.append(ACCOUNT, ghosts, evidence=answers)
+report("done")
 journal.close()
 """
 
 
-def test_an_answer_that_all_rest_on_is_kept_once(url, start):
+def test_an_answer_that_all_rest_on_is_stored_once(url, start):
     children = [start(PROVE, url, str(process), str(EACH)) for process in range(PROCESSES)]
     for child in children:
-        assert child.hear() == "ready"
+        assert child.read_line() == "ready"
     for child in children:
-        child.record("go")
+        child.send("go")
     for child in children:
-        assert child.hear() == "done"
+        assert child.read_line() == "done"
         child.end()
-    kept = Intruder(url)("SELECT digest FROM evidence ORDER BY digest")
-    assert kept == sorted((digest_of(bytes([n]) * 100_000),) for n in range(EACH))
+    stored = Intruder(url)("SELECT digest FROM evidence ORDER BY digest")
+    assert stored == sorted((digest_of(bytes([n]) * 100_000),) for n in range(EACH))
     with Ledger.open(url) as ledger:
         assert ledger.verify().problems == ()
 
@@ -133,15 +133,15 @@ def test_an_answer_that_all_rest_on_is_kept_once(url, start):
 DECIDE = """
 process = int(sys.argv[2])
 journal = open_journal(url, Clock())
-say("ready")
-while (version := hear()) != "end":
+report("ready")
+while (version := read_line()) != "end":
     deal = int(version) * 100 + process
     try:
         journal.append(ACCOUNT, [fill(deal, int(version))], expected_version=int(version))
-        say("won")
+        report("won")
     except VersionConflict as conflict:
         assert conflict.found == int(version) + 1, conflict
-        say("lost")
+        report("lost")
 journal.close()
 """
 
@@ -149,22 +149,22 @@ journal.close()
 def test_of_several_decisions_on_one_version_exactly_one_wins(url, start):
     children = [start(DECIDE, url, str(process)) for process in range(PROCESSES)]
     for child in children:
-        assert child.hear() == "ready"
+        assert child.read_line() == "ready"
     for version in range(1, 31):
         for child in children:
-            child.record(version)
-        output = [child.hear() for child in children]
+            child.send(version)
+        output = [child.read_line() for child in children]
         assert sorted(output) == ["lost"] * (PROCESSES - 1) + ["won"]
         assert deals(url)[-1] == version * 100 + output.index("won")
     for child in children:
-        child.record("end")
+        child.send("end")
         child.end()
 
 
 INIT = """
 from ledger.cli import main
-say("ready")
-hear()
+report("ready")
+read_line()
 main(["init", "--journal", url])
 """
 
@@ -175,11 +175,11 @@ def test_several_inits_at_once_make_one_journal(attempt, kind, tmp_path, start):
     url = f"sqlite:///{tmp_path}/new.db" if kind == "sqlite" else empty_postgres_url()
     children = [start(INIT, url) for _ in range(PROCESSES)]
     for child in children:
-        assert child.hear() == "ready"
+        assert child.read_line() == "ready"
     for child in children:
-        child.record("go")
+        child.send("go")
     for child in children:
-        assert child.hear().startswith("journal ")
+        assert child.read_line().startswith("journal ")
         child.end()
     with Ledger.open(url) as ledger:
         assert ledger.verify().ok

@@ -32,11 +32,11 @@ class Watch:
         self.ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.ear.bind(str(folder / "notify"))
         self.ear.settimeout(PATIENCE_SEC)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("LEDGER_", "GTW_", "SYNC_"))}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("LEDGER_", "GTW_", "SYNC_"))}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "ledger", "sync", "--watch", "--interval", "0.1", "--timeout-ms", "2000", *options],
             cwd=folder, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
-            env={**kept, "LEDGER_JOURNAL": journal, "PYTHONPATH": str(ROOT), "NOTIFY_SOCKET": str(folder / "notify"),
+            env={**inherited, "LEDGER_JOURNAL": journal, "PYTHONPATH": str(ROOT), "NOTIFY_SOCKET": str(folder / "notify"),
                  **environment},
         )  # fmt: skip
         self.lines: list[dict[str, Any]] = []
@@ -65,7 +65,7 @@ class Watch:
         assert self.process.stderr is not None
         while b"\n" not in self._rest:
             ready, _, _ = select.select([self.process.stderr], [], [], PATIENCE_SEC)
-            assert ready, f"the daemon says nothing more after {self.lines[-3:]}"
+            assert ready, f"the daemon prints nothing more after {self.lines[-3:]}"
             more = os.read(self.process.stderr.fileno(), 65536)
             assert more, f"the daemon ended with {self.process.wait()} after {self.lines[-3:]} {self._rest.decode()}"
             self._rest += more
@@ -123,7 +123,7 @@ def test_an_account_that_fails_is_named_and_the_others_go_on(tmp_path):
     url = new_url("sqlite", tmp_path)
     with (
         Sandbox.start("--positions", "1", "--server-tz", "UTC") as good,
-        Sandbox.start("--form", "base", "--login", "7") as unknown,  # tells no account, and the journal holds none like it
+        Sandbox.start("--form", "base", "--login", "7") as unknown,  # reports no account, and the journal holds none like it
     ):
         (tmp_path / "ledger.toml").write_text(
             named((str(ACCOUNT), good.endpoint), ("Sandbox-Demo/7", unknown.endpoint), ("Gone/1", "tcp://127.0.0.1:1"))

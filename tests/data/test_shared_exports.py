@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"the sample exports
 
 HEDGING, NETTING = MarginMode.HEDGING, MarginMode.NETTING
 
-#: file -> mode as the file says it, currency, deals, (money, in, out, in/out), last Balance, open positions
+#: file -> mode as the file states it, currency, deals, (money, in, out, in/out), last Balance, open positions
 REPORTS = {
     "ftmo_hedge_export1.xlsx": (HEDGING, "USD", 433, (1, 214, 218, 0), "200374.61", 0),
     "ftmo_hedge_export2.xlsx": (HEDGING, "USD", 685, (1, 344, 340, 0), "200213.46", 9),
@@ -48,12 +48,12 @@ def mode_of(report):
 
 def positions(report):
     """position_id -> its deals, in file order."""
-    recorded = defaultdict(list)
+    found = defaultdict(list)
     attribution = attribute(report, mode_of(report))
     for deal, position_id in zip(report.deals, attribution.position_ids, strict=True):
         if deal.side is not None:
-            recorded[position_id].append(deal)
-    return recorded
+            found[position_id].append(deal)
+    return found
 
 
 @pytest.mark.parametrize("name", REPORTS)
@@ -94,10 +94,10 @@ def test_every_trade_finds_its_position(name):
 @pytest.mark.parametrize("name", [name for name in REPORTS if REPORTS[name][0] is not None])
 def test_every_closed_position_is_the_sum_of_its_deals(name):
     report = statement(name)
-    recorded = positions(report)
+    deals_of = positions(report)
     assert report.closed
     for row in report.closed:
-        outs = [deal for deal in recorded[row.position_id] if deal.entry is Entry.OUT]
+        outs = [deal for deal in deals_of[row.position_id] if deal.entry is Entry.OUT]
         assert sum(deal.volume for deal in outs) == row.volume
         assert sum(deal.profit for deal in outs) == row.profit
         assert sum(deal.swap for deal in outs) == row.swap
@@ -129,13 +129,13 @@ def test_what_is_left_open_is_what_the_broker_shows_open(name):
     ],
 )
 def test_exports_of_one_account_agree_on_the_deals_they_share(names):
-    recorded: dict[int, tuple[object, ...]] = {}
+    seen: dict[int, tuple[object, ...]] = {}
     for name in names:
         report = statement(name)
         for deal, position_id in zip(report.deals, attribute(report, mode_of(report)).position_ids, strict=True):
             what = (deal.time_msc, deal.symbol, deal.entry, deal.volume, deal.price, deal.money, deal.balance, position_id)
-            assert recorded.setdefault(deal.deal, what) == what
-    assert len(recorded) == {"f": 762, "o": 87}[names[0][0]] if names[0][1] != "x" else 89
+            assert seen.setdefault(deal.deal, what) == what
+    assert len(seen) == {"f": 762, "o": 87}[names[0][0]] if names[0][1] != "x" else 89
 
 
 def test_a_partly_closed_position_has_a_row_of_two_volumes():

@@ -1,4 +1,4 @@
-"""The real exports imported, and held against everything that the broker computed in them. Without them: skipped."""
+"""The real exports imported, and checked against everything that the broker computed in them. Without them: skipped."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def only_account(ledger: Ledger) -> Account:
     return account
 
 
-def json_row(ledger: Ledger) -> Json:
+def json_of(ledger: Ledger) -> Json:
     return replay_json(only_account(ledger).portfolio, until=None, known_at=None, version=0, head="", selected=0)
 
 
@@ -111,7 +111,7 @@ def test_in_any_order_all_at_once_or_twice_the_portfolio_is_the_same(group):
         with Ledger.open("memory://") as ledger:
             for call in calls:
                 imported(ledger, *call)
-            items.append(json_row(ledger))
+            items.append(json_of(ledger))
             assert ledger.verify().ok
     assert [other for other in items if other != items[0]] == []
 

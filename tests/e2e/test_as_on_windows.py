@@ -159,7 +159,47 @@ thread.join()
     assert found.split() == ["2"]
 
 
-def test_a_daemon_syncs_until_it_is_interrupted(windows):
+def test_the_gateway_service_answers_locks_and_ends(windows):
+    found = windows.program("""
+import threading, time
+from pathlib import Path
+from ledger import GatewayError, open_gateway
+from ledger.errors import GatewayUnavailable
+from ledger.gateway.serve.service import GatewayService, ServiceSettings
+from ledger.gateway.serve.store import Store
+from ledger.gateway.serve.terminal_process import TerminalSettings
+from ledger.testing.service import OPENER
+
+def positions(gateway):
+    while True:
+        try:
+            return len(gateway.positions().positions)
+        except GatewayError:
+            time.sleep(0.01)
+
+if __name__ == "__main__":  # the terminal process imports this file too
+    terminal = TerminalSettings(opener=OPENER, settings={"positions": 2, "state": "books", "data_path": str(Path.cwd())})
+    service = GatewayService(ServiceSettings(terminal=terminal, store=Path("gateway.db")))
+    ready = threading.Event()
+    thread = threading.Thread(target=service.serve, args=(ready.set,))
+    thread.start()
+    ready.wait()
+    with open_gateway(service.endpoint) as gateway:
+        print(positions(gateway), service.is_read_only)
+    try:
+        Store.open(Path("gateway.db"))
+    except GatewayUnavailable as error:
+        print("another service" in str(error))
+    service.stop()
+    thread.join()
+    Store.open(Path("gateway.db")).close()
+    print("closed")
+""")
+    assert found.split() == ["2", "False", "True", "closed"]
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGUSR1"])  # the imitation has the latter as SIGBREAK
+def test_a_daemon_syncs_until_it_is_interrupted(windows, number):
     with Sandbox.start("--positions", "2") as sandbox:
         found = windows.program(f"""
 import signal, threading, time
@@ -172,7 +212,7 @@ def interrupt():
     with Ledger.open({windows.url!r}) as ledger:
         while not ledger.accounts() or not ledger.accounts()[0].version:
             time.sleep(0.01)
-    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.{number})
 
 threading.Thread(target=interrupt, daemon=True).start()
 try:

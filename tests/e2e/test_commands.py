@@ -30,13 +30,13 @@ class Desk:
         return done.stdout if code == 0 else done.stdout + done.stderr
 
     def process(self, *words: str, journal: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-        kept = {name: value for name, value in os.environ.items() if name not in ("LEDGER_JOURNAL", "NO_COLOR")}
+        inherited = {name: value for name, value in os.environ.items() if name not in ("LEDGER_JOURNAL", "NO_COLOR")}
         settings = {"LEDGER_JOURNAL": self.url} if journal else {}
         root = str(Path(__file__).resolve().parents[2])
         return subprocess.run(
             [sys.executable, "-m", "ledger", *words],
             cwd=self.folder,
-            env={**kept, **settings, "PYTHONPATH": root, "PYTHONUTF8": "1", **environment},
+            env={**inherited, **settings, "PYTHONPATH": root, "PYTHONUTF8": "1", **environment},
             capture_output=True,
             text=True,
             check=False,
@@ -148,7 +148,7 @@ def test_another_clock_rule_than_the_accounts_is_refused(imported):
     assert "ledger account clock" in output
 
 
-def test_a_deal_recorded_with_other_content_is_a_conflict_and_the_rest_is_kept(imported, history):
+def test_a_deal_recorded_with_other_content_is_a_conflict_and_the_rest_is_recorded(imported, history):
     changed = render_html(history).decode("utf-16").replace(">Deposit<", ">Deposits<", 1)
     deal = next(deal for deal in history.deals if deal.symbol and deal.entry == "out")
     row = changed.index(f">{deal.ticket}<")
@@ -170,10 +170,10 @@ def test_a_wrong_balance_column_is_named_and_exits_1(desk, history):
     text = text[:at] + ">1.23<" + text[at + len(shown) + 2 :]
     output = desk.run("import", desk.write("h.html", text.encode("utf-16")), code=1)
     assert f"balance after deal {last.ticket}" in output
-    assert len(desk.json("accounts")) == 1  # the facts are kept all the same
+    assert len(desk.json("accounts")) == 1  # the facts are recorded all the same
 
 
-def test_a_missing_opening_in_a_file_from_birth_is_a_disagreement(desk, history):
+def test_a_missing_opening_in_a_file_from_the_first_deal_on_is_a_disagreement(desk, history):
     text = render_html(history).decode("utf-16")
     ended = {row.position_id for row in history.closed}
     orders = [deal.order for deal in history.deals if deal.entry == "in"]
@@ -213,7 +213,7 @@ def test_replay_until_any_deal_gives_the_balance_of_its_row(imported, history):
             assert portfolio.balance + portfolio.credit == deal.balance, deal
 
 
-def test_replay_json_has_the_face_that_programs_rely_on(imported, history):
+def test_replay_json_has_the_fields_that_programs_rely_on(imported, history):
     item = imported.json("replay")
     assert set(item) >= {
         "account", "until", "known_at", "version", "head", "selected", "balance", "credit", "positions", "unexplained",
@@ -227,7 +227,7 @@ def test_replay_json_has_the_face_that_programs_rely_on(imported, history):
     assert item["selected"] == item["version"]
 
 
-def test_what_was_believed_before_the_import_is_nothing(imported):
+def test_nothing_was_known_before_the_import(imported):
     item = imported.json("replay", "--known-at", "2001-01-01")
     assert (item["balance"], item["positions"], item["selected"]) == ("0.00", [], 0)
 
@@ -342,7 +342,7 @@ def test_an_account_is_opened_once_and_with_one_set_of_terms(desk):
 
 def test_a_wrong_clock_is_corrected_by_an_event(imported):
     before = [json.loads(line) for line in imported.run("log", "--json").splitlines()]
-    imported.run("account", "clock", "Sample-Demo/70113", "+05:00", "--reason", "the broker said so", "--operator", "Ann")
+    imported.run("account", "clock", "Sample-Demo/70113", "+05:00", "--reason", "the broker confirmed it", "--operator", "Ann")
     after = [json.loads(line) for line in imported.run("log", "--json").splitlines()]
     assert [line["data"]["time_msc"] for line in after[: len(before)]] == [line["data"]["time_msc"] for line in before]
     assert after[3]["event_time"] != before[3]["event_time"]

@@ -1,4 +1,4 @@
-"""The command ``ledger import`` as a process: what it says of closes without a position, and what it refuses to open."""
+"""The command ``ledger import`` as a process: what it reports about closes without a position, and what it refuses to open."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def ledger(*words: object, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def write(folder: Path, count: int) -> Path:
-    """Write a report in which one of two positions was closed so many times over, and nothing says which."""
+    """Write a report in which one of two positions was closed so many times over, and nothing states which."""
     lines = [HEADER, DEPOSIT]
     for number in range(count):
         symbol, first = f"S{number}", 10 + 10 * number

@@ -1,4 +1,4 @@
-"""The command log: lines for people, filters that say what they know when they are asked for what is not there."""
+"""The command log: lines for people, filters that list what there is when they are asked for what is not there."""
 
 from __future__ import annotations
 

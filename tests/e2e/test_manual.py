@@ -34,7 +34,7 @@ def test_every_block_of_a_page_is_of_a_kind_that_is_run_or_is_only_text(name):
     known = {"console", "python", "text", "json"}
     odd = [block for block in blocks(PAGES[name]) if block.language not in (known | only_with_title if block.title else known)]
     assert odd == []
-    assert PAGES[name].count("```") == 2 * len(blocks(PAGES[name])), "a block stands in a list or has no language"
+    assert PAGES[name].count("```") == 2 * len(blocks(PAGES[name])), "a block is in a list or has no language"
 
 
 @pytest.mark.parametrize(
@@ -47,5 +47,5 @@ def test_every_block_of_a_page_is_of_a_kind_that_is_run_or_is_only_text(name):
         ("a.c\n", "abc\n", False),
     ],
 )
-def test_dots_stand_for_any_text(shown, printed, fits):
+def test_dots_match_any_text(shown, printed, fits):
     assert Example("command", shown).fits(printed) == fits

@@ -129,7 +129,7 @@ def test_the_highest_of_all_accounts_counts_and_a_symbol_alone(url):
     assert (code, len(output.splitlines())) == (4, 2)
 
 
-def test_nothing_that_was_ever_synced_is_stale_and_wrong_use_is_wrong_use(url, tmp_path):
+def test_what_was_never_synced_is_stale_and_wrong_use_is_reported_as_such(url, tmp_path):
     assert checked(url)[0] == 5
     (item,) = run("status", "--json", journal=url).json()
     assert (item["state"], item["last_seen"]) == (None, None)
@@ -161,7 +161,7 @@ def test_an_account_that_cannot_be_read_does_not_hide_the_others(tmp_path):
     assert [one["safe_to_trade"] for one in run("status", "--json", journal=url).json()] == [False, True]
 
 
-def test_a_reconciler_in_an_engine_stores_it_too_and_its_failure_to_is_no_failure(url, caplog):
+def test_a_reconciler_in_an_engine_stores_it_too_and_survives_a_failure_to_store_it(url, caplog):
     with Ledger.open(url) as ledger, Terminal(plain) as terminal:
         gateway = open_gateway(terminal.endpoint)
         reconciler = StateReconciler(ledger.account(ACCOUNT), gateway, sync_interval_sec=7)

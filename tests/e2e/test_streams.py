@@ -178,7 +178,7 @@ def test_the_library_has_one_logger_that_is_silent_until_asked():
     assert any(isinstance(one, logging.NullHandler) for one in logging.getLogger("ledger").handlers)
 
 
-def test_what_others_do_with_alembic_is_logged_as_ever(caplog, tmp_path):
+def test_the_use_of_alembic_by_others_is_logged_as_ever(caplog, tmp_path):
     Ledger.create(f"sqlite:///{tmp_path}/x.db").close()
     with caplog.at_level(logging.INFO):
         logging.getLogger("alembic.runtime.migration").info("a migration of theirs")

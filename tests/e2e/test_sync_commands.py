@@ -21,14 +21,14 @@ ACCOUNT = "Sandbox-Demo/70113"
 
 
 class Desk:
-    """A folder with a journal, and a sandbox that its commands speak to."""
+    """A folder with a journal, and a sandbox that its commands connect to."""
 
     def __init__(self, folder: Path, sandbox: Sandbox, journal: str) -> None:
         self.folder = folder
         self.sandbox = sandbox
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("LEDGER_", "GTW_", "SYNC_"))}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("LEDGER_", "GTW_", "SYNC_"))}
         self.environment = {
-            **kept, "LEDGER_JOURNAL": journal, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "GTW_HOST": "127.0.0.1",
+            **inherited, "LEDGER_JOURNAL": journal, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "GTW_HOST": "127.0.0.1",
             "GTW_PORT": sandbox.endpoint.rpartition(":")[2], "XDG_STATE_HOME": str(folder / "state"),
         }  # fmt: skip
 
@@ -104,7 +104,7 @@ def test_an_error_of_the_terminal_is_degraded_and_changes_nothing(desk):
     item = desk.json("sync", code=3)
     assert (item["status"], item["appended"]) == ("DEGRADED", 1)
     assert "No IPC connection" in item["reason"]
-    assert desk.json("sync", code=3)["appended"] == 0  # the transition is told once
+    assert desk.json("sync", code=3)["appended"] == 0  # the transition is recorded once
     assert desk.held() == before
     assert desk.json("status")[0]["state"] == "DEGRADED"
     assert "unknown whether both agree" in desk.run("drift", code=3).stderr
@@ -170,7 +170,7 @@ def test_a_base_form_and_a_journal_without_accounts_ask_which_one(base):
     assert "--account" in done.stderr
 
 
-def test_no_gateway_named_states_how_to_name_one(desk):
+def test_without_a_gateway_the_error_states_how_to_name_one(desk):
     desk.run("init")
     del desk.environment["GTW_HOST"], desk.environment["GTW_PORT"]
     assert "--gateway tcp://" in desk.run("sync", code=2).stderr
@@ -190,7 +190,7 @@ def test_the_file_names_gateways_policy_and_interval(desk):
     assert "zombies" in desk.run("sync", "--gateway", desk.sandbox.endpoint, *named, code=2).stderr
 
 
-def test_other_machines_are_spoken_to_with_keys_only(desk):
+def test_other_machines_are_contacted_with_keys_only(desk):
     desk.run("init")
     done = desk.run("sync", "--gateway", "tcp://192.0.2.1:5555", code=2)
     assert "ledger keys" in done.stderr
@@ -285,7 +285,7 @@ def test_two_daemons_on_one_journal_do_no_harm(desk, watching):
     assert desk.json("verify")["ok"]
 
 
-# ------------------------------------------------------------------------------------------------------- by hand, doctor
+# ------------------------------------------------------------------------------------------------------ manually, doctor
 
 
 def test_a_correction_shows_its_effect_asks_and_is_recorded_with_operator_and_reason(desk):
@@ -308,7 +308,7 @@ def test_a_correction_shows_its_effect_asks_and_is_recorded_with_operator_and_re
 
 def test_a_position_can_be_added_changed_and_the_balance_set(desk):
     desk.run("sync")
-    why = ("--reason", "told by phone", "--yes")
+    why = ("--reason", "confirmed by phone", "--yes")
     desk.run("correct", "add", "4711", "EURUSD", "buy", "0.10", "1.0543", "--magic", "7", *why)
     assert (4711, "EURUSD", "buy", "0.1") in desk.held()
     assert "open already" in desk.run("correct", "add", "4711", "EURUSD", "buy", "0.10", "1.0543", *why, code=2).stderr
@@ -426,7 +426,7 @@ def test_the_doctor_finds_a_trigger_that_is_off_on_postgres(desk, journal):
     assert failed["seen"].startswith("trigger heads.heads_only_forward: it was changed")
 
 
-def test_the_doctor_states_that_a_gateway_does_not_answer_and_that_a_clock_rule_is_wrong(desk):
+def test_the_doctor_reports_a_gateway_that_does_not_answer_and_a_wrong_clock_rule(desk):
     desk.run("sync", "--server-tz", "UTC", code=1)  # its clock is ahead of the rule: held, as long as the rule is wrong
     wrong = {one["check"]: one for one in desk.json("doctor", code=1)}["clock"]
     assert "ledger account clock" in wrong["advice"]

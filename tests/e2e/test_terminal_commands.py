@@ -75,6 +75,27 @@ def test_an_option_counts_before_the_settings(terminal, desk):
     assert run("sync", "--startup", "--terminal", PROGRAM, journal=desk).code == 0
 
 
+def test_a_terminal_goes_with_the_module_of_the_settings(desk, monkeypatch):
+    mine = ModuleType("mine")
+    mine.terminal = fake_mt5(settings=FakeSettings(path=FOLDER))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mine", mine)
+    write_settings(desk, "[gateway]\nurl = 'mt5:mine:terminal'\n")
+    assert run("sync", "--startup", "--terminal", PROGRAM, journal=desk).code == 0
+
+
+def test_settings_may_be_shared_with_gateways_on_a_wire(terminal, desk):
+    write_settings(
+        desk,
+        f"[gateway]\nterminal = '{PROGRAM}'\nserver_key = 'no.key'\nclient_key = 'no.key_secret'\n"
+        "[gateways.'Sandbox-Demo/70113']\nurl = 'mt5:'\n[gateways.'B/2']\nurl = 'tcp://127.0.0.1:1'\nform = 'ejtrader'\n",
+    )
+    done = run("sync", "--startup", "--account", "Sandbox-Demo/70113", journal=desk)
+    assert done.code == 0, done.text
+    done = run("sync", "--account", "B/2", journal=desk)
+    assert (done.code, "no.key_secret" in done.text) == (2, True)
+    assert "terminal" not in done.text
+
+
 def test_two_terminals_in_one_process_are_refused(terminal, desk):
     write_settings(desk, "[gateways.'A/1']\nurl = 'mt5:'\n[gateways.'B/2']\nurl = 'mt5:'\n")
     done = run("sync", journal=desk)

@@ -1,4 +1,4 @@
-"""Terminals that do what a test says: real sockets in a thread of their own, and everything they were asked."""
+"""Terminals that do what a test defines: real sockets in a thread of their own, and everything they were asked."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def until(condition: Callable[[], bool], what: str) -> None:
 def positions(*tickets: int, echo: Request | None = None) -> bytes:
     """Return an answer that shows these tickets; of the extended form where a request is given to echo."""
     rows = [{"ticket": ticket, "symbol": "EURUSD", "type": "buy", "volume": 0.1, "price_open": 1.1} for ticket in tickets]
-    recorded = {"status": "SUCCESS", "positions": rows} | ({} if echo is None else {"req_id": echo["req_id"]})
-    return json.dumps(recorded).encode()
+    answer = {"status": "SUCCESS", "positions": rows} | ({} if echo is None else {"req_id": echo["req_id"]})
+    return json.dumps(answer).encode()
 
 
 class Terminal:

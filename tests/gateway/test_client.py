@@ -114,7 +114,7 @@ def test_an_answer_to_somebody_else_is_dropped_and_counted():
 
 @pytest.mark.parametrize("name", ["reqId", "request_id", "REQUEST_ID", "uuid", "id"])
 @pytest.mark.parametrize("other", ["another", 17])
-def test_an_answer_to_somebody_else_is_dropped_however_it_is_reported(name, other):
+def test_an_answer_to_somebody_else_is_dropped_whatever_key_names_the_request(name, other):
     def mixed_up(number, request):
         theirs = json.loads(positions(666)) | {name: other}
         failed = {"status": "ERROR", "error_msg": "theirs", name: other}
@@ -145,7 +145,7 @@ def test_an_answer_that_cannot_be_read_leaves_the_connection_as_it_is():
         assert gateway._connected() is connection
 
 
-def test_a_gateway_that_echoed_once_is_held_to_it():
+def test_a_gateway_that_echoed_once_must_go_on_echoing():
     def forgetful(number, request):
         return (positions(number, echo=request),) if number == 1 else (positions(666), positions(number, echo=request))
 
@@ -153,7 +153,7 @@ def test_a_gateway_that_echoed_once_is_held_to_it():
         assert (tickets(gateway), tickets(gateway), gateway.dropped) == ([1], [2], 1)
 
 
-def test_an_error_without_an_echo_is_heard_all_the_same():
+def test_an_error_without_an_echo_is_raised_all_the_same():
     def failing(number, request):
         return (positions(number, echo=request) if number == 1 else b'{"status": "ERROR", "error_msg": "busy"}',)
 
@@ -337,7 +337,7 @@ def test_an_answer_that_is_too_large_is_asked_for_twice_and_no_more():
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="only a POSIX system can stop a process")
-def test_a_peer_that_is_there_and_states_nothing_is_noticed_without_a_call():
+def test_a_connected_peer_that_sends_nothing_is_noticed_without_a_call():
     program = (
         "import zmq; socket = zmq.Context().socket(zmq.REP);"
         "print(socket.bind_to_random_port('tcp://127.0.0.1'), flush=True)\n"
@@ -356,7 +356,7 @@ def test_a_peer_that_is_there_and_states_nothing_is_noticed_without_a_call():
         peer.kill()
 
 
-def test_a_closed_client_is_reported_and_closes_twice():
+def test_a_closed_client_reports_it_and_can_be_closed_twice():
     with Terminal(echoing) as server:
         gateway = ZmqGateway(server.endpoint, timeout_ms=PATIENT)
         gateway.positions()
@@ -391,14 +391,14 @@ def test_what_is_no_endpoint_is_refused(endpoint):
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:5555", "tcp://127.0.0.9:1", "tcp://localhost:5555", "tcp://[::1]:5555"])
-def test_this_machine_is_spoken_to_without_keys(endpoint):
+def test_this_machine_is_contacted_without_keys(endpoint):
     assert checked_endpoint(endpoint, has_keys=False, allow_insecure=False) == endpoint
 
 
 @pytest.mark.parametrize(
     "endpoint", ["tcp://10.0.0.9:5555", "tcp://desk.example:5555", "tcp://0.0.0.0:5555", "tcp://[2001:db8::1]:5555"]
 )
-def test_another_machine_is_spoken_to_with_keys_or_on_demand_only(endpoint):
+def test_another_machine_is_contacted_with_keys_or_on_demand_only(endpoint):
     for form in FORMS:
         with pytest.raises(GatewayDenied, match=r"ledger keys make.*--insecure"):
             open_gateway(endpoint, form=form)
@@ -438,7 +438,7 @@ def test_a_gateway_is_opened_by_its_form():
             gateway.close()
 
 
-def test_a_form_that_nobody_speaks_is_refused_and_keys_are_never_left_unused():
+def test_an_unknown_form_is_refused_and_keys_are_never_left_unused():
     with pytest.raises(BadValue, match="json, mql5-json-api, ejtrader"):
         open_gateway("tcp://127.0.0.1:5555", form="jsno")  # type: ignore[arg-type]
     keys = ClientKeys(public=b"p", secret=b"s", server_public=b"q")

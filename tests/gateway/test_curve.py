@@ -1,4 +1,4 @@
-"""Keys: who may read them, who is let in, and what is said to who is not."""
+"""Keys: who may read them, who is let in, and which error others get."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_a_secret_key_is_never_copied_to_the_authorised(folder):
         authorise(folder / "stranger.key_secret", folder / "authorised")
 
 
-def test_a_name_that_is_taken_by_another_key_is_refused(folder):
+def test_a_name_that_another_key_has_is_refused(folder):
     (folder / "elsewhere").mkdir()
     make_keys(folder / "elsewhere", "desk")
     with pytest.raises(BadValue, match="of another key"):
@@ -166,22 +166,22 @@ def denied(server, keys):
     return str(refused.value)
 
 
-def test_a_client_that_is_not_authorised_is_recorded_what_to_do(folder):
+def test_a_client_that_is_not_authorised_gets_an_error_that_states_what_to_do(folder):
     with Terminal(echoing, keys=folder) as server:
         assert "ledger keys authorise" in denied(server, keys_of(folder, "stranger"))
 
 
-def test_a_pinned_key_that_is_not_the_servers_is_recorded_promptly(folder):
+def test_a_pinned_key_that_is_not_the_servers_is_reported_promptly(folder):
     with Terminal(echoing, keys=folder) as server:
         assert "pinned server key is not the gateway's" in denied(server, keys_of(folder, server="stranger"))
 
 
-def test_a_client_without_keys_is_recorded_that_the_server_has_some(folder):
+def test_a_client_without_keys_gets_an_error_that_the_server_has_some(folder):
     with Terminal(echoing, keys=folder) as server:
         assert "speaks with keys only, and we have none" in denied(server, None)
 
 
-def test_a_client_with_keys_is_recorded_that_the_server_has_none(folder):
+def test_a_client_with_keys_gets_an_error_that_the_server_has_none(folder):
     with Terminal(echoing) as server:
         assert "has no keys, and we speak with keys only" in denied(server, keys_of(folder))
 
@@ -191,7 +191,7 @@ def test_a_server_without_its_authenticator_lets_nobody_in(folder):
         assert "no authenticator runs there" in denied(server, keys_of(folder))
 
 
-def test_who_is_authorised_later_gets_in_without_a_restart_of_anything(folder):
+def test_a_client_that_is_authorised_later_gets_in_without_a_restart_of_anything(folder):
     with Terminal(echoing, keys=folder) as server, client_of(server, keys_of(folder, "stranger")) as gateway:
         with pytest.raises(GatewayDenied):
             gateway.positions()
@@ -201,7 +201,7 @@ def test_who_is_authorised_later_gets_in_without_a_restart_of_anything(folder):
         assert gateway.positions().is_extended
 
 
-def test_who_is_no_longer_authorised_is_kept_out_without_a_restart(folder):
+def test_a_client_that_is_no_longer_authorised_is_refused_without_a_restart(folder):
     with Terminal(echoing, keys=folder) as server:
         with client_of(server, keys_of(folder)) as gateway:
             gateway.positions()
@@ -218,7 +218,7 @@ def test_a_gateway_that_hangs_is_no_denial(folder):
             gateway.positions()
 
 
-def test_who_cuts_off_every_handshake_may_be_on_its_way_up(folder):
+def test_a_server_that_cuts_off_every_handshake_may_be_starting(folder):
     with socket.create_server(("127.0.0.1", 0)) as listener:  # as a tunnel does before its gateway is there
         done = threading.Event()
 
@@ -238,7 +238,7 @@ def test_who_cuts_off_every_handshake_may_be_on_its_way_up(folder):
         cutting.join()
 
 
-def test_what_a_gateway_speaks_is_read_from_its_greeting(folder):
+def test_the_protocol_of_a_gateway_is_read_from_its_greeting(folder):
     with Terminal(silent) as plain, Terminal(silent, keys=folder) as guarded:
         assert [mechanism_of(server.endpoint, GIVE_UP_SEC) for server in (plain, guarded)] == ["NULL", "CURVE"]
     assert mechanism_of(plain.endpoint, GIVE_UP_SEC) is None

@@ -26,7 +26,7 @@ def run(tmp_path, monkeypatch, capsys):
     return command
 
 
-def test_the_keys_that_are_made_open_the_door(run, tmp_path):
+def test_the_keys_that_are_made_are_accepted_by_a_server(run, tmp_path):
     run("make", "server", "--dir", ".")
     run("make", "desk")
     run("authorise", "keys/desk.key")

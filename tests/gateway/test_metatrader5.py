@@ -25,7 +25,7 @@ from ledger.gateway import Gateway
 from ledger.gateway.metatrader5 import MetaTrader5Gateway
 from ledger.reconciler import account_of
 from ledger.testing import fake_mt5
-from tests.gateway.scripted_mt5 import NO_CONNECTION, OPENED_MSC, TIMED_OUT, ScriptedMt5, deal, position
+from tests.gateway.scripted_mt5 import NO_CONNECTION, OPENED_MSC, TIMED_OUT, Record, ScriptedMt5, deal, position
 
 ACCOUNT = AccountId("Sandbox-Demo", 70113)
 
@@ -141,8 +141,14 @@ class Proxy(Mapping[str, Any]):
 
 
 class RemoteRecord:
+    """A record on the other side. As with RPyC, what it is cannot be asked for: ``isinstance`` raises."""
+
     def __init__(self, there: Any) -> None:
         self._there = there
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return self._there
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._there, name)
@@ -162,10 +168,12 @@ class RemoteMt5(ScriptedMt5):
 
 
 def test_records_behind_a_proxy_are_copied_at_once():
-    near, far = (
-        MetaTrader5Gateway(kind(position(7), position(8), deals=(deal(7),))) for kind in (ScriptedMt5, RemoteMt5)
-    )  # fmt: skip
+    modules = [kind(position(7), position(8), deals=(deal(7),)) for kind in (ScriptedMt5, RemoteMt5)]
+    for module in modules:
+        module.symbols = (Record(name="EURUSD", digits=5, time=1),)
+    near, far = map(MetaTrader5Gateway, modules)
     assert near.positions() == far.positions()
+    assert near.symbols() == far.symbols()
     assert near.deals() == far.deals()
     assert near.account() == far.account()
 
@@ -238,6 +246,50 @@ def test_an_answer_of_another_account_degrades_the_sync(ledger):
     assert result.status is SyncStatus.DEGRADED
     assert "expected 70113" in str(result.reason)
     assert list(account.portfolio.positions) == [7]
+
+
+def test_a_terminal_that_ends_and_is_started_again_is_the_same_one(ledger):
+    mt5 = fake_mt5(positions=2)
+    account = ledger.account(ACCOUNT)
+    gateway = MetaTrader5Gateway(mt5, login=70113)
+    reconciler = StateReconciler(account, gateway)
+    reconciler.startup_recovery()
+    mt5.control.exit_terminal()
+    assert reconciler.sync_positions().status is SyncStatus.DEGRADED
+    mt5.terminal.close(mt5.terminal.open_positions()[0].position_id)
+    assert (reconciler.sync_positions().status, gateway.reconnections) == (SyncStatus.SUCCESS, 1)
+    assert len(account.portfolio.positions) == 1
+
+
+def test_a_terminal_without_its_broker_changes_nothing(ledger):
+    mt5 = fake_mt5(positions=2)
+    account = ledger.account(ACCOUNT)
+    reconciler = StateReconciler(account, MetaTrader5Gateway(mt5))
+    reconciler.startup_recovery()
+    mt5.control.disconnect()
+    result = reconciler.sync_positions()
+    assert (result.status, "not connected" in str(result.reason)) == (SyncStatus.DEGRADED, True)
+    mt5.control.reconnect()
+    assert reconciler.sync_positions().appended == 1  # that it is well again
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["no-connection", "timeout", "fail", "exit", "not-connected", "wrong-login", "wrong-server", "half", "duplicate"],
+)
+def test_whatever_fails_no_position_is_closed_for_it(ledger, fault):
+    mt5 = fake_mt5(positions=5)
+    account = ledger.account(ACCOUNT)
+    reconciler = StateReconciler(account, MetaTrader5Gateway(mt5))
+    reconciler.startup_recovery()
+    before = account.portfolio.positions
+    mt5.faults.add(fault, 20)
+    assert reconciler.sync_positions().status is SyncStatus.DEGRADED
+    assert account.portfolio.positions == before
+    mt5.faults.clear()
+    reconciler.sync_positions()
+    assert reconciler.sync_positions().status is SyncStatus.SUCCESS
+    assert account.portfolio.positions == before
 
 
 def test_a_context_closes_it():

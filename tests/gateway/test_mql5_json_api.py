@@ -1,4 +1,4 @@
-"""MQL5-JSON-API and its fork: their answers over real sockets, and what they say when they are flat or fail."""
+"""MQL5-JSON-API and its fork: their answers over real sockets, and what they are when it is flat or fails."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ROW = {
 }  # fmt: skip
 
 
-def recorded(*ids: int) -> bytes:
+def listed(*ids: int) -> bytes:
     return json.dumps({"error": False, "positions": [ROW | {"id": number} for number in ids]}).encode()
 
 
 def test_a_position_is_read_by_its_names():
-    (position,) = read_positions(recorded(50629002942)).positions
+    (position,) = read_positions(listed(50629002942)).positions
     assert (position.position_id, position.ticket, position.is_identified) == (50629002942, 50629002942, True)
     assert (position.side, str(position.volume), str(position.price_open)) == (Side.SELL, "0.1", "1.1")
     assert (position.opened_msc, position.magic, position.symbol) == (1704153600000, 7, "EURUSD")
@@ -46,7 +46,7 @@ def test_texts_and_ids_may_be_as_a_terminal_in_c_writes_them():
 
 
 @pytest.mark.parametrize("rows", ["[{}]", "[]"])
-def test_flat_is_reported_without_the_error_key(rows):
+def test_a_flat_account_has_no_error_key(rows):
     assert read_positions(f'{{"positions": {rows}}}'.encode()).positions == ()
 
 
@@ -82,7 +82,7 @@ def test_what_is_not_read_whole_is_refused(raw):
 
 
 @pytest.mark.parametrize("action", ["account", "deals", "symbols"])
-def test_it_is_asked_for_positions_only(action):
+def test_the_gateway_is_asked_for_positions_only(action):
     gateway = Mql5JsonApiGateway("tcp://127.0.0.1:5555")
     with pytest.raises(GatewayRefused, match="positions only"):
         getattr(gateway, action)()
@@ -93,7 +93,7 @@ def test_it_is_asked_for_positions_only(action):
 
 
 def test_the_fork_answers_on_the_request_socket():
-    with Terminal(lambda number, _: (recorded(number),), kind=zmq.REP) as server:
+    with Terminal(lambda number, _: (listed(number),), kind=zmq.REP) as server:
         gateway = Mql5JsonApiGateway(server.endpoint, answers_at_once=True, timeout_ms=PATIENT)
         snapshots = [gateway.positions() for _ in range(2)]
         gateway.close()
@@ -103,7 +103,7 @@ def test_the_fork_answers_on_the_request_socket():
 
 
 def test_the_fork_recovers_from_a_timeout():
-    with Terminal(lambda number, _: (recorded(number),) if number > 1 else (), kind=zmq.ROUTER) as server:
+    with Terminal(lambda number, _: (listed(number),) if number > 1 else (), kind=zmq.ROUTER) as server:
         gateway = Mql5JsonApiGateway(server.endpoint, answers_at_once=True, timeout_ms=BRISK)
         while not server.asked:
             with pytest.raises(GatewayTimeout):
@@ -115,7 +115,7 @@ def test_the_fork_recovers_from_a_timeout():
 
 @contextmanager
 def two_ports(script):
-    """Run the original: OK on one port, what the script tells on the next; yields the terminal and the pushing socket."""
+    """Run the original: OK on one port, what the script sends on the next; yields the terminal and the pushing socket."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     pushing = context.socket(zmq.PUSH)
     pushing.linger = 0
@@ -155,14 +155,14 @@ def connected(server, timeout_ms=PATIENT):
 
 
 def test_the_original_answers_on_the_next_port():
-    with two_ports(lambda number: (recorded(number),)) as (server, _), connected(server) as gateway:
+    with two_ports(lambda number: (listed(number),)) as (server, _), connected(server) as gateway:
         assert [row.position_id for _ in range(2) for row in gateway.positions().positions] == [1, 2]
 
 
-def test_what_lies_in_the_way_is_never_the_answer():
-    with two_ports(lambda number: (recorded(number),)) as (server, pushing), connected(server) as gateway:
+def test_a_message_left_in_the_queue_is_never_the_answer():
+    with two_ports(lambda number: (listed(number),)) as (server, pushing), connected(server) as gateway:
         gateway.positions()
-        pushing.send(recorded(666))
+        pushing.send(listed(666))
         assert gateway._sockets is not None
         assert gateway._sockets[1].poll(PATIENT)
         assert [row.position_id for row in gateway.positions().positions] == [2]
@@ -174,7 +174,7 @@ def test_an_answer_without_ok_before_it_is_refused():
         gateway.positions()
 
 
-def test_a_closed_one_is_reported():
+def test_a_closed_gateway_reports_it():
     gateway = Mql5JsonApiGateway("tcp://127.0.0.1:5555")
     gateway.close()
     with pytest.raises(GatewayUnavailable):

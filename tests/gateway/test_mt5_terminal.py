@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -144,11 +145,13 @@ def test_what_is_no_record_is_refused_with_its_row():
         ((-10003, "IPC initialize failed"), GatewayUnavailable),
         (NO_CONNECTION, GatewayUnavailable),
         (TIMED_OUT, GatewayTimeout),
+        ((-1, "result expired"), GatewayTimeout),
         (EOFError("stream has been closed"), GatewayUnavailable),
         (ConnectionResetError("reset"), GatewayUnavailable),
         (TimeoutError("result expired"), GatewayTimeout),
         (RuntimeError("result expired"), GatewayTimeout),
         (SystemError("an argument does not fit"), GatewayRefused),
+        (AttributeError("no such call"), GatewayRefused),
     ],
 )
 @pytest.mark.parametrize("call", ["positions_get", "positions_total", "history_deals_get", "account_info", "symbols_get"])
@@ -236,10 +239,30 @@ def test_a_refused_call_needs_no_new_checks(error):
     assert mt5.asked.count("initialize") == 1
 
 
-def test_a_module_that_the_program_initialised_is_left_as_it_is():
+def test_a_module_that_the_program_attached_is_left_as_it_is():
     mt5 = ScriptedMt5(is_attached=True)
-    terminal = terminal_of(mt5, login=70113)
+    terminal = terminal_of(mt5)
     terminal.positions()
+    terminal.close()
+    assert not {"initialize", "shutdown"} & {*mt5.asked}
+
+
+def test_a_module_that_the_program_attached_is_initialised_with_what_is_named_and_not_shut_down():
+    mt5 = ScriptedMt5(is_attached=True)
+    terminal = terminal_of(mt5, path=PROGRAM, login=70113)
+    terminal.positions()
+    terminal.close()
+    assert mt5.given[mt5.asked.index("initialize")][1] == {"timeout": 60_000, "path": PROGRAM, "login": 70113}
+    assert "shutdown" not in mt5.asked
+
+
+@pytest.mark.parametrize("named", [{"path": "D:\\Other\\terminal64.exe"}, {"login": 7}, {"server": "Elsewhere"}])
+def test_a_module_that_the_program_attached_elsewhere_is_refused_and_stays_there(named):
+    mt5 = ScriptedMt5(is_attached=True)
+    terminal = terminal_of(mt5, **named)
+    for _ in range(3):
+        with pytest.raises(SnapshotRefused):
+            terminal.positions()
     terminal.close()
     assert not {"initialize", "shutdown"} & {*mt5.asked}
 
@@ -253,6 +276,21 @@ def test_a_module_that_we_initialised_is_shut_down_with_us():
     assert mt5.asked.count("shutdown") == 1
     with pytest.raises(GatewayUnavailable, match="was closed"):
         terminal.positions()
+
+
+def test_a_module_whose_other_end_is_gone_is_closed_all_the_same():
+    mt5 = ScriptedMt5()
+    terminal = terminal_of(mt5)
+    terminal.positions()
+
+    class Gone:
+        def __getattribute__(self, name: str) -> Any:
+            raise EOFError("stream has been closed")
+
+    terminal._mt5 = Gone()
+    with pytest.raises(GatewayUnavailable, match="EOFError: stream has been closed"):
+        terminal.positions()
+    terminal.close()
 
 
 @pytest.mark.parametrize(
@@ -282,6 +320,13 @@ def test_the_terminal_may_not_become_another_one():
     mt5.terminal["path"] = "D:\\Terminal"
     with pytest.raises(SnapshotRefused, match="path"):
         terminal.head()
+
+
+@pytest.mark.parametrize(("code", "word"), [(0, "netting"), (1, "exchange"), (2, "hedging"), (3, 3)])
+def test_the_head_has_a_word_for_the_margin_mode(code, word):
+    mt5 = ScriptedMt5()
+    mt5.account["margin_mode"] = code
+    assert terminal_of(mt5).head()["margin_mode"] == word
 
 
 def test_a_terminal_without_an_account_is_refused():
@@ -403,6 +448,30 @@ def test_a_lost_connection_is_noticed_while_prices_are_read():
     mt5.ticks["EURUSD"] = 1
     with pytest.raises(GatewayUnavailable):
         terminal.refresh_clock()
+
+
+def test_a_history_that_is_refused_leaves_the_time_of_what_else_is_seen():
+    mt5 = ScriptedMt5(position(7), deals=(deal(5, time_msc=OPENED_MSC + 9),))
+    terminal = terminal_of(mt5)
+    terminal.positions()
+    mt5.fail("history_deals_get", (-1, "Fail"))
+    assert terminal.refresh_clock() == OPENED_MSC
+    assert terminal.refresh_clock() == OPENED_MSC + 9
+    mt5.fail("history_deals_get", NO_CONNECTION)
+    with pytest.raises(GatewayUnavailable):
+        terminal.refresh_clock()
+
+
+def test_a_module_without_prices_and_history_still_shows_positions():
+    class Few(ScriptedMt5):
+        def __getattribute__(self, name: str) -> Any:
+            if name in ("history_deals_get", "symbol_info_tick", "symbols_get"):
+                raise AttributeError(name)
+            return super().__getattribute__(name)
+
+    terminal = terminal_of(Few(position(7)))
+    assert terminal.refresh_clock() is None
+    assert len(terminal.positions()) == 1
 
 
 def test_another_account_has_another_clock():

@@ -139,13 +139,13 @@ def believe(raw: str) -> Snapshot:
 
 
 @pytest.mark.parametrize(("raw", "words"), REFUSED, ids=range(len(REFUSED)))
-def test_what_the_reference_states_is_refused_is_refused_with_its_words(raw, words):
+def test_what_the_reference_lists_as_refused_is_refused_with_its_words(raw, words):
     with pytest.raises(GatewayError) as refused:
         believe(raw)
     assert str(refused.value) == words
 
 
-def test_the_example_of_the_extended_form_is_believed():
+def test_the_example_of_the_extended_form_is_accepted():
     assert believe(json.dumps(extended("positions"))).count == 1
 
 
@@ -271,7 +271,7 @@ def test_the_small_server_of_the_reference_runs(tmp_path):
 # ---- the second server
 
 
-def test_the_second_server_knows_nothing_of_the_ledger():
+def test_the_second_server_imports_nothing_of_the_ledger():
     imported = set()
     for node in ast.walk(ast.parse(SERVER.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

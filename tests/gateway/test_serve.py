@@ -229,7 +229,7 @@ def test_an_error_of_the_package_is_answered_with_its_code(tmp_path):
     with ServedTerminal(tmp_path, poll_ms=60_000) as served:
         served.until_connected()
         served.until("the first look", state="idle")
-        served.terminal.control("fail", fault="no-connection")
+        served.terminal.control("fail", fault="no-connection:1")
         answer = served.ask("GET_POSITIONS")
         assert (answer["error_code"], answer["last_error"]) == ("-10004", [-10004, "No IPC connection"])
         assert served.ask("GET_POSITIONS")["error_code"] == "-10004", "until it is connected again"
@@ -241,7 +241,7 @@ def test_an_error_of_the_package_is_answered_with_its_code(tmp_path):
 def test_a_fault_of_the_package_lasts_until_it_is_cleared(tmp_path):
     with ServedTerminal(tmp_path, terminal={"positions": 2}, poll_ms=60_000) as served:
         served.until_connected()
-        served.terminal.control("fail", fault="fail:1000000")
+        served.terminal.control("fail", fault="fail")
         for _ in range(3):
             assert served.ask("GET_POSITIONS")["error_code"] == "-1"
         served.terminal.clear()

@@ -26,10 +26,10 @@ ROW: Final = {"ticket": 5, "symbol": "EURUSD", "type": "buy", "volume": 0.1, "pr
 
 
 class Served:
-    """A server in a thread, before a responder that does with a call what a test says."""
+    """A server in a thread, before a responder that does with a call what a test defines."""
 
-    def __init__(self, take: Callable[[Call], object], run_due: Callable[[], float] = lambda: math.inf) -> None:
-        self._take, self._run_due = take, run_due
+    def __init__(self, answer: Callable[[Call], object], run_due: Callable[[], float] = lambda: math.inf) -> None:
+        self._answer, self._run_due = answer, run_due
         self.server = GatewayServer(self)
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         ready = threading.Event()
@@ -50,7 +50,7 @@ class Served:
         self.context.term()
 
     def take(self, call: Call) -> None:
-        self._take(call)
+        self._answer(call)
 
     def run_due(self) -> float:
         return self._run_due()
@@ -70,11 +70,11 @@ def pong(call: Call) -> None:
 
 
 def test_whatever_answers_behind_it_is_a_gateway_to_the_client():
-    def take(call: Call) -> None:
+    def answer(call: Call) -> None:
         is_known = isinstance(read_query(call.request), GetPositions)
         call.answer(Positions(head=HEAD, rows=[ROW]) if is_known else Refusal("BUSY", "a call is under way"))
 
-    with Served(take) as served, ZmqGateway(served.server.endpoint, timeout_ms=PATIENT) as gateway:
+    with Served(answer) as served, ZmqGateway(served.server.endpoint, timeout_ms=PATIENT) as gateway:
         snapshot = gateway.positions()
         assert [row.ticket for row in snapshot.positions] == [5]
         assert (snapshot.is_extended, snapshot.login, snapshot.server, snapshot.count) == (True, 7, "Desk", 1)
@@ -98,12 +98,12 @@ def test_calls_may_be_answered_later_and_in_another_order():
 
 
 def test_a_responder_that_fails_answers_an_error_and_the_next_request():
-    def take(call: Call) -> None:
+    def answer(call: Call) -> None:
         if call.request.action == "FAIL":
             raise KeyError("nothing there")
         pong(call)
 
-    with Served(take) as served:
+    with Served(answer) as served:
         served.ask(b'{"action":"FAIL","req_id":"a"}')
         error = served.answer()
         assert (error["status"], error["error_code"], error["error_msg"]) == (
@@ -115,11 +115,11 @@ def test_a_responder_that_fails_answers_an_error_and_the_next_request():
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b'{"action":1}', b"\xff", b'{"req_id":"a"}'])
 def test_what_is_no_request_is_refused_before_the_responder(raw):
-    taken: list[Call] = []
-    with Served(taken.append) as served:
+    calls: list[Call] = []
+    with Served(calls.append) as served:
         served.ask(raw)
         assert served.answer()["error_code"] == "MALFORMED_REQUEST"
-    assert taken == []
+    assert calls == []
 
 
 def test_an_action_of_its_own_is_answered_by_a_responder_with_fields_of_its_own():
@@ -132,7 +132,7 @@ def test_a_restart_loses_what_was_not_answered_and_keeps_the_port():
     before: list[Call] = []
     restarted = threading.Event()
 
-    def take(call: Call) -> None:
+    def answer(call: Call) -> None:
         if call.request.action == "RESTART":
             served.server.restart()
             restarted.set()
@@ -143,7 +143,7 @@ def test_a_restart_loses_what_was_not_answered_and_keeps_the_port():
                 pong(one)
             pong(call)
 
-    with Served(take) as served:
+    with Served(answer) as served:
         endpoint = served.server.endpoint
         served.ask(b'{"action":"WAIT","req_id":"lost"}')
         served.ask(b'{"action":"RESTART"}')

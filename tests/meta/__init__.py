@@ -1,1 +1,1 @@
-"""Tests of the project itself: its floors, its texts, its package, its tools."""
+"""Tests of the project itself: its layers, its texts, its package, its tools."""

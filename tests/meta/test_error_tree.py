@@ -1,4 +1,4 @@
-"""The drawing of the error tree and the classes say the same."""
+"""The drawing of the error tree and the classes agree."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_the_drawing_shows_the_classes():
     assert sorted(read_drawing(errors.__doc__ or "")) == sorted(read_classes())
 
 
-def test_every_error_reports_what_it_is():
+def test_every_error_has_a_docstring():
     assert [name for name, error in inspect.getmembers(errors, inspect.isclass) if not error.__doc__] == []
 
 
@@ -69,7 +69,7 @@ def read_drawing(text: str) -> Iterator[Drawn]:
 
 
 def _drawn_lines(text: str) -> list[str]:
-    """Return the lines of the drawing: from the one that says ``.retryable = False`` to the next blank one."""
+    """Return the lines of the drawing: from the one that has ``.retryable = False`` to the next blank one."""
     lines = inspect.cleandoc(text).splitlines()
     first = next(number for number, line in enumerate(lines) if line.endswith(".retryable = False"))
     ends = [number for number, line in enumerate(lines) if not line.strip() and number > first]

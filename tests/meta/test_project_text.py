@@ -1,4 +1,4 @@
-"""What the project's files say: nothing of the machine they were made on, and no command that is not there."""
+"""What the project's files contain: nothing of the machine they were made on, and no command that is not there."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def texts() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("forbidden", [_REGISTRY, _MACHINE_PATH], ids=["package registries", "paths of one machine"])
-def test_no_file_names(forbidden):
+def test_no_file_names_a_registry_or_a_machine(forbidden):
     assert [(name, found[0]) for name, text in texts() if (found := forbidden.search(text))] == []
 
 
@@ -90,7 +90,7 @@ def test_what_runs_before_a_commit_is_what_ci_runs():
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_an_old_python_can_read_the_tools_far_enough_to_report_it(path):
+def test_an_old_python_can_parse_the_tools_and_so_report_that_it_is_too_old(path):
     tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 7))
     assert [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "__future__"] == []
 

@@ -1,4 +1,4 @@
-"""What README shows runs as it stands."""
+"""What README shows runs as it is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference pages of the manual say what the code does."""
+"""The reference pages of the manual state what the code does."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ DATED = "# Changelog\n\n## [0.2.0] - 2026-11-27\n\n- Added: this.\n\n## 0.1.0 - 
         (DATED.replace("Changelog\n", "Changelog\n\n## Unreleased\n"), "0.2.0", []),
         (DATED, "0.3.0", ["CHANGELOG.md has no section '## 0.3.0 - YYYY-MM-DD'"]),
         (DATED.replace(" - 2026-11-27", ""), "0.2.0", ["CHANGELOG.md has no section '## 0.2.0 - YYYY-MM-DD'"]),
-        (DATED, "0.1.0", ["the newest section of CHANGELOG.md is 0.2.0, and pyproject.toml says 0.1.0"]),
+        (DATED, "0.1.0", ["the newest section of CHANGELOG.md is 0.2.0, and pyproject.toml has 0.1.0"]),
         (
             DATED.replace("Changelog\n", "Changelog\n\n## Unreleased\n\n- Added: that.\n"),
             "0.2.0",
@@ -43,7 +43,7 @@ def test_this_schema_has_its_frozen_journal():
     assert list(release_check.frozen_problems(ROOT)) == []
 
 
-def test_a_folder_that_git_knows_nothing_of_cannot_be_released(tmp_path):
+def test_a_folder_outside_git_cannot_be_released(tmp_path):
     [missing] = release_check.uncommitted(tmp_path)
     assert missing.startswith("git ")
 

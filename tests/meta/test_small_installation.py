@@ -35,7 +35,13 @@ def modules() -> list[str]:
 
 def test_all_can_be_imported_but_what_is_loaded_when_a_journal_in_a_database_is_opened(python):
     wanted = [name for name in modules() if not name.startswith("ledger.journal.")]
-    assert {"ledger.codec", "ledger.gateway.client", "ledger.gateway.sandbox.server", "ledger.cli.sandbox"} <= {*wanted}
+    assert {
+        "ledger.codec",
+        "ledger.gateway.client",
+        "ledger.gateway.server",
+        "ledger.gateway.sandbox.server",
+        "ledger.cli.sandbox",
+    } <= {*wanted}
     program = f"import importlib, sys\nfor name in {wanted}: importlib.import_module(name)\nprint(*sorted(sys.modules))"
     assert LEFT_OUT.isdisjoint(run(python, "-I", "-c", program).split())
 
@@ -72,7 +78,7 @@ def test_the_command_makes_keys_for_a_gateway(python, tmp_path):
     assert "public key" in output
 
 
-def test_a_command_that_needs_more_states_what(python, tmp_path):
+def test_a_command_that_needs_more_names_what_is_missing(python, tmp_path):
     output = run(python.with_name("ledger"), "accounts", "--journal", f"sqlite:///{tmp_path}/desk.db", code=2)
     assert "this needs the package sqlalchemy, which is not installed here" in output
     assert "Traceback" not in output

@@ -22,7 +22,7 @@ LINT = ["lint", "format", "types"]
         (["tests/unit", "-k", "netting"], ["tests"]),
     ],
 )
-def test_the_words_choose_what_is_checked(words, names, tmp_path):
+def test_the_arguments_choose_what_is_checked(words, names, tmp_path):
     steps = command._steps(words, tmp_path / "report.xml")
     assert [step.name for step in steps] == names
 

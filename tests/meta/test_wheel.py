@@ -53,9 +53,9 @@ def test_the_wheel_holds_nothing_else(wheel):
 
 def test_the_wheel_brings_the_command_and_the_licence(wheel):
     with zipfile.ZipFile(wheel) as archive:
-        recorded = {name.split(".dist-info/")[1]: archive.read(name).decode() for name in names(wheel) if ".dist-info/" in name}
-    assert {"ledger = ledger.cli:main", "mt5-ledger = ledger.cli:main"} <= set(recorded["entry_points.txt"].splitlines())
-    assert "MIT License" in recorded["licenses/LICENSE"]
+        metadata = {name.split(".dist-info/")[1]: archive.read(name).decode() for name in names(wheel) if ".dist-info/" in name}
+    assert {"ledger = ledger.cli:main", "mt5-ledger = ledger.cli:main"} <= set(metadata["entry_points.txt"].splitlines())
+    assert "MIT License" in metadata["licenses/LICENSE"]
 
 
 def test_the_source_archive_holds_what_tests_and_builds_need(unpacked_sdist):

@@ -2,8 +2,8 @@
 
 A broker executes deals of a few positions. An engine records some of them, at once or late, in milliseconds or in whole
 seconds; syncs are made with server clocks that run ahead or lag and with histories that do not show the newest deals yet.
-In the end every deal becomes known, in some order, live or from an export. The reference is the broker itself, which knows
-what it did and when.
+In the end every deal becomes known, in some order, from the engine or from an export. The reference is the broker itself,
+which knows what it did and when.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from ledger import Account, FillRecorded, Ledger, Origin, ReconcilePolicy, RemotePosition, Side
 from ledger.clock import ClockRule
-from tests.property.test_fold import is_kept_up
+from tests.property.test_fold import is_up_to_date
 from tests.support.broker import ACCOUNT, ScriptedGateway, Watch, reconciler
 
 #: 2024-11-03 05:40 UTC: on a server that closes the day at 17:00 New York twenty minutes before the hour that it shows twice.
@@ -181,7 +181,7 @@ def test_every_order_of_delivery_ends_with_the_broker_s_books(seed, nets, start_
     history = History(seed, nets=nets, start_msc=start_msc, skews=(0,), lags=(0,))
     assert history.is_right
     assert history.account.portfolio.unexplained == ()
-    is_kept_up(history.account)
+    is_up_to_date(history.account)
     assert history.ledger.verify().ok
 
 
@@ -193,7 +193,7 @@ def test_every_order_of_delivery_ends_with_the_broker_s_books(seed, nets, start_
 def test_clocks_that_lead_or_lag_and_histories_that_lag_are_healed_by_one_more_sync(seed, nets, start_msc):
     skews = (0, 0, -3_000, -500, 3_000, 400)
     history = History(seed, nets=nets, start_msc=start_msc, skews=skews, lags=(0, 0, 0, 1, 2, 99))
-    is_kept_up(history.account)
+    is_up_to_date(history.account)
     history.heal()
     assert history.volumes() == {one.position_id: one.volume for one in history.broker.held.values()}
     assert history.ledger.verify().ok
@@ -204,9 +204,9 @@ def test_clocks_that_lead_or_lag_and_histories_that_lag_are_healed_by_one_more_s
 @settings(max_examples=40)
 @given(seed=st.integers(0, 2**32))
 def test_where_only_positions_are_stated_one_more_sync_heals_too(seed, nets, start_msc):
-    """The base form: no deals, no server time, no identifiers. Nobody can tell all deals of one second apart."""
+    """The base form: no deals, no server time, no identifiers. Nobody can distinguish all deals of one second."""
     history = History(seed, nets=nets, start_msc=start_msc, skews=(0,), lags=(0,), extended=False)
-    is_kept_up(history.account)
+    is_up_to_date(history.account)
     history.heal()
     ours = sorted((one.symbol, one.volume) for one in history.account.portfolio.positions.values())
     assert ours == sorted((one.symbol, one.volume) for one in history.broker.held.values())

@@ -1,4 +1,4 @@
-"""The law of checkpoints: whatever was kept of earlier replays, a replay is what it is from the start."""
+"""The law of checkpoints: whatever was stored of earlier replays, a replay is what it is from the start."""
 
 from __future__ import annotations
 
@@ -42,26 +42,26 @@ def ask(journal: MemoryJournal, version: int, second: float | None, density: int
 
 
 @given(
-    recorded=st.lists(st.tuples(batches, densities, st.lists(st.tuples(st.floats(0, 1), seconds), max_size=3)), max_size=8),
+    steps=st.lists(st.tuples(batches, densities, st.lists(st.tuples(st.floats(0, 1), seconds), max_size=3)), max_size=8),
     mode=st.sampled_from(["hedging", "netting"]),
 )
 @example(  # a deal that a checkpoint counted is moved on in time by a later revision, and then completed there
-    recorded=[
+    steps=[
         ([fill(1, 1), fill(2, 2), fill(3, 3)], 1, [(1, None)]),
         ([revised(fill(1, 4, volume=2))], 1, [(1, None), (0.9, None), (1, 2)]),
     ],
     mode="hedging",
 )
 @example(  # a deal at the very place of a checkpoint is completed later
-    recorded=[([fill(1, 1, profit=None), fill(2, 2)], 1, []), ([completion(1, profit=5)], 1, [(1, None), (1, 1)])],
+    steps=[([fill(1, 1, profit=None), fill(2, 2)], 1, []), ([completion(1, profit=5)], 1, [(1, None), (1, 1)])],
     mode="hedging",
 )
-def test_a_replay_from_a_checkpoint_is_a_replay_from_the_start(recorded, mode):
+def test_a_replay_from_a_checkpoint_is_a_replay_from_the_start(steps, mode):
     """Any history, late events and revisions included; checkpoints of any density, made at any moment; any question."""
     journal = MemoryJournal(Clock())
     journal.append(ACCOUNT, [opened(mode=mode)])
-    for events, density, questions in recorded:
-        with suppress(LedgerError):  # not everything that can be told can be recorded
+    for events, density, questions in steps:
+        with suppress(LedgerError):  # not everything that can happen can be recorded
             journal.append(ACCOUNT, events, conflicts="keep")
         head = journal.heads()[ACCOUNT].version
         ask(journal, head, None, density)
@@ -71,7 +71,7 @@ def test_a_replay_from_a_checkpoint_is_a_replay_from_the_start(recorded, mode):
 
 @given(seed=st.integers(0, 10**9), density=densities)
 def test_every_checkpoint_serves_every_selection_or_none(seed, density):
-    """One long history, told out of order; every version and every second asked about in turn, twice."""
+    """One long history, recorded out of order; every version and every second asked about in turn, twice."""
     chance = random.Random(seed)
     deals = [
         fill(n, n // 3, position_id=1 + n % 4, entry=chance.choice(["in", "out"]), side=chance.choice(["buy", "sell"]))
@@ -87,8 +87,8 @@ def test_every_checkpoint_serves_every_selection_or_none(seed, density):
         events.insert(at, revised(fill(moved.deal, chance.randrange(14), position_id=moved.position_id)))
     journal = MemoryJournal(Clock())
     journal.append(ACCOUNT, [opened()])
-    for recorded in events:
-        journal.append(ACCOUNT, [recorded], conflicts="keep")
+    for one in events:
+        journal.append(ACCOUNT, [one], conflicts="keep")
         if chance.random() < 0.2:
             ask(journal, journal.heads()[ACCOUNT].version, None, density)
     head = journal.heads()[ACCOUNT].version

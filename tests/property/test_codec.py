@@ -1,4 +1,4 @@
-"""Laws of the stored form: whatever was told comes back, and is written the same again."""
+"""Laws of the stored form: whatever was recorded comes back, and is written the same again."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ledger import ReconcilePolicy, RemotePosition, SyncStatus
 from ledger.reconcile.compare import compare
-from tests.property.test_fold import is_kept_up
+from tests.property.test_fold import is_up_to_date
 from tests.property.test_reconcile import desk, snapshot_of
 from tests.support.broker import reconciler
 from tests.support.strategies import SYMBOLS, History, lots, prices, sides
@@ -32,7 +32,7 @@ def pictures(draw: st.DrawFn, *, nets: bool, is_identified: bool) -> list[tuple[
             if draw(st.booleans()):
                 continue
             ticket = draw(st.sampled_from([position_id, position_id + 100])) if is_identified else position_id
-            # By their tickets alone two positions of one symbol can be taken for one another for good.
+            # By their tickets alone two positions of one symbol can be mistaken for one another for good.
             symbol = SYMBOLS[number] if nets else draw(st.sampled_from((SYMBOLS[:2], SYMBOLS[2:])[number]))
             rows.append(
                 RemotePosition(
@@ -82,4 +82,4 @@ def test_whatever_flaps_appends_few_events_is_not_safe_meanwhile_and_ends_when_i
     version = account.version
     service.sync_positions()
     assert account.version == version
-    is_kept_up(account)
+    is_up_to_date(account)

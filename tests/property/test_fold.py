@@ -1,4 +1,4 @@
-"""Laws of the fold: whatever happened, and however it was told, the portfolio is what it comes to."""
+"""Laws of the fold: whatever happened, and however it was recorded, the portfolio is what it comes to."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from tools.testkit.stories import opened, shown
 # ------------------------------------------------------------------------------------------------------------ comparing
 
 
-def json_row(portfolio: Portfolio) -> dict[str, Any]:
-    """Return what a portfolio shows, without where in the journal it stands."""
+def json_of(portfolio: Portfolio) -> dict[str, Any]:
+    """Return what a portfolio shows, without its version and its hash."""
     return replay_json(portfolio, until=None, known_at=None, version=0, head="", selected=0)
 
 
@@ -45,7 +45,7 @@ def trades(account: Account, **moment: Any) -> list[dict[str, Any]]:
 
 
 def recorded(events: Iterable[Event], mode: str) -> Account:
-    """Return an account that was told some events, one by one, conflicts left out."""
+    """Return an account with some events recorded, one by one, conflicts left out."""
     account = opened(mode)
     for event in events:
         account.ledger.journal.append(account.name, [event], conflicts="keep")
@@ -76,19 +76,19 @@ def is_sound(account: Account) -> None:
         assert position.volume > 0
     assert all(one.volume > 0 for one in portfolio.unexplained)
     assert portfolio.breaks == ()
-    lives = [
+    trades = [
         *account.trades(), *(portfolio.trade(one) for one in portfolio._holdings.open.values()),
     ]  # fmt: skip
     for name in ("commission", "fee", "swap", "profit"):
-        assert sum(getattr(life, name) for life in lives) == getattr(totals, name)
+        assert sum(getattr(trade, name) for trade in trades) == getattr(totals, name)
     assert portfolio.totals.deals_incomplete or all(
         trade.complete or any(one.kind == "ghost result" for one in portfolio.unexplained) for trade in account.trades()
     )
 
 
-def is_kept_up(account: Account) -> None:
-    """Check that the portfolio that is kept up equals a fold from the start."""
-    assert json_row(account.portfolio) == json_row(account.replay(checkpoints=False))
+def is_up_to_date(account: Account) -> None:
+    """Check that the portfolio that is updated event by event equals a fold from the start."""
+    assert json_of(account.portfolio) == json_of(account.replay(checkpoints=False))
     assert account.portfolio.totals == account.replay().totals
 
 
@@ -134,7 +134,7 @@ def test_the_portfolio_is_what_the_broker_holds(history):
 
 
 @given(histories())
-def test_nothing_is_kept_of_what_is_over(history):
+def test_a_portfolio_holds_nothing_of_closed_positions(history):
     portfolio = recorded(history.deals, history.mode).portfolio
     holdings = portfolio._holdings
     assert len(holdings.open) == len(history.held)
@@ -142,38 +142,38 @@ def test_nothing_is_kept_of_what_is_over(history):
 
 
 @given(histories())
-def test_every_life_that_ended_is_one_complete_trade(history):
+def test_every_round_trip_that_ended_is_one_complete_trade(history):
     account = recorded(history.deals, history.mode)
     seen = picture(history.deals, history.mode)
-    ended = sorted((life.position_id or 0, life.closed_msc, life.opened_msc) for life in seen.closed)
+    ended = sorted((trade.position_id or 0, trade.closed_msc, trade.opened_msc) for trade in seen.closed)
     found = list(account.trades())
     assert sorted((trade.position_id or 0, trade.closed_msc, trade.opened_msc or 0) for trade in found) == ended
     assert all(trade.complete for trade in found)
 
 
-# --------------------------------------------------------------------------------------------------- however it was told
+# ----------------------------------------------------------------------------------------------- however it was recorded
 
 
 @given(st.data())
-def test_recorded_twice_shuffled_late_and_in_batches_is_recorded_once(data):
+def test_recording_twice_shuffled_late_and_in_batches_equals_recording_once(data):
     history: History = data.draw(histories())
     once = recorded(history.deals, history.mode)
     again = opened(history.mode)
     for batch in in_batches(data.draw, data.draw(records(history))):
         again.record_many(batch)
-        is_kept_up(again)
-    assert json_row(again.portfolio) == json_row(once.portfolio)
+        is_up_to_date(again)
+    assert json_of(again.portfolio) == json_of(once.portfolio)
     assert again.portfolio.totals == once.portfolio.totals
     assert trades(again) == trades(once)
 
 
 @given(st.data())
-def test_what_is_not_recorded_yet_is_left_out_and_nothing_else(data):
+def test_only_what_is_not_recorded_yet_is_left_out(data):
     history: History = data.draw(histories(waits=seconds))
     some = data.draw(st.lists(st.sampled_from(history.deals), unique_by=lambda deal: deal.deal))
     account = recorded(some, history.mode)
     agrees(account.portfolio, picture(some, history.mode))
-    is_kept_up(account)
+    is_up_to_date(account)
     is_sound(account)
 
 
@@ -189,7 +189,7 @@ def test_money_and_volume_do_not_wait_for_each_other(data):
 
 
 @given(st.data())
-def test_seconds_and_milliseconds_come_to_the_same_on_a_hedging_account(data):
+def test_deals_in_seconds_and_in_milliseconds_come_to_the_same_on_a_hedging_account(data):
     history: History = data.draw(histories(nets=False))
     once = recorded(history.deals, history.mode)
     coarse = [evolve(deal, time_msc=deal.time_msc // 1000 * 1000) for deal in history.deals]
@@ -211,7 +211,7 @@ def test_a_revision_counts_instead_of_what_it_revises(drawn):
     account = opened(history.mode)
     for event in events:
         account.record(event)
-        is_kept_up(account)
+        is_up_to_date(account)
     agrees(account.portfolio, picture(events, history.mode))
     is_sound(account)
 
@@ -224,26 +224,26 @@ def test_completions_and_revisions_come_in_any_order(data):
     order = [*poor, *data.draw(st.permutations([*history.deals, *revisions, *history.deals]))]
     account = recorded(order, history.mode)
     agrees(account.portfolio, picture(order, history.mode))
-    is_kept_up(account)
+    is_up_to_date(account)
 
 
 # ------------------------------------------------------------------------------------------------------- at every moment
 
 
 @given(st.data())
-def test_until_a_moment_is_what_had_happened_by_then(data):
+def test_a_replay_until_a_moment_is_what_had_happened_by_then(data):
     history: History = data.draw(histories())
     account = recorded(data.draw(st.permutations(history.deals)), history.mode)
     for moment in {deal.time_msc for deal in history.deals}:
         for cut in (moment - 1, moment):
             before = recorded([deal for deal in history.deals if deal.time_msc <= cut], history.mode)
             until = datetime.fromtimestamp(cut / 1000, UTC)
-            assert json_row(account.replay(until=until)) == json_row(before.portfolio)
+            assert json_of(account.replay(until=until)) == json_of(before.portfolio)
             assert trades(account, until=until) == trades(before)
 
 
 @given(revised_histories(waits=seconds))
-def test_until_a_moment_as_known_now(drawn):
+def test_a_replay_until_a_moment_uses_all_that_is_known_now(drawn):
     history, events = drawn
     account = recorded(events, history.mode)
     for cut in {event.time_msc for event in events}:
@@ -251,17 +251,17 @@ def test_until_a_moment_as_known_now(drawn):
 
 
 @given(st.data())
-def test_what_was_believed_at_a_moment_is_what_was_shown_then(data):
+def test_what_was_known_at_a_moment_is_what_was_shown_then(data):
     history, events = data.draw(revised_histories())
     account = opened(history.mode)
     then: list[tuple[str, int, dict[str, Any], list[dict[str, Any]]]] = []
     for batch in in_batches(data.draw, events):
         account.record_many(batch)
         recorded_us = list(account.events())[-1].recorded_us
-        then.append((utc_text_us(recorded_us), account.version, json_row(account.portfolio), trades(account)))
+        then.append((utc_text_us(recorded_us), account.version, json_of(account.portfolio), trades(account)))
     for known_at, version, shown_then, trades_then in then:
-        assert json_row(account.replay(known_at=known_at)) == shown_then
-        assert json_row(account.replay(version=version)) == shown_then
+        assert json_of(account.replay(known_at=known_at)) == shown_then
+        assert json_of(account.replay(version=version)) == shown_then
         assert trades(account, known_at=known_at) == trades_then
 
 
@@ -312,9 +312,9 @@ def test_corrections_hold_until_late_deals_explain_them(data):
             account.record_many(found)
         events += found
         agrees(account.portfolio, picture(events, history.mode))
-        is_kept_up(account)
+        is_up_to_date(account)
     end_msc = history.deals[-1].time_msc
-    # On an account that nets, a late deal of another life of the same symbol may still move what stands there.
+    # On an account that nets, a late deal of another trade in the same symbol may still move what is open there.
     corrected = [
         one.position_id
         for one in events
@@ -327,7 +327,7 @@ def test_corrections_hold_until_late_deals_explain_them(data):
         account.record(late)
         events.append(late)
         agrees(account.portfolio, picture(events, history.mode))
-        is_kept_up(account)
+        is_up_to_date(account)
         is_sound(account)
         if not history.nets:
             ours = {one.position_id: (one.side, one.volume) for one in account.portfolio.positions.values()}

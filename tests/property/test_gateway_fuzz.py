@@ -1,4 +1,4 @@
-"""Whatever a gateway says, reading it gives a value or one of its errors."""
+"""Whatever a gateway answers, reading it gives a value or one of its errors."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ values = st.recursive(
 
 
 def test_broken_answers_do_no_harm():
-    recorded = {outcome(answer) for answer in answers(4_000, seed=20)}
-    assert {"Snapshot", "SnapshotRefused", "GatewayRefused", "RemoteHistory", "RemoteAccount", "tuple"} <= recorded
+    outcomes = {outcome(answer) for answer in answers(4_000, seed=20)}
+    assert {"Snapshot", "SnapshotRefused", "GatewayRefused", "RemoteHistory", "RemoteAccount", "tuple"} <= outcomes
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -54,8 +54,8 @@ def test_any_bytes_do_no_harm(reader, raw):
 @example("positions", "positions", [{"ticket": 1, "symbol": "\ud800", "type": "buy", "volume": 1, "price_open": 1}], True)
 @example("deals", "deals", [{"ticket": 1, "type": 0, "time": 1, "volume": 0, "price": 1, "symbol": "X", "entry": 0}], False)
 def test_any_value_anywhere_does_no_harm(reader, key, value, is_echoed):
-    recorded = {"status": "SUCCESS", "req_id": REQ_ID if is_echoed else value, key: value}
-    outcome(Answer(reader, json.dumps(recorded).encode()))
+    answer = {"status": "SUCCESS", "req_id": REQ_ID if is_echoed else value, key: value}
+    outcome(Answer(reader, json.dumps(answer).encode()))
 
 
 @given(st.sampled_from(READERS), st.data())
@@ -68,7 +68,7 @@ def test_any_value_in_any_field_does_no_harm(reader, data):
 
 
 @given(st.sampled_from(READERS), st.data(), st.integers(1, 40))
-def test_an_answer_that_is_read_in_parts_states_the_same(reader, data, part_bytes):
+def test_an_answer_that_is_read_in_parts_reads_the_same(reader, data, part_bytes):
     answer = valid_answers()[reader]
     places = [answer] + [row for value in answer.values() if isinstance(value, list) for row in value]
     place = data.draw(st.sampled_from(places))

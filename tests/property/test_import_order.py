@@ -34,9 +34,9 @@ def _write(history: History, windows: list[tuple[int, int, str]], folder: Path) 
 
 
 def _import_all(mode: str, paths: list[Path]) -> tuple[list[FileReport], Json]:
-    recorded = ImportOptions(account=AccountId(SERVER, LOGIN), mode=mode, currency="USD")
+    options = ImportOptions(account=AccountId(SERVER, LOGIN), mode=mode, currency="USD")
     with Ledger.open("memory://") as ledger:
-        reports = [import_files(ledger, [path], options=recorded)[0] for path in paths]
+        reports = [import_files(ledger, [path], options=options)[0] for path in paths]
         assert ledger.verify().ok
         portfolio = ledger.account(AccountId(SERVER, LOGIN)).portfolio
         return reports, replay_json(portfolio, until=None, known_at=None, version=0, head="", selected=0)
@@ -70,7 +70,7 @@ def test_the_order_of_imports_makes_no_difference_in_the_end(case):
 )
 @example("netting", 7, 22, [20])  # a reversal of a position that was opened in the export before
 @example("netting", 290, 66, [])  # an average exactly between two prices
-def test_exports_without_a_gap_agree_with_the_broker_or_state_what_they_cannot_tell(mode, seed, deals, cuts):
+def test_exports_without_a_gap_agree_with_the_broker_or_state_what_they_leave_open(mode, seed, deals, cuts):
     history = make_history(seed, mode, deals)
     ends = sorted({_cut(history, min(cut, len(history.deals))) for cut in cuts} | {len(history.deals)})
     starts = [0, *ends[:-1]]
@@ -81,7 +81,7 @@ def test_exports_without_a_gap_agree_with_the_broker_or_state_what_they_cannot_t
     balances = [check for report in reports for check in report.checks if check.name in ("balance column", "account figures")]
     assert [check for check in balances if check.disagreements] == []
     if mode == "hedging" and any("left unattributed" in note for report in reports for note in report.notes):
-        return  # closes whose position was opened before a file may fit two positions; then it is said, not guessed
+        return  # closes whose position was opened before a file may fit two positions; then it is reported, not guessed
     assert [report for report in reports if not report.agrees] == []
     assert [check.doubts for report in reports for check in report.checks if check.doubts] == []
     assert item["unexplained"] == item["breaks"] == []

@@ -1,4 +1,4 @@
-"""Laws of imports: what was lived is what is read, in every format; and no bytes do more harm than being refused."""
+"""Laws of imports: what was simulated is what is read, in every format; and no bytes do more harm than being refused."""
 
 from __future__ import annotations
 
@@ -60,19 +60,19 @@ def written(history, form, language="en"):
 
 
 def read(data, tmp_path_factory):
-    path = tmp_path_factory.getbasetemp() / "lived"
+    path = tmp_path_factory.getbasetemp() / "simulated"
     path.write_bytes(data)
     return read_statement(path)
 
 
 def results(deals, position_ids):
-    """Position ids by what their deals say: deals that nothing distinguishes may be swapped, and nothing else."""
-    recorded: defaultdict[tuple[object, ...], Counter[int]] = defaultdict(Counter)
+    """Position ids by what their deals state: deals that nothing distinguishes may be swapped, and nothing else."""
+    found: defaultdict[tuple[object, ...], Counter[int]] = defaultdict(Counter)
     for deal, position_id in zip(deals, position_ids, strict=True):
         if deal.side is not None and position_id is not None:
             what = (deal.time_msc, deal.symbol, deal.type, deal.entry, deal.volume, deal.price, deal.profit, deal.swap)
-            recorded[(*what, deal.commission)][position_id] += 1
-    return recorded
+            found[(*what, deal.commission)][position_id] += 1
+    return found
 
 
 # --------------------------------------------------------------------------------------------------------------- what is read
@@ -80,7 +80,7 @@ def results(deals, position_ids):
 
 @given(history=histories(), form=formats, language=st.sampled_from(LANGUAGES))
 @settings(max_examples=40, deadline=None)
-def test_what_was_lived_is_what_is_read(history, form, language, tmp_path_factory):
+def test_the_deals_that_were_simulated_are_those_that_are_read(history, form, language, tmp_path_factory):
     report = read(written(history, form, language), tmp_path_factory)
     assert [(d.deal, d.time_msc, d.order or 0, d.volume or 0, d.price or 0, d.comment or "") for d in report.deals] == [
         (deal.ticket, deal.time_msc // 1000 * 1000, deal.order, deal.volume, deal.price, deal.comment) for deal in history.deals
@@ -98,7 +98,7 @@ def test_what_was_lived_is_what_is_read(history, form, language, tmp_path_factor
 
 @given(history=histories(), form=formats)
 @settings(max_examples=30, deadline=None)
-def test_the_positions_that_were_lived_are_those_that_are_read(history, form, tmp_path_factory):
+def test_the_positions_that_were_simulated_are_those_that_are_read(history, form, tmp_path_factory):
     report = read(written(history, form), tmp_path_factory)
     assert [(r.position_id, r.symbol, r.side.value, r.volume, r.volume_opened or r.volume) for r in report.closed or ()] == [
         (row.position_id, row.symbol.name, row.side, row.volume, row.volume_opened) for row in history.closed
@@ -113,7 +113,7 @@ def test_the_positions_that_were_lived_are_those_that_are_read(history, form, tm
 
 @given(history=histories())
 @settings(max_examples=20, deadline=None)
-def test_a_dump_states_what_was_lived_to_the_millisecond(history, tmp_path_factory):
+def test_a_dump_has_the_simulated_deals_to_the_millisecond(history, tmp_path_factory):
     dump = read(render_csv(history), tmp_path_factory)
     assert [(d.deal, d.time_msc, d.money, d.position_id or 0) for d in dump.deals] == [
         (deal.ticket, deal.time_msc, deal.money, deal.position_id) for deal in history.deals
@@ -125,7 +125,7 @@ def test_a_dump_states_what_was_lived_to_the_millisecond(history, tmp_path_facto
 
 @given(seed=seeds, mode=modes, size=st.sampled_from([20, 100, 300]), form=formats)
 @settings(max_examples=30, deadline=None)
-def test_from_birth_every_deal_finds_its_position(seed, mode, size, form, tmp_path_factory):
+def test_in_a_file_from_the_first_deal_on_every_deal_finds_its_position(seed, mode, size, form, tmp_path_factory):
     history = make_history(seed, mode, size)
     report = read(written(history, form), tmp_path_factory)
     attribution = attribute(report, report.mode)
@@ -146,25 +146,25 @@ def test_what_is_recorded_is_true_whatever_the_file_leaves_out(history, tables, 
 
 
 def assert_true(report, attribution, position_ids):
-    """Hold what is determined against the truth; of positions that all end closed, a pairing may be chosen, and is noted."""
+    """Compare what is determined with the truth; of positions that all end closed, a pairing may be chosen, and is noted."""
     chosen = {note.place for note in attribution.notes if "paired in order" in note.cause}
     determined = [
         None if f"deal {deal.deal} (row {deal.row})" in chosen else position_id
         for deal, position_id in zip(report.deals, attribution.position_ids, strict=True)
     ]
-    lived = results(report.deals, position_ids)
-    for what, recorded in results(report.deals, determined).items():
-        assert recorded <= lived[what]
+    simulated = results(report.deals, position_ids)
+    for what, ids in results(report.deals, determined).items():
+        assert ids <= simulated[what]
 
 
 @given(seed=seeds, mode=modes, cuts=st.lists(st.integers(1, 150), min_size=2, max_size=2))
 @settings(max_examples=30, deadline=None)
 @example(seed=47, mode="netting", cuts=[110, 141])  # an opening order filled twice, on both sides of the cut
 @example(seed=161, mode="netting", cuts=[10, 15])  # a closed row that ends with a reversal, not flat
-def test_a_longer_export_reports_the_same_of_the_deals_they_share(seed, mode, cuts, tmp_path_factory):
+def test_a_longer_export_reports_the_same_about_the_deals_they_share(seed, mode, cuts, tmp_path_factory):
     history = make_history(seed, mode, 150)
     first, last = sorted(cuts)
-    recorded: dict[int, int] = {}
+    known: dict[int, int] = {}
     for part in (
         in_whole_seconds(history, 0, first),
         in_whole_seconds(history, 0, last),
@@ -175,7 +175,7 @@ def test_a_longer_export_reports_the_same_of_the_deals_they_share(seed, mode, cu
         report = read(written(part, "html"), tmp_path_factory)
         for deal, position_id in zip(report.deals, attribute(report, report.mode).position_ids, strict=True):
             if deal.side is not None and position_id is not None:
-                assert recorded.setdefault(deal.deal, position_id) == position_id
+                assert known.setdefault(deal.deal, position_id) == position_id
 
 
 # ------------------------------------------------------------------------------------------------------------ broken bytes

@@ -40,10 +40,10 @@ from tests.support.journals import (
     specified,
 )
 
-#: The raw answers that corrections rest on; all of them are told every time.
+#: The raw answers that corrections rest on; all of them are offered every time.
 ANSWERS = (b"", b'{"status": "SUCCESS", "positions": []}', bytes(5000))
 
-# Few tickets, few seconds and few values, so that tellings meet.
+# Few tickets, few seconds and few values, so that records meet.
 tickets = st.integers(1, 5)
 times = st.sampled_from([0, 0.5, 1, 2, 2.25, 3, 4])
 money = st.sampled_from([None, 0, 5])
@@ -149,7 +149,7 @@ class Journals(RuleBasedStateMachine):
 
     @rule(deal=tickets, at=st.lists(times, min_size=2, max_size=4), fees=st.booleans())
     def record_one_deal_again_and_again(self, deal: int, at: list[float], fees: bool) -> None:
-        """Tell a deal poorly, then completely, then elsewhere in time, and there completely too."""
+        """Record a deal poorly, then completely, then elsewhere in time, and there completely too."""
         for second in at:
             poorly = fill(deal, second, profit=None, commission=None)
             more = [completion(deal, profit=7)] + [completion(deal, commission=-1)] * fees

@@ -44,15 +44,15 @@ def fields_of(cls: type) -> dict[str, Any]:
 
 @given(st.data())
 @example(data=None)
-def test_any_value_in_any_field_of_any_event(data):
+def test_any_value_in_any_field_makes_an_event_or_an_error(data):
     if data is None:
         return
     cls = data.draw(classes)
-    recorded = fields_of(cls)
+    fields = fields_of(cls)
     for name in data.draw(st.sets(st.sampled_from([one.name for one in attrs.fields(cls)]), min_size=1, max_size=3)):
-        recorded[name] = data.draw(junk)
+        fields[name] = data.draw(junk)
     try:
-        made = cls(**recorded)
+        made = cls(**fields)
         if cls is PositionState:
             return
         row = encode(made, TERMS_FILTER)
@@ -65,7 +65,7 @@ def test_any_value_in_any_field_of_any_event(data):
 
 
 @given(junk)
-def test_anything_recorded_is_an_event_or_an_error(thing):
+def test_recording_anything_but_events_is_an_error(thing):
     account = opened()
     for record in (account.record, account.record_many, lambda it: account.record_many([it])):
         try:
@@ -76,10 +76,10 @@ def test_anything_recorded_is_an_event_or_an_error(thing):
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=0), st.integers(0, 8))
 def test_a_decimal_is_recorded_exactly_or_refused(number, places):
-    recorded = number.quantize(Decimal(1).scaleb(-places)) if abs(number) < 10**15 else number
+    written = number.quantize(Decimal(1).scaleb(-places)) if abs(number) < 10**15 else number
     try:
-        made = fill(1, volume=recorded)
+        made = fill(1, volume=written)
         row = encode(made, TERMS_FILTER)
     except LedgerError:
         return
-    assert decode(row, TERMS_FILTER).volume == recorded  # type: ignore[union-attr]
+    assert decode(row, TERMS_FILTER).volume == written  # type: ignore[union-attr]

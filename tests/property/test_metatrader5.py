@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger import Account, Event, Ledger, StateReconciler, SyncStatus
+from ledger import Account, Event, Ledger, ReconcilePolicy, StateReconciler, SyncStatus
 from ledger.gateway import Gateway
 from ledger.gateway.metatrader5 import MetaTrader5Gateway
 from ledger.gateway.open import open_gateway
@@ -90,11 +90,11 @@ def served(terminal: Terminal) -> Iterator[Gateway]:
 class Book:
     """A journal in memory with the reconciler that writes it."""
 
-    def __init__(self, gateway: Gateway, mode: str) -> None:
+    def __init__(self, gateway: Gateway, mode: str, policy: ReconcilePolicy | None = None) -> None:
         ledger = Ledger.open("memory://", now_us=ticking(START_MSC * 1000 + 3_600_000_000))
         self.account: Account = ledger.account(SERVER, 70113)
         self.account.open(currency="USD", mode=mode, clock="UTC", time_msc=START_MSC)
-        self.reconciler = StateReconciler(self.account, gateway)
+        self.reconciler = StateReconciler(self.account, gateway, policy=policy or ReconcilePolicy())
 
     def sync(self) -> SyncStatus:
         return self.reconciler.sync_positions().status
@@ -126,3 +126,39 @@ def test_the_module_and_the_wire_lead_to_the_same_journal(mode, story):
             assert books[0].account.portfolio.positions == books[1].account.portfolio.positions
         assert books[0].events() == books[1].events()
         assert len(books[0].account.portfolio.positions) == len(near.open_positions())
+
+
+# ---- a terminal that fails
+
+#: What the module can answer wrongly about an account that has all its deals.
+READ_FAULTS = (
+    "no-connection", "timeout", "fail", "no-start", "exit", "not-connected", "wrong-login", "wrong-server", "half", "duplicate",
+)  # fmt: skip
+faults = st.tuples(st.just("fault"), st.sampled_from(READ_FAULTS), st.integers(1, 9))
+#: Believes the first snapshot that lacks a position: then only the gateway keeps a wrong one away.
+CREDULOUS = ReconcilePolicy(ghost_confirmations=1, vanish_confirmations=1, settle_sec=0)
+CORRECTIONS = ("PositionRecovered", "GhostClosed", "DriftCorrected")
+
+
+@settings(max_examples=30)
+@pytest.mark.parametrize("mode", ["hedging", "netting"])
+@given(story=st.lists(orders | others | faults | faults, min_size=1, max_size=20))
+def test_a_module_that_fails_leads_to_no_correction_and_to_the_books_in_the_end(mode, story):
+    terminal = Terminal(mode=mode)
+    mt5 = FakeMetaTrader5(terminal)
+    book = Book(MetaTrader5Gateway(mt5, login=70113), mode, CREDULOUS)
+    for symbol in SYMBOLS:
+        happen(terminal, "order", symbol, "buy", "0.07")
+    for what, *details in story:
+        if what == "fault":
+            mt5.faults.add(*details)
+        else:
+            happen(terminal, what, *details)
+        book.sync()
+    mt5.faults.clear()
+    for _ in range(2):  # the first may find that the terminal has to be started
+        book.sync()
+    assert book.sync() is not SyncStatus.DEGRADED
+    held = {one.position_id: one.volume for one in terminal.open_positions()}
+    assert {key: one.volume for key, one in book.account.portfolio.positions.items()} == held
+    assert [one.kind for one in book.account.events() if one.kind in CORRECTIONS] == []

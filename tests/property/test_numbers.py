@@ -25,7 +25,7 @@ doubles = st.floats(allow_nan=False, allow_infinity=False)
 
 
 @given(wholes, scales)
-def test_a_scaled_integer_stands_for_one_decimal(whole, scale):
+def test_a_scaled_integer_represents_one_decimal(whole, scale):
     number = unscaled(whole, scale)
     assert Fraction(number) == Fraction(whole, 10**scale)
     assert scaled(number, scale, "money") == whole
@@ -44,8 +44,8 @@ def test_the_precision_of_the_engine_changes_nothing(whole, scale, precision):
 @given(decimals, st.integers(0, 8))
 @example(Decimal("1.0001"), 3)
 @example(Decimal("1e-12"), 8)
-def test_a_number_is_kept_to_the_last_digit_or_refused(number, scale):
-    """What is kept is off by dirt at most: by far less than half a unit, and by less than a double can tell apart."""
+def test_a_number_is_stored_to_the_last_digit_or_refused(number, scale):
+    """What is stored is off by dirt at most: by far less than half a unit, and by less than a double can distinguish."""
     try:
         whole = scaled(number, scale, "money")
     except InexactNumber:
@@ -80,7 +80,7 @@ def test_a_double_is_read_through_its_shortest_text(number):
 
 
 @given(doubles, scales)
-def test_a_double_is_taken_or_refused_and_nothing_else(number, scale):
+def test_a_double_is_accepted_or_refused_and_nothing_else(number, scale):
     try:
         whole = scaled(exact(number), scale, "money")
     except InexactNumber:
@@ -142,7 +142,7 @@ def test_there_and_back_is_not_earlier_and_means_the_same(rule, wall):
 
 
 @given(st.sampled_from(["Europe/Athens", "Europe/London", "America/New_York", "Asia/Tehran", "Pacific/Apia"]), moments)
-def test_a_wall_time_that_exists_is_what_the_zone_states(name, wall):
+def test_a_wall_time_that_exists_is_converted_as_the_zone_defines_it(name, wall):
     zone = ZoneInfo(name)
     shown = datetime(1970, 1, 1) + timedelta(milliseconds=wall)  # noqa: DTZ001  # a wall clock has no zone
     utc = shown.replace(tzinfo=zone).astimezone(UTC)
@@ -185,12 +185,12 @@ def test_no_decimal_of_up_to_15_digits_is_ever_rounded(digits, places, scale):
     number = Decimal(digits).scaleb(-places)
     steps = Fraction(number) * 10**scale
     is_stored = steps == int(steps) and abs(steps) < 2**63  # a multiple that fits
-    for recorded in (number, str(number), f"{number:f}"):
+    for spelling in (number, str(number), f"{number:f}"):
         if is_stored:
-            assert Fraction(scaled(exact(recorded), scale, "volume"), 10**scale) == Fraction(number)
+            assert Fraction(scaled(exact(spelling), scale, "volume"), 10**scale) == Fraction(number)
         else:
             with pytest.raises(InexactNumber):
-                scaled(exact(recorded), scale, "volume")
+                scaled(exact(spelling), scale, "volume")
 
 
 @given(st.integers(1, 10**6), st.integers(0, 6), st.integers(1, 99), st.integers(9, 13))

@@ -46,7 +46,7 @@ anything = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="
 
 
 def is_shown_as_it_is(letter: str) -> bool:
-    """Say by Unicode's own tables what must not be shown: controls, formats but those that have a glyph, separators."""
+    """Decide by Unicode's own tables what must not be shown: controls, formats but those that have a glyph, separators."""
     has_glyph = "PREPENDED" in unicodedata.name(letter, "") or letter in "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f"
     return unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Zl", "Zp") or has_glyph or ord(letter) > 0x10000
 
@@ -71,7 +71,7 @@ def test_a_visible_text_is_one_line_without_anything_hidden(text):
 
 
 @given(st.recursive(anything | hostile, lambda inner: st.lists(inner) | st.dictionaries(hostile, inner), max_leaves=5))
-def test_json_states_the_same_and_shows_all_of_it(value):
+def test_json_text_has_the_same_value_and_hides_nothing(value):
     for is_ascii in (False, True):
         shown = json_text(value, is_ascii=is_ascii)
         assert json.loads(shown) == value
@@ -80,7 +80,7 @@ def test_json_states_the_same_and_shows_all_of_it(value):
 
 
 @given(st.text("'=+-@\t\r\n\uff1d a1", max_size=6))
-def test_a_cell_is_no_formula_and_can_be_taken_back(text):
+def test_a_cell_is_no_formula_and_can_be_read_back(text):
     cell = csv_text(text)
     assert csv_plain(cell) == text
     assert not cell or cell[0] not in "=+-@\t\r\n\uff1d"

@@ -1,4 +1,4 @@
-"""Laws of the merge: however postings are taken, they are the same, in the fold order, each deal once."""
+"""Laws of the merge: however postings are read, they are the same, in the fold order, each deal once."""
 
 from __future__ import annotations
 
@@ -74,16 +74,16 @@ def test_the_merge_is_the_sorted_whole(rows, block):
 
 
 @given(histories(), st.integers(1, 7), st.lists(st.integers(1, 9), max_size=30))
-def test_they_are_the_same_however_many_are_taken_at_once(rows, block, counts):
+def test_postings_are_the_same_however_many_are_read_at_once(rows, block, counts):
     together, one_by_one = postings(rows, block), postings(rows, 3)
-    taken: list[Row] = []
+    together_rows: list[Row] = []
     ones: list[Row] = []
     for count in [*counts, 10**6]:
-        taken += together.take(count)
-        while len(ones) < len(taken):
+        together_rows += together.take(count)
+        while len(ones) < len(together_rows):
             ones += one_by_one.take(1)  # more where some have to stay together
-        if len(ones) == len(taken):
-            assert ones == taken
+        if len(ones) == len(together_rows):
+            assert ones == together_rows
     one_by_one.take(1)
     assert (together.place, together.reading) == (one_by_one.place, one_by_one.reading)
     assert together.reading.events == sum(row.placement != OUTSIDE_FOLD for row in rows)

@@ -106,7 +106,7 @@ def test_what_is_no_request_is_refused(raw):
         read_request(raw)
 
 
-def test_an_action_of_no_version_is_none_of_the_protocols_and_its_fields_are_at_hand():
+def test_an_action_of_no_version_is_none_of_the_protocols_and_its_fields_can_be_read():
     request = read_request(b'{"action":"SEND_ORDER","symbol":"EURUSD"}')
     assert (read_query(request), request.action, request.fields["symbol"], request.echo) == (None, "SEND_ORDER", "EURUSD", {})
 
@@ -132,7 +132,7 @@ def test_positions_without_a_head_are_of_the_base_form(tickets):
     assert (snapshot.is_extended, snapshot.login, snapshot.count) == (False, None, None)
 
 
-def test_no_list_is_never_read_as_an_empty_one():
+def test_a_missing_list_is_never_read_as_an_empty_one():
     with pytest.raises(SnapshotRefused, match="expected a list"):
         read_snapshot(write_answer(Positions(head=HEAD, rows=None), echo=ASKED), Asked("a1"))
 

@@ -41,7 +41,7 @@ from ledger.codec import natural_key
 from ledger.reconcile.compare import Disagreement, Drift, Ghost, NewTicket, Zombie, compare
 from ledger.reconcile.decide import Decision, DecisionContext, decide
 from ledger.reconcile.validate import validate
-from tests.property.test_fold import agrees, is_kept_up, json_row, volumes
+from tests.property.test_fold import agrees, is_up_to_date, json_of, volumes
 from tests.support.broker import ACCOUNT, ScriptedGateway, Watch, reconciler
 from tests.support.journals import new_url
 from tests.support.model import picture
@@ -259,7 +259,7 @@ def test_whatever_is_only_reported_changes_no_position(data):
 
 
 def desk(history: History, *, extended: bool = False, url: str = "memory://") -> tuple[Account, ScriptedGateway, Watch]:
-    """Return an account that was told a history long ago, and a gateway."""
+    """Return an account with a history recorded long ago, and a gateway."""
     watch = Watch()
     account = Ledger.create(url, now_us=watch).account(ACCOUNT)
     account.open(currency="USD", mode=history.mode, clock="UTC", time_msc=START_MSC)
@@ -290,7 +290,7 @@ def test_after_startup_the_portfolio_is_what_the_broker_shows_and_a_second_sync_
         watch.move(15)
         assert again.startup_recovery().appended == 0
     assert account.version == version
-    is_kept_up(account)
+    is_up_to_date(account)
     assert account.ledger.verify().ok
 
 
@@ -309,7 +309,7 @@ amiss = st.sampled_from(
 
 
 @given(st.data())
-def test_an_answer_that_is_not_believed_changes_nothing_but_the_state(data):
+def test_a_refused_answer_changes_nothing_but_the_state(data):
     history: History = data.draw(histories())
     account, gateway, watch = desk(history, extended=True)
     assume(account.portfolio.newest_fill_msc >= START_MSC)
@@ -326,13 +326,13 @@ def test_an_answer_that_is_not_believed_changes_nothing_but_the_state(data):
             gateway.show_rows([*rows, rows[0]])
         case _:
             gateway.amiss(**wrong)
-    before, version = json_row(account.portfolio), account.version
+    before, version = json_of(account.portfolio), account.version
     service = reconciler(account, gateway, watch)
     assert service.startup_recovery().status is SyncStatus.DEGRADED
     watch.move(15)
     assert service.sync_positions().appended == 0
     assert [one.kind for one in account.events(after=version)] == ["SyncDegraded"]
-    assert json_row(account.portfolio) == before
+    assert json_of(account.portfolio) == before
     assert not service.safe_to_trade()
 
 
@@ -360,7 +360,7 @@ def test_corrections_hold_until_the_broker_reports_its_deals_in_any_order(data):
     missed = [attrs.evolve(deal, origin=Origin.RECOVERY) for deal in history.deals if deal.deal in lost]
     for late in data.draw(st.permutations(missed)):
         account.record(late)
-        is_kept_up(account)
+        is_up_to_date(account)
     facts = [one.event for one in account.events() if not isinstance(one.event, (BreakOpened, BreakClosed))]
     agrees(account.portfolio, picture([one for one in facts if type(one).__name__ in MODELLED], history.mode))
     once = known_deals(history.deals, history.mode)
@@ -384,7 +384,7 @@ def test_a_broker_that_reports_its_deals_leaves_nothing_to_correct(data):
     known = History(history.nets, deals=[deal for deal in history.deals if deal.deal not in lost])
     account, gateway, watch = desk(known, extended=True)
     watch.now_us = max(watch.now_us, history.deals[-1].time_msc * 1000 + 60_000_000)
-    gateway.record(*history.deals).show_rows([row_of(one) for one in history.shown_after[-1]])
+    gateway.report(*history.deals).show_rows([row_of(one) for one in history.shown_after[-1]])
     service = reconciler(account, gateway, watch, ReconcilePolicy(overlap_sec=10**7))
     service.startup_recovery()
     watch.move(15)
@@ -406,13 +406,13 @@ def test_journals_in_memory_and_on_disk_come_to_the_same(data, tmp_path_factory)
     seen = []
     for url in ("memory://", new_url("sqlite", tmp_path_factory.mktemp("desk"))):
         account, gateway, watch = desk(history, extended=True, url=url)
-        gateway.show_rows(shows).record(*history.deals)
+        gateway.show_rows(shows).report(*history.deals)
         if fails:
             gateway.fail(GatewayTimeout("no answer"), times=1)
         service = reconciler(account, gateway, watch)
         results = [service.startup_recovery(), service.sync_positions(), service.startup_recovery()]
         events = [attrs.evolve(one, correlation=None, head="", recorded_us=0) for one in account.events()]
-        seen.append((events, [(one.status, one.held, one.appended) for one in results], json_row(account.portfolio)))
+        seen.append((events, [(one.status, one.held, one.appended) for one in results], json_of(account.portfolio)))
         assert account.ledger.verify().ok
         account.ledger.close()
     assert seen[0] == seen[1]
@@ -431,7 +431,7 @@ def test_two_restarts_in_the_middle_come_to_what_one_process_does(data):
             service = reconciler(account, gateway, watch) if restarts else service
             service.sync_positions()
             watch.move(15)
-        ends.append((json_row(account.portfolio), account.version))
+        ends.append((json_of(account.portfolio), account.version))
     assert ends[0] == ends[1]
 
 

@@ -42,7 +42,7 @@ raws = st.binary(max_size=40) | values.map(lambda value: json.dumps(value).encod
 
 
 class Served:
-    """A sandbox in a thread, and sockets to it that speak to it as badly as they like."""
+    """A sandbox in a thread, and sockets to it that send whatever they like."""
 
     def __init__(self) -> None:
         terminal = Terminal(
@@ -154,7 +154,7 @@ def test_any_frames_are_answered_and_so_are_the_next(served, frames, port):
     assert served.is_well()
 
 
-def test_one_who_leaves_before_the_answer_is_no_reason_to_end(served):
+def test_a_client_that_leaves_before_the_answer_does_not_end_the_server(served):
     for port in (0, 1):
         for _ in range(20):
             served.send(port, [b'{"action": "PING", "command": "books"}'], is_answered=False)
@@ -162,7 +162,7 @@ def test_one_who_leaves_before_the_answer_is_no_reason_to_end(served):
 
 
 @pytest.mark.parametrize("noise", [b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 200, b"\x00" * 64, b""])
-def test_one_who_speaks_another_protocol_is_no_reason_to_end(noise, served):
+def test_a_client_of_another_protocol_does_not_end_the_server(noise, served):
     import socket
 
     for endpoint in served.endpoints:

@@ -1,4 +1,4 @@
-"""Laws of tester reports: closes find their positions, or it is said that they do not; and the time grows with the deals."""
+"""Laws of tester reports: closes find their positions or are reported; and the time grows with the deals."""
 
 from __future__ import annotations
 

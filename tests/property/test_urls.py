@@ -1,4 +1,4 @@
-"""What is named as a journal: a URL is never taken for a path, and whatever is shown of one shows no secret in any position."""
+"""What is named as a journal: a URL is never mistaken for a path, and what is shown of one shows no secret in any position."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def parsed(text):
         "gssencmode=S3cr3t",
     ],
 )
-def test_what_the_driver_states_of_a_bad_option_is_not_passed_on_with_it(options):
+def test_what_the_driver_reports_about_a_bad_option_shows_no_secret(options):
     """Libpq repeats what it does not understand."""
     url = f"postgresql://u:S3cr3t@127.0.0.1:1/db?{options}"
     with pytest.raises(LedgerError) as refused:

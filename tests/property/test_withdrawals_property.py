@@ -1,4 +1,4 @@
-"""Laws of withdrawals: what is left of the broker's deals is what counts, and a history that lags takes nothing away."""
+"""Laws of withdrawals: what is left of the broker's deals is what counts, and a history that lags withdraws nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ledger import DealRevised, FillRecorded, ReconcilePolicy, SyncStatus
 from ledger.reconcile.compare import compare
 from ledger.reconciler import StateReconciler
-from tests.property.test_fold import is_kept_up
+from tests.property.test_fold import is_up_to_date
 from tests.property.test_reconcile import desk, known_deals, our_rows, row_of, snapshot_of
 from tests.support.broker import ScriptedGateway, Watch, reconciler
 from tests.support.strategies import History, histories, seconds
@@ -20,7 +20,7 @@ def booked(history: History) -> tuple[StateReconciler, ScriptedGateway, Watch]:
     """Return a reconciler that has the whole history from the broker, long after it happened."""
     account, gateway, watch = desk(History(history.nets), extended=True)
     watch.now_us = max(watch.now_us, history.deals[-1].time_msc * 1000 + 3_600_000_000)
-    gateway.record(*history.deals).show_rows([row_of(one) for one in history.shown_after[-1]])
+    gateway.report(*history.deals).show_rows([row_of(one) for one in history.shown_after[-1]])
     service = reconciler(account, gateway, watch, ADOPT)
     assert service.startup_recovery().status is SyncStatus.SUCCESS
     return service, gateway, watch
@@ -53,13 +53,13 @@ def test_what_is_left_of_the_broker_s_deals_is_what_counts(data):
     assert (portfolio.balance, portfolio.credit) == (left.balance, left.credit)
     assert compare(portfolio, snapshot_of(our_rows(left))) == ()
     assert portfolio.breaks == ()
-    is_kept_up(service.account)
+    is_up_to_date(service.account)
     assert service.account.ledger.verify().ok
 
 
 @settings(max_examples=40)
 @given(st.data())
-def test_a_history_that_lags_takes_nothing_away(data):
+def test_a_history_that_lags_withdraws_nothing(data):
     history: History = data.draw(histories(waits=seconds))
     count = len(history.deals)
     lacks = data.draw(st.sampled_from(["the newest", "the oldest", "most", "all"]))
@@ -79,7 +79,7 @@ def test_a_history_that_lags_takes_nothing_away(data):
     before, version = service.account.portfolio, service.account.version
     for ticket in gone:
         gateway._deals.pop(ticket)
-    # Without the newest deal that was reported before, answers are taken for stale at first.
+    # Without the newest deal that was reported before, answers are judged stale at first.
     assert set(syncs(service, watch, 5)) <= {SyncStatus.SUCCESS, SyncStatus.DEGRADED}
     assert syncs(service, watch, 2) == [SyncStatus.SUCCESS] * 2
     assert {one.kind for one in service.account.events(after=version)} <= {"SyncDegraded", "SyncRestored"}

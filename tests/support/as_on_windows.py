@@ -8,6 +8,7 @@ the folder files have names that Windows allows, and one that is open is neither
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import re
@@ -19,7 +20,7 @@ import time
 import warnings
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import ledger
 
@@ -57,17 +58,19 @@ _MISSING: Final = object()
 
 def be_windows(folder: Path) -> None:
     """Take away what Windows has not, for the rest of this process."""
+    sys.modules["msvcrt"] = _windows_locks()
     sys.meta_path.insert(0, _NoModule())
     parent = os.getppid()
     further = {"name": "nt", "getppid": lambda: parent}  # the id stays when the parent ends
     for module, instead in (
         (os, dict.fromkeys(OS, _MISSING) | further),
-        (signal, dict.fromkeys(SIGNALS, _MISSING)),
+        (signal, dict.fromkeys(SIGNALS, _MISSING) | {"SIGBREAK": signal.SIGUSR1}),
         (socket, dict.fromkeys(SOCKET, _MISSING)),
         (time, dict.fromkeys(TIME, _MISSING)),
         (sys, {"platform": "win32"}),
     ):
         sys.modules[module.__name__] = _Seen(module, instead)
+    sys.modules["msvcrt"] = _runtime()
     for name in MODULES:
         sys.modules.pop(name, None)
     setattr(asyncio.SelectorEventLoop, "add_signal_handler", _not_implemented)  # noqa: B010  # mypy takes it for a mistake
@@ -75,6 +78,21 @@ def be_windows(folder: Path) -> None:
     _hide_proc()
     sys.addaudithook(_Names(folder))
     warnings.filterwarnings("error", category=EncodingWarning, module=r"ledger\b")
+
+
+def _windows_locks() -> ModuleType:
+    """Return what Windows has for file locks, over what this system has."""
+    import fcntl
+
+    module = ModuleType("msvcrt")
+    modes = {2: fcntl.LOCK_EX | fcntl.LOCK_NB, 0: fcntl.LOCK_UN}  # LK_NBLCK, LK_UNLCK
+
+    def locking(descriptor: int, mode: int, length: int) -> None:
+        assert length == 1, "one byte is locked"
+        fcntl.flock(descriptor, modes[mode])
+
+    vars(module).update(LK_NBLCK=2, LK_UNLCK=0, locking=locking)
+    return module
 
 
 def _not_implemented(*_: object) -> None:
@@ -110,6 +128,22 @@ class _NoModule:
     def find_spec(self, name: str, *_: object) -> None:
         if name in MODULES and any(_is_ours(depth) for depth in range(2, 9)):
             raise ModuleNotFoundError(f"No module named {name!r}, on Windows", name=name)
+
+
+def _runtime() -> ModuleType:
+    """Return Windows' C runtime with its locks: of an open file, gone when that is closed, as ``flock`` has them."""
+    module: Any = ModuleType("msvcrt")
+    module.LK_UNLCK, module.LK_LOCK, module.LK_NBLCK, module.LK_RLCK, module.LK_NBRLCK = range(5)
+
+    def locking(descriptor: int, mode: int, _: int) -> None:
+        if mode == module.LK_UNLCK:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        else:
+            wait = 0 if mode in (module.LK_LOCK, module.LK_RLCK) else fcntl.LOCK_NB
+            fcntl.flock(descriptor, fcntl.LOCK_EX | wait)
+
+    module.locking = locking
+    return cast("ModuleType", module)
 
 
 def _forbid_ipc() -> None:

@@ -1,4 +1,4 @@
-"""A broker on paper: a gateway in memory that shows and tells what a story says, and a desk that reconciles with it.
+"""A broker on paper: a gateway in memory that shows and reports what a story states, and a desk that reconciles with it.
 
 What the broker shows is a list of positions, in the words of ``tools.testkit.stories``::
 
@@ -6,7 +6,7 @@ What the broker shows is a list of positions, in the words of ``tools.testkit.st
     #7 long 1 @ 10 ticket 99 magic 5                   an identifier under another ticket, of a robot
     #7 long 1 @ ? opened 3 updated 4.5                 open price unknown; seconds of the story
 
-``?`` stands for the open price 0, which means that the broker does not know it.
+``?`` means the open price 0, which means that the broker does not know it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MONEY: Final = ("commission", "fee", "swap", "profit")
 
 
 class Watch:
-    """Our own clock: it moves when it is told to, and by a microsecond when it is looked at."""
+    """Our own clock: it moves when a test moves it, and by a microsecond when it is looked at."""
 
     def __init__(self, now_us: int = RECORDED_US) -> None:
         self.now_us = now_us
@@ -52,11 +52,11 @@ class Watch:
             self.now_us += round(seconds * SECOND_US)
 
     def stop(self) -> None:
-        """Stand still from now on, but for the microseconds."""
+        """Stop from now on, but for the microseconds."""
         self.is_stopped = True
 
     def sleep(self, seconds: float) -> None:
-        """Stand in for a sleep: the time passes at once, and it is noted."""
+        """Replace a sleep: the time passes at once, and it is noted."""
         self.waited.append(seconds)
         self.move(seconds)
 
@@ -76,36 +76,36 @@ def _row(words: list[str], *, extended: bool) -> RemotePosition:
     position_id, side, volume = int(words[0].removeprefix("#")), _SIDES[words[1]], Decimal(words[2])
     symbol = SYMBOL if words[3] == "@" else words[3]
     price, *rest = words[words.index("@") + 1 :]
-    recorded = dict(zip(rest[::2], rest[1::2], strict=True))
+    further = dict(zip(rest[::2], rest[1::2], strict=True))
     return RemotePosition(
         position_id=position_id,
-        ticket=int(recorded.pop("ticket", position_id)),
+        ticket=int(further.pop("ticket", position_id)),
         symbol=symbol,
         side=side,
         volume=volume,
         price_open=None if price == "?" else Decimal(price),
         is_identified=extended,
-        opened_msc=at(recorded["opened"]) if "opened" in recorded else None,
-        updated_msc=at(recorded["updated"]) if "updated" in recorded else None,
-        magic=int(recorded["magic"]) if "magic" in recorded else None,
-        comment=recorded.get("comment"),
+        opened_msc=at(further["opened"]) if "opened" in further else None,
+        updated_msc=at(further["updated"]) if "updated" in further else None,
+        magic=int(further["magic"]) if "magic" in further else None,
+        comment=further.get("comment"),
     )
 
 
-def snapshot(story: str = "", *, extended: bool = False, raw: bytes | None = None, **recorded: Any) -> Snapshot:
-    """Return a snapshot; nothing is told of it but its positions, unless the test says so."""
+def snapshot(story: str = "", *, extended: bool = False, raw: bytes | None = None, **fields: Any) -> Snapshot:
+    """Return a snapshot; nothing is stated in it but its positions, unless the test sets more."""
     positions = rows(story, extended=extended)
-    return Snapshot(positions=positions, raw=raw or raw_answer(positions), is_extended=extended, **recorded)
+    return Snapshot(positions=positions, raw=raw or raw_answer(positions), is_extended=extended, **fields)
 
 
-def raw_answer(positions: Iterable[RemotePosition], **recorded: Any) -> bytes:
-    """Return an answer as it would come over the wire, enough to tell two answers apart."""
+def raw_answer(positions: Iterable[RemotePosition], **fields: Any) -> bytes:
+    """Return an answer as it would come over the wire, enough to distinguish two answers."""
     shown = [[one.ticket, one.symbol, one.side.value, plain(one.volume), str(one.price_open)] for one in positions]
-    return json.dumps({"status": "SUCCESS", "positions": shown, **recorded}).encode()
+    return json.dumps({"status": "SUCCESS", "positions": shown, **fields}).encode()
 
 
 class ScriptedGateway:
-    """A gateway whose broker does what the test says. It keeps no secrets: ``calls`` lists what it was asked.
+    """A gateway whose broker does what the test defines; ``calls`` lists what it was asked.
 
     Args:
         shows: The positions that the broker has.
@@ -137,7 +137,7 @@ class ScriptedGateway:
         self._meanwhile: list[tuple[str, Callable[[], object]]] = []
         self.show(shows)
 
-    # ---- what the test says
+    # ---- what the test defines
 
     def show(self, story: str) -> ScriptedGateway:
         """Have these positions from now on."""
@@ -148,8 +148,8 @@ class ScriptedGateway:
         self._shown = tuple(positions)
         return self
 
-    def record(self, *deals: Deal) -> ScriptedGateway:
-        """Have these deals among those that are told when asked; the same ticket again tells it with other content."""
+    def report(self, *deals: Deal) -> ScriptedGateway:
+        """Have these deals among those that are reported when asked; the same ticket again is reported with the new content."""
         self._deals |= {deal.deal: attrs.evolve(deal, origin=Origin.RECOVERY) for deal in deals}
         return self
 
@@ -169,9 +169,9 @@ class ScriptedGateway:
         self._amiss.clear()
         return self
 
-    def amiss(self, **recorded: Any) -> ScriptedGateway:
-        """Say these fields of a snapshot otherwise than they are."""
-        self._amiss = recorded
+    def amiss(self, **fields: Any) -> ScriptedGateway:
+        """Report other values than there are in these fields of a snapshot."""
+        self._amiss = fields
         return self
 
     def meanwhile(self, action: Callable[[], object], *, on: str = "positions") -> ScriptedGateway:
@@ -188,16 +188,16 @@ class ScriptedGateway:
 
     def positions(self) -> Snapshot:
         self._called("positions")
-        recorded: dict[str, Any] = {}
+        fields: dict[str, Any] = {}
         if self.extended:
-            recorded = {
+            fields = {
                 "server_time_msc": self.server_msc, "count": len(self._shown), "login": self.name.login,
                 "server": self.name.server, "mode": self.mode, "connected": True,
             }  # fmt: skip
-        recorded |= self._amiss
+        fields |= self._amiss
         request = {"req_id": len(self.calls)} if self.extended else {}
         shown = Snapshot(
-            positions=self._shown, raw=raw_answer(self._shown, **request), is_extended=self.extended, **recorded
+            positions=self._shown, raw=raw_answer(self._shown, **request), is_extended=self.extended, **fields
         )  # fmt: skip
         self._happen("positions")
         return shown
@@ -253,13 +253,13 @@ class ScriptedGateway:
 
 
 class Desk:
-    """A ledger that was told a story, a broker that shows another, and the reconciler between them.
+    """A ledger that recorded a story, a broker that shows another, and the reconciler between them.
 
-    What the engine told has settled before the first sync: a minute has passed. Every sync is fifteen seconds after the
+    What the engine recorded has settled before the first sync: a minute has passed. Every sync is fifteen seconds after the
     one before it.
 
     Args:
-        told: The story that the ledger was told.
+        recorded: The story that the ledger recorded.
         shows: What the broker shows.
         mode: How the account books.
         extended: Whether the broker speaks the extended form.
@@ -300,7 +300,7 @@ class Desk:
 
     @property
     def left(self) -> str:
-        """What the ledger believes now, in the words of the stories."""
+        """What the ledger shows now, in the words of the stories."""
         return self.story.left
 
     @property
@@ -329,25 +329,25 @@ class Desk:
         """Return the broker time that is now, or that is some seconds from now."""
         return self.watch.now_us // 1000 + self.broker.ahead_msc + round(seconds * 1000)
 
-    def fill(self, deal: int, position_id: int = 7, **recorded: Any) -> FillRecorded:
-        """Return a fill that happens a moment from now: one lot bought at 10, all money told and 0, unless told otherwise."""
+    def fill(self, deal: int, position_id: int = 7, **fields: Any) -> FillRecorded:
+        """Return a fill that happens a moment from now: one lot bought at 10, all money known and 0, unless given otherwise."""
         self.watch.move(0.001)
         known: dict[str, Any] = {
             "symbol": SYMBOL, "side": "buy", "entry": "in", "volume": 1, "price": 10, "time_msc": self.now(),
             **dict.fromkeys(_MONEY, 0),
         }  # fmt: skip
-        return FillRecorded(deal=deal, position_id=position_id, **(known | recorded))
+        return FillRecorded(deal=deal, position_id=position_id, **(known | fields))
 
-    def cash(self, deal: int, amount: Any, **recorded: Any) -> CashMoved:
+    def cash(self, deal: int, amount: Any, **fields: Any) -> CashMoved:
         """Return a deposit that happens a moment from now."""
         self.watch.move(0.001)
-        return CashMoved(deal=deal, **({"type": 2, "profit": amount, "time_msc": self.now()} | recorded))
+        return CashMoved(deal=deal, **({"type": 2, "profit": amount, "time_msc": self.now()} | fields))
 
 
 def reconciler(
     account: Account, gateway: Gateway, watch: Watch, policy: ReconcilePolicy | None = None, **terms: Any
 ) -> StateReconciler:
-    """Return a reconciler that tells the time by a watch and never really waits."""
+    """Return a reconciler whose clock is a watch and that never really waits."""
     return StateReconciler(
         account, gateway, policy=policy or ReconcilePolicy(), monotonic=watch.monotonic, sleep=watch.sleep, **terms
     )

@@ -42,7 +42,7 @@ def record(ledger: Ledger, first: int, count: int = EACH) -> list[int]:
 
 
 class Child:
-    """A forked process that waits until it is told to go on, runs something, and returns what that returned."""
+    """A forked process that waits for a signal to go on, runs something, and returns what that returned."""
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self._from_parent, self._to_child = os.pipe()
@@ -79,7 +79,7 @@ def parent_closes(url: str) -> dict[str, Any]:
 
 
 def parent_ends_while_the_child_has_begun(url: str) -> dict[str, Any]:
-    """The child has a connection of its own already when the parent closes its last one, which must not take the log away."""
+    """The child has a connection of its own already when the parent closes its last one, which must not remove the log."""
     ledger = Ledger.open(url)
     done = record(ledger, 1)
     has_begun, begin = os.pipe()

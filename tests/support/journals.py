@@ -1,4 +1,4 @@
-"""This module is every journal for tests: in memory, in a SQLite file, in a real Postgres; and the facts told to them."""
+"""This module is every journal for tests: in memory, in a SQLite file, in a real Postgres; and the facts recorded in them."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ class Intruder:
             return list(cursor.fetchall()) if cursor.description else []
 
     def disarm(self) -> None:
-        """Take away what keeps events as they are."""
+        """Remove what guards events against changes."""
         if self.is_sqlite:
             for (name,) in self("SELECT name FROM sqlite_master WHERE type = 'trigger'"):
                 self(f'DROP TRIGGER "{name}"')
@@ -209,7 +209,7 @@ class Intruder:
                 self(f"ALTER TABLE IF EXISTS {table} DISABLE TRIGGER ALL")
 
     def drop_constraints(self) -> None:
-        """Take away the keys too, so that rows can be put anywhere."""
+        """Remove the keys too, so that rows can be put anywhere."""
         if not self.is_sqlite:
             self("ALTER TABLE events DROP CONSTRAINT pk_events")
             self("ALTER TABLE events DROP CONSTRAINT uq_events_account_id_natural_key")
@@ -224,7 +224,7 @@ def everything(journal: Journal, account: AccountId = ACCOUNT) -> Selection:
 
 
 def head(journal: Journal, account: AccountId = ACCOUNT) -> Head:
-    """Return where an account stands, which must have events."""
+    """Return the head of an account, which must have events."""
     found = journal.head(account)
     assert found is not None
     return found

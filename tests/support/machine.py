@@ -42,7 +42,7 @@ Json = dict[str, Any]
 REFUSED: Final = ("error", "silence", "garbage", "no list", "row twice", "row torn", "side unknown")
 REFUSED_EXTENDED: Final = (*REFUSED, "row missing", "stranger", "other mode", "not connected", "old")
 #: Faults that nothing shows: the answer is whole, and wrong.
-LIES: Final = ("all gone", "one gone", "half of one")
+FALSE_ANSWERS: Final = ("all gone", "one gone", "half of one")
 #: Faults of the further actions.
 DEALS: Final = ("no deals", "deals late", "deals twice", "no account", "no symbols")
 CORRECTIONS: Final = frozenset({"PositionRecovered", "GhostClosed", "DriftCorrected", "PositionReticketed"})
@@ -96,11 +96,11 @@ class Counter:
             "server": terminal.server,
             "margin_mode": ("hedging" if nets else "netting") if self.fault == "other mode" else terminal.mode.value,
             "connected": self.fault != "not connected",
-            "server_time_msc": self.recorded_msc,
+            "server_time_msc": self.reported_msc,
         }
 
     @property
-    def recorded_msc(self) -> int:
+    def reported_msc(self) -> int:
         """The server time that answers name."""
         return self.terminal.now_msc - (3 * 24 * 3_600_000 if self.fault == "old" else 0)
 
@@ -132,31 +132,31 @@ class Counter:
 
     def _positions(self) -> Json:
         rows = [dict(row) for row in self.terminal.positions()]
-        recorded = len(rows)
+        count = len(rows)
         if self.fault == "no list":
             return {"status": "SUCCESS", "positions": None}
         if self.fault == "row twice":
             rows = [*rows, dict(rows[0] if rows else _SOME_ROW)]
             rows = rows if len(rows) > 1 else rows * 2
-            recorded = len(rows)
+            count = len(rows)
         if self.fault == "row torn":
             rows.append({"ticket": 1, "symbol": "EURUSD"})
-            recorded = len(rows)
+            count = len(rows)
         if self.fault == "side unknown":
             rows.append({**_SOME_ROW, "type": "long"})
-            recorded = len(rows)
+            count = len(rows)
         if self.fault == "row missing":
-            recorded += 1
+            count += 1
         if self.fault == "all gone":
-            rows, recorded = [], 0
+            rows, count = [], 0
         if self.fault == "one gone" and rows:
-            rows, recorded = rows[1:], recorded - 1
+            rows, count = rows[1:], count - 1
         if self.fault == "half of one" and rows:
             rows[0]["volume"] = str(Decimal(repr(rows[0]["volume"])).quantize(Decimal("0.01")) + Decimal("0.01"))
         if not self.extended:
             known = ("ticket", "symbol", "type", "volume", "price_open", "profit", "time")
             return {"status": "SUCCESS", "positions": [{name: row[name] for name in known if name in row} for row in rows]}
-        return {"status": "SUCCESS", "positions": rows, "count": recorded}
+        return {"status": "SUCCESS", "positions": rows, "count": count}
 
 
 _SOME_ROW: Final = {
@@ -203,8 +203,8 @@ class Window:
         return raw
 
 
-class StoredEvidence:
-    """A journal in memory that outlives its desks. Opened again it tells the time by whoever opened it."""
+class SharedJournal:
+    """A journal in memory that survives its desks. Opened again it uses the clock of whoever opened it."""
 
     def __init__(self) -> None:
         self._now_us: Callable[[], int] = int
@@ -235,11 +235,11 @@ class WatchedJournal:
         return appended
 
 
-# ------------------------------------------------------------------------------------------------------ what the engine says
+# --------------------------------------------------------------------------------------------------- what the engine records
 
 
 def deal_of(row: Json, *, bare: bool = False) -> Deal:
-    """Return a deal of the terminal's history as an engine tells it; ``bare`` as one does that knows no money yet."""
+    """Return a deal of the terminal's history as an engine records it; ``bare`` as one does that knows no money yet."""
     trades = row["type"] in (0, 1, "buy", "sell")
     money = {name: None if bare and trades else row[name] for name in ("commission", "fee", "swap")}
     common: Json = {
@@ -260,10 +260,10 @@ def deal_of(row: Json, *, bare: bool = False) -> Deal:
 
 
 def look(account: Account) -> Json:
-    """Return what a ledger believes of an account, after checking that it does not disagree with itself."""
+    """Return what a ledger shows of an account, after checking that it does not disagree with itself."""
     portfolio = account.portfolio
     again = account.replay(checkpoints=False)
-    assert json_rows(account, portfolio) == json_rows(account, again), "kept up and folded from the start differ"
+    assert json_rows(account, portfolio) == json_rows(account, again), "updated event by event and folded from the start differ"
     terms = portfolio.terms
     return {
         "version": account.version,
@@ -297,14 +297,14 @@ def deals_of(account: Account) -> list[int]:
 
 
 def agrees(seen: Json, books: Json, *, extended: bool, nets: bool) -> None:
-    """Check what a ledger believes against the terminal's books: positions by id, by ticket or by symbol."""
+    """Check what a ledger shows against the terminal's books: positions by id, by ticket or by symbol."""
     key = "symbol" if nets else "position_id" if extended else "ticket"
     ours = {one[key]: one for one in seen["positions"]}
     theirs = {one[key]: one for one in books["positions"]}
     assert len(ours) == len(seen["positions"])
-    recorded = {name: (one["symbol"], one["side"], Decimal(one["volume"])) for name, one in ours.items()}
+    held = {name: (one["symbol"], one["side"], Decimal(one["volume"])) for name, one in ours.items()}
     known = {name: (one["symbol"], one["side"], Decimal(one["volume"])) for name, one in theirs.items()}
-    assert recorded == known, (seen, books)
+    assert held == known, (seen, books)
     for name, one in theirs.items():
         gap = abs(Fraction(ours[name]["price_open"]) - Fraction(one["price_open"]))
         assert gap <= Fraction(1, 2 * 10 ** ours[name]["digits"]), (ours[name], one)
@@ -503,8 +503,8 @@ class RemoteTerminal:
     def cash(self, code: int, amount: str) -> Json:
         deal = self._sandbox.control("cash", type=code, amount=amount)["deal"]
         nothing = dict.fromkeys(("commission", "fee", "swap"), 0)
-        recorded = {"ticket": deal, "type": code, "profit": amount, "time_msc": self.now_msc, "comment": "", "reason": 0}
-        return {**recorded, **nothing, "order": 0, "position_id": 0}
+        row = {"ticket": deal, "type": code, "profit": amount, "time_msc": self.now_msc, "comment": "", "reason": 0}
+        return {**row, **nothing, "order": 0, "position_id": 0}
 
     def _do(self, command: str, **fields: Any) -> Any:
         return _done(lambda: self._sandbox.control(command, **fields))
@@ -525,7 +525,7 @@ REAL_OTHERS: Final = ("half", "duplicate", "stale", "restart", "slow", "late-dea
 
 
 class RealCounter:
-    """What is wrong with a sandbox, as ``Counter`` says it."""
+    """What is wrong with a sandbox, as ``Counter`` names it."""
 
     def __init__(self, sandbox: Sandbox, *, extended: bool) -> None:
         self._sandbox = sandbox
@@ -545,12 +545,12 @@ class RealCounter:
 TIMEOUT_MS: Final = 300
 
 
-def work(url: str, endpoint: str, account: str, report: Callable[[str], object], hear: Callable[[], str]) -> None:
-    """Be a desk in a process of its own: hear what to do, line by line, and say what came of it.
+def work(url: str, endpoint: str, account: str, report: Callable[[str], object], read_line: Callable[[], str]) -> None:
+    """Be a desk in a process of its own: read what to do, line by line, and report what came of it.
 
-    With a ``point`` it says so when it has passed so many points, and goes on when it is told to, or is killed there.
+    With a ``point`` it reports when it has passed so many points, and goes on at the next line, or is killed there.
     """
-    recorded: Json = {}
+    command: Json = {}
     clock = {"us": 0}
 
     def now_us() -> int:
@@ -559,15 +559,15 @@ def work(url: str, endpoint: str, account: str, report: Callable[[str], object],
 
     def sleep(seconds: float) -> None:
         clock["us"] += round(seconds * 1_000_000)
-        recorded["slept"] = recorded.get("slept", 0) + seconds
+        command["slept"] = command.get("slept", 0) + seconds
 
     def reach(point: str) -> None:
-        if recorded.get("point") is not None:
-            recorded["point"] -= 1
-            if recorded["point"] < 0:
-                recorded["point"] = None
+        if command.get("point") is not None:
+            command["point"] -= 1
+            if command["point"] < 0:
+                command["point"] = None
                 report(json.dumps({"reached": point}))
-                hear()
+                read_line()
 
     engine = open_engine(url)
     event.listen(engine, "commit", lambda _: reach("commit"))
@@ -576,23 +576,23 @@ def work(url: str, endpoint: str, account: str, report: Callable[[str], object],
     gateway: Any = None
     reconciler: StateReconciler | None = None
     report(json.dumps({"ready": True}))
-    while line := hear():
-        recorded = json.loads(line)
-        clock["us"] = max(clock["us"], recorded["now_msc"] * 1000)
+    while line := read_line():
+        command = json.loads(line)
+        clock["us"] = max(clock["us"], command["now_msc"] * 1000)
         if reconciler is None:
             gateway = open_gateway(endpoint, timeout_ms=TIMEOUT_MS)
             reconciler = StateReconciler(
                 one, _Reached(gateway, reach), clock="UTC", monotonic=lambda: clock["us"] / 1_000_000, sleep=sleep
             )
-        gateway.timeout_ms = recorded.get("timeout_ms", TIMEOUT_MS)
-        if recorded["do"] == "record":
-            for row in recorded["rows"]:
-                one.record(deal_of(row, bare=recorded["bare"]))
-            report(json.dumps({"recorded": [row["ticket"] for row in recorded["rows"]]}))
+        gateway.timeout_ms = command.get("timeout_ms", TIMEOUT_MS)
+        if command["do"] == "record":
+            for row in command["rows"]:
+                one.record(deal_of(row, bare=command["bare"]))
+            report(json.dumps({"recorded": [row["ticket"] for row in command["rows"]]}))
         else:
-            result = reconciler.startup_recovery() if recorded["do"] == "startup" else reconciler.sync_positions()
+            result = reconciler.startup_recovery() if command["do"] == "startup" else reconciler.sync_positions()
             look(one)
-            report(json.dumps(asdict(synced(result, recorded.get("slept", 0)))))
+            report(json.dumps(asdict(synced(result, command.get("slept", 0)))))
 
 
 class _Reached:
@@ -620,11 +620,11 @@ class RealDesk:
     """A desk in a process of its own, which is killed for good. The test looks at the same journal.
 
     Args:
-        start: Starts the process: it says and hears lines.
+        start: Starts the process: it prints and reads lines.
         url: The journal.
         name: The account.
         terminal: The broker, for what time it is.
-        timeout_ms: How long each of its questions may take.
+        timeout_ms: How long each of its requests may take.
     """
 
     def __init__(
@@ -646,7 +646,7 @@ class RealDesk:
     def start(self) -> None:
         if self._child is None:
             self._child = self._start()
-            assert json.loads(self._child.hear()) == {"ready": True}
+            assert json.loads(self._child.read_line()) == {"ready": True}
 
     def close(self) -> None:
         """End the process, at once and for good."""
@@ -663,27 +663,27 @@ class RealDesk:
         for deal in deals:
             self.account.record(deal)
 
-    def _tell(self, do: str, **recorded: Any) -> None:
+    def _send(self, do: str, **words: Any) -> None:
         common = {"do": do, "now_msc": self._terminal.now_msc, "timeout_ms": self.timeout_ms}
-        self._child.record(json.dumps({**common, **recorded}, default=str))
+        self._child.send(json.dumps({**common, **words}, default=str))
 
     def _synced(self, output: Json) -> Synced:
         self._terminal.advance(round(output["slept_sec"] * 1000))
         return Synced(**{**output, "held": tuple(output["held"]), "kinds": tuple(output["kinds"])})
 
     def sync(self, *, startup: bool = False) -> Synced:
-        self._tell("startup" if startup else "sync")
-        return self._synced(json.loads(self._child.hear()))
+        self._send("startup" if startup else "sync")
+        return self._synced(json.loads(self._child.read_line()))
 
     def sync_while(self, point: int, action: Callable[[], object]) -> Synced:
-        self._tell("sync", point=point)
-        output = json.loads(self._child.hear())
+        self._send("sync", point=point)
+        output = json.loads(self._child.read_line())
         is_locked = output.get("reached") == "commit"  # nobody else can record anything until it goes on
         if "reached" in output and not is_locked:
             action()
         if "reached" in output:
-            self._child.record("go on")
-            output = json.loads(self._child.hear())
+            self._child.send("go on")
+            output = json.loads(self._child.read_line())
         synced = self._synced(output)
         if is_locked:
             action()
@@ -695,8 +695,8 @@ class RealDesk:
     def die_recording(self, point: int, rows: Sequence[Json]) -> None:
         self._die("record", point, rows=rows, bare=False)
 
-    def _die(self, do: str, point: int, **recorded: Any) -> None:
-        self._tell(do, point=point, **recorded)
-        self._child.hear()  # it stands at the point, or it is done
+    def _die(self, do: str, point: int, **words: Any) -> None:
+        self._send(do, point=point, **words)
+        self._child.read_line()  # it waits at the point, or it is done
         self.close()
         self.start()

@@ -1,6 +1,6 @@
 """This module is how the examples of the manual run: the blocks of a page, one after the other, in one folder and one shell.
 
-A ``console`` block has commands behind ``$`` and below each what it prints; ``...`` there stands for any text. A block with a
+A ``console`` block has commands behind ``$`` and below each what it prints; ``...`` there matches any text. A block with a
 title is a file. A ``python`` block without one is executed. ``text`` is shown only. Commands of the ledger run in this process,
 all others in a shell of their own. ``createdb`` and ``psql`` act on a Postgres server that is started for the page.
 

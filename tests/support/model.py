@@ -1,8 +1,8 @@
 """What events mean, written as plainly as it can be: the oracle of the properties.
 
-Nothing is kept up and nothing is bounded. All that was told is gathered, put in the fold order and gone through with
-fractions. It follows the design, "Events" (what is told again), "Time" (the fold order) and "The fold"; none of it is taken
-from the code that it judges.
+Nothing is updated event by event and nothing is bounded. All that was recorded is put in the fold order and gone through with
+fractions. It follows the design, "Events" (what is recorded again), "Time" (the fold order) and "The fold"; none of it is
+copied from the code that it judges.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _MONEY = ("commission", "fee", "swap", "profit")
 
 
 @dataclass
-class Life:
-    """One life of a position: what opened it, what closed it, what is left."""
+class Trade:
+    """One trade, from opening to flat: what opened it, what closed it, what is left."""
 
     position_id: int | None
     symbol: str
@@ -49,7 +49,7 @@ class Life:
     closed_msc: int = 0
     money: Decimal = Decimal(0)
     lost: Fraction = Fraction(0)
-    all_recorded: bool = True
+    is_complete: bool = True
     is_id_known: bool = True
 
 
@@ -58,9 +58,9 @@ class Picture:
     """What a list of events comes to."""
 
     nets: bool
-    open: dict[int, Life] = field(default_factory=dict)
-    closed: list[Life] = field(default_factory=list)
-    ghosts: list[tuple[int, Life]] = field(default_factory=list)
+    open: dict[int, Trade] = field(default_factory=dict)
+    closed: list[Trade] = field(default_factory=list)
+    ghosts: list[tuple[int, Trade]] = field(default_factory=list)
     parts: list[tuple[int | None, Fraction]] = field(default_factory=list)
     loose: list[tuple[int | None, Side, Fraction]] = field(default_factory=list)
     balance: Decimal = Decimal(0)
@@ -69,13 +69,13 @@ class Picture:
 
     def positions(self) -> dict[int, tuple[str, Side, Fraction, Fraction]]:
         """Return open positions, position id -> symbol, side, volume and exact open price."""
-        return {life.position_id or 0: (life.symbol, life.side, life.volume, life.price) for life in self.open.values()}
+        return {trade.position_id or 0: (trade.symbol, trade.side, trade.volume, trade.price) for trade in self.open.values()}
 
     def unexplained(self) -> list[tuple[int | None, str, Fraction]]:
-        """Return position id, kind and volume of what went without being told how, in some order."""
+        """Return position id, kind and volume of what went without a known cause, in some order."""
         found: dict[tuple[int | None, str, object], Fraction] = {}
-        for number, (_, life) in enumerate(self.ghosts):
-            found[life.position_id, "ghost result", number] = life.volume
+        for number, (_, trade) in enumerate(self.ghosts):
+            found[trade.position_id, "ghost result", number] = trade.volume
         for position_id, volume in self.parts:
             at = (position_id, "ghost result", "part")
             found[at] = found.get(at, Fraction(0)) + volume
@@ -86,7 +86,7 @@ class Picture:
 
 
 def deals_as_recorded(recorded: Iterable[Event]) -> dict[int, Deal]:
-    """Return what all tellings together say of each deal: first telling, completions, revisions, conflicts left out."""
+    """Return what all records together state of each deal: first record, completions, revisions, conflicts left out."""
     known: dict[int, Deal] = {}
     for event in recorded:
         match event:
@@ -104,7 +104,7 @@ def deals_as_recorded(recorded: Iterable[Event]) -> dict[int, Deal]:
 
 
 def _agree(first: Deal, again: Deal) -> bool:
-    """Return whether the second telling contradicts nothing of the first; to the second where it is about time."""
+    """Return whether the second record contradicts nothing of the first; to the second where it is about time."""
     names = ("side", "type", "symbol", "entry", "volume", "price", "position_id", *_MONEY)
     both = [(getattr(first, name, None), getattr(again, name, None)) for name in names]
     return (
@@ -200,15 +200,15 @@ def _follow(seen: Picture, event: Event) -> None:
             seen.deals += 1
             _cash(seen, event)
         case PositionRecovered():
-            _stand(seen, event.position, event.time_msc)
+            _assert_position(seen, event.position, event.time_msc)
         case DriftCorrected():
-            _stand(seen, event.after, event.time_msc)
+            _assert_position(seen, event.after, event.time_msc)
         case GhostClosed():
-            life = seen.open.get(event.position_id)
-            if life is None and seen.nets:
-                life = next((one for one in seen.open.values() if one.symbol == event.symbol and not one.is_id_known), None)
-            if life is not None:
-                _vanish(seen, life, event.time_msc)
+            trade = seen.open.get(event.position_id)
+            if trade is None and seen.nets:
+                trade = next((one for one in seen.open.values() if one.symbol == event.symbol and not one.is_id_known), None)
+            if trade is not None:
+                _vanish(seen, trade, event.time_msc)
         case BalanceAsserted():
             credit = seen.credit if event.credit is None else event.credit
             seen.balance = event.balance - (credit if event.credit is None else 0)
@@ -226,77 +226,77 @@ def _cash(seen: Picture, event: CashMoved) -> None:
         seen.balance += event.profit
 
 
-def _about(seen: Picture, position_id: int | None, symbol: str, time_msc: int) -> Life | None:
-    """Return the open life that a deal or a snapshot is about: by id, on a netting account else by symbol."""
-    life = seen.open.get(position_id or 0)
-    if life is not None:
-        return life
-    life = next((one for one in seen.open.values() if seen.nets and one.symbol == symbol), None)
-    if life is None or position_id is None:
-        return life
-    if life.is_id_known:  # a netting account gives a new id only after the old position came to nothing
-        _vanish(seen, life, time_msc)
+def _about(seen: Picture, position_id: int | None, symbol: str, time_msc: int) -> Trade | None:
+    """Return the open trade that a deal or a snapshot is about: by id, on a netting account else by symbol."""
+    trade = seen.open.get(position_id or 0)
+    if trade is not None:
+        return trade
+    trade = next((one for one in seen.open.values() if seen.nets and one.symbol == symbol), None)
+    if trade is None or position_id is None:
+        return trade
+    if trade.is_id_known:  # a netting account gives a new id only after the old position came to nothing
+        _vanish(seen, trade, time_msc)
         return None
-    del seen.open[life.position_id or 0]
-    life.position_id, life.is_id_known = position_id, True
-    seen.open[position_id] = life
-    return life
+    del seen.open[trade.position_id or 0]
+    trade.position_id, trade.is_id_known = position_id, True
+    seen.open[position_id] = trade
+    return trade
 
 
 def _trade(seen: Picture, deal: FillRecorded, money: Decimal) -> None:
     position_id = deal.position_id
     if position_id is None and deal.entry == Entry.IN and not seen.nets:
         position_id = deal.order or deal.deal
-    life = _about(seen, position_id, deal.symbol, deal.time_msc)
-    if life is not None:
-        life.symbol = deal.symbol
+    trade = _about(seen, position_id, deal.symbol, deal.time_msc)
+    if trade is not None:
+        trade.symbol = deal.symbol
     volume, price = Fraction(deal.volume), Fraction(deal.price)
-    recorded = None not in [getattr(deal, name) for name in _MONEY]
+    is_complete = None not in [getattr(deal, name) for name in _MONEY]
     if deal.entry == Entry.IN:
-        if life is not None and life.side is not deal.side:
-            _vanish(seen, life, deal.time_msc)
-            life = None
-        if life is None:
+        if trade is not None and trade.side is not deal.side:
+            _vanish(seen, trade, deal.time_msc)
+            trade = None
+        if trade is None:
             named = position_id or deal.order or deal.deal
-            life = Life(named, deal.symbol, deal.side, volume, price, deal.time_msc, money=money, all_recorded=recorded)
-            life.is_id_known = position_id is not None
-            seen.open[named] = life
+            trade = Trade(named, deal.symbol, deal.side, volume, price, deal.time_msc, money=money, is_complete=is_complete)
+            trade.is_id_known = position_id is not None
+            seen.open[named] = trade
         else:
-            life.price = (life.price * life.volume + price * volume) / (life.volume + volume)
-            life.volume += volume
-            life.money += money
-            life.all_recorded &= recorded
+            trade.price = (trade.price * trade.volume + price * volume) / (trade.volume + volume)
+            trade.volume += volume
+            trade.money += money
+            trade.is_complete &= is_complete
         return
-    if deal.entry == Entry.IN_OUT and life is not None and life.side is not deal.side and volume > life.volume:
-        rest = volume - life.volume
-        life.all_recorded &= recorded
-        _finish(seen, life, deal.time_msc)
-        named = deal.position_id or life.position_id or 0
-        seen.open[named] = Life(named, deal.symbol, deal.side, rest, price, deal.time_msc)
-        seen.open[named].all_recorded = None not in (deal.commission, deal.fee)
+    if deal.entry == Entry.IN_OUT and trade is not None and trade.side is not deal.side and volume > trade.volume:
+        rest = volume - trade.volume
+        trade.is_complete &= is_complete
+        _finish(seen, trade, deal.time_msc)
+        named = deal.position_id or trade.position_id or 0
+        seen.open[named] = Trade(named, deal.symbol, deal.side, rest, price, deal.time_msc)
+        seen.open[named].is_complete = None not in (deal.commission, deal.fee)
         return
-    left = _close(seen, life, deal, volume, money, recorded=recorded)
+    left = _close(seen, trade, deal, volume, money, is_complete=is_complete)
     if left:
         seen.loose.append((deal.position_id, deal.side.opposite, left))
-    if deal.entry == Entry.IN_OUT and life is not None and seen.open.get(life.position_id or 0) is life:
-        _vanish(seen, life, deal.time_msc)
+    if deal.entry == Entry.IN_OUT and trade is not None and seen.open.get(trade.position_id or 0) is trade:
+        _vanish(seen, trade, deal.time_msc)
 
 
 def _close(
-    seen: Picture, life: Life | None, deal: FillRecorded, volume: Fraction, money: Decimal, *, recorded: bool
+    seen: Picture, trade: Trade | None, deal: FillRecorded, volume: Fraction, money: Decimal, *, is_complete: bool
 ) -> Fraction:
     """Take a close off what is open, then off what vanished; return what it closed beyond that."""
-    if life is not None and life.side is deal.side:
-        _vanish(seen, life, deal.time_msc)
-    elif life is not None:
-        taken = min(volume, life.volume)
-        life.volume -= taken
-        volume -= taken
-        life.money += money
-        life.all_recorded &= recorded
+    if trade is not None and trade.side is deal.side:
+        _vanish(seen, trade, deal.time_msc)
+    elif trade is not None:
+        closed = min(volume, trade.volume)
+        trade.volume -= closed
+        volume -= closed
+        trade.money += money
+        trade.is_complete &= is_complete
         money = Decimal(0)
-        if not life.volume:
-            _finish(seen, life, deal.time_msc)
+        if not trade.volume:
+            _finish(seen, trade, deal.time_msc)
     if deal.position_id is None:
         ghosts = [one for one in seen.ghosts if seen.nets and one[1].symbol == deal.symbol]
     else:
@@ -306,12 +306,12 @@ def _close(
     for ghost in [one for one in ghosts if one[1].side is not deal.side]:
         if not volume:
             continue
-        taken = min(volume, ghost[1].volume)
-        ghost[1].volume -= taken
-        ghost[1].lost -= taken
-        volume -= taken
+        closed = min(volume, ghost[1].volume)
+        ghost[1].volume -= closed
+        ghost[1].lost -= closed
+        volume -= closed
         ghost[1].money += money
-        ghost[1].all_recorded &= recorded
+        ghost[1].is_complete &= is_complete
         money = Decimal(0)
         if not ghost[1].volume:
             seen.ghosts.remove(ghost)
@@ -319,40 +319,40 @@ def _close(
     return volume
 
 
-def _finish(seen: Picture, life: Life, time_msc: int) -> None:
-    life.closed_msc = time_msc
-    seen.closed.append(life)
-    del seen.open[life.position_id or 0]
+def _finish(seen: Picture, trade: Trade, time_msc: int) -> None:
+    trade.closed_msc = time_msc
+    seen.closed.append(trade)
+    del seen.open[trade.position_id or 0]
 
 
-def _vanish(seen: Picture, life: Life, time_msc: int) -> None:
-    del seen.open[life.position_id or 0]
-    life.closed_msc = time_msc
-    life.lost += life.volume
-    seen.ghosts.append((life.position_id or 0, life))
+def _vanish(seen: Picture, trade: Trade, time_msc: int) -> None:
+    del seen.open[trade.position_id or 0]
+    trade.closed_msc = time_msc
+    trade.lost += trade.volume
+    seen.ghosts.append((trade.position_id or 0, trade))
 
 
-def _stand(seen: Picture, shown: PositionState, time_msc: int) -> None:
-    """Let a position stand as the broker showed it."""
+def _assert_position(seen: Picture, shown: PositionState, time_msc: int) -> None:
+    """Set a position to what the broker showed."""
     volume, price = Fraction(shown.volume), Fraction(shown.price_open)
-    life = _about(seen, shown.position_id, shown.symbol, time_msc)
-    if life is not None and life.side is not shown.side:
-        _vanish(seen, life, time_msc)
-        life = None
-    if life is None:
+    trade = _about(seen, shown.position_id, shown.symbol, time_msc)
+    if trade is not None and trade.side is not shown.side:
+        _vanish(seen, trade, time_msc)
+        trade = None
+    if trade is None:
         for ghost in seen.ghosts:
             if (ghost[1].position_id, ghost[1].side, ghost[1].symbol) == (shown.position_id, shown.side, shown.symbol):
                 seen.ghosts.remove(ghost)
-                life = seen.open[shown.position_id] = ghost[1]
-                life.lost -= life.volume
+                trade = seen.open[shown.position_id] = ghost[1]
+                trade.lost -= trade.volume
                 break
-    if life is None:
+    if trade is None:
         opened = time_msc if shown.opened_msc is None else shown.opened_msc
-        seen.open[shown.position_id] = Life(shown.position_id, shown.symbol, shown.side, volume, price, opened)
+        seen.open[shown.position_id] = Trade(shown.position_id, shown.symbol, shown.side, volume, price, opened)
         return
-    if volume < life.volume:
-        seen.parts.append((life.position_id, life.volume - volume))
-        life.lost += life.volume - volume
-    if (round(life.price, 8), life.volume) != (price, volume):
-        life.volume, life.price = volume, price
-    life.symbol = shown.symbol
+    if volume < trade.volume:
+        seen.parts.append((trade.position_id, trade.volume - volume))
+        trade.lost += trade.volume - volume
+    if (round(trade.price, 8), trade.volume) != (price, volume):
+        trade.volume, trade.price = volume, price
+    trade.symbol = shown.symbol

@@ -1,7 +1,7 @@
 """A naive reconciler: one net position, tickets compared one by one, a list in memory. With every defect there is.
 
 It is here to be beaten: each story in ``tests/unit/test_naive_defects.py`` fails with it, so that the stories are known to
-be able to fail. The numbers in brackets are those of the list of defects that they tell of.
+be able to fail. The numbers in brackets are those of the list of defects that they are about.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Answer = dict[str, Any]
 
 
 class NaiveClient:
-    """A client that keeps its REQ socket whatever happens [14]."""
+    """A client that holds on to its REQ socket whatever happens [14]."""
 
     def __init__(self, endpoint: str, timeout_ms: int) -> None:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -62,7 +62,7 @@ class NaiveReconciler:
     # ---- the engine
 
     def fill(self, ticket: int, symbol: str, side: str, volume: float, price: float, profit: float = 0.0) -> None:
-        """Count a fill, each time that it is told [9]."""
+        """Count a fill, each time that it is reported [9]."""
         signed = volume if side == "buy" else -volume
         self.symbol = self.symbol or symbol  # another symbol is added to the first [5]
         self.realized += profit
@@ -98,7 +98,7 @@ class NaiveReconciler:
                 if row["ticket"]  # no ticket, no position [13]
             ]
         except (KeyError, TypeError, ValueError):
-            return []  # one bad row, and nobody hears which [13]
+            return []  # one bad row, and no report names which [13]
 
     def startup_recovery(self) -> None:
         for row in self.positions():

@@ -22,7 +22,7 @@ _HEADER: Final = 5  # the kind of a message, and its size without it
 
 
 class _Peer:
-    """A connection that speaks in messages. A server may send half of one and wait: so none is waited for."""
+    """A connection of messages. A server may send half of one and wait: so none is waited for."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -133,7 +133,7 @@ class Pooler:
             self._give_back(server, 0)
 
     def _transact(self, client: _Peer, server: _Peer, output: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """Pass messages on until the server is idle and the client waits for nothing; return what it said next."""
+        """Pass messages on until the server is idle and the client waits for nothing; return what it sent next."""
         expected = 0
         try:
             while True:

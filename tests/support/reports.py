@@ -1,4 +1,4 @@
-"""This module is small reports written by hand in tests: one line a row, cells between bars, as html or as xlsx."""
+"""This module is small reports written manually in tests: one line a row, cells between bars, as html or as xlsx."""
 
 from __future__ import annotations
 

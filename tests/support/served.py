@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +24,8 @@ from tests.support.machine import Json, RemoteTerminal
 ROOT: Final = Path(__file__).resolve().parents[2]
 GIVE_UP_SEC: Final = 120.0  # for what has to happen; nothing waits this long when all is well
 _LOOK_SEC: Final = 0.01  # between two looks at whether it has
-_TIMES: Final = 1_000_000  # a fault that lasts until it is cleared
+#: The first call of the service's own look at its terminal.
+LOOK: Final = "orders_get"
 _BLOCKED_SEC: Final = 3_600.0
 
 #: The command itself. Only its pauses before another attempt are shorter, as a test lets it fail a hundred times.
@@ -67,7 +67,7 @@ class ServiceProcesses:
         self._folder = folder
         self._mode = mode
         self._ports: tuple[str, ...] = ("--port", "0")
-        self._orphans: list[int] = []  # terminal processes whose server process was killed while they were inside a call
+        self._orphans: list[int] = []  # terminal processes whose server process was killed, inside a call or not
         self._process: subprocess.Popen[bytes] | None = None
         self.epochs: list[int] = []
         self.store = ""
@@ -78,8 +78,8 @@ class ServiceProcesses:
         """Start the server process, and wait until it answers."""
         assert self._process is None
         command = [
-            sys.executable, "-c", _PROGRAM, "--fake", "--mode", self._mode, "--seed", "7", "--server-tz", "still", "--store",
-            str(self._folder / "gateway.db"), "--json", *self._ports,
+            sys.executable, "-c", _PROGRAM, "--fake", "--mode", self._mode, "--balance", "0", "--seed", "7", "--server-tz",
+            "still", "--store", str(self._folder / "gateway.db"), "--json", *self._ports,
         ]  # fmt: skip
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
@@ -137,7 +137,7 @@ class ServiceProcesses:
     def kill_server_process(self) -> None:
         """Kill it (SIGKILL). Its terminal process ends by itself, unless it is inside a call."""
         assert self._process is not None
-        self._orphans += self._terminal_processes()
+        self._orphans += [pid for pid in (self._terminal_process(),) if pid is not None]
         self._process.kill()
         self._collect()
 
@@ -149,14 +149,14 @@ class ServiceProcesses:
 
     def kill_terminal_process(self) -> None:
         """Kill it (SIGKILL) wherever it is, and wait until it is gone."""
-        for pid in until(self._terminal_processes, "a terminal process"):
-            os.kill(pid, signal.SIGKILL)
-            until(partial(self._has_ended, pid), "the end of a terminal process")
+        pid = until(self._terminal_process, "a terminal process")
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: self._terminal_process() != pid, "the end of the terminal process")
 
     def give_back(self) -> None:
         """End all of its processes."""
         self.gateway.close()
-        if self._process is not None:
+        if self._process is not None and self._process.poll() is None:
             self.kill_server_process()
         for pid in self._orphans:
             with suppress(ProcessLookupError):
@@ -170,18 +170,10 @@ class ServiceProcesses:
             stream.close()
         self._process = None
 
-    def _has_ended(self, pid: int) -> bool:
-        return pid not in self._terminal_processes()
-
-    def _terminal_processes(self) -> list[int]:
-        assert self._process is not None
-        assert self._process.poll() is None, f"the server process ended with {self._process.poll()}: {self.log()}"
-        listed = subprocess.run(
-            ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
-        ).stdout
-        rows = [line.split(maxsplit=2) for line in listed.splitlines()]
-        ours = str(self._process.pid)
-        return [int(row[0]) for row in rows if len(row) == 3 and row[1] == ours and "spawn_main" in row[2]]
+    def _terminal_process(self) -> int | None:
+        """Return the terminal process's id; None where there is none now."""
+        found: int | None = self.ping()["terminal_process"].get("pid")
+        return found
 
 
 class Commands(Sandbox):
@@ -252,10 +244,11 @@ class ServedTerminal(RemoteTerminal):
             return self.books()
         return None
 
-    def block(self) -> None:
-        """Let the next look at the terminal block the terminal process, and wait until it does."""
-        self.commands.control("block", seconds=_BLOCKED_SEC, call="orders_get")
-        until(lambda: self._service.ping()["terminal_process"]["call"] == "orders_get", "a call that blocks")
+    def block(self, call: str) -> None:
+        """Let the next call of a function block the terminal process. The first of a look is waited for: it comes by itself."""
+        self.commands.control("block", seconds=_BLOCKED_SEC, call=call)
+        if call == LOOK:
+            until(lambda: self._service.ping()["terminal_process"]["call"] == call, "a call that blocks")
 
 
 class ServedCounter:
@@ -277,7 +270,7 @@ class ServedCounter:
         """Fail from now on."""
         self._commands.clear()
         self.fault = fault
-        self._commands.control("fail", fault=f"{fault}:{_TIMES}")
+        self._commands.control("fail", fault=fault)
 
     def heal(self) -> None:
         """Let all be well, and wait until the service has noticed."""

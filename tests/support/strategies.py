@@ -1,6 +1,6 @@
-"""What may happen to an account, for Hypothesis: deals, cash, whole histories and how they are told. Valid by construction.
+"""What may happen to an account, for Hypothesis: deals, cash, whole histories and how they are recorded. Valid by construction.
 
-A history comes out of a small trade server that books as MT5 does, so it also says what the broker holds at the end of it
+A history comes out of a small trade server that books as MT5 does, so it also states what the broker holds at the end of it
 and at any moment in between.
 """
 
@@ -151,7 +151,7 @@ class Server:
             self.cash()
 
     def reopen(self) -> None:
-        """Let the rest of an order fill after its position was closed: the same id lives again."""
+        """Let the rest of an order fill after its position was closed: the same id is used again."""
         self._open(*self.closed_ids.pop())
 
     def _open(self, position_id: int, symbol: str, side: Side) -> None:
@@ -267,11 +267,11 @@ def histories(draw: st.DrawFn, *, nets: bool | None = None, steps: int = 14, wai
     return server.history
 
 
-# --------------------------------------------------------------------------------------------------- how it may be told
+# ----------------------------------------------------------------------------------------------- how it may be recorded
 
 
 def poorer(deal: Deal, unknown: set[str]) -> Deal:
-    """Return a deal as a source tells it that does not know some fields."""
+    """Return a deal as a source reports it that does not know some fields."""
     if isinstance(deal, CashMoved):
         return deal
     less: dict[str, Any] = dict.fromkeys(unknown)
@@ -280,7 +280,7 @@ def poorer(deal: Deal, unknown: set[str]) -> Deal:
 
 @st.composite
 def records(draw: st.DrawFn, history: History) -> list[Event]:
-    """Return a history as it may be told: out of order, several times, first poorly and then in full."""
+    """Return a history as it may be recorded: out of order, several times, first poorly and then in full."""
     recorded: list[Event] = []
     for deal in history.deals:
         unknown = draw(st.sets(st.sampled_from(MONEY), max_size=4))
@@ -294,7 +294,7 @@ def records(draw: st.DrawFn, history: History) -> list[Event]:
 
 @st.composite
 def revised_histories(draw: st.DrawFn, /, **terms: Any) -> tuple[History, list[Event]]:
-    """Return histories with later revisions of some of their deals, at most one each, and everything that is told."""
+    """Return histories with later revisions of some of their deals, at most one each, and everything that is recorded."""
     history = draw(histories(**terms))
     recorded: list[Event] = list(draw(st.permutations(history.deals)))
     again = draw(st.lists(st.sampled_from(history.deals), max_size=4, unique_by=lambda one: one.deal))

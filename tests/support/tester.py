@@ -2,7 +2,7 @@
 
 It shares no code with the ledger. It books as the terminal's tester does: profits are rounded to the account's money, in
 a currency pair of other currencies with an exchange rate that moves and has a spread; several deals fall into one second;
-the report says which position a closing deal belongs to nowhere. ``Backtest.closes`` does.
+the report states nowhere which position a closing deal belongs to. ``Backtest.closes`` does.
 """
 
 from __future__ import annotations

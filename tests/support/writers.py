@@ -18,7 +18,7 @@ from typing import TextIO
 from ledger import AccountId, FillRecorded, Ledger, VersionConflict
 from ledger.journal.sql import notify
 
-SHARED = 15  # tickets that all writers tell
+SHARED = 15  # tickets that all writers record
 ACCOUNTS = (AccountId("Desk", 1), AccountId("Desk", 2))
 
 
@@ -61,15 +61,15 @@ def follow(url: str, notes: Path, account: str, poll_seconds: float) -> None:
     seen, file = reopened(notes)
     cursors: dict[AccountId, int] = {}
     for line in seen:
-        recorded_name, version, _ = line.split(" ")
-        cursors[AccountId.parse(recorded_name)] = int(version)
+        parsed, version, _ = line.split(" ")
+        cursors[AccountId.parse(parsed)] = int(version)
     with Ledger.open(url) as ledger, file:
         if account == "all":
-            recorded = ledger.follow(after=cursors, poll_seconds=poll_seconds)
+            events = ledger.follow(after=cursors, poll_seconds=poll_seconds)
         else:
             name = AccountId.parse(account)
-            recorded = ledger.account(name).follow(after=cursors.get(name, 0), poll_seconds=poll_seconds)
-        for event in recorded:
+            events = ledger.account(name).follow(after=cursors.get(name, 0), poll_seconds=poll_seconds)
+        for event in events:
             file.write(f"{event.account} {event.version} {event.head}\n")
             file.flush()
 

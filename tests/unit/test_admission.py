@@ -1,4 +1,4 @@
-"""What becomes of an event that is told: once, twice, richer, poorer, otherwise, anew."""
+"""What becomes of a recorded event: once, twice, richer, poorer, with other content, anew."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def recorded(*events, mode="hedging"):
     return account, [account.record(event) for event in events]
 
 
-# ------------------------------------------------------------------------------------------------------------ told again
+# -------------------------------------------------------------------------------------------------------- recorded again
 
 
 @pytest.mark.parametrize("event", [
     fill(1, magic=3, comment="c"), cash(1), incomplete(fill(1)), GhostClosed(before=state("long 1 @ 10"), time_msc=at(1)),
     SymbolSpecified(symbol="X", digits=5, time_msc=at(1)),
 ])  # fmt: skip
-def test_what_is_recorded_twice_is_recorded_once(event):
+def test_an_event_recorded_twice_is_stored_once(event):
     account, outcomes = recorded(event, event, event)
     assert outcomes == [APPENDED, DUPLICATE, DUPLICATE]
     assert account.version == 2
 
 
-def test_within_one_call_too():
+def test_an_event_recorded_twice_in_one_call_is_stored_once():
     account = opened()
     assert account.record_many([fill(1), fill(1), incomplete(fill(1)), fill(2)]).outcomes == (
         APPENDED,
@@ -110,15 +110,15 @@ def test_a_conflict_names_both_sides_as_people_write_them():
         account.record(fill(1, volume="0.25", price="11.50"))
 
 
-def test_conflicts_are_refused_whole_or_kept_apart():
+def test_conflicts_refuse_the_append_or_are_left_out():
     account = opened()
     account.record(fill(1))
     events = [fill(2), fill(1, volume=9), fill(3)]
     with pytest.raises(DealConflict):
         account.record_many(events)
     assert account.version == 2
-    kept = account.ledger.journal.append(account.name, events, conflicts="keep")
-    assert [type(one) for one in kept.outcomes] == [Outcome, DealConflict, Outcome]
+    appended = account.ledger.journal.append(account.name, events, conflicts="keep")
+    assert [type(one) for one in appended.outcomes] == [Outcome, DealConflict, Outcome]
     assert account.version == 4
 
 
@@ -176,7 +176,7 @@ def test_what_is_not_known_cannot_be_completed():
 # --------------------------------------------------------------------------------------------------------------- revised
 
 
-def test_a_revision_takes_the_place_of_what_was_recorded():
+def test_a_revision_replaces_what_was_recorded():
     account, _ = recorded(fill(1, profit=1))
     assert account.revise(fill(1, volume=2, profit=3)) is APPENDED
     assert (left_behind(account.portfolio), account.portfolio.balance) == ("long 2 @ 10", 3)
@@ -185,7 +185,7 @@ def test_a_revision_takes_the_place_of_what_was_recorded():
         account.record(fill(1, profit=1))  # what the broker showed once
 
 
-def test_a_revision_that_states_nothing_new_is_none():
+def test_a_revision_without_anything_new_is_none():
     account, _ = recorded(fill(1))
     assert account.revise(fill(1, comment="other")) is DUPLICATE
     assert account.revise(incomplete(fill(1))) is DUPLICATE
@@ -235,7 +235,7 @@ def test_a_deal_that_moved_and_was_completed_is_counted_once():
     assert (left_behind(account.portfolio), account.portfolio.balance) == ("long 1 @ 10", -5)
 
 
-# ---------------------------------------------------------------------------------------------------------- what stands
+# --------------------------------------------------------------------------------------------------------- account terms
 
 
 def test_nothing_is_recorded_of_an_account_that_is_not_open():

@@ -1,4 +1,4 @@
-"""What reading an answer of 15 MB takes, measured in a process of its own."""
+"""The memory that reading an answer of 15 MB takes, measured in a process of its own."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def lines(attribution):
     return list(one_line_each(attribution.notes))
 
 
-def recorded(statement, mode=HEDGING):
+def attributed(statement, mode=HEDGING):
     return list(attribute(statement, mode).position_ids)
 
 
@@ -71,12 +71,12 @@ def recorded(statement, mode=HEDGING):
 
 
 def test_an_opening_deal_names_its_position_by_its_order():
-    assert recorded(account(deal(1, "10:00 buy in 0.1 @ 1.1"), deal(2, "10:00 sell in 0.1 @ 1.1"))) == [1001, 1002]
+    assert attributed(account(deal(1, "10:00 buy in 0.1 @ 1.1"), deal(2, "10:00 sell in 0.1 @ 1.1"))) == [1001, 1002]
 
 
 def test_two_fills_of_one_order_open_one_position():
     statement = account(deal(1, "10:00 buy in 0.1 @ 1.1"), deal(2, "10:05 buy in 0.2 @ 1.1", order=1001))
-    assert recorded(statement) == [1001, 1001]
+    assert attributed(statement) == [1001, 1001]
 
 
 def test_a_close_is_found_by_what_its_closed_position_states():
@@ -90,18 +90,18 @@ def test_a_close_is_found_by_what_its_closed_position_states():
             closed(1002, "10:01 buy 0.1 @ 1.2 to 11:00 @ 1.3", 1000),
         ],
     )
-    assert recorded(statement) == [1001, 1002, 1002, 1001]
+    assert attributed(statement) == [1001, 1002, 1002, 1001]
 
 
 @pytest.mark.parametrize("differs", [{"symbol": "GBPUSD"}, {"type": 0}, {"swap": Decimal(1)}, {"profit": Decimal(1)}])
-def test_a_close_that_differs_is_not_taken(differs):
+def test_a_close_that_differs_is_not_matched(differs):
     statement = account(
         deal(1, "10:00 buy in 0.1 @ 1.1"),
         deal(2, "11:00 sell out 0.1 @ 1.3", **differs),
         closed=[closed(1001, "10:00 buy 0.1 @ 1.1 to 11:00 @ 1.3", 0)],
         opening=500,
     )
-    assert recorded(statement) == [1001, None]
+    assert attributed(statement) == [1001, None]
 
 
 def in_steps(**more):
@@ -117,7 +117,7 @@ def in_steps(**more):
 
 
 def test_a_position_closed_in_steps_is_the_sum_of_its_closes():
-    assert recorded(in_steps()) == [1001, 1002, 1001, 1002, 1001]
+    assert attributed(in_steps()) == [1001, 1002, 1001, 1002, 1001]
 
 
 def test_what_is_left_after_the_sums_belongs_to_what_is_possible():
@@ -129,12 +129,12 @@ def test_what_is_left_after_the_sums_belongs_to_what_is_possible():
 def test_the_last_step_is_at_the_time_of_the_close():
     row = closed(1001, "10:00 buy 0.3 @ 1.1 to 12:01 @ 1.20000", "3000.10")
     statement = attrs.evolve(in_steps(opening=500), closed=(row,))
-    assert recorded(statement)[2:] == [None, None, None]
+    assert attributed(statement)[2:] == [None, None, None]
 
 
 def test_the_price_of_a_position_closed_in_steps_is_the_mean():
     row = closed(1001, "10:00 buy 0.3 @ 1.1 to 12:00 @ 1.20002", "3000.10")
-    assert recorded(attrs.evolve(in_steps(opening=500), closed=(row,)))[2:] == [None, None, None]
+    assert attributed(attrs.evolve(in_steps(opening=500), closed=(row,)))[2:] == [None, None, None]
 
 
 def test_a_row_of_a_position_closed_in_part_finds_its_close():
@@ -145,7 +145,7 @@ def test_a_row_of_a_position_closed_in_part_finds_its_close():
         closed=[closed(1001, "10:00 buy 0.1 @ 1.1 to 11:00 @ 1.2", 1000, volume_opened=Decimal("0.3"))],
         still_open=[still_open(1001, "10:00 buy 0.2 @ 1.1"), still_open(1002, "10:01 buy 0.3 @ 1.1")],
     )
-    assert recorded(statement) == [1001, 1002, 1001]
+    assert attributed(statement) == [1001, 1002, 1001]
 
 
 def test_an_ambiguous_sum_is_left_open_with_a_note():
@@ -162,7 +162,7 @@ def test_an_ambiguous_sum_is_left_open_with_a_note():
     assert lines(attribution)[0] == "closed position 1001 (row 1001): the file does not determine its closing deals"
 
 
-def test_closes_that_nothing_distinguishes_are_taken_in_order():
+def test_closes_that_nothing_distinguishes_are_matched_in_order():
     statement = account(
         deal(1, "10:00 buy in 0.1 @ 1.1"),
         deal(2, "10:00 buy in 0.1 @ 1.1"),
@@ -173,10 +173,10 @@ def test_closes_that_nothing_distinguishes_are_taken_in_order():
             closed(1001, "10:00 buy 0.1 @ 1.1 to 11:00 @ 1.3", 2000),
         ],
     )
-    assert recorded(statement) == [1001, 1002, 1001, 1002]
+    assert attributed(statement) == [1001, 1002, 1001, 1002]
 
 
-def test_the_commission_reports_apart_what_else_is_alike():
+def test_the_commission_distinguishes_what_is_alike_otherwise():
     costly = {"commission": Decimal("-0.7")}
     statement = account(
         deal(1, "10:00 buy in 0.1 @ 1.1"),
@@ -188,7 +188,7 @@ def test_the_commission_reports_apart_what_else_is_alike():
             closed(1002, "10:00 buy 0.1 @ 1.1 to 11:00 @ 1.3", 2000, commission=Decimal("-0.8")),
         ],
     )
-    assert recorded(statement) == [1001, 1002, 1002, 1001]
+    assert attributed(statement) == [1001, 1002, 1002, 1001]
     rows = tuple(attrs.evolve(row, commission=Decimal(-9)) for row in statement.closed)
     unclear = attribute(attrs.evolve(statement, closed=rows, deals=statement.deals), HEDGING)
     assert lines(unclear)[0].startswith("2 deals: closed positions and deals that all close alike")
@@ -204,7 +204,7 @@ def test_the_rest_of_an_open_position_was_closed_by_what_is_left():
         still_open=[still_open(1001, "10:00 buy 0.2 @ 1.1"), still_open(1002, "10:01 buy 0.5 @ 1.1")],
         opening=500,
     )
-    assert recorded(statement) == [1001, 1002, 1001, 1001]
+    assert attributed(statement) == [1001, 1002, 1001, 1001]
 
 
 def test_open_positions_that_do_not_explain_all_that_is_left_explain_nothing():
@@ -215,7 +215,7 @@ def test_open_positions_that_do_not_explain_all_that_is_left_explain_nothing():
         still_open=[still_open(1001, "10:00 buy 0.3 @ 1.1")],
         opening=500,
     )
-    assert recorded(statement) == [1001, None, None]
+    assert attributed(statement) == [1001, None, None]
 
 
 def test_the_only_position_that_can_be_meant_is_meant():
@@ -227,15 +227,15 @@ def test_the_only_position_that_can_be_meant_is_meant():
         deal(5, "12:00 buy in 0.1 @ 1.1"),
         deal(6, "13:00 sell out 0.1 @ 1.2"),
     )
-    assert recorded(statement) == [1001, 1002, 1003, 1001, 1005, 1005]
+    assert attributed(statement) == [1001, 1002, 1003, 1001, 1005, 1005]
 
 
 def test_of_two_positions_that_can_be_meant_none_is():
     statement = account(
         deal(1, "10:00 buy in 0.1 @ 1.1"), deal(2, "10:00 buy in 0.2 @ 1.1"), deal(3, "11:00 sell out 0.1 @ 1.2")
     )
-    assert recorded(statement) == [1001, 1002, None]
-    assert recorded(attrs.evolve(statement, deals=[*statement.deals, deal(4, "11:30 sell out 0.2 @ 1.2")])) == [
+    assert attributed(statement) == [1001, 1002, None]
+    assert attributed(attrs.evolve(statement, deals=[*statement.deals, deal(4, "11:30 sell out 0.2 @ 1.2")])) == [
         1001,
         1002,
         1001,
@@ -245,9 +245,9 @@ def test_of_two_positions_that_can_be_meant_none_is():
 
 def test_a_position_from_before_the_file_may_be_meant():
     statement = account(deal(1, "10:00 buy in 0.1 @ 1.1"), deal(2, "11:00 sell out 0.1 @ 1.2"), opening=500)
-    assert recorded(statement) == [1001, None]
-    from_birth = account(deal(1, "10:00 buy in 0.1 @ 1.1"), deal(2, "11:00 sell out 0.1 @ 1.2"))
-    assert recorded(from_birth) == [1001, 1001]
+    assert attributed(statement) == [1001, None]
+    from_opening = account(deal(1, "10:00 buy in 0.1 @ 1.1"), deal(2, "11:00 sell out 0.1 @ 1.2"))
+    assert attributed(from_opening) == [1001, 1001]
 
 
 def by_one_another(**more):
@@ -264,7 +264,7 @@ def by_one_another(**more):
 
 
 def test_two_positions_closed_by_one_another_are_found_by_their_open_prices():
-    assert recorded(by_one_another()) == [1001, 1002, 1003, 1004, 1001, 1002]
+    assert attributed(by_one_another()) == [1001, 1002, 1003, 1004, 1001, 1002]
 
 
 def test_a_closed_position_may_have_its_result_on_the_other_leg():
@@ -272,7 +272,7 @@ def test_a_closed_position_may_have_its_result_on_the_other_leg():
         closed(1002, "10:01 sell 0.1 @ 1.30 to 11:00 @ 1.10", 2000),
         closed(1004, "10:03 sell 0.1 @ 1.31 to 11:00 @ 1.12", 1900),
     ]
-    assert recorded(by_one_another(closed=rows))[5] == 1002
+    assert attributed(by_one_another(closed=rows))[5] == 1002
 
 
 def test_two_legs_that_fit_two_positions_each_are_left_open():
@@ -283,7 +283,7 @@ def test_two_legs_that_fit_two_positions_each_are_left_open():
         deal(5, "11:00 sell out by 0.1 @ 1.30", order=1005),
         deal(6, "11:00 buy out by 0.1 @ 1.10", order=1005),
     )
-    assert recorded(statement) == [1001, 1002, 1003, None, 1002]
+    assert attributed(statement) == [1001, 1002, 1003, None, 1002]
 
 
 def test_a_close_by_later_closed_for_good_is_part_of_the_sum():
@@ -293,19 +293,19 @@ def test_a_close_by_later_closed_for_good_is_part_of_the_sum():
         closed=[closed(1001, "10:00 buy 0.3 @ 1.10 to 12:00 @ 1.23333", 4000)],
         opening=500,
     )
-    assert recorded(statement)[4:] == [1001, 1002, 1001]
+    assert attributed(statement)[4:] == [1001, 1002, 1001]
 
 
 def test_money_belongs_to_no_position():
     statement = account(DealRow(row=1, time_msc=0, deal=1, type=2, profit=Decimal(5)))
-    assert (recorded(statement), recorded(statement, NETTING)) == ([None], [None])
+    assert (attributed(statement), attributed(statement, NETTING)) == ([None], [None])
 
 
 # ---------------------------------------------------------------------------------------------------------------- netting
 
 
 @pytest.mark.parametrize("mode", [NETTING, EXCHANGE])
-def test_a_netting_position_is_named_after_the_order_that_opened_its_life(mode):
+def test_a_netting_position_is_named_after_the_order_that_opened_it(mode):
     statement = account(
         deal(1, "10:00 buy in 0.1 @ 1.1"),
         deal(2, "10:01 buy in 0.2 @ 1.1"),
@@ -314,7 +314,7 @@ def test_a_netting_position_is_named_after_the_order_that_opened_its_life(mode):
         deal(5, "10:03 sell out 0.2 @ 1.1"),
         deal(6, "10:04 sell in 0.1 @ 1.1"),
     )
-    assert recorded(statement, mode) == [1001, 1001, 1003, 1001, 1001, 1006]
+    assert attributed(statement, mode) == [1001, 1001, 1003, 1001, 1001, 1006]
 
 
 def test_a_reversal_keeps_the_identifier():
@@ -325,10 +325,10 @@ def test_a_reversal_keeps_the_identifier():
         deal(4, "10:03 buy in 0.2 @ 1.1"),
         still_open=[still_open(1004, "10:03 buy 0.2 @ 1.1")],
     )
-    assert recorded(statement, NETTING) == [1001, 1001, 1001, 1004]
+    assert attributed(statement, NETTING) == [1001, 1001, 1001, 1004]
 
 
-def test_a_life_that_began_before_the_file_is_open_unless_a_row_names_it():
+def test_a_trade_that_began_before_the_file_is_open_unless_a_row_names_it():
     deals = (
         deal(1, "10:00 sell out 0.1 @ 1.1"),
         deal(2, "10:01 sell out 0.1 @ 1.1"),
@@ -336,26 +336,26 @@ def test_a_life_that_began_before_the_file_is_open_unless_a_row_names_it():
         deal(4, "10:06 sell out 0.2 @ 1.1"),
         deal(5, "10:07 buy in 0.2 @ 1.1"),
     )
-    assert recorded(account(*deals, opening=500), NETTING) == [None] * 5
+    assert attributed(account(*deals, opening=500), NETTING) == [None] * 5
     named = closed(77, "09:00 buy 0.2 @ 1.1 to 10:01 @ 1.1")
-    assert recorded(account(*deals, closed=[named], opening=500), NETTING) == [77, 77, 1003, 1003, 1005]
+    assert attributed(account(*deals, closed=[named], opening=500), NETTING) == [77, 77, 1003, 1003, 1005]
     later = closed(1003, "10:05 buy 0.2 @ 1.1 to 10:06 @ 1.1")
-    assert recorded(account(*deals, closed=[later], opening=500), NETTING) == [None, None, 1003, 1003, 1005]
+    assert attributed(account(*deals, closed=[later], opening=500), NETTING) == [None, None, 1003, 1003, 1005]
 
 
-def test_an_open_position_names_the_life_that_begins_in_the_file_only():
+def test_an_open_position_names_only_the_trade_that_begins_in_the_file():
     deals = (deal(1, "10:00 buy out 0.1 @ 1.1"), deal(2, "10:05 buy in 0.2 @ 1.1"), deal(3, "10:06 buy in 0.2 @ 1.1"))
     begun = account(*deals, still_open=[still_open(1002, "10:05 buy 0.4 @ 1.1")], opening=500)
-    assert recorded(begun, NETTING) == [None, 1002, 1002]
+    assert attributed(begun, NETTING) == [None, 1002, 1002]
     before = account(*deals[1:], still_open=[still_open(77, "09:00 buy 0.9 @ 1.1")], opening=500)
-    assert recorded(before, NETTING) == [None, None]
+    assert attributed(before, NETTING) == [None, None]
 
 
 @pytest.mark.parametrize(
     "impossible",
     ["11:00 sell out 0.2 @ 1.1", "11:00 buy out 0.1 @ 1.1", "11:00 sell in 0.1 @ 1.1", "11:00 sell in/out 0.1 @ 1.1"],
 )
-def test_a_deal_that_cannot_be_ends_what_is_recorded(impossible):
+def test_an_impossible_deal_ends_the_attribution(impossible):
     statement = account(deal(1, "10:00 buy in 0.1 @ 1.1"), deal(2, impossible), deal(3, "12:00 buy in 0.1 @ 1.1"))
     attribution = attribute(statement, NETTING)
     assert attribution.position_ids == (1001, None, None)
@@ -380,10 +380,10 @@ def test_rows_of_one_number_on_two_sheets_are_two_rows():
         ],
         opening=500,
     )
-    assert recorded(statement) == [1001, 1002, 1001, 1002, 1002]
+    assert attributed(statement) == [1001, 1002, 1001, 1002, 1002]
 
 
-def test_many_closes_in_one_life_are_not_searched_for_ever():
+def test_many_closes_in_one_trade_are_not_searched_for_ever():
     outs = [deal(10 + n, f"11:00 sell out 0.01 @ 1.{2000 + n}", profit=Decimal(n * n % 97)) for n in range(150)]
     statement = account(
         deal(1, "10:00 buy in 2 @ 1.1"),
@@ -399,6 +399,6 @@ def test_many_closes_in_one_life_are_not_searched_for_ever():
 def test_what_was_opened_before_the_file_is_closed_by_the_deal_of_the_rows_last_second():
     rest = deal(2, "11:00 sell out 0.1 @ 1.2")
     row = closed(77, "09:00 buy 0.3 @ 1.1 to 11:00 @ 1.15")  # two of its closing deals are older than the file
-    assert recorded(account(rest, closed=[row], opening=500)) == [77]
+    assert attributed(account(rest, closed=[row], opening=500)) == [77]
     two = [rest, deal(3, "11:00 sell out 0.1 @ 1.2")]
-    assert recorded(account(*two, closed=[row], opening=500)) == [None, None]
+    assert attributed(account(*two, closed=[row], opening=500)) == [None, None]

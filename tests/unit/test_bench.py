@@ -1,4 +1,4 @@
-"""The bench: its journals are what they say, and it knows slow from fast."""
+"""The bench: its journals are as described, and it distinguishes slow from fast."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from ledger import Ledger
 
 
-def test_the_same_seed_reports_the_same():
+def test_the_same_seed_makes_the_same_journal():
     from tools.bench.journals import generate_events
 
     assert list(islice(generate_events(500, seed=3, nets=False), 500)) == list(generate_events(500, seed=3, nets=False))
@@ -18,7 +18,7 @@ def test_the_same_seed_reports_the_same():
 
 
 @pytest.mark.parametrize("nets", [False, True], ids=["hedging", "netting"])
-def test_a_journal_holds_what_an_engine_and_its_reconciler_tell(nets, tmp_path):
+def test_a_journal_holds_what_an_engine_and_its_reconciler_record(nets, tmp_path):
     from tools.bench.journals import make_journal
 
     url = make_journal(f"sqlite:///{tmp_path}/made.db", 6000, nets=nets)

@@ -36,8 +36,8 @@ def test_every_character_is_written_as_it_was_always_written():
     step = 4096
     for first in range(0, sys.maxunicode + 1, step):
         text = "".join(chr(code) for code in range(first, first + step) if not 0xD800 <= code <= 0xDFFF)
-        recorded = (*columns[:COMMENT], text, *columns[COMMENT + 1 :])
-        assert digest(recorded, PREVIOUS) == defined(recorded), hex(first)
+        values = (*columns[:COMMENT], text, *columns[COMMENT + 1 :])
+        assert digest(values, PREVIOUS) == defined(values), hex(first)
 
 
 @pytest.mark.parametrize("number", [0, -1, 2**63 - 1, -(2**63), 2**63, 2**64, -(10**30)])
@@ -58,7 +58,7 @@ def test_every_event_is_hashed_and_checked_as_defined(event):
     assert is_link(columns, PREVIOUS, made.hash, made.checks)
 
 
-def test_bytes_are_never_taken_for_the_text_that_json_would_write_for_them():
+def test_bytes_are_never_mistaken_for_the_text_that_json_would_write_for_them():
     raw = b"hidden"
     whole = with_hash(row(fill(1, comment=base64.b64encode(raw).decode())), PREVIOUS)
     columns = covered(whole)
@@ -71,7 +71,7 @@ def test_bytes_are_never_taken_for_the_text_that_json_would_write_for_them():
 
 @pytest.mark.parametrize("number", [float("inf"), float("nan"), 1.0, True])
 @pytest.mark.parametrize("name", ["magic", "order_ticket"])
-def test_what_is_no_whole_number_is_never_taken_for_one_or_for_nothing(number, name):
+def test_what_is_no_whole_number_is_never_mistaken_for_one_or_for_nothing(number, name):
     whole = with_hash(row(fill(1, magic=None)), PREVIOUS)
     at = COVERED.index(name)
     columns = covered(whole)

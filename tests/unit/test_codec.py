@@ -65,7 +65,7 @@ def test_what_is_stored_is_integers_texts_and_nothing_else(event):
         assert re.search(r"\d[eE]", row.data) is None  # numbers are written in full
 
 
-def test_money_price_and_volume_are_scaled_as_the_account_and_the_symbol_say():
+def test_money_price_and_volume_are_scaled_as_the_account_and_the_symbol_specify():
     account = opened(digits=8)
     account.record(SymbolSpecified(symbol="EURUSD", price_scale=3, volume_scale=1, time_msc=at(0)))
     row = encode(fill(1, volume="0.5", price="1.234", profit="0.00000001"), account.terms)
@@ -87,7 +87,7 @@ def test_money_price_and_volume_are_scaled_as_the_account_and_the_symbol_say():
     Adjusted(operator="m", reason="r", time_msc=at(1), credit_before="0.1234567", credit_after=0),
     Adjusted(operator="m", reason="r", time_msc=at(1), after=state("long 0.123456789 @ 10")),
 ], ids=lambda event: type(event).__name__)  # fmt: skip
-def test_what_the_fold_could_not_count_never_gets_in(event):
+def test_what_the_fold_could_not_count_is_refused(event):
     with pytest.raises(InexactNumber):
         encode(event, TERMS_FILTER)
     account = opened()
@@ -97,7 +97,7 @@ def test_what_the_fold_could_not_count_never_gets_in(event):
         assert account.version == 1
 
 
-def test_an_average_with_more_decimals_than_are_kept_gets_in():
+def test_an_average_with_more_decimals_than_are_stored_is_accepted():
     account = opened()
     account.record(PositionRecovered(position=state("long 1 @ 145.8066666666667"), time_msc=at(1)))
     assert account.portfolio.positions[7].price_open == Decimal("145.80666667")
@@ -110,7 +110,7 @@ def test_a_deal_is_known_by_its_ticket_whatever_is_recorded_of_it():
     recorded: list[Event] = [fill(5), cash(5), incomplete(fill(5)), DealRevised(now=fill(5), caused_by=1)]
     recorded.append(DealCompleted(deal=5, time_msc=0, caused_by=1))
     assert {natural_key(event) for event in recorded} == {"deal:5"}
-    assert [nth_key("deal:5", telling) for telling in (1, 2, 3)] == ["deal:5", "deal:5#2", "deal:5#3"]
+    assert [nth_key("deal:5", number) for number in (1, 2, 3)] == ["deal:5", "deal:5#2", "deal:5#3"]
 
 
 @pytest.mark.parametrize(("same", "other"), [
@@ -134,7 +134,7 @@ def test_one_number_has_one_spelling_in_a_key():
     assert len(keys) == 1
 
 
-def test_what_is_reported_at_another_time_is_reported_anew_where_no_snapshot_is_quoted():
+def test_what_happens_at_another_time_is_another_event_where_no_snapshot_is_quoted():
     assert natural_key(SyncDegraded(reason="x", time_msc=1)) != natural_key(SyncDegraded(reason="x", time_msc=2))
     assert natural_key(BalanceAsserted(balance=1, time_msc=1)) != natural_key(BalanceAsserted(balance=1, time_msc=2))
 
@@ -152,7 +152,7 @@ def test_what_is_reported_at_another_time_is_reported_anew_where_no_snapshot_is_
     ("SymbolSpecified", (0, NO_DEAL), OUTSIDE_FOLD),
     ("AccountOpened", (99, NO_DEAL), OUTSIDE_FOLD),
 ])  # fmt: skip
-def test_where_replay_finds_an_event(kind, place, placement):
+def test_an_event_is_placed_where_replay_finds_it(kind, place, placement):
     assert placement_of(kind, place, (10_500, 5)) == placement
 
 
@@ -180,12 +180,12 @@ def stored(event, **columns) -> Stored:
     (stored(SyncDegraded(reason="x", time_msc=0), data='{"reason":""}'), CorruptEvent),
     (stored(BalanceAsserted(balance=1, time_msc=0), data='{"balance":"NaN"}'), CorruptEvent),
 ])  # fmt: skip
-def test_a_row_that_cannot_be_read_is_reported(row, error):
+def test_decoding_reports_a_row_that_it_cannot_read(row, error):
     with pytest.raises(error, match="version 3"):
         decode(row, TERMS_FILTER)
 
 
-def test_the_fold_is_reported_too():
+def test_the_fold_reports_a_row_that_it_cannot_read():
     row = posting(stored(SyncDegraded(reason="x", time_msc=0), kind="SyncImagined"))
     with pytest.raises(UnknownEvent):
         decode_posting(row)
@@ -194,7 +194,7 @@ def test_the_fold_is_reported_too():
 
 
 def test_an_older_event_is_lifted_wherever_it_is_read():
-    """The first breaks did not count: that reads as one sight and no attempt. What is stored stays as it is."""
+    """The first breaks did not count: that reads as one confirmation and no attempt. What is stored stays as it is."""
     recorded = BreakOpened(kind="ghost", position_id=7, time_msc=5)
     row = stored(recorded, schema=1, data='{"kind":"ghost","position_id":7}')
     assert decode(row, None) == recorded
@@ -203,8 +203,8 @@ def test_an_older_event_is_lifted_wherever_it_is_read():
     assert '"confirmations":1' in (stored(recorded).data or "")
 
 
-def test_what_a_lift_states_is_what_is_read(monkeypatch):
-    """One after the other, from the version that a row was told in."""
+def test_what_a_lift_returns_is_what_is_read(monkeypatch):
+    """One after the other, from the version that a row was recorded in."""
     monkeypatch.setitem(KINDS, "BreakOpened", (BreakOpened, 3))
     monkeypatch.setitem(LIFTS, ("BreakOpened", 1), lambda output: output | {"why": "first"})
     monkeypatch.setitem(LIFTS, ("BreakOpened", 2), lambda output: output | {"why": f"{output.get('why')}, second"})

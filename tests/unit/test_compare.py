@@ -16,7 +16,7 @@ from tools.testkit.stories import START_MSC, Story, at, fill
 
 
 def disagreements(story: Story, shown: Snapshot | str, *, extended: bool = True) -> list[str]:
-    """Return what a story and a believed snapshot disagree about, in words: ``drift #7 volume 1/1.5``."""
+    """Return what a story and an accepted snapshot disagree about, in words: ``drift #7 volume 1/1.5``."""
     seen = snapshot(shown, extended=extended) if isinstance(shown, str) else shown
     return [in_short(one) for one in compare(story.portfolio, validate(seen, story.portfolio, now_msc=at(3 * 86_400)))]
 
@@ -50,7 +50,7 @@ def in_short(one: Zombie | Ghost | Drift | NewTicket) -> str:
          ["drift #7 symbol EURUSD/USDJPY, side buy/sell, volume 1/2, price_open 10/11"]),
         ("#7 sell 0.1 @ 10", "#7 short 0.1 @ 10", []),  # side and volume apart: a short is no drift
         ("#11 buy 1 @ 10, #12 sell 2 @ 11", "#12 short 2 @ 11, #11 long 1 @ 10", []),  # in any order
-        ("#11 buy 1 @ 10, #12 sell 2 @ 11", "#11 short 2 @ 11, #12 long 1 @ 10",  # siblings are never taken for each other
+        ("#11 buy 1 @ 10, #12 sell 2 @ 11", "#11 short 2 @ 11, #12 long 1 @ 10",  # siblings are never mistaken for each other
          ["drift #11 side buy/sell, volume 1/2, price_open 10/11", "drift #12 side sell/buy, volume 2/1, price_open 11/10"]),
     ],
 )  # fmt: skip
@@ -121,7 +121,7 @@ def test_without_a_specification_any_volume_differs():
         (5, "10.00000001", True),  # EURUSD: a point is 0.00001, the broker shows eight decimals
         (0, "10.0005", False),
         (0, "10.00050001", True),
-        (None, "10.00000001", True),  # not specified: as exact as prices are kept
+        (None, "10.00000001", True),  # not specified: as exact as prices are stored
     ],
 )
 def test_an_open_price_differs_by_more_than_half_a_unit_of_what_the_broker_shows(digits, theirs, differs):
@@ -148,7 +148,7 @@ def test_an_average_is_compared_before_it_is_rounded(shown, differs):
     assert bool(disagreements(story, f"#7 long 3 @ {shown}")) is differs
 
 
-def test_an_average_of_an_unknown_symbol_is_what_the_broker_computed_to_the_last_decimal_kept():
+def test_an_average_of_an_unknown_symbol_is_what_the_broker_computed_to_the_last_stored_decimal():
     story = Story("hedging").record("#7 in buy 1 @ 1, #7 in buy 2 @ 2")
     assert disagreements(story, "#7 long 3 @ 1.6666666666666667") == []  # an exchange account shows the bare double
 
@@ -183,7 +183,7 @@ def test_a_new_identifier_on_an_account_that_nets_is_another_position():
     assert disagreements(story, "#8 long 1 @ 10") == ["zombie #8", "ghost #7"]
 
 
-def test_an_identifier_that_nobody_recorded_us_is_learned_and_no_other_position():
+def test_an_identifier_that_was_unknown_is_learned_and_is_no_other_position():
     story = Story().record(fill(1, position_id=None, order=55))
     assert disagreements(story, "#8 long 1 @ 10 ticket 55") == []
 
@@ -214,7 +214,7 @@ def test_where_only_tickets_are_recorded_one_gone_and_one_like_it_is_a_new_ticke
 
 
 @pytest.mark.parametrize("shown", ["#99 long 1 @ 11", "#99 long 2 @ 10", "#99 short 1 @ 10", "#99 long 1 USDJPY @ 10"])
-def test_one_that_is_not_like_it_is_another_position(shown):
+def test_a_position_that_is_not_like_it_is_another_position(shown):
     story = Story("hedging").record("#7 buy 1 @ 10")
     assert disagreements(story, shown, extended=False) == ["zombie #99", "ghost #7"]
 

@@ -1,4 +1,4 @@
-"""What assertions contain, the repeated hour, clocks that lie, renamed symbols: each as it happened to somebody."""
+"""What assertions contain, the repeated hour, wrong clocks, renamed symbols: each as it happened to somebody."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ SECOND_MSC = 1000
 HOUR_MSC = 3_600_000
 
 
-def whole_seconds(desk: Desk, deal: int, position_id: int, **recorded: Any) -> FillRecorded:
+def whole_seconds(desk: Desk, deal: int, position_id: int, **fields: Any) -> FillRecorded:
     """Return a fill of now as a source records it that counts whole seconds."""
-    return desk.fill(deal, position_id, **{"time_msc": desk.now() // 1000 * 1000, **recorded})
+    return desk.fill(deal, position_id, **{"time_msc": desk.now() // 1000 * 1000, **fields})
 
 
 def start_up(desk: Desk, at_msc: int = 200) -> None:
@@ -87,9 +87,9 @@ def test_the_deal_that_opened_a_recovered_position_is_in_it_whenever_it_is_recor
 
 
 @pytest.mark.parametrize("ahead_sec", [3, -3, 30, -3600])
-def test_a_close_after_a_first_sync_counts_whatever_the_server_s_clock_states(ahead_sec):
+def test_a_close_after_a_first_sync_counts_whatever_the_server_s_clock_shows(ahead_sec):
     desk = Desk(shows="#7 long 1 @ 10 opened 1 updated 1", extended=True)
-    desk.broker.record(fill(5001, time_msc=at(1)), desk.cash(5000, 1000, time_msc=at(0))).state(1000)
+    desk.broker.report(fill(5001, time_msc=at(1)), desk.cash(5000, 1000, time_msc=at(0))).state(1000)
     desk.broker.ahead_msc = ahead_sec * 1000
     desk.sync()
     assert desk.account.portfolio.balance == 1000
@@ -106,7 +106,7 @@ def test_a_revision_of_a_deal_that_the_asserted_balance_contains_counts():
         fill(2, time_msc=at(2)),
         fill(3, entry="out", side="sell", profit=-50, time_msc=at(3)),
     )
-    desk.broker.record(*deals).state(950)
+    desk.broker.report(*deals).state(950)
     desk.sync()
     [asserted] = [one.event for one in desk.log if isinstance(one.event, BalanceAsserted)]
     assert (asserted.balance, asserted.deals_through, asserted.deals_through_msc, asserted.complete) == (950, 3, at(3), True)
@@ -117,7 +117,7 @@ def test_a_revision_of_a_deal_that_the_asserted_balance_contains_counts():
 
 def test_a_balance_over_deals_that_are_not_all_known_is_the_origin():
     desk = Desk(extended=True)
-    desk.broker.record(desk.fill(2, 7), desk.fill(3, 7, entry="out", side="sell", profit=-50)).state(1950)
+    desk.broker.report(desk.fill(2, 7), desk.fill(3, 7, entry="out", side="sell", profit=-50)).state(1950)
     desk.sync()
     [asserted] = [one.event for one in desk.log if isinstance(one.event, BalanceAsserted)]
     assert (asserted.deals_through, asserted.complete) == (3, None)
@@ -137,7 +137,7 @@ def test_an_opening_deal_that_the_history_shows_late_does_not_count_its_volume_t
     result = desk.sync()
     [recovered] = [one.event for one in desk.log if isinstance(one.event, PositionRecovered)]
     assert (result.recovered, recovered.updated_msc, recovered.updated_deal) == ((7,), made.time_msc, None)
-    desk.broker.record(made)
+    desk.broker.report(made)
     desk.sync()
     assert desk.left == "#7 long 1 @ 10"
     assert desk.account.portfolio.totals.commission == -3
@@ -155,7 +155,7 @@ def row(position_id: int, volume: int, updated_msc: int) -> Any:
 def test_a_correction_names_the_deal_that_the_gateway_reported():
     desk = Desk("#7 buy 1 @ 10", extended=True)
     added = desk.fill(5002, 7, volume=2)
-    desk.broker.record(added).show_rows([row(7, 5, added.time_msc)])  # two more that no deal explains
+    desk.broker.report(added).show_rows([row(7, 5, added.time_msc)])  # two more that no deal explains
     desk.sync()
     assert kinds(desk.log)[-3:] == ["BreakOpened", "DriftCorrected", "BreakClosed"]
     corrected: Any = desk.log[-2].event
@@ -198,7 +198,7 @@ def minutes(number: float) -> int:
     return EIGHT_MSC + round(number * 60_000)
 
 
-@pytest.mark.parametrize("origin", [Origin.ENGINE, Origin.IMPORT], ids=["live", "imported"])
+@pytest.mark.parametrize("origin", [Origin.ENGINE, Origin.IMPORT], ids=["engine", "imported"])
 @pytest.mark.parametrize("mode", ["hedging", "netting"])
 @pytest.mark.parametrize("is_late", [False, True], ids=["in order", "late"])
 def test_a_position_closed_after_the_clock_went_back_is_flat(mode, origin, is_late):
@@ -215,7 +215,7 @@ def test_a_position_closed_after_the_clock_went_back_is_flat(mode, origin, is_la
 
 
 @pytest.mark.parametrize("mode", ["hedging", "netting"])
-def test_until_within_the_hour_follows_the_tickets(mode):
+def test_a_replay_until_a_moment_in_the_repeated_hour_follows_the_tickets(mode):
     account = opened(mode, clock="ny-close")
     account.record_many([
         fill(1, time_msc=minutes(50)),
@@ -236,34 +236,34 @@ def test_a_corrected_clock_rule_orders_the_hour_anew():
     account.record(fill(1, time_msc=minutes(50)))
     account.record(fill(2, entry="out", side="sell", time_msc=minutes(10)))
     assert list(account.portfolio.positions) == [7]  # for a clock that never goes back it closed before it opened
-    account.change_clock("ny-close", operator="mk", reason="the broker's site says so")
+    account.change_clock("ny-close", operator="mk", reason="the broker's site states it")
     assert (dict(account.portfolio.positions), account.portfolio.unexplained) == ({}, ())
-    assert list(account.replay(version=3).positions) == [7]  # as it was believed before
+    assert list(account.replay(version=3).positions) == [7]  # as it was known before
 
 
-def test_a_sync_within_the_hour_is_believed_and_closes_nothing():
+def test_a_sync_within_the_repeated_hour_is_accepted_and_closes_nothing():
     desk = Desk(extended=True, clock="ny-close")
     desk.watch.now_us = (AGAIN_UTC_MSC - 10 * 60_000) * 1000
     desk.broker.ahead_msc = 3 * HOUR_MSC
     first = desk.fill(1, 7, time_msc=minutes(50))
     desk.account.record(first)
-    desk.broker.record(first).show("#7 long 1 @ 10").state(0)
+    desk.broker.report(first).show("#7 long 1 @ 10").state(0)
     desk.watch.move(5)
     assert desk.sync().status is SyncStatus.SUCCESS
     desk.watch.now_us = (AGAIN_UTC_MSC + 10 * 60_000) * 1000
     desk.broker.ahead_msc = 2 * HOUR_MSC
     missed = desk.fill(2, 8, time_msc=minutes(9))
-    desk.broker.record(missed).show("#7 long 1 @ 10, #8 long 1 @ 10")
+    desk.broker.report(missed).show("#7 long 1 @ 10, #8 long 1 @ 10")
     result = desk.sync()
     assert (result.status, result.fills, result.recovered) == (SyncStatus.SUCCESS, (2,), ())
     closed = desk.fill(3, 7, entry="out", side="sell", time_msc=minutes(11))
-    desk.broker.record(closed).show("#8 long 1 @ 10")
+    desk.broker.report(closed).show("#8 long 1 @ 10")
     result = desk.sync()
     assert (result.status, result.fills, result.closed) == (SyncStatus.SUCCESS, (3,), ())
     assert desk.left == "#8 long 1 @ 10"
 
 
-# ------------------------------------------------------------------------------------------- clocks that lie, and our own
+# ---------------------------------------------------------------------------------------------- wrong clocks, and our own
 
 
 def test_a_server_clock_far_ahead_stamps_nothing_and_holds_corrections():
@@ -286,7 +286,7 @@ def test_a_server_clock_far_ahead_stamps_nothing_and_holds_corrections():
     assert desk.account.portfolio.positions[7].volume == Decimal("0.5")
 
 
-def test_a_second_lie_opens_a_break_again():
+def test_a_clock_that_is_wrong_again_opens_a_break_again():
     desk = Desk("#7 buy 1 @ 10", "#7 long 1 @ 10", extended=True)
     for _ in range(2):
         desk.broker.ahead_msc = 2 * HOUR_MSC
@@ -296,7 +296,7 @@ def test_a_second_lie_opens_a_break_again():
     assert kinds(desk.heard) == ["BreakOpened", "BreakClosed"] * 2
 
 
-def test_a_clock_that_stands_still_over_the_weekend_makes_nothing_stale():
+def test_a_clock_that_is_stopped_over_the_weekend_makes_nothing_stale():
     desk = Desk("#7 buy 1 @ 10", "#7 long 1 @ 10", extended=True)
     desk.broker.state(0)
     desk.sync()
@@ -304,7 +304,7 @@ def test_a_clock_that_stands_still_over_the_weekend_makes_nothing_stale():
     desk.broker.amiss(server_time_msc=friday_msc)
     desk.watch.move(20 * 3600)  # Saturday
     deposit = desk.cash(5010, 500)
-    desk.broker.record(deposit).state(500).show("#7 long 1 @ 10, #8 long 1 @ 10")  # and a position that no deal explains
+    desk.broker.report(deposit).state(500).show("#7 long 1 @ 10, #8 long 1 @ 10")  # and a position that no deal explains
     result = desk.sync()
     assert (result.status, result.fills, result.recovered) == (SyncStatus.SUCCESS, (5010,), (8,))
     for _ in range(3):
@@ -324,7 +324,7 @@ def test_an_answer_older_than_an_earlier_one_is_stale():
 
 def test_a_history_that_lost_its_newest_deal_is_stale_for_some_answers():
     desk = Desk("#7 buy 1 @ 10", "#7 long 1 @ 10", extended=True)
-    desk.broker.record(desk.cash(5010, 1)).state(1)
+    desk.broker.report(desk.cash(5010, 1)).state(1)
     desk.sync()
     desk.broker._deals.clear()
     assert [desk.sync().status for _ in range(4)] == [SyncStatus.DEGRADED] * 3 + [SyncStatus.SUCCESS]
@@ -402,7 +402,7 @@ def test_the_log_states_when_a_deal_of_the_repeated_hour_happened():
 
 
 @pytest.mark.parametrize(("recorded_min", "happened_min"), [(-40, -45), (15, 15)])
-def test_where_nothing_decides_a_live_deal_happened_near_its_recording_and_is_marked(recorded_min, happened_min):
+def test_where_nothing_decides_an_engine_s_deal_happened_near_its_recording_and_is_marked(recorded_min, happened_min):
     now_us = (AGAIN_UTC_MSC + recorded_min * 60_000) * 1000
     account = opened("hedging", clock="ny-close", now_us=lambda: now_us, time_msc=minutes(-60))
     account.record(fill(1, time_msc=minutes(15)))

@@ -1,4 +1,4 @@
-"""The daemon's rules, with reconcilers that do as a test says: workers that die or hang, and when the watchdog is fed."""
+"""The daemon's rules, with reconcilers that do as a test defines: workers that die or hang, and when the watchdog is fed."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Reconciler:
 
 
 class Desk:
-    """A daemon in a thread of its own, with what it said."""
+    """A daemon in a thread of its own, with its output."""
 
     def __init__(self, *reconcilers: Any, interval_sec: float = 0.001) -> None:
         self.notes, self.lines, self.stopping = Notes(), list[dict[str, Any]](), Event()

@@ -101,7 +101,7 @@ def _word(event: Event) -> str:
 # ----------------------------------------------------------------------------------------------------- the life of a break
 
 
-def test_nothing_that_differs_is_nothing_to_append():
+def test_without_a_difference_nothing_is_appended():
     assert Case("#7 buy 1 @ 10").decide("#7 long 1 @ 10") == Decision()
 
 
@@ -277,7 +277,7 @@ def test_a_correction_that_does_not_help_counts_an_attempt_and_is_left_to_people
     assert case.breaks == [("drift", 7, 1, 3)]
 
 
-def test_one_that_is_left_to_people_does_not_stand_in_the_way_of_others():
+def test_a_break_that_is_left_to_people_does_not_block_others():
     case = Case("#7 buy 1 @ 10")
     for attempt in (1, 2, 3):
         never_helped(case, f"#7 long {attempt + 1} @ 10", "#7 long 9 @ 10")
@@ -298,7 +298,7 @@ def test_what_clears_is_closed_and_counted_anew():
 
 
 @pytest.mark.parametrize(("given", "shows"), [("", "#7 long 1 @ 10"), ("#7 buy 2 @ 9", ""), ("#7 buy 2 @ 9", "#7 long 1 @ 10")])
-def test_what_a_fill_was_recorded_of_just_now_waits_and_opens_no_break(given, shows):
+def test_a_position_with_a_fill_recorded_just_now_waits_and_opens_no_break(given, shows):
     decision = Case(given, ghost_confirmations=1).decide(shows, touched={7})
     assert decision.events == ()
     assert [(one.position_id, one.waits_for) for one in decision.held] == [(7, WaitsFor.TIME)]
@@ -416,7 +416,7 @@ def test_what_was_adopted_of_others_keeps_its_magic_number():
 
 
 @pytest.mark.parametrize(("foreign", "opened"), [("report", ["open ghost #7"]), ("ignore", [])])
-def test_ghosts_and_drifts_of_others_are_recorded_by_their_magic_number(foreign, opened):
+def test_ghosts_and_drifts_of_others_are_recognised_by_their_magic_number(foreign, opened):
     case = Case(ghost_confirmations=1, foreign=foreign, **OURS)
     case.story.record(fill(1, position_id=7, magic=9))
     assert words(case.decide("")) == opened
@@ -425,7 +425,7 @@ def test_ghosts_and_drifts_of_others_are_recorded_by_their_magic_number(foreign,
     assert case.decide("#7 long 1 @ 10").closed == (8,)
 
 
-def test_the_break_of_one_that_is_ignored_from_now_on_is_closed():
+def test_the_break_of_a_position_that_is_ignored_from_now_on_is_closed():
     case = Case(foreign="report", **OURS)
     case.see("#7 long 1 @ 10 magic 9")
     case.policy = ReconcilePolicy(foreign="ignore", magics={1, 2})
@@ -471,7 +471,7 @@ def test_a_correction_is_never_earlier_than_anything_known():
     ("shown", "moment"), [("updated 200.5", 200.5), ("opened 200.5", 200.5), ("opened 200", 200.999), ("opened 50", 100)]
 )
 def test_a_correction_is_not_before_the_last_change_that_the_broker_shows(shown, moment):
-    """Else a fill that the snapshot shows already would count again once it is told."""
+    """Else a fill that the snapshot shows already would count again once it is recorded."""
     assert {one.time_msc for one in Case().decide(f"#7 long 1 @ 10 {shown}").events} == {at(moment)}
 
 
@@ -503,7 +503,7 @@ def test_of_two_reconcilers_that_decided_on_one_version_the_second_is_refused():
         case.story.account.record_many(second.events, expected_version=version)
 
 
-def test_corrections_are_tried_on_a_copy_that_is_numbered_like_the_journal():
+def test_corrections_are_simulated_on_a_copy_that_is_numbered_like_the_journal():
     case = Case("#5 buy 1 @ 10")
     version, portfolio = case.story.account.current()
     decision = case.decide("#5 long 2 @ 10")
@@ -580,7 +580,7 @@ def test_right_after_a_fill_the_money_is_left_for_the_next_sync(rich):
     assert [one.waits_for for one in decision.held] == [WaitsFor.TIME]
 
 
-def test_a_policy_that_halts_at_money_is_reported(rich):
+def test_a_policy_that_halts_at_money_is_named_as_the_reason(rich):
     rich.policy = ReconcilePolicy(balance="halt")
     assert "nothing is corrected" in money(rich, 90).held[0].why
     decision = rich.see("#7 long 1 @ 10")

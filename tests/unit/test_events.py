@@ -37,7 +37,7 @@ from ledger.codec import KINDS
 from tools.testkit.stories import at, cash, fill, state
 
 
-def test_a_fill_takes_the_words_and_the_codes_of_mt5():
+def test_a_fill_accepts_the_words_and_the_codes_of_mt5():
     words = fill(1, side="sell", entry="in/out", volume="0.10", price=1.1, origin="import")
     codes = fill(1, side=1, entry=2, volume=0.1, price="1.1", origin=Origin.IMPORT)
     assert words == codes
@@ -45,9 +45,9 @@ def test_a_fill_takes_the_words_and_the_codes_of_mt5():
 
 
 def test_what_mt5_writes_for_nothing_is_unknown():
-    recorded = fill(1, order=0, position_id="0", comment="", external_id="", magic=0)
-    assert (recorded.order, recorded.position_id, recorded.comment, recorded.external_id) == (None, None, None, None)
-    assert recorded.magic == 0  # 0 is a magic number
+    made = fill(1, order=0, position_id="0", comment="", external_id="", magic=0)
+    assert (made.order, made.position_id, made.comment, made.external_id) == (None, None, None, None)
+    assert made.magic == 0  # 0 is a magic number
 
 
 def test_a_ticket_may_be_larger_than_32_bits():
@@ -55,7 +55,7 @@ def test_a_ticket_may_be_larger_than_32_bits():
 
 
 @pytest.mark.parametrize("code", [0, 9, 10, 4711, 2**31 - 1])
-def test_a_reason_that_nobody_documented_is_kept(code):
+def test_a_reason_that_nobody_documented_is_stored(code):
     assert fill(1, reason=code).reason == code
 
 
@@ -69,14 +69,14 @@ def test_a_reason_that_nobody_documented_is_kept(code):
     ("time_msc", -1), ("time_msc", 2**48), ("time_msc", 1_767_607_200_000_000), ("time_msc", None),
     ("magic", 2**64), ("magic", -(2**63) - 1), ("reason", -1), ("comment", "a\0b"), ("origin", "somebody"),
 ])  # fmt: skip
-def test_what_a_fill_cannot_be(field, value):
+def test_a_fill_that_cannot_be_is_refused(field, value):
     with pytest.raises(BadValue):
         fill(**({"deal": 1, "time_msc": at(1)} | {field: value}))
 
 
 @pytest.mark.parametrize("field", ["volume", "price", "commission", "fee", "swap", "profit"])
 @pytest.mark.parametrize("value", ["NaN", float("inf"), "x", True, "1e999999"])
-def test_a_number_of_a_fill_is_one(field, value):
+def test_what_is_no_number_is_refused_in_a_fill(field, value):
     with pytest.raises(InexactNumber):
         fill(1, **{field: value})
 
@@ -87,8 +87,8 @@ def test_a_price_may_be_anything(price):
 
 
 def test_unknown_money_is_none_and_never_zero():
-    recorded = FillRecorded(deal=1, symbol="X", side="buy", entry="in", volume=1, price=1, time_msc=0)
-    assert (recorded.commission, recorded.fee, recorded.swap, recorded.profit, recorded.position_id) == (None,) * 5
+    made = FillRecorded(deal=1, symbol="X", side="buy", entry="in", volume=1, price=1, time_msc=0)
+    assert (made.commission, made.fee, made.swap, made.profit, made.position_id) == (None,) * 5
 
 
 @pytest.mark.parametrize("code", [0, 1])
@@ -102,11 +102,11 @@ def test_a_cash_movement_needs_its_type():
         CashMoved(deal=1, type=None, profit=1, time_msc=0)
 
 
-@pytest.mark.parametrize(("recorded", "kind"), [
+@pytest.mark.parametrize(("fields", "kind"), [
     ({"type": 2}, "balance"), ({"type": 17}, "tax"), ({"type": 99}, "type 99"), ({"type": None, "word": "so comp"}, "so comp"),
 ])  # fmt: skip
-def test_a_cash_movement_states_what_kind_it_is(recorded, kind):
-    assert cash(1, **recorded).kind == kind
+def test_a_cash_movement_states_what_kind_it_is(fields, kind):
+    assert cash(1, **fields).kind == kind
 
 
 @pytest.mark.parametrize("volume", ["0", "0.5", None])
@@ -116,7 +116,7 @@ def test_a_cash_movement_may_have_a_volume_but_no_sign(volume):
         cash(1, volume="-0.1")
 
 
-def test_a_revision_is_known_by_the_deal_that_it_reports():
+def test_a_revision_has_the_ticket_of_its_deal():
     revised = DealRevised(now=fill(5, time_msc=at(9)), caused_by=3)
     assert (revised.deal, revised.time_msc) == (5, at(9))
 
@@ -166,7 +166,7 @@ def test_the_opening_figure_may_be_negative_and_credit_unknown():
 
 
 def opened_event(**terms: Any) -> AccountOpened:
-    recorded: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "server": "S",
         "login": 1,
         "currency": "USD",
@@ -175,7 +175,7 @@ def opened_event(**terms: Any) -> AccountOpened:
         "clock": "+3",
         "time_msc": 0,
     }
-    return AccountOpened(**(recorded | terms))
+    return AccountOpened(**(fields | terms))
 
 
 def test_an_account_is_opened_with_words():
@@ -184,18 +184,18 @@ def test_an_account_is_opened_with_words():
 
 
 @pytest.mark.parametrize(("digits", "scale"), [(0, 6), (2, 6), (6, 6), (8, 8)])
-def test_money_is_kept_with_at_least_the_decimals_of_its_currency(digits, scale):
+def test_money_is_stored_with_at_least_the_decimals_of_its_currency(digits, scale):
     assert opened_event(currency_digits=digits).money_scale == scale
 
 
 @pytest.mark.parametrize("wrong", [{"server": " "}, {"currency": ""}, {"login": -1}, {"mode": "x"}, {"currency_digits": 16}])
-def test_what_an_account_cannot_be(wrong):
+def test_an_account_that_cannot_be_is_refused(wrong):
     with pytest.raises(BadValue):
         opened_event(**wrong)
 
 
 @pytest.mark.parametrize("cls", [cls for cls, _ in KINDS.values()], ids=lambda cls: cls.__name__)
-def test_every_fact_is_frozen_and_keyword_only_and_states_when(cls):
+def test_every_fact_is_frozen_and_keyword_only_and_has_a_time(cls):
     assert all(field.kw_only for field in attrs.fields(cls))
     assert hasattr(cls, "time_msc") or "time_msc" in attrs.fields_dict(cls)
     event = object.__new__(cls)

@@ -36,7 +36,7 @@ def corrections(desk: Desk) -> list[str]:
     return [kind for kind in kinds(desk.log) if kind in CORRECTIONS]
 
 
-#: Name -> what the ledger was told, and the pictures that the gateway shows in turn.
+#: Name -> what the ledger recorded, and the pictures that the gateway shows in turn.
 FLAPS: dict[str, tuple[str, list[str]]] = {
     "one lot more": ("#7 buy 1 @ 10", ["#7 long 2 @ 10", "#7 long 1 @ 10"]),
     "now and then": ("#7 buy 1 @ 10", ["#7 long 2 @ 10", "#7 long 1 @ 10", "#7 long 1 @ 10", "#7 long 1 @ 10"]),
@@ -75,12 +75,12 @@ def test_another_open_price_in_each_sync_is_left_to_people():
     assert not desk.reconciler.safe_to_trade("EURUSD")
 
 
-@pytest.mark.parametrize(("tickets", "taken"), [([99, 7], 3), (range(100, 300), 24)], ids=["to and fro", "always another"])
-def test_a_ticket_that_changes_in_each_sync_is_left_as_it_is_and_not_safe(tickets, taken):
+@pytest.mark.parametrize(("tickets", "corrected"), [([99, 7], 3), (range(100, 300), 24)], ids=["to and fro", "always another"])
+def test_a_ticket_that_changes_in_each_sync_is_left_as_it_is_and_not_safe(tickets, corrected):
     desk = Desk("#7 buy 1 @ 10", extended=True)
     results = flap(desk, (f"#7 long 1 @ 10 ticket {number}" for number in cycle(tickets)))
-    assert corrections(desk) == ["PositionReticketed"] * taken
-    assert {(result.status, result.appended) for result in results[taken:]} == {(SyncStatus.PARTIAL, 0)}
+    assert corrections(desk) == ["PositionReticketed"] * corrected
+    assert {(result.status, result.appended) for result in results[corrected:]} == {(SyncStatus.PARTIAL, 0)}
     assert not desk.reconciler.safe_to_trade("EURUSD")
     desk.broker.show("#7 long 1 @ 10 ticket 999")
     desk.watch.move(HOUR_SEC)
@@ -198,13 +198,13 @@ def test_corrections_that_late_deals_explain_do_not_count():
         desk.watch.move(1)
         desk.broker.show(f"#7 long {number + 2} @ 10")
         assert desk.sync().corrected == (7,)  # the history lags
-        desk.broker.record(deal)
+        desk.broker.report(deal)
         result = desk.sync()
         assert (result.fills, result.status) == ((50 + number,), SyncStatus.SUCCESS)
     assert desk.left == "#7 long 9 @ 10"
 
 
-def test_where_no_deals_are_reported_a_position_may_grow_and_shrink_by_hand():
+def test_where_no_deals_are_reported_a_position_may_grow_and_shrink_through_manual_trades():
     desk = Desk("#7 buy 1 @ 10")
     for number, lots in enumerate([2, 3, 5, 4, 3.5, 6, 2.5, 1.5]):
         desk.broker.show(f"#7 long {lots} @ 10.{number}")
@@ -235,7 +235,7 @@ def test_a_window_of_nothing_counts_nothing():
     assert {result.status for result in results} == {SyncStatus.SUCCESS}
 
 
-def test_what_lies_outside_the_window_does_not_count():
+def test_what_is_outside_the_window_does_not_count():
     desk = Desk("#7 buy 1 @ 10", flapping_sec=60)
     for number in range(12):
         desk.watch.move(60)
@@ -261,7 +261,7 @@ def test_several_programs_count_together(database, tmp_path):
 
 
 @pytest.mark.parametrize("extended", [False, True], ids=["base form", "extended form"])
-def test_the_same_answers_while_every_clock_stands_still_are_seen_and_corrected_each_time(extended):
+def test_the_same_answers_while_every_clock_is_stopped_are_seen_and_corrected_each_time(extended):
     desk = Desk("", "#7 long 1 @ 10", extended=extended, attempts_max=9)
     desk.watch.stop()
     for picture in ["#7 long 1 @ 10", ""] * 3:

@@ -138,19 +138,19 @@ def test_an_answer_that_states_less_than_before_is_refused_with_what_is_missing(
 def test_deals_without_identity_are_refused_in_the_same_sync(weaker, is_known):
     desk = Desk("#7 buy 1 @ 10", "#7 long 1 @ 10", extended=True, identified=is_known)
     deals = desk.broker.deals
-    desk.broker.record(desk.cash(50, 10_000))
+    desk.broker.report(desk.cash(50, 10_000))
     desk.broker.deals = lambda **about: attrs.evolve(deals(**about), **weaker)  # type: ignore[method-assign]
     assert (desk.sync().status, desk.story.balance) == (SyncStatus.DEGRADED, "0")
 
 
-def test_a_program_that_takes_the_port_in_the_middle_of_a_sync_is_refused():
+def test_a_program_that_gets_the_port_in_the_middle_of_a_sync_is_refused():
     desk = Desk("#7 buy 1 @ 10", "#7 long 1 @ 10", extended=True, identified=False)
 
-    def taken() -> None:  # deals happened meanwhile, so that positions are asked for again
+    def taken_over() -> None:  # deals happened meanwhile, so that positions are asked for again
         desk.watch.move(1)
-        desk.broker.record(desk.fill(50, 8)).show("").amiss(login=None, server=None)
+        desk.broker.report(desk.fill(50, 8)).show("").amiss(login=None, server=None)
 
-    desk.broker.meanwhile(taken)
+    desk.broker.meanwhile(taken_over)
     result = desk.sync()
     assert (result.status, desk.left) == (SyncStatus.DEGRADED, "#7 long 1 @ 10, #8 long 1 @ 10")
 

@@ -45,10 +45,10 @@ NAMED = {"excel_csv_negative_blank.csv", "xlsx_text_negative_blank.xlsx"}  # the
 
 
 def imported(ledger, name):
-    recorded = ImportOptions(mode="netting" if name in NETS else "hedging", currency=None if name.endswith("html") else "USD")
+    options = ImportOptions(mode="netting" if name in NETS else "hedging", currency=None if name.endswith("html") else "USD")
     if name not in NAMED and not name.endswith("html"):
-        recorded = ImportOptions(account=ACCOUNT, mode=recorded.mode, currency="USD")
-    (report,) = import_files(ledger, [FOLDER / name], options=recorded)
+        options = ImportOptions(account=ACCOUNT, mode=options.mode, currency="USD")
+    (report,) = import_files(ledger, [FOLDER / name], options=options)
     return report
 
 

@@ -94,7 +94,7 @@ def test_a_dump_whose_rows_look_like_those_of_a_report_is_a_dump():
 
 
 @pytest.mark.parametrize("language", ["en", "ja", "ru"])
-def test_it_may_be_on_any_sheet_of_a_workbook(language):
+def test_such_a_table_may_be_on_any_sheet_of_a_workbook(language):
     book = Workbook()
     book.active.append(["my notes", 1, 2, 3])
     sheet = book.create_sheet("second")

@@ -63,8 +63,8 @@ def test_delimiter_and_encoding_are_found_out(read, delimiter, encoding):
 
 def columns_without(names, text=DUMP):
     header = text.split("\n")[0].split(",")
-    kept = [index for index, name in enumerate(header) if name not in names]
-    return "\n".join(",".join(line.split(",")[index] for index in kept) for line in text.strip().split("\n"))
+    others = [index for index, name in enumerate(header) if name not in names]
+    return "\n".join(",".join(line.split(",")[index] for index in others) for line in text.strip().split("\n"))
 
 
 def test_what_a_dump_lacks_is_unknown_not_zero(read):
@@ -109,10 +109,10 @@ def test_milliseconds_are_preferred_where_there_are_any(read):
     assert read(columns_without({"time"})).deals[0].time_msc == 1704189600123
 
 
-@pytest.mark.parametrize(("written", "kept"), [("2", (2, None)), ("balance", (2, None)), ("DEAL_TYPE_CREDIT", (3, None))])
-def test_types_come_as_codes_or_words(read, written, kept):
+@pytest.mark.parametrize(("written", "stored"), [("2", (2, None)), ("balance", (2, None)), ("DEAL_TYPE_CREDIT", (3, None))])
+def test_types_come_as_codes_or_words(read, written, stored):
     cash = read(DUMP.replace("1704189600123,2,", f"1704189600123,{written},")).deals[0]
-    assert (cash.type, cash.word) == kept
+    assert (cash.type, cash.word) == stored
     assert read(DUMP.replace("1704189600123,2,", "1704189600123,77,")).deals[0].type == 77
     assert read(DUMP.replace("1704189600123,2,", "1704189600123,zeroing,")).deals[0].word == "zeroing"
 
@@ -144,12 +144,12 @@ def test_a_dump_may_be_a_sheet_of_a_workbook(read):
     for line in DUMP.strip().split("\n"):
         sheet.append([float(cell) if cell.lstrip("-").replace(".", "").isdigit() else cell for cell in line.split(",")])
     sheet["C2"], sheet["D2"] = datetime(2024, 1, 2, 10), None  # noqa: DTZ001
-    deals, recorded = read(saved(book)).deals, read(DUMP.replace("-1.8900000000000001", "-1.89")).deals
-    assert deals[1:] == recorded[1:]
+    deals, expected = read(saved(book)).deals, read(DUMP.replace("-1.8900000000000001", "-1.89")).deals
+    assert deals[1:] == expected[1:]
     assert deals[0].time_msc == 1704189600000
 
 
-def test_a_generated_dump_states_what_was_lived(read):
+def test_a_generated_dump_has_the_simulated_deals(read):
     history = make_history(3, "hedging", 120)
     dump = read(render_csv(history))
     assert [(d.deal, d.time_msc, d.money, d.position_id or 0) for d in dump.deals] == [

@@ -1,4 +1,4 @@
-"""Stories of terminal and tester reports, written by hand."""
+"""Stories of terminal and tester reports, written manually."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_report_is_read_into_deals_positions_and_figures(read):
     assert report.starts_at_opening
 
 
-def test_a_deal_states_what_its_cells_say(read):
+def test_a_deal_has_the_values_of_its_cells(read):
     deal = read(html(DEALS)).deals[2]
     assert (deal.row, deal.time_msc, deal.deal, deal.order) == (4, EPOCH + 3_605_000, 103, 202)
     assert (deal.symbol, deal.type, deal.side, deal.entry) == ("EURUSD", 1, Side.SELL, Entry.OUT)
@@ -62,7 +62,7 @@ def test_a_deal_states_what_its_cells_say(read):
     assert (deal.position_id, deal.magic, deal.reason, deal.word) == (None, None, None, None)
 
 
-def test_a_closed_and_an_open_position_state_what_their_cells_say(read):
+def test_a_closed_and_an_open_position_have_the_values_of_their_cells(read):
     report = read(html(joined(CLOSED, DEALS, OPEN)))
     closed, still_open = report.closed[0], report.open[0]
     assert (closed.row, closed.side, closed.volume, closed.volume_opened) == (2, Side.BUY, Decimal("0.10"), None)
@@ -122,17 +122,17 @@ def test_deals_without_any_profit_keep_their_balance_column(read):
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_language_changes_nothing(read, language):
     history = make_history(11, "hedging", 60)
-    recorded, english = read(render_html(history, language)), read(render_html(history))
-    assert (recorded.deals, recorded.closed, recorded.open, recorded.balance) == (
+    translated, english = read(render_html(history, language)), read(render_html(history))
+    assert (translated.deals, translated.closed, translated.open, translated.balance) == (
         english.deals,
         english.closed,
         english.open,
         english.balance,
     )
-    assert (recorded.server, recorded.login, len(recorded.deals)) == (SERVER, LOGIN, len(history.deals))
+    assert (translated.server, translated.login, len(translated.deals)) == (SERVER, LOGIN, len(history.deals))
 
 
-# --------------------------------------------------------------------------------------------------------- what it tells of
+# ----------------------------------------------------------------------------------------------------------- what it contains
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_html_comes_in_several_encodings(read, encoding):
         ("\u2212 5".replace(" ", ""), "-5"),
     ],
 )
-def test_thousands_may_stand_apart(read, written, number):
+def test_thousands_may_be_separated(read, written, number):
     assert read(html(DEPOSIT.replace("| 1 000.00 | 1 000.00 |", f"| {written} | {written} |"))).deals[0].balance == Decimal(
         number
     )
@@ -204,12 +204,12 @@ def test_deal_types_are_known_in_many_spellings(read, word, code):
     assert (deal.type, deal.word, deal.side, deal.entry) == (code, None, None, None)
 
 
-def test_a_type_that_nobody_documented_is_kept_as_its_word(read):
+def test_a_type_that_nobody_documented_is_stored_as_its_word(read):
     deal = read(html(DEPOSIT.replace("balance", "SO compensation"))).deals[0]
     assert (deal.type, deal.word, deal.profit) == (None, "SO compensation", Decimal("1000.00"))
 
 
-def test_a_credit_is_money_even_if_it_states_in(read):
+def test_a_credit_is_money_even_if_its_entry_is_in(read):
     deal = read(html(DEPOSIT.replace("balance | | |", "credit | in | 0.00 |"))).deals[0]
     assert (deal.type, deal.entry, deal.volume, deal.symbol) == (3, None, None, None)
 

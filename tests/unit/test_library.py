@@ -31,5 +31,5 @@ def test_a_moment_may_be_a_date_a_datetime_or_text():
         moments: list[str | date] = ["2024-01-02", date(2024, 1, 2), datetime(2024, 1, 2, tzinfo=UTC)]
         assert [account.replay(until=moment).balance for moment in moments] == [100, 100, 100]
         assert account.replay(until=date(2024, 1, 1)).balance == 0
-        recorded = list(account.events())[-1].recorded_at
-        assert account.replay(known_at=recorded).balance == 100
+        known_at = list(account.events())[-1].recorded_at
+        assert account.replay(known_at=known_at).balance == 100

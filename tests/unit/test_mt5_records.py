@@ -194,3 +194,34 @@ def test_a_record_is_copied():
     row = to_row(record)
     row["ticket"] = 6
     assert record._asdict() == {"ticket": 5}
+
+
+class There(dict[str, Any]):
+    """A dict at the other end of a wire: its text is fetched at once, everything else bit by bit."""
+
+    fetched = 0
+
+    def __getitem__(self, name: str) -> Any:
+        There.fetched += 1
+        return super().__getitem__(name)
+
+    def keys(self) -> Any:
+        There.fetched += 1
+        return list(super().keys())
+
+    def __iter__(self) -> Any:
+        return iter(self.keys())
+
+
+@pytest.mark.parametrize(
+    ("fields", "fetches"),
+    [({"ticket": 2**60, "volume": 0.1 + 0.2, "comment": "it's", "magic": 2**64 - 1, "connected": True, "why": None}, 0),
+     ({"ticket": 5, "price": float("inf")}, 3)],
+)  # fmt: skip
+def test_a_dict_that_is_elsewhere_is_fetched_at_once_where_its_text_has_all(fields, fetches):
+    There.fetched = 0
+    record = Record()
+    record._asdict = lambda: There(fields)  # type: ignore[method-assign]
+    row = to_row(record)
+    assert There.fetched == fetches
+    assert (type(row), row) == (dict, fields)

@@ -1,4 +1,4 @@
-"""What a naive reconciler gets wrong: each story is told to it and to ours. It must fail, and ours must hold."""
+"""What a naive reconciler gets wrong: each story is recorded by it and by ours. It must fail, and ours must not."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class JsonGateway(ScriptedGateway):
 
 
 class Both:
-    """A naive reconciler and ours, each told the same by the engine and shown the same by the broker."""
+    """A naive reconciler and ours, with the same fills of the engine and the same positions of the broker."""
 
     def __init__(self, mode: str = "hedging") -> None:
         self.watch = Watch()
@@ -65,7 +65,7 @@ class Both:
     def fill(
         self, deal: int, ticket: int, side: str, volume: str, price: str, *, symbol: str = "EURUSD", entry: str = "in"
     ) -> None:
-        """Let the engine tell a fill to both."""
+        """Record a fill of the engine in both."""
         recorded = FillRecorded(
             deal=deal, position_id=ticket, symbol=symbol, side=side, entry=entry, volume=volume, price=price, time_msc=at(deal),
             commission=0, fee=0, swap=0, profit=0,
@@ -161,7 +161,7 @@ def test_6_a_price_that_differs_is_corrected_and_then_agrees(theirs, noted):
     assert (both.naive.price, both.naive.audit) == (1.1, noted)
 
 
-def test_7_one_ghost_takes_nothing_else_along():
+def test_7_one_ghost_closes_nothing_else():
     both = Both()
     both.fill(1, 8, "buy", "0.2", "1.2")
     both.fill(2, 7, "buy", "0.1", "1.1")
@@ -263,12 +263,12 @@ def a_server_that_drops_the_first_request() -> Iterator[str]:
             *route, request = socket.recv_multipart()
             asked += 1
             if asked > 1:
-                recorded = {
+                answer = {
                     "status": "SUCCESS",
                     "positions": [row(7, "buy", 0.1, 1.1)],
                     "req_id": json.loads(request).get("req_id"),
                 }
-                socket.send_multipart([*route, json.dumps(recorded).encode()])
+                socket.send_multipart([*route, json.dumps(answer).encode()])
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -320,20 +320,20 @@ def test_16_the_result_of_what_was_closed_unseen_is_looked_up():
     desk = Desk("#7 buy 1 @ 10", extended=True)
     naive = NaiveReconciler(lambda: {"status": "SUCCESS", "positions": []}, desk.watch.monotonic)
     naive.fill(7, "EURUSD", "buy", 1, 10)
-    desk.broker.record(desk.fill(50, side="sell", entry="out", price=12, profit=200))
+    desk.broker.report(desk.fill(50, side="sell", entry="out", price=12, profit=200))
     result = desk.sync()
     naive.sync()
     assert (kinds(result.events), desk.story.balance) == (["FillRecorded"], "200")
     assert (naive.realized, naive.audit) == (0, ["ghost 7 closed"])
 
 
-def test_16_without_a_closing_deal_the_result_is_reported_to_be_unknown():
+def test_16_without_a_closing_deal_the_result_is_reported_as_unknown():
     desk = Desk("#7 buy 1 @ 10")
     desk.startup()
     assert (desk.left, desk.story.trades) == ("flat; ghost result 1", ["long 1 @ 10 to ?, 0?"])
 
 
-def test_17_the_audit_trail_is_whole_and_outlives_the_process(tmp_path):
+def test_17_the_audit_trail_is_whole_and_survives_the_process(tmp_path):
     """Each loses its process after more corrections than a list of a thousand holds."""
     url = f"sqlite:///{tmp_path}/desk.db"
     desk = Desk(journal=url)

@@ -1,4 +1,4 @@
-"""Accounts whose tickets do not rise with time: found, said, and ordered by time."""
+"""Accounts whose tickets do not rise with time: found, reported, and ordered by time."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ TESTER = """
 
 
 @pytest.mark.parametrize(("deals", "found"), [
-    ([], None), ([(1000, 5), (2000, 6)], None), ([(1000, 6), (1500, 5)], None),  # within a second nothing is said
+    ([], None), ([(1000, 5), (2000, 6)], None), ([(1000, 6), (1500, 5)], None),  # within a second nothing is reported
     ([(1000, 6), (2000, 5)], (1, 5, 2000)), ([(1000, 6), (2000, 5), (2000, 4), (3000, 7), (4000, 1)], (3, 5, 2000)),
 ])  # fmt: skip
-def test_where_tickets_fall(deals, found):
+def test_falling_tickets_are_found(deals, found):
     assert falling_tickets(deals) == found
 
 
@@ -37,11 +37,11 @@ def imported(tmp_path, first, second, name="deals.csv"):
     file = tmp_path / name
     file.write_text(DEALS.format(first=first, second=second), encoding="utf-8")
     ledger = Ledger.open("memory://")
-    recorded = ImportOptions(account=ACCOUNT, mode="hedging", currency="USD")
-    return ledger, import_files(ledger, [file], options=recorded)[0]
+    options = ImportOptions(account=ACCOUNT, mode="hedging", currency="USD")
+    return ledger, import_files(ledger, [file], options=options)[0]
 
 
-def test_an_import_states_where_tickets_fall(tmp_path):
+def test_an_import_reports_where_tickets_fall(tmp_path):
     _, report = imported(tmp_path, first=9, second=5)
     assert any("tickets of 1 deals do not rise" in str(note) and "ledger account order" in str(note) for note in report.notes)
     _, report = imported(tmp_path, first=5, second=9)
@@ -53,16 +53,16 @@ def test_a_tester_report_orders_its_account_by_time(tmp_path):
     file.write_text(html(TESTER, account=None, generator="strategy tester"), encoding="utf-8")
     ledger = Ledger.open("memory://")
     account = ledger.account(ACCOUNT)
-    recorded = ImportOptions(account=ACCOUNT, mode="hedging", currency="USD")
-    import_files(ledger, [file], options=recorded)
+    options = ImportOptions(account=ACCOUNT, mode="hedging", currency="USD")
+    import_files(ledger, [file], options=options)
     assert account.terms.order is DealOrder.TIME
     version = account.version
-    import_files(ledger, [file], options=recorded)
+    import_files(ledger, [file], options=options)
     assert account.version == version
 
     other = Ledger.open("memory://").account(ACCOUNT)
     other.open(currency="USD", mode="hedging")
-    import_files(other.ledger, [file], options=recorded)
+    import_files(other.ledger, [file], options=options)
     assert other.terms.order is DealOrder.TIME
     [changed] = [one.event for one in other.events() if isinstance(one.event, Adjusted)]
     assert (changed.order_before, changed.order_after) == (DealOrder.TICKET, DealOrder.TIME)

@@ -15,7 +15,7 @@ from tests.unit.test_attribution import account, deal, still_open
 CHOSEN = "paired in order"
 
 
-def recorded(*deals, **more):
+def attributed(*deals, **more):
     attribution = attribute(account(*deals, **more), MarginMode.HEDGING)
     return list(attribution.position_ids), [note.cause for note in attribution.notes]
 
@@ -27,8 +27,8 @@ def close(number, text, profit, **more):
 # ------------------------------------------------------------------------------------------------------ the profit decides
 
 
-def test_a_basket_closed_in_one_second_is_recorded_apart_by_its_profits():
-    ids, notes = recorded(
+def test_a_basket_closed_in_one_second_is_distinguished_by_its_profits():
+    ids, notes = attributed(
         deal(1, "10:00 buy in 0.1 @ 1.10000"),
         deal(2, "10:01 buy in 0.1 @ 1.09000"),
         deal(3, "10:02 buy in 0.1 @ 1.08000"),
@@ -39,8 +39,8 @@ def test_a_basket_closed_in_one_second_is_recorded_apart_by_its_profits():
     assert (ids[3:], notes) == ([1002, 1003, 1001], [])
 
 
-def test_a_close_in_part_is_recorded_apart_too():
-    ids, notes = recorded(
+def test_a_close_in_part_is_distinguished_by_its_profit_too():
+    ids, notes = attributed(
         deal(1, "10:00 sell in 0.3 @ 1.10000"),
         deal(2, "10:01 sell in 0.3 @ 1.11000"),
         close(3, "11:00 buy out 0.1 @ 1.10500", 50),
@@ -51,7 +51,7 @@ def test_a_close_in_part_is_recorded_apart_too():
 
 
 def test_the_profit_decides_while_another_position_stays_open():
-    ids, notes = recorded(
+    ids, notes = attributed(
         deal(1, "10:00 buy in 0.1 @ 1.10000"),
         deal(2, "10:01 buy in 0.1 @ 1.09000"),
         close(3, "11:00 sell out 0.1 @ 1.09500", 50),
@@ -73,11 +73,11 @@ def test_a_profit_in_another_currency_is_compared_with_those_around_it():
         deal(n, text, profit=(Decimal(moved or 0) * by / 10).quantize(Decimal("0.01")))
         for n, (text, moved) in enumerate(rows, 1)
     ]
-    ids, notes = recorded(*deals)
+    ids, notes = attributed(*deals)
     assert (ids[1], ids[5:], notes) == (1001, [1004, 1003, 1005], [])
 
 
-def test_it_is_so_hours_apart():
+def test_profits_distinguish_closes_that_are_hours_apart():
     by = Decimal(127431)
     rows = [
         ("10:00 buy in 0.1 @ 0.86000", None), ("10:30 sell out 0.1 @ 0.86100", "0.00100"),
@@ -89,12 +89,12 @@ def test_it_is_so_hours_apart():
         deal(n, text, profit=(Decimal(moved or 0) * by / 10).quantize(Decimal("0.01")))
         for n, (text, moved) in enumerate(rows, 1)
     ]
-    ids, notes = recorded(*deals)
+    ids, notes = attributed(*deals)
     assert (ids[5:], notes) == ([1004, 1003, 1005], [])
 
 
 def test_a_close_by_names_the_price_of_what_it_closed():
-    ids, _ = recorded(
+    ids, _ = attributed(
         deal(1, "10:00 buy in 0.1 @ 1.10"), deal(2, "10:01 buy in 0.1 @ 1.20"), deal(3, "10:02 buy in 0.1 @ 1.20"),
         deal(4, "10:03 sell in 0.1 @ 1.30"),
         deal(5, "11:00 sell out by 0.1 @ 1.30", order=1005), deal(6, "11:00 buy out by 0.1 @ 1.20", order=1005),
@@ -109,9 +109,9 @@ def test_a_close_by_names_the_price_of_what_it_closed():
 
 
 def test_one_tie_reaches_no_further_than_the_moment_when_all_was_closed():
-    ids, notes = recorded(
+    ids, notes = attributed(
         deal(1, "10:00 buy in 0.1 @ 1.1"), deal(2, "10:01 buy in 0.1 @ 1.2"),
-        deal(3, "11:00 sell out 0.1 @ 1.3"), deal(4, "11:00 sell out 0.1 @ 1.3"),  # profits of 0 tell nothing
+        deal(3, "11:00 sell out 0.1 @ 1.3"), deal(4, "11:00 sell out 0.1 @ 1.3"),  # profits of 0 show nothing
         deal(5, "12:00 buy in 0.1 @ 1.1"), deal(6, "13:00 sell out 0.1 @ 1.2"),
     )  # fmt: skip
     assert set(ids[2:4]) == {1001, 1002}
@@ -120,18 +120,18 @@ def test_one_tie_reaches_no_further_than_the_moment_when_all_was_closed():
 
 def test_positions_that_nothing_distinguishes_need_no_note():
     opened = [deal(1, "10:00 buy in 0.1 @ 1.1"), deal(2, "10:00 buy in 0.1 @ 1.1")]
-    ids, notes = recorded(*opened, close(3, "11:00 sell out 0.1 @ 1.2", 1000), close(4, "12:00 sell out 0.1 @ 1.3", 2000))
+    ids, notes = attributed(*opened, close(3, "11:00 sell out 0.1 @ 1.2", 1000), close(4, "12:00 sell out 0.1 @ 1.3", 2000))
     assert (set(ids[2:]), notes) == ({1001, 1002}, [])
 
 
 def test_of_positions_of_one_price_and_two_times_the_choice_is_noted():
     opened = [deal(1, "10:00 buy in 0.1 @ 1.1"), deal(2, "10:30 buy in 0.1 @ 1.1")]
-    ids, notes = recorded(*opened, close(3, "11:00 sell out 0.1 @ 1.2", 1000), close(4, "12:00 sell out 0.1 @ 1.3", 2000))
+    ids, notes = attributed(*opened, close(3, "11:00 sell out 0.1 @ 1.2", 1000), close(4, "12:00 sell out 0.1 @ 1.3", 2000))
     assert (set(ids[2:]), [CHOSEN in note for note in notes]) == ({1001, 1002}, [True, True])
 
 
 def test_volumes_have_to_come_out_even():
-    ids, _ = recorded(
+    ids, _ = attributed(
         deal(1, "10:00 buy in 0.3 @ 1.1"), deal(2, "10:00 buy in 0.2 @ 1.2"), deal(3, "10:00 buy in 0.1 @ 1.3"),
         deal(4, "11:00 sell out 0.1 @ 1.3"), deal(5, "11:00 sell out 0.2 @ 1.3"), deal(6, "11:00 sell out 0.2 @ 1.3"),
         deal(7, "11:00 sell out 0.1 @ 1.3"),
@@ -143,7 +143,7 @@ def test_volumes_have_to_come_out_even():
 
 
 def test_what_is_closed_and_opened_again_in_one_second_ends_a_stretch():
-    ids, notes = recorded(
+    ids, notes = attributed(
         deal(1, "10:00 buy in 0.1 @ 1.1"), deal(2, "11:00 sell out 0.1 @ 1.3"), deal(3, "11:00 buy in 0.1 @ 1.3"),
         deal(4, "12:00 buy in 0.1 @ 1.4"), deal(5, "13:00 sell out 0.1 @ 1.3"), deal(6, "13:00 sell out 0.1 @ 1.3"),
     )  # fmt: skip
@@ -155,15 +155,15 @@ def test_what_is_closed_and_opened_again_in_one_second_ends_a_stretch():
 
 
 def test_open_positions_state_which_of_two_was_closed():
-    ids, notes = recorded(
+    ids, notes = attributed(
         deal(1, "10:00 buy in 0.1 @ 1.1"), deal(2, "10:01 buy in 0.1 @ 1.2"), deal(3, "11:00 sell out 0.1 @ 1.3"),
         still_open=[still_open(1001, "10:00 buy 0.1 @ 1.1")],
     )  # fmt: skip
     assert (ids[2], notes) == (1002, [])
 
 
-def test_they_state_how_much_of_each():
-    ids, notes = recorded(
+def test_open_positions_state_how_much_of_each_was_closed():
+    ids, notes = attributed(
         deal(1, "10:00 buy in 0.3 @ 1.1"), deal(2, "10:01 buy in 0.3 @ 1.2"),
         deal(3, "11:00 sell out 0.1 @ 1.3"), deal(4, "11:01 sell out 0.2 @ 1.3"),
         still_open=[still_open(1001, "10:00 buy 0.2 @ 1.1"), still_open(1002, "10:01 buy 0.1 @ 1.2")],
@@ -175,16 +175,16 @@ def test_they_state_how_much_of_each():
 
 
 def test_of_two_that_may_be_meant_none_is_while_one_stays_open():
-    ids, notes = recorded(
+    ids, notes = attributed(
         deal(1, "10:00 buy in 0.1 @ 1.1"), deal(2, "10:01 buy in 0.1 @ 1.1"), close(3, "11:00 sell out 0.1 @ 1.2", 1000),
         deal(4, "12:00 buy in 0.1 @ 1.15"), close(5, "13:00 sell out 0.1 @ 1.25", 1000),
     )  # fmt: skip
-    assert (ids[2], ids[4]) == (None, 1004)  # and the tie takes nothing else with it
+    assert (ids[2], ids[4]) == (None, 1004)  # and the tie affects nothing else
     assert notes == ["the file does not determine its position; left unattributed"]
 
 
 def test_a_book_that_does_not_add_up_forces_nothing():
-    ids, _ = recorded(
+    ids, _ = attributed(
         deal(1, "10:00 buy in 0.1 @ 1.1"), deal(2, "10:01 buy in 0.1 @ 1.2"),
         deal(3, "11:00 sell out 0.1 @ 1.3"), deal(4, "11:00 sell out 0.1 @ 1.3"), deal(5, "11:00 sell out 0.1 @ 1.3"),
     )  # fmt: skip

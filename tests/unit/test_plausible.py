@@ -215,7 +215,7 @@ def test_a_fact_names_itself_in_the_error():
 
 def test_a_deal_of_the_gateway_at_a_time_that_cannot_be_degrades_by_row_and_field_until_it_is_gone():
     desk = Desk(extended=True)
-    desk.broker.record(desk.fill(1, entry="in"), fill(2, time_msc=SECOND))
+    desk.broker.report(desk.fill(1, entry="in"), fill(2, time_msc=SECOND))
     result = desk.sync()
     assert result.status is SyncStatus.DEGRADED
     assert (result.reason or "").startswith("row 2, time: deal 2: expected a broker time in milliseconds")
@@ -245,9 +245,9 @@ def test_a_file_with_a_time_that_cannot_be_is_refused_by_row_and_nothing_is_appe
     (tmp_path / "good.csv").write_text(head + good)
     (tmp_path / "bad.csv").write_text(head + good.replace("1,2024", "2,2024") + f"3,{moment},1,1,1,1.1,5,EURUSD,7,8\n")
     ledger = Ledger.open("memory://", now_us=ticking())
-    recorded = ImportOptions(account=AccountId("Tester", 1), mode=MarginMode.HEDGING, currency="USD")
+    options = ImportOptions(account=AccountId("Tester", 1), mode=MarginMode.HEDGING, currency="USD")
     with pytest.raises(MalformedExport, match=cause) as refused:
-        import_files(ledger, [tmp_path / "good.csv", tmp_path / "bad.csv"], options=recorded)
+        import_files(ledger, [tmp_path / "good.csv", tmp_path / "bad.csv"], options=options)
     assert (refused.value.row, refused.value.column) == (3, "time")
     assert ledger.accounts() == []
 

@@ -1,4 +1,4 @@
-"""The policy is a value: what it takes, what it refuses, and what it says when nobody decided anything."""
+"""The policy is a value: what it accepts, what it refuses, and what it does when nobody decided anything."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ledger import Action, BadValue, BreakKind, Foreign, ReconcilePolicy
 from ledger.reconcile.policy import DEFAULT
 
 
-def test_without_a_word_everything_is_adopted_that_can_be():
+def test_by_default_everything_is_adopted_that_can_be():
     assert ReconcilePolicy() == DEFAULT
     assert {kind: DEFAULT.action(kind) for kind in BreakKind} == {
         BreakKind.ZOMBIE: Action.ADOPT,
@@ -54,7 +54,7 @@ def test_money_is_never_adopted():
         ([], 5, False),
     ],
 )
-def test_whose_a_magic_number_is(magics, magic, is_ours):
+def test_a_magic_number_is_ours_if_the_policy_lists_it_or_has_no_list(magics, magic, is_ours):
     assert ReconcilePolicy(magics=magics).is_ours(magic) is is_ours
 
 

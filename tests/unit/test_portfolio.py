@@ -58,7 +58,7 @@ DAY_MSC = 86_400_000
         ("sell 1 @ 10, buy 3 @ 30", "long 2 @ 30"),
         ("buy 1 @ 10, sell 3 @ 30, buy 2 @ 20", "flat"),
         ("buy 1 @ 10, sell 3 @ 30, sell 2 @ 20", "short 4 @ 25"),
-        ("buy 1 @ 10, sell 1 @ 12, sell 1 @ 13", "short 1 @ 13"),  # a new life after flat
+        ("buy 1 @ 10, sell 1 @ 12, sell 1 @ 13", "short 1 @ 13"),  # a new trade after flat
         ("buy 1 @ 10, buy 1 USDJPY @ 150", "long 1 @ 10, USDJPY long 1 @ 150"),
         ("buy 1 @ -37.63, buy 1 @ 0.01", "long 2 @ -18.81"),  # prices can be negative
         ("buy 0.01 @ 63250.75, buy 0.02 @ 63250.76", "long 0.03 @ 63250.75666667"),
@@ -88,7 +88,7 @@ def test_five_reversals_in_one_second_are_found_in_the_order_of_their_tickets():
     ]  # fmt: skip
 
 
-def test_a_reversal_is_one_deal_with_two_lives_and_one_position_id():
+def test_a_reversal_is_one_deal_in_two_trades_of_one_position_id():
     story = Story().record("d5 buy 1 @ 10").record(
         fill(6, side="sell", entry="in/out", volume=3, price=12, position_id=5, order=99, profit=2, swap="-0.5",
              commission="-3", fee="-0.9", magic=4)
@@ -131,7 +131,7 @@ def test_a_reversal_of_nothing_known_opens_nothing():
         ("#11 buy 1 @ 10, #11 out sell 1 @ 12, #11 out sell 1 @ 12", "flat; close without opening 1"),
         ("#11 buy 1 @ 10, #11 out sell 1 @ 12, #11 in buy 2 @ 13", "#11 long 2 @ 13"),  # the rest of the order fills
         ("#12 buy 1 @ 10, #11 sell 1 @ 10", "#11 short 1 @ 10, #12 long 1 @ 10"),
-        ("#11 buy 1 @ 10, #11 in sell 2 @ 11", "#11 short 2 @ 11; ghost result 1"),  # it closed before, and nobody told
+        ("#11 buy 1 @ 10, #11 in sell 2 @ 11", "#11 short 2 @ 11; ghost result 1"),  # it closed before, and nobody recorded it
         ("#11 out sell 1 @ 12, #12 out sell 2 @ 12", "flat; close without opening 1; close without opening 2"),
         ("#11 out sell 1 @ 12, #11 out sell 2 @ 12", "flat; close without opening 3"),
         ("#11 out sell 1 @ 12, #11 out buy 2 @ 12", "flat; close without opening 1; close without opening 2"),
@@ -161,7 +161,7 @@ def test_a_stop_out_closes_part_and_books_its_cash():
     assert (story.left, story.balance) == ("#11 long 0.4 @ 10", "9")
 
 
-def test_a_position_without_an_id_is_known_by_its_order_until_it_is_recorded():
+def test_a_position_without_an_id_is_known_by_its_order_until_the_id_is_recorded():
     account = opened("hedging")
     account.record(fill(1, position_id=None, order=55))
     assert list(account.portfolio.positions) == [55]
@@ -169,7 +169,7 @@ def test_a_position_without_an_id_is_known_by_its_order_until_it_is_recorded():
     assert list(account.portfolio.positions) == [56]
 
 
-def test_an_entry_that_nobody_documented_is_kept_and_counts_its_money():
+def test_an_entry_that_nobody_documented_is_stored_and_counts_its_money():
     account = opened("hedging")
     account.record(fill(1, entry=9, profit=5, reason=77))
     event: Any = list(account.events())[-1].event
@@ -198,7 +198,7 @@ def test_the_balance_is_the_sum_of_all_money(recorded, balance):
 
 
 @pytest.mark.parametrize("code", [2, *range(4, 18), 18, 40, 99999])
-def test_every_kind_of_cash_counts_and_is_kept(code):
+def test_every_kind_of_cash_counts_and_is_stored(code):
     account = opened()
     account.record(cash(1, "12.34", type=code))
     assert account.portfolio.balance == Decimal("12.34")
@@ -208,14 +208,14 @@ def test_every_kind_of_cash_counts_and_is_kept(code):
     assert event.type == code
 
 
-def test_a_kind_of_cash_without_a_code_is_kept_by_its_word():
+def test_a_kind_of_cash_without_a_code_is_stored_by_its_word():
     account = opened()
     account.record(cash(1, 5, type=None, word="so compensation"))
     assert account.portfolio.totals.cash == {"so compensation": 5}
     assert account.portfolio.balance == 5
 
 
-def test_credit_stands_apart():
+def test_credit_is_counted_apart():
     story = Story().record("deposit 100, credit 50, credit -20")
     assert (story.balance, story.portfolio.credit) == ("100", 30)
 
@@ -267,7 +267,7 @@ def test_averages_are_shown_with_the_digits_of_the_symbol_and_three_more():
     assert account.portfolio.positions[7].price_open == Decimal("1.666667")
 
 
-# -------------------------------------------------------------------------------- told again, completed, revised: money
+# ----------------------------------------------------------------------------- recorded again, completed, revised: money
 
 
 def test_a_completion_counts_money_and_moves_no_volume():
@@ -291,7 +291,7 @@ def test_a_trade_is_complete_once_its_money_is_recorded():
     assert [(trade.complete, trade.profit) for trade in account.trades()] == [(True, 3)]
 
 
-def test_a_cancelled_deal_takes_back_what_it_did():
+def test_a_cancelled_deal_undoes_what_it_did():
     account = opened("hedging")
     account.record(fill(1, commission=-1))
     account.record(fill(2, side="sell", entry="out", volume="0.5", profit=40))
@@ -363,7 +363,7 @@ def test_a_deal_that_was_revised_to_a_later_time_is_folded_there():
         ("t1 #7 buy 3 @ 10, t8 drift #7 long 2 @ 10, t9 drift #7 long 1 @ 10", "#7 long 1 @ 10; ghost result 2"),
         # the other side
         ("t1 #7 buy 1 @ 10, t9 drift #7 short 0.5 @ 11", "#7 short 0.5 @ 11; ghost result 1"),
-        # a closing deal of the other side says that ours was gone before
+        # a closing deal of the other side shows that ours was gone before
         ("t1 #7 buy 1 @ 10, t9 #7 out buy 1 @ 11", "flat; close without opening 1; ghost result 1"),
     ],
 )
@@ -379,7 +379,7 @@ def test_what_late_history_leaves_behind(recorded, left):
         ("t1 #7 buy 1 @ 10, t9 ghost #7, t5 #7 out sell 1 @ 12", "flat"),
         ("t5 #7 out sell 1 @ 12, t1 #7 in buy 1 @ 10", "flat"),
         ("t5 #7 in/out sell 3 @ 12, t1 #7 in buy 1 @ 10", "short 2 @ 12"),
-        # a new id says that the old position ended
+        # a new id shows that the old position ended
         ("t1 #7 buy 1 @ 10, t9 recover #8 long 1 @ 11", "long 1 @ 11; ghost result 1"),
         ("t1 #7 buy 1 @ 10, t9 recover #8 long 1 @ 11, t5 #7 out sell 1 @ 10, t6 #8 in buy 1 @ 11", "long 1 @ 11"),
         ("t1 #7 buy 1 @ 10, t5 #8 in sell 2 @ 11", "short 2 @ 11; ghost result 1"),
@@ -434,7 +434,7 @@ def test_a_close_without_an_opening_is_a_trade_from_before_the_history():
     assert story.trades == ["long 1 @ 10 to 12, 2"]
 
 
-def test_what_is_unexplained_states_of_what_and_since_when():
+def test_what_is_unexplained_is_listed_by_position_with_its_time():
     story = Story("hedging").record(
         "t1 #7 buy 1 @ 10, t9 ghost #7, t11 #8 out sell 2 @ 12, t12 #9 buy 3 @ 1, t13 drift #9 long 1 @ 1"
     )
@@ -458,7 +458,7 @@ def test_what_a_position_rests_on():
     assert [one.basis for one in story.portfolio.positions.values()] == ["fills", "fills", "fills"]
 
 
-def test_a_recovery_takes_over_what_the_broker_shows():
+def test_a_recovery_adopts_what_the_broker_shows():
     account = opened("hedging")
     seen = state("long 1 @ 10", 7, ticket=70, opened_msc=at(2), magic=5, comment="EA")
     account.record(PositionRecovered(position=seen, time_msc=at(9)))
@@ -552,7 +552,7 @@ def adjusted(moment=90, **what):
     return Adjusted(operator="mk", reason="checked with the broker", time_msc=at(moment), **what)
 
 
-def test_a_person_adds_changes_and_takes_away_a_position():
+def test_a_person_adds_changes_and_removes_a_position():
     story = Story("hedging").record(adjusted(after=state("long 1 @ 10")))
     assert (story.left, story.portfolio.positions[7].basis) == ("#7 long 1 @ 10", "adjustment")
     story.record(adjusted(91, before=shown(story.portfolio, 7), after=state("long 2 @ 11")))
@@ -604,7 +604,7 @@ def test_what_a_portfolio_shows_cannot_be_changed():
         portfolio.positions[1001].volume = Decimal(5)  # type: ignore[misc]
 
 
-def test_a_portfolio_that_was_handed_out_does_not_change():
+def test_a_portfolio_that_was_returned_does_not_change():
     story = Story("hedging").record("#7 buy 2 @ 10, #8 buy 1 @ 10, #9 out sell 1 @ 1, t50 ghost #8, t51 drift #7 long 1 @ 10")
     before, output = story.portfolio, story.left
     story.record("t60 #7 in buy 1 @ 30, t61 #8 out sell 1 @ 11, t62 #9 out sell 1 @ 1, t63 drift #7 long 1 @ 10")
@@ -614,7 +614,7 @@ def test_a_portfolio_that_was_handed_out_does_not_change():
     assert before.balance == 0
 
 
-def test_a_correction_of_another_symbol_s_scales_is_a_new_life():
+def test_a_correction_of_another_symbol_s_scales_begins_a_new_trade():
     account = opened("hedging")
     account.record(SymbolSpecified(symbol="BTCUSD", volume_scale=4, price_scale=2, time_msc=at(0)))
     account.record(fill(1))
@@ -628,7 +628,7 @@ def test_a_revision_of_what_is_not_known_is_refused():
         opened().revise(fill(1))
 
 
-def test_on_a_netting_account_another_position_id_states_that_the_old_position_ended():
+def test_on_a_netting_account_another_position_id_shows_that_the_old_position_ended():
     account = opened("netting")
     account.record(fill(1, position_id=100))
     account.record(fill(2, volume=2, price=11, position_id=200))
@@ -657,7 +657,7 @@ def test_an_id_that_is_recorded_later_names_the_position_that_had_none():
     ],
     ids=lambda event: type(event).__name__,
 )
-def test_what_is_applied_leaves_what_recording_it_leaves(event):
+def test_applying_an_event_leaves_what_recording_it_leaves(event):
     account = opened("hedging")
     account.record(fill(100, time_msc=at(0)))
     version, portfolio = account.current()
@@ -681,7 +681,7 @@ def test_what_is_applied_leaves_what_recording_it_leaves(event):
     ],
     ids=["completion", "revision", "clock", "order", "late deal", "same deal"],
 )
-def test_what_changes_what_was_folded_is_not_applied(event):
+def test_an_event_that_changes_what_was_folded_is_not_applied(event):
     account = opened()
     account.record(fill(9))
     version, portfolio = account.current()
@@ -693,7 +693,7 @@ def test_what_changes_what_was_folded_is_not_applied(event):
 
 @pytest.mark.parametrize("order", ["ticket", "time"])
 @pytest.mark.parametrize("hour", ["once", "twice"])
-def test_a_deal_is_applied_only_where_places_order_deals(order, hour):
+def test_a_deal_is_applied_only_where_tickets_order_deals(order, hour):
     ((begin, _),) = ClockRule("ny-close").repeated_hours(at(0) - 100 * DAY_MSC, at(0))
     time_msc = at(0) if hour == "once" else begin + 1000
     account = opened(clock="ny-close", order=order, time_msc=time_msc - DAY_MSC)

@@ -56,7 +56,7 @@ def test_money_is_counted_whether_it_opens_or_closes():
 
 
 @pytest.mark.parametrize(("asserted", "volume_in"), [(50, 50), (80, 80), (20, 50)])
-def test_what_somebody_saw_takes_the_place_of_volume_and_price(asserted, volume_in):
+def test_what_somebody_saw_replaces_volume_and_price(asserted, volume_in):
     position = long(50, 10)
     position.assert_open(asserted, 12)
     assert (position.volume, position.price_open(), position.volume_in) == (asserted, 12, volume_in)

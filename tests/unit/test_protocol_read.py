@@ -32,8 +32,8 @@ def bent(whole: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in (whole | changes).items() if value is not GONE}
 
 
-def answer(**recorded: Any) -> bytes:
-    return json.dumps(bent({"status": "SUCCESS"}, recorded)).encode()
+def answer(**fields: Any) -> bytes:
+    return json.dumps(bent({"status": "SUCCESS"}, fields)).encode()
 
 
 def position(**changes: Any):
@@ -47,7 +47,7 @@ def deal(**changes: Any):
 
 
 def with_text(field: str, text: str) -> bytes:
-    """Return an answer whose second row has a number written as it stands."""
+    """Return an answer whose second row has a number written exactly so."""
     marked = answer(positions=[ROW, ROW | {field: "MARK"}]).decode()
     return marked.replace('"MARK"', text).encode()
 
@@ -75,13 +75,13 @@ def test_the_base_form_is_read():
 
 
 def test_the_extended_form_is_read():
-    recorded: dict[str, Any] = {
+    extra: dict[str, Any] = {
         "identifier": 100000, "magic": -7, "time_msc": 1704153600123, "time_update_msc": 1704153600456, "swap": -0.3,
-        "comment": "by hand", "time": 1,
+        "comment": "manual", "time": 1,
     }  # fmt: skip
     snapshot = read_snapshot(
         answer(
-            positions=[ROW | recorded], req_id="a1", login=70113, server="Broker-Live", margin_mode=2, connected=True,
+            positions=[ROW | extra], req_id="a1", login=70113, server="Broker-Live", margin_mode=2, connected=True,
             server_time_msc=1704153600789, count=1, something_new={"is": "let pass"},
         ),
         Asked("a1"),
@@ -89,14 +89,14 @@ def test_the_extended_form_is_read():
     (read,) = snapshot.positions
     assert (read.position_id, read.ticket, read.is_identified, read.magic) == (100000, 100001, True, 2**64 - 7)
     assert (read.opened_msc, read.updated_msc) == (1704153600123, 1704153600456)
-    assert (read.swap, read.comment) == (Decimal("-0.3"), "by hand")
+    assert (read.swap, read.comment) == (Decimal("-0.3"), "manual")
     assert (snapshot.is_extended, snapshot.login, snapshot.server) == (True, 70113, "Broker-Live")
     assert (snapshot.mode, snapshot.connected, snapshot.count) == (MarginMode.HEDGING, True, 1)
     assert snapshot.server_time_msc == 1704153600789
 
 
 @pytest.mark.parametrize("echo", ["", None, GONE])
-def test_who_does_not_echo_our_id_is_not_extended(echo):
+def test_an_answer_without_our_id_is_not_extended(echo):
     assert not read_snapshot(answer(positions=[], req_id=echo), Asked("a1")).is_extended
 
 
@@ -105,66 +105,66 @@ def test_an_empty_list_is_a_flat_account():
 
 
 @pytest.mark.parametrize("status", ["SUCCESS", "success", "ok", "OK"])
-def test_known_words_for_success(status):
+def test_the_known_words_for_success_are_read(status):
     assert read_snapshot(answer(status=status, positions=[])).positions == ()
 
 
 @pytest.mark.parametrize(
     ("word", "side"), [("buy", Side.BUY), ("BUY", Side.BUY), ("SELL", Side.SELL), (0, Side.BUY), (1, Side.SELL)]
 )
-def test_known_words_for_a_side(word, side):
+def test_the_known_words_for_a_side_are_read(word, side):
     assert position(type=word).side is side
 
 
-def test_the_other_spelling_of_the_open_price():
+def test_the_other_spelling_of_the_open_price_is_read():
     assert position(price_open=GONE, open_price=1.5).price_open == Decimal("1.5")
 
 
-@pytest.mark.parametrize("recorded", [0.1, "0.1", "0.10", "1e-1"])
-def test_a_number_is_a_json_number_or_exact_text(recorded):
-    assert position(volume=recorded).volume == Decimal("0.1")
+@pytest.mark.parametrize("value", [0.1, "0.1", "0.10", "1e-1"])
+def test_a_number_is_a_json_number_or_exact_text(value):
+    assert position(volume=value).volume == Decimal("0.1")
 
 
 def test_a_number_keeps_its_text():
     assert str(position(volume=0.30000000000000004).volume) == "0.30000000000000004"
 
 
-@pytest.mark.parametrize("recorded", [50629002942, "50629002942"])
-def test_a_ticket_is_a_whole_number_or_its_digits(recorded):
-    assert position(ticket=recorded).ticket == 50629002942
+@pytest.mark.parametrize("value", [50629002942, "50629002942"])
+def test_a_ticket_is_a_whole_number_or_its_digits(value):
+    assert position(ticket=value).ticket == 50629002942
 
 
-@pytest.mark.parametrize("recorded", [0, 0.0, "0", "0.00", -0.0])
-def test_an_open_price_of_nothing_is_unknown(recorded):
-    assert position(price_open=recorded).price_open is None
+@pytest.mark.parametrize("value", [0, 0.0, "0", "0.00", -0.0])
+def test_an_open_price_of_nothing_is_unknown(value):
+    assert position(price_open=value).price_open is None
 
 
-@pytest.mark.parametrize("recorded", [0, None, GONE])
-def test_no_identifier_leaves_the_ticket(recorded):
-    assert (position(identifier=recorded).position_id, position(identifier=recorded).is_identified) == (100001, False)
+@pytest.mark.parametrize("value", [0, None, GONE])
+def test_without_an_identifier_the_ticket_identifies_the_position(value):
+    assert (position(identifier=value).position_id, position(identifier=value).is_identified) == (100001, False)
 
 
 @pytest.mark.parametrize(
-    ("field", "recorded"),
+    ("field", "value"),
     [
-        *((field, recorded) for field in ROW for recorded in NOTHINGS),
-        *(("ticket", recorded) for recorded in (0, -1, 0.0, 1.5, 2**63, 2.0**53 + 2, 10**40)),
-        *(("ticket", recorded) for recorded in ("x", "1.5", "1e5", " 1", "\u0661", "9" * 5000)),
-        *(("identifier", recorded) for recorded in (-1, 1.5, 2**63, "x")),
-        *(("volume", recorded) for recorded in (0, -0.1, "-0.1", "x", "NaN", "sNaN", "Infinity", "1e400", "1e-400", "9" * 70)),
-        *(("volume", recorded) for recorded in ("1_0", "\u0661", " 1", "+1", ".5", "5.", "0x1")),
-        *(("price_open", recorded) for recorded in ("x", "nan", "1e31")),
-        *(("type", recorded) for recorded in (2, -1, 0.5, 2.0, "0", "long", "buy ", "bUy", "buy\0x")),
-        *(("symbol", recorded) for recorded in (7, "  ", "EUR\0USD", "\ud800")),
-        *(("time", recorded) for recorded in (-1, 1.5, "x", True, 10**15, 1, 946_684_799)),
+        *((field, value) for field in ROW for value in NOTHINGS),
+        *(("ticket", value) for value in (0, -1, 0.0, 1.5, 2**63, 2.0**53 + 2, 10**40)),
+        *(("ticket", value) for value in ("x", "1.5", "1e5", " 1", "\u0661", "9" * 5000)),
+        *(("identifier", value) for value in (-1, 1.5, 2**63, "x")),
+        *(("volume", value) for value in (0, -0.1, "-0.1", "x", "NaN", "sNaN", "Infinity", "1e400", "1e-400", "9" * 70)),
+        *(("volume", value) for value in ("1_0", "\u0661", " 1", "+1", ".5", "5.", "0x1")),
+        *(("price_open", value) for value in ("x", "nan", "1e31")),
+        *(("type", value) for value in (2, -1, 0.5, 2.0, "0", "long", "buy ", "bUy", "buy\0x")),
+        *(("symbol", value) for value in (7, "  ", "EUR\0USD", "\ud800")),
+        *(("time", value) for value in (-1, 1.5, "x", True, 10**15, 1, 946_684_799)),
         ("comment", 7), ("comment", True), ("comment", {}),
-        *(("magic", recorded) for recorded in (2**64, -(2**63) - 1, 1.5, "x")),
-        *(("profit", recorded) for recorded in ("x", True, {"a": 1})),
+        *(("magic", value) for value in (2**64, -(2**63) - 1, 1.5, "x")),
+        *(("profit", value) for value in ("x", True, {"a": 1})),
     ],
 )  # fmt: skip
-def test_a_row_that_is_wrong_is_named(field: str, recorded: Any):
+def test_a_row_that_is_wrong_is_named(field: str, value: Any):
     with pytest.raises(SnapshotRefused) as refused:
-        read_snapshot(answer(positions=[ROW, bent(ROW, {field: recorded})]))
+        read_snapshot(answer(positions=[ROW, bent(ROW, {field: value})]))
     assert (refused.value.row, refused.value.field) == (2, "time_msc" if refused.value.field == "time_msc" else field)
     assert len(str(refused.value)) < 250
 
@@ -182,7 +182,7 @@ def test_a_row_that_is_wrong_is_named(field: str, recorded: Any):
     ],
     ids=range(7),
 )
-def test_a_key_that_is_recorded_twice_is_refused_wherever_it_is(raw):
+def test_a_key_that_occurs_twice_is_refused_wherever_it_is(raw):
     with pytest.raises(SnapshotRefused, match="twice"):
         read_snapshot(raw)
 
@@ -220,18 +220,18 @@ def test_what_does_not_state_that_it_is_flat_is_never_flat(raw):
 
 
 @pytest.mark.parametrize(
-    ("field", "recorded"),
+    ("field", "value"),
     [("login", "x"), ("login", -1), ("server", 7), ("margin_mode", 3), ("margin_mode", "both"), ("margin_mode", True),
      ("connected", 1), ("connected", "true"), ("count", -1), ("count", 1.5), ("server_time_msc", "now")],
 )  # fmt: skip
-def test_a_header_that_is_wrong_is_named(field, recorded):
+def test_a_header_that_is_wrong_is_named(field, value):
     with pytest.raises(SnapshotRefused) as refused:
-        read_snapshot(answer(positions=[], **{field: recorded}))
+        read_snapshot(answer(positions=[], **{field: value}))
     assert (refused.value.row, refused.value.field) == (None, field)
 
 
 @pytest.mark.parametrize("status", ["ERROR", "error", "REJECTED", "FAILED"])
-def test_an_error_is_recorded_with_code_and_words(status):
+def test_an_error_is_raised_with_code_and_words(status):
     with pytest.raises(GatewayRefused) as refused:
         read_snapshot(answer(status=status, error_code=5040, error_msg="no data\x1b[2J", positions=[]))
     assert refused.value.code == "5040"
@@ -239,15 +239,15 @@ def test_an_error_is_recorded_with_code_and_words(status):
     assert refused.value.detail.isprintable()
 
 
-def test_an_error_may_be_silent_or_talk_nonsense():
+def test_an_error_without_a_message_or_with_nonsense_is_read():
     nonsense: list[dict[str, Any]] = [
         {},
         {"error_code": [], "error_msg": {"a": 1}},
         {"error_code": 10**400, "error_msg": "x" * 10_000},
     ]
-    for recorded in nonsense:
+    for value in nonsense:
         with pytest.raises(GatewayRefused) as refused:
-            read_snapshot(answer(status="ERROR", **recorded))
+            read_snapshot(answer(status="ERROR", **value))
         assert len(str(refused.value)) < 400
 
 
@@ -288,14 +288,14 @@ def test_what_is_no_trade_is_cash(type_, code, word):
     assert (read.order, read.position_id, read.symbol, read.origin) == (None, None, None, Origin.RECOVERY)
 
 
-def test_what_a_deal_does_not_record_is_unknown():
+def test_what_a_deal_does_not_state_is_unknown():
     read = deal(commission=GONE, fee=None, swap=GONE, profit=GONE, magic=GONE, reason=GONE, comment=GONE, position_id=GONE)
     unknown = (read.commission, read.fee, read.swap, read.profit, read.magic, read.reason, read.comment, read.position_id)
     assert unknown == (None,) * 8
 
 
 @pytest.mark.parametrize(
-    ("field", "recorded"),
+    ("field", "value"),
     [
         *((field, GONE) for field in ("ticket", "type", "time", "symbol", "volume", "price", "entry")),
         ("volume", 0), ("volume", -1), ("symbol", ""), ("type", -1), ("type", 2**31), ("type", ""), ("type", 0.5),
@@ -303,9 +303,9 @@ def test_what_a_deal_does_not_record_is_unknown():
         ("entry", "sideways"), ("entry", -1), ("reason", -1), ("reason", 2**31), ("time", 0), ("profit", "x"), ("order", -1),
     ],
 )  # fmt: skip
-def test_a_deal_that_is_wrong_is_refused_by_its_row(field, recorded):
+def test_a_deal_that_is_wrong_is_refused_by_its_row(field, value):
     with pytest.raises(SnapshotRefused) as refused:
-        read_deals(answer(deals=[DEAL, bent(DEAL, {field: recorded})]))
+        read_deals(answer(deals=[DEAL, bent(DEAL, {field: value})]))
     assert refused.value.row == 2
     assert field in (refused.value.field, "volume") or field in str(refused.value)
 
@@ -326,29 +326,27 @@ def test_an_account_is_read():
 
 
 @pytest.mark.parametrize(
-    ("field", "recorded"),
+    ("field", "value"),
     [*((field, GONE) for field in ACCOUNT), ("server", "a/b"), ("server", " "), ("currency", ""), ("margin_mode", 7),
      ("login", 1.5), ("balance", None), ("currency_digits", 16)],
 )  # fmt: skip
-def test_an_account_that_is_wrong_is_refused(field, recorded):
+def test_an_account_that_is_wrong_is_refused(field, value):
     with pytest.raises(SnapshotRefused) as refused:
-        read_account(answer(account=bent(ACCOUNT, {field: recorded})))
+        read_account(answer(account=bent(ACCOUNT, {field: value})))
     assert field in (refused.value.field or "")
 
 
 def test_symbols_are_read_and_unknown_sizes_are_none():
-    recorded = {"symbol": "EURUSD", "digits": 5, "volume_step": 0.01, "contract_size": 0, "currency_profit": ""}
-    (read,) = read_symbols(answer(symbols=[recorded]))
+    row = {"symbol": "EURUSD", "digits": 5, "volume_step": 0.01, "contract_size": 0, "currency_profit": ""}
+    (read,) = read_symbols(answer(symbols=[row]))
     assert (read.symbol, read.digits, read.volume_step) == ("EURUSD", 5, Decimal("0.01"))
     assert (read.contract_size, read.currency) == (None, None)
 
 
-@pytest.mark.parametrize(
-    ("field", "recorded"), [("symbol", GONE), ("digits", -1), ("volume_step", -0.01), ("contract_size", "x")]
-)
-def test_a_symbol_that_is_wrong_is_named(field, recorded):
+@pytest.mark.parametrize(("field", "value"), [("symbol", GONE), ("digits", -1), ("volume_step", -0.01), ("contract_size", "x")])
+def test_a_symbol_that_is_wrong_is_named(field, value):
     with pytest.raises(SnapshotRefused) as refused:
-        read_symbols(answer(symbols=[bent({"symbol": "EURUSD"}, {field: recorded})]))
+        read_symbols(answer(symbols=[bent({"symbol": "EURUSD"}, {field: value})]))
     assert (refused.value.row, refused.value.field) == (1, field)
 
 
@@ -364,13 +362,13 @@ OURS = "0123456789abcdef0123456789abcdef"
 ])  # fmt: skip
 @pytest.mark.parametrize("other", ["another", "0", 1, 17.0, 2**70, True, [], {}, OURS[:-1], OURS + "0", OURS.replace("0", "1")])
 def test_an_answer_that_names_another_request_in_any_spelling_is_another_answer(name, other):
-    for recorded in (
+    for raw in (
         answer(positions=[], **{name: other}),
         answer(positions=[{}], **{name: other}),
         answer(status="ERROR", **{name: other}),
     ):
         with pytest.raises(AnotherAnswer, match=name):
-            read_snapshot(recorded, Asked(OURS))
+            read_snapshot(raw, Asked(OURS))
 
 
 @pytest.mark.parametrize("quote", ["request", "header", "meta"])
@@ -403,12 +401,12 @@ def test_an_id_in_a_row_names_no_request():
 
 
 @pytest.mark.parametrize("reader", [read_account, read_deals, read_symbols, read_pong])
-def test_every_reader_looks_whose_answer_it_is(reader):
+def test_every_reader_checks_whose_answer_it_is(reader):
     with pytest.raises(AnotherAnswer):
         reader(answer(account=ACCOUNT, deals=[], symbols=[], request_id="x"), Asked(OURS))
 
 
-def test_a_gateway_that_names_requests_is_held_to_it_but_for_errors():
+def test_a_gateway_that_names_requests_must_go_on_naming_them_but_for_errors():
     with pytest.raises(AnotherAnswer):
         read_snapshot(answer(positions=[]), Asked(OURS, must_echo=True))
     with pytest.raises(GatewayRefused):
@@ -419,13 +417,13 @@ def test_a_gateway_that_names_requests_is_held_to_it_but_for_errors():
 
 
 def test_texts_that_are_filled_up_with_nul_are_read():
-    full = bent(ROW, {"type": "buy\0\0", "symbol": "EURUSD\0\0", "comment": "by hand\0\0", "ticket": "100001\0"})
+    full = bent(ROW, {"type": "buy\0\0", "symbol": "EURUSD\0\0", "comment": "manual\0\0", "ticket": "100001\0"})
     raw = answer(status="SUCCESS\0", positions=[full], server="Broker-Live\0\0\0", req_id=OURS + "\0")
-    for recorded in (raw, raw.replace(b"\\u0000", b"\0"), raw + b"\0", raw + b"\r\n\0\0 "):
-        read = read_snapshot(recorded, Asked(OURS))
+    for spelling in (raw, raw.replace(b"\\u0000", b"\0"), raw + b"\0", raw + b"\r\n\0\0 "):
+        read = read_snapshot(spelling, Asked(OURS))
         (row,) = read.positions
-        assert (row.symbol, row.side, row.comment, row.ticket) == ("EURUSD", Side.BUY, "by hand", 100001)
-        assert (read.server, read.is_extended, read.raw) == ("Broker-Live", True, recorded)
+        assert (row.symbol, row.side, row.comment, row.ticket) == ("EURUSD", Side.BUY, "manual", 100001)
+        assert (read.server, read.is_extended, read.raw) == ("Broker-Live", True, spelling)
 
 
 def test_a_key_that_is_filled_up_with_nul_is_that_key():
@@ -436,22 +434,22 @@ def test_a_key_that_is_filled_up_with_nul_is_that_key():
 
 
 @pytest.mark.parametrize(("comment", "read"), [
-    ("by hand\0rest", "by hand"), ("\0", None), ("a\ud800b", "a\ufffd\ufffd\ufffdb"), ("\u00e9\0", "\u00e9"),
+    ("manual\0rest", "manual"), ("\0", None), ("a\ud800b", "a\ufffd\ufffd\ufffdb"), ("\u00e9\0", "\u00e9"),
 ])  # fmt: skip
 def test_a_comment_never_refuses_an_answer(comment, read):
     assert position(comment=comment).comment == read
     assert deal(comment=comment, external_id=comment).comment == read
 
 
-@pytest.mark.parametrize("recorded", [100001.0, "100001", "100001.0", "100001.000"])
-def test_an_id_may_be_written_as_a_double_while_that_is_exact(recorded):
-    read = position(ticket=recorded, identifier=recorded, magic=recorded)
+@pytest.mark.parametrize("value", [100001.0, "100001", "100001.0", "100001.000"])
+def test_an_id_may_be_written_as_a_double_while_that_is_exact(value):
+    read = position(ticket=value, identifier=value, magic=value)
     assert (read.ticket, read.position_id, read.magic) == (100001, 100001, 100001)
     read = deal(
-        ticket=recorded,
-        order=recorded,
-        position_id=recorded,
-        magic=recorded,
+        ticket=value,
+        order=value,
+        position_id=value,
+        magic=value,
         reason=3.0,
         entry=1.0,
         type=1.0,
@@ -463,25 +461,25 @@ def test_an_id_may_be_written_as_a_double_while_that_is_exact(recorded):
 
 
 @pytest.mark.parametrize("field", ["ticket", "identifier", "magic"])
-@pytest.mark.parametrize("recorded", [2.0**53 + 2, "9007199254740994.0", 1e17, 100001.5, "100001.5"])
-def test_an_id_that_a_double_cannot_record_from_its_neighbours_is_refused_by_row_and_field(field, recorded):
+@pytest.mark.parametrize("value", [2.0**53 + 2, "9007199254740994.0", 1e17, 100001.5, "100001.5"])
+def test_an_id_that_a_double_cannot_distinguish_from_its_neighbours_is_refused_by_row_and_field(field, value):
     with pytest.raises(SnapshotRefused) as refused:
-        position(**{field: recorded})
+        position(**{field: value})
     assert (refused.value.row, refused.value.field) == (1, field)
 
 
-@pytest.mark.parametrize(("recorded", "magic"), [(2**64 - 1, 2**64 - 1), (-1, 2**64 - 1), (2**63, 2**63), ("7", 7), (0, 0)])
-def test_a_magic_number_has_64_bits_without_a_sign(recorded, magic):
-    assert position(magic=recorded).magic == magic
-    assert deal(magic=recorded).magic == magic
+@pytest.mark.parametrize(("value", "magic"), [(2**64 - 1, 2**64 - 1), (-1, 2**64 - 1), (2**63, 2**63), ("7", 7), (0, 0)])
+def test_a_magic_number_has_64_bits_without_a_sign(value, magic):
+    assert position(magic=value).magic == magic
+    assert deal(magic=value).magic == magic
 
 
-@pytest.mark.parametrize(("field", "recorded", "cause"), [
+@pytest.mark.parametrize(("field", "value", "cause"), [
     ("time_msc", 1704153600, "it looks like seconds: multiply by 1000"), ("time", 1704153600000, "from 0 to 253370764800"),
     ("time", 86400, "of 2000 or later"), ("time_update_msc", 1, "of 2000 or later"),
 ])  # fmt: skip
-def test_a_time_in_another_unit_is_refused_by_row_and_field(field, recorded, cause):
-    for change in ({field: recorded}, {field: float(recorded)}):
+def test_a_time_in_another_unit_is_refused_by_row_and_field(field, value, cause):
+    for change in ({field: value}, {field: float(value)}):
         with pytest.raises(SnapshotRefused, match=cause) as refused:
             position(**change)
         assert (refused.value.row, refused.value.field) == (1, field)

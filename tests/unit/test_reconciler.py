@@ -1,4 +1,4 @@
-"""The reconciler at work: a ledger that was told one story, a broker that shows another, and what a sync makes of it."""
+"""The reconciler at work: a ledger that recorded one story, a broker that shows another, and what a sync makes of it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ BUSY = GatewayRefused("GET_DEALS", code="500", detail="busy")
 
 
 @pytest.mark.parametrize("extended", [False, True], ids=["base form", "extended form"])
-def test_an_empty_ledger_takes_over_what_the_broker_has(extended):
+def test_an_empty_ledger_adopts_what_the_broker_has(extended):
     desk = Desk(shows="#7 long 1 @ 10 magic 5, #8 short 0.5 @ 11", extended=extended)
     result = desk.startup()
     assert (result.status, result.recovered) == (SyncStatus.SUCCESS, (7, 8))
@@ -100,10 +100,10 @@ def test_startup_waits_for_what_was_recorded_just_before():
     assert desk.watch.waited == [2.0]
 
 
-def test_startup_states_what_all_its_looks_did():
+def test_startup_reports_what_all_its_snapshots_led_to():
     desk = Desk("#7 buy 1 @ 10, #9 buy 1 @ 10", "#8 short 1 @ 10, #9 long 2 @ 10 ticket 99", extended=True)
     known: Any = desk.story.recorded[0]
-    desk.broker.record(desk.cash(50, 5), desk.fill(known.deal, price=11, time_msc=known.time_msc))
+    desk.broker.report(desk.cash(50, 5), desk.fill(known.deal, price=11, time_msc=known.time_msc))
     result = desk.startup()
     assert (result.recovered, result.closed, result.status) == ((8,), (7,), SyncStatus.SUCCESS)
     assert (result.fills, result.revised, result.corrected, result.reticketed) == ((50,), (known.deal,), (9,), (9,))
@@ -208,7 +208,7 @@ def test_a_hundred_syncs_in_agreement_write_nothing(mode, extended, recorded, sh
 
 def test_a_fill_that_was_lost_is_booked_and_nothing_is_corrected():
     desk = Desk("#7 buy 1 @ 10", "#7 long 1.5 @ 10", extended=True)
-    desk.broker.record(desk.fill(50, volume="0.5", commission=-3))
+    desk.broker.report(desk.fill(50, volume="0.5", commission=-3))
     result = desk.sync()
     assert (result.status, result.fills, kinds(result.events)) == (SyncStatus.SUCCESS, (50,), ["FillRecorded"])
     assert (desk.left, desk.story.balance) == ("#7 long 1.5 @ 10", "-3")
@@ -218,7 +218,7 @@ def test_a_fill_that_was_lost_is_booked_and_nothing_is_corrected():
 
 def test_a_ghost_is_explained_by_its_closing_deal_with_its_result():
     desk = Desk("#7 buy 1 @ 10", extended=True)
-    desk.broker.record(desk.fill(50, side="sell", entry="out", price=12, profit=200, swap="-1.5", commission=-3))
+    desk.broker.report(desk.fill(50, side="sell", entry="out", price=12, profit=200, swap="-1.5", commission=-3))
     result = desk.sync()
     assert (result.status, kinds(result.events)) == (SyncStatus.SUCCESS, ["FillRecorded"])
     assert (desk.left, desk.story.trades) == ("flat", ["long 1 @ 10 to 12, 195.5"])
@@ -229,14 +229,14 @@ def test_what_opened_and_closed_unseen_is_booked_too():
     desk.sync()
     opening = desk.fill(50, 9)
     desk.watch.move(3)
-    desk.broker.record(opening, desk.fill(51, 9, side="sell", entry="out", price=11, profit=7))
+    desk.broker.report(opening, desk.fill(51, 9, side="sell", entry="out", price=11, profit=7))
     result = desk.sync()
     assert (result.fills, desk.left, desk.story.balance) == ((50, 51), "#7 long 1 @ 10", "7")
 
 
 def test_a_stop_out_is_booked_in_one_sync_with_its_cash():
     desk = Desk("deposit 100, #7 buy 1 @ 10, #8 buy 1 @ 10", "#7 long 0.4 @ 10", extended=True)
-    desk.broker.record(
+    desk.broker.report(
         desk.fill(50, side="sell", entry="out", volume="0.6", price=4, profit=-60, reason=6, comment="so 49%"),
         desk.fill(51, 8, side="sell", entry="out", price=4, profit=-50, reason=6),
         desk.cash(52, 10, type=5, comment="stop out compensation"),
@@ -250,7 +250,7 @@ def test_a_ledger_that_starts_empty_has_the_whole_history_after_its_first_sync()
     desk = Desk("deposit 100, #7 buy 1 @ 10", extended=True)
     deals = list(desk.story.recorded)
     fresh = Desk(shows="#7 long 1 @ 10", extended=True)
-    fresh.broker.record(*deals)  # type: ignore[arg-type]
+    fresh.broker.report(*deals)  # type: ignore[arg-type]
     assert fresh.sync().recovered == ()
     assert (fresh.left, fresh.story.balance) == ("#7 long 1 @ 10", "100")
 
@@ -258,7 +258,7 @@ def test_a_ledger_that_starts_empty_has_the_whole_history_after_its_first_sync()
 def test_an_old_deal_is_found_by_its_position():
     """A position closed before the newest deal that we know, out of the window that is asked for first."""
     desk = Desk("t1 #7 buy 1 @ 10, t80000 #8 buy 1 @ 10", "#8 long 1 @ 10", extended=True)
-    desk.broker.record(desk.fill(50, side="sell", entry="out", price=12, profit=2, time_msc=at(40_000)))
+    desk.broker.report(desk.fill(50, side="sell", entry="out", price=12, profit=2, time_msc=at(40_000)))
     result = desk.sync()
     assert (result.status, result.fills) == (SyncStatus.SUCCESS, (50,))
     assert {"from_msc": None, "to_msc": None, "position": 7} in desk.broker.asked
@@ -269,7 +269,7 @@ def test_where_many_positions_disagree_one_span_of_time_is_asked_for():
     many = range(1, 21)
     desk = Desk(", ".join(f"t{number} #{number} buy 1 @ 10" for number in many) + ", t80000 #99 buy 1 @ 10",
                 "#99 long 1 @ 10", extended=True)  # fmt: skip
-    desk.broker.record(
+    desk.broker.report(
         *(desk.fill(500 + one, one, side="sell", entry="out", price=12, time_msc=at(40_000 + one)) for one in many)
     )
     assert len(desk.sync().fills) == 20
@@ -281,7 +281,7 @@ def test_deals_that_the_engine_recorded_poorly_are_completed():
     desk = Desk("deposit 1", "#7 long 1 @ 10", extended=True)
     known = desk.fill(50, commission=-3)
     desk.account.record(incomplete(known))
-    desk.broker.record(known)
+    desk.broker.report(known)
     result = desk.sync()
     assert (result.fills, kinds(result.events)) == ((), ["DealCompleted"])
     assert (desk.left, desk.story.balance) == ("#7 long 1 @ 10", "-2")
@@ -291,34 +291,34 @@ def test_deals_that_the_engine_recorded_poorly_are_completed():
 def test_a_deal_that_the_broker_shows_otherwise_is_revised():
     desk = Desk("#7 buy 1 @ 10", "#7 long 2 @ 10", extended=True)
     known: Any = desk.story.recorded[0]
-    desk.broker.record(desk.fill(known.deal, volume=2, time_msc=known.time_msc))
+    desk.broker.report(desk.fill(known.deal, volume=2, time_msc=known.time_msc))
     result = desk.sync()
     assert (result.revised, kinds(result.events)) == ((known.deal,), ["DealRevised"])
     assert (desk.left, result.status) == ("#7 long 2 @ 10", SyncStatus.SUCCESS)
     assert desk.sync().appended == 0
 
 
-def test_a_cancelled_deal_takes_back_what_it_did():
+def test_a_cancelled_deal_undoes_what_it_did():
     desk = Desk("#7 buy 1 @ 10", extended=True)
     known: Any = desk.story.recorded[0]
-    desk.broker.record(
+    desk.broker.report(
         CashMoved(deal=known.deal, type=13, profit=0, time_msc=known.time_msc, symbol="EURUSD", volume=1, price=10)
     )
     result = desk.sync()
     assert (result.revised, desk.left, result.status) == ((known.deal,), "flat", SyncStatus.SUCCESS)
 
 
-def test_deals_that_are_recorded_again_are_not_even_offered_to_the_journal():
+def test_deals_that_are_reported_again_are_not_even_offered_to_the_journal():
     desk = Desk("deposit 1", "#7 long 1 @ 10", extended=True)
-    desk.broker.record(desk.fill(50), desk.cash(51, 5))
+    desk.broker.report(desk.fill(50), desk.cash(51, 5))
     desk.sync(2)
     assert len(desk.reconciler._memory.history._last_answer) == 2
-    recorded: list[Any] = []
+    offered: list[Any] = []
     journal: Any = desk.account.ledger.journal
     append = journal.append
-    journal.append = lambda *about, **words: (recorded.append(about), append(*about, **words))[1]  # type: ignore[func-returns-value]
+    journal.append = lambda *about, **words: (offered.append(about), append(*about, **words))[1]  # type: ignore[func-returns-value]
     desk.sync(5)
-    assert recorded == []
+    assert offered == []
 
 
 def test_no_deals_and_no_error_is_an_answer():
@@ -343,10 +343,10 @@ def test_one_sync_counts_one_error_however_often_it_looked():
     desk = Desk("#7 buy 1 @ 10", "#7 long 1.5 @ 11", extended=True)
     desk.broker.fail(BUSY, on="deals")
     journal: Any = desk.account.ledger.journal
-    append, recorded = journal.append, iter((900, 901, 902))
+    append, tickets = journal.append, iter((900, 901, 902))
 
     def crowded(account: AccountId, events: Any, **words: Any) -> Any:
-        for deal in [next(recorded, None)]:
+        for deal in [next(tickets, None)]:
             if deal is not None:
                 append(account, [desk.cash(deal, 1)])
         return append(account, events, **words)
@@ -366,7 +366,7 @@ def test_an_answer_about_deals_in_between_starts_the_count_again():
     assert [desk.sync().status for _ in range(2)] == [SyncStatus.PARTIAL] * 2
 
 
-def test_a_gateway_that_can_record_spans_but_not_positions_still_comes_to_an_end():
+def test_syncs_come_to_an_end_where_deals_are_listed_by_span_but_not_by_position():
     desk = Desk("#7 buy 1 @ 10", "#7 long 1.5 @ 11", extended=True)
     deals = desk.broker.deals
 
@@ -395,7 +395,7 @@ def test_no_answer_about_deals_is_no_usable_answer():
     assert (desk.sync().status, desk.left) == (SyncStatus.DEGRADED, "#7 long 1 @ 10")
 
 
-def test_a_deal_recorded_twice_with_other_content_in_one_answer_is_refused():
+def test_a_deal_listed_twice_with_other_content_in_one_answer_is_refused():
     desk = Desk("#7 buy 1 @ 10", "#7 long 1 @ 10", extended=True)
     deals = desk.broker.deals
     doubled = desk.fill(50, 8), desk.fill(50, 8, volume=2)
@@ -438,7 +438,7 @@ def test_a_doubt_that_stays_as_it_is_is_not_looked_into_at_every_sync():
     assert 2 <= len(far_back) <= 3
 
 
-def test_a_correction_speaks_for_the_moment_of_its_snapshot():
+def test_a_correction_applies_to_the_moment_of_its_snapshot():
     desk = Desk("#7 buy 1 @ 10", "#7 long 2 @ 10", extended=True)
     desk.broker.ahead_msc = 30_000
     desk.sync()
@@ -467,7 +467,7 @@ def test_the_hour_that_a_clock_shows_twice_loses_no_deal_and_counts_none_twice()
         desk.watch.now_us = autumn_us + minute * 60_000_000
         hours = 3 if minute < 30 else 2
         desk.broker.ahead_msc = hours * 3_600_000
-        desk.broker.record(desk.fill(100 + minute, 100 + minute))
+        desk.broker.report(desk.fill(100 + minute, 100 + minute))
         shown = ", ".join(f"#{100 + one} long 1 @ 10" for one in range(0, minute + 1, 20))
         desk.broker.show(shown)
         desk.sync()
@@ -486,10 +486,10 @@ def test_what_is_unexplained_is_looked_for_further_back():
     desk.broker.offers_deals = True
     desk.restarted()
     desk.watch.move(7200)
-    desk.broker.record(desk.fill(60, 8)).show("#8 long 1 @ 10")
+    desk.broker.report(desk.fill(60, 8)).show("#8 long 1 @ 10")
     desk.sync()
     assert desk.left == "#8 long 1 @ 10; ghost result 1"
-    desk.broker.record(closing)
+    desk.broker.report(closing)
     desk.watch.move(7200)
     desk.restarted()
     desk.sync()
@@ -500,7 +500,7 @@ def test_a_break_that_deals_settled_later_is_explained():
     desk = Desk("#7 buy 1 @ 10", extended=True)
     desk.sync()
     assert desk.breaks == [("ghost", 7, 1, 0)]
-    desk.broker.record(desk.fill(50, side="sell", entry="out", price=12, profit=9))
+    desk.broker.report(desk.fill(50, side="sell", entry="out", price=12, profit=9))
     result = desk.sync()
     assert kinds(result.events) == ["FillRecorded", "BreakClosed"]
     end: Any = result.events[-1].event
@@ -512,13 +512,13 @@ def test_a_deal_that_comes_after_its_correction_counts_its_money_and_not_its_vol
     late = desk.fill(50, volume="0.5", price=13, commission=-3)
     desk.watch.move(5)
     assert desk.sync().corrected == (7,)
-    desk.broker.record(late)
+    desk.broker.report(late)
     result = desk.sync()
     assert (result.fills, result.corrected, result.status) == ((50,), (), SyncStatus.SUCCESS)
     assert (desk.left, desk.story.balance) == ("#7 long 1.5 @ 11", "-3")
 
 
-# ------------------------------------------------------------------------------------------------ answers not to be believed
+# ----------------------------------------------------------------------------------------------------- answers to be refused
 
 
 AMISS: list[dict[str, Any]] = [
@@ -531,7 +531,7 @@ AMISS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("amiss", AMISS, ids=lambda one: next(iter(one)))
-def test_a_snapshot_that_is_not_believed_changes_nothing_but_the_state(amiss):
+def test_a_refused_snapshot_changes_nothing_but_the_state(amiss):
     desk = Desk("#7 buy 1 @ 10", "#8 long 9 @ 9", extended=True)
     desk.broker.amiss(**amiss)
     result = desk.sync()
@@ -588,7 +588,7 @@ def test_a_gateway_that_comes_and_goes_is_noted_each_time_even_where_no_broker_c
         assert (result.status, kinds(result.events)) == (SyncStatus.SUCCESS, ["SyncRestored"])
 
 
-def test_a_gateway_that_fails_before_the_account_is_open_is_degraded_without_a_word():
+def test_a_gateway_that_fails_before_the_account_is_open_is_degraded_without_an_event():
     watch = Watch()
     gateway = ScriptedGateway(now_us=watch, extended=True).fail(GatewayTimeout("no answer"))
     account = Ledger.open("memory://", now_us=watch).account(ACCOUNT)
@@ -596,7 +596,7 @@ def test_a_gateway_that_fails_before_the_account_is_open_is_degraded_without_a_w
     assert (result.status, result.version, account.is_open) == (SyncStatus.DEGRADED, 0, False)
 
 
-def test_what_a_gateway_states_about_its_error_can_be_kept_whatever_it_is():
+def test_whatever_a_gateway_states_about_its_error_can_be_stored():
     desk = Desk()
     desk.broker.fail(GatewayTimeout("a\0b \ud800 \x1b[2J" + "x" * 9000))
     result = desk.sync()
@@ -605,9 +605,9 @@ def test_what_a_gateway_states_about_its_error_can_be_kept_whatever_it_is():
     assert str(result.reason).isprintable()
 
 
-def test_a_number_that_cannot_be_kept_degrades_and_does_not_raise():
+def test_a_number_that_cannot_be_stored_degrades_and_does_not_raise():
     desk = Desk("deposit 5", extended=True)
-    desk.broker.record(desk.fill(50, 9, volume="0.123456789"))
+    desk.broker.report(desk.fill(50, 9, volume="0.123456789"))
     assert (desk.sync().status, desk.story.balance) == (SyncStatus.DEGRADED, "5")
 
 
@@ -662,7 +662,7 @@ def test_a_fill_has_settled_after_the_time_of_the_policy(seconds, closed):
     assert desk.reconciler.sync_positions().closed == closed
 
 
-def test_a_fill_that_arrives_during_the_query_is_not_taken_back():
+def test_a_fill_that_arrives_during_the_query_is_not_undone():
     desk = Desk("#7 buy 1 @ 10", "#7 long 1 @ 10", ghost_confirmations=1)
     desk.broker.meanwhile(lambda: desk.account.record(desk.fill(50, volume="0.5")))
     desk.broker.meanwhile(lambda: desk.account.record(desk.fill(51, 8)))
@@ -688,12 +688,12 @@ def test_what_an_import_reports_does_not_have_to_settle():
     assert desk.reconciler.sync_positions().closed == (7,)
 
 
-def test_deals_that_happen_after_the_snapshot_have_it_taken_again():
+def test_deals_that_happen_after_the_snapshot_cause_another_snapshot():
     desk = Desk("#7 buy 1 @ 10", "#7 long 1 @ 10", extended=True)
 
     def fill_now() -> None:
         desk.watch.move(0.5)
-        desk.broker.record(desk.fill(50, volume="0.5")).show("#7 long 1.5 @ 10")
+        desk.broker.report(desk.fill(50, volume="0.5")).show("#7 long 1.5 @ 10")
 
     desk.broker.meanwhile(fill_now)
     result = desk.sync()
@@ -706,7 +706,7 @@ def test_a_deal_that_the_second_snapshot_shows_holds_nothing_that_differs_beside
 
     def fill_now() -> None:
         desk.watch.move(0.2)
-        desk.broker.record(desk.fill(50, volume="0.5")).show("#7 long 1.5 @ 12")
+        desk.broker.report(desk.fill(50, volume="0.5")).show("#7 long 1.5 @ 12")
 
     desk.broker.meanwhile(fill_now)
     result = desk.sync()
@@ -720,7 +720,7 @@ def test_where_deals_never_stop_nothing_is_corrected_back():
     def fill_now() -> None:
         desk.watch.move(1)
         filled.append(desk.fill(50 + len(filled), volume="0.1"))
-        desk.broker.record(filled[-1]).show(f"#7 long {plain(1 + len(filled) * filled[0].volume)} @ 10")
+        desk.broker.report(filled[-1]).show(f"#7 long {plain(1 + len(filled) * filled[0].volume)} @ 10")
         desk.broker.meanwhile(fill_now)
 
     desk.broker.meanwhile(fill_now)
@@ -758,10 +758,10 @@ def test_a_writer_who_is_faster_has_the_decision_made_again():
 def test_writers_who_never_stop_hold_the_sync_and_nothing_is_made_up():
     desk = Desk("#7 buy 1 @ 10", "#7 long 2 @ 10")
     journal: Any = desk.account.ledger.journal
-    append, recorded = journal.append, iter(range(100, 200))
+    append, tickets = journal.append, iter(range(100, 200))
 
     def crowded(account: AccountId, events: Any, **words: Any) -> Any:
-        append(account, [desk.cash(next(recorded), 1)])
+        append(account, [desk.cash(next(tickets), 1)])
         return append(account, events, **words)
 
     journal.append = crowded
@@ -808,12 +808,12 @@ def test_money_that_moves_with_its_deals_agrees():
     desk = Desk(extended=True)
     desk.broker.state(100)
     desk.sync()
-    desk.broker.record(desk.cash(50, 25)).state(125)
+    desk.broker.report(desk.cash(50, 25)).state(125)
     result = desk.sync()
     assert (result.status, kinds(result.events)) == (SyncStatus.SUCCESS, ["CashMoved"])
 
 
-def test_a_difference_in_money_is_a_break_that_stays_in_nobody_s_way_and_ends_by_itself():
+def test_a_difference_in_money_is_a_break_that_blocks_nothing_and_ends_by_itself():
     desk = Desk(shows="#7 long 1 @ 10", extended=True)
     desk.broker.state(100)
     desk.sync()
@@ -823,7 +823,7 @@ def test_a_difference_in_money_is_a_break_that_stays_in_nobody_s_way_and_ends_by
     assert (desk.breaks, desk.story.balance) == ([("balance", None, 1, 0)], "100")
     assert [desk.sync().appended for _ in range(3)] == [0, 0, 0]
     assert desk.reconciler.safe_to_trade()
-    desk.broker.record(desk.cash(50, -10))
+    desk.broker.report(desk.cash(50, -10))
     result = desk.sync()
     assert (result.status, kinds(result.events)) == (SyncStatus.SUCCESS, ["CashMoved", "BreakClosed"])
     assert desk.breaks == []
@@ -837,7 +837,7 @@ def test_money_that_differs_sends_for_what_was_missed_long_ago():
     desk.watch.move(7200)
     desk.sync()
     desk.watch.move(7200)
-    desk.broker.record(missed).state(90)
+    desk.broker.report(missed).state(90)
     result = desk.sync()
     assert (result.status, desk.story.balance, desk.breaks) == (SyncStatus.SUCCESS, "90", [])
 
@@ -848,7 +848,7 @@ def test_a_difference_that_is_known_is_not_asked_about_at_every_sync():
     desk.sync()
     desk.broker.state(90)
     desk.sync()
-    desk.broker.record(desk.cash(50, 5)).state(95)  # both sides move, the difference stays
+    desk.broker.report(desk.cash(50, 5)).state(95)  # both sides move, the difference stays
     desk.sync()
     desk.broker.asked.clear()
     desk.sync(5)
@@ -866,7 +866,7 @@ def test_money_right_after_a_fill_is_not_trusted_and_looked_at_again():
     result = desk.reconciler.sync_positions()
     assert (result.status, result.appended) == (SyncStatus.PARTIAL, 0)
     assert result.held[0].waits_for is WaitsFor.TIME
-    desk.broker.record(known)
+    desk.broker.report(known)
     assert desk.sync().status is SyncStatus.SUCCESS
 
 
@@ -922,7 +922,7 @@ def unopened(*, ahead_msc: int = 0, **terms: Any) -> tuple[StateReconciler, Scri
         (-5 * 3_600_000, "-05:00"),
         (5 * 3_600_000 + 45 * 60_000, "+05:45"),
         (2 * 3_600_000 + 9_000, "+02:00"),  # two clocks may be apart by a little
-        (-40 * 3_600_000, "UTC"),  # a clock that stood still over the weekend
+        (-40 * 3_600_000, "UTC"),  # a clock that was stopped over the weekend
     ],
 )
 def test_an_account_is_opened_as_the_gateway_states_it_with_the_clock_that_is_measured(ahead_msc, rule):
@@ -943,14 +943,14 @@ def test_a_clock_that_is_ahead_by_no_offset_is_in_doubt_from_the_start():
     assert any("server clock UTC" in one for one in result.warnings)
 
 
-def test_a_clock_rule_that_was_named_is_taken():
+def test_a_clock_rule_that_was_named_is_used():
     service, _ = unopened(ahead_msc=2 * 3_600_000, clock="ny-close")
     result = service.startup_recovery()
     assert (service.account.terms.clock.name, result.warnings) == ("ny-close", ())
 
 
 @pytest.mark.parametrize("amiss", [{"connected": False}, {"login": 1}, {"server": "Other"}], ids=lambda one: next(iter(one)))
-def test_nothing_is_opened_from_an_answer_that_is_not_believed(amiss):
+def test_no_account_is_opened_from_a_refused_answer(amiss):
     service, gateway = unopened()
     gateway.amiss(**amiss)
     result = service.sync_positions()
@@ -1173,7 +1173,7 @@ def test_whether_there_is_drift_is_unknown_without_a_usable_snapshot():
 @pytest.mark.parametrize("startup", [False, True])
 def test_a_dry_run_states_what_would_happen_and_appends_nothing(extended, startup):
     desk = Desk("#7 buy 1 @ 10, #9 buy 1 @ 10", "#7 long 1.5 @ 11, #8 short 1 @ 3", extended=extended)
-    desk.broker.record(desk.cash(50, 10))
+    desk.broker.report(desk.cash(50, 10))
     version, head = desk.account.version, desk.account.head
     tried = desk.reconciler.dry_run(startup=startup)
     assert (tried.recovered, tried.corrected, tried.closed) == ((8,), (7,), (9,) if startup else ())
@@ -1189,10 +1189,10 @@ def test_a_dry_run_before_the_account_is_open_opens_it_only_there():
     assert not service.account.is_open
 
 
-def test_who_listens_hears_exactly_what_was_appended_in_order():
+def test_a_listener_receives_exactly_what_was_appended_in_order():
     desk = Desk("#7 buy 1 @ 10, #9 buy 1 @ 10", "#7 long 1.5 @ 11, #8 short 1 @ 3", extended=True)
     before = desk.account.version
-    desk.broker.record(desk.cash(50, 10)).state(100)
+    desk.broker.report(desk.cash(50, 10)).state(100)
     results = [desk.startup(), desk.sync()]
     desk.broker.fail(GatewayTimeout("no answer"), times=1)
     results += [desk.sync(), desk.sync()]
@@ -1213,17 +1213,17 @@ def test_what_one_sync_appends_belongs_together():
 
 def test_the_audit_trail_is_complete_and_survives_the_process():
     desk = Desk("#7 buy 1 @ 10, #9 buy 1 @ 10", "#7 long 1.5 @ 11, #8 short 1 @ 3", extended=True)
-    desk.broker.record(desk.cash(50, 10))
+    desk.broker.report(desk.cash(50, 10))
     desk.startup()
     trail = desk.reconciler.get_audit_trail()
     assert trail == desk.restarted().get_audit_trail()
     assert {one.kind for one in trail} >= {"PositionRecovered", "DriftCorrected", "GhostClosed", "BreakOpened", "CashMoved"}
     recorded = {one.version for one in desk.log if one.kind == "FillRecorded"}
-    assert {one.version for one in desk.log} - {one.version for one in trail} == recorded  # the engine's own telling apart
+    assert {one.version for one in desk.log} - {one.version for one in trail} == recorded  # all but the engine's own records
     assert desk.reconciler.get_audit_trail(after=trail[-2].version) == trail[-1:]
 
 
-def test_every_correction_has_the_broker_s_own_words_behind_it():
+def test_every_correction_has_the_broker_s_own_answer_as_evidence():
     desk = Desk("#7 buy 1 @ 10", "#7 long 2 @ 10, #8 long 1 @ 10")
     desk.sync()
     for one in desk.heard:
@@ -1231,7 +1231,7 @@ def test_every_correction_has_the_broker_s_own_words_behind_it():
         assert b"SUCCESS" in desk.account.evidence(event.evidence)
 
 
-def test_the_status_states_where_the_reconciler_stands():
+def test_the_status_reports_the_state_of_the_reconciler():
     desk = Desk("#7 buy 1 @ 10")
     assert (desk.reconciler.get_status().state, desk.reconciler.get_status().good_us) == (None, None)
     desk.broker.show("#7 long 1 @ 10")
@@ -1316,7 +1316,7 @@ def test_while_the_clock_is_in_doubt_a_sync_corrects_nothing():
         assert (desk.sync().status, desk.left) == (SyncStatus.PARTIAL, "#7 long 1 @ 10, #8 long 1 @ 10")
 
 
-def test_an_engine_is_recorded_not_to_trade_while_the_gateway_is_silent():
+def test_trading_is_not_safe_while_the_gateway_is_silent():
     desk = Desk("#7 buy 1 @ 10", "#7 long 1 @ 10")
     desk.startup()
     desk.broker.fail(GatewayTimeout("no answer"), times=1)
@@ -1342,7 +1342,7 @@ def test_what_a_terminal_undoes_again_and_again_is_left_to_people_in_the_end():
     assert "ledger correct" in desk.reconciler.get_status().held[0].why
 
 
-def test_one_that_is_left_to_people_is_taken_up_again_when_it_clears():
+def test_a_break_that_was_left_to_people_is_corrected_again_once_it_cleared():
     desk = Desk("#7 buy 1 @ 10", "#7 long 2 @ 10", attempts_max=1)
     desk.sync()
     desk.account.record(desk.fill(1, side="sell", entry="out"))
@@ -1367,7 +1367,7 @@ def test_what_is_remembered_between_syncs_stays_small():
     for number in range(200):
         opening = desk.fill(1000 + 2 * number, 5000 + number)
         desk.watch.move(300)
-        desk.broker.record(opening, desk.fill(1001 + 2 * number, 5000 + number, side="sell", entry="out", price=11))
+        desk.broker.report(opening, desk.fill(1001 + 2 * number, 5000 + number, side="sell", entry="out", price=11))
         assert len(desk.sync().fills) == 2
         assert len(memory.history._last_answer) <= 10
     desk.broker.offers_deals = False
@@ -1394,7 +1394,7 @@ def test_a_degraded_span_is_two_events_however_long():
     assert isinstance(desk.heard[0].event, SyncDegraded)
 
 
-def test_a_new_ticket_is_recorded_of_while_the_rest_is_held():
+def test_a_new_ticket_is_recorded_while_the_rest_is_held():
     desk = Desk("#7 buy 1 @ 10", "#7 long 2 @ 10 ticket 99", extended=True, drift="report")
     result = desk.sync()
     assert (result.reticketed, result.corrected) == ((7,), ())

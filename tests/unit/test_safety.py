@@ -53,7 +53,7 @@ STORIES = [
 
 
 @pytest.mark.parametrize(("changes", "breaks", "degraded", "danger", "why"), STORIES)
-def test_what_is_known_decides(changes, breaks, degraded, danger, why):
+def test_safety_is_decided_by_what_is_known(changes, breaks, degraded, danger, why):
     seen = None if changes is None else attrs.evolve(GOOD, **changes)
     verdict = judge(seen, breaks, degraded=degraded)
     assert verdict.danger is danger

@@ -19,7 +19,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path, form):
 
 
 @pytest.mark.parametrize("mode", ["hedging", "netting"])
-def test_a_life_has_everything_that_accounts_do(mode):
+def test_a_simulated_account_has_everything_that_accounts_have(mode):
     deals = make_history(2, mode, 1500).deals
     assert {deal.entry for deal in deals} == {"", "in", "out", "out by" if mode == "hedging" else "in/out"}
     assert {"balance", "credit", "dividend", "tax", "so compensation"} < {deal.type for deal in deals}
@@ -29,7 +29,7 @@ def test_a_life_has_everything_that_accounts_do(mode):
     assert any(deal.comment.startswith("[so") for deal in deals)
 
 
-def test_the_figures_of_a_life_agree():
+def test_the_figures_of_a_simulated_account_agree():
     history = make_history(2, "hedging", 400)
     balance = Decimal(0)
     for deal in history.deals:
@@ -40,7 +40,7 @@ def test_the_figures_of_a_life_agree():
     assert closed == sum(deal.profit for deal in history.deals if deal.entry in ("out", "out by"))
 
 
-def test_windows_of_a_life_join():
+def test_windows_of_a_simulated_account_join():
     history = make_history(2, "netting", 100)
     first, second = history.window(0, 40), history.window(40)
     assert first.deals + second.deals == history.deals
@@ -49,6 +49,6 @@ def test_windows_of_a_life_join():
     assert (second.open, second.balance) == (history.open, history.balance)
 
 
-def test_thirteen_columns_have_no_room_for_fees():
+def test_thirteen_columns_have_none_for_fees():
     with pytest.raises(ValueError, match="fees=False"):
         render_html(make_history(2, "hedging", 200), columns=13)

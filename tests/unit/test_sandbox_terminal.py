@@ -1,4 +1,4 @@
-"""The simulated terminal keeps its books as MT5 does: it is what the ledger is held against."""
+"""The simulated terminal books as MT5 does: it is what the ledger is checked against."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def books(made):
     return [(one["symbol"], one["side"], one["volume"], Decimal(one["price_open"])) for one in made.books()["positions"]]
 
 
-def test_hedging_keeps_a_position_an_order_and_closes_what_is_named():
+def test_hedging_has_a_position_for_each_order_and_closes_what_is_named():
     made = terminal()
     at(made, "1.10000")
     first = made.send_order("EURUSD", "buy", "0.10", magic=7)
@@ -164,7 +164,7 @@ def test_a_rollover_gives_a_new_ticket_and_an_order_may_open_its_position_again(
     assert [(one.position_id, one.volume) for one in made.open_positions()] == [(order, Decimal("0.05"))]
 
 
-def test_deals_are_recorded_by_span_both_ends_included_and_by_position():
+def test_deals_are_listed_by_span_both_ends_included_and_by_position():
     made = terminal()
     answer = made.send_order("EURUSD", "buy", "0.30", parts=3)
     first, second, third = (one["time_msc"] for one in answer.deals)
@@ -176,14 +176,14 @@ def test_deals_are_recorded_by_span_both_ends_included_and_by_position():
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_same_seed_lives_the_same_and_another_one_does_not(mode):
-    def life(seed):
+def test_the_same_seed_plays_the_same_and_another_one_does_not(mode):
+    def played(seed):
         made = terminal(mode, seed=seed)
         made.trade_manually(40)
         return made.books(), made.deals()
 
-    assert life(3) == life(3)
-    assert life(3) != life(4)
+    assert played(3) == played(3)
+    assert played(3) != played(4)
 
 
 def test_dirt_is_in_the_last_bit_only():

@@ -1,7 +1,7 @@
-"""Given, when, expected: every row of the project's list of scenarios, and the tests that tell it.
+"""Given, when, expected: every row of the project's list of scenarios, and the tests that cover it.
 
 The list was collected from what trading systems test and what their users reported. Rows keep their numbers; a number that
-is missing here was dropped from the list. What has no test yet says why.
+is missing here was dropped from the list. What has no test yet has a reason.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from tools.testkit.stories import at, cash, fill
 
 TESTS: Final = Path(__file__).parent.parent
 
-#: row -> (what it is about, the tests that tell it).
-TOLD: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
+#: row -> (what it is about, the tests that cover it).
+COVERED: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
     # positions and money
     1: ("one buy from flat", ("unit/test_portfolio.py::test_what_fills_leave_behind",
                               "unit/test_portfolio.py::test_the_balance_is_the_sum_of_all_money")),
     2: ("adding averages exactly", ("unit/test_portfolio.py::test_what_fills_leave_behind",)),
     3: ("reducing leaves the open price", ("unit/test_portfolio.py::test_what_fills_leave_behind",)),
-    4: ("closing ends the life and keeps it", ("unit/test_portfolio.py::test_what_fills_leave_behind",
-                                               "property/test_fold.py::test_every_life_that_ended_is_one_complete_trade")),
-    5: ("a reversal is two lives and one deal",
-        ("unit/test_portfolio.py::test_a_reversal_is_one_deal_with_two_lives_and_one_position_id",)),
-    6: ("a reversal told again", ("unit/test_portfolio.py::test_a_reversal_recorded_twice_is_still_one_deal",)),
-    7: ("a new life after flat", ("unit/test_portfolio.py::test_what_fills_leave_behind",
+    4: ("closing ends the trade and stores it", ("unit/test_portfolio.py::test_what_fills_leave_behind",
+                                               "property/test_fold.py::test_every_round_trip_that_ended_is_one_complete_trade")),
+    5: ("a reversal is two trades and one deal",
+        ("unit/test_portfolio.py::test_a_reversal_is_one_deal_in_two_trades_of_one_position_id",)),
+    6: ("a reversal recorded again", ("unit/test_portfolio.py::test_a_reversal_recorded_twice_is_still_one_deal",)),
+    7: ("a new trade after flat", ("unit/test_portfolio.py::test_what_fills_leave_behind",
                                   "unit/test_portfolio.py::test_the_balance_is_the_sum_of_all_money")),
     8: ("hedging: only the one that was reduced",
         ("unit/test_portfolio.py::test_what_fills_leave_behind_on_a_hedging_account",)),
@@ -41,19 +41,21 @@ TOLD: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
          ("unit/test_portfolio.py::test_what_fills_leave_behind_on_a_hedging_account",
           "unit/test_portfolio.py::test_what_late_history_leaves_behind")),
     11: ("no volume, no position", ("unit/test_portfolio.py::test_cash_with_a_volume_and_an_entry_is_no_position",
-                                    "unit/test_portfolio.py::test_every_kind_of_cash_counts_and_is_kept",
+                                    "unit/test_portfolio.py::test_every_kind_of_cash_counts_and_is_stored",
                                     "unit/test_scenarios.py::test_a_fill_without_volume_is_none")),
-    12: ("a deal told twice", ("contract/test_journal.py::test_a_deal_recorded_twice_changes_nothing",
-                               "unit/test_admission.py::test_what_is_recorded_twice_is_recorded_once")),
-    13: ("a deal told with other content", ("unit/test_admission.py::test_other_content_is_a_conflict_and_what_we_had_stays",
-                                            "contract/test_journal.py::test_a_revision_takes_the_place_of_what_was_recorded",
-                                            "unit/test_reconciler.py::test_a_deal_that_the_broker_shows_otherwise_is_revised")),
+    12: ("a deal recorded twice", ("contract/test_journal.py::test_a_deal_recorded_twice_changes_nothing",
+                                   "unit/test_admission.py::test_an_event_recorded_twice_is_stored_once")),
+    13: ("a deal recorded with other content",
+         ("unit/test_admission.py::test_other_content_is_a_conflict_and_what_we_had_stays",
+          "contract/test_journal.py::test_a_revision_replaces_what_was_recorded",
+          "unit/test_reconciler.py::test_a_deal_that_the_broker_shows_otherwise_is_revised")),
     16: ("commission of a round trip", ("unit/test_portfolio.py::test_the_balance_is_the_sum_of_all_money",)),
-    89: ("money that is told later", ("unit/test_portfolio.py::test_a_completion_counts_money_and_moves_no_volume",
-                                      "unit/test_reconciler.py::test_deals_that_the_engine_recorded_poorly_are_completed")),
-    90: ("told later, and otherwise", ("unit/test_admission.py::test_other_content_is_a_conflict_and_what_we_had_stays",)),
+    89: ("money that is recorded later", ("unit/test_portfolio.py::test_a_completion_counts_money_and_moves_no_volume",
+                                          "unit/test_reconciler.py::test_deals_that_the_engine_recorded_poorly_are_completed")),
+    90: ("recorded later, with other content",
+         ("unit/test_admission.py::test_other_content_is_a_conflict_and_what_we_had_stays",)),
     # starting and adopting
-    18: ("an empty ledger adopts", ("unit/test_reconciler.py::test_an_empty_ledger_takes_over_what_the_broker_has",
+    18: ("an empty ledger adopts", ("unit/test_reconciler.py::test_an_empty_ledger_adopts_what_the_broker_has",
                                     "unit/test_decide.py::test_what_was_adopted_of_others_keeps_its_magic_number")),
     19: ("a warm restart", ("unit/test_reconciler.py::test_a_warm_restart_in_agreement_writes_nothing",
                             "unit/test_identity.py::test_the_first_answer_that_states_login_and_server_is_recorded_once")),
@@ -71,17 +73,17 @@ TOLD: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
     26: ("gone, no deal yet",
          ("unit/test_reconciler.py::test_a_sync_takes_one_snapshot_and_leaves_the_ghost_to_the_next",)),
     27: ("gone for good, no deal", ("unit/test_decide.py::test_a_ghost_waits_for_as_many_snapshots_as_the_policy_states",
-                                    "unit/test_reconciler.py::test_every_correction_has_the_broker_s_own_words_behind_it")),
-    # answers that must not be believed
+                                    "unit/test_reconciler.py::test_every_correction_has_the_broker_s_own_answer_as_evidence")),
+    # answers that must be refused
     28: ("nothing, a timeout, an error", ("unit/test_reconciler.py::test_an_error_is_never_an_empty_list",)),
     29: ("one of two accounts fails",
          ("unit/test_reconciler.py::test_of_two_accounts_only_the_one_that_fails_is_left_out",)),
     30: ("fewer rows than stated",
          ("unit/test_validate.py::test_what_is_of_somebody_else_or_not_whole_is_refused_with_both_sides",
-          "unit/test_reconciler.py::test_a_snapshot_that_is_not_believed_changes_nothing_but_the_state")),
+          "unit/test_reconciler.py::test_a_refused_snapshot_changes_nothing_but_the_state")),
     32: ("a fill of two seconds ago", ("unit/test_reconciler.py::test_a_fill_of_a_moment_ago_is_left_for_the_next_sync",
                                        "unit/test_reconciler.py::test_a_fill_has_settled_after_the_time_of_the_policy")),
-    33: ("a fill during the query", ("unit/test_reconciler.py::test_a_fill_that_arrives_during_the_query_is_not_taken_back",
+    33: ("a fill during the query", ("unit/test_reconciler.py::test_a_fill_that_arrives_during_the_query_is_not_undone",
                                      "unit/test_reconciler.py::test_a_fill_that_explains_a_difference_during_the_query_ends_it")),
     # tolerance
     34: ("less than a volume step", ("unit/test_compare.py::test_a_volume_differs_from_one_step_on",)),
@@ -90,14 +92,14 @@ TOLD: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
     36: ("exactly one step", ("unit/test_compare.py::test_a_volume_differs_from_one_step_on",)),
     37: ("no specification", ("unit/test_compare.py::test_without_a_specification_any_volume_differs",
                               "unit/test_compare.py::test_an_average_of_an_unknown_symbol_is_what_the_broker_computed_to_the_last"
-                              "_decimal_kept")),
+                              "_stored_decimal")),
     38: ("the open price alone", ("unit/test_compare.py::test_what_two_pictures_disagree_about",
                                   "unit/test_naive_defects.py::test_6_a_price_that_differs_is_corrected_and_then_agrees")),
     # staying in agreement
     39: ("a short for a hundred syncs", ("unit/test_reconciler.py::test_a_hundred_syncs_in_agreement_write_nothing",)),
     40: ("two tickets for a hundred syncs", ("unit/test_reconciler.py::test_a_hundred_syncs_in_agreement_write_nothing",)),
     41: ("one of two closes", ("unit/test_reconciler.py::test_the_portfolio_is_what_the_broker_shows",
-                               "unit/test_naive_defects.py::test_7_one_ghost_takes_nothing_else_along")),
+                               "unit/test_naive_defects.py::test_7_one_ghost_closes_nothing_else")),
     42: ("the same correction twice", ("unit/test_decide.py::test_the_same_decision_appended_twice_is_all_duplicates",
                                        "unit/test_reconciler.py::test_startup_recovery_run_twice_is_run_once")),
     # late and missing history
@@ -114,28 +116,28 @@ TOLD: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
     51: ("five reversals of one moment",
          ("unit/test_portfolio.py::test_five_reversals_in_one_second_are_found_in_the_order_of_their_tickets",)),
     52: ("a fill before what it is about",
-         ("property/test_fold.py::test_recorded_twice_shuffled_late_and_in_batches_is_recorded_once",
-          "unit/test_portfolio.py::test_a_position_without_an_id_is_known_by_its_order_until_it_is_recorded")),
+         ("property/test_fold.py::test_recording_twice_shuffled_late_and_in_batches_equals_recording_once",
+          "unit/test_portfolio.py::test_a_position_without_an_id_is_known_by_its_order_until_the_id_is_recorded")),
     53: ("shuffled and recorded twice", (
-         "property/test_fold.py::test_recorded_twice_shuffled_late_and_in_batches_is_recorded_once",)),
+         "property/test_fold.py::test_recording_twice_shuffled_late_and_in_batches_equals_recording_once",)),
     # policy and people
     54: ("report only", ("unit/test_decide.py::test_a_kind_that_is_only_reported_opens_a_break_and_nothing_more",
                          "property/test_reconcile.py::test_whatever_is_only_reported_changes_no_position")),
     55: ("positions of others", ("unit/test_decide.py::test_positions_of_others_are_adopted_reported_or_ignored",
-                                 "unit/test_decide.py::test_ghosts_and_drifts_of_others_are_recorded_by_their_magic_number")),
+                                 "unit/test_decide.py::test_ghosts_and_drifts_of_others_are_recognised_by_their_magic_number")),
     57: ("the server's clock and its changes",
          ("unit/test_reconciler.py::test_deals_are_asked_for_by_the_server_s_clock_with_a_margin_on_both_sides",
           "unit/test_reconciler.py::test_the_hour_that_a_clock_shows_twice_loses_no_deal_and_counts_none_twice")),
     58: ("unresolved three times",
          ("unit/test_reconciler.py::test_what_a_terminal_undoes_again_and_again_is_left_to_people_in_the_end",
           "unit/test_decide.py::test_a_correction_that_does_not_help_counts_an_attempt_and_is_left_to_people_in_the_end")),
-    59: ("it clears", ("unit/test_reconciler.py::test_one_that_is_left_to_people_is_taken_up_again_when_it_clears",
+    59: ("it clears", ("unit/test_reconciler.py::test_a_break_that_was_left_to_people_is_corrected_again_once_it_cleared",
                        "unit/test_decide.py::test_what_clears_is_closed_and_counted_anew")),
     # time and connection
     61: ("a call that hangs", ("unit/test_naive_defects.py::test_14_after_a_timeout_the_next_call_works",
                                "unit/test_reconciler.py::test_the_interval_holds_after_failures_too")),
     63: ("the connection came back", ("unit/test_reconciler.py::test_a_connection_that_came_back_is_followed_at_once",
-                                      "unit/test_reconciler.py::test_an_engine_is_recorded_not_to_trade_while_the_gateway_is_silent")),
+                                      "unit/test_reconciler.py::test_trading_is_not_safe_while_the_gateway_is_silent")),
     # cash
     70: ("a stop-out", ("unit/test_reconciler.py::test_a_stop_out_is_booked_in_one_sync_with_its_cash",)),
     71: ("cash right after a fill",
@@ -146,12 +148,12 @@ TOLD: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
     # identity, clocks and files
     91: ("an answer without the identity that was seen",
          ("unit/test_identity.py::test_another_program_on_the_port_is_refused_however_often_it_answers",
-          "property/test_reconcile.py::test_an_answer_that_is_not_believed_changes_nothing_but_the_state")),
+          "property/test_reconcile.py::test_a_refused_answer_changes_nothing_but_the_state")),
     92: ("a server clock that is far ahead",
          ("unit/test_contained.py::test_a_server_clock_far_ahead_stamps_nothing_and_holds_corrections",
-          "unit/test_contained.py::test_a_second_lie_opens_a_break_again")),
-    93: ("a server clock that stands still",
-         ("unit/test_contained.py::test_a_clock_that_stands_still_over_the_weekend_makes_nothing_stale",)),
+          "unit/test_contained.py::test_a_clock_that_is_wrong_again_opens_a_break_again")),
+    93: ("a server clock that is stopped",
+         ("unit/test_contained.py::test_a_clock_that_is_stopped_over_the_weekend_makes_nothing_stale",)),
     94: ("what an assertion contains",
          ("unit/test_contained.py::test_a_fill_in_the_second_of_the_start_up_sync_counts",
           "unit/test_contained.py::test_an_opening_deal_that_the_history_shows_late_does_not_count_its_volume_twice",
@@ -159,7 +161,7 @@ TOLD: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
           "property/test_assertions.py::test_every_order_of_delivery_ends_with_the_broker_s_books")),
     95: ("the hour that is shown twice",
          ("unit/test_contained.py::test_a_position_closed_after_the_clock_went_back_is_flat",
-          "unit/test_contained.py::test_until_within_the_hour_follows_the_tickets",
+          "unit/test_contained.py::test_a_replay_until_a_moment_in_the_repeated_hour_follows_the_tickets",
           "property/test_assertions.py"
           "::test_clocks_that_lead_or_lag_and_histories_that_lag_are_healed_by_one_more_sync")),
     96: ("a renamed symbol on a netting account",
@@ -177,9 +179,9 @@ TOLD: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
     99: ("seconds instead of milliseconds",
          ("unit/test_plausible.py::test_a_fact_at_a_time_that_cannot_be_is_refused_and_the_cause_is_named",)),
     # journal and replay
-    75: ("killed after the append", ("crash/test_kill.py::test_every_acknowledged_deal_outlives_a_kill",)),
+    75: ("killed after the append", ("crash/test_kill.py::test_every_acknowledged_deal_survives_a_kill",)),
     76: ("killed before the commit", ("crash/test_kill.py::test_a_bulk_append_is_there_whole_or_not_at_all",)),
-    77: ("a torn tail", ("contract/test_verify.py::test_what_lies_before_a_torn_page_stays_of_use",
+    77: ("a torn tail", ("contract/test_verify.py::test_what_is_before_a_torn_page_stays_readable",
                          "crash/test_faults.py::test_power_losses_lose_nothing")),
     78: ("one flipped byte", ("contract/test_verify.py::test_a_flipped_byte_in_the_file_is_named",
                               "contract/test_verify.py::test_the_program_exits_1")),
@@ -198,12 +200,12 @@ TOLD: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
     85: ("two processes", ("crash/test_two_processes.py::test_of_several_decisions_on_one_version_exactly_one_wins",
                            "unit/test_reconciler.py::test_two_reconcilers_of_one_account_correct_once")),
     86: ("a person's correction", ("unit/test_scenarios.py::test_a_person_s_correction_states_who_and_why",
-                                   "unit/test_portfolio.py::test_a_person_adds_changes_and_takes_away_a_position")),
-    88: ("what is not an event does not exist", ("contract/test_journal.py::test_what_stands_is_known_of_every_version",
+                                   "unit/test_portfolio.py::test_a_person_adds_changes_and_removes_a_position")),
+    88: ("what is not an event does not exist", ("contract/test_journal.py::test_the_account_terms_are_known_at_every_version",
                                                  "unit/test_reconciler.py::test_what_the_broker_states_of_its_symbols_is_recorded_once")),
 }  # fmt: skip
 
-#: row -> why nothing tells it yet.
+#: row -> why nothing covers it yet.
 LATER: Final[dict[int, str]] = {
     **dict.fromkeys(range(64, 70), "orders are not part of the ledger yet: it records deals and positions"),
 }
@@ -222,9 +224,9 @@ def claims(name: str) -> frozenset[str]:
     return frozenset(one.name for one in ast.walk(tree) if isinstance(one, ast.FunctionDef) and one.name.startswith("test_"))
 
 
-@pytest.mark.parametrize("row", sorted(TOLD))
+@pytest.mark.parametrize("row", sorted(COVERED))
 def test_the_tests_of_a_scenario_exist(row):
-    meaning, tests = TOLD[row]
+    meaning, tests = COVERED[row]
     assert meaning
     assert tests
     for test in tests:
@@ -232,13 +234,13 @@ def test_the_tests_of_a_scenario_exist(row):
         assert claim in claims(name)
 
 
-def test_every_scenario_is_recorded_or_states_why_not():
-    assert TOLD.keys() | LATER.keys() == ROWS
-    assert not TOLD.keys() & LATER.keys()
+def test_every_scenario_has_tests_or_a_reason_why_not():
+    assert COVERED.keys() | LATER.keys() == ROWS
+    assert not COVERED.keys() & LATER.keys()
     assert all(LATER.values())
 
 
-# ------------------------------------------------------------------------------------------- what no other file tells
+# ------------------------------------------------------------------------------------------ what no other file covers
 
 
 def test_a_fill_without_volume_is_none():
@@ -259,6 +261,6 @@ def test_a_replay_asks_no_broker_and_no_clock():
 
 @pytest.mark.parametrize("output", [{"operator": " ", "reason": "checked"}, {"operator": "mk", "reason": ""}])
 def test_a_person_s_correction_states_who_and_why(output):
-    recorded: dict[str, Any] = {"time_msc": at(1), "balance_before": 1, "balance_after": 2, **output}
+    fields: dict[str, Any] = {"time_msc": at(1), "balance_before": 1, "balance_after": 2, **output}
     with pytest.raises(BadValue, match="must be given"):
-        Adjusted(**recorded)
+        Adjusted(**fields)

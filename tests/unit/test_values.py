@@ -93,7 +93,7 @@ def test_what_is_no_side_is_refused(value):
     ("in", Entry.IN, "in"), (" IN/OUT ", Entry.IN_OUT, "in/out"), ("out by", Entry.OUT_BY, "out by"), (1, Entry.OUT, "out"),
     ("3", Entry.OUT_BY, "out by"), (9, 9, "9"), ("17", 17, "17"), (INT64_MAX, INT64_MAX, str(INT64_MAX)),
 ])  # fmt: skip
-def test_an_entry_is_read_from_words_and_codes_and_unknown_codes_are_kept(value, entry, word):
+def test_an_entry_is_read_from_words_and_codes_and_unknown_codes_are_stored(value, entry, word):
     assert to_entry(value) == entry
     assert isinstance(to_entry(value), Entry) == isinstance(entry, Entry)
     assert entry_word(to_entry(value)) == word
@@ -124,7 +124,7 @@ def test_a_margin_mode_is_never_guessed(value):
 @pytest.mark.parametrize(("currency", "digits"), [
     ("USD", 2), ("eur", 2), ("JPY", 0), ("KWD", 3), ("BTC", 8), ("IDR", 2), ("XYZ", 2),
 ])  # fmt: skip
-def test_how_many_decimals_a_currency_is_shown_with(currency, digits):
+def test_a_currency_is_shown_with_its_own_number_of_decimals(currency, digits):
     assert currency_digits(currency) == digits
 
 
@@ -179,7 +179,7 @@ def test_a_number_that_does_not_fit_is_refused_and_never_rounded(number, scale):
 
 
 @pytest.mark.parametrize("scale", [0, 2, 8])
-def test_half_a_unit_is_never_taken_for_dirt(scale):
+def test_half_a_unit_is_never_mistaken_for_dirt(scale):
     unit = Decimal(1).scaleb(-scale)
     for units in (0, 1, 10**6, 10**12, 10**14, 10**15):
         with pytest.raises(InexactNumber):

@@ -39,7 +39,7 @@ def booked(recorded: str = HISTORY, shows: str = "#8 long 2 @ 11", **terms: Any)
     deals: list[Any] = list(Story("hedging").record(recorded).recorded)
     desk = Desk(shows=shows, extended=True, **terms)
     shift_msc = desk.now() - 120_000 - deals[-1].time_msc  # two minutes ago
-    desk.broker.record(*(attrs.evolve(deal, time_msc=deal.time_msc + shift_msc) for deal in deals))
+    desk.broker.report(*(attrs.evolve(deal, time_msc=deal.time_msc + shift_msc) for deal in deals))
     assert desk.startup().status is SyncStatus.SUCCESS
     desk.heard.clear()
     return desk
@@ -78,7 +78,7 @@ def test_a_deal_that_is_listed_again_ends_it():
     desk.sync(3)
     desk.watch.move(7200)  # what is open is asked for, however long ago it was
     desk.sync()
-    desk.broker.record(*gone.values())
+    desk.broker.report(*gone.values())
     result = desk.sync()
     assert (result.status, kinds(result.events), withdrawn_breaks(desk)) == (SyncStatus.SUCCESS, ["BreakClosed"], [])
     assert desk.sync().appended == 0
@@ -109,7 +109,7 @@ def test_whatever_is_missing_between_listed_deals_is_reported(gone):
     assert not desk.reconciler.safe_to_trade("EURUSD")
 
 
-def test_a_withdrawn_cash_movement_is_in_no_trade_s_way():
+def test_a_withdrawn_cash_movement_blocks_no_trade():
     desk = booked()
     withdraw(desk, MORE)
     desk.sync(2)
@@ -122,7 +122,7 @@ def test_a_withdrawn_cash_movement_is_in_no_trade_s_way():
 
 
 def outlast(desk):
-    """Sync while answers without the newest deal are taken for stale: a history that lags looks the same."""
+    """Sync while answers without the newest deal are judged stale: a history that lags looks the same."""
     assert [desk.sync().status for _ in range(desk.policy.attempts_max)] == [SyncStatus.DEGRADED] * 3
 
 
@@ -154,7 +154,7 @@ def test_a_deal_that_flaps_is_reported_few_times():
     for _ in range(40):
         gone = withdraw(desk, MORE)
         desk.sync()
-        desk.broker.record(*gone.values())
+        desk.broker.report(*gone.values())
         desk.sync()
     result = desk.sync()
     assert len(desk.heard) <= 8
@@ -163,7 +163,7 @@ def test_a_deal_that_flaps_is_reported_few_times():
     assert desk.sync().status is SyncStatus.SUCCESS
 
 
-# ------------------------------------------------------------------------------------- answers that say nothing about a deal
+# ----------------------------------------------------------------------------------- answers that state nothing about a deal
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_an_answer_that_is_an_error_withdraws_nothing():
 def test_what_an_engine_recorded_a_moment_ago_may_be_listed_later():
     desk = booked()
     desk.account.record(desk.fill(60, 9, price=10))
-    desk.broker.record(desk.cash(61, 5)).show("#8 long 2 @ 11, #9 long 1 @ 10")
+    desk.broker.report(desk.cash(61, 5)).show("#8 long 2 @ 11, #9 long 1 @ 10")
     desk.watch.move(5)
     assert desk.sync().withdrawn == ()
     desk.watch.move(60)
@@ -206,7 +206,7 @@ def test_what_an_engine_recorded_and_the_broker_listed_is_withdrawn_as_any_other
     desk = Desk(shows="#7 long 1 @ 10, #8 long 1 @ 10", extended=True)
     deals = desk.cash(60, 1000), desk.fill(61, 7), desk.fill(62, 8)
     desk.account.record_many(deals)
-    desk.broker.record(*deals)
+    desk.broker.report(*deals)
     desk.watch.move(90)
     assert desk.startup().status is SyncStatus.SUCCESS
     withdraw(desk, 61)
@@ -221,7 +221,7 @@ def test_what_an_engine_recorded_and_the_broker_completed_was_listed():
     desk = Desk("deposit 1000", extended=True)
     poor = desk.fill(60, 9, price=10)
     desk.account.record(attrs.evolve(poor, commission=None, profit=None))
-    desk.broker.record(*desk.story.recorded, poor, desk.cash(61, 5)).show("#9 long 1 @ 10")  # type: ignore[arg-type]
+    desk.broker.report(*desk.story.recorded, poor, desk.cash(61, 5)).show("#9 long 1 @ 10")  # type: ignore[arg-type]
     desk.watch.move(90)
     desk.startup()
     withdraw(desk, 60)
@@ -267,7 +267,7 @@ def test_one_answer_that_lists_deals_on_both_sides_is_enough():
     assert (wide | Listed(present=frozenset({5}))).missing == {3: True}
 
 
-def test_what_lies_close_to_where_an_answer_begins_may_lie_outside():
+def test_a_deal_close_to_where_an_answer_begins_may_be_outside_it():
     assert compare_deals(KNOWN, set(range(1, 11)) - {5}, at(0)).missing == {}
 
 
@@ -310,7 +310,7 @@ def test_a_withdrawn_deal_that_is_listed_again_counts_again():
     gone = withdraw(desk, MORE)
     desk.sync(3)
     assert desk.story.balance == "1197"
-    desk.broker.record(*gone.values())
+    desk.broker.report(*gone.values())
     result = desk.sync()
     assert (result.revised, desk.story.balance, result.status) == ((MORE,), "1247", SyncStatus.SUCCESS)
 
@@ -458,7 +458,7 @@ def test_a_break_that_is_open_about_the_position_ends_as_accepted():
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
-def test_a_journal_on_disk_knows_it_too(database, tmp_path):
+def test_a_journal_on_disk_stores_withdrawals_and_acceptances_too(database, tmp_path):
     url = new_url(database, tmp_path)
     desk = booked(journal=url)
     withdraw(desk, MORE, IN, OUT)

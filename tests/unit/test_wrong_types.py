@@ -1,4 +1,4 @@
-"""Every public call with an argument of another type raises an error of the ledger that says what was expected."""
+"""Every public call with an argument of another type raises an error of the ledger that states what was expected."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Odd:
     __float__ = __int__
 
 
-#: What an argument may be given instead of what it takes.
+#: What an argument may be given instead of what it accepts.
 JUNK: tuple[Any, ...] = (
     object(), Odd(), [], {}, (), set(), b"bytes", 1.5, float("nan"), float("inf"), True, Decimal("0.5"), Decimal("NaN"), -1,
     2**70, 10**5000, "", " ", "\0", "\ud800", datetime(2024, 1, 2, tzinfo=UTC), timedelta(1), len, 1j, None,
@@ -63,7 +63,7 @@ def nothing(_: Any) -> bool:
     return False
 
 
-#: A call with one argument, and what of the junk it takes all the same.
+#: A call with one argument, and what of the junk it accepts all the same.
 CALLS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], bool]]] = {
     "AccountId.server": (lambda it: AccountId(it, 1), nothing),
     "AccountId.login": (lambda it: AccountId("S", it), nothing),
@@ -134,10 +134,10 @@ CALLS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], bool]]] = {
 
 @pytest.mark.parametrize("call", CALLS)
 def test_an_argument_of_another_type_is_refused_with_what_was_expected(call):
-    do, takes = CALLS[call]
+    do, accepts = CALLS[call]
     refused = 0
     for junk in JUNK:
-        if type(junk) is not Odd and takes(junk):
+        if type(junk) is not Odd and accepts(junk):
             getattr(do(junk), "close", lambda: None)()
             continue
         with pytest.raises(LedgerError) as error:
@@ -170,7 +170,7 @@ def test_an_error_states_what_to_do(call: Callable[[Account], Any], words):
     assert account.version == 1
 
 
-def test_a_moment_with_a_zone_is_taken_in_any_zone():
+def test_a_moment_with_a_zone_is_accepted_in_any_zone():
     account = opened()
     account.record(cash(1, time_msc=at(5)))
     moment = datetime.fromtimestamp(at(5) / 1000, timezone(timedelta(hours=5)))

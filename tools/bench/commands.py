@@ -42,9 +42,9 @@ def import_paths(folder: File) -> Paths:
 
     def ours() -> float:
         target = f"sqlite:///{folder}/import-{next(_names)}-{time.monotonic_ns()}.db"
-        took, peak = command_seconds("import", str(workbook), "--journal", target, "--server-tz", "ny-close")
+        seconds, peak = command_seconds("import", str(workbook), "--journal", target, "--server-tz", "ny-close")
         memory.append(peak)
-        return took
+        return seconds
 
     def reading() -> float:
         words = f"from ledger.imports import read_statement; read_statement({str(workbook)!r})"

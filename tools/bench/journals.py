@@ -1,8 +1,8 @@
-"""The journals that are measured: seeded, hedging or netting, told as an engine with its reconciler tells them.
+"""The journals that are measured: seeded, hedging or netting, as an engine with its reconciler records them.
 
-Opens, adds, partial and full closes over a dozen symbols, a deal every few seconds. One fill in fifty is told before its money
-is known and completed a little later, one in five hundred arrives late, one in ten thousand is revised, one in two thousand
-positions is lost sight of: a ghost, whose closing deal comes later, or one that was recovered.
+Opens, adds, partial and full closes over a dozen symbols, a deal every few seconds. One fill in fifty is recorded before its
+money is known and completed a little later, one in five hundred arrives late, one in ten thousand is revised, one in two
+thousand positions is lost sight of: a ghost, whose closing deal comes later, or one that was recovered.
 """
 
 import random
@@ -19,11 +19,11 @@ SYMBOLS = (
 START_MSC = 1_600_000_000_000
 _BATCH = 20_000
 _HELD_MOST = 20
-_SOON = 30  # so many events later what was held back is told
+_SOON = 30  # so many events later what was held back is recorded
 
 
 def generate_events(count: int, *, seed: int, nets: bool) -> Iterator[Any]:
-    """Yield so many events in the order they are told."""
+    """Yield so many events in the order they are recorded."""
     later: list[tuple[int, Any]] = []
     source = _happened(seed=seed, nets=nets)
     for number in range(count):
@@ -52,9 +52,9 @@ def make_journal(url: str, count: int, *, nets: bool) -> str:
         for event in source:
             batch.append(event)
             if len(batch) == _BATCH:
-                _tell(account, batch, now_us)
+                _record(account, batch, now_us)
                 batch.clear()
-        _tell(account, batch, now_us)
+        _record(account, batch, now_us)
     if draft != url:
         for end in ("", "-wal", "-shm"):
             made = Path(draft.removeprefix("sqlite:///") + end)
@@ -63,14 +63,14 @@ def make_journal(url: str, count: int, *, nets: bool) -> str:
     return url
 
 
-def _tell(account: Any, batch: list[Any], now_us: list[int]) -> None:
+def _record(account: Any, batch: list[Any], now_us: list[int]) -> None:
     if batch:
         now_us[0] = max(now_us[0], (max(event.time_msc for event in batch) + 1000) * 1000)
         account.record_many(batch)
 
 
 def _happened(*, seed: int, nets: bool) -> Iterator[tuple[Any, Any]]:
-    """Yield what is told at once, and what of it is told a little later, for ever."""
+    """Yield what is recorded at once, and what of it is recorded a little later, for ever."""
     from attrs import evolve
 
     from ledger import CashMoved, DealRevised, DriftCorrected, GhostClosed, PositionRecovered
@@ -87,7 +87,7 @@ def _happened(*, seed: int, nets: bool) -> Iterator[tuple[Any, Any]]:
         key: object = symbol if nets else (dice.choice(list(held)) if len(held) >= _HELD_MOST else deal)
         position = held.get(key)
         chance = dice.random()
-        if position is not None and chance < 0.0005:  # lost sight of: its closing deal is told later
+        if position is not None and chance < 0.0005:  # lost sight of: its closing deal is recorded later
             symbol, side, lots, position_id, price = held.pop(key)
             closing = _fill(dice, deal, time_msc, symbol, _other(side), "out", lots, price, position_id)
             yield GhostClosed(before=_state(symbol, side, lots, position_id, price), time_msc=time_msc + 50), closing
@@ -103,9 +103,9 @@ def _happened(*, seed: int, nets: bool) -> Iterator[tuple[Any, Any]]:
             continue
         fill = _traded(dice, held, key, deal, time_msc, (symbol, middle, digits), closes=0.5 if nets else 0.9)
         chance = dice.random()
-        if chance < 0.02:  # the money is told later
+        if chance < 0.02:  # the money is recorded later
             yield evolve(fill, commission=None, fee=None, swap=None, profit=None), fill
-        elif chance < 0.022:  # it is told late
+        elif chance < 0.022:  # it is recorded late
             deal += 1
             yield _cash(dice, deal, time_msc), fill
         elif chance < 0.0221:

@@ -15,7 +15,7 @@ class Sizes:
     rounds: int
     fills: int  # single fills of one round
     batches: int  # of 1,000 events, of one round
-    replayed: int  # events of a journal that is replayed in full, and that the long one is held against
+    replayed: int  # events of a journal that is replayed in full, and that the long one is compared with
     long: int  # events of the long journal
     library: int  # events that eventsourcing replays
     moments: int  # questions about a moment
@@ -37,8 +37,8 @@ class Path:
     """One row to be: both functions measure once and return their figure.
 
     ``target`` is compared with the ratio of ours to the reference (``by_ratio``), else with ours. A path whose figures come
-    out of one run each is measured once. ``worst`` takes the worst round in place of the median. ``more`` times as many rounds
-    are run of what takes little time, so that both see the machine in all its moods.
+    out of one run each is measured once. ``worst`` uses the worst round in place of the median. ``more`` times as many rounds
+    are run of what is quick, so that both see the machine in all its moods.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """The rows about asking: replays, moments, a start with a long history, verification, exports.
 
-Each figure of a long journal is taken in a process of its own, which says what memory it needed. The bare cursor reads the
-columns that the fold reads, in the order of the primary key, and forgets them.
+Each figure of a long journal is measured in a process of its own, which reports the memory it needed. The bare cursor reads
+the columns that the fold reads, in the order of the primary key, and forgets them.
 """
 
 import os
@@ -168,7 +168,7 @@ def cursor_rate(url: str) -> float:
 
 
 def moments(url: str, about: str, times: int) -> list[float]:
-    """Return the milliseconds of questions about moments that lie anywhere in an account."""
+    """Return the milliseconds of questions about moments anywhere in an account."""
     from ledger import Ledger
 
     took = []
@@ -225,7 +225,7 @@ def command_seconds(*words: str) -> tuple[float, float]:
 def seconds(command: list[str]) -> tuple[float, float]:
     """Run a command and return its wall time in seconds and its peak memory in MB.
 
-    A small program starts it: what a process is said to have needed includes what its parent held when it was started.
+    A small program starts it: the reported memory of a process includes what its parent held when it was started.
     """
     runner = [sys.executable, "-I", "-S", "-c", _RUNNER, *command]
     run = subprocess.run(runner, capture_output=True, text=True, env=_environment(), check=False)
@@ -248,7 +248,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment for what is measured: ours, with the modules at hand, and kept compiled as when installed."""
+    """Return the environment for what is measured: ours, with the modules importable, and compiled as when installed."""
     ours = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {**ours, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 

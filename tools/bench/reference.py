@@ -13,7 +13,7 @@ from eventsourcing.domain import Aggregate, event
 
 
 class Book(Aggregate):
-    """Positions by id, volume and cost of each, and the balance: what our fold keeps at the least."""
+    """Positions by id, volume and cost of each, and the balance: what our fold holds at the least."""
 
     def __init__(self) -> None:
         self.positions: dict[int, tuple[Decimal, Decimal]] = {}
@@ -60,7 +60,7 @@ class Shelf:
         self._deal = 0
         self._application.save(self._book)
 
-    def _tell(self) -> None:
+    def _record(self) -> None:
         self._deal += 1
         opens = self._deal % 2
         self._book.record(
@@ -85,7 +85,7 @@ class Shelf:
         took = []
         for _ in range(times):
             start = time.perf_counter()
-            self._tell()
+            self._record()
             self._application.save(self._book)
             took.append(time.perf_counter() - start)
         return statistics.median(took) * 1000
@@ -94,14 +94,14 @@ class Shelf:
         """Record so many fills."""
         while self._deal < events:
             for _ in range(min(1000, events - self._deal)):
-                self._tell()
+                self._record()
             self._application.save(self._book)
 
     def replay(self) -> float:
-        """Return how many events a second are replayed to the book as it stands."""
+        """Return how many events a second are replayed to the present book."""
         start = time.perf_counter()
         book: Any = self._application.repository.get(self._book.id)
         took = time.perf_counter() - start
         if book.balance != self._book.balance:
-            raise SystemExit("eventsourcing replayed something else than was told")
+            raise SystemExit("eventsourcing replayed something else than was recorded")
         return (self._deal + 1) / took

@@ -7,8 +7,8 @@
     python3 tools/bench/run.py --json           # rows, for programs; --chart FILE draws the growth curves
     python3 tools/bench/run.py --check          # fails where a path has become more than twice as slow as is recorded
 
-An absolute time on a shared machine says little; the ratio to a reference that did the same work a moment ago does. Targets
-in seconds, milliseconds or events are compared as they are. BENCHMARKS.md explains the rows.
+An absolute time on a shared machine means little; the ratio to a reference that did the same work a moment ago means more.
+Targets in seconds, milliseconds or events are compared as they are. BENCHMARKS.md explains the rows.
 """
 
 import argparse
@@ -69,14 +69,14 @@ def paths(part: str, folder: Path, sizes: Sizes) -> Iterator[Row]:
         from tools.bench.read import long_paths
 
         yield from long_paths(folder, sizes)
-    elif part == "sync":
-        from tools.bench.sync import sync_paths
-
-        yield from sync_paths(folder)
-    else:
+    elif part == "service":
         from tools.bench.service import service_paths
 
         yield from service_paths(folder)
+    else:
+        from tools.bench.sync import sync_paths
+
+        yield from sync_paths(folder)
 
 
 def postgres() -> Any:
@@ -179,7 +179,7 @@ def _short(value: object) -> str:
 
 
 def _check(folder: Path, *, record: bool) -> int:
-    """Hold the ratios of a quick run up to those that are recorded, or record them.
+    """Compare the ratios of a quick run with those that are recorded, or record them.
 
     Where a path seems slower it is measured again: a busy machine is no reason, a slow path stays slow.
     """

@@ -138,7 +138,7 @@ def _p99(values: list[float]) -> float:
 
 
 def _written(path: File) -> list[tuple[str, int, int]]:
-    """Return what tells whether anything was written to a SQLite journal: sizes and times of its files."""
+    """Return what shows whether anything was written to a SQLite journal: sizes and times of its files."""
     return [
         (one.name, one.stat().st_size, one.stat().st_mtime_ns)
         for one in sorted(path.parent.glob(f"{path.name}*"))
@@ -210,7 +210,7 @@ def memory_paths(folder: File) -> Paths:
 
 
 def _resident_mb() -> float:
-    """Return the memory that this process has now, in MB; where the system does not tell, its peak so far."""
+    """Return the memory that this process has now, in MB; where the system does not report it, its peak so far."""
     statm = File("/proc/self/statm")
     if statm.exists():
         return int(statm.read_text().split()[1]) * resource.getpagesize() / 1e6

@@ -1,4 +1,4 @@
-"""The rows about telling the ledger something: one durable fill, a thousand at once, several accounts at once.
+"""The rows about recording: one durable fill, a thousand at once, several accounts at once.
 
 The bare driver inserts the same rows, made before, into the table of another journal: the same columns, keys, indexes and
 triggers, and the same durability. It finds out nothing, decides nothing and chains nothing.
@@ -150,7 +150,7 @@ def _rows() -> Iterator[Any]:
             yield (1, *row)
         seen = account.version
         if seen > 200_000:
-            raise SystemExit("more rows were asked for than are kept in memory")
+            raise SystemExit("more rows were asked for than are held in memory")
 
 
 # ----------------------------------------------------------------------------------------------------------- references
@@ -270,25 +270,25 @@ def _side_by_side(url: str, processes: int, fills: int, *, how: str = "ledger") 
 
 
 def _record(how: str, url: str, fills: int, login: int) -> None:
-    """Record fills into an account of one's own when told to, or insert as many rows."""
+    """Record fills into an account of one's own at the signal, or insert as many rows."""
     from ledger import FillRecorded, Ledger
 
     record: Callable[[Any], Any]
     if how == "bare":
         bare, rows = _BarePostgres(url, account=login), _rows()
-        recorded_fills: list[Any] = [[(login, *next(rows)[1:])] for _ in range(fills + _WARM)]
+        fills_to_record: list[Any] = [[(login, *next(rows)[1:])] for _ in range(fills + _WARM)]
         record = bare.insert
     else:
         account = Ledger.create(url).account("Bench", 1000 + login)
         account.open(currency="USD", mode="hedging", clock="ny-close")
         source = generate_events(2 * (fills + _WARM), seed=login, nets=False)
-        recorded_fills = [event for event in source if type(event) is FillRecorded][: fills + _WARM]
+        fills_to_record = [event for event in source if type(event) is FillRecorded][: fills + _WARM]
         record = account.record
-    for fill in recorded_fills[:_WARM]:  # so that statements are prepared
+    for fill in fills_to_record[:_WARM]:  # so that statements are prepared
         record(fill)
     print("ready", flush=True)
     sys.stdin.readline()
-    for fill in recorded_fills[_WARM:]:
+    for fill in fills_to_record[_WARM:]:
         record(fill)
     print("done", flush=True)
 

@@ -31,10 +31,10 @@ SPACE_NEEDED_MB = {RUNTIME_LOCK: 200, DEV_LOCK: 1000}
 LOCK_WAIT_SEC = 900
 
 _RECORD = VENV / "ledger-installed.json"  # what is installed here; written last, removed first
-_PIP_FAILURES = (  # what pip says -> what it means and what to do
+_PIP_FAILURES = (  # what pip prints -> what it means and what to do
     ("DO NOT MATCH THE HASHES", "a package is not the one that was locked; the package index or a proxy changed it"),
-    ("No space left", "the disk is full; make room"),
-    ("Disk quota", "the disk quota is used up; make room"),
+    ("No space left", "the disk is full; free some space"),
+    ("Disk quota", "the disk quota is used up; free some space"),
     ("No matching distribution", "the package index does not offer it, or cannot be reached; check the network"),
     ("requires a different Python", "this Python is not supported; use another one"),
 )
@@ -51,7 +51,7 @@ _PIP_UNKNOWN = "pip could not fetch or install it; check the network and the lin
 
 
 class CannotPrepareError(Exception):
-    """The place to run in cannot be made; the message says what failed and what to do."""
+    """The place to run in cannot be made; the message states what failed and what to do."""
 
 
 def ready(lock_name: str) -> Path:
@@ -77,7 +77,7 @@ def enter(lock_name: str) -> None:
 
 
 def python_in(venv: Path) -> Path:
-    """Return where a virtual environment keeps its Python."""
+    """Return where a virtual environment has its Python."""
     return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
@@ -125,7 +125,7 @@ def _installed() -> dict[str, Any]:
 
 
 def _fits(installed: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Tell whether an installation can be used or added to: right Python and place, and no lock file has changed."""
+    """Return whether an installation can be used or added to: right Python and place, and no lock file has changed."""
     if installed.get("made_for") != wanted["made_for"]:
         return False
     return all(digest == _digest(ROOT / name) for name, digest in installed["locks"].items())
@@ -155,9 +155,9 @@ def _make_venv() -> None:
                 "install it (on Debian and Ubuntu: apt install python3-venv) and run the command again"
             )
     if VENV.exists() or VENV.is_symlink():
-        _say("Removing the old .venv: it is incomplete, or was made for something else")
+        _report("Removing the old .venv: it is incomplete, or was made for something else")
         _remove(VENV)
-    _say(f"Making .venv with Python {sys.version.split()[0]}")
+    _report(f"Making .venv with Python {sys.version.split()[0]}")
     base = getattr(sys, "_base_executable", None) or sys.executable  # not the .venv's own, which may be gone by now
     made = _run([base, "-I", "-m", "venv", str(VENV)])
     if made.returncode:
@@ -169,18 +169,18 @@ def _remove(path: Path) -> None:
     if path.is_symlink() or path.is_file():
         path.unlink()
         return
-    _RECORD.unlink(missing_ok=True)  # first, so that an interrupted removal is not taken for a whole .venv
+    _RECORD.unlink(missing_ok=True)  # first, so that an interrupted removal is not mistaken for a whole .venv
     shutil.rmtree(str(path))
 
 
 def _check_space(lock_name: str) -> None:
     needed, free = SPACE_NEEDED_MB[lock_name], shutil.disk_usage(str(ROOT)).free // 2**20
     if free < needed:
-        raise CannotPrepareError(f"it needs about {needed} MB of disk space and {free} MB are free; make room")
+        raise CannotPrepareError(f"it needs about {needed} MB of disk space and {free} MB are free; free some space")
 
 
 def _install(what: str, *arguments: str) -> None:
-    _say(f"Installing {what}")
+    _report(f"Installing {what}")
     started = time.monotonic()
     python = str(python_in(VENV))
     run = _run([python, "-I", "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet", *arguments])
@@ -188,11 +188,11 @@ def _install(what: str, *arguments: str) -> None:
         print("\n".join(run.stdout.strip().splitlines()[-12:]), file=sys.stderr)
         reason = next((meaning for output, meaning in _PIP_FAILURES if output in run.stdout), _PIP_UNKNOWN)
         raise CannotPrepareError(f"installing {what} failed: {reason}, then run the command again")
-    _say(f"Installed in {time.monotonic() - started:.0f} s")
+    _report(f"Installed in {time.monotonic() - started:.0f} s")
 
 
 def _run(command: list[str]) -> "subprocess.CompletedProcess[str]":
-    """Run a program that changes ``.venv``; should we be killed, it goes on and keeps the lock until it is done."""
+    """Run a program that changes ``.venv``; should we be killed, it goes on and holds the lock until it is done."""
     return subprocess.run(
         command,
         stdout=subprocess.PIPE,
@@ -209,11 +209,11 @@ def _environment() -> dict[str, str]:
     """Return the environment for pip: a person's own settings stay, but nothing may redirect where it installs."""
     environment = {name: value for name, value in os.environ.items() if name not in _REDIRECTING}
     environment["PIP_USER"] = "0"
-    environment.setdefault("PIP_RETRIES", "2")  # five, pip's own number, keeps a person without network waiting
+    environment.setdefault("PIP_RETRIES", "2")  # five, pip's own number, makes a person without network wait
     return environment
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     print(f"[setup] {text}", flush=True)
 
 
@@ -222,9 +222,9 @@ def _say(text: str) -> None:
 
 @contextlib.contextmanager
 def _one_at_a_time() -> Iterator[None]:
-    """Keep two commands from making ``.venv`` at once. The lock ends with its process, however that ends."""
+    """Prevent two commands from making ``.venv`` at once. The lock ends with its process, however that ends."""
     with (ROOT / ".venv.lock").open("a+") as file:
-        os.set_inheritable(file.fileno(), True)  # noqa: FBT003  # that call takes no names
+        os.set_inheritable(file.fileno(), True)  # noqa: FBT003  # that call has no keyword
         _wait_for(lambda: _try_lock(file.fileno()))
         yield
 
@@ -234,7 +234,7 @@ def _wait_for(attempt: Callable[[], bool]) -> None:
     output = False
     while not attempt():
         if not output:
-            _say("Another command is preparing .venv; waiting for it")
+            _report("Another command is preparing .venv; waiting for it")
             output = True
         if time.monotonic() > give_up:
             raise CannotPrepareError("another command has been preparing it for 15 minutes; end that one, then try again")

@@ -2,7 +2,7 @@
 
     python3 tools/dev/freeze_fold.py    # writes tests/folds/states.json; makes tests/folds/journal.db.xz where it is missing
 
-Checkpoints are kept under ``FOLD_VERSION`` (ledger/portfolio.py). A program whose fold comes to something else must not
+Checkpoints are stored under ``FOLD_VERSION`` (ledger/portfolio.py). A program whose fold comes to something else must not
 begin at the checkpoints of another one: so the states are not written while the number is the one that they were recorded
 with.
 """
@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def _made(file: Path) -> bytes:
-    """Record one of everything, and two histories as an engine with its reconciler tells them."""
+    """Record one of everything, and two histories as an engine with its reconciler records them."""
     from ledger import Ledger, LedgerError
     from ledger.events import AccountOpened
     from tools.bench.journals import START_MSC, generate_events

@@ -1,4 +1,4 @@
-"""This script is how a schema's journal is frozen for the tests: told by the program that knows the schema, before a newer one.
+"""This script is how a schema's journal is frozen for the tests: recorded by the program of that schema, before a newer one.
 
     python3 tools/dev/freeze_journal.py    # writes tests/journals/REVISION.db.xz, .sql.xz and .json; never over others
 
@@ -22,7 +22,7 @@ FOLDER = bootstrap.ROOT / "tests" / "journals"
 
 
 def main() -> int:
-    """Tell the same to SQLite and to Postgres, and keep both with what the program makes of them."""
+    """Record the same in SQLite and in Postgres, and store both with what the program makes of them."""
     bootstrap.enter(bootstrap.DEV_LOCK)
     from ledger.journal.sql.schema import REVISION
     from tools.testkit.postgres import find_binaries, start_postgres

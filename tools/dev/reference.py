@@ -1,4 +1,4 @@
-"""This script is how the reference pages of the manual are written from the code, so that they say what it does.
+"""This script is how the reference pages of the manual are written from the code, so that they state what it does.
 
     python3 tools/dev/reference.py    # after a change of a command, a setting, an event or an error
 
@@ -32,7 +32,7 @@ _SETTINGS: Final = {
     "sync.interval_sec": "seconds between two syncs of the daemon; 15 without it",
     "seal.key": "file with the secret key to seal with",
 }
-#: What a setting of the policy may be, where its type does not say it.
+#: What a setting of the policy may be, where its type does not state it.
 _POLICY_VALUES: Final = {
     "balance": "`report`, `halt`",
     "magics": "list of magic numbers",
@@ -95,7 +95,7 @@ def _cell(text: str) -> str:
 
 
 def _prose(text: str) -> str:
-    """Return a docstring's sentence as Markdown: its names as code, what is none of HTML as it stands."""
+    """Return a docstring's sentence as Markdown: its names as code, what is none of HTML as it is."""
     return text.replace("``", "`").replace("<", "&lt;")
 
 
@@ -109,7 +109,7 @@ def _commands() -> Iterator[str]:
 
     yield from _head(
         "Commands",
-        "Options that several commands have: `--journal` and `--config` may stand before or behind the command. `ledger "
+        "Options that several commands have: `--journal` and `--config` may come before or after the command. `ledger "
         "COMMAND --help` prints what is written here.",
     )
     yield from _table(
@@ -172,7 +172,7 @@ def _configuration() -> Iterator[str]:
     for name, struct in tables.items():
         yield from (f"## [{name}]", "")
         if name == "gateway":
-            yield '`[gateways."SERVER/LOGIN"]` takes the same settings for the gateway of one account; they count before these.'
+            yield '`[gateways."SERVER/LOGIN"]` has the same settings for the gateway of one account; they count before these.'
             yield ""
         yield from _settings(f"{name}.", msgspec.structs.fields(struct))
     yield from ("## [policy]", "", "What the reconciler does about a disagreement, and how sure it has to be.", "")
@@ -225,7 +225,7 @@ def _default(value: Any) -> str:
 
 
 def _attributes(documented: Any) -> dict[str, str]:
-    """Return what a docstring says of its class's attributes: name -> text."""
+    """Return what a docstring states about its class's attributes: name -> text."""
     return next(rows for title, rows in _sections(inspect.getdoc(documented) or "") if title == "Attributes")
 
 
@@ -321,7 +321,7 @@ def _events() -> Iterator[str]:
 
 
 def _fields(cls: Any, *further: str) -> Iterator[str]:
-    """Yield the section of an event, or of a part of one: what its docstring says, and its fields."""
+    """Yield the section of an event, or of a part of one: what its docstring states, and its fields."""
     import attrs
 
     yield from (f"### {cls.__name__}", "")

@@ -5,7 +5,7 @@
     python3 tools/faults/fuzz_gateway.py --answers 1000000 --seed 7
 
 Answers are valid ones that were cut, bent and blown up, and plain noise. The same seed gives the same answers. The exit
-code is 1 if anything else was raised, or if something bent was taken for a flat account; what did it is printed.
+code is 1 if anything else was raised, or if something bent was read as a flat account; what did it is printed.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def valid_answers() -> dict[str, dict[str, Any]]:
     base = {"symbol": "EURUSD", "type": "buy", "volume": 0.1, "price_open": 1.1, "profit": -1.89, "time": 1704153600}
     full = {
         "identifier": 100001, "magic": -7, "time_msc": 1704153600123, "time_update_msc": 1704153600123, "swap": -0.3,
-        "sl": 0.0, "tp": "1.2", "comment": "by hand",
+        "sl": 0.0, "tp": "1.2", "comment": "manual",
     }  # fmt: skip
     deal = {
         "ticket": 5001, "order": 6001, "time": 1704153600, "time_msc": 1704153600123, "type": "buy", "entry": "in",
@@ -111,7 +111,7 @@ def damage(raw: bytes, dice: random.Random) -> bytes:
 
 
 def bend(answer: dict[str, Any], dice: random.Random) -> bytes:
-    """Return a message of which some values are others, some keys are gone or stand twice."""
+    """Return a message of which some values are others, some keys are gone or occur twice."""
     bent = json.loads(json.dumps(answer))
     put: dict[str, str] = {}
     for _ in range(dice.choice((1, 1, 2, 3))):
@@ -202,9 +202,9 @@ def outcome(answer: Answer) -> str:
         return type(error).__name__
     rows = getattr(found, "positions", None)
     if rows is not None:
-        recorded = [row for row in json.loads(answer.raw)["positions"] if answer.reader != "foreign" or row != {}]
-        if len(rows) != len(recorded):
-            raise AssertionError(f"{len(recorded)} positions were told, {len(rows)} were read")
+        sent = [row for row in json.loads(answer.raw)["positions"] if answer.reader != "foreign" or row != {}]
+        if len(rows) != len(sent):
+            raise AssertionError(f"{len(sent)} positions were sent, {len(rows)} were read")
     return type(found).__name__
 
 

@@ -22,7 +22,7 @@ from tools.dev import bootstrap
 from tools.samples.history import LOGIN, SERVER, History, make_history, render_csv, render_html, render_xlsx
 
 _MOST: float = 5
-_FLOOR_SEC: float = 0.02
+_LEAST_SEC: float = 0.02
 _DEALS = 2000
 _RENDER: dict[str, Callable[[History], bytes]] = {"html": render_html, "csv": render_csv, "xlsx": render_xlsx}
 _HTML = "<html><body><table>"
@@ -43,7 +43,7 @@ def main() -> int:
     for name, data in hostile(given.size):
         kind = name.partition(":")[0]
         cost = _cost(data, given.repeat)
-        ratio = cost / max(good[kind] * max(len(data) / given.size, 0.05), _FLOOR_SEC)
+        ratio = cost / max(good[kind] * max(len(data) / given.size, 0.05), _LEAST_SEC)
         worst = max(worst, ratio)
         print(
             f"{name:34} {len(data):>9} bytes {cost:8.3f} s {ratio:6.2f} times{'  TOO SLOW' if ratio > _MOST else ''}",
@@ -68,12 +68,12 @@ def _import(data: bytes) -> None:
     from ledger.errors import LedgerError
     from ledger.importer import ImportOptions, import_files
 
-    recorded = ImportOptions(account=AccountId(SERVER, LOGIN), mode="hedging", currency="USD")
+    options = ImportOptions(account=AccountId(SERVER, LOGIN), mode="hedging", currency="USD")
     with tempfile.NamedTemporaryFile() as file, Ledger.open("memory://") as ledger:
         file.write(data)
         file.flush()
         with suppress(LedgerError):
-            import_files(ledger, [file.name], options=recorded)
+            import_files(ledger, [file.name], options=options)
 
 
 def _good(kind: str, size: int) -> bytes:
@@ -170,7 +170,7 @@ def _deals(size: int) -> Iterator[tuple[str, str]]:
         )  # fmt: skip
 
     yield "one price, one second", opened(lambda _: "2000.00") + closed(lambda _: "0.00")
-    yield "no profit tells", opened(lambda n: f"{2000 + n / 100:.2f}") + closed(lambda _: "0.00")
+    yield "no profit distinguishes", opened(lambda n: f"{2000 + n / 100:.2f}") + closed(lambda _: "0.00")
     yield "profits at random", opened(lambda n: f"{2000 + n / 100:.2f}") + closed(lambda n: f"{n * 7919 % 1000 / 100:.2f}")
     yield "parts that never fit", opened(lambda n: f"{2000 + n % 50}", "0.03") + closed(lambda n: f"{n % 50}", "0.02")
     yield "parts that just fit", opened(lambda n: f"{2000 + n % 50}", "0.02") + closed(lambda _: "1.00", "0.01")

@@ -5,10 +5,10 @@
     python3 tools/faults/kill_processes.py --kills 200 --form base --mode netting --seed 7
     python3 tools/faults/kill_processes.py --journal postgresql+psycopg://postgres@localhost/kill
 
-An engine sends orders to a simulated terminal and records their fills; a reconciler syncs the same journal; a hand trades
-behind their backs. Both are killed (SIGKILL) wherever they are. Then a restart must converge in one ``startup_recovery``: the
-portfolio equals the terminal's books, a second sync appends nothing, everything that was acknowledged is in the journal,
-nothing is there twice, and the chain verifies. The exit code is 1 if any of it does not hold.
+An engine sends orders to a simulated terminal and records their fills; a reconciler syncs the same journal; manual trades
+happen behind their backs. Both are killed (SIGKILL) wherever they are. Then a restart must converge in one
+``startup_recovery``: the portfolio equals the terminal's books, a second sync appends nothing, everything that was
+acknowledged is in the journal, nothing is there twice, and the chain verifies. The exit code is 1 if any of it does not hold.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def fork_server() -> None:
 
 
 def _engine(url: str, endpoint: str, notes: str, seed: int, mode: str) -> None:
-    """Trade for ever: send an order, record its fills. Says ``o`` after an order and ``a DEAL`` after each record."""
+    """Trade for ever: send an order, record its fills. Notes ``o`` after an order and ``a DEAL`` after each record."""
     from ledger import Ledger
     from ledger.errors import GatewayRefused
     from ledger.gateway.sandbox.client import Sandbox
@@ -90,7 +90,7 @@ def _engine(url: str, endpoint: str, notes: str, seed: int, mode: str) -> None:
         try:
             answer = broker.send_order(volume=lots.normalize(), **order)
         except GatewayRefused:
-            continue  # a hand was faster
+            continue  # a manual trade was faster
         report("o")
         for fill in _fills(answer["deals"]):
             account.record(fill)
@@ -108,7 +108,7 @@ def _fills(rows: list[dict[str, Any]]) -> list[Any]:
 
 
 def _reconciler(url: str, endpoint: str, notes: str) -> None:
-    """Sync for ever. Says ``s`` after each sync."""
+    """Sync for ever. Notes ``s`` after each sync."""
     from ledger import Ledger
 
     report = _speaker(notes)
@@ -122,7 +122,7 @@ def _reconciler(url: str, endpoint: str, notes: str) -> None:
 
 
 def _speaker(notes: str) -> Any:
-    """Return a function that leaves a note at once: what was written outlives whoever wrote it."""
+    """Return a function that leaves a note at once: what was written survives whoever wrote it."""
     file = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     return lambda words: os.write(file, f"{words}\n".encode())
 
@@ -333,7 +333,7 @@ def main() -> int:
             url, folder, kills=arguments.kills, form=arguments.form, mode=arguments.mode, seed=arguments.seed, progress=progress
         )
     except Broken as error:
-        print(f"\nBROKEN after {time.monotonic() - began:.0f} s: {error}\nthe journal is kept: {url}, seed {arguments.seed}")
+        print(f"\nBROKEN after {time.monotonic() - began:.0f} s: {error}\nthe journal is left at {url}, seed {arguments.seed}")
         return 1
     print(f"\n{found.kills} kills in {time.monotonic() - began:.0f} s, {arguments.form} form, {arguments.mode}")
     for moment, times in sorted(found.moments.items()):

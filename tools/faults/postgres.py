@@ -9,10 +9,10 @@
   a writer; it is started again.
 - cut: the connection is cut around the COMMIT of an append: before, within or after it, with or without its answer, sometimes
   twice in a row, sometimes while somebody else appends. So the writer cannot know what became of it.
-- failover: a server with a standby that it waits for is killed, the standby takes its place, and the writers go on there.
+- failover: a server with a standby that it waits for is killed, the standby replaces it, and the writers go on there.
 - watch: the server under ``ledger sync --watch`` is killed or restarted, or the daemon is killed, while the terminal trades.
 
-Writers that are told of a failure tell the same events again. After each fault every append that had returned is there
+Writers that get an error record the same events again. After each fault every append that had returned is there
 exactly once, every other is there as a whole or not at all, and ``verify`` finds nothing wrong: by the ledger, and by a bare
 connection. The same seed makes the same faults at the same moments, as far as the scheduling of processes allows. The exit
 code is 1 if any of it does not hold.
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 _SERVER: Final = "Sandbox-Demo"
 _WRITERS: Final = 3  # the first two of them write to the same account
 _DEALS_A_WRITER: Final = 10_000_000
-_BATCHES: Final = (1, 1, 1, 1, 3, 20, 150)  # events told at once; 150 is an import, which lets others go first
+_BATCHES: Final = (1, 1, 1, 1, 3, 20, 150)  # events recorded at once; 150 is an import, which lets others go first
 _ROUNDS_A_JOURNAL: Final = 20  # so that what has to be read after each round stays short
 _PATIENCE_SEC: Final = 60
 _LOOK_SEC: Final = 0.002
@@ -98,55 +98,55 @@ class Result:
 
 
 class _Books:
-    """What was told about one journal and what of it was acknowledged, by deals: each event is one."""
+    """What was offered to one journal and what of it was acknowledged, by deals: each event is one."""
 
     def __init__(self) -> None:
-        self.recorded: list[range] = []
-        self.kept: list[range] = []
+        self.offered: list[range] = []
+        self.confirmed: list[range] = []
         self.lost: set[int] = set()
         self.doubled: set[int] = set()
 
     @property
     def acknowledged(self) -> int:
         """Number of events whose append had returned."""
-        return sum(map(len, self.kept))
+        return sum(map(len, self.confirmed))
 
-    def compare(self, found: Counter[int], kept: list[range]) -> None:
-        """Hold what was found (deal -> how often) against what was told, and what had been acknowledged before.
+    def compare(self, found: Counter[int], confirmed: list[range]) -> None:
+        """Compare what was found (deal -> how often) with what was offered, and with what had been acknowledged before.
 
         Raises:
-            Broken: There is half of an append, or something that nobody told.
+            Broken: There is half of an append, or something that nobody recorded.
         """
-        self.lost |= {deal for deals in kept for deal in deals if not found[deal]}
+        self.lost |= {deal for deals in confirmed for deal in deals if not found[deal]}
         self.doubled |= {deal for deal, times in found.items() if times > 1}
-        halves = [deals for deals in self.recorded if 0 < sum(deal in found for deal in deals) < len(deals)]
+        halves = [deals for deals in self.offered if 0 < sum(deal in found for deal in deals) < len(deals)]
         if halves:
             raise Broken(f"half of an append is there: deals {halves}")
-        strangers = found.keys() - {deal for deals in self.recorded for deal in deals}
+        strangers = found.keys() - {deal for deals in self.offered for deal in deals}
         if strangers:
-            raise Broken(f"nobody told these deals: {sorted(strangers)}")
+            raise Broken(f"nobody recorded these deals: {sorted(strangers)}")
 
 
 def _check(books: _Books, ledger: "Ledger", url: str, refresh: Callable[[], object] = lambda: None) -> None:
     """Compare a journal that may be written to with the books about it.
 
     Args:
-        books: What was told and acknowledged.
+        books: What was offered and acknowledged.
         ledger: The journal, by the project's own code.
         url: The same, for a bare connection.
-        refresh: Brings the books up to date. What was acknowledged before reading must be found; what is found was told
+        refresh: Brings the books up to date. What was acknowledged before reading must be found; what is found was offered
             before the reading ended.
 
     Raises:
-        Broken: Something does not hold, other than events lost or doubled, which the books keep.
+        Broken: Something does not hold, other than events lost or doubled, which the books count.
     """
     readings: tuple[Callable[[], Counter[int]], ...] = (lambda: _deals_by_ledger(ledger), lambda: _deals_by_driver(url))
     for reading in readings:
         refresh()
-        kept = list(books.kept)
+        confirmed = list(books.confirmed)
         found = reading()
         refresh()
-        books.compare(found, kept)
+        books.compare(found, confirmed)
     problems = ledger.verify().problems
     if problems:
         raise Broken(f"verify: {problems[:3]}")
@@ -186,7 +186,7 @@ def _result(fault: str, rounds: int, journals: list[_Books], come_back_sec: list
 
 
 def write(url: str, notes: str, login: int, number: int, seed: int) -> None:
-    """Append for ever. Each line of notes is one step of a telling: ``told``, ``failed`` and ``kept``."""
+    """Append for ever. Each line of notes is one step of a record: ``offered``, ``failed`` and ``confirmed``."""
     from ledger import Ledger
 
     file = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -201,15 +201,15 @@ def write(url: str, notes: str, login: int, number: int, seed: int) -> None:
     while True:
         events = [_deal(first + at, dice) for at in range(dice.choice(_BATCHES))]
         last = first + len(events) - 1
-        report("recorded", first, last)
-        for failure in _tell(account, events, is_expecting=dice.random() < 0.3):
+        report("offered", first, last)
+        for failure in _record(account, events, is_expecting=dice.random() < 0.3):
             report("failed", first, last, failure)
-        report("kept", first, last)
+        report("confirmed", first, last)
         first = last + 1
 
 
-def _tell(account: "Account", events: "list[Event]", *, is_expecting: bool) -> Iterator[str]:
-    """Tell events until that returns, and yield what failed.
+def _record(account: "Account", events: "list[Event]", *, is_expecting: bool) -> Iterator[str]:
+    """Record events until that returns, and yield what failed.
 
     What was not tried before, or was refused for certain, must be new to the journal.
 
@@ -231,7 +231,7 @@ def _tell(account: "Account", events: "list[Event]", *, is_expecting: bool) -> I
             time.sleep(_LOOK_SEC)
         else:
             if outcomes != {Outcome.APPENDED} and not (is_uncertain and outcomes == {Outcome.DUPLICATE}):
-                raise Broken(f"told for the first time, and the outcomes are {outcomes}")
+                raise Broken(f"recorded for the first time, and the outcomes are {outcomes}")
             return
 
 
@@ -254,13 +254,13 @@ def _deal(deal: int, dice: random.Random) -> "Event":
 
 
 class _Writers:
-    """Writers of one journal, each a process with its notes, which outlive them."""
+    """Writers of one journal, each a process with its notes, which survive them."""
 
     def __init__(self, url: str, folder: Path, books: _Books, dice: random.Random, numbers: Iterator[int]) -> None:
         self._books = books
         self._notes: dict[Path, subprocess.Popen[str]] = {}
         self._read: dict[Path, int] = {}
-        self._kept_at: dict[Path, list[float]] = {}
+        self._confirmed_at: dict[Path, list[float]] = {}
         for place in range(_WRITERS):
             number = next(numbers)
             notes = folder / f"{number}.notes"
@@ -268,7 +268,7 @@ class _Writers:
             errors = notes.with_suffix(".errors").open("w")
             with errors:
                 self._notes[notes] = subprocess.Popen([sys.executable, __file__, "--write", *words], stderr=errors, text=True)
-            self._read[notes], self._kept_at[notes] = 0, []
+            self._read[notes], self._confirmed_at[notes] = 0, []
 
     def __enter__(self) -> Self:
         return self
@@ -280,25 +280,25 @@ class _Writers:
         self.refresh()
 
     def refresh(self) -> None:
-        """Take over into the books what was noted since."""
+        """Add to the books what was noted since."""
         for notes in self._notes:
             whole = notes.read_bytes().rpartition(b"\n")[0] if notes.exists() else b""
             new = whole[self._read[notes] :].decode()
             self._read[notes] = len(whole)
             for step, moment, first, last, *_ in (line.split() for line in new.splitlines() if line):
                 deals = range(int(first), int(last) + 1)
-                if step == "recorded":
-                    self._books.recorded.append(deals)
-                elif step == "kept":
-                    self._books.kept.append(deals)
-                    self._kept_at[notes].append(float(moment))
+                if step == "offered":
+                    self._books.offered.append(deals)
+                elif step == "confirmed":
+                    self._books.confirmed.append(deals)
+                    self._confirmed_at[notes].append(float(moment))
 
     def wait_for_all(self, after: float) -> float:
         """Wait until each of them appended something after a moment, and return when the first one did."""
         give_up = time.monotonic() + _PATIENCE_SEC
         while True:
             self.refresh()
-            moments = [next((at for at in kept_at if at > after), None) for kept_at in self._kept_at.values()]
+            moments = [next((at for at in confirmed_at if at > after), None) for confirmed_at in self._confirmed_at.values()]
             if None not in moments:
                 return min(at for at in moments if at is not None)
             for notes, process in self._notes.items():
@@ -408,7 +408,7 @@ class _Cut:
 
 
 class _Proxy(socketserver.ThreadingTCPServer):
-    """Passes bytes between a writer and a server, and cuts connections as it is told.
+    """Passes bytes between a writer and a server, and cuts connections as it is asked to.
 
     Attributes:
         cuts: Those to come, in order.
@@ -489,7 +489,7 @@ class _Passing(socketserver.BaseRequestHandler):
         if cut.is_reset:
             self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.request.close()
-        time.sleep(cut.linger_sec)  # a network takes its time
+        time.sleep(cut.linger_sec)  # a network needs its time
 
 
 def connection_cut(rounds: int, seed: int) -> Result:
@@ -564,9 +564,9 @@ class _CutOff:
 
     def _rival(self) -> None:
         deals = self._next_deals(1)
-        self._books.recorded.append(deals)
+        self._books.offered.append(deals)
         self._direct.account(_SERVER, self._login).record(_deal(deals[0], self._dice))
-        self._books.kept.append(deals)
+        self._books.confirmed.append(deals)
 
     def _next_deals(self, number: int) -> range:
         first = next(self._deals)
@@ -595,7 +595,7 @@ class _CutOff:
         events = [_deal(deal, self._dice) for deal in deals]
         before = self._direct.account(_SERVER, self._login).version
         expected = before if self._dice.random() < 0.5 else None
-        self._books.recorded.append(deals)
+        self._books.offered.append(deals)
         account = self._ledger.account(_SERVER, self._login)
         try:
             outcomes: set[object]
@@ -608,12 +608,12 @@ class _CutOff:
                 raise
             self._check_absent(deals)
             return
-        except JournalUnavailable:  # of a ledger that leaves it to the writer to tell again
+        except JournalUnavailable:  # of a ledger that leaves it to the writer to record again
             account.record_many(events)
         else:
             if outcomes != {Outcome.APPENDED}:
-                raise Broken(f"told for the first time, and the outcomes are {outcomes}")
-        self._books.kept.append(deals)
+                raise Broken(f"recorded for the first time, and the outcomes are {outcomes}")
+        self._books.confirmed.append(deals)
 
     def _check_absent(self, deals: range) -> None:
         found = _deals_by_ledger(self._direct)
@@ -621,11 +621,11 @@ class _CutOff:
             raise Broken(f"refused with a VersionConflict, and there: deals {deals}")
 
 
-# ---------------------------------------------------------------------------------------------- a standby takes the place
+# --------------------------------------------------------------------------------------------- a standby becomes the server
 
 
 def failover(rounds: int, seed: int) -> Result:
-    """Kill a server so many times, and let its standby take its place; each round begins with a new standby.
+    """Kill a server so many times, and let its standby replace it; each round begins with a new standby.
 
     Raises:
         Broken: Something does not hold, other than events lost or doubled.

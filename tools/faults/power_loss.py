@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Takes the power from a SQLite journal at random moments, thousands of times, and checks what is left of it.
+"""Cuts the power of a SQLite journal at random moments, thousands of times, and checks what is left of it.
 
     python3 tools/faults/power_loss.py                                  # 1,000 losses
     python3 tools/faults/power_loss.py --rounds 10000 --seed 7 --json
@@ -13,7 +13,7 @@ this Python. Then
 - it opens, and ``verify`` finds nothing wrong;
 - every append that had returned is there once, byte for byte with its place in the chain;
 - the append that was cut off is there as a whole or not at all;
-- telling everything again ends with the same rows and the same portfolio as on a journal that never lost anything.
+- recording everything again ends with the same rows and the same portfolio as on a journal that never lost anything.
 
 Often the engine goes on from what is left, and the power is lost again, during recovery too. The same seed makes the same
 engines, moments and damages; only the salts in SQLite's WAL differ. The exit code is 1 if any of it does not hold.
@@ -62,7 +62,7 @@ class Result:
         rounds: How often the power was lost.
         acknowledged: Events whose append had returned; what was there after one loss must be there after the next, too.
         lost: Those of them that were gone afterwards, or not what they were.
-        doubled: Events that were there more than once, even after everything was told again.
+        doubled: Events that were there more than once, even after everything was recorded again.
         come_back_ms_median: From opening what was left to its portfolios, in milliseconds.
         refused: Rounds after which the journal did not open, did not verify, held half an append, or ended otherwise.
         torn: Rounds in which a write was torn.
@@ -88,7 +88,7 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class _Batch:
-    """What is told at once, at what time, and where its account stands before and after it."""
+    """What is recorded at once, at what time, and the versions of its account before and after it."""
 
     account: "AccountId"
     events: "list[Event]"
@@ -118,7 +118,7 @@ class _Refused(Exception):
 class _Story:
     """One journal that loses power a few times.
 
-    Beside it a journal in memory, which loses nothing, is told the same at the same times: its rows are what must be there.
+    Beside it a journal in memory, which loses nothing, records the same at the same times: its rows are what must be there.
     """
 
     def __init__(self, seed: int, folder: Path, template: Path, synchronous: str, tally: _Tally) -> None:
@@ -160,7 +160,7 @@ class _Story:
         changes = self.dice.randint(1, most if wal_writes else most // 4)
         disk = Disk(self._disk, self.dice, changes=changes, wal_writes=wal_writes)
         settings = {"PRAGMA cache_size=-16384": f"PRAGMA cache_size={self.dice.choice((-16384, -16384, 10))}"}
-        if self._synchronous != "FULL":  # and the ledger, which would refuse it, is told otherwise
+        if self._synchronous != "FULL":  # and the ledger, which would refuse it, gets another answer
             settings |= {"PRAGMA synchronous=FULL": f"PRAGMA synchronous={self._synchronous}", "PRAGMA synchronous": "SELECT 2"}
         driver = Driver(disk, settings=settings, checkpoint_pages=self.dice.choice((1000, 20, 20, 5)))
         with use_driver(driver):
@@ -178,7 +178,7 @@ class _Story:
             shutil.rmtree(left)
 
     def _work(self, driver: "Driver", url: str) -> None:
-        """Tell events until the power is lost, now and then after closing and opening everything."""
+        """Record events until the power is lost, now and then after closing and opening everything."""
         from ledger import LedgerError
 
         while not driver.disk.is_off:
@@ -199,12 +199,12 @@ class _Story:
             ]
             self._is_made = True
             for batch in self._batches[self._acknowledged :]:
-                self._tell(self.dice.choice(ledgers), batch)
+                self._record(self.dice.choice(ledgers), batch)
                 self._acknowledged += 1
             reader: Iterator[object] = iter(())
             while not driver.disk.is_off and self.dice.random() < 0.98:
                 self._batches.append(self._next_batch())
-                self._tell(self.dice.choice(ledgers), self._batches[-1])
+                self._record(self.dice.choice(ledgers), self._batches[-1])
                 self._acknowledged = len(self._batches)
                 if self.dice.random() < 0.1:  # somebody reads meanwhile, so that no checkpoint is complete
                     reader = iter(self._account(self.dice.choice(ledgers)).events())
@@ -218,7 +218,7 @@ class _Story:
     def _account(self, ledger: "Ledger") -> "Account":
         return ledger.account(self._batches[-1].account)
 
-    def _tell(self, ledger: "Ledger", batch: _Batch) -> None:
+    def _record(self, ledger: "Ledger", batch: _Batch) -> None:
         self._now_us = batch.recorded_us
         account = ledger.account(batch.account)
         if len(batch.events) == 1 and not batch.evidence:
@@ -227,7 +227,7 @@ class _Story:
             account.record_many(batch.events, evidence=batch.evidence)
 
     def _next_batch(self) -> _Batch:
-        """Return what is told next, and tell it to the journal in memory."""
+        """Return what is recorded next, and record it in the journal in memory."""
         from ledger.values import AccountId
 
         name = AccountId.parse(self.dice.choice(_ACCOUNTS))
@@ -248,13 +248,13 @@ class _Story:
         if fate < self._imports:
             return [self._deal() for _ in range(_IMPORT_EVENTS)]
         if fate < self._imports + 0.1:
-            raw = self.dice.randbytes(self.dice.randint(1, 9000))  # longer than a page: it lies on pages of its own
+            raw = self.dice.randbytes(self.dice.randint(1, 9000))  # longer than a page: it is on pages of its own
             evidence.append(raw)
             self._deals += 1
             position = {"position_id": self._deals, "symbol": "EURUSD", "side": "buy", "volume": "0.10", "price_open": "1.1"}
             recovered = PositionRecovered(position=position, time_msc=self._msc(), evidence=sha256(raw).hexdigest())
             return [recovered]
-        if fate < self._imports + 0.2:  # told again, which appends nothing
+        if fate < self._imports + 0.2:  # recorded again, which appends nothing
             return next((batch.events for batch in reversed(self._batches) if batch.account == account.name), [])
         return [self._deal() for _ in range(self.dice.choice((1, 1, 1, 2, 9)))]
 
@@ -315,34 +315,34 @@ class _Story:
             raise self._refused(f"verify: {problems[:3]}")
         self._compare(ledger, {name: list(ledger.journal.rows(name)) for name in self._names()})
         for batch in self._batches:
-            self._tell(ledger, batch)
+            self._record(ledger, batch)
         problems = ledger.verify().problems
         if problems:
-            raise self._refused(f"verify, after everything was told again: {problems[:3]}")
+            raise self._refused(f"verify, after everything was recorded again: {problems[:3]}")
         for name in self._names():
             ours, theirs = ledger.account(name), self._twin.account(name)
             rows = list(ledger.journal.rows(name))
             self.tally.doubled += _doubled(rows)
             if rows != list(self._twin.journal.rows(name)):
-                raise self._refused(f"{name}: other rows after everything was told again")
+                raise self._refused(f"{name}: other rows after everything was recorded again")
             if _terms(ours) != _terms(theirs):
-                raise self._refused(f"{name}: another portfolio after everything was told again")
+                raise self._refused(f"{name}: another portfolio after everything was recorded again")
 
     def _names(self) -> "list[AccountId]":
         return sorted({batch.account for batch in self._batches})
 
     def _compare(self, ledger: "Ledger", found: "dict[AccountId, list[Stored]]") -> None:
-        """Hold what was found against what was told; what is there from now on counts as acknowledged."""
+        """Compare what was found with what was recorded; what is there from now on counts as acknowledged."""
         wanted = {name: list(self._twin.journal.rows(name)) for name in found}
         for batch in self._batches[: self._acknowledged]:
             there = found[batch.account][batch.before : batch.after]
             recorded = wanted[batch.account][batch.before : batch.after]
-            kept = [ledger.journal.evidence(batch.account, sha256(raw).hexdigest()) for raw in batch.evidence]
-            self._lose(sum(row not in there for row in recorded) if kept == batch.evidence else len(recorded))
+            stored = [ledger.journal.evidence(batch.account, sha256(raw).hexdigest()) for raw in batch.evidence]
+            self._lose(sum(row not in there for row in recorded) if stored == batch.evidence else len(recorded))
         for name, rows in found.items():
             self.tally.doubled += _doubled(rows)
             if rows != wanted[name][: len(rows)]:
-                raise self._refused(f"{name}: rows that were never told")
+                raise self._refused(f"{name}: rows that were never recorded")
             if len(rows) not in {0, *(batch.after for batch in self._batches if batch.account == name)}:
                 raise self._refused(f"{name}: half of an append, {len(rows)} rows")
         present = [len(found[batch.account]) >= batch.after for batch in self._batches]
@@ -376,7 +376,7 @@ def _opening(name: "AccountId") -> "Event":
 
 
 def _doubled(rows: "list[Stored]") -> int:
-    """Return how many rows tell what another one told before, by their keys and by the tickets of deals."""
+    """Return how many rows repeat what another one recorded before, by their keys and by the tickets of deals."""
     keys = Counter(row.natural_key for row in rows)
     deals = Counter(row.deal for row in rows if row.kind in ("FillRecorded", "CashMoved"))
     return max(keys.total() - len(keys), deals.total() - len(deals))
@@ -398,7 +398,7 @@ def rounds(count: int, seed: int, *, synchronous: str = "FULL") -> Result:
     from ledger import Ledger
 
     tally = _Tally()
-    memory = Path("/dev/shm")  # noqa: S108  # nothing here need outlive anything, so it need not wait for a disk
+    memory = Path("/dev/shm")  # noqa: S108  # nothing here need survive anything, so it need not wait for a disk
     with tempfile.TemporaryDirectory(prefix="ledger-power-loss-", dir=memory if memory.is_dir() else None) as name:
         template = Path(name) / _JOURNAL
         Ledger.create(f"sqlite:///{template}").close()

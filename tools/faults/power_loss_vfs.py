@@ -1,8 +1,8 @@
 """This module is a disk that loses power: a SQLite VFS that knows what is durable, and a database driver that runs on it.
 
-The VFS passes everything on to real files, so that whoever writes sees what was written. Beside that it keeps, for each
+The VFS passes everything on to real files, so that whoever writes sees what was written. Beside that it remembers, for each
 file, what was synced and what was written since; and for the folder, which names were. ``Disk.image`` then makes a folder
-as it may lie on the platters after the power was lost:
+as it may be on the platters after the power was lost:
 
 - What was synced is there. Of what was not, each write may have arrived or not, in any order, and may be torn into its
   sectors: some new, some old, some zeros or noise.
@@ -92,7 +92,7 @@ class Disk(apsw.VFS):
             if not path.name.endswith(_SHARED_MEMORY)
         }
         self._present = dict(self._durable)
-        self._renamed: list[tuple[str, _Content | None]] = []  # what names stand for since the folder was synced
+        self._renamed: list[tuple[str, _Content | None]] = []  # what names refer to since the folder was synced
 
     # ---- what files ask
 
@@ -138,7 +138,7 @@ class Disk(apsw.VFS):
             del self._present[name]
             self._renamed.append((name, None))
             self.change("remove", name)
-        super().xDelete(filename, False)  # noqa: FBT003  # what is durable is kept here: nobody need wait for the real disk
+        super().xDelete(filename, False)  # noqa: FBT003  # what is durable is stored here: nobody need wait for the real disk
         if syncdir:
             self.change("sync", "folder")
             self.sync_folder()
@@ -146,7 +146,7 @@ class Disk(apsw.VFS):
     # ---- after the loss
 
     def image(self, folder: Path) -> None:
-        """Write what may lie on the platters into a new folder."""
+        """Write what may be on the platters into a new folder."""
         folder.mkdir()
         loss = _Loss(self._dice)
         found = dict(self._durable)
@@ -266,7 +266,7 @@ def _errors_of_sqlite3() -> Iterator[None]:
 
 
 class Driver:
-    """A database driver on a disk, as SQLAlchemy takes one for a module.
+    """A database driver on a disk, as SQLAlchemy accepts one for a module.
 
     Args:
         disk: Where all files are.
@@ -341,7 +341,7 @@ class Connection:
         self.database.create_scalar_function(name, function, narg, deterministic=deterministic)
 
     def close(self) -> None:
-        """Close; there is nothing to say of it once the power is lost."""
+        """Close; there is nothing to report once the power is lost."""
         try:
             with _errors_of_sqlite3():
                 self.database.close(force=True)
@@ -389,7 +389,7 @@ class Cursor:
             with _errors_of_sqlite3():
                 yield
         finally:
-            self._cursor.exec_trace = None  # or the cursor would refer to itself, and live on with its statement
+            self._cursor.exec_trace = None  # or the cursor would refer to itself, and stay in memory with its statement
         self.rowcount = database.changes() if self.description is None else -1
         self.lastrowid = database.last_insert_rowid()
 
@@ -430,7 +430,7 @@ def use_driver(driver: Driver) -> Iterator[None]:
         if not (driver.disk.is_off and isinstance(failure.exc_value, apsw.Error)):
             reported_before(failure)
 
-    sys.unraisablehook = report  # of what is given back after the loss nobody need hear that it failed
+    sys.unraisablehook = report  # of what is given back after the loss nobody needs a report that it failed
     try:
         # A function and no mock: SQLAlchemy reads its arguments.
         with mock.patch.object(SQLiteDialect_pysqlite, "import_dbapi", lambda: driver):  # noqa: PT008

@@ -5,8 +5,8 @@
     python3 tools/faults/run.py --full               # thousands; writes docs/FAULTS.md
     python3 tools/faults/run.py --only "disk full" --seed 7
 
-What was acknowledged has to be there once, what was not is absent or whole, and the next start says what it found. Where a file
-was damaged, that is: the damage is found, and the backup is restored. The exit code is 1 if anything was lost or doubled.
+What was acknowledged has to be there once, what was not is absent or whole, and the next start reports what it found. Where a
+file was damaged, that is: the damage is found, and the backup is restored. The exit code is 1 if anything was lost or doubled.
 """
 
 import argparse
@@ -103,7 +103,7 @@ class Book:
             yield account
 
     def back(self, **words: Any) -> None:
-        """Measure how long the next start takes to its first append."""
+        """Measure the time from the next start to its first append."""
         begun = time.perf_counter()
         with self.opened(**words) as account:
             self.record(account)
@@ -147,7 +147,7 @@ def staged(fault: str, stage: Stage, rounds: int, seed: int) -> Row:
 
 
 def disk_full(book: Book) -> None:
-    """A small disk of its own fills up while an engine appends; then somebody makes room."""
+    """A small disk of its own fills up while an engine appends; then somebody frees space."""
     from ledger.errors import JournalUnavailable
 
     with _small_disk(book) as filler, book.opened() as account:
@@ -185,7 +185,7 @@ def _until_refused(book: Book, account: "Account", error: type[Exception], word:
             book.record(account)
         except error as refused:
             if word not in str(refused):
-                raise Broken(f"{refused} does not say {word!r}") from refused
+                raise Broken(f"{refused} does not name {word!r}") from refused
             return
     raise Broken(f"2,000 appends and none was refused ({word})")
 
@@ -265,7 +265,7 @@ def _damaged(book: Book, damage: Callable[[Book], None]) -> None:
 
 
 def _is_found(book: Book) -> bool:
-    """Whether opening or verifying says that something is wrong, in the ledger's own words."""
+    """Whether opening or verifying reports that something is wrong, in the ledger's own words."""
     from ledger import Ledger, LedgerError
 
     try:
@@ -305,7 +305,7 @@ def removed(book: Book) -> None:
 
 
 def replaced(book: Book) -> None:
-    """A backup, an older copy or another journal takes its place, moved or copied over it; then the backup is restored."""
+    """A backup, an older copy or another journal replaces it, moved or copied over it; then the backup is restored."""
     from ledger import JournalReplaced, Ledger
     from ledger.journal.backup import copy_journal, restore_journal
     from ledger.service import utc_now_us
@@ -458,7 +458,7 @@ def _thaw(book: Book) -> None:
         first = "account_id = (SELECT min(account_id) FROM accounts)"
         deals = connection.execute(f"SELECT deal FROM events WHERE kind = 'FillRecorded' AND {first}")
         book.acknowledged.update(deal for (deal,) in deals)
-        # One account is enough: the other one tells the same tickets.
+        # One account is enough: the other one has the same tickets.
         other = first.replace("=", "<>")
         triggers = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
         for name, _ in triggers:
@@ -586,7 +586,7 @@ def killed_checkpoint(book: Book) -> None:
 
 
 def killed_backup(book: Book) -> None:
-    """A backup under way: no journal before it is whole, and taking it again ends it."""
+    """A backup under way: no journal before it is whole, and another backup completes it."""
     from ledger import Ledger, LedgerError
     from ledger.journal.backup import copy_journal
     from ledger.service import utc_now_us

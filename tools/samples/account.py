@@ -1,6 +1,6 @@
-"""This module is an invented trading account: it lives a random history, and says what that history comes to.
+"""This module is an invented trading account: it simulates a random history, and states what that history comes to.
 
-It shares no code with the ledger, so that what it says of itself (running balance, closed and open positions, position
+It shares no code with the ledger, so that what it states about itself (running balance, closed and open positions, position
 ids) can be held against what the ledger makes of a file. Nothing in here is a real account, broker, price or person.
 """
 
@@ -177,7 +177,7 @@ class History:
 
 
 @dataclass
-class _Lived:
+class _Round:
     """One position while its deals are played: sums of what opened and of what closed it."""
 
     position_id: int
@@ -208,7 +208,7 @@ class _Lived:
         self.opened_cost += volume * deal.price
         self.commission += deal.commission
 
-    def take(self, deal: Deal, volume: Decimal) -> None:
+    def reduce(self, deal: Deal, volume: Decimal) -> None:
         self.cost -= self.cost * volume / self.volume
         self.volume -= volume
         self.gone += volume
@@ -244,33 +244,33 @@ class _Played:
 
 def _play(mode: str, deals: Iterable[Deal], digits: int) -> _Played:
     """Replay deals by their position ids; closed positions in the order of their opening, as terminals list them."""
-    lived: dict[int, _Lived] = {}
-    done: list[_Lived] = []
+    open_rounds: dict[int, _Round] = {}
+    done: list[_Round] = []
     for deal in deals:
         if deal.symbol is None or deal.type not in ("buy", "sell"):
             continue
-        position = lived.get(deal.position_id)
+        position = open_rounds.get(deal.position_id)
         if deal.entry == "in":
             if position is None:
-                position = lived[deal.position_id] = _born(deal)
+                position = open_rounds[deal.position_id] = _opened(deal)
             position.add(deal, deal.volume)
             continue
         assert position is not None, f"{mode}: deal {deal.ticket} closes what is not open"
         rest = deal.volume - position.volume
-        position.take(deal, min(deal.volume, position.volume))
+        position.reduce(deal, min(deal.volume, position.volume))
         if not position.volume:
-            done.append(lived.pop(deal.position_id))
+            done.append(open_rounds.pop(deal.position_id))
         if deal.entry == "in/out":
-            turned = lived[deal.position_id] = _born(deal)
+            turned = open_rounds[deal.position_id] = _opened(deal)
             turned.add(replace(deal, commission=_ZERO), rest)
-    rows = [position.as_closed() for position in done] + [p.as_closed() for p in lived.values() if p.gone]
+    rows = [position.as_closed() for position in done] + [p.as_closed() for p in open_rounds.values() if p.gone]
     rows.sort(key=lambda row: (row.opened_msc, row.position_id))
-    return _Played(rows, [position.as_open(digits) for position in lived.values()])
+    return _Played(rows, [position.as_open(digits) for position in open_rounds.values()])
 
 
-def _born(deal: Deal) -> _Lived:
+def _opened(deal: Deal) -> _Round:
     assert deal.symbol is not None
-    return _Lived(deal.position_id, deal.order, deal.symbol, deal.type, deal.time_msc, deal.comment)
+    return _Round(deal.position_id, deal.order, deal.symbol, deal.type, deal.time_msc, deal.comment)
 
 
 def _profit(symbol: Symbol, side: str, opened: Decimal, closed: Decimal, volume: Decimal, digits: int) -> Decimal:
@@ -287,12 +287,12 @@ def rounded(amount: Decimal, digits: int) -> Decimal:
     return amount.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP) + _ZERO
 
 
-# --------------------------------------------------------------------------------------------------------------- a life
+# --------------------------------------------------------------------------------------------------------- a simulation
 
 
 @dataclass
 class _Held:
-    """A position while the account lives."""
+    """An open position of the account."""
 
     position_id: int
     symbol: Symbol
@@ -308,7 +308,7 @@ class _Simulation:
     def __init__(self, seed: int, mode: str, deals: int, *, digits: int, fees: bool, big_tickets: bool) -> None:
         self.rng = Random(f"{seed}/{mode}/{deals}")  # noqa: S311  # plausible, not secret
         self.mode, self.wanted, self.digits, self.fees = mode, deals, digits, fees
-        began = START_MSC if deals <= _LONG else START_MSC - _DECADE_MSC  # no deal may lie in the future
+        began = START_MSC if deals <= _LONG else START_MSC - _DECADE_MSC  # no deal may be in the future
         self.time_msc = began + self.rng.randrange(_DAY_MSC)
         base = 50_629_000_000 if big_tickets else 1_200_000
         self.next_deal = base + self.rng.randrange(1000)
@@ -519,9 +519,9 @@ class _Simulation:
         )  # fmt: skip
         held.side, held.volume, held.price, held.opened_msc = side, volume - held.volume, price, self.time_msc
 
-    # ------------------------------------------------------------------------------------------------------ the whole life
+    # ------------------------------------------------------------------------------------------------------ the simulation
 
-    def live(self) -> None:
+    def run(self) -> None:
         """Deposit, then do things until there are enough deals."""
         self.note(Deal(0, 0, "balance", self.money(Decimal(10_000)), comment="Deposit"))
         other = self.end_by if self.mode == "hedging" else self.turn
@@ -535,7 +535,7 @@ class _Simulation:
 def make_history(
     seed: int, mode: str = "hedging", deals: int = 60, *, currency: str = "USD", fees: bool = True, big_tickets: bool = False
 ) -> History:
-    """Live an account of at least so many deals.
+    """Simulate an account of at least so many deals.
 
     Args:
         seed: The same seed gives the same history.
@@ -546,11 +546,11 @@ def make_history(
         big_tickets: Whether tickets need more than 32 bits.
     """
     digits = 0 if currency in ("JPY", "KRW") else 2
-    life = _Simulation(seed, mode, deals, digits=digits, fees=fees, big_tickets=big_tickets)
-    life.live()
-    all_deals = tuple(life.deals)
+    simulation = _Simulation(seed, mode, deals, digits=digits, fees=fees, big_tickets=big_tickets)
+    simulation.run()
+    all_deals = tuple(simulation.deals)
     played = _play(mode, all_deals, digits)
-    orders = sorted([*life.orders, *life.pending], key=lambda order: order.ticket)
+    orders = sorted([*simulation.orders, *simulation.pending], key=lambda order: order.ticket)
     return History(
         mode, currency, digits, all_deals, tuple(orders), tuple(played.closed), tuple(played.open), _ZERO, {}, all_deals
     )

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write one file, or the bytes to standard output."""
     parser = argparse.ArgumentParser(description="Write an invented account's history as a terminal would.")
     parser.add_argument("--mode", choices=("hedging", "netting"), default="hedging")
-    parser.add_argument("--deals", type=int, default=60, help="how many deals the account lives (default 60)")
+    parser.add_argument("--deals", type=int, default=60, help="how many deals the account has (default 60)")
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same bytes (default 1)")
     parser.add_argument("--format", choices=("html", "xlsx", "csv"), default="html")
     parser.add_argument("--language", choices=LANGUAGES, default="en")

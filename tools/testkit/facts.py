@@ -44,7 +44,7 @@ def opened(account: AccountId = ACCOUNT, **terms: Any) -> AccountOpened:
 
 
 def fill(deal: int, second: float = 0, **fields: Any) -> FillRecorded:
-    """Tell a deal some seconds after the start: buys 1 lot, opening a position of its own."""
+    """Return a deal some seconds after the start: it buys 1 lot, opening a position of its own."""
     output: dict[str, Any] = {
         "deal": deal,
         "symbol": "EURUSD",
@@ -64,22 +64,22 @@ def fill(deal: int, second: float = 0, **fields: Any) -> FillRecorded:
 
 
 def cash(deal: int, second: float = 0, **fields: Any) -> CashMoved:
-    """Tell a deposit of 100 some seconds after the start."""
+    """Return a deposit of 100 some seconds after the start."""
     return CashMoved(**({"deal": deal, "type": 2, "profit": 100, "time_msc": START_MSC + int(second * 1000)} | fields))
 
 
 def revised(deal: FillRecorded | CashMoved) -> DealRevised:
-    """Tell what the broker shows of a deal now."""
+    """Return what the broker shows of a deal now."""
     return DealRevised(now=deal, caused_by=1)
 
 
 def completion(deal: int, **fields: Any) -> DealCompleted:
-    """Tell what a deal's first telling did not know."""
+    """Return what a deal's first record did not know."""
     return DealCompleted(deal=deal, time_msc=START_MSC, caused_by=1, **fields)
 
 
 def ghost(position_id: int, second: float = 0, **fields: Any) -> GhostClosed:
-    """Tell that a position of 1 lot is gone."""
+    """Return that a position of 1 lot is gone."""
     state = PositionState(position_id=position_id, symbol="EURUSD", side="buy", volume=1, price_open="1.1")
     return GhostClosed(before=state, time_msc=START_MSC + int(second * 1000), **fields)
 
@@ -90,5 +90,5 @@ def digest_of(raw: bytes) -> str:
 
 
 def specified(symbol: str = "EURUSD", **fields: Any) -> SymbolSpecified:
-    """Tell what the broker says of a symbol."""
+    """Return what the broker states about a symbol."""
     return SymbolSpecified(symbol=symbol, **({"time_msc": START_MSC, "digits": 5} | fields))

@@ -1,4 +1,4 @@
-"""This module is what frozen journals hold: one of everything that can be told, on an account that hedges and one that nets."""
+"""This module is what frozen journals hold: one of everything that can be recorded, on a hedging and on a netting account."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ANSWER = b'{"status": "SUCCESS", "positions": []}'
 
 
 def record_everything(ledger: Ledger) -> None:
-    """Tell an empty journal."""
+    """Record everything in an empty journal."""
     for account, mode in ((ACCOUNT, "hedging"), (OTHER, "netting")):
         events: list[Event] = [opened(account, mode=mode, clock="ny-close"), specified("EURUSD"), cash(1000, 0, profit=5000)]
         for deal in range(1, 60):

@@ -31,7 +31,7 @@ from psycopg import sql
 BINARIES_VARIABLE: Final = "LEDGER_TEST_POSTGRES"
 
 _SETTINGS: Final = {
-    "autovacuum": "off",  # no test lives long enough to need it
+    "autovacuum": "off",  # no test is long enough to need it
     "dynamic_shared_memory_type": "mmap",  # in the folder, so that a killed server leaves nothing elsewhere
     "fsync": "on",
     "full_page_writes": "on",
@@ -49,7 +49,7 @@ _STILL_DYING: Final = "pre-existing shared memory block"  # children of a killed
 
 
 class PostgresFailedError(Exception):
-    """The server could not be found, made or started; the message ends with what it said itself."""
+    """The server could not be found, made or started; the message ends with what it printed itself."""
 
 
 def start_postgres(*, unix_socket: bool = False, **settings: str) -> PostgresServer:
@@ -107,7 +107,7 @@ class PostgresServer:
         self.stop()
 
     def url(self, database: str = "postgres") -> str:
-        """Return a database's URL, as SQLAlchemy takes it."""
+        """Return a database's URL, as SQLAlchemy reads it."""
         return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{database}"
 
     def create_database(self, *, template: str | None = None) -> str:
@@ -130,7 +130,7 @@ class PostgresServer:
             connection.execute(statement.format(sql.Identifier(_database_name(url))))
 
     def start(self) -> None:
-        """Start the server, making its data first if there are none; return when it takes connections."""
+        """Start the server, making its data first if there are none; return when it accepts connections."""
         is_new = not self._data.exists()
         if is_new:
             self._initialise()
@@ -161,7 +161,7 @@ class PostgresServer:
 
         Args:
             alone: Kill the first process only, as the operating system does when memory runs out. The others notice when
-                they are done with what they were told, which may be a commit.
+                they are done with their statement, which may be a commit.
         """
         if self._process is not None and not alone:
             self._process.send_signal(signal.SIGSTOP)  # so that it starts no more of them
@@ -191,7 +191,7 @@ class PostgresServer:
         return copy
 
     def promote(self) -> None:
-        """Make a standby a server of its own, which follows nobody and takes writes; return when it does."""
+        """Make a standby a server of its own, which follows nobody and accepts writes; return when it does."""
         with self._admin() as connection:
             row = connection.execute("SELECT pg_promote()").fetchone()
         if row != (True,):
@@ -251,7 +251,7 @@ class PostgresServer:
         return None
 
     def _is_ready(self, pid: int) -> bool:
-        """Read the status that Postgres keeps for ``pg_ctl``: line 1 is the process, line 8 how far it is."""
+        """Read the status that Postgres writes for ``pg_ctl``: line 1 is the process, line 8 how far it is."""
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:

@@ -24,16 +24,16 @@ def main(folder: str) -> None:
 
 
 def _last_recorded_pid() -> int:
-    recorded, parent = b"0\n", os.getppid()
+    lines, parent = b"0\n", os.getppid()
     while True:
         if select.select([0], [], [], _CHECK_SEC)[0]:
             news = os.read(0, 4096)
             if not news:
                 break
-            recorded += news
+            lines += news
         elif os.getppid() != parent:
             break  # a forked child of the test run still holds our standard input open
-    return int(recorded.split()[-1])
+    return int(lines.split()[-1])
 
 
 def _end(pid: int) -> None:

@@ -1,10 +1,10 @@
-"""Stories: a small language for what is told of an account, and for what is left of it.
+"""Stories: a small language for what is recorded about an account, and for what is left of it.
 
-A story is a list of steps, told in the order they are written, one second apart unless they say when they happened::
+A story is a list of steps, recorded in the order they are written, one second apart unless they state when they happened::
 
     buy 2 @ 10, sell 1 @ 30                                        netting: one position, entries follow from what is held
     #7 buy 1 @ 10, #8 sell 2 @ 11 commission -3                    hedging: positions by id, money after the price
-    t1 #7 buy 1 @ 10, t9 ghost #7, t5 #7 out sell 1 @ 12           seconds: the closing deal is told late
+    t1 #7 buy 1 @ 10, t9 ghost #7, t5 #7 out sell 1 @ 12           seconds: the closing deal is recorded late
     t1.250 d9 #7 in buy 1 USDJPY @ 150 incomplete                      milliseconds, deal ticket, entry, symbol, money unknown
     recover #7 long 1 @ 10, drift #7 short 2 @ 9                   what the broker showed
     deposit 100, credit 50, tax -3, commission -1, correction 2    cash, in the words of MT5
@@ -39,7 +39,7 @@ from ledger.values import CASH_WORDS, ENTRY_WORDS, plain
 
 #: 2026-01-05 10:00:00, a Monday: the broker's clock when a story starts.
 START_MSC: Final = 1_767_607_200_000
-#: Our own clock when a story is told: three days later.
+#: Our own clock when a story is recorded: three days later.
 RECORDED_US: Final = (START_MSC + 3 * 86_400_000) * 1000
 SYMBOL: Final = "EURUSD"
 
@@ -54,27 +54,27 @@ def at(seconds: float | str) -> int:
     return START_MSC + int(Decimal(str(seconds)) * 1000)
 
 
-def fill(deal: int = 1, **recorded: Any) -> FillRecorded:
-    """Return a fill: position 7 opened with one lot at 10, all money known and 0, unless told otherwise."""
+def fill(deal: int = 1, **fields: Any) -> FillRecorded:
+    """Return a fill: position 7 opened with one lot at 10, all money known and 0, unless given otherwise."""
     known: dict[str, Any] = {
         "symbol": SYMBOL, "side": "buy", "entry": "in", "volume": 1, "price": 10, "position_id": 7, "order": None,
         "commission": 0, "fee": 0, "swap": 0, "profit": 0,
     }  # fmt: skip
-    if "time_msc" not in recorded:
-        recorded["time_msc"] = at(deal)
-    return FillRecorded(deal=deal, **(known | recorded))
+    if "time_msc" not in fields:
+        fields["time_msc"] = at(deal)
+    return FillRecorded(deal=deal, **(known | fields))
 
 
-def cash(deal: int = 1, profit: Any = 100, **recorded: Any) -> CashMoved:
-    """Return a cash movement: a deposit, unless told otherwise."""
-    return CashMoved(deal=deal, **({"type": 2, "profit": profit, "time_msc": at(deal)} | recorded))
+def cash(deal: int = 1, profit: Any = 100, **fields: Any) -> CashMoved:
+    """Return a cash movement: a deposit, unless given otherwise."""
+    return CashMoved(deal=deal, **({"type": 2, "profit": profit, "time_msc": at(deal)} | fields))
 
 
-def state(words: str, position_id: int = 7, **recorded: Any) -> PositionState:
+def state(words: str, position_id: int = 7, **fields: Any) -> PositionState:
     """Return a position as somebody saw it, from words such as ``long 1 @ 10``."""
     side, volume, _, price = words.split()
     seen: dict[str, Any] = {"symbol": SYMBOL, "side": _SIDES[side], "volume": volume, "price_open": price}
-    return PositionState(position_id=position_id, **(seen | recorded))
+    return PositionState(position_id=position_id, **(seen | fields))
 
 
 def ticking(start_us: int = RECORDED_US, step_us: int = 1000) -> Callable[[], int]:
@@ -86,13 +86,13 @@ def ticking(start_us: int = RECORDED_US, step_us: int = 1000) -> Callable[[], in
 def opened(mode: str = "netting", *, now_us: Callable[[], int] | None = None, **terms: Any) -> Account:
     """Return an account in a journal in memory, open."""
     account = Ledger.open("memory://", now_us=now_us or ticking()).account("Broker-Live", 70113)
-    recorded: dict[str, Any] = {"currency": "USD", "mode": mode, "clock": "UTC", "time_msc": START_MSC}
-    account.open(**(recorded | terms))
+    known: dict[str, Any] = {"currency": "USD", "mode": mode, "clock": "UTC", "time_msc": START_MSC}
+    account.open(**(known | terms))
     return account
 
 
 class Story:
-    """An account and what was told of it, step by step."""
+    """An account and what was recorded about it, step by step."""
 
     def __init__(self, mode: str = "netting", **terms: Any) -> None:
         self.account = opened(mode, **terms)
@@ -146,26 +146,26 @@ class Story:
 
     def _fill(self, deal: int, position_id: int | None, words: list[str], time_msc: int) -> FillRecorded:
         entry = " ".join(words[:2]) if words[:2] == ["out", "by"] else words[0]
-        recorded_entry = ENTRY_WORDS.get(entry)
-        words = words[len(entry.split()) :] if recorded_entry is not None else words
+        stated_entry = ENTRY_WORDS.get(entry)
+        words = words[len(entry.split()) :] if stated_entry is not None else words
         side, volume = _SIDES[words[0]], Decimal(words[1])
         symbol = SYMBOL if words[2] == "@" else words[2]
         price, *rest = words[words.index("@") + 1 :]
-        recorded: dict[str, Any] = dict.fromkeys(_MONEY) if "incomplete" in rest else dict.fromkeys(_MONEY, 0)
+        amounts: dict[str, Any] = dict.fromkeys(_MONEY) if "incomplete" in rest else dict.fromkeys(_MONEY, 0)
         rest = [word for word in rest if word != "incomplete"]
-        recorded |= dict(zip(rest[::2], rest[1::2], strict=True))
+        amounts |= dict(zip(rest[::2], rest[1::2], strict=True))
         key = symbol if self._nets else position_id or deal
         held = self._held.get(key, Decimal(0))
         signed = volume if side is Side.BUY else -volume
-        if recorded_entry is None:
-            recorded_entry = self._entry(held, signed)
+        if stated_entry is None:
+            stated_entry = self._entry(held, signed)
         if position_id is None:
             position_id = self._ids.get(symbol, deal) if self._nets and held else deal
         self._ids[symbol] = position_id
         self._held[key] = held + signed
         return FillRecorded(
-            deal=deal, position_id=position_id, symbol=symbol, side=side, entry=recorded_entry, volume=volume, price=price,
-            time_msc=time_msc, **recorded,
+            deal=deal, position_id=position_id, symbol=symbol, side=side, entry=stated_entry, volume=volume, price=price,
+            time_msc=time_msc, **amounts,
         )  # fmt: skip
 
     def _entry(self, held: Decimal, signed: Decimal) -> Entry:
@@ -210,12 +210,12 @@ def left_behind(portfolio: Portfolio, *, named: bool = False) -> str:
 
 
 def play(steps: str, mode: str = "netting") -> str:
-    """Tell a story to a new account and return what it leaves behind."""
+    """Record a story in a new account and return what it leaves behind."""
     return Story(mode).record(steps).left
 
 
 def incomplete(deal: FillRecorded) -> FillRecorded:
-    """Return a fill as an engine tells it at first: without its money."""
+    """Return a fill as an engine records it at first: without its money."""
     return evolve(deal, commission=None, fee=None, swap=None, profit=None)
 
 

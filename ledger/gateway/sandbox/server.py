@@ -6,8 +6,11 @@ Engines and reconcilers ask at the one, base or extended form; the other, REP an
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from threading import Event, Thread
 
 import zmq
 from attrs import define, field
@@ -97,6 +100,29 @@ class SandboxServer:
 
 
 def parent_is_gone() -> Callable[[], bool]:
-    """Return a function that returns whether the process that started this one is gone."""
+    """Return a function that returns whether the process that started this one is gone.
+
+    On Windows a process keeps the id of its parent for ever; there the pipe that the parent holds to our input shows it.
+    """
+    if os.name != "posix":
+        return pipe_ended(0)
     parent = os.getppid()
     return lambda: os.getppid() != parent
+
+
+def pipe_ended(descriptor: int) -> Callable[[], bool]:
+    """Return a function that returns whether a pipe has ended; what is no pipe never does."""
+    ended = Event()
+
+    def wait() -> None:
+        with suppress(OSError):
+            while os.read(descriptor, 1024):
+                pass
+        ended.set()
+
+    try:
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            Thread(target=wait, daemon=True, name="ledger-parent").start()
+    except OSError:
+        pass  # there is no such input
+    return ended.is_set

@@ -62,7 +62,9 @@ def compare_account(before: Row, after: Row) -> Iterator[Change]:
 
 def differs(before: Row, after: Row) -> bool:
     """Return whether two rows of one ticket differ in more than their marks."""
-    return any(before.get(name) != after.get(name) for name in before.keys() | after.keys() if name not in MARKS)
+    return before != after and any(
+        before.get(name) != after.get(name) for name in before.keys() | after.keys() if name not in MARKS
+    )
 
 
 @define

@@ -57,6 +57,7 @@ _SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last is Windows' Ctrl
 @click.option("--authorised", type=_FILE, metavar="DIR", help="CURVE: keys of the clients it accepts.")
 @click.option("--control-port", type=_PORT, metavar="PORT", help="With --fake: port of commands (default: two further).")
 @click.option("--positions", type=click.IntRange(min=0), default=0, metavar="N", help="With --fake: positions at the start.")
+@click.option("--balance", default="10000", metavar="MONEY", help="With --fake: first deposit.")
 @click.option("--mode", type=click.Choice([mode.value for mode in MarginMode]), default="hedging", help="With --fake.")
 @click.option("--seed", type=int, default=1, help="With --fake: same seed, same books.")
 @click.option("--server-tz", default="ny-close", metavar="RULE", help="With --fake: its clock; 'still' stands still.")
@@ -78,6 +79,7 @@ def serve(**options: Any) -> None:
     A simulated terminal takes commands at its control port, JSON over REQ, as ledger sandbox does:
       {"command": "trade_manually", "count": 3}      {"command": "close", "position": 50000000012}
       {"command": "block", "seconds": 30}            the next call blocks the terminal process
+      {"command": "fail", "fault": "timeout:3"}      {"command": "heal"}
     """
     with ExitStack() as stack:
         service = GatewayService(_settings(options, stack), report=_report)
@@ -137,6 +139,7 @@ def _fake(options: dict[str, Any], store: Path) -> TerminalSettings:
     settings: dict[str, Any] = {
         "state": str(store.with_name(store.name + ".fake")),
         "call_sec": options["call_s"],
+        "deposit": options["balance"],
         "clock": None if options["server_tz"] == "still" else options["server_tz"],
         **{name: options[name] for name in ("positions", "mode", "seed", "faults")},
         **{name: options[name] for name in ("login", "server") if options[name] is not None},

@@ -141,7 +141,7 @@ class TerminalLink:
         if self._running is None:
             return {"state": "down", "call": None, "since_msc": None, "error": self.last_failure}
         state = "starting" if not self._running.is_ready else "busy" if self._running.job is not None else "idle"
-        return {"state": state, "call": self._inside, "since_msc": self._inside_since_msc}
+        return {"state": state, "call": self._inside, "since_msc": self._inside_since_msc, "pid": self.pid}
 
     def describe_busy(self) -> str:
         """Return why it takes no call now, in words."""

@@ -13,13 +13,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from multiprocessing.connection import Connection
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
+import msgspec
 from attrs import define, field, frozen
 
 from ledger.clock import DAY_MSC
 from ledger.errors import GatewayError
 from ledger.gateway.serve.changes import Row, Watch
+
+_Value = TypeVar("_Value")
 
 _TEXT_MAX: Final = 500
 
@@ -37,6 +40,10 @@ class Terminal(Protocol):
 
     def head(self) -> dict[str, Any]:
         """Return login, server, margin_mode, connected, server_time_msc, trade_allowed and the terminal's folders."""
+        ...
+
+    def with_head(self, read: Callable[[], _Value]) -> tuple[dict[str, Any], _Value]:
+        """Return what is read, and the head that was the same before and after it."""
         ...
 
     def refresh_clock(self) -> int | None:
@@ -127,7 +134,7 @@ class _TerminalProcess:
             return {"error": describe_error(error, terminal.last_error)}, b""
 
     def _found(self, terminal: Terminal, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-        """Make the calls of a request. The head is read after the rows: rows of another account are noticed then."""
+        """Make the calls of a request."""
         match request["call"]:
             case "connect":
                 terminal.head()
@@ -138,15 +145,17 @@ class _TerminalProcess:
                 return self._poll(terminal), b""
             case "positions":
                 symbol = request["symbol"]
-                return _answer_rows(terminal, [row for row in terminal.positions() if symbol in (None, row["symbol"])])
+                terminal.refresh_clock()  # before the positions: they are at least as new
+                head, rows = terminal.with_head(terminal.positions)
+                return _answer_rows(head, rows if symbol is None else [row for row in rows if row["symbol"] == symbol])
             case "deals":
                 span = {name: request[name] for name in ("from_msc", "to_msc", "position")}
-                return _answer_rows(terminal, terminal.deals(**span))
+                return _answer_rows(*terminal.with_head(lambda: terminal.deals(**span)))
             case "account":
-                account = terminal.account()
-                return {"head": terminal.head()}, _encode(account)
+                head, account = terminal.with_head(terminal.account)
+                return {"head": head}, _encode(account)
             case "symbols":
-                return _answer_rows(terminal, terminal.symbols())
+                return _answer_rows(*terminal.with_head(terminal.symbols))
             case "command":
                 return {}, cast("CommandedTerminal", terminal).command(request["text"].encode())
             case other:
@@ -173,8 +182,8 @@ class _TerminalProcess:
         self._connection.send_bytes(_encode(header) + b"\n" + body)
 
 
-def _answer_rows(terminal: Terminal, rows: Sequence[Row]) -> tuple[dict[str, Any], bytes]:
-    return {"head": terminal.head(), "count": len(rows)}, _encode(rows)
+def _answer_rows(head: Row, rows: Sequence[Row]) -> tuple[dict[str, Any], bytes]:
+    return {"head": head, "count": len(rows)}, _encode(rows)
 
 
 def describe_error(error: Exception, last_error: tuple[int, str] | None) -> dict[str, Any]:
@@ -192,9 +201,8 @@ def _opener(name: str) -> Opener:
     return found
 
 
-def _encode(value: object) -> bytes:
-    """Write what JSON can; a number that is none raises instead of reaching a client."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+#: Writes what the terminal refused nothing of: whole numbers, finite doubles, texts. A tenth of the time of ``json``.
+_encode: Final = msgspec.json.Encoder().encode
 
 
 def _describe(error: Exception) -> str:

@@ -479,7 +479,7 @@ class _Writers:
                 try:
                     writer.begin(is_bulk=is_bulk, at_once=at_once)
                     yield writer
-                    writer.take_back()
+                    writer.roll_back()
                     writer.check_files()
                 except BaseException as error:
                     is_lost = isinstance(error, Exception) and self._engine.dialect.is_disconnect(error, writer.driver, None)  # type: ignore[arg-type]
@@ -506,7 +506,7 @@ class _Writers:
         if self._file is None or not isinstance(error, LedgerError) or isinstance(error, JournalReplaced):
             writer.end()
             return
-        writer.take_back()
+        writer.roll_back()
         self._idle.append(writer)
 
     def _taken(self) -> _Writer:
@@ -523,7 +523,7 @@ class _Writers:
         writer = _Writer(connection, self._file, pooled_settings(self._engine))
         try:
             self._require_same_journal(writer.journal_id())
-            writer.take_back()
+            writer.roll_back()
         except BaseException:
             writer.connection.invalidate()
             raise
@@ -601,7 +601,7 @@ class _Writer:
         with suppress(sqlite3.Error):  # the append is durable whatever happens here
             self.driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def take_back(self) -> None:
+    def roll_back(self) -> None:
         """Take back what was not committed."""
         if self._file is None:
             if self.driver.pgconn.transaction_status in _IN_TRANSACTION:
@@ -615,12 +615,12 @@ class _Writer:
         """Give the connection back as it was; on SQLite, close it."""
         self._settle()
         if self._file is not None:
-            self.take_back()
+            self.roll_back()
             if self._is_to_stay_open():
                 set_aside(self)
                 return
         elif not self.driver.closed:
-            self.take_back()
+            self.roll_back()
             self.driver.autocommit = False
         self.connection.close()
 

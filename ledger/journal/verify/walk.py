@@ -279,7 +279,7 @@ class _Walk:
         version, before, recorded_us, place = self.version, self.hash, self.recorded_us, self.place
         if before is None or recorded_us is None or place is None:
             return at
-        floor = (second_of(place[0]), place[1])  # as the fold order has it
+        lowest = (second_of(place[0]), place[1])  # as the fold order has it
         for end in range(at, len(rows)):
             row = rows[end]
             deal, kind, placement = row[_DEAL], row[_KIND], row[_PLACEMENT]
@@ -294,12 +294,12 @@ class _Walk:
                 break
             here = (row[0] - row[0] % SECOND_MSC, NO_DEAL if deal is None else deal)
             if placement == IN_ORDER:
-                if kind in _NEVER_IN_ORDER or here < floor or row[_ORDER] is not None or row[_ORDER_DEAL] is not None:
+                if kind in _NEVER_IN_ORDER or here < lowest or row[_ORDER] is not None or row[_ORDER_DEAL] is not None:
                     break
-                place, floor = (row[0], here[1]), here
+                place, lowest = (row[0], here[1]), here
             elif (
                 kind in _MAY_ASSERT
-                or placement != placement_of(kind, here, floor)
+                or placement != placement_of(kind, here, lowest)
                 or row[_ORDER:] != (here if placement == OUT_OF_ORDER else _UNPLACED)
             ):
                 break

@@ -145,19 +145,19 @@ class FakeMetaTrader5(Constants):
     # ---- connection
 
     def initialize(self, *args: Any, **named: Any) -> bool:
-        """Connect to the terminal; start it where it does not run."""
-        with self._lock:
-            asked = self._read("initialize", lambda: read_initialize(args, named))
-            if asked is None:
-                return False
-            try:
-                self._start(asked)
-            except TerminalRefused as error:
-                self._last_error = error.error
-                return False
-            return True
+        """Connect to the terminal; start it where it does not run. An attempt that fails leaves no connection."""
+        was_attached, self._is_attached = self._is_attached, False
+        return (
+            self._call(
+                "initialize",
+                lambda: read_initialize(args, named),
+                lambda asked: self._start(asked, was_attached=was_attached),
+                is_starting=True,
+            )
+            or False
+        )
 
-    def _start(self, asked: Login) -> None:
+    def _start(self, asked: Login, *, was_attached: bool) -> bool:
         """Start the terminal, or find it running.
 
         Raises:
@@ -172,10 +172,11 @@ class FakeMetaTrader5(Constants):
             raise TerminalRefused(AUTHORIZATION_FAILED)
         if asked.path is not None:
             self._folder = _folder_of(asked.path)
-        if not self._is_attached:
-            self._is_attached = self._knows_build = True
+        self._is_attached = self._knows_build = True
+        if not was_attached:
             self._request_id = 0
             self.broker.loading_calls = self.settings.loading_calls
+        return True
 
     def login(self, *args: Any, **named: Any) -> bool:
         """Log in to an account: only the terminal's own is there."""
@@ -449,6 +450,7 @@ class FakeMetaTrader5(Constants):
         run: Callable[[_Arguments], object],
         *,
         refused: Any = None,
+        is_starting: bool = False,
     ) -> Any:
         """Run one call: arguments, connection, answer. Leaves ``last_error``; None is an error.
 
@@ -457,33 +459,28 @@ class FakeMetaTrader5(Constants):
             read: Reads its arguments.
             run: Makes its answer.
             refused: What it returns for arguments that are refused.
+            is_starting: Whether it starts the terminal, so that it needs none.
 
         Raises:
             SystemError: A number does not fit its C type.
         """
         with self._lock:
-            arguments = self._read(function, read)
-            if self._last_error != SUCCESS:
-                return refused
             try:
-                self._reach_terminal(function)
-                return run(arguments)  # type: ignore[arg-type]  # it was read
+                arguments = read()
+                if not is_starting:
+                    self._reach_terminal(function)
+                answer = run(arguments)
+            except ArgumentOverflow as error:
+                self._last_error = (-2, str(error))
+                raise SystemError(f"<built-in function {function}> returned a result with an exception set") from None
+            except ArgumentRefused as error:
+                self._last_error = (-2, str(error))
+                return refused
             except TerminalRefused as error:
                 self._last_error = error.error
                 return None
-
-    def _read(self, function: str, read: Callable[[], _Arguments]) -> _Arguments | None:
-        """Return the arguments of a call; None where they are refused. Leaves ``last_error``."""
-        try:
-            arguments = read()
-        except ArgumentOverflow as error:
-            self._last_error = (-2, str(error))
-            raise SystemError(f"<built-in function {function}> returned a result with an exception set") from None
-        except ArgumentRefused as error:
-            self._last_error = (-2, str(error))
-            return None
-        self._last_error = SUCCESS
-        return arguments
+            self._last_error = SUCCESS
+            return answer
 
     def _reach_terminal(self, function: str) -> None:
         """Let the terminal do what is due, and this call go wrong where it has to.

@@ -229,7 +229,7 @@ def test_a_terminal_may_not_start_at_once():
     assert mt5.positions_get() == ()
 
 
-def test_broker_and_books_outlive_the_process(mt5):
+def test_broker_and_books_survive_the_process(mt5):
     waiting = {"action": mt5.TRADE_ACTION_PENDING, "type": mt5.ORDER_TYPE_BUY_LIMIT, "price": 0.5, "type_filling": 2}
     assert buy(mt5, sl=0.9).retcode == buy(mt5, **waiting).retcode == 10009
     again = connected()
@@ -386,7 +386,7 @@ def test_a_call_blocks_every_thread_of_the_process(no_forced_switch, wait, is_bl
     assert (before == after) is is_blocking
 
 
-def test_a_slow_call_takes_its_time():
+def test_a_slow_call_lasts_as_long_as_configured():
     mt5 = connected(settings=FakeSettings(call_ms=30), faults=FakeFaults(slow_ms=40))
     mt5.faults.add("slow")
     start = time.perf_counter()

@@ -463,12 +463,12 @@ def test_two_positions_are_closed_by_one_another(mt5):
 # ---- comments
 
 
-@pytest.mark.parametrize(("length", "kept"), [(31, "LK3V0123456789ABCDEF ema1"), (16, "LK3V0123456789AB"), (0, "")])
-def test_brokers_keep_comments_cut_them_or_drop_them(length, kept):
+@pytest.mark.parametrize(("length", "stored"), [(31, "LK3V0123456789ABCDEF ema1"), (16, "LK3V0123456789AB"), (0, "")])
+def test_brokers_store_comments_cut_them_or_drop_them(length, stored):
     mt5 = make(comment_length=length)
     result = mt5.order_send(request(comment="LK3V0123456789ABCDEF ema1"))
-    assert mt5.positions_get()[0].comment == mt5.history_deals_get(ticket=result.order)[0].comment == kept
-    assert mt5.history_orders_get(ticket=result.order)[0].comment == kept
+    assert mt5.positions_get()[0].comment == mt5.history_deals_get(ticket=result.order)[0].comment == stored
+    assert mt5.history_orders_get(ticket=result.order)[0].comment == stored
 
 
 def test_a_partial_close_may_overwrite_the_comment():

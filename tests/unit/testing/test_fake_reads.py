@@ -39,7 +39,7 @@ def test_everything_is_none_before_initialize_and_after_shutdown():
         assert module.shutdown() is True
 
 
-def test_initialize_takes_the_terminals_own_account_only():
+def test_initialize_accepts_the_terminals_own_account_only():
     module = fake_mt5(login=7, server="Broker-Live", settings=FakeSettings(password=WORD))
     assert not module.initialize(login=8)
     assert module.last_error() == (-6, "Terminal: Authorization failed")
@@ -48,6 +48,15 @@ def test_initialize_takes_the_terminals_own_account_only():
     assert module.initialize(login=7, server="Broker-Live", password=WORD, timeout=60_000, portable=True)
     assert module.last_error() == (1, "Success")
     assert (module.account_info().login, module.account_info().server) == (7, "Broker-Live")
+
+
+@pytest.mark.parametrize("wrong", [{"login": 8}, {"login": "70113"}])
+def test_an_attempt_that_fails_leaves_no_connection(mt5, wrong):
+    assert mt5.initialize(login=70113)
+    assert mt5.positions_total() == 3
+    assert not mt5.initialize(**wrong)
+    assert mt5.positions_total() is None
+    assert mt5.last_error()[0] == -10004
 
 
 def test_the_terminal_is_where_initialize_started_it():
@@ -73,7 +82,7 @@ def test_rows_are_read_only_tuples_with_names_that_cannot_be_pickled(mt5):
         pickle.dumps(row)
 
 
-def test_a_row_takes_all_its_fields_or_none():
+def test_a_row_is_made_of_all_its_fields_or_none():
     with pytest.raises(TypeError, match=r"TradeDeal\(\) takes a 18-sequence \(2-sequence given\)"):
         structs.TradeDeal((1, 2))
 

@@ -125,7 +125,7 @@ def test_the_script_needs_no_database_and_no_sockets():
     assert done.stdout.strip() == "set()"
 
 
-def test_a_difference_says_what_was_expected_and_what_was_found():
+def test_a_difference_states_what_was_expected_and_what_was_found():
     case = Case(row="magic", call="f()", run=lambda _: None, outcome=Outcome.RAISES)
     assert difference(case, Observation(outcome=Outcome.RAISES)) is None
     seen = Observation(outcome=Outcome.REFUSED, error=(-2, "Invalid arguments"))

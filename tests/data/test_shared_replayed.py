@@ -1,4 +1,4 @@
-"""Real histories, lived through by a simulated terminal while the engine is told only half of them.
+"""Real histories, replayed by a simulated terminal while the engine records only half of them.
 
 Each sync has to bring the ledger to the terminal's books, and the last one to what the broker itself wrote into the export.
 """
@@ -16,13 +16,13 @@ from ledger.gateway.sandbox.terminal import Terminal
 from ledger.importer import ImportOptions, import_files
 from ledger.imports import read_statement
 from ledger.values import AccountId
-from tests.support.machine import Counter, Desk, StoredEvidence, agrees, deals_of, look, money_agrees
+from tests.support.machine import Counter, Desk, SharedJournal, agrees, deals_of, look, money_agrees
 
 FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"the sample exports are not at {FOLDER}")
 
-#: Histories from their first deposit on: file -> mode, for those that do not say it.
+#: Histories from their first deposit on: file -> mode, for those that do not state it.
 HISTORIES = {
     "ftmo_hedge_export3.xlsx": "hedging",
     "fxpro_netting_a.xlsx": "netting",
@@ -38,9 +38,9 @@ LOOKS = 8
 def imported(name, mode):
     """The deals of an export, as its import records them, and how its account is opened."""
     is_named = read_statement(FOLDER / name).login is not None
-    recorded = ImportOptions(mode=mode) if is_named else ImportOptions(mode=mode, account=NAMELESS, currency="BRL")
+    options = ImportOptions(mode=mode) if is_named else ImportOptions(mode=mode, account=NAMELESS, currency="BRL")
     with Ledger.open("memory://") as ledger:
-        import_files(ledger, [FOLDER / name], options=recorded)
+        import_files(ledger, [FOLDER / name], options=options)
         (account,) = ledger.accounts()
         deals = [one.event for one in account.events() if isinstance(one.event, (FillRecorded, CashMoved))]
         return account.terms.opened, deals
@@ -48,7 +48,7 @@ def imported(name, mode):
 
 @pytest.mark.parametrize("extended", [False, True], ids=["base", "extended"])
 @pytest.mark.parametrize("name", HISTORIES)
-def test_half_recorded_it_still_comes_to_the_books(name, extended):
+def test_a_history_recorded_by_half_still_comes_to_the_books(name, extended):
     mode = HISTORIES[name]
     opened, deals = imported(name, mode)
     terminal = Terminal.from_history(
@@ -56,7 +56,7 @@ def test_half_recorded_it_still_comes_to_the_books(name, extended):
         currency_digits=opened.currency_digits,
     )  # fmt: skip
     counter = Counter(terminal, extended=extended)
-    desk = Desk(StoredEvidence(), AccountId(opened.server, opened.login), counter)
+    desk = Desk(SharedJournal(), AccountId(opened.server, opened.login), counter)
     desk.account.open(
         currency=opened.currency, mode=mode, clock="UTC", digits=opened.currency_digits, time_msc=terminal.now_msc
     )

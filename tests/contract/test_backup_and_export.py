@@ -1,4 +1,4 @@
-"""Carrying a journal away: exports as data tools read them, JSON lines taken back, backups restored. Equal, or refused."""
+"""Backup, restore and export: exports as data tools read them, JSON lines imported, backups restored. Equal, or refused."""
 
 from __future__ import annotations
 
@@ -140,12 +140,12 @@ def _fail(_):
 
 @pytest.fixture(autouse=True)
 def _small_steps(monkeypatch):
-    """So that few events take several steps."""
+    """So that few events need several steps."""
     monkeypatch.setattr("ledger.exporter._AT_ONCE", 5)
     monkeypatch.setattr(backup, "_ROWS", 5)
 
 
-# ---- JSON lines taken back
+# ---- JSON lines imported
 
 
 def test_json_lines_make_the_same_journal_again(desk, tmp_path, empty_url):
@@ -174,7 +174,7 @@ def test_a_later_export_adds_what_is_new(desk, tmp_path, empty_url):
 
 
 @pytest.mark.parametrize("name", [name for name in Record._fields if name not in ("event_time", "side", "server", "login")])
-def test_an_edited_line_is_named_and_nothing_is_taken(name, desk, tmp_path, empty_url):
+def test_an_edited_line_is_named_and_nothing_is_imported(name, desk, tmp_path, empty_url):
     """Whatever the chain covers, in any line."""
     exported(desk, tmp_path / "x.jsonl")
     lines = (tmp_path / "x.jsonl").read_text(encoding="utf-8").splitlines()
@@ -310,7 +310,7 @@ def test_a_damaged_journal_is_not_backed_up_as_if_it_were_whole(desk, tmp_path, 
 
 
 def test_a_copy_is_verified_before_it_passes_for_a_journal(desk, tmp_path, intruder):
-    """Evidence is copied as it lies: what is wrong with it shows in the copy."""
+    """Evidence is copied as it is stored: what is wrong with it shows in the copy."""
     intruder.disarm()
     intruder("UPDATE evidence SET size = size + 1")
     with pytest.raises(CorruptEvent, match="does not verify"):
