@@ -18,6 +18,7 @@ from ledger.codec import Stored, decode_posting, posting, recorded, stored_place
 from ledger.deprecation import Alias
 from ledger.errors import AccountUnknown, BadValue, CorruptEvent, DealConflict, JournalError, VersionGap
 from ledger.events import (
+    ORDER_KINDS,
     AccountOpened,
     Adjusted,
     BreakClosed,
@@ -523,8 +524,9 @@ class Account:
         is_due = head.version - self._replayed >= _REPLAY_EVERY * self.ledger.checkpoint_interval
         version, folded = self._current or (0, None)
         if folded is not None and head.version > version and not is_due:
-            new = list(self._journal.rows(self.name, after=version, upto=head.version))
-            if _follows(new, folded):
+            rows = self._journal.rows(self.name, after=version, upto=head.version)
+            new = [row for row in rows if row.kind not in ORDER_KINDS]  # orders change no position and no money
+            if not new or _follows(new, folded):
                 portfolio = folded.copy()
                 portfolio.fold((posting(row) for row in new), decode_posting)
                 portfolio.note_version(head.version)

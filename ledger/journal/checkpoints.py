@@ -237,6 +237,8 @@ def repeated_hour(
 
 
 def _selected(journal: EventStore, account: AccountId, selection: Selection, postings: Postings) -> int:
+    if selection.time_msc is None:
+        return selection.version
     return postings.reading.events + journal.count_outside_fold(account, selection)
 
 
