@@ -91,6 +91,8 @@ if TYPE_CHECKING:
     from ledger.gateway.metatrader5 import MetaTrader5Gateway
     from ledger.gateway.open import open_gateway
     from ledger.journal import Appended, Outcome
+    from ledger.orders.states import OrderState
+    from ledger.orders.view import Order
     from ledger.portfolio import Portfolio
     from ledger.reconciler import (
         Action,
@@ -131,6 +133,8 @@ _HOMES = {
     "gateway.metatrader5": ("MetaTrader5Gateway",),
     "gateway.open": ("open_gateway",),
     "journal": ("Appended", "Outcome"),
+    "orders.states": ("OrderState",),
+    "orders.view": ("Order",),
     "portfolio": ("Portfolio",),
     "reconciler": (
         "Action", "Foreign", "ReconcilePolicy", "ReconcilerStatus", "Safety", "StateReconciler", "SyncResult", "SyncStatus",
@@ -197,12 +201,14 @@ __all__ = [
     "MalformedExport",
     "MarginMode",
     "MetaTrader5Gateway",
+    "Order",
     "OrderAnswered",
     "OrderConflict",
     "OrderDenied",
     "OrderIntended",
     "OrderResolved",
     "OrderSeen",
+    "OrderState",
     "Origin",
     "Outcome",
     "Portfolio",

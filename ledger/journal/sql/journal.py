@@ -104,6 +104,11 @@ _PLACED_FROM: Final = f"{_ALL_PLACED} AND order_msc >= ? AND version <= ?"
 _PLACED_BEHIND: Final = (
     f"{_ALL_PLACED} AND version > ? AND version <= ? UNION ALL {_ALL_PLACED} AND kind = 'DealRevised' AND version <= ?"
 )
+_ORDER_ROWS: Final = (
+    f"SELECT {POSTING}, recorded_us FROM events WHERE account_id = ? AND version > ? AND version <= ? AND time_msc <= ? AND "
+    f"(order_ticket IS NOT NULL OR (placement = {OUTSIDE_FOLD} AND kind <> 'SymbolSpecified') OR kind = 'DealRevised') "
+    "ORDER BY version"
+)
 _FIRST_RECORD: Final = "SELECT deal, version, origin, recorded_us FROM events WHERE account_id = ? AND natural_key = ?"
 _RECORDED_US: Final = "SELECT version, recorded_us FROM events WHERE account_id = ? AND version = ?"
 # Written out, so that the partial indexes over these kinds serve.
@@ -324,6 +329,17 @@ class SqlJournal:
                 place = (order_msc, order_deal, natural[2]) if is_anchored else natural
                 if (after is None or place > after.place) and (until_msc is None or row[0] <= until_msc):
                     yield place, row
+
+    def order_rows(self, account: AccountId, selection: Selection, *, after: int = 0) -> Iterator[list[Row]]:
+        key, version = account_key(account), selection.version
+        first = self.select(
+            f"SELECT min(version) FROM ({_OF_ORDERS}) AS of_orders", *(key, version, INT64_MAX) * len(ORDER_KEYS)
+        )
+        if first[0][0] is None:
+            return
+        until_msc = INT64_MAX if selection.time_msc is None else selection.time_msc
+        values = key, max(after, first[0][0] - 1), version, until_msc
+        yield from self._stream_sql(_ORDER_ROWS, *values, page=_POSTING_BY_VERSION)
 
     def latest_asserted(self, account: AccountId, position_id: int | None, before: int | None = None) -> tuple[int, int] | None:
         version = INT64_MAX if before is None else before

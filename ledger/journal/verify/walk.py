@@ -29,10 +29,10 @@ from ledger.folds import FOLDS, Fold, T
 from ledger.journal import Head, Journal, RawRows, Selection
 from ledger.journal.admission import start
 from ledger.journal.chain import changed_columns, checks, covered, digest, genesis, is_link
-from ledger.journal.checkpoints import Checkpoint, is_usable, load
+from ledger.journal.checkpoints import Checkpoint, is_usable, load, postings_of
 from ledger.journal.evidence import decompress
 from ledger.journal.verify.tampering import findings
-from ledger.postings import IN_ORDER, NO_DEAL, OUT_OF_ORDER, FoldKey, Postings, Row, second_of
+from ledger.postings import IN_ORDER, NO_DEAL, OUT_OF_ORDER, FoldKey, Postings, Row, VersionedPostings, second_of
 from ledger.terms import AccountTerms
 from ledger.values import AccountId
 
@@ -486,7 +486,7 @@ def _check_states(
     journal: Journal, account: AccountId, fold: Fold[Any], version: int, terms: AccountTerms
 ) -> Iterator[Problem]:
     """Fold everything into one state, and compare the checkpoints of that fold."""
-    folded, postings = fold.begin(terms), journal.postings(account, Selection(version=version), terms)
+    folded, postings = fold.begin(terms), postings_of(fold, journal, account, Selection(version=version), terms)
     proven: set[bytes] = set()  # digests of checkpoints that are what a replay gives
     others: dict[tuple[int, str], FoldKey] = {}  # version and rules -> place of the first of their checkpoints
     for checkpoint in journal.checkpoints(account):
@@ -512,14 +512,19 @@ def _check_earlier(
     begin = journal.checkpoint(account, selection, code, before=first)
     begun = load(begin, fold, terms) if begin and begin.digest in proven else None
     folded = begun or fold.begin(terms)
-    postings = journal.postings(account, selection, terms, after=begin.mark if begin and begun else None)
+    postings = postings_of(fold, journal, account, selection, terms, after=begin.mark if begin and begun else None)
     for checkpoint in journal.checkpoints(account):
         if (checkpoint.mark.version, checkpoint.fold) == (version, code):
             yield from _compared(account, checkpoint, fold, folded, postings, proven)
 
 
 def _compared(
-    account: AccountId, checkpoint: Checkpoint, fold: Fold[T], folded: T, postings: Postings, proven: set[bytes]
+    account: AccountId,
+    checkpoint: Checkpoint,
+    fold: Fold[T],
+    folded: T,
+    postings: Postings | VersionedPostings,
+    proven: set[bytes],
 ) -> Iterator[Problem]:
     """Fold up to the place of a checkpoint, and compare its state and its reading of the postings."""
     mark = checkpoint.mark
