@@ -24,10 +24,12 @@ from tests.support.journals import (
     START_MSC,
     START_US,
     Clock,
+    Intruder,
     everything,
     fill,
     new_url,
     opened,
+    revised,
 )
 from tools.testkit.orders import TOKEN, answered, history, intended
 
@@ -65,6 +67,13 @@ def test_a_fold_from_any_checkpoint_is_the_fold_from_the_start(book):
     for known in range(1, version + 1):
         selection = Selection(version=known)
         assert folded(book, selection).state() == folded(book, selection, None).state()
+
+
+def test_a_deal_of_before_a_checkpoint_may_be_revised_behind_it(book):
+    folded(book)
+    book.append(ACCOUNT, [revised(fill(2, 11, order=2, volume="0.25"))])
+    assert folded(book).state() == folded(book, interval=None).state()
+    assert [str(one.filled.normalize()) for one in folded(book).orders()[:2]] == ["1", "0.75"]
 
 
 def test_a_checkpoint_is_begun_at_and_the_rows_before_it_are_not_read(book, monkeypatch):
@@ -175,6 +184,18 @@ def test_verify_compares_the_checkpoints_of_orders(book):
     fake = fake._replace(digest=checkpoints._digest(fake.mark, fake.fold, fake.body))
     book.save_checkpoints(ACCOUNT, (-1, 0, 0), [every[0], fake, *every[2:]])
     assert [one.field for one in verify_account(book, ACCOUNT).problems] == ["checkpoints"]
+
+
+@pytest.mark.parametrize("placement", [0, 1, 3])
+def test_verify_names_an_event_about_an_order_that_was_put_into_the_fold(url, placement):
+    with Ledger.create(url, now_us=Clock()) as ledger:
+        ledger.account(ACCOUNT).record_many(history())
+        version = next(row.version for row in ledger.journal.rows(ACCOUNT) if row.kind == "OrderAnswered")
+    intruder = Intruder(url)
+    intruder.disarm()
+    intruder("UPDATE events SET placement = ? WHERE version = ?", placement, version)
+    with Ledger.open(url) as ledger:
+        assert {(one.version, one.field) for one in ledger.verify().problems} == {(version, "placement")}
 
 
 def test_an_export_is_imported_with_all_orders(url, tmp_path):

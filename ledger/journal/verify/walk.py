@@ -23,7 +23,7 @@ from ledger.codec import (
     placement_of,
 )
 from ledger.errors import CorruptEvent, LedgerError
-from ledger.events import DEAL_KINDS
+from ledger.events import DEAL_KINDS, ORDER_KINDS
 from ledger.fold_order import POSITION_ASSERTIONS
 from ledger.folds import FOLDS, Fold, T
 from ledger.journal import Head, Journal, RawRows, Selection
@@ -78,7 +78,7 @@ _UNPLACED: Final = (None, None)
 _ORDER_DEAL: Final = _ORDER + 1
 _MAY_ASSERT: Final = POSITION_ASSERTIONS | {"BalanceAsserted"}
 #: What has a placement of another kind, or may have one.
-_NEVER_IN_ORDER: Final = _MAY_ASSERT | {"AccountOpened", "SymbolSpecified", "DealCompleted", "DealRevised"}
+_NEVER_IN_ORDER: Final = _MAY_ASSERT | {"AccountOpened", "SymbolSpecified", "DealCompleted", "DealRevised"} | ORDER_KINDS
 
 
 def verify_account(
@@ -383,8 +383,8 @@ class _Walk:
         self.version = row.version
         self.recorded_us = None if "recorded_us" in wrong else row.recorded_us
         self.hash = None if "hash" in wrong else row.hash
-        if wrong.keys() & {"time_msc", "deal", "kind"}:
-            self.place = None
+        if wrong.keys() & {"time_msc", "deal", "kind"} or ("data" in wrong and row.kind in _MAY_ASSERT):
+            self.place = None  # the data of an assertion states its place
         elif self.place is None:
             self.place = _place(row) if row.placement == IN_ORDER and "placement" not in wrong else None
         elif placed(row, self.place, lambda _: None)[0] == IN_ORDER:
