@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from ledger import AccountId, Adjusted, BalanceAsserted, LedgerError, SyncDegraded
 from ledger.codec import decode_posting
-from ledger.folds import PORTFOLIO
+from ledger.folds import ORDERS, PORTFOLIO
 from ledger.journal import Journal, Selection
 from ledger.journal.checkpoints import replayed
 from ledger.journal.memory import MemoryJournal
@@ -39,6 +39,7 @@ from tests.support.journals import (
     revised,
     specified,
 )
+from tools.testkit.orders import absent, answered, intended, seen
 
 #: The raw answers that corrections rest on; all of them are offered every time.
 ANSWERS = (b"", b'{"status": "SUCCESS", "positions": []}', bytes(5000))
@@ -73,7 +74,14 @@ others = st.one_of(
         st.sampled_from(["UTC", "+02:00", "ny-close"]),
     ),
 )
-batches = st.lists(deals | others, max_size=6)
+seconds = st.integers(0, 4)
+of_orders = st.one_of(
+    st.builds(intended, st.integers(1, 2), seconds, volume=st.sampled_from([2, 2, 3]), symbol=st.just("EURUSD")),
+    st.builds(answered, tickets, seconds, st.sampled_from(["accepted", "accepted", "unknown"])),
+    st.builds(seen, tickets, seconds, st.sampled_from([1, 2, 4])),
+    st.builds(absent, tickets, seconds),
+)
+batches = st.lists(deals | others | of_orders, max_size=6)
 
 _examples = count(1)
 
@@ -207,6 +215,13 @@ class Journals(RuleBasedStateMachine):
             assert selected == events
             return replay_json(folded, until=None, known_at=None, version=version, head="", selected=selected)
 
+        orders = self.same(lambda journal: replayed(journal, account, selection, terms, fold=ORDERS, interval=None)[0].state())
+
+        def of_orders(journal: Journal) -> Any:
+            """Fold the orders from whatever checkpoint an earlier replay left."""
+            return replayed(journal, account, selection, terms, fold=ORDERS, interval=interval)[0].state()
+
+        assert self.same(of_orders) == orders
         self.same(portfolio)
         self.same(lambda journal: list(journal.checkpoints(account)))
 
