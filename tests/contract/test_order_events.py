@@ -180,6 +180,22 @@ def test_the_ranges_of_keys_hold_what_is_about_orders_and_nothing_else(event: Ev
     assert is_within == (type(event).__name__ in ORDER_KINDS)
 
 
+@pytest.mark.parametrize(
+    "sorted_by",
+    [
+        lambda text: text,
+        lambda text: (text.casefold(), text.swapcase()),
+        lambda text: ("".join(filter(str.isalnum, text.casefold())), text),  # marks decide last
+        lambda text: ("".join(filter(str.isalpha, text.casefold())), text),
+    ],
+    ids=["bytes", "small first", "without marks", "letters first"],
+)
+@pytest.mark.parametrize("event", ORDER_EVENTS, ids=lambda one: type(one).__name__)
+def test_the_ranges_hold_them_however_a_database_sorts_texts(event, sorted_by):
+    key = sorted_by(natural_key(event))
+    assert any(sorted_by(first) <= key < sorted_by(end) for first, end in ORDER_KEYS)
+
+
 # ------------------------------------------------------------------------------------------------------------- what is none
 
 

@@ -25,6 +25,7 @@ from tests.support.journals import (
     START_US,
     Clock,
     Intruder,
+    cash,
     everything,
     fill,
     new_url,
@@ -74,6 +75,13 @@ def test_a_deal_of_before_a_checkpoint_may_be_revised_behind_it(book):
     book.append(ACCOUNT, [revised(fill(2, 11, order=2, volume="0.25"))])
     assert folded(book).state() == folded(book, interval=None).state()
     assert [str(one.filled.normalize()) for one in folded(book).orders()[:2]] == ["1", "0.75"]
+
+
+def test_a_deal_that_was_cancelled_fills_no_order(book):
+    folded(book)
+    book.append(ACCOUNT, [revised(cash(2, 11, type=13, profit=0))])
+    assert folded(book).state() == folded(book, interval=None).state()
+    assert folded(book).orders()[0].filled == 1
 
 
 def test_a_checkpoint_is_begun_at_and_the_rows_before_it_are_not_read(book, monkeypatch):
