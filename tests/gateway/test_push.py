@@ -58,6 +58,7 @@ class Gateway:
         """Start a stream, and wait until it hears the heartbeats."""
         self.stream = PushStream("tcp://127.0.0.1:1", lambda: self, self.heard.put, **more)
         self.until(lambda: self.stream is not None and self.stream.is_alive)
+        assert self.next() is None, "what changed before it could be heard is a reason to look"
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Beat until something is so."""
@@ -123,6 +124,17 @@ def test_what_was_before_is_no_event(gateway):
     gateway.listen()
     gateway.publish(41)
     assert gateway.next() == 41
+
+
+def test_a_stream_that_ended_is_not_alive(gateway, monkeypatch):
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+
+    def end(_: PushedEvent | None) -> None:
+        raise RuntimeError("the listener is gone")
+
+    gateway.stream = PushStream("tcp://127.0.0.1:1", lambda: gateway, end)
+    gateway.until(lambda: gateway.stream is not None and not gateway.stream._thread.is_alive())
+    assert not gateway.stream.is_alive
 
 
 def test_lost_events_are_asked_for_as_often_as_it_takes(gateway):
@@ -374,6 +386,7 @@ def test_with_keys_only_a_listed_client_hears_the_stream(tmp_path):
             desk = gateway.subscribe(heard["desk"].put)
             stranger = PushStream(served.endpoint, lambda: gateway, heard["stranger"].put, keys=own["stranger"])
             until(lambda: desk.is_alive, "the stream")
+            assert heard["desk"].get(timeout=GIVE_UP_SEC) is None
             trade(served)
             event = heard["desk"].get(timeout=GIVE_UP_SEC)
             assert event is not None
