@@ -143,7 +143,7 @@ class GatewayServer:
         try:
             self.responder.take(Call(request, send, address[0] if address else b""))
         except Exception as error:  # noqa: BLE001  # a request of one client must not end the server of all
-            send(write_answer(invalid_request(error)))
+            send(write_answer(invalid_request(error), echo=request.echo))
 
     # ---- the socket
 
