@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import zmq
 
-from ledger.errors import GatewayError, SnapshotRefused
+from ledger.errors import GatewayError, GatewayRefused, SnapshotRefused
 from ledger.gateway.curve import ClientKeys
 from ledger.protocol.read import read_pushed
 from ledger.snapshot import PushedEvent, RemoteService
@@ -111,6 +111,8 @@ class PushStream:
         """Listen until the stream is dead or another one; return for how long to wait before the next attempt."""
         try:
             service = source.ping()
+        except GatewayRefused:
+            return RETRY_WITHOUT_SEC
         except GatewayError:
             return RETRY_SEC
         if service is None or "push" not in service.can or service.push_port is None:

@@ -16,6 +16,7 @@ import zmq
 from ledger import Ledger
 from ledger.daemon import Daemon, Job, SystemdNotifier
 from ledger.errors import GatewayDenied, GatewayRefused, GatewayTimeout
+from ledger.gateway import push
 from ledger.gateway.client import ZmqGateway
 from ledger.gateway.curve import authorise, load_client_keys, load_server_keys, make_keys
 from ledger.gateway.push import PushStream, push_endpoint
@@ -43,6 +44,7 @@ class Gateway:
         self.pings = 0
         self.is_silent = False
         self.is_version_1 = False
+        self.refuses = False
         self.heard: queue.Queue[PushedEvent | None] = queue.Queue()
         self.stream: PushStream | None = None
 
@@ -87,6 +89,8 @@ class Gateway:
         self.pings += 1
         if self.is_silent:
             raise GatewayTimeout("nobody is there")
+        if self.refuses:
+            raise GatewayRefused("PING", code="UNKNOWN_ACTION")
         if self.is_version_1:
             return None
         return RemoteService(
@@ -237,16 +241,39 @@ def test_a_gateway_of_version_1_has_no_stream(gateway):
     assert not gateway.stream.is_alive
 
 
+def test_a_gateway_that_refuses_ping_has_no_stream_and_is_not_asked_each_moment(gateway, monkeypatch):
+    monkeypatch.setattr(push, "RETRY_SEC", 0.0)  # as for one that does not answer
+    monkeypatch.setattr(push, "RETRY_WITHOUT_SEC", HOUR_SEC)
+    gateway.refuses = True
+    waits: queue.Queue[float] = queue.Queue()
+    monkeypatch.setattr(push, "Event", lambda: Closing(waits))
+    gateway.stream = PushStream("tcp://127.0.0.1:1", lambda: gateway, gateway.heard.put)
+    assert waits.get(timeout=GIVE_UP_SEC) == HOUR_SEC
+
+
+class Closing(threading.Event):
+    """Whether a stream is closed; notes how long it waits for that."""
+
+    def __init__(self, waits: queue.Queue[float]) -> None:
+        super().__init__()
+        self._waits = waits
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        self._waits.put(timeout)
+        return super().wait(timeout)
+
+
 @pytest.mark.parametrize(
-    ("endpoint", "push"),
+    ("endpoint", "stream"),
     [
         ("tcp://127.0.0.1:5555", "tcp://127.0.0.1:5556"),
         ("tcp://[::1]:5555", "tcp://[::1]:5556"),
         ("tcp://desk.example:5555", "tcp://desk.example:5556"),
     ],
 )
-def test_the_stream_is_on_the_host_that_answers(endpoint, push):
-    assert push_endpoint(endpoint, 5556) == push
+def test_the_stream_is_on_the_host_that_answers(endpoint, stream):
+    assert push_endpoint(endpoint, 5556) == stream
 
 
 def test_a_reader_that_never_reads_delays_nobody():
