@@ -151,6 +151,7 @@ class GatewayServer:
         socket = self._socket = context.socket(zmq.ROUTER)
         socket.linger = 0
         socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES_MAX)
+        socket.setsockopt(zmq.IPV6, int("[" in self.endpoint))
         if self.keys is not None:
             self._authenticator = secure_server(socket, context, self.keys, self.authorised or Path("authorised"))
         give_up = time.monotonic() + _REBIND_SEC

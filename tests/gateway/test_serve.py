@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -301,6 +303,14 @@ def test_a_second_service_of_one_terminal_is_read_only(tmp_path):
             assert any("another service uses the terminal" in one for one in second.reports)
     with ServedTerminal(folders[2], terminal=terminal) as second:
         second.until("the lock", connected=True, trade_allowed=True)
+
+
+def test_this_machine_is_bound_by_version_6_of_its_address_too(tmp_path):
+    with socket.socket(socket.AF_INET6) as probe:
+        if probe.connect_ex(("::1", 9)) in (errno.EADDRNOTAVAIL, errno.ENETUNREACH):
+            pytest.skip("this machine has no such address")
+    with ServedTerminal(tmp_path, endpoint="tcp://[::1]:0", push_endpoint="tcp://[::1]:0") as served:
+        assert served.until_connected()["push_port"] == served.service.publisher.port
 
 
 def test_without_the_lock_of_the_terminal_a_service_is_read_only(tmp_path):
