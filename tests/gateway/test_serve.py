@@ -266,6 +266,14 @@ def test_a_head_that_cannot_be_read_is_refused_and_ends_nothing(tmp_path):
         assert served.ask("PING")["status"] == "SUCCESS"
 
 
+@pytest.mark.parametrize("action", ["PING", "GET_ACCOUNT", "NONE"])
+def test_an_id_that_can_be_read_and_not_be_echoed_ends_nothing(served, action):
+    for depth in (8, 9, *range(900, 1_000)):  # Python reads some more levels than it writes further down its stack
+        served.send(f'{{"action":"{action}","req_id":{"[" * depth}{"]" * depth}}}'.encode())
+        answer = served.receive()
+        assert ("req_id" in answer, answer.get("error_code") == "MALFORMED_REQUEST") == (depth <= 8, depth > 8)
+
+
 def test_a_row_that_cannot_be_written_is_refused_and_ends_nothing(tmp_path):
     with ServedTerminal(tmp_path, opener=f"{__name__}:open_timeless", terminal={"positions": 1}) as served:
         served.until_connected()
