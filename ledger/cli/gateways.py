@@ -42,7 +42,7 @@ def gateway_options(command: Command) -> Command:
 
 
 def terminal_option(command: Command) -> Command:
-    """Take the program of a terminal in this process."""
+    """Add the option that names the program of a terminal in this process."""
     return click.option(
         "--terminal", metavar="PATH", help="Program of a MetaTrader 5 terminal on this machine, for --gateway mt5:."
     )(command)

@@ -95,8 +95,10 @@ def sandbox(**options: Any) -> None:
     for text in options["faults"]:
         faults.add(*fault_of(text))
     is_still = options["virtual_clock"] or options["history"] is not None
+    terminal = _terminal(options, is_still=is_still)
     server = SandboxServer(
-        _terminal(options, is_still=is_still),
+        terminal,
+        reads=_module_over(terminal, None if is_still else options["server_tz"]),
         endpoint=f"tcp://127.0.0.1:{port}",
         control=f"tcp://127.0.0.1:{control_port}",
         is_extended=options["form"] == "extended",
@@ -115,6 +117,15 @@ def sandbox(**options: Any) -> None:
         )
         return
     server.serve(lambda endpoint, control: _welcome(server.terminal.server, server.terminal.login, endpoint, control))
+
+
+def _module_over(terminal: Any, clock: ClockRule | None) -> Any:
+    """Return the reads of a MetaTrader5 module over a terminal, as ``ledger gateway serve`` has them of a real one."""
+    from ledger.gateway.mt5_terminal import Mt5Terminal
+    from ledger.testing import FakeMetaTrader5
+
+    present = None if clock is None else lambda: _now_msc(clock)
+    return Mt5Terminal(FakeMetaTrader5(terminal, clock=present), login=terminal.login, server=terminal.server)
 
 
 def _terminal(options: dict[str, Any], *, is_still: bool) -> Any:

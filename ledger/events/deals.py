@@ -88,7 +88,7 @@ class FillRecorded:
     ) -> FillRecorded:
         """Return the fill that the result of ``order_send`` reports, as far as it does: without money, reason and comment.
 
-        A result states no time, so the time of the symbol's tick goes with it. Where the deal itself is at hand, prefer
+        A result states no time, so the time of the symbol's tick goes with it. Where the deal itself is available, prefer
         ``from_deal``: it has everything. What the deal turns out to be otherwise (another second, a fill in parts) is
         recorded as a revision by the next sync.
 

@@ -11,7 +11,7 @@ The module is passed in, so the ledger does not depend on it; an object with the
 it returns is written as an answer of the gateway protocol and read by the protocol's strict readers, as if it had come over
 the wire: the answer is the evidence.
 
-The module never releases Python's lock during a call. **No deadline can be kept here**: a terminal that hangs stops all
+The module never releases Python's lock during a call. **No deadline can be met here**: a terminal that hangs stops all
 threads of the process. Where that matters, run ``ledger gateway serve`` beside the terminal.
 """
 

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 from ledger.clock import DAY_MSC, SECOND_MSC, TIME_MAX_MSC
 from ledger.errors import BadValue, GatewayError, GatewayRefused, GatewayTimeout, GatewayUnavailable, SnapshotRefused
 from ledger.mt5 import DEAL_TYPE_NAMES, ENTRY_NAMES, LAST_ERRORS, MARGIN_MODE_NAMES, SIDE_NAMES, name_of, to_row
-from ledger.values import INT64_MAX, shown, to_amount, to_text, to_whole
+from ledger.values import INT64_MAX, require_type, shown, to_amount, to_text, to_whole
 
 Row = dict[str, Any]
 LastError = tuple[int, str]
@@ -54,6 +54,7 @@ _SYMBOL: Final[Mapping[str, str]] = {
     "filling_mode": "filling_mode",
     "trade_stops_level": "stops_level",
 }
+_RLOCK: Final = type(RLock())
 _NOT_SENT: Final = (SystemError, AttributeError)  # an argument that does not fit; a call that an object has not
 _PLAIN: Final = (int, str, bool)
 
@@ -125,7 +126,7 @@ class Mt5Terminal:
         self.reconnections = 0
         self.login = None if login is None else to_whole(login, 0, INT64_MAX, "a login")
         self.server = None if server is None else to_text(server, "the name of a trade server")
-        self.path = None if path is None else to_text(os.fspath(path), "the path of the terminal")
+        self.path = None if path is None else _to_path(path)
         self.timeout_ms = to_whole(timeout_ms, 1, DAY_MSC, "timeout_ms")
         self._mt5 = mt5
         self._start: Row = {"timeout": self.timeout_ms}
@@ -133,9 +134,11 @@ class Mt5Terminal:
             if value is not None:
                 self._start[name] = value
         self._is_named = len(self._start) > 1
-        if portable:
+        if password is not None and not isinstance(password, str):
+            raise BadValue(f"expected the password as text, found one of type {type(password).__name__}")
+        if require_type(portable, bool, "portable as True or False"):
             self._start["portable"] = True
-        self._lock = RLock() if lock is None else lock
+        self._lock = RLock() if lock is None else require_type(lock, _RLOCK, "a lock of the type RLock")
         self._monotonic = monotonic
         self._utc_ms = utc_ms
         self._backoff_max_sec = to_amount(backoff_max_sec, 0, "backoff_max_sec")
@@ -509,12 +512,19 @@ class Mt5Terminal:
             return -1, f"last_error returned {shown(found)}"
 
     def _note(self, error: GatewayError, code: int, text: str) -> GatewayError:
-        """Keep what was reported; after an error below -2 nothing is believed before the checks ran again."""
+        """Note what was reported; after an error below -2 the checks of a start are due again before anything is read."""
         self.last_error = (code, text)
         if code < _LOST_BELOW:
             self._is_lost = self._is_lost or self._is_checked
             self._is_checked = False
         return error
+
+
+def _to_path(value: object) -> str:
+    try:
+        return to_text(os.fspath(value), "the path of the terminal")  # type: ignore[call-overload]  # or it raises
+    except TypeError:
+        raise BadValue(f"expected the path of the terminal as text or a Path, found {shown(value)}") from None
 
 
 def _require_calls(mt5: Any) -> None:

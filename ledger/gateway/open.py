@@ -53,7 +53,9 @@ def open_gateway(
             raise BadValue(
                 f"{endpoint} is a terminal in this process: keys and forms are for gateways on a wire, leave them out"
             )
-        return MetaTrader5Gateway(load_module(endpoint), path=terminal, timeout_ms=timeout_ms or START_TIMEOUT_MS)
+        return MetaTrader5Gateway(
+            load_module(endpoint), path=terminal, timeout_ms=START_TIMEOUT_MS if timeout_ms is None else timeout_ms
+        )
     if terminal is not None:
         raise BadValue(f"the path of a terminal goes with mt5:, a terminal in this process, found it with {shown(endpoint)}")
     timeout_ms = TIMEOUT_MS if timeout_ms is None else timeout_ms

@@ -16,7 +16,7 @@ from ledger.errors import BadValue
 from ledger.gateway.mt5_terminal import Mt5Terminal
 from ledger.gateway.sandbox.control import Control
 from ledger.gateway.sandbox.faults import Faults
-from ledger.gateway.sandbox.responder import SandboxResponder
+from ledger.gateway.sandbox.responder import SandboxResponder, TerminalReads
 from ledger.gateway.sandbox.terminal import Terminal
 from ledger.gateway.serve.package import ReportedModule
 from ledger.output_files import written_whole
@@ -154,7 +154,13 @@ class FakeTerminal(Mt5Terminal):
 def _responder(terminal: Terminal) -> SandboxResponder:
     """Return what carries out orders of the commands; it answers no requests here."""
     return SandboxResponder(
-        terminal=terminal, is_extended=True, clock=None, manual_trade_every_ms=0, faults=Faults(), restart=lambda: None
+        terminal=terminal,
+        reads=TerminalReads(terminal),
+        is_extended=True,
+        clock=None,
+        manual_trade_every_ms=0,
+        faults=Faults(),
+        restart=lambda: None,
     )
 
 

@@ -178,7 +178,7 @@ def test_an_account_records_and_returns_evidence(journal, clock):
     account.open(currency="USD", mode="hedging", time_msc=START_MSC)
     account.record_many([ghost(1, 1, evidence=DIGEST)], evidence=(RAW,))
     assert account.evidence(DIGEST) == account.evidence(DIGEST.upper()) == RAW
-    with pytest.raises(BadValue, match=r"Broker-Live/70113 keeps no evidence 'abab"):
+    with pytest.raises(BadValue, match=r"Broker-Live/70113 has no evidence 'abab"):
         account.evidence("ab" * 32)
 
 
@@ -276,7 +276,7 @@ def test_missing_evidence_is_named(recorded, breaker, intruder):
     with Ledger.open(recorded) as ledger:
         [problem] = ledger.verify().problems
     assert (problem.account, problem.version, problem.field) == (str(ACCOUNT), 3, "evidence")
-    assert "is not kept" in problem.what
+    assert "is not stored" in problem.what
 
 
 def test_all_evidence_of_an_account_may_be_missing(recorded, breaker, intruder):
@@ -395,7 +395,7 @@ def test_log_prints_an_answer_byte_by_byte(desk):
 def test_log_asks_which_account_where_several_store_an_answer(desk):
     run = log(desk, "--evidence", DIGEST)
     assert (run.returncode, run.stdout) == (2, b"")
-    assert b"kept for several accounts (Broker-Live/70113, Broker-Live/70114): say which with --account" in run.stderr
+    assert b"stored for several accounts (Broker-Live/70113, Broker-Live/70114): name one with --account" in run.stderr
     run = log(desk, "--evidence", DIGEST, "--account", str(OTHER))
     assert (run.returncode, run.stdout, run.stderr) == (0, RAW, b"")
 
@@ -403,9 +403,9 @@ def test_log_asks_which_account_where_several_store_an_answer(desk):
 @pytest.mark.parametrize(
     ("words", "output"),
     [
-        (["ab" * 32], "this journal keeps no evidence 'abab"),
-        (["9f2c"], "this journal keeps no evidence '9f2c'"),
-        ([OTHER_DIGEST, "--account", str(OTHER)], "Broker-Live/70114 keeps no evidence"),
+        (["ab" * 32], "this journal has no evidence 'abab"),
+        (["9f2c"], "this journal has no evidence '9f2c'"),
+        ([OTHER_DIGEST, "--account", str(OTHER)], "Broker-Live/70114 has no evidence"),
         ([DIGEST, "--account", "Elsewhere/1"], "account Elsewhere/1 is not in this journal"),
         ([DIGEST, "--json"], "it goes with --account only"),
         ([DIGEST, "--last", "1"], "it goes with --account only"),

@@ -82,7 +82,7 @@ def test_a_set_stop_sign_ends_it(two):
 def test_an_older_copy_in_the_journals_place_is_reported(two):
     writer, reader = two
     writer.journal.append(ACCOUNT, [opened()])
-    with pytest.raises(CorruptEvent, match="an older copy took the place"):
+    with pytest.raises(CorruptEvent, match="an older copy replaced the"):
         next(reader.account(ACCOUNT).follow(after=7))
 
 
@@ -164,7 +164,7 @@ def test_an_older_copy_is_reported_to_a_loop_too(two):
         async for _ in reader.account(ACCOUNT).follow_async(after=7):
             raise AssertionError("there is nothing to follow")
 
-    with pytest.raises(CorruptEvent, match="an older copy took the place"):
+    with pytest.raises(CorruptEvent, match="an older copy replaced the"):
         asyncio.run(desk())
     assert followers() == []
 

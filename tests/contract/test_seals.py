@@ -391,4 +391,4 @@ def test_a_cut_of_the_only_account_is_distinguished_from_an_older_copy(tmp_path,
     [cut] = [one for one in problems(url, seal) if one.field == "seal"]
     assert cut.what.startswith("the tail was cut off")
     [old] = problems(older, seal)
-    assert old.what.startswith("an older copy took the place")
+    assert old.what.startswith("an older copy replaced the")

@@ -41,7 +41,7 @@ def deal(ticket: int, /, **fields: Any) -> Record:
 
 
 class ScriptedMt5:
-    """The calls that read, over a few lists. ``errors`` names calls that return None, with what ``last_error`` says."""
+    """The calls that read, over a few lists. ``errors`` names calls that return None, with their ``last_error``."""
 
     def __init__(self, *positions: Record, deals: tuple[Record, ...] = (), is_attached: bool = False) -> None:
         self.asked: list[str] = []

@@ -153,19 +153,19 @@ def test_a_gap_that_cannot_be_filled_is_a_reason_to_look(gateway):
 
 
 def test_another_store_is_a_reason_to_look(gateway):
-    gateway.listen()
+    gateway.listen(silent_sec=HOUR_SEC)
     gateway.publish(1)
     assert gateway.next() == 1
     gateway.store = "b"
-    gateway.publish(7)
+    gateway.publish(2)  # as if it were the next one
     assert gateway.next() is None
-    gateway.publish(8)
-    assert gateway.next() == 8
+    gateway.publish(3)
+    assert gateway.next() == 3
 
 
 def test_a_lower_number_is_an_older_copy_of_the_store(gateway):
     gateway.seq = 10
-    gateway.listen()
+    gateway.listen(silent_sec=HOUR_SEC)
     gateway.publish(11)
     assert gateway.next() == 11
     gateway.publish(5)

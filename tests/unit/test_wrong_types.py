@@ -17,14 +17,16 @@ from ledger import (
     FillRecorded,
     Ledger,
     LedgerError,
+    MetaTrader5Gateway,
     PositionRecovered,
     ReconcilePolicy,
     StateReconciler,
     open_gateway,
 )
 from ledger.reconciler import sync_all
+from ledger.testing import fake_mt5
 from tests.support.broker import ScriptedGateway
-from tools.testkit.stories import at, cash, fill, opened, state, ticking
+from tools.testkit.stories import START_MSC, at, cash, fill, opened, state, ticking
 
 
 class Odd:
@@ -57,6 +59,10 @@ def policy_with(name: str) -> Callable[[Any], Any]:
 
 def gateway_with(form: Any, name: str) -> Callable[[Any], Any]:
     return lambda it: open_gateway("tcp://127.0.0.1:1", form=form, **{name: it})
+
+
+def terminal_with(name: str) -> Callable[[Any], Any]:
+    return lambda it: MetaTrader5Gateway(fake_mt5(), **{name: it})
 
 
 def nothing(_: Any) -> bool:
@@ -123,12 +129,26 @@ CALLS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], bool]]] = {
     "open_gateway": (open_gateway, nothing),
     "open_gateway.form": (lambda it: open_gateway("tcp://127.0.0.1:1", form=it), nothing),
     **{
-        f"open_gateway.{form}.{name}": (gateway_with(form, name), nothing)
+        f"open_gateway.{form}.{name}": (gateway_with(form, name), (lambda it: it is None) if name == "timeout_ms" else nothing)
         for form in ("json", "ejtrader")
         for name in ("timeout_ms", "message_bytes_max")
     },
     "open_gateway.keys": (lambda it: open_gateway("tcp://127.0.0.1:1", keys=it), lambda it: it is None),
     "open_gateway.allow_insecure": (lambda it: open_gateway("tcp://127.0.0.1:1", allow_insecure=it), lambda it: it is True),
+    "open_gateway.terminal": (lambda it: open_gateway("tcp://127.0.0.1:1", terminal=it), lambda it: it is None),
+    "MetaTrader5Gateway": (MetaTrader5Gateway, nothing),
+    **{
+        f"MetaTrader5Gateway.{name}": (
+            terminal_with(name),
+            {"portable": lambda it: it is True, "timeout_ms": nothing}.get(name, lambda it: it is None),
+        )
+        for name in ("path", "login", "server", "portable", "timeout_ms", "lock")
+    },
+    "MetaTrader5Gateway.password": (
+        lambda it: MetaTrader5Gateway(fake_mt5(), password=it), lambda it: it is None or isinstance(it, str),
+    ),
+    "FillRecorded.from_deal": (FillRecorded.from_deal, nothing),
+    "FillRecorded.from_order_result": (lambda it: FillRecorded.from_order_result(it, time_msc=START_MSC), nothing),
 }  # fmt: skip
 
 

@@ -6,11 +6,11 @@ import heapq
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from attrs import define, evolve, field
+from attrs import define, evolve, field, frozen
 
 from ledger.clock import ClockRule
 from ledger.gateway.sandbox.arguments import PARTS_MAX, to_amount, to_text
@@ -47,12 +47,56 @@ _TORN: Final = b'{"status": "SUCCESS", "positions": [{"ticket": 1, "symbol": "EU
 _OF_ROWS: Final = frozenset({Fault.NONE, Fault.HALF, Fault.DUPLICATE, Fault.STALE})
 
 
+class Reads(Protocol):
+    """What the sandbox answers of its terminal. Rows have the names and words of the protocol."""
+
+    def positions(self) -> Sequence[Row]:
+        """Return the open positions."""
+        ...
+
+    def deals(self, *, from_msc: int | None = None, to_msc: int | None = None, position: int | None = None) -> Sequence[Row]:
+        """Return the deals of a span of server time, both ends included, or those of one position."""
+        ...
+
+    def account(self) -> Row:
+        """Return the account's terms and money."""
+        ...
+
+    def symbols(self) -> Sequence[Row]:
+        """Return the specifications of the symbols."""
+        ...
+
+
+@frozen
+class TerminalReads:
+    """The reads of a simulated terminal itself, without a module between."""
+
+    terminal: Terminal
+
+    def positions(self) -> Sequence[Row]:
+        """Return the open positions."""
+        return self.terminal.positions()
+
+    def deals(self, *, from_msc: int | None = None, to_msc: int | None = None, position: int | None = None) -> Sequence[Row]:
+        """Return the deals of a span of server time, both ends included, or those of one position."""
+        return self.terminal.deals(from_msc, to_msc, position)
+
+    def account(self) -> Row:
+        """Return the account's terms and money."""
+        return self.terminal.account()
+
+    def symbols(self) -> Sequence[Row]:
+        """Return the specifications of the symbols."""
+        return self.terminal.symbol_rows()
+
+
 @define(eq=False)
 class SandboxResponder:
     """Answers for a simulated terminal.
 
     Attributes:
         terminal: What it answers for.
+        reads: How it is read: the terminal itself, or a MetaTrader5 module over it.
         is_extended: Whether it speaks the extended form.
         clock: What the server's clock shows of the present; None: a clock that only moves on command and with deals.
         manual_trade_every_ms: How often a random manual trade is made, 0 for never.
@@ -62,6 +106,7 @@ class SandboxResponder:
     """
 
     terminal: Terminal
+    reads: Reads
     is_extended: bool
     clock: ClockRule | None
     manual_trade_every_ms: int
@@ -150,9 +195,9 @@ class SandboxResponder:
                 return Deals(head=head, rows=self._deals(query, wrong))
             case GetAccount():
                 identity = {"login": head.login, "server": head.server}
-                return Account(head=head, account=self.terminal.account() | identity)
+                return Account(head=head, account=self.reads.account() | identity)
             case GetSymbols():
-                return Symbols(head=head, rows=self.terminal.symbol_rows())
+                return Symbols(head=head, rows=self.reads.symbols())
             case Ping():
                 return Pong(head=head)
 
@@ -185,7 +230,7 @@ class SandboxResponder:
         return Positions(head=head, rows=None if Fault.NONE in wrong else rows, count=count)
 
     def _rows(self) -> list[Row]:
-        rows = self.terminal.positions()
+        rows = list(self.reads.positions())
         return rows if self.is_extended else [dict(row) for row in base_rows(rows)]
 
     def _encoded_rows(self) -> EncodedRows:
@@ -202,7 +247,7 @@ class SandboxResponder:
         self._before, self._before_msc = self._rows(), self.terminal.now_msc
 
     def _deals(self, query: GetDeals, wrong: set[Fault]) -> list[Row]:
-        rows = self.terminal.deals(query.from_msc, query.to_msc, query.position)
+        rows = list(self.reads.deals(from_msc=query.from_msc, to_msc=query.to_msc, position=query.position))
         if Fault.LATE_DEALS in wrong:
             newest = {row["ticket"] for row in self.terminal.deals()[-self.faults.late_deals :]}
             rows = [row for row in rows if row["ticket"] not in newest]

@@ -20,7 +20,7 @@ from ledger.deprecation import Alias, init_arguments
 from ledger.gateway.curve import ServerKeys
 from ledger.gateway.sandbox.control import Control
 from ledger.gateway.sandbox.faults import Faults
-from ledger.gateway.sandbox.responder import SandboxResponder
+from ledger.gateway.sandbox.responder import Reads, SandboxResponder, TerminalReads
 from ledger.gateway.sandbox.terminal import Terminal
 from ledger.gateway.server import GatewayServer
 from ledger.protocol import MESSAGE_BYTES_MAX
@@ -33,6 +33,7 @@ class SandboxServer:
 
     Attributes:
         terminal: What it serves.
+        reads: How it is read: a MetaTrader5 module over it, or None for the terminal itself.
         endpoint: ``tcp://127.0.0.1:5555``; port 0 takes a free one.
         control: The endpoint of the commands.
         is_extended: Whether it speaks the extended form.
@@ -49,6 +50,7 @@ class SandboxServer:
     clock: ClockRule | None = None
     manual_trade_every_ms: int = 0
     faults: Faults = field(factory=Faults)
+    reads: Reads | None = None
     keys: ServerKeys | None = None
     authorised: Path | None = None
     _server: GatewayServer = field(init=False)
@@ -58,6 +60,7 @@ class SandboxServer:
     def __attrs_post_init__(self) -> None:
         responder = SandboxResponder(
             terminal=self.terminal,
+            reads=self.reads or TerminalReads(self.terminal),
             is_extended=self.is_extended,
             clock=self.clock,
             manual_trade_every_ms=self.manual_trade_every_ms,

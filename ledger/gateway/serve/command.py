@@ -6,6 +6,7 @@ It needs no more than the service itself: beside a terminal the complete install
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -151,7 +152,7 @@ def _stop_with_input(stop: Callable[[], object]) -> None:
     """Stop when standard input ends: whoever started this program is gone then, on every system."""
 
     def wait() -> None:
-        while sys.stdin.buffer.read(4096):
+        while os.read(sys.stdin.fileno(), 4096):  # a thread inside a buffered read would abort the end of the program
             pass
         stop()
 

@@ -30,7 +30,7 @@ class FileLock:
 
     @classmethod
     def of_file(cls, path: Path) -> Self:
-        """Return the lock of a file; its own file lies beside it. It is not acquired yet."""
+        """Return the lock of a file; its own file has the same name and ``.lock``. It is not acquired yet."""
         return cls(path.with_name(path.name + ".lock"))
 
     def acquire(self) -> bool:
