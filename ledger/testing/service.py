@@ -119,8 +119,12 @@ class FakeTerminal(Mt5Terminal):
                 self._block(asked)
             case "fail":
                 self._fail(asked)
-            case "heal":
+            case "heal" | "clear":
                 self._fake.faults.clear()
+            case "fault":
+                raise BadValue(
+                    'those are faults of a sandbox: here the package fails, with {"command": "fail", "fault": "KIND"}'
+                )
             case _:
                 return False
         return True

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ledger.errors import BadValue
+from ledger.errors import BadValue, GatewayRefused
 from ledger.gateway.client import ZmqGateway
 from ledger.gateway.serve.service import ServiceSettings
 from ledger.gateway.serve.terminal_process import TerminalSettings
@@ -236,6 +236,21 @@ def test_an_error_of_the_package_is_answered_with_its_code(tmp_path):
         served.until("the connection", state="idle")
         while (answer := served.ask("GET_POSITIONS"))["status"] != "SUCCESS":
             assert answer["error_code"] == "-10004"
+
+
+def test_a_fault_of_the_package_lasts_until_it_is_cleared(tmp_path):
+    with ServedTerminal(tmp_path, terminal={"positions": 2}, poll_ms=60_000) as served:
+        served.until_connected()
+        served.terminal.control("fail", fault="fail")
+        for _ in range(3):
+            assert served.ask("GET_POSITIONS")["error_code"] == "-1"
+        served.terminal.clear()
+        assert served.ask("GET_POSITIONS")["count"] == 2
+
+
+def test_a_fault_that_only_a_sandbox_has_is_refused(served):
+    with pytest.raises(GatewayRefused, match="fail"):
+        served.terminal.fault("half")
 
 
 # ---- what is published

@@ -573,6 +573,7 @@ def work(url: str, endpoint: str, account: str, report: Callable[[str], object],
     event.listen(engine, "commit", lambda _: reach("commit"))
     journal: Any = WatchedJournal(SqlJournal(engine, now_us), reach)
     one = Ledger(journal, now_us).account(account)
+    gateway: Any = None
     reconciler: StateReconciler | None = None
     report(json.dumps({"ready": True}))
     while line := read_line():
@@ -583,6 +584,7 @@ def work(url: str, endpoint: str, account: str, report: Callable[[str], object],
             reconciler = StateReconciler(
                 one, _Reached(gateway, reach), clock="UTC", monotonic=lambda: clock["us"] / 1_000_000, sleep=sleep
             )
+        gateway.timeout_ms = command.get("timeout_ms", TIMEOUT_MS)
         if command["do"] == "record":
             for row in command["rows"]:
                 one.record(deal_of(row, bare=command["bare"]))
@@ -622,9 +624,13 @@ class RealDesk:
         url: The journal.
         name: The account.
         terminal: The broker, for what time it is.
+        timeout_ms: How long each of its requests may take.
     """
 
-    def __init__(self, start: Callable[[], Any], url: str, name: AccountId, terminal: RemoteTerminal) -> None:
+    def __init__(
+        self, start: Callable[[], Any], url: str, name: AccountId, terminal: RemoteTerminal, timeout_ms: int = TIMEOUT_MS
+    ) -> None:
+        self.timeout_ms = timeout_ms
         self._start = start
         self._terminal = terminal
         self._clock_us = 0
@@ -658,7 +664,8 @@ class RealDesk:
             self.account.record(deal)
 
     def _send(self, do: str, **words: Any) -> None:
-        self._child.send(json.dumps({"do": do, "now_msc": self._terminal.now_msc, **words}, default=str))
+        common = {"do": do, "now_msc": self._terminal.now_msc, "timeout_ms": self.timeout_ms}
+        self._child.send(json.dumps({**common, **words}, default=str))
 
     def _synced(self, output: Json) -> Synced:
         self._terminal.advance(round(output["slept_sec"] * 1000))

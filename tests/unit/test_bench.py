@@ -60,3 +60,26 @@ def test_a_path_is_slower_when_it_takes_more_than_twice_as_long(better, ratio, i
     path = Row(name="n", unit="", ours=lambda: 1.0, target=None, better=better)
     assert bench._is_slower(path, ratio, 1.0) is is_slower
     assert bench._is_slower(path, ratio, None) is False
+
+
+def test_the_rows_about_the_service_are_measured_over_a_real_one(tmp_path):
+    from tools.bench.service import ServiceSizes, service_paths
+
+    sizes = ServiceSizes(positions=3, syncs=2, pushes=2, pings=3, clients=1)
+    rows = {path.name: path for path in service_paths(tmp_path, sizes)}
+    assert {name: (path.target, path.by_ratio) for name, path in rows.items()} == {
+        "sync of 3 agreeing positions through the service": (2.5, True),
+        "sync of 3 agreeing positions through the service, to bytes that are ready-made": (None, False),
+        "PING while 1 clients ask for 3 positions, p99": (50, False),
+        "a trade in the terminal to callback, p99": (300, False),
+        "push to callback, p99": (300, False),
+    }
+    assert all(path.ours() >= 0 and (path.reference is None or path.reference() > 0) for path in rows.values())
+
+
+def test_a_percentile_is_a_value_that_was_measured():
+    from tools.bench.service import percentile
+
+    assert percentile([3.0, 1.0, 2.0], 99) == 3.0
+    assert percentile([float(number) for number in range(1, 201)], 99) == 198.0
+    assert percentile([float(number) for number in range(1, 201)], 50) == 100.0

@@ -1,183 +1,293 @@
-"""The rows about the gateway service, for ``bench.py``: a sync over it, an event from broker to callback, PING under load.
+"""The rows about the gateway service, for ``bench.py``: syncs through it, its push stream, and PING while others ask.
 
-The terminal is the fake module in a terminal process of its own. The reference of a sync is a bare round trip of the same
-bytes: a socket that answers what it was given, and the standard library's JSON.
+The service is ``ledger gateway serve --fake`` with its two processes. The reference of a sync is a bare ZeroMQ server that
+answers one request with as many bytes of the same JSON, and does nothing else.
 """
 
 import json
+import random
 import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path as File
 from typing import Any
 
+import zmq
+from attrs import frozen
+
 from tools.bench.paths import Path, Paths
 
-_POSITIONS = 1000
-_SYNCS = 200
-_TRADES = 100
-_PINGS = 1000
+_ROOT = File(__file__).resolve().parents[2]
 _ACCOUNT = ("Sandbox-Demo", 70113)
-_GIVE_UP_SEC = 60.0
+_PATIENCE_SEC = 60.0
+_POLL_SEC = 0.2  # how often the service looks at its terminal
+_POSITIONS_REQUEST = b'{"action": "GET_POSITIONS", "symbol": "*", "req_id": "x"}'
+_PUSH_TARGET_MS = 300.0
+_PING_TARGET_MS = 50.0
+_SYNC_TARGET = 2.5
 
 
-def service_paths(folder: File) -> Paths:
-    """What the service costs."""
-    with _service(folder) as ready:
-        yield from _sync_paths(folder, ready["endpoint"])
-        yield from _push_paths(ready)
-        yield from _ping_paths(ready["endpoint"])
+@frozen(kw_only=True)
+class ServiceSizes:
+    """How much is measured."""
+
+    positions: int = 1000
+    syncs: int = 200
+    pushes: int = 100
+    pings: int = 1000
+    clients: int = 4  # that ask for positions without a pause, while PING is measured
+
+
+@frozen(kw_only=True)
+class _Service:
+    """Where a running service is."""
+
+    endpoint: str
+    control: str
+
+
+def service_paths(folder: File, sizes: ServiceSizes | None = None) -> Paths:
+    """What the gateway service costs whoever asks it, and how soon it reports."""
+    sizes = sizes or ServiceSizes()
+    with _served(folder, "--positions", str(sizes.positions)) as service:
+        yield from _sync_rows(folder, service, sizes)
+        yield from _ping_rows(service, sizes)
+    with _served(folder, "--positions", "10") as service:
+        yield from _push_rows(service, sizes)
 
 
 @contextmanager
-def _service(folder: File) -> Iterator[dict[str, Any]]:
-    """Run a service over a simulated terminal with many positions."""
-    options = ("--fake", "--json", "--port", "0", "--positions", str(_POSITIONS), "--balance", "100000000")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ledger.gateway.serve", *options, "--store", str(folder / "gateway.db")],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        yield json.loads(process.stdout.readline())
-    finally:
-        process.communicate()  # it ends with its input
+def _served(folder: File, *options: str) -> Iterator[_Service]:
+    """Run a service over a simulated terminal, and wait until it has it."""
+    command = [sys.executable, "-m", "ledger.gateway.serve", "--fake", "--port", "0", "--json", *options]
+    with ExitStack() as stack:
+        log = stack.enter_context((folder / "service.log").open("ab"))
+        process = stack.enter_context(
+            subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+        )
+        try:
+            assert process.stdout is not None
+            ready = json.loads(process.stdout.readline())
+            service = _Service(endpoint=ready["endpoint"], control=ready["control"])
+            _wait_ready(service)
+            yield service
+        finally:
+            process.terminate()
 
 
-def _sync_paths(folder: File, endpoint: str) -> Paths:
-    import zmq
-
-    from ledger import Ledger, StateReconciler
+def _wait_ready(service: _Service) -> None:
     from ledger.errors import GatewayError
     from ledger.gateway.client import ZmqGateway
 
-    with Ledger.create(f"sqlite:///{folder}/service.db") as ledger, ZmqGateway(endpoint) as gateway:
+    give_up = time.monotonic() + _PATIENCE_SEC
+    with ZmqGateway(service.endpoint) as gateway:
+        while True:
+            try:
+                gateway.positions()
+            except GatewayError:
+                if time.monotonic() > give_up:
+                    raise
+            else:
+                return
+
+
+# ----------------------------------------------------------------------------------------------------------------- syncs
+
+
+def _sync_rows(folder: File, service: _Service, sizes: ServiceSizes) -> Paths:
+    """A sync of agreeing positions against a bare JSON round trip of the bytes of their answer."""
+    from ledger import Ledger, StateReconciler
+    from ledger.gateway.client import ZmqGateway
+
+    with ExitStack() as stack:
+        asker = stack.enter_context(_requests(service.endpoint))
+        answer = asker(_POSITIONS_REQUEST)
+        decoded = json.loads(answer)
+        encoded = stack.enter_context(_bare_server(lambda: _encode(decoded)))
+        ready_made = stack.enter_context(_bare_server(lambda: answer))
+        gateway = stack.enter_context(ZmqGateway(service.endpoint))
+        ledger = stack.enter_context(Ledger.create(f"sqlite:///{folder}/service.db"))
         account = ledger.account(*_ACCOUNT)
         account.open(currency="USD", mode="hedging", clock="ny-close")
-        raw = b""
-        while not raw:
-            try:
-                raw = gateway.positions().raw
-            except GatewayError:
-                time.sleep(0.05)
         reconciler = StateReconciler(account, gateway)
         first = reconciler.startup_recovery()
-        if first.status.value != "SUCCESS":
+        if first.status.value != "SUCCESS" or len(account.portfolio.positions) != sizes.positions:
             raise SystemExit(f"the first sync ended in {first.status.value}: {first.reason}")
-        took: list[float] = []
-        bare: list[float] = []
-        with _echo(raw) as plain:
-            socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.REQ)
-            socket.linger = 0
-            socket.connect(plain)
-            for _ in range(_SYNCS):
-                start = time.perf_counter()
-                result = reconciler.sync_positions()
-                took.append((time.perf_counter() - start) * 1000)
-                if result.status.value != "SUCCESS" or result.appended:
-                    raise SystemExit(f"a sync ended in {result.status.value}, {result.appended} appended: {result.reason}")
-                start = time.perf_counter()
-                socket.send(b'{"action": "GET_POSITIONS", "symbol": "*", "req_id": "x"}')
-                json.loads(socket.recv())
-                bare.append((time.perf_counter() - start) * 1000)
-            socket.send(b"stop")
-            socket.recv()
-            socket.close()
+        took: dict[str, list[float]] = {"sync": [], "bare": [], "ready-made": []}
+        for _ in range(sizes.syncs):
+            took["sync"].append(_milliseconds(lambda: _require_success(reconciler.sync_positions())))
+            took["bare"].append(_milliseconds(lambda: json.loads(encoded(_POSITIONS_REQUEST))))
+            took["ready-made"].append(_milliseconds(lambda: json.loads(ready_made(_POSITIONS_REQUEST))))
+    middle = {name: statistics.median(values) for name, values in took.items()}
+    name = f"sync of {sizes.positions:,} agreeing positions through the service"
     yield Path(
-        name=f"sync of {_POSITIONS:,} agreeing positions over the service", unit="ms", target=2.5, by_ratio=True,
-        ours=lambda: statistics.median(took), reference=lambda: statistics.median(bare), once=True,
+        name=name, unit="ms", target=_SYNC_TARGET, by_ratio=True, ours=lambda: middle["sync"],
+        reference=lambda: middle["bare"], once=True,
+    )  # fmt: skip
+    yield Path(
+        name=f"{name}, to bytes that are ready-made", unit="ms", target=None, ours=lambda: middle["sync"],
+        reference=lambda: middle["ready-made"], once=True,
     )  # fmt: skip
 
 
+def _require_success(result: Any) -> None:
+    if result.status.value != "SUCCESS" or result.appended:
+        raise SystemExit(f"a sync ended in {result.status.value} with {result.appended} events: {result.reason}")
+
+
+def _encode(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
 @contextmanager
-def _echo(raw: bytes) -> Iterator[str]:
-    """Answer every request with the same bytes, until one is ``stop``."""
-    import zmq
+def _requests(endpoint: str) -> Iterator[Callable[[bytes], bytes]]:
+    """Return what asks and waits for the answer."""
+    with zmq.Context() as context, context.socket(zmq.REQ) as socket:
+        socket.linger = 0
+        socket.connect(endpoint)
 
-    socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.REP)
-    socket.linger = 0
-    port = socket.bind_to_random_port("tcp://127.0.0.1")
+        def ask(request: bytes) -> bytes:
+            socket.send(request)
+            if not socket.poll(round(_PATIENCE_SEC * 1000)):
+                raise SystemExit(f"no answer from {endpoint}")
+            return socket.recv()
 
-    def answer() -> None:
-        while socket.recv() != b"stop":
-            socket.send(raw)
-        socket.send(b"")
-
-    thread = threading.Thread(target=answer)
-    thread.start()
-    yield f"tcp://127.0.0.1:{port}"
-    thread.join()
-    socket.close()
+        yield ask
 
 
-def _push_paths(ready: dict[str, Any]) -> Paths:
-    """A deal at the broker to the callback of a client that subscribed."""
+@contextmanager
+def _bare_server(answer: Callable[[], bytes]) -> Iterator[Callable[[bytes], bytes]]:
+    """Run a server that decodes a request and answers, and return what asks it.
+
+    It is a thread: while it works, whoever asks only waits.
+    """
+    with zmq.Context() as context, context.socket(zmq.REP) as socket:
+        socket.linger = 0
+        port = socket.bind_to_random_port("tcp://127.0.0.1")
+
+        def serve() -> None:
+            while "action" in json.loads(socket.recv()):
+                socket.send(answer())
+            socket.send(b"")
+
+        thread = threading.Thread(target=serve, name="bare server")
+        thread.start()
+        with _requests(f"tcp://127.0.0.1:{port}") as ask:
+            try:
+                yield ask
+            finally:
+                ask(b"{}")
+                thread.join()
+
+
+# ------------------------------------------------------------------------------------------------------------------ PING
+
+
+def _ping_rows(service: _Service, sizes: ServiceSizes) -> Paths:
+    """PING while other clients ask for all positions without a pause."""
+    from ledger.gateway.client import ZmqGateway
+
+    took: list[float] = []
+    program = f"from tools.bench.service import ask_for_ever; ask_for_ever({service.endpoint!r}, {sizes.clients})"
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE) as process, ZmqGateway(service.endpoint) as gateway:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()  # each client was answered once
+            for _ in range(sizes.pings):
+                took.append(_milliseconds(gateway.ping))
+                time.sleep(0.001)  # as often as somebody may look, and no busy loop
+        finally:
+            process.kill()
+    name = f"PING while {sizes.clients} clients ask for {sizes.positions:,} positions"
+    yield Path(name=f"{name}, p99", unit="ms", target=_PING_TARGET_MS, ours=lambda: percentile(took, 99), once=True)
+
+
+def ask_for_ever(endpoint: str, clients: int) -> None:
+    """Ask for all positions in so many threads, without a pause. Prints a line when each was answered."""
+    from ledger.errors import GatewayError
+    from ledger.gateway.client import ZmqGateway
+
+    answered = threading.Barrier(clients + 1)
+
+    def ask() -> None:
+        with ZmqGateway(endpoint) as gateway:
+            gateway.positions()
+            answered.wait()
+            while True:
+                try:
+                    gateway.positions()
+                except GatewayError:
+                    continue  # busy: so it is asked again
+
+    for _ in range(clients):
+        threading.Thread(target=ask, daemon=True).start()
+    answered.wait()
+    print("ready", flush=True)
+    threading.Event().wait()
+
+
+# ------------------------------------------------------------------------------------------------------------------ push
+
+
+def _push_rows(service: _Service, sizes: ServiceSizes) -> Paths:
+    """From a manual trade in the terminal, and from its publication, to the callback of whoever listens."""
     from ledger.gateway.client import ZmqGateway
     from ledger.gateway.sandbox.client import Sandbox
 
-    took: list[float] = []
-    heard: dict[int, float] = {}
-    arrived = threading.Condition()
+    dice = random.Random(1)  # noqa: S311  # a measurement is repeatable, not secret
+    arrived = threading.Event()
+    seen: dict[str, float] = {}
 
-    def on_event(event: Any) -> None:
-        if event is not None and event.kind == "deal":
-            with arrived:
-                heard[event.data["ticket"]] = time.perf_counter()
-                arrived.notify()
+    def note(event: Any) -> None:
+        if event is not None and event.kind == "position" and not arrived.is_set():
+            seen["at"], seen["pushed"] = time.time() * 1000, event.at_msc
+            arrived.set()
 
-    with ZmqGateway(ready["endpoint"]) as gateway, Sandbox(ready["endpoint"], ready["control"]) as terminal:
-        stream = gateway.subscribe(on_event)
-        while not stream.is_alive:
-            time.sleep(0.01)
-        for number in range(_TRADES):
-            time.sleep(0.013 * (number % 16))  # at any moment between two looks of the service
-            start = time.perf_counter()
-            (deal,) = terminal.control("trade", symbol="EURUSD", side="buy", volume="0.01")["deals"]
-            with arrived:
-                give_up = start + _GIVE_UP_SEC
-                while deal["ticket"] not in heard:
-                    if not arrived.wait(give_up - time.perf_counter()):
-                        raise SystemExit(f"deal {deal['ticket']} did not arrive")
-            took.append((heard[deal["ticket"]] - start) * 1000)
-        stream.close()
-    yield Path(name="push of a deal to a callback", unit="ms", target=None, ours=lambda: statistics.median(took), once=True)
-    yield Path(name="push of a deal to a callback, p99", unit="ms", target=300, ours=lambda: _p99(took), once=True)
-
-
-def _ping_paths(endpoint: str) -> Paths:
-    """PING while three other clients read a thousand positions without a pause."""
-    from ledger.errors import GatewayRefused
-    from ledger.gateway.client import ZmqGateway
-
-    took: list[float] = []
-    is_over = threading.Event()
-
-    def read() -> None:
-        with ZmqGateway(endpoint) as gateway:
-            while not is_over.is_set():
-                try:
-                    gateway.positions()
-                except GatewayRefused:
-                    continue  # BUSY
-
-    readers = [threading.Thread(target=read) for _ in range(3)]
-    for one in readers:
-        one.start()
-    with ZmqGateway(endpoint) as gateway:
-        gateway.ping()
-        for _ in range(_PINGS):
-            start = time.perf_counter()
-            gateway.ping()
-            took.append((time.perf_counter() - start) * 1000)
-    is_over.set()
-    for one in readers:
-        one.join()
-    yield Path(name="PING of the service under load, p99", unit="ms", target=50, ours=lambda: _p99(took), once=True)
+    since_trade: list[float] = []
+    since_push: list[float] = []
+    with ZmqGateway(service.endpoint) as gateway, Sandbox(service.endpoint, service.control) as terminal:
+        stream = gateway.subscribe(note)
+        try:
+            _wait_alive(stream)
+            for _ in range(sizes.pushes):
+                time.sleep(dice.uniform(0, _POLL_SEC))  # a trade comes at any moment between two looks
+                arrived.clear()
+                terminal.control("trade", symbol="EURUSD", side="buy", volume="0.01")
+                start = time.time() * 1000  # the simulation has written its books, which no terminal would wait for
+                if not arrived.wait(_PATIENCE_SEC):
+                    raise SystemExit("a trade was not pushed")
+                since_trade.append(max(0.0, seen["at"] - start))
+                since_push.append(max(0.0, seen["at"] - seen["pushed"]))
+        finally:
+            stream.close()
+    for name, values in (("a trade in the terminal", since_trade), ("push", since_push)):
+        yield Path(
+            name=f"{name} to callback, p99", unit="ms", target=_PUSH_TARGET_MS,
+            ours=partial(percentile, values, 99), once=True,
+        )  # fmt: skip
 
 
-def _p99(values: list[float]) -> float:
-    return statistics.quantiles(values, n=100)[98]
+def _wait_alive(stream: Any) -> None:
+    give_up = time.monotonic() + _PATIENCE_SEC
+    while not stream.is_alive:
+        if time.monotonic() > give_up:
+            raise SystemExit("nothing is pushed")
+        time.sleep(0.01)
+
+
+def _milliseconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return (time.perf_counter() - start) * 1000
+
+
+def percentile(values: list[float], percent: int) -> float:
+    """Return the smallest value that at least so many percent of all do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
