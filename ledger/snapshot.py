@@ -46,12 +46,14 @@ class Snapshot:
     """The open positions of an account at one moment, in the order of the answer.
 
     ``raw`` is the answer as it came in: the evidence of whatever is concluded from it. ``is_extended`` means that the answer
-    echoed our request id, so that the gateway may be asked for more than positions.
+    echoed our request id, so that the gateway may be asked for more than positions. ``is_engine_form`` means that it is from a
+    server as trading engines bring along, which may have passed ``*`` on to MetaTrader 5 as the name of a symbol.
     """
 
     positions: tuple[RemotePosition, ...]
     raw: bytes
     is_extended: bool = False
+    is_engine_form: bool = False
     server_time_msc: int | None = None
     count: int | None = None
     login: int | None = None

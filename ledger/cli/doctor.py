@@ -16,6 +16,7 @@ from typing import Any, Final
 import click
 from attrs import frozen
 
+from ledger.cli.gateway_forms import form_of
 from ledger.cli.gateways import (
     GatewaySettings,
     SyncSettings,
@@ -364,6 +365,11 @@ class _Witness:
         self.took_ms = (time.monotonic() - began) * 1000
         return self.snapshot
 
+    def positions_of(self, symbol: str) -> Snapshot:
+        """Ask for the positions of one symbol. Raises as ``SymbolGateway.positions_of``."""
+        found: Snapshot = getattr(self._gateway, "positions_of")(symbol)  # noqa: B009  # asked of gateways that have it
+        return found
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._gateway, name)
 
@@ -393,10 +399,9 @@ def _gateway(ledger: Ledger | None, found: GatewaySettings, settings: SyncSettin
         if snapshot is None:
             yield check(name, state, seen, advice)
             return
-        form = "extended form" if snapshot.is_extended else "base form: neither account nor clock nor deals are reported"
-        yield check(
-            name, state, f"answers in {gateway.took_ms:.0f} ms, {len(snapshot.positions)} positions, {form}; {seen}", advice
-        )
+        yield check(name, state, f"answers in {gateway.took_ms:.0f} ms, {len(snapshot.positions)} positions; {seen}", advice)
+        spoken = form_of(gateway, snapshot, url=found.url, form=found.form)
+        yield check("form", WARNING if spoken.advice else OK, f"{spoken.name}: {spoken.offers}", spoken.advice)
         if snapshot.connected is False:
             yield check("terminal", FAILED, "not connected to its broker", "look at the terminal")
         yield check("keys", *((OK, "CURVE, server key pinned", "") if found.client_key else _without_keys(found)))

@@ -122,10 +122,13 @@ def sandbox(**options: Any) -> None:
 def _module_over(terminal: Any, clock: ClockRule | None) -> Any:
     """Return the reads of a MetaTrader5 module over a terminal, as ``ledger gateway serve`` has them of a real one."""
     from ledger.gateway.mt5_terminal import Mt5Terminal
-    from ledger.testing import FakeMetaTrader5
+    from ledger.testing import FakeMetaTrader5, FakeSettings
 
     present = None if clock is None else lambda: _now_msc(clock)
-    return Mt5Terminal(FakeMetaTrader5(terminal, clock=present), login=terminal.login, server=terminal.server)
+    settings = FakeSettings(tick_every_ms=0)  # prices depend on seed and orders only, not on how often they are read
+    return Mt5Terminal(
+        FakeMetaTrader5(terminal, clock=present, settings=settings), login=terminal.login, server=terminal.server
+    )
 
 
 def _terminal(options: dict[str, Any], *, is_still: bool) -> Any:

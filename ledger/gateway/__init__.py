@@ -52,6 +52,15 @@ class Gateway(Protocol):
         ...
 
 
+@runtime_checkable
+class SymbolGateway(Protocol):
+    """A gateway that may be asked for the positions of one symbol, beside all."""
+
+    def positions_of(self, symbol: str) -> Snapshot:
+        """Return the open positions of one symbol. Raises as ``Gateway``."""
+        ...
+
+
 class Subscription(Protocol):
     """What a gateway pushes, heard in a thread of its own until it is closed."""
 

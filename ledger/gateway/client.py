@@ -258,6 +258,10 @@ class ZmqGateway:
         """Return all open positions. See ``Gateway``."""
         return self._ask(GetPositions(), read_snapshot)
 
+    def positions_of(self, symbol: str) -> Snapshot:
+        """Return the open positions of one symbol. See ``SymbolGateway``."""
+        return self._ask(GetPositions(symbol=symbol), read_snapshot)
+
     def account(self) -> RemoteAccount:
         """Return the broker's figures of the account. See ``Gateway``."""
         return self._ask(GetAccount(), read_account)

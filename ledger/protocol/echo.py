@@ -27,9 +27,12 @@ _QUOTES: Final = frozenset({"request", "header", "headers", "meta", "metadata", 
 _HEAD: Final = frozenset({
     "status", "error_code", "error_msg", "server_time_msc", "server_time", "count", "login", "server", "margin_mode",
     "connected", "account", "protocol", "store", "epoch", "seq", "push_port",
-    "trade_allowed", "error", "lastError", "description", "desription",
+    "trade_allowed", "error", "lastError", "description", "desription", "timestamp",
 })  # fmt: skip
 _NAMES: Final = _ECHOES | _IDS | _QUOTES
+#: The two statuses of the engine form, and the fields that it has in good answers and in errors.
+_ENGINE_STATUSES: Final = ("ok", "REJECTED")
+_ENGINE_FIELDS: Final = ("uuid", "timestamp")
 
 
 class AnotherAnswer(SnapshotRefused):
@@ -57,7 +60,7 @@ class Asked:
         """
         named = [(name, value) for name, value in _named(fields) if value is not None and value != ""]
         echoes = [(name, value) for name, value in named if _letters(name) in _ECHOES]
-        if not echoes and self.req_id is not None:
+        if not echoes and self.req_id is not None and not self._is_own_id(named, fields):
             echoes = named
         for name, value in echoes:
             if not self._is(value):
@@ -65,6 +68,14 @@ class Asked:
         self.is_echoed = bool(echoes)
         if self.must_echo and not echoes and status_of(fields) in STATUS_GOOD:
             raise AnotherAnswer(f"expected the answer to request {self.req_id}, found one that names none", field="req_id")
+
+    def _is_own_id(self, named: list[tuple[str, Any]], fields: Json) -> bool:
+        """Return whether all that an answer names is the ``uuid`` that a server of the engine form gives each of its answers.
+
+        As in the base form, it is the answer by its connection; not where the gateway named a request before.
+        """
+        is_uuid = [name for name, _ in named] == ["uuid"]
+        return is_uuid and not self.must_echo and is_engine_form(fields) and not self._is(fields["uuid"])
 
     def _is(self, value: object) -> bool:
         if self.req_id is None or isinstance(value, (bool, dict, list)):
@@ -90,6 +101,15 @@ def _letters(text: str) -> str:
 def is_wanted(key: str) -> bool:
     """Return whether a field of an answer is read: its content, and which request it names."""
     return key in _HEAD or _letters(key) in _NAMES
+
+
+def is_engine_form(fields: Json) -> bool:
+    """Return whether an answer is of the engine form: that of the servers which trading engines bring along.
+
+    They answer ``ok`` or ``REJECTED``, with an id and a time of the answer's own, name no request, and often pass the ``*`` of
+    a request on to MetaTrader 5.
+    """
+    return fields.get("status") in _ENGINE_STATUSES and all(name in fields for name in _ENGINE_FIELDS)
 
 
 def status_of(fields: Json) -> str | None:

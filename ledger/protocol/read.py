@@ -18,7 +18,7 @@ from ledger.errors import BadValue, GatewayRefused, InexactNumber, SnapshotRefus
 from ledger.events import Deal, Origin
 from ledger.events.deals import make_deal
 from ledger.mt5 import deal_type_of
-from ledger.protocol.echo import STATUS_BAD, STATUS_GOOD, Asked, is_wanted, status_of
+from ledger.protocol.echo import STATUS_BAD, STATUS_GOOD, Asked, is_engine_form, is_wanted, status_of
 from ledger.protocol.fields import Fields, as_whole
 from ledger.protocol.json_stream import AnswerParts, read_answer, shown
 from ledger.protocol.messages import (
@@ -143,10 +143,12 @@ def read_snapshot(raw: bytes, asked: Asked | None = None) -> Snapshot:
         SnapshotRefused: It cannot be read whole.
     """
     answer, fields = _read(raw, "GET_POSITIONS", asked, "positions", read_position)
+    is_extended = asked is not None and asked.is_echoed
     return Snapshot(
         positions=tuple(rows_of(answer, "positions")),
         raw=raw,
-        is_extended=asked is not None and asked.is_echoed,
+        is_extended=is_extended,
+        is_engine_form=not is_extended and is_engine_form(answer.fields),
         server_time_msc=fields.time_msc("server_time_msc", "server_time"),
         count=fields.optional("count", fields.whole),
         login=fields.optional("login", fields.whole),

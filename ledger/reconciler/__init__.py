@@ -19,7 +19,7 @@ from uuid import uuid4
 import attrs
 
 from ledger.clock import ClockRule, to_clock
-from ledger.errors import AccountUnknown, BadValue, JournalError, LedgerError
+from ledger.errors import AccountUnknown, BadValue, JournalError, LedgerError, SnapshotRefused
 from ledger.events import Origin, Recorded
 from ledger.gateway import Gateway, PushGateway, Subscription
 from ledger.journal.health import HeldBack, SyncHealth
@@ -322,8 +322,12 @@ class StateReconciler:
         """
         portfolio = self.account.portfolio
         now_msc = portfolio.terms.clock.from_utc_msc(self.account.ledger.now_us() // 1000)
-        snapshot = validate(self.gateway.positions(), portfolio, now_msc=now_msc)
-        return compare(self.account.portfolio, snapshot)
+        listing = self._memory.lists.ask(self.gateway, portfolio)
+        snapshot = validate(listing.snapshot, portfolio, now_msc=now_msc)
+        found = compare(self.account.portfolio, snapshot)
+        if listing.partial is not None and not found:
+            raise SnapshotRefused(listing.partial, field="positions")
+        return found
 
     def detect_drift(self) -> str | None:
         """Describe how the portfolio and a fresh snapshot differ; None where they agree. Changes nothing.

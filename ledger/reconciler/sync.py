@@ -52,6 +52,7 @@ from ledger.reconcile.policy import Action, ReconcilePolicy
 from ledger.reconcile.validate import is_ahead, require_identity, validate
 from ledger.reconcile.withdrawals import decide_withdrawals, open_withdrawals
 from ledger.reconciler.history import Booked, History
+from ledger.reconciler.listing import Listing, Lists
 from ledger.reconciler.results import SyncResult, SyncStatus
 from ledger.service import Account
 from ledger.snapshot import RemoteAccount, RemotePosition, RemoteSymbol, Snapshot
@@ -76,6 +77,8 @@ class SyncState:
     """What a reconciler remembers from sync to sync. The journal stores what must survive it."""
 
     history: History
+    #: What a gateway of the engine form has listed so far.
+    lists: Lists = attrs.field(factory=Lists)
     #: What came to disagree lately: read from the journal up to a version, None where nothing was read yet.
     flapping: Flapping = attrs.field(factory=Flapping)
     flapping_version: int | None = None
@@ -154,7 +157,8 @@ class Sync:
         self._booked_before = len(self._booked.rows)
         asked_us = self._account.ledger.now_us()
         known = self._known()
-        snapshot = self._gateway.positions()
+        listing = self._memory.lists.ask(self._gateway, known)
+        snapshot = listing.snapshot
         if known is None:
             known = self._opened(snapshot)
         ours_msc = known.terms.clock.from_utc_msc(asked_us // 1000)
@@ -217,6 +221,7 @@ class Sync:
             )
         decision = _both(decision, self._withdrawals(portfolio, version, around, snapshot.evidence))
         decision = _both(decision, self._clock_decision(portfolio, snapshot, around, is_ahead_of_us=is_ahead_of_us))
+        decision = _both(decision, self._unlisted(listing))
         events = [*decision.events, *self._further_events(portfolio, snapshot, around)]
         if money is not None and not is_ahead_of_us:
             events += self._opening_figure(known, portfolio, snapshot, money, around, found)
@@ -224,6 +229,14 @@ class Sync:
         if around.is_another_answer:
             self._memory.listed_us = asked_us
         return decision
+
+    def _unlisted(self, listing: Listing) -> Decision:
+        """Hold what the gateway's list does not show, where it is not of the whole account."""
+        if listing.note is not None:
+            self._warnings.append(listing.note)
+        if listing.partial is None:
+            return Decision()
+        return Decision(held=(Held(kind="sync", position_id=None, symbol=None, why=listing.partial),))
 
     def _withdrawals(self, portfolio: Portfolio, version: int, around: DecisionContext, evidence: str) -> Decision:
         """Decide about deals that the broker's answers of this sync lack."""
