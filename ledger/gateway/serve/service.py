@@ -149,11 +149,13 @@ class GatewayService:
     Attributes:
         settings: What it was started with.
         report: Called with what happens, in words.
+        control_endpoint: Where commands to a simulated terminal arrive; None where none do.
     """
 
     settings: ServiceSettings
     report: Callable[[str], object] = lambda _: None
     monotonic: Callable[[], float] = time.monotonic
+    control_endpoint: str | None = field(default=None, init=False)
     link: TerminalLink = field(init=False)
     publisher: Publisher = field(init=False)
     store: Store = field(init=False)
@@ -330,12 +332,8 @@ class GatewayService:
         socket.linger = 0
         socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES_MAX)
         socket.bind(endpoint)
+        self.control_endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
         return socket
-
-    @property
-    def control_endpoint(self) -> str | None:
-        """Where commands to a simulated terminal arrive; None where none do."""
-        return None if self._commands is None else self._commands.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def _take_command(self) -> None:
         assert self._commands is not None, "it is open"
