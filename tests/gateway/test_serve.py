@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import socket
+import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from ledger.errors import BadValue, GatewayRefused
 from ledger.gateway.client import ZmqGateway
 from ledger.gateway.serve.service import ServiceSettings
+from ledger.gateway.serve.store import Store
 from ledger.gateway.serve.terminal_process import TerminalSettings
 from ledger.testing.service import FakeTerminal, open_fake
 from tests.support.service import GIVE_UP_MS, ServedTerminal
@@ -379,6 +381,22 @@ def test_a_manual_trade_is_published_and_stored_with_its_deal(served):
     assert [one for one in events if one["seq"] == pushed["seq"]] == [
         {name: pushed[name] for name in ("seq", "kind", "at_msc", "data")}
     ]
+
+
+def test_a_disk_that_is_full_costs_events_and_no_answers(served, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with served.listen() as listener:
+        with monkeypatch.context() as full:
+            full.setattr(Store, "append", refuse)
+            served.terminal.control("trade", symbol="EURUSD", side="buy", volume="0.10")
+            while not (found := [one for one in served.reports if "not stored" in one]):
+                assert served.ask("GET_POSITIONS")["status"] == "SUCCESS"
+        assert found == ["events are not stored and not published: database or disk is full"]
+        (deal,) = served.terminal.control("trade", symbol="EURUSD", side="buy", volume="0.10")["deals"]
+        while listener.next_of("deal")["data"]["ticket"] != deal["ticket"]:
+            pass
 
 
 def test_numbers_go_on_after_a_restart_of_the_service(tmp_path):

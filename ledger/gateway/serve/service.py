@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -172,6 +173,7 @@ class GatewayService:
     _beat_at: float = field(default=0.0, init=False)
     _generation: int = field(default=0, init=False)
     _shown: Mapping[str, Any] | None = field(default=None, init=False)  # the newest connection event
+    _unstored: str | None = field(default=None, init=False)  # why events could not be stored the last time
     _commands: zmq.Socket[bytes] | None = field(default=None, init=False)
     _command: bytes | None = field(default=None, init=False)  # one that is not answered
     _folder: str | None = field(default=None, init=False)  # of the terminal's program
@@ -540,7 +542,15 @@ class GatewayService:
 
     def _publish(self, changes: list[Change]) -> None:
         assert self.store.account is not None, "the terminal has shown its account"
-        for event in self.store.append(changes, at_msc=_utc_msc()):
+        try:
+            events = self.store.append(changes, at_msc=_utc_msc())
+        except sqlite3.Error as error:  # a full disk: whoever looks at intervals is answered all the same
+            if str(error) != self._unstored:
+                self.report(f"events are not stored and not published: {error}")
+            self._unstored = str(error)
+            return
+        self._unstored = None
+        for event in events:
             self.publisher.publish(event, store=self.store.id, account=self.store.account)
 
 
