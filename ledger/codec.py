@@ -19,12 +19,15 @@ from ledger import events
 from ledger.clock import ClockRule
 from ledger.errors import CorruptEvent, LedgerError, UnknownEvent
 from ledger.events import (
+    ORDER_KINDS,
     AccountOpened,
     Adjusted,
     BalanceAsserted,
     BreakClosed,
     BreakKind,
     BreakOpened,
+    CarrierBroken,
+    CarrierProven,
     CashMoved,
     Deal,
     DealCompleted,
@@ -36,13 +39,22 @@ from ledger.events import (
     GhostClosed,
     IdentityRelaxed,
     IdentityRequired,
+    LimitsSet,
+    OrderAnswered,
+    OrderDenied,
+    OrderIntended,
+    OrderResolved,
+    OrderSeen,
     Origin,
     PositionRecovered,
     PositionReticketed,
     Recorded,
+    StopsSeen,
     SymbolSpecified,
     SyncDegraded,
     SyncRestored,
+    TradingHalted,
+    TradingResumed,
 )
 from ledger.events.deals import make_deal
 from ledger.fold_order import asserted, asserted_place
@@ -136,6 +148,17 @@ KINDS: Final[Mapping[str, tuple[type[Event], int]]] = {
         (1, IdentityRelaxed),
         (1, IdentityRequired),
         (2, Adjusted),
+        (1, OrderIntended),
+        (1, OrderDenied),
+        (1, OrderAnswered),
+        (1, OrderSeen),
+        (1, OrderResolved),
+        (1, StopsSeen),
+        (1, LimitsSet),
+        (1, TradingHalted),
+        (1, TradingResumed),
+        (1, CarrierProven),
+        (1, CarrierBroken),
     )
 }
 
@@ -253,6 +276,11 @@ def _plain(value: Any, magic: Callable[[int | None], int | None]) -> Any:
 
 # ---------------------------------------------------------------------------------------------------------- natural keys
 
+#: What is no part of the fold of positions and money: it applies at every moment, or is folded by version into orders.
+_OUTSIDE: Final = frozenset({"AccountOpened", "SymbolSpecified"}) | ORDER_KINDS
+#: Where the natural keys of all events about orders are, whatever a database sorts texts by: the first of each part, and what
+#: is behind it. A letter is compared before any mark and any case.
+ORDER_KEYS: Final = (("carrier", "carries"), ("halt", "halu"), ("limits", "limitt"), ("order", "ordes"), ("stops", "stopt"))
 #: Of what was seen in a snapshot, two reconcilers see the same at different times and with different evidence.
 _CORRECTIONS: Final = ("PositionRecovered", "GhostClosed", "DriftCorrected", "PositionReticketed")
 
@@ -275,8 +303,9 @@ def natural_key(event: Event) -> str:
             return f"BreakOpened:clock:{event.ours}"  # one for each clock rule that was found wrong
         case BreakClosed():
             return f"BreakClosed:{event.caused_by}"
+        case _ if (kind := type(event).__name__) in ORDER_KINDS:
+            return _order_key(event)
         case _:
-            kind = type(event).__name__
             fields = plain_fields(event)
             if kind != "BreakOpened":  # two answers that show the same at once are two sights
                 fields.pop("evidence", None)
@@ -284,6 +313,35 @@ def natural_key(event: Event) -> str:
                 fields["time_msc"] = event.time_msc
             about = f"{position_id}:" if (position_id := getattr(event, "position_id", None)) else ""
             return f"{kind}:{about}{sha256(dump_json(fields).encode()).hexdigest()[:32]}"
+
+
+def _order_key(event: Any) -> str:
+    match event:
+        case OrderIntended() | OrderDenied():  # one of the two: a client id that was denied is used up
+            key = f"order:{event.client_id}"
+        case OrderAnswered():
+            key = f"order:{event.client_id}:answer"
+        case OrderResolved():
+            key = f"order:{event.client_id}:resolved:{event.number}"
+        case TradingHalted() | TradingResumed():
+            scope = event.scope.value if event.name is None else f"{event.scope.value}:{event.name.replace('#', '##')}"
+            key = f"halt:{scope}:{event.number}"
+        case OrderSeen():
+            key = f"order:{event.ticket}:seen:{_content_digest(event)}"
+        case StopsSeen():
+            key = f"stops:{event.position_id}:{_content_digest(event)}"
+        case LimitsSet():
+            key = f"limits:{sha256(event.rules.encode()).hexdigest()[:32]}"
+        case _:
+            key = f"carrier:{event.kind.value}:{_content_digest(event)}"
+    return key
+
+
+def _content_digest(event: OrderSeen | StopsSeen | CarrierProven | CarrierBroken) -> str:
+    """Return a digest of what somebody saw of an order, whenever and in whatever answer."""
+    fields = {"event": type(event).__name__} | plain_fields(event)
+    fields.pop("evidence", None)
+    return sha256(dump_json(fields).encode()).hexdigest()[:32]
 
 
 def placement_of(kind: str, at: tuple[int, int], last: tuple[int, int]) -> int:
@@ -294,7 +352,7 @@ def placement_of(kind: str, at: tuple[int, int], last: tuple[int, int]) -> int:
         at: Its broker time and deal (``NO_DEAL`` for none).
         last: Those of the latest event that arrived in order before it.
     """
-    if kind in ("AccountOpened", "SymbolSpecified"):
+    if kind in _OUTSIDE:
         return OUTSIDE_FOLD
     if kind in ("DealCompleted", "DealRevised"):
         return OUT_OF_ORDER

@@ -2,7 +2,7 @@
 
     LedgerError                 .retryable = False
         InputError              MalformedExport, UnknownEvent, InexactNumber, BadValue
-        RuleError               DealConflict, AccountUnknown, AccountMismatch
+        RuleError               DealConflict, OrderConflict, AccountUnknown, AccountMismatch
         JournalError            VersionConflict (retryable), VersionGap, CorruptEvent, JournalNewer, JournalMissing,
                                 JournalReplaced, JournalUnsafe, JournalBusy (retryable), JournalUnavailable (retryable)
         GatewayError            GatewayTimeout (retryable), GatewayUnavailable (retryable), GatewayRefused (retryable),
@@ -90,6 +90,24 @@ class DealConflict(RuleError):
         super().__init__(
             f"deal {deal} is known with other content ({differences_text}). What is known stays; "
             "if the broker really changed the deal, record a DealRevised."
+        )
+
+
+class OrderConflict(RuleError):
+    """What is known of an order, or a halt, was recorded again with other content.
+
+    Attributes:
+        key: What it is known by: ``order:CLIENT``, ``halt:SCOPE:N``.
+        differences: field -> (ours, theirs), both as text.
+    """
+
+    def __init__(self, key: str, differences: dict[str, tuple[str, str]]) -> None:
+        self.key = key
+        self.differences = differences
+        differences_text = "; ".join(f"{field}: known {ours}, found {theirs}" for field, (ours, theirs) in differences.items())
+        super().__init__(
+            f"{key} is known with other content ({differences_text}). What is known stays: give what is new an id, or a "
+            "number, of its own."
         )
 
 

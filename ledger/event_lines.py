@@ -206,6 +206,61 @@ def _required(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
     return f"identity required{_by(data)}", ()
 
 
+def _order_intended(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
+    return f"{data['client_id']} {_request(data)}", _of_order(data)
+
+
+def _order_denied(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
+    bounds = f", limit {data['limit']}, found {data.get('value')}" if "limit" in data else ""
+    return f"{data['client_id']} {_request(data)}: {data['rule']}", (bounds, f", {data['why']}")
+
+
+def _order_answered(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
+    code = f" {data['retcode']}" if "retcode" in data else ""
+    details = [f", {word} {data[word]}" for word in ("order", "deal") if data.get(word)]
+    return f"{data['client_id']} {data['verdict']}{code}", [*details, *_quoted(data, "comment")]
+
+
+def _order_seen(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
+    rest = f"{data['volume_current']} of {data['volume_initial']} {data['symbol']}"
+    whose = f", ours {data['client_id']}" if "client_id" in data else ", not ours"
+    return f"order {data['ticket']} state {data['state']}, {rest}", (whose, *_quoted(data, "comment"))
+
+
+def _order_resolved(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
+    by = _by(data) if "operator" in data else ""
+    tickets = ", ".join(map(str, data["tickets"]))
+    return f"{data['client_id']} {data['outcome']} by {data['basis']}{by}", (f", ticket {tickets}" if tickets else "",)
+
+
+def _stops_seen(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
+    stops = ", ".join(f"{name} {data[name]}" for name in ("sl", "tp") if name in data)
+    return f"{data['position_id']} {stops or 'stops unknown'}", (
+        f", asked by {data['client_id']}" if "client_id" in data else "",
+    )
+
+
+def _limits_set(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
+    return f"limits set{_by(data)}", (f" {data['rules']}",)
+
+
+def _halted(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
+    by = _by(data) if "operator" in data else f' by rule {data["rule"]}: "{data["reason"]}"'
+    return f"{_scope(data)}{' halted' if data['mode'] == 'all' else ': no new risk,'}{by}", ()
+
+
+def _resumed(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
+    return f"{_scope(data)} resumed{_by(data)}", ()
+
+
+def _carrier_proven(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
+    return f"{data['kind']} of {data['ticket']} came back as sent", ()
+
+
+def _carrier_broken(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
+    return f"{data['kind']} of {data['ticket']} came back changed", _quoted(data, "found")
+
+
 def _plain(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
     """Describe a kind that has no line of its own by its fields."""
     return ", ".join(f"{name} {value}" for name, value in data.items()), ()
@@ -232,6 +287,17 @@ LINES: Final[Mapping[str, _Line]] = {
     "GatewayIdentified": _identified,
     "IdentityRelaxed": _relaxed,
     "IdentityRequired": _required,
+    "OrderIntended": _order_intended,
+    "OrderDenied": _order_denied,
+    "OrderAnswered": _order_answered,
+    "OrderSeen": _order_seen,
+    "OrderResolved": _order_resolved,
+    "StopsSeen": _stops_seen,
+    "LimitsSet": _limits_set,
+    "TradingHalted": _halted,
+    "TradingResumed": _resumed,
+    "CarrierProven": _carrier_proven,
+    "CarrierBroken": _carrier_broken,
 }
 
 
@@ -253,6 +319,24 @@ def _as_it_is(value: str, _: AccountTerms) -> str:
 
 def _size(data: Mapping[str, Any]) -> str:
     return f"{data['volume']} {data['symbol']}"
+
+
+def _request(data: Mapping[str, Any]) -> str:
+    """Return what an order request asks for."""
+    words = [data["kind"], data.get("type"), data.get("side"), data.get("volume"), data.get("symbol")]
+    price = f"@ {data['price']}" if "price" in data else None
+    return " ".join(
+        str(one).replace("_", " ") if one in (data["kind"], data.get("type")) else str(one) for one in [*words, price] if one
+    )
+
+
+def _of_order(data: Mapping[str, Any]) -> list[str]:
+    about = (("position_id", "position"), ("by_position_id", "by"), ("target_order", "order"), ("target_client_id", "order"))
+    return [f", {word} {data[name]}" for name, word in (*about, ("sl", "sl"), ("tp", "tp")) if name in data]
+
+
+def _scope(data: Mapping[str, Any]) -> str:
+    return " ".join(filter(None, (data["scope"], data.get("name"))))
 
 
 def _of_deal(data: Mapping[str, Any]) -> list[str]:

@@ -1,7 +1,7 @@
 """The folds: by which name and rules the states of each are stored, and how one is begun and restored.
 
-There is one so far, the portfolio. Another one takes a ``Fold`` of its own in ``FOLDS``: its checkpoints are stored beside
-those of the portfolio, and none is taken for one of the other.
+There are two: the portfolio, which reads postings in the fold order, and the orders, which read by version. The checkpoints of
+all in ``FOLDS`` are stored beside one another, and none is taken for one of another fold.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 from ledger.clock import ClockRule
 from ledger.errors import LedgerError
 from ledger.events import DealOrder
+from ledger.orders.view import ORDERS_VERSION, Orders
 from ledger.portfolio import FOLD_VERSION, Decode, Portfolio
 from ledger.postings import Row
 from ledger.terms import AccountTerms
@@ -52,6 +53,8 @@ class Fold(Generic[T]):
     Attributes:
         name: What its states are stored under, beside the version; empty for the portfolio, which was the first.
         version: Raised whenever its rules, or what a state consists of, change.
+        is_by_version: Whether it reads the events about orders, and the deals of orders, by version, instead of what the fold
+            order is made of.
         begin: Returns the state before all events, by account terms.
         restore: Returns the fold of a ``state``. Raises KeyError, TypeError or ValueError where it is none.
     """
@@ -60,6 +63,7 @@ class Fold(Generic[T]):
     version: int
     begin: Callable[[AccountTerms], T]
     restore: Callable[[AccountTerms, Mapping[str, Any]], T]
+    is_by_version: bool = False
 
     def code(self, terms: AccountTerms | None) -> str:
         """Return what names the rules of a state: the fold's, and those of the account terms that order events."""
@@ -77,6 +81,7 @@ class Fold(Generic[T]):
 
 
 PORTFOLIO: Final = Fold(name="", version=FOLD_VERSION, begin=Portfolio, restore=Portfolio.from_state)
+ORDERS: Final = Fold(name="orders", version=ORDERS_VERSION, begin=Orders, restore=Orders.from_state, is_by_version=True)
 
 #: All folds whose checkpoints this program saves, and verify compares.
-FOLDS: Final[tuple[Fold[Any], ...]] = (PORTFOLIO,)
+FOLDS: Final[tuple[Fold[Any], ...]] = (PORTFOLIO, ORDERS)

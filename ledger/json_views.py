@@ -15,6 +15,7 @@ from ledger.errors import DealConflict
 from ledger.events import DealRevised, Recorded
 from ledger.journal import Head
 from ledger.journal.verify.walk import Problem
+from ledger.orders.view import Order
 from ledger.portfolio import Portfolio
 from ledger.service import Verification
 from ledger.terms import AccountTerms
@@ -139,10 +140,37 @@ def balance_json(portfolio: Portfolio) -> Json:
     }
 
 
+def order_json(order: Order, clock: ClockRule) -> Json:
+    """One order. ``since`` is when it came to its state, ``why`` what led there."""
+    return {
+        "client_id": order.client_id,
+        "token": order.token,
+        "kind": order.kind.value,
+        "symbol": order.symbol,
+        "side": order.side.value if order.side else None,
+        "volume": None if order.volume is None else plain(order.volume),
+        "state": order.state.value,
+        "since": utc_text(clock.to_utc_msc(order.since_msc)),
+        "why": order.why,
+        "ticket": order.ticket,
+        "filled": plain(order.filled),
+    }
+
+
 def replay_json(
-    portfolio: Portfolio, *, until: str | None, known_at: str | None, version: int, head: str, selected: int
+    portfolio: Portfolio,
+    *,
+    until: str | None,
+    known_at: str | None,
+    version: int,
+    head: str,
+    selected: int,
+    orders: Sequence[Order] = (),
 ) -> Json:
-    """The portfolio at a moment. ``version`` and ``head`` are the account's now, ``selected`` counts events folded."""
+    """The portfolio and the orders at a moment.
+
+    ``version`` and ``head`` are the account's now, ``selected`` counts events folded.
+    """
     terms = portfolio.terms
     clock, money = terms.clock, _money(terms)
     return {
@@ -157,6 +185,7 @@ def replay_json(
         "positions": [position_json(position, clock) for position in portfolio.positions.values()],
         "unexplained": [unexplained_json(one, clock) for one in portfolio.unexplained],
         "breaks": [break_json(one, clock) for one in portfolio.breaks],
+        "orders": [order_json(one, clock) for one in orders],
         "deals_incomplete": portfolio.totals.deals_incomplete,
         "deals_untold": portfolio.totals.deals_incomplete,  # its old name, for one minor version
     }

@@ -21,12 +21,15 @@ from ledger.clock import ClockRule
 from ledger.deprecation import Alias
 from ledger.errors import RuleError, VersionGap
 from ledger.events import (
+    ORDER_KINDS,
     AccountOpened,
     Adjusted,
     BalanceAsserted,
     BreakClosed,
     BreakKind,
     BreakOpened,
+    CarrierBroken,
+    CarrierProven,
     CashMoved,
     DealCompleted,
     DealOrder,
@@ -38,11 +41,20 @@ from ledger.events import (
     GhostClosed,
     IdentityRelaxed,
     IdentityRequired,
+    LimitsSet,
+    OrderAnswered,
+    OrderDenied,
+    OrderIntended,
+    OrderResolved,
+    OrderSeen,
     PositionRecovered,
     PositionReticketed,
+    StopsSeen,
     SymbolSpecified,
     SyncDegraded,
     SyncRestored,
+    TradingHalted,
+    TradingResumed,
 )
 from ledger.events.deals import cash_kind
 from ledger.holdings import ENTRY_IN, ENTRY_IN_OUT, Holdings, TradeSink
@@ -228,6 +240,8 @@ class Portfolio:
                 raise RuleError(f"version {version}: {type(event).__name__} changes what was folded before it: replay")
             case AccountOpened():
                 pass  # the portfolio is made with it
+            case _ if type(event).__name__ in ORDER_KINDS:
+                pass  # no part of this fold
             case SymbolSpecified():
                 self.terms = self._holdings.terms = terms_after(self.terms, [event]) or self.terms
                 self._shown = None
@@ -298,6 +312,11 @@ class Portfolio:
                 self._apply_trust(event, version)
             case AccountOpened() | SymbolSpecified():
                 pass  # they apply at every moment: see AccountTerms
+            case (
+                OrderIntended() | OrderDenied() | OrderAnswered() | OrderSeen() | OrderResolved() | StopsSeen() | LimitsSet()
+                | TradingHalted() | TradingResumed() | CarrierProven() | CarrierBroken()
+            ):  # fmt: skip
+                raise AssertionError(f"orders have a fold of their own, found {type(event).__name__}")
             case FillRecorded() | CashMoved() | DealCompleted() | DealRevised():
                 raise AssertionError(f"deals come as one posting each, found {type(event).__name__}")
             case _:

@@ -452,6 +452,54 @@ class Postings:
         return [(place, _merged(rows)) for place, rows in records.items()]
 
 
+class VersionedPostings:
+    """An account's postings as they were recorded, ascending by version: for a fold to which their order in time means nothing.
+
+    Every record of a deal comes as it is. Read as ``Postings`` are; the place of one is before all places of the fold order, as
+    nothing that is recorded later changes what was read.
+
+    Args:
+        blocks: Postings, some at a time.
+        begin: What was read before, where this goes on.
+    """
+
+    def __init__(self, blocks: Iterable[list[Row]], *, begin: Reading | None = None) -> None:
+        self.reading = begin or Reading(0, 0, 0)
+        self._blocks = iter(blocks)
+        self._block: list[Row] = []
+        self._at = 0
+
+    def __iter__(self) -> Iterator[Row]:
+        """Give out all that is left."""
+        while rows := self.take(_BLOCK):
+            yield from rows
+
+    @property
+    def place(self) -> FoldKey:
+        """Where what was given out ends."""
+        return -1, 0, self.reading.newest
+
+    def take(self, count: int, upto: FoldKey = END) -> list[Row]:
+        """Return the next so many postings, fewer only at the end. ``upto`` is the last place to give out."""
+        rows: list[Row] = []
+        while len(rows) < count and self._is_ahead():
+            row = self._block[self._at]
+            if (-1, 0, row[_VERSION]) > upto:
+                break
+            rows.append(row)
+            self._at += 1
+        if rows:
+            events, _, _, latest_msc = self.reading
+            newest = rows[-1][_VERSION]
+            self.reading = Reading(events + len(rows), newest, newest, max(latest_msc, *map(_time, rows)))
+        return rows
+
+    def _is_ahead(self) -> bool:
+        if self._at == len(self._block):
+            self._block, self._at = next(filter(None, self._blocks), []), 0
+        return self._at < len(self._block)
+
+
 def _merged(rows: list[Row]) -> Row:
     return merge_records(rows) if len(rows) > 1 or rows[0][_KIND] == "DealRevised" else rows[0]
 

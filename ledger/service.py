@@ -18,6 +18,7 @@ from ledger.codec import Stored, decode_posting, posting, recorded, stored_place
 from ledger.deprecation import Alias
 from ledger.errors import AccountUnknown, BadValue, CorruptEvent, DealConflict, JournalError, VersionGap
 from ledger.events import (
+    ORDER_KINDS,
     AccountOpened,
     Adjusted,
     BreakClosed,
@@ -32,7 +33,7 @@ from ledger.events import (
     Recorded,
 )
 from ledger.fold_order import HourReading
-from ledger.folds import PORTFOLIO
+from ledger.folds import ORDERS, PORTFOLIO
 from ledger.journal import Appended, Difference, EventStore, Head, Journal, Outcome, Selection
 from ledger.journal.admission import simulated_rows
 from ledger.journal.checkpoints import INTERVAL, repeated_hour, replayed, simulated
@@ -40,6 +41,7 @@ from ledger.journal.memory import MemoryJournal
 from ledger.journal.sql.forking import prepare_for_forks
 from ledger.journal.verify.walk import AccountVerification, Problem, verify_account, verify_across
 from ledger.journal.watch import AppendListener
+from ledger.orders.view import Order, Orders
 from ledger.portfolio import Portfolio
 from ledger.positions import OpenPosition
 from ledger.postings import OUT_OF_ORDER, OUTSIDE_FOLD
@@ -523,8 +525,9 @@ class Account:
         is_due = head.version - self._replayed >= _REPLAY_EVERY * self.ledger.checkpoint_interval
         version, folded = self._current or (0, None)
         if folded is not None and head.version > version and not is_due:
-            new = list(self._journal.rows(self.name, after=version, upto=head.version))
-            if _follows(new, folded):
+            rows = self._journal.rows(self.name, after=version, upto=head.version)
+            new = [row for row in rows if row.kind not in ORDER_KINDS]  # orders change no position and no money
+            if not new or _follows(new, folded):
                 portfolio = folded.copy()
                 portfolio.fold((posting(row) for row in new), decode_posting)
                 portfolio.note_version(head.version)
@@ -602,6 +605,28 @@ class Account:
         """Return the portfolio that a selection of events makes, and how many events it holds. Arguments as ``replay``."""
         interval = self.ledger.checkpoint_interval if checkpoints else None
         return replayed(self._journal, self.name, selection, terms or self.terms, fold=PORTFOLIO, interval=interval)
+
+    def orders(
+        self, *, until: Moment = None, known_at: Moment = None, version: int | None = None, checkpoints: bool = True
+    ) -> tuple[Order, ...]:
+        """Return the orders at a moment, in the order in which they came up. Arguments and errors as ``replay``.
+
+        What nobody answered by the end of its validity is unknown from then on.
+        """
+        selection, terms = self.selection(until=until, known_at=known_at, version=version)
+        folded = self.replayed_orders(selection, terms, checkpoints=checkpoints)
+        moments = [_end_us(one) for one in (until, known_at) if one is not None]
+        at_us = moments[0] if moments else self.ledger.now_us()
+        if version is not None and not moments:
+            at_us = max(
+                (row.recorded_us for row in self._journal.rows(self.name, after=max(version, 1) - 1, upto=version)), default=0
+            )
+        return folded.orders(at_utc_msc=at_us // 1000)
+
+    def replayed_orders(self, selection: Selection, terms: AccountTerms | None = None, *, checkpoints: bool = True) -> Orders:
+        """Return what the events about orders in a selection come to. Arguments as ``replayed``."""
+        interval = self.ledger.checkpoint_interval if checkpoints else None
+        return replayed(self._journal, self.name, selection, terms or self.terms, fold=ORDERS, interval=interval)[0]
 
     def simulate(self, events: Sequence[Event], version: int) -> Portfolio:
         """Return the portfolio that events would make, recorded behind a version. Nothing is recorded.

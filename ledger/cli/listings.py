@@ -233,7 +233,13 @@ def replay(
             selection, terms = found.selection(until=until, known_at=known_at, version=version)
             portfolio, selected = found.replayed(selection, terms, checkpoints=not no_checkpoints)
             item = replay_json(
-                portfolio, until=until, known_at=known_at, version=head.version, head=head.hash.hex(), selected=selected
+                portfolio,
+                until=until,
+                known_at=known_at,
+                version=head.version,
+                head=head.hash.hex(),
+                selected=selected,
+                orders=found.orders(until=until, known_at=known_at, version=version, checkpoints=not no_checkpoints),
             )
             shown.append((portfolio, item))
     if as_json:
@@ -257,6 +263,16 @@ def _print_replay(portfolio: Portfolio, item: dict[str, Any]) -> None:
         last = portfolio.newest_known_msc
         print_line(f"last event {_clock_text(terms.clock, last)}")
     print_positions(portfolio)
+    for order in item["orders"]:
+        print_line(_order_line(order))
+
+
+def _order_line(order: Json) -> str:
+    """Return an order in one line: what it is known by, where it stands, what it asks for."""
+    name = order["client_id"] or f"order {order['ticket']}"
+    asked = " ".join(str(one) for one in (order["kind"], order["side"], order["volume"], order["symbol"]) if one)
+    filled = f", filled {order['filled']}" if order["filled"] != "0" else ""
+    return f"{name} {order['state']} since {_moment(order['since'])}: {asked}{filled}; {order['why']}"
 
 
 def _clock_text(clock: ClockRule, time_msc: int) -> str:

@@ -15,7 +15,7 @@ from ledger.cli.output import print_bytes, print_json_lines, print_lines
 from ledger.codec import KINDS
 from ledger.errors import AccountUnknown, BadValue
 from ledger.event_lines import LATE_MSC, event_line, lag_msc, year
-from ledger.events import DEAL_KINDS, BreakOpened, Recorded
+from ledger.events import DEAL_KINDS, ORDER_KINDS, BreakOpened, Recorded
 from ledger.json_views import Json, log_json
 from ledger.service import Account, Ledger
 from ledger.terms import AccountTerms
@@ -26,6 +26,7 @@ GROUPS: Final[dict[str, frozenset[str]]] = {
     "deals": DEAL_KINDS,
     "breaks": frozenset(("BreakOpened", "BreakClosed")),
     "corrections": frozenset(("PositionRecovered", "GhostClosed", "DriftCorrected", "PositionReticketed", "Adjusted")),
+    "orders": ORDER_KINDS,
     "notable": frozenset(KINDS) - {"AccountOpened", "SymbolSpecified", "FillRecorded", "CashMoved", "DealCompleted"},
 }
 
@@ -104,7 +105,7 @@ def _position_of(event: Any) -> int | None:
     type=_Kind(),
     multiple=True,
     metavar="NAME",
-    help="A kind, as FillRecorded, or deals, breaks, corrections, notable; repeatable.",
+    help="A kind, as FillRecorded, or deals, breaks, corrections, orders, notable; repeatable.",
 )
 @click.option("--position", type=int, metavar="ID", help="Only events of a position.")
 @click.option("--deal", type=int, metavar="ID", help="Only events of a deal.")

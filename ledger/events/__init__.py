@@ -8,7 +8,7 @@ recorded time, natural key and place in the hash chain are not part of the fact;
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
+from typing import Final, get_args
 
 import attrs
 
@@ -27,10 +27,25 @@ from ledger.events.corrections import (
 from ledger.events.deals import CashMoved, Deal, DealCompleted, DealRevised, FillRecorded, Origin
 from ledger.events.fields import storable
 from ledger.events.gateway import GatewayIdentified, SyncDegraded, SyncRestored
+from ledger.events.orders import (
+    CarrierBroken,
+    CarrierProven,
+    LimitsSet,
+    OrderAnswered,
+    OrderDenied,
+    OrderEvent,
+    OrderIntended,
+    OrderResolved,
+    OrderSeen,
+    StopsSeen,
+    TradingHalted,
+    TradingResumed,
+)
 from ledger.values import AccountId
 
 __all__ = [
     "DEAL_KINDS",
+    "ORDER_KINDS",
     "AcceptedResult",
     "AccountOpened",
     "AccountTerms",
@@ -40,6 +55,8 @@ __all__ = [
     "BreakEnd",
     "BreakKind",
     "BreakOpened",
+    "CarrierBroken",
+    "CarrierProven",
     "CashMoved",
     "Deal",
     "DealCompleted",
@@ -52,14 +69,24 @@ __all__ = [
     "GhostClosed",
     "IdentityRelaxed",
     "IdentityRequired",
+    "LimitsSet",
+    "OrderAnswered",
+    "OrderDenied",
+    "OrderEvent",
+    "OrderIntended",
+    "OrderResolved",
+    "OrderSeen",
     "Origin",
     "PositionRecovered",
     "PositionReticketed",
     "PositionState",
     "Recorded",
+    "StopsSeen",
     "SymbolSpecified",
     "SyncDegraded",
     "SyncRestored",
+    "TradingHalted",
+    "TradingResumed",
     "storable",
 ]
 
@@ -85,10 +112,24 @@ Event = (
     | IdentityRelaxed
     | IdentityRequired
     | Adjusted
+    | OrderIntended
+    | OrderDenied
+    | OrderAnswered
+    | OrderSeen
+    | OrderResolved
+    | StopsSeen
+    | LimitsSet
+    | TradingHalted
+    | TradingResumed
+    | CarrierProven
+    | CarrierBroken
 )
 
 #: Facts about deals come before what was concluded from a snapshot of the same millisecond.
 DEAL_KINDS: Final = frozenset({"FillRecorded", "CashMoved", "DealCompleted", "DealRevised"})
+
+#: Facts about orders. They are folded by version into orders, and are no part of the fold of positions and money.
+ORDER_KINDS: Final = frozenset(kind.__name__ for kind in get_args(OrderEvent))
 
 
 @attrs.frozen(kw_only=True)

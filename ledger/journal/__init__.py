@@ -171,6 +171,19 @@ class EventStore(Protocol):
         """
         ...
 
+    def order_rows(self, account: AccountId, selection: Selection, *, after: int = 0) -> Iterator[list[Row]]:
+        """Yield the events about orders and the records of deals that name their order, ascending by version, some at a time.
+
+        As postings, each with the time of its recording behind (UTC microseconds). None from before the first event about an
+        order: an account without any costs one look.
+
+        Args:
+            account: Whose.
+            selection: Which of them.
+            after: Only those behind a version.
+        """
+        ...
+
     def latest_asserted(self, account: AccountId, position_id: int | None, before: int | None = None) -> tuple[int, int] | None:
         """Return the place (second, deal ticket) of the latest assertion about a position, or the balance, None without any.
 

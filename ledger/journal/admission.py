@@ -17,17 +17,20 @@ from ledger.codec import (
     Stored,
     check_known,
     deal_columns,
+    decode,
     encode,
     natural_key,
     nth_key,
     placed,
     placement_of,
+    plain_fields,
 )
 from ledger.errors import (
     AccountMismatch,
     AccountUnknown,
     CorruptEvent,
     DealConflict,
+    OrderConflict,
     RuleError,
     VersionConflict,
     VersionGap,
@@ -44,10 +47,19 @@ from ledger.events import (
     Event,
     FillRecorded,
     GhostClosed,
+    LimitsSet,
+    OrderAnswered,
+    OrderDenied,
+    OrderIntended,
+    OrderResolved,
+    OrderSeen,
     Origin,
     PositionRecovered,
     PositionReticketed,
+    StopsSeen,
     SymbolSpecified,
+    TradingHalted,
+    TradingResumed,
     storable,
 )
 from ledger.journal import Appended, AppendOptions, Head, Outcome
@@ -59,7 +71,15 @@ from ledger.values import TRADES, AccountId, entry_word, plain, unscaled
 
 #: What was seen in a snapshot. Where a clock does not move, two equal answers make equal events: one that was decided with an
 #: expected version is recorded as another sight, not taken for a duplicate.
-_SIGHTS: Final = (BreakOpened, PositionRecovered, GhostClosed, DriftCorrected, PositionReticketed)
+_SIGHTS: Final = (
+    BreakOpened, PositionRecovered, GhostClosed, DriftCorrected, PositionReticketed, OrderSeen, StopsSeen, LimitsSet,
+)  # fmt: skip
+#: What has a name of its own: recorded again with other content it is a conflict.
+_NAMED: Final = (OrderIntended, OrderDenied, OrderAnswered, OrderResolved, TradingHalted, TradingResumed)
+#: What two records of the same may differ in: when it was recorded and checked, and in which answer it was found.
+_INCIDENTAL: Final = frozenset(
+    {"checked_version", "limits", "valid_until_utc_msc", "store", "evidence", "rule", "limit", "value", "why"}
+)
 
 #: natural keys -> the rows stored under them, those that there are.
 Lookup = Callable[[Sequence[str]], Mapping[str, Stored]]
@@ -173,6 +193,8 @@ class Admission:
                 return self._revise(key, event, records)
             return self._complete(key, encode(event, terms), records)
         if records and not (self._is_decided and isinstance(event, _SIGHTS)):
+            if isinstance(event, _NAMED):
+                _refuse_other(key, records[0], event)
             return Outcome.DUPLICATE
         self._refuse_implausible(event)
         self._append(key, encode(event, terms), len(records or ()) + 1)
@@ -375,6 +397,24 @@ class Admission:
             self._known[key] = [row]
         else:
             records.append(row)
+
+
+def _refuse_other(key: str, known: Stored, event: Event) -> None:
+    """Refuse what is known by a name and was recorded with other content.
+
+    Raises:
+        OrderConflict: It was.
+    """
+    ours, theirs = plain_fields(decode(known, None)), plain_fields(event)
+    differences = {
+        name: (_shown(ours.get(name)), _shown(theirs.get(name)))
+        for name in sorted((ours.keys() | theirs.keys()) - _INCIDENTAL)
+        if ours.get(name) != theirs.get(name)
+    }
+    if known.kind != type(event).__name__:
+        differences["event"] = known.kind, type(event).__name__
+    if differences:
+        raise OrderConflict(key, differences)
 
 
 def simulated_rows(events: Sequence[Event], terms: AccountTerms, version: int, latest_asserted: LatestAsserted) -> list[Stored]:

@@ -17,7 +17,7 @@ history (the chain hash at its version is not the journal's), or if it is damage
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple
 
@@ -26,7 +26,7 @@ from ledger.codec import Stored, decode_posting, stored_place
 from ledger.events import DealOrder
 from ledger.fold_order import FoldOrder, HourReading, Records, hour_readings
 from ledger.folds import PORTFOLIO, Fold, T
-from ledger.postings import NO_DEAL, FoldKey, Posting, Postings, Reading, Selection
+from ledger.postings import DEAL, NO_DEAL, FoldKey, Posting, Postings, Reading, Row, Selection, VersionedPostings
 from ledger.terms import AccountTerms
 from ledger.values import AccountId
 
@@ -132,6 +132,47 @@ def is_usable(
     return checkpoint.fold == fold.code(terms) and select(journal, account, [checkpoint.mark], version) is not None
 
 
+def postings_of(
+    fold: Fold[Any],
+    journal: Journal,
+    account: AccountId,
+    selection: Selection,
+    terms: AccountTerms,
+    *,
+    after: Mark | None = None,
+) -> Postings | VersionedPostings:
+    """Return what a fold reads of a selection, behind a checkpoint of it or from the start."""
+    if not fold.is_by_version:
+        return journal.postings(account, selection, terms, after=after)
+    blocks = journal.order_rows(account, selection, after=after.reading.newest if after else 0)
+    if selection.until_utc_msc is not None:
+        blocks = _until_in_hour(journal, account, selection, terms, blocks)
+    return VersionedPostings(blocks, begin=after.reading if after else None)
+
+
+def _until_in_hour(
+    journal: Journal, account: AccountId, selection: Selection, terms: AccountTerms, blocks: Iterable[list[Row]]
+) -> Iterator[list[Row]]:
+    """Yield the rows of a selection that ends in an hour that the server's clock showed twice, without those after its end."""
+    until_utc_msc, last_msc = selection.until_utc_msc, selection.time_msc
+    hour = None if last_msc is None else terms.clock.repeated_hour(last_msc)
+    if hour is None or until_utc_msc is None:
+        yield from blocks
+        return
+    readings = repeated_hour(journal, account, selection.version, terms, hour)
+
+    def is_selected(row: Row) -> bool:
+        if not hour[0] <= row[0] < hour[1]:
+            return True
+        reading = readings.get(row[DEAL])
+        recorded_msc = row[len(Posting._fields)] // 1000
+        utc_msc = terms.clock.nearest_utc_msc(row[0], recorded_msc) if reading is None else reading.utc_msc
+        return utc_msc <= until_utc_msc
+
+    for block in blocks:
+        yield list(filter(is_selected, block))
+
+
 def replayed(
     journal: Journal,
     account: AccountId,
@@ -155,20 +196,21 @@ def replayed(
         What they come to, and how many events were selected.
     """
     if interval is None:
-        folded, postings = fold.begin(terms), journal.postings(account, selection, terms)
+        folded, postings = fold.begin(terms), postings_of(fold, journal, account, selection, terms)
         while rows := postings.take(_CHUNK):
             folded.fold(rows, decode_posting)
         return _finished(folded, selection), _selected(journal, account, selection, postings)
     found = journal.checkpoint(account, selection, fold.code(terms))
     begun = load(found, fold, terms) if found else None
     folded = begun or fold.begin(terms)
-    postings = journal.postings(account, selection, terms, after=found.mark if found and begun else None)
+    postings = postings_of(fold, journal, account, selection, terms, after=found.mark if found and begun else None)
     keeper = _Keeper(journal, account, fold, selection.version, postings.place)
     place, reading = postings.place, postings.reading
     due = 0  # postings until the next checkpoint
     while rows := postings.take(min(_CHUNK, due or interval)):
-        if not due:
+        if not due and (selection.time_msc is None or not fold.is_by_version):  # else the rows that it left out are missing
             keeper.note(folded, place, reading)  # only now: at the end of all there is nothing to be gained
+        if not due:
             due = interval * (1 + folded.held // _HELD_PER_INTERVAL)
         folded.fold(rows, decode_posting)
         place, reading = postings.place, postings.reading
@@ -236,7 +278,9 @@ def repeated_hour(
     return hour_readings(rows, first, span, terms.clock)
 
 
-def _selected(journal: EventStore, account: AccountId, selection: Selection, postings: Postings) -> int:
+def _selected(journal: EventStore, account: AccountId, selection: Selection, postings: Postings | VersionedPostings) -> int:
+    if selection.time_msc is None:
+        return selection.version
     return postings.reading.events + journal.count_outside_fold(account, selection)
 
 

@@ -9,7 +9,7 @@ from typing import Unpack
 from uuid import uuid4
 
 from ledger.codec import Stored, natural_key, posting, stored_place, terms_of
-from ledger.events import Event
+from ledger.events import ORDER_KINDS, Event
 from ledger.fold_order import FirstRecord
 from ledger.journal import Appended, AppendOptions, Difference, Head, Journal, Parent, Selection
 from ledger.journal.admission import Admission, admit_verbatim, start, uses_symbol
@@ -170,6 +170,18 @@ class MemoryJournal:
         with self._lock:
             known = self._rows.get(account, [])[: selection.version]
         return ordered_postings(known, selection, terms, after=after, besides=besides)
+
+    def order_rows(self, account: AccountId, selection: Selection, *, after: int = 0) -> Iterator[list[Row]]:
+        with self._lock:
+            known = self._rows.get(account, [])[: selection.version]
+        first = next((row.version for row in known if row.kind in ORDER_KINDS), None)
+        if first is not None:
+            yield [
+                (*posting(row), row.recorded_us)
+                for row in known[max(after, first - 1) :]
+                if (row.kind in ORDER_KINDS or row.order_ticket is not None or row.kind == "DealRevised")
+                and (selection.time_msc is None or row.time_msc <= selection.time_msc)
+            ]
 
     def latest_asserted(self, account: AccountId, position_id: int | None, before: int | None = None) -> tuple[int, int] | None:
         with self._lock:

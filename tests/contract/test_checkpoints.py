@@ -17,6 +17,7 @@ from ledger.journal import Selection, checkpoints
 from ledger.journal.checkpoints import replayed
 from ledger.journal.verify import walk
 from ledger.journal.verify.walk import verify_account
+from ledger.orders.view import ORDERS_VERSION
 from ledger.portfolio import FOLD_VERSION
 from ledger.postings import Posting
 from tests.support.journals import ACCOUNT, START_US, Clock, everything, fill, new_url, open_journal, opened
@@ -100,6 +101,8 @@ def test_the_code_of_the_fold_is_its_version_and_the_terms_that_order_events(boo
 def test_a_fold_that_comes_to_something_else_has_another_version(tmp_path):
     recorded = folds.recorded()
     assert recorded["fold_version"] == FOLD_VERSION, "run: python3 tools/dev/freeze_fold.py"
+    assert recorded["orders_version"] == ORDERS_VERSION, "run: python3 tools/dev/freeze_fold.py"
+    assert folds.order_states(tmp_path) == recorded["order_states"], "ORDERS_VERSION in ledger/orders/view.py is to be raised"
     assert folds.states(tmp_path) == recorded["states"], (
         "the fold comes to other states: if that is meant, raise FOLD_VERSION (ledger/portfolio.py), run freeze_fold.py"
     )

@@ -589,6 +589,7 @@ _values = st.one_of(
 )
 @example(version=9, name="position_id", value=None)
 @example(version=1, name="data", value="{}")
+@example(version=11, name="data", value=":")
 def test_whatever_is_put_into_a_column_is_named(version, name, value, recorded, tmp_path):
     intruder = Intruder(copy_of(recorded["sqlite"], tmp_path))
     intruder.disarm()

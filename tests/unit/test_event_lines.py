@@ -11,6 +11,8 @@ from ledger import (
     BalanceAsserted,
     BreakClosed,
     BreakOpened,
+    CarrierBroken,
+    CarrierProven,
     DealRevised,
     DriftCorrected,
     GatewayIdentified,
@@ -18,17 +20,27 @@ from ledger import (
     IdentityRelaxed,
     IdentityRequired,
     Ledger,
+    LimitsSet,
+    OrderAnswered,
+    OrderDenied,
+    OrderIntended,
+    OrderResolved,
+    OrderSeen,
     PositionRecovered,
     PositionReticketed,
     PositionState,
+    StopsSeen,
     SyncDegraded,
     SyncRestored,
+    TradingHalted,
+    TradingResumed,
 )
 from ledger.codec import KINDS
 from ledger.event_lines import LINES, WIDTH, event_line
 from ledger.events import AcceptedResult, Recorded
 from tests.support.journals import ACCOUNT, START_MSC, START_US, cash, completion, fill, opened, specified
 
+TOKEN = "L" + "A" * 19
 POSITION = 50_629_002_942  # as long as those of real brokers
 
 
@@ -133,6 +145,62 @@ STORIES = [
     ),
     (IdentityRelaxed(operator="ann", reason="old bridge", time_msc=START_MSC), 'base form allowed by ann: "old bridge"'),
     (IdentityRequired(operator="ann", reason="new bridge", time_msc=START_MSC), 'identity required by ann: "new bridge"'),
+    (
+        OrderIntended(
+            client_id="c-1", token=TOKEN, kind="pending", type="stop_limit", symbol="EURUSD", side="buy", volume="0.10",
+            price="1.05", stoplimit="1.04", sl="1.03", time_msc=START_MSC,
+        ),
+        "c-1 pending stop limit buy 0.1 EURUSD @ 1.05",
+    ),
+    (
+        OrderIntended(client_id="c-1", token=TOKEN, kind="close_by", position_id=7, by_position_id=8, time_msc=START_MSC),
+        "c-1 close by, position 7, by 8",
+    ),
+    (
+        OrderDenied(
+            client_id="c-1", kind="market", symbol="EURUSD", side="buy", volume=1, rule="orders_max", limit="9", value="10",
+            why="full", time_msc=START_MSC,
+        ),
+        "c-1 market buy 1 EURUSD: orders_max",
+    ),
+    (
+        OrderAnswered(client_id="c-1", verdict="accepted", retcode=10009, order=5, deal=0, time_msc=START_MSC),
+        "c-1 accepted 10009, order 5",
+    ),
+    (OrderAnswered(client_id="c-1", verdict="fenced", time_msc=START_MSC), "c-1 fenced"),
+    (
+        OrderSeen(ticket=5, symbol="EURUSD", type=2, state=1, volume_initial=1, volume_current="0.4", time_msc=START_MSC),
+        "order 5 state 1, 0.4 of 1 EURUSD, not ours",
+    ),
+    (
+        OrderResolved(client_id="c-1", number=1, outcome="absent", basis="absence", time_msc=START_MSC),
+        "c-1 absent by absence",
+    ),
+    (
+        OrderResolved(
+            client_id="c-1", number=2, outcome="executed", basis="person", tickets=(5,), operator="ann", reason="seen",
+            time_msc=START_MSC,
+        ),
+        'c-1 executed by person by ann: "seen"',
+    ),
+    (StopsSeen(position_id=7, sl="1.05", tp=0, client_id="c-1", time_msc=START_MSC), "7 sl 1.05, tp 0, asked by c-1"),
+    (LimitsSet(rules={"orders_max": 9}, operator="ann", reason="new", time_msc=START_MSC), 'limits set by ann: "new"'),
+    (
+        TradingHalted(scope="account", number=1, mode="all", operator="ann", reason="news", time_msc=START_MSC),
+        'account halted by ann: "news"',
+    ),
+    (
+        TradingHalted(
+            scope="symbol", name="EURUSD", number=1, mode="no_new_risk", rule="losses", reason="3 in a row", time_msc=START_MSC
+        ),
+        'symbol EURUSD: no new risk, by rule losses: "3 in a row"',
+    ),
+    (
+        TradingResumed(scope="strategy", name="ema", number=2, operator="ann", reason="over", time_msc=START_MSC),
+        'strategy ema resumed by ann: "over"',
+    ),
+    (CarrierProven(kind="comment", ticket=5, time_msc=START_MSC), "comment of 5 came back as sent"),
+    (CarrierBroken(kind="comment", ticket=5, found="LAB", time_msc=START_MSC), 'comment of 5 came back changed "LAB"'),
 ]  # fmt: skip
 
 

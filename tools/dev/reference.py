@@ -49,6 +49,8 @@ _PARTS: Final = {
     "gateway.metatrader5": "A terminal in the same process",
     "portfolio": "Portfolio",
     "views": "What a portfolio shows",
+    "orders.view": "Orders",
+    "orders.states": "States of orders",
     "journal": "What an append returns",
     "snapshot": "What a gateway reported",
     "values": "Values",

@@ -8,6 +8,8 @@ from ledger import (
     BalanceAsserted,
     BreakClosed,
     BreakOpened,
+    CarrierBroken,
+    CarrierProven,
     DealCompleted,
     DealRevised,
     DriftCorrected,
@@ -16,11 +18,20 @@ from ledger import (
     GhostClosed,
     IdentityRelaxed,
     IdentityRequired,
+    LimitsSet,
+    OrderAnswered,
+    OrderDenied,
+    OrderIntended,
+    OrderResolved,
+    OrderSeen,
     PositionRecovered,
     PositionReticketed,
+    StopsSeen,
     SymbolSpecified,
     SyncDegraded,
     SyncRestored,
+    TradingHalted,
+    TradingResumed,
 )
 from tools.testkit.stories import at, cash, fill, incomplete, state
 
@@ -60,4 +71,45 @@ EVENTS: list[Event] = [
         operator="mk", reason="why", time_msc=at(9), before=SEEN, after=SEEN, balance_before=1, balance_after=2,
         credit_before=3, credit_after=4, clock_before="UTC", clock_after="+3", caused_by=1,
     ),
+    OrderIntended(
+        client_id="a.B_c-1", token="L" + "A2" * 9 + "7", kind="pending", type="stop_limit", symbol="EURUSD", side="buy",
+        volume="0.10", price="1.05", stoplimit="1.04", sl=0, tp="1.2", deviation=10, filling="auto", lifetime="specified",
+        expires_msc=at(99), magic=-5, comment_tail="ema ✓", strategy="ema", valid_until_utc_msc=at(20), limits="ab" * 32,
+        checked_version=3, store="9b1c", time_msc=at(10),
+    ),
+    OrderIntended(
+        client_id="close-1", token="L" + "B" * 19, kind="close_by", position_id=7, by_position_id=8, time_msc=at(10)
+    ),
+    OrderIntended(
+        client_id="cancel-1", token="L" + "C" * 19, kind="cancel", target_order=5, target_client_id="a.B_c-1", time_msc=at(10)
+    ),
+    OrderDenied(
+        client_id="denied-1", kind="market", symbol="EURUSD", side="sell", volume=1, rule="volume_per_symbol_max", limit="0.5",
+        value="1", why="open 0.2, asked 1", time_msc=at(10), magic=-5,
+    ),
+    OrderAnswered(
+        client_id="a.B_c-1", verdict="accepted", retcode=10009, last_error=-10005, order=5, deal=0, volume="0.10", price=0,
+        bid="1.049", ask="1.051", comment="Request executed", request_id=55, retcode_external=0, store="9b1c", seq=80214,
+        sent_utc_msc=at(10), answered_utc_msc=at(11), time_msc=at(11), evidence="cd" * 32,
+    ),
+    OrderSeen(
+        ticket=5, symbol="EURUSD", type=6, state=1, volume_initial="0.10", volume_current="0.10", client_id="a.B_c-1",
+        time_setup_msc=at(10), time_done_msc=0, expires_msc=at(99), type_time=2, type_filling=1, magic=-5, position_id=0,
+        reason=3, price_open="1.05", price_stoplimit="1.04", sl=0, tp="1.2", comment="LA2", external_id="x", time_msc=at(12),
+        evidence="cd" * 32,
+    ),
+    OrderResolved(
+        client_id="a.B_c-1", number=1, outcome="duplicate", basis="person", tickets=[5, 6], operator="mk", reason="seen twice",
+        lookups=3, first_utc_msc=at(10), last_utc_msc=at(20), time_msc=at(13), evidence="cd" * 32,
+    ),
+    StopsSeen(position_id=7, symbol="EURUSD", sl="1.05", tp=0, client_id="a.B_c-1", time_msc=at(14), evidence="cd" * 32),
+    LimitsSet(
+        rules={"volume_per_symbol_max": {"EURUSD": "0.5"}, "one_position": True, "orders_max": 200, "symbols": ["EURUSD"]},
+        operator="mk", reason="the first", time_msc=at(15),
+    ),
+    TradingHalted(scope="symbol", name="X#Y", number=1, mode="no_new_risk", rule="kill_switch", reason="x", time_msc=at(16)),
+    TradingHalted(scope="account", number=1, mode="all", operator="mk", reason="news", time_msc=at(16)),
+    TradingResumed(scope="account", number=2, operator="mk", reason="over", time_msc=at(17)),
+    CarrierProven(kind="comment", ticket=5, time_msc=at(18), evidence="cd" * 32),
+    CarrierBroken(kind="magic", ticket=5, found="0", time_msc=at(19)),
 ]  # fmt: skip

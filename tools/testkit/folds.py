@@ -1,4 +1,4 @@
-"""This module is what a frozen journal folds to, version by version: where it changes, the fold has another version."""
+"""This module is what frozen journals fold to, version by version: where it changes, the fold has another version."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from ledger import Ledger
 
 FOLDER = Path(__file__).resolve().parents[2] / "tests" / "folds"
 JOURNAL = FOLDER / "journal.db.xz"
+ORDERS_JOURNAL = FOLDER / "orders.db.xz"
 STATES = FOLDER / "states.json"
 _STEP = 23  # versions between two states, of long accounts
 
 
 def recorded() -> dict[str, Any]:
-    """Return the version of the fold whose states are recorded, and the states."""
+    """Return the versions of the folds whose states are recorded, and the states."""
     found: dict[str, Any] = json.loads(STATES.read_text(encoding="utf-8"))
     return found
 
@@ -35,9 +36,23 @@ def states(folder: Path) -> dict[str, dict[str, str]]:
         }
 
 
+def order_states(folder: Path) -> dict[str, dict[str, str]]:
+    """Return the same of the fold of orders, out of a journal that has some."""
+    file = folder / "orders.db"
+    file.write_bytes(lzma.decompress(ORDERS_JOURNAL.read_bytes()))
+    with Ledger.create(str(file)) as ledger:
+        return {
+            str(account.name): {
+                str(version): _digest(account.replayed_orders(account.selection(version=version)[0]))
+                for version in _versions(account.version)
+            }
+            for account in ledger.accounts()
+        }
+
+
 def _versions(head: int) -> list[int]:
     return [*range(1, min(head, 100)), *range(100, head, _STEP), head]
 
 
-def _digest(portfolio: Any) -> str:
-    return sha256(json.dumps(portfolio.state(), sort_keys=True).encode()).hexdigest()[:16]
+def _digest(folded: Any) -> str:
+    return sha256(json.dumps(folded.state(), sort_keys=True).encode()).hexdigest()[:16]

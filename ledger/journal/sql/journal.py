@@ -18,7 +18,7 @@ from typing import Any, Final, Unpack
 import sqlalchemy as sa
 from sqlalchemy import CompoundSelect, Connection, Engine, Select
 
-from ledger.codec import Stored, posting, stored_place, terms_of
+from ledger.codec import ORDER_KEYS, Stored, posting, stored_place, terms_of
 from ledger.errors import BadValue, CorruptEvent, JournalError, LedgerError, VersionGap
 from ledger.events import Event, storable
 from ledger.fold_order import FirstRecord
@@ -104,10 +104,21 @@ _PLACED_FROM: Final = f"{_ALL_PLACED} AND order_msc >= ? AND version <= ?"
 _PLACED_BEHIND: Final = (
     f"{_ALL_PLACED} AND version > ? AND version <= ? UNION ALL {_ALL_PLACED} AND kind = 'DealRevised' AND version <= ?"
 )
+_ORDER_ROWS: Final = (
+    f"SELECT {POSTING}, recorded_us FROM events WHERE account_id = ? AND version > ? AND version <= ? AND time_msc <= ? AND "
+    f"(order_ticket IS NOT NULL OR (placement = {OUTSIDE_FOLD} AND kind <> 'SymbolSpecified') OR kind = 'DealRevised') "
+    "ORDER BY version"
+)
 _FIRST_RECORD: Final = "SELECT deal, version, origin, recorded_us FROM events WHERE account_id = ? AND natural_key = ?"
 _RECORDED_US: Final = "SELECT version, recorded_us FROM events WHERE account_id = ? AND version = ?"
 # Written out, so that the partial indexes over these kinds serve.
 _is_terms: Final = sa.or_(*(events.c.kind == sa.literal_column(f"'{kind}'") for kind in TERMS_KINDS))
+#: The events about orders, by their natural keys: their index serves, so no column may do that another one begins with.
+_OF_ORDERS: Final = " UNION ALL ".join(
+    f"SELECT version FROM events WHERE account_id = ? AND natural_key >= '{first}' AND natural_key < '{end}' "
+    f"AND placement + 0 = {OUTSIDE_FOLD} AND version + 0 <= ? AND time_msc <= ?"
+    for first, end in ORDER_KEYS
+)
 _is_revision: Final = events.c.kind == sa.literal_column("'DealRevised'")
 _state_place: Final = (states.c.time_msc, states.c.deal, states.c.at_version)
 _reading: Final = (states.c.events, states.c.newest, states.c.newest_plain, states.c.latest_msc)
@@ -319,6 +330,17 @@ class SqlJournal:
                 if (after is None or place > after.place) and (until_msc is None or row[0] <= until_msc):
                     yield place, row
 
+    def order_rows(self, account: AccountId, selection: Selection, *, after: int = 0) -> Iterator[list[Row]]:
+        key, version = account_key(account), selection.version
+        first = self.select(
+            f"SELECT min(version) FROM ({_OF_ORDERS}) AS of_orders", *(key, version, INT64_MAX) * len(ORDER_KEYS)
+        )
+        if first[0][0] is None:
+            return
+        until_msc = INT64_MAX if selection.time_msc is None else selection.time_msc
+        values = key, max(after, first[0][0] - 1), version, until_msc
+        yield from self._stream_sql(_ORDER_ROWS, *values, page=_POSTING_BY_VERSION)
+
     def latest_asserted(self, account: AccountId, position_id: int | None, before: int | None = None) -> tuple[int, int] | None:
         version = INT64_MAX if before is None else before
         about, values = about_position(position_id)
@@ -334,7 +356,10 @@ class SqlJournal:
         query = sa.select(events.c.placement).where(*_selected(account, selection), _is_terms).order_by(events.c.version)
         query = query.with_hint(events, USE_TERMS_INDEX, "sqlite")
         with self._reading() as connection:
-            return list(connection.scalars(query)).count(OUTSIDE_FOLD)
+            terms = list(connection.scalars(query)).count(OUTSIDE_FOLD)
+        asked = account_key(account), selection.version, INT64_MAX if selection.time_msc is None else selection.time_msc
+        orders = self.select(f"SELECT count(*) FROM ({_OF_ORDERS}) AS of_orders", *asked * len(ORDER_KEYS))
+        return terms + int(orders[0][0])
 
     # ---- checkpoints
 

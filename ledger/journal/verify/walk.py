@@ -23,16 +23,16 @@ from ledger.codec import (
     placement_of,
 )
 from ledger.errors import CorruptEvent, LedgerError
-from ledger.events import DEAL_KINDS
+from ledger.events import DEAL_KINDS, ORDER_KINDS
 from ledger.fold_order import POSITION_ASSERTIONS
 from ledger.folds import FOLDS, Fold, T
 from ledger.journal import Head, Journal, RawRows, Selection
 from ledger.journal.admission import start
 from ledger.journal.chain import changed_columns, checks, covered, digest, genesis, is_link
-from ledger.journal.checkpoints import Checkpoint, is_usable, load
+from ledger.journal.checkpoints import Checkpoint, is_usable, load, postings_of
 from ledger.journal.evidence import decompress
 from ledger.journal.verify.tampering import findings
-from ledger.postings import IN_ORDER, NO_DEAL, OUT_OF_ORDER, FoldKey, Postings, Row, second_of
+from ledger.postings import IN_ORDER, NO_DEAL, OUT_OF_ORDER, FoldKey, Postings, Row, VersionedPostings, second_of
 from ledger.terms import AccountTerms
 from ledger.values import AccountId
 
@@ -78,7 +78,7 @@ _UNPLACED: Final = (None, None)
 _ORDER_DEAL: Final = _ORDER + 1
 _MAY_ASSERT: Final = POSITION_ASSERTIONS | {"BalanceAsserted"}
 #: What has a placement of another kind, or may have one.
-_NEVER_IN_ORDER: Final = _MAY_ASSERT | {"AccountOpened", "SymbolSpecified", "DealCompleted", "DealRevised"}
+_NEVER_IN_ORDER: Final = _MAY_ASSERT | {"AccountOpened", "SymbolSpecified", "DealCompleted", "DealRevised"} | ORDER_KINDS
 
 
 def verify_account(
@@ -383,8 +383,8 @@ class _Walk:
         self.version = row.version
         self.recorded_us = None if "recorded_us" in wrong else row.recorded_us
         self.hash = None if "hash" in wrong else row.hash
-        if wrong.keys() & {"time_msc", "deal", "kind"}:
-            self.place = None
+        if wrong.keys() & {"time_msc", "deal", "kind"} or ("data" in wrong and row.kind in _MAY_ASSERT):
+            self.place = None  # the data of an assertion states its place
         elif self.place is None:
             self.place = _place(row) if row.placement == IN_ORDER and "placement" not in wrong else None
         elif placed(row, self.place, lambda _: None)[0] == IN_ORDER:
@@ -486,7 +486,7 @@ def _check_states(
     journal: Journal, account: AccountId, fold: Fold[Any], version: int, terms: AccountTerms
 ) -> Iterator[Problem]:
     """Fold everything into one state, and compare the checkpoints of that fold."""
-    folded, postings = fold.begin(terms), journal.postings(account, Selection(version=version), terms)
+    folded, postings = fold.begin(terms), postings_of(fold, journal, account, Selection(version=version), terms)
     proven: set[bytes] = set()  # digests of checkpoints that are what a replay gives
     others: dict[tuple[int, str], FoldKey] = {}  # version and rules -> place of the first of their checkpoints
     for checkpoint in journal.checkpoints(account):
@@ -512,14 +512,19 @@ def _check_earlier(
     begin = journal.checkpoint(account, selection, code, before=first)
     begun = load(begin, fold, terms) if begin and begin.digest in proven else None
     folded = begun or fold.begin(terms)
-    postings = journal.postings(account, selection, terms, after=begin.mark if begin and begun else None)
+    postings = postings_of(fold, journal, account, selection, terms, after=begin.mark if begin and begun else None)
     for checkpoint in journal.checkpoints(account):
         if (checkpoint.mark.version, checkpoint.fold) == (version, code):
             yield from _compared(account, checkpoint, fold, folded, postings, proven)
 
 
 def _compared(
-    account: AccountId, checkpoint: Checkpoint, fold: Fold[T], folded: T, postings: Postings, proven: set[bytes]
+    account: AccountId,
+    checkpoint: Checkpoint,
+    fold: Fold[T],
+    folded: T,
+    postings: Postings | VersionedPostings,
+    proven: set[bytes],
 ) -> Iterator[Problem]:
     """Fold up to the place of a checkpoint, and compare its state and its reading of the postings."""
     mark = checkpoint.mark
