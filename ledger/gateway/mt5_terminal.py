@@ -486,19 +486,21 @@ class Mt5Terminal:
         """Make a call, and raise the ledger's error for whatever it raises: the other end may be a proxy."""
         try:
             return getattr(self._mt5, name)() if call is None else call()
-        except Exception as error:
-            text = f"{type(error).__name__}: {error}"
+        except Exception as error:  # noqa: BLE001  # the other end may be a proxy, with errors of its own
+            words = self._without_password(str(error))
+            text = f"{type(error).__name__}: {words}"
+            cause = error if words == str(error) else None  # a proxy's error may quote the call
             if isinstance(error, _NOT_SENT):
                 raise self._note(
-                    GatewayRefused(f"MetaTrader 5 {name}", code=type(error).__name__, detail=str(error)), -2, text
-                ) from error
+                    GatewayRefused(f"MetaTrader 5 {name}", code=type(error).__name__, detail=words), -2, text
+                ) from cause
             if isinstance(error, TimeoutError) or _EXPIRED in str(error).lower():
-                raise self._note(error_of(name, _TIMEOUT, text), _TIMEOUT, text) from error
+                raise self._note(error_of(name, _TIMEOUT, text), _TIMEOUT, text) from cause
             raise self._note(
                 GatewayUnavailable(f"MetaTrader 5 {name}: the module raised {text}. Is the other end still there?"),
                 -10002,
                 text,
-            ) from error
+            ) from cause
 
     def _failure(self, name: str) -> GatewayError:
         code, text = self._read_last_error()
@@ -507,9 +509,13 @@ class Mt5Terminal:
     def _read_last_error(self) -> LastError:
         found = self._guarded("last_error")
         try:
-            return int(found[0]), str(found[1])
+            return int(found[0]), self._without_password(str(found[1]))
         except (TypeError, ValueError, LookupError):
             return -1, f"last_error returned {shown(found)}"
+
+    def _without_password(self, text: str) -> str:
+        password = self._start.get("password")
+        return text.replace(password, "(password)") if password else text
 
     def _note(self, error: GatewayError, code: int, text: str) -> GatewayError:
         """Note what was reported; after an error below -2 the checks of a start are due again before anything is read."""

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import zmq
 
-from ledger.errors import GatewayError, SnapshotRefused
+from ledger.errors import GatewayError, GatewayRefused, SnapshotRefused
 from ledger.gateway.curve import ClientKeys
 from ledger.protocol.read import read_pushed
 from ledger.snapshot import PushedEvent, RemoteService
@@ -53,7 +53,7 @@ class PushStream:
         endpoint: Where the gateway answers; its stream is on the same host.
         connect: Returns a connection for questions about the stream. Called in the thread.
         on_event: Called from the thread with each event, in the order of their numbers, and with None where some were lost,
-            or may have been.
+            or may have been: so too when the stream is heard first, as what changed just before is no event of it.
         keys: Ours and the gateway's, as for its requests.
         silent_sec: A stream without a heartbeat for so long is dead.
         monotonic: Seconds that only rise.
@@ -78,6 +78,7 @@ class PushStream:
         self._closing = Event()
         self._known: tuple[str, int] | None = None  # store and number of the newest event that was delivered or given up
         self._is_alive = False
+        self._was_heard = False
         self._thread = Thread(target=self._listen, name=f"ledger-push {endpoint}", daemon=True)
         self._thread.start()
 
@@ -102,6 +103,7 @@ class PushStream:
                 self._is_alive = False
                 self._closing.wait(pause_sec)
         finally:
+            self._is_alive = False
             context.term()
             source.close()
 
@@ -109,6 +111,8 @@ class PushStream:
         """Listen until the stream is dead or another one; return for how long to wait before the next attempt."""
         try:
             service = source.ping()
+        except GatewayRefused:
+            return RETRY_WITHOUT_SEC
         except GatewayError:
             return RETRY_SEC
         if service is None or "push" not in service.can or service.push_port is None:
@@ -148,6 +152,9 @@ class PushStream:
                 continue
             give_up = self._monotonic() + self._silent_sec
             self._is_alive = True
+            if not self._was_heard:
+                self._was_heard = True
+                self._on_event(None)
             assert self._known is not None, "the stream is known"
             if event.store != self._known[0] or event.seq < heard_seq:
                 self._known = (event.store, event.seq)  # another store, or an older copy of it: nothing known counts
@@ -173,7 +180,7 @@ class PushStream:
         """Ask for the events that did not arrive, and deliver them; None where they cannot be had."""
         assert self._known is not None, "the stream is known"
         try:
-            while self._known[1] < newest.seq:
+            while self._known[1] < newest.seq and not self._closing.is_set():
                 found = source.events(after_seq=self._known[1])
                 if not found or found[0].seq != self._known[1] + 1 or found[0].store != newest.store:
                     break

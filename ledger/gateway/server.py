@@ -143,7 +143,7 @@ class GatewayServer:
         try:
             self.responder.take(Call(request, send, address[0] if address else b""))
         except Exception as error:  # noqa: BLE001  # a request of one client must not end the server of all
-            send(write_answer(invalid_request(error)))
+            send(write_answer(invalid_request(error), echo=request.echo))
 
     # ---- the socket
 
@@ -151,6 +151,7 @@ class GatewayServer:
         socket = self._socket = context.socket(zmq.ROUTER)
         socket.linger = 0
         socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES_MAX)
+        socket.setsockopt(zmq.IPV6, int("[" in self.endpoint))
         if self.keys is not None:
             self._authenticator = secure_server(socket, context, self.keys, self.authorised or Path("authorised"))
         give_up = time.monotonic() + _REBIND_SEC

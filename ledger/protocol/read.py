@@ -60,6 +60,7 @@ _MOST_PLAIN: Final = Decimal("1e9")
 
 #: The answer to a message that is no request.
 NO_REQUEST: Final = "expected a JSON object with an action"
+_ID_DEPTH_MAX: Final = 8  # how deep lists and objects may be nested in the id of a request
 
 
 def _read(
@@ -423,9 +424,17 @@ def read_request(raw: bytes) -> Request:
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(NO_REQUEST) from error
     action = fields.get("action")
-    if not isinstance(action, str):
-        raise ValueError(NO_REQUEST)  # noqa: TRY004  # one error for all that is no request
+    if not isinstance(action, str) or _is_deeper(fields.get("req_id"), _ID_DEPTH_MAX):
+        raise ValueError(NO_REQUEST)
     return Request(action=action, fields=fields)
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    """Return whether lists and objects are nested deeper than some levels: what was read may be too deep to be echoed."""
+    if not isinstance(value, (dict, list)):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(one, levels - 1) for one in inner)
 
 
 def read_query(request: Request) -> Query | None:

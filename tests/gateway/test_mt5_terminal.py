@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from typing import Any
 
 import pytest
 
-from ledger.errors import BadValue, GatewayRefused, GatewayTimeout, GatewayUnavailable, SnapshotRefused
+from ledger.errors import BadValue, GatewayError, GatewayRefused, GatewayTimeout, GatewayUnavailable, SnapshotRefused
 from ledger.gateway.mt5_terminal import Mt5Terminal
 from tests.gateway.scripted_mt5 import (
     FOLDER,
@@ -372,12 +373,25 @@ def test_with_a_back_off_the_next_start_waits_twice_as_long_each_time():
     assert terminal.positions() == []
 
 
-def test_the_password_is_in_no_error(capsys):
+@pytest.mark.parametrize(
+    "failure",
+    [
+        (-6, "Authorization failed"),
+        (-6, "hunter2 is wrong"),
+        RuntimeError("initialize(password='hunter2')"),
+        SystemError("initialize(password='hunter2')"),
+        TimeoutError("initialize(password='hunter2')"),
+    ],
+    ids=repr,
+)
+def test_the_password_is_in_no_error(failure):
     mt5 = ScriptedMt5()
-    mt5.fail("initialize", (-6, "Authorization failed"))
-    with pytest.raises(GatewayRefused) as caught:
-        terminal_of(mt5, password="hunter2").positions()  # noqa: S106
-    assert "hunter2" not in f"{caught.value!r}"
+    mt5.fail("initialize", failure)
+    terminal = terminal_of(mt5, password="hunter2")  # noqa: S106
+    with pytest.raises(GatewayError) as caught:
+        terminal.positions()
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+    assert "hunter2" not in f"{caught.value!r} {terminal.last_error}"
 
 
 # ---- the server's clock

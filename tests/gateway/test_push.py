@@ -16,6 +16,7 @@ import zmq
 from ledger import Ledger
 from ledger.daemon import Daemon, Job, SystemdNotifier
 from ledger.errors import GatewayDenied, GatewayRefused, GatewayTimeout
+from ledger.gateway import push
 from ledger.gateway.client import ZmqGateway
 from ledger.gateway.curve import authorise, load_client_keys, load_server_keys, make_keys
 from ledger.gateway.push import PushStream, push_endpoint
@@ -43,6 +44,7 @@ class Gateway:
         self.pings = 0
         self.is_silent = False
         self.is_version_1 = False
+        self.refuses = False
         self.heard: queue.Queue[PushedEvent | None] = queue.Queue()
         self.stream: PushStream | None = None
 
@@ -58,6 +60,7 @@ class Gateway:
         """Start a stream, and wait until it hears the heartbeats."""
         self.stream = PushStream("tcp://127.0.0.1:1", lambda: self, self.heard.put, **more)
         self.until(lambda: self.stream is not None and self.stream.is_alive)
+        assert self.next() is None, "what changed before it could be heard is a reason to look"
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Beat until something is so."""
@@ -86,6 +89,8 @@ class Gateway:
         self.pings += 1
         if self.is_silent:
             raise GatewayTimeout("nobody is there")
+        if self.refuses:
+            raise GatewayRefused("PING", code="UNKNOWN_ACTION")
         if self.is_version_1:
             return None
         return RemoteService(
@@ -123,6 +128,17 @@ def test_what_was_before_is_no_event(gateway):
     gateway.listen()
     gateway.publish(41)
     assert gateway.next() == 41
+
+
+def test_a_stream_that_ended_is_not_alive(gateway, monkeypatch):
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+
+    def end(_: PushedEvent | None) -> None:
+        raise RuntimeError("the listener is gone")
+
+    gateway.stream = PushStream("tcp://127.0.0.1:1", lambda: gateway, end)
+    gateway.until(lambda: gateway.stream is not None and not gateway.stream._thread.is_alive())
+    assert not gateway.stream.is_alive
 
 
 def test_lost_events_are_asked_for_as_often_as_it_takes(gateway):
@@ -225,16 +241,39 @@ def test_a_gateway_of_version_1_has_no_stream(gateway):
     assert not gateway.stream.is_alive
 
 
+def test_a_gateway_that_refuses_ping_has_no_stream_and_is_not_asked_each_moment(gateway, monkeypatch):
+    monkeypatch.setattr(push, "RETRY_SEC", 0.0)  # as for one that does not answer
+    monkeypatch.setattr(push, "RETRY_WITHOUT_SEC", HOUR_SEC)
+    gateway.refuses = True
+    waits: queue.Queue[float] = queue.Queue()
+    monkeypatch.setattr(push, "Event", lambda: Closing(waits))
+    gateway.stream = PushStream("tcp://127.0.0.1:1", lambda: gateway, gateway.heard.put)
+    assert waits.get(timeout=GIVE_UP_SEC) == HOUR_SEC
+
+
+class Closing(threading.Event):
+    """Whether a stream is closed; notes how long it waits for that."""
+
+    def __init__(self, waits: queue.Queue[float]) -> None:
+        super().__init__()
+        self._waits = waits
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        self._waits.put(timeout)
+        return super().wait(timeout)
+
+
 @pytest.mark.parametrize(
-    ("endpoint", "push"),
+    ("endpoint", "stream"),
     [
         ("tcp://127.0.0.1:5555", "tcp://127.0.0.1:5556"),
         ("tcp://[::1]:5555", "tcp://[::1]:5556"),
         ("tcp://desk.example:5555", "tcp://desk.example:5556"),
     ],
 )
-def test_the_stream_is_on_the_host_that_answers(endpoint, push):
-    assert push_endpoint(endpoint, 5556) == push
+def test_the_stream_is_on_the_host_that_answers(endpoint, stream):
+    assert push_endpoint(endpoint, 5556) == stream
 
 
 def test_a_reader_that_never_reads_delays_nobody():
@@ -374,6 +413,7 @@ def test_with_keys_only_a_listed_client_hears_the_stream(tmp_path):
             desk = gateway.subscribe(heard["desk"].put)
             stranger = PushStream(served.endpoint, lambda: gateway, heard["stranger"].put, keys=own["stranger"])
             until(lambda: desk.is_alive, "the stream")
+            assert heard["desk"].get(timeout=GIVE_UP_SEC) is None
             trade(served)
             event = heard["desk"].get(timeout=GIVE_UP_SEC)
             assert event is not None

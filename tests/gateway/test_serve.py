@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import socket
+import sqlite3
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +16,9 @@ import pytest
 from ledger.errors import BadValue, GatewayRefused
 from ledger.gateway.client import ZmqGateway
 from ledger.gateway.serve.service import ServiceSettings
+from ledger.gateway.serve.store import Store
 from ledger.gateway.serve.terminal_process import TerminalSettings
+from ledger.testing.service import FakeTerminal, open_fake
 from tests.support.service import GIVE_UP_MS, ServedTerminal
 
 HOUR_SEC = 3_600.0
@@ -176,6 +183,55 @@ def test_a_package_that_is_not_there_is_named_and_tried_again(tmp_path):
         assert "no_such_package" in served.ask("GET_POSITIONS")["error_msg"]
 
 
+def test_a_terminal_process_that_was_replaced_is_reported_once_it_is_connected_again(tmp_path):
+    with ServedTerminal(tmp_path) as served:
+        served.until_connected()
+        with served.listen() as listener:
+            served.reports.clear()
+            served.kill_terminal_process()
+            lost, back = listener.next_of("connection"), listener.next_of("connection")
+        why = "it ended by signal 9"
+        assert lost["data"] == {"connected": False, "trade_allowed": False, "reason": why}
+        assert back["data"] == {"connected": True, "trade_allowed": True, "reason": None}
+        assert served.reports == [
+            f"the terminal process is replaced in 1 s: {why}", "account Sandbox-Demo/70113: connected",
+        ]  # fmt: skip
+
+
+def test_ping_states_no_connection_while_the_terminal_process_is_replaced(tmp_path):
+    with ServedTerminal(tmp_path, opener=f"{__name__}:open_once", terminal={"once": str(tmp_path / "once")}) as served:
+        served.until_connected()
+        served.kill_terminal_process()
+        answer = served.until("the loss", state="down", connected=False)
+        assert (answer["login"], answer["trade_allowed"]) == (70113, False)
+
+
+# ---- in which order
+
+
+def test_the_terminal_is_looked_at_before_the_first_request_is_answered(tmp_path):
+    log = tmp_path / "log"
+    with ServedTerminal(
+        tmp_path, patience_sec=HOUR_SEC, opener=f"{__name__}:open_logged", terminal={"log": str(log)}
+    ) as served:
+        while (answer := served.ask("GET_POSITIONS"))["status"] != "SUCCESS":
+            assert answer["error_code"] == "BUSY"
+        assert log.read_text(encoding="utf-8").split()[0] == "poll"
+
+
+def test_requests_without_a_pause_do_not_keep_it_from_looking(tmp_path):
+    log = tmp_path / "log"
+    settings = {"log": str(log), "call_sec": 0.02}  # so that a look is overdue after each request
+    with ServedTerminal(
+        tmp_path, patience_sec=HOUR_SEC, poll_ms=10, opener=f"{__name__}:open_logged", terminal=settings
+    ) as served:
+        served.until_connected()
+        for number in range(4):
+            served.send(json.dumps({"action": "GET_POSITIONS", "req_id": str(number)}).encode())
+        assert [served.receive(str(number))["status"] for number in range(4)] == ["SUCCESS"] * 4
+        assert "positions positions" not in " ".join(log.read_text(encoding="utf-8").split())
+
+
 # ---- which account
 
 
@@ -187,6 +243,47 @@ def test_a_store_of_another_account_answers_ping_and_errors_only(tmp_path):
         answer = _until_refused(served, "WRONG_ACCOUNT")
         assert "(7, 'Sandbox-Demo')" in answer["error_msg"]
         assert "login" not in served.ask("PING")
+        assert served.ask("GET_EVENTS", after_seq=0)["error_code"] == "WRONG_ACCOUNT"
+
+
+def test_another_terminal_of_the_same_account_answers_ping_and_errors_only(tmp_path):
+    with ServedTerminal(tmp_path, opener=f"{__name__}:open_moving") as served:
+        served.until_connected()
+        first = served.kill_terminal_process()
+        answer = _until_refused(served, "WRONG_ACCOUNT", "INTERNAL")
+        assert f"the service is of the terminal in C:\\{first}, found the one in C:\\" in answer["error_msg"]
+        assert "login" not in served.ask("PING")
+
+
+def test_a_terminal_that_is_not_connected_allows_no_trade(served):
+    assert served.ask("PING")["trade_allowed"] is True
+    served.terminal.control("fail", fault="no-connection")
+    answer = served.until("the loss", trade_allowed=False)
+    assert "login" not in answer
+
+
+def test_a_head_that_cannot_be_read_is_refused_and_ends_nothing(tmp_path):
+    with ServedTerminal(tmp_path, opener=f"{__name__}:open_strange") as served:
+        assert "strange" in _until_refused(served, "INTERNAL")["error_msg"]
+        assert served.ask("PING")["status"] == "SUCCESS"
+
+
+@pytest.mark.parametrize("action", ["PING", "GET_ACCOUNT", "NONE"])
+def test_an_id_that_can_be_read_and_not_be_echoed_ends_nothing(served, action):
+    for depth in (8, 9, *range(900, 1_000)):  # Python reads some more levels than it writes further down its stack
+        served.send(f'{{"action":"{action}","req_id":{"[" * depth}{"]" * depth}}}'.encode())
+        answer = served.receive()
+        assert ("req_id" in answer, answer.get("error_code") == "MALFORMED_REQUEST") == (depth <= 8, depth > 8)
+
+
+def test_a_row_that_cannot_be_written_is_refused_and_ends_nothing(tmp_path):
+    with ServedTerminal(tmp_path, opener=f"{__name__}:open_timeless", terminal={"positions": 1}) as served:
+        served.until_connected()
+        served.send(b'{"action":"GET_POSITIONS","symbol":"*"}')
+        while (answer := served.receive())["error_code"] == "BUSY":
+            served.send(b'{"action":"GET_POSITIONS","symbol":"*"}')
+        assert (answer["error_code"], answer["error_msg"]) == ("INTERNAL", "KeyError: 'time'")
+        assert served.ask("GET_ACCOUNT")["status"] == "SUCCESS"
 
 
 def test_without_keys_only_this_machine_is_bound(tmp_path):
@@ -196,6 +293,8 @@ def test_without_keys_only_this_machine_is_bound(tmp_path):
             ServiceSettings(**settings, endpoint=endpoint)
         with pytest.raises(BadValue, match="needs keys"):
             ServiceSettings(**settings, push_endpoint=endpoint)
+        with pytest.raises(BadValue, match="have no keys"):
+            ServiceSettings(**settings, control_endpoint=endpoint)
     for endpoint in ("tcp://127.0.0.1:5555", "tcp://[::1]:5555", "tcp://localhost:5555"):
         ServiceSettings(**settings, endpoint=endpoint, push_endpoint=endpoint)
 
@@ -214,6 +313,21 @@ def test_a_second_service_of_one_terminal_is_read_only(tmp_path):
             assert any("another service uses the terminal" in one for one in second.reports)
     with ServedTerminal(folders[2], terminal=terminal) as second:
         second.until("the lock", connected=True, trade_allowed=True)
+
+
+def test_this_machine_is_bound_by_version_6_of_its_address_too(tmp_path):
+    with socket.socket(socket.AF_INET6) as probe:
+        if probe.connect_ex(("::1", 9)) in (errno.EADDRNOTAVAIL, errno.ENETUNREACH):
+            pytest.skip("this machine has no such address")
+    with ServedTerminal(tmp_path, endpoint="tcp://[::1]:0", push_endpoint="tcp://[::1]:0") as served:
+        assert served.until_connected()["push_port"] == served.service.publisher.port
+
+
+def test_without_the_lock_of_the_terminal_a_service_is_read_only(tmp_path):
+    with ServedTerminal(tmp_path, terminal={"data_path": str(tmp_path / "missing")}) as served:
+        assert served.until_connected()["trade_allowed"] is False
+        assert served.ask("ORDER_SEND")["error_code"] == "READ_ONLY"
+        assert any("the lock of" in one and "read only" in one for one in served.reports)
 
 
 def test_a_terminal_without_its_connection_is_connected_again(tmp_path):
@@ -269,6 +383,22 @@ def test_a_manual_trade_is_published_and_stored_with_its_deal(served):
     ]
 
 
+def test_a_disk_that_is_full_costs_events_and_no_answers(served, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with served.listen() as listener:
+        with monkeypatch.context() as full:
+            full.setattr(Store, "append", refuse)
+            served.terminal.control("trade", symbol="EURUSD", side="buy", volume="0.10")
+            while not (found := [one for one in served.reports if "not stored" in one]):
+                assert served.ask("GET_POSITIONS")["status"] == "SUCCESS"
+        assert found == ["events are not stored and not published: database or disk is full"]
+        (deal,) = served.terminal.control("trade", symbol="EURUSD", side="buy", volume="0.10")["deals"]
+        while listener.next_of("deal")["data"]["ticket"] != deal["ticket"]:
+            pass
+
+
 def test_numbers_go_on_after_a_restart_of_the_service(tmp_path):
     with ServedTerminal(tmp_path) as served:
         served.until_connected()
@@ -289,7 +419,67 @@ def _patiently(served: ServedTerminal) -> dict[str, Any]:
         assert answer["error_code"] in ("BUSY", "INTERNAL"), answer
 
 
-def _until_refused(served: ServedTerminal, code: str) -> dict[str, Any]:
+def _until_refused(served: ServedTerminal, code: str, *before: str) -> dict[str, Any]:
     while (answer := served.ask("GET_POSITIONS")).get("error_code") != code:
-        assert answer.get("error_code") == "BUSY", answer
+        assert answer.get("error_code") in ("BUSY", *before), answer
     return answer
+
+
+# ---- terminals, as the terminal process opens them
+
+
+Settings = Mapping[str, Any]
+Report = Callable[[str | None], object]
+
+
+def open_once(settings: Settings, report: Report) -> FakeTerminal:
+    """Open a terminal the first time, and none after it."""
+    Path(settings["once"]).touch(exist_ok=False)
+    return open_fake({}, report)
+
+
+def open_logged(settings: Settings, report: Report) -> FakeTerminal:
+    """Open a terminal that writes down what it is asked for."""
+    settings = dict(settings)
+    log = Path(settings.pop("log"))
+    terminal = open_fake(settings, report)
+
+    def logged(name: str) -> Callable[[], Any]:
+        read = getattr(terminal, name)
+
+        def call() -> Any:
+            with log.open("a", encoding="utf-8") as file:
+                file.write(f"{name}\n")
+            return read()
+
+        return call
+
+    return _changed(terminal, poll=logged("poll"), positions=logged("positions"))
+
+
+def open_moving(settings: Settings, report: Report) -> FakeTerminal:
+    """Open a terminal that is in another folder each time."""
+    return _with_head(open_fake(settings, report), path=f"C:\\{os.getpid()}")
+
+
+def open_strange(settings: Settings, report: Report) -> FakeTerminal:
+    """Open a terminal with a margin mode that nobody knows."""
+    return _with_head(open_fake(settings, report), margin_mode="strange")
+
+
+def open_timeless(settings: Settings, report: Report) -> FakeTerminal:
+    """Open a terminal whose positions have no time."""
+    terminal = open_fake(settings, report)
+    read = terminal.positions
+    return _changed(terminal, positions=lambda: [{name: row[name] for name in row if name != "time"} for row in read()])
+
+
+def _with_head(terminal: FakeTerminal, **fields: Any) -> FakeTerminal:
+    read = terminal.head
+    return _changed(terminal, head=lambda: read() | fields)
+
+
+def _changed(terminal: FakeTerminal, **calls: Callable[[], Any]) -> FakeTerminal:
+    for name, call in calls.items():
+        setattr(terminal, name, call)
+    return terminal

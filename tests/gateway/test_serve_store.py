@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import Any
 
 import pytest
 
@@ -132,6 +133,37 @@ def test_an_append_that_fails_changes_nothing(tmp_path):
     assert store.seq == 1
     assert [event.seq for event in store.append(changes(2), at_msc=1)] == [2]
     store.close()
+
+
+@pytest.mark.parametrize("statement", ["INSERT", "COMMIT"])
+def test_a_store_on_a_full_disk_goes_on_once_there_is_room(tmp_path, statement):
+    store: Any = Store.open(tmp_path / "gateway.db")
+    database = store._database
+    if statement == "INSERT":
+        database.execute("PRAGMA max_page_count = 1")  # what a full disk is to SQLite: it may end the transaction itself
+    else:
+        store._database = Refusing(database, statement)
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        store.append([Change("deal", {"text": "x" * 100_000})], at_msc=1)
+    store._database = database
+    database.execute("PRAGMA max_page_count = 1000000")
+    assert [event.seq for event in store.append(changes(7), at_msc=1)] == [1]
+    store.close()
+
+
+class Refusing:
+    """A database for which there is no room at one statement."""
+
+    def __init__(self, database: sqlite3.Connection, statement: str) -> None:
+        self._database, self._statement = database, statement
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    def execute(self, statement: str, *given: Any) -> Any:
+        if statement == self._statement:
+            raise sqlite3.OperationalError("database or disk is full")
+        return self._database.execute(statement, *given)
 
 
 def test_a_lock_is_held_by_one_and_free_after_it(tmp_path):

@@ -106,8 +106,8 @@ def test_a_responder_that_fails_answers_an_error_and_the_next_request():
     with Served(answer) as served:
         served.ask(b'{"action":"FAIL","req_id":"a"}')
         error = served.answer()
-        assert (error["status"], error["error_code"], error["error_msg"]) == (
-            "ERROR", "INVALID_REQUEST", "KeyError: 'nothing there'",
+        assert (error["status"], error["error_code"], error["error_msg"], error["req_id"]) == (
+            "ERROR", "INVALID_REQUEST", "KeyError: 'nothing there'", "a",
         )  # fmt: skip
         served.ask(Ping())
         assert served.answer()["status"] == "SUCCESS"

@@ -39,7 +39,10 @@ def test_the_task_for_windows_calls_the_service_with_options_that_it_has():
     space = {"task": "http://schemas.microsoft.com/windows/2004/02/mit/task"}
     task = ET.parse(TASK).getroot()  # noqa: S314  # our own file
     assert task.find(".//task:LogonTrigger", space) is not None
-    assert task.findtext(".//task:RestartOnFailure/task:Count", namespaces=space) == "999"
+    assert task.findtext(".//task:LogonTrigger/task:Repetition/task:Interval", namespaces=space) == "PT1M"
+    assert task.find(".//task:Repetition/task:Duration", space) is None, "it is repeated without an end"
+    assert task.findtext(".//task:MultipleInstancesPolicy", namespaces=space) == "IgnoreNew"
+    assert 1 <= int(task.findtext(".//task:RestartOnFailure/task:Count", "", space)) <= 255, "a byte, by the schema of tasks"
     assert task.findtext(".//task:ExecutionTimeLimit", namespaces=space) == "PT0S"
     arguments = task.findtext(".//task:Arguments", namespaces=space) or ""
     assert arguments.startswith("-m ledger.gateway.serve ")

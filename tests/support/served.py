@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,6 +57,19 @@ def until(holds: Callable[[], Any], what: str) -> Any:
     return found
 
 
+def _free_ports() -> int:
+    """Return the first of three ports that nobody has.
+
+    Systems give them to nobody who asks for any port: he would have them while the service is dead.
+    """
+    while True:
+        first = 20_000 + 3 * secrets.randbelow(4_000)
+        with ExitStack() as stack, suppress(OSError):
+            for port in range(first, first + 3):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
+
+
 class ServiceProcesses:
     """A server process and its terminal process. Either can be killed; the service starts again where it was.
 
@@ -66,7 +81,7 @@ class ServiceProcesses:
     def __init__(self, folder: Path, *, mode: str) -> None:
         self._folder = folder
         self._mode = mode
-        self._ports: tuple[str, ...] = ("--port", "0")
+        self._port = str(_free_ports())
         self._orphans: list[int] = []  # terminal processes whose server process was killed, inside a call or not
         self._process: subprocess.Popen[bytes] | None = None
         self.epochs: list[int] = []
@@ -79,7 +94,7 @@ class ServiceProcesses:
         assert self._process is None
         command = [
             sys.executable, "-c", _PROGRAM, "--fake", "--mode", self._mode, "--balance", "0", "--seed", "7", "--server-tz",
-            "still", "--store", str(self._folder / "gateway.db"), "--json", *self._ports,
+            "still", "--store", str(self._folder / "gateway.db"), "--json", "--port", self._port,
         ]  # fmt: skip
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
@@ -88,8 +103,6 @@ class ServiceProcesses:
         assert line, self.log()
         ready = json.loads(line)
         self.endpoint, self.control_endpoint = ready["endpoint"], ready["control"]
-        port, push, control = (ready[name].rpartition(":")[2] for name in ("endpoint", "push", "control"))
-        self._ports = ("--port", port, "--push-port", push, "--control-port", control)
         assert self.store in ("", ready["store"]), "the store is another one"
         assert not self.epochs or ready["epoch"] == self.epochs[-1] + 1, (self.epochs, ready)
         self.store = ready["store"]
@@ -124,12 +137,12 @@ class ServiceProcesses:
 
     def ping(self) -> Json:
         """Return what the service states of itself; it never waits for the terminal."""
-        with zmq.Context() as context, context.socket(zmq.REQ) as socket:
-            socket.linger = 0
-            socket.connect(self.endpoint)
-            socket.send(b'{"action": "PING", "req_id": "ping"}')
-            assert socket.poll(round(GIVE_UP_SEC * 1000)), f"no answer to PING: {self.log()}"
-            found: Json = json.loads(socket.recv())
+        with zmq.Context() as context, context.socket(zmq.REQ) as asking:
+            asking.linger = 0
+            asking.connect(self.endpoint)
+            asking.send(b'{"action": "PING", "req_id": "ping"}')
+            assert asking.poll(round(GIVE_UP_SEC * 1000)), f"no answer to PING: {self.log()}"
+            found: Json = json.loads(asking.recv())
             return found
 
     # ---- what is done to it

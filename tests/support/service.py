@@ -56,6 +56,7 @@ class ServedTerminal:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.socket = self.context.socket(zmq.DEALER)
         self.socket.linger = 0
+        self.socket.setsockopt(zmq.IPV6, 1)
         self.socket.connect(self.service.endpoint)
         self.terminal = Sandbox(self.service.endpoint, self.service.control_endpoint)
 

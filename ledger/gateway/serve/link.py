@@ -30,6 +30,7 @@ PAUSE_MAX_SEC: Final = 60.0
 STEADY_SEC: Final = 60.0
 _END_SEC: Final = 5.0  # how long a process that was killed may take to be gone
 _READER: Final = "inproc://terminal-process"
+_INSIDE: Final = b'{"inside":'
 
 
 @frozen(kw_only=True)
@@ -56,6 +57,15 @@ Outcome = Result | Failure
 class _Job:
     number: int
     done: Callable[[Outcome], object]
+
+
+@frozen
+class _Inside:
+    """The call into the package that the terminal process is inside; since when, by the clock that only rises and in UTC."""
+
+    call: str | None
+    since: float
+    since_msc: int | None
 
 
 @define(eq=False)
@@ -94,9 +104,7 @@ class TerminalLink:
     _numbers: int = field(default=0, init=False)
     _start_at: float = field(default=0.0, init=False)
     _failures: int = field(default=0, init=False)
-    _inside: str | None = field(default=None, init=False)
-    _inside_since: float = field(default=0.0, init=False)
-    _inside_since_msc: int | None = field(default=None, init=False)
+    _inside: _Inside = field(factory=lambda: _Inside(None, 0.0, None), init=False)
 
     def open(self, context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
         """Return the socket to wait for; ``read`` is to be called when it has something."""
@@ -124,7 +132,7 @@ class TerminalLink:
         """For how many seconds it has been unable to take a call; infinity where it does not run."""
         if self._running is None:
             return float("inf")
-        return 0.0 if self.is_ready else self.monotonic() - self._inside_since
+        return 0.0 if self.is_ready else self.monotonic() - self._inside.since
 
     @property
     def generation(self) -> int:
@@ -141,13 +149,13 @@ class TerminalLink:
         if self._running is None:
             return {"state": "down", "call": None, "since_msc": None, "error": self.last_failure}
         state = "starting" if not self._running.is_ready else "busy" if self._running.job is not None else "idle"
-        return {"state": state, "call": self._inside, "since_msc": self._inside_since_msc, "pid": self.pid}
+        return {"state": state, "call": self._inside.call, "since_msc": self._inside.since_msc, "pid": self.pid}
 
     def describe_busy(self) -> str:
         """Return why it takes no call now, in words."""
         if self._running is None:
             return f"the terminal process is not running: {self.last_failure or 'it was not started yet'}"
-        call = self._inside or ("a call" if self._running.is_ready else "start-up")
+        call = self._inside.call or ("a call" if self._running.is_ready else "start-up")
         return f"the terminal process has been inside {call} for {self.busy_sec:.1f} s"
 
     def call(self, name: str, arguments: Mapping[str, Any], done: Callable[[Outcome], object]) -> None:
@@ -181,9 +189,9 @@ class TerminalLink:
             return max(0.0, self._start_at - now)
         if running.is_ready and running.job is None:
             return float("inf")
-        left = self._inside_since + self.call_deadline_sec - now
+        left = self._inside.since + self.call_deadline_sec - now
         if left <= 0:
-            self._lose(f"it was inside {self._inside or 'a call'} for more than {self.call_deadline_sec:g} s")
+            self._lose(f"it was inside {self._inside.call or 'a call'} for more than {self.call_deadline_sec:g} s")
         return max(0.0, left)
 
     def read(self) -> None:
@@ -197,9 +205,7 @@ class TerminalLink:
             return
         header, _, body = raw.partition(b"\n")
         fields = json.loads(header)
-        if "inside" in fields:
-            self._note_inside(fields["inside"])
-        elif "started" in fields:
+        if "started" in fields:
             running.is_ready = True
         elif "failed" in fields:
             self._lose(f"it could not start: {fields['failed']}")
@@ -209,9 +215,29 @@ class TerminalLink:
             job.done(_outcome(fields, body))
 
     def _note_inside(self, call: str | None) -> None:
-        self._inside = call
-        self._inside_since = self.monotonic()
-        self._inside_since_msc = None if call is None else time.time_ns() // 1_000_000
+        """Note a call into the package. Also called by the thread that reads the pipe: a note is one value."""
+        self._inside = _Inside(call, self.monotonic(), None if call is None else time.time_ns() // 1_000_000)
+
+    def _forward(self, connection: Connection, generation: int) -> None:
+        """Pass on what comes through a pipe until it closes; then an empty message. Runs in a thread of its own.
+
+        Which call is made is noted here: there are dozens of them for an answer, and the loop need not turn for each.
+        """
+        with suppress(zmq.ZMQError), self._context.socket(zmq.PUSH) as socket:
+            socket.linger = 1000
+            socket.connect(_READER)
+            name = str(generation).encode()
+            with connection:
+                while True:
+                    try:
+                        raw = connection.recv_bytes()
+                    except (EOFError, OSError):
+                        break
+                    if not raw.startswith(_INSIDE):
+                        socket.send_multipart([name, raw])
+                    elif generation == self._generation:
+                        self._note_inside(json.loads(raw)["inside"])
+            socket.send_multipart([name, b""])
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
@@ -224,9 +250,7 @@ class TerminalLink:
         self._generation += 1
         self._running = _Running(process, ours, self._generation, self.monotonic())
         self._note_inside(None)
-        Thread(
-            target=_forward, args=(ours, self._context, self._generation), name="ledger-terminal-reader", daemon=True
-        ).start()
+        Thread(target=self._forward, args=(ours, self._generation), name="ledger-terminal-reader", daemon=True).start()
 
     def _lose(self, why: str) -> None:
         """Let go of the terminal process, fail its call, and set when it is replaced."""
@@ -258,19 +282,3 @@ def _describe_exit(process: multiprocessing.process.BaseProcess) -> str:
     process.join(_END_SEC)
     code = process.exitcode
     return "by itself" if code is None else f"with exit code {code}" if code >= 0 else f"by signal {-code}"
-
-
-def _forward(connection: Connection, context: zmq.Context[zmq.Socket[bytes]], generation: int) -> None:
-    """Pass on what comes through a pipe until it closes; then an empty message. Runs in a thread of its own."""
-    with suppress(zmq.ZMQError), context.socket(zmq.PUSH) as socket:
-        socket.linger = 1000
-        socket.connect(_READER)
-        name = str(generation).encode()
-        with connection:
-            while True:
-                try:
-                    raw = connection.recv_bytes()
-                except (EOFError, OSError):
-                    break
-                socket.send_multipart([name, raw])
-        socket.send_multipart([name, b""])

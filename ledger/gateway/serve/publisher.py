@@ -47,6 +47,7 @@ class Publisher:
         socket.linger = 0
         socket.sndhwm = self.waiting_max
         socket.setsockopt(zmq.MAXMSGSIZE, _SUBSCRIPTION_BYTES_MAX)
+        socket.setsockopt(zmq.IPV6, int("[" in self.endpoint))
         if self.keys is not None:
             self._authenticator = secure_server(socket, context, self.keys, self.authorised or Path("authorised"))
         socket.bind(self.endpoint)

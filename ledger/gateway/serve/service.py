@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import zmq
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from ledger.errors import BadValue
 from ledger.gateway.curve import ServerKeys
@@ -26,7 +27,7 @@ from ledger.gateway.serve.lock import FileLock
 from ledger.gateway.serve.publisher import Publisher
 from ledger.gateway.serve.store import Store
 from ledger.gateway.serve.terminal_process import TerminalSettings
-from ledger.gateway.server import Call, GatewayServer
+from ledger.gateway.server import Call, GatewayServer, words_of
 from ledger.protocol import MESSAGE_BYTES_MAX
 from ledger.protocol.messages import (
     Account,
@@ -95,7 +96,7 @@ class ServiceSettings:
         authorised: The folder of the clients' public keys.
 
     Raises:
-        BadValue: An endpoint is not on this machine, and there are no keys.
+        BadValue: An endpoint is not on this machine, and there are no keys; that of commands has none ever.
     """
 
     terminal: TerminalSettings
@@ -111,6 +112,8 @@ class ServiceSettings:
     authorised: Path | None = None
 
     def __attrs_post_init__(self) -> None:
+        if self.control_endpoint is not None and not _is_loopback(self.control_endpoint):
+            raise BadValue(f"{self.control_endpoint}: commands to a simulated terminal have no keys, bind 127.0.0.1")
         for endpoint in (self.endpoint, self.push_endpoint):
             if self.keys is None and not _is_loopback(endpoint):
                 raise BadValue(
@@ -147,11 +150,13 @@ class GatewayService:
     Attributes:
         settings: What it was started with.
         report: Called with what happens, in words.
+        control_endpoint: Where commands to a simulated terminal arrive; None where none do.
     """
 
     settings: ServiceSettings
     report: Callable[[str], object] = lambda _: None
     monotonic: Callable[[], float] = time.monotonic
+    control_endpoint: str | None = field(default=None, init=False)
     link: TerminalLink = field(init=False)
     publisher: Publisher = field(init=False)
     store: Store = field(init=False)
@@ -164,11 +169,14 @@ class GatewayService:
     _connect_at: float = field(default=0.0, init=False)
     _connect_failures: int = field(default=0, init=False)
     _poll_at: float = field(default=0.0, init=False)
+    _has_looked: bool = field(default=False, init=False)  # since the last request was passed on
     _beat_at: float = field(default=0.0, init=False)
     _generation: int = field(default=0, init=False)
     _shown: Mapping[str, Any] | None = field(default=None, init=False)  # the newest connection event
+    _unstored: str | None = field(default=None, init=False)  # why events could not be stored the last time
     _commands: zmq.Socket[bytes] | None = field(default=None, init=False)
     _command: bytes | None = field(default=None, init=False)  # one that is not answered
+    _folder: str | None = field(default=None, init=False)  # of the terminal's program
     _path_lock: FileLock | None = field(default=None, init=False)
     _has_path_lock: bool = field(default=True, init=False)
 
@@ -284,9 +292,10 @@ class GatewayService:
         return None
 
     def _pong(self) -> Pong:
-        head = self._head
+        head = self._known_head()
+        is_allowed = self._head is not None and bool(self._head.get("trade_allowed"))
         return Pong(
-            head=None if head is None or self._wrong is not None else _head_of(head),
+            head=head,
             service=ServiceState(
                 protocol=PROTOCOL,
                 can=CAN,
@@ -294,21 +303,29 @@ class GatewayService:
                 epoch=self.store.epoch,
                 seq=self.store.seq,
                 push_port=self.publisher.port,
-                trade_allowed=bool(head and head.get("trade_allowed")) and not self.is_read_only,
+                trade_allowed=is_allowed and head is not None and head.connected and not self.is_read_only,
                 gateway_time_msc=_utc_msc(),
                 terminal_process=self.link.describe(),
             ),
         )
 
     def _events(self, query: GetEvents) -> Answer:
+        if self._wrong is not None and self._wrong.code == "WRONG_ACCOUNT":
+            return self._wrong
         found = self.store.events(query.after_seq, limit=query.limit)
         if found is None:
             return Refusal(
                 "GAP", f"events after {query.after_seq} are not stored (any more); the newest is {self.store.seq}: sync"
             )
         rows = [{"seq": one.seq, "kind": one.kind, "at_msc": one.at_msc, "data": one.data} for one in found]
-        head = None if self._head is None or self._wrong is not None else _head_of(self._head)
-        return Events(head=head, store=self.store.id, epoch=self.store.epoch, rows=rows)
+        return Events(head=self._known_head(), store=self.store.id, epoch=self.store.epoch, rows=rows)
+
+    def _known_head(self) -> Head | None:
+        """Return the head of the newest answer; None before the first and where its account is not there."""
+        if self._head is None or self._wrong is not None:
+            return None
+        head = _head_of(self._head)
+        return head if self._is_connected else evolve(head, connected=False)
 
     # ---- commands to a simulated terminal
 
@@ -317,12 +334,8 @@ class GatewayService:
         socket.linger = 0
         socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES_MAX)
         socket.bind(endpoint)
+        self.control_endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
         return socket
-
-    @property
-    def control_endpoint(self) -> str | None:
-        """Where commands to a simulated terminal arrive; None where none do."""
-        return None if self._commands is None else self._commands.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def _take_command(self) -> None:
         assert self._commands is not None, "it is open"
@@ -346,6 +359,9 @@ class GatewayService:
         """Do what is due: heartbeats, requests that waited too long, connecting, and looking at the terminal."""
         now = self.monotonic()
         due = [self.link.run_due()]
+        if self._is_connected and self.link.pid is None:  # the link has reported why
+            self._is_connected = False
+            self._show_connection(None, self.link.last_failure, is_reported=True)
         if self.link.generation != self._generation:  # a new terminal process has connected to nothing
             self._generation = self.link.generation
             self._is_connected, self._connect_at = False, now
@@ -375,8 +391,14 @@ class GatewayService:
         one.answer(Refusal("BUSY", self.link.describe_busy()))
 
     def _pass_on(self) -> None:
-        """Pass the next request to the terminal process, if it takes one."""
-        if self._waiting and self.link.is_ready and self._is_connected:
+        """Pass the next request to the terminal process, if it takes one and no look at the terminal is overdue.
+
+        Requests of several clients may leave no pause: without that, nothing would be published meanwhile. After each look it
+        is the turn of a request, however long looks take.
+        """
+        is_overdue = not self._has_looked and self.monotonic() >= self._poll_at + self.settings.poll_ms / 1000
+        if self._waiting and self.link.is_ready and self._is_connected and not is_overdue:
+            self._has_looked = False
             one = self._under_way = self._waiting.popleft()
             own = one.call.request.fields.get("deadline_msc")
             if type(own) is int and 0 < own < 10**9:
@@ -391,7 +413,7 @@ class GatewayService:
         if now < at:
             return at - now
         if self._is_connected:
-            self._poll_at = now + self.settings.poll_ms / 1000
+            self._has_looked, self._poll_at = True, now + self.settings.poll_ms / 1000
             self.link.call("poll", {}, self._note_poll)
         else:
             self.link.call("connect", {}, self._note_connect)
@@ -411,7 +433,11 @@ class GatewayService:
         if refusal is not None:
             one.answer(refusal)
         elif isinstance(outcome, Result) and not one.is_answered:
-            one.answer(_read_answer(one, outcome))
+            try:
+                answer = _read_answer(one, outcome)
+            except Exception as error:  # noqa: BLE001  # an answer of one client must not end the service of all
+                answer = Refusal("INTERNAL", words_of(error))
+            one.answer(answer)
 
     def _note_poll(self, outcome: Outcome) -> None:
         if self._note(outcome) is None and isinstance(outcome, Result):
@@ -420,7 +446,7 @@ class GatewayService:
     def _note_connect(self, outcome: Outcome) -> None:
         if isinstance(outcome, Result):
             self._is_connected, self._connect_failures = True, 0
-            self._poll_at = self.monotonic()
+            self._has_looked, self._poll_at = False, -math.inf  # before any request: what changes after an answer is an event
         self._note(outcome)
 
     def _note(self, outcome: Outcome) -> Refusal | None:
@@ -459,12 +485,25 @@ class GatewayService:
         self._show_connection(None, why)
 
     def _check_account(self, head: Mapping[str, Any]) -> Refusal | None:
-        """Return why the account is not the one that the store is of."""
+        """Return why it is not the account that the store is of, in the terminal that was there at first."""
+        try:
+            _head_of(head)
+        except BadValue as error:
+            return Refusal("INTERNAL", f"the head of the terminal's answer cannot be read: {error}")
         if not self.store.bind(head["login"], head["server"]):
             return Refusal(
                 "WRONG_ACCOUNT",
                 f"the store is of account {self.store.account}, the terminal shows {(head['login'], head['server'])}: "
                 "log the terminal in there, or start with another --store",
+            )
+        folder = head.get("path")
+        if self._folder is None:
+            self._folder = folder
+        if folder != self._folder:
+            return Refusal(
+                "WRONG_ACCOUNT",
+                f"the service is of the terminal in {self._folder}, found the one in {folder}: name it with --path, and run a "
+                "service for each terminal",
             )
         self._take_path_lock(head)
         return None
@@ -472,7 +511,7 @@ class GatewayService:
     def _take_path_lock(self, head: Mapping[str, Any]) -> None:
         """Take the lock of the terminal's data path, once; without it no order is sent."""
         folder = head.get("data_path")
-        if self._path_lock is not None or not folder or not Path(folder).is_dir():
+        if self._path_lock is not None or not folder:
             return
         self._path_lock = FileLock.of_folder(Path(folder))
         try:
@@ -484,7 +523,7 @@ class GatewayService:
         if not self._has_path_lock:
             self.report(f"another service uses the terminal of {folder}: this one is read only")
 
-    def _show_connection(self, head: Mapping[str, Any] | None, why: str | None = None) -> None:
+    def _show_connection(self, head: Mapping[str, Any] | None, why: str | None = None, *, is_reported: bool = False) -> None:
         """Publish and report how the terminal is connected, if that is another way than before."""
         shown: dict[str, Any] = {"connected": False, "trade_allowed": False, "reason": why}
         if head is not None:
@@ -493,7 +532,8 @@ class GatewayService:
             return
         self._shown = shown
         if head is None:
-            self.report(f"not connected: {why}")
+            if not is_reported:
+                self.report(f"not connected: {why}")
         else:
             state = "connected" if shown["connected"] else "the terminal is not connected to its broker"
             self.report(f"account {head['server']}/{head['login']}: {state}")
@@ -502,7 +542,15 @@ class GatewayService:
 
     def _publish(self, changes: list[Change]) -> None:
         assert self.store.account is not None, "the terminal has shown its account"
-        for event in self.store.append(changes, at_msc=_utc_msc()):
+        try:
+            events = self.store.append(changes, at_msc=_utc_msc())
+        except sqlite3.Error as error:  # a full disk: whoever looks at intervals is answered all the same
+            if str(error) != self._unstored:
+                self.report(f"events are not stored and not published: {error}")
+            self._unstored = str(error)
+            return
+        self._unstored = None
+        for event in events:
             self.publisher.publish(event, store=self.store.id, account=self.store.account)
 
 

@@ -161,7 +161,12 @@ class _Transaction:
         self.database.execute("BEGIN IMMEDIATE")
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.database.execute("COMMIT" if kind is None else "ROLLBACK")
+        try:
+            if kind is None:
+                self.database.execute("COMMIT")
+        finally:
+            if self.database.in_transaction:  # SQLite has ended some of those that failed by itself
+                self.database.execute("ROLLBACK")
 
 
 def _make_durable(database: sqlite3.Connection, path: Path) -> None:

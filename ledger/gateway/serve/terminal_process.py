@@ -11,6 +11,7 @@ import json
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Any, Final, Protocol, TypeVar, cast
@@ -19,7 +20,7 @@ import msgspec
 from attrs import define, field, frozen
 
 from ledger.clock import DAY_MSC
-from ledger.errors import GatewayError
+from ledger.errors import GatewayError, SnapshotRefused
 from ledger.gateway.serve.changes import Row, Watch
 
 _Value = TypeVar("_Value")
@@ -163,7 +164,7 @@ class _TerminalProcess:
 
     def _poll(self, terminal: Terminal) -> dict[str, Any]:
         """Return what changed since the last look; the head only where more than the two lists was read."""
-        watch, at_ms = self._watch, time.monotonic_ns() // 1_000_000
+        watch, at_ms = copy(self._watch), time.monotonic_ns() // 1_000_000
         orders, positions = terminal.poll()
         changes = watch.see_lists(positions, orders, at_ms=at_ms)
         found: dict[str, Any] = {}
@@ -171,7 +172,11 @@ class _TerminalProcess:
             head = found["head"] = terminal.head()
             from_msc = watch.deals_from_msc(head["server_time_msc"] or time.time_ns() // 1_000_000 - DAY_MSC)
             changes += watch.see_deals(terminal.deals(from_msc=from_msc), from_msc=from_msc, at_ms=at_ms)
-            changes += watch.see_account(terminal.account())
+            account = terminal.account()
+            if (account["login"], account["server"]) != (head["login"], head["server"]):
+                raise SnapshotRefused("the terminal logged in to another account while it was looked at", field="login")
+            changes += watch.see_account(account)
+        self._watch = watch  # a look that failed was none: the next one finds its changes again
         return {**found, "changes": [(change.kind, change.data) for change in changes]}
 
     def _beat(self, call: str | None) -> None:
