@@ -33,7 +33,7 @@ ASKED = {
     "verify": ("verify",),
 }
 MAKES_ONE = {"init", "import", "restore"}
-NEEDS_NONE = {"sandbox", "keys"}
+NEEDS_NONE = {"gateway", "keys", "sandbox"}
 
 
 @pytest.fixture
