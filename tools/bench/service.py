@@ -74,26 +74,12 @@ def _served(folder: File, *options: str) -> Iterator[_Service]:
             assert process.stdout is not None
             ready = json.loads(process.stdout.readline())
             service = _Service(endpoint=ready["endpoint"], control=ready["control"])
-            _wait_ready(service)
+            from tools.testkit.services import wait_ready
+
+            wait_ready(service.endpoint, _PATIENCE_SEC)
             yield service
         finally:
             process.terminate()
-
-
-def _wait_ready(service: _Service) -> None:
-    from ledger.errors import GatewayError
-    from ledger.gateway.client import ZmqGateway
-
-    give_up = time.monotonic() + _PATIENCE_SEC
-    with ZmqGateway(service.endpoint) as gateway:
-        while True:
-            try:
-                gateway.positions()
-            except GatewayError:
-                if time.monotonic() > give_up:
-                    raise
-            else:
-                return
 
 
 # ----------------------------------------------------------------------------------------------------------------- syncs

@@ -210,7 +210,9 @@ def main() -> int:
             assert process.stdout is not None
             ready = json.loads(process.stdout.readline())
             endpoints = Endpoints(ready["endpoint"], ready["push"], ready["control"])
-            wait_ready(endpoints.requests)
+            from tools.testkit.services import wait_ready
+
+            wait_ready(endpoints.requests, PATIENCE_SEC)
             begun = time.monotonic()
             campaign = Campaign(endpoints, process)
             campaign.run(arguments.requests, arguments.seed)
@@ -225,23 +227,6 @@ def main() -> int:
     print(", ".join(f"{count:,} {name}" for name, count in campaign.counts.most_common()))
     print("\n".join(campaign.harm[:10]))
     return 1 if campaign.harm else 0
-
-
-def wait_ready(endpoint: str) -> None:
-    """Wait until a service has its terminal."""
-    from ledger.errors import GatewayError
-    from ledger.gateway.client import ZmqGateway
-
-    give_up = time.monotonic() + PATIENCE_SEC
-    with ZmqGateway(endpoint) as gateway:
-        while True:
-            try:
-                gateway.positions()
-            except GatewayError:
-                if time.monotonic() > give_up:
-                    raise
-            else:
-                return
 
 
 if __name__ == "__main__":
