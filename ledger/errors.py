@@ -200,15 +200,18 @@ class GatewayRefused(GatewayError):
     Attributes:
         code: What it gave as the code, as text; None without one.
         detail: Its text about it; None without one.
+        executed: Of an order message, "never" where it stated that nothing was or will be sent for this message, "unknown"
+            where it did not; None for other messages.
     """
 
     retryable = True
     told = Alias("detail")
 
     @arguments(told="detail")
-    def __init__(self, action: str, *, code: str | None = None, detail: str | None = None) -> None:
+    def __init__(self, action: str, *, code: str | None = None, detail: str | None = None, executed: str | None = None) -> None:
         self.code = code
         self.detail = detail
+        self.executed = executed
         reason = " ".join(filter(None, (code, detail))) or "without a word why"
         super().__init__(f"expected an answer to {action}, the gateway answered an error: {reason}")
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
-from ledger.snapshot import PushedEvent, RemoteAccount, RemoteHistory, RemoteSymbol, Snapshot
+from ledger.order_messages import OrderAnswer, OrderMessage, OrderStatus, RemoteCheck, RemoteOrders, RemoteTick
+from ledger.snapshot import PushedEvent, RemoteAccount, RemoteHistory, RemoteService, RemoteSymbol, Snapshot
 
 
 class Gateway(Protocol):
@@ -84,4 +85,45 @@ class PushGateway(Protocol):
         Args:
             on_event: Called from another thread with each event, and with None where some were lost, or may have been.
         """
+        ...
+
+
+@runtime_checkable
+class OrderGateway(Protocol):
+    """A gateway that may be sent orders, beside being asked: one with a store and a fence (protocol version 2).
+
+    Calls raise as ``Gateway``. An error that the gateway answered to an order message is a ``GatewayRefused`` with ``executed``
+    as it stated it; whatever else is raised after the request may have left us says nothing about whether it was executed.
+    """
+
+    def ping(self) -> RemoteService | None:
+        """Return what the gateway states of itself; None from protocol version 1, which takes no orders."""
+        ...
+
+    def order_send(self, message: OrderMessage, *, timeout_ms: int | None = None) -> OrderAnswer:
+        """Send an order, and wait for its answer. It is never sent again by itself, whatever happens to the connection."""
+        ...
+
+    def order_status(
+        self, client_id: str, *, store: str, fence: bool, lookup: bool, timeout_ms: int | None = None
+    ) -> OrderStatus:
+        """Return what the gateway's store has of a client id; with ``fence`` one that it never saw is refused from now on."""
+        ...
+
+    def active_orders(self) -> RemoteOrders:
+        """Return the orders that the broker is working on."""
+        ...
+
+    def order_history(
+        self, *, from_msc: int | None = None, to_msc: int | None = None, position: int | None = None, order: int | None = None
+    ) -> RemoteOrders:
+        """Return orders that are done: of a span of broker server time, of one position, or one of them."""
+        ...
+
+    def tick(self, symbol: str) -> RemoteTick:
+        """Return the newest prices of a symbol."""
+        ...
+
+    def order_check(self, message: OrderMessage) -> RemoteCheck:
+        """Return what the broker would say of an order. Nothing is sent; ``client_id``, ``token`` and ``store`` are ignored."""
         ...

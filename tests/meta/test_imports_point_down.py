@@ -23,7 +23,7 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"clock", "mt5", "keyfiles"},
     {"events"},
     {"terms"},
-    {"positions", "postings", "snapshot"},
+    {"positions", "postings", "snapshot", "order_messages"},
     {"fold_order", "views", "holdings"},
     {"portfolio"},
     {"orders"},
@@ -34,7 +34,9 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"gateway", "imports", "seals"},
     {"proof", "safety", "testing"},
     {"service"},
+    {"order_manager"},
     {"reconciler", "adjustments", "config"},
+    {"engines"},
     {"json_views", "event_lines", "importer", "exporter", "daemon"},
     {"importing", "exporting", "corrections"},  # old names, for one minor version
     {"ledger"},  # ledger/__init__.py: the names that users import
@@ -56,6 +58,7 @@ PURE: Final = {
     "views",
     "holdings",
     "portfolio",
+    "order_messages",
     "orders",
     "folds",
     "codec",
