@@ -95,13 +95,22 @@ class RemoteHistory:
 
 @frozen(kw_only=True)
 class RemoteSymbol:
-    """The broker's specification of a symbol. ``currency`` is the one that its profit is in."""
+    """The broker's specification of a symbol. ``currency`` is the one that its profit is in.
+
+    ``filling_mode`` is MetaTrader 5's mask (1: FOK, 2: IOC), ``stops_level`` in points.
+    """
 
     symbol: str
     digits: int | None = None
     volume_step: Decimal | None = None
     contract_size: Decimal | None = None
     currency: str | None = None
+    volume_min: Decimal | None = None
+    volume_max: Decimal | None = None
+    filling_mode: int | None = None
+    stops_level: int | None = None
+    point: Decimal | None = None
+    tick_size: Decimal | None = None
 
 
 @frozen(kw_only=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ledger.errors import BadValue
-from ledger.gateway.mt5_terminal import Mt5Terminal
+from ledger.gateway.mt5_orders import Mt5OrderTerminal
 from ledger.gateway.sandbox.control import Control
 from ledger.gateway.sandbox.faults import Faults
 from ledger.gateway.sandbox.responder import SandboxResponder, TerminalReads
@@ -77,7 +77,7 @@ class Blocks:
             block(round(seconds * 1000))
 
 
-class FakeTerminal(Mt5Terminal):
+class FakeTerminal(Mt5OrderTerminal):
     """A terminal over the fake module, which takes the commands of the sandbox, ``block``, ``fail`` and ``heal``."""
 
     def __init__(
@@ -104,6 +104,8 @@ class FakeTerminal(Mt5Terminal):
         """Carry out a command and return its answer, whatever it is."""
         try:
             asked = json.loads(raw)
+            if isinstance(asked, dict) and asked.get("command") == "sent":
+                return json.dumps({"status": "SUCCESS", "sent": len(self._fake.broker.requests)}).encode()
             if isinstance(asked, dict) and self._is_own(asked):
                 return _DONE
         except (ValueError, RecursionError, BadValue) as error:

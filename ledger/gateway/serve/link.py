@@ -48,6 +48,7 @@ class Failure:
     text: str
     code: int | None = None
     field: str | None = None  # of the refusal, where an answer was refused
+    refused: bool = False  # whether what was asked for was wrong in this field
 
 
 Outcome = Result | Failure
