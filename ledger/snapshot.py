@@ -115,7 +115,10 @@ class RemoteSymbol:
 
 @frozen(kw_only=True)
 class RemoteService:
-    """What a gateway of protocol version 2 states of itself. See ``ledger.protocol.messages.ServiceState``."""
+    """What a gateway of protocol version 2 states of itself. See ``ledger.protocol.messages.ServiceState``.
+
+    ``gateway_time_msc`` is the clock of its machine, UTC.
+    """
 
     protocol: int
     can: frozenset[str]
@@ -127,6 +130,8 @@ class RemoteService:
     server: str | None = None
     connected: bool | None = None
     trade_allowed: bool | None = None
+    gateway_time_msc: int | None = None
+    terminal_process: Mapping[str, Any] | None = None
 
 
 @frozen(kw_only=True)

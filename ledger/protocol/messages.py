@@ -222,7 +222,7 @@ class ServiceState:
         store: The id of its store.
         epoch: How often it was started with that store.
         seq: The number of the newest pushed event.
-        push_port: The port of the push stream, on the host that answers.
+        push_port: The port of the push stream, on the host that answers; None where there is none.
         trade_allowed: Whether the account, the terminal and the service allow orders.
         gateway_time_msc: The clock of its machine, UTC.
         terminal_process: What the process is doing that talks to the terminal: state, call, since_msc.
@@ -233,7 +233,7 @@ class ServiceState:
     store: str
     epoch: int
     seq: int
-    push_port: int
+    push_port: int | None
     trade_allowed: bool
     gateway_time_msc: int
     terminal_process: Row

@@ -380,7 +380,15 @@ def read_pong(raw: bytes, asked: Asked | None = None) -> RemoteService | None:
         server=fields.optional("server", fields.text),
         connected=fields.optional("connected", fields.truth),
         trade_allowed=fields.optional("trade_allowed", fields.truth),
+        gateway_time_msc=fields.optional("gateway_time_msc", fields.whole),
+        terminal_process=fields.optional("terminal_process", _object),
     )
+
+
+def _object(name: str, value: Any) -> Json:
+    if type(value) is not dict:
+        raise SnapshotRefused(f"expected a JSON object, found {shown(value)}", field=name)
+    return dict(value)
 
 
 def read_events(raw: bytes, asked: Asked | None = None) -> tuple[PushedEvent, ...]:

@@ -14,7 +14,7 @@ from ledger.gateway.client import ZmqGateway
 from ledger.gateway.serve.lock import FileLock
 from ledger.order_messages import OrderStatus, RequestState
 from ledger.testing.service import SENT
-from tests.support.orders import message, send_fields
+from tests.support.order_messages import message, send_fields
 from tests.support.served import Commands, ServiceProcesses, until
 from tests.support.service import GIVE_UP_MS, ServedTerminal
 

@@ -15,7 +15,7 @@ from ledger.gateway import OrderGateway
 from ledger.gateway.client import ZmqGateway
 from ledger.order_messages import RequestState
 from ledger.testing.service import SENT
-from tests.support.orders import message, send_fields
+from tests.support.order_messages import message, send_fields
 from tests.support.service import GIVE_UP_MS, GIVE_UP_SEC, ServedTerminal
 
 HOUR_SEC: Final = 3_600.0

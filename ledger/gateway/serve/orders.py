@@ -13,18 +13,32 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from attrs import define, field
+from attrs import asdict, define, field
 
 from ledger.events.orders import Verdict
 from ledger.gateway.serve.changes import Change
 from ledger.gateway.serve.link import Failure, Outcome, Result
 from ledger.gateway.serve.requests import VALID_MAX_MSC, StoredRequest
 from ledger.gateway.serve.store import Event, Store
-from ledger.gateway.server import Call
 from ledger.order_messages import OrderMessage, RequestState
 from ledger.orders.ids import token_of
 from ledger.orders.verdicts import ProcessLost, judge
-from ledger.protocol.messages import AskOrderStatus, Head, OrderReply, Refusal, Row
+from ledger.protocol.messages import (
+    Answer,
+    AskOrderStatus,
+    CheckOrder,
+    GetOrderHistory,
+    GetOrders,
+    GetTick,
+    Head,
+    OrderRead,
+    OrderReply,
+    Refusal,
+    Request,
+    Row,
+    SendOrder,
+)
+from ledger.protocol.messages import Orders as OrderRows
 from ledger.protocol.order_requests import content_of, differing_fields, digest_of, order_fields
 from ledger.values import AccountId
 
@@ -41,6 +55,8 @@ _PRUNE_SEC: Final = 3_600.0
 _RECORDED: Final = frozenset({"market", "pending", "close", "close_by"})
 _NEVER: Final = "never"
 _UNKNOWN: Final = "unknown"
+#: What the errors of an order message state, where nothing else is known.
+_EXECUTED: Final = {SendOrder.action: _NEVER, CheckOrder.action: _NEVER, AskOrderStatus.action: _UNKNOWN}
 
 
 class Link(Protocol):
@@ -154,16 +170,15 @@ class Orders:
 
     # ---- messages
 
-    def send(self, call: Call, message: OrderMessage) -> None:
+    def send(self, message: OrderMessage, answer: Callable[[Answer], object]) -> None:
         """Answer ORDER_SEND: at once where the answer is known, else when the terminal process has answered."""
-        client_id = message.client_id
-        self.take(message, lambda found: call.answer(self._answer(client_id, found, executed=_NEVER)))
+        self.take(message, lambda found: answer(self._answer(message.client_id, found, executed=_NEVER)))
 
-    def status(self, call: Call, query: AskOrderStatus) -> None:
+    def status(self, query: AskOrderStatus, answer: Callable[[Answer], object]) -> None:
         """Answer ORDER_STATUS. It is never busy: a lookup that has to wait too long is left out."""
 
         def reply(found: Row | Refusal) -> None:
-            call.answer(self._answer(query.client_id, found, executed=_UNKNOWN))
+            answer(self._answer(query.client_id, found, executed=_UNKNOWN))
 
         try:
             found = self._look_up_store(query)
@@ -537,6 +552,15 @@ class Orders:
 
     # ---- rows of orders
 
+    def answer_read(self, query: OrderRead, head: Head, body: bytes) -> Answer:
+        """Return the answer to a question about orders, of what the terminal process returned."""
+        found = json.loads(body)
+        if isinstance(query, (GetOrders, GetOrderHistory)):
+            rows = self.with_client_ids(found)
+            is_by_ticket = isinstance(query, GetOrderHistory) and query.order is not None and not rows
+            return OrderRows(head=head, rows=rows, is_by_ticket=is_by_ticket)
+        return OrderReply(head=head, fields=found)
+
     def with_client_ids(self, rows: list[Any]) -> list[dict[str, Any]]:
         """Return rows of orders with the client id of each whose token the store knows."""
         return [self.with_client_id(row) for row in rows]
@@ -549,6 +573,28 @@ class Orders:
 
 
 _TOKEN_LENGTH: Final = 20
+
+
+def call_of(query: OrderRead) -> tuple[str, dict[str, Any]]:
+    """Return the call of the terminal process that answers a question about orders, and its arguments."""
+    match query:
+        case GetOrders():
+            return "orders", {}
+        case GetOrderHistory():
+            return "order_history", asdict(query)
+        case GetTick(symbol=symbol):
+            return "tick", {"symbol": symbol}
+        case CheckOrder(message=message):
+            return "order_check", {"fields": order_fields(message)}
+
+
+def state_executed(request: Request, answer: Answer) -> Answer:
+    """Return an answer; an error to an order message states of which, and whether it was executed."""
+    executed = _EXECUTED.get(request.action)
+    if executed is None or not isinstance(answer, Refusal):
+        return answer
+    client_id = request.fields.get("client_id")
+    return refuse_message(answer, client_id if isinstance(client_id, str) else None, executed=executed)
 
 
 def refuse_message(refusal: Refusal, client_id: str | None, *, executed: str) -> Refusal:

@@ -22,10 +22,11 @@ from attrs import asdict, define, evolve, field, frozen
 from ledger.errors import BadValue
 from ledger.gateway.curve import ServerKeys
 from ledger.gateway.serve.changes import Change
+from ledger.gateway.serve.engine_orders import ACTIONS, take_engine_order
 from ledger.gateway.serve.link import CALL_DEADLINE_SEC, Failure, Outcome, Result, TerminalLink
 from ledger.gateway.serve.lock import FileLock
 from ledger.gateway.serve.orders import Orders as OrderDesk
-from ledger.gateway.serve.orders import refuse_message
+from ledger.gateway.serve.orders import call_of, state_executed
 from ledger.gateway.serve.publisher import Publisher
 from ledger.gateway.serve.store import Event, Store
 from ledger.gateway.serve.terminal_process import TerminalSettings
@@ -35,22 +36,16 @@ from ledger.protocol.messages import (
     Account,
     Answer,
     AskOrderStatus,
-    CheckOrder,
     Deals,
     EncodedRows,
     Events,
     GetAccount,
     GetDeals,
     GetEvents,
-    GetOrderHistory,
-    GetOrders,
     GetPositions,
     GetSymbols,
-    GetTick,
     Head,
     OrderRead,
-    OrderReply,
-    Orders,
     Ping,
     Pong,
     Positions,
@@ -60,9 +55,9 @@ from ledger.protocol.messages import (
     ServiceState,
     Symbols,
 )
-from ledger.protocol.order_requests import FieldRefused, order_fields
+from ledger.protocol.order_requests import FieldRefused
 from ledger.protocol.read import read_query
-from ledger.protocol.write import base_rows, write_answer
+from ledger.protocol.write import base_rows, encode, write_answer
 from ledger.values import AccountId, to_margin_mode
 
 PROTOCOL: Final = 2
@@ -84,12 +79,6 @@ RECONNECT_MAX_SEC: Final = 60.0
 _ANSWER_SHARE: Final = 0.8  # the part of a client's own deadline after which it is answered BUSY, so that it learns why
 _CONNECTION_LOST: Final = -2  # codes below it mean that the terminal has to be connected again
 _IDENTITY: Final = frozenset({"login", "server", "path"})
-#: What the errors of an order message state, where nothing else is known.
-_EXECUTED: Final = {SendOrder.action: "never", CheckOrder.action: "never", AskOrderStatus.action: "unknown"}
-_CALL_OF: Final[Mapping[type[Read | OrderRead], str]] = {
-    GetPositions: "positions", GetDeals: "deals", GetAccount: "account", GetSymbols: "symbols", GetOrders: "orders",
-    GetOrderHistory: "order_history", GetTick: "tick", CheckOrder: "order_check",
-}  # fmt: skip
 
 
 @frozen(kw_only=True)
@@ -103,6 +92,7 @@ class ServiceSettings:
         push_endpoint: Where events are published; port 0 takes a free one.
         control_endpoint: Where commands to a simulated terminal arrive, one JSON object each (REQ); None takes none.
         read_only: Refuse every order.
+        allow_engine_form: Take the orders of engines that have no intents (BUY, SELL).
         call_deadline_sec: How long one call into the package may take before the terminal process is replaced.
         poll_ms: How often the terminal is looked at.
         patience_sec: How long a request waits for a terminal process that is busy.
@@ -119,6 +109,7 @@ class ServiceSettings:
     push_endpoint: str = "tcp://127.0.0.1:0"
     control_endpoint: str | None = None
     read_only: bool = False
+    allow_engine_form: bool = False
     call_deadline_sec: float = CALL_DEADLINE_SEC
     poll_ms: int = POLL_MS
     patience_sec: float = PATIENCE_SEC
@@ -150,7 +141,7 @@ class _Waiting:
         if self.is_answered:
             return
         self.is_answered = True
-        answer = _stated(self.call, answer)
+        answer = state_executed(self.call.request, answer)
         raw = write_answer(answer, echo=self.call.request.echo)
         if len(raw) > MESSAGE_BYTES_MAX:
             text = f"the answer has {len(raw)} bytes and {MESSAGE_BYTES_MAX} are allowed: ask for a shorter span"
@@ -261,9 +252,11 @@ class GatewayService:
             refusal = Refusal("BAD_REQUEST", str(error), further)
             if request.action == SendOrder.action and self.is_read_only:
                 refusal = Refusal("READ_ONLY", "this service sends no orders")
-            call.answer(_stated(call, refusal))
+            call.answer(state_executed(call.request, refusal))
             return
         match query:
+            case None if request.action in ACTIONS and self.settings.allow_engine_form:
+                take_engine_order(request, self.orders, lambda found: call.send(encode(found)))
             case None:
                 call.answer(Refusal("UNKNOWN_ACTION", f"unknown action {request.action:.100}"))
             case Ping():
@@ -271,9 +264,9 @@ class GatewayService:
             case GetEvents():
                 call.answer(self._events(query))
             case SendOrder():
-                self.orders.send(call, query.message)
+                self.orders.send(query.message, call.answer)
             case AskOrderStatus():
-                self.orders.status(call, query)
+                self.orders.status(query, call.answer)
             case _:
                 self._take_read(call, query)
 
@@ -282,7 +275,7 @@ class GatewayService:
         if refusal is None and self._is_crowded(call.client):
             refusal = Refusal("BUSY", "too many requests wait for the terminal: ask again")
         if refusal is not None:
-            call.answer(_stated(call, refusal))
+            call.answer(state_executed(call.request, refusal))
             return
         now = self.monotonic()
         limit_sec = self.settings.patience_sec
@@ -432,7 +425,7 @@ class GatewayService:
                 one.busy_at += max(0.0, own * _ANSWER_SHARE / 1000 - self.settings.patience_sec)
             else:
                 one.busy_at = math.inf
-            self.link.call(_CALL_OF[type(one.query)], _arguments(one.query), lambda outcome: self._answer_read(one, outcome))
+            self.link.call(*_call_of(one.query), lambda outcome: self._answer_read(one, outcome))
 
     def _work(self, now: float) -> float:
         """Connect or look at the terminal, if it is time; return in how many seconds it is."""
@@ -625,41 +618,26 @@ class GatewayService:
         return self.settings.patience_sec
 
     def _read_answer(self, one: _Waiting, result: Result) -> Answer:
-        head = _head_of(result.fields["head"])
-        match one.query:
-            case GetOrders():
-                return Orders(head=head, rows=self.orders.with_client_ids(json.loads(result.body)))
-            case GetOrderHistory(order=order):
-                rows = self.orders.with_client_ids(json.loads(result.body))
-                return Orders(head=head, rows=rows, is_by_ticket=order is not None and not rows)
-            case GetTick() | CheckOrder():
-                return OrderReply(head=head, fields=json.loads(result.body))
-            case _:
-                return _read_answer(one, result)
+        if isinstance(one.query, OrderRead):
+            return self.orders.answer_read(one.query, _head_of(result.fields["head"]), result.body)
+        return _read_answer(one, result)
 
 
-def _stated(call: Call, answer: Answer) -> Answer:
-    """Return an answer; an error to an order message states of which, and whether it was executed."""
-    executed = _EXECUTED.get(call.request.action)
-    if executed is None or not isinstance(answer, Refusal):
-        return answer
-    client_id = call.request.fields.get("client_id")
-    return refuse_message(answer, client_id if isinstance(client_id, str) else None, executed=executed)
-
-
-def _arguments(query: Read | OrderRead) -> dict[str, Any]:
+def _call_of(query: Read | OrderRead) -> tuple[str, dict[str, Any]]:
+    """Return the call of the terminal process that answers a request, and its arguments."""
     match query:
-        case GetOrderHistory():
-            return asdict(query)
-        case GetTick(symbol=symbol):
-            return {"symbol": symbol}
-        case CheckOrder(message=message):
-            return {"fields": order_fields(message)}
-        case GetDeals(from_msc=from_msc, to_msc=to_msc, position=position):
-            return {"from_msc": from_msc, "to_msc": to_msc, "position": position}
+        case GetDeals():
+            return "deals", asdict(query)
         case GetPositions(symbol=symbol):
-            return {"symbol": None if symbol == "*" else symbol}
-    return {}
+            return "positions", {"symbol": None if symbol == "*" else symbol}
+        case GetAccount():
+            return "account", {}
+        case GetSymbols():
+            return "symbols", {}
+        case Ping():
+            raise AssertionError("it is answered here")
+        case _:
+            return call_of(query)
 
 
 def _read_answer(one: _Waiting, result: Result) -> Answer:

@@ -146,7 +146,6 @@ def run(connection: Connection, settings: TerminalSettings) -> None:
 @define(eq=False)
 class _TerminalProcess:
     _connection: Connection
-    _watch: Watch = field(factory=Watch, init=False)
 
     def serve(self, settings: TerminalSettings) -> None:
         try:
@@ -157,12 +156,34 @@ class _TerminalProcess:
             self._send({"failed": _describe(error)})
             return
         self._send({"started": True})
+        calls = TerminalCalls(terminal)
         while True:
             request = json.loads(self._connection.recv_bytes())
-            header, body = self._answer(terminal, request)
+            header, body = calls.carry_out(request)
             self._send({"id": request["id"], **header}, body)
 
-    def _answer(self, terminal: Terminal, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    def _beat(self, call: str | None) -> None:
+        """Send which call into the package begins, or that it ended."""
+        self._send({"inside": call})
+
+    def _send(self, header: Mapping[str, Any], body: bytes = b"") -> None:
+        self._connection.send_bytes(_encode(header) + b"\n" + body)
+
+
+@define(eq=False)
+class TerminalCalls:
+    """What a terminal process does for each call, whatever carries it.
+
+    Attributes:
+        terminal: The terminal that is asked.
+    """
+
+    terminal: Terminal
+    _watch: Watch = field(factory=Watch, init=False)
+
+    def carry_out(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """Carry out a call and return its answer, whatever becomes of it: an object, and its rows as JSON."""
+        terminal = self.terminal
         terminal.last_error = None
         try:
             return self._found(terminal, request) or self._found_of_orders(terminal, request)
@@ -241,13 +262,6 @@ class _TerminalProcess:
             changes += watch.see_account(account)
         self._watch = watch  # a look that failed was none: the next one finds its changes again
         return {**found, "changes": [(change.kind, change.data) for change in changes]}
-
-    def _beat(self, call: str | None) -> None:
-        """Send which call into the package begins, or that it ended."""
-        self._send({"inside": call})
-
-    def _send(self, header: Mapping[str, Any], body: bytes = b"") -> None:
-        self._connection.send_bytes(_encode(header) + b"\n" + body)
 
 
 def _answer_rows(head: Row, rows: Sequence[Row]) -> tuple[dict[str, Any], bytes]:
