@@ -1,7 +1,8 @@
 """MetaTrader 5's codes with their names, and its records as plain dicts.
 
 Codes as the MQL5 Reference lists them (``ENUM_DEAL_TYPE``, ``ENUM_DEAL_ENTRY``, ``ENUM_POSITION_TYPE``,
-``ENUM_ACCOUNT_MARGIN_MODE``). A code that is not listed there stays the number it is: a server knows more than its client.
+``ENUM_ACCOUNT_MARGIN_MODE``, ``ENUM_ORDER_TYPE``, ``ENUM_ORDER_STATE``). A code that is not listed there stays the number it
+is: a server knows more than its client.
 """
 
 from __future__ import annotations
@@ -36,6 +37,28 @@ LAST_ERRORS: Final[Mapping[int, str]] = {
 SIDE_NAMES: Final[Mapping[int, str]] = {0: "buy", 1: "sell"}
 DEAL_TYPE_NAMES: Final[Mapping[int, str]] = {**SIDE_NAMES, **CASH_WORDS}
 _DEAL_TYPE_CODES: Final[Mapping[str, int]] = {name: code for code, name in DEAL_TYPE_NAMES.items()}
+ORDER_TYPE_NAMES: Final[Mapping[int, str]] = {
+    **SIDE_NAMES,
+    2: "buy_limit",
+    3: "sell_limit",
+    4: "buy_stop",
+    5: "sell_stop",
+    6: "buy_stop_limit",
+    7: "sell_stop_limit",
+    8: "close_by",
+}
+ORDER_STATE_NAMES: Final[Mapping[int, str]] = {
+    0: "started",
+    1: "placed",
+    2: "canceled",
+    3: "partial",
+    4: "filled",
+    5: "rejected",
+    6: "expired",
+    7: "request_add",
+    8: "request_modify",
+    9: "request_cancel",
+}
 ENTRY_NAMES: Final[Mapping[int, str]] = {int(entry): word for word, entry in ENTRY_WORDS.items()}
 MARGIN_MODE_NAMES: Final[Mapping[int, str]] = {
     0: MarginMode.NETTING.value,
@@ -63,6 +86,11 @@ def deal_type_of(value: Any) -> tuple[Any, str | None]:
     word = text.lower().removeprefix("deal_").removeprefix("type_").replace("_", " ")
     code = _DEAL_TYPE_CODES.get(word)
     return code, None if code is not None else word
+
+
+def order_code_of(value: Any, names: Mapping[int, str]) -> Any:
+    """Return the code of a word of ``ORDER_TYPE_NAMES`` or ``ORDER_STATE_NAMES``; whatever is no such word as it is."""
+    return next((code for code, name in names.items() if name == value), value) if type(value) is str else value
 
 
 def to_row(record: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Final
 
 import click
 
+from ledger.cli.gateway_status import status
 from ledger.gateway.serve.command import serve
 
 
@@ -15,5 +16,6 @@ def gateway() -> None:
 
 
 gateway.add_command(serve)
+gateway.add_command(status)
 
 COMMANDS: Final = {"gateway": gateway}

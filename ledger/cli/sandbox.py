@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import tempfile
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -52,6 +53,7 @@ _EXPORT: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--hand-every", type=click.FloatRange(min=0), metavar="SEC", hidden=True)
 @click.option("--fault", "faults", multiple=True, metavar="KIND[:N]", help="What goes wrong, N times. See below.")
 @click.option("--fault-rate", type=click.FloatRange(0, 1), default=0, metavar="P", help="Share of answers that go wrong.")
+@click.option("--store", type=_FILE, metavar="FILE", help="Store of client ids (default: none kept).")
 @click.option("--server-key", type=_FILE, metavar="FILE", help="CURVE: the secret key of this server.")
 @click.option("--authorised", type=_FILE, metavar="DIR", help="CURVE: keys of the clients it accepts.")
 @click.option("--json", "as_json", is_flag=True, help="Print the endpoints as JSON, and end when standard input does.")
@@ -96,9 +98,12 @@ def sandbox(**options: Any) -> None:
         faults.add(*fault_of(text))
     is_still = options["virtual_clock"] or options["history"] is not None
     terminal = _terminal(options, is_still=is_still)
+    module = _module_over(terminal, None if is_still else options["server_tz"])
     server = SandboxServer(
         terminal,
-        reads=_module_over(terminal, None if is_still else options["server_tz"]),
+        reads=module,
+        order_terminal=module,
+        store=_store(options["store"]),
         endpoint=f"tcp://127.0.0.1:{port}",
         control=f"tcp://127.0.0.1:{control_port}",
         is_extended=options["form"] == "extended",
@@ -121,14 +126,23 @@ def sandbox(**options: Any) -> None:
 
 def _module_over(terminal: Any, clock: ClockRule | None) -> Any:
     """Return the reads of a MetaTrader5 module over a terminal, as ``ledger gateway serve`` has them of a real one."""
-    from ledger.gateway.mt5_terminal import Mt5Terminal
+    from ledger.gateway.mt5_orders import Mt5OrderTerminal
     from ledger.testing import FakeMetaTrader5, FakeSettings
 
     present = None if clock is None else lambda: _now_msc(clock)
     settings = FakeSettings(tick_every_ms=0)  # prices depend on seed and orders only, not on how often they are read
-    return Mt5Terminal(
+    return Mt5OrderTerminal(
         FakeMetaTrader5(terminal, clock=present, settings=settings), login=terminal.login, server=terminal.server
     )
+
+
+def _store(path: Path | None) -> Path:
+    """Return the file of the store; without one that was named it is gone when the program ends."""
+    if path is not None:
+        return path
+    folder = tempfile.TemporaryDirectory(prefix="ledger-sandbox-")
+    click.get_current_context().call_on_close(folder.cleanup)
+    return Path(folder.name) / "gateway.db"
 
 
 def _terminal(options: dict[str, Any], *, is_still: bool) -> Any:

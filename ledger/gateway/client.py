@@ -28,6 +28,7 @@ from ledger.errors import (
     GatewayTimeout,
     GatewayUnavailable,
 )
+from ledger.gateway.client_orders import AsksAboutOrders
 from ledger.gateway.curve import ClientKeys, mechanism_of
 from ledger.gateway.push import PushStream
 from ledger.protocol import MESSAGE_BYTES_MAX
@@ -178,7 +179,7 @@ def _raise(error: GatewayError) -> NoReturn:
 
 
 @init_arguments(timeout_msc="timeout_ms", heartbeat_msc="heartbeat_ms", heartbeat_timeout_msc="heartbeat_timeout_ms")
-class ZmqGateway:
+class ZmqGateway(AsksAboutOrders):
     """A gateway that speaks the ledger's JSON protocol, base or extended. Safe to use from several threads, one at a time.
 
     Args:
@@ -213,6 +214,7 @@ class ZmqGateway:
         self.endpoint = checked_endpoint(endpoint, has_keys=keys is not None, allow_insecure=allow_insecure)
         self.timeout_ms = checked_duration(timeout_ms, "timeout_ms")
         self.dropped = 0
+        self._wait_ms = self.timeout_ms  # of the call under way
         self._keys = None if keys is None else require_type(keys, ClientKeys, "keys as load_client_keys returns them")
         self._monotonic = monotonic
         self._arguments: dict[str, Any] = {  # of a connection beside this one
@@ -299,40 +301,57 @@ class ZmqGateway:
 
     # ---- one call
 
-    def _ask(self, query: Query, read: Callable[[bytes, Asked], _Value]) -> _Value:
+    def _ask(
+        self, query: Query, read: Callable[[bytes, Asked], _Value], *, timeout_ms: int | None = None, attempts: int = 2
+    ) -> _Value:
         """Send a request and return the content of its answer; one that was cut off is sent once more while there is time.
+
+        Args:
+            query: What is asked.
+            read: Reads its answer.
+            timeout_ms: How long to wait for it; None as long as for all others.
+            attempts: How often it is sent at most: once, what must not be asked twice.
 
         Raises:
             GatewayTimeout, GatewayUnavailable, GatewayDenied: There is no answer.
             GatewayRefused, SnapshotRefused: The answer is an error, or cannot be read whole.
         """
-        give_up = self._monotonic() + self.timeout_ms / 1000
-        if not self._lock.acquire(timeout=self.timeout_ms / 1000):
-            raise GatewayTimeout(f"gateway {self.endpoint}: another call was under way for {self.timeout_ms} ms")
+        wait_ms = self.timeout_ms if timeout_ms is None else checked_duration(timeout_ms, "timeout_ms")
+        give_up = self._monotonic() + wait_ms / 1000
+        if not self._lock.acquire(timeout=wait_ms / 1000):
+            raise GatewayTimeout(f"gateway {self.endpoint}: another call was under way for {wait_ms} ms")
         try:
             if self._is_closed:
                 raise GatewayUnavailable(f"gateway {self.endpoint}: the client was closed")
-            reconnections = self._reconnections
-            for _ in range(2):  # the connection may be lost with the request: ask once more, reads change nothing
-                try:
-                    answer = self._answer(query, read, give_up)
-                except zmq.ZMQBaseError as error:
-                    self._remake()
-                    raise translate_error(error, self.endpoint) from error
-                except BaseException:  # an interrupt too leaves a request behind, and its answer is nobody's
-                    self._remake()
-                    raise
-                if answer is not None:
-                    return answer()
-                self._remake()
-            # It is there and cuts us off: that it accepted us again was no return, and must not make anybody ask at once.
-            self._is_lost, self._reconnections = False, reconnections
-            raise GatewayUnavailable(
-                f"gateway {self.endpoint}: it cut the connection at {query.action}, twice. Does it read JSON, and is its "
-                f"answer larger than {self._options[zmq.MAXMSGSIZE]} bytes?"
-            )
+            self._wait_ms = wait_ms
+            return self._attempt(query, read, give_up, attempts)
         finally:
             self._lock.release()
+
+    def _attempt(self, query: Query, read: Callable[[bytes, Asked], _Value], give_up: float, attempts: int) -> _Value:
+        reconnections = self._reconnections
+        for _ in range(attempts):  # the connection may be lost with the request: reads change nothing and are asked again
+            try:
+                answer = self._answer(query, read, give_up)
+            except zmq.ZMQBaseError as error:
+                self._remake()
+                raise translate_error(error, self.endpoint) from error
+            except BaseException:  # an interrupt too leaves a request behind, and its answer is nobody's
+                self._remake()
+                raise
+            if answer is not None:
+                return answer()
+            self._remake()
+        if attempts == 1:
+            raise GatewayUnavailable(
+                f"gateway {self.endpoint}: the connection was cut at {query.action}. What became of it is not known: ask"
+            )
+        # It is there and cuts us off: that it accepted us again was no return, and must not make anybody ask at once.
+        self._is_lost, self._reconnections = False, reconnections
+        raise GatewayUnavailable(
+            f"gateway {self.endpoint}: it cut the connection at {query.action}, twice. Does it read JSON, and is its "
+            f"answer larger than {self._options[zmq.MAXMSGSIZE]} bytes?"
+        )
 
     def _answer(self, query: Query, read: Callable[[bytes, Asked], _Value], give_up: float) -> Callable[[], _Value] | None:
         """Return a function of the answer's content or error; None if the connection was lost before it came."""
@@ -407,10 +426,10 @@ class ZmqGateway:
             return
         if connection.is_ready:
             dropped = f"; {connection.dropped} answers to other requests were dropped" if connection.dropped else ""
-            raise GatewayTimeout(f"gateway {self.endpoint}: no answer to {action} within {self.timeout_ms} ms{dropped}")
+            raise GatewayTimeout(f"gateway {self.endpoint}: no answer to {action} within {self._wait_ms} ms{dropped}")
         if connection.was_taken:
             raise GatewayTimeout(f"gateway {self.endpoint}: {_UNFINISHED}")
-        raise GatewayTimeout(f"gateway {self.endpoint}: nobody is there within {self.timeout_ms} ms: is it running?")
+        raise GatewayTimeout(f"gateway {self.endpoint}: nobody is there within {self._wait_ms} ms: is it running?")
 
     # ---- the connection
 

@@ -53,6 +53,8 @@ _SYMBOL: Final[Mapping[str, str]] = {
     "currency_profit": "currency_profit",
     "filling_mode": "filling_mode",
     "trade_stops_level": "stops_level",
+    "point": "point",
+    "trade_tick_size": "tick_size",
 }
 _RLOCK: Final = type(RLock())
 _NOT_SENT: Final = (SystemError, AttributeError)  # an argument that does not fit; a call that an object has not
@@ -152,6 +154,7 @@ class Mt5Terminal:
         self._folder: str | None = None  # of the terminal that was there at the first check
         self._account: tuple[Any, Any] | None = None
         self._newest_msc: int | None = None
+        self._moved_at = 0.0  # when the newest time was first seen
         self._newest_deal_msc: int | None = None
         self._traded: dict[str, None] = {}  # symbols, the last traded last
         self._looked_at_symbols = False
@@ -456,8 +459,8 @@ class Mt5Terminal:
 
     def _see(self, *times: Any) -> None:
         for time_msc in times:
-            if type(time_msc) is int and 0 < time_msc <= TIME_MAX_MSC:
-                self._newest_msc = max(self._newest_msc or 0, time_msc)
+            if type(time_msc) is int and (self._newest_msc or 0) < time_msc <= TIME_MAX_MSC:
+                self._newest_msc, self._moved_at = time_msc, self._monotonic()
 
     def _see_symbol(self, symbol: Any) -> None:
         if isinstance(symbol, str) and symbol:

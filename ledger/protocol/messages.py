@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final
 
 from attrs import field, frozen
 
+from ledger.order_messages import OrderMessage
 from ledger.values import MarginMode
 
 Row = Mapping[str, Any]
@@ -76,8 +77,64 @@ class GetEvents:
     limit: int = EVENTS_LIMIT
 
 
+@frozen(kw_only=True)
+class GetOrders:
+    """Ask for the orders that the broker is working on. Protocol version 2, as all that follows."""
+
+    action: ClassVar[str] = "GET_ORDERS"
+
+
+@frozen(kw_only=True)
+class GetOrderHistory:
+    """Ask for orders that are done: of a span of broker server time, of one position, or one of them."""
+
+    action: ClassVar[str] = "GET_ORDER_HISTORY"
+    from_msc: int | None = None
+    to_msc: int | None = None
+    position: int | None = None
+    order: int | None = None
+
+
+@frozen(kw_only=True)
+class GetTick:
+    """Ask for the newest prices of a symbol."""
+
+    action: ClassVar[str] = "GET_TICK"
+    symbol: str
+
+
+@frozen(kw_only=True)
+class SendOrder:
+    """Send an order, once."""
+
+    action: ClassVar[str] = "ORDER_SEND"
+    message: OrderMessage
+
+
+@frozen(kw_only=True)
+class CheckOrder:
+    """Ask what the broker would say of an order; nothing is sent."""
+
+    action: ClassVar[str] = "ORDER_CHECK"
+    message: OrderMessage
+
+
+@frozen(kw_only=True)
+class AskOrderStatus:
+    """Ask what the store has of a client id; with ``fence`` one that it never saw is refused from now on."""
+
+    action: ClassVar[str] = "ORDER_STATUS"
+    client_id: str
+    store: str
+    fence: bool = False
+    lookup: bool = False
+
+
 Read = GetPositions | GetDeals | GetAccount | GetSymbols | Ping
-Query = Read | GetEvents
+OrderRead = GetOrders | GetOrderHistory | GetTick | CheckOrder
+#: Every error that answers one of these states whether the order was executed.
+OrderQuery = SendOrder | CheckOrder | AskOrderStatus
+Query = Read | GetEvents | OrderRead | SendOrder | AskOrderStatus
 
 
 @frozen(kw_only=True)
@@ -98,7 +155,10 @@ class Request:
 
 @frozen(kw_only=True)
 class Head:
-    """What a good answer of the extended form states of account and terminal. What is None is left out."""
+    """What a good answer of the extended form states of account and terminal. What is None is left out.
+
+    But for ``server_time_msc``, which is null before the terminal has shown any time.
+    """
 
     login: int | None
     server: str | None
@@ -162,7 +222,7 @@ class ServiceState:
         store: The id of its store.
         epoch: How often it was started with that store.
         seq: The number of the newest pushed event.
-        push_port: The port of the push stream, on the host that answers.
+        push_port: The port of the push stream, on the host that answers; None where there is none.
         trade_allowed: Whether the account, the terminal and the service allow orders.
         gateway_time_msc: The clock of its machine, UTC.
         terminal_process: What the process is doing that talks to the terminal: state, call, since_msc.
@@ -173,7 +233,7 @@ class ServiceState:
     store: str
     epoch: int
     seq: int
-    push_port: int
+    push_port: int | None
     trade_allowed: bool
     gateway_time_msc: int
     terminal_process: Row
@@ -213,4 +273,21 @@ class Extension:
     fields: Row = field(factory=dict)
 
 
-Answer = Positions | Deals | Account | Symbols | Pong | Events | Refusal | Extension
+@frozen(kw_only=True)
+class Orders:
+    """Answer to ``GetOrders`` and ``GetOrderHistory``. ``is_by_ticket``: of one ticket, where "nothing" proves little."""
+
+    head: Head
+    rows: Sequence[Row]
+    is_by_ticket: bool = False
+
+
+@frozen(kw_only=True)
+class OrderReply:
+    """Answer to an order message, or to ``GetTick``: its fields, behind the head where the terminal is known."""
+
+    head: Head | None
+    fields: Row
+
+
+Answer = Positions | Deals | Account | Symbols | Pong | Events | Orders | OrderReply | Refusal | Extension

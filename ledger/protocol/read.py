@@ -17,6 +17,7 @@ from ledger.clock import TIME_MAX_MSC, TIME_MIN_MSC
 from ledger.errors import BadValue, GatewayRefused, InexactNumber, SnapshotRefused
 from ledger.events import Deal, Origin
 from ledger.events.deals import make_deal
+from ledger.events.orders import to_client_id
 from ledger.mt5 import deal_type_of
 from ledger.protocol.echo import STATUS_BAD, STATUS_GOOD, Asked, is_engine_form, is_wanted, status_of
 from ledger.protocol.fields import Fields, as_whole
@@ -24,15 +25,22 @@ from ledger.protocol.json_stream import AnswerParts, read_answer, shown
 from ledger.protocol.messages import (
     EVENTS_LIMIT,
     EVENTS_LIMIT_MAX,
+    AskOrderStatus,
+    CheckOrder,
     GetAccount,
     GetDeals,
     GetEvents,
+    GetOrderHistory,
+    GetOrders,
     GetPositions,
     GetSymbols,
+    GetTick,
     Ping,
     Query,
     Request,
+    SendOrder,
 )
+from ledger.protocol.order_requests import FieldRefused, read_order_message
 from ledger.snapshot import (
     PushedEvent,
     RemoteAccount,
@@ -245,7 +253,7 @@ def read_account(raw: bytes, asked: Asked | None = None) -> RemoteAccount:
 
 def read_deals(raw: bytes, asked: Asked | None = None) -> RemoteHistory:
     """Read the answer to GET_DEALS: MT5's deal fields, codes or words. Raises as ``read_snapshot``."""
-    answer, fields = _read(raw, "GET_DEALS", asked, "deals", _deal)
+    answer, fields = _read(raw, "GET_DEALS", asked, "deals", read_deal)
     rows = rows_of(answer, "deals")
     count = fields.optional("count", fields.whole)
     if count is not None and count != len(rows):
@@ -259,7 +267,12 @@ def read_deals(raw: bytes, asked: Asked | None = None) -> RemoteHistory:
     )
 
 
-def _deal(row: Any, number: int) -> Deal:
+def read_deal(row: Any, number: int) -> Deal:
+    """Read one row of deals.
+
+    Raises:
+        SnapshotRefused: It cannot be read whole.
+    """
     fields = _row_fields(row, number)
     given = fields.given("type")
     deal_type, word = _deal_type(fields, given)
@@ -330,6 +343,12 @@ def _remote_symbol(row: Any, number: int) -> RemoteSymbol:
         volume_step=_positive(fields, "volume_step"),
         contract_size=_positive(fields, "contract_size"),
         currency=fields.optional("currency_profit", fields.text) or None,
+        volume_min=_positive(fields, "volume_min"),
+        volume_max=_positive(fields, "volume_max"),
+        filling_mode=fields.optional("filling_mode", fields.whole),
+        stops_level=fields.optional("stops_level", fields.whole),
+        point=_positive(fields, "point"),
+        tick_size=_positive(fields, "tick_size"),
     )
 
 
@@ -361,7 +380,15 @@ def read_pong(raw: bytes, asked: Asked | None = None) -> RemoteService | None:
         server=fields.optional("server", fields.text),
         connected=fields.optional("connected", fields.truth),
         trade_allowed=fields.optional("trade_allowed", fields.truth),
+        gateway_time_msc=fields.optional("gateway_time_msc", fields.whole),
+        terminal_process=fields.optional("terminal_process", _object),
     )
+
+
+def _object(name: str, value: Any) -> Json:
+    if type(value) is not dict:
+        raise SnapshotRefused(f"expected a JSON object, found {shown(value)}", field=name)
+    return dict(value)
 
 
 def read_events(raw: bytes, asked: Asked | None = None) -> tuple[PushedEvent, ...]:
@@ -463,7 +490,50 @@ def read_query(request: Request) -> Query | None:
                 after_seq=whole_argument(request.fields.get("after_seq"), "after_seq"),
                 limit=EVENTS_LIMIT if limit is None else whole_argument(limit, "limit", low=1, high=EVENTS_LIMIT_MAX),
             )
+    return _read_order_query(request)
+
+
+def _read_order_query(request: Request) -> Query | None:
+    match request.action:
+        case GetOrders.action:
+            return GetOrders()
+        case GetOrderHistory.action:
+            names = ("from_msc", "to_msc", "position", "order")
+            given = {name: value for name in names if (value := request.fields.get(name)) is not None}
+            if not given:
+                raise ValueError("expected from_msc or to_msc, position, or order, found none of them")
+            return GetOrderHistory(**{name: whole_argument(value, name) for name, value in given.items()})
+        case GetTick.action:
+            return GetTick(symbol=_name_argument(request.fields.get("symbol"), "symbol"))
+        case CheckOrder.action:
+            return CheckOrder(message=read_order_message(request.fields, is_check=True))
+        case SendOrder.action:
+            return SendOrder(message=read_order_message(request.fields))
+        case AskOrderStatus.action:
+            return _order_status(request.fields)
     return None
+
+
+def _order_status(fields: Json) -> AskOrderStatus:
+    for name in ("fence", "lookup"):
+        if not isinstance(fields.get(name, False), bool):
+            raise FieldRefused(name, f"expected true or false, found {fields[name]!r:.100}")
+    try:
+        client_id = to_client_id(fields.get("client_id"))
+    except BadValue as error:
+        raise FieldRefused("client_id", str(error)) from None
+    return AskOrderStatus(
+        client_id=client_id,
+        store=_name_argument(fields.get("store"), "store"),
+        fence=fields.get("fence", False),
+        lookup=fields.get("lookup", False),
+    )
+
+
+def _name_argument(value: object, name: str) -> str:
+    if not isinstance(value, str) or not value.strip() or value == "*":
+        raise FieldRefused(name, f"expected a name, found {value!r:.100}")
+    return value
 
 
 def whole_argument(value: object, name: str, *, low: int = 0, high: int = INT64_MAX) -> int:

@@ -13,18 +13,23 @@ from ledger.protocol.messages import (
     BASE_FIELDS,
     Account,
     Answer,
+    CheckOrder,
     Deals,
     EncodedRows,
     Events,
     Extension,
     Head,
+    OrderReply,
+    Orders,
     Pong,
     Positions,
     Query,
     Refusal,
     Row,
+    SendOrder,
     Symbols,
 )
+from ledger.protocol.order_requests import order_fields
 
 _FIELDS: Final = {kind: tuple(one.name for one in fields(kind)) for kind in get_args(Query)}
 _NO_ECHO: Final[Row] = MappingProxyType({})
@@ -38,11 +43,17 @@ def write_request(query: Query, *, req_id: str, deadline_msc: int | None = None)
         req_id: What the answer shall echo.
         deadline_msc: How many milliseconds we wait; a server may drop what is older.
     """
-    given = {name: value for name in _FIELDS[type(query)] if (value := getattr(query, name)) is not None}
+    given = _given(query)
     asked: dict[str, object] = {"action": query.action, **given, "req_id": req_id}
     if deadline_msc is not None:
         asked["deadline_msc"] = deadline_msc
     return encode(asked)
+
+
+def _given(query: Query) -> dict[str, Any]:
+    if isinstance(query, (SendOrder, CheckOrder)):
+        return order_fields(query.message)
+    return {name: value for name in _FIELDS[type(query)] if (value := getattr(query, name)) is not None}
 
 
 def write_answer(answer: Answer, *, echo: Row = _NO_ECHO) -> bytes:
@@ -71,6 +82,11 @@ def write_answer(answer: Answer, *, echo: Row = _NO_ECHO) -> bytes:
             return encode({**_head_if_known(head, echo), **stated})
         case Events(head=head, store=store, epoch=epoch, rows=rows):
             return encode({**_head_if_known(head, echo), "store": store, "epoch": epoch, "events": rows})
+        case Orders(head=head, rows=rows, is_by_ticket=is_by_ticket):
+            weak = {"by": "ticket"} if is_by_ticket else {}
+            return encode({**_head(head, echo), "count": len(rows), **weak, "orders": rows})
+        case OrderReply(head=head, fields=found):
+            return encode({**_head_if_known(head, echo), **found})
         case _:
             assert_never(answer)
 
@@ -96,7 +112,8 @@ def _head(head: Head, echo: Row) -> dict[str, Any]:
         "login": head.login, "server": head.server, "margin_mode": head.margin_mode.value,
         "server_time_msc": head.server_time_msc, "connected": head.connected,
     }  # fmt: skip
-    return {"status": "SUCCESS", **echo, **{name: value for name, value in stated.items() if value is not None}}
+    known = {name: value for name, value in stated.items() if value is not None or name == "server_time_msc"}
+    return {"status": "SUCCESS", **echo, **known}
 
 
 def _positions(answer: Positions, echo: Row) -> bytes:

@@ -1,23 +1,27 @@
 """A simulated terminal behind the gateway service: the fake module in a terminal process, with commands and stored books.
 
-The broker outlives a terminal process that is killed: its books are written to a file after every command that changes them,
-and the next terminal process goes on with them.
+The broker outlives a terminal process that is killed: its books are written to a file after every command and every order,
+and the next terminal process goes on with them. Two of them may use the file at once, as when the server process was killed and
+its terminal process is still inside a call: each reads it again when the other has written it.
 """
 
 from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from ledger.errors import BadValue
-from ledger.gateway.mt5_terminal import Mt5Terminal
+from ledger.gateway.mt5_orders import Mt5OrderTerminal
 from ledger.gateway.sandbox.control import Control
 from ledger.gateway.sandbox.faults import Faults
 from ledger.gateway.sandbox.responder import SandboxResponder, TerminalReads
 from ledger.gateway.sandbox.terminal import Terminal
+from ledger.gateway.serve.lock import FileLock
 from ledger.gateway.serve.package import ReportedModule
 from ledger.output_files import written_whole
 from ledger.testing import FakeFaults, FakeMetaTrader5, FakeSettings, fake_mt5
@@ -28,6 +32,11 @@ from ledger.testing.mt5.faults import read_fault
 #: What names ``open_fake`` to a terminal process.
 OPENER: Final = f"{__name__}:open_fake"
 _SECONDS_MAX: Final = 3_600
+_SEND: Final = "order_send"
+_AFTER: Final = " done"
+#: What an order that is executed and blocks before it returns is reported as.
+SENT: Final = _SEND + _AFTER
+_LOCK_SEC: Final = 0.001  # between two attempts at the lock of the books, which is held for milliseconds
 _DONE: Final = b'{"status":"SUCCESS"}'
 
 
@@ -37,7 +46,7 @@ def open_fake(settings: Mapping[str, Any], report: Callable[[str | None], object
     Args:
         settings: Arguments of ``fake_mt5``; ``state``: the file of its state, None for none; ``call_sec``: how long each call
             into the fake blocks the process; ``faults``: what goes wrong, ``KIND`` or ``KIND:TIMES``; ``data_path``: the
-            terminal's data folder.
+            terminal's data folder; ``behaviour``: further arguments of ``FakeSettings``.
         report: Called with the name of each call into the fake before it, and with None after it.
     """
     options = dict(settings)
@@ -45,7 +54,7 @@ def open_fake(settings: Mapping[str, Any], report: Callable[[str | None], object
     faults = FakeFaults(seed=options.get("seed", 1))
     for text in options.pop("faults", ()):
         faults.add(*read_fault(text))
-    behaviour = FakeSettings(data_path=options.pop("data_path", None))
+    behaviour = FakeSettings(data_path=options.pop("data_path", None), **options.pop("behaviour", {}))
     fake = fake_mt5(**options, faults=faults, settings=behaviour)
     path = None if state is None else Path(state)
     if path is not None and path.exists():
@@ -65,35 +74,97 @@ class Blocks:
         self.call_sec = call_sec
         self._next: dict[str, float] = {}  # function, or "*" for any -> seconds, once
 
-    def add(self, call: str, seconds: float) -> None:
-        """Let the next call of a function, or of any (``*``), block for some seconds."""
-        self._next[call] = seconds
+    def add(self, call: str, seconds: float, *, is_after: bool = False) -> None:
+        """Let the next call of a function, or of any (``*``), block for some seconds, before or after it does something."""
+        self._next[call + _AFTER if is_after else call] = seconds
 
     def wait(self, call: str) -> None:
         """Block, if that is due at a call."""
         name = call if call in self._next else "*"
-        seconds = self._next.pop(name, self.call_sec)
+        self._block(self._next.pop(name, self.call_sec))
+
+    def is_due_after(self, call: str) -> bool:
+        """Return whether a call is to block before it returns."""
+        return call + _AFTER in self._next
+
+    def wait_after(self, call: str) -> None:
+        """Block, if that is due after a call, before it returns: what it did is done."""
+        self._block(self._next.pop(call + _AFTER, 0.0))
+
+    def _block(self, seconds: float) -> None:
         if seconds:
             block(round(seconds * 1000))
 
 
-class FakeTerminal(Mt5Terminal):
+class FakeTerminal(Mt5OrderTerminal):
     """A terminal over the fake module, which takes the commands of the sandbox, ``block``, ``fail`` and ``heal``."""
 
     def __init__(
         self, fake: FakeMetaTrader5, blocks: Blocks, state: Path | None, report: Callable[[str | None], object]
     ) -> None:
-        def report_and_block(call: str | None) -> None:
-            report(call)
-            if call is not None:
-                blocks.wait(call)
-
-        super().__init__(ReportedModule(fake, report_and_block))
+        super().__init__(ReportedModule(fake, self._note_call))
+        self._report = report
+        self._call: str | None = None
+        self._stamp: tuple[int, ...] | None = None
+        self._lock_of_books = None if state is None else FileLock.of_file(state)
         self._fake = fake
         self._blocks = blocks
         self._state = state
         self._control = Control(_responder(fake.terminal), lambda: None)
-        self._save()
+        self._saved_deals = -1
+        with self._own_books():
+            self._save()
+
+    def _note_call(self, call: str | None) -> None:
+        """Note that a call begins or ends: it blocks then, and the books are written after an order."""
+        if call is not None:
+            self._report(call)
+            self._blocks.wait(call)
+            self._call = call
+            if call == _SEND:
+                self._acquire_books()
+            self._read_again()
+            return
+        is_send, self._call = self._call == _SEND, None
+        if is_send or self._fake.broker.terminal.deals_revision != self._saved_deals:
+            self._save()
+        if is_send:
+            self._release_books()
+            if self._blocks.is_due_after(_SEND):
+                self._report(SENT)
+                self._blocks.wait_after(_SEND)
+        self._report(None)
+
+    @contextmanager
+    def _own_books(self) -> Iterator[None]:
+        """Keep other terminal processes from writing the books, and use the newest."""
+        self._acquire_books()
+        try:
+            self._read_again()
+            yield
+        finally:
+            self._release_books()
+
+    def _acquire_books(self) -> None:
+        while self._lock_of_books is not None and not self._lock_of_books.acquire():
+            time.sleep(_LOCK_SEC)
+
+    def _release_books(self) -> None:
+        if self._lock_of_books is not None:
+            self._lock_of_books.release()
+
+    def _read_again(self) -> None:
+        """Read the books, where another terminal process has written them since."""
+        if self._state is None or self._stamp is None or _stamp_of(self._state) == self._stamp:
+            return
+        self._fake.broker = _load(self._state)
+        self._fake.settings = self._fake.broker.settings
+        self._control = Control(_responder(self._fake.terminal), lambda: None)
+        self._note_saved(self._state)
+
+    def _note_saved(self, state: Path) -> None:
+        self._stamp = _stamp_of(state)
+        self._saved_deals = self._fake.broker.terminal.deals_revision
 
     def head(self) -> dict[str, Any]:
         """Return the head of an answer. A folder that was not named is nobody's, whatever is there on this machine."""
@@ -104,12 +175,17 @@ class FakeTerminal(Mt5Terminal):
         """Carry out a command and return its answer, whatever it is."""
         try:
             asked = json.loads(raw)
+            if isinstance(asked, dict) and asked.get("command") == "sent":
+                self._read_again()
+                comments = [row.get("comment") for row in self._fake.broker.requests]
+                return json.dumps({"status": "SUCCESS", "sent": len(comments), "comments": comments}).encode()
             if isinstance(asked, dict) and self._is_own(asked):
                 return _DONE
         except (ValueError, RecursionError, BadValue) as error:
             return json.dumps({"status": "ERROR", "error_code": "BAD_COMMAND", "error_msg": str(error)[:500]}).encode()
-        answer = self._control.carry_out(raw)
-        self._save()
+        with self._own_books():
+            answer = self._control.carry_out(raw)
+            self._save()
         return answer
 
     def _is_own(self, asked: Mapping[str, Any]) -> bool:
@@ -130,12 +206,12 @@ class FakeTerminal(Mt5Terminal):
         return True
 
     def _block(self, asked: Mapping[str, Any]) -> None:
-        call, seconds = asked.get("call", "*"), asked.get("seconds")
+        call, seconds, is_after = asked.get("call", "*"), asked.get("seconds"), asked.get("after", False)
         if not isinstance(call, str) or not isinstance(seconds, (int, float)) or not 0 <= seconds <= _SECONDS_MAX:
             raise BadValue(
                 f"block needs seconds from 0 to {_SECONDS_MAX}, and the name of a call or none, found {asked!r:.100}"
             )
-        self._blocks.add(call, float(seconds))
+        self._blocks.add(call, float(seconds), is_after=bool(is_after))
 
     def _fail(self, asked: Mapping[str, Any]) -> None:
         fault, times = read_fault(str(asked.get("fault")))
@@ -149,6 +225,7 @@ class FakeTerminal(Mt5Terminal):
         if self._state is not None:
             with written_whole(self._state) as partial:
                 partial.write_bytes(pickle.dumps(self._fake.broker))
+            self._note_saved(self._state)
 
 
 def _responder(terminal: Terminal) -> SandboxResponder:
@@ -162,6 +239,11 @@ def _responder(terminal: Terminal) -> SandboxResponder:
         faults=Faults(),
         restart=lambda: None,
     )
+
+
+def _stamp_of(path: Path) -> tuple[int, ...]:
+    found = path.stat()
+    return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 def _load(path: Path) -> Broker:

@@ -38,7 +38,7 @@ def service(folder):
 @pytest.mark.parametrize(
     ("open_it", "options", "name", "lacks"),
     [
-        (service, (), "version 2", ("no orders",)),
+        (service, (), "version 2", ("symbols; orders",)),
         (lambda _: Terminal(echoing), (), "version 1, extended form", ("no orders", "no pushed events")),
         (lambda _: Terminal(without_ping), (), "version 1, extended form", ("no orders", "no pushed events")),
         (lambda _: Terminal(plain), (), "version 1, base form", ("neither account nor server time nor deals",)),

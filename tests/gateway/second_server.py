@@ -33,6 +33,7 @@ HISTORY_MSC = 5 * 60 * 1000  # how long ago the first deal was made; the others 
 BASE_FIELDS = ("ticket", "symbol", "type", "volume", "price_open", "profit", "time")
 CONTRACT_SIZE = Decimal(100_000)
 KEY_DOMAIN = "second"
+ORDER_MESSAGES = ("ORDER_SEND", "ORDER_STATUS", "ORDER_CHECK")
 
 
 class BadRequest(Exception):
@@ -125,6 +126,8 @@ class Gateway:
         except BadRequest as error:
             code, text = error.args
             answer = {"status": "ERROR", "error_code": code, "error_msg": text}
+            if request.get("action") in ORDER_MESSAGES:
+                answer["executed"] = "never"
         if self._is_extended and "req_id" in request:
             answer["req_id"] = request["req_id"]
         return json.dumps(answer, default=float).encode()

@@ -114,7 +114,8 @@ def test_symbols_have_the_names_of_the_protocol():
         trade_contract_size=100000.0, currency_profit="USD", filling_mode=3, trade_stops_level=0, time=1),)  # fmt: skip
     assert terminal_of(mt5).symbols() == [
         {"symbol": "EURUSD", "digits": 5, "volume_step": 0.01, "volume_min": 0.01, "volume_max": 50.0,
-         "contract_size": 100000.0, "currency_profit": "USD", "filling_mode": 3, "stops_level": 0}
+         "contract_size": 100000.0, "currency_profit": "USD", "filling_mode": 3, "stops_level": 0, "point": None,
+         "tick_size": None}
     ]  # fmt: skip
 
 

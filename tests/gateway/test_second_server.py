@@ -387,6 +387,10 @@ def test_an_error_of_the_second_server_names_its_code_and_ends_nothing(tmp_path)
         (b"[]", {"error_code": "MALFORMED_REQUEST"}),
         (b'{"req_id":"a"}', {"error_code": "MALFORMED_REQUEST"}),
         (b'{"action":"SELL_ALL","req_id":"a"}', {"error_code": "UNKNOWN_ACTION", "req_id": "a"}),
+        *(
+            (b'{"action":"%b","req_id":"a"}' % action, {"error_code": "UNKNOWN_ACTION", "req_id": "a", "executed": "never"})
+            for action in (b"ORDER_SEND", b"ORDER_STATUS", b"ORDER_CHECK")
+        ),
         (b'{"action":"GET_DEALS","from_msc":"x","req_id":7}', {"error_code": "INVALID_REQUEST", "req_id": 7}),
         (b'{"action":"PING","req_id":{"a":[1]}}', {"status": "SUCCESS", "req_id": {"a": [1]}}),
         (b'{"action":"PING","later":1}', {"status": "SUCCESS"}),

@@ -51,7 +51,7 @@ def test_a_client_reads_positions_deals_account_and_symbols(served):
 
 def test_ping_states_the_service_and_what_the_terminal_process_does(served):
     answer = served.ask("PING")
-    assert (answer["protocol"], answer["can"], answer["epoch"]) == (2, ["push"], 1)
+    assert (answer["protocol"], answer["can"], answer["epoch"]) == (2, ["orders", "push", "fence"], 1)
     assert answer["store"] == served.service.store.id
     assert answer["push_port"] == served.service.publisher.port
     assert (answer["login"], answer["server"], answer["margin_mode"]) == (70113, "Sandbox-Demo", "hedging")
@@ -79,7 +79,7 @@ def test_positions_of_one_symbol(served):
     ("request_", "code"),
     [
         ({"action": "WHAT"}, "UNKNOWN_ACTION"),
-        ({"action": "ORDER_SEND"}, "UNKNOWN_ACTION"),
+        ({"action": "ORDER_SEND"}, "BAD_REQUEST"),
         ({"action": "GET_DEALS", "from_msc": "soon"}, "BAD_REQUEST"),
         ({"action": "GET_EVENTS"}, "BAD_REQUEST"),
         ({"action": "GET_EVENTS", "after_seq": 0, "limit": 100_000}, "BAD_REQUEST"),

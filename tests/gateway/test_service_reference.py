@@ -11,9 +11,13 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from ledger.errors import GatewayRefused
+from ledger.events.orders import Verdict
 from ledger.gateway.serve.command import serve
-from ledger.protocol.messages import GetEvents, Ping
+from ledger.orders.ids import token_of
+from ledger.protocol.messages import AskOrderStatus, GetEvents, Ping, SendOrder
+from ledger.protocol.order_answers import read_order_answer, read_order_status
 from ledger.protocol.read import read_events, read_pong, read_pushed, read_query, read_request
+from ledger.values import AccountId
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 TEXT: Final = (ROOT / "docs" / "reference" / "gateway-service.md").read_text(encoding="utf-8")
@@ -22,17 +26,29 @@ TASK: Final = ROOT / "deploy" / "windows" / "ledger-gateway.xml"
 
 
 def test_its_examples_are_read_as_what_they_are():
-    ping, pong, error, pushed, asked, events = EXAMPLES
+    ping, pong, error, pushed, asked, events, *orders = EXAMPLES
     assert read_query(read_request(ping)) == Ping()
     found = read_pong(pong)
     assert found is not None
-    assert (found.protocol, found.can, found.seq, found.push_port) == (2, {"push"}, 80213, 5556)
+    assert (found.protocol, found.can, found.seq, found.push_port) == (2, {"orders", "push", "fence"}, 80213, 5556)
     with pytest.raises(GatewayRefused, match="-10004 No IPC connection"):
         read_pong(error)
     assert (read_pushed(pushed).kind, read_pushed(pushed).seq) == ("deal", 80214)
     assert read_query(read_request(asked)) == GetEvents(after_seq=80205, limit=500)
     assert [event.seq for event in read_events(events)] == [80206]
     assert json.loads(pushed)["data"]["ticket"] == 535084512
+    sent, answered, asked, status, refused = orders
+    query = read_query(read_request(sent))
+    assert isinstance(query, SendOrder)
+    assert query.message.token == token_of(AccountId("Broker-Live", 70113), query.message.client_id)
+    assert read_order_answer(answered).verdict is Verdict.ACCEPTED
+    assert isinstance(read_query(read_request(asked)), AskOrderStatus)
+    lookup = read_order_status(status).lookup
+    assert lookup is not None
+    assert ([one.ticket for one in lookup.orders], [one.deal for one in lookup.deals]) == ([557416535], [535084512])
+    with pytest.raises(GatewayRefused) as raised:
+        read_order_answer(refused)
+    assert raised.value.executed == "never"
 
 
 def test_the_task_for_windows_calls_the_service_with_options_that_it_has():

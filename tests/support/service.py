@@ -102,6 +102,11 @@ class ServedTerminal:
         self.send(json.dumps({"req_id": "asked", "action": action, **fields}).encode())
         return self.receive("asked")
 
+    def ask_fields(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Send a request of these fields, whatever they are, and return its answer."""
+        self.send(json.dumps(fields).encode())
+        return self.receive(fields["req_id"])
+
     def until(self, what: str, **expected: Any) -> dict[str, Any]:
         """Ask PING until its answer, or the terminal process in it, has these fields; return it."""
         give_up = time.monotonic() + GIVE_UP_SEC

@@ -6,8 +6,8 @@
 
 Requests are valid ones that were cut, bent and blown up, orders of every form, plain noise, messages of many frames, and
 bytes that are no ZeroMQ; some readers of the push stream never read. The same seed gives the same requests. The exit code is
-1 if the service ended or lost its terminal process, if the other client was refused or shown something else, or if anything
-was traded; what did it is printed.
+1 if the service ended or lost its terminal process, if the other client was refused or shown something else than the broker
+has, if anything but an order of the protocol was traded, or if an order was sent twice; what did it is printed.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +31,7 @@ from tools.faults.fuzz_gateway import NOISE, bend, damage
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SEC = 60.0
 CHECK_EVERY = 500
+CLIENT_IDS = 60
 ORDER = {
     "action": "ORDER_SEND", "req_id": "r10", "client_id": "01JDN5", "token": "LK3V", "login": 70113, "server": "Sandbox-Demo",
     "store": "9b1c", "valid_until_msc": 1764172805000, "kind": "market", "symbol": "EURUSD", "side": "buy", "volume": "0.10",
@@ -64,14 +65,42 @@ class Endpoints(NamedTuple):
     control: str
 
 
-def hostile_requests(count: int, seed: int) -> Iterator[list[bytes]]:
-    """Yield requests as lists of frames, the same for the same seed."""
+def order_messages(store: str) -> tuple[dict[str, Any], ...]:
+    """Return order messages that a service takes, of a few client ids again and again; each needs until when it is valid."""
+    from ledger.orders.ids import token_of
+    from ledger.values import AccountId
+
+    found: list[dict[str, Any]] = []
+    for number in range(CLIENT_IDS):
+        client_id = f"fuzz-{number}"
+        token = token_of(AccountId("Sandbox-Demo", 70113), client_id)
+        identity = {"client_id": client_id, "token": token, "store": store, "comment": token}
+        price = {"price": None, "sl": None}
+        found.append(ORDER | identity | price)
+        pending = {"kind": "pending", "type": "limit", "price": "1.00000", "sl": None}
+        found.append(ORDER | identity | (pending if number % 3 == 0 else price | {"side": "sell"}))
+        found.append({"action": "ORDER_STATUS", "req_id": "s", "client_id": client_id, "store": store, "fence": True,
+                      "lookup": number % 2 == 0})  # fmt: skip
+    return (*found, {"action": "GET_ORDERS", "req_id": "o"}, {"action": "GET_TICK", "symbol": "EURUSD", "req_id": "t"},
+            {"action": "GET_ORDER_HISTORY", "from_msc": 0, "req_id": "h"})  # fmt: skip
+
+
+def hostile_requests(count: int, seed: int, further: Sequence[dict[str, Any]] = ()) -> Iterator[list[bytes]]:
+    """Yield requests as lists of frames, the same for the same seed but for the present in orders.
+
+    Args:
+        count: How many.
+        seed: Which.
+        further: Valid ones that are bent too, beside those of this module.
+    """
     dice = random.Random(seed)  # noqa: S311  # repeatable, not secret
     for number in range(count):
         if number < len(NOISE):
             yield [b"", NOISE[number]]
             continue
-        valid = dice.choice(VALID)
+        valid = dice.choice(further if further and dice.random() < 0.5 else VALID)
+        if valid is not ORDER and valid.get("action") == "ORDER_SEND":
+            valid = valid | {"valid_until_msc": time.time_ns() // 1_000_000 + 30_000}
         raw = damage(bend(valid, dice) if dice.random() < 0.7 else json.dumps(valid).encode(), dice)
         frames = [b"", raw]
         if dice.random() < 0.05:
@@ -95,13 +124,21 @@ class Campaign:
 
         self.counts: Counter[str] = Counter()
         self.harm: list[str] = []
+        self.sent = 0
         self._endpoints = endpoints
         self._process = process
         self._context = zmq.Context()
         self._deaf: list[Any] = []
         self._gateway = ZmqGateway(endpoints.requests, timeout_ms=round(PATIENCE_SEC * 1000))
         self._terminal = Sandbox(endpoints.requests, endpoints.control)
+        service = self._gateway.ping()
+        assert service is not None, "it speaks version 2"
+        self._seq, self._filled = service.seq, 0
+        self._sent_before = self._terminal.control("sent")["sent"]
+        self._answered: Counter[str] = Counter()
+        self._deals = len(self._gateway.deals(from_msc=0).deals)
         self._before = self._state()
+        self._orders = order_messages(self._before[0])
 
     def close(self) -> None:
         """Close its connections."""
@@ -116,7 +153,7 @@ class Campaign:
         import zmq
 
         attacker = self._attacker()
-        for number, frames in enumerate(hostile_requests(count, seed), 1):
+        for number, frames in enumerate(hostile_requests(count, seed, self._orders), 1):
             try:
                 attacker.send_multipart(frames, zmq.NOBLOCK)
             except zmq.Again:  # it does not read us as fast as we write
@@ -171,12 +208,37 @@ class Campaign:
         self.counts[answer["status"] if answer["status"] == "SUCCESS" else answer["error_code"]] += 1
 
     def _state(self) -> tuple[Any, ...]:
-        """Return what hostile requests must not change: terminal process, store, positions, and the broker's books."""
+        """Return what hostile requests must not change: the store, its starts, and deals that no order of the protocol made."""
         service = self._gateway.ping()
         assert service is not None, "it speaks version 2"
-        found = sorted(row.position_id for row in self._gateway.positions().positions)
-        books = self._terminal.books()
-        return service.store, service.epoch, found, len(books["positions"]), books["deals"], self._gateway.account().balance
+        deals = len(self._gateway.deals(from_msc=0).deals)  # before the answers: an order may be carried out meanwhile
+        self._read_answers()
+        return service.store, service.epoch, max(0, deals - self._deals - self._filled)
+
+    def _read_answers(self) -> None:
+        while True:
+            events = self._gateway.events(after_seq=self._seq)
+            if not events:
+                return
+            self._seq = events[-1].seq
+            answers = [event.data for event in events if event.kind == "answer"]
+            self._answered.update(answer["client_id"] for answer in answers)
+            self._filled += sum(bool(answer.get("deal")) for answer in answers)
+
+    def _doubled(self) -> str:
+        """Return what is wrong with the calls of ``order_send``: one for each client id that was answered, and no more."""
+        self.sent = self._terminal.control("sent")["sent"] - self._sent_before
+        self._read_answers()  # behind the count, as an order may be sent meanwhile
+        twice = [client_id for client_id, times in self._answered.items() if times > 1]
+        if twice or self.sent > len(self._answered):
+            return f"{self.sent} orders were sent, {len(self._answered)} client ids answered, twice: {twice}"
+        return ""
+
+    def _differs(self) -> str:
+        """Return how what the service shows differs from what the broker has; nothing where it does not."""
+        shown = sorted(row.position_id for row in self._gateway.positions().positions)
+        has = sorted(row["ticket"] for row in self._terminal.books()["positions"])
+        return "" if shown == has else f"the broker has positions {has}, the service shows {shown}"
 
     def _check(self, when: str) -> None:
         from ledger.errors import GatewayError
@@ -186,9 +248,12 @@ class Campaign:
             return
         try:
             state = self._state()
+            differs, doubled = self._differs(), self._doubled()
         except GatewayError as error:
             self.harm.append(f"{when}: the other client got: {error}")
             return
+        if differs or doubled:
+            self.harm.append(f"{when}: {differs} {doubled}")
         if state != self._before:
             self.harm.append(f"{when}: expected {self._before}, found {state}")
 
@@ -222,7 +287,9 @@ def main() -> int:
             process.communicate()
     took = time.monotonic() - begun
     print(
-        f"seed {arguments.seed}, {arguments.requests:,} requests in {took:.0f} s, harm {len(campaign.harm)}, answers: ", end=""
+        f"seed {arguments.seed}, {arguments.requests:,} requests in {took:.0f} s, harm {len(campaign.harm)}, "
+        f"{campaign.sent} orders sent, answers: ",
+        end="",
     )
     print(", ".join(f"{count:,} {name}" for name, count in campaign.counts.most_common()))
     print("\n".join(campaign.harm[:10]))

@@ -7,6 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import count
 from typing import Any, Final, Protocol
 
@@ -15,6 +16,7 @@ from attrs import define, evolve, field, frozen
 from ledger.clock import ClockRule
 from ledger.gateway.sandbox.arguments import PARTS_MAX, to_amount, to_text
 from ledger.gateway.sandbox.faults import Fault, Faults
+from ledger.gateway.sandbox.orders import ORDER_ACTIONS, SandboxOrders
 from ledger.gateway.sandbox.terminal import Answer as OrderAnswer
 from ledger.gateway.sandbox.terminal import Row, Terminal
 from ledger.gateway.server import Call, invalid_request, words_of
@@ -102,6 +104,7 @@ class SandboxResponder:
         manual_trade_every_ms: How often a random manual trade is made, 0 for never.
         faults: What goes wrong.
         restart: Restarts the server.
+        orders: What takes orders; None: nothing does.
         received: How many requests came, by action.
     """
 
@@ -112,6 +115,7 @@ class SandboxResponder:
     manual_trade_every_ms: int
     faults: Faults
     restart: Callable[[], object]
+    orders: SandboxOrders | None = None
     received: Counter[str] = field(factory=Counter, init=False)
     _next_manual_trade: float = field(default=math.inf, init=False)
     _waiting: list[tuple[float, int, Call, bytes]] = field(factory=list, init=False)
@@ -129,8 +133,9 @@ class SandboxResponder:
     def take(self, call: Call) -> None:
         """Answer a request, whatever it is: only a fault that was asked for prevents an answer."""
         action = call.request.action
-        self.received[action if action in (*_READS, SEND_ORDER) else "other"] += 1
-        wrong = self.faults.next_of(action) if action in _READS else set()
+        known = (*_READS, *(ORDER_ACTIONS if self.takes_orders else ()))
+        self.received[action if action in (*known, SEND_ORDER) else "other"] += 1
+        wrong = self.faults.next_of(action) if action in known else set()
         if Fault.RESTART in wrong:
             self.restart()
             return
@@ -178,6 +183,8 @@ class SandboxResponder:
             return Refusal("-10004", "No IPC connection")
         if request.action == SEND_ORDER:
             return self.order(request.fields)
+        if request.action in ORDER_ACTIONS and self.orders is not None and self.is_extended:
+            return self.orders.answer(request)
         if request.action not in _READS or (request.action != GetPositions.action and not self.is_extended):
             return Refusal("UNKNOWN_ACTION", f"unknown action {request.action}")
         if Fault.NO_DEALS in wrong:
@@ -187,7 +194,7 @@ class SandboxResponder:
         return self._read(query, wrong)
 
     def _read(self, query: Read, wrong: set[Fault]) -> Answer:
-        head = self._head(wrong)
+        head = self.head(wrong)
         match query:
             case GetPositions():
                 return self._positions(head if self.is_extended else None, wrong)
@@ -199,9 +206,15 @@ class SandboxResponder:
             case GetSymbols():
                 return Symbols(head=head, rows=self.reads.symbols())
             case Ping():
-                return Pong(head=head)
+                return Pong(head=head, service=None if self.orders is None else self.orders.service())
 
-    def _head(self, wrong: set[Fault]) -> Head:
+    @property
+    def takes_orders(self) -> bool:
+        """Whether it answers order messages."""
+        return self.orders is not None and self.is_extended
+
+    def head(self, wrong: AbstractSet[Fault] = frozenset()) -> Head:
+        """Return the head of an answer of this moment."""
         terminal, is_named = self.terminal, Fault.NO_IDENTITY not in wrong
         login = terminal.login + (1 if Fault.WRONG_LOGIN in wrong else 0)
         server = "Other-Server" if Fault.WRONG_SERVER in wrong else terminal.server

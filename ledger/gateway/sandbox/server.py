@@ -20,8 +20,10 @@ from ledger.deprecation import Alias, init_arguments
 from ledger.gateway.curve import ServerKeys
 from ledger.gateway.sandbox.control import Control
 from ledger.gateway.sandbox.faults import Faults
+from ledger.gateway.sandbox.orders import SandboxOrders
 from ledger.gateway.sandbox.responder import Reads, SandboxResponder, TerminalReads
 from ledger.gateway.sandbox.terminal import Terminal
+from ledger.gateway.serve.terminal_process import Terminal as OrderTerminal
 from ledger.gateway.server import GatewayServer
 from ledger.protocol import MESSAGE_BYTES_MAX
 
@@ -41,6 +43,8 @@ class SandboxServer:
         manual_trade_every_ms: How often a random manual trade is made, 0 for never.
         faults: What goes wrong.
         keys: CURVE keys; clients must be in ``authorised`` then.
+        order_terminal: What carries out orders, a MetaTrader5 module over the terminal; None: it takes none.
+        store: File of the store of client ids, which orders need.
     """
 
     terminal: Terminal
@@ -53,6 +57,9 @@ class SandboxServer:
     reads: Reads | None = None
     keys: ServerKeys | None = None
     authorised: Path | None = None
+    order_terminal: OrderTerminal | None = None
+    store: Path | None = None
+    _orders: SandboxOrders | None = field(default=None, init=False)
     _server: GatewayServer = field(init=False)
     _control: Control = field(init=False)
     hand_every_msc = Alias("manual_trade_every_ms")
@@ -67,6 +74,8 @@ class SandboxServer:
             faults=self.faults,
             restart=self._restart,
         )
+        if self.order_terminal is not None and self.store is not None:
+            responder.orders = self._orders = SandboxOrders(self.order_terminal, self.store, responder.head)
         self._server = GatewayServer(responder, endpoint=self.endpoint, keys=self.keys, authorised=self.authorised)
         self._control = Control(responder, self.stop)
 
@@ -93,6 +102,8 @@ class SandboxServer:
         finally:
             commands.close(linger=0)
             context.term()
+            if self._orders is not None:
+                self._orders.close()
 
     def stop(self) -> None:
         """End ``serve`` soon. May be called from a signal handler."""

@@ -46,6 +46,7 @@ _SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last is Windows' Ctrl
 @click.option("--server", metavar="NAME", help="Trade server that the terminal must show (default: any).")
 @click.option("--portable", is_flag=True, help="Start the terminal in portable mode.")
 @click.option("--read-only", is_flag=True, help="Refuse every order.")
+@click.option("--allow-engine-form", is_flag=True, help="Take orders of engines without intents (BUY, SELL).")
 @click.option(
     "--call-deadline", type=click.FloatRange(min=0.1), default=CALL_DEADLINE_SEC, show_default=True, metavar="SEC",
     help="Replace the terminal process after so long in one call.",
@@ -124,6 +125,7 @@ def _settings(options: dict[str, Any], stack: ExitStack) -> ServiceSettings:
         push_endpoint=f"tcp://{host}:{(port + 1 if port else 0) if push_port is None else push_port}",
         control_endpoint=control,
         read_only=options["read_only"],
+        allow_engine_form=options["allow_engine_form"],
         call_deadline_sec=options["call_deadline"],
         poll_ms=options["poll_ms"],
         keys=None if options["server_key"] is None else load_server_keys(options["server_key"]),

@@ -48,6 +48,7 @@ class Failure:
     text: str
     code: int | None = None
     field: str | None = None  # of the refusal, where an answer was refused
+    refused: bool = False  # whether what was asked for was wrong in this field
 
 
 Outcome = Result | Failure
@@ -212,7 +213,7 @@ class TerminalLink:
         elif running.job is not None and fields["id"] == running.job.number:
             job, running.job = running.job, None
             self._note_inside(None)
-            job.done(_outcome(fields, body))
+            job.done(outcome_of(fields, body))
 
     def _note_inside(self, call: str | None) -> None:
         """Note a call into the package. Also called by the thread that reads the pipe: a note is one value."""
@@ -273,7 +274,8 @@ class TerminalLink:
         running.process.join(_END_SEC)
 
 
-def _outcome(fields: Mapping[str, Any], body: bytes) -> Outcome:
+def outcome_of(fields: Mapping[str, Any], body: bytes) -> Outcome:
+    """Return what an answer of the terminal process means."""
     error = fields.get("error")
     return Result(fields=fields, body=body) if error is None else Failure(**error)
 

@@ -7,14 +7,14 @@ from functools import wraps
 from importlib import import_module
 from typing import Any, Final
 
-from ledger.gateway.mt5_terminal import Mt5Terminal
+from ledger.gateway.mt5_orders import Mt5OrderTerminal
 
 #: What names ``open_package`` to a terminal process.
 OPENER: Final = f"{__name__}:open_package"
 _MODULE: Final = "MetaTrader5"
 
 
-def open_package(settings: Mapping[str, Any], report: Callable[[str | None], object]) -> Mt5Terminal:
+def open_package(settings: Mapping[str, Any], report: Callable[[str | None], object]) -> Mt5OrderTerminal:
     """Return the terminal of the official package. Nothing is called yet.
 
     Args:
@@ -24,7 +24,7 @@ def open_package(settings: Mapping[str, Any], report: Callable[[str | None], obj
     Raises:
         ImportError: The package is not installed here.
     """
-    return Mt5Terminal(ReportedModule(import_module(_MODULE), report), **settings)
+    return Mt5OrderTerminal(ReportedModule(import_module(_MODULE), report), **settings)
 
 
 class ReportedModule:

@@ -17,21 +17,25 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import zmq
-from attrs import define, evolve, field, frozen
+from attrs import asdict, define, evolve, field, frozen
 
 from ledger.errors import BadValue
 from ledger.gateway.curve import ServerKeys
 from ledger.gateway.serve.changes import Change
+from ledger.gateway.serve.engine_orders import ACTIONS, take_engine_order
 from ledger.gateway.serve.link import CALL_DEADLINE_SEC, Failure, Outcome, Result, TerminalLink
 from ledger.gateway.serve.lock import FileLock
+from ledger.gateway.serve.orders import Orders as OrderDesk
+from ledger.gateway.serve.orders import call_of, state_executed
 from ledger.gateway.serve.publisher import Publisher
-from ledger.gateway.serve.store import Store
+from ledger.gateway.serve.store import Event, Store
 from ledger.gateway.serve.terminal_process import TerminalSettings
 from ledger.gateway.server import Call, GatewayServer, words_of
 from ledger.protocol import MESSAGE_BYTES_MAX
 from ledger.protocol.messages import (
     Account,
     Answer,
+    AskOrderStatus,
     Deals,
     EncodedRows,
     Events,
@@ -41,21 +45,24 @@ from ledger.protocol.messages import (
     GetPositions,
     GetSymbols,
     Head,
+    OrderRead,
     Ping,
     Pong,
     Positions,
     Read,
     Refusal,
+    SendOrder,
     ServiceState,
     Symbols,
 )
+from ledger.protocol.order_requests import FieldRefused
 from ledger.protocol.read import read_query
-from ledger.protocol.write import base_rows, write_answer
-from ledger.values import to_margin_mode
+from ledger.protocol.write import base_rows, encode, write_answer
+from ledger.values import AccountId, to_margin_mode
 
 PROTOCOL: Final = 2
 #: What this version can beside reading.
-CAN: Final = ("push",)
+CAN: Final = ("orders", "push", "fence")
 #: How often the terminal is looked at, in milliseconds.
 POLL_MS: Final = 200
 #: How long a request waits for a terminal process that is busy, in seconds.
@@ -72,10 +79,6 @@ RECONNECT_MAX_SEC: Final = 60.0
 _ANSWER_SHARE: Final = 0.8  # the part of a client's own deadline after which it is answered BUSY, so that it learns why
 _CONNECTION_LOST: Final = -2  # codes below it mean that the terminal has to be connected again
 _IDENTITY: Final = frozenset({"login", "server", "path"})
-_ORDER_MESSAGES: Final = frozenset({"ORDER_SEND", "ORDER_STATUS", "ORDER_CHECK"})
-_CALL_OF: Final[Mapping[type[Read], str]] = {
-    GetPositions: "positions", GetDeals: "deals", GetAccount: "account", GetSymbols: "symbols",
-}  # fmt: skip
 
 
 @frozen(kw_only=True)
@@ -89,6 +92,7 @@ class ServiceSettings:
         push_endpoint: Where events are published; port 0 takes a free one.
         control_endpoint: Where commands to a simulated terminal arrive, one JSON object each (REQ); None takes none.
         read_only: Refuse every order.
+        allow_engine_form: Take the orders of engines that have no intents (BUY, SELL).
         call_deadline_sec: How long one call into the package may take before the terminal process is replaced.
         poll_ms: How often the terminal is looked at.
         patience_sec: How long a request waits for a terminal process that is busy.
@@ -105,6 +109,7 @@ class ServiceSettings:
     push_endpoint: str = "tcp://127.0.0.1:0"
     control_endpoint: str | None = None
     read_only: bool = False
+    allow_engine_form: bool = False
     call_deadline_sec: float = CALL_DEADLINE_SEC
     poll_ms: int = POLL_MS
     patience_sec: float = PATIENCE_SEC
@@ -127,7 +132,7 @@ class _Waiting:
     """A request that waits for the terminal process."""
 
     call: Call
-    query: Read
+    query: Read | OrderRead
     busy_at: float  # when it is answered BUSY at last
     is_answered: bool = False
 
@@ -136,6 +141,7 @@ class _Waiting:
         if self.is_answered:
             return
         self.is_answered = True
+        answer = state_executed(self.call.request, answer)
         raw = write_answer(answer, echo=self.call.request.echo)
         if len(raw) > MESSAGE_BYTES_MAX:
             text = f"the answer has {len(raw)} bytes and {MESSAGE_BYTES_MAX} are allowed: ask for a shorter span"
@@ -160,6 +166,7 @@ class GatewayService:
     link: TerminalLink = field(init=False)
     publisher: Publisher = field(init=False)
     store: Store = field(init=False)
+    orders: OrderDesk = field(init=False)
     _server: GatewayServer = field(init=False)
     _waiting: deque[_Waiting] = field(factory=deque, init=False)
     _under_way: _Waiting | None = field(default=None, init=False)
@@ -179,6 +186,7 @@ class GatewayService:
     _folder: str | None = field(default=None, init=False)  # of the terminal's program
     _path_lock: FileLock | None = field(default=None, init=False)
     _has_path_lock: bool = field(default=True, init=False)
+    _unlocked: str | None = field(default=None, init=False)  # why the lock is not ours, as it was reported
 
     def __attrs_post_init__(self) -> None:
         settings = self.settings
@@ -186,6 +194,7 @@ class GatewayService:
             settings.terminal, self.report, call_deadline_sec=settings.call_deadline_sec, monotonic=self.monotonic
         )
         self.publisher = Publisher(settings.push_endpoint, keys=settings.keys, authorised=settings.authorised)
+        self.orders = OrderDesk(self)
         self._server = GatewayServer(self, settings.endpoint, keys=settings.keys, authorised=settings.authorised)
 
     @property
@@ -239,38 +248,41 @@ class GatewayService:
         try:
             query = read_query(request)
         except ValueError as error:
-            call.answer(Refusal("BAD_REQUEST", str(error)))
+            further = {"field": error.name} if isinstance(error, FieldRefused) else {}
+            refusal = Refusal("BAD_REQUEST", str(error), further)
+            if request.action == SendOrder.action and self.is_read_only:
+                refusal = Refusal("READ_ONLY", "this service sends no orders")
+            call.answer(state_executed(call.request, refusal))
             return
         match query:
+            case None if request.action in ACTIONS and self.settings.allow_engine_form:
+                take_engine_order(request, self.orders, lambda found: call.send(encode(found)))
             case None:
-                call.answer(self._refuse_action(request.action))
+                call.answer(Refusal("UNKNOWN_ACTION", f"unknown action {request.action:.100}"))
             case Ping():
                 call.answer(self._pong())
             case GetEvents():
                 call.answer(self._events(query))
+            case SendOrder():
+                self.orders.send(query.message, call.answer)
+            case AskOrderStatus():
+                self.orders.status(query, call.answer)
             case _:
                 self._take_read(call, query)
 
-    def _refuse_action(self, action: str) -> Refusal:
-        further = {"executed": "never"} if action in _ORDER_MESSAGES else {}
-        if action == "ORDER_SEND" and self.is_read_only:
-            return Refusal("READ_ONLY", "this service sends no orders", further)
-        return Refusal("UNKNOWN_ACTION", f"unknown action {action:.100}", further)
-
-    def _take_read(self, call: Call, query: Read) -> None:
+    def _take_read(self, call: Call, query: Read | OrderRead) -> None:
         refusal = self._refuse_read()
+        if refusal is None and self._is_crowded(call.client):
+            refusal = Refusal("BUSY", "too many requests wait for the terminal: ask again")
         if refusal is not None:
-            call.answer(refusal)
-            return
-        if self._is_crowded(call.client):
-            call.answer(Refusal("BUSY", "too many requests wait for the terminal: ask again"))
+            call.answer(state_executed(call.request, refusal))
             return
         now = self.monotonic()
         limit_sec = self.settings.patience_sec
         own = call.request.fields.get("deadline_msc")
         own_sec = own * _ANSWER_SHARE / 1000 if type(own) is int and 0 < own < 10**9 else math.inf
         self._waiting.append(_Waiting(call, query, now + min(limit_sec, own_sec)))
-        self._pass_on()
+        self.pass_on()
         waiting = self._waiting
         if waiting and waiting[-1].call is call and self.link.busy_sec > limit_sec:
             self._answer_busy(waiting.pop())
@@ -292,7 +304,7 @@ class GatewayService:
         return None
 
     def _pong(self) -> Pong:
-        head = self._known_head()
+        head = self.known_head()
         is_allowed = self._head is not None and bool(self._head.get("trade_allowed"))
         return Pong(
             head=head,
@@ -305,7 +317,7 @@ class GatewayService:
                 push_port=self.publisher.port,
                 trade_allowed=is_allowed and head is not None and head.connected and not self.is_read_only,
                 gateway_time_msc=_utc_msc(),
-                terminal_process=self.link.describe(),
+                terminal_process=self.link.describe() | self.orders.describe(),
             ),
         )
 
@@ -318,9 +330,9 @@ class GatewayService:
                 "GAP", f"events after {query.after_seq} are not stored (any more); the newest is {self.store.seq}: sync"
             )
         rows = [{"seq": one.seq, "kind": one.kind, "at_msc": one.at_msc, "data": one.data} for one in found]
-        return Events(head=self._known_head(), store=self.store.id, epoch=self.store.epoch, rows=rows)
+        return Events(head=self.known_head(), store=self.store.id, epoch=self.store.epoch, rows=rows)
 
-    def _known_head(self) -> Head | None:
+    def known_head(self) -> Head | None:
         """Return the head of the newest answer; None before the first and where its account is not there."""
         if self._head is None or self._wrong is not None:
             return None
@@ -365,9 +377,10 @@ class GatewayService:
         if self.link.generation != self._generation:  # a new terminal process has connected to nothing
             self._generation = self.link.generation
             self._is_connected, self._connect_at = False, now
+        due.append(self.orders.run_due())
         self._answer_late(now)
         self._pass_command_on()
-        self._pass_on()
+        self.pass_on()
         if self.link.is_ready:
             due.append(self._work(now))
         if now >= self._beat_at:
@@ -390,14 +403,21 @@ class GatewayService:
     def _answer_busy(self, one: _Waiting) -> None:
         one.answer(Refusal("BUSY", self.link.describe_busy()))
 
-    def _pass_on(self) -> None:
+    def pass_on(self) -> None:
         """Pass the next request to the terminal process, if it takes one and no look at the terminal is overdue.
 
         Requests of several clients may leave no pause: without that, nothing would be published meanwhile. After each look it
         is the turn of a request, however long looks take.
         """
+        if self.orders.pass_send():  # nothing comes before an order
+            self._has_looked = False
+            return
         is_overdue = not self._has_looked and self.monotonic() >= self._poll_at + self.settings.poll_ms / 1000
-        if self._waiting and self.link.is_ready and self._is_connected and not is_overdue:
+        if is_overdue or not self._is_connected or not self.link.is_ready:
+            return
+        if self.orders.pass_lookup():
+            self._has_looked = False
+        elif self._waiting:
             self._has_looked = False
             one = self._under_way = self._waiting.popleft()
             own = one.call.request.fields.get("deadline_msc")
@@ -405,7 +425,7 @@ class GatewayService:
                 one.busy_at += max(0.0, own * _ANSWER_SHARE / 1000 - self.settings.patience_sec)
             else:
                 one.busy_at = math.inf
-            self.link.call(_CALL_OF[type(one.query)], _arguments(one.query), lambda outcome: self._answer_read(one, outcome))
+            self.link.call(*_call_of(one.query), lambda outcome: self._answer_read(one, outcome))
 
     def _work(self, now: float) -> float:
         """Connect or look at the terminal, if it is time; return in how many seconds it is."""
@@ -429,27 +449,31 @@ class GatewayService:
 
     def _answer_read(self, one: _Waiting, outcome: Outcome) -> None:
         self._under_way = None
-        refusal = self._note(outcome)
+        refusal = self.note(outcome)
         if refusal is not None:
             one.answer(refusal)
         elif isinstance(outcome, Result) and not one.is_answered:
             try:
-                answer = _read_answer(one, outcome)
+                answer = self._read_answer(one, outcome)
             except Exception as error:  # noqa: BLE001  # an answer of one client must not end the service of all
                 answer = Refusal("INTERNAL", words_of(error))
             one.answer(answer)
 
     def _note_poll(self, outcome: Outcome) -> None:
-        if self._note(outcome) is None and isinstance(outcome, Result):
-            self._publish([Change(kind, data) for kind, data in outcome.fields["changes"]])
+        if self.note(outcome) is None and isinstance(outcome, Result):
+            self._publish([Change(kind, self._known_order(kind, data)) for kind, data in outcome.fields["changes"]])
+
+    def _known_order(self, kind: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what an event carries; a row of an order with its client id."""
+        return {**data, "order": self.orders.with_client_id(data["order"])} if kind == "order" else data
 
     def _note_connect(self, outcome: Outcome) -> None:
         if isinstance(outcome, Result):
             self._is_connected, self._connect_failures = True, 0
             self._has_looked, self._poll_at = False, -math.inf  # before any request: what changes after an answer is an event
-        self._note(outcome)
+        self.note(outcome)
 
-    def _note(self, outcome: Outcome) -> Refusal | None:
+    def note(self, outcome: Outcome) -> Refusal | None:
         """Note the head of an answer, or that there was none; return why a request that it answers is refused."""
         if isinstance(outcome, Failure):
             return self._note_failure(outcome)
@@ -466,6 +490,8 @@ class GatewayService:
         return None
 
     def _note_failure(self, failure: Failure) -> Refusal:
+        if failure.refused:
+            return Refusal("BAD_REQUEST", failure.text, {"field": failure.field})
         if failure.code is None:
             refusal = Refusal("WRONG_ACCOUNT" if failure.field in _IDENTITY else "INTERNAL", failure.text)
         else:
@@ -509,19 +535,21 @@ class GatewayService:
         return None
 
     def _take_path_lock(self, head: Mapping[str, Any]) -> None:
-        """Take the lock of the terminal's data path, once; without it no order is sent."""
+        """Take the lock of the terminal's data path; without it no order is sent, and it is tried again each time."""
         folder = head.get("data_path")
-        if self._path_lock is not None or not folder:
+        if not folder or (self._path_lock is not None and self._has_path_lock):
             return
-        self._path_lock = FileLock.of_folder(Path(folder))
+        if self._path_lock is None:
+            self._path_lock = FileLock.of_folder(Path(folder))
+        why = f"another service uses the terminal of {folder}"
         try:
             self._has_path_lock = self._path_lock.acquire()
         except OSError as error:
-            self._has_path_lock = False
-            self.report(f"the lock of {folder} cannot be taken ({error.strerror or error}): read only")
-            return
-        if not self._has_path_lock:
-            self.report(f"another service uses the terminal of {folder}: this one is read only")
+            self._has_path_lock, why = False, f"the lock of {folder} cannot be taken ({error.strerror or error})"
+        shown = None if self._has_path_lock else why
+        if shown != self._unlocked:
+            self.report(f"{shown}: this one is read only until then" if shown else f"the terminal of {folder} is free: orders")
+        self._unlocked = shown
 
     def _show_connection(self, head: Mapping[str, Any] | None, why: str | None = None, *, is_reported: bool = False) -> None:
         """Publish and report how the terminal is connected, if that is another way than before."""
@@ -550,17 +578,66 @@ class GatewayService:
             self._unstored = str(error)
             return
         self._unstored = None
+        self.publish_stored(events)
+
+    # ---- what orders need
+
+    @property
+    def account(self) -> AccountId | None:
+        """The account of the store; None before the first connection."""
+        return None if self.store.account is None else AccountId(login=self.store.account[0], server=self.store.account[1])
+
+    def publish_stored(self, events: list[Event]) -> None:
+        """Publish events that are stored."""
+        assert self.store.account is not None, "the terminal has shown its account"
         for event in events:
             self.publisher.publish(event, store=self.store.id, account=self.store.account)
 
+    def refuse_orders(self) -> Refusal | None:
+        """Return why no order can be sent now, by what was seen of the terminal last; None where one can."""
+        if self._wrong is not None and self._wrong.code == "WRONG_ACCOUNT":
+            return self._wrong
+        head = self.known_head()
+        if self._head is None or head is None or not head.connected:
+            why = "the terminal is not connected to its broker" if self._is_connected else "the terminal is not connected"
+            return Refusal("NOT_CONNECTED", f"{why}: nothing was sent")
+        if not self._head.get("trade_allowed"):
+            return Refusal("READ_ONLY", "account or terminal do not allow trading: nothing was sent")
+        return None
 
-def _arguments(query: Read) -> dict[str, Any]:
+    def utc_msc(self) -> int:
+        """Return the present, UTC."""
+        return _utc_msc()
+
+    def monotonic_sec(self) -> float:
+        """Return seconds that only rise."""
+        return self.monotonic()
+
+    def seconds_to_wait(self) -> float:
+        """Return how long a request waits for a terminal process that is busy."""
+        return self.settings.patience_sec
+
+    def _read_answer(self, one: _Waiting, result: Result) -> Answer:
+        if isinstance(one.query, OrderRead):
+            return self.orders.answer_read(one.query, _head_of(result.fields["head"]), result.body)
+        return _read_answer(one, result)
+
+
+def _call_of(query: Read | OrderRead) -> tuple[str, dict[str, Any]]:
+    """Return the call of the terminal process that answers a request, and its arguments."""
     match query:
-        case GetDeals(from_msc=from_msc, to_msc=to_msc, position=position):
-            return {"from_msc": from_msc, "to_msc": to_msc, "position": position}
+        case GetDeals():
+            return "deals", asdict(query)
         case GetPositions(symbol=symbol):
-            return {"symbol": None if symbol == "*" else symbol}
-    return {}
+            return "positions", {"symbol": None if symbol == "*" else symbol}
+        case GetAccount():
+            return "account", {}
+        case GetSymbols():
+            return "symbols", {}
+        case Ping():
+            raise AssertionError("it is answered here")
+        case _:
+            return call_of(query)
 
 
 def _read_answer(one: _Waiting, result: Result) -> Answer:

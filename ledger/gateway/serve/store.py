@@ -1,14 +1,15 @@
 """The store of the service: an SQLite database with its id, the count of its starts, and the newest events that were pushed.
 
 Every commit is on disk before it returns (WAL, ``synchronous=FULL``, read back when it is opened). Its tables are made step by
-step, so that a later version adds the requests of orders without a change to what is there.
+step, so that a later version adds its own without a change to what is there; those of orders are in ``requests``.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 from uuid import uuid4
@@ -18,6 +19,7 @@ from attrs import define, field, frozen
 from ledger.errors import BadValue, GatewayUnavailable
 from ledger.gateway.serve.changes import Change
 from ledger.gateway.serve.lock import FileLock
+from ledger.gateway.serve.requests import REQUEST_TABLES, Requests, Transaction
 
 #: How many of the newest events are stored.
 EVENTS_MAX: Final = 10_000
@@ -30,6 +32,7 @@ _STEPS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE TABLE events (seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, kind TEXT NOT NULL, at_msc INTEGER NOT NULL,"
         " data TEXT NOT NULL)",
     ),
+    REQUEST_TABLES,
 )
 
 
@@ -53,6 +56,7 @@ class Store:
         epoch: How often a service was started with it.
         seq: Number of the newest event, 0 before the first.
         account: Login and server that it belongs to; None before the first connection.
+        requests: What became of each client id.
     """
 
     id: str
@@ -60,12 +64,18 @@ class Store:
     seq: int
     account: tuple[int, str] | None
     events_max: int
+    requests: Requests
     _database: sqlite3.Connection = field(repr=False)
     _lock: FileLock = field(repr=False)
 
     @classmethod
-    def open(cls, path: Path, *, events_max: int = EVENTS_MAX) -> Self:
-        """Open a store, or make it, and count the start.
+    def open(cls, path: Path, *, events_max: int = EVENTS_MAX, utc_msc: int | None = None) -> Self:
+        """Open a store, or make it, and count the start. What an earlier one left under way is fenced, or unresolved.
+
+        Args:
+            path: Its file.
+            events_max: How many of the newest events are stored.
+            utc_msc: The present, UTC.
 
         Raises:
             BadValue: It is no store, of a newer version, damaged, or SQLite is not durable there.
@@ -80,20 +90,23 @@ class Store:
         if not is_ours:
             raise GatewayUnavailable(f"store {path}: another service uses it; stop that one, or name another with --store")
         try:
-            return cls._opened(path, lock, events_max)
+            return cls._opened(path, lock, events_max, time.time_ns() // 1_000_000 if utc_msc is None else utc_msc)
         except BaseException:
             lock.release()
             raise
 
     @classmethod
-    def _opened(cls, path: Path, lock: FileLock, events_max: int) -> Self:
+    def _opened(cls, path: Path, lock: FileLock, events_max: int, utc_msc: int) -> Self:
         database = sqlite3.connect(path, isolation_level=None)
         try:
             _make_durable(database, path)
             _make_tables(database, path)
-            identity, epoch, seq, login, server = database.execute(
-                "UPDATE service SET epoch = epoch + 1 RETURNING id, epoch, seq, login, server"
-            ).fetchone()
+            with Transaction(database):
+                identity, epoch, seq, login, server = database.execute(
+                    "UPDATE service SET epoch = epoch + 1 RETURNING id, epoch, seq, login, server"
+                ).fetchone()
+                requests = Requests(database, epoch)
+                requests.start(utc_msc)
         except sqlite3.Error as error:
             database.close()
             raise BadValue(f"store {path}: cannot be opened as a store of the service: {error}") from error
@@ -101,7 +114,7 @@ class Store:
             database.close()
             raise
         account = None if login is None else (login, server)
-        return cls(identity, epoch, seq, account, events_max, database, lock)
+        return cls(identity, epoch, seq, account, events_max, requests, database, lock)
 
     def close(self) -> None:
         """Close the store and release it."""
@@ -115,8 +128,14 @@ class Store:
             self.account = (login, server)
         return self.account == (login, server)
 
-    def append(self, changes: Sequence[Change], *, at_msc: int) -> list[Event]:
-        """Store changes as the next events and return them; they are on disk then."""
+    def append(self, changes: Sequence[Change], *, at_msc: int, beside: Callable[[], object] | None = None) -> list[Event]:
+        """Store changes as the next events and return them; they are on disk then.
+
+        Args:
+            changes: What changed.
+            at_msc: When, UTC.
+            beside: Writes what belongs to them, in the same transaction: both are on disk then, or neither.
+        """
         if not changes:
             return []
         events = [
@@ -124,7 +143,9 @@ class Store:
             for number, change in enumerate(changes, 1)
         ]
         newest = events[-1].seq
-        with self._transaction():
+        with Transaction(self._database):
+            if beside is not None:
+                beside()
             self._database.executemany(
                 "INSERT INTO events (seq, epoch, kind, at_msc, data) VALUES (?, ?, ?, ?, ?)",
                 [(one.seq, one.epoch, one.kind, one.at_msc, json.dumps(one.data)) for one in events],
@@ -146,27 +167,6 @@ class Store:
         return [
             Event(seq=seq, epoch=epoch, kind=kind, at_msc=msc, data=json.loads(data)) for seq, epoch, kind, msc, data in rows
         ]
-
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self._database)
-
-
-@frozen
-class _Transaction:
-    """A transaction that is committed unless something is raised in it."""
-
-    database: sqlite3.Connection
-
-    def __enter__(self) -> None:
-        self.database.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self.database.execute("COMMIT")
-        finally:
-            if self.database.in_transaction:  # SQLite has ended some of those that failed by itself
-                self.database.execute("ROLLBACK")
 
 
 def _make_durable(database: sqlite3.Connection, path: Path) -> None:
@@ -199,7 +199,7 @@ def _make_tables(database: sqlite3.Connection, path: Path) -> None:
         raise BadValue(f"store {path}: version {done} is newer than this program ({len(_STEPS)}); upgrade the program")
     if done == len(_STEPS):
         return
-    with _Transaction(database):
+    with Transaction(database):
         for step in _STEPS[done:]:
             for statement in step:
                 database.execute(statement)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from importlib import import_module
 from multiprocessing.connection import Connection
@@ -21,7 +21,10 @@ from attrs import define, field, frozen
 
 from ledger.clock import DAY_MSC
 from ledger.errors import GatewayError, SnapshotRefused
+from ledger.events.orders import OrderKind
 from ledger.gateway.serve.changes import Row, Watch
+from ledger.order_messages import OrderMessage
+from ledger.protocol.order_requests import FieldRefused, read_order_message
 
 _Value = TypeVar("_Value")
 
@@ -73,6 +76,38 @@ class Terminal(Protocol):
         """Return the symbols."""
         ...
 
+    def active_orders(self) -> list[dict[str, Any]]:
+        """Return the orders that the broker is working on."""
+        ...
+
+    def order_history(
+        self, *, from_msc: int | None = None, to_msc: int | None = None, position: int | None = None, order: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Return orders that are done."""
+        ...
+
+    def tick(self, symbol: str) -> dict[str, Any]:
+        """Return the newest prices of a symbol."""
+        ...
+
+    def lookup(
+        self, *, token: str, tickets: Iterable[int], magic: int | None, from_msc: int, to_msc: int | None
+    ) -> dict[str, Any]:
+        """Search orders and deals for an order."""
+        ...
+
+    def prepare(self, message: OrderMessage) -> dict[str, Any]:
+        """Return the request that carries out an order message; nothing is sent."""
+        ...
+
+    def send(self, request: Mapping[str, Any], kind: OrderKind, *, login: int, server: str) -> dict[str, Any]:
+        """Send a request, once."""
+        ...
+
+    def check(self, message: OrderMessage) -> dict[str, Any]:
+        """Return what the broker would state of an order."""
+        ...
+
 
 class CommandedTerminal(Terminal, Protocol):
     """A simulated terminal, which takes commands beside."""
@@ -111,7 +146,6 @@ def run(connection: Connection, settings: TerminalSettings) -> None:
 @define(eq=False)
 class _TerminalProcess:
     _connection: Connection
-    _watch: Watch = field(factory=Watch, init=False)
 
     def serve(self, settings: TerminalSettings) -> None:
         try:
@@ -122,20 +156,42 @@ class _TerminalProcess:
             self._send({"failed": _describe(error)})
             return
         self._send({"started": True})
+        calls = TerminalCalls(terminal)
         while True:
             request = json.loads(self._connection.recv_bytes())
-            header, body = self._answer(terminal, request)
+            header, body = calls.carry_out(request)
             self._send({"id": request["id"], **header}, body)
 
-    def _answer(self, terminal: Terminal, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    def _beat(self, call: str | None) -> None:
+        """Send which call into the package begins, or that it ended."""
+        self._send({"inside": call})
+
+    def _send(self, header: Mapping[str, Any], body: bytes = b"") -> None:
+        self._connection.send_bytes(_encode(header) + b"\n" + body)
+
+
+@define(eq=False)
+class TerminalCalls:
+    """What a terminal process does for each call, whatever carries it.
+
+    Attributes:
+        terminal: The terminal that is asked.
+    """
+
+    terminal: Terminal
+    _watch: Watch = field(factory=Watch, init=False)
+
+    def carry_out(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """Carry out a call and return its answer, whatever becomes of it: an object, and its rows as JSON."""
+        terminal = self.terminal
         terminal.last_error = None
         try:
-            return self._found(terminal, request)
+            return self._found(terminal, request) or self._found_of_orders(terminal, request)
         except Exception as error:  # noqa: BLE001  # one call that fails must not end the process of all
             return {"error": describe_error(error, terminal.last_error)}, b""
 
-    def _found(self, terminal: Terminal, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-        """Make the calls of a request."""
+    def _found(self, terminal: Terminal, request: dict[str, Any]) -> tuple[dict[str, Any], bytes] | None:
+        """Make the calls of a request; None if it is one about orders."""
         match request["call"]:
             case "connect":
                 terminal.head()
@@ -159,6 +215,34 @@ class _TerminalProcess:
                 return _answer_rows(*terminal.with_head(terminal.symbols))
             case "command":
                 return {}, cast("CommandedTerminal", terminal).command(request["text"].encode())
+        return None
+
+    def _found_of_orders(self, terminal: Terminal, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """Make the calls of a request about orders."""
+        fields = request.get("fields", {})
+        match request["call"]:
+            case "orders":
+                return _answer_rows(*terminal.with_head(terminal.active_orders))
+            case "order_history":
+                span = {name: request[name] for name in ("from_msc", "to_msc", "position", "order")}
+                return _answer_rows(*terminal.with_head(lambda: terminal.order_history(**span)))
+            case "tick":
+                head, tick = terminal.with_head(lambda: terminal.tick(request["symbol"]))
+                return {"head": head}, _encode({"tick": tick})
+            case "order_check":
+                head, checked = terminal.with_head(lambda: terminal.check(read_order_message(fields, is_check=True)))
+                return {"head": head}, _encode(checked)
+            case "prepare":
+                head, prepared = terminal.with_head(lambda: terminal.prepare(read_order_message(fields)))
+                return {"head": head}, _encode(prepared)
+            case "lookup":
+                names = ("token", "tickets", "magic", "from_msc", "to_msc")
+                terminal.refresh_clock()
+                head, found = terminal.with_head(lambda: terminal.lookup(**{name: request[name] for name in names}))
+                return {"head": head}, _encode(found)
+            case "order_send":
+                account = {name: request[name] for name in ("login", "server")}
+                return {}, _encode(terminal.send(request["request"], OrderKind(request["kind"]), **account))
             case other:
                 raise ValueError(f"unknown call {other}")
 
@@ -179,13 +263,6 @@ class _TerminalProcess:
         self._watch = watch  # a look that failed was none: the next one finds its changes again
         return {**found, "changes": [(change.kind, change.data) for change in changes]}
 
-    def _beat(self, call: str | None) -> None:
-        """Send which call into the package begins, or that it ended."""
-        self._send({"inside": call})
-
-    def _send(self, header: Mapping[str, Any], body: bytes = b"") -> None:
-        self._connection.send_bytes(_encode(header) + b"\n" + body)
-
 
 def _answer_rows(head: Row, rows: Sequence[Row]) -> tuple[dict[str, Any], bytes]:
     return {"head": head, "count": len(rows)}, _encode(rows)
@@ -197,6 +274,8 @@ def describe_error(error: Exception, last_error: tuple[int, str] | None) -> dict
         text = str(error) if last_error is None else last_error[1]
         code = None if last_error is None else last_error[0]
         return {"code": code, "text": text[:_TEXT_MAX], "field": getattr(error, "field", None)}
+    if isinstance(error, FieldRefused):
+        return {"code": None, "text": str(error)[:_TEXT_MAX], "field": error.name, "refused": True}
     return {"code": None, "text": _describe(error), "field": None}
 
 
