@@ -104,7 +104,7 @@ class Book:
 
     def change_of(self, order: Order | OrderRequest) -> Change:
         """Return what an order, or a request, may still do."""
-        symbol, volume = self.symbol_of(order), order.volume
+        symbol, volume = self.symbol_of(order), order.volume or None  # an answer may state 0 where it knows none
         if isinstance(order, Order) and volume is not None:
             volume = max(_ZERO, EXACT.subtract(volume, order.filled))
         match order.kind:
