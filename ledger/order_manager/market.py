@@ -23,6 +23,7 @@ from ledger.events.orders import OrderIntended, OrderKind
 from ledger.journal.health import SyncHealth
 from ledger.order_messages import OrderMessage, RemoteCheck, RemoteTick
 from ledger.orders.intervals import EXACT, Book
+from ledger.orders.limit_values import BROKER
 from ledger.orders.limits import ClosedResult, DayBase, DayFigures, Intent, Limits, LossBase, Market, day_start_utc_msc
 from ledger.orders.request import OrderRequest
 from ledger.orders.states import WITHOUT_FILLS
@@ -30,6 +31,7 @@ from ledger.orders.view import Orders
 from ledger.portfolio import Portfolio
 from ledger.safety import Danger, judge, seen_of
 from ledger.service import Account
+from ledger.snapshot import RemoteAccount
 from ledger.terms import AccountTerms
 from ledger.values import Entry
 
@@ -47,6 +49,9 @@ _RULES_OF_PRICES: Final = (
 )  # fmt: skip
 _RULES_OF_WORTH: Final = ("risk_per_order_max", "notional_per_order_max", "notional_total_max")
 _RULES_OF_PACE: Final = ("orders_per_minute_max", "orders_per_day_max", "same_request_within_sec")
+#: So long the broker's limit is not asked for again.
+_SLOTS_FOR_US: Final = 300 * 1_000_000
+_ANY_NUMBER: Final = 2**31  # the broker states 0 for it
 _ANY_TOKEN: Final = "L" + "A" * 19  # the gateway ignores it
 
 
@@ -55,6 +60,10 @@ class MarketGateway(Protocol):
 
     def tick(self, symbol: str) -> RemoteTick:
         """Return the newest prices of a symbol."""
+        ...
+
+    def account(self) -> RemoteAccount:
+        """Return the broker's figures of the account."""
         ...
 
     def order_check(self, message: OrderMessage) -> RemoteCheck:
@@ -75,6 +84,7 @@ class MarketReader:
         self._gateway = gateway
         self._lock = Lock()
         self._recent = _Recent(account)
+        self._slots: tuple[int, int] | None = None  # when the broker's limit was asked for, and what it is
         self._day: tuple[int, int, Portfolio] | None = None  # its start, the version it was folded at, what there was
         self._highest: tuple[int, Decimal] | None = None  # the version that it was looked for at
 
@@ -108,6 +118,8 @@ class MarketReader:
             if book.why_not_reducing(request) is None:
                 return market
             market = attrs.evolve(market, is_kill_switch_on=_is_kill_switch_on(limits.kill_switch_file))
+            if limits.orders_max == BROKER:
+                market = attrs.evolve(market, slots_max=self._slots_max(now_us))
             market = self._with_prices(market, limits, book, symbol)
             if _is_any_set(limits, ("margin_free_min", "margin_level_min")) and request.kind not in WITHOUT_FILLS:
                 market = attrs.evolve(market, order_check=self._order_check(request, now_utc_msc))
@@ -129,6 +141,13 @@ class MarketReader:
             positions_age_ms=None if why_positions else age_ms,
             verified_why=why or why_positions,
         )
+
+    def _slots_max(self, now_us: int) -> int | None:
+        """Return how many positions and orders the broker allows, asked for now and then."""
+        if self._slots is None or now_us - self._slots[0] > _SLOTS_FOR_US:
+            account = _read(self._gateway.account)
+            self._slots = None if account is None or account.orders_limit is None else (now_us, account.orders_limit)
+        return None if self._slots is None else self._slots[1] or _ANY_NUMBER
 
     # ---- prices
 

@@ -23,6 +23,8 @@ from ledger.values import Side, exact, plain, shown, to_side, to_text, to_whole,
 VERIFIED_WITHIN_SEC: Final = 60
 #: The zone that is the trade server's own clock.
 SERVER: Final = "server"
+#: As many as the broker allows.
+BROKER: Final = "broker"
 _OF_A_DAY: Final = ("daily_loss_max", "orders_per_day_max")
 _SECONDS_MAX: Final = 10**9
 _COUNT_MAX: Final = 10**9
@@ -150,6 +152,10 @@ def _count(value: int) -> int:
     return _whole(value, 1, _COUNT_MAX, "a count")
 
 
+def _slots(value: int | str) -> int | str:
+    return BROKER if value == BROKER else _count(value)  # type: ignore[arg-type]
+
+
 def _points(value: int) -> int:
     return _whole(value, 1, _COUNT_MAX, "points")
 
@@ -264,7 +270,7 @@ class Limits:
     volume_per_symbol_max: Decimal | None = attrs.field(default=None, converter=optional(_lots))
     volume_total_max: Decimal | None = attrs.field(default=None, converter=optional(_lots))
     positions_max: int | None = attrs.field(default=None, converter=optional(_count))
-    orders_max: int | None = attrs.field(default=None, converter=optional(_count))
+    orders_max: int | str | None = attrs.field(default=None, converter=optional(_slots))
     exit_slots: int | None = attrs.field(default=None, converter=optional(_count))
     orders_per_minute_max: int | None = attrs.field(default=None, converter=optional(_count))
     orders_per_day_max: int | None = attrs.field(default=None, converter=optional(_count))
@@ -291,6 +297,8 @@ class Limits:
     initial_balance: Decimal | None = attrs.field(default=None, converter=optional(_money))
 
     def __attrs_post_init__(self) -> None:
+        if self.exit_slots is not None and self.orders_max is None:
+            raise BadValue("exit_slots are of orders_max, found none: state it, or orders_max = 'broker'")
         if self.loss_total_max is not None and self.loss_total_base is LossBase.STATIC and self.initial_balance is None:
             raise BadValue("loss_total_max counts from initial_balance, found none: state it, or loss_total_base = 'trailing'")
         if self.no_new_within_sec is not None and self.no_new_within_sec * 1000 >= _DAY_MINUTES * MINUTE_MSC // 2:

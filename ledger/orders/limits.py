@@ -17,6 +17,7 @@ from ledger.events.orders import HaltMode, HaltScope, OrderKind
 from ledger.order_messages import RemoteCheck, RemoteTick
 from ledger.orders.intervals import EXACT, Book
 from ledger.orders.limit_values import (
+    BROKER,
     SERVER,
     VERIFIED_WITHIN_SEC,
     Amount,
@@ -441,18 +442,16 @@ def _check_counts(case: _Case) -> Iterator[Denied]:
         by_symbol = len(case.book.exposures().keys() | {case.symbol})
         positions = by_symbol if case.book.nets else len(case.book.positions) + opening
         yield from _at_most("positions_max", limits.positions_max, positions, "positions, if every open order is executed")
-    slots = len(case.book.positions) + opening
-    if limits.orders_max is None and limits.exit_slots is None:
+    if limits.orders_max is None:
         return
-    most = case.market.slots_max if limits.orders_max is None else limits.orders_max
+    most = case.market.slots_max if isinstance(limits.orders_max, str) else limits.orders_max
+    slots, reserved = len(case.book.positions) + opening, limits.exit_slots or 0
+    rule = "exit_slots" if reserved else "orders_max"
     if most is None:
-        yield _unread("exit_slots", f"{limits.exit_slots} free", "how many orders the broker allows", "set orders_max")
+        yield _unread(rule, BROKER, "how many orders the broker allows", "set orders_max to a number")
         return
-    if limits.exit_slots is None:
-        yield from _at_most("orders_max", most, slots, "positions and open orders")
-    else:
-        what = f"positions and open orders ({limits.exit_slots} of {most} are for exits)"
-        yield from _at_most("exit_slots", max(0, most - limits.exit_slots), slots, what)
+    what = f"positions and open orders ({reserved} of {most} are for exits)" if reserved else "positions and open orders"
+    yield from _at_most(rule, max(0, most - reserved), slots, what)
 
 
 def _at_most(rule: str, limit: int, value: int, what: str) -> Iterator[Denied]:

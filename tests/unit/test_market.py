@@ -18,6 +18,8 @@ from ledger.order_messages import RemoteCheck, RemoteTick
 from ledger.orders.limits import DayFigures, Denied, Limits, Market, check
 from ledger.orders.request import OrderRequest
 from ledger.service import Account
+from ledger.snapshot import RemoteAccount
+from ledger.values import MarginMode
 from tests.support.orders import TOKEN
 from tools.testkit.facts import ACCOUNT, START_MSC, START_US, cash, completion, fill, revised, specified
 
@@ -37,6 +39,7 @@ class Prices:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.is_down = False
+        self.orders_limit: int | None = 2
         self.ticks = {"EURUSD": ("1.0999", "1.1"), "USDJPY": ("150", "150.1"), "GBPUSD": ("1.25", "1.26")}
 
     def tick(self, symbol: str) -> RemoteTick:
@@ -47,6 +50,13 @@ class Prices:
     def order_check(self, message: Any) -> RemoteCheck:
         self._ask(f"check {message.kind.value} {message.symbol} {message.volume}")
         return RemoteCheck(retcode=0, margin=Decimal(1), margin_free=Decimal(1), margin_level=Decimal(100))
+
+    def account(self) -> RemoteAccount:
+        self._ask("account")
+        return RemoteAccount(
+            login=ACCOUNT.login, server=ACCOUNT.server, currency="USD", mode=MarginMode.HEDGING, balance=Decimal(1),
+            credit=Decimal(0), orders_limit=self.orders_limit,
+        )  # fmt: skip
 
     def _ask(self, what: str) -> None:
         self.asked.append(what)
@@ -100,6 +110,7 @@ def desk() -> Iterator[Desk]:
         ({"volume_total_max": 5, "hours": ["mon-sun 00:00-24:00"], "orders_per_day_max": 9}, []),
         ({"tick_age_max_sec": 5}, ["tick EURUSD"]),
         ({"risk_per_order_max": 10**6}, ["tick EURUSD"]),
+        ({"orders_max": "broker"}, ["account"]),
         ({"margin_free_min": 1}, ["check market EURUSD 0.1"]),
     ],
 )
@@ -150,6 +161,12 @@ def test_without_any_sync_nothing_is_verified():
     orders = account.replayed_orders(account.selection()[0])
     market = MarketReader(account, desk.gateway).read(Limits(), account.portfolio, orders, BUY)
     assert market.verified_age_ms is market.positions_age_ms is None
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(1, "orders_max"), (2, "allowed"), (0, "allowed"), (None, "orders_max")])
+def test_the_brokers_limit_of_orders_counts(desk, limit, expected):
+    desk.gateway.orders_limit = limit
+    assert desk.judge(orders_max="broker") == expected
 
 
 def test_the_kill_switch_file(desk, tmp_path):
