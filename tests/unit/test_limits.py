@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -17,6 +19,7 @@ from ledger.orders.request import OrderRequest
 from tests.support.orders import answered, fold_events, held, intended, shown
 from tools.testkit.facts import START_MSC, specified
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "limits.md"
 HOUR_MSC = 3_600_000
 NOW_MSC = START_MSC + HOUR_MSC
 COOLDOWN = {"cooldown_after_losses": {"losses": 3, "within_min": 60, "pause_min": 30}}
@@ -361,3 +364,12 @@ def test_limits_of_a_file():
 def test_what_is_no_rule_is_refused(rules, message):
     with pytest.raises(BadValue, match=message):
         Limits.of_rules(rules)
+
+
+def test_the_page_about_limits_names_every_rule_and_its_default():
+    rows = re.findall(r"^\| `(\w+)`[^|]*\|[^|]*\| (`?)([^`|]*)\2 ?\|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    defaults = {name: default.strip() for name, _, default in rows}
+    recorded = {one.name: one.default for one in attrs.fields(Limits)}
+    assert defaults == {
+        name: "" if default is None else str(getattr(default, "value", default)) for name, default in recorded.items()
+    }
