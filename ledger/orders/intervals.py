@@ -108,7 +108,7 @@ class Book:
     @classmethod
     def of(cls, portfolio: Portfolio, orders: Orders, at_utc_msc: int, *, late: frozenset[str] = frozenset()) -> Self:
         """Return the book of an account at a moment, in UTC."""
-        return cls(portfolio, orders.orders(at_utc_msc=at_utc_msc), lambda: orders.stops, late=late)
+        return cls(portfolio, orders.open_orders(at_utc_msc), lambda: orders.stops, late=late)
 
     # ---- what orders may do
 
@@ -265,7 +265,7 @@ def is_reducing(book: Book, request: OrderRequest) -> bool:
 
 
 def _request_of(order: Order | OrderRequest) -> OrderRequest | None:
-    return order if isinstance(order, OrderRequest) else getattr(order, "request", None)
+    return order if isinstance(order, OrderRequest) else order.request
 
 
 def _trade(symbol: str | None, side: Side | None, volume: Decimal | None) -> Change:
