@@ -111,7 +111,7 @@ class MarketReader:
         if request.kind is OrderKind.CANCEL:
             return Market(now_utc_msc=now_utc_msc, late=late)
         with self._lock:
-            book = Book.of(portfolio, orders, now_utc_msc, late=late)
+            book = Book(portfolio, orders, now_utc_msc, late=late)
             symbol = book.symbol_of(request)
             market = self._verified(portfolio, symbol, now_us)
             market = attrs.evolve(market, late=late)

@@ -7,9 +7,9 @@ else it is the sum of both sides, as each position can be closed alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from decimal import ROUND_HALF_EVEN, Context, Decimal
-from typing import Final, Self
+from typing import Final
 
 from attrs import frozen
 
@@ -83,32 +83,20 @@ class Book:
 
     Args:
         portfolio: The positions as they are recorded.
-        orders: The open orders, or all: those that nothing can come of any more are left out.
-        stops: Returns position id -> sl and tp as the broker showed them last.
+        orders: The orders.
+        at_utc_msc: The moment, in UTC: what nobody answered by the end of its validity is unknown from then on.
         late: Client ids of orders that are unknown although they still count as intended.
     """
 
-    def __init__(
-        self,
-        portfolio: Portfolio,
-        orders: Iterable[Order],
-        stops: Callable[[], Mapping[int, tuple[Decimal | None, Decimal | None]]],
-        *,
-        late: frozenset[str] = frozenset(),
-    ) -> None:
+    def __init__(self, portfolio: Portfolio, orders: Orders, at_utc_msc: int, *, late: frozenset[str] = frozenset()) -> None:
         self.nets = portfolio.terms.opened.mode.nets
         self.portfolio = portfolio
-        self.orders = tuple(order for order in orders if order.is_open)
-        self.stops, self.late = stops, late
+        self.orders = orders.open_orders(at_utc_msc)
+        self.view, self.late = orders, late
         self.changes = tuple((order, self.change_of(order)) for order in self.orders)
         self._by_symbol: dict[str | None, list[Change]] = {}
         for _, change in self.changes:
             self._by_symbol.setdefault(change.symbol, []).append(change)
-
-    @classmethod
-    def of(cls, portfolio: Portfolio, orders: Orders, at_utc_msc: int, *, late: frozenset[str] = frozenset()) -> Self:
-        """Return the book of an account at a moment, in UTC."""
-        return cls(portfolio, orders.open_orders(at_utc_msc), lambda: orders.stops, late=late)
 
     # ---- what orders may do
 
@@ -249,14 +237,28 @@ class Book:
         return None
 
     def _why_not_tighter(self, request: OrderRequest) -> str | None:
-        position, shown = self.position(request.position_id), self.stops().get(request.position_id or 0)
-        if position is None or shown is None:
-            return f"the stops of position {request.position_id} are not known: sync first"
+        position = self.position(request.position_id)
+        if position is None:
+            return f"the journal has no open position {request.position_id}: sync first"
         sign = 1 if position.side is Side.BUY else -1
-        for name, wanted, known, towards in (("sl", request.sl, shown[0], sign), ("tp", request.tp, shown[1], -sign)):
-            if wanted is not None and not _is_tighter(wanted, known or None, towards):
-                return f"{name} {plain(wanted)} is not tighter than {plain(known or _ZERO)}"
+        for sl, tp in self._stops_of(position):
+            for name, wanted, known, towards in (("sl", request.sl, sl, sign), ("tp", request.tp, tp, -sign)):
+                if wanted is not None and not _is_tighter(wanted, known or None, towards):
+                    return f"{name} {plain(wanted)} is not tighter than {plain(known or _ZERO)}"
         return None
+
+    def _stops_of(self, position: Position) -> Iterator[tuple[Decimal | None, Decimal | None]]:
+        """Yield the stops that a position may have: as the broker showed them, else as it was opened; and those asked for."""
+        shown = self.view.stops.get(position.position_id)
+        if shown is None:
+            opening = self.view.by_ticket(position.position_id)
+            asked = None if opening is None else opening.request
+            shown = (None, None) if asked is None else (asked.sl, asked.tp)
+        yield shown
+        for order in self.orders:
+            if order.kind is OrderKind.STOPS and order.position_id == position.position_id and order.request is not None:
+                sl, tp = order.request.sl, order.request.tp
+                yield shown[0] if sl is None else sl, shown[1] if tp is None else tp
 
 
 def is_reducing(book: Book, request: OrderRequest) -> bool:

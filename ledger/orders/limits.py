@@ -29,7 +29,7 @@ from ledger.orders.limit_values import (
     Window,
 )
 from ledger.orders.request import OrderRequest
-from ledger.orders.states import WITHOUT_FILLS
+from ledger.orders.states import OPEN_QUESTION, WITHOUT_FILLS, OrderState
 from ledger.orders.view import Order, Orders
 from ledger.portfolio import Portfolio
 from ledger.terms import AccountTerms
@@ -250,7 +250,7 @@ def check(limits: Limits, portfolio: Portfolio, orders: Orders, market: Market, 
     if request.kind is OrderKind.CANCEL:
         return Allowed(is_reducing=True)
     with localcontext(EXACT):
-        book = Book.of(portfolio, orders, market.now_utc_msc, late=market.late)
+        book = Book(portfolio, orders, market.now_utc_msc, late=market.late)
         case = _Case(limits=limits, portfolio=portfolio, orders=orders, market=market, request=request, book=book)
         for rule in _REDUCING_RULES if case.is_reducing else _RULES:
             for denied in rule(case):
@@ -319,11 +319,13 @@ def _check_unknown(case: _Case) -> Iterator[Denied]:
 
 def _check_under_way(case: _Case) -> Iterator[Denied]:
     """Deny a second change of an order, or of stops, while the first is under way: the first could win."""
-    request = case.request
+    request, target = case.request, case.target if case.request.kind is OrderKind.MODIFY else None
+    if target is not None and target.state in (OrderState.CHANGING, OrderState.CANCELLING):
+        why = f"order {target.client_id or target.ticket} is being changed or cancelled: wait until that is answered"
+        yield Denied(rule="unknown_orders", limit="one at a time", value=target.state.value, why=why)
     for order in case.book.orders:
-        if order.kind is not request.kind or not order.is_open:
-            continue
-        if request.kind is OrderKind.STOPS and order.position_id == request.position_id:
+        is_same = order.kind is request.kind is OrderKind.STOPS and order.position_id == request.position_id
+        if is_same and order.state in OPEN_QUESTION:
             why = f"order {order.client_id} changes the stops of position {order.position_id}: wait until it is answered"
             yield Denied(rule="unknown_orders", limit="one at a time", value=str(order.client_id), why=why)
 

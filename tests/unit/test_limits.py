@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import pytest
 
-from ledger import BalanceAsserted, LimitsSet, TradingHalted
+from ledger import BalanceAsserted, LimitsSet, StopsSeen, TradingHalted
 from ledger.codec import natural_key
 from ledger.errors import BadValue
 from ledger.order_messages import RemoteCheck, RemoteTick
@@ -306,6 +306,52 @@ def test_an_order_past_its_deadline_is_unknown():
     late = intended("a", symbol="EURUSD", side="buy", volume="0.1", until_utc_msc=NOW_MSC - 1)
     assert judge(Limits(), BUY, late) == "unknown_orders"
     assert judge(Limits(), BUY, late, now_utc_msc=NOW_MSC - 1) == "allowed"
+
+
+STOPS = StopsSeen(position_id=1, sl="1.05", tp="1.2", time_msc=START_MSC)
+UNKNOWN_STOPS = [intended("s", "stops", position_id=1, sl="1.06"), answered("s", "unknown")]
+OPENED_WITH_STOP = [intended("o", symbol="EURUSD", side="buy", volume=1, sl="1.05"), answered("o", "accepted", 1)]
+
+
+@pytest.mark.parametrize(
+    ("events", "asked", "is_tighter"),
+    [
+        ([STOPS], {"sl": "1.05"}, True),
+        ([STOPS], {"sl": "1.06", "tp": "1.1"}, True),
+        ([STOPS], {"sl": "1.04999"}, False),
+        ([STOPS], {"tp": "1.2001"}, False),
+        ([STOPS], {"sl": 0}, False),
+        ([STOPS], {"tp": 0}, False),
+        ([], {"sl": "1.01"}, True),
+        ([], {"sl": 0}, True),
+        (OPENED_WITH_STOP, {"sl": "1.05"}, True),
+        (OPENED_WITH_STOP, {"sl": "1.04"}, False),
+        ([STOPS, *UNKNOWN_STOPS], {"sl": "1.06"}, True),
+        ([STOPS, *UNKNOWN_STOPS], {"sl": "1.055"}, False),
+        ([StopsSeen(position_id=2, sl="1.05", tp=0, time_msc=START_MSC)], {"sl": "1.01"}, True),
+    ],
+)
+def test_stops_may_always_be_set_tighter(events, asked, is_tighter):
+    request = OrderRequest.stops(1, **asked)
+    halt = halted(mode="no_new_risk")
+    assert judge(Limits(), request, *events, halt) == ("allowed" if is_tighter else "halted")
+
+
+def test_the_stops_of_a_short_position_are_tighter_below():
+    events = [held(2, "sell"), StopsSeen(position_id=2, sl="1.2", tp="1.05", time_msc=START_MSC), halted(mode="no_new_risk")]
+    assert judge(Limits(), OrderRequest.stops(2, sl="1.2", tp="1.06"), *events) == "allowed"
+    assert judge(Limits(), OrderRequest.stops(2, sl="1.21"), *events) == "halted"
+    assert judge(Limits(), OrderRequest.stops(2, tp="1.04"), *events) == "halted"
+
+
+def test_one_change_at_a_time():
+    assert judge(Limits(), OrderRequest.stops(1, sl="1.01"), STOPS) == "allowed"
+    assert judge(Limits(), OrderRequest.stops(1, sl="1.01"), STOPS, *UNKNOWN_STOPS) == "unknown_orders"
+    resting = [BUY_LIMIT, answered("a", "accepted", 7)]
+    change = OrderRequest.modify("a", price="1.01")
+    assert judge(Limits(), change, *resting) == "allowed"
+    assert judge(Limits(), change, *resting, intended("m", "modify", target_client_id="a", price=1)) == "unknown_orders"
+    assert judge(Limits(), change, *resting, intended("m", "cancel", target_order=7)) == "unknown_orders"
 
 
 def test_limits_are_what_is_recorded_of_them():
