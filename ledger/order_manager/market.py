@@ -11,7 +11,7 @@ from datetime import timedelta
 from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import attrs
 
@@ -71,17 +71,42 @@ class MarketGateway(Protocol):
         ...
 
 
+class Mark(Protocol):
+    """What the open positions of an account were worth at a moment (UTC, microseconds): profit and swap, in its currency."""
+
+    @property
+    def time_us(self) -> int:
+        """When."""
+        ...
+
+    @property
+    def floating(self) -> Decimal | None:
+        """How much; None where that is not known."""
+        ...
+
+
+class Marks(Protocol):
+    """The marks of an account."""
+
+    def newest_mark(self, *, at_us: int) -> Mark | None:
+        """Return the newest mark at a moment (UTC, microseconds), None without one."""
+        ...
+
+
 class MarketReader:
     """Reads the market of requests on one account.
 
     Args:
         account: Whose limits they are.
         gateway: Where prices and checks are asked for.
+        marks: What the account was worth at earlier moments; without it nothing is known of them.
     """
 
-    def __init__(self, account: Account, gateway: MarketGateway) -> None:
+    def __init__(self, account: Account, gateway: MarketGateway, marks: Marks | None = None) -> None:
         self._account = account
         self._gateway = gateway
+        self._marks = marks
+        self._identity = account.name.server, account.name.login
         self._lock = Lock()
         self._recent = _Recent(account)
         self._slots: tuple[int, int] | None = None  # when the broker's limit was asked for, and what it is
@@ -205,8 +230,9 @@ class MarketReader:
 
     def _with_history(self, market: Market, limits: Limits, portfolio: Portfolio) -> Market:
         now = market.now_utc_msc
-        if _is_any_set(limits, _RULES_OF_PACE) or limits.cooldown_after_losses is not None:
-            span_msc = _span_msc(limits)
+        strategies = [own for _, own in limits.strategies_max or ()]
+        if limits.cooldown_after_losses is not None or any(_is_any_set(one, _RULES_OF_PACE) for one in (limits, *strategies)):
+            span_msc = max(_span_msc(one) for one in (limits, *strategies))
             market = attrs.evolve(
                 market,
                 intents=_read(lambda: self._recent.intents(now - span_msc)),
@@ -215,7 +241,7 @@ class MarketReader:
         if limits.daily_loss_max is None and limits.loss_total_max is None:
             return market
         fresh_us = limits.verified_within_sec * 1_000_000
-        market = attrs.evolve(market, floating=self._floating(portfolio, now * 1000, fresh_us))
+        market = attrs.evolve(market, floating=self._floating_now(portfolio, now * 1000, fresh_us))
         if limits.daily_loss_max is not None:
             day = _read(lambda: self._day_figures(limits, portfolio, now, fresh_us))
             market = attrs.evolve(market, day=day)
@@ -223,16 +249,23 @@ class MarketReader:
             market = attrs.evolve(market, highest_balance=_read(lambda: self._highest_balance(portfolio)))
         return market
 
-    def _floating(self, portfolio: Portfolio, at_us: int, fresh_us: int) -> Decimal | None:
+    def _floating_now(self, portfolio: Portfolio, now_us: int, fresh_us: int) -> Decimal | None:
+        """Return the floating result now: of a fresh mark, else of the broker's own figures; 0 without positions."""
+        floating = self._floating_at(portfolio, now_us, fresh_us)
+        if floating is not None:
+            return floating
+        account = _read(self._gateway.account)
+        if account is None or account.equity is None or (account.server, account.login) != self._identity:
+            return None
+        return EXACT.subtract(EXACT.subtract(account.equity, account.balance), account.credit)
+
+    def _floating_at(self, portfolio: Portfolio, at_us: int, fresh_us: int) -> Decimal | None:
         """Return the floating result at a moment: of a mark that is not older than what is fresh; 0 without positions."""
+        marks = self._marks
         if not portfolio.positions_count:
             return Decimal(0)
-        newest: Callable[..., Any] | None = getattr(self._account, "newest_mark", None)
-        mark = None if newest is None else _read(lambda: newest(at_us=at_us))
-        if mark is None or not 0 <= at_us - mark.time_us <= fresh_us:
-            return None
-        floating: Decimal | None = mark.floating
-        return floating
+        mark = None if marks is None else _read(lambda: marks.newest_mark(at_us=at_us))
+        return None if mark is None or not 0 <= at_us - mark.time_us <= fresh_us else mark.floating
 
     def _day_figures(self, limits: Limits, portfolio: Portfolio, now_utc_msc: int, fresh_us: int) -> DayFigures | None:
         start = day_start_utc_msc(limits, portfolio.terms, now_utc_msc)
@@ -241,7 +274,7 @@ class MarketReader:
             return None
         floating = None
         if limits.daily_base is not DayBase.BALANCE:
-            floating = self._floating(before, start * 1000, fresh_us)
+            floating = self._floating_at(before, start * 1000, fresh_us)
         earned = EXACT.subtract(portfolio.balance, before.balance)
         now_cash, then_cash = portfolio.totals.cash, before.totals.cash
         for kind in _DEPOSITS:

@@ -8,6 +8,7 @@ else it is the sum of both sides, as each position can be closed alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from copy import copy
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Final
 
@@ -22,6 +23,8 @@ from ledger.views import Position
 
 #: Sums of volumes and money are exact, whatever precision the engine has set for its own.
 EXACT: Final = Context(prec=200, rounding=ROUND_HALF_EVEN)
+#: What the name of a strategy begins with that is known by its magic number.
+MAGIC: Final = "magic:"
 _ZERO: Final = Decimal(0)
 _UNLIMITED: Final = Decimal("Infinity")
 
@@ -94,9 +97,8 @@ class Book:
         self.orders = orders.open_orders(at_utc_msc)
         self.view, self.late = orders, late
         self.changes = tuple((order, self.change_of(order)) for order in self.orders)
-        self._by_symbol: dict[str | None, list[Change]] = {}
-        for _, change in self.changes:
-            self._by_symbol.setdefault(change.symbol, []).append(change)
+        self.volumes, self.positions_count = portfolio.volumes, portfolio.positions_count
+        self.by_symbol = _group(self.changes)
 
     # ---- what orders may do
 
@@ -154,19 +156,48 @@ class Book:
                 return order
         return None
 
+    def of_strategy(self, name: str) -> Book:
+        """Return the part of it that belongs to a strategy, by its name or as ``magic:NUMBER``.
+
+        What may belong to it counts: an order of ours whose request is not known, a position whose opening order is not; where
+        the account nets, every position.
+        """
+        part = copy(self)
+        part.changes = tuple((order, change) for order, change in self.changes if _may_be_of(name, order))
+        part.orders = tuple(order for order, _ in part.changes)
+        part.by_symbol = _group(part.changes)
+        if self.nets:
+            return part
+        held = [position for position in self.portfolio.positions.values() if self._is_held_by(name, position)]
+        volumes: dict[str, tuple[Decimal, Decimal]] = {}
+        for position in held:
+            long, short = volumes.get(position.symbol, (_ZERO, _ZERO))
+            is_long = position.side is Side.BUY
+            volumes[position.symbol] = (
+                EXACT.add(long, position.volume if is_long else _ZERO), EXACT.add(short, _ZERO if is_long else position.volume)
+            )  # fmt: skip
+        part.volumes, part.positions_count = volumes, len(held)
+        return part
+
+    def _is_held_by(self, name: str, position: Position) -> bool:
+        if name.startswith(MAGIC):
+            return position.magic is None or name == f"{MAGIC}{position.magic}"
+        opening = self.view.by_ticket(position.ticket)
+        return opening is None or _may_be_of(name, opening)
+
     # ---- what may be held
 
     def exposure(self, symbol: str) -> Exposure:
         """Return what is held of a symbol, and what open orders may add."""
-        long, short = self.portfolio.volumes.get(symbol, (_ZERO, _ZERO))
+        long, short = self.volumes.get(symbol, (_ZERO, _ZERO))
         exposure = Exposure(nets=self.nets, long=long, short=short)
-        for change in (*self._by_symbol.get(symbol, ()), *self._by_symbol.get(None, ())):
+        for change in (*self.by_symbol.get(symbol, ()), *self.by_symbol.get(None, ())):
             exposure = exposure.after(change)
         return exposure
 
     def exposures(self) -> dict[str, Exposure]:
         """Return symbol -> exposure, of every symbol with a position or an open order."""
-        symbols = dict.fromkeys([*self.portfolio.volumes, *self._by_symbol])
+        symbols = dict.fromkeys([*self.volumes, *self.by_symbol])
         return {symbol: self.exposure(symbol) for symbol in symbols if symbol is not None}
 
     def closable(self, position_id: int) -> Decimal:
@@ -264,6 +295,26 @@ class Book:
 def is_reducing(book: Book, request: OrderRequest) -> bool:
     """Return whether a request can only make exposure smaller, whatever became of the open orders."""
     return book.why_not_reducing(request) is None
+
+
+def _may_be_of(name: str, order: Order) -> bool:
+    """Return whether an order belongs to a strategy, or may: one that is not ours belongs to none."""
+    request = order.request
+    if request is None:
+        return order.client_id is not None
+    return is_of_strategy(name, request)
+
+
+def is_of_strategy(name: str, request: OrderRequest) -> bool:
+    """Return whether a request is of a strategy, by its name or as ``magic:NUMBER``."""
+    return name == request.strategy or (request.magic is not None and name == f"{MAGIC}{request.magic}")
+
+
+def _group(changes: Iterable[tuple[Order, Change]]) -> dict[str | None, list[Change]]:
+    grouped: dict[str | None, list[Change]] = {}
+    for _, change in changes:
+        grouped.setdefault(change.symbol, []).append(change)
+    return grouped
 
 
 def _request_of(order: Order | OrderRequest) -> OrderRequest | None:

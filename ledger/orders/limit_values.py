@@ -26,6 +26,13 @@ SERVER: Final = "server"
 #: As many as the broker allows.
 BROKER: Final = "broker"
 _OF_A_DAY: Final = ("daily_loss_max", "orders_per_day_max")
+#: The rules that a strategy may have of its own.
+_OF_A_STRATEGY: Final = frozenset(
+    {
+        "volume_per_order_max", "volume_per_symbol_max", "volume_total_max", "positions_max", "orders_per_minute_max",
+        "orders_per_day_max", "same_request_within_sec", "symbols", "sides", "one_position",
+    }
+)  # fmt: skip
 _SECONDS_MAX: Final = 10**9
 _COUNT_MAX: Final = 10**9
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -242,6 +249,23 @@ def _cooldown(value: Cooldown | Mapping[str, int]) -> Cooldown:
     return Cooldown(**{name: _count(value[name]) for name in names})
 
 
+def _strategies(value: Mapping[str, Any] | tuple[tuple[str, Limits], ...]) -> tuple[tuple[str, Limits], ...]:
+    given: Any = value
+    pairs = dict(given) if isinstance(given, (Mapping, tuple)) else {}
+    if not pairs:
+        raise BadValue(f"expected strategies as a mapping of name to rules, found {shown(value)}")
+    return tuple(sorted((to_text(name, "a strategy"), _strategy(name, rules)) for name, rules in pairs.items()))
+
+
+def _strategy(name: str, rules: Any) -> Limits:
+    if isinstance(rules, Limits):
+        return rules
+    if not isinstance(rules, Mapping) or not rules or not rules.keys() <= _OF_A_STRATEGY:
+        known = ", ".join(sorted(_OF_A_STRATEGY))
+        raise BadValue(f"strategy {name}: expected a mapping of rules ({known}), found {shown(rules)}")
+    return Limits.of_rules(rules)
+
+
 @attrs.frozen(kw_only=True)
 class Limits:
     """The rules that order requests have to meet. A rule that is None is not checked.
@@ -295,6 +319,7 @@ class Limits:
     loss_total_max: Amount | None = attrs.field(default=None, converter=optional(_amount))
     loss_total_base: LossBase = attrs.field(default=LossBase.STATIC, converter=_loss_base, metadata={"of": ("loss_total_max",)})
     initial_balance: Decimal | None = attrs.field(default=None, converter=optional(_money))
+    strategies_max: tuple[tuple[str, Limits], ...] | None = attrs.field(default=None, converter=optional(_strategies))
 
     def __attrs_post_init__(self) -> None:
         if self.exit_slots is not None and self.orders_max is None:
@@ -384,6 +409,10 @@ def _json(value: Any) -> Any:
             return attrs.asdict(value)
         case frozenset():
             return sorted(map(_json, value))
+        case Limits():
+            return {name: rule for name, rule in value.rules.items() if name in _OF_A_STRATEGY}
+        case ((str(), Limits()), *_):
+            return {name: _json(limits) for name, limits in value}
         case tuple():
             return [_json(one) for one in value]
         case _:

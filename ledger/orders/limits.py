@@ -15,7 +15,7 @@ import attrs
 from ledger.clock import DAY_MSC, MINUTE_MSC, ClockRule
 from ledger.events.orders import HaltMode, HaltScope, OrderKind
 from ledger.order_messages import RemoteCheck, RemoteTick
-from ledger.orders.intervals import EXACT, Book
+from ledger.orders.intervals import EXACT, Book, is_of_strategy
 from ledger.orders.limit_values import (
     BROKER,
     SERVER,
@@ -442,12 +442,12 @@ def _check_counts(case: _Case) -> Iterator[Denied]:
     opening = sum(1 for order in case.book.orders if order.kind in _OPENING) + 1
     if limits.positions_max is not None:
         nets = case.book.nets
-        positions = len(case.book.exposures().keys() | {case.symbol}) if nets else case.portfolio.positions_count + opening
+        positions = len(case.book.exposures().keys() | {case.symbol}) if nets else case.book.positions_count + opening
         yield from _at_most("positions_max", limits.positions_max, positions, "positions, if every open order is executed")
     if limits.orders_max is None:
         return
     most = case.market.slots_max if isinstance(limits.orders_max, str) else limits.orders_max
-    slots, reserved = case.portfolio.positions_count + opening, limits.exit_slots or 0
+    slots, reserved = case.book.positions_count + opening, limits.exit_slots or 0
     rule = "exit_slots" if reserved else "orders_max"
     if most is None:
         yield _unread(rule, BROKER, "how many orders the broker allows", "set orders_max to a number")
@@ -762,10 +762,33 @@ def _check_total_loss(case: _Case) -> Iterator[Denied]:
         yield Denied(rule="loss_total_max", limit=limit, value=plain(lost), why=why)
 
 
+def _check_strategies(case: _Case) -> Iterator[Denied]:
+    """Check the rules that the strategy of a request has of its own."""
+    for name, limits in case.limits.strategies_max or ():
+        if not is_of_strategy(name, case.request):
+            continue
+        intents = case.market.intents
+        own = None if intents is None else tuple(one for one in intents if is_of_strategy(name, one.request))
+        part = _Case(
+            limits=attrs.evolve(limits, day=case.limits.day, day_start=case.limits.day_start),
+            portfolio=case.portfolio,
+            orders=case.orders,
+            market=attrs.evolve(case.market, intents=own),
+            request=case.request,
+            book=case.book.of_strategy(name),
+        )
+        for rule in _STRATEGY_RULES:
+            for denied in rule(part):
+                yield attrs.evolve(denied, rule=f"strategies_max.{name}.{denied.rule}")
+
+
 #: In the order in which they are checked. A request that can only reduce exposure needs the second row only.
 _RULES: Final[tuple[Callable[[_Case], Iterator[Denied]], ...]] = (
     _check_verified, _check_halted, _check_unknown, _check_kill_switch, _check_symbols, _check_sides, _check_one_position,
     _check_volume_step, _check_volume_per_order, _check_volume_held, _check_counts, _check_pace, _check_hours, _check_cooldown,
-    _check_prices, _check_stop, _check_notional, _check_margin, _check_daily_loss, _check_total_loss,
+    _check_prices, _check_stop, _check_notional, _check_margin, _check_daily_loss, _check_total_loss, _check_strategies,
+)  # fmt: skip
+_STRATEGY_RULES: Final = (
+    _check_symbols, _check_sides, _check_one_position, _check_volume_per_order, _check_volume_held, _check_counts, _check_pace,
 )  # fmt: skip
 _REDUCING_RULES: Final = (_check_verified, _check_halted, _check_volume_step)

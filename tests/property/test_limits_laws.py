@@ -18,7 +18,7 @@ from tests.support.orders import answered, fold_events, held, intended
 from tools.testkit.facts import START_MSC, specified
 
 NOW_MSC = START_MSC + 3_600_000
-BUY = OrderRequest.market("EURUSD", "buy", "0.1", sl="1.09", deviation=5)
+BUY = OrderRequest.market("EURUSD", "buy", "0.1", sl="1.09", deviation=5, strategy="grid")
 #: Each rule from its loosest value to its tightest; not to have it is looser still.
 RULES: Final[dict[str, list[Any]]] = {
     "verified_within_sec": [3600, 60, 1],
@@ -56,6 +56,11 @@ RULES: Final[dict[str, list[Any]]] = {
     "margin_level_min": ["1%", "1000%", "2000%"],
     "daily_loss_max": [1000, 500, 1],
     "loss_total_max": [1000, 500, 1],
+    "strategies_max": [
+        {"grid": {"volume_total_max": 9, "orders_per_minute_max": 5}},
+        {"grid": {"volume_total_max": 2, "orders_per_minute_max": 2}},
+        {"grid": {"volume_total_max": "0.5", "orders_per_minute_max": 1, "one_position": True}},
+    ],
 }
 SETTINGS: Final[dict[str, list[Any]]] = {
     "daily_base": ["balance", "equity", "higher"],

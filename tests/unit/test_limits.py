@@ -344,6 +344,41 @@ def test_the_stops_of_a_short_position_are_tighter_below():
     assert judge(Limits(), OrderRequest.stops(2, tp="1.04"), *events) == "halted"
 
 
+BY_TREND = [intended("t", symbol="EURUSD", side="buy", volume=1, strategy="trend"), answered("t", "accepted", 2)]
+GRID = {"strategy": "grid"}
+
+
+@pytest.mark.parametrize(
+    ("rules", "fields", "events", "expected"),
+    [
+        ({"volume_per_order_max": "0.1"}, GRID, [], "allowed"),
+        ({"volume_per_order_max": "0.05"}, GRID, [], "strategies_max.grid.volume_per_order_max"),
+        ({"volume_per_order_max": "0.05"}, {"strategy": "trend"}, [], "allowed"),
+        ({"volume_total_max": "1.1"}, GRID, [], "allowed"),  # position 1 may be of any strategy
+        ({"volume_total_max": "1.1"}, GRID, BY_TREND, "allowed"),
+        ({"volume_total_max": "1.1"}, GRID, [*BY_TREND, held(2)], "allowed"),
+        ({"volume_total_max": "1.09"}, GRID, [], "strategies_max.grid.volume_total_max"),
+        ({"positions_max": 2}, GRID, [*BY_TREND, held(2)], "allowed"),
+        ({"positions_max": 1}, GRID, [*BY_TREND, held(2)], "strategies_max.grid.positions_max"),
+        ({"symbols": ["XAUUSD"]}, GRID, [], "strategies_max.grid.symbols"),
+        ({"orders_per_minute_max": 1}, GRID, [], "strategies_max.grid.orders_per_minute_max"),
+    ],
+)
+def test_a_strategy_has_rules_of_its_own(rules, fields, events, expected):
+    assert judge(Limits.of_rules({"strategies_max": {"grid": rules}}), buy(**fields), *events) == expected
+
+
+def test_a_strategy_is_known_by_its_magic_number():
+    limits = Limits.of_rules({"strategies_max": {"magic:7": {"volume_total_max": "1.1", "orders_per_minute_max": 1}}})
+    others = [held(2, magic=8), held(3, magic=7, volume="0.01")]
+    assert judge(limits, buy(magic=7), held(2, magic=8), intents=ago(5, magic=8)) == "allowed"
+    assert judge(limits, buy(magic=7), *others, intents=()) == "strategies_max.magic:7.volume_total_max"
+    assert judge(limits, buy(magic=8), *others, intents=()) == "allowed"
+    assert judge(limits, buy(magic=7), intents=ago(5, magic=7)) == "strategies_max.magic:7.orders_per_minute_max"
+    assert Limits.of_rules(limits.rules) == limits
+    assert hash(limits) == hash(Limits.of_rules(limits.rules))
+
+
 def test_one_change_at_a_time():
     assert judge(Limits(), OrderRequest.stops(1, sl="1.01"), STOPS) == "allowed"
     assert judge(Limits(), OrderRequest.stops(1, sl="1.01"), STOPS, *UNKNOWN_STOPS) == "unknown_orders"
@@ -403,6 +438,9 @@ def test_limits_of_a_file():
         ({"no_new_within_sec": 43_200}, "half a day"),
         ({"one_position": 1}, "true or false"),
         ({"daily_base": "start"}, "limit daily_base"),
+        ({"strategies_max": {}}, "a mapping of name to rules"),
+        ({"strategies_max": {"grid": {"daily_loss_max": 1}}}, "strategy grid"),
+        ({"strategies_max": {"grid": {"positions_max": "1"}}}, "limit positions_max"),
         ("[]", "a mapping"),
         ("{", "JSON object"),
     ],

@@ -40,6 +40,8 @@ class Prices:
         self.asked: list[str] = []
         self.is_down = False
         self.orders_limit: int | None = 2
+        self.equity: Decimal | None = None
+        self.login = ACCOUNT.login
         self.ticks = {"EURUSD": ("1.0999", "1.1"), "USDJPY": ("150", "150.1"), "GBPUSD": ("1.25", "1.26")}
 
     def tick(self, symbol: str) -> RemoteTick:
@@ -54,9 +56,15 @@ class Prices:
     def account(self) -> RemoteAccount:
         self._ask("account")
         return RemoteAccount(
-            login=ACCOUNT.login, server=ACCOUNT.server, currency="USD", mode=MarginMode.HEDGING, balance=Decimal(1),
-            credit=Decimal(0), orders_limit=self.orders_limit,
-        )  # fmt: skip
+            login=self.login,
+            server=ACCOUNT.server,
+            currency="USD",
+            mode=MarginMode.HEDGING,
+            balance=Decimal(1),
+            credit=Decimal(0),
+            equity=self.equity,
+            orders_limit=self.orders_limit,
+        )
 
     def _ask(self, what: str) -> None:
         self.asked.append(what)
@@ -224,6 +232,7 @@ def test_the_days_results_are_what_was_earned_since_it_began(desk):
     desk.verify()
     assert desk.read(**DAY).day == DayFigures(balance=Decimal(10_000), results=Decimal(0))
     late = 24 * 3600
+    desk.gateway.equity = Decimal(1)
     desk.record(cash(2, late, profit=700), fill(3, late, side="sell", entry="out", position_id=1, volume=1, profit=-500))
     assert desk.read(**DAY).day == DayFigures(balance=Decimal(10_000), results=Decimal(-500))
     assert desk.judge(**DAY) == "allowed"
@@ -240,11 +249,58 @@ def test_a_deal_from_before_the_day_that_comes_late_is_not_of_the_day(desk):
     assert desk.read(**DAY).day == DayFigures(balance=Decimal(10_300), results=Decimal(0))
 
 
-def test_a_day_with_positions_needs_a_mark(desk):
-    desk.now_us += 24 * HOUR_MSC * 1000
+@attrs.frozen
+class Mark:
+    time_us: int
+    floating: Decimal | None
+
+
+class Marks:
+    """Marks as a test sets them."""
+
+    def __init__(self) -> None:
+        self.marks: list[Mark] = []
+
+    def newest_mark(self, *, at_us: int) -> Mark | None:
+        return max((one for one in self.marks if one.time_us <= at_us), key=lambda one: one.time_us, default=None)
+
+
+def next_day(desk: Desk) -> int:
+    """Go on to 10:00 of the next day; return when that day began, in microseconds."""
+    desk.now_us = START_US + 24 * HOUR_MSC * 1000
     desk.verify()
+    return START_US + 14 * HOUR_MSC * 1000
+
+
+@pytest.mark.parametrize(
+    ("start_age_sec", "now_age_sec", "expected"),
+    [(0, 0, "allowed"), (60, 60, "allowed"), (61, 0, "daily_loss_max"), (0, 61, "daily_loss_max"), (-1, 0, "daily_loss_max")],
+)
+def test_marks_at_the_days_start_and_now_have_to_be_fresh(desk, start_age_sec, now_age_sec, expected):
+    marks = Marks()
+    start_us = next_day(desk)
+    marks.marks = [
+        Mark(start_us - start_age_sec * 1_000_000, Decimal(50)), Mark(desk.now_us - now_age_sec * 1_000_000, Decimal(-400))
+    ]  # fmt: skip
+    desk.reader = MarketReader(desk.account, desk.gateway, marks)
+    assert desk.judge(daily_loss_max=500) == expected
+
+
+def test_without_a_fresh_mark_the_brokers_equity_counts(desk):
+    next_day(desk)
     assert desk.read(**DAY).floating is None
     assert desk.judge(**DAY) == "daily_loss_max"
+    desk.gateway.equity = Decimal(-499)  # of a balance of 1, which is the broker's own
+    assert desk.read(**DAY).floating == Decimal(-500)
+    assert desk.judge(**DAY) == "allowed"
+    desk.gateway.login = 1
+    assert desk.judge(**DAY) == "daily_loss_max"
+
+
+def test_a_day_that_began_with_nothing_open_needs_no_mark_of_its_start(desk):
+    desk.record(fill(2, 1, side="sell", entry="out", position_id=1))
+    next_day(desk)
+    assert desk.judge(daily_loss_max=500, daily_base="higher") == "allowed"
 
 
 def test_the_highest_balance_is_that_over_every_deal(desk):
