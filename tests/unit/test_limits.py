@@ -17,7 +17,7 @@ from ledger.order_messages import RemoteCheck, RemoteTick
 from ledger.orders.limits import ClosedResult, DayFigures, Denied, Intent, Limits, Market, check, day_start_utc_msc
 from ledger.orders.request import OrderRequest
 from tests.support.orders import answered, fold_events, held, intended, shown
-from tools.testkit.facts import START_MSC, specified
+from tools.testkit.facts import START_MSC, cash, specified
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "limits.md"
 HOUR_MSC = 3_600_000
@@ -194,6 +194,7 @@ STORIES: list[tuple[dict[str, Any], OrderRequest, dict[str, Any], str]] = [
     (COOLDOWN, buy(), {"results": losses(89, 40, 29)}, "cooldown_after_losses"),
     (COOLDOWN, buy(), {"results": losses(90, 40, 29)}, "allowed"),
     (COOLDOWN, buy(), {"results": losses(50, 40, 29, result=1)}, "allowed"),
+    (COOLDOWN, buy(), {"results": losses(50, 40, 29, result=0)}, "allowed"),
     (COOLDOWN, buy(), {}, "cooldown_after_losses"),
     ({"tick_age_max_sec": 5}, buy(), {"ticks": {"EURUSD": attrs.evolve(TICK, age_ms=5000)}}, "allowed"),
     ({"tick_age_max_sec": 5}, buy(), {"ticks": {"EURUSD": attrs.evolve(TICK, age_ms=5001)}}, "tick_age_max_sec"),
@@ -222,6 +223,8 @@ STORIES: list[tuple[dict[str, Any], OrderRequest, dict[str, Any], str]] = [
     ({"notional_per_order_max": 11_000}, buy(), PRICES, "allowed"),
     ({"notional_per_order_max": 10_999}, buy(), PRICES, "notional_per_order_max"),
     ({"notional_per_order_max": 11_000}, buy(), {}, "notional_per_order_max"),
+    ({"notional_per_order_max": 12_000}, limit("1.2"), PRICES, "allowed"),
+    ({"notional_per_order_max": 11_999}, limit("1.2"), PRICES, "notional_per_order_max"),
     ({"notional_total_max": 121_000}, buy(), PRICES, "allowed"),
     ({"notional_total_max": 120_999}, buy(), PRICES, "notional_total_max"),
     ({"notional_total_max": 121_000}, buy(), {}, "notional_total_max"),
@@ -262,6 +265,18 @@ STORIES: list[tuple[dict[str, Any], OrderRequest, dict[str, Any], str]] = [
 @pytest.mark.parametrize(("rules", "request_", "market", "expected"), STORIES)
 def test_each_rule_allows_up_to_its_limit_and_denies_what_could_not_be_read(rules, request_, market, expected):
     assert judge(Limits.of_rules(rules), request_, SPEC, FUNDED, **market) == expected
+
+
+def test_the_margin_of_orders_that_may_still_be_executed_is_missing_too():
+    waiting = intended("a", symbol="EURUSD", side="sell", volume="0.2")
+    for margin_free_min, expected in ((700, "allowed"), (701, "margin_free_min")):
+        assert judge(Limits(margin_free_min=margin_free_min), BUY, waiting, order_check=CHECKED) == expected
+    assert judge(Limits(margin_level_min="1%"), BUY, waiting, order_check=CHECKED) == "margin_level_min"
+
+
+def test_a_balance_that_nobody_stated_is_not_compared():
+    assert judge(Limits.of_rules(TOTAL), BUY, FUNDED, floating=Decimal(0)) == "allowed"
+    assert judge(Limits.of_rules(TOTAL), BUY, cash(9, profit=10_000), floating=Decimal(0)) == "loss_total_max"
 
 
 def test_a_day_that_began_with_a_floating_loss_counts_all_of_it():
