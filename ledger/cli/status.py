@@ -204,10 +204,10 @@ def breaks(journal: str | None, account: AccountId | None, as_json: bool) -> Non
         return
     print_table(
         "open breaks",
-        ["kind", ">position", "ours", "theirs", ">age", ">seen", ">tried"],
+        ["kind", ">about", "ours", "theirs", ">age", ">seen", ">tried"],
         [
             [
-                item["kind"], str(item["position_id"] or item["field"] or ""), item["ours"] or "none", item["theirs"] or "none",
+                item["kind"], _about(item), item["ours"] or "none", item["theirs"] or "none",
                 age_text(item["age_sec"]), str(item["confirmations"]), str(item["attempts"]),
             ]
             for item in items
@@ -216,7 +216,15 @@ def breaks(journal: str | None, account: AccountId | None, as_json: bool) -> Non
     )  # fmt: skip
     for item in items:
         if item["why"]:
-            print_line(f"{item['kind']} {item['position_id'] or item['field'] or ''}: {item['why']}")
+            print_line(f"{item['kind']} {_about(item)}: {item['why']}")
+
+
+def _about(item: Json) -> str:
+    """Return what a break is about: a position, an order with what of it, or a figure."""
+    order = item["order"] or item["client_id"]
+    if item["position_id"] is None and order is not None:
+        return f"{order} {item['field'] or ''}".rstrip()
+    return str(item["position_id"] or item["field"] or "")
 
 
 COMMANDS: Final = {"status": status, "breaks": breaks}

@@ -117,6 +117,8 @@ class ReconcilePolicy:
             BreakKind.BALANCE: self.balance,
             BreakKind.WITHDRAWN: self.withdrawn,
             BreakKind.CLOCK: Action.HALT,
+            BreakKind.ORDER: Action.REPORT,
+            BreakKind.STOPS: Action.REPORT,
         }[kind]
 
     def is_ours(self, magic: int | None) -> bool:
