@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
+from enum import Enum
+from hashlib import sha256
 from typing import Any, Final
 
 from attrs import asdict, define, frozen
@@ -27,13 +29,18 @@ from ledger.events.orders import (
     OrderOutcome,
     OrderResolved,
     OrderSeen,
+    PendingType,
     StopsSeen,
     TradingHalted,
     TradingResumed,
     Verdict,
 )
+from ledger.orders.request import FIELDS as REQUEST_FIELDS
+from ledger.orders.request import OrderRequest
 from ledger.orders.states import (
+    FILLED_CODE,
     FINAL,
+    GONE,
     Answer,
     Evidence,
     OrderState,
@@ -47,7 +54,7 @@ from ledger.terms import AccountTerms
 from ledger.values import TRADES, Side, plain
 
 #: Raised whenever a rule of this fold, or what a state consists of, changes.
-ORDERS_VERSION: Final = 1
+ORDERS_VERSION: Final = 2
 
 _DEAL_ROWS: Final = frozenset({"FillRecorded", "CashMoved", "DealCompleted", "DealRevised"})
 _KIND, _VERSION, _TYPE, _ORDER, _SYMBOL, _VOLUME = map(
@@ -79,6 +86,7 @@ class Order:
     position_id: int | None = None
     strategy: str | None = None
     valid_until_utc_msc: int | None = None
+    request: OrderRequest | None = None
 
     @property
     def ticket(self) -> int | None:
@@ -113,6 +121,7 @@ class _Record:
     valid_until_utc_msc: int | None = None
     target_order: int | None = None
     target_client_id: str | None = None
+    request: dict[str, Any] | None = None
     verdict: str | None = None
     is_empty: bool = True
     answered_volume: str | None = None
@@ -145,6 +154,14 @@ class Orders:
         self._halts: dict[str, list[Any]] = {}  # scope -> number, mode; None where trading was resumed
         self._carriers: dict[str, bool] = {}
         self._stops: dict[str, list[str | None]] = {}  # position -> sl, tp
+        self._sights: dict[str, list[Any]] = {}  # ticket -> digest, filled volume, fields while it is active, sl, tp
+        self._dealt: dict[str, int] = {}  # ticket -> version of its latest deal
+        # Derived from these:
+        self._open: dict[str, None] = {}
+        self._doubts: dict[str, None] = {}  # whose deals are more than was asked for, or than the broker's record shows
+        self._tokens: dict[str, str] = {}  # token -> whose
+        self._magics: dict[int, list[str]] = {}
+        self._about: dict[int, list[str]] = {}  # position -> requests about its stops
 
     # ---- folding
 
@@ -176,6 +193,7 @@ class Orders:
             self._ticket_of[deal] = ticket
             self._fills.setdefault(ticket, {})[deal] = self.terms.volume(row[_SYMBOL], row[_VOLUME])
         for one in {before, ticket} - {None}:
+            self._dealt[str(one)] = row[_VERSION]
             if one in self._key_of:
                 self._settle(self._key_of[one], row[0], f"deal {deal}")
 
@@ -219,6 +237,8 @@ class Orders:
         record.side = event.side.value if event.side else record.side
         record.volume, record.position_id, record.strategy = _text(event.volume), event.position_id, event.strategy
         record.target_order, record.target_client_id = event.target_order, event.target_client_id
+        record.request = _plain_request(event)
+        self._index(event.client_id, record)
         why = "recorded"
         if isinstance(event, OrderDenied):
             why = f"{event.rule}: {event.why}"
@@ -257,6 +277,14 @@ class Orders:
             record.symbol, record.side = event.symbol, (Side.SELL if event.type % 2 else Side.BUY).value
         self._claim(key, event.ticket)
         record.seen[str(event.ticket)] = [event.state, plain(event.volume_initial), version]
+        fields = None if event.state in GONE else _fields(event)
+        self._sights[str(event.ticket)] = [
+            sight_digest(event),
+            plain(shown_filled(event)),
+            fields,
+            _text(event.sl),
+            _text(event.tp),
+        ]
         self._settle(key, event.time_msc, f"the broker shows state {event.state}")
 
     def _claim(self, key: str, ticket: int) -> None:
@@ -275,6 +303,22 @@ class Orders:
         state = state_of(self._evidence(record)).value
         if state != record.state:
             record.state, record.since_msc, record.why = state, time_msc, why
+        if OrderState(state) in FINAL:
+            self._open.pop(key, None)
+        else:
+            self._open[key] = None
+        if self._is_doubtful(record):
+            self._doubts[key] = None
+        else:
+            self._doubts.pop(key, None)
+
+    def _is_doubtful(self, record: _Record) -> bool:
+        """Return whether the deals of an order are more than the broker's record of it shows, or than was asked for."""
+        filled, volume = self._filled(record), self._volume(record)
+        if not filled or record.kind == OrderKind.CLOSE_BY.value:  # that one has a deal at each of two positions
+            return False
+        shown = [Decimal(self._sights[str(ticket)][1]) for ticket in record.tickets if str(ticket) in self._sights]
+        return (volume is not None and filled > volume) or (bool(shown) and filled > sum(shown))
 
     def _evidence(self, record: _Record) -> Evidence:
         newest_seen = max((version for *_, version in record.seen.values()), default=0)
@@ -361,6 +405,118 @@ class Orders:
             for position, (sl, tp) in self._stops.items()
         }
 
+    def _index(self, key: str, record: _Record) -> None:
+        if record.request is None:
+            return
+        if record.token is not None:
+            self._tokens[record.token] = key
+        magic, position_id = record.request.get("magic"), record.position_id
+        if magic is not None:
+            self._magics.setdefault(magic, []).append(key)
+        if position_id is not None and record.kind == OrderKind.STOPS.value:
+            self._about.setdefault(position_id, []).append(key)
+
+    @property
+    def open_orders(self) -> tuple[Order, ...]:
+        """Orders that something may still come of."""
+        return tuple(self._order_of(key) for key in self._open)
+
+    def by_token(self, token: str) -> Order | None:
+        """Return the order that a token is of."""
+        key = self._tokens.get(token)
+        return None if key is None else self._order_of(key)
+
+    def by_ticket(self, ticket: int) -> Order | None:
+        """Return the order that a ticket is of."""
+        key = self._key_of.get(ticket)
+        return None if key is None else self._order_of(key)
+
+    def by_magic(self, magic: int) -> tuple[Order, ...]:
+        """Return the orders that were intended with a magic number."""
+        return tuple(map(self._order_of, self._magics.get(magic, ())))
+
+    def stops_of(self, position_id: int) -> tuple[Order, ...]:
+        """Return the requests about the stops of a position, in the order in which they came up."""
+        return tuple(map(self._order_of, self._about.get(position_id, ())))
+
+    @property
+    def has_requests(self) -> bool:
+        """Whether any order of ours was ever intended."""
+        return bool(self._tokens)
+
+    def shown_stops(self, ticket: int) -> tuple[Decimal | None, Decimal | None] | None:
+        """Return sl and tp of an order as the broker showed it last, None where it was never seen."""
+        known = self._sights.get(str(ticket))
+        if known is None:
+            return None
+        sl, tp = (None if text is None else Decimal(text) for text in known[3:5])
+        return sl, tp
+
+    def is_settled_by_person(self, order: Order) -> bool:
+        """Return whether a person resolved an order after the last of its deals."""
+        record = self._records.get(order.client_id or f"#{order.ticket}")
+        if record is None or record.basis != OrderBasis.PERSON.value:
+            return False
+        return all(self._dealt.get(str(ticket), 0) < record.resolved_version for ticket in record.tickets)
+
+    @property
+    def doubtful(self) -> tuple[Order, ...]:
+        """Orders whose deals are more than was asked for, or than the broker's record shows."""
+        return tuple(self._order_of(key) for key in self._doubts)
+
+    def is_as_seen(self, event: OrderSeen) -> bool:
+        """Return whether the broker showed an order just so when it was recorded last."""
+        known = self._sights.get(str(event.ticket))
+        return known is not None and known[0] == sight_digest(event)
+
+    def sight(self, ticket: int) -> OrderSeen | None:
+        """Return an active order as the broker showed it last; None for one that is gone, or that was never seen."""
+        known = self._sights.get(str(ticket))
+        return None if known is None or known[2] is None else OrderSeen(**known[2])
+
+    def is_seen(self, ticket: int) -> bool:
+        """Return whether the broker ever showed an order."""
+        return str(ticket) in self._sights
+
+    def shown_filled(self, ticket: int) -> Decimal | None:
+        """Return how much of an order the broker showed as filled last; None where it was never seen."""
+        known = self._sights.get(str(ticket))
+        return None if known is None else Decimal(known[1])
+
+    def is_dealt_when_done(self, order: Order) -> bool:
+        """Return whether a deal of an order came after the broker had shown all of its tickets as done."""
+        record = self._records.get(order.client_id or f"#{order.ticket}")
+        if record is None or not record.seen or any(state not in GONE for state, *_ in record.seen.values()):
+            return False
+        return any(self._dealt.get(ticket, 0) > version for ticket, (_, _, version) in record.seen.items())
+
+    @property
+    def active(self) -> Mapping[int, OrderSeen]:
+        """Ticket -> an order that the broker showed as active last, ours or not."""
+        return {int(ticket): OrderSeen(**known[2]) for ticket, known in self._sights.items() if known[2] is not None}
+
+    def deals_of(self, ticket: int) -> Decimal:
+        """Return the sum of the deals that name a ticket, whose it may be or not."""
+        return sum(self._fills.get(ticket, {}).values(), Decimal(0))
+
+    def is_claimed(self, ticket: int) -> bool:
+        """Return whether it is known whose an order is."""
+        return ticket in self._key_of
+
+    def resolutions(self, client_id: str) -> int:
+        """Return how often an order was resolved."""
+        record = self._records.get(client_id)
+        return 0 if record is None else record.resolved_number
+
+    def halt_number(self, scope: HaltScope, name: str | None = None) -> int:
+        """Return the number of the last halt or resumption of a scope, 0 before the first."""
+        key = scope.value if name is None else f"{scope.value}:{name}"
+        return int(self._halts.get(key, [0])[0])
+
+    def _order_of(self, key: str) -> Order:
+        record = self._records[key]
+        return self._shown(record, *self._state_at(record, None))
+
     def _state_at(self, record: _Record, at_utc_msc: int | None) -> tuple[OrderState, int, str]:
         state, until = OrderState(record.state), record.valid_until_utc_msc
         if state is OrderState.INTENDED and at_utc_msc is not None and until is not None and until < at_utc_msc:
@@ -383,6 +539,7 @@ class Orders:
             position_id=record.position_id,
             strategy=record.strategy,
             valid_until_utc_msc=record.valid_until_utc_msc,
+            request=None if record.request is None else OrderRequest(**_read_request(record.request)),
         )
 
     # ---- stored
@@ -401,6 +558,8 @@ class Orders:
             "halts": self._halts,
             "carriers": self._carriers,
             "stops": self._stops,
+            "sights": self._sights,
+            "dealt": self._dealt,
         }
 
     @classmethod
@@ -414,7 +573,52 @@ class Orders:
             orders._ticket_of[deal] = ticket
         orders._limits, orders._halts = state["limits"], dict(state["halts"])
         orders._carriers, orders._stops = dict(state["carriers"]), dict(state["stops"])
+        orders._sights, orders._dealt = dict(state["sights"]), dict(state["dealt"])
+        for key, record in orders._records.items():
+            orders._index(key, record)
+            if OrderState(record.state) not in FINAL:
+                orders._open[key] = None
+            if orders._is_doubtful(record):
+                orders._doubts[key] = None
         return orders
+
+
+def shown_filled(order: OrderSeen) -> Decimal:
+    """Return how much of an order the broker shows as filled."""
+    return order.volume_initial if order.state == FILLED_CODE else max(Decimal(0), order.volume_initial - order.volume_current)
+
+
+def sight_digest(event: OrderSeen) -> str:
+    """Return a digest of how the broker shows an order, whenever and in whatever answer."""
+    fields = _fields(event)
+    del fields["time_msc"]
+    return sha256(repr(sorted(fields.items())).encode()).hexdigest()[:32]
+
+
+def _plain_request(event: OrderIntended | OrderDenied) -> dict[str, Any]:
+    found = {name: getattr(event, name) for name in REQUEST_FIELDS}
+    return {name: _json(value) for name, value in found.items() if value is not None}
+
+
+def _read_request(fields: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = dict(fields)
+    for name in ("volume", "price", "stoplimit", "sl", "tp"):
+        if name in found:
+            found[name] = Decimal(found[name])
+    for name, kind in (("kind", OrderKind), ("side", Side), ("type", PendingType)):
+        if name in found:
+            found[name] = kind(found[name])
+    return found
+
+
+def _json(value: Any) -> Any:
+    return plain(value) if isinstance(value, Decimal) else value.value if isinstance(value, Enum) else value
+
+
+def _fields(event: OrderSeen) -> dict[str, Any]:
+    """Return what an order is shown with, as JSON values."""
+    found = asdict(event) | {"evidence": None}
+    return {name: plain(value) if isinstance(value, Decimal) else value for name, value in found.items() if value is not None}
 
 
 #: Kinds whose answers and targets name an order that is not their own.

@@ -574,7 +574,7 @@ def test_a_person_s_correction_moves_money_by_the_difference_of_its_figures():
 
 def test_breaks_of_two_orders_are_two_breaks():
     story = Story()
-    seen = {"kind": "order", "time_msc": at(1), "field": "missing"}
+    seen: dict[str, Any] = {"kind": "order", "time_msc": at(1), "field": "missing"}
     story.record(BreakOpened(**seen, order=901, client_id="c-1"))
     first = story.account.version
     story.record(BreakOpened(**seen, order=902, client_id="c-2", confirmations=2, caused_by=first))
