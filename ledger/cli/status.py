@@ -154,7 +154,7 @@ def _looked(account: Account, symbol: str | None, now_us: int) -> _Looked:
         return _Looked(account=account, portfolio=None, health=None, seen=None, verdict=verdict, now_us=now_us)
     seen = None if health is None else seen_of(health, now_us)
     degraded = None if portfolio.degraded is None else portfolio.degraded.reason
-    unknown = [one for one in account.orders() if one.is_unknown]
+    unknown = [one for one in account.current_orders()[1].open_orders(now_us // 1000) if one.is_unknown]
     verdict = judge(seen, portfolio.breaks, degraded=degraded, symbol=symbol, unknown=unknown)
     return _Looked(account=account, portfolio=portfolio, health=health, seen=seen, verdict=verdict, now_us=now_us)
 

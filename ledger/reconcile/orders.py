@@ -30,7 +30,7 @@ from ledger.events.orders import Carrier, HaltMode, HaltScope, OrderBasis, Order
 from ledger.order_messages import RemoteOrder
 from ledger.orders.ids import token_of
 from ledger.orders.states import AT_BROKER, GONE, WITHOUT_FILLS, OrderState
-from ledger.orders.view import Order, Orders, shown_filled
+from ledger.orders.view import Order, Orders, filled_of
 from ledger.reconcile.decide import Decision, Held, WaitsFor
 from ledger.reconcile.policy import Foreign, ReconcilePolicy
 from ledger.values import AccountId, plain
@@ -86,6 +86,7 @@ class OrdersContext:
         seen_msc: The present in broker server time, by our own clock: when events about orders happen.
         break_msc: The moment of breaks, behind everything that is known.
         settled_msc: What came to its state later than this is left for the next sync.
+        now_utc_msc: The present in UTC: what is not answered and not valid any more is unknown.
         touched: Tickets of which a deal was recorded just now.
         is_unclear: Whether deals could not be read: then facts are recorded, and nothing is judged.
         is_another_lookup: Whether enough time passed since lookups were counted last.
@@ -95,6 +96,7 @@ class OrdersContext:
     seen_msc: int
     break_msc: int
     settled_msc: int
+    now_utc_msc: int
     touched: Collection[int] = frozenset()
     is_unclear: bool = False
     is_another_lookup: bool = True
@@ -144,16 +146,15 @@ def wanted_tickets(orders: Orders, active: Collection[int]) -> dict[int, int]:
     An order that the broker showed as done is not looked for again, unless deals came that it does not show.
     """
     found: dict[int, int] = {}
-    for one, doubts in [*((one, False) for one in orders.open_orders), *((one, True) for one in orders.doubtful)]:
+    for one, doubts in [*((one, False) for one in orders.open_orders()), *((one, True) for one in orders.doubtful)]:
         if one.kind in WITHOUT_FILLS:
             continue
         for ticket in one.tickets:
-            if ticket not in active and (doubts or not orders.is_seen(ticket) or orders.sight(ticket) is not None):
-                sight = orders.sight(ticket)
-                found[ticket] = min(one.since_msc, (sight and sight.time_setup_msc) or one.since_msc)
-    for ticket, sight in orders.active.items():
-        if ticket not in active:
-            found.setdefault(ticket, sight.time_setup_msc or sight.time_msc)
+            if ticket not in active and (doubts or not orders.is_seen(ticket) or ticket in orders.active):
+                found[ticket] = orders.setup_msc(ticket) or one.intended_msc or one.since_msc
+    for ticket in orders.active - found.keys() - set(active):
+        known = orders.by_ticket(ticket)
+        found[ticket] = orders.setup_msc(ticket) or (0 if known is None else known.since_msc)
     return found
 
 
@@ -164,7 +165,7 @@ def compare_orders(
     comparing = _Comparing(orders, lists, policy, account)
     for row in lists.rows:
         comparing.look_at(row)
-    for one in orders.open_orders:
+    for one in orders.open_orders():
         if one.state in AT_BROKER and one.kind not in WITHOUT_FILLS and _is_missing(one, lists):
             comparing.found.append(Missing(one))
     for one in orders.doubtful:
@@ -238,9 +239,9 @@ class _Comparing:
         """Compare the deals of an order with what was asked for, and with what the broker shows now or showed last."""
         if one.volume is not None and one.filled > one.volume:
             self.found.append(Miscounted(one, one.ticket, OVERFILL, one.filled, one.volume))
-        before = sum((self.orders.shown_filled(ticket) or Decimal(0) for ticket in one.tickets), Decimal(0))
+        before = self.orders.shown_filled(one)
         rows = [row for ticket in one.tickets if (row := self.lists.row(ticket)) is not None]
-        now = sum((filled_of(row) for row in rows), Decimal(0)) if rows else before
+        now = sum(map(filled_in, rows), Decimal(0)) if rows else before
         if one.filled > before and self.orders.is_dealt_when_done(one):
             self.found.append(Miscounted(one, one.ticket, LATE_FILL, one.filled, before))
         elif one.filled > now:
@@ -260,9 +261,9 @@ def token_in(row: RemoteOrder) -> str | None:
     return None if found is None else found.group()
 
 
-def filled_of(row: RemoteOrder) -> Decimal:
-    """Return how much of an order the broker shows as filled."""
-    return shown_filled(seen_of(row, None, 0, None))
+def filled_in(row: RemoteOrder) -> Decimal:
+    """Return how much of an order a row shows as filled."""
+    return filled_of(row.state, row.volume_initial, row.volume_current)
 
 
 def seen_of(row: RemoteOrder, client_id: str | None, time_msc: int, evidence: str | None) -> OrderSeen:
@@ -344,8 +345,8 @@ class _Deciding:
                 known.append(row.ticket)
             if one.is_second:
                 self._halt(one, known)
-            elif ours.state in _FINAL_UNSEEN and not ours.tickets and filled_of(row):
-                self.late.append(Miscounted(ours, row.ticket, LATE_FILL, filled_of(row), Decimal(0)))
+            elif ours.state in _FINAL_UNSEEN and not ours.tickets and filled_in(row):
+                self.late.append(Miscounted(ours, row.ticket, LATE_FILL, filled_in(row), Decimal(0)))
 
     def _prove(self, ours: Order, one: Shown) -> None:
         """Note whether the broker's record of an order whose ticket came in a reply has the client id as it was sent."""
@@ -388,7 +389,8 @@ class _Deciding:
     def _resolve(
         self, client_id: str, outcome: OrderOutcome, basis: OrderBasis, tickets: tuple[int, ...], evidence: str | None
     ) -> None:
-        number = self.resolved.get(client_id, self.orders.resolutions(client_id)) + 1
+        ours = self.orders.order(client_id)
+        number = self.resolved.get(client_id, 0 if ours is None else ours.resolutions) + 1
         self.resolved[client_id] = number
         self.events.append(
             OrderResolved(
@@ -401,28 +403,25 @@ class _Deciding:
 
     def resolve_requests(self) -> None:
         """Resolve requests to cancel or change an order whose answer is not known, by the broker's record of that order."""
-        for one in self.orders.open_orders:
-            if one.client_id is None or one.request is None or one.kind not in (OrderKind.CANCEL, OrderKind.MODIFY):
+        for one in self.orders.open_orders(self.around.now_utc_msc):
+            if one.client_id is None or not one.is_unknown or one.kind not in (OrderKind.CANCEL, OrderKind.MODIFY):
                 continue
             target = self._target(one)
-            ticket = None if target is None else target.ticket
-            row = None if ticket is None else self.lists.row(ticket)
-            if target is None or ticket is None:
+            if target is None or target.ticket is None:
                 continue
+            row = self.lists.row(target.ticket)
             state = GONE.get(row.state) if row is not None else target.state if not target.is_open else None
             outcome = _outcome(one, row, state)
-            if outcome is not None and (one.is_unknown or (one.state is OrderState.INTENDED and self._is_late(one))):
-                self._resolve(one.client_id, outcome, OrderBasis.TICKET, (ticket,), self.lists.evidence.get(ticket))
+            if outcome is not None:
+                evidence = self.lists.evidence.get(target.ticket)
+                self._resolve(one.client_id, outcome, OrderBasis.TICKET, (target.ticket,), evidence)
 
     def _target(self, one: Order) -> Order | None:
-        assert one.request is not None
+        if one.request is None:
+            return None
         if one.request.target_order is not None:
             return self.orders.by_ticket(one.request.target_order)
         return None if one.request.target_client_id is None else self.orders.order(one.request.target_client_id)
-
-    def _is_late(self, one: Order) -> bool:
-        until = one.valid_until_utc_msc
-        return until is not None and self.orders.terms.clock.from_utc_msc(until) < self.around.settled_msc
 
     # ---- the life of a break
 

@@ -95,9 +95,9 @@ class _Deciding:
             self.present |= {key for key in self.breaks if key[0] == row.position_id}
             return
         shown = {"sl": row.sl, "tp": row.tp}
-        requests = self.orders.stops_of(row.position_id)
+        requests = self.orders.stops_asked(row.position_id)
         found = [one for one in requests if self._is_asked(one) and self._is_as_asked(one, row, shown)]
-        known = self.orders.stops.get(row.position_id)
+        known = self.orders.stops_shown(row.position_id)
         wishes = list(self._wishes(row, requests))
         missed = [wish for wish in wishes if self._is_missed(wish, row, shown)]
         if missed and self._is_settling(row, missed):
@@ -147,10 +147,8 @@ class _Deciding:
         opening = self.orders.by_ticket(row.position_id)
         if opening is None or opening.client_id is None or opening.request is None:
             return
-        seen = self.orders.shown_stops(row.position_id)
-        value = getattr(opening.request, name)
-        if seen is not None and opening.kind is OrderKind.PENDING:
-            value = seen[_NAMES.index(name)]
+        is_shown = opening.kind is OrderKind.PENDING and self.orders.is_seen(row.position_id)
+        value = getattr(opening if is_shown else opening.request, name)
         if value:
             yield Wish(name=name, value=value, by=opening, is_new=False)
 
@@ -208,7 +206,7 @@ class _Deciding:
                     time_msc=self.around.break_msc, evidence=self.around.evidence,
                 )
             )  # fmt: skip
-        for one in self.orders.open_orders:
+        for one in self.orders.open_orders():
             if one.kind is OrderKind.STOPS and one.state is OrderState.WORKING and one.position_id not in rows:
                 self._give_up(one)
 
@@ -218,7 +216,7 @@ class _Deciding:
             return
         self.events.append(
             OrderResolved(
-                client_id=one.client_id, number=self.orders.resolutions(one.client_id) + 1, outcome=OrderOutcome.REJECTED,
+                client_id=one.client_id, number=one.resolutions + 1, outcome=OrderOutcome.REJECTED,
                 basis=OrderBasis.TICKET, time_msc=self.around.seen_msc, evidence=self.around.evidence,
             )
         )  # fmt: skip

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
-from threading import Event, Lock, RLock
+from threading import Event, RLock
 from typing import Final
 from uuid import uuid4
 
@@ -30,7 +30,7 @@ from ledger.reconcile.decide import Held, WaitsFor, describe_sides
 from ledger.reconcile.policy import DEFAULT, Action, Foreign, ReconcilePolicy
 from ledger.reconcile.validate import validate
 from ledger.reconciler.history import History
-from ledger.reconciler.orders import OrdersMemory, OrdersView, Resolves, is_unknown
+from ledger.reconciler.orders import OrdersMemory, Resolves
 from ledger.reconciler.results import ReconcilerStatus, Safety, SyncResult, SyncStatus
 from ledger.reconciler.sync import Sync, SyncState
 from ledger.safety import Seen, judge
@@ -110,9 +110,7 @@ class StateReconciler:
         self._woken = Event()
         self._on_wake: Callable[[], object] = lambda: None
         self._subscription: Subscription | None = None
-        self._memory = SyncState(history=History(account, gateway, policy), orders=OrdersMemory(OrdersView(account)))
-        self._view = OrdersView(account)  # of those who ask whether it is safe, beside a sync under way
-        self._view_lock = Lock()
+        self._memory = SyncState(history=History(account, gateway, policy), orders=OrdersMemory())
         self._attempted_at: float | None = None
         self._reconnections = gateway.reconnections
         self._begun_at = 0.0
@@ -420,13 +418,11 @@ class StateReconciler:
 
     def _unknown_orders(self) -> tuple[Order, ...]:
         """Return the orders of which nobody knows whether they were executed."""
-        now_msc = self.account.ledger.now_us() // 1000
-        with self._view_lock:
-            try:
-                orders = self._view.at(self.account.version)
-            except AccountUnknown:
-                return ()
-            return tuple(one for one in orders.open_orders if is_unknown(one, now_msc))
+        try:
+            _, orders = self.account.current_orders()
+        except AccountUnknown:
+            return ()
+        return tuple(one for one in orders.open_orders(self.account.ledger.now_us() // 1000) if one.is_unknown)
 
 
 def _held_back(result: SyncResult) -> tuple[HeldBack, ...]:

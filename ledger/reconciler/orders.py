@@ -13,14 +13,12 @@ from typing import Final, Protocol
 import attrs
 
 from ledger.clock import DAY_MSC
-from ledger.codec import decode_posting
-from ledger.errors import GatewayError, GatewayRefused, InputError, JournalError, LedgerError, SnapshotRefused
+from ledger.errors import GatewayError, GatewayRefused, InputError, JournalError, LedgerError, SnapshotRefused, VersionConflict
 from ledger.events import Event
 from ledger.gateway import Gateway, OrderGateway
-from ledger.journal import Selection
 from ledger.order_messages import RemoteOrder, RemoteOrders
 from ledger.orders.states import WITHOUT_FILLS, OrderState
-from ledger.orders.view import Order, Orders
+from ledger.orders.view import Orders
 from ledger.portfolio import Portfolio
 from ledger.reconcile.decide import Decision, Held
 from ledger.reconcile.orders import OrderLists, OrdersContext, decide_orders, seen_of, wanted_tickets
@@ -46,36 +44,10 @@ class Resolves(Protocol):
         ...
 
 
-class OrdersView:
-    """The orders of an account at its latest versions: what is new is folded behind what was. For one thread at a time."""
-
-    def __init__(self, account: Account) -> None:
-        self._account = account
-        self._folded: tuple[int, Orders] | None = None
-
-    def at(self, version: int) -> Orders:
-        """Return the orders at a version. What was returned for an older one changes with it.
-
-        Raises:
-            AccountUnknown: The account was not opened.
-        """
-        if self._folded is None or self._folded[0] > version:
-            orders = self._account.replayed_orders(Selection(version=version))
-        else:
-            seen, orders = self._folded
-            if seen < version:
-                rows = self._account.ledger.journal.order_rows(self._account.name, Selection(version=version), after=seen)
-                for block in rows:
-                    orders.fold(block, decode_posting)
-        self._folded = version, orders
-        return orders
-
-
 @attrs.define
 class OrdersMemory:
     """What a reconciler remembers about orders from sync to sync. The journal stores what must survive it."""
 
-    view: OrdersView
     #: Whether the gateway takes orders; None before it was asked over this connection.
     takes_orders: bool | None = None
     reconnections: int = -1
@@ -115,22 +87,20 @@ class OrdersPhase:
             return None
         ours = [
             one
-            for one in self.memory.view.at(self.account.version).open_orders
+            for one in self.account.current_orders()[1].open_orders()
             if one.client_id is not None and one.kind not in WITHOUT_FILLS
         ]
         self._searched = {one.client_id or "": (one.state, str(one.filled)) for one in ours}
-        return min(
-            (one.since_msc for one in ours if self.memory.searched.get(one.client_id or "") != (one.state, str(one.filled))),
-            default=None,
-        )
+        known = self.memory.searched
+        new = [one for one in ours if known.get(one.client_id or "") != self._searched[one.client_id or ""]]
+        return min((one.intended_msc or one.since_msc for one in new), default=None)
 
     def resolve(self) -> None:
         """Let the manager find out what became of orders that are late or unknown, once a sync."""
         if self.manager is None or self._is_resolved:
             return
         now_msc = self.account.ledger.now_us() // 1000
-        open_orders = self.memory.view.at(self.account.version).open_orders
-        if not any(is_unknown(one, now_msc) for one in open_orders):
+        if not any(one.is_unknown for one in self.account.current_orders()[1].open_orders(now_msc)):
             return
         self._is_resolved = True
         try:
@@ -168,7 +138,9 @@ class OrdersPhase:
         try:
             if not self._takes_orders():
                 return Decision(held=unresolved)
-            orders = self.memory.view.at(version)
+            seen_version, orders = self.account.current_orders()
+            if seen_version != version:
+                raise VersionConflict(str(self.account.name), expected=version, found=seen_version)
             lists = self._read(orders, portfolio, snapshot, version)
         except (GatewayError, InputError) as error:
             return Decision(held=(*unresolved, _held(f"the broker's orders could not be read: {error}")))
@@ -181,7 +153,7 @@ class OrdersPhase:
         settled_msc = clock.from_utc_msc((asked_us - settle_us) // 1000)
         around = OrdersContext(
             account=self.account.name, seen_msc=seen_msc, break_msc=break_msc, settled_msc=settled_msc,
-            touched=self._touched(asked_us - settle_us), is_unclear=is_unclear,
+            now_utc_msc=asked_us // 1000, touched=self._touched(asked_us - settle_us), is_unclear=is_unclear,
             is_another_lookup=asked_us - self.memory.counted_us >= settle_us,
         )  # fmt: skip
         about_orders = decide_orders(orders, lists, portfolio.breaks, policy=self.policy, around=around)
@@ -238,7 +210,7 @@ class OrdersPhase:
         assert isinstance(self.gateway, OrderGateway)
         active = self._believed(self.gateway.active_orders(), portfolio, snapshot)
         evidence = dict.fromkeys(active, active_digest := self._digest)
-        strangers = self._strangers(orders, version) if orders.has_requests else {}
+        strangers = self._strangers(orders, version) if orders.has_intents else {}
         wanted = wanted_tickets(orders, active) | {
             ticket: since_msc for ticket, (since_msc, _) in strangers.items() if ticket not in active
         }
@@ -319,18 +291,12 @@ class OrdersPhase:
 
     def _left(self, orders: Orders, lists: OrderLists) -> dict[int, tuple[int, int]]:
         """Return which of them to look for again: those that neither list showed, a few times."""
-        strangers = self._strangers(orders, self.account.version) if orders.has_requests else {}
+        strangers = self._strangers(orders, self.account.version) if orders.has_intents else {}
         return {
             ticket: (since_msc, looks + 1)
             for ticket, (since_msc, looks) in strangers.items()
             if lists.row(ticket) is None and looks + 1 < _LOOKS_MAX
         }
-
-
-def is_unknown(one: Order, now_utc_msc: int) -> bool:
-    """Return whether nobody knows if an order was executed, at a moment in UTC."""
-    until = one.valid_until_utc_msc
-    return one.is_unknown or (one.state is OrderState.INTENDED and until is not None and until < now_utc_msc)
 
 
 def _is_not_offered(error: GatewayRefused) -> bool:

@@ -13,7 +13,6 @@ from ledger.errors import GatewayError
 from ledger.order_messages import OrderAnswer, OrderMessage, OrderStatus, RemoteCheck, RemoteOrder, RemoteOrders, RemoteTick
 from ledger.orders.ids import token_of
 from ledger.orders.view import Order, Orders
-from ledger.reconciler.orders import OrdersView
 from ledger.snapshot import RemotePosition, RemoteService, Snapshot
 from tests.support.broker import ACCOUNT, Desk, ScriptedGateway
 from tools.testkit.stories import SYMBOL
@@ -204,7 +203,7 @@ class OrderDesk(Desk):
 
     @property
     def orders(self) -> Orders:
-        return OrdersView(self.account).at(self.account.version)
+        return self.account.current_orders()[1]
 
     def order(self, client_id: str = "c-1") -> Order:
         found = self.orders.order(client_id)

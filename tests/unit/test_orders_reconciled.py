@@ -18,6 +18,7 @@ from ledger import (
     SyncStatus,
     TradingHalted,
 )
+from ledger.adjustments import apply, propose_acceptance
 from ledger.events.orders import Carrier, HaltMode, HaltScope, OrderBasis, OrderOutcome
 from ledger.snapshot import RemoteSymbol
 from tests.support.broker import kinds
@@ -82,7 +83,7 @@ def test_an_order_that_left_the_list_is_what_the_history_shows(state, word):
     desk.working()
     desk.sync()
     desk.broker.finish(TICKET, state)
-    assert (desk.sync().status, desk.states, desk.orders.active) == (SyncStatus.SUCCESS, [("c-1", word)], {})
+    assert (desk.sync().status, desk.states, desk.orders.active) == (SyncStatus.SUCCESS, [("c-1", word)], frozenset())
     assert desk.sync().appended == 0
 
 
@@ -324,12 +325,62 @@ def test_a_deal_behind_an_answer_is_booked_however_old_it_is():  # O12, C10
     desk.broker.show(f"#8 long 1 @ 10, #{TICKET} long 1 @ 10")
     desk.restarted()
     desk.watch.move(60)
+    desk.broker.asked.clear()
+    desk.broker.fail(refused("GET_DEALS"), on="deals", times=1)
     desk.sync()
-    assert desk.states == [("c-1", "filled")]
-    assert "PositionRecovered" not in kinds(desk.log)
-    begin_msc = desk.broker.asked[-1]["from_msc"]
+    assert desk.order().filled == 0
     desk.sync()
-    assert (desk.broker.asked[-1]["from_msc"] or 0) > (begin_msc or 0)  # once
+    assert (desk.states, "PositionRecovered" in kinds(desk.log)) == ([("c-1", "filled")], False)
+    assert [one["position"] for one in desk.broker.asked] == [None, None]  # it was found in the span, not by its position
+    desk.intend("c-2", kind="market")
+    desk.answer("c-2", verdict="unknown")
+    desk.watch.move(7200)
+    later = desk.fill(6001, 8, order=8)
+    desk.account.record(later)
+    desk.broker.report(later)
+    desk.broker.show(f"#8 long 2 @ 10, #{TICKET} long 1 @ 10")
+    spans = []
+    for _ in range(2):
+        desk.sync()
+        spans.append(desk.broker.asked[-1]["from_msc"] or 0)
+    assert spans[0] < spans[1]  # once as it is, not at every sync
+
+
+def test_a_record_is_not_held_against_deals_of_just_now():
+    desk = OrderDesk()
+    desk.working()
+    desk.sync()
+    desk.watch.move(14)
+    desk.account.record(desk.fill(6000, TICKET, order=TICKET, volume="0.5"))  # the engine's; the terminal's list lags
+    desk.broker.report(desk.fill(6000, TICKET, order=TICKET, volume="0.5"))
+    desk.broker.show(f"#{TICKET} long 0.5 @ 10")
+    result = desk.reconciler.sync_positions()
+    assert (desk.order_breaks, [one.kind for one in result.held]) == ([], ["order"])
+    desk.sync(2)
+    assert desk.order_breaks == [("order", "underfill", TICKET, 1)]
+
+
+def test_nothing_is_judged_while_deals_cannot_be_read():
+    desk = OrderDesk()
+    desk.working()
+    desk.sync()
+    desk.broker.hidden.add(TICKET)
+    desk.broker.fail(refused("GET_DEALS"), on="deals", times=2)
+    desk.sync(2)
+    assert desk.order_breaks == []
+    desk.sync()
+    assert desk.order_breaks == [("order", "missing", TICKET, 1)]
+
+
+def test_what_is_done_is_not_looked_for_again():
+    desk = OrderDesk()
+    desk.working()
+    desk.sync()
+    desk.broker.finish(TICKET, FILLED)  # its deals do not come
+    desk.quiet()
+    desk.broker.looked.clear()
+    desk.sync(3)
+    assert (desk.states, desk.broker.looked) == ([("c-1", "partial")], [])
 
 
 # ------------------------------------------------------------------------------------------------------ whose an order is
@@ -407,7 +458,7 @@ def test_what_a_stop_closes_is_no_second_execution():
     desk.working()
     desk.broker.fill(TICKET)
     desk.sync()
-    desk.broker.place(TICKET + 1, token=desk.token(), type=SELL, reason=4, position_id=TICKET)
+    desk.broker.place(TICKET + 1, token=desk.token(), type=SELL, reason=4)
     desk.broker.place(TICKET + 2, token=desk.token(), type=SELL, reason=1, position_id=TICKET)
     desk.sync()
     assert (orders_events(desk, TradingHalted), desk.order().tickets) == ([], (TICKET,))
@@ -579,6 +630,11 @@ def test_a_stop_that_the_broker_dropped_is_a_break():
     desk.sync()
     assert desk.order_breaks == []
     desk.broker.stops[TICKET] = (Decimal(0), Decimal(0))
+    desk.sync()
+    assert desk.order_breaks == [("stops", "missing", TICKET, 1)]
+    apply(desk.account, propose_acceptance(desk.account, position_id=TICKET, operator="mk", reason="on purpose"))
+    assert ([desk.sync().appended for _ in range(2)], desk.order_breaks) == ([0, 0], [])
+    desk.broker.stops[TICKET] = (Decimal(0), Decimal(12))
     desk.sync()
     assert desk.order_breaks == [("stops", "missing", TICKET, 1)]
     desk.broker.show("")
