@@ -214,7 +214,15 @@ def propose_acceptance(
         for name, volume in sorted(volumes.items())
     ]  # fmt: skip
     events += [
-        BreakClosed(kind=one.kind, end=BreakEnd.ACCEPTED, position_id=one.position_id, time_msc=time_msc, caused_by=one.version)
+        BreakClosed(
+            kind=one.kind,
+            end=BreakEnd.ACCEPTED,
+            position_id=one.position_id,
+            order=one.order,
+            client_id=one.client_id,
+            time_msc=time_msc,
+            caused_by=one.version,
+        )
         for one in breaks
         if one.version is not None
     ]
@@ -282,7 +290,7 @@ def _is_settled_by(one: Break, adjusted: Adjusted) -> bool:
     """Return whether a person's correction is the answer to a break: of the same position, or of the same money."""
     if one.kind is BreakKind.BALANCE:
         return one.field is not None and getattr(adjusted, f"{one.field}_after", None) is not None
-    if one.kind is BreakKind.WITHDRAWN:
+    if one.kind in (BreakKind.WITHDRAWN, BreakKind.ORDER, BreakKind.STOPS):
         return False
     return one.position_id is not None and one.position_id == adjusted.position_id
 

@@ -140,8 +140,8 @@ KINDS: Final[Mapping[str, tuple[type[Event], int]]] = {
         (1, GhostClosed),
         (1, DriftCorrected),
         (1, PositionReticketed),
-        (3, BreakOpened),
-        (1, BreakClosed),
+        (4, BreakOpened),
+        (2, BreakClosed),
         (1, SyncDegraded),
         (1, SyncRestored),
         (1, BalanceAsserted),
@@ -439,6 +439,8 @@ def _break_opened_2(fields: Payload) -> Payload:
 LIFTS: Final[Mapping[tuple[str, int], Callable[[Payload], Payload]]] = {
     ("BreakOpened", 1): _break_opened_2,
     ("BreakOpened", 2): lambda fields: fields,  # nothing flapped that anybody counted
+    ("BreakOpened", 3): lambda fields: fields,  # no break was about an order
+    ("BreakClosed", 1): lambda fields: fields,
     ("Adjusted", 1): lambda fields: fields,  # neither deals nor results were adjusted
 }
 

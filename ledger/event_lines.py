@@ -360,6 +360,9 @@ def _by(data: Mapping[str, Any]) -> str:
 def _about(data: Mapping[str, Any]) -> str:
     """Name a break: its kind, and what it is about."""
     about = data.get("position_id") or ("deal" in data and f"deal {data['deal']}") or data.get("field") or data.get("symbol")
+    if data["kind"] == "order":
+        words = [data.get("order") or data.get("client_id"), data.get("field")]
+        about = " ".join(str(word) for word in words if word is not None)
     return f"{data['kind']} {about}" if about else str(data["kind"])
 
 

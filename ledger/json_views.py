@@ -88,6 +88,8 @@ def break_json(one: Break, clock: ClockRule) -> Json:
         "position_id": one.position_id,
         "symbol": one.symbol,
         "deal": one.deal,
+        "order": one.order,
+        "client_id": one.client_id,
         "field": one.field,
         "ours": one.ours,
         "theirs": one.theirs,

@@ -96,7 +96,7 @@ __all__ = [
 
 #: Raised whenever a rule of the fold, or what a state consists of, changes: so that no replay begins at a checkpoint made by
 #: other rules. ``tools/dev/freeze_fold.py`` shows when.
-FOLD_VERSION: Final = 3
+FOLD_VERSION: Final = 4
 
 _key_of: Final = attrgetter("key")
 
@@ -390,11 +390,12 @@ class Portfolio:
     def _see_break(self, event: BreakOpened, version: int) -> None:
         """Open a break, or note that an open one was seen again."""
         known = self._breaks.get(event.caused_by or 0)
-        if known is None or (known.kind, known.position_id) != (event.kind, event.position_id):
+        about = event.kind, event.position_id, event.order, event.client_id
+        if known is None or known.identity != about:
             known = Break(
                 kind=event.kind, position_id=event.position_id, symbol=event.symbol, deal=event.deal, field=event.field,
                 ours=event.ours, theirs=event.theirs, why=event.why, opened_msc=event.time_msc, version=version,
-                deal_msc=event.deal_msc,
+                deal_msc=event.deal_msc, order=event.order, client_id=event.client_id,
             )  # fmt: skip
         assert known.version is not None
         self._breaks[known.version] = attrs.evolve(

@@ -15,6 +15,7 @@ from attrs import frozen
 from ledger.clock import SECOND_US
 from ledger.events import BreakKind
 from ledger.journal.health import HeldBack, SyncHealth
+from ledger.orders.view import Order
 from ledger.views import Break
 
 _NO_SNAPSHOT: Final = ("DEGRADED", "FAILED")
@@ -96,7 +97,14 @@ def seen_of(health: SyncHealth, now_us: int) -> Seen:
     )
 
 
-def judge(seen: Seen | None, breaks: Iterable[Break], *, degraded: str | None = None, symbol: str | None = None) -> Verdict:
+def judge(
+    seen: Seen | None,
+    breaks: Iterable[Break],
+    *,
+    degraded: str | None = None,
+    symbol: str | None = None,
+    unknown: Iterable[Order] = (),
+) -> Verdict:
     """Decide whether it is safe to trade.
 
     Args:
@@ -104,6 +112,7 @@ def judge(seen: Seen | None, breaks: Iterable[Break], *, degraded: str | None = 
         breaks: The open ones of the account.
         degraded: Why the journal has the account as degraded; None where it has not.
         symbol: Only this one; any without it.
+        unknown: Orders of which nobody knows whether they were executed.
     """
     if seen is None:
         return Verdict(danger=Danger.STALE, why="nothing was verified yet: run startup_recovery, or ledger sync --startup")
@@ -120,7 +129,7 @@ def judge(seen: Seen | None, breaks: Iterable[Break], *, degraded: str | None = 
     unverified = _too_old("the last verification", seen.verified_sec, seen.verified_sec_max)
     if unverified is not None:
         return Verdict(danger=Danger.STALE, why=unverified)
-    in_the_way = _held(seen, symbol) or _broken(seen, breaks, symbol)
+    in_the_way = _unknown(unknown, symbol) or _held(seen, symbol) or _broken(seen, breaks, symbol)
     return Verdict(danger=Danger.BREAK, why=in_the_way) if in_the_way else Verdict(danger=Danger.NONE)
 
 
@@ -161,6 +170,16 @@ def _too_old(what: str, age_sec: float, allowed_sec: float) -> str | None:
     if age_sec > allowed_sec:
         return f"{what} is {_exact_age(age_sec)} old, at most {_exact_age(allowed_sec)} are allowed"
     return f"{what} has no age that can be compared: {age_sec} s, {allowed_sec} s are allowed"
+
+
+def _unknown(orders: Iterable[Order], symbol: str | None) -> str | None:
+    """Name an order that may or may not have been executed; one of no known symbol may be of any."""
+    found = [one for one in orders if symbol is None or one.symbol in (None, symbol)]
+    if not found:
+        return None
+    first, more = found[0], f" and {len(found) - 1} more" if len(found) > 1 else ""
+    about = f" of {first.symbol}" if first.symbol else ""
+    return f"order {first.client_id}{about}{more} may or may not have been executed: ledger orders --unknown"
 
 
 def _held(seen: Seen, symbol: str | None) -> str | None:

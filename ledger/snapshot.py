@@ -24,6 +24,7 @@ class RemotePosition:
 
     ``position_id`` is the identifier, or the ticket where the gateway reports no identifier: then ``is_identified`` is False.
     ``price_open`` is None where the broker reported 0, which means that it does not know. ``profit`` and ``swap`` are marks.
+    ``sl`` and ``tp`` are its stops, 0 for none.
     """
 
     position_id: int
@@ -39,6 +40,8 @@ class RemotePosition:
     comment: str | None = None
     profit: Decimal | None = None
     swap: Decimal | None = None
+    sl: Decimal | None = None
+    tp: Decimal | None = None
 
 
 @frozen(kw_only=True, slots=False)

@@ -85,7 +85,8 @@ class Break:
     """An open disagreement. ``version`` is the event that opened it, None where the fold itself found it.
 
     ``confirmations`` counts the snapshots that showed it, ``attempts`` the corrections that did not help. ``flaps`` is set
-    where the same position came to disagree so often that nothing is corrected any more.
+    where the same position came to disagree so often that nothing is corrected any more. ``order`` is the broker's ticket of an
+    order, ``client_id`` that of ours.
     """
 
     kind: BreakKind
@@ -102,6 +103,13 @@ class Break:
     attempts: int = 0
     flaps: int | None = None
     deal_msc: int | None = None
+    order: int | None = None
+    client_id: str | None = None
+
+    @property
+    def identity(self) -> tuple[BreakKind, int | None, int | None, str | None]:
+        """What it is about: kind, position, order, client id."""
+        return self.kind, self.position_id, self.order, self.client_id
 
 
 @frozen(kw_only=True)

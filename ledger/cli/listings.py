@@ -94,6 +94,7 @@ def print_unknowns(portfolio: Portfolio) -> None:
         )
     for one in item["breaks"]:
         where = f" position {one['position_id']}" if one["position_id"] else ""
+        where += f" order {one['order'] or one['client_id']}" if one["order"] or one["client_id"] else ""
         differs = f"{one['field'] or ''}: ours {one['ours']}, theirs {one['theirs']}"
         print_line(f"break: {one['kind']}{where} {differs} ({one['why']})", "red")
     if item["deals_incomplete"]:

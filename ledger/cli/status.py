@@ -154,7 +154,8 @@ def _looked(account: Account, symbol: str | None, now_us: int) -> _Looked:
         return _Looked(account=account, portfolio=None, health=None, seen=None, verdict=verdict, now_us=now_us)
     seen = None if health is None else seen_of(health, now_us)
     degraded = None if portfolio.degraded is None else portfolio.degraded.reason
-    verdict = judge(seen, portfolio.breaks, degraded=degraded, symbol=symbol)
+    unknown = [one for one in account.current_orders()[1].open_orders(now_us // 1000) if one.is_unknown]
+    verdict = judge(seen, portfolio.breaks, degraded=degraded, symbol=symbol, unknown=unknown)
     return _Looked(account=account, portfolio=portfolio, health=health, seen=seen, verdict=verdict, now_us=now_us)
 
 
@@ -204,10 +205,10 @@ def breaks(journal: str | None, account: AccountId | None, as_json: bool) -> Non
         return
     print_table(
         "open breaks",
-        ["kind", ">position", "ours", "theirs", ">age", ">seen", ">tried"],
+        ["kind", ">about", "ours", "theirs", ">age", ">seen", ">tried"],
         [
             [
-                item["kind"], str(item["position_id"] or item["field"] or ""), item["ours"] or "none", item["theirs"] or "none",
+                item["kind"], _about(item), item["ours"] or "none", item["theirs"] or "none",
                 age_text(item["age_sec"]), str(item["confirmations"]), str(item["attempts"]),
             ]
             for item in items
@@ -216,7 +217,15 @@ def breaks(journal: str | None, account: AccountId | None, as_json: bool) -> Non
     )  # fmt: skip
     for item in items:
         if item["why"]:
-            print_line(f"{item['kind']} {item['position_id'] or item['field'] or ''}: {item['why']}")
+            print_line(f"{item['kind']} {_about(item)}: {item['why']}")
+
+
+def _about(item: Json) -> str:
+    """Return what a break is about: a position, an order with what of it, or a figure."""
+    order = item["order"] or item["client_id"]
+    if item["position_id"] is None and order is not None:
+        return f"{order} {item['field'] or ''}".rstrip()
+    return str(item["position_id"] or item["field"] or "")
 
 
 COMMANDS: Final = {"status": status, "breaks": breaks}

@@ -8,6 +8,7 @@ import attrs
 from attrs.converters import optional
 
 from ledger.events.fields import to_count, to_text_or_none, to_ticket_or_none, to_time_msc, to_version
+from ledger.events.orders import to_client_id
 from ledger.values import to_word
 
 
@@ -21,6 +22,10 @@ class BreakKind(Enum):
     CLOCK = "clock"
     #: The broker no longer lists a deal although its history covers it.
     WITHDRAWN = "withdrawn"
+    #: An order and the broker's record of it do not agree: ``field`` names what.
+    ORDER = "order"
+    #: A position does not have the stops that were asked for.
+    STOPS = "stops"
 
 
 class BreakEnd(Enum):
@@ -44,10 +49,11 @@ def _break_end(value: BreakEnd | str) -> BreakEnd:
 class BreakOpened:
     """A disagreement was first seen, or seen again. ``ours`` and ``theirs`` as they would be shown.
 
-    Where ``caused_by`` is the version of an open break of the same kind and position, this is that break seen again:
+    Where ``caused_by`` is the version of an open break of the same kind, position and order, this is that break seen again:
     ``confirmations`` counts the snapshots that showed it, ``attempts`` the corrections that did not help. ``flaps`` is set
     where the same position came to disagree too often: how often, within the policy's window. Such a break stays open.
-    ``deal_msc`` is the broker time of the deal that it is about.
+    ``deal_msc`` is the broker time of the deal that it is about, ``order`` the broker's ticket of an order, ``client_id`` that
+    of ours.
     """
 
     kind: BreakKind = attrs.field(converter=_break_kind)
@@ -63,6 +69,8 @@ class BreakOpened:
     attempts: int = attrs.field(converter=to_count, default=0)
     flaps: int | None = attrs.field(converter=optional(to_count), default=None)
     deal_msc: int | None = attrs.field(converter=optional(to_time_msc), default=None)
+    order: int | None = attrs.field(converter=to_ticket_or_none, default=None)
+    client_id: str | None = attrs.field(converter=optional(to_client_id), default=None)
     caused_by: int | None = attrs.field(converter=optional(to_version), default=None)
     evidence: str | None = attrs.field(converter=to_text_or_none, default=None)
 
@@ -76,4 +84,6 @@ class BreakClosed:
     time_msc: int = attrs.field(converter=to_time_msc)
     caused_by: int = attrs.field(converter=to_version)
     position_id: int | None = attrs.field(converter=to_ticket_or_none, default=None)
+    order: int | None = attrs.field(converter=to_ticket_or_none, default=None)
+    client_id: str | None = attrs.field(converter=optional(to_client_id), default=None)
     evidence: str | None = attrs.field(converter=to_text_or_none, default=None)

@@ -47,10 +47,11 @@ AT_BROKER: Final = frozenset({OrderState.WORKING, OrderState.PARTIAL, OrderState
 WITHOUT_FILLS: Final = frozenset({OrderKind.STOPS, OrderKind.MODIFY, OrderKind.CANCEL})
 
 # The broker's states of an order that is gone, as MetaTrader 5 numbers them.
-_CANCELED, _PARTIAL, _FILLED, _REJECTED, _EXPIRED = 2, 3, 4, 5, 6
-_GONE: Final[Mapping[int, OrderState]] = {
+_CANCELED, _PARTIAL, FILLED_CODE, _REJECTED, _EXPIRED = 2, 3, 4, 5, 6
+#: Code -> what an order comes to that is done at the broker.
+GONE: Final[Mapping[int, OrderState]] = {
     _CANCELED: OrderState.CANCELLED,
-    _FILLED: OrderState.PARTIAL,  # until all of its deals are known
+    FILLED_CODE: OrderState.PARTIAL,  # until all of its deals are known
     _REJECTED: OrderState.REJECTED,
     _EXPIRED: OrderState.EXPIRED,
 }
@@ -127,13 +128,13 @@ def overlaid(state: OrderState, changes: Iterable[tuple[OrderKind, OrderState]])
 
 def _of_record(evidence: Evidence) -> OrderState | None:
     """Return what the broker's records come to: one that works counts before those that are gone."""
-    active = [state for state in evidence.records if state not in _GONE]
+    active = [state for state in evidence.records if state not in GONE]
     if active:
         resolved = evidence.resolution
         if resolved is not None and resolved.is_last and resolved.basis is OrderBasis.PERSON:
             return _of_resolution(evidence)
         return OrderState.PARTIAL if _PARTIAL in active else OrderState.WORKING
-    gone = [_GONE[state] for state in evidence.records]
+    gone = [GONE[state] for state in evidence.records]
     return OrderState.PARTIAL if OrderState.PARTIAL in gone else gone[-1] if gone else None
 
 

@@ -7,10 +7,11 @@ also where it was recorded before anything about orders was: an order may be ado
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from decimal import Decimal
 from enum import Enum
+from hashlib import sha256
 from typing import Any, Final
 
 from attrs import asdict, define, frozen
@@ -39,7 +40,9 @@ from ledger.events.orders import (
 )
 from ledger.orders.request import FIELDS, OrderRequest
 from ledger.orders.states import (
+    FILLED_CODE,
     FINAL,
+    GONE,
     Answer,
     Evidence,
     OrderState,
@@ -53,13 +56,14 @@ from ledger.terms import AccountTerms
 from ledger.values import TRADES, Side, plain
 
 #: Raised whenever a rule of this fold, or what a state consists of, changes.
-ORDERS_VERSION: Final = 2
+ORDERS_VERSION: Final = 1
 
 _DEAL_ROWS: Final = frozenset({"FillRecorded", "CashMoved", "DealCompleted", "DealRevised"})
 _KIND, _VERSION, _TYPE, _ORDER, _SYMBOL, _VOLUME = map(
     Posting._fields.index, ("kind", "version", "deal_type", "order_ticket", "symbol", "volume")
 )
 _PENDING_TYPES: Final = range(2, 8)
+_DIGEST, _SETUP = 7, 8  # of what was seen of a ticket
 _TWO_HOURS_MSC: Final = 2 * 60 * 60 * 1000  # no server clock is put back by more
 _NUMBERS: Final = ("volume", "price", "stoplimit", "sl", "tp")
 _WORDS: Final[Mapping[str, type[Enum]]] = {"kind": OrderKind, "side": Side, "type": PendingType}
@@ -155,8 +159,10 @@ class _Record:
     basis: str | None = None
     resolved_number: int = 0
     resolved_version: int = 0
+    dealt_version: int = 0  # of its latest deal, since it was known whose that is
     tickets: list[int]
-    seen: dict[str, list[Any]]  # ticket -> state, initial volume, version that showed it; current volume, price, sl, tp
+    #: Ticket -> state, initial volume, version that showed it; current volume, price, sl, tp; digest, when it was set up.
+    seen: dict[str, list[Any]]
     is_seen_done: bool = False
     state: str = ""
     since_msc: int = 0
@@ -189,6 +195,10 @@ class Orders:
         self._open: set[str] = set()
         self._tokens: dict[str, str] = {}  # token -> whose
         self._intents: list[tuple[int, int, str]] = []  # broker time, first version, whose; ascending
+        self._magics: dict[int, list[str]] = {}  # magic -> whose
+        self._stops_asked: dict[int, list[str]] = {}  # position -> requests about its stops
+        self._active: set[int] = set()  # tickets that the broker showed as active last
+        self._doubts: set[str] = set()  # whose deals are more than was asked for, or than the broker's record shows
 
     # ---- folding
 
@@ -234,6 +244,7 @@ class Orders:
             self._fills.setdefault(ticket, {})[deal] = self.terms.volume(row[_SYMBOL], row[_VOLUME])
         for one in {before, ticket} - {None}:
             if one in self._key_of:
+                self._records[self._key_of[one]].dealt_version = row[_VERSION]
                 self._settle(self._key_of[one], row[0], f"deal {deal}")
 
     def _apply(self, event: Any, version: int) -> None:
@@ -324,7 +335,10 @@ class Orders:
             record.symbol, record.side = event.symbol, (Side.SELL if event.type % 2 else Side.BUY).value
         self._claim(key, event.ticket)
         shown = [event.volume_current, event.price_open, event.sl, event.tp]
-        record.seen[str(event.ticket)] = [event.state, plain(event.volume_initial), version, *map(_text, shown)]
+        record.seen[str(event.ticket)] = [
+            event.state, plain(event.volume_initial), version, *map(_text, shown), sight_digest(event), event.time_setup_msc
+        ]  # fmt: skip
+        self._note_active(event.ticket, event.state)
         self._settle(key, event.time_msc, f"the broker shows state {event.state}")
 
     def _claim(self, key: str, ticket: int) -> None:
@@ -333,8 +347,11 @@ class Orders:
         if WITHOUT_TICKETS.get(record.kind) or before == key:
             return
         if before is not None and before.startswith("#"):
-            record.seen |= self._records.pop(before).seen
+            other = self._records.pop(before)
+            record.seen |= other.seen
+            record.dealt_version = max(record.dealt_version, other.dealt_version)
             self._open.discard(before)
+            self._doubts.discard(before)
         self._key_of[ticket] = key
         record.tickets.append(ticket)
 
@@ -345,6 +362,26 @@ class Orders:
         if state != record.state:
             record.state, record.since_msc, record.why = state, time_msc, why
             self._note_open(key, record)
+        self._note_doubt(key, record)
+
+    def _note_active(self, ticket: int, state: int) -> None:
+        if state in GONE:
+            self._active.discard(ticket)
+        else:
+            self._active.add(ticket)
+
+    def _note_doubt(self, key: str, record: _Record) -> None:
+        if self._is_doubtful(record):
+            self._doubts.add(key)
+        else:
+            self._doubts.discard(key)
+
+    def _is_doubtful(self, record: _Record) -> bool:
+        filled = self._filled(record)
+        if not filled or record.kind == OrderKind.CLOSE_BY.value:  # that one has a deal at each of two positions
+            return False
+        volume = self._volume(record)
+        return (volume is not None and filled > volume) or (bool(record.seen) and filled > _shown_filled(record.seen.values()))
 
     def _note_open(self, key: str, record: _Record) -> None:
         if OrderState(record.state) in FINAL:
@@ -358,6 +395,11 @@ class Orders:
             self._tokens[record.token] = key
         if record.intended_msc is not None:
             insort(self._intents, (record.intended_msc, record.first_version, key))
+        magic = (record.request or {}).get("magic")
+        if magic is not None:
+            self._magics.setdefault(magic, []).append(key)
+        if record.kind == OrderKind.STOPS.value and record.position_id is not None:
+            self._stops_asked.setdefault(record.position_id, []).append(key)
 
     def _evidence(self, record: _Record) -> Evidence:
         newest_seen = max((one[2] for one in record.seen.values()), default=0)
@@ -458,6 +500,77 @@ class Orders:
         return changes
 
     @property
+    def has_intents(self) -> bool:
+        """Whether any order of ours was ever intended."""
+        return bool(self._tokens)
+
+    def by_magic(self, magic: int) -> tuple[Order, ...]:
+        """Return the orders that were intended with a magic number."""
+        with self._lock:
+            return self._several(self._magics.get(magic, ()), None)
+
+    def stops_asked(self, position_id: int) -> tuple[Order, ...]:
+        """Return the requests about the stops of a position, oldest first."""
+        with self._lock:
+            return self._several(self._stops_asked.get(position_id, ()), None)
+
+    # ---- what the broker showed of orders
+
+    @property
+    def active(self) -> frozenset[int]:
+        """Tickets of the orders that the broker showed as active last, ours or not."""
+        with self._lock:
+            return frozenset(self._active)
+
+    @property
+    def doubtful(self) -> tuple[Order, ...]:
+        """Orders whose deals are more than was asked for, or than the broker's record of them shows."""
+        with self._lock:
+            return self._several(self._doubts, None)
+
+    def is_claimed(self, ticket: int) -> bool:
+        """Return whether it is known whose an order is."""
+        return ticket in self._key_of
+
+    def is_seen(self, ticket: int) -> bool:
+        """Return whether the broker ever showed an order."""
+        return self._sight(ticket) is not None
+
+    def is_as_seen(self, event: OrderSeen) -> bool:
+        """Return whether the broker showed an order just so when it was recorded last."""
+        sight = self._sight(event.ticket)
+        return sight is not None and bool(sight[_DIGEST] == sight_digest(event))
+
+    def setup_msc(self, ticket: int) -> int | None:
+        """Return when an order was set up, as the broker showed it; None where it did not."""
+        sight = self._sight(ticket)
+        return None if sight is None else sight[_SETUP]
+
+    def shown_filled(self, order: Order) -> Decimal:
+        """Return how much of an order the broker showed as filled last, of all of its tickets."""
+        return _shown_filled(filter(None, map(self._sight, order.tickets)))
+
+    def is_dealt_when_done(self, order: Order) -> bool:
+        """Return whether a deal of an order came after the broker had shown all of its tickets as done."""
+        with self._lock:
+            record = self._records.get(order.client_id or f"#{order.ticket}")
+            if record is None or not record.seen or any(state not in GONE for state, *_ in record.seen.values()):
+                return False
+            return bool(record.dealt_version > max(one[2] for one in record.seen.values()))
+
+    def is_settled_by_person(self, order: Order) -> bool:
+        """Return whether a person resolved an order, after the last of its deals."""
+        with self._lock:
+            record = self._records.get(order.client_id or f"#{order.ticket}")
+            is_person = record is not None and record.basis == OrderBasis.PERSON.value
+            return is_person and record is not None and record.resolved_version > record.dealt_version
+
+    def _sight(self, ticket: int) -> list[Any] | None:
+        with self._lock:
+            key = self._key_of.get(ticket)
+            return None if key is None else self._records[key].seen.get(str(ticket))
+
+    @property
     def pinned_store(self) -> str | None:
         """The gateway's store that new intents are pinned to, None as long as none is."""
         return None if self._pinned is None else str(self._pinned[1])
@@ -500,6 +613,15 @@ class Orders:
             for position, (sl, tp) in self._stops.items()
         }
 
+    def stops_shown(self, position_id: int) -> tuple[Decimal | None, Decimal | None] | None:
+        """Return sl and tp of a position as the broker showed them last, None where it never did."""
+        with self._lock:
+            known = self._stops.get(str(position_id))
+        if known is None:
+            return None
+        sl, tp = (None if text is None else Decimal(text) for text in known)
+        return sl, tp
+
     def _state_at(self, record: _Record, at_utc_msc: int | None) -> tuple[OrderState, int, str]:
         state, until = OrderState(record.state), record.valid_until_utc_msc
         if state is OrderState.INTENDED and at_utc_msc is not None and until is not None and until < at_utc_msc:
@@ -510,7 +632,7 @@ class Orders:
         record = self._records[key]
         state, since_msc, why = self._state_at(record, at_utc_msc)
         broker_state, _, _, *shown = max(record.seen.values(), key=lambda one: one[2], default=[None] * 7)
-        volume_current, price, sl, tp = (None if one is None else Decimal(one) for one in shown)
+        volume_current, price, sl, tp = (None if one is None else Decimal(one) for one in shown[:4])
         intended_msc = record.intended_msc
         return Order(
             client_id=record.client_id,
@@ -579,6 +701,9 @@ class Orders:
             orders._note_open(key, record)
             if record.is_requested and not record.is_denied:
                 orders._index(key, record)
+            orders._note_doubt(key, record)
+            for number, sight in record.seen.items():
+                orders._note_active(int(number), sight[0])
         return orders
 
 
@@ -592,6 +717,26 @@ def _fills(stored: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[int, int, 
     for ticket, deals in stored.items():
         for deal, volume in deals.items():
             yield int(ticket), int(deal), Decimal(volume)
+
+
+def _shown_filled(sights: Iterable[Sequence[Any]]) -> Decimal:
+    """Return how much the broker showed as filled. Of an order that is filled, nothing else counts."""
+    filled = Decimal(0)
+    for state, initial, _, current, *_ in sights:
+        filled += filled_of(state, Decimal(initial), Decimal(current))
+    return filled
+
+
+def filled_of(state: int, initial: Decimal, current: Decimal) -> Decimal:
+    """Return how much of an order is filled, as the broker shows its state and volumes."""
+    return initial if state == FILLED_CODE else max(Decimal(0), initial - current)
+
+
+def sight_digest(event: OrderSeen) -> str:
+    """Return a digest of how the broker shows an order, whenever and in whatever answer."""
+    found = asdict(event) | {"time_msc": None, "evidence": None}
+    fields = sorted((name, _json_value(value)) for name, value in found.items() if value is not None)
+    return sha256(repr(fields).encode()).hexdigest()[:32]
 
 
 def _request_values(event: OrderIntended | OrderDenied) -> dict[str, Any]:

@@ -65,6 +65,7 @@ SIDES: Final[Mapping[Any, Side]] = {
 #: A volume or a price between these two is plain, and read at once.
 _LEAST_PLAIN: Final = Decimal("1e-9")
 _MOST_PLAIN: Final = Decimal("1e9")
+_NO_STOP: Final = Decimal(0)
 
 #: The answer to a message that is no request.
 NO_REQUEST: Final = "expected a JSON object with an action"
@@ -176,7 +177,7 @@ def read_position(row: Any, number: int) -> RemotePosition:
     given = fields.found.get
     ticket, kind, volume, price, symbol = given("ticket"), given("type"), given("volume"), given("price_open"), given("symbol")
     identifier, profit, swap, comment = given("identifier"), given("profit"), given("swap"), given("comment")
-    opened_msc, updated_msc = given("time_msc"), given("time_update_msc")
+    opened_msc, updated_msc, sl, tp = given("time_msc"), given("time_update_msc"), given("sl"), given("tp")
     if type(ticket) is not int or not 0 < ticket < INT64_MAX:
         ticket = fields.ticket("ticket", fields.given("ticket"))
     if type(identifier) is not int or not 0 < identifier < INT64_MAX:
@@ -207,7 +208,17 @@ def read_position(row: Any, number: int) -> RemotePosition:
         comment=None if comment is None else fields.remark("comment", comment),
         profit=None if profit is None else fields.number("profit", profit),
         swap=None if swap is None else fields.number("swap", swap),
+        sl=sl if type(sl) is Decimal and _NO_STOP <= sl <= _MOST_PLAIN else _stop(fields, "sl", sl),
+        tp=tp if type(tp) is Decimal and _NO_STOP <= tp <= _MOST_PLAIN else _stop(fields, "tp", tp),
     )
+
+
+def _stop(fields: Fields, name: str, value: Any) -> Decimal | None:
+    """Read a stop. One that cannot be read is not stated: nothing of a position depends on it."""
+    try:
+        return None if value is None else fields.number(name, value)
+    except SnapshotRefused:
+        return None
 
 
 def side_of(fields: Fields, name: str, value: Any) -> Side:

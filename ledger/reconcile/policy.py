@@ -74,12 +74,13 @@ class ReconcilePolicy:
         withdrawn: About a deal that the broker no longer lists; to adopt it is to record the withdrawal.
         magics: Magic numbers that are ours, as the terminal shows them; None for all. A position without a known magic number
             is not ours then.
-        foreign: About zombies and drifts of other magic numbers.
+        foreign: About zombies and drifts of other magic numbers, and pending orders that are not ours.
         settle_sec: A position of which the engine recorded a fill this shortly before a snapshot is left for the next one.
         ghost_confirmations: Snapshots that have to miss a position before it is closed without a closing deal.
         vanish_confirmations: The same, when many vanish at once.
         vanish_least: How many are many, at least;
         vanish_share: and more than this share of the open positions.
+        missing_lookups: Lookups that have to find an order of ours in neither list of the broker before it is called missing.
         attempts_max: Corrections that did not help, before a break is left to people.
         flapping_sec: The window in which disagreements of one position are counted together: after ``attempts_max`` of them
             nothing of it is corrected any more, until it was quiet for so long, a deal explains it or a person corrects it.
@@ -99,6 +100,7 @@ class ReconcilePolicy:
     vanish_confirmations: int = field(default=3, validator=_count)
     vanish_least: int = field(default=3, validator=_count)
     vanish_share: float = field(default=0.5, validator=_at_least(0))
+    missing_lookups: int = field(default=3, validator=_count)
     attempts_max: int = field(default=3, validator=_count)
     flapping_sec: float = field(default=3600.0, validator=_at_least(0))
     overlap_sec: float = field(default=600.0, validator=_at_least(0))
@@ -117,6 +119,8 @@ class ReconcilePolicy:
             BreakKind.BALANCE: self.balance,
             BreakKind.WITHDRAWN: self.withdrawn,
             BreakKind.CLOCK: Action.HALT,
+            BreakKind.ORDER: Action.REPORT,
+            BreakKind.STOPS: Action.REPORT,
         }[kind]
 
     def is_ours(self, magic: int | None) -> bool:

@@ -11,6 +11,7 @@ import attrs
 from ledger.clock import DAY_MSC, MINUTE_MSC, SECOND_MSC, ClockRule
 from ledger.errors import BadValue, InexactNumber, SnapshotRefused
 from ledger.events import PositionState
+from ledger.order_messages import RemoteOrders
 from ledger.portfolio import Portfolio
 from ledger.reconcile.compare import is_alike
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemotePosition, Snapshot
@@ -61,7 +62,7 @@ def is_ahead(snapshot: Snapshot, allowed_msc: int) -> bool:
     return snapshot.server_time_msc is not None and snapshot.server_time_msc > allowed_msc + MINUTE_MSC
 
 
-def require_identity(answer: Snapshot | RemoteAccount | RemoteHistory, terms: AccountTerms) -> None:
+def require_identity(answer: Snapshot | RemoteAccount | RemoteHistory | RemoteOrders, terms: AccountTerms) -> None:
     """Refuse an answer of another account, or of a terminal that is not connected to its broker.
 
     After a reconnect the terminal synchronises; until it reports that it is connected its list may be partial.
@@ -72,19 +73,21 @@ def require_identity(answer: Snapshot | RemoteAccount | RemoteHistory, terms: Ac
     for name, reported, known in (
         ("login", answer.login, opened.login),
         ("server", answer.server, opened.server),
-        ("margin_mode", answer.mode, opened.mode),
+        ("margin_mode", getattr(answer, "mode", None), opened.mode),
     ):
         if reported is not None and reported != known:
             expected, found = (getattr(one, "value", one) for one in (known, reported))
             raise SnapshotRefused(f"expected {expected} as of account {terms.account}, found {found}", field=name)
 
 
-def is_identified(answer: Snapshot | RemoteAccount | RemoteHistory) -> bool:
+def is_identified(answer: Snapshot | RemoteAccount | RemoteHistory | RemoteOrders) -> bool:
     """Return whether an answer states login and server."""
     return answer.login is not None and answer.server is not None
 
 
-def refuse_unidentified(answer: Snapshot | RemoteAccount | RemoteHistory, identity: Identity, terms: AccountTerms) -> None:
+def refuse_unidentified(
+    answer: Snapshot | RemoteAccount | RemoteHistory | RemoteOrders, identity: Identity, terms: AccountTerms
+) -> None:
     """Refuse an answer that does not state login and server, where they are required.
 
     Another program, or another terminal, may answer on the same port: its empty list is not this account's.
@@ -115,7 +118,7 @@ def _refuse_stale(snapshot: Snapshot, portfolio: Portfolio, seen_msc: int | None
         ("the newest fill that is applied", portfolio.newest_fill_msc),
         ("an earlier answer of this gateway", -1 if seen_msc is None else seen_msc),
     ):
-        if _is_before(reported_msc, newest_msc, clock):
+        if is_older(reported_msc, newest_msc, clock):
             raise SnapshotRefused(
                 f"the snapshot is of server time {reported_msc}, older than {what} "
                 f"({newest_msc}): a stale answer, or a wrong clock rule (ledger account clock)",
@@ -123,7 +126,8 @@ def _refuse_stale(snapshot: Snapshot, portfolio: Portfolio, seen_msc: int | None
             )
 
 
-def _is_before(reported_msc: int, newest_msc: int, clock: ClockRule) -> bool:
+def is_older(reported_msc: int, newest_msc: int, clock: ClockRule) -> bool:
+    """Return whether a server time is before another one; a repeated hour is one moment."""
     reported, newest = clock.order_msc(reported_msc), clock.order_msc(newest_msc)
     if reported != newest or reported_msc % SECOND_MSC == 0 or clock.repeated_hour(reported_msc) is not None:
         return reported < newest

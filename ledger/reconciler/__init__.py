@@ -24,11 +24,13 @@ from ledger.events import Origin, Recorded
 from ledger.gateway import Gateway, PushGateway, Subscription
 from ledger.journal.health import HeldBack, SyncHealth
 from ledger.journal.memory import MemoryJournal
+from ledger.orders.view import Order
 from ledger.reconcile.compare import Disagreement, NewTicket, compare
 from ledger.reconcile.decide import Held, WaitsFor, describe_sides
 from ledger.reconcile.policy import DEFAULT, Action, Foreign, ReconcilePolicy
 from ledger.reconcile.validate import validate
 from ledger.reconciler.history import History
+from ledger.reconciler.orders import OrdersMemory, Resolves
 from ledger.reconciler.results import ReconcilerStatus, Safety, SyncResult, SyncStatus
 from ledger.reconciler.sync import Sync, SyncState
 from ledger.safety import Seen, judge
@@ -77,6 +79,7 @@ class StateReconciler:
         sync_interval_sec: Seconds between syncs of ``sync_continuous`` and ``run``, after failures too.
         clock: Server clock rule for an account that the gateway opens; measured at its clock without.
         on_event: Is called with every event that a sync appends, once it is durable, from the thread that syncs.
+        orders: An ``OrderManager``: each sync lets it find out what became of orders whose answer is late or unknown.
         monotonic: Seconds that only rise.
         sleep: Waits so many seconds.
     """
@@ -90,6 +93,7 @@ class StateReconciler:
         sync_interval_sec: float = SYNC_INTERVAL_SEC,
         clock: ClockRule | str | None = None,
         on_event: Callable[[Recorded], object] = lambda _: None,
+        orders: Resolves | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
@@ -99,13 +103,14 @@ class StateReconciler:
         self.sync_interval_sec = to_amount(sync_interval_sec, 0, "sync_interval_sec")
         self._clock = None if clock is None else to_clock(clock)
         self._on_event = on_event
+        self._orders = orders
         self._monotonic = monotonic
         self._sleep = sleep
         self._lock = RLock()
         self._woken = Event()
         self._on_wake: Callable[[], object] = lambda: None
         self._subscription: Subscription | None = None
-        self._memory = SyncState(history=History(account, gateway, policy))
+        self._memory = SyncState(history=History(account, gateway, policy), orders=OrdersMemory())
         self._attempted_at: float | None = None
         self._reconnections = gateway.reconnections
         self._begun_at = 0.0
@@ -205,6 +210,7 @@ class StateReconciler:
                 correlation=f"sync-{uuid4().hex}",
                 clock=self._clock,
                 appended=self._on_event,
+                orders=self._orders,
             ).result()
         finally:
             self._attempted_at = self._monotonic()
@@ -370,12 +376,13 @@ class StateReconciler:
         symbol = None if symbol is None else to_text(symbol, "a symbol")
         try:
             breaks, degraded = self._disagreements()
+            unknown = self._unknown_orders()
         except JournalError as error:
             return Safety(
                 is_safe=False, why=f"the journal cannot be read: {error}", verified_us=self._verified_us, age_sec=None
             )
         seen = self._seen()
-        verdict = judge(seen, breaks, degraded=degraded, symbol=symbol)
+        verdict = judge(seen, breaks, degraded=degraded, symbol=symbol, unknown=unknown)
         return Safety(
             is_safe=verdict.is_safe,
             why=verdict.why,
@@ -408,6 +415,14 @@ class StateReconciler:
         except AccountUnknown:
             return (), None
         return portfolio.breaks, None if portfolio.degraded is None else portfolio.degraded.reason
+
+    def _unknown_orders(self) -> tuple[Order, ...]:
+        """Return the orders of which nobody knows whether they were executed."""
+        try:
+            _, orders = self.account.current_orders()
+        except AccountUnknown:
+            return ()
+        return tuple(one for one in orders.open_orders(self.account.ledger.now_us() // 1000) if one.is_unknown)
 
 
 def _held_back(result: SyncResult) -> tuple[HeldBack, ...]:

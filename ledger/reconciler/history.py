@@ -78,7 +78,9 @@ class History:
         self._compared: object = None
         self._listed = Listed()
 
-    def catch_up(self, portfolio: Portfolio, now_msc: int, correlation: str, *, whole: bool = False) -> Booked:
+    def catch_up(
+        self, portfolio: Portfolio, now_msc: int, correlation: str, *, whole: bool = False, since_msc: int | None = None
+    ) -> Booked:
         """Book the deals since the newest known one; all there are where none is known.
 
         Args:
@@ -86,12 +88,15 @@ class History:
             now_msc: The present on the broker's server clock, as it was reported.
             correlation: The sync run.
             whole: Ask for all there are all the same.
+            since_msc: Ask for those since then at least, with the overlap: an order of ours may have led to them.
         """
         order_msc = portfolio.terms.clock.order_msc  # the wall clock may have gone back since
         newest_msc = portfolio.newest_deal_msc if self._until_msc is None else self._until_msc
         from_msc = 0 if whole and self._until_msc is None else max(0, order_msc(order_msc(newest_msc) - self._overlap_msc))
         if self._is_worth_going_back(portfolio):
             from_msc = max(0, min([from_msc, *(one.since_msc - self._overlap_msc for one in portfolio.unexplained)]))
+        if since_msc is not None:
+            from_msc = min(from_msc, max(0, order_msc(order_msc(since_msc) - self._overlap_msc)))
         from_msc, apart = self._with_withdrawn(portfolio, from_msc)
         self._reported.clear()
         reported = list(self._ask_span(portfolio, from_msc, self._to_msc(portfolio, now_msc)))

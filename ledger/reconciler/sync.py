@@ -53,6 +53,7 @@ from ledger.reconcile.validate import is_ahead, require_identity, validate
 from ledger.reconcile.withdrawals import decide_withdrawals, open_withdrawals
 from ledger.reconciler.history import Booked, History
 from ledger.reconciler.listing import Listing, Lists
+from ledger.reconciler.orders import OrdersMemory, OrdersPhase, Resolves
 from ledger.reconciler.results import SyncResult, SyncStatus
 from ledger.service import Account
 from ledger.snapshot import RemoteAccount, RemotePosition, RemoteSymbol, Snapshot
@@ -77,6 +78,8 @@ class SyncState:
     """What a reconciler remembers from sync to sync. The journal stores what must survive it."""
 
     history: History
+    #: What it remembers about orders.
+    orders: OrdersMemory
     #: What a gateway of the engine form has listed so far.
     lists: Lists = attrs.field(factory=Lists)
     #: What came to disagree lately: read from the journal up to a version, None where nothing was read yet.
@@ -108,8 +111,10 @@ class Sync:
         correlation: str,
         clock: ClockRule | None = None,
         appended: Callable[[Recorded], object] = lambda _: None,
+        orders: Resolves | None = None,
     ) -> None:
         self._account = account
+        self._orders = OrdersPhase(account, gateway, policy, memory.orders, orders)
         self._gateway = gateway
         self._policy = policy
         self._memory = memory
@@ -177,6 +182,7 @@ class Sync:
             unclear, is_stirring = self._catch_up(known, now_msc, money)
             if is_stirring or not self._is_stated_again(known, money):
                 return None
+        self._orders.resolve()
         version, portfolio = self._account.current()
         found = compare(portfolio, snapshot)
         if found and snapshot.is_extended and not self._deals_refused:
@@ -222,13 +228,29 @@ class Sync:
         decision = _both(decision, self._withdrawals(portfolio, version, around, snapshot.evidence))
         decision = _both(decision, self._clock_decision(portfolio, snapshot, around, is_ahead_of_us=is_ahead_of_us))
         decision = _both(decision, self._unlisted(listing))
+        decision = _both(
+            decision, self._about_orders(snapshot, portfolio, version, around, asked_us, is_ahead_of_us=is_ahead_of_us)
+        )
         events = [*decision.events, *self._further_events(portfolio, snapshot, around)]
         if money is not None and not is_ahead_of_us:
             events += self._opening_figure(known, portfolio, snapshot, money, around, found)
         self._append(events, version, snapshot)
+        self._orders.end(deals_failed=self._deals_refused)
         if around.is_another_answer:
             self._memory.listed_us = asked_us
         return decision
+
+    def _about_orders(
+        self, snapshot: Snapshot, portfolio: Portfolio, version: int, around: DecisionContext, asked_us: int, *,
+        is_ahead_of_us: bool,
+    ) -> Decision:  # fmt: skip
+        """Decide about orders and stops; not while the server's clock is in doubt, nor of a gateway of the base form."""
+        if is_ahead_of_us or not snapshot.is_extended:
+            return Decision()
+        return self._orders.decide(
+            snapshot, portfolio, version, asked_us=asked_us, time_msc=around.time_msc, is_unclear=around.unclear is not None,
+            touched=self._touched(asked_us),
+        )  # fmt: skip
 
     def _unlisted(self, listing: Listing) -> Decision:
         """Hold what the gateway's list does not show, where it is not of the whole account."""
@@ -362,8 +384,10 @@ class Sync:
         At first contact, before a balance was stated that they could be held against, all there are.
         """
         whole = money is not None and not known.is_balance_known
-        history, correlation = self._memory.history, self._correlation
-        booked, unclear = self._catch_refusal(lambda: history.catch_up(known, now_msc, correlation, whole=whole))
+        history, correlation, since_msc = self._memory.history, self._correlation, self._orders.deals_since()
+        booked, unclear = self._catch_refusal(
+            lambda: history.catch_up(known, now_msc, correlation, whole=whole, since_msc=since_msc)
+        )
         return unclear, self._has_newer_deals(booked)
 
     def _catch_refusal(self, book: Callable[[], Booked]) -> tuple[Booked, str | None]:
@@ -541,7 +565,10 @@ class Sync:
         if not events:
             return
         appended = self._account.record_many(
-            events, expected_version=version, correlation=self._correlation, evidence=(snapshot.raw,)
+            events,
+            expected_version=version,
+            correlation=self._correlation,
+            evidence=(snapshot.raw, *self._orders.evidence(events)),
         )
         self._publish(appended.rows)
         if any(outcome is not Outcome.APPENDED for outcome in appended.outcomes):

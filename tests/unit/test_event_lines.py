@@ -99,6 +99,18 @@ STORIES = [
         BreakOpened(kind="balance", field="balance", ours="5000.00", theirs="5001.00", time_msc=START_MSC),
         "balance balance: ours 5000.00, broker 5001.00",
     ),
+    (
+        BreakOpened(kind="order", order=901, client_id="c-1", field="overfill", ours="1.1", theirs="1", time_msc=START_MSC),
+        "order 901 overfill: ours 1.1, broker 1",
+    ),
+    (
+        BreakClosed(kind="order", end="explained", order=901, time_msc=START_MSC, caused_by=7),
+        "order 901 explained, opened v7",
+    ),
+    (
+        BreakOpened(kind="stops", position_id=POSITION, client_id="c-2", ours="sl 9", theirs="no stops", time_msc=START_MSC),
+        f"stops {POSITION}: ours sl 9, broker no stops",
+    ),
     (BreakOpened(kind="clock", deal=5, why="it is from tomorrow", time_msc=START_MSC), "clock deal 5: it is from tomorrow"),
     (
         BreakClosed(kind="ghost", end="explained", position_id=POSITION, time_msc=START_MSC, caused_by=1388),

@@ -17,6 +17,8 @@ def test_by_default_everything_is_adopted_that_can_be():
         BreakKind.BALANCE: Action.REPORT,
         BreakKind.CLOCK: Action.HALT,
         BreakKind.WITHDRAWN: Action.REPORT,
+        BreakKind.ORDER: Action.REPORT,
+        BreakKind.STOPS: Action.REPORT,
     }
     assert (DEFAULT.magics, DEFAULT.foreign) == (None, Foreign.ADOPT)
 

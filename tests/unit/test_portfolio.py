@@ -572,6 +572,21 @@ def test_a_person_s_correction_moves_money_by_the_difference_of_its_figures():
 # -------------------------------------------------------------------------------- what is open besides positions
 
 
+def test_breaks_of_two_orders_are_two_breaks():
+    story = Story()
+    seen: dict[str, Any] = {"kind": "order", "time_msc": at(1), "field": "missing"}
+    story.record(BreakOpened(**seen, order=901, client_id="c-1"))
+    first = story.account.version
+    story.record(BreakOpened(**seen, order=902, client_id="c-2", confirmations=2, caused_by=first))
+    story.record(BreakOpened(**seen, order=901, client_id="c-1", confirmations=3, caused_by=first))
+    assert [(one.order, one.client_id, one.confirmations) for one in story.portfolio.breaks] == [
+        (901, "c-1", 3),
+        (902, "c-2", 2),
+    ]
+    story.record(BreakClosed(kind="order", end="explained", time_msc=at(2), caused_by=first, order=901, client_id="c-1"))
+    assert [one.order for one in story.portfolio.breaks] == [902]
+
+
 def test_a_break_is_open_until_it_is_closed():
     account = opened()
     account.record(BreakOpened(kind="ghost", position_id=7, time_msc=at(1), field="volume", ours="1", theirs="0"))
