@@ -23,6 +23,7 @@ from ledger.values import AccountId, plain, unsigned_magic
 from ledger.views import Break, Position, Trade, Unexplained
 
 if TYPE_CHECKING:  # most commands show nothing of a sync, and would load all of reconciliation
+    from ledger.order_decisions import Halt, Resolution
     from ledger.reconcile.compare import Disagreement, NewTicket
     from ledger.reconciler import SyncResult
 
@@ -154,6 +155,44 @@ def order_json(order: Order, clock: ClockRule) -> Json:
         "why": order.why,
         "ticket": order.ticket,
         "filled": plain(order.filled),
+    }
+
+
+def order_row_json(order: Order, terms: AccountTerms) -> Json:
+    """One order as a listing has it: with its account, and with what only some readers need."""
+    until = order.valid_until_utc_msc
+    return {"account": account_json(terms)} | order_json(order, terms.clock) | {
+        "open": order.is_open,
+        "tickets": list(order.tickets),
+        "position_id": order.position_id,
+        "strategy": order.strategy,
+        "valid_until": None if until is None else utc_text(until),
+    }  # fmt: skip
+
+
+def halt_json(halt: Halt, clock: ClockRule) -> Json:
+    """A halt in force: of the account where ``name`` is None, by an operator or by a rule."""
+    return {
+        "scope": halt.scope.value,
+        "name": halt.name,
+        "mode": halt.mode.value,
+        "since": utc_text(clock.to_utc_msc(halt.since_msc)),
+        "operator": halt.operator,
+        "rule": halt.rule,
+        "reason": halt.reason,
+    }
+
+
+def resolution_json(proposal: Resolution, terms: AccountTerms) -> Json:
+    """What a person's decision about an order changes."""
+    return {
+        "before": order_row_json(proposal.before, terms),
+        "after": order_row_json(proposal.after, terms),
+        "blocked": {
+            "before": {what: list(names) for what, names in proposal.blocked_before.items()},
+            "after": {what: list(names) for what, names in proposal.blocked_after.items()},
+        },
+        "notes": list(proposal.notes),
     }
 
 

@@ -197,7 +197,7 @@ class Orders:
             case LimitsSet():
                 self._limits = event.rules
             case TradingHalted() | TradingResumed():
-                scope = event.scope.value if event.name is None else f"{event.scope.value}:{event.name}"
+                scope = _scope_key(event.scope, event.name)
                 if event.number > self._halts.get(scope, [0])[0]:
                     mode = event.mode.value if isinstance(event, TradingHalted) else None
                     self._halts[scope] = [event.number, mode]
@@ -348,6 +348,16 @@ class Orders:
             for scope, _, name in [key.partition(":")]
         }
 
+    def halt_number(self, scope: HaltScope, name: str | None = None) -> int:
+        """Return how often a scope was halted and resumed: the number of the last of these, 0 without any."""
+        number: int = self._halts.get(_scope_key(scope, name), [0])[0]
+        return number
+
+    def resolution_number(self, client_id: str) -> int:
+        """Return how often an order was resolved: the number of the last resolution, 0 without any."""
+        record = self._records.get(client_id)
+        return 0 if record is None else record.resolved_number
+
     @property
     def carriers(self) -> Mapping[Carrier, bool]:
         """Carriers of client ids -> whether the last record that was looked at had it as it was sent."""
@@ -427,6 +437,10 @@ def _fills(stored: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[int, int, 
     for ticket, deals in stored.items():
         for deal, volume in deals.items():
             yield int(ticket), int(deal), Decimal(volume)
+
+
+def _scope_key(scope: HaltScope, name: str | None) -> str:
+    return scope.value if name is None else f"{scope.value}:{name}"
 
 
 def _text(number: Decimal | None) -> str | None:
