@@ -1,0 +1,295 @@
+"""Exposure while it is not known what was executed: intervals of volumes, and what can only make them smaller. Pure.
+
+An order that is open may be executed whole, in part or not at all. So a true net volume lies between two ends, and what is
+checked is checked at both. Volumes in lots; where an account nets, the volume held of a symbol is the net one without its sign,
+else it is the sum of both sides, as each position can be closed alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from typing import Final
+
+from attrs import frozen
+
+from ledger.events.orders import OrderKind
+from ledger.orders.request import OrderRequest
+from ledger.orders.states import OPEN_QUESTION
+from ledger.orders.view import Order
+from ledger.portfolio import Portfolio
+from ledger.values import Side, plain
+from ledger.views import Position
+
+#: Sums of volumes and money are exact, whatever precision the engine has set for its own.
+EXACT: Final = Context(prec=200, rounding=ROUND_HALF_EVEN)
+_ZERO: Final = Decimal(0)
+_UNLIMITED: Final = Decimal("Infinity")
+
+
+@frozen(kw_only=True)
+class Change:
+    """What an order may still do: buy and sell at most so many lots of a symbol, and close so many of positions.
+
+    ``symbol`` is None where it is not known: then it may be any. ``closes`` is filled only where an account holds several
+    positions of a symbol; where it nets, a close buys or sells.
+    """
+
+    symbol: str | None
+    buys: Decimal = _ZERO
+    sells: Decimal = _ZERO
+    closes: tuple[tuple[int, Decimal], ...] = ()
+
+
+@frozen(kw_only=True)
+class Exposure:
+    """What is held of a symbol, and what open orders may add to it: lots."""
+
+    nets: bool
+    long: Decimal = _ZERO
+    short: Decimal = _ZERO
+    buys: Decimal = _ZERO
+    sells: Decimal = _ZERO
+
+    @property
+    def net_low(self) -> Decimal:
+        """The net volume if everything sells and nothing buys. Where an account nets."""
+        return EXACT.subtract(EXACT.subtract(self.long, self.short), self.sells)
+
+    @property
+    def net_high(self) -> Decimal:
+        """The net volume if everything buys and nothing sells. Where an account nets."""
+        return EXACT.add(EXACT.subtract(self.long, self.short), self.buys)
+
+    @property
+    def worst(self) -> Decimal:
+        """The most that can be held once the open orders are executed, or not."""
+        if self.nets:
+            return max(abs(self.net_low), abs(self.net_high))
+        return EXACT.add(EXACT.add(self.long, self.short), EXACT.add(self.buys, self.sells))
+
+    def after(self, change: Change) -> Exposure:
+        """Return it with one more order."""
+        return Exposure(
+            nets=self.nets,
+            long=self.long,
+            short=self.short,
+            buys=EXACT.add(self.buys, change.buys),
+            sells=EXACT.add(self.sells, change.sells),
+        )
+
+
+class Book:
+    """The positions of an account together with its open orders: what may be held of each symbol.
+
+    Args:
+        portfolio: The positions as they are recorded.
+        orders: The open orders, or all: those that nothing can come of any more are left out.
+        stops: Position id -> sl and tp as the broker showed them last.
+    """
+
+    def __init__(
+        self,
+        portfolio: Portfolio,
+        orders: Iterable[Order],
+        stops: Mapping[int, tuple[Decimal | None, Decimal | None]],
+    ) -> None:
+        self.nets = portfolio.terms.opened.mode.nets
+        self.positions = portfolio.positions
+        self.orders = tuple(order for order in orders if order.is_open)
+        self.stops = stops
+        self.changes = tuple((order, self.change_of(order)) for order in self.orders)
+
+    # ---- what orders may do
+
+    def change_of(self, order: Order | OrderRequest) -> Change:
+        """Return what an order, or a request, may still do."""
+        symbol, volume = self.symbol_of(order), order.volume or None  # an answer may state 0 where it knows none
+        if isinstance(order, Order) and volume is not None:
+            volume = max(_ZERO, EXACT.subtract(volume, order.filled))
+        match order.kind:
+            case OrderKind.MARKET | OrderKind.PENDING:
+                return _trade(symbol, order.side, volume)
+            case OrderKind.CLOSE:
+                position = self._position(order.position_id)
+                if volume is None and position is not None:
+                    volume = position.volume
+                if self.nets:
+                    return _trade(symbol, position.side.opposite if position else order.side, volume)
+                return Change(symbol=symbol, closes=_closes({order.position_id}, volume))
+            case OrderKind.CLOSE_BY if self.nets:
+                return _trade(symbol, None, None)
+            case OrderKind.CLOSE_BY:
+                return Change(symbol=symbol, closes=self._closes_by(order))
+            case OrderKind.STOPS | OrderKind.MODIFY | OrderKind.CANCEL:
+                return Change(symbol=symbol)
+
+    def _closes_by(self, order: Order | OrderRequest) -> tuple[tuple[int, Decimal], ...]:
+        by = _request_of(order)
+        if by is None or by.by_position_id is None:  # one of the two is not known: it may be any of them
+            return _closes(self.positions, None)
+        pair = {order.position_id, by.by_position_id}
+        volumes = [position.volume for position in map(self._position, pair) if position is not None]
+        return _closes(pair, min(volumes) if len(volumes) == len(pair) else None)
+
+    def _position(self, position_id: int | None) -> Position | None:
+        return None if position_id is None else self.positions.get(position_id)
+
+    def symbol_of(self, order: Order | OrderRequest) -> str | None:
+        """Return which symbol an order, or a request, is about; None where that is not known."""
+        position = self._position(order.position_id)
+        if position is not None:
+            return position.symbol
+        if order.symbol is not None:
+            return order.symbol
+        request = _request_of(order)
+        target = None if request is None else self.target_of(request)
+        return None if target is None else target.symbol
+
+    def target_of(self, request: OrderRequest) -> Order | None:
+        """Return the open order that a request changes or cancels, None without one."""
+        for order in self.orders:
+            if request.target_client_id is not None and order.client_id == request.target_client_id:
+                return order
+            if request.target_order is not None and request.target_order in order.tickets:
+                return order
+        return None
+
+    # ---- what may be held
+
+    def exposure(self, symbol: str) -> Exposure:
+        """Return what is held of a symbol, and what open orders may add."""
+        return self.exposures().get(symbol) or self._with_open(symbol, {})
+
+    def exposures(self) -> dict[str, Exposure]:
+        """Return symbol -> exposure, of every symbol with a position or an open order."""
+        held: dict[str, dict[Side, Decimal]] = {}
+        for position in self.positions.values():
+            sides = held.setdefault(position.symbol, dict.fromkeys(Side, _ZERO))
+            sides[position.side] = EXACT.add(sides[position.side], position.volume)
+        symbols = dict.fromkeys([*held, *(change.symbol for _, change in self.changes if change.symbol is not None)])
+        return {symbol: self._with_open(symbol, held.get(symbol, {})) for symbol in symbols}
+
+    def _with_open(self, symbol: str, sides: Mapping[Side, Decimal]) -> Exposure:
+        exposure = Exposure(nets=self.nets, long=sides.get(Side.BUY, _ZERO), short=sides.get(Side.SELL, _ZERO))
+        for _, change in self.changes:
+            if change.symbol in (None, symbol):
+                exposure = exposure.after(change)
+        return exposure
+
+    def closable(self, position_id: int) -> Decimal:
+        """Return how many lots of a position no open order may close: what can surely be closed."""
+        position = self._position(position_id)
+        if position is None:
+            return _ZERO
+        left = position.volume
+        for _, change in self.changes:
+            for closed, volume in change.closes:
+                if closed == position_id:
+                    left = EXACT.subtract(left, volume)
+        return max(_ZERO, left)
+
+    def unknown_orders(self, symbol: str | None) -> tuple[Order, ...]:
+        """Return the orders of which nobody knows whether they were executed, that may be about a symbol; None: about any.
+
+        Not those that set stops: they add no volume, and asking again does no harm.
+        """
+        return tuple(
+            order
+            for order, change in self.changes
+            if order.is_unknown and order.kind is not OrderKind.STOPS and (symbol is None or change.symbol in (None, symbol))
+        )
+
+    # ---- what only makes it smaller
+
+    def why_not_reducing(self, request: OrderRequest) -> str | None:
+        """Return why a request might make exposure larger; None where it cannot, whatever became of the open orders."""
+        match request.kind:
+            case OrderKind.CANCEL:
+                return None
+            case OrderKind.STOPS:
+                return self._why_not_tighter(request)
+            case OrderKind.PENDING | OrderKind.MODIFY:
+                return f"an order of kind {request.kind.value} may be executed when there is nothing left to reduce"
+            case OrderKind.MARKET if not self.nets:
+                return "on a hedging account a market order opens a position: close the one that is meant"
+            case OrderKind.MARKET | OrderKind.CLOSE | OrderKind.CLOSE_BY:
+                missing = [one for one in (request.position_id, request.by_position_id) if one is not None]
+                missing = [one for one in missing if one not in self.positions]
+                if missing:
+                    return f"the journal has no open position {missing[0]}: sync first"
+                return self._why_not_net(request) if self.nets else self._why_not_closable(request)
+
+    def _why_not_net(self, request: OrderRequest) -> str | None:
+        change = self.change_of(request)
+        if change.symbol is None or request.kind is OrderKind.CLOSE_BY:
+            return "an account that nets has one position of a symbol: close it, or a part of it"
+        exposure = self.exposure(change.symbol)
+        low, high = exposure.net_low, exposure.net_high
+        if change.buys and not change.sells:
+            is_smaller = EXACT.add(high, change.buys) <= 0
+        else:
+            is_smaller = not change.buys and EXACT.subtract(low, change.sells) >= 0
+        return None if is_smaller else f"the net volume is from {_lots(low)} to {_lots(high)} lots: it could open or reverse"
+
+    def _why_not_closable(self, request: OrderRequest) -> str | None:
+        closes = dict(self.change_of(request).closes)
+        if request.kind is OrderKind.CLOSE_BY:
+            first, second = (self.positions[one] for one in (request.position_id, request.by_position_id) if one is not None)
+            if first.symbol != second.symbol or first.side is second.side:
+                return "two positions close one another where they are of one symbol and of opposite sides"
+        for position_id, volume in closes.items():
+            closable = self.closable(position_id)
+            if volume > closable:
+                return f"of position {position_id} at most {_lots(closable)} lots can be closed, found {_lots(volume)}"
+        return None
+
+    def _why_not_tighter(self, request: OrderRequest) -> str | None:
+        position, shown = self._position(request.position_id), self.stops.get(request.position_id or 0)
+        if position is None or shown is None:
+            return f"the stops of position {request.position_id} are not known: sync first"
+        sign = 1 if position.side is Side.BUY else -1
+        for name, wanted, known, towards in (("sl", request.sl, shown[0], sign), ("tp", request.tp, shown[1], -sign)):
+            if wanted is not None and not _is_tighter(wanted, known or None, towards):
+                return f"{name} {plain(wanted)} is not tighter than {plain(known or _ZERO)}"
+        return None
+
+
+def is_reducing(book: Book, request: OrderRequest) -> bool:
+    """Return whether a request can only make exposure smaller, whatever became of the open orders."""
+    return book.why_not_reducing(request) is None
+
+
+def is_under_way(order: Order) -> bool:
+    """Return whether an order is neither answered nor resolved."""
+    return order.state in OPEN_QUESTION
+
+
+def _request_of(order: Order | OrderRequest) -> OrderRequest | None:
+    return order if isinstance(order, OrderRequest) else getattr(order, "request", None)
+
+
+def _trade(symbol: str | None, side: Side | None, volume: Decimal | None) -> Change:
+    """Return what a trade may do; a side or a volume that is not known may be any."""
+    lots = _UNLIMITED if volume is None else volume
+    return Change(
+        symbol=symbol,
+        buys=_ZERO if side is Side.SELL else lots,
+        sells=_ZERO if side is Side.BUY else lots,
+    )
+
+
+def _closes(positions: Iterable[int | None], volume: Decimal | None) -> tuple[tuple[int, Decimal], ...]:
+    lots = _UNLIMITED if volume is None else volume
+    return tuple((position_id, lots) for position_id in positions if position_id is not None)
+
+
+def _is_tighter(wanted: Decimal, known: Decimal | None, towards: int) -> bool:
+    """Return whether a stop is at least as near as the one that is there: above it where ``towards`` is 1."""
+    if not wanted:
+        return known is None
+    return known is None or EXACT.multiply(EXACT.subtract(wanted, known), Decimal(towards)) >= 0
+
+
+def _lots(volume: Decimal) -> str:
+    return plain(volume) if volume.is_finite() else "any number of"
