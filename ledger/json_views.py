@@ -5,14 +5,15 @@ Numbers that must be exact are text. Times are ISO 8601 in UTC with a Z.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from ledger.clock import ClockRule, utc_text, utc_text_us
 from ledger.codec import plain_fields
-from ledger.errors import DealConflict
-from ledger.events import DealRevised, Recorded
+from ledger.errors import BadValue, DealConflict
+from ledger.events import DealRevised, LimitsSet, Recorded
 from ledger.journal import Head
 from ledger.journal.verify.walk import Problem
 from ledger.orders.view import Order
@@ -183,14 +184,41 @@ def halt_json(halt: Halt, clock: ClockRule) -> Json:
     }
 
 
+def blocked_json(blocked: Mapping[str | None, tuple[str, ...]]) -> list[Json]:
+    """What accepts no new risk as long as orders are unknown; ``symbol`` is None for any."""
+    return [{"symbol": symbol, "client_ids": list(names)} for symbol, names in blocked.items()]
+
+
+def limits_json(event: LimitsSet | None, terms: AccountTerms) -> Json:
+    """The limits in force; ``rules`` is None where none were set. ``problem``: why they cannot be read here."""
+    from ledger.orders.limits import Limits
+
+    rules, digest, problem = None, None, None
+    if event is not None:
+        rules = json.loads(event.rules)
+        try:
+            digest = Limits.of_rules(rules).digest
+        except BadValue as error:
+            problem = str(error)
+    return {
+        "account": account_json(terms),
+        "rules": rules,
+        "digest": digest,
+        "problem": problem,
+        "since": None if event is None else utc_text(terms.clock.to_utc_msc(event.time_msc)),
+        "operator": None if event is None else event.operator,
+        "reason": None if event is None else event.reason,
+    }
+
+
 def resolution_json(proposal: Resolution, terms: AccountTerms) -> Json:
     """What a person's decision about an order changes."""
     return {
         "before": order_row_json(proposal.before, terms),
         "after": order_row_json(proposal.after, terms),
         "blocked": {
-            "before": {what: list(names) for what, names in proposal.blocked_before.items()},
-            "after": {what: list(names) for what, names in proposal.blocked_after.items()},
+            "before": blocked_json(proposal.blocked_before),
+            "after": blocked_json(proposal.blocked_after),
         },
         "notes": list(proposal.notes),
     }

@@ -1,4 +1,4 @@
-"""What a person decides about orders: what became of one that nobody knows, and that trading is halted or resumed.
+"""What a person decides about orders: what became of one that nobody knows, the limits, halts, the gateway's store.
 
 As with corrections, a decision is proposed with its effect first, then recorded. It rests on a version: if somebody else wrote
 meanwhile, a resolution has to be made again from what is known then.
@@ -6,22 +6,25 @@ meanwhile, a resolution has to be made again from what is known then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from attrs import frozen
 
 from ledger.clock import utc_text
 from ledger.codec import decode_posting, posting, recorded
 from ledger.errors import BadValue, RuleError, VersionConflict
-from ledger.events import OrderEvent, OrderResolved, Recorded, TradingHalted, TradingResumed
+from ledger.events import LimitsSet, OrderEvent, OrderResolved, Recorded, TradingHalted, TradingResumed
 from ledger.events.fields import to_ticket
 from ledger.events.orders import HaltMode, HaltScope, OrderBasis, OrderOutcome
 from ledger.journal import Outcome, Selection
 from ledger.journal.admission import simulated_rows
+from ledger.orders.limits import Limits
 from ledger.orders.states import WITHOUT_FILLS, OrderState
 from ledger.orders.view import Order, Orders
 from ledger.postings import DEAL, NO_DEAL, Posting
+from ledger.safety import blocked_by_unknown
 from ledger.service import Account
 from ledger.values import plain, shown, to_word
 
@@ -42,7 +45,7 @@ class Resolution:
         events: What would be recorded.
         before: The order as it is.
         after: The order as it would be.
-        blocked_before: What accepts no new risk as long as orders are unknown: what -> client ids of these.
+        blocked_before: What accepts no new risk as long as orders are unknown: symbol -> client ids of these; None for any.
         blocked_after: What would accept none behind it.
         notes: What the person should know before.
         version: The version that it rests on.
@@ -51,8 +54,8 @@ class Resolution:
     events: tuple[OrderEvent, ...]
     before: Order
     after: Order
-    blocked_before: Mapping[str, tuple[str, ...]]
-    blocked_after: Mapping[str, tuple[str, ...]]
+    blocked_before: Mapping[str | None, tuple[str, ...]]
+    blocked_after: Mapping[str | None, tuple[str, ...]]
     notes: tuple[str, ...]
     version: int
 
@@ -69,6 +72,28 @@ class Halt:
     reason: str
     operator: str | None = None
     rule: str | None = None
+
+
+@frozen(kw_only=True)
+class LimitsChange:
+    """What setting limits would change: rules as JSON values, ``before`` None where there were none.
+
+    ``events`` is empty where these limits are in force already. ``version`` is the one that it rests on.
+    """
+
+    events: tuple[OrderEvent, ...]
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any]
+    version: int
+
+    @property
+    def changes(self) -> tuple[tuple[str, Any, Any], ...]:
+        """The rules that change: name, value before, value after; None where the rule is not checked."""
+        before = self.before or {}
+        names = sorted(before.keys() | self.after.keys())
+        return tuple(
+            (name, before.get(name), self.after.get(name)) for name in names if before.get(name) != self.after.get(name)
+        )
 
 
 # ---- asking
@@ -132,26 +157,22 @@ def halts(account: Account, orders: Orders | None = None) -> tuple[Halt, ...]:
     orders = orders or orders_at_head(account)[1]
     if not orders.halts:
         return ()
-    found: dict[tuple[HaltScope, str | None], Halt] = {}
+    return tuple(
+        {
+            (event.scope, event.name): Halt(
+                scope=event.scope, name=event.name, mode=event.mode, number=event.number, since_msc=event.time_msc,
+                reason=event.reason, operator=event.operator, rule=event.rule,
+            )
+            for event in _order_events(account, TradingHalted.__name__)
+            if (event.scope, event.name) in orders.halts
+        }.values()
+    )  # fmt: skip
+
+
+def _order_events(account: Account, kind: str) -> Iterator[Any]:
+    """Yield the events of one kind about orders, oldest first, without the journal's other events being read."""
     for block in account.ledger.journal.order_rows(account.name, Selection(version=account.journal_head.version)):
-        for row in block:
-            event = decode_posting(row) if row[_KIND] == TradingHalted.__name__ else None
-            if isinstance(event, TradingHalted) and (event.scope, event.name) in orders.halts:
-                found[event.scope, event.name] = Halt(
-                    scope=event.scope, name=event.name, mode=event.mode, number=event.number, since_msc=event.time_msc,
-                    reason=event.reason, operator=event.operator, rule=event.rule,
-                )  # fmt: skip
-    return tuple(found.values())
-
-
-def blocked_by_unknown(orders: Iterable[Order]) -> dict[str, tuple[str, ...]]:
-    """Return what accepts no new risk as long as orders are unknown: a symbol, or a position -> client ids."""
-    blocked: dict[str, tuple[str, ...]] = {}
-    for one in orders:
-        if one.is_unknown and one.client_id is not None:
-            what = one.symbol or (f"position {one.position_id}" if one.position_id else "the account")
-            blocked[what] = (*blocked.get(what, ()), one.client_id)
-    return blocked
+        yield from (decode_posting(row) for row in block if row[_KIND] == kind)
 
 
 # ---- what became of an order
@@ -185,7 +206,8 @@ def propose_resolution(
     outcome = to_word(outcome, OrderOutcome)
     if outcome not in OUTCOMES:
         raise BadValue(f"expected one of {', '.join(one.value for one in OUTCOMES)}, found {outcome.value}")
-    version, orders = orders_at_head(account)
+    version, portfolio = account.current()
+    orders = account.replayed_orders(Selection(version=version))
     now_msc = account.ledger.now_us() // 1000
     listed = orders.orders(at_utc_msc=now_msc)
     before = named_order(listed, client_id)
@@ -226,8 +248,8 @@ def propose_resolution(
         events=tuple(events),
         before=before,
         after=after,
-        blocked_before=blocked_by_unknown(listed),
-        blocked_after=blocked_by_unknown(listed_after),
+        blocked_before=blocked_by_unknown(portfolio, listed),
+        blocked_after=blocked_by_unknown(portfolio, listed_after),
         notes=tuple(_notes(before, after, outcome, given, listed, is_duplicate=is_duplicate)),
         version=version,
     )
@@ -239,7 +261,11 @@ def apply_resolution(account: Account, proposal: Resolution) -> tuple[Recorded, 
     Raises:
         VersionConflict: Somebody wrote since it was made: propose again, and look at the effect again.
     """
-    appended = account.record_many(proposal.events, expected_version=proposal.version)
+    return _appended(account, proposal.events, proposal.version)
+
+
+def _appended(account: Account, events: Iterable[OrderEvent], version: int) -> tuple[Recorded, ...]:
+    appended = account.record_many(events, expected_version=version)
     terms = account.terms
     return tuple(recorded(account.name, row, terms) for row in appended.rows)
 
@@ -318,6 +344,36 @@ def _notes(
         yield "several tickets are one order executed more than once: the account is halted with it"
 
 
+# ---- limits
+
+
+def limits_in_force(account: Account) -> LimitsSet | None:
+    """Return the limits that were set last, with who set them and why; None where none ever were."""
+    last = None
+    for event in _order_events(account, LimitsSet.__name__):
+        last = event
+    return last
+
+
+def propose_limits(account: Account, limits: Limits, *, operator: str, reason: str) -> LimitsChange:
+    """Propose limits: all rules, those that are left out are not checked any more.
+
+    Raises:
+        AccountUnknown: The account was not opened.
+    """
+    version, orders = orders_at_head(account)
+    before = None if orders.limits is None else json.loads(orders.limits)
+    after = limits.rules
+    time_msc = orders.terms.clock.from_utc_msc(account.ledger.now_us() // 1000)
+    event = LimitsSet(rules=after, operator=operator, reason=reason, time_msc=time_msc)
+    return LimitsChange(events=() if before == after else (event,), before=before, after=after, version=version)
+
+
+def apply_limits(account: Account, proposal: LimitsChange) -> tuple[Recorded, ...]:
+    """Record limits. Returns the events that were appended. Raises as ``apply_resolution``."""
+    return _appended(account, proposal.events, proposal.version) if proposal.events else ()
+
+
 # ---- halts
 
 
@@ -340,7 +396,7 @@ def halt(
         rule: The rule that halts.
         symbol: Only this one.
         strategy: Only this one.
-        mode: ``all``: nothing is sent; ``no_new_risk``: only what makes exposure smaller.
+        mode: ``all``: nothing is sent but cancellations; ``no_new_risk``: only what makes exposure smaller.
 
     Raises:
         BadValue: Symbol and strategy are both given, or something is not what it has to be.

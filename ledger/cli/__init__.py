@@ -52,6 +52,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "order": ("ledger.cli.orders", "Show one order with all of its events; resolve an unknown one."),
     "halt": ("ledger.cli.halts", "Halt trading: of the account, a symbol or a strategy."),
     "resume": ("ledger.cli.halts", "End a halt."),
+    "limits": ("ledger.cli.limits", "Show the limits that orders have to meet, or set others."),
     "correct": ("ledger.cli.correct", "Correct manually what no machine can know."),
     "doctor": ("ledger.cli.doctor", "Check everything that syncing and trading rest on."),
     "sandbox": ("ledger.cli.sandbox", "Run a simulated MT5 terminal to develop and test against."),

@@ -17,7 +17,10 @@ from ledger.values import AccountId
 
 #: Mode -> its word on the command line.
 MODES: Final = {mode: mode.value.replace("_", "-") for mode in HaltMode}
-_MEANING: Final = {HaltMode.ALL: "nothing is sent", HaltMode.NO_NEW_RISK: "only what makes exposure smaller is sent"}
+_MEANING: Final = {
+    HaltMode.ALL: "nothing but cancellations is sent",
+    HaltMode.NO_NEW_RISK: "only what makes exposure smaller is sent",
+}
 
 
 def _scope_options(command: Command) -> Command:
@@ -36,7 +39,7 @@ def _scope_options(command: Command) -> Command:
     type=click.Choice(list(MODES.values())),
     default=MODES[HaltMode.ALL],
     show_default=True,
-    help="all: nothing is sent; no-new-risk: only what makes exposure smaller.",
+    help="all: only cancellations are sent; no-new-risk: what makes exposure smaller too.",
 )
 @decision_options
 @journal_option

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from textwrap import wrap
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import click
@@ -19,8 +18,8 @@ from ledger.cli.options import (
     require_consent,
     yes_option,
 )
+from ledger.cli.order_lines import INDENT, asked, filled, folded, order_lines
 from ledger.cli.output import print_json, print_line, print_lines, print_table
-from ledger.clock import ClockRule, utc_text
 from ledger.errors import AccountUnknown, RuleError
 from ledger.event_lines import event_line
 from ledger.json_views import account_json, log_json, order_row_json, resolution_json
@@ -28,20 +27,15 @@ from ledger.order_decisions import (
     OUTCOMES,
     Resolution,
     apply_resolution,
-    blocked_by_unknown,
     named_order,
     order_history,
     propose_resolution,
 )
 from ledger.orders.view import Order
+from ledger.safety import blocked_by_unknown
 from ledger.service import Account, Ledger
 from ledger.terms import AccountTerms
-from ledger.text import visible
-from ledger.values import AccountId, plain, shown
-
-_WIDTH: Final = 80
-_INDENT: Final = "  "
-
+from ledger.values import AccountId, shown
 
 # -------------------------------------------------------------------------------------------------------------- listing
 
@@ -74,79 +68,45 @@ def orders(
 
     Exit codes: 0 fine, 1 at least one order is UNKNOWN.
     """
-    moment = {"until": until, "known_at": known_at, "version": version}
+    moment: dict[str, Any] = {"until": until, "known_at": known_at, "version": version}
     with open_ledger(journal) as ledger:
-        listed = [
-            (found.selection(**moment)[1], found.orders(**moment))  # type: ignore[arg-type]  # by name
-            for found in accounts_of(ledger, account)
-        ]
+        listed = [_listed(found, moment) for found in accounts_of(ledger, account)]
     if as_json:
-        print_json([order_row_json(one, terms) for terms, every in listed for one in every if _is_wanted(one, wanted)])
+        print_json([order_row_json(one, terms) for terms, every, _ in listed for one in every if _is_wanted(one, wanted)])
     else:
-        for terms, every in listed:
-            _print_orders(terms, every, wanted)
+        for terms, every, blocked in listed:
+            _print_orders(terms, every, blocked, wanted)
         if not listed:
             print_line("no accounts yet")
-    return int(any(one.is_unknown for _, every in listed for one in every))
+    return int(any(one.is_unknown for _, every, _ in listed for one in every))
+
+
+_Blocked = Mapping[str | None, tuple[str, ...]]
+
+
+def _listed(account: Account, moment: Mapping[str, Any]) -> tuple[AccountTerms, tuple[Order, ...], _Blocked]:
+    """Return the orders of an account at a moment, and what those that are unknown block."""
+    found = account.orders(**moment)
+    is_any_unknown = any(one.is_unknown for one in found)
+    blocked = blocked_by_unknown(account.replay(**moment), found) if is_any_unknown else {}
+    return account.selection(**moment)[1], found, blocked
 
 
 def _is_wanted(order: Order, wanted: str | None) -> bool:
     return order.is_open if wanted == "open" else order.is_unknown or wanted != "unknown"
 
 
-def _print_orders(terms: AccountTerms, every: Sequence[Order], wanted: str | None) -> None:
+def _print_orders(terms: AccountTerms, every: Sequence[Order], blocked: _Blocked, wanted: str | None) -> None:
     chosen = [one for one in every if _is_wanted(one, wanted)]
     words = "orders" if wanted is None else f"{wanted} orders"
     print_line(f"{terms.account} {words}: {len(chosen) or 'none'}", "bold")
     for one in chosen:
         for number, line in enumerate(order_lines(one, terms.clock)):
             print_line(line, "red" if one.is_unknown and not number else "")
-    for what, names in blocked_by_unknown(every).items():
-        print_line(f"{what}: {_counted(len(names))} UNKNOWN, nothing new may be opened there", "red")
+    for symbol, names in blocked.items():
+        print_line(f"{symbol or 'any symbol'}: {_counted(len(names))} UNKNOWN, nothing new may be opened there", "red")
         for name in names:
-            print_line(f"{_INDENT}ledger order show {name}")
-
-
-def order_lines(order: Order, clock: ClockRule) -> Iterator[str]:
-    """Yield an order as lines of 80 columns: what and how it is, then since when, why and what else is known."""
-    name = order.client_id or f"ticket {order.ticket}"
-    yield from _folded([name, order.state.value.upper(), _asked(order)], "  ")
-    details = [f"since {_utc(clock, order.since_msc)} UTC", order.why]
-    details += [f"filled {_filled(order)}"] if order.volume is not None or order.filled else []
-    details += [f"ticket {', '.join(map(str, order.tickets))}" if order.tickets else "no ticket"]
-    details += [f"strategy {order.strategy}"] if order.strategy else []
-    details += [f"token {order.token}"] if order.token else ["not ours"] if order.client_id is None else []
-    yield from (f"{_INDENT}{line}" for line in _folded(details, ", ", _WIDTH - len(_INDENT)))
-
-
-def _folded(parts: Iterable[str], between: str, width: int = _WIDTH) -> Iterator[str]:
-    """Join parts to lines; a part that is longer than a line is broken."""
-    line = ""
-    for part in map(visible, parts):
-        if line and len(line) + len(between) + len(part) > width:
-            yield line + between.rstrip()
-            line = ""
-        line = f"{line}{between}{part}" if line else part
-        *full, line = wrap(line, width) or [""]
-        yield from full
-    yield line
-
-
-def _asked(order: Order) -> str:
-    """Return what an order asks for."""
-    volume = None if order.volume is None else plain(order.volume)
-    words = (order.kind.value.replace("_", " "), order.side and order.side.value, volume, order.symbol)
-    about = f"position {order.position_id}" if order.position_id else ""
-    return " ".join(str(one) for one in (*words, about) if one)
-
-
-def _filled(order: Order) -> str:
-    asked = "" if order.volume is None else f" of {plain(order.volume)}"
-    return f"{plain(order.filled)}{asked}"
-
-
-def _utc(clock: ClockRule, time_msc: int) -> str:
-    return utc_text(clock.to_utc_msc(time_msc // 1000 * 1000)).removesuffix("Z").replace("T", " ")
+            print_line(f"{INDENT}ledger order show {name}")
 
 
 def _counted(number: int) -> str:
@@ -194,7 +154,7 @@ def show(journal: str | None, account: AccountId | None, client: str, as_json: b
         print_lines(event_line(event, terms, version_width=width) for event in events)
         if one.is_unknown and one.client_id:
             print_line("ledger sync asks the gateway about it; what only a person finds out is recorded:")
-            print_line(f"{_INDENT}ledger order resolve {one.client_id} --outcome OUTCOME --reason WHY")
+            print_line(f"{INDENT}ledger order resolve {one.client_id} --outcome OUTCOME --reason WHY")
     return int(one.is_unknown)
 
 
@@ -272,19 +232,19 @@ def _print_effect(account: Account, proposal: Resolution) -> None:
     blocked = [_blocked(side) for side in (proposal.blocked_before, proposal.blocked_after)]
     rows = [
         ["state", *(one.state.value.upper() for one in sides)],
-        ["filled", *map(_filled, sides)],
+        ["filled", *map(filled, sides)],
         ["ticket", *(", ".join(map(str, one.tickets)) or "none" for one in sides)],
         ["UNKNOWN orders", *blocked],
     ]
-    print_line(f"{account.name} order {proposal.before.client_id}: {_asked(proposal.before)}")
+    print_line(f"{account.name} order {proposal.before.client_id}: {asked(proposal.before)}")
     print_table("would change", ["", "before", "after"], rows, empty="nothing")
     for note in proposal.notes:
-        for line in _folded([note], " "):
+        for line in folded([note], " "):
             print_line(line, "yellow")
 
 
-def _blocked(unknown: Mapping[str, tuple[str, ...]]) -> str:
-    return ", ".join(f"{len(names)} on {what}" for what, names in unknown.items()) or "none"
+def _blocked(unknown: _Blocked) -> str:
+    return ", ".join(f"{len(names)} on {symbol or 'any symbol'}" for symbol, names in unknown.items()) or "none"
 
 
 COMMANDS: Final = {"orders": orders, "order": order}

@@ -29,6 +29,7 @@ ASKED = {
     "order": ("order", "show", "c-1"),
     "halt": ("halt", "--reason", "x"),
     "resume": ("resume", "--reason", "x"),
+    "limits": ("limits", "show"),
     "correct": ("correct", "balance", "--to", "1", "--reason", "x", "--account", ACCOUNT, "--yes"),
     "doctor": ("doctor",),
     "export": ("export", "--out", "x.csv"),

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from ledger import Ledger, OrderDenied, OrderSeen
+from ledger import Ledger, LimitsSet, OrderDenied, OrderSeen
 from ledger.cli.halts import MODES
+from tests.e2e.test_status import health
 from tests.support.commands import run
 from tests.support.journals import ACCOUNT, OTHER, START_MSC, fill, new_url, opened
 from tools.testkit.orders import answered, intended
@@ -151,7 +152,7 @@ def test_a_person_is_asked(answer, code, recorded, url, monkeypatch):
 def test_a_decision_is_recorded_with_operator_and_reason(url):
     done = resolve(url, "c-1", "--outcome", "executed", "--ticket", "555", "--yes", "--json").json()
     assert (done["before"]["state"], done["after"]["state"], done["after"]["tickets"]) == ("unknown", "partial", [555])
-    assert done["blocked"] == {"before": {"EURUSD": ["c-1"]}, "after": {}}
+    assert done["blocked"] == {"before": [{"symbol": "EURUSD", "client_ids": ["c-1"]}], "after": []}
     assert (done["appended"], done["version"]) == (1, len(EVENTS) + 1)
     assert {name: done["events"][0]["data"][name] for name in ("basis", "operator", "reason", "tickets")} == {
         "basis": "person", "operator": "ann", "reason": "asked the dealer", "tickets": [555]
@@ -175,7 +176,7 @@ def why(*words):
 def test_trading_is_halted_and_resumed(url):
     for _ in range(2):  # the second time it is so already
         ran = run("halt", *why(), journal=url)
-        assert (ran.code, "(all): nothing is sent" in ran.text) == (0, True)
+        assert (ran.code, "(all): nothing but cancellations is sent" in ran.text) == (0, True)
     assert run("halt", *why("--symbol", "XAUUSD", "--mode", "no-new-risk"), journal=url).code == 0
     assert [line.split()[3] for line in run("log", "--kind", "TradingHalted", journal=url).text.splitlines()[1:]] == [
         "TradingHalted", "TradingHalted"
@@ -208,3 +209,103 @@ def test_a_journal_without_an_account_has_nothing_to_halt(tmp_path):
 
 def test_the_modes_are_the_words_of_the_command():
     assert list(MODES.values()) == ["all", "no-new-risk"]
+
+
+# --------------------------------------------------------------------------------------------------------------- limits
+
+RULES = 'volume_per_order_max = 0.50\nsymbols = ["EURUSD", "XAUUSD"]\nkill_switch_file = "stop"\n'
+
+
+def set_limits(url, tmp_path, text, *words):
+    file = tmp_path / "limits.toml"
+    file.write_text(text, encoding="utf-8")
+    return run("limits", "set", str(file), *why(), *words, journal=url)
+
+
+def test_limits_are_set_with_their_changes_shown_first(url, tmp_path):
+    assert "none are set: ledger limits set FILE" in run("limits", "show", journal=url).text
+    ran = set_limits(url, tmp_path, RULES)
+    assert (ran.code, "pass --yes to record these limits" in ran.text) == (2, True)
+    lines = [" ".join(line.split()) for line in ran.text.splitlines()]
+    assert {"volume_per_order_max not checked 0.5", "symbols not checked EURUSD, XAUUSD"} <= set(lines)
+    assert "an absolute path is safer" in ran.text
+    assert run("limits", "show", "--json", journal=url).json()[0]["rules"] is None
+    assert set_limits(url, tmp_path, RULES, "--yes").code == 0
+    (item,) = run("limits", "show", "--json", journal=url).json()
+    assert (item["rules"]["volume_per_order_max"], item["operator"], item["reason"]) == ("0.5", "ann", "news")
+    assert (item["problem"], len(item["digest"])) == (None, 32)
+    assert "by ann: news" in run("limits", "show", journal=url).text
+
+
+def test_only_changes_are_recorded_and_what_is_left_out_is_not_checked_any_more(url, tmp_path):
+    assert set_limits(url, tmp_path, RULES, "--yes").code == 0
+    ran = set_limits(url, tmp_path, RULES)
+    assert (ran.code, "in force already" in ran.text) == (0, True)
+    done = set_limits(url, tmp_path, "volume_per_order_max = 0.5\n", "--yes", "--json").json()
+    assert [(one["rule"], one["after"]) for one in done["changes"]] == [("kill_switch_file", None), ("symbols", None)]
+    assert (done["appended"], done["version"]) == (1, len(EVENTS) + 2)
+    assert "symbols" not in run("limits", "show", "--json", journal=url).json()[0]["rules"]
+
+
+@pytest.mark.parametrize("text", ["volume_max = 1\n", "volume_per_order_max = -1\n", "= 1\n", "symbols = 5\n"])
+def test_a_file_that_is_no_limits_is_refused_with_its_name(text, url, tmp_path):
+    ran = set_limits(url, tmp_path, text, "--yes")
+    assert (ran.code, "limits.toml: " in ran.text) == (2, True)
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
+    assert run("limits", "set", str(tmp_path / "bytes.toml"), *why(), "--yes", journal=url).code == 2
+    assert run("limits", "set", str(tmp_path / "none.toml"), *why(), "--yes", journal=url).code == 2
+
+
+def test_limits_that_a_newer_program_set_are_shown_as_they_are(url):
+    with Ledger.open(url) as ledger:
+        ledger.account(ACCOUNT).record(LimitsSet(rules={"moon": "full"}, operator="a", reason="b", time_msc=START_MSC))
+    (item,) = run("limits", "show", "--json", journal=url).json()
+    assert (item["rules"], item["digest"]) == ({"moon": "full"}, None)
+    assert "moon" in item["problem"]
+    assert "cannot be read here, so every order is denied" in run("limits", "show", journal=url).text
+
+
+# --------------------------------------------------------------------------------------------------------------- status
+
+
+def test_the_status_names_unknown_orders_halts_and_how_many_are_open(url):
+    with Ledger.open(url) as ledger:
+        ledger.journal.save_sync_health(health())
+    assert run("halt", *why("--symbol", "XAUUSD", "--mode", "no-new-risk"), journal=url).code == 0
+    (item,) = run("status", "--json", journal=url).json()
+    assert (item["open_orders"], item["unknown_orders"], item["safe_to_trade"]) == (3, ["c-1"], False)
+    assert [(one["scope"], one["name"], one["mode"], one["operator"], one["reason"]) for one in item["halts"]] == [
+        ("symbol", "XAUUSD", "no_new_risk", "ann", "news")
+    ]
+    ran = run("status", journal=url)
+    assert "order c-1 is UNKNOWN: ledger order show c-1" in ran.text
+    assert "symbol XAUUSD is halted, no new risk, since 20" in ran.text
+    assert max(map(len, ran.text.splitlines()[:4])) <= 80
+
+
+@pytest.mark.parametrize(
+    ("words", "halted", "code", "why_not"),
+    [
+        ((), (), 1, "order c-1 of EURUSD was executed: ledger orders --unknown"),
+        (("--symbol", "EURUSD"), (), 1, "order c-1 of EURUSD"),
+        (("--symbol", "XAUUSD"), (), 0, ""),
+        (("--symbol", "XAUUSD"), ("--symbol", "XAUUSD"), 1, "trading of XAUUSD is halted: ledger resume"),
+        (("--symbol", "XAUUSD"), ("--symbol", "EURUSD"), 0, ""),
+        (("--symbol", "XAUUSD"), ("--strategy", "ema"), 0, ""),
+        (("--symbol", "XAUUSD"), ("--mode", "no-new-risk"), 1, "trading of the account is halted: no new risk"),
+    ],
+)
+def test_what_blocks_a_symbol_is_not_safe_for_it(words, halted, code, why_not, url):
+    with Ledger.open(url) as ledger:
+        ledger.journal.save_sync_health(health())
+    if halted:
+        assert run("halt", *why(*halted), journal=url).code == 0
+    ran = run("status", "--check", *words, journal=url)
+    assert (ran.code, why_not in ran.text) == (code, True)
+
+
+def test_replay_prints_the_orders_that_are_open_at_the_moment(url):
+    text = run("replay", journal=url).text
+    assert "c-2  PARTIAL  market buy 0.1 EURUSD" in text
+    assert LONG[:64] not in text  # denied
+    assert "c-2" not in run("replay", "--until", "2026-01-05T10:00:01", journal=url).text

@@ -168,6 +168,8 @@ def lines_of(command: str, folder: Path, account: str, bad: str, gateway: str) -
     head = "ticket,order,time,type,entry,position_id,volume,price,commission,swap,profit,fee,symbol,comment\n"
     cell = bad.replace('"', "").replace("\r", "").replace("\n", "")
     dump.write_text(f'{head}5,6,1752779272,0,0,6,0.1,1.1,0,0,0,0,"EUR{cell}","{cell}"\n', "utf-8", newline="")
+    limits = folder / "limits.toml"
+    limits.write_text(f"symbols = {json.dumps([bad])}\n", "utf-8")
     seal = folder / f"{len(list(folder.iterdir()))}.seal"
     lines: dict[str, list[list[str]]] = {
         "init": [["init"]],
@@ -188,6 +190,9 @@ def lines_of(command: str, folder: Path, account: str, bad: str, gateway: str) -
                   ["order", "resolve", "c-1", "--outcome", "working", "--ticket", "90", "--operator", f"O{bad}",
                    "--reason", f"R{bad}", *where, "--yes", "--json"],
                   ["order", "resolve", f"x{bad}", "--outcome", "absent", "--reason", "r"]],
+        "limits": [["limits", "show"], ["limits", "show", "--json"], ["limits", "set", str(dump), "--reason", "r", *where],
+                   ["limits", "set", f"{folder}/{cell}.toml", "--reason", "r", *where],
+                   ["limits", "set", str(limits), "--reason", f"R{bad}", *where, "--yes"]],
         "halt": [["halt", "--symbol", f"X{bad}", "--reason", f"R{bad}", *where],
                  ["halt", "--reason", "r", "--account", f"Nobody{bad}/1"]],
         "resume": [["resume", "--strategy", f"s{bad}", "--reason", f"R{bad}", *where],

@@ -128,8 +128,8 @@ def test_the_effect_that_is_shown_is_what_recording_leads_to(client_id, outcome,
 
 def test_it_is_shown_what_the_decision_unblocks(account):
     proposal = propose(account, "c-1", "absent")
-    assert proposal.blocked_before == {"EURUSD": ("c-1", "c-5"), "GBPUSD": ("c-8",)}
-    assert proposal.blocked_after == {"EURUSD": ("c-5",), "GBPUSD": ("c-8",)}
+    assert proposal.blocked_before == {"EURUSD": ("c-1", "c-5")}  # stops add no volume: they block nothing
+    assert proposal.blocked_after == {"EURUSD": ("c-5",)}
     assert "doubles the exposure" in proposal.notes[0]
 
 
