@@ -95,18 +95,30 @@ class RemoteHistory:
 
 @frozen(kw_only=True)
 class RemoteSymbol:
-    """The broker's specification of a symbol. ``currency`` is the one that its profit is in."""
+    """The broker's specification of a symbol. ``currency`` is the one that its profit is in.
+
+    ``filling_mode`` is MetaTrader 5's mask (1: FOK, 2: IOC), ``stops_level`` in points.
+    """
 
     symbol: str
     digits: int | None = None
     volume_step: Decimal | None = None
     contract_size: Decimal | None = None
     currency: str | None = None
+    volume_min: Decimal | None = None
+    volume_max: Decimal | None = None
+    filling_mode: int | None = None
+    stops_level: int | None = None
+    point: Decimal | None = None
+    tick_size: Decimal | None = None
 
 
 @frozen(kw_only=True)
 class RemoteService:
-    """What a gateway of protocol version 2 states of itself. See ``ledger.protocol.messages.ServiceState``."""
+    """What a gateway of protocol version 2 states of itself. See ``ledger.protocol.messages.ServiceState``.
+
+    ``gateway_time_msc`` is the clock of its machine, UTC.
+    """
 
     protocol: int
     can: frozenset[str]
@@ -118,6 +130,7 @@ class RemoteService:
     server: str | None = None
     connected: bool | None = None
     trade_allowed: bool | None = None
+    gateway_time_msc: int | None = None
 
 
 @frozen(kw_only=True)

@@ -27,7 +27,7 @@ _QUOTES: Final = frozenset({"request", "header", "headers", "meta", "metadata", 
 _HEAD: Final = frozenset({
     "status", "error_code", "error_msg", "server_time_msc", "server_time", "count", "login", "server", "margin_mode",
     "connected", "account", "protocol", "store", "epoch", "seq", "push_port",
-    "trade_allowed", "error", "lastError", "description", "desription", "timestamp",
+    "trade_allowed", "gateway_time_msc", "error", "lastError", "description", "desription", "timestamp",
 })  # fmt: skip
 _NAMES: Final = _ECHOES | _IDS | _QUOTES
 #: The two statuses of the engine form, and the fields that it has in good answers and in errors.

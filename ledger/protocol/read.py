@@ -330,6 +330,12 @@ def _remote_symbol(row: Any, number: int) -> RemoteSymbol:
         volume_step=_positive(fields, "volume_step"),
         contract_size=_positive(fields, "contract_size"),
         currency=fields.optional("currency_profit", fields.text) or None,
+        volume_min=_positive(fields, "volume_min"),
+        volume_max=_positive(fields, "volume_max"),
+        filling_mode=fields.optional("filling_mode", fields.whole),
+        stops_level=fields.optional("stops_level", fields.whole),
+        point=_positive(fields, "point"),
+        tick_size=_positive(fields, "tick_size"),
     )
 
 
@@ -361,6 +367,7 @@ def read_pong(raw: bytes, asked: Asked | None = None) -> RemoteService | None:
         server=fields.optional("server", fields.text),
         connected=fields.optional("connected", fields.truth),
         trade_allowed=fields.optional("trade_allowed", fields.truth),
+        gateway_time_msc=fields.optional("gateway_time_msc", fields.whole),
     )
 
 

@@ -202,7 +202,7 @@ def lines_of(command: str, folder: Path, account: str, bad: str, gateway: str) -
                     ["correct", "update", "3", "--side", bad, "--reason", "r"],
                     ["correct", "balance", "--to", "5", "--operator", f"O{bad}", "--reason", f"R{bad}", *where, "--json",
                      "--yes"]],
-        "doctor": [["doctor", *at], ["doctor", *at, "--json"]],
+        "doctor": [["doctor", *at, "--orders"], ["doctor", *at, "--orders", "--json"]],
         "sandbox": [["sandbox", "--symbols", f"X{bad}"]],
         "keys": [["keys", "list", "--dir", str(folder)], ["keys", "make", f"k{bad}/"]],
         "export": [["export", "--out", str(export)], ["export", "--out", f"{folder}/{cell}/x.csv"]],
