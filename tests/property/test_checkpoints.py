@@ -10,13 +10,15 @@ from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 from ledger import Event, LedgerError
-from ledger.folds import PORTFOLIO
+from ledger.folds import FOLDS, PORTFOLIO
 from ledger.journal import Selection
 from ledger.journal.checkpoints import load as reopened
 from ledger.journal.checkpoints import replayed
 from ledger.journal.memory import MemoryJournal
-from tests.property.test_journals_agree import batches
-from tests.support.journals import ACCOUNT, START_MSC, Clock, completion, fill, opened, revised
+from ledger.journal.verify.walk import verify_account
+from tests.property.test_journals_agree import ANSWERS, batches
+from tests.support.journals import ACCOUNT, START_MSC, Clock, completion, fill, ghost, opened, revised
+from tools.testkit.orders import answered, intended, seen
 
 seconds = st.sampled_from([None, 0, 0.5, 1, 2, 2.25, 3, 4])
 densities = st.sampled_from([1, 1, 2, 3, 5])
@@ -67,6 +69,37 @@ def test_a_replay_from_a_checkpoint_is_a_replay_from_the_start(steps, mode):
         ask(journal, head, None, density)
         for part, second in questions:
             ask(journal, round(part * head), second, density)
+
+
+@given(
+    steps=st.lists(st.tuples(batches, densities, st.sampled_from([1, 1, 1, 0.9, 0.5])), max_size=8),
+    mode=st.sampled_from(["hedging", "netting"]),
+)
+@example(  # a checkpoint of several has to be compared with what was known then, and those before it with the present
+    steps=[([fill(1, 1), fill(2, 2), fill(3, 3, profit=None)], 1, 1), ([completion(3, profit=5)], 1, 1)], mode="hedging"
+)
+@example(  # a second that was read in parts has to be read in one go, as something was asserted in it
+    steps=[([fill(1, 0), fill(2, 0), ghost(1, 0), fill(3, 0)], 1, 0.6), ([], 1, 1)], mode="hedging"
+)
+@example(
+    steps=[([fill(9, 0), intended(1, 0), answered(1, 1), fill(1, 2, order=1)], 1, 1), ([seen(1, 3, 4), fill(2, 1)], 1, 1)],
+    mode="hedging",
+)
+def test_verify_finds_nothing_wrong_with_a_checkpoint_that_a_replay_left(steps, mode):
+    """Any history of deals, orders, and changes of the account terms; checkpoints of both folds, made knowing less or all."""
+    journal = MemoryJournal(Clock())
+    journal.append(ACCOUNT, [opened(mode=mode)])
+    for events, density, part in steps:
+        with suppress(LedgerError):
+            journal.append(ACCOUNT, events, conflicts="keep", evidence=ANSWERS)
+        assert verify_account(journal, ACCOUNT).problems == ()  # between an append and the next replay
+        version = max(1, round(part * journal.heads()[ACCOUNT].version))
+        terms = journal.terms(ACCOUNT, version)
+        assert terms is not None
+        for fold in FOLDS:
+            replayed(journal, ACCOUNT, Selection(version=version), terms, fold=fold, interval=density)
+        event(f"{len(list(journal.checkpoints(ACCOUNT))) // 4 * 4} checkpoints or more")
+    assert verify_account(journal, ACCOUNT).problems == ()
 
 
 @given(seed=st.integers(0, 10**9), density=densities)

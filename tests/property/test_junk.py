@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from ledger import LedgerError, PositionState
 from ledger.codec import KINDS, decode, encode, natural_key
+from ledger.events import ORDER_KINDS
 from ledger.terms import AccountTerms
+from tools.testkit.every_event import EVENTS
 from tools.testkit.stories import at, fill, opened, state
 
 TERMS_FILTER: AccountTerms = opened().terms
@@ -25,6 +27,9 @@ VALID: dict[str, Any] = {
     "after": state("short 1 @ 10"), "position_id": 7, "ticket_before": 7, "ticket_after": 8, "balance": 1, "end": "vanished",
     "reason": "r", "operator": "o", "kind": "ghost", "price_open": 10, "form": "extended",
 }  # fmt: skip
+
+#: Events about orders -> an example of each.
+OF_ORDERS: dict[type, Any] = {type(one): one for one in EVENTS if type(one).__name__ in ORDER_KINDS}
 
 scalars: st.SearchStrategy[Any] = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.decimals() | st.text(max_size=8) | st.binary(max_size=4)
@@ -39,6 +44,8 @@ classes = st.sampled_from([cls for cls, _ in KINDS.values()] + [PositionState])
 
 def fields_of(cls: type) -> dict[str, Any]:
     needed = [one.name for one in attrs.fields(cls) if one.default is attrs.NOTHING]
+    if cls in OF_ORDERS:
+        return {name: getattr(OF_ORDERS[cls], name) for name in needed}
     return {name: 0 if cls.__name__ == "FillRecorded" and name == "reason" else VALID[name] for name in needed}
 
 

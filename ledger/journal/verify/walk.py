@@ -25,7 +25,7 @@ from ledger.codec import (
 from ledger.errors import CorruptEvent, LedgerError
 from ledger.events import DEAL_KINDS, ORDER_KINDS
 from ledger.fold_order import POSITION_ASSERTIONS
-from ledger.folds import FOLDS, Fold, T
+from ledger.folds import FOLDS, Fold, Folded, T
 from ledger.journal import Head, Journal, RawRows, Selection
 from ledger.journal.admission import start
 from ledger.journal.chain import changed_columns, checks, covered, digest, genesis, is_link
@@ -492,8 +492,12 @@ def _check_states(
     for checkpoint in journal.checkpoints(account):
         mark = checkpoint.mark
         if mark.version <= version and is_usable(journal, account, checkpoint, fold, version, terms):
-            yield from _compared(account, checkpoint, fold, folded, postings, proven)
-        elif fold.terms_of(checkpoint.fold, terms) and journal.hash_at(account, mark.version) == mark.hash:
+            _fold_up_to(mark.place, folded, postings)
+            if postings.place <= mark.place or mark.version == version:
+                yield from _compared(account, checkpoint, fold, folded, postings, proven)
+                continue
+            # What is known now has to be read in one go there: it is compared as what was known then.
+        if fold.terms_of(checkpoint.fold, terms) and journal.hash_at(account, mark.version) == mark.hash:
             others.setdefault((mark.version, checkpoint.fold), mark.place)
     folded.fold(postings, decode_posting)
     for (known, code), first in sorted(others.items()):
@@ -503,7 +507,10 @@ def _check_states(
 def _check_earlier(
     journal: Journal, account: AccountId, fold: Fold[Any], version: int, code: str, first: FoldKey, proven: set[bytes]
 ) -> Iterator[Problem]:
-    """Compare the checkpoints that were made of the first ``version`` events by some account terms."""
+    """Compare the checkpoints that were made of the first ``version`` events by some account terms, from ``first`` on.
+
+    Those before it are compared already: what they rest on did not change.
+    """
     then = journal.terms(account, version)
     terms = fold.terms_of(code, then) if then else None
     if terms is None:
@@ -514,8 +521,15 @@ def _check_earlier(
     folded = begun or fold.begin(terms)
     postings = postings_of(fold, journal, account, selection, terms, after=begin.mark if begin and begun else None)
     for checkpoint in journal.checkpoints(account):
-        if (checkpoint.mark.version, checkpoint.fold) == (version, code):
+        mark = checkpoint.mark
+        if (mark.version, checkpoint.fold) == (version, code) and mark.place >= first:
+            _fold_up_to(mark.place, folded, postings)
             yield from _compared(account, checkpoint, fold, folded, postings, proven)
+
+
+def _fold_up_to(place: FoldKey, folded: Folded, postings: Postings | VersionedPostings) -> None:
+    while rows := postings.take(_NEAR, place):
+        folded.fold(rows, decode_posting)
 
 
 def _compared(
@@ -526,10 +540,8 @@ def _compared(
     postings: Postings | VersionedPostings,
     proven: set[bytes],
 ) -> Iterator[Problem]:
-    """Fold up to the place of a checkpoint, and compare its state and its reading of the postings."""
+    """Compare the state of a checkpoint, and its reading of the postings, with what was folded up to its place."""
     mark = checkpoint.mark
-    while rows := postings.take(_NEAR, mark.place):
-        folded.fold(rows, decode_posting)
     kept = load(checkpoint, fold, folded.terms)
     if kept is not None and (kept.state(), mark.reading) == (folded.state(), postings.reading):
         proven.add(checkpoint.digest)
