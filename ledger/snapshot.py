@@ -69,7 +69,10 @@ class Snapshot:
 
 @frozen(kw_only=True)
 class RemoteAccount:
-    """The account as the broker states it. Money in account currency."""
+    """The account as the broker states it. Money in account currency.
+
+    ``orders_limit`` is how many positions and pending orders it may have together, 0 for any number.
+    """
 
     login: int
     server: str
@@ -79,6 +82,7 @@ class RemoteAccount:
     credit: Decimal
     currency_digits: int | None = None
     equity: Decimal | None = None
+    orders_limit: int | None = None
     connected: bool | None = None
 
 

@@ -41,7 +41,17 @@ _FIRST_LOOKS_MSC: Final = (2 * DAY_MSC, 32 * DAY_MSC, TIME_MAX_MSC)
 _OFFSET_MAX_MSC: Final = 16 * 60 * 60 * SECOND_MSC  # no server's clock is further from UTC
 _TICKS_MAX: Final = 8  # symbols whose newest price is asked for, those traded last
 
-_ACCOUNT: Final = ("login", "server", "currency", "currency_digits", "margin_mode", "balance", "credit", "equity")
+_ACCOUNT: Final = (
+    "login",
+    "server",
+    "currency",
+    "currency_digits",
+    "margin_mode",
+    "balance",
+    "credit",
+    "equity",
+    "limit_orders",
+)
 #: What a symbol is called in the module -> in our protocol.
 _SYMBOL: Final[Mapping[str, str]] = {
     "name": "symbol",

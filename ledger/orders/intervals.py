@@ -1,6 +1,6 @@
 """Exposure while it is not known what was executed: intervals of volumes, and what can only make them smaller. Pure.
 
-An order that is open may be executed whole, in part or not at all. So a true net volume lies between two ends, and what is
+An order that is open may be executed whole, in part or not at all. So a true net volume is between two ends, and what is
 checked is checked at both. Volumes in lots; where an account nets, the volume held of a symbol is the net one without its sign,
 else it is the sum of both sides, as each position can be closed alone.
 """
@@ -15,7 +15,6 @@ from attrs import frozen
 
 from ledger.events.orders import OrderKind
 from ledger.orders.request import OrderRequest
-from ledger.orders.states import OPEN_QUESTION
 from ledger.orders.view import Order
 from ledger.portfolio import Portfolio
 from ledger.values import Side, plain
@@ -86,6 +85,7 @@ class Book:
         portfolio: The positions as they are recorded.
         orders: The open orders, or all: those that nothing can come of any more are left out.
         stops: Position id -> sl and tp as the broker showed them last.
+        late: Client ids of orders that are unknown although they still count as intended.
     """
 
     def __init__(
@@ -93,11 +93,13 @@ class Book:
         portfolio: Portfolio,
         orders: Iterable[Order],
         stops: Mapping[int, tuple[Decimal | None, Decimal | None]],
+        *,
+        late: frozenset[str] = frozenset(),
     ) -> None:
         self.nets = portfolio.terms.opened.mode.nets
         self.positions = portfolio.positions
         self.orders = tuple(order for order in orders if order.is_open)
-        self.stops = stops
+        self.stops, self.late = stops, late
         self.changes = tuple((order, self.change_of(order)) for order in self.orders)
 
     # ---- what orders may do
@@ -258,11 +260,6 @@ class Book:
 def is_reducing(book: Book, request: OrderRequest) -> bool:
     """Return whether a request can only make exposure smaller, whatever became of the open orders."""
     return book.why_not_reducing(request) is None
-
-
-def is_under_way(order: Order) -> bool:
-    """Return whether an order is neither answered nor resolved."""
-    return order.state in OPEN_QUESTION
 
 
 def _request_of(order: Order | OrderRequest) -> OrderRequest | None:

@@ -20,7 +20,7 @@ from tests.support.orders import answered, fold_events, held, intended
 from tools.testkit.facts import START_MSC, fill
 
 NOW_MSC = START_MSC + 60_000
-MARKET = Market(now_utc_msc=NOW_MSC, verified_age_ms=0)
+MARKET = Market(now_utc_msc=NOW_MSC, verified_age_ms=0, positions_age_ms=0)
 SYMBOLS = ("EURUSD", "XAUUSD")
 PARTS = (Decimal(0), Decimal("0.5"), Decimal(1))
 Truth = dict[int, tuple[str, Decimal]]  # position -> symbol and signed lots

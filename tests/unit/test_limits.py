@@ -8,19 +8,26 @@ from typing import Any
 import attrs
 import pytest
 
-from ledger import LimitsSet, TradingHalted
+from ledger import BalanceAsserted, LimitsSet, TradingHalted
 from ledger.codec import natural_key
 from ledger.errors import BadValue
-from ledger.orders.limits import Denied, Limits, Market, check
+from ledger.order_messages import RemoteCheck, RemoteTick
+from ledger.orders.limits import ClosedResult, DayFigures, Denied, Intent, Limits, Market, check, day_start_utc_msc
 from ledger.orders.request import OrderRequest
 from tests.support.orders import answered, fold_events, held, intended, shown
-from tools.testkit.facts import START_MSC
+from tools.testkit.facts import START_MSC, specified
 
-NOW_MSC = START_MSC + 3_600_000
+HOUR_MSC = 3_600_000
+NOW_MSC = START_MSC + HOUR_MSC
+COOLDOWN = {"cooldown_after_losses": {"losses": 3, "within_min": 60, "pause_min": 30}}
+LOSS = {"daily_loss_max": 500, "daily_base": "balance"}
+TOTAL = {"loss_total_max": "10%", "initial_balance": 10_000}
+TRAILING = {"loss_total_max": 1000, "loss_total_base": "trailing"}
 BUY = OrderRequest.market("EURUSD", "buy", "0.1")
+FUNDED = BalanceAsserted(balance=10_000, credit=0, time_msc=START_MSC)
 CLOSE = OrderRequest.close(1)
 BUY_LIMIT = intended("a", "pending", symbol="EURUSD", side="buy", volume="0.1", type="limit", price=1)
-MARKET = Market(now_utc_msc=NOW_MSC, verified_age_ms=0)
+MARKET = Market(now_utc_msc=NOW_MSC, verified_age_ms=0, positions_age_ms=0)
 
 
 def judge(limits: Limits, request: OrderRequest = BUY, *events: Any, mode: str = "hedging", **market: Any) -> str:
@@ -40,7 +47,7 @@ def halted(scope: str = "account", mode: str = "all", name: str | None = None) -
     [(60_000, "allowed"), (60_001, "verified_within_sec"), (None, "verified_within_sec"), (-1001, "verified_within_sec")],
 )
 def test_nothing_but_cancelling_is_allowed_long_after_the_account_was_verified(age_ms, expected, request_):
-    assert judge(Limits(verified_within_sec=60), request_, verified_age_ms=age_ms) == expected
+    assert judge(Limits(verified_within_sec=60), request_, verified_age_ms=age_ms, positions_age_ms=age_ms) == expected
     assert judge(Limits(), OrderRequest.cancel("c"), verified_age_ms=age_ms) == "allowed"
 
 
@@ -99,6 +106,173 @@ def test_the_kill_switch_file_ends_new_risk_and_lets_positions_be_closed(exists,
 )
 def test_volumes_symbols_and_sides(rules, request_, expected):
     assert judge(Limits.of_rules(rules), request_) == expected
+
+
+SPEC = specified(volume_step="0.01", contract_size=100_000, currency="USD")
+TICK = RemoteTick(symbol="EURUSD", bid=Decimal("1.09990"), ask=Decimal("1.10000"), time_msc=START_MSC, age_ms=0)
+PRICES: dict[str, Any] = {"ticks": {"EURUSD": TICK}}
+CHECKED = RemoteCheck(retcode=0, margin=Decimal(100), margin_free=Decimal(900), margin_level=Decimal(1000))
+WINDOW = ["mon-fri 08:00-17:00"]  # the tests are on a Monday, from 10:00 on, in UTC
+
+
+def buy(volume: str = "0.1", **fields: Any) -> OrderRequest:
+    return OrderRequest.market("EURUSD", "buy", volume, **fields)
+
+
+def limit(price: str, **fields: Any) -> OrderRequest:
+    return OrderRequest.pending("EURUSD", "buy", "0.1", type="limit", price=price, **fields)
+
+
+def ago(*seconds: int, **fields: Any) -> tuple[Intent, ...]:
+    return tuple(Intent(utc_msc=NOW_MSC - one * 1000, request=buy(**fields)) for one in seconds)
+
+
+def losses(*minutes: int, result: int = -1) -> tuple[ClosedResult, ...]:
+    return tuple(ClosedResult(utc_msc=NOW_MSC - one * 60_000, result=Decimal(result)) for one in minutes)
+
+
+def day(balance: int, results: int = 0, floating: int | None = None) -> DayFigures:
+    return DayFigures(
+        balance=Decimal(balance), results=Decimal(results), floating=None if floating is None else Decimal(floating)
+    )
+
+
+#: Rules, request, market, and which of the rules denies it: at what is allowed, just above, and where it could not be read.
+STORIES: list[tuple[dict[str, Any], OrderRequest, dict[str, Any], str]] = [
+    ({"symbol_step": True}, buy("0.01"), {}, "allowed"),
+    ({"symbol_step": True}, buy("0.015"), {}, "symbol_step"),
+    ({"symbol_step": True}, OrderRequest.close(1, "0.015"), {}, "symbol_step"),
+    ({"symbol_step": True}, OrderRequest.market("XAUUSD", "buy", 1), {}, "symbol_step"),
+    ({"one_position": True}, buy(), {}, "one_position"),
+    ({"one_position": True}, OrderRequest.market("XAUUSD", "buy", 1), {}, "allowed"),
+    ({"positions_max": 2}, buy(), {}, "allowed"),
+    ({"positions_max": 1}, buy(), {}, "positions_max"),
+    ({"positions_max": 1}, CLOSE, {}, "allowed"),
+    ({"orders_max": 2}, buy(), {}, "allowed"),
+    ({"orders_max": 1}, buy(), {}, "orders_max"),
+    ({"orders_max": "broker"}, buy(), {"slots_max": 2}, "allowed"),
+    ({"orders_max": "broker"}, buy(), {"slots_max": 1}, "orders_max"),
+    ({"orders_max": "broker"}, buy(), {}, "orders_max"),
+    ({"exit_slots": 6, "orders_max": "broker"}, buy(), {"slots_max": 8}, "allowed"),
+    ({"exit_slots": 6, "orders_max": "broker"}, buy(), {"slots_max": 7}, "exit_slots"),
+    ({"exit_slots": 6, "orders_max": "broker"}, CLOSE, {"slots_max": 7}, "allowed"),
+    ({"exit_slots": 6, "orders_max": "broker"}, buy(), {}, "exit_slots"),
+    ({"exit_slots": 6, "orders_max": 8}, buy(), {}, "allowed"),
+    ({"exit_slots": 6, "orders_max": 7}, buy(), {}, "exit_slots"),
+    ({"orders_per_minute_max": 2}, buy(), {"intents": ago(60, 59)}, "allowed"),
+    ({"orders_per_minute_max": 2}, buy(), {"intents": ago(59, 58)}, "orders_per_minute_max"),
+    ({"orders_per_minute_max": 2}, buy(), {}, "orders_per_minute_max"),
+    ({"orders_per_day_max": 1}, buy(), {"intents": ago(11 * 3600 + 1)}, "allowed"),
+    ({"orders_per_day_max": 1}, buy(), {"intents": ago(11 * 3600)}, "orders_per_day_max"),
+    ({"orders_per_day_max": 1, "day_start": "10:30"}, buy(), {"intents": ago(1801)}, "allowed"),
+    ({"orders_per_day_max": 1, "day": "Asia/Tokyo"}, buy(), {"intents": ago(20 * 3600)}, "orders_per_day_max"),
+    ({"orders_per_day_max": 1}, buy(), {}, "orders_per_day_max"),
+    ({"same_request_within_sec": 5}, buy(), {"intents": ago(5)}, "allowed"),
+    ({"same_request_within_sec": 5}, buy(price="1.1"), {"intents": ago(4, price="1.2")}, "same_request_within_sec"),
+    ({"same_request_within_sec": 5}, buy("0.2"), {"intents": ago(4)}, "allowed"),
+    ({"same_request_within_sec": 5}, buy(magic=5 << 24 | 1), {"intents": ago(4, magic=5 << 24)}, "same_request_within_sec"),
+    ({"same_request_within_sec": 5}, buy(magic=1), {"intents": ago(4, magic=2)}, "allowed"),
+    ({"same_request_within_sec": 5}, buy(), {}, "same_request_within_sec"),
+    ({"hours": WINDOW}, buy(), {}, "allowed"),
+    ({"hours": WINDOW}, CLOSE, {"now_utc_msc": NOW_MSC + 6 * HOUR_MSC}, "allowed"),
+    ({"hours": WINDOW}, buy(), {"now_utc_msc": NOW_MSC + 6 * HOUR_MSC - 1}, "allowed"),
+    ({"hours": WINDOW}, buy(), {"now_utc_msc": NOW_MSC + 6 * HOUR_MSC}, "hours"),
+    ({"hours": WINDOW}, buy(), {"now_utc_msc": NOW_MSC + 5 * 24 * HOUR_MSC}, "hours"),
+    ({"hours": WINDOW, "hours_zone": "Asia/Tokyo"}, buy(), {}, "hours"),
+    ({"hours": ["sat-sun 00:00-24:00", "mon 11:00-11:01"]}, buy(), {}, "allowed"),
+    ({"hours": WINDOW, "no_new_within_sec": 60}, buy(), {"now_utc_msc": NOW_MSC + 6 * HOUR_MSC - 60_001}, "allowed"),
+    ({"hours": WINDOW, "no_new_within_sec": 60}, buy(), {"now_utc_msc": NOW_MSC + 6 * HOUR_MSC - 60_000}, "no_new_within_sec"),
+    ({"no_new_within_sec": 60}, buy(), {"now_utc_msc": NOW_MSC + 13 * HOUR_MSC - 60_001}, "allowed"),
+    ({"no_new_within_sec": 60}, buy(), {"now_utc_msc": NOW_MSC + 13 * HOUR_MSC - 60_000}, "no_new_within_sec"),
+    ({"no_new_within_sec": 60}, buy(), {"now_utc_msc": NOW_MSC + 13 * HOUR_MSC + 60_000}, "no_new_within_sec"),
+    ({"no_new_within_sec": 60}, buy(), {"now_utc_msc": NOW_MSC + 13 * HOUR_MSC + 60_001}, "allowed"),
+    (COOLDOWN, buy(), {"results": losses(50, 40, 31)}, "allowed"),
+    (COOLDOWN, buy(), {"results": losses(50, 40, 30)}, "allowed"),
+    (COOLDOWN, buy(), {"results": losses(89, 40, 29)}, "cooldown_after_losses"),
+    (COOLDOWN, buy(), {"results": losses(90, 40, 29)}, "allowed"),
+    (COOLDOWN, buy(), {"results": losses(50, 40, 29, result=1)}, "allowed"),
+    (COOLDOWN, buy(), {}, "cooldown_after_losses"),
+    ({"tick_age_max_sec": 5}, buy(), {"ticks": {"EURUSD": attrs.evolve(TICK, age_ms=5000)}}, "allowed"),
+    ({"tick_age_max_sec": 5}, buy(), {"ticks": {"EURUSD": attrs.evolve(TICK, age_ms=5001)}}, "tick_age_max_sec"),
+    ({"tick_age_max_sec": 5}, buy(), {"ticks": {"EURUSD": attrs.evolve(TICK, age_ms=-1)}}, "tick_age_max_sec"),
+    ({"tick_age_max_sec": 5}, buy(), {}, "tick_age_max_sec"),
+    ({"price_collar": 50}, limit("1.09950"), PRICES, "allowed"),
+    ({"price_collar": 50}, limit("1.09949"), PRICES, "price_collar"),
+    ({"price_collar": "1%"}, limit("1.089"), PRICES, "allowed"),
+    ({"price_collar": "1%"}, limit("1.08899"), PRICES, "price_collar"),
+    ({"price_collar": 50}, buy(deviation=50), PRICES, "allowed"),
+    ({"price_collar": 50}, buy(deviation=51), PRICES, "price_collar"),
+    ({"price_collar": 50}, buy(), PRICES, "price_collar"),
+    ({"price_collar": 50}, limit("1.09950"), {}, "price_collar"),
+    ({"stops_required": True}, buy(sl="1.09"), {}, "allowed"),
+    ({"stops_required": True}, buy(), {}, "stops_required"),
+    ({"stops_required": True}, buy(sl=0), {}, "stops_required"),
+    ({"stop_distance_max": 100}, buy(sl="1.09900"), PRICES, "allowed"),
+    ({"stop_distance_max": 100}, buy(sl="1.09899"), PRICES, "stop_distance_max"),
+    ({"stop_distance_max": 100}, buy(), PRICES, "stop_distance_max"),
+    ({"stop_distance_max": 100}, buy(sl="1.09900"), {}, "stop_distance_max"),
+    ({"stop_distance_max": 100}, limit("1.0", sl="0.999"), {}, "allowed"),
+    ({"risk_per_order_max": 10}, buy(sl="1.099"), PRICES, "allowed"),
+    ({"risk_per_order_max": 10}, buy(sl="1.09899"), PRICES, "risk_per_order_max"),
+    ({"risk_per_order_max": 10}, buy(), PRICES, "risk_per_order_max"),
+    ({"risk_per_order_max": 10}, buy(sl="1.099"), {}, "risk_per_order_max"),
+    ({"notional_per_order_max": 11_000}, buy(), PRICES, "allowed"),
+    ({"notional_per_order_max": 10_999}, buy(), PRICES, "notional_per_order_max"),
+    ({"notional_per_order_max": 11_000}, buy(), {}, "notional_per_order_max"),
+    ({"notional_total_max": 121_000}, buy(), PRICES, "allowed"),
+    ({"notional_total_max": 120_999}, buy(), PRICES, "notional_total_max"),
+    ({"notional_total_max": 121_000}, buy(), {}, "notional_total_max"),
+    ({"margin_free_min": 900}, buy(), {"order_check": CHECKED}, "allowed"),
+    ({"margin_free_min": 901}, buy(), {"order_check": CHECKED}, "margin_free_min"),
+    ({"margin_free_min": 1}, buy(), {"order_check": attrs.evolve(CHECKED, retcode=10019)}, "margin_free_min"),
+    ({"margin_free_min": 1}, buy(), {}, "margin_free_min"),
+    ({"margin_level_min": "1000%"}, buy(), {"order_check": CHECKED}, "allowed"),
+    ({"margin_level_min": "1001%"}, buy(), {"order_check": CHECKED}, "margin_level_min"),
+    ({"margin_level_min": "1%"}, buy(), {}, "margin_level_min"),
+    (LOSS, buy(), {"day": day(10_000), "floating": Decimal(-500)}, "allowed"),
+    (LOSS, buy(), {"day": day(10_000), "floating": Decimal("-500.01")}, "daily_loss_max"),
+    (LOSS, buy(), {"day": day(10_000, -200), "floating": Decimal(-301)}, "daily_loss_max"),
+    (LOSS, buy(), {"day": day(10_000, 200), "floating": Decimal(-700)}, "allowed"),
+    (LOSS, buy(), {"day": day(10_000)}, "daily_loss_max"),
+    (LOSS, buy(), {"floating": Decimal(0)}, "daily_loss_max"),
+    (LOSS, CLOSE, {}, "allowed"),
+    (LOSS | {"daily_base": "equity"}, buy(), {"day": day(10_000), "floating": Decimal(0)}, "daily_loss_max"),
+    (LOSS | {"daily_base": "equity"}, buy(), {"day": day(10_000, 0, 300), "floating": Decimal(-200)}, "allowed"),
+    (LOSS | {"daily_base": "equity"}, buy(), {"day": day(10_000, 0, 300), "floating": Decimal(-201)}, "daily_loss_max"),
+    (LOSS | {"daily_base": "higher"}, buy(), {"day": day(10_000, 0, 300), "floating": Decimal(-201)}, "daily_loss_max"),
+    ({"daily_loss_max": "5%", "daily_base": "balance"}, buy(), {"day": day(9_000), "floating": Decimal(-450)}, "allowed"),
+    (
+        {"daily_loss_max": "5%", "daily_base": "balance"},
+        buy(),
+        {"day": day(9_000), "floating": Decimal(-451)},
+        "daily_loss_max",
+    ),
+    (TOTAL, buy(), {"floating": Decimal(-1000)}, "allowed"),
+    (TOTAL, buy(), {"floating": Decimal(-1001)}, "loss_total_max"),
+    (TOTAL, buy(), {}, "loss_total_max"),
+    (TRAILING, buy(), {"floating": Decimal(-900), "highest_balance": Decimal(10_100)}, "allowed"),
+    (TRAILING, buy(), {"floating": Decimal(-901), "highest_balance": Decimal(10_100)}, "loss_total_max"),
+    (TRAILING, buy(), {"floating": Decimal(0)}, "loss_total_max"),
+]
+
+
+@pytest.mark.parametrize(("rules", "request_", "market", "expected"), STORIES)
+def test_each_rule_allows_up_to_its_limit_and_denies_what_could_not_be_read(rules, request_, market, expected):
+    assert judge(Limits.of_rules(rules), request_, SPEC, FUNDED, **market) == expected
+
+
+def test_a_day_that_began_with_a_floating_loss_counts_all_of_it():
+    """The account began the day at -330 with open positions; -505 now is more than the 500 that the firm allows."""
+    limits = Limits(daily_loss_max=500, day="Europe/Prague")
+    assert judge(limits, day=day(10_000, 0, -330), floating=Decimal(-505)) == "daily_loss_max"
+    assert judge(limits, CLOSE, day=day(10_000, 0, -330), floating=Decimal(-505)) == "allowed"
+
+
+def test_the_firms_day_is_not_the_servers():
+    terms = fold_events([], clock="Europe/Athens")[0].terms
+    midday = START_MSC + 2 * HOUR_MSC
+    starts = [day_start_utc_msc(Limits(day=one), terms, midday) for one in ("server", "Europe/Prague", "America/New_York")]
+    assert [(midday - one) / HOUR_MSC for one in starts] == [14, 13, 7]
 
 
 @pytest.mark.parametrize(
@@ -164,6 +338,22 @@ def test_limits_of_a_file():
         ({"symbols": "EURUSD"}, "a list of symbols"),
         ({"sides": ["long"]}, "limit sides"),
         ({"unknown_scope": "all"}, "limit unknown_scope"),
+        ({"orders_max": "many"}, "limit orders_max"),
+        ({"exit_slots": 6}, "orders_max = 'broker'"),
+        ({"loss_total_max": 1}, "initial_balance"),
+        ({"margin_level_min": 150}, "'150%'"),
+        ({"price_collar": "5 points"}, "limit price_collar"),
+        ({"hours": "mon-fri 08:00-17:00"}, "a list of hours"),
+        ({"hours": []}, "at least one"),
+        ({"hours": ["mon-fri 22:00-02:00"]}, "over midnight"),
+        ({"hours": ["mon-fri 08:60-17:00"]}, "limit hours"),
+        ({"hours": ["mon-foo 08:00-17:00"]}, "limit hours"),
+        ({"hours_zone": "Mars/Base"}, "limit hours_zone"),
+        ({"day_start": "25:00"}, "a time of day"),
+        ({"cooldown_after_losses": {"losses": 3}}, "within_min"),
+        ({"no_new_within_sec": 43_200}, "half a day"),
+        ({"one_position": 1}, "true or false"),
+        ({"daily_base": "start"}, "limit daily_base"),
         ("[]", "a mapping"),
         ("{", "JSON object"),
     ],

@@ -1,0 +1,1 @@
+"""Placing orders: what is read for the check of a request, beside portfolio and orders."""
