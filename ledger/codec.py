@@ -50,6 +50,7 @@ from ledger.events import (
     PositionReticketed,
     Recorded,
     StopsSeen,
+    StorePinned,
     SymbolSpecified,
     SyncDegraded,
     SyncRestored,
@@ -159,6 +160,7 @@ KINDS: Final[Mapping[str, tuple[type[Event], int]]] = {
         (1, TradingResumed),
         (1, CarrierProven),
         (1, CarrierBroken),
+        (1, StorePinned),
     )
 }
 
@@ -280,7 +282,14 @@ def _plain(value: Any, magic: Callable[[int | None], int | None]) -> Any:
 _OUTSIDE: Final = frozenset({"AccountOpened", "SymbolSpecified"}) | ORDER_KINDS
 #: Where the natural keys of all events about orders are, whatever a database sorts texts by: the first of each part, and what
 #: is behind it. A letter is compared before any mark and any case.
-ORDER_KEYS: Final = (("carrier", "carries"), ("halt", "halu"), ("limits", "limitt"), ("order", "ordes"), ("stops", "stopt"))
+ORDER_KEYS: Final = (
+    ("carrier", "carries"),
+    ("halt", "halu"),
+    ("limits", "limitt"),
+    ("order", "ordes"),
+    ("pin", "pio"),
+    ("stops", "stopt"),
+)
 #: Of what was seen in a snapshot, two reconcilers see the same at different times and with different evidence.
 _CORRECTIONS: Final = ("PositionRecovered", "GhostClosed", "DriftCorrected", "PositionReticketed")
 
@@ -330,6 +339,8 @@ def _order_key(event: Any) -> str:
             key = f"order:{event.ticket}:seen:{_content_digest(event)}"
         case StopsSeen():
             key = f"stops:{event.position_id}:{_content_digest(event)}"
+        case StorePinned():
+            key = f"pin:{event.number}"
         case LimitsSet():
             key = f"limits:{sha256(event.rules.encode()).hexdigest()[:32]}"
         case _:
@@ -342,6 +353,11 @@ def _content_digest(event: OrderSeen | StopsSeen | CarrierProven | CarrierBroken
     fields = {"event": type(event).__name__} | plain_fields(event)
     fields.pop("evidence", None)
     return sha256(dump_json(fields).encode()).hexdigest()[:32]
+
+
+def is_for_orders(row: Stored) -> bool:
+    """Return whether the fold of orders reads a row: what is about orders, and the records of deals that name an order."""
+    return row.kind in ORDER_KINDS or row.order_ticket is not None or row.kind == "DealRevised"
 
 
 def placement_of(kind: str, at: tuple[int, int], last: tuple[int, int]) -> int:

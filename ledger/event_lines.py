@@ -261,6 +261,11 @@ def _carrier_broken(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
     return f"{data['kind']} of {data['ticket']} came back changed", _quoted(data, "found")
 
 
+def _store_pinned(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
+    by = f" by {data['operator']}" if "operator" in data else ", the first"
+    return f'{data["store"]}{by}: "{data["reason"]}"', ()
+
+
 def _plain(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
     """Describe a kind that has no line of its own by its fields."""
     return ", ".join(f"{name} {value}" for name, value in data.items()), ()
@@ -298,6 +303,7 @@ LINES: Final[Mapping[str, _Line]] = {
     "TradingResumed": _resumed,
     "CarrierProven": _carrier_proven,
     "CarrierBroken": _carrier_broken,
+    "StorePinned": _store_pinned,
 }
 
 

@@ -222,7 +222,7 @@ def propose_resolution(
     time_msc = orders.terms.clock.from_utc_msc(now_msc)
     events: list[OrderEvent] = [
         OrderResolved(
-            client_id=before.client_id, number=orders.resolution_number(before.client_id) + 1,
+            client_id=before.client_id, number=before.resolutions + 1,
             outcome=OrderOutcome.DUPLICATE if is_duplicate else outcome, basis=OrderBasis.PERSON,
             tickets=all_tickets if is_duplicate else given, operator=operator, reason=reason, time_msc=time_msc,
         )

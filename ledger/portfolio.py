@@ -50,6 +50,7 @@ from ledger.events import (
     PositionRecovered,
     PositionReticketed,
     StopsSeen,
+    StorePinned,
     SymbolSpecified,
     SyncDegraded,
     SyncRestored,
@@ -314,7 +315,7 @@ class Portfolio:
                 pass  # they apply at every moment: see AccountTerms
             case (
                 OrderIntended() | OrderDenied() | OrderAnswered() | OrderSeen() | OrderResolved() | StopsSeen() | LimitsSet()
-                | TradingHalted() | TradingResumed() | CarrierProven() | CarrierBroken()
+                | TradingHalted() | TradingResumed() | CarrierProven() | CarrierBroken() | StorePinned()
             ):  # fmt: skip
                 raise AssertionError(f"orders have a fold of their own, found {type(event).__name__}")
             case FillRecorded() | CashMoved() | DealCompleted() | DealRevised():

@@ -14,7 +14,7 @@ from typing import Final, NoReturn, Protocol, Self, get_args
 from attrs import evolve, frozen
 
 from ledger.clock import MICROSECOND, UTC_EPOCH, ClockRule, moment_end_us, to_clock
-from ledger.codec import Stored, decode_posting, posting, recorded, stored_place
+from ledger.codec import Stored, decode_posting, is_for_orders, posting, recorded, stored_place
 from ledger.deprecation import Alias
 from ledger.errors import AccountUnknown, BadValue, CorruptEvent, DealConflict, JournalError, VersionGap
 from ledger.events import (
@@ -281,6 +281,8 @@ class Account:
         self._journal = ledger.journal
         self._lock = RLock()
         self._current: tuple[int, Portfolio] | None = None  # one value, so that a fork never finds half of a change
+        self._orders: tuple[int, Orders] | None = None
+        self._orders_replayed = 0
         self._replayed = 0  # version of the last replay, which leaves checkpoints
 
     def __repr__(self) -> str:
@@ -288,7 +290,7 @@ class Account:
 
     def replace_lock(self) -> None:
         """Go on in a child process, where the thread that held the lock does not exist."""
-        self._lock = RLock()
+        self._lock, self._orders = RLock(), None  # that thread may have been folding
 
     # ---- recording
 
@@ -627,6 +629,40 @@ class Account:
         """Return what the events about orders in a selection come to. Arguments as ``replayed``."""
         interval = self.ledger.checkpoint_interval if checkpoints else None
         return replayed(self._journal, self.name, selection, terms or self.terms, fold=ORDERS, interval=interval)[0]
+
+    def current_orders(self) -> tuple[int, Orders]:
+        """Return the account's version and the orders at it: what a decision about orders can rest on.
+
+        What was recorded since the last call is folded on, so that it costs the same however long the journal is. The same
+        object is returned every time, and goes on with the next call: whatever rests on it is recorded with the version as
+        ``expected_version``, which is refused if anything came between.
+
+        Raises:
+            AccountUnknown: The account was not opened.
+        """
+        with self._lock:
+            head = self.journal_head
+            known, self._orders = self._orders, None  # what is folded half way, as a row cannot be read, is not used again
+            self._orders = head.version, self._orders_at(head.version, known)
+            return self._orders
+
+    def _orders_at(self, version: int, known: tuple[int, Orders] | None) -> Orders:
+        before, orders = known or (0, None)
+        if orders is not None and before == version:
+            return orders
+        is_due = version - self._orders_replayed >= _REPLAY_EVERY * self.ledger.checkpoint_interval
+        if orders is not None and before < version and not is_due:
+            new = list(self._journal.rows(self.name, after=before, upto=version))
+            if orders.held or not any(row.kind in ORDER_KINDS for row in new):  # else the deals before it are read now
+                if any(row.kind in TERMS_KINDS for row in new):
+                    orders.change_terms(self.terms)
+                orders.fold((posting(row) for row in new if orders.held and is_for_orders(row)), decode_posting)
+                orders.note_version(version)
+                return orders
+        self._orders_replayed = version
+        orders = self.replayed_orders(Selection(version=version))
+        orders.share(RLock())
+        return orders
 
     def simulate(self, events: Sequence[Event], version: int) -> Portfolio:
         """Return the portfolio that events would make, recorded behind a version. Nothing is recorded.

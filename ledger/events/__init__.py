@@ -38,6 +38,7 @@ from ledger.events.orders import (
     OrderResolved,
     OrderSeen,
     StopsSeen,
+    StorePinned,
     TradingHalted,
     TradingResumed,
 )
@@ -82,6 +83,7 @@ __all__ = [
     "PositionState",
     "Recorded",
     "StopsSeen",
+    "StorePinned",
     "SymbolSpecified",
     "SyncDegraded",
     "SyncRestored",
@@ -123,6 +125,7 @@ Event = (
     | TradingResumed
     | CarrierProven
     | CarrierBroken
+    | StorePinned
 )
 
 #: Facts about deals come before what was concluded from a snapshot of the same millisecond.

@@ -505,6 +505,20 @@ class CarrierBroken:
     evidence: str | None = attrs.field(converter=to_text_or_none, default=None)
 
 
+@attrs.frozen(kw_only=True)
+class StorePinned:
+    """The gateway's store that new intents are pinned to was decided: by a person, or, for the first, by the program.
+
+    ``number`` counts these decisions from 1 on. ``operator`` is None where the program pinned the first store it found.
+    """
+
+    store: str = attrs.field(converter=to_reason)
+    number: int = attrs.field(converter=_number)
+    reason: str = attrs.field(converter=to_reason)
+    time_msc: int = attrs.field(converter=to_time_msc)
+    operator: str | None = attrs.field(converter=optional(to_operator), default=None)
+
+
 OrderEvent = (
     OrderIntended
     | OrderDenied
@@ -517,4 +531,5 @@ OrderEvent = (
     | TradingResumed
     | CarrierProven
     | CarrierBroken
+    | StorePinned
 )

@@ -174,8 +174,8 @@ class EventStore(Protocol):
     def order_rows(self, account: AccountId, selection: Selection, *, after: int = 0) -> Iterator[list[Row]]:
         """Yield the events about orders and the records of deals that name their order, ascending by version, some at a time.
 
-        As postings, each with the time of its recording behind (UTC microseconds). None from before the first event about an
-        order: an account without any costs one look.
+        As postings, each with the time of its recording behind (UTC microseconds). None as long as the selection has no event
+        about an order: an account without any costs one look.
 
         Args:
             account: Whose.

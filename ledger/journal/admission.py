@@ -57,6 +57,7 @@ from ledger.events import (
     PositionRecovered,
     PositionReticketed,
     StopsSeen,
+    StorePinned,
     SymbolSpecified,
     TradingHalted,
     TradingResumed,
@@ -75,7 +76,7 @@ _SIGHTS: Final = (
     BreakOpened, PositionRecovered, GhostClosed, DriftCorrected, PositionReticketed, OrderSeen, StopsSeen, LimitsSet,
 )  # fmt: skip
 #: What has a name of its own: recorded again with other content it is a conflict.
-_NAMED: Final = (OrderIntended, OrderDenied, OrderAnswered, OrderResolved, TradingHalted, TradingResumed)
+_NAMED: Final = (OrderIntended, OrderDenied, OrderAnswered, OrderResolved, TradingHalted, TradingResumed, StorePinned)
 #: What two records of the same may differ in: when it was recorded and checked, and in which answer it was found.
 _INCIDENTAL: Final = frozenset(
     {"checked_version", "limits", "valid_until_utc_msc", "store", "evidence", "rule", "limit", "value", "why"}
@@ -406,9 +407,10 @@ def _refuse_other(key: str, known: Stored, event: Event) -> None:
         OrderConflict: It was.
     """
     ours, theirs = plain_fields(decode(known, None)), plain_fields(event)
+    incidental = _INCIDENTAL - {"store"} if isinstance(event, StorePinned) else _INCIDENTAL
     differences = {
         name: (_shown(ours.get(name)), _shown(theirs.get(name)))
-        for name in sorted((ours.keys() | theirs.keys()) - _INCIDENTAL)
+        for name in sorted((ours.keys() | theirs.keys()) - incidental)
         if ours.get(name) != theirs.get(name)
     }
     if known.kind != type(event).__name__:

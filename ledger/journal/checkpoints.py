@@ -208,7 +208,8 @@ def replayed(
     place, reading = postings.place, postings.reading
     due = 0  # postings until the next checkpoint
     while rows := postings.take(min(_CHUNK, due or interval)):
-        if not due and (selection.time_msc is None or not fold.is_by_version):  # else the rows that it left out are missing
+        # Of a moment, rows are left out that a later one needs; and deals alone are read only once there are orders.
+        if not due and (not fold.is_by_version or (selection.time_msc is None and folded.held)):
             keeper.note(folded, place, reading)  # only now: at the end of all there is nothing to be gained
         if not due:
             due = interval * (1 + folded.held // _HELD_PER_INTERVAL)

@@ -8,7 +8,7 @@ from threading import Condition, RLock
 from typing import Unpack
 from uuid import uuid4
 
-from ledger.codec import Stored, natural_key, posting, stored_place, terms_of
+from ledger.codec import Stored, is_for_orders, natural_key, posting, stored_place, terms_of
 from ledger.events import ORDER_KINDS, Event
 from ledger.fold_order import FirstRecord
 from ledger.journal import Appended, AppendOptions, Difference, Head, Journal, Parent, Selection
@@ -174,13 +174,11 @@ class MemoryJournal:
     def order_rows(self, account: AccountId, selection: Selection, *, after: int = 0) -> Iterator[list[Row]]:
         with self._lock:
             known = self._rows.get(account, [])[: selection.version]
-        first = next((row.version for row in known if row.kind in ORDER_KINDS), None)
-        if first is not None:
+        if any(row.kind in ORDER_KINDS for row in known):
             yield [
                 (*posting(row), row.recorded_us)
-                for row in known[max(after, first - 1) :]
-                if (row.kind in ORDER_KINDS or row.order_ticket is not None or row.kind == "DealRevised")
-                and (selection.time_msc is None or row.time_msc <= selection.time_msc)
+                for row in known[after:]
+                if is_for_orders(row) and (selection.time_msc is None or row.time_msc <= selection.time_msc)
             ]
 
     def latest_asserted(self, account: AccountId, position_id: int | None, before: int | None = None) -> tuple[int, int] | None:

@@ -1,13 +1,16 @@
 """The second fold: what the events about orders, and the deals of orders, come to. Pure.
 
-Events are folded by version. A deal counts for the order whose ticket it names, whichever of the two is recorded first; deals
-before the first event about an order are left out, as no order of ours was there to lead to them.
+Events are folded by version. A deal counts for the order whose ticket it names, whichever of the two is recorded first, and
+also where it was recorded before anything about orders was: an order may be adopted long after its deals.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from decimal import Decimal
+from enum import Enum
 from typing import Any, Final
 
 from attrs import asdict, define, frozen
@@ -27,11 +30,14 @@ from ledger.events.orders import (
     OrderOutcome,
     OrderResolved,
     OrderSeen,
+    PendingType,
     StopsSeen,
+    StorePinned,
     TradingHalted,
     TradingResumed,
     Verdict,
 )
+from ledger.orders.request import FIELDS, OrderRequest
 from ledger.orders.states import (
     FINAL,
     Answer,
@@ -47,13 +53,16 @@ from ledger.terms import AccountTerms
 from ledger.values import TRADES, Side, plain
 
 #: Raised whenever a rule of this fold, or what a state consists of, changes.
-ORDERS_VERSION: Final = 1
+ORDERS_VERSION: Final = 2
 
 _DEAL_ROWS: Final = frozenset({"FillRecorded", "CashMoved", "DealCompleted", "DealRevised"})
 _KIND, _VERSION, _TYPE, _ORDER, _SYMBOL, _VOLUME = map(
     Posting._fields.index, ("kind", "version", "deal_type", "order_ticket", "symbol", "volume")
 )
 _PENDING_TYPES: Final = range(2, 8)
+_TWO_HOURS_MSC: Final = 2 * 60 * 60 * 1000  # no server clock is put back by more
+_NUMBERS: Final = ("volume", "price", "stoplimit", "sl", "tp")
+_WORDS: Final[Mapping[str, type[Enum]]] = {"kind": OrderKind, "side": Side, "type": PendingType}
 
 
 @frozen(kw_only=True)
@@ -63,6 +72,11 @@ class Order:
     ``client_id`` is None for an order that is not ours. ``volume`` is None where it is not known: a close without one closes
     all of its position. ``ticket`` is the broker's, None as long as it is not known; there are several ``tickets`` only where
     the broker executed one order twice.
+
+    What is known of it besides, None where it is not: ``request`` and how it was recorded (``store``, ``checked_version``,
+    ``intended_msc`` in broker server time and ``intended_utc_msc`` in UTC), ``verdict`` and ``retcode`` of its answer,
+    ``outcome`` and ``basis`` of the last of its ``resolutions``, and what the broker's newest record of it shows
+    (``broker_state`` as MetaTrader 5 numbers it, ``volume_current``, ``price``, ``sl``, ``tp``).
     """
 
     client_id: str | None
@@ -79,6 +93,21 @@ class Order:
     position_id: int | None = None
     strategy: str | None = None
     valid_until_utc_msc: int | None = None
+    request: OrderRequest | None = None
+    store: str | None = None
+    checked_version: int | None = None
+    intended_msc: int | None = None
+    intended_utc_msc: int | None = None
+    verdict: Verdict | None = None
+    retcode: int | None = None
+    resolutions: int = 0
+    outcome: OrderOutcome | None = None
+    basis: OrderBasis | None = None
+    broker_state: int | None = None
+    volume_current: Decimal | None = None
+    price: Decimal | None = None
+    sl: Decimal | None = None
+    tp: Decimal | None = None
 
     @property
     def ticket(self) -> int | None:
@@ -102,6 +131,7 @@ class _Record:
 
     client_id: str | None
     kind: str
+    first_version: int
     is_denied: bool = False
     is_requested: bool = False
     token: str | None = None
@@ -113,7 +143,12 @@ class _Record:
     valid_until_utc_msc: int | None = None
     target_order: int | None = None
     target_client_id: str | None = None
+    request: dict[str, Any] | None = None
+    store: str | None = None
+    checked_version: int | None = None
+    intended_msc: int | None = None
     verdict: str | None = None
+    retcode: int | None = None
     is_empty: bool = True
     answered_volume: str | None = None
     outcome: str | None = None
@@ -121,7 +156,7 @@ class _Record:
     resolved_number: int = 0
     resolved_version: int = 0
     tickets: list[int]
-    seen: dict[str, list[Any]]  # ticket -> its state, initial volume, and the version that showed it
+    seen: dict[str, list[Any]]  # ticket -> state, initial volume, version that showed it; current volume, price, sl, tp
     is_seen_done: bool = False
     state: str = ""
     since_msc: int = 0
@@ -131,12 +166,16 @@ class _Record:
 class Orders:
     """The orders of one account, updated posting by posting; limits, halts, stops and carriers of client ids beside them.
 
-    Only this class changes its state, and only in ``fold``; what it shows is frozen.
+    Only this class changes its state, and only in ``fold``; what it shows is frozen. After ``share`` several threads may ask
+    while one folds. What is asked about one order, or about those that are open, costs the same however many orders there
+    ever were.
     """
 
     def __init__(self, terms: AccountTerms) -> None:
         self.terms = terms
+        self._lock: AbstractContextManager[object] = nullcontext()
         self._version: int | None = 0
+        self._now_version = 0  # of the event that is being applied
         self._records: dict[str, _Record] = {}  # by client id, "#TICKET" for those that are not ours
         self._key_of: dict[int, str] = {}  # ticket -> whose
         self._fills: dict[int, dict[int, Decimal]] = {}  # ticket -> deal -> volume
@@ -145,13 +184,29 @@ class Orders:
         self._halts: dict[str, list[Any]] = {}  # scope -> number, mode; None where trading was resumed
         self._carriers: dict[str, bool] = {}
         self._stops: dict[str, list[str | None]] = {}  # position -> sl, tp
+        self._pinned: list[Any] | None = None  # number, store
+        # Derived from the records:
+        self._open: set[str] = set()
+        self._tokens: dict[str, str] = {}  # token -> whose
+        self._intents: list[tuple[int, int, str]] = []  # broker time, first version, whose; ascending
 
     # ---- folding
 
+    def share(self, lock: AbstractContextManager[object]) -> None:
+        """Use a lock that can be taken again by who has it, as several threads ask from now on."""
+        self._lock = lock
+
+    def change_terms(self, terms: AccountTerms) -> None:
+        """Go on with other account terms. What is folded stays as it is: scales never change once they are used."""
+        with self._lock:
+            self.terms = terms
+
     @property
     def held(self) -> int:
-        """How many orders and deals there are."""
-        return len(self._records) + len(self._ticket_of)
+        """How many orders and deals there are; 0 as long as there are only deals, which nothing is asked about then."""
+        once = (self._limits is not None) + (self._pinned is not None)
+        of_orders = len(self._records) + len(self._halts) + len(self._carriers) + len(self._stops) + once
+        return of_orders and of_orders + len(self._ticket_of)
 
     def note_version(self, version: int) -> None:
         """State up to which version all of the account's events are folded."""
@@ -159,11 +214,13 @@ class Orders:
 
     def fold(self, rows: Iterable[Row], decode: Decode) -> None:
         """Apply postings, ascending by version."""
-        for row in rows:
-            if row[_KIND] in _DEAL_ROWS:
-                self._apply_deal(row)
-            else:
-                self._apply(decode(row), row[_VERSION])
+        with self._lock:
+            for row in rows:
+                if row[_KIND] in _DEAL_ROWS:
+                    self._apply_deal(row)
+                else:
+                    self._now_version = row[_VERSION]
+                    self._apply(decode(row), row[_VERSION])
 
     def _apply_deal(self, row: Row) -> None:
         deal, ticket = row[DEAL], row[_ORDER]
@@ -196,8 +253,11 @@ class Orders:
                     self._settle(event.client_id, event.time_msc, "the broker shows the stops")
             case LimitsSet():
                 self._limits = event.rules
+            case StorePinned():
+                if self._pinned is None or event.number > self._pinned[0]:
+                    self._pinned = [event.number, event.store]
             case TradingHalted() | TradingResumed():
-                scope = _scope_key(event.scope, event.name)
+                scope = event.scope.value if event.name is None else f"{event.scope.value}:{event.name}"
                 if event.number > self._halts.get(scope, [0])[0]:
                     mode = event.mode.value if isinstance(event, TradingHalted) else None
                     self._halts[scope] = [event.number, mode]
@@ -208,7 +268,11 @@ class Orders:
 
     def _record(self, key: str, kind: OrderKind) -> _Record:
         client_id = None if key.startswith("#") else key
-        return self._records.setdefault(key, _Record(client_id=client_id, kind=kind.value, tickets=[], seen={}))
+        found = self._records.get(key)
+        if found is None:
+            found = _Record(client_id=client_id, kind=kind.value, first_version=self._now_version, tickets=[], seen={})
+            self._records[key] = found
+        return found
 
     def _request(self, event: OrderIntended | OrderDenied) -> None:
         record = self._record(event.client_id, event.kind)
@@ -219,18 +283,21 @@ class Orders:
         record.side = event.side.value if event.side else record.side
         record.volume, record.position_id, record.strategy = _text(event.volume), event.position_id, event.strategy
         record.target_order, record.target_client_id = event.target_order, event.target_client_id
+        record.request, record.checked_version = _request_values(event), event.checked_version
         why = "recorded"
         if isinstance(event, OrderDenied):
             why = f"{event.rule}: {event.why}"
         else:
-            record.valid_until_utc_msc = event.valid_until_utc_msc
+            record.valid_until_utc_msc, record.store = event.valid_until_utc_msc, event.store
+            record.intended_msc = event.time_msc
+            self._index(event.client_id, record)
         self._settle(event.client_id, event.time_msc, why)
 
     def _answer(self, event: OrderAnswered) -> None:
         record = self._record(event.client_id, OrderKind.MARKET)
         if record.verdict is not None:
             return
-        record.verdict = event.verdict.value
+        record.verdict, record.retcode = event.verdict.value, event.retcode
         record.is_empty = not (event.order or event.deal or event.volume)
         record.answered_volume = _text(event.volume)
         if event.order and event.verdict in (Verdict.ACCEPTED, Verdict.UNKNOWN, Verdict.REJECTED):
@@ -256,7 +323,8 @@ class Orders:
         if not record.is_requested:
             record.symbol, record.side = event.symbol, (Side.SELL if event.type % 2 else Side.BUY).value
         self._claim(key, event.ticket)
-        record.seen[str(event.ticket)] = [event.state, plain(event.volume_initial), version]
+        shown = [event.volume_current, event.price_open, event.sl, event.tp]
+        record.seen[str(event.ticket)] = [event.state, plain(event.volume_initial), version, *map(_text, shown)]
         self._settle(key, event.time_msc, f"the broker shows state {event.state}")
 
     def _claim(self, key: str, ticket: int) -> None:
@@ -266,6 +334,7 @@ class Orders:
             return
         if before is not None and before.startswith("#"):
             record.seen |= self._records.pop(before).seen
+            self._open.discard(before)
         self._key_of[ticket] = key
         record.tickets.append(ticket)
 
@@ -275,9 +344,23 @@ class Orders:
         state = state_of(self._evidence(record)).value
         if state != record.state:
             record.state, record.since_msc, record.why = state, time_msc, why
+            self._note_open(key, record)
+
+    def _note_open(self, key: str, record: _Record) -> None:
+        if OrderState(record.state) in FINAL:
+            self._open.discard(key)
+        else:
+            self._open.add(key)
+
+    def _index(self, key: str, record: _Record) -> None:
+        """Note where an intent is found again: by its token and by its time."""
+        if record.token is not None:
+            self._tokens[record.token] = key
+        if record.intended_msc is not None:
+            insort(self._intents, (record.intended_msc, record.first_version, key))
 
     def _evidence(self, record: _Record) -> Evidence:
-        newest_seen = max((version for *_, version in record.seen.values()), default=0)
+        newest_seen = max((one[2] for one in record.seen.values()), default=0)
         resolution = None
         if record.outcome is not None:
             resolution = Resolution(
@@ -293,7 +376,7 @@ class Orders:
             filled=self._filled(record),
             answer=answer,
             resolution=resolution,
-            records=tuple(state for state, _, _ in sorted(record.seen.values(), key=lambda one: one[2])),
+            records=tuple(state for state, *_ in sorted(record.seen.values(), key=lambda one: one[2])),
             is_seen_done=record.is_seen_done,
         )
 
@@ -301,7 +384,7 @@ class Orders:
         """Return what an order asks for; where it names no volume, what the broker's record of it does."""
         if record.volume is not None:
             return Decimal(record.volume)
-        seen = [Decimal(volume) for _, volume, _ in record.seen.values()]
+        seen = [Decimal(volume) for _, volume, *_ in record.seen.values()]
         if seen:
             return max(seen)
         return None if record.answered_volume is None else Decimal(record.answered_volume)
@@ -318,20 +401,76 @@ class Orders:
             at_utc_msc: The moment, in UTC: what nobody answered by the end of its validity is unknown from then on. None leaves
                 it intended.
         """
-        states = {key: self._state_at(record, at_utc_msc) for key, record in self._records.items()}
-        changes: dict[str, list[tuple[OrderKind, OrderState]]] = {}
-        for key, record in self._records.items():
-            about = record.target_client_id or self._key_of.get(record.target_order or 0)
-            if about is not None and not record.is_denied:
-                changes.setdefault(about, []).append((OrderKind(record.kind), states[key][0]))
-        return tuple(
-            self._shown(record, overlaid(states[key][0], changes.get(key, ())), states[key][1], states[key][2])
-            for key, record in self._records.items()
-        )
+        with self._lock:
+            changes = self._changes(at_utc_msc)
+            return tuple(self._shown(key, at_utc_msc, changes) for key in self._records)
+
+    def open_orders(self, at_utc_msc: int | None = None) -> tuple[Order, ...]:
+        """Return the orders that something may still come of, as ``orders``."""
+        with self._lock:
+            return self._several(self._open, at_utc_msc)
 
     def order(self, client_id: str, *, at_utc_msc: int | None = None) -> Order | None:
         """Return the order of a client id, None without one. ``at_utc_msc`` as for ``orders``."""
-        return next((one for one in self.orders(at_utc_msc=at_utc_msc) if one.client_id == client_id), None)
+        return None if client_id.startswith("#") else self._one(client_id, at_utc_msc)
+
+    def by_token(self, token: str, *, at_utc_msc: int | None = None) -> Order | None:
+        """Return the intended order of a token, None without one. ``at_utc_msc`` as for ``orders``."""
+        with self._lock:
+            return self._one(self._tokens.get(token), at_utc_msc)
+
+    def by_ticket(self, ticket: int, *, at_utc_msc: int | None = None) -> Order | None:
+        """Return the order that has a ticket of the broker, ours or not, None without one. ``at_utc_msc`` as for ``orders``."""
+        with self._lock:
+            return self._one(self._key_of.get(ticket), at_utc_msc)
+
+    def intended_since(self, utc_msc: int, *, at_utc_msc: int | None = None) -> tuple[Order, ...]:
+        """Return the orders that were intended at a moment or later, UTC, whatever became of them; oldest first.
+
+        An intent of an hour that the server's clock showed twice counts as one of the second time. ``at_utc_msc`` as for
+        ``orders``.
+        """
+        with self._lock:
+            first_msc = self.terms.clock.from_utc_msc(utc_msc) - _TWO_HOURS_MSC
+            late = self._intents[bisect_left(self._intents, (first_msc,)) :]
+            changes = self._changes(at_utc_msc)
+            return tuple(
+                self._shown(key, at_utc_msc, changes) for msc, _, key in late if self.terms.clock.readings(msc)[-1] >= utc_msc
+            )
+
+    def _one(self, key: str | None, at_utc_msc: int | None) -> Order | None:
+        with self._lock:
+            return None if key not in self._records else self._shown(key, at_utc_msc, self._changes(at_utc_msc))
+
+    def _several(self, keys: Iterable[str], at_utc_msc: int | None) -> tuple[Order, ...]:
+        changes = self._changes(at_utc_msc)
+        ordered = sorted(keys, key=lambda key: (self._records[key].first_version, key))
+        return tuple(self._shown(key, at_utc_msc, changes) for key in ordered)
+
+    def _changes(self, at_utc_msc: int | None) -> Mapping[str, list[tuple[OrderKind, OrderState]]]:
+        """Return whose order -> kind and state of what is under way about it: requests that are open."""
+        changes: dict[str, list[tuple[OrderKind, OrderState]]] = {}
+        for key in self._open:
+            record = self._records[key]
+            about = record.target_client_id or self._key_of.get(record.target_order or 0)
+            if about is not None:
+                changes.setdefault(about, []).append((OrderKind(record.kind), self._state_at(record, at_utc_msc)[0]))
+        return changes
+
+    @property
+    def pinned_store(self) -> str | None:
+        """The gateway's store that new intents are pinned to, None as long as none is."""
+        return None if self._pinned is None else str(self._pinned[1])
+
+    @property
+    def pinned_number(self) -> int:
+        """How often a store was pinned."""
+        return 0 if self._pinned is None else int(self._pinned[0])
+
+    def halt_number(self, scope: HaltScope, name: str | None = None) -> int:
+        """Return the number of the last halt or resumption of a scope, 0 before the first."""
+        key = scope.value if name is None else f"{scope.value}:{name}"
+        return int(self._halts.get(key, [0])[0])
 
     @property
     def limits(self) -> str | None:
@@ -347,16 +486,6 @@ class Orders:
             if mode is not None
             for scope, _, name in [key.partition(":")]
         }
-
-    def halt_number(self, scope: HaltScope, name: str | None = None) -> int:
-        """Return how often a scope was halted and resumed: the number of the last of these, 0 without any."""
-        number: int = self._halts.get(_scope_key(scope, name), [0])[0]
-        return number
-
-    def resolution_number(self, client_id: str) -> int:
-        """Return how often an order was resolved: the number of the last resolution, 0 without any."""
-        record = self._records.get(client_id)
-        return 0 if record is None else record.resolved_number
 
     @property
     def carriers(self) -> Mapping[Carrier, bool]:
@@ -377,7 +506,12 @@ class Orders:
             return OrderState.UNKNOWN, self.terms.clock.from_utc_msc(until), "not answered while it was valid"
         return state, record.since_msc, record.why
 
-    def _shown(self, record: _Record, state: OrderState, since_msc: int, why: str) -> Order:
+    def _shown(self, key: str, at_utc_msc: int | None, changes: Mapping[str, list[tuple[OrderKind, OrderState]]]) -> Order:
+        record = self._records[key]
+        state, since_msc, why = self._state_at(record, at_utc_msc)
+        broker_state, _, _, *shown = max(record.seen.values(), key=lambda one: one[2], default=[None] * 7)
+        volume_current, price, sl, tp = (None if one is None else Decimal(one) for one in shown)
+        intended_msc = record.intended_msc
         return Order(
             client_id=record.client_id,
             token=record.token,
@@ -386,13 +520,28 @@ class Orders:
             side=Side(record.side) if record.side else None,
             volume=self._volume(record),
             filled=self._filled(record),
-            state=state,
+            state=overlaid(state, changes.get(key, ())),
             since_msc=since_msc,
             why=why,
             tickets=tuple(record.tickets),
             position_id=record.position_id,
             strategy=record.strategy,
             valid_until_utc_msc=record.valid_until_utc_msc,
+            request=None if record.request is None else _request(record.request),
+            store=record.store,
+            checked_version=record.checked_version,
+            intended_msc=intended_msc,
+            intended_utc_msc=None if intended_msc is None else self.terms.clock.readings(intended_msc)[-1],
+            verdict=None if record.verdict is None else Verdict(record.verdict),
+            retcode=record.retcode,
+            resolutions=record.resolved_number,
+            outcome=None if record.outcome is None else OrderOutcome(record.outcome),
+            basis=None if record.basis is None else OrderBasis(record.basis),
+            broker_state=broker_state,
+            volume_current=volume_current,
+            price=price,
+            sl=sl,
+            tp=tp,
         )
 
     # ---- stored
@@ -411,6 +560,7 @@ class Orders:
             "halts": self._halts,
             "carriers": self._carriers,
             "stops": self._stops,
+            "pinned": self._pinned,
         }
 
     @classmethod
@@ -424,6 +574,11 @@ class Orders:
             orders._ticket_of[deal] = ticket
         orders._limits, orders._halts = state["limits"], dict(state["halts"])
         orders._carriers, orders._stops = dict(state["carriers"]), dict(state["stops"])
+        orders._pinned = state["pinned"]
+        for key, record in orders._records.items():
+            orders._note_open(key, record)
+            if record.is_requested and not record.is_denied:
+                orders._index(key, record)
         return orders
 
 
@@ -439,8 +594,27 @@ def _fills(stored: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[int, int, 
             yield int(ticket), int(deal), Decimal(volume)
 
 
-def _scope_key(scope: HaltScope, name: str | None) -> str:
-    return scope.value if name is None else f"{scope.value}:{name}"
+def _request_values(event: OrderIntended | OrderDenied) -> dict[str, Any]:
+    """Return the request that an event records, as JSON values; what it does not ask for is left out."""
+    found = {name: getattr(event, name) for name in FIELDS}
+    return {name: _json_value(value) for name, value in found.items() if value is not None}
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return plain(value)
+    return value.value if isinstance(value, Enum) else value
+
+
+def _request(values: Mapping[str, Any]) -> OrderRequest:
+    fields: dict[str, Any] = dict(values)
+    for name in _NUMBERS:
+        if name in fields:
+            fields[name] = Decimal(fields[name])
+    for name, words in _WORDS.items():
+        if name in fields:
+            fields[name] = words(fields[name])
+    return OrderRequest(**fields)
 
 
 def _text(number: Decimal | None) -> str | None:

@@ -20,7 +20,18 @@ from ledger.journal.verify.walk import verify_account
 from ledger.orders.view import ORDERS_VERSION
 from ledger.portfolio import FOLD_VERSION
 from ledger.postings import Posting
-from tests.support.journals import ACCOUNT, START_US, Clock, everything, fill, new_url, open_journal, opened
+from tests.support.journals import (
+    ACCOUNT,
+    START_US,
+    Clock,
+    completion,
+    everything,
+    fill,
+    new_url,
+    open_journal,
+    opened,
+    revised,
+)
 from tools.testkit import folds
 
 MANY = 40
@@ -69,6 +80,15 @@ def test_what_arrives_late_is_folded_into_its_place(book):
     assert replay(book)[0] == MANY + 1 - 20  # the checkpoint behind the late one does not count any more
     assert stored(book) == [11, 21, 30, 40]  # and the next one replaced it
     assert replay(book, Selection(version=41))[0] == 20  # as it was known before
+
+
+@pytest.mark.parametrize("moved", [35, 12, 50])
+def test_a_deal_that_was_revised_behind_a_checkpoint_counts_once(moved, book):
+    book.append(ACCOUNT, [fill(99, 60, profit=None), revised(fill(35, moved, volume=2)), revised(fill(35, moved, volume=3))])
+    assert replayed(book, ACCOUNT, everything(book), book.terms(ACCOUNT, 44), fold=PORTFOLIO, interval=10)[1] == 44
+    assert list(walk._check_fold(book, ACCOUNT, 44)) == []
+    book.append(ACCOUNT, [completion(99, profit=5)])
+    assert list(walk._check_fold(book, ACCOUNT, 45)) == []
 
 
 def test_other_rules_make_other_checkpoints(book, monkeypatch):

@@ -32,7 +32,7 @@ from tests.support.journals import (
     opened,
     revised,
 )
-from tools.testkit.orders import TOKEN, answered, history, intended
+from tools.testkit.orders import TOKEN, answered, history, intended, seen
 
 INTERVAL = 5
 
@@ -77,6 +77,22 @@ def test_a_deal_of_before_a_checkpoint_may_be_revised_behind_it(book):
     assert [str(one.filled.normalize()) for one in folded(book).orders()[:2]] == ["1", "0.75"]
 
 
+@pytest.mark.parametrize("interval", [1, INTERVAL, None])
+def test_an_order_that_is_adopted_later_has_the_deals_of_before_all_orders(journal, interval):
+    """The journal was restored from a backup: deals are booked first, and the orders are seen again with their tokens."""
+    account = Ledger(journal).account(ACCOUNT)
+    journal.append(ACCOUNT, [opened(), fill(1, 1, order=9), fill(2, 2, order=9, volume="0.5"), fill(3, 3, order=8)])
+    assert account.current_orders()[1].orders() == folded(journal, interval=interval).orders() == ()
+    assert kept(journal) == []  # deals alone leave none: without orders nothing is read
+    journal.append(ACCOUNT, [seen(9, 4, 4), revised(fill(2, 2, order=9, volume=1))])
+    adopted = folded(journal, interval=interval)
+    assert [(one.client_id, one.filled, one.state) for one in adopted.orders()] == [("c-9", 2, OrderState.FILLED)]
+    assert account.current_orders()[1].state() == adopted.state() == folded(journal, interval=interval).state()
+    for known in (4, 5, 6):
+        selection = Selection(version=known)
+        assert folded(journal, selection, interval).state() == folded(journal, selection, None).state()
+
+
 def test_a_deal_that_was_cancelled_fills_no_order(book):
     folded(book)
     book.append(ACCOUNT, [revised(cash(2, 11, type=13, profit=0))])
@@ -108,7 +124,7 @@ def test_at_a_moment_there_is_what_had_happened_by_then(book, second):
     direct = ORDERS.begin(book.terms(ACCOUNT, selection.version))
     for row in book.rows(ACCOUNT):
         is_read = row.kind.startswith("Order") or row.order_ticket is not None
-        if row.version > 3 and is_read and row.time_msc <= until_msc:
+        if is_read and row.time_msc <= until_msc:
             direct.fold([posting(row)], decode_posting)
     assert folded(book, selection).state() == direct.state()
 

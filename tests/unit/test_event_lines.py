@@ -30,6 +30,7 @@ from ledger import (
     PositionReticketed,
     PositionState,
     StopsSeen,
+    StorePinned,
     SyncDegraded,
     SyncRestored,
     TradingHalted,
@@ -201,6 +202,14 @@ STORIES = [
     ),
     (CarrierProven(kind="comment", ticket=5, time_msc=START_MSC), "comment of 5 came back as sent"),
     (CarrierBroken(kind="comment", ticket=5, found="LAB", time_msc=START_MSC), 'comment of 5 came back changed "LAB"'),
+    (
+        StorePinned(store="9b1c", number=1, reason="first use", time_msc=START_MSC),
+        '9b1c, the first: "first use"',
+    ),
+    (
+        StorePinned(store="77aa", number=2, operator="ann", reason="new disk", time_msc=START_MSC),
+        '77aa by ann: "new disk"',
+    ),
 ]  # fmt: skip
 
 

@@ -152,7 +152,7 @@ def test_a_decision_can_be_changed_by_the_next(account):
         apply_resolution(account, propose(account, "c-1", outcome, *tickets))
         (order,) = [one for one in account.orders() if one.client_id == "c-1"]
         assert order.state.value == state
-    assert orders_at_head(account)[1].resolution_number("c-1") == 3
+    assert order.resolutions == 3
     with pytest.raises(RuleError, match="would stay partial"):
         propose(account, "c-1", "executed")
 

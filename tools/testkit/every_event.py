@@ -27,6 +27,7 @@ from ledger import (
     PositionRecovered,
     PositionReticketed,
     StopsSeen,
+    StorePinned,
     SymbolSpecified,
     SyncDegraded,
     SyncRestored,
@@ -112,4 +113,6 @@ EVENTS: list[Event] = [
     TradingResumed(scope="account", number=2, operator="mk", reason="over", time_msc=at(17)),
     CarrierProven(kind="comment", ticket=5, time_msc=at(18), evidence="cd" * 32),
     CarrierBroken(kind="magic", ticket=5, found="0", time_msc=at(19)),
+    StorePinned(store="9b1c", number=1, reason="the first there is", time_msc=at(9)),
+    StorePinned(store="77aa", number=2, operator="mk", reason="a new disk", time_msc=at(20)),
 ]  # fmt: skip

@@ -48,10 +48,8 @@ def history(count: int = 12) -> list[Event]:
 
 def seen(number: int, second: int, state: int, **fields: Any) -> OrderSeen:
     """Return what the broker shows of it."""
-    return OrderSeen(
-        ticket=number, client_id=f"c-{number}", symbol="EURUSD", type=0, state=state, volume_initial=2, volume_current=0,
-        time_msc=START_MSC + second * 1000, **fields,
-    )  # fmt: skip
+    shown: dict[str, Any] = {"client_id": f"c-{number}", "symbol": "EURUSD", "volume_initial": 2, "volume_current": 0}
+    return OrderSeen(ticket=number, type=0, state=state, time_msc=START_MSC + second * 1000, **(shown | fields))
 
 
 def absent(number: int, second: int) -> OrderResolved:

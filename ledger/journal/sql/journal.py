@@ -100,13 +100,14 @@ _ALL_PLACED: Final = f"{_WITH_PLACE} AND placement = {OUT_OF_ORDER}"
 _ALL_ASSERTED: Final = f"{_WITH_PLACE} AND placement = {ASSERTED} AND order_msc >= ? AND version <= ?"
 _PLACED_FROM: Final = f"{_ALL_PLACED} AND order_msc >= ? AND version <= ?"
 #: What arrived late, or completes a deal, belongs before something that had arrived in order already: what belongs behind a
-#: checkpoint came after the last of its events in order. Only a revision can move a deal ahead.
+#: checkpoint came after the last of its events in order. Only a revision of before can have moved a deal ahead.
 _PLACED_BEHIND: Final = (
     f"{_ALL_PLACED} AND version > ? AND version <= ? UNION ALL {_ALL_PLACED} AND kind = 'DealRevised' AND version <= ?"
 )
 _ORDER_ROWS: Final = (
     f"SELECT {POSTING}, recorded_us FROM events WHERE account_id = ? AND version > ? AND version <= ? AND time_msc <= ? AND "
-    f"(order_ticket IS NOT NULL OR (placement = {OUTSIDE_FOLD} AND kind <> 'SymbolSpecified') OR kind = 'DealRevised') "
+    f"(order_ticket IS NOT NULL OR (placement = {OUTSIDE_FOLD} AND kind <> 'SymbolSpecified' AND "
+    "kind <> 'AccountOpened') OR kind = 'DealRevised') "
     "ORDER BY version"
 )
 _FIRST_RECORD: Final = "SELECT deal, version, origin, recorded_us FROM events WHERE account_id = ? AND natural_key = ?"
@@ -315,7 +316,7 @@ class SqlJournal:
         late: tuple[str, tuple[Any, ...]]
         if after is not None and until_msc is None:
             newest_plain = after.reading.newest_plain
-            late = _PLACED_BEHIND, (key, newest_plain, version, key, version)
+            late = _PLACED_BEHIND, (key, newest_plain, version, key, newest_plain)
         else:
             late = _PLACED_FROM, (key, after.place[0] if after else 0, version)
             if until_msc is not None:
@@ -332,13 +333,11 @@ class SqlJournal:
 
     def order_rows(self, account: AccountId, selection: Selection, *, after: int = 0) -> Iterator[list[Row]]:
         key, version = account_key(account), selection.version
-        first = self.select(
-            f"SELECT min(version) FROM ({_OF_ORDERS}) AS of_orders", *(key, version, INT64_MAX) * len(ORDER_KEYS)
-        )
-        if first[0][0] is None:
+        asked = (key, version, INT64_MAX) * len(ORDER_KEYS)
+        if not self.select(f"SELECT version FROM ({_OF_ORDERS}) AS of_orders LIMIT 1", *asked):
             return
         until_msc = INT64_MAX if selection.time_msc is None else selection.time_msc
-        values = key, max(after, first[0][0] - 1), version, until_msc
+        values = key, after, version, until_msc
         yield from self._stream_sql(_ORDER_ROWS, *values, page=_POSTING_BY_VERSION)
 
     def latest_asserted(self, account: AccountId, position_id: int | None, before: int | None = None) -> tuple[int, int] | None:
