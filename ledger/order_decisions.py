@@ -15,16 +15,17 @@ from attrs import frozen
 from ledger.clock import utc_text
 from ledger.codec import decode_posting, posting, recorded
 from ledger.errors import BadValue, RuleError, VersionConflict
-from ledger.events import LimitsSet, OrderEvent, OrderResolved, Recorded, TradingHalted, TradingResumed
+from ledger.events import LimitsSet, OrderEvent, OrderResolved, Recorded, StorePinned, TradingHalted, TradingResumed
 from ledger.events.fields import to_ticket
 from ledger.events.orders import HaltMode, HaltScope, OrderBasis, OrderOutcome
 from ledger.journal import Outcome, Selection
 from ledger.journal.admission import simulated_rows
+from ledger.orders.intervals import Book
 from ledger.orders.limits import Limits
 from ledger.orders.states import WITHOUT_FILLS, OrderState
 from ledger.orders.view import Order, Orders
+from ledger.portfolio import Portfolio
 from ledger.postings import DEAL, NO_DEAL, Posting
-from ledger.safety import blocked_by_unknown
 from ledger.service import Account
 from ledger.values import plain, shown, to_word
 
@@ -94,6 +95,20 @@ class LimitsChange:
         return tuple(
             (name, before.get(name), self.after.get(name)) for name in names if before.get(name) != self.after.get(name)
         )
+
+
+@frozen(kw_only=True)
+class StoreChange:
+    """What pinning a store would change. ``left``: client ids of open orders that were sent through another store.
+
+    ``events`` is empty where the store is pinned already. ``version`` is the one that it rests on.
+    """
+
+    events: tuple[OrderEvent, ...]
+    before: str | None
+    after: str
+    left: tuple[str, ...]
+    version: int
 
 
 # ---- asking
@@ -173,6 +188,16 @@ def _order_events(account: Account, kind: str) -> Iterator[Any]:
     """Yield the events of one kind about orders, oldest first, without the journal's other events being read."""
     for block in account.ledger.journal.order_rows(account.name, Selection(version=account.journal_head.version)):
         yield from (decode_posting(row) for row in block if row[_KIND] == kind)
+
+
+def blocked_by_unknown(portfolio: Portfolio, orders: Iterable[Order]) -> dict[str | None, tuple[str, ...]]:
+    """Return symbol -> the client ids of the unknown orders that block it; None for those that may be about any symbol."""
+    book = Book(portfolio, orders, {})
+    blocked: dict[str | None, tuple[str, ...]] = {}
+    for one in book.unknown_orders(None):
+        symbol = book.symbol_of(one)
+        blocked[symbol] = (*blocked.get(symbol, ()), str(one.client_id))
+    return blocked
 
 
 # ---- what became of an order
@@ -371,6 +396,36 @@ def propose_limits(account: Account, limits: Limits, *, operator: str, reason: s
 
 def apply_limits(account: Account, proposal: LimitsChange) -> tuple[Recorded, ...]:
     """Record limits. Returns the events that were appended. Raises as ``apply_resolution``."""
+    return _appended(account, proposal.events, proposal.version) if proposal.events else ()
+
+
+# ---- the gateway's store
+
+
+def propose_store(account: Account, store: str, *, operator: str, reason: str) -> StoreChange:
+    """Propose the gateway's store that new intents are pinned to: after its disk was lost or replaced.
+
+    Raises:
+        AccountUnknown: The account was not opened.
+        BadValue: It is no name of a store.
+    """
+    version, orders = orders_at_head(account)
+    now_msc = account.ledger.now_us() // 1000
+    event = StorePinned(
+        store=store, number=orders.pinned_number + 1, operator=operator, reason=reason,
+        time_msc=orders.terms.clock.from_utc_msc(now_msc),
+    )  # fmt: skip
+    before = orders.pinned_store
+    left = tuple(
+        str(one.client_id) for one in orders.orders(at_utc_msc=now_msc) if one.is_open and one.store not in (None, event.store)
+    )
+    return StoreChange(
+        events=() if before == event.store else (event,), before=before, after=event.store, left=left, version=version
+    )
+
+
+def apply_store(account: Account, proposal: StoreChange) -> tuple[Recorded, ...]:
+    """Record a pinned store. Returns the events that were appended. Raises as ``apply_resolution``."""
     return _appended(account, proposal.events, proposal.version) if proposal.events else ()
 
 

@@ -7,19 +7,17 @@ included, is not safe.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Final
 
-from attrs import field, frozen
+from attrs import frozen
 
 from ledger.clock import SECOND_US
 from ledger.events import BreakKind
-from ledger.events.orders import HaltMode, HaltScope
+from ledger.events.orders import HaltMode, HaltScope, OrderKind
 from ledger.journal.health import HeldBack, SyncHealth
-from ledger.orders.intervals import Book
-from ledger.orders.view import Order, Orders
-from ledger.portfolio import Portfolio
+from ledger.orders.view import Order
 from ledger.views import Break
 
 _NO_SNAPSHOT: Final = ("DEGRADED", "FAILED")
@@ -101,51 +99,14 @@ def seen_of(health: SyncHealth, now_us: int) -> Seen:
     )
 
 
-@frozen(kw_only=True)
-class OrdersSeen:
-    """What of an account's orders is in the way of new ones.
-
-    Attributes:
-        open_orders: How many orders something may still come of.
-        unknown: Client ids of those of which nobody knows whether they were executed.
-        blocked: Symbol -> the client ids of unknown orders that block it; None for those that may be about any.
-        halts: What is halted: scope and name -> how much.
-    """
-
-    open_orders: int = 0
-    unknown: tuple[str, ...] = ()
-    blocked: Mapping[str | None, tuple[str, ...]] = field(factory=dict)
-    halts: Mapping[tuple[HaltScope, str | None], HaltMode] = field(factory=dict)
-
-
-def orders_seen(portfolio: Portfolio, orders: Orders, now_us: int) -> OrdersSeen:
-    """Return what of the orders of an account is in the way of new ones, at a moment (UTC, microseconds)."""
-    listed = orders.orders(at_utc_msc=now_us // 1000)
-    return OrdersSeen(
-        open_orders=sum(one.is_open for one in listed),
-        unknown=tuple(str(one.client_id) for one in listed if one.is_unknown),
-        blocked=blocked_by_unknown(portfolio, listed),
-        halts=orders.halts,
-    )
-
-
-def blocked_by_unknown(portfolio: Portfolio, orders: Iterable[Order]) -> dict[str | None, tuple[str, ...]]:
-    """Return symbol -> the client ids of the unknown orders that block it; None for those that may be about any symbol."""
-    book = Book(portfolio, orders, {})
-    blocked: dict[str | None, tuple[str, ...]] = {}
-    for one in book.unknown_orders(None):
-        symbol = book.symbol_of(one)
-        blocked[symbol] = (*blocked.get(symbol, ()), str(one.client_id))
-    return blocked
-
-
 def judge(
     seen: Seen | None,
     breaks: Iterable[Break],
     *,
     degraded: str | None = None,
     symbol: str | None = None,
-    orders: OrdersSeen | None = None,
+    unknown: Iterable[Order] = (),
+    halts: Iterable[tuple[tuple[HaltScope, str | None], HaltMode]] = (),
 ) -> Verdict:
     """Decide whether it is safe to trade.
 
@@ -154,7 +115,8 @@ def judge(
         breaks: The open ones of the account.
         degraded: Why the journal has the account as degraded; None where it has not.
         symbol: Only this one; any without it.
-        orders: What of its orders is in the way; None where there are none.
+        unknown: Orders of which nobody knows whether they were executed.
+        halts: What is halted, as items of ``Orders.halts``.
     """
     if seen is None:
         return Verdict(danger=Danger.STALE, why="nothing was verified yet: run startup_recovery, or ledger sync --startup")
@@ -171,7 +133,7 @@ def judge(
     unverified = _too_old("the last verification", seen.verified_sec, seen.verified_sec_max)
     if unverified is not None:
         return Verdict(danger=Danger.STALE, why=unverified)
-    in_the_way = _held(seen, symbol) or _broken(seen, breaks, symbol) or (None if orders is None else _ordered(orders, symbol))
+    in_the_way = _halted(halts, symbol) or _unknown(unknown, symbol) or _held(seen, symbol) or _broken(seen, breaks, symbol)
     return Verdict(danger=Danger.BREAK, why=in_the_way) if in_the_way else Verdict(danger=Danger.NONE)
 
 
@@ -214,6 +176,28 @@ def _too_old(what: str, age_sec: float, allowed_sec: float) -> str | None:
     return f"{what} has no age that can be compared: {age_sec} s, {allowed_sec} s are allowed"
 
 
+def _halted(halts: Iterable[tuple[tuple[HaltScope, str | None], HaltMode]], symbol: str | None) -> str | None:
+    """Name a halt. That of a strategy is in the way of that strategy alone."""
+    for (scope, name), mode in halts:
+        if scope is HaltScope.ACCOUNT or (scope is HaltScope.SYMBOL and symbol in (None, name)):
+            risk = "" if mode is HaltMode.ALL else ", no new risk"
+            return f"trading of {name or 'the account'} is halted{risk}: ledger resume ends it"
+    return None
+
+
+def _unknown(orders: Iterable[Order], symbol: str | None) -> str | None:
+    """Name an order that may or may not have been executed; one of no known symbol may be of any.
+
+    One that sets stops adds no volume, and asking again does no harm: it is in nobody's way.
+    """
+    found = [one for one in orders if one.kind is not OrderKind.STOPS and (symbol is None or one.symbol in (None, symbol))]
+    if not found:
+        return None
+    first, more = found[0], f" and {len(found) - 1} more" if len(found) > 1 else ""
+    about = f" of {first.symbol}" if first.symbol else ""
+    return f"order {first.client_id}{about}{more} may or may not have been executed: ledger orders --unknown"
+
+
 def _held(seen: Seen, symbol: str | None) -> str | None:
     for one in seen.held:
         is_money = one.kind == BreakKind.BALANCE.value or (one.kind == BreakKind.WITHDRAWN.value and one.symbol is None)
@@ -226,17 +210,4 @@ def _broken(seen: Seen, breaks: Iterable[Break], symbol: str | None) -> str | No
     for one in breaks:
         if blocks_trading(one, symbol, balance_halts=seen.balance_halts, withdrawn_halts=seen.withdrawn_halts):
             return f"a {one.kind.value} of {one.symbol or 'the account'} is open: {one.why or one.theirs or one.ours or ''}"
-    return None
-
-
-def _ordered(orders: OrdersSeen, symbol: str | None) -> str | None:
-    """Return what orders have in the way. A halt of a strategy is in the way of that strategy alone."""
-    for (scope, name), mode in orders.halts.items():
-        if scope is HaltScope.ACCOUNT or (scope is HaltScope.SYMBOL and symbol in (None, name)):
-            risk = "" if mode is HaltMode.ALL else ": no new risk"
-            return f"trading of {name or 'the account'} is halted{risk}: ledger resume ends it"
-    for about, names in orders.blocked.items():
-        if None in (about, symbol) or about == symbol:
-            what = f"{', '.join(names)} of {about or 'any symbol'}"
-            return f"nobody knows whether order {what} was executed: ledger orders --unknown"
     return None

@@ -82,7 +82,7 @@ def _kill_switch(path: Path) -> Line:
         return "kill switch", WARNING, f"{path} is looked for in the folder of each engine, here {Path.cwd()}", advice
     try:
         path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, ValueError) as error:
         return "kill switch", FAILED, f"whether {path} exists cannot be read: {error}", "no order passes that adds risk"
@@ -130,6 +130,8 @@ def gateway_lines(gateway: Any, account: Account | None, *, is_asked: bool) -> I
     yield "orders", OK, f"protocol version {service.protocol}, with {', '.join(_NEEDED)}", ""
     yield _trading(service)
     yield _skew(service, middle_msc)
+    if account is not None:
+        yield _store(service, account)
     yield from _filling(gateway, account)
 
 
@@ -155,6 +157,16 @@ def _skew(service: RemoteService, ours_msc: int) -> Line:
     if abs(skew_msc) <= SKEW_MAX_MSC:
         return "clock skew", OK, seen, ""
     return "clock skew", FAILED, f"{seen}: nothing is sent beyond {SKEW_MAX_MSC // 1000} s", "synchronise both machines (NTP)"
+
+
+def _store(service: RemoteService, account: Account) -> Line:
+    pinned = orders_at_head(account)[1].pinned_store
+    if pinned is None:
+        return "store", OK, f"{service.store}; none is pinned yet, the first order pins it", ""
+    if pinned == service.store:
+        return "store", OK, f"{service.store}, the pinned one", ""
+    advice = "start the service with the pinned store; if that is lost: ledger gateway pin"
+    return "store", FAILED, f"{service.store}, orders are pinned to {pinned}: none is sent", advice
 
 
 def _filling(gateway: Any, account: Account | None) -> Iterator[Line]:

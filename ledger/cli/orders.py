@@ -27,12 +27,12 @@ from ledger.order_decisions import (
     OUTCOMES,
     Resolution,
     apply_resolution,
+    blocked_by_unknown,
     named_order,
     order_history,
     propose_resolution,
 )
 from ledger.orders.view import Order
-from ledger.safety import blocked_by_unknown
 from ledger.service import Account, Ledger
 from ledger.terms import AccountTerms
 from ledger.values import AccountId, shown

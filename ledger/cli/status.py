@@ -15,8 +15,9 @@ from ledger.journal import Selection
 from ledger.journal.health import SyncHealth
 from ledger.json_views import Json, account_json, halt_json, name_json, open_break_json
 from ledger.order_decisions import Halt, halts
+from ledger.orders.view import Order
 from ledger.portfolio import Portfolio
-from ledger.safety import Danger, OrdersSeen, Seen, Verdict, age_text, judge, orders_seen, seen_of
+from ledger.safety import Danger, Seen, Verdict, age_text, judge, seen_of
 from ledger.service import Account, utc_now_us
 from ledger.values import AccountId
 
@@ -77,8 +78,13 @@ class _Looked:
     seen: Seen | None
     verdict: Verdict
     now_us: int
-    orders: OrdersSeen | None = None
+    orders: tuple[Order, ...] | None = None
     halts: tuple[Halt, ...] = ()
+
+    @property
+    def unknown(self) -> list[str]:
+        """The client ids of the orders of which nobody knows whether they were executed."""
+        return [str(one.client_id) for one in self.orders or () if one.is_unknown]
 
     @property
     def name(self) -> AccountId:
@@ -136,8 +142,8 @@ class _Looked:
                 "gateway": health.gateway, "interval_sec": health.interval_us / 1_000_000,
             },
             "open_breaks": None if self.portfolio is None else len(self.portfolio.breaks),
-            "open_orders": None if self.orders is None else self.orders.open_orders,
-            "unknown_orders": None if self.orders is None else list(self.orders.unknown),
+            "open_orders": None if self.orders is None else len(self.orders),
+            "unknown_orders": None if self.orders is None else self.unknown,
             "halts": None if self.portfolio is None else [halt_json(one, self.portfolio.terms.clock) for one in self.halts],
             "safe_to_trade": self.verdict.is_safe,
             "danger": self.verdict.danger.name.lower(),
@@ -163,8 +169,11 @@ def _looked(account: Account, symbol: str | None, now_us: int) -> _Looked:
         return _Looked(account=account, portfolio=None, health=None, seen=None, verdict=verdict, now_us=now_us)
     seen = None if health is None else seen_of(health, now_us)
     degraded = None if portfolio.degraded is None else portfolio.degraded.reason
-    orders = orders_seen(portfolio, folded, now_us)
-    verdict = judge(seen, portfolio.breaks, degraded=degraded, symbol=symbol, orders=orders)
+    orders = folded.open_orders(at_utc_msc=now_us // 1000)
+    unknown = [one for one in orders if one.is_unknown]
+    verdict = judge(
+        seen, portfolio.breaks, degraded=degraded, symbol=symbol, unknown=unknown, halts=folded.halts.items()
+    )  # fmt: skip
     return _Looked(
         account=account, portfolio=portfolio, health=health, seen=seen, verdict=verdict, now_us=now_us, orders=orders,
         halts=in_force,
@@ -185,7 +194,7 @@ def _print(found: list[_Looked]) -> None:
                 (one.json_row()["last_good_sync"] or "never")[:19].replace("T", " "),
                 "never" if one.seen is None else age_text(one.seen.seen_sec),
                 "?" if one.portfolio is None else str(len(one.portfolio.breaks)),
-                "?" if one.orders is None else str(one.orders.open_orders), "yes" if one.verdict.is_safe else "no",
+                "?" if one.orders is None else str(len(one.orders)), "yes" if one.verdict.is_safe else "no",
             ]
             for one in found
         ],
@@ -198,7 +207,7 @@ def _print(found: list[_Looked]) -> None:
             print_line(f"{one.name}: {one.state}: {one.why}")
         if one.seen is not None:
             print_line(f"{one.name}: last seen by {one.seen.by}")
-        for client_id in one.orders.unknown if one.orders else ():
+        for client_id in one.unknown:
             print_line(f"{one.name}: order {client_id} is UNKNOWN: ledger order show {client_id}", "red")
         for item in one.json_row()["halts"] or ():
             print_line(f"{one.name}: {_halted(item)}", "red")

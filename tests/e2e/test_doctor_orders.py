@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ledger import CarrierBroken, CarrierProven, Ledger, LimitsSet, TradingHalted
+from ledger import CarrierBroken, CarrierProven, Ledger, LimitsSet, StorePinned, TradingHalted
 from tests.gateway.terminals import Terminal
 from tests.support.commands import run
 from tests.support.journals import ACCOUNT, START_MSC, new_url, opened
@@ -108,7 +108,7 @@ def test_what_the_journal_holds_has_a_line(events, name, state, seen, advice, ur
         (Path.touch, "warning", "exists: no new risk"),
         (Path.mkdir, "warning", "exists: no new risk"),
         (lambda file: file.parent.rmdir(), "warning", "no folder that can be searched"),
-        (lambda file: (file.parent.rmdir(), file.parent.touch()), "failed", "cannot be read"),
+        (lambda file: (file.parent.rmdir(), file.parent.touch()), "warning", "no folder that can be searched"),
     ],
 )
 def test_the_kill_switch_is_looked_for_where_engines_look(make, state, seen, url, tmp_path):
@@ -118,6 +118,19 @@ def test_the_kill_switch_is_looked_for_where_engines_look(make, state, seen, url
     record(url, limits(kill_switch_file=str(file)))
     found = looked(url)[1]["kill switch", False]
     assert (found[0], seen in found[1]) == (state, True), found
+
+
+def test_a_kill_switch_that_cannot_be_read_denies(url, tmp_path, monkeypatch):
+    def forbidden(path, **how):
+        if path.name == "stop":
+            raise PermissionError(13, "not for you")
+        return stat(path, **how)
+
+    stat = Path.stat
+    record(url, limits(kill_switch_file=str(tmp_path / "stop")))
+    monkeypatch.setattr(Path, "stat", forbidden)
+    found = looked(url)[1]["kill switch", False]
+    assert (found[0], "cannot be read" in found[1], found[2]) == ("failed", True, "no order passes that adds risk")
 
 
 GATEWAY = [
@@ -133,6 +146,7 @@ GATEWAY = [
     ({"skew_msc": -2000}, "clock skew", "ok", "2.0 s behind ours", ""),
     ({"skew_msc": -2001}, "clock skew", "failed", "2.0 s behind ours", "NTP"),
     ({"gateway_time_msc": None}, "clock skew", "warning", "does not state its clock", ""),
+    ({}, "store", "ok", "9b1c; none is pinned yet", ""),
     ({}, "filling", "ok", "1 with FOK/IOC, 1 with IOC, 1 with neither FOK nor IOC", ""),
     ({"symbols": [{"symbol": "EURUSD"}]}, "filling", "warning", "1 with filling not stated", "named with each order"),
 ]
@@ -159,6 +173,57 @@ def test_the_fillings_are_those_of_the_symbols_that_are_traded(url):
     assert lines["symbols", True][0] == "failed"
     assert "GBPUSD" in lines["symbols", True][1]
     assert code == 1
+
+
+@pytest.mark.parametrize(
+    ("pinned", "state", "seen"), [("9b1c", "ok", "the pinned one"), ("old", "failed", "orders are pinned to old: none is sent")]
+)
+def test_the_store_of_the_gateway_is_the_pinned_one(pinned, state, seen, url):
+    record(url, StorePinned(store=pinned, number=1, operator="ann", reason="x", time_msc=START_MSC))
+    code, lines = asked(url, service())
+    assert (lines["store", True][0], seen in lines["store", True][1]) == (state, True)
+    assert code == (1 if state == "failed" else 0)
+
+
+# ---------------------------------------------------------------------------------------------------- pinning the store
+
+
+def pin(url, *words):
+    return run("gateway", "pin", *words, "--operator", "ann", "--reason", "new disk", "--timeout-ms", "2000", journal=url)
+
+
+def test_the_gateway_is_asked_for_its_store_and_the_change_is_shown(url):
+    record(url, StorePinned(store="old", number=1, reason="first", time_msc=START_MSC), intended(1, 0, store="old"))
+    with Terminal(service()) as terminal:
+        ran = pin(url, "--gateway", terminal.endpoint)
+        assert (ran.code, "pass --yes to record this store" in ran.text) == (2, True)
+        assert "the new store knows nothing of c-1: open orders" in ran.text
+        done = pin(url, "--gateway", terminal.endpoint, "--yes", "--json").json()
+    assert (done["before"], done["after"], done["left"], done["appended"]) == ("old", "9b1c", ["c-1"], 1)
+    data = done["events"][0]["data"]
+    assert (data["store"], data["number"], data["operator"], data["reason"]) == ("9b1c", 2, "ann", "new disk")
+    ran = pin(url, "9b1c")
+    assert (ran.code, "it is pinned already" in ran.text) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("stated", "why"),
+    [
+        ({"login": 5}, "expected the gateway of Broker-Live/70113, tcp://"),
+        ({"login": None, "server": None}, "answers for no account"),
+        ({"protocol": None}, "has no store"),
+    ],
+)
+def test_the_store_of_another_gateway_is_not_pinned(stated, why, url):
+    with Terminal(service(**stated)) as terminal:
+        ran = pin(url, "--gateway", terminal.endpoint, "--yes")
+    assert (ran.code, why in ran.text) == (2, True), ran
+    assert pin(url, "--yes").code == 2  # neither a store nor a gateway
+    with Ledger.open(url) as ledger:
+        assert ledger.account(ACCOUNT).version == 1
+
+
+# ------------------------------------------------------------------------------------------------------------- elsewhere
 
 
 def test_without_orders_nothing_of_it_is_asked(url):

@@ -13,11 +13,13 @@ from ledger.journal import Outcome
 from ledger.journal.memory import MemoryJournal
 from ledger.order_decisions import (
     apply_resolution,
+    apply_store,
     halt,
     halts,
     order_history,
     orders_at_head,
     propose_resolution,
+    propose_store,
     resume,
 )
 from ledger.orders.states import OrderState
@@ -152,7 +154,7 @@ def test_a_decision_can_be_changed_by_the_next(account):
         apply_resolution(account, propose(account, "c-1", outcome, *tickets))
         (order,) = [one for one in account.orders() if one.client_id == "c-1"]
         assert order.state.value == state
-    assert order.resolutions == 3
+    assert [one.resolutions for one in account.orders() if one.client_id == "c-1"] == [3]
     with pytest.raises(RuleError, match="would stay partial"):
         propose(account, "c-1", "executed")
 
@@ -177,6 +179,30 @@ def test_the_history_of_an_order_is_all_that_is_about_it_and_nothing_else(accoun
         "OrderIntended", "OrderAnswered", "FillRecorded", "OrderIntended", "OrderIntended"
     ]  # fmt: skip
     assert [getattr(one, "client_id", None) for one in events] == ["c-6", "c-6", None, "c-20", "c-21"]
+
+
+# ------------------------------------------------------------------------------------------------------ the gateway's store
+
+
+def test_a_pinned_store_names_the_orders_that_it_knows_nothing_of(account):
+    first = propose_store(account, "old", **WHO)
+    assert (first.before, first.after, first.left) == (None, "old", ())
+    assert len(apply_store(account, first)) == 1
+    account.record_many([intended(30, 1, store="old"), intended(31, 1, store="old"), answered(31, 2, "rejected"),
+                         intended(32, 1, store="new")])  # fmt: skip
+    second = propose_store(account, "new", **WHO)
+    assert (second.before, second.after, second.left) == ("old", "new", ("c-30",))
+    assert [one.event.number for one in apply_store(account, second)] == [2]  # type: ignore[union-attr]
+    assert orders_at_head(account)[1].pinned_store == "new"
+    again = propose_store(account, "new", **WHO)
+    assert (again.events, apply_store(account, again)) == ((), ())
+
+
+def test_a_store_is_pinned_at_the_version_that_was_shown(account):
+    proposal = propose_store(account, "new", **WHO)
+    account.record(intended(30, 1, store="old"))
+    with pytest.raises(VersionConflict):
+        apply_store(account, proposal)
 
 
 # ---------------------------------------------------------------------------------------------------------------- halts
