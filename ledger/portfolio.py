@@ -140,6 +140,7 @@ class Portfolio:
         self._last: FoldKey = (-1, 0, 0)
         self._filled_msc = self._deal_msc = self._asserted_msc = self._noted_msc = -1
         self._shown: Mapping[int, Position] | None = None
+        self._volumes: Mapping[str, tuple[Decimal, Decimal]] | None = None
 
     # ---- folding
 
@@ -158,7 +159,7 @@ class Portfolio:
         positions, ids, loose = holdings.open, holdings.ids, holdings.loose
         commissions = fees = swaps = profits = deals = folded = 0
         filled_msc = self._filled_msc
-        self._shown = self._version = None
+        self._shown = self._volumes = self._version = None
         row: Row | None = None
         for row in rows:
             (time_msc, _, _, kind, side, entry, position_id, _, symbol, volume, price, commission, fee, swap, profit,
@@ -245,12 +246,12 @@ class Portfolio:
                 pass  # no part of this fold
             case SymbolSpecified():
                 self.terms = self._holdings.terms = terms_after(self.terms, [event]) or self.terms
-                self._shown = None
+                self._shown = self._volumes = None
             case _:
                 self._apply_event(event, version)
                 self._folded += 1
                 self._last = second_of(event.time_msc), NO_DEAL, version
-                self._shown = None
+                self._shown = self._volumes = None
         self._version = version
 
     def followed_by(self, events: Iterable[Event], version: int) -> Portfolio:
@@ -570,6 +571,29 @@ class Portfolio:
             shown = sorted(self._holdings.open.values(), key=_key_of)
             self._shown = MappingProxyType({position.key: show_position(position, self.terms) for position in shown})
         return self._shown
+
+    def position(self, position_id: int) -> Position | None:
+        """Return one open position, None if there is none: without showing all of them."""
+        held = self._holdings.open.get(position_id)
+        return None if held is None else show_position(held, self.terms)
+
+    @property
+    def positions_count(self) -> int:
+        """How many positions are open."""
+        return len(self._holdings.open)
+
+    @property
+    def volumes(self) -> Mapping[str, tuple[Decimal, Decimal]]:
+        """Symbol -> lots that are long and lots that are short, of all open positions of it."""
+        if self._volumes is None:
+            sums: dict[str, list[int]] = {}
+            for held in self._holdings.open.values():
+                sums.setdefault(held.symbol, [0, 0])[held.side] += held.volume
+            volume = self.terms.volume
+            self._volumes = MappingProxyType(
+                {name: (volume(name, long), volume(name, short)) for name, (long, short) in sums.items()}
+            )
+        return self._volumes
 
     def open_price(self, position: Position) -> Fraction:
         """Return the exact open price of an open position, before it is rounded to be shown."""

@@ -111,7 +111,7 @@ class MarketReader:
         if request.kind is OrderKind.CANCEL:
             return Market(now_utc_msc=now_utc_msc, late=late)
         with self._lock:
-            book = Book(portfolio, orders.orders(at_utc_msc=now_utc_msc), orders.stops, late=late)
+            book = Book(portfolio, orders, now_utc_msc, late=late)
             symbol = book.symbol_of(request)
             market = self._verified(portfolio, symbol, now_us)
             market = attrs.evolve(market, late=late)
@@ -225,7 +225,7 @@ class MarketReader:
 
     def _floating(self, portfolio: Portfolio, at_us: int, fresh_us: int) -> Decimal | None:
         """Return the floating result at a moment: of a mark that is not older than what is fresh; 0 without positions."""
-        if not portfolio.positions:
+        if not portfolio.positions_count:
             return Decimal(0)
         newest: Callable[..., Any] | None = getattr(self._account, "newest_mark", None)
         mark = None if newest is None else _read(lambda: newest(at_us=at_us))

@@ -7,7 +7,7 @@ else it is the sum of both sides, as each position can be closed alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Final
 
@@ -15,7 +15,7 @@ from attrs import frozen
 
 from ledger.events.orders import OrderKind
 from ledger.orders.request import OrderRequest
-from ledger.orders.view import Order
+from ledger.orders.view import Order, Orders
 from ledger.portfolio import Portfolio
 from ledger.values import Side, plain
 from ledger.views import Position
@@ -83,24 +83,20 @@ class Book:
 
     Args:
         portfolio: The positions as they are recorded.
-        orders: The open orders, or all: those that nothing can come of any more are left out.
-        stops: Position id -> sl and tp as the broker showed them last.
+        orders: The orders.
+        at_utc_msc: The moment, in UTC: what nobody answered by the end of its validity is unknown from then on.
         late: Client ids of orders that are unknown although they still count as intended.
     """
 
-    def __init__(
-        self,
-        portfolio: Portfolio,
-        orders: Iterable[Order],
-        stops: Mapping[int, tuple[Decimal | None, Decimal | None]],
-        *,
-        late: frozenset[str] = frozenset(),
-    ) -> None:
+    def __init__(self, portfolio: Portfolio, orders: Orders, at_utc_msc: int, *, late: frozenset[str] = frozenset()) -> None:
         self.nets = portfolio.terms.opened.mode.nets
-        self.positions = portfolio.positions
-        self.orders = tuple(order for order in orders if order.is_open)
-        self.stops, self.late = stops, late
+        self.portfolio = portfolio
+        self.orders = orders.open_orders(at_utc_msc)
+        self.view, self.late = orders, late
         self.changes = tuple((order, self.change_of(order)) for order in self.orders)
+        self._by_symbol: dict[str | None, list[Change]] = {}
+        for _, change in self.changes:
+            self._by_symbol.setdefault(change.symbol, []).append(change)
 
     # ---- what orders may do
 
@@ -113,7 +109,7 @@ class Book:
             case OrderKind.MARKET | OrderKind.PENDING:
                 return _trade(symbol, order.side, volume)
             case OrderKind.CLOSE:
-                position = self._position(order.position_id)
+                position = self.position(order.position_id)
                 if volume is None and position is not None:
                     volume = position.volume
                 if self.nets:
@@ -129,17 +125,18 @@ class Book:
     def _closes_by(self, order: Order | OrderRequest) -> tuple[tuple[int, Decimal], ...]:
         by = _request_of(order)
         if by is None or by.by_position_id is None:  # one of the two is not known: it may be any of them
-            return _closes(self.positions, None)
+            return _closes(self.portfolio.positions, None)
         pair = {order.position_id, by.by_position_id}
-        volumes = [position.volume for position in map(self._position, pair) if position is not None]
+        volumes = [position.volume for position in map(self.position, pair) if position is not None]
         return _closes(pair, min(volumes) if len(volumes) == len(pair) else None)
 
-    def _position(self, position_id: int | None) -> Position | None:
-        return None if position_id is None else self.positions.get(position_id)
+    def position(self, position_id: int | None) -> Position | None:
+        """Return an open position, None without one."""
+        return None if position_id is None else self.portfolio.position(position_id)
 
     def symbol_of(self, order: Order | OrderRequest) -> str | None:
         """Return which symbol an order, or a request, is about; None where that is not known."""
-        position = self._position(order.position_id)
+        position = self.position(order.position_id)
         if position is not None:
             return position.symbol
         if order.symbol is not None:
@@ -161,27 +158,20 @@ class Book:
 
     def exposure(self, symbol: str) -> Exposure:
         """Return what is held of a symbol, and what open orders may add."""
-        return self.exposures().get(symbol) or self._with_open(symbol, {})
+        long, short = self.portfolio.volumes.get(symbol, (_ZERO, _ZERO))
+        exposure = Exposure(nets=self.nets, long=long, short=short)
+        for change in (*self._by_symbol.get(symbol, ()), *self._by_symbol.get(None, ())):
+            exposure = exposure.after(change)
+        return exposure
 
     def exposures(self) -> dict[str, Exposure]:
         """Return symbol -> exposure, of every symbol with a position or an open order."""
-        held: dict[str, dict[Side, Decimal]] = {}
-        for position in self.positions.values():
-            sides = held.setdefault(position.symbol, dict.fromkeys(Side, _ZERO))
-            sides[position.side] = EXACT.add(sides[position.side], position.volume)
-        symbols = dict.fromkeys([*held, *(change.symbol for _, change in self.changes if change.symbol is not None)])
-        return {symbol: self._with_open(symbol, held.get(symbol, {})) for symbol in symbols}
-
-    def _with_open(self, symbol: str, sides: Mapping[Side, Decimal]) -> Exposure:
-        exposure = Exposure(nets=self.nets, long=sides.get(Side.BUY, _ZERO), short=sides.get(Side.SELL, _ZERO))
-        for _, change in self.changes:
-            if change.symbol in (None, symbol):
-                exposure = exposure.after(change)
-        return exposure
+        symbols = dict.fromkeys([*self.portfolio.volumes, *self._by_symbol])
+        return {symbol: self.exposure(symbol) for symbol in symbols if symbol is not None}
 
     def closable(self, position_id: int) -> Decimal:
         """Return how many lots of a position no open order may close: what can surely be closed."""
-        position = self._position(position_id)
+        position = self.position(position_id)
         if position is None:
             return _ZERO
         left = position.volume
@@ -217,7 +207,7 @@ class Book:
                 return "on a hedging account a market order opens a position: close the one that is meant"
             case OrderKind.MARKET | OrderKind.CLOSE | OrderKind.CLOSE_BY:
                 missing = [one for one in (request.position_id, request.by_position_id) if one is not None]
-                missing = [one for one in missing if one not in self.positions]
+                missing = [one for one in missing if self.position(one) is None]
                 if missing:
                     return f"the journal has no open position {missing[0]}: sync first"
                 return self._why_not_net(request) if self.nets else self._why_not_closable(request)
@@ -237,8 +227,8 @@ class Book:
     def _why_not_closable(self, request: OrderRequest) -> str | None:
         closes = dict(self.change_of(request).closes)
         if request.kind is OrderKind.CLOSE_BY:
-            first, second = (self.positions[one] for one in (request.position_id, request.by_position_id) if one is not None)
-            if first.symbol != second.symbol or first.side is second.side:
+            first, second = self.position(request.position_id), self.position(request.by_position_id)
+            if not first or not second or first.symbol != second.symbol or first.side is second.side:
                 return "two positions close one another where they are of one symbol and of opposite sides"
         for position_id, volume in closes.items():
             closable = self.closable(position_id)
@@ -247,14 +237,28 @@ class Book:
         return None
 
     def _why_not_tighter(self, request: OrderRequest) -> str | None:
-        position, shown = self._position(request.position_id), self.stops.get(request.position_id or 0)
-        if position is None or shown is None:
-            return f"the stops of position {request.position_id} are not known: sync first"
+        position = self.position(request.position_id)
+        if position is None:
+            return f"the journal has no open position {request.position_id}: sync first"
         sign = 1 if position.side is Side.BUY else -1
-        for name, wanted, known, towards in (("sl", request.sl, shown[0], sign), ("tp", request.tp, shown[1], -sign)):
-            if wanted is not None and not _is_tighter(wanted, known or None, towards):
-                return f"{name} {plain(wanted)} is not tighter than {plain(known or _ZERO)}"
+        for sl, tp in self._stops_of(position):
+            for name, wanted, known, towards in (("sl", request.sl, sl, sign), ("tp", request.tp, tp, -sign)):
+                if wanted is not None and not _is_tighter(wanted, known or None, towards):
+                    return f"{name} {plain(wanted)} is not tighter than {plain(known or _ZERO)}"
         return None
+
+    def _stops_of(self, position: Position) -> Iterator[tuple[Decimal | None, Decimal | None]]:
+        """Yield the stops that a position may have: as the broker showed them, else as it was opened; and those asked for."""
+        shown = self.view.stops.get(position.position_id)
+        if shown is None:
+            opening = self.view.by_ticket(position.position_id)
+            asked = None if opening is None else opening.request
+            shown = (None, None) if asked is None else (asked.sl, asked.tp)
+        yield shown
+        for order in self.orders:
+            if order.kind is OrderKind.STOPS and order.position_id == position.position_id and order.request is not None:
+                sl, tp = order.request.sl, order.request.tp
+                yield shown[0] if sl is None else sl, shown[1] if tp is None else tp
 
 
 def is_reducing(book: Book, request: OrderRequest) -> bool:
@@ -263,7 +267,7 @@ def is_reducing(book: Book, request: OrderRequest) -> bool:
 
 
 def _request_of(order: Order | OrderRequest) -> OrderRequest | None:
-    return order if isinstance(order, OrderRequest) else getattr(order, "request", None)
+    return order if isinstance(order, OrderRequest) else order.request
 
 
 def _trade(symbol: str | None, side: Side | None, volume: Decimal | None) -> Change:

@@ -29,7 +29,7 @@ from ledger.orders.limit_values import (
     Window,
 )
 from ledger.orders.request import OrderRequest
-from ledger.orders.states import WITHOUT_FILLS
+from ledger.orders.states import OPEN_QUESTION, WITHOUT_FILLS, OrderState
 from ledger.orders.view import Order, Orders
 from ledger.portfolio import Portfolio
 from ledger.terms import AccountTerms
@@ -208,7 +208,7 @@ class _Case:
         if self.request.kind is OrderKind.MODIFY:
             return None if self.target is None else self.target.volume
         if self.request.volume is None and self.request.position_id is not None:
-            position = self.book.positions.get(self.request.position_id)
+            position = self.book.position(self.request.position_id)
             return None if position is None else position.volume
         return self.request.volume
 
@@ -250,7 +250,7 @@ def check(limits: Limits, portfolio: Portfolio, orders: Orders, market: Market, 
     if request.kind is OrderKind.CANCEL:
         return Allowed(is_reducing=True)
     with localcontext(EXACT):
-        book = Book(portfolio, orders.orders(at_utc_msc=market.now_utc_msc), orders.stops, late=market.late)
+        book = Book(portfolio, orders, market.now_utc_msc, late=market.late)
         case = _Case(limits=limits, portfolio=portfolio, orders=orders, market=market, request=request, book=book)
         for rule in _REDUCING_RULES if case.is_reducing else _RULES:
             for denied in rule(case):
@@ -319,11 +319,13 @@ def _check_unknown(case: _Case) -> Iterator[Denied]:
 
 def _check_under_way(case: _Case) -> Iterator[Denied]:
     """Deny a second change of an order, or of stops, while the first is under way: the first could win."""
-    request = case.request
+    request, target = case.request, case.target if case.request.kind is OrderKind.MODIFY else None
+    if target is not None and target.state in (OrderState.CHANGING, OrderState.CANCELLING):
+        why = f"order {target.client_id or target.ticket} is being changed or cancelled: wait until that is answered"
+        yield Denied(rule="unknown_orders", limit="one at a time", value=target.state.value, why=why)
     for order in case.book.orders:
-        if order.kind is not request.kind or not order.is_open:
-            continue
-        if request.kind is OrderKind.STOPS and order.position_id == request.position_id:
+        is_same = order.kind is request.kind is OrderKind.STOPS and order.position_id == request.position_id
+        if is_same and order.state in OPEN_QUESTION:
             why = f"order {order.client_id} changes the stops of position {order.position_id}: wait until it is answered"
             yield Denied(rule="unknown_orders", limit="one at a time", value=str(order.client_id), why=why)
 
@@ -374,7 +376,7 @@ def _check_one_position(case: _Case) -> Iterator[Denied]:
 
 def _check_volume_step(case: _Case) -> Iterator[Denied]:
     volume = case.request.volume
-    position = case.book.positions.get(case.request.position_id or 0)
+    position = case.book.position(case.request.position_id)
     if volume is None or (position is not None and position.volume == volume):
         return  # all of a position can be closed, whatever steps it was opened in
     spec = case.terms.symbols.get(case.symbol or "")
@@ -439,13 +441,13 @@ def _check_counts(case: _Case) -> Iterator[Denied]:
         return
     opening = sum(1 for order in case.book.orders if order.kind in _OPENING) + 1
     if limits.positions_max is not None:
-        by_symbol = len(case.book.exposures().keys() | {case.symbol})
-        positions = by_symbol if case.book.nets else len(case.book.positions) + opening
+        nets = case.book.nets
+        positions = len(case.book.exposures().keys() | {case.symbol}) if nets else case.portfolio.positions_count + opening
         yield from _at_most("positions_max", limits.positions_max, positions, "positions, if every open order is executed")
     if limits.orders_max is None:
         return
     most = case.market.slots_max if isinstance(limits.orders_max, str) else limits.orders_max
-    slots, reserved = len(case.book.positions) + opening, limits.exit_slots or 0
+    slots, reserved = case.portfolio.positions_count + opening, limits.exit_slots or 0
     rule = "exit_slots" if reserved else "orders_max"
     if most is None:
         yield _unread(rule, BROKER, "how many orders the broker allows", "set orders_max to a number")
@@ -465,16 +467,17 @@ def _at_most(rule: str, limit: int, value: int, what: str) -> Iterator[Denied]:
 
 def _check_pace(case: _Case) -> Iterator[Denied]:
     limits, now, intents = case.limits, case.market.now_utc_msc, case.market.intents
-    rules = (
-        ("orders_per_minute_max", limits.orders_per_minute_max, now - MINUTE_MSC),
-        ("orders_per_day_max", limits.orders_per_day_max, day_start_utc_msc(limits, case.terms, now) - 1),
-    )
-    for rule, most, after_utc_msc in rules:
+    for rule, most in (
+        ("orders_per_minute_max", limits.orders_per_minute_max),
+        ("orders_per_day_max", limits.orders_per_day_max),
+    ):
         if most is None:
             continue
         if intents is None:
             yield _unread(rule, str(most), "which orders were intended", "see whether the journal can be read")
             continue
+        is_day = rule == "orders_per_day_max"
+        after_utc_msc = day_start_utc_msc(limits, case.terms, now) - 1 if is_day else now - MINUTE_MSC
         found = sum(1 for one in intents if one.utc_msc > after_utc_msc) + 1
         if found > most:
             why = f"expected at most {most} orders, found {found} with this one: wait, or find out why there are so many"

@@ -246,3 +246,20 @@ def test_what_was_filled_already_is_not_counted_again(mode, part):
     for most, expected in ((Decimal(3), True), (Decimal("2.9"), False)):
         found = check(Limits(volume_per_symbol_max=most), portfolio, orders, MARKET, request)
         assert isinstance(found, Allowed) is expected
+
+
+@given(accounts(), lots())
+def test_the_volumes_of_symbols_are_those_of_their_positions(account, more):
+    portfolio, _ = fold_events(account.events(), account.mode)
+    for _ in range(2):  # before and after something was folded behind what was shown
+        shown: dict[str, list[Decimal]] = {}
+        for position in portfolio.positions.values():
+            shown.setdefault(position.symbol, [Decimal(0), Decimal(0)])[position.side.code] += position.volume
+        assert {name: list(volumes) for name, volumes in portfolio.volumes.items()} == shown
+        assert portfolio.positions_count == len(portfolio.positions)
+        assert all(portfolio.position(key) == position for key, position in portfolio.positions.items())
+        assert portfolio.position(990) is None
+        deal = fill(991, symbol="GBPUSD", volume=more, position_id=991)
+        if portfolio.position(991) is None:
+            portfolio.note_version(1)
+            portfolio.apply(deal, 2)

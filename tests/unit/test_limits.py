@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 
-from ledger import BalanceAsserted, LimitsSet, TradingHalted
+from ledger import BalanceAsserted, LimitsSet, StopsSeen, TradingHalted
 from ledger.codec import natural_key
 from ledger.errors import BadValue
 from ledger.order_messages import RemoteCheck, RemoteTick
@@ -17,6 +19,7 @@ from ledger.orders.request import OrderRequest
 from tests.support.orders import answered, fold_events, held, intended, shown
 from tools.testkit.facts import START_MSC, specified
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "limits.md"
 HOUR_MSC = 3_600_000
 NOW_MSC = START_MSC + HOUR_MSC
 COOLDOWN = {"cooldown_after_losses": {"losses": 3, "within_min": 60, "pause_min": 30}}
@@ -305,6 +308,52 @@ def test_an_order_past_its_deadline_is_unknown():
     assert judge(Limits(), BUY, late, now_utc_msc=NOW_MSC - 1) == "allowed"
 
 
+STOPS = StopsSeen(position_id=1, sl="1.05", tp="1.2", time_msc=START_MSC)
+UNKNOWN_STOPS = [intended("s", "stops", position_id=1, sl="1.06"), answered("s", "unknown")]
+OPENED_WITH_STOP = [intended("o", symbol="EURUSD", side="buy", volume=1, sl="1.05"), answered("o", "accepted", 1)]
+
+
+@pytest.mark.parametrize(
+    ("events", "asked", "is_tighter"),
+    [
+        ([STOPS], {"sl": "1.05"}, True),
+        ([STOPS], {"sl": "1.06", "tp": "1.1"}, True),
+        ([STOPS], {"sl": "1.04999"}, False),
+        ([STOPS], {"tp": "1.2001"}, False),
+        ([STOPS], {"sl": 0}, False),
+        ([STOPS], {"tp": 0}, False),
+        ([], {"sl": "1.01"}, True),
+        ([], {"sl": 0}, True),
+        (OPENED_WITH_STOP, {"sl": "1.05"}, True),
+        (OPENED_WITH_STOP, {"sl": "1.04"}, False),
+        ([STOPS, *UNKNOWN_STOPS], {"sl": "1.06"}, True),
+        ([STOPS, *UNKNOWN_STOPS], {"sl": "1.055"}, False),
+        ([StopsSeen(position_id=2, sl="1.05", tp=0, time_msc=START_MSC)], {"sl": "1.01"}, True),
+    ],
+)
+def test_stops_may_always_be_set_tighter(events, asked, is_tighter):
+    request = OrderRequest.stops(1, **asked)
+    halt = halted(mode="no_new_risk")
+    assert judge(Limits(), request, *events, halt) == ("allowed" if is_tighter else "halted")
+
+
+def test_the_stops_of_a_short_position_are_tighter_below():
+    events = [held(2, "sell"), StopsSeen(position_id=2, sl="1.2", tp="1.05", time_msc=START_MSC), halted(mode="no_new_risk")]
+    assert judge(Limits(), OrderRequest.stops(2, sl="1.2", tp="1.06"), *events) == "allowed"
+    assert judge(Limits(), OrderRequest.stops(2, sl="1.21"), *events) == "halted"
+    assert judge(Limits(), OrderRequest.stops(2, tp="1.04"), *events) == "halted"
+
+
+def test_one_change_at_a_time():
+    assert judge(Limits(), OrderRequest.stops(1, sl="1.01"), STOPS) == "allowed"
+    assert judge(Limits(), OrderRequest.stops(1, sl="1.01"), STOPS, *UNKNOWN_STOPS) == "unknown_orders"
+    resting = [BUY_LIMIT, answered("a", "accepted", 7)]
+    change = OrderRequest.modify("a", price="1.01")
+    assert judge(Limits(), change, *resting) == "allowed"
+    assert judge(Limits(), change, *resting, intended("m", "modify", target_client_id="a", price=1)) == "unknown_orders"
+    assert judge(Limits(), change, *resting, intended("m", "cancel", target_order=7)) == "unknown_orders"
+
+
 def test_limits_are_what_is_recorded_of_them():
     limits = Limits(volume_per_order_max="0.50", symbols=["XAUUSD", "EURUSD"], sides=["buy"], unknown_scope="account")
     assert limits.rules == {
@@ -361,3 +410,12 @@ def test_limits_of_a_file():
 def test_what_is_no_rule_is_refused(rules, message):
     with pytest.raises(BadValue, match=message):
         Limits.of_rules(rules)
+
+
+def test_the_page_about_limits_names_every_rule_and_its_default():
+    rows = re.findall(r"^\| `(\w+)`[^|]*\|[^|]*\| (`?)([^`|]*)\2 ?\|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    defaults = {name: default.strip() for name, _, default in rows}
+    recorded = {one.name: one.default for one in attrs.fields(Limits)}
+    assert defaults == {
+        name: "" if default is None else str(getattr(default, "value", default)) for name, default in recorded.items()
+    }
