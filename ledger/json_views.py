@@ -5,14 +5,15 @@ Numbers that must be exact are text. Times are ISO 8601 in UTC with a Z.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from ledger.clock import ClockRule, utc_text, utc_text_us
 from ledger.codec import plain_fields
-from ledger.errors import DealConflict
-from ledger.events import DealRevised, Recorded
+from ledger.errors import BadValue, DealConflict
+from ledger.events import DealRevised, LimitsSet, Recorded
 from ledger.journal import Head
 from ledger.journal.verify.walk import Problem
 from ledger.orders.view import Order
@@ -23,6 +24,7 @@ from ledger.values import AccountId, plain, unsigned_magic
 from ledger.views import Break, Position, Trade, Unexplained
 
 if TYPE_CHECKING:  # most commands show nothing of a sync, and would load all of reconciliation
+    from ledger.order_decisions import Halt, Resolution
     from ledger.reconcile.compare import Disagreement, NewTicket
     from ledger.reconciler import SyncResult
 
@@ -156,6 +158,71 @@ def order_json(order: Order, clock: ClockRule) -> Json:
         "why": order.why,
         "ticket": order.ticket,
         "filled": plain(order.filled),
+    }
+
+
+def order_row_json(order: Order, terms: AccountTerms) -> Json:
+    """One order as a listing has it: with its account, and with what only some readers need."""
+    until = order.valid_until_utc_msc
+    return {"account": account_json(terms)} | order_json(order, terms.clock) | {
+        "open": order.is_open,
+        "tickets": list(order.tickets),
+        "position_id": order.position_id,
+        "strategy": order.strategy,
+        "valid_until": None if until is None else utc_text(until),
+    }  # fmt: skip
+
+
+def halt_json(halt: Halt, clock: ClockRule) -> Json:
+    """A halt in force: of the account where ``name`` is None, by an operator or by a rule."""
+    return {
+        "scope": halt.scope.value,
+        "name": halt.name,
+        "mode": halt.mode.value,
+        "since": utc_text(clock.to_utc_msc(halt.since_msc)),
+        "operator": halt.operator,
+        "rule": halt.rule,
+        "reason": halt.reason,
+    }
+
+
+def blocked_json(blocked: Mapping[str | None, tuple[str, ...]]) -> list[Json]:
+    """What accepts no new risk as long as orders are unknown; ``symbol`` is None for any."""
+    return [{"symbol": symbol, "client_ids": list(names)} for symbol, names in blocked.items()]
+
+
+def limits_json(event: LimitsSet | None, terms: AccountTerms) -> Json:
+    """The limits in force; ``rules`` is None where none were set. ``problem``: why they cannot be read here."""
+    from ledger.orders.limits import Limits
+
+    rules, digest, problem = None, None, None
+    if event is not None:
+        rules = json.loads(event.rules)
+        try:
+            digest = Limits.of_rules(rules).digest
+        except BadValue as error:
+            problem = str(error)
+    return {
+        "account": account_json(terms),
+        "rules": rules,
+        "digest": digest,
+        "problem": problem,
+        "since": None if event is None else utc_text(terms.clock.to_utc_msc(event.time_msc)),
+        "operator": None if event is None else event.operator,
+        "reason": None if event is None else event.reason,
+    }
+
+
+def resolution_json(proposal: Resolution, terms: AccountTerms) -> Json:
+    """What a person's decision about an order changes."""
+    return {
+        "before": order_row_json(proposal.before, terms),
+        "after": order_row_json(proposal.after, terms),
+        "blocked": {
+            "before": blocked_json(proposal.blocked_before),
+            "after": blocked_json(proposal.blocked_after),
+        },
+        "notes": list(proposal.notes),
     }
 
 

@@ -1,7 +1,8 @@
 """Safety: whether an engine may open something now. One rule for the library, the command line and whatever else shows it.
 
-It rests on what the last sync attempt left (``SyncHealth``), on how long ago that was, and on the breaks that are open. What is
-not known, an age that is negative or no number included, is not safe.
+It rests on what the last sync attempt left (``SyncHealth``), on how long ago that was, on the breaks that are open, on halts,
+and on orders of which nobody knows whether they were executed. What is not known, an age that is negative or no number
+included, is not safe.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from attrs import frozen
 
 from ledger.clock import SECOND_US
 from ledger.events import BreakKind
+from ledger.events.orders import HaltMode, HaltScope, OrderKind
 from ledger.journal.health import HeldBack, SyncHealth
 from ledger.orders.view import Order
 from ledger.views import Break
@@ -104,6 +106,7 @@ def judge(
     degraded: str | None = None,
     symbol: str | None = None,
     unknown: Iterable[Order] = (),
+    halts: Iterable[tuple[tuple[HaltScope, str | None], HaltMode]] = (),
 ) -> Verdict:
     """Decide whether it is safe to trade.
 
@@ -113,6 +116,7 @@ def judge(
         degraded: Why the journal has the account as degraded; None where it has not.
         symbol: Only this one; any without it.
         unknown: Orders of which nobody knows whether they were executed.
+        halts: What is halted, as items of ``Orders.halts``.
     """
     if seen is None:
         return Verdict(danger=Danger.STALE, why="nothing was verified yet: run startup_recovery, or ledger sync --startup")
@@ -129,7 +133,7 @@ def judge(
     unverified = _too_old("the last verification", seen.verified_sec, seen.verified_sec_max)
     if unverified is not None:
         return Verdict(danger=Danger.STALE, why=unverified)
-    in_the_way = _unknown(unknown, symbol) or _held(seen, symbol) or _broken(seen, breaks, symbol)
+    in_the_way = _halted(halts, symbol) or _unknown(unknown, symbol) or _held(seen, symbol) or _broken(seen, breaks, symbol)
     return Verdict(danger=Danger.BREAK, why=in_the_way) if in_the_way else Verdict(danger=Danger.NONE)
 
 
@@ -172,9 +176,21 @@ def _too_old(what: str, age_sec: float, allowed_sec: float) -> str | None:
     return f"{what} has no age that can be compared: {age_sec} s, {allowed_sec} s are allowed"
 
 
+def _halted(halts: Iterable[tuple[tuple[HaltScope, str | None], HaltMode]], symbol: str | None) -> str | None:
+    """Name a halt. That of a strategy is in the way of that strategy alone."""
+    for (scope, name), mode in halts:
+        if scope is HaltScope.ACCOUNT or (scope is HaltScope.SYMBOL and symbol in (None, name)):
+            risk = "" if mode is HaltMode.ALL else ", no new risk"
+            return f"trading of {name or 'the account'} is halted{risk}: ledger resume ends it"
+    return None
+
+
 def _unknown(orders: Iterable[Order], symbol: str | None) -> str | None:
-    """Name an order that may or may not have been executed; one of no known symbol may be of any."""
-    found = [one for one in orders if symbol is None or one.symbol in (None, symbol)]
+    """Name an order that may or may not have been executed; one of no known symbol may be of any.
+
+    One that sets stops adds no volume, and asking again does no harm: it is in nobody's way.
+    """
+    found = [one for one in orders if one.kind is not OrderKind.STOPS and (symbol is None or one.symbol in (None, symbol))]
     if not found:
         return None
     first, more = found[0], f" and {len(found) - 1} more" if len(found) > 1 else ""

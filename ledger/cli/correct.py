@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -18,13 +17,22 @@ from ledger.adjustments import (
     propose_update,
     propose_withdrawal,
 )
-from ledger.cli.options import Command, account_option, accounts_of, journal_option, json_option, open_ledger, operator_option
+from ledger.cli.options import (
+    Command,
+    account_of,
+    account_option,
+    decision_options,
+    journal_option,
+    json_option,
+    open_ledger,
+    require_consent,
+    yes_option,
+)
 from ledger.cli.output import print_json, print_line, print_table
-from ledger.errors import AccountUnknown, BadValue
 from ledger.events import BreakClosed
 from ledger.json_views import account_json, balance_json, log_json, position_json, unexplained_json
 from ledger.portfolio import Portfolio
-from ledger.service import Account, Ledger
+from ledger.service import Account
 from ledger.values import AccountId, plain
 
 
@@ -46,9 +54,8 @@ def correct() -> None:
 def _common(command: Command) -> Command:
     for option in (
         json_option,
-        click.option("--yes", is_flag=True, help="Do not ask: for scripts."),
-        click.option("--reason", required=True, help="Why; it is recorded."),
-        operator_option("Who; it is recorded."),
+        yes_option,
+        decision_options,
         account_option,
         journal_option,
     ):
@@ -125,14 +132,11 @@ def _correct(
 ) -> None:
     """Show what a correction does, ask, and record it with the version that was shown."""
     with open_ledger(journal) as ledger:
-        found = _one(ledger, account)
+        found = account_of(ledger, account)
         proposal = propose(found)
         if not as_json:
             _show(proposal)
-        if not yes and not sys.stdin.isatty():
-            raise BadValue("standard input is not a terminal: pass --yes to record this correction")
-        if not yes:
-            click.confirm("Record this correction?", abort=True, err=as_json)
+        require_consent(yes=yes, question="Record this correction?", what="this correction", err=as_json)
         events = apply(found, proposal)
         terms = found.terms
     if as_json:
@@ -153,14 +157,6 @@ def _correct(
         )
         return
     print_line(f"recorded as version {events[0].version}" if events else "nothing to record: it is known already")
-
-
-def _one(ledger: Ledger, account: AccountId | None) -> Account:
-    found = accounts_of(ledger, account)
-    if len(found) != 1:
-        known = ", ".join(str(one.name) for one in found) or "none"
-        raise AccountUnknown(f"which account? Name one with --account; the journal holds: {known}")
-    return found[0]
 
 
 def _positions(portfolio: Portfolio) -> list[dict[str, Any]]:

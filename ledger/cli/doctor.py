@@ -27,6 +27,7 @@ from ledger.cli.gateways import (
     reconciler_of,
 )
 from ledger.cli.options import account_option, configuration, configuration_note, journal_option, journal_url, json_option
+from ledger.cli.order_checks import account_lines, gateway_lines
 from ledger.cli.output import print_json, print_table
 from ledger.clock import utc_text
 from ledger.errors import AccountUnknown, BadValue, JournalError, LedgerError, SnapshotRefused
@@ -87,11 +88,21 @@ class Check:
     flag_value="",
     help="Check a MetaTrader 5 terminal on this machine instead, call by call.",
 )
+@click.option("--orders", is_flag=True, help="Check what sending orders rests on too.")
 @json_option
-def doctor(journal: str | None, account: AccountId | None, as_json: bool, terminal: str | None, **gateway: Any) -> int:  # noqa: FBT001
+def doctor(
+    journal: str | None,
+    account: AccountId | None,
+    as_json: bool,  # noqa: FBT001
+    terminal: str | None,
+    orders: bool,  # noqa: FBT001
+    **gateway: Any,
+) -> int:
     """Check versions, settings, journal, durability, triggers, disk, keys, accounts, gateways, clocks, one line a check.
 
     Every account and gateway of the settings is looked at, even if one is dead. What ledger drift would refuse is refused here.
+
+    With --orders, also what carries client ids, the gateway's store, clock and fillings, limits, halts, the kill switch.
 
     With --terminal, go through the calls that a MetaTrader 5 terminal answers and show what was seen. Nothing trades.
 
@@ -99,11 +110,14 @@ def doctor(journal: str | None, account: AccountId | None, as_json: bool, termin
     Examples:
       ledger doctor
       ledger doctor --gateway tcp://127.0.0.1:5555 --json
+      ledger doctor --orders --gateway tcp://127.0.0.1:5555
       ledger doctor --terminal "C:\\Terminal\\terminal64.exe"
 
     Exit codes: 0 fine (warnings too), 1 something failed, 3 journal or gateway do not answer.
     """
-    checks = list(_checks(journal, account, gateway) if terminal is None else _terminal(terminal, gateway["gateway"]))
+    checks = list(
+        _checks(journal, account, gateway, with_orders=orders) if terminal is None else _terminal(terminal, gateway["gateway"])
+    )
     if as_json:
         print_json([one.json_row() for one in checks])
     else:
@@ -117,7 +131,7 @@ def doctor(journal: str | None, account: AccountId | None, as_json: bool, termin
     return 1 if FAILED in states else 3 if UNAVAILABLE in states else 0
 
 
-def _checks(journal: str | None, account: AccountId | None, gateway: dict[str, Any]) -> Iterator[Check]:
+def _checks(journal: str | None, account: AccountId | None, gateway: dict[str, Any], *, with_orders: bool) -> Iterator[Check]:
     yield from _programs()
     yield from _settings()
     ledger: Ledger | None = None
@@ -129,9 +143,9 @@ def _checks(journal: str | None, account: AccountId | None, gateway: dict[str, A
     try:
         if ledger is not None:
             yield from _journal(ledger)
-            yield from _accounts(ledger, account)
+            yield from _accounts(ledger, account, with_orders=with_orders)
         yield from _keys()
-        yield from _gateways(ledger, account, gateway)
+        yield from _gateways(ledger, account, gateway, with_orders=with_orders)
     finally:
         if ledger is not None:
             ledger.close()
@@ -257,7 +271,7 @@ def _disk(folder: Path | None) -> Check:
     return Check("disk", OK, seen) if free >= _FREE_BYTES_MIN else Check("disk", WARNING, seen, "make room: a full disk halts")
 
 
-def _accounts(ledger: Ledger, account: AccountId | None) -> Iterator[Check]:
+def _accounts(ledger: Ledger, account: AccountId | None, *, with_orders: bool) -> Iterator[Check]:
     for found in ledger.accounts():
         if account is not None and found.name != account:
             continue
@@ -277,6 +291,8 @@ def _accounts(ledger: Ledger, account: AccountId | None) -> Iterator[Check]:
         if portfolio.degraded is None and not portfolio.breaks:
             yield Check(str(found.name), OK, "no open breaks", account=str(found.name))
         yield _order(found)
+        if with_orders:
+            yield from (Check(*line, account=str(found.name)) for line in account_lines(found))
 
 
 def _order(account: Account) -> Check:
@@ -333,7 +349,7 @@ def _keys() -> Iterator[Check]:
 # ---- the gateway
 
 
-def _gateways(ledger: Ledger | None, account: AccountId | None, given: dict[str, Any]) -> Iterator[Check]:
+def _gateways(ledger: Ledger | None, account: AccountId | None, given: dict[str, Any], *, with_orders: bool) -> Iterator[Check]:
     try:
         found = [] if account or given["gateway"] else all_gateway_settings()
         one = None if found else gateway_settings(account, **given)
@@ -346,7 +362,7 @@ def _gateways(ledger: Ledger | None, account: AccountId | None, given: dict[str,
         yield Check("gateway", WARNING, "not checked, none is named", "--gateway tcp://127.0.0.1:5555")
         return
     with ThreadPoolExecutor(len(found), thread_name_prefix="ledger-doctor") as threads:
-        for checks in threads.map(lambda each: list(_gateway(ledger, each, settings)), found):
+        for checks in threads.map(lambda each: list(_gateway(ledger, each, settings, with_orders=with_orders)), found):
             yield from checks
 
 
@@ -374,7 +390,7 @@ class _Witness:
         return getattr(self._gateway, name)
 
 
-def _gateway(ledger: Ledger | None, found: GatewaySettings, settings: SyncSettings) -> Iterator[Check]:
+def _gateway(ledger: Ledger | None, found: GatewaySettings, settings: SyncSettings, *, with_orders: bool) -> Iterator[Check]:
     """Look at one gateway; what its answer is worth is decided as ``drift`` does."""
     name = f"gateway {found.url}"
     account = None if found.account is None else str(found.account)
@@ -407,6 +423,9 @@ def _gateway(ledger: Ledger | None, found: GatewaySettings, settings: SyncSettin
         yield check("keys", *((OK, "CURVE, server key pinned", "") if found.client_key else _without_keys(found)))
         if snapshot.server_time_msc is not None and ledger is not None:
             yield check("clock", *_clock(ledger, found, snapshot.login, snapshot.server, snapshot.server_time_msc))
+        if with_orders:
+            of_account = None if reconciler is None else reconciler.account
+            yield from (check(*line) for line in gateway_lines(gateway, of_account, is_asked=snapshot.is_extended))
     except LedgerError as error:
         yield check(name, UNAVAILABLE if error.retryable else FAILED, str(error))
     finally:

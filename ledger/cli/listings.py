@@ -14,6 +14,7 @@ from ledger.cli.options import (
     moment_options,
     open_ledger,
 )
+from ledger.cli.order_lines import order_lines
 from ledger.cli.output import one_or_list, print_json, print_line, print_table, steps
 from ledger.clock import ClockRule
 from ledger.json_views import (
@@ -24,6 +25,7 @@ from ledger.json_views import (
     replay_json,
     trade_json,
 )
+from ledger.orders.view import Order
 from ledger.portfolio import Portfolio
 from ledger.service import Account
 from ledger.values import AccountId
@@ -226,13 +228,14 @@ def replay(
       ledger replay --until 2026-06-15 --known-at "2026-06-15 18:00+03:00"
       ledger replay --version 1402 --json
     """
-    shown: list[tuple[Portfolio, Json]] = []
+    shown: list[tuple[Portfolio, tuple[Order, ...], Json]] = []
     with open_ledger(journal) as ledger, steps() as step:
         for found in accounts_of(ledger, account):
             step(f"replaying {found.name}")
             head = found.journal_head
             selection, terms = found.selection(until=until, known_at=known_at, version=version)
             portfolio, selected = found.replayed(selection, terms, checkpoints=not no_checkpoints)
+            orders = found.orders(until=until, known_at=known_at, version=version, checkpoints=not no_checkpoints)
             item = replay_json(
                 portfolio,
                 until=until,
@@ -240,19 +243,19 @@ def replay(
                 version=head.version,
                 head=head.hash.hex(),
                 selected=selected,
-                orders=found.orders(until=until, known_at=known_at, version=version, checkpoints=not no_checkpoints),
+                orders=orders,
             )
-            shown.append((portfolio, item))
+            shown.append((portfolio, orders, item))
     if as_json:
-        print_json(one_or_list([item for _, item in shown]))
+        print_json(one_or_list([item for *_, item in shown]))
         return
-    for portfolio, item in shown:
-        _print_replay(portfolio, item)
+    for portfolio, orders, item in shown:
+        _print_replay(portfolio, orders, item)
     if not shown:
         print_line("no accounts yet")
 
 
-def _print_replay(portfolio: Portfolio, item: dict[str, Any]) -> None:
+def _print_replay(portfolio: Portfolio, orders: tuple[Order, ...], item: dict[str, Any]) -> None:
     terms = portfolio.terms
     asked = [f"{name} {value}" for name, value in (("until", item["until"]), ("known at", item["known_at"])) if value]
     print_line(f"{terms.account} {', '.join(asked) or 'now'}", "bold")
@@ -264,16 +267,10 @@ def _print_replay(portfolio: Portfolio, item: dict[str, Any]) -> None:
         last = portfolio.newest_known_msc
         print_line(f"last event {_clock_text(terms.clock, last)}")
     print_positions(portfolio)
-    for order in item["orders"]:
-        print_line(_order_line(order))
-
-
-def _order_line(order: Json) -> str:
-    """Return an order in one line: what it is known by, where it stands, what it asks for."""
-    name = order["client_id"] or f"order {order['ticket']}"
-    asked = " ".join(str(one) for one in (order["kind"], order["side"], order["volume"], order["symbol"]) if one)
-    filled = f", filled {order['filled']}" if order["filled"] != "0" else ""
-    return f"{name} {order['state']} since {_moment(order['since'])}: {asked}{filled}; {order['why']}"
+    for order in orders:
+        if order.is_open:
+            for line in order_lines(order, terms.clock):
+                print_line(line)
 
 
 def _clock_text(clock: ClockRule, time_msc: int) -> str:

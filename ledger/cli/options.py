@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -153,3 +154,51 @@ def accounts_of(ledger: Ledger, account: AccountId | None) -> list[Account]:
         known = ", ".join(str(name) for name in ledger.journal.accounts()) or "none"
         raise AccountUnknown(f"account {account} is not in this journal; it holds: {known}")
     return [ledger.account(account)]
+
+
+def account_of(ledger: Ledger, account: AccountId | None) -> Account:
+    """Return the account that a decision is about: the named one, or the only one of the journal.
+
+    Raises:
+        AccountUnknown: It is not in the journal, or there are several and none is named.
+    """
+    found = accounts_of(ledger, account)
+    if len(found) != 1:
+        known = ", ".join(str(one.name) for one in found) or "none"
+        raise AccountUnknown(f"which account? Name one with --account; the journal holds: {known}")
+    return found[0]
+
+
+def require_consent(*, yes: bool, question: str, what: str, err: bool) -> None:
+    """Ask a person before something is recorded; scripts pass ``--yes``.
+
+    Args:
+        yes: Whether that was passed.
+        question: What is asked.
+        what: What would be recorded, for scripts without it.
+        err: Whether the question is written beside the output.
+
+    Raises:
+        BadValue: There is nobody to ask.
+        click.Abort: The answer is no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise BadValue(f"standard input is not a terminal: pass --yes to record {what}")
+    click.confirm(question, abort=True, err=err)
+
+
+def decision_options(command: Command) -> Command:
+    """Take what every recorded decision of a person has: ``--operator`` and ``--reason``."""
+    for option in (
+        click.option("--reason", required=True, help="Why; it is recorded."),
+        operator_option("Who; it is recorded."),
+    ):
+        command = option(command)
+    return command
+
+
+def yes_option(command: Command) -> Command:
+    """Take ``--yes``."""
+    return click.option("--yes", is_flag=True, help="Do not ask: for scripts.")(command)

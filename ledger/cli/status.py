@@ -11,8 +11,11 @@ from ledger.cli.options import account_option, accounts_of, journal_option, json
 from ledger.cli.output import print_json, print_line, print_lines, print_table
 from ledger.clock import utc_text, utc_text_us
 from ledger.errors import LedgerError
+from ledger.journal import Selection
 from ledger.journal.health import SyncHealth
-from ledger.json_views import Json, account_json, name_json, open_break_json
+from ledger.json_views import Json, account_json, halt_json, name_json, open_break_json
+from ledger.order_decisions import Halt, halts
+from ledger.orders.view import Order
 from ledger.portfolio import Portfolio
 from ledger.safety import Danger, Seen, Verdict, age_text, judge, seen_of
 from ledger.service import Account, utc_now_us
@@ -34,7 +37,7 @@ def status(
     quiet: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
 ) -> int:
-    """Show each account's last sync, state, open breaks, and whether it is safe to trade.
+    """Show each account's last sync, state, open breaks and orders, halts, and whether it is safe to trade.
 
     It comes from the journal's database alone, so that it is the same on every machine. STALE: nothing was verified in
     time, or no sync was seen for three intervals.
@@ -46,8 +49,8 @@ def status(
       ledger status --check --quiet --account Broker-Live/70113 || page-somebody
 
     \b
-    Exit codes of --check, the highest of all accounts: 0 safe to trade; 1 a break or
-    another stated reason is in the way; 4 the last sync is DEGRADED or FAILED;
+    Exit codes of --check, the highest of all accounts: 0 safe to trade; 1 a break, a
+    halt, an unknown order or another stated reason is in the way; 4 the last sync is DEGRADED or FAILED;
     5 stale, never synced, or no account. 2 wrong use, 3 the journal cannot be read.
     """
     if quiet and not check:
@@ -75,6 +78,13 @@ class _Looked:
     seen: Seen | None
     verdict: Verdict
     now_us: int
+    orders: tuple[Order, ...] | None = None
+    halts: tuple[Halt, ...] = ()
+
+    @property
+    def unknown(self) -> list[str]:
+        """The client ids of the orders of which nobody knows whether they were executed."""
+        return [str(one.client_id) for one in self.orders or () if one.is_unknown]
 
     @property
     def name(self) -> AccountId:
@@ -132,6 +142,9 @@ class _Looked:
                 "gateway": health.gateway, "interval_sec": health.interval_us / 1_000_000,
             },
             "open_breaks": None if self.portfolio is None else len(self.portfolio.breaks),
+            "open_orders": None if self.orders is None else len(self.orders),
+            "unknown_orders": None if self.orders is None else self.unknown,
+            "halts": None if self.portfolio is None else [halt_json(one, self.portfolio.terms.clock) for one in self.halts],
             "safe_to_trade": self.verdict.is_safe,
             "danger": self.verdict.danger.name.lower(),
             "why_not_safe": self.verdict.why,
@@ -145,7 +158,9 @@ def _looked(account: Account, symbol: str | None, now_us: int) -> _Looked:
         JournalError: The journal does not answer: try again.
     """
     try:
-        portfolio = account.portfolio
+        version, portfolio = account.current()
+        folded = account.replayed_orders(Selection(version=version))
+        in_force = halts(account, folded)
         health = account.ledger.journal.sync_health(account.name)
     except LedgerError as error:
         if error.retryable:
@@ -154,9 +169,15 @@ def _looked(account: Account, symbol: str | None, now_us: int) -> _Looked:
         return _Looked(account=account, portfolio=None, health=None, seen=None, verdict=verdict, now_us=now_us)
     seen = None if health is None else seen_of(health, now_us)
     degraded = None if portfolio.degraded is None else portfolio.degraded.reason
-    unknown = [one for one in account.current_orders()[1].open_orders(now_us // 1000) if one.is_unknown]
-    verdict = judge(seen, portfolio.breaks, degraded=degraded, symbol=symbol, unknown=unknown)
-    return _Looked(account=account, portfolio=portfolio, health=health, seen=seen, verdict=verdict, now_us=now_us)
+    orders = folded.open_orders(at_utc_msc=now_us // 1000)
+    unknown = [one for one in orders if one.is_unknown]
+    verdict = judge(
+        seen, portfolio.breaks, degraded=degraded, symbol=symbol, unknown=unknown, halts=folded.halts.items()
+    )  # fmt: skip
+    return _Looked(
+        account=account, portfolio=portfolio, health=health, seen=seen, verdict=verdict, now_us=now_us, orders=orders,
+        halts=in_force,
+    )  # fmt: skip
 
 
 def _time(time_us: int | None) -> str | None:
@@ -166,13 +187,14 @@ def _time(time_us: int | None) -> str | None:
 def _print(found: list[_Looked]) -> None:
     print_table(
         "status",
-        ["account", "state", "last good sync", ">last seen", ">breaks", "safe"],
+        ["account", "state", "last good sync", ">last seen", ">breaks", ">orders", "safe"],
         [
             [
                 str(one.name), one.state or "never",
                 (one.json_row()["last_good_sync"] or "never")[:19].replace("T", " "),
                 "never" if one.seen is None else age_text(one.seen.seen_sec),
-                "?" if one.portfolio is None else str(len(one.portfolio.breaks)), "yes" if one.verdict.is_safe else "no",
+                "?" if one.portfolio is None else str(len(one.portfolio.breaks)),
+                "?" if one.orders is None else str(len(one.orders)), "yes" if one.verdict.is_safe else "no",
             ]
             for one in found
         ],
@@ -185,6 +207,18 @@ def _print(found: list[_Looked]) -> None:
             print_line(f"{one.name}: {one.state}: {one.why}")
         if one.seen is not None:
             print_line(f"{one.name}: last seen by {one.seen.by}")
+        for client_id in one.unknown:
+            print_line(f"{one.name}: order {client_id} is UNKNOWN: ledger order show {client_id}", "red")
+        for item in one.json_row()["halts"] or ():
+            print_line(f"{one.name}: {_halted(item)}", "red")
+
+
+def _halted(item: Json) -> str:
+    what = "the account" if item["name"] is None else f"{item['scope']} {item['name']}"
+    by = item["operator"] or f"rule {item['rule']}"
+    since = item["since"][:19].replace("T", " ")
+    mode = "" if item["mode"] == "all" else ", no new risk,"
+    return f"{what} is halted{mode} since {since} by {by}: {item['reason']}"
 
 
 @click.command("breaks", short_help="List open breaks with their age.")

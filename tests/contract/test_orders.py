@@ -257,8 +257,8 @@ def test_the_commands_show_the_orders_of_a_moment(tmp_path):
     assert json.loads(run("replay", "--json", "--until", "2026-01-05T10:00:02", journal=url).out)["orders"][0]["filled"] == "0"
     assert json.loads(run("replay", "--json", journal=url).out)["orders"][1]["state"] == "unknown"
     lines = run("replay", journal=url).text
-    assert "c-1 partial since" in lines
-    assert "c-2 unknown since" in lines
+    assert "c-1  PARTIAL  market buy 2 EURUSD\n  since 2026-01-05 10:00:04 UTC" in lines
+    assert "c-2  UNKNOWN  market buy 2 EURUSD\n  since 2026-01-05 10:00:08 UTC" in lines
     listed = run("log", "--kind", "orders", journal=url).text
     assert listed.count("Order") == 3
     assert "FillRecorded" not in listed

@@ -35,7 +35,7 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"proof", "safety", "testing"},
     {"service"},
     {"order_manager"},
-    {"reconciler", "adjustments", "config"},
+    {"reconciler", "adjustments", "order_decisions", "config"},
     {"engines"},
     {"json_views", "event_lines", "importer", "exporter", "daemon"},
     {"importing", "exporting", "corrections"},  # old names, for one minor version

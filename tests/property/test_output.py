@@ -7,6 +7,7 @@ import json
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -18,18 +19,27 @@ from ledger import (
     BalanceAsserted,
     BreakClosed,
     BreakOpened,
+    CarrierBroken,
     CashMoved,
     DriftCorrected,
     Event,
     FillRecorded,
     GhostClosed,
     Ledger,
+    LimitsSet,
+    OrderAnswered,
+    OrderDenied,
+    OrderIntended,
+    OrderResolved,
+    OrderSeen,
     PositionRecovered,
     PositionReticketed,
     PositionState,
+    StopsSeen,
     SymbolSpecified,
     SyncDegraded,
     SyncRestored,
+    TradingHalted,
 )
 from ledger.cli import COMMANDS
 from ledger.text import csv_plain, csv_text, json_text, visible, visible_lines
@@ -120,6 +130,34 @@ def every_kind(bad: str) -> Iterator[Event]:
     yield GhostClosed(before=state, time_msc=time + 24)
     yield Adjusted(operator=f"O{bad}", reason=f"R{bad}", time_msc=time + 25, balance_before=1, balance_after=2)
     yield SyncDegraded(reason=f"r{bad}", time_msc=time + 26)
+    yield from orders_of_every_kind(bad, symbol, time + 27)
+
+
+def orders_of_every_kind(bad: str, symbol: str, time: int) -> Iterator[Event]:
+    """Yield everything about orders: one that is unknown, one denied, one of somebody else, halts of each scope."""
+    terms: dict[str, Any] = {"kind": "market", "symbol": symbol, "side": "buy", "volume": 1, "strategy": f"s{bad}"}
+    yield OrderIntended(
+        client_id="c-1", token=f"L{'A' * 19}", time_msc=time, store=f"s{bad}", valid_until_utc_msc=time, **terms
+    )
+    yield OrderAnswered(
+        client_id="c-1", verdict="unknown", retcode=10012, time_msc=time, comment=f"a{bad}", store=f"s{bad}"
+    )  # fmt: skip
+    yield OrderDenied(client_id="c-2", rule=f"r{bad}", why=f"w{bad}", limit=f"l{bad}", value=f"v{bad}", time_msc=time, **terms)
+    yield OrderSeen(
+        ticket=90, symbol=symbol, type=0, state=1, volume_initial=1, volume_current=1, time_msc=time, comment=f"c{bad}",
+        external_id=f"x{bad}",
+    )  # fmt: skip
+    yield OrderIntended(client_id="c-3", token=f"L{'B' * 19}", time_msc=time, **terms)
+    yield OrderResolved(
+        client_id="c-3", number=1, outcome="absent", basis="person", operator=f"O{bad}", reason=f"R{bad}", time_msc=time
+    )  # fmt: skip
+    yield StopsSeen(position_id=3, symbol=symbol, sl=1, time_msc=time)
+    yield LimitsSet(rules={f"r{bad}": f"v{bad}"}, operator=f"O{bad}", reason=f"R{bad}", time_msc=time)
+    for scope, name in (("account", None), ("symbol", symbol), ("strategy", f"s{bad}")):
+        yield TradingHalted(
+            scope=scope, name=name, number=1, mode="all", operator=f"O{bad}", reason=f"R{bad}", time_msc=time
+        )  # fmt: skip
+    yield CarrierBroken(kind="comment", ticket=90, found=f"f{bad}", time_msc=time)
 
 
 def lines_of(command: str, folder: Path, account: str, bad: str, gateway: str) -> list[list[str]]:
@@ -130,6 +168,8 @@ def lines_of(command: str, folder: Path, account: str, bad: str, gateway: str) -
     head = "ticket,order,time,type,entry,position_id,volume,price,commission,swap,profit,fee,symbol,comment\n"
     cell = bad.replace('"', "").replace("\r", "").replace("\n", "")
     dump.write_text(f'{head}5,6,1752779272,0,0,6,0.1,1.1,0,0,0,0,"EUR{cell}","{cell}"\n', "utf-8", newline="")
+    limits = folder / "limits.toml"
+    limits.write_text(f"symbols = {json.dumps([bad])}\n", "utf-8")
     seal = folder / f"{len(list(folder.iterdir()))}.seal"
     lines: dict[str, list[list[str]]] = {
         "init": [["init"]],
@@ -143,12 +183,29 @@ def lines_of(command: str, folder: Path, account: str, bad: str, gateway: str) -
         "sync": [["sync", *at, *where], ["sync", *at, *where, "--json"], ["sync", *at, "--dry-run"],
                  ["sync", "--gateway", bad]],
         "drift": [["drift", *at, *where], ["drift", *at, "--json", *where], ["drift", *at]],
+        "orders": [["orders"], ["orders", "--open", "--json"], ["orders", "--account", f"Nobody{bad}/1"]],
+        "order": [["order", "show", "c-1", *where], ["order", "show", "c-1", "--json", *where], ["order", "show", f"x{bad}"],
+                  ["order", "show", "90", *where], ["order", "show", "c-2", *where],
+                  ["order", "resolve", "c-1", "--outcome", "absent", "--reason", f"R{bad}", *where],
+                  ["order", "resolve", "c-1", "--outcome", "working", "--ticket", "90", "--operator", f"O{bad}",
+                   "--reason", f"R{bad}", *where, "--yes", "--json"],
+                  ["order", "resolve", f"x{bad}", "--outcome", "absent", "--reason", "r"]],
+        "limits": [["limits", "show"], ["limits", "show", "--json"], ["limits", "set", str(dump), "--reason", "r", *where],
+                   ["limits", "set", f"{folder}/{cell}.toml", "--reason", "r", *where],
+                   ["limits", "set", str(limits), "--reason", f"R{bad}", *where, "--yes"]],
+        "halt": [["halt", "--symbol", f"X{bad}", "--reason", f"R{bad}", *where],
+                 ["halt", "--reason", "r", "--account", f"Nobody{bad}/1"]],
+        "resume": [["resume", "--strategy", f"s{bad}", "--reason", f"R{bad}", *where],
+                   ["resume", "--strategy", f"no{bad}", "--reason", f"R{bad}", *where]],
         "correct": [["correct", "close", "3", "--reason", f"R{bad}", *where, "--yes"],
                     ["correct", "add", "99", f"GBP{bad}", "buy", "1", "1.2", "--operator", f"O{bad}", "--reason", "r", *where],
                     ["correct", "update", "3", "--side", bad, "--reason", "r"],
                     ["correct", "balance", "--to", "5", "--operator", f"O{bad}", "--reason", f"R{bad}", *where, "--json",
                      "--yes"]],
-        "doctor": [["doctor", *at], ["doctor", *at, "--json"]],
+        "doctor": [["doctor", *at, "--orders"], ["doctor", *at, "--orders", "--json"]],
+        "gateway": [["gateway", "pin", f"S{bad}", "--reason", f"R{bad}", "--operator", f"O{bad}", *where],
+                    ["gateway", "pin", f"S{bad}", "--reason", f"R{bad}", *where, "--yes", "--json"],
+                    ["gateway", "pin", "--reason", "r", *at, *where, "--yes"]],
         "sandbox": [["sandbox", "--symbols", f"X{bad}"]],
         "keys": [["keys", "list", "--dir", str(folder)], ["keys", "make", f"k{bad}/"]],
         "export": [["export", "--out", str(export)], ["export", "--out", f"{folder}/{cell}/x.csv"]],

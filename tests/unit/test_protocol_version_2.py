@@ -39,6 +39,7 @@ def test_a_service_states_itself_and_a_client_reads_it():
     assert found is not None
     assert (found.protocol, found.can, found.store, found.epoch, found.seq) == (2, {"push", "orders"}, "a1", 41, 80213)
     assert (found.push_port, found.login, found.server, found.connected, found.trade_allowed) == (5556, 7, "Desk", True, True)
+    assert found.gateway_time_msc == 1764172800120
     assert json.loads(raw)["terminal_process"]["call"] == "order_send"
 
 
@@ -57,6 +58,7 @@ def test_a_gateway_of_version_1_states_nothing():
     [
         ("can", None), ("can", "push"), ("can", [1]), ("store", None), ("store", 7), ("epoch", "soon"), ("epoch", -1),
         ("seq", None), ("seq", 1.5), ("push_port", 0), ("push_port", 70_000), ("protocol", "two"), ("trade_allowed", "yes"),
+        ("gateway_time_msc", "now"), ("gateway_time_msc", 1.5),
     ],
 )  # fmt: skip
 def test_a_statement_that_cannot_be_read_is_refused_by_its_field(field, value):
