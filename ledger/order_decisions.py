@@ -17,10 +17,9 @@ from ledger.codec import decode_posting, posting, recorded
 from ledger.errors import BadValue, RuleError, VersionConflict
 from ledger.events import LimitsSet, OrderEvent, OrderResolved, Recorded, StorePinned, TradingHalted, TradingResumed
 from ledger.events.fields import to_ticket
-from ledger.events.orders import HaltMode, HaltScope, OrderBasis, OrderOutcome
+from ledger.events.orders import HaltMode, HaltScope, OrderBasis, OrderKind, OrderOutcome
 from ledger.journal import Outcome, Selection
 from ledger.journal.admission import simulated_rows
-from ledger.orders.intervals import Book
 from ledger.orders.limits import Limits
 from ledger.orders.states import WITHOUT_FILLS, OrderState
 from ledger.orders.view import Order, Orders
@@ -190,14 +189,36 @@ def _order_events(account: Account, kind: str) -> Iterator[Any]:
         yield from (decode_posting(row) for row in block if row[_KIND] == kind)
 
 
-def blocked_by_unknown(portfolio: Portfolio, orders: Iterable[Order]) -> dict[str | None, tuple[str, ...]]:
-    """Return symbol -> the client ids of the unknown orders that block it; None for those that may be about any symbol."""
-    book = Book(portfolio, orders, {})
+def blocked_by_unknown(portfolio: Portfolio, orders: Sequence[Order]) -> dict[str | None, tuple[str, ...]]:
+    """Return symbol -> the client ids of the unknown orders that block it; None for those that may be about any symbol.
+
+    Not those that set stops: they add no volume, and asking again does no harm.
+    """
     blocked: dict[str | None, tuple[str, ...]] = {}
-    for one in book.unknown_orders(None):
-        symbol = book.symbol_of(one)
-        blocked[symbol] = (*blocked.get(symbol, ()), str(one.client_id))
+    for one in orders:
+        if one.is_unknown and one.kind is not OrderKind.STOPS:
+            symbol = _symbol_of(one, portfolio, orders)
+            blocked[symbol] = (*blocked.get(symbol, ()), str(one.client_id))
     return blocked
+
+
+def _symbol_of(order: Order, portfolio: Portfolio, orders: Sequence[Order]) -> str | None:
+    """Return which symbol an order is about: its position's, its own, or that of the order that it changes or cancels."""
+    position = portfolio.positions.get(order.position_id or 0)
+    if position is not None:
+        return position.symbol
+    request = order.request
+    if order.symbol is not None or request is None:
+        return order.symbol
+    return next(
+        (
+            one.symbol
+            for one in orders
+            if (request.target_client_id is not None and one.client_id == request.target_client_id)
+            or (request.target_order is not None and request.target_order in one.tickets)
+        ),
+        None,
+    )
 
 
 # ---- what became of an order

@@ -135,6 +135,22 @@ def test_it_is_shown_what_the_decision_unblocks(account):
     assert "doubles the exposure" in proposal.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("request_of", "symbol"),
+    [
+        ({"kind": "cancel", "target_client_id": "c-2"}, "EURUSD"),
+        ({"kind": "modify", "target_order": 2}, "EURUSD"),
+        ({"kind": "cancel", "target_order": 999}, None),
+        ({"kind": "close", "position_id": 31}, "USDJPY"),
+        ({"kind": "close", "position_id": 999}, None),
+    ],
+)
+def test_an_unknown_order_blocks_the_symbol_of_what_it_is_about_or_any(request_of, symbol, account):
+    account.record(fill(77, 3, position_id=31, symbol="USDJPY"))
+    account.record(intended(40, 3, valid_until_utc_msc=START_MSC, symbol=None, side=None, volume=None, **request_of))
+    assert "c-40" in propose(account, "c-1", "absent").blocked_after[symbol]
+
+
 @pytest.mark.parametrize(("name", "client_id"), [("2", "c-2"), ("c-2", "c-2"), (intended(1, 0).token, "c-8")])
 def test_an_order_is_named_by_client_id_token_or_ticket(name, client_id, account):
     proposal = propose(account, name, "absent")
