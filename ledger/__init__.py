@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ledger.clock import ClockRule
+    from ledger.engines import ExecutionGateway, PortfolioManager
     from ledger.errors import (
         AccountMismatch,
         AccountUnknown,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         LedgerError,
         MalformedExport,
         OrderConflict,
+        OrdersRefused,
         RuleError,
         SnapshotRefused,
         UnknownEvent,
@@ -92,6 +94,10 @@ if TYPE_CHECKING:
     from ledger.gateway.metatrader5 import MetaTrader5Gateway
     from ledger.gateway.open import open_gateway
     from ledger.journal import Appended, Outcome
+    from ledger.order_manager import OrderManager
+    from ledger.orders.limits import Allowed, Denied, Limits
+    from ledger.orders.policy import OrderPolicy
+    from ledger.orders.request import OrderRequest
     from ledger.orders.states import OrderState
     from ledger.orders.view import Order
     from ledger.portfolio import Portfolio
@@ -120,8 +126,8 @@ _HOMES = {
         "AccountMismatch", "AccountUnknown", "BadValue", "CorruptEvent", "DealConflict", "GatewayDenied", "GatewayError",
         "GatewayRefused", "GatewayTimeout", "GatewayUnavailable", "InexactNumber", "InputError", "JournalBusy",
         "JournalError", "JournalMissing", "JournalNewer", "JournalReplaced", "JournalUnavailable", "JournalUnsafe",
-        "LedgerError", "MalformedExport", "OrderConflict", "RuleError", "SnapshotRefused", "UnknownEvent", "VersionConflict",
-        "VersionGap",
+        "LedgerError", "MalformedExport", "OrderConflict", "OrdersRefused", "RuleError", "SnapshotRefused", "UnknownEvent",
+        "VersionConflict", "VersionGap",
     ),
     "events": (
         "AccountOpened", "Adjusted", "BalanceAsserted", "BreakClosed", "BreakEnd", "BreakKind", "BreakOpened", "CashMoved",
@@ -131,9 +137,14 @@ _HOMES = {
         "OrderIntended", "OrderDenied", "OrderAnswered", "OrderSeen", "OrderResolved", "StopsSeen", "LimitsSet",
         "TradingHalted", "TradingResumed", "CarrierProven", "CarrierBroken", "StorePinned",
     ),
+    "engines": ("ExecutionGateway", "PortfolioManager"),
     "gateway.metatrader5": ("MetaTrader5Gateway",),
     "gateway.open": ("open_gateway",),
     "journal": ("Appended", "Outcome"),
+    "order_manager": ("OrderManager",),
+    "orders.limits": ("Allowed", "Denied", "Limits"),
+    "orders.policy": ("OrderPolicy",),
+    "orders.request": ("OrderRequest",),
     "orders.states": ("OrderState",),
     "orders.view": ("Order",),
     "portfolio": ("Portfolio",),
@@ -157,6 +168,7 @@ __all__ = [
     "AccountUnknown",
     "Action",
     "Adjusted",
+    "Allowed",
     "Appended",
     "BadValue",
     "BalanceAsserted",
@@ -173,9 +185,11 @@ __all__ = [
     "DealCompleted",
     "DealConflict",
     "DealRevised",
+    "Denied",
     "DriftCorrected",
     "Entry",
     "Event",
+    "ExecutionGateway",
     "FillRecorded",
     "Foreign",
     "GatewayDenied",
@@ -198,6 +212,7 @@ __all__ = [
     "JournalUnsafe",
     "Ledger",
     "LedgerError",
+    "Limits",
     "LimitsSet",
     "MalformedExport",
     "MarginMode",
@@ -207,12 +222,17 @@ __all__ = [
     "OrderConflict",
     "OrderDenied",
     "OrderIntended",
+    "OrderManager",
+    "OrderPolicy",
+    "OrderRequest",
     "OrderResolved",
     "OrderSeen",
     "OrderState",
+    "OrdersRefused",
     "Origin",
     "Outcome",
     "Portfolio",
+    "PortfolioManager",
     "Position",
     "PositionRecovered",
     "PositionReticketed",

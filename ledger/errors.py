@@ -2,7 +2,7 @@
 
     LedgerError                 .retryable = False
         InputError              MalformedExport, UnknownEvent, InexactNumber, BadValue
-        RuleError               DealConflict, OrderConflict, AccountUnknown, AccountMismatch
+        RuleError               DealConflict, OrderConflict, OrdersRefused, AccountUnknown, AccountMismatch
         JournalError            VersionConflict (retryable), VersionGap, CorruptEvent, JournalNewer, JournalMissing,
                                 JournalReplaced, JournalUnsafe, JournalBusy (retryable), JournalUnavailable (retryable)
         GatewayError            GatewayTimeout (retryable), GatewayUnavailable (retryable), GatewayRefused (retryable),
@@ -109,6 +109,10 @@ class OrderConflict(RuleError):
             f"{key} is known with other content ({differences_text}). What is known stays: give what is new an id, or a "
             "number, of its own."
         )
+
+
+class OrdersRefused(RuleError):
+    """Orders cannot be sent safely here, so none is: the message says why, and what to do."""
 
 
 class AccountUnknown(RuleError):

@@ -189,15 +189,13 @@ def _order_events(account: Account, kind: str) -> Iterator[Any]:
         yield from (decode_posting(row) for row in block if row[_KIND] == kind)
 
 
-def blocked_by_unknown(portfolio: Portfolio, orders: Sequence[Order]) -> dict[str | None, tuple[str, ...]]:
-    """Return symbol -> the client ids of the unknown orders that block it; None for those that may be about any symbol.
-
-    Not those that set stops: they add no volume, and asking again does no harm.
-    """
+def blocked_by_unknown(portfolio: Portfolio, orders: Iterable[Order]) -> dict[str | None, tuple[str, ...]]:
+    """Return symbol -> the client ids of the unknown orders that block it; None for those that may be about any symbol."""
     blocked: dict[str | None, tuple[str, ...]] = {}
     for one in orders:
-        if one.is_unknown and one.kind is not OrderKind.STOPS:
-            symbol = _symbol_of(one, portfolio, orders)
+        if one.is_unknown and one.kind is not OrderKind.STOPS:  # asking for stops again does no harm
+            position = portfolio.position(one.position_id) if one.position_id else None
+            symbol = one.symbol if position is None else position.symbol
             blocked[symbol] = (*blocked.get(symbol, ()), str(one.client_id))
     return blocked
 

@@ -14,9 +14,11 @@ from ledger.cli.accounts import CLOCK, CLOCK_HELP
 from ledger.cli.options import Command, configuration
 from ledger.clock import ClockRule
 from ledger.errors import AccountUnknown, BadValue, GatewayError
-from ledger.gateway import Gateway
+from ledger.gateway import Gateway, OrderGateway
 from ledger.gateway.forms import FORMS, Form
 from ledger.gateway.mt5_module import SCHEME, is_module_address
+from ledger.order_manager.resolver import Resolver
+from ledger.orders.policy import OrderPolicy
 from ledger.reconcile.policy import ReconcilePolicy
 from ledger.reconciler import SYNC_INTERVAL_SEC, StateReconciler, account_of
 from ledger.service import Ledger
@@ -185,12 +187,14 @@ def reconciler_of(ledger: Ledger, found: GatewaySettings, settings: SyncSettings
     gateway = found.connect()
     try:
         account = found.account or _named(ledger, gateway)
+        named = ledger.account(account)
         return StateReconciler(
-            ledger.account(account),
+            named,
             gateway,
             policy=settings.policy,
             sync_interval_sec=settings.interval_sec,
             clock=settings.clock,
+            orders=Resolver(named, gateway, OrderPolicy()) if isinstance(gateway, OrderGateway) else None,
         )
     except BaseException:
         gateway.close()

@@ -89,7 +89,7 @@ class PushGateway(Protocol):
 
 
 @runtime_checkable
-class OrderGateway(Protocol):
+class OrderGateway(Gateway, Protocol):
     """A gateway that may be sent orders, beside being asked: one with a store and a fence (protocol version 2).
 
     Calls raise as ``Gateway``. An error that the gateway answered to an order message is a ``GatewayRefused`` with ``executed``

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from enum import Enum
 from hashlib import sha256
 from typing import Any, Final
@@ -53,15 +53,18 @@ from ledger.orders.states import (
 from ledger.portfolio import Decode
 from ledger.postings import DEAL, Posting, Row
 from ledger.terms import AccountTerms
-from ledger.values import TRADES, Side, plain
+from ledger.values import TRADES, Side, plain, unscaled
 
 #: Raised whenever a rule of this fold, or what a state consists of, changes.
 ORDERS_VERSION: Final = 1
 
 _DEAL_ROWS: Final = frozenset({"FillRecorded", "CashMoved", "DealCompleted", "DealRevised"})
-_KIND, _VERSION, _TYPE, _ORDER, _SYMBOL, _VOLUME = map(
-    Posting._fields.index, ("kind", "version", "deal_type", "order_ticket", "symbol", "volume")
+_KIND, _VERSION, _TYPE, _ORDER, _SYMBOL, _VOLUME, _PRICE = map(
+    Posting._fields.index, ("kind", "version", "deal_type", "order_ticket", "symbol", "volume", "price")
 )
+#: Average prices are shown to so many decimals, whatever precision the engine has set for its own.
+_PRICE_UNIT: Final = Decimal("1e-8")
+_AVERAGES: Final = Context(prec=200, rounding=ROUND_HALF_EVEN)
 _PENDING_TYPES: Final = range(2, 8)
 _DIGEST, _SETUP = 7, 8  # of what was seen of a ticket
 _TWO_HOURS_MSC: Final = 2 * 60 * 60 * 1000  # no server clock is put back by more
@@ -80,7 +83,8 @@ class Order:
     What is known of it besides, None where it is not: ``request`` and how it was recorded (``store``, ``checked_version``,
     ``intended_msc`` in broker server time and ``intended_utc_msc`` in UTC), ``verdict`` and ``retcode`` of its answer,
     ``outcome`` and ``basis`` of the last of its ``resolutions``, and what the broker's newest record of it shows
-    (``broker_state`` as MetaTrader 5 numbers it, ``volume_current``, ``price``, ``sl``, ``tp``).
+    (``broker_state`` as MetaTrader 5 numbers it, ``volume_current``, ``price``, ``sl``, ``tp``). ``fill_price`` is the average
+    price of its deals, to 8 decimals.
     """
 
     client_id: str | None
@@ -112,6 +116,7 @@ class Order:
     price: Decimal | None = None
     sl: Decimal | None = None
     tp: Decimal | None = None
+    fill_price: Decimal | None = None
 
     @property
     def ticket(self) -> int | None:
@@ -184,7 +189,7 @@ class Orders:
         self._now_version = 0  # of the event that is being applied
         self._records: dict[str, _Record] = {}  # by client id, "#TICKET" for those that are not ours
         self._key_of: dict[int, str] = {}  # ticket -> whose
-        self._fills: dict[int, dict[int, Decimal]] = {}  # ticket -> deal -> volume
+        self._fills: dict[int, dict[int, tuple[Decimal, Decimal]]] = {}  # ticket -> deal -> volume, price
         self._ticket_of: dict[int, int] = {}  # deal -> ticket
         self._limits: str | None = None
         self._halts: dict[str, list[Any]] = {}  # scope -> number, mode; None where trading was resumed
@@ -241,7 +246,8 @@ class Orders:
             del self._fills[before][deal]
         if ticket is not None and row[_TYPE] in TRADES and row[_VOLUME] is not None:
             self._ticket_of[deal] = ticket
-            self._fills.setdefault(ticket, {})[deal] = self.terms.volume(row[_SYMBOL], row[_VOLUME])
+            price = unscaled(row[_PRICE] or 0, self.terms.scales(row[_SYMBOL])[0])
+            self._fills.setdefault(ticket, {})[deal] = self.terms.volume(row[_SYMBOL], row[_VOLUME]), price
         for one in {before, ticket} - {None}:
             if one in self._key_of:
                 self._records[self._key_of[one]].dealt_version = row[_VERSION]
@@ -432,7 +438,17 @@ class Orders:
         return None if record.answered_volume is None else Decimal(record.answered_volume)
 
     def _filled(self, record: _Record) -> Decimal:
-        return sum((volume for ticket in record.tickets for volume in self._fills.get(ticket, {}).values()), Decimal(0))
+        return sum((volume for volume, _ in self._deals(record)), Decimal(0))
+
+    def _deals(self, record: _Record) -> Iterator[tuple[Decimal, Decimal]]:
+        """Yield volume and price of each deal of an order."""
+        for ticket in record.tickets:
+            yield from self._fills.get(ticket, {}).values()
+
+    def _fill_price(self, record: _Record) -> Decimal | None:
+        """Return the average price of an order's deals."""
+        volume = self._filled(record)
+        return _divided(sum((part * price for part, price in self._deals(record)), Decimal(0)), volume) if volume else None
 
     # ---- asking
 
@@ -664,6 +680,7 @@ class Orders:
             price=price,
             sl=sl,
             tp=tp,
+            fill_price=self._fill_price(record),
         )
 
     # ---- stored
@@ -674,7 +691,7 @@ class Orders:
             "orders": {key: asdict(record) for key, record in self._records.items()},
             "tickets": {str(ticket): key for ticket, key in self._key_of.items()},
             "fills": {
-                str(ticket): {str(deal): plain(volume) for deal, volume in deals.items()}
+                str(ticket): {str(deal): [plain(volume), plain(price)] for deal, (volume, price) in deals.items()}
                 for ticket, deals in self._fills.items()
                 if deals
             },
@@ -691,8 +708,8 @@ class Orders:
         orders = cls(terms)
         orders._records = {key: _Record(**fields) for key, fields in state["orders"].items()}
         orders._key_of = {int(ticket): key for ticket, key in state["tickets"].items()}
-        for ticket, deal, volume in _fills(state["fills"]):
-            orders._fills.setdefault(ticket, {})[deal] = volume
+        for ticket, deal, fill in _fills(state["fills"]):
+            orders._fills.setdefault(ticket, {})[deal] = fill
             orders._ticket_of[deal] = ticket
         orders._limits, orders._halts = state["limits"], dict(state["halts"])
         orders._carriers, orders._stops = dict(state["carriers"]), dict(state["stops"])
@@ -713,10 +730,15 @@ WITHOUT_TICKETS: Final[Mapping[str, bool]] = {
 }
 
 
-def _fills(stored: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[int, int, Decimal]]:
+def _fills(stored: Mapping[str, Mapping[str, Sequence[str]]]) -> Iterator[tuple[int, int, tuple[Decimal, Decimal]]]:
     for ticket, deals in stored.items():
-        for deal, volume in deals.items():
-            yield int(ticket), int(deal), Decimal(volume)
+        for deal, (volume, price) in deals.items():
+            yield int(ticket), int(deal), (Decimal(volume), Decimal(price))
+
+
+def _divided(sum_of_products: Decimal, volume: Decimal) -> Decimal:
+    """Divide a sum of volumes by prices by the volume, to as many decimals as a price has that is stored."""
+    return _AVERAGES.divide(sum_of_products, volume).quantize(_PRICE_UNIT, context=_AVERAGES).normalize(_AVERAGES)
 
 
 def _shown_filled(sights: Iterable[Sequence[Any]]) -> Decimal:

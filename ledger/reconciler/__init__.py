@@ -21,6 +21,7 @@ import attrs
 from ledger.clock import ClockRule, to_clock
 from ledger.errors import AccountUnknown, BadValue, JournalError, LedgerError, SnapshotRefused
 from ledger.events import Origin, Recorded
+from ledger.events.orders import HaltMode, HaltScope
 from ledger.gateway import Gateway, PushGateway, Subscription
 from ledger.journal.health import HeldBack, SyncHealth
 from ledger.journal.memory import MemoryJournal
@@ -376,13 +377,13 @@ class StateReconciler:
         symbol = None if symbol is None else to_text(symbol, "a symbol")
         try:
             breaks, degraded = self._disagreements()
-            unknown = self._unknown_orders()
+            unknown, halts = self._orders_in_the_way()
         except JournalError as error:
             return Safety(
                 is_safe=False, why=f"the journal cannot be read: {error}", verified_us=self._verified_us, age_sec=None
             )
         seen = self._seen()
-        verdict = judge(seen, breaks, degraded=degraded, symbol=symbol, unknown=unknown)
+        verdict = judge(seen, breaks, degraded=degraded, symbol=symbol, unknown=unknown, halts=halts)
         return Safety(
             is_safe=verdict.is_safe,
             why=verdict.why,
@@ -416,13 +417,14 @@ class StateReconciler:
             return (), None
         return portfolio.breaks, None if portfolio.degraded is None else portfolio.degraded.reason
 
-    def _unknown_orders(self) -> tuple[Order, ...]:
-        """Return the orders of which nobody knows whether they were executed."""
+    def _orders_in_the_way(self) -> tuple[tuple[Order, ...], tuple[tuple[tuple[HaltScope, str | None], HaltMode], ...]]:
+        """Return the orders of which nobody knows whether they were executed, and what is halted."""
         try:
             _, orders = self.account.current_orders()
         except AccountUnknown:
-            return ()
-        return tuple(one for one in orders.open_orders(self.account.ledger.now_us() // 1000) if one.is_unknown)
+            return (), ()
+        now_utc_msc = self.account.ledger.now_us() // 1000
+        return tuple(one for one in orders.open_orders(now_utc_msc) if one.is_unknown), tuple(orders.halts.items())
 
 
 def _held_back(result: SyncResult) -> tuple[HeldBack, ...]:
