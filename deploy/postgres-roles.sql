@@ -72,6 +72,13 @@ BEGIN
         GRANT SELECT, INSERT, UPDATE ON sync_health TO ledger_writer;
         GRANT SELECT ON sync_health TO ledger_reader;
     END IF;
+    -- What each account was worth, sample by sample: no events, and old ones are deleted.
+    IF to_regclass('public.marks') IS NOT NULL THEN
+        ALTER TABLE marks OWNER TO ledger_owner;
+        REVOKE ALL ON marks FROM PUBLIC, ledger_writer, ledger_reader;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON marks TO ledger_writer;
+        GRANT SELECT ON marks TO ledger_reader;
+    END IF;
     -- What it is, where it came from, and which schema it has.
     FOREACH kept IN ARRAY ARRAY['identity', 'parents', 'alembic_version'] LOOP
         EXECUTE format('REVOKE ALL ON %I FROM PUBLIC, ledger_writer, ledger_reader', kept);

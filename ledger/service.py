@@ -41,6 +41,7 @@ from ledger.journal.memory import MemoryJournal
 from ledger.journal.sql.forking import prepare_for_forks
 from ledger.journal.verify.walk import AccountVerification, Problem, verify_account, verify_across
 from ledger.journal.watch import AppendListener
+from ledger.marks import Mark as AccountMark
 from ledger.orders.view import Order, Orders
 from ledger.portfolio import Portfolio
 from ledger.positions import OpenPosition
@@ -629,6 +630,10 @@ class Account:
         """Return what the events about orders in a selection come to. Arguments as ``replayed``."""
         interval = self.ledger.checkpoint_interval if checkpoints else None
         return replayed(self._journal, self.name, selection, terms or self.terms, fold=ORDERS, interval=interval)[0]
+
+    def marks(self, *, from_us: int | None = None, to_us: int | None = None) -> Iterator[AccountMark]:
+        """Yield what the account was worth, sample by sample, from one moment to another inclusive, UTC microseconds."""
+        return self._journal.marks(self.name, from_us=from_us, to_us=to_us)
 
     def current_orders(self) -> tuple[int, Orders]:
         """Return the account's version and the orders at it: what a decision about orders can rest on.

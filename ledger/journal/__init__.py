@@ -16,6 +16,7 @@ from ledger.journal.checkpoints import Checkpoint, Mark
 from ledger.journal.evidence import StoredEvidence
 from ledger.journal.health import SyncHealth
 from ledger.journal.watch import AppendListener
+from ledger.marks import Mark as AccountMark
 from ledger.postings import FoldKey, Postings, Row, Selection
 from ledger.terms import AccountTerms
 from ledger.values import AccountId
@@ -283,6 +284,31 @@ class SyncHealthStore(Protocol):
         ...
 
 
+class MarkStore(Protocol):
+    """What each account was worth, sample by sample (``ledger.marks``). No events: old ones are deleted."""
+
+    def save_mark(self, account: AccountId, mark: AccountMark) -> None:
+        """Store a mark, in a transaction of its own; one of the same moment is replaced.
+
+        Raises:
+            InexactNumber: An amount does not fit.
+            JournalError: It was not stored.
+        """
+        ...
+
+    def marks(self, account: AccountId, *, from_us: int | None = None, to_us: int | None = None) -> Iterator[AccountMark]:
+        """Yield the marks of an account from one moment to another inclusive, UTC microseconds, oldest first."""
+        ...
+
+    def newest_mark(self, account: AccountId, *, at_us: int | None = None) -> AccountMark | None:
+        """Return the last mark that was taken not later than a moment, the last of all without one; None without any."""
+        ...
+
+    def delete_marks(self, account: AccountId, before_us: int) -> int:
+        """Delete the marks of before a moment, UTC microseconds, and return how many there were."""
+        ...
+
+
 class RawRows(Protocol):
     """What is stored as it is stored, damaged or not: for verification, copies and restores."""
 
@@ -321,7 +347,7 @@ class RawRows(Protocol):
         ...
 
 
-class Journal(EventStore, CheckpointStore, EvidenceStore, SealStore, SyncHealthStore, RawRows, Protocol):
+class Journal(EventStore, CheckpointStore, EvidenceStore, SealStore, SyncHealthStore, MarkStore, RawRows, Protocol):
     """All roles of a journal, its id and where it is.
 
     Every method may be called from several threads.

@@ -17,6 +17,8 @@ from ledger.journal.checkpoints import Checkpoint, Mark, order_of, select
 from ledger.journal.evidence import StoredEvidence, compress, decompress, referenced
 from ledger.journal.health import SyncHealth, merged
 from ledger.journal.watch import AppendListener, MemoryListener
+from ledger.marks import Mark as AccountMark
+from ledger.marks import MarkColumns, from_columns, to_columns
 from ledger.postings import ASSERTED, IN_ORDER, OUT_OF_ORDER, OUTSIDE_FOLD, FoldKey, Postings, Row, place_of
 from ledger.terms import TERMS_KINDS, AccountTerms
 from ledger.values import AccountId
@@ -41,6 +43,7 @@ class MemoryJournal:
         self._identity = str(uuid4())
         self._seals: dict[str, None] = {}
         self._health: dict[AccountId, SyncHealth] = {}
+        self._marks: dict[AccountId, dict[int, MarkColumns]] = {}
 
     @classmethod
     def copy_of(cls, journal: Journal, accounts: Sequence[AccountId], now_us: Callable[[], int]) -> MemoryJournal:
@@ -134,6 +137,28 @@ class MemoryJournal:
     def save_sync_health(self, health: SyncHealth) -> None:
         with self._lock:
             self._health[health.account] = merged(self._health.get(health.account), health)
+
+    def save_mark(self, account: AccountId, mark: AccountMark) -> None:
+        columns = to_columns(mark)
+        with self._lock:
+            self._marks.setdefault(account, {})[mark.at_us] = columns
+
+    def marks(self, account: AccountId, *, from_us: int | None = None, to_us: int | None = None) -> Iterator[AccountMark]:
+        with self._lock:
+            stored = sorted(self._marks.get(account, {}).values())
+        found = [one for one in stored if from_us is None or from_us <= one.at_us]
+        return iter([from_columns(one) for one in found if to_us is None or one.at_us <= to_us])
+
+    def newest_mark(self, account: AccountId, *, at_us: int | None = None) -> AccountMark | None:
+        return max(self.marks(account, to_us=at_us), key=lambda one: one.at_us, default=None)
+
+    def delete_marks(self, account: AccountId, before_us: int) -> int:
+        with self._lock:
+            kept = self._marks.get(account, {})
+            old = [at_us for at_us in kept if at_us < before_us]
+            for at_us in old:
+                del kept[at_us]
+            return len(old)
 
     def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
         with self._lock:

@@ -20,7 +20,8 @@ from tools.testkit.postgres import start_postgres
 ROLES = (Path(__file__).resolve().parents[2] / "deploy" / "postgres-roles.sql").read_text(encoding="utf-8")
 RAW = b"{}"
 TABLES = (
-    "accounts", "events", "evidence", "seals", "heads", "identity", "parents", "checkpoints", "sync_health", "alembic_version",
+    "accounts", "events", "evidence", "seals", "heads", "identity", "parents", "checkpoints", "sync_health", "marks",
+    "alembic_version",
 )  # fmt: skip
 _numbers = count(1)
 
@@ -93,8 +94,14 @@ def test_nobody_changes_what_is_recorded(verb, table, role, desk):
     column = {"seals": "body", "identity": "journal_id", "parents": "heads", "alembic_version": "version_num"}.get(
         table, "account_id"
     )
-    allowed = (role == "owner" and table in ("checkpoints", "sync_health", "alembic_version")) or (
-        (role, table, verb) in (("writer", "checkpoints", "DELETE"), ("writer", "sync_health", "UPDATE"))
+    allowed = (role == "owner" and table in ("checkpoints", "sync_health", "marks", "alembic_version")) or (
+        (role, table, verb)
+        in (
+            ("writer", "checkpoints", "DELETE"),
+            ("writer", "sync_health", "UPDATE"),
+            ("writer", "marks", "UPDATE"),
+            ("writer", "marks", "DELETE"),
+        )
     )
     statement = statements[verb].format(sql.Identifier(table), column=sql.Identifier(column))
     with bare_postgres(desk[role]) as connection:

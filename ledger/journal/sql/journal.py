@@ -46,10 +46,15 @@ from ledger.journal.sql.schema import (
 from ledger.journal.sql.schema import checkpoints as states
 from ledger.journal.sql.schema import evidence as answers
 from ledger.journal.sql.schema import identity as identities
+from ledger.journal.sql.schema import marks as samples
 from ledger.journal.sql.schema import parents as origins
 from ledger.journal.sql.schema import seals as sealings
 from ledger.journal.sql.schema import sync_health as healths
 from ledger.journal.watch import AppendListener
+from ledger.marks import Mark as AccountMark
+from ledger.marks import MarkColumns
+from ledger.marks import from_columns as mark_of
+from ledger.marks import to_columns as mark_columns
 from ledger.postings import (
     ASSERTED,
     IN_ORDER,
@@ -85,6 +90,7 @@ _headed: list[sa.ColumnElement[Any]] = [sa.type_coerce(column, sa.types.NullType
 _kept: list[sa.ColumnElement[Any]] = [
     sa.type_coerce(answers.c[name], sa.types.NullType()).label(name) for name in StoredEvidence._fields
 ]
+_sampled: Final = tuple(samples.c[name] for name in MarkColumns._fields)
 _deal: Final = sa.func.coalesce(events.c.deal, sa.literal_column(str(NO_DEAL)))
 _VERSION: Final = Stored._fields.index("version")
 _PLAIN: Final = (
@@ -553,6 +559,35 @@ class SqlJournal:
             stored = merged(_read_health(connection, health.account), health)
             insert = self._insert(healths).values(account_id=key, **to_columns(stored))
             connection.execute(insert.on_conflict_do_update(index_elements=["account_id"], set_=to_columns(stored)))
+
+    # ---- marks
+
+    def save_mark(self, account: AccountId, mark: AccountMark) -> None:
+        columns = mark_columns(mark)._asdict()
+        with self._at_once(_HEALTH_PATIENCE) as connection:
+            insert = self._insert(samples).values(account_id=account_key(account), **columns)
+            connection.execute(insert.on_conflict_do_update(index_elements=["account_id", "at_us"], set_=columns))
+
+    def marks(self, account: AccountId, *, from_us: int | None = None, to_us: int | None = None) -> Iterator[AccountMark]:
+        query = sa.select(*_sampled).where(samples.c.account_id == account_key(account)).order_by(samples.c.at_us)
+        if from_us is not None:
+            query = query.where(samples.c.at_us >= from_us)
+        if to_us is not None:
+            query = query.where(samples.c.at_us <= to_us)
+        return (mark_of(MarkColumns._make(row)) for row in self._stream(query))
+
+    def newest_mark(self, account: AccountId, *, at_us: int | None = None) -> AccountMark | None:
+        query = sa.select(*_sampled).where(samples.c.account_id == account_key(account))
+        if at_us is not None:
+            query = query.where(samples.c.at_us <= at_us)
+        with self._reading() as connection:
+            row = connection.execute(query.order_by(samples.c.at_us.desc()).limit(1)).one_or_none()
+        return None if row is None else mark_of(MarkColumns._make(row))
+
+    def delete_marks(self, account: AccountId, before_us: int) -> int:
+        old = (samples.c.account_id == account_key(account), samples.c.at_us < before_us)
+        with self._at_once(_HEALTH_PATIENCE) as connection:
+            return connection.execute(samples.delete().where(*old)).rowcount
 
     def _insert(self, table: sa.Table) -> Any:
         """Return an insert that can replace a row, which both databases write alike."""

@@ -2,7 +2,7 @@
 
 ``accounts``, ``events``, ``evidence``, ``identity``, ``parents`` and ``seals`` are immutable: triggers refuse every change.
 ``heads`` is the one row per account that an append locks and moves on. ``checkpoints`` can be thrown away at any time;
-``sync_health`` is replaced by every sync.
+``sync_health`` is replaced by every sync; ``marks`` are samples, and old ones are deleted.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ledger.terms import TERMS_KINDS
 from ledger.values import AccountId
 
 #: The migration that this program was written for.
-REVISION: Final = "0007"
+REVISION: Final = "0008"
 
 
 @lru_cache(maxsize=4096)
@@ -207,6 +207,23 @@ sync_health = Table(
     Column("pid", BigInteger, nullable=False),
     Column("started_us", BigInteger, nullable=False),
     Column("program", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: What each account was worth, a row after each trusted snapshot (see ``ledger.marks``).
+marks = Table(
+    "marks",
+    metadata,
+    Column("account_id", BigInteger, ForeignKey("accounts.account_id"), primary_key=True, autoincrement=False),
+    Column("at_us", BigInteger, primary_key=True, autoincrement=False),
+    Column("server_msc", BigInteger),
+    Column("scale", SmallInteger, nullable=False),
+    Column("balance", BigInteger),
+    Column("credit", BigInteger),
+    Column("floating", BigInteger),
+    Column("equity", BigInteger),
+    Column("margin", BigInteger),
+    Column("is_equity_reported", SmallInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 
