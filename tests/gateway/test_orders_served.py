@@ -397,6 +397,21 @@ def test_what_cannot_be_stored_before_it_is_sent_is_never_sent(served, monkeypat
     assert calls(served) == (step == "receive")
 
 
+def test_a_commit_that_failed_and_was_made_all_the_same_is_never_sent_and_stays_unknown(served, monkeypatch):
+    store, begin = served.service.store.id, Requests.begin
+
+    def begin_and_fail(self: Requests, *args: Any, **named: Any) -> None:
+        begin(self, *args, **named)
+        fail()
+
+    with monkeypatch.context() as full:
+        full.setattr(Requests, "begin", begin_and_fail)
+        assert served.ask_fields(send_fields("one", store))["error_code"] == "STORE_FAILED"
+    assert status(served, "one", fence=True)["state"] == "unresolved"
+    assert served.ask_fields(send_fields("one", store))["state"] == "unresolved"
+    assert calls(served) == 0
+
+
 def test_an_answer_that_cannot_be_stored_is_unknown_until_it_is(served, monkeypatch):
     store = served.service.store.id
     with monkeypatch.context() as full:
