@@ -75,8 +75,8 @@ def sandbox(**options: Any) -> None:
       {"command": "fault", "kind": "half", "times": 2}        {"command": "clear"}
       {"command": "cash", "type": 2, "amount": "100"}         {"command": "books"}
     also: close_by, fill_more, rollover, swap, stop_out, withdraw, advance, play, stats, stop.
-    Engines send orders at the main port: {"action": "SEND_ORDER", "symbol": "EURUSD",
-    "side": "buy", "volume": "0.10", "magic": 7}.
+    At the main port order messages are answered as by ledger gateway serve, each client id once;
+    for tests there is also {"action": "SEND_ORDER", "symbol": "EURUSD", "side": "buy", "volume": "0.10"}.
 
     \b
     Faults: offline, slow, error, none, half, duplicate, wrong-login,

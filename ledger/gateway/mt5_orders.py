@@ -154,7 +154,7 @@ class Mt5OrderTerminal(Mt5Terminal):
             try:
                 head = self.head()
                 call = to_call(request)
-            except (GatewayError, ArithmeticError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001  # whatever it is: it is before the call
                 return _not_sent(self.last_error, f"nothing was sent: {error}")
             if (head["login"], head["server"]) != (login, server):
                 return _not_sent(None, f"nothing was sent: the terminal is logged in to {head['server']}/{head['login']}")

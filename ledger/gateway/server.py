@@ -27,6 +27,8 @@ Watched = Mapping[zmq.Socket[bytes], Callable[[], object]]
 
 _WAIT_SEC: Final = 0.1  # how long the server waits for a request before it looks whether it shall end
 _REBIND_SEC: Final = 5  # how long it takes the system at most to give our own port back
+#: How many answers wait for a client that does not read them; what is beyond it is lost.
+_UNREAD_MAX: Final = 100
 _WORDS_MAX: Final = 500
 
 
@@ -150,6 +152,7 @@ class GatewayServer:
     def _open(self, context: Context, *, is_again: bool = False) -> None:
         socket = self._socket = context.socket(zmq.ROUTER)
         socket.linger = 0
+        socket.sndhwm = _UNREAD_MAX
         socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES_MAX)
         socket.setsockopt(zmq.IPV6, int("[" in self.endpoint))
         if self.keys is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from decimal import Decimal
 from typing import Any, Final
@@ -13,6 +14,8 @@ from ledger.errors import GatewayRefused, GatewayTimeout
 from ledger.events.orders import Verdict
 from ledger.gateway import OrderGateway
 from ledger.gateway.client import ZmqGateway
+from ledger.gateway.serve.requests import Requests
+from ledger.gateway.serve.store import Store
 from ledger.order_messages import RequestState
 from ledger.testing.service import SENT
 from tests.support.order_messages import message, send_fields
@@ -24,6 +27,14 @@ HOUR_SEC: Final = 3_600.0
 @pytest.fixture
 def served(tmp_path):
     with ServedTerminal(tmp_path) as served:
+        served.until_connected()
+        yield served
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """Return a service of several tests, none of which leaves anything for the next."""
+    with ServedTerminal(tmp_path_factory.mktemp("shared")) as served:
         served.until_connected()
         yield served
 
@@ -242,19 +253,20 @@ def test_a_token_on_two_orders_resolves_nothing(served):
         ({"valid_until_msc": 2**42}, "CLOCK_SKEW", None),
     ],
 )
-def test_a_message_that_is_wrong_is_refused_and_never_stored(served, fields, code, field):
+def test_a_message_that_is_wrong_is_refused_and_never_stored(shared, fields, code, field):
     """O21, O26, O33, O34."""
-    answer = served.ask_fields({**send_fields("one", served.service.store.id), **fields})
+    before = calls(shared)
+    answer = shared.ask_fields({**send_fields("wrong", shared.service.store.id), **fields})
     assert (answer["status"], answer["error_code"], answer["executed"]) == ("ERROR", code, "never"), answer
     assert answer.get("field") == field
-    assert answer["client_id"] == fields.get("client_id", "one")
-    assert status(served, "one")["state"] == "never"
-    assert calls(served) == 0
+    assert answer["client_id"] == fields.get("client_id", "wrong")
+    assert status(shared, "wrong")["state"] == "never"
+    assert calls(shared) == before
 
 
-def test_another_store_knows_nothing(served):
+def test_another_store_knows_nothing(shared):
     """O26."""
-    answer = served.ask("ORDER_STATUS", client_id="one", store="other", fence=True)
+    answer = shared.ask("ORDER_STATUS", client_id="one", store="other", fence=True)
     assert (answer["error_code"], answer["executed"]) == ("WRONG_STORE", "unknown")
 
 
@@ -363,3 +375,61 @@ def test_an_order_that_gets_no_answer_is_not_asked_for_again(served):
             gateway.order_send(message("one", store), timeout_ms=200)
         answer = gateway.order_status("one", store=store, fence=True, lookup=True).answer
         assert answer.state is RequestState.SENDING
+
+
+# ---- a store that cannot be written
+
+
+def fail(*_: object, **__: object) -> None:
+    raise sqlite3.OperationalError("database or disk is full")
+
+
+@pytest.mark.parametrize("step", ["receive", "begin"])
+def test_what_cannot_be_stored_before_it_is_sent_is_never_sent(served, monkeypatch, step):
+    store = served.service.store.id
+    with monkeypatch.context() as full:
+        full.setattr(Requests, step, fail)
+        answer = served.ask_fields(send_fields("one", store))
+        assert (answer["error_code"], answer["executed"]) == ("STORE_FAILED", "never")
+    assert calls(served) == 0
+    again = served.ask_fields(send_fields("one", store))
+    assert again.get("error_code", again.get("verdict")) == ("accepted" if step == "receive" else "FENCED")
+    assert calls(served) == (step == "receive")
+
+
+def test_a_commit_that_failed_and_was_made_all_the_same_is_never_sent_and_stays_unknown(served, monkeypatch):
+    store, begin = served.service.store.id, Requests.begin
+
+    def begin_and_fail(self: Requests, *args: Any, **named: Any) -> None:
+        begin(self, *args, **named)
+        fail()
+
+    with monkeypatch.context() as full:
+        full.setattr(Requests, "begin", begin_and_fail)
+        assert served.ask_fields(send_fields("one", store))["error_code"] == "STORE_FAILED"
+    assert status(served, "one", fence=True)["state"] == "unresolved"
+    assert served.ask_fields(send_fields("one", store))["state"] == "unresolved"
+    assert calls(served) == 0
+
+
+def test_an_answer_that_cannot_be_stored_is_unknown_until_it_is(served, monkeypatch):
+    store = served.service.store.id
+    with monkeypatch.context() as full:
+        full.setattr(Store, "append", fail)
+        for _ in range(2):
+            answer = served.ask_fields(send_fields("one", store))
+            assert (answer["error_code"], answer["executed"]) == ("STORE_FAILED", "unknown")
+        assert status(served, "one")["error_code"] == "STORE_FAILED"
+    found = status(served, "one", fence=True)
+    assert (found["state"], found["verdict"]) == ("answered", "accepted")
+    assert served.ask_fields(send_fields("one", store))["order"] == found["order"]
+    assert calls(served) == 1
+
+
+def test_a_store_that_cannot_be_read_knows_nothing(served, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr(Requests, "find", fail)
+        answer = served.ask_fields(send_fields("one", served.service.store.id))
+        assert (answer["error_code"], answer["executed"]) == ("STORE_FAILED", "unknown")
+        assert status(served, "one", fence=True)["executed"] == "unknown"
+    assert calls(served) == 0

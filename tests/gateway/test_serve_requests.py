@@ -16,6 +16,11 @@ from ledger.gateway.serve.store import Store
 from ledger.order_messages import RequestState
 
 IDS = [f"id-{number}" for number in range(4)]
+#: The steps of the contract, written out once more: a table that grew by mistake is noticed.
+LISTED = {
+    ("received", "sending"), ("received", "fenced"), ("sending", "answered"), ("sending", "unresolved"),
+    ("unresolved", "answered"),
+}  # fmt: skip
 CLIENT_IDS = st.sampled_from(IDS)
 TOKEN = "LAAAAAAAAAAAAAAAAAAA"  # noqa: S105  # no secret
 VALID_MSC = st.sampled_from([1, 5_000, VALID_MAX_MSC])
@@ -139,7 +144,7 @@ def test_the_database_itself_refuses_every_step_that_is_not_listed(store, before
         return
     reach(store, before)
     statement = "UPDATE requests SET state = ? WHERE client_id = 'one'", (after.value,)
-    if after in STEPS[before]:
+    if (before.value, after.value) in LISTED:
         store.requests._database.execute(*statement)
     else:
         with pytest.raises(sqlite3.IntegrityError, match="no step of a request leads there"):

@@ -81,7 +81,9 @@ def serve(**options: Any) -> None:
     A simulated terminal takes commands at its control port, JSON over REQ, as ledger sandbox does:
       {"command": "trade_manually", "count": 3}      {"command": "close", "position": 50000000012}
       {"command": "block", "seconds": 30}            the next call blocks the terminal process
+      {"command": "block", "seconds": 30, "call": "order_send", "after": true}  it is executed, then blocks
       {"command": "fail", "fault": "timeout:3"}      {"command": "heal"}
+      {"command": "sent"}                            how often order_send was called, with which comments
     """
     with ExitStack() as stack:
         service = GatewayService(_settings(options, stack), report=_report)
