@@ -297,7 +297,8 @@ _CORRECTIONS: Final = ("PositionRecovered", "GhostClosed", "DriftCorrected", "Po
 def natural_key(event: Event) -> str:
     """Return what an event is known by in its account. Later records of the same are numbered behind a ``#``.
 
-    A deal is its ticket, a symbol its name; everything else is known by a digest of its content.
+    A deal is its ticket, a symbol its name; what the broker shows of an order or of the stops of a position is known by that
+    order or position, limits by being limits. Everything else is known by a digest of its content.
     """
     match event:
         case FillRecorded() | CashMoved() | DealCompleted() | DealRevised():
@@ -336,23 +337,30 @@ def _order_key(event: Any) -> str:
             scope = event.scope.value if event.name is None else f"{event.scope.value}:{event.name.replace('#', '##')}"
             key = f"halt:{scope}:{event.number}"
         case OrderSeen():
-            key = f"order:{event.ticket}:seen:{_content_digest(event)}"
+            key = f"order:{event.ticket}:seen"
         case StopsSeen():
-            key = f"stops:{event.position_id}:{_content_digest(event)}"
+            key = f"stops:{event.position_id}"
         case StorePinned():
             key = f"pin:{event.number}"
         case LimitsSet():
-            key = f"limits:{sha256(event.rules.encode()).hexdigest()[:32]}"
+            key = "limits"
         case _:
             key = f"carrier:{event.kind.value}:{_content_digest(event)}"
     return key
 
 
-def _content_digest(event: OrderSeen | StopsSeen | CarrierProven | CarrierBroken) -> str:
+def _content_digest(event: CarrierProven | CarrierBroken) -> str:
     """Return a digest of what somebody saw of an order, whenever and in whatever answer."""
-    fields = {"event": type(event).__name__} | plain_fields(event)
+    return sha256(dump_json({"event": type(event).__name__} | content_of(event)).encode()).hexdigest()[:32]
+
+
+def content_of(event: Event) -> dict[str, Any]:
+    """Return what makes two events about the same one fact: whenever and by whomever it was seen or set, in whatever answer."""
+    if isinstance(event, LimitsSet):
+        return {"rules": event.rules}
+    fields = plain_fields(event)
     fields.pop("evidence", None)
-    return sha256(dump_json(fields).encode()).hexdigest()[:32]
+    return fields
 
 
 def is_for_orders(row: Stored) -> bool:

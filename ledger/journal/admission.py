@@ -16,6 +16,7 @@ from ledger.codec import (
     LatestAsserted,
     Stored,
     check_known,
+    content_of,
     deal_columns,
     decode,
     encode,
@@ -73,8 +74,11 @@ from ledger.values import TRADES, AccountId, entry_word, plain, unscaled
 #: What was seen in a snapshot. Where a clock does not move, two equal answers make equal events: one that was decided with an
 #: expected version is recorded as another sight, not taken for a duplicate.
 _SIGHTS: Final = (
-    BreakOpened, PositionRecovered, GhostClosed, DriftCorrected, PositionReticketed, OrderSeen, StopsSeen, LimitsSet,
+    BreakOpened, PositionRecovered, GhostClosed, DriftCorrected, PositionReticketed,
 )  # fmt: skip
+#: What is so until it is recorded otherwise. Recorded again it is compared with the newest of the same: it may change back.
+_LASTING: Final = (OrderSeen, StopsSeen, LimitsSet)
+_LASTING_KINDS: Final = frozenset(kind.__name__ for kind in _LASTING)
 #: What has a name of its own: recorded again with other content it is a conflict.
 _NAMED: Final = (OrderIntended, OrderDenied, OrderAnswered, OrderResolved, TradingHalted, TradingResumed, StorePinned)
 #: What two records of the same may differ in: when it was recorded and checked, and in which answer it was found.
@@ -125,6 +129,7 @@ class Admission:
         self._soon_msc = now_us // 1000 + _SOON_MSC
         self._correlation: str | None = None
         self._known = {key: [row] for key, row in known.items()}
+        self._skipped: dict[str, int] = {}  # key -> how many records are before those known
         self._is_decided = False  # whether the events were decided with an expected version
         self._rows: list[Stored] = []
 
@@ -144,7 +149,9 @@ class Admission:
             self._correlation = storable(correlation)
         if expected_version is not None and expected_version != self._version:
             raise VersionConflict(str(self._account), expected=expected_version, found=self._version)
-        self._fetch_later(list(self._known))
+        lasting = [key for key, rows in self._known.items() if rows[0].kind in _LASTING_KINDS]
+        self._fetch_newest(lasting)
+        self._fetch_later([key for key in self._known if key not in self._skipped])
         self._is_decided = expected_version is not None
         outcomes: list[Outcome | DealConflict] = []
         for key, event in zip(keys, events, strict=True):
@@ -166,6 +173,22 @@ class Admission:
             for key in keys:
                 self._known[key].append(stored[nth_key(key, record_number)])
             record_number += 1
+
+    def _fetch_newest(self, keys: list[str]) -> None:
+        """Find the newest record of what has many: with so many looks as its number has binary digits, twice."""
+        known = dict.fromkeys(keys, 1)  # key -> the last number that there is, as far as was looked
+        missing: dict[str, int] = {}  # key -> the first that there is not
+        while keys:
+            asked = {key: (known[key] + missing[key]) // 2 if key in missing else 2 * known[key] for key in keys}
+            stored = self._lookup([nth_key(key, number) for key, number in asked.items()])
+            for key, number in asked.items():
+                row = stored.get(nth_key(key, number))
+                if row is None:
+                    missing[key] = number
+                else:
+                    known[key], self._known[key] = number, [row]
+            keys = [key for key in keys if missing.get(key, 0) != known[key] + 1]
+        self._skipped = {key: number - 1 for key, number in known.items()}
 
     def _admit(self, key: str, event: Event) -> Outcome:
         records = self._known.get(key)
@@ -193,12 +216,15 @@ class Admission:
             if isinstance(event, DealRevised):
                 return self._revise(key, event, records)
             return self._complete(key, encode(event, terms), records)
-        if records and not (self._is_decided and isinstance(event, _SIGHTS)):
+        if isinstance(event, _LASTING):
+            if records and content_of(decode(records[-1], None)) == content_of(event):
+                return Outcome.DUPLICATE
+        elif records and not (self._is_decided and isinstance(event, _SIGHTS)):
             if isinstance(event, _NAMED):
                 _refuse_other(key, records[0], event)
             return Outcome.DUPLICATE
         self._refuse_implausible(event)
-        self._append(key, encode(event, terms), len(records or ()) + 1)
+        self._append(key, encode(event, terms), self._skipped.get(key, 0) + len(records or ()) + 1)
         if isinstance(event, Adjusted):
             self._terms = terms_after(terms, [event])
         return Outcome.APPENDED

@@ -6,6 +6,8 @@ from typing import Any
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ledger import (
     BadValue,
@@ -28,9 +30,10 @@ from ledger import (
 from ledger.codec import ORDER_KEYS, natural_key
 from ledger.events import ORDER_KINDS
 from ledger.journal import Outcome, Selection
+from ledger.journal.admission import Admission
 from ledger.journal.verify.walk import verify_account
 from ledger.postings import OUTSIDE_FOLD
-from tests.support.journals import ACCOUNT, START_MSC, fill, opened
+from tests.support.journals import ACCOUNT, START_MSC, Clock, everything, fill, opened
 from tools.testkit.every_event import EVENTS
 
 TOKEN = "L" + "A" * 19
@@ -131,9 +134,79 @@ def test_an_intent_that_rests_on_an_older_version_is_refused(book):
         ),
     ],
 )  # fmt: skip
-def test_what_changes_back_is_recorded_again_by_whoever_saw_the_version_before(book, first, second):
-    record(book, first, second)
-    assert record(book, later(first), expected_version=4) == (Outcome.APPENDED,)
+@pytest.mark.parametrize("decided", [False, True])
+def test_what_changes_back_is_recorded_again_and_what_did_not_change_is_not(book, first, second, decided):
+    key = natural_key(first)
+    seen: list[Event] = []
+    for number, event in enumerate([first, second, first, second, first, second, second, first, first]):
+        how = {"expected_version": book.head(ACCOUNT).version} if decided else {}
+        changed = not seen or seen[-1] is not event
+        seen += [event] * changed
+        assert record(book, attrs.evolve(event, time_msc=START_MSC + number), **how) == (
+            Outcome.APPENDED if changed else Outcome.DUPLICATE,
+        )
+    keys = [row.natural_key for row in book.rows(ACCOUNT, after=2)]
+    assert keys == [key, *(f"{key}#{number}" for number in range(2, len(seen) + 1))]
+    assert record(book, second, first, first) == (Outcome.APPENDED, Outcome.APPENDED, Outcome.DUPLICATE)  # in one append
+    assert verify_account(book, ACCOUNT).problems == ()
+
+
+def seen_at(ticket, **fields):
+    return OrderSeen(
+        ticket=ticket, symbol="S", type=2, state=1, volume_initial=1, volume_current=1, time_msc=START_MSC, **fields
+    )
+
+
+sights = st.one_of(
+    st.builds(lambda ticket, sl: seen_at(ticket, sl=sl), st.integers(1, 2), st.integers(0, 1)),
+    st.builds(
+        lambda position, sl: StopsSeen(position_id=position, sl=sl, time_msc=START_MSC), st.integers(1, 2), st.integers(0, 1)
+    ),
+    st.builds(lambda n: LimitsSet(rules={"orders_max": n}, operator="a", reason="x", time_msc=START_MSC), st.integers(0, 1)),
+)
+
+
+@given(steps=st.lists(st.tuples(st.lists(sights, max_size=4), st.booleans()), max_size=12))
+def test_a_sync_that_sees_the_same_again_records_nothing_and_one_that_sees_a_change_records_it(steps):
+    """Any order of sights: what is recorded are the changes of each order and position, and nothing else."""
+    with Ledger.open("memory://", now_us=Clock()) as ledger:
+        journal = ledger.journal
+        journal.append(ACCOUNT, [opened()])
+        newest: dict[str, Any] = {}
+        for events, decided in steps:
+            for again in (False, True):
+                # A sync sees each order and position once.
+                once = list({natural_key(one): one for one in events}.values())
+                how: Any = {"expected_version": everything(journal).version} if decided else {}
+                outcomes = record(journal, *once, **how)
+                changed = [newest.get(natural_key(one)) != one for one in once]
+                assert [outcome is Outcome.APPENDED for outcome in outcomes] == changed
+                assert not (again and any(changed))
+                newest |= {natural_key(one): one for one in once}
+        assert verify_account(journal, ACCOUNT).problems == ()
+
+
+def test_the_newest_of_many_records_is_found_by_few_looks(book, monkeypatch):
+    for number in range(1, 71):
+        record(book, StopsSeen(position_id=7, sl=number, time_msc=START_MSC))
+    assert [row.natural_key for row in book.rows(ACCOUNT, after=71)] == ["stops:7#70"]
+    asked: list[int] = []
+    fetch = Admission._fetch_newest
+
+    def counted(self, keys):
+        lookup = self._lookup
+
+        def noted(wanted):
+            asked.append(len(wanted))
+            return lookup(wanted)
+
+        self._lookup = noted
+        fetch(self, keys)
+
+    monkeypatch.setattr(Admission, "_fetch_newest", counted)
+    assert record(book, StopsSeen(position_id=7, sl=70, time_msc=START_MSC)) == (Outcome.DUPLICATE,)
+    assert record(book, StopsSeen(position_id=7, sl=69, time_msc=START_MSC)) == (Outcome.APPENDED,)
+    assert len(asked) <= 2 * 2 * 7
 
 
 # ----------------------------------------------------------------------------------------------------------- no portfolio
