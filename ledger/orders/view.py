@@ -66,6 +66,7 @@ _KIND, _VERSION, _TYPE, _ORDER, _SYMBOL, _VOLUME, _PRICE = map(
 _PRICE_UNIT: Final = Decimal("1e-8")
 _AVERAGES: Final = Context(prec=200, rounding=ROUND_HALF_EVEN)
 _PENDING_TYPES: Final = range(2, 8)
+_CLOSE_BY: Final = 8
 _DIGEST, _SETUP = 7, 8  # of what was seen of a ticket
 _TWO_HOURS_MSC: Final = 2 * 60 * 60 * 1000  # no server clock is put back by more
 _NUMBERS: Final = ("volume", "price", "stoplimit", "sl", "tp")
@@ -336,6 +337,7 @@ class Orders:
     def _see(self, event: OrderSeen, version: int) -> None:
         key = event.client_id or self._key_of.get(event.ticket) or f"#{event.ticket}"
         kind = OrderKind.PENDING if event.type in _PENDING_TYPES else OrderKind.MARKET
+        kind = OrderKind.CLOSE_BY if event.type == _CLOSE_BY else kind
         record = self._record(key, kind)
         if not record.is_requested:
             record.symbol, record.side = event.symbol, (Side.SELL if event.type % 2 else Side.BUY).value

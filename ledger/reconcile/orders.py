@@ -242,9 +242,10 @@ class _Comparing:
         before = self.orders.shown_filled(one)
         rows = [row for ticket in one.tickets if (row := self.lists.row(ticket)) is not None]
         now = sum(map(filled_in, rows), Decimal(0)) if rows else before
-        if one.filled > before and self.orders.is_dealt_when_done(one):
+        counted = one.filled if one.volume is None else min(one.filled, one.volume)  # what is beyond is an overfill already
+        if counted > before and self.orders.is_dealt_when_done(one):
             self.found.append(Miscounted(one, one.ticket, LATE_FILL, one.filled, before))
-        elif one.filled > now:
+        elif counted > now:
             self.found.append(Miscounted(one, one.ticket, UNDERFILL, one.filled, now))
 
 

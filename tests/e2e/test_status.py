@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 
-from ledger import AccountId, BadValue, BreakOpened, Ledger, StateReconciler, SyncDegraded, open_gateway
+from ledger import AccountId, BadValue, BreakOpened, Ledger, OrderIntended, StateReconciler, SyncDegraded, open_gateway
 from ledger.cli.health import HealthFile
 from ledger.clock import utc_text_us
 from ledger.journal.health import SyncHealth
@@ -50,6 +50,25 @@ def store(url, one, *events):
 def checked(url, *words):
     ran = run("status", "--check", *words, journal=url)
     return ran.code, ran.text
+
+
+def test_an_unknown_order_and_breaks_of_orders_are_named(url):
+    now_msc = utc_now_us() // 1000
+    unknown = OrderIntended(
+        client_id="c-1", token="L" + "A" * 19, kind="market", symbol="EURUSD", side="buy", volume=1, time_msc=now_msc,
+        valid_until_utc_msc=now_msc - 1,
+    )  # fmt: skip
+    store(url, health(), unknown)
+    code, text = checked(url)
+    assert (code, "order c-1 of EURUSD may or may not have been executed" in text) == (1, True)
+    assert checked(url, "--symbol", "USDJPY")[0] == 0
+    why = "in neither list"
+    missing = BreakOpened(kind="order", field="missing", order=901, client_id="c-1", symbol="EURUSD", why=why, time_msc=now_msc)
+    store(url, health(), missing)
+    (item,) = run("breaks", "--json", journal=url).json()
+    assert (item["order"], item["client_id"], item["field"]) == (901, "c-1", "missing")
+    assert "order 901 missing: in neither list" in run("breaks", journal=url).text
+    assert "order 901" in run("positions", journal=url).text or "order 901" in run("replay", journal=url).text
 
 
 def test_a_healthy_account_is_safe_and_states_by_whom(url):

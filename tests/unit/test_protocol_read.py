@@ -74,6 +74,13 @@ def test_the_base_form_is_read():
     assert (snapshot.raw, snapshot.is_extended, snapshot.count, snapshot.connected) == (raw, False, None, None)
 
 
+@pytest.mark.parametrize(
+    ("given", "read"), [(1.05, Decimal("1.05")), ("1.05", Decimal("1.05")), (0.0, 0), (GONE, None), (None, None), ("?", None)]
+)
+def test_a_stop_that_cannot_be_read_is_not_stated(given, read):
+    assert [(one.sl, one.tp) for one in (position(sl=given), position(tp=given))] == [(read, None), (None, read)]
+
+
 def test_the_extended_form_is_read():
     extra: dict[str, Any] = {
         "identifier": 100000, "magic": -7, "time_msc": 1704153600123, "time_update_msc": 1704153600456, "swap": -0.3,
