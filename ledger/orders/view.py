@@ -317,7 +317,7 @@ class Orders:
             return
         record.verdict, record.retcode = event.verdict.value, event.retcode
         record.is_empty = not (event.order or event.deal or event.volume)
-        record.answered_volume = _text(event.volume)
+        record.answered_volume = _text(event.volume or None)  # 0 states none
         if event.order and event.verdict in (Verdict.ACCEPTED, Verdict.UNKNOWN, Verdict.REJECTED):
             self._claim(event.client_id, event.order)
         code = "" if event.retcode is None else f" {event.retcode}"

@@ -208,3 +208,9 @@ def test_an_account_whose_orders_are_only_rules_has_its_deals_when_the_first_ord
     assert orders_of(account).orders() == ()
     account.record_many([fill(2, 1, order=1), intended(1, 1), answered(1, 2)])
     assert one(orders_of(account).order("c-1")).filled == 2
+
+
+@pytest.mark.parametrize(("volume", "expected"), [("0", None), (None, None), ("0.3", Decimal("0.3"))])
+def test_the_volume_of_a_close_of_all_that_was_answered_with_none_is_not_known(account, volume, expected):
+    account.record_many([intended(1, 1, kind="close", position_id=7, volume=None), answered(1, 2, volume=volume)])
+    assert one(orders_of(account).order("c-1")).volume == expected
