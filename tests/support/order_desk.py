@@ -38,6 +38,7 @@ OUTCOMES: Final = {
     "fill": "executed and answered 10009",
     "accept": "accepted with 10009; its deals show up later (``settle``)",
     "reject": "refused with 10016",
+    "refuse": "the gateway refuses the message before it stores anything",
     "lost": "the message never arrives",
     "late": "the message arrives later (``deliver``)",
     "answer lost": "executed and answered, and the answer is lost",
@@ -161,6 +162,8 @@ class OrderingGateway(ScriptedGateway):
     def order_send(self, message: OrderMessage, *, timeout_ms: int | None = None) -> OrderAnswer:
         self._called("order_send")
         outcome = self._outcomes.popleft() if self._outcomes else "fill"
+        if outcome == "refuse":
+            raise GatewayRefused("ORDER_SEND", code="BAD_REQUEST", detail="volume: off the step", executed="never")
         if outcome == "lost":
             raise GatewayTimeout("no answer to ORDER_SEND")
         if outcome == "late":
