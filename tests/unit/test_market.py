@@ -286,6 +286,25 @@ def test_marks_at_the_days_start_and_now_have_to_be_fresh(desk, start_age_sec, n
     assert desk.judge(daily_loss_max=500) == expected
 
 
+def test_the_day_of_a_firm_begins_with_what_was_open_then(desk):
+    """O44: positions were at -330 when the firm's day began, an hour before the server's, and are at -505 now."""
+    marks = Marks()
+    server_us = next_day(desk)
+    firm_us = server_us - HOUR_MSC * 1000
+    marks.marks = [
+        Mark(firm_us, Decimal(-330)), Mark(server_us, Decimal(-330)), Mark(desk.now_us, Decimal(-505))
+    ]  # fmt: skip
+    desk.reader = MarketReader(desk.account, desk.gateway, marks)
+    rules = {"daily_loss_max": 500, "day": "Europe/Prague"}
+    assert (desk.judge(**rules), desk.judge(CLOSE, **rules)) == ("daily_loss_max", "allowed")
+    marks.marks[-1] = Mark(desk.now_us, Decimal(-500))
+    assert desk.judge(**rules) == "allowed"
+    marks.marks[-1] = Mark(desk.now_us, Decimal(-505))
+    between = 13 * 3600 + 1800  # half an hour after the firm's midnight
+    desk.record(fill(2, between, side="sell", entry="out", position_id=1, volume="0.5", profit=100))
+    assert (desk.judge(**rules), desk.judge(daily_loss_max=500, day="server")) == ("allowed", "daily_loss_max")
+
+
 def test_without_a_fresh_mark_the_brokers_equity_counts(desk):
     next_day(desk)
     assert desk.read(**DAY).floating is None
