@@ -30,6 +30,7 @@ _SETTINGS: Final = {
     "gateway.insecure": "allow an unencrypted connection to another machine",
     "gateway.terminal": "with `mt5:`: program of the terminal; without it the module chooses one",
     "sync.interval_sec": "seconds between two syncs of the daemon; 15 without it",
+    "marks.keep_days": "days for which it is known what each account was worth, sync by sync",
     "seal.key": "file with the secret key to seal with",
 }
 #: What a setting of the policy may be, where its type does not state it.
@@ -40,7 +41,7 @@ _POLICY_VALUES: Final = {
 }
 #: What of an event is known again, where it is not a digest of its content: natural key -> events, and what a later one means.
 _NATURAL_KEYS: Final = (
-    ("`deal:DEAL`", "every record of a deal", "fields become known (`DealCompleted`), the broker revises it (`DealRevised`); else refused"),
+    ("`deal:DEAL`", "every record of a deal", "`DealCompleted`, `DealRevised`, or it is refused"),
     ("`account`", "`AccountOpened`", "refused"),
     ("`identity`", "`GatewayIdentified`", "it is recorded once"),
     ("`symbol:SYMBOL`", "`SymbolSpecified`", "the broker changed the specification"),
