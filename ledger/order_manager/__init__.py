@@ -42,7 +42,6 @@ from ledger.journal import Outcome
 from ledger.order_manager.market import MarketReader
 from ledger.order_manager.messages import to_message
 from ledger.order_manager.resolver import Resolver
-from ledger.order_messages import RequestState
 from ledger.orders.ids import make_client_id, token_of
 from ledger.orders.limits import Allowed, Denied, Limits, check
 from ledger.orders.policy import MAGIC_SPAN, OrderPolicy
@@ -379,6 +378,8 @@ class OrderManager:
             service = self._service()
         except GatewayError as error:
             return Denied(rule="gateway", limit="it answers", value="no answer", why=str(error))
+        except OrdersRefused as error:  # it was started a moment ago, or it is another one than before
+            return Denied(rule="gateway", limit="it takes orders of this account", value="it does not", why=str(error))
         if service.store != orders.pinned_store:
             return Denied(
                 rule="store",
@@ -443,8 +444,8 @@ class OrderManager:
             answer = self.gateway.order_send(message, timeout_ms=max(1, round(timeout_sec * 1000)))
         except GatewayRefused as error:
             self._late_with(order)
-            if error.executed == "never":
-                self._resolver.resolve_one(order)
+            if error.executed == "never":  # of this message: it is fenced before anything is concluded
+                self._resolver.resolve_one(order, error)
             return
         except GatewayError:
             self._late_with(order)
@@ -453,7 +454,7 @@ class OrderManager:
         except BaseException:
             self._late_with(order)
             raise
-        if answer.state in (RequestState.RECEIVED, RequestState.SENDING) or answer.verdict is None:
+        if answer.client_id != order.client_id or answer.verdict is None:
             self._late_with(order)
             return
         self._resolver.record_answer(order, answer)

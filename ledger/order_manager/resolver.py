@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from threading import RLock
 from typing import Final
 
+import attrs
+
 from ledger.errors import DealConflict, GatewayError, GatewayRefused, OrderConflict
 from ledger.events import Deal, Event, FillRecorded
 from ledger.events.orders import (
@@ -28,7 +30,7 @@ from ledger.order_manager.messages import digest, outcome_of, to_answered, to_se
 from ledger.order_messages import Lookup, OrderAnswer, OrderStatus, RemoteOrder, RemoteOrders, RequestState
 from ledger.orders.policy import OrderPolicy
 from ledger.orders.resolve import Agreement, Found, NotFound, is_absent, match, outcome_of_change, target_ticket
-from ledger.orders.states import OPEN_QUESTION
+from ledger.orders.states import OPEN_QUESTION, WITHOUT_FILLS
 from ledger.orders.view import Order
 from ledger.service import Account
 from ledger.text import visible
@@ -63,8 +65,12 @@ class Resolver:
             if order.is_unknown and order.store is not None:
                 self.resolve_one(order)
 
-    def resolve_one(self, order: Order) -> None:
+    def resolve_one(self, order: Order, refusal: GatewayRefused | None = None) -> None:
         """Ask about one order, and record what is found. What cannot be found out now changes nothing.
+
+        Args:
+            order: One of ours, with the store that it is pinned to.
+            refusal: What the gateway refused its message with, where it did.
 
         Raises:
             JournalError: What was found was not recorded.
@@ -80,28 +86,44 @@ class Resolver:
             except GatewayError as error:
                 self._note(order, str(error))
             else:
-                self._take(order, status, epoch)
+                self._take(order, status, epoch, refusal)
 
     def _epoch(self) -> int:
         service = self._gateway.ping()
         return 0 if service is None else service.epoch
 
-    def _take(self, order: Order, status: OrderStatus, epoch: int) -> None:
+    def _take(self, order: Order, status: OrderStatus, epoch: int, refusal: GatewayRefused | None) -> None:
         answer = status.answer
+        if answer.client_id != order.client_id:
+            self._note(order, f"the answer is about {answer.client_id}")
+            return
         match answer.state:
             case RequestState.ANSWERED:
                 self.record_answer(order, answer)
+                if status.lookup is not None and order.kind not in WITHOUT_FILLS:
+                    self._note_found(self._known(order), status.lookup, answer.raw)
             case RequestState.FENCED:
-                self._record_fenced(order, answer)
+                self._record_fenced(order, answer, refusal)
             case RequestState.UNRESOLVED:
                 if order.verdict is None and answer.verdict is not None:
                     self._record([to_answered(answer, answer.verdict, time_msc=self._now_msc())], answer.raw)
                 if order.kind in _CHANGES:
-                    self._look_at_target(order, answer, epoch)
+                    self._look_at_target(self._known(order), answer, epoch)
                 elif status.lookup is not None and order.kind is not OrderKind.STOPS:
-                    self._match(order, status.lookup, answer, epoch)
+                    self._match(self._known(order), status.lookup, answer, epoch)
             case RequestState.RECEIVED | RequestState.SENDING | RequestState.NEVER:
                 self._note(order, f"the gateway has it as {answer.state.value}")
+
+    def _known(self, order: Order) -> Order:
+        """Return an order as it is recorded now."""
+        assert order.client_id is not None, "it is ours"
+        return self._account.current_orders()[1].order(order.client_id, at_utc_msc=self._now_utc_msc()) or order
+
+    def _note_found(self, order: Order, lookup: Lookup, raw: bytes) -> None:
+        """Record how the broker shows an order that was answered: its record decides where the answer says little."""
+        found = match(order, lookup, carrier=self._policy.carrier)
+        if isinstance(found, Found):
+            self._record_found(order, found, raw)
 
     # ---- what the gateway's store has
 
@@ -117,13 +139,17 @@ class Resolver:
             tickets = (answer.order,) if answer.order else ()
             self._record([self._resolved(order, outcome, OrderBasis.TICKET, tickets, answer.raw)], answer.raw)
 
-    def _record_fenced(self, order: Order, answer: OrderAnswer) -> None:
+    def _record_fenced(self, order: Order, answer: OrderAnswer, refusal: GatewayRefused | None) -> None:
         """The gateway never passed it on, and never will: that is proven, if it is the store that the intent names."""
         if answer.store not in (None, order.store):
             self._note(order, f"the answer is of store {answer.store}, the intent of {order.store}")
             return
-        if order.verdict is None:
-            self._record([to_answered(answer, Verdict.FENCED, time_msc=self._now_msc())], answer.raw)
+        if order.verdict is not None:
+            return
+        verdict = Verdict.EXPIRED if refusal is not None and refusal.code == "EXPIRED" else Verdict.FENCED
+        why = None if refusal is None else " ".join(filter(None, (refusal.code, refusal.detail)))
+        event = to_answered(attrs.evolve(answer, comment=why or answer.comment), verdict, time_msc=self._now_msc())
+        self._record([event], answer.raw)
 
     def _note_refusal(self, order: Order, error: GatewayRefused) -> None:
         """Without the store that the intent names, only the broker's own lists can show an order: never that there is none."""

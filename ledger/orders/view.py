@@ -321,7 +321,8 @@ class Orders:
         if event.order and event.verdict in (Verdict.ACCEPTED, Verdict.UNKNOWN, Verdict.REJECTED):
             self._claim(event.client_id, event.order)
         code = "" if event.retcode is None else f" {event.retcode}"
-        self._settle(event.client_id, event.time_msc, f"answered {event.verdict.value}{code}")
+        remark = f": {event.comment}" if event.comment and event.verdict is not Verdict.ACCEPTED else ""
+        self._settle(event.client_id, event.time_msc, f"answered {event.verdict.value}{code}{remark}")
 
     def _resolve(self, event: OrderResolved, version: int) -> None:
         record = self._record(event.client_id, OrderKind.MARKET)

@@ -10,6 +10,7 @@ from attrs import Attribute, field, frozen
 
 from ledger.errors import BadValue
 from ledger.events import BreakKind
+from ledger.orders.policy import MAGIC_SPAN
 from ledger.values import shown, to_amount, to_magic, to_whole, to_word
 
 
@@ -73,7 +74,7 @@ class ReconcilePolicy:
         balance: About money. No correction moves money, so it is reported, or halts.
         withdrawn: About a deal that the broker no longer lists; to adopt it is to record the withdrawal.
         magics: Magic numbers that are ours, as the terminal shows them; None for all. A position without a known magic number
-            is not ours then.
+            is not ours then. With ``OrderPolicy(carrier="magic")`` the base of the numbers is listed.
         foreign: About zombies and drifts of other magic numbers, and pending orders that are not ours.
         settle_sec: A position of which the engine recorded a fill this shortly before a snapshot is left for the next one.
         ghost_confirmations: Snapshots that have to miss a position before it is closed without a closing deal.
@@ -124,8 +125,11 @@ class ReconcilePolicy:
         }[kind]
 
     def is_ours(self, magic: int | None) -> bool:
-        """Return whether a magic number is ours."""
-        return self.magics is None or (magic is not None and to_magic(magic) in self.magics)
+        """Return whether a magic number is ours: in the list, or numbered by an order manager from one in it."""
+        if self.magics is None or magic is None:
+            return self.magics is None
+        known = to_magic(magic)
+        return known in self.magics or (known >= MAGIC_SPAN and known // MAGIC_SPAN in self.magics)
 
 
 DEFAULT: Final = ReconcilePolicy()

@@ -293,6 +293,25 @@ def test_a_mark_that_shows_no_floating_result_is_no_substitute(desk):
     assert desk.judge(daily_loss_max=500, daily_base="balance") == "allowed"
 
 
+def test_the_day_of_a_firm_begins_with_what_was_open_then(desk):
+    """O44: positions were at -330 when the firm's day began, an hour before the server's, and are at -505 now."""
+    server_us = next_day(desk)
+    firm_us = server_us - HOUR_MSC * 1000
+    desk.sample(firm_us, -330)
+    desk.sample(server_us, -330)
+    desk.sample(desk.now_us, -505)
+    rules = {"daily_loss_max": 500, "day": "Europe/Prague"}
+    assert (desk.judge(**rules), desk.judge(CLOSE, **rules)) == ("daily_loss_max", "allowed")
+    desk.now_us += 1
+    desk.sample(desk.now_us, -500)
+    assert desk.judge(**rules) == "allowed"
+    between = 13 * 3600 + 1800  # half an hour after the firm's midnight
+    desk.record(fill(2, between, side="sell", entry="out", position_id=1, volume="0.5", profit=100))
+    desk.now_us += 1
+    desk.sample(desk.now_us, -505)
+    assert (desk.judge(**rules), desk.judge(daily_loss_max=500, day="server")) == ("allowed", "daily_loss_max")
+
+
 def test_without_a_fresh_mark_the_brokers_equity_counts(desk):
     next_day(desk)
     assert desk.read(**DAY).floating is None

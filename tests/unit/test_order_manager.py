@@ -19,6 +19,7 @@ from ledger import (
 )
 from ledger.events.orders import Carrier, CarrierProven, HaltMode, HaltScope, Verdict
 from ledger.order_manager import Denied, Limits, OrderManager, OrderPolicy, OrderRequest
+from ledger.order_messages import RequestState
 from ledger.orders.states import OrderState
 from tests.support.broker import ACCOUNT, ScriptedGateway
 from tests.support.order_desk import OrderDesk
@@ -114,6 +115,24 @@ def test_a_refused_order_is_rejected_and_may_be_tried_under_a_new_id(desk):  # O
     assert manager.submit(BUY).state is STATES.REJECTED
     assert manager.submit(BUY).state is STATES.FILLED
     assert desk.net == Decimal("0.1")
+
+
+def test_a_message_that_the_gateway_refuses_is_fenced_and_its_reason_recorded(desk):
+    manager = started(desk)
+    desk.gateway.then("refuse")
+    order = manager.submit(BUY)
+    assert (order.state, order.why) == (STATES.REJECTED, "answered fenced: BAD_REQUEST volume: off the step")
+    assert desk.gateway.rows[order.client_id][0] is RequestState.FENCED
+
+
+def test_an_answer_about_another_order_is_no_answer(desk):
+    manager = started(desk)
+    other = manager.submit(BUY)
+    send, status = desk.gateway.order_send, desk.gateway.order_status
+    desk.gateway.order_send = lambda message, **named: attrs.evolve(send(message, **named), client_id=other.client_id)
+    desk.gateway.order_status = lambda _, **named: status(other.client_id, **named)
+    order = manager.submit(OrderRequest.market("EURUSD", "sell", "0.1"))
+    assert (order.state, kinds_of(desk, order.client_id)) == (STATES.UNKNOWN, ["OrderIntended"])
 
 
 # ---- denied by our own rules
@@ -349,6 +368,20 @@ def test_a_gateway_of_another_account_is_refused(desk):
         started(desk)
 
 
+@pytest.mark.parametrize("changes", [{"login": None}, {"login": 1}, {"can": frozenset({"push"})}, {"protocol": 1}, None])
+def test_a_gateway_that_takes_no_orders_any_more_denies_them_until_it_does_again(desk, changes):
+    manager = started(desk)
+    stated = desk.gateway.ping
+    desk.gateway.ping = lambda: None if changes is None else attrs.evolve(stated(), **changes)
+    desk.watch.move(11)
+    decision = manager.check_risk(BUY)
+    assert (decision.is_allowed, decision.rule) == (False, "gateway")
+    assert manager.submit(BUY).state is STATES.DENIED
+    desk.gateway.ping = stated
+    desk.sync()
+    assert manager.submit(BUY).state is STATES.FILLED
+
+
 def test_another_store_needs_a_person(desk):  # C12, O26
     manager = started(desk)
     desk.gateway.then("killed")
@@ -429,3 +462,21 @@ def test_followers_see_orders_and_fills_once_and_in_order(desk):
         if seen[-1] == "FillRecorded":
             break
     assert seen == ["StorePinned", "OrderIntended", "OrderAnswered", "FillRecorded"]
+
+
+# ---- client ids in magic numbers
+
+
+def test_a_magic_of_its_own_identifies_an_order_where_comments_are_lost(desk):
+    policy = OrderPolicy(carrier="magic", magic_base=7, absence="presume")
+    manager = started(desk, policy=policy)
+    desk.gateway.keeps_comments = False
+    first = manager.submit(BUY)
+    desk.gateway.then("killed executed")
+    second = manager.submit(OrderRequest.market("EURUSD", "sell", "0.1"))
+    assert [one.request.magic - 7 * 2**24 for one in (first, second)] == [1, 2]
+    manager.resolve()
+    desk.sync()
+    assert manager.order(second.client_id).state is STATES.FILLED
+    again = started(desk, policy=policy)
+    assert again.submit(BUY).request.magic == 7 * 2**24 + 3, "a number is never used again"

@@ -85,3 +85,9 @@ def test_a_figure_that_cannot_be_is_refused_by_name(wrong):
 def test_a_word_that_is_none_is_refused(wrong):
     with pytest.raises(BadValue, match="expected one of"):
         ReconcilePolicy(**wrong)
+
+
+def test_a_numbered_magic_is_ours_if_its_base_is():
+    policy = ReconcilePolicy(magics=[7, 2**24])
+    numbered = (7 * 2**24 + 1, 7 * 2**24 + 2**24 - 1, 8 * 2**24, 2**24, 2**48 + 5)
+    assert [policy.is_ours(one) for one in numbered] == [True, True, False, True, True]
