@@ -375,6 +375,8 @@ class OrderManager:
             service = self._service()
         except GatewayError as error:
             return Denied(rule="gateway", limit="it answers", value="no answer", why=str(error))
+        except OrdersRefused as error:  # it was started a moment ago, or it is another one than before
+            return Denied(rule="gateway", limit="it takes orders of this account", value="it does not", why=str(error))
         if service.store != orders.pinned_store:
             return Denied(
                 rule="store",
