@@ -65,6 +65,7 @@ _SKEW_MSC: Final = 2_000
 _PING_SEC: Final = 10.0
 _TRIES: Final = 1_000
 _PROTOCOL: Final = 2
+_CHANGES: Final = frozenset({OrderKind.MODIFY, OrderKind.CANCEL})
 _NEEDED: Final = frozenset({"orders", "fence"})
 
 
@@ -358,11 +359,7 @@ class OrderManager:
 
     def _now(self) -> tuple[int, Portfolio, Orders]:
         """Return portfolio and orders of one version."""
-        while True:
-            version, portfolio = self.account.current()
-            same, orders = self._current_orders()
-            if same == version:
-                return version, portfolio, orders
+        return self.account.current_with_orders()
 
     def _decide(self, request: OrderRequest, portfolio: Portfolio, orders: Orders) -> Allowed | Denied:
         denied = self._check_gateway(orders) or _check_target(request, orders)
@@ -413,7 +410,7 @@ class OrderManager:
             **request.fields,
             "client_id": client_id,
             "token": token_of(self.account.name, client_id),
-            "time_msc": self._now_msc(),
+            "time_msc": orders.terms.clock.from_utc_msc(self._now_utc_msc()),
             "limits": self._limits_of(orders).digest,
             "checked_version": version,
         }
@@ -438,8 +435,8 @@ class OrderManager:
     # ---- sending
 
     def _send(self, order: Order, timeout_sec: float) -> None:
-        _, orders = self._current_orders()
-        message = to_message(self.account.name, order, target=target_ticket(order, orders))
+        target = target_ticket(order, self._current_orders()[1]) if order.kind in _CHANGES else None
+        message = to_message(self.account.name, order, target=target)
         try:
             answer = self.gateway.order_send(message, timeout_ms=max(1, round(timeout_sec * 1000)))
         except GatewayRefused as error:
@@ -460,9 +457,9 @@ class OrderManager:
         self._resolver.record_answer(order, answer)
         if answer.verdict is not Verdict.ACCEPTED:
             return
-        if answer.deal:
-            self._resolver.book_fills(self._recorded(answer.client_id))
-        self._resolver.look_at(target_ticket(order, orders))
+        if answer.deal and answer.order:
+            self._resolver.book_fills(evolve(order, tickets=(answer.order,)))
+        self._resolver.look_at(target)
 
     def _late_with(self, order: Order) -> None:
         with self._lock:

@@ -329,9 +329,10 @@ class Resolver:
 
     def _position_of(self, order: Order) -> int | None:
         """Return the position that a market order changes on an account that nets."""
-        if not self._account.terms.opened.mode.nets or order.symbol is None:
+        portfolio = self._account.portfolio
+        if not portfolio.terms.opened.mode.nets or order.symbol is None:
             return None
-        position = self._account.portfolio.position_of(order.symbol)
+        position = portfolio.position_of(order.symbol)
         return None if position is None else position.position_id
 
     def _record(self, events: Sequence[Event], raw: bytes) -> None:

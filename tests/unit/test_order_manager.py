@@ -5,6 +5,7 @@ Numbers like O6 are those of the cases that the design lists.
 
 from __future__ import annotations
 
+from collections import Counter
 from decimal import Decimal
 from typing import Any
 
@@ -133,6 +134,29 @@ def test_an_answer_about_another_order_is_no_answer(desk):
     desk.gateway.order_status = lambda _, **named: status(other.client_id, **named)
     order = manager.submit(OrderRequest.market("EURUSD", "sell", "0.1"))
     assert (order.state, kinds_of(desk, order.client_id)) == (STATES.UNKNOWN, ["OrderIntended"])
+
+
+def test_an_order_asks_and_reads_no_more_than_it_needs(desk, monkeypatch):
+    manager = started(desk)
+    manager.submit(BUY)
+    counts: Counter[str] = Counter()
+
+    def count(name: str) -> None:
+        ask = getattr(desk.ledger.journal, name)
+
+        def counted(*arguments, **named):
+            counts[name] += 1
+            return ask(*arguments, **named)
+
+        monkeypatch.setattr(desk.ledger.journal, name, counted)
+
+    for name in ("head", "terms", "append"):
+        count(name)
+    desk.gateway.calls.clear()
+    assert manager.submit(BUY).state is STATES.FILLED
+    assert desk.gateway.calls == ["order_send", "deals"]
+    assert (counts["append"], counts["terms"]) == (3, 0)
+    assert counts["head"] <= 7
 
 
 # ---- denied by our own rules

@@ -115,6 +115,19 @@ def test_an_intent_of_the_hour_that_is_shown_twice_counts_as_late_as_it_can_be(a
     assert [len(orders_of(account).intended_since(at)) for at in (0, utc_msc - 3_600_000, utc_msc, utc_msc + 1)] == [1, 1, 1, 0]
 
 
+def test_what_applies_is_that_of_the_newest_version_whatever_was_asked_before(account):
+    other = account.ledger.account(account.name)
+    for number, ask in enumerate((account.current, account.current_orders, account.current_with_orders), 1):
+        ask()
+        assert account.terms == account.ledger.journal.terms(account.name, account.version)
+        other.record(SymbolSpecified(symbol=f"S{number}", digits=number, time_msc=START_MSC))
+        assert f"S{number}" in account.terms.symbols
+        version, portfolio, orders = account.current_with_orders()
+        assert (version, f"S{number}" in portfolio.terms.symbols, f"S{number}" in orders.terms.symbols) == (
+            account.version, True, True,
+        )  # fmt: skip
+
+
 def test_new_intents_are_pinned_to_the_store_that_was_pinned_last(account):
     assert (orders_of(account).pinned_store, orders_of(account).pinned_number) == (None, 0)
     first = StorePinned(store="9b1c", number=1, reason="first use", time_msc=START_MSC)
