@@ -523,6 +523,11 @@ class Orders:
         """Whether any order of ours was ever intended."""
         return bool(self._tokens)
 
+    @property
+    def intents_count(self) -> int:
+        """How many orders of ours were ever intended."""
+        return len(self._intents)
+
     def by_magic(self, magic: int) -> tuple[Order, ...]:
         """Return the orders that were intended with a magic number."""
         with self._lock:
