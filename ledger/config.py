@@ -20,6 +20,7 @@ from attrs import evolve, fields, frozen
 
 from ledger.errors import BadValue
 from ledger.gateway.forms import Form
+from ledger.marks import KEEP_DAYS, KEEP_DAYS_MAX, KEEP_DAYS_MIN
 from ledger.reconcile.policy import DEFAULT, ReconcilePolicy
 from ledger.text import visible
 from ledger.values import AccountId
@@ -46,6 +47,10 @@ class _Seal(msgspec.Struct, forbid_unknown_fields=True):
     key: str | None = None
 
 
+class _Marks(msgspec.Struct, forbid_unknown_fields=True):
+    keep_days: Annotated[int, msgspec.Meta(ge=KEEP_DAYS_MIN, le=KEEP_DAYS_MAX)] = KEEP_DAYS
+
+
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     """What a file may hold. The settings of ``policy`` are those of ``ReconcilePolicy``."""
 
@@ -55,6 +60,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     sync: _Sync = msgspec.field(default_factory=_Sync)
     policy: dict[str, Any] = {}
     seal: _Seal = msgspec.field(default_factory=_Seal)
+    marks: _Marks = msgspec.field(default_factory=_Marks)
 
 
 _GATEWAY_PATHS: Final = ("server_key", "client_key")
@@ -73,6 +79,7 @@ class Configuration:
         interval_sec: Between two syncs.
         policy: What to do about disagreements.
         seal_key: The secret key to seal with.
+        keep_marks_days: So many days marks are there.
     """
 
     path: Path | None = None
@@ -83,6 +90,7 @@ class Configuration:
     interval_sec: float | None = None
     policy: ReconcilePolicy = DEFAULT
     seal_key: str | None = None
+    keep_marks_days: int = KEEP_DAYS
 
     def __str__(self) -> str:
         return str(self.path) if self.path is not None else f"no {NAME}"
@@ -155,6 +163,7 @@ def read(path: Path) -> Configuration:
         gateways=gateways,
         interval_sec=checked.sync.interval_sec,
         policy=policy,
+        keep_marks_days=checked.marks.keep_days,
         seal_key=None if checked.seal.key is None else str(path.parent / checked.seal.key),
     )
 
@@ -189,6 +198,7 @@ def _unknown(raw: Mapping[str, Any]) -> Iterator[tuple[str, str, tuple[str, ...]
         ("gateway", raw.get("gateway"), _Gateway.__struct_fields__),
         ("sync", raw.get("sync"), _Sync.__struct_fields__),
         ("seal", raw.get("seal"), _Seal.__struct_fields__),
+        ("marks", raw.get("marks"), _Marks.__struct_fields__),
         ("policy", raw.get("policy"), tuple(one.name for one in fields(ReconcilePolicy))),
     ]
     gateways = raw.get("gateways")

@@ -13,6 +13,11 @@ from ledger.values import scaled, unscaled
 #: The amounts of a mark, in the order of their columns.
 AMOUNTS: Final = ("balance", "credit", "floating", "equity", "margin")
 _SCALE_MAX: Final = 18
+#: So many days a mark is there, where nobody sets another number.
+KEEP_DAYS: Final = 30
+#: A day that is not over yet can have begun two days ago. No date is further away than the last.
+KEEP_DAYS_MIN: Final = 2
+KEEP_DAYS_MAX: Final = 36_500
 
 
 @frozen(kw_only=True)

@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from attrs import frozen
 
-from ledger.clock import SECOND_MSC
+from ledger.clock import SECOND_MSC, ClockRule
 from ledger.errors import InexactNumber
 from ledger.events import CashMoved, Deal, FillRecorded
 from ledger.terms import AccountTerms
@@ -460,11 +460,13 @@ class VersionedPostings:
 
     Args:
         blocks: Postings, some at a time.
+        clock: What the server's wall clock means.
         begin: What was read before, where this goes on.
     """
 
-    def __init__(self, blocks: Iterable[list[Row]], *, begin: Reading | None = None) -> None:
+    def __init__(self, blocks: Iterable[list[Row]], *, clock: ClockRule, begin: Reading | None = None) -> None:
         self.reading = begin or Reading(0, 0, 0)
+        self._clock = clock
         self._blocks = iter(blocks)
         self._block: list[Row] = []
         self._at = 0
@@ -491,8 +493,14 @@ class VersionedPostings:
         if rows:
             events, _, _, latest_msc = self.reading
             newest = rows[-1][_VERSION]
-            self.reading = Reading(events + len(rows), newest, newest, max(latest_msc, *map(_time, rows)))
+            self.reading = Reading(events + len(rows), newest, newest, max(latest_msc, self._latest_of(rows)))
         return rows
+
+    def _latest_of(self, rows: list[Row]) -> int:
+        """Return what bounds the broker times: in an hour that was shown twice its end, as it may have been the second time."""
+        latest_msc = max(map(_time, rows))
+        hour = self._clock.repeated_hour(latest_msc)
+        return hour[1] if hour else latest_msc
 
     def _is_ahead(self) -> bool:
         if self._at == len(self._block):

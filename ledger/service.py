@@ -635,6 +635,10 @@ class Account:
         """Yield what the account was worth, sample by sample, from one moment to another inclusive, UTC microseconds."""
         return self._journal.marks(self.name, from_us=from_us, to_us=to_us)
 
+    def newest_mark(self, *, at_us: int | None = None) -> AccountMark | None:
+        """Return what the account was worth at a moment, UTC microseconds: its newest mark by then, None without one."""
+        return self._journal.newest_mark(self.name, at_us=at_us)
+
     def current_orders(self) -> tuple[int, Orders]:
         """Return the account's version and the orders at it: what a decision about orders can rest on.
 

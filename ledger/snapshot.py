@@ -85,6 +85,7 @@ class RemoteAccount:
     credit: Decimal
     currency_digits: int | None = None
     equity: Decimal | None = None
+    margin: Decimal | None = None
     orders_limit: int | None = None
     connected: bool | None = None
 

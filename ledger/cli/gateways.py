@@ -17,6 +17,7 @@ from ledger.errors import AccountUnknown, BadValue, GatewayError
 from ledger.gateway import Gateway, OrderGateway
 from ledger.gateway.forms import FORMS, Form
 from ledger.gateway.mt5_module import SCHEME, is_module_address
+from ledger.marks import KEEP_DAYS
 from ledger.order_manager.resolver import Resolver
 from ledger.orders.policy import OrderPolicy
 from ledger.reconcile.policy import ReconcilePolicy
@@ -168,12 +169,18 @@ def policy() -> ReconcilePolicy:
     return configuration().policy
 
 
+def keep_marks_days() -> int:
+    """Return for how many days marks are there by the settings. Raises as ``ledger.config.find``."""
+    return configuration().keep_marks_days
+
+
 @frozen(kw_only=True)
 class SyncSettings:
     """What a reconciler is made with. Read where the command's options are known, used in any thread."""
 
     policy: ReconcilePolicy
     interval_sec: float = SYNC_INTERVAL_SEC
+    keep_marks_days: int = KEEP_DAYS
     clock: ClockRule | None = None
 
 
@@ -193,6 +200,7 @@ def reconciler_of(ledger: Ledger, found: GatewaySettings, settings: SyncSettings
             gateway,
             policy=settings.policy,
             sync_interval_sec=settings.interval_sec,
+            keep_marks_days=settings.keep_marks_days,
             clock=settings.clock,
             orders=Resolver(named, gateway, OrderPolicy()) if isinstance(gateway, OrderGateway) else None,
         )

@@ -25,6 +25,7 @@ from ledger.cli.gateways import (
     gateway_options,
     gateway_settings,
     interval_sec,
+    keep_marks_days,
     policy,
     reconciler_of,
     server_tz_option,
@@ -94,6 +95,8 @@ def sync(
       url = "tcp://10.0.0.8:5555"
       [sync]
       interval_sec = 15
+      [marks]
+      keep_days = 30                          what the account was worth, sync by sync
       [policy]
       magics = [20260101]                     and any other setting of the policy
 
@@ -149,7 +152,7 @@ class _Opened:
 
 
 def _settings(clock: ClockRule | None, interval: float | None) -> SyncSettings:
-    return SyncSettings(policy=policy(), interval_sec=interval_sec(interval), clock=clock)
+    return SyncSettings(policy=policy(), interval_sec=interval_sec(interval), keep_marks_days=keep_marks_days(), clock=clock)
 
 
 def _targets(account: AccountId | None, gateway: dict[str, Any]) -> list[GatewaySettings]:

@@ -50,6 +50,7 @@ _ACCOUNT: Final = (
     "balance",
     "credit",
     "equity",
+    "margin",
     "limit_orders",
 )
 #: What a symbol is called in the module -> in our protocol.

@@ -6,12 +6,15 @@ selection of events only if that selection has the same postings up to this plac
 - knowing less: nothing up to the place rests on an event behind ``newest``, so that every version from there to ``version``
   knows the same of it;
 - knowing more: the events behind ``version`` all belong behind the place. ``Journal.earliest_change`` returns the first key in
-the
-  fold order that they change: of one that arrived late its own, of a revision the one that it took a deal away from too.
+  the fold order that they change: of one that arrived late its own, of a revision the one that it took a deal away from too;
+- asking about an earlier moment: nothing up to the place happened later than that (``Reading.latest_msc``).
+
+Only a replay without a limit in time leaves checkpoints. One of a moment leaves out what happened later, and some of that has a
+place before others that it has: a deal of the same second, or what was asserted later and contains no more than earlier deals.
 
 So a checkpoint is never trusted over the journal. It is left aside if it was made by other rules or of another fold
-(``Fold.code``), for another
-history (the chain hash at its version is not the journal's), or if it is damaged (its digest does not hold).
+(``Fold.code``), for another history (the chain hash at its version is not the journal's), or if it is damaged (its digest does
+not hold).
 """
 
 from __future__ import annotations
@@ -147,7 +150,7 @@ def postings_of(
     blocks = journal.order_rows(account, selection, after=after.reading.newest if after else 0)
     if selection.until_utc_msc is not None:
         blocks = _until_in_hour(journal, account, selection, terms, blocks)
-    return VersionedPostings(blocks, begin=after.reading if after else None)
+    return VersionedPostings(blocks, clock=terms.clock, begin=after.reading if after else None)
 
 
 def _until_in_hour(
@@ -208,8 +211,8 @@ def replayed(
     place, reading = postings.place, postings.reading
     due = 0  # postings until the next checkpoint
     while rows := postings.take(min(_CHUNK, due or interval)):
-        # Of a moment, rows are left out that a later one needs; and deals alone are read only once there are orders.
-        if not due and (not fold.is_by_version or (selection.time_msc is None and folded.held)):
+        # What a moment leaves out may belong before what it has; and deals alone are read only once there are orders.
+        if not due and selection.time_msc is None and (not fold.is_by_version or folded.held):
             keeper.note(folded, place, reading)  # only now: at the end of all there is nothing to be gained
         if not due:
             due = interval * (1 + folded.held // _HELD_PER_INTERVAL)

@@ -18,7 +18,7 @@ import attrs
 from ledger.clock import DAY_MSC, MINUTE_MSC, UTC_EPOCH, ClockRule
 from ledger.codec import decode_posting
 from ledger.errors import LedgerError
-from ledger.events import Adjusted, DealCompleted, DealRevised, Event, FillRecorded
+from ledger.events import DEAL_KINDS, Adjusted, DealCompleted, DealRevised, Event, FillRecorded
 from ledger.events.orders import OrderIntended, OrderKind
 from ledger.journal.health import SyncHealth
 from ledger.order_messages import OrderMessage, RemoteCheck, RemoteTick
@@ -71,41 +71,17 @@ class MarketGateway(Protocol):
         ...
 
 
-class Mark(Protocol):
-    """What the open positions of an account were worth at a moment (UTC, microseconds): profit and swap, in its currency."""
-
-    @property
-    def time_us(self) -> int:
-        """When."""
-        ...
-
-    @property
-    def floating(self) -> Decimal | None:
-        """How much; None where that is not known."""
-        ...
-
-
-class Marks(Protocol):
-    """The marks of an account."""
-
-    def newest_mark(self, *, at_us: int) -> Mark | None:
-        """Return the newest mark at a moment (UTC, microseconds), None without one."""
-        ...
-
-
 class MarketReader:
     """Reads the market of requests on one account.
 
     Args:
         account: Whose limits they are.
         gateway: Where prices and checks are asked for.
-        marks: What the account was worth at earlier moments; without it nothing is known of them.
     """
 
-    def __init__(self, account: Account, gateway: MarketGateway, marks: Marks | None = None) -> None:
+    def __init__(self, account: Account, gateway: MarketGateway) -> None:
         self._account = account
         self._gateway = gateway
-        self._marks = marks
         self._identity = account.name.server, account.name.login
         self._lock = Lock()
         self._recent = _Recent(account)
@@ -241,7 +217,7 @@ class MarketReader:
         if limits.daily_loss_max is None and limits.loss_total_max is None:
             return market
         fresh_us = limits.verified_within_sec * 1_000_000
-        market = attrs.evolve(market, floating=self._floating_now(portfolio, now * 1000, fresh_us))
+        market = attrs.evolve(market, floating=self._floating_now(portfolio, now * 1000 + 999, fresh_us))
         if limits.daily_loss_max is not None:
             day = _read(lambda: self._day_figures(limits, portfolio, now, fresh_us))
             market = attrs.evolve(market, day=day)
@@ -251,7 +227,7 @@ class MarketReader:
 
     def _floating_now(self, portfolio: Portfolio, now_us: int, fresh_us: int) -> Decimal | None:
         """Return the floating result now: of a fresh mark, else of the broker's own figures; 0 without positions."""
-        floating = self._floating_at(portfolio, now_us, fresh_us)
+        floating = self._floating_at(portfolio, now_us, fresh_us, is_present=True)
         if floating is not None:
             return floating
         account = _read(self._gateway.account)
@@ -259,13 +235,23 @@ class MarketReader:
             return None
         return EXACT.subtract(EXACT.subtract(account.equity, account.balance), account.credit)
 
-    def _floating_at(self, portfolio: Portfolio, at_us: int, fresh_us: int) -> Decimal | None:
-        """Return the floating result at a moment: of a mark that is not older than what is fresh; 0 without positions."""
-        marks = self._marks
+    def _floating_at(self, portfolio: Portfolio, at_us: int, fresh_us: int, *, is_present: bool = False) -> Decimal | None:
+        """Return the floating result at a moment: of a mark that is not older than what is fresh; 0 without positions.
+
+        A mark from before the newest deal is none of the present: what was closed since is in the balance already.
+        """
         if not portfolio.positions_count:
             return Decimal(0)
-        mark = None if marks is None else _read(lambda: marks.newest_mark(at_us=at_us))
-        return None if mark is None or not 0 <= at_us - mark.time_us <= fresh_us else mark.floating
+        mark = _read(lambda: self._account.newest_mark(at_us=at_us))
+        if mark is None or at_us // 1000 - mark.at_us // 1000 > fresh_us // 1000:
+            return None
+        if is_present and _read(lambda: self._has_deals_since(mark.at_us)) is not False:
+            return None
+        return mark.floating
+
+    def _has_deals_since(self, at_us: int) -> bool:
+        after = self._account.ledger.journal.version_at(self._account.name, at_us)
+        return any(type(one.event).__name__ in DEAL_KINDS for one in self._account.events(after=after))
 
     def _day_figures(self, limits: Limits, portfolio: Portfolio, now_utc_msc: int, fresh_us: int) -> DayFigures | None:
         start = day_start_utc_msc(limits, portfolio.terms, now_utc_msc)

@@ -752,7 +752,7 @@ def _check_daily_loss(case: _Case) -> Iterator[Denied]:
     limit, needs_floating = str(limits.daily_loss_max), limits.daily_base is not DayBase.BALANCE
     if day is None or floating is None or (needs_floating and day.floating is None):
         what = "the floating result now" if day is not None and floating is None else "what the account had when the day began"
-        yield _unread("daily_loss_max", limit, what, "sync, so that there is a mark, see ledger equity")
+        yield _unread("daily_loss_max", limit, what, "sync, so that there is a mark")
         return
     equity = day.balance + (day.floating or _ZERO)
     base = {
@@ -777,7 +777,7 @@ def _check_total_loss(case: _Case) -> Iterator[Denied]:
     base = limits.initial_balance if limits.loss_total_base is LossBase.STATIC else case.market.highest_balance
     if base is None or floating is None or not case.portfolio.is_balance_known:
         what = "the floating result now" if floating is None else "the balance that the loss counts from"
-        yield _unread("loss_total_max", limit, what, "sync, so that there is a mark, see ledger equity")
+        yield _unread("loss_total_max", limit, what, "sync, so that there is a mark")
         return
     lost = base - (case.portfolio.balance + floating)
     if lost > limits.loss_total_max.of(base):

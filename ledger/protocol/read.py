@@ -258,6 +258,7 @@ def read_account(raw: bytes, asked: Asked | None = None) -> RemoteAccount:
         credit=fields.number("credit", fields.given("credit")),
         currency_digits=fields.optional("currency_digits", lambda name, value: fields.whole(name, value, 0, 15)),
         equity=fields.optional("equity", fields.number),
+        margin=fields.optional("margin", fields.number),
         orders_limit=fields.optional("limit_orders", lambda name, value: fields.whole(name, value, 0, 2**31 - 1)),
         connected=head.optional("connected", head.truth),
     )

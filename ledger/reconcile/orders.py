@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from attrs import define, field, frozen
 
+from ledger.clock import DAY_MSC
 from ledger.events import (
     BreakClosed,
     BreakEnd,
@@ -47,6 +48,7 @@ UNDERFILL: Final = "underfill"
 
 _TOKEN: Final = re.compile(r"L[A-Z2-7]{19}")
 _BY_THE_SERVER: Final = range(4, 7)  # stop loss, take profit, stop out: their comments are copied or made up
+_CARRYING: Final = frozenset({OrderKind.MARKET, OrderKind.PENDING, OrderKind.CLOSE})  # their records have what was sent
 _FINAL_UNSEEN: Final = frozenset({OrderState.ABSENT, OrderState.REJECTED, OrderState.DENIED})
 
 
@@ -141,10 +143,11 @@ class Miscounted:
 OrderDisagreement = Shown | Missing | Orphan | Miscounted
 
 
-def wanted_tickets(orders: Orders, active: Collection[int]) -> dict[int, int]:
+def wanted_tickets(orders: Orders, active: Collection[int], now_utc_msc: int) -> dict[int, int]:
     """Return the tickets to look for in the history -> since when, in broker time: those of what left the active list.
 
-    An order that the broker showed as done is not looked for again, unless deals came that it does not show.
+    An order that the broker showed as done is not looked for again, unless deals came that it does not show. Until it is known
+    whether records of orders carry client ids, the record of the newest order that filled at once is looked at too.
     """
     found: dict[int, int] = {}
     for one, doubts in [*((one, False) for one in orders.open_orders()), *((one, True) for one in orders.doubtful)]:
@@ -156,6 +159,15 @@ def wanted_tickets(orders: Orders, active: Collection[int]) -> dict[int, int]:
     for ticket in orders.active - found.keys() - set(active):
         known = orders.by_ticket(ticket)
         found[ticket] = orders.setup_msc(ticket) or (0 if known is None else known.since_msc)
+    if Carrier.COMMENT not in orders.carriers:
+        unseen = (
+            one
+            for one in reversed(orders.intended_since(now_utc_msc - DAY_MSC))
+            if one.kind in _CARRYING and one.ticket is not None and not orders.is_seen(one.ticket)
+        )
+        newest = next(unseen, None)
+        if newest is not None and newest.ticket is not None and newest.ticket not in active:
+            found.setdefault(newest.ticket, newest.intended_msc or newest.since_msc)
     return found
 
 

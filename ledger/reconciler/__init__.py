@@ -25,19 +25,21 @@ from ledger.events.orders import HaltMode, HaltScope
 from ledger.gateway import Gateway, PushGateway, Subscription
 from ledger.journal.health import HeldBack, SyncHealth
 from ledger.journal.memory import MemoryJournal
+from ledger.marks import KEEP_DAYS, KEEP_DAYS_MAX, KEEP_DAYS_MIN
 from ledger.orders.view import Order
 from ledger.reconcile.compare import Disagreement, NewTicket, compare
 from ledger.reconcile.decide import Held, WaitsFor, describe_sides
 from ledger.reconcile.policy import DEFAULT, Action, Foreign, ReconcilePolicy
 from ledger.reconcile.validate import validate
 from ledger.reconciler.history import History
+from ledger.reconciler.marks import MarkKeeper
 from ledger.reconciler.orders import OrdersMemory, Resolves
 from ledger.reconciler.results import ReconcilerStatus, Safety, SyncResult, SyncStatus
 from ledger.reconciler.sync import Sync, SyncState
 from ledger.safety import Seen, judge
 from ledger.service import Account, Ledger, utc_now_us
 from ledger.text import visible
-from ledger.values import AccountId, require_type, shown, to_amount, to_text
+from ledger.values import AccountId, require_type, shown, to_amount, to_text, to_whole
 from ledger.views import Break
 
 __all__ = [
@@ -80,6 +82,7 @@ class StateReconciler:
         sync_interval_sec: Seconds between syncs of ``sync_continuous`` and ``run``, after failures too.
         clock: Server clock rule for an account that the gateway opens; measured at its clock without.
         on_event: Is called with every event that a sync appends, once it is durable, from the thread that syncs.
+        keep_marks_days: So many days it is known what the account was worth, sync by sync (``Account.marks``).
         orders: An ``OrderManager``: each sync lets it find out what became of orders whose answer is late or unknown.
         monotonic: Seconds that only rise.
         sleep: Waits so many seconds.
@@ -94,6 +97,7 @@ class StateReconciler:
         sync_interval_sec: float = SYNC_INTERVAL_SEC,
         clock: ClockRule | str | None = None,
         on_event: Callable[[Recorded], object] = lambda _: None,
+        keep_marks_days: int = KEEP_DAYS,
         orders: Resolves | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
@@ -104,6 +108,7 @@ class StateReconciler:
         self.sync_interval_sec = to_amount(sync_interval_sec, 0, "sync_interval_sec")
         self._clock = None if clock is None else to_clock(clock)
         self._on_event = on_event
+        self._marks = MarkKeeper(account, to_whole(keep_marks_days, KEEP_DAYS_MIN, KEEP_DAYS_MAX, "keep_marks_days"))
         self._orders = orders
         self._monotonic = monotonic
         self._sleep = sleep
@@ -203,7 +208,7 @@ class StateReconciler:
         self._woken.clear()  # what changes from now on is a reason for the next sync
         self._reconnections = self.gateway.reconnections
         try:
-            return Sync(
+            sync = Sync(
                 self.account,
                 self.gateway,
                 policy=self.policy,
@@ -212,7 +217,11 @@ class StateReconciler:
                 clock=self._clock,
                 appended=self._on_event,
                 orders=self._orders,
-            ).result()
+            )
+            result = sync.result()
+            if sync.mark is not None:
+                self._marks.store(sync.mark)
+            return result
         finally:
             self._attempted_at = self._monotonic()
 

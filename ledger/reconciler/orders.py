@@ -211,7 +211,7 @@ class OrdersPhase:
         active = self._believed(self.gateway.active_orders(), portfolio, snapshot)
         evidence = dict.fromkeys(active, active_digest := self._digest)
         strangers = self._strangers(orders, version) if orders.has_intents else {}
-        wanted = wanted_tickets(orders, active) | {
+        wanted = wanted_tickets(orders, active, self.account.ledger.now_us() // 1000) | {
             ticket: since_msc for ticket, (since_msc, _) in strangers.items() if ticket not in active
         }
         done = self._search(wanted, portfolio, snapshot, evidence)

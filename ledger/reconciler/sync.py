@@ -44,6 +44,7 @@ from ledger.events import (
 )
 from ledger.gateway import Gateway
 from ledger.journal import Outcome
+from ledger.marks import Mark
 from ledger.portfolio import Portfolio
 from ledger.reconcile.compare import Difference, Disagreement, Drift, Ghost, NewTicket, Zombie, compare, compare_money
 from ledger.reconcile.decide import SERVER_TIME, Decision, DecisionContext, Held, WaitsFor, decide, decide_money, gap
@@ -53,6 +54,7 @@ from ledger.reconcile.validate import is_ahead, require_identity, validate
 from ledger.reconcile.withdrawals import decide_withdrawals, open_withdrawals
 from ledger.reconciler.history import Booked, History
 from ledger.reconciler.listing import Listing, Lists
+from ledger.reconciler.marks import mark_of
 from ledger.reconciler.orders import OrdersMemory, OrdersPhase, Resolves
 from ledger.reconciler.results import SyncResult, SyncStatus
 from ledger.service import Account
@@ -129,6 +131,8 @@ class Sync:
         self._money_doubted = False
         self._deals_refused = False
         self._sight_utc_msc: int | None = None
+        #: What the account was worth, by the snapshot that was believed; None where none was.
+        self.mark: Mark | None = None
 
     def result(self) -> SyncResult:
         """Run it. Does not raise for what a gateway or another writer can do.
@@ -238,6 +242,7 @@ class Sync:
         self._orders.end(deals_failed=self._deals_refused)
         if around.is_another_answer:
             self._memory.listed_us = asked_us
+        self.mark = mark_of(snapshot, money, asked_us, is_whole=listing.partial is None, is_time_doubted=is_ahead_of_us)
         return decision
 
     def _about_orders(

@@ -91,6 +91,37 @@ def test_a_deal_that_was_revised_behind_a_checkpoint_counts_once(moved, book):
     assert list(walk._check_fold(book, ACCOUNT, 45)) == []
 
 
+def test_what_completes_a_deal_that_was_moved_ahead_is_folded_too(journal):
+    poor = fill(2, 9, profit=None)
+    moved = [opened(), fill(1, 0), fill(2, 1, profit=None), revised(poor), completion(2, profit=5)]
+    journal.append(ACCOUNT, [*moved, *(fill(n, n) for n in (3, 4, 5)), fill(6, 20)], conflicts="keep")
+    before = replay(journal, interval=4)
+    assert stored(journal) == [6]  # of the deals 1, 3, 4 and 5: made of what was recorded after the completion
+    assert replay(journal) == (2, before[1])
+    assert next(journal.checkpoints(ACCOUNT)).mark.reading.events == 5  # 2 at its first place is counted, too
+    assert replay(journal, interval=1)[1] == before[1]
+    assert [one.mark.reading.events for one in journal.checkpoints(ACCOUNT)] == [5, 7]
+    assert verify_account(journal, ACCOUNT).problems == ()
+
+
+def test_a_revision_is_read_once_behind_a_checkpoint(journal):
+    journal.append(ACCOUNT, [opened(), fill(1, 1), fill(2, 2), fill(9, 9), fill(10, 10)])
+    replay(journal, interval=2)
+    journal.append(ACCOUNT, [revised(fill(9, 8)), fill(11, 11)], conflicts="keep")
+    replay(journal, interval=1)
+    assert [one.mark.reading.events for one in journal.checkpoints(ACCOUNT)] == [2, 3, 5]
+    assert verify_account(journal, ACCOUNT).problems == ()
+
+
+def test_a_replay_of_a_moment_leaves_none(journal):
+    """It leaves out what has its place before others that it has: here the first deal of a second."""
+    journal.append(ACCOUNT, [opened(), fill(5, 0.9), fill(6, 0.5), fill(7, 0.5)])
+    at = attrs.evolve(everything(journal), time_msc=START_US // 1000 + 500)
+    assert replay(journal, at, interval=1)[0] == 2
+    assert stored(journal) == []
+    assert replay(journal, interval=1)[0] == 3
+
+
 def test_other_rules_make_other_checkpoints(book, monkeypatch):
     before = list(book.checkpoints(ACCOUNT))
     monkeypatch.setattr(Fold, "code", lambda *_: "other")

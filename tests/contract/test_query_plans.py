@@ -145,8 +145,13 @@ def test_a_replay_behind_a_checkpoint_reads_no_more_than_it_has_to(sqlite_journa
     replayed(sqlite_journal, ACCOUNT, selection, terms, fold=PORTFOLIO, interval=500)
     statements.clear()
     replayed(sqlite_journal, ACCOUNT, selection, terms, fold=PORTFOLIO, interval=500)
-    for plan in plans(sqlite_journal, statements):
+    found = plans(sqlite_journal, statements)
+    for plan in found:
         assert "version=?" in plan or "version>?" in plan or "INDEX ix_events_" in plan
+    [placed] = [plan for plan in found if "INDEX ix_events_asserted" in plan]
+    assert f"{ALL_KEY} AND version>? AND version<?)" in placed  # what came after the checkpoint's last event in order
+    assert "COVERING INDEX ix_events_revised" in placed
+    assert "(account_id=? AND version<?)" not in placed  # that would be everything
 
 
 def test_sqlite_finds_account_terms_by_their_index(sqlite_journal, statements):

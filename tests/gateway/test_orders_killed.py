@@ -9,6 +9,7 @@ from contextlib import suppress
 import pytest
 
 from ledger.errors import GatewayError
+from ledger.events.deals import Origin
 from ledger.events.orders import Verdict
 from ledger.gateway.client import ZmqGateway
 from ledger.gateway.serve.lock import FileLock
@@ -59,6 +60,7 @@ def test_a_server_process_killed_during_a_call_leaves_an_order_that_is_looked_up
         status = until(found, "the order at the broker")
         assert (status.answer.state, status.answer.verdict) == (RequestState.ANSWERED, Verdict.ACCEPTED)
         assert [order.ticket for order in status.lookup.orders] == [status.answer.order]
+        assert [deal.origin for deal in status.lookup.deals] == [Origin.RECOVERY]
         assert gateway.order_send(message("two", service.store)).verdict is Verdict.ACCEPTED
         assert len(gateway.positions().positions) == 2
     with Commands(service) as commands:

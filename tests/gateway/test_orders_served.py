@@ -17,8 +17,9 @@ from ledger.gateway.client import ZmqGateway
 from ledger.gateway.serve.requests import Requests
 from ledger.gateway.serve.store import Store
 from ledger.order_messages import RequestState
+from ledger.protocol.order_requests import content_of, digest_of
 from ledger.testing.service import SENT
-from tests.support.order_messages import message, send_fields
+from tests.support.order_messages import message, send_fields, utc_msc
 from tests.support.service import GIVE_UP_MS, GIVE_UP_SEC, ServedTerminal
 
 HOUR_SEC: Final = 3_600.0
@@ -219,6 +220,38 @@ def test_a_token_on_two_orders_resolves_nothing(served):
     assert (found["state"], len(found["orders"]), len(found["deals"])) == ("unresolved", 2, 2)
 
 
+def test_a_list_that_is_none_is_no_lookup(served):
+    """O10: ``orders_get`` returns None after 10012, and whatever the history has, nothing was looked up."""
+    served.terminal.control("fail", fault="unknown-executed:1")
+    served.ask_fields(send_fields("one", served.service.store.id))
+    served.terminal.control("fail", fault="fail:1000")
+    found = status(served, "one", lookup=True)
+    assert (found["state"], found["verdict"], "lookup" in found, "orders" in found) == ("unresolved", "unknown", False, False)
+    served.terminal.control("heal")
+    assert look_up(served, "one")["state"] == "answered"
+
+
+def test_what_was_received_when_the_service_died_was_never_executed(tmp_path):
+    """O22, crash point C3: it died between the two steps; the client learns that nothing was sent."""
+    before = Store.open(tmp_path / "gateway.db")
+    one = message("one", before.id)
+    assert before.requests.receive(
+        "one",
+        digest=digest_of(one),
+        content=content_of(one),
+        token=one.token,
+        valid_until=one.valid_until_utc_msc,
+        now=utc_msc(),
+    )
+    before.close()
+    with ServedTerminal(tmp_path) as served, ZmqGateway(served.endpoint, timeout_ms=GIVE_UP_MS) as gateway:
+        served.until_connected()
+        assert gateway.order_status("one", store=before.id, fence=False, lookup=False).answer.state is RequestState.FENCED
+        with pytest.raises(GatewayRefused) as refused:
+            gateway.order_send(one)
+        assert (refused.value.code, refused.value.executed, calls(served)) == ("FENCED", "never", 0)
+
+
 # ---- what is refused before anything is stored
 
 
@@ -226,6 +259,7 @@ def test_a_token_on_two_orders_resolves_nothing(served):
     ("fields", "code", "field"),
     [
         ({"comment": "x" * 28}, "BAD_REQUEST", "comment"),
+        ({"comment": "x" * 30}, "BAD_REQUEST", "comment"),
         ({"comment": "\N{GRINNING FACE}" * 14}, "BAD_REQUEST", "comment"),
         ({"magic": -1}, "BAD_REQUEST", "magic"),
         ({"magic": 2**63}, "BAD_REQUEST", "magic"),

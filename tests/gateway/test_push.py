@@ -168,6 +168,24 @@ def test_a_gap_that_cannot_be_filled_is_a_reason_to_look(gateway):
     assert gateway.next() == 6
 
 
+def test_a_jump_of_numbers_is_asked_for_and_another_epoch_is_followed(gateway):
+    """O41: 9 comes after 5."""
+    gateway.seq = 4
+    gateway.listen(silent_sec=HOUR_SEC)
+    gateway.publish(5)
+    assert (gateway.next(), gateway.asked) == (5, [])
+    gateway.stored = [6, 7, 8, 9]
+    gateway.publish(9)
+    assert [gateway.next() for _ in range(4)] == [6, 7, 8, 9]
+    assert gateway.asked[0] == 5
+    gateway.epoch = 2  # the service was started again with its store: its numbers go on
+    gateway.publish(10)
+    assert gateway.next() == 10
+    gateway.store, gateway.epoch, gateway.seq = "b", 1, 0  # with another one: nobody knows what was between
+    gateway.publish(1)
+    assert gateway.next() is None
+
+
 def test_another_store_is_a_reason_to_look(gateway):
     gateway.listen(silent_sec=HOUR_SEC)
     gateway.publish(1)

@@ -21,7 +21,7 @@ def run(example: str) -> None:
 
 def test_the_examples_of_an_engine_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    recording, reconciling = examples()
+    recording, reconciling, ordering = examples()
     run(recording)
     assert capsys.readouterr().out.splitlines() == ["0.10000000", "0.000000"]
     assert (tmp_path / "desk.db").exists()
@@ -31,7 +31,9 @@ def test_the_examples_of_an_engine_run(tmp_path, monkeypatch, capsys):
     with Sandbox.start("--server", "Broker-Live", "--positions", "2") as sandbox:
         assert "tcp://127.0.0.1:5555" in reconciling
         run(reconciling.replace("tcp://127.0.0.1:5555", sandbox.endpoint))
-    assert capsys.readouterr().out.splitlines() == ["SUCCESS 3"]
+        run(ordering.replace("tcp://127.0.0.1:5555", sandbox.endpoint))
+        assert len(sandbox.books()["positions"]) == 3
+    assert capsys.readouterr().out.splitlines() == ["SUCCESS 3", "filled 0.10000000"]
 
 
 def test_every_command_that_readme_names_is_there():

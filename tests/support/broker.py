@@ -128,6 +128,7 @@ class ScriptedGateway:
         self.reconnections = 0
         self.specs: tuple[RemoteSymbol, ...] = ()
         self.money: tuple[Decimal, Decimal] | None = None
+        self.orders_limit: int | None = None
         self.offers_deals = True
         self._now_us = now_us
         self._deals: dict[int, Deal] = {}
@@ -208,7 +209,8 @@ class ScriptedGateway:
             raise GatewayRefused("GET_ACCOUNT", code="UNKNOWN_ACTION")
         balance, credit = self.money
         answer = RemoteAccount(
-            login=self.name.login, server=self.name.server, currency="USD", mode=self.mode, balance=balance, credit=credit
+            login=self.name.login, server=self.name.server, currency="USD", mode=self.mode, balance=balance, credit=credit,
+            orders_limit=self.orders_limit,
         )  # fmt: skip
         self._happen("account")
         return answer

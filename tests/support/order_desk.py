@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any, Final
 
@@ -37,7 +37,7 @@ from tests.support.broker import ACCOUNT, ScriptedGateway, Watch
 OUTCOMES: Final = {
     "fill": "executed and answered 10009",
     "accept": "accepted with 10009; its deals show up later (``settle``)",
-    "reject": "refused with 10016",
+    "reject": "refused, with what ``refusal`` has: 10016",
     "refuse": "the gateway refuses the message before it stores anything",
     "lost": "the message never arrives",
     "late": "the message arrives later (``deliver``)",
@@ -73,6 +73,8 @@ class OrderingGateway(ScriptedGateway):
         self.clock_ahead_msc = 0
         self.executions: list[str] = []
         self.keeps_comments = True
+        self.looks_up = True
+        self.refusal: dict[str, Any] = {"retcode": 10016}
         self.rows: dict[str, tuple[RequestState, OrderAnswer | None]] = {}
         self.active: dict[int, RemoteOrder] = {}
         self.past: dict[int, RemoteOrder] = {}
@@ -87,6 +89,7 @@ class OrderingGateway(ScriptedGateway):
         self._hidden: list[FillRecorded] = []
         self._undelivered: list[OrderMessage] = []
         self._under_way: list[OrderMessage] = []
+        self._messages: dict[str, OrderMessage] = {}
         self._ticket = 1000
 
     # ---- what the test defines
@@ -108,6 +111,22 @@ class OrderingGateway(ScriptedGateway):
     def finish(self, outcome: str = "fill") -> None:
         """Let the terminal come back from a call."""
         self._done(self._under_way.pop(0), outcome)
+
+    def execute_late(self, client_id: str, volume: str | None = None, *, ticket: int | None = None) -> int:
+        """Execute what was sent long ago, or some of it; returns its ticket. It is FILLED then, or CANCELED with a fill."""
+        message = self._messages[client_id]
+        assert message.side is not None
+        assert message.volume is not None
+        if ticket is None:
+            self._ticket += 1
+            ticket = self._ticket
+            self.past[ticket] = self._order(message, ticket, 0 if message.side is Side.BUY else 1, 2, message.comment)
+        part = message.volume if volume is None else Decimal(volume)
+        self.past[ticket] = attrs.evolve(
+            self.past[ticket], state=4 if part == message.volume else 2, volume_current=message.volume - part
+        )
+        self._book(self._deal(ticket, message.side, part, None))
+        return ticket
 
     def restart(self) -> None:
         """Start the gateway again with the store that it has."""
@@ -183,8 +202,8 @@ class OrderingGateway(ScriptedGateway):
         if answer is None:
             answer = OrderAnswer(client_id=client_id, state=state, raw=b"{}", store=self.store)
         found = None
-        if lookup and not self._under_way:
-            orders = (*self.active.values(), *self.past.values())
+        if lookup and self.looks_up and not self._under_way:
+            orders = self._named((*self.active.values(), *self.past.values()))
             found = Lookup(
                 from_msc=0, to_msc=self.server_msc, connected=self.connected, orders=orders, deals=tuple(self._deals.values()),
                 rows=len(orders), server_time_msc=self.server_msc, login=self.name.login, server=self.name.server,
@@ -212,11 +231,16 @@ class OrderingGateway(ScriptedGateway):
     # ---- parts
 
     def _listed(self, orders: Any) -> RemoteOrders:
-        listed = tuple(orders)
+        listed = self._named(orders)
         return RemoteOrders(
             orders=listed, raw=json.dumps([len(self.calls), *(one.ticket for one in listed)]).encode(), login=self.name.login,
             server=self.name.server, connected=self.connected, server_time_msc=self.server_msc,
         )  # fmt: skip
+
+    def _named(self, orders: Iterable[RemoteOrder]) -> tuple[RemoteOrder, ...]:
+        """Return orders with the client id of each whose token the store knows."""
+        known = {one.token: client_id for client_id, one in self._messages.items() if client_id in self.rows}
+        return tuple(attrs.evolve(one, client_id=known.get((one.comment or "")[:20])) for one in orders)
 
     def _arrive(self, message: OrderMessage, outcome: str) -> OrderAnswer:
         client_id = message.client_id
@@ -230,6 +254,7 @@ class OrderingGateway(ScriptedGateway):
         if message.valid_until_utc_msc < self._now_us() // 1000:
             raise GatewayRefused("ORDER_SEND", code="EXPIRED", detail="too late", executed="never")
         self.rows[client_id] = RequestState.SENDING, None
+        self._messages[client_id] = message
         if outcome == "sending":
             self._under_way.append(message)
             return self._answer(message, None, state=RequestState.SENDING)
@@ -252,7 +277,9 @@ class OrderingGateway(ScriptedGateway):
                 self._execute_message(message)
             answer = self._answer(message, Verdict.UNKNOWN, state=RequestState.UNRESOLVED, retcode=10012)
         elif outcome == "reject":
-            answer = self._answer(message, Verdict.REJECTED, retcode=10016)
+            verdict = Verdict.UNKNOWN if self.refusal.get("order") else Verdict.REJECTED
+            state = RequestState.UNRESOLVED if verdict is Verdict.UNKNOWN else RequestState.ANSWERED
+            answer = self._answer(message, verdict, state=state, **self.refusal)
         else:
             answer = self._answer(message, Verdict.ACCEPTED, retcode=10009, **self._execute_message(message, outcome))
         self.rows[client_id] = answer.state, answer
@@ -359,10 +386,17 @@ class OrderingGateway(ScriptedGateway):
 class OrderDesk:
     """An open account with a gateway that takes orders, in agreement and verified."""
 
-    def __init__(self, mode: str = "hedging", ledger: Ledger | None = None) -> None:
-        self.watch = Watch()
-        self.ledger = Ledger.open("memory://", now_us=self.watch) if ledger is None else ledger
-        self.gateway = OrderingGateway(now_us=self.watch, mode=mode)
+    def __init__(
+        self,
+        mode: str = "hedging",
+        url: str = "memory://",
+        *,
+        gateway: OrderingGateway | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        self.watch = watch or Watch()
+        self.ledger = (Ledger.open if url == "memory://" or gateway else Ledger.create)(url, now_us=self.watch)
+        self.gateway = gateway or OrderingGateway(now_us=self.watch, mode=mode)
         self.account = self.ledger.account(ACCOUNT)
         self.account.open(currency="USD", mode=mode)
         self.reconciler = StateReconciler(self.account, self.gateway, monotonic=self.watch.monotonic, sleep=self.watch.sleep)

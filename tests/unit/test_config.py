@@ -138,6 +138,8 @@ def test_commands_state_which_file_they_read(folders):
         ("[sync]\ninterval_sec = 0\n", "sync.interval_sec"),
         ("[sync]\ninterval_sec = 'x'\n", "sync.interval_sec: expected `float | null`, got `str`"),
         ("[sync]\ninterval_sec = nan\n", "sync.interval_sec"),
+        ("[marks]\nkeep = 5\n", "Did you mean keep_days?"),
+        ("[marks]\nkeep_days = 1\n", "marks.keep_days"),
         ("[gateway]\ntimeout_ms = 'soon'\n", "gateway.timeout_ms"),
         ("[gateway]\nform = 'xml'\n", "gateway.form"),
         ("gateway = 5\n", "gateway: expected `object`"),

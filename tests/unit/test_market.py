@@ -13,6 +13,7 @@ from ledger import BalanceAsserted, Ledger, OrderIntended
 from ledger.errors import GatewayTimeout
 from ledger.journal.health import HeldBack, SyncHealth
 from ledger.journal.memory import MemoryJournal
+from ledger.marks import Mark
 from ledger.order_manager.market import MarketReader
 from ledger.order_messages import RemoteCheck, RemoteTick
 from ledger.orders.limits import DayFigures, Denied, Limits, Market, check
@@ -92,6 +93,10 @@ class Desk:
 
     def verify(self, **health: Any) -> None:
         self.ledger.journal.save_sync_health(attrs.evolve(HEALTH, seen_us=self.now_us, verified_us=self.now_us, **health))
+
+    def sample(self, at_us: int, floating: int | None) -> None:
+        floated = None if floating is None else Decimal(floating)
+        self.ledger.journal.save_mark(ACCOUNT, Mark(at_us=at_us, floating=floated))
 
     def read(self, request: OrderRequest = BUY, **rules: Any) -> Market:
         orders = self.account.replayed_orders(self.account.selection()[0])
@@ -249,22 +254,6 @@ def test_a_deal_from_before_the_day_that_comes_late_is_not_of_the_day(desk):
     assert desk.read(**DAY).day == DayFigures(balance=Decimal(10_300), results=Decimal(0))
 
 
-@attrs.frozen
-class Mark:
-    time_us: int
-    floating: Decimal | None
-
-
-class Marks:
-    """Marks as a test sets them."""
-
-    def __init__(self) -> None:
-        self.marks: list[Mark] = []
-
-    def newest_mark(self, *, at_us: int) -> Mark | None:
-        return max((one for one in self.marks if one.time_us <= at_us), key=lambda one: one.time_us, default=None)
-
-
 def next_day(desk: Desk) -> int:
     """Go on to 10:00 of the next day; return when that day began, in microseconds."""
     desk.now_us = START_US + 24 * HOUR_MSC * 1000
@@ -277,13 +266,50 @@ def next_day(desk: Desk) -> int:
     [(0, 0, "allowed"), (60, 60, "allowed"), (61, 0, "daily_loss_max"), (0, 61, "daily_loss_max"), (-1, 0, "daily_loss_max")],
 )
 def test_marks_at_the_days_start_and_now_have_to_be_fresh(desk, start_age_sec, now_age_sec, expected):
-    marks = Marks()
     start_us = next_day(desk)
-    marks.marks = [
-        Mark(start_us - start_age_sec * 1_000_000, Decimal(50)), Mark(desk.now_us - now_age_sec * 1_000_000, Decimal(-400))
-    ]  # fmt: skip
-    desk.reader = MarketReader(desk.account, desk.gateway, marks)
+    desk.sample(start_us - start_age_sec * 1_000_000, 50)
+    desk.sample(desk.now_us - now_age_sec * 1_000_000, -400)
     assert desk.judge(daily_loss_max=500) == expected
+
+
+def test_a_mark_from_before_the_newest_deal_is_not_of_now(desk):
+    desk.sample(next_day(desk) - 1, 0)
+    desk.sample(desk.now_us, 400)
+    assert desk.read(**DAY).floating == Decimal(400)
+    desk.now_us += 1_000_000
+    desk.record(fill(2, 24 * 3600, side="sell", entry="out", position_id=1, volume="0.5", profit=400))
+    assert desk.read(**DAY).floating is None  # 400 are earned already
+    desk.gateway.equity = Decimal(-9)
+    assert desk.read(**DAY).floating == Decimal(-10)
+    desk.sample(desk.now_us + 1, 20)
+    desk.now_us += 2
+    assert desk.read(**DAY).floating == Decimal(20)
+
+
+def test_a_mark_that_shows_no_floating_result_is_no_substitute(desk):
+    desk.sample(next_day(desk), None)
+    desk.gateway.equity = Decimal(1)
+    assert desk.judge(daily_loss_max=500) == "daily_loss_max"
+    assert desk.judge(daily_loss_max=500, daily_base="balance") == "allowed"
+
+
+def test_the_day_of_a_firm_begins_with_what_was_open_then(desk):
+    """O44: positions were at -330 when the firm's day began, an hour before the server's, and are at -505 now."""
+    server_us = next_day(desk)
+    firm_us = server_us - HOUR_MSC * 1000
+    desk.sample(firm_us, -330)
+    desk.sample(server_us, -330)
+    desk.sample(desk.now_us, -505)
+    rules = {"daily_loss_max": 500, "day": "Europe/Prague"}
+    assert (desk.judge(**rules), desk.judge(CLOSE, **rules)) == ("daily_loss_max", "allowed")
+    desk.now_us += 1
+    desk.sample(desk.now_us, -500)
+    assert desk.judge(**rules) == "allowed"
+    between = 13 * 3600 + 1800  # half an hour after the firm's midnight
+    desk.record(fill(2, between, side="sell", entry="out", position_id=1, volume="0.5", profit=100))
+    desk.now_us += 1
+    desk.sample(desk.now_us, -505)
+    assert (desk.judge(**rules), desk.judge(daily_loss_max=500, day="server")) == ("allowed", "daily_loss_max")
 
 
 def test_without_a_fresh_mark_the_brokers_equity_counts(desk):

@@ -631,6 +631,18 @@ def test_stops_that_were_asked_for_and_are_not_there_are_a_break():  # O37
     assert (desk.order_breaks, desk.order("c-2").state.value) == ([], "filled")
 
 
+def test_stops_that_the_broker_reports_as_set_and_does_not_show_are_a_break():  # O37: 10025
+    desk = holding()
+    desk.intend("c-2", kind="stops", position_id=TICKET, sl=9)
+    desk.answer("c-2", "no_change", retcode=10025)
+    assert desk.order("c-2").state.value == "filled"
+    desk.sync(2)
+    assert desk.order_breaks == [("stops", "missing", TICKET, 1)]
+    desk.broker.stops[TICKET] = (Decimal(9), Decimal(0))
+    desk.quiet()
+    assert (desk.order_breaks, desk.order("c-2").state.value) == ([], "filled")
+
+
 def test_a_stop_that_the_broker_dropped_is_a_break():
     desk = holding()
     desk.intend("c-2", kind="stops", position_id=TICKET, sl=9)

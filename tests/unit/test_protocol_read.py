@@ -326,9 +326,10 @@ def test_a_list_of_deals_that_was_cut_is_refused():
 
 
 def test_an_account_is_read():
-    read = read_account(answer(account=ACCOUNT | {"currency_digits": 2, "equity": 999.25}, connected=True))
+    read = read_account(answer(account=ACCOUNT | {"currency_digits": 2, "equity": 999.25, "margin": 12.5}, connected=True))
     assert (read.login, read.server, read.currency, read.mode) == (70113, "Broker-Live", "USD", MarginMode.HEDGING)
     assert (str(read.balance), read.credit, read.currency_digits, read.equity) == ("1000.50", 0, 2, Decimal("999.25"))
+    assert read.margin == Decimal("12.5")
     assert read.connected is True
 
 

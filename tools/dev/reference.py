@@ -30,6 +30,7 @@ _SETTINGS: Final = {
     "gateway.insecure": "allow an unencrypted connection to another machine",
     "gateway.terminal": "with `mt5:`: program of the terminal; without it the module chooses one",
     "sync.interval_sec": "seconds between two syncs of the daemon; 15 without it",
+    "marks.keep_days": "days for which it is known what each account was worth, sync by sync",
     "seal.key": "file with the secret key to seal with",
 }
 #: What a setting of the policy may be, where its type does not state it.
@@ -38,6 +39,21 @@ _POLICY_VALUES: Final = {
     "magics": "list of magic numbers",
     "vanish_share": "share, 0.5 for half",
 }
+#: What of an event is known again, where it is not a digest of its content: natural key -> events, and what a later one means.
+_NATURAL_KEYS: Final = (
+    ("`deal:DEAL`", "every record of a deal", "fields become known (`DealCompleted`), the broker revises it (`DealRevised`); else refused"),
+    ("`account`", "`AccountOpened`", "refused"),
+    ("`identity`", "`GatewayIdentified`", "it is recorded once"),
+    ("`symbol:SYMBOL`", "`SymbolSpecified`", "the broker changed the specification"),
+    ("`order:CLIENT`", "`OrderIntended`, `OrderDenied`", "refused: a client id is used once"),
+    ("`order:CLIENT:answer`", "`OrderAnswered`", "refused: later findings are `OrderResolved`"),
+    ("`order:CLIENT:resolved:N`", "`OrderResolved`", "refused: N counts the resolutions"),
+    ("`order:TICKET:seen`", "`OrderSeen`", "the broker shows the order otherwise than before"),
+    ("`stops:POSITION`", "`StopsSeen`", "the broker shows other stops than before"),
+    ("`limits`", "`LimitsSet`", "other limits than before"),
+    ("`halt:SCOPE:N`", "`TradingHalted`, `TradingResumed`", "refused: N counts both together"),
+    ("`pin:N`", "`StorePinned`", "refused: N counts them"),
+)
 _LINE: Final = 100
 _SECTION: Final = re.compile(r"^(?:Args|Attributes|Raises):$")
 _ENTRY: Final = re.compile(r"^ {4}(\w+): (.*)$")
@@ -49,8 +65,13 @@ _PARTS: Final = {
     "gateway.metatrader5": "A terminal in the same process",
     "portfolio": "Portfolio",
     "views": "What a portfolio shows",
+    "order_manager": "Order manager",
+    "orders.request": "What an engine asks for",
+    "orders.policy": "How orders are sent and resolved",
+    "orders.limits": "Limits, and what their check returns",
     "orders.view": "Orders",
     "orders.states": "States of orders",
+    "engines": "Adapters for existing engines",
     "journal": "What an append returns",
     "snapshot": "What a gateway reported",
     "values": "Values",
@@ -309,6 +330,16 @@ def _events() -> Iterator[str]:
         "be empty is `None` where its value is not known, never 0. `caused_by` is the version of the event that an event "
         "follows from, `evidence` the SHA-256 of the broker's raw answer (`ledger log --evidence` prints it).",
     )
+    yield from (
+        "## How an event is known again",
+        "",
+        "Recording an event again changes nothing, because each has a *natural key* in its account (`natural_key` in `ledger "
+        "log --json`). The same content under the same key is a duplicate. Other content is the next record of the same, "
+        "numbered behind a `#` (`order:557416535:seen#2`), or it is refused.",
+        "",
+    )
+    yield from _table(("natural key", "event", "with other content"), _NATURAL_KEYS)
+    yield from ("Every other event is known by a digest of its content.", "")
     modules: dict[str, list[tuple[Any, int]]] = {}
     for cls, schema in KINDS.values():
         modules.setdefault(cls.__module__, []).append((cls, schema))

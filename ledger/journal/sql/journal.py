@@ -106,9 +106,12 @@ _ALL_PLACED: Final = f"{_WITH_PLACE} AND placement = {OUT_OF_ORDER}"
 _ALL_ASSERTED: Final = f"{_WITH_PLACE} AND placement = {ASSERTED} AND order_msc >= ? AND version <= ?"
 _PLACED_FROM: Final = f"{_ALL_PLACED} AND order_msc >= ? AND version <= ?"
 #: What arrived late, or completes a deal, belongs before something that had arrived in order already: what belongs behind a
-#: checkpoint came after the last of its events in order. Only a revision of before can have moved a deal ahead.
+#: checkpoint came after the last of its events in order. Only a revision can move a deal ahead, and with it what completes the
+#: deal from then on: the first revision that did came before all of these.
 _PLACED_BEHIND: Final = (
-    f"{_ALL_PLACED} AND version > ? AND version <= ? UNION ALL {_ALL_PLACED} AND kind = 'DealRevised' AND version <= ?"
+    f"{_ALL_PLACED} AND version > coalesce((SELECT min(version) - 1 FROM events WHERE account_id = ? AND order_msc >= ? AND "
+    "version IN (SELECT version FROM events WHERE account_id = ? AND kind = 'DealRevised' AND version <= ?)), ?) "
+    "AND version <= ?"
 )
 _ORDER_ROWS: Final = (
     f"SELECT {POSTING}, recorded_us FROM events WHERE account_id = ? AND version > ? AND version <= ? AND time_msc <= ? AND "
@@ -322,7 +325,7 @@ class SqlJournal:
         late: tuple[str, tuple[Any, ...]]
         if after is not None and until_msc is None:
             newest_plain = after.reading.newest_plain
-            late = _PLACED_BEHIND, (key, newest_plain, version, key, newest_plain)
+            late = _PLACED_BEHIND, (key, key, after.place[0], key, newest_plain, newest_plain, version)
         else:
             late = _PLACED_FROM, (key, after.place[0] if after else 0, version)
             if until_msc is not None:
