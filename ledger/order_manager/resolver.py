@@ -237,9 +237,9 @@ class Resolver:
             return
         sent_msc = self._account.terms.clock.from_utc_msc(self._sent_utc_msc(order, answer))
         if lookup.from_msc > sent_msc or lookup.to_msc < server_msc:
-            self._note(order, f"not found, and the lookup from {lookup.from_msc} to {lookup.to_msc} misses a part of the time since")
+            self._note(order, f"not found, and the lookup of {lookup.from_msc} to {lookup.to_msc} misses a part of the time")
             return
-        self._agree(order, lookup.server_time_msc, lookup.rows, answer, epoch)
+        self._agree(order, server_msc, lookup.rows, answer, epoch)
 
     def _agree(self, order: Order, server_time_msc: int, rows: int, answer: OrderAnswer, epoch: int) -> None:
         """Count a trusted lookup that did not find what was asked for, and presume its absence where the rule allows it."""

@@ -197,7 +197,7 @@ def test_an_id_that_was_sent_with_other_content_is_rejected_and_has_no_part_of_t
     def order_send(message, **_):
         raise GatewayRefused("ORDER_SEND", code="CLIENT_ID_CONFLICT", detail="another volume", executed="never")
 
-    restored.gateway.order_send = order_send
+    setattr(restored.gateway, "order_send", order_send)  # noqa: B010  # as a method of the gateway
     order = started(restored).submit(OrderRequest.market("EURUSD", "sell", "0.3"), "once")
     assert (order.state, order.tickets, order.verdict) == (STATES.REJECTED, (), Verdict.REJECTED)
     assert "CLIENT_ID_CONFLICT" in order.why
@@ -212,6 +212,7 @@ def test_an_answer_that_names_an_order_on_the_other_side_is_not_recorded(desk):
     order = left_unknown(restored, other, "lost", OrderRequest.market("EURUSD", "sell", "0.1"))
     restored.gateway.rows[order.client_id] = desk.gateway.rows["once"]
     state, answer = restored.gateway.rows[order.client_id]
+    assert answer is not None
     restored.gateway.rows[order.client_id] = state, attrs.evolve(answer, client_id=order.client_id)
     other.resolve()
     assert (other.order(order.client_id).state, other.order(order.client_id).tickets) == (STATES.UNKNOWN, ())
