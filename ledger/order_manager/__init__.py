@@ -379,9 +379,10 @@ class OrderManager:
         """Return why nothing may be sent through this gateway now."""
         try:
             service = self._service()
-        except (GatewayError, OrdersRefused) as error:
-            value = "it takes no orders" if isinstance(error, OrdersRefused) else "no answer"
-            return Denied(rule="gateway", limit="it takes orders of this account", value=value, why=str(error))
+        except GatewayError as error:
+            return Denied(rule="gateway", limit="it answers", value="no answer", why=str(error))
+        except OrdersRefused as error:  # it was started a moment ago, or it is another one than before
+            return Denied(rule="gateway", limit="it takes orders of this account", value="it does not", why=str(error))
         if service.store != orders.pinned_store:
             return Denied(
                 rule="store",

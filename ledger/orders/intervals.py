@@ -12,10 +12,11 @@ from copy import copy
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ledger.events.orders import OrderKind
 from ledger.orders.request import OrderRequest
+from ledger.orders.states import OrderState
 from ledger.orders.view import Order, Orders
 from ledger.portfolio import Portfolio
 from ledger.values import Side, plain
@@ -94,7 +95,7 @@ class Book:
     def __init__(self, portfolio: Portfolio, orders: Orders, at_utc_msc: int, *, late: frozenset[str] = frozenset()) -> None:
         self.nets = portfolio.terms.opened.mode.nets
         self.portfolio = portfolio
-        self.orders = orders.open_orders(at_utc_msc)
+        self.orders = tuple(_unknown(order) if order.client_id in late else order for order in orders.open_orders(at_utc_msc))
         self.view, self.late = orders, late
         self.changes = tuple((order, self.change_of(order)) for order in self.orders)
         self.volumes, self.positions_count = portfolio.volumes, portfolio.positions_count
@@ -308,6 +309,13 @@ def _may_be_of(name: str, order: Order) -> bool:
 def is_of_strategy(name: str, request: OrderRequest) -> bool:
     """Return whether a request is of a strategy, by its name or as ``magic:NUMBER``."""
     return name == request.strategy or (request.magic is not None and name == f"{MAGIC}{request.magic}")
+
+
+def _unknown(order: Order) -> Order:
+    """Return an order whose answer did not come as unknown, unless something of it is recorded by now."""
+    if order.state is not OrderState.INTENDED:
+        return order
+    return evolve(order, state=OrderState.UNKNOWN, why="no answer within its deadline")
 
 
 def _group(changes: Iterable[tuple[Order, Change]]) -> dict[str | None, list[Change]]:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from itertools import product
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
@@ -116,7 +116,7 @@ def lots() -> st.SearchStrategy[Decimal]:
 def requests(draw: st.DrawFn, mode: str, positions: tuple[tuple[str, Decimal], ...], *, is_open: bool) -> Open:
     kinds = ["market", "pending"] + ["close"] * bool(positions) + ["close_by"] * (mode == "hedging" and len(positions) > 1)
     kind = draw(st.sampled_from(kinds))
-    state = draw(st.sampled_from(["intended", "unknown", "late", "working"])) if is_open else "intended"
+    state = draw(st.sampled_from(["intended", "unknown", "late", "late here", "working"])) if is_open else "intended"
     if kind in ("close", "close_by"):
         one = draw(st.integers(1, len(positions)))
         by = draw(st.integers(1, len(positions)).filter(lambda other: other != one)) if kind == "close_by" else None
@@ -148,7 +148,8 @@ def ask(account: Account, limits: Limits) -> bool | None:
         "close": lambda: OrderRequest.close(one.position_id, one.volume),  # type: ignore[arg-type]
         "close_by": lambda: OrderRequest.close_by(one.position_id, one.by_position_id),  # type: ignore[arg-type]
     }[one.kind]()
-    found = check(limits, portfolio, orders, MARKET, wanted)
+    late = frozenset(f"c{number}" for number, order in enumerate(account.orders, 1) if order.state == "late here")
+    found = check(limits, portfolio, orders, evolve(MARKET, late=late), wanted)
     return found.is_reducing if isinstance(found, Allowed) else None
 
 
@@ -230,7 +231,8 @@ def test_an_allowed_request_breaks_no_limit_of_volume_whatever_is_true(account, 
 
 @given(accounts())
 def test_new_risk_waits_for_what_is_unknown_of_its_symbol(account):
-    is_unknown = any(one.state in ("unknown", "late") and one.symbol == account.request.symbol for one in account.orders)
+    unknown = [one for one in account.orders if one.state in ("unknown", "late", "late here")]
+    is_unknown = any(one.symbol == account.request.symbol for one in unknown)
     if ask(account, Limits()) is False:
         assert not is_unknown
 

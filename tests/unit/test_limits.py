@@ -323,6 +323,14 @@ def test_an_order_past_its_deadline_is_unknown():
     assert judge(Limits(), BUY, late, now_utc_msc=NOW_MSC - 1) == "allowed"
 
 
+def test_an_order_whose_answer_this_process_missed_is_unknown_before_its_deadline():
+    """It is late here at once; the journal shows that only when the order could not be sent any more."""
+    sent = intended("a", symbol="EURUSD", side="buy", volume="0.1", until_utc_msc=NOW_MSC + 5_000)
+    assert judge(Limits(), BUY, sent) == "allowed"
+    assert judge(Limits(), BUY, sent, late=frozenset({"a"})) == "unknown_orders"
+    assert judge(Limits(), BUY, sent, answered("a", "accepted", 7), late=frozenset({"a"})) == "allowed"
+
+
 STOPS = StopsSeen(position_id=1, sl="1.05", tp="1.2", time_msc=START_MSC)
 UNKNOWN_STOPS = [intended("s", "stops", position_id=1, sl="1.06"), answered("s", "unknown")]
 OPENED_WITH_STOP = [intended("o", symbol="EURUSD", side="buy", volume=1, sl="1.05"), answered("o", "accepted", 1)]

@@ -368,6 +368,20 @@ def test_a_gateway_of_another_account_is_refused(desk):
         started(desk)
 
 
+@pytest.mark.parametrize("changes", [{"login": None}, {"login": 1}, {"can": frozenset({"push"})}, {"protocol": 1}, None])
+def test_a_gateway_that_takes_no_orders_any_more_denies_them_until_it_does_again(desk, changes):
+    manager = started(desk)
+    stated = desk.gateway.ping
+    desk.gateway.ping = lambda: None if changes is None else attrs.evolve(stated(), **changes)
+    desk.watch.move(11)
+    decision = manager.check_risk(BUY)
+    assert (decision.is_allowed, decision.rule) == (False, "gateway")
+    assert manager.submit(BUY).state is STATES.DENIED
+    desk.gateway.ping = stated
+    desk.sync()
+    assert manager.submit(BUY).state is STATES.FILLED
+
+
 def test_another_store_needs_a_person(desk):  # C12, O26
     manager = started(desk)
     desk.gateway.then("killed")
