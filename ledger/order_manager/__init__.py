@@ -504,7 +504,7 @@ class OrderManager:
             for one in open_now
             if one.store is not None
             and one.client_id not in ours
-            and (one.is_unknown or one.client_id in late or (is_start and one.state is OrderState.INTENDED))
+            and (one.has_to_be_found or one.client_id in late or (is_start and one.state is OrderState.INTENDED))
         ]
 
     # ---- the rest

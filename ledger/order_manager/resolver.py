@@ -64,7 +64,7 @@ class Resolver:
         """
         _, orders = self._account.current_orders()
         for order in orders.open_orders(self._now_utc_msc()):
-            if order.is_unknown and order.store is not None:
+            if order.has_to_be_found and order.store is not None:
                 self.resolve_one(order)
 
     def resolve_one(self, order: Order, refusal: GatewayRefused | None = None) -> None:

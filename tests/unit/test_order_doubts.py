@@ -396,3 +396,28 @@ class Float64(float):
 @given(number=st.floats(allow_nan=False))
 def test_a_float_of_a_subclass_is_the_decimal_that_the_float_is(number):
     assert exact_text(Float64(number)) == Decimal(repr(number))
+
+
+# ---- an answer that names nothing
+
+
+@pytest.mark.parametrize(
+    ("state", "found"), [(1, STATES.WORKING), (2, STATES.CANCELLED), (4, STATES.PARTIAL), (5, STATES.REJECTED)]
+)
+def test_an_order_that_was_accepted_without_a_ticket_is_found_by_its_token(desk, state, found):
+    manager = started(desk)
+    send = desk.gateway.order_send
+
+    def order_send(message, **arguments):
+        answer = attrs.evolve(send(message, **arguments), order=0)
+        desk.gateway.rows[message.client_id] = answer.state, answer
+        return answer
+
+    setattr(desk.gateway, "order_send", order_send)  # noqa: B010  # as a method of the gateway
+    order = manager.submit(OrderRequest.pending("EURUSD", "buy", "0.1", type="limit", price="1.0"))
+    assert (order.state, order.tickets) == (STATES.WORKING, ())
+    (ticket,) = desk.gateway.active
+    if state != 1:
+        desk.gateway.end(ticket, state=state)
+    manager.resolve()
+    assert (manager.order(order.client_id).state, manager.order(order.client_id).tickets) == (found, (ticket,))
