@@ -196,17 +196,17 @@ def _order_events(account: Account, kind: str) -> Iterator[Any]:
 def blocked_by_unknown(portfolio: Portfolio, orders: Iterable[Order]) -> dict[str | None, tuple[str, ...]]:
     """Return symbol -> the client ids of the unknown orders that block it; None for those that may be about any symbol."""
     blocked: dict[str | None, tuple[str, ...]] = {}
-    for one in orders:
+    listed = tuple(orders)
+    for one in listed:
         if one.is_unknown and one.kind is not OrderKind.STOPS:  # asking for stops again does no harm
-            position = portfolio.position(one.position_id) if one.position_id else None
-            symbol = one.symbol if position is None else position.symbol
+            symbol = _symbol_of(one, portfolio, listed)
             blocked[symbol] = (*blocked.get(symbol, ()), str(one.client_id))
     return blocked
 
 
 def _symbol_of(order: Order, portfolio: Portfolio, orders: Sequence[Order]) -> str | None:
     """Return which symbol an order is about: its position's, its own, or that of the order that it changes or cancels."""
-    position = portfolio.positions.get(order.position_id or 0)
+    position = portfolio.position(order.position_id) if order.position_id else None
     if position is not None:
         return position.symbol
     request = order.request
