@@ -69,22 +69,21 @@ class Engine:
 
     def start(self) -> Json:
         """Recover as an engine does at its start; orders that are unknown are stated, and it goes on with them."""
-        refused = None
         if not self._account.is_open:
             self._reconciler.startup_recovery()
-        try:
-            self._manager = OrderManager(self._account, self._gateway, policy=self._policy)
-        except OrdersRefused as error:
-            refused = str(error)
-            self._manager = self._manager_with_unknown()
+        refused = self._open(allow_unknown=False)
+        if self._manager is None:
+            refused = self._open(allow_unknown=True) or refused
         self._reconciler = StateReconciler(self._account, self._gateway, orders=self._manager)
-        return {**self.sync(startup=True), "refused": refused}
+        return {**self.sync(startup=True), "refused": refused, "started": self._manager is not None}
 
-    def _manager_with_unknown(self) -> OrderManager | None:
+    def _open(self, *, allow_unknown: bool) -> str | None:
+        """Make the order manager; return why that was refused."""
         try:
-            return OrderManager(self._account, self._gateway, policy=self._policy, allow_unknown=True)
-        except OrdersRefused:
-            return None
+            self._manager = OrderManager(self._account, self._gateway, policy=self._policy, allow_unknown=allow_unknown)
+        except OrdersRefused as error:
+            return str(error)
+        return None
 
     def order(
         self,

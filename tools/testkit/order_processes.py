@@ -281,6 +281,11 @@ class Way:
         """Decide about the next order message: ``lose``, ``delay`` (``deliver`` ends it), ``duplicate``, ``lose answer``."""
         self._next = what
 
+    @property
+    def waiting(self) -> int:
+        """How many messages are delayed."""
+        return len(self._late)
+
     def deliver(self) -> Json:
         """Deliver what was delayed, and return its answer."""
         known = len(self.answers)
