@@ -12,10 +12,11 @@ from copy import copy
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ledger.events.orders import OrderKind
 from ledger.orders.request import OrderRequest
+from ledger.orders.states import OrderState
 from ledger.orders.view import Order, Orders
 from ledger.portfolio import Portfolio
 from ledger.values import Side, plain
@@ -81,6 +82,13 @@ class Exposure:
         )
 
 
+def _unknown_if(order: Order, late: frozenset[str]) -> Order:
+    """Return an order as unknown where its answer is late."""
+    if order.state is OrderState.INTENDED and order.client_id in late:
+        return evolve(order, state=OrderState.UNKNOWN, why="no answer within its deadline")
+    return order
+
+
 class Book:
     """The positions of an account together with its open orders: what may be held of each symbol.
 
@@ -94,8 +102,8 @@ class Book:
     def __init__(self, portfolio: Portfolio, orders: Orders, at_utc_msc: int, *, late: frozenset[str] = frozenset()) -> None:
         self.nets = portfolio.terms.opened.mode.nets
         self.portfolio = portfolio
-        self.orders = orders.open_orders(at_utc_msc)
-        self.view, self.late = orders, late
+        self.orders = tuple(_unknown_if(order, late) for order in orders.open_orders(at_utc_msc))
+        self.view = orders
         self.changes = tuple((order, self.change_of(order)) for order in self.orders)
         self.volumes, self.positions_count = portfolio.volumes, portfolio.positions_count
         self.by_symbol = _group(self.changes)
