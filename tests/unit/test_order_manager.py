@@ -217,6 +217,19 @@ def test_no_answer_is_unknown_and_never_rejected(desk):  # O6, 64
     assert (manager.order(order.client_id).state, desk.net) == (STATES.FILLED, Decimal("0.1"))
 
 
+def test_an_order_whose_answer_is_late_blocks_before_its_time_is_over(desk):  # R4: for whoever waited, it is unknown already
+    manager = started(desk)
+    desk.gateway.then("sending")
+    assert manager.submit(BUY).state is STATES.UNKNOWN
+    denied = manager.check_risk(BUY)
+    assert isinstance(denied, Denied)
+    assert denied.rule == "unknown_orders"
+    assert manager.submit(BUY).state is STATES.DENIED
+    desk.gateway.finish()
+    manager.resolve()
+    assert manager.submit(BUY).state is STATES.FILLED
+
+
 @pytest.mark.parametrize("outcome", ["answer lost", "timeout executed", "killed executed"])
 def test_an_executed_order_is_found_and_its_fill_recorded(desk, outcome):  # O23, O24, C6 to C8
     manager = started(desk)
