@@ -109,7 +109,9 @@ class Resolver:
                     self._record([to_answered(answer, answer.verdict, time_msc=self._now_msc())], answer.raw)
                 if order.kind in _CHANGES:
                     self._look_at_target(self._known(order), answer, epoch)
-                elif status.lookup is not None and order.kind is not OrderKind.STOPS:
+                elif status.lookup is not None and order.kind is OrderKind.STOPS:  # a sync sees them where they were set
+                    self._count_absence(self._known(order), status.lookup, NotFound(), answer, epoch)
+                elif status.lookup is not None:
                     self._match(self._known(order), status.lookup, answer, epoch)
             case RequestState.RECEIVED | RequestState.SENDING | RequestState.NEVER:
                 self._note(order, f"the gateway has it as {answer.state.value}")
