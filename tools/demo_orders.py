@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # Python looks in 
 from tools.dev import bootstrap
 
 _LOT = "0.10"
-_POLICY = {"absence": "presume", "absent_after_sec": 0.2, "missing_lookups": 6}
+_POLICY: Any = {"absence": "presume", "absent_after_sec": 0.2, "missing_lookups": 6}
 _LOST_MS = 700
 
 

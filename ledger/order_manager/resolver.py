@@ -119,7 +119,9 @@ class Resolver:
                     self._record([to_answered(answer, answer.verdict, time_msc=self._now_msc())], answer.raw)
                 if order.kind in _CHANGES:
                     self._look_at_target(self._known(order), answer, epoch)
-                elif lookup is not None and order.kind is not OrderKind.STOPS:
+                elif lookup is not None and order.kind is OrderKind.STOPS:  # a sync sees them where they were set
+                    self._count_absence(self._known(order), lookup, NotFound(), answer, epoch)
+                elif lookup is not None:
                     self._match(self._known(order), lookup, answer, epoch)
             case RequestState.RECEIVED | RequestState.SENDING | RequestState.NEVER:
                 self._note(order, f"the gateway has it as {answer.state.value}")
@@ -160,7 +162,7 @@ class Resolver:
 
     def _record_fenced(self, order: Order, answer: OrderAnswer, refusal: GatewayRefused | None) -> None:
         """The gateway never passed it on, and never will: that is proven, if it is the store that the intent names."""
-        if answer.store not in (None, order.store):
+        if answer.store != order.store:
             self._note(order, f"the answer is of store {answer.store}, the intent of {order.store}")
             return
         if order.verdict is not None:

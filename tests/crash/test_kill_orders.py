@@ -55,7 +55,7 @@ def test_an_order_that_only_one_side_knows_is_noticed(judged):
     broker = judged.service.broker()
     for order in orders_of(broker):
         order.comment = "L" + "A" * 19
-    found = {harm.what.partition(" ")[2] for harm in judge(judged.account, broker, {*judged.noted, "lost-1"})}
+    found = {harm.what.partition(" ")[2] for harm in judge(judged.account, broker, {**judged.noted, "lost-1": "filled"})}
     assert "intent that was acknowledged is not in the journal" in found
     assert any("is not in the ledger" in what for what in found)
     assert any("the broker has no such order" in what for what in found)

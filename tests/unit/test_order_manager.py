@@ -6,6 +6,7 @@ Numbers like O6 are those of the cases that the design lists.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +14,7 @@ import attrs
 import pytest
 
 from ledger import (
+    GatewayError,
     GatewayTimeout,
     JournalUnavailable,
     OrderConflict,
@@ -387,6 +389,28 @@ def test_a_journal_that_fails_with_the_answer_is_caught_up_later(desk, monkeypat
     assert (again.order("ema-1").state, desk.gateway.executions) == (STATES.FILLED, ["ema-1"])
 
 
+@pytest.mark.parametrize("outcome", ["lost", "killed", "killed executed", "sending"])
+def test_what_an_engine_was_sending_when_it_was_killed_blocks_the_next_one_at_once(desk, outcome):
+    """Its message is valid for some seconds more: nobody waits for its answer, and a second order could double it."""
+    engine, send = started(desk), desk.gateway.order_send
+
+    def send_and_end(*arguments: Any, **words: Any) -> None:
+        with suppress(GatewayError):
+            send(*arguments, **words)
+        raise SystemExit
+
+    desk.gateway.then(outcome)
+    desk.gateway.order_send = send_and_end
+    with pytest.raises(SystemExit):
+        engine.submit(BUY, "ema-1")
+    desk.gateway.fail(GatewayTimeout("no answer"), on="order_status")
+    with pytest.raises(OrdersRefused, match="1 orders are unknown"):
+        started(desk)
+    again = started(desk, allow_unknown=True)
+    assert again.order("ema-1").state is STATES.UNKNOWN
+    assert again.check_risk(BUY).rule == "unknown_orders"
+
+
 # ---- gateways that take no orders
 
 
@@ -501,6 +525,33 @@ def test_an_order_without_a_ticket_cannot_be_cancelled(hedging):
     hedging.gateway.then("timeout")
     order = manager.submit(BUY)
     assert manager.cancel(order.client_id).state is STATES.DENIED
+
+
+def test_unknown_stops_keep_no_engine_from_starting(hedging):
+    manager = started(hedging)
+    position = manager.submit(BUY).ticket
+    hedging.gateway.then("killed")
+    stops = manager.submit(OrderRequest.stops(position, sl="1.05"))
+    again = started(hedging)
+    assert again.order(stops.client_id).state is STATES.UNKNOWN
+    hedging.gateway.then("killed")
+    again.submit(BUY)
+    with pytest.raises(OrdersRefused, match="1 orders are unknown"):
+        started(hedging)
+
+
+def test_unknown_stops_that_no_sync_shows_are_presumed_absent_in_time(hedging):
+    hedging.account.record(CarrierProven(kind=Carrier.COMMENT, ticket=5, time_msc=hedging.gateway.server_msc))
+    manager = started(hedging, policy=PRESUME)
+    position = manager.submit(BUY).ticket
+    hedging.gateway.then("killed")
+    stops = manager.submit(OrderRequest.stops(position, sl="1.05"))
+    states = []
+    for _ in range(6):
+        hedging.watch.move(60)
+        manager.resolve()
+        states.append(manager.order(stops.client_id).state)
+    assert states == [STATES.UNKNOWN] * 4 + [STATES.ABSENT] * 2
 
 
 # ---- following

@@ -48,6 +48,8 @@ _LOOK_SEC: Final = 0.003
 _CHECK_EVERY: Final = 20  # kills
 _WORLD_KILLS: Final = 200  # then journal, store and books are new ones
 _TICK_MS: Final = 150
+#: Prices move, and for some calls an order that is done is in neither list, and its deals are not shown.
+_BEHAVIOUR: Final = {"tick_every_ms": _TICK_MS, "history_delay_calls": 4, "deals_delay_calls": 6}
 _BLOCK_MAX_SEC: Final = 1.0
 _ABSENT_SEC: Final = 4.0  # longer than any call blocks: whatever is absent then was not executed
 _OPEN_MAX: Final = 30
@@ -98,7 +100,7 @@ def open_market(settings: dict[str, Any], report: Callable[[str | None], object]
     lot, step = Decimal(100_000), Decimal("0.01")
     further = {name: Symbol(name, digits, step, lot, name[3:], Decimal(price)) for name, digits, price in _FURTHER}
     service.FakeTerminal = Market  # type: ignore[misc]  # this process has no other
-    return service.open_fake(settings | {"symbols": {**SYMBOLS, **further}, "behaviour": {"tick_every_ms": _TICK_MS}}, report)
+    return service.open_fake(settings | {"symbols": {**SYMBOLS, **further}, "behaviour": _BEHAVIOUR}, report)
 
 
 def digits_of() -> dict[str, int]:
@@ -441,21 +443,21 @@ def _runs(pid: int) -> bool:
 # -------------------------------------------------------------------------------------------------------------- the judge
 
 
-def judge(account: Any, broker: Any, noted: set[str]) -> Iterator[Harm]:
+def judge(account: Any, broker: Any, noted: dict[str, str]) -> Iterator[Harm]:
     """Compare what the ledger has with the broker's books, after a recovery.
 
     Args:
         account: The account.
         broker: The books.
-        noted: Client ids whose intents were acknowledged.
+        noted: Client ids whose intents were acknowledged, and the state of each that the engine saw last.
     """
     _, orders = account.current_orders()
     ours = {one.client_id: one for one in orders.orders(at_utc_msc=time.time_ns() // 1_000_000) if one.client_id is not None}
     by_token = {one.token: one for one in ours.values() if one.token is not None}
-    for client_id in sorted(noted - ours.keys()):
+    for client_id in sorted(noted.keys() - ours.keys()):
         yield Harm(what="an intent that was acknowledged is not in the journal", client_id=client_id)
     yield from _judge_requests(by_token, broker)
-    yield from _judge_executed(by_token, broker)
+    yield from _judge_executed(by_token, broker, noted)
     for one in ours.values():
         if one.state.value == "intended":
             yield Harm(what="is neither resolved nor reported as unknown", client_id=one.client_id)
@@ -476,7 +478,7 @@ def _judge_requests(by_token: dict[str, Any], broker: Any) -> Iterator[Harm]:
             yield Harm(what=f"order_send was called, and the ledger has {one.state.value} ({one.why})", client_id=one.client_id)
 
 
-def _judge_executed(by_token: dict[str, Any], broker: Any) -> Iterator[Harm]:
+def _judge_executed(by_token: dict[str, Any], broker: Any, noted: dict[str, str]) -> Iterator[Harm]:
     """Judge the orders at the broker."""
     from ledger.orders.states import AT_BROKER
 
@@ -496,6 +498,8 @@ def _judge_executed(by_token: dict[str, Any], broker: Any) -> Iterator[Harm]:
         if one.kind.value not in made:
             continue  # a change that was refused, with an order: the fake records one
         seen[one.client_id] += 1
+        if noted.get(one.client_id) in ("rejected", "absent", "denied") and order.state != 5:  # not rejected
+            yield Harm(what=f"the engine saw {noted[one.client_id]}: order {order.ticket}", client_id=one.client_id)
         wanted = expected.get(order.state, at_broker)
         if one.state.value not in wanted:
             yield Harm(
@@ -598,7 +602,7 @@ class World:
         self.engine: int | None = None
         self.engines = 0
         self.notes = folder / "0.notes"
-        self.noted: set[str] = set()
+        self.noted: dict[str, str] = {}  # client id -> the state that the engine saw last
         self.wanted: str | None = None
         self.moments: list[tuple[int, tuple[str, str]]] = []  # of kills, UTC msc
         self.harmed: set[tuple[str | None, str]] = set()
@@ -667,7 +671,10 @@ class World:
             if mark == "x":
                 self._report(Harm(what=f"the engine ended by itself: {json.loads(rest)[-1500:]}"))
             elif mark == "i":
-                self.noted.add(rest)
+                self.noted[rest] = "intended"
+            elif mark == "s":
+                client_id, _, state = rest.partition(" ")
+                self.noted[client_id] = state
             elif mark == "w":
                 self.wanted = rest
         self.notes.unlink(missing_ok=True)
