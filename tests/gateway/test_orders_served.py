@@ -172,7 +172,7 @@ def test_a_terminal_process_that_dies_inside_a_call_leaves_it_unresolved(served,
 
 
 def test_a_call_that_takes_too_long_is_unresolved(tmp_path):
-    with ServedTerminal(tmp_path, call_deadline_sec=0.3) as served:
+    with ServedTerminal(tmp_path, call_deadline_sec=2.0) as served:
         served.until_connected()
         served.block(HOUR_SEC, "order_send")
         send_later(served, "one")
