@@ -160,3 +160,15 @@ def test_what_is_presumed_has_every_part_of_the_rule(agreements, policy):
     assert len(agreements) >= policy.missing_lookups
     assert agreements[-1].at_utc_msc - 1_000_000 >= policy.absent_after_sec * 1000
     assert len({one.server_time_msc for one in agreements}) > 1
+
+
+@given(st.integers(3, 6), st.integers(10_000, 200_000), st.data())
+def test_each_doubt_alone_is_enough(count, apart_msc, data):
+    at = [1_000_000 + 240_000 + number * apart_msc for number in range(count)]
+    whole = [Agreement(at_utc_msc=one, server_time_msc=one, epoch=1, rows=5) for one in at]
+    policy = OrderPolicy(absence="presume")
+    assert is_absent(whole, 1_000_000, policy, is_carrier_proven=True)
+    doubt = data.draw(st.sampled_from([{"epoch": 2}, {"rows": 6}, {"server_time_msc": at[0]}]))
+    assert not is_absent([*whole[:-1], attrs.evolve(whole[-1], **doubt)], 1_000_000, policy, is_carrier_proven=True)
+    assert not is_absent(whole, at[-1] - 239_999, policy, is_carrier_proven=True)
+    assert not is_absent(whole[:2], 1_000_000, policy, is_carrier_proven=True)
