@@ -121,9 +121,10 @@ class OrderManager:
         service = self._service(at_once=True)
         self._pin_first(service)
         for order in self._unanswered(is_start=True):
+            self._late_with(order)  # nobody here waits for its answer
             self._resolver.resolve_one(order)
         _, orders = self._current_orders()
-        unknown = [one for one in orders.open_orders(self._now_utc_msc()) if one.is_unknown]
+        unknown = [one for one in self.orders(open_only=True) if one.is_unknown]
         if unknown and not allow_unknown:
             ids = ", ".join(str(one.client_id) for one in unknown[:5])
             raise OrdersRefused(

@@ -389,6 +389,23 @@ def test_an_order_of_a_lost_store_is_found_by_its_token(desk):  # C12
     assert manager.order(order.client_id).state is STATES.FILLED
 
 
+def test_an_intent_of_an_earlier_process_is_unknown_at_once_where_nobody_answers_for_it(desk, monkeypatch):  # C1
+    started(desk).create_order(BUY)
+
+    def busy(*_: Any, **__: Any) -> Any:
+        raise GatewayTimeout("no answer")
+
+    monkeypatch.setattr(desk.gateway, "order_status", busy)
+    with pytest.raises(OrdersRefused, match="unknown"):
+        started(desk)
+    manager = started(desk, allow_unknown=True)
+    assert manager.check_risk(BUY).rule == "unknown_orders"
+    monkeypatch.undo()
+    desk.sync()
+    manager.resolve()
+    assert manager.check_risk(BUY).is_allowed
+
+
 def test_clocks_that_differ_send_nothing(desk):  # C16
     manager = started(desk)
     desk.gateway.clock_ahead_msc = 5_000
