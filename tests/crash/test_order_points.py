@@ -6,6 +6,8 @@ of it after one start-up recovery, that its positions are the terminal's, and wh
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -14,12 +16,14 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 from ledger import Ledger
+from tests.crash.conftest import ROOT
 from tests.support.journals import new_url
 from tools.testkit.crash_points import POINTS, CrashPoints, Point
 from tools.testkit.order_processes import (
     TIMEOUT_MS,
     OrderEngineProcess,
     OrderGatewayProcess,
+    Way,
     until,
 )
 
@@ -27,6 +31,8 @@ Json = dict[str, Any]
 FIRST: Final = "first"  # the order that proves that the broker's records carry client ids
 #: What is not found is presumed absent soon; not before a start has ended, which looks a few times.
 PRESUME: Final[Json] = {"absence": "presume", "absent_after_sec": 0.2, "missing_lookups": 6}
+LOST_MS: Final = 1_500  # how long an answer is waited for that does not come
+LOOKS: Final = 25  # far more than are needed to presume absence
 LOT: Final = Decimal("0.10")
 
 
@@ -86,7 +92,7 @@ class Desk:
     def die(self, point: Point, client_id: str) -> Json | None:
         """Order, and let a process die at a point; return what the engine knows then, None where it died."""
         self.points.arm(point.name)
-        self.engine.tell("order", client_id=client_id)
+        self.engine.command("order", client_id=client_id)
         heard = self.engine.hear()
         assert not self.points.is_armed(point.name), "somebody came to the point"
         assert self.engine.is_dead() == (point.victim == "engine")
@@ -121,6 +127,10 @@ class Desk:
         for engine in self.engines:
             engine.close()
         self.gateway.close()
+
+
+def command(*words: str) -> None:
+    subprocess.run([sys.executable, "-m", "ledger", *words], cwd=ROOT, check=True, capture_output=True)
 
 
 @pytest.fixture
@@ -201,3 +211,200 @@ def test_one_engine_goes_through_all_points(kind, mode, desk):
         play(one, point)
     assert one.gateway.executions().total() == 1 + len(POINTS)
     one.is_whole()
+
+
+# ---------------------------------------------------------------------------------------------------- C2: on the way
+
+
+@pytest.fixture
+def way(desk) -> Iterator[tuple[Desk, Way]]:
+    """A desk whose engine orders over a way that a test disturbs."""
+    one = desk()
+    between = Way(one.gateway.endpoint)
+    try:
+        one.engine.close()
+        one.endpoint = between.endpoint
+        one.engine = one.new_engine()
+        assert one.engine.do("start")["refused"] is None
+        yield one, between
+    finally:
+        between.close()
+
+
+def test_a_message_that_is_lost_late_or_doubled_is_executed_once_at_most(way):
+    """C2: lost or late, it is fenced when the engine asks; later it is refused, by the fence and by its own time."""
+    one, between = way
+    for what in ("lose", "delay", "lose answer", "duplicate"):
+        between.then(what)
+        order = one.engine.do("order", client_id=what.replace(" ", "-"), timeout_ms=LOST_MS)["order"]
+        executed = what in ("lose answer", "duplicate")
+        assert one.gateway.executed(order["client_id"]) == executed
+        assert (order["state"], order["verdict"]) == (("filled", "accepted") if executed else ("rejected", "fenced"))
+        if what == "delay":
+            assert between.deliver()["error_code"] == "FENCED"
+    one.is_agreed(one.engine.do("sync"))
+
+
+def test_a_message_that_is_30_seconds_late_is_refused_by_its_own_time(way):
+    """C2, O21: the engine died, nobody asked, and nothing fences the message but that it expired."""
+    one, between = way
+    between.then("delay")
+    one.engine.command("order", client_id="late")
+    until(lambda: between.waiting, "the message")
+    one.engine.close()
+    one.points.set_gateway_clock(30_000)
+    assert between.deliver()["error_code"] == "EXPIRED"
+    one.points.set_gateway_clock(0)
+    look = one.restart_engine()
+    assert (look["orders"]["late"]["state"], one.gateway.executed("late")) == ("rejected", 0)
+    assert one.engine.do("order", client_id="next")["order"]["state"] == "filled"
+    one.is_agreed(one.engine.do("sync"))
+
+
+# ------------------------------------------------------------------------------------- C5, C11: found late, or not at all
+
+
+def test_what_reaches_the_broker_after_its_absence_was_presumed_is_found_and_reported(desk):
+    """C5, O15: a presumption is no proof. Its fill counts, and the break names it."""
+    one = desk()
+    one.points.hold("C5-delivered")
+    heard = one.die(POINTS["C5-delivered"], "late")
+    assert heard is not None
+    assert heard["order"]["state"] == "unknown"
+    until(lambda: one.sees("late", "absent"), "its absence")
+    one.points.release("C5-delivered")
+    until(lambda: one.gateway.executed("late"), "what was under way at the broker")
+    look = until(lambda: one.sees("late", "filled"), "the late fill")
+    assert ["order", "late_fill", "late"] in look["breaks"]
+    assert look["positions"] == one.gateway.positions()
+
+
+@pytest.mark.parametrize("fault", ["not-connected", "wrong-login"])
+def test_a_terminal_that_is_logging_in_again_proves_nothing(fault, desk):
+    """C11: without its server, or in another account, what is not found is not absent, however often it is looked for."""
+    one = desk()
+    one.die(POINTS["C4"], "lost")
+    one.gateway.control("fail", fault=f"{fault}:-1")
+    for _ in range(LOOKS):
+        assert one.sees("lost", "absent") is None
+    assert one.engine.do("look")["orders"]["lost"]["state"] == "unknown"
+    one.gateway.control("heal")
+    one.gateway.until_ready()
+    until(lambda: one.sees("lost", "absent"), "its absence")
+    assert one.gateway.executed("lost") == 0
+
+
+# ------------------------------------------------------------------------------------------------- C12, C14: the store
+
+
+@pytest.mark.parametrize("name", ["C4", "C7"])
+def test_a_replaced_store_answers_for_no_order_of_the_old_one(name, desk):
+    """C12, O26: what was executed is found by its token, what was not stays unknown until a person decides."""
+    one, executed = desk(), int(POINTS[name].is_executed)
+    one.die(POINTS[name], "open")
+    one.engine.close()
+    one.gateway.kill()
+    one.gateway.store.unlink()
+    one.gateway.start()
+    look = one.restart_engine()
+    if executed:
+        assert (look["orders"]["open"]["state"], look["orders"]["open"]["basis"]) == ("filled", "token")
+    else:
+        until(lambda: one.engine.do("look")["orders"]["open"]["state"] == "unknown", "the end of its validity")
+    assert ("pinned" in look["refused"], look["started"]) == (True, False)
+    if not executed:
+        command("order", "resolve", "open", "--outcome", "absent", "--reason", "seen", "--yes", "--journal", one.url)
+    command("gateway", "pin", "--gateway", one.gateway.endpoint, "--reason", "new disk", "--yes", "--journal", one.url)
+    look = one.restart_engine()
+    assert (look["refused"], look["started"]) == (None, True)
+    assert one.engine.do("order", client_id="next")["order"]["state"] == "filled"
+    assert one.gateway.executed("open") == executed
+    one.is_agreed(one.engine.do("sync"))
+
+
+def test_of_two_gateways_of_one_terminal_one_sends(tmp_path):
+    """C14: the other is read-only as long as the first has the terminal, and it is not the pinned one."""
+    points = CrashPoints(tmp_path / "points")
+    points.share_a_terminal()
+    url = new_url("sqlite", tmp_path)
+    first = OrderGatewayProcess(tmp_path / "first", points)
+    second = OrderGatewayProcess(tmp_path / "second", points)
+    other_url = f"sqlite:///{tmp_path}/other.db"
+    try:
+        with OrderEngineProcess(url, first.endpoint, points) as engine:
+            engine.do("start")
+            assert engine.do("order", client_id=FIRST)["order"]["state"] == "filled"
+        with OrderEngineProcess(url, second.endpoint, points) as engine:
+            assert "pinned" in engine.do("start")["refused"]
+        with OrderEngineProcess(other_url, second.endpoint, points) as engine:
+            engine.do("start")
+            assert engine.do("order", client_id="second")["order"]["state"] in ("denied", "unknown", "rejected")
+        assert (first.executed(FIRST), first.executed("second")) == (1, 0)
+    finally:
+        first.close()
+        second.close()
+
+
+# ------------------------------------------------------------------------------------ C13, C15, C16: engines and clocks
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_two_engines_with_one_client_id_send_once(kind, desk):
+    """C13: both are about to record the intent; the one whose append was no duplicate sends."""
+    one = desk(kind)
+    other = one.new_engine()
+    assert other.do("start")["refused"] is None
+    one.points.hold("intent")
+    for engine in (one.engine, other):
+        engine.command("order", client_id="both")
+    until(lambda: one.points.held("intent") == 2, "both engines")
+    one.points.release("intent")
+    found = [engine.hear() for engine in (one.engine, other)]
+    assert all(answer is not None and answer["order"]["client_id"] == "both" for answer in found), found
+    assert one.gateway.executed("both") == 1
+    assert one.engine.do("look")["orders"]["both"]["events"] == _ANSWERED
+    other.command("order", client_id="both", volume="0.20")
+    answer = other.hear()
+    assert answer is not None
+    assert answer["error"] == "OrderConflict"
+    one.is_agreed(one.engine.do("sync"))
+
+
+def test_a_ledger_that_was_restored_from_an_old_backup_has_its_orders_again(desk, tmp_path):
+    """C15, O43: what was sent since comes back by its token, and an id that was used is not executed again."""
+    one = desk()
+    copy, restored = tmp_path / "copy.db", f"sqlite:///{tmp_path}/restored.db"
+    command("backup", str(copy), "--journal", one.url)
+    assert one.engine.do("order", client_id="since")["order"]["state"] == "filled"
+    assert one.engine.do("pending", client_id="resting", price="1.00000")["order"]["state"] == "working"
+    one.engine.close()
+    command("restore", str(copy), "--journal", restored)
+    one.url = restored
+    look = one.restart_engine()
+    assert {name: found["state"] for name, found in look["orders"].items()} == {
+        FIRST: "filled", "since": "filled", "resting": "working",
+    }  # fmt: skip
+    one.engine.command("order", client_id="since")
+    one.engine.hear()
+    assert one.gateway.executed("since") == 1
+    assert one.engine.do("order")["order"]["state"] == "filled"
+    assert set(one.gateway.executions().values()) == {1}
+
+
+def test_a_clock_that_jumps_sends_nothing(desk):
+    """C16: the engine's clock, or the gateway's after the order was checked: refused, and proven not sent."""
+    one = desk()
+    for ahead_msc in (-40_000, 40_000):
+        one.engine.do("clock", ahead_msc=ahead_msc)
+        order = one.engine.do("order", client_id=f"engine{ahead_msc}")["order"]
+        assert (order["state"], order["why"].split(":")[0]) == ("denied", "clock")
+    one.engine.do("clock", ahead_msc=0)
+    for ahead_msc, verdict in ((-100_000, "fenced"), (100_000, "expired")):
+        assert one.engine.do("check")["denied_by"] is None
+        one.points.set_gateway_clock(ahead_msc)
+        order = one.engine.do("order", client_id=f"gateway{ahead_msc}")["order"]
+        assert (order["state"], order["verdict"]) == ("rejected", verdict)
+        one.points.set_gateway_clock(0)
+    assert one.gateway.executions().total() == 1
+    assert one.engine.do("order", client_id="next")["order"]["state"] == "filled"
+    one.is_agreed(one.engine.do("sync"))

@@ -69,22 +69,21 @@ class Engine:
 
     def start(self) -> Json:
         """Recover as an engine does at its start; orders that are unknown are stated, and it goes on with them."""
-        refused = None
         if not self._account.is_open:
             self._reconciler.startup_recovery()
-        try:
-            self._manager = OrderManager(self._account, self._gateway, policy=self._policy)
-        except OrdersRefused as error:
-            refused = str(error)
-            self._manager = self._manager_with_unknown()
+        refused = self._open(allow_unknown=False)
+        if self._manager is None:
+            refused = self._open(allow_unknown=True) or refused
         self._reconciler = StateReconciler(self._account, self._gateway, orders=self._manager)
-        return {**self.sync(startup=True), "refused": refused}
+        return {**self.sync(startup=True), "refused": refused, "started": self._manager is not None}
 
-    def _manager_with_unknown(self) -> OrderManager | None:
+    def _open(self, *, allow_unknown: bool) -> str | None:
+        """Make the order manager; return why that was refused."""
         try:
-            return OrderManager(self._account, self._gateway, policy=self._policy, allow_unknown=True)
-        except OrdersRefused:
-            return None
+            self._manager = OrderManager(self._account, self._gateway, policy=self._policy, allow_unknown=allow_unknown)
+        except OrdersRefused as error:
+            return str(error)
+        return None
 
     def order(
         self,
@@ -130,7 +129,8 @@ class Engine:
     def look(self) -> Json:
         """Return orders, positions and breaks; of each order also what is recorded of it, and its deals."""
         portfolio, log = self._account.portfolio, [one.event for one in self._account.events()]
-        orders = {str(one.client_id): shown(one) for one in self._account.orders() if one.client_id is not None}
+        known = self._account.orders() if self._manager is None else self._manager.orders()
+        orders = {str(one.client_id): shown(one) for one in known if one.client_id is not None}
         for client_id, found in orders.items():
             names = [type(event).__name__ for event in log if getattr(event, "client_id", None) == client_id]
             found["events"] = {name: names.count(name) for name in _RECORDED if name in names}
@@ -154,6 +154,7 @@ def shown(order: Order) -> Json:
         "token": order.token,
         "state": order.state.value,
         "why": order.why,
+        "retcode": order.retcode,
         "verdict": None if order.verdict is None else order.verdict.value,
         "outcome": None if order.outcome is None else order.outcome.value,
         "basis": None if order.basis is None else order.basis.value,
