@@ -13,6 +13,7 @@ from typing import Any, Final
 from ledger.clock import utc_text
 from ledger.codec import plain_fields
 from ledger.events import DealRevised, Origin, Recorded
+from ledger.mt5 import ORDER_STATE_NAMES
 from ledger.terms import AccountTerms
 from ledger.values import CASH_WORDS, plain
 
@@ -222,9 +223,10 @@ def _order_answered(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
 
 
 def _order_seen(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
-    rest = f"{data['volume_current']} of {data['volume_initial']} {data['symbol']}"
+    state = ORDER_STATE_NAMES.get(data["state"], f"state {data['state']}").replace("_", " ")
+    rest = f"{data['volume_current']} left of {data['volume_initial']} {data['symbol']}"
     whose = f", ours {data['client_id']}" if "client_id" in data else ", not ours"
-    return f"order {data['ticket']} state {data['state']}, {rest}", (whose, *_quoted(data, "comment"))
+    return f"{data['ticket']} {state}, {rest}", (whose, *_quoted(data, "comment"))
 
 
 def _order_resolved(data: Mapping[str, Any], _: AccountTerms) -> _Parts:

@@ -100,7 +100,8 @@ class OrdersPhase:
         if self.manager is None or self._is_resolved:
             return
         now_msc = self.account.ledger.now_us() // 1000
-        if not any(one.state in OPEN_QUESTION for one in self.account.current_orders()[1].open_orders(now_msc)):
+        open_now = self.account.current_orders()[1].open_orders(now_msc)
+        if not any(one.state in OPEN_QUESTION or one.has_to_be_found for one in open_now):
             return
         self._is_resolved = True
         try:

@@ -183,7 +183,7 @@ STORIES = [
     (OrderAnswered(client_id="c-1", verdict="fenced", time_msc=START_MSC), "c-1 fenced"),
     (
         OrderSeen(ticket=5, symbol="EURUSD", type=2, state=1, volume_initial=1, volume_current="0.4", time_msc=START_MSC),
-        "order 5 state 1, 0.4 of 1 EURUSD, not ours",
+        "5 placed, 0.4 left of 1 EURUSD, not ours",
     ),
     (
         OrderResolved(client_id="c-1", number=1, outcome="absent", basis="absence", time_msc=START_MSC),

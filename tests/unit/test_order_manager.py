@@ -5,6 +5,8 @@ Numbers like O6 are those of the cases that the design lists.
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +14,7 @@ import attrs
 import pytest
 
 from ledger import (
+    GatewayError,
     GatewayTimeout,
     JournalUnavailable,
     OrderConflict,
@@ -135,6 +138,29 @@ def test_an_answer_about_another_order_is_no_answer(desk):
     assert (order.state, kinds_of(desk, order.client_id)) == (STATES.UNKNOWN, ["OrderIntended"])
 
 
+def test_an_order_asks_and_reads_no_more_than_it_needs(desk, monkeypatch):
+    manager = started(desk)
+    manager.submit(BUY)
+    counts: Counter[str] = Counter()
+
+    def count(name: str) -> None:
+        ask = getattr(desk.ledger.journal, name)
+
+        def counted(*arguments, **named):
+            counts[name] += 1
+            return ask(*arguments, **named)
+
+        monkeypatch.setattr(desk.ledger.journal, name, counted)
+
+    for name in ("head", "terms", "append"):
+        count(name)
+    desk.gateway.calls.clear()
+    assert manager.submit(BUY).state is STATES.FILLED
+    assert desk.gateway.calls == ["order_send", "deals"]
+    assert (counts["append"], counts["terms"]) == (3, 0)
+    assert counts["head"] <= 9
+
+
 # ---- denied by our own rules
 
 
@@ -191,6 +217,19 @@ def test_no_answer_is_unknown_and_never_rejected(desk):  # O6, 64
     manager.resolve()
     desk.sync(2)
     assert (manager.order(order.client_id).state, desk.net) == (STATES.FILLED, Decimal("0.1"))
+
+
+def test_an_order_whose_answer_is_late_blocks_before_its_time_is_over(desk):  # R4: for whoever waited, it is unknown already
+    manager = started(desk)
+    desk.gateway.then("sending")
+    assert manager.submit(BUY).state is STATES.UNKNOWN
+    denied = manager.check_risk(BUY)
+    assert isinstance(denied, Denied)
+    assert denied.rule == "unknown_orders"
+    assert manager.submit(BUY).state is STATES.DENIED
+    desk.gateway.finish()
+    manager.resolve()
+    assert manager.submit(BUY).state is STATES.FILLED
 
 
 @pytest.mark.parametrize("outcome", ["answer lost", "timeout executed", "killed executed"])
@@ -350,6 +389,28 @@ def test_a_journal_that_fails_with_the_answer_is_caught_up_later(desk, monkeypat
     assert (again.order("ema-1").state, desk.gateway.executions) == (STATES.FILLED, ["ema-1"])
 
 
+@pytest.mark.parametrize("outcome", ["lost", "killed", "killed executed", "sending"])
+def test_what_an_engine_was_sending_when_it_was_killed_blocks_the_next_one_at_once(desk, outcome):
+    """Its message is valid for some seconds more: nobody waits for its answer, and a second order could double it."""
+    engine, send = started(desk), desk.gateway.order_send
+
+    def send_and_end(*arguments: Any, **words: Any) -> None:
+        with suppress(GatewayError):
+            send(*arguments, **words)
+        raise SystemExit
+
+    desk.gateway.then(outcome)
+    desk.gateway.order_send = send_and_end
+    with pytest.raises(SystemExit):
+        engine.submit(BUY, "ema-1")
+    desk.gateway.fail(GatewayTimeout("no answer"), on="order_status")
+    with pytest.raises(OrdersRefused, match="1 orders are unknown"):
+        started(desk)
+    again = started(desk, allow_unknown=True)
+    assert again.order("ema-1").state is STATES.UNKNOWN
+    assert again.check_risk(BUY).rule == "unknown_orders"
+
+
 # ---- gateways that take no orders
 
 
@@ -366,6 +427,20 @@ def test_a_gateway_of_another_account_is_refused(desk):
     desk.gateway.name = attrs.evolve(ACCOUNT, login=1)
     with pytest.raises(OrdersRefused, match="expected a gateway of account"):
         started(desk)
+
+
+@pytest.mark.parametrize("changes", [{"login": None}, {"login": 1}, {"can": frozenset({"push"})}, {"protocol": 1}, None])
+def test_a_gateway_that_takes_no_orders_any_more_denies_them_until_it_does_again(desk, changes):
+    manager = started(desk)
+    stated = desk.gateway.ping
+    desk.gateway.ping = lambda: None if changes is None else attrs.evolve(stated(), **changes)
+    desk.watch.move(11)
+    decision = manager.check_risk(BUY)
+    assert (decision.is_allowed, decision.rule) == (False, "gateway")
+    assert manager.submit(BUY).state is STATES.DENIED
+    desk.gateway.ping = stated
+    desk.sync()
+    assert manager.submit(BUY).state is STATES.FILLED
 
 
 def test_another_store_needs_a_person(desk):  # C12, O26
@@ -450,6 +525,33 @@ def test_an_order_without_a_ticket_cannot_be_cancelled(hedging):
     hedging.gateway.then("timeout")
     order = manager.submit(BUY)
     assert manager.cancel(order.client_id).state is STATES.DENIED
+
+
+def test_unknown_stops_keep_no_engine_from_starting(hedging):
+    manager = started(hedging)
+    position = manager.submit(BUY).ticket
+    hedging.gateway.then("killed")
+    stops = manager.submit(OrderRequest.stops(position, sl="1.05"))
+    again = started(hedging)
+    assert again.order(stops.client_id).state is STATES.UNKNOWN
+    hedging.gateway.then("killed")
+    again.submit(BUY)
+    with pytest.raises(OrdersRefused, match="1 orders are unknown"):
+        started(hedging)
+
+
+def test_unknown_stops_that_no_sync_shows_are_presumed_absent_in_time(hedging):
+    hedging.account.record(CarrierProven(kind=Carrier.COMMENT, ticket=5, time_msc=hedging.gateway.server_msc))
+    manager = started(hedging, policy=PRESUME)
+    position = manager.submit(BUY).ticket
+    hedging.gateway.then("killed")
+    stops = manager.submit(OrderRequest.stops(position, sl="1.05"))
+    states = []
+    for _ in range(6):
+        hedging.watch.move(60)
+        manager.resolve()
+        states.append(manager.order(stops.client_id).state)
+    assert states == [STATES.UNKNOWN] * 4 + [STATES.ABSENT] * 2
 
 
 # ---- following

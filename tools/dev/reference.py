@@ -41,7 +41,7 @@ _POLICY_VALUES: Final = {
 }
 #: What of an event is known again, where it is not a digest of its content: natural key -> events, and what a later one means.
 _NATURAL_KEYS: Final = (
-    ("`deal:DEAL`", "every record of a deal", "fields become known (`DealCompleted`), the broker revises it (`DealRevised`); else refused"),
+    ("`deal:DEAL`", "every record of a deal", "`DealCompleted`, `DealRevised`, or it is refused"),
     ("`account`", "`AccountOpened`", "refused"),
     ("`identity`", "`GatewayIdentified`", "it is recorded once"),
     ("`symbol:SYMBOL`", "`SymbolSpecified`", "the broker changed the specification"),
