@@ -13,25 +13,15 @@ makes but ``.venv`` is in a temporary folder. The exit code is 0 only if all of 
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # Python looks in the folder of a script, not in the project
 
 from tools.dev import bootstrap
 
 _LOT = "0.10"
-_POLICY: Any = {"absence": "presume", "absent_after_sec": 0.2, "missing_lookups": 6}
+_POLICY: dict[str, Any] = {"absence": "presume", "absent_after_sec": 0.2, "missing_lookups": 6}
 _LOST_MS = 700
-
-
-class Row(NamedTuple):
-    """What a point came to."""
-
-    point: str
-    killed: str
-    known: str
-    how: str
-    executed: int
 
 
 def main() -> int:
@@ -58,7 +48,7 @@ class _Story:
         self.gateway = OrderGatewayProcess(folder / "gateway", self.points)
         self.way = Way(self.gateway.endpoint)
         self.engine: Any = None
-        self.rows: list[Row] = []
+        self.orders = 0
         self.failures: list[str] = []
 
     def play(self) -> None:
@@ -72,24 +62,23 @@ class _Story:
         self.engine.do("sync")
         print(f"{'point':<14}{'killed':<18}when", flush=True)
         for number, point in enumerate(POINTS.values(), 1):
-            self.tell(point.name, point.victim, point.when)
+            self.announce(point.name, point.victim, point.when)
             self.points.arm(point.name)
-            self.at(point.name, point.victim, executed=int(point.is_executed))
+            self.pass_point(point.name, point.victim, executed=int(point.is_executed))
             if number == 2:  # between C1 and C3
                 for what, when in (("lose", "the message is lost"), ("delay", "the message comes too late")):
-                    self.tell("C2", "nobody", when)
+                    self.announce("C2", "nobody", when)
                     self.way.then(what)
-                    self.at("C2", "nobody", executed=0, name=f"C2-{what}")
+                    self.pass_point(f"C2-{what}", "nobody", executed=0)
                 self.holds(self.way.deliver()["error_code"] == "FENCED", "the late message is refused")
 
     # ---- one point
 
-    def at(self, point: str, victim: str, *, executed: int, name: str = "") -> None:
+    def pass_point(self, client_id: str, victim: str, *, executed: int) -> None:
         """Order, lose whoever is at the point, start again, and look."""
         from tools.testkit.order_processes import until
 
-        client_id = name or point
-        self.engine.tell("order", client_id=client_id, **({"timeout_ms": _LOST_MS} if victim == "nobody" else {}))
+        self.engine.command("order", client_id=client_id, **({"timeout_ms": _LOST_MS} if victim == "nobody" else {}))
         self.engine.hear()
         if victim == "server process":
             self.gateway.wait_dead()
@@ -98,20 +87,19 @@ class _Story:
         until(lambda: self.gateway.executed(client_id) == executed, "what was under way at the broker")
         look = self.start()
         known = look["orders"].get(client_id)
-        state, how = _words(known)
+        print(f"{'':<14}known: {_words(known)}")
         if known is not None and known["state"] == "unknown":
-            self.holds(self.engine.do("check")["denied_by"] == "unknown_orders", "an unknown order blocks the next one")
+            self.holds(self.engine.do("check")["denied_by"] == "unknown_orders", "it blocks the engine's next order")
             until(lambda: self.engine.do("sync")["orders"][client_id]["state"] == "absent", "its absence")
-            how += ", blocks; then presumed absent"
-        print(f"{'':<14}known: {state} ({how})")
+            print(f"{'':<14}then:  ABSENT (presumed: not found, again and again)")
         count = self.gateway.executed(client_id)
         if not executed:
             again = client_id if known is None else f"{client_id}-again"
             self.engine.do("order", client_id=again)
-            count += self.gateway.executed(again) if again != client_id else self.gateway.executed(client_id)
+            count += self.gateway.executed(again)
             print(f"{'':<14}the engine orders again")
         self.look_at_positions(client_id, count)
-        self.rows.append(Row(point, victim, state, how, count))
+        self.orders += 1
 
     def look_at_positions(self, client_id: str, count: int) -> None:
         """Compare what the ledger has with the terminal's own books."""
@@ -121,7 +109,7 @@ class _Story:
         self.holds(count == 1, f"{client_id} is at the broker once, found {count}", quiet=True)
         self.holds(set(executions.values()) == {1}, "no client id is executed twice", quiet=True)
         self.holds(look["positions"] == positions, "the ledger's positions are the terminal's", quiet=True)
-        self.holds(len(positions) == executions.total() == len(self.rows) + 2, "there is no other position", quiet=True)
+        self.holds(len(positions) == executions.total() == self.orders + 2, "there is no other position", quiet=True)
         self.holds(look["breaks"] == [] and look["sync"] == "SUCCESS", "nothing is left unexplained", quiet=True)
 
     # ---- what it is made of
@@ -135,7 +123,7 @@ class _Story:
         self.engine = OrderEngineProcess(self.url, self.way.endpoint, self.points, **_POLICY)
         return self.engine.do("start")
 
-    def tell(self, point: str, victim: str, when: str) -> None:
+    def announce(self, point: str, victim: str, when: str) -> None:
         """Show what happens at a point."""
         print(f"{point:<14}{victim:<18}{when}", flush=True)
 
@@ -157,24 +145,23 @@ class _Story:
         """Print how it went; return the exit code."""
         for failure in self.failures:
             print(f"DOES NOT HOLD: {failure}", file=sys.stderr)
-        if self.failures or not self.rows:
-            return 1
-        print(f"\n{len(self.rows)} times somebody died or a message was lost; {len(self.rows)} positions, none twice.")
-        print("All of it holds.")
-        return 0
+        if not self.failures:
+            print(f"\n{self.orders} crashes and lost messages, {self.orders} orders, {self.orders} positions.")
+            print("All of it holds.")
+        return 1 if self.failures else 0
 
 
-def _words(known: Any) -> tuple[str, str]:
+def _words(known: Any) -> str:
     """Return what the ledger has of an order after the restart, and how it knows that."""
     if known is None:
-        return "nothing", "no intent: nothing was sent"
-    state = known["state"]
-    if state == "unknown":
-        return "UNKNOWN", "neither answered nor found"
-    if known["basis"] is not None:
-        return state.upper(), f"found at the broker by its {known['basis']}"
-    ways = {"fenced": "proven not sent: fenced by the gateway's store", "accepted": "the gateway's stored answer"}
-    return state.upper(), ways.get(known["verdict"], known["why"])
+        return "nothing (no intent, so nothing was sent)"
+    state, verdict = known["state"].upper(), known["verdict"]
+    if known["state"] == "unknown":
+        return f"{state} (neither answered nor found)"
+    if verdict == "fenced":
+        return f"{state} (proven: the gateway's store never lets it out)"
+    is_answered = verdict == "accepted" and known["retcode"] is not None
+    return f"{state} (its answer was stored)" if is_answered else f"{state} (found at the broker by its token)"
 
 
 if __name__ == "__main__":

@@ -129,7 +129,8 @@ class Engine:
     def look(self) -> Json:
         """Return orders, positions and breaks; of each order also what is recorded of it, and its deals."""
         portfolio, log = self._account.portfolio, [one.event for one in self._account.events()]
-        orders = {str(one.client_id): shown(one) for one in self._account.orders() if one.client_id is not None}
+        known = self._account.orders() if self._manager is None else self._manager.orders()
+        orders = {str(one.client_id): shown(one) for one in known if one.client_id is not None}
         for client_id, found in orders.items():
             names = [type(event).__name__ for event in log if getattr(event, "client_id", None) == client_id]
             found["events"] = {name: names.count(name) for name in _RECORDED if name in names}
@@ -153,6 +154,7 @@ def shown(order: Order) -> Json:
         "token": order.token,
         "state": order.state.value,
         "why": order.why,
+        "retcode": order.retcode,
         "verdict": None if order.verdict is None else order.verdict.value,
         "outcome": None if order.outcome is None else order.outcome.value,
         "basis": None if order.basis is None else order.basis.value,

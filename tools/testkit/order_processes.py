@@ -210,7 +210,7 @@ class OrderEngineProcess:
         """Return what it logged."""
         return self._log.read_text(encoding="utf-8")
 
-    def tell(self, do: str, **arguments: Any) -> None:
+    def command(self, do: str, **arguments: Any) -> None:
         """Give it a command."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
@@ -228,7 +228,7 @@ class OrderEngineProcess:
 
     def do(self, command: str, **arguments: Any) -> Json:
         """Give it a command and return its answer."""
-        self.tell(command, **arguments)
+        self.command(command, **arguments)
         found = self.hear()
         if found is None or "error" in found:
             raise RuntimeError(f"the engine was to {command}, found {found}: {self.log()}")
