@@ -710,14 +710,17 @@ def test_half_a_point_is_no_difference(shown, state):
     assert desk.order("c-2").state.value == state
 
 
-def test_a_request_about_the_stops_of_a_position_that_is_gone_is_over():
+@pytest.mark.parametrize(("verdict", "state"), [("accepted", "rejected"), ("unknown", "absent")])
+def test_a_request_about_the_stops_of_a_position_that_is_gone_is_over(verdict, state):
     desk = holding()
     desk.intend("c-2", kind="stops", position_id=TICKET, sl=9)
-    desk.answer("c-2")
+    desk.answer("c-2", verdict)
+    desk.sync()
+    assert desk.order("c-2").is_open, "the position is there"
     desk.broker.deal(TICKET + 1, 1, position_id=TICKET, side="sell", entry="out", profit=0)
     desk.broker.show("")
     desk.quiet()
-    assert (desk.order("c-2").state.value, desk.left) == ("rejected", "flat")
+    assert (desk.order("c-2").state.value, desk.left) == (state, "flat")
 
 
 # ---------------------------------------------------------------------------------------------------------- the manager
