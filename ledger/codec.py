@@ -82,8 +82,8 @@ class Stored(NamedTuple):
     """A row of the events table: first what the fold reads (see ``Posting``), then the rest.
 
     ``placement`` states how replay finds the event's place (see ``ledger.postings``); ``recorded_us`` is UTC in
-    microseconds. Then comes the chain (see ``ledger.journal.chain``), and last the place in the fold order, as second and deal
-    ticket, of events that do not arrive in it.
+    microseconds. Then comes the chain (see ``ledger.journal.chain``), and last what is derived of what it covers: the place
+    in the fold order, as second and deal ticket, of events that do not arrive in it; the client id and token that one names.
     """
 
     time_msc: int
@@ -118,12 +118,16 @@ class Stored(NamedTuple):
     checks: bytes
     order_msc: int | None
     order_deal: int | None
+    client_id: str | None = None
+    token: str | None = None
 
 
 assert Stored._fields[: len(Posting._fields)] == Posting._fields
 
 #: Which of these columns hold text, and which bytes; all others hold whole numbers.
-TEXT_COLUMNS: Final = frozenset(("kind", "symbol", "data", "natural_key", "correlation", "evidence", "comment", "origin"))
+TEXT_COLUMNS: Final = frozenset(
+    ("kind", "symbol", "data", "natural_key", "correlation", "evidence", "comment", "origin", "client_id", "token")
+)
 BYTE_COLUMNS: Final = frozenset(("prev_hash", "hash", "checks"))
 
 #: Stored name -> class and the schema version it is written with.
@@ -200,7 +204,7 @@ def encode(event: Event, terms: AccountTerms) -> Stored:
 
 
 def _unchained(columns: tuple[Any, ...]) -> Stored:
-    return Stored._make((*columns, b"", b"", b"", None, None))
+    return Stored._make((*columns, b"", b"", b"", None, None, None, None))
 
 
 def encode_payload(event: Event) -> Stored:
@@ -211,7 +215,24 @@ def encode_payload(event: Event) -> Stored:
         caused_by=getattr(event, "caused_by", None),
         evidence=getattr(event, "evidence", None),
         data=dump_json(plain_fields(event)),
+        client_id=getattr(event, "client_id", None),
+        token=getattr(event, "token", None),
     )
+
+
+def names_of(row: Stored) -> tuple[str | None, str | None]:
+    """Return the client id and the token that a row names in what is recorded of it.
+
+    Raises:
+        CorruptEvent: It does not hold what its kind needs.
+    """
+    if row.kind in events.DEAL_KINDS or row.data is None:
+        return None, None
+    try:
+        fields = json.loads(row.data)
+        return fields.get("client_id"), fields.get("token")
+    except (TypeError, ValueError, AttributeError) as error:
+        raise CorruptEvent(f"version {row.version}: {row.kind} cannot be read: {error}") from error
 
 
 def _blank(event: Event) -> Stored:

@@ -317,7 +317,7 @@ class ExecutionGateway:
 def exact_text(number: object) -> Decimal | str | int:
     """Return an engine's number as an exact one: of a float, the shortest decimal that it is the float of."""
     if isinstance(number, float):
-        return Decimal(repr(number))
+        return Decimal(float.__repr__(number))  # of a subclass, as numpy's, too
     return number  # type: ignore[return-value]  # whatever it is, the request checks it
 
 

@@ -24,7 +24,7 @@ from ledger.orders.limits import Limits
 from ledger.orders.states import WITHOUT_FILLS, OrderState
 from ledger.orders.view import Order, Orders
 from ledger.portfolio import Portfolio
-from ledger.postings import DEAL, NO_DEAL, Posting
+from ledger.postings import DEAL, NO_DEAL, Posting, dump_json
 from ledger.service import Account
 from ledger.values import plain, shown, to_word
 
@@ -34,7 +34,7 @@ OUTCOMES: Final = (OrderOutcome.EXECUTED, OrderOutcome.WORKING, OrderOutcome.REJ
 _NEVER_EXECUTED: Final = frozenset({OrderOutcome.REJECTED, OrderOutcome.ABSENT})
 _ATTEMPTS: Final = 100
 _NAMED_MAX: Final = 5
-_KIND, _VERSION, _ORDER_TICKET = map(Posting._fields.index, ("kind", "version", "order_ticket"))
+_KIND, _VERSION, _ORDER_TICKET, _DATA = map(Posting._fields.index, ("kind", "version", "order_ticket", "data"))
 
 
 @frozen(kw_only=True)
@@ -139,24 +139,28 @@ def named_order(orders: Iterable[Order], name: str) -> Order | None:
 
 def order_history(account: Account, order: Order) -> tuple[Recorded, ...]:
     """Return all events about an order, oldest first: its request, its answer, what the broker showed, its deals, changes."""
-    selection = Selection(version=account.journal_head.version)
-    versions = [
-        row[_VERSION]
-        for block in account.ledger.journal.order_rows(account.name, selection)
-        for row in block
-        if _is_about(row, order)
-    ]
-    return tuple(one for version in versions for one in account.events(after=version - 1, upto=version))
+    journal, version = account.ledger.journal, account.journal_head.version
+    found = {row[_VERSION] for block in journal.order_events(account.name, version) for row in block if _is_about(row, order)}
+    if order.client_id is not None:
+        named = journal.order_events(account.name, version, client_id=order.client_id)
+        found |= {row[_VERSION] for block in named for row in block}
+    if order.tickets:  # only what the broker knows has deals, which are found among all of the account
+        deals = journal.order_rows(account.name, Selection(version=version))
+        found |= {row[_VERSION] for block in deals for row in block if _is_deal_of(row, order)}
+    return tuple(one for version in sorted(found) for one in account.events(after=version - 1, upto=version))
 
 
-def _is_about(row: tuple[object, ...], order: Order) -> bool:
-    if row[DEAL] not in (None, NO_DEAL):
-        return row[_ORDER_TICKET] in order.tickets
+def _is_deal_of(row: tuple[object, ...], order: Order) -> bool:
+    return row[DEAL] not in (None, NO_DEAL) and row[_ORDER_TICKET] in order.tickets
+
+
+def _is_about(row: tuple[Any, ...], order: Order) -> bool:
+    """Return whether an event about orders is about this one: about its ticket, or to change or cancel it."""
+    names = [dump_json(order.client_id)] if order.client_id is not None else []
+    if not any(name in row[_DATA] for name in (*names, *map(str, order.tickets))):
+        return False  # it need not be read closer
     event = decode_posting(row)
-    if order.client_id is not None and order.client_id in (
-        getattr(event, "client_id", None),
-        getattr(event, "target_client_id", None),
-    ):
+    if order.client_id is not None and getattr(event, "target_client_id", None) == order.client_id:
         return True
     return getattr(event, "ticket", None) in order.tickets or getattr(event, "target_order", None) in order.tickets
 
@@ -185,24 +189,24 @@ def halts(account: Account, orders: Orders | None = None) -> tuple[Halt, ...]:
 
 def _order_events(account: Account, kind: str) -> Iterator[Any]:
     """Yield the events of one kind about orders, oldest first, without the journal's other events being read."""
-    for block in account.ledger.journal.order_rows(account.name, Selection(version=account.journal_head.version)):
+    for block in account.ledger.journal.order_events(account.name, account.journal_head.version):
         yield from (decode_posting(row) for row in block if row[_KIND] == kind)
 
 
 def blocked_by_unknown(portfolio: Portfolio, orders: Iterable[Order]) -> dict[str | None, tuple[str, ...]]:
     """Return symbol -> the client ids of the unknown orders that block it; None for those that may be about any symbol."""
     blocked: dict[str | None, tuple[str, ...]] = {}
-    for one in orders:
+    listed = tuple(orders)
+    for one in listed:
         if one.is_unknown and one.kind is not OrderKind.STOPS:  # asking for stops again does no harm
-            position = portfolio.position(one.position_id) if one.position_id else None
-            symbol = one.symbol if position is None else position.symbol
+            symbol = _symbol_of(one, portfolio, listed)
             blocked[symbol] = (*blocked.get(symbol, ()), str(one.client_id))
     return blocked
 
 
 def _symbol_of(order: Order, portfolio: Portfolio, orders: Sequence[Order]) -> str | None:
     """Return which symbol an order is about: its position's, its own, or that of the order that it changes or cancels."""
-    position = portfolio.positions.get(order.position_id or 0)
+    position = portfolio.position(order.position_id) if order.position_id else None
     if position is not None:
         return position.symbol
     request = order.request

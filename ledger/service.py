@@ -493,7 +493,13 @@ class Account:
         Raises:
             AccountUnknown: The account was not opened.
         """
-        terms = self._journal.terms(self.name, self.journal_head.version)
+        with self._lock:
+            head = self.journal_head
+            known = self._current, self._orders
+        for one in known:
+            if one is not None and one[0] == head.version:
+                return one[1].terms
+        terms = self._journal.terms(self.name, head.version)
         if terms is None:
             raise AccountUnknown(f"account {self.name} has events but was never opened: run ledger verify")
         return terms
@@ -514,10 +520,22 @@ class Account:
             AccountUnknown: The account was not opened.
         """
         with self._lock:  # read under the lock, so that no thread takes the portfolio back to an older head
+            return self._current_at(self.journal_head)
+
+    def current_with_orders(self) -> tuple[int, Portfolio, Orders]:
+        """Return the account's version, and portfolio and orders at it. See ``current`` and ``current_orders``.
+
+        Raises:
+            AccountUnknown: The account was not opened.
+        """
+        with self._lock:
             head = self.journal_head
-            if self._current is None or self._current[0] != head.version:
-                self._current = head.version, self._caught_up(head)
-            return self._current
+            return *self._current_at(head), self._current_orders_at(head)[1]
+
+    def _current_at(self, head: Head) -> tuple[int, Portfolio]:
+        if self._current is None or self._current[0] != head.version:
+            self._current = head.version, self._caught_up(head)
+        return self._current
 
     def _caught_up(self, head: Head) -> Portfolio:
         """Fold what is new behind what was folded, or everything if something new belongs further back.
@@ -650,10 +668,12 @@ class Account:
             AccountUnknown: The account was not opened.
         """
         with self._lock:
-            head = self.journal_head
-            known, self._orders = self._orders, None  # what is folded half way, as a row cannot be read, is not used again
-            self._orders = head.version, self._orders_at(head.version, known)
-            return self._orders
+            return self._current_orders_at(self.journal_head)
+
+    def _current_orders_at(self, head: Head) -> tuple[int, Orders]:
+        known, self._orders = self._orders, None  # what is folded half way, as a row cannot be read, is not used again
+        self._orders = head.version, self._orders_at(head.version, known)
+        return self._orders
 
     def _orders_at(self, version: int, known: tuple[int, Orders] | None) -> Orders:
         before, orders = known or (0, None)

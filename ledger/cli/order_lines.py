@@ -7,6 +7,7 @@ from textwrap import wrap
 from typing import Final
 
 from ledger.clock import ClockRule, utc_text
+from ledger.orders.states import WITHOUT_FILLS
 from ledger.orders.view import Order
 from ledger.text import visible
 from ledger.values import plain
@@ -20,7 +21,10 @@ def order_lines(order: Order, clock: ClockRule) -> Iterator[str]:
     name = order.client_id or f"ticket {order.ticket}"
     yield from folded([name, order.state.value.upper(), asked(order)], "  ")
     details = [f"since {_utc(clock, order.since_msc)} UTC", order.why]
-    details += [f"filled {filled(order)}"] if order.volume is not None or order.filled else []
+    if order.is_unknown and not order.filled:
+        details += [] if order.kind in WITHOUT_FILLS else ["fills not known"]
+    else:
+        details += [f"filled {filled(order)}"] if order.volume is not None or order.filled else []
     details += [f"ticket {', '.join(map(str, order.tickets))}" if order.tickets else "no ticket"]
     details += [f"strategy {order.strategy}"] if order.strategy else []
     details += [f"token {order.token}"] if order.token else ["not ours"] if order.client_id is None else []
@@ -49,7 +53,9 @@ def asked(order: Order) -> str:
 
 
 def filled(order: Order) -> str:
-    """Return how much of an order is filled."""
+    """Return how much of an order is filled: of an unknown one, 0 would be read as an answer."""
+    if order.is_unknown:
+        return f"{plain(order.filled)} at least" if order.filled else "not known"
     whole = "" if order.volume is None else f" of {plain(order.volume)}"
     return f"{plain(order.filled)}{whole}"
 

@@ -101,7 +101,7 @@ class Mt5OrderTerminal(Mt5Terminal):
         return {
             "orders": found,
             "deals": [row for row in deals if row.get("order") in wanted],
-            "with_token": [row["ticket"] for row in found if token in str(row.get("comment"))],
+            "with_token": [row["ticket"] for row in found if str(row.get("comment")).startswith(token)],
             "rows": len(orders) + len(deals),
             "from_msc": from_msc,
             "to_msc": latest_msc,
@@ -161,11 +161,7 @@ class Mt5OrderTerminal(Mt5Terminal):
             try:
                 result = self._mt5.order_send(call)
             except Exception as error:  # noqa: BLE001  # whatever it is: the verdict says what it means
-                name = type(error).__name__
-                return {
-                    "verdict": judge(SendRaised(name), kind).value,
-                    "comment": self._without_password(f"{name}: {error}")[:_REMARK_MAX],
-                }
+                return self._judge_raised(error, kind)
             if result is None:
                 return self._judge_none(kind)
             return _judge_result(result, kind)
@@ -179,6 +175,14 @@ class Mt5OrderTerminal(Mt5Terminal):
         return {"retcode": row.get("retcode"), "comment": row.get("comment"), **money}
 
     # ---- the calls
+
+    def _judge_raised(self, error: Exception, kind: OrderKind) -> Row:
+        """Judge an exception: only one of an argument, which ``last_error`` confirms in the package's own text, came first."""
+        name = type(error).__name__
+        verdict = judge(SendRaised(name), kind)
+        if verdict is Verdict.NOT_SENT:
+            verdict = Verdict(self._judge_none(kind)["verdict"])
+        return {"verdict": verdict.value, "comment": self._without_password(f"{name}: {error}")[:_REMARK_MAX]}
 
     def _judge_none(self, kind: OrderKind) -> Row:
         try:

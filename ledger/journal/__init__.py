@@ -185,6 +185,19 @@ class EventStore(Protocol):
         """
         ...
 
+    def order_events(
+        self, account: AccountId, version: int, *, client_id: str | None = None, token: str | None = None
+    ) -> Iterator[list[Row]]:
+        """Yield the events about orders alone, as postings, ascending by version, some at a time.
+
+        Args:
+            account: Whose.
+            version: Up to which.
+            client_id: Only what names this client id, also breaks.
+            token: Only what names this token.
+        """
+        ...
+
     def latest_asserted(self, account: AccountId, position_id: int | None, before: int | None = None) -> tuple[int, int] | None:
         """Return the place (second, deal ticket) of the latest assertion about a position, or the balance, None without any.
 

@@ -20,6 +20,7 @@ from ledger.codec import (
     deal_columns,
     decode,
     encode,
+    names_of,
     natural_key,
     nth_key,
     placed,
@@ -65,7 +66,7 @@ from ledger.events import (
     storable,
 )
 from ledger.journal import Appended, AppendOptions, Head, Outcome
-from ledger.journal.chain import CHAIN_AT, checks, covered, digest, genesis, link
+from ledger.journal.chain import CHAIN_AT, UNDERIVED, checks, covered, digest, genesis, link
 from ledger.journal.plausible import refuse_currency, refuse_times
 from ledger.postings import ASSERTED, COMPLETABLE, IN_ORDER, MONEY, NO_DEAL, OUT_OF_ORDER, merge_records, second_of
 from ledger.terms import AccountTerms, terms_after
@@ -388,7 +389,7 @@ class Admission:
             natural_key=nth_key(key, record_number),
             correlation=self._correlation,
         )
-        self._link(key, row[:CHAIN_AT], (order_msc, order_deal))
+        self._link(key, row[:CHAIN_AT], (order_msc, order_deal, row.client_id, row.token))
 
     def _append_deal(self, key: str, deal: FillRecorded | CashMoved) -> None:
         """Append the first record of a deal: as ``_append``, in one go."""
@@ -402,7 +403,7 @@ class Admission:
             key=key,
             correlation=self._correlation,
         )
-        self._link(key, columns, (second_of(deal.time_msc), deal.deal) if placement == OUT_OF_ORDER else (None, None))
+        self._link(key, columns, (second_of(deal.time_msc), deal.deal, None, None) if placement == OUT_OF_ORDER else UNDERIVED)
 
     def _next_us(self) -> int:
         return max(self._now_us, self._recorded_us + 1)
@@ -410,9 +411,9 @@ class Admission:
     def _latest_asserted(self, position_id: int | None) -> tuple[int, int] | None:
         return self._asserted.get(position_id) or self._latest_stored(position_id)
 
-    def _link(self, key: str, columns: tuple[Any, ...], order: tuple[int | None, int | None]) -> None:
+    def _link(self, key: str, columns: tuple[Any, ...], derived: tuple[Any, ...]) -> None:
         """Put a row behind the last: nothing of this append changes before all of the row is known to fit."""
-        row = link(columns, self._hash, order)
+        row = link(columns, self._hash, derived)
         self._version, self._hash, self._recorded_us = row.version, row.hash, row.recorded_us
         if row.placement == IN_ORDER:
             self._place = (row.time_msc, NO_DEAL if row.deal is None else row.deal)
@@ -493,7 +494,10 @@ def admit_verbatim(account: AccountId, head: Head, rows: Sequence[Stored], lates
                 f"account {account}: version {row.version} is not what was recorded: "
                 f"expected chain hash {row.hash.hex()[:16]}, found {found.hex()[:16]}"
             )
-        row = row._replace(placement=placement, order_msc=order_msc, order_deal=order_deal)  # noqa: PLW2901
+        client_id, token = names_of(row)
+        row = row._replace(  # noqa: PLW2901
+            placement=placement, order_msc=order_msc, order_deal=order_deal, client_id=client_id, token=token
+        )
         taken.append(row._replace(prev_hash=head.hash, checks=checks(columns)))
         last_msc, last_deal = place if placement == IN_ORDER else (head.last_msc, head.last_deal)
         head = Head(version=row.version, hash=row.hash, recorded_us=row.recorded_us, last_msc=last_msc, last_deal=last_deal)

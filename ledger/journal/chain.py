@@ -31,6 +31,9 @@ COVERED: Final = (
 
 #: Where the columns of the chain itself begin.
 CHAIN_AT: Final = Stored._fields.index("prev_hash")
+#: Where they end: what comes behind is derived of what the chain covers. Of most events nothing is.
+_DERIVED_AT: Final = Stored._fields.index("checks") + 1
+UNDERIVED: Final = (None,) * (len(Stored._fields) - _DERIVED_AT)
 
 covered = itemgetter(*(Stored._fields.index(name) for name in COVERED))
 _stored = partial(tuple.__new__, Stored)  # as Stored._make, which costs twice as much
@@ -50,13 +53,13 @@ def genesis(account: AccountId) -> bytes:
 
 def with_hash(row: Stored, prev_hash: bytes) -> Stored:
     """Return a row with its place in the chain."""
-    return link(row[:CHAIN_AT], prev_hash, (row.order_msc, row.order_deal))
+    return link(row[:CHAIN_AT], prev_hash, row[_DERIVED_AT:])
 
 
-def link(columns: tuple[Any, ...], prev_hash: bytes, order: tuple[int | None, int | None] = (None, None)) -> Stored:
-    """Return the row of all columns before the chain, with its place in it; ``order`` is what comes behind the chain."""
+def link(columns: tuple[Any, ...], prev_hash: bytes, derived: tuple[Any, ...] = UNDERIVED) -> Stored:
+    """Return the row of all columns before the chain, with its place in it; ``derived`` is what comes behind the chain."""
     content = covered(columns)
-    return _stored((*columns, prev_hash, _hash(content, prev_hash), checks(content), *order))
+    return _stored((*columns, prev_hash, _hash(content, prev_hash), checks(content), *derived))
 
 
 def digest(columns: tuple[Any, ...], prev_hash: bytes) -> bytes:

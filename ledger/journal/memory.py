@@ -206,6 +206,16 @@ class MemoryJournal:
                 if is_for_orders(row) and (selection.time_msc is None or row.time_msc <= selection.time_msc)
             ]
 
+    def order_events(
+        self, account: AccountId, version: int, *, client_id: str | None = None, token: str | None = None
+    ) -> Iterator[list[Row]]:
+        with self._lock:
+            known = self._rows.get(account, [])[:version]
+        if client_id is None and token is None:
+            yield [posting(row) for row in known if row.kind in ORDER_KINDS]
+        else:
+            yield [posting(row) for row in known if client_id in (None, row.client_id) and token in (None, row.token)]
+
     def latest_asserted(self, account: AccountId, position_id: int | None, before: int | None = None) -> tuple[int, int] | None:
         with self._lock:
             rows = self._rows.get(account, [])[: None if before is None else before - 1]

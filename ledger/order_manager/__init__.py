@@ -43,7 +43,7 @@ from ledger.order_manager.market import MarketReader
 from ledger.order_manager.messages import to_message
 from ledger.order_manager.resolver import Resolver
 from ledger.orders.ids import make_client_id, token_of
-from ledger.orders.limits import Allowed, Denied, Limits, check
+from ledger.orders.limits import Allowed, Denied, Limits, check, why_halted
 from ledger.orders.policy import MAGIC_SPAN, OrderPolicy
 from ledger.orders.request import FIELDS, OrderRequest
 from ledger.orders.resolve import target_ticket
@@ -65,6 +65,7 @@ _SKEW_MSC: Final = 2_000
 _PING_SEC: Final = 10.0
 _TRIES: Final = 1_000
 _PROTOCOL: Final = 2
+_CHANGES: Final = frozenset({OrderKind.MODIFY, OrderKind.CANCEL})
 _NEEDED: Final = frozenset({"orders", "fence"})
 
 
@@ -104,6 +105,7 @@ class OrderManager:
         self.gateway = _order_gateway(gateway)
         self._random = random
         self._lock = RLock()
+        self._process = os.getpid()
         self._may_send: set[str] = set()  # intents that this manager inserted, and did not send
         self._under_way: set[str] = set()  # intents that are being sent
         self._late: set[str] = set()  # intents whose answer did not come in time
@@ -224,12 +226,13 @@ class OrderManager:
         wanted = _request(request)
         name = self._new_id() if client_id is None else to_client_id(client_id)
         version = 0
+        self._begin_in_fork()
         with self._lock:
             for _ in range(_TRIES):
                 version, portfolio, orders = self._now()
                 known = orders.order(name, at_utc_msc=self._now_utc_msc())
                 if known is not None and known.request is not None:
-                    _require_same(known, wanted)
+                    _require_same(known, wanted, is_numbered=self.policy.magic_base is not None)
                     return self._as_known_here(known)
                 event = self._judged(_named(wanted, portfolio, orders), name, version, portfolio, orders)
                 if self._append(event, version):
@@ -254,6 +257,7 @@ class OrderManager:
         """
         client_id = _client_id(order)
         timeout_sec = to_amount(timeout, 0.001, "timeout")
+        self._begin_in_fork()
         with self._lock:
             if client_id not in self._may_send:
                 return self._recorded(client_id)
@@ -359,11 +363,7 @@ class OrderManager:
 
     def _now(self) -> tuple[int, Portfolio, Orders]:
         """Return portfolio and orders of one version."""
-        while True:
-            version, portfolio = self.account.current()
-            same, orders = self._current_orders()
-            if same == version:
-                return version, portfolio, orders
+        return self.account.current_with_orders()
 
     def _decide(self, request: OrderRequest, portfolio: Portfolio, orders: Orders) -> Allowed | Denied:
         denied = self._check_gateway(orders) or _check_target(request, orders)
@@ -414,7 +414,7 @@ class OrderManager:
             **request.fields,
             "client_id": client_id,
             "token": token_of(self.account.name, client_id),
-            "time_msc": self._now_msc(),
+            "time_msc": orders.terms.clock.from_utc_msc(self._now_utc_msc()),
             "limits": self._limits_of(orders).digest,
             "checked_version": version,
         }
@@ -434,13 +434,28 @@ class OrderManager:
         magics = [one.request.magic for one in used if one.request is not None and one.request.magic is not None]
         newest = max((magic % MAGIC_SPAN for magic in magics if magic // MAGIC_SPAN == base), default=0)
         self._magic_utc_msc, self._magic = self._now_utc_msc(), max(self._magic, newest)
-        return evolve(request, magic=base * MAGIC_SPAN + self._magic + 1)
+        number = self._magic + 1
+        while orders.by_magic(base * MAGIC_SPAN + number):  # by a process whose clock is behind ours
+            number += 1
+        return evolve(request, magic=base * MAGIC_SPAN + number)
 
     # ---- sending
 
+    def _begin_in_fork(self) -> None:
+        """Give up, in a process that was forked, the right to send what its parent recorded: that one sends it."""
+        if self._process != os.getpid():
+            self._lock, self._process = RLock(), os.getpid()
+            self._may_send, self._under_way = set(), set()
+
     def _send(self, order: Order, timeout_sec: float) -> None:
-        _, orders = self._current_orders()
-        message = to_message(self.account.name, order, target=target_ticket(order, orders))
+        _, portfolio, orders = self._now()
+        halted = why_halted(order, portfolio, orders)
+        if halted is not None:  # since it was checked; the fence is what proves that it is never sent
+            self._late_with(order)
+            self._resolver.resolve_one(order, GatewayRefused("ORDER_SEND", code="HALTED", detail=halted, executed="never"))
+            return
+        target = target_ticket(order, orders) if order.kind in _CHANGES else None
+        message = to_message(self.account.name, order, target=target)
         try:
             answer = self.gateway.order_send(message, timeout_ms=max(1, round(timeout_sec * 1000)))
         except GatewayRefused as error:
@@ -461,9 +476,9 @@ class OrderManager:
         self._resolver.record_answer(order, answer)
         if answer.verdict is not Verdict.ACCEPTED:
             return
-        if answer.deal:
-            self._resolver.book_fills(self._recorded(answer.client_id))
-        self._resolver.look_at(target_ticket(order, orders))
+        if answer.deal and answer.order:
+            self._resolver.book_fills(evolve(order, tickets=(answer.order,)))
+        self._resolver.look_at(target)
 
     def _late_with(self, order: Order) -> None:
         with self._lock:
@@ -478,14 +493,17 @@ class OrderManager:
         open_now = orders.open_orders(self._now_utc_msc())
         with self._lock:
             ours = self._may_send | self._under_way
-            self._late &= {str(one.client_id) for one in open_now}
+            for name in tuple(self._late):  # by what is recorded of each now: one may have become late since
+                known = orders.order(name)
+                if known is not None and not known.is_open:
+                    self._late.discard(name)
             late = frozenset(self._late)
         return [
             one
             for one in open_now
             if one.store is not None
             and one.client_id not in ours
-            and (one.is_unknown or one.client_id in late or (is_start and one.state is OrderState.INTENDED))
+            and (one.has_to_be_found or one.client_id in late or (is_start and one.state is OrderState.INTENDED))
         ]
 
     # ---- the rest
@@ -521,10 +539,9 @@ class OrderManager:
     def _append(self, event: Event, version: int) -> bool:
         """Record an event that rests on a version; return False if another writer was faster."""
         try:
-            self.account.record(event, expected_version=version)
+            return self.account.record(event, expected_version=version) is not Outcome.DUPLICATE
         except VersionConflict:
             return False
-        return True
 
     def _new_id(self) -> str:
         return make_client_id(self._now_utc_msc(), self._random(10))
@@ -612,8 +629,10 @@ def _check_target(request: OrderRequest, orders: Orders) -> Denied | None:
     )
 
 
-def _require_same(known: Order, wanted: OrderRequest) -> None:
-    """Refuse a client id that is recorded for another request. What the request left open, the record may have filled in.
+def _require_same(known: Order, wanted: OrderRequest, *, is_numbered: bool) -> None:
+    """Refuse a client id that is recorded for another request.
+
+    The record may have filled in a symbol that the request left open, and numbered it by a magic of its own.
 
     Raises:
         OrderConflict: It is.
@@ -622,7 +641,9 @@ def _require_same(known: Order, wanted: OrderRequest) -> None:
     differences = {
         name: (getattr(known.request, name), getattr(wanted, name))
         for name in FIELDS
-        if getattr(wanted, name) is not None and getattr(known.request, name) != getattr(wanted, name)
+        if getattr(known.request, name) != getattr(wanted, name)
+        and not (name == "symbol" and wanted.symbol is None)
+        and not (name == "magic" and is_numbered)
     }
     if differences:
         raise OrderConflict(f"order:{known.client_id}", differences)

@@ -29,9 +29,10 @@ from ledger.gateway import OrderGateway
 from ledger.order_manager.messages import digest, outcome_of, to_answered, to_seen
 from ledger.order_messages import Lookup, OrderAnswer, OrderStatus, RemoteOrder, RemoteOrders, RequestState
 from ledger.orders.policy import OrderPolicy
-from ledger.orders.resolve import Agreement, Found, NotFound, is_absent, match, outcome_of_change, target_ticket
+from ledger.orders.resolve import Agreement, Found, NotFound, cannot_be, is_absent, match, outcome_of_change, target_ticket
 from ledger.orders.states import OPEN_QUESTION, WITHOUT_FILLS
 from ledger.orders.view import Order
+from ledger.reconcile.validate import require_identity
 from ledger.service import Account
 from ledger.text import visible
 
@@ -40,6 +41,7 @@ _logger: Final = logging.getLogger("ledger.orders")
 _BEFORE_MSC: Final = 60_000
 _AFTER_MSC: Final = 86_400_000
 _CHANGES: Final = frozenset({OrderKind.MODIFY, OrderKind.CANCEL})
+_CONFLICT: Final = "CLIENT_ID_CONFLICT"
 
 
 class Resolver:
@@ -62,7 +64,7 @@ class Resolver:
         """
         _, orders = self._account.current_orders()
         for order in orders.open_orders(self._now_utc_msc()):
-            if order.is_unknown and order.store is not None:
+            if order.has_to_be_found and order.store is not None:
                 self.resolve_one(order)
 
     def resolve_one(self, order: Order, refusal: GatewayRefused | None = None) -> None:
@@ -78,6 +80,9 @@ class Resolver:
         assert order.client_id is not None, "it is ours"
         assert order.store is not None, "it is an intent"
         with self._lock:
+            if refusal is not None and refusal.code == _CONFLICT:
+                self._record_conflict(order, refusal)
+                return
             try:
                 epoch = self._epoch()
                 status = self._gateway.order_status(order.client_id, store=order.store, fence=True, lookup=True)
@@ -97,22 +102,27 @@ class Resolver:
         if answer.client_id != order.client_id:
             self._note(order, f"the answer is about {answer.client_id}")
             return
+        lookup = self._of_this_account(order, status.lookup)
         match answer.state:
             case RequestState.ANSWERED:
+                if _is_of_another(order, answer, lookup):
+                    self._note(order, f"its answer names order {answer.order}, which cannot be it")
+                    return
                 self.record_answer(order, answer)
-                if status.lookup is not None and order.kind not in WITHOUT_FILLS:
-                    self._note_found(self._known(order), status.lookup, answer.raw)
+                if lookup is not None and order.kind not in WITHOUT_FILLS:
+                    self._note_found(self._known(order), lookup, answer.raw)
             case RequestState.FENCED:
-                self._record_fenced(order, answer, refusal)
+                if lookup is None or order.kind in WITHOUT_FILLS or not self._note_found(order, lookup, answer.raw):
+                    self._record_fenced(order, answer, refusal)
             case RequestState.UNRESOLVED:
                 if order.verdict is None and answer.verdict is not None:
                     self._record([to_answered(answer, answer.verdict, time_msc=self._now_msc())], answer.raw)
                 if order.kind in _CHANGES:
                     self._look_at_target(self._known(order), answer, epoch)
-                elif status.lookup is not None and order.kind is OrderKind.STOPS:  # a sync sees them where they were set
-                    self._count_absence(self._known(order), status.lookup, NotFound(), answer, epoch)
-                elif status.lookup is not None:
-                    self._match(self._known(order), status.lookup, answer, epoch)
+                elif lookup is not None and order.kind is OrderKind.STOPS:  # a sync sees them where they were set
+                    self._count_absence(self._known(order), lookup, NotFound(), answer, epoch)
+                elif lookup is not None:
+                    self._match(self._known(order), lookup, answer, epoch)
             case RequestState.RECEIVED | RequestState.SENDING | RequestState.NEVER:
                 self._note(order, f"the gateway has it as {answer.state.value}")
 
@@ -121,11 +131,20 @@ class Resolver:
         assert order.client_id is not None, "it is ours"
         return self._account.current_orders()[1].order(order.client_id, at_utc_msc=self._now_utc_msc()) or order
 
-    def _note_found(self, order: Order, lookup: Lookup, raw: bytes) -> None:
-        """Record how the broker shows an order that was answered: its record decides where the answer says little."""
+    def _of_this_account(self, order: Order, lookup: Lookup | None) -> Lookup | None:
+        """Return a lookup, None where the terminal searched another account: its tickets are other orders."""
+        name = self._account.name
+        if lookup is None or (lookup.login in (None, name.login) and lookup.server in (None, name.server)):
+            return lookup
+        self._note(order, f"the terminal searched account {lookup.server}/{lookup.login}")
+        return None
+
+    def _note_found(self, order: Order, lookup: Lookup, raw: bytes) -> bool:
+        """Record how the broker shows an order, if it does: its record decides, whatever the store has."""
         found = match(order, lookup, carrier=self._policy.carrier)
         if isinstance(found, Found):
             self._record_found(order, found, raw)
+        return isinstance(found, Found)
 
     # ---- what the gateway's store has
 
@@ -143,7 +162,7 @@ class Resolver:
 
     def _record_fenced(self, order: Order, answer: OrderAnswer, refusal: GatewayRefused | None) -> None:
         """The gateway never passed it on, and never will: that is proven, if it is the store that the intent names."""
-        if answer.store not in (None, order.store):
+        if answer.store != order.store:
             self._note(order, f"the answer is of store {answer.store}, the intent of {order.store}")
             return
         if order.verdict is not None:
@@ -153,17 +172,27 @@ class Resolver:
         event = to_answered(attrs.evolve(answer, comment=why or answer.comment), verdict, time_msc=self._now_msc())
         self._record([event], answer.raw)
 
+    def _record_conflict(self, order: Order, refusal: GatewayRefused) -> None:
+        """The id was sent before with other content, as by a journal that was lost: this request was never sent, and never is.
+
+        What the store has of the id is about the other request.
+        """
+        assert order.client_id is not None, "it is ours"
+        why, raw = " ".join(filter(None, (refusal.code, refusal.detail))), str(refusal).encode()
+        answer = OrderAnswer(
+            client_id=order.client_id, state=RequestState.NEVER, raw=raw, verdict=Verdict.REJECTED, comment=why,
+            store=order.store,
+        )  # fmt: skip
+        self.record_answer(order, answer)
+
     def _note_refusal(self, order: Order, error: GatewayRefused) -> None:
         """Without the store that the intent names, only the broker's own lists can show an order: never that there is none."""
         self._note(order, str(error))
         if error.code != "WRONG_STORE":
             return
         lookup, raw = self._search(order)
-        if lookup is None:
-            return
-        found = match(order, lookup, carrier=self._policy.carrier)
-        if isinstance(found, Found):
-            self._record_found(order, found, raw)
+        if lookup is not None:
+            self._note_found(order, lookup, raw)
 
     def _search(self, order: Order) -> tuple[Lookup | None, bytes]:
         """Search the broker's lists by the gateway's reads."""
@@ -171,6 +200,8 @@ class Resolver:
         try:
             active = self._gateway.active_orders()
             past = self._gateway.order_history(from_msc=sent_msc - _BEFORE_MSC, to_msc=sent_msc + _AFTER_MSC)
+            for answer in (active, past):
+                require_identity(answer, self._account.terms)
         except GatewayError as error:
             self._note(order, str(error))
             return None, b""
@@ -202,22 +233,26 @@ class Resolver:
     def _count_absence(self, order: Order, lookup: Lookup, found: NotFound, answer: OrderAnswer, epoch: int) -> None:
         assert order.client_id is not None
         self.hints[order.client_id] = found.hints
-        account = self._account.name
-        is_ours = lookup.login in (None, account.login) and lookup.server in (None, account.server)
-        if not lookup.connected or not is_ours or lookup.server_time_msc is None or order.tickets:
+        server_msc = lookup.server_time_msc
+        if not lookup.connected or server_msc is None or order.tickets or found.copies:
             self._note(order, "not found, and the lookup proves nothing")
             return
-        self._agree(order, lookup.server_time_msc, lookup.rows, answer, epoch)
+        sent_msc = self._account.terms.clock.from_utc_msc(self._sent_utc_msc(order, answer))
+        if lookup.from_msc > sent_msc or lookup.to_msc < server_msc:
+            self._note(order, f"not found, and the lookup of {lookup.from_msc} to {lookup.to_msc} misses a part of the time")
+            return
+        self._agree(order, server_msc, lookup.rows, answer, epoch)
 
     def _agree(self, order: Order, server_time_msc: int, rows: int, answer: OrderAnswer, epoch: int) -> None:
         """Count a trusted lookup that did not find what was asked for, and presume its absence where the rule allows it."""
         assert order.client_id is not None
         agreements = self._agreements.setdefault(order.client_id, [])
         agreements.append(Agreement(at_utc_msc=self._now_utc_msc(), server_time_msc=server_time_msc, epoch=epoch, rows=rows))
-        sent_utc_msc = answer.sent_utc_msc or order.valid_until_utc_msc or self._now_utc_msc()
+        sent_utc_msc = self._sent_utc_msc(order, answer)
+        sent_msc = self._account.terms.clock.from_utc_msc(sent_utc_msc)
         _, orders = self._account.current_orders()
         is_proven = orders.carriers.get(self._policy.carrier, False)
-        if is_absent(agreements, sent_utc_msc, self._policy, is_carrier_proven=is_proven):
+        if is_absent(agreements, sent_utc_msc, self._policy, is_carrier_proven=is_proven, sent_msc=sent_msc):
             self._record([self._absent(order, agreements, answer.raw)], answer.raw)
         else:
             self._note(order, f"not found in {len(agreements)} lookups")
@@ -228,6 +263,8 @@ class Resolver:
             return None
         try:
             past, active = self._gateway.order_history(order=ticket), self._gateway.active_orders()
+            for answer in (past, active):
+                require_identity(answer, self._account.terms)
         except GatewayError as error:
             _logger.warning("%s: order %s was not read: %s", self._account.name, ticket, visible(str(error)))
             return None
@@ -324,6 +361,7 @@ class Resolver:
         position = order.request.position_id or self._position_of(order) or order.tickets[0]
         try:
             history = self._gateway.deals(position=position)
+            require_identity(history, self._account.terms)
         except GatewayError as error:
             self._note(order, f"its deals were not read: {error}")
             return
@@ -331,9 +369,10 @@ class Resolver:
 
     def _position_of(self, order: Order) -> int | None:
         """Return the position that a market order changes on an account that nets."""
-        if not self._account.terms.opened.mode.nets or order.symbol is None:
+        portfolio = self._account.portfolio
+        if not portfolio.terms.opened.mode.nets or order.symbol is None:
             return None
-        position = self._account.portfolio.position_of(order.symbol)
+        position = portfolio.position_of(order.symbol)
         return None if position is None else position.position_id
 
     def _record(self, events: Sequence[Event], raw: bytes) -> None:
@@ -353,6 +392,17 @@ class Resolver:
     def _now_msc(self) -> int:
         return self._account.terms.clock.from_utc_msc(self._now_utc_msc())
 
+    def _sent_utc_msc(self, order: Order, answer: OrderAnswer) -> int:
+        """Return when an order was sent at the latest, in UTC."""
+        return answer.sent_utc_msc or order.valid_until_utc_msc or self._now_utc_msc()
+
     def _sent_msc(self, order: Order) -> int:
         until = order.valid_until_utc_msc or self._now_utc_msc()
         return self._account.terms.clock.from_utc_msc(until)
+
+
+def _is_of_another(order: Order, answer: OrderAnswer, lookup: Lookup | None) -> bool:
+    """Return whether an answer names an order that cannot be ours: the id was sent with other content once."""
+    if lookup is None or order.kind in WITHOUT_FILLS:
+        return False
+    return any(row.ticket == answer.order and cannot_be(order, row) for row in lookup.orders)

@@ -52,6 +52,7 @@ __all__ = [
     "Window",
     "check",
     "day_start_utc_msc",
+    "why_halted",
 ]
 
 #: So far clocks of two machines may be apart before an age counts as negative.
@@ -302,6 +303,28 @@ def _check_halted(case: _Case) -> Iterator[Denied]:
             what = "nothing but cancelling" if mode is HaltMode.ALL else "only what reduces exposure"
             why = f"trading of {scopes[scope, name]} is halted, {what} is allowed: ledger resume ends it{_reason(case)}"
             yield Denied(rule="halted", limit=mode.value, value=name or scope.value, why=why)
+
+
+def why_halted(order: Order, portfolio: Portfolio, orders: Orders) -> str | None:
+    """Return which halt is in the way of an order that was allowed before; None where none is.
+
+    A halt may have come between check and send. One of new risk is in the way of what opens a position, or adds to one.
+    """
+    request = order.request
+    if not orders.halts or request is None or request.kind is OrderKind.CANCEL:
+        return None
+    scopes = {(HaltScope.ACCOUNT, None), (HaltScope.SYMBOL, order.symbol), (HaltScope.STRATEGY, request.strategy)}
+    for (scope, name), mode in orders.halts.items():
+        if (scope, name) in scopes and (mode is HaltMode.ALL or _opens(request, portfolio)):
+            return f"trading of {name or 'the account'} was halted before it was sent: ledger resume ends it"
+    return None
+
+
+def _opens(request: OrderRequest, portfolio: Portfolio) -> bool:
+    if request.kind is not OrderKind.MARKET or not portfolio.terms.opened.mode.nets:
+        return request.kind in _OPENING
+    held = None if request.symbol is None else portfolio.position_of(request.symbol)
+    return held is None or held.side is request.side or held.volume < (request.volume or _ZERO)
 
 
 def _check_unknown(case: _Case) -> Iterator[Denied]:

@@ -25,6 +25,10 @@ _CANCELED: Final = 2
 #: And of those that it has not finished.
 _ACTIVE: Final = frozenset({0, 1, 3, 7, 8, 9})
 _SETTLED_SEC: Final = 10.0
+#: Reasons of orders that the trade server made: stop loss, take profit, stop out. They may carry what they close.
+_BY_THE_SERVER: Final = frozenset({4, 5, 6})
+_CLOSE_BY: Final = 8
+_OPENING: Final = frozenset({OrderKind.MARKET, OrderKind.PENDING})
 
 
 @frozen(kw_only=True)
@@ -40,9 +44,14 @@ class Found:
 
 @frozen(kw_only=True)
 class NotFound:
-    """The lookup has no order that is provably this one. ``hints`` are the tickets of orders that merely resemble it."""
+    """The lookup has no order that is provably this one.
+
+    ``hints`` are the tickets of orders that merely resemble it; ``copies`` of those that carry its client id and cannot be it,
+    as what closes it may: then it is somewhere, and never absent.
+    """
 
     hints: tuple[int, ...] = ()
+    copies: tuple[int, ...] = ()
 
 
 def match(order: Order, lookup: Lookup, *, carrier: Carrier = Carrier.COMMENT, claimed: Iterable[int] = ()) -> Found | NotFound:
@@ -68,7 +77,8 @@ def match(order: Order, lookup: Lookup, *, carrier: Carrier = Carrier.COMMENT, c
             deals=deals,
         )
     if not rows and not deals:
-        return NotFound(hints=tuple(_hints(order, lookup, frozenset(claimed))))
+        copies = tuple(row.ticket for row in lookup.orders if _names(order, row, carrier))
+        return NotFound(hints=tuple(_hints(order, lookup, frozenset(claimed))), copies=copies)
     return Found(
         outcome=_outcome(rows.values(), deals),
         basis=OrderBasis.TICKET if order.tickets else _basis(carrier),
@@ -79,7 +89,31 @@ def match(order: Order, lookup: Lookup, *, carrier: Carrier = Carrier.COMMENT, c
 
 
 def carries(order: Order, row: RemoteOrder, carrier: Carrier) -> bool:
-    """Return whether an order at the broker carries the client id of one of ours."""
+    """Return whether an order at the broker carries the client id of one of ours, and can be it."""
+    return _names(order, row, carrier) and not cannot_be(order, row)
+
+
+def cannot_be(order: Order, row: RemoteOrder) -> bool:
+    """Return whether an order at the broker is another one than ours, whatever it carries: a comment may be a copy.
+
+    It is of another symbol, on the other side, closes another position, or the trade server made it.
+    """
+    if row.reason in _BY_THE_SERVER:
+        return True
+    request = order.request
+    if request is None:
+        return False
+    if request.symbol is not None and row.symbol != request.symbol:
+        return True
+    if request.kind in _OPENING:
+        return row.type == _CLOSE_BY or (request.side is not None and row.type % 2 != request.side.code)
+    return None not in (request.position_id, row.position_id) and row.position_id not in (
+        request.position_id,
+        request.by_position_id,
+    )
+
+
+def _names(order: Order, row: RemoteOrder, carrier: Carrier) -> bool:
     if row.client_id is not None:
         return row.client_id == order.client_id
     if order.token is not None and row.comment is not None and row.comment.startswith(order.token):
@@ -162,7 +196,14 @@ class Agreement:
     rows: int
 
 
-def is_absent(agreements: Sequence[Agreement], sent_utc_msc: int, policy: OrderPolicy, *, is_carrier_proven: bool) -> bool:
+def is_absent(
+    agreements: Sequence[Agreement],
+    sent_utc_msc: int,
+    policy: OrderPolicy,
+    *,
+    is_carrier_proven: bool,
+    sent_msc: int | None = None,
+) -> bool:
     """Return whether an order may be presumed never executed.
 
     Args:
@@ -170,11 +211,15 @@ def is_absent(agreements: Sequence[Agreement], sent_utc_msc: int, policy: OrderP
         sent_utc_msc: When it was sent at the latest.
         policy: Whether anything is presumed, after how long and how many.
         is_carrier_proven: Whether the account's order records are known to carry client ids.
+        sent_msc: When it was sent at the latest, in broker server time: the server's clock has to show that the time is over
+            too, as ours may jump.
     """
     if policy.absence is not Absence.PRESUME or not is_carrier_proven or len(agreements) < policy.missing_lookups:
         return False
     first, last = agreements[0], agreements[-1]
-    is_late = last.at_utc_msc - sent_utc_msc >= policy.absent_after_sec * 1000
+    after_msc = policy.absent_after_sec * 1000
+    is_late = last.at_utc_msc - sent_utc_msc >= after_msc
+    is_late = is_late and (sent_msc is None or last.server_time_msc - sent_msc >= after_msc)
     is_moving = last.server_time_msc > first.server_time_msc
     return is_late and is_moving and _is_settled(agreements, policy)
 

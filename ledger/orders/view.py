@@ -40,9 +40,11 @@ from ledger.events.orders import (
 )
 from ledger.orders.request import FIELDS, OrderRequest
 from ledger.orders.states import (
+    AT_BROKER,
     FILLED_CODE,
     FINAL,
     GONE,
+    WITHOUT_FILLS,
     Answer,
     Evidence,
     OrderState,
@@ -133,6 +135,12 @@ class Order:
     def is_unknown(self) -> bool:
         """Whether nobody knows if it was executed."""
         return self.state is OrderState.UNKNOWN
+
+    @property
+    def has_to_be_found(self) -> bool:
+        """Whether it has to be looked for: it is unknown, or was accepted by an answer that named no ticket."""
+        is_nameless = self.state in AT_BROKER and not self.tickets and self.kind not in WITHOUT_FILLS
+        return self.is_unknown or is_nameless
 
 
 @define(kw_only=True)
@@ -317,7 +325,7 @@ class Orders:
             return
         record.verdict, record.retcode = event.verdict.value, event.retcode
         record.is_empty = not (event.order or event.deal or event.volume)
-        record.answered_volume = _text(event.volume)
+        record.answered_volume = _text(event.volume or None)  # 0 states none
         if event.order and event.verdict in (Verdict.ACCEPTED, Verdict.UNKNOWN, Verdict.REJECTED):
             self._claim(event.client_id, event.order)
         code = "" if event.retcode is None else f" {event.retcode}"
@@ -523,6 +531,11 @@ class Orders:
     def has_intents(self) -> bool:
         """Whether any order of ours was ever intended."""
         return bool(self._tokens)
+
+    @property
+    def intents_count(self) -> int:
+        """How many orders of ours were ever intended."""
+        return len(self._intents)
 
     def by_magic(self, magic: int) -> tuple[Order, ...]:
         """Return the orders that were intended with a magic number."""

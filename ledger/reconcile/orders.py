@@ -30,6 +30,8 @@ from ledger.events import (
 from ledger.events.orders import Carrier, HaltMode, HaltScope, OrderBasis, OrderKind, OrderOutcome
 from ledger.order_messages import RemoteOrder
 from ledger.orders.ids import token_of
+from ledger.orders.policy import MAGIC_SPAN
+from ledger.orders.resolve import cannot_be
 from ledger.orders.states import AT_BROKER, GONE, WITHOUT_FILLS, OrderState
 from ledger.orders.view import Order, Orders, filled_of
 from ledger.reconcile.decide import Decision, Held, WaitsFor
@@ -45,7 +47,6 @@ OVERFILL: Final = "overfill"
 UNDERFILL: Final = "underfill"
 
 _TOKEN: Final = re.compile(r"L[A-Z2-7]{19}")
-_UNIQUE_MAGIC_MIN: Final = 2**24  # a smaller one has no counter in it: a strategy shares it
 _BY_THE_SERVER: Final = range(4, 7)  # stop loss, take profit, stop out: their comments are copied or made up
 _CARRYING: Final = frozenset({OrderKind.MARKET, OrderKind.PENDING, OrderKind.CLOSE})  # their records have what was sent
 _FINAL_UNSEEN: Final = frozenset({OrderState.ABSENT, OrderState.REJECTED, OrderState.DENIED})
@@ -233,13 +234,18 @@ class _Comparing:
             return None, None
         token = token_in(row)
         ours = None if token is None else self.orders.by_token(token)
-        if ours is not None and ours.kind not in WITHOUT_FILLS and not _closes(row, ours):
-            return ours.client_id, OrderBasis.TOKEN
-        if row.client_id is not None and (token is None or token_of(self.account, row.client_id) == token):
-            return row.client_id, OrderBasis.TOKEN
-        if row.magic is not None and row.magic >= _UNIQUE_MAGIC_MIN and self.orders.carriers.get(Carrier.MAGIC, True):
-            candidates = [one for one in self.orders.by_magic(row.magic) if one.kind not in WITHOUT_FILLS]
-            if len(candidates) == 1 and candidates[0].symbol in (None, row.symbol) and not _closes(row, candidates[0]):
+        if ours is None and row.client_id is not None:
+            if token is not None and token_of(self.account, row.client_id) != token:
+                return None, None
+            ours = self.orders.order(row.client_id)
+            if ours is None:
+                return row.client_id, OrderBasis.TOKEN
+        if ours is not None:
+            is_it = ours.kind not in WITHOUT_FILLS and not cannot_be(ours, row)
+            return (ours.client_id, OrderBasis.TOKEN) if is_it else (None, None)
+        if _is_numbered(row.magic, self.orders) and self.orders.carriers.get(Carrier.MAGIC, True):
+            candidates = [one for one in self.orders.by_magic(row.magic or 0) if one.kind not in WITHOUT_FILLS]
+            if len(candidates) == 1 and not cannot_be(candidates[0], row):
                 return candidates[0].client_id, OrderBasis.MAGIC
         return None, None
 
@@ -261,11 +267,12 @@ class _Comparing:
             self.found.append(Miscounted(one, one.ticket, UNDERFILL, one.filled, now))
 
 
-def _closes(row: RemoteOrder, ours: Order) -> bool:
-    """Return whether an order closes a position that another one opened: its comment may be a copy."""
-    if ours.kind in (OrderKind.CLOSE, OrderKind.CLOSE_BY) or row.position_id in (None, row.ticket):
-        return False
-    return row.position_id in ours.tickets and ours.side is not None and row.type % 2 != ours.side.code
+def _is_numbered(magic: int | None, orders: Orders) -> bool:
+    """Return whether a magic number may be one order's own: it has a number that orders here have come to.
+
+    A number that a strategy has for all of its orders (20260101) is as large, and names none of them.
+    """
+    return magic is not None and magic >= MAGIC_SPAN and 1 <= magic % MAGIC_SPAN <= orders.intents_count
 
 
 def token_in(row: RemoteOrder) -> str | None:
@@ -369,7 +376,7 @@ class _Deciding:
             return
         if row.ticket not in ours.tickets or row.reason in _BY_THE_SERVER:
             return
-        magic = request.magic if request.magic is not None and request.magic >= _UNIQUE_MAGIC_MIN else None
+        magic = request.magic if _is_numbered(request.magic, self.orders) else None
         sent = {Carrier.COMMENT: (ours.token, token_in(row), row.comment), Carrier.MAGIC: (magic, row.magic, row.magic)}
         for kind, (expected, found, whole) in sent.items():
             if expected is None or not (is_first or kind not in self.carriers):

@@ -17,7 +17,7 @@ from ledger.errors import GatewayError, GatewayRefused, InputError, JournalError
 from ledger.events import Event
 from ledger.gateway import Gateway, OrderGateway
 from ledger.order_messages import RemoteOrder, RemoteOrders
-from ledger.orders.states import WITHOUT_FILLS, OrderState
+from ledger.orders.states import OPEN_QUESTION, WITHOUT_FILLS, OrderState
 from ledger.orders.view import Orders
 from ledger.portfolio import Portfolio
 from ledger.reconcile.decide import Decision, Held
@@ -96,11 +96,12 @@ class OrdersPhase:
         return min((one.intended_msc or one.since_msc for one in new), default=None)
 
     def resolve(self) -> None:
-        """Let the manager find out what became of orders that are late or unknown, once a sync."""
+        """Let the manager find out what became of orders that are late or unknown, once a sync. Which are late, it knows."""
         if self.manager is None or self._is_resolved:
             return
         now_msc = self.account.ledger.now_us() // 1000
-        if not any(one.is_unknown for one in self.account.current_orders()[1].open_orders(now_msc)):
+        open_now = self.account.current_orders()[1].open_orders(now_msc)
+        if not any(one.state in OPEN_QUESTION or one.has_to_be_found for one in open_now):
             return
         self._is_resolved = True
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from decimal import Decimal
 
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 
 from ledger import Ledger
 from ledger.errors import LedgerError
+from ledger.journal.backup import copy_journal, restore_journal
 from ledger.marks import Mark, from_columns, to_columns
-from tests.support.journals import ACCOUNT, OTHER, opened
+from tests.support.journals import ACCOUNT, OTHER, Clock, opened
 
 MARK = Mark(
     at_us=1_767_607_200_000_000, server_msc=1_767_614_400_123, balance=Decimal("10000.25"), credit=Decimal(0),
@@ -72,3 +74,24 @@ def test_amounts_are_exact(amounts):
     balance, credit, floating, equity, margin = amounts
     mark = Mark(at_us=1, balance=balance, credit=credit, floating=floating, equity=equity, margin=margin)
     assert from_columns(to_columns(mark)) == mark
+
+
+def test_a_backup_and_what_is_restored_of_it_leave_marks_out(book, tmp_path):
+    book.save_mark(ACCOUNT, MARK)
+    backup, restored = (f"sqlite:///{tmp_path / name}" for name in ("backup.db", "restored.db"))
+    copy_journal(book, backup, Clock())
+    with Ledger.open(backup) as copy:
+        assert list(copy.account(ACCOUNT).marks()) == []
+        restore_journal(copy.journal, restored, Clock())
+    with Ledger.open(restored) as again:
+        assert again.account(ACCOUNT).newest_mark() is None
+    assert list(book.marks(ACCOUNT)) == [MARK]
+
+
+def test_a_copy_of_the_file_has_the_marks_that_were_in_it(tmp_path):
+    with Ledger.create(f"sqlite:///{tmp_path / 'journal.db'}") as ledger:
+        ledger.journal.append(ACCOUNT, [opened(ACCOUNT)])
+        ledger.journal.save_mark(ACCOUNT, MARK)
+    shutil.copy(tmp_path / "journal.db", tmp_path / "copy.db")
+    with Ledger.open(f"sqlite:///{tmp_path / 'copy.db'}") as copy:
+        assert list(copy.account(ACCOUNT).marks()) == [MARK]

@@ -32,11 +32,12 @@ from ledger.events import ORDER_KINDS
 from ledger.journal import Outcome, Selection
 from ledger.journal.admission import Admission
 from ledger.journal.verify.walk import verify_account
-from ledger.postings import OUTSIDE_FOLD
-from tests.support.journals import ACCOUNT, START_MSC, Clock, everything, fill, opened
+from ledger.postings import OUTSIDE_FOLD, Posting
+from tests.support.journals import ACCOUNT, OTHER, START_MSC, Clock, everything, fill, opened, specified
 from tools.testkit.every_event import EVENTS
 
 TOKEN = "L" + "A" * 19
+VERSION = Posting._fields.index("version")
 ORDER_EVENTS = [event for event in EVENTS if type(event).__name__ in ORDER_KINDS]
 
 
@@ -329,3 +330,23 @@ def test_a_decision_without_what_it_rests_on_is_none(make):
 def test_what_proves_a_carrier_and_what_breaks_it_are_two_facts():
     facts: list[Event] = [cls(kind="comment", ticket=5, time_msc=START_MSC) for cls in (CarrierProven, CarrierBroken)]
     assert len({natural_key(fact) for fact in facts}) == 2
+
+
+def test_the_events_of_one_client_id_are_found_by_it_and_by_its_token(journal):
+    journal.append(ACCOUNT, [opened(), specified("EURUSD"), fill(5, 5)])
+    first, second = (
+        OrderIntended(client_id=one, token=token, kind="cancel", target_order=7, time_msc=START_MSC)
+        for one, token in (("c1", TOKEN), ("c2", "LB" + TOKEN[2:]))
+    )
+    answer = OrderAnswered(client_id="c1", verdict="rejected", time_msc=START_MSC)
+    journal.append(ACCOUNT, [first, second, fill(6, 6, order=7), answer])
+
+    def versions(**named):
+        return [row[VERSION] for block in journal.order_events(ACCOUNT, 99, **named) for row in block]
+
+    assert versions() == [4, 5, 7]
+    assert versions(client_id="c1") == [4, 7]
+    assert versions(token=TOKEN) == [4]
+    assert versions(client_id="c2", token=TOKEN) == []
+    assert [row[VERSION] for block in journal.order_events(ACCOUNT, 5, client_id="c1") for row in block] == [4]
+    assert list(filter(None, journal.order_events(OTHER, 99, client_id="c1"))) == []

@@ -228,3 +228,25 @@ def test_postgres_finds_single_rows_by_their_keys(postgres_journal, statements):
     assert "uq_events_account_id_natural_key" in plans(postgres_journal, statements)[1]
     postgres_journal.version_at(ACCOUNT, 10**18)
     assert {"pk_events" in plan for plan in plans(postgres_journal, statements)} == {True}
+
+
+@pytest.mark.parametrize(
+    ("named", "index"),
+    [
+        ({}, "INDEX ix_events_orders (account_id=? AND placement=? AND version<?)"),
+        ({"client_id": "c1"}, "INDEX ix_events_client_id (account_id=? AND client_id=? AND version<?)"),
+        ({"token": "t"}, "INDEX ix_events_token (account_id=? AND token=? AND version<?)"),
+    ],
+)
+def test_sqlite_finds_events_about_orders_by_their_indexes(named, index, sqlite_journal, statements):
+    list(sqlite_journal.order_events(ACCOUNT, MANY, **named))
+    [plan] = plans(sqlite_journal, statements)
+    assert index in plan
+    assert "TEMP B-TREE" not in plan
+
+
+@pytest.mark.parametrize(("named", "index"), [({}, "orders"), ({"client_id": "c1"}, "client_id"), ({"token": "t"}, "token")])
+def test_postgres_finds_events_about_orders_by_their_indexes(named, index, postgres_journal, statements):
+    list(postgres_journal.order_events(ACCOUNT, MANY, **named))
+    [plan] = plans(postgres_journal, statements)
+    assert f"ix_events_{index}" in plan

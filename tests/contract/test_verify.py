@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ledger import AccountId, BalanceAsserted, CorruptEvent, Event, Ledger, SyncDegraded
+from ledger import AccountId, BalanceAsserted, CorruptEvent, Event, Ledger, OrderIntended
 from ledger.cli import main
 from ledger.codec import Stored
 from ledger.journal.chain import covered, with_hash
@@ -37,16 +37,26 @@ from tests.support.journals import (
     shared_postgres,
     specified,
 )
+from tests.support.orders import TOKEN
 
 ROOT = Path(__file__).resolve().parents[2]
 LAST = 12
 ANSWER = b'{"positions": []}'
 KEY, OTHER_KEY = account_key(ACCOUNT), account_key(OTHER)
-TEXTS = ("kind", "symbol", "data", "natural_key", "correlation", "evidence", "comment", "origin")
+TEXTS = (
+    "kind", "symbol", "data", "natural_key", "correlation", "evidence", "comment", "origin", "client_id", "token",
+)  # fmt: skip
 BLOBS = ("prev_hash", "hash", "checks")
 NUMBERS = tuple(name for name in Stored._fields if name not in TEXTS + BLOBS)
 #: Version of an event in the middle that has a value in the column.
-SET = dict.fromkeys(Stored._fields, 4) | {"evidence": 9, "caused_by": 8, "order_msc": 6, "order_deal": 6}
+SET = dict.fromkeys(Stored._fields, 4) | {
+    "evidence": 9,
+    "caused_by": 8,
+    "order_msc": 6,
+    "order_deal": 6,
+    "client_id": 10,
+    "token": 10,
+}
 
 
 def record_much(url):
@@ -65,7 +75,7 @@ def record_much(url):
                 fill(7, 7, profit=5),  # completes
                 revised(fill(5, 8, profit=9)),
                 ghost(6, 20, evidence=digest_of(ANSWER)),
-                SyncDegraded(reason="timeout", time_msc=START_MSC + 21_000),
+                OrderIntended(client_id="c1", token=TOKEN, kind="cancel", target_order=7, time_msc=START_MSC + 21_000),
                 BalanceAsserted(balance=100, time_msc=START_MSC + 22_000),
                 cash(30, 30),
             ]
@@ -227,6 +237,8 @@ def test_a_changed_column_is_named_wherever_the_event_is(name, version, intruder
         "correlation",
         "caused_by",
         "evidence",
+        "client_id",
+        "token",
     ],
 )
 def test_a_forgotten_column_is_named(name, intruder, url):

@@ -53,8 +53,8 @@ def test_the_list_is_readable_at_80_columns_and_names_what_is_unknown(url):
     assert lines[:4] == [
         "Broker-Live/70113 orders: 4",
         "c-1  UNKNOWN  market buy 2 EURUSD",
-        "  since 2026-01-05 10:00:01 UTC, answered unknown 10012, filled 0 of 2,",
-        "  no ticket, token LAAAAAAAAAAAAAAAAAAA",
+        "  since 2026-01-05 10:00:01 UTC, answered unknown 10012: no reply,",
+        "  fills not known, no ticket, token LAAAAAAAAAAAAAAAAAAA",
     ]
     assert "c-2  PARTIAL  market buy 0.1 EURUSD" in lines
     assert "ticket 90  WORKING  pending sell 5 XAUUSD" in lines

@@ -117,7 +117,7 @@ class Raising:
 @pytest.mark.parametrize(
     ("answer", "verdict"),
     [
-        (SystemError("an argument"), "not_sent"), (OSError("the wire"), "unknown"), (EOFError(), "unknown"),
+        (SystemError("after it was sent"), "unknown"), (OSError("the wire"), "unknown"), (EOFError(), "unknown"),
         ({"retcode": "10009"}, "unknown"), ({}, "unknown"), (7, "unknown"), (object(), "unknown"), (None, "unknown"),
         ({"retcode": 10006, "order": 0, "deal": 0, "volume": 0.0}, "rejected"),
         ({"retcode": 10006, "order": None, "deal": 0, "volume": 0.0}, "unknown"),

@@ -17,9 +17,10 @@ from ledger.gateway.client import ZmqGateway
 from ledger.gateway.serve.requests import Requests
 from ledger.gateway.serve.store import Store
 from ledger.order_messages import RequestState
+from ledger.orders.ids import token_of
 from ledger.protocol.order_requests import content_of, digest_of
 from ledger.testing.service import SENT
-from tests.support.order_messages import message, send_fields, utc_msc
+from tests.support.order_messages import ACCOUNT, message, send_fields, utc_msc
 from tests.support.service import GIVE_UP_MS, GIVE_UP_SEC, ServedTerminal
 
 HOUR_SEC: Final = 3_600.0
@@ -171,7 +172,7 @@ def test_a_terminal_process_that_dies_inside_a_call_leaves_it_unresolved(served,
 
 
 def test_a_call_that_takes_too_long_is_unresolved(tmp_path):
-    with ServedTerminal(tmp_path, call_deadline_sec=0.3) as served:
+    with ServedTerminal(tmp_path, call_deadline_sec=2.0) as served:
         served.until_connected()
         served.block(HOUR_SEC, "order_send")
         send_later(served, "one")
@@ -467,3 +468,23 @@ def test_a_store_that_cannot_be_read_knows_nothing(served, monkeypatch):
         assert (answer["error_code"], answer["executed"]) == ("STORE_FAILED", "unknown")
         assert status(served, "one", fence=True)["executed"] == "unknown"
     assert calls(served) == 0
+
+
+TOKEN: Final = token_of(ACCOUNT, "one")
+
+
+@pytest.mark.parametrize(
+    "another", [{"side": "sell", "comment": TOKEN}, {"comment": f"{TOKEN[:-1]} x"}, {"comment": f"re {TOKEN}"}]
+)
+def test_an_order_that_only_looks_like_it_is_not_stored_as_the_answer(served, another):
+    served.terminal.control("fail", fault="unknown-not-executed:1")
+    served.ask_fields(send_fields("one", served.service.store.id))
+    assert served.ask_fields(send_fields("two", served.service.store.id, **another))["verdict"] == "accepted"
+    assert status(served, "one", lookup=True)["state"] == "unresolved"
+
+
+def test_an_order_with_the_token_on_the_right_side_is_the_answer(served):
+    served.terminal.control("fail", fault="unknown-not-executed:1")
+    served.ask_fields(send_fields("one", served.service.store.id))
+    served.ask_fields(send_fields("two", served.service.store.id, comment=f"{TOKEN} tail1"))
+    assert status(served, "one", lookup=True)["state"] == "answered"

@@ -83,3 +83,15 @@ def test_a_percentile_is_a_value_that_was_measured():
     assert percentile([3.0, 1.0, 2.0], 99) == 3.0
     assert percentile([float(number) for number in range(1, 201)], 99) == 198.0
     assert percentile([float(number) for number in range(1, 201)], 50) == 100.0
+
+
+def test_the_row_of_an_order_measures_orders_that_are_filled(tmp_path):
+    from tools.bench.orders import order_paths
+    from tools.bench.paths import measured
+
+    row = measured(next(order_paths(tmp_path, orders=2)), 1)
+    assert (row["unit"], row["by_ratio"], row["ours"] > 0, row["reference"] > 0) == ("ms", True, True, True)
+    with Ledger.open(f"sqlite:///{tmp_path}/orders.db") as ledger:
+        [account] = ledger.accounts()
+        kinds = Counter(row.kind for row in ledger.journal.rows(account.name))
+    assert kinds["OrderIntended"] == kinds["OrderAnswered"] == kinds["FillRecorded"] == 12

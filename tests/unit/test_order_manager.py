@@ -5,6 +5,7 @@ Numbers like O6 are those of the cases that the design lists.
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any
@@ -137,6 +138,29 @@ def test_an_answer_about_another_order_is_no_answer(desk):
     assert (order.state, kinds_of(desk, order.client_id)) == (STATES.UNKNOWN, ["OrderIntended"])
 
 
+def test_an_order_asks_and_reads_no_more_than_it_needs(desk, monkeypatch):
+    manager = started(desk)
+    manager.submit(BUY)
+    counts: Counter[str] = Counter()
+
+    def count(name: str) -> None:
+        ask = getattr(desk.ledger.journal, name)
+
+        def counted(*arguments, **named):
+            counts[name] += 1
+            return ask(*arguments, **named)
+
+        monkeypatch.setattr(desk.ledger.journal, name, counted)
+
+    for name in ("head", "terms", "append"):
+        count(name)
+    desk.gateway.calls.clear()
+    assert manager.submit(BUY).state is STATES.FILLED
+    assert desk.gateway.calls == ["order_send", "deals"]
+    assert (counts["append"], counts["terms"]) == (3, 0)
+    assert counts["head"] <= 9
+
+
 # ---- denied by our own rules
 
 
@@ -193,6 +217,19 @@ def test_no_answer_is_unknown_and_never_rejected(desk):  # O6, 64
     manager.resolve()
     desk.sync(2)
     assert (manager.order(order.client_id).state, desk.net) == (STATES.FILLED, Decimal("0.1"))
+
+
+def test_an_order_whose_answer_is_late_blocks_before_its_time_is_over(desk):  # R4: for whoever waited, it is unknown already
+    manager = started(desk)
+    desk.gateway.then("sending")
+    assert manager.submit(BUY).state is STATES.UNKNOWN
+    denied = manager.check_risk(BUY)
+    assert isinstance(denied, Denied)
+    assert denied.rule == "unknown_orders"
+    assert manager.submit(BUY).state is STATES.DENIED
+    desk.gateway.finish()
+    manager.resolve()
+    assert manager.submit(BUY).state is STATES.FILLED
 
 
 @pytest.mark.parametrize("outcome", ["answer lost", "timeout executed", "killed executed"])
@@ -425,6 +462,23 @@ def test_an_order_of_a_lost_store_is_found_by_its_token(desk):  # C12
     manager.resolve()
     desk.sync()
     assert manager.order(order.client_id).state is STATES.FILLED
+
+
+def test_an_intent_of_an_earlier_process_is_unknown_at_once_where_nobody_answers_for_it(desk, monkeypatch):  # C1
+    started(desk).create_order(BUY)
+
+    def busy(*_: Any, **__: Any) -> Any:
+        raise GatewayTimeout("no answer")
+
+    monkeypatch.setattr(desk.gateway, "order_status", busy)
+    with pytest.raises(OrdersRefused, match="unknown"):
+        started(desk)
+    manager = started(desk, allow_unknown=True)
+    assert manager.check_risk(BUY).rule == "unknown_orders"
+    monkeypatch.undo()
+    desk.sync()
+    manager.resolve()
+    assert manager.check_risk(BUY).is_allowed
 
 
 def test_clocks_that_differ_send_nothing(desk):  # C16

@@ -222,6 +222,9 @@ def test_a_denied_order_is_denied_again_under_its_id(desk):
     assert manager.create_order(BUY, "ema-1") == order
     assert manager.submit(BUY, "ema-1") == order
     assert (desk.account.version, desk.gateway.executions) == (version, [])
+    desk.watch.move(1)
+    wider = started(desk, limits=Limits(volume_per_order_max="1"))
+    assert (wider.submit(BUY, "ema-1"), denied_by(wider, BUY), desk.gateway.executions) == (order, None, [])
 
 
 def test_an_order_that_timed_out_and_is_active_is_working(desk):

@@ -741,10 +741,9 @@ def test_a_sync_lets_the_manager_resolve_what_is_late_or_unknown():
     manager = Resolver()
     desk = OrderDesk(orders=manager)
     desk.sync()
-    desk.intend()
-    desk.reconciler.sync_positions()
     assert manager.calls == 0
-    desk.sync()  # its validity ended
+    desk.intend()
+    desk.reconciler.sync_positions()  # whether its answer is late, the manager knows
     assert manager.calls == 1
     desk.answer(verdict="unknown")
     manager.error = refused("ORDER_STATUS")

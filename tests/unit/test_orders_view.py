@@ -115,6 +115,19 @@ def test_an_intent_of_the_hour_that_is_shown_twice_counts_as_late_as_it_can_be(a
     assert [len(orders_of(account).intended_since(at)) for at in (0, utc_msc - 3_600_000, utc_msc, utc_msc + 1)] == [1, 1, 1, 0]
 
 
+def test_what_applies_is_that_of_the_newest_version_whatever_was_asked_before(account):
+    other = account.ledger.account(account.name)
+    for number, ask in enumerate((account.current, account.current_orders, account.current_with_orders), 1):
+        ask()
+        assert account.terms == account.ledger.journal.terms(account.name, account.version)
+        other.record(SymbolSpecified(symbol=f"S{number}", digits=number, time_msc=START_MSC))
+        assert f"S{number}" in account.terms.symbols
+        version, portfolio, orders = account.current_with_orders()
+        assert (version, f"S{number}" in portfolio.terms.symbols, f"S{number}" in orders.terms.symbols) == (
+            account.version, True, True,
+        )  # fmt: skip
+
+
 def test_new_intents_are_pinned_to_the_store_that_was_pinned_last(account):
     assert (orders_of(account).pinned_store, orders_of(account).pinned_number) == (None, 0)
     first = StorePinned(store="9b1c", number=1, reason="first use", time_msc=START_MSC)
@@ -208,3 +221,9 @@ def test_an_account_whose_orders_are_only_rules_has_its_deals_when_the_first_ord
     assert orders_of(account).orders() == ()
     account.record_many([fill(2, 1, order=1), intended(1, 1), answered(1, 2)])
     assert one(orders_of(account).order("c-1")).filled == 2
+
+
+@pytest.mark.parametrize(("volume", "expected"), [("0", None), (None, None), ("0.3", Decimal("0.3"))])
+def test_the_volume_of_a_close_of_all_that_was_answered_with_none_is_not_known(account, volume, expected):
+    account.record_many([intended(1, 1, kind="close", position_id=7, volume=None), answered(1, 2, volume=volume)])
+    assert one(orders_of(account).order("c-1")).volume == expected

@@ -72,7 +72,7 @@ def paths(part: str, folder: Path, sizes: Sizes) -> Iterator[Row]:
     elif part == "orders":
         from tools.bench.orders import order_paths
 
-        yield from order_paths()
+        yield from order_paths(folder)
     elif part == "service":
         from tools.bench.service import service_paths
 

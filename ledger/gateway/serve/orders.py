@@ -53,6 +53,8 @@ _DAY_MSC: Final = 86_400_000
 _PRUNE_SEC: Final = 3_600.0
 #: Kinds that make an order record, which carries the token.
 _RECORDED: Final = frozenset({"market", "pending", "close", "close_by"})
+#: Reasons of orders that the trade server made: stop loss, take profit, stop out.
+_BY_THE_SERVER: Final = frozenset({4, 5, 6})
 _NEVER: Final = "never"
 _UNKNOWN: Final = "unknown"
 #: What the errors of an order message state, where nothing else is known.
@@ -508,7 +510,7 @@ class Orders:
             return
         found, head = json.loads(outcome.body), outcome.fields["head"]
         try:
-            self._resolve(asked.query.client_id, found["with_token"])
+            self._resolve(asked.query.client_id, [row for row in found["orders"] if row["ticket"] in found["with_token"]])
             status = self._look_up_store(asked.query)
         except sqlite3.Error as error:
             asked.answer(_store_failed(error, _UNKNOWN))
@@ -531,18 +533,19 @@ class Orders:
             found = {**found, "lookup_error": f"{why.code} {why.text}"}
         asked.answer(found)
 
-    def _resolve(self, client_id: str, tickets: list[int]) -> None:
+    def _resolve(self, client_id: str, rows: list[Row]) -> None:
         """Store that an order whose answer was not known exists, where its token is in exactly one."""
         store = self.host.store
         row = self._settled(client_id)
-        if row is None or row.state is not RequestState.UNRESOLVED or len(tickets) != 1 or row.content is None:
+        if row is None or row.state is not RequestState.UNRESOLVED or len(rows) != 1 or row.content is None:
             return
-        if json.loads(row.content)["kind"] not in _RECORDED:
+        content = json.loads(row.content)
+        if content["kind"] not in _RECORDED or _is_copy(rows[0], content):
             return
         now = self.host.utc_msc()
         found = {
             "client_id": client_id, "token": row.token, **(row.answer or {}), "state": "answered",
-            "verdict": Verdict.ACCEPTED.value, "basis": "token", "order": tickets[0], "sent_msc": row.sending,
+            "verdict": Verdict.ACCEPTED.value, "basis": "token", "order": rows[0]["ticket"], "sent_msc": row.sending,
             "answered_msc": now, "store": store.id, "seq": store.seq + 1,
         }  # fmt: skip
         events = store.append(
@@ -605,6 +608,13 @@ def refuse_message(refusal: Refusal, client_id: str | None, *, executed: str) ->
 
 def _store_failed(error: Exception, executed: str) -> Refusal:
     return Refusal("STORE_FAILED", f"the store cannot be written: {error}", {"executed": executed})
+
+
+def _is_copy(row: Row, content: Mapping[str, Any]) -> bool:
+    """Return whether an order with a token is another one than was sent with it: what closes it may carry a copy."""
+    if row.get("reason") in _BY_THE_SERVER or content.get("symbol") not in (None, row.get("symbol")):
+        return True
+    return content.get("side") is not None and not str(row.get("type")).startswith(content["side"])
 
 
 def _tickets_of(row: StoredRequest | None) -> list[int]:

@@ -7,6 +7,7 @@ SQLAlchemy takes longer than SQLite takes to carry it out. On Postgres what does
 from __future__ import annotations
 
 import random
+import re
 import sqlite3
 import time
 import weakref
@@ -666,10 +667,13 @@ def _end_all(idle: list[_Writer]) -> None:
             return
 
 
+_USED_INDEX: Final = re.compile(" INDEXED BY [a-z_]+")
+
+
 @cache
 def for_postgres(text: str) -> str:
     """Write a statement with psycopg's marks for parameters; Postgres finds the index by itself."""
-    return text.replace(f" {USE_TERMS_INDEX}", "").replace("?", "%s")
+    return _USED_INDEX.sub("", text).replace("?", "%s")
 
 
 def _by_key(rows: Iterable[tuple[Any, ...]]) -> dict[str, Stored]:

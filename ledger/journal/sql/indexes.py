@@ -75,3 +75,24 @@ Index(
     sqlite_where=text(_REVISED),
     postgresql_where=text(_REVISED),
 )
+
+#: The events about orders alone, few beside the deals, by when they came. With the placement, as above.
+Index(
+    "ix_events_orders",
+    events.c.account_id,
+    events.c.placement,
+    events.c.version,
+    events.c.kind,
+    sqlite_where=text("placement = 2"),
+    postgresql_where=text("placement = 2"),
+)
+#: What names a client id or a token, by it.
+for _name in ("client_id", "token"):
+    Index(
+        f"ix_events_{_name}",
+        events.c.account_id,
+        events.c[_name],
+        events.c.version,
+        sqlite_where=text(f"{_name} IS NOT NULL"),
+        postgresql_where=text(f"{_name} IS NOT NULL"),
+    )

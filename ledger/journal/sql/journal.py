@@ -119,6 +119,11 @@ _ORDER_ROWS: Final = (
     "kind <> 'AccountOpened') OR kind = 'DealRevised') "
     "ORDER BY version"
 )
+#: The events about orders alone, or those that name something. SQLite has to be made to use their index.
+_ORDER_EVENTS: Final = (
+    f"SELECT {POSTING} FROM events INDEXED BY ix_events_%s WHERE account_id = ? AND %s version <= ? ORDER BY version"
+)
+_ABOUT_ORDERS: Final = f"placement = {OUTSIDE_FOLD} AND kind <> 'SymbolSpecified' AND kind <> 'AccountOpened' AND"
 _FIRST_RECORD: Final = "SELECT deal, version, origin, recorded_us FROM events WHERE account_id = ? AND natural_key = ?"
 _RECORDED_US: Final = "SELECT version, recorded_us FROM events WHERE account_id = ? AND version = ?"
 # Written out, so that the partial indexes over these kinds serve.
@@ -348,6 +353,14 @@ class SqlJournal:
         until_msc = INT64_MAX if selection.time_msc is None else selection.time_msc
         values = key, after, version, until_msc
         yield from self._stream_sql(_ORDER_ROWS, *values, page=_POSTING_BY_VERSION)
+
+    def order_events(
+        self, account: AccountId, version: int, *, client_id: str | None = None, token: str | None = None
+    ) -> Iterator[list[Row]]:
+        named = {name: text for name, text in (("client_id", client_id), ("token", token)) if text is not None}
+        about = " ".join(f"{name} = ? AND" for name in named) or _ABOUT_ORDERS
+        query = _ORDER_EVENTS % (next(iter(named), "orders"), about)
+        return self._stream_sql(query, account_key(account), *named.values(), version)
 
     def latest_asserted(self, account: AccountId, position_id: int | None, before: int | None = None) -> tuple[int, int] | None:
         version = INT64_MAX if before is None else before

@@ -91,7 +91,7 @@ def _column(name: str) -> Column[object]:
 
 #: In the table the placement comes before the schema, which the fold did not always read.
 _IN_TABLE_ORDER: Final = (*Posting._fields[:-1], "placement", "schema", *Stored._fields[len(Posting._fields) + 1 :])
-assert _IN_TABLE_ORDER[-2:] == ("order_msc", "order_deal"), "columns that came later follow the others"
+assert _IN_TABLE_ORDER[-4:] == ("order_msc", "order_deal", "client_id", "token"), "columns that came later follow the others"
 
 events = Table(
     "events",

@@ -18,6 +18,7 @@ from ledger.codec import (
     decode_posting,
     encode_payload,
     is_record_of,
+    names_of,
     natural_key,
     placed,
     placement_of,
@@ -75,7 +76,9 @@ _DEAL, _VERSION, _KIND, _PLACEMENT, _RECORDED_US, _KEY, _EVIDENCE, _PREV_HASH, _
     ),
 )  # fmt: skip
 _UNPLACED: Final = (None, None)
-_ORDER_DEAL: Final = _ORDER + 1
+_UNNAMED: Final = _UNPLACED
+_ORDER_DEAL, _CLIENT_ID = _ORDER + 1, _ORDER + 2
+assert Stored._fields[_CLIENT_ID:] == ("client_id", "token")
 _MAY_ASSERT: Final = POSITION_ASSERTIONS | {"BalanceAsserted"}
 #: What has a placement of another kind, or may have one.
 _NEVER_IN_ORDER: Final = _MAY_ASSERT | {"AccountOpened", "SymbolSpecified", "DealCompleted", "DealRevised"} | ORDER_KINDS
@@ -289,7 +292,10 @@ class _Walk:
                 or not is_link(covered(row), before, row[_HASH], row[_CHECKS])
                 or row[_RECORDED_US] <= recorded_us
                 or type(placement) is not int
-                or ((kind not in DEAL_KINDS or row[_KEY] != f"deal:{deal}") and any(_contradictions(Stored._make(row))))
+                or (
+                    (kind not in DEAL_KINDS or row[_KEY] != f"deal:{deal}" or row[_CLIENT_ID:] != _UNNAMED)
+                    and any(_contradictions(Stored._make(row)))
+                )
             ):
                 break
             here = (row[0] - row[0] % SECOND_MSC, NO_DEAL if deal is None else deal)
@@ -300,7 +306,7 @@ class _Walk:
             elif (
                 kind in _MAY_ASSERT
                 or placement != placement_of(kind, here, lowest)
-                or row[_ORDER:] != (here if placement == OUT_OF_ORDER else _UNPLACED)
+                or row[_ORDER:_CLIENT_ID] != (here if placement == OUT_OF_ORDER else _UNPLACED)
             ):
                 break
             version, before, recorded_us = row[_VERSION], row[_HASH], row[_RECORDED_US]
@@ -437,6 +443,7 @@ def _contradictions(row: Stored) -> Iterator[tuple[str, str]]:
     """Yield the columns of a row that contradict its other columns: field, what."""
     if row.kind in DEAL_KINDS:
         key = f"deal:{row.deal}"
+        yield from _wrong_names(row)
     else:
         try:
             event = decode(row, None)
@@ -444,6 +451,7 @@ def _contradictions(row: Stored) -> Iterator[tuple[str, str]]:
         except LedgerError as error:
             yield "data", str(error)
             return
+        yield from _wrong_names(row)
         if row.schema != KINDS[row.kind][1]:
             return  # lifted: its fields are named otherwise, and the chain shows that they are as recorded
         for name in ("position_id", "symbol", "caused_by", "evidence", "data"):
@@ -452,6 +460,12 @@ def _contradictions(row: Stored) -> Iterator[tuple[str, str]]:
         key = natural_key(event)
     if not is_record_of(row.natural_key, key):
         yield "natural_key", f"expected {key}, found {_short(row.natural_key)}"
+
+
+def _wrong_names(row: Stored) -> Iterator[tuple[str, str]]:
+    for name, ours in zip(("client_id", "token"), names_of(row), strict=True):
+        if getattr(row, name) != ours:
+            yield name, f"expected {_short(ours)}, as the event states it, found {_short(getattr(row, name))}"
 
 
 def _check_fold(journal: Journal, account: AccountId, version: int) -> Iterator[Problem]:

@@ -1,4 +1,6 @@
-"""Marks: what each account was worth, a row after each trusted snapshot. Samples, no events: old ones are deleted.
+"""Orders: the client id and token that an event names, found by them; and marks, what each account was worth.
+
+No event of before names one: nothing is derived. Marks are samples and no events: old ones are deleted.
 
 Revision ID: 0008
 Revises: 0007
@@ -16,7 +18,16 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Add the columns, their indexes, and the table."""
+    for name in ("client_id", "token"):
+        op.add_column("events", sa.Column(name, sa.Text))
+    for name, columns, condition in (
+        ("ix_events_orders", ["account_id", "placement", "version", "kind"], "placement = 2"),
+        ("ix_events_client_id", ["account_id", "client_id", "version"], "client_id IS NOT NULL"),
+        ("ix_events_token", ["account_id", "token", "version"], "token IS NOT NULL"),
+    ):
+        where = sa.text(condition)
+        op.create_index(name, "events", columns, sqlite_where=where, postgresql_where=where)
     op.create_table(
         "marks",
         sa.Column("account_id", sa.BigInteger, nullable=False, autoincrement=False),
