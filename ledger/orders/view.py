@@ -446,7 +446,8 @@ class Orders:
         seen = [Decimal(volume) for _, volume, *_ in record.seen.values()]
         if seen:
             return max(seen)
-        return None if record.answered_volume is None else Decimal(record.answered_volume)
+        answered = Decimal(record.answered_volume or 0)
+        return answered or None  # an answer states 0 where it knows none
 
     def _filled(self, record: _Record) -> Decimal:
         return sum((volume for volume, _ in self._deals(record)), Decimal(0))

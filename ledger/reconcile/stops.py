@@ -207,17 +207,20 @@ class _Deciding:
                 )
             )  # fmt: skip
         for one in self.orders.open_orders():
-            if one.kind is OrderKind.STOPS and one.state is OrderState.WORKING and one.position_id not in rows:
-                self._give_up(one)
+            if one.kind is OrderKind.STOPS and one.position_id not in rows:
+                if one.state is OrderState.WORKING:
+                    self._give_up(one, OrderOutcome.REJECTED, OrderBasis.TICKET)
+                elif one.is_unknown:
+                    self._give_up(one, OrderOutcome.ABSENT, OrderBasis.ABSENCE)
 
-    def _give_up(self, one: Order) -> None:
-        """Resolve an accepted request whose position is gone: its stops will never be seen."""
+    def _give_up(self, one: Order, outcome: OrderOutcome, basis: OrderBasis) -> None:
+        """Resolve a request whose position is gone: its stops will never be seen, whatever became of it."""
         if one.client_id is None or one.since_msc > self.around.settled_msc:
             return
         self.events.append(
             OrderResolved(
-                client_id=one.client_id, number=one.resolutions + 1, outcome=OrderOutcome.REJECTED,
-                basis=OrderBasis.TICKET, time_msc=self.around.seen_msc, evidence=self.around.evidence,
+                client_id=one.client_id, number=one.resolutions + 1, outcome=outcome, basis=basis,
+                time_msc=self.around.seen_msc, evidence=self.around.evidence,
             )
         )  # fmt: skip
 

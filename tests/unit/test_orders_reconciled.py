@@ -9,6 +9,7 @@ import pytest
 
 from ledger import (
     BreakClosed,
+    BreakOpened,
     CarrierBroken,
     CarrierProven,
     GatewayTimeout,
@@ -295,6 +296,23 @@ def test_deals_beyond_the_volume_are_a_break_and_the_position_follows_them():  #
     desk.quiet()
     assert desk.order_breaks == []
     assert {one.end.value for one in orders_events(desk, BreakClosed)} == {"accepted"}
+
+
+@pytest.mark.parametrize("verdict", ["unknown", "accepted"])
+@pytest.mark.parametrize("answered", [None, 0])
+def test_an_answer_without_a_volume_is_no_overfill_of_an_order_that_names_none(answered, verdict):
+    """A close of all that is held names no volume, and neither does an answer of 10012: its deals are not beyond either."""
+    desk = OrderDesk()
+    desk.working()
+    desk.broker.fill(TICKET)
+    desk.sync()
+    token = desk.intend("c-2", kind="close", position_id=TICKET, symbol=SYMBOL)
+    desk.answer("c-2", verdict, order=TICKET + 1, volume=answered)
+    assert desk.order("c-2").volume is None
+    desk.broker.place(TICKET + 1, token=token, type=1, position_id=TICKET)
+    desk.broker.fill(TICKET + 1)
+    desk.sync()
+    assert [one for one in orders_events(desk, BreakOpened) if one.field == "overfill"] == []
 
 
 def test_closing_by_another_position_is_no_overfill():
@@ -692,14 +710,17 @@ def test_half_a_point_is_no_difference(shown, state):
     assert desk.order("c-2").state.value == state
 
 
-def test_a_request_about_the_stops_of_a_position_that_is_gone_is_over():
+@pytest.mark.parametrize(("verdict", "state"), [("accepted", "rejected"), ("unknown", "absent")])
+def test_a_request_about_the_stops_of_a_position_that_is_gone_is_over(verdict, state):
     desk = holding()
     desk.intend("c-2", kind="stops", position_id=TICKET, sl=9)
-    desk.answer("c-2")
+    desk.answer("c-2", verdict)
+    desk.sync()
+    assert desk.order("c-2").is_open, "the position is there"
     desk.broker.deal(TICKET + 1, 1, position_id=TICKET, side="sell", entry="out", profit=0)
     desk.broker.show("")
     desk.quiet()
-    assert (desk.order("c-2").state.value, desk.left) == ("rejected", "flat")
+    assert (desk.order("c-2").state.value, desk.left) == (state, "flat")
 
 
 # ---------------------------------------------------------------------------------------------------------- the manager

@@ -461,7 +461,31 @@ def judge(account: Any, broker: Any, noted: dict[str, str]) -> Iterator[Harm]:
     for one in ours.values():
         if one.state.value == "intended":
             yield Harm(what="is neither resolved nor reported as unknown", client_id=one.client_id)
+    yield from _judge_blocking(account)
     yield from _judge_positions(account, broker)
+
+
+def _judge_blocking(account: Any) -> Iterator[Harm]:
+    """Judge whether anything was wanted of a symbol while nobody knew what had become of an order of that symbol before.
+
+    The engine sends one order after the other, so what has no answer when the next one is intended is unknown.
+    """
+    if account.terms.opened.mode.nets:
+        return  # there a market order may only reduce, which is allowed
+    open_questions: dict[str, str] = {}  # client id -> symbol
+    for one in account.events():
+        event, kind = one.event, one.kind
+        if kind == "OrderIntended" and event.symbol is not None and event.kind.value != "stops":
+            unknown = [client_id for client_id, symbol in open_questions.items() if symbol == event.symbol]
+            if unknown and event.kind.value in ("market", "pending"):
+                yield Harm(what=f"was intended while {', '.join(unknown)} was unknown", client_id=event.client_id)
+            open_questions[event.client_id] = event.symbol
+        elif (
+            kind == "OrderResolved"
+            or (kind == "OrderAnswered" and event.verdict.value != "unknown")
+            or (kind == "OrderSeen" and event.client_id is not None)
+        ):
+            open_questions.pop(event.client_id, None)
 
 
 def _judge_requests(by_token: dict[str, Any], broker: Any) -> Iterator[Harm]:
