@@ -432,6 +432,16 @@ def stored_place(row: Stored) -> FoldKey:
     return row.order_msc, row.order_deal, row.version if row.deal is None else 0
 
 
+def first_place(row: Stored) -> FoldKey:
+    """Return a place that a row is not before, whatever orders the events of its account.
+
+    What is ordered by time has an assertion at the time of it, which may be before the place that a row states: never before an
+    earlier assertion of the same.
+    """
+    stored = stored_place(row)
+    return stored if row.deal is not None else min(stored, (second_of(row.time_msc), NO_DEAL, row.version))
+
+
 def nth_key(key: str, number: int) -> str:
     """Return the natural key of the n-th record, from 1 on."""
     return key if number == 1 else f"{key}#{number}"

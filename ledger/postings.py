@@ -111,7 +111,8 @@ class Reading(NamedTuple):
 
     ``events`` were read for them, all records of a deal counted. Knowing more than the first ``newest`` events changed nothing
     of them, and ``newest_plain`` is the last event among them that had arrived in order. ``latest_msc`` bounds their broker
-    times: nothing among them is later.
+    times: nothing among them is later. All of it follows from the events up to that place and from what took one of them away:
+    nothing that is recorded later elsewhere, and nothing of how they were read, changes it.
     """
 
     events: int
@@ -262,6 +263,11 @@ def second_of(time_msc: int) -> int:
     return time_msc - time_msc % SECOND_MSC
 
 
+def _end_of(time_msc: int) -> int:
+    """Return the last millisecond of the second of a broker time."""
+    return second_of(time_msc) + SECOND_MSC - 1
+
+
 def place_of(row: Row) -> FoldKey:
     """Return the place of a posting that has no other than its time and deal give it."""
     time_msc, deal, version = row[0], row[DEAL], row[_VERSION]
@@ -278,8 +284,8 @@ class Postings:
         plain: Postings that arrived in fold order and record nothing again; ascending, some at a time.
         placed: FoldKey and posting of all others; ascending by the second of their place.
         order: What has to be sorted again.
-        replaced: version whose place a revision took -> version of that revision. A revised deal may have moved in time, so
-            that its records are not side by side.
+        replaced: version whose place a revision took -> version of that revision, the next of the deal. A revised deal may have
+            moved in time, so that its records are not side by side.
         begin: What was read before, where this goes on.
         place: Where that ended.
     """
@@ -331,6 +337,18 @@ class Postings:
         while len(rows) < count and (first := self._first()) is not None and first <= upto:
             rows += self._run(count - len(rows), upto) or self._next(first)
         return rows
+
+    def take_second(self) -> Iterator[list[Row]]:
+        """Give out what is left of the second that was begun, and end behind whatever may be recorded in it later.
+
+        Only there does reading from the start end too, whatever else is known then: a second may have to be read in one go.
+        """
+        if self.place[0] < 0:
+            return
+        end = (self.place[0], NO_DEAL, INT64_MAX)
+        while rows := self.take(_BLOCK, end):
+            yield rows
+        self.place = end
 
     def _first(self) -> FoldKey | None:
         """Return the place of what comes next, None at the end."""
@@ -397,7 +415,7 @@ class Postings:
         self._events += end - begin
         self._newest_plain = last[_VERSION]
         self._newest = max(self._newest, self._newest_plain)
-        self._latest_msc = max(self._latest_msc, second_of(last[0]) + SECOND_MSC - 1)
+        self._latest_msc = max(self._latest_msc, _end_of(last[0]))
         self.place = place_of(last)
         self._at = end
         return block[begin:end]
@@ -435,7 +453,7 @@ class Postings:
             place, row = found[0]
             self._events += 1
             self._newest = max(self._newest, row[_VERSION])
-            self._latest_msc = max(self._latest_msc, row[0])
+            self._latest_msc = max(self._latest_msc, _end_of(row[0]))
             self.place = last
             return found
         records: dict[FoldKey, list[Row]] = {}
@@ -445,7 +463,7 @@ class Postings:
             version = row[_VERSION]
             self._events += 1
             self._newest = max(self._newest, version, self._replaced.get(version, 0))
-            self._latest_msc = max(self._latest_msc, row[0])
+            self._latest_msc = max(self._latest_msc, _end_of(row[0]))
             if version not in self._replaced:
                 records.setdefault(place, []).append(row)
         self.place = last
@@ -495,6 +513,10 @@ class VersionedPostings:
             newest = rows[-1][_VERSION]
             self.reading = Reading(events + len(rows), newest, newest, max(latest_msc, self._latest_of(rows)))
         return rows
+
+    def take_second(self) -> Iterator[list[Row]]:
+        """Give out nothing: reading may end behind any of them."""
+        yield from ()
 
     def _latest_of(self, rows: list[Row]) -> int:
         """Return what bounds the broker times: in an hour that was shown twice its end, as it may have been the second time."""

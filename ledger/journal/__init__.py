@@ -211,7 +211,8 @@ class EventStore(Protocol):
     def earliest_change(self, account: AccountId, after: int, upto: int) -> FoldKey | None:
         """Return the first place in the fold order that the events behind one version up to another change.
 
-        That is where they belong, and where a revision took a deal away from. None if they change nothing.
+        That is where they belong, whatever orders the account, and where a revision took a deal away from. None if they change
+        nothing.
         """
         ...
 

@@ -6,8 +6,12 @@ selection of events only if that selection has the same postings up to this plac
 - knowing less: nothing up to the place rests on an event behind ``newest``, so that every version from there to ``version``
   knows the same of it;
 - knowing more: the events behind ``version`` all belong behind the place. ``Journal.earliest_change`` returns the first key in
-  the fold order that they change: of one that arrived late its own, of a revision the one that it took a deal away from too;
+  the fold order that they change: of one that arrived late its own, of a revision the one that it took a deal away from too,
+  of an assertion the time of it where that is earlier than its own;
 - asking about an earlier moment: nothing up to the place happened later than that (``Reading.latest_msc``).
+
+Its place is the end of a second, so that whatever belongs to a second is in it, or behind it, as a whole. Some seconds have to
+be read in one go, and what is recorded later may make one such: reading from the start could not end in the middle of it.
 
 Only a replay without a limit in time leaves checkpoints. One of a moment leaves out what happened later, and some of that has a
 place before others that it has: a deal of the same second, or what was asserted later and contains no more than earlier deals.
@@ -25,7 +29,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple
 
 from ledger.clock import ClockRule
-from ledger.codec import Stored, decode_posting, stored_place
+from ledger.codec import Stored, decode_posting, first_place
 from ledger.events import DealOrder
 from ledger.fold_order import FoldOrder, HourReading, Records, hour_readings
 from ledger.folds import PORTFOLIO, Fold, T
@@ -217,8 +221,10 @@ def replayed(
         if not due:
             due = interval * (1 + folded.held // _HELD_PER_INTERVAL)
         folded.fold(rows, decode_posting)
-        place, reading = postings.place, postings.reading
         due = max(0, due - len(rows))
+        for rest in () if due else postings.take_second():
+            folded.fold(rest, decode_posting)
+        place, reading = postings.place, postings.reading
     keeper.finish()
     return _finished(folded, selection), _selected(journal, account, selection, postings)
 
@@ -249,7 +255,7 @@ def simulated(
         rows: Events behind the selection, none of them a deal; with their places.
         fold: Into what.
     """
-    first = min(map(stored_place, rows))
+    first = min(map(first_place, rows))
     found = journal.checkpoint(account, selection, fold.code(terms), before=first)
     begun = load(found, fold, terms) if found else None
     folded = begun or fold.begin(terms)

@@ -8,7 +8,7 @@ from threading import Condition, RLock
 from typing import Unpack
 from uuid import uuid4
 
-from ledger.codec import Stored, is_for_orders, natural_key, posting, stored_place, terms_of
+from ledger.codec import Stored, first_place, is_for_orders, natural_key, posting, stored_place, terms_of
 from ledger.events import ORDER_KINDS, Event
 from ledger.fold_order import FirstRecord
 from ledger.journal import Appended, AppendOptions, Difference, Head, Journal, Parent, Selection
@@ -260,7 +260,7 @@ class MemoryJournal:
         with self._lock:
             rows = self._rows.get(account, [])
             new = [row for row in rows[after:upto] if row.placement != OUTSIDE_FOLD]
-            places = [stored_place(row) for row in new]
+            places = [first_place(row) for row in new]
             places += [stored_place(rows[row.caused_by - 1]) for row in new if row.kind == "DealRevised" and row.caused_by]
         return min(places, default=None)
 
@@ -326,6 +326,13 @@ def ordered_postings(
 
 
 def replaced_versions(rows: Sequence[Stored]) -> dict[int, int]:
-    """Return the versions of all records that a later revision of their deal replaced -> the last such revision."""
-    revised: Mapping[int | None, int] = {row.deal: row.version for row in rows if row.kind == "DealRevised"}
-    return {row.version: revised[row.deal] for row in rows if row.deal in revised and row.version < revised[row.deal]}
+    """Return the versions of all records that a later revision of their deal replaced -> the first such revision."""
+    records: dict[int, list[int]] = {}  # deal -> versions of its records since its last revision
+    found: dict[int, int] = {}
+    for row in rows:
+        if row.deal is None:
+            continue
+        if row.kind == "DealRevised":
+            found |= dict.fromkeys(records.pop(row.deal, ()), row.version)
+        records.setdefault(row.deal, []).append(row.version)
+    return found

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import pytest
 
-from ledger import ClockRule, Ledger
+from ledger import ClockRule, Ledger, PositionRecovered, PositionState
 from ledger.events import DealOrder
 from ledger.folds import PORTFOLIO, Fold
 from ledger.journal import Selection, checkpoints
@@ -22,6 +22,7 @@ from ledger.portfolio import FOLD_VERSION
 from ledger.postings import Posting
 from tests.support.journals import (
     ACCOUNT,
+    START_MSC,
     START_US,
     Clock,
     completion,
@@ -56,7 +57,9 @@ def replay(journal, selection=None, interval=10):
 
 
 def stored(journal):
-    return [one.mark.place[1] + 1 for one in journal.checkpoints(ACCOUNT)]  # deal n is version n + 1
+    return [
+        (one.mark.place[0] - START_MSC) // 1000 + 1 for one in journal.checkpoints(ACCOUNT)
+    ]  # deal n is version n + 1, second n
 
 
 def test_a_long_replay_leaves_checkpoints_and_the_next_one_is_short(book):
@@ -110,6 +113,58 @@ def test_a_revision_is_read_once_behind_a_checkpoint(journal):
     journal.append(ACCOUNT, [revised(fill(9, 8)), fill(11, 11)], conflicts="keep")
     replay(journal, interval=1)
     assert [one.mark.reading.events for one in journal.checkpoints(ACCOUNT)] == [2, 3, 5]
+    assert verify_account(journal, ACCOUNT).problems == ()
+
+
+def test_a_checkpoint_rests_on_the_first_revision_that_took_a_deal_away(journal):
+    """Where a later revision takes the deal to, is behind it: knowing of that changes nothing of it."""
+    journal.append(ACCOUNT, [opened(), fill(1, 0), fill(2, 1), revised(fill(1, 2))])
+    replay(journal, interval=1)
+    [before] = journal.checkpoints(ACCOUNT)
+    assert (before.mark.reading.events, before.mark.reading.newest) == (2, 4)
+    journal.append(ACCOUNT, [revised(fill(1, 3)), revised(fill(1, 4))], conflicts="keep")
+    for version in (4, 5, 6):
+        assert journal.checkpoint(ACCOUNT, Selection(version=version), before.fold) == before
+    assert journal.checkpoint(ACCOUNT, Selection(version=3), before.fold) is None
+    assert verify_account(journal, ACCOUNT).problems == ()
+    journal.append(ACCOUNT, [revised(fill(1, 0)), revised(fill(1, 5))], conflicts="keep")
+    assert journal.checkpoint(ACCOUNT, Selection(version=8), before.fold) is None  # it came back for a while
+    replay(journal, interval=1)
+    assert [one.mark.reading.newest for one in journal.checkpoints(ACCOUNT)][-1] == 8
+    assert verify_account(journal, ACCOUNT).problems == ()
+
+
+def test_a_checkpoint_ends_behind_a_whole_second(journal):
+    journal.append(ACCOUNT, [opened(), *(fill(n, n // 3) for n in range(1, 10))])
+    replay(journal, interval=2)
+    assert stored(journal) == [1, 2, 3]
+    journal.append(ACCOUNT, [fill(11, 2)])  # before the last, and behind what was recorded of its second
+    assert replay(journal, interval=2)[0] == 1 + 3 + 1
+    assert stored(journal) == [1, 2, 3]
+    assert verify_account(journal, ACCOUNT).problems == ()
+
+
+def test_where_milliseconds_order_every_second_is_read_as_a_whole(journal):
+    """Also behind a checkpoint from which on there are none."""
+    journal.append(ACCOUNT, [opened(order=DealOrder.TIME), fill(1, 0.5), fill(2, 1), *(fill(n, 2) for n in (3, 4, 5))])
+    replay(journal, interval=1)
+    journal.append(ACCOUNT, [fill(6, 3), fill(7, 4)])
+    assert replay(journal, interval=1)[0] == 5
+    assert stored(journal) == [1, 2, 3, 4]
+    assert verify_account(journal, ACCOUNT).problems == ()
+
+
+def test_what_is_asserted_later_of_an_earlier_time_has_its_place_there_where_time_orders(journal):
+    state = PositionState(position_id=1, symbol="EURUSD", side="buy", volume=5, price_open="1.1")
+    later, earlier = (
+        PositionRecovered(position=state, time_msc=at_msc, updated_msc=at_msc, updated_deal=1)
+        for at_msc in (START_MSC + 4000, START_MSC + 1000)
+    )
+    journal.append(ACCOUNT, [opened(order=DealOrder.TIME), fill(1, 0), later, *(fill(n, n) for n in (2, 3))])
+    replay(journal, interval=1)
+    journal.append(ACCOUNT, [earlier])
+    whole = replayed(journal, ACCOUNT, everything(journal), journal.terms(ACCOUNT, 6), fold=PORTFOLIO, interval=None)
+    assert replay(journal, interval=1)[1] == whole[0].state()
     assert verify_account(journal, ACCOUNT).problems == ()
 
 
@@ -302,7 +357,7 @@ def test_a_damaged_checkpoint_is_left_aside_and_verify_names_it(damage, url, led
     damage = damage.replace("{blob}", "BLOB" if intruder.is_sqlite else "TEXT")
     if not intruder.is_sqlite:
         damage = damage.replace("CAST('{}' AS TEXT)", "'{}'::bytea")
-    intruder(f"UPDATE checkpoints SET {damage} WHERE deal = 30")  # noqa: S608
+    intruder(f"UPDATE checkpoints SET {damage} WHERE time_msc = {START_MSC + 30_000}")  # noqa: S608
     (problem,) = ledger.verify().problems
     assert (problem.account, problem.field) == (str(ACCOUNT), "checkpoints")
     assert problem.version in (30, 31)  # what it states about itself may be what is damaged

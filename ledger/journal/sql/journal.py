@@ -18,6 +18,7 @@ from typing import Any, Final, Unpack
 import sqlalchemy as sa
 from sqlalchemy import CompoundSelect, Connection, Engine, Select
 
+from ledger.clock import SECOND_MSC
 from ledger.codec import ORDER_KEYS, Stored, posting, stored_place, terms_of
 from ledger.errors import BadValue, CorruptEvent, JournalError, LedgerError, VersionGap
 from ledger.events import Event, storable
@@ -441,6 +442,8 @@ class SqlJournal:
             sa.select(*own).where(*within, _placement_is(placement)).order_by(*own[:2]).limit(1)
             for placement in (OUT_OF_ORDER, ASSERTED)
         )
+        second = events.c.time_msc - events.c.time_msc % sa.literal_column(str(SECOND_MSC))  # what orders by time has it there
+        timed = sa.select(*natural).where(*within, _placement_is(ASSERTED)).order_by(second, events.c.version).limit(1)
         taken = (
             sa.select(named.c.time_msc, named.c.deal, named.c.version, named.c.deal)
             .join(events, (named.c.account_id == events.c.account_id) & (named.c.version == events.c.caused_by))
@@ -449,7 +452,7 @@ class SqlJournal:
             .limit(1)
         )
         with self._reading() as connection:
-            found = [row for query in (plain, late, asserted, taken) for row in connection.execute(query)]
+            found = [row for query in (plain, late, asserted, timed, taken) for row in connection.execute(query)]
         places = ((second_of(msc), at, 0 if deal is not None else version) for msc, at, version, deal in found)
         return min(places, default=None)
 
@@ -756,23 +759,23 @@ def _mark(row: Row) -> Mark:
 
 
 def _replaced(connection: Connection, account: AccountId, version: int) -> dict[int, int]:
-    """Return the versions of all records that a later revision of their deal replaced -> the last such revision.
+    """Return the versions of all records that a later revision of their deal replaced -> the first such revision.
 
     Every record names the one before it, so that they are found by their keys instead of by reading all.
     """
     of_account = events.c.account_id == account_key(account)
     before = sa.select(events.c.caused_by, events.c.version).where(of_account, _is_revision, events.c.version <= version)
+    revisions = [(replaced, revision) for replaced, revision in connection.execute(before)]
+    known = {revision for _, revision in revisions}
+    new = {replaced: revision for replaced, revision in revisions if replaced is not None}
     found: dict[int, int] = {}
-    new = {replaced: revision for replaced, revision in connection.execute(before) if replaced is not None}
     while new:
-        found |= {replaced: max(revision, found.get(replaced, 0)) for replaced, revision in new.items()}
-        wanted, by = sorted(new), new
+        found |= new
+        wanted, by = sorted(new.keys() - known), new  # what comes before a revision is known already
         new = {}
         for at in range(0, len(wanted), _BATCH):
             query = sa.select(events.c.caused_by, events.c.version).where(
                 of_account, events.c.version.in_(wanted[at : at + _BATCH]), events.c.caused_by.is_not(None)
             )
-            for replaced, revision in connection.execute(query):
-                if by[revision] > found.get(replaced, 0):
-                    new[replaced] = max(by[revision], new.get(replaced, 0))
+            new |= {replaced: by[record] for replaced, record in connection.execute(query) if replaced not in found}
     return found

@@ -26,7 +26,7 @@ from ledger.codec import (
 from ledger.errors import CorruptEvent, LedgerError
 from ledger.events import DEAL_KINDS, ORDER_KINDS
 from ledger.fold_order import POSITION_ASSERTIONS
-from ledger.folds import FOLDS, Fold, Folded, T
+from ledger.folds import FOLDS, Fold, T
 from ledger.journal import Head, Journal, RawRows, Selection
 from ledger.journal.admission import start
 from ledger.journal.chain import changed_columns, checks, covered, digest, genesis, is_link
@@ -506,12 +506,8 @@ def _check_states(
     for checkpoint in journal.checkpoints(account):
         mark = checkpoint.mark
         if mark.version <= version and is_usable(journal, account, checkpoint, fold, version, terms):
-            _fold_up_to(mark.place, folded, postings)
-            if postings.place <= mark.place or mark.version == version:
-                yield from _compared(account, checkpoint, fold, folded, postings, proven)
-                continue
-            # What is known now has to be read in one go there: it is compared as what was known then.
-        if fold.terms_of(checkpoint.fold, terms) and journal.hash_at(account, mark.version) == mark.hash:
+            yield from _compared(account, checkpoint, fold, folded, postings, proven)
+        elif fold.terms_of(checkpoint.fold, terms) and journal.hash_at(account, mark.version) == mark.hash:
             others.setdefault((mark.version, checkpoint.fold), mark.place)
     folded.fold(postings, decode_posting)
     for (known, code), first in sorted(others.items()):
@@ -537,13 +533,7 @@ def _check_earlier(
     for checkpoint in journal.checkpoints(account):
         mark = checkpoint.mark
         if (mark.version, checkpoint.fold) == (version, code) and mark.place >= first:
-            _fold_up_to(mark.place, folded, postings)
             yield from _compared(account, checkpoint, fold, folded, postings, proven)
-
-
-def _fold_up_to(place: FoldKey, folded: Folded, postings: Postings | VersionedPostings) -> None:
-    while rows := postings.take(_NEAR, place):
-        folded.fold(rows, decode_posting)
 
 
 def _compared(
@@ -554,8 +544,10 @@ def _compared(
     postings: Postings | VersionedPostings,
     proven: set[bytes],
 ) -> Iterator[Problem]:
-    """Compare the state of a checkpoint, and its reading of the postings, with what was folded up to its place."""
+    """Fold up to the place of a checkpoint, and compare its state and its reading of the postings."""
     mark = checkpoint.mark
+    while rows := postings.take(_NEAR, mark.place):
+        folded.fold(rows, decode_posting)
     kept = load(checkpoint, fold, folded.terms)
     if kept is not None and (kept.state(), mark.reading) == (folded.state(), postings.reading):
         proven.add(checkpoint.digest)
