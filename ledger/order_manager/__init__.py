@@ -33,6 +33,7 @@ from ledger.events import (
     FillRecorded,
     OrderDenied,
     OrderIntended,
+    Origin,
     Recorded,
     StorePinned,
 )
@@ -477,7 +478,7 @@ class OrderManager:
         if answer.verdict is not Verdict.ACCEPTED:
             return
         if answer.deal and answer.order:
-            self._resolver.book_fills(evolve(order, tickets=(answer.order,)))
+            self._resolver.book_fills(evolve(order, tickets=(answer.order,)), Origin.ENGINE)
         self._resolver.look_at(target)
 
     def _late_with(self, order: Order) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 import attrs
 
 from ledger.errors import DealConflict, GatewayError, GatewayRefused, OrderConflict
-from ledger.events import Deal, Event, FillRecorded
+from ledger.events import Deal, Event, FillRecorded, Origin
 from ledger.events.orders import (
     HaltMode,
     HaltScope,
@@ -354,8 +354,13 @@ class Resolver:
             except DealConflict as error:
                 _logger.warning("%s: %s", self._account.name, visible(str(error)))
 
-    def book_fills(self, order: Order) -> None:
-        """Record the fills of an order whose ticket is known, as far as the broker shows its deals already."""
+    def book_fills(self, order: Order, origin: Origin = Origin.RECOVERY) -> None:
+        """Record the fills of an order whose ticket is known, as far as the broker shows its deals already.
+
+        Args:
+            order: One of ours.
+            origin: ``engine`` where they follow the answer that the engine waited for.
+        """
         if not order.tickets or order.request is None:
             return
         position = order.request.position_id or self._position_of(order) or order.tickets[0]
@@ -365,7 +370,8 @@ class Resolver:
         except GatewayError as error:
             self._note(order, f"its deals were not read: {error}")
             return
-        self.book([one for one in history.deals if isinstance(one, FillRecorded) and one.order in order.tickets])
+        fills = [one for one in history.deals if isinstance(one, FillRecorded) and one.order in order.tickets]
+        self.book([attrs.evolve(one, origin=origin) for one in fills])
 
     def _position_of(self, order: Order) -> int | None:
         """Return the position that a market order changes on an account that nets."""

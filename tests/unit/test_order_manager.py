@@ -14,9 +14,11 @@ import attrs
 import pytest
 
 from ledger import (
+    FillRecorded,
     GatewayError,
     GatewayTimeout,
     JournalUnavailable,
+    OrderAnswered,
     OrderConflict,
     OrdersRefused,
 )
@@ -60,6 +62,18 @@ def test_an_order_that_fills_leaves_an_intent_an_answer_and_its_fill(desk):  # O
     assert (order.state, order.filled, desk.net) == (STATES.FILLED, Decimal("0.1"), Decimal("0.1"))
     assert kinds_of(desk, order.client_id) == ["OrderIntended", "OrderAnswered"]
     assert desk.gateway.executions == [order.client_id]
+
+
+@pytest.mark.parametrize(("outcome", "origin"), [("fill", "engine"), ("killed executed", "recovery")])
+def test_a_fill_states_whether_its_engine_waited_for_it(desk, outcome, origin):
+    manager = started(desk)
+    desk.gateway.then(outcome)
+    manager.submit(BUY)
+    manager.resolve()
+    desk.sync(2)
+    about_deals = [one.event for one in desk.account.events() if hasattr(one.event, "deal") and hasattr(one.event, "volume")]
+    fills = [one for one in about_deals if not isinstance(one, OrderAnswered)]
+    assert [(type(one), one.origin.value) for one in fills] == [(FillRecorded, origin)], "a sync finds nothing new"
 
 
 def test_the_intent_is_durable_before_anything_is_sent(desk):
