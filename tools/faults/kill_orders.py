@@ -52,6 +52,7 @@ _TICK_MS: Final = 150
 _BEHAVIOUR: Final = {"tick_every_ms": _TICK_MS, "history_delay_calls": 4, "deals_delay_calls": 6}
 _BLOCK_MAX_SEC: Final = 1.0
 _ABSENT_SEC: Final = 4.0  # longer than any call blocks: whatever is absent then was not executed
+_JUDGE_MS: Final = 20_000  # how long an answer is waited for while nobody is killed
 _OPEN_MAX: Final = 30
 _TOKEN: Final = re.compile(r"L[A-Z2-7]{19}")
 _FURTHER: Final = (("EURAUD", 5, "1.65012"), ("AUDNZD", 5, "1.09311"))  # the sandbox has 18 symbols
@@ -269,14 +270,14 @@ def policy() -> Any:
     return OrderPolicy(absence="presume", absent_after_sec=_ABSENT_SEC, valid_for_sec=2)
 
 
-def start_manager(account: Any, endpoint: str) -> Any:
+def start_manager(account: Any, endpoint: str, timeout_ms: int = 1_000) -> Any:
     """Start an order manager as soon as the gateway lets us."""
     from ledger import OrderManager
     from ledger.errors import GatewayError, OrdersRefused
     from ledger.gateway.client import ZmqGateway
 
     give_up = time.monotonic() + _PATIENCE_SEC
-    gateway = ZmqGateway(endpoint, timeout_ms=1_000)
+    gateway = ZmqGateway(endpoint, timeout_ms=timeout_ms)
     while True:
         try:
             return OrderManager(account, gateway, policy=policy(), allow_unknown=True)
@@ -286,12 +287,12 @@ def start_manager(account: Any, endpoint: str) -> Any:
             time.sleep(0.02)
 
 
-def reconciler(account: Any, endpoint: str, manager: Any) -> Any:
+def reconciler(account: Any, endpoint: str, manager: Any, timeout_ms: int = 1_000) -> Any:
     """Return a reconciler that does not wait long for what is settling, nor read ten minutes of such trading again."""
     from ledger import ReconcilePolicy, StateReconciler
     from ledger.gateway.client import ZmqGateway
 
-    gateway = ZmqGateway(endpoint, timeout_ms=1_000)
+    gateway = ZmqGateway(endpoint, timeout_ms=timeout_ms)
     return StateReconciler(account, gateway, orders=manager, policy=ReconcilePolicy(settle_sec=0.1, overlap_sec=5))
 
 
@@ -804,8 +805,8 @@ class World:
         """Start as an engine does: a manager, and one start-up recovery."""
         if not self.account.is_open:
             self.account.open(currency="USD", mode=self.service.mode, clock="ny-close")
-        manager = start_manager(self.account, self.service.endpoint)
-        one = reconciler(self.account, self.service.endpoint, manager)
+        manager = start_manager(self.account, self.service.endpoint, _JUDGE_MS)
+        one = reconciler(self.account, self.service.endpoint, manager, _JUDGE_MS)
         try:
             yield manager, one, one.startup_recovery()
         finally:
