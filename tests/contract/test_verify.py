@@ -372,8 +372,9 @@ def test_a_last_row_rewritten_with_a_hash_of_its_own_is_named_by_the_head(intrud
 
 def test_a_rewritten_row_that_contradicts_itself_is_named(intruder, url):
     with Ledger.open(url) as ledger:
-        intended = next(iter(ledger.journal.rows(ACCOUNT, after=9)))
-    rewrite(intruder, url, 10, data=intended.data.replace('"c1"', '"c2"'))
+        data = next(iter(ledger.journal.rows(ACCOUNT, after=9))).data
+    assert data is not None
+    rewrite(intruder, url, 10, data=data.replace('"c1"', '"c2"'))
     assert found(url) == at(10, "client_id", "natural_key") | at(11, "prev_hash")
 
 
