@@ -13,9 +13,10 @@ from typing import Final, Protocol
 import attrs
 
 from ledger.clock import DAY_MSC
-from ledger.errors import GatewayError, GatewayRefused, InputError, JournalError, LedgerError, SnapshotRefused, VersionConflict
+from ledger.errors import GatewayError, GatewayRefused, InputError, JournalError, LedgerError, SnapshotRefused
 from ledger.events import Event
 from ledger.gateway import Gateway, OrderGateway
+from ledger.journal import Selection
 from ledger.order_messages import RemoteOrder, RemoteOrders
 from ledger.orders.states import OPEN_QUESTION, WITHOUT_FILLS, OrderState
 from ledger.orders.view import Orders
@@ -140,8 +141,8 @@ class OrdersPhase:
             if not self._takes_orders():
                 return Decision(held=unresolved)
             seen_version, orders = self.account.current_orders()
-            if seen_version != version:
-                raise VersionConflict(str(self.account.name), expected=version, found=seen_version)
+            if seen_version != version:  # others write all the time: what was known then is what is judged
+                orders = self.account.replayed_orders(Selection(version=version))
             lists = self._read(orders, portfolio, snapshot, version)
         except (GatewayError, InputError) as error:
             return Decision(held=(*unresolved, _held(f"the broker's orders could not be read: {error}")))

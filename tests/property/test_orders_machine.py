@@ -319,7 +319,7 @@ def run(machine: type[OrdersMachine], examples: int, steps: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "kind", "examples"), [("hedging", "memory", 40), ("netting", "memory", 30), ("hedging", "sqlite", 8)]
+    ("mode", "kind", "examples"), [("hedging", "memory", 25), ("netting", "memory", 20), ("hedging", "sqlite", 4)]
 )
 def test_no_order_is_sent_twice_and_everything_executed_is_reported(mode, kind, examples):
     run(case(mode=mode, kind=kind), examples, 25)

@@ -57,10 +57,12 @@ def lookup(found: list[RemoteOrder], deals: list[FillRecorded]) -> Lookup:
 
 def is_ours(order: Order, row: RemoteOrder, carrier: Carrier) -> bool:
     """Return whether ticket, client id, token or magic of a row name an order: written out once more."""
-    if row.ticket in order.tickets or row.client_id == order.client_id:
+    if row.ticket in order.tickets:
         return True
+    if row.symbol != "EURUSD" or row.type % 2 or row.client_id not in (None, order.client_id):
+        return False  # a copy: the order buys EURUSD
     if row.client_id is not None:
-        return False
+        return True
     has_magic = carrier is Carrier.MAGIC and order.request is not None and row.magic == order.request.magic
     return has_magic or (row.comment or "")[: len(TOKEN)] == TOKEN
 

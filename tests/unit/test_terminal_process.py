@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from multiprocessing import Pipe
 from typing import Any
 
 import pytest
 
 from ledger.errors import GatewayRefused, SnapshotRefused
-from ledger.gateway.serve.terminal_process import _TerminalProcess
+from ledger.gateway.serve.terminal_process import TerminalCalls
 
 
 class Terminal:
@@ -38,13 +37,10 @@ class Terminal:
 @pytest.fixture
 def looked():
     """A process that has looked at its terminal once, and the terminal."""
-    ours, theirs = Pipe()
-    process: Any = _TerminalProcess(ours)
-    terminal = Terminal()
-    assert process._poll(terminal)["changes"] == []
-    yield process, terminal
-    ours.close()
-    theirs.close()
+    terminal: Any = Terminal()
+    calls = TerminalCalls(terminal)
+    assert calls._poll(terminal)["changes"] == []
+    return calls, terminal
 
 
 def test_a_look_that_fails_loses_no_change(looked):

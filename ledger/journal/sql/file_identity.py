@@ -108,6 +108,7 @@ class OpenFiles:
     def __init__(self, path: str) -> None:
         self.fault: Fault | None = None
         self.is_log_marked = False
+        self._has_shown_header = False
         resolved = os.path.realpath(path)  # behind a link, the others are beside what it points to
         self._paths = (path, f"{resolved}-wal", f"{resolved}-shm")
         self._folder = os.path.dirname(resolved)  # noqa: PTH120  # paths are text here
@@ -200,11 +201,13 @@ class OpenFiles:
         if header is None:
             return
         if not header.startswith(SQLITE_MAGIC):
+            if not self._has_shown_header:  # a power loss cut its write off, and SQLite reads the page from the log
+                return
             self._refuse(Fault.OVERWRITTEN, f"{self._paths[0]} was written over and is no database any more")
         (counter,), (token,) = _COUNTER.unpack_from(header), _FILE_TOKEN.unpack_from(header)
         if counter < self._counter or (self._token and token != self._token):
             self._refuse(Fault.OVERWRITTEN, f"another database was copied over {self._paths[0]}")
-        self._counter, self._token = counter, token
+        self._counter, self._token, self._has_shown_header = counter, token, True
 
     def _read_index(self, opened: _Descriptors) -> _Checkpointed | None:
         index = _read(opened, self._known[2], _INDEX.size)
