@@ -70,7 +70,7 @@ def _steps(arguments: list[str], report: Path) -> list[Step]:
         Step("types", ["-m", "mypy"]),
     ]
     manual = Step("manual", ["-m", "mkdocs", "build", "--strict", "--site-dir", str(report.parent / "manual")])
-    on_every_core = [*pytest, "-q", "-n", str(_cpu_count())]
+    on_every_core = [*pytest, "-q", "-n", str(_cpu_count()), "--dist", "worksteal"]  # slow tests come together, at the end
     tests = Step("tests", on_every_core)
     speed = Step("speed", ["tools/bench/run.py", "--check"])
     if "--lint" in arguments:
