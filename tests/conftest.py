@@ -14,5 +14,5 @@ settings.register_profile(
         HealthCheck.too_slow,  # a history is made of a hundred small choices, and the first ones are made cold
     ],
 )
-settings.register_profile("ci", settings.get_profile("dev"), max_examples=70, derandomize=True, print_blob=True)
+settings.register_profile("ci", settings.get_profile("dev"), max_examples=100, derandomize=True, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))

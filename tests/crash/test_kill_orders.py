@@ -11,7 +11,7 @@ import pytest
 from tests.support.journals import new_url
 from tools.faults.kill_orders import Found, World, _judge_requests, judge, run
 
-KILLS = 8
+KILLS = 16
 
 
 def test_whoever_is_killed_no_order_is_lost_or_executed_twice(tmp_path):

@@ -13,7 +13,7 @@ from tests.support.journals import new_url
 from tests.support.order_desk import OrderingGateway
 
 RACES = 100
-SAME_IDS = 10
+SAME_IDS = 30
 
 #: Both create an order of the same race when they read its line, and report what they have then. The gateway sends nothing.
 WORK = """
