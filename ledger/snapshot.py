@@ -18,6 +18,11 @@ from ledger.events import Deal
 from ledger.values import MarginMode, Side
 
 
+def evidence_of(raw: bytes) -> str:
+    """Return the name of a raw answer among the evidence: its SHA-256, in hex."""
+    return sha256(raw).hexdigest()
+
+
 @frozen(kw_only=True, slots=False)  # a thousand come with each snapshot: without slots they are made in half the time
 class RemotePosition:
     """One open position as the broker shows it. Volume in lots, unsigned.
@@ -67,7 +72,7 @@ class Snapshot:
     @cached_property
     def evidence(self) -> str:
         """SHA-256 of the raw answer, in hex."""
-        return sha256(self.raw).hexdigest()
+        return evidence_of(self.raw)
 
 
 @frozen(kw_only=True)

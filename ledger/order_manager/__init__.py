@@ -48,7 +48,7 @@ from ledger.orders.limits import Allowed, Denied, Limits, check, why_halted
 from ledger.orders.policy import MAGIC_SPAN, OrderPolicy
 from ledger.orders.request import FIELDS, OrderRequest
 from ledger.orders.resolve import target_ticket
-from ledger.orders.states import OrderState
+from ledger.orders.states import CHANGES, OrderState
 from ledger.orders.view import Order, Orders
 from ledger.portfolio import Portfolio
 from ledger.service import Account, StopSign
@@ -66,7 +66,6 @@ _SKEW_MSC: Final = 2_000
 _PING_SEC: Final = 10.0
 _TRIES: Final = 1_000
 _PROTOCOL: Final = 2
-_CHANGES: Final = frozenset({OrderKind.MODIFY, OrderKind.CANCEL})
 _NEEDED: Final = frozenset({"orders", "fence"})
 
 
@@ -109,7 +108,7 @@ class OrderManager:
         self._process = os.getpid()
         self._may_send: set[str] = set()  # intents that this manager inserted, and did not send
         self._under_way: set[str] = set()  # intents that are being sent
-        self._late: set[str] = set()  # intents whose answer did not come in time
+        self._asked: set[str] = set()  # intents whose answer was waited for, or could not be: late once they are not under way
         self._pinged: tuple[int | None, RemoteService] | None = None  # the difference of the clocks, and what it stated
         self._asked_us = 0
         self._magic, self._magic_utc_msc = 0, 0  # the last number that is used, and up to when it was looked for
@@ -124,7 +123,7 @@ class OrderManager:
         service = self._service(at_once=True)
         self._pin_first(service)
         for order in self._unanswered(is_start=True):
-            self._late_with(order)  # whoever waited for its answer may be gone
+            self._asked.add(_client_id(order))  # whoever waited for its answer may be gone
             self._resolver.resolve_one(order)
         _, orders = self._current_orders()
         unknown = [one for one in self.orders(open_only=True) if one.is_unknown and one.kind is not OrderKind.STOPS]
@@ -208,7 +207,7 @@ class OrderManager:
             BadValue: It is no order request.
             JournalError: The journal cannot be read.
         """
-        _, portfolio, orders = self._now()
+        _, portfolio, orders = self._current()
         return self._decide(_named(_request(request), portfolio, orders), portfolio, orders)
 
     def create_order(self, request: OrderRequest, client_id: str | None = None) -> Order:
@@ -230,7 +229,7 @@ class OrderManager:
         self._begin_in_fork()
         with self._lock:
             for _ in range(_TRIES):
-                version, portfolio, orders = self._now()
+                version, portfolio, orders = self._current()
                 known = orders.order(name, at_utc_msc=self._now_utc_msc())
                 if known is not None and known.request is not None:
                     _require_same(known, wanted, is_numbered=self.policy.magic_base is not None)
@@ -264,8 +263,9 @@ class OrderManager:
                 return self._recorded(client_id)
             self._may_send.discard(client_id)
             self._under_way.add(client_id)
+            self._asked.add(client_id)
         try:
-            self._send(self._recorded(client_id), timeout_sec)
+            self._send(client_id, timeout_sec)
         finally:
             with self._lock:
                 self._under_way.discard(client_id)
@@ -309,7 +309,7 @@ class OrderManager:
             self._resolver.resolve_one(self._recorded(client_id))
         order = self._recorded(client_id)
         if order.is_open:
-            self._resolver.book_fills(order)
+            self._resolver.book_fills(order, self.account.portfolio)
         return self._recorded(client_id)
 
     @property
@@ -362,7 +362,7 @@ class OrderManager:
 
     # ---- deciding
 
-    def _now(self) -> tuple[int, Portfolio, Orders]:
+    def _current(self) -> tuple[int, Portfolio, Orders]:
         """Return portfolio and orders of one version."""
         return self.account.current_with_orders()
 
@@ -371,7 +371,7 @@ class OrderManager:
         if denied is not None:
             return denied
         limits = self._limits_of(orders)
-        market = self._market.read(limits, portfolio, orders, request, late=frozenset(self._late))
+        market = self._market.read(limits, portfolio, orders, request, late=self._late)
         return check(limits, portfolio, orders, market, request)
 
     def _check_gateway(self, orders: Orders) -> Denied | None:
@@ -448,42 +448,39 @@ class OrderManager:
             self._lock, self._process = RLock(), os.getpid()
             self._may_send, self._under_way = set(), set()
 
-    def _send(self, order: Order, timeout_sec: float) -> None:
-        _, portfolio, orders = self._now()
+    def _send(self, client_id: str, timeout_sec: float) -> None:
+        _, portfolio, orders = self._current()
+        order = orders.order(client_id)
+        assert order is not None, "it was recorded here"
         halted = why_halted(order, portfolio, orders)
         if halted is not None:  # since it was checked; the fence is what proves that it is never sent
-            self._late_with(order)
             self._resolver.resolve_one(order, GatewayRefused("ORDER_SEND", code="HALTED", detail=halted, executed="never"))
             return
-        target = target_ticket(order, orders) if order.kind in _CHANGES else None
+        target = target_ticket(order, orders) if order.kind in CHANGES else None
         message = to_message(self.account.name, order, target=target)
         try:
             answer = self.gateway.order_send(message, timeout_ms=max(1, round(timeout_sec * 1000)))
         except GatewayRefused as error:
-            self._late_with(order)
             if error.executed == "never":  # of this message: it is fenced before anything is concluded
                 self._resolver.resolve_one(order, error)
             return
         except GatewayError:
-            self._late_with(order)
             self._resolver.resolve_one(order)
             return
-        except BaseException:
-            self._late_with(order)
-            raise
-        if answer.client_id != order.client_id or answer.verdict is None:
-            self._late_with(order)
+        if answer.client_id != client_id or answer.verdict is None:
             return
         self._resolver.record_answer(order, answer)
         if answer.verdict is not Verdict.ACCEPTED:
             return
         if answer.deal and answer.order:
-            self._resolver.book_fills(evolve(order, tickets=(answer.order,)), Origin.ENGINE)
+            self._resolver.book_fills(evolve(order, tickets=(answer.order,)), portfolio, Origin.ENGINE)
         self._resolver.look_at(target)
 
-    def _late_with(self, order: Order) -> None:
+    @property
+    def _late(self) -> frozenset[str]:
+        """Client ids of intents that were sent here, or could not be, and whose answer is not waited for any more."""
         with self._lock:
-            self._late.add(_client_id(order))
+            return frozenset(self._asked - self._under_way)
 
     def _unanswered(self, *, is_start: bool = False) -> list[Order]:
         """Return the orders to ask about: the unknown ones, and those whose answer is late here.
@@ -494,11 +491,11 @@ class OrderManager:
         open_now = orders.open_orders(self._now_utc_msc())
         with self._lock:
             ours = self._may_send | self._under_way
-            for name in tuple(self._late):  # by what is recorded of each now: one may have become late since
+            for name in tuple(self._asked):  # by what is recorded of each now: one may have become late since
                 known = orders.order(name)
                 if known is not None and not known.is_open:
-                    self._late.discard(name)
-            late = frozenset(self._late)
+                    self._asked.discard(name)
+            late = self._late
         return [
             one
             for one in open_now

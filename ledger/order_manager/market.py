@@ -395,7 +395,7 @@ def _is_kill_switch_on(path: str | None) -> bool | None:
     if path is None:
         return None
     try:
-        Path(path).stat()
+        Path(path).lstat()  # a link without its file is there too
     except (FileNotFoundError, NotADirectoryError):
         return False
     except (OSError, ValueError):

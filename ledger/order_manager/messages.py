@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import Final
 
 from ledger.errors import BadValue
 from ledger.events.orders import (
     OrderAnswered,
     OrderOutcome,
-    OrderSeen,
     Verdict,
 )
-from ledger.order_messages import OrderAnswer, OrderMessage, RemoteOrder
+from ledger.order_messages import OrderAnswer, OrderMessage
 from ledger.orders.view import Order
+from ledger.snapshot import evidence_of
 from ledger.values import AccountId
 
-#: The fields that the broker's record of an order and the event about it have in common.
-_SEEN: Final = (
-    "ticket", "symbol", "type", "state", "volume_initial", "volume_current", "time_setup_msc", "time_done_msc", "expires_msc",
-    "type_time", "type_filling", "magic", "position_id", "by_position_id", "reason", "price_open", "price_stoplimit", "sl",
-    "tp", "comment", "external_id",
-)  # fmt: skip
 _ANSWERED: Final = (
     "retcode", "last_error", "order", "deal", "volume", "price", "bid", "ask", "comment", "request_id", "retcode_external",
     "store", "seq", "sent_utc_msc", "answered_utc_msc",
@@ -69,15 +62,8 @@ def to_answered(answer: OrderAnswer, verdict: Verdict, *, time_msc: int) -> Orde
         client_id=answer.client_id,
         verdict=verdict,
         time_msc=time_msc,
-        evidence=digest(answer.raw),
+        evidence=evidence_of(answer.raw),
         **{name: getattr(answer, name) for name in _ANSWERED},
-    )
-
-
-def to_seen(row: RemoteOrder, *, client_id: str | None, time_msc: int, raw: bytes) -> OrderSeen:
-    """Return the event of an order as the broker shows it."""
-    return OrderSeen(
-        client_id=client_id, time_msc=time_msc, evidence=digest(raw), **{name: getattr(row, name) for name in _SEEN}
     )
 
 
@@ -90,8 +76,3 @@ def outcome_of(answer: OrderAnswer) -> OrderOutcome | None:
             is_empty = not (answer.order or answer.deal or answer.volume)
             return OrderOutcome.REJECTED if is_empty else None
     return None
-
-
-def digest(raw: bytes) -> str:
-    """Return the name of a raw answer among the evidence."""
-    return sha256(raw).hexdigest()

@@ -26,21 +26,23 @@ from ledger.events.orders import (
     Verdict,
 )
 from ledger.gateway import OrderGateway
-from ledger.order_manager.messages import digest, outcome_of, to_answered, to_seen
+from ledger.order_manager.messages import outcome_of, to_answered
 from ledger.order_messages import Lookup, OrderAnswer, OrderStatus, RemoteOrder, RemoteOrders, RequestState
 from ledger.orders.policy import OrderPolicy
 from ledger.orders.resolve import Agreement, Found, NotFound, cannot_be, is_absent, match, outcome_of_change, target_ticket
-from ledger.orders.states import OPEN_QUESTION, WITHOUT_FILLS
+from ledger.orders.states import CHANGES, OPEN_QUESTION, WITHOUT_FILLS
 from ledger.orders.view import Order
+from ledger.portfolio import Portfolio
+from ledger.reconcile.orders import seen_of
 from ledger.reconcile.validate import require_identity
 from ledger.service import Account
+from ledger.snapshot import evidence_of
 from ledger.text import visible
 
 _logger: Final = logging.getLogger("ledger.orders")
 #: Around the moment at which an order was sent, this much of the broker's history is searched, by a wrong clock too.
 _BEFORE_MSC: Final = 60_000
 _AFTER_MSC: Final = 86_400_000
-_CHANGES: Final = frozenset({OrderKind.MODIFY, OrderKind.CANCEL})
 _CONFLICT: Final = "CLIENT_ID_CONFLICT"
 
 
@@ -117,7 +119,7 @@ class Resolver:
             case RequestState.UNRESOLVED:
                 if order.verdict is None and answer.verdict is not None:
                     self._record([to_answered(answer, answer.verdict, time_msc=self._now_msc())], answer.raw)
-                if order.kind in _CHANGES:
+                if order.kind in CHANGES:
                     self._look_at_target(self._known(order), answer, epoch)
                 elif lookup is not None and order.kind is OrderKind.STOPS:  # a sync sees them where they were set
                     self._count_absence(self._known(order), lookup, NotFound(), answer, epoch)
@@ -274,7 +276,7 @@ class Resolver:
         row, one = found[0]
         owner = self._account.current_orders()[1].by_ticket(ticket)
         client_id = None if owner is None else owner.client_id
-        self._record([to_seen(row, client_id=client_id, time_msc=self._now_msc(), raw=one.raw)], one.raw)
+        self._record([seen_of(row, client_id, self._now_msc(), evidence_of(one.raw))], one.raw)
         return row, one
 
     def _look_at_target(self, order: Order, answer: OrderAnswer, epoch: int) -> None:
@@ -302,12 +304,12 @@ class Resolver:
             lookups=len(agreements),
             first_utc_msc=agreements[0].at_utc_msc,
             last_utc_msc=agreements[-1].at_utc_msc,
-            evidence=digest(raw),
+            evidence=evidence_of(raw),
         )
 
     def _record_found(self, order: Order, found: Found, raw: bytes) -> None:
         now_msc = self._now_msc()
-        events: list[Event] = [to_seen(row, client_id=order.client_id, time_msc=now_msc, raw=raw) for row in found.rows]
+        events: list[Event] = [seen_of(row, order.client_id, now_msc, evidence_of(raw)) for row in found.rows]
         if order.state in OPEN_QUESTION or found.outcome is OrderOutcome.DUPLICATE:
             events.append(self._resolved(order, found.outcome, found.basis, found.tickets, raw))
         if found.outcome is OrderOutcome.DUPLICATE:
@@ -341,7 +343,7 @@ class Resolver:
             basis=basis,
             time_msc=self._now_msc(),
             tickets=tuple(tickets),
-            evidence=digest(raw),
+            evidence=evidence_of(raw),
         )
 
     # ---- recording
@@ -354,32 +356,25 @@ class Resolver:
             except DealConflict as error:
                 _logger.warning("%s: %s", self._account.name, visible(str(error)))
 
-    def book_fills(self, order: Order, origin: Origin = Origin.RECOVERY) -> None:
+    def book_fills(self, order: Order, portfolio: Portfolio, origin: Origin = Origin.RECOVERY) -> None:
         """Record the fills of an order whose ticket is known, as far as the broker shows its deals already.
 
         Args:
             order: One of ours.
+            portfolio: The positions, of which it may have changed one.
             origin: ``engine`` where they follow the answer that the engine waited for.
         """
         if not order.tickets or order.request is None:
             return
-        position = order.request.position_id or self._position_of(order) or order.tickets[0]
+        position = order.request.position_id or _position_of(order, portfolio) or order.tickets[0]
         try:
             history = self._gateway.deals(position=position)
-            require_identity(history, self._account.terms)
+            require_identity(history, portfolio.terms)
         except GatewayError as error:
             self._note(order, f"its deals were not read: {error}")
             return
         fills = [one for one in history.deals if isinstance(one, FillRecorded) and one.order in order.tickets]
         self.book([attrs.evolve(one, origin=origin) for one in fills])
-
-    def _position_of(self, order: Order) -> int | None:
-        """Return the position that a market order changes on an account that nets."""
-        portfolio = self._account.portfolio
-        if not portfolio.terms.opened.mode.nets or order.symbol is None:
-            return None
-        position = portfolio.position_of(order.symbol)
-        return None if position is None else position.position_id
 
     def _record(self, events: Sequence[Event], raw: bytes) -> None:
         try:
@@ -412,3 +407,11 @@ def _is_of_another(order: Order, answer: OrderAnswer, lookup: Lookup | None) -> 
     if lookup is None or order.kind in WITHOUT_FILLS:
         return False
     return any(row.ticket == answer.order and cannot_be(order, row) for row in lookup.orders)
+
+
+def _position_of(order: Order, portfolio: Portfolio) -> int | None:
+    """Return the position that a market order changes on an account that nets."""
+    if not portfolio.terms.opened.mode.nets or order.symbol is None:
+        return None
+    position = portfolio.position_of(order.symbol)
+    return None if position is None else position.position_id

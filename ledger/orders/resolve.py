@@ -15,15 +15,10 @@ from ledger.events import FillRecorded
 from ledger.events.orders import Carrier, OrderBasis, OrderKind, OrderOutcome
 from ledger.order_messages import Lookup, RemoteOrder
 from ledger.orders.policy import Absence, OrderPolicy
+from ledger.orders.states import CANCELED_CODE, FILLED_CODE, GONE, REJECTED_CODE
 from ledger.orders.view import Order, Orders
 from ledger.values import Side
 
-#: MetaTrader 5's states of an order that the broker refused, and of one whose volume was filled.
-_REJECTED: Final = 5
-_FILLED: Final = 4
-_CANCELED: Final = 2
-#: And of those that it has not finished.
-_ACTIVE: Final = frozenset({0, 1, 3, 7, 8, 9})
 _SETTLED_SEC: Final = 10.0
 #: Reasons of orders that the trade server made: stop loss, take profit, stop out. They may carry what they close.
 _BY_THE_SERVER: Final = frozenset({4, 5, 6})
@@ -128,11 +123,11 @@ def _basis(carrier: Carrier) -> OrderBasis:
 
 def _outcome(rows: Iterable[RemoteOrder], deals: Sequence[FillRecorded]) -> OrderOutcome:
     states = {row.state for row in rows}
-    if states & _ACTIVE:
+    if states - GONE.keys():
         return OrderOutcome.WORKING
-    if deals or _FILLED in states:
+    if deals or FILLED_CODE in states:
         return OrderOutcome.EXECUTED
-    return OrderOutcome.REJECTED if _REJECTED in states else OrderOutcome.WORKING
+    return OrderOutcome.REJECTED if REJECTED_CODE in states else OrderOutcome.WORKING
 
 
 def _hints(order: Order, lookup: Lookup, claimed: frozenset[int]) -> Iterable[int]:
@@ -162,11 +157,11 @@ def target_ticket(order: Order, orders: Orders) -> int | None:
 
 def outcome_of_change(order: Order, row: RemoteOrder) -> OrderOutcome | None:
     """Return whether the broker's record of an order shows a change or a cancellation; None while it may still come."""
-    is_gone = row.state not in _ACTIVE
+    is_gone = row.state in GONE
     if order.kind is OrderKind.CANCEL:
         if not is_gone:
             return None
-        return OrderOutcome.EXECUTED if row.state == _CANCELED else OrderOutcome.REJECTED
+        return OrderOutcome.EXECUTED if row.state == CANCELED_CODE else OrderOutcome.REJECTED
     request = order.request
     assert request is not None, "it is an intent of ours"
     wanted = {

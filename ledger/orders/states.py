@@ -45,14 +45,16 @@ OPEN_QUESTION: Final = frozenset({OrderState.INTENDED, OrderState.UNKNOWN})
 AT_BROKER: Final = frozenset({OrderState.WORKING, OrderState.PARTIAL, OrderState.CHANGING, OrderState.CANCELLING})
 #: Kinds that lead to no deal.
 WITHOUT_FILLS: Final = frozenset({OrderKind.STOPS, OrderKind.MODIFY, OrderKind.CANCEL})
+#: Kinds that are about another order.
+CHANGES: Final = frozenset({OrderKind.MODIFY, OrderKind.CANCEL})
 
 # The broker's states of an order that is gone, as MetaTrader 5 numbers them.
-_CANCELED, _PARTIAL, FILLED_CODE, _REJECTED, _EXPIRED = 2, 3, 4, 5, 6
+CANCELED_CODE, _PARTIAL, FILLED_CODE, REJECTED_CODE, _EXPIRED = 2, 3, 4, 5, 6
 #: Code -> what an order comes to that is done at the broker.
 GONE: Final[Mapping[int, OrderState]] = {
-    _CANCELED: OrderState.CANCELLED,
+    CANCELED_CODE: OrderState.CANCELLED,
     FILLED_CODE: OrderState.PARTIAL,  # until all of its deals are known
-    _REJECTED: OrderState.REJECTED,
+    REJECTED_CODE: OrderState.REJECTED,
     _EXPIRED: OrderState.EXPIRED,
 }
 _NEVER: Final = frozenset({Verdict.REJECTED, Verdict.NOT_SENT, Verdict.EXPIRED, Verdict.FENCED})

@@ -7,7 +7,6 @@ what is about orders; positions are synced all the same.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import sha256
 from typing import Final, Protocol
 
 import attrs
@@ -27,7 +26,7 @@ from ledger.reconcile.policy import ReconcilePolicy
 from ledger.reconcile.stops import StopsContext, decide_stops
 from ledger.reconcile.validate import is_older, refuse_unidentified, require_identity
 from ledger.service import Account
-from ledger.snapshot import Snapshot
+from ledger.snapshot import Snapshot, evidence_of
 
 #: What a gateway states that takes orders, among what it can.
 ORDERS: Final = "orders"
@@ -272,7 +271,7 @@ class OrdersPhase:
                 raise SnapshotRefused(f"an order is listed once, found {row.ticket} again", row=number, field="ticket")
             seen_of(row, row.client_id, 0, None)  # what cannot be recorded is refused before anything is concluded
             rows[row.ticket] = row
-        digest = sha256(answer.raw).hexdigest()
+        digest = evidence_of(answer.raw)
         self.raws.pop(digest, None)  # the latest is the last
         self.raws[digest] = answer.raw
         return rows

@@ -172,7 +172,7 @@ def test_an_order_asks_and_reads_no_more_than_it_needs(desk, monkeypatch):
     assert manager.submit(BUY).state is STATES.FILLED
     assert desk.gateway.calls == ["order_send", "deals"]
     assert (counts["append"], counts["terms"]) == (3, 0)
-    assert counts["head"] <= 9
+    assert counts["head"] <= 7
 
 
 # ---- denied by our own rules

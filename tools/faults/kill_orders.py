@@ -6,7 +6,7 @@
     python3 tools/faults/kill_orders.py --postgres
 
 An engine trades 20 symbols through an ``OrderManager``, with a ``StateReconciler`` beside it: market and pending orders,
-closes, cancels, changes, stops. Prices move, pending orders fill, stops are hit, people close positions behind its back;
+closes, cancels, changes, stops. Prices move, pending orders fill, stops are hit, people close positions in the terminal;
 ``order_send`` blocks before or after it executes, loses its answer, or answers 10012. The engine, the server process and the
 terminal process are killed (SIGKILL) wherever they are, and started again. Every 20 kills the simulated broker's books are
 the judge: each client id was sent and executed at most once, nothing that is REJECTED was executed, every order at the broker
