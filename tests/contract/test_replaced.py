@@ -267,3 +267,17 @@ def test_a_rewritten_history_of_the_same_length_is_refused(desk):
         put_in_place(older, desk)
         with pytest.raises(JournalReplaced, match="is not in the journal any more"):
             ledger.account(ACCOUNT).record(fill(200, 200))
+
+
+def test_a_first_page_that_a_power_loss_cut_off_is_read_from_the_log(path, tmp_path):
+    torn = tmp_path / "torn.db"
+    with Ledger.open(str(path), now_us=Clock()) as ledger:
+        acknowledged = ledger.journal.append(ACCOUNT, [fill(n, n) for n in range(1000, 1400)]).head.version
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{path}{suffix}", f"{torn}{suffix}")
+    with torn.open("r+b") as file:
+        file.write(bytes(512))
+    with Ledger.open(str(torn), now_us=Clock()) as ledger:
+        ledger.journal.append(ACCOUNT, [fill(5000, 5000)])
+        assert ledger.journal.heads()[ACCOUNT].version == acknowledged + 1
+        assert ledger.verify().ok

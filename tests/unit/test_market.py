@@ -187,6 +187,9 @@ def test_the_kill_switch_file(desk, tmp_path):
     assert desk.judge(kill_switch_file=str(path)) == "allowed"
     path.touch()
     assert desk.judge(kill_switch_file=str(path)) == "kill_switch_file"
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "gone")
+    assert desk.judge(kill_switch_file=str(link)) == "kill_switch_file"
     assert desk.read(kill_switch_file="a\0b".replace("\0", "b") + "x" * 5000).is_kill_switch_on is None
 
 

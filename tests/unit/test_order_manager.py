@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import suppress
 from decimal import Decimal
+from itertools import count
 from typing import Any
 
 import attrs
@@ -21,11 +22,13 @@ from ledger import (
     OrderAnswered,
     OrderConflict,
     OrdersRefused,
+    SyncStatus,
 )
 from ledger.events.orders import Carrier, CarrierProven, HaltMode, HaltScope, Verdict
 from ledger.order_manager import Denied, Limits, OrderManager, OrderPolicy, OrderRequest
 from ledger.order_messages import RequestState
 from ledger.orders.states import OrderState
+from ledger.reconciler.orders import OrdersPhase
 from tests.support.broker import ACCOUNT, ScriptedGateway
 from tests.support.order_desk import OrderDesk
 
@@ -599,3 +602,34 @@ def test_a_magic_of_its_own_identifies_an_order_where_comments_are_lost(desk):
     assert manager.order(second.client_id).state is STATES.FILLED
     again = started(desk, policy=policy)
     assert again.submit(BUY).request.magic == 7 * 2**24 + 3, "a number is never used again"
+
+
+def test_an_order_whose_answer_could_not_be_recorded_blocks_at_once(desk, monkeypatch):
+    manager = started(desk)
+    order = manager.create_order(BUY, "ema-1")
+
+    def fail(*_, **__):
+        raise JournalUnavailable("disk full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(desk.ledger.journal, "append", fail)
+        with pytest.raises(JournalUnavailable):
+            manager.send_order(order)
+    assert manager.order("ema-1").state is STATES.UNKNOWN
+    decision = manager.check_risk(BUY)
+    assert isinstance(decision, Denied)
+    assert decision.rule == "unknown_orders"
+
+
+def test_a_sync_beside_an_engine_that_never_pauses_comes_to_its_end(desk, monkeypatch):
+    takes_orders, tickets = OrdersPhase._takes_orders, count(1)
+
+    def while_somebody_writes(phase: OrdersPhase) -> bool:
+        proven = CarrierProven(kind=Carrier.COMMENT, ticket=next(tickets), time_msc=desk.gateway.server_msc)
+        desk.account.record(proven)
+        return takes_orders(phase)
+
+    monkeypatch.setattr(OrdersPhase, "_takes_orders", while_somebody_writes)
+    desk.watch.move(15)
+    result = desk.reconciler.sync_positions()
+    assert (result.status, next(tickets)) == (SyncStatus.SUCCESS, 2), "one round"
