@@ -276,7 +276,7 @@ def test_deals_and_what_is_recorded_of_orders_may_come_in_any_order(events, rand
     assert (order.state, order.filled, order.tickets) == (other.state, other.filled, other.tickets)
 
 
-#: The moves of the model that is checked by exhaustion: nothing (-), intended, unknown, at the broker (A), rejected, absent (X).
+#: The moves of the model that is checked by exhaustion. "-": nothing yet, "A": at the broker, "X": absent.
 MODEL_MOVES = {("-", "I"), ("I", "U"), ("I", "A"), ("I", "R"), ("U", "A"), ("U", "R"), ("U", "X")}
 
 
