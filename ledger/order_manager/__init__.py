@@ -493,7 +493,7 @@ class OrderManager:
             ours = self._may_send | self._under_way
             for name in tuple(self._asked):  # by what is recorded of each now: one may have become late since
                 known = orders.order(name)
-                if known is not None and not known.is_open:
+                if known is not None and known.state is not OrderState.INTENDED:
                     self._asked.discard(name)
             late = self._late
         return [

@@ -633,3 +633,11 @@ def test_a_sync_beside_an_engine_that_never_pauses_comes_to_its_end(desk, monkey
     desk.watch.move(15)
     result = desk.reconciler.sync_positions()
     assert (result.status, next(tickets)) == (SyncStatus.SUCCESS, 2), "one round"
+
+
+def test_an_order_that_was_answered_is_not_asked_about(hedging):
+    manager = started(hedging)
+    assert manager.submit(OrderRequest.pending("EURUSD", "buy", "0.1", type="limit", price="1.05")).state is STATES.WORKING
+    hedging.gateway.calls.clear()
+    manager.resolve()
+    assert hedging.gateway.calls == []
