@@ -15,13 +15,11 @@ from ledger.events import FillRecorded
 from ledger.events.orders import Carrier, OrderBasis, OrderKind, OrderOutcome
 from ledger.order_messages import Lookup, RemoteOrder
 from ledger.orders.policy import Absence, OrderPolicy
-from ledger.orders.states import CANCELED_CODE, FILLED_CODE, GONE, REJECTED_CODE
+from ledger.orders.states import BY_THE_SERVER, CANCELED_CODE, FILLED_CODE, GONE, REJECTED_CODE
 from ledger.orders.view import Order, Orders
 from ledger.values import Side
 
 _SETTLED_SEC: Final = 10.0
-#: Reasons of orders that the trade server made: stop loss, take profit, stop out. They may carry what they close.
-_BY_THE_SERVER: Final = frozenset({4, 5, 6})
 _CLOSE_BY: Final = 8
 _OPENING: Final = frozenset({OrderKind.MARKET, OrderKind.PENDING})
 
@@ -93,7 +91,7 @@ def cannot_be(order: Order, row: RemoteOrder) -> bool:
 
     It is of another symbol, on the other side, closes another position, or the trade server made it.
     """
-    if row.reason in _BY_THE_SERVER:
+    if row.reason in BY_THE_SERVER:
         return True
     request = order.request
     if request is None:
@@ -168,8 +166,8 @@ def outcome_of_change(order: Order, row: RemoteOrder) -> OrderOutcome | None:
         "price_open": request.price, "price_stoplimit": request.stoplimit, "sl": request.sl, "tp": request.tp,
         "expires_msc": request.expires_msc,
     }  # fmt: skip
-    is_shown = all(value is None or (getattr(row, name) or 0) == value for name, value in wanted.items())
-    if is_shown:
+    asked = {name: value for name, value in wanted.items() if value is not None}
+    if asked and all((getattr(row, name) or 0) == value for name, value in asked.items()):
         return OrderOutcome.EXECUTED
     return OrderOutcome.REJECTED if is_gone else None
 

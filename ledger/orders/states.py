@@ -57,6 +57,8 @@ GONE: Final[Mapping[int, OrderState]] = {
     REJECTED_CODE: OrderState.REJECTED,
     _EXPIRED: OrderState.EXPIRED,
 }
+#: Reasons of orders that the trade server made: stop loss, take profit, stop out. They may carry what they close.
+BY_THE_SERVER: Final = frozenset({4, 5, 6})
 _NEVER: Final = frozenset({Verdict.REJECTED, Verdict.NOT_SENT, Verdict.EXPIRED, Verdict.FENCED})
 
 

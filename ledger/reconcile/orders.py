@@ -31,8 +31,8 @@ from ledger.events.orders import Carrier, HaltMode, HaltScope, OrderBasis, Order
 from ledger.order_messages import RemoteOrder
 from ledger.orders.ids import token_of
 from ledger.orders.policy import MAGIC_SPAN
-from ledger.orders.resolve import cannot_be
-from ledger.orders.states import AT_BROKER, GONE, WITHOUT_FILLS, OrderState
+from ledger.orders.resolve import cannot_be, outcome_of_change, target_ticket
+from ledger.orders.states import AT_BROKER, BY_THE_SERVER, CHANGES, WITHOUT_FILLS, OrderState
 from ledger.orders.view import Order, Orders, filled_of
 from ledger.reconcile.decide import Decision, Held, WaitsFor
 from ledger.reconcile.policy import Foreign, ReconcilePolicy
@@ -47,7 +47,6 @@ OVERFILL: Final = "overfill"
 UNDERFILL: Final = "underfill"
 
 _TOKEN: Final = re.compile(r"L[A-Z2-7]{19}")
-_BY_THE_SERVER: Final = range(4, 7)  # stop loss, take profit, stop out: their comments are copied or made up
 _CARRYING: Final = frozenset({OrderKind.MARKET, OrderKind.PENDING, OrderKind.CLOSE})  # their records have what was sent
 _FINAL_UNSEEN: Final = frozenset({OrderState.ABSENT, OrderState.REJECTED, OrderState.DENIED})
 
@@ -230,7 +229,7 @@ class _Comparing:
 
     def _whose(self, row: RemoteOrder) -> tuple[str | None, OrderBasis | None]:
         """Return whose an order is, and by what: its token, the gateway's store, or a magic number of its own."""
-        if row.reason in _BY_THE_SERVER:
+        if row.reason in BY_THE_SERVER:
             return None, None
         token = token_in(row)
         ours = None if token is None else self.orders.by_token(token)
@@ -374,7 +373,7 @@ class _Deciding:
         is_first = not self.orders.is_seen(row.ticket)
         if request is None or ours.token is None or ours.kind is OrderKind.CLOSE_BY:
             return
-        if row.ticket not in ours.tickets or row.reason in _BY_THE_SERVER:
+        if row.ticket not in ours.tickets or row.reason in BY_THE_SERVER:
             return
         magic = request.magic if _is_numbered(request.magic, self.orders) else None
         sent = {Carrier.COMMENT: (ours.token, token_in(row), row.comment), Carrier.MAGIC: (magic, row.magic, row.magic)}
@@ -424,24 +423,24 @@ class _Deciding:
     def resolve_requests(self) -> None:
         """Resolve requests to cancel or change an order whose answer is not known, by the broker's record of that order."""
         for one in self.orders.open_orders(self.around.now_utc_msc):
-            if one.client_id is None or not one.is_unknown or one.kind not in (OrderKind.CANCEL, OrderKind.MODIFY):
+            if one.client_id is None or not one.is_unknown or one.kind not in CHANGES:
                 continue
-            target = self._target(one)
-            if target is None or target.ticket is None:
+            ticket = target_ticket(one, self.orders)
+            if ticket is None:
                 continue
-            row = self.lists.row(target.ticket)
-            state = GONE.get(row.state) if row is not None else target.state if not target.is_open else None
-            outcome = _outcome(one, row, state)
+            outcome = self._outcome(one, ticket)
             if outcome is not None:
-                evidence = self.lists.evidence.get(target.ticket)
-                self._resolve(one.client_id, outcome, OrderBasis.TICKET, (target.ticket,), evidence)
+                self._resolve(one.client_id, outcome, OrderBasis.TICKET, (ticket,), self.lists.evidence.get(ticket))
 
-    def _target(self, one: Order) -> Order | None:
-        if one.request is None:
+    def _outcome(self, one: Order, ticket: int) -> OrderOutcome | None:
+        """Return what became of a request to cancel or change an order, None where that is not known."""
+        row, target = self.lists.row(ticket), self.orders.by_ticket(ticket)
+        if row is not None:
+            return outcome_of_change(one, row)
+        if target is None or target.is_open:
             return None
-        if one.request.target_order is not None:
-            return self.orders.by_ticket(one.request.target_order)
-        return None if one.request.target_client_id is None else self.orders.order(one.request.target_client_id)
+        is_done = one.kind is OrderKind.CANCEL and target.state is OrderState.CANCELLED
+        return OrderOutcome.EXECUTED if is_done else OrderOutcome.REJECTED
 
     # ---- the life of a break
 
@@ -537,31 +536,3 @@ _WHY: Final = {
     UNDERFILL: "the broker shows less of it as filled than its deals are: the deals count",
     LATE_FILL: "a deal came after it was done: the deal counts",
 }
-
-
-def _outcome(one: Order, row: RemoteOrder | None, state: OrderState | None) -> OrderOutcome | None:
-    """Return what became of a request to cancel or change an order, None where that is not known.
-
-    Args:
-        one: The request.
-        row: The order that it is about, as the broker shows it; None where it does not.
-        state: What that order came to, None while it is active.
-    """
-    if one.kind is OrderKind.CANCEL:
-        if state is None:
-            return None
-        return OrderOutcome.EXECUTED if state is OrderState.CANCELLED else OrderOutcome.REJECTED
-    if row is not None and _is_changed_as_asked(one, row):
-        return OrderOutcome.EXECUTED
-    return None if state is None else OrderOutcome.REJECTED
-
-
-def _is_changed_as_asked(one: Order, row: RemoteOrder) -> bool:
-    request = one.request
-    assert request is not None
-    asked = {
-        "price_open": request.price, "price_stoplimit": request.stoplimit, "sl": request.sl, "tp": request.tp,
-        "expires_msc": request.expires_msc,
-    }  # fmt: skip
-    wanted = {name: value for name, value in asked.items() if value is not None}
-    return bool(wanted) and all((getattr(row, name) or 0) == value for name, value in wanted.items())

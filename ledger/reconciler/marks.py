@@ -10,11 +10,12 @@ from decimal import Decimal
 from typing import Final
 
 from ledger.clock import DAY_MSC, MINUTE_MSC
-from ledger.errors import LedgerError
+from ledger.errors import InexactNumber, LedgerError
 from ledger.marks import Mark
 from ledger.orders.intervals import EXACT
 from ledger.service import Account
 from ledger.snapshot import RemoteAccount, RemotePosition, Snapshot
+from ledger.terms import AccountTerms
 from ledger.text import visible
 
 #: How often old marks are looked for.
@@ -22,42 +23,63 @@ _CLEANED_US: Final = 60 * MINUTE_MSC * 1000
 _logger: Final = logging.getLogger("ledger.reconciler")
 
 
-def mark_of(snapshot: Snapshot, money: RemoteAccount | None, at_us: int, *, is_whole: bool, is_time_doubted: bool) -> Mark:
-    """Return what a trusted snapshot shows an account to be worth; None for what it does not show.
+def mark_of(
+    snapshot: Snapshot,
+    money: RemoteAccount | None,
+    at_us: int,
+    terms: AccountTerms,
+    *,
+    is_whole: bool,
+    is_time_doubted: bool,
+) -> Mark:
+    """Return what a trusted snapshot shows an account to be worth; None for what it does not show, or not exactly.
 
     Args:
         snapshot: The positions.
         money: The broker's figures, where it states them.
         at_us: When the snapshot was asked for, by our clock.
+        terms: The account terms: amounts are cleaned of binary dirt as those of deals are.
         is_whole: Whether the snapshot is of the whole account.
         is_time_doubted: Whether the server's time is in doubt.
     """
-    floating = _floating(snapshot.positions) if is_whole else None
-    equity, is_reported = None, False
-    if money is not None:
-        equity, is_reported = money.equity, money.equity is not None
-        if equity is None and floating is not None:
-            equity = EXACT.add(EXACT.add(money.balance, money.credit), floating)
+    floating = _floating(snapshot.positions, terms) if is_whole else None
+    names = ("balance", "credit", "equity", "margin")
+    known = {name: None if money is None else _exact(getattr(money, name), name, terms) for name in names}
+    is_reported = money is not None and money.equity is not None
+    if not is_reported:
+        known["equity"] = _sum(known["balance"], known["credit"], floating)
     return Mark(
         at_us=at_us,
         server_msc=None if is_time_doubted else snapshot.server_time_msc,
-        balance=None if money is None else money.balance,
-        credit=None if money is None else money.credit,
         floating=floating,
-        equity=equity,
-        margin=None if money is None else money.margin,
         is_equity_reported=is_reported,
+        **known,
     )
 
 
-def _floating(rows: tuple[RemotePosition, ...]) -> Decimal | None:
+def _floating(rows: tuple[RemotePosition, ...], terms: AccountTerms) -> Decimal | None:
     """Return profit and swap of all positions; None where one of them is not shown."""
+    return _sum(*(_exact(getattr(row, name), name, terms) for row in rows for name in ("profit", "swap")))
+
+
+def _sum(*amounts: Decimal | None) -> Decimal | None:
+    """Return a sum, None where a part of it is not known."""
     whole = Decimal(0)
-    for row in rows:
-        if row.profit is None or row.swap is None:
+    for amount in amounts:
+        if amount is None:
             return None
-        whole = EXACT.add(whole, EXACT.add(row.profit, row.swap))
+        whole = EXACT.add(whole, amount)
     return whole
+
+
+def _exact(amount: Decimal | None, what: str, terms: AccountTerms) -> Decimal | None:
+    """Return an amount of the broker's without binary dirt; None where it is not known, or has digits that no money has."""
+    if amount is None:
+        return None
+    try:
+        return terms.money(terms.money_units(amount, what))
+    except InexactNumber:
+        return None
 
 
 class MarkKeeper:

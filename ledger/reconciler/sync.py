@@ -242,7 +242,9 @@ class Sync:
         self._orders.end(deals_failed=self._deals_refused)
         if around.is_another_answer:
             self._memory.listed_us = asked_us
-        self.mark = mark_of(snapshot, money, asked_us, is_whole=listing.partial is None, is_time_doubted=is_ahead_of_us)
+        self.mark = mark_of(
+            snapshot, money, asked_us, portfolio.terms, is_whole=listing.partial is None, is_time_doubted=is_ahead_of_us
+        )
         return decision
 
     def _about_orders(

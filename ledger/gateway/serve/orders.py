@@ -22,6 +22,7 @@ from ledger.gateway.serve.requests import VALID_MAX_MSC, StoredRequest
 from ledger.gateway.serve.store import Event, Store
 from ledger.order_messages import OrderMessage, RequestState
 from ledger.orders.ids import token_of
+from ledger.orders.states import BY_THE_SERVER
 from ledger.orders.verdicts import ProcessLost, judge
 from ledger.protocol.messages import (
     Answer,
@@ -54,7 +55,6 @@ _PRUNE_SEC: Final = 3_600.0
 #: Kinds that make an order record, which carries the token.
 _RECORDED: Final = frozenset({"market", "pending", "close", "close_by"})
 #: Reasons of orders that the trade server made: stop loss, take profit, stop out.
-_BY_THE_SERVER: Final = frozenset({4, 5, 6})
 _NEVER: Final = "never"
 _UNKNOWN: Final = "unknown"
 #: What the errors of an order message state, where nothing else is known.
@@ -612,7 +612,7 @@ def _store_failed(error: Exception, executed: str) -> Refusal:
 
 def _is_copy(row: Row, content: Mapping[str, Any]) -> bool:
     """Return whether an order with a token is another one than was sent with it: what closes it may carry a copy."""
-    if row.get("reason") in _BY_THE_SERVER or content.get("symbol") not in (None, row.get("symbol")):
+    if row.get("reason") in BY_THE_SERVER or content.get("symbol") not in (None, row.get("symbol")):
         return True
     return content.get("side") is not None and not str(row.get("type")).startswith(content["side"])
 
