@@ -260,6 +260,15 @@ def replay_json(
     }
 
 
+def recorded_json(events: Sequence[Recorded], terms: AccountTerms, version: int) -> Json:
+    """What was recorded of a person's decision that rests on ``version``."""
+    return {
+        "events": [log_json(event, terms) for event in events],
+        "appended": len(events),
+        "version": events[-1].version if events else version,
+    }
+
+
 def log_json(recorded: Recorded, terms: AccountTerms) -> Json:
     """One event of the journal."""
     event = recorded.event

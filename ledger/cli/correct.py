@@ -28,9 +28,9 @@ from ledger.cli.options import (
     require_consent,
     yes_option,
 )
-from ledger.cli.output import print_json, print_line, print_table
+from ledger.cli.output import print_json, print_line, print_recorded, print_table
 from ledger.events import BreakClosed
-from ledger.json_views import account_json, balance_json, log_json, position_json, unexplained_json
+from ledger.json_views import account_json, balance_json, position_json, recorded_json, unexplained_json
 from ledger.portfolio import Portfolio
 from ledger.service import Account
 from ledger.values import AccountId, plain
@@ -150,13 +150,11 @@ def _correct(
                     "after": balance_json(proposal.after)["balance"],
                 },
                 "unexplained": {"before": _unexplained(proposal.before), "after": _unexplained(proposal.after)},
-                "events": [log_json(event, terms) for event in events],
-                "appended": len(events),
-                "version": events[-1].version if events else proposal.version,
+                **recorded_json(events, terms, proposal.version),
             }
         )
         return
-    print_line(f"recorded as version {events[0].version}" if events else "nothing to record: it is known already")
+    print_recorded(events, otherwise="nothing to record: it is known already")
 
 
 def _positions(portfolio: Portfolio) -> list[dict[str, Any]]:

@@ -18,10 +18,10 @@ from ledger.cli.options import (
     require_consent,
     yes_option,
 )
-from ledger.cli.output import print_json, print_line, print_table
+from ledger.cli.output import print_json, print_line, print_recorded, print_table
 from ledger.clock import utc_text
 from ledger.errors import BadValue
-from ledger.json_views import account_json, limits_json, log_json
+from ledger.json_views import account_json, limits_json, recorded_json
 from ledger.order_decisions import LimitsChange, apply_limits, limits_in_force, propose_limits
 from ledger.orders.limits import Limits
 from ledger.text import json_text
@@ -110,13 +110,11 @@ def set_limits(
                 "before": proposal.before,
                 "after": proposal.after,
                 "changes": [{"rule": name, "before": before, "after": after} for name, before, after in proposal.changes],
-                "events": [log_json(event, terms) for event in events],
-                "appended": len(events),
-                "version": events[-1].version if events else proposal.version,
+                **recorded_json(events, terms, proposal.version),
             }
         )
         return
-    print_line(f"recorded as version {events[0].version}" if events else "nothing to record: they are in force already")
+    print_recorded(events, otherwise="nothing to record: they are in force already")
 
 
 def _read(file: Path) -> Limits:

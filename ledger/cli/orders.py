@@ -19,10 +19,10 @@ from ledger.cli.options import (
     yes_option,
 )
 from ledger.cli.order_lines import INDENT, asked, filled, folded, order_lines
-from ledger.cli.output import print_json, print_line, print_lines, print_table
+from ledger.cli.output import print_json, print_line, print_lines, print_recorded, print_table
 from ledger.errors import AccountUnknown, RuleError
 from ledger.event_lines import event_line
-from ledger.json_views import account_json, log_json, order_row_json, resolution_json
+from ledger.json_views import account_json, log_json, order_row_json, recorded_json, resolution_json
 from ledger.order_decisions import (
     OUTCOMES,
     Resolution,
@@ -198,13 +198,11 @@ def resolve(
             {"account": account_json(terms)}
             | resolution_json(proposal, terms)
             | {
-                "events": [log_json(event, terms) for event in events],
-                "appended": len(events),
-                "version": events[-1].version if events else proposal.version,
+                **recorded_json(events, terms, proposal.version),
             }
         )
         return
-    print_line(f"recorded as version {events[0].version}" if events else "nothing to record: it is known already")
+    print_recorded(events, otherwise="nothing to record: it is known already")
 
 
 def _named(ledger: Ledger, account: AccountId | None, client: str) -> tuple[Account, Order]:

@@ -21,6 +21,8 @@ from ledger.text import json_text, visible
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ledger.events import Recorded
+
 _PIPE_WIDTH: Final = 400  # nothing is cut where a program reads on
 
 
@@ -76,6 +78,11 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 def print_line(text: str, style: str = "") -> None:
     """Print a line for people."""
     _print_line(text, style, stderr=False)
+
+
+def print_recorded(events: Sequence[Recorded], *, otherwise: str) -> None:
+    """Print as which version a person's decision was recorded; ``otherwise`` where there was nothing to record."""
+    print_line(f"recorded as version {events[0].version}" if events else otherwise)
 
 
 def print_lines(lines: Iterable[str]) -> None:

@@ -17,9 +17,9 @@ from ledger.cli.options import (
     require_consent,
     yes_option,
 )
-from ledger.cli.output import print_json, print_line, print_table
+from ledger.cli.output import print_json, print_line, print_recorded, print_table
 from ledger.errors import BadValue
-from ledger.json_views import account_json, log_json
+from ledger.json_views import account_json, recorded_json
 from ledger.order_decisions import StoreChange, apply_store, propose_store
 from ledger.snapshot import RemoteService
 from ledger.values import AccountId
@@ -71,13 +71,11 @@ def pin(
                 "before": proposal.before,
                 "after": proposal.after,
                 "left": list(proposal.left),
-                "events": [log_json(event, terms) for event in events],
-                "appended": len(events),
-                "version": events[-1].version if events else proposal.version,
+                **recorded_json(events, terms, proposal.version),
             }
         )
         return
-    print_line(f"recorded as version {events[0].version}" if events else "nothing to record: it is pinned already")
+    print_recorded(events, otherwise="nothing to record: it is pinned already")
 
 
 def _asked(account: AccountId, given: dict[str, Any]) -> str:

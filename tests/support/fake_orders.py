@@ -10,16 +10,17 @@ from typing import Any
 from ledger import MetaTrader5Gateway
 from ledger.errors import GatewayRefused
 from ledger.mt5 import to_row
-from ledger.order_messages import OrderAnswer, OrderMessage, OrderStatus, RemoteCheck, RemoteOrder, RemoteOrders, RemoteTick
+from ledger.order_messages import RemoteOrder, RemoteOrders
 from ledger.snapshot import RemoteService
 from ledger.testing.mt5 import FakeMetaTrader5
 from ledger.values import exact
+from tests.support.order_broker import NeverAsked
 
 _NUMBERS = ("volume_initial", "volume_current", "price_open", "price_stoplimit", "sl", "tp")
 _PLAIN = ("ticket", "symbol", "type", "state", "type_time", "type_filling", "magic", "reason", "comment", "external_id")
 
 
-class FakeOrdersGateway(MetaTrader5Gateway):
+class FakeOrdersGateway(NeverAsked, MetaTrader5Gateway):
     """A gateway over the fake that shows its orders."""
 
     def __init__(self, mt5: FakeMetaTrader5) -> None:
@@ -50,20 +51,6 @@ class FakeOrdersGateway(MetaTrader5Gateway):
             orders=tuple(map(_order, found)), raw=json.dumps(found).encode(), login=head["login"], server=head["server"],
             connected=head["connected"], server_time_msc=head["server_time_msc"],
         )  # fmt: skip
-
-    def order_send(self, message: OrderMessage, *, timeout_ms: int | None = None) -> OrderAnswer:
-        raise AssertionError("a reconciler sends no order")
-
-    def order_status(
-        self, client_id: str, *, store: str, fence: bool, lookup: bool, timeout_ms: int | None = None
-    ) -> OrderStatus:
-        raise AssertionError("a reconciler asks no store")
-
-    def tick(self, symbol: str) -> RemoteTick:
-        raise AssertionError("a reconciler needs no tick")
-
-    def order_check(self, message: OrderMessage) -> RemoteCheck:
-        raise AssertionError("a reconciler checks no order")
 
 
 def _order(row: dict[str, Any]) -> RemoteOrder:

@@ -21,7 +21,25 @@ PLACED, CANCELED, PARTIAL, FILLED, REJECTED, EXPIRED = 1, 2, 3, 4, 5, 6
 BUY, SELL, BUY_LIMIT = 0, 1, 2
 
 
-class OrderBroker(ScriptedGateway):
+class NeverAsked:
+    """What a gateway that takes orders has, and a reconciler never calls."""
+
+    def order_send(self, message: OrderMessage, *, timeout_ms: int | None = None) -> OrderAnswer:
+        raise AssertionError("a reconciler sends no order")
+
+    def order_status(
+        self, client_id: str, *, store: str, fence: bool, lookup: bool, timeout_ms: int | None = None
+    ) -> OrderStatus:
+        raise AssertionError("a reconciler asks no store")
+
+    def tick(self, symbol: str) -> RemoteTick:
+        raise AssertionError("a reconciler needs no tick")
+
+    def order_check(self, message: OrderMessage) -> RemoteCheck:
+        raise AssertionError("a reconciler checks no order")
+
+
+class OrderBroker(NeverAsked, ScriptedGateway):
     """A broker whose orders and positions do what a test lets happen. It is asked as a gateway that takes orders."""
 
     def __init__(self, *args: Any, can: frozenset[str] | None = frozenset({"orders"}), **fields: Any) -> None:
@@ -128,20 +146,6 @@ class OrderBroker(ScriptedGateway):
         } | self.wrong  # fmt: skip
         found = tuple(rows)
         return RemoteOrders(orders=found, raw=repr((found, len(self.calls))).encode(), **fields)
-
-    def order_send(self, message: OrderMessage, *, timeout_ms: int | None = None) -> OrderAnswer:
-        raise AssertionError("a reconciler sends no order")
-
-    def order_status(
-        self, client_id: str, *, store: str, fence: bool, lookup: bool, timeout_ms: int | None = None
-    ) -> OrderStatus:
-        raise AssertionError("a reconciler asks no store")
-
-    def tick(self, symbol: str) -> RemoteTick:
-        raise AssertionError("a reconciler needs no tick")
-
-    def order_check(self, message: OrderMessage) -> RemoteCheck:
-        raise AssertionError("a reconciler checks no order")
 
 
 TICKET: Final = 901
