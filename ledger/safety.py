@@ -17,7 +17,7 @@ from ledger.clock import SECOND_US
 from ledger.events import BreakKind
 from ledger.events.orders import HaltMode, HaltScope, OrderKind
 from ledger.journal.health import HeldBack, SyncHealth
-from ledger.orders.view import Order
+from ledger.orders.view import Order, how_to_resume
 from ledger.views import Break
 
 _NO_SNAPSHOT: Final = ("DEGRADED", "FAILED")
@@ -181,7 +181,7 @@ def _halted(halts: Iterable[tuple[tuple[HaltScope, str | None], HaltMode]], symb
     for (scope, name), mode in halts:
         if scope is HaltScope.ACCOUNT or (scope is HaltScope.SYMBOL and symbol in (None, name)):
             risk = "" if mode is HaltMode.ALL else ", no new risk"
-            return f"trading of {name or 'the account'} is halted{risk}: ledger resume ends it"
+            return f"trading of {name or 'the account'} is halted{risk}: {how_to_resume(scope, name)} ends it"
     return None
 
 

@@ -13,7 +13,7 @@ from ledger.errors import BadValue, LedgerError
 from ledger.events.orders import Carrier
 from ledger.order_decisions import halts, orders_at_head, scope_text
 from ledger.orders.limits import Limits
-from ledger.orders.view import Orders
+from ledger.orders.view import Orders, how_to_resume
 from ledger.service import Account, utc_now_us
 from ledger.snapshot import RemoteService, RemoteSymbol
 
@@ -44,7 +44,8 @@ def account_lines(account: Account) -> Iterator[Line]:
         yield "orders", OK, "none is unknown", ""
     for one in halts(account, orders):
         about = scope_text(one.scope, one.name)
-        yield "halt", WARNING, f"{about} is halted ({one.mode.value}): {one.reason}", "ledger resume ends it"
+        remedy = f"{how_to_resume(one.scope, one.name)} ends it"
+        yield "halt", WARNING, f"{about} is halted ({one.mode.value}): {one.reason}", remedy
 
 
 def _carriers(orders: Orders) -> Line:

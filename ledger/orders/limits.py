@@ -30,7 +30,7 @@ from ledger.orders.limit_values import (
 )
 from ledger.orders.request import OrderRequest
 from ledger.orders.states import OPEN_QUESTION, WITHOUT_FILLS, OrderState
-from ledger.orders.view import Order, Orders
+from ledger.orders.view import Order, Orders, how_to_resume
 from ledger.portfolio import Portfolio
 from ledger.terms import AccountTerms
 from ledger.values import Side, plain
@@ -301,7 +301,8 @@ def _check_halted(case: _Case) -> Iterator[Denied]:
     for (scope, name), mode in case.orders.halts.items():
         if (scope, name) in scopes and (mode is HaltMode.ALL or not case.is_reducing):
             what = "nothing but cancelling" if mode is HaltMode.ALL else "only what reduces exposure"
-            why = f"trading of {scopes[scope, name]} is halted, {what} is allowed: ledger resume ends it{_reason(case)}"
+            ends = f"{how_to_resume(scope, name)} ends it"
+            why = f"trading of {scopes[scope, name]} is halted, {what} is allowed: {ends}{_reason(case)}"
             yield Denied(rule="halted", limit=mode.value, value=name or scope.value, why=why)
 
 
@@ -316,7 +317,7 @@ def why_halted(order: Order, portfolio: Portfolio, orders: Orders) -> str | None
     scopes = {(HaltScope.ACCOUNT, None), (HaltScope.SYMBOL, order.symbol), (HaltScope.STRATEGY, request.strategy)}
     for (scope, name), mode in orders.halts.items():
         if (scope, name) in scopes and (mode is HaltMode.ALL or _opens(request, portfolio)):
-            return f"trading of {name or 'the account'} was halted before it was sent: ledger resume ends it"
+            return f"trading of {name or 'the account'} was halted before it was sent: {how_to_resume(scope, name)} ends it"
     return None
 
 

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from enum import Enum
 from hashlib import sha256
+from shlex import quote
 from typing import Any, Final
 
 from attrs import asdict, define, frozen
@@ -769,6 +770,11 @@ def _shown_filled(sights: Iterable[Sequence[Any]]) -> Decimal:
 def filled_of(state: int, initial: Decimal, current: Decimal) -> Decimal:
     """Return how much of an order is filled, as the broker shows its state and volumes."""
     return initial if state == FILLED_CODE else max(Decimal(0), initial - current)
+
+
+def how_to_resume(scope: HaltScope, name: str | None) -> str:
+    """Return the command that ends a halt."""
+    return "ledger resume" if name is None else f"ledger resume --{scope.value} {quote(name)}"
 
 
 def sight_digest(event: OrderSeen) -> str:

@@ -13,9 +13,11 @@ import pytest
 from ledger import BalanceAsserted, LimitsSet, StopsSeen, TradingHalted
 from ledger.codec import natural_key
 from ledger.errors import BadValue
+from ledger.events.orders import HaltScope
 from ledger.order_messages import RemoteCheck, RemoteTick
 from ledger.orders.limits import ClosedResult, DayFigures, Denied, Intent, Limits, Market, check, day_start_utc_msc
 from ledger.orders.request import OrderRequest
+from ledger.orders.view import how_to_resume
 from tests.support.orders import answered, fold_events, held, intended, shown
 from tools.testkit.facts import START_MSC, cash, specified
 
@@ -480,3 +482,12 @@ def test_the_page_about_limits_names_every_rule_and_its_default():
     assert defaults == {
         name: "" if default is None else str(getattr(default, "value", default)) for name, default in recorded.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("scope", "name", "command"),
+    [("account", None, "ledger resume"), ("symbol", "EURUSD", "ledger resume --symbol EURUSD"),
+     ("strategy", "my grid", "ledger resume --strategy 'my grid'")],
+)  # fmt: skip
+def test_the_command_that_ends_a_halt_names_what_is_halted(scope, name, command):
+    assert how_to_resume(HaltScope(scope), name) == command
