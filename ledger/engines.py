@@ -24,7 +24,7 @@ from ledger.orders.states import OrderState
 from ledger.orders.view import Order
 from ledger.reconcile.validate import validate
 from ledger.text import visible
-from ledger.values import Side, require_type, shown
+from ledger.values import EXACT, Side, exact_sum, require_type, shown
 from ledger.views import Position
 
 _logger: Final = logging.getLogger("ledger.engines")
@@ -132,17 +132,16 @@ class PortfolioManager:
     def get_position_summary(self) -> dict[str, Any]:
         """Return the position of the symbol. What a ledger does not know, the market's price and result, is None."""
         positions = list(self.get_local_positions().values())
-        net = sum((_signed(one) for one in positions), Decimal(0))
         if not positions:
             return {"status": "FLAT", "symbol": self.symbol}
-        volume = sum((one.volume for one in positions), Decimal(0))
-        cost = sum((one.volume * one.price_open for one in positions), Decimal(0))
+        net, volume = exact_sum(map(_signed, positions)), exact_sum(one.volume for one in positions)
+        cost = exact_sum(EXACT.multiply(one.volume, one.price_open) for one in positions)
         return {
             "status": "OPEN",
             "symbol": self.symbol,
             "direction": "LONG" if net > 0 else "SHORT" if net < 0 else "FLAT",
             "net_volume": float(net),
-            "avg_entry_price": float(cost / volume),
+            "avg_entry_price": float(EXACT.divide(cost, volume)),
             "current_price": None,
             "unrealized_pnl": None,
             "orders_count": len(positions),
@@ -322,7 +321,7 @@ def exact_text(number: object) -> Decimal | str | int:
 
 
 def _signed(position: Position) -> Decimal:
-    return position.volume if position.side is Side.BUY else -position.volume
+    return position.volume if position.side is Side.BUY else position.volume.copy_negate()
 
 
 def _as_dict(order: EngineOrder) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Properties"). Codes that are not listed there stay the numbers they are.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from enum import Enum, IntEnum
 from numbers import Integral
@@ -34,6 +35,8 @@ Number = Decimal | int | float | str
 
 # The engine that we are part of may have set any precision for its own sums.
 _EXACT: Final = Context(prec=1200, rounding=ROUND_HALF_EVEN)  # of a double's exact value too
+#: Volumes and money are added and multiplied in this context.
+EXACT: Final = Context(prec=200, rounding=ROUND_HALF_EVEN)
 _MAGNITUDE_MAX: Final = 400  # the smallest double is about 10^-324
 _LEAST_DIRT: Final = Decimal("0.0001")
 _MOST_DIRT: Final = Decimal("0.25")
@@ -527,6 +530,14 @@ def rounded(number: Decimal, scale: int, what: str) -> int:
     whole = int(number.scaleb(scale, _EXACT).to_integral_value(ROUND_HALF_EVEN, _EXACT))
     if not -INT64_MAX <= whole <= INT64_MAX:
         raise InexactNumber(f"{what} {number} does not fit: with {scale} decimals at most {INT64_MAX // 10**scale} does")
+    return whole
+
+
+def exact_sum(numbers: Iterable[Decimal]) -> Decimal:
+    """Return a sum, exact whatever precision the engine has set for its own sums."""
+    whole = Decimal(0)
+    for number in numbers:
+        whole = EXACT.add(whole, number)
     return whole
 
 

@@ -22,7 +22,7 @@ from ledger.events import DEAL_KINDS, Adjusted, DealCompleted, DealRevised, Even
 from ledger.events.orders import OrderIntended, OrderKind
 from ledger.journal.health import SyncHealth
 from ledger.order_messages import OrderMessage, RemoteCheck, RemoteTick
-from ledger.orders.intervals import EXACT, Book
+from ledger.orders.intervals import Book
 from ledger.orders.limit_values import BROKER
 from ledger.orders.limits import ClosedResult, DayBase, DayFigures, Intent, Limits, LossBase, Market, day_start_utc_msc
 from ledger.orders.request import OrderRequest
@@ -33,7 +33,7 @@ from ledger.safety import Danger, judge, seen_of
 from ledger.service import Account
 from ledger.snapshot import RemoteAccount
 from ledger.terms import AccountTerms
-from ledger.values import Entry
+from ledger.values import EXACT, Entry
 
 _Value = TypeVar("_Value")
 

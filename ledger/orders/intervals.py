@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from copy import copy
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import Decimal
 from typing import Final
 
 from attrs import evolve, frozen
@@ -19,11 +19,9 @@ from ledger.orders.request import OrderRequest
 from ledger.orders.states import OrderState
 from ledger.orders.view import Order, Orders
 from ledger.portfolio import Portfolio
-from ledger.values import Side, plain
+from ledger.values import EXACT, Side, plain
 from ledger.views import Position
 
-#: Sums of volumes and money are exact, whatever precision the engine has set for its own.
-EXACT: Final = Context(prec=200, rounding=ROUND_HALF_EVEN)
 #: What the name of a strategy begins with that is known by its magic number.
 MAGIC: Final = "magic:"
 _ZERO: Final = Decimal(0)

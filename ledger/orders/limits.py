@@ -15,7 +15,7 @@ import attrs
 from ledger.clock import DAY_MSC, MINUTE_MSC, ClockRule
 from ledger.events.orders import HaltMode, HaltScope, OrderKind
 from ledger.order_messages import RemoteCheck, RemoteTick
-from ledger.orders.intervals import EXACT, Book, is_of_strategy
+from ledger.orders.intervals import Book, is_of_strategy
 from ledger.orders.limit_values import (
     BROKER,
     SERVER,
@@ -33,7 +33,7 @@ from ledger.orders.states import OPEN_QUESTION, WITHOUT_FILLS, OrderState
 from ledger.orders.view import Order, Orders, how_to_resume
 from ledger.portfolio import Portfolio
 from ledger.terms import AccountTerms
-from ledger.values import Side, plain
+from ledger.values import EXACT, Side, plain
 
 __all__ = [
     "VERIFIED_WITHIN_SEC",

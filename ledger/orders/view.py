@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import Decimal
 from enum import Enum
 from hashlib import sha256
 from shlex import quote
@@ -56,7 +56,7 @@ from ledger.orders.states import (
 from ledger.portfolio import Decode
 from ledger.postings import DEAL, Posting, Row
 from ledger.terms import AccountTerms
-from ledger.values import TRADES, Side, plain, unscaled
+from ledger.values import EXACT, TRADES, Side, exact_sum, plain, unscaled
 
 #: Raised whenever a rule of this fold, or what a state consists of, changes.
 ORDERS_VERSION: Final = 1
@@ -65,9 +65,8 @@ _DEAL_ROWS: Final = frozenset({"FillRecorded", "CashMoved", "DealCompleted", "De
 _KIND, _VERSION, _TYPE, _ORDER, _SYMBOL, _VOLUME, _PRICE = map(
     Posting._fields.index, ("kind", "version", "deal_type", "order_ticket", "symbol", "volume", "price")
 )
-#: Average prices are shown to so many decimals, whatever precision the engine has set for its own.
+#: Average prices are shown to so many decimals.
 _PRICE_UNIT: Final = Decimal("1e-8")
-_AVERAGES: Final = Context(prec=200, rounding=ROUND_HALF_EVEN)
 _PENDING_TYPES: Final = range(2, 8)
 _CLOSE_BY: Final = 8
 _DIGEST, _SETUP = 7, 8  # of what was seen of a ticket
@@ -451,7 +450,7 @@ class Orders:
         return answered or None  # an answer states 0 where it knows none
 
     def _filled(self, record: _Record) -> Decimal:
-        return sum((volume for volume, _ in self._deals(record)), Decimal(0))
+        return exact_sum(volume for volume, _ in self._deals(record))
 
     def _deals(self, record: _Record) -> Iterator[tuple[Decimal, Decimal]]:
         """Yield volume and price of each deal of an order."""
@@ -461,7 +460,10 @@ class Orders:
     def _fill_price(self, record: _Record) -> Decimal | None:
         """Return the average price of an order's deals."""
         volume = self._filled(record)
-        return _divided(sum((part * price for part, price in self._deals(record)), Decimal(0)), volume) if volume else None
+        if not volume:
+            return None
+        cost = exact_sum(EXACT.multiply(part, price) for part, price in self._deals(record))
+        return EXACT.divide(cost, volume).quantize(_PRICE_UNIT, context=EXACT).normalize(EXACT)
 
     # ---- asking
 
@@ -754,22 +756,14 @@ def _fills(stored: Mapping[str, Mapping[str, Sequence[str]]]) -> Iterator[tuple[
             yield int(ticket), int(deal), (Decimal(volume), Decimal(price))
 
 
-def _divided(sum_of_products: Decimal, volume: Decimal) -> Decimal:
-    """Divide a sum of volumes by prices by the volume, to as many decimals as a price has that is stored."""
-    return _AVERAGES.divide(sum_of_products, volume).quantize(_PRICE_UNIT, context=_AVERAGES).normalize(_AVERAGES)
-
-
 def _shown_filled(sights: Iterable[Sequence[Any]]) -> Decimal:
     """Return how much the broker showed as filled. Of an order that is filled, nothing else counts."""
-    filled = Decimal(0)
-    for state, initial, _, current, *_ in sights:
-        filled += filled_of(state, Decimal(initial), Decimal(current))
-    return filled
+    return exact_sum(filled_of(state, Decimal(initial), Decimal(current)) for state, initial, _, current, *_ in sights)
 
 
 def filled_of(state: int, initial: Decimal, current: Decimal) -> Decimal:
     """Return how much of an order is filled, as the broker shows its state and volumes."""
-    return initial if state == FILLED_CODE else max(Decimal(0), initial - current)
+    return initial if state == FILLED_CODE else max(Decimal(0), EXACT.subtract(initial, current))
 
 
 def how_to_resume(scope: HaltScope, name: str | None) -> str:

@@ -36,7 +36,7 @@ from ledger.orders.states import AT_BROKER, BY_THE_SERVER, CHANGES, WITHOUT_FILL
 from ledger.orders.view import Order, Orders, filled_of
 from ledger.reconcile.decide import Decision, Held, WaitsFor
 from ledger.reconcile.policy import Foreign, ReconcilePolicy
-from ledger.values import AccountId, plain
+from ledger.values import AccountId, exact_sum, plain
 from ledger.views import Break
 
 #: What of an order does not agree: the field of a break of kind ``order``.
@@ -258,7 +258,7 @@ class _Comparing:
             self.found.append(Miscounted(one, one.ticket, OVERFILL, one.filled, one.volume))
         before = self.orders.shown_filled(one)
         rows = [row for ticket in one.tickets if (row := self.lists.row(ticket)) is not None]
-        now = sum(map(filled_in, rows), Decimal(0)) if rows else before
+        now = exact_sum(map(filled_in, rows)) if rows else before
         counted = one.filled if one.volume is None else min(one.filled, one.volume)  # what is beyond is an overfill already
         if counted > before and self.orders.is_dealt_when_done(one):
             self.found.append(Miscounted(one, one.ticket, LATE_FILL, one.filled, before))

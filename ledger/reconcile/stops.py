@@ -19,7 +19,7 @@ from ledger.orders.view import Order, Orders
 from ledger.reconcile.decide import Decision, Held, WaitsFor
 from ledger.snapshot import RemotePosition
 from ledger.terms import AccountTerms
-from ledger.values import plain
+from ledger.values import EXACT, plain
 from ledger.views import Break
 
 _MISSING: Final = "missing"
@@ -128,7 +128,7 @@ class _Deciding:
             return not shown and not wanted
         spec = self.terms.symbols.get(symbol)
         digits = None if spec is None else spec.digits
-        return shown == wanted if digits is None else abs(shown - wanted) <= Decimal(5).scaleb(-digits - 1)
+        return shown == wanted if digits is None else EXACT.subtract(shown, wanted).copy_abs() <= Decimal(5).scaleb(-digits - 1)
 
     # ---- what was asked for
 

@@ -12,11 +12,11 @@ from typing import Final
 from ledger.clock import DAY_MSC, MINUTE_MSC
 from ledger.errors import InexactNumber, LedgerError
 from ledger.marks import Mark
-from ledger.orders.intervals import EXACT
 from ledger.service import Account
 from ledger.snapshot import RemoteAccount, RemotePosition, Snapshot
 from ledger.terms import AccountTerms
 from ledger.text import visible
+from ledger.values import exact_sum
 
 #: How often old marks are looked for.
 _CLEANED_US: Final = 60 * MINUTE_MSC * 1000
@@ -64,12 +64,8 @@ def _floating(rows: tuple[RemotePosition, ...], terms: AccountTerms) -> Decimal 
 
 def _sum(*amounts: Decimal | None) -> Decimal | None:
     """Return a sum, None where a part of it is not known."""
-    whole = Decimal(0)
-    for amount in amounts:
-        if amount is None:
-            return None
-        whole = EXACT.add(whole, amount)
-    return whole
+    known = [amount for amount in amounts if amount is not None]
+    return exact_sum(known) if len(known) == len(amounts) else None
 
 
 def _exact(amount: Decimal | None, what: str, terms: AccountTerms) -> Decimal | None:

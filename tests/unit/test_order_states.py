@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from itertools import pairwise
 from typing import Any
 
@@ -308,3 +308,16 @@ def test_a_state_of_the_fold_is_what_it_goes_on_from():
         again = Orders.from_state(account.terms, found.state())
     assert again.state() == found.state()
     assert again.orders() == found.orders()
+
+
+@pytest.mark.parametrize("precision", [1, 28])
+def test_the_precision_that_an_engine_has_set_changes_no_order(precision):
+    request = {"volume": "12.34"}
+    deals = [deal(1, "4.56", price="1.23456"), deal(2, "4.57", price="1.23457")]
+    with localcontext(prec=precision):
+        [order] = orders_of(intended(**request), answered(), *deals)
+        assert (order.state, order.filled, order.fill_price) == (
+            OrderState.PARTIAL, Decimal("9.13"), Decimal("1.23456501"),
+        )  # fmt: skip
+        [whole] = orders_of(intended(**request), answered(), *deals, deal(3, "3.21"))
+        assert (whole.state, whole.filled) == (OrderState.FILLED, Decimal("12.34"))
