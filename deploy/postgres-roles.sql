@@ -79,6 +79,15 @@ BEGIN
         GRANT SELECT, INSERT, UPDATE, DELETE ON marks TO ledger_writer;
         GRANT SELECT ON marks TO ledger_reader;
     END IF;
+    -- What answers are read from: equity of all marks, notices that were sent. No events, and made again or replaced.
+    FOREACH kept IN ARRAY ARRAY['equity_minute', 'equity_day', 'sent_notices'] LOOP
+        IF to_regclass('public.' || kept) IS NOT NULL THEN
+            EXECUTE format('ALTER TABLE %I OWNER TO ledger_owner', kept);
+            EXECUTE format('REVOKE ALL ON %I FROM PUBLIC, ledger_writer, ledger_reader', kept);
+            EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO ledger_writer', kept);
+            EXECUTE format('GRANT SELECT ON %I TO ledger_reader', kept);
+        END IF;
+    END LOOP;
     -- What it is, where it came from, and which schema it has.
     FOREACH kept IN ARRAY ARRAY['identity', 'parents', 'alembic_version'] LOOP
         EXECUTE format('REVOKE ALL ON %I FROM PUBLIC, ledger_writer, ledger_reader', kept);

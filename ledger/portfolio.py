@@ -344,7 +344,7 @@ class Portfolio:
         self._deal_msc = moved.time_msc
         commission, fee, swap, profit = moved.commission or 0, moved.fee or 0, moved.swap or 0, moved.profit or 0
         self._deals += 1
-        kind = _cash_kind(moved.deal_type, moved.data)
+        kind = posted_cash_kind(moved.deal_type, moved.data)
         self._cash_by_kind[kind] = self._cash_by_kind.get(kind, 0) + profit + commission + fee + swap
         if moved.deal_type == CREDIT:
             self._credit += profit
@@ -533,6 +533,11 @@ class Portfolio:
         return self._complete_until_msc if self._balance_is_set else -1
 
     @property
+    def money_units(self) -> tuple[int, int]:
+        """Balance and credit in the account's scaled integers."""
+        return self._balance(), self._credit
+
+    @property
     def balance(self) -> Decimal:
         """Money on the account without credit, in account currency."""
         return self.terms.money(self._balance())
@@ -653,6 +658,7 @@ def _decode_nothing(row: Row) -> Event:
     raise AssertionError(f"a deal is folded as its posting, found {row[3]}")
 
 
-def _cash_kind(deal_type: int | None, data: str | None) -> str:
+def posted_cash_kind(deal_type: int | None, data: str | None) -> str:
+    """Return the type of a cash movement in words, of what its posting has of it."""
     word = json.loads(data or "{}").get("word", "unknown") if deal_type is None else None
     return cash_kind(deal_type, word)

@@ -29,7 +29,7 @@ _COLUMNS = (
     "evidence, reason, comment, origin, prev_hash, hash, checks"
 )
 _TABLES = ("accounts", "heads", "events", "evidence", "identity", "parents", "seals")
-_DISPOSABLE = ("checkpoints", "sync_health", "marks")
+_DISPOSABLE = ("checkpoints", "sync_health", "marks", "equity_minute", "equity_day", "sent_notices")
 
 
 def _copy(version: str, natural_key: str, kind: str = "'Forged'") -> str:

@@ -31,7 +31,7 @@ from ledger.terms import TERMS_KINDS
 from ledger.values import AccountId
 
 #: The migration that this program was written for.
-REVISION: Final = "0008"
+REVISION: Final = "0009"
 
 
 @lru_cache(maxsize=4096)
@@ -224,6 +224,37 @@ marks = Table(
     Column("equity", BigInteger),
     Column("margin", BigInteger),
     Column("is_equity_reported", SmallInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+
+def _equity(name: str, bucket: str) -> Table:
+    """Return a table of what an account was worth in each minute (UTC) or day (server's clock), of all of its marks."""
+    figures = ("open", "high", "low", "close")
+    return Table(
+        name,
+        metadata,
+        Column("account_id", BigInteger, ForeignKey("accounts.account_id"), primary_key=True, autoincrement=False),
+        Column(bucket, BigInteger, primary_key=True, autoincrement=False),
+        Column("scale", SmallInteger, nullable=False),
+        *(Column(figure, BigInteger, nullable=False) for figure in figures),
+        *(Column(f"{figure}_us", BigInteger, nullable=False) for figure in figures),
+        Column("samples", BigInteger, nullable=False),
+        sqlite_with_rowid=False,
+    )
+
+
+equity_minute = _equity("equity_minute", "minute")
+equity_day = _equity("equity_day", "day")
+
+#: Which notice was sent through which channel, by the stage that it had come to (see ``ledger.alerts``).
+sent_notices = Table(
+    "sent_notices",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("stage", SmallInteger, primary_key=True, autoincrement=False),
+    Column("channel", Text, primary_key=True),
+    Column("sent_us", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 
