@@ -26,6 +26,8 @@ _LONGEST: Final = 80
 _BRACKETS: Final = re.compile(r"([^()%]{1,40})(%?) {0,3}\(([^()%]{1,40})(%?)\)")
 _DURATION: Final = re.compile(r"(\d{1,9}):([0-5]\d):([0-5]\d)", re.ASCII)
 _BUILD: Final = re.compile(r"\(build (\d{1,9})\)$", re.IGNORECASE)
+#: Characters at the end of a cell in which its bracket closes: there may be blanks behind it.
+_TAIL: Final = 4
 #: Rows of the block of trades that have to be recognised before it is one.
 _FEWEST_ANCHORS: Final = 2
 
@@ -114,7 +116,7 @@ COUNTS: Final = frozenset(
     )
 )  # fmt: skip
 _DURATIONS: Final = frozenset(name for slot in _TESTER_BESIDE[1] for name in slot.names)
-#: Figures that a file shows with equally many decimals. A workbook leaves out zeros at the end of a number.
+#: Figures that a file shows with equally many decimals.
 _SAME_DECIMALS: Final = (
     (
         "total_net_profit", "gross_profit", "gross_loss", "balance_drawdown_absolute", "largest_profit_trade",
@@ -130,6 +132,16 @@ _SAME_DECIMALS: Final = (
     ("short_trades_won_percent", "long_trades_won_percent", "profit_trades_percent", "loss_trades_percent"),
     ("ahpr", "ghpr"),
     ("ahpr_percent", "ghpr_percent"),
+)  # fmt: skip
+
+
+#: Where a workbook has numbers, which leave out zeros at their end, these have equally many.
+_SAME_DECIMALS_OF_NUMBERS: Final = (
+    _SAME_DECIMALS[0],
+    (
+        "profit_factor", "expected_payoff", "recovery_factor", "sharpe_ratio", "average_profit_trade", "average_loss_trade",
+        "lr_correlation", "lr_standard_error",
+    ),
 )  # fmt: skip
 
 
@@ -151,6 +163,8 @@ class _Number:
     decimals: int
     is_percent: bool = False
     is_duration: bool = False
+    #: Whether the cell is a number, not a text.
+    is_stored: bool = False
 
 
 #: One cell: the number in it, that in brackets, or the cell where it is neither.
@@ -181,12 +195,14 @@ def _number(cell: Cell, *, is_percent: bool) -> _Number | None:
     value = number_or_none(cell)
     if value is None:
         return None
-    exponent = (value.normalize() if isinstance(cell, float) else value).as_tuple().exponent
-    return _Number(value, max(0, -exponent) if isinstance(exponent, int) else 0, is_percent=is_percent)
+    is_stored = not isinstance(cell, str)
+    exponent = (value.normalize() if is_stored else value).as_tuple().exponent
+    decimals = max(0, -exponent) if isinstance(exponent, int) else 0
+    return _Number(value, decimals, is_percent=is_percent, is_stored=is_stored)
 
 
 def _is_label(cell: Cell) -> bool:
-    return isinstance(cell, str) and _value(cell) is None and any(map(str.isalpha, cell[:_LONGEST]))
+    return isinstance(cell, str) and any(map(str.isalpha, cell[:_LONGEST]))
 
 
 # ------------------------------------------------------------------------------------------------------------- one row
@@ -208,13 +224,20 @@ class _Line:
         )
 
 
-def _line(row: Row) -> _Line | None:
-    """Return a row of labels and figures, None for one of another kind: a heading, or a row of a table."""
+def _filled(row: Row) -> list[Cell]:
+    return [cell for cell in row.cells if cell is not None and cell != "" and as_text(cell)]
+
+
+def _is_line(row: Row) -> bool:
+    """Whether a row has labels and something beside them: it is no heading, and no row of a table."""
     if len(row.cells) > _WIDEST:
-        return None
-    filled = [cell for cell in row.cells if cell is not None and cell != "" and as_text(cell)]
-    if len(filled) < 2 or not any(map(_is_label, filled)):
-        return None
+        return False
+    filled = _filled(row)
+    return len(filled) >= 2 and any(map(_is_label, filled))
+
+
+def _line(row: Row) -> _Line:
+    filled = _filled(row)
     beside = filled[1::2] if len(filled) % 2 == 0 and all(map(_is_label, filled[::2])) else list(_beside(filled))
     return _Line(row.number, tuple(beside), tuple(None if cell is None else _value(cell) for cell in beside))
 
@@ -259,7 +282,7 @@ def _may_lack_percent(name: str, number: _Number) -> bool:
 
 def read_results(rows: Sequence[tuple[Place, Row]], kind: Kind) -> PrintedResults | None:
     """Read the Results section from the rows that are in no table, in file order; None where there is none."""
-    lines = [line for _, row in rows if (line := _line(row)) is not None]
+    lines = [row for _, row in rows if _is_line(row)]
     is_tester = kind == "tester"
     names = TESTER_FIGURES if is_tester else TERMINAL_FIGURES
     build = _build(rows) if is_tester else None
@@ -267,7 +290,7 @@ def read_results(rows: Sequence[tuple[Place, Row]], kind: Kind) -> PrintedResult
     if not begins:
         return None
     if len(begins) > 1:
-        where = " and ".join(f"row {lines[max(0, begin)].row}" for begin in begins[:2])
+        where = " and ".join(f"row {lines[max(0, begin)].number}" for begin in begins[:2])
         problem = f"the file has more than one Results section, at {where}"
         return PrintedResults(figures={name: Printed(row=None, problem=problem) for name in names}, build=build)
     found = dict(_read(_LinesAt(lines, begins[0]), is_tester=is_tester))
@@ -275,11 +298,14 @@ def read_results(rows: Sequence[tuple[Place, Row]], kind: Kind) -> PrintedResult
     return PrintedResults(figures=_with_same_decimals(figures), build=build)
 
 
-def _block_begins(lines: Sequence[_Line]) -> list[int]:
+def _block_begins(lines: Sequence[Row]) -> list[int]:
     """Return where blocks of trades begin: lines that as many anchors as any agree on."""
     votes: Counter[int] = Counter()
     anchors = [(index, _TRADES[index]) for index in (0, 1, 4, 5)]
-    for number, line in enumerate(lines):
+    for number, row in enumerate(lines):
+        if not any(isinstance(cell, str) and ")" in cell[-_TAIL:] for cell in row.cells):
+            continue
+        line = _line(row)
         for index, slots in anchors:
             if line.is_like(slots):
                 votes[number - index] += 1
@@ -291,12 +317,12 @@ def _block_begins(lines: Sequence[_Line]) -> list[int]:
 class _LinesAt:
     """Lines, counted from the first one of the block of trades."""
 
-    lines: Sequence[_Line]
+    lines: Sequence[Row]
     begin: int
 
     def __getitem__(self, index: int) -> _Line | None:
         at = self.begin + index
-        return self.lines[at] if 0 <= at < len(self.lines) else None
+        return _line(self.lines[at]) if 0 <= at < len(self.lines) else None
 
 
 def _read(lines: _LinesAt, *, is_tester: bool) -> Iterator[tuple[str, Printed]]:
@@ -331,16 +357,22 @@ def _printed(slot: _Slot, row: int, cell: Cell, value: _Value | None) -> Iterato
         if isinstance(numbers, str):
             yield name, Printed(row=row, problem=f"expected {numbers}, found {shown(cell)}")
         else:
-            yield name, Printed(row=row, value=numbers[index].value, decimals=numbers[index].decimals)
+            number = numbers[index]
+            yield name, Printed(row=row, value=number.value, decimals=number.decimals, is_stored=number.is_stored)
 
 
 def _with_same_decimals(figures: Mapping[str, Printed]) -> dict[str, Printed]:
     """Give figures that are shown alike the same decimals."""
-    most: dict[str, int] = {}
-    for group in _SAME_DECIMALS:
-        decimals = max((figures[name].decimals for name in group if name in figures), default=0)
-        most |= dict.fromkeys(group, decimals)
-    return {name: evolve(printed, decimals=most.get(name, printed.decimals)) for name, printed in figures.items()}
+    most: dict[tuple[str, bool], int] = {}
+    for groups, is_stored in ((_SAME_DECIMALS, False), (_SAME_DECIMALS_OF_NUMBERS, True)):
+        for group in groups:
+            alike = [figures[name] for name in group if name in figures and figures[name].is_stored is is_stored]
+            decimals = max((printed.decimals for printed in alike), default=0)
+            most |= dict.fromkeys(((name, is_stored) for name in group), decimals)
+    return {
+        name: evolve(printed, decimals=most.get((name, printed.is_stored), printed.decimals))
+        for name, printed in figures.items()
+    }
 
 
 def _build(rows: Sequence[tuple[Place, Row]]) -> int | None:

@@ -108,12 +108,15 @@ class OpenRow:
 class Printed:
     """One figure of the Results section. ``decimals`` are those that the file shows; holding times are in seconds.
 
+    ``is_stored`` is whether a workbook has it as a number, not as text.
+
     ``value`` is None where the file has something else in its place; ``problem`` then says what, without a capital.
     """
 
     row: int | None
     value: Decimal | None = None
     decimals: int = 0
+    is_stored: bool = False
     problem: str | None = None
 
 
