@@ -107,14 +107,6 @@ _TESTER_BESIDE: Final[_Rows] = (
     _row("position_holding_time_minimal", "position_holding_time_maximal", "position_holding_time_average"),
 )
 
-#: Figures that are whole numbers.
-COUNTS: Final = frozenset(
-    (
-        "total_trades", "total_deals", "short_trades", "long_trades", "profit_trades", "loss_trades",
-        "maximum_consecutive_wins", "maximum_consecutive_losses", "maximal_consecutive_profit_count",
-        "maximal_consecutive_loss_count", "average_consecutive_wins", "average_consecutive_losses",
-    )
-)  # fmt: skip
 _DURATIONS: Final = frozenset(name for slot in _TESTER_BESIDE[1] for name in slot.names)
 #: Figures that a file shows with equally many decimals.
 _SAME_DECIMALS: Final = (
@@ -267,8 +259,6 @@ def _fill(slot: _Slot, value: _Value | None) -> tuple[_Number, ...] | str:
             return "a time h:mm:ss" if name in _DURATIONS else "a number"
         if number.is_percent is not name.endswith("_percent") and not _may_lack_percent(name, number):
             return "a per cent" if name.endswith("_percent") else "a number without %"
-        if name in COUNTS and (number.value != int(number.value) or number.value < 0):
-            return "a count"
     return numbers
 
 

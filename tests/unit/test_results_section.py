@@ -17,6 +17,7 @@ from tests.support.results import backtest_csv, backtest_html, backtest_rows, ch
 from tests.support.tester import Robot
 from tests.support.tester import run as trade
 from tools.samples.history import LANGUAGES, make_history
+from tools.samples.results import Cell
 
 KINDS = ("html", "xlsx")
 HISTORY = make_history(7, deals=40)
@@ -100,7 +101,7 @@ def test_a_changed_figure_of_a_tester_differs_and_no_other_does():
     for name, at in zip(TESTER_FIGURES, parts_of(rows), strict=True):
         number, column, _ = at
         is_negative = name == "lr_correlation" and rows[number][column].value < 0
-        by = 1 if name == "short_trades" or is_negative else -1  # there are none; a larger correlation may be right
+        by = 1 if is_negative else -1  # a larger correlation may be right
         found = figures(backtest_html(SINGLE, rows=changed(rows, at, by)))
         differing = [figure.name for figure in found.values() if figure.state is State.DIFFERS]
         assert differing == ([] if found[name].reason == "not in the deals" else [name])
@@ -164,6 +165,31 @@ def test_a_ratio_that_is_rounded_more_than_the_others_differs():
         HISTORY, "xlsx", write=lambda cell, honest: round(Decimal(honest), 1) if cell.label == "factor" else honest
     )  # fmt: skip
     assert figures(short)["profit_factor"].state is State.DIFFERS
+
+
+@pytest.mark.parametrize(
+    ("label", "before", "after", "expected"),
+    [
+        ("short", "%", "", "expected a per cent"),
+        ("drawdown maximal", "%", "", "expected a per cent"),
+        ("trades", "", "%", "expected a number without %"),
+        ("drawdown maximal", " (", "% (", "expected a number without %"),
+        ("trades", "", " (5)", "expected a number without brackets"),
+        ("wins", " (", " ", "expected a number with another in brackets"),
+        ("net", "", "0:00:01", "expected a number"),
+    ],
+)
+def test_a_figure_of_another_form_is_named_with_what_was_expected(label, before, after, expected):
+    def write(cell: Cell, honest: str | Decimal) -> str | Decimal:
+        if cell.label != label:
+            return honest
+        return str(honest).replace(before, after) if before else after if ":" in after else f"{honest}{after}"
+
+    left = [figure for figure in figures(terminal(HISTORY, "html", write=write)).values() if figure.state is not State.AGREED]
+    assert left
+    for figure in left:
+        assert figure.state is State.NOT_CHECKABLE
+        assert (figure.reason or "").startswith(expected)
 
 
 def test_money_to_the_cent_in_brackets_and_outside():

@@ -131,8 +131,10 @@ class Figures:
                 continue
             held[trade.position_id] = opened, volume - trade.volume
             if volume <= trade.volume:
+                del held[trade.position_id]
                 saturdays = sum(opened < _SATURDAY + week * _WEEK <= trade.time for week in _weeks(opened, trade.time))
                 times.append(trade.time - opened - 2 * 86_400 * saturdays)
+            if volume < trade.volume:
                 held[trade.position_id] = trade.time, trade.volume - volume
         above = [time for time in times if time > 0]
         return [Fraction(min(above, default=0)), Fraction(max(times, default=0)), Fraction(sum(times), len(times) or 1)]
