@@ -35,7 +35,7 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"results_check"},
     {"proof", "safety", "testing"},
     {"service"},
-    {"order_manager"},
+    {"order_manager", "frames"},
     {"reconciler", "adjustments", "order_decisions", "config"},
     {"engines"},
     {"json_views", "event_lines", "importer", "exporter", "daemon"},
@@ -44,6 +44,10 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"cli"},
     {"__main__"},
 )
+#: Methods of ``Ledger`` and ``Account`` that answer a question by a module above them, which they load when they are called.
+ASKED: Final = {
+    "service": {"compare", "derived", "equity", "explain", "frames", "incidents", "monitors", "reports"},
+}
 PURE: Final = {
     "errors",
     "values",
@@ -80,7 +84,9 @@ LIBRARIES: Final = {  # library -> the modules that may use it
     "cryptography": {"seals"},
     "msgspec": {"config", "gateway", "journal"},
     "psycopg": {"journal"},
-    "pyarrow": {"exporter"},
+    "pandas": {"frames"},
+    "polars": {"frames"},
+    "pyarrow": {"exporter", "frames"},
     "python_calamine": {"imports"},
     "rich": {"cli"},
     "sqlalchemy": {"journal"},
@@ -112,7 +118,7 @@ def test_every_module_is_in_one_layer():
         ("attic", "import ast", "attic is in no layer: add it to LAYERS"),
         ("cli", "import ledger.attic", "attic is in no layer: add it to LAYERS"),
         ("codec", "from sqlalchemy import text", "codec uses sqlalchemy, which belongs to journal"),
-        ("cli", "import pandas as pd", "cli uses pandas, a library that is not in LIBRARIES"),
+        ("cli", "import numpy as np", "cli uses numpy, a library that is not in LIBRARIES"),
         ("portfolio", "from time import monotonic", "portfolio is pure and uses time"),
     ],
 )
@@ -167,7 +173,7 @@ def _inner_violation(module: str, target: str) -> Iterator[str]:
     target = "ledger" if not target or target[0].isupper() or target.startswith("_") else target
     if target not in _LAYER_OF:
         yield f"{target} is in no layer: add it to LAYERS"
-    elif target != module and _LAYER_OF[target] >= _LAYER_OF[module]:
+    elif target != module and target not in ASKED.get(module, ()) and _LAYER_OF[target] >= _LAYER_OF[module]:
         yield f"{module} uses {target}, which is not below it"
 
 
