@@ -52,8 +52,9 @@ def import_command(
     Reads histories that a terminal exported (html, xlsx, in any language), Strategy Tester reports, dumps of
     history_deals_get (csv, xlsx), and JSON lines of ledger export, which are imported as recorded. Importing a file again
     changes nothing: a later export of the same account appends only what is new. If one file cannot be read, nothing is
-    appended. Exits 1 if a figure of the broker is not reproduced, a file has a known deal with other content, or the position
-    of a deal cannot be determined; the facts are recorded all the same.
+    appended. The figures of a Results section are computed again from the deals of the file. Exits 1 if a figure of the
+    broker is not reproduced, a file has a known deal with other content, or the position of a deal cannot be determined; the
+    facts are recorded all the same.
 
     \b
     Examples:
