@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 
 from ledger.clock import DAY_MSC, MINUTE_MSC, ClockRule
 from ledger.errors import InexactNumber
-from ledger.values import scaled, unscaled
+from ledger.values import exact_sum, scaled, unscaled
 
 #: The amounts of a mark, in the order of their columns.
 AMOUNTS: Final = ("balance", "credit", "floating", "equity", "margin")
@@ -58,6 +58,29 @@ class MarkColumns(NamedTuple):
     equity: int | None
     margin: int | None
     is_equity_reported: int
+
+
+def floating_of(mark: Mark) -> Decimal | None:
+    """Return the floating result of a mark: as the positions had it, else what equity has beside balance and credit."""
+    if mark.floating is not None or None in (mark.equity, mark.balance, mark.credit):
+        return mark.floating
+    return exact_sum((mark.equity, mark.balance.copy_negate(), mark.credit.copy_negate()))  # type: ignore[union-attr]
+
+
+def floating_at(mark: Mark | None, at_us: int, fresh_us: int, *, is_flat: bool) -> Decimal | None:
+    """Return the floating result at a moment (UTC microseconds); None where nothing fresh shows it.
+
+    Args:
+        mark: The newest by then.
+        at_us: The moment.
+        fresh_us: How old it may be.
+        is_flat: Whether nothing was open then: that is 0.
+    """
+    if is_flat:
+        return Decimal(0)
+    if mark is None or at_us // 1000 - mark.at_us // 1000 > fresh_us // 1000:
+        return None
+    return floating_of(mark)
 
 
 @frozen(kw_only=True)
