@@ -62,9 +62,9 @@ class MarkColumns(NamedTuple):
 
 def floating_of(mark: Mark) -> Decimal | None:
     """Return the floating result of a mark: as the positions had it, else what equity has beside balance and credit."""
-    if mark.floating is not None or None in (mark.equity, mark.balance, mark.credit):
+    if mark.floating is not None or mark.equity is None or mark.balance is None or mark.credit is None:
         return mark.floating
-    return exact_sum((mark.equity, mark.balance.copy_negate(), mark.credit.copy_negate()))  # type: ignore[union-attr]
+    return exact_sum((mark.equity, mark.balance.copy_negate(), mark.credit.copy_negate()))
 
 
 def floating_at(mark: Mark | None, at_us: int, fresh_us: int, *, is_flat: bool) -> Decimal | None:

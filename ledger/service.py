@@ -548,7 +548,7 @@ class Account:
         if folded is not None and head.version > version and not is_due:
             rows = self._journal.rows(self.name, after=version, upto=head.version)
             new = [row for row in rows if row.kind not in ORDER_KINDS]  # orders change no position and no money
-            if not new or _follows(new, folded):
+            if not new or follows(new, folded):
                 portfolio = folded.copy()
                 portfolio.fold((posting(row) for row in new), decode_posting)
                 portfolio.note_version(head.version)
@@ -703,7 +703,7 @@ class Account:
         terms = self._journal.terms(self.name, version) or self.terms
         rows = simulated_rows(events, terms, version, lambda one: self._journal.latest_asserted(self.name, one))
         known, portfolio = self.current()
-        if known == version and _follows(rows, portfolio):
+        if known == version and follows(rows, portfolio):
             return portfolio.followed_by(events, version)
         if not rows:
             return self.fold(Selection(version=version), terms)
@@ -759,7 +759,7 @@ def _read(one: Recorded, hour: Mapping[int, HourReading], clock: ClockRule) -> R
     return evolve(one, utc_msc=reading.utc_msc, is_ambiguous=reading.is_ambiguous)
 
 
-def _follows(rows: Sequence[Stored], portfolio: Portfolio) -> bool:
+def follows(rows: Sequence[Stored], portfolio: Portfolio) -> bool:
     """Return whether events can be folded on behind a portfolio one by one, without sorting anything again.
 
     A revision may have moved a deal behind all that arrived in order: then what is new goes before it.

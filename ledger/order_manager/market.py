@@ -409,7 +409,7 @@ def _disagreement(
     seen, breaks = seen_of(health, now_us), portfolio.breaks
     if only_positions:
         held = [one for one in seen.held if one.kind not in _NOT_OF_POSITIONS]
-        seen = attrs.evolve(seen, held=held, balance_halts=False, withdrawn_halts=False)
+        seen = attrs.evolve(seen, held=held, breached=(), balance_halts=False, withdrawn_halts=False)
         breaks = tuple(one for one in breaks if one.kind.value not in _NOT_OF_POSITIONS)
     verdict = judge(attrs.evolve(seen, status="SUCCESS", seen_sec=0, verified_sec=0), breaks, symbol=symbol)
     return verdict.why if verdict.danger is Danger.BREAK else None

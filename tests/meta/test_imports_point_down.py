@@ -36,6 +36,8 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"service"},
     {"order_manager"},
     {"reconciler", "adjustments", "order_decisions", "config"},
+    {"monitors"},
+    {"equity"},
     {"equity"},
     {"monitors"},
     {"engines"},
