@@ -36,10 +36,7 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"service"},
     {"order_manager", "frames"},
     {"reconciler", "adjustments", "order_decisions", "config"},
-    {"monitors"},
-    {"equity"},
-    {"equity"},
-    {"monitors"},
+    {"equity", "monitors"},
     {"engines"},
     {"json_views", "event_lines", "importer", "exporter", "daemon"},
     {"importing", "exporting", "corrections"},  # old names, for one minor version
