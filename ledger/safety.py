@@ -1,8 +1,8 @@
 """Safety: whether an engine may open something now. One rule for the library, the command line and whatever else shows it.
 
 It rests on what the last sync attempt left (``SyncHealth``), on how long ago that was, on the breaks that are open, on halts,
-on orders of which nobody knows whether they were executed, and on breaches of monitors that are to make an account unsafe. What is
-not known, an age that is negative or no number included, is not safe.
+on orders of which nobody knows whether they were executed, and on breaches of monitors that are to make it unsafe. What is not
+known, an age that is negative or no number included, is not safe.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Itera
 from datetime import date, datetime
 from functools import partial
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self, Unpack, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol, Self, Unpack, get_args
 
 from attrs import evolve, frozen
 
@@ -65,6 +65,7 @@ from ledger.values import (
 from ledger.views import Trade
 
 if TYPE_CHECKING:  # loaded when somebody asks
+    from ledger.equity import Equity
     from ledger.frames import FrameOptions
 
 #: A moment: text as on the command line (without a zone: UTC), an aware datetime, a date (the whole day), or None for now.
@@ -777,6 +778,12 @@ class Account:
         """Yield the account's events behind a version, for ``async for``. See ``Ledger.follow_async``."""
         cursors = {self.name: to_whole(after, 0, INT64_MAX, "a version")}
         return following_async(self._journal, cursors, self.name, to_amount(poll_seconds, 0, "poll_seconds"))
+
+    def equity(self, *, by: Literal["mark", "minute", "day"] = "day", since: Moment = None, until: Moment = None) -> Equity:
+        """Return what the account was worth over time, sample by sample, by minute or by server day. See ``ledger.equity``."""
+        from ledger.equity import equity
+
+        return equity(self, by=by, since=since, until=until)
 
     def trades_frame(self, **options: Unpack[FrameOptions]) -> Any:
         """Return the closed trades as a frame of pandas, polars or pyarrow. Options and errors as ``ledger.frames.frame``."""

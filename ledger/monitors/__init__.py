@@ -26,7 +26,7 @@ from ledger.orders.monitor_values import Drawdown, MonitorRules
 from ledger.reconcile.policy import DEFAULT
 from ledger.safety import INTERVALS_MAX, age_text
 from ledger.service import Account, Ledger
-from ledger.values import EXACT, AccountId
+from ledger.values import EXACT, AccountId, plain
 
 DAILY_LOSS: Final = "daily_loss"
 MAX_DRAWDOWN: Final = "max_drawdown"
@@ -147,6 +147,14 @@ _lock: Final = Lock()
 _paths: Final[WeakKeyDictionary[Ledger, dict[AccountId, tuple[Lock, BalancePath]]]] = WeakKeyDictionary()
 
 
+#: What a drawdown counts from, in words, where it is not the initial balance.
+_COUNTED: Final = {
+    Drawdown.TRAILING: "the highest equity",
+    Drawdown.TRAILING_UNTIL_START: "the highest equity",
+    Drawdown.TRAILING_BALANCE: "the highest balance",
+}
+
+
 def _limits(rules: MonitorRules) -> list[str]:
     return [name for name in (DAILY_LOSS, MAX_DRAWDOWN) if getattr(rules, name) is not None]
 
@@ -205,7 +213,13 @@ class _Evaluation:
             initial = path.initial()
             if initial is None or path.known_from > 0 or path.at_us(initial.step) < start_us:
                 return f"the journal has no balance of when the day began ({_time(start_us)})"
-            return _DayBegin(initial.step, initial.balance, Decimal(0), path.at_us(initial.step) + APART_US, initial.source)
+            return _DayBegin(
+                initial.step,
+                initial.balance,
+                Decimal(0),
+                path.at_us(initial.step) + APART_US,
+                f"initial balance {initial.source}",
+            )
         found = path.step(step)
         floating = floating_at(self._account.newest_mark(at_us=start_us), start_us, self._fresh_us, is_flat=found.is_flat)
         source = f"{self._rules.daily_base.value} when the day began"
@@ -223,14 +237,13 @@ class _Evaluation:
         if initial is None:
             why = "the initial balance is not known: no sync and no import stated a balance; or state initial_balance"
             return evolve(state, reason=why)
-        source = "the settings: initial_balance" if rules.initial_balance is not None or recorded is None else recorded.source
+        source = "of the settings" if rules.initial_balance is not None or recorded is None else recorded.source
         rule = DrawdownRule(rules.drawdown, initial, most.of(initial), path)
         from_us = 0 if recorded is None else path.at_us(recorded.step) + APART_US
         breached_us = self._curve.first_breach(rule, from_us, self._now_us)
-        counted = {Drawdown.STATIC: "", Drawdown.TRAILING_BALANCE: "the highest balance; "}.get(
-            rules.drawdown, "the highest equity; "
-        )
-        state = evolve(state, base=rule.peak, base_from=f"{counted}initial {initial}: {source}", allowed=rule.allowed)
+        begun = f"initial balance {plain(initial, decimals=path.terms.opened.currency_digits)}, {source}"
+        counted = _COUNTED.get(rules.drawdown)
+        state = evolve(state, base=rule.peak, base_from=f"{counted}; {begun}" if counted else begun, allowed=rule.allowed)
         return self._finish(evolve(state, level=rule.level), breached_us)
 
     # ---- what both have

@@ -12,7 +12,8 @@ from typing import Final, NamedTuple, Protocol
 from attrs import frozen
 
 from ledger.clock import DAY_MSC
-from ledger.marks import MINUTE_US, Bucket, is_in_days, minute_of, of_minutes
+from ledger.equity import days
+from ledger.marks import MINUTE_US, Bucket, minute_of
 from ledger.monitors.path import BalancePath
 from ledger.service import Account
 
@@ -64,6 +65,7 @@ class Curve:
     """The equity of an account by what is stored and recorded now."""
 
     def __init__(self, account: Account, path: BalancePath) -> None:
+        self._account = account
         self._journal = account.ledger.journal
         self._name = account.name
         self._path = path
@@ -87,13 +89,10 @@ class Curve:
         return (block for block in blocks if block.begin_us <= until_us and block.end_us >= from_us)
 
     def _days(self, from_us: int, until_us: int) -> Iterator[Block]:
-        """Yield server days; an operator may have corrected the clock since the stored ones were made."""
+        """Yield server days, and somewhat more than were asked for."""
         first, last = from_us // _DAY_US - 2, until_us // _DAY_US + 2
-        days = list(self._journal.equity(self._name, "day", first=first, last=last))
-        if not is_in_days(days, self._clock):
-            days = list(of_minutes(self._journal.equity(self._name, "minute"), self._clock))
+        buckets = {day.number: day for day in days(self._account, self._clock, first=first, last=last)}
         flat = {day.number: day for day in self._path.flat_days() if first <= day.number <= last}
-        buckets = {day.number: day for day in days}
         for number in sorted(buckets.keys() | flat.keys()):
             own = flat.get(number)
             steps, extremes = (range(0), ()) if own is None else (range(own.begin, own.end), (own.high, own.low))

@@ -231,9 +231,9 @@ class BalancePath:
             return None
         before_trade = self.count - 1 if self._first_fill is None else self._first_fill - 1
         if before_trade >= self._known_from:
-            return Initial(before_trade, self.step(before_trade).balance, "the journal: the balance before the first trade")
+            return Initial(before_trade, self.step(before_trade).balance, "of the journal: before the first trade")
         return Initial(
-            self._known_from, self.step(self._known_from).balance, "the journal: the first balance that the broker stated"
+            self._known_from, self.step(self._known_from).balance, "of the journal: the first that the broker stated"
         )
 
 
