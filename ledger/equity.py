@@ -64,7 +64,7 @@ def equity(account: Account, *, by: By = "day", since: Moment = None, until: Mom
     Args:
         account: Whose.
         by: ``mark``, ``minute`` or ``day``.
-        since: From this moment on; a minute or day that it lies in is included whole.
+        since: From this moment on; the minute or day that has it is included whole.
         until: Up to this moment, its whole unit included.
 
     Raises:

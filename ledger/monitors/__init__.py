@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 from attrs import evolve, frozen
 
 from ledger.clock import SECOND_US, ClockRule, utc_text
+from ledger.journal.sql.forking import prepare_for_forks
 from ledger.marks import floating_at
 from ledger.monitors.curve import Curve
 from ledger.monitors.path import BalancePath
@@ -121,9 +122,7 @@ def account_states(account: Account, rules: MonitorRules, now_us: int) -> list[M
     if not account.is_open:
         why = f"account {account.name} is not in this journal"
         return [_unknown(account, limit, rules, why) for limit in _limits(rules)]
-    with _lock:
-        paths = _paths.setdefault(account.ledger, {})
-        lock, path = paths.setdefault(account.name, (Lock(), BalancePath(account)))
+    lock, path = _known.path_of(account)
     with lock, localcontext(EXACT):
         path.read_on()
         evaluation = _Evaluation(account, rules, path, now_us)
@@ -142,9 +141,29 @@ def breaches(account: Account, rules: MonitorRules | None, now_us: int) -> tuple
     return tuple(f"{one.limit} is breached: {one.reason}" for one in found if one.state is State.BREACHED)
 
 
-_lock: Final = Lock()
-#: What was read of the journal already. Nothing but speed depends on it.
-_paths: Final[WeakKeyDictionary[Ledger, dict[AccountId, tuple[Lock, BalancePath]]]] = WeakKeyDictionary()
+class _Known:
+    """What was read of journals already. Nothing but speed depends on it."""
+
+    def __init__(self) -> None:
+        self.after_fork_in_child()
+        prepare_for_forks(self)
+
+    def before_fork(self) -> None:
+        """Do nothing: no connection is held."""
+
+    def after_fork_in_child(self) -> None:
+        """Forget everything: another thread may have been reading, and does not exist here."""
+        self._lock = Lock()
+        self._paths: WeakKeyDictionary[Ledger, dict[AccountId, tuple[Lock, BalancePath]]] = WeakKeyDictionary()
+
+    def path_of(self, account: Account) -> tuple[Lock, BalancePath]:
+        """Return the balance path of an account, and the lock to read it under."""
+        with self._lock:
+            paths = self._paths.setdefault(account.ledger, {})
+            return paths.setdefault(account.name, (Lock(), BalancePath(account)))
+
+
+_known: Final = _Known()
 
 
 #: What a drawdown counts from, in words, where it is not the initial balance.
