@@ -18,7 +18,7 @@ from attrs import evolve, frozen
 from ledger.clock import SECOND_US, ClockRule, utc_text
 from ledger.journal.sql.forking import prepare_for_forks
 from ledger.marks import floating_at
-from ledger.monitors.curve import Curve
+from ledger.monitors.curve import Curve, Span
 from ledger.monitors.path import BalancePath
 from ledger.monitors.rules import APART_US, DayRule, DrawdownRule
 from ledger.orders.limit_values import SERVER
@@ -219,7 +219,7 @@ class _Evaluation:
             return evolve(state, reason=why)
         state = evolve(state, base=loss.base, base_from=begin.source, allowed=loss.allowed)
         rule = DayRule(loss.base - loss.allowed, begin.step, self._path)
-        breached_us = self._curve.first_breach(rule, begin.from_us, self._now_us)
+        breached_us = self._curve.first_breach(rule, begin.span(self._now_us))
         if self._mark is not None:
             state = evolve(state, level=rule.level_at(self._mark.at_us))
         return self._finish(state, breached_us)
@@ -258,8 +258,11 @@ class _Evaluation:
             return evolve(state, reason=why)
         source = "of the settings" if rules.initial_balance is not None or recorded is None else recorded.source
         rule = DrawdownRule(rules.drawdown, initial, most.of(initial), path)
-        from_us = 0 if recorded is None else path.at_us(recorded.step) + APART_US
-        breached_us = self._curve.first_breach(rule, from_us, self._now_us)
+        first_step, from_us = path.count, 0
+        if recorded is not None:
+            first_step, from_us = recorded.step, path.at_us(recorded.step) + APART_US
+        span = Span(marks_from_us=from_us, first_step=first_step, until_us=self._now_us)
+        breached_us = self._curve.first_breach(rule, span)
         begun = f"initial balance {plain(initial, decimals=path.terms.opened.currency_digits)}, {source}"
         counted = _COUNTED.get(rules.drawdown)
         state = evolve(state, base=rule.peak, base_from=f"{counted}; {begun}" if counted else begun, allowed=rule.allowed)
@@ -314,6 +317,10 @@ class _DayBegin(NamedTuple):
     floating: Decimal | None
     from_us: int
     source: str
+
+    def span(self, until_us: int) -> Span:
+        """Return what counts of the day: steps behind the one that it began with, which has no result of it."""
+        return Span(marks_from_us=self.from_us, first_step=self.step + 1, until_us=until_us)
 
 
 def _time(at_us: int) -> str:

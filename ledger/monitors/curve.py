@@ -5,7 +5,7 @@ A day is looked into only where its extremes do not decide already, and a minute
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Final, NamedTuple, Protocol
 
@@ -14,7 +14,7 @@ from attrs import frozen
 from ledger.clock import DAY_MSC
 from ledger.equity import days
 from ledger.marks import MINUTE_US, Bucket, minute_of
-from ledger.monitors.path import BalancePath
+from ledger.monitors.path import BalancePath, FlatDay
 from ledger.service import Account
 
 _DAY_US: Final = DAY_MSC * 1000
@@ -61,6 +61,29 @@ class Rule(Protocol):
         ...
 
 
+@frozen(kw_only=True)
+class Span:
+    """What of a curve counts: marks from a moment on, and steps of the balance path from one on, until another moment."""
+
+    marks_from_us: int
+    first_step: int
+    until_us: int
+
+    def has(self, point: Point) -> bool:
+        """Return whether a point counts."""
+        is_begun = self.marks_from_us <= point.at_us if point.step is None else self.first_step <= point.step
+        return is_begun and point.at_us <= self.until_us
+
+    def has_all_of(self, block: Block) -> bool:
+        """Return whether all of a block counts: its steps are among those that do."""
+        is_begun = block.bucket is None or self.marks_from_us <= block.bucket.open_us
+        return is_begun and block.end_us <= self.until_us
+
+    def may_have(self, block: Block) -> bool:
+        """Return whether something of a block may count."""
+        return block.begin_us <= self.until_us and (bool(block.steps) or self.marks_from_us <= block.end_us)
+
+
 class Curve:
     """The equity of an account by what is stored and recorded now."""
 
@@ -71,32 +94,39 @@ class Curve:
         self._path = path
         self._clock = path.terms.clock
 
-    def first_breach(self, rule: Rule, from_us: int, until_us: int) -> int | None:
-        """Return when a rule was first breached between two moments inclusive, None where it was not."""
-        for day in self._within(self._days(from_us, until_us), from_us, until_us):
-            if _is_passed(rule, day, from_us, until_us):
+    def first_breach(self, rule: Rule, span: Span) -> int | None:
+        """Return when a rule was first breached within a span, None where it was not."""
+        for day in filter(span.may_have, self._days(span)):
+            if _is_passed(rule, day, span):
                 continue
-            for minute in self._within(self._minutes(day), from_us, until_us):
-                if _is_passed(rule, minute, from_us, until_us):
+            for minute in filter(span.may_have, self._minutes(day)):
+                if _is_passed(rule, minute, span):
                     continue
                 for point in self._points(minute):
-                    if from_us <= point.at_us <= until_us and rule.is_breach(point):
+                    if span.has(point) and rule.is_breach(point):
                         return point.at_us
         return None
 
-    @staticmethod
-    def _within(blocks: Iterable[Block], from_us: int, until_us: int) -> Iterator[Block]:
-        return (block for block in blocks if block.begin_us <= until_us and block.end_us >= from_us)
-
-    def _days(self, from_us: int, until_us: int) -> Iterator[Block]:
+    def _days(self, span: Span) -> Iterator[Block]:
         """Yield server days, and somewhat more than were asked for."""
-        first, last = from_us // _DAY_US - 2, until_us // _DAY_US + 2
+        begin_us = min(span.marks_from_us, self._path.at_us(span.first_step)) if span.first_step < self._path.count else None
+        begin_us = span.marks_from_us if begin_us is None else begin_us
+        first, last = begin_us // _DAY_US - 2, span.until_us // _DAY_US + 2
         buckets = {day.number: day for day in days(self._account, self._clock, first=first, last=last)}
-        flat = {day.number: day for day in self._path.flat_days() if first <= day.number <= last}
+        flat = {day.number: day for day in self._path.flat_days() if first <= day.number <= last and day.end > span.first_step}
         for number in sorted(buckets.keys() | flat.keys()):
-            own = flat.get(number)
-            steps, extremes = (range(0), ()) if own is None else (range(own.begin, own.end), (own.high, own.low))
-            yield self._block(buckets.get(number), steps, extremes)
+            steps, extremes = self._flat(flat.get(number), span.first_step)
+            if number in buckets or extremes:
+                yield self._block(buckets.get(number), steps, extremes)
+
+    def _flat(self, day: FlatDay | None, first_step: int) -> tuple[range, Sequence[Decimal]]:
+        """Return the steps of a day that count, and the extremes of those at which nothing was open."""
+        if day is None:
+            return range(0), ()
+        steps = range(max(day.begin, first_step), day.end)
+        if first_step <= day.begin:
+            return steps, (day.high, day.low)
+        return steps, [one.equity for one in self._path.steps(steps) if one.is_flat]
 
     def _minutes(self, day: Block) -> Iterator[Block]:
         buckets = {}
@@ -133,11 +163,11 @@ class Curve:
         return sorted(points, key=lambda point: point.at_us)
 
 
-def _is_passed(rule: Rule, block: Block, from_us: int, until_us: int) -> bool:
+def _is_passed(rule: Rule, block: Block, span: Span) -> bool:
     """Return whether a block need not be looked into."""
     if rule.may_breach(block):
         return False
-    is_whole = from_us <= block.begin_us and block.end_us <= until_us
+    is_whole = span.has_all_of(block)
     if is_whole:
         rule.pass_by(block)
     return is_whole or not rule.rises

@@ -87,13 +87,12 @@ class World:
 
     def points(self, from_us: int) -> list[tuple[int, Decimal, Decimal, Decimal]]:
         """Return every known equity since a moment: when, equity, what was paid in by then at most, and the highest balance."""
-        begin_us = self.begin_us
         found = []
-        for at_us, equity in self.marks:
-            if max(from_us, begin_us + MINUTE if from_us <= begin_us else from_us) <= at_us <= self.now_us:
+        for at_us, equity in self.marks:  # those of the first minute may be of before the deposit
+            if max(from_us, self.begin_us + MINUTE) <= at_us <= self.now_us:
                 found.append((at_us, equity, self.paid_near(at_us), self.highest(at_us)))
         for at_us, balance, paid_in, is_flat in self.steps:
-            if is_flat and max(from_us, begin_us + MINUTE if from_us <= begin_us else from_us) <= at_us <= self.now_us:
+            if is_flat and from_us <= at_us <= self.now_us:
                 found.append((at_us, balance, paid_in, self.highest(at_us)))
         return sorted(found)
 
