@@ -211,6 +211,8 @@ def test_what_is_paid_in_or_out_is_no_gain_and_no_loss_of_a_day(book):
     day = book.look(hour + HOUR)["daily_loss"]
     assert (day.state, day.used, day.level) == ("ok", 1000, 75_000)
     book.record(cash(4, (hour + 2 * HOUR - START_US) / SECOND, profit=50_000))
+    book.sample(hour + 2 * HOUR + 5 * SECOND, 79_000)  # which does not have it yet
+    assert book.look(hour + 2 * HOUR + 5 * SECOND)["daily_loss"].state == "ok"
     book.sample(hour + 3 * HOUR, 124_000)  # a deposit does not hide a loss
     assert book.look(hour + 3 * HOUR)["daily_loss"].state == "breached"
 
