@@ -51,6 +51,10 @@ class _Marks(msgspec.Struct, forbid_unknown_fields=True):
     keep_days: Annotated[int, msgspec.Meta(ge=KEEP_DAYS_MIN, le=KEEP_DAYS_MAX)] = KEEP_DAYS
 
 
+class _Metrics(msgspec.Struct, forbid_unknown_fields=True):
+    journal: bool = True
+
+
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     """What a file may hold. The settings of ``policy`` are those of ``ReconcilePolicy``."""
 
@@ -61,6 +65,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     policy: dict[str, Any] = {}
     seal: _Seal = msgspec.field(default_factory=_Seal)
     marks: _Marks = msgspec.field(default_factory=_Marks)
+    metrics: _Metrics = msgspec.field(default_factory=_Metrics)
 
 
 _GATEWAY_PATHS: Final = ("server_key", "client_key")
@@ -80,6 +85,7 @@ class Configuration:
         policy: What to do about disagreements.
         seal_key: The secret key to seal with.
         keep_marks_days: So many days marks are there.
+        journal_metrics: Whether a daemon serves the metrics of the journal beside its own.
     """
 
     path: Path | None = None
@@ -91,6 +97,7 @@ class Configuration:
     policy: ReconcilePolicy = DEFAULT
     seal_key: str | None = None
     keep_marks_days: int = KEEP_DAYS
+    journal_metrics: bool = True
 
     def __str__(self) -> str:
         return str(self.path) if self.path is not None else f"no {NAME}"
@@ -164,6 +171,7 @@ def read(path: Path) -> Configuration:
         interval_sec=checked.sync.interval_sec,
         policy=policy,
         keep_marks_days=checked.marks.keep_days,
+        journal_metrics=checked.metrics.journal,
         seal_key=None if checked.seal.key is None else str(path.parent / checked.seal.key),
     )
 
@@ -199,6 +207,7 @@ def _unknown(raw: Mapping[str, Any]) -> Iterator[tuple[str, str, tuple[str, ...]
         ("sync", raw.get("sync"), _Sync.__struct_fields__),
         ("seal", raw.get("seal"), _Seal.__struct_fields__),
         ("marks", raw.get("marks"), _Marks.__struct_fields__),
+        ("metrics", raw.get("metrics"), _Metrics.__struct_fields__),
         ("policy", raw.get("policy"), tuple(one.name for one in fields(ReconcilePolicy))),
     ]
     gateways = raw.get("gateways")
