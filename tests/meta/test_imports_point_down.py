@@ -42,7 +42,7 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"monitors"},
     {"engines"},
     {"subjects"},
-    {"json_views", "event_lines", "importer", "exporter", "daemon"},
+    {"json_views", "event_lines", "importer", "exporter", "daemon", "metrics"},
     {"importing", "exporting", "corrections"},  # old names, for one minor version
     {"ledger"},  # ledger/__init__.py: the names that users import
     {"cli"},
@@ -88,6 +88,7 @@ LIBRARIES: Final = {  # library -> the modules that may use it
     "click": {"cli", "gateway"},
     "cryptography": {"seals"},
     "msgspec": {"config", "gateway", "journal"},
+    "prometheus_client": {"metrics"},
     "psycopg": {"journal"},
     "pandas": {"frames"},
     "polars": {"frames"},
