@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any
 
+from ledger.causes import NOTHING, Finding, finding_json
 from ledger.clock import ClockRule, utc_text, utc_text_us
 from ledger.codec import plain_fields
 from ledger.errors import BadValue, DealConflict
@@ -24,6 +25,7 @@ from ledger.values import EXACT, AccountId, plain, unsigned_magic
 from ledger.views import Break, Position, Trade, Unexplained
 
 if TYPE_CHECKING:  # most commands show nothing of a sync, and would load all of reconciliation
+    from ledger.incidents import Incident
     from ledger.order_decisions import Halt, Resolution
     from ledger.reconcile.compare import Disagreement, NewTicket
     from ledger.reconciler import SyncResult
@@ -428,14 +430,38 @@ def _break_entries(one: Disagreement) -> list[Json]:
     return [entry | {"field": field, "ours": ours, "theirs": theirs}]
 
 
-def open_break_json(one: Break, terms: AccountTerms, now_us: int) -> Json:
-    """An open disagreement with its age and what was tried."""
+def open_break_json(one: Break, terms: AccountTerms, now_us: int, finding: Finding | None = None) -> Json:
+    """An open disagreement with its age, what was tried, and its likely cause."""
     opened_us = terms.clock.to_utc_msc(one.opened_msc) * 1000
     return {"account": account_json(terms)} | break_json(one, terms.clock) | {
         "age_sec": max(0, (now_us - opened_us) // 1_000_000),
         "confirmations": one.confirmations,
         "attempts": one.attempts,
-    }  # fmt: skip
+    } | finding_json(finding or NOTHING)  # fmt: skip
+
+
+def unexplained_row_json(one: Unexplained, terms: AccountTerms, finding: Finding) -> Json:
+    """What no deal explains as a listing has it: with its account and its likely cause."""
+    return {"account": account_json(terms)} | unexplained_json(one, terms.clock) | finding_json(finding)
+
+
+def incident_json(incident: Incident, terms: AccountTerms, now_us: int) -> Json:
+    """An incident. ``duration_sec`` is null for what has none, and goes on while it is open."""
+    duration_us = incident.duration_us(now_us)
+    return {
+        "account": account_json(terms),
+        "kind": incident.kind,
+        "position_id": incident.position_id,
+        "symbol": incident.symbol,
+        "deal": incident.deal,
+        "started_at": utc_text_us(incident.started_us),
+        "ended_at": None if incident.ended_us is None else utc_text_us(incident.ended_us),
+        "duration_sec": None if duration_us is None else round(duration_us / 1_000_000, 3),
+        "outcome": incident.outcome,
+        "operator": incident.operator,
+        "reason": incident.reason,
+        "versions": list(incident.versions),
+    } | finding_json(incident.finding)
 
 
 def heads_json(heads: Mapping[AccountId, Head]) -> list[Json]:

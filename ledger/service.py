@@ -9,11 +9,11 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Itera
 from datetime import date, datetime
 from functools import partial
 from threading import RLock
-from typing import Final, NoReturn, Protocol, Self, get_args
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol, Self, get_args
 
 from attrs import evolve, frozen
 
-from ledger.clock import MICROSECOND, UTC_EPOCH, ClockRule, moment_end_us, to_clock
+from ledger.clock import MICROSECOND, UTC_EPOCH, ClockRule, moment_end_us, moment_span_us, to_clock
 from ledger.codec import Stored, decode_posting, is_for_orders, posting, recorded, stored_place
 from ledger.deprecation import Alias
 from ledger.errors import AccountUnknown, BadValue, CorruptEvent, DealConflict, JournalError, VersionGap
@@ -64,6 +64,9 @@ from ledger.values import (
 )
 from ledger.views import Trade
 
+if TYPE_CHECKING:
+    from ledger.incidents import Incident
+
 #: A moment: text as on the command line (without a zone: UTC), an aware datetime, a date (the whole day), or None for now.
 Moment = str | datetime | date | None
 
@@ -94,6 +97,15 @@ def _end_us(moment: str | date) -> int:
             "Pass an aware one, as datetime.now(UTC), or text, which is UTC"
         )
     return (moment - UTC_EPOCH) // MICROSECOND + 1
+
+
+def _begin_us(moment: str | date) -> int:
+    """Return the first UTC microsecond of what a moment names."""
+    if isinstance(moment, datetime) and moment.utcoffset() is not None:
+        return (moment - UTC_EPOCH) // MICROSECOND
+    if isinstance(moment, date) and not isinstance(moment, datetime):
+        return moment_span_us(moment.isoformat())[0]
+    return moment_span_us(moment)[0] if isinstance(moment, str) else _end_us(moment)
 
 
 @frozen(kw_only=True)
@@ -231,6 +243,11 @@ class Ledger:
         It ends with its task: cancel the task, or close what this returns (``contextlib.aclosing``). Raises as ``follow``.
         """
         return following_async(self.journal, _cursors(after), None, to_amount(poll_seconds, 0, "poll_seconds"))
+
+    def incidents(self, *, since: Moment = None, until: Moment = None) -> Iterator[Incident]:
+        """Yield the incidents of every account, account by account. Arguments and errors as ``Account.incidents``."""
+        for account in self.accounts():
+            yield from account.incidents(since=since, until=until)
 
     def verify(
         self,
@@ -733,6 +750,26 @@ class Account:
         """Yield the account's events behind a version, for ``async for``. See ``Ledger.follow_async``."""
         cursors = {self.name: to_whole(after, 0, INT64_MAX, "a version")}
         return following_async(self._journal, cursors, self.name, to_amount(poll_seconds, 0, "poll_seconds"))
+
+    def incidents(self, *, since: Moment = None, until: Moment = None, version: int | None = None) -> Iterator[Incident]:
+        """Yield the account's incidents that overlap a period, in the order in which they ended; the open ones last.
+
+        Args:
+            since: From this moment on; the whole history without. As text or date its first moment counts.
+            until: Up to this moment, its whole unit included.
+            version: Only what the first so many events hold.
+
+        Raises:
+            AccountUnknown: The account was not opened.
+            BadValue: A moment that cannot be, or a period that ends before it begins.
+            CorruptEvent: An event cannot be read.
+        """
+        from ledger.incidents import Period, incidents_of  # few programs ask for them
+
+        period = Period(
+            since_us=None if since is None else _begin_us(since), until_us=None if until is None else _end_us(until)
+        )
+        return incidents_of(self._journal, self.name, self.terms, period, upto=_version_or_none(version))
 
     def evidence(self, digest: str) -> bytes:
         """Return the raw broker answer that events of the account name by its SHA-256 (hex), as it came in.

@@ -48,6 +48,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "drift": ("ledger.cli.sync", "Compare with the gateway; change nothing."),
     "status": ("ledger.cli.status", "Show sync health, and whether it is safe to trade."),
     "breaks": ("ledger.cli.status", "List open breaks with their age."),
+    "incidents": ("ledger.cli.incidents", "List what went wrong, and how it ended."),
     "orders": ("ledger.cli.orders", "List orders: which are open, and of which nobody knows."),
     "order": ("ledger.cli.orders", "Show one order with all of its events; resolve an unknown one."),
     "halt": ("ledger.cli.halts", "Halt trading: of the account, a symbol or a strategy."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Condition, RLock
 from typing import Unpack
@@ -160,9 +160,12 @@ class MemoryJournal:
                 del kept[at_us]
             return len(old)
 
-    def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
+    def rows(
+        self, account: AccountId, *, after: int = 0, upto: int | None = None, kinds: Collection[str] | None = None
+    ) -> Iterator[Stored]:
         with self._lock:
-            return iter(self._rows.get(account, [])[after:upto])
+            found = self._rows.get(account, [])[after:upto]
+        return iter(found if kinds is None else [row for row in found if row.kind in kinds])
 
     def raw_rows(self, account: AccountId, *, after: int | None = None, upto: int | None = None) -> Iterator[list[Row]]:
         return iter([list(self.rows(account, after=after or 0, upto=upto))])

@@ -31,15 +31,16 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"folds"},
     {"codec", "protocol"},
     {"journal"},
-    {"reconcile"},
+    {"reconcile", "causes"},
     {"gateway", "imports", "seals"},
-    {"proof", "safety", "testing"},
+    {"proof", "safety", "testing", "incidents"},
     {"service"},
     {"order_manager"},
     {"reconciler", "adjustments", "order_decisions", "config"},
     {"engines"},
     {"subjects"},
     {"json_views", "event_lines", "importer", "exporter", "daemon"},
+    {"incident_lines"},
     {"importing", "exporting", "corrections"},  # old names, for one minor version
     {"ledger"},  # ledger/__init__.py: the names that users import
     {"cli"},
@@ -73,6 +74,7 @@ PURE: Final = {
     "codec",
     "protocol",
     "reconcile",
+    "causes",
 }
 IMPURE_MODULES: Final = {
     *("asyncio", "io", "os", "pathlib", "random", "secrets", "shutil", "socket", "sqlite3", "subprocess", "tempfile"),
