@@ -49,6 +49,10 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
 
 #: What begins and ends what has a duration: all that is read of the time before.
 _LIFE: Final = frozenset({"BreakOpened", "BreakClosed", "SyncDegraded", "SyncRestored"})
+#: What is read besides deals, which are many: those only where something waits for them.
+_READ: Final = frozenset(
+    (*_LIFE, *_ALONE, "PositionReticketed", "Adjusted", "DealRevised", "OrderAnswered", "OrderSeen", "OrderResolved")
+)
 _NEAR_US: Final = 15 * 60 * 1_000_000  # so long before a break something is near it
 _UNDONE_US: Final = 60 * 60 * 1_000_000  # so long after a correction another one may take it back
 _CAUSING_MSC: Final = MINUTE_MSC  # a deal that much behind a break cannot have caused it
@@ -160,14 +164,27 @@ def incidents_of(
     last = head.version if upto is None else min(upto, head.version)
     begin, wider = _begin_of(journal, account, terms, period, last)
     reading = _Reading(account, terms, period, wider, lambda version: _origin_at(journal, account, version))
-    for rows in (
-        journal.rows(account, upto=begin - 1, kinds=_LIFE),
-        journal.rows(account, after=begin - 1, upto=last),
-    ):
-        for row in rows:
-            reading.read(row)
-            yield from reading.ended()
+    for row in journal.rows(account, upto=begin - 1, kinds=_LIFE):
+        reading.read(row)
+    at = begin - 1
+    for row in journal.rows(account, after=begin - 1, upto=last, kinds=_READ):
+        yield from _read_deals(journal, account, reading, at, row.version - 1)
+        reading.read(row)
+        at = row.version
+        yield from reading.ended()
+    yield from _read_deals(journal, account, reading, at, last)
     yield from reading.rest()
+
+
+def _read_deals(journal: EventStore, account: AccountId, reading: _Reading, after: int, upto: int) -> Iterator[Incident]:
+    """Read what lies between two rows, as long as something waits for deals; yield what they explain."""
+    if after >= upto or not reading.waits_for_deals():
+        return
+    for row in journal.rows(account, after=after, upto=upto):
+        reading.read(row)
+        yield from reading.ended()
+        if not reading.waits_for_deals():
+            return
 
 
 def open_findings(journal: EventStore, account: AccountId, terms: AccountTerms, upto: int | None = None) -> dict[int, Finding]:
@@ -687,6 +704,10 @@ class _Reading:
         for life in sorted(lives, key=lambda one: one.version):
             if self._period.overlaps(life.started_us, None):
                 yield self._incident(life)
+
+    def waits_for_deals(self) -> bool:
+        """Whether a deal may explain something."""
+        return bool(self._open or self._by_position)
 
     def open_versions(self) -> list[int]:
         """Return the versions that opened what is open."""

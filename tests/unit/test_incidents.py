@@ -279,3 +279,29 @@ def test_what_is_unexplained_has_the_cause_of_the_break_by_which_it_came_up(desk
     accepted = AcceptedResult(symbol="EURUSD", volume="0.01", position_id=7)
     desk.at(5, Adjusted(operator="ann", reason="old", time_msc=desk.time(5), accepted=accepted))
     assert [one.kind for one in desk.account.incidents()] == ["reticketed", "ghost-closed", "adjusted"]
+
+
+def test_a_ghost_waits_for_its_closing_deal_whatever_becomes_of_its_position(desk):
+    desk.at(1, GhostClosed(before=state(7), time_msc=desk.time(1)))
+    desk.at(2, PositionRecovered(position=state(7, volume="0.02"), time_msc=desk.time(2)))
+    desk.at(3, fill(5, 30, position_id=7, side="sell", entry="out", volume="0.01", reason=5))
+    found = {one.kind: one.finding.cause for one in desk.account.incidents() if one.finding}
+    assert found == {"ghost-closed": Cause.TAKE_PROFIT, "recovered": Cause.UNKNOWN}
+
+
+@pytest.mark.parametrize(
+    ("correlations", "theirs", "cause"),
+    [
+        (("s", "s"), "buy 0.01 EURUSD @ 1.1", Cause.ROLLOVER),
+        (("s", "s"), "buy 0.01 EURUSD.r @ 1.1", Cause.RENAMED),
+        (("s", "t"), "buy 0.01 EURUSD @ 1.1", Cause.UNKNOWN),
+        (("s", "s"), "sell 0.01 EURUSD @ 1.1", Cause.UNKNOWN),
+        (("s", "s"), "buy 0.02 EURUSD @ 1.1", Cause.UNKNOWN),
+        (("s", "s"), "buy 0.01 USDJPY @ 156", Cause.UNKNOWN),
+    ],
+)
+def test_what_is_gone_and_what_came_in_one_sync_may_be_the_same_under_another_id(correlations, theirs, cause, desk):
+    zombie: dict[str, Any] = {"kind": "zombie", "position_id": 8, "symbol": theirs.split()[2], "theirs": theirs}
+    desk.at(1, BreakOpened(**zombie, time_msc=desk.time(1)), correlation=correlations[0])
+    desk.at(2, BreakOpened(**GHOST, time_msc=desk.time(1)), correlation=correlations[1])
+    assert [one.finding.cause for one in desk.account.incidents()] == [cause, cause]
