@@ -35,8 +35,8 @@ CONFLICT: Final = "conflict"
 #: Corrections that no break led to, by their events.
 _ALONE: Final[Mapping[str, tuple[str, BreakKind]]] = {
     "PositionRecovered": ("recovered", BreakKind.ZOMBIE),
-    "GhostClosed": ("ghost-closed", BreakKind.GHOST),
-    "DriftCorrected": ("drift-corrected", BreakKind.DRIFT),
+    "GhostClosed": ("ghost closed", BreakKind.GHOST),
+    "DriftCorrected": ("drift corrected", BreakKind.DRIFT),
 }
 CORRECTIONS: Final = (ADJUSTED, RETICKETED, *(word for word, _ in _ALONE.values()))
 INCIDENT_KINDS: Final = (DEGRADED, *BREAKS, *CORRECTIONS, REVISED, CONFLICT)
@@ -128,7 +128,7 @@ class Period:
         return ended_us > self.since_us or (ended_us == started_us == self.since_us)
 
     def overlap_us(self, incident: Incident, now_us: int) -> int:
-        """Return how much of an incident lies in it, up to now."""
+        """Return how much of an incident is in it, up to now."""
         begin = max(incident.started_us, self.since_us or 0)
         end = min(now_us if incident.ended_us is None else incident.ended_us, self.until_us or now_us, now_us)
         return max(0, end - begin)
@@ -177,7 +177,7 @@ def incidents_of(
 
 
 def _read_deals(journal: EventStore, account: AccountId, reading: _Reading, after: int, upto: int) -> Iterator[Incident]:
-    """Read what lies between two rows, as long as something waits for deals; yield what they explain."""
+    """Read what is between two rows, as long as something waits for deals; yield what they explain."""
     if after >= upto or not reading.waits_for_deals():
         return
     for row in journal.rows(account, after=after, upto=upto):
@@ -589,19 +589,19 @@ class _Reading:
                     life.note(row.version)
 
     def _of_positions(self) -> Iterator[_Life]:
-        for lives in self._by_position.values():
-            yield from lives
+        for followed in self._by_position.values():
+            yield from followed
 
     def _read_deal(self, row: Stored) -> None:
         if row.kind == "DealRevised":
             self._read_revised(row)
-        lives = list(self._by_position.get(row.position_id, ())) if row.position_id is not None else []
+        followed = list(self._by_position.get(row.position_id, ())) if row.position_id is not None else []
         if self._open and row.deal is not None:
-            lives += [life for life in self._open.values() if life.break_kind is BreakKind.BALANCE]
-        if not lives or row.deal is None:
+            followed += [life for life in self._open.values() if life.break_kind is BreakKind.BALANCE]
+        if not followed or row.deal is None:
             return
         fact = _fact_of(row, self._terms)
-        for life in lives:
+        for life in followed:
             if life.break_kind is not BreakKind.BALANCE and row.deal_type not in TRADES:
                 continue
             life.our_orders |= self._our_orders(row.order_ticket)
@@ -671,10 +671,10 @@ class _Reading:
             self._by_position.setdefault(life.position_id, []).append(life)
 
     def _unwatch(self, life: _Life) -> None:
-        lives = self._by_position.get(life.position_id or 0, [])
-        if life in lives:
-            lives.remove(life)
-            if not lives:
+        followed = self._by_position.get(life.position_id or 0, [])
+        if life in followed:
+            followed.remove(life)
+            if not followed:
                 del self._by_position[life.position_id or 0]
 
     def _end(self, life: _Life, row: Stored, *, is_resolved: bool = True) -> None:
@@ -700,8 +700,8 @@ class _Reading:
         """Yield what is left: what ended and was not explained, then what is open."""
         while self._ended:
             yield self._incident(self._ended.popleft())
-        lives = [*self._open.values(), *([] if self._degradation is None else [self._degradation])]
-        for life in sorted(lives, key=lambda one: one.version):
+        followed = [*self._open.values(), *([] if self._degradation is None else [self._degradation])]
+        for life in sorted(followed, key=lambda one: one.version):
             if self._period.overlaps(life.started_us, None):
                 yield self._incident(life)
 

@@ -38,7 +38,7 @@ class _IncidentKind(click.ParamType[frozenset[str]]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> frozenset[str]:
         if isinstance(value, frozenset):
             return value
-        name = str(value).lower()
+        name = str(value).lower().replace("-", " ")  # so that no quotes are needed
         if name in GROUPS:
             return frozenset(GROUPS[name])
         if name in INCIDENT_KINDS:

@@ -107,7 +107,7 @@ def test_programs_read_the_same_in_json_and_csv(url):
     [
         (("--kind", "ghost"), ["ghost", "ghost"]),
         (("--kind", "breaks", "--open"), ["ghost"]),
-        (("--kind", "corrections"), ["adjusted", "ghost-closed"]),
+        (("--kind", "corrections"), ["adjusted", "ghost closed"]),
         (("--kind", "DEGRADED", "--kind", "deals"), ["degraded"]),
         (("--open",), ["ghost"]),
         (("--since", "1s"), ["ghost"]),

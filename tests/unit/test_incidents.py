@@ -190,7 +190,7 @@ def test_corrections_that_no_break_led_to_are_incidents_of_their_own(desk):
     desk.at(3, GhostClosed(before=state(7), time_msc=desk.time(3)))
     desk.at(4, PositionReticketed(position_id=8, symbol="EURUSD", ticket_before=8, ticket_after=9, time_msc=desk.time(4)))
     assert desk.story() == [
-        ("recovered", "corrected", (2,)), ("drift-corrected", "corrected", (3,)), ("ghost-closed", "corrected", (4,)),
+        ("recovered", "corrected", (2,)), ("drift corrected", "corrected", (3,)), ("ghost closed", "corrected", (4,)),
         ("reticketed", "reticketed", (5,)),
     ]  # fmt: skip
     assert [line.split("  ")[-1] for line in desk.lines()[1:5]] == [
@@ -278,7 +278,7 @@ def test_what_is_unexplained_has_the_cause_of_the_break_by_which_it_came_up(desk
     assert named == {7: Cause.RETICKETED, 8: Cause.MISSED_FILL, 30: Cause.MISSED_FILL}
     accepted = AcceptedResult(symbol="EURUSD", volume="0.01", position_id=7)
     desk.at(5, Adjusted(operator="ann", reason="old", time_msc=desk.time(5), accepted=accepted))
-    assert [one.kind for one in desk.account.incidents()] == ["reticketed", "ghost-closed", "adjusted"]
+    assert [one.kind for one in desk.account.incidents()] == ["reticketed", "ghost closed", "adjusted"]
 
 
 def test_a_ghost_waits_for_its_closing_deal_whatever_becomes_of_its_position(desk):
@@ -286,7 +286,7 @@ def test_a_ghost_waits_for_its_closing_deal_whatever_becomes_of_its_position(des
     desk.at(2, PositionRecovered(position=state(7, volume="0.02"), time_msc=desk.time(2)))
     desk.at(3, fill(5, 30, position_id=7, side="sell", entry="out", volume="0.01", reason=5))
     found = {one.kind: one.finding.cause for one in desk.account.incidents() if one.finding}
-    assert found == {"ghost-closed": Cause.TAKE_PROFIT, "recovered": Cause.UNKNOWN}
+    assert found == {"ghost closed": Cause.TAKE_PROFIT, "recovered": Cause.UNKNOWN}
 
 
 @pytest.mark.parametrize(
