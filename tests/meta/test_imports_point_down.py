@@ -40,6 +40,9 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"engines"},
     {"subjects"},
     {"json_views", "event_lines", "importer", "exporter", "daemon"},
+    {"trace"},
+    {"explain"},
+    {"compare"},
     {"importing", "exporting", "corrections"},  # old names, for one minor version
     {"ledger"},  # ledger/__init__.py: the names that users import
     {"cli"},
