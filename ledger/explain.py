@@ -25,7 +25,7 @@ from ledger.portfolio import Portfolio, posted_cash_kind
 from ledger.postings import MONEY, NO_DEAL, Posting, Selection
 from ledger.service import Account, Moment
 from ledger.terms import AccountTerms
-from ledger.trace import Amounts, Effect, Life, Part, Trace, difference, moved_by
+from ledger.trace import Amounts, Effect, Part, Trace, Trip, difference, moved_by
 from ledger.values import EXACT, plain, unscaled
 
 #: Up to so many lines are listed one by one; more are summed per kind and month.
@@ -153,11 +153,11 @@ def balance_lines(trace: Trace) -> Iterator[Line]:
             for part in effect.parts:
                 balance, credit = moved_by(part, posting)
                 reason = SUPERSEDED if part.by is not None else _unknown(effect) if part is effect.parts[-1] else None
-                yield _line(part, posting, terms, {"balance": terms.money(balance), "credit": terms.money(credit)}, reason)
+                yield line_of(part, posting, terms, {"balance": terms.money(balance), "credit": terms.money(credit)}, reason)
         elif effect.balance or effect.credit or posting.kind == "BalanceAsserted":
             amounts = {"balance": terms.money(effect.balance), "credit": terms.money(effect.credit)}
             reason = None if effect.balance or effect.credit else ONLY_CHECKED
-            yield _line(effect.parts[0], posting, terms, amounts, reason)
+            yield line_of(effect.parts[0], posting, terms, amounts, reason)
 
 
 def _unknown(effect: Effect) -> str | None:
@@ -191,11 +191,11 @@ def explain_position(
     """
     selection, terms = account.selection(until=until, known_at=known_at, version=version)
     history = _history(account, selection, terms, position_id)
-    lives = history.of(position_id)
-    if not lives and not history.others:
+    trips = history.of(position_id)
+    if not trips and not history.others:
         raise BadValue(f"{account.name} has no event of position {position_id} there: ledger positions and trades list them")
-    lines = [line for life in lives for line in history.lines[life.number]] + history.others
-    figures = _sum(life.amounts for life in lives)
+    lines = [line for trip in trips for line in history.lines[trip.number]] + history.others
+    figures = _sum(trip.amounts for trip in trips)
     shown_lines, is_summed = _listed(sorted(lines, key=lambda one: one[0]), terms, every=every, numbered=True)
     return Explanation(
         terms=terms,
@@ -204,7 +204,7 @@ def explain_position(
         figures=dict(zip(POSITION, figures, strict=True)),
         lines=shown_lines,
         is_open=position_id in history.trace.portfolio.positions,
-        unknown=tuple(word for life in lives for word in _unknown_of(life)),
+        unknown=tuple(word for trip in trips for word in _unknown_of(trip)),
         is_summed=is_summed,
     )
 
@@ -228,14 +228,14 @@ def explain_trade(
     selection, terms = account.selection(until=until, known_at=known_at, version=version)
     history = _history(account, selection, terms, position_id)
     holdings = history.trace.portfolio.holdings
-    ended = [life for life in history.of(position_id) if holdings.open.get(position_id) is not life.position]
+    ended = [trip for trip in history.of(position_id) if holdings.open.get(position_id) is not trip.position]
     if not ended:
         is_open = position_id in holdings.open
         word = f"is open: ledger explain position {position_id}" if is_open else "is not known there: ledger trades lists them"
         raise BadValue(f"{account.name}: trade {position_id} {word}")
     found = []
-    for number, life in enumerate(ended, 1):
-        mine = sorted(history.lines[life.number], key=lambda one: one[0])
+    for number, trip in enumerate(ended, 1):
+        mine = sorted(history.lines[trip.number], key=lambda one: one[0])
         lines, is_summed = _listed((_without_volume(one) for one in mine), terms, every=every, numbered=True)
         found.append(
             Explanation(
@@ -243,9 +243,9 @@ def explain_trade(
                 what="trade",
                 position_id=position_id,
                 number=number if len(ended) > 1 else None,
-                figures=dict(zip(TRADE, life.amounts[1:], strict=True)),
+                figures=dict(zip(TRADE, trip.amounts[1:], strict=True)),
                 lines=lines,
-                unknown=_unknown_of(life),
+                unknown=_unknown_of(trip),
                 is_summed=is_summed,
             )
         )
@@ -264,10 +264,10 @@ class _History:
     lines: Mapping[int, list[_Numbered]]
     others: list[_Numbered]
 
-    def of(self, position_id: int) -> list[Life]:
-        """Return the lives of a position that have lines or amounts."""
-        named = [life for life in self.trace.lives if life.position.position_id == position_id and not life.is_joined]
-        return [life for life in named if self.lines.get(life.number) or any(life.amounts)]
+    def of(self, position_id: int) -> list[Trip]:
+        """Return the trips of a position that have lines or amounts."""
+        named = [trip for trip in self.trace.trips if trip.position.position_id == position_id and not trip.is_joined]
+        return [trip for trip in named if self.lines.get(trip.number) or any(trip.amounts)]
 
 
 def _history(account: Account, selection: Selection, terms: AccountTerms, position_id: int) -> _History:
@@ -276,14 +276,14 @@ def _history(account: Account, selection: Selection, terms: AccountTerms, positi
     others: list[_Numbered] = []
     number = 0
     for effect in trace:
-        joined = [one for life in effect.joined for one in lines.pop(life.number, [])]
-        given = [(life, by) for life, by in effect.lives if life not in effect.joined]
-        taken = _sum(by for life, by in effect.lives if life in effect.joined)
-        for at, (life, by) in enumerate(given):
+        joined = [one for trip in effect.joined for one in lines.pop(trip.number, [])]
+        given = [(trip, by) for trip, by in effect.trips if trip not in effect.joined]
+        taken = _sum(by for trip, by in effect.trips if trip in effect.joined)
+        for at, (trip, by) in enumerate(given):
             own = _sum((by, taken)) if not at else by
-            mine = lines.setdefault(life.number, [])
+            mine = lines.setdefault(trip.number, [])
             mine += joined if not at else []
-            for line in _position_lines(effect, own, terms, life):
+            for line in _position_lines(effect, own, terms, trip):
                 number += 1
                 mine.append((number, line))
         if not given and _is_about(effect, position_id):
@@ -294,7 +294,7 @@ def _history(account: Account, selection: Selection, terms: AccountTerms, positi
 
 
 def _is_about(effect: Effect, position_id: int) -> bool:
-    """Return whether an effect that changed no life is one of a position all the same."""
+    """Return whether an effect that changed no trip is one of a position all the same."""
     posting = effect.posting
     if posting.deal != NO_DEAL:
         return posting.position_id == position_id or any(part.by is not None for part in effect.parts)
@@ -304,22 +304,22 @@ def _is_about(effect: Effect, position_id: int) -> bool:
     return False
 
 
-def _position_lines(effect: Effect, by: Amounts, terms: AccountTerms, life: Life | None) -> Iterator[Line]:
+def _position_lines(effect: Effect, by: Amounts, terms: AccountTerms, trip: Trip | None) -> Iterator[Line]:
     """Yield a line for each record of a posting: the first that counts has what the others do not."""
     posting = effect.posting
     later = [part for part in effect.parts if part.by is None][1:]
     is_whole = by[1:] == tuple(terms.money(one) for one in effect.money)
     money = [_of_part(part, terms) if is_whole else _NO_MONEY for part in later]
     rest = difference(by, _sum((_NOTHING, *one) for one in money))
-    reason = _why(effect, by, life)
+    reason = _why(effect, by, trip)
     for part in effect.parts:
         if part.by is not None:
-            yield _line(part, posting, terms, dict.fromkeys(POSITION, _NOTHING), SUPERSEDED)
+            yield line_of(part, posting, terms, dict.fromkeys(POSITION, _NOTHING), SUPERSEDED)
         elif part in later:
             own = money[later.index(part)]
-            yield _line(part, posting, terms, dict(zip(POSITION, (_NOTHING, *own), strict=True)), _unknown(effect))
+            yield line_of(part, posting, terms, dict(zip(POSITION, (_NOTHING, *own), strict=True)), _unknown(effect))
         else:
-            yield _line(part, posting, terms, dict(zip(POSITION, rest, strict=True)), reason)
+            yield line_of(part, posting, terms, dict(zip(POSITION, rest, strict=True)), reason)
 
 
 _NO_MONEY: Final = (_NOTHING,) * 4
@@ -330,22 +330,22 @@ def _of_part(part: Part, terms: AccountTerms) -> tuple[Decimal, Decimal, Decimal
     return commission, fee, swap, profit
 
 
-def _why(effect: Effect, by: Amounts, life: Life | None) -> str | None:
+def _why(effect: Effect, by: Amounts, trip: Trip | None) -> str | None:
     """Return why a posting does not add all that it states."""
     posting = effect.posting
     if posting.deal == NO_DEAL:
         return None if any(by) else CHANGES_NOTHING
-    if posting.kind == "CashMoved" or life is None:
+    if posting.kind == "CashMoved" or trip is None:
         return OTHER_POSITION
-    if not by[0] and life.is_loose:
+    if not by[0] and trip.is_loose:
         return NOT_OPEN
-    if not by[0] and not life.is_closed:
+    if not by[0] and not trip.is_closed:
         return EXPLAINS
     return _unknown(effect)
 
 
-def _unknown_of(life: Life) -> tuple[str, ...]:
-    position = life.position
+def _unknown_of(trip: Trip) -> tuple[str, ...]:
+    position = trip.position
     if not position.is_opening_known:
         return ("its opening is not recorded",)
     words = ("some of it ended unseen, with a result that is not known",) if position.volume_unexplained else ()
@@ -373,7 +373,10 @@ def _without_volume(one: _Numbered) -> _Numbered:
 # --------------------------------------------------------------------------------------------------------------- lines
 
 
-def _line(part: Part, posting: Posting, terms: AccountTerms, amounts: Mapping[str, Decimal], reason: str | None) -> Line:
+def line_of(
+    part: Part, posting: Posting, terms: AccountTerms, amounts: Mapping[str, Decimal], reason: str | None = None
+) -> Line:
+    """Return the line of one record of a posting."""
     record = Posting._make(part.row[: len(Posting._fields)])
     is_deal = record.deal != NO_DEAL
     kind, what, position_id, symbol = _described(record, posting, terms)

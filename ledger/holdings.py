@@ -47,7 +47,7 @@ class Holdings:
         """How many positions there are, open or unexplained."""
         return len(self.open) + len(self.loose) + len(self.parts) + sum(map(len, self.ghosts.values()))
 
-    def lives_of(self, position_id: int) -> Iterator[OpenPosition]:
+    def trips_of(self, position_id: int) -> Iterator[OpenPosition]:
         """Yield what is held under an id: the open position, ghosts, and closes of what was never held."""
         if position_id in self.open:
             yield self.open[position_id]

@@ -26,16 +26,16 @@ _POSITION: Final = Posting._fields.index("position_id")
 _SYMBOL: Final = Posting._fields.index("symbol")
 _FILL: Final = FillRecorded.__name__
 _NOTHING: Final = Decimal(0)
-#: Volume and money of one life of a position: signed lots that are open, then commission, fee, swap and profit.
+#: Volume and money of one trip of a position: signed lots that are open, then commission, fee, swap and profit.
 Amounts = tuple[Decimal, Decimal, Decimal, Decimal, Decimal]
 _NONE: Final[Amounts] = (_NOTHING,) * 5
 
 
-class Life:
-    """One life of a position: from its opening to flat, or closes of which no opening is known.
+class Trip:
+    """One round trip of a position: from its opening to flat, or closes of which no opening is known.
 
     Attributes:
-        number: Counts the lives of a trace from 1 on, in the order in which they began.
+        number: Counts the trips of a trace from 1 on, in the order in which they began.
         position: What the fold holds of it.
         amounts: What it came to so far.
         is_closed: Whether it went flat by deals.
@@ -78,18 +78,18 @@ class Part(NamedTuple):
 
 
 class Effect(NamedTuple):
-    """What one posting did: in scaled integers to balance and credit, and to lives of the positions that are traced.
+    """What one posting did: in scaled integers to balance and credit, and to trips of the positions that are traced.
 
-    ``lives`` names those that changed, or that the posting is about. ``joined`` are lives of closes whose opening this posting
-    is: they go on as the first of ``lives``.
+    ``trips`` names those that changed, or that the posting is about. ``joined`` are trips of closes whose opening this posting
+    is: they go on as the first of ``trips``.
     """
 
     posting: Posting
     parts: Sequence[Part]
     balance: int
     credit: int
-    lives: Sequence[tuple[Life, Amounts]] = ()
-    joined: Sequence[Life] = ()
+    trips: Sequence[tuple[Trip, Amounts]] = ()
+    joined: Sequence[Trip] = ()
 
     @property
     def money(self) -> tuple[int, int, int, int]:
@@ -104,13 +104,13 @@ class Effect(NamedTuple):
 
 
 class Trace:
-    """The effects of a selection of events, to be read once. ``portfolio`` and ``lives`` are what was read so far.
+    """The effects of a selection of events, to be read once. ``portfolio`` and ``trips`` are what was read so far.
 
     Args:
         account: Whose.
         selection: Which events.
         terms: The account terms for them (``Account.selection``).
-        position_ids: The positions whose lives are looked at.
+        position_ids: The positions whose trips are looked at.
         is_about_money: Whether fills of other positions are given out too.
     """
 
@@ -124,13 +124,13 @@ class Trace:
         is_about_money: bool = True,
     ) -> None:
         self.portfolio = Portfolio(terms)
-        self.lives: list[Life] = []
+        self.trips: list[Trip] = []
         self._wanted = frozenset(position_ids)
         self._deals: set[int] = set()  # of those positions
         self._is_about_money = is_about_money
         self._nets = terms.opened.mode.nets
         self._symbols: set[str] = set()  # of what is looked at
-        self._life_of: dict[int, Life] = {}
+        self._trip_of: dict[int, Trip] = {}
         self._closed: list[OpenPosition] = []
         self._records = _Records()
         self._postings = account.ledger.journal.postings(account.name, selection, terms)
@@ -182,37 +182,37 @@ class Trace:
             self._deals.add(posting.deal)
         yield Effect(posting, self._records.taken(row), after - balance, credit_after - credit, changed, joined)
 
-    def _look(self) -> tuple[list[tuple[Life, Amounts]], list[Life]]:
-        """Return the lives that are otherwise than before, by how much, and those that another one goes on from."""
+    def _look(self) -> tuple[list[tuple[Trip, Amounts]], list[Trip]]:
+        """Return the trips that are otherwise than before, by how much, and those that another one goes on from."""
         holdings = self.portfolio.holdings
-        present = {id(one): one for key in self._wanted for one in holdings.lives_of(key)}
+        present = {id(one): one for key in self._wanted for one in holdings.trips_of(key)}
         present |= {id(one): one for one in holdings.unnamed()}
-        present |= {id(one): one for one in self._closed if one.position_id in self._wanted or id(one) in self._life_of}
-        changed: list[tuple[Life, Amounts]] = []
+        present |= {id(one): one for one in self._closed if one.position_id in self._wanted or id(one) in self._trip_of}
+        changed: list[tuple[Trip, Amounts]] = []
         for key, position in present.items():
-            life = self._life_of.get(key)
-            if life is None:
-                life = self._life_of[key] = Life(len(self._life_of) + 1, position)
-                self.lives.append(life)
+            trip = self._trip_of.get(key)
+            if trip is None:
+                trip = self._trip_of[key] = Trip(len(self._trip_of) + 1, position)
+                self.trips.append(trip)
             self._symbols.add(position.symbol)
             now = self._amounts(position)
             marks = position.volume, position.volume_out, position.volume_unexplained, position.is_money_known
-            if (now, marks) != (life.amounts, life.marks):
-                changed.append((life, difference(now, life.amounts)))
-            life.amounts, life.marks = now, marks
+            if (now, marks) != (trip.amounts, trip.marks):
+                changed.append((trip, difference(now, trip.amounts)))
+            trip.amounts, trip.marks = now, marks
         for position in self._closed:
-            if id(position) in self._life_of:
-                self._life_of[id(position)].is_closed = True
+            if id(position) in self._trip_of:
+                self._trip_of[id(position)].is_closed = True
         return changed, self._without_joined(present, changed)
 
-    def _without_joined(self, present: Mapping[int, OpenPosition], changed: list[tuple[Life, Amounts]]) -> list[Life]:
-        """Return the closes of which the opening was just folded: they go on as the life that it began."""
-        joined = [life for life in self.lives if life.is_loose and id(life.position) not in present]
-        for life in joined:
-            commission, fee, swap, profit = (_negative(one) for one in life.amounts[1:])
-            changed.append((life, (_NOTHING, commission, fee, swap, profit)))
-            life.amounts, life.is_joined = _NONE, True
-        return joined + [life for life, by in changed if life.is_loose and not any(life.amounts) and any(by)]
+    def _without_joined(self, present: Mapping[int, OpenPosition], changed: list[tuple[Trip, Amounts]]) -> list[Trip]:
+        """Return the closes of which the opening was just folded: they go on as the trip that it began."""
+        joined = [trip for trip in self.trips if trip.is_loose and id(trip.position) not in present]
+        for trip in joined:
+            commission, fee, swap, profit = (_negative(one) for one in trip.amounts[1:])
+            changed.append((trip, (_NOTHING, commission, fee, swap, profit)))
+            trip.amounts, trip.is_joined = _NONE, True
+        return joined + [trip for trip, by in changed if trip.is_loose and not any(trip.amounts) and any(by)]
 
     def _amounts(self, position: OpenPosition) -> Amounts:
         terms, is_open = self.portfolio.terms, self.portfolio.holdings.open.get(position.position_id or 0) is position

@@ -32,26 +32,22 @@ def assertions(draw: st.DrawFn, time_msc: int, symbols: dict[int, str]) -> Event
         position_id=one.position_id, symbol=one.symbol, side=one.side, volume=draw(lots), price_open=draw(prices)
     )
     person: dict[str, Any] = {"time_msc": time_msc, "operator": "ann", "reason": "bonus"}
-    event: Event = draw(
-        st.sampled_from(
-            [
-                PositionRecovered(position=one, **about),
-                GhostClosed(before=one, **about),
-                DriftCorrected(before=one, after=after, **about),
-                BalanceAsserted(time_msc=time_msc, balance=draw(amounts), credit=draw(amounts)),
-                Adjusted(balance_before=draw(amounts), balance_after=draw(amounts), **person),
-                Adjusted(credit_before=draw(amounts), credit_after=draw(amounts), **person),
-                Adjusted(before=one, **person),
-                Adjusted(before=one, after=after, **person),
-            ]
-        )
-    )
-    return event
+    options: list[Event] = [
+        PositionRecovered(position=one, **about),
+        GhostClosed(before=one, **about),
+        DriftCorrected(before=one, after=after, **about),
+        BalanceAsserted(time_msc=time_msc, balance=draw(amounts), credit=draw(amounts)),
+        Adjusted(balance_before=draw(amounts), balance_after=draw(amounts), **person),
+        Adjusted(credit_before=draw(amounts), credit_after=draw(amounts), **person),
+        Adjusted(before=one, **person),
+        Adjusted(before=one, after=after, **person),
+    ]
+    return draw(st.sampled_from(options))
 
 
 @st.composite
 def hostile(draw: st.DrawFn) -> Account:
-    """Return accounts whose deals came out of order, twice, poorly or were revised, among assertions that agree with nothing."""
+    """Return accounts whose deals came out of order, twice, poorly or revised, among assertions that agree with nothing."""
     if draw(st.booleans()):
         history, events = draw(revised_histories())
     else:
