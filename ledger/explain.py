@@ -235,7 +235,7 @@ def explain_trade(
         raise BadValue(f"{account.name}: trade {position_id} {word}")
     found = []
     for number, trip in enumerate(ended, 1):
-        mine = sorted(history.lines[trip.number], key=lambda one: one[0])
+        mine = sorted((*history.lines.get(trip.number, ()), *history.rests.get(trip.number, ())), key=lambda one: one[0])
         lines, is_summed = _listed((_without_volume(one) for one in mine), terms, every=every, numbered=True)
         found.append(
             Explanation(
@@ -258,25 +258,34 @@ _Numbered = tuple[int, Line]
 
 @frozen
 class _History:
-    """What a trace showed of a position."""
+    """What a trace showed of a position: the lines of each trip, by its number, and those of none.
+
+    ``rests`` are of closes of which a part found its opening, with their money: what is left of them has the lines without.
+    """
 
     trace: Trace
     lines: Mapping[int, list[_Numbered]]
+    rests: Mapping[int, list[_Numbered]]
     others: list[_Numbered]
 
     def of(self, position_id: int) -> list[Trip]:
         """Return the trips of a position that have lines or amounts."""
         named = [trip for trip in self.trace.trips if trip.position.position_id == position_id and not trip.is_joined]
-        return [trip for trip in named if self.lines.get(trip.number) or any(trip.amounts)]
+        return [trip for trip in named if trip.number in self.lines or trip.number in self.rests or any(trip.amounts)]
 
 
 def _history(account: Account, selection: Selection, terms: AccountTerms, position_id: int) -> _History:
     trace = Trace(account, selection, terms, position_ids=(position_id,), is_about_money=False)
     lines: dict[int, list[_Numbered]] = {}
+    rests: dict[int, list[_Numbered]] = {}
     others: list[_Numbered] = []
     number = 0
     for effect in trace:
-        joined = [one for trip in effect.joined for one in lines.pop(trip.number, [])]
+        joined = [one for trip in effect.joined for one in lines.get(trip.number, ())]
+        for trip in effect.joined:
+            found = lines.pop(trip.number, [])
+            if not trip.is_joined:
+                rests.setdefault(trip.number, []).extend(map(_without_money, found))
         given = [(trip, by) for trip, by in effect.trips if trip not in effect.joined]
         taken = _sum(by for trip, by in effect.trips if trip in effect.joined)
         for at, (trip, by) in enumerate(given):
@@ -290,7 +299,7 @@ def _history(account: Account, selection: Selection, terms: AccountTerms, positi
             for line in _position_lines(effect, (_NOTHING,) * 5, terms, None):
                 number += 1
                 others.append((number, line))
-    return _History(trace, lines, others)
+    return _History(trace, lines, rests, others)
 
 
 def _is_about(effect: Effect, position_id: int) -> bool:
@@ -363,6 +372,10 @@ def _sum(several: Iterable[Amounts]) -> Amounts:
 def _total(several: Iterable[Decimal]) -> Decimal:
     with localcontext(EXACT):
         return sum(several, _NOTHING)
+
+
+def _without_money(one: _Numbered) -> _Numbered:
+    return one[0], evolve(one[1], amounts=dict.fromkeys(one[1].amounts, _NOTHING))
 
 
 def _without_volume(one: _Numbered) -> _Numbered:

@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import Index, text
 
-from ledger.journal.sql.schema import TERMS_FILTER, events, metadata
+from ledger.journal.sql.schema import TERMS_FILTER, derived, events, metadata
 
 __all__ = ["metadata"]
 
@@ -76,6 +76,21 @@ Index(
     postgresql_where=text(_REVISED),
 )
 
+#: What an operator wants to see, few among the deals: by kind, and by what it is about.
+_NOTABLE: Final = (
+    "kind IN ('BreakOpened', 'BreakClosed', 'SyncDegraded', 'SyncRestored', 'PositionRecovered', 'GhostClosed', "
+    "'DriftCorrected', 'PositionReticketed', 'Adjusted', 'DealRevised')"
+)
+Index(
+    "ix_events_notable",
+    events.c.account_id,
+    events.c.kind,
+    events.c.caused_by,
+    events.c.version,
+    sqlite_where=text(_NOTABLE),
+    postgresql_where=text(_NOTABLE),
+)
+
 #: The events about orders alone, few beside the deals, by when they came. With the placement, as above.
 Index(
     "ix_events_orders",
@@ -96,3 +111,7 @@ for _name in ("client_id", "token"):
         sqlite_where=text(f"{_name} IS NOT NULL"),
         postgresql_where=text(f"{_name} IS NOT NULL"),
     )
+
+#: What a report of a period reads, and the balance curve of a short one.
+for _table, _column in (("bookings", "time_msc"), ("bookings", "at_utc_msc"), ("closed_trades", "closed_msc")):
+    Index(f"ix_{_table}_{_column}", derived[_table].c.account_id, derived[_table].c[_column])
