@@ -194,7 +194,7 @@ def explain_position(
     trips = history.of(position_id)
     if not trips and not history.others:
         raise BadValue(f"{account.name} has no event of position {position_id} there: ledger positions and trades list them")
-    lines = [line for trip in trips for line in history.lines[trip.number]] + history.others
+    lines = [line for trip in trips for line in history.lines.get(trip.number, ())] + history.others
     figures = _sum(trip.amounts for trip in trips)
     shown_lines, is_summed = _listed(sorted(lines, key=lambda one: one[0]), terms, every=every, numbered=True)
     return Explanation(

@@ -231,6 +231,7 @@ def trades(
       ledger trades --symbol EURUSD --since 2026-06-01 --until 2026-06-30
       ledger trades --json | jq '.[] | select(.symbol == "EURUSD") | .profit'
       ledger trades --csv > trades.csv
+      duckdb -c "SELECT currency, symbol, sum(profit + swap + commission + fee) AS net FROM 'trades.csv' GROUP BY ALL"
     """
     require_one_format(as_json=as_json, as_csv=as_csv)
     wanted = Filter(
