@@ -37,7 +37,7 @@ _NOTHING: Final = Decimal(0)
 
 #: Reasons for which an event adds nothing, or not all.
 SUPERSEDED: Final = "superseded by a revision"
-ONLY_CHECKED: Final = "moves nothing: it states what was known, or is only checked"
+ONLY_CHECKED: Final = "moves nothing, is only checked"
 CHANGES_NOTHING: Final = "changes nothing: what was known agreed with it"
 NOT_OPEN: Final = "closes what is not known to be open"
 EXPLAINS: Final = "explains what ended unseen before"

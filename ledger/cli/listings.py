@@ -427,7 +427,7 @@ def replay(
       ledger replay
       ledger replay --until 2026-06-15T12:00:05
       ledger replay --until 2026-06-15 --known-at "2026-06-15 18:00+03:00"
-      ledger replay --version 1402 --json
+      ledger replay --account Broker-Live/70113 --version 1402 --json
     """
     shown: list[tuple[Portfolio, tuple[Order, ...], Json]] = []
     with open_ledger(journal) as ledger, steps() as step:
