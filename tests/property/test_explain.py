@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger import Account, Adjusted, BalanceAsserted, DriftCorrected, Event, GhostClosed, PositionRecovered, PositionState
-from ledger.explain import POSITION, TRADE, Explanation, explain_balance, explain_position, explain_trade, summed
+from ledger.explain import NOT_OPEN, POSITION, TRADE, Explanation, explain_balance, explain_position, explain_trade, summed
 from ledger.views import Trade
 from tests.property.test_fold import recorded
 from tests.support.strategies import amounts, histories, lots, prices, records, revised_histories, sides
+from tools.testkit.stories import START_MSC, fill
 
 _MONEY = ("commission", "fee", "swap", "profit")
 
@@ -123,6 +124,21 @@ def test_the_lines_of_trades_add_up_to_each_of_them(account):
         assert Counter(tuple(one.figures[name] for name in TRADE) for one in found) == Counter(
             money_of(one) for one in trades if one.position_id == position_id
         )
+
+
+def test_closes_recorded_before_the_opening_that_explains_a_part_of_them_are_of_its_trade_with_their_money():
+    closing = fill(1, side="sell", entry="out", volume=3, price=12, profit=6, time_msc=START_MSC)
+    opening = fill(2, side="buy", entry="in", volume=2, price=10, commission=-1, time_msc=START_MSC)
+    account = recorded([closing, opening], "hedging")
+    rest, matched = explain_trade(account, 7)
+    for one in (matched, rest):
+        adds_up(one)
+    assert [(line.kind, line.deal, line.amounts["profit"]) for line in matched.lines] == [
+        ("FillRecorded", 1, Decimal(6)), ("FillRecorded", 2, Decimal(0)),
+    ]  # fmt: skip
+    assert [(line.deal, line.amounts["profit"], line.reason) for line in rest.lines] == [(1, Decimal(0), NOT_OPEN)]
+    assert (rest.unknown, matched.figures["commission"]) == (("its opening is not recorded",), Decimal(-1))
+    assert [line.deal for line in explain_position(account, 7).lines] == [1, 2]
 
 
 def money_of(trade: Trade) -> tuple[Decimal, ...]:
