@@ -7,7 +7,7 @@ and the reason. Many lines are summed per kind and month.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal, localcontext
 from itertools import chain, islice
 from typing import Any, Final
@@ -132,7 +132,8 @@ def explain_balance(
     """
     selection, terms = account.selection(until=until, known_at=known_at, version=version)
     trace = Trace(account, selection, terms)
-    lines, is_summed = _listed(balance_lines(trace), terms, every=every)
+    found = BalanceLines(trace)
+    lines, is_summed = _listed(found, terms, every=every, at_many=found.leave_words_out)
     portfolio = trace.portfolio
     return Explanation(
         terms=terms,
@@ -144,20 +145,34 @@ def explain_balance(
     )
 
 
-def balance_lines(trace: Trace) -> Iterator[Line]:
-    """Yield a line for each event of a trace that is about money, in memory that does not grow."""
-    terms = trace.portfolio.terms
-    for effect in trace:
-        posting = effect.posting
-        if posting.deal != NO_DEAL:
-            for part in effect.parts:
-                balance, credit = moved_by(part, posting)
-                reason = SUPERSEDED if part.by is not None else _unknown(effect) if part is effect.parts[-1] else None
-                yield line_of(part, posting, terms, {"balance": terms.money(balance), "credit": terms.money(credit)}, reason)
-        elif effect.balance or effect.credit or posting.kind == "BalanceAsserted":
-            amounts = {"balance": terms.money(effect.balance), "credit": terms.money(effect.credit)}
-            reason = None if effect.balance or effect.credit else ONLY_CHECKED
-            yield line_of(effect.parts[0], posting, terms, amounts, reason)
+class BalanceLines:
+    """A line for each event of a trace that is about money, to be read once, in memory that does not grow."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self._is_described = True
+
+    def leave_words_out(self) -> None:
+        """Do not put into words what happened from here on: most of the time goes there, and sums have none."""
+        self._is_described = False
+
+    def __iter__(self) -> Iterator[Line]:
+        """Give out all lines, in the fold order."""
+        terms = self._trace.portfolio.terms
+        for effect in self._trace:
+            posting = effect.posting
+            if posting.deal != NO_DEAL:
+                for part in effect.parts:
+                    balance, credit = moved_by(part, posting)
+                    reason = SUPERSEDED if part.by is not None else _unknown(effect) if part is effect.parts[-1] else None
+                    yield self._line(part, posting, terms, (balance, credit), reason)
+            elif effect.balance or effect.credit or posting.kind == "BalanceAsserted":
+                reason = None if effect.balance or effect.credit else ONLY_CHECKED
+                yield self._line(effect.parts[0], posting, terms, (effect.balance, effect.credit), reason)
+
+    def _line(self, part: Part, posting: Posting, terms: AccountTerms, moved: tuple[int, int], reason: str | None) -> Line:
+        amounts = {"balance": terms.money(moved[0]), "credit": terms.money(moved[1]) if moved[1] else _NOTHING}
+        return line_of(part, posting, terms, amounts, reason, is_described=self._is_described)
 
 
 def _unknown(effect: Effect) -> str | None:
@@ -387,12 +402,20 @@ def _without_volume(one: _Numbered) -> _Numbered:
 
 
 def line_of(
-    part: Part, posting: Posting, terms: AccountTerms, amounts: Mapping[str, Decimal], reason: str | None = None
+    part: Part,
+    posting: Posting,
+    terms: AccountTerms,
+    amounts: Mapping[str, Decimal],
+    reason: str | None = None,
+    *,
+    is_described: bool = True,
 ) -> Line:
-    """Return the line of one record of a posting."""
+    """Return the line of one record of a posting, with words of what happened or without."""
     record = Posting._make(part.row[: len(Posting._fields)])
     is_deal = record.deal != NO_DEAL
-    kind, what, position_id, symbol = _described(record, posting, terms)
+    kind, what, position_id, symbol = record.kind, "", posting.position_id, posting.symbol
+    if is_described:
+        kind, what, position_id, symbol = _described(record, posting, terms)
     return Line(
         kind=kind, what=what, first_version=record.version, last_version=record.version, first_msc=record.time_msc,
         last_msc=record.time_msc, amounts=amounts, deal=record.deal if is_deal else None, position_id=position_id,
@@ -431,32 +454,48 @@ def _deal_of(record: Posting, terms: AccountTerms) -> Any:
     return DealRevised(now=deal, caused_by=1) if record.kind == "DealRevised" else deal
 
 
-def _listed(lines: Iterable[Any], terms: AccountTerms, *, every: bool, numbered: bool = False) -> tuple[tuple[Line, ...], bool]:
-    """Return lines one by one, or summed where there are many; and whether they are."""
+def _listed(
+    lines: Iterable[Any],
+    terms: AccountTerms,
+    *,
+    every: bool,
+    numbered: bool = False,
+    at_many: Callable[[], None] = lambda: None,
+) -> tuple[tuple[Line, ...], bool]:
+    """Return lines one by one, or summed where there are many; and whether they are. ``at_many`` is called when they are."""
     plain: Iterator[Line] = (one[1] for one in lines) if numbered else iter(lines)
     if every:
         return tuple(plain), False
     first = list(islice(plain, LISTED + 1))
     if len(first) <= LISTED:
         return tuple(first), False
+    at_many()
     return tuple(summed(chain(first, plain), terms)), True
 
 
 def summed(lines: Iterable[Line], terms: AccountTerms) -> list[Line]:
     """Return lines summed per kind and month (UTC), in the order of their first event."""
     groups: dict[tuple[Any, ...], Line] = {}
-    for line in lines:
-        month = utc_text(terms.clock.to_utc_msc(line.first_msc))[:7]
-        key = month, line.kind, line.group, line.reason
-        known = groups.get(key)
-        if known is None:
-            groups[key] = evolve(line, what=line.group, deal=None, position_id=None, symbol=None, by=None)
-            continue
-        amounts = {name: _total((amount, line.amounts[name])) for name, amount in known.amounts.items()}
-        groups[key] = evolve(
-            known, amounts=amounts, count=known.count + 1, last_version=line.last_version, last_msc=line.last_msc
-        )
-    return list(groups.values())
+    counts: dict[tuple[Any, ...], int] = {}
+    sums: dict[tuple[Any, ...], dict[str, Decimal]] = {}
+    last: dict[tuple[Any, ...], Line] = {}
+    with localcontext(EXACT):
+        for line in lines:
+            month = utc_text(terms.clock.to_utc_msc(line.first_msc))[:7]
+            key = month, line.kind, line.group, line.reason
+            if key not in groups:
+                groups[key] = evolve(line, what=line.group, deal=None, position_id=None, symbol=None, by=None)
+                counts[key], sums[key], last[key] = line.count, dict(line.amounts), line
+                continue
+            known = sums[key]
+            for name, amount in line.amounts.items():
+                known[name] += amount
+            counts[key] += line.count
+            last[key] = line
+    return [
+        evolve(line, amounts=sums[key], count=counts[key], last_version=last[key].last_version, last_msc=last[key].last_msc)
+        for key, line in groups.items()
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------------------- JSON
