@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from importlib import metadata
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -30,6 +32,7 @@ VIEWS = (
     "v_accounts", "v_events", "v_deals", "v_cash", "v_breaks", "v_incidents", "v_sync_health", "v_marks", "v_equity_day",
     "v_positions", "v_balances", "v_trades", "v_balance_curve",
 )  # fmt: skip
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "views.md"
 _MONEY = ("commission", "fee", "swap", "profit")
 _numbers = count(1)
 
@@ -214,6 +217,17 @@ def test_what_is_stored_beside_events_is_shown_exactly(desk, busy):
     assert (health["status"], health["since"], health["last_verified"], health["interval_ms"]) == (
         "PARTIAL", "2026-01-05T10:00:00.000001Z", None, "15000",
     )  # fmt: skip
+
+
+def test_every_column_is_documented_where_its_view_is(desk, busy):
+    shared, *parts = PAGE.read_text(encoding="utf-8").split("\n## ")[1:]
+    by_view = {name: part for part in parts for name in re.findall(r"v_\w+", part.partition("\n")[0])}
+    assert by_view.keys() == set(VIEWS)
+    for view in VIEWS:
+        [row, *_] = _READ[READERS[desk[1]][0]](desk[0], f"SELECT * FROM (SELECT 1 AS one) o LEFT JOIN {view} ON 1 = 1")  # noqa: S608
+        for column in row.keys() - {"one"}:
+            name = re.sub(r"_(text|ms)$", "", column) if column not in ("duration_ms", "interval_ms") else column
+            assert f"`{name}`" in shared + by_view[view], (view, column)
 
 
 @pytest.mark.parametrize("units", [0, 1, -1, 10, -10, 12_345_678, -12_345_678, 9 * 10**13 + 1, -9 * 10**13 - 1])
