@@ -65,6 +65,8 @@ from ledger.values import (
 from ledger.views import Trade
 
 if TYPE_CHECKING:  # loaded when somebody asks
+    from ledger.compare import At, Comparison
+    from ledger.explain import Explanation
     from ledger.frames import FrameOptions
     from ledger.incidents import Incident
 
@@ -224,6 +226,24 @@ class Ledger:
     def accounts(self) -> list[Account]:
         """Return the accounts that have events, ordered by server and login."""
         return [self.account(name) for name in self.journal.accounts()]
+
+    def compare(self, a: At | str, b: At | str, *, match: str = "symbol", since: str | None = None) -> Comparison:
+        """Return what differs between one account at two moments, or between two accounts (``ledger.compare``).
+
+        Args:
+            a: ``SERVER/LOGIN``, or with a moment behind an @: a time, ``known:TIME``, ``vN``, or a time and ``known:TIME``.
+            b: The other side.
+            match: Two accounts: ``symbol`` compares what is open of each symbol and side, ``position`` each position by its id.
+            since: Two accounts: name the events of each from this moment on.
+
+        Raises:
+            AccountUnknown: An account is not in the journal.
+            BadValue: A side or a moment cannot be read.
+        """
+        from ledger.compare import At, compare
+
+        left, right = (At.parse(one) if isinstance(one, str) else one for one in (a, b))
+        return compare(self, left, right, match=match, since=since)
 
     def follow(
         self, *, after: Mapping[AccountId, int] | None = None, poll_seconds: float = 1.0, stop: StopSign | None = None
@@ -665,6 +685,53 @@ class Account:
             yield from map(portfolio.trade, closed)
             closed.clear()
         yield from portfolio.unfinished_trades()
+
+    def explain_balance(
+        self, *, until: Moment = None, known_at: Moment = None, version: int | None = None, every: bool = False
+    ) -> Explanation:
+        """Return the events that make balance and credit (``ledger.explain``). Arguments and errors as ``replay``.
+
+        ``every`` lists each event, however many there are.
+        """
+        from ledger.explain import explain_balance
+
+        return explain_balance(self, until=until, known_at=known_at, version=version, every=every)
+
+    def explain_position(
+        self,
+        position_id: int,
+        *,
+        until: Moment = None,
+        known_at: Moment = None,
+        version: int | None = None,
+        every: bool = False,
+    ) -> Explanation:
+        """Return the events that make the open volume and the money of a position. As ``explain_balance``.
+
+        Raises:
+            BadValue: No event is about it.
+        """
+        from ledger.explain import explain_position
+
+        return explain_position(self, position_id, until=until, known_at=known_at, version=version, every=every)
+
+    def explain_trade(
+        self,
+        position_id: int,
+        *,
+        until: Moment = None,
+        known_at: Moment = None,
+        version: int | None = None,
+        every: bool = False,
+    ) -> tuple[Explanation, ...]:
+        """Return the events that make the result of each trade with a position id. As ``explain_position``.
+
+        Raises:
+            BadValue: No trade with it has ended.
+        """
+        from ledger.explain import explain_trade
+
+        return explain_trade(self, position_id, until=until, known_at=known_at, version=version, every=every)
 
     def fold(self, selection: Selection, terms: AccountTerms | None = None) -> Portfolio:
         """Return the portfolio that a selection of events makes, with the present account terms if none are given."""

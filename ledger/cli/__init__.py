@@ -44,6 +44,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "balance": ("ledger.cli.listings", "Show balance, credit and where they come from."),
     "log": ("ledger.cli.log", "List the events of the journal."),
     "replay": ("ledger.cli.listings", "Show the portfolio at any moment."),
+    "explain": ("ledger.cli.explain", "List the events that make a balance, a position or a trade."),
+    "compare": ("ledger.cli.compare", "Show what differs between two moments, or two accounts, and why."),
     "sync": ("ledger.cli.sync", "Reconcile with the gateway: once, or as a daemon."),
     "drift": ("ledger.cli.sync", "Compare with the gateway; change nothing."),
     "status": ("ledger.cli.status", "Show sync health, and whether it is safe to trade."),

@@ -42,6 +42,9 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"subjects"},
     {"json_views", "event_lines", "importer", "exporter", "daemon"},
     {"incident_lines"},
+    {"trace"},
+    {"explain"},
+    {"compare"},
     {"importing", "exporting", "corrections"},  # old names, for one minor version
     {"ledger"},  # ledger/__init__.py: the names that users import
     {"cli"},
