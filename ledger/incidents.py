@@ -602,10 +602,11 @@ class _Reading:
             return
         fact = _fact_of(row, self._terms)
         for life in followed:
-            if life.break_kind is not BreakKind.BALANCE and row.deal_type not in TRADES:
-                continue
-            life.our_orders |= self._our_orders(row.order_ticket)
-            self._doubled(life, row)
+            if life.break_kind is not BreakKind.BALANCE:
+                if row.deal_type not in TRADES:
+                    continue
+                life.our_orders |= self._our_orders(row.order_ticket)  # only here: it looks through what is recent
+                self._doubled(life, row)
             life.add(fact, row.time_msc)
             if life.ended_us is not None and life.is_explained():
                 self._resolve(life)

@@ -305,3 +305,14 @@ def test_what_is_gone_and_what_came_in_one_sync_may_be_the_same_under_another_id
     desk.at(1, BreakOpened(**zombie, time_msc=desk.time(1)), correlation=correlations[0])
     desk.at(2, BreakOpened(**GHOST, time_msc=desk.time(1)), correlation=correlations[1])
     assert [one.finding.cause for one in desk.account.incidents()] == [cause, cause]
+
+
+def test_what_waits_for_its_explanation_does_not_hold_back_all_that_follows(desk, monkeypatch):
+    monkeypatch.setattr("ledger.incidents._WAITING_MAX", 2)
+    desk.at(1, GhostClosed(before=state(7), time_msc=desk.time(1)))
+    for minute in range(2, 5):
+        desk.at(minute, SyncDegraded(reason="x", time_msc=desk.time(minute)), SyncRestored(time_msc=desk.time(minute + 0.5)))
+    found = desk.account.incidents()
+    assert [next(found).kind for _ in range(4)] == ["ghost closed", "degraded", "degraded", "degraded"]
+    desk.at(9, fill(5, 30, position_id=7, side="sell", entry="out", volume="0.01", reason=5))
+    assert next(one.finding.certainty.value for one in desk.account.incidents() if one.finding) == "unknown"
