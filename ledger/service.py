@@ -65,8 +65,11 @@ from ledger.values import (
 from ledger.views import Trade
 
 if TYPE_CHECKING:  # loaded when somebody asks
+    from ledger.compare import At, Comparison
     from ledger.equity import Equity
+    from ledger.explain import Explanation
     from ledger.frames import FrameOptions
+    from ledger.incidents import Incident
 
 #: A moment: text as on the command line (without a zone: UTC), an aware datetime, a date (the whole day), or None for now.
 Moment = str | datetime | date | None
@@ -225,6 +228,24 @@ class Ledger:
         """Return the accounts that have events, ordered by server and login."""
         return [self.account(name) for name in self.journal.accounts()]
 
+    def compare(self, a: At | str, b: At | str, *, match: str = "symbol", since: str | None = None) -> Comparison:
+        """Return what differs between one account at two moments, or between two accounts (``ledger.compare``).
+
+        Args:
+            a: ``SERVER/LOGIN``, or with a moment behind an @: a time, ``known:TIME``, ``vN``, or a time and ``known:TIME``.
+            b: The other side.
+            match: Two accounts: ``symbol`` compares what is open of each symbol and side, ``position`` each position by its id.
+            since: Two accounts: name the events of each from this moment on.
+
+        Raises:
+            AccountUnknown: An account is not in the journal.
+            BadValue: A side or a moment cannot be read.
+        """
+        from ledger.compare import At, compare
+
+        left, right = (At.parse(one) if isinstance(one, str) else one for one in (a, b))
+        return compare(self, left, right, match=match, since=since)
+
     def follow(
         self, *, after: Mapping[AccountId, int] | None = None, poll_seconds: float = 1.0, stop: StopSign | None = None
     ) -> Iterator[Recorded]:
@@ -251,6 +272,11 @@ class Ledger:
         It ends with its task: cancel the task, or close what this returns (``contextlib.aclosing``). Raises as ``follow``.
         """
         return following_async(self.journal, _cursors(after), None, to_amount(poll_seconds, 0, "poll_seconds"))
+
+    def incidents(self, *, since: Moment = None, until: Moment = None) -> Iterator[Incident]:
+        """Yield the incidents of every account, account by account. Arguments and errors as ``Account.incidents``."""
+        for account in self.accounts():
+            yield from account.incidents(since=since, until=until)
 
     def verify(
         self,
@@ -661,6 +687,53 @@ class Account:
             closed.clear()
         yield from portfolio.unfinished_trades()
 
+    def explain_balance(
+        self, *, until: Moment = None, known_at: Moment = None, version: int | None = None, every: bool = False
+    ) -> Explanation:
+        """Return the events that make balance and credit (``ledger.explain``). Arguments and errors as ``replay``.
+
+        ``every`` lists each event, however many there are.
+        """
+        from ledger.explain import explain_balance
+
+        return explain_balance(self, until=until, known_at=known_at, version=version, every=every)
+
+    def explain_position(
+        self,
+        position_id: int,
+        *,
+        until: Moment = None,
+        known_at: Moment = None,
+        version: int | None = None,
+        every: bool = False,
+    ) -> Explanation:
+        """Return the events that make the open volume and the money of a position. As ``explain_balance``.
+
+        Raises:
+            BadValue: No event is about it.
+        """
+        from ledger.explain import explain_position
+
+        return explain_position(self, position_id, until=until, known_at=known_at, version=version, every=every)
+
+    def explain_trade(
+        self,
+        position_id: int,
+        *,
+        until: Moment = None,
+        known_at: Moment = None,
+        version: int | None = None,
+        every: bool = False,
+    ) -> tuple[Explanation, ...]:
+        """Return the events that make the result of each trade with a position id. As ``explain_position``.
+
+        Raises:
+            BadValue: No trade with it has ended.
+        """
+        from ledger.explain import explain_trade
+
+        return explain_trade(self, position_id, until=until, known_at=known_at, version=version, every=every)
+
     def fold(self, selection: Selection, terms: AccountTerms | None = None) -> Portfolio:
         """Return the portfolio that a selection of events makes, with the present account terms if none are given."""
         return self.replayed(selection, terms)[0]
@@ -778,6 +851,26 @@ class Account:
         """Yield the account's events behind a version, for ``async for``. See ``Ledger.follow_async``."""
         cursors = {self.name: to_whole(after, 0, INT64_MAX, "a version")}
         return following_async(self._journal, cursors, self.name, to_amount(poll_seconds, 0, "poll_seconds"))
+
+    def incidents(self, *, since: Moment = None, until: Moment = None, version: int | None = None) -> Iterator[Incident]:
+        """Yield the account's incidents that overlap a period, in the order in which they ended; the open ones last.
+
+        Args:
+            since: From this moment on; the whole history without. As text or date its first moment counts.
+            until: Up to this moment, its whole unit included.
+            version: Only what the first so many events hold.
+
+        Raises:
+            AccountUnknown: The account was not opened.
+            BadValue: A moment that cannot be, or a period that ends before it begins.
+            CorruptEvent: An event cannot be read.
+        """
+        from ledger.incidents import Period, incidents_of  # few programs ask for them
+
+        period = Period(
+            since_us=None if since is None else moment_begin_us(since), until_us=None if until is None else _end_us(until)
+        )
+        return incidents_of(self._journal, self.name, self.terms, period, upto=_version_or_none(version))
 
     def equity(self, *, by: Literal["mark", "minute", "day"] = "day", since: Moment = None, until: Moment = None) -> Equity:
         """Return what the account was worth over time, sample by sample, by minute or by server day. See ``ledger.equity``."""

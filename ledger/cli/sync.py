@@ -34,7 +34,14 @@ from ledger.cli.gateways import (
 )
 from ledger.cli.health import HealthFile
 from ledger.cli.metrics import DaemonMetrics, leave_synced, text_file, textfile_option
-from ledger.cli.options import account_option, configuration_note, journal_option, json_option, open_ledger
+from ledger.cli.options import (
+    account_option,
+    accounts_option,
+    configuration_note,
+    journal_option,
+    json_option,
+    open_ledger,
+)
 from ledger.cli.output import one_or_list, print_json, print_line, print_table, warn
 from ledger.cli.streams import OutputClosed, complain, library_log
 from ledger.clock import ClockRule, utc_text_us
@@ -428,11 +435,11 @@ _Found = tuple[Disagreement | NewTicket, ...] | LedgerError
 
 @click.command("drift", short_help="Compare with the gateway; change nothing.")
 @journal_option
-@account_option
+@accounts_option
 @gateway_options
 @terminal_option
 @json_option
-def drift(journal: str | None, account: AccountId | None, as_json: bool, **gateway: Any) -> int:  # noqa: FBT001
+def drift(journal: str | None, accounts: tuple[AccountId, ...], as_json: bool, **gateway: Any) -> int:  # noqa: FBT001
     """Compare accounts with the broker's snapshots. Nothing is appended.
 
     All accounts of the settings are compared at once; one whose gateway gives no usable snapshot does not hide the others.
@@ -445,7 +452,7 @@ def drift(journal: str | None, account: AccountId | None, as_json: bool, **gatew
     """
     note_configuration()
     with open_ledger(journal) as ledger, ExitStack() as stack:
-        opened = _opened(ledger, _targets(account, gateway), _settings(None, None), stack)
+        opened = _opened(ledger, _drift_targets(accounts, gateway), _settings(None, None), stack)
         with ThreadPoolExecutor(len(opened), thread_name_prefix="ledger-drift") as threads:
             found = list(threads.map(_differences, opened))
         if len(found) == 1 and isinstance(found[0], LedgerError) and not isinstance(found[0], GatewayError):
@@ -457,6 +464,18 @@ def drift(journal: str | None, account: AccountId | None, as_json: bool, **gatew
         for one, each in zip(opened, found, strict=True):
             _print_drift(one, each)
     return max(_drift_exit(each) for each in found)
+
+
+def _drift_targets(accounts: Sequence[AccountId], gateway: dict[str, Any]) -> list[GatewaySettings]:
+    """Return the gateways that are compared: of the accounts that are named, else of all.
+
+    Raises:
+        BadValue: An account has no gateway, or one gateway is named for several accounts.
+    """
+    named: list[AccountId | None] = list(dict.fromkeys(accounts))
+    if len(named) > 1 and (gateway["gateway"] or gateway["terminal"]):
+        raise BadValue("one gateway is of one account: name one --account with --gateway, or none")
+    return [one for account in named or [None] for one in _targets(account, gateway)]
 
 
 def _differences(one: _Opened) -> _Found:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, TypedDict, Unpack
@@ -147,8 +147,10 @@ class EventStore(Protocol):
         """
         ...
 
-    def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
-        """Yield an account's rows, ascending version, after one version up to another inclusive."""
+    def rows(
+        self, account: AccountId, *, after: int = 0, upto: int | None = None, kinds: Collection[str] | None = None
+    ) -> Iterator[Stored]:
+        """Yield an account's rows, ascending version, after one version up to another inclusive; only of ``kinds`` if given."""
         ...
 
     def terms(self, account: AccountId, version: int) -> AccountTerms | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Condition, RLock
 from typing import Unpack
@@ -185,9 +185,12 @@ class MemoryJournal:
         with self._lock:
             return iter(_Changed({}, self._equity.get(account, {})).all(by, first, last))
 
-    def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
+    def rows(
+        self, account: AccountId, *, after: int = 0, upto: int | None = None, kinds: Collection[str] | None = None
+    ) -> Iterator[Stored]:
         with self._lock:
-            return iter(self._rows.get(account, [])[after:upto])
+            found = self._rows.get(account, [])[after:upto]
+        return iter(found if kinds is None else [row for row in found if row.kind in kinds])
 
     def tally(self, account: AccountId, *, after: int = 0, upto: int) -> Tally:
         rows = list(self.rows(account, after=after, upto=upto))

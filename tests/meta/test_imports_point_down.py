@@ -31,10 +31,10 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"folds"},
     {"codec", "protocol"},
     {"journal"},
-    {"reconcile"},
+    {"reconcile", "causes"},
     {"gateway", "imports", "seals"},
     {"results_check"},
-    {"proof", "safety", "testing"},
+    {"proof", "safety", "testing", "incidents"},
     {"service"},
     {"order_manager", "frames"},
     {"reconciler", "adjustments", "order_decisions", "config"},
@@ -43,6 +43,10 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"engines"},
     {"subjects"},
     {"json_views", "event_lines", "importer", "exporter", "daemon", "metrics"},
+    {"incident_lines"},
+    {"trace"},
+    {"explain"},
+    {"compare"},
     {"importing", "exporting", "corrections"},  # old names, for one minor version
     {"ledger"},  # ledger/__init__.py: the names that users import
     {"cli"},
@@ -77,6 +81,7 @@ PURE: Final = {
     "codec",
     "protocol",
     "reconcile",
+    "causes",
 }
 IMPURE_MODULES: Final = {
     *("asyncio", "io", "os", "pathlib", "random", "secrets", "shutil", "socket", "sqlite3", "subprocess", "tempfile"),

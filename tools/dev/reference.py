@@ -87,6 +87,8 @@ _PARTS: Final = {
     "snapshot": "What a gateway reported",
     "values": "Values",
     "clock": "Clock",
+    "incidents": "Incidents",
+    "causes": "Causes",
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import lru_cache, partial
 from hashlib import sha256
@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy import CompoundSelect, Connection, Engine, Select
 
 from ledger.clock import SECOND_MSC
-from ledger.codec import ORDER_KEYS, Stored, posting, stored_place, terms_of
+from ledger.codec import KINDS, ORDER_KEYS, Stored, posting, stored_place, terms_of
 from ledger.errors import BadValue, CorruptEvent, JournalError, LedgerError, VersionGap
 from ledger.events import Event, storable
 from ledger.fold_order import FirstRecord
@@ -103,6 +103,9 @@ _PLAIN: Final = (
     "ORDER BY version"
 )
 _ROWS: Final = f"SELECT {ROW} FROM events WHERE account_id = ? AND version > ? AND version <= ? ORDER BY version"
+_ROWS_OF_KINDS: Final = (
+    f"SELECT {ROW} FROM events WHERE account_id = ? AND version > ? AND version <= ? AND kind IN (%s) ORDER BY version"
+)
 #: How a statement goes on where its last page ended: its value of the lower bound, and the column that becomes the next one.
 _BY_VERSION: Final = (1, _VERSION)
 _POSTING_BY_VERSION: Final = (1, Posting._fields.index("version"))
@@ -195,9 +198,14 @@ class SqlJournal:
         with self._reading() as connection:
             return _read_terms(connection, account, version)
 
-    def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
+    def rows(
+        self, account: AccountId, *, after: int = 0, upto: int | None = None, kinds: Collection[str] | None = None
+    ) -> Iterator[Stored]:
         values = (account_key(account), min(after, INT64_MAX), INT64_MAX if upto is None else min(upto, INT64_MAX))
-        return (Stored._make(row) for block in self._stream_sql(_ROWS, *values, page=_BY_VERSION) for row in block)
+        text = _ROWS
+        if kinds is not None:  # written out: none of them is from outside
+            text = _ROWS_OF_KINDS % ", ".join(f"'{kind}'" for kind in ["", *sorted(KINDS.keys() & set(kinds))])
+        return (Stored._make(row) for block in self._stream_sql(text, *values, page=_BY_VERSION) for row in block)
 
     def raw_rows(self, account: AccountId, *, after: int | None = None, upto: int | None = None) -> Iterator[list[Row]]:
         query = sa.select(*_stored).where(events.c.account_id == account_key(account)).order_by(events.c.version)
