@@ -258,6 +258,6 @@ def test_marks_of_any_scale_are_shown_exactly(desk):
     account = new_account(desk[0])
     amounts = [Decimal("1e-18"), Decimal("-123456789.123456789"), Decimal(0), Decimal("5.50")]
     for number, amount in enumerate(amounts):
-        desk[0].journal.save_mark(account.name, Mark(at_us=number, equity=amount, floating=amount))
+        desk[0].journal.save_mark(account.name, Mark(at_us=number * 10**12, equity=amount, floating=amount))
     rows = sorted(read(desk, "v_marks", account), key=lambda row: row["time"])
     assert shown(rows, "equity", "floating") == [(amount, amount) for amount in amounts]
