@@ -34,6 +34,7 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"gateway", "imports", "seals"},
     {"proof", "safety", "testing"},
     {"service"},
+    {"derived"},
     {"order_manager"},
     {"reconciler", "adjustments", "order_decisions", "config"},
     {"engines"},
