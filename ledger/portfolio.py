@@ -639,10 +639,10 @@ class Portfolio:
 
     def unfinished_trades(self) -> Iterator[Trade]:
         """Yield trades that ended but are not known in full: ghosts, and closes without an opening."""
-        return map(self.trade, self.unfinished_positions())
+        yield from map(self.trade, self.unfinished_positions())
 
     def unfinished_positions(self) -> Iterator[OpenPosition]:
-        """Yield what ``unfinished_trades`` shows."""
+        """Yield what ``unfinished_trades`` shows, in scaled integers."""
         for several in self._holdings.ghosts.values():
             yield from several
         yield from self._holdings.loose.values()
