@@ -360,8 +360,17 @@ def counted_heads(journal: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return what lists each time that all heads of a journal are read, and each account whose head is read alone."""
     seen: list[str] = []
     heads, one = journal.heads, journal.head
-    monkeypatch.setattr(journal, "heads", lambda: (seen.append("all"), heads())[1])
-    monkeypatch.setattr(journal, "head", lambda account: (seen.append(str(account)), one(account))[1])
+
+    def all_of_them() -> Any:
+        seen.append("all")
+        return heads()
+
+    def only(account: AccountId) -> Any:
+        seen.append(str(account))
+        return one(account)
+
+    monkeypatch.setattr(journal, "heads", all_of_them)
+    monkeypatch.setattr(journal, "head", only)
     return seen
 
 
