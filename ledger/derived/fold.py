@@ -16,7 +16,7 @@ from attrs import Factory, define
 from ledger.bookings import ASSERTED, Booking, booked, figures_of
 from ledger.derived.accumulators import Accumulator, AccumulatorKind
 from ledger.derived.curve import CurveBuilder
-from ledger.derived.rows import trade_row
+from ledger.derived.rows import too_large, trade_row
 from ledger.events import BalanceAsserted, DealOrder
 from ledger.fold_order import asserted
 from ledger.folds import Fold
@@ -25,6 +25,7 @@ from ledger.portfolio import FOLD_VERSION, Decode, Portfolio
 from ledger.positions import OpenPosition
 from ledger.postings import NO_DEAL, Posting, Row
 from ledger.terms import AccountTerms
+from ledger.values import INT64_MAX
 
 #: Raised whenever what is in a row, or what a state consists of, changes.
 TABLES_VERSION: Final = 1
@@ -87,6 +88,8 @@ class DerivedFold:
             before = balance
             balance += amount
             credit += credited
+            if abs(balance) > INT64_MAX or abs(amount) > INT64_MAX or abs(credit) > INT64_MAX:
+                raise too_large(self.terms, f"what version {version} booked")
             if kind == ASSERTED:
                 time_msc = self._contained_msc(booking, rows)
             at_utc_msc = max(curve.at_utc_msc, self._utc_msc(time_msc))

@@ -10,6 +10,7 @@ from typing import Any, Final
 import attrs
 
 from ledger.clock import ClockRule
+from ledger.errors import InexactNumber
 from ledger.events import BreakKind
 from ledger.events.orders import HaltMode, HaltScope, OrderKind
 from ledger.journal.derived import PositionRow, Summary, TradeRow
@@ -18,7 +19,7 @@ from ledger.orders.view import Order, Orders
 from ledger.portfolio import Portfolio
 from ledger.positions import OpenPosition, divided
 from ledger.terms import AccountTerms
-from ledger.values import Side, plain, signed_magic, unscaled, unsigned_magic
+from ledger.values import INT64_MAX, Side, plain, signed_magic, unscaled, unsigned_magic
 from ledger.views import Break, Position, Trade
 
 _SIDES: Final = (Side.BUY, Side.SELL)
@@ -29,6 +30,8 @@ def trade_row(position: OpenPosition, terms: AccountTerms, number: int, *, is_un
     price_scale, volume_scale = terms.scales(position.symbol)
     digits, is_known = terms.shown_digits(position.symbol), position.is_opening_known
     volume, clock = position.volume_in if is_known else position.volume_out, terms.clock
+    if max(map(abs, (position.commission, position.fee, position.swap, position.profit))) > INT64_MAX:
+        raise too_large(terms, f"the result of position {position.position_id}")
     return TradeRow(
         int(is_unfinished), number, position.position_id, position.ticket, position.symbol, position.side,
         _plain(volume, volume_scale), position.opened_msc if is_known else None,
@@ -38,6 +41,12 @@ def trade_row(position: OpenPosition, terms: AccountTerms, number: int, *, is_un
         position.commission, position.fee, position.swap, position.profit,
         int(position.is_money_known and not position.volume_unexplained), position.basis, position.magic,
     )  # fmt: skip
+
+
+def too_large(terms: AccountTerms, what: str) -> InexactNumber:
+    """Return the error for a sum that no column holds."""
+    most = terms.money(INT64_MAX)
+    return InexactNumber(f"account {terms.account}: {what} makes a sum that does not fit the derived tables: at most {most}")
 
 
 def _average(cost: int, volume: int, price_scale: int, digits: int) -> str | None:

@@ -236,7 +236,6 @@ class DerivedStore(Protocol):
             Whether it was done; False where somebody else was faster.
 
         Raises:
-            InexactNumber: A sum does not fit the tables.
             JournalError: It was not stored.
         """
         ...

@@ -33,6 +33,8 @@ from tests.support.journals import (
 from tools.bench.journals import generate_events
 from tools.testkit.orders import intended
 
+THIRD = AccountId("Third", 3)
+
 
 def events(count: int, *, nets: bool = False) -> list[Any]:
     """Return so many events of a history, with late deals, completions, revisions and ghosts."""
@@ -222,13 +224,20 @@ def test_what_does_not_fit_is_logged_once_and_the_others_are_kept_up(url, caplog
     with Ledger.open(url, now_us=Clock()) as ledger:
         ledger.journal.append(ACCOUNT, [opened(), cash(1, 1, profit=most), cash(2, 2, profit=most)])
         ledger.journal.append(OTHER, [opened(OTHER), fill(1, 1)])
-        with pytest.raises(InexactNumber, match="a sum does not fit the derived tables"):
+        with pytest.raises(InexactNumber, match="a sum that does not fit the derived tables"):
             ledger.account(ACCOUNT).derived.catch_up()
+        parts = [
+            fill(n, n, position_id=1, profit=most, entry=entry, side=side, volume=2)
+            for n, entry, side in ((1, "in", "buy"), (2, "out", "sell"))
+        ]
+        ledger.journal.append(THIRD, [opened(THIRD), cash(9, 0, profit=f"-{most}"), *parts])
+        with pytest.raises(InexactNumber, match="the result of position 1 makes a sum that does not fit"):
+            ledger.account(THIRD).derived.catch_up()
         keeper = _Keeper(ledger, lambda *_: None)
         for _ in range(2):
             keeper.catch_up(ledger.journal.heads(), threading.Event())
-        assert ["a sum does not fit" in one.message for one in caplog.records] == [True]
-        assert {name: lag.events for name, lag in lags(ledger).items()} == {ACCOUNT: 3, OTHER: 0}
+        assert ["a sum that does not fit" in one.message for one in caplog.records] == [True, True]
+        assert {name: lag.events for name, lag in lags(ledger).items()} == {ACCOUNT: 3, OTHER: 0, THIRD: 4}
 
 
 def test_verify_trusts_none_of_them(url):
