@@ -109,7 +109,7 @@ class AccountFollower:
     def _target(self) -> Target:
         orders = self._account.ask_orders(show_orders)
         version = orders.version
-        row = next(self._journal.rows(self._account.name, after=version - 1, upto=version))
+        (row,) = self._journal.rows(self._account.name, after=version - 1, upto=version)
         terms = self._journal.terms(self._account.name, version) or self._account.terms
         return Target(
             version=version, hash=row.hash, recorded_us=row.recorded_us, terms=terms, code=self._fold.code(terms), orders=orders
