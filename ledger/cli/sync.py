@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
-from threading import Event
-from typing import Any, Final
+from threading import Event, Thread
+from typing import Any, Final, Self
 
 import attrs
 import click
@@ -37,6 +37,7 @@ from ledger.cli.metrics import DaemonMetrics, leave_synced, text_file, textfile_
 from ledger.cli.options import (
     account_option,
     accounts_option,
+    configuration,
     configuration_note,
     journal_option,
     json_option,
@@ -56,6 +57,7 @@ from ledger.values import AccountId
 
 _EXITS: Final = {SyncStatus.SUCCESS: 0, SyncStatus.PARTIAL: 1, SyncStatus.DEGRADED: 3, SyncStatus.FAILED: 3}
 _UNAVAILABLE: Final = 3
+_DERIVE_AGAIN_SEC: Final = 30.0
 _STOPPING: Final = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last is Windows': Ctrl-Break, or the window is closed
 
 
@@ -112,6 +114,8 @@ def sync(
       keep_days = 30                          what the account was worth, sync by sync
       [metrics]
       journal = false                         where ledger metrics serves the journal's
+      [derived]
+      follow = false                          no tables for reports beside --watch
       [policy]
       magics = [20260101]                     and any other setting of the policy
 
@@ -133,7 +137,7 @@ def sync(
             if textfile is not None:
                 raise BadValue("a daemon serves metrics: use --metrics HOST:PORT in place of --metrics-textfile")
             served = None if address is None else stack.enter_context(closing(_served(address, ledger)))
-            return _watch(lambda: _jobs(ledger, account, gateway, server_tz, interval, served), file, served)
+            return _watch(ledger, lambda: _jobs(ledger, account, gateway, server_tz, interval, served), file, served)
         if address is not None:
             raise BadValue("only a daemon is there to be scraped: use --metrics with --watch, else --metrics-textfile")
         left = text_file(textfile, "sync", ledger)
@@ -343,7 +347,38 @@ def _jobs(
     ]
 
 
-def _watch(read_jobs: Callable[[], list[Job]], file: HealthFile | None, served: DaemonMetrics | None) -> int:
+class _Beside:
+    """The thread that keeps the derived tables up beside the syncs. Whatever goes wrong in it is logged and ends no sync."""
+
+    def __init__(self, ledger: Ledger, log: _Log) -> None:
+        self._ledger = ledger
+        self._log = log
+        self._stopping = Event()
+        self._thread: Thread | None = None
+
+    def __enter__(self) -> Self:
+        if configuration().follow_derived:
+            self._thread = Thread(target=self._run, name="ledger-derive", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        from ledger.derived import keep_up
+
+        while not self._stopping.is_set():
+            try:
+                keep_up(self._ledger, self._stopping)
+            except Exception as error:  # noqa: BLE001  # whatever it is, the syncs go on
+                self._log("error", "derived tables", reason=f"{type(error).__name__}: {error}", restart_sec=_DERIVE_AGAIN_SEC)
+                self._stopping.wait(_DERIVE_AGAIN_SEC)
+
+
+def _watch(ledger: Ledger, read_jobs: Callable[[], list[Job]], file: HealthFile | None, served: DaemonMetrics | None) -> int:
     """Sync until a signal comes; whatever is under way is finished first. SIGHUP has the settings read anew."""
     stopping, hangups = Event(), Event()
     for name in _STOPPING:
@@ -376,7 +411,9 @@ def _watch(read_jobs: Callable[[], list[Job]], file: HealthFile | None, served: 
             served.watch(daemon)
             log("info", "metrics", at=served.url)
         log("info", "settings", **{"from": configuration_note() or "no file"})
-        if daemon.run(stopping, is_reloading) is End.STOPPED:
+        with _Beside(ledger, log):
+            end = daemon.run(stopping, is_reloading)
+        if end is End.STOPPED:
             break
         log("info", "reloaded")
     log("info", "stopped")

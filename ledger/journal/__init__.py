@@ -13,6 +13,7 @@ from ledger.codec import Stored
 from ledger.errors import DealConflict
 from ledger.events import Event
 from ledger.journal.checkpoints import Checkpoint, Mark
+from ledger.journal.derived import DerivedStore
 from ledger.journal.evidence import StoredEvidence
 from ledger.journal.health import SyncHealth
 from ledger.journal.tally import Tally
@@ -416,6 +417,10 @@ class Journal(EventStore, CheckpointStore, EvidenceStore, SealStore, SyncHealthS
 
     def size_bytes(self) -> int | None:
         """Return how much space the journal takes where it is stored, None in memory."""
+
+    @property
+    def derived(self) -> DerivedStore:
+        """The tables that a follower makes of the events: nothing that is recorded depends on them."""
         ...
 
     def file(self) -> Path | None:

@@ -16,9 +16,11 @@ from ledger.fold_order import FirstRecord
 from ledger.journal import Appended, AppendOptions, Difference, Head, Journal, Parent, Selection
 from ledger.journal.admission import Admission, admit_verbatim, start, uses_symbol
 from ledger.journal.checkpoints import Checkpoint, Mark, order_of, select
+from ledger.journal.derived import FOLLOWER
 from ledger.journal.equity import By, align_days, count
 from ledger.journal.evidence import StoredEvidence, compress, decompress, referenced
 from ledger.journal.health import SyncHealth, merged
+from ledger.journal.memory_derived import MemoryDerived
 from ledger.journal.tally import BREAK_KINDS, Tally, tally_of
 from ledger.journal.watch import AppendListener, MemoryListener
 from ledger.marks import Bucket, MarkColumns, bucket_columns, from_columns, minute_of, to_columns
@@ -48,6 +50,7 @@ class MemoryJournal:
         self._seals: dict[str, None] = {}
         self._health: dict[AccountId, SyncHealth] = {}
         self._marks: dict[AccountId, dict[int, MarkColumns]] = {}
+        self.derived = MemoryDerived(self._lock, self._drop_derived_checkpoints)
         self._equity: dict[AccountId, dict[tuple[By, int], Bucket]] = {}
 
     @classmethod
@@ -285,6 +288,12 @@ class MemoryJournal:
     def checkpoints(self, account: AccountId) -> Iterator[Checkpoint]:
         with self._lock:
             return iter([one for _, one in sorted(self._checkpoints.get(account, {}).items())])
+
+    def _drop_derived_checkpoints(self, account: AccountId) -> None:
+        kept = self._checkpoints.get(account, {})
+        for place, fold in list(kept):
+            if fold.startswith(f"{FOLLOWER}-"):
+                del kept[place, fold]
 
     def hash_at(self, account: AccountId, version: int) -> bytes | None:
         return next((row.hash for row in self.rows(account, after=version - 1, upto=version)), None) if version > 0 else None

@@ -245,6 +245,38 @@ def test_every_column_is_documented_where_its_view_is(desk, busy):
             assert f"`{name}`" in shared + by_view[view], (view, column)
 
 
+@given(history=histories())
+def test_what_is_derived_is_what_the_listings_show(desk, history):
+    account = new_account(desk[0], history.mode)
+    for deal in history.deals:
+        account.ledger.journal.append(account.name, [deal], conflicts="keep")
+    account.derived.catch_up()
+    version = str(account.version)
+    for view, frame in (("v_trades", "trades"), ("v_positions", "positions")):
+        names: tuple[str, ...] = ("position_id", "symbol", "side", "volume", "price_open", "magic")
+        names += ("closed_at", "price_close", *_MONEY) if frame == "trades" else ()
+        rows = read(desk, view, account)
+        shown_rows = [tuple(_to_seconds(value) for value in row) for row in shown(rows, *names)]
+        expected = framed(getattr(account, f"{frame}_frame")(library="pyarrow"), *names)
+        assert sorted(shown_rows, key=str) == sorted((tuple(map(_to_seconds, row)) for row in expected), key=str), view
+        assert {row["rests_on"] for row in rows} <= {version}
+    [balance] = read(desk, "v_balances", account)
+    portfolio = account.portfolio
+    assert (balance["balance"], balance["credit"], balance["positions"], balance["rests_on"]) == (
+        portfolio.balance, portfolio.credit, str(len(portfolio.positions)), version,
+    )  # fmt: skip
+    days = [row for row in read(desk, "v_balance_curve", account) if row["span_min"] == "1440"]
+    assert [row["balance_close"] for row in sorted(days, key=lambda row: int(row["begins_ms"]))][-1:] in (
+        [], [portfolio.balance],
+    )  # fmt: skip
+    assert bool(days) == bool(history.deals)
+
+
+def _to_seconds(value: Any) -> Any:
+    """Return a time without its fraction, which views write with three digits and frames with six."""
+    return value[:19] if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", value) else value
+
+
 @pytest.mark.parametrize("units", [0, 1, -1, 10, -10, 12_345_678, -12_345_678, 9 * 10**13 + 1, -9 * 10**13 - 1])
 def test_a_figure_is_shown_to_its_last_digit(desk, units):
     account = new_account(desk[0])

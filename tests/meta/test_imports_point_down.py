@@ -36,6 +36,7 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"results_check"},
     {"proof", "safety", "testing", "incidents"},
     {"service"},
+    {"derived"},
     {"order_manager", "frames"},
     {"reconciler", "adjustments", "order_decisions", "config"},
     {"equity"},
