@@ -21,6 +21,8 @@ ASKED = {
     "balance": ("balance",),
     "log": ("log",),
     "replay": ("replay",),
+    "explain": ("explain", "balance"),
+    "compare": ("compare", ACCOUNT, ACCOUNT),
     "sync": ("sync", "--gateway", "tcp://127.0.0.1:1"),
     "drift": ("drift", "--gateway", "tcp://127.0.0.1:1"),
     "status": ("status",),
