@@ -21,6 +21,7 @@ from attrs import evolve, fields, frozen
 from ledger.errors import BadValue
 from ledger.gateway.forms import Form
 from ledger.marks import KEEP_DAYS, KEEP_DAYS_MAX, KEEP_DAYS_MIN
+from ledger.orders.monitor_values import MonitorRules
 from ledger.reconcile.policy import DEFAULT, ReconcilePolicy
 from ledger.text import visible
 from ledger.values import AccountId
@@ -52,7 +53,7 @@ class _Marks(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
-    """What a file may hold. The settings of ``policy`` are those of ``ReconcilePolicy``."""
+    """What a file may hold. The settings of ``policy`` are those of ``ReconcilePolicy``, those of monitors ``MonitorRules``."""
 
     journal: str | None = None
     gateway: _Gateway = msgspec.field(default_factory=_Gateway)
@@ -61,6 +62,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     policy: dict[str, Any] = {}
     seal: _Seal = msgspec.field(default_factory=_Seal)
     marks: _Marks = msgspec.field(default_factory=_Marks)
+    monitors: dict[str, Any] = {}
 
 
 _GATEWAY_PATHS: Final = ("server_key", "client_key")
@@ -80,6 +82,7 @@ class Configuration:
         policy: What to do about disagreements.
         seal_key: The secret key to seal with.
         keep_marks_days: So many days marks are there.
+        monitors: Account -> what it may lose.
     """
 
     path: Path | None = None
@@ -91,6 +94,7 @@ class Configuration:
     policy: ReconcilePolicy = DEFAULT
     seal_key: str | None = None
     keep_marks_days: int = KEEP_DAYS
+    monitors: Mapping[AccountId, MonitorRules] = {}
 
     def __str__(self) -> str:
         return str(self.path) if self.path is not None else f"no {NAME}"
@@ -152,6 +156,7 @@ def read(path: Path) -> Configuration:
         checked = msgspec.convert(raw, _File)
         policy = ReconcilePolicy(**checked.policy)
         gateways = {AccountId.parse(name): _with_paths(table, path) for name, table in raw.get("gateways", {}).items()}
+        monitors = dict(_monitors(checked.monitors))
     except msgspec.ValidationError as error:
         raise BadValue(f"{path}: {_where(str(error))}") from None
     except (TypeError, ValueError, BadValue) as error:
@@ -164,8 +169,24 @@ def read(path: Path) -> Configuration:
         interval_sec=checked.sync.interval_sec,
         policy=policy,
         keep_marks_days=checked.marks.keep_days,
+        monitors=monitors,
         seal_key=None if checked.seal.key is None else str(path.parent / checked.seal.key),
     )
+
+
+def _monitors(tables: Mapping[str, Any]) -> Iterator[tuple[AccountId, MonitorRules]]:
+    names: dict[AccountId, str] = {}
+    for name, table in tables.items():
+        try:
+            account, rules = AccountId.parse(name), MonitorRules.of_table(table)
+        except BadValue as error:
+            raise BadValue(f'[monitors."{visible(name)}"]: {error}') from None
+        if account in names:
+            raise BadValue(
+                f'[monitors."{visible(name)}"] is {account}, as [monitors."{visible(names[account])}"] is: write one'
+            )
+        names[account] = name
+        yield account, rules
 
 
 def _parsed(path: Path) -> dict[str, Any]:

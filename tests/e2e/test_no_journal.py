@@ -21,6 +21,8 @@ ASKED = {
     "balance": ("balance",),
     "log": ("log",),
     "replay": ("replay",),
+    "equity": ("equity",),
+    "monitors": ("monitors",),
     "explain": ("explain", "balance"),
     "compare": ("compare", ACCOUNT, ACCOUNT),
     "sync": ("sync", "--gateway", "tcp://127.0.0.1:1"),
