@@ -69,6 +69,7 @@ if TYPE_CHECKING:  # loaded when somebody asks
     from ledger.equity import Equity
     from ledger.explain import Explanation
     from ledger.frames import FrameOptions
+    from ledger.incidents import Incident
 
 #: A moment: text as on the command line (without a zone: UTC), an aware datetime, a date (the whole day), or None for now.
 Moment = str | datetime | date | None
@@ -271,6 +272,11 @@ class Ledger:
         It ends with its task: cancel the task, or close what this returns (``contextlib.aclosing``). Raises as ``follow``.
         """
         return following_async(self.journal, _cursors(after), None, to_amount(poll_seconds, 0, "poll_seconds"))
+
+    def incidents(self, *, since: Moment = None, until: Moment = None) -> Iterator[Incident]:
+        """Yield the incidents of every account, account by account. Arguments and errors as ``Account.incidents``."""
+        for account in self.accounts():
+            yield from account.incidents(since=since, until=until)
 
     def verify(
         self,
@@ -845,6 +851,26 @@ class Account:
         """Yield the account's events behind a version, for ``async for``. See ``Ledger.follow_async``."""
         cursors = {self.name: to_whole(after, 0, INT64_MAX, "a version")}
         return following_async(self._journal, cursors, self.name, to_amount(poll_seconds, 0, "poll_seconds"))
+
+    def incidents(self, *, since: Moment = None, until: Moment = None, version: int | None = None) -> Iterator[Incident]:
+        """Yield the account's incidents that overlap a period, in the order in which they ended; the open ones last.
+
+        Args:
+            since: From this moment on; the whole history without. As text or date its first moment counts.
+            until: Up to this moment, its whole unit included.
+            version: Only what the first so many events hold.
+
+        Raises:
+            AccountUnknown: The account was not opened.
+            BadValue: A moment that cannot be, or a period that ends before it begins.
+            CorruptEvent: An event cannot be read.
+        """
+        from ledger.incidents import Period, incidents_of  # few programs ask for them
+
+        period = Period(
+            since_us=None if since is None else moment_begin_us(since), until_us=None if until is None else _end_us(until)
+        )
+        return incidents_of(self._journal, self.name, self.terms, period, upto=_version_or_none(version))
 
     def equity(self, *, by: Literal["mark", "minute", "day"] = "day", since: Moment = None, until: Moment = None) -> Equity:
         """Return what the account was worth over time, sample by sample, by minute or by server day. See ``ledger.equity``."""

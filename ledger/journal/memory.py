@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Condition, RLock
 from typing import Unpack
@@ -18,6 +19,7 @@ from ledger.journal.checkpoints import Checkpoint, Mark, order_of, select
 from ledger.journal.equity import By, align_days, count
 from ledger.journal.evidence import StoredEvidence, compress, decompress, referenced
 from ledger.journal.health import SyncHealth, merged
+from ledger.journal.tally import BREAK_KINDS, Tally, tally_of
 from ledger.journal.watch import AppendListener, MemoryListener
 from ledger.marks import Bucket, MarkColumns, bucket_columns, from_columns, minute_of, to_columns
 from ledger.marks import Mark as AccountMark
@@ -124,6 +126,9 @@ class MemoryJournal:
     def schema_differences(self) -> tuple[Difference, ...]:
         return ()
 
+    def size_bytes(self) -> int | None:
+        return None
+
     def file(self) -> Path | None:
         return None
 
@@ -136,6 +141,10 @@ class MemoryJournal:
     def sync_health(self, account: AccountId) -> SyncHealth | None:
         with self._lock:
             return self._health.get(account)
+
+    def sync_healths(self) -> dict[AccountId, SyncHealth]:
+        with self._lock:
+            return dict(self._health)
 
     def save_sync_health(self, health: SyncHealth) -> None:
         with self._lock:
@@ -176,9 +185,17 @@ class MemoryJournal:
         with self._lock:
             return iter(_Changed({}, self._equity.get(account, {})).all(by, first, last))
 
-    def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
+    def rows(
+        self, account: AccountId, *, after: int = 0, upto: int | None = None, kinds: Collection[str] | None = None
+    ) -> Iterator[Stored]:
         with self._lock:
-            return iter(self._rows.get(account, [])[after:upto])
+            found = self._rows.get(account, [])[after:upto]
+        return iter(found if kinds is None else [row for row in found if row.kind in kinds])
+
+    def tally(self, account: AccountId, *, after: int = 0, upto: int) -> Tally:
+        rows = list(self.rows(account, after=after, upto=upto))
+        breaks = [(row.kind, row.caused_by, row.data or "") for row in rows if row.kind in BREAK_KINDS]
+        return tally_of(Counter(row.kind for row in rows), breaks)
 
     def raw_rows(self, account: AccountId, *, after: int | None = None, upto: int | None = None) -> Iterator[list[Row]]:
         return iter([list(self.rows(account, after=after or 0, upto=upto))])

@@ -208,6 +208,21 @@ def test_open_breaks_are_those_of_the_portfolio(desk, busy):
     )  # fmt: skip
 
 
+def test_incidents_begin_and_end_as_they_are_listed(desk, busy):
+    listed = [one for one in busy.incidents(since="2000-01-01") if one.kind != "conflict"]
+    expected = sorted(
+        (one.versions[0], one.kind, None if one.is_open or one.ended_us == one.started_us else utc_text_us(one.ended_us))
+        for one in listed
+    )
+    rows = sorted(
+        (int(row["version"]), row["kind"], None if row["ended_at"] is None else utc_text_us(int(row["ended_at_ms"]) * 1000))
+        for row in read(desk, "v_incidents", busy)
+    )
+    assert [(version, kind) for version, kind, _ in rows] == [(version, kind) for version, kind, _ in expected]
+    assert [ended is None for *_, ended in rows] == [ended is None for *_, ended in expected]
+    assert any(kind == "degraded" and ended is not None for _, kind, ended in rows)
+
+
 def test_what_is_stored_beside_events_is_shown_exactly(desk, busy):
     [mark] = read(desk, "v_marks", busy)
     assert (mark["time"], mark["balance"], mark["equity"], mark["margin"]) == (
@@ -243,6 +258,6 @@ def test_marks_of_any_scale_are_shown_exactly(desk):
     account = new_account(desk[0])
     amounts = [Decimal("1e-18"), Decimal("-123456789.123456789"), Decimal(0), Decimal("5.50")]
     for number, amount in enumerate(amounts):
-        desk[0].journal.save_mark(account.name, Mark(at_us=number, equity=amount, floating=amount))
+        desk[0].journal.save_mark(account.name, Mark(at_us=number * 10**12, equity=amount, floating=amount))
     rows = sorted(read(desk, "v_marks", account), key=lambda row: row["time"])
     assert shown(rows, "equity", "floating") == [(amount, amount) for amount in amounts]
