@@ -54,7 +54,7 @@ def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None
     cells = [_reader(column) for column in columns]
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n" if sys.stdout.isatty() else "\r\n")
-    writer.writerow(column.replace(".", "_") for column in columns)
+    writer.writerow(csv_text(visible(column.replace(".", "_", 1))) for column in columns)
     for number, row in enumerate(rows, 1):
         writer.writerow(read(row) for read in cells)
         if not number % _AT_ONCE:
@@ -74,7 +74,7 @@ def _reader(column: str) -> Callable[[Mapping[str, Any]], str]:
         return lambda row: csv_cell(_account(row.get("account")), is_text=True)
     if column == "currency":
         return lambda row: csv_cell(row["currency"] if "currency" in row else _currency(row.get("account")), is_text=True)
-    path = column.split(".")
+    path = column.split(".", 1)  # the name of a cash movement is a broker's word
     is_text = path[-1] in TEXTS
 
     def read(row: Mapping[str, Any]) -> str:

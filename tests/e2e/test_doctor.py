@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger import Ledger
 from ledger.gateway.sandbox.client import Sandbox
 from ledger.journal.sql.engine import open_engine
 from ledger.journal.sql.surroundings import file_system, pooler, text_encoding
+from ledger.seals import create as create_seal
+from ledger.service import utc_now_us
 from tests.gateway.terminals import Terminal, plain, unused_port
 from tests.support.commands import run
 from tests.support.journals import new_postgres_url, new_url, shared_postgres
@@ -62,6 +65,32 @@ def test_drift_compares_all_accounts_and_one_that_is_dead_is_a_line(desk):
         " Refused/4",
     ]
     assert run("drift", "--account", "Differs/3", journal=desk).code == 1
+
+
+def test_drift_and_doctor_take_the_accounts_that_are_named(desk):
+    named = ("--account", "Good/1", "--account", "Dead/2", "--account", "Good/1")
+    ran = run("drift", *named, "--json", journal=desk)
+    assert (ran.code, sorted(by_account(ran.json()))) == (3, ["Dead/2", "Good/1"])
+    checks = run("doctor", *named, "--account", "Nobody/9", "--json", journal=desk).json()
+    assert {one["account"] for one in checks} == {None, "Good/1", "Dead/2", "Nobody/9"}
+    assert {one["account"] for one in checks if one["gateway"]} >= {"Good/1", "Dead/2"}
+    assert [(one["state"], one["seen"]) for one in checks if one["check"] == "Nobody/9"] == [("warning", "not in this journal")]
+    assert run("drift", "--account", "Good/1", "--json", journal=desk).json()["agrees"] is True
+
+
+def test_doctor_knows_how_old_the_last_seal_is(desk):
+    def seal_check() -> tuple[str, str]:
+        (found,) = (one for one in run("doctor", "--json", journal=desk).json() if one["check"] == "seal")
+        return found["state"], found["seen"]
+
+    assert seal_check() == ("ok", "none was made of this journal")
+    key = Ed25519PrivateKey.generate()
+    with Ledger.open(desk) as ledger:
+        create_seal(ledger.journal, key, utc_now_us() - 3 * 86_400_000_000)
+    assert seal_check() == ("warning", "1 made, the last 3 d ago")
+    with Ledger.open(desk) as ledger:
+        create_seal(ledger.journal, key, utc_now_us() - 3_600_000_000)
+    assert seal_check() == ("ok", "2 made, the last 1 h ago")
 
 
 def test_sync_covers_all_accounts_and_one_that_is_dead_is_one_result(desk):

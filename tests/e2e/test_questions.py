@@ -11,7 +11,17 @@ from typing import Any
 
 import pytest
 
-from ledger import AccountId, BreakOpened, CashMoved, DealRevised, FillRecorded, GhostClosed, Ledger, PositionState
+from ledger import (
+    AccountId,
+    BreakOpened,
+    CashMoved,
+    DealCompleted,
+    DealRevised,
+    FillRecorded,
+    GhostClosed,
+    Ledger,
+    PositionState,
+)
 from ledger.cli import main
 from ledger.compare import comparison_json
 from ledger.explain import explanation_json
@@ -48,7 +58,8 @@ def desk(url: str) -> str:
         usd, jpy = ledger.account(USD), ledger.account(JPY)
         usd.open(currency="USD", mode="hedging", time_msc=START)
         jpy.open(currency="JPY", mode="hedging", time_msc=START)
-        jpy.record_many([CashMoved(deal=1, time_msc=START, type=2, profit=500_000), fill(2, 1, "buy", "in", 2)])
+        jpy.record_many([CashMoved(deal=1, time_msc=START, type=2, profit=500_000), fill(2, 1, "buy", "in", 2, swap=None)])
+        jpy.record(DealCompleted(deal=2, time_msc=START + HOUR, swap=0, caused_by=3))
         usd.record_many(
             [
                 CashMoved(deal=1, time_msc=START, type=2, profit="1000.00"),
@@ -117,7 +128,9 @@ def table(url: str, *words: str) -> list[dict[str, str]]:
         (["trades", "--magic", str(2**64 - 1)], [20]),
         (["trades", "--magic", "-1"], [20]),
         (["trades", "--since", "2026-06-01T05:00"], [30, 20]),
+        (["trades", "--since", "2026-06-01T05:00:01"], [20]),
         (["trades", "--until", "2026-06-01"], [10, 30]),
+        (["trades", "--until", "2026-06-01T04:59"], [10]),
         (["trades", "--since", "2026-06-01T02:00:01", "--until", "2026-06-01T05:00"], [30]),
         (["trades", "--since", "1s"], []),
         (["breaks"], [40, None]),
@@ -125,6 +138,8 @@ def table(url: str, *words: str) -> list[dict[str, str]]:
         (["breaks", "--magic", "7"], []),
         (["log", "--symbol", "XAUUSD"], [20, 20]),
         (["log", "--magic", "-1"], [20, 20]),
+        (["log", "--symbol", "EURUSD", "--magic", "7", "--kind", "DealCompleted"], [None]),
+        (["log", "--symbol", "XAUUSD", "--kind", "DealCompleted"], []),
         (["log", "--symbol", "EURUSD", "--kind", "DealRevised", "--kind", "breaks"], [40, 10]),
     ],
 )

@@ -14,6 +14,8 @@ from ledger.compare import At, compare
 from ledger.json_views import replay_json
 from ledger.portfolio import Portfolio
 from tests.property.test_explain import hostile
+from tests.property.test_fold import recorded
+from tools.testkit.stories import START_MSC, fill
 
 
 @st.composite
@@ -67,3 +69,16 @@ def test_an_account_compared_with_itself_differs_in_nothing(account, data):
     at = data.draw(moments(account))
     found = compare(account.ledger, at, at)
     assert (found.differences, found.events) == ((), ())
+
+
+def test_a_corrected_clock_is_named_where_it_moves_a_deal_into_the_period():
+    account = recorded([fill(1, time_msc=START_MSC + 7_200_000)], "hedging")
+    before, until = account.version, utc_text(START_MSC + 3_600_000)
+    account.change_clock("+03:00", operator="ann", reason="the broker's clock is three hours ahead")
+    found = compare(
+        account.ledger, At(account=account.name, version=before, until=until), At(account=account.name, until=until)
+    )
+    assert [(one.what, [change.line.kind for change in one.events]) for one in found.differences] == [
+        ("position 7", ["FillRecorded"])
+    ]
+    assert [(change.line.kind, change.where) for change in found.events] == [("FillRecorded", "b"), ("Adjusted", "b")]

@@ -14,7 +14,7 @@ from ledger.explain import NOT_OPEN, POSITION, TRADE, Explanation, explain_balan
 from ledger.views import Trade
 from tests.property.test_fold import recorded
 from tests.support.strategies import amounts, histories, lots, prices, records, revised_histories, sides
-from tools.testkit.stories import START_MSC, fill
+from tools.testkit.stories import START_MSC, fill, state
 
 _MONEY = ("commission", "fee", "swap", "profit")
 
@@ -139,6 +139,14 @@ def test_closes_recorded_before_the_opening_that_explains_a_part_of_them_are_of_
     assert [(line.deal, line.amounts["profit"], line.reason) for line in rest.lines] == [(1, Decimal(0), NOT_OPEN)]
     assert (rest.unknown, matched.figures["commission"]) == (("its opening is not recorded",), Decimal(-1))
     assert [line.deal for line in explain_position(account, 7).lines] == [1, 2]
+
+
+def test_a_deal_that_explains_what_ended_unseen_is_a_line_of_its_trade_even_without_money():
+    opening, closing = fill(1, time_msc=START_MSC), fill(2, side="sell", entry="out", time_msc=START_MSC + 9000)
+    gone = GhostClosed(before=state("long 1 @ 10"), time_msc=START_MSC + 5000, caused_by=1, evidence="0" * 64)
+    (trade,) = explain_trade(recorded([opening, gone, closing], "hedging"), 7)
+    assert [(line.kind, line.deal) for line in trade.lines] == [("FillRecorded", 1), ("GhostClosed", None), ("FillRecorded", 2)]
+    assert trade.unknown == ()
 
 
 def money_of(trade: Trade) -> tuple[Decimal, ...]:

@@ -43,6 +43,11 @@ def test_a_listing_of_nothing_has_a_header():
     assert printed(print_csv, ["account", "symbol"], []) == b"account,symbol\r\n"
 
 
+def test_a_header_made_of_a_brokers_word_is_escaped_and_found_whatever_is_in_it():
+    raw = printed(print_csv, ["cash.a.b\x1b", "=x"], [{"cash": {"a.b\x1b": "1.00"}, "=x": "2"}])
+    assert raw == b"cash_a.b\\x1b,'=x\r\n1.00,2\r\n"
+
+
 def test_it_is_utf_8_whatever_the_terminal_encodes():
     assert printed(print_csv, ["symbol"], [{"symbol": "日経225"}]) == "symbol\r\n日経225\r\n".encode()
 
