@@ -315,11 +315,11 @@ class Holdings:
         """Set a position to what somebody saw; what that leaves unexplained is shown as such."""
         side, magic = state.side.code, signed_magic(state.magic)
         position = self._held(state.position_id, state.symbol, time_msc)
-        if position is not None and (
+        while position is not None and (
             position.side != side or self.terms.scales(position.symbol) != self.terms.scales(state.symbol)
         ):
             self._lose(position, time_msc)
-            position = None
+            position = self._held(state.position_id, state.symbol, time_msc)  # where it nets, the symbol may have had another
         volume, price = self.terms.sizes(state)
         position = position or self._reopen_ghost(state)
         if position is None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ledger import (
     Account,
+    Adjusted,
     DriftCorrected,
     Event,
     FillRecorded,
@@ -30,7 +31,7 @@ from ledger.clock import utc_text_us
 from ledger.json_views import replay_json, trade_json
 from tests.support.model import Picture, picture
 from tests.support.strategies import History, histories, in_batches, records, revised_histories, seconds
-from tools.testkit.stories import opened, shown
+from tools.testkit.stories import START_MSC, opened, shown
 
 # ------------------------------------------------------------------------------------------------------------ comparing
 
@@ -342,3 +343,40 @@ def test_corrections_hold_until_late_deals_explain_them(data):
 
 def volumes(portfolio: Portfolio) -> list[tuple[int, Side, Decimal]]:
     return [(one.position_id, one.side, one.volume) for one in portfolio.positions.values()]
+
+
+_ASSERTED = st.builds(
+    dict,
+    position_id=st.integers(1, 3),
+    symbol=st.sampled_from(["EURUSD", "USDJPY"]),
+    side=st.sampled_from(["buy", "sell"]),
+    volume=st.sampled_from(["0.10", "0.20"]),
+    price_open=st.just("1.07"),
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["recovered", "drift", "ghost", "adjusted"]), _ASSERTED, _ASSERTED), max_size=8))
+def test_whatever_is_asserted_a_symbol_that_nets_has_one_position(assertions):
+    """Also where what is seen of a position names another symbol, or another side, and another position had it."""
+    account = opened("netting")
+    for number, (what, one, other) in enumerate(assertions, 1):
+        before, after = PositionState(**one), PositionState(**(other | {"position_id": one["position_id"]}))
+        when: dict[str, Any] = {"time_msc": START_MSC + number * 1000}
+        event = {
+            "recovered": PositionRecovered(position=before, caused_by=number, **when),
+            "drift": DriftCorrected(before=before, after=after, caused_by=number, **when),
+            "ghost": GhostClosed(before=before, caused_by=number, **when),
+            "adjusted": Adjusted(operator="ann", reason="seen", after=after, **when),
+        }[what]
+        account.record(event)
+        held = [one.symbol for one in account.portfolio.positions.values()]
+        assert len(held) == len(set(held))
+    for number, one in enumerate(account.portfolio.positions.values(), 1):
+        account.record(
+            FillRecorded(
+                deal=number, position_id=one.position_id, symbol=one.symbol, side="sell" if one.side is Side.BUY else "buy",
+                entry="out", volume=one.volume, price="1.07", time_msc=START_MSC + (len(assertions) + number) * 1000,
+            )
+        )  # fmt: skip
+    assert not account.portfolio.positions
+    is_sound(account)
