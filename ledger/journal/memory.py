@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Condition, RLock
 from typing import Unpack
@@ -16,6 +16,7 @@ from ledger.journal.admission import Admission, admit_verbatim, start, uses_symb
 from ledger.journal.checkpoints import Checkpoint, Mark, order_of, select
 from ledger.journal.evidence import StoredEvidence, compress, decompress, referenced
 from ledger.journal.health import SyncHealth, merged
+from ledger.journal.notices import RESOLVED, SentNotice
 from ledger.journal.watch import AppendListener, MemoryListener
 from ledger.marks import Mark as AccountMark
 from ledger.marks import MarkColumns, from_columns, to_columns
@@ -44,6 +45,7 @@ class MemoryJournal:
         self._seals: dict[str, None] = {}
         self._health: dict[AccountId, SyncHealth] = {}
         self._marks: dict[AccountId, dict[int, MarkColumns]] = {}
+        self._notices: dict[tuple[str, str, int], SentNotice] = {}
 
     @classmethod
     def copy_of(cls, journal: Journal, accounts: Sequence[AccountId], now_us: Callable[[], int]) -> MemoryJournal:
@@ -159,6 +161,31 @@ class MemoryJournal:
             for at_us in old:
                 del kept[at_us]
             return len(old)
+
+    def sent_notices(self, keys: Collection[str] = ()) -> list[SentNotice]:
+        wanted = set(keys)
+        with self._lock:
+            found = list(self._notices.values())
+        ended = {(one.key, one.channel) for one in found if one.stage == RESOLVED}
+        return sorted(one for one in found if one.key in wanted or (one.key, one.channel) not in ended)
+
+    def save_notice(self, sent: SentNotice) -> None:
+        with self._lock:
+            self._notices.setdefault((sent.key, sent.channel, sent.stage), sent)
+
+    def last_deliveries(self) -> dict[str, int]:
+        with self._lock:
+            found = sorted(self._notices.values(), key=lambda one: one.sent_us)
+        return {one.channel: one.sent_us for one in found}
+
+    def delete_notices(self, before_us: int) -> int:
+        with self._lock:
+            found = list(self._notices.values())
+            ended = {(one.key, one.channel) for one in found if one.stage == RESOLVED and one.sent_us < before_us}
+            old = [one for one in found if (one.key, one.channel) in ended]
+            for one in old:
+                del self._notices[one.key, one.channel, one.stage]
+        return len(old)
 
     def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
         with self._lock:
