@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
-from attrs import evolve, fields, frozen
+from attrs import evolve, field, fields, frozen
 
+from ledger import alert_settings
+from ledger.alert_settings import AlertSettings
 from ledger.errors import BadValue
 from ledger.gateway.forms import Form
 from ledger.marks import KEEP_DAYS, KEEP_DAYS_MAX, KEEP_DAYS_MIN
@@ -52,7 +54,7 @@ class _Marks(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
-    """What a file may hold. The settings of ``policy`` are those of ``ReconcilePolicy``."""
+    """What a file may hold. For ``policy`` see ``ReconcilePolicy``, for ``alerts`` ``alert_settings``."""
 
     journal: str | None = None
     gateway: _Gateway = msgspec.field(default_factory=_Gateway)
@@ -61,6 +63,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     policy: dict[str, Any] = {}
     seal: _Seal = msgspec.field(default_factory=_Seal)
     marks: _Marks = msgspec.field(default_factory=_Marks)
+    alerts: dict[str, Any] = {}
 
 
 _GATEWAY_PATHS: Final = ("server_key", "client_key")
@@ -80,6 +83,7 @@ class Configuration:
         policy: What to do about disagreements.
         seal_key: The secret key to seal with.
         keep_marks_days: So many days marks are there.
+        alerts: Who is notified, and when.
     """
 
     path: Path | None = None
@@ -91,6 +95,7 @@ class Configuration:
     policy: ReconcilePolicy = DEFAULT
     seal_key: str | None = None
     keep_marks_days: int = KEEP_DAYS
+    alerts: AlertSettings = field(factory=AlertSettings)
 
     def __str__(self) -> str:
         return str(self.path) if self.path is not None else f"no {NAME}"
@@ -152,6 +157,7 @@ def read(path: Path) -> Configuration:
         checked = msgspec.convert(raw, _File)
         policy = ReconcilePolicy(**checked.policy)
         gateways = {AccountId.parse(name): _with_paths(table, path) for name, table in raw.get("gateways", {}).items()}
+        alerts = alert_settings.read(checked.alerts, path.parent)
     except msgspec.ValidationError as error:
         raise BadValue(f"{path}: {_where(str(error))}") from None
     except (TypeError, ValueError, BadValue) as error:
@@ -164,6 +170,7 @@ def read(path: Path) -> Configuration:
         interval_sec=checked.sync.interval_sec,
         policy=policy,
         keep_marks_days=checked.marks.keep_days,
+        alerts=alerts,
         seal_key=None if checked.seal.key is None else str(path.parent / checked.seal.key),
     )
 
@@ -204,6 +211,7 @@ def _unknown(raw: Mapping[str, Any]) -> Iterator[tuple[str, str, tuple[str, ...]
     gateways = raw.get("gateways")
     if isinstance(gateways, Mapping):
         tables += [(f"gateways.{name!r}", table, _Gateway.__struct_fields__) for name, table in gateways.items()]
+    tables += alert_settings.tables(raw.get("alerts"))
     for table, content, settings in tables:
         if isinstance(content, Mapping):
             yield from ((f"setting in [{table}]", name, settings) for name in content if name not in settings)

@@ -32,12 +32,12 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"journal"},
     {"reconcile"},
     {"gateway", "imports", "seals"},
-    {"proof", "safety", "testing"},
+    {"proof", "safety", "testing", "alert_settings"},
     {"service"},
     {"order_manager", "frames"},
     {"reconciler", "adjustments", "order_decisions", "config"},
     {"engines"},
-    {"json_views", "event_lines", "importer", "exporter", "daemon"},
+    {"json_views", "event_lines", "importer", "exporter", "daemon", "alerts"},
     {"importing", "exporting", "corrections"},  # old names, for one minor version
     {"ledger"},  # ledger/__init__.py: the names that users import
     {"cli"},
@@ -77,10 +77,11 @@ IMPURE_MODULES: Final = {
 }
 LIBRARIES: Final = {  # library -> the modules that may use it
     "alembic": {"journal"},
+    "apprise": {"alerts"},
     "attrs": {module for layer in LAYERS for module in layer},
     "click": {"cli", "gateway"},
     "cryptography": {"seals"},
-    "msgspec": {"config", "gateway", "journal"},
+    "msgspec": {"alert_settings", "config", "gateway", "journal"},
     "psycopg": {"journal"},
     "pandas": {"frames"},
     "polars": {"frames"},
