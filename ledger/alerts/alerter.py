@@ -17,6 +17,7 @@ from ledger.alerts.delivery import Delivery, Log, Parcel
 from ledger.alerts.lifecycle import Due, due, going_on, reached_stages, superseded
 from ledger.alerts.notices import Notice, State
 from ledger.alerts.survey import Look, Survey
+from ledger.clock import SECOND_US
 from ledger.errors import LedgerError
 from ledger.journal.notices import RESOLVED, SentNotice
 from ledger.service import Ledger
@@ -25,6 +26,9 @@ from ledger.service import Ledger
 LOOK_SEC: Final = 5.0
 #: So long a round waits for more appends, and at most so long for a signal to stop.
 _GATHER_SEC: Final = 0.2
+#: So many days it is known which notices were sent of what is over.
+_KEEP_DAYS: Final = 90
+_DAY_US: Final = 86_400 * SECOND_US
 
 
 @frozen(kw_only=True)
@@ -62,6 +66,7 @@ class Alerter:
         self._settings = settings
         self._log = log
         self._is_away = False
+        self._deleted_us: int | None = None
         self.deliveries = {
             name: Delivery(name, opened(channel), ledger.journal, now_us=ledger.now_us, log=log, monotonic=monotonic)
             for name, channel in settings.channels.items()
@@ -81,6 +86,7 @@ class Alerter:
         sent = store.sent_notices(keys)
         for key, channel in superseded(sent, set(keys), look.ending):
             store.save_notice(SentNotice(key=key, channel=channel, stage=RESOLVED, sent_us=look.now_us))
+        self._delete_old(look.now_us)
         dues = due(look.conditions, sent, self._settings, look.now_us, look.ending)
         notices = self._notices(look, dues)
         repeated = _repeated(look.conditions, sent)
@@ -130,6 +136,12 @@ class Alerter:
         until = time.monotonic() + seconds
         for one in self._lanes():
             one.close(max(0.0, until - time.monotonic()))
+
+    def _delete_old(self, now_us: int) -> None:
+        """Delete once a day what ended long ago."""
+        if self._deleted_us is None or now_us - self._deleted_us >= _DAY_US:
+            self._ledger.journal.delete_notices(now_us - _KEEP_DAYS * _DAY_US)
+            self._deleted_us = now_us
 
     def _lanes(self) -> list[Delivery | DeadmanSwitch]:
         return [*self.deliveries.values(), *([] if self.deadman is None else [self.deadman])]

@@ -24,9 +24,11 @@ from ledger.alerts.conditions import (
 )
 from ledger.alerts.lifecycle import Ending, going_on
 from ledger.alerts.notices import Outcome
+from ledger.clock import SECOND_US
 from ledger.codec import Stored, recorded
 from ledger.errors import LedgerError
 from ledger.events import Adjusted, BreakClosed, BreakOpened
+from ledger.journal import Difference
 from ledger.journal.notices import SentNotice
 from ledger.orders.view import Orders
 from ledger.portfolio import Portfolio
@@ -35,6 +37,8 @@ from ledger.service import Account, Ledger
 from ledger.values import AccountId
 from ledger.views import Break
 
+#: So often it is looked whether what protects the events is as it was made.
+_SCHEMA_US: Final = 3600 * SECOND_US
 #: Below so much free space a journal in a file is about to stop.
 FREE_BYTES_MIN: Final = 1024**3
 _UNVERIFIED: Final = (Danger.DEGRADED, Danger.STALE)
@@ -42,8 +46,8 @@ _NEAR: Final = 20  # events of one append are so near to one another, by version
 
 #: Returns the states of the limits of some accounts at a moment (UTC, microseconds).
 LimitSource = Callable[[Ledger, Sequence[AccountId], int], Iterable[LimitState]]
-#: Returns the likely cause of an open break in words, None where none is known.
-CauseSource = Callable[[Account, Break], str | None]
+#: Returns the likely causes of an account's open breaks in words: version of the first sighting -> cause.
+CauseSource = Callable[[Account], Mapping[int, str]]
 
 
 @frozen(kw_only=True)
@@ -53,6 +57,7 @@ class _Read:
     version: int
     portfolio: Portfolio | None = None
     orders: Orders | None = None
+    causes: Mapping[int, str] = {}
     error: str | None = None
 
 
@@ -102,6 +107,8 @@ class Look:
                 return Ending.UNKNOWN
             rest = key.removeprefix(account_prefix(self.journal_id, account))
             return self._limit_ending(account, rest) if rest.startswith("limit:") else Ending.OVER
+        if key.startswith(journal_prefix(self.journal_id, "schema")):
+            return Ending.OVER
         if key.startswith(journal_prefix(self.journal_id, "disk")):
             return Ending.OVER if self.is_disk_known else Ending.UNKNOWN
         servers = {server_prefix(self.journal_id, one.server) for one in self.accounts}
@@ -133,7 +140,7 @@ class Survey:
         accounts: frozenset[AccountId] | None = None,
         attempts_max: int = 3,
         limits: LimitSource = lambda *_: (),
-        causes: CauseSource = lambda *_: None,
+        causes: CauseSource = lambda _: {},
     ) -> None:
         self._ledger = ledger
         self._journal_id = ledger.journal.identity()
@@ -145,6 +152,7 @@ class Survey:
         self._opened_us: dict[tuple[AccountId, int], int] = {}
         self._unsafe_since_us: dict[AccountId, int] = {}
         self._inhibited_us: dict[str, int] = {}
+        self._schema: tuple[int, tuple[Difference, ...]] | None = None
 
     def look(self, sent: Sequence[SentNotice]) -> Look:
         """Return what is wrong now.
@@ -173,6 +181,7 @@ class Survey:
             syncs += sync
         limits = list(self._limits(self._ledger, names, now_us))
         disk, is_disk_known = self._disk(open_keys, now_us)
+        disk += self._unprotected(open_keys, now_us)
         servers = Counter(name.server for name in names)
         prefixes = {server: server_prefix(self._journal_id, server) for server in servers}
         keys = {server: open_keys[prefix] for server, prefix in prefixes.items() if prefix in open_keys}
@@ -202,9 +211,11 @@ class Survey:
         """Return an account at a version, read anew only where that is another."""
         known = self._read.get(name)
         if known is None or known.version != version:
+            account = self._ledger.account(name)
             try:
-                at, portfolio, orders = self._ledger.account(name).current_with_orders()
-                known = _Read(version=at, portfolio=portfolio, orders=orders)
+                at, portfolio, orders = account.current_with_orders()
+                causes = self._causes(account) if portfolio.breaks else {}
+                known = _Read(version=at, portfolio=portfolio, orders=orders, causes=causes)
             except LedgerError as error:
                 if error.retryable:
                     raise
@@ -227,7 +238,7 @@ class Survey:
             unknown=[one for one in orders.open_orders(at_utc_msc=now_us // 1000) if one.is_unknown],
             halts=orders.halts.items(),
         )
-        breaks = [self._break(name, one, portfolio, verdict) for one in portfolio.breaks]
+        breaks = [self._break(name, one, read, verdict) for one in portfolio.breaks]
         if verdict.danger not in _UNVERIFIED:
             return verdict, breaks, []
         clock = portfolio.terms.clock
@@ -240,12 +251,15 @@ class Survey:
         key = open_keys.get(f"{account_prefix(self._journal_id, name)}sync:")
         return verdict, breaks, [sync_condition(self._journal_id, name, verdict, since_us=since_us, key=key)]
 
-    def _break(self, name: AccountId, one: Break, portfolio: Portfolio, verdict: Verdict) -> Condition:
-        clock = portfolio.terms.clock
-        opened_us = clock.to_utc_msc(one.opened_msc) * 1000 if one.version is None else self._recorded_us(name, one.version)
+    def _break(self, name: AccountId, one: Break, read: _Read, verdict: Verdict) -> Condition:
+        if one.version is None:  # the fold itself found it
+            assert read.portfolio is not None
+            opened_us = read.portfolio.terms.clock.to_utc_msc(one.opened_msc) * 1000
+        else:
+            opened_us = self._recorded_us(name, one.version)
         return break_condition(
             self._journal_id, name, one, opened_us=opened_us, verdict=verdict, attempts_max=self._attempts_max,
-            cause=self._causes(self._ledger.account(name), one),
+            cause=None if one.version is None else read.causes.get(one.version),
         )  # fmt: skip
 
     def _recorded_us(self, name: AccountId, version: int) -> int:
@@ -318,6 +332,23 @@ class Survey:
             )
         ], True  # fmt: skip
 
+    def _unprotected(self, open_keys: Mapping[str, str], now_us: int) -> list[Condition]:
+        """Return the condition that what protects the events is not as it was made: somebody took a trigger away."""
+        if self._schema is None or not 0 <= now_us - self._schema[0] < _SCHEMA_US:
+            self._schema = now_us, self._ledger.journal.schema_differences()
+        missing = [one for one in self._schema[1] if one.is_protecting]
+        if not missing:
+            return []
+        prefix = journal_prefix(self._journal_id, "schema")
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        what = f"events can be changed: {missing[0].kind} {missing[0].name} is {missing[0].what}{more}"
+        return [
+            Condition(
+                key=open_keys.get(prefix) or f"{prefix}{now_us // 60_000_000}", kind="journal", what=what, since_us=None,
+                subject="not protected", command="ledger verify", has_grace=False,
+            )
+        ]  # fmt: skip
+
     # ---- what is over
 
     def ended(self, look: Look, key: str) -> tuple[Condition, Outcome]:
@@ -327,6 +358,9 @@ class Survey:
             JournalError: The journal does not answer.
         """
         account = look.account_of(key)
+        if account is None and key.startswith(journal_prefix(self._journal_id, "schema")):
+            gone = Condition(key=key, kind="journal", what="", since_us=None, subject="not protected")
+            return gone, Outcome(how="as it was made")
         if account is None:
             is_disk = key.startswith(journal_prefix(self._journal_id, "disk"))
             server = None if is_disk else key.removeprefix(f"ledger:{self._journal_id}:").rpartition(":server:")[0]

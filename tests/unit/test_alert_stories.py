@@ -19,6 +19,7 @@ from ledger.alerts.conditions import LimitState
 from ledger.alerts.notices import WIDTH
 from ledger.errors import CorruptEvent, JournalBusy
 from ledger.events import SyncDegraded, SyncRestored
+from ledger.journal import Difference
 from ledger.journal.memory import MemoryJournal
 from ledger.journal.notices import RESOLVED
 from tests.support.alerts import MINUTE, WEBHOOK, Desk, Receiver, ghost_opened, settings_file
@@ -398,6 +399,40 @@ def test_a_full_disk_is_reported_until_there_is_space(desk_of, receiver, monkeyp
     free["bytes"] = 2**31
     desk.round(60)
     assert arrived(receiver, 1) == [("desk", "resolved", "the journal: disk nearly full")]
+
+
+def test_a_trigger_that_somebody_took_away_is_reported_until_it_is_there_again(desk_of, receiver, monkeypatch):
+    desk = desk_of()
+    gone = Difference(kind="trigger", name="events_no_update", what="missing")
+    slow = Difference(kind="index", name="ix_events", what="missing")
+    for differences in ((slow,), (slow, gone), ()):
+        monkeypatch.setattr(desk.ledger.journal, "schema_differences", lambda found=differences: found)
+        for _ in range(3):
+            desk.round(1800)
+    assert arrived(receiver) == [("desk", state, "the journal: not protected") for state in ("open", "resolved")]
+    assert receiver.got[0].json()["what"] == "events can be changed: trigger events_no_update is missing"
+
+
+def test_a_likely_cause_is_stated(desk_of, receiver):
+    desk = desk_of()
+    version = desk.append(ghost_opened())
+    desk.alerter._survey._causes = lambda account: {version: f"likely a stop-out of {account.name}"}
+    desk.round(61)
+    assert receiver.got[0].json()["cause"] == "likely a stop-out of Broker-Live/70113"
+    assert "\ncause    likely a stop-out" in receiver.got[0].json()["text"]
+
+
+def test_what_ended_long_ago_is_forgotten(desk_of, receiver):
+    desk = desk_of()
+    version = desk.append(ghost_opened())
+    desk.round(61)
+    desk.close_break(version)
+    desk.round(1)
+    key = receiver.got[0].json()["key"]
+    for days, rows in ((89, 2), (2, 0)):
+        desk.round(days * 86_400)
+        assert len(desk.ledger.journal.sent_notices([key])) == rows
+    assert len(receiver.got) == 2
 
 
 def test_an_account_that_cannot_be_read_is_reported_and_nothing_of_it_is_resolved(desk_of, receiver, monkeypatch):

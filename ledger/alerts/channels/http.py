@@ -6,6 +6,7 @@ import base64
 import ssl
 import urllib.request
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -37,12 +38,17 @@ def request(url: str, *, timeout_sec: float, body: bytes | None = None, headers:
     made = urllib.request.Request(address, data=body, method="GET" if body is None else "POST")  # noqa: S310  # checked
     for name, content in {"User-Agent": _AGENT, **authorization, **(headers or {})}.items():
         made.add_unredirected_header(name, content)
-    secured = urllib.request.HTTPSHandler(context=ssl.create_default_context())
     try:
-        with urllib.request.build_opener(_NoRedirects(), secured).open(made, timeout=timeout_sec) as answer:
+        with _opener().open(made, timeout=timeout_sec) as answer:
             answer.read(1)
     except Exception as error:  # noqa: BLE001  # libraries raise much, and their texts repeat the URL
         raise DeliveryFailed(reason_of(error)) from None
+
+
+@cache
+def _opener() -> urllib.request.OpenerDirector:
+    """Return what sends requests. Reading the system's certificates takes longer than a request."""
+    return urllib.request.build_opener(_NoRedirects(), urllib.request.HTTPSHandler(context=ssl.create_default_context()))
 
 
 def _split(url: str) -> tuple[str, dict[str, str]]:
