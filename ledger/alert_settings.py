@@ -201,8 +201,8 @@ def tables(raw: object) -> Iterator[tuple[str, object, tuple[str, ...]]]:
     yield "alerts.deadman", raw.get("deadman"), _names(_Deadman)
     channels = raw.get("channels")
     for name, content in channels.items() if isinstance(channels, Mapping) else ():
-        kind = _TYPES.get(content.get("type", "")) if isinstance(content, Mapping) else None
-        if kind is not None:
+        word = content.get("type") if isinstance(content, Mapping) else None
+        if isinstance(word, str) and (kind := _TYPES.get(word)) is not None:
             yield f"alerts.channels.{name}", content, ("type", *_names(kind))
 
 

@@ -15,7 +15,7 @@ from ledger.alerts.conditions import Condition
 from ledger.alerts.deadman import DeadmanSwitch
 from ledger.alerts.delivery import Delivery, Log, Parcel
 from ledger.alerts.lifecycle import Due, due, going_on, reached_stages, superseded
-from ledger.alerts.notices import Notice, State
+from ledger.alerts.notices import Notice, Outcome, State
 from ledger.alerts.survey import Look, Survey
 from ledger.clock import SECOND_US
 from ledger.errors import LedgerError
@@ -137,6 +137,20 @@ class Alerter:
         for one in self._lanes():
             one.close(max(0.0, until - time.monotonic()))
 
+    def _ended(self, look: Look, key: str) -> tuple[Condition, Outcome]:
+        """Return what is over and how; of what cannot be read any more that it is over."""
+        try:
+            return self._survey.ended(look, key)
+        except Exception as error:  # one that cannot be described must not hold up the others
+            if isinstance(error, LedgerError) and error.retryable:
+                raise
+            self._log("warning", "not described", key=key, why=str(error) or type(error).__name__)
+            account = look.account_of(key)
+            gone = Condition(
+                key=key, kind="", what="", since_us=None, account=account, server=None if account is None else account.server
+            )
+            return gone, Outcome(how="over")
+
     def _delete_old(self, now_us: int) -> None:
         """Delete once a day what ended long ago."""
         if self._deleted_us is None or now_us - self._deleted_us >= _DAY_US:
@@ -154,7 +168,7 @@ class Alerter:
                 found.append((one, _notice(one.condition, one.stage, look.now_us)))
                 continue
             if one.key not in ended:
-                condition, outcome = self._survey.ended(look, one.key)
+                condition, outcome = self._ended(look, one.key)
                 ended[one.key] = Notice(
                     condition=condition, state=State.RESOLVED, stage=None, now_us=look.now_us, outcome=outcome
                 )

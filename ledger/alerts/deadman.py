@@ -47,8 +47,7 @@ class DeadmanSwitch:
         self._log = log
         self._monotonic = monotonic
         self._due_at = 0.0
-        self.has_failed = False
-        self._lane = Lane("ledger-alert deadman")
+        self._lane = Lane("ledger-alert deadman", lambda error: self._unsent("?", type(error).__name__))
 
     def start(self) -> None:
         """Report that the alerter has started."""
@@ -76,7 +75,8 @@ class DeadmanSwitch:
             url = parts._replace(path=parts.path.rstrip("/") + signal if signal else parts.path).geturl()
             request(url, timeout_sec=self._settings.timeout_sec)
         except (DeliveryFailed, BadValue, ValueError) as error:
-            why = "expected a URL" if type(error) is ValueError else str(error)
-            self.has_failed = True
-            self._due_at = self._monotonic() + min(_AGAIN_SEC, self._settings.every_sec)
-            self._log("error", "dead-man signal not sent", signal=signal or "alive", why=why)
+            self._unsent(signal or "alive", "expected a URL" if type(error) is ValueError else str(error))
+
+    def _unsent(self, signal: str, why: str) -> None:
+        self._due_at = self._monotonic() + min(_AGAIN_SEC, self._settings.every_sec)
+        self._log("error", "dead-man signal not sent", signal=signal, why=why)

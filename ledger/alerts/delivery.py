@@ -76,7 +76,7 @@ class Delivery:
         self._not_before = 0.0
         self._refreshed_at: float | None = None
         self._stopping = Event()
-        self._lane = Lane(f"ledger-alert {name}")
+        self._lane = Lane(f"ledger-alert {name}", self._broken)
 
     def offer(self, parcels: Sequence[Parcel]) -> None:
         """Have notices sent, instead of those that wait; not before a channel that failed is due again."""
@@ -142,18 +142,28 @@ class Delivery:
         try:
             sent = SentNotice(key=one.due.key, stage=one.due.stage, channel=self.name, sent_us=self._now_us())
             self._store.save_notice(sent)
-        except LedgerError as error:
-            self._log("warning", "not recorded", channel=self.name, key=one.due.key, why=str(error))
+        except Exception as error:  # noqa: BLE001  # it was sent: whatever it is, it must not be sent again
+            why = str(error) if isinstance(error, LedgerError) else type(error).__name__
+            self._log("warning", "not recorded", channel=self.name, key=one.due.key, why=why)
             return False
         return True
 
     def _failed(self, one: Parcel, why: str) -> None:
         self.results["failed"] += 1
         self._failures[one.id] += 1
-        pause_sec = min(_PAUSE_MAX_SEC, _PAUSE_SEC * 2 ** min(self._failed_in_row, 20))
+        pause_sec = self._pause()
+        self._log("error", "not sent", channel=self.name, **_named(one.notice), why=why, again_sec=pause_sec)
+
+    def _broken(self, error: Exception) -> None:
+        """Report a fault of ours, without its text, and go on later."""
+        self._log("error", "delivery failed", channel=self.name, why=type(error).__name__, again_sec=self._pause())
+
+    def _pause(self) -> float:
+        """Send nothing for a while, longer each time, and return how many seconds."""
+        pause_sec = min(_PAUSE_MAX_SEC, _PAUSE_SEC * float(2 ** min(self._failed_in_row, 20)))
         self._failed_in_row += 1
         self._not_before = self._monotonic() + pause_sec
-        self._log("error", "not sent", channel=self.name, **_named(one.notice), why=why, again_sec=pause_sec)
+        return pause_sec
 
 
 def _named(notice: Notice) -> dict[str, object]:

@@ -11,9 +11,11 @@ class Lane:
 
     Args:
         name: Of the thread.
+        failed: Called with what a job raised: the lane goes on.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, failed: Callable[[Exception], object]) -> None:
+        self._failed = failed
         self._changed = Condition()
         self._waiting: Callable[[], object] | None = None
         self._is_busy = False
@@ -53,4 +55,7 @@ class Lane:
                 if self._waiting is None:
                     return
                 job, self._waiting, self._is_busy = self._waiting, None, True
-            job()
+            try:
+                job()
+            except Exception as error:  # noqa: BLE001  # whatever it is, the next job may succeed
+                self._failed(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,6 +43,7 @@ _SCHEMA_US: Final = 3600 * SECOND_US
 #: Below so much free space a journal in a file is about to stop.
 FREE_BYTES_MIN: Final = 1024**3
 _UNVERIFIED: Final = (Danger.DEGRADED, Danger.STALE)
+_logger: Final = logging.getLogger("ledger.alerts")
 _NEAR: Final = 20  # events of one append are so near to one another, by version and by microsecond
 
 #: Returns the states of the limits of some accounts at a moment (UTC, microseconds).
@@ -179,7 +181,7 @@ class Survey:
             verdicts[name], found, sync = self._judged(name, read, open_keys, now_us)
             breaks += found
             syncs += sync
-        limits = list(self._limits(self._ledger, names, now_us))
+        limits = self._limit_states(names, now_us)
         disk, is_disk_known = self._disk(open_keys, now_us)
         disk += self._unprotected(open_keys, now_us)
         servers = Counter(name.server for name in names)
@@ -214,14 +216,32 @@ class Survey:
             account = self._ledger.account(name)
             try:
                 at, portfolio, orders = account.current_with_orders()
-                causes = self._causes(account) if portfolio.breaks else {}
+                causes = self._likely_causes(account) if portfolio.breaks else {}
                 known = _Read(version=at, portfolio=portfolio, orders=orders, causes=causes)
-            except LedgerError as error:
-                if error.retryable:
+            except Exception as error:  # whatever it is, it is one account's: the others are looked at
+                if isinstance(error, LedgerError) and error.retryable:
                     raise
-                known = _Read(version=version, error=str(error))
+                known = _Read(version=version, error=str(error) or type(error).__name__)
             self._read[name] = known
         return known
+
+    def _likely_causes(self, account: Account) -> Mapping[int, str]:
+        try:
+            return self._causes(account)
+        except Exception as error:  # a break is reported whether its cause can be found or not
+            if isinstance(error, LedgerError) and error.retryable:
+                raise
+            _logger.warning("the causes of the breaks of %s cannot be found: %s", account.name, error)
+            return {}
+
+    def _limit_states(self, names: Sequence[AccountId], now_us: int) -> list[LimitState]:
+        try:
+            return list(self._limits(self._ledger, names, now_us))
+        except Exception as error:  # breaks are reported whether limits can be computed or not
+            if isinstance(error, LedgerError) and error.retryable:
+                raise
+            _logger.warning("the limits cannot be computed: %s", error)
+            return []
 
     def _judged(
         self, name: AccountId, read: _Read, open_keys: Mapping[str, str], now_us: int

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
+import smtplib
+import ssl
 import string
 import traceback
+import urllib.error
+from email.message import Message
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -106,6 +112,36 @@ def test_no_secret_is_ever_shown(servers, tmp_path_factory, capfd, heard, data, 
     everything = "\n".join(shown)
     for one in {secret, hmac, quote(secret), secret.lower()}:
         assert one not in everything
+
+
+_FAILURES = (
+    ValueError, OSError, http.client.HTTPException, http.client.InvalidURL, ssl.SSLError, TimeoutError, RuntimeError,
+    urllib.error.URLError, lambda text: urllib.error.URLError(ConnectionRefusedError(111, text)),
+    lambda text: urllib.error.HTTPError(text, 404, text, Message(), None),
+    lambda text: smtplib.SMTPResponseException(535, text), lambda text: smtplib.SMTPRecipientsRefused({text: (550, text)}),
+    lambda text: OSError(2, text, text), lambda text: UnicodeEncodeError("latin-1", text, 0, 1, text),
+)  # fmt: skip
+
+
+class Broken:
+    refresh_sec: float | None = None
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def send(self, _: Any) -> None:
+        raise self.error
+
+
+@given(SECRETS, st.sampled_from(_FAILURES))
+def test_the_text_of_no_error_is_passed_on(secret, make):
+    error = make(secret)
+    with pytest.raises(DeliveryFailed) as failed:
+        send(Broken(error), desk_notice())
+    assert str(failed.value)
+    assert secret not in "".join(traceback.format_exception(failed.value))
+    if hasattr(error, "close"):
+        error.close()
 
 
 def desk_notice():

@@ -87,6 +87,8 @@ MAIL = '[alerts.channels.c]\ntype="smtp"\nhost="h"\nfrom="a@b"\nto=["c@d"]\n'
         ('[alerts]\naccounts = ["x"]', r"SERVER/LOGIN"),
         ('[alerts.channels.c]\nurl_file = "u"', r'channels.c: expected type = "webhook|smtp|command'),
         ('[alerts.channels.c]\ntype = "sms"', r'expected type = ".*", found sms'),
+        ('[alerts.channels.c]\ntype = ["sms"]', r'expected type = ".*", found \['),
+        ("[alerts.channels]\nc = 3", r'expected type = ".*", found none'),
         ('[alerts.channels."a b"]\ntype = "webhook"', r"expected a plain name"),
         ('[alerts.channels.c]\ntype = "webhook"', r'expected url_file = "FILE" or url_env = "NAME".*found neither'),
         (f'{CHANNEL}url_env = "U"', r"expected url_file or url_env, found both"),

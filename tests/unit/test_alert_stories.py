@@ -269,6 +269,38 @@ def test_what_was_sent_and_could_not_be_recorded_is_recorded_later_and_not_sent_
     assert (len(receiver.got), len(journal.sent_notices())) == (1, 1)
 
 
+def test_a_fault_of_ours_in_one_channel_ends_neither_it_nor_the_others(desk_of, receiver, monkeypatch):
+    desk = desk_of(text=THREE.replace('[["desk"], ["desk", "mail"], ["phone"]]', '[["desk", "mail"]]'))
+    monkeypatch.setattr(desk.alerter.deliveries["mail"], "_send", lambda _: 1 / 0)
+    desk.append(ghost_opened())
+    desk.round(61)
+    assert arrived(receiver) == [("desk", "open", GHOST)]
+    assert desk.log.of("delivery failed") == [
+        {"level": "error", "event": "delivery failed", "channel": "mail", "why": "ZeroDivisionError", "again_sec": 1.0}
+    ]
+    monkeypatch.undo()
+    desk.round(5)
+    assert arrived(receiver, 1) == [("mail", "open", GHOST)]
+
+
+def test_what_stops_causes_limits_or_one_account_stops_nothing_else(desk_of, receiver, monkeypatch, caplog):
+    desk = desk_of(ACCOUNT, OTHER)
+    survey = desk.alerter._survey
+    survey._causes = survey._limits = lambda *_: 1 / 0
+    monkeypatch.setattr(desk.ledger.account(OTHER), "current_with_orders", lambda: 1 / 0)
+    version = desk.append(ghost_opened())
+    desk.round(61)
+    assert sorted(title for _, _, title in arrived(receiver)) == [GHOST, "Broker-Live/70114: unreadable"]
+    assert {message.partition(":")[0] for message in caplog.messages} == {
+        "the causes of the breaks of Broker-Live/70113 cannot be found", "the limits cannot be computed",
+    }  # fmt: skip
+    monkeypatch.setattr(survey, "ended", lambda *_: 1 / 0)
+    desk.close_break(version)
+    desk.round(1)
+    ended = receiver.got[-1].json()
+    assert (ended["state"], ended["outcome"]["how"], ended["account"]["login"]) == ("resolved", "over", 70113)
+
+
 def test_a_webhook_is_signed_and_has_keys(desk_of, receiver):
     desk = desk_of(text=f'{WEBHOOK}secret_file = "hmac"\n', hmac="sésame")
     version = desk.append(ghost_opened())

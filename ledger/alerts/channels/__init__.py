@@ -29,7 +29,7 @@ class Sender(Protocol):
     #: How often the receiver has to be sent what goes on, in seconds; None where it remembers by itself.
     refresh_sec: float | None
 
-    def send(self, notice: Notice) -> None:
+    def send(self, notice: Notice, /) -> None:
         """Send a notice; the channel accepted it when this returns.
 
         Raises:
@@ -98,7 +98,7 @@ def reason_of(error: BaseException) -> str:
         case urllib.error.URLError() if isinstance(error.reason, BaseException):
             return reason_of(error.reason)
         case ssl.SSLError():
-            return f"TLS: {error.reason or 'failed'}"
+            return f"TLS: {getattr(error, 'reason', None) or 'failed'}"
         case smtplib.SMTPResponseException():
             return f"the mail server answered {error.smtp_code}"
         case smtplib.SMTPRecipientsRefused():
