@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from attrs import asdict
+
 from ledger.clock import ClockRule, utc_text, utc_text_us
 from ledger.codec import plain_fields
 from ledger.errors import BadValue, DealConflict
@@ -18,6 +20,7 @@ from ledger.journal import Head
 from ledger.journal.verify.walk import Problem
 from ledger.orders.view import Order
 from ledger.portfolio import Portfolio
+from ledger.results import MONEY_FIGURES, HoldingResults, Results
 from ledger.service import Verification
 from ledger.terms import AccountTerms
 from ledger.values import AccountId, plain, unsigned_magic
@@ -405,6 +408,21 @@ def open_break_json(one: Break, terms: AccountTerms, now_us: int) -> Json:
         "confirmations": one.confirmations,
         "attempts": one.attempts,
     }  # fmt: skip
+
+
+def results_json(results: Results, *, digits: int = 0, holding: HoldingResults | None = None) -> Json:
+    """The figures of MT5's Results section under MT5's names; ``digits`` are the decimals of the currency.
+
+    Counts are numbers, all else is text; null where a figure is not defined, or rests on a balance that is not known.
+    """
+    block: Json = {name: _figure(value, digits if name in MONEY_FIGURES else 0) for name, value in asdict(results).items()}
+    if holding is not None:
+        block |= {f"position_holding_time_{name}": value for name, value in asdict(holding).items()}
+    return block
+
+
+def _figure(value: Decimal | int | None, digits: int) -> str | int | None:
+    return plain(value, decimals=digits) if isinstance(value, Decimal) else value
 
 
 def heads_json(heads: Mapping[AccountId, Head]) -> list[Json]:

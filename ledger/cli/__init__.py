@@ -59,7 +59,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "sandbox": ("ledger.cli.sandbox", "Run a simulated MT5 terminal to develop and test against."),
     "gateway": ("ledger.cli.gateway", "Answer for a MetaTrader 5 terminal, beside it."),
     "keys": ("ledger.cli.keys", "Make and authorise keys for gateways, and for seals."),
-    "export": ("ledger.cli.backup", "Write events to Parquet, CSV or JSON lines."),
+    "export": ("ledger.cli.backup", "Write events, trades, positions or balances to Parquet, CSV or JSON lines."),
     "backup": ("ledger.cli.backup", "Copy the journal to a file, while it is in use."),
     "restore": ("ledger.cli.backup", "Restore a journal from a backup."),
     "seal": ("ledger.cli.seal", "Write a signed statement of all account heads."),
