@@ -14,6 +14,7 @@ import click
 from ledger.alert_settings import AlertSettings
 from ledger.alerts.alerter import Alerter
 from ledger.alerts.delivery import Log
+from ledger.alerts.sources import causes_of, limits_of
 from ledger.alerts.survey import Survey
 from ledger.alerts.trial import Tried, send_tests
 from ledger.cli.options import configuration, configuration_note, journal_option, json_option, open_ledger
@@ -211,7 +212,10 @@ def _watch(ledger: Ledger, settings: AlertSettings) -> int:
 
 
 def _alerter(ledger: Ledger, settings: AlertSettings, log: Log) -> Alerter:
-    survey = Survey(ledger, accounts=settings.accounts, attempts_max=configuration().policy.attempts_max)
+    found = configuration()
+    survey = Survey(
+        ledger, accounts=settings.accounts, attempts_max=found.policy.attempts_max, limits=limits_of(found), causes=causes_of,
+    )  # fmt: skip
     return Alerter(ledger, survey, settings, log=log)
 
 
