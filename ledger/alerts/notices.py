@@ -147,7 +147,8 @@ class Notice:
 
 def _named(kind: str, subject: str) -> str:
     """Return the kind, where the subject does not name it already."""
-    return "" if kind in ("sync", "server", "test", "journal") and subject else kind
+    is_named = kind in ("sync", "server", "test", "journal") or subject.partition(" ")[0] == kind
+    return "" if subject and is_named else kind
 
 
 def _time(time_us: int) -> str:

@@ -210,7 +210,7 @@ def health_of(account: AccountId, at_us: int, **fields: Any) -> SyncHealth:
     return evolve(known, **fields)
 
 
-def ghost_opened(position: int = 7, **fields: Any) -> BreakOpened:
+def ghost_opened(position: int | None = 7, **fields: Any) -> BreakOpened:
     """Return the first sighting of a ghost."""
     known: dict[str, Any] = {"kind": "ghost", "time_msc": START_US // 1000, "position_id": position, "symbol": "EURUSD",
              "ours": "buy 1 EURUSD @ 1.1"}  # fmt: skip

@@ -114,6 +114,14 @@ def test_a_notice_states_what_a_person_needs(desk_of, receiver):
     assert "ended    accepted, v5 by ann at 2026-01-05 10:01:01 UTC" in ended["text"]
 
 
+def test_a_break_of_a_figure_is_named_once(desk_of, receiver):
+    desk = desk_of()
+    desk.append(ghost_opened(None, kind="balance", symbol=None, field="balance", ours="100.00", theirs="99.50"))
+    desk.round(61)
+    assert arrived(receiver) == [("desk", "open", "Broker-Live/70113: balance")]
+    assert receiver.got[0].json()["safe_to_trade"] is True  # money that does not add up shows nothing about positions
+
+
 def test_a_break_that_closes_within_the_grace_period_is_never_reported(desk_of, receiver):
     desk = desk_of()
     version = desk.append(ghost_opened())
