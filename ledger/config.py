@@ -23,6 +23,7 @@ from ledger.alert_settings import AlertSettings
 from ledger.errors import BadValue
 from ledger.gateway.forms import Form
 from ledger.marks import KEEP_DAYS, KEEP_DAYS_MAX, KEEP_DAYS_MIN
+from ledger.orders.monitor_values import MonitorRules
 from ledger.reconcile.policy import DEFAULT, ReconcilePolicy
 from ledger.text import visible
 from ledger.values import AccountId
@@ -54,7 +55,7 @@ class _Marks(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
-    """What a file may hold. For ``policy`` see ``ReconcilePolicy``, for ``alerts`` ``alert_settings``."""
+    """What it may hold: ``ReconcilePolicy`` has those of policy, ``MonitorRules`` of monitors, ``alert_settings`` of alerts."""
 
     journal: str | None = None
     gateway: _Gateway = msgspec.field(default_factory=_Gateway)
@@ -63,6 +64,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     policy: dict[str, Any] = {}
     seal: _Seal = msgspec.field(default_factory=_Seal)
     marks: _Marks = msgspec.field(default_factory=_Marks)
+    monitors: dict[str, Any] = {}
     alerts: dict[str, Any] = {}
 
 
@@ -83,6 +85,7 @@ class Configuration:
         policy: What to do about disagreements.
         seal_key: The secret key to seal with.
         keep_marks_days: So many days marks are there.
+        monitors: Account -> what it may lose.
         alerts: Who is notified, and when.
     """
 
@@ -95,6 +98,7 @@ class Configuration:
     policy: ReconcilePolicy = DEFAULT
     seal_key: str | None = None
     keep_marks_days: int = KEEP_DAYS
+    monitors: Mapping[AccountId, MonitorRules] = {}
     alerts: AlertSettings = field(factory=AlertSettings)
 
     def __str__(self) -> str:
@@ -157,6 +161,7 @@ def read(path: Path) -> Configuration:
         checked = msgspec.convert(raw, _File)
         policy = ReconcilePolicy(**checked.policy)
         gateways = {AccountId.parse(name): _with_paths(table, path) for name, table in raw.get("gateways", {}).items()}
+        monitors = dict(_monitors(checked.monitors))
         alerts = alert_settings.read(checked.alerts, path.parent)
     except msgspec.ValidationError as error:
         raise BadValue(f"{path}: {_where(str(error))}") from None
@@ -170,9 +175,25 @@ def read(path: Path) -> Configuration:
         interval_sec=checked.sync.interval_sec,
         policy=policy,
         keep_marks_days=checked.marks.keep_days,
+        monitors=monitors,
         alerts=alerts,
         seal_key=None if checked.seal.key is None else str(path.parent / checked.seal.key),
     )
+
+
+def _monitors(tables: Mapping[str, Any]) -> Iterator[tuple[AccountId, MonitorRules]]:
+    names: dict[AccountId, str] = {}
+    for name, table in tables.items():
+        try:
+            account, rules = AccountId.parse(name), MonitorRules.of_table(table)
+        except BadValue as error:
+            raise BadValue(f'[monitors."{visible(name)}"]: {error}') from None
+        if account in names:
+            raise BadValue(
+                f'[monitors."{visible(name)}"] is {account}, as [monitors."{visible(names[account])}"] is: write one'
+            )
+        names[account] = name
+        yield account, rules
 
 
 def _parsed(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any
 
 from attrs import asdict
@@ -23,15 +23,18 @@ from ledger.portfolio import Portfolio
 from ledger.results import MONEY_FIGURES, HoldingResults, Results
 from ledger.service import Verification
 from ledger.terms import AccountTerms
-from ledger.values import AccountId, plain, unsigned_magic
+from ledger.values import EXACT, AccountId, plain, unsigned_magic
 from ledger.views import Break, Position, Trade, Unexplained
 
 if TYPE_CHECKING:  # most commands show nothing of a sync, and would load all of reconciliation
+    from ledger.equity import Equity, EquityRow
+    from ledger.monitors import MonitorState
     from ledger.order_decisions import Halt, Resolution
     from ledger.reconcile.compare import Disagreement, NewTicket
     from ledger.reconciler import SyncResult
 
 Json = dict[str, Any]
+_NOTHING = Decimal(0)
 
 
 def account_json(terms: AccountTerms) -> Json:
@@ -144,6 +147,36 @@ def balance_json(portfolio: Portfolio) -> Json:
         "deals_incomplete": totals.deals_incomplete,
         "deals_untold": totals.deals_incomplete,  # its old name, for one minor version
         "unexplained": [unexplained_json(one, terms.clock) for one in portfolio.unexplained],
+    }
+
+
+def balance_change_json(before: Portfolio, after: Portfolio, *, since: str, until: str | None) -> Json:
+    """How the money of an account changed between two moments: every figure is a difference but those of before and after.
+
+    ``adjusted`` is what no deal moved, of balance and credit together: assertions of the broker and adjustments of people.
+    """
+    terms, money = after.terms, _money(after.terms)
+    old, new = before.totals, after.totals
+    with localcontext(EXACT):
+        parts = {name: getattr(new, name) - getattr(old, name) for name in ("profit", "swap", "commission", "fee")}
+        cash = {kind: new.cash.get(kind, _NOTHING) - old.cash.get(kind, _NOTHING) for kind in sorted({*old.cash, *new.cash})}
+        balance, credit = after.balance - before.balance, after.credit - before.credit
+        adjusted = balance + credit - sum(parts.values()) - sum(cash.values())
+    return {
+        "account": account_json(terms),
+        "since": since,
+        "until": until,
+        "balance_before": money(before.balance),
+        "balance": money(balance),
+        "balance_after": money(after.balance),
+        "credit_before": money(before.credit),
+        "credit": money(credit),
+        "credit_after": money(after.credit),
+        **{name: money(amount) for name, amount in parts.items()},
+        "cash": {kind: money(amount) for kind, amount in cash.items()},
+        "adjusted": money(adjusted),
+        "deals": new.deals - old.deals,
+        "deals_incomplete": new.deals_incomplete - old.deals_incomplete,
     }
 
 
@@ -373,6 +406,73 @@ def sync_json(result: SyncResult, terms: AccountTerms | None, *, dry_run: bool) 
         "appended": result.appended,
         "version": result.version,
         "dry_run": dry_run,
+    }
+
+
+# ------------------------------------------------------------------------------------------------- equity, monitors
+
+
+def equity_json(found: Equity) -> Json:
+    """The equity of an account over a period. There is no row where there was no sample."""
+    terms = found.account.terms
+    return {
+        "account": account_json(terms),
+        "by": found.by,
+        "interval_sec": None if found.interval_us is None else found.interval_us / 1_000_000,
+        "equity_reported": found.is_reported,
+        "rows": [equity_row_json(row, terms) for row in found.rows],
+    }
+
+
+def equity_row_json(row: EquityRow, terms: AccountTerms) -> Json:
+    """One sample, minute or server day."""
+    bucket, money = row.bucket, _money(terms)
+    if row.mark is not None:
+        amounts = {name: getattr(row.mark, name) for name in ("balance", "credit", "floating", "equity", "margin")}
+        return {
+            "time": utc_text_us(row.begin_us),
+            "server_time_msc": row.mark.server_msc,
+            **{name: None if amount is None else money(amount) for name, amount in amounts.items()},
+            "equity_reported": row.mark.is_equity_reported,
+        }
+    return {
+        **({} if row.day is None else {"day": row.day}),
+        "begin": utc_text_us(row.begin_us),
+        "end": utc_text_us(row.end_us),
+        **{name: money(getattr(bucket, name)) for name in _PRICES},
+        **{f"{name}_time": utc_text_us(getattr(bucket, f"{name}_us")) for name in _PRICES},
+        "samples": bucket.samples,
+    }
+
+
+_PRICES = ("open", "high", "low", "close")
+
+
+def monitor_json(one: MonitorState, terms: AccountTerms | None) -> Json:
+    """The state of one limit of an account. Without terms the account is only named: it is not in the journal."""
+    from ledger.monitors import NOTE
+
+    money = plain if terms is None else _money(terms)
+    amounts = {name: getattr(one, name) for name in ("allowed", "used", "left", "level", "equity", "base")}
+    times = {
+        "as_of": one.as_of_us, "breached_at": one.breached_us, "day_start": one.day_start_us, "day_end": one.day_end_us,
+    }  # fmt: skip
+    return {
+        "account": name_json(one.account) if terms is None else account_json(terms),
+        "limit": one.limit,
+        "rule": str(getattr(one.rules, one.limit)),
+        "state": one.state.value,
+        "reason": one.reason,
+        **{name: None if amount is None else money(amount) for name, amount in amounts.items()},
+        "base_from": one.base_from,
+        "equity_reported": one.is_equity_reported,
+        **{name: None if at_us is None else utc_text_us(at_us) for name, at_us in times.items()},
+        "day": one.day,
+        "for_good": one.is_for_good,
+        "warn_at": str(one.rules.warn_at),
+        "unsafe_on_breach": one.rules.unsafe_on_breach,
+        "interval_sec": None if one.interval_us is None else one.interval_us / 1_000_000,
+        "note": NOTE,
     }
 
 

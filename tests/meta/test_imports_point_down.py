@@ -25,6 +25,7 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"terms"},
     {"positions", "postings", "snapshot", "order_messages", "marks", "results"},
     {"fold_order", "views", "holdings"},
+    {"filters"},
     {"portfolio"},
     {"orders", "bookings"},
     {"folds"},
@@ -37,7 +38,10 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"service"},
     {"order_manager", "frames"},
     {"reconciler", "adjustments", "order_decisions", "config"},
+    {"equity"},
+    {"monitors"},
     {"engines"},
+    {"subjects"},
     {"json_views", "event_lines", "importer", "exporter", "daemon", "alerts"},
     {"importing", "exporting", "corrections"},  # old names, for one minor version
     {"ledger"},  # ledger/__init__.py: the names that users import
@@ -62,6 +66,7 @@ PURE: Final = {
     "terms",
     "fold_order",
     "views",
+    "filters",
     "holdings",
     "bookings",
     "results",
