@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from attrs import evolve, field, fields, frozen
@@ -190,7 +190,7 @@ class Survey:
         conditions = [
             *breaks,
             *self._calmed(with_servers(self._journal_id, syncs, servers, keys), now_us),
-            *(each for one in limits for each in limit_conditions(self._journal_id, one)),
+            *self._limit_conditions(limits, verdicts),
             *disk,
         ]
         self._note_unsafe(verdicts, conditions, now_us)
@@ -242,6 +242,12 @@ class Survey:
                 raise
             _logger.warning("the limits cannot be computed: %s", error)
             return []
+
+    def _limit_conditions(self, limits: Iterable[LimitState], verdicts: Mapping[AccountId, Verdict]) -> Iterator[Condition]:
+        for one in limits:
+            verdict = verdicts.get(one.account)
+            for each in limit_conditions(self._journal_id, one):
+                yield each if verdict is None else evolve(each, is_safe=verdict.is_safe, why_unsafe=verdict.why)
 
     def _judged(
         self, name: AccountId, read: _Read, open_keys: Mapping[str, str], now_us: int

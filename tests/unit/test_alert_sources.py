@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import sys
-from decimal import Decimal
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from ledger import Ledger
-from ledger.alerts.conditions import LimitState
 from ledger.alerts.sources import causes_of, limits_of
+from ledger.config import Configuration
 from ledger.journal.memory import MemoryJournal
 from tests.support.journals import ACCOUNT, OTHER, START_US, Clock, opened
-
-MONITOR = {
-    "account": ACCOUNT, "limit": "daily_loss", "state": "near", "reason": None, "currency": "USD", "used": Decimal("81.50"),
-    "allowed": Decimal(100), "left": Decimal("18.50"), "day": "2026-01-04", "breached_us": None,
-}  # fmt: skip
+from tests.unit.test_monitors import HOUR, Book, monitored
 
 
 @pytest.fixture
@@ -36,29 +31,33 @@ def put(monkeypatch, name, **content):
     monkeypatch.setitem(sys.modules, name, module)
 
 
-def test_the_limits_of_the_watched_accounts_are_read(ledger, monkeypatch):
-    configuration = SimpleNamespace(monitors={ACCOUNT: "rules"})
-    asked = []
+@pytest.mark.parametrize(
+    ("equity", "state", "what"),
+    [
+        ("96000.01", "ok", "3999.99 of 5000.00 USD is lost, 1000.01 is left"),
+        ("96000", "near", "4000.00 of 5000.00 USD is lost, 1000.00 is left"),
+        ("94999.99", "breached", "5000.01 of 5000.00 USD is lost, -0.01 is left"),
+    ],
+)
+def test_the_limits_of_the_watched_accounts_are_read(equity, state, what):
+    book = Book()
+    book.sample(START_US + HOUR, equity)
+    limits = limits_of(monitored({"daily_loss": "5%"}))
+    (found,) = limits(book.ledger, [ACCOUNT, OTHER], START_US + HOUR)
+    assert (found.account, found.limit, found.state, found.day) == (ACCOUNT, "daily_loss", state, "2026-01-05")
+    assert found.what.startswith(what)
+    assert (found.since_us is not None) is (state == "breached")
+    assert list(limits(book.ledger, [OTHER], START_US + HOUR)) == []
 
-    def states(*given):
-        asked.append(given)
-        breached = {"limit": "max_drawdown", "state": "breached", "day": None, "breached_us": 7, "reason": "below 9000"}
-        unknown = {"used": None, "left": None, "currency": None, "state": "unknown", "reason": "no fresh mark"}
-        return [SimpleNamespace(**(MONITOR | more)) for more in ({}, breached, unknown, {"account": OTHER})]
 
-    put(monkeypatch, "ledger.monitors", states=states)
-    near, breached, unknown = limits_of(configuration)(ledger, [ACCOUNT], START_US)
-    assert asked == [(ledger, configuration, START_US)]
-    assert near == LimitState(
-        account=ACCOUNT, limit="daily_loss", day="2026-01-04", state="near", what="81.5 of 100 USD is lost, 18.5 is left"
-    )
-    assert (breached.day, breached.since_us, breached.what[-12:]) == ("2026-01-05", 7, "; below 9000")
-    assert (unknown.state, unknown.what) == ("unknown", "? of 100 is lost, ? is left; no fresh mark")
+def test_what_is_not_known_of_a_limit_is_unknown_and_a_limit_of_no_day_has_today():
+    book = Book()
+    (found,) = limits_of(monitored({"max_drawdown": "10%"}))(book.ledger, [ACCOUNT], START_US + HOUR)
+    assert (found.state, found.day, found.what[:2]) == ("unknown", "2026-01-05", "? ")
 
 
 def test_without_settings_of_monitors_nothing_is_asked(ledger):
-    assert list(limits_of(SimpleNamespace(monitors={}))(ledger, [ACCOUNT], START_US)) == []
-    assert list(limits_of(SimpleNamespace())(ledger, [ACCOUNT], START_US)) == []
+    assert list(limits_of(Configuration())(ledger, [ACCOUNT], START_US)) == []
 
 
 def test_causes_are_worded_with_what_supports_them(ledger, monkeypatch):

@@ -407,6 +407,7 @@ def test_a_limit_is_reported_once_a_day_when_it_is_near_and_once_when_it_is_brea
         desk.limits = [limit(state)]
         desk.round(30)
     assert arrived(receiver) == [("desk", "open", f"{title} near")]
+    assert "\nsafe     yes, it is safe to trade\nnext     ledger monitors --account" in receiver.got[0].json()["text"]
     desk.limits = [limit("ok")]
     desk.round(30)
     desk.limits = [limit("near")]
