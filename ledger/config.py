@@ -54,6 +54,10 @@ class _Marks(msgspec.Struct, forbid_unknown_fields=True):
     keep_days: Annotated[int, msgspec.Meta(ge=KEEP_DAYS_MIN, le=KEEP_DAYS_MAX)] = KEEP_DAYS
 
 
+class _Metrics(msgspec.Struct, forbid_unknown_fields=True):
+    journal: bool = True
+
+
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     """What it may hold: ``ReconcilePolicy`` has those of policy, ``MonitorRules`` of monitors, ``alert_settings`` of alerts."""
 
@@ -65,6 +69,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     seal: _Seal = msgspec.field(default_factory=_Seal)
     marks: _Marks = msgspec.field(default_factory=_Marks)
     monitors: dict[str, Any] = {}
+    metrics: _Metrics = msgspec.field(default_factory=_Metrics)
     alerts: dict[str, Any] = {}
 
 
@@ -86,6 +91,7 @@ class Configuration:
         seal_key: The secret key to seal with.
         keep_marks_days: So many days marks are there.
         monitors: Account -> what it may lose.
+        journal_metrics: Whether a daemon serves the metrics of the journal beside its own.
         alerts: Who is notified, and when.
     """
 
@@ -99,6 +105,7 @@ class Configuration:
     seal_key: str | None = None
     keep_marks_days: int = KEEP_DAYS
     monitors: Mapping[AccountId, MonitorRules] = {}
+    journal_metrics: bool = True
     alerts: AlertSettings = field(factory=AlertSettings)
 
     def __str__(self) -> str:
@@ -176,6 +183,7 @@ def read(path: Path) -> Configuration:
         policy=policy,
         keep_marks_days=checked.marks.keep_days,
         monitors=monitors,
+        journal_metrics=checked.metrics.journal,
         alerts=alerts,
         seal_key=None if checked.seal.key is None else str(path.parent / checked.seal.key),
     )
@@ -227,6 +235,7 @@ def _unknown(raw: Mapping[str, Any]) -> Iterator[tuple[str, str, tuple[str, ...]
         ("sync", raw.get("sync"), _Sync.__struct_fields__),
         ("seal", raw.get("seal"), _Seal.__struct_fields__),
         ("marks", raw.get("marks"), _Marks.__struct_fields__),
+        ("metrics", raw.get("metrics"), _Metrics.__struct_fields__),
         ("policy", raw.get("policy"), tuple(one.name for one in fields(ReconcilePolicy))),
     ]
     gateways = raw.get("gateways")

@@ -21,6 +21,7 @@ from ledger.clock import SECOND_US
 from ledger.errors import BadValue, GatewayError, LedgerError
 from ledger.reconciler import StateReconciler, SyncResult
 from ledger.text import visible
+from ledger.values import AccountId
 
 #: How often workers and the supervisor look around, in seconds.
 _LISTEN_SEC: Final = 0.2
@@ -54,11 +55,13 @@ class Job:
         name: The account, or its gateway where it is not known yet.
         interval_sec: Between two syncs.
         open: Returns its reconciler; called in the worker's thread, again after it died. What it raises is reported.
+        account: The account, where it is known.
     """
 
     name: str
     interval_sec: float
     open: Callable[[], StateReconciler]
+    account: AccountId | None = None
 
 
 @define
@@ -67,6 +70,7 @@ class Worker:
 
     Attributes:
         job: What it is to do.
+        account: Which it is, as soon as that is known.
         reconciler: Of the account, once it could be opened.
         attempted_at: When the last attempt began, appended something or ended; seconds that only rise.
         attempts: How many ended, whatever way.
@@ -75,6 +79,7 @@ class Worker:
 
     job: Job
     attempted_at: float
+    account: AccountId | None = None
     reconciler: StateReconciler | None = None
     attempts: int = 0
     status: str = "not attempted"
@@ -109,12 +114,17 @@ class Daemon:
         self._stopping = Event()
         self._is_ready = False
         self._ready_lock = Lock()
-        self.workers = [Worker(job, monotonic()) for job in jobs]
+        self.workers = [Worker(job, monotonic(), job.account) for job in jobs]
 
     @property
     def reconcilers(self) -> list[StateReconciler]:
         """Those of the accounts that could be opened."""
         return [worker.reconciler for worker in self.workers if worker.reconciler is not None]
+
+    @property
+    def accounts(self) -> list[AccountId]:
+        """The accounts that are known: named, or once opened. One whose worker failed is still among them."""
+        return [worker.account for worker in self.workers if worker.account is not None]
 
     def run(self, stopping: Event, reloading: Callable[[], bool] = lambda: False) -> End:
         """Sync until ``stopping`` is set or ``reloading`` is set; what is under way is finished first.
@@ -180,6 +190,7 @@ class Daemon:
         self._beat(worker)
         if worker.reconciler is None:
             worker.reconciler = worker.job.open()
+            worker.account = worker.reconciler.account.name
             worker.reconciler.listen(lambda _: self._beat(worker))
             worker.reconciler.follow()
         one = worker.reconciler

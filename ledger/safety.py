@@ -17,7 +17,7 @@ from ledger.clock import SECOND_US
 from ledger.events import BreakKind
 from ledger.events.orders import HaltMode, HaltScope, OrderKind
 from ledger.journal.health import HeldBack, SyncHealth
-from ledger.orders.view import Order, how_to_resume
+from ledger.orders.view import Order, Orders, how_to_resume
 from ledger.views import Break
 
 _NO_SNAPSHOT: Final = ("DEGRADED", "FAILED")
@@ -102,6 +102,42 @@ def seen_of(health: SyncHealth, now_us: int) -> Seen:
     )
 
 
+def state_of(health: SyncHealth | None, *, degraded: str | None) -> str | None:
+    """Return how the last sync attempt ended: SUCCESS, PARTIAL, DEGRADED or FAILED; None where there was none.
+
+    Args:
+        health: What is stored of it.
+        degraded: Why the journal has the account as degraded, whoever stored the last attempt; None where it has not.
+    """
+    if degraded is not None and (health is None or health.status not in _NO_SNAPSHOT):
+        return _NO_SNAPSHOT[0]
+    return None if health is None else health.status
+
+
+def assess(
+    health: SyncHealth | None,
+    now_us: int,
+    *,
+    breaks: Iterable[Break],
+    degraded: str | None,
+    orders: Orders,
+    symbol: str | None = None,
+) -> Verdict:
+    """Decide whether it is safe to trade by what is stored: for everybody but the process that syncs the account itself.
+
+    Args:
+        health: What the last sync attempt left; None for never.
+        now_us: The present, UTC in microseconds.
+        breaks: The open ones of the account.
+        degraded: Why the journal has the account as degraded; None where it has not.
+        orders: All of the account.
+        symbol: Only this one; any without it.
+    """
+    seen = None if health is None else seen_of(health, now_us)
+    unknown = [one for one in orders.open_orders(at_utc_msc=now_us // 1000) if one.is_unknown]
+    return judge(seen, breaks, degraded=degraded, symbol=symbol, unknown=unknown, halts=orders.halts.items())
+
+
 def judge(
     seen: Seen | None,
     breaks: Iterable[Break],
@@ -154,6 +190,11 @@ def blocks_trading(one: Break, symbol: str | None, *, balance_halts: bool, withd
     if one.symbol is None or symbol is None or one.symbol == symbol:
         return True
     return one.flaps is not None and "symbol" in (one.field or "").split(",")  # of which symbol it is, is in doubt
+
+
+def is_escalated(one: Break, attempts_max: int) -> bool:
+    """Return whether an open break is left to people: as many corrections did not help, or its position flaps."""
+    return one.flaps is not None or one.attempts >= attempts_max
 
 
 def age_text(seconds: float) -> str:

@@ -7,8 +7,10 @@ from typing import Final
 
 import click
 
+from ledger.cli.metrics import text_file, textfile_option
 from ledger.cli.options import account_option, accounts_of, journal_option, journal_url, json_option, open_ledger
 from ledger.cli.output import bar, print_json, print_line, print_table, steps
+from ledger.clock import SECOND_US
 from ledger.errors import BadValue, JournalMissing
 from ledger.json_views import heads_json
 from ledger.service import Ledger, utc_now_us
@@ -22,9 +24,10 @@ _SUFFIXES: Final = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".n
 
 @click.command("backup", short_help="Copy the journal to a file, while it is in use.")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@textfile_option
 @journal_option
 @json_option
-def backup(journal: str | None, file: Path, as_json: bool) -> None:  # noqa: FBT001
+def backup(journal: str | None, file: Path, textfile: Path | None, as_json: bool) -> None:  # noqa: FBT001
     """Copy the whole journal to a new SQLite file, as of one moment, and verify the copy.
 
     Engines and syncs go on meanwhile. The file is a journal itself: any command reads it. A backup that was cut short is
@@ -36,7 +39,9 @@ def backup(journal: str | None, file: Path, as_json: bool) -> None:  # noqa: FBT
       ledger verify --journal sqlite:///desk-2026-06-15.db --since desk.seal
     """
     with open_ledger(journal) as ledger:
+        left, begun_us = text_file(textfile, "backup", ledger), utc_now_us()
         _copy(ledger, str(file.absolute()), as_json=as_json, is_restored=False)
+    left.write_figures(begun_us / SECOND_US)
 
 
 @click.command("restore", short_help="Restore a journal from a backup.")

@@ -9,15 +9,16 @@ import click
 from attrs import evolve
 
 from ledger.cli import DISAGREES
+from ledger.cli.metrics import text_file, textfile_option
 from ledger.cli.options import journal_option, journal_url, open_ledger
 from ledger.cli.output import bar, print_json, print_line, print_table, warn
 from ledger.cli.seal import read_seal
-from ledger.clock import utc_text_us
+from ledger.clock import SECOND_US, utc_text_us
 from ledger.errors import BadValue
 from ledger.journal.verify.walk import Problem
 from ledger.json_views import Json, verification_json
 from ledger.seals import Seal, load_public_key, parent_of
-from ledger.service import Ledger
+from ledger.service import Ledger, utc_now_us
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -47,9 +48,16 @@ def init(journal: str | None) -> None:
 @click.command("verify", short_help="Verify that the journal is complete and unchanged.")
 @click.option("--since", "seal_file", type=_FILE, metavar="SEAL", help="Also verify against this seal (see ledger seal).")
 @click.option("--trusted-key", type=_FILE, metavar="FILE", help="The public key that the seal must be signed with.")
+@textfile_option
 @journal_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def verify(journal: str | None, seal_file: Path | None, trusted_key: Path | None, as_json: bool) -> int:  # noqa: FBT001
+def verify(
+    journal: str | None,
+    seal_file: Path | None,
+    trusted_key: Path | None,
+    textfile: Path | None,
+    as_json: bool,  # noqa: FBT001
+) -> int:
     """Recompute everything: the hash chain, gaps, heads, natural keys, evidence, checkpoints, and that the fold still runs.
 
     Names the exact account, version and field of what is wrong, and exits 1. With a seal that is stored elsewhere it also
@@ -66,6 +74,7 @@ def verify(journal: str | None, seal_file: Path | None, trusted_key: Path | None
         raise BadValue("--trusted-key names who must have signed a seal: name the seal with --since")
     trusted = load_public_key(trusted_key) if trusted_key else None
     with open_ledger(journal) as ledger:
+        file = text_file(textfile, "verify", ledger)
         versions: list[object] = [account.version for account in ledger.accounts()]
         total = sum(version for version in versions if isinstance(version, int))  # a damaged head may hold anything
         with bar("verifying", total) as progress:
@@ -76,6 +85,7 @@ def verify(journal: str | None, seal_file: Path | None, trusted_key: Path | None
         what = f"it is signed with the key {seal.key}, which is not the trusted one, {trusted}"
         stranger = Problem(account="the seal", version=None, field="key", what=what)
         found = evolve(found, problems=(*found.problems, stranger))
+    file.write_figures(len(found.problems), utc_now_us() / SECOND_US)
     if as_json:
         print_json(
             verification_json(found)

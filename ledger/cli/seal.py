@@ -8,9 +8,11 @@ from typing import Final
 
 import click
 
+from ledger.cli.metrics import text_file, textfile_option
 from ledger.cli.options import configuration, journal_option, open_ledger
 from ledger.cli.output import warn
 from ledger.cli.streams import print_text
+from ledger.clock import SECOND_US
 from ledger.errors import BadValue
 from ledger.output_files import require_writable
 from ledger.seals import Seal, create, load_key, read
@@ -21,8 +23,9 @@ _DEFAULT_KEY: Final = Path("keys/seal.pem")
 @click.command("seal", short_help="Write a signed statement of all account heads.")
 @click.option("--key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Secret key (ledger keys seal).")
 @click.option("--out", "file", type=click.Path(dir_okay=False, path_type=Path), help="New file (default: standard output).")
+@textfile_option
 @journal_option
-def seal(journal: str | None, key: Path | None, file: Path | None) -> None:
+def seal(journal: str | None, key: Path | None, file: Path | None, textfile: Path | None) -> None:
     """Write a small signed text: the journal, the time, every account's version and head, and the seal before.
 
     Keep it where whoever can write to the journal cannot: with the auditor, in another account's bucket, in print. ledger
@@ -40,9 +43,15 @@ def seal(journal: str | None, key: Path | None, file: Path | None) -> None:
     if file is not None and file.exists():
         raise BadValue(f"{file} exists: a seal is never overwritten; name a new file")
     with open_ledger(journal) as ledger:
+        left, made_us = text_file(textfile, "seal", ledger), ledger.now_us()
         if file is not None:
             require_writable(file, journal=ledger.journal.file(), is_ours=lambda _: False)
-        text = create(ledger.journal, secret, ledger.now_us()).text
+        text = create(ledger.journal, secret, made_us).text
+    _write(text, file)
+    left.write_figures(made_us / SECOND_US)
+
+
+def _write(text: str, file: Path | None) -> None:
     if file is None:
         print_text(text)
         return

@@ -27,7 +27,7 @@ from ledger.json_views import Json, account_json, halt_json, name_json, open_bre
 from ledger.order_decisions import Halt, halts
 from ledger.orders.view import Order
 from ledger.portfolio import Portfolio
-from ledger.safety import Danger, Seen, Verdict, age_text, judge, seen_of
+from ledger.safety import Danger, Seen, Verdict, age_text, assess, seen_of
 from ledger.service import Account, utc_now_us
 from ledger.values import AccountId
 from ledger.views import Break
@@ -193,10 +193,7 @@ def _looked(account: Account, symbol: str | None, now_us: int) -> _Looked:
     seen = None if health is None else seen_of(health, now_us)
     degraded = None if portfolio.degraded is None else portfolio.degraded.reason
     orders = folded.open_orders(at_utc_msc=now_us // 1000)
-    unknown = [one for one in orders if one.is_unknown]
-    verdict = judge(
-        seen, portfolio.breaks, degraded=degraded, symbol=symbol, unknown=unknown, halts=folded.halts.items()
-    )  # fmt: skip
+    verdict = assess(health, now_us, breaks=portfolio.breaks, degraded=degraded, orders=folded, symbol=symbol)
     return _Looked(
         account=account, portfolio=portfolio, health=health, seen=seen, verdict=verdict, now_us=now_us, orders=orders,
         halts=in_force,

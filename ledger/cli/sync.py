@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -33,6 +33,7 @@ from ledger.cli.gateways import (
     terminal_option,
 )
 from ledger.cli.health import HealthFile
+from ledger.cli.metrics import DaemonMetrics, leave_synced, text_file, textfile_option
 from ledger.cli.options import account_option, configuration_note, journal_option, json_option, open_ledger
 from ledger.cli.output import one_or_list, print_json, print_line, print_table, warn
 from ledger.cli.streams import OutputClosed, complain, library_log
@@ -63,6 +64,8 @@ _STOPPING: Final = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last is Windows': Ct
 @click.option("--dry-run", is_flag=True, help="Say what would be done; append nothing.")
 @click.option("--interval", type=float, metavar="SEC", help="Between two syncs of --watch; else $SYNC_INTERVAL_SEC, 15.")
 @click.option("--health", metavar="FILE", help="Also write sync health to this file, after every sync.")
+@click.option("--metrics", "address", metavar="HOST:PORT", help="With --watch: serve metrics at http://HOST:PORT/metrics.")
+@textfile_option
 @json_option
 def sync(
     journal: str | None,
@@ -73,6 +76,8 @@ def sync(
     dry_run: bool,  # noqa: FBT001
     interval: float | None,
     health: str | None,
+    address: str | None,
+    textfile: Path | None,
     as_json: bool,  # noqa: FBT001
     **gateway: Any,
 ) -> int:
@@ -98,6 +103,8 @@ def sync(
       interval_sec = 15
       [marks]
       keep_days = 30                          what the account was worth, sync by sync
+      [metrics]
+      journal = false                         where ledger metrics serves the journal's
       [policy]
       magics = [20260101]                     and any other setting of the policy
 
@@ -116,7 +123,13 @@ def sync(
         if how == "watch":
             if dry_run:
                 raise BadValue("--watch appends and --dry-run does not: choose one")
-            return _watch(lambda: _jobs(ledger, account, gateway, server_tz, interval), file)
+            if textfile is not None:
+                raise BadValue("a daemon serves metrics: use --metrics HOST:PORT in place of --metrics-textfile")
+            served = None if address is None else stack.enter_context(closing(_served(address, ledger)))
+            return _watch(lambda: _jobs(ledger, account, gateway, server_tz, interval, served), file, served)
+        if address is not None:
+            raise BadValue("only a daemon is there to be scraped: use --metrics with --watch, else --metrics-textfile")
+        left = text_file(textfile, "sync", ledger)
         note_configuration()
         targets = _targets(account, gateway)
         opened = _opened(ledger, targets, _settings(server_tz, interval), stack)
@@ -125,6 +138,8 @@ def sync(
         results = _synced(opened, startup=startup, dry_run=dry_run)
         if file is not None and not dry_run:
             _write_health(file, [one.reconciler for one in opened if one.reconciler is not None])
+        if not dry_run:
+            leave_synced(left, ledger, [result.account for result in results])
         _show(ledger, results, as_json=as_json, dry_run=dry_run)
     return max(_EXITS[result.status] for result in results)
 
@@ -283,8 +298,18 @@ def _print_result(result: SyncResult, *, dry_run: bool) -> None:
 # ---- the daemon
 
 
+def _served(address: str, ledger: Ledger) -> DaemonMetrics:
+    log = _Log()
+    return DaemonMetrics(address, ledger, lambda why: log("warning", "metrics", reason=why))
+
+
 def _jobs(
-    ledger: Ledger, account: AccountId | None, gateway: dict[str, Any], clock: ClockRule | None, interval: float | None
+    ledger: Ledger,
+    account: AccountId | None,
+    gateway: dict[str, Any],
+    clock: ClockRule | None,
+    interval: float | None,
+    served: DaemonMetrics | None,
 ) -> list[Job]:
     """Return the accounts that a daemon syncs. No gateway is asked anything yet.
 
@@ -295,17 +320,23 @@ def _jobs(
     targets = _targets(account, gateway)
     for target in targets:
         target.connect().close()
+
+    def opened(target: GatewaySettings) -> StateReconciler:
+        reconciler = reconciler_of(ledger, target, settings)
+        return reconciler if served is None else served.measured(reconciler)
+
     return [
         Job(
             name=str(target.account or target.url),
+            account=target.account,
             interval_sec=settings.interval_sec,
-            open=lambda target=target: reconciler_of(ledger, target, settings),  # type: ignore[misc]
+            open=partial(opened, target),
         )
         for target in targets
     ]
 
 
-def _watch(read_jobs: Callable[[], list[Job]], file: HealthFile | None) -> int:
+def _watch(read_jobs: Callable[[], list[Job]], file: HealthFile | None, served: DaemonMetrics | None) -> int:
     """Sync until a signal comes; whatever is under way is finished first. SIGHUP has the settings read anew."""
     stopping, hangups = Event(), Event()
     for name in _STOPPING:
@@ -333,7 +364,10 @@ def _watch(read_jobs: Callable[[], list[Job]], file: HealthFile | None) -> int:
         return True
 
     while True:
-        daemon = Daemon(fresh, log=log, notifier=notifier, on_result=partial(_report, log, file))
+        daemon = Daemon(fresh, log=log, notifier=notifier, on_result=partial(_report, log, file, served))
+        if served is not None:
+            served.watch(daemon)
+            log("info", "metrics", at=served.url)
         log("info", "settings", **{"from": configuration_note() or "no file"})
         if daemon.run(stopping, is_reloading) is End.STOPPED:
             break
@@ -342,7 +376,9 @@ def _watch(read_jobs: Callable[[], list[Job]], file: HealthFile | None) -> int:
     return 0
 
 
-def _report(log: _Log, file: HealthFile | None, daemon: Daemon, result: SyncResult) -> None:
+def _report(log: _Log, file: HealthFile | None, served: DaemonMetrics | None, daemon: Daemon, result: SyncResult) -> None:
+    if served is not None:
+        served.result(daemon, result)
     if file is not None:
         _write_health(file, daemon.reconcilers)
     log.result(result)

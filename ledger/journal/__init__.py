@@ -16,6 +16,7 @@ from ledger.journal.checkpoints import Checkpoint, Mark
 from ledger.journal.evidence import StoredEvidence
 from ledger.journal.health import SyncHealth
 from ledger.journal.notices import SentNotice
+from ledger.journal.tally import Tally
 from ledger.journal.watch import AppendListener
 from ledger.marks import Bucket
 from ledger.marks import Mark as AccountMark
@@ -231,6 +232,14 @@ class EventStore(Protocol):
         """Return the last version recorded before a UTC microsecond, 0 if there is none."""
         ...
 
+    def tally(self, account: AccountId, *, after: int = 0, upto: int) -> Tally:
+        """Count an account's events after one version up to another inclusive.
+
+        Raises:
+            CorruptEvent: What is stored of a break cannot be read.
+        """
+        ...
+
 
 class CheckpointStore(Protocol):
     """States of the fold that make replays short (see ``journal.checkpoints``). Nothing but speed depends on them."""
@@ -290,6 +299,10 @@ class SyncHealthStore(Protocol):
 
     def sync_health(self, account: AccountId) -> SyncHealth | None:
         """Return how the last sync attempt of an account ended; None if there was none, or what is stored is damaged."""
+        ...
+
+    def sync_healths(self) -> dict[AccountId, SyncHealth]:
+        """Return what ``sync_health`` returns, of all accounts that have one, at one moment."""
         ...
 
     def save_sync_health(self, health: SyncHealth) -> None:
@@ -424,6 +437,10 @@ class Journal(
 
     def schema_differences(self) -> tuple[Difference, ...]:
         """Return what of the tables, constraints, indexes and triggers is not as it was made."""
+        ...
+
+    def size_bytes(self) -> int | None:
+        """Return how much space the journal takes where it is stored, None in memory."""
         ...
 
     def file(self) -> Path | None:

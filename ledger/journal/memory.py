@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Condition, RLock
@@ -19,6 +20,7 @@ from ledger.journal.equity import By, align_days, count
 from ledger.journal.evidence import StoredEvidence, compress, decompress, referenced
 from ledger.journal.health import SyncHealth, merged
 from ledger.journal.notices import RESOLVED, SentNotice
+from ledger.journal.tally import BREAK_KINDS, Tally, tally_of
 from ledger.journal.watch import AppendListener, MemoryListener
 from ledger.marks import Bucket, MarkColumns, bucket_columns, from_columns, minute_of, to_columns
 from ledger.marks import Mark as AccountMark
@@ -126,6 +128,9 @@ class MemoryJournal:
     def schema_differences(self) -> tuple[Difference, ...]:
         return ()
 
+    def size_bytes(self) -> int | None:
+        return None
+
     def file(self) -> Path | None:
         return None
 
@@ -138,6 +143,10 @@ class MemoryJournal:
     def sync_health(self, account: AccountId) -> SyncHealth | None:
         with self._lock:
             return self._health.get(account)
+
+    def sync_healths(self) -> dict[AccountId, SyncHealth]:
+        with self._lock:
+            return dict(self._health)
 
     def save_sync_health(self, health: SyncHealth) -> None:
         with self._lock:
@@ -206,6 +215,11 @@ class MemoryJournal:
     def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
         with self._lock:
             return iter(self._rows.get(account, [])[after:upto])
+
+    def tally(self, account: AccountId, *, after: int = 0, upto: int) -> Tally:
+        rows = list(self.rows(account, after=after, upto=upto))
+        breaks = [(row.kind, row.caused_by, row.data or "") for row in rows if row.kind in BREAK_KINDS]
+        return tally_of(Counter(row.kind for row in rows), breaks)
 
     def raw_rows(self, account: AccountId, *, after: int | None = None, upto: int | None = None) -> Iterator[list[Row]]:
         return iter([list(self.rows(account, after=after or 0, upto=upto))])

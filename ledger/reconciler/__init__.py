@@ -125,6 +125,7 @@ class StateReconciler:
         self._attempted_at: float | None = None
         self._reconnections = gateway.reconnections
         self._begun_at = 0.0
+        self._took_sec: float | None = None
         self._logged: tuple[SyncStatus, str | None] | None = None
         self._unsaved: str | None = None  # why sync health could not be stored the last time
         self._last: SyncResult | None = None
@@ -234,7 +235,7 @@ class StateReconciler:
         now_us = self.account.ledger.now_us()
         if self._last is None or self._last.status is not result.status:
             self._since_us = now_us
-        self._last, self._synced_us = result, now_us
+        self._last, self._synced_us, self._took_sec = result, now_us, max(0.0, self._monotonic() - self._begun_at)
         if result.status is SyncStatus.SUCCESS:
             self._good_us = now_us
         if result.status in (SyncStatus.SUCCESS, SyncStatus.PARTIAL):
@@ -273,7 +274,7 @@ class StateReconciler:
             seen_us=now_us,
             verified_us=self._verified_us,
             success_us=self._good_us,
-            duration_us=max(0, round((self._monotonic() - self._begun_at) * 1_000_000)),
+            duration_us=round((self._took_sec or 0.0) * 1_000_000),
             interval_us=round(self.sync_interval_sec * 1_000_000),
             verified_sec=self.policy.verified_sec,
             balance_halts=self.policy.balance is Action.HALT,
@@ -390,6 +391,16 @@ class StateReconciler:
             held=() if last is None else last.held,
             safety=safety,
         )
+
+    @property
+    def took_sec(self) -> float | None:
+        """How long the last sync took, in seconds; None before the first."""
+        return self._took_sec
+
+    @property
+    def clock_skew_sec(self) -> float | None:
+        """How far the broker's clock, read by the account's rule, was ahead of ours when last seen; None where it was not."""
+        return self._memory.skew_sec
 
     def safe_to_trade(self, symbol: str | None = None) -> Safety:
         """Return whether an engine may open something now: of a symbol, or of any without one.

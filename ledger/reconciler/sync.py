@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import attrs
 
-from ledger.clock import QUARTER_MSC, SECOND_MSC, ClockRule, utc_text
+from ledger.clock import QUARTER_MSC, SECOND_MSC, SECOND_US, ClockRule, utc_text
 from ledger.codec import Stored, recorded
 from ledger.errors import (
     AccountMismatch,
@@ -98,6 +98,8 @@ class SyncState:
     listed_us: int = 0
     #: Our clock in UTC microseconds and the server's in milliseconds when the gateway last reported a plausible one.
     server_seen: tuple[int, int] | None = None
+    #: How far the server's clock was ahead of ours when it was last reported, in seconds, plausible or not.
+    skew_sec: float | None = None
 
 
 class Sync:
@@ -173,7 +175,7 @@ class Sync:
         ours_msc = known.terms.clock.from_utc_msc(asked_us // 1000)
         seen = self._memory.server_seen
         snapshot = validate(snapshot, known, now_msc=ours_msc, seen_msc=None if seen is None else seen[1])
-        is_ahead_of_us = is_ahead(snapshot, max(ours_msc, self._server_msc(asked_us)))
+        is_ahead_of_us = self._is_ahead(known, snapshot, ours_msc, asked_us)
         now_msc = ours_msc if snapshot.server_time_msc is None or is_ahead_of_us else snapshot.server_time_msc
         known = self._identified(known, snapshot, now_msc)
         self._sight_utc_msc = None if snapshot.server_time_msc is None else self._seen_utc_msc(known, now_msc, asked_us)
@@ -430,6 +432,13 @@ class Sync:
         """
         seen_msc = known.terms.clock.nearest_utc_msc(now_msc, asked_us // 1000)
         return min(seen_msc, asked_us // 1000) // SECOND_MSC * SECOND_MSC
+
+    def _is_ahead(self, known: Portfolio, snapshot: Snapshot, ours_msc: int, asked_us: int) -> bool:
+        """Return whether the server's clock is ahead of what it can be, and note how far it is ahead of ours."""
+        if snapshot.server_time_msc is not None:
+            there_msc = known.terms.clock.nearest_utc_msc(snapshot.server_time_msc, asked_us // 1000)
+            self._memory.skew_sec = there_msc / 1000 - asked_us / SECOND_US
+        return is_ahead(snapshot, max(ours_msc, self._server_msc(asked_us)))
 
     def _is_unseen(self, time_msc: int) -> bool:
         """Return whether what happened at a broker time need not be in the snapshot; never where it states no time."""

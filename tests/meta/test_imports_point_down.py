@@ -42,7 +42,7 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"monitors"},
     {"engines"},
     {"subjects"},
-    {"json_views", "event_lines", "importer", "exporter", "daemon", "alerts"},
+    {"json_views", "event_lines", "importer", "exporter", "daemon", "metrics", "alerts"},
     {"importing", "exporting", "corrections"},  # old names, for one minor version
     {"ledger"},  # ledger/__init__.py: the names that users import
     {"cli"},
@@ -89,6 +89,7 @@ LIBRARIES: Final = {  # library -> the modules that may use it
     "click": {"cli", "gateway"},
     "cryptography": {"seals"},
     "msgspec": {"alert_settings", "config", "gateway", "journal"},
+    "prometheus_client": {"metrics"},
     "psycopg": {"journal"},
     "pandas": {"frames"},
     "polars": {"frames"},

@@ -38,7 +38,7 @@ class Reconciler:
         self.is_due = True
         self.closed = 0
         self.is_followed = False
-        self.gateway = self
+        self.gateway = self.account = self
 
     def close(self) -> None:
         self.closed += 1

@@ -31,6 +31,7 @@ _SETTINGS: Final = {
     "gateway.terminal": "with `mt5:`: program of the terminal; without it the module chooses one",
     "sync.interval_sec": "seconds between two syncs of the daemon; 15 without it",
     "marks.keep_days": "days for which it is known what each account was worth, sync by sync",
+    "metrics.journal": "whether a daemon serves the journal's metrics beside its own; false where `ledger metrics` does",
     "seal.key": "file with the secret key to seal with",
     "alerts.grace_sec": "what is over within so many seconds is not reported",
     "alerts.escalate_min": "list of ages in minutes at which a notice goes on to the next stage",

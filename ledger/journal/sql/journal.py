@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
-from functools import partial
+from contextlib import closing, contextmanager, nullcontext, suppress
+from functools import lru_cache, partial
 from hashlib import sha256
 from heapq import merge
 from pathlib import Path
@@ -57,6 +57,7 @@ from ledger.journal.sql.schema import parents as origins
 from ledger.journal.sql.schema import seals as sealings
 from ledger.journal.sql.schema import sent_notices as notices
 from ledger.journal.sql.schema import sync_health as healths
+from ledger.journal.tally import BREAK_KINDS, Tally, tally_of
 from ledger.journal.watch import AppendListener
 from ledger.marks import Bucket, MarkColumns
 from ledger.marks import Mark as AccountMark
@@ -133,6 +134,11 @@ _ORDER_EVENTS: Final = (
     f"SELECT {POSTING} FROM events INDEXED BY ix_events_%s WHERE account_id = ? AND %s version <= ? ORDER BY version"
 )
 _ABOUT_ORDERS: Final = f"placement = {OUTSIDE_FOLD} AND kind <> 'SymbolSpecified' AND kind <> 'AccountOpened' AND"
+_BEHIND: Final = "FROM events WHERE account_id = ? AND version > ? AND version <= ?"
+_TALLY: Final = f"SELECT kind, count(*) {_BEHIND} GROUP BY kind"
+_BREAKS: Final = f"SELECT kind, caused_by, data {_BEHIND} AND kind IN {BREAK_KINDS} ORDER BY version"
+#: Of a SQLite journal that is in use: its file, and what was written and is not in it yet.
+_FILES: Final = ("", "-wal")
 _FIRST_RECORD: Final = "SELECT deal, version, origin, recorded_us FROM events WHERE account_id = ? AND natural_key = ?"
 _RECORDED_US: Final = "SELECT version, recorded_us FROM events WHERE account_id = ? AND version = ?"
 # Written out, so that the partial indexes over these kinds serve.
@@ -184,7 +190,8 @@ class SqlJournal:
             sa.select(accounts.c.server, accounts.c.login, *_headed[1:]).join_from(accounts, heads).where(heads.c.version > 0)
         )
         named = ((_name(server, login), Head(*row)) for server, login, *row in self._stream(query.where(heads.c.version > 0)))
-        return dict(sorted((name, head) for name, head in named if name is not None))
+        found = [(name, head) for name, head in named if name is not None]
+        return dict(sorted(found, key=lambda one: (one[0].server, one[0].login)))  # quicker than comparing names
 
     def listen(self) -> AppendListener:
         return watch(self.engine)
@@ -481,6 +488,12 @@ class SqlJournal:
                 low, high = (middle, high) if recorded_us < recorded_end_us else (low, middle - 1)
             return low
 
+    def tally(self, account: AccountId, *, after: int = 0, upto: int) -> Tally:
+        span = account_key(account), after, upto
+        kinds = {kind: count for block in self._stream_sql(_TALLY, *span) for kind, count in block}
+        breaks = [row for block in self._stream_sql(_BREAKS, *span) for row in block] if kinds.keys() & BREAK_KINDS else ()
+        return tally_of(kinds, breaks)
+
     @contextmanager
     def _at_once(self, patience: float = 0) -> Iterator[Connection]:
         """Write something that may as well stay undone: wait so many seconds for others, at most."""
@@ -580,6 +593,18 @@ class SqlJournal:
     def sync_health(self, account: AccountId) -> SyncHealth | None:
         with self._reading() as connection:
             return _read_health(connection, account)
+
+    def sync_healths(self) -> dict[AccountId, SyncHealth]:
+        columns = [sa.type_coerce(column, sa.types.NullType()).label(column.name) for column in healths.c]
+        names = [column.name for column in columns]
+        query = sa.select(accounts.c.server, accounts.c.login, *columns).join_from(accounts, healths)
+        found: dict[AccountId, SyncHealth] = {}
+        for server, login, *row in self._stream(query, lenient=True):
+            name = _name(server, login)
+            health = None if name is None else from_columns(name, dict(zip(names, row, strict=True)))
+            if health is not None:
+                found[health.account] = health
+        return found
 
     def save_sync_health(self, health: SyncHealth) -> None:
         key = account_key(health.account)
@@ -687,6 +712,16 @@ class SqlJournal:
 
         return differences(self.engine)
 
+    def size_bytes(self) -> int | None:
+        if self._is_postgres:
+            with self._reading() as connection:
+                return int(connection.scalar(sa.text("SELECT pg_database_size(current_database())")) or 0)
+        found = 0
+        for suffix in _FILES:
+            with suppress(FileNotFoundError):
+                found += Path(f"{address_of(self.engine)}{suffix}").stat().st_size
+        return found
+
     def file(self) -> Path | None:
         return None if self._is_postgres else Path(address_of(self.engine))
 
@@ -704,6 +739,7 @@ class SqlJournal:
                 connection.execute(sealings.insert(), {"digest": digest, "made_us": made_us, "body": text})
 
 
+@lru_cache(maxsize=16_384, typed=True)
 def _name(server: Any, login: Any) -> AccountId | None:
     """Return an account's name as it is stored, None if it is damaged."""
     try:
