@@ -13,7 +13,7 @@ from typing import Final
 from attrs import evolve, frozen
 
 from ledger.journal.health import SyncHealth
-from ledger.safety import Danger, Verdict
+from ledger.safety import Danger, Verdict, is_escalated
 from ledger.values import AccountId
 from ledger.views import Break
 
@@ -108,7 +108,7 @@ def break_condition(
     """Return the condition of an open break. ``opened_us`` is when its first sighting was recorded."""
     # What the fold itself found was opened by no event; it is of the account's money, and there is one at a time.
     life = f"{one.kind.value}-{one.field}-{one.opened_msc}" if one.version is None else str(one.version)
-    needs_person = one.attempts >= attempts_max or one.flaps is not None
+    needs_person = is_escalated(one, attempts_max)
     return Condition(
         key=account_prefix(journal_id, account) + life,
         kind=one.kind.value,

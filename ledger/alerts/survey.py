@@ -30,10 +30,11 @@ from ledger.codec import Stored, recorded
 from ledger.errors import LedgerError
 from ledger.events import Adjusted, BreakClosed, BreakOpened
 from ledger.journal import Difference
+from ledger.journal.health import SyncHealth
 from ledger.journal.notices import SentNotice
 from ledger.orders.view import Orders
 from ledger.portfolio import Portfolio
-from ledger.safety import Danger, Verdict, judge, seen_of
+from ledger.safety import Danger, Verdict, assess
 from ledger.service import Account, Ledger
 from ledger.values import AccountId
 from ledger.views import Break
@@ -166,7 +167,7 @@ class Survey:
             JournalError: The journal does not answer: nothing is known then.
         """
         now_us = self._ledger.now_us()
-        heads = self._ledger.journal.heads()
+        heads, healths = self._ledger.journal.heads(), self._ledger.journal.sync_healths()
         names = [name for name in heads if self._accounts is None or name in self._accounts]
         open_keys = _by_prefix(key for key, _ in going_on(sent))
         breaks: list[Condition] = []
@@ -178,7 +179,7 @@ class Survey:
                 breaks.append(self._unreadable(name, read, open_keys))
                 verdicts[name] = Verdict(danger=Danger.STALE, why=read.error)
                 continue
-            verdicts[name], found, sync = self._judged(name, read, open_keys, now_us)
+            verdicts[name], found, sync = self._judged(name, read, healths.get(name), open_keys, now_us)
             breaks += found
             syncs += sync
         limits = self._limit_states(names, now_us)
@@ -250,20 +251,14 @@ class Survey:
                 yield each if verdict is None else evolve(each, is_safe=verdict.is_safe, why_unsafe=verdict.why)
 
     def _judged(
-        self, name: AccountId, read: _Read, open_keys: Mapping[str, str], now_us: int
+        self, name: AccountId, read: _Read, health: SyncHealth | None, open_keys: Mapping[str, str], now_us: int
     ) -> tuple[Verdict, list[Condition], list[Condition]]:
         """Return whether an account is safe to trade, the conditions of its breaks, and that of its sync."""
         portfolio, orders = read.portfolio, read.orders
         assert portfolio is not None
         assert orders is not None
-        health = self._ledger.journal.sync_health(name)
-        verdict = judge(
-            None if health is None else seen_of(health, now_us),
-            portfolio.breaks,
-            degraded=None if portfolio.degraded is None else portfolio.degraded.reason,
-            unknown=[one for one in orders.open_orders(at_utc_msc=now_us // 1000) if one.is_unknown],
-            halts=orders.halts.items(),
-        )
+        degraded = None if portfolio.degraded is None else portfolio.degraded.reason
+        verdict = assess(health, now_us, breaks=portfolio.breaks, degraded=degraded, orders=orders)
         breaks = [self._break(name, one, read, verdict) for one in portfolio.breaks]
         if verdict.danger not in _UNVERIFIED:
             return verdict, breaks, []
