@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from threading import Event
 from typing import Any, Final
 
@@ -37,9 +38,11 @@ _ONCE_SEC: Final = 600.0
 @click.option("--once", is_flag=True, help="Look once, send what is due, and end: for a scheduler.")
 @click.option("--test", is_flag=True, help="Send a marked test notice through every channel, and report what became of it.")
 @click.option("--channel", "channels", multiple=True, metavar="C", help="With --test: only this channel (repeatable).")
+@click.option("--metrics", "address", metavar="HOST:PORT", help="As a daemon: serve its metrics at http://HOST:PORT/metrics.")
 @json_option
 def alert(
     journal: str | None,
+    address: str | None,
     once: bool,  # noqa: FBT001
     test: bool,  # noqa: FBT001
     channels: tuple[str, ...],
@@ -77,6 +80,8 @@ def alert(
     """
     if (once and test) or (channels and not test):
         raise click.UsageError("--once and --test exclude one another, and --channel goes with --test")
+    if address is not None and (once or test):
+        raise click.UsageError("--metrics goes with neither --once nor --test: only a daemon is there to be scraped")
     if as_json and not (once or test):
         raise click.UsageError("--json goes with --once or --test: the daemon writes JSON lines anyway")
     settings = configuration().alerts
@@ -90,7 +95,7 @@ def alert(
     with open_ledger(journal) as ledger:
         if once:
             return _once(ledger, settings, as_json=as_json)
-        return _watch(ledger, settings)
+        return _watch(ledger, settings, address)
 
 
 # ---- a test of the channels
@@ -179,7 +184,7 @@ class _Lines(Log):
         self(record.levelname.lower(), "library", logger=record.name, why=record.getMessage())
 
 
-def _watch(ledger: Ledger, settings: AlertSettings) -> int:
+def _watch(ledger: Ledger, settings: AlertSettings, address: str | None) -> int:
     """Notify until a signal comes; the notices that are under way then are finished."""
     stopping, log, notifier = Event(), _Lines(), SystemdNotifier()
     for name in _STOPPING:
@@ -204,11 +209,27 @@ def _watch(ledger: Ledger, settings: AlertSettings) -> int:
             notifier.send("READY=1")
         notifier.alive()
 
-    alerter.run(stopping, on_pass=on_pass)
+    with _served(address, alerter, log):
+        alerter.run(stopping, on_pass=on_pass)
     notifier.send("STOPPING=1")
     alerter.close(_FINISH_SEC)
     log("info", "stopped")
     return 0
+
+
+@contextmanager
+def _served(address: str | None, alerter: Alerter, log: Log) -> Iterator[None]:
+    """Serve what became of notices, where an address is given."""
+    if address is None:
+        yield
+        return
+    from ledger.metrics.of_alerts import AlertMetrics
+    from ledger.metrics.server import MetricsServer
+
+    collectors = [AlertMetrics(alerter.deliveries.values)]
+    with MetricsServer(address, collectors, log=lambda why: log("warning", "metrics", why=why)) as served:
+        log("info", "metrics", at=served.url)
+        yield
 
 
 def _alerter(ledger: Ledger, settings: AlertSettings, log: Log) -> Alerter:

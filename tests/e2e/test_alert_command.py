@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 
@@ -77,6 +78,7 @@ def test_every_channel_is_tried_and_what_became_of_it_is_reported(tmp_path, rece
         (["--test", "--channel", "phone"], TWO, "there is no channel 'phone'; there are: desk, mail"),
         (["--once", "--test"], TWO, "exclude one another"),
         (["--once", "--channel", "desk"], TWO, "--channel goes with --test"),
+        (["--once", "--metrics", "127.0.0.1:0"], TWO, "only a daemon is there to be scraped"),
         (["--json"], TWO, "--json goes with --once or --test"),
     ],
 )
@@ -120,7 +122,7 @@ def test_the_daemon_notifies_when_something_is_appended_and_ends_at_a_signal(tmp
         notified.bind(str(tmp_path / "notify"))
         notified.settimeout(60)
         process = subprocess.Popen(
-            [sys.executable, "-m", "ledger", "alert", "--journal", url, "--config", path],
+            [sys.executable, "-m", "ledger", "alert", "--journal", url, "--config", path, "--metrics", "127.0.0.1:0"],
             env=os.environ | {"NOTIFY_SOCKET": str(tmp_path / "notify")},
             stderr=subprocess.PIPE,
         )
@@ -130,18 +132,32 @@ def test_the_daemon_notifies_when_something_is_appended_and_ends_at_a_signal(tmp
             with Ledger.open(url) as ledger:
                 ledger.journal.append(ACCOUNT, [ghost_opened(8)])
             until(lambda: subjects(receiver) == ["7 EURUSD", "8 EURUSD"], "the break that was appended is reported")
+            assert process.stderr is not None
+            begin = [process.stderr.readline() for _ in range(2)]
+            at, delivered = json.loads(begin[1])["at"], 'ledger_alert_notices_total{channel="desk",result="delivered"} 2.0'
+            until(lambda: delivered in page(at), "both are counted")
+            metrics = page(at)
             process.send_signal(signal.SIGTERM)
-            _, errors = process.communicate(timeout=60)
+            errors = process.stderr.read()
+            process.stderr.close()
+            process.wait(timeout=60)
         finally:
             process.kill()
             process.wait()
         assert notified.recv(100) == b"STOPPING=1"
     assert process.returncode == 0
-    lines = [json.loads(line) for line in errors.splitlines()]
+    lines = [json.loads(line) for line in (*begin, *errors.splitlines())]
+    assert 'ledger_alert_last_delivery_timestamp_seconds{channel="desk"} ' in metrics
+    assert 'ledger_alert_last_delivery_timestamp_seconds{channel="mail"} ' not in metrics
     assert [lines[0]["event"], lines[-1]["event"]] == ["watching", "stopped"]
     assert {one["why"] for one in lines if one["event"] == "not sent"} == {"Connection refused"}
     assert b"SESAME" not in errors
     assert next(one.path for one in receiver.got if one.method == "GET") == "/ping/start"
+
+
+def page(url):
+    with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310  # ours
+        return answer.read().decode()
 
 
 def subjects(receiver):
