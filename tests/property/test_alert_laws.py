@@ -52,7 +52,7 @@ class World:
 
 
 _LIFE = st.tuples(st.integers(0, 200), st.none() | st.integers(1, 300)).map(lambda one: (one[0], one[1] and one[0] + one[1]))
-_LIVES = st.dictionaries(st.sampled_from("klmn"), _LIFE, min_size=1)
+_SPANS = st.dictionaries(st.sampled_from("klmn"), _LIFE, min_size=1)
 _RULES = st.builds(
     lambda grace, ages, routes: AlertSettings(
         grace_sec=grace * 60, escalate_min=tuple(sorted(ages)), routes=tuple(map(tuple, routes)),
@@ -65,18 +65,18 @@ _ROUNDS = st.lists(st.tuples(st.integers(1, 60), st.sets(st.sampled_from(NAMES))
 
 
 @settings(max_examples=100)
-@given(_LIVES, _RULES, _ROUNDS)
-def test_every_channel_reads_of_each_thing_once_and_of_its_end_once(lives, rules, rounds):
-    world, minute = World(rules, lives), 0
+@given(_SPANS, _RULES, _ROUNDS)
+def test_every_channel_reads_of_each_thing_once_and_of_its_end_once(spans, rules, rounds):
+    world, minute = World(rules, spans), 0
     for step, working, is_killed in rounds:
         minute += step
         world.round(minute, working, is_killed=is_killed)
-    open_at_end = {key for key, (begin, end) in lives.items() if begin <= minute and (end is None or minute < end)}
+    open_at_end = {key for key, (begin, end) in spans.items() if begin <= minute and (end is None or minute < end)}
     world.round(minute, set(NAMES), is_killed=False)  # in the end every channel works, and nobody is killed
 
     times = Counter((key, channel, stage) for key, channel, stage, _ in world.delivered)
     assert all(count <= 1 + world.crashes[one] for one, count in times.items())  # a crash repeats a stage at most once
-    for key, (begin, end) in lives.items():
+    for key, (begin, end) in spans.items():
         mine = [one for one in world.delivered if one[0] == key]
         opened = [(channel, at) for _, channel, stage, at in mine if stage != RESOLVED]
         resolved = [(channel, at) for _, channel, stage, at in mine if stage == RESOLVED]
