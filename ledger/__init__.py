@@ -20,6 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ledger.causes import Cause, Certainty, Finding
     from ledger.clock import ClockRule
     from ledger.engines import ExecutionGateway, PortfolioManager
     from ledger.errors import (
@@ -93,6 +94,7 @@ if TYPE_CHECKING:
     )
     from ledger.gateway.metatrader5 import MetaTrader5Gateway
     from ledger.gateway.open import open_gateway
+    from ledger.incidents import Incident
     from ledger.journal import Appended, Outcome
     from ledger.order_manager import OrderManager
     from ledger.orders.limits import Allowed, Denied, Limits
@@ -121,6 +123,7 @@ if TYPE_CHECKING:
 logging.getLogger("ledger").addHandler(logging.NullHandler())
 
 _HOMES = {
+    "causes": ("Cause", "Certainty", "Finding"),
     "clock": ("ClockRule",),
     "errors": (
         "AccountMismatch", "AccountUnknown", "BadValue", "CorruptEvent", "DealConflict", "GatewayDenied", "GatewayError",
@@ -140,6 +143,7 @@ _HOMES = {
     "engines": ("ExecutionGateway", "PortfolioManager"),
     "gateway.metatrader5": ("MetaTrader5Gateway",),
     "gateway.open": ("open_gateway",),
+    "incidents": ("Incident",),
     "journal": ("Appended", "Outcome"),
     "order_manager": ("OrderManager",),
     "orders.limits": ("Allowed", "Denied", "Limits"),
@@ -180,6 +184,8 @@ __all__ = [
     "CarrierBroken",
     "CarrierProven",
     "CashMoved",
+    "Cause",
+    "Certainty",
     "ClockRule",
     "CorruptEvent",
     "DealCompleted",
@@ -191,6 +197,7 @@ __all__ = [
     "Event",
     "ExecutionGateway",
     "FillRecorded",
+    "Finding",
     "Foreign",
     "GatewayDenied",
     "GatewayError",
@@ -201,6 +208,7 @@ __all__ = [
     "GhostClosed",
     "IdentityRelaxed",
     "IdentityRequired",
+    "Incident",
     "InexactNumber",
     "InputError",
     "JournalBusy",

@@ -50,6 +50,10 @@ class _Seal(msgspec.Struct, forbid_unknown_fields=True):
     key: str | None = None
 
 
+class _Derived(msgspec.Struct, forbid_unknown_fields=True):
+    follow: bool = True
+
+
 class _Marks(msgspec.Struct, forbid_unknown_fields=True):
     keep_days: Annotated[int, msgspec.Meta(ge=KEEP_DAYS_MIN, le=KEEP_DAYS_MAX)] = KEEP_DAYS
 
@@ -68,6 +72,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     policy: dict[str, Any] = {}
     seal: _Seal = msgspec.field(default_factory=_Seal)
     marks: _Marks = msgspec.field(default_factory=_Marks)
+    derived: _Derived = msgspec.field(default_factory=_Derived)
     monitors: dict[str, Any] = {}
     metrics: _Metrics = msgspec.field(default_factory=_Metrics)
     alerts: dict[str, Any] = {}
@@ -90,6 +95,7 @@ class Configuration:
         policy: What to do about disagreements.
         seal_key: The secret key to seal with.
         keep_marks_days: So many days marks are there.
+        follow_derived: Whether a daemon keeps the derived tables up.
         monitors: Account -> what it may lose.
         journal_metrics: Whether a daemon serves the metrics of the journal beside its own.
         alerts: Who is notified, and when.
@@ -104,6 +110,7 @@ class Configuration:
     policy: ReconcilePolicy = DEFAULT
     seal_key: str | None = None
     keep_marks_days: int = KEEP_DAYS
+    follow_derived: bool = True
     monitors: Mapping[AccountId, MonitorRules] = {}
     journal_metrics: bool = True
     alerts: AlertSettings = field(factory=AlertSettings)
@@ -182,6 +189,7 @@ def read(path: Path) -> Configuration:
         interval_sec=checked.sync.interval_sec,
         policy=policy,
         keep_marks_days=checked.marks.keep_days,
+        follow_derived=checked.derived.follow,
         monitors=monitors,
         journal_metrics=checked.metrics.journal,
         alerts=alerts,
@@ -236,6 +244,7 @@ def _unknown(raw: Mapping[str, Any]) -> Iterator[tuple[str, str, tuple[str, ...]
         ("seal", raw.get("seal"), _Seal.__struct_fields__),
         ("marks", raw.get("marks"), _Marks.__struct_fields__),
         ("metrics", raw.get("metrics"), _Metrics.__struct_fields__),
+        ("derived", raw.get("derived"), _Derived.__struct_fields__),
         ("policy", raw.get("policy"), tuple(one.name for one in fields(ReconcilePolicy))),
     ]
     gateways = raw.get("gateways")

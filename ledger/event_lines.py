@@ -133,7 +133,7 @@ def _ghost_closed(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
 
 def _drift_corrected(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
     before, after = data["before"], data["after"]
-    return f"{after['position_id']} {_changes(before, after)}", (f", {after['symbol']}",)
+    return f"{after['position_id']} {changed_fields(before, after)}", (f", {after['symbol']}",)
 
 
 def _reticketed(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
@@ -146,11 +146,11 @@ def _break_opened(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
     about = _about(data)
     match data["kind"]:
         case "ghost" if ours:
-            return f"{about}: {_short(ours)}", [", broker none", *details]
+            return f"{about}: {short_position(ours)}", [", broker none", *details]
         case "zombie" if theirs:
-            return f"{about}: broker {_short(theirs)}", [", we none", *details]
+            return f"{about}: broker {short_position(theirs)}", [", we none", *details]
         case "drift" if ours and theirs and "field" in data:
-            return f"{about}: {_differences(data['field'], ours, theirs)}", details
+            return f"{about}: {differing_fields(data['field'], ours, theirs)}", details
     sides = [f"ours {ours}" if ours else "", f"broker {theirs}" if theirs else ""]
     what = ", ".join(filter(None, sides)) or data.get("why", "")
     return f"{about}: {what}" if what else about, details
@@ -170,19 +170,19 @@ def _restored(_: Mapping[str, Any], __: AccountTerms) -> _Parts:
 
 def _balance(data: Mapping[str, Any], terms: AccountTerms) -> _Parts:
     if "credit" not in data:
-        return f"broker states {_money(data['balance'], terms)} with credit", ()
-    return f"broker states {_money(data['balance'], terms)}", (f", credit {_money(data['credit'], terms)}",)
+        return f"broker states {money_text(data['balance'], terms)} with credit", ()
+    return f"broker states {money_text(data['balance'], terms)}", (f", credit {money_text(data['credit'], terms)}",)
 
 
 def _adjusted(data: Mapping[str, Any], terms: AccountTerms) -> _Parts:
     parts = [
         f"{name} {shown(data[f'{name}_before'], terms)} -> {shown(data[f'{name}_after'], terms)}"
-        for name, shown in (("balance", _money), ("credit", _money), ("clock", _as_it_is), ("order", _as_it_is))
+        for name, shown in (("balance", money_text), ("credit", money_text), ("clock", _as_it_is), ("order", _as_it_is))
         if f"{name}_before" in data
     ]
     before, after = data.get("before"), data.get("after")
     if before and after:
-        parts.append(f"{after['position_id']} {_changes(before, after)}")
+        parts.append(f"{after['position_id']} {changed_fields(before, after)}")
     elif before:
         parts.append(f"closed {before['position_id']} {before['side']} {_size(before)}")
     elif after:
@@ -312,12 +312,13 @@ LINES: Final[Mapping[str, _Line]] = {
 # --------------------------------------------------------------------------------------------------------- words
 
 
-def _money(amount: str, terms: AccountTerms) -> str:
+def money_text(amount: str, terms: AccountTerms) -> str:
+    """Return an amount with the decimals of the account's currency."""
     return plain(Decimal(amount), decimals=terms.opened.currency_digits)
 
 
 def _signed(amount: str, terms: AccountTerms) -> str:
-    shown = _money(amount, terms)
+    shown = money_text(amount, terms)
     return shown if shown.startswith("-") else f"+{shown}"
 
 
@@ -368,13 +369,13 @@ def _about(data: Mapping[str, Any]) -> str:
     return f"{data['kind']} {about}" if about else str(data["kind"])
 
 
-def _short(side: str) -> str:
+def short_position(side: str) -> str:
     """Return one side of a break without its price."""
     found = _POSITION.fullmatch(side)
     return f"{found['side']} {found['volume']} {found['symbol']}" if found else side
 
 
-def _differences(fields: str, ours: str, theirs: str) -> str:
+def differing_fields(fields: str, ours: str, theirs: str) -> str:
     """Return the fields that differ, where the sides are positions in words; else both sides."""
     one, other = _POSITION.fullmatch(ours), _POSITION.fullmatch(theirs)
     names = fields.split(",")
@@ -383,7 +384,8 @@ def _differences(fields: str, ours: str, theirs: str) -> str:
     return "; ".join(f"{name.replace('_', ' ')} {one[name]}, broker {other[name]}" for name in names)
 
 
-def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+def changed_fields(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Return what changed of a position: the fields that differ, before and after."""
     names = [name for name in ("side", "volume", "symbol", "price_open", "magic") if before.get(name) != after.get(name)]
     arrow = " -> " if len(names) == 1 else "->"
     changes = [f"{name.replace('_', ' ')} {before.get(name, '?')}{arrow}{after.get(name, '?')}" for name in names]

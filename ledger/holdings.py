@@ -47,6 +47,19 @@ class Holdings:
         """How many positions there are, open or unexplained."""
         return len(self.open) + len(self.loose) + len(self.parts) + sum(map(len, self.ghosts.values()))
 
+    def trips_of(self, position_id: int) -> Iterator[OpenPosition]:
+        """Yield what is held under an id: the open position, ghosts, and closes of what was never held."""
+        if position_id in self.open:
+            yield self.open[position_id]
+        yield from self.ghosts.get(position_id, ())
+        for side in (0, 1):
+            if (position_id, side) in self.loose:
+                yield self.loose[position_id, side]
+
+    def unnamed(self) -> Iterator[OpenPosition]:
+        """Yield the open positions whose id is not known yet."""
+        return (position for position in self.open.values() if not position.is_id_known)
+
     # ---- deals
 
     def settle(self, fill: Fill, trades: TradeSink) -> None:

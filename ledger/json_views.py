@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import asdict
 
+from ledger.causes import NOTHING, Finding, finding_json
 from ledger.clock import ClockRule, utc_text, utc_text_us
 from ledger.codec import plain_fields
 from ledger.errors import BadValue, DealConflict
@@ -28,6 +29,7 @@ from ledger.views import Break, Position, Trade, Unexplained
 
 if TYPE_CHECKING:  # most commands show nothing of a sync, and would load all of reconciliation
     from ledger.equity import Equity, EquityRow
+    from ledger.incidents import Incident
     from ledger.monitors import MonitorState
     from ledger.order_decisions import Halt, Resolution
     from ledger.reconcile.compare import Disagreement, NewTicket
@@ -500,14 +502,38 @@ def _break_entries(one: Disagreement) -> list[Json]:
     return [entry | {"field": field, "ours": ours, "theirs": theirs}]
 
 
-def open_break_json(one: Break, terms: AccountTerms, now_us: int) -> Json:
-    """An open disagreement with its age and what was tried."""
+def open_break_json(one: Break, terms: AccountTerms, now_us: int, finding: Finding | None = None) -> Json:
+    """An open disagreement with its age, what was tried, and its likely cause."""
     opened_us = terms.clock.to_utc_msc(one.opened_msc) * 1000
     return {"account": account_json(terms)} | break_json(one, terms.clock) | {
         "age_sec": max(0, (now_us - opened_us) // 1_000_000),
         "confirmations": one.confirmations,
         "attempts": one.attempts,
-    }  # fmt: skip
+    } | finding_json(finding or NOTHING)  # fmt: skip
+
+
+def unexplained_row_json(one: Unexplained, terms: AccountTerms, finding: Finding) -> Json:
+    """What no deal explains as a listing has it: with its account and its likely cause."""
+    return {"account": account_json(terms)} | unexplained_json(one, terms.clock) | finding_json(finding)
+
+
+def incident_json(incident: Incident, terms: AccountTerms, now_us: int) -> Json:
+    """An incident. ``duration_sec`` is null for what has none, and goes on while it is open."""
+    duration_us = incident.duration_us(now_us)
+    return {
+        "account": account_json(terms),
+        "kind": incident.kind,
+        "position_id": incident.position_id,
+        "symbol": incident.symbol,
+        "deal": incident.deal,
+        "started_at": utc_text_us(incident.started_us),
+        "ended_at": None if incident.ended_us is None else utc_text_us(incident.ended_us),
+        "duration_sec": None if duration_us is None else round(duration_us / 1_000_000, 3),
+        "outcome": incident.outcome,
+        "operator": incident.operator,
+        "reason": incident.reason,
+        "versions": list(incident.versions),
+    } | finding_json(incident.finding)
 
 
 def results_json(results: Results, *, digits: int = 0, holding: HoldingResults | None = None) -> Json:

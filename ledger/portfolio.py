@@ -606,6 +606,11 @@ class Portfolio:
         held = self._holdings.open[position.position_id]
         return Fraction(held.cost, held.cost_volume * 10 ** self.terms.scales(position.symbol)[0])
 
+    @property
+    def holdings(self) -> Holdings:
+        """Positions as the fold holds them: for a reader who explains what each posting did. Only the fold changes them."""
+        return self._holdings
+
     def position_of(self, symbol: str) -> Position | None:
         """Return the one position of a symbol on an account that nets, None if there is none."""
         position = self._holdings.open.get(self._holdings.ids.get(symbol, 0))

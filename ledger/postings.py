@@ -233,6 +233,18 @@ class Selection:
     until_utc_msc: int | None = None
 
 
+class Witness(Protocol):
+    """Sees what postings are made of where that is more than one record, for a reader who explains them."""
+
+    def merged(self, records: Sequence[Row]) -> None:
+        """Note the records, oldest first, that one deal is posted from, where these are not just its first."""
+        ...
+
+    def replaced(self, place: FoldKey, record: Row, by: int) -> None:
+        """Note a record that is not posted, because the revision with a version took its place."""
+        ...
+
+
 class Order(Protocol):
     """How the postings of an account are ordered beyond their places (``ledger.fold_order``)."""
 
@@ -303,6 +315,7 @@ class Postings:
         self._events, self._newest, self._newest_plain, self._latest_msc = begin or (0, 0, 0, -1)
         self.place = place
         self.order = order
+        self.witness: Witness | None = None
         self._plain, self._placed = iter(plain), iter(placed)
         self._block: list[Row] = []  # of the plain ones, given out up to ``_at``
         self._at = 0
@@ -466,7 +479,13 @@ class Postings:
             self._latest_msc = max(self._latest_msc, _end_of(row[0]))
             if version not in self._replaced:
                 records.setdefault(place, []).append(row)
+            elif self.witness is not None:
+                self.witness.replaced(place, row, self._replaced[version])
         self.place = last
+        if self.witness is not None:
+            for rows in records.values():
+                if len(rows) > 1 or rows[0][_KIND] == "DealRevised":
+                    self.witness.merged(rows)
         return [(place, _merged(rows)) for place, rows in records.items()]
 
 

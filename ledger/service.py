@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from functools import partial
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol, Self, Unpack, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol, Self, TypeVar, Unpack, get_args
 
 from attrs import evolve, frozen
 
@@ -40,7 +41,6 @@ from ledger.journal.checkpoints import INTERVAL, repeated_hour, replayed, simula
 from ledger.journal.memory import MemoryJournal
 from ledger.journal.sql.forking import prepare_for_forks
 from ledger.journal.verify.walk import AccountVerification, Problem, verify_account, verify_across
-from ledger.journal.watch import AppendListener
 from ledger.marks import Mark as AccountMark
 from ledger.orders.view import Order, Orders
 from ledger.portfolio import Portfolio
@@ -65,8 +65,12 @@ from ledger.values import (
 from ledger.views import Trade
 
 if TYPE_CHECKING:  # loaded when somebody asks
+    from ledger.compare import At, Comparison
+    from ledger.derived import Derived
     from ledger.equity import Equity
+    from ledger.explain import Explanation
     from ledger.frames import FrameOptions
+    from ledger.incidents import Incident
 
 #: A moment: text as on the command line (without a zone: UTC), an aware datetime, a date (the whole day), or None for now.
 Moment = str | datetime | date | None
@@ -74,7 +78,10 @@ Moment = str | datetime | date | None
 _AT_ONCE: Final = 500
 _REPLAY_EVERY: Final = 2  # intervals between checkpoints
 _STOP_SECONDS: Final = 0.1  # how often a follower looks whether to stop
+#: How often a follower looks at all accounts, though it is woken for those that were appended to.
+SWEEP_SECONDS: Final = 10.0
 _logger: Final = logging.getLogger("ledger.service")
+_T = TypeVar("_T")
 
 
 def utc_now_us() -> int:
@@ -225,6 +232,24 @@ class Ledger:
         """Return the accounts that have events, ordered by server and login."""
         return [self.account(name) for name in self.journal.accounts()]
 
+    def compare(self, a: At | str, b: At | str, *, match: str = "symbol", since: str | None = None) -> Comparison:
+        """Return what differs between one account at two moments, or between two accounts (``ledger.compare``).
+
+        Args:
+            a: ``SERVER/LOGIN``, or with a moment behind an @: a time, ``known:TIME``, ``vN``, or a time and ``known:TIME``.
+            b: The other side.
+            match: Two accounts: ``symbol`` compares what is open of each symbol and side, ``position`` each position by its id.
+            since: Two accounts: name the events of each from this moment on.
+
+        Raises:
+            AccountUnknown: An account is not in the journal.
+            BadValue: A side or a moment cannot be read.
+        """
+        from ledger.compare import At, compare
+
+        left, right = (At.parse(one) if isinstance(one, str) else one for one in (a, b))
+        return compare(self, left, right, match=match, since=since)
+
     def follow(
         self, *, after: Mapping[AccountId, int] | None = None, poll_seconds: float = 1.0, stop: StopSign | None = None
     ) -> Iterator[Recorded]:
@@ -234,7 +259,8 @@ class Ledger:
 
         Args:
             after: account -> version that the reader has seen already; from the start for all others.
-            poll_seconds: How often to look where nothing woke us: notifications and change counters only make it quicker.
+            poll_seconds: How often to look where the journal cannot notice appends. Where it does, they come at once, and all
+                accounts are looked at every 10 seconds, or this if it is longer, in case a notification was lost.
             stop: Ends it when set, as a ``threading.Event`` is; looked at as often.
 
         Raises:
@@ -251,6 +277,11 @@ class Ledger:
         It ends with its task: cancel the task, or close what this returns (``contextlib.aclosing``). Raises as ``follow``.
         """
         return following_async(self.journal, _cursors(after), None, to_amount(poll_seconds, 0, "poll_seconds"))
+
+    def incidents(self, *, since: Moment = None, until: Moment = None) -> Iterator[Incident]:
+        """Yield the incidents of every account, account by account. Arguments and errors as ``Account.incidents``."""
+        for account in self.accounts():
+            yield from account.incidents(since=since, until=until)
 
     def verify(
         self,
@@ -330,13 +361,14 @@ class Account:
         self._orders: tuple[int, Orders] | None = None
         self._orders_replayed = 0
         self._replayed = 0  # version of the last replay, which leaves checkpoints
+        self._derived: Derived | None = None
 
     def __repr__(self) -> str:
         return f"<Account {self.name}>"
 
     def replace_lock(self) -> None:
         """Go on in a child process, where the thread that held the lock does not exist."""
-        self._lock, self._orders = RLock(), None  # that thread may have been folding
+        self._lock, self._orders, self._derived = RLock(), None, None  # that thread may have been folding
 
     # ---- recording
 
@@ -661,6 +693,53 @@ class Account:
             closed.clear()
         yield from portfolio.unfinished_trades()
 
+    def explain_balance(
+        self, *, until: Moment = None, known_at: Moment = None, version: int | None = None, every: bool = False
+    ) -> Explanation:
+        """Return the events that make balance and credit (``ledger.explain``). Arguments and errors as ``replay``.
+
+        ``every`` lists each event, however many there are.
+        """
+        from ledger.explain import explain_balance
+
+        return explain_balance(self, until=until, known_at=known_at, version=version, every=every)
+
+    def explain_position(
+        self,
+        position_id: int,
+        *,
+        until: Moment = None,
+        known_at: Moment = None,
+        version: int | None = None,
+        every: bool = False,
+    ) -> Explanation:
+        """Return the events that make the open volume and the money of a position. As ``explain_balance``.
+
+        Raises:
+            BadValue: No event is about it.
+        """
+        from ledger.explain import explain_position
+
+        return explain_position(self, position_id, until=until, known_at=known_at, version=version, every=every)
+
+    def explain_trade(
+        self,
+        position_id: int,
+        *,
+        until: Moment = None,
+        known_at: Moment = None,
+        version: int | None = None,
+        every: bool = False,
+    ) -> tuple[Explanation, ...]:
+        """Return the events that make the result of each trade with a position id. As ``explain_position``.
+
+        Raises:
+            BadValue: No trade with it has ended.
+        """
+        from ledger.explain import explain_trade
+
+        return explain_trade(self, position_id, until=until, known_at=known_at, version=version, every=every)
+
     def fold(self, selection: Selection, terms: AccountTerms | None = None) -> Portfolio:
         """Return the portfolio that a selection of events makes, with the present account terms if none are given."""
         return self.replayed(selection, terms)[0]
@@ -715,6 +794,15 @@ class Account:
         with self._lock:
             return self._current_orders_at(self.journal_head)
 
+    def ask_orders(self, ask: Callable[[int, Orders], _T]) -> _T:
+        """Return what a function makes of the account's version and the orders at it, while nobody folds on.
+
+        Raises:
+            AccountUnknown: The account was not opened.
+        """
+        with self._lock:
+            return ask(*self._current_orders_at(self.journal_head))
+
     def _current_orders_at(self, head: Head) -> tuple[int, Orders]:
         known, self._orders = self._orders, None  # what is folded half way, as a row cannot be read, is not used again
         self._orders = head.version, self._orders_at(head.version, known)
@@ -737,6 +825,15 @@ class Account:
         orders = self.replayed_orders(Selection(version=version))
         orders.share(RLock())
         return orders
+
+    @property
+    def derived(self) -> Derived:
+        """The tables that a follower makes of the account's events, for fast answers (``ledger.derived``)."""
+        from ledger.derived import Derived
+
+        with self._lock:
+            self._derived = self._derived or Derived(self)
+            return self._derived
 
     def simulate(self, events: Sequence[Event], version: int) -> Portfolio:
         """Return the portfolio that events would make, recorded behind a version. Nothing is recorded.
@@ -778,6 +875,26 @@ class Account:
         """Yield the account's events behind a version, for ``async for``. See ``Ledger.follow_async``."""
         cursors = {self.name: to_whole(after, 0, INT64_MAX, "a version")}
         return following_async(self._journal, cursors, self.name, to_amount(poll_seconds, 0, "poll_seconds"))
+
+    def incidents(self, *, since: Moment = None, until: Moment = None, version: int | None = None) -> Iterator[Incident]:
+        """Yield the account's incidents that overlap a period, in the order in which they ended; the open ones last.
+
+        Args:
+            since: From this moment on; the whole history without. As text or date its first moment counts.
+            until: Up to this moment, its whole unit included.
+            version: Only what the first so many events hold.
+
+        Raises:
+            AccountUnknown: The account was not opened.
+            BadValue: A moment that cannot be, or a period that ends before it begins.
+            CorruptEvent: An event cannot be read.
+        """
+        from ledger.incidents import Period, incidents_of  # few programs ask for them
+
+        period = Period(
+            since_us=None if since is None else moment_begin_us(since), until_us=None if until is None else _end_us(until)
+        )
+        return incidents_of(self._journal, self.name, self.terms, period, upto=_version_or_none(version))
 
     def equity(self, *, by: Literal["mark", "minute", "day"] = "day", since: Moment = None, until: Moment = None) -> Equity:
         """Return what the account was worth over time, sample by sample, by minute or by server day. See ``ledger.equity``."""
@@ -917,31 +1034,78 @@ def _batches(
 ) -> Generator[list[Recorded], None, None]:
     """Yield events behind a cursor for each account, some at a time, for ever. A cursor moves on with what was given out."""
     is_away = False
-    with journal.listen() as watch:
+    with HeadWatch(journal, only, poll_seconds, stop) as heads:
         while stop is None or not stop.is_set():
             try:
-                for account, head in journal.heads().items():
-                    if only in (None, account):
-                        for batch in _news(journal, account, cursors.get(account, 0), head.version):
-                            cursors[account] = batch[-1].version
-                            yield batch
+                for account, head in heads.look().items():
+                    for batch in _news(journal, account, cursors.get(account, 0), head.version):
+                        cursors[account] = batch[-1].version
+                        yield batch
                 is_away = False
             except JournalError as error:
                 if not error.retryable:
                     raise
+                heads.look_at_all()
                 if not is_away:
                     _logger.warning("the journal does not answer, and is waited for: %s", visible(str(error)))
                 is_away = True
-            _wait(watch, poll_seconds, stop)
+            heads.wait()
 
 
-def _wait(watch: AppendListener, seconds: float, stop: StopSign | None) -> None:
-    """Wait for an append, and look meanwhile whether to stop."""
-    give_up = time.monotonic() + seconds
-    while stop is None or not stop.is_set():
-        left = give_up - time.monotonic()
-        if left <= 0 or watch.wait(min(left, _STOP_SECONDS) if stop is not None else left):
-            return
+class HeadWatch:
+    """Which heads a follower has to look at: those of the accounts that it was woken for, and all of them now and then.
+
+    To read all heads costs a tenth of a second for 10,000 accounts. So where the journal names who was appended to, all are
+    read only every ``SWEEP_SECONDS``, in case a notification was lost.
+
+    Args:
+        journal: Whose.
+        only: One account; all without it.
+        poll_seconds: How often to look where it is not known whether anything was appended.
+        stop: Ends a wait when set.
+    """
+
+    def __init__(self, journal: EventStore, only: AccountId | None, poll_seconds: float, stop: StopSign | None) -> None:
+        self._journal = journal
+        self._only = only
+        self._poll_seconds = poll_seconds
+        self._stop = stop
+        self._listener = journal.listen()
+        self._wanted: frozenset[AccountId] | None = None
+        self._swept_at = -math.inf
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+
+    def look(self) -> Mapping[AccountId, Head]:
+        """Return account -> head, of those that may have moved on since the last look."""
+        wanted = self._wanted
+        if wanted is None:
+            self._swept_at = time.monotonic()
+        if wanted is None and self._only is None:
+            return self._journal.heads()
+        names = [self._only] if self._only is not None else sorted(wanted or ())
+        found = {name: self._journal.head(name) for name in names if wanted is None or name in wanted}
+        return {name: head for name, head in found.items() if head is not None}
+
+    def look_at_all(self) -> None:
+        """Look at all heads the next time, as not all that was found could be read."""
+        self._swept_at = -math.inf
+
+    def wait(self) -> None:
+        """Wait for an append, and look meanwhile whether to stop."""
+        give_up = time.monotonic() + self._poll_seconds
+        woken: frozenset[AccountId] | None = frozenset()
+        while (self._stop is None or not self._stop.is_set()) and not woken and woken is not None:
+            left = give_up - time.monotonic()
+            if left <= 0:
+                break
+            woken = self._listener.wait(min(left, _STOP_SECONDS) if self._stop is not None else left)
+        is_due = time.monotonic() - self._swept_at >= max(SWEEP_SECONDS, self._poll_seconds)
+        self._wanted = None if is_due else woken
 
 
 def _news(journal: EventStore, account: AccountId, seen: int, upto: int) -> Iterator[list[Recorded]]:

@@ -123,7 +123,7 @@ class Alerter:
                 on_pass()
                 until = time.monotonic() + look_sec
                 while not stopping.wait(_GATHER_SEC) and time.monotonic() < until:
-                    if watch.wait(_GATHER_SEC):
+                    if watch.wait(_GATHER_SEC) != frozenset():
                         break
 
     def wait(self, seconds: float | None = None) -> bool:

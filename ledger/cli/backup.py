@@ -116,13 +116,16 @@ def export(
     Decimals are exact, event_time and recorded_at are UTC, broker_msc is the server's own clock. JSON lines carry everything,
     the broker's raw answers included: ledger import reads them again, and the chain is the same.
 
+    One record is one event: deposits, and every record of a deal that was completed or revised, in each account's currency.
+    To add up results, take what counts: ledger trades --csv.
+
     \b
     Examples:
       ledger export --out desk.parquet
       ledger export --what trades --out trades.parquet
       ledger export --out desk.csv --account Broker-Live/70113
       ledger export --out desk.jsonl && ledger import desk.jsonl --journal sqlite:///copy.db
-      duckdb -c "SELECT symbol, sum(profit) FROM 'desk.parquet' GROUP BY ALL"
+      duckdb -c "SELECT kind, count(*) FROM 'desk.parquet' GROUP BY ALL"
     """
     chosen = format_ or _SUFFIXES.get(file.suffix.lower())
     if chosen is None:

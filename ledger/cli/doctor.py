@@ -26,7 +26,7 @@ from ledger.cli.gateways import (
     policy,
     reconciler_of,
 )
-from ledger.cli.options import account_option, configuration, configuration_note, journal_option, journal_url, json_option
+from ledger.cli.options import accounts_option, configuration, configuration_note, journal_option, journal_url, json_option
 from ledger.cli.order_checks import account_lines, gateway_lines
 from ledger.cli.output import print_json, print_table
 from ledger.clock import utc_text
@@ -49,6 +49,7 @@ WARNING: Final = "warning"
 FAILED: Final = "failed"
 UNAVAILABLE: Final = "unavailable"
 _ORDER_EVENTS_MAX: Final = 200_000  # about half a second
+_SEAL_AGE_MAX_SEC: Final = 2 * 86_400
 _FREE_BYTES_MIN: Final = 1024**3
 _CLOCKS_APART_SEC: Final = 60
 _LIBRARIES: Final = ("sqlalchemy", "alembic", "attrs", "pyzmq")
@@ -79,7 +80,7 @@ class Check:
 
 @click.command("doctor", short_help="Check everything that syncing and trading rest on.")
 @journal_option
-@account_option
+@accounts_option
 @gateway_options
 @click.option(
     "--terminal",
@@ -92,7 +93,7 @@ class Check:
 @json_option
 def doctor(
     journal: str | None,
-    account: AccountId | None,
+    accounts: tuple[AccountId, ...],
     as_json: bool,  # noqa: FBT001
     terminal: str | None,
     orders: bool,  # noqa: FBT001
@@ -116,7 +117,7 @@ def doctor(
     Exit codes: 0 fine (warnings too), 1 something failed, 3 journal or gateway do not answer.
     """
     checks = list(
-        _checks(journal, account, gateway, with_orders=orders) if terminal is None else _terminal(terminal, gateway["gateway"])
+        _checks(journal, accounts, gateway, with_orders=orders) if terminal is None else _terminal(terminal, gateway["gateway"])
     )
     if as_json:
         print_json([one.json_row() for one in checks])
@@ -131,7 +132,9 @@ def doctor(
     return 1 if FAILED in states else 3 if UNAVAILABLE in states else 0
 
 
-def _checks(journal: str | None, account: AccountId | None, gateway: dict[str, Any], *, with_orders: bool) -> Iterator[Check]:
+def _checks(
+    journal: str | None, accounts: Sequence[AccountId], gateway: dict[str, Any], *, with_orders: bool
+) -> Iterator[Check]:
     yield from _programs()
     yield from _settings()
     ledger: Ledger | None = None
@@ -143,9 +146,9 @@ def _checks(journal: str | None, account: AccountId | None, gateway: dict[str, A
     try:
         if ledger is not None:
             yield from _journal(ledger)
-            yield from _accounts(ledger, account, with_orders=with_orders)
+            yield from _accounts(ledger, accounts, with_orders=with_orders)
         yield from _keys()
-        yield from _gateways(ledger, account, gateway, with_orders=with_orders)
+        yield from _gateways(ledger, accounts, gateway, with_orders=with_orders)
     finally:
         if ledger is not None:
             ledger.close()
@@ -216,9 +219,28 @@ def _journal(ledger: Ledger) -> Iterator[Check]:
             yield Check("heads", OK, "each is its account's last event")
         yield from _place(folder(engine))
         yield Check("encoding", OK, text_encoding(engine))
+        yield _seal(ledger)
         yield from _pooler(pooler(engine))
     except JournalError as error:
         yield Check("journal", UNAVAILABLE if error.retryable else FAILED, str(error))
+
+
+def _seal(ledger: Ledger) -> Check:
+    """Look at how old the last seal is that was made of the journal, by its own words."""
+    from ledger.seals import read as read_seal  # cryptography is slow to load
+
+    texts = ledger.journal.seals()
+    if not texts:
+        return Check("seal", OK, "none was made of this journal", "ledger seal proves later that nothing was rewritten")
+    try:
+        seal = read_seal(texts[-1])
+    except LedgerError as error:
+        return Check("seal", WARNING, f"the last one cannot be read: {error}", "ledger seal")
+    age_sec = (utc_now_us() - seal.made_us) // 1_000_000
+    seen = f"{len(texts)} made, the last {age_text(age_sec)} ago"
+    if age_sec > _SEAL_AGE_MAX_SEC:
+        return Check("seal", WARNING, seen, "what was recorded since can be rewritten unseen: ledger seal")
+    return Check("seal", OK, seen)
 
 
 def _schema(found: Sequence[Difference]) -> Iterator[Check]:
@@ -271,9 +293,15 @@ def _disk(folder: Path | None) -> Check:
     return Check("disk", OK, seen) if free >= _FREE_BYTES_MIN else Check("disk", WARNING, seen, "make room: a full disk halts")
 
 
-def _accounts(ledger: Ledger, account: AccountId | None, *, with_orders: bool) -> Iterator[Check]:
+def _accounts(ledger: Ledger, named: Sequence[AccountId], *, with_orders: bool) -> Iterator[Check]:
+    known = ledger.journal.accounts()
+    for name in dict.fromkeys(named):
+        if name not in known:
+            yield Check(
+                str(name), WARNING, "not in this journal", "ledger sync --startup, or import an export", account=str(name)
+            )
     for found in ledger.accounts():
-        if account is not None and found.name != account:
+        if named and found.name not in named:
             continue
         try:
             portfolio = found.portfolio
@@ -349,21 +377,34 @@ def _keys() -> Iterator[Check]:
 # ---- the gateway
 
 
-def _gateways(ledger: Ledger | None, account: AccountId | None, given: dict[str, Any], *, with_orders: bool) -> Iterator[Check]:
+def _gateways(
+    ledger: Ledger | None, accounts: Sequence[AccountId], given: dict[str, Any], *, with_orders: bool
+) -> Iterator[Check]:
     try:
-        found = [] if account or given["gateway"] else all_gateway_settings()
-        one = None if found else gateway_settings(account, **given)
+        found = _named_gateways(accounts, given)
         settings = SyncSettings(policy=policy())
     except LedgerError as error:
         yield Check("gateway", FAILED, str(error))
         return
-    found = found or ([one] if one else [])
     if not found:
         yield Check("gateway", WARNING, "not checked, none is named", "--gateway tcp://127.0.0.1:5555")
         return
     with ThreadPoolExecutor(len(found), thread_name_prefix="ledger-doctor") as threads:
         for checks in threads.map(lambda each: list(_gateway(ledger, each, settings, with_orders=with_orders)), found):
             yield from checks
+
+
+def _named_gateways(accounts: Sequence[AccountId], given: dict[str, Any]) -> list[GatewaySettings]:
+    """Return the gateways that are meant: of the accounts that are named, of all the settings, or one.
+
+    Raises:
+        BadValue: One gateway is named for several accounts, or a setting is wrong.
+    """
+    named: list[AccountId | None] = list(dict.fromkeys(accounts))
+    if len(named) > 1 and given["gateway"]:
+        raise BadValue("one gateway is of one account: name one --account with --gateway, or none")
+    of_settings = [] if named or given["gateway"] else all_gateway_settings()
+    return of_settings or [one for account in named or [None] if (one := gateway_settings(account, **given)) is not None]
 
 
 class _Witness:

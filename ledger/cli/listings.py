@@ -231,6 +231,7 @@ def trades(
       ledger trades --symbol EURUSD --since 2026-06-01 --until 2026-06-30
       ledger trades --json | jq '.[] | select(.symbol == "EURUSD") | .profit'
       ledger trades --csv > trades.csv
+      duckdb -c "SELECT currency, symbol, sum(profit + swap + commission + fee) AS net FROM 'trades.csv' GROUP BY ALL"
     """
     require_one_format(as_json=as_json, as_csv=as_csv)
     wanted = Filter(
@@ -426,7 +427,7 @@ def replay(
       ledger replay
       ledger replay --until 2026-06-15T12:00:05
       ledger replay --until 2026-06-15 --known-at "2026-06-15 18:00+03:00"
-      ledger replay --version 1402 --json
+      ledger replay --account Broker-Live/70113 --version 1402 --json
     """
     shown: list[tuple[Portfolio, tuple[Order, ...], Json]] = []
     with open_ledger(journal) as ledger, steps() as step:

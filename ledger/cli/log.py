@@ -67,6 +67,7 @@ class _Wanted:
 
     kinds: frozenset[str] | None
     is_notable: bool
+    named: frozenset[str]  # kinds that are meant without the notable ones
     position: int | None
     deal: int | None
     correlation: str | None
@@ -78,7 +79,7 @@ class _Wanted:
         event = recorded.event
         return (
             (self.kinds is None or recorded.kind in self.kinds or (self.is_notable and _is_late(recorded, terms)))
-            and not (self.is_notable and self.kinds == GROUPS["notable"] and _is_sighting(recorded))
+            and not (self.is_notable and recorded.kind not in self.named and _is_repeated(recorded, terms))
             and (self.position is None or _position_of(event) == self.position)
             and (self.deal is None or getattr(event, "deal", None) == self.deal)
             and self.correlation in (None, recorded.correlation)
@@ -95,9 +96,9 @@ def _is_late(recorded: Recorded, terms: AccountTerms) -> bool:
     return lag_msc(recorded, terms) > LATE_MSC
 
 
-def _is_sighting(recorded: Recorded) -> bool:
-    """Whether a known break was just seen again."""
-    return isinstance(recorded.event, BreakOpened) and (recorded.event.confirmations > 1 or recorded.event.attempts > 0)
+def _is_repeated(recorded: Recorded, terms: AccountTerms) -> bool:
+    """Whether a known break was just seen again, and in time: what is late is notable whatever it is."""
+    return isinstance(recorded.event, BreakOpened) and recorded.event.caused_by is not None and not _is_late(recorded, terms)
 
 
 def _position_of(event: Any) -> int | None:
@@ -205,6 +206,7 @@ def _wanted(
     return _Wanted(
         kinds=frozenset().union(*kinds) if kinds else None,
         is_notable=GROUPS["notable"] in kinds,
+        named=frozenset().union(*(one for one in kinds if one != GROUPS["notable"])),
         shown=Filter(
             symbols=symbols,
             magics=magics,

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterable, Sequence
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -96,16 +94,14 @@ def _limit_states() -> Callable[[Account, int], dict[str, int]] | None:
     return found
 
 
-def _lags(ledger: Ledger) -> Callable[[], dict[str, int]] | None:
-    """Return what finds how many events the derived tables are behind, None where this program has none."""
-    if find_spec("ledger.derived") is None:
-        return None
-    derived, journal = import_module("ledger.derived"), cast("Any", ledger.journal)
+def _lags(ledger: Ledger) -> Callable[[], dict[str, int]]:
+    """Return what finds how many events the derived tables are behind."""
+    from ledger.derived import lags
 
     def found() -> dict[str, int]:
-        if not journal.derived.followers():  # nobody keeps them: that is no lag
+        if not ledger.journal.derived.followers():  # nobody keeps them: that is no lag
             return {}
-        return {_FOLLOWER: sum(one.events for one in derived.lags(ledger).values())}
+        return {_FOLLOWER: sum(one.events for one in lags(ledger).values())}
 
     return found
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ledger.events import Recorded
 
 _PIPE_WIDTH: Final = 400  # nothing is cut where a program reads on
+_NARROWEST: Final = 8  # of a column of words that is cut
 _FIRST_ROWS: Final = 500  # of a long table: what its columns are set by
 
 
@@ -87,21 +88,42 @@ def print_long_table(title: str, columns: Sequence[str], rows: Iterable[Sequence
     if not first:
         print_table(title, columns, [], empty=empty)
         return
-    from rich.cells import cell_len
+    from rich.cells import cell_len, set_cell_size
 
     names = [column.removeprefix(">") for column in columns]
     widths = [max(map(cell_len, cells)) for cells in zip(names, *first, strict=True)]
+    limits = _limits(columns, widths)
+
+    def cut(cell: str, limit: int | None) -> str:
+        return cell if limit is None or cell_len(cell) <= limit else f"{set_cell_size(cell, limit - 1)}…"
 
     def line(row: Sequence[str]) -> str:
-        widths[:] = map(max, widths, map(cell_len, row))
-        padding = [" " * (width - cell_len(cell)) for width, cell in zip(widths, row, strict=True)]
-        cells = zip(columns, row, padding, strict=True)
-        return "  ".join(pad + cell if column.startswith(">") else cell + pad for column, cell, pad in cells).rstrip()
+        cells = list(map(cut, row, limits))
+        widths[:] = map(max, widths, map(cell_len, cells))
+        padding = [" " * (width - cell_len(cell)) for width, cell in zip(widths, cells, strict=True)]
+        parts = zip(columns, cells, padding, strict=True)
+        return "  ".join(pad + cell if column.startswith(">") else cell + pad for column, cell, pad in parts).rstrip()
 
+    widths = [width if limit is None else min(width, limit) for width, limit in zip(widths, limits, strict=True)]
     print_line(title, "bold")
     print_line(line(names), "bold")
     print_lines(map(line, chain(first, ([visible(cell) for cell in row] for row in rows))))
     print_line("")
+
+
+def _limits(columns: Sequence[str], widths: Sequence[int]) -> list[int | None]:
+    """Return how wide the cells of columns of words may be on a terminal, so that the table fits it; None for any width."""
+    limits: list[int | None] = [None] * len(columns)
+    if not sys.stdout.isatty():
+        return limits
+    words = {at: width for at, width in enumerate(widths) if not columns[at].startswith(">")}
+    excess = sum(widths) + 2 * (len(widths) - 1) - console().width
+    while excess > 0 and words and max(words.values()) > _NARROWEST:
+        widest = max(words, key=lambda at: words[at])
+        words[widest] -= 1
+        limits[widest] = words[widest]
+        excess -= 1
+    return limits
 
 
 def print_line(text: str, style: str = "") -> None:
@@ -118,9 +140,9 @@ def print_lines(lines: Iterable[str]) -> None:
     """Print lines: in a pipe as they are, on a terminal each cut to its width, which its last character then shows."""
     from rich.text import Text
 
-    screen = console()
+    screen, is_watched = console(), sys.stdout.isatty()
     for line in lines:
-        if screen.is_terminal:
+        if is_watched:
             screen.print(Text(visible(line)), no_wrap=True, overflow="ellipsis", crop=True)
         else:
             sys.stdout.write(visible(line) + "\n")

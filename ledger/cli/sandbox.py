@@ -74,7 +74,7 @@ def sandbox(**options: Any) -> None:
       {"command": "close", "position": 50000000012}
       {"command": "fault", "kind": "half", "times": 2}        {"command": "clear"}
       {"command": "cash", "type": 2, "amount": "100"}         {"command": "books"}
-    also: close_by, fill_more, rollover, swap, stop_out, withdraw, advance, play, stats, stop.
+    also: close_by, fill_more, rollover, rename, swap, stop_out, withdraw, advance, play, stats, stop.
     At the main port order messages are answered as by ledger gateway serve, each client id once;
     for tests there is also {"action": "SEND_ORDER", "symbol": "EURUSD", "side": "buy", "volume": "0.10"}.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import click
 from attrs import frozen
 
+from ledger.causes import Cause, Certainty, Finding
 from ledger.cli.csv_output import ACCOUNT, csv_option, print_csv, require_one_format
 from ledger.cli.options import (
     accounts_of,
@@ -21,9 +23,10 @@ from ledger.cli.output import print_json, print_line, print_lines, print_table, 
 from ledger.clock import utc_text, utc_text_us
 from ledger.errors import LedgerError
 from ledger.filters import Filter
+from ledger.incidents import open_findings, unexplained_findings
 from ledger.journal import Selection
 from ledger.journal.health import SyncHealth
-from ledger.json_views import Json, account_json, halt_json, name_json, open_break_json
+from ledger.json_views import Json, account_json, halt_json, name_json, open_break_json, unexplained_row_json
 from ledger.order_decisions import Halt, halts
 from ledger.orders.view import Order
 from ledger.portfolio import Portfolio
@@ -242,8 +245,27 @@ def _halted(item: Json) -> str:
 
 
 _BREAK_COLUMNS: Final = (
-    *ACCOUNT, "kind", "position_id", "symbol", "deal", "order", "client_id", "field", "ours", "theirs", "opened_at", "age_sec",
-    "confirmations", "attempts", "why",
+    *ACCOUNT,
+    "kind",
+    "position_id",
+    "symbol",
+    "deal",
+    "order",
+    "client_id",
+    "field",
+    "ours",
+    "theirs",
+    "opened_at",
+    "age_sec",
+    "confirmations",
+    "attempts",
+    "why",
+    "cause",
+    "certainty",
+    "because",
+)
+_UNEXPLAINED_COLUMNS: Final = (
+    *ACCOUNT, "position_id", "symbol", "kind", "volume", "since", "cause", "certainty", "because",
 )  # fmt: skip
 
 
@@ -252,6 +274,7 @@ _BREAK_COLUMNS: Final = (
 @accounts_option
 @symbol_option
 @magic_option
+@click.option("--unexplained", "is_unexplained", is_flag=True, help="List the results that no deal explains instead.")
 @json_option
 @csv_option
 def breaks(
@@ -259,10 +282,11 @@ def breaks(
     accounts: tuple[AccountId, ...],
     symbols: tuple[str, ...],
     magics: tuple[int, ...],
+    is_unexplained: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
     as_csv: bool,  # noqa: FBT001
 ) -> None:
-    """List what does not agree and is not settled, with its age and what was tried.
+    """List what does not agree and is not settled, with its age, what was tried, and what it likely comes from.
 
     A break of the balance is of no symbol, and the magic number of a position that we do not have is not known: --symbol and
     --magic leave these out, and how many is printed beside the output.
@@ -271,22 +295,70 @@ def breaks(
     Examples:
       ledger breaks
       ledger breaks --symbol EURUSD --json
+      ledger breaks --unexplained
     """
     require_one_format(as_json=as_json, as_csv=as_csv)
     wanted, now_us = Filter(symbols=symbols, magics=magics), utc_now_us()
     with open_ledger(journal) as ledger:
-        every = [(found.terms, found.portfolio) for found in accounts_of(ledger, accounts)]
-    about = [(terms, one, _subject(one, portfolio)) for terms, portfolio in every for one in portfolio.breaks]
-    items = [open_break_json(one, terms, now_us) for terms, one, subject in about if wanted.is_of(*subject)]
+        if is_unexplained:
+            rows = [row for found in accounts_of(ledger, accounts) for row in _unexplained(found, wanted)]
+            _print_unexplained(rows, as_json=as_json, as_csv=as_csv)
+            return
+        every = [_breaks_of(found) for found in accounts_of(ledger, accounts)]
+    about = [
+        (portfolio.terms, one, _subject(one, portfolio), causes) for portfolio, causes in every for one in portfolio.breaks
+    ]
+    items = [
+        open_break_json(one, terms, now_us, causes.get(one.version))
+        for terms, one, subject, causes in about
+        if wanted.is_of(*subject)
+    ]
     if as_json:
         print_json(items)
     elif as_csv:
         print_csv(_BREAK_COLUMNS, items)
     else:
         _print_breaks(items, wanted.words())
-    unclear = sum((bool(symbols) and one[0] is None) or (bool(magics) and one[1] is None) for *_, one in about)
+    unclear = sum((bool(symbols) and one[0] is None) or (bool(magics) and one[1] is None) for _, _, one, _ in about)
     if unclear:
         warn(f"{unclear} more open breaks are of no symbol, or their magic number is not known: ledger breaks lists them")
+
+
+def _breaks_of(account: Account) -> tuple[Portfolio, Mapping[int | None, Finding]]:
+    """Return a portfolio, and the likely cause of its open breaks by the version that opened them."""
+    version, portfolio = account.current()
+    if not any(one.version for one in portfolio.breaks):
+        return portfolio, {}
+    return portfolio, dict(open_findings(account.ledger.journal, account.name, portfolio.terms, version).items())
+
+
+def _unexplained(account: Account, wanted: Filter) -> Iterator[Json]:
+    version, portfolio = account.current()
+    found = [one for one in portfolio.unexplained if wanted.is_of(one.symbol, None)]
+    causes = unexplained_findings(account.ledger.journal, account.name, portfolio.terms, found, version)
+    return (unexplained_row_json(one, portfolio.terms, cause) for one, cause in zip(found, causes, strict=True))
+
+
+def _print_unexplained(items: list[Json], *, as_json: bool, as_csv: bool) -> None:
+    if as_json:
+        print_json(items)
+    elif as_csv:
+        print_csv(_UNEXPLAINED_COLUMNS, items)
+    else:
+        print_table(
+            "not explained",
+            [">position", "symbol", "what", ">volume", "since (UTC)", "cause"],
+            [
+                [str(one["position_id"] or "?"), one["symbol"], one["kind"], one["volume"],
+                 one["since"].removesuffix("Z").replace("T", " "), _cause_words(one)]
+                for one in items
+            ],
+            empty="nothing",
+        )  # fmt: skip
+
+
+def _cause_words(item: Json) -> str:
+    return Finding(cause=Cause(item["cause"]), certainty=Certainty(item["certainty"])).words
 
 
 def _subject(one: Break, portfolio: Portfolio) -> tuple[str | None, int | None]:
@@ -310,8 +382,9 @@ def _print_breaks(items: list[Json], words: str) -> None:
         empty="none",
     )  # fmt: skip
     for item in items:
-        if item["why"]:
-            print_line(f"{item['kind']} {_about(item)}: {item['why']}")
+        why = [item["why"], "" if item["certainty"] == "unknown" else _cause_words(item)]
+        if any(why):
+            print_line(f"{item['kind']} {_about(item)}: {'; '.join(filter(None, why))}")
 
 
 def _about(item: Json) -> str:
@@ -319,7 +392,8 @@ def _about(item: Json) -> str:
     order = item["order"] or item["client_id"]
     if item["position_id"] is None and order is not None:
         return f"{order} {item['field'] or ''}".rstrip()
-    return str(item["position_id"] or item["field"] or "")
+    deal = f"deal {item['deal']}" if item["deal"] else None
+    return str(item["position_id"] or deal or item["field"] or "")
 
 
 COMMANDS: Final = {"status": status, "breaks": breaks}

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
-from threading import Event
-from typing import Any, Final
+from threading import Event, Thread
+from typing import Any, Final, Self
 
 import attrs
 import click
@@ -34,7 +34,15 @@ from ledger.cli.gateways import (
 )
 from ledger.cli.health import HealthFile
 from ledger.cli.metrics import DaemonMetrics, leave_synced, text_file, textfile_option
-from ledger.cli.options import account_option, configuration_note, journal_option, json_option, open_ledger
+from ledger.cli.options import (
+    account_option,
+    accounts_option,
+    configuration,
+    configuration_note,
+    journal_option,
+    json_option,
+    open_ledger,
+)
 from ledger.cli.output import one_or_list, print_json, print_line, print_table, warn
 from ledger.cli.streams import OutputClosed, complain, library_log
 from ledger.clock import ClockRule, utc_text_us
@@ -49,6 +57,7 @@ from ledger.values import AccountId
 
 _EXITS: Final = {SyncStatus.SUCCESS: 0, SyncStatus.PARTIAL: 1, SyncStatus.DEGRADED: 3, SyncStatus.FAILED: 3}
 _UNAVAILABLE: Final = 3
+_DERIVE_AGAIN_SEC: Final = 30.0
 _STOPPING: Final = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last is Windows': Ctrl-Break, or the window is closed
 
 
@@ -105,6 +114,8 @@ def sync(
       keep_days = 30                          what the account was worth, sync by sync
       [metrics]
       journal = false                         where ledger metrics serves the journal's
+      [derived]
+      follow = false                          no tables for reports beside --watch
       [policy]
       magics = [20260101]                     and any other setting of the policy
 
@@ -126,7 +137,7 @@ def sync(
             if textfile is not None:
                 raise BadValue("a daemon serves metrics: use --metrics HOST:PORT in place of --metrics-textfile")
             served = None if address is None else stack.enter_context(closing(_served(address, ledger)))
-            return _watch(lambda: _jobs(ledger, account, gateway, server_tz, interval, served), file, served)
+            return _watch(ledger, lambda: _jobs(ledger, account, gateway, server_tz, interval, served), file, served)
         if address is not None:
             raise BadValue("only a daemon is there to be scraped: use --metrics with --watch, else --metrics-textfile")
         left = text_file(textfile, "sync", ledger)
@@ -336,7 +347,38 @@ def _jobs(
     ]
 
 
-def _watch(read_jobs: Callable[[], list[Job]], file: HealthFile | None, served: DaemonMetrics | None) -> int:
+class _Beside:
+    """The thread that keeps the derived tables up beside the syncs. Whatever goes wrong in it is logged and ends no sync."""
+
+    def __init__(self, ledger: Ledger, log: _Log) -> None:
+        self._ledger = ledger
+        self._log = log
+        self._stopping = Event()
+        self._thread: Thread | None = None
+
+    def __enter__(self) -> Self:
+        if configuration().follow_derived:
+            self._thread = Thread(target=self._run, name="ledger-derive", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        from ledger.derived import keep_up
+
+        while not self._stopping.is_set():
+            try:
+                keep_up(self._ledger, self._stopping)
+            except Exception as error:  # noqa: BLE001  # whatever it is, the syncs go on
+                self._log("error", "derived tables", reason=f"{type(error).__name__}: {error}", restart_sec=_DERIVE_AGAIN_SEC)
+                self._stopping.wait(_DERIVE_AGAIN_SEC)
+
+
+def _watch(ledger: Ledger, read_jobs: Callable[[], list[Job]], file: HealthFile | None, served: DaemonMetrics | None) -> int:
     """Sync until a signal comes; whatever is under way is finished first. SIGHUP has the settings read anew."""
     stopping, hangups = Event(), Event()
     for name in _STOPPING:
@@ -369,7 +411,9 @@ def _watch(read_jobs: Callable[[], list[Job]], file: HealthFile | None, served: 
             served.watch(daemon)
             log("info", "metrics", at=served.url)
         log("info", "settings", **{"from": configuration_note() or "no file"})
-        if daemon.run(stopping, is_reloading) is End.STOPPED:
+        with _Beside(ledger, log):
+            end = daemon.run(stopping, is_reloading)
+        if end is End.STOPPED:
             break
         log("info", "reloaded")
     log("info", "stopped")
@@ -428,11 +472,11 @@ _Found = tuple[Disagreement | NewTicket, ...] | LedgerError
 
 @click.command("drift", short_help="Compare with the gateway; change nothing.")
 @journal_option
-@account_option
+@accounts_option
 @gateway_options
 @terminal_option
 @json_option
-def drift(journal: str | None, account: AccountId | None, as_json: bool, **gateway: Any) -> int:  # noqa: FBT001
+def drift(journal: str | None, accounts: tuple[AccountId, ...], as_json: bool, **gateway: Any) -> int:  # noqa: FBT001
     """Compare accounts with the broker's snapshots. Nothing is appended.
 
     All accounts of the settings are compared at once; one whose gateway gives no usable snapshot does not hide the others.
@@ -445,7 +489,7 @@ def drift(journal: str | None, account: AccountId | None, as_json: bool, **gatew
     """
     note_configuration()
     with open_ledger(journal) as ledger, ExitStack() as stack:
-        opened = _opened(ledger, _targets(account, gateway), _settings(None, None), stack)
+        opened = _opened(ledger, _drift_targets(accounts, gateway), _settings(None, None), stack)
         with ThreadPoolExecutor(len(opened), thread_name_prefix="ledger-drift") as threads:
             found = list(threads.map(_differences, opened))
         if len(found) == 1 and isinstance(found[0], LedgerError) and not isinstance(found[0], GatewayError):
@@ -457,6 +501,18 @@ def drift(journal: str | None, account: AccountId | None, as_json: bool, **gatew
         for one, each in zip(opened, found, strict=True):
             _print_drift(one, each)
     return max(_drift_exit(each) for each in found)
+
+
+def _drift_targets(accounts: Sequence[AccountId], gateway: dict[str, Any]) -> list[GatewaySettings]:
+    """Return the gateways that are compared: of the accounts that are named, else of all.
+
+    Raises:
+        BadValue: An account has no gateway, or one gateway is named for several accounts.
+    """
+    named: list[AccountId | None] = list(dict.fromkeys(accounts))
+    if len(named) > 1 and (gateway["gateway"] or gateway["terminal"]):
+        raise BadValue("one gateway is of one account: name one --account with --gateway, or none")
+    return [one for account in named or [None] for one in _targets(account, gateway)]
 
 
 def _differences(one: _Opened) -> _Found:

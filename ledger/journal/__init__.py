@@ -13,6 +13,7 @@ from ledger.codec import Stored
 from ledger.errors import DealConflict
 from ledger.events import Event
 from ledger.journal.checkpoints import Checkpoint, Mark
+from ledger.journal.derived import DerivedStore
 from ledger.journal.evidence import StoredEvidence
 from ledger.journal.health import SyncHealth
 from ledger.journal.notices import SentNotice
@@ -148,8 +149,10 @@ class EventStore(Protocol):
         """
         ...
 
-    def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
-        """Yield an account's rows, ascending version, after one version up to another inclusive."""
+    def rows(
+        self, account: AccountId, *, after: int = 0, upto: int | None = None, kinds: Collection[str] | None = None
+    ) -> Iterator[Stored]:
+        """Yield an account's rows, ascending version, after one version up to another inclusive; only of ``kinds`` if given."""
         ...
 
     def terms(self, account: AccountId, version: int) -> AccountTerms | None:
@@ -441,6 +444,10 @@ class Journal(
 
     def size_bytes(self) -> int | None:
         """Return how much space the journal takes where it is stored, None in memory."""
+
+    @property
+    def derived(self) -> DerivedStore:
+        """The tables that a follower makes of the events: nothing that is recorded depends on them."""
         ...
 
     def file(self) -> Path | None:

@@ -21,6 +21,9 @@ from ledger.values import AccountId
 #: The name of the one follower that there is, in ``followers`` and in metrics.
 FOLLOWER: Final = "derived"
 
+#: So many rows of a table are deleted in one transaction.
+DELETED_AT_ONCE: Final = 50_000
+
 #: The spans of the nodes of a balance curve, in minutes: minutes, hours, days (UTC).
 SPANS: Final = (1, 60, 1440)
 
@@ -191,22 +194,24 @@ class Update:
     """What a follower changes of an account's rows, in one transaction.
 
     Attributes:
+        expected: The revision that they are made behind, None where there were no rows.
         row: What they rest on afterwards.
         keep_bookings: The first so many bookings stay;
         keep_trades: of finished trades, the first so many.
-        nodes_from: Span -> the first node of the curve that does not stay; none stays of a span that is not named.
-        bookings: New ones, behind those that stay.
+        nodes_from: Span -> the first node of the curve that does not stay.
+        bookings: New ones, behind those that stay: the columns of ``BookingRow``.
         trades: New ones, and all unfinished ones.
         nodes: New ones.
         positions: All open ones, where these are known; None leaves the table as it is.
         summary: None leaves no summary.
     """
 
+    expected: int | None
     row: FollowerRow
     keep_bookings: int
     keep_trades: int
     nodes_from: Mapping[int, int]
-    bookings: Sequence[BookingRow] = ()
+    bookings: Sequence[tuple[Any, ...]] = ()
     trades: Sequence[TradeRow] = ()
     nodes: Sequence[CurveNode] = ()
     positions: Sequence[PositionRow] | None = None
@@ -224,19 +229,26 @@ class DerivedStore(Protocol):
         """Return what an account's rows rest on, None where there are none."""
         ...
 
-    def update_derived(self, account: AccountId, update: Update) -> bool:
-        """Change an account's rows, all or nothing, if nobody else did since the revision before that of the update.
+    def require_writable(self) -> None:
+        """Raise what an update would raise where nothing may be written.
+
+        Raises:
+            JournalError: The role or the file allows no change.
+        """
+        ...
+
+    def update(self, account: AccountId, update: Update) -> bool:
+        """Change an account's rows, all or nothing, if nobody else did since ``expected``.
 
         Returns:
             Whether it was done; False where somebody else was faster.
 
         Raises:
-            InexactNumber: A sum does not fit the tables.
             JournalError: It was not stored.
         """
         ...
 
-    def drop_derived(self, account: AccountId) -> bool:
+    def drop(self, account: AccountId) -> bool:
         """Delete all rows of an account, and the checkpoints that were made for them; return whether there were any."""
         ...
 
@@ -265,6 +277,10 @@ class DerivedStore(Protocol):
         """
         ...
 
+    def has_trades(self, account: AccountId, symbols: Sequence[str]) -> bool:
+        """Return whether there are trades of one of some symbols."""
+        ...
+
     def bookings(
         self, account: AccountId, *, from_msc: int | None = None, until_msc: int | None = None, after: int = 0
     ) -> Iterator[BookingRow]:
@@ -282,8 +298,13 @@ class DerivedStore(Protocol):
         """Return the nodes of one span that begin in a period, the end exclusive, ascending."""
         ...
 
-    def curve_bookings(self, account: AccountId, from_utc_msc: int, until_utc_msc: int) -> list[tuple[int, int]]:
-        """Return (``at_utc_msc``, balance after it) of the bookings of a period, the end exclusive, in the fold order."""
+    def curve_bookings(
+        self, account: AccountId, from_utc_msc: int, until_utc_msc: int, at_most: int
+    ) -> list[tuple[int, int]] | None:
+        """Return (``at_utc_msc``, balance after it) of the bookings of a period, the end exclusive, in the fold order.
+
+        None if there are more than ``at_most``.
+        """
         ...
 
     def balance_before(self, account: AccountId, utc_msc: int) -> int:

@@ -16,9 +16,11 @@ from ledger.fold_order import FirstRecord
 from ledger.journal import Appended, AppendOptions, Difference, Head, Journal, Parent, Selection
 from ledger.journal.admission import Admission, admit_verbatim, start, uses_symbol
 from ledger.journal.checkpoints import Checkpoint, Mark, order_of, select
+from ledger.journal.derived import FOLLOWER
 from ledger.journal.equity import By, align_days, count
 from ledger.journal.evidence import StoredEvidence, compress, decompress, referenced
 from ledger.journal.health import SyncHealth, merged
+from ledger.journal.memory_derived import MemoryDerived
 from ledger.journal.notices import RESOLVED, SentNotice
 from ledger.journal.tally import BREAK_KINDS, Tally, tally_of
 from ledger.journal.watch import AppendListener, MemoryListener
@@ -49,6 +51,7 @@ class MemoryJournal:
         self._seals: dict[str, None] = {}
         self._health: dict[AccountId, SyncHealth] = {}
         self._marks: dict[AccountId, dict[int, MarkColumns]] = {}
+        self.derived = MemoryDerived(self._lock, self._drop_derived_checkpoints)
         self._equity: dict[AccountId, dict[tuple[By, int], Bucket]] = {}
         self._notices: dict[tuple[str, str, int], SentNotice] = {}
 
@@ -212,9 +215,12 @@ class MemoryJournal:
                 del self._notices[one.key, one.channel, one.stage]
         return len(old)
 
-    def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
+    def rows(
+        self, account: AccountId, *, after: int = 0, upto: int | None = None, kinds: Collection[str] | None = None
+    ) -> Iterator[Stored]:
         with self._lock:
-            return iter(self._rows.get(account, [])[after:upto])
+            found = self._rows.get(account, [])[after:upto]
+        return iter(found if kinds is None else [row for row in found if row.kind in kinds])
 
     def tally(self, account: AccountId, *, after: int = 0, upto: int) -> Tally:
         rows = list(self.rows(account, after=after, upto=upto))
@@ -309,6 +315,12 @@ class MemoryJournal:
     def checkpoints(self, account: AccountId) -> Iterator[Checkpoint]:
         with self._lock:
             return iter([one for _, one in sorted(self._checkpoints.get(account, {}).items())])
+
+    def _drop_derived_checkpoints(self, account: AccountId) -> None:
+        kept = self._checkpoints.get(account, {})
+        for place, fold in list(kept):
+            if fold.startswith(f"{FOLLOWER}-"):
+                del kept[place, fold]
 
     def hash_at(self, account: AccountId, version: int) -> bytes | None:
         return next((row.hash for row in self.rows(account, after=version - 1, upto=version)), None) if version > 0 else None

@@ -331,7 +331,15 @@ def _of_breaks(words: _Words) -> Iterator[tuple[str, str]]:
     )
     names = " ".join(f"WHEN '{kind}' THEN '{word}'" for kind, word in _INCIDENTS.items())
     started, ended = _time_us(words, "b.recorded_us", "started_at"), _time_us(words, "c.recorded_us", "ended_at")
-    # One question without UNION: what DuckDB makes of one is none for SQLite.
+    ends = {
+        "BreakOpened": ("BreakClosed", "x.caused_by = b.version"),
+        "SyncDegraded": ("SyncRestored", "x.version > b.version"),
+    }
+    last = " ".join(
+        f"WHEN '{kind}' THEN (SELECT min(x.version) FROM ({_notable(end)}) x WHERE x.account_id = b.account_id AND {which})"
+        for kind, (end, which) in ends.items()
+    )
+    # One question without UNION: what DuckDB makes of one is none for SQLite. What corrects a break is part of it.
     yield (
         "v_incidents",
         (
@@ -340,11 +348,10 @@ def _of_breaks(words: _Words) -> Iterator[tuple[str, str]]:
             f"coalesce({words.field('c.data', 'end')}, {words.field('b.data', 'reason')}) AS outcome, "
             f"{words.field('b.data', 'operator')} AS operator FROM (SELECT * FROM events WHERE {_NOTABLE}) b "
             "JOIN v_accounts a ON a.account_id = b.account_id "
-            f"LEFT JOIN (SELECT * FROM events WHERE {_NOTABLE}) c ON c.account_id = b.account_id AND c.caused_by = b.version "
-            "AND c.kind = CASE b.kind WHEN 'BreakOpened' THEN 'BreakClosed' WHEN 'SyncDegraded' THEN 'SyncRestored' END "
+            f"LEFT JOIN events c ON c.account_id = b.account_id AND c.version = CASE b.kind {last} END "
             f"LEFT JOIN ({_notable('BreakOpened', 'account_id', 'version')}) f "
             "ON f.account_id = b.account_id AND f.version = b.caused_by "
-            "WHERE b.kind NOT IN ('BreakClosed', 'SyncRestored') AND (b.kind <> 'BreakOpened' OR f.version IS NULL)"
+            "WHERE b.kind NOT IN ('BreakClosed', 'SyncRestored') AND f.version IS NULL"
         ),
     )
 

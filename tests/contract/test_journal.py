@@ -682,3 +682,13 @@ def test_a_deal_from_the_future_recorded_again_opens_no_break(book, clock):
     clock.now_us = START_US - 3600 * 10**6
     assert record(book, fill(1, 30)).outcomes == (DUPLICATE,)
     assert clock_breaks(book) == []
+
+
+def test_rows_of_some_kinds_are_those_among_all_of_them(journal):
+    events = [fill(number, number) if number % 3 else cash(number, number) for number in range(1, 40)]
+    record(journal, opened(), *events)
+    every = rows(journal)
+    for kinds in (["CashMoved"], {"FillRecorded", "AccountOpened"}, ["GhostClosed"], [], ["nothing"]):
+        for after, upto in ((0, None), (3, 20), (20, 3)):
+            found = rows(journal, after=after, upto=upto, kinds=kinds)
+            assert found == [row for row in every if row.kind in kinds and after < row.version <= (upto or 40)]

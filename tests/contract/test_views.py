@@ -208,6 +208,21 @@ def test_open_breaks_are_those_of_the_portfolio(desk, busy):
     )  # fmt: skip
 
 
+def test_incidents_begin_and_end_as_they_are_listed(desk, busy):
+    listed = [one for one in busy.incidents(since="2000-01-01") if one.kind != "conflict"]
+    expected = sorted(
+        (one.versions[0], one.kind, None if one.is_open or one.ended_us == one.started_us else utc_text_us(one.ended_us))
+        for one in listed
+    )
+    rows = sorted(
+        (int(row["version"]), row["kind"], None if row["ended_at"] is None else utc_text_us(int(row["ended_at_ms"]) * 1000))
+        for row in read(desk, "v_incidents", busy)
+    )
+    assert [(version, kind) for version, kind, _ in rows] == [(version, kind) for version, kind, _ in expected]
+    assert [ended is None for *_, ended in rows] == [ended is None for *_, ended in expected]
+    assert any(kind == "degraded" and ended is not None for _, kind, ended in rows)
+
+
 def test_what_is_stored_beside_events_is_shown_exactly(desk, busy):
     [mark] = read(desk, "v_marks", busy)
     assert (mark["time"], mark["balance"], mark["equity"], mark["margin"]) == (
@@ -230,6 +245,38 @@ def test_every_column_is_documented_where_its_view_is(desk, busy):
             assert f"`{name}`" in shared + by_view[view], (view, column)
 
 
+@given(history=histories())
+def test_what_is_derived_is_what_the_listings_show(desk, history):
+    account = new_account(desk[0], history.mode)
+    for deal in history.deals:
+        account.ledger.journal.append(account.name, [deal], conflicts="keep")
+    account.derived.catch_up()
+    version = str(account.version)
+    for view, frame in (("v_trades", "trades"), ("v_positions", "positions")):
+        names: tuple[str, ...] = ("position_id", "symbol", "side", "volume", "price_open", "magic")
+        names += ("closed_at", "price_close", *_MONEY) if frame == "trades" else ()
+        rows = read(desk, view, account)
+        shown_rows = [tuple(_to_seconds(value) for value in row) for row in shown(rows, *names)]
+        expected = framed(getattr(account, f"{frame}_frame")(library="pyarrow"), *names)
+        assert sorted(shown_rows, key=str) == sorted((tuple(map(_to_seconds, row)) for row in expected), key=str), view
+        assert {row["rests_on"] for row in rows} <= {version}
+    [balance] = read(desk, "v_balances", account)
+    portfolio = account.portfolio
+    assert (balance["balance"], balance["credit"], balance["positions"], balance["rests_on"]) == (
+        portfolio.balance, portfolio.credit, str(len(portfolio.positions)), version,
+    )  # fmt: skip
+    days = [row for row in read(desk, "v_balance_curve", account) if row["span_min"] == "1440"]
+    assert [row["balance_close"] for row in sorted(days, key=lambda row: int(row["begins_ms"]))][-1:] in (
+        [], [portfolio.balance],
+    )  # fmt: skip
+    assert bool(days) == bool(history.deals)
+
+
+def _to_seconds(value: Any) -> Any:
+    """Return a time without its fraction, which views write with three digits and frames with six."""
+    return value[:19] if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", value) else value
+
+
 @pytest.mark.parametrize("units", [0, 1, -1, 10, -10, 12_345_678, -12_345_678, 9 * 10**13 + 1, -9 * 10**13 - 1])
 def test_a_figure_is_shown_to_its_last_digit(desk, units):
     account = new_account(desk[0])
@@ -243,6 +290,6 @@ def test_marks_of_any_scale_are_shown_exactly(desk):
     account = new_account(desk[0])
     amounts = [Decimal("1e-18"), Decimal("-123456789.123456789"), Decimal(0), Decimal("5.50")]
     for number, amount in enumerate(amounts):
-        desk[0].journal.save_mark(account.name, Mark(at_us=number, equity=amount, floating=amount))
+        desk[0].journal.save_mark(account.name, Mark(at_us=number * 10**12, equity=amount, floating=amount))
     rows = sorted(read(desk, "v_marks", account), key=lambda row: row["time"])
     assert shown(rows, "equity", "floating") == [(amount, amount) for amount in amounts]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -101,3 +102,23 @@ def test_what_is_not_there_is_answered_with_what_is(words, output, url):
 
 def test_nothing_that_matches_is_reported(url):
     assert run("log", "--deal", "99", journal=url).text.splitlines() == [f"{name}: no events" for name in (ACCOUNT, OTHER)]
+
+
+def test_what_is_notable_of_breaks_is_their_beginning_and_what_is_late(tmp_path):
+    url = f"sqlite:///{tmp_path}/desk.db"
+    ghost_seen: dict[str, Any] = {"kind": "ghost", "position_id": 1, "time_msc": START_MSC}
+    clock = [START_US]
+    with Ledger.create(url, now_us=lambda: clock[0]) as ledger:
+        ledger.journal.append(
+            ACCOUNT,
+            [
+                opened(),
+                BreakOpened(**ghost_seen, attempts=3, flaps=3),  # it flaps from the beginning, and is seen for the first time
+                BreakOpened(**ghost_seen, attempts=3, flaps=3, theirs="none", caused_by=2),
+            ],
+        )
+        clock[0] += 3_600 * SECOND
+        ledger.journal.append(ACCOUNT, [BreakOpened(**ghost_seen, confirmations=9, caused_by=2)], expected_version=3)
+    assert versions(url, "--kind", "notable") == [2, 4]
+    assert versions(url, "--kind", "notable", "--kind", "deals") == [2, 4]
+    assert versions(url, "--kind", "notable", "--kind", "breaks") == [2, 3, 4]

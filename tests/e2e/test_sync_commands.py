@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from ledger import Ledger
 from ledger.gateway.sandbox.client import Sandbox
+from tests.support.commands import run
 from tests.support.journals import new_url
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -283,6 +285,23 @@ def test_two_daemons_on_one_journal_do_no_harm(desk, watching):
     assert desk.json("sync")["status"] == "SUCCESS"
     assert desk.held() == desk.books()
     assert desk.json("verify")["ok"]
+
+
+def test_a_daemon_that_was_killed_is_code_5_of_status_check(desk, journal):
+    (desk.folder / "ledger.toml").write_text("[policy]\nverified_sec = 2\n", encoding="utf-8")
+    Ledger.create(journal).close()
+    watching = Watching(desk, "--interval", "0.2", "--config", "ledger.toml")
+    try:
+        watching.until("sync", status="SUCCESS")
+    finally:
+        watching.close()  # SIGKILL
+    while (status := run("status", "--json", journal=journal).json()[0])["danger"] != "stale":
+        assert status["danger"] == "none"  # the kill is not seen, but that nothing was verified since
+    assert status["by"]["pid"] == watching.process.pid
+    done = run("status", "--check", journal=journal)
+    assert done.code == 5
+    assert done.text.startswith(f"{ACCOUNT}: no sync is running: the last sync attempt is ")
+    assert done.text.endswith(f"process {watching.process.pid})\n")
 
 
 # ------------------------------------------------------------------------------------------------------ manually, doctor

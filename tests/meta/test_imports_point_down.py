@@ -31,11 +31,12 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"folds"},
     {"codec", "protocol"},
     {"journal"},
-    {"reconcile"},
+    {"reconcile", "causes"},
     {"gateway", "imports", "seals"},
     {"results_check"},
-    {"proof", "safety", "testing", "alert_settings"},
+    {"proof", "safety", "testing", "incidents", "alert_settings"},
     {"service"},
+    {"derived"},
     {"order_manager", "frames"},
     {"reconciler", "adjustments", "order_decisions", "config"},
     {"equity"},
@@ -43,6 +44,10 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"engines"},
     {"subjects"},
     {"json_views", "event_lines", "importer", "exporter", "daemon", "metrics", "alerts"},
+    {"incident_lines"},
+    {"trace"},
+    {"explain"},
+    {"compare"},
     {"importing", "exporting", "corrections"},  # old names, for one minor version
     {"ledger"},  # ledger/__init__.py: the names that users import
     {"cli"},
@@ -77,6 +82,7 @@ PURE: Final = {
     "codec",
     "protocol",
     "reconcile",
+    "causes",
 }
 IMPURE_MODULES: Final = {
     *("asyncio", "io", "os", "pathlib", "random", "secrets", "shutil", "socket", "sqlite3", "subprocess", "tempfile"),

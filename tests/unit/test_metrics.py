@@ -353,13 +353,14 @@ def test_a_file_that_would_not_be_read_or_is_something_else_is_refused(tmp_path,
         TextFile(path, "verify")
 
 
-def test_a_follower_is_as_far_behind_as_all_accounts_together_and_has_no_figure_before_it_ran(monkeypatch):
-    ledger, rows = ledger_of(ACCOUNT, OTHER), dict[AccountId, int]()
-    lags = {ACCOUNT: SimpleNamespace(events=2), OTHER: SimpleNamespace(events=6)}
-    monkeypatch.setattr("ledger.cli.metrics.find_spec", lambda _: object())
-    monkeypatch.setattr("ledger.cli.metrics.import_module", lambda _: SimpleNamespace(lags=lambda _: lags))
-    monkeypatch.setattr(ledger.journal, "derived", SimpleNamespace(followers=lambda: rows), raising=False)
+def test_a_follower_is_as_far_behind_as_all_accounts_together_and_has_no_figure_before_it_ran():
+    ledger = ledger_of(ACCOUNT, OTHER)
     metrics = JournalMetrics(ledger, lags=_lags(ledger))
     assert figures(metrics, "follower_lag_events") == {}
-    rows[ACCOUNT] = 4
-    assert figures(metrics, "follower_lag_events") == {("derived",): 8}
+    ledger.account(ACCOUNT).derived.catch_up()
+    behind = ledger.account(OTHER).version  # never followed
+    assert figures(metrics, "follower_lag_events") == {("derived",): behind}
+    ledger.account(OTHER).derived.catch_up()
+    assert figures(metrics, "follower_lag_events") == {("derived",): 0}
+    ledger.account(ACCOUNT).record(fill(77))
+    assert figures(metrics, "follower_lag_events") == {("derived",): 1}

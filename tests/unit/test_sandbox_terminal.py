@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger import Entry, Side
+from ledger import BadValue, Entry, Side
 from ledger.gateway.sandbox.terminal import (
     DONE,
     INVALID,
@@ -214,3 +214,17 @@ def test_the_books_are_the_sum_of_the_deals(seed, mode, count):
         for one in made.open_positions()
     }
     assert held == {key: volume for key, volume in signed.items() if volume}
+
+
+def test_a_renamed_symbol_is_that_of_open_positions_and_not_of_their_deals():
+    terminal = Terminal(seed=3)
+    (deal,) = terminal.send_order("EURUSD", "buy", "0.10").deals
+    terminal.send_order("GBPUSD", "buy", "0.10")
+    terminal.rename_symbol("EURUSD", "EURUSD.r")
+    assert [row["symbol"] for row in terminal.positions()] == ["EURUSD.r", "GBPUSD"]
+    assert terminal.deals()[0]["symbol"] == "EURUSD"
+    assert terminal.close(deal["position_id"]).is_done
+    assert not terminal.open_positions()[0].symbol.startswith("EURUSD")
+    for symbol, name in (("XXX", "YYY"), ("EURUSD", "GBPUSD")):
+        with pytest.raises(BadValue, match="a name that is new"):
+            terminal.rename_symbol(symbol, name)

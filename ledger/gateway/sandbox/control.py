@@ -98,6 +98,9 @@ class Control:
     def _rollover(self, position: int) -> Answer:
         return Extension(fields={"ticket": self._terminal.rollover(whole_argument(position, "position"))})
 
+    def _rename(self, symbol: str, name: str) -> None:
+        self._terminal.rename_symbol(to_text(symbol, "symbol"), to_text(name, "name"))
+
     def _swap(self) -> None:
         self._terminal.charge_swap()
 
@@ -123,7 +126,7 @@ _COMMANDS: Final[Mapping[str, Callable[..., Answer | None]]] = {
     name.lstrip("_"): getattr(Control, name)
     for name in (
         "_fault", "_clear", "_advance", "_trade_manually", "_trade", "_close", "_close_by", "_fill_more", "_cash", "_rollover",
-        "_swap", "_stop_out", "_withdraw", "_play", "_books", "_stats", "_stop",
+        "_rename", "_swap", "_stop_out", "_withdraw", "_play", "_books", "_stats", "_stop",
     )
 }  # fmt: skip
 _DEPRECATED: Final = {"hand": "trade_manually", "live": "play"}  # old names of commands

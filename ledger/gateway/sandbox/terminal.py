@@ -395,6 +395,21 @@ class Terminal:
         self.revision += 1
         return held.ticket
 
+    def rename_symbol(self, symbol: str, name: str) -> None:
+        """Give a symbol another name, as brokers do: open positions have it from now on, deals keep the old one.
+
+        Raises:
+            BadValue: There is no such symbol, or one of the new name.
+        """
+        known = self.symbols.get(symbol)
+        if known is None or name in self.symbols:
+            raise BadValue(f"expected a symbol that there is and a name that is new, found {symbol!r} and {name!r}")
+        self.symbols = {**self.symbols, name: evolve(known, name=name)}
+        self._prices[name] = self._prices[symbol]
+        for held in self._open.values():
+            held.symbol = name if held.symbol == symbol else held.symbol
+        self.revision += 1
+
     def withdraw(self, ticket: int) -> None:
         """Delete a deal, as a broker's staff can: positions and money are those of the deals that are left.
 
