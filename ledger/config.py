@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
-from attrs import evolve, fields, frozen
+from attrs import evolve, field, fields, frozen
 
+from ledger import alert_settings
+from ledger.alert_settings import AlertSettings
 from ledger.errors import BadValue
 from ledger.gateway.forms import Form
 from ledger.marks import KEEP_DAYS, KEEP_DAYS_MAX, KEEP_DAYS_MIN
@@ -61,7 +63,7 @@ class _Metrics(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
-    """What a file may hold. The settings of ``policy`` are those of ``ReconcilePolicy``, those of monitors ``MonitorRules``."""
+    """What it may hold: ``ReconcilePolicy`` has those of policy, ``MonitorRules`` of monitors, ``alert_settings`` of alerts."""
 
     journal: str | None = None
     gateway: _Gateway = msgspec.field(default_factory=_Gateway)
@@ -73,6 +75,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     derived: _Derived = msgspec.field(default_factory=_Derived)
     monitors: dict[str, Any] = {}
     metrics: _Metrics = msgspec.field(default_factory=_Metrics)
+    alerts: dict[str, Any] = {}
 
 
 _GATEWAY_PATHS: Final = ("server_key", "client_key")
@@ -95,6 +98,7 @@ class Configuration:
         follow_derived: Whether a daemon keeps the derived tables up.
         monitors: Account -> what it may lose.
         journal_metrics: Whether a daemon serves the metrics of the journal beside its own.
+        alerts: Who is notified, and when.
     """
 
     path: Path | None = None
@@ -109,6 +113,7 @@ class Configuration:
     follow_derived: bool = True
     monitors: Mapping[AccountId, MonitorRules] = {}
     journal_metrics: bool = True
+    alerts: AlertSettings = field(factory=AlertSettings)
 
     def __str__(self) -> str:
         return str(self.path) if self.path is not None else f"no {NAME}"
@@ -171,6 +176,7 @@ def read(path: Path) -> Configuration:
         policy = ReconcilePolicy(**checked.policy)
         gateways = {AccountId.parse(name): _with_paths(table, path) for name, table in raw.get("gateways", {}).items()}
         monitors = dict(_monitors(checked.monitors))
+        alerts = alert_settings.read(checked.alerts, path.parent)
     except msgspec.ValidationError as error:
         raise BadValue(f"{path}: {_where(str(error))}") from None
     except (TypeError, ValueError, BadValue) as error:
@@ -186,6 +192,7 @@ def read(path: Path) -> Configuration:
         follow_derived=checked.derived.follow,
         monitors=monitors,
         journal_metrics=checked.metrics.journal,
+        alerts=alerts,
         seal_key=None if checked.seal.key is None else str(path.parent / checked.seal.key),
     )
 
@@ -243,6 +250,7 @@ def _unknown(raw: Mapping[str, Any]) -> Iterator[tuple[str, str, tuple[str, ...]
     gateways = raw.get("gateways")
     if isinstance(gateways, Mapping):
         tables += [(f"gateways.{name!r}", table, _Gateway.__struct_fields__) for name, table in gateways.items()]
+    tables += alert_settings.tables(raw.get("alerts"))
     for table, content, settings in tables:
         if isinstance(content, Mapping):
             yield from ((f"setting in [{table}]", name, settings) for name in content if name not in settings)

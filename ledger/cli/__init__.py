@@ -59,6 +59,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "halt": ("ledger.cli.halts", "Halt trading: of the account, a symbol or a strategy."),
     "resume": ("ledger.cli.halts", "End a halt."),
     "limits": ("ledger.cli.limits", "Show the limits that orders have to meet, or set others."),
+    "alert": ("ledger.cli.alert", "Notify people of what is wrong: as a daemon, or once."),
     "correct": ("ledger.cli.correct", "Correct manually what no machine can know."),
     "doctor": ("ledger.cli.doctor", "Check everything that syncing and trading rest on."),
     "sandbox": ("ledger.cli.sandbox", "Run a simulated MT5 terminal to develop and test against."),

@@ -16,6 +16,7 @@ from ledger.journal.checkpoints import Checkpoint, Mark
 from ledger.journal.derived import DerivedStore
 from ledger.journal.evidence import StoredEvidence
 from ledger.journal.health import SyncHealth
+from ledger.journal.notices import SentNotice
 from ledger.journal.tally import Tally
 from ledger.journal.watch import AppendListener
 from ledger.marks import Bucket
@@ -359,6 +360,30 @@ class MarkStore(Protocol):
         ...
 
 
+class NoticeStore(Protocol):
+    """Which notices were sent (``ledger.alerts``). They are no events, and nothing but what is sent depends on them."""
+
+    def sent_notices(self, keys: Collection[str] = ()) -> list[SentNotice]:
+        """Return the notices of some keys, and all of which the end was not sent, in the order of key, channel and stage."""
+        ...
+
+    def save_notice(self, sent: SentNotice) -> None:
+        """Record that a channel accepted a notice, in a transaction of its own. What is recorded stays as it is.
+
+        Raises:
+            JournalError: It was not stored.
+        """
+        ...
+
+    def last_deliveries(self) -> dict[str, int]:
+        """Return channel -> when it last accepted a notice, UTC microseconds."""
+        ...
+
+    def delete_notices(self, before_us: int) -> int:
+        """Delete notices whose end was sent before a moment, UTC microseconds; return how many there were with their ends."""
+        ...
+
+
 class RawRows(Protocol):
     """What is stored as it is stored, damaged or not: for verification, copies and restores."""
 
@@ -397,7 +422,9 @@ class RawRows(Protocol):
         ...
 
 
-class Journal(EventStore, CheckpointStore, EvidenceStore, SealStore, SyncHealthStore, MarkStore, RawRows, Protocol):
+class Journal(
+    EventStore, CheckpointStore, EvidenceStore, SealStore, SyncHealthStore, MarkStore, NoticeStore, RawRows, Protocol
+):
     """All roles of a journal, its id and where it is.
 
     Every method may be called from several threads.

@@ -21,6 +21,7 @@ from ledger.journal.equity import By, align_days, count
 from ledger.journal.evidence import StoredEvidence, compress, decompress, referenced
 from ledger.journal.health import SyncHealth, merged
 from ledger.journal.memory_derived import MemoryDerived
+from ledger.journal.notices import RESOLVED, SentNotice
 from ledger.journal.tally import BREAK_KINDS, Tally, tally_of
 from ledger.journal.watch import AppendListener, MemoryListener
 from ledger.marks import Bucket, MarkColumns, bucket_columns, from_columns, minute_of, to_columns
@@ -52,6 +53,7 @@ class MemoryJournal:
         self._marks: dict[AccountId, dict[int, MarkColumns]] = {}
         self.derived = MemoryDerived(self._lock, self._drop_derived_checkpoints)
         self._equity: dict[AccountId, dict[tuple[By, int], Bucket]] = {}
+        self._notices: dict[tuple[str, str, int], SentNotice] = {}
 
     @classmethod
     def copy_of(cls, journal: Journal, accounts: Sequence[AccountId], now_us: Callable[[], int]) -> MemoryJournal:
@@ -187,6 +189,31 @@ class MemoryJournal:
     def equity(self, account: AccountId, by: By, *, first: int | None = None, last: int | None = None) -> Iterator[Bucket]:
         with self._lock:
             return iter(_Changed({}, self._equity.get(account, {})).all(by, first, last))
+
+    def sent_notices(self, keys: Collection[str] = ()) -> list[SentNotice]:
+        wanted = set(keys)
+        with self._lock:
+            found = list(self._notices.values())
+        ended = {(one.key, one.channel) for one in found if one.stage == RESOLVED}
+        return sorted(one for one in found if one.key in wanted or (one.key, one.channel) not in ended)
+
+    def save_notice(self, sent: SentNotice) -> None:
+        with self._lock:
+            self._notices.setdefault((sent.key, sent.channel, sent.stage), sent)
+
+    def last_deliveries(self) -> dict[str, int]:
+        with self._lock:
+            found = sorted(self._notices.values(), key=lambda one: one.sent_us)
+        return {one.channel: one.sent_us for one in found}
+
+    def delete_notices(self, before_us: int) -> int:
+        with self._lock:
+            found = list(self._notices.values())
+            ended = {(one.key, one.channel) for one in found if one.stage == RESOLVED and one.sent_us < before_us}
+            old = [one for one in found if (one.key, one.channel) in ended]
+            for one in old:
+                del self._notices[one.key, one.channel, one.stage]
+        return len(old)
 
     def rows(
         self, account: AccountId, *, after: int = 0, upto: int | None = None, kinds: Collection[str] | None = None

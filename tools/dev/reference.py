@@ -34,6 +34,31 @@ _SETTINGS: Final = {
     "marks.keep_days": "days for which it is known what each account was worth, sync by sync",
     "metrics.journal": "whether a daemon serves the journal's metrics beside its own; false where `ledger metrics` does",
     "seal.key": "file with the secret key to seal with",
+    "alerts.grace_sec": "what is over within so many seconds is not reported",
+    "alerts.escalate_min": "list of ages in minutes at which a notice goes on to the next stage",
+    "alerts.routes": "lists of channels, one by stage; without it all channels are the first. Behind the last it is the last",
+    "alerts.accounts": "list of accounts: only these; all without it",
+    "channel.timeout_sec": "seconds that the receiver may take",
+    "channel.url_file": "file that holds the URL",
+    "channel.url_env": "variable of the environment that holds the URL",
+    "channel.url": "the URL, where it holds no secret",
+    "channel.secret_file": "file that holds the secret to sign with (HMAC-SHA256)",
+    "channel.secret_env": "variable of the environment that holds it",
+    "channel.host": "the mail server",
+    "channel.from": "address of the sender",
+    "channel.to": "list of addresses of the recipients",
+    "channel.port": "587 for `starttls`, 465 for `tls`, 25 for `none` without it",
+    "channel.tls": "how the connection is encrypted: by STARTTLS, from the beginning, or not",
+    "channel.ca_file": "certificates to trust instead of the system's",
+    "channel.user": "who signs in",
+    "channel.password_file": "file that holds the password",
+    "channel.password_env": "variable of the environment that holds it",
+    "channel.command": "list of the program and its arguments; no shell reads them",
+    "deadman.url_file": "file that holds the URL",
+    "deadman.url_env": "variable of the environment that holds the URL",
+    "deadman.every_sec": "seconds between two signs of life",
+    "deadman.fail_after_sec": "seconds that an account may be unsafe before `/fail` is sent",
+    "deadman.timeout_sec": "seconds that the receiver may take",
 }
 #: What a setting of the policy may be, where its type does not state it.
 _POLICY_VALUES: Final = {
@@ -220,6 +245,7 @@ def _configuration() -> Iterator[str]:
     page = "[Watch the limits of a funded account](../how-to/funded-accounts.md)"
     yield from (f"What an account may lose: {page}. Amounts are text, or whole numbers.", "")
     yield from _documented(MonitorRules, _MONITOR_VALUES)
+    yield from _alerts()
     yield from ("## Environment", "")
     yield from _table(
         ("variable", "meaning"),
@@ -234,11 +260,32 @@ def _configuration() -> Iterator[str]:
     )
 
 
+def _alerts() -> Iterator[str]:
+    import msgspec
+
+    from ledger import alert_settings
+
+    yield from ("## [alerts]", "", "Whom `ledger alert` notifies, and when.", "")
+    tables, fields = ("channels", "deadman"), msgspec.structs.fields
+    yield from _settings("alerts.", [one for one in fields(alert_settings._Alerts) if one.name not in tables])  # noqa: SLF001
+    for word, kind in alert_settings._TYPES.items():  # noqa: SLF001
+        yield from (f'### [alerts.channels.NAME] with type = "{word}"', "", _prose((kind.__doc__ or "").strip()), "")
+        yield from _settings("channel.", fields(kind))
+    yield from ("### [alerts.deadman]", "", "The dead-man's switch.", "")
+    yield from _settings("deadman.", fields(alert_settings._Deadman))  # noqa: SLF001
+
+
 def _settings(prefix: str, fields: Sequence[Any]) -> Iterator[str]:
     rows = [
-        (f"`{one.name}`", f"`{_type(one.type)}`", _default(one.default), _SETTINGS[f"{prefix}{one.name}"]) for one in fields
+        (f"`{one.encode_name}`", f"`{_type(one.type)}`", _default(_made(one)), _SETTINGS[f"{prefix}{one.encode_name}"])
+        for one in fields
     ]
     return _table(("setting", "type", "default", "meaning"), rows)
+
+
+def _made(field: Any) -> Any:
+    """Return the default of a setting, also of one that is made anew each time."""
+    return field.default_factory() if callable(field.default_factory) else field.default
 
 
 def _documented(described: Any, values: Mapping[str, str]) -> Iterator[str]:

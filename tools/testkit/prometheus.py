@@ -11,7 +11,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
@@ -32,6 +33,7 @@ _PACKAGES: Final[dict[Name, str]] = {
     "amtool": "prometheus-alertmanager",
     "alertmanager": "prometheus-alertmanager",
 }
+_TEMPLATES: Final = (b"/usr/share/prometheus/alertmanager", b"usr//share/prometheus/alertmanager")
 _APT: Final = ("apt-get", "dpkg-deb")
 
 
@@ -61,6 +63,36 @@ def binary(name: Name) -> Path:
     if found is None:
         raise PrometheusMissingError(_missing(name, f"the package {_PACKAGES[name]} has none"))
     return found
+
+
+@contextmanager
+def alertmanager(config: Path, storage: Path, port: int) -> Iterator[None]:
+    """Run Alertmanager on a port of this machine, with a file of settings; it is ready once ``/-/ready`` answers 200."""
+    program, cwd = binary("alertmanager"), Path.cwd()
+    if program.parent == Path(_bin()):
+        program, cwd = _with_unpacked_templates(program, storage), UNPACKED
+    words = [f"--config.file={config}", f"--storage.path={storage}", f"--web.listen-address=127.0.0.1:{port}"]
+    output = subprocess.DEVNULL
+    process = subprocess.Popen([program, *words, "--cluster.listen-address="], cwd=cwd, stdout=output, stderr=output)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _with_unpacked_templates(program: Path, folder: Path) -> Path:
+    """Return a copy of Debian's program, in a folder, that finds its templates in ``UNPACKED`` if it is started there.
+
+    Their place is built in. The other one is as long, and relative.
+    """
+    if not (UNPACKED / _TEMPLATES[1].decode()).exists():
+        _fetch(_PACKAGES["alertmanager"])
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = folder / program.name
+    copy.write_bytes(program.read_bytes().replace(*_TEMPLATES))
+    copy.chmod(0o755)
+    return copy
 
 
 def run(name: Name, *words: str | Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -103,10 +135,11 @@ def _fetch(package: str) -> None:
             _apt([*own, "download", package], folder)
         (archive,) = folder.glob("*.deb")
         _call(["dpkg-deb", "-x", str(archive), "unpacked"], folder)
-        for program in (folder / "unpacked" / "usr" / "bin").iterdir():
-            target = Path(_bin()) / program.name
+        begin = folder / "unpacked"
+        for file in (*(begin / "usr" / "share" / "prometheus").rglob("*.tmpl"), *(begin / "usr" / "bin").iterdir()):
+            target = UNPACKED / file.relative_to(begin)
             target.parent.mkdir(parents=True, exist_ok=True)
-            program.replace(target)
+            file.replace(target)
 
 
 def _apt(words: Sequence[str], folder: Path) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, Unpack
 
 import sqlalchemy as sa
+from attrs import asdict, fields
 from sqlalchemy import CompoundSelect, Connection, Engine, Select
 
 from ledger.clock import SECOND_MSC
@@ -28,6 +29,7 @@ from ledger.journal import Appended, AppendOptions, Difference, Head, Parent, Se
 from ledger.journal.checkpoints import Checkpoint, Mark, order_of, select
 from ledger.journal.evidence import StoredEvidence, decompress, is_digest
 from ledger.journal.health import SyncHealth, from_columns, merged, to_columns
+from ledger.journal.notices import RESOLVED, SentNotice
 from ledger.journal.quiet import PSYCOPG, quiet
 from ledger.journal.sql import equity
 from ledger.journal.sql.append import Appender, for_postgres
@@ -54,6 +56,7 @@ from ledger.journal.sql.schema import identity as identities
 from ledger.journal.sql.schema import marks as samples
 from ledger.journal.sql.schema import parents as origins
 from ledger.journal.sql.schema import seals as sealings
+from ledger.journal.sql.schema import sent_notices as notices
 from ledger.journal.sql.schema import sync_health as healths
 from ledger.journal.tally import BREAK_KINDS, Tally, tally_of
 from ledger.journal.watch import AppendListener
@@ -96,6 +99,8 @@ _headed: list[sa.ColumnElement[Any]] = [sa.type_coerce(column, sa.types.NullType
 _kept: list[sa.ColumnElement[Any]] = [
     sa.type_coerce(answers.c[name], sa.types.NullType()).label(name) for name in StoredEvidence._fields
 ]
+_KEYS_AT_ONCE: Final = 500
+_sent: Final = tuple(notices.c[one.name] for one in fields(SentNotice))
 _sampled: Final = tuple(samples.c[name] for name in MarkColumns._fields)
 _deal: Final = sa.func.coalesce(events.c.deal, sa.literal_column(str(NO_DEAL)))
 _VERSION: Final = Stored._fields.index("version")
@@ -669,6 +674,36 @@ class SqlJournal:
         old = (samples.c.account_id == account_key(account), samples.c.at_us < before_us)
         with self.write_in_turn(_HEALTH_PATIENCE) as connection:
             return connection.execute(samples.delete().where(*old)).rowcount
+
+    # ---- notices
+
+    def sent_notices(self, keys: Collection[str] = ()) -> list[SentNotice]:
+        ends = notices.alias()
+        is_over = sa.exists().where(ends.c.key == notices.c.key, ends.c.channel == notices.c.channel, ends.c.stage == RESOLVED)
+        wanted = sorted(set(keys))
+        chunks = (wanted[begin : begin + _KEYS_AT_ONCE] for begin in range(0, len(wanted), _KEYS_AT_ONCE))
+        conditions = [~is_over, *(notices.c.key.in_(chunk) for chunk in chunks)]
+        with self._reading() as connection:
+            found = {row for one in conditions for row in connection.execute(sa.select(*_sent).where(one)).mappings()}
+        return sorted(SentNotice(**row) for row in found)
+
+    def save_notice(self, sent: SentNotice) -> None:
+        with self.write_in_turn(_HEALTH_PATIENCE) as connection:
+            connection.execute(self._insert(notices).values(**asdict(sent)).on_conflict_do_nothing())
+
+    def last_deliveries(self) -> dict[str, int]:
+        query = sa.select(notices.c.channel, sa.func.max(notices.c.sent_us)).group_by(notices.c.channel)
+        with self._reading() as connection:
+            return {channel: sent_us for channel, sent_us in connection.execute(query)}  # noqa: C416  # rows, not tuples
+
+    def delete_notices(self, before_us: int) -> int:
+        ends = notices.alias()
+        old = sa.exists().where(
+            ends.c.key == notices.c.key, ends.c.channel == notices.c.channel, ends.c.stage == RESOLVED,
+            ends.c.sent_us < before_us,
+        )  # fmt: skip
+        with self.write_in_turn(_HEALTH_PATIENCE) as connection:
+            return connection.execute(notices.delete().where(old)).rowcount
 
     def insert_or_ignore(self, table: sa.Table, **values: Any) -> Any:
         """Return an insert that does nothing where there is such a row."""

@@ -1,0 +1,74 @@
+"""What notices draw on: monitors and causes, as the modules that know them answer, and nothing where there are none."""
+
+from __future__ import annotations
+
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from ledger import Ledger
+from ledger.alerts.sources import causes_of, limits_of
+from ledger.config import Configuration
+from ledger.journal.memory import MemoryJournal
+from tests.support.journals import ACCOUNT, OTHER, START_US, Clock, opened
+from tests.unit.test_monitors import HOUR, Book, monitored
+
+
+@pytest.fixture
+def ledger():
+    clock = Clock()
+    ledger = Ledger(MemoryJournal(clock), clock)
+    ledger.journal.append(ACCOUNT, [opened()])
+    return ledger
+
+
+def put(monkeypatch, name, **content):
+    module = ModuleType(name)
+    module.__spec__ = ModuleSpec(name, None)
+    vars(module).update(content)
+    monkeypatch.setitem(sys.modules, name, module)
+
+
+@pytest.mark.parametrize(
+    ("equity", "state", "what"),
+    [
+        ("96000.01", "ok", "3999.99 of 5000.00 USD is lost, 1000.01 is left"),
+        ("96000", "near", "4000.00 of 5000.00 USD is lost, 1000.00 is left"),
+        ("94999.99", "breached", "5000.01 of 5000.00 USD is lost, -0.01 is left"),
+    ],
+)
+def test_the_limits_of_the_watched_accounts_are_read(equity, state, what):
+    book = Book()
+    book.sample(START_US + HOUR, equity)
+    limits = limits_of(monitored({"daily_loss": "5%"}))
+    (found,) = limits(book.ledger, [ACCOUNT, OTHER], START_US + HOUR)
+    assert (found.account, found.limit, found.state, found.day) == (ACCOUNT, "daily_loss", state, "2026-01-05")
+    assert found.what.startswith(what)
+    assert (found.since_us is not None) is (state == "breached")
+    assert list(limits(book.ledger, [OTHER], START_US + HOUR)) == []
+
+
+def test_what_is_not_known_of_a_limit_is_unknown_and_a_limit_of_no_day_has_today():
+    book = Book()
+    (found,) = limits_of(monitored({"max_drawdown": "10%"}))(book.ledger, [ACCOUNT], START_US + HOUR)
+    assert (found.state, found.day, found.what[:2]) == ("unknown", "2026-01-05", "? ")
+
+
+def test_without_settings_of_monitors_nothing_is_asked(ledger):
+    assert list(limits_of(Configuration())(ledger, [ACCOUNT], START_US)) == []
+
+
+def test_causes_are_worded_with_what_supports_them(ledger, monkeypatch):
+    def open_findings(journal, account, terms):
+        assert (journal, account, terms.opened.currency) == (ledger.journal, ACCOUNT, "USD")
+        support = SimpleNamespace(what="deal 5001 has the reason stop-out")
+        return {
+            2: SimpleNamespace(words="likely stop-out", because=(support,)),
+            3: SimpleNamespace(words="cause unknown", because=()),
+        }
+
+    put(monkeypatch, "ledger.incidents", open_findings=open_findings)
+    found = causes_of(ledger.account(ACCOUNT))
+    assert found == {2: "likely stop-out: deal 5001 has the reason stop-out", 3: "cause unknown"}
