@@ -1,14 +1,14 @@
-"""Sources are the parts above the journal that notices draw on: monitors, and causes of breaks. Each is loaded when used."""
+"""Sources are the parts above the journal that notices draw on: monitors, and causes of breaks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib import import_module
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ledger.alerts.conditions import LimitState
+from ledger.causes import Finding
 from ledger.clock import utc_text_us
+from ledger.incidents import open_findings
 from ledger.service import Account, Ledger
 from ledger.values import AccountId, plain
 
@@ -50,12 +50,10 @@ def limit_state(one: MonitorState, now_us: int, digits: int) -> LimitState:
 
 def causes_of(account: Account) -> Mapping[int, str]:
     """Return the likely causes of an account's open breaks (``ledger.incidents``): version of the first sighting -> cause."""
-    if find_spec("ledger.incidents") is None:
-        return {}
-    found = import_module("ledger.incidents").open_findings(account.ledger.journal, account.name, account.terms)
+    found = open_findings(account.ledger.journal, account.name, account.terms)
     return {version: _caused(one) for version, one in found.items()}
 
 
-def _caused(finding: Any) -> str:
-    because = ", ".join(str(getattr(one, "what", one)) for one in finding.because)
-    return f"{finding.words}: {because}" if because else str(finding.words)
+def _caused(finding: Finding) -> str:
+    because = ", ".join(one.what for one in finding.because)
+    return f"{finding.words}: {because}" if because else finding.words

@@ -11,6 +11,7 @@ from prometheus_client.samples import Sample
 
 from ledger.events import BreakEnd, BreakKind
 from ledger.reconciler import SyncStatus
+from ledger.text import visible
 
 PREFIX: Final = "ledger_"
 _TOTAL: Final = "_total"
@@ -30,7 +31,9 @@ class Family:
         kind = "counter" if self.name.endswith(_TOTAL) else "gauge"
         metric = Metric(PREFIX + self.name.removesuffix(_TOTAL), self.help, kind)
         name, labels = PREFIX + self.name, self.labels
-        metric.samples = [Sample(name, dict(zip(labels, values, strict=True)), figure) for values, figure in samples]
+        metric.samples = [
+            Sample(name, dict(zip(labels, map(visible, values), strict=True)), figure) for values, figure in samples
+        ]
         return metric
 
 

@@ -29,6 +29,7 @@ from ledger.journal import Appended, Journal
 from ledger.metrics import families as f
 from ledger.protocol import messages as m
 from ledger.reconciler import StateReconciler, SyncResult
+from ledger.text import visible
 from ledger.values import AccountId
 
 #: What a gateway is asked for -> its name in the protocol.
@@ -85,11 +86,11 @@ class ProcessMetrics:
         accounts = self._accounts()
         for one in accounts:
             for status in f.STATUSES:
-                self._syncs.labels(one.server, str(one.login), status)
+                self._syncs.labels(visible(one.server), str(one.login), status)
         for server in {one.server: None for one in accounts}:
-            self._conflicts.labels(server)
-            self._appends.labels(server)
-            self._durations.labels(server)
+            self._conflicts.labels(visible(server))
+            self._appends.labels(visible(server))
+            self._durations.labels(visible(server))
         yield f.CLOCK_SKEW.metric(((server,), skew) for server, skew in self._clock_skews().items())
         for each in (self._syncs, self._conflicts, self._errors, self._requests, self._appends, self._durations, self._answers):
             yield from each.collect()
@@ -98,9 +99,9 @@ class ProcessMetrics:
 
     def synced(self, result: SyncResult, seconds: float | None) -> None:
         """Count a sync that ended, and how long it took if that is known."""
-        self._syncs.labels(result.account.server, str(result.account.login), result.status.value).inc()
+        self._syncs.labels(visible(result.account.server), str(result.account.login), result.status.value).inc()
         if seconds is not None:
-            self._durations.labels(result.account.server).observe(seconds)
+            self._durations.labels(visible(result.account.server)).observe(seconds)
 
     def measure_journal(self, journal: Journal) -> None:
         """Measure the appends of a journal from now on."""
@@ -117,7 +118,7 @@ class ProcessMetrics:
             except Exception as error:
                 self._failed(error)
                 raise
-            self._appends.labels(account.server).observe(self._monotonic() - start)
+            self._appends.labels(visible(account.server)).observe(self._monotonic() - start)
             self._conflicted(account, sum(isinstance(one, DealConflict) for one in appended.outcomes))
             return appended
 
@@ -129,7 +130,7 @@ class ProcessMetrics:
             ask = getattr(gateway, name, None)
             if ask is not None:
                 for result in RESULTS:
-                    self._requests.labels(server, action, result)
+                    self._requests.labels(visible(server), action, result)
                 _replace(gateway, name, self._measured(ask, server, action))
 
     def measured(self, reconciler: StateReconciler) -> StateReconciler:
@@ -150,13 +151,13 @@ class ProcessMetrics:
                 result = OK
                 return answer
             finally:
-                self._requests.labels(server, action, result).inc()
-                self._answers.labels(server, action).observe(self._monotonic() - start)
+                self._requests.labels(visible(server), action, result).inc()
+                self._answers.labels(visible(server), action).observe(self._monotonic() - start)
 
         return measured
 
     def _conflicted(self, account: AccountId, conflicts: int) -> None:
-        self._conflicts.labels(account.server).inc(conflicts)
+        self._conflicts.labels(visible(account.server)).inc(conflicts)
 
     def _failed(self, error: Exception) -> None:
         """Count an append that the journal failed. What the ledger's rules refuse, or a faster writer, is no failure of it."""

@@ -345,7 +345,7 @@ def volumes(portfolio: Portfolio) -> list[tuple[int, Side, Decimal]]:
     return [(one.position_id, one.side, one.volume) for one in portfolio.positions.values()]
 
 
-_ASSERTED = st.builds(
+_ASSERTED: st.SearchStrategy[dict[str, Any]] = st.builds(
     dict,
     position_id=st.integers(1, 3),
     symbol=st.sampled_from(["EURUSD", "USDJPY"]),
@@ -362,13 +362,13 @@ def test_whatever_is_asserted_a_symbol_that_nets_has_one_position(assertions):
     for number, (what, one, other) in enumerate(assertions, 1):
         before, after = PositionState(**one), PositionState(**(other | {"position_id": one["position_id"]}))
         when: dict[str, Any] = {"time_msc": START_MSC + number * 1000}
-        event = {
+        events: dict[str, Event] = {
             "recovered": PositionRecovered(position=before, caused_by=number, **when),
             "drift": DriftCorrected(before=before, after=after, caused_by=number, **when),
             "ghost": GhostClosed(before=before, caused_by=number, **when),
             "adjusted": Adjusted(operator="ann", reason="seen", after=after, **when),
-        }[what]
-        account.record(event)
+        }
+        account.record(events[what])
         held = [one.symbol for one in account.portfolio.positions.values()]
         assert len(held) == len(set(held))
     for number, one in enumerate(account.portfolio.positions.values(), 1):

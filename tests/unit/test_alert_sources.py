@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from importlib.machinery import ModuleSpec
-from types import ModuleType, SimpleNamespace
-
 import pytest
 
-from ledger import Ledger
+from ledger import BreakOpened, Ledger
 from ledger.alerts.sources import causes_of, limits_of
 from ledger.config import Configuration
 from ledger.journal.memory import MemoryJournal
-from tests.support.journals import ACCOUNT, OTHER, START_US, Clock, opened
+from tests.support.journals import ACCOUNT, OTHER, START_MSC, START_US, Clock, fill, opened
 from tests.unit.test_monitors import HOUR, Book, monitored
 
 
@@ -22,13 +18,6 @@ def ledger():
     ledger = Ledger(MemoryJournal(clock), clock)
     ledger.journal.append(ACCOUNT, [opened()])
     return ledger
-
-
-def put(monkeypatch, name, **content):
-    module = ModuleType(name)
-    module.__spec__ = ModuleSpec(name, None)
-    vars(module).update(content)
-    monkeypatch.setitem(sys.modules, name, module)
 
 
 @pytest.mark.parametrize(
@@ -60,15 +49,15 @@ def test_without_settings_of_monitors_nothing_is_asked(ledger):
     assert list(limits_of(Configuration())(ledger, [ACCOUNT], START_US)) == []
 
 
-def test_causes_are_worded_with_what_supports_them(ledger, monkeypatch):
-    def open_findings(journal, account, terms):
-        assert (journal, account, terms.opened.currency) == (ledger.journal, ACCOUNT, "USD")
-        support = SimpleNamespace(what="deal 5001 has the reason stop-out")
-        return {
-            2: SimpleNamespace(words="likely stop-out", because=(support,)),
-            3: SimpleNamespace(words="cause unknown", because=()),
-        }
-
-    put(monkeypatch, "ledger.incidents", open_findings=open_findings)
+def test_causes_are_those_of_the_open_incidents_with_what_supports_them(ledger):
+    ledger.journal.append(ACCOUNT, [
+        fill(1, 1),
+        BreakOpened(kind="ghost", position_id=1, symbol="EURUSD", ours="buy 1", theirs="none", time_msc=START_MSC + 2000),
+        fill(2, 3, position_id=1, side="sell", entry="out", reason=6, volume=1, origin="recovery"),
+    ])  # fmt: skip
     found = causes_of(ledger.account(ACCOUNT))
-    assert found == {2: "likely stop-out: deal 5001 has the reason stop-out", 3: "cause unknown"}
+    listed = {one.versions[0]: one.finding for one in ledger.account(ACCOUNT).incidents() if one.is_open}
+    assert found.keys() == listed.keys() == {3}
+    assert found[3].startswith(f"{listed[3].words}: ")
+    assert all(one.what in found[3] for one in listed[3].because)
+    assert listed[3].because
