@@ -38,6 +38,7 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"reconciler", "adjustments", "order_decisions", "config"},
     {"engines"},
     {"json_views", "event_lines", "importer", "exporter", "daemon"},
+    {"reports"},
     {"importing", "exporting", "corrections"},  # old names, for one minor version
     {"ledger"},  # ledger/__init__.py: the names that users import
     {"cli"},
