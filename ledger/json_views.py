@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any
 
 from attrs import asdict
@@ -23,7 +23,7 @@ from ledger.portfolio import Portfolio
 from ledger.results import MONEY_FIGURES, HoldingResults, Results
 from ledger.service import Verification
 from ledger.terms import AccountTerms
-from ledger.values import AccountId, plain, unsigned_magic
+from ledger.values import EXACT, AccountId, plain, unsigned_magic
 from ledger.views import Break, Position, Trade, Unexplained
 
 if TYPE_CHECKING:  # most commands show nothing of a sync, and would load all of reconciliation
@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # most commands show nothing of a sync, and would load all of
     from ledger.reconciler import SyncResult
 
 Json = dict[str, Any]
+_NOTHING = Decimal(0)
 
 
 def account_json(terms: AccountTerms) -> Json:
@@ -144,6 +145,36 @@ def balance_json(portfolio: Portfolio) -> Json:
         "deals_incomplete": totals.deals_incomplete,
         "deals_untold": totals.deals_incomplete,  # its old name, for one minor version
         "unexplained": [unexplained_json(one, terms.clock) for one in portfolio.unexplained],
+    }
+
+
+def balance_change_json(before: Portfolio, after: Portfolio, *, since: str, until: str | None) -> Json:
+    """How the money of an account changed between two moments: every figure is a difference but those of before and after.
+
+    ``adjusted`` is what no deal moved, of balance and credit together: assertions of the broker and adjustments of people.
+    """
+    terms, money = after.terms, _money(after.terms)
+    old, new = before.totals, after.totals
+    with localcontext(EXACT):
+        parts = {name: getattr(new, name) - getattr(old, name) for name in ("profit", "swap", "commission", "fee")}
+        cash = {kind: new.cash.get(kind, _NOTHING) - old.cash.get(kind, _NOTHING) for kind in sorted({*old.cash, *new.cash})}
+        balance, credit = after.balance - before.balance, after.credit - before.credit
+        adjusted = balance + credit - sum(parts.values()) - sum(cash.values())
+    return {
+        "account": account_json(terms),
+        "since": since,
+        "until": until,
+        "balance_before": money(before.balance),
+        "balance": money(balance),
+        "balance_after": money(after.balance),
+        "credit_before": money(before.credit),
+        "credit": money(credit),
+        "credit_after": money(after.credit),
+        **{name: money(amount) for name, amount in parts.items()},
+        "cash": {kind: money(amount) for kind, amount in cash.items()},
+        "adjusted": money(adjusted),
+        "deals": new.deals - old.deals,
+        "deals_incomplete": new.deals_incomplete - old.deals_incomplete,
     }
 
 

@@ -6,10 +6,11 @@ from typing import Final
 
 import click
 
+from ledger.cli.csv_output import ACCOUNT, csv_option, print_csv, require_one_format
 from ledger.cli.options import (
     ACCOUNT_NAME,
-    account_option,
     accounts_of,
+    accounts_option,
     journal_option,
     json_option,
     open_ledger,
@@ -164,16 +165,29 @@ def _print_identity(name: AccountId, item: Json) -> None:
     print_line(f"  answers that state no login and server are {rule}")
 
 
+_COLUMNS: Final = (*ACCOUNT, "mode", "clock", "version", "head", "last_event_time")
+
+
 @click.command("accounts", short_help="List the accounts.")
 @journal_option
-@account_option
+@accounts_option
 @json_option
-def accounts(journal: str | None, account: AccountId | None, as_json: bool) -> None:  # noqa: FBT001
+@csv_option
+def accounts(
+    journal: str | None,
+    accounts: tuple[AccountId, ...],
+    as_json: bool,  # noqa: FBT001
+    as_csv: bool,  # noqa: FBT001
+) -> None:
     """List the accounts with their terms, heads and numbers of events."""
+    require_one_format(as_json=as_json, as_csv=as_csv)
     with open_ledger(journal) as ledger:
-        items = [_json_row(found) for found in accounts_of(ledger, account)]
+        items = [_json_row(found) for found in accounts_of(ledger, accounts)]
     if as_json:
         print_json(items)
+        return
+    if as_csv:
+        print_csv(_COLUMNS, [item | {"account": item} for item in items])
         return
     print_table(
         "accounts",

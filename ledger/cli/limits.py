@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from ledger.cli.csv_output import ACCOUNT, csv_option, print_csv, require_one_format
 from ledger.cli.options import (
     account_of,
     account_option,
     accounts_of,
+    accounts_option,
     decision_options,
     journal_option,
     json_option,
@@ -21,7 +24,7 @@ from ledger.cli.options import (
 from ledger.cli.output import print_json, print_line, print_recorded, print_table
 from ledger.clock import utc_text
 from ledger.errors import BadValue
-from ledger.json_views import account_json, limits_json, recorded_json
+from ledger.json_views import Json, account_json, limits_json, recorded_json
 from ledger.order_decisions import LimitsChange, apply_limits, limits_in_force, propose_limits
 from ledger.orders.limits import Limits
 from ledger.text import json_text
@@ -41,14 +44,34 @@ def limits() -> None:
     """
 
 
+_COLUMNS: Final = (*ACCOUNT, "rule", "value", "since", "operator", "reason")
+
+
+def _rules(items: Iterable[Json]) -> Iterator[Json]:
+    """Yield a row for each rule that an account has."""
+    for item in items:
+        for name, value in (item["rules"] or {}).items():
+            yield item | {"rule": name, "value": value}
+
+
 @limits.command("show")
 @journal_option
-@account_option
+@accounts_option
 @json_option
-def show(journal: str | None, account: AccountId | None, as_json: bool) -> None:  # noqa: FBT001
+@csv_option
+def show(
+    journal: str | None,
+    accounts: tuple[AccountId, ...],
+    as_json: bool,  # noqa: FBT001
+    as_csv: bool,  # noqa: FBT001
+) -> None:
     """Show the limits of every account: who set them, why, and each rule."""
+    require_one_format(as_json=as_json, as_csv=as_csv)
     with open_ledger(journal) as ledger:
-        found = [(one.terms, limits_in_force(one)) for one in accounts_of(ledger, account)]
+        found = [(one.terms, limits_in_force(one)) for one in accounts_of(ledger, accounts)]
+    if as_csv:
+        print_csv(_COLUMNS, _rules([limits_json(event, terms) for terms, event in found]))
+        return
     if as_json:
         print_json([limits_json(event, terms) for terms, event in found])
         return

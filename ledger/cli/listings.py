@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping
+from decimal import Decimal
 from typing import Any, Final
 
 import click
 
+from ledger.cli.csv_output import ACCOUNT, csv_option, print_csv, require_one_format
 from ledger.cli.options import (
-    account_option,
+    TIME,
     accounts_of,
+    accounts_option,
     journal_option,
     json_option,
+    just_before,
+    known_options,
+    magic_option,
     moment_options,
     open_ledger,
+    period_options,
+    since_us,
+    symbol_option,
+    until_us,
 )
 from ledger.cli.order_lines import order_lines
-from ledger.cli.output import one_or_list, print_json, print_line, print_table, steps
+from ledger.cli.output import (
+    one_or_list,
+    print_json,
+    print_json_list,
+    print_line,
+    print_long_table,
+    print_table,
+    steps,
+    warn,
+)
 from ledger.clock import ClockRule
+from ledger.filters import EVERYTHING, Filter
 from ledger.json_views import (
     Json,
     account_json,
+    balance_change_json,
     balance_json,
     position_json,
     replay_json,
@@ -30,6 +52,8 @@ from ledger.portfolio import Portfolio
 from ledger.service import Account
 from ledger.values import AccountId
 
+_SYMBOLS_SHOWN: Final = 10
+
 
 def _moment(time: str) -> str:
     """Set a time for people: without the letters."""
@@ -38,36 +62,96 @@ def _moment(time: str) -> str:
 
 # ---------------------------------------------------------------------------------------------------------- positions
 
+_POSITION_COLUMNS: Final = (
+    *ACCOUNT, "position_id", "ticket", "symbol", "side", "volume", "price_open", "opened_at", "basis", "magic",
+)  # fmt: skip
 
-@click.command("positions", short_help="List open positions.")
+
+@click.command("positions", short_help="List open positions, now or at any moment.")
 @journal_option
-@account_option
+@accounts_option
+@symbol_option
+@magic_option
+@moment_options
 @json_option
-def positions(journal: str | None, account: AccountId | None, as_json: bool) -> None:  # noqa: FBT001
-    """List the open positions of every account, by position id."""
-    with open_ledger(journal) as ledger:
-        portfolios = [found.portfolio for found in accounts_of(ledger, account)]
+@csv_option
+def positions(
+    journal: str | None,
+    accounts: tuple[AccountId, ...],
+    symbols: tuple[str, ...],
+    magics: tuple[int, ...],
+    as_json: bool,  # noqa: FBT001
+    as_csv: bool,  # noqa: FBT001
+    **moment: Any,
+) -> None:
+    """List the open positions of every account, by position id.
+
+    --until asks what was open then, as it is known now; --known-at what the ledger believed then.
+
+    \b
+    Examples:
+      ledger positions
+      ledger positions --symbol EURUSD --symbol XAUUSD
+      ledger positions --until 2026-06-15T12:00:05 --json
+      ledger positions --known-at 24h
+    """
+    require_one_format(as_json=as_json, as_csv=as_csv)
+    wanted = Filter(symbols=symbols, magics=magics)
+    portfolios = _at(journal, accounts, moment)
+    rows = [
+        {"account": account_json(portfolio.terms)} | position_json(position, portfolio.terms.clock)
+        for portfolio in portfolios
+        for position in portfolio.positions.values()
+        if wanted.is_of(position.symbol, position.magic)
+    ]
     if as_json:
-        print_json(
-            [
-                {"account": account_json(portfolio.terms)} | position_json(position, portfolio.terms.clock)
-                for portfolio in portfolios
-                for position in portfolio.positions.values()
-            ]
-        )
-        return
-    for portfolio in portfolios:
-        print_positions(portfolio)
-    if not portfolios:
-        print_line("no accounts yet")
+        print_json(rows)
+    elif as_csv:
+        print_csv(_POSITION_COLUMNS, rows)
+    else:
+        for portfolio in portfolios:
+            print_positions(portfolio, wanted, _moment_words(moment))
+        if not portfolios:
+            print_line("no accounts yet")
+    note_symbols(symbols, {one.symbol for portfolio in portfolios for one in portfolio.positions.values()}, "open positions")
 
 
-def print_positions(portfolio: Portfolio) -> None:
+def _at(journal: str | None, accounts: Collection[AccountId], moment: Mapping[str, Any]) -> list[Portfolio]:
+    """Return the portfolios of the accounts that are meant: now, or at a moment."""
+    is_now = all(value is None for value in moment.values())
+    with open_ledger(journal) as ledger, steps() as step:
+        found = []
+        for one in accounts_of(ledger, accounts):
+            step(f"replaying {one.name}")
+            found.append(one.portfolio if is_now else one.replay(**moment))
+    return found
+
+
+def _moment_words(moment: Mapping[str, Any]) -> str:
+    """Return the moment that is asked about for a title, empty for now."""
+    names = {"since": "since", "until": "until", "known_at": "known at", "version": "version"}
+    words = [f"{name} {moment[key]}" for key, name in names.items() if moment.get(key) is not None]
+    return f" {', '.join(words)}" if words else ""
+
+
+def note_symbols(wanted: Collection[str], there: Collection[str], what: str) -> None:
+    """Print beside the output which symbols were asked for and have nothing: a wrong spelling must not look like none open."""
+    for symbol in dict.fromkeys(wanted):
+        if symbol not in there:
+            others = ", ".join(sorted(there)[:_SYMBOLS_SHOWN]) or "no symbol"
+            warn(f"no {what} of {symbol} here; there are some of {others}{', ...' if len(there) > _SYMBOLS_SHOWN else ''}")
+
+
+def print_positions(portfolio: Portfolio, wanted: Filter = EVERYTHING, when: str = "") -> None:
     """Print an account's open positions, and what is not explained about it."""
     terms = portfolio.terms
-    items = [position_json(position, terms.clock) for position in portfolio.positions.values()]
+    items = [
+        position_json(position, terms.clock)
+        for position in portfolio.positions.values()
+        if wanted.is_of(position.symbol, position.magic)
+    ]
     print_table(
-        f"{terms.account} open positions",
+        f"{terms.account} open positions{_of(wanted)}{when}",
         [">position", "symbol", "side", ">volume", ">price", "opened (UTC)", "basis"],
         [
             [
@@ -78,23 +162,31 @@ def print_positions(portfolio: Portfolio) -> None:
         ],
         empty="none",
     )  # fmt: skip
-    print_unknowns(portfolio)
+    print_unknowns(portfolio, wanted)
 
 
-def print_unknowns(portfolio: Portfolio) -> None:
-    """Print what the ledger does not know, if there is anything."""
+def _of(wanted: Filter) -> str:
+    words = wanted.words()
+    return f" of {words}" if words else ""
+
+
+def print_unknowns(portfolio: Portfolio, wanted: Filter = EVERYTHING) -> None:
+    """Print what the ledger does not know, if there is anything: of some symbols where only these are wanted."""
     item = replay_json(portfolio, until=None, known_at=None, version=0, head="", selected=0)
-    if item["unexplained"]:
+    unexplained = [one for one in item["unexplained"] if not wanted.symbols or one["symbol"] in wanted.symbols]
+    if unexplained:
         print_table(
             f"{portfolio.terms.account} not explained",
             [">position", "symbol", "what", ">volume", "since (UTC)"],
             [
                 [str(one["position_id"] or "?"), one["symbol"], one["kind"], one["volume"], _moment(one["since"])]
-                for one in item["unexplained"]
+                for one in unexplained
             ],
             empty="nothing",
         )
     for one in item["breaks"]:
+        if wanted.symbols and one["symbol"] is not None and one["symbol"] not in wanted.symbols:
+            continue
         where = f" position {one['position_id']}" if one["position_id"] else ""
         where += f" order {one['order'] or one['client_id']}" if one["order"] or one["client_id"] else ""
         differs = f"{one['field'] or ''}: ours {one['ours']}, theirs {one['theirs']}"
@@ -105,50 +197,81 @@ def print_unknowns(portfolio: Portfolio) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- trades
 
+_TRADE_COLUMNS: Final = (
+    *ACCOUNT, "position_id", "ticket", "symbol", "side", "volume", "opened_at", "price_open", "closed_at", "price_close",
+    "commission", "fee", "swap", "profit", "complete", "opened_before_history", "basis", "magic",
+)  # fmt: skip
+
 
 @click.command("trades", short_help="List closed trades.")
 @journal_option
-@account_option
-@moment_options
+@accounts_option
+@symbol_option
+@magic_option
+@period_options("closed")
+@known_options
 @json_option
+@csv_option
 def trades(
     journal: str | None,
-    account: AccountId | None,
+    accounts: tuple[AccountId, ...],
+    symbols: tuple[str, ...],
+    magics: tuple[int, ...],
+    since: str | None,
     until: str | None,
-    known_at: str | None,
-    version: int | None,
     as_json: bool,  # noqa: FBT001
+    as_csv: bool,  # noqa: FBT001
+    **known: Any,
 ) -> None:
-    """List closed trades in the order they were closed.
+    """List closed trades in the order they were closed, those whose result is not known in full last.
 
     \b
     Examples:
-      ledger trades --until 2026-06-30
+      ledger trades --since 7d
+      ledger trades --symbol EURUSD --since 2026-06-01 --until 2026-06-30
       ledger trades --json | jq '.[] | select(.symbol == "EURUSD") | .profit'
+      ledger trades --csv > trades.csv
     """
-    listed: list[tuple[Account, list[Json]]] = []
-    with open_ledger(journal) as ledger, steps() as step:
-        for found in accounts_of(ledger, account):
-            step(f"replaying {found.name}")
-            terms = found.selection(until=until, known_at=known_at, version=version)[1]
-            closed = found.trades(until=until, known_at=known_at, version=version)
-            listed.append((found, [{"account": account_json(terms)} | trade_json(trade, terms) for trade in closed]))
-    if as_json:
-        print_json([item for _, items in listed for item in items])
-        return
-    for found, items in listed:
-        print_table(
-            f"{found.name} closed trades",
-            [">position", "symbol", "trade", "closed (UTC)", ">open", ">close", ">net"],
-            [_trade_row(item) for item in items],
-            empty="none",
-        )
+    require_one_format(as_json=as_json, as_csv=as_csv)
+    wanted = Filter(
+        symbols=symbols,
+        magics=magics,
+        since_us=None if since is None else since_us(since),
+        until_us=None if until is None else until_us(until),
+    )
+    seen: set[str] = set()
+    with open_ledger(journal) as ledger:
+        chosen = accounts_of(ledger, accounts)
+        rows = (item for one in chosen for item in _trades(one, wanted, known, seen))
+        if as_json:
+            print_json_list(rows)
+        elif as_csv:
+            print_csv(_TRADE_COLUMNS, rows)
+        else:
+            for one in chosen:
+                print_long_table(
+                    f"{one.name} closed trades{_of(wanted)}{_moment_words({'since': since, 'until': until} | known)}",
+                    [">position", "symbol", "trade", "closed (UTC)", ">open", ">close", ">net"],
+                    map(_trade_row, _trades(one, wanted, known, seen)),
+                    empty="none",
+                )
+            if not chosen:
+                print_line("no accounts yet")
+    note_symbols(symbols, seen, "closed trades")
+
+
+def _trades(account: Account, wanted: Filter, known: Mapping[str, Any], seen: set[str]) -> Iterator[Json]:
+    """Yield the closed trades of an account that are wanted, and note the symbols of all."""
+    terms = account.selection(**known)[1]
+    named = {"account": account_json(terms)}
+    for trade in account.trades(**known):
+        seen.add(trade.symbol)
+        if wanted.shows_trade(trade, terms):
+            yield named | trade_json(trade, terms)
 
 
 def _trade_row(item: Json) -> list[str]:
     """Return what fits a line; ``net`` is profit, swap, commission and fee together, with a ? where it is not complete."""
-    from decimal import Decimal
-
     net = sum(Decimal(item[name]) for name in ("profit", "swap", "commission", "fee"))
     return [
         str(item["position_id"] or "?"),
@@ -163,32 +286,88 @@ def _trade_row(item: Json) -> list[str]:
 
 # ------------------------------------------------------------------------------------------------------------- balance
 
+_MONEY: Final = ("balance", "credit", "profit", "swap", "commission", "fee")
 
-@click.command("balance", short_help="Show balance, credit and where they come from.")
+
+@click.command("balance", short_help="Show balance, credit and where they come from, now or at any moment.")
 @journal_option
-@account_option
+@accounts_option
+@click.option("--since", type=TIME, metavar="TIME", help="Show the change from TIME on instead: 2026-06-15, or 24h, 7d ago.")
+@moment_options
 @json_option
-def balance(journal: str | None, account: AccountId | None, as_json: bool) -> None:  # noqa: FBT001
-    """Show balance and credit of every account, and the sums that make them."""
-    with open_ledger(journal) as ledger:
-        portfolios = [found.portfolio for found in accounts_of(ledger, account)]
-    items = [balance_json(portfolio) for portfolio in portfolios]
+@csv_option
+def balance(
+    journal: str | None,
+    accounts: tuple[AccountId, ...],
+    since: str | None,
+    as_json: bool,  # noqa: FBT001
+    as_csv: bool,  # noqa: FBT001
+    **moment: Any,
+) -> None:
+    """Show balance and credit of every account, and the sums that make them.
+
+    --until asks about a moment; --since with or without it, about the change between two.
+
+    \b
+    Examples:
+      ledger balance
+      ledger balance --until 2026-06-30
+      ledger balance --since 2026-06-01 --until 2026-06-30
+      ledger balance --since 7d --csv
+    """
+    require_one_format(as_json=as_json, as_csv=as_csv)
+    if since is None:
+        portfolios = _at(journal, accounts, moment)
+        items = [balance_json(portfolio) for portfolio in portfolios]
+    else:
+        pairs = _between(journal, accounts, since, moment)
+        portfolios = [after for _, after in pairs]
+        items = [balance_change_json(*pair, since=since, until=moment["until"]) for pair in pairs]
     if as_json:
         print_json(items)
         return
-    print_table(
-        "balance",
-        ["account", ">balance", ">credit", "currency", ">profit", ">swap", ">costs", ">deals"],
-        [_balance_row(item) for item in items],
-        empty="no accounts yet",
-    )
+    if as_csv:
+        kinds = sorted({kind for item in items for kind in item["cash"]})
+        between = () if since is None else ("since", "until", "balance_before", "credit_before", "adjusted")
+        columns = (*ACCOUNT, *between, *_MONEY, *(f"cash.{kind}" for kind in kinds), "deals", "deals_incomplete")
+        print_csv(columns, items)
+        return
+    when = _moment_words({"since": since} | moment)
+    if since is None:
+        print_table(
+            f"balance{when}",
+            ["account", ">balance", ">credit", "currency", ">profit", ">swap", ">costs", ">deals"],
+            [_balance_row(item) for item in items],
+            empty="no accounts yet",
+        )
+    else:
+        print_table(
+            f"change of balance{when}",
+            ["account", ">before", ">change", ">after", "currency", ">profit", ">swap", ">costs", ">deals"],
+            [_change_row(item) for item in items],
+            empty="no accounts yet",
+        )
+        for item in items:
+            _print_other_changes(item)
     for portfolio in portfolios:
         print_unknowns(portfolio)
 
 
-def _balance_row(item: Json) -> list[str]:
-    from decimal import Decimal
+def _between(
+    journal: str | None, accounts: Collection[AccountId], since: str, moment: Mapping[str, Any]
+) -> list[tuple[Portfolio, Portfolio]]:
+    """Return the portfolios of each account at the beginning of a period and at its end, as known at one version."""
+    begin = just_before(since, moment["until"])
+    with open_ledger(journal) as ledger, steps() as step:
+        found = []
+        for one in accounts_of(ledger, accounts):
+            step(f"replaying {one.name}")
+            known = moment if moment["version"] is not None else {**moment, "version": one.version}
+            found.append((one.replay(**{**known, "until": begin}), one.replay(**known)))
+    return found
 
+
+def _balance_row(item: Json) -> list[str]:
     costs = Decimal(item["commission"]) + Decimal(item["fee"])
     named = f"{item['account']['server']}/{item['account']['login']}"
     return [
@@ -197,18 +376,39 @@ def _balance_row(item: Json) -> list[str]:
     ]  # fmt: skip
 
 
+def _change_row(item: Json) -> list[str]:
+    row = _balance_row(item)
+    return [row[0], item["balance_before"], _signed(item["balance"]), item["balance_after"], *row[3:]]
+
+
+def _print_other_changes(item: Json) -> None:
+    """Print what changed of a balance beside trading: cash movements by kind, credit, and what no deal made."""
+    named = f"{item['account']['server']}/{item['account']['login']}"
+    parts = [(kind, amount) for kind, amount in item["cash"].items() if Decimal(amount)]
+    parts += [("credit, in all", item["credit"])] if Decimal(item["credit"]) else []
+    parts += [("adjusted, by no deal", item["adjusted"])] if Decimal(item["adjusted"]) else []
+    if parts:
+        print_line(
+            f"{named} {item['account']['currency']}: " + ", ".join(f"{kind} {_signed(amount)}" for kind, amount in parts)
+        )
+
+
+def _signed(amount: str) -> str:
+    return amount if amount.startswith("-") or not Decimal(amount) else f"+{amount}"
+
+
 # -------------------------------------------------------------------------------------------------------------- replay
 
 
 @click.command("replay", short_help="Show the portfolio at any moment.")
 @journal_option
-@account_option
+@accounts_option
 @moment_options
 @click.option("--no-checkpoints", is_flag=True, help="Ignore checkpoints; fold from the first event.")
 @json_option
 def replay(
     journal: str | None,
-    account: AccountId | None,
+    accounts: tuple[AccountId, ...],
     until: str | None,
     known_at: str | None,
     version: int | None,
@@ -230,7 +430,7 @@ def replay(
     """
     shown: list[tuple[Portfolio, tuple[Order, ...], Json]] = []
     with open_ledger(journal) as ledger, steps() as step:
-        for found in accounts_of(ledger, account):
+        for found in accounts_of(ledger, accounts):
             step(f"replaying {found.name}")
             head = found.journal_head
             selection, terms = found.selection(until=until, known_at=known_at, version=version)

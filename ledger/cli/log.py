@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any, Final
 
 import click
 from attrs import frozen
 
-from ledger.cli.options import account_option, accounts_of, journal_option, json_option, open_ledger, since_us, until_us
+from ledger.cli.csv_output import ACCOUNT, csv_option, print_csv, require_one_format
+from ledger.cli.options import (
+    TIME,
+    accounts_of,
+    accounts_option,
+    journal_option,
+    json_option,
+    magic_option,
+    open_ledger,
+    since_us,
+    symbol_option,
+    until_us,
+)
 from ledger.cli.output import print_bytes, print_json_lines, print_lines
 from ledger.codec import KINDS
 from ledger.errors import AccountUnknown, BadValue
 from ledger.event_lines import LATE_MSC, event_line, lag_msc, year
 from ledger.events import DEAL_KINDS, ORDER_KINDS, BreakOpened, Recorded
+from ledger.filters import Filter
 from ledger.json_views import Json, log_json
 from ledger.service import Account, Ledger
+from ledger.subjects import Subjects
 from ledger.terms import AccountTerms
 from ledger.values import AccountId
 
@@ -56,12 +70,11 @@ class _Wanted:
     position: int | None
     deal: int | None
     correlation: str | None
-    since_us: int | None
-    until_us: int | None
+    shown: Filter
     by: str
     is_late: bool
 
-    def __call__(self, recorded: Recorded, terms: AccountTerms) -> bool:
+    def __call__(self, recorded: Recorded, terms: AccountTerms, subjects: Subjects) -> bool:
         event = recorded.event
         return (
             (self.kinds is None or recorded.kind in self.kinds or (self.is_notable and _is_late(recorded, terms)))
@@ -69,15 +82,13 @@ class _Wanted:
             and (self.position is None or _position_of(event) == self.position)
             and (self.deal is None or getattr(event, "deal", None) == self.deal)
             and self.correlation in (None, recorded.correlation)
-            and self._is_within(recorded, terms)
+            and self.shown.is_within(self._time_us(recorded, terms))
             and (not self.is_late or _is_late(recorded, terms))
+            and (not (self.shown.symbols or self.shown.magics) or self.shown.is_of(*subjects.of(recorded)))
         )
 
-    def _is_within(self, recorded: Recorded, terms: AccountTerms) -> bool:
-        if self.since_us is None and self.until_us is None:
-            return True
-        time_us = recorded.recorded_us if self.by == "recorded" else terms.clock.to_utc_msc(recorded.event.time_msc) * 1000
-        return (self.since_us is None or time_us >= self.since_us) and (self.until_us is None or time_us < self.until_us)
+    def _time_us(self, recorded: Recorded, terms: AccountTerms) -> int:
+        return recorded.recorded_us if self.by == "recorded" else terms.clock.to_utc_msc(recorded.event.time_msc) * 1000
 
 
 def _is_late(recorded: Recorded, terms: AccountTerms) -> bool:
@@ -96,7 +107,9 @@ def _position_of(event: Any) -> int | None:
 
 @click.command("log", short_help="List the events of the journal.")
 @journal_option
-@account_option
+@accounts_option
+@symbol_option
+@magic_option
 @click.option("--after", type=click.IntRange(min=0), default=0, metavar="N", help="Only events after version N.")
 @click.option("--last", type=click.IntRange(min=1), metavar="N", help="Only the last N of each account that match.")
 @click.option(
@@ -110,21 +123,23 @@ def _position_of(event: Any) -> int | None:
 @click.option("--position", type=int, metavar="ID", help="Only events of a position.")
 @click.option("--deal", type=int, metavar="ID", help="Only events of a deal.")
 @click.option("--correlation", metavar="ID", help="Only events of one sync run or import.")
-@click.option("--since", metavar="TIME", help="From a time on: 2026-06-15T12:00, or 24h, 7d before now.")
-@click.option("--until", metavar="TIME", help="Up to a time, its whole unit included.")
+@click.option("--since", type=TIME, metavar="TIME", help="From a time on: 2026-06-15T12:00, or 24h, 7d before now.")
+@click.option("--until", type=TIME, metavar="TIME", help="Up to a time, its whole unit included.")
 @click.option("--by", type=click.Choice(["event", "recorded"]), default="event", show_default=True, help="Which time is meant.")
 @click.option("--late", "is_late", is_flag=True, help="Only events recorded more than a minute after they happened.")
 @click.option("--follow", is_flag=True, help="Go on with what is recorded from now on, by whatever program; Ctrl-C ends it.")
 @click.option("--evidence", metavar="DIGEST", help="Print the raw broker answer with this SHA-256 instead, as it came in.")
-@json_option  # fmt: skip
+@json_option
+@csv_option  # fmt: skip
 def log(
     journal: str | None,
-    account: AccountId | None,
+    accounts: tuple[AccountId, ...],
     after: int,
     last: int | None,
     follow: bool,  # noqa: FBT001
     evidence: str | None,
     as_json: bool,  # noqa: FBT001
+    as_csv: bool,  # noqa: FBT001
     **filters: Any,
 ) -> None:
     """List the events of every account, oldest first: version, event time (UTC), kind, what happened.
@@ -136,22 +151,30 @@ def log(
     Examples:
       ledger log --last 20
       ledger log --kind corrections --kind breaks --since 7d
+      ledger log --symbol EURUSD --since 7d
       ledger log --deal 5001
       ledger log --position 466442493 --json
       ledger log --late --by recorded --since 2026-06-15 --until 2026-06-15
       ledger log --follow --json | your-program
       ledger log --evidence 9f2c... > answer.json
     """
+    require_one_format(as_json=as_json, as_csv=as_csv)
     if evidence is not None:
-        if after or last or follow or as_json or any(value for name, value in filters.items() if name != "by"):
+        if after or last or follow or as_json or as_csv or any(value for name, value in filters.items() if name != "by"):
             raise click.UsageError("--evidence prints one raw answer: it goes with --account only")
-        _print_evidence(journal, account, evidence)
+        _print_evidence(journal, accounts, evidence)
         return
+    if follow and as_csv:
+        raise click.UsageError("--follow prints lines, or JSON with --json")
     wanted = _wanted(**filters)
     with open_ledger(journal) as ledger:
-        chosen = accounts_of(ledger, account)
+        chosen = accounts_of(ledger, accounts)
         cursors = {one.name: one.version for one in chosen}
         shown = _Lines(ledger)
+        if as_csv:
+            every = (row for one in chosen for row in _json_rows(one, _events(one, after, cursors[one.name], last, wanted)))
+            print_csv(_COLUMNS, every)
+            return
         for one in chosen:
             found = _events(one, after, cursors[one.name], last, wanted)
             if as_json:
@@ -161,26 +184,44 @@ def log(
         if not (chosen or as_json or follow):
             print_lines(["no accounts yet"])
         if follow:
-            _follow(ledger, account, cursors, wanted, shown, as_json=as_json)
+            _follow(ledger, frozenset(accounts), cursors, wanted, shown, as_json=as_json)
 
 
-def _wanted(kinds: tuple[frozenset[str], ...], since: str | None, until: str | None, **rest: Any) -> _Wanted:
+#: ``data`` is JSON: what an event has beside the other columns differs from kind to kind.
+_COLUMNS: Final = (
+    *ACCOUNT, "version", "kind", "event_time", "recorded_at", "position_id", "deal", "natural_key", "caused_by", "correlation",
+    "evidence", "data",
+)  # fmt: skip
+
+
+def _wanted(
+    kinds: tuple[frozenset[str], ...],
+    since: str | None,
+    until: str | None,
+    symbols: tuple[str, ...],
+    magics: tuple[int, ...],
+    **rest: Any,
+) -> _Wanted:
     return _Wanted(
         kinds=frozenset().union(*kinds) if kinds else None,
         is_notable=GROUPS["notable"] in kinds,
-        since_us=None if since is None else since_us(since),
-        until_us=None if until is None else until_us(until),
+        shown=Filter(
+            symbols=symbols,
+            magics=magics,
+            since_us=None if since is None else since_us(since),
+            until_us=None if until is None else until_us(until),
+        ),
         **rest,
     )
 
 
-_Filter = Callable[[Recorded, AccountTerms], bool]
+_Filter = Callable[[Recorded, AccountTerms, Subjects], bool]
 
 
 def _events(account: Account, after: int, upto: int, last: int | None, wanted: _Filter) -> Iterable[Recorded]:
     """Return the events that are wanted, oldest first, in memory that does not grow with the account."""
-    terms = account.terms
-    found = (one for one in account.events(after=after, upto=upto) if wanted(one, terms))
+    terms, subjects = account.terms, Subjects(account)
+    found = (one for one in account.events(after=after, upto=upto) if wanted(one, terms, subjects))
     return found if last is None else deque(found, last)
 
 
@@ -215,7 +256,7 @@ class _Lines:
 
 def _follow(
     ledger: Ledger,
-    only: AccountId | None,
+    only: frozenset[AccountId],
     cursors: dict[AccountId, int],
     wanted: _Filter,
     shown: _Lines,
@@ -223,16 +264,22 @@ def _follow(
     as_json: bool,
 ) -> None:
     """Print what others record from now on, until somebody ends it."""
-    new = ledger.follow(after=cursors) if only is None else ledger.account(only).follow(after=cursors[only])
+    one = next(iter(only)) if len(only) == 1 else None
+    new = ledger.follow(after=cursors) if one is None else ledger.account(one).follow(after=cursors[one])
+    subjects: dict[AccountId, Subjects] = {}
     for recorded in new:
-        terms = ledger.account(recorded.account).terms
-        if wanted(recorded, terms) and as_json:
+        if only and recorded.account not in only:
+            continue
+        account = ledger.account(recorded.account)
+        terms = account.terms
+        about = subjects.setdefault(account.name, Subjects(account))
+        if wanted(recorded, terms, about) and as_json:
             print_json_lines(iter([log_json(recorded, terms)]))
-        elif wanted(recorded, terms):
+        elif wanted(recorded, terms, about):
             print_lines(shown.of_event(recorded, terms, len(str(recorded.version)) + 1))
 
 
-def _print_evidence(journal: str | None, account: AccountId | None, digest: str) -> None:
+def _print_evidence(journal: str | None, accounts: Collection[AccountId], digest: str) -> None:
     """Print a raw broker answer byte by byte.
 
     Raises:
@@ -240,10 +287,10 @@ def _print_evidence(journal: str | None, account: AccountId | None, digest: str)
         AccountUnknown: Several accounts hold it, and none was named.
     """
     with open_ledger(journal) as ledger:
-        kept = {one.name: ledger.journal.evidence(one.name, digest.lower()) for one in accounts_of(ledger, account)}
+        kept = {one.name: ledger.journal.evidence(one.name, digest.lower()) for one in accounts_of(ledger, accounts)}
     found = {name: raw for name, raw in kept.items() if raw is not None}
     if not found:
-        where = "this journal has" if account is None else f"{account} has"
+        where = f"{' and '.join(map(str, accounts))} has" if accounts else "this journal has"
         raise BadValue(f"{where} no evidence {digest!r}: ledger log --json lists the evidence of every event")
     if len(found) > 1:
         names = ", ".join(str(name) for name in found)

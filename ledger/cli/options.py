@@ -6,17 +6,17 @@ import getpass
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from ledger.cli.chosen import CONFIG_HELP, JOURNAL_HELP, choose, chosen
-from ledger.clock import moment_span_us
+from ledger.clock import moment_span_us, utc_text_us
 from ledger.errors import AccountUnknown, BadValue
 from ledger.service import Account, Ledger, utc_now_us
-from ledger.values import AccountId
+from ledger.values import INT64_MAX, UINT64_MAX, AccountId
 
 if TYPE_CHECKING:  # most commands need no settings
     from ledger.config import Configuration
@@ -39,6 +39,44 @@ class _AccountName(click.ParamType[AccountId]):
 ACCOUNT_NAME: Final = _AccountName()
 
 
+class _Time(click.ParamType[str]):
+    """A written time, or so long before now (``24h``, ``7d``), which becomes the written time that it means."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        ago, now = _ago_us(text), utc_now_us()
+        if ago is not None and ago <= now:
+            return utc_text_us(now - ago)
+        try:
+            moment_span_us(text)
+        except BadValue as error:
+            self.fail(f"{error}; or so long before now: 24h, 7d", param, ctx)
+        return text
+
+
+TIME: Final = _Time()
+
+
+class _Magic(click.ParamType[int]):
+    """A magic number as MT5 shows it: the engine's own unsigned one, or the negative that some tools print for it."""
+
+    name = "magic"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            magic = int(value)
+        except ValueError:
+            magic = UINT64_MAX + 1
+        if not -INT64_MAX - 1 <= magic <= UINT64_MAX:
+            self.fail(f"expected a magic number, a whole number of 64 bits, found {value!r}", param, ctx)
+        return magic & UINT64_MAX
+
+
+MAGIC: Final = _Magic()
+
+
 def journal_option(command: Command) -> Command:
     """Take ``--journal`` and ``--config`` behind the command as well as before it."""
     for option in (
@@ -58,6 +96,42 @@ def account_option(command: Command) -> Command:
     )
 
 
+def accounts_option(command: Command) -> Command:
+    """Take ``--account``, any number of times, as ``accounts``."""
+    return click.option(
+        "--account", "accounts", type=ACCOUNT_NAME, multiple=True, metavar="SERVER/LOGIN",
+        help="Only this account; repeatable, all without it.",
+    )(command)  # fmt: skip
+
+
+def symbol_option(command: Command) -> Command:
+    """Take ``--symbol``, any number of times, as ``symbols``."""
+    return click.option(
+        "--symbol", "symbols", multiple=True, metavar="S", help="Only of this symbol, as the broker writes it; repeatable."
+    )(command)
+
+
+def magic_option(command: Command) -> Command:
+    """Take ``--magic``, any number of times, as ``magics``."""
+    return click.option(
+        "--magic", "magics", type=MAGIC, multiple=True, metavar="N", help="Only of this magic number; repeatable."
+    )(command)
+
+
+def period_options(what: str) -> Callable[[Command], Command]:
+    """Take ``--since`` and ``--until``; ``what`` states which time is meant: "closed"."""
+
+    def decorate(command: Command) -> Command:
+        for option in (
+            click.option("--until", type=TIME, metavar="TIME", help=f"What was {what} up to TIME, its whole unit included."),
+            click.option("--since", type=TIME, metavar="TIME", help=f"What was {what} from TIME on, or 24h, 7d before now."),
+        ):
+            command = option(command)
+        return command
+
+    return decorate
+
+
 def json_option(command: Command) -> Command:
     """Take ``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
@@ -70,29 +144,44 @@ def operator_option(text: str) -> Callable[[Command], Command]:
 
 def moment_options(command: Command) -> Command:
     """Take ``--until``, ``--known-at`` and ``--version``."""
+    help_text = "What had happened by then, as known now: events up to TIME."
+    return click.option("--until", type=TIME, metavar="TIME", help=help_text)(known_options(command))
+
+
+def known_options(command: Command) -> Command:
+    """Take ``--known-at`` and ``--version``: what was known."""
     for option in (
         click.option("--version", type=click.IntRange(min=0), metavar="N", help="Only the first N events of the account."),
-        click.option("--known-at", metavar="TIME", help="What the ledger believed then: events recorded by TIME."),
-        click.option("--until", metavar="TIME", help="What had happened by then, as known now: events up to TIME."),
+        click.option(
+            "--known-at",
+            type=TIME,
+            metavar="TIME",
+            help="What the ledger believed then: events recorded by TIME.",
+        ),
     ):
         command = option(command)
     return command
 
 
 def since_us(text: str) -> int:
-    """Return the UTC microsecond at which a period begins: a written time's first, or so long before now (``24h``, ``7d``).
-
-    Raises:
-        BadValue: It is neither.
-    """
-    ago = _ago_us(text)
-    return utc_now_us() - ago if ago is not None else moment_span_us(text)[0]
+    """Return the first UTC microsecond of the unit that a written time names: a period begins there."""
+    return moment_span_us(text)[0]
 
 
 def until_us(text: str) -> int:
-    """Return the first UTC microsecond after a period: a written time's whole unit belongs to it. As ``since_us``."""
-    ago = _ago_us(text)
-    return utc_now_us() - ago if ago is not None else moment_span_us(text)[1]
+    """Return the first UTC microsecond behind the unit that a written time names: all of it belongs to a period."""
+    return moment_span_us(text)[1]
+
+
+def just_before(since: str, until: str | None) -> str:
+    """Return the last moment before a period.
+
+    Raises:
+        click.UsageError: The period ends before it begins.
+    """
+    if until is not None and until_us(until) <= since_us(since):
+        raise click.UsageError(f"--since {since} is not before --until {until}")
+    return utc_text_us(since_us(since) - 1)
 
 
 def _ago_us(text: str) -> int | None:
@@ -142,18 +231,20 @@ def open_ledger(given: str | None, *, create: bool = False) -> Ledger:
     return Ledger.open(journal_url(given), create=create)
 
 
-def accounts_of(ledger: Ledger, account: AccountId | None) -> list[Account]:
-    """Return the accounts that a listing covers.
+def accounts_of(ledger: Ledger, named: AccountId | Collection[AccountId] | None) -> list[Account]:
+    """Return the accounts that a listing covers, by server and login: those that are named, all where none is.
 
     Raises:
-        AccountUnknown: The named account is not in the journal.
+        AccountUnknown: A named account is not in the journal.
     """
-    if account is None:
+    wanted = {named} if isinstance(named, AccountId) else set(named or ())
+    if not wanted:
         return ledger.accounts()
-    if not ledger.account(account).is_open:
-        known = ", ".join(str(name) for name in ledger.journal.accounts()) or "none"
-        raise AccountUnknown(f"account {account} is not in this journal; it holds: {known}")
-    return [ledger.account(account)]
+    for account in sorted(wanted):
+        if not ledger.account(account).is_open:
+            known = ", ".join(str(name) for name in ledger.journal.accounts()) or "none"
+            raise AccountUnknown(f"account {account} is not in this journal; it holds: {known}")
+    return [ledger.account(account) for account in sorted(wanted)]
 
 
 def account_of(ledger: Ledger, account: AccountId | None) -> Account:

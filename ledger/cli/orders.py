@@ -7,21 +7,25 @@ from typing import Any, Final
 
 import click
 
+from ledger.cli.csv_output import ACCOUNT, csv_option, print_csv, require_one_format
 from ledger.cli.options import (
     account_option,
     accounts_of,
+    accounts_option,
     decision_options,
     journal_option,
     json_option,
     moment_options,
     open_ledger,
     require_consent,
+    symbol_option,
     yes_option,
 )
 from ledger.cli.order_lines import INDENT, asked, filled, folded, order_lines
 from ledger.cli.output import print_json, print_line, print_lines, print_recorded, print_table
 from ledger.errors import AccountUnknown, RuleError
 from ledger.event_lines import event_line
+from ledger.filters import Filter
 from ledger.json_views import account_json, log_json, order_row_json, recorded_json, resolution_json
 from ledger.order_decisions import (
     OUTCOMES,
@@ -40,21 +44,29 @@ from ledger.values import AccountId, shown
 # -------------------------------------------------------------------------------------------------------------- listing
 
 
+_COLUMNS: Final = (
+    *ACCOUNT, "client_id", "token", "kind", "symbol", "side", "volume", "state", "since", "why", "ticket", "filled", "open",
+    "tickets", "position_id", "strategy", "valid_until",
+)  # fmt: skip
+
+
 @click.command("orders", short_help="List orders: which are open, and of which nobody knows.")
 @journal_option
-@account_option
+@accounts_option
+@symbol_option
 @click.option("--open", "wanted", flag_value="open", help="Only those of which something may still come.")
 @click.option("--unknown", "wanted", flag_value="unknown", help="Only those of which nobody knows whether they were executed.")
 @moment_options
 @json_option
+@csv_option
 def orders(
     journal: str | None,
-    account: AccountId | None,
+    accounts: tuple[AccountId, ...],
+    symbols: tuple[str, ...],
     wanted: str | None,
-    until: str | None,
-    known_at: str | None,
-    version: int | None,
     as_json: bool,  # noqa: FBT001
+    as_csv: bool,  # noqa: FBT001
+    **moment: Any,
 ) -> int:
     """List orders in the order in which they came up: client id, state, since when and why, fills, ticket, token.
 
@@ -68,11 +80,14 @@ def orders(
 
     Exit codes: 0 fine, 1 at least one order is UNKNOWN.
     """
-    moment: dict[str, Any] = {"until": until, "known_at": known_at, "version": version}
+    require_one_format(as_json=as_json, as_csv=as_csv)
     with open_ledger(journal) as ledger:
-        listed = [_listed(found, moment) for found in accounts_of(ledger, account)]
+        listed = [_listed(found, moment, symbols) for found in accounts_of(ledger, accounts)]
+    rows = [order_row_json(one, terms) for terms, every, _ in listed for one in every if _is_wanted(one, wanted)]
     if as_json:
-        print_json([order_row_json(one, terms) for terms, every, _ in listed for one in every if _is_wanted(one, wanted)])
+        print_json(rows)
+    elif as_csv:
+        print_csv(_COLUMNS, rows)
     else:
         for terms, every, blocked in listed:
             _print_orders(terms, every, blocked, wanted)
@@ -84,9 +99,12 @@ def orders(
 _Blocked = Mapping[str | None, tuple[str, ...]]
 
 
-def _listed(account: Account, moment: Mapping[str, Any]) -> tuple[AccountTerms, tuple[Order, ...], _Blocked]:
-    """Return the orders of an account at a moment, and what those that are unknown block."""
-    found = account.orders(**moment)
+def _listed(
+    account: Account, moment: Mapping[str, Any], symbols: Sequence[str]
+) -> tuple[AccountTerms, tuple[Order, ...], _Blocked]:
+    """Return the orders of an account at a moment, of some symbols or all, and what those that are unknown block."""
+    wanted = Filter(symbols=symbols)
+    found = tuple(one for one in account.orders(**moment) if wanted.is_of(one.symbol, None))
     is_any_unknown = any(one.is_unknown for one in found)
     blocked = blocked_by_unknown(account.replay(**moment), found) if is_any_unknown else {}
     return account.selection(**moment)[1], found, blocked

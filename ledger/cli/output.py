@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from ledger.cli.streams import Stream, print_text, writing
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ledger.events import Recorded
 
 _PIPE_WIDTH: Final = 400  # nothing is cut where a program reads on
+_FIRST_ROWS: Final = 500  # of a long table: what its columns are set by
 
 
 # ---------------------------------------------------------------------------------------------------------- for people
@@ -73,6 +75,33 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_row(*(Text(visible(cell)) for cell in row))
     screen.print(table)
     screen.print()
+
+
+def print_long_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
+    """Print a table of any length in memory that does not grow with it: columns as wide as the first rows need.
+
+    A later cell that is wider widens its column from there on. Otherwise as ``print_table``.
+    """
+    rows = iter(rows)
+    first = [[visible(cell) for cell in row] for row in islice(rows, _FIRST_ROWS)]
+    if not first:
+        print_table(title, columns, [], empty=empty)
+        return
+    from rich.cells import cell_len
+
+    names = [column.removeprefix(">") for column in columns]
+    widths = [max(map(cell_len, cells)) for cells in zip(names, *first, strict=True)]
+
+    def line(row: Sequence[str]) -> str:
+        widths[:] = map(max, widths, map(cell_len, row))
+        padding = [" " * (width - cell_len(cell)) for width, cell in zip(widths, row, strict=True)]
+        cells = zip(columns, row, padding, strict=True)
+        return "  ".join(pad + cell if column.startswith(">") else cell + pad for column, cell, pad in cells).rstrip()
+
+    print_line(title, "bold")
+    print_line(line(names), "bold")
+    print_lines(map(line, chain(first, ([visible(cell) for cell in row] for row in rows))))
+    print_line("")
 
 
 def print_line(text: str, style: str = "") -> None:
@@ -132,6 +161,16 @@ def print_bytes(raw: bytes) -> None:
 def print_json(value: Any) -> None:
     """Print one JSON value."""
     print_text(json_text(value, indent=2, is_ascii=not _is_unicode()) + "\n")
+
+
+def print_json_list(values: Iterable[Any]) -> None:
+    """Print a list of JSON values as ``print_json`` does, in memory that does not grow with it."""
+    is_ascii, before = not _is_unicode(), "["
+    for value in values:
+        text = json_text(value, indent=2, is_ascii=is_ascii)
+        sys.stdout.write(f"{before}\n  " + text.replace("\n", "\n  "))
+        before = ","
+    print_text("[]\n" if before == "[" else "\n]\n")
 
 
 def print_json_lines(values: Iterator[Any]) -> None:

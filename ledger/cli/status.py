@@ -7,10 +7,20 @@ from typing import Any, Final
 import click
 from attrs import frozen
 
-from ledger.cli.options import account_option, accounts_of, journal_option, json_option, open_ledger
-from ledger.cli.output import print_json, print_line, print_lines, print_table
+from ledger.cli.csv_output import ACCOUNT, csv_option, print_csv, require_one_format
+from ledger.cli.options import (
+    accounts_of,
+    accounts_option,
+    journal_option,
+    json_option,
+    magic_option,
+    open_ledger,
+    symbol_option,
+)
+from ledger.cli.output import print_json, print_line, print_lines, print_table, warn
 from ledger.clock import utc_text, utc_text_us
 from ledger.errors import LedgerError
+from ledger.filters import Filter
 from ledger.journal import Selection
 from ledger.journal.health import SyncHealth
 from ledger.json_views import Json, account_json, halt_json, name_json, open_break_json
@@ -20,22 +30,31 @@ from ledger.portfolio import Portfolio
 from ledger.safety import Danger, Seen, Verdict, age_text, judge, seen_of
 from ledger.service import Account, utc_now_us
 from ledger.values import AccountId
+from ledger.views import Break
+
+_STATUS_COLUMNS: Final = (
+    *ACCOUNT, "state", "since", "why", "last_seen", "last_seen_age_sec", "last_verified", "last_good_sync", "age_sec",
+    "by.host", "by.pid", "by.started", "by.program", "by.gateway", "by.interval_sec", "open_breaks", "open_orders",
+    "unknown_orders", "halts", "safe_to_trade", "danger", "why_not_safe",
+)  # fmt: skip
 
 
 @click.command("status", short_help="Show sync health, and whether it is safe to trade.")
 @journal_option
-@account_option
+@accounts_option
 @click.option("--symbol", metavar="S", help="Whether this symbol is safe to trade.")
 @click.option("--check", is_flag=True, help="Print only accounts that are not safe, one line each; see the exit codes.")
 @click.option("--quiet", is_flag=True, help="With --check: print nothing.")
 @json_option
+@csv_option
 def status(
     journal: str | None,
-    account: AccountId | None,
+    accounts: tuple[AccountId, ...],
     symbol: str | None,
     check: bool,  # noqa: FBT001
     quiet: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
+    as_csv: bool,  # noqa: FBT001
 ) -> int:
     """Show each account's last sync, state, open breaks and orders, halts, and whether it is safe to trade.
 
@@ -55,12 +74,16 @@ def status(
     """
     if quiet and not check:
         raise click.UsageError("--quiet goes with --check")
+    require_one_format(as_json=as_json, as_csv=as_csv)
     with open_ledger(journal) as ledger:
-        found = [_looked(one, symbol, utc_now_us()) for one in accounts_of(ledger, account)]
+        found = [_looked(one, symbol, utc_now_us()) for one in accounts_of(ledger, accounts)]
+    listed = [one for one in found if not check or not one.verdict.is_safe]
     if as_json and not quiet:
-        print_json([one.json_row() for one in found if not check or not one.verdict.is_safe])
+        print_json([one.json_row() for one in listed])
+    elif as_csv and not quiet:
+        print_csv(_STATUS_COLUMNS, [one.json_row() for one in listed])
     elif check and not quiet:
-        print_lines(f"{one.name}: {one.verdict.why}" for one in found if not one.verdict.is_safe)
+        print_lines(f"{one.name}: {one.verdict.why}" for one in listed)
     elif not check:
         _print(found)
     if not check:
@@ -221,24 +244,64 @@ def _halted(item: Json) -> str:
     return f"{what} is halted{mode} since {since} by {by}: {item['reason']}"
 
 
+_BREAK_COLUMNS: Final = (
+    *ACCOUNT, "kind", "position_id", "symbol", "deal", "order", "client_id", "field", "ours", "theirs", "opened_at", "age_sec",
+    "confirmations", "attempts", "why",
+)  # fmt: skip
+
+
 @click.command("breaks", short_help="List open breaks with their age.")
 @journal_option
-@account_option
+@accounts_option
+@symbol_option
+@magic_option
 @json_option
-def breaks(journal: str | None, account: AccountId | None, as_json: bool) -> None:  # noqa: FBT001
-    """List what does not agree and is not settled, with its age and what was tried."""
+@csv_option
+def breaks(
+    journal: str | None,
+    accounts: tuple[AccountId, ...],
+    symbols: tuple[str, ...],
+    magics: tuple[int, ...],
+    as_json: bool,  # noqa: FBT001
+    as_csv: bool,  # noqa: FBT001
+) -> None:
+    """List what does not agree and is not settled, with its age and what was tried.
+
+    A break of the balance is of no symbol, and the magic number of a position that we do not have is not known: --symbol and
+    --magic leave these out, and how many is printed beside the output.
+
+    \b
+    Examples:
+      ledger breaks
+      ledger breaks --symbol EURUSD --json
+    """
+    require_one_format(as_json=as_json, as_csv=as_csv)
+    wanted, now_us = Filter(symbols=symbols, magics=magics), utc_now_us()
     with open_ledger(journal) as ledger:
-        now_us = utc_now_us()
-        items = [
-            open_break_json(one, found.terms, now_us)
-            for found in accounts_of(ledger, account)
-            for one in found.portfolio.breaks
-        ]
+        every = [(found.terms, found.portfolio) for found in accounts_of(ledger, accounts)]
+    about = [(terms, one, _subject(one, portfolio)) for terms, portfolio in every for one in portfolio.breaks]
+    items = [open_break_json(one, terms, now_us) for terms, one, subject in about if wanted.is_of(*subject)]
     if as_json:
         print_json(items)
-        return
+    elif as_csv:
+        print_csv(_BREAK_COLUMNS, items)
+    else:
+        _print_breaks(items, wanted.words())
+    unclear = sum((bool(symbols) and one[0] is None) or (bool(magics) and one[1] is None) for *_, one in about)
+    if unclear:
+        warn(f"{unclear} more open breaks are of no symbol, or their magic number is not known: ledger breaks lists them")
+
+
+def _subject(one: Break, portfolio: Portfolio) -> tuple[str | None, int | None]:
+    """Return the symbol and the magic number that a break is about, each None where it is not known."""
+    position = None if one.position_id is None else portfolio.position(one.position_id)
+    symbol = one.symbol if one.symbol is not None or position is None else position.symbol
+    return symbol, None if position is None else position.magic
+
+
+def _print_breaks(items: list[Json], words: str) -> None:
     print_table(
-        "open breaks",
+        f"open breaks of {words}" if words else "open breaks",
         ["kind", ">about", "ours", "theirs", ">age", ">seen", ">tried"],
         [
             [

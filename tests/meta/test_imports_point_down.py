@@ -25,6 +25,7 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"terms"},
     {"positions", "postings", "snapshot", "order_messages", "marks", "results"},
     {"fold_order", "views", "holdings"},
+    {"filters"},
     {"portfolio"},
     {"orders", "bookings"},
     {"folds"},
@@ -37,6 +38,7 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"order_manager"},
     {"reconciler", "adjustments", "order_decisions", "config"},
     {"engines"},
+    {"subjects"},
     {"json_views", "event_lines", "importer", "exporter", "daemon"},
     {"reports"},
     {"importing", "exporting", "corrections"},  # old names, for one minor version
@@ -62,6 +64,7 @@ PURE: Final = {
     "terms",
     "fold_order",
     "views",
+    "filters",
     "holdings",
     "bookings",
     "results",
