@@ -79,8 +79,12 @@ BEGIN
         GRANT SELECT, INSERT, UPDATE, DELETE ON marks TO ledger_writer;
         GRANT SELECT ON marks TO ledger_reader;
     END IF;
-    -- What answers are read from: equity of all marks, notices that were sent. No events, and made again or replaced.
-    FOREACH kept IN ARRAY ARRAY['equity_minute', 'equity_day', 'sent_notices'] LOOP
+    -- What answers are read from: equity of all marks, notices that were sent, the derived tables. No events, and made again
+    -- or replaced.
+    FOREACH kept IN ARRAY ARRAY[
+        'equity_minute', 'equity_day', 'sent_notices', 'followers', 'summaries', 'open_positions', 'closed_trades', 'bookings',
+        'balance_curve'
+    ] LOOP
         IF to_regclass('public.' || kept) IS NOT NULL THEN
             EXECUTE format('ALTER TABLE %I OWNER TO ledger_owner', kept);
             EXECUTE format('REVOKE ALL ON %I FROM PUBLIC, ledger_writer, ledger_reader', kept);

@@ -29,7 +29,10 @@ _COLUMNS = (
     "evidence, reason, comment, origin, prev_hash, hash, checks"
 )
 _TABLES = ("accounts", "heads", "events", "evidence", "identity", "parents", "seals")
-_DISPOSABLE = ("checkpoints", "sync_health", "marks", "equity_minute", "equity_day", "sent_notices")
+_DISPOSABLE = (
+    "checkpoints", "sync_health", "marks", "equity_minute", "equity_day", "sent_notices", "followers", "summaries",
+    "open_positions", "closed_trades", "bookings", "balance_curve",
+)  # fmt: skip
 
 
 def _copy(version: str, natural_key: str, kind: str = "'Forged'") -> str:

@@ -21,10 +21,14 @@ ROLES = (Path(__file__).resolve().parents[2] / "deploy" / "postgres-roles.sql").
 RAW = b"{}"
 TABLES = (
     "accounts", "events", "evidence", "seals", "heads", "identity", "parents", "checkpoints", "sync_health", "marks",
-    "equity_minute", "equity_day", "sent_notices", "alembic_version",
+    "equity_minute", "equity_day", "sent_notices", "followers", "summaries", "open_positions", "closed_trades", "bookings",
+    "balance_curve", "alembic_version",
 )  # fmt: skip
 #: What a writer replaces and deletes, as no event is in it.
-REPLACED = ("marks", "equity_minute", "equity_day", "sent_notices")
+REPLACED = (
+    "marks", "equity_minute", "equity_day", "sent_notices", "followers", "summaries", "open_positions", "closed_trades",
+    "bookings", "balance_curve",
+)  # fmt: skip
 _numbers = count(1)
 
 

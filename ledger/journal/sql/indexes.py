@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import Index, text
 
-from ledger.journal.sql.schema import TERMS_FILTER, events, metadata
+from ledger.journal.sql.schema import TERMS_FILTER, derived, events, metadata
 
 __all__ = ["metadata"]
 
@@ -96,3 +96,7 @@ for _name in ("client_id", "token"):
         sqlite_where=text(f"{_name} IS NOT NULL"),
         postgresql_where=text(f"{_name} IS NOT NULL"),
     )
+
+#: What a report of a period reads, and the balance curve of a short one.
+for _table, _column in (("bookings", "time_msc"), ("bookings", "at_utc_msc"), ("closed_trades", "closed_msc")):
+    Index(f"ix_{_table}_{_column}", derived[_table].c.account_id, derived[_table].c[_column])

@@ -2,14 +2,16 @@
 
 ``accounts``, ``events``, ``evidence``, ``identity``, ``parents`` and ``seals`` are immutable: triggers refuse every change.
 ``heads`` is the one row per account that an append locks and moves on. ``checkpoints`` can be thrown away at any time;
-``sync_health`` is replaced by every sync; ``marks`` are samples, and old ones are deleted.
+``sync_health`` is replaced by every sync; ``marks`` are samples, and old ones are deleted. The derived tables
+(``journal.derived``) are made of the events, and made anew whenever somebody drops them.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 from hashlib import sha256
-from typing import Final
+from types import NoneType
+from typing import Any, Final, get_args, get_type_hints
 
 from sqlalchemy import (
     BigInteger,
@@ -26,6 +28,7 @@ from sqlalchemy import (
 
 from ledger.codec import BYTE_COLUMNS, TEXT_COLUMNS, Stored
 from ledger.journal import Head
+from ledger.journal.derived import KEYS, TABLES
 from ledger.postings import ASSERTED, NO_DEAL, Posting
 from ledger.terms import TERMS_KINDS
 from ledger.values import AccountId
@@ -257,6 +260,33 @@ sent_notices = Table(
     Column("sent_us", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
+
+_SMALL_DERIVED: Final = frozenset({"side", "entry", "digits", "scale", "span_min"})
+_DERIVED_TYPES: Final[dict[type, Any]] = {int: BigInteger, str: Text, bytes: LargeBinary}
+#: Where there is a row for every deal, the database does not look up its account each time: nothing depends on them.
+_WITHOUT_ACCOUNT: Final = frozenset({"bookings", "closed_trades", "balance_curve"})
+
+
+def _derived(name: str) -> Table:
+    """Return a derived table, with the columns of its rows."""
+    columns: list[Column[Any]] = []
+    for column, hint in get_type_hints(TABLES[name]).items():
+        kinds = get_args(hint) or (hint,)
+        kind = SmallInteger if column in _SMALL_DERIVED or column.startswith("is_") else _DERIVED_TYPES[kinds[0]]
+        is_key = column in KEYS[name]
+        columns.append(Column(column, kind, nullable=NoneType in kinds, primary_key=is_key, autoincrement=False))
+    account: list[Any] = [] if name in _WITHOUT_ACCOUNT else [ForeignKey("accounts.account_id")]
+    return Table(
+        name,
+        metadata,
+        Column("account_id", BigInteger, *account, primary_key=True, autoincrement=False),
+        *columns,
+        sqlite_with_rowid=False,
+    )
+
+
+#: Table -> what is in it is made of the events (see ``journal.derived``).
+derived: Final = {name: _derived(name) for name in TABLES}
 
 
 def about_position(position_id: int | None) -> tuple[str, tuple[int, ...]]:
