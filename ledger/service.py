@@ -707,19 +707,6 @@ class Account:
         """Return what a replay of a selection folds, in the fold order, each deal once (``ledger.postings``)."""
         return self._journal.postings(self.name, selection, terms or self.terms)
 
-    def hash_at(self, version: int) -> str:
-        """Return the chain hash of an event in hex, empty for version 0.
-
-        Raises:
-            VersionGap: There is no such event.
-        """
-        if not version:
-            return ""
-        found = self._journal.hash_at(self.name, version)
-        if found is None:
-            raise VersionGap(f"account {self.name}: version {version} is missing. Run: ledger verify")
-        return found.hex()
-
     def fold(self, selection: Selection, terms: AccountTerms | None = None) -> Portfolio:
         """Return the portfolio that a selection of events makes, with the present account terms if none are given."""
         return self.replayed(selection, terms)[0]

@@ -7,7 +7,7 @@ MT5 counts.
 
 from __future__ import annotations
 
-from ledger.reports.build import BY, account_report, make_question, report
+from ledger.reports.build import BY, account_report, make_question, report, total_of
 from ledger.reports.values import (
     AccountReport,
     Bucket,
@@ -46,4 +46,5 @@ __all__ = [
     "join_money",
     "make_question",
     "report",
+    "total_of",
 ]

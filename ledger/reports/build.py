@@ -15,6 +15,7 @@ from ledger.bookings import TRADE, Booking, TradeFigures, booked, figures_of
 from ledger.clock import moment_span_us, utc_text_us
 from ledger.codec import decode_posting
 from ledger.errors import BadValue
+from ledger.events import Recorded
 from ledger.marks import Mark
 from ledger.portfolio import Portfolio
 from ledger.positions import OpenPosition
@@ -98,12 +99,16 @@ def _text(moment: Moment) -> str | None:
 
 def report(accounts: Sequence[Account], question: Question, *, with_curve: bool = False) -> Report:
     """Return the report of several accounts. Raises as ``account_report``."""
-    reports = tuple(account_report(account, question, with_curve=with_curve) for account in accounts)
+    return total_of(question, [account_report(account, question, with_curve=with_curve) for account in accounts])
+
+
+def total_of(question: Question, reports: Sequence[AccountReport]) -> Report:
+    """Return the reports of several accounts with a total for each currency."""
     by_currency = sorted(reports, key=lambda one: one.terms.opened.currency)
     groups = groupby(by_currency, key=lambda one: one.terms.opened.currency)
     return Report(
         question=question,
-        accounts=reports,
+        accounts=tuple(reports),
         totals=tuple(_total(currency, [*several]) for currency, several in groups),
     )
 
@@ -153,11 +158,14 @@ def account_report(account: Account, question: Question, *, with_curve: bool = F
         counter.add_trade(figures_of(position))
     for trade in portfolio.unfinished_trades():
         counter.add_unfinished(trade)
-    version = selection.version
-    head = account.hash_at(version)
     return counter.report(
-        version=version, head=head, end=portfolio.money_units[0], marks=lambda: _marks(account, question)
+        _last_event(account, selection.version), end=portfolio.money_units[0], marks=lambda: _marks(account, question)
     )  # fmt: skip
+
+
+def _last_event(account: Account, version: int) -> Recorded | None:
+    """Return the event of a version with its hash, None for version 0."""
+    return next(account.events(after=version - 1, upto=version), None) if version else None
 
 
 def _marks(account: Account, question: Question) -> Iterator[Mark]:
@@ -302,12 +310,11 @@ class _Counter:
 
     # ---- what it comes to
 
-    def report(self, *, version: int, head: str, end: int, marks: Callable[[], Iterable[Mark]]) -> AccountReport:
+    def report(self, last: Recorded | None, *, end: int, marks: Callable[[], Iterable[Mark]]) -> AccountReport:
         """Return the report.
 
         Args:
-            version: The version that it rests on.
-            head: The chain hash there.
+            last: The last event that it rests on.
             end: The balance of the portfolio at the end.
             marks: Returns the samples of equity of the period.
         """
@@ -318,8 +325,9 @@ class _Counter:
         return AccountReport(
             question=self._question,
             terms=self._terms,
-            version=version,
-            head=head,
+            version=last.version if last else 0,
+            head=last.head if last else "",
+            recorded_us=last.recorded_us if last else 0,
             first_utc_msc=self._first_msc,
             last_utc_msc=self._last_msc,
             money=self._money.money(unscale, start=self._start, end=end, is_filtered=is_filtered),

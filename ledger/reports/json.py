@@ -61,6 +61,7 @@ def account_report_json(report: AccountReport) -> Json:
         "clock": report.terms.clock.name,
         "version": report.version,
         "head": report.head,
+        "recorded_at": utc_text_us(report.recorded_us) if report.version else None,
         "first": _time(report.first_utc_msc),
         "last": _time(report.last_utc_msc),
         "money": money_json(report.money, write),

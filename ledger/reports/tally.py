@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_EVEN, Context, Decimal
 from typing import Final
 
-from ledger.bookings import ASSERTED, CREDITED, FLOW, OTHER, TRADE, Booking, TradeFigures
+from ledger.bookings import CREDITED, FLOW, OTHER, TRADE, Booking, TradeFigures
 from ledger.clock import DAY_MSC
 from ledger.reports.values import Column, Curve, Fall, Money, Ratios, Series, Trades, quotient
 from ledger.results import DIGITS
@@ -338,19 +338,19 @@ class CurveTally:
     def __init__(self, start: int) -> None:
         self._start = start
         self._width = 60_000
-        #: Column -> lowest, highest, last balance, deepest fall and the peak that it fell from.
+        #: Column -> lowest, highest and last balance; the deepest fall in per cent and its peak; the last fall and its peak.
         self._columns: dict[int, list[int]] = {}
 
     def add(self, utc_msc: int, at: int, peak: int) -> None:
         """Take a point of the curve and the highest point so far."""
-        key = utc_msc // self._width
+        key, fall = utc_msc // self._width, peak - at
         known = self._columns.get(key)
-        if known is None:
-            self._columns[key] = [at, at, at, peak - at, peak]
-            if len(self._columns) > 2 * _COLUMNS:
-                self._widen()
-        else:
-            _merge(known, [at, at, at, peak - at, peak])
+        if known is not None:
+            _merge(known, [at, at, at, fall, peak, fall, peak])
+            return
+        self._columns[key] = [at, at, at, fall, peak, fall, peak]
+        if len(self._columns) > 2 * _COLUMNS:
+            self._widen()
 
     def _widen(self) -> None:
         self._width *= 2
@@ -367,19 +367,23 @@ class CurveTally:
             start=unscale(self._start),
             columns=[
                 Column(
-                    key * self._width, unscale(low), unscale(high), unscale(last), unscale(fall),
-                    quotient(100 * fall, peak) if peak > 0 else None,
+                    key * self._width, unscale(low), unscale(high), unscale(last), _percent(fall, peak), _percent(end, end_peak)
                 )
-                for key, (low, high, last, fall, peak) in sorted(self._columns.items())
+                for key, (low, high, last, fall, peak, end, end_peak) in sorted(self._columns.items())
             ],
-        )  # fmt: skip
+        )
+
+
+def _percent(fall: int, peak: int) -> Decimal | None:
+    return quotient(100 * fall, peak) if peak > 0 else None
 
 
 def _merge(known: list[int], later: list[int]) -> None:
-    low, high, last, fall, peak = later
+    low, high, last, fall, peak, end, end_peak = later
     known[0], known[1], known[2] = min(known[0], low), max(known[1], high), last
-    if fall > known[3]:
+    if peak > 0 and (known[4] <= 0 or fall * known[4] > known[3] * peak):
         known[3], known[4] = fall, peak
+    known[5], known[6] = end, end_peak
 
 
 def held_ms(trade: TradeFigures, utc_msc: int, read: Callable[[int], int]) -> int | None:
@@ -390,8 +394,3 @@ def held_ms(trade: TradeFigures, utc_msc: int, read: Callable[[int], int]) -> in
 def is_result(booking: Booking) -> bool:
     """Return whether a booking is a result of trading: a trade deal, or what the broker booked beside, as interest."""
     return booking.kind in (TRADE, OTHER)
-
-
-def is_stated(booking: Booking) -> bool:
-    """Return whether a balance was stated where the history before is not known."""
-    return booking.kind == ASSERTED

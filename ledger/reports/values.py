@@ -213,14 +213,17 @@ class Bucket:
 
 @frozen
 class Column:
-    """The balance between two UTC moments: the lowest, the highest and the last one, and the deepest fall below the peak."""
+    """The balance between two UTC moments: the lowest, the highest and the last one.
+
+    ``fall_percent`` is the deepest fall below the highest point so far, in per cent of it, ``last_percent`` the last one.
+    """
 
     begin_utc_msc: int
     low: Decimal
     high: Decimal
     last: Decimal
-    fall: Decimal
     fall_percent: Decimal | None
+    last_percent: Decimal | None
 
 
 @frozen(kw_only=True)
@@ -252,7 +255,7 @@ class Question:
 
 @frozen(kw_only=True)
 class AccountReport:
-    """The report of one account. ``version`` and ``head`` are what it rests on.
+    """The report of one account. ``version`` and ``head`` are what it rests on, recorded at ``recorded_us`` (UTC).
 
     ``first_utc_msc`` and ``last_utc_msc`` are the moments of the first and the last deal in it. ``unavailable`` has a reason
     for each of equity, ratios and results that is None.
@@ -262,6 +265,7 @@ class AccountReport:
     terms: AccountTerms
     version: int
     head: str
+    recorded_us: int
     first_utc_msc: int | None
     last_utc_msc: int | None
     money: Money

@@ -59,7 +59,14 @@ def desks(draw: st.DrawFn, clock: str = "UTC", deposit: int = 100_000_000, days:
         number = next(ticket)
         event: Any = event_of(deal=number, time_msc=rule.from_utc_msc(utc_msc), **fields)
         events.append(event)
-        row: dict[str, Any] = {"utc": utc_msc, "server": event.time_msc, "kind": kind, "symbol": None, "magic": None, "side": None}
+        row: dict[str, Any] = {
+            "utc": utc_msc,
+            "server": event.time_msc,
+            "kind": kind,
+            "symbol": None,
+            "magic": None,
+            "side": None,
+        }
         row |= {name: int(fields.get(name, 0) * 100) for name in ("profit", "commission", "swap", "fee")}
         row["amount"] = sum(row[name] for name in ("profit", "commission", "swap", "fee"))
         deals.append(row)
