@@ -22,7 +22,7 @@ _DAY_MS: Final = 24 * _HOUR_MS
 #: Steps of a time axis in hours, and of one in months.
 _HOURS: Final = (1, 2, 3, 6, 12, 24, 48, 7 * 24, 14 * 24)
 _MONTHS: Final = (1, 2, 3, 6, 12, 24, 60, 120)
-_TICKS: Final = 8
+_TICKS: Final = 10
 
 
 class Tick(NamedTuple):
@@ -47,7 +47,7 @@ class Chart(NamedTuple):
 
 def text(value: object) -> str:
     """Return text for a page: escaped, and with everything that is hidden in it shown."""
-    return escape(visible(str(value)), quote=True)
+    return escape(visible(str(value)), quote=True).replace(" %", "&nbsp;%")
 
 
 def chart_html(chart: Chart) -> str:
