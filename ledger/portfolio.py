@@ -639,9 +639,13 @@ class Portfolio:
 
     def unfinished_trades(self) -> Iterator[Trade]:
         """Yield trades that ended but are not known in full: ghosts, and closes without an opening."""
+        yield from map(self.trade, self.unfinished_positions())
+
+    def unfinished_positions(self) -> Iterator[OpenPosition]:
+        """Yield what ``unfinished_trades`` shows, in scaled integers."""
         for several in self._holdings.ghosts.values():
-            yield from map(self.trade, several)
-        yield from map(self.trade, self._holdings.loose.values())
+            yield from several
+        yield from self._holdings.loose.values()
 
     def partial_trades(self) -> Iterator[Trade]:
         """Yield what was closed so far of positions that are still open, position id ascending."""

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Itera
 from datetime import date, datetime
 from functools import partial
 from threading import RLock
-from typing import TYPE_CHECKING, Final, NoReturn, Protocol, Self, get_args
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self, Unpack, get_args
 
 from attrs import evolve, frozen
 
@@ -64,7 +64,8 @@ from ledger.values import (
 )
 from ledger.views import Trade
 
-if TYPE_CHECKING:  # what answers questions is above this module, and loaded when it is asked
+if TYPE_CHECKING:  # loaded when somebody asks
+    from ledger.frames import FrameOptions
     from ledger.reports import AccountReport, Report
 
 #: A moment: text as on the command line (without a zone: UTC), an aware datetime, a date (the whole day), or None for now.
@@ -99,19 +100,20 @@ def _end_us(moment: str | date) -> int:
     return (moment - UTC_EPOCH) // MICROSECOND + 1
 
 
-def first_us(moment: Moment) -> int:
-    """Return the first UTC microsecond of what a moment names: a period since then begins there.
+def moment_begin_us(moment: Moment) -> int:
+    """Return the first UTC microsecond of what a moment names: of a day its first.
 
     Raises:
-        BadValue: It names none.
+        BadValue: It is no moment.
     """
-    if isinstance(moment, str):
-        return moment_span_us(moment)[0]
-    if isinstance(moment, date) and not isinstance(moment, datetime):
-        return moment_span_us(moment.isoformat())[0]
-    if moment is None:
-        raise BadValue("expected a moment, found None")
-    return _end_us(moment) - 1
+    if isinstance(moment, datetime) or not isinstance(moment, (str, date)):
+        return _end_us(moment) - 1  # type: ignore[arg-type]  # what is none of both is refused there
+    return moment_span_us(moment if isinstance(moment, str) else moment.isoformat())[0]
+
+
+def moment_last_us(moment: Moment) -> int:
+    """Return the last UTC microsecond of what a moment names: of a day its last. Raises as ``moment_begin_us``."""
+    return _end_us(moment) - 1  # type: ignore[arg-type]  # None is refused there
 
 
 @frozen(kw_only=True)
@@ -319,6 +321,31 @@ class Ledger:
             damaged = frozenset(problem.account for problem in problems)
             problems += tuple(seal_problems(self.journal, since, damaged))
         return Verification(accounts=accounts, problems=problems, schema=self._schema_differences())
+
+    def trades_frame(self, accounts: Sequence[Account] | None = None, **options: Unpack[FrameOptions]) -> Any:
+        """Return the closed trades of several accounts, of all without a list, as a frame. See ``Account.trades_frame``."""
+        return self._frame("trades", accounts, options)
+
+    def deals_frame(self, accounts: Sequence[Account] | None = None, **options: Unpack[FrameOptions]) -> Any:
+        """Return the deals of several accounts as a frame. See ``trades_frame``."""
+        return self._frame("deals", accounts, options)
+
+    def positions_frame(self, accounts: Sequence[Account] | None = None, **options: Unpack[FrameOptions]) -> Any:
+        """Return the open positions of several accounts as a frame. See ``trades_frame``."""
+        return self._frame("positions", accounts, options)
+
+    def events_frame(self, accounts: Sequence[Account] | None = None, **options: Unpack[FrameOptions]) -> Any:
+        """Return the events of several accounts as a frame. See ``trades_frame``."""
+        return self._frame("events", accounts, options)
+
+    def equity_frame(self, accounts: Sequence[Account] | None = None, **options: Unpack[FrameOptions]) -> Any:
+        """Return what several accounts were worth, sample by sample, as a frame. See ``trades_frame``."""
+        return self._frame("equity", accounts, options)
+
+    def _frame(self, name: str, accounts: Sequence[Account] | None, options: FrameOptions) -> Any:
+        from ledger.frames import frame
+
+        return frame(name, self.accounts() if accounts is None else accounts, **options)
 
     def _schema_differences(self) -> tuple[Difference, ...]:
         try:
@@ -828,6 +855,31 @@ class Account:
         """Yield the account's events behind a version, for ``async for``. See ``Ledger.follow_async``."""
         cursors = {self.name: to_whole(after, 0, INT64_MAX, "a version")}
         return following_async(self._journal, cursors, self.name, to_amount(poll_seconds, 0, "poll_seconds"))
+
+    def trades_frame(self, **options: Unpack[FrameOptions]) -> Any:
+        """Return the closed trades as a frame of pandas, polars or pyarrow. Options and errors as ``ledger.frames.frame``."""
+        return self._frame("trades", options)
+
+    def deals_frame(self, **options: Unpack[FrameOptions]) -> Any:
+        """Return the deals as a frame, each once with all that is known of it. See ``trades_frame``."""
+        return self._frame("deals", options)
+
+    def positions_frame(self, **options: Unpack[FrameOptions]) -> Any:
+        """Return the open positions, at the moment of ``until`` and ``known_at``, as a frame. See ``trades_frame``."""
+        return self._frame("positions", options)
+
+    def events_frame(self, **options: Unpack[FrameOptions]) -> Any:
+        """Return the events as a frame, as they are recorded. See ``trades_frame``."""
+        return self._frame("events", options)
+
+    def equity_frame(self, **options: Unpack[FrameOptions]) -> Any:
+        """Return what the account was worth, sample by sample, as a frame. See ``trades_frame``."""
+        return self._frame("equity", options)
+
+    def _frame(self, name: str, options: FrameOptions) -> Any:
+        from ledger.frames import frame
+
+        return frame(name, [self], **options)
 
     def evidence(self, digest: str) -> bytes:
         """Return the raw broker answer that events of the account name by its SHA-256 (hex), as it came in.

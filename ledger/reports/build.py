@@ -44,7 +44,7 @@ from ledger.reports.values import (
     add_trades,
 )
 from ledger.results import ResultsCounter
-from ledger.service import Account, Moment, first_us
+from ledger.service import Account, Moment, moment_begin_us
 from ledger.terms import AccountTerms
 from ledger.values import Side, scaled, shown, to_magic, to_text, unscaled, unsigned_magic
 from ledger.views import Trade
@@ -84,7 +84,7 @@ def make_question(
         symbols=tuple(sorted({to_text(one, "a symbol") for one in symbols})),
         magics=tuple(sorted({to_magic(one) for one in magics})),
     )
-    if question.since and question.until and first_us(question.since) >= moment_span_us(question.until)[1]:
+    if question.since and question.until and moment_begin_us(question.since) >= moment_span_us(question.until)[1]:
         raise BadValue(f"the period ends before it begins: since {question.since}, until {question.until}")
     return question
 
@@ -93,7 +93,7 @@ def _text(moment: Moment) -> str | None:
     """Return a moment as text; so that a report is the same however it was asked for."""
     if moment is None or isinstance(moment, str):
         return moment
-    at_us = first_us(moment)  # refuses what is none
+    at_us = moment_begin_us(moment)  # refuses what is none
     return utc_text_us(at_us) if isinstance(moment, datetime) else moment.isoformat()
 
 
@@ -170,7 +170,7 @@ def _last_event(account: Account, version: int) -> Recorded | None:
 
 def _marks(account: Account, question: Question) -> Iterator[Mark]:
     ends = [moment_span_us(one)[1] - 1 for one in (question.until, question.known_at) if one is not None]
-    begin_us = first_us(question.since) if question.since else None
+    begin_us = moment_begin_us(question.since) if question.since else None
     return account.marks(from_us=begin_us, to_us=min(ends, default=None))
 
 
@@ -189,7 +189,7 @@ class _Counter:
     def __init__(self, question: Question, terms: AccountTerms, read: Callable[..., int], *, with_curve: bool) -> None:
         self._question, self._terms, self._read = question, terms, read
         self._unscale: Unscale = partial(unscaled, scale=terms.opened.money_scale)
-        self._since_msc = -(-first_us(question.since) // 1000) if question.since else None
+        self._since_msc = -(-moment_begin_us(question.since) // 1000) if question.since else None
         self._symbols, self._magics = frozenset(question.symbols), frozenset(question.magics)
         self._calendar = Calendar(terms.clock, question.day, question.by)
         self._start = self._credit = 0  # before the period

@@ -1,0 +1,111 @@
+"""Typed columns as Arrow arrays: integers stay integers, and decimals are made of scaled integers without a detour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+from typing import Any, Final
+
+from ledger.terms import AccountTerms
+from ledger.values import PRICE_SCALE, VOLUME_SCALE, unscaled
+
+_PRECISION: Final = 38
+
+
+class Kind(Enum):
+    """What a column holds. Decimals come as scaled integers, with the scale of ``Columns``; times as UTC microseconds."""
+
+    TEXT = "text"
+    INTEGER = "integer"
+    UNSIGNED = "unsigned"
+    FLAG = "flag"
+    TIME = "time"
+    MONEY = "money"
+    PRICE = "price"
+    VOLUME = "volume"
+
+
+_DECIMALS: Final = (Kind.MONEY, Kind.PRICE, Kind.VOLUME)
+#: A block of rows: name -> the values of the column. A plain text is the same in every row.
+Block = Mapping[str, "Sequence[Any] | str"]
+
+
+class Columns:
+    """The columns of a frame over some accounts.
+
+    Attributes:
+        scales: Kind of decimal -> the decimals of its columns: as many as the finest of all accounts and symbols.
+    """
+
+    def __init__(self, columns: Sequence[tuple[str, Kind]], terms: Sequence[AccountTerms]) -> None:
+        self._columns = columns
+        symbols = [scales for one in terms for scales in map(one.scales, one.symbols)]
+        self.scales = {
+            Kind.MONEY: max((one.opened.money_scale for one in terms), default=0),
+            Kind.PRICE: max([PRICE_SCALE, *(price for price, _ in symbols)]),
+            Kind.VOLUME: max([VOLUME_SCALE, *(volume for _, volume in symbols)]),
+        }
+
+    def factor(self, kind: Kind, scale: int) -> int:
+        """Return what brings integers of a scale to that of the columns of a kind."""
+        factor: int = 10 ** (self.scales[kind] - scale)
+        return factor
+
+    def table(self, blocks: Iterable[Block], *, floats: bool) -> Any:
+        """Return the blocks as one Arrow table.
+
+        Args:
+            blocks: The rows, some at a time.
+            floats: Decimals as 64-bit floats.
+        """
+        import pyarrow as pa
+
+        schema = pa.schema([(name, self._type(kind)) for name, kind in self._columns])
+        batches = [self._batch(block, schema) for block in blocks]
+        table = pa.Table.from_batches(batches, schema=schema)
+        if not floats:
+            return table
+        return table.cast(
+            pa.schema([(name, pa.float64() if kind in _DECIMALS else schema.field(name).type) for name, kind in self._columns])
+        )
+
+    def _type(self, kind: Kind) -> Any:
+        import pyarrow as pa
+
+        if kind in self.scales:
+            return pa.decimal128(_PRECISION, self.scales[kind])
+        return {
+            Kind.TEXT: pa.string(),
+            Kind.INTEGER: pa.int64(),
+            Kind.UNSIGNED: pa.uint64(),
+            Kind.FLAG: pa.bool_(),
+            Kind.TIME: pa.timestamp("us", tz="UTC"),
+        }[kind]
+
+    def _batch(self, block: Block, schema: Any) -> Any:
+        import pyarrow as pa
+
+        size = next(len(values) for values in block.values() if not isinstance(values, str))
+        arrays = []
+        for name, kind in self._columns:
+            values = block[name]
+            if isinstance(values, str):
+                arrays.append(pa.repeat(pa.scalar(values, pa.string()), size))
+            elif kind in self.scales:
+                arrays.append(_decimals(values, self.scales[kind]))
+            elif kind is Kind.TIME:
+                arrays.append(pa.array(values, pa.int64()).cast(schema.field(name).type))
+            else:
+                arrays.append(pa.array(values, schema.field(name).type))
+        return pa.record_batch(arrays, schema=schema)
+
+
+def _decimals(units: Sequence[Any], scale: int) -> Any:
+    """Return scaled integers as decimals: 128 bits each, of which only the type says where the point is."""
+    import pyarrow as pa
+
+    try:
+        whole = pa.array(units, pa.int64()).cast(pa.decimal128(_PRECISION, 0))
+    except (OverflowError, pa.ArrowInvalid):  # an integer of more than 64 bits, of a scale that another account has made finer
+        return pa.array([None if one is None else unscaled(one, scale) for one in units], pa.decimal128(_PRECISION, scale))
+    return pa.Array.from_buffers(pa.decimal128(_PRECISION, scale), len(whole), whole.buffers(), whole.null_count)
