@@ -23,7 +23,10 @@ from ledger.terms import AccountTerms
 class Folded(Protocol):
     """What events are folded into: a state that goes on from any place in the fold order."""
 
-    terms: AccountTerms
+    @property
+    def terms(self) -> AccountTerms:
+        """The account terms."""
+        ...
 
     @property
     def held(self) -> int:

@@ -64,7 +64,8 @@ from ledger.values import (
 )
 from ledger.views import Trade
 
-if TYPE_CHECKING:  # loaded when somebody asks
+if TYPE_CHECKING:  # what answers by modules above is loaded when it is asked
+    from ledger.derived import Derived
     from ledger.frames import FrameOptions
     from ledger.reports import AccountReport, Report
 
@@ -366,13 +367,14 @@ class Account:
         self._orders: tuple[int, Orders] | None = None
         self._orders_replayed = 0
         self._replayed = 0  # version of the last replay, which leaves checkpoints
+        self._derived: Derived | None = None
 
     def __repr__(self) -> str:
         return f"<Account {self.name}>"
 
     def replace_lock(self) -> None:
         """Go on in a child process, where the thread that held the lock does not exist."""
-        self._lock, self._orders = RLock(), None  # that thread may have been folding
+        self._lock, self._orders, self._derived = RLock(), None, None  # that thread may have been folding
 
     # ---- recording
 
@@ -629,7 +631,7 @@ class Account:
         if folded is not None and head.version > version and not is_due:
             rows = self._journal.rows(self.name, after=version, upto=head.version)
             new = [row for row in rows if row.kind not in ORDER_KINDS]  # orders change no position and no money
-            if not new or _follows(new, folded):
+            if not new or is_followed_by_rows(new, folded):
                 portfolio = folded.copy()
                 portfolio.fold((posting(row) for row in new), decode_posting)
                 portfolio.note_version(head.version)
@@ -811,6 +813,15 @@ class Account:
         orders.share(RLock())
         return orders
 
+    @property
+    def derived(self) -> Derived:
+        """The tables that a follower makes of the account's events, for fast answers (``ledger.derived``)."""
+        from ledger.derived import Derived
+
+        with self._lock:
+            self._derived = self._derived or Derived(self)
+            return self._derived
+
     def simulate(self, events: Sequence[Event], version: int) -> Portfolio:
         """Return the portfolio that events would make, recorded behind a version. Nothing is recorded.
 
@@ -821,7 +832,7 @@ class Account:
         terms = self._journal.terms(self.name, version) or self.terms
         rows = simulated_rows(events, terms, version, lambda one: self._journal.latest_asserted(self.name, one))
         known, portfolio = self.current()
-        if known == version and _follows(rows, portfolio):
+        if known == version and is_followed_by_rows(rows, portfolio):
             return portfolio.followed_by(events, version)
         if not rows:
             return self.fold(Selection(version=version), terms)
@@ -906,7 +917,7 @@ def _read(one: Recorded, hour: Mapping[int, HourReading], clock: ClockRule) -> R
     return evolve(one, utc_msc=reading.utc_msc, is_ambiguous=reading.is_ambiguous)
 
 
-def _follows(rows: Sequence[Stored], portfolio: Portfolio) -> bool:
+def is_followed_by_rows(rows: Sequence[Stored], portfolio: Portfolio) -> bool:
     """Return whether events can be folded on behind a portfolio one by one, without sorting anything again.
 
     A revision may have moved a deal behind all that arrived in order: then what is new goes before it.

@@ -13,6 +13,7 @@ from ledger.codec import Stored
 from ledger.errors import DealConflict
 from ledger.events import Event
 from ledger.journal.checkpoints import Checkpoint, Mark
+from ledger.journal.derived import DerivedStore
 from ledger.journal.evidence import StoredEvidence
 from ledger.journal.health import SyncHealth
 from ledger.journal.watch import AppendListener
@@ -377,6 +378,11 @@ class Journal(EventStore, CheckpointStore, EvidenceStore, SealStore, SyncHealthS
 
     def schema_differences(self) -> tuple[Difference, ...]:
         """Return what of the tables, constraints, indexes and triggers is not as it was made."""
+        ...
+
+    @property
+    def derived(self) -> DerivedStore:
+        """The tables that a follower makes of the events: nothing that is recorded depends on them."""
         ...
 
     def file(self) -> Path | None:

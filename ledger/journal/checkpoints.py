@@ -43,7 +43,7 @@ if TYPE_CHECKING:  # the protocol speaks of checkpoints
 #: How many postings are between two checkpoints, at least. A replay folds at most so many beside a checkpoint.
 INTERVAL: Final = 5000
 #: A state that holds many positions costs more to write down than to fold on: its checkpoints are further apart.
-_HELD_PER_INTERVAL: Final = 250
+HELD_PER_INTERVAL: Final = 250
 _CHUNK: Final = 500
 _KEPT_AT_ONCE: Final = 4 * 1024 * 1024
 
@@ -211,7 +211,7 @@ def replayed(
     begun = load(found, fold, terms) if found else None
     folded = begun or fold.begin(terms)
     postings = postings_of(fold, journal, account, selection, terms, after=found.mark if found and begun else None)
-    keeper = _Keeper(journal, account, fold, selection.version, postings.place)
+    keeper = Keeper(journal, account, fold, selection.version, postings.place)
     place, reading = postings.place, postings.reading
     due = 0  # postings until the next checkpoint
     while rows := postings.take(min(_CHUNK, due or interval)):
@@ -219,7 +219,7 @@ def replayed(
         if not due and selection.time_msc is None and (not fold.is_by_version or folded.held):
             keeper.note(folded, place, reading)  # only now: at the end of all there is nothing to be gained
         if not due:
-            due = interval * (1 + folded.held // _HELD_PER_INTERVAL)
+            due = interval * (1 + folded.held // HELD_PER_INTERVAL)
         folded.fold(rows, decode_posting)
         due = max(0, due - len(rows))
         for rest in () if due else postings.take_second():
@@ -294,7 +294,7 @@ def _selected(journal: EventStore, account: AccountId, selection: Selection, pos
     return postings.reading.events + journal.count_outside_fold(account, selection)
 
 
-class _Keeper(Generic[T]):
+class Keeper(Generic[T]):
     """Takes checkpoints of a fold under way and has them kept: some at a time, so that memory stays bounded."""
 
     def __init__(self, journal: Journal, account: AccountId, fold: Fold[T], version: int, begin: FoldKey) -> None:

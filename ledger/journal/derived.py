@@ -21,6 +21,9 @@ from ledger.values import AccountId
 #: The name of the one follower that there is, in ``followers`` and in metrics.
 FOLLOWER: Final = "derived"
 
+#: So many rows of a table are deleted in one transaction.
+DELETED_AT_ONCE: Final = 50_000
+
 #: The spans of the nodes of a balance curve, in minutes: minutes, hours, days (UTC).
 SPANS: Final = (1, 60, 1440)
 
@@ -191,10 +194,11 @@ class Update:
     """What a follower changes of an account's rows, in one transaction.
 
     Attributes:
+        expected: The revision that they are made behind, None where there were no rows.
         row: What they rest on afterwards.
         keep_bookings: The first so many bookings stay;
         keep_trades: of finished trades, the first so many.
-        nodes_from: Span -> the first node of the curve that does not stay; none stays of a span that is not named.
+        nodes_from: Span -> the first node of the curve that does not stay.
         bookings: New ones, behind those that stay.
         trades: New ones, and all unfinished ones.
         nodes: New ones.
@@ -202,6 +206,7 @@ class Update:
         summary: None leaves no summary.
     """
 
+    expected: int | None
     row: FollowerRow
     keep_bookings: int
     keep_trades: int
@@ -224,8 +229,8 @@ class DerivedStore(Protocol):
         """Return what an account's rows rest on, None where there are none."""
         ...
 
-    def update_derived(self, account: AccountId, update: Update) -> bool:
-        """Change an account's rows, all or nothing, if nobody else did since the revision before that of the update.
+    def update(self, account: AccountId, update: Update) -> bool:
+        """Change an account's rows, all or nothing, if nobody else did since ``expected``.
 
         Returns:
             Whether it was done; False where somebody else was faster.
@@ -236,7 +241,7 @@ class DerivedStore(Protocol):
         """
         ...
 
-    def drop_derived(self, account: AccountId) -> bool:
+    def drop(self, account: AccountId) -> bool:
         """Delete all rows of an account, and the checkpoints that were made for them; return whether there were any."""
         ...
 
@@ -265,6 +270,10 @@ class DerivedStore(Protocol):
         """
         ...
 
+    def has_trades(self, account: AccountId, symbols: Sequence[str]) -> bool:
+        """Return whether there are trades of one of some symbols."""
+        ...
+
     def bookings(
         self, account: AccountId, *, from_msc: int | None = None, until_msc: int | None = None, after: int = 0
     ) -> Iterator[BookingRow]:
@@ -282,8 +291,13 @@ class DerivedStore(Protocol):
         """Return the nodes of one span that begin in a period, the end exclusive, ascending."""
         ...
 
-    def curve_bookings(self, account: AccountId, from_utc_msc: int, until_utc_msc: int) -> list[tuple[int, int]]:
-        """Return (``at_utc_msc``, balance after it) of the bookings of a period, the end exclusive, in the fold order."""
+    def curve_bookings(
+        self, account: AccountId, from_utc_msc: int, until_utc_msc: int, at_most: int
+    ) -> list[tuple[int, int]] | None:
+        """Return (``at_utc_msc``, balance after it) of the bookings of a period, the end exclusive, in the fold order.
+
+        None if there are more than ``at_most``.
+        """
         ...
 
     def balance_before(self, account: AccountId, utc_msc: int) -> int:

@@ -14,8 +14,10 @@ from ledger.fold_order import FirstRecord
 from ledger.journal import Appended, AppendOptions, Difference, Head, Journal, Parent, Selection
 from ledger.journal.admission import Admission, admit_verbatim, start, uses_symbol
 from ledger.journal.checkpoints import Checkpoint, Mark, order_of, select
+from ledger.journal.derived import FOLLOWER
 from ledger.journal.evidence import StoredEvidence, compress, decompress, referenced
 from ledger.journal.health import SyncHealth, merged
+from ledger.journal.memory_derived import MemoryDerived
 from ledger.journal.watch import AppendListener, MemoryListener
 from ledger.marks import Mark as AccountMark
 from ledger.marks import MarkColumns, from_columns, to_columns
@@ -44,6 +46,7 @@ class MemoryJournal:
         self._seals: dict[str, None] = {}
         self._health: dict[AccountId, SyncHealth] = {}
         self._marks: dict[AccountId, dict[int, MarkColumns]] = {}
+        self.derived = MemoryDerived(self._lock, self._drop_derived_checkpoints)
 
     @classmethod
     def copy_of(cls, journal: Journal, accounts: Sequence[AccountId], now_us: Callable[[], int]) -> MemoryJournal:
@@ -252,6 +255,12 @@ class MemoryJournal:
     def checkpoints(self, account: AccountId) -> Iterator[Checkpoint]:
         with self._lock:
             return iter([one for _, one in sorted(self._checkpoints.get(account, {}).items())])
+
+    def _drop_derived_checkpoints(self, account: AccountId) -> None:
+        kept = self._checkpoints.get(account, {})
+        for place, fold in list(kept):
+            if fold.startswith(f"{FOLLOWER}-"):
+                del kept[place, fold]
 
     def hash_at(self, account: AccountId, version: int) -> bytes | None:
         return next((row.hash for row in self.rows(account, after=version - 1, upto=version)), None) if version > 0 else None

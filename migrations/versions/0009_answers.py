@@ -9,6 +9,8 @@ Revises: 0008
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -77,7 +79,7 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     for name, (key, columns) in _DERIVED.items():
-        constraints = [sa.PrimaryKeyConstraint("account_id", *key.split(), name=f"pk_{name}")]
+        constraints: list[sa.Constraint] = [sa.PrimaryKeyConstraint("account_id", *key.split(), name=f"pk_{name}")]
         if name in _WITH_ACCOUNT:
             constraints.append(sa.ForeignKeyConstraint(["account_id"], ["accounts.account_id"], name=f"fk_{name}_account_id"))
         op.create_table(
@@ -91,9 +93,13 @@ def upgrade() -> None:
         op.create_index(f"ix_{name}_{column}", name, ["account_id", column])
 
 
-def _column(text: str) -> sa.Column:
+def _column(text: str) -> sa.Column[object]:
     name = text.rstrip("?")
-    kind = sa.Text if name in _TEXT else sa.LargeBinary if name in _BYTES else sa.BigInteger
-    if name.startswith("is_") or name in _SMALL:
+    kind: Any = sa.BigInteger
+    if name in _TEXT:
+        kind = sa.Text
+    elif name in _BYTES:
+        kind = sa.LargeBinary
+    elif name.startswith("is_") or name in _SMALL:
         kind = sa.SmallInteger
     return sa.Column(name, kind, nullable=text.endswith("?"), autoincrement=False)

@@ -155,7 +155,8 @@ def _sqlite_engine(url: URL, busy_seconds: float, *, create: bool) -> Engine:
             driver: Any = connection.connection.driver_connection
             waiting = stop_waiting(driver)
             try:
-                begin_immediate(driver, min(options.get("patience", waiting), waiting))
+                patience = min(options.get("patience", waiting), waiting)
+                begin_immediate(driver, patience, is_bulk=options.get("is_bulk", False))
             finally:
                 wait_again(driver, waiting)
         else:

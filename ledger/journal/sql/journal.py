@@ -28,6 +28,7 @@ from ledger.journal.checkpoints import Checkpoint, Mark, order_of, select
 from ledger.journal.evidence import StoredEvidence, decompress, is_digest
 from ledger.journal.health import SyncHealth, from_columns, merged, to_columns
 from ledger.journal.sql.append import Appender, for_postgres
+from ledger.journal.sql.derived import SqlDerived
 from ledger.journal.sql.engine import address_of, close_engine, pooled_settings, translate_errors
 from ledger.journal.sql.forking import owned, set_aside
 from ledger.journal.sql.notify import watch
@@ -154,6 +155,7 @@ class SqlJournal:
         self._now_us = now_us
         self._is_postgres = engine.dialect.name == "postgresql"
         self._appender = Appender(engine)
+        self.derived = SqlDerived(self)
 
     def close(self) -> None:
         self._appender.close()
@@ -163,7 +165,7 @@ class SqlJournal:
 
     def accounts(self) -> list[AccountId]:
         query = sa.select(accounts.c.server, accounts.c.login)
-        names = (_name(server, login) for server, login in self._stream(query, lenient=True))
+        names = (_name(server, login) for server, login in self.stream_rows(query, lenient=True))
         return sorted(name for name in names if name is not None)
 
     def head(self, account: AccountId) -> Head | None:
@@ -174,7 +176,9 @@ class SqlJournal:
         query = (
             sa.select(accounts.c.server, accounts.c.login, *_headed[1:]).join_from(accounts, heads).where(heads.c.version > 0)
         )
-        named = ((_name(server, login), Head(*row)) for server, login, *row in self._stream(query.where(heads.c.version > 0)))
+        named = (
+            (_name(server, login), Head(*row)) for server, login, *row in self.stream_rows(query.where(heads.c.version > 0))
+        )
         return dict(sorted((name, head) for name, head in named if name is not None))
 
     def listen(self) -> AppendListener:
@@ -186,7 +190,7 @@ class SqlJournal:
 
     def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
         values = (account_key(account), min(after, INT64_MAX), INT64_MAX if upto is None else min(upto, INT64_MAX))
-        return (Stored._make(row) for block in self._stream_sql(_ROWS, *values, page=_BY_VERSION) for row in block)
+        return (Stored._make(row) for block in self.stream(_ROWS, *values, page=_BY_VERSION) for row in block)
 
     def raw_rows(self, account: AccountId, *, after: int | None = None, upto: int | None = None) -> Iterator[list[Row]]:
         query = sa.select(*_stored).where(events.c.account_id == account_key(account)).order_by(events.c.version)
@@ -216,7 +220,7 @@ class SqlJournal:
 
     def irregularities(self) -> Iterator[tuple[str, int | None, str, str]]:
         # One statement for each question, so that what others append meanwhile is in all of its answer or in none.
-        for key, server, login in self._stream(
+        for key, server, login in self.stream_rows(
             sa.select(accounts.c.account_id, accounts.c.server, accounts.c.login), lenient=True
         ):
             yield from self._misnamed(key, server, login)
@@ -226,12 +230,12 @@ class SqlJournal:
                 .where(table.c.account_id.not_in(sa.select(accounts.c.account_id)))
                 .group_by(table.c.account_id)
             )
-            for key, version in self._stream(strays):
+            for key, version in self.stream_rows(strays):
                 what = f"{table.name} of an account that does not exist"
                 field = "account_id" if table is events else f"{table.name}.account_id"
                 yield self._first_name(key) or f"account id {key}", version, field, what
         strays = sa.select(answers.c.account_id).where(answers.c.account_id.not_in(sa.select(accounts.c.account_id))).distinct()
-        for (key,) in self._stream(strays):
+        for (key,) in self.stream_rows(strays):
             what = "evidence of an account that does not exist"
             yield self._first_name(key) or f"account id {key}", None, "evidence.account_id", what
         twice = (
@@ -239,10 +243,12 @@ class SqlJournal:
             .group_by(events.c.account_id, events.c.natural_key)
             .having(sa.func.count() > 1)
         )
-        for key, natural_key, version in self._stream(twice, lenient=True):
+        for key, natural_key, version in self.stream_rows(twice, lenient=True):
             yield self._first_name(key) or f"account id {key}", version, "natural_key", f"{natural_key!r} was recorded before"
         if self.engine.dialect.name == "sqlite":
-            for (what,) in self._stream(sa.select(sa.column("integrity_check")).select_from(sa.func.pragma_integrity_check())):
+            for (what,) in self.stream_rows(
+                sa.select(sa.column("integrity_check")).select_from(sa.func.pragma_integrity_check())
+            ):
                 if what != "ok":
                     yield "the file", None, "integrity_check", what
 
@@ -263,7 +269,7 @@ class SqlJournal:
     def _first_name(self, key: int) -> str | None:
         """Return the name in the first event under an account id, if the id is that of the name."""
         query = sa.select(events.c.data).where(events.c.account_id == key, events.c.version == 1)
-        for (data,) in self._stream(query, lenient=True):
+        for (data,) in self.stream_rows(query, lenient=True):
             try:
                 fields = json.loads(data)
                 name = AccountId(fields["server"], fields["login"])
@@ -286,7 +292,7 @@ class SqlJournal:
 
     def raw_evidence(self, account: AccountId) -> Iterator[StoredEvidence]:
         query = sa.select(*_kept).where(answers.c.account_id == account_key(account))
-        return map(StoredEvidence._make, self._stream(query, lenient=True, at_once=_STREAM_ANSWERS))
+        return map(StoredEvidence._make, self.stream_rows(query, lenient=True, at_once=_STREAM_ANSWERS))
 
     def postings(
         self,
@@ -303,7 +309,7 @@ class SqlJournal:
             # Whenever they happened: a revision may have taken a deal out of the time that is asked about.
             replaced = _replaced(connection, account, selection.version)
         newest_plain = begin.newest_plain if begin else 0
-        plain: Iterator[list[Row]] = self._stream_sql(_PLAIN, key, newest_plain, selection.version, page=_POSTING_BY_VERSION)
+        plain: Iterator[list[Row]] = self.stream(_PLAIN, key, newest_plain, selection.version, page=_POSTING_BY_VERSION)
         if selection.time_msc is not None:
             plain = _until(plain, selection.time_msc)
         order = order_of(terms, _Records(self, key), selection)
@@ -338,7 +344,7 @@ class SqlJournal:
                 late = f"{late[0]} AND order_msc <= ?", (*late[1], until_msc)
         text, values = f"{late[0]} UNION ALL {_ALL_ASSERTED}", (*late[1], key, from_msc, version)
         column = 1 if is_anchored else 3
-        for block in self._stream_sql(f"{text} ORDER BY {column}", *values):
+        for block in self.stream(f"{text} ORDER BY {column}", *values):
             for order_msc, order_deal, *columns in block:
                 row = tuple(columns)
                 natural = place_of(row)
@@ -353,7 +359,7 @@ class SqlJournal:
             return
         until_msc = INT64_MAX if selection.time_msc is None else selection.time_msc
         values = key, after, version, until_msc
-        yield from self._stream_sql(_ORDER_ROWS, *values, page=_POSTING_BY_VERSION)
+        yield from self.stream(_ORDER_ROWS, *values, page=_POSTING_BY_VERSION)
 
     def order_events(
         self, account: AccountId, version: int, *, client_id: str | None = None, token: str | None = None
@@ -361,7 +367,7 @@ class SqlJournal:
         named = {name: text for name, text in (("client_id", client_id), ("token", token)) if text is not None}
         about = " ".join(f"{name} = ? AND" for name in named) or _ABOUT_ORDERS
         query = _ORDER_EVENTS % (next(iter(named), "orders"), about)
-        return self._stream_sql(query, account_key(account), *named.values(), version)
+        return self.stream(query, account_key(account), *named.values(), version)
 
     def latest_asserted(self, account: AccountId, position_id: int | None, before: int | None = None) -> tuple[int, int] | None:
         version = INT64_MAX if before is None else before
@@ -371,7 +377,7 @@ class SqlJournal:
 
     def select(self, text: str, *values: Any) -> list[Row]:
         """Return the few rows that a statement in the words of SQLite selects."""
-        with closing(self._stream_sql(text, *values)) as blocks:
+        with closing(self.stream(text, *values)) as blocks:
             return [row for block in blocks for row in block]
 
     def count_outside_fold(self, account: AccountId, selection: Selection) -> int:
@@ -394,7 +400,7 @@ class SqlJournal:
             query = query.where(states.c.latest_msc <= selection.time_msc)
         if before is not None:
             query = query.where(sa.tuple_(*_state_place) < sa.tuple_(*before))
-        rows = self._stream(query.order_by(*(column.desc() for column in _state_place)), at_once=_STREAM_MARKS)
+        rows = self.stream_rows(query.order_by(*(column.desc() for column in _state_place)), at_once=_STREAM_MARKS)
         with closing(rows):  # the first that serves is enough
             found = select(self, account, map(_mark, rows), selection.version)
         return None if found is None else next(self._checkpoints(account, states.c.fold == fold, _is_at(found.place)), None)
@@ -405,7 +411,7 @@ class SqlJournal:
     def _checkpoints(self, account: AccountId, *clauses: sa.ColumnElement[bool]) -> Iterator[Checkpoint]:
         query = sa.select(*_marked, states.c.fold, states.c.body, states.c.digest)
         query = query.where(states.c.account_id == account_key(account), *clauses).order_by(*_state_place)
-        for row in self._stream(query, at_once=_STREAM_MARKS):
+        for row in self.stream_rows(query, at_once=_STREAM_MARKS):
             yield Checkpoint(_mark(row), *row[-3:])
 
     def save_checkpoints(self, account: AccountId, begin: FoldKey, checkpoints: Sequence[Checkpoint]) -> None:
@@ -420,7 +426,7 @@ class SqlJournal:
             for mark, code, body, digest in checkpoints
         ]
         try:
-            with self._at_once() as connection:
+            with self.write_in_turn() as connection:
                 if connection.scalar(known.limit(1)) is None:
                     connection.execute(states.delete().where(*of_fold, *within))
                     connection.execute(states.insert(), rows)
@@ -473,9 +479,12 @@ class SqlJournal:
             return low
 
     @contextmanager
-    def _at_once(self, patience: float = 0) -> Iterator[Connection]:
-        """Write something that may as well stay undone: wait so many seconds for others, at most."""
-        connected = self.engine.connect().execution_options(write=True, patience=patience)
+    def write_in_turn(self, patience: float = 0, *, is_bulk: bool = False) -> Iterator[Connection]:
+        """Write something that may as well stay undone: wait so many seconds for others, at most.
+
+        ``is_bulk`` lets those go first who write little.
+        """
+        connected = self.engine.connect().execution_options(write=True, patience=patience, is_bulk=is_bulk)
         with translate_errors(self.engine.url), connected as connection, connection.begin():
             if self.engine.dialect.name == "postgresql":
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(patience * 1000) or 1}")
@@ -486,7 +495,7 @@ class SqlJournal:
         with translate_errors(self.engine.url), owned(self.engine.connect()) as connection:
             yield connection
 
-    def _stream(
+    def stream_rows(
         self, query: Select[Any] | CompoundSelect[Any], *, lenient: bool = False, at_once: int | None = None
     ) -> Generator[Row, None, None]:
         """Yield rows as the driver's tuples. Arguments as ``_blocks``."""
@@ -505,7 +514,7 @@ class SqlJournal:
         values = [compiled.params[name] for name in compiled.positiontup] if compiled.positiontup else compiled.params
         return self._read(str(compiled), values, lenient=lenient, at_once=at_once)
 
-    def _stream_sql(self, text: str, *values: Any, page: tuple[int, int] | None = None) -> Generator[list[Row], None, None]:
+    def stream(self, text: str, *values: Any, page: tuple[int, int] | None = None) -> Generator[list[Row], None, None]:
         """Yield the rows that a statement in the words of SQLite selects, some at a time.
 
         With ``page``, SQLite, and a pooler, is asked anew for every block, so that a slow consumer leaves no transaction open.
@@ -574,7 +583,7 @@ class SqlJournal:
 
     def save_sync_health(self, health: SyncHealth) -> None:
         key = account_key(health.account)
-        with self._at_once(_HEALTH_PATIENCE) as connection:
+        with self.write_in_turn(_HEALTH_PATIENCE) as connection:
             stored = merged(_read_health(connection, health.account), health)
             insert = self._insert(healths).values(account_id=key, **to_columns(stored))
             connection.execute(insert.on_conflict_do_update(index_elements=["account_id"], set_=to_columns(stored)))
@@ -583,7 +592,7 @@ class SqlJournal:
 
     def save_mark(self, account: AccountId, mark: AccountMark) -> None:
         columns = mark_columns(mark)._asdict()
-        with self._at_once(_HEALTH_PATIENCE) as connection:
+        with self.write_in_turn(_HEALTH_PATIENCE) as connection:
             insert = self._insert(samples).values(account_id=account_key(account), **columns)
             connection.execute(insert.on_conflict_do_update(index_elements=["account_id", "at_us"], set_=columns))
 
@@ -593,7 +602,7 @@ class SqlJournal:
             query = query.where(samples.c.at_us >= from_us)
         if to_us is not None:
             query = query.where(samples.c.at_us <= to_us)
-        return (mark_of(MarkColumns._make(row)) for row in self._stream(query))
+        return (mark_of(MarkColumns._make(row)) for row in self.stream_rows(query))
 
     def newest_mark(self, account: AccountId, *, at_us: int | None = None) -> AccountMark | None:
         query = sa.select(*_sampled).where(samples.c.account_id == account_key(account))
@@ -605,8 +614,12 @@ class SqlJournal:
 
     def delete_marks(self, account: AccountId, before_us: int) -> int:
         old = (samples.c.account_id == account_key(account), samples.c.at_us < before_us)
-        with self._at_once(_HEALTH_PATIENCE) as connection:
+        with self.write_in_turn(_HEALTH_PATIENCE) as connection:
             return connection.execute(samples.delete().where(*old)).rowcount
+
+    def insert_or_ignore(self, table: sa.Table, **values: Any) -> Any:
+        """Return an insert that does nothing where there is such a row."""
+        return self._insert(table).values(**values).on_conflict_do_nothing()
 
     def _insert(self, table: sa.Table) -> Any:
         """Return an insert that can replace a row, which both databases write alike."""

@@ -1,0 +1,194 @@
+"""Derived tables: bookings, trades, positions, the balance curve and a summary of each account, kept for fast answers.
+
+    row = account.derived.catch_up()            # what is new is folded on; row.version is what the tables rest on
+    for booking in account.derived.bookings(): ...
+    curve = account.derived.curve(from_utc_msc, until_utc_msc, columns=900)
+
+They are disposable (``drop``, ``rebuild``), and nothing trusts them over the events.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from threading import RLock
+from typing import Any, Final, NamedTuple, TypeVar
+
+from ledger.derived.accumulators import ACCUMULATORS, Accumulator, AccumulatorKind
+from ledger.derived.curve import Bucket, Curve, read_curve
+from ledger.derived.fold import fold_of
+from ledger.derived.follower import AccountFollower
+from ledger.derived.rows import breaks_of, halts_of, position_of, trade_of, unknown_orders
+from ledger.errors import BadValue, JournalBusy, JournalError
+from ledger.journal import Journal
+from ledger.journal.derived import BookingRow, FollowerRow, PositionRow, Summary, TradeRow
+from ledger.service import Account, Ledger
+from ledger.values import AccountId, to_whole
+
+__all__ = [
+    "Accumulator",
+    "AccumulatorKind",
+    "BookingRow",
+    "Bucket",
+    "Curve",
+    "Derived",
+    "FollowerRow",
+    "Lag",
+    "PositionRow",
+    "Summary",
+    "TradeRow",
+    "breaks_of",
+    "halts_of",
+    "lags",
+    "position_of",
+    "trade_of",
+    "unknown_orders",
+]
+
+#: More columns than any screen has.
+COLUMNS_MAX: Final = 20_000
+_TRIES: Final = 5
+_T = TypeVar("_T")
+
+
+class Lag(NamedTuple):
+    """How far an account's tables are behind: the version that they rest on (0: none, or not whole), and the account's."""
+
+    version: int
+    head: int
+
+    @property
+    def events(self) -> int:
+        """How many events they are behind."""
+        return max(0, self.head - self.version)
+
+
+def lags(ledger: Ledger) -> dict[AccountId, Lag]:
+    """Return account -> how far its tables are behind, of all accounts."""
+    rows = ledger.journal.derived.followers()
+    return {account: _lag(rows.get(account), head.version) for account, head in ledger.journal.heads().items()}
+
+
+def _lag(row: FollowerRow | None, head: int) -> Lag:
+    return Lag(row.version if row is not None and row.is_whole else 0, head)
+
+
+class Derived:
+    """The derived tables of one account. Safe to use from several threads.
+
+    Args:
+        account: Whose.
+        kinds: What is counted beside the tables (``derived.accumulators``).
+    """
+
+    def __init__(self, account: Account, kinds: Sequence[AccumulatorKind] = ACCUMULATORS) -> None:
+        self._account = account
+        self._kinds = {kind.name: kind for kind in kinds}
+        self._journal: Journal = account.ledger.journal
+        self._store = account.ledger.journal.derived
+        self._follower = AccountFollower(account, fold_of(kinds))
+        self._lock = RLock()
+
+    # ---- keeping them
+
+    def catch_up(self) -> FollowerRow:
+        """Bring the tables to the account's present version, and return what they rest on.
+
+        Raises:
+            AccountUnknown: The account was not opened.
+            InexactNumber: A sum does not fit the tables.
+            JournalBusy: Others changed them again and again meanwhile.
+            JournalError: They could not be stored, as nothing may be written.
+        """
+        with self._lock:
+            return self._follower.catch_up()
+
+    def fresh(self) -> Lag:
+        """Bring the tables to the present version where that is allowed, and return how far they are behind now."""
+        try:
+            row = self.catch_up()
+        except JournalError:
+            return self.lag()
+        return Lag(row.version, row.version)
+
+    def drop(self) -> bool:
+        """Delete the account's rows; return whether there were any. The next ``catch_up`` makes them anew."""
+        with self._lock:
+            return self._store.drop(self._account.name)
+
+    def rebuild(self) -> FollowerRow:
+        """Delete the account's rows and make them anew. Raises as ``catch_up``."""
+        with self._lock:
+            self.drop()
+            return self.catch_up()
+
+    # ---- what they rest on
+
+    @property
+    def row(self) -> FollowerRow | None:
+        """What the tables rest on; None where there are none."""
+        return self._store.follower(self._account.name)
+
+    def lag(self) -> Lag:
+        """Return how far the tables are behind."""
+        return _lag(self.row, self._account.version)
+
+    def read(self, ask: Callable[[FollowerRow], _T]) -> _T:
+        """Return what a function makes of the tables, all of one version: it is called again where they changed meanwhile.
+
+        Raises:
+            BadValue: There are no whole tables: call ``catch_up``.
+            JournalBusy: They changed again and again meanwhile.
+        """
+        for _ in range(_TRIES):
+            row = self.row
+            if row is None or not row.is_whole:
+                raise BadValue(f"{self._account.name} has no derived tables yet, or they are being made: run ledger derive")
+            found = ask(row)
+            after = self.row
+            if after is not None and after.revision == row.revision:
+                return found
+        raise JournalBusy(f"the derived tables of {self._account.name} change again and again: try again")
+
+    # ---- reading them
+
+    def summary(self) -> Summary | None:
+        """Return what an overview shows of the account; None where there is none."""
+        return self._store.summary(self._account.name)
+
+    def positions(self) -> list[PositionRow]:
+        """Return the open positions, position id ascending."""
+        return self._store.open_positions(self._account.name)
+
+    def trades(self, *, from_msc: int | None = None, until_msc: int | None = None) -> Iterator[TradeRow]:
+        """Yield trades in the order of closing, then those not known in full. Arguments: broker server time, end exclusive."""
+        return self._store.closed_trades(self._account.name, from_msc=from_msc, until_msc=until_msc)
+
+    def bookings(self, *, from_msc: int | None = None, until_msc: int | None = None, after: int = 0) -> Iterator[BookingRow]:
+        """Yield bookings in the fold order, behind a number. Arguments: broker server time, end exclusive."""
+        return self._store.bookings(self._account.name, from_msc=from_msc, until_msc=until_msc, after=after)
+
+    def curve(self, from_utc_msc: int, until_utc_msc: int, columns: int) -> Curve:
+        """Return the balance over a period, in at most so many buckets, each with its exact extremes (see ``read_curve``).
+
+        Args:
+            from_utc_msc: UTC, in milliseconds.
+            until_utc_msc: UTC, in milliseconds, exclusive.
+            columns: How many buckets, at most.
+        """
+        columns = to_whole(columns, 2, COLUMNS_MAX, "columns")
+        if until_utc_msc < from_utc_msc:
+            raise BadValue(f"expected a period, found one that ends at {until_utc_msc} and begins at {from_utc_msc}")
+        return read_curve(self._store, self._account.name, from_utc_msc, until_utc_msc, columns)
+
+    def accumulated(self, name: str) -> Accumulator | None:
+        """Return an accumulator as of the version that the tables rest on; None where its state is not stored.
+
+        It is not where very many positions are open: then fold from ``bookings`` and ``trades``.
+        """
+        row = self.row
+        if row is None or row.state is None or not row.is_whole:
+            return None
+        terms = self._journal.terms(self._account.name, row.version)
+        state: Any = json.loads(row.state)["accumulators"].get(name)
+        return None if terms is None or state is None else self._kinds[name].restore(terms, state)

@@ -1,0 +1,255 @@
+"""The derived tables on SQLite and Postgres (see ``journal.derived``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from ledger.errors import InexactNumber
+from ledger.journal.derived import (
+    DELETED_AT_ONCE,
+    FOLLOWER,
+    KEYS,
+    TABLES,
+    BookingRow,
+    CurveNode,
+    FollowerRow,
+    PositionRow,
+    Summary,
+    TradeRow,
+    Update,
+)
+from ledger.journal.sql.append import for_postgres
+from ledger.journal.sql.schema import account_key, accounts, derived
+from ledger.journal.sql.schema import checkpoints as states
+from ledger.values import INT64_MAX, AccountId
+
+if TYPE_CHECKING:  # it is a part of it
+    from ledger.journal.sql.journal import SqlJournal
+
+_PATIENCE_SEC: Final = 10.0
+#: From so many rows on Postgres takes them as a stream.
+_STREAMED: Final = 200
+_R = TypeVar("_R", bound=tuple[Any, ...])
+
+_SELECTED: Final = {name: ", ".join(f'"{column}"' for column in kind._fields) for name, kind in TABLES.items()}  # type: ignore[attr-defined]
+_BOOKINGS: Final = (
+    f"SELECT {_SELECTED['bookings']} FROM bookings WHERE account_id = ? AND number > ? AND number <= ? "
+    "AND time_msc >= ? AND time_msc < ? ORDER BY number"
+)
+_TRADES: Final = (
+    f"SELECT {_SELECTED['closed_trades']} FROM closed_trades WHERE account_id = ? AND is_unfinished = ? AND number > ? "
+    "AND number <= ? AND closed_msc >= ? AND closed_msc < ? ORDER BY number"
+)
+_NUMBERS: Final = "SELECT min(number), max(number) FROM %s WHERE account_id = ? AND %s >= ? AND %s < ?"
+_NODES: Final = (
+    f"SELECT {_SELECTED['balance_curve']} FROM balance_curve WHERE account_id = ? AND span_min = ? AND begin_min >= ? "
+    "AND begin_min < ? ORDER BY begin_min"
+)
+_POINTS: Final = (
+    "SELECT at_utc_msc, balance FROM bookings WHERE account_id = ? AND at_utc_msc >= ? AND at_utc_msc < ? "
+    "ORDER BY at_utc_msc, number LIMIT ?"
+)
+_BEFORE: Final = (
+    "SELECT balance FROM bookings WHERE account_id = ? AND at_utc_msc < ? ORDER BY at_utc_msc DESC, number DESC LIMIT 1"
+)
+
+
+class SqlDerived:
+    """The derived tables of a journal.
+
+    Args:
+        journal: Whose.
+    """
+
+    def __init__(self, journal: SqlJournal) -> None:
+        self._journal = journal
+        self._is_postgres = journal.engine.dialect.name == "postgresql"
+
+    # ---- what they rest on
+
+    def followers(self) -> dict[AccountId, FollowerRow]:
+        table = derived["followers"]
+        columns = [sa.null().label("state") if name == "state" else table.c[name] for name in FollowerRow._fields]
+        return self._by_account(sa.select(accounts.c.server, accounts.c.login, *columns), "followers", FollowerRow)
+
+    def follower(self, account: AccountId) -> FollowerRow | None:
+        return self._one("followers", account, FollowerRow)
+
+    # ---- changing them
+
+    def update(self, account: AccountId, update: Update) -> bool:
+        key = account_key(account)
+        try:
+            with self._journal.write_in_turn(_PATIENCE_SEC, is_bulk=True) as connection:
+                if self._is_postgres:  # what is lost with the machine is made anew
+                    self._execute(connection, "SET LOCAL synchronous_commit = off")
+                if not self._claim(connection, key, update):
+                    return False
+                self._delete(connection, key, update)
+                self._insert(connection, "bookings", key, update.bookings)
+                self._insert(connection, "closed_trades", key, update.trades)
+                self._insert(connection, "balance_curve", key, update.nodes)
+                if update.positions is not None:
+                    self._replace_positions(connection, key, update.positions)
+                self._execute(connection, "DELETE FROM summaries WHERE account_id = ?", key)
+                self._insert(connection, "summaries", key, [] if update.summary is None else [update.summary])
+        except OverflowError as error:  # SQLite's driver; Postgres names a number out of range
+            raise InexactNumber(f"account {account}: a sum does not fit the derived tables ({error})") from error
+        return True
+
+    def drop(self, account: AccountId) -> bool:
+        key = account_key(account)
+        with self._journal.write_in_turn(_PATIENCE_SEC) as connection:
+            found = self._execute(connection, "DELETE FROM followers WHERE account_id = ? AND follower = ?", key, FOLLOWER)
+            for name in ("summaries", "open_positions", "balance_curve"):
+                self._execute(connection, f"DELETE FROM {name} WHERE account_id = ?", key)
+            made_for_them = (states.c.account_id == key, states.c.fold.like(f"{FOLLOWER}-%"))
+            connection.execute(states.delete().where(*made_for_them))
+        for name in ("bookings", "closed_trades"):  # some at a time, so that nobody who writes waits long
+            last = f"(SELECT max(number) FROM {name} WHERE account_id = ?)"
+            text = f"DELETE FROM {name} WHERE account_id = ? AND number > {last} - {DELETED_AT_ONCE}"
+            while True:
+                with self._journal.write_in_turn(_PATIENCE_SEC, is_bulk=True) as connection:
+                    if not self._execute(connection, text, key, key):
+                        break
+        return bool(found)
+
+    def _claim(self, connection: Connection, key: int, update: Update) -> bool:
+        """Replace what the rows rest on, if it is still what the follower went on from; others wait until this is over."""
+        table, columns = derived["followers"], update.row._asdict()
+        if update.expected is None:
+            statement = self._journal.insert_or_ignore(table, account_id=key, **columns)
+        else:
+            mine = (table.c.account_id == key, table.c.follower == FOLLOWER, table.c.revision == update.expected)
+            statement = table.update().where(*mine).values(**columns)
+        return bool(connection.execute(statement).rowcount)
+
+    def _delete(self, connection: Connection, key: int, update: Update) -> None:
+        """Delete the rows that do not stay."""
+        for text, value in (
+            ("bookings WHERE account_id = ? AND number > ?", update.keep_bookings),
+            ("closed_trades WHERE account_id = ? AND is_unfinished = 0 AND number > ?", update.keep_trades),
+            ("closed_trades WHERE account_id = ? AND is_unfinished = ?", 1),
+        ):
+            self._execute(connection, f"DELETE FROM {text}", key, value)
+        for span, begin in update.nodes_from.items():
+            self._execute(
+                connection,
+                "DELETE FROM balance_curve WHERE account_id = ? AND span_min = ? AND begin_min >= ?",
+                key,
+                span,
+                begin,
+            )
+
+    def _insert(self, connection: Connection, name: str, key: int, rows: Sequence[tuple[Any, ...]]) -> None:
+        if not rows:
+            return
+        driver: Any = connection.connection.driver_connection
+        if self._is_postgres and len(rows) >= _STREAMED:
+            with driver.cursor() as cursor, cursor.copy(f"COPY {name} (account_id, {_SELECTED[name]}) FROM STDIN") as copy:
+                for row in rows:
+                    copy.write_row((key, *row))
+            return
+        text = f"INSERT INTO {name} (account_id, {_SELECTED[name]}) VALUES ({key}, {', '.join('?' * len(rows[0]))})"
+        cursor = driver.cursor()
+        if len(rows) == 1:
+            cursor.execute(for_postgres(text) if self._is_postgres else text, tuple(rows[0]))
+        else:
+            cursor.executemany(for_postgres(text) if self._is_postgres else text, rows)
+
+    def _replace_positions(self, connection: Connection, key: int, positions: Sequence[PositionRow]) -> None:
+        """Write what changed of the open positions: mostly one of many."""
+        text = f"SELECT {_SELECTED['open_positions']} FROM open_positions WHERE account_id = ?"
+        cursor = self._cursor(connection, text, key)
+        known = {row[0]: tuple(row) for row in cursor}
+        now = {row.position_id: tuple(row) for row in positions}
+        gone = [(position_id,) for position_id, row in known.items() if now.get(position_id) != row]
+        if gone:
+            delete = f"DELETE FROM open_positions WHERE account_id = {key} AND position_id = ?"
+            driver: Any = connection.connection.driver_connection
+            driver.cursor().executemany(for_postgres(delete) if self._is_postgres else delete, gone)
+        self._insert(connection, "open_positions", key, [row for row in positions if known.get(row.position_id) != tuple(row)])
+
+    def _execute(self, connection: Connection, text: str, *values: Any) -> int:
+        return int(self._cursor(connection, text, *values).rowcount)
+
+    def _cursor(self, connection: Connection, text: str, *values: Any) -> Any:
+        driver: Any = connection.connection.driver_connection
+        return driver.execute(for_postgres(text) if self._is_postgres else text, values)
+
+    # ---- reading them
+
+    def summaries(self) -> dict[AccountId, Summary]:
+        columns = [derived["summaries"].c[name] for name in Summary._fields]
+        return self._by_account(sa.select(accounts.c.server, accounts.c.login, *columns), "summaries", Summary)
+
+    def summary(self, account: AccountId) -> Summary | None:
+        return self._one("summaries", account, Summary)
+
+    def open_positions(self, account: AccountId) -> list[PositionRow]:
+        text = f"SELECT {_SELECTED['open_positions']} FROM open_positions WHERE account_id = ? ORDER BY position_id"
+        return list(map(PositionRow._make, self._journal.select(text, account_key(account))))
+
+    def closed_trades(
+        self, account: AccountId, *, from_msc: int | None = None, until_msc: int | None = None, after: int = 0
+    ) -> Iterator[TradeRow]:
+        begin, end = _period(from_msc, until_msc)
+        key = account_key(account)
+        first, last = self._numbers("closed_trades", "closed_msc", key, (from_msc, until_msc), after, " AND is_unfinished = 0")
+        yield from self._streamed(TradeRow, _TRADES, key, 0, first, last, begin, end, page=(2, 1))
+        yield from self._streamed(TradeRow, _TRADES, key, 1, 0, INT64_MAX, begin, end, page=(2, 1))
+
+    def has_trades(self, account: AccountId, symbols: Sequence[str]) -> bool:
+        text = "SELECT 1 FROM closed_trades WHERE account_id = ? AND symbol = ? LIMIT 1"
+        return any(self._journal.select(text, account_key(account), symbol) for symbol in symbols)
+
+    def bookings(
+        self, account: AccountId, *, from_msc: int | None = None, until_msc: int | None = None, after: int = 0
+    ) -> Iterator[BookingRow]:
+        key = account_key(account)
+        first, last = self._numbers("bookings", "time_msc", key, (from_msc, until_msc), after)
+        return self._streamed(BookingRow, _BOOKINGS, key, first, last, *_period(from_msc, until_msc), page=(1, 0))
+
+    def curve_nodes(self, account: AccountId, span_min: int, from_min: int, until_min: int) -> list[CurveNode]:
+        return list(map(CurveNode._make, self._journal.select(_NODES, account_key(account), span_min, from_min, until_min)))
+
+    def curve_bookings(
+        self, account: AccountId, from_utc_msc: int, until_utc_msc: int, at_most: int
+    ) -> list[tuple[int, int]] | None:
+        found = self._journal.select(_POINTS, account_key(account), from_utc_msc, until_utc_msc, at_most + 1)
+        return None if len(found) > at_most else [(at_utc_msc, balance) for at_utc_msc, balance in found]
+
+    def balance_before(self, account: AccountId, utc_msc: int) -> int:
+        found = self._journal.select(_BEFORE, account_key(account), utc_msc)
+        return int(found[0][0]) if found else 0
+
+    def _numbers(
+        self, name: str, column: str, key: int, period: tuple[int | None, int | None], after: int, only: str = ""
+    ) -> tuple[int, int]:
+        """Return between which numbers the rows of a period are, found by its index: behind the first, up to the last."""
+        if period == (None, None):
+            return after, INT64_MAX
+        first, last = self._journal.select(_NUMBERS % (name, column, column) + only, key, *_period(*period))[0]
+        return (max(after, first - 1), last) if first is not None else (0, 0)
+
+    def _streamed(self, kind: type[_R], text: str, *values: Any, page: tuple[int, int]) -> Iterator[_R]:
+        make: Any = kind._make  # type: ignore[attr-defined]
+        return (make(row) for block in self._journal.stream(text, *values, page=page) for row in block)
+
+    def _one(self, name: str, account: AccountId, kind: type[_R]) -> _R | None:
+        where = "".join(f" AND {column} = '{FOLLOWER}'" for column in KEYS[name])
+        found = self._journal.select(f"SELECT {_SELECTED[name]} FROM {name} WHERE account_id = ?{where}", account_key(account))
+        return kind(*found[0]) if found else None
+
+    def _by_account(self, query: sa.Select[Any], name: str, kind: type[_R]) -> dict[AccountId, _R]:
+        joined = query.join_from(accounts, derived[name])
+        named = {AccountId(server, login): kind(*row) for server, login, *row in self._journal.stream_rows(joined)}
+        return dict(sorted(named.items()))
+
+
+def _period(begin: int | None, end: int | None) -> tuple[int, int]:
+    return -INT64_MAX if begin is None else begin, INT64_MAX if end is None else end

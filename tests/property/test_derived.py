@@ -1,0 +1,216 @@
+"""The law of the derived tables: however events arrive and whoever follows them, they are what a fold of everything makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count, groupby
+from typing import Any
+
+import pytest
+from attrs import define
+from hypothesis import event, example, given, settings
+from hypothesis import strategies as st
+
+from ledger import Account, AccountId, Ledger, LedgerError
+from ledger.bookings import Booking, TradeFigures, booked
+from ledger.codec import decode_posting
+from ledger.derived import AccumulatorKind, Curve, Derived, breaks_of, halts_of, position_of, trade_of
+from ledger.derived import follower as followers
+from ledger.events import DealOrder
+from ledger.journal import Journal
+from ledger.journal.derived import SPANS, CurveNode
+from ledger.journal.memory import MemoryJournal
+from ledger.json_views import position_json, trade_json
+from ledger.portfolio import Portfolio
+from ledger.positions import OpenPosition
+from tests.property.test_checkpoints import HOUR_MSC, HOUR_UTC_MSC, contained, moved
+from tests.property.test_journals_agree import ANSWERS, batches, shared_urls
+from tests.support.journals import START_MSC, Clock, completion, fill, open_journal, opened, revised, specified
+
+_numbers = count(1)
+
+
+@define
+class Counted:
+    """An accumulator: how much was booked and how often a trade closed, and what of each came last."""
+
+    amount: int = 0
+    last: int = 0
+    trades: int = 0
+    net: int = 0
+
+    def add(self, booking: Booking) -> None:
+        self.amount += booking.amount
+        self.last = booking.deal
+
+    def add_trade(self, figures: TradeFigures) -> None:
+        self.trades += 1
+        self.net += figures.net
+
+    def state(self) -> list[int]:
+        return [self.amount, self.last, self.trades, self.net]
+
+
+COUNTED = AccumulatorKind(
+    name="counted", version=1, begin=lambda _: Counted(), restore=lambda _, state: Counted(*state)
+)  # fmt: skip
+
+
+def model(account: Account) -> tuple[list[Booking], Portfolio, Counted]:
+    """Fold everything from the start, in one go."""
+    selection, terms = account.selection()
+    portfolio, closed = Portfolio(terms), list[OpenPosition]()
+    rows = list(account.ledger.journal.postings(account.name, selection, terms))
+    found = list(booked(portfolio, rows, decode_posting, closed))
+    counted = Counted(
+        sum(one.amount for one in found), found[-1].deal if found else 0, len(closed),
+        sum(one.profit + one.swap + one.commission + one.fee for one in closed),
+    )  # fmt: skip
+    return found, portfolio, counted
+
+
+def scan(points: list[tuple[int, int]], balance: int, width: int) -> list[tuple[int, ...]]:
+    """Return what a scan of (time, balance after) makes of buckets of a width: begin, open, low, high, close, count."""
+    found: list[tuple[int, ...]] = []
+    for begin, run in groupby(points, lambda one: one[0] - one[0] % width):
+        values = [balance, *(after for _, after in run)]
+        balance = values[-1]
+        found.append((begin, values[0], min(values), max(values), balance, len(values) - 1))
+    return found
+
+
+def check(account: Account, derived: Derived) -> None:
+    """Compare the tables with a fold of everything, and with what an account shows."""
+    name, journal = account.name, account.ledger.journal
+    row = derived.row
+    assert row is not None
+    assert (row.version, row.hash.hex(), row.is_whole) == (account.version, account.head, 1)
+    expected, portfolio, counted = model(account)
+    bookings = list(derived.bookings())
+    assert [one.number for one in bookings] == list(range(1, row.bookings + 1))
+    names = [name for name in Booking._fields if name not in ("deal", "is_complete")]
+    assert [[getattr(one, name) for name in names] for one in bookings] == [
+        [getattr(one, name) for name in names] for one in expected
+    ]
+    assert [one.deal or 2**63 - 1 for one in bookings] == [one.deal for one in expected]
+    assert [bool(one.is_complete) for one in bookings] == [one.is_complete for one in expected]
+    # what runs along
+    balance = credit = 0
+    for one in bookings:
+        balance, credit = balance + one.amount, credit + one.credited
+        assert (one.balance, one.credit) == (balance, credit)
+    assert (balance, credit) == portfolio.money_units
+    terms = portfolio.terms
+    times = [one.at_utc_msc for one in bookings]
+    assert times == sorted(times)
+    # trades, positions, summary
+    trades = list(derived.trades())
+    shown = [trade_json(trade_of(one, terms.opened.money_scale), terms) for one in trades]
+    assert shown == [trade_json(one, terms) for one in account.trades()]
+    assert [one.number for one in trades if not one.is_unfinished] == list(range(1, row.trades + 1))
+    positions = [position_of(one) for one in derived.positions()]
+    assert positions == list(account.portfolio.positions.values())
+    assert [position_json(one, terms.clock) for one in positions] == [
+        position_json(one, terms.clock) for one in portfolio.positions.values()
+    ]
+    summary = derived.summary()
+    assert summary is not None
+    assert (summary.version, summary.balance, summary.credit) == (row.version, balance, credit)
+    assert breaks_of(summary) == portfolio.breaks
+    assert (summary.positions, summary.unexplained) == (len(positions), len(portfolio.unexplained))
+    assert (summary.degraded_reason is None) == (portfolio.degraded is None)
+    assert dict(halts_of(summary)) == account.current_orders()[1].halts
+    assert summary.clock == terms.clock.name
+    assert derived.accumulated("counted") == counted
+    # the curve
+    points = [(one.at_utc_msc, one.balance) for one in bookings]
+    for span in SPANS:
+        nodes = journal.derived.curve_nodes(name, span, -(2**40), 2**40)
+        assert nodes == [CurveNode(span, begin // 60_000, *rest) for begin, *rest in scan(points, 0, span * 60_000)]
+
+
+def check_curve(curve: Curve, bookings: list[Any], columns: int) -> None:
+    """Compare a curve with a scan of the period that it states."""
+    assert len(curve.buckets) <= columns
+    begin, end = curve.from_utc_msc, curve.until_utc_msc
+    before = [one.balance for one in bookings if one.at_utc_msc < begin]
+    opening = before[-1] if before else 0
+    assert curve.opening == opening
+    within = [(one.at_utc_msc, one.balance) for one in bookings if begin <= one.at_utc_msc < end]
+    assert [(one.begin_utc_msc, *one[2:]) for one in curve.buckets] == scan(within, opening, curve.width_msc)
+
+
+@contextmanager
+def journals(kind: str, now: Clock) -> Iterator[tuple[Journal, AccountId]]:
+    name = AccountId("Derived", next(_numbers))
+    journal: Journal = MemoryJournal(now) if kind == "memory" else open_journal(shared_urls()[kind == "postgres"], now)
+    try:
+        yield journal, name
+    finally:
+        journal.close()
+
+
+at_once = st.sampled_from([1, 3, 10_000])
+intervals = st.sampled_from([1, 2, 5, 5000])
+kinds = st.sampled_from(["memory", "memory", "sqlite"])
+
+
+@settings(max_examples=settings().max_examples // 2)
+@given(
+    steps=st.lists(
+        st.tuples(st.one_of(batches, st.lists(contained, max_size=2)), intervals, at_once, st.integers(0, 3)), max_size=6
+    ),
+    mode=st.sampled_from(["hedging", "netting"]),
+    order=st.sampled_from([DealOrder.TICKET, DealOrder.TICKET, DealOrder.TIME]),
+    is_hour=st.sampled_from([False, False, True]),
+    kind=kinds,
+)
+@example(  # a deal that arrives late belongs before rows that are there
+    steps=[([fill(1, 0), fill(3, 2), fill(4, 3)], 1, 10_000, 0), ([fill(2, 1)], 1, 10_000, 0)],
+    mode="hedging", order=DealOrder.TICKET, is_hour=False, kind="sqlite",
+)  # fmt: skip
+@example(  # money that becomes known later changes the balance from there on, also where parts are stored
+    steps=[
+        ([fill(1, 0, profit=None), fill(3, 2), fill(4, 3)], 1, 1, 0), ([completion(1, profit=5)], 1, 1, 1),
+        ([revised(fill(4, 1))], 5, 1, 0),
+    ],
+    mode="hedging", order=DealOrder.TICKET, is_hour=False, kind="sqlite",
+)  # fmt: skip
+@example(  # a symbol is specified when trades of it are there: they are shown with other digits
+    steps=[
+        ([fill(1, 0, position_id=1, price="1.12345"), fill(2, 1, position_id=1, entry="out", side="sell")], 1, 10_000, 0),
+        ([specified("EURUSD", digits=1)], 1, 10_000, 0),
+    ],
+    mode="hedging", order=DealOrder.TICKET, is_hour=False, kind="sqlite",
+)  # fmt: skip
+def test_they_are_what_a_fold_of_everything_makes(steps, mode, order, is_hour, kind):
+    """Any history, in any order; warm, cold, or by two followers in turn; stored at once or in parts."""
+    clock = Clock(now_us=HOUR_UTC_MSC * 1000, step_us=900_000_000) if is_hour else Clock()
+    with journals(kind, clock) as (journal, name), pytest.MonkeyPatch.context() as patch:
+        start = {"clock": "America/New_York", "time_msc": HOUR_MSC - 3_600_000} if is_hour else {"time_msc": START_MSC}
+        journal.append(name, [opened(name, mode=mode, order=order, **start)])
+        two = [Ledger(journal, clock), Ledger(journal, clock)]
+        followed = [Derived(one.account(name), (COUNTED,)) for one in two]
+        for events, interval, size, who in steps:
+            with suppress(LedgerError):
+                journal.append(name, [moved(one) for one in events] if is_hour else events, conflicts="keep", evidence=ANSWERS)
+            if who == 3:  # nobody looks
+                continue
+            patch.setattr(followers, "AT_ONCE", size)
+            one = followed[who] if who < 2 else Derived(two[0].account(name), (COUNTED,))  # a process that was just started
+            for ledger in two:
+                ledger.checkpoint_interval = interval
+            one.catch_up()
+            check(two[0].account(name), one)
+        account = two[1].account(name)
+        followed[0].catch_up()
+        kept = {name: list(getattr(followed[0], name)()) for name in ("bookings", "trades", "positions")}
+        event(f"{len(kept['bookings']) // 5 * 5} bookings or more")
+        followed[1].rebuild()
+        assert {name: list(getattr(followed[1], name)()) for name in kept} == kept
+        check(account, followed[1])
+        for columns, width in ((2, 1), (3, 600), (10, 90_000), (100, 9 * 3600)):
+            begin = START_MSC if not is_hour else HOUR_UTC_MSC - 9 * 3_600_000
+            check_curve(followed[1].curve(begin, begin + width * 1000, columns), kept["bookings"], columns)
+        assert account.verify().problems == ()
