@@ -7,24 +7,20 @@ MT5 counts.
 
 from __future__ import annotations
 
-from ledger.reports.build import BY, account_report, make_question, report, total_of
-from ledger.reports.values import (
-    AccountReport,
-    Bucket,
-    CurrencyTotal,
+from ledger.performance.values import (
     Drawdown,
     EquityDrawdown,
     Fall,
     Money,
-    Question,
     Ratios,
-    Report,
     Series,
     Trades,
     add_money,
     add_trades,
     join_money,
 )
+from ledger.reports.build import BY, account_report, make_question, report, total_of
+from ledger.reports.values import AccountReport, Bucket, CurrencyTotal, Question, Report
 
 __all__ = [
     "BY",

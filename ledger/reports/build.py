@@ -17,10 +17,7 @@ from ledger.codec import decode_posting
 from ledger.errors import BadValue
 from ledger.events import Recorded
 from ledger.marks import Mark
-from ledger.portfolio import Portfolio
-from ledger.positions import OpenPosition
-from ledger.reports.calendar import BY_TIME, WEEKDAYS, Calendar, Moments, day_name, span
-from ledger.reports.tally import (
+from ledger.performance.tally import (
     CurveTally,
     DayTally,
     FallTally,
@@ -31,18 +28,11 @@ from ledger.reports.tally import (
     held_ms,
     is_result,
 )
-from ledger.reports.values import (
-    AccountReport,
-    Bucket,
-    CurrencyTotal,
-    Drawdown,
-    EquityDrawdown,
-    Fall,
-    Question,
-    Report,
-    add_money,
-    add_trades,
-)
+from ledger.performance.values import Drawdown, EquityDrawdown, Fall, add_money, add_trades
+from ledger.portfolio import Portfolio
+from ledger.positions import OpenPosition
+from ledger.reports.calendar import BY_TIME, WEEKDAYS, Calendar, Moments, day_name, span
+from ledger.reports.values import AccountReport, Bucket, CurrencyTotal, Question, Report
 from ledger.results import ResultsCounter
 from ledger.service import Account, Moment, moment_begin_us
 from ledger.terms import AccountTerms

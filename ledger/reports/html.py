@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from ledger.clock import utc_text_us
+from ledger.performance.values import Curve, Fall, Money, Trades
 from ledger.reports.svg import (
     Chart,
     area,
@@ -25,7 +26,7 @@ from ledger.reports.svg import (
     time_ticks,
     value_scale,
 )
-from ledger.reports.values import AccountReport, Bucket, CurrencyTotal, Curve, Fall, Money, Question, Report, Trades
+from ledger.reports.values import AccountReport, Bucket, CurrencyTotal, Question, Report
 from ledger.reports.words import (
     NONE,
     Column,

@@ -12,19 +12,15 @@ from attrs import fields
 
 from ledger.clock import utc_text, utc_text_us
 from ledger.json_views import Json, account_json, name_json
-from ledger.reports.values import (
-    AccountReport,
-    Bucket,
-    CurrencyTotal,
+from ledger.performance.values import (
     Drawdown,
     Fall,
     Money,
-    Question,
     Ratios,
-    Report,
     Series,
     Trades,
 )
+from ledger.reports.values import AccountReport, Bucket, CurrencyTotal, Question, Report
 from ledger.results import MONEY_FIGURES, Results
 from ledger.values import plain
 

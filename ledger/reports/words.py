@@ -10,7 +10,8 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Final, NamedTuple
 
 from ledger.clock import utc_text
-from ledger.reports.values import AccountReport, Bucket, Drawdown, Fall, Money, Question, Trades
+from ledger.performance.values import Drawdown, Fall, Money, Trades
+from ledger.reports.values import AccountReport, Bucket, Question
 from ledger.results import Results
 
 NONE: Final = "-"

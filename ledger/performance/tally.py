@@ -11,7 +11,16 @@ from typing import Final
 
 from ledger.bookings import CREDITED, FLOW, OTHER, TRADE, Booking, TradeFigures
 from ledger.clock import DAY_MSC
-from ledger.reports.values import Column, Curve, Fall, Money, Ratios, Series, Trades, quotient
+from ledger.performance.values import (
+    Column,
+    Curve,
+    Fall,
+    Money,
+    Ratios,
+    Series,
+    Trades,
+    quotient,
+)
 from ledger.results import DIGITS
 
 #: Turns scaled integers into an amount.
