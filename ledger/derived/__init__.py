@@ -21,7 +21,8 @@ from ledger.derived.follower import AccountFollower
 from ledger.derived.rows import breaks_of, halts_of, position_of, trade_of, unknown_orders
 from ledger.errors import BadValue, JournalBusy, JournalError
 from ledger.journal import Journal
-from ledger.journal.derived import BookingRow, FollowerRow, PositionRow, Summary, TradeRow
+from ledger.journal.derived import BookingRow, FollowerRow, PositionRow, SumBy, Summary, TradeRow
+from ledger.performance.tally import BookingSum, TradeSum
 from ledger.service import Account, Ledger
 from ledger.values import AccountId, to_whole
 
@@ -167,6 +168,18 @@ class Derived:
     def bookings(self, *, from_msc: int | None = None, until_msc: int | None = None, after: int = 0) -> Iterator[BookingRow]:
         """Yield bookings in the fold order, behind a number. Arguments: broker server time, end exclusive."""
         return self._store.bookings(self._account.name, from_msc=from_msc, until_msc=until_msc, after=after)
+
+    def moved(self, *, from_msc: int | None = None, until_msc: int | None = None) -> tuple[int, int]:
+        """Return what the bookings of a period moved of balance and credit. Arguments: broker server time, end exclusive."""
+        return self._store.moved(self._account.name, from_msc=from_msc, until_msc=until_msc)
+
+    def booking_sums(self, by: SumBy) -> list[BookingSum]:
+        """Return the sums over all bookings, by key and kind."""
+        return self._store.booking_sums(self._account.name, by)
+
+    def trade_sums(self, by: SumBy) -> list[TradeSum]:
+        """Return the sums over all trades, by key."""
+        return self._store.trade_sums(self._account.name, by)
 
     def curve(self, from_utc_msc: int, until_utc_msc: int, columns: int) -> Curve:
         """Return the balance over a period, in at most so many buckets, each with its exact extremes (see ``read_curve``).

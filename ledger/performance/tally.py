@@ -5,9 +5,9 @@ Money is in scaled integers here, times in milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_EVEN, Context, Decimal
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from ledger.bookings import CREDITED, FLOW, OTHER, TRADE, Booking, TradeFigures
 from ledger.clock import DAY_MSC
@@ -21,10 +21,15 @@ from ledger.performance.values import (
     Trades,
     quotient,
 )
-from ledger.results import DIGITS
+from ledger.results import DIGITS, Results, ResultsCounter
 
 #: Turns scaled integers into an amount.
 Unscale = Callable[[int], Decimal]
+#: When something was: broker time in milliseconds, and the deal.
+Stamp = tuple[int, int]
+#: Turns a stamp into UTC milliseconds.
+Read = Callable[[int, int], int]
+_Found = tuple[int, int, Stamp | None, Stamp]
 
 _WORK: Final = Context(prec=50, rounding=ROUND_HALF_EVEN, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
 _ROUNDED: Final = Context(prec=DIGITS, rounding=ROUND_HALF_EVEN, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
@@ -34,6 +39,41 @@ _TRADING_DAYS: Final = 252
 _YEAR_DAYS: Final = Decimal("365.25")
 _SATURDAY: Final = 2  # days from the Thursday 1970-01-01
 _COLUMNS: Final = 800
+_NOTHING: Final = Decimal("1e-36")
+#: Kinds of bookings that are results: a trade deal, and what the broker booked beside, as interest.
+RESULTS: Final = frozenset((TRADE, OTHER))
+
+
+class BookingSum(NamedTuple):
+    """The sums over bookings of one kind with one key."""
+
+    key: int | str | None
+    kind: str
+    bookings: int
+    commission: int
+    fee: int
+    swap: int
+    profit: int
+    amount: int
+    incomplete: int
+
+
+class TradeSum(NamedTuple):
+    """The sums over trades with one key. All but ``incomplete`` are about those whose result is known."""
+
+    key: int | str | None
+    trades: int
+    wins: int
+    losses: int
+    incomplete: int
+    gross_win: int
+    gross_loss: int
+    best: int | None
+    worst: int | None
+    held: int
+    held_sum_ms: int
+    held_min_ms: int | None
+    held_max_ms: int | None
 
 
 class MoneyTally:
@@ -63,6 +103,22 @@ class MoneyTally:
             self.other += booking.amount
         else:
             self.adjusted += booking.amount
+
+    def add_sums(self, one: BookingSum) -> None:
+        """Count bookings of one kind that are summed already."""
+        self.incomplete += one.incomplete
+        if one.kind == TRADE:
+            self.deals += one.bookings
+            self.profit += one.profit
+            self.commission += one.commission
+            self.swap += one.swap
+            self.fee += one.fee
+        elif one.kind == FLOW:
+            self.flows += one.amount
+        elif one.kind in (OTHER, CREDITED):
+            self.other += one.amount
+        else:
+            self.adjusted += one.amount
 
     @property
     def moved(self) -> int:
@@ -124,6 +180,21 @@ class TradeTally:
             if self.held_max is None or held_ms > self.held_max:
                 self.held_max = held_ms
 
+    def add_sums(self, one: TradeSum) -> None:
+        """Count trades that are summed already."""
+        self.count += one.trades
+        self.wins += one.wins
+        self.losses += one.losses
+        self.incomplete += one.incomplete
+        self.gross_win += one.gross_win
+        self.gross_loss += one.gross_loss
+        self.best = max((each for each in (self.best, one.best) if each is not None), default=None)
+        self.worst = min((each for each in (self.worst, one.worst) if each is not None), default=None)
+        self.held += one.held
+        self.held_sum += one.held_sum_ms
+        self.held_min = min((each for each in (self.held_min, one.held_min_ms) if each is not None), default=None)
+        self.held_max = max((each for each in (self.held_max, one.held_max_ms) if each is not None), default=None)
+
     def trades(self, unscale: Unscale) -> Trades:
         """Return the figures."""
         return Trades(
@@ -183,72 +254,122 @@ class SeriesTally:
         self._length, self._money = length, money
         return found
 
+    def state(self) -> list[Any]:
+        """Return what counting goes on from, as JSON values."""
+        return [self._length, self._money, self._wins, self._losses, self._best, self._worst]
+
+    @classmethod
+    def of_state(cls, state: Any) -> SeriesTally:
+        """Return the tally of a ``state``. Raises TypeError or ValueError where it is none."""
+        tally = cls()
+        tally._length, tally._money, *found = state
+        tally._wins, tally._losses, tally._best, tally._worst = ((first, second) for first, second in found)
+        return tally
+
 
 class FallTally:
-    """The largest falls of a curve below its highest point so far. What is no result moves the curve and that point alike."""
+    """The largest falls of a curve below its highest point so far. What is no result moves the curve and that point alike.
+
+    Moments are pairs, as broker time and deal: ``Read`` turns them into UTC when the figures are asked for.
+    """
 
     def __init__(self, start: int) -> None:
         self.at = self.peak = start
-        self._peak_msc: int | None = None
-        #: Fall, its peak, the time of the peak, its own time.
-        self._absolute: tuple[int, int, int | None, int] | None = None
-        self._relative: tuple[int, int, int | None, int] | None = None
+        self._peak_at: Stamp | None = None
+        #: Fall, its peak, when that was, when it was.
+        self._absolute: _Found | None = None
+        self._relative: _Found | None = None
 
     def shift(self, amount: int) -> None:
         """Move the curve by what is no result: a deposit, a withdrawal."""
         self.at += amount
         self.peak += amount
 
-    def add(self, amount: int, utc_msc: int) -> None:
-        """Move the curve by a result."""
-        self.at += amount
-        self._look(utc_msc)
-
-    def move_to(self, at: int, utc_msc: int) -> None:
-        """Move the curve to a sample of it."""
+    def move_to(self, at: int, when: Stamp) -> None:
+        """Move the curve to its next point."""
         self.at = at
-        self._look(utc_msc)
-
-    def _look(self, utc_msc: int) -> None:
         peak = self.peak
-        fall = peak - self.at
+        fall = peak - at
         if fall <= 0:
             if fall < 0:
-                self.peak, self._peak_msc = self.at, utc_msc
+                self.peak, self._peak_at = at, when
             return
         if self._absolute is None or fall > self._absolute[0]:
-            self._absolute = fall, peak, self._peak_msc, utc_msc
+            self._absolute = fall, peak, self._peak_at, when
         worst = self._relative
         if peak > 0 and (worst is None or fall * worst[1] > worst[0] * peak):
-            self._relative = fall, peak, self._peak_msc, utc_msc
+            self._relative = fall, peak, self._peak_at, when
 
-    def absolute(self, unscale: Unscale) -> Fall | None:
+    def absolute(self, unscale: Unscale, read: Read) -> Fall | None:
         """Return the largest fall in money."""
-        return _fall(self._absolute, unscale)
+        return _fall(self._absolute, unscale, read)
 
-    def relative(self, unscale: Unscale) -> Fall | None:
+    def relative(self, unscale: Unscale, read: Read) -> Fall | None:
         """Return the largest fall in per cent of its peak."""
-        return _fall(self._relative, unscale)
+        return _fall(self._relative, unscale, read)
+
+    def state(self) -> list[Any]:
+        """Return what counting goes on from, as JSON values."""
+        return [self.at, self.peak, self._peak_at, self._absolute, self._relative]
+
+    @classmethod
+    def of_state(cls, state: Any) -> FallTally:
+        """Return the tally of a ``state``. Raises TypeError or ValueError where it is none."""
+        at, peak, peak_at, absolute, relative = state
+        tally = cls(at)
+        tally.peak, tally._peak_at = peak, _stamp(peak_at)
+        tally._absolute, tally._relative = _found(absolute), _found(relative)
+        return tally
 
 
-def _fall(found: tuple[int, int, int | None, int] | None, unscale: Unscale) -> Fall | None:
+def _stamp(state: Any) -> Stamp | None:
+    if state is None:
+        return None
+    time_msc, deal = state
+    return time_msc, deal
+
+
+def _found(state: Any) -> _Found | None:
+    if state is None:
+        return None
+    fall, peak, peak_at, when = state
+    bottom = _stamp(when)
+    if bottom is None:
+        raise ValueError("a fall has a moment")
+    return fall, peak, _stamp(peak_at), bottom
+
+
+def _fall(found: _Found | None, unscale: Unscale, read: Read) -> Fall | None:
     if found is None:
         return None
-    amount, peak, peak_msc, bottom_msc = found
-    percent = quotient(100 * amount, peak) if peak > 0 else None
-    return Fall(amount=unscale(amount), percent=percent, peak=unscale(peak), peak_utc_msc=peak_msc, bottom_utc_msc=bottom_msc)
+    amount, peak, peak_at, bottom = found
+    return Fall(
+        amount=unscale(amount),
+        percent=quotient(100 * amount, peak) if peak > 0 else None,
+        peak=unscale(peak),
+        peak_utc_msc=None if peak_at is None else read(*peak_at),
+        bottom_utc_msc=read(*bottom),
+    )
 
 
 class DayTally:
     """Daily returns on the closed balance, by the server's days, without what is no result.
 
-    Where money came or went within a day, the returns before and after it are multiplied.
+    Where money came or went within a day, the returns before and after it are multiplied. A return is counted for each day from
+    Monday to Friday, 0 where nothing was booked, and for other days with a result. What is booked further back than a day that
+    is counted already belongs to the present one.
     """
+
+    _SUMS = ("growth", "whole", "returns", "squares", "negative_squares")
 
     def __init__(self, start: int) -> None:
         self._at = self._base = start
-        self._day: int | None = None
-        self._growth: dict[int, Decimal] = {}
+        self._first: int | None = None
+        self._day = 0
+        self._growth = Decimal(1)  # of the present day, up to the last flow
+        self._whole = Decimal(1)  # of all days before
+        self._returns = self._squares = self._negative_squares = Decimal(0)  # sums over the days before
+        self._weekend_days = 0  # with a result, before the present day
         self._is_undefined = False
 
     def shift(self, amount: int) -> None:
@@ -260,28 +381,34 @@ class DayTally:
     def add(self, amount: int, time_msc: int) -> None:
         """Move the balance by a result."""
         day = time_msc // DAY_MSC
-        if day != self._day:
+        if self._first is None:
+            self._first = self._day = day
+        elif day > self._day:
             self._close()
+            self._end_day()
             self._day = day
         self._at += amount
 
     def _close(self) -> None:
-        """End a stretch of one day without flows."""
-        if self._day is None:
+        """End a stretch of the present day without flows."""
+        if self._at == self._base:
             return
-        growth = self._growth.get(self._day, Decimal(1))
         if self._base > 0:
-            growth = _WORK.multiply(growth, _WORK.divide(Decimal(self._at), Decimal(self._base)))
-        elif self._at != self._base:
+            self._growth = _WORK.multiply(self._growth, _WORK.divide(Decimal(self._at), Decimal(self._base)))
+        else:
             self._is_undefined = True
-        self._growth[self._day] = growth
         self._base = self._at
 
-    def _returns(self) -> Iterator[Decimal]:
-        """Yield a return for each day from Monday to Friday, 0 where nothing was booked, and for other days with a result."""
-        for day in range(min(self._growth), max(self._growth) + 1):
-            if day in self._growth or (day - _SATURDAY) % 7 >= 2:  # neither Saturday nor Sunday
-                yield _WORK.subtract(self._growth.get(day, Decimal(1)), Decimal(1))
+    def _end_day(self) -> None:
+        one = _WORK.subtract(self._growth, Decimal(1))
+        square = _WORK.multiply(one, one)
+        self._returns = _WORK.add(self._returns, one)
+        self._squares = _WORK.add(self._squares, square)
+        if one < 0:
+            self._negative_squares = _WORK.add(self._negative_squares, square)
+        self._whole = _WORK.multiply(self._whole, self._growth)
+        self._weekend_days += _is_weekend(self._day)
+        self._growth = Decimal(1)
 
     def ratios(self, percent: Decimal | None) -> Ratios:
         """Return the ratios.
@@ -289,56 +416,150 @@ class DayTally:
         Args:
             percent: The maximal drawdown in per cent, None without one.
         """
+        whole = DayTally.of_state(self.state())
+        whole.end()
+        return whole.ended_ratios(percent)
+
+    def end(self) -> None:
+        """End the present day."""
         self._close()
-        returns = [*self._returns()] if self._growth else []
-        names = ("sharpe", "sortino", "mar", "growth_percent")
+        self._end_day()
+
+    def ended_ratios(self, percent: Decimal | None) -> Ratios:
+        """Return the ratios over the days that ended. Arguments as ``ratios``."""
+        first, last = self._first, self._day
+        days = 0 if first is None else _weekdays(first, last) + self._weekend_days
         why = None
         if self._is_undefined:
             why = "a day began with a balance of 0 or less"
-        elif len(returns) < DAYS_MIN:
-            why = f"{len(returns)} days, at least {DAYS_MIN} are needed"
-        if why is not None:
-            reasons = tuple((name, why) for name in names)
-            return Ratios(days=len(returns), sharpe=None, sortino=None, mar=None, growth_percent=None, why=reasons)
-        mean = _mean(returns)
-        deviation = _mean([_WORK.power(_WORK.subtract(one, mean), 2) for one in returns])
-        negative = _mean([_WORK.power(min(one, Decimal(0)), 2) for one in returns])
-        growth = self._yearly_percent()
+        elif days < DAYS_MIN:
+            why = f"{days} daily returns, at least {DAYS_MIN} are needed"
+        if first is None or why is not None:
+            reasons = tuple((name, why or "no daily return") for name in ("sharpe", "sortino", "mar", "growth_percent"))
+            return Ratios(days=days, sharpe=None, sortino=None, mar=None, growth_percent=None, why=reasons)
+        mean = _WORK.divide(self._returns, Decimal(days))
+        variance = _WORK.subtract(_WORK.divide(self._squares, Decimal(days)), _WORK.multiply(mean, mean))
+        growth = self._yearly_percent(last - first + 1)
         ratios = {
-            "sharpe": (_yearly(mean, deviation), "all daily returns are equal"),
-            "sortino": (_yearly(mean, negative), "no daily return is negative"),
+            "sharpe": (_yearly(mean, variance), "all daily returns are equal"),
+            "sortino": (_yearly(mean, _WORK.divide(self._negative_squares, Decimal(days))), "no daily return is negative"),
             "mar": (quotient(growth, percent) if percent else None, "there was no drawdown"),
         }
         return Ratios(
-            days=len(returns),
+            days=days,
             **{name: value for name, (value, _) in ratios.items()},
             growth_percent=_ROUNDED.plus(growth),
             why=tuple((name, why) for name, (value, why) in ratios.items() if value is None),
         )
 
-    def _yearly_percent(self) -> Decimal:
-        whole = Decimal(1)
-        for growth in self._growth.values():
-            whole = _WORK.multiply(whole, growth)
-        days = max(self._growth) - min(self._growth) + 1
-        if whole <= 0:
+    def _yearly_percent(self, days: int) -> Decimal:
+        if self._whole <= 0:
             return Decimal(-100)
-        yearly = _WORK.exp(_WORK.multiply(_WORK.ln(whole), _WORK.divide(_YEAR_DAYS, Decimal(days))))
+        yearly = _WORK.exp(_WORK.multiply(_WORK.ln(self._whole), _WORK.divide(_YEAR_DAYS, Decimal(days))))
         return _WORK.multiply(Decimal(100), _WORK.subtract(yearly, Decimal(1)))
 
+    def state(self) -> list[Any]:
+        """Return what counting goes on from, as JSON values."""
+        whole = [self._at, self._base, self._first, self._day, self._weekend_days, self._is_undefined]
+        return [whole, [str(getattr(self, f"_{name}")) for name in self._SUMS]]
 
-def _mean(several: list[Decimal]) -> Decimal:
-    total = Decimal(0)
-    for one in several:
-        total = _WORK.add(total, one)
-    return _WORK.divide(total, Decimal(len(several)))
+    @classmethod
+    def of_state(cls, state: Any) -> DayTally:
+        """Return the tally of a ``state``. Raises TypeError or ValueError where it is none."""
+        (at, base, first, day, weekend_days, is_undefined), sums = state
+        tally = cls(at)
+        tally._base, tally._first, tally._day = base, first, day
+        tally._weekend_days, tally._is_undefined = weekend_days, is_undefined
+        for name, value in zip(cls._SUMS, sums, strict=True):
+            setattr(tally, f"_{name}", Decimal(value))
+        return tally
+
+
+def _is_weekend(day: int) -> bool:
+    return (day - _SATURDAY) % 7 < 2
+
+
+def _weekdays(first: int, last: int) -> int:
+    """Return how many days from Monday to Friday there are from one day to another inclusive."""
+    weeks, rest = divmod(last - first + 1, 7)
+    return 5 * weeks + sum(not _is_weekend(first + at) for at in range(rest))
 
 
 def _yearly(mean: Decimal, variance: Decimal) -> Decimal | None:
-    """Return mean by deviation, of a year."""
-    if not variance:
+    """Return mean by deviation, of a year. What rounding leaves of 0 is 0."""
+    if variance < _NOTHING:
         return None
     return _ROUNDED.multiply(_WORK.divide(mean, _WORK.sqrt(variance)), _WORK.sqrt(Decimal(_TRADING_DAYS)))
+
+
+class Progress:
+    """How far the figures that need the order of bookings and trades are counted: falls, days, series, MT5's results.
+
+    Args:
+        balance: Before the first booking, in scaled integers.
+        credit: The same.
+        scale: Decimals of the scaled integers.
+    """
+
+    def __init__(self, balance: int = 0, credit: int = 0, *, scale: int) -> None:
+        self._scale, self._credit = scale, credit
+        self.falls, self.days, self.series = FallTally(balance), DayTally(balance), SeriesTally()
+        self._results: ResultsCounter | None = None
+        self.first: Stamp | None = None
+        self.last: Stamp | None = None
+
+    def add(self, booking: Booking) -> None:
+        """Count the next booking."""
+        time_msc, kind, amount = booking.time_msc, booking.kind, booking.amount
+        when = time_msc, booking.deal
+        if self.first is None or time_msc < self.first[0]:
+            self.first = when
+        if self.last is None or time_msc >= self.last[0]:
+            self.last = when
+        falls = self.falls
+        if kind == TRADE:
+            if self._results is None:
+                self._results = ResultsCounter(falls.at + self._credit, scale=self._scale)
+            self._results.add(amount, booking.entry or 0, booking.side or 0)
+        if kind in RESULTS:
+            falls.move_to(falls.at + amount, when)
+            self.days.add(amount, time_msc)
+        else:
+            falls.shift(amount)
+            self.days.shift(amount)
+            self._credit += booking.credited
+
+    def add_trade(self, figures: TradeFigures) -> None:
+        """Count the next trade that closed, if its result is known."""
+        if figures.is_complete:
+            self.series.add(figures.net)
+
+    def results(self) -> Results | None:
+        """Return MT5's figures; None without a trade deal."""
+        return None if self._results is None else self._results.results()
+
+    def state(self) -> dict[str, Any]:
+        """Return what counting goes on from, as JSON values."""
+        return {
+            "credit": self._credit,
+            "falls": self.falls.state(),
+            "days": self.days.state(),
+            "series": self.series.state(),
+            "results": None if self._results is None else self._results.state(),
+            "first": self.first,
+            "last": self.last,
+        }
+
+    @classmethod
+    def of_state(cls, state: Any, *, scale: int) -> Progress:
+        """Return the progress of a ``state``. Raises KeyError, TypeError or ValueError where it is none."""
+        progress = cls(0, state["credit"], scale=scale)
+        progress.falls, progress.days = FallTally.of_state(state["falls"]), DayTally.of_state(state["days"])
+        progress.series = SeriesTally.of_state(state["series"])
+        if state["results"] is not None:
+            progress._results = ResultsCounter.of_state(state["results"])
+        progress.first, progress.last = _stamp(state["first"]), _stamp(state["last"])
+        return progress
 
 
 class CurveTally:
@@ -398,8 +619,3 @@ def _merge(known: list[int], later: list[int]) -> None:
 def held_ms(trade: TradeFigures, utc_msc: int, read: Callable[[int], int]) -> int | None:
     """Return how long a trade was held; None where its opening is not recorded."""
     return None if trade.opened_msc is None else max(0, utc_msc - read(trade.opened_msc))
-
-
-def is_result(booking: Booking) -> bool:
-    """Return whether a booking is a result of trading: a trade deal, or what the broker booked beside, as interest."""
-    return booking.kind in (TRADE, OTHER)

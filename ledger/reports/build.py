@@ -1,48 +1,53 @@
-"""The building of a report: one pass over an account's bookings and trades, in the fold order."""
+"""The building of a report: one pass over an account's bookings and trades, of the derived tables or folded from the events."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
-from itertools import groupby
-from typing import Final
+from itertools import chain, groupby
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from ledger.bookings import TRADE, Booking, TradeFigures, booked, figures_of
 from ledger.clock import moment_span_us, utc_text_us
 from ledger.codec import decode_posting
-from ledger.errors import BadValue
+from ledger.derived.accumulators import REPORT
+from ledger.errors import BadValue, JournalBusy
 from ledger.events import Recorded
 from ledger.marks import Mark
 from ledger.performance.tally import (
+    RESULTS,
     CurveTally,
-    DayTally,
     FallTally,
     MoneyTally,
+    Progress,
     SeriesTally,
     TradeTally,
     Unscale,
-    held_ms,
-    is_result,
 )
-from ledger.performance.values import Drawdown, EquityDrawdown, Fall, add_money, add_trades
+from ledger.performance.values import Drawdown, EquityDrawdown, add_money, add_trades
 from ledger.portfolio import Portfolio
 from ledger.positions import OpenPosition
-from ledger.reports.calendar import BY_TIME, WEEKDAYS, Calendar, Moments, day_name, span
+from ledger.postings import NO_DEAL
+from ledger.reports.calendar import BY_DAY, BY_TIME, SERVER_DAY, WEEKDAYS, Calendar, Moments, day_name, span
 from ledger.reports.values import AccountReport, Bucket, CurrencyTotal, Question, Report
-from ledger.results import ResultsCounter
 from ledger.service import Account, Moment, moment_begin_us
 from ledger.terms import AccountTerms
 from ledger.values import Side, scaled, shown, to_magic, to_text, unscaled, unsigned_magic
-from ledger.views import Trade
+
+if TYPE_CHECKING:
+    from ledger.derived import Derived, FollowerRow
+    from ledger.journal.derived import SumBy
 
 #: What a report can be by.
-BY: Final = (*BY_TIME, "weekday", "symbol", "magic", "side")
+BY: Final = (*BY_DAY, "symbol", "magic", "side")
 _SIDES: Final = (Side.BUY.value, Side.SELL.value)
 _IN: Final = 0
+#: The tables are brought up to date first where they are so many events behind; where more, the events are folded.
+_CAUGHT_UP_MAX: Final = 20_000
 _FILTERED: Final = "only some symbols or magic numbers are shown, and these have no balance of their own"
 
 
@@ -129,28 +134,114 @@ def _total(currency: str, reports: Sequence[AccountReport]) -> CurrencyTotal:
 def account_report(account: Account, question: Question, *, with_curve: bool = False) -> AccountReport:
     """Return the report of one account.
 
+    It is read from the derived tables where these are up to date and know what is asked for, else folded from the events: the
+    report is the same.
+
     Raises:
         AccountUnknown: The account was not opened.
         BadValue: A moment that cannot be.
     """
-    selection, terms = account.selection(until=question.until, known_at=question.known_at)
-    moments = Moments(account, terms, selection.version)
-    counter = _Counter(question, terms, moments.utc_msc, with_curve=with_curve)
+    found = report_of_tables(account, question, with_curve=with_curve)
+    return report_of_events(account, question, with_curve=with_curve) if found is None else found
+
+
+def report_of_events(account: Account, question: Question, *, with_curve: bool = False) -> AccountReport:
+    """Return the report of one account, folded from its events. Raises as ``account_report``."""
+    selection, terms = account.selection(known_at=question.known_at)
+    counter = Counter(question, terms, Moments(account, terms, selection.version).utc_msc, with_curve=with_curve)
+    counter.watch_equity(_marks(account, question))
     portfolio = Portfolio(terms)
     closed: list[OpenPosition] = []
     for booking in booked(portfolio, account.journal_postings(selection, terms), decode_posting, closed):
-        if closed:
-            for position in closed:
-                counter.add_trade(figures_of(position))
-            closed.clear()
+        counter.add_trades(closed)
         counter.add(booking)
-    for position in closed:
-        counter.add_trade(figures_of(position))
-    for trade in portfolio.unfinished_trades():
-        counter.add_unfinished(trade)
-    return counter.report(
-        _last_event(account, selection.version), end=portfolio.money_units[0], marks=lambda: _marks(account, question)
-    )  # fmt: skip
+    counter.add_trades(closed)
+    for position in portfolio.unfinished_positions():
+        counter.add_unfinished(figures_of(position))
+    last = _last_event(account, selection.version)
+    basis = Basis(last.version, last.head, last.recorded_us) if last else Basis(0, "", 0)
+    return counter.report(basis, portfolio.money_units[0])
+
+
+def report_of_tables(account: Account, question: Question, *, with_curve: bool = False) -> AccountReport | None:
+    """Return the report of one account, read from the derived tables; None where these do not serve.
+
+    Raises:
+        AccountUnknown: The account was not opened.
+    """
+    if question.known_at is not None:
+        return None
+    terms, derived = account.terms, account.derived
+    bounds = _bounds(question, terms)
+    lag = derived.lag()
+    if bounds is None or not lag.version or lag.events > _CAUGHT_UP_MAX or (lag.events and derived.fresh().events):
+        return None
+    is_whole = question.since is None and question.until is None and not question.is_filtered and not with_curve
+
+    def ask(row: FollowerRow) -> AccountReport | None:
+        known = account.ledger.journal.terms(account.name, row.version) or terms
+        read = Moments(account, known, row.version).utc_msc
+        summary, progress = derived.summary(), derived.accumulated(REPORT.name) if is_whole else None
+        if summary is None:
+            return None
+        basis = Basis(row.version, row.hash.hex(), summary.recorded_us)
+        counter = Counter(question, known, read, with_curve=with_curve)
+        counter.watch_equity(_marks(account, question))
+        if isinstance(progress, Progress) and counter.add_whole(derived, progress):
+            return counter.report(basis, summary.balance)
+        _count_rows(counter, derived, bounds)
+        return counter.report(basis, summary.balance)
+
+    try:
+        return derived.read(ask)
+    except (BadValue, JournalBusy):  # they are being made
+        return None
+
+
+def _count_rows(counter: Counter, derived: Derived, bounds: tuple[int | None, int | None]) -> None:
+    """Count the rows of a period."""
+    begin_msc, end_msc = bounds
+    if begin_msc is not None:
+        counter.begin_with(*derived.moved(until_msc=begin_msc))
+    for row in derived.bookings(from_msc=begin_msc, until_msc=end_msc):
+        (_, _, time_msc, deal, version, kind, side, entry, position_id, symbol, magic, commission, fee, swap, profit, amount,
+         credited, is_complete, _, _) = row  # fmt: skip
+        counter.add(
+            Booking(
+                time_msc, NO_DEAL if deal is None else deal, version, kind, side, entry, position_id, symbol, magic, commission,
+                fee, swap, profit, amount, credited, bool(is_complete),
+            )
+        )  # fmt: skip
+    if end_msc is not None:
+        counter.end_with(derived.moved(from_msc=end_msc)[0])
+    for one in derived.trades(from_msc=begin_msc, until_msc=end_msc):
+        figures = TradeFigures(
+            one.closed_msc, one.opened_msc, one.position_id, one.symbol, one.side, one.magic, one.commission, one.fee, one.swap,
+            one.profit, bool(one.is_complete),
+        )  # fmt: skip
+        (counter.add_unfinished if one.is_unfinished else counter.add_trade)(figures)
+
+
+def _bounds(question: Question, terms: AccountTerms) -> tuple[int | None, int | None] | None:
+    """Return the period in broker time, the end exclusive; None where that needs the single deals of a repeated hour."""
+    found: list[int | None] = []
+    for utc_msc in _period_msc(question):
+        if utc_msc is None:
+            found.append(None)
+            continue
+        first = terms.clock.from_utc_msc(utc_msc - 1) + 1
+        if terms.clock.repeated_hours(first - 1, first):
+            return None
+        found.append(first)
+    begin, end = found
+    return begin, end
+
+
+def _period_msc(question: Question) -> tuple[int | None, int | None]:
+    """Return the first millisecond of the period, UTC, and the first behind it."""
+    begin = None if question.since is None else -(-moment_begin_us(question.since) // 1000)
+    end = None if question.until is None else -(-moment_span_us(question.until)[1] // 1000)
+    return begin, end
 
 
 def _last_event(account: Account, version: int) -> Recorded | None:
@@ -164,181 +255,215 @@ def _marks(account: Account, question: Question) -> Iterator[Mark]:
     return account.marks(from_us=begin_us, to_us=min(ends, default=None))
 
 
-@frozen
-class _Flow:
+class Basis(NamedTuple):
+    """What a report rests on: a version, its chain hash and when it was recorded."""
+
+    version: int
+    head: str
+    recorded_us: int
+
+
+class _Flow(NamedTuple):
     """What moves equity and is no result."""
 
-    time_msc: int
     utc_msc: int
+    time_msc: int
     amount: int
 
 
-class _Counter:
-    """Counts bookings and trades of one account, and makes a report of them."""
+class Counter:
+    """Counts bookings and trades of one account, and makes a report of them.
+
+    Args:
+        question: What the report is about.
+        terms: The account terms.
+        read: Turns broker time, and the deal where there is one, into UTC.
+        with_curve: Whether the balance curve is wanted.
+    """
 
     def __init__(self, question: Question, terms: AccountTerms, read: Callable[..., int], *, with_curve: bool) -> None:
         self._question, self._terms, self._read = question, terms, read
-        self._unscale: Unscale = partial(unscaled, scale=terms.opened.money_scale)
-        self._since_msc = -(-moment_begin_us(question.since) // 1000) if question.since else None
+        self._scale = terms.opened.money_scale
+        self._unscale: Unscale = partial(unscaled, scale=self._scale)
+        self._begin_msc, self._end_msc = _period_msc(question)
         self._symbols, self._magics = frozenset(question.symbols), frozenset(question.magics)
         self._calendar = Calendar(terms.clock, question.day, question.by)
-        self._start = self._credit = 0  # before the period
+        self._start = self._credit = self._behind = 0  # before the period, and what moved the balance behind it
         self._money, self._trades = MoneyTally(), TradeTally()
         self._buckets: dict[str | None, tuple[MoneyTally, TradeTally]] = defaultdict(lambda: (MoneyTally(), TradeTally()))
+        self._progress: Progress | None = None  # begins with the period
         self._series = SeriesTally()
-        self._falls: FallTally | None = None  # what follows the balance begins with the period
-        self._days = DayTally(0)
         self._curve: CurveTally | None = None
         self._with_curve = with_curve and not question.is_filtered
-        self._results: ResultsCounter | None = None
-        self._flows: list[_Flow] = []
-        self._first_msc: int | None = None
-        self._last_msc: int | None = None
+        self._marks: Iterator[Mark] = iter(())
+        self._flows: list[_Flow] | None = None
 
     # ---- counting
+
+    def watch_equity(self, marks: Iterator[Mark]) -> None:
+        """Take the samples of equity of the period. What moved equity otherwise is noted only where there are any."""
+        first = next(marks, None)
+        if first is not None and not self._question.is_filtered:
+            self._marks, self._flows = chain((first,), marks), []
+
+    def begin_with(self, balance: int, credit: int) -> None:
+        """Begin with a balance and a credit."""
+        self._start, self._credit = balance, credit
+
+    def end_with(self, behind: int) -> None:
+        """Note what moved the balance behind the period."""
+        self._behind += behind
 
     def add(self, booking: Booking) -> None:
         """Count a booking."""
         utc_msc = self._read(booking.time_msc, booking.deal)
-        if self._since_msc is not None and utc_msc < self._since_msc:
+        if self._begin_msc is not None and utc_msc < self._begin_msc:
             self._start += booking.amount
             self._credit += booking.credited
-            self._shift(booking.amount)  # it is 0 here as a rule: what happened before comes first
             return
-        if self._question.is_filtered:
-            if booking.kind != TRADE or not self._is_shown(booking.symbol, booking.magic):
-                return
-        elif self._falls is None:
-            self._begin()
-        if self._first_msc is None or utc_msc < self._first_msc:
-            self._first_msc = utc_msc
-        if self._last_msc is None or utc_msc > self._last_msc:
-            self._last_msc = utc_msc
+        if self._end_msc is not None and utc_msc >= self._end_msc:
+            self._behind += booking.amount
+            return
+        is_filtered = self._question.is_filtered
+        if is_filtered and (booking.kind != TRADE or not self._is_shown(booking.symbol, booking.magic)):
+            return
+        progress = self._progress
+        if progress is None:
+            balance, credit = (0, 0) if is_filtered else (self._start, self._credit)
+            progress = self._progress = Progress(balance, credit, scale=self._scale)
+            self._curve = CurveTally(self._start) if self._with_curve else None
+        progress.add(booking)
         self._money.add(booking)
         self._buckets[self._bucket_of(booking, utc_msc)][0].add(booking)
-        self._follow(booking, utc_msc)
-
-    def _begin(self) -> None:
-        self._falls, self._days = FallTally(self._start), DayTally(self._start)
-        if self._with_curve:
-            self._curve = CurveTally(self._start)
-
-    def _shift(self, amount: int) -> None:
-        if self._falls is not None:
-            self._falls.shift(amount)
-            self._days.shift(amount)
-
-    def _follow(self, booking: Booking, utc_msc: int) -> None:
-        """Move what follows the balance."""
-        falls = self._falls
-        if falls is None:  # a filter has only what its deals come to
-            falls = self._falls = FallTally(0)
-        if self._question.is_filtered:
-            falls.add(booking.amount, utc_msc)
-            return
-        amount = booking.amount
-        if booking.kind == TRADE:
-            if self._results is None:
-                self._results = ResultsCounter(falls.at + self._credit, scale=self._terms.opened.money_scale)
-            self._results.add(amount, booking.entry or 0, booking.side or 0)
-        if is_result(booking):
-            falls.add(amount, utc_msc)
-            self._days.add(amount, booking.time_msc)
-        else:
-            self._shift(amount)
-            self._credit += booking.credited
-            self._flows.append(_Flow(booking.time_msc, utc_msc, amount + booking.credited))
+        if self._flows is not None and booking.kind not in RESULTS:
+            self._flows.append(_Flow(utc_msc, booking.time_msc, booking.amount + booking.credited))
         if self._curve is not None:
-            self._curve.add(utc_msc, falls.at, falls.peak)
+            self._curve.add(utc_msc, progress.falls.at, progress.falls.peak)
+
+    def add_trades(self, closed: list[OpenPosition]) -> None:
+        """Count positions that went flat, and empty the list."""
+        if closed:
+            for position in closed:
+                self.add_trade(figures_of(position))
+            closed.clear()
 
     def add_trade(self, trade: TradeFigures) -> None:
         """Count a trade that closed."""
-        utc_msc = self._read(trade.closed_msc)
-        magic = trade.magic
-        if not self._is_in(utc_msc) or not self._is_shown(trade.symbol, magic):
-            return
-        bucket = self._buckets[self._name(trade.closed_msc, utc_msc, trade.symbol, magic, trade.side)][1]
         if not trade.is_complete:
-            self._trades.incomplete += 1
-            bucket.incomplete += 1
+            self.add_unfinished(trade)
             return
-        net, duration_ms = trade.net, held_ms(trade, utc_msc, self._read)
-        self._trades.add(net, duration_ms)
-        bucket.add(net, duration_ms)
+        utc_msc = self._read(trade.closed_msc)
+        if not self._is_in(utc_msc) or not self._is_shown(trade.symbol, trade.magic):
+            return
+        net, held_ms = trade.net, self._held_ms(trade)
+        self._trades.add(net, held_ms)
+        self._buckets[self._bucket_of_trade(trade, utc_msc)][1].add(net, held_ms)
         self._series.add(net)
 
-    def add_unfinished(self, trade: Trade) -> None:
-        """Count what ended without a result."""
+    def add_unfinished(self, trade: TradeFigures) -> None:
+        """Count what closed, or ended, without a result that is known."""
         utc_msc = self._read(trade.closed_msc)
         if self._is_in(utc_msc) and self._is_shown(trade.symbol, trade.magic):
             self._trades.incomplete += 1
-            name = self._name(trade.closed_msc, utc_msc, trade.symbol, trade.magic, trade.side.code)
-            self._buckets[name][1].incomplete += 1
+            self._buckets[self._bucket_of_trade(trade, utc_msc)][1].incomplete += 1
+
+    def add_whole(self, derived: Derived, progress: Progress) -> bool:
+        """Count a whole history by the sums of the tables; return whether these know what is asked for."""
+        by = self._question.by
+        if (by in BY_DAY and self._question.day != SERVER_DAY) or self._flows is not None:
+            return False
+        keys: SumBy = "day" if by in BY_DAY else by  # type: ignore[assignment]
+        for one in derived.booking_sums(keys):
+            self._money.add_sums(one)
+            self._buckets[self._name_of(one.key)][0].add_sums(one)
+        for two in derived.trade_sums(keys):
+            self._trades.add_sums(two)
+            self._buckets[self._name_of(two.key)][1].add_sums(two)
+        self._progress, self._series = progress, progress.series
+        return True
+
+    def _name_of(self, key: int | str | None) -> str | None:
+        """Return the name of the bucket that a key of the sums belongs to."""
+        by = self._question.by
+        if by in BY_DAY and isinstance(key, int):
+            return self._calendar.name_of(key)
+        if by == "side" and isinstance(key, int):
+            return _SIDES[key]
+        return str(unsigned_magic(key)) if by == "magic" and isinstance(key, int) else None if key is None else str(key)
+
+    def _held_ms(self, trade: TradeFigures) -> int | None:
+        """Return how long a trade was held; None where its opening is not recorded."""
+        clock = self._terms.clock
+        if trade.opened_msc is None:
+            return None
+        return max(0, clock.to_utc_msc(trade.closed_msc) - clock.to_utc_msc(trade.opened_msc))
 
     def _is_in(self, utc_msc: int) -> bool:
-        return self._since_msc is None or utc_msc >= self._since_msc
+        begin, end = self._begin_msc, self._end_msc
+        return (begin is None or utc_msc >= begin) and (end is None or utc_msc < end)
 
     def _is_shown(self, symbol: str | None, magic: int | None) -> bool:
         return (not self._symbols or symbol in self._symbols) and (not self._magics or unsigned_magic(magic) in self._magics)
 
     def _bucket_of(self, booking: Booking, utc_msc: int) -> str | None:
-        side = booking.side
-        if side is not None and booking.entry != _IN:
-            side = 1 - side  # what closes a position belongs to its side
-        return self._name(booking.time_msc, utc_msc, booking.symbol, booking.magic, side)
+        by = self._question.by
+        if by in BY_DAY:
+            return self._calendar.bucket(booking.time_msc, utc_msc)
+        if by == "side":  # what closes a position belongs to its side
+            side = booking.side
+            return None if side is None else _SIDES[side if booking.entry == _IN else 1 - side]
+        return self._name_of(booking.symbol if by == "symbol" else booking.magic)
 
-    def _name(self, time_msc: int, utc_msc: int, symbol: str | None, magic: int | None, side: int | None) -> str | None:
-        match self._question.by:
-            case "symbol":
-                return symbol
-            case "magic":
-                return str(unsigned_magic(magic)) if magic is not None else None
-            case "side":
-                return _SIDES[side] if side in (0, 1) else None
-            case _:
-                return self._calendar.bucket(time_msc, utc_msc)
+    def _bucket_of_trade(self, trade: TradeFigures, utc_msc: int) -> str | None:
+        by = self._question.by
+        if by in BY_DAY:
+            return self._calendar.bucket(trade.closed_msc, utc_msc)
+        keys: dict[str, int | str | None] = {"side": trade.side, "symbol": trade.symbol, "magic": trade.magic}
+        return self._name_of(keys[by])
 
     # ---- what it comes to
 
-    def report(self, last: Recorded | None, *, end: int, marks: Callable[[], Iterable[Mark]]) -> AccountReport:
+    def report(self, basis: Basis, balance: int) -> AccountReport:
         """Return the report.
 
         Args:
-            last: The last event that it rests on.
-            end: The balance of the portfolio at the end.
-            marks: Returns the samples of equity of the period.
+            basis: What it rests on.
+            balance: That of the account at the end of all, in scaled integers.
         """
         unscale, is_filtered = self._unscale, self._question.is_filtered
-        falls = self._falls or FallTally(self._start)
-        relative = None if is_filtered else falls.relative(unscale)
-        equity = None if is_filtered else self._equity(marks())
+        progress = self._progress or Progress(self._start, self._credit, scale=self._scale)
+        absolute = progress.falls.absolute(unscale, self._read)
+        if absolute is not None and is_filtered:  # some deals have no balance that it could be a share of
+            absolute = evolve(absolute, percent=None)
+        relative = None if is_filtered else progress.falls.relative(unscale, self._read)
+        equity, results = self._equity(), None if is_filtered else progress.results()
         return AccountReport(
             question=self._question,
             terms=self._terms,
-            version=last.version if last else 0,
-            head=last.head if last else "",
-            recorded_us=last.recorded_us if last else 0,
-            first_utc_msc=self._first_msc,
-            last_utc_msc=self._last_msc,
-            money=self._money.money(unscale, start=self._start, end=end, is_filtered=is_filtered),
+            version=basis.version,
+            head=basis.head,
+            recorded_us=basis.recorded_us,
+            first_utc_msc=None if progress.first is None else self._read(*progress.first),
+            last_utc_msc=None if progress.last is None else self._read(*progress.last),
+            money=self._money.money(unscale, start=self._start, end=balance - self._behind, is_filtered=is_filtered),
             trades=self._trades.trades(unscale),
             series=self._series.series(unscale),
             buckets=tuple(self._all_buckets()),
-            drawdown=Drawdown(absolute=_plain_fall(falls, unscale, is_filtered=is_filtered), relative=relative),
+            drawdown=Drawdown(absolute=absolute, relative=relative),
             equity=equity,
-            ratios=None if is_filtered else self._days.ratios(relative.percent if relative else None),
-            results=self._results.results() if self._results is not None else None,
-            unavailable=tuple(self._unavailable(has_equity=equity is not None)),
+            ratios=None if is_filtered else progress.days.ratios(relative.percent if relative else None),
+            results=results,
+            unavailable=tuple(self._unavailable(has_equity=equity is not None, has_results=results is not None)),
             curve=self._curve.curve(unscale) if self._curve is not None else None,
-        )  # fmt: skip
+        )
 
-    def _unavailable(self, *, has_equity: bool) -> Iterator[tuple[str, str]]:
+    def _unavailable(self, *, has_equity: bool, has_results: bool) -> Iterator[tuple[str, str]]:
         if self._question.is_filtered:
             yield from ((name, _FILTERED) for name in ("equity", "ratios", "results"))
             return
         if not has_equity:
             yield "equity", "no sample of equity is stored for the period"
-        if self._results is None:
+        if not has_results:
             yield "results", "no trade deal is in the period"
 
     def _all_buckets(self) -> Iterator[Bucket]:
@@ -358,42 +483,40 @@ class _Counter:
                 end_utc_msc=end_msc,
             )
 
-    def _equity(self, marks: Iterable[Mark]) -> EquityDrawdown | None:
+    def _equity(self) -> EquityDrawdown | None:
         """Return the drawdown on equity, flows left out as on the balance."""
-        scale, falls, samples, first_us_, last_us = self._terms.opened.money_scale, None, 0, 0, 0
-        flows, ahead = sorted(self._flows, key=lambda one: one.utc_msc), 0
-        for mark in marks:
+        falls, samples, first_us, last_us = None, 0, 0, 0
+        flows = deque(sorted(self._flows or ()))
+        for mark in self._marks:
             if mark.equity is None:
                 continue
-            at = scaled(mark.equity, scale, "equity")
+            at, moved = scaled(mark.equity, self._scale, "equity"), 0
+            while flows and _contains(mark, flows[0]):
+                moved += flows.popleft().amount
             if falls is None:
-                falls, first_us_ = FallTally(at), mark.at_us
-                while ahead < len(flows) and _contains(mark, flows[ahead]):
-                    ahead += 1
-            while ahead < len(flows) and _contains(mark, flows[ahead]):
-                falls.shift(flows[ahead].amount)
-                ahead += 1
-            falls.move_to(at, mark.at_us // 1000)
+                falls, first_us = FallTally(at), mark.at_us
+            else:
+                falls.shift(moved)
+            falls.move_to(at, (mark.at_us // 1000, 0))
             samples, last_us = samples + 1, mark.at_us
         if falls is None:
             return None
         return EquityDrawdown(
-            absolute=falls.absolute(self._unscale),
-            relative=falls.relative(self._unscale),
+            absolute=falls.absolute(self._unscale, _as_it_is),
+            relative=falls.relative(self._unscale, _as_it_is),
             samples=samples,
-            first_us=first_us_,
+            first_us=first_us,
             last_us=last_us,
         )
+
+
+def _as_it_is(utc_msc: int, _: int) -> int:
+    return utc_msc
 
 
 def _contains(mark: Mark, flow: _Flow) -> bool:
     """Return whether a sample was made when a flow was booked already, by the broker's clock where it has one."""
     return flow.time_msc <= mark.server_msc if mark.server_msc is not None else flow.utc_msc * 1000 <= mark.at_us
-
-
-def _plain_fall(falls: FallTally, unscale: Unscale, *, is_filtered: bool) -> Fall | None:
-    found = falls.absolute(unscale)
-    return evolve(found, percent=None) if found is not None and is_filtered else found
 
 
 def _bucket_order(by: str, name: str | None) -> tuple[int, int, str]:

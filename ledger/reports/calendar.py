@@ -26,6 +26,8 @@ BY_TIME: Final[dict[str, Callable[[date], str]]] = {
     "week": lambda day: f"{day.isocalendar().year:04d}-W{day.isocalendar().week:02d}",
     "month": lambda day: f"{day.year:04d}-{day.month:02d}",
 }
+#: What needs the day of a deal.
+BY_DAY: Final = (*BY_TIME, "weekday")
 
 
 def day_rule(day: str) -> ClockRule | None:
@@ -71,7 +73,10 @@ class Calendar:
 
     def bucket(self, time_msc: int, utc_msc: int) -> str:
         """Return the name of the bucket of a broker time and the UTC moment that it is."""
-        day = self.day_of(time_msc, utc_msc)
+        return self.name_of(self.day_of(time_msc, utc_msc))
+
+    def name_of(self, day: int) -> str:
+        """Return the name of the bucket of a day, counted from 1970-01-01."""
         name = self._names.get(day)
         if name is None:
             name = self._names[day] = self._name(date.fromordinal(EPOCH_DAY + day))

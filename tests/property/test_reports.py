@@ -13,13 +13,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from attrs import evolve
+from attrs import evolve, fields_dict
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger import Account, CashMoved, Event, FillRecorded, Ledger
 from ledger.clock import ClockRule
-from ledger.reports import AccountReport, add_money, add_trades, join_money
+from ledger.reports import BY, AccountReport, add_money, add_trades, join_money, make_question
+from ledger.reports.build import report_of_events, report_of_tables
 from tests.property.test_fold import recorded
 from tests.support.strategies import revised_histories
 from tools.testkit.facts import ACCOUNT, START_MSC, START_US, Clock, opened
@@ -229,8 +230,9 @@ def test_drawdowns_are_those_of_a_search_over_all_pairs(data, deposit):
             moved += row.amount
         points.append((earned, moved))
         peak = max(one for one, _ in points) + moved
-        falls.append((peak - earned - moved, peak))
-    deepest = max(fall for fall, _ in falls)
+        if row.kind in ("trade", "other"):  # a withdrawal is no fall, and makes none deeper
+            falls.append((peak - earned - moved, peak))
+    deepest = max((fall for fall, _ in falls), default=0)
     assert (cents(found.absolute.amount) if found.absolute else 0) == deepest
     worst = max((Fraction(100 * fall, peak) for fall, peak in falls if peak > 0 and fall > 0), default=None)
     assert (found.relative is None) == (worst is None)
@@ -323,3 +325,31 @@ def test_a_filter_shows_what_the_deals_of_it_come_to(data):
         curve = [0, *deals["amount"].cumsum()]
         deepest = max(max(curve[: at + 1]) - one for at, one in enumerate(curve))
         assert (cents(report.drawdown.absolute.amount) if report.drawdown.absolute else 0) == deepest
+
+
+# ------------------------------------------------------------------------------------------------------------ two sources
+
+
+@given(st.data(), st.sampled_from(CLOCKS), st.sampled_from(DAYS), st.sampled_from(BY))
+def test_a_report_of_the_tables_is_the_one_of_the_events(data, clock, day, by):
+    story = data.draw(desks(clock, days=40))
+    account = desk(story, clock)
+    account.derived.catch_up()
+    moments = st.none() | st.sampled_from([*story.deals["utc"]]).map(_at)
+    since, until = sorted((data.draw(moments), data.draw(moments)), key=lambda one: one or datetime.max.replace(tzinfo=UTC))
+    asked: dict[str, Any] = data.draw(st.sampled_from([{}, {}, {"symbols": ["EURUSD"]}, {"magics": [7]}]))
+    question = make_question(by=by, day=day, since=since, until=until if until != since else None, **asked)
+    with_curve = data.draw(st.booleans())
+    of_tables = report_of_tables(account, question, with_curve=with_curve)
+    of_events = report_of_events(account, question, with_curve=with_curve)
+    for name in fields_dict(AccountReport):
+        assert (name, getattr(of_tables, name)) == (name, getattr(of_events, name))
+
+
+@given(revised_histories(), st.sampled_from(BY))
+def test_whatever_is_recorded_a_report_of_the_tables_is_the_one_of_the_events(drawn, by):
+    history, events = drawn
+    account = recorded(events, history.mode)
+    question = make_question(by=by)
+    account.derived.catch_up()
+    assert report_of_tables(account, question) == report_of_events(account, question)
