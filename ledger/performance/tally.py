@@ -89,10 +89,9 @@ class MoneyTally:
     def add(self, booking: Booking) -> None:
         """Count one booking."""
         kind = booking.kind
-        if not booking.is_complete:
-            self.incomplete += 1
         if kind == TRADE:
             self.deals += 1
+            self.incomplete += not booking.is_complete
             self.profit += booking.profit
             self.commission += booking.commission
             self.swap += booking.swap
@@ -106,9 +105,9 @@ class MoneyTally:
 
     def add_sums(self, one: BookingSum) -> None:
         """Count bookings of one kind that are summed already."""
-        self.incomplete += one.incomplete
         if one.kind == TRADE:
             self.deals += one.bookings
+            self.incomplete += one.incomplete
             self.profit += one.profit
             self.commission += one.commission
             self.swap += one.swap
