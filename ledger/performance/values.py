@@ -40,9 +40,9 @@ class Money:
     """What moved in a period, by deal time. The first four are sums over trade deals.
 
     ``flows`` are deposits, withdrawals and bonuses; ``other`` are other money deals that move the balance; ``adjusted`` is what
-    a person set, and a balance that the broker stated where the history before it is not known. ``incomplete`` counts
-    trade deals whose money is not known in full; it counts as 0 there. With a filter only the sums over trade deals are known: the others
-    are None. ``start`` and ``end`` are balances; None also where a bucket is no period.
+    a person set, and a balance that the broker stated where the history before it is not known. ``incomplete`` counts trade
+    deals whose money is not known in full; it counts as 0 there. With a filter only the sums over trade deals are known: the
+    others are None. ``start`` and ``end`` are balances; None also where a bucket is no period.
     """
 
     profit: Decimal
