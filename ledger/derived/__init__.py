@@ -173,13 +173,17 @@ class Derived:
         """Return what the bookings of a period moved of balance and credit. Arguments: broker server time, end exclusive."""
         return self._store.moved(self._account.name, from_msc=from_msc, until_msc=until_msc)
 
-    def booking_sums(self, by: SumBy) -> list[BookingSum]:
-        """Return the sums over all bookings, by key and kind."""
-        return self._store.booking_sums(self._account.name, by)
+    def sums(self, by: SumBy) -> tuple[list[BookingSum], list[TradeSum]]:
+        """Return the sums over all bookings, by key and kind, and over all trades, by key.
 
-    def trade_sums(self, by: SumBy) -> list[TradeSum]:
-        """Return the sums over all trades, by key."""
-        return self._store.trade_sums(self._account.name, by)
+        The database sums both at once, where there is a second processor.
+        """
+        from concurrent.futures import ThreadPoolExecutor
+
+        name = self._account.name
+        with ThreadPoolExecutor(1, thread_name_prefix="ledger-sums") as beside:
+            trades = beside.submit(self._store.trade_sums, name, by)
+            return self._store.booking_sums(name, by), trades.result()
 
     def curve(self, from_utc_msc: int, until_utc_msc: int, columns: int) -> Curve:
         """Return the balance over a period, in at most so many buckets, each with its exact extremes (see ``read_curve``).

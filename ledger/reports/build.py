@@ -373,10 +373,11 @@ class Counter:
         if (by in BY_DAY and self._question.day != SERVER_DAY) or self._flows is not None:
             return False
         keys: SumBy = "day" if by in BY_DAY else by  # type: ignore[assignment]
-        for one in derived.booking_sums(keys):
+        bookings, trades = derived.sums(keys)
+        for one in bookings:
             self._money.add_sums(one)
             self._buckets[self._name_of(one.key)][0].add_sums(one)
-        for two in derived.trade_sums(keys):
+        for two in trades:
             self._trades.add_sums(two)
             self._buckets[self._name_of(two.key)][1].add_sums(two)
         self._progress, self._series = progress, progress.series

@@ -62,9 +62,15 @@ _DAY: Final = "%s / 86400000"
 _SIDE: Final = "CASE WHEN side IS NULL THEN NULL WHEN entry = 0 THEN side ELSE 1 - side END"
 _BOOKING_KEYS: Final[dict[str, str]] = {"day": _DAY % "time_msc", "symbol": "symbol", "magic": "magic", "side": _SIDE}
 _TRADE_KEYS: Final[dict[str, str]] = {"day": _DAY % "closed_msc", "symbol": "symbol", "magic": "magic", "side": "side"}
-_BOOKING_SUMS: Final = (
-    "SELECT %s AS key, kind, count(*), sum(commission), sum(fee), sum(swap), sum(profit), sum(amount), sum(1 - is_complete) "
-    "FROM bookings WHERE account_id = ? GROUP BY 1, 2"
+# SQLite groups by sorting. Trade deals are nearly all, so they are not sorted by their kind as well; and a limit keeps what is
+# computed of a row from being computed again for every sum.
+_DEAL_SUMS: Final = (
+    "SELECT %s, 'trade', count(*), sum(commission), sum(fee), sum(swap), sum(profit), sum(amount), sum(1 - is_complete) "
+    "FROM bookings WHERE account_id = ? AND kind = 'trade' GROUP BY 1"
+)
+_CASH_SUMS: Final = (
+    "SELECT %s, kind, count(*), sum(commission), sum(fee), sum(swap), sum(profit), sum(amount), sum(1 - is_complete) "
+    "FROM bookings WHERE account_id = ? AND kind <> 'trade' GROUP BY 1, kind"
 )
 _TRADE_SUMS: Final = (
     "SELECT key, count(net), sum(CASE WHEN net > 0 THEN 1 ELSE 0 END), sum(CASE WHEN net < 0 THEN 1 ELSE 0 END), "
@@ -73,7 +79,7 @@ _TRADE_SUMS: Final = (
     "CASE WHEN is_unfinished = 0 AND is_complete = 1 THEN profit + swap + commission + fee END AS net, "
     "CASE WHEN is_unfinished = 0 AND is_complete = 1 AND opened_utc_msc IS NOT NULL THEN "
     "CASE WHEN closed_utc_msc > opened_utc_msc THEN closed_utc_msc - opened_utc_msc ELSE 0 END END AS held "
-    "FROM closed_trades WHERE account_id = ?) AS trades GROUP BY key"
+    f"FROM closed_trades WHERE account_id = ? LIMIT {INT64_MAX}) AS trades GROUP BY key"
 )
 _MOVED: Final = "SELECT sum(amount), sum(credited) FROM bookings WHERE account_id = ? AND time_msc >= ? AND time_msc < ?"
 
@@ -252,7 +258,8 @@ class SqlDerived:
         return int(amount or 0), int(credited or 0)
 
     def booking_sums(self, account: AccountId, by: SumBy) -> list[BookingSum]:
-        found = self._journal.select(_BOOKING_SUMS % _BOOKING_KEYS[by], account_key(account))
+        texts = (_DEAL_SUMS % _BOOKING_KEYS[by], _CASH_SUMS % _BOOKING_KEYS[by])
+        found = [row for text in texts for row in self._journal.select(text, account_key(account))]
         return [BookingSum(_key(key), kind, *map(int, sums)) for key, kind, *sums in found]
 
     def trade_sums(self, account: AccountId, by: SumBy) -> list[TradeSum]:
