@@ -92,6 +92,17 @@ BEGIN
             EXECUTE format('GRANT SELECT ON %I TO ledger_reader', kept);
         END IF;
     END LOOP;
+    -- Views for people and tools that speak SQL. They read with the rights of the group that owns them.
+    FOREACH kept IN ARRAY ARRAY[
+        'v_accounts', 'v_events', 'v_deals', 'v_cash', 'v_breaks', 'v_incidents', 'v_sync_health', 'v_marks', 'v_equity_day',
+        'v_positions', 'v_balances', 'v_trades', 'v_balance_curve'
+    ] LOOP
+        IF to_regclass('public.' || kept) IS NOT NULL THEN
+            EXECUTE format('ALTER VIEW %I OWNER TO ledger_owner', kept);
+            EXECUTE format('REVOKE ALL ON %I FROM PUBLIC, ledger_writer, ledger_reader', kept);
+            EXECUTE format('GRANT SELECT ON %I TO ledger_writer, ledger_reader', kept);
+        END IF;
+    END LOOP;
     -- What it is, where it came from, and which schema it has.
     FOREACH kept IN ARRAY ARRAY['identity', 'parents', 'alembic_version'] LOOP
         EXECUTE format('REVOKE ALL ON %I FROM PUBLIC, ledger_writer, ledger_reader', kept);

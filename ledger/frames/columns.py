@@ -7,9 +7,12 @@ from enum import Enum
 from typing import Any, Final
 
 from ledger.terms import AccountTerms
-from ledger.values import PRICE_SCALE, VOLUME_SCALE, unscaled
+from ledger.values import MONEY_SCALE, PRICE_SCALE, VOLUME_SCALE, unscaled
 
-_PRECISION: Final = 38
+#: The digits of a 64-bit integer. A decimal has no more than it needs: a sum of two columns has one digit more, and there are
+#: at most 38.
+_DIGITS: Final = 19
+_DIGITS_MAX: Final = 38
 
 
 class Kind(Enum):
@@ -40,11 +43,13 @@ class Columns:
     def __init__(self, columns: Sequence[tuple[str, Kind]], terms: Sequence[AccountTerms]) -> None:
         self._columns = columns
         symbols = [scales for one in terms for scales in map(one.scales, one.symbols)]
-        self.scales = {
-            Kind.MONEY: max((one.opened.money_scale for one in terms), default=0),
-            Kind.PRICE: max([PRICE_SCALE, *(price for price, _ in symbols)]),
-            Kind.VOLUME: max([VOLUME_SCALE, *(volume for _, volume in symbols)]),
+        scales = {
+            Kind.MONEY: [one.opened.money_scale for one in terms] or [MONEY_SCALE],
+            Kind.PRICE: [PRICE_SCALE, *(price for price, _ in symbols)],
+            Kind.VOLUME: [VOLUME_SCALE, *(volume for _, volume in symbols)],
         }
+        self.scales = {kind: max(found) for kind, found in scales.items()}
+        self._digits = {kind: min(_DIGITS_MAX, _DIGITS + max(found) - min(found)) for kind, found in scales.items()}
 
     def factor(self, kind: Kind, scale: int) -> int:
         """Return what brings integers of a scale to that of the columns of a kind."""
@@ -73,7 +78,7 @@ class Columns:
         import pyarrow as pa
 
         if kind in self.scales:
-            return pa.decimal128(_PRECISION, self.scales[kind])
+            return pa.decimal128(self._digits[kind], self.scales[kind])
         return {
             Kind.TEXT: pa.string(),
             Kind.INTEGER: pa.int64(),
@@ -92,7 +97,7 @@ class Columns:
             if isinstance(values, str):
                 arrays.append(pa.repeat(pa.scalar(values, pa.string()), size))
             elif kind in self.scales:
-                arrays.append(_decimals(values, self.scales[kind]))
+                arrays.append(_decimals(values, schema.field(name).type))
             elif kind is Kind.TIME:
                 arrays.append(pa.array(values, pa.int64()).cast(schema.field(name).type))
             else:
@@ -100,12 +105,12 @@ class Columns:
         return pa.record_batch(arrays, schema=schema)
 
 
-def _decimals(units: Sequence[Any], scale: int) -> Any:
-    """Return scaled integers as decimals: 128 bits each, of which only the type says where the point is."""
+def _decimals(units: Sequence[Any], kind: Any) -> Any:
+    """Return scaled integers as decimals of a type: 128 bits each, of which only the type says where the point is."""
     import pyarrow as pa
 
     try:
-        whole = pa.array(units, pa.int64()).cast(pa.decimal128(_PRECISION, 0))
+        whole = pa.array(units, pa.int64()).cast(pa.decimal128(kind.precision, 0))
     except (OverflowError, pa.ArrowInvalid):  # an integer of more than 64 bits, of a scale that another account has made finer
-        return pa.array([None if one is None else unscaled(one, scale) for one in units], pa.decimal128(_PRECISION, scale))
-    return pa.Array.from_buffers(pa.decimal128(_PRECISION, scale), len(whole), whole.buffers(), whole.null_count)
+        return pa.array([None if one is None else unscaled(one, kind.scale) for one in units], kind)
+    return pa.Array.from_buffers(kind, len(whole), whole.buffers(), whole.null_count)

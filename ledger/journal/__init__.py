@@ -63,7 +63,8 @@ class Appended:
 class Difference:
     """Something of a journal's schema that is not as the migrations make it.
 
-    ``kind`` is table, column, constraint, index, trigger, function, rule or policy; ``what`` is missing, or how it differs.
+    ``kind`` is table, column, constraint, index, trigger, function, rule, policy or view; ``what`` is missing, or how it
+    differs.
     """
 
     kind: str
@@ -72,8 +73,8 @@ class Difference:
 
     @property
     def is_protecting(self) -> bool:
-        """Whether it protects what is recorded; without an index, reading is only slow."""
-        return self.kind != "index"
+        """Whether it protects what is recorded, which no index and no view does."""
+        return self.kind not in ("index", "view")
 
 
 @frozen(kw_only=True)

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from ledger import BadValue, FillRecorded, JournalUnavailable, Ledger, SymbolSpecified
@@ -56,7 +57,7 @@ def test_polars_has_the_same_types(ledger):
     frame = ledger.trades_frame(library="polars")
     assert isinstance(frame, pl.DataFrame)
     assert frame["position_id"].dtype == pl.Int64
-    assert frame["profit"].dtype == pl.Decimal(38, 6)
+    assert frame["profit"].dtype == pl.Decimal(19, 6)
     assert frame["closed_at"].dtype == pl.Datetime("us", "UTC")
 
 
@@ -76,6 +77,17 @@ def test_symbols_of_other_scales_share_a_column_exactly(ledger):
     ]
     deals = ledger.deals_frame(library="pyarrow").to_pylist()
     assert [row["price"] for row in deals] == [Decimal("1.07"), Decimal("1.07"), Decimal("0.000000012345")]
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_columns_of_money_add_up_in_every_library(ledger, library):
+    traded(ledger)
+    frame = ledger.trades_frame(library=library)
+    if library == "pyarrow":
+        net = pc.add(pc.add(frame["profit"], frame["commission"]), pc.add(frame["swap"], frame["fee"])).to_pylist()
+    else:
+        net = list(frame["profit"] + frame["commission"] + frame["swap"] + frame["fee"])
+    assert net == [Decimal("1.11")]
 
 
 def test_accounts_follow_one_another_with_their_currency(ledger):

@@ -76,6 +76,21 @@ Index(
     postgresql_where=text(_REVISED),
 )
 
+#: What an operator wants to see, few among the deals: by kind, and by what it is about.
+_NOTABLE: Final = (
+    "kind IN ('BreakOpened', 'BreakClosed', 'SyncDegraded', 'SyncRestored', 'PositionRecovered', 'GhostClosed', "
+    "'DriftCorrected', 'PositionReticketed', 'Adjusted', 'DealRevised')"
+)
+Index(
+    "ix_events_notable",
+    events.c.account_id,
+    events.c.kind,
+    events.c.caused_by,
+    events.c.version,
+    sqlite_where=text(_NOTABLE),
+    postgresql_where=text(_NOTABLE),
+)
+
 #: The events about orders alone, few beside the deals, by when they came. With the placement, as above.
 Index(
     "ix_events_orders",

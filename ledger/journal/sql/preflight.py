@@ -93,7 +93,8 @@ SELECT type, CASE type WHEN 'trigger' THEN tbl_name || '.' || name ELSE name END
 FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'alembic_version'
 """
 
-#: In the schema that the journal is in. Of constraints without those for NOT NULL, which only newer versions of Postgres list.
+#: In the schema that the journal is in. Of constraints without those for NOT NULL, which only newer versions of Postgres list;
+#: of views the columns, as every version of Postgres writes their questions in its own way.
 _POSTGRES: Final = """
 WITH ours AS (
     SELECT oid, relname::text, relkind, relpersistence, relrowsecurity FROM pg_class
@@ -122,6 +123,10 @@ SELECT DISTINCT 'function', proname, prosrc FROM pg_proc
         AND pronamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('events'))
 UNION ALL
 SELECT 'rule', relname || '.' || rulename, pg_get_ruledef(pg_rewrite.oid) FROM ours JOIN pg_rewrite ON ev_class = ours.oid
+UNION ALL
+SELECT 'view', relname::text, string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum)
+    FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid WHERE relkind = 'v' AND attnum > 0
+        AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('events')) GROUP BY relname
 UNION ALL
 SELECT 'policy', relname || '.' || polname, 'policy' FROM ours JOIN pg_policy ON polrelid = ours.oid
 """

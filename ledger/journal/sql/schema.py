@@ -34,7 +34,7 @@ from ledger.terms import TERMS_KINDS
 from ledger.values import AccountId
 
 #: The migration that this program was written for.
-REVISION: Final = "0009"
+REVISION: Final = "0010"
 
 
 @lru_cache(maxsize=4096)
