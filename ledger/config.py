@@ -47,6 +47,10 @@ class _Seal(msgspec.Struct, forbid_unknown_fields=True):
     key: str | None = None
 
 
+class _Derived(msgspec.Struct, forbid_unknown_fields=True):
+    follow: bool = True
+
+
 class _Marks(msgspec.Struct, forbid_unknown_fields=True):
     keep_days: Annotated[int, msgspec.Meta(ge=KEEP_DAYS_MIN, le=KEEP_DAYS_MAX)] = KEEP_DAYS
 
@@ -61,6 +65,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     policy: dict[str, Any] = {}
     seal: _Seal = msgspec.field(default_factory=_Seal)
     marks: _Marks = msgspec.field(default_factory=_Marks)
+    derived: _Derived = msgspec.field(default_factory=_Derived)
 
 
 _GATEWAY_PATHS: Final = ("server_key", "client_key")
@@ -80,6 +85,7 @@ class Configuration:
         policy: What to do about disagreements.
         seal_key: The secret key to seal with.
         keep_marks_days: So many days marks are there.
+        follow_derived: Whether a daemon keeps the derived tables up.
     """
 
     path: Path | None = None
@@ -91,6 +97,7 @@ class Configuration:
     policy: ReconcilePolicy = DEFAULT
     seal_key: str | None = None
     keep_marks_days: int = KEEP_DAYS
+    follow_derived: bool = True
 
     def __str__(self) -> str:
         return str(self.path) if self.path is not None else f"no {NAME}"
@@ -164,6 +171,7 @@ def read(path: Path) -> Configuration:
         interval_sec=checked.sync.interval_sec,
         policy=policy,
         keep_marks_days=checked.marks.keep_days,
+        follow_derived=checked.derived.follow,
         seal_key=None if checked.seal.key is None else str(path.parent / checked.seal.key),
     )
 
@@ -199,6 +207,7 @@ def _unknown(raw: Mapping[str, Any]) -> Iterator[tuple[str, str, tuple[str, ...]
         ("sync", raw.get("sync"), _Sync.__struct_fields__),
         ("seal", raw.get("seal"), _Seal.__struct_fields__),
         ("marks", raw.get("marks"), _Marks.__struct_fields__),
+        ("derived", raw.get("derived"), _Derived.__struct_fields__),
         ("policy", raw.get("policy"), tuple(one.name for one in fields(ReconcilePolicy))),
     ]
     gateways = raw.get("gateways")

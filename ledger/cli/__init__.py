@@ -59,6 +59,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "sandbox": ("ledger.cli.sandbox", "Run a simulated MT5 terminal to develop and test against."),
     "gateway": ("ledger.cli.gateway", "Answer for a MetaTrader 5 terminal, beside it."),
     "keys": ("ledger.cli.keys", "Make and authorise keys for gateways, and for seals."),
+    "derive": ("ledger.cli.derive", "Bring the tables that answers are read from up to date."),
     "export": ("ledger.cli.backup", "Write events to Parquet, CSV or JSON lines."),
     "backup": ("ledger.cli.backup", "Copy the journal to a file, while it is in use."),
     "restore": ("ledger.cli.backup", "Restore a journal from a backup."),

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from threading import Event
-from typing import Any, Final
+from threading import Event, Thread
+from typing import Any, Final, Self
 
 import attrs
 import click
@@ -32,7 +32,7 @@ from ledger.cli.gateways import (
     terminal_option,
 )
 from ledger.cli.health import HealthFile
-from ledger.cli.options import account_option, configuration_note, journal_option, json_option, open_ledger
+from ledger.cli.options import account_option, configuration, configuration_note, journal_option, json_option, open_ledger
 from ledger.cli.output import one_or_list, print_json, print_line, print_table, warn
 from ledger.cli.streams import OutputClosed, complain, library_log
 from ledger.clock import ClockRule, utc_text_us
@@ -47,6 +47,7 @@ from ledger.values import AccountId
 
 _EXITS: Final = {SyncStatus.SUCCESS: 0, SyncStatus.PARTIAL: 1, SyncStatus.DEGRADED: 3, SyncStatus.FAILED: 3}
 _UNAVAILABLE: Final = 3
+_DERIVE_AGAIN_SEC: Final = 30.0
 _STOPPING: Final = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last is Windows': Ctrl-Break, or the window is closed
 
 
@@ -97,6 +98,8 @@ def sync(
       interval_sec = 15
       [marks]
       keep_days = 30                          what the account was worth, sync by sync
+      [derived]
+      follow = false                          no tables for reports beside --watch
       [policy]
       magics = [20260101]                     and any other setting of the policy
 
@@ -115,7 +118,7 @@ def sync(
         if how == "watch":
             if dry_run:
                 raise BadValue("--watch appends and --dry-run does not: choose one")
-            return _watch(lambda: _jobs(ledger, account, gateway, server_tz, interval), file)
+            return _watch(ledger, lambda: _jobs(ledger, account, gateway, server_tz, interval), file)
         note_configuration()
         targets = _targets(account, gateway)
         opened = _opened(ledger, targets, _settings(server_tz, interval), stack)
@@ -298,7 +301,38 @@ def _jobs(
     ]
 
 
-def _watch(read_jobs: Callable[[], list[Job]], file: HealthFile | None) -> int:
+class _Beside:
+    """The thread that keeps the derived tables up beside the syncs. Whatever goes wrong in it is logged and ends no sync."""
+
+    def __init__(self, ledger: Ledger, log: _Log) -> None:
+        self._ledger = ledger
+        self._log = log
+        self._stopping = Event()
+        self._thread: Thread | None = None
+
+    def __enter__(self) -> Self:
+        if configuration().follow_derived:
+            self._thread = Thread(target=self._run, name="ledger-derive", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        from ledger.derived import keep_up
+
+        while not self._stopping.is_set():
+            try:
+                keep_up(self._ledger, self._stopping)
+            except Exception as error:  # noqa: BLE001  # whatever it is, the syncs go on
+                self._log("error", "derived tables", reason=f"{type(error).__name__}: {error}", restart_sec=_DERIVE_AGAIN_SEC)
+                self._stopping.wait(_DERIVE_AGAIN_SEC)
+
+
+def _watch(ledger: Ledger, read_jobs: Callable[[], list[Job]], file: HealthFile | None) -> int:
     """Sync until a signal comes; whatever is under way is finished first. SIGHUP has the settings read anew."""
     stopping, hangups = Event(), Event()
     for name in _STOPPING:
@@ -328,7 +362,9 @@ def _watch(read_jobs: Callable[[], list[Job]], file: HealthFile | None) -> int:
     while True:
         daemon = Daemon(fresh, log=log, notifier=notifier, on_result=partial(_report, log, file))
         log("info", "settings", **{"from": configuration_note() or "no file"})
-        if daemon.run(stopping, is_reloading) is End.STOPPED:
+        with _Beside(ledger, log):
+            end = daemon.run(stopping, is_reloading)
+        if end is End.STOPPED:
             break
         log("info", "reloaded")
     log("info", "stopped")

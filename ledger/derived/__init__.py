@@ -18,6 +18,7 @@ from ledger.derived.accumulators import ACCUMULATORS, Accumulator, AccumulatorKi
 from ledger.derived.curve import Bucket, Curve, read_curve
 from ledger.derived.fold import fold_of
 from ledger.derived.follower import AccountFollower
+from ledger.derived.keeping import keep_up
 from ledger.derived.rows import breaks_of, halts_of, position_of, trade_of, unknown_orders
 from ledger.errors import BadValue, JournalBusy, JournalError
 from ledger.journal import Journal
@@ -40,6 +41,7 @@ __all__ = [
     "TradeRow",
     "breaks_of",
     "halts_of",
+    "keep_up",
     "lags",
     "position_of",
     "trade_of",
@@ -111,6 +113,11 @@ class Derived:
         except JournalError:
             return self.lag()
         return Lag(row.version, row.version)
+
+    def cool(self) -> None:
+        """Let go of what was folded: the next ``catch_up`` begins from what is stored."""
+        with self._lock:
+            self._follower.cool()
 
     def drop(self) -> bool:
         """Delete the account's rows; return whether there were any. The next ``catch_up`` makes them anew."""

@@ -16,25 +16,27 @@ from attrs import Factory, define
 from ledger.bookings import ASSERTED, Booking, booked, figures_of
 from ledger.derived.accumulators import Accumulator, AccumulatorKind
 from ledger.derived.curve import CurveBuilder
-from ledger.derived.rows import trade_row
+from ledger.derived.rows import too_large, trade_row
 from ledger.events import BalanceAsserted, DealOrder
 from ledger.fold_order import asserted
 from ledger.folds import Fold
-from ledger.journal.derived import FOLLOWER, BookingRow, CurveNode, TradeRow
+from ledger.journal.derived import FOLLOWER, CurveNode, TradeRow
 from ledger.portfolio import FOLD_VERSION, Decode, Portfolio
 from ledger.positions import OpenPosition
 from ledger.postings import NO_DEAL, Posting, Row
 from ledger.terms import AccountTerms
+from ledger.values import INT64_MAX
 
 #: Raised whenever what is in a row, or what a state consists of, changes.
 TABLES_VERSION: Final = 1
+_QUARTER_MSC: Final = 15 * 60 * 1000
 
 
 @define
 class Output:
     """Rows that are not stored yet."""
 
-    bookings: list[BookingRow] = Factory(list)
+    bookings: list[Row] = Factory(list)
     trades: list[TradeRow] = Factory(list)
     nodes: list[CurveNode] = Factory(list)
 
@@ -56,6 +58,7 @@ class DerivedFold:
         self.accumulators: dict[str, Accumulator] = {kind.name: kind.begin(terms) for kind in kinds}
         #: Takes the rows; without one they are only counted.
         self.output: Output | None = None
+        self._quarter = self._offset_msc = -1  # of an hour, and how far the server's clock is ahead of UTC in it
 
     @property
     def terms(self) -> AccountTerms:
@@ -77,35 +80,46 @@ class DerivedFold:
         closed: list[OpenPosition] = []
         balance, credit = self.portfolio.money_units
         accumulators = list(self.accumulators.values())
+        number, curve, output = self.bookings, self.curve, self.output
         for booking in booked(self.portfolio, rows, decode, closed):
-            before, balance, credit = balance, balance + booking.amount, credit + booking.credited
-            self.bookings += 1
-            at_utc_msc = max(self.curve.at_utc_msc, self._utc_msc(booking, rows))
-            nodes = self.curve.add(at_utc_msc, before, balance)
-            if self.output is not None:
-                self.output.bookings.append(self._row(booking, at_utc_msc, balance, credit))
-                self.output.nodes += nodes
+            (time_msc, deal, version, kind, side, entry, position_id, symbol, magic, commission, fee, swap, profit, amount,
+             credited, is_complete) = booking  # fmt: skip
+            number += 1
+            before = balance
+            balance += amount
+            credit += credited
+            if abs(balance) > INT64_MAX or abs(amount) > INT64_MAX or abs(credit) > INT64_MAX:
+                raise too_large(self.terms, f"what version {version} booked")
+            if kind == ASSERTED:
+                time_msc = self._contained_msc(booking, rows)
+            at_utc_msc = max(curve.at_utc_msc, self._utc_msc(time_msc))
+            over = curve.add(at_utc_msc, before, balance)
+            if output is not None:
+                output.bookings.append((
+                    number, at_utc_msc, booking[0], None if deal == NO_DEAL else deal, version, kind, side, entry, position_id,
+                    symbol, magic, commission, fee, swap, profit, amount, credited, 1 if is_complete else 0, balance, credit,
+                ))  # fmt: skip
+                if over:
+                    output.nodes += over
             for accumulator in accumulators:
                 accumulator.add(booking)
+        self.bookings = number
         self.since_checkpoint += len(rows)
         self._note_trades(closed, accumulators)
 
-    def _row(self, booking: Booking, at_utc_msc: int, balance: int, credit: int) -> BookingRow:
-        (time_msc, deal, version, kind, side, entry, position_id, symbol, magic, commission, fee, swap, profit, amount,
-         credited, is_complete) = booking  # fmt: skip
-        return BookingRow(
-            self.bookings, at_utc_msc, time_msc, None if deal == NO_DEAL else deal, version, kind, side, entry, position_id,
-            symbol, magic, commission, fee, swap, profit, amount, credited, int(is_complete), balance, credit,
-        )  # fmt: skip
+    def _contained_msc(self, booking: Booking, rows: Iterable[Row]) -> int:
+        """Return when a balance was what the broker stated: behind the last deal that it contains, if that is known."""
+        row = next(Posting._make(one) for one in rows if one[2] == booking.version)
+        own = asserted(BalanceAsserted.__name__, row.time_msc, None, row.data)
+        is_placed = self.terms.order is DealOrder.TICKET and own is not None and own.contains
+        return own.second_msc if is_placed and own is not None else booking.time_msc
 
-    def _utc_msc(self, booking: Booking, rows: Iterable[Row]) -> int:
-        """Return when a booking happened. A balance that the broker stated is that behind the last deal it contains."""
-        time_msc = booking.time_msc
-        if booking.kind == ASSERTED and self.terms.order is DealOrder.TICKET:
-            row = next(Posting._make(one) for one in rows if one[2] == booking.version)
-            own = asserted(BalanceAsserted.__name__, row.time_msc, None, row.data)
-            time_msc = own.second_msc if own is not None and own.contains else time_msc
-        return self.terms.clock.to_utc_msc(time_msc)
+    def _utc_msc(self, time_msc: int) -> int:
+        """Convert broker server time to UTC. The clock is changed by whole quarters of an hour, and at such only."""
+        quarter = time_msc // _QUARTER_MSC
+        if quarter != self._quarter:
+            self._quarter, self._offset_msc = quarter, time_msc - self.terms.clock.to_utc_msc(time_msc)
+        return time_msc - self._offset_msc
 
     def _note_trades(self, closed: Iterable[OpenPosition], accumulators: Iterable[Accumulator]) -> None:
         for position in closed:

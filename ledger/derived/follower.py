@@ -97,6 +97,10 @@ class AccountFollower:
                 return done
         raise JournalBusy(f"account {name}: others change its derived tables again and again: try again")
 
+    def cool(self) -> None:
+        """Let go of what was folded."""
+        self._warm = None
+
     def _target(self) -> Target:
         version, orders = self._account.current_orders()
         row = next(self._journal.rows(self._account.name, after=version - 1, upto=version))

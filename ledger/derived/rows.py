@@ -10,30 +10,58 @@ from typing import Any, Final
 import attrs
 
 from ledger.clock import ClockRule
+from ledger.errors import InexactNumber
 from ledger.events import BreakKind
 from ledger.events.orders import HaltMode, HaltScope, OrderKind
 from ledger.journal.derived import PositionRow, Summary, TradeRow
 from ledger.orders.states import OrderState
 from ledger.orders.view import Order, Orders
 from ledger.portfolio import Portfolio
-from ledger.positions import OpenPosition
+from ledger.positions import OpenPosition, divided
 from ledger.terms import AccountTerms
-from ledger.values import Side, plain, signed_magic, unscaled, unsigned_magic
-from ledger.views import Break, Position, Trade, show_trade
+from ledger.values import INT64_MAX, Side, plain, signed_magic, unscaled, unsigned_magic
+from ledger.views import Break, Position, Trade
 
 _SIDES: Final = (Side.BUY, Side.SELL)
 
 
 def trade_row(position: OpenPosition, terms: AccountTerms, number: int, *, is_unfinished: bool = False) -> TradeRow:
     """Return the row of a position that went flat."""
-    trade, clock = show_trade(position, terms), terms.clock
+    price_scale, volume_scale = terms.scales(position.symbol)
+    digits, is_known = terms.shown_digits(position.symbol), position.is_opening_known
+    volume, clock = position.volume_in if is_known else position.volume_out, terms.clock
+    if max(map(abs, (position.commission, position.fee, position.swap, position.profit))) > INT64_MAX:
+        raise too_large(terms, f"the result of position {position.position_id}")
     return TradeRow(
-        int(is_unfinished), number, trade.position_id, trade.ticket, trade.symbol, position.side, plain(trade.volume),
-        trade.opened_msc, None if trade.opened_msc is None else clock.to_utc_msc(trade.opened_msc),
-        None if trade.price_open is None else plain(trade.price_open), trade.closed_msc, clock.to_utc_msc(trade.closed_msc),
-        None if trade.price_close is None else plain(trade.price_close), position.commission, position.fee, position.swap,
-        position.profit, int(trade.complete), trade.basis, position.magic,
+        int(is_unfinished), number, position.position_id, position.ticket, position.symbol, position.side,
+        _plain(volume, volume_scale), position.opened_msc if is_known else None,
+        clock.to_utc_msc(position.opened_msc) if is_known else None,
+        _average(position.cost_in, position.volume_in, price_scale, digits), position.closed_msc,
+        clock.to_utc_msc(position.closed_msc), _average(position.cost_out, position.volume_out, price_scale, digits),
+        position.commission, position.fee, position.swap, position.profit,
+        int(position.is_money_known and not position.volume_unexplained), position.basis, position.magic,
     )  # fmt: skip
+
+
+def too_large(terms: AccountTerms, what: str) -> InexactNumber:
+    """Return the error for a sum that no column holds."""
+    most = terms.money(INT64_MAX)
+    return InexactNumber(f"account {terms.account}: {what} makes a sum that does not fit the derived tables: at most {most}")
+
+
+def _average(cost: int, volume: int, price_scale: int, digits: int) -> str | None:
+    """Return an average price as ``views.show_trade`` shows it, without the way through decimals."""
+    return _plain(divided(cost * 10**digits, volume * 10**price_scale), digits) if volume else None
+
+
+def _plain(units: int, scale: int) -> str:
+    """Write a scaled integer without trailing zeros, as ``values.plain`` writes its decimal."""
+    if not scale:
+        return str(units)
+    sign, text = ("-", str(-units)) if units < 0 else ("", str(units))
+    text = text.rjust(scale + 1, "0")
+    fraction = text[-scale:].rstrip("0")
+    return f"{sign}{text[:-scale]}.{fraction}" if fraction else f"{sign}{text[:-scale]}"
 
 
 def trade_of(row: TradeRow, scale: int) -> Trade:

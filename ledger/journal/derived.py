@@ -203,7 +203,7 @@ class Update:
         keep_bookings: The first so many bookings stay;
         keep_trades: of finished trades, the first so many.
         nodes_from: Span -> the first node of the curve that does not stay.
-        bookings: New ones, behind those that stay.
+        bookings: New ones, behind those that stay: the columns of ``BookingRow``.
         trades: New ones, and all unfinished ones.
         nodes: New ones.
         positions: All open ones, where these are known; None leaves the table as it is.
@@ -215,7 +215,7 @@ class Update:
     keep_bookings: int
     keep_trades: int
     nodes_from: Mapping[int, int]
-    bookings: Sequence[BookingRow] = ()
+    bookings: Sequence[tuple[Any, ...]] = ()
     trades: Sequence[TradeRow] = ()
     nodes: Sequence[CurveNode] = ()
     positions: Sequence[PositionRow] | None = None
@@ -240,7 +240,6 @@ class DerivedStore(Protocol):
             Whether it was done; False where somebody else was faster.
 
         Raises:
-            InexactNumber: A sum does not fit the tables.
             JournalError: It was not stored.
         """
         ...

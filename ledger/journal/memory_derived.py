@@ -67,7 +67,7 @@ class MemoryDerived:
                 return False
             tables = self._tables.setdefault(account, _Tables(update.row))
             tables.row = update.row
-            tables.bookings = [*tables.bookings[: update.keep_bookings], *update.bookings]
+            tables.bookings = [*tables.bookings[: update.keep_bookings], *map(BookingRow._make, update.bookings)]
             finished = [one for one in update.trades if not one.is_unfinished]
             tables.trades = [*tables.trades[: update.keep_trades], *finished]
             tables.unfinished = [one for one in update.trades if one.is_unfinished]

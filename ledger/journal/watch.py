@@ -9,6 +9,8 @@ from __future__ import annotations
 from threading import Condition
 from typing import Final, Protocol, Self
 
+from ledger.values import AccountId
+
 #: How often somebody looks who is not woken.
 LOOK_SECONDS: Final = 0.02
 
@@ -16,11 +18,11 @@ LOOK_SECONDS: Final = 0.02
 class AppendListener(Protocol):
     """Notices appends. To be closed."""
 
-    def wait(self, seconds: float) -> bool:
+    def wait(self, seconds: float) -> frozenset[AccountId] | None:
         """Return when something may have been appended since the last time, after so many seconds at the latest.
 
         Returns:
-            Whether it may have been; False where only the time has passed.
+            The accounts that were appended to, none where only the time has passed; None where any account may have been.
         """
         ...
 
@@ -55,8 +57,7 @@ class MemoryListener(Closing):
     def __init__(self, appended: Condition) -> None:
         self._appended = appended
 
-    def wait(self, seconds: float) -> bool:
+    def wait(self, seconds: float) -> None:
         """Return when somebody appends, or soon: an append between two waits is only noticed at the end of the next."""
         with self._appended:
             self._appended.wait(min(seconds, LOOK_SECONDS))
-        return True

@@ -49,7 +49,7 @@ _TEXT = {
     "price_open", "price_close", "basis", "comment", "kind",
 }  # fmt: skip
 _BYTES = {"hash", "state"}
-_SMALL = {"side", "entry", "digits", "scale", "span_min"}
+_SMALL = {"side", "digits", "scale", "span_min"}
 #: Each of their rows belongs to an account that is there; where there is a row for every deal, that is not looked up.
 _WITH_ACCOUNT = ("followers", "summaries", "open_positions")
 

@@ -318,3 +318,84 @@ def test_accounts_are_named_in_order(two):
         writer.journal.append(name, [opened(name)])
     assert list(writer.journal.heads()) == sorted(names)
     assert {name: found.version for name, found in writer.journal.heads().items()} == dict.fromkeys(names, 1)
+
+
+# ---- which accounts a follower is woken for
+
+
+def test_a_listener_names_who_was_appended_to(two):
+    """Postgres names the accounts, SQLite none; both know when nothing came."""
+    writer, reader = two
+    writer.journal.append(ACCOUNT, [opened()])
+    names_them = writer.journal.file() is None
+    with reader.journal.listen() as listener:
+        assert listener.wait(0.01) == frozenset()
+        writer.journal.append(OTHER, [opened(OTHER)])
+        assert listener.wait(FAR) == (frozenset([OTHER]) if names_them else None)
+        for deal in (1, 2):
+            writer.journal.append(ACCOUNT, [fill(deal, deal)])
+            writer.journal.append(OTHER, [fill(deal, deal)])
+        woken: set[AccountId] = set()
+        while names_them and len(woken) < 2:
+            found = listener.wait(FAR)
+            assert found
+            woken |= found
+        assert woken == ({ACCOUNT, OTHER} if names_them else set())
+
+
+def test_a_notification_without_a_name_may_be_of_any_account():
+    """As programs of before name none."""
+    from tests.support.journals import new_postgres_url
+
+    url = new_postgres_url()
+    journal = open_journal(url, Clock())
+    with journal.listen() as listener:
+        for payload in ("", "12 1", "x"):
+            Intruder(url)("SELECT pg_notify('ledger_appended', ?)", payload)
+            assert listener.wait(FAR) is None
+    journal.close()
+
+
+def counted_heads(journal: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what lists each time that all heads of a journal are read, and each account whose head is read alone."""
+    seen: list[str] = []
+    heads, one = journal.heads, journal.head
+
+    def all_of_them() -> Any:
+        seen.append("all")
+        return heads()
+
+    def only(account: AccountId) -> Any:
+        seen.append(str(account))
+        return one(account)
+
+    monkeypatch.setattr(journal, "heads", all_of_them)
+    monkeypatch.setattr(journal, "head", only)
+    return seen
+
+
+def test_a_follower_reads_the_heads_that_it_is_woken_for(two, monkeypatch):
+    writer, reader = two
+    for name in (ACCOUNT, OTHER):
+        writer.journal.append(name, [opened(name)])
+    seen = counted_heads(reader.journal, monkeypatch)
+    with closing(cast("Any", reader.follow(poll_seconds=FAR))) as follower:
+        assert read(follower, 2) == [(ACCOUNT, 1), (OTHER, 1)]
+        for deal in range(2, 6):
+            timer = threading.Timer(0.01, writer.account(OTHER).record, [fill(deal, deal)])
+            timer.start()
+            assert read(follower, 1) == [(OTHER, deal)]
+            timer.join()
+    names_them = writer.journal.file() is None
+    assert seen == ["all", *([str(OTHER)] * 4 if names_them else ["all"] * 4)]
+
+
+def test_a_lost_notification_is_made_good_by_a_look_at_all(two, monkeypatch):
+    monkeypatch.setattr("ledger.service.SWEEP_SECONDS", 0.02)
+    monkeypatch.setattr("ledger.journal.sql.append.Appender._notify_followers", lambda *_: None)
+    writer, reader = two
+    writer.journal.append(ACCOUNT, [opened()])
+    with closing(cast("Any", reader.follow(poll_seconds=0.01))) as follower:
+        assert read(follower, 1) == [(ACCOUNT, 1)]
+        writer.account(ACCOUNT).record(fill(1, 1))
+        assert read(follower, 1) == [(ACCOUNT, 2)]

@@ -87,6 +87,23 @@ def test_a_reader_sees_everything_and_writes_nothing(desk):
         assert account.version == 31
 
 
+def test_a_reader_gets_answers_from_derived_tables_that_a_writer_makes(desk):
+    recorded(desk["writer"])
+    with Ledger.open(desk["writer"]) as ledger, Ledger.open(desk["reader"]) as reader:
+        account = reader.account(ACCOUNT)
+        with pytest.raises(JournalError, match="no right"):
+            account.derived.catch_up()
+        assert account.derived.fresh() == (0, 31)
+        ledger.account(ACCOUNT).derived.catch_up()
+        assert account.derived.fresh() == (31, 31)
+        ledger.account(ACCOUNT).record(fill(99, 2.5))
+        lag = account.derived.fresh()
+        assert (lag.version, lag.events) == (31, 1)
+        assert account.derived.read(lambda row: (row.version, len(list(account.derived.bookings())))) == (31, 29)
+        assert ledger.account(ACCOUNT).derived.rebuild().version == 32
+        assert ledger.account(ACCOUNT).derived.drop()
+
+
 @pytest.mark.parametrize("role", ["owner", "writer", "reader"])
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("verb", ["UPDATE", "DELETE", "TRUNCATE"])

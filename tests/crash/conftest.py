@@ -89,6 +89,10 @@ class Child:
             heard.append(line)
         return heard
 
+    def wait_for_kill(self) -> None:
+        """Wait until it has killed itself."""
+        assert self._process.wait(_PATIENCE_SEC) == -signal.SIGKILL, self._stderr()
+
     def end(self) -> None:
         """Wait until it ended in good order."""
         assert self._process.wait(_PATIENCE_SEC) == 0, self._stderr()

@@ -96,7 +96,7 @@ _AT_ONCE: Final = (
     + " FROM moved"
 )
 #: Need not be durable: who misses it looks at the heads a little later.
-_NOTIFY: Final = f"SELECT set_config('synchronous_commit', 'off', true), pg_notify('{CHANNEL}', '')".encode()
+_NOTIFY: Final = f"SELECT set_config('synchronous_commit', 'off', true), pg_notify('{CHANNEL}', '%d %d')"
 _KEEP: Final = "INSERT INTO evidence (account_id, digest, size, body) VALUES (?, ?, ?, ?)"
 _NEW_ACCOUNT: Final = "INSERT INTO accounts (account_id, server, login) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _NEW_HEAD: Final = f"INSERT INTO heads ({HEAD}, account_id) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
@@ -259,7 +259,7 @@ class Appender:
             sending.last = None  # another writer was faster, and may even have recorded the same
             return None
         self._remember(account, appended)
-        self._notify_followers(writer.connection)
+        self._notify_followers(writer.connection, account, appended.head)
         return appended
 
     def _require_same_history(
@@ -384,7 +384,7 @@ class Appender:
         self._execute(driver, _NEW_ACCOUNT, (key, account.server, account.login))
         self._execute(driver, _NEW_HEAD, (*start(account), key))
 
-    def _notify_followers(self, connection: PoolProxiedConnection) -> None:
+    def _notify_followers(self, connection: PoolProxiedConnection, account: AccountId, head: Head) -> None:
         """Wake those who follow, after the commit: within it Postgres would let such commits go only one by one.
 
         Its answer is not waited for. It has no content, and is read before the connection is used again. A pooler keeps the
@@ -394,7 +394,7 @@ class Appender:
             return
         driver: Any = connection.driver_connection
         try:
-            driver.pgconn.send_query(_NOTIFY)
+            driver.pgconn.send_query((_NOTIFY % (account_key(account), head.version)).encode())
             driver.pgconn.flush()
             if pooled_settings(self._engine) is not None:
                 _take_answers(driver.pgconn)

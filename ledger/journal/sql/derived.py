@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from ledger.errors import InexactNumber
 from ledger.journal.derived import (
     DELETED_AT_ONCE,
     FOLLOWER,
@@ -109,22 +108,19 @@ class SqlDerived:
 
     def update(self, account: AccountId, update: Update) -> bool:
         key = account_key(account)
-        try:
-            with self._journal.write_in_turn(_PATIENCE_SEC, is_bulk=True) as connection:
-                if self._is_postgres:  # what is lost with the machine is made anew
-                    self._execute(connection, "SET LOCAL synchronous_commit = off")
-                if not self._claim(connection, key, update):
-                    return False
-                self._delete(connection, key, update)
-                self._insert(connection, "bookings", key, update.bookings)
-                self._insert(connection, "closed_trades", key, update.trades)
-                self._insert(connection, "balance_curve", key, update.nodes)
-                if update.positions is not None:
-                    self._replace_positions(connection, key, update.positions)
-                self._execute(connection, "DELETE FROM summaries WHERE account_id = ?", key)
-                self._insert(connection, "summaries", key, [] if update.summary is None else [update.summary])
-        except OverflowError as error:  # SQLite's driver; Postgres names a number out of range
-            raise InexactNumber(f"account {account}: a sum does not fit the derived tables ({error})") from error
+        with self._journal.write_in_turn(_PATIENCE_SEC, is_bulk=True) as connection:
+            if self._is_postgres:  # what is lost with the machine is made anew
+                self._execute(connection, "SET LOCAL synchronous_commit = off")
+            if not self._claim(connection, key, update):
+                return False
+            self._delete(connection, key, update)
+            self._insert(connection, "bookings", key, update.bookings)
+            self._insert(connection, "closed_trades", key, update.trades)
+            self._insert(connection, "balance_curve", key, update.nodes)
+            if update.positions is not None:
+                self._replace_positions(connection, key, update.positions)
+            self._execute(connection, "DELETE FROM summaries WHERE account_id = ?", key)
+            self._insert(connection, "summaries", key, [] if update.summary is None else [update.summary])
         return True
 
     def drop(self, account: AccountId) -> bool:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy import Engine
 
 from ledger.journal.sql.forking import gate, prepare_for_forks, set_aside
+from ledger.journal.sql.schema import accounts
 from ledger.journal.watch import LOOK_SECONDS, AppendListener, Closing
+from ledger.values import AccountId
 
-if TYPE_CHECKING:  # a journal in memory has no need of SQLAlchemy
-    from sqlalchemy import Engine
-
-#: What a writer on Postgres notifies after its commit.
+#: What a writer on Postgres notifies after its commit, with the key of the account and the version that it is at.
 CHANNEL: Final = "ledger_appended"
+_NOBODY: Final[frozenset[AccountId]] = frozenset()
 
 
 class SqliteWatch(Closing):
@@ -51,13 +54,13 @@ class SqliteWatch(Closing):
         finally:
             gate.leave(number)
 
-    def wait(self, seconds: float) -> bool:
-        """Look at the counter, which costs next to nothing, again and again."""
+    def wait(self, seconds: float) -> frozenset[AccountId] | None:
+        """Look at the counter, which costs next to nothing, again and again. It names no account."""
         give_up = time.monotonic() + seconds
         while (counter := self._counter()) == self._seen and (left := give_up - time.monotonic()) > 0:
             time.sleep(min(left, LOOK_SECONDS))
-        is_new, self._seen = counter != self._seen, counter
-        return is_new
+        is_same, self._seen = counter == self._seen, counter
+        return _NOBODY if is_same and counter is not None else None
 
     def close(self) -> None:
         """Close the connection."""
@@ -72,6 +75,7 @@ class PostgresWatch(Closing):
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._driver: Any = None
+        self._names: dict[str, AccountId] = {}  # by their keys
         prepare_for_forks(self)
         self._listen()
 
@@ -99,17 +103,32 @@ class PostgresWatch(Closing):
         except Exception:  # noqa: BLE001  # whatever it is: without a notification the reader looks a little later
             self.close()
 
-    def wait(self, seconds: float) -> bool:
-        """Return at the first notification."""
+    def wait(self, seconds: float) -> frozenset[AccountId] | None:
+        """Return at the first notification, with all that are there by then."""
         begin = time.monotonic()
         try:
             if self._driver is not None:
-                return any(True for _ in self._driver.notifies(timeout=seconds, stop_after=1))
+                came = [one.payload for one in self._driver.notifies(timeout=seconds, stop_after=1)]
+                came += [one.payload for one in self._driver.notifies(timeout=0)] if came else []
+                return self._named({payload.partition(" ")[0] for payload in came})
         except Exception:  # noqa: BLE001  # as above
             self.close()
         time.sleep(max(0.0, seconds - (time.monotonic() - begin)))
         self._listen()
-        return False
+        return None
+
+    def _named(self, keys: set[str]) -> frozenset[AccountId] | None:
+        """Return the accounts of some keys; None where one is unknown, as an older program that writes names none."""
+        for key in keys - self._names.keys():
+            if not key.isdecimal():
+                return None
+            query = sa.select(accounts.c.server, accounts.c.login).where(accounts.c.account_id == int(key))
+            with self._engine.connect() as connection:
+                found = connection.execute(query).one_or_none()
+            if found is None:
+                return None
+            self._names[key] = AccountId(*found)
+        return frozenset(self._names[key] for key in keys)
 
     def close(self) -> None:
         """Close the connection."""

@@ -261,7 +261,7 @@ sent_notices = Table(
     sqlite_with_rowid=False,
 )
 
-_SMALL_DERIVED: Final = frozenset({"side", "entry", "digits", "scale", "span_min"})
+_SMALL_DERIVED: Final = frozenset({"side", "digits", "scale", "span_min"})
 _DERIVED_TYPES: Final[dict[type, Any]] = {int: BigInteger, str: Text, bytes: LargeBinary}
 #: Where there is a row for every deal, the database does not look up its account each time: nothing depends on them.
 _WITHOUT_ACCOUNT: Final = frozenset({"bookings", "closed_trades", "balance_curve"})
