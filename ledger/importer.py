@@ -31,7 +31,7 @@ from ledger.events import (
 )
 from ledger.events.deals import make_deal
 from ledger.fold_order import falling_tickets
-from ledger.imports import Note, Statement, attribute, one_line_each, read_regular, statement_of
+from ledger.imports import Attribution, Note, Statement, attribute, one_line_each, read_regular, statement_of
 from ledger.imports.cells import Place
 from ledger.imports.statement import DealRow
 from ledger.journal import Appended, Outcome, Selection
@@ -39,7 +39,7 @@ from ledger.journal.memory import MemoryJournal
 from ledger.journal.plausible import latest_msc, refuse_currency
 from ledger.portfolio import Portfolio
 from ledger.postings import Posting
-from ledger.proof import Check, end_of, prove, replayed, unbroken_until
+from ledger.proof import Check, end_of, prove, prove_results, replayed, unbroken_until
 from ledger.service import Account, Ledger
 from ledger.terms import AccountTerms
 from ledger.values import CREDIT, AccountId, Entry, MarginMode, currency_digits, plain, to_currency, to_own_margin_mode
@@ -93,9 +93,14 @@ class _Part:
 
     statement: Statement
     deals: tuple[Deal, ...]
-    #: What holds for the whole file, and what holds for single deals and rows.
+    attribution: Attribution
+    #: What holds for the whole file.
     general: tuple[str, ...]
-    notes: tuple[Note, ...]
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What holds for single deals and rows."""
+        return self.attribution.notes
 
 
 @arguments(told="options")
@@ -260,7 +265,7 @@ def _plan(account: Account, statements: Sequence[Statement], options: ImportOpti
             for row, position_id in zip(statement.deals, attribution.position_ids, strict=True)
         )
         general = (*notes, *_start_notes(statement), *_falling(statement, opened))
-        parts.append(_Part(statement=statement, deals=deals, general=general, notes=attribution.notes))
+        parts.append(_Part(statement=statement, deals=deals, attribution=attribution, general=general))
         notes = ()
     # In the order of time, so that nearly everything arrives in the fold order; files repeat each other's deals.
     in_time_order = sorted((deal for part in parts for deal in part.deals), key=lambda deal: (deal.time_msc, deal.deal))
@@ -429,7 +434,7 @@ def _reports(account: Account, events: Sequence[Event], parts: Sequence[_Part], 
                 completed=completed,
                 conflicts=tuple(outcome for outcome in became if isinstance(outcome, DealConflict)),
                 unattributed=unattributed,
-                checks=_checks(account, part.statement, terms, appended.head.version),
+                checks=_checks(account, part, terms, appended.head.version),
                 notes=(*part.general, *one_line_each(part.notes)),
                 details=tuple(map(str, part.notes)),
             )
@@ -460,9 +465,10 @@ def _is_without_position(deal: Deal) -> bool:
     return deal.entry is not Entry.IN or deal.order is None
 
 
-def _checks(account: Account, statement: Statement, terms: AccountTerms, version: int) -> tuple[Check, ...]:
-    end_msc = end_of(statement)
+def _checks(account: Account, part: _Part, terms: AccountTerms, version: int) -> tuple[Check, ...]:
+    end_msc = end_of(part.statement)
     if end_msc is None:
-        return ()
+        check = prove_results(part.statement, part.attribution)
+        return () if check is None else (check,)
     rows = account.ledger.journal.postings(account.name, Selection(version=version, time_msc=end_msc), terms)
-    return prove(statement, replayed(terms, rows))
+    return prove(part.statement, replayed(terms, rows), part.attribution)

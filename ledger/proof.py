@@ -1,7 +1,8 @@
 """The proof: what the ledger folds, held against what the broker computed itself.
 
-A terminal report carries three figures that the broker derived from its own books: the running Balance column, the table
-of closed positions, and the table of open positions (a snapshot at the time of the report). Replay must reproduce them.
+A terminal report carries figures that the broker derived from its own books: the running Balance column, the table of
+closed positions, and the table of open positions (a snapshot at the time of the report). Replay must reproduce them. And it
+carries statistics, the Results section, which the file's own deals must give.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from attrs import field, frozen
 
 from ledger.clock import SECOND_MSC, utc_text
 from ledger.codec import decode_posting
+from ledger.imports import Attribution
 from ledger.imports.statement import BALANCE_TOLERANCE, ClosedRow, DealRow, OpenRow, Statement
 from ledger.portfolio import Portfolio
 from ledger.positions import OpenPosition
 from ledger.postings import Row
+from ledger.results_check import Figure, State, check_results
 from ledger.terms import AccountTerms
-from ledger.values import PRICE_SCALE, Side, plain
+from ledger.values import PRICE_SCALE, Side, decimals_of, plain
 from ledger.views import Position, Trade
 
 #: Trades of one position id that are held against a row which none of them fits.
@@ -45,7 +48,7 @@ class Check:
     """How many of the broker's figures of one kind replay reproduces.
 
     ``doubts`` are figures that differ because the history before the file is not known: they cannot be checked, and what
-    the ledger shows there is not what the broker shows.
+    the ledger shows there is not what the broker shows. ``figures`` are those of the Results section, one by one.
     """
 
     name: str
@@ -53,10 +56,13 @@ class Check:
     not_checkable: int = 0
     disagreements: tuple[Disagreement, ...] = field(factory=tuple)
     doubts: tuple[Disagreement, ...] = field(factory=tuple)
+    figures: tuple[Figure, ...] = field(factory=tuple)
 
     @property
     def agreed(self) -> int:
-        """How many rows replay reproduces."""
+        """How many rows replay reproduces; of the Results section, how many figures."""
+        if self.figures:
+            return self.checked - len(self.disagreements)
         return self.checked - len({disagreement.row for disagreement in self.disagreements})
 
 
@@ -94,15 +100,36 @@ def replayed(terms: AccountTerms, rows: Iterable[Row]) -> Replayed:
     return Replayed(portfolio=portfolio, trades=trades, parts=parts, column=column)
 
 
-def prove(statement: Statement, books: Replayed) -> tuple[Check, ...]:
+def prove(statement: Statement, books: Replayed, attribution: Attribution) -> tuple[Check, ...]:
     """Hold a fold up to the end of a file against everything that the broker computed in it."""
     checks = [
         _check_balance_column(statement, books),
         _check_closed(statement, books),
         _check_open(statement, books),
         _check_figures(statement, books),
+        prove_results(statement, attribution),
     ]
     return tuple(check for check in checks if check is not None)
+
+
+def prove_results(statement: Statement, attribution: Attribution) -> Check | None:
+    """Hold the Results section against the file's own deals; None for a file without one."""
+    figures = check_results(statement, attribution)
+    if figures is None:
+        return None
+    states = [figure.state for figure in figures]
+    wrong = (
+        Disagreement(row=figure.row, what=figure.label, ours=figure.ours or "nothing", theirs=figure.theirs or "nothing")
+        for figure in figures
+        if figure.state is State.DIFFERS
+    )
+    return Check(
+        name="results",
+        checked=len(states) - states.count(State.NOT_CHECKABLE),
+        not_checkable=states.count(State.NOT_CHECKABLE),
+        disagreements=tuple(wrong),
+        figures=figures,
+    )
 
 
 def unbroken_until(statement: Statement) -> int | None:
@@ -349,18 +376,13 @@ def _digits_of(statement: Statement) -> dict[str, int]:
     digits: dict[str, int] = {}
     for deal in statement.deals:
         if deal.symbol and deal.price is not None:
-            digits[deal.symbol] = max(digits.get(deal.symbol, 0), _decimals(deal.price))
+            digits[deal.symbol] = max(digits.get(deal.symbol, 0), decimals_of(deal.price))
     return digits
-
-
-def _decimals(number: Decimal) -> int:
-    exponent = number.normalize().as_tuple().exponent
-    return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
 def _same_price(ours: Decimal, theirs: Decimal, digits: int) -> bool:
     """Whether an average price is the one shown: the broker and we each rounded it once, to the decimals shown."""
-    shown = max(digits, _decimals(theirs))
+    shown = max(digits, decimals_of(theirs))
     return abs(ours - theirs) <= Decimal(5).scaleb(-shown - 1) + _OUR_ROUNDING
 
 

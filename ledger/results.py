@@ -457,6 +457,10 @@ class HoldingTimes:
             if entry == Entry.IN_OUT and rest < 0:
                 self._held[position_id] = _Held(side, -rest, second)
 
+    def is_open(self, position_id: int) -> bool:
+        """Whether a position was opened and not closed entirely."""
+        return position_id in self._held
+
     def _close(self, held: _Held, second: int) -> None:
         weekends = (second - _SATURDAY_SEC) // _WEEK_SEC - (held.opened_sec - _SATURDAY_SEC) // _WEEK_SEC
         lasted = second - held.opened_sec - weekends * _WEEKEND_SEC

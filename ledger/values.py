@@ -546,6 +546,12 @@ def unscaled(value: int, scale: int) -> Decimal:
     return Decimal(value).scaleb(-scale, _EXACT)
 
 
+def decimals_of(number: Decimal) -> int:
+    """Return how many decimals a number has, zeros at its end left out."""
+    exponent = number.normalize().as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
+
+
 def plain(number: Decimal, *, decimals: int = 0) -> str:
     """Write a decimal without exponent and trailing zeros, but with at least ``decimals`` places."""
     text = f"{number:f}"

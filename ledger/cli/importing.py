@@ -15,9 +15,10 @@ from ledger.clock import ClockRule
 from ledger.errors import JournalMissing
 from ledger.exporter import ImportedAccount, import_json_lines, is_export
 from ledger.importer import FileReport, ImportOptions, import_files
-from ledger.imports import refuse_irregular
+from ledger.imports import Note, one_line_each, refuse_irregular
 from ledger.json_views import Json, account_json, conflict_json, name_json
 from ledger.proof import Check, Disagreement
+from ledger.results_check import Figure
 from ledger.service import Ledger
 from ledger.terms import AccountTerms
 from ledger.values import AccountId, MarginMode
@@ -51,8 +52,9 @@ def import_command(
     Reads histories that a terminal exported (html, xlsx, in any language), Strategy Tester reports, dumps of
     history_deals_get (csv, xlsx), and JSON lines of ledger export, which are imported as recorded. Importing a file again
     changes nothing: a later export of the same account appends only what is new. If one file cannot be read, nothing is
-    appended. Exits 1 if a figure of the broker is not reproduced, a file has a known deal with other content, or the position
-    of a deal cannot be determined; the facts are recorded all the same.
+    appended. The figures of a Results section are computed again from the deals of the file. Exits 1 if a figure of the
+    broker is not reproduced, a file has a known deal with other content, or the position of a deal cannot be determined; the
+    facts are recorded all the same.
 
     \b
     Examples:
@@ -143,12 +145,29 @@ def _json_row(report: FileReport, *, verbose: bool) -> Json:
 
 
 def _check_json(check: Check) -> Json:
-    return {
+    item: Json = {
         "checked": check.checked,
         "agreed": check.agreed,
         "not_checkable": check.not_checkable,
         "disagreements": [_disagreement_json(one) for one in check.disagreements],
         "doubts": [_disagreement_json(one) for one in check.doubts],
+    }
+    if not check.figures:
+        return item
+    return item | {
+        "figures": {figure.name: figure.state.value for figure in check.figures},
+        "reasons": [_reason_json(figure) for figure in check.figures if figure.reason is not None],
+    }
+
+
+def _reason_json(figure: Figure) -> Json:
+    return {
+        "figure": figure.name,
+        "row": figure.row,
+        "what": figure.label,
+        "ours": figure.ours,
+        "theirs": figure.theirs,
+        "reason": figure.reason,
     }
 
 
@@ -201,6 +220,7 @@ def _print_doubts(report: FileReport, *, shown: int | None) -> None:
         for one in check.doubts[:shown]:
             print_line(f"{_sentence(name, one)}; it began before the file does, with an unknown volume", "yellow")
         _print_more(len(check.doubts), shown)
+        _print_reasons(name, check, shown)
     if report.unattributed:
         deals = "deal whose position is" if report.unattributed == 1 else "deals whose positions are"
         print_line(
@@ -210,6 +230,13 @@ def _print_doubts(report: FileReport, *, shown: int | None) -> None:
         )
     for note in report.notes:
         warn(f"{name}: {note}")
+
+
+def _print_reasons(name: str, check: Check, shown: int | None) -> None:
+    """Print why figures of the Results section are not checkable: a line for each reason, or for each figure."""
+    notes = [Note("figures", figure.label, figure.reason) for figure in check.figures if figure.reason is not None]
+    for line in map(str, notes) if shown is None else one_line_each(notes):
+        print_line(f"{name}: not checkable: {line}", "yellow")
 
 
 def _sentence(name: str, one: Disagreement) -> str:

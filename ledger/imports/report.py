@@ -38,6 +38,7 @@ from ledger.imports.cells import (
     to_volume,
 )
 from ledger.imports.deal_types import CURRENCIES, deal_type
+from ledger.imports.results import read_results
 from ledger.imports.statement import ClosedRow, DealRow, Kind, OpenRow, Statement
 from ledger.values import ENTRY_WORDS, INT64_MAX, TRADES, Entry, MarginMode, Side, to_margin_mode, to_side
 
@@ -509,6 +510,7 @@ def read_report(grids: tuple[Grid, ...], place: Place) -> Statement:
         open=tuple(_open(row, where) for where, row in tables.open) or None,
         balance=balance,
         credit=credit,
+        results=read_results(tables.others, kind),
     )
 
 

@@ -5,6 +5,7 @@ Nothing is rounded, added or guessed. ``None`` means that the file does not stat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import cached_property
 from itertools import pairwise
@@ -104,11 +105,38 @@ class OpenRow:
 
 
 @frozen(kw_only=True)
+class Printed:
+    """One figure of the Results section. ``decimals`` are those that the file shows; holding times are in seconds.
+
+    ``is_stored`` is whether a workbook has it as a number, not as text.
+
+    ``value`` is None where the file has something else in its place; ``problem`` then says what, without a capital.
+    """
+
+    row: int | None
+    value: Decimal | None = None
+    decimals: int = 0
+    is_stored: bool = False
+    problem: str | None = None
+
+
+@frozen(kw_only=True)
+class PrintedResults:
+    """The Results section: name -> figure, in the names of ``ledger.results`` and the section's order.
+
+    ``build`` is that of the tester that wrote the report, None where it does not state one.
+    """
+
+    figures: Mapping[str, Printed]
+    build: int | None = None
+
+
+@frozen(kw_only=True)
 class Statement:
     """A file, read.
 
-    ``deals`` are in file order. ``closed`` and ``open`` are None where the file has no such table. ``balance`` and
-    ``credit`` come from the block of account figures.
+    ``deals`` are in file order. ``closed`` and ``open`` are None where the file has no such table, ``results`` is None
+    where it has no such section. ``balance`` and ``credit`` come from the block of account figures.
     """
 
     file: str
@@ -122,6 +150,7 @@ class Statement:
     open: tuple[OpenRow, ...] | None = None
     balance: Decimal | None = None
     credit: Decimal | None = None
+    results: PrintedResults | None = None
 
     @property
     def has_figures(self) -> bool:

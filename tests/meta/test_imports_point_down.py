@@ -34,6 +34,7 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"journal"},
     {"reconcile"},
     {"gateway", "imports", "seals"},
+    {"results_check"},
     {"proof", "safety", "testing"},
     {"service"},
     {"derived"},

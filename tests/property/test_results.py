@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from ledger.errors import BadValue
 from ledger.json_views import results_json
-from ledger.results import DIGITS, MONEY_FIGURES, ResultsCounter
+from ledger.results import DIGITS, MONEY_FIGURES, HoldingResults, HoldingTimes, ResultsCounter
 from ledger.values import Entry
+from tools.samples.results import Figures, Trade
 
 NETS = st.one_of(st.sampled_from([0, 0, -100, 100, -1, 1]), st.integers(-200_000, 200_000))
 DEALS = st.lists(st.tuples(NETS, st.sampled_from([0, 0, 1, 1, 2, 3]), st.integers(0, 1)), max_size=40)
@@ -132,8 +133,9 @@ def test_series_are_the_longest_and_the_richest_of_all(start, deals):
             assert mean is None
 
 
-@given(start=st.integers(10_000, 10**9), deals=DEALS)
-def test_growth_per_deal_is_what_statistics_make_of_it(start, deals):
+@given(start=st.integers(10_000, 10**9), deals=DEALS, scale=SCALES)
+@example(start=10_000, deals=[(-9_950, 1, 0)], scale=2)
+def test_growth_per_deal_is_what_statistics_make_of_it(start, deals, scale):
     points = list(accumulate((net for net, _, _ in deals), initial=start))
     growth = [
         Fraction(after, before)
@@ -141,14 +143,14 @@ def test_growth_per_deal_is_what_statistics_make_of_it(start, deals):
         if entry != Entry.IN and before
     ]
     trades = sum(entry != Entry.IN for _, entry, _ in deals)
-    results = counted(start, deals, 0).results()
+    results = counted(start, deals, scale).results()
     if not trades or len(growth) < trades:
         assert (results.ahpr, results.sharpe_ratio) == (None, None)
         return
     mean = statistics.mean(growth)
     assert near(results.ahpr, mean, rel_tol=1e-15)
     assert near(results.ahpr_percent, (mean - 1) * 100, rel_tol=1e-12, abs_tol=1e-25)
-    end = max(points[-1], 1)
+    end = max(points[-1], 10**scale)  # an end below 1 counts as 1
     assert near(results.ghpr, exp(log(end / start) / trades), rel_tol=1e-12)
     deviation = statistics.pstdev(growth)
     if len(set(growth)) == 1:
@@ -197,6 +199,59 @@ def test_the_z_score_is_that_of_the_runs_test(start, deals):
     shown = abs(float(f"{results.z_score:.2f}"))
     expected = 99.74 if shown >= 3 else 100 * (2 * statistics.NormalDist().cdf(shown) - 1)
     assert near(results.z_score_percent, expected, rel_tol=1e-3, abs_tol=1e-8)
+
+
+MONDAY = 4 * 86_400  # 1970-01-05
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from([0, 1, 3600, 86_400, 3 * 86_400, 10 * 86_400]),
+        st.integers(1, 3),
+        st.sampled_from(["buy", "sell"]),
+        st.integers(1, 3),
+    ),
+    max_size=30,
+)
+
+
+@given(steps=STEPS, nets=st.booleans())
+@example(steps=[(0, 1, "buy", 1), (4 * 86_400, 1, "sell", 1)], nets=True)  # Monday to Friday
+@example(steps=[(0, 1, "buy", 1), (5 * 86_400, 1, "sell", 1)], nets=True)  # to Saturday 00:00
+@example(steps=[(0, 1, "buy", 1), (0, 1, "sell", 1), (60, 1, "buy", 1), (60, 1, "sell", 3)], nets=True)
+def test_holding_times_are_those_of_each_position_without_weekends(steps, nets):
+    """Deals of a netting account, where a larger one reverses, or of a hedging account, where none does."""
+    held: dict[int, int] = {}
+    trades = []
+    times = HoldingTimes()
+    now = MONDAY
+    for seconds, position_id, side, volume in steps:
+        now += seconds
+        way = volume if side == "buy" else -volume
+        before = held.get(position_id, 0)
+        if before * way >= 0:
+            entry = Entry.IN
+        elif abs(way) <= abs(before):
+            entry = Entry.OUT
+        elif nets:
+            entry = Entry.IN_OUT
+        else:
+            entry, way = Entry.OUT, -before
+        held[position_id] = before + way
+        word = {Entry.IN: "in", Entry.OUT: "out", Entry.IN_OUT: "in/out"}[entry]
+        trades.append(Trade(now, side, word, Decimal(0), position_id, Decimal(abs(way))))
+        times.add(now * 1000 + 999, position_id, entry, 0 if side == "buy" else 1, abs(way))
+        assert times.is_open(position_id) is (held[position_id] != 0)
+    results = times.results()
+    shortest, longest, mean = Figures(trades, Decimal(1)).holding()
+    ours = (results.minimal_sec or 0, results.maximal_sec or 0, results.average_sec or 0)
+    assert ours[0] == shortest
+    assert ours[2] == int(mean)
+    assert ours[1] == longest or longest == 0
+
+
+def test_a_close_of_what_was_opened_before_is_left_out():
+    times = HoldingTimes()
+    times.add(5000, 7, Entry.OUT, 1, 10)
+    assert times.results() == HoldingResults(minimal_sec=None, maximal_sec=None, average_sec=None)
 
 
 @given(start=st.one_of(st.none(), STARTS), deals=DEALS, scale=SCALES, cut=st.integers(0, 40))

@@ -121,6 +121,9 @@ def _pages(size: int) -> Iterator[tuple[str, str]]:
     ) + "</td></tr>" + _END  # fmt: skip
     yield "builds", _HTML + "<tr><td>" + fill("(build 1 ") + "</td></tr>" + _END
     yield "account line", _HTML + "<tr><td>1 (" + fill("((,") + "</td></tr>" + _END
+    figures = "<tr><td>a</td><td>1</td><td>b</td><td>1 (2%)</td><td>c</td><td>1 (2%)</td></tr>"
+    yield "rows of figures", _HTML + fill(figures) + _END
+    yield "brackets in figures", _HTML + figures + "<tr><td>a</td><td>" + fill("1(") + "</td></tr>" + _END
     yield "character references", _HTML + "<tr><td>" + fill("&#1;&amp") + "</td></tr>" + _END
     yield "one long reference", _HTML + "<tr><td>&#" + fill("9") + ";</td></tr>" + _END
     yield "empty rows", _HTML + fill("<tr></tr>") + _END

@@ -10,6 +10,7 @@ from html import escape
 from typing import Final
 
 from tools.samples.account import START_MSC, Closed, Deal, History, Order, Symbol, rounded
+from tools.samples.results import Cell, Rows, Trade, in_html, in_workbook, terminal_section
 
 LOGIN: Final = 70113
 SERVER: Final = "Sample-Demo"
@@ -29,6 +30,15 @@ _WORDS: Final = {
             "Direction|Fee|Balance|Market Price|Cost"
         ),
         "Balance:|Free Margin:|Credit Facility:|Margin:|Floating P/L:|Margin Level:|Equity:|Total Net Profit:",
+        (
+            "Gross Profit:|Gross Loss:|Profit Factor:|Expected Payoff:|Recovery Factor:|Sharpe Ratio:|"
+            "Balance Drawdown:|Balance Drawdown Absolute:|Balance Drawdown Maximal:|Balance Drawdown Relative:|"
+            "Total Trades:|Short Trades (won %):|Long Trades (won %):|Profit Trades (% of total):|"
+            "Loss Trades (% of total):|Largest profit trade:|Largest loss trade:|Average profit trade:|"
+            "Average loss trade:|Maximum consecutive wins ($):|Maximum consecutive losses ($):|"
+            "Maximal consecutive profit (count):|Maximal consecutive loss (count):|Average consecutive wins:|"
+            "Average consecutive losses:"
+        ),
     ),
     "de": (
         (
@@ -40,6 +50,15 @@ _WORDS: Final = {
             "Trade|Richtung|Gebühr|Kontostand|Marktpreis|Kosten"
         ),
         "Kontostand:|Freie Margin:|Kredit:|Margin:|Schwebender P/L:|Margin-Niveau:|Kapital:|Nettogewinn gesamt:",
+        (
+            "Bruttogewinn:|Bruttoverlust:|Profitfaktor:|Erwartetes Ergebnis:|Erholungsfaktor:|Sharpe Ratio:|"
+            "Drawdown des Kontostands:|Absoluter Drawdown:|Maximaler Drawdown:|Relativer Drawdown:|"
+            "Trades gesamt:|Short-Trades (gewonnen %):|Long-Trades (gewonnen %):|Gewinntrades (% aller):|"
+            "Verlusttrades (% aller):|Größter Gewinntrade:|Größter Verlusttrade:|Durchschnittlicher Gewinntrade:|"
+            "Durchschnittlicher Verlusttrade:|Längste Gewinnserie ($):|Längste Verlustserie ($):|"
+            "Höchster Seriengewinn (Anzahl):|Höchster Serienverlust (Anzahl):|Durchschnittliche Gewinnserie:|"
+            "Durchschnittliche Verlustserie:"
+        ),
     ),
     "es": (
         (
@@ -51,6 +70,17 @@ _WORDS: Final = {
             "Comentario|Transacción|Dirección|Tarifa|Balance|Precio de mercado|Coste"
         ),
         "Balance:|Margen libre:|Crédito:|Margen:|P/L flotante:|Nivel de margen:|Equidad:|Beneficio neto total:",
+        (
+            # One label for four rows: labels of terminals are not unique either.
+            "Beneficio bruto:|Pérdida bruta:|Factor de beneficio:|Beneficio esperado:|Factor de recuperación:|"
+            "Ratio de Sharpe:|Reducción del balance:|Reducción absoluta del balance:|"
+            "Reducción máxima del balance:|Reducción relativa del balance:|Total de operaciones:|"
+            "Posiciones cortas (% ganadas):|Posiciones largas (% ganadas):|Posiciones rentables (% del total):|"
+            "Posiciones no rentables (% del total):|Mayor operación rentable:|Mayor operación no rentable:|"
+            "Promedio rentable:|Promedio no rentable:|Máximo de pérdidas consecutivas:|"
+            "Máximo de pérdidas consecutivas:|Máximo de pérdidas consecutivas:|Máximo de pérdidas consecutivas:|"
+            "Promedio de ganancias consecutivas:|Promedio de pérdidas consecutivas:"
+        ),
     ),
     "ja": (
         "取引履歴レポート|名前:|口座:|会社:|日付:|ポジション一覧|注文|約定|ポジション|現在のオーダー|結果",
@@ -60,6 +90,13 @@ _WORDS: Final = {
             "新規・決済|手数料|残高|市場価格|費用"
         ),
         "残高:|余剰証拠金:|クレジット:|必要証拠金:|含み損益:|証拠金維持率:|有効証拠金:|総損益:",
+        (
+            "利益合計:|損失合計:|利益率:|期待値:|回復率:|シャープ:|残高の下落:|絶対的な下落:|"
+            "最大の下落:|相対的な下落:|取引の数:|売り (勝ち %):|買い (勝ち %):|"
+            "勝った取引 (%):|負けた取引 (%):|最も大きな利益:|最も大きな損失:|利益の平均:|"
+            "損失の平均:|連続した勝ち (額):|連続した負け (額):|連続した利益 (数):|"
+            "連続した損失 (数):|連続した勝ちの平均:|連続した負けの平均:"
+        ),
     ),
     "ru": (
         "Отчет торговой истории|Имя:|Счет:|Компания:|Дата:|Позиции|Ордера|Сделки|Открытые позиции|Рабочие ордера|Результаты",
@@ -68,6 +105,16 @@ _WORDS: Final = {
             "Сделка|Направление|Плата|Баланс|Рыночная цена|Затраты"
         ),
         "Баланс:|Свободная маржа:|Кредит:|Маржа:|Плавающая P/L:|Уровень маржи:|Средства:|Чистая прибыль:",
+        (
+            "Общая прибыль:|Общий убыток:|Прибыльность:|Матожидание выигрыша:|Фактор восстановления:|"
+            "Коэффициент Шарпа:|Просадка по балансу:|Абсолютная просадка:|Максимальная просадка:|"
+            "Относительная просадка:|Количество трейдов:|Короткие трейды (% выигравших):|"
+            "Длинные трейды (% выигравших):|Прибыльные трейды (% от всех):|Убыточные трейды (% от всех):|"
+            "Самый большой прибыльный трейд:|Самый большой убыточный трейд:|Средний прибыльный трейд:|"
+            "Средний убыточный трейд:|Наибольшее число выигрышей подряд ($):|"
+            "Наибольшее число проигрышей подряд ($):|Наибольшая прибыль подряд (число):|"
+            "Наибольший убыток подряд (число):|Средний непрерывный выигрыш:|Средний непрерывный проигрыш:"
+        ),
     ),
 }
 LANGUAGES: Final = tuple(_WORDS)
@@ -96,6 +143,11 @@ _HEADERS: Final = [
     "market",
     "cost",
 ]
+_RESULTS: Final = [
+    "gross profit", "gross loss", "factor", "payoff", "recovery", "sharpe", "drawdown", "drawdown absolute",
+    "drawdown maximal", "drawdown relative", "trades", "short", "long", "profits", "losses", "largest profit", "largest loss",
+    "average profit", "average loss", "wins", "defeats", "profit series", "loss series", "average wins", "average losses",
+]  # fmt: skip
 _FIGURES: Final = ["balance", "free", "credit", "margin", "floating", "level", "equity", "net"]
 
 _CLOSED_HEADER: Final = [
@@ -136,10 +188,11 @@ class _Words:
     """The headings, column names and labels of one language."""
 
     def __init__(self, language: str) -> None:
-        titles, headers, figures = _WORDS[language]
+        titles, headers, figures, results = _WORDS[language]
         self.title = dict(zip(_TITLES, titles.split("|"), strict=True))
         self.header = dict(zip(_HEADERS, headers.split("|"), strict=True))
         self.figure = dict(zip(_FIGURES, figures.split("|"), strict=True))
+        self.figure |= zip(_RESULTS, results.split("|"), strict=True)
 
     def headers(self, names: Sequence[str]) -> list[str]:
         """Return column names in this language."""
@@ -360,8 +413,11 @@ def _figures(history: History, words: _Words) -> list[list[tuple[str, Decimal]]]
     ]
 
 
-def _net(history: History) -> Decimal:
-    return sum((deal.profit + deal.swap + deal.commission + deal.fee for deal in history.deals if deal.symbol), _ZERO)
+def _section(history: History) -> tuple[Rows, Rows]:
+    """Return the Results section above and below the heading of the drawdown."""
+    deals = [deal for deal in history.deals if deal.type in ("buy", "sell")]
+    trades = [Trade(deal.time_msc // 1000, deal.type, deal.entry, deal.money) for deal in deals]
+    return terminal_section(trades, deals[0].balance - deals[0].money if deals else history.opening)
 
 
 def _html_figures(history: History, words: _Words) -> Iterator[str]:
@@ -373,8 +429,21 @@ def _html_figures(history: History, words: _Words) -> Iterator[str]:
             cells += [_td(label, 'colspan="3"'), _td(_spaced(amount, history.digits) + percent, 'colspan="2"'), _td("")]
         yield _tr(cells[:-1])
     yield _heading(words.title["results"])
-    net = _spaced(_net(history), history.digits)
-    yield _tr([_td(words.figure["net"], 'colspan="3"'), _td(net)])
+    above, below = _section(history)
+    yield from (_html_results(figures, history, words) for figures in above)
+    yield _tr([_td("", 'colspan="13"')])
+    yield _tr([_td(words.figure["drawdown"], 'colspan="3"'), _td("", 'colspan="10"')])
+    for index, figures in enumerate(below):
+        yield _html_results(figures, history, words, indented=index > 1)
+        if index == 0:
+            yield _tr([_td("", 'colspan="13"')])
+
+
+def _html_results(row: list[Cell], history: History, words: _Words, *, indented: bool = False) -> str:
+    cells = [_td("", 'colspan="4"')] if indented else []
+    for cell in row:
+        cells += [_td(words.figure[cell.label], 'colspan="3"'), _td(f"{in_html(cell, history.digits)}")]
+    return _tr(cells)
 
 
 # ----------------------------------------------------------------------------------------------------------------- xlsx
@@ -503,7 +572,12 @@ def render_xlsx(
             cells += [label, None, None, amount, None, None]
         sheet.row(*cells, merge="A:C D:E G:I J:K")
     sheet.row(words.title["results"], merge="A:O")
-    sheet.row(words.figure["net"], None, None, _net(history), merge="A:C")
+    above, below = _section(history)
+    for index, figures in enumerate([*above, [], *below]):
+        cells = [words.figure["drawdown"]] if not figures else [None] * 4 if index > len(above) + 2 else []
+        for cell in figures:
+            cells += [words.figure[cell.label], None, None, in_workbook(cell, history.digits)]
+        sheet.row(*cells, merge="A:C E:G I:K")
     return _zipped(sheet)
 
 
