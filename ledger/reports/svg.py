@@ -17,12 +17,15 @@ from ledger.text import visible
 
 _WIDTH: Final = 1000
 _HEIGHT: Final = 300
-_HOUR_MS: Final = 3_600_000
-_DAY_MS: Final = 24 * _HOUR_MS
-#: Steps of a time axis in hours, and of one in months.
-_HOURS: Final = (1, 2, 3, 6, 12, 24, 48, 7 * 24, 14 * 24)
+_MINUTE_MS: Final = 60_000
+_DAY_MS: Final = 24 * 60 * _MINUTE_MS
+#: Steps of a time axis in minutes, and of one in months.
+_MINUTES: Final = (1, 5, 15, 30, *(60 * hours for hours in (1, 2, 3, 6, 12, 24, 48, 7 * 24, 14 * 24)))
 _MONTHS: Final = (1, 2, 3, 6, 12, 24, 60, 120)
 _TICKS: Final = 10
+#: Behind it a label would reach over the edge.
+_LAST_LABEL: Final = 0.96
+_MONDAY_MS: Final = 4 * _DAY_MS  # 1970-01-05
 
 
 class Tick(NamedTuple):
@@ -57,8 +60,8 @@ def chart_html(chart: Chart) -> str:
         f'<span style="bottom:{100 * tick.at:.2f}%">{text(tick.label)}</span>' for tick in chart.y_ticks
     )  # fmt: skip
     x_labels = "".join(
-        f'<span class="{"minor" if number % 2 else "major"}" style="left:{100 * tick.at:.2f}%">{text(tick.label)}</span>'
-        for number, tick in enumerate(chart.x_ticks)
+        f'<span class="{"minor" if number % 3 else "major"}" style="left:{100 * tick.at:.2f}%">{text(tick.label)}</span>'
+        for number, tick in enumerate(one for one in chart.x_ticks if one.at <= _LAST_LABEL)
     )
     grid = "".join(
         f'<line class="grid" x1="0" x2="{_WIDTH}" y1="{_y(tick.at):.1f}" y2="{_y(tick.at):.1f}"/>' for tick in chart.y_ticks
@@ -117,13 +120,13 @@ def value_scale(values: Iterable[Decimal], *, with_zero: bool, ticks: int = 5) -
 
 
 def time_ticks(begin_msc: int, end_msc: int) -> list[Tick]:
-    """Return ticks of a time axis in UTC, at round hours, days or months."""
+    """Return ticks of a time axis in UTC, at round minutes, hours, days or months."""
     span = end_msc - begin_msc
     if span <= _TICKS * 14 * _DAY_MS:
-        hours = next(one for one in _HOURS if span <= _TICKS * one * _HOUR_MS)
-        step = hours * _HOUR_MS
-        marks = range(-(-begin_msc // step) * step, end_msc + 1, step)
-        pattern = "%Y-%m-%d" if hours >= 24 else "%m-%d %H:%M"
+        step = next(one for one in _MINUTES if span <= _TICKS * one * _MINUTE_MS) * _MINUTE_MS
+        origin = _MONDAY_MS if step >= 7 * _DAY_MS else 0
+        marks = range(origin - (origin - begin_msc) // step * step, end_msc + 1, step)
+        pattern = "%Y-%m-%d" if step >= _DAY_MS else "%m-%d %H:%M"
         return [Tick((one - begin_msc) / span, _moment(one).strftime(pattern)) for one in marks]
     months = next((one for one in _MONTHS if span <= _TICKS * one * 31 * _DAY_MS), 240)
     first = _moment(begin_msc)
