@@ -31,7 +31,7 @@ from tools.bench.paths import FULL, QUICK, Sizes, measured
 from tools.bench.paths import Path as Row
 from tools.dev import bootstrap
 
-_PARTS = ("start", "import", "write", "postgres", "replay", "long", "sync", "service", "orders")
+_PARTS = ("start", "import", "write", "postgres", "replay", "long", "sync", "service", "orders", "reports")
 #: What `--check` measures, and how much slower against its reference a path may have become.
 _CHECKED = ("import", "write", "postgres", "replay")
 _WORSE = 2.0
@@ -73,6 +73,10 @@ def paths(part: str, folder: Path, sizes: Sizes) -> Iterator[Row]:
         from tools.bench.orders import order_paths
 
         yield from order_paths(folder)
+    elif part == "reports":
+        from tools.bench.reports import report_paths
+
+        yield from report_paths(folder, sizes)
     elif part == "service":
         from tools.bench.service import service_paths
 
