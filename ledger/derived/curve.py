@@ -14,9 +14,9 @@ from ledger.values import AccountId
 
 MINUTE_MSC: Final = 60_000
 #: So many nodes of a span make a bucket at most, before the next longer span is drawn from.
-_NODES_MAX: Final = {1: 30, 60: 23}
+_NODES_MAX: Final = {1: 15, 60: 16}
 #: From so many bookings on, a short period is drawn from minutes, too.
-_BOOKINGS_MAX: Final = 20_000
+_BOOKINGS_MAX: Final = 10_000
 
 
 class CurveBuilder:
@@ -162,13 +162,20 @@ def _of_nodes(nodes: Iterable[CurveNode], width_min: int) -> list[Bucket]:
 
 
 def _of_points(points: Iterable[tuple[int, int]], balance: int, width_msc: int) -> list[Bucket]:
-    buckets: list[list[int]] = []
+    buckets: list[Bucket] = []
+    at = -1
+    opening = low = high = count = 0
     for at_utc_msc, after in points:
-        begin = at_utc_msc - at_utc_msc % width_msc
-        if not buckets or buckets[-1][0] != begin:
-            buckets.append([begin, begin + width_msc, balance, balance, balance, balance, 0])
-        bucket = buckets[-1]
-        bucket[3], bucket[4], bucket[5] = min(bucket[3], after), max(bucket[4], after), after
-        bucket[6] += 1
+        if at_utc_msc // width_msc != at:
+            if count:
+                buckets.append(Bucket(at * width_msc, (at + 1) * width_msc, opening, low, high, balance, count))
+            at, opening, low, high, count = at_utc_msc // width_msc, balance, balance, balance, 0
+        if after < low:
+            low = after
+        elif after > high:
+            high = after
         balance = after
-    return [Bucket(*bucket) for bucket in buckets]
+        count += 1
+    if count:
+        buckets.append(Bucket(at * width_msc, (at + 1) * width_msc, opening, low, high, balance, count))
+    return buckets

@@ -31,7 +31,7 @@ from tools.bench.paths import FULL, QUICK, Sizes, measured
 from tools.bench.paths import Path as Row
 from tools.dev import bootstrap
 
-_PARTS = ("start", "import", "write", "postgres", "replay", "long", "sync", "service", "orders", "reports")
+_PARTS = ("start", "import", "write", "postgres", "replay", "long", "derived", "sync", "service", "orders", "reports")
 #: What `--check` measures, and how much slower against its reference a path may have become.
 _CHECKED = ("import", "write", "postgres", "replay")
 _WORSE = 2.0
@@ -69,6 +69,10 @@ def paths(part: str, folder: Path, sizes: Sizes) -> Iterator[Row]:
         from tools.bench.read import long_paths
 
         yield from long_paths(folder, sizes)
+    elif part == "derived":
+        from tools.bench.derived import derived_paths
+
+        yield from derived_paths(folder, sizes)
     elif part == "orders":
         from tools.bench.orders import order_paths
 

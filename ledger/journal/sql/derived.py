@@ -50,10 +50,12 @@ _NODES: Final = (
     f"SELECT {_SELECTED['balance_curve']} FROM balance_curve WHERE account_id = ? AND span_min = ? AND begin_min >= ? "
     "AND begin_min < ? ORDER BY begin_min"
 )
-_POINTS: Final = (
-    "SELECT at_utc_msc, balance FROM bookings WHERE account_id = ? AND at_utc_msc >= ? AND at_utc_msc < ? "
-    "ORDER BY at_utc_msc, number LIMIT ?"
+#: Times rise with the numbers: the period is found by its ends, and read in the order of the primary key.
+_FIRST_AND_LAST: Final = (
+    "SELECT (SELECT number FROM bookings WHERE account_id = ? AND at_utc_msc >= ? ORDER BY at_utc_msc, number LIMIT 1), "
+    "(SELECT number FROM bookings WHERE account_id = ? AND at_utc_msc < ? ORDER BY at_utc_msc DESC, number DESC LIMIT 1)"
 )
+_POINTS: Final = "SELECT at_utc_msc, balance FROM bookings WHERE account_id = ? AND number >= ? AND number <= ? ORDER BY number"
 _BEFORE: Final = (
     "SELECT balance FROM bookings WHERE account_id = ? AND at_utc_msc < ? ORDER BY at_utc_msc DESC, number DESC LIMIT 1"
 )
@@ -242,8 +244,13 @@ class SqlDerived:
     def curve_bookings(
         self, account: AccountId, from_utc_msc: int, until_utc_msc: int, at_most: int
     ) -> list[tuple[int, int]] | None:
-        found = self._journal.select(_POINTS, account_key(account), from_utc_msc, until_utc_msc, at_most + 1)
-        return None if len(found) > at_most else [(at_utc_msc, balance) for at_utc_msc, balance in found]
+        key = account_key(account)
+        first, last = self._journal.select(_FIRST_AND_LAST, key, from_utc_msc, key, until_utc_msc)[0]
+        if first is None or last is None or last < first:
+            return []
+        if last - first >= at_most:
+            return None
+        return [(at_utc_msc, balance) for at_utc_msc, balance in self._journal.select(_POINTS, key, first, last)]
 
     def balance_before(self, account: AccountId, utc_msc: int) -> int:
         found = self._journal.select(_BEFORE, account_key(account), utc_msc)
