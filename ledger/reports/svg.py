@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from html import escape
-from math import ceil, floor, log10
 from typing import Final, NamedTuple
 
 from ledger.clock import UTC_EPOCH
@@ -23,6 +22,7 @@ _DAY_MS: Final = 24 * 60 * _MINUTE_MS
 _MINUTES: Final = (1, 5, 15, 30, *(60 * hours for hours in (1, 2, 3, 6, 12, 24, 48, 7 * 24, 14 * 24)))
 _MONTHS: Final = (1, 2, 3, 6, 12, 24, 60, 120)
 _TICKS: Final = 10
+_ENOUGH: Final = Decimal("0.999")  # of the least step
 #: Behind it a label would reach over the edge.
 _LAST_LABEL: Final = 0.96
 _MONDAY_MS: Final = 4 * _DAY_MS  # 1970-01-05
@@ -112,10 +112,11 @@ def value_scale(values: Iterable[Decimal], *, with_zero: bool, ticks: int = 5) -
     low, high = min(listed), max(listed)
     if low == high:
         low, high = low - 1, high + 1
-    raw = float(high - low) / ticks
-    magnitude = Decimal(10) ** floor(log10(raw))
-    step = next(one * magnitude for one in (1, 2, 5, 10) if float(one * magnitude) >= raw * 0.999)
-    first, last = floor(low / step), ceil(high / step)
+    least = (high - low) / ticks
+    magnitude = Decimal(1).scaleb(least.adjusted())
+    step = next(times * magnitude for times in (1, 2, 5, 10) if times * magnitude >= least * _ENOUGH)
+    first = (low / step).to_integral_value(ROUND_FLOOR)
+    last = (high / step).to_integral_value(ROUND_CEILING)
     return Scale(first * step, last * step, step)
 
 
