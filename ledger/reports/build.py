@@ -48,6 +48,8 @@ _SIDES: Final = (Side.BUY.value, Side.SELL.value)
 _IN: Final = 0
 #: The tables are brought up to date first where they are so many events behind; where more, the events are folded.
 _CAUGHT_UP_MAX: Final = 20_000
+#: A sample that is so much later than a flow has it.
+_SEEN_WITHIN_MS: Final = 60_000
 _FILTERED: Final = "only some symbols or magic numbers are shown, and these have no balance of their own"
 
 
@@ -269,6 +271,7 @@ class _Flow(NamedTuple):
     utc_msc: int
     time_msc: int
     amount: int
+    credited: int
 
 
 class Counter:
@@ -336,7 +339,7 @@ class Counter:
         self._money.add(booking)
         self._buckets[self._bucket_of(booking, utc_msc)][0].add(booking)
         if self._flows is not None and booking.kind not in RESULTS:
-            self._flows.append(_Flow(utc_msc, booking.time_msc, booking.amount + booking.credited))
+            self._flows.append(_Flow(utc_msc, booking.time_msc, booking.amount, booking.credited))
         if self._curve is not None:
             self._curve.add(utc_msc, progress.falls.at, progress.falls.peak)
 
@@ -486,14 +489,18 @@ class Counter:
 
     def _equity(self) -> EquityDrawdown | None:
         """Return the drawdown on equity, flows left out as on the balance."""
-        falls, samples, first_us, last_us = None, 0, 0, 0
+        falls, balance, samples, first_us, last_us = None, None, 0, 0, 0
         flows = deque(sorted(self._flows or ()))
         for mark in self._marks:
             if mark.equity is None:
                 continue
             at, moved = scaled(mark.equity, self._scale, "equity"), 0
-            while flows and _contains(mark, flows[0]):
-                moved += flows.popleft().amount
+            known = None if mark.balance is None else scaled(mark.balance, self._scale, "balance")
+            while flows and _contains(mark, flows[0], None if known is None or balance is None else known - balance):
+                flow = flows.popleft()
+                moved += flow.amount + flow.credited
+                balance = None if balance is None else balance + flow.amount
+            balance = known
             if falls is None:
                 falls, first_us = FallTally(at), mark.at_us
             else:
@@ -515,9 +522,20 @@ def _as_it_is(utc_msc: int, _: int) -> int:
     return utc_msc
 
 
-def _contains(mark: Mark, flow: _Flow) -> bool:
-    """Return whether a sample was made when a flow was booked already, by the broker's clock where it has one."""
-    return flow.time_msc <= mark.server_msc if mark.server_msc is not None else flow.utc_msc * 1000 <= mark.at_us
+def _contains(mark: Mark, flow: _Flow, moved: int | None) -> bool:
+    """Return whether a sample has a flow already, by the broker's clock where it states one.
+
+    For a while behind it the balance decides, where it is known: a sample of the same moment may be from just before.
+
+    Args:
+        mark: The sample.
+        flow: The flow.
+        moved: What the balance moved by since the sample before.
+    """
+    late_ms = mark.at_us // 1000 - flow.utc_msc if mark.server_msc is None else mark.server_msc - flow.time_msc
+    if late_ms < 0 or moved is None or late_ms > _SEEN_WITHIN_MS:
+        return late_ms >= 0
+    return abs(moved - flow.amount) <= abs(moved)
 
 
 def _bucket_order(by: str, name: str | None) -> tuple[int, int, str]:

@@ -221,6 +221,17 @@ def test_equity_falls_between_deals_and_a_deposit_is_no_rise():
     assert dict(account(cash(1)).report().unavailable)["equity"] == "no sample of equity is stored for the period"
 
 
+def test_a_deposit_that_a_sample_does_not_show_yet_is_no_fall():
+    desk = account(cash(1, 0, profit=1000), cash(2, 30, profit=500), cash(3, 50, type=3, profit=200))
+    for second, balance, equity in ((1, 1000, 1000), (30, 1000, 995), (31, 1500, 1490), (60, 1500, 1690), (70, 1500, 1700)):
+        mark = Mark(at_us=START_US + second * 1_000_000, balance=Decimal(balance), equity=Decimal(equity))
+        desk.ledger.journal.save_mark(ACCOUNT, mark)
+    found = desk.report().equity
+    assert found is not None
+    assert found.absolute is not None
+    assert (found.absolute.amount, found.absolute.peak) == (10, 1500)
+
+
 # ---------------------------------------------------------------------------------------------------------------- ratios
 
 
