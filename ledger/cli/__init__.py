@@ -60,7 +60,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "gateway": ("ledger.cli.gateway", "Answer for a MetaTrader 5 terminal, beside it."),
     "keys": ("ledger.cli.keys", "Make and authorise keys for gateways, and for seals."),
     "derive": ("ledger.cli.derive", "Bring the tables that answers are read from up to date."),
-    "export": ("ledger.cli.backup", "Write events to Parquet, CSV or JSON lines."),
+    "export": ("ledger.cli.backup", "Write events, trades, positions or balances to Parquet, CSV or JSON lines."),
     "backup": ("ledger.cli.backup", "Copy the journal to a file, while it is in use."),
     "restore": ("ledger.cli.backup", "Restore a journal from a backup."),
     "seal": ("ledger.cli.seal", "Write a signed statement of all account heads."),

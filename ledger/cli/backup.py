@@ -8,13 +8,15 @@ from typing import Final
 import click
 
 from ledger.cli.options import account_option, accounts_of, journal_option, journal_url, json_option, open_ledger
-from ledger.cli.output import bar, print_json, print_line, print_table
+from ledger.cli.output import bar, print_json, print_line, print_table, steps
 from ledger.errors import BadValue, JournalMissing
 from ledger.json_views import heads_json
 from ledger.service import Ledger, utc_now_us
 from ledger.values import AccountId
 
 _FORMATS: Final = ("parquet", "csv", "jsonl")
+#: What is exported but events; as in ``ledger.frames.export``, which is loaded only where it is needed.
+_CONTENTS: Final = ("trades", "positions", "balance")
 _SUFFIXES: Final = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
@@ -87,7 +89,8 @@ def _copy(ledger: Ledger, url: str, *, as_json: bool, is_restored: bool) -> None
         print_line(f"it is journal {copied.journal_id}, restored from {parent}")
 
 
-@click.command("export", short_help="Write events to Parquet, CSV or JSON lines.")
+@click.command("export", short_help="Write events, trades, positions or balances to Parquet, CSV or JSON lines.")
+@click.option("--what", type=click.Choice(("events", *_CONTENTS)), default="events", show_default=True, help="What to write.")
 @click.option("--out", "file", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file to write.")
 @click.option("--format", "format_", type=click.Choice(_FORMATS), help="What to write; by the file's name without it.")
 @click.option("--force", is_flag=True, help="Replace a file that is no earlier export. Never a database.")
@@ -96,13 +99,14 @@ def _copy(ledger: Ledger, url: str, *, as_json: bool, is_restored: bool) -> None
 @json_option
 def export(
     journal: str | None,
+    what: str,
     file: Path,
     format_: str | None,
     account: AccountId | None,
     force: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
 ) -> None:
-    """Write every event as one flat record, for pandas, Polars, DuckDB and spreadsheets.
+    """Write every event, closed trade, open position or balance as one flat record, for data tools and spreadsheets.
 
     Decimals are exact, event_time and recorded_at are UTC, broker_msc is the server's own clock. JSON lines carry everything,
     the broker's raw answers included: ledger import reads them again, and the chain is the same.
@@ -110,6 +114,7 @@ def export(
     \b
     Examples:
       ledger export --out desk.parquet
+      ledger export --what trades --out trades.parquet
       ledger export --out desk.csv --account Broker-Live/70113
       ledger export --out desk.jsonl && ledger import desk.jsonl --journal sqlite:///copy.db
       duckdb -c "SELECT symbol, sum(profit) FROM 'desk.parquet' GROUP BY ALL"
@@ -119,6 +124,9 @@ def export(
         raise BadValue(f"{file}: which format? Name it with --format {', '.join(_FORMATS)}, or end the file's name in it")
     if not file.absolute().parent.is_dir():
         raise JournalMissing(f"there is no folder {file.absolute().parent}: make it first")
+    if what != "events":
+        _export_rows(journal, what, file, chosen, account, force=force, as_json=as_json)
+        return
     from ledger.exporter import export as write
 
     with open_ledger(journal) as ledger:
@@ -141,6 +149,21 @@ def export(
         [[str(name), str(head.version), head.hash.hex()[:16]] for name, head in written.heads.items()],
         empty="the journal holds no account",
     )
+
+
+def _export_rows(
+    journal: str | None, what: str, file: Path, format_: str, account: AccountId | None, *, force: bool, as_json: bool
+) -> None:
+    from ledger.frames import Rows
+    from ledger.frames.export import export_rows
+
+    with open_ledger(journal) as ledger, steps() as step:
+        step(f"writing {file}")
+        written = export_rows(Rows(what, accounts_of(ledger, account)), ledger.journal, file, format_, force=force)
+    if as_json:
+        print_json({"file": str(file), "format": format_, "what": what, "rows": written})
+        return
+    print_line(f"{written} row{'' if written == 1 else 's'} of {what} written to {file}")
 
 
 COMMANDS: Final = {"backup": backup, "restore": restore, "export": export}

@@ -9,14 +9,28 @@ columns, some thousand rows at a time, and given to the library that was asked f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, Unpack
 
 from attrs import frozen
 
 from ledger.errors import BadValue, JournalUnavailable
 from ledger.frames.columns import Block, Columns, Kind
-from ledger.frames.rows import DEALS, EQUITY, EVENTS, POSITIONS, TRADES, Asked, deals, equity, events, positions, trades
+from ledger.frames.rows import (
+    BALANCES,
+    DEALS,
+    EQUITY,
+    EVENTS,
+    POSITIONS,
+    TRADES,
+    Asked,
+    balances,
+    deals,
+    equity,
+    events,
+    positions,
+    trades,
+)
 from ledger.values import shown
 
 if TYPE_CHECKING:
@@ -62,6 +76,7 @@ _FORMS: Final = {
     "trades": _Form(TRADES, trades),
     "deals": _Form(DEALS, deals),
     "positions": _Form(POSITIONS, positions),
+    "balance": _Form(BALANCES, balances),
     "events": _Form(EVENTS, events),
     "equity": _Form(EQUITY, equity),
 }
@@ -71,7 +86,7 @@ def frame(name: str, accounts: Sequence[Account], **options: Unpack[FrameOptions
     """Return a frame of some accounts, one behind the other.
 
     Args:
-        name: ``trades``, ``deals``, ``positions``, ``events`` or ``equity``.
+        name: ``trades``, ``deals``, ``positions``, ``balance``, ``events`` or ``equity``.
         accounts: Whose.
         options: See ``FrameOptions``.
 
@@ -83,15 +98,34 @@ def frame(name: str, accounts: Sequence[Account], **options: Unpack[FrameOptions
     library, floats = options.pop("library", "pandas"), options.pop("floats", False)
     if library not in LIBRARIES:
         raise BadValue(f"expected a library of {', '.join(LIBRARIES)}, found {shown(library)}")
-    _require(library)
-    form, asked = _FORMS[name], Asked.of(**options)
-    columns = Columns(form.columns, [account.terms for account in accounts])
-    blocks: Iterable[Block] = (block for account in accounts for block in form.blocks(account, asked, columns))
-    return _as_asked(columns.table(blocks, floats=floats), library)
+    require(library)
+    rows = Rows(name, accounts, **options)
+    return _as_asked(rows.columns.table(rows.blocks(), floats=floats), library)
 
 
-def _require(library: str) -> None:
-    """Raise JournalUnavailable where a library, or pyarrow under it, is not installed."""
+class Rows:
+    """What a frame is made of, some rows at a time. Arguments and errors as ``frame``, of which it takes no library."""
+
+    def __init__(self, name: str, accounts: Sequence[Account], **options: Unpack[FrameOptions]) -> None:
+        self._form, self._accounts, self._asked = _FORMS[name], accounts, Asked.of(**options)
+        self.columns = Columns(self._form.columns, [account.terms for account in accounts])
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns."""
+        return [name for name, _ in self._form.columns]
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the rows, one account behind the other."""
+        return (block for account in self._accounts for block in self._form.blocks(account, self._asked, self.columns))
+
+
+def require(library: str) -> None:
+    """Refuse what a library is needed for that is not installed, or pyarrow under it.
+
+    Raises:
+        JournalUnavailable: It is not installed.
+    """
     from importlib.util import find_spec
 
     for needed in (library, "pyarrow"):

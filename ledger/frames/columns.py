@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final
 
@@ -56,6 +56,17 @@ class Columns:
         factor: int = 10 ** (self.scales[kind] - scale)
         return factor
 
+    def schema(self) -> Any:
+        """Return the Arrow schema of the columns."""
+        import pyarrow as pa
+
+        return pa.schema([(name, self._type(kind)) for name, kind in self._columns])
+
+    def batches(self, blocks: Iterable[Block]) -> Iterator[Any]:
+        """Yield the blocks as Arrow record batches."""
+        schema = self.schema()
+        return (self._batch(block, schema) for block in blocks)
+
     def table(self, blocks: Iterable[Block], *, floats: bool) -> Any:
         """Return the blocks as one Arrow table.
 
@@ -65,9 +76,8 @@ class Columns:
         """
         import pyarrow as pa
 
-        schema = pa.schema([(name, self._type(kind)) for name, kind in self._columns])
-        batches = [self._batch(block, schema) for block in blocks]
-        table = pa.Table.from_batches(batches, schema=schema)
+        schema = self.schema()
+        table = pa.Table.from_batches(self.batches(blocks), schema=schema)
         if not floats:
             return table
         return table.cast(

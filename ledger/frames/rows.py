@@ -343,6 +343,33 @@ def positions(account: Account, asked: Asked, columns: Columns) -> Iterator[Bloc
         }
 
 
+# ----------------------------------------------------------------------------------------------------------- balances
+
+BALANCES: Final = (
+    *_ACCOUNT,
+    ("balance", Kind.MONEY),
+    ("credit", Kind.MONEY),
+    ("commission", Kind.MONEY),
+    ("fee", Kind.MONEY),
+    ("swap", Kind.MONEY),
+    ("profit", Kind.MONEY),
+    ("deals", Kind.INTEGER),
+    ("deals_incomplete", Kind.INTEGER),
+)
+
+
+def balances(account: Account, asked: Asked, columns: Columns) -> Iterator[Block]:
+    """Yield one row: the money of an account at a moment, and the sums that make it."""
+    portfolio = account.replay(until=asked.until, known_at=asked.known_at)
+    totals, scale = portfolio.totals, columns.scales[Kind.MONEY]
+    amounts = {"balance": portfolio.balance, "credit": portfolio.credit} | {name: getattr(totals, name) for name in MONEY}
+    yield (
+        _account_block(portfolio.terms, 1)
+        | {name: [scaled(amount, scale, name)] for name, amount in amounts.items()}
+        | {"deals": [totals.deals], "deals_incomplete": [totals.deals_incomplete]}
+    )
+
+
 # ------------------------------------------------------------------------------------------------------------- events
 
 EVENTS: Final = (

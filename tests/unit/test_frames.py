@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -11,8 +12,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from pyarrow.parquet import read_table
 
 from ledger import BadValue, FillRecorded, JournalUnavailable, Ledger, SymbolSpecified
+from ledger.frames import Rows, frame
+from ledger.frames.export import CONTENTS, export_rows
 from ledger.marks import Mark
 
 MSC = 1_767_607_200_000  # 2026-01-05T10:00:00
@@ -130,3 +134,25 @@ def test_what_is_wrong_is_said(ledger, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(JournalUnavailable, match=r"pip install 'mt5-position-ledger\[polars\]'"):
         ledger.trades_frame(library="polars")
+
+
+def test_an_export_has_the_rows_of_its_frame_and_is_replaced_by_the_next(ledger, tmp_path):
+    traded(ledger, 1), traded(ledger, 2, "JPY", symbol="=cmd()")
+    for what in CONTENTS:
+        expected = frame(what, ledger.accounts(), library="pyarrow")
+        for _ in range(2):  # the second takes the place of the first without being forced
+            file = tmp_path / f"{what}.parquet"
+            assert export_rows(Rows(what, ledger.accounts()), ledger.journal, file, "parquet", force=False) == len(expected)
+            assert read_table(file).equals(expected)
+    file = tmp_path / "trades.csv"
+    export_rows(Rows("trades", ledger.accounts()), ledger.journal, file, "csv")
+    rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
+    assert [(row["symbol"], row["currency"], row["profit"], row["magic"], row["complete"]) for row in rows] == [
+        ("EURUSD", "USD", "1.25", "", "true"), ("'=cmd()", "JPY", "1.25", "", "true"),
+    ]  # fmt: skip
+    assert rows[0]["closed_at"] == "2026-01-05T08:00:02.000000Z"
+    (tmp_path / "mine.csv").write_text("mine", encoding="utf-8")
+    with pytest.raises(BadValue, match="was not made by this command"):
+        export_rows(Rows("trades", ledger.accounts()), ledger.journal, tmp_path / "mine.csv", "csv", force=False)
+    with pytest.raises(BadValue, match="JSON lines are of events only"):
+        export_rows(Rows("trades", []), ledger.journal, tmp_path / "x.jsonl", "jsonl")
