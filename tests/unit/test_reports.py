@@ -165,6 +165,9 @@ def test_a_trade_counts_by_its_first_magic_and_money_by_that_of_the_deal():
     assert lines(desk.report(by="magic")) == {"7": ("-1.00", 1), "8": ("5.00", 0)}
     filtered = desk.report(magics=[7])
     assert (filtered.money.net, filtered.trades.net) == (-1, 4)
+    fall = filtered.drawdown.absolute
+    assert fall is not None
+    assert (fall.amount, fall.percent, filtered.drawdown.relative) == (1, None, None)
     assert lines(desk.report(magics=[-1])) == {}
 
 
@@ -202,6 +205,12 @@ def test_the_largest_fall_in_per_cent_may_be_another_one():
     assert absolute is not None
     assert relative is not None
     assert (absolute.amount, relative.amount, relative.percent) == (99, 50, 50)
+
+
+def test_a_fall_below_a_peak_of_nothing_has_no_per_cent():
+    drawdown = account(*trade(10, 1, 2, -49)).report().drawdown
+    assert drawdown.absolute is not None
+    assert (drawdown.absolute.amount, drawdown.absolute.percent, drawdown.relative) == (50, None, None)
 
 
 def test_equity_falls_between_deals_and_a_deposit_is_no_rise():
