@@ -177,7 +177,7 @@ def _tiles(report: AccountReport) -> str:
         ("trades", f"{trades.count:,}{unclear}", f"{trades.wins:,} won, {trades.losses:,} lost"),
         ("win rate", percent(trades.win_rate) + unclear, ""),
         ("profit factor", number(trades.profit_factor, 2, mark=unclear if trades.losses else ""), ""),
-        ("expectancy", number(trades.expectancy, digits, comma=True, mark=unclear if trades.count else ""), "per trade"),
+        ("expectancy", number(trades.expectancy, max(digits, 2), comma=True, mark=unclear if trades.count else ""), "per trade"),
     ]
     if falls.absolute is not None:
         worst = number(falls.absolute.amount, digits, comma=True)
@@ -279,6 +279,9 @@ def _fall_words(fall: Fall, digits: int, currency: str) -> str:
 
 
 def _bar_chart(question: Question, buckets: Sequence[Bucket], digits: int, currency: str, key: str) -> str:
+    buckets = [one for one in buckets if one.money.deals]
+    if not buckets:
+        return ""
     names = [bucket_name(question, one.name) for one in buckets]
     nets = [one.money.net for one in buckets]
     values = [

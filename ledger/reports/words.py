@@ -143,7 +143,7 @@ def trade_columns(buckets: tuple[Bucket, ...], whole: Trades, digits: int, *, co
 
         return [
             count(trades.count) + mark, count(trades.wins), count(trades.losses),
-            number(_percent(trades.win_rate), 1), write(trades.profit_factor, 2), write(trades.expectancy),
+            number(_percent(trades.win_rate), 1), write(trades.profit_factor, 2), write(trades.expectancy, max(digits, 2)),
             write(trades.average_win), write(trades.average_loss), write(trades.net),
         ]  # fmt: skip
 

@@ -273,3 +273,26 @@ def test_the_curve_shows_the_exact_extremes_of_many_deals() -> None:
     assert report.drawdown.relative is not None
     assert max(one.fall_percent or 0 for one in columns) == report.drawdown.relative.percent
     assert len(report_html(account.ledger.report(with_curve=True), command=["ledger"])) < 200_000
+
+
+def test_several_accounts_follow_one_another_with_a_total_for_each_currency(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/desk.db"
+    with Ledger.create(url, now_us=lambda: START_US + 10**12) as ledger:
+        for login, currency in ((1, "USD"), (2, "USD"), (3, "JPY")):
+            account = ledger.account(f"Broker/{login}")
+            account.record(opened(account.name, currency=currency, currency_digits=0 if currency == "JPY" else 2))
+            account.record_many([cash(1), fill(2), fill(3, 1, side="sell", entry="out", position_id=2, profit=login)])
+    text = run("report", journal=url).text
+    heads = re.findall(r"^(Broker/\d \w+|all .*)", text, re.MULTILINE)
+    assert heads == ["Broker/1 USD", "Broker/2 USD", "Broker/3 JPY", "all 2 accounts in USD"]
+    assert "start 0.00 + flows 200.00 + net 3.00 = end 203.00" in text
+    assert run("report", "--account", "Broker/2", "--account", "Broker/3", journal=url).text.count("server clock") == 2
+    file = tmp_path / "report.html"
+    assert run("report", "--by", "symbol", "--html", str(file), journal=url).code == 0
+    page = Page(file.read_text(encoding="utf-8"))
+    links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    assert links == ["#account-1", "#account-2", "#account-3", "#total-1"]
+    assert {f"#{attributes.get('id')}" for tag, attributes in page.tags if tag == "section"} == set(links)
+    words = " ".join(page.words)
+    assert "1 of 1 were above 0. The best was EURUSD with 3.00 USD" in words
+    assert "no symbol with" not in words
