@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Itera
 from datetime import date, datetime
 from functools import partial
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self, Unpack, get_args
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self, TypeVar, Unpack, get_args
 
 from attrs import evolve, frozen
 
@@ -78,6 +78,7 @@ _STOP_SECONDS: Final = 0.1  # how often a follower looks whether to stop
 #: How often a follower looks at all accounts, though it is woken for those that were appended to.
 SWEEP_SECONDS: Final = 10.0
 _logger: Final = logging.getLogger("ledger.service")
+_T = TypeVar("_T")
 
 
 def utc_now_us() -> int:
@@ -792,6 +793,15 @@ class Account:
         """
         with self._lock:
             return self._current_orders_at(self.journal_head)
+
+    def ask_orders(self, ask: Callable[[int, Orders], _T]) -> _T:
+        """Return what a function makes of the account's version and the orders at it, while nobody folds on.
+
+        Raises:
+            AccountUnknown: The account was not opened.
+        """
+        with self._lock:
+            return ask(*self._current_orders_at(self.journal_head))
 
     def _current_orders_at(self, head: Head) -> tuple[int, Orders]:
         known, self._orders = self._orders, None  # what is folded half way, as a row cannot be read, is not used again

@@ -21,7 +21,7 @@ from ledger.derived.follower import AccountFollower
 from ledger.derived.keeping import keep_up
 from ledger.derived.rows import breaks_of, halts_of, position_of, trade_of, unknown_orders
 from ledger.errors import BadValue, JournalBusy, JournalError
-from ledger.journal import Journal
+from ledger.journal import Head, Journal
 from ledger.journal.derived import BookingRow, FollowerRow, PositionRow, SumBy, Summary, TradeRow
 from ledger.performance.tally import BookingSum, TradeSum
 from ledger.service import Account, Ledger
@@ -68,12 +68,21 @@ class Lag(NamedTuple):
 
 def lags(ledger: Ledger) -> dict[AccountId, Lag]:
     """Return account -> how far its tables are behind, of all accounts."""
-    rows = ledger.journal.derived.followers()
-    return {account: _lag(rows.get(account), head.version) for account, head in ledger.journal.heads().items()}
+    rows, rules = ledger.journal.derived.followers(), fold_of(ACCUMULATORS).code(None)
+    return {account: _lag(rows.get(account), head, rules) for account, head in ledger.journal.heads().items()}
 
 
-def _lag(row: FollowerRow | None, head: int) -> Lag:
-    return Lag(row.version if row is not None and row.is_whole else 0, head)
+def _lag(row: FollowerRow | None, head: Head | None, rules: str) -> Lag:
+    if head is None:
+        return Lag(0, 0)
+    if row is None or not _is_usable(row, rules) or (row.version == head.version and row.hash != head.hash):
+        return Lag(0, head.version)
+    return Lag(row.version, head.version)
+
+
+def _is_usable(row: FollowerRow, rules: str) -> bool:
+    """Return whether rows are all there, and made by the rules that a fold is named by."""
+    return bool(row.is_whole) and row.code.partition(":")[0] == rules
 
 
 class Derived:
@@ -89,7 +98,9 @@ class Derived:
         self._kinds = {kind.name: kind for kind in kinds}
         self._journal: Journal = account.ledger.journal
         self._store = account.ledger.journal.derived
-        self._follower = AccountFollower(account, fold_of(kinds))
+        fold = fold_of(kinds)
+        self._rules = fold.code(None)
+        self._follower = AccountFollower(account, fold)
         self._lock = RLock()
 
     # ---- keeping them
@@ -139,7 +150,7 @@ class Derived:
 
     def lag(self) -> Lag:
         """Return how far the tables are behind."""
-        return _lag(self.row, self._account.version)
+        return _lag(self.row, self._journal.head(self._account.name), self._rules)
 
     def read(self, ask: Callable[[FollowerRow], _T]) -> _T:
         """Return what a function makes of the tables, all of one version: it is called again where they changed meanwhile.
@@ -150,7 +161,7 @@ class Derived:
         """
         for _ in range(_TRIES):
             row = self.row
-            if row is None or not row.is_whole:
+            if row is None or not _is_usable(row, self._rules):
                 raise BadValue(f"{self._account.name} has no derived tables yet, or they are being made: run ledger derive")
             found = ask(row)
             after = self.row
@@ -211,7 +222,7 @@ class Derived:
         It is not where very many positions are open: then fold from ``bookings`` and ``trades``.
         """
         row = self.row
-        if row is None or row.state is None or not row.is_whole:
+        if row is None or row.state is None or not _is_usable(row, self._rules):
             return None
         terms = self._journal.terms(self._account.name, row.version)
         state: Any = json.loads(row.state)["accumulators"].get(name)

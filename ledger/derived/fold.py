@@ -17,6 +17,7 @@ from ledger.bookings import ASSERTED, Booking, booked, figures_of
 from ledger.derived.accumulators import Accumulator, AccumulatorKind
 from ledger.derived.curve import CurveBuilder
 from ledger.derived.rows import too_large, trade_row
+from ledger.errors import LedgerError
 from ledger.events import BalanceAsserted, DealOrder
 from ledger.fold_order import asserted
 from ledger.folds import Fold
@@ -160,7 +161,10 @@ class DerivedFold:
         folded.bookings, folded.trades = state["bookings"], state["trades"]
         folded.since_checkpoint = state["since_checkpoint"]
         folded.curve = CurveBuilder.of_state(state["curve"])
-        folded.accumulators = {kind.name: kind.restore(terms, state["accumulators"][kind.name]) for kind in kinds}
+        try:
+            folded.accumulators = {kind.name: kind.restore(terms, state["accumulators"][kind.name]) for kind in kinds}
+        except LedgerError as error:
+            raise ValueError(str(error)) from error
         return folded
 
     def dump(self) -> bytes:

@@ -11,20 +11,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from attrs import frozen
 
 from ledger.codec import decode_posting, posting
 from ledger.derived.fold import DerivedFold, Output
-from ledger.derived.rows import position_rows, summary_row
+from ledger.derived.rows import OrdersShown, position_rows, show_orders, summary_row
 from ledger.errors import JournalBusy
 from ledger.events import ORDER_KINDS
 from ledger.folds import Fold
 from ledger.journal import Journal, Selection
 from ledger.journal.checkpoints import HELD_PER_INTERVAL, Keeper, load
 from ledger.journal.derived import DELETED_AT_ONCE, FOLLOWER, FollowerRow, Update
-from ledger.orders.view import Orders
 from ledger.postings import FoldKey, Postings
 from ledger.service import Account, is_followed_by_rows
 from ledger.terms import AccountTerms
@@ -48,7 +48,7 @@ class Target:
     recorded_us: int
     terms: AccountTerms
     code: str
-    orders: Orders
+    orders: OrdersShown
 
 
 class _Warm(NamedTuple):
@@ -56,6 +56,10 @@ class _Warm(NamedTuple):
 
     revision: int
     folded: DerivedFold
+
+
+class _OvertakenError(Exception):
+    """Somebody else changed the tables meanwhile."""
 
 
 class AccountFollower:
@@ -81,28 +85,30 @@ class AccountFollower:
             JournalBusy: Others changed them again and again meanwhile.
             JournalError: They could not be stored.
         """
-        name, store = self._account.name, self._journal.derived
         for _ in range(_TRIES):
+            stored = self._journal.derived.follower(self._account.name)
+            if stored is not None and self._is_done(stored):
+                return stored
             target = self._target()
-            stored = store.follower(name)
-            if stored is not None and self._is_of(stored, target):
-                if stored.version == target.version and stored.is_whole:
-                    return stored
-            elif stored is not None and stored.version > target.version and self._account.version > target.version:
-                continue  # another follower is ahead of what was looked at
-            else:
-                self._warm = None
-            done = self._followed_on(stored, target) or self._made_anew(stored, target)
-            if done is not None:
-                return done
-        raise JournalBusy(f"account {name}: others change its derived tables again and again: try again")
+            is_ahead = stored is not None and stored.version > target.version
+            if is_ahead and self._account.version > target.version:
+                continue  # another follower has seen more than was looked at
+            with suppress(_OvertakenError):
+                return self._followed_on(stored, target) or self._made_anew(stored, target)
+        raise JournalBusy(f"account {self._account.name}: others change its derived tables again and again: try again")
 
     def cool(self) -> None:
         """Let go of what was folded."""
         self._warm = None
 
+    def _is_done(self, stored: FollowerRow) -> bool:
+        """Return whether there is nothing to do: found out before anything is folded, orders too."""
+        is_at_head = stored.is_whole and (stored.version, stored.hash) == self._account.journal_head[:2]
+        return bool(is_at_head) and stored.code == self._fold.code(self._account.terms)
+
     def _target(self) -> Target:
-        version, orders = self._account.current_orders()
+        orders = self._account.ask_orders(show_orders)
+        version = orders.version
         row = next(self._journal.rows(self._account.name, after=version - 1, upto=version))
         terms = self._journal.terms(self._account.name, version) or self._account.terms
         return Target(
@@ -120,7 +126,7 @@ class AccountFollower:
     # ---- folding on
 
     def _followed_on(self, stored: FollowerRow | None, target: Target) -> FollowerRow | None:
-        """Fold on what is new, where all of it belongs behind what was folded; None where it does not, or was not stored."""
+        """Fold on what is new, where all of it belongs behind what was folded; None where it does not."""
         warm, self._warm = self._warm, None  # what is folded half way is not used again
         if stored is None or not stored.is_whole or not self._is_of(stored, target):
             return None
@@ -154,9 +160,10 @@ class AccountFollower:
 
     # ---- making anew
 
-    def _made_anew(self, stored: FollowerRow | None, target: Target) -> FollowerRow | None:
-        """Fold from a checkpoint, and replace the rows behind what stays; None where somebody else was faster."""
+    def _made_anew(self, stored: FollowerRow | None, target: Target) -> FollowerRow:
+        """Fold from a checkpoint, and replace the rows behind what stays."""
         name = self._account.name
+        self._journal.derived.require_writable()  # else all of it would be folded in vain
         selection = Selection(version=target.version)
         changed, stays = self._changed(stored, target)
         folded, postings = self._begun(stored if stays else None, selection, target, changed)
@@ -168,19 +175,14 @@ class AccountFollower:
         kept = _kept(folded)
         while stored is not None and stored.bookings - kept.bookings > DELETED_AT_ONCE:
             stored = self._shrunk(stored, target, kept)
-            if stored is None:
-                return None
         folded.output = Output()
         for _ in run.upto(None):
             if len(folded.output.bookings) >= AT_ONCE:
                 stored = self._store(stored, target, folded, kept, is_whole=False)
-                if stored is None:
-                    return None
                 keeper.finish()
                 kept, folded.output = _kept(folded), Output()
         done = self._store(stored, target, folded, kept)
-        if done is not None:
-            keeper.finish()
+        keeper.finish()
         return done
 
     def _changed(self, stored: FollowerRow | None, target: Target) -> tuple[FoldKey | None, bool]:
@@ -221,7 +223,7 @@ class AccountFollower:
 
     # ---- storing
 
-    def _shrunk(self, stored: FollowerRow, target: Target, kept: _Kept) -> FollowerRow | None:
+    def _shrunk(self, stored: FollowerRow, target: Target, kept: _Kept) -> FollowerRow:
         """Delete the last rows, some of very many: so that nobody who writes waits long."""
         row = stored._replace(
             revision=stored.revision + 1,
@@ -236,12 +238,17 @@ class AccountFollower:
         update = Update(
             expected=stored.revision, row=row, keep_bookings=row.bookings, keep_trades=row.trades, nodes_from=kept.nodes
         )
-        return row if self._journal.derived.update(self._account.name, update) else None
+        self._update(update)
+        return row
+
+    def _update(self, update: Update) -> None:
+        if not self._journal.derived.update(self._account.name, update):
+            raise _OvertakenError
 
     def _store(
         self, stored: FollowerRow | None, target: Target, folded: DerivedFold, kept: _Kept, *, is_whole: bool = True
-    ) -> FollowerRow | None:
-        """Store what was folded; None where somebody else was faster."""
+    ) -> FollowerRow:
+        """Store what was folded."""
         now_us = self._account.ledger.now_us()
         assert folded.output is not None
         portfolio = folded.portfolio
@@ -259,11 +266,8 @@ class AccountFollower:
             state=folded.dump() if is_whole and folded.held <= _HELD_MAX else None,
             at_us=now_us,
         )
-        summary = summary_row(
-            portfolio, target.orders, version=target.version, chain=target.hash, recorded_us=target.recorded_us
-        )
-        done = self._journal.derived.update(
-            self._account.name,
+        summary = summary_row(portfolio, target.orders, chain=target.hash, recorded_us=target.recorded_us)
+        self._update(
             Update(
                 expected=None if stored is None else stored.revision,
                 row=row,
@@ -278,8 +282,6 @@ class AccountFollower:
             ),
         )
         folded.output = None
-        if not done:
-            return None
         if is_whole:
             self._warm = _Warm(row.revision, folded)
         return row

@@ -48,6 +48,7 @@ def keep_up(
         while not stop.is_set():
             try:
                 keeper.catch_up(watch.look(), stop)
+                keeper.note_answer()
             except JournalError as error:
                 watch.look_at_all()
                 keeper.report(None, 0, error)
@@ -89,6 +90,10 @@ class _Keeper:
             except LedgerError as error:
                 self.report(name, head.version, error)
             self._keep_warm(name)
+
+    def note_answer(self) -> None:
+        """Note that the database answers, so that it is logged if it is away again."""
+        self._reported.pop(None, None)
 
     def report(self, name: AccountId | None, version: int, error: Exception) -> None:
         """Log what went wrong, once for an account at a version."""

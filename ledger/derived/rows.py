@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import attrs
 
@@ -115,14 +115,28 @@ def position_of(row: PositionRow) -> Position:
     )
 
 
-def summary_row(portfolio: Portfolio, orders: Orders, *, version: int, chain: bytes, recorded_us: int) -> Summary:
+class OrdersShown(NamedTuple):
+    """What a summary shows of orders: at which version, and its columns."""
+
+    version: int
+    halts: str
+    orders: str
+
+
+def show_orders(version: int, orders: Orders) -> OrdersShown:
+    """Return what a summary shows of orders."""
+    halts = [[scope.value, name, mode.value] for (scope, name), mode in orders.halts.items()]
+    return OrdersShown(version, _text(halts), _text([_order_json(one) for one in orders.open_orders()]))
+
+
+def summary_row(portfolio: Portfolio, orders: OrdersShown, *, chain: bytes, recorded_us: int) -> Summary:
     """Return the summary of an account at a version."""
     terms, clock = portfolio.terms, portfolio.terms.clock
     breaks, degraded = portfolio.breaks, portfolio.degraded
     balance, credit = portfolio.money_units
     newest_msc = portfolio.newest_known_msc
     return Summary(
-        version=version,
+        version=orders.version,
         hash=chain,
         currency=terms.opened.currency,
         digits=terms.opened.currency_digits,
@@ -139,8 +153,8 @@ def summary_row(portfolio: Portfolio, orders: Orders, *, version: int, chain: by
         breaks=_text([_break_json(one, clock) for one in breaks]),
         degraded_utc_msc=None if degraded is None else clock.to_utc_msc(degraded.time_msc),
         degraded_reason=None if degraded is None else degraded.reason,
-        halts=_text([[scope.value, name, mode.value] for (scope, name), mode in orders.halts.items()]),
-        orders=_text([_order_json(one) for one in orders.open_orders()]),
+        halts=orders.halts,
+        orders=orders.orders,
         last_event_utc_msc=None if newest_msc < 0 else clock.to_utc_msc(newest_msc),
         recorded_us=recorded_us,
     )

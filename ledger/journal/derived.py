@@ -233,6 +233,14 @@ class DerivedStore(Protocol):
         """Return what an account's rows rest on, None where there are none."""
         ...
 
+    def require_writable(self) -> None:
+        """Raise what an update would raise where nothing may be written.
+
+        Raises:
+            JournalError: The role or the file allows no change.
+        """
+        ...
+
     def update(self, account: AccountId, update: Update) -> bool:
         """Change an account's rows, all or nothing, if nobody else did since ``expected``.
 

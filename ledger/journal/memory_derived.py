@@ -60,6 +60,9 @@ class MemoryDerived:
             found = self._tables.get(account)
             return None if found is None else found.row
 
+    def require_writable(self) -> None:
+        pass
+
     def update(self, account: AccountId, update: Update) -> bool:
         with self._lock:
             found = self._tables.get(account)

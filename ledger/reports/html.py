@@ -177,7 +177,11 @@ def _tiles(report: AccountReport) -> str:
         ("trades", f"{trades.count:,}{unclear}", f"{trades.wins:,} won, {trades.losses:,} lost"),
         ("win rate", percent(trades.win_rate) + unclear, ""),
         ("profit factor", number(trades.profit_factor, 2, mark=unclear if trades.losses else ""), ""),
-        ("expectancy", number(trades.expectancy, max(digits, 2), comma=True, mark=unclear if trades.count else ""), "per trade"),
+        (
+            "expectancy",
+            number(trades.expectancy, max(digits, 2), comma=True, mark=unclear if trades.count else ""),
+            "per trade",
+        ),
     ]
     if falls.absolute is not None:
         worst = number(falls.absolute.amount, digits, comma=True)

@@ -327,6 +327,28 @@ def test_a_curve_of_no_period_or_no_columns_is_refused(begin, end, columns, jour
         Ledger(journal, clock).account(OTHER).derived.curve(begin, end, columns)
 
 
+def test_what_is_up_to_date_costs_a_look(journal, clock, monkeypatch):
+    """No fold, of orders neither: a report is asked for by a process that was just started."""
+    journal.append(ACCOUNT, [opened(), fill(1, 1), intended(1, 2)])
+    row = Ledger(journal, clock).account(ACCOUNT).derived.catch_up()
+    for name in ("current_orders", "ask_orders", "replayed_orders", "replayed"):
+        monkeypatch.setattr(f"ledger.service.Account.{name}", None)
+    assert Ledger(journal, clock).account(ACCOUNT).derived.catch_up() == row
+
+
+def test_rows_of_other_rules_count_as_none(url):
+    """Whoever may only read does not answer by them."""
+    with Ledger.open(url, now_us=Clock()) as ledger:
+        ledger.journal.append(ACCOUNT, [opened(), fill(1, 1)])
+        derived = ledger.account(ACCOUNT).derived
+        derived.catch_up()
+        Intruder(url)("UPDATE followers SET code = 'derived-0:ticket:UTC'")
+        assert derived.lag() == lags(ledger)[ACCOUNT] == (0, 2)
+        with pytest.raises(BadValue, match="run ledger derive"):
+            derived.read(lambda row: row)
+        assert derived.fresh() == (2, 2)
+
+
 def test_an_order_alone_moves_the_version_on(journal, clock):
     """It changes no row but the summary's."""
     ledger = Ledger(journal, clock)

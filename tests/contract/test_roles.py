@@ -87,13 +87,15 @@ def test_a_reader_sees_everything_and_writes_nothing(desk):
         assert account.version == 31
 
 
-def test_a_reader_gets_answers_from_derived_tables_that_a_writer_makes(desk):
+def test_a_reader_gets_answers_from_derived_tables_that_a_writer_makes(desk, monkeypatch):
     recorded(desk["writer"])
     with Ledger.open(desk["writer"]) as ledger, Ledger.open(desk["reader"]) as reader:
         account = reader.account(ACCOUNT)
         with pytest.raises(JournalError, match="no right"):
             account.derived.catch_up()
+        monkeypatch.setattr("ledger.derived.fold.DerivedFold.fold", None)  # it finds out before it folds
         assert account.derived.fresh() == (0, 31)
+        monkeypatch.undo()
         ledger.account(ACCOUNT).derived.catch_up()
         assert account.derived.fresh() == (31, 31)
         ledger.account(ACCOUNT).record(fill(99, 2.5))

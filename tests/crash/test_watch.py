@@ -9,12 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
 from ledger import AccountId, Ledger
+from ledger.derived import lags
 from ledger.gateway.sandbox.client import Sandbox
 from tests.crash.conftest import ROOT
 from tests.support.journals import new_url
@@ -145,6 +147,15 @@ def test_an_account_that_fails_is_named_and_the_others_go_on(tmp_path):
     assert pauses == sorted(pauses)
 
 
+def wait_for_tables(url: str) -> None:
+    """Return when a follower has brought the account's derived tables up to date."""
+    give_up = time.monotonic() + PATIENCE_SEC
+    with Ledger.open(url) as ledger:
+        while (lag := ledger.account(ACCOUNT).derived.lag()).events:
+            assert time.monotonic() < give_up, f"nobody follows: {lag}"
+            time.sleep(0.02)
+
+
 def test_a_hangup_has_the_settings_read_anew_and_wrong_ones_left_out(tmp_path):
     url = new_url("sqlite", tmp_path)
     config = tmp_path / "ledger.toml"
@@ -153,10 +164,12 @@ def test_a_hangup_has_the_settings_read_anew_and_wrong_ones_left_out(tmp_path):
         with Watch(tmp_path, url) as daemon:
             daemon.until("sync", status="SUCCESS")
             daemon.notified("READY=1")
+            wait_for_tables(url)  # it keeps them up beside its syncs
             config.write_text("[polcy]\n")
             daemon.process.send_signal(signal.SIGHUP)
             assert "Did you mean policy?" in daemon.until("reload refused")["reason"]
-            config.write_text(named((str(ACCOUNT), first.endpoint), ("Sandbox-Demo/8", second.endpoint)))
+            both = named((str(ACCOUNT), first.endpoint), ("Sandbox-Demo/8", second.endpoint))
+            config.write_text(f"{both}[derived]\nfollow = false\n")
             daemon.process.send_signal(signal.SIGHUP)
             daemon.until("reloaded")
             assert daemon.until("watching")["accounts"] == [str(ACCOUNT), "Sandbox-Demo/8"]
@@ -164,6 +177,8 @@ def test_a_hangup_has_the_settings_read_anew_and_wrong_ones_left_out(tmp_path):
             assert "MONOTONIC_USEC=" in daemon.notified("RELOADING=1")
             daemon.notified("READY=1")
             assert daemon.end() == 0
+    with Ledger.open(url) as ledger:
+        assert {name.login: lag.version > 0 for name, lag in lags(ledger).items()} == {70113: True, 8: False}
 
 
 def test_settings_that_are_wrong_at_the_start_are_wrong_use(tmp_path):

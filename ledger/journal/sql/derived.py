@@ -108,6 +108,10 @@ class SqlDerived:
 
     # ---- changing them
 
+    def require_writable(self) -> None:
+        with self._journal.write_in_turn(_PATIENCE_SEC) as connection:
+            self._execute(connection, "UPDATE followers SET revision = revision WHERE account_id = -1")
+
     def update(self, account: AccountId, update: Update) -> bool:
         key = account_key(account)
         with self._journal.write_in_turn(_PATIENCE_SEC, is_bulk=True) as connection:
