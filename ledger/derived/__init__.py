@@ -25,7 +25,7 @@ from ledger.journal import Head, Journal
 from ledger.journal.derived import BookingRow, FollowerRow, PositionRow, SumBy, Summary, TradeRow
 from ledger.performance.tally import BookingSum, TradeSum
 from ledger.service import Account, Ledger
-from ledger.values import AccountId, to_whole
+from ledger.values import INT64_MAX, AccountId, to_whole
 
 __all__ = [
     "Accumulator",
@@ -182,6 +182,10 @@ class Derived:
     def trades(self, *, from_msc: int | None = None, until_msc: int | None = None) -> Iterator[TradeRow]:
         """Yield trades in the order of closing, then those not known in full. Arguments: broker server time, end exclusive."""
         return self._store.closed_trades(self._account.name, from_msc=from_msc, until_msc=until_msc)
+
+    def unfinished_trades(self) -> Iterator[TradeRow]:
+        """Yield the trades that ended but are not known in full."""
+        return self._store.closed_trades(self._account.name, after=INT64_MAX)
 
     def bookings(self, *, from_msc: int | None = None, until_msc: int | None = None, after: int = 0) -> Iterator[BookingRow]:
         """Yield bookings in the fold order, behind a number. Arguments: broker server time, end exclusive."""

@@ -5,12 +5,13 @@ Money is in scaled integers here, times in milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_EVEN, Context, Decimal
 from typing import Any, Final, NamedTuple
 
 from ledger.bookings import CREDITED, FLOW, OTHER, TRADE, Booking, TradeFigures
-from ledger.clock import DAY_MSC
+from ledger.clock import DAY_MSC, WALL_EPOCH, ClockRule
 from ledger.performance.values import (
     Column,
     Curve,
@@ -29,6 +30,9 @@ Unscale = Callable[[int], Decimal]
 Stamp = tuple[int, int]
 #: Turns a stamp into UTC milliseconds.
 Read = Callable[[int, int], int]
+#: What a group is named by, and what is counted of it.
+Key = int | str | None
+Group = tuple["MoneyTally", "TradeTally"]
 _Found = tuple[int, int, Stamp | None, Stamp]
 
 _WORK: Final = Context(prec=50, rounding=ROUND_HALF_EVEN, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
@@ -39,6 +43,7 @@ _TRADING_DAYS: Final = 252
 _YEAR_DAYS: Final = Decimal("365.25")
 _SATURDAY: Final = 2  # days from the Thursday 1970-01-01
 _COLUMNS: Final = 800
+_IN: Final = 0  # MT5's code of an entry
 _NOTHING: Final = Decimal("1e-36")
 #: Kinds of bookings that are results: a trade deal, and what the broker booked beside, as interest.
 RESULTS: Final = frozenset((TRADE, OTHER))
@@ -119,6 +124,23 @@ class MoneyTally:
         else:
             self.adjusted += one.amount
 
+    def add_all(self, other: MoneyTally) -> None:
+        """Count what another one counted."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def state(self) -> list[Any]:
+        """Return all that was counted, as JSON values."""
+        return [getattr(self, name) for name in self.__slots__]
+
+    @classmethod
+    def of_state(cls, state: Any) -> MoneyTally:
+        """Return the tally of a ``state``. Raises TypeError or ValueError where it is none."""
+        tally = cls()
+        for name, value in zip(cls.__slots__, state, strict=True):
+            setattr(tally, name, value)
+        return tally
+
     @property
     def moved(self) -> int:
         """What it moved the balance by."""
@@ -194,6 +216,27 @@ class TradeTally:
         self.held_min = min((each for each in (self.held_min, one.held_min_ms) if each is not None), default=None)
         self.held_max = max((each for each in (self.held_max, one.held_max_ms) if each is not None), default=None)
 
+    def add_all(self, one: TradeTally) -> None:
+        """Count what another one counted."""
+        self.add_sums(
+            TradeSum(
+                None, one.count, one.wins, one.losses, one.incomplete, one.gross_win, one.gross_loss, one.best, one.worst,
+                one.held, one.held_sum, one.held_min, one.held_max,
+            )
+        )  # fmt: skip
+
+    def state(self) -> list[Any]:
+        """Return all that was counted, as JSON values."""
+        return [getattr(self, name) for name in self.__slots__]
+
+    @classmethod
+    def of_state(cls, state: Any) -> TradeTally:
+        """Return the tally of a ``state``. Raises TypeError or ValueError where it is none."""
+        tally = cls()
+        for name, value in zip(cls.__slots__, state, strict=True):
+            setattr(tally, name, value)
+        return tally
+
     def trades(self, unscale: Unscale) -> Trades:
         """Return the figures."""
         return Trades(
@@ -210,6 +253,89 @@ class TradeTally:
             held_min_ms=self.held_min,
             held_max_ms=self.held_max,
         )
+
+
+class GroupTally:
+    """Money and trades of a whole history in groups: by month and weekday of the server's clock, by symbol, magic and side.
+
+    Keys are months since the year 0, weekdays from Monday as 0, and what a deal or a trade is of. A kind with more keys than
+    ``KEYS_MAX`` is given up.
+    """
+
+    KINDS = ("month", "weekday", "symbol", "magic", "side")
+    KEYS_MAX = 300
+
+    def __init__(self, clock: ClockRule) -> None:
+        self._clock = clock
+        self._groups: dict[str, dict[Key, Group] | None] = {kind: {} for kind in self.KINDS}
+        self._day, self._of_day = -1, (0, 0)
+
+    def add(self, booking: Booking) -> None:
+        """Count a booking."""
+        side = booking.side
+        if side is not None and booking.entry != _IN:
+            side = 1 - side  # what closes a position belongs to its side
+        for money, _ in self._groups_of(booking.time_msc, booking.symbol, booking.magic, side):
+            money.add(booking)
+
+    def add_trade(self, figures: TradeFigures) -> None:
+        """Count a trade that closed."""
+        groups = self._groups_of(figures.closed_msc, figures.symbol, figures.magic, figures.side)
+        if not figures.is_complete:
+            for _, trades in groups:
+                trades.incomplete += 1
+            return
+        net, held_ms = figures.net, held(figures, self._clock)
+        for _, trades in groups:
+            trades.add(net, held_ms)
+
+    def _groups_of(self, time_msc: int, symbol: str | None, magic: int | None, side: int | None) -> Iterator[Group]:
+        day = time_msc // DAY_MSC
+        if day != self._day:
+            date = WALL_EPOCH + timedelta(days=day)
+            self._day, self._of_day = day, (12 * date.year + date.month - 1, date.weekday())
+        for kind, key in zip(self.KINDS, (*self._of_day, symbol, magic, side), strict=True):
+            known = self._groups[kind]
+            if known is None:
+                continue
+            group = known.get(key)
+            if group is None:
+                if len(known) >= self.KEYS_MAX:
+                    self._groups[kind] = None
+                    continue
+                group = known[key] = MoneyTally(), TradeTally()
+            yield group
+
+    def groups(self, kind: str) -> Mapping[Key, Group] | None:
+        """Return key -> money and trades; None where that is not counted."""
+        return self._groups.get(kind)
+
+    def state(self) -> dict[str, Any]:
+        """Return what counting goes on from, as JSON values."""
+        return {
+            kind: None if known is None else [[key, money.state(), trades.state()] for key, (money, trades) in known.items()]
+            for kind, known in self._groups.items()
+        }
+
+    @classmethod
+    def of_state(cls, state: Any, clock: ClockRule) -> GroupTally:
+        """Return the tally of a ``state``. Raises KeyError, TypeError or ValueError where it is none."""
+        tally = cls(clock)
+        for kind in cls.KINDS:
+            known = state[kind]
+            tally._groups[kind] = known and {
+                key: (MoneyTally.of_state(money), TradeTally.of_state(trades)) for key, money, trades in known
+            }
+            if known == []:
+                tally._groups[kind] = {}
+        return tally
+
+
+def held(figures: TradeFigures, clock: ClockRule) -> int | None:
+    """Return how many milliseconds a trade was held; None where its opening is not recorded."""
+    if figures.opened_msc is None:
+        return None
+    return max(0, clock.to_utc_msc(figures.closed_msc) - clock.to_utc_msc(figures.opened_msc))
 
 
 class SeriesTally:
@@ -618,3 +744,37 @@ def _merge(known: list[int], later: list[int]) -> None:
 def held_ms(trade: TradeFigures, utc_msc: int, read: Callable[[int], int]) -> int | None:
     """Return how long a trade was held; None where its opening is not recorded."""
     return None if trade.opened_msc is None else max(0, utc_msc - read(trade.opened_msc))
+
+
+class Counted:
+    """What a report of a whole history needs beside the unfinished trades: its order and its groups.
+
+    Args:
+        clock: The trade server's.
+        scale: Decimals of the scaled integers.
+    """
+
+    def __init__(self, clock: ClockRule, *, scale: int) -> None:
+        self.progress, self.groups = Progress(scale=scale), GroupTally(clock)
+
+    def add(self, booking: Booking) -> None:
+        """Count the next booking."""
+        self.progress.add(booking)
+        self.groups.add(booking)
+
+    def add_trade(self, figures: TradeFigures) -> None:
+        """Count the next trade that closed."""
+        self.progress.add_trade(figures)
+        self.groups.add_trade(figures)
+
+    def state(self) -> dict[str, Any]:
+        """Return what counting goes on from, as JSON values."""
+        return {"progress": self.progress.state(), "groups": self.groups.state()}
+
+    @classmethod
+    def of_state(cls, state: Any, clock: ClockRule, *, scale: int) -> Counted:
+        """Return what was counted of a ``state``. Raises KeyError, TypeError or ValueError where it is none."""
+        counted = cls(clock, scale=scale)
+        counted.progress = Progress.of_state(state["progress"], scale=scale)
+        counted.groups = GroupTally.of_state(state["groups"], clock)
+        return counted

@@ -20,6 +20,7 @@ from ledger.events import Recorded
 from ledger.marks import Mark
 from ledger.performance.tally import (
     RESULTS,
+    Counted,
     CurveTally,
     FallTally,
     MoneyTally,
@@ -27,6 +28,7 @@ from ledger.performance.tally import (
     SeriesTally,
     TradeTally,
     Unscale,
+    held,
 )
 from ledger.performance.values import Drawdown, EquityDrawdown, add_money, add_trades
 from ledger.portfolio import Portfolio
@@ -40,7 +42,7 @@ from ledger.values import Side, scaled, shown, to_magic, to_text, unscaled, unsi
 
 if TYPE_CHECKING:
     from ledger.derived import Derived, FollowerRow
-    from ledger.journal.derived import SumBy
+    from ledger.journal.derived import TradeRow
 
 #: What a report can be by.
 BY: Final = (*BY_DAY, "symbol", "magic", "side")
@@ -183,13 +185,13 @@ def report_of_tables(account: Account, question: Question, *, with_curve: bool =
     def ask(row: FollowerRow) -> AccountReport | None:
         known = account.ledger.journal.terms(account.name, row.version) or terms
         read = Moments(account, known, row.version).utc_msc
-        summary, progress = derived.summary(), derived.accumulated(REPORT.name) if is_whole else None
+        summary, counted = derived.summary(), derived.accumulated(REPORT.name) if is_whole else None
         if summary is None:
             return None
         basis = Basis(row.version, row.hash.hex(), summary.recorded_us)
         counter = Counter(question, known, read, with_curve=with_curve)
         counter.watch_equity(_marks(account, question))
-        if isinstance(progress, Progress) and counter.add_whole(derived, progress):
+        if isinstance(counted, Counted) and counter.add_whole(derived, counted):
             return counter.report(basis, summary.balance)
         _count_rows(counter, derived, bounds)
         return counter.report(basis, summary.balance)
@@ -217,11 +219,14 @@ def _count_rows(counter: Counter, derived: Derived, bounds: tuple[int | None, in
     if end_msc is not None:
         counter.end_with(derived.moved(from_msc=end_msc)[0])
     for one in derived.trades(from_msc=begin_msc, until_msc=end_msc):
-        figures = TradeFigures(
-            one.closed_msc, one.opened_msc, one.position_id, one.symbol, one.side, one.magic, one.commission, one.fee, one.swap,
-            one.profit, bool(one.is_complete),
-        )  # fmt: skip
-        (counter.add_unfinished if one.is_unfinished else counter.add_trade)(figures)
+        (counter.add_unfinished if one.is_unfinished else counter.add_trade)(_figures(one))
+
+
+def _figures(row: TradeRow) -> TradeFigures:
+    return TradeFigures(
+        row.closed_msc, row.opened_msc, row.position_id, row.symbol, row.side, row.magic, row.commission, row.fee, row.swap,
+        row.profit, bool(row.is_complete),
+    )  # fmt: skip
 
 
 def _bounds(question: Question, terms: AccountTerms) -> tuple[int | None, int | None] | None:
@@ -358,7 +363,7 @@ class Counter:
         utc_msc = self._read(trade.closed_msc)
         if not self._is_in(utc_msc) or not self._is_shown(trade.symbol, trade.magic):
             return
-        net, held_ms = trade.net, self._held_ms(trade)
+        net, held_ms = trade.net, held(trade, self._terms.clock)
         self._trades.add(net, held_ms)
         self._buckets[self._bucket_of_trade(trade, utc_msc)][1].add(net, held_ms)
         self._series.add(net)
@@ -370,21 +375,40 @@ class Counter:
             self._trades.incomplete += 1
             self._buckets[self._bucket_of_trade(trade, utc_msc)][1].incomplete += 1
 
-    def add_whole(self, derived: Derived, progress: Progress) -> bool:
-        """Count a whole history by the sums of the tables; return whether these know what is asked for."""
+    def add_whole(self, derived: Derived, counted: Counted) -> bool:
+        """Count a whole history by what is stored of it; return whether that knows what is asked for."""
         by = self._question.by
         if (by in BY_DAY and self._question.day != SERVER_DAY) or self._flows is not None:
             return False
-        keys: SumBy = "day" if by in BY_DAY else by  # type: ignore[assignment]
-        bookings, trades = derived.sums(keys)
+        groups = counted.groups.groups(by)
+        if groups is None:
+            self._add_sums(derived, by)
+        else:
+            for key, (money, trades) in groups.items():
+                self._money.add_all(money)
+                self._trades.add_all(trades)
+                self._buckets[self._name_of_group(key)] = money, trades
+            for row in derived.unfinished_trades():
+                self.add_unfinished(_figures(row))
+        self._progress, self._series = counted.progress, counted.progress.series
+        return True
+
+    def _add_sums(self, derived: Derived, by: str) -> None:
+        """Count a whole history by sums that the database makes."""
+        bookings, trades = derived.sums("day" if by in BY_DAY else by)  # type: ignore[arg-type]
         for one in bookings:
             self._money.add_sums(one)
             self._buckets[self._name_of(one.key)][0].add_sums(one)
         for two in trades:
             self._trades.add_sums(two)
             self._buckets[self._name_of(two.key)][1].add_sums(two)
-        self._progress, self._series = progress, progress.series
-        return True
+
+    def _name_of_group(self, key: int | str | None) -> str | None:
+        """Return the name of the bucket of a group."""
+        by = self._question.by
+        if by == "weekday" and isinstance(key, int):
+            return WEEKDAYS[key]
+        return f"{key // 12:04d}-{key % 12 + 1:02d}" if by == "month" and isinstance(key, int) else self._name_of(key)
 
     def _name_of(self, key: int | str | None) -> str | None:
         """Return the name of the bucket that a key of the sums belongs to."""
@@ -394,13 +418,6 @@ class Counter:
         if by == "side" and isinstance(key, int):
             return _SIDES[key]
         return str(unsigned_magic(key)) if by == "magic" and isinstance(key, int) else None if key is None else str(key)
-
-    def _held_ms(self, trade: TradeFigures) -> int | None:
-        """Return how long a trade was held; None where its opening is not recorded."""
-        clock = self._terms.clock
-        if trade.opened_msc is None:
-            return None
-        return max(0, clock.to_utc_msc(trade.closed_msc) - clock.to_utc_msc(trade.opened_msc))
 
     def _is_in(self, utc_msc: int) -> bool:
         begin, end = self._begin_msc, self._end_msc

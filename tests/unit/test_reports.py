@@ -12,8 +12,9 @@ from attrs import evolve
 from ledger import Account, Adjusted, BadValue, BalanceAsserted, Ledger
 from ledger.clock import ClockRule
 from ledger.marks import Mark
-from ledger.reports import AccountReport, Report
-from ledger.reports.build import Basis, Counter, make_question
+from ledger.performance.tally import Counted, GroupTally
+from ledger.reports import BY, AccountReport, Report
+from ledger.reports.build import Basis, Counter, make_question, report_of_events, report_of_tables
 from ledger.reports.calendar import Calendar
 from ledger.reports.json import report_json
 from tools.testkit.facts import ACCOUNT, OTHER, START_MSC, START_US, Clock, cash, completion, fill, ghost, opened
@@ -312,3 +313,18 @@ def test_accounts_have_a_total_for_each_currency_and_no_sum_of_several():
     written = report_json(found)
     assert [one["currency"] for one in written["totals"]] == ["JPY", "USD"]
     assert sorted(one["money"]["end"] for one in written["accounts"]) == ["100", "104.00", "97.00"]
+
+
+@pytest.mark.parametrize("most", [0, 1, 2, 300])
+def test_a_group_with_too_many_keys_is_summed_from_the_tables(most, monkeypatch):
+    monkeypatch.setattr(GroupTally, "KEYS_MAX", most)
+    desk = account(
+        cash(1), *trade(10, 0, 5, 5, magic=1), *trade(20, 0, 6, 7, symbol="XAUUSD", magic=2), fill(30, 8), ghost(30, 9)
+    )
+    desk.derived.catch_up()
+    for by in BY:
+        question = make_question(by=by)
+        assert report_of_tables(desk, question) == report_of_events(desk, question)
+    counted = desk.derived.accumulated("report")
+    assert isinstance(counted, Counted)
+    assert (counted.groups.groups("symbol") is None) == (most < 3)

@@ -20,7 +20,7 @@ _SUMS = (
 
 
 def report_paths(folder: File, sizes: Sizes, *, events: int = _MILLION_TRADES) -> Paths:
-    """A report of a whole history, by month and by symbol, its memory, and a report of a day."""
+    """A report of a whole history, by month, symbol and day, its memory, and a report of a day."""
     from ledger import Ledger
 
     url = journal_url(folder, min(sizes.long, events), nets=False)
@@ -29,7 +29,7 @@ def report_paths(folder: File, sizes: Sizes, *, events: int = _MILLION_TRADES) -
         row = account.derived.catch_up()
         day = account.report(by="day").buckets[-1].name
     size = f"{row.trades:,} trades"
-    for by in ("month", "symbol"):
+    for by in ("month", "symbol", "day"):
         yield Path(
             name=f"ledger report --by {by}, {size}", unit="s", target=_TARGET_SEC,
             ours=lambda by=by: command_seconds("report", "--by", by, "--journal", url)[0],  # type: ignore[misc]
