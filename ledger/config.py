@@ -21,6 +21,7 @@ from attrs import evolve, fields, frozen
 from ledger.errors import BadValue
 from ledger.gateway.forms import Form
 from ledger.marks import KEEP_DAYS, KEEP_DAYS_MAX, KEEP_DAYS_MIN
+from ledger.orders.monitor_values import MonitorRules
 from ledger.reconcile.policy import DEFAULT, ReconcilePolicy
 from ledger.text import visible
 from ledger.values import AccountId
@@ -56,7 +57,7 @@ class _Marks(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
-    """What a file may hold. The settings of ``policy`` are those of ``ReconcilePolicy``."""
+    """What a file may hold. The settings of ``policy`` are those of ``ReconcilePolicy``, those of monitors ``MonitorRules``."""
 
     journal: str | None = None
     gateway: _Gateway = msgspec.field(default_factory=_Gateway)
@@ -66,6 +67,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     seal: _Seal = msgspec.field(default_factory=_Seal)
     marks: _Marks = msgspec.field(default_factory=_Marks)
     derived: _Derived = msgspec.field(default_factory=_Derived)
+    monitors: dict[str, Any] = {}
 
 
 _GATEWAY_PATHS: Final = ("server_key", "client_key")
@@ -86,6 +88,7 @@ class Configuration:
         seal_key: The secret key to seal with.
         keep_marks_days: So many days marks are there.
         follow_derived: Whether a daemon keeps the derived tables up.
+        monitors: Account -> what it may lose.
     """
 
     path: Path | None = None
@@ -98,6 +101,7 @@ class Configuration:
     seal_key: str | None = None
     keep_marks_days: int = KEEP_DAYS
     follow_derived: bool = True
+    monitors: Mapping[AccountId, MonitorRules] = {}
 
     def __str__(self) -> str:
         return str(self.path) if self.path is not None else f"no {NAME}"
@@ -159,6 +163,7 @@ def read(path: Path) -> Configuration:
         checked = msgspec.convert(raw, _File)
         policy = ReconcilePolicy(**checked.policy)
         gateways = {AccountId.parse(name): _with_paths(table, path) for name, table in raw.get("gateways", {}).items()}
+        monitors = dict(_monitors(checked.monitors))
     except msgspec.ValidationError as error:
         raise BadValue(f"{path}: {_where(str(error))}") from None
     except (TypeError, ValueError, BadValue) as error:
@@ -172,8 +177,24 @@ def read(path: Path) -> Configuration:
         policy=policy,
         keep_marks_days=checked.marks.keep_days,
         follow_derived=checked.derived.follow,
+        monitors=monitors,
         seal_key=None if checked.seal.key is None else str(path.parent / checked.seal.key),
     )
+
+
+def _monitors(tables: Mapping[str, Any]) -> Iterator[tuple[AccountId, MonitorRules]]:
+    names: dict[AccountId, str] = {}
+    for name, table in tables.items():
+        try:
+            account, rules = AccountId.parse(name), MonitorRules.of_table(table)
+        except BadValue as error:
+            raise BadValue(f'[monitors."{visible(name)}"]: {error}') from None
+        if account in names:
+            raise BadValue(
+                f'[monitors."{visible(name)}"] is {account}, as [monitors."{visible(names[account])}"] is: write one'
+            )
+        names[account] = name
+        yield account, rules
 
 
 def _parsed(path: Path) -> dict[str, Any]:

@@ -27,6 +27,8 @@ from ledger.values import EXACT, AccountId, plain, unsigned_magic
 from ledger.views import Break, Position, Trade, Unexplained
 
 if TYPE_CHECKING:  # most commands show nothing of a sync, and would load all of reconciliation
+    from ledger.equity import Equity, EquityRow
+    from ledger.monitors import MonitorState
     from ledger.order_decisions import Halt, Resolution
     from ledger.reconcile.compare import Disagreement, NewTicket
     from ledger.reconciler import SyncResult
@@ -404,6 +406,73 @@ def sync_json(result: SyncResult, terms: AccountTerms | None, *, dry_run: bool) 
         "appended": result.appended,
         "version": result.version,
         "dry_run": dry_run,
+    }
+
+
+# ------------------------------------------------------------------------------------------------- equity, monitors
+
+
+def equity_json(found: Equity) -> Json:
+    """The equity of an account over a period. There is no row where there was no sample."""
+    terms = found.account.terms
+    return {
+        "account": account_json(terms),
+        "by": found.by,
+        "interval_sec": None if found.interval_us is None else found.interval_us / 1_000_000,
+        "equity_reported": found.is_reported,
+        "rows": [equity_row_json(row, terms) for row in found.rows],
+    }
+
+
+def equity_row_json(row: EquityRow, terms: AccountTerms) -> Json:
+    """One sample, minute or server day."""
+    bucket, money = row.bucket, _money(terms)
+    if row.mark is not None:
+        amounts = {name: getattr(row.mark, name) for name in ("balance", "credit", "floating", "equity", "margin")}
+        return {
+            "time": utc_text_us(row.begin_us),
+            "server_time_msc": row.mark.server_msc,
+            **{name: None if amount is None else money(amount) for name, amount in amounts.items()},
+            "equity_reported": row.mark.is_equity_reported,
+        }
+    return {
+        **({} if row.day is None else {"day": row.day}),
+        "begin": utc_text_us(row.begin_us),
+        "end": utc_text_us(row.end_us),
+        **{name: money(getattr(bucket, name)) for name in _PRICES},
+        **{f"{name}_time": utc_text_us(getattr(bucket, f"{name}_us")) for name in _PRICES},
+        "samples": bucket.samples,
+    }
+
+
+_PRICES = ("open", "high", "low", "close")
+
+
+def monitor_json(one: MonitorState, terms: AccountTerms | None) -> Json:
+    """The state of one limit of an account. Without terms the account is only named: it is not in the journal."""
+    from ledger.monitors import NOTE
+
+    money = plain if terms is None else _money(terms)
+    amounts = {name: getattr(one, name) for name in ("allowed", "used", "left", "level", "equity", "base")}
+    times = {
+        "as_of": one.as_of_us, "breached_at": one.breached_us, "day_start": one.day_start_us, "day_end": one.day_end_us,
+    }  # fmt: skip
+    return {
+        "account": name_json(one.account) if terms is None else account_json(terms),
+        "limit": one.limit,
+        "rule": str(getattr(one.rules, one.limit)),
+        "state": one.state.value,
+        "reason": one.reason,
+        **{name: None if amount is None else money(amount) for name, amount in amounts.items()},
+        "base_from": one.base_from,
+        "equity_reported": one.is_equity_reported,
+        **{name: None if at_us is None else utc_text_us(at_us) for name, at_us in times.items()},
+        "day": one.day,
+        "for_good": one.is_for_good,
+        "warn_at": str(one.rules.warn_at),
+        "unsafe_on_breach": one.rules.unsafe_on_breach,
+        "interval_sec": None if one.interval_us is None else one.interval_us / 1_000_000,
+        "note": NOTE,
     }
 
 

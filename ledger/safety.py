@@ -1,8 +1,8 @@
 """Safety: whether an engine may open something now. One rule for the library, the command line and whatever else shows it.
 
 It rests on what the last sync attempt left (``SyncHealth``), on how long ago that was, on the breaks that are open, on halts,
-and on orders of which nobody knows whether they were executed. What is not known, an age that is negative or no number
-included, is not safe.
+on orders of which nobody knows whether they were executed, and on breaches of monitors that are to make it unsafe. What is not
+known, an age that is negative or no number included, is not safe.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ledger.views import Break
 
 _NO_SNAPSHOT: Final = ("DEGRADED", "FAILED")
 #: An account is not seen if its last attempt is more than so many intervals ago.
-_INTERVALS_MAX: Final = 3
+INTERVALS_MAX: Final = 3
 #: So far clocks of two machines may be apart before an age counts as negative, in seconds.
 _CLOCKS_APART_SEC: Final = 1.0
 
@@ -67,6 +67,7 @@ class Seen:
         balance_halts: Whether the policy halts while balance or credit differ.
         withdrawn_halts: Whether it halts while the broker does not list a deal any more.
         held: What was held back.
+        breached: What monitors found that makes it unsafe, in words.
         by: Which process it was, for people.
     """
 
@@ -79,6 +80,7 @@ class Seen:
     balance_halts: bool
     withdrawn_halts: bool = False
     held: Sequence[HeldBack] = ()
+    breached: Sequence[str] = ()
     by: str | None = None
 
 
@@ -95,6 +97,7 @@ def seen_of(health: SyncHealth, now_us: int) -> Seen:
         balance_halts=health.balance_halts,
         withdrawn_halts=health.withdrawn_halts,
         held=health.held,
+        breached=health.breached,
         by=f"{health.host}, process {health.pid}",
     )
 
@@ -120,7 +123,7 @@ def judge(
     """
     if seen is None:
         return Verdict(danger=Danger.STALE, why="nothing was verified yet: run startup_recovery, or ledger sync --startup")
-    unseen = _too_old("the last sync attempt", seen.seen_sec, max(_INTERVALS_MAX * seen.interval_sec, seen.verified_sec_max))
+    unseen = _too_old("the last sync attempt", seen.seen_sec, max(INTERVALS_MAX * seen.interval_sec, seen.verified_sec_max))
     if unseen is not None:
         by = f" (by {seen.by})" if seen.by else ""
         return Verdict(danger=Danger.STALE, why=f"no sync is running: {unseen}{by}")
@@ -133,7 +136,8 @@ def judge(
     unverified = _too_old("the last verification", seen.verified_sec, seen.verified_sec_max)
     if unverified is not None:
         return Verdict(danger=Danger.STALE, why=unverified)
-    in_the_way = _halted(halts, symbol) or _unknown(unknown, symbol) or _held(seen, symbol) or _broken(seen, breaks, symbol)
+    blocked = _halted(halts, symbol) or next(iter(seen.breached), None) or _unknown(unknown, symbol)
+    in_the_way = blocked or _held(seen, symbol) or _broken(seen, breaks, symbol)
     return Verdict(danger=Danger.BREAK, why=in_the_way) if in_the_way else Verdict(danger=Danger.NONE)
 
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Itera
 from datetime import date, datetime
 from functools import partial
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self, TypeVar, Unpack, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol, Self, TypeVar, Unpack, get_args
 
 from attrs import evolve, frozen
 
@@ -66,6 +66,7 @@ from ledger.views import Trade
 
 if TYPE_CHECKING:  # what answers by modules above is loaded when it is asked
     from ledger.derived import Derived
+    from ledger.equity import Equity
     from ledger.frames import FrameOptions
     from ledger.reports import AccountReport, Report
 
@@ -635,7 +636,7 @@ class Account:
         if folded is not None and head.version > version and not is_due:
             rows = self._journal.rows(self.name, after=version, upto=head.version)
             new = [row for row in rows if row.kind not in ORDER_KINDS]  # orders change no position and no money
-            if not new or is_followed_by_rows(new, folded):
+            if not new or follows(new, folded):
                 portfolio = folded.copy()
                 portfolio.fold((posting(row) for row in new), decode_posting)
                 portfolio.note_version(head.version)
@@ -845,7 +846,7 @@ class Account:
         terms = self._journal.terms(self.name, version) or self.terms
         rows = simulated_rows(events, terms, version, lambda one: self._journal.latest_asserted(self.name, one))
         known, portfolio = self.current()
-        if known == version and is_followed_by_rows(rows, portfolio):
+        if known == version and follows(rows, portfolio):
             return portfolio.followed_by(events, version)
         if not rows:
             return self.fold(Selection(version=version), terms)
@@ -879,6 +880,12 @@ class Account:
         """Yield the account's events behind a version, for ``async for``. See ``Ledger.follow_async``."""
         cursors = {self.name: to_whole(after, 0, INT64_MAX, "a version")}
         return following_async(self._journal, cursors, self.name, to_amount(poll_seconds, 0, "poll_seconds"))
+
+    def equity(self, *, by: Literal["mark", "minute", "day"] = "day", since: Moment = None, until: Moment = None) -> Equity:
+        """Return what the account was worth over time, sample by sample, by minute or by server day. See ``ledger.equity``."""
+        from ledger.equity import equity
+
+        return equity(self, by=by, since=since, until=until)
 
     def trades_frame(self, **options: Unpack[FrameOptions]) -> Any:
         """Return the closed trades as a frame of pandas, polars or pyarrow. Options and errors as ``ledger.frames.frame``."""
@@ -930,7 +937,7 @@ def _read(one: Recorded, hour: Mapping[int, HourReading], clock: ClockRule) -> R
     return evolve(one, utc_msc=reading.utc_msc, is_ambiguous=reading.is_ambiguous)
 
 
-def is_followed_by_rows(rows: Sequence[Stored], portfolio: Portfolio) -> bool:
+def follows(rows: Sequence[Stored], portfolio: Portfolio) -> bool:
     """Return whether events can be folded on behind a portfolio one by one, without sorting anything again.
 
     A revision may have moved a deal behind all that arrived in order: then what is new goes before it.

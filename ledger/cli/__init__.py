@@ -48,6 +48,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "sync": ("ledger.cli.sync", "Reconcile with the gateway: once, or as a daemon."),
     "drift": ("ledger.cli.sync", "Compare with the gateway; change nothing."),
     "status": ("ledger.cli.status", "Show sync health, and whether it is safe to trade."),
+    "equity": ("ledger.cli.equity", "Show what accounts were worth over time."),
+    "monitors": ("ledger.cli.equity", "Show how much of what accounts may lose is used up."),
     "breaks": ("ledger.cli.status", "List open breaks with their age."),
     "orders": ("ledger.cli.orders", "List orders: which are open, and of which nobody knows."),
     "order": ("ledger.cli.orders", "Show one order with all of its events; resolve an unknown one."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +19,9 @@ from ledger.gateway import Gateway, OrderGateway
 from ledger.gateway.forms import FORMS, Form
 from ledger.gateway.mt5_module import SCHEME, is_module_address
 from ledger.marks import KEEP_DAYS
+from ledger.monitors import breaches
 from ledger.order_manager.resolver import Resolver
+from ledger.orders.monitor_values import MonitorRules
 from ledger.orders.policy import OrderPolicy
 from ledger.reconcile.policy import ReconcilePolicy
 from ledger.reconciler import SYNC_INTERVAL_SEC, StateReconciler, account_of
@@ -174,6 +177,11 @@ def keep_marks_days() -> int:
     return configuration().keep_marks_days
 
 
+def monitor_rules() -> Mapping[AccountId, MonitorRules]:
+    """Return what each account may lose by the settings. Raises as ``ledger.config.find``."""
+    return configuration().monitors
+
+
 @frozen(kw_only=True)
 class SyncSettings:
     """What a reconciler is made with. Read where the command's options are known, used in any thread."""
@@ -181,6 +189,7 @@ class SyncSettings:
     policy: ReconcilePolicy
     interval_sec: float = SYNC_INTERVAL_SEC
     keep_marks_days: int = KEEP_DAYS
+    monitors: Mapping[AccountId, MonitorRules] = {}
     clock: ClockRule | None = None
 
 
@@ -201,6 +210,7 @@ def reconciler_of(ledger: Ledger, found: GatewaySettings, settings: SyncSettings
             policy=settings.policy,
             sync_interval_sec=settings.interval_sec,
             keep_marks_days=settings.keep_marks_days,
+            breaches=partial(breaches, named, settings.monitors.get(account)),
             clock=settings.clock,
             orders=Resolver(named, gateway, OrderPolicy()) if isinstance(gateway, OrderGateway) else None,
         )

@@ -26,6 +26,7 @@ from ledger.cli.gateways import (
     gateway_settings,
     interval_sec,
     keep_marks_days,
+    monitor_rules,
     policy,
     reconciler_of,
     server_tz_option,
@@ -155,7 +156,13 @@ class _Opened:
 
 
 def _settings(clock: ClockRule | None, interval: float | None) -> SyncSettings:
-    return SyncSettings(policy=policy(), interval_sec=interval_sec(interval), keep_marks_days=keep_marks_days(), clock=clock)
+    return SyncSettings(
+        policy=policy(),
+        interval_sec=interval_sec(interval),
+        keep_marks_days=keep_marks_days(),
+        monitors=monitor_rules(),
+        clock=clock,
+    )
 
 
 def _targets(account: AccountId | None, gateway: dict[str, Any]) -> list[GatewaySettings]:

@@ -26,7 +26,7 @@ from ledger.journal import Journal, Selection
 from ledger.journal.checkpoints import HELD_PER_INTERVAL, Keeper, load
 from ledger.journal.derived import DELETED_AT_ONCE, FOLLOWER, FollowerRow, Update
 from ledger.postings import FoldKey, Postings
-from ledger.service import Account, is_followed_by_rows
+from ledger.service import Account, follows
 from ledger.terms import AccountTerms
 
 #: So many events are folded on one by one; more are read as a replay reads them.
@@ -137,7 +137,7 @@ class AccountFollower:
             return None
         rows = self._journal.rows(self._account.name, after=stored.version, upto=target.version)
         new = [row for row in rows if row.kind not in ORDER_KINDS]
-        if new and not is_followed_by_rows(new, folded.portfolio):
+        if new and not follows(new, folded.portfolio):
             return None
         kept = _kept(folded)
         folded.output = Output()

@@ -17,6 +17,7 @@ from ledger.journal.derived import DerivedStore
 from ledger.journal.evidence import StoredEvidence
 from ledger.journal.health import SyncHealth
 from ledger.journal.watch import AppendListener
+from ledger.marks import Bucket
 from ledger.marks import Mark as AccountMark
 from ledger.postings import FoldKey, Postings, Row, Selection
 from ledger.terms import AccountTerms
@@ -301,10 +302,15 @@ class SyncHealthStore(Protocol):
 
 
 class MarkStore(Protocol):
-    """What each account was worth, sample by sample (``ledger.marks``). No events: old ones are deleted."""
+    """What each account was worth, sample by sample (``ledger.marks``). No events: old ones are deleted.
+
+    The equity of all of them is there for ever, by minute and by server day: whatever the order in which they come.
+    """
 
     def save_mark(self, account: AccountId, mark: AccountMark) -> None:
-        """Store a mark, in a transaction of its own; one of the same moment is replaced.
+        """Store a mark and count it in its minute and day, in a transaction of its own; one of the same moment is replaced.
+
+        The first mark counts those that an older program left. Where a minute's marks are deleted, a late one still counts.
 
         Raises:
             InexactNumber: An amount does not fit.
@@ -322,6 +328,19 @@ class MarkStore(Protocol):
 
     def delete_marks(self, account: AccountId, before_us: int) -> int:
         """Delete the marks of before a moment, UTC microseconds, and return how many there were."""
+        ...
+
+    def equity(
+        self, account: AccountId, by: Literal["minute", "day"], *, first: int | None = None, last: int | None = None
+    ) -> Iterator[Bucket]:
+        """Yield the equity of an account by minute (UTC) or server day, oldest first, of all marks that it ever had.
+
+        Args:
+            account: Whose.
+            by: Which buckets.
+            first: Only from this number on (``Bucket.number``),
+            last: and up to this one inclusive.
+        """
         ...
 
 

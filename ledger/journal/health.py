@@ -38,6 +38,7 @@ class SyncHealth:
         balance_halts: Whether its policy halts while balance or credit differ.
         withdrawn_halts: Whether it halts while the broker does not list a deal any more.
         held: What it holds back.
+        breached: What monitors found that makes the account unsafe, in words (``ledger.monitors``).
         gateway: URL, without secrets.
         host: Machine of the process;
         pid: its number there;
@@ -58,6 +59,7 @@ class SyncHealth:
     balance_halts: bool
     withdrawn_halts: bool = False
     held: tuple[HeldBack, ...]
+    breached: tuple[str, ...] = ()
     gateway: str | None
     host: str
     pid: int
@@ -67,7 +69,12 @@ class SyncHealth:
 
 _PLAIN: Final = frozenset(one.name for one in fields(SyncHealth)) - {
     "account", "verified_sec", "balance_halts", "withdrawn_halts", "held",
+    "breached",
 }  # fmt: skip
+
+
+#: What safety depends on beside how the attempt ended.
+_POLICY: Final = ("verified_sec", "balance_halts", "withdrawn_halts", "breached")
 
 
 def merged(before: SyncHealth | None, after: SyncHealth) -> SyncHealth:
@@ -93,7 +100,7 @@ def to_columns(health: SyncHealth) -> dict[str, Any]:
         "success_us": health.success_us,
         "duration_us": health.duration_us,
         "interval_us": health.interval_us,
-        "policy": json.dumps({name: getattr(health, name) for name in ("verified_sec", "balance_halts", "withdrawn_halts")}),
+        "policy": json.dumps({name: getattr(health, name) for name in _POLICY}),
         "held": json.dumps([{"kind": one.kind, "symbol": one.symbol, "why": one.why} for one in health.held]),
         "gateway": health.gateway,
         "host": health.host,
@@ -115,6 +122,7 @@ def from_columns(account: AccountId, row: Mapping[str, Any]) -> SyncHealth | Non
             verified_sec=float(policy["verified_sec"]),
             balance_halts=bool(policy["balance_halts"]),
             withdrawn_halts=bool(policy["withdrawn_halts"]),
+            breached=tuple(map(str, policy.get("breached", ()))),  # an older program stored none
             held=tuple(HeldBack(kind=str(one["kind"]), symbol=one["symbol"], why=str(one["why"])) for one in held),
             **plain,
         )

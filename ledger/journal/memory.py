@@ -8,6 +8,7 @@ from threading import Condition, RLock
 from typing import Unpack
 from uuid import uuid4
 
+from ledger.clock import ClockRule
 from ledger.codec import Stored, first_place, is_for_orders, natural_key, posting, stored_place, terms_of
 from ledger.events import ORDER_KINDS, Event
 from ledger.fold_order import FirstRecord
@@ -15,12 +16,13 @@ from ledger.journal import Appended, AppendOptions, Difference, Head, Journal, P
 from ledger.journal.admission import Admission, admit_verbatim, start, uses_symbol
 from ledger.journal.checkpoints import Checkpoint, Mark, order_of, select
 from ledger.journal.derived import FOLLOWER
+from ledger.journal.equity import By, align_days, count
 from ledger.journal.evidence import StoredEvidence, compress, decompress, referenced
 from ledger.journal.health import SyncHealth, merged
 from ledger.journal.memory_derived import MemoryDerived
 from ledger.journal.watch import AppendListener, MemoryListener
+from ledger.marks import Bucket, MarkColumns, bucket_columns, from_columns, minute_of, to_columns
 from ledger.marks import Mark as AccountMark
-from ledger.marks import MarkColumns, from_columns, to_columns
 from ledger.postings import ASSERTED, IN_ORDER, OUT_OF_ORDER, OUTSIDE_FOLD, FoldKey, Postings, Row, place_of
 from ledger.terms import TERMS_KINDS, AccountTerms
 from ledger.values import AccountId
@@ -47,6 +49,7 @@ class MemoryJournal:
         self._health: dict[AccountId, SyncHealth] = {}
         self._marks: dict[AccountId, dict[int, MarkColumns]] = {}
         self.derived = MemoryDerived(self._lock, self._drop_derived_checkpoints)
+        self._equity: dict[AccountId, dict[tuple[By, int], Bucket]] = {}
 
     @classmethod
     def copy_of(cls, journal: Journal, accounts: Sequence[AccountId], now_us: Callable[[], int]) -> MemoryJournal:
@@ -144,7 +147,16 @@ class MemoryJournal:
     def save_mark(self, account: AccountId, mark: AccountMark) -> None:
         columns = to_columns(mark)
         with self._lock:
-            self._marks.setdefault(account, {})[mark.at_us] = columns
+            head = self._heads.get(account)
+            terms = None if head is None else self.terms(account, head.version)
+            clock = ClockRule() if terms is None else terms.clock
+            marks = self._marks.setdefault(account, {})
+            old = marks.get(mark.at_us)
+            changed = _Changed({**marks, mark.at_us: columns}, self._equity.get(account, {}))
+            align_days(changed, clock)
+            count(changed, mark, clock, is_again=old is not None and old.equity is not None)
+            marks[mark.at_us] = columns
+            self._equity[account] = changed.buckets
 
     def marks(self, account: AccountId, *, from_us: int | None = None, to_us: int | None = None) -> Iterator[AccountMark]:
         with self._lock:
@@ -162,6 +174,10 @@ class MemoryJournal:
             for at_us in old:
                 del kept[at_us]
             return len(old)
+
+    def equity(self, account: AccountId, by: By, *, first: int | None = None, last: int | None = None) -> Iterator[Bucket]:
+        with self._lock:
+            return iter(_Changed({}, self._equity.get(account, {})).all(by, first, last))
 
     def rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> Iterator[Stored]:
         with self._lock:
@@ -345,3 +361,30 @@ def replaced_versions(rows: Sequence[Stored]) -> dict[int, int]:
             found |= dict.fromkeys(records.pop(row.deal, ()), row.version)
         records.setdefault(row.deal, []).append(row.version)
     return found
+
+
+class _Changed:
+    """The buckets of an account, as they would be (``journal.equity.Buckets``): one that does not fit changes nothing."""
+
+    def __init__(self, marks: Mapping[int, MarkColumns], buckets: Mapping[tuple[By, int], Bucket]) -> None:
+        self._marks = marks
+        self.buckets = dict(buckets)
+
+    def get(self, by: By, number: int) -> Bucket | None:
+        return self.buckets.get((by, number))
+
+    def all(self, by: By, first: int | None = None, last: int | None = None) -> list[Bucket]:
+        numbers = sorted(number for kind, number in self.buckets if kind == by)
+        found = [number for number in numbers if first is None or first <= number]
+        return [self.buckets[by, number] for number in found if last is None or number <= last]
+
+    def put(self, by: By, bucket: Bucket) -> None:
+        bucket_columns(bucket)  # refuses what no journal can store
+        self.buckets[by, bucket.number] = bucket
+
+    def remove(self, by: By, number: int) -> None:
+        self.buckets.pop((by, number), None)
+
+    def marks(self, minute: int | None = None) -> list[AccountMark]:
+        found = [one for at_us, one in sorted(self._marks.items()) if minute is None or minute_of(at_us) == minute]
+        return [from_columns(one) for one in found]

@@ -21,6 +21,7 @@ from ledger.errors import LedgerError
 from ledger.events import DEAL_KINDS, Adjusted, DealCompleted, DealRevised, Event, FillRecorded
 from ledger.events.orders import OrderIntended, OrderKind
 from ledger.journal.health import SyncHealth
+from ledger.marks import floating_at
 from ledger.order_messages import OrderMessage, RemoteCheck, RemoteTick
 from ledger.orders.intervals import Book
 from ledger.orders.limit_values import BROKER
@@ -240,14 +241,12 @@ class MarketReader:
 
         A mark from before the newest deal is none of the present: what was closed since is in the balance already.
         """
-        if not portfolio.positions_count:
-            return Decimal(0)
-        mark = _read(lambda: self._account.newest_mark(at_us=at_us))
-        if mark is None or at_us // 1000 - mark.at_us // 1000 > fresh_us // 1000:
-            return None
-        if is_present and _read(lambda: self._has_deals_since(mark.at_us)) is not False:
-            return None
-        return mark.floating
+        is_flat = not portfolio.positions_count
+        mark = None if is_flat else _read(lambda: self._account.newest_mark(at_us=at_us))
+        floating = floating_at(mark, at_us, fresh_us, is_flat=is_flat)
+        if floating is None or mark is None or not is_present:
+            return floating
+        return floating if _read(lambda: self._has_deals_since(mark.at_us)) is False else None
 
     def _has_deals_since(self, at_us: int) -> bool:
         after = self._account.ledger.journal.version_at(self._account.name, at_us)
@@ -410,7 +409,7 @@ def _disagreement(
     seen, breaks = seen_of(health, now_us), portfolio.breaks
     if only_positions:
         held = [one for one in seen.held if one.kind not in _NOT_OF_POSITIONS]
-        seen = attrs.evolve(seen, held=held, balance_halts=False, withdrawn_halts=False)
+        seen = attrs.evolve(seen, held=held, breached=(), balance_halts=False, withdrawn_halts=False)
         breaks = tuple(one for one in breaks if one.kind.value not in _NOT_OF_POSITIONS)
     verdict = judge(attrs.evolve(seen, status="SUCCESS", seen_sec=0, verified_sec=0), breaks, symbol=symbol)
     return verdict.why if verdict.danger is Danger.BREAK else None

@@ -124,11 +124,21 @@ def _lots(value: Decimal | int | str) -> Decimal:
     return _number(value, "lots")
 
 
-def _money(value: Decimal | int | str) -> Decimal:
+def to_money(value: Decimal | int | str) -> Decimal:
+    """Return an amount of money.
+
+    Raises:
+        BadValue: It is none.
+    """
     return _number(value, "an amount in the account's currency")
 
 
-def _percent(value: Amount | str) -> Amount:
+def to_percent(value: Amount | str) -> Amount:
+    """Return a part of something in percent, of text.
+
+    Raises:
+        BadValue: It is none.
+    """
     if isinstance(value, Amount) and value.is_percent:
         return value
     text = _text_of(value).strip()
@@ -137,11 +147,16 @@ def _percent(value: Amount | str) -> Amount:
     return Amount(_number(text[:-1], "percent"), is_percent=True)
 
 
-def _amount(value: Amount | Decimal | int | str) -> Amount:
+def to_limit(value: Amount | Decimal | int | str) -> Amount:
+    """Return a number, or a part of something in percent.
+
+    Raises:
+        BadValue: It is none.
+    """
     if isinstance(value, Amount):
         return value
     if isinstance(value, str) and value.strip().endswith("%"):
-        return _percent(value)
+        return to_percent(value)
     return Amount(_number(value, "a number or percent ('500', '5%')"))
 
 
@@ -167,7 +182,12 @@ def _points(value: int) -> int:
     return _whole(value, 1, _COUNT_MAX, "points")
 
 
-def _flag(value: bool) -> bool:  # noqa: FBT001  # a converter
+def to_flag(value: bool) -> bool:  # noqa: FBT001  # a converter
+    """Return what is true or false.
+
+    Raises:
+        BadValue: It is none.
+    """
     if not isinstance(value, bool):
         raise BadValue(f"expected true or false, found {shown(value)}")
     return value
@@ -195,7 +215,12 @@ def _unknown_scope(value: UnknownScope | str) -> UnknownScope:
     return to_word(value, UnknownScope)
 
 
-def _day_base(value: DayBase | str) -> DayBase:
+def to_day_base(value: DayBase | str) -> DayBase:
+    """Return what a day's loss counts from, by its word.
+
+    Raises:
+        BadValue: It is none.
+    """
     return to_word(value, DayBase)
 
 
@@ -207,11 +232,21 @@ def _text_of(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _zone(value: str) -> str:
+def to_zone(value: str) -> str:
+    """Return a zone by its one spelling, or the server's own clock.
+
+    Raises:
+        BadValue: It is none.
+    """
     return value if value == SERVER else ClockRule(value).name
 
 
-def _time_of_day(value: str) -> str:
+def to_time_of_day(value: str) -> str:
+    """Return a time of day, as text.
+
+    Raises:
+        BadValue: It is none.
+    """
     if not _TIME_OF_DAY.fullmatch(_text_of(value)):
         raise BadValue(f"expected a time of day ('17:00'), found {shown(value)}")
     return value
@@ -286,9 +321,9 @@ class Limits:
     kill_switch_file: str | None = attrs.field(default=None, converter=optional(_path))
     symbols: frozenset[str] | None = attrs.field(default=None, converter=optional(_names))
     sides: frozenset[Side] | None = attrs.field(default=None, converter=optional(_sides))
-    one_position: bool | None = attrs.field(default=None, converter=optional(_flag))
+    one_position: bool | None = attrs.field(default=None, converter=optional(to_flag))
     volume_step: Decimal | None = attrs.field(default=None, converter=optional(_lots))
-    symbol_step: bool | None = attrs.field(default=None, converter=optional(_flag))
+    symbol_step: bool | None = attrs.field(default=None, converter=optional(to_flag))
     volume_per_order_max: Decimal | None = attrs.field(default=None, converter=optional(_lots))
     volume_per_order_min: Decimal | None = attrs.field(default=None, converter=optional(_lots))
     volume_per_symbol_max: Decimal | None = attrs.field(default=None, converter=optional(_lots))
@@ -300,25 +335,25 @@ class Limits:
     orders_per_day_max: int | None = attrs.field(default=None, converter=optional(_count))
     same_request_within_sec: int | None = attrs.field(default=None, converter=optional(_seconds))
     hours: tuple[Window, ...] | None = attrs.field(default=None, converter=optional(_windows))
-    hours_zone: str = attrs.field(default=SERVER, converter=_zone, metadata={"of": ("hours",)})
+    hours_zone: str = attrs.field(default=SERVER, converter=to_zone, metadata={"of": ("hours",)})
     no_new_within_sec: int | None = attrs.field(default=None, converter=optional(_seconds))
     cooldown_after_losses: Cooldown | None = attrs.field(default=None, converter=optional(_cooldown))
     tick_age_max_sec: int | None = attrs.field(default=None, converter=optional(_seconds))
-    price_collar: Amount | None = attrs.field(default=None, converter=optional(_amount))
-    stops_required: bool | None = attrs.field(default=None, converter=optional(_flag))
+    price_collar: Amount | None = attrs.field(default=None, converter=optional(to_limit))
+    stops_required: bool | None = attrs.field(default=None, converter=optional(to_flag))
     stop_distance_max: int | None = attrs.field(default=None, converter=optional(_points))
-    risk_per_order_max: Decimal | None = attrs.field(default=None, converter=optional(_money))
-    notional_per_order_max: Decimal | None = attrs.field(default=None, converter=optional(_money))
-    notional_total_max: Decimal | None = attrs.field(default=None, converter=optional(_money))
-    margin_free_min: Decimal | None = attrs.field(default=None, converter=optional(_money))
-    margin_level_min: Amount | None = attrs.field(default=None, converter=optional(_percent))
-    daily_loss_max: Amount | None = attrs.field(default=None, converter=optional(_amount))
-    daily_base: DayBase = attrs.field(default=DayBase.HIGHER, converter=_day_base, metadata={"of": ("daily_loss_max",)})
-    day: str = attrs.field(default=SERVER, converter=_zone, metadata={"of": _OF_A_DAY})
-    day_start: str = attrs.field(default="00:00", converter=_time_of_day, metadata={"of": _OF_A_DAY})
-    loss_total_max: Amount | None = attrs.field(default=None, converter=optional(_amount))
+    risk_per_order_max: Decimal | None = attrs.field(default=None, converter=optional(to_money))
+    notional_per_order_max: Decimal | None = attrs.field(default=None, converter=optional(to_money))
+    notional_total_max: Decimal | None = attrs.field(default=None, converter=optional(to_money))
+    margin_free_min: Decimal | None = attrs.field(default=None, converter=optional(to_money))
+    margin_level_min: Amount | None = attrs.field(default=None, converter=optional(to_percent))
+    daily_loss_max: Amount | None = attrs.field(default=None, converter=optional(to_limit))
+    daily_base: DayBase = attrs.field(default=DayBase.HIGHER, converter=to_day_base, metadata={"of": ("daily_loss_max",)})
+    day: str = attrs.field(default=SERVER, converter=to_zone, metadata={"of": _OF_A_DAY})
+    day_start: str = attrs.field(default="00:00", converter=to_time_of_day, metadata={"of": _OF_A_DAY})
+    loss_total_max: Amount | None = attrs.field(default=None, converter=optional(to_limit))
     loss_total_base: LossBase = attrs.field(default=LossBase.STATIC, converter=_loss_base, metadata={"of": ("loss_total_max",)})
-    initial_balance: Decimal | None = attrs.field(default=None, converter=optional(_money))
+    initial_balance: Decimal | None = attrs.field(default=None, converter=optional(to_money))
     strategies_max: tuple[tuple[str, Limits], ...] | None = attrs.field(default=None, converter=optional(_strategies))
 
     def __attrs_post_init__(self) -> None:

@@ -28,6 +28,7 @@ from ledger.orders.limit_values import (
     UnknownScope,
     Window,
 )
+from ledger.orders.losses import day_span_utc_msc, loss_of_day
 from ledger.orders.request import OrderRequest
 from ledger.orders.states import OPEN_QUESTION, WITHOUT_FILLS, OrderState
 from ledger.orders.view import Order, Orders, how_to_resume
@@ -261,11 +262,7 @@ def check(limits: Limits, portfolio: Portfolio, orders: Orders, market: Market, 
 
 def day_start_utc_msc(limits: Limits, terms: AccountTerms, now_utc_msc: int) -> int:
     """Return when the day began that the rules of a day count in, in UTC: in the server's clock, or in a zone of its own."""
-    clock = _clock(limits.day, terms)
-    hours, minutes = map(int, limits.day_start.split(":"))
-    offset_msc = (hours * 60 + minutes) * MINUTE_MSC
-    wall_msc = clock.from_utc_msc(now_utc_msc) - offset_msc
-    return clock.to_utc_msc(wall_msc - wall_msc % DAY_MSC + offset_msc)
+    return day_span_utc_msc(limits.day, limits.day_start, terms, now_utc_msc)[0]
 
 
 def _clock(zone: str, terms: AccountTerms) -> ClockRule:
@@ -750,24 +747,20 @@ def _check_daily_loss(case: _Case) -> Iterator[Denied]:
     limits, day, floating = case.limits, case.market.day, case.market.floating
     if limits.daily_loss_max is None:
         return
-    limit, needs_floating = str(limits.daily_loss_max), limits.daily_base is not DayBase.BALANCE
-    if day is None or floating is None or (needs_floating and day.floating is None):
+    limit, loss = str(limits.daily_loss_max), None
+    if day is not None and floating is not None:
+        worth = day.balance + day.results + floating
+        most, counted_from = limits.daily_loss_max, limits.daily_base
+        loss = loss_of_day(most, counted_from, balance=day.balance, floating=day.floating, worth=worth)
+    if loss is None:
         what = "the floating result now" if day is not None and floating is None else "what the account had when the day began"
         yield _unread("daily_loss_max", limit, what, "sync, so that there is a mark")
-        return
-    equity = day.balance + (day.floating or _ZERO)
-    base = {
-        DayBase.BALANCE: day.balance,
-        DayBase.EQUITY: equity,
-        DayBase.HIGHER: max(day.balance, equity),
-    }[limits.daily_base]
-    lost = base - (day.balance + day.results + floating)
-    if lost > limits.daily_loss_max.of(base):
+    elif loss.is_too_much:
         why = (
-            f"expected a loss of at most {limit} since the day began with {plain(base)}, found {plain(lost)}, open positions "
-            "included: only what reduces exposure is allowed until the day ends"
+            f"expected a loss of at most {limit} since the day began with {plain(loss.base)}, found {plain(loss.lost)}, open "
+            "positions included: only what reduces exposure is allowed until the day ends"
         )
-        yield Denied(rule="daily_loss_max", limit=limit, value=plain(lost), why=why)
+        yield Denied(rule="daily_loss_max", limit=limit, value=plain(loss.lost), why=why)
 
 
 def _check_total_loss(case: _Case) -> Iterator[Denied]:

@@ -83,6 +83,8 @@ class StateReconciler:
         clock: Server clock rule for an account that the gateway opens; measured at its clock without.
         on_event: Is called with every event that a sync appends, once it is durable, from the thread that syncs.
         keep_marks_days: So many days it is known what the account was worth, sync by sync (``Account.marks``).
+        breaches: Returns what makes the account unsafe at a moment (UTC microseconds) beside what a sync finds, in words:
+            ``ledger.monitors.breaches`` does. Asked after every sync.
         orders: An ``OrderManager``: each sync lets it find out what became of orders whose answer is late or unknown.
         monotonic: Seconds that only rise.
         sleep: Waits so many seconds.
@@ -98,6 +100,7 @@ class StateReconciler:
         clock: ClockRule | str | None = None,
         on_event: Callable[[Recorded], object] = lambda _: None,
         keep_marks_days: int = KEEP_DAYS,
+        breaches: Callable[[int], Sequence[str]] = lambda _: (),
         orders: Resolves | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
@@ -109,6 +112,8 @@ class StateReconciler:
         self._clock = None if clock is None else to_clock(clock)
         self._on_event = on_event
         self._marks = MarkKeeper(account, to_whole(keep_marks_days, KEEP_DAYS_MIN, KEEP_DAYS_MAX, "keep_marks_days"))
+        self._breaches = breaches
+        self._breached: tuple[str, ...] = ()
         self._orders = orders
         self._monotonic = monotonic
         self._sleep = sleep
@@ -234,9 +239,17 @@ class StateReconciler:
             self._good_us = now_us
         if result.status in (SyncStatus.SUCCESS, SyncStatus.PARTIAL):
             self._verified_us, self._verified_at = now_us, self._monotonic()
+        self._breached = self._read_breaches(now_us)
         self._log(result)
         self._save_health(result, now_us)
         return result
+
+    def _read_breaches(self, now_us: int) -> tuple[str, ...]:
+        """Return what makes the account unsafe beside what a sync finds. What cannot be read is not safe."""
+        try:
+            return tuple(self._breaches(now_us))
+        except LedgerError as error:
+            return (f"whether a monitor is breached cannot be read: {error}",)
 
     def _log(self, result: SyncResult) -> None:
         """Log a result that is another than the one before, or that appended something."""
@@ -266,6 +279,7 @@ class StateReconciler:
             balance_halts=self.policy.balance is Action.HALT,
             withdrawn_halts=self.policy.withdrawn is Action.HALT,
             held=_held_back(result)[:_HELD_MAX],
+            breached=self._breached,
             gateway=getattr(self.gateway, "endpoint", None),
             host=socket.gethostname(),
             pid=os.getpid(),
@@ -416,6 +430,7 @@ class StateReconciler:
             balance_halts=self.policy.balance is Action.HALT,
             withdrawn_halts=self.policy.withdrawn is Action.HALT,
             held=_held_back(last),
+            breached=self._breached,
         )
 
     def _disagreements(self) -> tuple[tuple[Break, ...], str | None]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from ledger.clock import DAY_MSC, MINUTE_MSC
 from ledger.errors import InexactNumber, LedgerError
-from ledger.marks import Mark
+from ledger.marks import MINUTE_US, Mark, minute_of
 from ledger.service import Account
 from ledger.snapshot import RemoteAccount, RemotePosition, Snapshot
 from ledger.terms import AccountTerms
@@ -94,7 +94,7 @@ class MarkKeeper:
             journal.save_mark(name, mark)
             if self._cleaned_us is None or not 0 <= mark.at_us - self._cleaned_us < _CLEANED_US:
                 self._cleaned_us = mark.at_us
-                journal.delete_marks(name, mark.at_us - self._keep_us)
+                journal.delete_marks(name, minute_of(mark.at_us - self._keep_us) * MINUTE_US)  # whole minutes
             self._failed = None
         except LedgerError as error:
             if self._failed != str(error):

@@ -40,6 +40,8 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"derived"},
     {"order_manager", "frames"},
     {"reconciler", "adjustments", "order_decisions", "config"},
+    {"equity"},
+    {"monitors"},
     {"engines"},
     {"subjects"},
     {"json_views", "event_lines", "importer", "exporter", "daemon"},

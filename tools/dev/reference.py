@@ -9,7 +9,7 @@ import inspect
 import re
 import sys
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final
@@ -39,6 +39,16 @@ _POLICY_VALUES: Final = {
     "balance": "`report`, `halt`",
     "magics": "list of magic numbers",
     "vanish_share": "share, 0.5 for half",
+}
+#: What a setting of a monitor may be, where its type does not state it.
+_MONITOR_VALUES: Final = {
+    "daily_loss": 'amount or `"5%"`',
+    "day": "`server` or a zone",
+    "day_start": "time of day",
+    "max_drawdown": 'amount or `"10%"`',
+    "initial_balance": "amount",
+    "warn_at": "percent",
+    "unsafe_on_breach": "`true`, `false`",
 }
 #: What of an event is known again, where it is not a digest of its content: natural key -> events, and what a later one means.
 _NATURAL_KEYS: Final = (
@@ -177,10 +187,10 @@ def _help(text: str) -> Iterator[str]:
 
 
 def _configuration() -> Iterator[str]:
-    import attrs
     import msgspec
 
     from ledger import config
+    from ledger.orders.monitor_values import MonitorRules
     from ledger.reconcile.policy import ReconcilePolicy
 
     yield from _head(
@@ -191,7 +201,9 @@ def _configuration() -> Iterator[str]:
         "the environment, and that before the file; only the `url` for one account counts before `GTW_HOST` and `GTW_PORT`.",
     )
     file = {one.name: one for one in msgspec.structs.fields(config._File)}  # noqa: SLF001  # the file's layout is documented here
-    tables = {name: one.type for name, one in file.items() if name not in ("gateways", "policy") and _is_table(one.type)}
+    tables = {
+        name: one.type for name, one in file.items() if name not in ("gateways", "policy", "monitors") and _is_table(one.type)
+    }
     yield from ("## Top level", "", *_settings("", [one for name, one in file.items() if name == "journal"]))
     for name, struct in tables.items():
         yield from (f"## [{name}]", "")
@@ -200,12 +212,11 @@ def _configuration() -> Iterator[str]:
             yield ""
         yield from _settings(f"{name}.", msgspec.structs.fields(struct))
     yield from ("## [policy]", "", "What the reconciler does about a disagreement, and how sure it has to be.", "")
-    meanings = _attributes(ReconcilePolicy)
-    rows = [
-        (f"`{one.name}`", _values(one), _default(one.default), _prose(meanings[one.name]))
-        for one in attrs.fields(ReconcilePolicy)
-    ]
-    yield from _table(("setting", "values", "default", "meaning"), rows)
+    yield from _documented(ReconcilePolicy, _POLICY_VALUES)
+    yield from ('## [monitors."SERVER/LOGIN"]', "")
+    page = "[Watch the limits of a funded account](../how-to/funded-accounts.md)"
+    yield from (f"What an account may lose: {page}. Amounts are text, or whole numbers.", "")
+    yield from _documented(MonitorRules, _MONITOR_VALUES)
     yield from ("## Environment", "")
     yield from _table(
         ("variable", "meaning"),
@@ -227,14 +238,26 @@ def _settings(prefix: str, fields: Sequence[Any]) -> Iterator[str]:
     return _table(("setting", "type", "default", "meaning"), rows)
 
 
+def _documented(described: Any, values: Mapping[str, str]) -> Iterator[str]:
+    """Return the table of settings that a class has as attributes."""
+    import attrs
+
+    meanings = _attributes(described)
+    rows = [
+        (f"`{one.name}`", _values(one, values), _default(one.default), _prose(meanings[one.name]))
+        for one in attrs.fields(described)
+    ]
+    return _table(("setting", "values", "default", "meaning"), rows)
+
+
 def _is_table(annotation: Any) -> bool:
     return isinstance(annotation, type) and annotation.__module__ == "ledger.config"
 
 
-def _values(field: Any) -> str:
-    """Return what a setting of the policy may be."""
-    if field.name in _POLICY_VALUES:
-        return _POLICY_VALUES[field.name]
+def _values(field: Any, values: Mapping[str, str]) -> str:
+    """Return what a setting may be."""
+    if field.name in values:
+        return values[field.name]
     if isinstance(field.default, Enum):
         return ", ".join(f"`{one.value}`" for one in type(field.default))
     return "seconds" if field.name.endswith("_sec") else "number"

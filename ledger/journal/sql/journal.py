@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
+from functools import partial
 from hashlib import sha256
 from heapq import merge
 from pathlib import Path
-from typing import Any, Final, Unpack
+from typing import Any, Final, Literal, Unpack
 
 import sqlalchemy as sa
 from sqlalchemy import CompoundSelect, Connection, Engine, Select
@@ -27,6 +28,8 @@ from ledger.journal import Appended, AppendOptions, Difference, Head, Parent, Se
 from ledger.journal.checkpoints import Checkpoint, Mark, order_of, select
 from ledger.journal.evidence import StoredEvidence, decompress, is_digest
 from ledger.journal.health import SyncHealth, from_columns, merged, to_columns
+from ledger.journal.quiet import PSYCOPG, quiet
+from ledger.journal.sql import equity
 from ledger.journal.sql.append import Appender, for_postgres
 from ledger.journal.sql.derived import SqlDerived
 from ledger.journal.sql.engine import address_of, close_engine, pooled_settings, translate_errors
@@ -53,10 +56,9 @@ from ledger.journal.sql.schema import parents as origins
 from ledger.journal.sql.schema import seals as sealings
 from ledger.journal.sql.schema import sync_health as healths
 from ledger.journal.watch import AppendListener
+from ledger.marks import Bucket, MarkColumns
 from ledger.marks import Mark as AccountMark
-from ledger.marks import MarkColumns
 from ledger.marks import from_columns as mark_of
-from ledger.marks import to_columns as mark_columns
 from ledger.postings import (
     ASSERTED,
     IN_ORDER,
@@ -82,6 +84,7 @@ _HEALTH_PATIENCE: Final = 2.0  # seconds: a sync is not to be delayed by others 
 #: So many rows a page has, where SQLite is asked anew for each.
 _PAGE_ROWS: Final = 500
 _STREAM_MARKS: Final = 16
+_MARKS_LOCK: Final = 0x6D61726B73  # with the key of an account: whoever stores a mark of it holds this lock on Postgres
 _STREAM_ANSWERS: Final = 4  # each may be many megabytes
 
 # Without SQLAlchemy's conversions: the drivers return what we want, and what is damaged comes as it is stored.
@@ -156,6 +159,7 @@ class SqlJournal:
         self._is_postgres = engine.dialect.name == "postgresql"
         self._appender = Appender(engine)
         self.derived = SqlDerived(self)
+        self._clocks: dict[int, equity.KnownClock] = {}  # of accounts that marks were stored of, by key
 
     def close(self) -> None:
         self._appender.close()
@@ -591,10 +595,26 @@ class SqlJournal:
     # ---- marks
 
     def save_mark(self, account: AccountId, mark: AccountMark) -> None:
-        columns = mark_columns(mark)._asdict()
+        key = account_key(account)
         with self.write_in_turn(_HEALTH_PATIENCE) as connection:
-            insert = self._insert(samples).values(account_id=account_key(account), **columns)
-            connection.execute(insert.on_conflict_do_update(index_elements=["account_id", "at_us"], set_=columns))
+            driver: Any = connection.connection.driver_connection
+            known = self._clocks.get(key)
+            if self._is_postgres:  # SQLite has one writer
+                # Not through a pooler: see ``append``.
+                with quiet(PSYCOPG), nullcontext() if pooled_settings(self.engine) else driver.pipeline():
+                    driver.execute("SELECT pg_advisory_xact_lock(%s)", (key ^ _MARKS_LOCK,))
+                    known = equity.save_mark(partial(_execute_on_postgres, driver), key, mark, known)
+            else:
+                known = equity.save_mark(partial(_execute_on_sqlite, driver), key, mark, known)
+        self._clocks[key] = known
+
+    def equity(
+        self, account: AccountId, by: Literal["minute", "day"], *, first: int | None = None, last: int | None = None
+    ) -> Iterator[Bucket]:
+        return equity.read(self._rows_of, account_key(account), by, first, last)
+
+    def _rows_of(self, text: str, *values: Any) -> Iterator[Row]:
+        return (row for block in self.stream(text, *values) for row in block)
 
     def marks(self, account: AccountId, *, from_us: int | None = None, to_us: int | None = None) -> Iterator[AccountMark]:
         query = sa.select(*_sampled).where(samples.c.account_id == account_key(account)).order_by(samples.c.at_us)
@@ -709,6 +729,18 @@ def _select(connection: Connection, text: str, *values: Any) -> Sequence[sa.Row[
     """Return what a statement in the words of SQLite selects, within the transaction of a connection."""
     is_postgres = connection.dialect.name == "postgresql"
     return connection.exec_driver_sql(for_postgres(text) if is_postgres else text, values).all()
+
+
+def _execute_on_sqlite(driver: Any, text: str, *values: Any) -> Sequence[Row]:
+    """Carry out a statement within the transaction of a connection, and return its rows if it has any."""
+    rows: Sequence[Row] = driver.execute(text, values).fetchall()
+    return rows
+
+
+def _execute_on_postgres(driver: Any, text: str, *values: Any) -> Sequence[Row]:
+    """As ``_execute_on_sqlite``. Only what has rows is waited for."""
+    cursor = driver.execute(for_postgres(text), values)
+    return cursor.fetchall() if text.startswith("SELECT") else ()
 
 
 def _read_head(connection: Connection, account: AccountId) -> Head | None:
