@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from decimal import Decimal
 from functools import partial
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -17,7 +18,8 @@ from ledger.codec import decode_posting
 from ledger.derived.accumulators import REPORT
 from ledger.errors import BadValue, JournalBusy
 from ledger.events import Recorded
-from ledger.marks import Mark
+from ledger.marks import Bucket as EquityBucket
+from ledger.marks import Mark, minute_of
 from ledger.performance.tally import (
     RESULTS,
     Counted,
@@ -153,7 +155,7 @@ def report_of_events(account: Account, question: Question, *, with_curve: bool =
     """Return the report of one account, folded from its events. Raises as ``account_report``."""
     selection, terms = account.selection(known_at=question.known_at)
     counter = Counter(question, terms, Moments(account, terms, selection.version).utc_msc, with_curve=with_curve)
-    counter.watch_equity(_marks(account, question))
+    counter.watch_equity(_samples(account, question))
     portfolio = Portfolio(terms)
     closed: list[OpenPosition] = []
     for booking in booked(portfolio, account.journal_postings(selection, terms), decode_posting, closed):
@@ -190,7 +192,7 @@ def report_of_tables(account: Account, question: Question, *, with_curve: bool =
             return None
         basis = Basis(row.version, row.hash.hex(), summary.recorded_us)
         counter = Counter(question, known, read, with_curve=with_curve)
-        counter.watch_equity(_marks(account, question))
+        counter.watch_equity(_samples(account, question))
         if isinstance(counted, Counted) and counter.add_whole(derived, counted):
             return counter.report(basis, summary.balance)
         _count_rows(counter, derived, bounds)
@@ -256,10 +258,40 @@ def _last_event(account: Account, version: int) -> Recorded | None:
     return next(account.events(after=version - 1, upto=version), None) if version else None
 
 
-def _marks(account: Account, question: Question) -> Iterator[Mark]:
+class Sample(NamedTuple):
+    """A point of the curve of equity, and how many samples it counts for."""
+
+    mark: Mark
+    weight: int
+
+
+def _samples(account: Account, question: Question) -> Iterator[Sample]:
+    """Yield the samples of equity of a period; where they are deleted, the extremes of their minutes."""
     ends = [moment_span_us(one)[1] - 1 for one in (question.until, question.known_at) if one is not None]
-    begin_us = moment_begin_us(question.since) if question.since else None
-    return account.marks(from_us=begin_us, to_us=min(ends, default=None))
+    begin_us, end_us = moment_begin_us(question.since) if question.since else None, min(ends, default=None)
+    marks = account.marks(from_us=begin_us, to_us=end_us)
+    first = next(marks, None)
+    last_us = end_us if first is None else first.at_us - 1
+    minutes = account.ledger.journal.equity(
+        account.name, "minute", first=None if begin_us is None else minute_of(begin_us),
+        last=None if last_us is None else minute_of(last_us),
+    )  # fmt: skip
+    for minute in minutes:
+        points = [one for one in _points(minute) if begin_us is None or begin_us <= one[0]]
+        points = [one for one in points if last_us is None or one[0] <= last_us]
+        is_whole = last_us is None or minute.close_us <= last_us
+        for number, (at_us, equity) in enumerate(points):
+            yield Sample(Mark(at_us=at_us, equity=equity), (0 if number else minute.samples) if is_whole else 1)
+    for mark in chain(() if first is None else (first,), marks):
+        yield Sample(mark, 1)
+
+
+def _points(minute: EquityBucket) -> list[tuple[int, Decimal]]:
+    """Return the moments of which a minute has the equity, in their order."""
+    points = {
+        minute.open_us: minute.open, minute.high_us: minute.high, minute.low_us: minute.low, minute.close_us: minute.close,
+    }  # fmt: skip
+    return sorted(points.items())
 
 
 class Basis(NamedTuple):
@@ -303,16 +335,16 @@ class Counter:
         self._series = SeriesTally()
         self._curve: CurveTally | None = None
         self._with_curve = with_curve and not question.is_filtered
-        self._marks: Iterator[Mark] = iter(())
+        self._samples: Iterator[Sample] = iter(())
         self._flows: list[_Flow] | None = None
 
     # ---- counting
 
-    def watch_equity(self, marks: Iterator[Mark]) -> None:
+    def watch_equity(self, samples: Iterator[Sample]) -> None:
         """Take the samples of equity of the period. What moved equity otherwise is noted only where there are any."""
-        first = next(marks, None)
+        first = next(samples, None)
         if first is not None and not self._question.is_filtered:
-            self._marks, self._flows = chain((first,), marks), []
+            self._samples, self._flows = chain((first,), samples), []
 
     def begin_with(self, balance: int, credit: int) -> None:
         """Begin with a balance and a credit."""
@@ -508,7 +540,7 @@ class Counter:
         """Return the drawdown on equity, flows left out as on the balance."""
         falls, balance, samples, first_us, last_us = None, None, 0, 0, 0
         flows = deque(sorted(self._flows or ()))
-        for mark in self._marks:
+        for mark, weight in self._samples:
             if mark.equity is None:
                 continue
             at, moved = scaled(mark.equity, self._scale, "equity"), 0
@@ -523,7 +555,7 @@ class Counter:
             else:
                 falls.shift(moved)
             falls.move_to(at, (mark.at_us // 1000, 0))
-            samples, last_us = samples + 1, mark.at_us
+            samples, last_us = samples + weight, mark.at_us
         if falls is None:
             return None
         return EquityDrawdown(

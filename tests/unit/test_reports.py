@@ -231,6 +231,20 @@ def test_equity_falls_between_deals_and_a_deposit_is_no_rise():
     assert dict(account(cash(1)).report().unavailable)["equity"] == "no sample of equity is stored for the period"
 
 
+def test_the_minutes_of_samples_that_are_deleted_have_their_extremes():
+    desk = account(cash(1, 0, profit=1000))
+    for second, equity in ((1, 1000), (10, 900), (20, 950), (70, 1100), (80, 1040), (200, 1090)):
+        desk.ledger.journal.save_mark(ACCOUNT, Mark(at_us=START_US + second * 1_000_000, equity=Decimal(equity)))
+    whole = desk.report().equity
+    assert whole is not None
+    for before in (15, 75, 300):
+        desk.ledger.journal.delete_marks(ACCOUNT, START_US + before * 1_000_000)
+        left = desk.report().equity
+        assert left is not None
+        assert (left.absolute, left.relative) == (whole.absolute, whole.relative)
+        assert (left.last_us, left.samples) == (whole.last_us, 6)
+
+
 def test_a_deposit_that_a_sample_does_not_show_yet_is_no_fall():
     desk = account(cash(1, 0, profit=1000), cash(2, 30, profit=500), cash(3, 50, type=3, profit=200))
     for second, balance, equity in ((1, 1000, 1000), (30, 1000, 995), (31, 1500, 1490), (60, 1500, 1690), (70, 1500, 1700)):
