@@ -87,6 +87,14 @@ def _zone_offset_msc(name: str, quarter: int) -> int | None:
     return offset // timedelta(milliseconds=1) if shown == wall else None
 
 
+@lru_cache(maxsize=8192)
+def _utc_offset_msc(name: str, quarter: int) -> int:
+    """Offset of a zone's wall clock at a quarter hour of UTC."""
+    offset = (UTC_EPOCH + timedelta(milliseconds=quarter * QUARTER_MSC)).astimezone(_zone(name)).utcoffset()
+    assert offset is not None
+    return offset // timedelta(milliseconds=1)
+
+
 @frozen
 class ClockRule:
     """What a trade server's wall clock means in UTC.
@@ -109,6 +117,14 @@ class ClockRule:
         if self.name[0] in "+-":
             return time_msc - _fixed_msc(self.name)
         return _zone_to_utc(self.name, time_msc)
+
+    def wall_msc(self, utc_msc: int) -> int:
+        """Return what the wall clock shows at a moment in UTC, both in milliseconds: an hour that is shown twice, twice."""
+        name, shift_msc = _zone_of(self.name)
+        if name is None:
+            return utc_msc if self.name == "UTC" else utc_msc + _fixed_msc(self.name)
+        quarter = min(max(utc_msc // QUARTER_MSC, _QUARTERS.start), _QUARTERS.stop)
+        return utc_msc + _utc_offset_msc(name, quarter) + shift_msc
 
     def repeated_hour(self, time_msc: int) -> tuple[int, int] | None:
         """Return the span of wall clock time around a broker time that the server's clock shows twice, None if it does not.

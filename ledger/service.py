@@ -45,7 +45,7 @@ from ledger.marks import Mark as AccountMark
 from ledger.orders.view import Order, Orders
 from ledger.portfolio import Portfolio
 from ledger.positions import OpenPosition
-from ledger.postings import OUT_OF_ORDER, OUTSIDE_FOLD
+from ledger.postings import OUT_OF_ORDER, OUTSIDE_FOLD, Row
 from ledger.seals import Seal
 from ledger.seals import problems as seal_problems
 from ledger.terms import TERMS_KINDS, AccountTerms
@@ -64,13 +64,14 @@ from ledger.values import (
 )
 from ledger.views import Trade
 
-if TYPE_CHECKING:  # loaded when somebody asks
+if TYPE_CHECKING:  # what answers by modules above is loaded when it is asked
     from ledger.compare import At, Comparison
     from ledger.derived import Derived
     from ledger.equity import Equity
     from ledger.explain import Explanation
     from ledger.frames import FrameOptions
     from ledger.incidents import Incident
+    from ledger.reports import AccountReport, Report
 
 #: A moment: text as on the command line (without a zone: UTC), an aware datetime, a date (the whole day), or None for now.
 Moment = str | datetime | date | None
@@ -282,6 +283,42 @@ class Ledger:
         """Yield the incidents of every account, account by account. Arguments and errors as ``Account.incidents``."""
         for account in self.accounts():
             yield from account.incidents(since=since, until=until)
+
+    def report(
+        self,
+        accounts: Iterable[AccountId | str] | None = None,
+        *,
+        by: str = "month",
+        day: str = "server",
+        since: Moment = None,
+        until: Moment = None,
+        known_at: Moment = None,
+        symbols: Iterable[str] = (),
+        magics: Iterable[int] = (),
+        with_curve: bool = False,
+    ) -> Report:
+        """Return what several accounts earned, one after the other, and a total for each currency.
+
+        Args:
+            accounts: Which; all without any.
+            by: As of ``Account.report``, like the arguments below.
+            day: Whose midnight begins a day.
+            since: The beginning.
+            until: The end.
+            known_at: What the ledger believed then.
+            symbols: Only these.
+            magics: Only these.
+            with_curve: Also the balance curves.
+
+        Raises:
+            AccountUnknown: An account was not opened.
+            BadValue: An argument that cannot be.
+        """
+        from ledger.reports import make_question, report
+
+        question = make_question(by=by, day=day, since=since, until=until, known_at=known_at, symbols=symbols, magics=magics)
+        named = self.accounts() if accounts is None else [self.account(one) for one in accounts]
+        return report(named, question, with_curve=with_curve)
 
     def verify(
         self,
@@ -740,6 +777,43 @@ class Account:
 
         return explain_trade(self, position_id, until=until, known_at=known_at, version=version, every=every)
 
+    def report(
+        self,
+        *,
+        by: str = "month",
+        day: str = "server",
+        since: Moment = None,
+        until: Moment = None,
+        known_at: Moment = None,
+        symbols: Iterable[str] = (),
+        magics: Iterable[int] = (),
+        with_curve: bool = False,
+    ) -> AccountReport:
+        """Return what the account earned.
+
+        Args:
+            by: What its lines are: ``day``, ``week``, ``month``, ``weekday``, ``symbol``, ``magic`` or ``side``.
+            day: Whose midnight begins a day: that of the ``server``, of ``utc`` or of a zone.
+            since: Deals and closed trades from then on.
+            until: Deals and closed trades up to then, its whole unit included.
+            known_at: What the ledger believed then: events recorded not later.
+            symbols: Only these, as the broker writes them; all without any.
+            magics: Only these magic numbers; all without any.
+            with_curve: Also the balance curve, as a chart shows it.
+
+        Raises:
+            AccountUnknown: The account was not opened.
+            BadValue: An argument that cannot be.
+        """
+        from ledger.reports import account_report, make_question
+
+        question = make_question(by=by, day=day, since=since, until=until, known_at=known_at, symbols=symbols, magics=magics)
+        return account_report(self, question, with_curve=with_curve)
+
+    def journal_postings(self, selection: Selection, terms: AccountTerms | None = None) -> Iterable[Row]:
+        """Return what a replay of a selection folds, in the fold order, each deal once (``ledger.postings``)."""
+        return self._journal.postings(self.name, selection, terms or self.terms)
+
     def fold(self, selection: Selection, terms: AccountTerms | None = None) -> Portfolio:
         """Return the portfolio that a selection of events makes, with the present account terms if none are given."""
         return self.replayed(selection, terms)[0]
@@ -850,6 +924,10 @@ class Account:
         if not rows:
             return self.fold(Selection(version=version), terms)
         return simulated(self._journal, self.name, Selection(version=version), terms, rows, fold=PORTFOLIO)
+
+    def hour_readings(self, hour: tuple[int, int], version: int, terms: AccountTerms | None = None) -> dict[int, HourReading]:
+        """Return deal ticket -> when it happened, of the deals in an hour of broker time that the clock showed twice."""
+        return repeated_hour(self._journal, self.name, version, terms or self.terms, hour)
 
     def events(self, *, after: int = 0, upto: int | None = None) -> Iterator[Recorded]:
         """Yield the account's events, oldest first, after one version up to another inclusive."""

@@ -42,6 +42,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "positions": ("ledger.cli.listings", "List open positions."),
     "trades": ("ledger.cli.listings", "List closed trades."),
     "balance": ("ledger.cli.listings", "Show balance, credit and where they come from."),
+    "report": ("ledger.cli.report", "Report what was earned: by month, symbol and more."),
     "log": ("ledger.cli.log", "List the events of the journal."),
     "replay": ("ledger.cli.listings", "Show the portfolio at any moment."),
     "explain": ("ledger.cli.explain", "List the events that make a balance, a position or a trade."),

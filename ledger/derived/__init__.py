@@ -22,9 +22,10 @@ from ledger.derived.keeping import keep_up
 from ledger.derived.rows import breaks_of, halts_of, position_of, trade_of, unknown_orders
 from ledger.errors import BadValue, JournalBusy, JournalError
 from ledger.journal import Head, Journal
-from ledger.journal.derived import BookingRow, FollowerRow, PositionRow, Summary, TradeRow
+from ledger.journal.derived import BookingRow, FollowerRow, PositionRow, SumBy, Summary, TradeRow
+from ledger.performance.tally import BookingSum, TradeSum
 from ledger.service import Account, Ledger
-from ledger.values import AccountId, to_whole
+from ledger.values import INT64_MAX, AccountId, to_whole
 
 __all__ = [
     "Accumulator",
@@ -182,9 +183,29 @@ class Derived:
         """Yield trades in the order of closing, then those not known in full. Arguments: broker server time, end exclusive."""
         return self._store.closed_trades(self._account.name, from_msc=from_msc, until_msc=until_msc)
 
+    def unfinished_trades(self) -> Iterator[TradeRow]:
+        """Yield the trades that ended but are not known in full."""
+        return self._store.closed_trades(self._account.name, after=INT64_MAX)
+
     def bookings(self, *, from_msc: int | None = None, until_msc: int | None = None, after: int = 0) -> Iterator[BookingRow]:
         """Yield bookings in the fold order, behind a number. Arguments: broker server time, end exclusive."""
         return self._store.bookings(self._account.name, from_msc=from_msc, until_msc=until_msc, after=after)
+
+    def moved(self, *, from_msc: int | None = None, until_msc: int | None = None) -> tuple[int, int]:
+        """Return what the bookings of a period moved of balance and credit. Arguments: broker server time, end exclusive."""
+        return self._store.moved(self._account.name, from_msc=from_msc, until_msc=until_msc)
+
+    def sums(self, by: SumBy) -> tuple[list[BookingSum], list[TradeSum]]:
+        """Return the sums over all bookings, by key and kind, and over all trades, by key.
+
+        The database sums both at once, where there is a second processor.
+        """
+        from concurrent.futures import ThreadPoolExecutor
+
+        name = self._account.name
+        with ThreadPoolExecutor(1, thread_name_prefix="ledger-sums") as beside:
+            trades = beside.submit(self._store.trade_sums, name, by)
+            return self._store.booking_sums(name, by), trades.result()
 
     def curve(self, from_utc_msc: int, until_utc_msc: int, columns: int) -> Curve:
         """Return the balance over a period, in at most so many buckets, each with its exact extremes (see ``read_curve``).

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 from attrs import frozen
 
 from ledger.bookings import Booking, TradeFigures
+from ledger.performance.tally import Counted
 from ledger.terms import AccountTerms
 
 
@@ -50,5 +51,12 @@ class AccumulatorKind:
     restore: Callable[[AccountTerms, Any], Accumulator]
 
 
+#: The figures of a report: those that need the order of bookings and trades, and groups of few keys.
+REPORT: Final = AccumulatorKind(
+    name="report",
+    version=2,
+    begin=lambda terms: Counted(terms.clock, scale=terms.opened.money_scale),
+    restore=lambda terms, state: Counted.of_state(state, terms.clock, scale=terms.opened.money_scale),
+)
 #: What is counted for every account.
-ACCUMULATORS: Final[tuple[AccumulatorKind, ...]] = ()
+ACCUMULATORS: Final[tuple[AccumulatorKind, ...]] = (REPORT,)

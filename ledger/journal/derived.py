@@ -12,10 +12,11 @@ Money is in the account's scaled integers (``Summary.scale`` decimals), volumes 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from attrs import frozen
 
+from ledger.performance.tally import BookingSum, TradeSum
 from ledger.values import AccountId
 
 #: The name of the one follower that there is, in ``followers`` and in metrics.
@@ -169,6 +170,9 @@ class CurveNode(NamedTuple):
     bookings: int
 
 
+#: What sums can be by: the day of the trade server's clock as days since 1970, or what a deal or a trade is of.
+SumBy = Literal["day", "symbol", "magic", "side"]
+
 #: Table -> what its rows are, without the account.
 TABLES: Final[Mapping[str, type[tuple[Any, ...]]]] = {
     "followers": FollowerRow,
@@ -309,4 +313,16 @@ class DerivedStore(Protocol):
 
     def balance_before(self, account: AccountId, utc_msc: int) -> int:
         """Return the balance before the first booking of a moment or later, by ``at_utc_msc``; 0 before the first of all."""
+        ...
+
+    def moved(self, account: AccountId, *, from_msc: int | None = None, until_msc: int | None = None) -> tuple[int, int]:
+        """Return what the bookings of a period moved of balance and credit. Arguments: broker server time, end exclusive."""
+        ...
+
+    def booking_sums(self, account: AccountId, by: SumBy) -> list[BookingSum]:
+        """Return the sums over all bookings, by key and kind. The side is that of the position that a deal opens or closes."""
+        ...
+
+    def trade_sums(self, account: AccountId, by: SumBy) -> list[TradeSum]:
+        """Return the sums over all trades, by key. A trade that is not known in full counts as incomplete only."""
         ...

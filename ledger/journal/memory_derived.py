@@ -9,16 +9,19 @@ from typing import Any
 
 from attrs import Factory, define
 
+from ledger.clock import DAY_MSC
 from ledger.journal.derived import (
     SPANS,
     BookingRow,
     CurveNode,
     FollowerRow,
     PositionRow,
+    SumBy,
     Summary,
     TradeRow,
     Update,
 )
+from ledger.performance.tally import BookingSum, TradeSum
 from ledger.values import INT64_MAX, AccountId
 
 
@@ -124,6 +127,29 @@ class MemoryDerived:
     def balance_before(self, account: AccountId, utc_msc: int) -> int:
         return next((one.balance for one in reversed(self._read(account).bookings) if one.at_utc_msc < utc_msc), 0)
 
+    def moved(self, account: AccountId, *, from_msc: int | None = None, until_msc: int | None = None) -> tuple[int, int]:
+        found = [*self.bookings(account, from_msc=from_msc, until_msc=until_msc)]
+        return sum(one.amount for one in found), sum(one.credited for one in found)
+
+    def booking_sums(self, account: AccountId, by: SumBy) -> list[BookingSum]:
+        groups: dict[tuple[int | str | None, str], list[BookingRow]] = {}
+        for one in self._read(account).bookings:
+            groups.setdefault((_booking_key(one, by), one.kind), []).append(one)
+        return [
+            BookingSum(
+                key, kind, len(rows), sum(one.commission for one in rows), sum(one.fee for one in rows),
+                sum(one.swap for one in rows), sum(one.profit for one in rows), sum(one.amount for one in rows),
+                sum(not one.is_complete for one in rows),
+            )
+            for (key, kind), rows in groups.items()
+        ]  # fmt: skip
+
+    def trade_sums(self, account: AccountId, by: SumBy) -> list[TradeSum]:
+        groups: dict[int | str | None, list[TradeRow]] = {}
+        for one in self.closed_trades(account):
+            groups.setdefault(one.closed_msc // DAY_MSC if by == "day" else getattr(one, by), []).append(one)
+        return [_trade_sum(key, rows) for key, rows in groups.items()]
+
     def _read(self, account: AccountId) -> _Tables:
         with self._lock:
             return self._tables.get(account) or _Tables(FollowerRow("", 0, 0, b"", "", 0, 0, 0, None, 0))
@@ -131,3 +157,26 @@ class MemoryDerived:
 
 def _is_within(time_msc: int, begin: int | None, end: int | None) -> bool:
     return (begin is None or begin <= time_msc) and (end is None or time_msc < end)
+
+
+def _booking_key(one: BookingRow, by: SumBy) -> int | str | None:
+    match by:
+        case "day":
+            return one.time_msc // DAY_MSC
+        case "symbol":
+            return one.symbol
+        case "magic":
+            return one.magic
+        case _:
+            return one.side if one.side is None or one.entry == 0 else 1 - one.side
+
+
+def _trade_sum(key: int | str | None, rows: Sequence[TradeRow]) -> TradeSum:
+    known = [one for one in rows if one.is_complete and not one.is_unfinished]
+    nets = [one.profit + one.swap + one.commission + one.fee for one in known]
+    held = [max(0, one.closed_utc_msc - one.opened_utc_msc) for one in known if one.opened_utc_msc is not None]
+    won, lost = [one for one in nets if one > 0], [one for one in nets if one < 0]
+    return TradeSum(
+        key, len(nets), len(won), len(lost), len(rows) - len(nets), sum(won), sum(lost), max(nets, default=None),
+        min(nets, default=None), len(held), sum(held), min(held, default=None), max(held, default=None),
+    )  # fmt: skip

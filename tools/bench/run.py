@@ -31,7 +31,9 @@ from tools.bench.paths import FULL, QUICK, Sizes, measured
 from tools.bench.paths import Path as Row
 from tools.dev import bootstrap
 
-_PARTS = ("start", "import", "write", "postgres", "replay", "long", "derived", "sync", "service", "orders", "metrics")
+_PARTS = (
+    "start", "import", "write", "postgres", "replay", "long", "derived", "sync", "service", "orders", "metrics", "reports",
+)  # fmt: skip
 #: What `--check` measures, and how much slower against its reference a path may have become.
 _CHECKED = ("import", "write", "postgres", "replay")
 _WORSE = 2.0
@@ -82,6 +84,10 @@ def paths(part: str, folder: Path, sizes: Sizes) -> Iterator[Row]:
 
         with postgres() as server:
             yield from metrics_paths(folder, server)
+    elif part == "reports":
+        from tools.bench.reports import report_paths
+
+        yield from report_paths(folder, sizes)
     elif part == "service":
         from tools.bench.service import service_paths
 

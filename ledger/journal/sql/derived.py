@@ -17,6 +17,7 @@ from ledger.journal.derived import (
     CurveNode,
     FollowerRow,
     PositionRow,
+    SumBy,
     Summary,
     TradeRow,
     Update,
@@ -24,6 +25,7 @@ from ledger.journal.derived import (
 from ledger.journal.sql.append import for_postgres
 from ledger.journal.sql.schema import account_key, accounts, derived
 from ledger.journal.sql.schema import checkpoints as states
+from ledger.performance.tally import BookingSum, TradeSum
 from ledger.values import INT64_MAX, AccountId
 
 if TYPE_CHECKING:  # it is a part of it
@@ -57,6 +59,30 @@ _POINTS: Final = "SELECT at_utc_msc, balance FROM bookings WHERE account_id = ? 
 _BEFORE: Final = (
     "SELECT balance FROM bookings WHERE account_id = ? AND at_utc_msc < ? ORDER BY at_utc_msc DESC, number DESC LIMIT 1"
 )
+_DAY: Final = "%s / 86400000"
+_SIDE: Final = "CASE WHEN side IS NULL THEN NULL WHEN entry = 0 THEN side ELSE 1 - side END"
+_BOOKING_KEYS: Final[dict[str, str]] = {"day": _DAY % "time_msc", "symbol": "symbol", "magic": "magic", "side": _SIDE}
+_TRADE_KEYS: Final[dict[str, str]] = {"day": _DAY % "closed_msc", "symbol": "symbol", "magic": "magic", "side": "side"}
+# SQLite groups by sorting. Trade deals are nearly all, so they are not sorted by their kind as well; and a limit keeps what is
+# computed of a row from being computed again for every sum.
+_DEAL_SUMS: Final = (
+    "SELECT %s, 'trade', count(*), sum(commission), sum(fee), sum(swap), sum(profit), sum(amount), sum(1 - is_complete) "
+    "FROM bookings WHERE account_id = ? AND kind = 'trade' GROUP BY 1"
+)
+_CASH_SUMS: Final = (
+    "SELECT %s, kind, count(*), sum(commission), sum(fee), sum(swap), sum(profit), sum(amount), sum(1 - is_complete) "
+    "FROM bookings WHERE account_id = ? AND kind <> 'trade' GROUP BY 1, kind"
+)
+_TRADE_SUMS: Final = (
+    "SELECT key, count(net), sum(CASE WHEN net > 0 THEN 1 ELSE 0 END), sum(CASE WHEN net < 0 THEN 1 ELSE 0 END), "
+    "count(*) - count(net), sum(CASE WHEN net > 0 THEN net ELSE 0 END), sum(CASE WHEN net < 0 THEN net ELSE 0 END), "
+    "max(net), min(net), count(held), coalesce(sum(held), 0), min(held), max(held) FROM (SELECT %s AS key, "
+    "CASE WHEN is_unfinished = 0 AND is_complete = 1 THEN profit + swap + commission + fee END AS net, "
+    "CASE WHEN is_unfinished = 0 AND is_complete = 1 AND opened_utc_msc IS NOT NULL THEN "
+    "CASE WHEN closed_utc_msc > opened_utc_msc THEN closed_utc_msc - opened_utc_msc ELSE 0 END END AS held "
+    f"FROM closed_trades WHERE account_id = ? LIMIT {INT64_MAX}) AS trades GROUP BY key"
+)
+_MOVED: Final = "SELECT sum(amount), sum(credited) FROM bookings WHERE account_id = ? AND time_msc >= ? AND time_msc < ?"
 
 
 class SqlDerived:
@@ -234,6 +260,19 @@ class SqlDerived:
         found = self._journal.select(_BEFORE, account_key(account), utc_msc)
         return int(found[0][0]) if found else 0
 
+    def moved(self, account: AccountId, *, from_msc: int | None = None, until_msc: int | None = None) -> tuple[int, int]:
+        amount, credited = self._journal.select(_MOVED, account_key(account), *_period(from_msc, until_msc))[0]
+        return int(amount or 0), int(credited or 0)
+
+    def booking_sums(self, account: AccountId, by: SumBy) -> list[BookingSum]:
+        texts = (_DEAL_SUMS % _BOOKING_KEYS[by], _CASH_SUMS % _BOOKING_KEYS[by])
+        found = [row for text in texts for row in self._journal.select(text, account_key(account))]
+        return [BookingSum(_key(key), kind, *map(int, sums)) for key, kind, *sums in found]
+
+    def trade_sums(self, account: AccountId, by: SumBy) -> list[TradeSum]:
+        found = self._journal.select(_TRADE_SUMS % _TRADE_KEYS[by], account_key(account))
+        return [TradeSum._make([_key(key), *(None if one is None else int(one) for one in sums)]) for key, *sums in found]
+
     def _numbers(
         self, name: str, column: str, key: int, period: tuple[int | None, int | None], after: int, only: str = ""
     ) -> tuple[int, int]:
@@ -260,3 +299,7 @@ class SqlDerived:
 
 def _period(begin: int | None, end: int | None) -> tuple[int, int]:
     return -INT64_MAX if begin is None else begin, INT64_MAX if end is None else end
+
+
+def _key(value: Any) -> int | str | None:
+    return value if value is None or isinstance(value, str) else int(value)
