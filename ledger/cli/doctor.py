@@ -49,6 +49,8 @@ WARNING: Final = "warning"
 FAILED: Final = "failed"
 UNAVAILABLE: Final = "unavailable"
 _ORDER_EVENTS_MAX: Final = 200_000  # about half a second
+#: So many events the derived tables may be behind: a daemon catches that up in a second.
+_LAG_MAX: Final = 10_000
 _SEAL_AGE_MAX_SEC: Final = 2 * 86_400
 _FREE_BYTES_MIN: Final = 1024**3
 _CLOCKS_APART_SEC: Final = 60
@@ -220,6 +222,8 @@ def _journal(ledger: Ledger) -> Iterator[Check]:
         yield from _place(folder(engine))
         yield Check("encoding", OK, text_encoding(engine))
         yield _seal(ledger)
+        yield _derived(ledger)
+        yield from _alerts(ledger)
         yield from _pooler(pooler(engine))
     except JournalError as error:
         yield Check("journal", UNAVAILABLE if error.retryable else FAILED, str(error))
@@ -243,6 +247,31 @@ def _seal(ledger: Ledger) -> Check:
     return Check("seal", OK, seen)
 
 
+def _derived(ledger: Ledger) -> Check:
+    """Look at how far the derived tables are behind the journal, where anybody keeps them."""
+    from ledger.derived import lags
+
+    if not ledger.journal.derived.followers():
+        return Check("derived tables", OK, "nobody keeps them: reports are made of the events", "ledger derive makes them")
+    behind = sum(one.events for one in lags(ledger).values())
+    seen = f"{behind:,} events behind" if behind else "up to date"
+    if behind > _LAG_MAX:
+        return Check("derived tables", WARNING, seen, "reports wait for them: ledger derive, or ledger sync --watch")
+    return Check("derived tables", OK, seen)
+
+
+def _alerts(ledger: Ledger) -> Iterator[Check]:
+    """Look at when each channel of notices last took one."""
+    channels = configuration().alerts.channels
+    last = ledger.journal.last_deliveries() if channels else {}
+    for name in channels:
+        if name in last:
+            yield Check(f"alerts by {name}", OK, f"last notice {age_text((utc_now_us() - last[name]) // 1_000_000)} ago")
+        else:
+            advice = f"whether it works is not known: ledger alert --test --channel {name}"
+            yield Check(f"alerts by {name}", WARNING, "no notice was sent yet", advice)
+
+
 def _schema(found: Sequence[Difference]) -> Iterator[Check]:
     """Report triggers, constraints and what else protects, and indexes, by their definitions."""
     protecting = [one for one in found if one.is_protecting]
@@ -253,11 +282,14 @@ def _schema(found: Sequence[Difference]) -> Iterator[Check]:
         yield Check("triggers", FAILED, shown, advice)
     else:
         yield Check("triggers", OK, "triggers, constraints and tables are as they were made")
-    if slow:
-        shown = "; ".join(f"{one.name}: {one.what}" for one in slow)
-        yield Check("indexes", WARNING, shown, "reading becomes slow with a long history: make them as the migrations do")
-    else:
-        yield Check("indexes", OK, "as they were made")
+    for name, kind, effect in (
+        ("indexes", "index", "reading becomes slow with a long history"), ("views", "view", "tools that speak SQL miss them"),
+    ):  # fmt: skip
+        shown = "; ".join(f"{one.name}: {one.what}" for one in slow if one.kind == kind)
+        if shown:
+            yield Check(name, WARNING, shown, f"{effect}: make them as the migrations do")
+        else:
+            yield Check(name, OK, "as they were made")
 
 
 def _place(folder: Path | None) -> Iterator[Check]:

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger import Ledger
 from ledger.gateway.sandbox.client import Sandbox
+from ledger.journal.notices import SentNotice
 from ledger.journal.sql.engine import open_engine
 from ledger.journal.sql.surroundings import file_system, pooler, text_encoding
 from ledger.seals import create as create_seal
@@ -91,6 +92,28 @@ def test_doctor_knows_how_old_the_last_seal_is(desk):
     with Ledger.open(desk) as ledger:
         create_seal(ledger.journal, key, utc_now_us() - 3_600_000_000)
     assert seal_check() == ("ok", "2 made, the last 1 h ago")
+
+
+def test_doctor_knows_how_far_derived_tables_are_behind_and_whether_a_channel_ever_worked(desk, tmp_path):
+    settings = tmp_path / "alerts.toml"
+    settings.write_text('[alerts]\nroutes = [["desk"]]\n[alerts.channels.desk]\ntype = "command"\ncommand = ["true"]\n')
+
+    def check(name: str) -> tuple[str, str]:
+        checks = run("--config", str(settings), "doctor", "--json", journal=desk).json()
+        (found,) = (one for one in checks if one["check"] == name)
+        return found["state"], found["seen"]
+
+    assert check("derived tables") == ("ok", "nobody keeps them: reports are made of the events")
+    with Ledger.open(desk) as ledger:
+        events = {str(one.name): one.version for one in ledger.accounts()}
+        ledger.account("Good/1").derived.catch_up()
+        assert check("derived tables") == ("ok", f"{sum(events.values()) - events['Good/1']} events behind")
+        for account in ledger.accounts():
+            account.derived.catch_up()
+        assert check("derived tables") == ("ok", "up to date")
+        assert check("alerts by desk") == ("warning", "no notice was sent yet")
+        ledger.journal.save_notice(SentNotice(key="k", stage=0, channel="desk", sent_us=utc_now_us() - 3_600_000_000))
+    assert check("alerts by desk") == ("ok", "last notice 1 h ago")
 
 
 def test_sync_covers_all_accounts_and_one_that_is_dead_is_one_result(desk):
