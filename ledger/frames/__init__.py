@@ -26,8 +26,10 @@ from ledger.frames.rows import (
     Asked,
     balances,
     deals,
+    derived_trades,
     equity,
     events,
+    is_derived,
     positions,
     trades,
 )
@@ -99,8 +101,7 @@ def frame(name: str, accounts: Sequence[Account], **options: Unpack[FrameOptions
     if library not in LIBRARIES:
         raise BadValue(f"expected a library of {', '.join(LIBRARIES)}, found {shown(library)}")
     require(library)
-    rows = Rows(name, accounts, **options)
-    return _as_asked(rows.columns.table(rows.blocks(), floats=floats), library)
+    return _as_asked(Rows(name, accounts, **options).table(floats=floats), library)
 
 
 class Rows:
@@ -114,6 +115,25 @@ class Rows:
     def names(self) -> list[str]:
         """The names of the columns."""
         return [name for name, _ in self._form.columns]
+
+    def table(self, *, floats: bool) -> Any:
+        """Return all rows as an Arrow table: trades from the derived tables where these are of the present version.
+
+        Args:
+            floats: Decimals as 64-bit floats.
+        """
+        import pyarrow as pa
+
+        if self._form is not _FORMS["trades"] or not self._accounts:
+            return self.columns.table(self.blocks(), floats=floats)
+        return pa.concat_tables([self._trades(account, floats=floats) for account in self._accounts])
+
+    def _trades(self, account: Account, *, floats: bool) -> Any:
+        if not is_derived(account, self._asked):
+            return self.columns.table(trades(account, self._asked, self.columns), floats=floats)
+        return account.derived.read(
+            lambda _: self.columns.table(derived_trades(account, self._asked, self.columns), floats=floats)
+        )
 
     def blocks(self) -> Iterator[Block]:
         """Yield the rows, one account behind the other."""

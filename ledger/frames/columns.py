@@ -16,7 +16,10 @@ _DIGITS_MAX: Final = 38
 
 
 class Kind(Enum):
-    """What a column holds. Decimals come as scaled integers, with the scale of ``Columns``; times as UTC microseconds."""
+    """What a column holds.
+
+    Decimals come as scaled integers, with the scale of ``Columns``, or as exact texts; times as UTC microseconds.
+    """
 
     TEXT = "text"
     INTEGER = "integer"
@@ -107,12 +110,22 @@ class Columns:
             if isinstance(values, str):
                 arrays.append(pa.repeat(pa.scalar(values, pa.string()), size))
             elif kind in self.scales:
-                arrays.append(_decimals(values, schema.field(name).type))
+                is_text = isinstance(next((one for one in values if one is not None), None), str)
+                arrays.append(
+                    _of_texts(values, schema.field(name).type) if is_text else _decimals(values, schema.field(name).type)
+                )
             elif kind is Kind.TIME:
                 arrays.append(pa.array(values, pa.int64()).cast(schema.field(name).type))
             else:
                 arrays.append(pa.array(values, schema.field(name).type))
         return pa.record_batch(arrays, schema=schema)
+
+
+def _of_texts(texts: Sequence[str | None], kind: Any) -> Any:
+    """Return exact texts as decimals of a type."""
+    import pyarrow as pa
+
+    return pa.array(texts, pa.string()).cast(kind)
 
 
 def _decimals(units: Sequence[Any], kind: Any) -> Any:

@@ -15,6 +15,7 @@ from ledger.errors import BadValue
 from ledger.fold_order import HourReading
 from ledger.frames.columns import Block, Columns, Kind
 from ledger.journal.checkpoints import repeated_hour
+from ledger.journal.derived import TradeRow
 from ledger.marks import AMOUNTS
 from ledger.portfolio import Portfolio, posted_cash_kind
 from ledger.positions import OpenPosition, divided
@@ -226,6 +227,46 @@ class _TradeBlocks:
             divided(one.cost_in * numerator, volume_in * denominator) * price if volume_in else None,
             divided(one.cost_out * numerator, volume_out * denominator) * price if volume_out else None,
         )
+
+
+def is_derived(account: Account, asked: Asked) -> bool:
+    """Return whether ``derived_trades`` yields what ``trades`` does: of now, and with tables of the present version."""
+    return asked.until is None and asked.known_at is None and not account.derived.lag().events
+
+
+def derived_trades(account: Account, asked: Asked, columns: Columns) -> Iterator[Block]:
+    """Yield what ``trades`` yields, read from the derived tables: within ``Derived.read``, so that all is of one version."""
+    terms = account.terms
+    money = columns.factor(Kind.MONEY, terms.opened.money_scale)
+    for rows in _wanted(account.derived.trades(), asked):
+        yield _of_rows(rows, terms, money)
+
+
+def _wanted(rows: Iterator[TradeRow], asked: Asked) -> Iterator[list[TradeRow]]:
+    while found := list(islice(rows, _AT_ONCE)):
+        if not asked.is_all:
+            found = [row for row in found if asked.has(row.symbol, row.magic)]
+        if not asked.is_any_time:
+            found = [row for row in found if asked.is_within(row.closed_utc_msc * 1000)]
+        if found:
+            yield found
+
+
+def _of_rows(rows: list[TradeRow], terms: AccountTerms, money: int) -> Block:
+    by_name: dict[str, Sequence[Any]] = dict(zip(TradeRow._fields, zip(*rows, strict=True), strict=True))
+    return (
+        _account_block(terms, len(rows))
+        | {name: by_name[name] for name in ("position_id", "ticket", "symbol", "volume", "price_open", "price_close", "basis")}
+        | {
+            "side": [_SIDES[side] for side in by_name["side"]],
+            "opened_at": [None if utc_msc is None else utc_msc * 1000 for utc_msc in by_name["opened_utc_msc"]],
+            "closed_at": [utc_msc * 1000 for utc_msc in by_name["closed_utc_msc"]],
+            "complete": [is_complete == 1 for is_complete in by_name["is_complete"]],
+            "opened_before_history": [utc_msc is None for utc_msc in by_name["opened_utc_msc"]],
+            "magic": [unsigned_magic(magic) for magic in by_name["magic"]],
+        }
+        | {name: by_name[name] if money == 1 else [one * money for one in by_name[name]] for name in MONEY}
+    )
 
 
 # -------------------------------------------------------------------------------------------------------------- deals

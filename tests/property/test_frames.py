@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ledger import FillRecorded
 from ledger.clock import utc_text_us
+from ledger.frames.rows import Asked, is_derived
 from ledger.json_views import account_json, log_json, position_json, trade_json
 from tests.property.test_fold import recorded
 from tests.support.strategies import histories, records
@@ -95,3 +96,15 @@ def test_filters_leave_out_rows_and_nothing_else(history, data):
     since = data.draw(st.none() | st.sampled_from(moments)) if moments else None
     shown = account.trades_frame(library="pyarrow", symbols=symbols, since=since).to_pylist()
     assert shown == [row for row in everything if row["symbol"] in symbols and (since is None or row["closed_at"] >= since)]
+
+
+@given(history=histories(), data=st.data())
+def test_trades_read_from_derived_tables_are_those_that_are_folded(history, data):
+    account = recorded(history.deals, history.mode)
+    since = data.draw(st.none() | st.sampled_from(["2026-01-05T10:00:00Z", "2026-01-06"]))
+    magics = data.draw(st.none() | st.sets(st.integers(0, 2)))
+    folded = account.trades_frame(library="pyarrow", since=since, magics=magics)
+    account.derived.catch_up()
+    assert is_derived(account, Asked.of())
+    assert account.trades_frame(library="pyarrow", since=since, magics=magics).equals(folded)
+    assert account.trades_frame(library="pyarrow", known_at="2100-01-01").num_rows == len(list(account.trades()))

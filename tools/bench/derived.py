@@ -1,7 +1,8 @@
-"""The rows about derived tables: making them, one event more, a late one, and a balance curve of any span."""
+"""The rows about derived tables: making them, one event more, a late one, a balance curve of any span; and frames of data."""
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path as File
 from shutil import copyfile
 from typing import Any
@@ -20,6 +21,11 @@ def derived_paths(folder: File, sizes: Sizes) -> Paths:
         name=f"derived tables of {sizes.replayed:,} events, to a full replay, SQLite", unit="events/s", target=0.15,
         better="higher", by_ratio=True, ours=lambda: _rebuild_rate(url), reference=lambda: replay_rate(url),
     )  # fmt: skip
+    for name in ("trades", "deals", "events"):  # the first is read from the tables
+        yield Path(
+            name=f"frame of {name} of {sizes.replayed:,} events, to a full replay", unit="events/s", target=1.0,
+            better="higher", by_ratio=True, ours=partial(_frame_rate, url, name), reference=lambda: replay_rate(url),
+        )  # fmt: skip
     long = _copy(folder, journal_url(folder, sizes.long, nets=False))
     size = f"{sizes.long:,} events"
     _rebuild_rate(long)
@@ -53,6 +59,16 @@ def _rebuild_rate(url: str) -> float:
         account.derived.drop()
         start = time.perf_counter()
         account.derived.catch_up()
+        return float(account.version / (time.perf_counter() - start))
+
+
+def _frame_rate(url: str, name: str) -> float:
+    from ledger.frames import frame
+
+    with _account(url) as account:
+        account.derived.catch_up()
+        start = time.perf_counter()
+        frame(name, [account], library="pyarrow")
         return float(account.version / (time.perf_counter() - start))
 
 
