@@ -137,12 +137,14 @@ class SqlDerived:
                 self._execute(connection, f"DELETE FROM {name} WHERE account_id = ?", key)
             made_for_them = (states.c.account_id == key, states.c.fold.like(f"{FOLLOWER}-%"))
             connection.execute(states.delete().where(*made_for_them))
-        for name in ("bookings", "closed_trades"):  # some at a time, so that nobody who writes waits long
+        # Some at a time, so that nobody who writes waits long; none of a follower that has begun again: it deletes the rest.
+        is_none = "NOT EXISTS (SELECT 1 FROM followers WHERE account_id = ? AND follower = ?)"
+        for name in ("bookings", "closed_trades"):
             last = f"(SELECT max(number) FROM {name} WHERE account_id = ?)"
-            text = f"DELETE FROM {name} WHERE account_id = ? AND number > {last} - {DELETED_AT_ONCE}"
+            text = f"DELETE FROM {name} WHERE account_id = ? AND number > {last} - {DELETED_AT_ONCE} AND {is_none}"
             while True:
                 with self._journal.write_in_turn(_PATIENCE_SEC, is_bulk=True) as connection:
-                    if not self._execute(connection, text, key, key):
+                    if not self._execute(connection, text, key, key, key, FOLLOWER):
                         break
         return bool(found)
 
