@@ -20,7 +20,7 @@ from ledger.derived.fold import fold_of
 from ledger.derived.follower import AccountFollower
 from ledger.derived.keeping import keep_up
 from ledger.derived.rows import breaks_of, halts_of, position_of, trade_of, unknown_orders
-from ledger.errors import BadValue, JournalBusy, JournalError
+from ledger.errors import BadValue, InexactNumber, JournalBusy, JournalError
 from ledger.journal import Head, Journal
 from ledger.journal.derived import BookingRow, FollowerRow, PositionRow, SumBy, Summary, TradeRow
 from ledger.performance.tally import BookingSum, TradeSum
@@ -75,7 +75,9 @@ def lags(ledger: Ledger) -> dict[AccountId, Lag]:
 def _lag(row: FollowerRow | None, head: Head | None, rules: str) -> Lag:
     if head is None:
         return Lag(0, 0)
-    if row is None or not _is_usable(row, rules) or (row.version == head.version and row.hash != head.hash):
+    if row is None or not _is_usable(row, rules) or row.version > head.version:
+        return Lag(0, head.version)
+    if row.version == head.version and row.hash != head.hash:
         return Lag(0, head.version)
     return Lag(row.version, head.version)
 
@@ -118,10 +120,10 @@ class Derived:
             return self._follower.catch_up()
 
     def fresh(self) -> Lag:
-        """Bring the tables to the present version where that is allowed, and return how far they are behind now."""
+        """Bring the tables to the present version where that can be done, and return how far they are behind now."""
         try:
             row = self.catch_up()
-        except JournalError:
+        except (JournalError, InexactNumber):
             return self.lag()
         return Lag(row.version, row.version)
 
