@@ -193,8 +193,11 @@ class Derived:
         """Yield bookings in the fold order, behind a number. Arguments: broker server time, end exclusive."""
         return self._store.bookings(self._account.name, from_msc=from_msc, until_msc=until_msc, after=after)
 
-    def moved(self, *, from_msc: int | None = None, until_msc: int | None = None) -> tuple[int, int]:
-        """Return what the bookings of a period moved of balance and credit. Arguments: broker server time, end exclusive."""
+    def moved(self, *, from_msc: int | None = None, until_msc: int | None = None) -> tuple[int, int, int]:
+        """Return what the bookings of a period moved of balance and credit, and how many deals of trades are incomplete.
+
+        Arguments: broker server time, end exclusive.
+        """
         return self._store.moved(self._account.name, from_msc=from_msc, until_msc=until_msc)
 
     def sums(self, by: SumBy) -> tuple[list[BookingSum], list[TradeSum]]:

@@ -144,7 +144,7 @@ def _account(report: AccountReport, key: str) -> str:
         _figures_table("By position", "each trade over its whole life", figures(report, comma=True)),
     ]
     if report.results is not None:
-        lines = mt5_lines(report.results, digits, comma=True)
+        lines = mt5_lines(report.results, report.money, digits, comma=True)
         parts.append(_figures_table("As MT5 counts", "by closing deal, under MT5's names", lines))
     parts.append("</div>")
     parts += [f'<p class="note">{text(one[0].upper() + one[1:])}.</p>' for one in missing(report)]
@@ -170,9 +170,10 @@ def _tiles(report: AccountReport) -> str:
     digits, currency = report.terms.opened.currency_digits, report.terms.opened.currency
     money, trades, falls = report.money, report.trades, report.drawdown
     unsure, unclear = "?" * bool(money.incomplete), "?" * bool(trades.incomplete)
+    unsure_end = "" if money.is_balance_sure else "?"
     tiles = [("net", number(money.net, digits, comma=True, mark=unsure), currency)]
     if money.end is not None:
-        tiles.append(("end balance", number(money.end, digits, comma=True, mark=unsure), currency))
+        tiles.append(("end balance", number(money.end, digits, comma=True, mark=unsure_end), currency))
     tiles += [
         ("trades", f"{trades.count:,}{unclear}", f"{trades.wins:,} won, {trades.losses:,} lost"),
         ("win rate", percent(trades.win_rate) + unclear, ""),
@@ -184,7 +185,7 @@ def _tiles(report: AccountReport) -> str:
         ),
     ]
     if falls.absolute is not None:
-        worst = number(falls.absolute.amount, digits, comma=True)
+        worst = number(falls.absolute.amount, digits, comma=True, mark=unsure_end)
         deepest = f", at most {percent_of(falls.relative.percent)}" if falls.relative is not None else ""
         tiles.append(("max drawdown", worst, f"{currency}{deepest}"))
     cells = (
@@ -372,14 +373,15 @@ def _figures_table(title: str, detail: str, lines: Iterator[Line]) -> str:
 
 def _incomplete(money: Money, trades: Trades) -> str:
     parts = [f"{money.incomplete} deals whose money is not known in full, which counts as 0"] if money.incomplete else []
+    before = money.incomplete_before
+    parts += [f"{before} deals before the period whose money is not known in full, which counts as 0"] if before else []
     parts += [f"{trades.incomplete} trades whose result is not known, which are left out"] if trades.incomplete else []
     return f'<p class="error">? {text(" and ".join(parts))}.</p>' if parts else ""
 
 
 def _footer(report: Report, command: Sequence[str]) -> str:
     notes = "".join(f"<li>{text(one)}</li>" for one in _NOTES)
-    newest = max((one.recorded_us for one in report.accounts), default=0)
-    known = f", known at {utc_text_us(newest)}" if newest else ""
+    known = f", known at {utc_text_us(report.known_us)}" if report.known_us else ""
     return (
         f"<footer><h2>How this was counted</h2><ul>{notes}</ul><h2>How to make it again</h2>"
         f"<pre>{text(shlex.join(command))}</pre>"

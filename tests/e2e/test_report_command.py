@@ -221,6 +221,11 @@ def test_the_page_is_one_file_without_scripts_and_outside_resources(url: str, tm
 def test_the_command_on_the_page_makes_the_same_page_also_when_more_is_recorded(tmp_path: Path) -> None:
     url = filled(f"sqlite:///{tmp_path}/desk.db", tmp_path)
     first, second = tmp_path / "1.html", tmp_path / "2.html"
+    with Ledger.open(url) as ledger:  # samples are taken after the newest event, too
+        newest_us = ledger.accounts()[0].report().recorded_us
+        for later_ms, equity in ((1, 1000), (2, 900)):
+            mark = Mark(at_us=newest_us + later_ms * 1000, equity=Decimal(equity))
+            ledger.journal.save_mark(ledger.accounts()[0].name, mark)
     run("report", "--html", str(first), "--by", "week", "--since", "2024-01-05", journal=url)
     (command,) = re.findall("<pre>ledger (.*?)</pre>", first.read_text(encoding="utf-8"))
     with Ledger.open(url) as ledger:

@@ -82,7 +82,10 @@ _TRADE_SUMS: Final = (
     "CASE WHEN closed_utc_msc > opened_utc_msc THEN closed_utc_msc - opened_utc_msc ELSE 0 END END AS held "
     f"FROM closed_trades WHERE account_id = ? LIMIT {INT64_MAX}) AS trades GROUP BY key"
 )
-_MOVED: Final = "SELECT sum(amount), sum(credited) FROM bookings WHERE account_id = ? AND time_msc >= ? AND time_msc < ?"
+_MOVED: Final = (
+    "SELECT sum(amount), sum(credited), sum(CASE WHEN kind = 'trade' THEN 1 - is_complete ELSE 0 END) FROM bookings "
+    "WHERE account_id = ? AND time_msc >= ? AND time_msc < ?"
+)
 
 
 class SqlDerived:
@@ -262,9 +265,10 @@ class SqlDerived:
         found = self._journal.select(_BEFORE, account_key(account), utc_msc)
         return int(found[0][0]) if found else 0
 
-    def moved(self, account: AccountId, *, from_msc: int | None = None, until_msc: int | None = None) -> tuple[int, int]:
-        amount, credited = self._journal.select(_MOVED, account_key(account), *_period(from_msc, until_msc))[0]
-        return int(amount or 0), int(credited or 0)
+    def moved(self, account: AccountId, *, from_msc: int | None = None, until_msc: int | None = None) -> tuple[int, int, int]:
+        sums = self._journal.select(_MOVED, account_key(account), *_period(from_msc, until_msc))[0]
+        amount, credited, incomplete = (int(one or 0) for one in sums)
+        return amount, credited, incomplete
 
     def booking_sums(self, account: AccountId, by: SumBy) -> list[BookingSum]:
         texts = (_DEAL_SUMS % _BOOKING_KEYS[by], _CASH_SUMS % _BOOKING_KEYS[by])
