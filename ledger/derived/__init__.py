@@ -20,7 +20,7 @@ from ledger.derived.fold import fold_of
 from ledger.derived.follower import AccountFollower
 from ledger.derived.keeping import keep_up
 from ledger.derived.rows import breaks_of, halts_of, position_of, trade_of, unknown_orders
-from ledger.errors import BadValue, InexactNumber, JournalBusy, JournalError
+from ledger.errors import BadValue, InexactNumber, JournalBusy, JournalError, LedgerError
 from ledger.journal import Head, Journal
 from ledger.journal.derived import BookingRow, FollowerRow, PositionRow, SumBy, Summary, TradeRow
 from ledger.performance.tally import BookingSum, TradeSum
@@ -226,7 +226,7 @@ class Derived:
         return read_curve(self._store, self._account.name, from_utc_msc, until_utc_msc, columns)
 
     def accumulated(self, name: str) -> Accumulator | None:
-        """Return an accumulator as of the version that the tables rest on; None where its state is not stored.
+        """Return an accumulator as of the version that the tables rest on; None where its state is not stored, or damaged.
 
         It is not where very many positions are open: then fold from ``bookings`` and ``trades``.
         """
@@ -234,5 +234,8 @@ class Derived:
         if row is None or row.state is None or not _is_usable(row, self._rules):
             return None
         terms = self._journal.terms(self._account.name, row.version)
-        state: Any = json.loads(row.state)["accumulators"].get(name)
-        return None if terms is None or state is None else self._kinds[name].restore(terms, state)
+        try:
+            state: Any = json.loads(row.state)["accumulators"].get(name)
+            return None if terms is None or state is None else self._kinds[name].restore(terms, state)
+        except (AttributeError, KeyError, TypeError, ValueError, LedgerError):
+            return None

@@ -329,6 +329,18 @@ def test_rows_that_do_not_stay_are_never_counted_as_those_of_the_present_rules(u
         check(ledger.account(ACCOUNT), _caught_up(ledger))
 
 
+@pytest.mark.parametrize("state", ["x", "[]", '{"accumulators":{"report":{}}}', '{"accumulators":{"report":7}}'])
+def test_a_state_that_is_damaged_is_left_aside(url, state):
+    with Ledger.open(url, now_us=Clock()) as ledger:
+        ledger.journal.append(ACCOUNT, [opened(), cash(1, 1), fill(2, 2)])
+        account = ledger.account(ACCOUNT)
+        account.derived.catch_up()
+        expected = account.report()
+        Intruder(url)("UPDATE followers SET state = ?", state.encode())
+        assert account.derived.accumulated("report") is None
+        assert account.report() == expected
+
+
 def test_tables_of_more_than_there_is_count_as_none(url):
     """The journal's events were replaced by an older copy, and its tables were left."""
     with Ledger.open(url, now_us=Clock()) as ledger:
