@@ -31,6 +31,7 @@ from ledger.reports.words import (
     NONE,
     Column,
     Line,
+    balance_mark,
     bucket_name,
     equation,
     figures,
@@ -170,7 +171,7 @@ def _tiles(report: AccountReport) -> str:
     digits, currency = report.terms.opened.currency_digits, report.terms.opened.currency
     money, trades, falls = report.money, report.trades, report.drawdown
     unsure, unclear = "?" * bool(money.incomplete), "?" * bool(trades.incomplete)
-    unsure_end = "" if money.is_balance_sure else "?"
+    unsure_end = balance_mark(money)
     tiles = [("net", number(money.net, digits, comma=True, mark=unsure), currency)]
     if money.end is not None:
         tiles.append(("end balance", number(money.end, digits, comma=True, mark=unsure_end), currency))
@@ -223,12 +224,14 @@ def _balance_chart(report: AccountReport, curve: Curve, digits: int, currency: s
     ]
     path = step_path(points, scale.at(curve.start) if has_start else None)
 
-    def write(value: Decimal | None) -> str:
-        return f"{number(value, digits, comma=True)} {currency}"
+    def write(value: Decimal | None, mark: str = "") -> str:
+        return f"{number(value, digits, comma=True, mark=mark)} {currency}"
 
+    mark = balance_mark(money)
     summary = (
-        f"The closed balance went from {write(money.start)} to {write(money.end)}; the lowest was {write(min(extremes))}, the "
-        f"highest {write(max(extremes))}. Deposits and withdrawals: {write(money.flows)}."
+        f"The closed balance went from {write(money.start, '?' * bool(money.incomplete_before))} to {write(money.end, mark)}; "
+        f"the lowest was {write(min(extremes), mark)}, the highest {write(max(extremes), mark)}. Deposits and withdrawals: "
+        f"{write(money.flows)}."
     )
     return chart_html(
         Chart(
@@ -260,9 +263,10 @@ def _fall_chart(report: AccountReport, curve: Curve, digits: int, currency: str,
     if falls.absolute is None:
         summary = "The closed balance never fell below its highest point."
     else:
-        summary = f"The deepest fall was {_fall_words(falls.absolute, digits, currency)}"
+        mark = balance_mark(report.money)
+        summary = f"The deepest fall was {_fall_words(falls.absolute, digits, currency, mark)}"
         if falls.relative is not None and falls.relative != falls.absolute:
-            summary += f"; in per cent it was {_fall_words(falls.relative, digits, currency)}"
+            summary += f"; in per cent it was {_fall_words(falls.relative, digits, currency, mark)}"
         summary += ". Deposits and withdrawals are no rises and falls."
     return chart_html(
         Chart(
@@ -278,8 +282,8 @@ def _fall_chart(report: AccountReport, curve: Curve, digits: int, currency: str,
     )
 
 
-def _fall_words(fall: Fall, digits: int, currency: str) -> str:
-    amount = f"{number(fall.amount, digits, comma=True)} {currency} ({percent_of(fall.percent)})"
+def _fall_words(fall: Fall, digits: int, currency: str, mark: str) -> str:
+    amount = f"{number(fall.amount, digits, comma=True, mark=mark)} {currency} ({percent_of(fall.percent)})"
     return f"{amount}, from {moment(fall.peak_utc_msc)} to {moment(fall.bottom_utc_msc)}"
 
 

@@ -63,7 +63,8 @@ def moment(utc_msc: int | None) -> str:
     return "the start" if utc_msc is None else utc_text(utc_msc)[:16].replace("T", " ")
 
 
-def _balance_mark(money: Money) -> str:
+def balance_mark(money: Money) -> str:
+    """Return the mark of the end balance, and of what rests on balances before it."""
     return "" if money.is_balance_sure else "?"
 
 
@@ -184,7 +185,7 @@ def _marked(lines: Iterable[Line], mark: str) -> Iterator[Line]:
 def figures(report: AccountReport, *, comma: bool = False) -> Iterator[Line]:
     """Yield the figures of an account by position, each with its details."""
     yield from _marked(_of_trades(report, comma=comma), "?" if report.trades.incomplete else "")
-    mark, digits = _balance_mark(report.money), report.terms.opened.currency_digits
+    mark, digits = balance_mark(report.money), report.terms.opened.currency_digits
     yield from _marked(_falls("max drawdown", report.drawdown, digits, comma=comma), mark)
     if report.equity is not None:
         yield from _falls("on equity", report.equity, digits, comma=comma)
@@ -242,7 +243,7 @@ def _span(fall: Fall) -> str:
 
 def mt5_lines(results: Results, money: Money, digits: int, *, comma: bool = False) -> Iterator[Line]:
     """Yield MT5's figures under MT5's names, in MT5's order."""
-    return _marked(_mt5_lines(results, digits, comma=comma), _balance_mark(money))
+    return _marked(_mt5_lines(results, digits, comma=comma), balance_mark(money))
 
 
 def _mt5_lines(results: Results, digits: int, *, comma: bool) -> Iterator[Line]:

@@ -243,7 +243,9 @@ def test_text_from_the_broker_is_text_on_the_page(hostile: str, tmp_path: Path) 
     assert "script" not in {tag for tag, _ in page.tags}
     assert "\u202e" not in text
     assert "<script>alert('\\u202e')</script>\"&'" in page.words
-    assert "1 deals whose money is not known in full" in " ".join(page.words)
+    words = " ".join(page.words)
+    assert "1 deals whose money is not known in full" in words
+    assert re.search(r"balance went from 0\.00 USD to 997\.00\? USD; .* The deepest fall was 3\.00\? USD", words, re.DOTALL)
 
 
 def test_a_file_that_is_no_report_is_only_replaced_when_asked(url: str, tmp_path: Path) -> None:
