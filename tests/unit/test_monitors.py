@@ -21,7 +21,7 @@ from ledger.orders.monitor_values import Drawdown, MonitorRules
 from ledger.safety import judge, seen_of
 from tests.support.broker import Desk, reconciler
 from tests.support.journals import Intruder
-from tools.testkit.facts import ACCOUNT, OTHER, START_MSC, START_US, cash, fill, opened
+from tools.testkit.facts import ACCOUNT, OTHER, START_MSC, START_US, cash, completion, fill, opened
 
 SECOND, HOUR = 1_000_000, 3_600_000_000
 DAY = 24 * HOUR
@@ -45,7 +45,7 @@ class Book:
         for event in events:
             self.account.record(event)
 
-    def close(self, deal: int, at_us: int, profit: int, position_id: int = 2) -> None:
+    def close(self, deal: int, at_us: int, profit: int | None, position_id: int = 2) -> None:
         second = (at_us - START_US) / SECOND
         self.record(fill(deal, second, side="sell", entry="out", position_id=position_id, profit=profit))
 
@@ -218,6 +218,16 @@ def test_a_loss_between_two_samples_is_seen_where_nothing_was_open_then(book):
     book.sample(START_US + 400 * SECOND, 100_000)
     now = book.look(START_US + 400 * SECOND)
     assert [(one.state, one.breached_us) for one in now.values()] == [("breached", START_US + 100 * SECOND)] * 2
+
+
+def test_a_balance_without_the_money_of_a_deal_is_no_equity(book):
+    book.sample(START_US + HOUR, 102_000)
+    book.close(3, START_US + 60 * SECOND, None)
+    book.record(fill(4, 70))
+    book.close(5, START_US + 80 * SECOND, -6000, position_id=4)
+    assert book.look(START_US + HOUR)["daily_loss"].state == "ok"
+    book.record(completion(3, profit=500))
+    assert book.look(START_US + HOUR)["daily_loss"].state == "breached"
 
 
 def test_what_is_paid_in_or_out_is_no_gain_and_no_loss_of_a_day(book):
