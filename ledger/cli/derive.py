@@ -12,7 +12,7 @@ import click
 from ledger.cli.options import account_option, accounts_of, journal_option, json_option, open_ledger
 from ledger.cli.output import print_json, print_line, print_table, warn
 from ledger.derived import Derived, FollowerRow, keep_up
-from ledger.errors import BadValue
+from ledger.errors import BadValue, LedgerError
 from ledger.json_views import Json, name_json
 from ledger.service import Account
 from ledger.values import AccountId
@@ -68,15 +68,24 @@ def derive(
             dropped = [one for one in found if one.derived.drop()]
             print_json([name_json(one.name) for one in dropped]) if as_json else _print_dropped(dropped)
             return
-        items = []
+        items, failed = [], list[LedgerError]()
         for one in found:
             begin = time.monotonic()
-            row = one.derived.row if lag else one.derived.rebuild() if rebuild else one.derived.catch_up()
+            try:
+                row = one.derived.row if lag else one.derived.rebuild() if rebuild else one.derived.catch_up()
+            except LedgerError as error:
+                if error.retryable:
+                    raise
+                warn(f"{one.name} is left out: {error}")
+                failed.append(error)
+                continue
             items.append(_item(one, row, None if lag else time.monotonic() - begin))
     if as_json:
         print_json(items)
     else:
         _print(items)
+    if failed:  # the others are kept up all the same
+        raise failed[0]
 
 
 def _item(account: Account, row: FollowerRow | None, seconds: float | None) -> Json:

@@ -23,6 +23,7 @@ from ledger.cli.options import (
 from ledger.cli.output import console, print_json, print_line, print_lines, steps, warn
 from ledger.clock import utc_text_us
 from ledger.json_views import Json
+from ledger.performance.values import Money, Trades
 from ledger.reports import BY, AccountReport, CurrencyTotal, Question, Report, account_report, make_question, total_of
 from ledger.reports.json import account_report_json, report_json
 from ledger.reports.words import (
@@ -42,6 +43,7 @@ from ledger.values import AccountId
 
 _MONEY: Final = (
     "start", "flows", "profit", "commission", "swap", "fee", "net", "other", "adjusted", "end", "deals", "incomplete",
+    "incomplete_before",
 )  # fmt: skip
 _TRADES: Final = (
     "trades", "wins", "losses", "incomplete", "net", "gross_win", "gross_loss", "win_rate", "profit_factor", "expectancy",
@@ -141,10 +143,10 @@ def _write_html(path: Path, report: Report, *, file: Path | None, accounts: Sequ
 def command_of(report: Report, accounts: Sequence[AccountId]) -> list[str]:
     """Return the command that makes the same report again, word by word, without the journal and the file.
 
-    It asks for what was known at the newest event, so that what is recorded later changes nothing.
+    It asks for what was known at the newest event or sample, so that what is recorded later changes nothing.
     """
-    question, newest_us = report.question, max((one.recorded_us for one in report.accounts), default=0)
-    known_at = question.known_at or (utc_text_us(newest_us) if newest_us else None)
+    question = report.question
+    known_at = question.known_at or (utc_text_us(report.known_us) if report.known_us else None)
     words = ["ledger", "report", "--by", question.by, "--day", question.day]
     for name, value in (("--since", question.since), ("--until", question.until), ("--known-at", known_at)):
         words += [name, value] if value is not None else []
@@ -189,10 +191,10 @@ def _print_account(report: AccountReport) -> None:
     _print_columns("money, by deal time", question.by, names, money_columns(report.buckets, report.money, digits))
     _print_equation(equation(report.money, digits))
     _print_columns("trades, when they closed", question.by, names, trade_columns(report.buckets, report.trades, digits))
-    _print_incomplete(report.money.incomplete, report.trades.incomplete)
+    _print_incomplete(report.money, report.trades)
     _print_figures("by position (over its whole life)", figures(report))
     if report.results is not None:
-        _print_pairs("as MT5 counts (by closing deal, under MT5's names)", [*mt5_lines(report.results, digits)])
+        _print_pairs("as MT5 counts (by closing deal, under MT5's names)", [*mt5_lines(report.results, report.money, digits)])
     lines = [*missing(report)]
     for line in lines:
         print_line(line)
@@ -207,12 +209,14 @@ def _print_total(question: Question, total: CurrencyTotal) -> None:
     _print_columns("money, by deal time", question.by, names, money_columns(total.buckets, total.money, total.digits))
     _print_equation(equation(total.money, total.digits))
     _print_columns("trades, when they closed", question.by, names, trade_columns(total.buckets, total.trades, total.digits))
-    _print_incomplete(total.money.incomplete, total.trades.incomplete)
+    _print_incomplete(total.money, total.trades)
 
 
-def _print_incomplete(deals: int, trades: int) -> None:
-    parts = [f"{deals} deals whose money is not known in full"] if deals else []
-    parts += [f"{trades} trades whose result is not known"] if trades else []
+def _print_incomplete(money: Money, trades: Trades) -> None:
+    before, unknown = money.incomplete_before, trades.incomplete
+    parts = [f"{money.incomplete} deals whose money is not known in full"] if money.incomplete else []
+    parts += [f"{before} deals before the period whose money is not known in full"] if before else []
+    parts += [f"{unknown} trades whose result is not known"] if unknown else []
     if parts:
         print_line(f"? {' and '.join(parts)}: they count as 0, or not at all", "yellow")
         print_line("")

@@ -20,7 +20,7 @@ from ledger.derived.fold import fold_of
 from ledger.derived.follower import AccountFollower
 from ledger.derived.keeping import keep_up
 from ledger.derived.rows import breaks_of, halts_of, position_of, trade_of, unknown_orders
-from ledger.errors import BadValue, JournalBusy, JournalError
+from ledger.errors import BadValue, InexactNumber, JournalBusy, JournalError, LedgerError
 from ledger.journal import Head, Journal
 from ledger.journal.derived import BookingRow, FollowerRow, PositionRow, SumBy, Summary, TradeRow
 from ledger.performance.tally import BookingSum, TradeSum
@@ -75,7 +75,9 @@ def lags(ledger: Ledger) -> dict[AccountId, Lag]:
 def _lag(row: FollowerRow | None, head: Head | None, rules: str) -> Lag:
     if head is None:
         return Lag(0, 0)
-    if row is None or not _is_usable(row, rules) or (row.version == head.version and row.hash != head.hash):
+    if row is None or not _is_usable(row, rules) or row.version > head.version:
+        return Lag(0, head.version)
+    if row.version == head.version and row.hash != head.hash:
         return Lag(0, head.version)
     return Lag(row.version, head.version)
 
@@ -118,10 +120,10 @@ class Derived:
             return self._follower.catch_up()
 
     def fresh(self) -> Lag:
-        """Bring the tables to the present version where that is allowed, and return how far they are behind now."""
+        """Bring the tables to the present version where that can be done, and return how far they are behind now."""
         try:
             row = self.catch_up()
-        except JournalError:
+        except (JournalError, InexactNumber):
             return self.lag()
         return Lag(row.version, row.version)
 
@@ -191,8 +193,11 @@ class Derived:
         """Yield bookings in the fold order, behind a number. Arguments: broker server time, end exclusive."""
         return self._store.bookings(self._account.name, from_msc=from_msc, until_msc=until_msc, after=after)
 
-    def moved(self, *, from_msc: int | None = None, until_msc: int | None = None) -> tuple[int, int]:
-        """Return what the bookings of a period moved of balance and credit. Arguments: broker server time, end exclusive."""
+    def moved(self, *, from_msc: int | None = None, until_msc: int | None = None) -> tuple[int, int, int]:
+        """Return what the bookings of a period moved of balance and credit, and how many deals of trades are incomplete.
+
+        Arguments: broker server time, end exclusive.
+        """
         return self._store.moved(self._account.name, from_msc=from_msc, until_msc=until_msc)
 
     def sums(self, by: SumBy) -> tuple[list[BookingSum], list[TradeSum]]:
@@ -221,7 +226,7 @@ class Derived:
         return read_curve(self._store, self._account.name, from_utc_msc, until_utc_msc, columns)
 
     def accumulated(self, name: str) -> Accumulator | None:
-        """Return an accumulator as of the version that the tables rest on; None where its state is not stored.
+        """Return an accumulator as of the version that the tables rest on; None where its state is not stored, or damaged.
 
         It is not where very many positions are open: then fold from ``bookings`` and ``trades``.
         """
@@ -229,5 +234,8 @@ class Derived:
         if row is None or row.state is None or not _is_usable(row, self._rules):
             return None
         terms = self._journal.terms(self._account.name, row.version)
-        state: Any = json.loads(row.state)["accumulators"].get(name)
-        return None if terms is None or state is None else self._kinds[name].restore(terms, state)
+        try:
+            state: Any = json.loads(row.state)["accumulators"].get(name)
+            return None if terms is None or state is None else self._kinds[name].restore(terms, state)
+        except (AttributeError, KeyError, TypeError, ValueError, LedgerError):
+            return None

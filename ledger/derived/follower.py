@@ -174,7 +174,7 @@ class AccountFollower:
                 pass
         kept = _kept(folded)
         while stored is not None and stored.bookings - kept.bookings > DELETED_AT_ONCE:
-            stored = self._shrunk(stored, target, kept)
+            stored = self._shrunk(stored, kept)
         folded.output = Output()
         for _ in run.upto(None):
             if len(folded.output.bookings) >= AT_ONCE:
@@ -223,13 +223,13 @@ class AccountFollower:
 
     # ---- storing
 
-    def _shrunk(self, stored: FollowerRow, target: Target, kept: _Kept) -> FollowerRow:
-        """Delete the last rows, some of very many: so that nobody who writes waits long."""
+    def _shrunk(self, stored: FollowerRow, kept: _Kept) -> FollowerRow:
+        """Delete the last rows, some of very many: so that nobody who writes waits long.
+
+        Those that are left are still of the version and the rules that they were made of: whoever goes on finds out which stay.
+        """
         row = stored._replace(
             revision=stored.revision + 1,
-            version=target.version,
-            hash=target.hash,
-            code=target.code,
             is_whole=0,
             bookings=stored.bookings - DELETED_AT_ONCE,
             trades=max(kept.trades, stored.trades - DELETED_AT_ONCE),

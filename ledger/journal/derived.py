@@ -315,8 +315,11 @@ class DerivedStore(Protocol):
         """Return the balance before the first booking of a moment or later, by ``at_utc_msc``; 0 before the first of all."""
         ...
 
-    def moved(self, account: AccountId, *, from_msc: int | None = None, until_msc: int | None = None) -> tuple[int, int]:
-        """Return what the bookings of a period moved of balance and credit. Arguments: broker server time, end exclusive."""
+    def moved(self, account: AccountId, *, from_msc: int | None = None, until_msc: int | None = None) -> tuple[int, int, int]:
+        """Return what the bookings of a period moved of balance and credit, and how many deals of trades are incomplete.
+
+        Arguments: broker server time, end exclusive.
+        """
         ...
 
     def booking_sums(self, account: AccountId, by: SumBy) -> list[BookingSum]:

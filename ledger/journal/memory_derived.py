@@ -9,6 +9,7 @@ from typing import Any
 
 from attrs import Factory, define
 
+from ledger.bookings import TRADE
 from ledger.clock import DAY_MSC
 from ledger.journal.derived import (
     SPANS,
@@ -127,9 +128,10 @@ class MemoryDerived:
     def balance_before(self, account: AccountId, utc_msc: int) -> int:
         return next((one.balance for one in reversed(self._read(account).bookings) if one.at_utc_msc < utc_msc), 0)
 
-    def moved(self, account: AccountId, *, from_msc: int | None = None, until_msc: int | None = None) -> tuple[int, int]:
+    def moved(self, account: AccountId, *, from_msc: int | None = None, until_msc: int | None = None) -> tuple[int, int, int]:
         found = [*self.bookings(account, from_msc=from_msc, until_msc=until_msc)]
-        return sum(one.amount for one in found), sum(one.credited for one in found)
+        incomplete = sum(one.kind == TRADE and not one.is_complete for one in found)
+        return sum(one.amount for one in found), sum(one.credited for one in found), incomplete
 
     def booking_sums(self, account: AccountId, by: SumBy) -> list[BookingSum]:
         groups: dict[tuple[int | str | None, str], list[BookingRow]] = {}

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 from attrs import evolve, frozen
 
 from ledger.clock import SECOND_US, ClockRule, utc_text
+from ledger.errors import LedgerError
 from ledger.journal.sql.forking import prepare_for_forks
 from ledger.marks import floating_at
 from ledger.monitors.curve import Curve, Span
@@ -110,8 +111,10 @@ class MonitorState:
 def states(ledger: Ledger, configuration: Monitored, now_us: int) -> list[MonitorState]:
     """Return the state of every limit that is monitored at a moment (UTC microseconds), ordered by account.
 
+    The limits of an account that cannot be read are unknown, with the reason: it hides no other account.
+
     Raises:
-        LedgerError: The journal does not answer, or an account cannot be read.
+        LedgerError: The journal does not answer.
     """
     found = sorted(configuration.monitors.items())
     return [one for name, rules in found for one in account_states(ledger.account(name), rules, now_us)]
@@ -119,6 +122,15 @@ def states(ledger: Ledger, configuration: Monitored, now_us: int) -> list[Monito
 
 def account_states(account: Account, rules: MonitorRules, now_us: int) -> list[MonitorState]:
     """Return the state of every limit of one account. As ``states``."""
+    try:
+        return _judged(account, rules, now_us)
+    except LedgerError as error:
+        if error.retryable:
+            raise
+        return [_unknown(account, limit, rules, f"the account cannot be read: {error}") for limit in _limits(rules)]
+
+
+def _judged(account: Account, rules: MonitorRules, now_us: int) -> list[MonitorState]:
     if not account.is_open:
         why = f"account {account.name} is not in this journal"
         return [_unknown(account, limit, rules, why) for limit in _limits(rules)]
@@ -137,7 +149,7 @@ def breaches(account: Account, rules: MonitorRules | None, now_us: int) -> tuple
     """
     if rules is None or not rules.unsafe_on_breach:
         return ()
-    found = account_states(account, rules, now_us)
+    found = _judged(account, rules, now_us)  # what cannot be read is not taken for no breach
     return tuple(f"{one.limit} is breached: {one.reason}" for one in found if one.state is State.BREACHED)
 
 

@@ -24,10 +24,15 @@ from ledger.terms import AccountTerms
 
 _KNOWN: Final = 1
 _FLAT: Final = 2
+#: Commission, fee, swap and profit of a posting.
+_MONEY: Final = slice(Posting._fields.index("commission"), Posting._fields.index("profit") + 1)
 
 
 class Step(NamedTuple):
-    """What the account had from a moment on, in account currency. ``paid_in`` sums up deposits less withdrawals."""
+    """What the account had from a moment on, in account currency. ``paid_in`` sums up deposits less withdrawals.
+
+    ``is_flat`` is whether nothing was open and the money of all deals is known: then equity is balance and credit.
+    """
 
     at_us: int
     balance: Decimal
@@ -73,6 +78,7 @@ class BalancePath:
         self._highest = array("q")
         self._state = array("b")
         self._paid = 0
+        self._is_complete = True  # whether the money of every deal so far is known
         self._days: list[list[int]] = []  # server day, highest and lowest where nothing is open, first step and the one behind
         self._first_fill: int | None = None  # how many steps were before it
         self._known_from: int | None = None  # the first step with a balance that can be trusted
@@ -108,13 +114,15 @@ class BalancePath:
         portfolio, last = self._portfolio, None
         for row in rows:
             kind = row[3]
-            if kind == FillRecorded.__name__ and self._first_fill is None:
-                self._first_fill = len(self._utc_msc)
+            if kind == FillRecorded.__name__:
+                self._first_fill = len(self._utc_msc) if self._first_fill is None else self._first_fill
+                self._is_complete = self._is_complete and None not in row[_MONEY]
             elif kind == CashMoved.__name__:
                 self._paid += _paid_in(Posting._make(row))
             before = portfolio.money_units
             portfolio.fold((row,), decode_posting)
-            state = (_KNOWN if portfolio.is_balance_known else 0) | (0 if portfolio.positions_count else _FLAT)
+            is_flat = self._is_complete and not portfolio.positions_count
+            state = (_KNOWN if portfolio.is_balance_known else 0) | (_FLAT if is_flat else 0)
             now = (*portfolio.money_units, self._paid, state)
             if now != last:
                 self._add(portfolio, now, is_moved=portfolio.money_units != before)

@@ -146,8 +146,8 @@ class MoneyTally:
         """What it moved the balance by."""
         return self.profit + self.commission + self.swap + self.fee + self.flows + self.other + self.adjusted
 
-    def money(self, unscale: Unscale, *, start: int | None, end: int | None, is_filtered: bool) -> Money:
-        """Return the money, between two balances where they are known."""
+    def money(self, unscale: Unscale, *, start: int | None, end: int | None, before: int, is_filtered: bool) -> Money:
+        """Return the money, between two balances where they are known; ``before`` deals of the first one are incomplete."""
         return Money(
             profit=unscale(self.profit),
             commission=unscale(self.commission),
@@ -160,6 +160,7 @@ class MoneyTally:
             adjusted=None if is_filtered else unscale(self.adjusted),
             start=None if start is None or is_filtered else unscale(start),
             end=None if end is None or is_filtered else unscale(end),
+            incomplete_before=0 if start is None or is_filtered else before,
         )
 
 

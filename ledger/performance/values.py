@@ -41,7 +41,8 @@ class Money:
 
     ``flows`` are deposits, withdrawals and bonuses; ``other`` are other money deals that move the balance; ``adjusted`` is what
     a person set, and a balance that the broker stated where the history before it is not known. ``incomplete`` counts trade
-    deals whose money is not known in full; it counts as 0 there. With a filter only the sums over trade deals are known: the
+    deals whose money is not known in full; it counts as 0 there. ``incomplete_before`` counts those before ``start``, which is
+    as uncertain. With a filter only the sums over trade deals are known: the
     others are None. ``start`` and ``end`` are balances; None also where a bucket is no period.
     """
 
@@ -56,6 +57,12 @@ class Money:
     adjusted: Decimal | None
     start: Decimal | None = None
     end: Decimal | None = None
+    incomplete_before: int = 0
+
+    @property
+    def is_balance_sure(self) -> bool:
+        """Whether the money of all deals up to the end is known."""
+        return not (self.incomplete or self.incomplete_before)
 
     @property
     def net(self) -> Decimal:
@@ -241,12 +248,14 @@ def add_money(*several: Money) -> Money:
         adjusted=_sum_known(one.adjusted for one in several),
         start=_sum_known(one.start for one in several),
         end=_sum_known(one.end for one in several),
+        incomplete_before=sum(one.incomplete_before for one in several),
     )
 
 
 def join_money(*several: Money) -> Money:
     """Return what consecutive periods come to: from the first one's start balance to the last one's end balance."""
-    return evolve(add_money(*several), start=several[0].start, end=several[-1].end)
+    first, last = several[0], several[-1]
+    return evolve(add_money(*several), start=first.start, end=last.end, incomplete_before=first.incomplete_before)
 
 
 def add_trades(*several: Trades) -> Trades:

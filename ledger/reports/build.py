@@ -122,7 +122,7 @@ def _total(currency: str, reports: Sequence[AccountReport]) -> CurrencyTotal:
     buckets = [
         Bucket(
             name=name,
-            money=evolve(add_money(*(one.money for one in several)), start=None, end=None),
+            money=evolve(add_money(*(one.money for one in several)), start=None, end=None, incomplete_before=0),
             trades=add_trades(*(one.trades for one in several)),
         )
         for name, several in by_name.items()
@@ -329,6 +329,7 @@ class Counter:
         self._symbols, self._magics = frozenset(question.symbols), frozenset(question.magics)
         self._calendar = Calendar(terms.clock, question.day, question.by)
         self._start = self._credit = self._behind = 0  # before the period, and what moved the balance behind it
+        self._incomplete = 0  # deals before the period
         self._money, self._trades = MoneyTally(), TradeTally()
         self._buckets: dict[str | None, tuple[MoneyTally, TradeTally]] = defaultdict(lambda: (MoneyTally(), TradeTally()))
         self._progress: Progress | None = None  # begins with the period
@@ -346,9 +347,9 @@ class Counter:
         if first is not None and not self._question.is_filtered:
             self._samples, self._flows = chain((first,), samples), []
 
-    def begin_with(self, balance: int, credit: int) -> None:
-        """Begin with a balance and a credit."""
-        self._start, self._credit = balance, credit
+    def begin_with(self, balance: int, credit: int, incomplete: int) -> None:
+        """Begin with a balance and a credit, of which the money of some deals is not known."""
+        self._start, self._credit, self._incomplete = balance, credit, incomplete
 
     def end_with(self, behind: int) -> None:
         """Note what moved the balance behind the period."""
@@ -360,6 +361,7 @@ class Counter:
         if self._begin_msc is not None and utc_msc < self._begin_msc:
             self._start += booking.amount
             self._credit += booking.credited
+            self._incomplete += booking.kind == TRADE and not booking.is_complete
             return
         if self._end_msc is not None and utc_msc >= self._end_msc:
             self._behind += booking.amount
@@ -498,7 +500,9 @@ class Counter:
             recorded_us=basis.recorded_us,
             first_utc_msc=None if progress.first is None else self._read(*progress.first),
             last_utc_msc=None if progress.last is None else self._read(*progress.last),
-            money=self._money.money(unscale, start=self._start, end=balance - self._behind, is_filtered=is_filtered),
+            money=self._money.money(
+                unscale, start=self._start, end=balance - self._behind, before=self._incomplete, is_filtered=is_filtered
+            ),
             trades=self._trades.trades(unscale),
             series=self._series.series(unscale),
             buckets=tuple(self._all_buckets()),
@@ -520,17 +524,18 @@ class Counter:
             yield "results", "no trade deal is in the period"
 
     def _all_buckets(self) -> Iterator[Bucket]:
-        by, balance = self._question.by, self._start
+        by, balance, incomplete, before = self._question.by, self._start, self._incomplete, 0
         for name in sorted(self._buckets, key=lambda one: _bucket_order(by, one)):
             money, trades = self._buckets[name]
             start = end = begin_msc = end_msc = None
             if by in BY_TIME and name is not None:
                 start, balance = balance, balance + money.moved
                 end = balance
+                before, incomplete = incomplete, incomplete + money.incomplete
                 begin_msc, end_msc = (self._calendar.begin_msc(one) for one in span(by, name))
             yield Bucket(
                 name=name,
-                money=money.money(self._unscale, start=start, end=end, is_filtered=self._question.is_filtered),
+                money=money.money(self._unscale, start=start, end=end, before=before, is_filtered=self._question.is_filtered),
                 trades=trades.trades(self._unscale),
                 begin_utc_msc=begin_msc,
                 end_utc_msc=end_msc,

@@ -31,6 +31,7 @@ from ledger.reports.words import (
     NONE,
     Column,
     Line,
+    balance_mark,
     bucket_name,
     equation,
     figures,
@@ -144,7 +145,7 @@ def _account(report: AccountReport, key: str) -> str:
         _figures_table("By position", "each trade over its whole life", figures(report, comma=True)),
     ]
     if report.results is not None:
-        lines = mt5_lines(report.results, digits, comma=True)
+        lines = mt5_lines(report.results, report.money, digits, comma=True)
         parts.append(_figures_table("As MT5 counts", "by closing deal, under MT5's names", lines))
     parts.append("</div>")
     parts += [f'<p class="note">{text(one[0].upper() + one[1:])}.</p>' for one in missing(report)]
@@ -170,9 +171,10 @@ def _tiles(report: AccountReport) -> str:
     digits, currency = report.terms.opened.currency_digits, report.terms.opened.currency
     money, trades, falls = report.money, report.trades, report.drawdown
     unsure, unclear = "?" * bool(money.incomplete), "?" * bool(trades.incomplete)
+    unsure_end = balance_mark(money)
     tiles = [("net", number(money.net, digits, comma=True, mark=unsure), currency)]
     if money.end is not None:
-        tiles.append(("end balance", number(money.end, digits, comma=True, mark=unsure), currency))
+        tiles.append(("end balance", number(money.end, digits, comma=True, mark=unsure_end), currency))
     tiles += [
         ("trades", f"{trades.count:,}{unclear}", f"{trades.wins:,} won, {trades.losses:,} lost"),
         ("win rate", percent(trades.win_rate) + unclear, ""),
@@ -184,7 +186,7 @@ def _tiles(report: AccountReport) -> str:
         ),
     ]
     if falls.absolute is not None:
-        worst = number(falls.absolute.amount, digits, comma=True)
+        worst = number(falls.absolute.amount, digits, comma=True, mark=unsure_end)
         deepest = f", at most {percent_of(falls.relative.percent)}" if falls.relative is not None else ""
         tiles.append(("max drawdown", worst, f"{currency}{deepest}"))
     cells = (
@@ -222,12 +224,14 @@ def _balance_chart(report: AccountReport, curve: Curve, digits: int, currency: s
     ]
     path = step_path(points, scale.at(curve.start) if has_start else None)
 
-    def write(value: Decimal | None) -> str:
-        return f"{number(value, digits, comma=True)} {currency}"
+    def write(value: Decimal | None, mark: str = "") -> str:
+        return f"{number(value, digits, comma=True, mark=mark)} {currency}"
 
+    mark = balance_mark(money)
     summary = (
-        f"The closed balance went from {write(money.start)} to {write(money.end)}; the lowest was {write(min(extremes))}, the "
-        f"highest {write(max(extremes))}. Deposits and withdrawals: {write(money.flows)}."
+        f"The closed balance went from {write(money.start, '?' * bool(money.incomplete_before))} to {write(money.end, mark)}; "
+        f"the lowest was {write(min(extremes), mark)}, the highest {write(max(extremes), mark)}. Deposits and withdrawals: "
+        f"{write(money.flows)}."
     )
     return chart_html(
         Chart(
@@ -259,9 +263,10 @@ def _fall_chart(report: AccountReport, curve: Curve, digits: int, currency: str,
     if falls.absolute is None:
         summary = "The closed balance never fell below its highest point."
     else:
-        summary = f"The deepest fall was {_fall_words(falls.absolute, digits, currency)}"
+        mark = balance_mark(report.money)
+        summary = f"The deepest fall was {_fall_words(falls.absolute, digits, currency, mark)}"
         if falls.relative is not None and falls.relative != falls.absolute:
-            summary += f"; in per cent it was {_fall_words(falls.relative, digits, currency)}"
+            summary += f"; in per cent it was {_fall_words(falls.relative, digits, currency, mark)}"
         summary += ". Deposits and withdrawals are no rises and falls."
     return chart_html(
         Chart(
@@ -277,8 +282,8 @@ def _fall_chart(report: AccountReport, curve: Curve, digits: int, currency: str,
     )
 
 
-def _fall_words(fall: Fall, digits: int, currency: str) -> str:
-    amount = f"{number(fall.amount, digits, comma=True)} {currency} ({percent_of(fall.percent)})"
+def _fall_words(fall: Fall, digits: int, currency: str, mark: str) -> str:
+    amount = f"{number(fall.amount, digits, comma=True, mark=mark)} {currency} ({percent_of(fall.percent)})"
     return f"{amount}, from {moment(fall.peak_utc_msc)} to {moment(fall.bottom_utc_msc)}"
 
 
@@ -372,14 +377,15 @@ def _figures_table(title: str, detail: str, lines: Iterator[Line]) -> str:
 
 def _incomplete(money: Money, trades: Trades) -> str:
     parts = [f"{money.incomplete} deals whose money is not known in full, which counts as 0"] if money.incomplete else []
+    before = money.incomplete_before
+    parts += [f"{before} deals before the period whose money is not known in full, which counts as 0"] if before else []
     parts += [f"{trades.incomplete} trades whose result is not known, which are left out"] if trades.incomplete else []
     return f'<p class="error">? {text(" and ".join(parts))}.</p>' if parts else ""
 
 
 def _footer(report: Report, command: Sequence[str]) -> str:
     notes = "".join(f"<li>{text(one)}</li>" for one in _NOTES)
-    newest = max((one.recorded_us for one in report.accounts), default=0)
-    known = f", known at {utc_text_us(newest)}" if newest else ""
+    known = f", known at {utc_text_us(report.known_us)}" if report.known_us else ""
     return (
         f"<footer><h2>How this was counted</h2><ul>{notes}</ul><h2>How to make it again</h2>"
         f"<pre>{text(shlex.join(command))}</pre>"

@@ -122,6 +122,7 @@ def money_json(money: Money, write: Write) -> Json:
         "end": _or_none(money.end, write),
         "deals": money.deals,
         "incomplete": money.incomplete,
+        "incomplete_before": money.incomplete_before,
     }
 
 

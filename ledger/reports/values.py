@@ -108,6 +108,12 @@ class Report:
     totals: tuple[CurrencyTotal, ...]
 
     @property
+    def known_us(self) -> int:
+        """When the newest event was recorded, or the newest sample of equity taken, that it rests on (UTC); 0 without any."""
+        equity = (one.equity for one in self.accounts)
+        return max((*(one.recorded_us for one in self.accounts), *(one.last_us for one in equity if one)), default=0)
+
+    @property
     def reconciles(self) -> bool:
         """Whether every account's figures add up to its end balance."""
         return all(one.reconciles for one in self.accounts)

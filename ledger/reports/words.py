@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Final, NamedTuple
 
@@ -18,6 +18,7 @@ NONE: Final = "-"
 _WIDE: Final = Context(prec=200, rounding=ROUND_HALF_EVEN)
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 _MISSING: Final = {"equity": "drawdown on equity", "results": "MT5's figures"}
+_OF_DEALS: Final = ("profit", "commission", "swap", "fee", "net")
 _NAMELESS: Final = {"symbol": "no symbol", "magic": "no magic", "side": "no side"}
 
 
@@ -62,9 +63,9 @@ def moment(utc_msc: int | None) -> str:
     return "the start" if utc_msc is None else utc_text(utc_msc)[:16].replace("T", " ")
 
 
-def mark_of(money: Money, trades: Trades) -> tuple[str, str]:
-    """Return the marks of the money and of the trades of a line."""
-    return "?" if money.incomplete else "", "?" if trades.incomplete else ""
+def balance_mark(money: Money) -> str:
+    """Return the mark of the end balance, and of what rests on balances before it."""
+    return "" if money.is_balance_sure else "?"
 
 
 def bucket_name(question: Question, name: str | None) -> str:
@@ -98,21 +99,27 @@ class Column(NamedTuple):
     is_needed: bool = True
 
 
+def _money_mark(field: str, money: Money) -> str:
+    """Return the mark of an amount: of a sum over deals whose money is not known, and of a balance behind one."""
+    if field in ("start", "end"):
+        is_sure = money.is_balance_sure if field == "end" else not money.incomplete_before
+        return "" if is_sure else "?"
+    return "?" if money.incomplete and field in _OF_DEALS else ""
+
+
 def money_columns(buckets: tuple[Bucket, ...], whole: Money, digits: int, *, comma: bool = False) -> list[Column]:
     """Return the columns of the money table. Those that are 0 all through are not needed, but for net."""
 
     def column(title: str, field: str, *, is_needed: bool = False) -> Column:
         amounts = [getattr(one.money, field) for one in buckets]
         total = getattr(whole, field)
-        cells = [
-            NONE if amount is None else number(amount, digits, comma=comma, mark="?" * bool(one.money.incomplete))
-            for amount, one in zip(amounts, buckets, strict=True)
-        ]
+
+        def write(amount: Decimal | None, money: Money) -> str:
+            return number(amount, digits, comma=comma, mark=_money_mark(field, money))
+
+        cells = [write(amount, one.money) for amount, one in zip(amounts, buckets, strict=True)]
         known = [one for one in (*amounts, total) if one is not None]
-        return Column(
-            title, cells, number(total, digits, comma=comma, mark="?" * bool(whole.incomplete)),
-            bool(known) and (is_needed or any(known)),
-        )  # fmt: skip
+        return Column(title, cells, write(total, whole), bool(known) and (is_needed or any(known)))
 
     columns = [
         column("profit", "profit", is_needed=True),
@@ -165,15 +172,28 @@ def equation(money: Money, digits: int, *, comma: bool = False) -> list[tuple[st
         return []
     parts = [("start", money.start), ("flows", money.flows), ("net", money.net), ("other", money.other)]
     parts += [("adjusted", money.adjusted), ("end", money.end)]
-    return [(name, number(amount, digits, comma=comma, mark="?" * bool(money.incomplete and name in ("net", "end"))))
-            for name, amount in parts]  # fmt: skip
+    return [(name, number(amount, digits, comma=comma, mark=_money_mark(name, money))) for name, amount in parts]
 
 
 # ----------------------------------------------------------------------------------------------------------- the figures
 
 
+def _marked(lines: Iterable[Line], mark: str) -> Iterator[Line]:
+    return (one._replace(value=one.value + mark) if one.value not in ("", NONE) else one for one in lines)
+
+
 def figures(report: AccountReport, *, comma: bool = False) -> Iterator[Line]:
     """Yield the figures of an account by position, each with its details."""
+    yield from _marked(_of_trades(report, comma=comma), "?" if report.trades.incomplete else "")
+    mark, digits = balance_mark(report.money), report.terms.opened.currency_digits
+    yield from _marked(_falls("max drawdown", report.drawdown, digits, comma=comma), mark)
+    if report.equity is not None:
+        yield from _falls("on equity", report.equity, digits, comma=comma)
+        yield Line("", f"{report.equity.samples} samples", "what was between them was not seen")
+    yield from _marked(_of_days(report), mark)
+
+
+def _of_trades(report: AccountReport, *, comma: bool) -> Iterator[Line]:
     digits, trades, series = report.terms.opened.currency_digits, report.trades, report.series
 
     def write(value: Decimal | None) -> str:
@@ -189,10 +209,9 @@ def figures(report: AccountReport, *, comma: bool = False) -> Iterator[Line]:
         "held on average", duration(trades.held_average_ms),
         f"{duration(trades.held_min_ms)} to {duration(trades.held_max_ms)}",
     )  # fmt: skip
-    yield from _falls("max drawdown", report.drawdown, digits, comma=comma)
-    if report.equity is not None:
-        yield from _falls("on equity", report.equity, digits, comma=comma)
-        yield Line("", f"{report.equity.samples} samples", "what was between them was not seen")
+
+
+def _of_days(report: AccountReport) -> Iterator[Line]:
     ratios = report.ratios
     if ratios is not None:
         why = dict(ratios.why)
@@ -222,9 +241,12 @@ def _span(fall: Fall) -> str:
     return f"{moment(fall.peak_utc_msc)} to {moment(fall.bottom_utc_msc)}"
 
 
-def mt5_lines(results: Results, digits: int, *, comma: bool = False) -> Iterator[Line]:
+def mt5_lines(results: Results, money: Money, digits: int, *, comma: bool = False) -> Iterator[Line]:
     """Yield MT5's figures under MT5's names, in MT5's order."""
+    return _marked(_mt5_lines(results, digits, comma=comma), balance_mark(money))
 
+
+def _mt5_lines(results: Results, digits: int, *, comma: bool) -> Iterator[Line]:
     def money(value: Decimal | None) -> str:
         return number(value, digits, comma=comma)
 

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import threading
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from itertools import islice
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from ledger.events import BreakKind, BreakOpened, SyncDegraded
 from ledger.journal.backup import copy_journal, restore_journal
 from ledger.journal.derived import TABLES, Update
 from ledger.journal.memory import MemoryJournal
-from tests.property.test_derived import COUNTED, check
+from tests.property.test_derived import COUNTED, check, killed_after
 from tests.support.journals import (
     ACCOUNT,
     OTHER,
@@ -226,6 +227,7 @@ def test_what_does_not_fit_is_logged_once_and_the_others_are_kept_up(url, caplog
         ledger.journal.append(OTHER, [opened(OTHER), fill(1, 1)])
         with pytest.raises(InexactNumber, match="a sum that does not fit the derived tables"):
             ledger.account(ACCOUNT).derived.catch_up()
+        assert ledger.account(ACCOUNT).derived.fresh() == (0, 3)  # what is asked is folded from the events then
         parts = [
             fill(n, n, position_id=1, profit=most, entry=entry, side=side, volume=2)
             for n, entry, side in ((1, "in", "buy"), (2, "out", "sell"))
@@ -289,6 +291,64 @@ def test_dropping_leaves_nothing(url):
         assert account.derived.drop() is False
         assert account.derived.lag() == (0, 9)
         assert account.derived.accumulated("counted") is None
+
+
+def test_tables_that_are_made_anew_while_they_are_dropped_are_whole(url, monkeypatch):
+    """Rows are deleted in several transactions: between two of them a follower may have begun again."""
+    with Ledger.open(url, now_us=Clock()) as one, Ledger.open(url, now_us=Clock()) as other:
+        one.journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, 9))])
+        _caught_up(one)
+        journal, turns = cast("Any", one.journal), list[None]()
+        write = journal.write_in_turn
+
+        @contextmanager
+        def in_turn(*values: Any, **options: Any) -> Iterator[Any]:
+            with write(*values, **options) as connection:
+                yield connection
+            turns.append(None)
+            if len(turns) == 1:
+                _caught_up(other)
+
+        monkeypatch.setattr(journal, "write_in_turn", in_turn)
+        one.account(ACCOUNT).derived.drop()
+        assert len(turns) > 1
+        check(other.account(ACCOUNT), Derived(other.account(ACCOUNT), (COUNTED,)))
+
+
+def test_rows_that_do_not_stay_are_never_counted_as_those_of_the_present_rules(url, monkeypatch):
+    """Very many rows are deleted in parts: one that is killed between two leaves rows of other rules behind."""
+    monkeypatch.setattr(follower, "DELETED_AT_ONCE", 5)
+    with Ledger.open(url, now_us=Clock()) as ledger:
+        ledger.checkpoint_interval = 5
+        ledger.journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, 41))])
+        derived = _caught_up(ledger)  # leaves checkpoints of its rules
+        Derived(ledger.account(ACCOUNT), ()).catch_up()
+        Intruder(url)("UPDATE bookings SET amount = amount + 1")  # what other rules book
+        with killed_after(ledger.journal, 1):
+            derived.catch_up()
+        check(ledger.account(ACCOUNT), _caught_up(ledger))
+
+
+@pytest.mark.parametrize("state", ["x", "[]", '{"accumulators":{"report":{}}}', '{"accumulators":{"report":7}}'])
+def test_a_state_that_is_damaged_is_left_aside(url, state):
+    with Ledger.open(url, now_us=Clock()) as ledger:
+        ledger.journal.append(ACCOUNT, [opened(), cash(1, 1), fill(2, 2)])
+        account = ledger.account(ACCOUNT)
+        account.derived.catch_up()
+        expected = account.report()
+        Intruder(url)("UPDATE followers SET state = ?", state.encode())
+        assert account.derived.accumulated("report") is None
+        assert account.report() == expected
+
+
+def test_tables_of_more_than_there_is_count_as_none(url):
+    """The journal's events were replaced by an older copy, and its tables were left."""
+    with Ledger.open(url, now_us=Clock()) as ledger:
+        ledger.journal.append(ACCOUNT, [opened(), fill(1, 1)])
+        derived = _caught_up(ledger)
+        Intruder(url)("UPDATE followers SET version = version + 1")
+        assert derived.lag() == (0, 2)
+        assert lags(ledger)[ACCOUNT] == (0, 2)
 
 
 def test_what_is_read_together_is_of_one_version(url):

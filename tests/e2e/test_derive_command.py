@@ -11,7 +11,7 @@ import pytest
 
 from ledger import Ledger
 from tests.support.commands import run
-from tests.support.journals import ACCOUNT, DURABLE, OTHER, Clock, fill, new_url, opened
+from tests.support.journals import ACCOUNT, DURABLE, OTHER, Clock, cash, fill, new_url, opened
 
 
 @pytest.fixture(params=DURABLE)
@@ -43,6 +43,16 @@ def test_it_brings_tables_up_to_date_and_shows_how_far_behind_they_are(url):
     assert rows(run("derive", "--lag", "--json", journal=url)) == {70113: (0, 9, 0), 70114: (1, 0, 0)}
     assert run("derive", "--drop", "--json", journal=url).json() == [{"server": "Broker-Live", "login": 70114}]
     assert run("derive", "--drop", journal=url).text == "there is nothing to drop\n"
+
+
+def test_an_account_that_fails_keeps_no_other_from_being_kept_up(url):
+    most = "9000000000000"  # two do not fit a sum
+    with Ledger.open(url, now_us=Clock()) as ledger:
+        ledger.journal.append(ACCOUNT, [cash(9, 9, profit=most), cash(10, 10, profit=most)])
+    ran = run("derive", journal=url)
+    assert ran.code == 2
+    assert "Broker-Live/70113 is left out: account Broker-Live/70113: " in ran.text
+    assert rows(run("derive", "--lag", "--json", journal=url)) == {70113: (0, 11, 0), 70114: (1, 0, 0)}
 
 
 @pytest.mark.parametrize("words", [("--drop", "--rebuild"), ("--watch", "--lag"), ("--watch", "--account", str(ACCOUNT))])

@@ -221,6 +221,11 @@ def test_the_page_is_one_file_without_scripts_and_outside_resources(url: str, tm
 def test_the_command_on_the_page_makes_the_same_page_also_when_more_is_recorded(tmp_path: Path) -> None:
     url = filled(f"sqlite:///{tmp_path}/desk.db", tmp_path)
     first, second = tmp_path / "1.html", tmp_path / "2.html"
+    with Ledger.open(url) as ledger:  # samples are taken after the newest event, too
+        newest_us = ledger.accounts()[0].report().recorded_us
+        for later_ms, equity in ((1, 1000), (2, 900)):
+            mark = Mark(at_us=newest_us + later_ms * 1000, equity=Decimal(equity))
+            ledger.journal.save_mark(ledger.accounts()[0].name, mark)
     run("report", "--html", str(first), "--by", "week", "--since", "2024-01-05", journal=url)
     (command,) = re.findall("<pre>ledger (.*?)</pre>", first.read_text(encoding="utf-8"))
     with Ledger.open(url) as ledger:
@@ -238,7 +243,9 @@ def test_text_from_the_broker_is_text_on_the_page(hostile: str, tmp_path: Path) 
     assert "script" not in {tag for tag, _ in page.tags}
     assert "\u202e" not in text
     assert "<script>alert('\\u202e')</script>\"&'" in page.words
-    assert "1 deals whose money is not known in full" in " ".join(page.words)
+    words = " ".join(page.words)
+    assert "1 deals whose money is not known in full" in words
+    assert re.search(r"balance went from 0\.00 USD to 997\.00\? USD; .* The deepest fall was 3\.00\? USD", words, re.DOTALL)
 
 
 def test_a_file_that_is_no_report_is_only_replaced_when_asked(url: str, tmp_path: Path) -> None:

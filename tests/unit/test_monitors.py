@@ -12,7 +12,7 @@ import pytest
 from ledger import AccountId, BalanceAsserted, Ledger
 from ledger.clock import utc_text_us
 from ledger.config import read
-from ledger.errors import BadValue, JournalUnavailable
+from ledger.errors import BadValue, CorruptEvent, JournalUnavailable
 from ledger.journal.health import from_columns, to_columns
 from ledger.journal.memory import MemoryJournal
 from ledger.marks import Mark
@@ -20,7 +20,8 @@ from ledger.monitors import MonitorState, State, breaches, states
 from ledger.orders.monitor_values import Drawdown, MonitorRules
 from ledger.safety import judge, seen_of
 from tests.support.broker import Desk, reconciler
-from tools.testkit.facts import ACCOUNT, START_MSC, START_US, cash, fill, opened
+from tests.support.journals import Intruder
+from tools.testkit.facts import ACCOUNT, OTHER, START_MSC, START_US, cash, completion, fill, opened
 
 SECOND, HOUR = 1_000_000, 3_600_000_000
 DAY = 24 * HOUR
@@ -44,7 +45,7 @@ class Book:
         for event in events:
             self.account.record(event)
 
-    def close(self, deal: int, at_us: int, profit: int, position_id: int = 2) -> None:
+    def close(self, deal: int, at_us: int, profit: int | None, position_id: int = 2) -> None:
         second = (at_us - START_US) / SECOND
         self.record(fill(deal, second, side="sell", entry="out", position_id=position_id, profit=profit))
 
@@ -141,6 +142,23 @@ def test_an_account_that_cannot_be_judged_is_unknown():
     assert reasons[1].startswith("the initial balance is not known")
 
 
+def test_an_account_that_cannot_be_read_is_unknown_and_hides_no_other(tmp_path):
+    url, rules = f"sqlite:///{tmp_path}/desk.db", MonitorRules.of_table(RULES | {"unsafe_on_breach": True})
+    with Ledger.create(url, now_us=lambda: START_US + 99 * DAY) as ledger:
+        Book(ledger).sample(START_US + HOUR, 99_000)
+        ledger.journal.append(OTHER, [opened(OTHER), BalanceAsserted(balance=100_000, time_msc=START_MSC)])
+    intruder = Intruder(url)
+    intruder.disarm()
+    intruder("UPDATE events SET data = '{' WHERE kind = 'BalanceAsserted' AND version = 3")
+    with Ledger.open(url) as ledger:
+        found = states(ledger, SimpleNamespace(monitors=dict.fromkeys((ACCOUNT, OTHER), rules)), START_US + HOUR)
+        assert [(one.account, one.state) for one in found[:2]] == [(ACCOUNT, State.UNKNOWN)] * 2
+        assert str(found[0].reason).startswith("the account cannot be read: version 3: BalanceAsserted cannot be read")
+        assert (found[3].account, found[3].limit, found[3].base) == (OTHER, "max_drawdown", 100_000)
+        with pytest.raises(CorruptEvent):
+            breaches(ledger.account(ACCOUNT), rules, START_US + HOUR)
+
+
 def test_a_breach_of_a_day_lasts_until_the_day_ends_and_one_of_the_drawdown_for_good(book):
     book.sample(MIDNIGHT - SECOND, 100_000)
     book.sample(MIDNIGHT + HOUR, 89_000)  # for one sample
@@ -200,6 +218,16 @@ def test_a_loss_between_two_samples_is_seen_where_nothing_was_open_then(book):
     book.sample(START_US + 400 * SECOND, 100_000)
     now = book.look(START_US + 400 * SECOND)
     assert [(one.state, one.breached_us) for one in now.values()] == [("breached", START_US + 100 * SECOND)] * 2
+
+
+def test_a_balance_without_the_money_of_a_deal_is_no_equity(book):
+    book.sample(START_US + HOUR, 102_000)
+    book.close(3, START_US + 60 * SECOND, None)
+    book.record(fill(4, 70))
+    book.close(5, START_US + 80 * SECOND, -6000, position_id=4)
+    assert book.look(START_US + HOUR)["daily_loss"].state == "ok"
+    book.record(completion(3, profit=500))
+    assert book.look(START_US + HOUR)["daily_loss"].state == "breached"
 
 
 def test_what_is_paid_in_or_out_is_no_gain_and_no_loss_of_a_day(book):

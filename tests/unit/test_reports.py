@@ -17,6 +17,7 @@ from ledger.reports import BY, AccountReport, Report
 from ledger.reports.build import Basis, Counter, make_question, report_of_events, report_of_tables
 from ledger.reports.calendar import Calendar
 from ledger.reports.json import report_json
+from ledger.reports.words import equation, figures, money_columns, mt5_lines
 from tools.testkit.facts import ACCOUNT, OTHER, START_MSC, START_US, Clock, cash, completion, fill, ghost, opened
 
 DAY = 86_400
@@ -140,6 +141,35 @@ def test_a_deal_whose_money_is_not_known_counts_as_incomplete_until_it_is():
     desk.record(completion(11, profit=4))
     report = desk.report()
     assert (report.incomplete, report.trades.net, report.money.net) == (0, 3, 3)
+
+
+def test_a_balance_is_uncertain_from_the_deal_on_whose_money_is_not_known():
+    desk = account(cash(1), *trade(10, 1, 2, None), *trade(20, 2 * DAY, 2 * DAY + 5, 4))
+    desk.derived.catch_up()
+    since = datetime.fromtimestamp((START_MSC + DAY * 1000) / 1000, UTC)
+    for read in (report_of_events, report_of_tables):
+        found = read(desk, make_question(by="day"))
+        assert found is not None
+        columns = {one.name: [*one.cells, one.total] for one in money_columns(found.buckets, found.money, 2)}
+        assert columns["net"] == ["-1.00?", "3.00", "2.00?"]
+        assert columns["flows"] == ["100.00", "0.00", "100.00"]
+        assert columns["balance"] == ["99.00?", "102.00?", "102.00?"]
+        later = read(desk, make_question(since=since))
+        assert later is not None
+        assert (later.money.incomplete, later.money.incomplete_before, later.buckets[0].money.incomplete_before) == (0, 1, 1)
+        assert dict(equation(later.money, 2)) | {"net": ""} == {
+            "start": "99.00?", "flows": "0.00", "net": "", "other": "0.00", "adjusted": "0.00", "end": "102.00?",
+        }  # fmt: skip
+
+
+def test_figures_that_rest_on_what_is_not_known_are_marked():
+    found = account(cash(1), *trade(10, 1, 2, None), *trade(20, 3, 4, -4)).report()
+    assert found.results is not None
+    by_position, by_deal = ({one.name: one.value for one in lines} for lines in (
+        figures(found), mt5_lines(found.results, found.money, 2),
+    ))  # fmt: skip
+    assert (by_position["worst trade"], by_position["max drawdown"], by_position["Sharpe ratio"]) == ("-5.00?", "6.00?", "-")
+    assert (by_deal["Total Net Profit"], by_deal["Profit Trades (% of total)"]) == ("-6.00?", "1 (50.00%)?")
 
 
 def test_a_ghost_and_a_close_without_an_opening_are_incomplete():

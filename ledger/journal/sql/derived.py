@@ -82,7 +82,10 @@ _TRADE_SUMS: Final = (
     "CASE WHEN closed_utc_msc > opened_utc_msc THEN closed_utc_msc - opened_utc_msc ELSE 0 END END AS held "
     f"FROM closed_trades WHERE account_id = ? LIMIT {INT64_MAX}) AS trades GROUP BY key"
 )
-_MOVED: Final = "SELECT sum(amount), sum(credited) FROM bookings WHERE account_id = ? AND time_msc >= ? AND time_msc < ?"
+_MOVED: Final = (
+    "SELECT sum(amount), sum(credited), sum(CASE WHEN kind = 'trade' THEN 1 - is_complete ELSE 0 END) FROM bookings "
+    "WHERE account_id = ? AND time_msc >= ? AND time_msc < ?"
+)
 
 
 class SqlDerived:
@@ -137,12 +140,14 @@ class SqlDerived:
                 self._execute(connection, f"DELETE FROM {name} WHERE account_id = ?", key)
             made_for_them = (states.c.account_id == key, states.c.fold.like(f"{FOLLOWER}-%"))
             connection.execute(states.delete().where(*made_for_them))
-        for name in ("bookings", "closed_trades"):  # some at a time, so that nobody who writes waits long
+        # Some at a time, so that nobody who writes waits long; none of a follower that has begun again: it deletes the rest.
+        is_none = "NOT EXISTS (SELECT 1 FROM followers WHERE account_id = ? AND follower = ?)"
+        for name in ("bookings", "closed_trades"):
             last = f"(SELECT max(number) FROM {name} WHERE account_id = ?)"
-            text = f"DELETE FROM {name} WHERE account_id = ? AND number > {last} - {DELETED_AT_ONCE}"
+            text = f"DELETE FROM {name} WHERE account_id = ? AND number > {last} - {DELETED_AT_ONCE} AND {is_none}"
             while True:
                 with self._journal.write_in_turn(_PATIENCE_SEC, is_bulk=True) as connection:
-                    if not self._execute(connection, text, key, key):
+                    if not self._execute(connection, text, key, key, key, FOLLOWER):
                         break
         return bool(found)
 
@@ -260,9 +265,10 @@ class SqlDerived:
         found = self._journal.select(_BEFORE, account_key(account), utc_msc)
         return int(found[0][0]) if found else 0
 
-    def moved(self, account: AccountId, *, from_msc: int | None = None, until_msc: int | None = None) -> tuple[int, int]:
-        amount, credited = self._journal.select(_MOVED, account_key(account), *_period(from_msc, until_msc))[0]
-        return int(amount or 0), int(credited or 0)
+    def moved(self, account: AccountId, *, from_msc: int | None = None, until_msc: int | None = None) -> tuple[int, int, int]:
+        sums = self._journal.select(_MOVED, account_key(account), *_period(from_msc, until_msc))[0]
+        amount, credited, incomplete = (int(one or 0) for one in sums)
+        return amount, credited, incomplete
 
     def booking_sums(self, account: AccountId, by: SumBy) -> list[BookingSum]:
         texts = (_DEAL_SUMS % _BOOKING_KEYS[by], _CASH_SUMS % _BOOKING_KEYS[by])
