@@ -47,8 +47,8 @@ _UNVERIFIED: Final = (Danger.DEGRADED, Danger.STALE)
 _logger: Final = logging.getLogger("ledger.alerts")
 _NEAR: Final = 20  # events of one append are so near to one another, by version and by microsecond
 
-#: Returns the states of the limits of some accounts at a moment (UTC, microseconds).
-LimitSource = Callable[[Ledger, Sequence[AccountId], int], Iterable[LimitState]]
+#: Returns the states of an account's limits at a moment (UTC, microseconds).
+LimitSource = Callable[[Account, int], Iterable[LimitState]]
 #: Returns the likely causes of an account's open breaks in words: version of the first sighting -> cause.
 CauseSource = Callable[[Account], Mapping[int, str]]
 
@@ -236,13 +236,15 @@ class Survey:
             return {}
 
     def _limit_states(self, names: Sequence[AccountId], now_us: int) -> list[LimitState]:
-        try:
-            return list(self._limits(self._ledger, names, now_us))
-        except Exception as error:  # breaks are reported whether limits can be computed or not
-            if isinstance(error, LedgerError) and error.retryable:
-                raise
-            _logger.warning("the limits cannot be computed: %s", error)
-            return []
+        found: list[LimitState] = []
+        for name in names:
+            try:
+                found += self._limits(self._ledger.account(name), now_us)
+            except Exception as error:  # breaks, and limits of others, are reported whether these can be computed or not
+                if isinstance(error, LedgerError) and error.retryable:
+                    raise
+                _logger.warning("the limits of %s cannot be computed: %s", name, error)
+        return found
 
     def _limit_conditions(self, limits: Iterable[LimitState], verdicts: Mapping[AccountId, Verdict]) -> Iterator[Condition]:
         for one in limits:

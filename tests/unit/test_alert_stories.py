@@ -300,7 +300,8 @@ def test_what_stops_causes_limits_or_one_account_stops_nothing_else(desk_of, rec
     desk.round(61)
     assert sorted(title for _, _, title in arrived(receiver)) == [GHOST, "Broker-Live/70114: unreadable"]
     assert {message.partition(":")[0] for message in caplog.messages} == {
-        "the causes of the breaks of Broker-Live/70113 cannot be found", "the limits cannot be computed",
+        "the causes of the breaks of Broker-Live/70113 cannot be found", "the limits of Broker-Live/70113 cannot be computed",
+        "the limits of Broker-Live/70114 cannot be computed",
     }  # fmt: skip
     monkeypatch.setattr(survey, "ended", lambda *_: 1 / 0)
     desk.close_break(version)
@@ -394,6 +395,13 @@ def test_a_server_without_syncs_is_one_notice_and_accounts_follow_only_if_it_doe
 
 
 # ---- limits, the disk, accounts that cannot be read
+
+
+def test_limits_that_cannot_be_computed_hide_no_other_accounts_limits(desk_of, receiver):
+    desk = desk_of(ACCOUNT, OTHER)
+    desk.alerter._survey._limits = lambda one, _: [limit("breached")] if one.name == ACCOUNT else 1 / 0
+    desk.round(1)
+    assert arrived(receiver) == [("desk", "escalated", "Broker-Live/70113: limit daily_loss breached")]
 
 
 def limit(state, day="2026-01-05"):
