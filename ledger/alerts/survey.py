@@ -44,6 +44,7 @@ _SCHEMA_US: Final = 3600 * SECOND_US
 #: Below so much free space a journal in a file is about to stop.
 FREE_BYTES_MIN: Final = 1024**3
 _UNVERIFIED: Final = (Danger.DEGRADED, Danger.STALE)
+_NOT_THERE: Final = Verdict(danger=Danger.STALE, why="the journal does not hold the account: it was never synced")
 _logger: Final = logging.getLogger("ledger.alerts")
 _NEAR: Final = 20  # events of one append are so near to one another, by version and by microsecond
 
@@ -71,7 +72,7 @@ class Look:
     Attributes:
         now_us: The moment, UTC.
         conditions: What is wrong.
-        accounts: How many accounts were looked at.
+        accounts: Those that are watched.
         unverified: Those that no sync verified in time, or that cannot be read.
         unsafe_since_us: Account -> since when it is not safe to trade.
         limits: The states of all limits.
@@ -169,6 +170,7 @@ class Survey:
         now_us = self._ledger.now_us()
         heads, healths = self._ledger.journal.heads(), self._ledger.journal.sync_healths()
         names = [name for name in heads if self._accounts is None or name in self._accounts]
+        missing = sorted((self._accounts or frozenset()) - heads.keys())
         open_keys = _by_prefix(key for key, _ in going_on(sent))
         breaks: list[Condition] = []
         syncs: list[Condition] = []
@@ -182,10 +184,15 @@ class Survey:
             verdicts[name], found, sync = self._judged(name, read, healths.get(name), open_keys, now_us)
             breaks += found
             syncs += sync
+        for name in missing:
+            verdicts[name] = _NOT_THERE
+            key = open_keys.get(f"{account_prefix(self._journal_id, name)}sync:")
+            syncs.append(sync_condition(self._journal_id, name, _NOT_THERE, since_us=None, key=key))
         limits = self._limit_states(names, now_us)
         disk, is_disk_known = self._disk(open_keys, now_us)
         disk += self._unprotected(open_keys, now_us)
-        servers = Counter(name.server for name in names)
+        watched = [*names, *missing]
+        servers = Counter(name.server for name in watched)
         prefixes = {server: server_prefix(self._journal_id, server) for server in servers}
         keys = {server: open_keys[prefix] for server, prefix in prefixes.items() if prefix in open_keys}
         conditions = [
@@ -199,13 +206,13 @@ class Survey:
             now_us=now_us,
             journal_id=self._journal_id,
             conditions=conditions,
-            accounts=names,
+            accounts=watched,
             unreadable=frozenset(name for name in names if self._read[name].error is not None),
             unverified=frozenset(name for name, verdict in verdicts.items() if verdict.danger in _UNVERIFIED),
             unsafe_since_us=dict(self._unsafe_since_us),
             limits=limits,
             is_disk_known=is_disk_known,
-            prefixes={account_prefix(self._journal_id, name): name for name in names},
+            prefixes={account_prefix(self._journal_id, name): name for name in watched},
         )
 
     # ---- accounts

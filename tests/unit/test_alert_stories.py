@@ -23,7 +23,7 @@ from ledger.journal import Difference
 from ledger.journal.memory import MemoryJournal
 from ledger.journal.notices import RESOLVED
 from tests.support.alerts import MINUTE, WEBHOOK, Desk, Receiver, ghost_opened, settings_file
-from tests.support.journals import ACCOUNT, OTHER, START_MSC, Clock, fill
+from tests.support.journals import ACCOUNT, OTHER, START_MSC, Clock, fill, opened
 
 THREE = '[alerts]\nroutes = [["desk"], ["desk", "mail"], ["phone"]]\n' + "".join(
     f'[alerts.channels.{name}]\ntype = "webhook"\nurl_file = "{name}"\n' for name in ("desk", "mail", "phone")
@@ -552,6 +552,20 @@ def test_a_sign_of_life_is_sent_only_while_every_account_is_verified(desk_of, re
     del desk.silent[OTHER]
     desk.round(60)
     assert pings(receiver)[-1] == ("GET", "/ping")
+
+
+def test_an_account_of_the_settings_that_the_journal_does_not_hold_is_not_verified(desk_of, receiver):
+    text = f'[alerts]\naccounts = ["{ACCOUNT}", "{OTHER}"]\n{DEADMAN}'
+    desk = desk_of(ACCOUNT, text=text)
+    desk.round(1)
+    assert pings(receiver) == []
+    assert arrived(receiver) == [("desk", "open", "Broker-Live/70114: no usable sync")]
+    assert "does not hold the account" in receiver.got[0].json()["what"]
+    desk.append(opened(OTHER), account=OTHER)
+    desk.accounts = (ACCOUNT, OTHER)
+    desk.round(30)
+    assert pings(receiver) == [("GET", "/ping")]
+    assert [one.json()["state"] for one in receiver.got if one.path == "/desk"] == ["open", "resolved"]
 
 
 def test_an_account_that_is_unsafe_for_too_long_is_a_failure_though_it_is_verified(desk_of, receiver):
