@@ -211,6 +211,18 @@ def test_breaks_of_an_account_that_cannot_be_read_hide_no_others(tmp_path, optio
     assert (b"drift" in found.out) is (options != ("--unexplained",))
 
 
+def test_what_is_not_known_beside_several_balances_names_its_account(tmp_path):
+    url = new_url("sqlite", tmp_path)
+    ghost = BreakOpened(kind="ghost", position_id=1, symbol="EURUSD", ours="buy 1 EURUSD @ 1.1", time_msc=START_MSC + 2)
+    with Ledger.open(url) as ledger:
+        for name in (ACCOUNT, OTHER):
+            ledger.journal.append(name, [opened(name), fill(1, 1, profit=None), ghost])
+    lines = run("balance", journal=url).text.splitlines()
+    for name in (ACCOUNT, OTHER):
+        assert f"{name} break: ghost position 1: ours buy 1 EURUSD @ 1.1, theirs none" in lines
+        assert f"{name}: 1 deals have incomplete money; the balance excludes it" in lines
+
+
 def test_a_reconciler_in_an_engine_stores_it_too_and_survives_a_failure_to_store_it(url, caplog):
     with Ledger.open(url) as ledger, Terminal(plain) as terminal:
         gateway = open_gateway(terminal.endpoint)
