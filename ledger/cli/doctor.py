@@ -262,7 +262,10 @@ def _derived(ledger: Ledger) -> Check:
 
 def _alerts(ledger: Ledger) -> Iterator[Check]:
     """Look at when each channel of notices last took one."""
-    channels = configuration().alerts.channels
+    try:
+        channels = configuration().alerts.channels
+    except LedgerError:
+        return  # what is wrong with the settings is printed already
     last = ledger.journal.last_deliveries() if channels else {}
     for name in channels:
         if name in last:

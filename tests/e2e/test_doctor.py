@@ -159,6 +159,17 @@ def test_doctor_looks_at_every_account_and_refuses_what_drift_refuses(desk):
     assert after == dict(zip(NAMES, ("ok", "warning", "ok", "warning"), strict=True))
 
 
+def test_doctor_goes_on_behind_settings_that_cannot_be_read(tmp_path):
+    url = new_url("sqlite", tmp_path)
+    with Ledger.open(url) as ledger:
+        ledger.journal.append(ACCOUNT, [opened()])
+    (tmp_path / "ledger.toml").write_text('[alerts.channels.desk]\ntype = "pigeon"\n', encoding="utf-8")
+    config = f"--config={tmp_path / 'ledger.toml'}"
+    found = run(config, "doctor", "--json", journal=url)
+    states = {one["check"]: one["state"] for one in found.json()}
+    assert (found.code, states["settings"], states["triggers"], states[str(ACCOUNT)]) == (1, "failed", "ok", "ok")
+
+
 @pytest.mark.parametrize("change", ["volume = NULL", "time_msc = 'x'", "kind = 'Nonsense'"])
 def test_doctor_looks_at_every_account_whatever_one_has_in_the_journal(change, tmp_path):
     url = new_url("sqlite", tmp_path)
