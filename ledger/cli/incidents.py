@@ -22,7 +22,7 @@ from ledger.cli.options import (
 from ledger.cli.output import print_json_list, print_lines
 from ledger.cli.unread import Unread
 from ledger.incident_lines import incident_lines
-from ledger.incidents import GROUPS, INCIDENT_KINDS, Incident, Period, incidents_of
+from ledger.incidents import DEGRADED, GROUPS, INCIDENT_KINDS, Incident, Period, incidents_of
 from ledger.json_views import Json, incident_json
 from ledger.service import Account, utc_now_us
 from ledger.values import AccountId
@@ -103,10 +103,12 @@ def incidents(
             rows = _rows(found, period, wanted, now_us, unread, is_open=is_open)
             print_json_list(rows) if as_json else print_csv(_COLUMNS, rows)
             return unread.code
+        is_every_degradation = DEGRADED in wanted and not is_open
         for number, one in enumerate(found):
             print_lines([*([""] if number else []), str(one.name)])
             with unread.skipped(one.name):
-                print_lines(incident_lines(_listed(one, period, wanted, is_open=is_open), one.terms, period, now_us))
+                listed = _listed(one, period, wanted, is_open=is_open)
+                print_lines(incident_lines(listed, one.terms, period, now_us, is_every_degradation=is_every_degradation))
     if not found:
         print_lines(["no accounts yet"])
     return unread.code

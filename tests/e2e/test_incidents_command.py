@@ -177,3 +177,11 @@ def test_an_account_that_cannot_be_read_is_named_and_hides_no_other(tmp_path, op
     assert f"{ACCOUNT}: version 3: SyncDegraded cannot be read" in found.err.decode()
     assert b"timeout" in found.out
     assert options != ("--json",) or [one["account"]["login"] for one in found.json()] == [OTHER.login]
+
+
+@pytest.mark.parametrize(("options", "is_shown"), [((), True), (("--kind", "degraded"), True), (("--kind", "breaks"), False),
+                                                   (("--open",), False)])  # fmt: skip
+def test_how_long_it_was_degraded_is_stated_only_where_degradations_are_listed(url, options, is_shown):
+    lines = run("incidents", *options, "--account", str(ACCOUNT), journal=url).text.splitlines()
+    assert ("degraded" in lines[-1]) is is_shown
+    assert "degraded 0 s" not in lines[-1]
