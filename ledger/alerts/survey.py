@@ -177,13 +177,19 @@ class Survey:
         verdicts: dict[AccountId, Verdict] = {}
         for name in names:
             read = self._account(name, heads[name].version)
-            if read.error is not None:
-                breaks.append(self._unreadable(name, read, open_keys))
-                verdicts[name] = Verdict(danger=Danger.STALE, why=read.error)
-                continue
-            verdicts[name], found, sync = self._judged(name, read, healths.get(name), open_keys, now_us)
-            breaks += found
-            syncs += sync
+            if read.error is None:
+                try:
+                    verdicts[name], found, sync = self._judged(name, read, healths.get(name), open_keys, now_us)
+                except Exception as error:  # an event that a checkpoint had left unread is looked up here
+                    if isinstance(error, LedgerError) and error.retryable:
+                        raise
+                    read = self._read[name] = _Read(version=read.version, error=str(error) or type(error).__name__)
+                else:
+                    breaks += found
+                    syncs += sync
+                    continue
+            breaks.append(self._unreadable(name, read, open_keys))
+            verdicts[name] = Verdict(danger=Danger.STALE, why=read.error)
         for name in missing:
             verdicts[name] = _NOT_THERE
             key = open_keys.get(f"{account_prefix(self._journal_id, name)}sync:")

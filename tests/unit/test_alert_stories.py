@@ -436,6 +436,19 @@ def test_a_limit_is_reported_once_a_day_when_it_is_near_and_once_when_it_is_brea
     assert len(receiver.got) == 8
 
 
+def test_an_event_that_is_gone_from_an_account_hides_no_other_accounts_breaks(desk_of, receiver, monkeypatch):
+    desk = desk_of(ACCOUNT, OTHER)
+    desk.append(ghost_opened(), account=OTHER)
+    desk.round()  # what is read of an account is remembered
+    rows = desk.ledger.journal.rows
+    monkeypatch.setattr(desk.ledger.journal, "rows", lambda name, **how: iter(()) if name == OTHER else rows(name, **how))
+    desk.alerter._survey._opened_us.clear()
+    desk.append(ghost_opened())
+    for _ in range(3):
+        desk.round(61)
+    assert sorted(title for _, _, title in arrived(receiver)) == [GHOST, "Broker-Live/70114: unreadable"]
+
+
 def test_a_full_disk_is_reported_until_there_is_space(desk_of, receiver, monkeypatch, tmp_path):
     desk = desk_of()
     free = {"bytes": 2**29}
