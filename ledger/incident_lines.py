@@ -23,7 +23,9 @@ _AT_ONCE: Final = 500  # lines whose columns are in line
 _SHORT_UNITS: Final = {" min": " m"}
 
 
-def incident_lines(incidents: Iterable[Incident], terms: AccountTerms, period: Period, now_us: int) -> Iterator[str]:
+def incident_lines(
+    incidents: Iterable[Incident], terms: AccountTerms, period: Period, now_us: int, *, is_every_degradation: bool = True
+) -> Iterator[str]:
     """Yield a header, a line for each incident, and what they come to.
 
     Args:
@@ -31,9 +33,9 @@ def incident_lines(incidents: Iterable[Incident], terms: AccountTerms, period: P
         terms: What the account is read with.
         period: What was asked for; without its end it goes on until now.
         now_us: The present, UTC microseconds.
+        is_every_degradation: Whether all degradations are among them: else nothing is summed up of these.
     """
     closed = opened = degraded_us = 0
-    kinds: set[str] = set()
     found = iter(incidents)
     is_first = True
     while some := list(islice(found, _AT_ONCE)):
@@ -45,9 +47,9 @@ def incident_lines(incidents: Iterable[Incident], terms: AccountTerms, period: P
         for one, row in zip(some, rows, strict=True):
             closed, opened = closed + (not one.is_open), opened + one.is_open
             degraded_us += period.overlap_us(one, now_us) if one.kind == DEGRADED else 0
-            kinds.add(one.kind)
             yield _line(row, widths)
-    yield f"{closed} closed, {opened} open{_degraded_words(degraded_us, period, now_us)}"
+    degraded = _degraded_words(degraded_us, period, now_us) if is_every_degradation else ""
+    yield f"{closed} closed, {opened} open{degraded}"
 
 
 def _degraded_words(degraded_us: int, period: Period, now_us: int) -> str:

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from ledger.alerts.conditions import LimitState
 from ledger.causes import Finding
 from ledger.clock import utc_text_us
 from ledger.incidents import open_findings
-from ledger.service import Account, Ledger
-from ledger.values import AccountId, plain
+from ledger.service import Account
+from ledger.values import plain
 
 if TYPE_CHECKING:  # of monitors nothing is loaded where there are none
     from ledger.monitors import Monitored, MonitorState
 
 
-def limits_of(monitored: Monitored) -> Callable[[Ledger, Sequence[AccountId], int], Iterable[LimitState]]:
-    """Return what reads the states of the monitored limits of some accounts."""
+def limits_of(monitored: Monitored) -> Callable[[Account, int], Iterable[LimitState]]:
+    """Return what reads the states of an account's monitored limits."""
     if not monitored.monitors:
         return lambda *_: ()
 
-    def limits(ledger: Ledger, names: Sequence[AccountId], now_us: int) -> Iterator[LimitState]:
+    def limits(account: Account, now_us: int) -> Iterator[LimitState]:
         from ledger.monitors import account_states
 
-        for name in names:
-            rules = monitored.monitors.get(name)
-            if rules is not None:
-                account = ledger.account(name)
-                digits = account.terms.opened.currency_digits
-                yield from (limit_state(one, now_us, digits) for one in account_states(account, rules, now_us))
+        rules = monitored.monitors.get(account.name)
+        if rules is not None:
+            digits = account.terms.opened.currency_digits
+            yield from (limit_state(one, now_us, digits) for one in account_states(account, rules, now_us))
 
     return limits
 

@@ -44,11 +44,12 @@ _SCHEMA_US: Final = 3600 * SECOND_US
 #: Below so much free space a journal in a file is about to stop.
 FREE_BYTES_MIN: Final = 1024**3
 _UNVERIFIED: Final = (Danger.DEGRADED, Danger.STALE)
+_NOT_THERE: Final = Verdict(danger=Danger.STALE, why="the journal does not hold the account: it was never synced")
 _logger: Final = logging.getLogger("ledger.alerts")
 _NEAR: Final = 20  # events of one append are so near to one another, by version and by microsecond
 
-#: Returns the states of the limits of some accounts at a moment (UTC, microseconds).
-LimitSource = Callable[[Ledger, Sequence[AccountId], int], Iterable[LimitState]]
+#: Returns the states of an account's limits at a moment (UTC, microseconds).
+LimitSource = Callable[[Account, int], Iterable[LimitState]]
 #: Returns the likely causes of an account's open breaks in words: version of the first sighting -> cause.
 CauseSource = Callable[[Account], Mapping[int, str]]
 
@@ -71,7 +72,7 @@ class Look:
     Attributes:
         now_us: The moment, UTC.
         conditions: What is wrong.
-        accounts: How many accounts were looked at.
+        accounts: Those that are watched.
         unverified: Those that no sync verified in time, or that cannot be read.
         unsafe_since_us: Account -> since when it is not safe to trade.
         limits: The states of all limits.
@@ -169,23 +170,35 @@ class Survey:
         now_us = self._ledger.now_us()
         heads, healths = self._ledger.journal.heads(), self._ledger.journal.sync_healths()
         names = [name for name in heads if self._accounts is None or name in self._accounts]
+        missing = sorted((self._accounts or frozenset()) - heads.keys())
         open_keys = _by_prefix(key for key, _ in going_on(sent))
         breaks: list[Condition] = []
         syncs: list[Condition] = []
         verdicts: dict[AccountId, Verdict] = {}
         for name in names:
             read = self._account(name, heads[name].version)
-            if read.error is not None:
-                breaks.append(self._unreadable(name, read, open_keys))
-                verdicts[name] = Verdict(danger=Danger.STALE, why=read.error)
-                continue
-            verdicts[name], found, sync = self._judged(name, read, healths.get(name), open_keys, now_us)
-            breaks += found
-            syncs += sync
+            if read.error is None:
+                try:
+                    verdicts[name], found, sync = self._judged(name, read, healths.get(name), open_keys, now_us)
+                except Exception as error:  # an event that a checkpoint had left unread is looked up here
+                    if isinstance(error, LedgerError) and error.retryable:
+                        raise
+                    read = self._read[name] = _Read(version=read.version, error=str(error) or type(error).__name__)
+                else:
+                    breaks += found
+                    syncs += sync
+                    continue
+            breaks.append(self._unreadable(name, read, open_keys))
+            verdicts[name] = Verdict(danger=Danger.STALE, why=read.error)
+        for name in missing:
+            verdicts[name] = _NOT_THERE
+            key = open_keys.get(f"{account_prefix(self._journal_id, name)}sync:")
+            syncs.append(sync_condition(self._journal_id, name, _NOT_THERE, since_us=None, key=key))
         limits = self._limit_states(names, now_us)
         disk, is_disk_known = self._disk(open_keys, now_us)
         disk += self._unprotected(open_keys, now_us)
-        servers = Counter(name.server for name in names)
+        watched = [*names, *missing]
+        servers = Counter(name.server for name in watched)
         prefixes = {server: server_prefix(self._journal_id, server) for server in servers}
         keys = {server: open_keys[prefix] for server, prefix in prefixes.items() if prefix in open_keys}
         conditions = [
@@ -199,13 +212,13 @@ class Survey:
             now_us=now_us,
             journal_id=self._journal_id,
             conditions=conditions,
-            accounts=names,
+            accounts=watched,
             unreadable=frozenset(name for name in names if self._read[name].error is not None),
             unverified=frozenset(name for name, verdict in verdicts.items() if verdict.danger in _UNVERIFIED),
             unsafe_since_us=dict(self._unsafe_since_us),
             limits=limits,
             is_disk_known=is_disk_known,
-            prefixes={account_prefix(self._journal_id, name): name for name in names},
+            prefixes={account_prefix(self._journal_id, name): name for name in watched},
         )
 
     # ---- accounts
@@ -236,13 +249,15 @@ class Survey:
             return {}
 
     def _limit_states(self, names: Sequence[AccountId], now_us: int) -> list[LimitState]:
-        try:
-            return list(self._limits(self._ledger, names, now_us))
-        except Exception as error:  # breaks are reported whether limits can be computed or not
-            if isinstance(error, LedgerError) and error.retryable:
-                raise
-            _logger.warning("the limits cannot be computed: %s", error)
-            return []
+        found: list[LimitState] = []
+        for name in names:
+            try:
+                found += self._limits(self._ledger.account(name), now_us)
+            except Exception as error:  # breaks, and limits of others, are reported whether these can be computed or not
+                if isinstance(error, LedgerError) and error.retryable:
+                    raise
+                _logger.warning("the limits of %s cannot be computed: %s", name, error)
+        return found
 
     def _limit_conditions(self, limits: Iterable[LimitState], verdicts: Mapping[AccountId, Verdict]) -> Iterator[Condition]:
         for one in limits:

@@ -262,7 +262,10 @@ def _derived(ledger: Ledger) -> Check:
 
 def _alerts(ledger: Ledger) -> Iterator[Check]:
     """Look at when each channel of notices last took one."""
-    channels = configuration().alerts.channels
+    try:
+        channels = configuration().alerts.channels
+    except LedgerError:
+        return  # what is wrong with the settings is printed already
     last = ledger.journal.last_deliveries() if channels else {}
     for name in channels:
         if name in last:
@@ -336,23 +339,26 @@ def _accounts(ledger: Ledger, named: Sequence[AccountId], *, with_orders: bool) 
         if named and found.name not in named:
             continue
         try:
-            portfolio = found.portfolio
-        except LedgerError as error:
-            yield Check(str(found.name), FAILED, str(error), account=str(found.name))
-            continue
-        yield _sync(found, portfolio)
-        if portfolio.degraded is not None:
-            since = utc_text(portfolio.terms.clock.to_utc_msc(portfolio.degraded.time_msc))
-            yield Check(str(found.name), WARNING, f"DEGRADED since {since}", portfolio.degraded.reason, account=str(found.name))
-        if portfolio.breaks:
-            yield Check(
-                str(found.name), WARNING, f"{len(portfolio.breaks)} open breaks", "ledger breaks", account=str(found.name)
-            )
-        if portfolio.degraded is None and not portfolio.breaks:
-            yield Check(str(found.name), OK, "no open breaks", account=str(found.name))
-        yield _order(found)
-        if with_orders:
-            yield from (Check(*line, account=str(found.name)) for line in account_lines(found))
+            yield from _account(found, with_orders=with_orders)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is one account's: the others are looked at
+            seen = str(error) or type(error).__name__
+            yield Check(str(found.name), FAILED, seen, "ledger verify", account=str(found.name))
+
+
+def _account(found: Account, *, with_orders: bool) -> Iterator[Check]:
+    """Look at one account. What cannot be read raises."""
+    portfolio, name = found.portfolio, str(found.name)
+    yield _sync(found, portfolio)
+    if portfolio.degraded is not None:
+        since = utc_text(portfolio.terms.clock.to_utc_msc(portfolio.degraded.time_msc))
+        yield Check(name, WARNING, f"DEGRADED since {since}", portfolio.degraded.reason, account=name)
+    if portfolio.breaks:
+        yield Check(name, WARNING, f"{len(portfolio.breaks)} open breaks", "ledger breaks", account=name)
+    if portfolio.degraded is None and not portfolio.breaks:
+        yield Check(name, OK, "no open breaks", account=name)
+    yield _order(found)
+    if with_orders:
+        yield from (Check(*line, account=name) for line in account_lines(found))
 
 
 def _order(account: Account) -> Check:

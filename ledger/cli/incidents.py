@@ -20,8 +20,9 @@ from ledger.cli.options import (
     until_us,
 )
 from ledger.cli.output import print_json_list, print_lines
+from ledger.cli.unread import Unread
 from ledger.incident_lines import incident_lines
-from ledger.incidents import GROUPS, INCIDENT_KINDS, Incident, Period, incidents_of
+from ledger.incidents import DEGRADED, GROUPS, INCIDENT_KINDS, Incident, Period, incidents_of
 from ledger.json_views import Json, incident_json
 from ledger.service import Account, utc_now_us
 from ledger.values import AccountId
@@ -76,7 +77,7 @@ def incidents(
     is_open: bool,  # noqa: FBT001
     as_csv: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
-) -> None:
+) -> int:
     """List degradations, breaks, corrections, deal conflicts and revisions that overlap a period.
 
     They come in the order in which they ended, the open ones last. Times are when something was recorded, in UTC. Behind how
@@ -88,23 +89,29 @@ def incidents(
       ledger incidents --since 24h --kind breaks --open
       ledger incidents --since 2026-06-01 --until 2026-06-30 --csv
       ledger incidents --json | jq '.[] | select(.cause == "stop-out")'
+
+    Exit codes: 0 fine, 1 an account cannot be read: the others are listed.
     """
     require_one_format(as_json=as_json, as_csv=as_csv)
     now_us = utc_now_us()
     period = Period(since_us=since_us(since), until_us=None if until is None else until_us(until))
     wanted = frozenset().union(*kinds) if kinds else frozenset(INCIDENT_KINDS)
+    unread = Unread()
     with open_ledger(journal) as ledger:
         found = accounts_of(ledger, accounts)
         if as_json or as_csv:
-            rows = (row for one in found for row in _rows(one, period, wanted, now_us, is_open=is_open))
+            rows = _rows(found, period, wanted, now_us, unread, is_open=is_open)
             print_json_list(rows) if as_json else print_csv(_COLUMNS, rows)
-            return
+            return unread.code
+        is_every_degradation = DEGRADED in wanted and not is_open
         for number, one in enumerate(found):
-            listed = _listed(one, period, wanted, is_open=is_open)
             print_lines([*([""] if number else []), str(one.name)])
-            print_lines(incident_lines(listed, one.terms, period, now_us))
+            with unread.skipped(one.name):
+                listed = _listed(one, period, wanted, is_open=is_open)
+                print_lines(incident_lines(listed, one.terms, period, now_us, is_every_degradation=is_every_degradation))
     if not found:
         print_lines(["no accounts yet"])
+    return unread.code
 
 
 def _listed(account: Account, period: Period, kinds: frozenset[str], *, is_open: bool) -> Iterator[Incident]:
@@ -112,9 +119,13 @@ def _listed(account: Account, period: Period, kinds: frozenset[str], *, is_open:
     return (one for one in found if one.kind in kinds and (one.is_open or not is_open))
 
 
-def _rows(account: Account, period: Period, kinds: frozenset[str], now_us: int, *, is_open: bool) -> Iterator[Json]:
-    terms = account.terms
-    return (incident_json(one, terms, now_us) for one in _listed(account, period, kinds, is_open=is_open))
+def _rows(
+    accounts: Iterable[Account], period: Period, kinds: frozenset[str], now_us: int, unread: Unread, *, is_open: bool
+) -> Iterator[Json]:
+    for account in accounts:
+        with unread.skipped(account.name):
+            terms = account.terms
+            yield from (incident_json(one, terms, now_us) for one in _listed(account, period, kinds, is_open=is_open))
 
 
 COMMANDS: Final = {"incidents": incidents}

@@ -189,10 +189,13 @@ def print_unknowns(portfolio: Portfolio, wanted: Filter = EVERYTHING) -> None:
             continue
         where = f" position {one['position_id']}" if one["position_id"] else ""
         where += f" order {one['order'] or one['client_id']}" if one["order"] or one["client_id"] else ""
-        differs = f"{one['field'] or ''}: ours {one['ours']}, theirs {one['theirs']}"
-        print_line(f"break: {one['kind']}{where} {differs} ({one['why']})", "red")
+        where += f" {one['field']}" if one["field"] else ""
+        differs = f"ours {one['ours'] or 'none'}, theirs {one['theirs'] or 'none'}"
+        why = f" ({one['why']})" if one["why"] else ""
+        print_line(f"{portfolio.terms.account} break: {one['kind']}{where}: {differs}{why}", "red")
     if item["deals_incomplete"]:
-        print_line(f"{item['deals_incomplete']} deals have incomplete money; the balance excludes it", "yellow")
+        incomplete = f"{item['deals_incomplete']} deals have incomplete money; the balance excludes it"
+        print_line(f"{portfolio.terms.account}: {incomplete}", "yellow")
 
 
 # -------------------------------------------------------------------------------------------------------------- trades

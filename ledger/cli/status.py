@@ -20,6 +20,7 @@ from ledger.cli.options import (
     symbol_option,
 )
 from ledger.cli.output import print_json, print_line, print_lines, print_table, warn
+from ledger.cli.unread import Unread
 from ledger.clock import utc_text, utc_text_us
 from ledger.errors import LedgerError
 from ledger.filters import Filter
@@ -183,17 +184,20 @@ def _looked(account: Account, symbol: str | None, now_us: int) -> _Looked:
     Raises:
         JournalError: The journal does not answer: try again.
     """
+    health: SyncHealth | None = None
+    seen: Seen | None = None
     try:
+        health = account.ledger.journal.sync_health(account.name)
+        seen = None if health is None else seen_of(health, now_us)
         version, portfolio = account.current()
         folded = account.replayed_orders(Selection(version=version))
         in_force = halts(account, folded)
-        health = account.ledger.journal.sync_health(account.name)
-    except LedgerError as error:
-        if error.retryable:
+    except Exception as error:  # whatever it is, it is one account's
+        if isinstance(error, LedgerError) and error.retryable:
             raise
-        verdict = Verdict(danger=Danger.BREAK, why=f"the account cannot be read: {error}")
-        return _Looked(account=account, portfolio=None, health=None, seen=None, verdict=verdict, now_us=now_us)
-    seen = None if health is None else seen_of(health, now_us)
+        why = f"the account cannot be read: {str(error) or type(error).__name__}"
+        verdict = Verdict(danger=Danger.BREAK, why=why)
+        return _Looked(account=account, portfolio=None, health=health, seen=seen, verdict=verdict, now_us=now_us)
     degraded = None if portfolio.degraded is None else portfolio.degraded.reason
     orders = folded.open_orders(at_utc_msc=now_us // 1000)
     verdict = assess(health, now_us, breaks=portfolio.breaks, degraded=degraded, orders=folded, symbol=symbol)
@@ -285,7 +289,7 @@ def breaks(
     is_unexplained: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
     as_csv: bool,  # noqa: FBT001
-) -> None:
+) -> int:
     """List what does not agree and is not settled, with its age, what was tried, and what it likely comes from.
 
     A break of the balance is of no symbol, and the magic number of a position that we do not have is not known: --symbol and
@@ -296,15 +300,23 @@ def breaks(
       ledger breaks
       ledger breaks --symbol EURUSD --json
       ledger breaks --unexplained
+
+    Exit codes: 0 fine, 1 an account cannot be read: the breaks of the others are listed.
     """
     require_one_format(as_json=as_json, as_csv=as_csv)
-    wanted, now_us = Filter(symbols=symbols, magics=magics), utc_now_us()
+    wanted, now_us, unread = Filter(symbols=symbols, magics=magics), utc_now_us(), Unread()
+    rows: list[Json] = []
+    every: list[tuple[Portfolio, Mapping[int | None, Finding]]] = []
     with open_ledger(journal) as ledger:
-        if is_unexplained:
-            rows = [row for found in accounts_of(ledger, accounts) for row in _unexplained(found, wanted)]
-            _print_unexplained(rows, as_json=as_json, as_csv=as_csv)
-            return
-        every = [_breaks_of(found) for found in accounts_of(ledger, accounts)]
+        for found in accounts_of(ledger, accounts):
+            with unread.skipped(found.name):
+                if is_unexplained:
+                    rows += _unexplained(found, wanted)
+                else:
+                    every.append(_breaks_of(found))
+    if is_unexplained:
+        _print_unexplained(rows, as_json=as_json, as_csv=as_csv)
+        return unread.code
     about = [
         (portfolio.terms, one, _subject(one, portfolio), causes) for portfolio, causes in every for one in portfolio.breaks
     ]
@@ -322,6 +334,7 @@ def breaks(
     unclear = sum((bool(symbols) and one[0] is None) or (bool(magics) and one[1] is None) for _, _, one, _ in about)
     if unclear:
         warn(f"{unclear} more open breaks are of no symbol, or their magic number is not known: ledger breaks lists them")
+    return unread.code
 
 
 def _breaks_of(account: Account) -> tuple[Portfolio, Mapping[int | None, Finding]]:

@@ -143,10 +143,10 @@ class JournalMetrics:
         try:
             self._folded[name] = version, _folded(account)
             self._count(name, version)
-        except LedgerError as error:
-            if error.retryable:
+        except Exception as error:  # whatever it is, it is one account's, and hides no other one
+            if isinstance(error, LedgerError) and error.retryable:
                 raise
-            self._folded[name] = version, None  # an account that cannot be read hides no other one
+            self._folded[name] = version, None
 
     def _count(self, name: AccountId, version: int) -> None:
         counted = self._counted.get(name, 0)
@@ -161,11 +161,18 @@ class JournalMetrics:
             return _Looked(name=name, version=version, folded=None, health=health, state=ended.lower(), is_safe=False)
         verdict = assess(health, now_us, breaks=folded.breaks, degraded=folded.degraded, orders=folded.orders)
         ended = state_of(health, degraded=folded.degraded) or _NEVER
-        limits = {} if self._limits is None else self._limits(self._ledger.account(name), now_us)
         return _Looked(
             name=name, version=version, folded=folded, health=health, state=ended.lower(),
-            is_safe=verdict.is_safe, limits=limits,
+            is_safe=verdict.is_safe, limits=self._limits_of(name, now_us),
         )  # fmt: skip
+
+    def _limits_of(self, name: AccountId, now_us: int) -> Mapping[str, int]:
+        try:
+            return {} if self._limits is None else self._limits(self._ledger.account(name), now_us)
+        except Exception as error:  # limits that cannot be computed are left out, and nothing else
+            if isinstance(error, LedgerError) and error.retryable:
+                raise
+            return {}
 
     # ---- families
 

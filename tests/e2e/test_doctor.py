@@ -16,7 +16,16 @@ from ledger.seals import create as create_seal
 from ledger.service import utc_now_us
 from tests.gateway.terminals import Terminal, plain, unused_port
 from tests.support.commands import run
-from tests.support.journals import new_postgres_url, new_url, shared_postgres
+from tests.support.journals import (
+    ACCOUNT,
+    OTHER,
+    Intruder,
+    fill,
+    new_postgres_url,
+    new_url,
+    opened,
+    shared_postgres,
+)
 from tests.support.pooler import pooled
 
 NAMES = ("Good/1", "Dead/2", "Differs/3", "Refused/4")
@@ -148,6 +157,32 @@ def test_doctor_looks_at_every_account_and_refuses_what_drift_refuses(desk):
     run("sync", journal=desk)
     after = {one["account"]: one["state"] for one in run("doctor", "--json", journal=desk).json() if one["check"] == "sync"}
     assert after == dict(zip(NAMES, ("ok", "warning", "ok", "warning"), strict=True))
+
+
+def test_doctor_goes_on_behind_settings_that_cannot_be_read(tmp_path):
+    url = new_url("sqlite", tmp_path)
+    with Ledger.open(url) as ledger:
+        ledger.journal.append(ACCOUNT, [opened()])
+    (tmp_path / "ledger.toml").write_text('[alerts.channels.desk]\ntype = "pigeon"\n', encoding="utf-8")
+    config = f"--config={tmp_path / 'ledger.toml'}"
+    found = run(config, "doctor", "--json", journal=url)
+    states = {one["check"]: one["state"] for one in found.json()}
+    assert (found.code, states["settings"], states["triggers"], states[str(ACCOUNT)]) == (1, "failed", "ok", "ok")
+
+
+@pytest.mark.parametrize("change", ["volume = NULL", "time_msc = 'x'", "kind = 'Nonsense'"])
+def test_doctor_looks_at_every_account_whatever_one_has_in_the_journal(change, tmp_path):
+    url = new_url("sqlite", tmp_path)
+    with Ledger.open(url) as ledger:
+        for name in (ACCOUNT, OTHER):
+            ledger.journal.append(name, [opened(name), fill(1), fill(2)])
+    intruder = Intruder(url)
+    intruder.disarm()
+    of_first = "account_id IN (SELECT account_id FROM accounts WHERE login = 70113)"
+    intruder(f"UPDATE events SET {change} WHERE version = 2 AND {of_first}")  # noqa: S608  # of the test's own
+    found = run("doctor", "--json", journal=url)
+    states = {(one["account"], one["check"]): one["state"] for one in found.json()}
+    assert (found.code, states[str(ACCOUNT), str(ACCOUNT)], states[str(OTHER), str(OTHER)]) == (1, "failed", "ok")
 
 
 @pytest.mark.parametrize("fault", ["not-connected", "wrong-login", "half", "duplicate", "none", "error", "malformed", "stale"])

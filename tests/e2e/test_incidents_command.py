@@ -13,7 +13,7 @@ from ledger import Adjusted, BreakClosed, BreakOpened, GhostClosed, Ledger, Sync
 from ledger.cli.output import print_lines
 from ledger.service import utc_now_us
 from tests.support.commands import run
-from tests.support.journals import ACCOUNT, OTHER, fill, ghost, new_url, opened
+from tests.support.journals import ACCOUNT, OTHER, START_MSC, Intruder, fill, ghost, new_url, opened
 
 MINUTE_MSC = 60_000
 POSITION = 50_629_002_942
@@ -160,3 +160,28 @@ def test_breaks_and_what_is_unexplained_show_their_causes(url):
     assert "possibly gateway fault" in run("breaks", "--unexplained", journal=url).text
     assert run("breaks", "--unexplained", "--csv", journal=url).out.decode().splitlines()[1].startswith(f"{ACCOUNT},USD,9,")
     assert "cause" in run("breaks", "--csv", journal=url).out.decode().splitlines()[0]
+
+
+@pytest.mark.parametrize("options", [(), ("--json",), ("--csv",)])
+def test_an_account_that_cannot_be_read_is_named_and_hides_no_other(tmp_path, options):
+    url = new_url("sqlite", tmp_path)
+    with Ledger.open(url) as ledger:
+        for name in (ACCOUNT, OTHER):
+            ledger.journal.append(name, [opened(name), fill(1), SyncDegraded(reason="timeout", time_msc=START_MSC + 2)])
+    intruder = Intruder(url)
+    intruder.disarm()
+    of_first = "account_id IN (SELECT account_id FROM accounts WHERE login = 70113)"
+    intruder(f"UPDATE events SET data = '{{' WHERE version = 3 AND {of_first}")  # noqa: S608  # of the test's own
+    found = run("incidents", "--since", "2000-01-01", *options, journal=url)
+    assert found.code == 1
+    assert f"{ACCOUNT}: version 3: SyncDegraded cannot be read" in found.err.decode()
+    assert b"timeout" in found.out
+    assert options != ("--json",) or [one["account"]["login"] for one in found.json()] == [OTHER.login]
+
+
+@pytest.mark.parametrize(("options", "is_shown"), [((), True), (("--kind", "degraded"), True), (("--kind", "breaks"), False),
+                                                   (("--open",), False)])  # fmt: skip
+def test_how_long_it_was_degraded_is_stated_only_where_degradations_are_listed(url, options, is_shown):
+    lines = run("incidents", *options, "--account", str(ACCOUNT), journal=url).text.splitlines()
+    assert ("degraded" in lines[-1]) is is_shown
+    assert "degraded 0 s" not in lines[-1]

@@ -16,7 +16,7 @@ from ledger.journal.health import SyncHealth
 from ledger.service import utc_now_us
 from tests.gateway.terminals import Terminal, plain, positions
 from tests.support.commands import run
-from tests.support.journals import ACCOUNT, OTHER, Intruder, new_url, opened
+from tests.support.journals import ACCOUNT, OTHER, START_MSC, Intruder, fill, new_url, opened
 
 SECOND = 1_000_000
 
@@ -178,6 +178,49 @@ def test_an_account_that_cannot_be_read_does_not_hide_the_others(tmp_path):
     assert (code, output.count("\n")) == (1, 1)
     assert "cannot be read" in output
     assert [one["safe_to_trade"] for one in run("status", "--json", journal=url).json()] == [False, True]
+
+
+def damaged(tmp_path, change):
+    """Return the URL of a journal of two accounts with a break each, the first of which cannot be read."""
+    url = new_url("sqlite", tmp_path)
+    with Ledger.open(url) as ledger:
+        for account in (ACCOUNT, OTHER):
+            ledger.journal.append(account, [opened(account), fill(1, 1), BreakOpened(kind="drift", time_msc=START_MSC + 2)])
+            store(url, health(account))
+    intruder = Intruder(url)
+    intruder.disarm()
+    intruder(f"UPDATE events SET {change} AND account_id IN (SELECT account_id FROM accounts WHERE login = 70113)")  # noqa: S608  # of the test's own
+    return url
+
+
+@pytest.mark.parametrize("change", ["data = '{' WHERE version = 3", "volume = NULL WHERE version = 2"])
+def test_of_an_account_that_cannot_be_read_its_sync_is_shown_all_the_same(tmp_path, change):
+    url = damaged(tmp_path, change)
+    first, second = run("status", "--json", journal=url).json()
+    assert "cannot be read" in first["why_not_safe"]
+    assert first["open_breaks"] is None
+    assert None not in (first["last_seen"], first["last_verified"], second["last_seen"])
+    assert "never" not in run("status", journal=url).text
+
+
+@pytest.mark.parametrize("options", [(), ("--unexplained",), ("--json",), ("--csv",)])
+def test_breaks_of_an_account_that_cannot_be_read_hide_no_others(tmp_path, options):
+    found = run("breaks", *options, journal=damaged(tmp_path, "data = '{' WHERE version = 3"))
+    assert found.code == 1
+    assert f"{ACCOUNT}: version 3: BreakOpened cannot be read" in found.err.decode()
+    assert (b"drift" in found.out) is (options != ("--unexplained",))
+
+
+def test_what_is_not_known_beside_several_balances_names_its_account(tmp_path):
+    url = new_url("sqlite", tmp_path)
+    ghost = BreakOpened(kind="ghost", position_id=1, symbol="EURUSD", ours="buy 1 EURUSD @ 1.1", time_msc=START_MSC + 2)
+    with Ledger.open(url) as ledger:
+        for name in (ACCOUNT, OTHER):
+            ledger.journal.append(name, [opened(name), fill(1, 1, profit=None), ghost])
+    lines = run("balance", journal=url).text.splitlines()
+    for name in (ACCOUNT, OTHER):
+        assert f"{name} break: ghost position 1: ours buy 1 EURUSD @ 1.1, theirs none" in lines
+        assert f"{name}: 1 deals have incomplete money; the balance excludes it" in lines
 
 
 def test_a_reconciler_in_an_engine_stores_it_too_and_survives_a_failure_to_store_it(url, caplog):

@@ -252,7 +252,9 @@ class Desk:
         """Return another alerter of the same desk, as another process would be."""
         own = ledger or self.ledger
         settings = self.configuration.alerts
-        survey = Survey(own, accounts=settings.accounts, limits=lambda *_: self.limits)
+        survey = Survey(
+            own, accounts=settings.accounts, limits=lambda one, _: [state for state in self.limits if state.account == one.name]
+        )
         return Alerter(own, survey, settings, log=self.log, monotonic=lambda: self.seconds)
 
     def restart(self) -> None:

@@ -32,21 +32,21 @@ def test_the_limits_of_the_watched_accounts_are_read(equity, state, what):
     book = Book()
     book.sample(START_US + HOUR, equity)
     limits = limits_of(monitored({"daily_loss": "5%"}))
-    (found,) = limits(book.ledger, [ACCOUNT, OTHER], START_US + HOUR)
+    (found,) = limits(book.ledger.account(ACCOUNT), START_US + HOUR)
     assert (found.account, found.limit, found.state, found.day) == (ACCOUNT, "daily_loss", state, "2026-01-05")
     assert found.what.startswith(what)
     assert (found.since_us is not None) is (state == "breached")
-    assert list(limits(book.ledger, [OTHER], START_US + HOUR)) == []
+    assert list(limits(book.ledger.account(OTHER), START_US + HOUR)) == []
 
 
 def test_what_is_not_known_of_a_limit_is_unknown_and_a_limit_of_no_day_has_today():
     book = Book()
-    (found,) = limits_of(monitored({"max_drawdown": "10%"}))(book.ledger, [ACCOUNT], START_US + HOUR)
+    (found,) = limits_of(monitored({"max_drawdown": "10%"}))(book.ledger.account(ACCOUNT), START_US + HOUR)
     assert (found.state, found.day, found.what[:2]) == ("unknown", "2026-01-05", "? ")
 
 
 def test_without_settings_of_monitors_nothing_is_asked(ledger):
-    assert list(limits_of(Configuration())(ledger, [ACCOUNT], START_US)) == []
+    assert list(limits_of(Configuration())(ledger.account(ACCOUNT), START_US)) == []
 
 
 def test_causes_are_those_of_the_open_incidents_with_what_supports_them(ledger):

@@ -23,7 +23,7 @@ from ledger.journal import Difference
 from ledger.journal.memory import MemoryJournal
 from ledger.journal.notices import RESOLVED
 from tests.support.alerts import MINUTE, WEBHOOK, Desk, Receiver, ghost_opened, settings_file
-from tests.support.journals import ACCOUNT, OTHER, START_MSC, Clock, fill
+from tests.support.journals import ACCOUNT, OTHER, START_MSC, Clock, fill, opened
 
 THREE = '[alerts]\nroutes = [["desk"], ["desk", "mail"], ["phone"]]\n' + "".join(
     f'[alerts.channels.{name}]\ntype = "webhook"\nurl_file = "{name}"\n' for name in ("desk", "mail", "phone")
@@ -300,7 +300,8 @@ def test_what_stops_causes_limits_or_one_account_stops_nothing_else(desk_of, rec
     desk.round(61)
     assert sorted(title for _, _, title in arrived(receiver)) == [GHOST, "Broker-Live/70114: unreadable"]
     assert {message.partition(":")[0] for message in caplog.messages} == {
-        "the causes of the breaks of Broker-Live/70113 cannot be found", "the limits cannot be computed",
+        "the causes of the breaks of Broker-Live/70113 cannot be found", "the limits of Broker-Live/70113 cannot be computed",
+        "the limits of Broker-Live/70114 cannot be computed",
     }  # fmt: skip
     monkeypatch.setattr(survey, "ended", lambda *_: 1 / 0)
     desk.close_break(version)
@@ -396,6 +397,13 @@ def test_a_server_without_syncs_is_one_notice_and_accounts_follow_only_if_it_doe
 # ---- limits, the disk, accounts that cannot be read
 
 
+def test_limits_that_cannot_be_computed_hide_no_other_accounts_limits(desk_of, receiver):
+    desk = desk_of(ACCOUNT, OTHER)
+    desk.alerter._survey._limits = lambda one, _: [limit("breached")] if one.name == ACCOUNT else 1 / 0
+    desk.round(1)
+    assert arrived(receiver) == [("desk", "escalated", "Broker-Live/70113: limit daily_loss breached")]
+
+
 def limit(state, day="2026-01-05"):
     return LimitState(account=ACCOUNT, limit="daily_loss", day=day, state=state, what=f"lost {Decimal('81.5')} of 100 USD")
 
@@ -426,6 +434,19 @@ def test_a_limit_is_reported_once_a_day_when_it_is_near_and_once_when_it_is_brea
     desk.limits = []
     desk.round(30)
     assert len(receiver.got) == 8
+
+
+def test_an_event_that_is_gone_from_an_account_hides_no_other_accounts_breaks(desk_of, receiver, monkeypatch):
+    desk = desk_of(ACCOUNT, OTHER)
+    desk.append(ghost_opened(), account=OTHER)
+    desk.round()  # what is read of an account is remembered
+    rows = desk.ledger.journal.rows
+    monkeypatch.setattr(desk.ledger.journal, "rows", lambda name, **how: iter(()) if name == OTHER else rows(name, **how))
+    desk.alerter._survey._opened_us.clear()
+    desk.append(ghost_opened())
+    for _ in range(3):
+        desk.round(61)
+    assert sorted(title for _, _, title in arrived(receiver)) == [GHOST, "Broker-Live/70114: unreadable"]
 
 
 def test_a_full_disk_is_reported_until_there_is_space(desk_of, receiver, monkeypatch, tmp_path):
@@ -544,6 +565,20 @@ def test_a_sign_of_life_is_sent_only_while_every_account_is_verified(desk_of, re
     del desk.silent[OTHER]
     desk.round(60)
     assert pings(receiver)[-1] == ("GET", "/ping")
+
+
+def test_an_account_of_the_settings_that_the_journal_does_not_hold_is_not_verified(desk_of, receiver):
+    text = f'[alerts]\naccounts = ["{ACCOUNT}", "{OTHER}"]\n{DEADMAN}'
+    desk = desk_of(ACCOUNT, text=text)
+    desk.round(1)
+    assert pings(receiver) == []
+    assert arrived(receiver) == [("desk", "open", "Broker-Live/70114: no usable sync")]
+    assert "does not hold the account" in receiver.got[0].json()["what"]
+    desk.append(opened(OTHER), account=OTHER)
+    desk.accounts = (ACCOUNT, OTHER)
+    desk.round(30)
+    assert pings(receiver) == [("GET", "/ping")]
+    assert [one.json()["state"] for one in receiver.got if one.path == "/desk"] == ["open", "resolved"]
 
 
 def test_an_account_that_is_unsafe_for_too_long_is_a_failure_though_it_is_verified(desk_of, receiver):

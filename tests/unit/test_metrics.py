@@ -135,13 +135,14 @@ def test_above_the_limit_only_accounts_that_are_not_safe_have_series_and_the_cou
     assert figures(metrics, "accounts_unsafe") == {("Broker-Live",): 1}
 
 
-def test_an_account_that_cannot_be_read_is_unsafe_shows_nothing_of_itself_and_hides_no_other(monkeypatch):
+@pytest.mark.parametrize("error", [CorruptEvent("version 1: AccountOpened cannot be read"), TypeError("None * 1")])
+def test_an_account_that_cannot_be_read_is_unsafe_shows_nothing_of_itself_and_hides_no_other(error, monkeypatch):
     ledger = ledger_of(ACCOUNT, OTHER)
     for name in (ACCOUNT, OTHER):
         synced(ledger, name)
 
     def damaged():
-        raise CorruptEvent("version 1: AccountOpened cannot be read")
+        raise error
 
     monkeypatch.setattr(ledger.account(ACCOUNT), "current_with_orders", damaged)
     metrics = JournalMetrics(ledger)
@@ -173,6 +174,15 @@ def test_states_of_limits_are_exported_as_they_are_given():
     assert figures(metrics, "limit_state") == {
         ("Broker-Live", "70113", "daily_loss"): 1, ("Broker-Live", "70113", "max_drawdown"): -1,
     }  # fmt: skip
+
+
+def test_limits_that_cannot_be_computed_are_left_out_and_hide_nothing_else():
+    def limits(one, _):
+        return {"daily_loss": 2} if one.name == OTHER else 1 / 0
+
+    metrics = JournalMetrics(ledger_of(ACCOUNT, OTHER), limits=limits)
+    assert figures(metrics, "limit_state") == {("Broker-Live", "70114", "daily_loss"): 2}
+    assert len(figures(metrics, "safe_to_trade")) == 2
 
 
 def test_corrections_are_those_that_the_log_lists_as_such():
