@@ -40,7 +40,14 @@ ASKED = {
     "backup": ("backup", "copy.db"),
     "seal": ("seal",),
     "verify": ("verify",),
+    "incidents": ("incidents",),
+    "report": ("report",),
+    "derive": ("derive",),
+    "metrics": ("metrics",),
+    "alert": ("alert", "--once"),
 }
+#: Without a channel there is nothing to notify.
+SETTINGS = '[alerts]\nroutes = [["desk"]]\n[alerts.channels.desk]\ntype = "command"\ncommand = ["true"]\n'
 MAKES_ONE = {"init", "import", "restore"}
 NEEDS_NONE = {"gateway", "keys", "sandbox"}
 
@@ -58,6 +65,8 @@ def test_every_command_is_looked_at():
 
 @pytest.mark.parametrize("command", ASKED)
 def test_a_mistyped_journal_is_not_made(command, desk):
+    if command == "alert":  # it has no work without a channel
+        (desk.folder / "ledger.toml").write_text(SETTINGS, encoding="utf-8")
     before = sorted(desk.folder.rglob("*"))
     done = desk.process(*ASKED[command], "--journal", "sqlite:///dekc.db")
     assert done.returncode in (1, 2), done.stdout + done.stderr
