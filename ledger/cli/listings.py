@@ -36,6 +36,7 @@ from ledger.cli.output import (
     steps,
     warn,
 )
+from ledger.cli.unread import named
 from ledger.clock import ClockRule
 from ledger.filters import EVERYTHING, Filter
 from ledger.json_views import (
@@ -123,7 +124,8 @@ def _at(journal: str | None, accounts: Collection[AccountId], moment: Mapping[st
         found = []
         for one in accounts_of(ledger, accounts):
             step(f"replaying {one.name}")
-            found.append(one.portfolio if is_now else one.replay(**moment))
+            with named(one.name):
+                found.append(one.portfolio if is_now else one.replay(**moment))
     return found
 
 

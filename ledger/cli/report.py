@@ -21,6 +21,7 @@ from ledger.cli.options import (
     symbol_option,
 )
 from ledger.cli.output import console, print_json, print_line, print_lines, steps, warn
+from ledger.cli.unread import named
 from ledger.clock import utc_text_us
 from ledger.json_views import Json
 from ledger.performance.values import Money, Trades
@@ -105,7 +106,8 @@ def report(
         reports = []
         for one in accounts_of(ledger, accounts):
             step(f"reporting on {one.name}")
-            reports.append(account_report(one, question, with_curve=html is not None))
+            with named(one.name):
+                reports.append(account_report(one, question, with_curve=html is not None))
         found = total_of(question, reports)
         if html is not None:
             _write_html(html, found, file=ledger.journal.file(), accounts=accounts, force=force)

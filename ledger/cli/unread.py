@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from ledger.cli import DISAGREES, FINE
 from ledger.cli.streams import complain
-from ledger.errors import LedgerError
+from ledger.errors import BadValue, LedgerError
 from ledger.values import AccountId
 
 
@@ -35,3 +35,14 @@ class Unread:
                 raise
             complain(f"{account}: {error}")
             self.code = DISAGREES
+
+
+@contextmanager
+def named(account: AccountId) -> Iterator[None]:
+    """Name the account that cannot be read where its error ends the command: a sum without it would be wrong."""
+    try:
+        yield
+    except LedgerError as error:
+        if not error.retryable and not isinstance(error, BadValue):
+            complain(f"{account} cannot be read; --account chooses others")
+        raise

@@ -211,6 +211,16 @@ def test_breaks_of_an_account_that_cannot_be_read_hide_no_others(tmp_path, optio
     assert (b"drift" in found.out) is (options != ("--unexplained",))
 
 
+@pytest.mark.parametrize("command", ["positions", "balance", "report"])
+def test_where_an_error_ends_a_command_the_account_is_named(tmp_path, command):
+    """Sums and totals without it would be wrong."""
+    url = damaged(tmp_path, "data = '{' WHERE version = 3")
+    found = run(command, journal=url)
+    assert found.code not in (0, 70)
+    assert f"{ACCOUNT} cannot be read; --account chooses others" in found.err.decode()
+    assert run(command, "--account", str(OTHER), journal=url).code == 0
+
+
 def test_what_is_not_known_beside_several_balances_names_its_account(tmp_path):
     url = new_url("sqlite", tmp_path)
     ghost = BreakOpened(kind="ghost", position_id=1, symbol="EURUSD", ours="buy 1 EURUSD @ 1.1", time_msc=START_MSC + 2)
