@@ -12,13 +12,13 @@ from ledger.cli.options import account_option, accounts_of, journal_option, jour
 from ledger.cli.output import bar, print_json, print_line, print_table, steps
 from ledger.clock import SECOND_US
 from ledger.errors import BadValue, JournalMissing
+from ledger.frames import Rows
+from ledger.frames.export import CONTENTS, export_rows
 from ledger.json_views import heads_json
 from ledger.service import Ledger, utc_now_us
 from ledger.values import AccountId
 
 _FORMATS: Final = ("parquet", "csv", "jsonl")
-#: What is exported but events; as in ``ledger.frames.export``, which is loaded only where it is needed.
-_CONTENTS: Final = ("trades", "positions", "balance")
 _SUFFIXES: Final = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
@@ -95,7 +95,7 @@ def _copy(ledger: Ledger, url: str, *, as_json: bool, is_restored: bool) -> None
 
 
 @click.command("export", short_help="Write events, trades, positions or balances to Parquet, CSV or JSON lines.")
-@click.option("--what", type=click.Choice(("events", *_CONTENTS)), default="events", show_default=True, help="What to write.")
+@click.option("--what", type=click.Choice(("events", *CONTENTS)), default="events", show_default=True, help="What to write.")
 @click.option("--out", "file", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file to write.")
 @click.option("--format", "format_", type=click.Choice(_FORMATS), help="What to write; by the file's name without it.")
 @click.option("--force", is_flag=True, help="Replace a file that is no earlier export. Never a database.")
@@ -162,9 +162,6 @@ def export(
 def _export_rows(
     journal: str | None, what: str, file: Path, format_: str, account: AccountId | None, *, force: bool, as_json: bool
 ) -> None:
-    from ledger.frames import Rows
-    from ledger.frames.export import export_rows
-
     with open_ledger(journal) as ledger, steps() as step:
         step(f"writing {file}")
         written = export_rows(Rows(what, accounts_of(ledger, account)), ledger.journal, file, format_, force=force)

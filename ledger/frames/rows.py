@@ -33,6 +33,9 @@ _QUARTER_MSC: Final = 15 * MINUTE_MSC
 _SIDES: Final = (Side.BUY.value, Side.SELL.value)
 _SIDE_CODES: Final = range(len(_SIDES))
 _ACCOUNT: Final = (("server", Kind.TEXT), ("login", Kind.INTEGER), ("currency", Kind.TEXT))
+_MONEY: Final = tuple((name, Kind.MONEY) for name in MONEY)
+#: The figures of a deal, in frames of deals and of events.
+_OF_DEALS: Final = (("volume", Kind.VOLUME), ("price", Kind.PRICE), *_MONEY, ("magic", Kind.UNSIGNED))
 
 
 @frozen(kw_only=True)
@@ -143,10 +146,7 @@ TRADES: Final = (
     ("price_open", Kind.PRICE),
     ("closed_at", Kind.TIME),
     ("price_close", Kind.PRICE),
-    ("commission", Kind.MONEY),
-    ("fee", Kind.MONEY),
-    ("swap", Kind.MONEY),
-    ("profit", Kind.MONEY),
+    *_MONEY,
     ("complete", Kind.FLAG),
     ("opened_before_history", Kind.FLAG),
     ("basis", Kind.TEXT),
@@ -281,13 +281,7 @@ DEALS: Final = (
     ("position_id", Kind.INTEGER),
     ("order", Kind.INTEGER),
     ("symbol", Kind.TEXT),
-    ("volume", Kind.VOLUME),
-    ("price", Kind.PRICE),
-    ("commission", Kind.MONEY),
-    ("fee", Kind.MONEY),
-    ("swap", Kind.MONEY),
-    ("profit", Kind.MONEY),
-    ("magic", Kind.UNSIGNED),
+    *_OF_DEALS,
 )
 
 
@@ -390,10 +384,7 @@ BALANCES: Final = (
     *_ACCOUNT,
     ("balance", Kind.MONEY),
     ("credit", Kind.MONEY),
-    ("commission", Kind.MONEY),
-    ("fee", Kind.MONEY),
-    ("swap", Kind.MONEY),
-    ("profit", Kind.MONEY),
+    *_MONEY,
     ("deals", Kind.INTEGER),
     ("deals_incomplete", Kind.INTEGER),
 )
@@ -427,13 +418,7 @@ EVENTS: Final = (
     ("symbol", Kind.TEXT),
     ("side", Kind.TEXT),
     ("entry", Kind.TEXT),
-    ("volume", Kind.VOLUME),
-    ("price", Kind.PRICE),
-    ("commission", Kind.MONEY),
-    ("fee", Kind.MONEY),
-    ("swap", Kind.MONEY),
-    ("profit", Kind.MONEY),
-    ("magic", Kind.UNSIGNED),
+    *_OF_DEALS,
     ("reason", Kind.INTEGER),
     ("comment", Kind.TEXT),
     ("origin", Kind.TEXT),
