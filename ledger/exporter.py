@@ -22,6 +22,7 @@ from attrs import frozen
 from ledger.clock import MICROSECOND, UTC_EPOCH
 from ledger.codec import Stored, decode
 from ledger.errors import AccountMismatch, BadValue, CorruptEvent, JournalUnavailable, LedgerError, MalformedExport
+from ledger.frames.export import csv_value
 from ledger.journal import Head, RawRows
 from ledger.journal.admission import admit_verbatim, start
 from ledger.journal.evidence import StoredEvidence, decompress
@@ -29,7 +30,6 @@ from ledger.output_files import require_writable, written_whole
 from ledger.postings import MONEY
 from ledger.service import Account, Ledger
 from ledger.terms import TERMS_KINDS, AccountTerms, terms_after
-from ledger.text import csv_text
 from ledger.values import (
     ENTRY_WORDS,
     TRADES,
@@ -233,17 +233,12 @@ def _writer(format_: str, path: Path, journal: RawRows) -> Iterator[_Write]:
             with path.open("w", encoding="utf-8", newline="") as file:
                 rows = csv.writer(file)
                 rows.writerow(Record._fields)
-                yield lambda _, some: rows.writerows(map(_cells, some))
+                yield lambda _, some: rows.writerows(map(csv_value, one) for one in some)
         case "jsonl":
             with path.open("w", encoding="utf-8", newline="\n") as file:
                 yield _json_lines(file, journal)
         case _:
             raise BadValue(f"expected a format of {', '.join(FORMATS)}, found {format_!r}")
-
-
-def _cells(one: Record) -> list[Any]:
-    """Return the cells of a row of CSV: text that a spreadsheet would take for a formula has a quote in front."""
-    return [csv_text(value) if isinstance(value, str) else _text(value) for value in one]
 
 
 def _text(value: Any) -> Any:

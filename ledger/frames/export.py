@@ -74,10 +74,11 @@ def _csv(path: Path, rows: Rows) -> Iterator[_Write]:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(rows.names)
-        yield lambda batch: writer.writerows([_cell(value) for value in row.values()] for row in batch.to_pylist())
+        yield lambda batch: writer.writerows(map(csv_value, row.values()) for row in batch.to_pylist())
 
 
-def _cell(value: Any) -> Any:
+def csv_value(value: Any) -> Any:
+    """Return a value as a cell of CSV: exact decimals, UTC in ISO 8601, a quote before what a spreadsheet would run."""
     match value:
         case str():
             return csv_text(value)
