@@ -34,6 +34,7 @@ _SETTINGS: Final = {
     "marks.keep_days": "days for which it is known what each account was worth, sync by sync",
     "metrics.journal": "whether a daemon serves the journal's metrics beside its own; false where `ledger metrics` does",
     "seal.key": "file with the secret key to seal with",
+    "approvals.keys": "operator -> file of the public key of that person, or a list of files",
     "alerts.grace_sec": "what is over within so many seconds is not reported",
     "alerts.escalate_min": "list of ages in minutes at which a notice goes on to the next stage",
     "alerts.routes": "lists of channels, one by stage; without it all channels are the first. Behind the last it is the last",
