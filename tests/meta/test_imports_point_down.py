@@ -45,7 +45,7 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"engines"},
     {"subjects"},
     {"json_views", "event_lines", "importer", "exporter", "daemon", "metrics", "alerts"},
-    {"incident_lines", "reports"},
+    {"account_status", "event_filter", "incident_lines", "reports"},
     {"trace"},
     {"explain"},
     {"compare"},
