@@ -126,12 +126,7 @@ def verify(
             "red",
         )
     if seal is not None:
-        signed = "the trusted key" if trusted == seal.key else f"key {seal.key}"
-        print_line(f"seal of {utc_text_us(seal.made_us)}, {len(seal.accounts)} accounts, signed with {signed}")
-        if is_of_parent:
-            print_line(f"it is of a parent, journal {seal.journal_id}: what was recorded there later is not in this one")
-        if trusted is None:
-            warn("whose key that is was not checked: name the one you trust with --trusted-key")
+        _print_seal(seal, trusted, is_of_parent=is_of_parent)
     if found.signed and not keys.of:
         warn(
             f"whose keys signed {found.signed} decisions was not checked: name them in [approvals.keys], or with --operator-key"
@@ -139,6 +134,15 @@ def verify(
     if not found.ok:
         print_line("The journal is not as it was recorded. Stop writing to it, keep a copy, restore a backup.", "bold red")
     return 0 if found.ok else DISAGREES
+
+
+def _print_seal(seal: Seal, trusted: str | None, *, is_of_parent: bool) -> None:
+    signed = "the trusted key" if trusted == seal.key else f"key {seal.key}"
+    print_line(f"seal of {utc_text_us(seal.made_us)}, {len(seal.accounts)} accounts, signed with {signed}")
+    if is_of_parent:
+        print_line(f"it is of a parent, journal {seal.journal_id}: what was recorded there later is not in this one")
+    if trusted is None:
+        warn("whose key that is was not checked: name the one you trust with --trusted-key")
 
 
 def _seal_json(seal: Seal, trusted: str | None) -> Json:

@@ -188,7 +188,7 @@ def test_a_forged_approval_is_found(desk):
 
 
 def test_a_note_makes_somebody_the_owner_of_a_break(desk):
-    ghost = {"kind": "ghost", "position_id": POSITION, "symbol": "EURUSD", "ours": "buy 0.5 EURUSD @ 1.1"}
+    ghost: dict[str, Any] = {"kind": "ghost", "position_id": POSITION, "symbol": "EURUSD", "ours": "buy 0.5 EURUSD @ 1.1"}
     desk.record(BreakOpened(**ghost, time_msc=utc_now_us() // 1000))
     assert desk.run("note", "v3", "phoned the dealer", "--mine", by="ann").text == "noted, recorded as version 4\n"
     assert desk.run("note", "3", "he looks", by="bob", code=0)
@@ -321,6 +321,8 @@ def test_a_forged_signature_is_found(signing):
     signing.run(*CLOSE, by="ann", code=4)
     with Ledger.open(signing.url) as ledger:
         old, new = (ledger.account(ACCOUNT).approvals.proposal(version) for version in (4, 6))
+    assert old is not None
+    assert new is not None
     assert old.effect_digest == new.effect_digest
     copied = read_signed(signed).signature
     known: dict[str, Any] = {"signature": copied.signature, "key": copied.key, "time_msc": utc_now_us() // 1000}
