@@ -19,6 +19,7 @@ from ledger.codec import Stored, decode_posting, is_for_orders, posting, recorde
 from ledger.deprecation import Alias
 from ledger.errors import AccountUnknown, BadValue, CorruptEvent, DealConflict, JournalError, VersionGap
 from ledger.events import (
+    BY_VERSION_KINDS,
     ORDER_KINDS,
     AccountOpened,
     Adjusted,
@@ -691,7 +692,7 @@ class Account:
         version, folded = self._current or (0, None)
         if folded is not None and head.version > version and not is_due:
             rows = self._journal.rows(self.name, after=version, upto=head.version)
-            new = [row for row in rows if row.kind not in ORDER_KINDS]  # orders change no position and no money
+            new = [row for row in rows if row.kind not in BY_VERSION_KINDS]  # these change no position and no money
             if not new or follows(new, folded):
                 portfolio = folded.copy()
                 portfolio.fold((posting(row) for row in new), decode_posting)

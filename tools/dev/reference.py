@@ -106,6 +106,11 @@ _NATURAL_KEYS: Final = (
     ("`stops:POSITION`", "`StopsSeen`", "the broker shows other stops than before"),
     ("`limits`", "`LimitsSet`", "other limits than before"),
     ("`halt:SCOPE:N`", "`TradingHalted`, `TradingResumed`", "refused: N counts both together"),
+    (
+        "`approval:...`",
+        "`CorrectionProposed`, `CorrectionDecided`, `PolicySet`, `BreakNoted`",
+        "recorded already: a digest of all of it",
+    ),
     ("`pin:N`", "`StorePinned`", "refused: N counts them"),
 )
 _LINE: Final = 100
