@@ -36,7 +36,7 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"gateway", "imports", "seals"},
     {"results_check"},
     {"proof", "safety", "testing", "incidents", "alert_settings"},
-    {"service"},
+    {"service", "upkeep"},
     {"derived"},
     {"order_manager", "frames"},
     {"reconciler", "adjustments", "order_decisions", "config"},
