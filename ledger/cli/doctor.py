@@ -29,7 +29,7 @@ from ledger.cli.gateways import (
 from ledger.cli.options import accounts_option, configuration, configuration_note, journal_option, journal_url, json_option
 from ledger.cli.order_checks import account_lines, gateway_lines
 from ledger.cli.output import print_json, print_table
-from ledger.clock import utc_text
+from ledger.clock import utc_text, utc_text_us
 from ledger.errors import AccountUnknown, BadValue, JournalError, LedgerError, SnapshotRefused
 from ledger.events import DealOrder
 from ledger.fold_order import falling_tickets
@@ -42,6 +42,7 @@ from ledger.reconciler import StateReconciler
 from ledger.safety import age_text, judge, seen_of
 from ledger.service import Account, Ledger, utc_now_us
 from ledger.snapshot import Snapshot
+from ledger.upkeep import UpkeepRules, ages
 from ledger.values import AccountId
 
 OK: Final = "ok"
@@ -51,7 +52,6 @@ UNAVAILABLE: Final = "unavailable"
 _ORDER_EVENTS_MAX: Final = 200_000  # about half a second
 #: So many events the derived tables may be behind: a daemon catches that up in a second.
 _LAG_MAX: Final = 10_000
-_SEAL_AGE_MAX_SEC: Final = 2 * 86_400
 _FREE_BYTES_MIN: Final = 1024**3
 _CLOCKS_APART_SEC: Final = 60
 _LIBRARIES: Final = ("sqlalchemy", "alembic", "attrs", "pyzmq")
@@ -59,7 +59,7 @@ _LIBRARIES: Final = ("sqlalchemy", "alembic", "attrs", "pyzmq")
 
 @frozen
 class Check:
-    """One thing that was looked at: what, how it is, what was seen, what to do, and which account or gateway it is of."""
+    """One thing that was looked at: what, how it is, what was seen, what to do, of which account or gateway, and of when."""
 
     name: str
     state: str
@@ -67,12 +67,13 @@ class Check:
     advice: str = ""
     account: str | None = None
     gateway: str | None = None
+    at_us: int | None = None
 
     def json_row(self) -> dict[str, str | None]:
         """Return it as JSON."""
         return {
             "check": self.name, "state": self.state, "seen": self.seen, "advice": self.advice or None, "account": self.account,
-            "gateway": self.gateway,
+            "gateway": self.gateway, "at": None if self.at_us is None else utc_text_us(self.at_us),
         }  # fmt: skip
 
     def title(self) -> str:
@@ -101,7 +102,9 @@ def doctor(
     orders: bool,  # noqa: FBT001
     **gateway: Any,
 ) -> int:
-    """Check versions, settings, journal, durability, triggers, disk, keys, accounts, gateways, clocks, one line a check.
+    """Check versions, settings, journal, durability, triggers, disk, verify, seal, backup, keys, accounts, gateways, clocks.
+
+    One line a check.
 
     Every account and gateway of the settings is looked at, even if one is dead. What ledger drift would refuse is refused here.
 
@@ -221,7 +224,7 @@ def _journal(ledger: Ledger) -> Iterator[Check]:
             yield Check("heads", OK, "each is its account's last event")
         yield from _place(folder(engine))
         yield Check("encoding", OK, text_encoding(engine))
-        yield _seal(ledger)
+        yield from _upkeep(ledger)
         yield _derived(ledger)
         yield from _alerts(ledger)
         yield from _pooler(pooler(engine))
@@ -229,22 +232,14 @@ def _journal(ledger: Ledger) -> Iterator[Check]:
         yield Check("journal", UNAVAILABLE if error.retryable else FAILED, str(error))
 
 
-def _seal(ledger: Ledger) -> Check:
-    """Look at how old the last seal is that was made of the journal, by its own words."""
-    from ledger.seals import read as read_seal  # cryptography is slow to load
-
-    texts = ledger.journal.seals()
-    if not texts:
-        return Check("seal", OK, "none was made of this journal", "ledger seal proves later that nothing was rewritten")
+def _upkeep(ledger: Ledger) -> Iterator[Check]:
+    """Look at how long ago the journal was verified, sealed and backed up."""
     try:
-        seal = read_seal(texts[-1])
-    except LedgerError as error:
-        return Check("seal", WARNING, f"the last one cannot be read: {error}", "ledger seal")
-    age_sec = (utc_now_us() - seal.made_us) // 1_000_000
-    seen = f"{len(texts)} made, the last {age_text(age_sec)} ago"
-    if age_sec > _SEAL_AGE_MAX_SEC:
-        return Check("seal", WARNING, seen, "what was recorded since can be rewritten unseen: ledger seal")
-    return Check("seal", OK, seen)
+        rules = configuration().upkeep
+    except LedgerError:  # what is wrong with the settings is printed already
+        rules = UpkeepRules()
+    for one in ages(ledger.journal, rules, utc_now_us()):
+        yield Check(one.kind, one.state, one.seen, one.advice, at_us=one.at_us)
 
 
 def _derived(ledger: Ledger) -> Check:

@@ -35,8 +35,13 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"reconcile", "causes"},
     {"gateway", "imports", "seals"},
     {"results_check"},
+<<<<<<< HEAD
     {"proof", "safety", "testing", "incidents", "alert_settings", "page_settings"},
     {"service"},
+=======
+    {"proof", "safety", "testing", "incidents", "alert_settings"},
+    {"service", "upkeep"},
+>>>>>>> rest17
     {"derived"},
     {"order_manager", "frames"},
     {"reconciler", "adjustments", "order_decisions", "config"},
