@@ -100,6 +100,7 @@ LIBRARIES: Final = {  # library -> the modules that may use it
     "cryptography": {"seals"},
     "msgspec": {"alert_settings", "config", "gateway", "journal", "page_settings"},
     "prometheus_client": {"metrics"},
+    "anyio": {"page"},
     "starlette": {"page"},
     "uvicorn": {"page"},
     "psycopg": {"journal"},
