@@ -290,7 +290,7 @@ def _is_settled_by(one: Break, adjusted: Adjusted) -> bool:
     """Return whether a person's correction is the answer to a break: of the same position, or of the same money."""
     if one.kind is BreakKind.BALANCE:
         return one.field is not None and getattr(adjusted, f"{one.field}_after", None) is not None
-    if one.kind in (BreakKind.WITHDRAWN, BreakKind.ORDER, BreakKind.STOPS):
+    if one.kind in (BreakKind.WITHDRAWN, BreakKind.ORDER, BreakKind.STOPS, BreakKind.APPROVAL):
         return False
     return one.position_id is not None and one.position_id == adjusted.position_id
 

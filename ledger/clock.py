@@ -308,6 +308,32 @@ _TIME: Final = re.compile(
 )
 
 
+_UNITS_SEC: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_DURATION: Final = re.compile(rf"(\d{{1,6}})({'|'.join(sorted(_UNITS_SEC, key=len, reverse=True))})")
+
+
+def duration_us(text: str) -> int | None:
+    """Return how long a written duration is (``90s``, ``15min``, ``24h``, ``7d``), in microseconds; None where it is none."""
+    found = _DURATION.fullmatch(text.strip())
+    return None if found is None else int(found[1]) * _UNITS_SEC[found[2]] * SECOND_US
+
+
+def written_time(text: str, now_us: int) -> str:
+    """Return the written time that a person means: as it is, or of so long before now (``24h``, ``7d``).
+
+    Raises:
+        BadValue: It is neither.
+    """
+    ago_us = duration_us(text)
+    if ago_us is not None and ago_us <= now_us:
+        return utc_text_us(now_us - ago_us)
+    try:
+        moment_span_us(text)
+    except BadValue as error:
+        raise BadValue(f"{error}; or so long before now: 24h, 7d") from None
+    return text
+
+
 def moment_span_us(text: str) -> tuple[int, int]:
     """Return the first UTC microsecond of the unit that a written time names, and the first one after it.
 

@@ -19,16 +19,20 @@ from ledger import events
 from ledger.clock import ClockRule
 from ledger.errors import CorruptEvent, LedgerError, UnknownEvent
 from ledger.events import (
+    BY_VERSION_KINDS,
     ORDER_KINDS,
     AccountOpened,
     Adjusted,
     BalanceAsserted,
     BreakClosed,
     BreakKind,
+    BreakNoted,
     BreakOpened,
     CarrierBroken,
     CarrierProven,
     CashMoved,
+    CorrectionDecided,
+    CorrectionProposed,
     Deal,
     DealCompleted,
     DealRevised,
@@ -46,6 +50,7 @@ from ledger.events import (
     OrderResolved,
     OrderSeen,
     Origin,
+    PolicySet,
     PositionRecovered,
     PositionReticketed,
     Recorded,
@@ -144,15 +149,15 @@ KINDS: Final[Mapping[str, tuple[type[Event], int]]] = {
         (1, GhostClosed),
         (1, DriftCorrected),
         (1, PositionReticketed),
-        (4, BreakOpened),
-        (2, BreakClosed),
+        (5, BreakOpened),
+        (3, BreakClosed),
         (1, SyncDegraded),
         (1, SyncRestored),
         (1, BalanceAsserted),
         (1, GatewayIdentified),
         (1, IdentityRelaxed),
         (1, IdentityRequired),
-        (2, Adjusted),
+        (3, Adjusted),
         (1, OrderIntended),
         (1, OrderDenied),
         (1, OrderAnswered),
@@ -165,6 +170,10 @@ KINDS: Final[Mapping[str, tuple[type[Event], int]]] = {
         (1, CarrierProven),
         (1, CarrierBroken),
         (1, StorePinned),
+        (1, CorrectionProposed),
+        (1, CorrectionDecided),
+        (1, PolicySet),
+        (1, BreakNoted),
     )
 }
 
@@ -299,8 +308,8 @@ def _plain(value: Any, magic: Callable[[int | None], int | None]) -> Any:
 
 # ---------------------------------------------------------------------------------------------------------- natural keys
 
-#: What is no part of the fold of positions and money: it applies at every moment, or is folded by version into orders.
-_OUTSIDE: Final = frozenset({"AccountOpened", "SymbolSpecified"}) | ORDER_KINDS
+#: What is no part of the fold of positions and money: it applies at every moment, or is folded by version.
+_OUTSIDE: Final = frozenset({"AccountOpened", "SymbolSpecified"}) | BY_VERSION_KINDS
 #: Where the natural keys of all events about orders are, whatever a database sorts texts by: the first of each part, and what
 #: is behind it. A letter is compared before any mark and any case.
 ORDER_KEYS: Final = (
@@ -311,6 +320,8 @@ ORDER_KEYS: Final = (
     ("pin", "pio"),
     ("stops", "stopt"),
 )
+#: The same for what people proposed, decided and noted.
+APPROVAL_KEYS: Final = ("approval", "approvam")
 #: Of what was seen in a snapshot, two reconcilers see the same at different times and with different evidence.
 _CORRECTIONS: Final = ("PositionRecovered", "GhostClosed", "DriftCorrected", "PositionReticketed")
 
@@ -334,6 +345,9 @@ def natural_key(event: Event) -> str:
             return f"BreakOpened:clock:{event.ours}"  # one for each clock rule that was found wrong
         case BreakClosed():
             return f"BreakClosed:{event.caused_by}"
+        case CorrectionProposed() | CorrectionDecided() | PolicySet() | BreakNoted():
+            fields = plain_fields(event) | {"time_msc": event.time_msc}
+            return f"approval:{type(event).__name__}:{sha256(dump_json(fields).encode()).hexdigest()[:32]}"
         case _ if (kind := type(event).__name__) in ORDER_KINDS:
             return _order_key(event)
         case _:
@@ -471,8 +485,11 @@ LIFTS: Final[Mapping[tuple[str, int], Callable[[Payload], Payload]]] = {
     ("BreakOpened", 1): _break_opened_2,
     ("BreakOpened", 2): lambda fields: fields,  # nothing flapped that anybody counted
     ("BreakOpened", 3): lambda fields: fields,  # no break was about an order
+    ("BreakOpened", 4): lambda fields: fields,  # no break was about an approval
     ("BreakClosed", 1): lambda fields: fields,
+    ("BreakClosed", 2): lambda fields: fields,
     ("Adjusted", 1): lambda fields: fields,  # neither deals nor results were adjusted
+    ("Adjusted", 2): lambda fields: fields,  # no decision of a second person allowed any
 }
 
 

@@ -18,12 +18,13 @@ from typing import Annotated, Any, Final
 import msgspec
 from attrs import evolve, field, fields, frozen
 
-from ledger import alert_settings
+from ledger import alert_settings, page_settings
 from ledger.alert_settings import AlertSettings
 from ledger.errors import BadValue
 from ledger.gateway.forms import Form
 from ledger.marks import KEEP_DAYS, KEEP_DAYS_MAX, KEEP_DAYS_MIN
 from ledger.orders.monitor_values import MonitorRules
+from ledger.page_settings import PageSettings, PageTable
 from ledger.reconcile.policy import DEFAULT, ReconcilePolicy
 from ledger.text import visible
 from ledger.values import AccountId
@@ -76,6 +77,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     monitors: dict[str, Any] = {}
     metrics: _Metrics = msgspec.field(default_factory=_Metrics)
     alerts: dict[str, Any] = {}
+    page: PageTable = msgspec.field(default_factory=PageTable)
 
 
 _GATEWAY_PATHS: Final = ("server_key", "client_key")
@@ -99,6 +101,7 @@ class Configuration:
         monitors: Account -> what it may lose.
         journal_metrics: Whether a daemon serves the metrics of the journal beside its own.
         alerts: Who is notified, and when.
+        page: Where the operator's page listens, and who may use it.
     """
 
     path: Path | None = None
@@ -114,6 +117,7 @@ class Configuration:
     monitors: Mapping[AccountId, MonitorRules] = {}
     journal_metrics: bool = True
     alerts: AlertSettings = field(factory=AlertSettings)
+    page: PageSettings = field(factory=PageSettings)
 
     def __str__(self) -> str:
         return str(self.path) if self.path is not None else f"no {NAME}"
@@ -177,6 +181,7 @@ def read(path: Path) -> Configuration:
         gateways = {AccountId.parse(name): _with_paths(table, path) for name, table in raw.get("gateways", {}).items()}
         monitors = dict(_monitors(checked.monitors))
         alerts = alert_settings.read(checked.alerts, path.parent)
+        page = _page(checked.page, path)
     except msgspec.ValidationError as error:
         raise BadValue(f"{path}: {_where(str(error))}") from None
     except (TypeError, ValueError, BadValue) as error:
@@ -193,8 +198,14 @@ def read(path: Path) -> Configuration:
         monitors=monitors,
         journal_metrics=checked.metrics.journal,
         alerts=alerts,
+        page=page,
         seal_key=None if checked.seal.key is None else str(path.parent / checked.seal.key),
     )
+
+
+def _page(table: PageTable, file: Path) -> PageSettings:
+    found = page_settings.of_table(table, file.parent)
+    return found if found.writer is None else evolve(found, writer=_journal(found.writer, file))
 
 
 def _monitors(tables: Mapping[str, Any]) -> Iterator[tuple[AccountId, MonitorRules]]:
@@ -245,6 +256,7 @@ def _unknown(raw: Mapping[str, Any]) -> Iterator[tuple[str, str, tuple[str, ...]
         ("marks", raw.get("marks"), _Marks.__struct_fields__),
         ("metrics", raw.get("metrics"), _Metrics.__struct_fields__),
         ("derived", raw.get("derived"), _Derived.__struct_fields__),
+        ("page", raw.get("page"), PageTable.__struct_fields__),
         ("policy", raw.get("policy"), tuple(one.name for one in fields(ReconcilePolicy))),
     ]
     gateways = raw.get("gateways")

@@ -2,7 +2,7 @@
 
     LedgerError                 .retryable = False
         InputError              MalformedExport, UnknownEvent, InexactNumber, BadValue
-        RuleError               DealConflict, OrderConflict, OrdersRefused, AccountUnknown, AccountMismatch
+        RuleError               DealConflict, OrderConflict, OrdersRefused, AccountUnknown, AccountMismatch, NotPermitted
         JournalError            VersionConflict (retryable), VersionGap, CorruptEvent, JournalNewer, JournalMissing,
                                 JournalReplaced, JournalUnsafe, JournalBusy (retryable), JournalUnavailable (retryable)
         GatewayError            GatewayTimeout (retryable), GatewayUnavailable (retryable), GatewayRefused (retryable),
@@ -121,6 +121,10 @@ class AccountUnknown(RuleError):
 
 class AccountMismatch(RuleError):
     """An account is already open with another currency, mode or clock, or a file is of another account."""
+
+
+class NotPermitted(RuleError):
+    """Whoever asked is not somebody who may do this."""
 
 
 class JournalError(LedgerError):

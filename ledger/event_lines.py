@@ -268,6 +268,32 @@ def _store_pinned(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
     return f'{data["store"]}{by}: "{data["reason"]}"', ()
 
 
+def _proposed(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
+    urgent = "urgent " if data.get("urgent") else ""
+    return f"{urgent}{recipe_text(data['correction'])}{_by(data)}", (f", effect {data['effect_digest'][:12]}",)
+
+
+def _decided(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
+    reason = f': "{data["reason"]}"' if "reason" in data else ""
+    changed = ", ".join(data["changed"]) if "changed" in data else ""
+    signed = ", signed" if "signature" in data else ""
+    return f"v{data['caused_by']} {data['outcome']} by {data['operator']}{reason}", (
+        f", changed: {changed}" if changed else "",
+        signed,
+    )
+
+
+def _policy_set(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
+    persons = "1 person corrects" if data["approvals"] == 1 else f"{data['approvals']} persons correct"
+    signed = ", signed" if data.get("signed") else ""
+    return f"{persons}{signed}{_by(data)}", (f", for {', '.join(data['corrections'])}" if data["approvals"] > 1 else "",)
+
+
+def _break_noted(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
+    owner = f", owner {data['owner']}" if "owner" in data else ""
+    return f'v{data["caused_by"]}{owner} by {data["operator"]}: "{data["text"]}"', ()
+
+
 def _plain(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
     """Describe a kind that has no line of its own by its fields."""
     return ", ".join(f"{name} {value}" for name, value in data.items()), ()
@@ -306,6 +332,10 @@ LINES: Final[Mapping[str, _Line]] = {
     "CarrierProven": _carrier_proven,
     "CarrierBroken": _carrier_broken,
     "StorePinned": _store_pinned,
+    "CorrectionProposed": _proposed,
+    "CorrectionDecided": _decided,
+    "PolicySet": _policy_set,
+    "BreakNoted": _break_noted,
 }
 
 
@@ -342,6 +372,17 @@ def _request(data: Mapping[str, Any]) -> str:
 def _of_order(data: Mapping[str, Any]) -> list[str]:
     about = (("position_id", "position"), ("by_position_id", "by"), ("target_order", "order"), ("target_client_id", "order"))
     return [f", {word} {data[name]}" for name, word in (*about, ("sl", "sl"), ("tp", "tp")) if name in data]
+
+
+def recipe_text(recipe: Mapping[str, Any]) -> str:
+    """Return what a correction would do: its name, and its arguments as they were given."""
+    about = recipe.get("position_id") or recipe.get("deal")
+    rest = [f"{name} {_argument(one)}" for name, one in recipe.items() if name not in ("what", "position_id", "deal")]
+    return " ".join(filter(None, (recipe["what"], None if about is None else str(about), ", ".join(rest))))
+
+
+def _argument(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _scope(data: Mapping[str, Any]) -> str:

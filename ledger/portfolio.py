@@ -21,16 +21,19 @@ from ledger.clock import ClockRule
 from ledger.deprecation import Alias
 from ledger.errors import RuleError, VersionGap
 from ledger.events import (
-    ORDER_KINDS,
+    BY_VERSION_KINDS,
     AccountOpened,
     Adjusted,
     BalanceAsserted,
     BreakClosed,
     BreakKind,
+    BreakNoted,
     BreakOpened,
     CarrierBroken,
     CarrierProven,
     CashMoved,
+    CorrectionDecided,
+    CorrectionProposed,
     DealCompleted,
     DealOrder,
     DealRevised,
@@ -47,6 +50,7 @@ from ledger.events import (
     OrderIntended,
     OrderResolved,
     OrderSeen,
+    PolicySet,
     PositionRecovered,
     PositionReticketed,
     StopsSeen,
@@ -242,7 +246,7 @@ class Portfolio:
                 raise RuleError(f"version {version}: {type(event).__name__} changes what was folded before it: replay")
             case AccountOpened():
                 pass  # the portfolio is made with it
-            case _ if type(event).__name__ in ORDER_KINDS:
+            case _ if type(event).__name__ in BY_VERSION_KINDS:
                 pass  # no part of this fold
             case SymbolSpecified():
                 self.terms = self._holdings.terms = terms_after(self.terms, [event]) or self.terms
@@ -319,6 +323,8 @@ class Portfolio:
                 | TradingHalted() | TradingResumed() | CarrierProven() | CarrierBroken() | StorePinned()
             ):  # fmt: skip
                 raise AssertionError(f"orders have a fold of their own, found {type(event).__name__}")
+            case CorrectionProposed() | CorrectionDecided() | PolicySet() | BreakNoted():
+                raise AssertionError(f"approvals have a fold of their own, found {type(event).__name__}")
             case FillRecorded() | CashMoved() | DealCompleted() | DealRevised():
                 raise AssertionError(f"deals come as one posting each, found {type(event).__name__}")
             case _:

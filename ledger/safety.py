@@ -181,8 +181,10 @@ def blocks_trading(one: Break, symbol: str | None, *, balance_halts: bool, withd
     """Return whether an open break makes it unsafe to trade a symbol, or anything without one.
 
     Money that does not add up shows nothing about positions: it blocks trading only where the policy halts at it. So is a cash
-    movement that the broker does not list any more.
+    movement that the broker does not list any more. A correction that nobody confirmed yet was applied, and blocks nothing.
     """
+    if one.kind is BreakKind.APPROVAL:
+        return False
     if one.kind is BreakKind.BALANCE:
         return balance_halts
     if one.kind is BreakKind.WITHDRAWN and one.symbol is None:

@@ -19,6 +19,7 @@ from ledger.codec import Stored, decode_posting, is_for_orders, posting, recorde
 from ledger.deprecation import Alias
 from ledger.errors import AccountUnknown, BadValue, CorruptEvent, DealConflict, JournalError, VersionGap
 from ledger.events import (
+    BY_VERSION_KINDS,
     ORDER_KINDS,
     AccountOpened,
     Adjusted,
@@ -228,6 +229,11 @@ class Ledger:
             name = AccountId.parse(server) if login is None else AccountId(server, login)
         with self._lock:
             return self._accounts.setdefault(name, Account(self, name))
+
+    def forget(self, name: AccountId) -> None:
+        """Let go of what was folded of an account; whoever has it already goes on with it."""
+        with self._lock:
+            self._accounts.pop(name, None)
 
     def accounts(self) -> list[Account]:
         """Return the accounts that have events, ordered by server and login."""
@@ -636,6 +642,31 @@ class Account:
         with self._lock:  # read under the lock, so that no thread takes the portfolio back to an older head
             return self._current_at(self.journal_head)
 
+    @property
+    def folded_version(self) -> int:
+        """The version that the portfolio is folded to in this process, 0 where it is not yet."""
+        known = self._current
+        return known[0] if known is not None else 0
+
+    def warm_up(self, progress: Callable[[int], object] = lambda _: None) -> tuple[int, Portfolio]:
+        """Return what ``current`` does, and fold a history without making others wait for the account meanwhile.
+
+        Args:
+            progress: Called with how many events more are folded.
+        """
+        head = self.journal_head
+        if self.folded_version:
+            return self.current()
+        selection = Selection(version=head.version)
+        portfolio = replayed(
+            self._journal, self.name, selection, self.terms, fold=PORTFOLIO, interval=self.ledger.checkpoint_interval,
+            progress=progress,
+        )[0]  # fmt: skip
+        with self._lock:
+            if self.folded_version < head.version:
+                self._current, self._replayed = (head.version, portfolio), head.version
+        return self.current()
+
     def current_with_orders(self) -> tuple[int, Portfolio, Orders]:
         """Return the account's version, and portfolio and orders at it. See ``current`` and ``current_orders``.
 
@@ -661,7 +692,7 @@ class Account:
         version, folded = self._current or (0, None)
         if folded is not None and head.version > version and not is_due:
             rows = self._journal.rows(self.name, after=version, upto=head.version)
-            new = [row for row in rows if row.kind not in ORDER_KINDS]  # orders change no position and no money
+            new = [row for row in rows if row.kind not in BY_VERSION_KINDS]  # these change no position and no money
             if not new or follows(new, folded):
                 portfolio = folded.copy()
                 portfolio.fold((posting(row) for row in new), decode_posting)
@@ -819,11 +850,21 @@ class Account:
         return self.replayed(selection, terms)[0]
 
     def replayed(
-        self, selection: Selection, terms: AccountTerms | None = None, *, checkpoints: bool = True
+        self,
+        selection: Selection,
+        terms: AccountTerms | None = None,
+        *,
+        checkpoints: bool = True,
+        progress: Callable[[int], object] = lambda _: None,
     ) -> tuple[Portfolio, int]:
-        """Return the portfolio that a selection of events makes, and how many events it holds. Arguments as ``replay``."""
+        """Return the portfolio that a selection of events makes, and how many events it holds. Arguments as ``replay``.
+
+        ``progress`` is called with how many events more are folded.
+        """
         interval = self.ledger.checkpoint_interval if checkpoints else None
-        return replayed(self._journal, self.name, selection, terms or self.terms, fold=PORTFOLIO, interval=interval)
+        return replayed(
+            self._journal, self.name, selection, terms or self.terms, fold=PORTFOLIO, interval=interval, progress=progress
+        )
 
     def orders(
         self, *, until: Moment = None, known_at: Moment = None, version: int | None = None, checkpoints: bool = True

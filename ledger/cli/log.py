@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
-from difflib import get_close_matches
 from typing import Any, Final
 
 import click
-from attrs import frozen
 
 from ledger.cli.csv_output import ACCOUNT, csv_option, print_csv, require_one_format
 from ledger.cli.options import (
@@ -24,25 +22,16 @@ from ledger.cli.options import (
     until_us,
 )
 from ledger.cli.output import print_bytes, print_json_lines, print_lines
-from ledger.codec import KINDS
 from ledger.errors import AccountUnknown, BadValue
-from ledger.event_lines import LATE_MSC, event_line, lag_msc, year
-from ledger.events import DEAL_KINDS, ORDER_KINDS, BreakOpened, Recorded
+from ledger.event_filter import EventFilter, kinds_named
+from ledger.event_lines import event_line, year
+from ledger.events import Recorded
 from ledger.filters import Filter
 from ledger.json_views import Json, log_json
 from ledger.service import Account, Ledger
 from ledger.subjects import Subjects
 from ledger.terms import AccountTerms
 from ledger.values import AccountId
-
-#: Words for several kinds at once.
-GROUPS: Final[dict[str, frozenset[str]]] = {
-    "deals": DEAL_KINDS,
-    "breaks": frozenset(("BreakOpened", "BreakClosed")),
-    "corrections": frozenset(("PositionRecovered", "GhostClosed", "DriftCorrected", "PositionReticketed", "Adjusted")),
-    "orders": ORDER_KINDS,
-    "notable": frozenset(KINDS) - {"AccountOpened", "SymbolSpecified", "FillRecorded", "CashMoved", "DealCompleted"},
-}
 
 
 class _Kind(click.ParamType[frozenset[str]]):
@@ -51,59 +40,10 @@ class _Kind(click.ParamType[frozenset[str]]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> frozenset[str]:
         if isinstance(value, frozenset):
             return value
-        known = {name.lower(): name for name in (*GROUPS, *KINDS)}
-        name = known.get(str(value).lower())
-        if name is not None:
-            return GROUPS.get(name, frozenset((name,)))
-        near = get_close_matches(str(value).lower(), known, 1)
-        meant = f" Did you mean {known[near[0]]}?" if near else ""
-        message = f"there is no kind {value!r}.{meant} Groups: {', '.join(GROUPS)}. Kinds: {', '.join(KINDS)}."
-        return self.fail(message, param, ctx)
-
-
-@frozen(kw_only=True)
-class _Wanted:
-    """Which events are listed. Times are UTC microseconds, the first one inclusive, the last one not."""
-
-    kinds: frozenset[str] | None
-    is_notable: bool
-    named: frozenset[str]  # kinds that are meant without the notable ones
-    position: int | None
-    deal: int | None
-    correlation: str | None
-    shown: Filter
-    by: str
-    is_late: bool
-
-    def __call__(self, recorded: Recorded, terms: AccountTerms, subjects: Subjects) -> bool:
-        event = recorded.event
-        return (
-            (self.kinds is None or recorded.kind in self.kinds or (self.is_notable and _is_late(recorded, terms)))
-            and not (self.is_notable and recorded.kind not in self.named and _is_repeated(recorded, terms))
-            and (self.position is None or _position_of(event) == self.position)
-            and (self.deal is None or getattr(event, "deal", None) == self.deal)
-            and self.correlation in (None, recorded.correlation)
-            and self.shown.is_within(self._time_us(recorded, terms))
-            and (not self.is_late or _is_late(recorded, terms))
-            and (not (self.shown.symbols or self.shown.magics) or self.shown.is_of(*subjects.of(recorded)))
-        )
-
-    def _time_us(self, recorded: Recorded, terms: AccountTerms) -> int:
-        return recorded.recorded_us if self.by == "recorded" else terms.clock.to_utc_msc(recorded.event.time_msc) * 1000
-
-
-def _is_late(recorded: Recorded, terms: AccountTerms) -> bool:
-    return lag_msc(recorded, terms) > LATE_MSC
-
-
-def _is_repeated(recorded: Recorded, terms: AccountTerms) -> bool:
-    """Whether a known break was just seen again, and in time: what is late is notable whatever it is."""
-    return isinstance(recorded.event, BreakOpened) and recorded.event.caused_by is not None and not _is_late(recorded, terms)
-
-
-def _position_of(event: Any) -> int | None:
-    found: int | None = getattr(getattr(event, "now", event), "position_id", None)
-    return found
+        try:
+            return kinds_named(str(value))
+        except BadValue as error:
+            return self.fail(str(error), param, ctx)
 
 
 @click.command("log", short_help="List the events of the journal.")
@@ -202,19 +142,14 @@ def _wanted(
     symbols: tuple[str, ...],
     magics: tuple[int, ...],
     **rest: Any,
-) -> _Wanted:
-    return _Wanted(
-        kinds=frozenset().union(*kinds) if kinds else None,
-        is_notable=GROUPS["notable"] in kinds,
-        named=frozenset().union(*(one for one in kinds if one != GROUPS["notable"])),
-        shown=Filter(
-            symbols=symbols,
-            magics=magics,
-            since_us=None if since is None else since_us(since),
-            until_us=None if until is None else until_us(until),
-        ),
-        **rest,
+) -> EventFilter:
+    shown = Filter(
+        symbols=symbols,
+        magics=magics,
+        since_us=None if since is None else since_us(since),
+        until_us=None if until is None else until_us(until),
     )
+    return EventFilter.of_kinds(kinds, shown=shown, **rest)
 
 
 _Filter = Callable[[Recorded, AccountTerms, Subjects], bool]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import re
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from ledger.cli.chosen import CONFIG_HELP, JOURNAL_HELP, choose, chosen
-from ledger.clock import moment_span_us, utc_text_us
+from ledger.clock import moment_span_us, utc_text_us, written_time
 from ledger.errors import AccountUnknown, BadValue
 from ledger.service import Account, Ledger, utc_now_us
 from ledger.values import INT64_MAX, UINT64_MAX, AccountId
@@ -46,14 +45,10 @@ class _Time(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value)
-        ago, now = _ago_us(text), utc_now_us()
-        if ago is not None and ago <= now:
-            return utc_text_us(now - ago)
         try:
-            moment_span_us(text)
+            return written_time(text, utc_now_us())
         except BadValue as error:
-            self.fail(f"{error}; or so long before now: 24h, 7d", param, ctx)
-        return text
+            return self.fail(str(error), param, ctx)
 
 
 TIME: Final = _Time()
@@ -182,15 +177,6 @@ def just_before(since: str, until: str | None) -> str:
     if until is not None and until_us(until) <= since_us(since):
         raise click.UsageError(f"--since {since} is not before --until {until}")
     return utc_text_us(since_us(since) - 1)
-
-
-def _ago_us(text: str) -> int | None:
-    found = _DURATION.fullmatch(text.strip())
-    return None if found is None else int(found[1]) * _UNITS_SEC[found[2]] * 1_000_000
-
-
-_UNITS_SEC: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_DURATION: Final = re.compile(rf"(\d{{1,6}})({'|'.join(sorted(_UNITS_SEC, key=len, reverse=True))})")
 
 
 def journal_url(given: str | None) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
 import click
-from attrs import frozen
 
+from ledger.account_status import AccountStatus, breaks_of, look, subject_of, unexplained_rows
 from ledger.causes import Cause, Certainty, Finding
 from ledger.cli.csv_output import ACCOUNT, csv_option, print_csv, require_one_format
 from ledger.cli.options import (
@@ -21,20 +21,12 @@ from ledger.cli.options import (
 )
 from ledger.cli.output import print_json, print_line, print_lines, print_table, warn
 from ledger.cli.unread import Unread
-from ledger.clock import utc_text, utc_text_us
-from ledger.errors import LedgerError
 from ledger.filters import Filter
-from ledger.incidents import open_findings, unexplained_findings
-from ledger.journal import Selection
-from ledger.journal.health import SyncHealth
-from ledger.json_views import Json, account_json, halt_json, name_json, open_break_json, unexplained_row_json
-from ledger.order_decisions import Halt, halts
-from ledger.orders.view import Order
+from ledger.json_views import Json, open_break_json
 from ledger.portfolio import Portfolio
-from ledger.safety import Danger, Seen, Verdict, age_text, assess, seen_of
-from ledger.service import Account, utc_now_us
+from ledger.safety import Danger, age_text
+from ledger.service import utc_now_us
 from ledger.values import AccountId
-from ledger.views import Break
 
 _STATUS_COLUMNS: Final = (
     *ACCOUNT, "state", "since", "why", "last_seen", "last_seen_age_sec", "last_verified", "last_good_sync", "age_sec",
@@ -80,7 +72,7 @@ def status(
         raise click.UsageError("--quiet goes with --check")
     require_one_format(as_json=as_json, as_csv=as_csv)
     with open_ledger(journal) as ledger:
-        found = [_looked(one, symbol, utc_now_us()) for one in accounts_of(ledger, accounts)]
+        found = [look(one, utc_now_us(), symbol) for one in accounts_of(ledger, accounts)]
     listed = [one for one in found if not check or not one.verdict.is_safe]
     if as_json and not quiet:
         print_json([one.json_row() for one in listed])
@@ -95,123 +87,7 @@ def status(
     return int(max((one.verdict.danger for one in found), default=Danger.STALE))
 
 
-@frozen(kw_only=True)
-class _Looked:
-    """What is known of an account at one moment (UTC, microseconds)."""
-
-    account: Account
-    portfolio: Portfolio | None
-    health: SyncHealth | None
-    seen: Seen | None
-    verdict: Verdict
-    now_us: int
-    orders: tuple[Order, ...] | None = None
-    halts: tuple[Halt, ...] = ()
-
-    @property
-    def unknown(self) -> list[str]:
-        """The client ids of the orders of which nobody knows whether they were executed."""
-        return [str(one.client_id) for one in self.orders or () if one.is_unknown]
-
-    @property
-    def name(self) -> AccountId:
-        return self.account.name
-
-    @property
-    def degraded(self) -> Any:
-        return None if self.portfolio is None else self.portfolio.degraded
-
-    @property
-    def is_degraded_by_journal(self) -> bool:
-        """Whether only the journal has it as degraded: the last attempt of whoever wrote the health ended otherwise."""
-        return self.degraded is not None and (self.health is None or self.health.status not in ("DEGRADED", "FAILED"))
-
-    @property
-    def state(self) -> str | None:
-        """How the last sync ended, if that still means something; None where there was none."""
-        if self.is_degraded_by_journal:
-            return "DEGRADED"
-        if self.health is None:
-            return None
-        return "STALE" if self.verdict.danger is Danger.STALE else self.health.status
-
-    @property
-    def why(self) -> str | None:
-        """Why it is not SUCCESS, now."""
-        if self.is_degraded_by_journal:
-            return str(self.degraded.reason)
-        if self.state == "STALE":
-            return self.verdict.why
-        return None if self.health is None else self.health.reason
-
-    @property
-    def since(self) -> str | None:
-        if self.is_degraded_by_journal and self.portfolio is not None:
-            return utc_text(self.portfolio.terms.clock.to_utc_msc(self.degraded.time_msc))
-        return None if self.health is None else utc_text_us(self.health.since_us)
-
-    def json_row(self) -> Json:
-        health = self.health
-        success_us = None if health is None else health.success_us
-        return {
-            "account": name_json(self.name) if self.portfolio is None else account_json(self.portfolio.terms),
-            "state": self.state,
-            "since": self.since,
-            "why": self.why,
-            "last_sync": _time(None if health is None else health.seen_us),
-            "last_seen": _time(None if health is None else health.seen_us),
-            "last_seen_age_sec": None if self.seen is None else self.seen.seen_sec,
-            "last_verified": _time(None if health is None else health.verified_us),
-            "last_good_sync": _time(success_us),
-            "age_sec": None if success_us is None else (self.now_us - success_us) / 1_000_000,
-            "by": health and {
-                "host": health.host, "pid": health.pid, "started": utc_text_us(health.started_us), "program": health.program,
-                "gateway": health.gateway, "interval_sec": health.interval_us / 1_000_000,
-            },
-            "open_breaks": None if self.portfolio is None else len(self.portfolio.breaks),
-            "open_orders": None if self.orders is None else len(self.orders),
-            "unknown_orders": None if self.orders is None else self.unknown,
-            "halts": None if self.portfolio is None else [halt_json(one, self.portfolio.terms.clock) for one in self.halts],
-            "safe_to_trade": self.verdict.is_safe,
-            "danger": self.verdict.danger.name.lower(),
-            "why_not_safe": self.verdict.why,
-        }  # fmt: skip
-
-
-def _looked(account: Account, symbol: str | None, now_us: int) -> _Looked:
-    """Look at an account. One that cannot be read is not safe, and does not hide the others.
-
-    Raises:
-        JournalError: The journal does not answer: try again.
-    """
-    health: SyncHealth | None = None
-    seen: Seen | None = None
-    try:
-        health = account.ledger.journal.sync_health(account.name)
-        seen = None if health is None else seen_of(health, now_us)
-        version, portfolio = account.current()
-        folded = account.replayed_orders(Selection(version=version))
-        in_force = halts(account, folded)
-    except Exception as error:  # whatever it is, it is one account's
-        if isinstance(error, LedgerError) and error.retryable:
-            raise
-        why = f"the account cannot be read: {str(error) or type(error).__name__}"
-        verdict = Verdict(danger=Danger.BREAK, why=why)
-        return _Looked(account=account, portfolio=None, health=health, seen=seen, verdict=verdict, now_us=now_us)
-    degraded = None if portfolio.degraded is None else portfolio.degraded.reason
-    orders = folded.open_orders(at_utc_msc=now_us // 1000)
-    verdict = assess(health, now_us, breaks=portfolio.breaks, degraded=degraded, orders=folded, symbol=symbol)
-    return _Looked(
-        account=account, portfolio=portfolio, health=health, seen=seen, verdict=verdict, now_us=now_us, orders=orders,
-        halts=in_force,
-    )  # fmt: skip
-
-
-def _time(time_us: int | None) -> str | None:
-    return None if time_us is None else utc_text_us(time_us)
-
-
-def _print(found: list[_Looked]) -> None:
+def _print(found: list[AccountStatus]) -> None:
     print_table(
         "status",
         ["account", "state", "last good sync", ">last seen", ">breaks", ">orders", "safe"],
@@ -220,8 +96,8 @@ def _print(found: list[_Looked]) -> None:
                 str(one.name), one.state or "never",
                 (one.json_row()["last_good_sync"] or "never")[:19].replace("T", " "),
                 "never" if one.seen is None else age_text(one.seen.seen_sec),
-                "?" if one.portfolio is None else str(len(one.portfolio.breaks)),
-                "?" if one.orders is None else str(len(one.orders)), "yes" if one.verdict.is_safe else "no",
+                "?" if one.open_breaks is None else str(one.open_breaks),
+                "?" if one.open_orders is None else str(one.open_orders), "yes" if one.verdict.is_safe else "no",
             ]
             for one in found
         ],
@@ -234,9 +110,9 @@ def _print(found: list[_Looked]) -> None:
             print_line(f"{one.name}: {one.state}: {one.why}")
         if one.seen is not None:
             print_line(f"{one.name}: last seen by {one.seen.by}")
-        for client_id in one.unknown:
+        for client_id in one.unknown or ():
             print_line(f"{one.name}: order {client_id} is UNKNOWN: ledger order show {client_id}", "red")
-        for item in one.json_row()["halts"] or ():
+        for item in one.halts or ():
             print_line(f"{one.name}: {_halted(item)}", "red")
 
 
@@ -311,14 +187,14 @@ def breaks(
         for found in accounts_of(ledger, accounts):
             with unread.skipped(found.name):
                 if is_unexplained:
-                    rows += _unexplained(found, wanted)
+                    rows += unexplained_rows(found, wanted)
                 else:
-                    every.append(_breaks_of(found))
+                    every.append(breaks_of(found))
     if is_unexplained:
         _print_unexplained(rows, as_json=as_json, as_csv=as_csv)
         return unread.code
     about = [
-        (portfolio.terms, one, _subject(one, portfolio), causes) for portfolio, causes in every for one in portfolio.breaks
+        (portfolio.terms, one, subject_of(one, portfolio), causes) for portfolio, causes in every for one in portfolio.breaks
     ]
     items = [
         open_break_json(one, terms, now_us, causes.get(one.version))
@@ -335,21 +211,6 @@ def breaks(
     if unclear:
         warn(f"{unclear} more open breaks are of no symbol, or their magic number is not known: ledger breaks lists them")
     return unread.code
-
-
-def _breaks_of(account: Account) -> tuple[Portfolio, Mapping[int | None, Finding]]:
-    """Return a portfolio, and the likely cause of its open breaks by the version that opened them."""
-    version, portfolio = account.current()
-    if not any(one.version for one in portfolio.breaks):
-        return portfolio, {}
-    return portfolio, dict(open_findings(account.ledger.journal, account.name, portfolio.terms, version).items())
-
-
-def _unexplained(account: Account, wanted: Filter) -> Iterator[Json]:
-    version, portfolio = account.current()
-    found = [one for one in portfolio.unexplained if wanted.is_of(one.symbol, None)]
-    causes = unexplained_findings(account.ledger.journal, account.name, portfolio.terms, found, version)
-    return (unexplained_row_json(one, portfolio.terms, cause) for one, cause in zip(found, causes, strict=True))
 
 
 def _print_unexplained(items: list[Json], *, as_json: bool, as_csv: bool) -> None:
@@ -372,13 +233,6 @@ def _print_unexplained(items: list[Json], *, as_json: bool, as_csv: bool) -> Non
 
 def _cause_words(item: Json) -> str:
     return Finding(cause=Cause(item["cause"]), certainty=Certainty(item["certainty"])).words
-
-
-def _subject(one: Break, portfolio: Portfolio) -> tuple[str | None, int | None]:
-    """Return the symbol and the magic number that a break is about, each None where it is not known."""
-    position = None if one.position_id is None else portfolio.position(one.position_id)
-    symbol = one.symbol if one.symbol is not None or position is None else position.symbol
-    return symbol, None if position is None else position.magic
 
 
 def _print_breaks(items: list[Json], words: str) -> None:

@@ -20,7 +20,7 @@ from ledger.codec import decode_posting, posting
 from ledger.derived.fold import DerivedFold, Output
 from ledger.derived.rows import OrdersShown, position_rows, show_orders, summary_row
 from ledger.errors import JournalBusy
-from ledger.events import ORDER_KINDS
+from ledger.events import BY_VERSION_KINDS
 from ledger.folds import Fold
 from ledger.journal import Journal, Selection
 from ledger.journal.checkpoints import HELD_PER_INTERVAL, Keeper, load
@@ -136,7 +136,7 @@ class AccountFollower:
         if folded is None or self._is_due(folded):
             return None
         rows = self._journal.rows(self._account.name, after=stored.version, upto=target.version)
-        new = [row for row in rows if row.kind not in ORDER_KINDS]
+        new = [row for row in rows if row.kind not in BY_VERSION_KINDS]
         if new and not follows(new, folded.portfolio):
             return None
         kept = _kept(folded)

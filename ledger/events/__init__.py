@@ -15,6 +15,7 @@ import attrs
 from ledger.clock import MICROSECOND, UTC_EPOCH
 from ledger.events.account import AccountOpened, DealOrder, SymbolSpecified
 from ledger.events.adjustments import AcceptedResult, Adjusted, IdentityRelaxed, IdentityRequired
+from ledger.events.approvals import ApprovalEvent, BreakNoted, CorrectionDecided, CorrectionProposed, DecisionOutcome, PolicySet
 from ledger.events.breaks import BreakClosed, BreakEnd, BreakKind, BreakOpened
 from ledger.events.corrections import (
     BalanceAsserted,
@@ -45,24 +46,31 @@ from ledger.events.orders import (
 from ledger.values import AccountId
 
 __all__ = [
+    "APPROVAL_KINDS",
+    "BY_VERSION_KINDS",
     "DEAL_KINDS",
     "ORDER_KINDS",
     "AcceptedResult",
     "AccountOpened",
     "AccountTerms",
     "Adjusted",
+    "ApprovalEvent",
     "BalanceAsserted",
     "BreakClosed",
     "BreakEnd",
     "BreakKind",
+    "BreakNoted",
     "BreakOpened",
     "CarrierBroken",
     "CarrierProven",
     "CashMoved",
+    "CorrectionDecided",
+    "CorrectionProposed",
     "Deal",
     "DealCompleted",
     "DealOrder",
     "DealRevised",
+    "DecisionOutcome",
     "DriftCorrected",
     "Event",
     "FillRecorded",
@@ -78,6 +86,7 @@ __all__ = [
     "OrderResolved",
     "OrderSeen",
     "Origin",
+    "PolicySet",
     "PositionRecovered",
     "PositionReticketed",
     "PositionState",
@@ -126,6 +135,10 @@ Event = (
     | CarrierProven
     | CarrierBroken
     | StorePinned
+    | CorrectionProposed
+    | CorrectionDecided
+    | PolicySet
+    | BreakNoted
 )
 
 #: Facts about deals come before what was concluded from a snapshot of the same millisecond.
@@ -133,6 +146,12 @@ DEAL_KINDS: Final = frozenset({"FillRecorded", "CashMoved", "DealCompleted", "De
 
 #: Facts about orders. They are folded by version into orders, and are no part of the fold of positions and money.
 ORDER_KINDS: Final = frozenset(kind.__name__ for kind in get_args(OrderEvent))
+
+#: What people proposed, decided and noted. They are folded by version as well, into approvals.
+APPROVAL_KINDS: Final = frozenset(kind.__name__ for kind in get_args(ApprovalEvent))
+
+#: All that is folded by version and changes no position and no money.
+BY_VERSION_KINDS: Final = ORDER_KINDS | APPROVAL_KINDS
 
 
 @attrs.frozen(kw_only=True)

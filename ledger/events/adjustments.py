@@ -58,6 +58,7 @@ class Adjusted:
     ``before`` and ``after`` are a position (None: there is none). Money moves by the difference of its two figures.
     ``deal`` is the ticket of a deal whose withdrawal the person recorded; the DealRevised with version ``caused_by`` states as
     what it counts now. ``accepted`` is what the person does not expect to be explained any more.
+    ``decision`` is the version of the CorrectionDecided that allowed it, where the policy asks for a second person.
     """
 
     operator: str = attrs.field(converter=to_operator)
@@ -76,6 +77,7 @@ class Adjusted:
     deal: int | None = attrs.field(converter=to_ticket_or_none, default=None)
     accepted: AcceptedResult | None = attrs.field(converter=optional(_accepted), default=None)
     caused_by: int | None = attrs.field(converter=optional(to_version), default=None)
+    decision: int | None = attrs.field(converter=optional(to_version), default=None)
 
     def __attrs_post_init__(self) -> None:
         for name in ("balance", "credit", "clock", "order"):

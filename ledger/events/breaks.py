@@ -26,6 +26,8 @@ class BreakKind(Enum):
     ORDER = "order"
     #: A position does not have the stops that were asked for.
     STOPS = "stops"
+    #: A correction was applied at once, and no second person has confirmed it yet. It is not in the way of trading.
+    APPROVAL = "approval"
 
 
 class BreakEnd(Enum):

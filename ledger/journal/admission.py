@@ -41,8 +41,11 @@ from ledger.events import (
     AccountOpened,
     Adjusted,
     BreakKind,
+    BreakNoted,
     BreakOpened,
     CashMoved,
+    CorrectionDecided,
+    CorrectionProposed,
     DealCompleted,
     DealRevised,
     DriftCorrected,
@@ -56,6 +59,7 @@ from ledger.events import (
     OrderResolved,
     OrderSeen,
     Origin,
+    PolicySet,
     PositionRecovered,
     PositionReticketed,
     StopsSeen,
@@ -72,10 +76,11 @@ from ledger.postings import ASSERTED, COMPLETABLE, IN_ORDER, MONEY, NO_DEAL, OUT
 from ledger.terms import AccountTerms, terms_after
 from ledger.values import TRADES, AccountId, entry_word, plain, unscaled
 
-#: What was seen in a snapshot. Where a clock does not move, two equal answers make equal events: one that was decided with an
-#: expected version is recorded as another sight, not taken for a duplicate.
+#: What was seen in a snapshot, and what people decide. Where a clock does not move, two equal answers make equal events: one
+#: that was decided with an expected version is recorded as another sight, not taken for a duplicate.
 _SIGHTS: Final = (
     BreakOpened, PositionRecovered, GhostClosed, DriftCorrected, PositionReticketed,
+    CorrectionProposed, CorrectionDecided, PolicySet, BreakNoted,
 )  # fmt: skip
 #: What is so until it is recorded otherwise. Recorded again it is compared with the newest of the same: it may change back.
 _LASTING: Final = (OrderSeen, StopsSeen, LimitsSet)

@@ -24,7 +24,7 @@ not hold).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple
 
@@ -188,6 +188,7 @@ def replayed(
     *,
     fold: Fold[T],
     interval: int | None = INTERVAL,
+    progress: Callable[[int], object] = lambda _: None,
 ) -> tuple[T, int]:
     """Fold a selection of events, from the latest checkpoint that is the same as a replay from the start.
 
@@ -198,6 +199,7 @@ def replayed(
         terms: The account terms of the moment that is asked about.
         fold: Into what.
         interval: Postings between two checkpoints, at least. None folds from the start and leaves none.
+        progress: Called with how many postings more are folded.
 
     Returns:
         What they come to, and how many events were selected.
@@ -206,6 +208,7 @@ def replayed(
         folded, postings = fold.begin(terms), postings_of(fold, journal, account, selection, terms)
         while rows := postings.take(_CHUNK):
             folded.fold(rows, decode_posting)
+            progress(len(rows))
         return _finished(folded, selection), _selected(journal, account, selection, postings)
     found = journal.checkpoint(account, selection, fold.code(terms))
     begun = load(found, fold, terms) if found else None
@@ -221,12 +224,19 @@ def replayed(
         if not due:
             due = interval * (1 + folded.held // HELD_PER_INTERVAL)
         folded.fold(rows, decode_posting)
+        progress(len(rows))
         due = max(0, due - len(rows))
         for rest in () if due else postings.take_second():
             folded.fold(rest, decode_posting)
         place, reading = postings.place, postings.reading
     keeper.finish()
     return _finished(folded, selection), _selected(journal, account, selection, postings)
+
+
+def behind_checkpoint(journal: Journal, account: AccountId, selection: Selection, terms: AccountTerms, fold: Fold[T]) -> int:
+    """Return how many events of a selection a replay folds, at most: those behind the checkpoint that it begins at."""
+    found = journal.checkpoint(account, selection, fold.code(terms))
+    return max(0, selection.version - (found.mark.reading.events if found is not None else 0))
 
 
 def _finished(folded: T, selection: Selection) -> T:

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from ledger.bookings import FLOWS
 from ledger.clock import DAY_MSC
 from ledger.codec import decode_posting, posting
-from ledger.events import ORDER_KINDS, CashMoved, FillRecorded
+from ledger.events import BY_VERSION_KINDS, CashMoved, FillRecorded
 from ledger.journal import Selection
 from ledger.portfolio import Portfolio, posted_cash_kind
 from ledger.postings import Posting, Row
@@ -103,7 +103,7 @@ class BalancePath:
         if self._portfolio is None or version < self._version:
             return False
         rows = self._account.ledger.journal.rows(self._account.name, after=self._version, upto=version)
-        new = [row for row in rows if row.kind not in ORDER_KINDS]
+        new = [row for row in rows if row.kind not in BY_VERSION_KINDS]
         if new and not follows(new, self._portfolio):
             return False
         self._fold(posting(row) for row in new)

@@ -122,6 +122,7 @@ class ReconcilePolicy:
             BreakKind.CLOCK: Action.HALT,
             BreakKind.ORDER: Action.REPORT,
             BreakKind.STOPS: Action.REPORT,
+            BreakKind.APPROVAL: Action.REPORT,
         }[kind]
 
     def is_ours(self, magic: int | None) -> bool:

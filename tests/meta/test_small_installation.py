@@ -34,7 +34,9 @@ def modules() -> list[str]:
 
 
 def test_all_can_be_imported_but_what_is_loaded_when_a_journal_in_a_database_is_opened(python):
-    wanted = [name for name in modules() if not name.startswith(("ledger.journal.", "ledger.metrics.", "ledger.page."))]  # the last two: extras
+    wanted = [
+        name for name in modules() if not name.startswith(("ledger.journal.", "ledger.metrics.", "ledger.page."))
+    ]  # the last two: extras
     assert {
         "ledger.codec",
         "ledger.gateway.client",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ledger import LedgerError, PositionState
 from ledger.codec import KINDS, decode, encode, natural_key
-from ledger.events import ORDER_KINDS
+from ledger.events import BY_VERSION_KINDS
 from ledger.terms import AccountTerms
 from tools.testkit.every_event import EVENTS
 from tools.testkit.stories import at, fill, opened, state
@@ -28,8 +28,8 @@ VALID: dict[str, Any] = {
     "reason": "r", "operator": "o", "kind": "ghost", "price_open": 10, "form": "extended",
 }  # fmt: skip
 
-#: Events about orders -> an example of each.
-OF_ORDERS: dict[type, Any] = {type(one): one for one in EVENTS if type(one).__name__ in ORDER_KINDS}
+#: Events that are folded by version -> an example of each.
+BY_VERSION: dict[type, Any] = {type(one): one for one in EVENTS if type(one).__name__ in BY_VERSION_KINDS}
 
 scalars: st.SearchStrategy[Any] = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.decimals() | st.text(max_size=8) | st.binary(max_size=4)
@@ -44,8 +44,8 @@ classes = st.sampled_from([cls for cls, _ in KINDS.values()] + [PositionState])
 
 def fields_of(cls: type) -> dict[str, Any]:
     needed = [one.name for one in attrs.fields(cls) if one.default is attrs.NOTHING]
-    if cls in OF_ORDERS:
-        return {name: getattr(OF_ORDERS[cls], name) for name in needed}
+    if cls in BY_VERSION:
+        return {name: getattr(BY_VERSION[cls], name) for name in needed}
     return {name: 0 if cls.__name__ == "FillRecorded" and name == "reason" else VALID[name] for name in needed}
 
 

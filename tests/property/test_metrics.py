@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger import AccountId, BreakClosed, BreakOpened, Ledger, SyncDegraded, SyncRestored, TradingHalted
-from ledger.cli.status import _looked
+from ledger.account_status import look
 from ledger.journal.health import HeldBack, SyncHealth
 from ledger.metrics.of_journal import JournalMetrics
 from tools.testkit.facts import START_MSC, START_US, fill, opened
@@ -99,7 +99,7 @@ def test_metrics_are_what_status_shows_and_scraping_in_between_changes_nothing(d
     assert found == figures(JournalMetrics(desk.ledger))
     unsafe = dict.fromkeys((one.server for one in desk.ledger.journal.accounts()), 0)
     for account in desk.ledger.accounts():
-        shown = _looked(account, None, desk.now_us)
+        shown = look(account, desk.now_us)
         row, labels = shown.json_row(), (("login", str(account.name.login)), ("server", account.name.server))
         assert found["ledger_safe_to_trade", *labels] == row["safe_to_trade"]
         assert found["ledger_account_version", *labels] == account.version

@@ -18,9 +18,12 @@ from ledger import (
     Adjusted,
     BalanceAsserted,
     BreakClosed,
+    BreakNoted,
     BreakOpened,
     CarrierBroken,
     CashMoved,
+    CorrectionDecided,
+    CorrectionProposed,
     DriftCorrected,
     Event,
     FillRecorded,
@@ -32,6 +35,7 @@ from ledger import (
     OrderIntended,
     OrderResolved,
     OrderSeen,
+    PolicySet,
     PositionRecovered,
     PositionReticketed,
     PositionState,
@@ -131,6 +135,7 @@ def every_kind(bad: str) -> Iterator[Event]:
     yield Adjusted(operator=f"O{bad}", reason=f"R{bad}", time_msc=time + 25, balance_before=1, balance_after=2)
     yield SyncDegraded(reason=f"r{bad}", time_msc=time + 26)
     yield from orders_of_every_kind(bad, symbol, time + 27)
+    yield from approvals_of_every_kind(bad, symbol, time + 28)
 
 
 def orders_of_every_kind(bad: str, symbol: str, time: int) -> Iterator[Event]:
@@ -158,6 +163,21 @@ def orders_of_every_kind(bad: str, symbol: str, time: int) -> Iterator[Event]:
             scope=scope, name=name, number=1, mode="all", operator=f"O{bad}", reason=f"R{bad}", time_msc=time
         )  # fmt: skip
     yield CarrierBroken(kind="comment", ticket=90, found=f"f{bad}", time_msc=time)
+
+
+def approvals_of_every_kind(bad: str, symbol: str, time: int) -> Iterator[Event]:
+    """Yield everything that people propose, decide and note, with text from outside wherever there may be some."""
+    who: dict[str, Any] = {"operator": f"O{bad}", "time_msc": time}
+    yield CorrectionProposed(
+        reason=f"R{bad}", correction={"what": "add", f"a{bad}": f"b{bad}"}, effect={f"e{bad}": f"f{bad}"}, rests_on=1,
+        effect_digest="ab" * 32, lapses_utc_msc=time, symbol=symbol, **who,
+    )  # fmt: skip
+    yield CorrectionDecided(
+        outcome="lapsed", reason=f"R{bad}", effect_digest="ab" * 32, caused_by=2, changed={f"c{bad}": [f"d{bad}", None]},
+        signature=f"s{bad}", key=f"k{bad}", rests_on=1, **who,
+    )  # fmt: skip
+    yield PolicySet(approvals=2, reason=f"R{bad}", **who)
+    yield BreakNoted(text=f"T{bad}", owner=f"W{bad}", caused_by=2, **who)
 
 
 def lines_of(command: str, folder: Path, account: str, bad: str, gateway: str) -> list[list[str]]:

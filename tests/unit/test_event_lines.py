@@ -10,9 +10,12 @@ from ledger import (
     Adjusted,
     BalanceAsserted,
     BreakClosed,
+    BreakNoted,
     BreakOpened,
     CarrierBroken,
     CarrierProven,
+    CorrectionDecided,
+    CorrectionProposed,
     DealRevised,
     DriftCorrected,
     GatewayIdentified,
@@ -26,6 +29,7 @@ from ledger import (
     OrderIntended,
     OrderResolved,
     OrderSeen,
+    PolicySet,
     PositionRecovered,
     PositionReticketed,
     PositionState,
@@ -222,6 +226,37 @@ STORIES = [
         StorePinned(store="77aa", number=2, operator="ann", reason="new disk", time_msc=START_MSC),
         '77aa by ann: "new disk"',
     ),
+    (
+        CorrectionProposed(
+            operator="ann", reason="gone", correction={"what": "close", "position_id": 7}, effect={"positions": {}}, rests_on=3,
+            effect_digest="ab" * 32, lapses_utc_msc=START_MSC, time_msc=START_MSC,
+        ),
+        'close 7 by ann: "gone"',
+    ),
+    (
+        CorrectionProposed(
+            operator="ann", reason="fee", correction={"what": "balance", "balance": "9.50"}, effect={"money": {}}, rests_on=3,
+            effect_digest="ab" * 32, lapses_utc_msc=START_MSC, time_msc=START_MSC, urgent=True,
+        ),
+        'urgent balance balance 9.50 by ann: "fee"',
+    ),
+    (
+        CorrectionDecided(outcome="approved", operator="bob", effect_digest="ab" * 32, caused_by=5, time_msc=START_MSC),
+        "v5 approved by bob",
+    ),
+    (
+        CorrectionDecided(
+            outcome="lapsed", operator="bob", reason="changed", effect_digest="ab" * 32, caused_by=5, time_msc=START_MSC,
+            changed={"positions.7": ["1", "2"]},
+        ),
+        'v5 lapsed by bob: "changed"',
+    ),
+    (PolicySet(approvals=1, operator="ann", reason="alone", time_msc=START_MSC), '1 person corrects by ann: "alone"'),
+    (
+        PolicySet(approvals=2, corrections=("balance",), signed=True, operator="ann", reason="desk", time_msc=START_MSC),
+        '2 persons correct, signed by ann: "desk"',
+    ),
+    (BreakNoted(operator="ann", text="phoned", owner="bob", caused_by=5, time_msc=START_MSC), 'v5, owner bob by ann: "phoned"'),
 ]  # fmt: skip
 
 

@@ -28,8 +28,8 @@ from ledger import (
     SyncDegraded,
     VersionConflict,
 )
-from ledger.cli.log import GROUPS
 from ledger.cli.metrics import _lags
+from ledger.event_filter import GROUPS
 from ledger.journal.health import SyncHealth
 from ledger.metrics import families, of_journal
 from ledger.metrics.of_alerts import AlertMetrics

@@ -33,6 +33,23 @@ _SETTINGS: Final = {
     "derived.follow": "whether the daemon brings the [derived tables](../explanation/derived-tables.md) up to date",
     "marks.keep_days": "days for which it is known what each account was worth, sync by sync",
     "metrics.journal": "whether a daemon serves the journal's metrics beside its own; false where `ledger metrics` does",
+    "page.port": "port on which it listens; 0 for a free one",
+    "page.hosts": "list of names that a browser calls it by; the first is in links, `desk.localhost` without any",
+    "page.listen": "address to listen on instead of this machine's own; needs TLS or a trusted proxy",
+    "page.socket": "Unix socket to listen on instead of a port, for a proxy that signs people in",
+    "page.socket_group": "group that may connect to the socket, as that of the proxy; without it only who runs the page",
+    "page.cert": "file of certificates for TLS, in PEM",
+    "page.key": "file with their secret key",
+    "page.proxy_secret_file": "file with what a trusted proxy sends as `X-Ledger-Proxy-Secret`",
+    "page.allow_writes": "whether anything but reading is possible",
+    "page.writer": "URL of the journal with the role that may append, where `journal` has the one that reads",
+    "page.operators": 'table of persons and their roles: `ann = "approver"`. Where there are any, nobody else gets a link',
+    "page.groups": "table of the groups of the single sign-on and their roles",
+    "page.access_log": "file for sign-ins and reads; standard error without it",
+    "page.folder": "folder where links wait until they are used; only its owner may read it",
+    "page.link_min": "minutes that a link can be used",
+    "page.session_hours": "hours that somebody is signed in at most",
+    "page.idle_min": "minutes without a request that end a sign-in",
     "seal.key": "file with the secret key to seal with",
     "alerts.grace_sec": "what is over within so many seconds is not reported",
     "alerts.escalate_min": "list of ages in minutes at which a notice goes on to the next stage",
@@ -89,6 +106,11 @@ _NATURAL_KEYS: Final = (
     ("`stops:POSITION`", "`StopsSeen`", "the broker shows other stops than before"),
     ("`limits`", "`LimitsSet`", "other limits than before"),
     ("`halt:SCOPE:N`", "`TradingHalted`, `TradingResumed`", "refused: N counts both together"),
+    (
+        "`approval:...`",
+        "`CorrectionProposed`, `CorrectionDecided`, `PolicySet`, `BreakNoted`",
+        "recorded already: a digest of all of it",
+    ),
     ("`pin:N`", "`StorePinned`", "refused: N counts them"),
 )
 _LINE: Final = 100
@@ -301,7 +323,7 @@ def _documented(described: Any, values: Mapping[str, str]) -> Iterator[str]:
 
 
 def _is_table(annotation: Any) -> bool:
-    return isinstance(annotation, type) and annotation.__module__ == "ledger.config"
+    return isinstance(annotation, type) and annotation.__module__ in ("ledger.config", "ledger.page_settings")
 
 
 def _values(field: Any, values: Mapping[str, str]) -> str:

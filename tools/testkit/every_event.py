@@ -7,9 +7,12 @@ from ledger import (
     Adjusted,
     BalanceAsserted,
     BreakClosed,
+    BreakNoted,
     BreakOpened,
     CarrierBroken,
     CarrierProven,
+    CorrectionDecided,
+    CorrectionProposed,
     DealCompleted,
     DealRevised,
     DriftCorrected,
@@ -24,6 +27,7 @@ from ledger import (
     OrderIntended,
     OrderResolved,
     OrderSeen,
+    PolicySet,
     PositionRecovered,
     PositionReticketed,
     StopsSeen,
@@ -70,7 +74,7 @@ EVENTS: list[Event] = [
     IdentityRequired(operator="mk", reason="the new bridge", time_msc=at(9)),
     Adjusted(
         operator="mk", reason="why", time_msc=at(9), before=SEEN, after=SEEN, balance_before=1, balance_after=2,
-        credit_before=3, credit_after=4, clock_before="UTC", clock_after="+3", caused_by=1,
+        credit_before=3, credit_after=4, clock_before="UTC", clock_after="+3", caused_by=1, decision=2,
     ),
     OrderIntended(
         client_id="a.B_c-1", token="L" + "A2" * 9 + "7", kind="pending", type="stop_limit", symbol="EURUSD", side="buy",
@@ -115,4 +119,18 @@ EVENTS: list[Event] = [
     CarrierBroken(kind="magic", ticket=5, found="0", time_msc=at(19)),
     StorePinned(store="9b1c", number=1, reason="the first there is", time_msc=at(9)),
     StorePinned(store="77aa", number=2, operator="mk", reason="a new disk", time_msc=at(20)),
+    CorrectionProposed(
+        operator="mk", reason="gone ✓", correction={"what": "close", "position_id": 7}, effect={"positions": {"7": [{}, None]}},
+        effect_digest="ab" * 32, rests_on=3, lapses_utc_msc=at(99), urgent=True, break_version=2, position_id=7,
+        symbol="EURUSD", time_msc=at(20),
+    ),
+    CorrectionDecided(
+        outcome="lapsed", operator="ann", reason="too late", effect_digest="cd" * 32, caused_by=5, time_msc=at(21),
+        changed={"positions.7.volume": ["1", "2"]}, signature="c2ln", key="ann", rests_on=4,
+    ),
+    PolicySet(
+        approvals=2, corrections=("position", "clock"), signed=True, operator="mk", reason="the desk's rule", decision=6,
+        time_msc=at(22),
+    ),
+    BreakNoted(operator="ann", text="phoned ✓\nthem", owner="mk", caused_by=2, time_msc=at(23)),
 ]  # fmt: skip

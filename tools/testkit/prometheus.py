@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
+
+from tools.testkit import debian
 
 BINARIES_VARIABLE: Final = "LEDGER_TEST_PROMETHEUS"
 UNPACKED: Final = Path(__file__).resolve().parents[2] / ".tools" / "prometheus"
@@ -34,7 +35,6 @@ _PACKAGES: Final[dict[Name, str]] = {
     "alertmanager": "prometheus-alertmanager",
 }
 _TEMPLATES: Final = (b"/usr/share/prometheus/alertmanager", b"usr//share/prometheus/alertmanager")
-_APT: Final = ("apt-get", "dpkg-deb")
 
 
 class PrometheusMissingError(Exception):
@@ -52,13 +52,12 @@ def binary(name: Name) -> Path:
         return found
     if os.environ.get(BINARIES_VARIABLE):
         raise PrometheusMissingError(_missing(name, f"{BINARIES_VARIABLE} names a folder without it"))
-    if not all(map(shutil.which, _APT)):
+    if not debian.has_apt():
         raise PrometheusMissingError(_missing(name, "apt is not on this system"))
     try:
         _fetch(_PACKAGES[name])
     except (OSError, subprocess.CalledProcessError) as error:
-        output = getattr(error, "stderr", None) or str(error)
-        raise PrometheusMissingError(_missing(name, f"apt could not fetch it: {output.strip()}")) from error
+        raise PrometheusMissingError(_missing(name, debian.cannot(error))) from error
     found = _found(name)
     if found is None:
         raise PrometheusMissingError(_missing(name, f"the package {_PACKAGES[name]} has none"))
@@ -121,30 +120,4 @@ def _bin() -> str:
 
 
 def _fetch(package: str) -> None:
-    """Unpack a package of the system's distribution. Two that do it at once do the same."""
-    UNPACKED.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="fetch-", dir=UNPACKED.parent) as name:
-        folder = Path(name)
-        try:
-            _apt(["download", package], folder)
-        except subprocess.CalledProcessError:  # the system's lists are old, or there are none: with lists of our own
-            own = ["-o", f"Dir::State::lists={folder / 'lists'}", "-o", f"Dir::Cache={folder / 'cache'}"]
-            for each in ("lists/partial", "cache/archives/partial"):
-                (folder / each).mkdir(parents=True)
-            _apt([*own, "update"], folder)
-            _apt([*own, "download", package], folder)
-        (archive,) = folder.glob("*.deb")
-        _call(["dpkg-deb", "-x", str(archive), "unpacked"], folder)
-        begin = folder / "unpacked"
-        for file in (*(begin / "usr" / "share" / "prometheus").rglob("*.tmpl"), *(begin / "usr" / "bin").iterdir()):
-            target = UNPACKED / file.relative_to(begin)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(target)
-
-
-def _apt(words: Sequence[str], folder: Path) -> None:
-    _call(["apt-get", "-o", "APT::Sandbox::User=", *words], folder)
-
-
-def _call(command: Sequence[str], folder: Path) -> None:
-    subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL)
+    debian.unpack([package], UNPACKED, ("usr/share/prometheus/**/*.tmpl", "usr/bin/*"))

@@ -21,7 +21,7 @@ from attrs import asdict, fields
 from sqlalchemy import CompoundSelect, Connection, Engine, Select
 
 from ledger.clock import SECOND_MSC
-from ledger.codec import KINDS, ORDER_KEYS, Stored, posting, stored_place, terms_of
+from ledger.codec import APPROVAL_KEYS, KINDS, ORDER_KEYS, Stored, posting, stored_place, terms_of
 from ledger.errors import BadValue, CorruptEvent, JournalError, LedgerError, VersionGap
 from ledger.events import Event, storable
 from ledger.fold_order import FirstRecord
@@ -127,17 +127,21 @@ _PLACED_BEHIND: Final = (
     "version IN (SELECT version FROM events WHERE account_id = ? AND kind = 'DealRevised' AND version <= ?)), ?) "
     "AND version <= ?"
 )
+#: What is outside the fold and about orders: neither account terms nor approvals.
+_IS_ABOUT_ORDERS: Final = (
+    f"placement = {OUTSIDE_FOLD} AND kind NOT IN ('AccountOpened', 'SymbolSpecified', 'CorrectionProposed', "
+    "'CorrectionDecided', 'PolicySet', 'BreakNoted')"
+)
 _ORDER_ROWS: Final = (
     f"SELECT {POSTING}, recorded_us FROM events WHERE account_id = ? AND version > ? AND version <= ? AND time_msc <= ? AND "
-    f"(order_ticket IS NOT NULL OR (placement = {OUTSIDE_FOLD} AND kind <> 'SymbolSpecified' AND "
-    "kind <> 'AccountOpened') OR kind = 'DealRevised') "
+    f"(order_ticket IS NOT NULL OR ({_IS_ABOUT_ORDERS}) OR kind = 'DealRevised') "
     "ORDER BY version"
 )
 #: The events about orders alone, or those that name something. SQLite has to be made to use their index.
 _ORDER_EVENTS: Final = (
     f"SELECT {POSTING} FROM events INDEXED BY ix_events_%s WHERE account_id = ? AND %s version <= ? ORDER BY version"
 )
-_ABOUT_ORDERS: Final = f"placement = {OUTSIDE_FOLD} AND kind <> 'SymbolSpecified' AND kind <> 'AccountOpened' AND"
+_ABOUT_ORDERS: Final = f"{_IS_ABOUT_ORDERS} AND"
 _BEHIND: Final = "FROM events WHERE account_id = ? AND version > ? AND version <= ?"
 _TALLY: Final = f"SELECT kind, count(*) {_BEHIND} GROUP BY kind"
 _BREAKS: Final = f"SELECT kind, caused_by, data {_BEHIND} AND kind IN {BREAK_KINDS} ORDER BY version"
@@ -147,12 +151,21 @@ _FIRST_RECORD: Final = "SELECT deal, version, origin, recorded_us FROM events WH
 _RECORDED_US: Final = "SELECT version, recorded_us FROM events WHERE account_id = ? AND version = ?"
 # Written out, so that the partial indexes over these kinds serve.
 _is_terms: Final = sa.or_(*(events.c.kind == sa.literal_column(f"'{kind}'") for kind in TERMS_KINDS))
-#: The events about orders, by their natural keys: their index serves, so no column may do that another one begins with.
-_OF_ORDERS: Final = " UNION ALL ".join(
-    f"SELECT version FROM events WHERE account_id = ? AND natural_key >= '{first}' AND natural_key < '{end}' "
-    f"AND placement + 0 = {OUTSIDE_FOLD} AND version + 0 <= ? AND time_msc <= ?"
-    for first, end in ORDER_KEYS
-)
+
+
+def _by_keys(*spans: tuple[str, str]) -> str:
+    """Select events by spans of natural keys: their index serves, so no column may do that another one begins with."""
+    return " UNION ALL ".join(
+        f"SELECT version FROM events WHERE account_id = ? AND natural_key >= '{first}' AND natural_key < '{end}' "
+        f"AND placement + 0 = {OUTSIDE_FOLD} AND version + 0 <= ? AND time_msc <= ?"
+        for first, end in spans
+    )
+
+
+_OF_ORDERS: Final = _by_keys(*ORDER_KEYS)
+#: All that is folded by version.
+_BY_VERSION_KEYS: Final = (*ORDER_KEYS, APPROVAL_KEYS)
+_OF_VERSIONS: Final = _by_keys(*_BY_VERSION_KEYS)
 _is_revision: Final = events.c.kind == sa.literal_column("'DealRevised'")
 _state_place: Final = (states.c.time_msc, states.c.deal, states.c.at_version)
 _reading: Final = (states.c.events, states.c.newest, states.c.newest_plain, states.c.latest_msc)
@@ -410,8 +423,8 @@ class SqlJournal:
         with self._reading() as connection:
             terms = list(connection.scalars(query)).count(OUTSIDE_FOLD)
         asked = account_key(account), selection.version, INT64_MAX if selection.time_msc is None else selection.time_msc
-        orders = self.select(f"SELECT count(*) FROM ({_OF_ORDERS}) AS of_orders", *asked * len(ORDER_KEYS))
-        return terms + int(orders[0][0])
+        others = self.select(f"SELECT count(*) FROM ({_OF_VERSIONS}) AS of_versions", *asked * len(_BY_VERSION_KEYS))
+        return terms + int(others[0][0])
 
     # ---- checkpoints
 

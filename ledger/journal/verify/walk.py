@@ -24,7 +24,7 @@ from ledger.codec import (
     placement_of,
 )
 from ledger.errors import CorruptEvent, LedgerError
-from ledger.events import DEAL_KINDS, ORDER_KINDS
+from ledger.events import BY_VERSION_KINDS, DEAL_KINDS
 from ledger.fold_order import POSITION_ASSERTIONS
 from ledger.folds import FOLDS, Fold, T
 from ledger.journal import Head, Journal, RawRows, Selection
@@ -81,7 +81,7 @@ _ORDER_DEAL, _CLIENT_ID = _ORDER + 1, _ORDER + 2
 assert Stored._fields[_CLIENT_ID:] == ("client_id", "token")
 _MAY_ASSERT: Final = POSITION_ASSERTIONS | {"BalanceAsserted"}
 #: What has a placement of another kind, or may have one.
-_NEVER_IN_ORDER: Final = _MAY_ASSERT | {"AccountOpened", "SymbolSpecified", "DealCompleted", "DealRevised"} | ORDER_KINDS
+_NEVER_IN_ORDER: Final = _MAY_ASSERT | {"AccountOpened", "SymbolSpecified", "DealCompleted", "DealRevised"} | BY_VERSION_KINDS
 
 
 def verify_account(
