@@ -1,4 +1,4 @@
-"""Everybody can use the page: axe finds nothing in light and dark, a phone needs no scrolling aside, paper shows the figures."""
+"""Everybody can use the page: axe finds nothing in light and dark, a phone needs no scrolling aside, paper shows figures."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from typing import Final
 from urllib.parse import quote
 
 from attrs import define, field
-from ledger.page.security.links import Link, Links, folder_of, running_url
 
+from ledger.page.security.links import Link, Links, folder_of, running_url
 from ledger.page_settings import PageSettings, Role
 from ledger.values import AccountId
 from tools.testkit.ports import free_port
