@@ -132,6 +132,8 @@ NOTABLE: Final = (
     "kind IN ('BreakOpened', 'BreakClosed', 'SyncDegraded', 'SyncRestored', 'PositionRecovered', 'GhostClosed', "
     "'DriftCorrected', 'PositionReticketed', 'Adjusted', 'DealRevised')"
 )
+#: The kinds that it has.
+NOTABLE_KINDS: Final = frozenset(NOTABLE.split("'")[1::2])
 
 #: The raw answers that events of an account refer to: by account, so that everything can be distributed by it.
 evidence = Table(

@@ -5,10 +5,10 @@
 
 import { account as accountPath } from "./api.js";
 import { CurveChart } from "./charts.js";
-import { announce, badge, broker, duration, figure, h, unknown, update, visible } from "./dom.js";
+import { announce, badge, broker, figure, h, unknown, update, visible } from "./dom.js";
 import { proposalPanel, proposeForm } from "./propose.js";
 import { path, route as present } from "./router.js";
-import { SECTIONS, breaksTable, moneyDiff, ordersTable, positionsTable, unexplainedTable } from "./sections.js";
+import { SECTIONS, breaksTable, changesPanel, ordersTable, positionsTable, rowsOf as listOf, unexplainedTable } from "./sections.js";
 import * as time from "./time.js";
 import { Latest, Travel } from "./travel.js";
 
@@ -62,7 +62,7 @@ class AccountView {
     else if (why === "route") this.travel.set({ until: params.get("until"), known_at: params.get("known_at") });
     await this.latest.ask(this.travel.at);
     const isOtherWindow = ["from", "to", "clock"].some((name) => before.get(name) !== params.get(name));
-    if (why === "refresh") this.windowSoon();
+    if (why === "refresh") this.soon();
     else if (why === "open" || isOtherWindow) await this.readWindow(get);
     return this.travel.isPast ? "past" : "ready";
   }
@@ -135,7 +135,7 @@ class AccountView {
   show(answer) {
     this.answer = answer;
     const { replay } = answer;
-    const place = { server: this.route.server, login: this.route.login, rule: this.rule, at: this.travel.at, currency: this.currency };
+    const place = this.place();
     this.context.root.dataset.version = answer.version;
     update(this.parts.head, this.heading(answer));
     update(this.parts.figures, this.figures(answer));
@@ -179,9 +179,11 @@ class AccountView {
 
   // --------------------------------------------------------------------------------------------- the window: curve, steps
 
-  windowSoon() {
+  /** What does not have to follow an append at once. */
+  soon() {
     this.windowTimer ??= setTimeout(() => {
       this.windowTimer = null;
+      for (const one of this.sections) one.changed();
       this.readWindow(this.context.get).catch(() => null); // the next change tries again
     }, WINDOW_AFTER_MS);
   }
@@ -238,7 +240,7 @@ class AccountView {
     update(this.parts.diff, h("p", { class: "quiet" }, "Comparing …"));
     try {
       const found = await this.context.get(this.path("compare"), { a: `${this.name}@${moment}`, b: this.name });
-      update(this.parts.diff, moneyDiff(found, this.rule, () => update(this.parts.diff)));
+      update(this.parts.diff, changesPanel(found, this.rule, { title: "What differs from now", names: ["then", "now"], onClose: () => update(this.parts.diff) }));
     } catch (error) {
       update(this.parts.diff, h("p", { class: "problem" }, broker(error.message)));
     }
@@ -264,22 +266,28 @@ class AccountView {
     this.parts.form.querySelector("select").focus();
   }
 
-  section({ name, title, params, draw }) {
+  section({ name, title, params, choices = {}, isNow = false, draw }) {
     const body = h("div", null);
-    let moment = null;
+    const selects = Object.entries(choices).map(([one, values]) => h("select", { name: one, "aria-label": `${title} ${one}`, on: { change: () => read() } }, values.map((value) => h("option", { value }, value))));
+    const asked = () => ({ ...params(this.travel.at), ...Object.fromEntries(selects.map((one) => [one.name, one.value])) });
+    let shown = null;
     const read = async () => {
-      const at = this.travel.at;
-      moment = JSON.stringify(at);
-      update(body, h("p", { class: "quiet" }, "Reading …"));
+      const question = asked();
+      shown = JSON.stringify(question);
       try {
-        const found = await this.context.get(this.path(name), params(at));
-        if (moment === JSON.stringify(at)) update(body, draw(found, { server: this.route.server, login: this.route.login, rule: this.rule, at, currency: this.currency }));
+        const found = await this.context.get(this.path(name), question);
+        if (shown === JSON.stringify(question)) update(body, draw(found, this.place()));
       } catch (error) {
-        update(body, h("p", { class: "problem" }, broker(error.message)));
+        if (error.name !== "AbortError") update(body, h("p", { class: "problem" }, broker(error.message)));
       }
     };
-    const root = h("details", { class: "section", data: { section: name, key: `section-${name}` }, on: { toggle: () => { if (root.open) read(); } } }, h("summary", null, h("h2", null, title)), body);
-    return { root, moved: () => { if (root.open && JSON.stringify(params(this.travel.at)) !== moment) read(); } };
+    const root = h("details", { class: "section", data: { section: name }, on: { toggle: () => { if (root.open && shown === null) { update(body, h("p", { class: "quiet" }, "Reading …")); read(); } } } },
+      h("summary", null, h("h2", null, title), isNow && h("small", null, " now")), selects.length > 0 && h("p", { class: "row middle" }, selects.map((one) => [h("span", { class: "dim" }, one.name), one])), body);
+    return { root, moved: () => { if (root.open && JSON.stringify(asked()) !== shown) read(); else if (!root.open) shown = null; }, changed: () => { if (root.open) read(); else shown = null; } };
+  }
+
+  place() {
+    return { server: this.route.server, login: this.route.login, rule: this.rule, at: this.travel.at, currency: this.currency };
   }
 
   unmount() {
@@ -291,7 +299,7 @@ class AccountView {
 
 // ------------------------------------------------------------------------------------------- answers of the server
 
-const rowsOf = (answer) => (answer instanceof Error ? [] : Array.isArray(answer) ? answer : answer.rows ?? []);
+const rowsOf = (answer) => answer instanceof Error ? [] : listOf(answer);
 
 function stepsOf(answer) {
   const read = (list) => list.map(([text, version]) => ({ ms: Date.parse(text), text, version }));
@@ -300,7 +308,7 @@ function stepsOf(answer) {
 
 function curveOf(answer) {
   if (answer instanceof Error) return { balance: [], from: 0, to: 0 };
-  return { balance: answer.columns, from: Date.parse(answer.from), to: Date.parse(answer.to) };
+  return { balance: answer.columns, opening: answer.opening, from: Date.parse(answer.from), to: Date.parse(answer.to) };
 }
 
 function equityOf(answer) {

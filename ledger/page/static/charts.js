@@ -64,6 +64,18 @@ export function overlay(lists) {
   return data;
 }
 
+/** What the y axis spans: all extremes, but for the rise from nothing where an account begins, which would flatten the rest. */
+export function spanOf(balance, equity, opening) {
+  const rows = [...balance, ...equity].filter((column) => column[3] !== null);
+  const first = balance.find((column) => column[3] !== null);
+  const lows = rows.map((row) => Number(row === first && rows.length > 1 && Number(opening) === 0 ? row[3] : row[1]));
+  const highs = rows.map((row) => Number(row[2]));
+  const [low, high] = [lows.reduce((a, b) => Math.min(a, b), Infinity), highs.reduce((a, b) => Math.max(a, b), -Infinity)];
+  if (!rows.length) return [0, 1];
+  const room = (high - low) * 0.06 || Math.abs(high) * 0.01 || 1;
+  return [low - room, high + room];
+}
+
 /** Merge columns into at most `rows` of them, with the lowest low, the highest high and the last close, texts as they are. */
 export function merged(columns, rows = TABLE_ROWS) {
   const size = Math.ceil(columns.length / rows) || 1;
@@ -136,13 +148,27 @@ function keepDrawn(plot, draw) {
   return () => { observer.disconnect(); scheme.removeEventListener("change", draw); removeEventListener("ledger-scheme", draw); };
 }
 
-function axes(colour, extra = {}) {
+const pad = (number) => String(number).padStart(2, "0");
+const clockLabels = (date) => (u, splits, axis, space, step) => {
+  let day = "";
+  return splits.map((seconds) => {
+    const at = date(seconds);
+    const today = `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())}`;
+    if (step >= 86400) return today;
+    const clock = `${pad(at.getHours())}:${pad(at.getMinutes())}${step < 60 ? `:${pad(at.getSeconds())}` : ""}`;
+    const isNew = today !== day;
+    day = today;
+    return isNew ? `${clock}\n${today}` : clock;
+  });
+};
+
+const tzDate = (uPlot, rule) => (seconds) => uPlot.tzDate(new Date(seconds * 1000 + time.offset(seconds * 1000, rule)), "Etc/UTC");
+function axes(colour, date, extra = {}) {
   const shared = { stroke: colour.muted, grid: { stroke: colour.line, width: 1 }, ticks: { stroke: colour.line, width: 1 }, font: "12px system-ui, sans-serif" };
-  return [{ ...shared, space: 80 }, { ...shared, size: 72, ...extra }];
+  return [{ ...shared, space: 84, values: clockLabels(date) }, { ...shared, size: 72, ...extra }];
 }
 
 /** Axes show UTC or the server's clock: the shown wall time is given to uPlot as if it were UTC. */
-const tzDate = (uPlot, rule) => (seconds) => uPlot.tzDate(new Date(seconds * 1000 + time.offset(seconds * 1000, rule)), "Etc/UTC");
 const money = (uPlot, values) => values.map((value) => (value === null ? "" : value.toLocaleString("en-US", { maximumFractionDigits: 8 })));
 
 /**
@@ -152,7 +178,7 @@ const money = (uPlot, values) => values.map((value) => (value === null ? "" : va
 export class CurveChart {
   constructor({ onMoment, onWindow }) {
     this.on = { onMoment, onWindow };
-    this.data = { balance: [], equity: [], apart: 0, marks: [], degraded: [], currency: "", rule: null, from: 0, to: 0 };
+    this.data = { balance: [], equity: [], apart: 0, marks: [], degraded: [], currency: "", rule: null, opening: null, from: 0, to: 0 };
     this.figure = figure({
       name: "curve", title: "Balance and equity", count: () => this.data.balance.length, head: ["from", "lowest balance", "highest", "last", "lowest equity", "highest", "last"],
       read: (i) => this.read(i), rows: () => this.rows(), onEnter: (i) => onMoment(this.data.balance[i][0]),
@@ -192,6 +218,11 @@ export class CurveChart {
     return this.draw();
   }
 
+  /** Why a part of the figures is missing; null for nothing. */
+  problem(text) {
+    if (text !== null) this.figure.spoken.textContent = visible(text);
+  }
+
   /** Show the selected moment; null is now. */
   moment(ms) {
     this.at = ms;
@@ -208,11 +239,12 @@ export class CurveChart {
     if (!width) return;
     this.uplot?.destroy();
     const colour = colours();
-    const { balance, equity, apart, from, to } = this.data;
+    const { balance, equity, apart, opening, from, to } = this.data;
+    const date = tzDate(uPlot, this.data.rule);
     const data = overlay([stepPoints(balance), samplePoints(equity, apart)]);
     this.uplot = new uPlot({
-      width, height: width < 500 ? 180 : 260, tzDate: tzDate(uPlot, this.data.rule), legend: { show: false }, axes: axes(colour, { values: money }),
-      scales: { x: { time: true, range: (u, low, high) => (to > from ? [from / 1000, to / 1000] : [low - 1, high + 1]) } },
+      width, height: width < 500 ? 180 : 260, tzDate: date, legend: { show: false }, axes: axes(colour, date, { values: money }),
+      scales: { x: { time: true, range: (u, low, high) => (to > from ? [from / 1000, to / 1000] : [low - 1, high + 1]) }, y: { range: () => spanOf(balance, equity, opening) } },
       cursor: { y: false, points: { show: false }, drag: { x: true, y: false, setScale: false, dist: 5 } },
       series: [{}, { stroke: colour.balance, width: 1.5, points: { show: false } }, { stroke: colour.equity, width: 1, points: { show: false } }],
       hooks: { drawClear: [(u) => this.shade(u, colour)], draw: [(u) => this.mark(u, colour)], setSelect: [(u) => this.select(u)] },
@@ -272,9 +304,9 @@ export class CurveChart {
 const SIGNS = { late: "^", break: "x", correction: "c" };
 
 function legend() {
-  const entry = (kind, sign, text) => h("li", {}, h("span", { class: `sign sign-${kind}`, "aria-hidden": "true" }, sign), text);
+  const entry = (kind, sign, text) => h("li", {}, h("span", { class: `sign ${kind}`, "aria-hidden": "true" }, sign), text);
   return h("ul", { class: "chart-legend" }, entry("balance", "—", "balance"), entry("equity", "—", "equity"), entry("late", "^", "late"), entry("break", "x", "break"),
-    entry("correction", "c", "correction"), entry("degraded", "▒", "degraded"));
+    entry("correction", "c", "correction"), entry("degraded", "", "degraded"));
 }
 
 /** Event time (x) against recorded time (y): what is late lies above the diagonal. A drawn box filters both. */
@@ -314,9 +346,10 @@ export class LagPlot {
     if (!width || !this.points.length) return;
     const colour = colours();
     const stamp = (u, values) => values.map((value) => time.text(value * 1000, this.rule, { short: true }).slice(5));
-    const [x, y] = axes(colour, { values: stamp, size: 96 });
+    const date = tzDate(uPlot, this.rule);
+    const [x, y] = axes(colour, date, { values: stamp, size: 96 });
     this.uplot = new uPlot({
-      width, height: 220, tzDate: tzDate(uPlot, this.rule), legend: { show: false }, axes: [x, y], scales: { x: { time: true }, y: { time: false, range: (u, low, high) => (low === high ? [low - 1, high + 1] : [low, high]) } },
+      width, height: 220, tzDate: date, legend: { show: false }, axes: [x, y], scales: { x: { time: true }, y: { time: false, range: (u, low, high) => (low === high ? [low - 1, high + 1] : [low, high]) } },
       cursor: { points: { show: false }, drag: { x: true, y: true, uni: 5, setScale: false, dist: 5 } },
       series: [{}, { stroke: colour.balance, paths: () => null, points: { show: false } }],
       hooks: { draw: [(u) => this.dots(u, colour)], setSelect: [(u) => this.select(u)] },

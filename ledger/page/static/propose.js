@@ -2,10 +2,12 @@
 // and shown before and after; nothing is applied here.
 //
 //   proposeForm({server, login, one, onDone, onClose})   the form; one: the break that it is about, which fills it in
+//   proposalPanel({proposals, route, rule, context, onDone})   what waits for a second person, with the decisions
 //   effectTable(effect)                                  what a correction would change, a row a figure
 
 import { account, post } from "./api.js";
-import { announce, broker, field, h, update } from "./dom.js";
+import { announce, badge, broker, field, h, update } from "./dom.js";
+import * as time from "./time.js";
 
 const POSITION = { name: "position_id", label: "position id", kind: "whole", required: true };
 const SIDE = { name: "side", label: "side", choices: ["buy", "sell"] };
@@ -107,4 +109,42 @@ export function proposeForm({ server, login, one = null, onDone, onClose }) {
   });
   fill();
   return form;
+}
+
+/** A correction in a few words. */
+export const correctionText = ({ what, ...given }) => [CORRECTIONS[what]?.label ?? what, ...Object.entries(given).filter(([, value]) => value != null).map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`)].join(", ");
+
+/**
+ * What waits for a second person: each with what it would change, and the decisions that this person may make. Deciding sends
+ * the digest of the effect that was shown, so that nobody approves something else than what they saw.
+ */
+export function proposalPanel({ proposals, route, rule, context, onDone }) {
+  return h("section", { class: "panel proposals", "aria-label": "Proposals" }, h("h2", null, `Waiting for a second person (${proposals.length})`), proposals.map((one) => proposal(one, { route, rule, context, onDone })));
+}
+
+function proposal(one, { route, rule, context, onDone }) {
+  const problem = h("p", { class: "problem", role: "alert" });
+  const reason = h("input", { name: `reason-${one.version}`, maxlength: 500, autocomplete: "off", data: { key: `reason-${one.version}` } });
+  const isOwn = one.operator === context.session.name;
+  const decide = (outcome, text, role, why) => {
+    const refused = why ?? context.whyNot(role);
+    const run = async () => {
+      if (outcome === "rejected" && !reason.value.trim()) { problem.textContent = "a rejection needs a reason: write it, then reject"; return reason.focus(); }
+      try {
+        const answer = await context.post(account(route.server, route.login, "proposals", String(one.version), "decision"), { outcome, effect_digest: one.effect_digest, reason: reason.value.trim() || null });
+        announce(`${text}: ${answer.outcome ?? "done"}`);
+        onDone?.(answer);
+      } catch (error) {
+        problem.textContent = error.message;
+      }
+      return null;
+    };
+    return h("button", { type: "button", disabled: refused != null, title: refused, data: { decision: outcome }, on: { click: run } }, text);
+  };
+  return h("article", { data: { proposal: one.version } },
+    h("p", null, h("b", null, broker(correctionText(one.correction))), ` v${one.version} proposed by `, broker(one.operator), " ", time.time(one.proposed_at, rule), ": ", broker(one.reason), one.urgent && [" ", badge("urgent", "warn")]),
+    effectTable(one.effect), h("p", { class: "dim" }, "lapses ", time.time(one.lapses_at, rule)),
+    h("div", { class: "row" }, field("reason", reason),
+      decide("approved", "approve", "approver", isOwn ? "another person has to approve: this proposal is yours" : null), decide("rejected", "reject", "approver", isOwn ? "withdraw it: this proposal is yours" : null),
+      isOwn && decide("withdrawn", "withdraw", "operator")), problem);
 }
