@@ -17,6 +17,7 @@ from ledger.journal.derived import Summary
 from ledger.json_views import Json
 from ledger.page.answers import Unanswered
 from ledger.page.changes import Changes
+from ledger.page.health import Health
 from ledger.page.overview import Summaries
 from ledger.page.source import Source
 from ledger.page.work import AT_ONCE, Progress, Work
@@ -59,6 +60,7 @@ class Desk:
         self.work = Work()
         self.changes = Changes(source.reader)
         self.summaries = Summaries()
+        self.health = Health(self)
         self._lock = threading.Lock()
         self._warm: OrderedDict[AccountId, None] = OrderedDict()
         self._stop = threading.Event()
