@@ -54,6 +54,7 @@ _SETTINGS: Final = {
     "upkeep.seal_hours": "hours after which `doctor` warns that the last seal is old",
     "upkeep.backup_hours": "hours after which `doctor` warns that the last good backup is old",
     "seal.key": "file with the secret key to seal with",
+    "approvals.keys": "operator -> file of the public key of that person, or a list of files",
     "alerts.grace_sec": "what is over within so many seconds is not reported",
     "alerts.escalate_min": "list of ages in minutes at which a notice goes on to the next stage",
     "alerts.routes": "lists of channels, one by stage; without it all channels are the first. Behind the last it is the last",
