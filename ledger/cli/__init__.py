@@ -66,7 +66,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "doctor": ("ledger.cli.doctor", "Check everything that syncing and trading rest on."),
     "sandbox": ("ledger.cli.sandbox", "Run a simulated MT5 terminal to develop and test against."),
     "gateway": ("ledger.cli.gateway", "Answer for a MetaTrader 5 terminal, beside it."),
-    "keys": ("ledger.cli.keys", "Make and authorise keys for gateways, and for seals."),
+    "keys": ("ledger.cli.keys", "Make and authorise keys for gateways; make keys for seals and operators."),
     "derive": ("ledger.cli.derive", "Bring the tables that answers are read from up to date."),
     "export": ("ledger.cli.backup", "Write events, trades, positions or balances to Parquet, CSV or JSON lines."),
     "backup": ("ledger.cli.backup", "Copy the journal to a file, while it is in use."),
