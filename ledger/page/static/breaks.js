@@ -2,7 +2,7 @@
 
 import { account as accountPath } from "./api.js";
 import { age, badge, broker, h, update } from "./dom.js";
-import { noteForm, proposalPanel, proposeForm } from "./decisions.js";
+import { noteForm, policyText, proposalPanel, proposeForm } from "./decisions.js";
 import { path, setParams } from "./router.js";
 import { rowLink, table } from "./table.js";
 import { isServer, time } from "./time.js";
@@ -15,6 +15,7 @@ export function mount(context) {
   const { root } = context;
   const filters = h("form", { class: "filters row", on: { submit: (event) => event.preventDefault() } });
   const list = h("div"), detail = h("section", { class: "panel", "aria-label": "The selected break" });
+  let chosen = null; // the break beside the list
   const split = h("div", { class: "split" }, list, detail);
   root.replaceChildren(h("h1", { class: "sr" }, "Breaks"), filters, split);
 
@@ -58,7 +59,9 @@ export function mount(context) {
       split.classList.toggle("open", Boolean(version));
       detail.hidden = !version;
       if (version) update(detail, life(context, { server, login }, one, account?.clock));
-      if (version && why === "route") { // where it was chosen in a list, the reader goes on with it
+      const isNew = version && why === "route" && chosen !== `${server}/${login} ${version}`;
+      chosen = `${server}/${login} ${version}`;
+      if (isNew) { // where it was chosen in a list, the reader goes on with it
         const heading = detail.querySelector("h2");
         heading.tabIndex = -1;
         heading.focus({ preventScroll: true });
@@ -95,7 +98,7 @@ function life(context, account, found, clock) {
     !isClosed && found.kind !== "approval" && h("div", { class: "no-print" },
       h("details", { data: { key: `note-of-${version}` } }, h("summary", null, "Note, or take it over …"), noteForm({ context, ...account, version, onDone })),
       h("details", { data: { key: `propose-of-${version}` } }, h("summary", null, "Propose a correction …"),
-        policy && h("p", { class: "quiet" }, policy.approvals === 2 ? `Policy: a second person for ${policy.corrections.join(", ")}${policy.signed ? ", signed" : ""}.` : "Policy: one person is enough."),
+        policy && h("p", { class: "quiet" }, `Policy: ${policyText(policy)}.`),
         proposeForm({ context, ...account, one: { ...one, kind: found.kind, version }, onDone }))),
   ];
 }

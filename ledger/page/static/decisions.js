@@ -5,11 +5,11 @@
 //   proposalPanel({proposals, context, route, rule, policy, onDone})   proposals with their effects and the decisions that this
 //                                                 person may make; route: {server, login}, rule: the account's clock
 //   noteForm({context, server, login, version, onDone})   a note about a break, and taking it over
-//   effectTable(effect), changedTable(changed), correctionText(correction)
+//   effectTable(effect), changedTable(changed), correctionText(correction), policyText(policy)
 // Every form states why it is off, where it is. Deciding sends the digest of the effect that was shown. Nothing here has a key.
 
 import { account as accountPath } from "./api.js";
-import { age, announce, badge, broker, field, h, update, visible } from "./dom.js";
+import { age, badge, broker, field, h, update, visible } from "./dom.js";
 import { now, time } from "./time.js";
 
 const RECIPES = { // the arguments of `ledger correct`; "?": may be left out
@@ -45,6 +45,9 @@ const shown = (value) => value == null ? "none" : broker(Array.isArray(value) ? 
   ? ["side", "volume", "symbol"].every((name) => name in value) ? `${value.side} ${value.volume} ${value.symbol} @ ${value.price_open}${value.magic == null ? "" : `, magic ${value.magic}`}`
     : Object.entries(value).map(([name, each]) => `${words(name)} ${typeof each === "object" ? JSON.stringify(each) : each}`).join(", ") : value);
 
+export const policyText = ({ approvals, corrections, signed }) =>
+  approvals === 1 ? "one person is enough" : `a second person for ${corrections.join(", ")}${signed ? ", who signs" : ""}`;
+
 function rowsTable(caption, rows) {
   return h("table", { class: "effect" }, h("caption", { class: "sr" }, caption),
     h("thead", null, h("tr", null, ["what", "before", "after"].map((text) => h("th", { scope: "col" }, text)))),
@@ -62,7 +65,7 @@ export function effectTable({ positions = {}, unexplained = {}, money = {}, brea
   }
   const isSet = (name) => rows.some(([what]) => what === name);
   for (const [name, by] of Object.entries(money)) if (!isSet(name)) rows.push([name, "", `${String(by).startsWith("-") ? "" : "+"}${by}`]);
-  if (policy) for (const name of Object.keys(policy[1])) rows.push([words(name), shown(policy[0][name]), shown(policy[1][name])]);
+  if (policy) rows.push(["policy", ...policy.map(policyText)]);
   for (const { kind, ...about } of breaks) rows.push([`break ${kind} ${Object.values(about).join(" ")}`, "open", "closed"]);
   return rows.length ? rowsTable("What it changes", rows) : h("p", null, "It changes no position and no money.");
 }
@@ -127,7 +130,7 @@ export function proposeForm({ context, server, login, one = null, onDone, onClos
         : input(key, name, { required, value, inputmode: WHOLE.includes(name) ? "numeric" : null, pattern: WHOLE.includes(name) ? "-?[0-9]+" : null }));
     }));
   }
-  const form = h("form", { class: "propose", "aria-label": "Propose a correction", on: { input: ({ target }) => { if (target === what || fields.contains(target)) stale(); } } },
+  const form = h("form", { class: onClose ? "propose panel" : "propose", "aria-label": "Propose a correction", on: { input: ({ target }) => { if (target === what || fields.contains(target)) stale(); } } },
     field("what to correct", what), fields,
     field("reason", input(key, "reason", { required: true }), NEVER_DELETED),
     field("lapses after minutes", input(key, "lapses_min", { type: "number", min: 1, max: 10080, value: 60 })),
@@ -144,7 +147,7 @@ export function proposeForm({ context, server, login, one = null, onDone, onClos
     const body = { correction, reason: given.reason, urgent: "urgent" in given, lapses_min: Number(given.lapses_min), break: one?.version ?? null };
     const url = accountPath(server, login, "proposals");
     if (button !== propose) {
-      const answer = await context.post(url, { ...body, preview: true });
+      const answer = await context.post(`${url}/preview`, { correction, reason: given.reason });
       digest = answer.effect_digest;
       update(effect, h("h3", null, "It would change"), effectTable(answer.effect));
       propose.disabled = false;
@@ -152,7 +155,7 @@ export function proposeForm({ context, server, login, one = null, onDone, onClos
     }
     const answer = await context.post(url, { ...body, effect_digest: digest });
     stale();
-    done(context, form, `${correctionText(correction)}: ${answer.became ?? "proposed"}.${answer.advice ? ` ${answer.advice}` : ""}`, onDone, answer);
+    done(context, form, `${correctionText(correction)}: ${answer.outcome}.${answer.advice ? ` ${answer.advice}` : ""}`, onDone, answer);
   });
 }
 
@@ -179,13 +182,11 @@ function decisions(one, { context, route, policy, onDone }) {
   const url = accountPath(route.server, route.login, "proposals", one.version, "decision"), key = `decide-${one.version}`;
   const form = (outcome, title, button, hint, required = false) => h("details", { class: "no-print", data: { key: `${key}-${outcome}` } }, h("summary", null, title),
     sender(h("form", { data: { outcome } }, field(required ? "reason" : "reason (optional)", input(`${key}-${outcome}`, "reason", { required }), hint),
-      h("div", null, h("button", { class: outcome === "approved" ? "primary" : null }, button))), async function send(given) {
+      h("div", null, h("button", { class: outcome === "approved" ? "primary" : null }, button))), async (given) => {
       const answer = await context.post(url, { outcome, effect_digest: one.effect_digest, reason: given.reason || null });
-      const became = answer.became ?? answer.outcome ?? outcome;
-      announce(became);
-      done(context, document.querySelector(`[data-key="${key}-${outcome}"] form`) ?? h("form"), became === "lapsed"
+      done(context, document.querySelector(`[data-key="${key}-${outcome}"] form`) ?? h("form"), answer.outcome === "lapsed"
         ? "Not applied: by now it would change something else than what you saw. The proposal lapsed, and what changed is shown with it."
-        : `${correctionText(one.correction)}: ${became}.`, onDone, answer);
+        : `${correctionText(one.correction)}: ${answer.outcome}.`, onDone, answer);
     }));
   const word = one.state === "pending" ? "Approve" : "Confirm";
   if (one.operator === context.session.name) {
