@@ -20,7 +20,10 @@ export function mount(context) {
   root.replaceChildren(h("h1", { class: "sr" }, "Breaks"), filters, split);
 
   function drawFilters(params) {
-    const select = (name, label, options) => h("label", null, `${label} `, h("select", { name, value: params.get(name) ?? "", data: { key: name }, on: { change: ({ target }) => setParams({ [name]: target.value }, { replace: false }) } },
+    const select = (name, label, options) =>
+      h("label", null, `${label} `,
+        h("select", { name, value: params.get(name) ?? "", data: { key: name },
+          on: { change: ({ target }) => setParams({ [name]: target.value }, { replace: false }) } },
       Object.entries(options).map(([value, text]) => h("option", { value }, text))));
     update(filters, select("kind", "kind", { "": "all", ...Object.fromEntries(KINDS.map((one) => [one, one])) }),
       select("state", "state", { "": "open", escalated: "left to people" }), select("age", "older than", AGES),
@@ -29,7 +32,8 @@ export function mount(context) {
 
   const columns = (params, isBeside) => [
     { key: "kind", label: "kind", cell: (row) => rowLink(`${row.name}-${row.version}`,
-      row.version ? path("breaks", { ...row.account, version: row.version }, params) : path("account", row.account), row.kind) },
+      row.version ? path("breaks", { ...row.account, version: row.version }, params) : path("account", row.account),
+        row.kind) },
     { key: "state", label: "state", cell: (row) => [badge(row.state, row.state === "escalated" ? "bad" : "warn"),
       row.proposals > 0 && badge("proposed", "warn")] },
     { key: "account", label: "account", kind: "name", cell: (row) => broker(row.name) },
@@ -53,10 +57,12 @@ export function mount(context) {
         version && isServer() && get(accountPath(server, login)), // it names the account's clock
       ]);
       const isSelected = (row) => row.version === version && row.name === `${server}/${login}`;
-      update(list, table({ caption: "Open breaks", columns: columns(params, version), rows: found.rows, rowKey: (row) => `${row.name}-${row.version}`,
+      update(list, table({ caption: "Open breaks", columns: columns(params, version), rows: found.rows,
+        rowKey: (row) => `${row.name}-${row.version}`,
         rowClass: (row) => [row.state === "escalated" && "unsafe", isSelected(row) && "chosen"].filter(Boolean).join(" "),
         empty: params.size ? "no break is like this: change the filter" : "No break is open." }),
-      found.found > found.rows.length && h("p", null, `${found.rows.length} of ${found.found} are shown: filter by kind or age.`),
+      found.found > found.rows.length
+        && h("p", null, `${found.rows.length} of ${found.found} are shown: filter by kind or age.`),
       found.unread?.map((each) => h("p", { class: "problem" }, broker(each.account), ": ", broker(each.error.text))));
       split.classList.toggle("open", Boolean(version));
       detail.hidden = !version;
@@ -80,12 +86,16 @@ function life(context, account, found, clock) {
   const proposals = (found.proposals ?? []).filter((each) => each.break_version === version || each.opened_break === version);
   const onDone = context.reload;
   return [
-    h("h2", null, `${found.kind.toUpperCase()} `, broker(about(one)), " ", one.symbol && about(one) !== one.symbol && broker(one.symbol), " ",
+    h("h2", null, `${found.kind.toUpperCase()} `, broker(about(one)), " ",
+      one.symbol && about(one) !== one.symbol && broker(one.symbol), " ",
       isClosed ? badge(`closed: ${found.end}`, "ok") : badge(found.state, found.state === "escalated" ? "bad" : "warn")),
-    h("p", null, h("a", { href: path("account", account) }, broker(`${account.server}/${account.login}`)), ` v${version}, opened `, time(found.opened_at, clock, { short: true }),
-      isClosed ? [", closed ", time(found.closed_at, clock, { short: true })] : [", open for ", age(one.age_sec), `, seen ${one.confirmations}, tried ${one.attempts}`],
+    h("p", null, h("a", { href: path("account", account) }, broker(`${account.server}/${account.login}`)),
+      ` v${version}, opened `, time(found.opened_at, clock, { short: true }),
+      isClosed ? [", closed ", time(found.closed_at, clock, { short: true })]
+        : [", open for ", age(one.age_sec), `, seen ${one.confirmations}, tried ${one.attempts}`],
       ", ", found.owner ? ["owner ", h("b", null, broker(found.owner))] : "nobody took it over"),
-    h("div", { class: "sides" }, h("div", null, h("h3", null, one.field ? `our ${one.field}` : "ours"), broker(one.ours ?? "none")),
+    h("div", { class: "sides" },
+      h("div", null, h("h3", null, one.field ? `our ${one.field}` : "ours"), broker(one.ours ?? "none")),
       h("div", null, h("h3", null, one.field ? `the broker's ${one.field}` : "broker"), broker(one.theirs ?? "none"))),
     one.why && h("p", null, broker(one.why)),
     one.cause && one.certainty !== "unknown" && h("p", null, "Cause: ", h("b", null, broker(one.cause)), ` (${one.certainty})`),
@@ -98,15 +108,21 @@ function life(context, account, found, clock) {
     h("ol", { class: "life" }, events.map((each) => moment(account, each, clock))),
     proposals.length > 0 && proposalPanel({ proposals, context, route: account, rule: clock, policy, onDone }),
     !isClosed && found.kind !== "approval" && h("div", { class: "no-print" },
-      h("details", { data: { key: `note-of-${version}` } }, h("summary", null, "Note, or take it over …"), noteForm({ context, ...account, version, onDone })),
+      h("details", { data: { key: `note-of-${version}` } }, h("summary", null, "Note, or take it over …"),
+        noteForm({ context, ...account, version, onDone })),
       h("details", { data: { key: `propose-of-${version}` } }, h("summary", null, "Propose a correction …"),
         policy && h("p", { class: "quiet" }, `Policy: ${policyText(policy)}.`),
         proposeForm({ context, ...account, one: { ...one, kind: found.kind, version }, onDone }))),
   ];
 }
 
-const ROLES = { opened: "opened", seen: "seen again", noted: "noted", proposed: "proposed", decided: "decided", corrected: "corrected", closed: "closed" };
+const ROLES = { opened: "opened", seen: "seen again", noted: "noted", proposed: "proposed", decided: "decided",
+  corrected: "corrected", closed: "closed" };
 
 const moment = (account, event, clock) => h("li", { class: ["opened", "closed"].includes(event.role) ? "strong" : null },
-  time(event.event_time, clock, { short: true }), " ", h("a", { href: `${path("log", account)}#v${event.version}` }, `v${event.version}`), " ", h("b", null, ROLES[event.role] ?? event.role), " ",
-  broker(event.words), event.evidence && event.role !== "opened" && [" ", h("a", { href: `/api${accountPath(account.server, account.login, "events", event.version, "evidence")}`, download: true }, "raw answer")]);
+  time(event.event_time, clock, { short: true }), " ",
+    h("a", { href: `${path("log", account)}#v${event.version}` }, `v${event.version}`), " ",
+      h("b", null, ROLES[event.role] ?? event.role), " ",
+  broker(event.words), event.evidence && event.role !== "opened"
+    && [" ", h("a", { href: `/api${accountPath(account.server, account.login, "events", event.version, "evidence")}`,
+      download: true }, "raw answer")]);
