@@ -28,7 +28,7 @@ const plain = (value) =>
   visible(Array.isArray(value) ? value.join(", ") : typeof value === "object" ? JSON.stringify(value) : value);
 
 export const correctionText = ({ what, ...given }) => [what, ...Object.entries(given).filter(([, value]) => value != null)
-  .map(([name, value]) => (name === "position_id" || name === "deal" ? "" : `${words(name)} `) + plain(value))].join(" ");
+  .map(([name, value]) => (["position_id", "deal", what].includes(name) ? "" : `${words(name)} `) + plain(value))].join(" ");
 
 // What a break most likely needs, with what the broker showed.
 function suggested({ kind, field: name, theirs, position_id, symbol, deal } = {}) {
@@ -58,9 +58,9 @@ function shown(value) {
 export const policyText = ({ approvals, corrections, signed }) =>
   approvals === 1 ? "one person is enough" : `a second person for ${corrections.join(", ")}${signed ? ", who signs" : ""}`;
 
-function rowsTable(caption, rows) {
+function rowsTable(caption, rows, columns = ["what", "before", "after"]) {
   return h("table", { class: "effect" }, h("caption", { class: "sr" }, caption),
-    h("thead", null, h("tr", null, ["what", "before", "after"].map((text) => h("th", { scope: "col" }, text)))),
+    h("thead", null, h("tr", null, columns.map((text) => h("th", { scope: "col" }, text)))),
     h("tbody", null, rows.map(([what, before, after]) =>
       h("tr", null, h("th", { scope: "row" }, broker(what)), h("td", null, before), h("td", null, after)))));
 }
@@ -83,13 +83,19 @@ export function effectTable({ positions = {}, unexplained = {}, money = {}, brea
   return rows.length ? rowsTable("What it changes", rows) : h("p", null, "It changes no position and no money.");
 }
 
-export const changedTable = (changed) =>
-  rowsTable("What changed since",
-    Object.entries(changed).map(([path, [then, by]]) => [words(path.replaceAll(".", " ")), shown(then), shown(by)]));
+// What is different from what was proposed: {path in the effect: [then, now]}.
+export function changedTable(changed) {
+  const rows = Object.entries(changed).filter(([path]) => !/^adjusted\.\d+\.(before|after)\./.test(path)) // positions have it
+    .map(([path, [then, by]]) => [words(path.replace(/^(positions|unexplained)\.(.*?)\.([01])\b/, (_, what, about, side) =>
+      `${what.replace(/s$/, "")} ${about} ${side === "0" ? "before:" : "after:"}`).replaceAll(".", " ")), shown(then),
+        shown(by)]);
+  return rowsTable("What changed since", rows, ["what", "as proposed", "by now"]);
+}
 
 // -------------------------------------------------------------------------------------------------------------- sending
 
-// A form that sends once: its buttons are off meanwhile, what went wrong is stated in it, and what was typed stays.
+// A form that sends once: its buttons are off meanwhile, what went wrong is stated in it, and what was typed stays then. Where
+// send returns true, it goes on with the same form.
 function sender(form, send, settle) {
   const problem = h("p", { class: "problem", role: "alert" });
   form.append(problem);
@@ -99,7 +105,10 @@ function sender(form, send, settle) {
     problem.textContent = "";
     for (const one of buttons) one.disabled = true;
     try {
-      await send(Object.fromEntries(new FormData(form)), event.submitter);
+      if (!await send(Object.fromEntries(new FormData(form)), event.submitter)) {
+        for (const one of form.querySelectorAll("[data-draft]")) delete one.dataset.draft;
+        form.closest("details")?.removeAttribute("open");
+      }
     } catch (error) {
       problem.textContent = visible(error.text ?? error.message);
     }
@@ -176,8 +185,10 @@ function newProposal({ context, key, server, login, one, onDone, onClose }) {
       // an identifier above 2^53 is no exact number here: it goes as text, which the server reads as well
       if (value) correction[name] = WHOLE.includes(name) && Number.isSafeInteger(Number(value)) ? Number(value) : value;
     }
-    if (button !== propose) return show(await context.post(accountPath(server, login, "preview"),
-      { correction, reason: given.reason }));
+    if (button !== propose) {
+      show(await context.post(accountPath(server, login, "preview"), { correction, reason: given.reason }));
+      return true;
+    }
     const answer = await context.post(url, { correction, reason: given.reason, urgent: "urgent" in given,
       lapses_min: Number(given.lapses_min), break: one?.version ?? null, effect_digest: digest });
     show(null);
@@ -200,11 +211,11 @@ function proposal(one, { context, route, rule, policy, onDone }) {
       h("b", null, correctionText(one.correction)), ` v${one.version}`),
     h("p", null, "proposed by ", broker(one.operator), " ", at(one.proposed_at), ": ", broker(`“${one.reason}”`),
       one.state === "pending"
-        && [", lapses ", at(one.lapses_at), " (in ", age((now() - Date.parse(one.lapses_at)) / 1000), ")"]),
+        && [", lapses ", at(one.lapses_at), " (", age((now() - Date.parse(one.lapses_at)) / 1000), ")"]),
     effectTable(one.effect),
-    last && h("p", null, `${last.outcome} by `, broker(last.operator), " ", at(last.time),
+    last && h("p", null, `${last.outcome} by `, broker(last.operator), " ", at(last.decided_at),
       last.reason && [": ", broker(`“${last.reason}”`)]),
-    one.why && h("p", null, broker(one.why)),
+    !last && one.why && h("p", null, broker(one.why)),
     last?.changed && changedTable(last.changed),
     isWaiting && decisions(one, { context, route, policy, onDone }));
 }

@@ -9,7 +9,7 @@
 //   visible(text)                the same as plain text, for attributes and titles
 //   unknown(reason, last)        "?" with its reason; last: the last known figure with its time, as text
 //   figure(value, unit, reason)  a figure as exact text with thousands separated, or unknown
-//   age(seconds)                 an age that goes on by itself; duration(seconds) is its text
+//   age(seconds)                 an age that goes on by itself, "in 5 min" for what is to come; duration(seconds) is its text
 //   badge(word, kind)            a status by sign, word and colour; kind: ok, warn, bad, idle
 //   field(label, control)        a control with its label
 //   update(node, ...children)    replaces what is in a node; focus, drafts and open details with a data-key stay
@@ -59,7 +59,7 @@ export function figure(value, unit, reason) {
 
 export function duration(seconds) {
   if (seconds == null) return "?";
-  const sign = seconds < 0 ? "−" : "", all = Math.abs(seconds);
+  const sign = seconds <= -1 ? "in " : "", all = Math.abs(seconds);
   if (all < 60) return `${sign}${Math.floor(all)} s`;
   if (all < 3600) return `${sign}${Math.floor(all / 60)} min`;
   if (all < 86400) return `${sign}${Math.floor(all / 3600)} h ${Math.floor(all / 60) % 60} min`;
