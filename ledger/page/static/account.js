@@ -224,8 +224,9 @@ class AccountView {
     const curve = await optional(get(this.path("curve"), { ...span, known_at: this.curveAt }));
     const shown = curveOf(curve);
     const equity = await optional(get(this.path("equity"), { ...span, by: shown.to - shown.from > MINUTES_MAX_MS ? "day" : "minute" }));
-    const marks = this.notable.map((row) => ({ kind: signOf(row), at: Date.parse(row.event_time), text: visible(row.words) })).filter((one) => one.kind);
-    await this.chart.set({ rule: this.rule, currency: this.currency, ...shown, ...equityOf(equity), marks, degraded: this.degraded });
+    const until = this.curveAt === null ? Infinity : Date.parse(this.curveAt);
+    const marks = this.notable.filter((row) => Date.parse(row.recorded_at) <= until).map((row) => ({ kind: signOf(row), at: Date.parse(row.event_time), text: visible(row.words) })).filter((one) => one.kind);
+    await this.chart.set({ rule: this.rule, currency: this.currency, ...shown, ...equityOf(equity), marks, degraded: this.degraded.filter(([from]) => from <= until) });
     this.chart.problem([curve, equity].find((one) => one instanceof Error)?.message ?? null);
   }
 

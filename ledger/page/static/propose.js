@@ -1,5 +1,6 @@
-// The form that proposes a correction: its kind, its arguments, the reason. What it would change is worked out by the server
-// and shown before and after; nothing is applied here.
+// Proposals: the form for one, what it would change, and the decision of a second person.
+//
+// What a correction would change is worked out by the server, shown before and after, and sent back by its digest.
 //
 //   proposeForm({server, login, one, onDone, onClose})   the form; one: the break that it is about, which fills it in
 //   proposalPanel({proposals, route, rule, context, onDone})   what waits for a second person, with the decisions
