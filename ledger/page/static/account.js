@@ -6,7 +6,7 @@
 import { account as accountPath, get as fetchJson } from "./api.js";
 import { CurveChart } from "./charts.js";
 import { announce, badge, broker, figure, h, unknown, update, visible } from "./dom.js";
-import { proposalPanel, proposeForm } from "./propose.js";
+import { proposalPanel, proposeForm } from "./decisions.js";
 import { path, route as present } from "./router.js";
 import { SECTIONS, breaksTable, changesPanel, ordersTable, positionsTable, rowsOf, unexplainedTable } from "./sections.js";
 import * as time from "./time.js";
@@ -286,7 +286,7 @@ class AccountView {
 
   propose() {
     const close = () => update(this.parts.form);
-    update(this.parts.form, proposeForm({ server: this.route.server, login: this.route.login, onDone: () => this.context.reload(), onClose: close }));
+    update(this.parts.form, proposeForm({ context: this.context, server: this.route.server, login: this.route.login, onDone: () => this.context.reload(), onClose: close }));
     this.parts.form.querySelector("select").focus();
   }
 
