@@ -24,7 +24,7 @@ const VIEWS = { overview: "./overview.js", account: "./account.js", breaks: "./b
 const ROLES = ["viewer", "operator", "approver", "admin"];
 const main = document.getElementById("main");
 const root = document.documentElement;
-let session = null, shown = null, breaks = null;
+let session = null, shown = null, breaks = null, changes = null;
 
 // ------------------------------------------------------------------------------------------------------ settings, banners
 
@@ -53,20 +53,22 @@ function setState(state) { main.dataset.state = state; }
 
 const link = (view, text, ...more) => h("a", { href: view, ...(more[0] ?? {}) }, text);
 
+function account() { // the one that is shown, or was last
+  const { server, login } = router.route();
+  return server == null ? JSON.parse(sessionStorage.getItem("ledger-account") ?? "null") : { server, login };
+}
+
 function drawHeader() {
-  const { view, server, login } = router.route();
-  const last = JSON.parse(sessionStorage.getItem("ledger-account") ?? "null");
-  const account = server == null ? last : { server, login };
+  const { view } = router.route(), last = account();
   const item = (name, text, href) => link(href, text, { "aria-current": view === name ? "page" : null, data: { key: `nav-${name}` } });
-  const log = account ? item("log", "Log", router.path("log", account)) : h("span", { class: "off", title: "open an account first: a log is of one account" }, "Log");
   const select = h("select", { name: "scheme", "aria-label": "Colours", value: scheme(), on: { change: ({ target }) => setScheme(target.value) } },
     ["auto", "light", "dark"].map((one) => h("option", { value: one }, one)));
   update(document.getElementById("header"),
     h("nav", { "aria-label": "Views" }, h("b", { class: "brand" }, "ledger"),
       session && [item("overview", "Overview", router.path("overview")),
-        account && item("account", broker(`${account.server}/${account.login}`), router.path("account", account)),
+        last && item("account", broker(`${last.server}/${last.login}`), router.path("account", last)),
         item("breaks", ["Breaks", breaks > 0 && h("span", { class: "count" }, String(breaks))], router.path("breaks")),
-        log, item("health", "Health", router.path("health"))]),
+        item("log", "Log", router.path("log", last ?? {})), item("health", "Health", router.path("health"))]),
     session && h("div", { class: "who" },
       h("span", null, "journal ", broker(session.journal.name), ` (${session.journal.dialect})`),
       !session.allow_writes && badge("read-only", "idle", session.read_only_reason),
@@ -94,8 +96,10 @@ function tick() {
 setInterval(tick, 500);
 
 async function signOut() {
-  await post("/sign-out").catch(() => null);
-  showSignIn("You are signed out.");
+  changes?.signOut(); // the other tabs first: the server ends the stream that they share
+  changes?.stop();
+  const problem = await post("/sign-out").then(() => null, (error) => error.text);
+  showSignIn(problem ? `You may still be signed in: ${problem}` : "You are signed out.");
 }
 
 async function countBreaks() {
@@ -183,6 +187,7 @@ class Shown {
       this.isWaiting = true;
       await pause(gap);
       this.isWaiting = this.isDue = false;
+      if (this.isRunning) { this.isDue = true; return; } // the URL changed meanwhile
     }
     if (this.life.signal.aborted || !this.view) return;
     this.began = performance.now();
@@ -232,6 +237,11 @@ class Shown {
 
 function go(route, { isFirst = false } = {}) {
   if (!session) return null;
+  if (route.view === "log" && route.server == null) {
+    const last = account();
+    if (!last) banner("view", "info", "A log is of one account: open an account first.");
+    return router.go(router.path(last ? "log" : "overview", last ?? {}), { replace: true });
+  }
   if (route.server != null) sessionStorage.setItem("ledger-account", JSON.stringify({ server: route.server, login: route.login }));
   drawHeader();
   if (shown?.view && shown.route.key === route.key && main.contains(shown.place) && shown.at) {
@@ -261,7 +271,9 @@ async function copyLink(view = shown?.view) {
 
 function showSignIn(reason) {
   shown?.stop();
-  shown = session = null;
+  changes?.stop();
+  shown = session = changes = null;
+  root.dataset.stream = "connecting";
   setCsrf(null);
   drawHeader();
   const input = h("input", { name: "token", type: "password", autocomplete: "off", required: true, spellcheck: "false" });
@@ -302,12 +314,10 @@ async function begin() {
   return go(router.route(), { isFirst: true });
 }
 
-let isStarted = false;
 function startStream() {
-  if (isStarted) return;
-  isStarted = true;
   let isCounting = false;
-  stream.start({
+  changes = stream.start({
+    onSignedOut: () => showSignIn("You are signed out."),
     onChange: (change) => {
       if (shown?.view && (!change || (shown.view.concerns?.(change) ?? true))) shown.refresh();
       if (isCounting) return;
@@ -317,8 +327,9 @@ function startStream() {
     onState: (state) => {
       root.dataset.stream = state;
       drawStream();
-      if (state === "lost" && session) banner("stream", "warn", "Reconnecting: figures may be old.");
-      else banner("stream");
+      if (state !== "lost") return banner("stream");
+      banner("stream", "warn", "Reconnecting: figures may be old.");
+      shown?.refresh(); // it finds out why: the server is away, or the session ended
     },
   });
 }
@@ -327,11 +338,10 @@ setInterval(() => {
   if (!document.hidden && shown?.view?.pollSec && performance.now() - (shown.began ?? 0) > shown.view.pollSec * 1000) shown.refresh();
 }, 1000);
 
-const account = () => router.route().server == null ? JSON.parse(sessionStorage.getItem("ledger-account") ?? "null") : router.route();
 keys.bind("page", {
   "g o": ["Overview", () => router.go(router.path("overview"))],
   "g b": ["Breaks", () => router.go(router.path("breaks"))],
-  "g l": ["Log of the account", () => (account() ? router.go(router.path("log", account())) : announce("open an account first"))],
+  "g l": ["Log of the account", () => router.go(router.path("log", account() ?? {}))],
   "g h": ["Health", () => router.go(router.path("health"))],
   "/": ["Find", () => document.querySelector("[data-find]")?.focus()],
   j: ["Next row", () => keys.rows(1)],

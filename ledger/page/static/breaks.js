@@ -27,18 +27,20 @@ export function mount(context) {
       h("button", { type: "button", class: "push", on: { click: context.copyLink }, data: { key: "copy" } }, "Copy link"));
   }
 
-  const columns = (params) => [
-    { key: "kind", label: "kind", cell: (row) => rowLink(`${row.name}-${row.version}`, row.version ? path("breaks", { ...row.account, version: row.version }, params) : path("account", row.account), row.kind) },
+  const columns = (params, isBeside) => [
+    { key: "kind", label: "kind", cell: (row) => rowLink(`${row.name}-${row.version}`,
+      row.version ? path("breaks", { ...row.account, version: row.version }, params) : path("account", row.account), row.kind) },
+    { key: "state", label: "state", cell: (row) => [badge(row.state, row.state === "escalated" ? "bad" : "warn"),
+      row.proposals > 0 && badge("proposed", "warn")] },
     { key: "account", label: "account", kind: "name", cell: (row) => broker(row.name) },
-    { key: "about", label: "about", align: "right", cell: (row) => [broker(about(row)), row.symbol && about(row) !== row.symbol && [" ", broker(row.symbol)]] },
-    { key: "ours", label: "ours", cell: (row) => broker(row.ours ?? "none") },
-    { key: "broker", label: "broker", cell: (row) => broker(row.theirs ?? "none") },
+    { key: "about", label: "about", cell: (row) => [broker(about(row)), row.symbol && [" ", broker(row.symbol)]] },
+    { key: "ours", label: "ours", kind: "wide", cell: (row) => broker(row.ours ?? "none") },
+    { key: "broker", label: "broker", kind: "wide", cell: (row) => broker(row.theirs ?? "none") },
     { key: "age", label: "age", align: "right", cell: (row) => age(row.age_sec) },
     { key: "seen", label: "seen", align: "right", cell: (row) => String(row.confirmations) },
     { key: "tried", label: "tried", align: "right", cell: (row) => String(row.attempts) },
     { key: "owner", label: "owner", cell: (row) => broker(row.owner) ?? h("span", { class: "quiet" }, "–") },
-    { key: "state", label: "state", cell: (row) => [badge(row.state, row.state === "escalated" ? "bad" : "warn"), row.proposals > 0 && badge("proposed", "warn")] },
-  ];
+  ].filter((one) => !isBeside || !["seen", "tried", "owner"].includes(one.key)); // the one beside it has them
 
   return {
     pollSec: 15,
@@ -51,7 +53,7 @@ export function mount(context) {
         version && isServer() && get(accountPath(server, login)), // it names the account's clock
       ]);
       const isSelected = (row) => row.version === version && row.name === `${server}/${login}`;
-      update(list, table({ caption: "Open breaks", columns: columns(params), rows: found.rows, rowKey: (row) => `${row.name}-${row.version}`,
+      update(list, table({ caption: "Open breaks", columns: columns(params, version), rows: found.rows, rowKey: (row) => `${row.name}-${row.version}`,
         rowClass: (row) => [row.state === "escalated" && "unsafe", isSelected(row) && "chosen"].filter(Boolean).join(" "),
         empty: params.size ? "no break is like this: change the filter" : "No break is open." }),
       found.found > found.rows.length && h("p", null, `${found.rows.length} of ${found.found} are shown: filter by kind or age.`),

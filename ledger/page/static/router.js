@@ -12,9 +12,10 @@ import { query } from "./api.js";
 
 const STICKY = ["clock"];
 const SHAPES = [
-  [/^\/(?:index\.html)?$/, "overview"],
+  [/^\/(?:sign-in)?$/, "overview"],
   [/^\/breaks\/?$/, "breaks"],
   [/^\/health\/?$/, "health"],
+  [/^\/log\/?$/, "log"], // of the account that was looked at last
   [/^\/a\/([^/]+)\/([^/]+)\/?$/, "account"],
   [/^\/a\/([^/]+)\/([^/]+)\/log\/?$/, "log"],
   [/^\/a\/([^/]+)\/([^/]+)\/breaks\/(\d+)\/?$/, "breaks"],
