@@ -450,6 +450,7 @@ def replay(
                 head=head.hash.hex(),
                 selected=selected,
                 orders=orders,
+                approvals=found.approvals_at(until=until, known_at=known_at, version=version),
             )
             shown.append((portfolio, orders, item))
     if as_json:
