@@ -48,7 +48,7 @@ def alert(
     channels: tuple[str, ...],
     as_json: bool,  # noqa: FBT001
 ) -> int:
-    """Follow the journal and notify people: of breaks, of accounts that are not synced, of limits and the disk.
+    """Follow the journal and notify people: of breaks, of accounts that are not synced, of limits, the disk and verify.
 
     Each break is one notice: after a grace period, then to further channels as it gets older, then that it is over, to
     every channel that got it. What was sent is in the journal's database: a restart repeats nothing.
@@ -236,6 +236,7 @@ def _alerter(ledger: Ledger, settings: AlertSettings, log: Log) -> Alerter:
     found = configuration()
     survey = Survey(
         ledger, accounts=settings.accounts, attempts_max=found.policy.attempts_max, limits=limits_of(found), causes=causes_of,
+        upkeep=found.upkeep,
     )  # fmt: skip
     return Alerter(ledger, survey, settings, log=log)
 

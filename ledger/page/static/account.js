@@ -3,19 +3,22 @@
 // Everything that depends on the moment comes in one answer, so that a step of the sliders is one request. The curve and the
 // notable events depend on the window; sections (trades, report and so on) are read when they are opened.
 
-import { account as accountPath } from "./api.js";
+import { account as accountPath, get as fetchJson } from "./api.js";
 import { CurveChart } from "./charts.js";
 import { announce, badge, broker, figure, h, unknown, update, visible } from "./dom.js";
 import { proposalPanel, proposeForm } from "./propose.js";
 import { path, route as present } from "./router.js";
-import { SECTIONS, breaksTable, changesPanel, ordersTable, positionsTable, rowsOf as listOf, unexplainedTable } from "./sections.js";
+import { SECTIONS, breaksTable, changesPanel, ordersTable, positionsTable, rowsOf, unexplainedTable } from "./sections.js";
 import * as time from "./time.js";
-import { Latest, Travel } from "./travel.js";
+import { Latest, Travel, instant } from "./travel.js";
 
 const COLUMNS = 900;
+const STEPS_MAX = 1000; // the server returns so many at most: quantiles, where there are more events
 const WINDOW_AFTER_MS = 1500; // a busy account changes its curve many times a second
-const URL_AFTER_MS = 250; // browsers refuse a page that changes its URL with every step of a drag
+const SETTLED_AFTER_MS = 250; // browsers refuse a page that changes its URL with every step of a drag
 const LATE_MS = 60_000;
+const MINUTES_MAX_MS = 14 * 86_400_000; // a longer window shows the samples by day
+const BEGIN = "1971-01-01T00:00:00Z";
 const CORRECTIONS = new Set(["PositionRecovered", "GhostClosed", "DriftCorrected", "PositionReticketed", "Adjusted", "BalanceAsserted", "CorrectionDecided"]);
 
 /** The sign that an event has on the curve. */
@@ -40,7 +43,9 @@ class AccountView {
     this.path = (...rest) => accountPath(server, login, ...rest);
     const part = (name) => h("div", { class: `part ${name}`, data: { part: name } });
     this.parts = Object.fromEntries(["head", "form", "figures", "notable", "state", "diff"].map((name) => [name, part(name)]));
-    this.latest = new Latest((at) => this.read(at), (answer) => this.show(answer));
+    this.life = new AbortController();
+    this.get = (...asked) => fetchJson(...asked, { signal: this.life.signal });
+    this.latest = new Latest(({ at, get }) => get(this.path(), at), (answer, { at }) => this.show(answer, at));
     this.keys = {
       "[": ["The event before", () => this.travel.step(-1)], "]": ["The event after", () => this.travel.step(1)],
       "{": ["The notable event before", () => this.toNotable(-1)], "}": ["The notable event after", () => this.toNotable(1)],
@@ -60,7 +65,7 @@ class AccountView {
     const { params } = route;
     if (why === "open") await this.build(get);
     else if (why === "route") this.travel.set({ until: params.get("until"), known_at: params.get("known_at") });
-    await this.latest.ask(this.travel.at);
+    await this.latest.ask({ at: this.travel.at, get });
     const isOtherWindow = ["from", "to", "clock"].some((name) => before.get(name) !== params.get(name));
     if (why === "refresh") this.soon();
     else if (why === "open" || isOtherWindow) await this.readWindow(get);
@@ -72,13 +77,14 @@ class AccountView {
     const { params } = this.route;
     const at = { until: params.get("until"), known_at: params.get("known_at") };
     const link = Object.fromEntries(["v", "h", "f"].map((name) => [name, params.get(name)]));
+    if (link.v && !at.until && !at.known_at) at.known_at = (await get(this.path("events", link.v))).recorded_at;
     const first = await get(this.path(), { ...at, ...link });
     this.rule = first.clock;
     this.currency = first.replay.account.currency;
     this.showLink(first.link, link);
     this.travel = new Travel({
       rule: this.rule, isLocked: params.get("lock") !== "0", onMove: (to) => this.move(to), onLock: () => this.writeUrl(), onCopy: () => this.context.copyLink(), onDiff: () => this.diff(),
-      fine: async (from, to) => stepsOf(await this.context.get(this.path("steps"), { from, to })),
+      fine: async (from, to) => stepsOf(await this.get(this.path("steps"), { from, to })),
     });
     this.travel.set(at);
     this.chart = new CurveChart({ onMoment: (ms) => this.travel.toTime(ms), onWindow: (from, to) => this.zoom(from, to) });
@@ -87,15 +93,23 @@ class AccountView {
     update(this.context.root, head, form, this.travel.root, figures, this.chart.root, notable, diff, state, this.sections.map((one) => one.root));
   }
 
-  read({ until, known_at }) {
-    return this.context.get(this.path(), { until, known_at });
-  }
-
   move(at) {
     clearTimeout(this.urlTimer);
-    this.urlTimer = setTimeout(() => this.writeUrl(), URL_AFTER_MS);
+    this.urlTimer = setTimeout(() => this.settle(), SETTLED_AFTER_MS);
     update(this.parts.diff);
-    this.latest.ask(at).catch((error) => this.context.banner("view", "bad", broker(error.message)));
+    const get = (path, params) => fetchJson(path, params, { signal: this.life.signal, onWait: (done, of) => this.travel.wait(done, of) });
+    this.latest.ask({ at, get }).catch((error) => this.problem(error));
+  }
+
+  problem(error) {
+    if (error.name !== "AbortError") this.context.banner("view", "bad", broker(error.message));
+  }
+
+  /** What need not follow every step of a drag. */
+  settle() {
+    this.writeUrl();
+    for (const one of this.sections) one.moved();
+    if (this.travel.at.known_at !== this.curveAt) this.readCurve(this.get).catch((error) => this.problem(error));
   }
 
   /** A link's own v, h and f end with the first move: they are about the moment that was sent. */
@@ -109,7 +123,7 @@ class AccountView {
     }
     history.replaceState(history.state, "", url);
     this.context.banner("view");
-    for (const one of this.sections) one.moved();
+    this.route = present();
   }
 
   copyUrl() {
@@ -132,17 +146,19 @@ class AccountView {
 
   // ------------------------------------------------------------------------------------------------ what a step shows
 
-  show(answer) {
+  show(answer, at) {
     this.answer = answer;
     const { replay } = answer;
-    const place = this.place();
+    const place = this.place(at);
     this.context.root.dataset.version = answer.version;
     update(this.parts.head, this.heading(answer));
     update(this.parts.figures, this.figures(answer));
     const some = (title, rows, draw) => rows.length > 0 && [h("h2", null, `${title} (${rows.length})`), draw(rows, place)];
     update(this.parts.state, h("h2", null, `Positions (${replay.positions.length})`), positionsTable(replay.positions, place),
       some("Open breaks", replay.breaks, breaksTable), some("Unexplained", replay.unexplained, unexplainedTable), some("Orders", replay.orders, ordersTable));
-    this.chart.moment(this.travel.at.until === null && this.travel.at.known_at === null ? null : Date.parse(this.travel.at.until ?? this.travel.at.known_at));
+    const moment = at.until ?? at.known_at;
+    this.chart.moment(moment === null ? null : Date.parse(moment));
+    this.travel.show(); // what was waited for is there
   }
 
   heading({ replay, status, version, head, now_version: now, proposals, policy }) {
@@ -184,25 +200,32 @@ class AccountView {
     this.windowTimer ??= setTimeout(() => {
       this.windowTimer = null;
       for (const one of this.sections) one.changed();
-      this.readWindow(this.context.get).catch(() => null); // the next change tries again
+      this.readWindow(this.get).catch(() => null); // the next change tries again
     }, WINDOW_AFTER_MS);
   }
 
   async readWindow(get) {
     const { params } = this.route;
     const span = { from: params.get("from"), to: params.get("to") };
-    const optional = (promise) => promise.catch((error) => { if (error.name === "AbortError") throw error; return error; });
-    const [steps, curve, equity, notable, incidents] = await Promise.all([
-      get(this.path("steps"), span), optional(get(this.path("curve"), { ...span, columns: COLUMNS })), optional(get(this.path("equity"), { ...span, columns: COLUMNS })),
-      optional(get(this.path("notable"), span)), optional(get(this.path("incidents"), { since: span.from, until: span.to, kind: "degraded" }))]);
+    const [steps, notable, degraded] = await Promise.all([
+      get(this.path("steps"), span), optional(get(this.path("notable"), { ...span, limit: 500 })), optional(get(this.path("incidents"), { since: span.from ?? BEGIN, until: span.to, kind: "degraded" }))]);
     this.travel.setSteps(stepsOf(steps), span.to === null);
-    this.notable = rowsOf(notable);
+    this.notable = found(notable);
+    this.degraded = found(degraded).map((one) => [Date.parse(one.started_at), one.ended_at === null ? time.now() : Date.parse(one.ended_at)]);
     this.showNotable();
-    await this.chart.set({
-      rule: this.rule, currency: this.currency, ...curveOf(curve), ...equityOf(equity),
-      marks: this.notable.map((row) => ({ kind: signOf(row), at: Date.parse(row.event_time), text: visible(row.what ?? row.kind) })).filter((one) => one.kind),
-      degraded: rowsOf(incidents).map((one) => [Date.parse(one.started_at), one.ended_at === null ? time.now() : Date.parse(one.ended_at)]),
-    });
+    await this.readCurve(get);
+  }
+
+  /** The curve as it was known at the moment; what was worth how much was sampled, and is as it is. */
+  async readCurve(get) {
+    const { params } = this.route;
+    const span = { from: params.get("from"), to: params.get("to"), columns: COLUMNS };
+    this.curveAt = this.travel.at.known_at;
+    const curve = await optional(get(this.path("curve"), { ...span, known_at: this.curveAt }));
+    const shown = curveOf(curve);
+    const equity = await optional(get(this.path("equity"), { ...span, by: shown.to - shown.from > MINUTES_MAX_MS ? "day" : "minute" }));
+    const marks = this.notable.map((row) => ({ kind: signOf(row), at: Date.parse(row.event_time), text: visible(row.words) })).filter((one) => one.kind);
+    await this.chart.set({ rule: this.rule, currency: this.currency, ...shown, ...equityOf(equity), marks, degraded: this.degraded });
     this.chart.problem([curve, equity].find((one) => one instanceof Error)?.message ?? null);
   }
 
@@ -218,7 +241,7 @@ class AccountView {
 
   showNotable() {
     const item = (row) => h("li", { class: signOf(row) }, h("button", { type: "button", class: "plain", title: `go to v${row.version}`, data: { key: `n${row.version}` }, on: { click: () => this.travel.toEvent(row) } },
-      time.time(row.event_time, this.rule, { short: true }), " ", broker(row.what ?? row.kind)));
+      time.time(row.event_time, this.rule, { short: true }), " ", broker(row.words)));
     const shown = this.notable.slice(0, 60);
     update(this.parts.notable, h("h2", { class: "sr" }, "Notable events"), shown.length ? h("ol", { class: "notables", tabindex: "0", "aria-label": "Notable events" }, shown.map(item)) : h("p", { class: "dim" }, "nothing notable in this window"));
   }
@@ -239,7 +262,7 @@ class AccountView {
     const moment = [until, known && `known:${known}`].filter(Boolean).join(",");
     update(this.parts.diff, h("p", { class: "quiet" }, "Comparing …"));
     try {
-      const found = await this.context.get(this.path("compare"), { a: `${this.name}@${moment}`, b: this.name });
+      const found = await this.get(this.path("compare"), { a: moment });
       update(this.parts.diff, changesPanel(found, this.rule, { title: "What differs from now", names: ["then", "now"], onClose: () => update(this.parts.diff) }));
     } catch (error) {
       update(this.parts.diff, h("p", { class: "problem" }, broker(error.message)));
@@ -275,7 +298,7 @@ class AccountView {
       const question = asked();
       shown = JSON.stringify(question);
       try {
-        const found = await this.context.get(this.path(name), question);
+        const found = await this.get(this.path(name), question);
         if (shown === JSON.stringify(question)) update(body, draw(found, this.place()));
       } catch (error) {
         if (error.name !== "AbortError") update(body, h("p", { class: "problem" }, broker(error.message)));
@@ -286,11 +309,12 @@ class AccountView {
     return { root, moved: () => { if (root.open && JSON.stringify(asked()) !== shown) read(); else if (!root.open) shown = null; }, changed: () => { if (root.open) read(); else shown = null; } };
   }
 
-  place() {
-    return { server: this.route.server, login: this.route.login, rule: this.rule, at: this.travel.at, currency: this.currency };
+  place(at = this.travel.at) {
+    return { server: this.route.server, login: this.route.login, rule: this.rule, at, currency: this.currency };
   }
 
   unmount() {
+    this.life.abort();
     clearTimeout(this.urlTimer);
     clearTimeout(this.windowTimer);
     this.chart?.close();
@@ -299,19 +323,21 @@ class AccountView {
 
 // ------------------------------------------------------------------------------------------- answers of the server
 
-const rowsOf = (answer) => answer instanceof Error ? [] : listOf(answer);
+const optional = (promise) => promise.catch((error) => { if (error.name === "AbortError") throw error; return error; });
+const found = (answer) => answer instanceof Error ? [] : rowsOf(answer);
 
 function stepsOf(answer) {
-  const read = (list) => list.map(([text, version]) => ({ ms: Date.parse(text), text, version }));
-  return { until: read(answer.true_at), known_at: read(answer.known_at), isQuantile: answer.events > answer.true_at.length };
+  const read = (list) => list.map(({ at, version }) => ({ ms: instant(at), text: at, version }));
+  return { until: read(answer.until), known_at: read(answer.known_at), isQuantile: Math.max(answer.until.length, answer.known_at.length) >= STEPS_MAX };
 }
 
 function curveOf(answer) {
-  if (answer instanceof Error) return { balance: [], from: 0, to: 0 };
+  if (answer instanceof Error) return { balance: [], opening: null, from: 0, to: 0 };
   return { balance: answer.columns, opening: answer.opening, from: Date.parse(answer.from), to: Date.parse(answer.to) };
 }
 
 function equityOf(answer) {
   if (answer instanceof Error) return { equity: [], apart: 0 };
-  return { equity: answer.columns, apart: answer.width_ms * 1.5 };
+  const columns = answer.rows.map((row) => [Date.parse(row.begin), row.low, row.high, row.close, Date.parse(row.end)]);
+  return { equity: columns, apart: Math.max(1000, 2000 * (answer.interval_sec ?? 0)) };
 }

@@ -63,10 +63,10 @@ function drawHeader() {
     ["auto", "light", "dark"].map((one) => h("option", { value: one }, one)));
   update(document.getElementById("header"),
     h("nav", { "aria-label": "Views" }, h("b", { class: "brand" }, "ledger"),
-      item("overview", "Overview", router.path("overview")),
-      account && item("account", broker(`${account.server}/${account.login}`), router.path("account", account)),
-      item("breaks", ["Breaks", breaks > 0 && h("span", { class: "count" }, ` ${breaks}`)], router.path("breaks")),
-      log, item("health", "Health", router.path("health"))),
+      session && [item("overview", "Overview", router.path("overview")),
+        account && item("account", broker(`${account.server}/${account.login}`), router.path("account", account)),
+        item("breaks", ["Breaks", breaks > 0 && h("span", { class: "count" }, String(breaks))], router.path("breaks")),
+        log, item("health", "Health", router.path("health"))]),
     session && h("div", { class: "who" },
       h("span", null, "journal ", broker(session.journal.name), ` (${session.journal.dialect})`),
       !session.allow_writes && badge("read-only", "idle", session.read_only_reason),
@@ -99,9 +99,8 @@ async function signOut() {
 }
 
 async function countBreaks() {
-  const found = await get("/breaks", { state: "open" }).catch(() => null);
-  const count = Array.isArray(found) ? found.length : found?.total ?? found?.rows?.length;
-  if (count != null && count !== breaks) { breaks = count; drawHeader(); }
+  const found = await get("/breaks").catch(() => null);
+  if (found && found.found !== breaks) { breaks = found.found; drawHeader(); }
 }
 
 // ---------------------------------------------------------------------------------------------- the view that is shown
@@ -292,7 +291,7 @@ async function begin() {
     try { await post("/sign-in", { token: decodeURIComponent(token) }); } catch (error) { return showSignIn(error.text); }
   }
   try {
-    session = await get("/session", null, { onAway: (error, seconds) => banner("away", "bad", broker(error.text), `; trying again in ${Math.ceil(seconds)} s`), onBack: () => banner("away") });
+    session = await get("/session", null, { onAway: (error, seconds) => { setState("away"); banner("away", "bad", broker(error.text), `; trying again in ${Math.ceil(seconds)} s`); }, onBack: () => banner("away") });
   } catch (error) {
     if (error.status === 401) return showSignIn(token ? "The link was used before, or is too old." : null);
     return new Shown(router.route()).failed(error) ?? main.replaceChildren(h("section", { class: "panel bad" }, h("h1", null, "No access"), h("p", null, broker(error.text))));
@@ -341,6 +340,7 @@ keys.bind("page", {
   c: ["Copy link", () => copyLink()],
   u: ["UTC or the server's clock", time.toggle],
 });
+drawHeader();
 keys.start();
 router.onRoute((route) => go(route));
 router.start();

@@ -41,14 +41,14 @@ export function stepPoints(columns) {
   return points;
 }
 
-/** Points of a sampled curve: nothing is known between samples further apart than `apart` milliseconds. */
+/** Points of a sampled curve, of columns with their end: nothing is known between samples further apart than `apart` milliseconds. */
 export function samplePoints(columns, apart) {
   const points = [];
   let last = null;
-  for (const [at, low, high, close] of columns) {
+  for (const [at, low, high, close, end = at] of columns) {
     if (last !== null && at - last > apart) points.push([last + 1, null]);
     for (const value of [low, high, close]) points.push([at, Number(value)]);
-    last = at;
+    last = end;
   }
   return points;
 }
@@ -106,7 +106,8 @@ function figure({ name, title, count, read, head, rows, onEnter }) {
   });
   const table = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${title} as a table` });
   const details = h("details", { class: "chart-table" }, h("summary", {}, "table"), table);
-  const root = h("figure", { class: "chart", role: "figure", "aria-labelledby": `${name}-summary`, "data-chart": name }, caption, plot, spoken, details);
+  const foot = h("div", { class: "chart-foot" }, spoken);
+  const root = h("figure", { class: "chart", role: "figure", "aria-labelledby": `${name}-summary`, data: { chart: name } }, caption, plot, foot, details);
   const fill = () => {
     if (!details.open) return;
     update(table, h("table", {}, h("caption", { class: "sr" }, title),
@@ -131,7 +132,7 @@ function figure({ name, title, count, read, head, rows, onEnter }) {
     event.preventDefault();
     event.stopPropagation();
   });
-  return { root, plot, spoken, summarise(text) { caption.textContent = text; at = null; fill(); }, move };
+  return { root, plot, foot, spoken, summarise(text) { caption.textContent = text; at = null; fill(); }, move };
 }
 
 /** Draw anew when the width, the colour scheme or the clock changes. */
@@ -148,6 +149,7 @@ function keepDrawn(plot, draw) {
   return () => { observer.disconnect(); scheme.removeEventListener("change", draw); removeEventListener("ledger-scheme", draw); };
 }
 
+const WHOLE_SEC = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 2592000, 31536000];
 const pad = (number) => String(number).padStart(2, "0");
 const clockLabels = (date) => (u, splits, axis, space, step) => {
   let day = "";
@@ -184,7 +186,7 @@ export class CurveChart {
       read: (i) => this.read(i), rows: () => this.rows(), onEnter: (i) => onMoment(this.data.balance[i][0]),
     });
     this.root = this.figure.root;
-    this.root.insertBefore(legend(), this.figure.spoken);
+    this.figure.foot.prepend(legend());
     this.line = h("div", { class: "chart-moment", "aria-hidden": "true" });
     this.stop = keepDrawn(this.figure.plot, () => this.draw());
   }
@@ -192,7 +194,7 @@ export class CurveChart {
   read(i) {
     const [at, low, high, close] = this.data.balance[i];
     const equity = this.data.equity.findLast((one) => one[0] <= at);
-    const near = equity && at - equity[0] <= this.data.apart ? `; equity ${equity[3]} at ${time.text(equity[0], this.data.rule)}` : "";
+    const near = equity && at - equity[4] <= this.data.apart ? `; equity ${equity[3]} at ${time.text(equity[0], this.data.rule)}` : "";
     const until = this.data.balance[i + 1]?.[0] ?? Infinity;
     const marks = this.data.marks.filter((mark) => mark.at >= at && mark.at < until).map((mark) => mark.text);
     const span = low === high ? close : `${low} to ${high}, last ${close}`;
@@ -345,9 +347,9 @@ export class LagPlot {
     this.uplot = null;
     if (!width || !this.points.length) return;
     const colour = colours();
-    const stamp = (u, values) => values.map((value) => time.text(value * 1000, this.rule, { short: true }).slice(5));
+    const stamp = (u, values) => values.map((value) => time.text(value * 1000, this.rule, { short: true }).replace(/^\d{4}-/, "").replace(/ (\d\d:\d\d):\d\d$/, " $1"));
     const date = tzDate(uPlot, this.rule);
-    const [x, y] = axes(colour, date, { values: stamp, size: 96 });
+    const [x, y] = axes(colour, date, { values: stamp, size: 96, incrs: WHOLE_SEC });
     this.uplot = new uPlot({
       width, height: 220, tzDate: date, legend: { show: false }, axes: [x, y], scales: { x: { time: true }, y: { time: false, range: (u, low, high) => (low === high ? [low - 1, high + 1] : [low, high]) } },
       cursor: { points: { show: false }, drag: { x: true, y: true, uni: 5, setScale: false, dist: 5 } },
@@ -380,7 +382,7 @@ export class LagPlot {
     const { left, top, width, height } = u.select;
     if (width < 5 && height < 5) return;
     const at = (pixels, scale) => u.posToVal(pixels, scale) * 1000;
-    this.onBox({ since: at(left, "x"), until: at(left + width, "x"), recorded_from: at(top + height, "y"), recorded_to: at(top, "y") });
+    this.onBox({ from: at(left, "x"), to: at(left + width, "x"), recorded_from: at(top + height, "y"), recorded_to: at(top, "y") });
   }
 
   close() {

@@ -16,11 +16,11 @@ const EXPORT_MAX = 20_000;
 const GROUPS = ["deals", "breaks", "corrections", "orders", "notable"];
 const KINDS = ["FillRecorded", "CashMoved", "DealCompleted", "DealRevised", "DealConflict", "BreakOpened", "BreakClosed", "GhostClosed", "PositionRecovered", "DriftCorrected", "PositionReticketed", "BalanceAsserted",
   "Adjusted", "SyncDegraded", "SyncRestored", "OrderIntended", "OrderAnswered", "OrderDenied", "CorrectionProposed", "CorrectionDecided", "PolicySet", "BreakNoted"];
-const BOX = ["since", "until", "recorded_from", "recorded_to"];
-const FILTERS = ["kind", "position", "deal", "correlation", "late", "known_at", ...BOX];
+const BOX = ["from", "to", "recorded_from", "recorded_to"];
+const BOX_NAMES = { from: "happened from", to: "to", recorded_from: "recorded from", recorded_to: "to" };
+const FILTERS = ["kind", "position", "deal", "correlation", "late", ...BOX];
 
-export const lagSec = (row) => (Date.parse(row.recorded_at) - Date.parse(row.event_time)) / 1000;
-const isLate = (row) => lagSec(row) > LATE_SEC;
+const isLate = (row) => row.lag_sec > LATE_SEC;
 const lagText = (sec) => sec < 10 ? `${Math.max(0, Math.round(sec * 10) / 10)} s` : duration(sec);
 
 export function mount(context) {
@@ -76,8 +76,8 @@ class LogView {
     const { params } = this.route;
     for (const name of ["kind", "position", "deal", "correlation"]) this.form.elements[name].value = params.get(name) ?? "";
     this.form.elements.late.checked = params.get("late") === "1";
-    const chosen = [...BOX, "known_at"].filter((name) => params.has(name));
-    update(this.box, chosen.length > 0 && [chosen.map((name) => [h("span", { class: "dim" }, name.replace("_", " ")), time.time(params.get(name), this.rule, { precise: true })]),
+    const chosen = BOX.filter((name) => params.has(name));
+    update(this.box, chosen.length > 0 && [chosen.map((name) => [h("span", { class: "dim" }, BOX_NAMES[name]), time.time(params.get(name), this.rule, { precise: true })]),
       h("button", { type: "button", on: { click: () => this.filter(Object.fromEntries(chosen.map((name) => [name, null]))) } }, "Show all times")]);
   }
 
@@ -102,10 +102,10 @@ class LogView {
       caption: "Events", rows, rowKey: (row) => row.version, rowClass: (row) => [isLate(row) && "late", `#v${row.version}` === location.hash && "chosen"].filter(Boolean).join(" ") || null, empty: "no event is like that",
       columns: [
         cell("version", "version", (row) => rowLink(`v${row.version}`, `#v${row.version}`, `v${row.version}`)), cell("kind", "kind", (row) => row.kind),
-        cell("what", "what", (row) => broker(row.what ?? row.data?.symbol ?? row.data?.reason ?? ""), { wide: true }),
+        cell("what", "what", (row) => broker(row.words), { wide: true }),
         cell("happened", "happened", (row) => [time.time(row.event_time, rule, { precise: true, short: true }), row.event_time_ambiguous && h("span", { title: "the clock showed this time twice" }, " ?")]),
         cell("recorded", "recorded", (row) => time.time(row.recorded_at, rule, { precise: true, short: true })),
-        cell("lag", "lag", (row) => h("span", { class: isLate(row) ? "loss" : null }, lagText(lagSec(row)), isLate(row) && h("span", { class: "sr" }, " late")), { align: "right" }),
+        cell("lag", "lag", (row) => h("span", { class: isLate(row) ? "loss" : null }, lagText(row.lag_sec), isLate(row) && h("span", { class: "sr" }, " late")), { align: "right" }),
         cell("position", "position", (row) => row.position_id != null && h("a", { href: to({ position: row.position_id }) }, String(row.position_id))),
         cell("deal", "deal", (row) => row.deal != null && h("a", { href: to({ deal: row.deal }) }, String(row.deal))),
         cell("caused_by", "caused by", (row) => row.caused_by != null && h("a", { href: `#v${row.caused_by}` }, `v${row.caused_by}`)),
@@ -131,19 +131,19 @@ class LogView {
     if (!version) return update(this.detail);
     const found = await this.context.get(this.path("events", String(version)));
     if (location.hash !== `#v${version}`) return null;
-    const event = found.event ?? found;
-    const { data = {}, ...common } = event;
+    const event = found;
+    const { data, row, words, hash, prev_hash: previous, before, after, ...common } = found;
     const pair = ([name, value]) => value != null && typeof value !== "object" && [h("dt", null, name.replaceAll("_", " ")), h("dd", null, this.value(name, value))];
     const changes = h("div", null);
     const close = () => { history.pushState(null, "", location.pathname + location.search); this.onHash(); };
     update(this.detail, h("section", { class: "panel", "aria-label": `Event v${version}`, data: { event: version } },
-      h("div", { class: "row middle" }, h("h2", { tabindex: "-1" }, `v${version} ${event.kind}`), broker(event.what),
-        h("span", { class: "push" }, h("button", { type: "button", on: { click: () => this.before(version, changes) } }, "Portfolio before | after"), " ",
+      h("div", { class: "row middle" }, h("h2", { tabindex: "-1" }, `v${version} ${event.kind}`), broker(words),
+        h("span", { class: "push" }, h("button", { type: "button", on: { click: () => this.compare(before, after, changes) } }, "Portfolio before | after"), " ",
           h("a", { href: path("account", this.route, { until: event.event_time, known_at: event.recorded_at }) }, "that moment"), " ", event.evidence && this.evidence(version), " ",
           h("button", { type: "button", on: { click: () => this.context.copyLink() } }, `Link to v${version}`), " ", h("button", { type: "button", on: { click: close } }, "Close"))),
       changes, h("div", { class: "columns" }, h("dl", null, Object.entries(common).map(pair)), h("dl", null, Object.entries(data).map(pair))),
-      h("dl", null, ["hash", "previous"].map((name) => found[name] && [h("dt", null, name === "hash" ? "chain hash" : "predecessor"), h("dd", null, h("code", null, found[name]))])),
-      found.raw && h("details", null, h("summary", null, "raw row"), h("pre", { tabindex: "0" }, broker(JSON.stringify(found.raw, null, 2))))));
+      h("dl", null, [["chain hash", hash], ["predecessor", previous]].map(([name, value]) => [h("dt", null, name), h("dd", null, h("code", null, value))])),
+      h("details", null, h("summary", null, "raw row"), h("pre", { tabindex: "0", "aria-label": "raw row" }, broker(JSON.stringify(row, null, 1))))));
     if (document.activeElement === document.body || this.list.contains(document.activeElement)) this.detail.querySelector("h2").focus();
     return null;
   }
@@ -154,11 +154,11 @@ class LogView {
     return broker(value);
   }
 
-  async before(version, place) {
+  async compare(before, after, place) {
     update(place, h("p", { class: "quiet" }, "Comparing …"));
     try {
-      const found = await this.context.get(this.path("compare"), { a: `${this.name}@v${version - 1}`, b: `${this.name}@v${version}` });
-      update(place, changesPanel(found, this.rule, { title: `before v${version} and after`, names: ["before", "after"], onClose: () => update(place) }));
+      const found = await this.context.get(this.path("compare"), { a: `v${before}`, b: `v${after}` });
+      update(place, changesPanel(found, this.rule, { title: `Portfolio before and after v${after}`, names: ["before", "after"], onClose: () => update(place) }));
     } catch (error) {
       update(place, h("p", { class: "problem" }, broker(error.message)));
     }

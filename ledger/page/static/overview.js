@@ -3,7 +3,7 @@
 import { age, badge, broker, figure, h, unknown, update, visible } from "./dom.js";
 import { pages, rowLink, table } from "./table.js";
 import { path, setParams } from "./router.js";
-import { now, time } from "./time.js";
+import { now, text, time } from "./time.js";
 
 const STATES = ["all", "unsafe", "broken", "degraded", "stale", "never", "safe"];
 export const KINDS = { SUCCESS: "ok", PARTIAL: "warn", DEGRADED: "bad", FAILED: "bad", STALE: "bad" };
@@ -31,7 +31,7 @@ export function mount({ root, title, copyLink }) {
   }
 
   const columns = [
-    { key: "account", label: "account", sort: "account", wide: true, 
+    { key: "account", label: "account", sort: "account", kind: "name", 
       cell: (row) => [h("span", { class: "sign", title: "not safe to trade" }, row.safe_to_trade ? "" : "! "), rowLink(row.name, path("account", row.account), broker(row.name))] },
     { key: "status", label: "status", sort: "safety", cell: status },
     { key: "verified", label: "verified", align: "right", sort: "age", cell: (row) => row.last_verified ? age((now() - Date.parse(row.last_verified)) / 1000) : h("span", { class: "quiet" }, "never") },
@@ -40,7 +40,7 @@ export function mount({ root, title, copyLink }) {
     { key: "positions", label: "positions", align: "right", sort: "positions", order: "descending", cell: (row) => old(row, (summary) => String(summary.positions)) },
     { key: "balance", label: "balance", align: "right", cell: (row) => old(row, (summary) => figure(summary.balance, summary.currency)) },
     { key: "event", label: "last event", align: "right", sort: "event", order: "descending", cell: ({ summary }) => summary ? time(summary.last_event_at, summary.clock, { short: true }) : unknown("its figures are not known") },
-    { key: "why", label: "why not safe", wide: true, cell: (row) => broker(row.why_not_safe) },
+    { key: "why", label: "why not safe", kind: "wide", cell: (row) => broker(row.why_not_safe) },
   ];
 
   return {
@@ -63,12 +63,14 @@ export function mount({ root, title, copyLink }) {
   };
 }
 
-// A figure of the last known moment, if it is not one of now.
+// A figure that nothing confirms now is no figure of now: "?" with the last known one and its time.
 function old(row, show) {
-  if (!row.summary) return unknown(row.summary_reason);
-  if (row.behind) return unknown(`${row.behind} events behind`, `${show(row.summary).textContent ?? show(row.summary)} at version ${row.summary.version}`);
-  if (row.state === "DEGRADED" || row.state === "FAILED" || row.state === "STALE") return h("span", { class: "dim", title: "not verified with the broker since" }, show(row.summary));
-  return show(row.summary);
+  const { summary } = row;
+  if (!summary) return unknown(row.summary_reason);
+  const shown = show(summary), plain = shown.textContent ?? shown;
+  if (row.behind) return unknown(`${row.behind} events behind`, `${plain} at version ${summary.version}`);
+  const isOld = ["DEGRADED", "FAILED", "STALE"].includes(row.state);
+  return isOld ? unknown(row.why ?? row.why_not_safe, `${plain} at ${text(row.last_verified ?? summary.last_event_at, null, { short: true })}`) : shown;
 }
 
 function stats(totals) {

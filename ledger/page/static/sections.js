@@ -20,7 +20,7 @@ const signed = (key, label = key) => right(key, label, (row) => row[key] == null
 
 /** Every event of a position, as it was known at the moment that is shown. */
 const ofPosition = (place) => left("position_id", "position", (row) => row.position_id == null ? "-"
-  : rowLink(`position-${row.position_id}`, path("log", place, { position: row.position_id, known_at: place.at.known_at }), String(row.position_id)));
+  : rowLink(`position-${row.position_id}`, path("log", place, { position: row.position_id, recorded_to: place.at.known_at }), String(row.position_id)));
 
 export function positionsTable(rows, place) {
   return table({
@@ -81,7 +81,7 @@ function haltsTable(answer, place) {
 
 function incidentsTable(answer, place) {
   return table({
-    caption: "Incidents", rows: rowsOf(answer).toReversed(), empty: "nothing went wrong",
+    caption: "Incidents", rows: rowsOf(answer), empty: "nothing went wrong",
     columns: [when("started_at", "started", place), right("lasted", "lasted", (row) => row.ended_at === null && row.duration_sec !== null ? ["open ", duration(row.duration_sec)] : row.duration_sec === null ? "-" : duration(row.duration_sec)),
       words("kind"), ofPosition(place), words("symbol"), { key: "outcome", label: "outcome", wide: true, cell: (row) => broker([row.outcome, row.operator && `by ${row.operator}`, row.reason].filter(Boolean).join("; ")) },
       { key: "cause", label: "likely cause", wide: true, cell: (row) => broker(row.cause && `${row.cause} (${row.certainty})`) }],
@@ -97,7 +97,7 @@ function equityTable(answer, place) {
 }
 
 function explained(answer, place) {
-  const lines = answer.lines ?? rowsOf(answer);
+  const { lines } = answer.explanations[0];
   return table({
     caption: "What makes the balance", rows: lines, empty: "no event moved the balance",
     columns: [left("kind", "kind", (row) => row.kind), { key: "what", label: "what", wide: true, cell: (row) => broker(row.what) }, right("count", "events", (row) => String(row.count)),
@@ -107,18 +107,18 @@ function explained(answer, place) {
 }
 
 const moment = ({ until, known_at }) => ({ until, known_at });
-const ignored = () => ({});
+const now = () => ({});
 
 export const SECTIONS = [
   { name: "trades", title: "Trades", params: moment, draw: tradesTable },
   { name: "orders", title: "Orders", params: moment, draw: (answer, place) => ordersTable(rowsOf(answer), place) },
   { name: "explain", title: "What makes the balance", params: (at) => ({ what: "balance", ...moment(at) }), draw: explained },
   { name: "report", title: "Report", params: moment, choices: { by: ["month", "week", "day", "weekday", "symbol", "magic", "side"], day: ["server", "utc"] }, draw: reportPanel },
-  { name: "equity", title: "Equity", isNow: true, params: ignored, choices: { by: ["day", "minute"] }, draw: equityTable },
-  { name: "monitors", title: "Monitors", isNow: true, params: ignored, draw: monitorsTable },
-  { name: "limits", title: "Risk limits", isNow: true, params: ignored, draw: limitsPanel },
-  { name: "halts", title: "Halts", isNow: true, params: ignored, draw: haltsTable },
-  { name: "incidents", title: "Incidents", isNow: true, params: ignored, draw: incidentsTable },
+  { name: "equity", title: "Equity", isNow: true, params: now, choices: { by: ["day", "minute"] }, draw: equityTable },
+  { name: "monitors", title: "Monitors", isNow: true, params: now, draw: monitorsTable },
+  { name: "limits", title: "Risk limits", isNow: true, params: now, draw: limitsPanel },
+  { name: "halts", title: "Halts", isNow: true, params: now, draw: haltsTable },
+  { name: "incidents", title: "Incidents", isNow: true, params: now, draw: incidentsTable },
 ];
 
 const sideText = (value) => {

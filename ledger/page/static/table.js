@@ -1,7 +1,8 @@
 // Tables of rows that the server sorted and paged; on a narrow screen each row is a block.
 //
 //   table({caption, columns, rows, sort, onSort, rowKey, rowClass, empty})
-//       columns: [{key, label, align: "right", sort: "age" (its name for the server), cell: (row) => child or children, wide}]
+//       columns: [{key, label, align: "right", sort: "age" (its name for the server), cell: (row) => child or children, kind}]
+//                  kind: "wide" (text that wraps), "name" (text that does not)
 //                  order: "descending" if that is how the server sorts by it. A cell that opens its row is made by rowLink
 //       sort: the present one; onSort(name)
 //   rowLink(key, url, ...children)   the link that j, k and Enter use; key stays the same over updates
@@ -18,7 +19,7 @@ export function table({ caption, columns, rows, sort = "", onSort, rowKey, rowCl
     return h("th", props, h("button", { type: "button", class: "plain", data: { key: `sort-${one.key}` }, on: { click: () => onSort(one.sort) } },
       one.label, isBy && h("span", { "aria-hidden": "true" }, order === "descending" ? " ↓" : " ↑")));
   };
-  const cell = (one, row) => h("td", { role: "cell", class: [one.align, one.wide && "wide"].filter(Boolean).join(" ") || null, data: { label: one.label } }, one.cell(row));
+  const cell = (one, row) => h("td", { role: "cell", class: [one.align, one.kind].filter(Boolean).join(" ") || null, data: { label: one.label } }, one.cell(row));
   return h("div", { class: "scroll", data: { key: `scroll-${caption}` } }, h("table", { role: "table" },
     h("caption", { class: "sr" }, caption),
     h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, columns.map(head))),

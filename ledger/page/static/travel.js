@@ -34,6 +34,9 @@ export class Latest {
   }
 }
 
+/** A moment in milliseconds with its microseconds, which Date drops. */
+export const instant = (text) => Date.parse(text) + Number(/\.\d{3}(\d{1,3})/.exec(text)?.[1].padEnd(3, "0") ?? 0) / 1000;
+
 /** The last step at or before a moment; 0 if all are later. */
 export function stepAt(steps, ms) {
   let low = 0;
@@ -60,7 +63,7 @@ const NAMES = { until: "true at", known_at: "known at" };
  */
 export class Travel {
   constructor({ onMove, onCopy, onDiff, fine, rule, isLocked = true, onLock }) {
-    Object.assign(this, { onMove, fine, rule, onLock, isLocked, steps: { until: [], known_at: [] }, at: { until: null, known_at: null } });
+    Object.assign(this, { onMove, fine, rule, onLock, isLocked, steps: { until: [], known_at: [] }, at: { until: null, known_at: null }, places: { until: 0, known_at: 0 } });
     this.inputs = Object.fromEntries(AXES.map((axis) => [axis, this.slider(axis)]));
     this.texts = Object.fromEntries(AXES.map((axis) => [axis, h("output", { class: "travel-time", "data-axis": axis })]));
     this.word = h("strong", { class: "travel-word" });
@@ -94,29 +97,38 @@ export class Travel {
   setSteps(steps, isWindowOpen = true) {
     this.steps = steps;
     this.isWindowOpen = isWindowOpen; // the window reaches to now, so that its last step is now
-    for (const axis of AXES) this.inputs[axis].max = String(this.last(axis));
-    this.show();
+    for (const axis of AXES) {
+      this.inputs[axis].max = String(this.last(axis));
+      this.inputs[axis].disabled = this.last(axis) < 1;
+    }
+    this.set(this.at);
   }
 
   last(axis) {
     return Math.max(0, this.steps[axis].length - (this.isWindowOpen ? 0 : 1));
   }
 
-  index(axis) {
-    return this.at[axis] === null ? this.last(axis) : Math.min(this.last(axis), stepAt(this.steps[axis], Date.parse(this.at[axis])));
+  /** Several events may have the same moment: a place that has it stays. */
+  placeOf(axis) {
+    const at = this.at[axis];
+    if (at === null) return this.last(axis);
+    return this.textAt(axis, this.places[axis]) === at ? this.places[axis] : Math.min(this.last(axis), stepAt(this.steps[axis], instant(at)));
   }
 
-  textAt(axis, index) {
-    return this.steps[axis][index]?.text ?? null;
+  textAt(axis, place) {
+    return this.steps[axis][place]?.text ?? null;
   }
 
   slide(axis, to) {
     const other = AXES.find((one) => one !== axis);
     const next = { ...this.at, [axis]: this.textAt(axis, to) };
+    const places = { ...this.places, [axis]: to };
     if (this.isLocked) {
-      const apart = follow(to, this.index(axis), this.index(other), this.last(other) + 1);
-      next[other] = this.textAt(other, this.last(axis) === this.last(other) ? apart : Math.round((to / Math.max(1, this.last(axis))) * this.last(other)));
+      const [last, far] = [this.last(axis), this.last(other)];
+      places[other] = last === far ? follow(to, this.places[axis], this.places[other], far + 1) : Math.round((to / Math.max(1, last)) * far);
+      next[other] = this.textAt(other, places[other]);
     }
+    this.places = places;
     this.move(next);
   }
 
@@ -141,34 +153,39 @@ export class Travel {
     this.show();
   }
 
-  /** One event back or forth; where steps are quantiles, the events between two of them are asked for. */
+  /** One moment back or forth; where steps are quantiles, the events between two of them are asked for. */
   async step(by) {
     const axis = this.isLocked || this.at.known_at === null || this.at.until !== null ? "until" : "known_at";
+    const other = AXES.find((one) => one !== axis);
     const steps = this.steps[axis];
-    const here = this.index(axis);
-    const to = here + by;
+    let to = this.places[axis] + by;
+    while (steps[to] && steps[to].text === this.at[axis]) to += by;
     if (to < 0 || to > this.last(axis)) return;
-    const [low, high] = [Math.max(0, Math.min(here, to)), Math.min(steps.length - 1, Math.max(here, to))];
     if (!this.steps.isQuantile) return this.slide(axis, to);
-    const found = await this.fine(steps[low].text, steps[high].text);
-    const now = this.at[axis] === null ? Infinity : Date.parse(this.at[axis]);
+    const here = Math.min(this.places[axis], to);
+    const found = await this.fine(steps[Math.max(0, here - 1)].text, steps[Math.min(steps.length - 1, Math.max(this.places[axis], to) + 1)].text);
+    const now = this.at[axis] === null ? Infinity : instant(this.at[axis]);
     const next = by < 0 ? found[axis].findLast((one) => one.ms < now) : found[axis].find((one) => one.ms > now);
     if (!next) return this.slide(axis, to);
-    const other = AXES.find((one) => one !== axis);
-    const also = found[other].findLast((one) => one.version <= next.version)?.text;
-    this.move({ ...this.at, [axis]: next.text, ...(this.isLocked && also ? { [other]: also } : {}) });
+    const known = this.steps[other].find((one) => one.version >= next.version)?.text ?? null;
+    this.move({ ...this.at, [axis]: next.text, ...(this.isLocked ? { [other]: known } : {}) });
   }
 
   move(at) {
-    this.at = at;
-    this.show();
+    this.set(at);
     this.onMove(at);
   }
 
   /** Show where it is, without asking for anything. */
   set(at) {
     this.at = at;
+    this.places = Object.fromEntries(AXES.map((axis) => [axis, this.placeOf(axis)]));
     this.show();
+  }
+
+  /** A moment that nobody looked at for long is folded first. */
+  wait(done, of) {
+    this.word.textContent = of ? `${Math.floor((100 * done) / of)} %` : "…";
   }
 
   show() {
@@ -182,7 +199,7 @@ export class Travel {
     this.diffButton.disabled = !past;
     for (const axis of AXES) {
       const text = this.at[axis] === null ? "now" : time.text(this.at[axis], this.rule, { precise: true });
-      this.inputs[axis].value = String(this.index(axis));
+      this.inputs[axis].value = String(this.places[axis]);
       this.inputs[axis].setAttribute("aria-valuetext", text);
       this.texts[axis].textContent = text;
     }
