@@ -33,7 +33,7 @@ from starlette.routing import Route
 
 from ledger.errors import BadValue, LedgerError
 from ledger.json_views import Json
-from ledger.page.answers import Unanswered, body_of, not_found, refusal, refusal_of
+from ledger.page.answers import Unanswered, body_of, not_found, refusal, refusal_of, too_much
 from ledger.page.desk import Desk, PageOptions
 from ledger.page.endpoints import Call, Download, Endpoint
 from ledger.page.principals import principal_of, require
@@ -50,6 +50,8 @@ VIEWS: Final = (
 _STATIC: Final = files("ledger.page").joinpath("static")
 #: So many requests read at once; others wait for their turn.
 _READERS: Final = 12
+#: So long a request may wait for the database, in seconds.
+STATEMENT_SEC: Final = 5
 _BODY_MAX: Final = 64 * 1024
 _TYPES: Final = {
     ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".html": "text/html; charset=utf-8",
@@ -102,11 +104,7 @@ def _route(endpoint: Endpoint, desk: Desk, limiter: list[CapacityLimiter]) -> Ro
     async def answer(request: Request) -> Response:
         call = await _call(endpoint, desk, request)
         limit = limiter[0] if limiter else None
-        try:
-            found = await to_thread.run_sync(endpoint.run, call, limiter=limit)
-        except LedgerError as error:
-            named = AccountId(call.path["server"], call.path["login"]) if "login" in call.path else None
-            raise refusal_of(error, named) from error
+        found = await to_thread.run_sync(_run, endpoint, call, limiter=limit)
         if isinstance(found, Download):
             return _file(found)
         return _json(found)
@@ -114,6 +112,24 @@ def _route(endpoint: Endpoint, desk: Desk, limiter: list[CapacityLimiter]) -> Ro
     pattern = endpoint.path.replace("{server}", "{server:path}").replace("{login}", "{login:int}")
     pattern = pattern.replace("{version}", "{version:int}")
     return Route(pattern, answer, methods=[endpoint.method])
+
+
+def _run(endpoint: Endpoint, call: Call) -> Any:
+    """Return what an endpoint answers.
+
+    Raises:
+        Unanswered: Something else is answered; 429 where the database takes too long.
+    """
+    with call.desk.limits.within(STATEMENT_SEC) as limit:
+        try:
+            return endpoint.run(call)
+        except LedgerError as error:
+            if limit.is_over:
+                raise too_much(
+                    f"this takes longer than {STATEMENT_SEC} s: ask for a shorter period, or for fewer rows"
+                ) from error
+            named = AccountId(call.path["server"], call.path["login"]) if "login" in call.path else None
+            raise refusal_of(error, named) from error
 
 
 async def _call(endpoint: Endpoint, desk: Desk, request: Request) -> Call:

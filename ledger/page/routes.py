@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from ledger.json_views import Json
-from ledger.page import charts, events, questions
+from ledger.page import case, charts, events, lives, questions
 from ledger.page.accounts import account_view
 from ledger.page.breaks import open_breaks
 from ledger.page.endpoints import COLUMNS_MAX, ROWS_MAX, Call, Endpoint, Parameter, choice, flag, moment, several, text, whole
+from ledger.page.health import health
 from ledger.page.overview import SORTS, STATES, overview
 from ledger.reports import BY
 
@@ -249,6 +250,27 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             _UNTIL,
             _KNOWN_AT,
         ),
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{_ACCOUNT}/breaks/{{version}}",
+        summary="The life of one break.",
+        run=lives.break_life,
+        answer="Break",
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{_ACCOUNT}/breaks/{{version}}/case.zip",
+        summary="The export case of a break.",
+        run=case.case_zip,
+        answer="application/zip",
+    ),
+    Endpoint(
+        method="GET",
+        path="/api/health",
+        summary="What the journal rests on: the checks of doctor.",
+        run=health,
+        answer="Health",
     ),
     Endpoint(method="GET", path="/api/jobs/{job}", summary="How far a job is.", run=job, answer="Job"),
 )
