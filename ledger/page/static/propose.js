@@ -23,6 +23,7 @@ export const CORRECTIONS = {
   update: { label: "change an open position", fields: [POSITION, SIDE, VOLUME, PRICE, MAGIC] },
   balance: { label: "set balance or credit", fields: [{ name: "balance", label: "balance", kind: "number" }, { name: "credit", label: "credit", kind: "number" }] },
   withdrawal: { label: "a deal that the broker withdrew", fields: [{ name: "deal", label: "deal", kind: "whole", required: true }] },
+  clock: { label: "the clock rule of the trade server", fields: [need({ name: "clock", label: "clock, as ny-close or +03:00" })] },
   acceptance: { label: "accept what no deal explains", fields: [{ ...POSITION, required: false }, { name: "symbol", label: "symbol" }] },
 };
 
@@ -53,15 +54,34 @@ export function recipe(what, values) {
   return { what, ...Object.fromEntries(given.map((field) => [field.name, value(field)])) };
 }
 
-const shown = (value) => value == null ? "-" : broker(typeof value === "object" ? Object.values(value).filter((one) => one != null).join(" ") : value);
+const positionText = (one) => one === null ? "none" : `${one.side} ${one.volume} ${one.symbol} @ ${one.price_open}${one.magic ? `, magic ${one.magic}` : ""}`;
+const policyText = ({ approvals, corrections = [], signed }) => approvals === 1 ? "one person" : `two persons for ${corrections.join(", ")}${signed ? ", signed" : ""}`;
+
+function adjustedRows(one) {
+  const rows = ["balance", "credit", "clock", "order"].filter((name) => `${name}_after` in one).map((name) => [name, one[`${name}_before`], one[`${name}_after`]]);
+  if ("deal" in one) rows.push([`deal ${one.deal}`, "counts", "withdrawn"]);
+  if ("accepted" in one) rows.push([String(one.accepted.position_id ?? one.accepted.symbol), `${one.accepted.volume} ${one.accepted.symbol} unexplained`, "accepted"]);
+  return rows;
+}
+
+/** An effect, line by line, as it is and as it would be: the same lines as the command prints. */
+export function effectRows({ positions = {}, adjusted = [], policy, money = {}, unexplained = {}, breaks = [] }) {
+  const rows = Object.entries(positions).map(([id, sides]) => [`position ${id}`, ...sides.map(positionText)]);
+  rows.push(...adjusted.flatMap(adjustedRows));
+  if (policy) rows.push(["policy", ...policy.map(policyText)]);
+  const named = new Set(rows.map(([name]) => name));
+  rows.push(...Object.entries(money).filter(([name]) => !named.has(name)).map(([name, by]) => [name, "", `moves by ${by}`]));
+  rows.push(...Object.entries(unexplained).map(([about, sides]) => [about, ...sides.map((one) => one === "0" ? "nothing unexplained" : `${one} unexplained`)]));
+  rows.push(...breaks.map((one) => [`break ${one.kind} ${one.position_id ?? one.deal ?? one.order ?? one.client_id ?? one.field ?? ""}`, "open", "closed"]));
+  return rows;
+}
 
 export function effectTable(effect) {
-  const pairs = Object.entries(effect ?? {}).flatMap(([what, value]) => Array.isArray(value) ? value.map((one) => [one.what ?? what, one]) : [[what, value]]);
-  const rows = pairs.filter(([, value]) => value && typeof value === "object");
+  const rows = effectRows(effect ?? {});
   if (!rows.length) return h("p", null, "It would change nothing.");
   return h("div", { class: "scroll" }, h("table", { class: "effect" }, h("caption", { class: "sr" }, "What it would change"),
     h("thead", null, h("tr", null, ["what", "before", "after"].map((text) => h("th", { scope: "col" }, text)))),
-    h("tbody", null, rows.map(([what, { before, after }]) => h("tr", null, h("th", { scope: "row" }, broker(what)), h("td", null, shown(before)), h("td", null, shown(after)))))));
+    h("tbody", null, rows.map(([what, before, after]) => h("tr", null, h("th", { scope: "row" }, broker(what)), h("td", { data: { label: "before" } }, broker(before)), h("td", { data: { label: "after" } }, broker(after)))))));
 }
 
 export function proposeForm({ server, login, one = null, onDone, onClose }) {
@@ -84,7 +104,8 @@ export function proposeForm({ server, login, one = null, onDone, onClose }) {
     h("p", null, urgent, " ", h("label", { for: "f-urgent" }, "urgent: applied at once by one person and reported; a second person has to confirm it afterwards")),
     effect, problem,
     h("p", { class: "buttons" }, show, propose, h("button", { type: "button", on: { click: () => onClose?.() } }, "Close")));
-  const stale = () => { propose.disabled = true; update(effect); };
+  let digest = null;
+  const stale = () => { propose.disabled = true; digest = null; update(effect); };
   what.addEventListener("change", fill);
   form.addEventListener("input", ({ target }) => { if (target !== reason && target !== lapses) stale(); });
   form.addEventListener("submit", async (event) => {
@@ -95,7 +116,8 @@ export function proposeForm({ server, login, one = null, onDone, onClose }) {
     problem.textContent = "";
     show.disabled = propose.disabled = true;
     try {
-      const answer = await post(account(server, login, "proposals"), isPreview ? { ...body, preview: true } : body);
+      const answer = await post(account(server, login, "proposals"), isPreview ? { ...body, preview: true } : { ...body, effect_digest: digest });
+      digest = answer.effect_digest;
       update(effect, h("h3", null, isPreview ? "It would change" : "Proposed"), effectTable(answer.effect));
       propose.disabled = !isPreview;
       if (isPreview) return;
