@@ -124,7 +124,6 @@ def test_a_corrupt_account_is_named_and_the_others_work_on(visit, run_page, corr
 def test_an_address_that_names_nothing_says_so(visit, desk):
     ann = visit(desk).ready()
     ann.watch.expect(r"status of 404")
-    ann.go("/nothing/here").ready(state="not-found")
     ann.go("/a/Broker-Live/1").ready("account", state="not-found")
     ann.page.get_by_role("link", name="Overview").first.click()
     ann.ready("overview", state="ready")

@@ -71,8 +71,7 @@ def moments(url: str, seed: str) -> list[dict[str, str]]:
 
 def replayed(url: str, moment: dict[str, str]) -> Any:
     options = [word for name, value in moment.items() for word in (f"--{name.replace('_', '-')}", value)]
-    (found,) = run("replay", *options, "--json", journal=url).json()
-    return found
+    return run("replay", *options, "--json", journal=url).json()
 
 
 def shown(person: Any) -> dict[str, Any]:
