@@ -138,9 +138,13 @@ class Desk:
 
         return with_breaks(self.source.sql_journal)
 
-    def decisions(self, account: Account) -> Json:  # noqa: ARG002  # filled by what comes with approvals
-        """Return what people decided, or are to decide, about an account."""
+    def decisions(self, account: Account, opened: int | None = None) -> Json:  # noqa: ARG002
+        """Return what people decided, or are to decide, about an account, or about one of its breaks."""
         return {"proposals": [], "policy": None}
+
+    def people(self, account: Account, opened: int | None) -> Json:  # noqa: ARG002
+        """Return who took a break over, and how many proposals wait to end it."""
+        return {"owner": None, "proposals": 0}
 
     def proposals_pending(self) -> int:
         """Return how many proposals wait for a second person."""

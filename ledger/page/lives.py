@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
+
+from attrs import fields
 
 from ledger.account_status import breaks_of
 from ledger.clock import utc_text
@@ -15,6 +18,7 @@ from ledger.page.endpoints import ROWS_MAX
 from ledger.page.events import event_json, row_of
 from ledger.safety import is_escalated
 from ledger.service import Account
+from ledger.views import Break
 
 if TYPE_CHECKING:
     from ledger.page.endpoints import Call
@@ -36,28 +40,51 @@ def break_life(call: Call) -> Json:
     desk.current(account, call.principal.name)
     life = life_of(call)
     opened, terms = life[0], account.terms
-    event = opened.event
-    assert isinstance(event, BreakOpened)
     closed = next((one for one in life if isinstance(one.event, BreakClosed)), None)
     portfolio, causes = breaks_of(account)
     still = next((one for one in portfolio.breaks if one.version == opened.version), None)
     now_us, attempts_max = desk.now_us(), desk.source.configuration.policy.attempts_max
-    notes = [one.event for one in life if isinstance(one.event, BreakNoted)]
-    state = "closed" if still is None else "escalated" if is_escalated(still, attempts_max) else "open"
     return {
         "account": account_json(terms),
         "version": opened.version,
-        "state": state,
-        "kind": event.kind.value,
-        "break": None if still is None else open_break_json(still, terms, now_us, causes.get(still.version)),
+        "break": _closed_break(opened, account)
+        if still is None
+        else open_break_json(still, terms, now_us, causes.get(still.version))
+        | {"state": "escalated" if is_escalated(still, attempts_max) else "open", "version": opened.version},
         "opened_at": utc_text(_utc_msc(opened, account)),
-        "closed_at": None if closed is None else utc_text(_utc_msc(closed, account)),
-        "end": closed.event.end.value if closed is not None and isinstance(closed.event, BreakClosed) else None,
-        "owner": next((one.owner for one in reversed(notes) if one.owner is not None), None),
-        "life": [event_json(one, terms) | {"role": role_of(one, opened.version)} for one in life],
-        **desk.decisions(account),
+        "closed": None if closed is None else _closed_json(closed, account),
+        "owner": owner_of(life),
+        "events": [_event_json(one, account, opened.version) for one in life],
+        "clock": terms.clock.name,
+        **desk.decisions(account, opened.version),
         "now_version": account.version,
     }
+
+
+def owner_of(life: Sequence[Recorded]) -> str | None:
+    """Return who took a break over, by its last note that names somebody."""
+    notes = [one.event for one in life if isinstance(one.event, BreakNoted)]
+    return next((one.owner for one in reversed(notes) if one.owner is not None), None)
+
+
+def _event_json(one: Recorded, account: Account, opened: int) -> Json:
+    found = event_json(one, account.terms)
+    return found | {"role": role_of(one, opened), "line": found["words"]}
+
+
+def _closed_json(one: Recorded, account: Account) -> Json:
+    assert isinstance(one.event, BreakClosed)
+    return {"end": one.event.end.value, "at": utc_text(_utc_msc(one, account)), "version": one.version}
+
+
+def _closed_break(opened: Recorded, account: Account) -> Json:
+    """Return a break that is over as the listing has an open one: as it was when it was opened."""
+    event, names = opened.event, {one.name for one in fields(Break)}
+    known = {one.name: getattr(event, one.name) for one in fields(type(event)) if one.name in names}
+    was = Break(**known | {"opened_msc": event.time_msc, "version": opened.version})
+    terms = account.terms
+    shown = open_break_json(was, terms, terms.clock.to_utc_msc(event.time_msc) * 1000)
+    return shown | {"age_sec": None, "state": "closed", "version": opened.version}
 
 
 def _utc_msc(one: Recorded, account: Account) -> int:
@@ -81,8 +108,11 @@ def life_of(call: Call) -> list[Recorded]:
 
     account, journal = call.account, call.desk.source.sql_journal
     row = row_of(call, call.path["version"])
-    if row.kind == "BreakOpened" and row.caused_by is not None:  # it is one that was seen again
-        row = row_of(call, row.caused_by)
+    while row.kind == "BreakOpened" and row.caused_by is not None:  # it is one that was seen again
+        before = row_of(call, row.caused_by)
+        if before.kind != "BreakOpened":  # one of kind approval: a proposal caused it
+            break
+        row = before
     if row.kind != "BreakOpened":
         raise not_found(f"version {row.version} of {account.name} opens no break, it is a {row.kind}")
     found: dict[int, Stored] = {row.version: row}

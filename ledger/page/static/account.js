@@ -6,7 +6,7 @@
 import { account as accountPath, get as fetchJson } from "./api.js";
 import { CurveChart } from "./charts.js";
 import { announce, badge, broker, figure, h, unknown, update, visible } from "./dom.js";
-import { proposalPanel, proposeForm } from "./propose.js";
+import { proposalPanel, proposeForm } from "./decisions.js";
 import { path, route as present } from "./router.js";
 import { SECTIONS, breaksTable, changesPanel, ordersTable, positionsTable, rowsOf, unexplainedTable } from "./sections.js";
 import * as time from "./time.js";
@@ -224,8 +224,9 @@ class AccountView {
     const curve = await optional(get(this.path("curve"), { ...span, known_at: this.curveAt }));
     const shown = curveOf(curve);
     const equity = await optional(get(this.path("equity"), { ...span, by: shown.to - shown.from > MINUTES_MAX_MS ? "day" : "minute" }));
-    const marks = this.notable.map((row) => ({ kind: signOf(row), at: Date.parse(row.event_time), text: visible(row.words) })).filter((one) => one.kind);
-    await this.chart.set({ rule: this.rule, currency: this.currency, ...shown, ...equityOf(equity), marks, degraded: this.degraded });
+    const until = this.curveAt === null ? Infinity : Date.parse(this.curveAt);
+    const marks = this.notable.filter((row) => Date.parse(row.recorded_at) <= until).map((row) => ({ kind: signOf(row), at: Date.parse(row.event_time), text: visible(row.words) })).filter((one) => one.kind);
+    await this.chart.set({ rule: this.rule, currency: this.currency, ...shown, ...equityOf(equity), marks, degraded: this.degraded.filter(([from]) => from <= until) });
     this.chart.problem([curve, equity].find((one) => one instanceof Error)?.message ?? null);
   }
 
@@ -285,7 +286,7 @@ class AccountView {
 
   propose() {
     const close = () => update(this.parts.form);
-    update(this.parts.form, proposeForm({ server: this.route.server, login: this.route.login, onDone: () => this.context.reload(), onClose: close }));
+    update(this.parts.form, proposeForm({ context: this.context, server: this.route.server, login: this.route.login, onDone: () => this.context.reload(), onClose: close }));
     this.parts.form.querySelector("select").focus();
   }
 

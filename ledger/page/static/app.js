@@ -273,7 +273,7 @@ function showSignIn(reason) {
   } } }, field("One-time token", input, "What follows token= in the link"), h("button", { class: "primary" }, "Sign in"), problem);
   main.replaceChildren(h("div", { class: "view sign-in" }, h("section", { class: "panel" }, h("h1", null, "Sign in"),
     reason && h("p", null, broker(reason)),
-    h("p", null, "Open the link that ", h("code", null, "ledger page"), " printed: it signs you in once. Or paste its token."), form)));
+    h("p", null, "Open the link that ", h("code", null, "ledger page"), " printed: it signs you in once. ", h("code", null, "ledger page link"), " makes another one."), form)));
   Object.assign(main.dataset, { view: "sign-in", state: "signed-out", ready: "true" });
   document.title = "Sign in – ledger";
   input.focus();

@@ -1,11 +1,11 @@
 // Breaks: the open disagreements of all accounts, those left to people first; beside them the life of the selected one.
 
 import { account as accountPath } from "./api.js";
-import { age, badge, broker, duration, h, unknown, update, visible } from "./dom.js";
-import { note, proposal, propose } from "./decisions.js";
+import { age, badge, broker, h, update } from "./dom.js";
+import { noteForm, policyText, proposalPanel, proposeForm } from "./decisions.js";
 import { path, setParams } from "./router.js";
 import { rowLink, table } from "./table.js";
-import { time } from "./time.js";
+import { isServer, time } from "./time.js";
 
 const KINDS = ["ghost", "zombie", "drift", "balance", "clock", "withdrawn", "order", "stops", "approval"];
 const AGES = { "": "any", "15min": "15 min", "1h": "1 h", "4h": "4 h", "1d": "1 day" };
@@ -15,6 +15,7 @@ export function mount(context) {
   const { root } = context;
   const filters = h("form", { class: "filters row", on: { submit: (event) => event.preventDefault() } });
   const list = h("div"), detail = h("section", { class: "panel", "aria-label": "The selected break" });
+  let chosen = null; // the break beside the list
   const split = h("div", { class: "split" }, list, detail);
   root.replaceChildren(h("h1", { class: "sr" }, "Breaks"), filters, split);
 
@@ -41,13 +42,13 @@ export function mount(context) {
 
   return {
     pollSec: 15,
-    async load({ server, login, version, params }, { get }) {
+    async load({ server, login, version, params }, { get, why }) {
       drawFilters(params);
       context.title(version ? `Break v${version} of ${server}/${login}` : "Breaks");
       const [found, one, account] = await Promise.all([
         get("/breaks", Object.fromEntries(["kind", "state", "age"].map((name) => [name, params.get(name)]))),
         version && get(accountPath(server, login, "breaks", version)),
-        version && get(accountPath(server, login)),
+        version && isServer() && get(accountPath(server, login)), // it names the account's clock
       ]);
       const isSelected = (row) => row.version === version && row.name === `${server}/${login}`;
       update(list, table({ caption: "Open breaks", columns: columns(params), rows: found.rows, rowKey: (row) => `${row.name}-${row.version}`,
@@ -57,50 +58,53 @@ export function mount(context) {
       found.unread?.map((each) => h("p", { class: "problem" }, broker(each.account), ": ", broker(each.error.text))));
       split.classList.toggle("open", Boolean(version));
       detail.hidden = !version;
-      if (version) update(detail, life(context, { server, login }, version, one, account));
+      if (version) update(detail, life(context, { server, login }, one, account?.clock));
+      const isNew = version && why === "route" && chosen !== `${server}/${login} ${version}`;
+      chosen = `${server}/${login} ${version}`;
+      if (isNew) { // where it was chosen in a list, the reader goes on with it
+        const heading = detail.querySelector("h2");
+        heading.tabIndex = -1;
+        heading.focus({ preventScroll: true });
+        heading.scrollIntoView({ block: "nearest" });
+      }
       return found.rows.length || version ? "ready" : "empty";
     },
   };
 }
 
-function life(context, account, version, found, now) {
-  const one = found.break ?? {}, closed = found.closed ?? null, events = found.events ?? [];
-  const clock = found.clock, opened = events.find((each) => each.version === version);
-  const url = (...rest) => `/api${accountPath(account.server, account.login, ...rest)}`;
-  const proposals = found.proposals ?? [];
-  const policy = now?.policy;
+function life(context, account, found, clock) {
+  const { version, life: events, policy } = found, [opened] = events, isClosed = found.state === "closed";
+  const one = found.break ?? opened.data, url = (...rest) => `/api${accountPath(account.server, account.login, ...rest)}`;
+  const proposals = (found.proposals ?? []).filter((each) => each.break_version === version || each.opened_break === version);
+  const onDone = context.reload;
   return [
-    h("h2", null, visible(one.kind ?? "break").toUpperCase(), " ", broker(about(one)), " ", one.symbol && broker(one.symbol), " ",
-      closed ? badge(`closed: ${closed.end ?? closed.outcome ?? ""}`, "ok") : badge(one.state ?? "open", one.state === "escalated" ? "bad" : "warn")),
-    h("p", null, h("a", { href: path("account", account) }, broker(`${account.server}/${account.login}`)), ` · v${version} · opened `, time(one.opened_at, clock),
-      !closed && one.age_sec != null && [" · ", age(one.age_sec)], one.confirmations != null && ` · seen ${one.confirmations}, tried ${one.attempts}`,
-      found.owner && [" · owner ", broker(found.owner)]),
-    h("div", { class: "sides" }, h("div", null, h("h3", null, "ours"), broker(one.ours ?? "none")), h("div", null, h("h3", null, "broker"), broker(one.theirs ?? "none"))),
+    h("h2", null, `${found.kind.toUpperCase()} `, broker(about(one)), " ", one.symbol && about(one) !== one.symbol && broker(one.symbol), " ",
+      isClosed ? badge(`closed: ${found.end}`, "ok") : badge(found.state, found.state === "escalated" ? "bad" : "warn")),
+    h("p", null, h("a", { href: path("account", account) }, broker(`${account.server}/${account.login}`)), ` v${version}, opened `, time(found.opened_at, clock, { short: true }),
+      isClosed ? [", closed ", time(found.closed_at, clock, { short: true })] : [", open for ", age(one.age_sec), `, seen ${one.confirmations}, tried ${one.attempts}`],
+      ", ", found.owner ? ["owner ", h("b", null, broker(found.owner))] : "nobody took it over"),
+    h("div", { class: "sides" }, h("div", null, h("h3", null, one.field ? `our ${one.field}` : "ours"), broker(one.ours ?? "none")),
+      h("div", null, h("h3", null, one.field ? `the broker's ${one.field}` : "broker"), broker(one.theirs ?? "none"))),
     one.why && h("p", null, broker(one.why)),
     one.cause && one.certainty !== "unknown" && h("p", null, "Cause: ", h("b", null, broker(one.cause)), ` (${one.certainty})`),
     h("p", { class: "row middle no-print" },
-      opened && h("a", { href: path("account", account, { known_at: opened.recorded_at }) }, "That moment"),
-      opened?.evidence && h("a", { href: url("events", version, "evidence"), download: true }, "Raw answer"),
-      h("a", { href: path("log", account, one.position_id ? { position: one.position_id } : {}) }, one.position_id ? "Its events" : "Log"),
+      h("a", { href: path("account", account, { known_at: opened.recorded_at }) }, "That moment"),
+      opened.evidence && h("a", { href: url("events", opened.version, "evidence"), download: true }, "Raw answer"),
+      h("a", { href: path("log", account, { position: one.position_id }) }, one.position_id ? "Events of the position" : "Log"),
       h("a", { href: url("breaks", version, "case.zip"), download: true }, "Export case")),
     h("h3", null, "Life"),
-    h("ol", { class: "life" }, events.length ? events.map((each) => moment(account, each, clock)) : h("li", null, unknown("its events are not known"))),
-    proposals.length > 0 && [h("h3", null, "Proposals"), proposals.map((each) => proposal(context, account, each, { policy, onDone: context.reload }))],
-    !closed && h("div", { class: "no-print" },
-      h("details", { data: { key: `d-note-${version}` } }, h("summary", null, "Note, or take it over …"), note(context, account, version, context.reload)),
-      h("details", { data: { key: `d-propose-${version}` } }, h("summary", null, "Propose a correction …"),
-        policy && h("p", { class: "quiet" }, policy.approvals === 2 ? "The policy of this account asks for a second person." : "The policy of this account asks for one person."),
-        propose(context, account, { about: { ...one, version }, onDone: context.reload }))),
+    h("ol", { class: "life" }, events.map((each) => moment(account, each, clock))),
+    proposals.length > 0 && proposalPanel({ proposals, context, route: account, rule: clock, policy, onDone }),
+    !isClosed && found.kind !== "approval" && h("div", { class: "no-print" },
+      h("details", { data: { key: `note-of-${version}` } }, h("summary", null, "Note, or take it over …"), noteForm({ context, ...account, version, onDone })),
+      h("details", { data: { key: `propose-of-${version}` } }, h("summary", null, "Propose a correction …"),
+        policy && h("p", { class: "quiet" }, `Policy: ${policyText(policy)}.`),
+        proposeForm({ context, ...account, one: { ...one, kind: found.kind, version }, onDone }))),
   ];
 }
 
-function moment(account, event, clock) {
-  const { data } = event;
-  const words = { BreakOpened: event.caused_by ? "seen again" : "opened", BreakClosed: `closed: ${data.end ?? ""}`, BreakNoted: data.owner ? "taken over" : "noted",
-    CorrectionProposed: "proposed", CorrectionDecided: data.outcome, Adjusted: "adjusted" };
-  const text = data.text ?? data.reason ?? data.why;
-  return h("li", { class: event.caused_by ? null : "strong" }, time(event.event_time, clock, { short: true }), " ",
-    h("a", { href: `${path("log", account)}#v${event.version}` }, `v${event.version}`), " ", h("b", null, words[event.kind] ?? event.kind),
-    data.operator && [" by ", broker(data.owner ?? data.operator)], data.confirmations > 1 && ` (${data.confirmations} times, tried ${data.attempts})`,
-    text && [": ", broker(`“${text}”`)], event.line && [" ", broker(event.line)]);
-}
+const ROLES = { opened: "opened", seen: "seen again", noted: "noted", proposed: "proposed", decided: "decided", corrected: "corrected", closed: "closed" };
+
+const moment = (account, event, clock) => h("li", { class: ["opened", "closed"].includes(event.role) ? "strong" : null },
+  time(event.event_time, clock, { short: true }), " ", h("a", { href: `${path("log", account)}#v${event.version}` }, `v${event.version}`), " ", h("b", null, ROLES[event.role] ?? event.role), " ",
+  broker(event.words), event.evidence && event.role !== "opened" && [" ", h("a", { href: `/api${accountPath(account.server, account.login, "events", event.version, "evidence")}`, download: true }, "raw answer")]);

@@ -1,5 +1,6 @@
-// Charts: the curve of balance and equity, and the plot of event time against recorded time. uPlot draws; what it
-// lacks for a keyboard and a screen reader (a summary, a cursor that is read out, a table) is added here.
+// Charts: the curve of balance and equity, and the plot of event time against recorded time.
+//
+// uPlot draws; what it lacks for a keyboard and a screen reader (a summary, a cursor that is read out, a table) is added here.
 import { color, h, update, visible } from "./dom.js";
 import * as time from "./time.js";
 
@@ -23,8 +24,8 @@ export function library() {
 const colours = () => Object.fromEntries(Object.entries(PALETTE).map(([name, variable]) => [name, color(variable)]));
 
 /** Points of a curve that steps from column to column: each has its low, its high and its close at one x, so that what is
- *  drawn has the extremes of every column. A column without a close is a gap. */
-export function stepPoints(columns) {
+ *  drawn has the extremes of every column. A column without a close is a gap. The last balance is that until `end`. */
+export function stepPoints(columns, end) {
   const points = [];
   let before = null;
   for (const [at, low, high, close] of columns) {
@@ -38,6 +39,7 @@ export function stepPoints(columns) {
     points.push(...values.map((value) => [at, value]));
     before = values[2];
   }
+  if (before !== null && end > columns.at(-1)[0]) points.push([end, before]);
   return points;
 }
 
@@ -243,7 +245,7 @@ export class CurveChart {
     const colour = colours();
     const { balance, equity, apart, opening, from, to } = this.data;
     const date = tzDate(uPlot, this.data.rule);
-    const data = overlay([stepPoints(balance), samplePoints(equity, apart)]);
+    const data = overlay([stepPoints(balance, to), samplePoints(equity, apart)]);
     this.uplot = new uPlot({
       width, height: width < 500 ? 180 : 260, tzDate: date, legend: { show: false }, axes: axes(colour, date, { values: money }),
       scales: { x: { time: true, range: (u, low, high) => (to > from ? [from / 1000, to / 1000] : [low - 1, high + 1]) }, y: { range: () => spanOf(balance, equity, opening) } },

@@ -39,13 +39,13 @@ export function mount(context) {
     pollSec: 10,
     minGapSec: 5,
     async load(_, { get }) {
-      const found = await get("/health"), checks = Array.isArray(found) ? found : found.checks;
+      const found = await get("/health"), { checks } = found;
       const counts = Object.keys(KINDS).map((state) => [state, checks.filter((one) => one.state === state).length]).filter(([, count]) => count);
       const wrong = checks.filter((one) => one.state !== "ok");
       const groups = Map.groupBy(checks, (one) => GROUPS.find(([, fits]) => fits(one))[0]);
       update(body,
         h("div", { class: "stats" }, counts.map(([state, count]) => h("span", { class: `stat ${KINDS[state]}` }, h("b", null, String(count)), h("span", null, state))),
-          found.as_of && h("span", { class: "stat" }, h("span", null, "as of ", time(found.as_of, null, { short: true }))),
+          h("span", { class: "stat" }, h("span", null, "as of ", time(found.as_of, null, { short: true }))),
           h("button", { type: "button", class: "push", disabled: !context.may("operator"), title: context.whyNot("operator"), on: { click: test }, data: { key: "test" } }, "Send a test notice")),
         wrong.length > 0 && h("section", { "aria-labelledby": "wrong" }, h("h2", { id: "wrong" }, "Needs attention"), table({ caption: "What needs attention", rows: wrong, columns: COLUMNS, rowKey: (one) => `${one.check} ${one.account}`,
           rowClass: (one) => KINDS[one.state] === "bad" ? "unsafe" : null })),

@@ -109,7 +109,7 @@ class LogView {
         cell("position", "position", (row) => row.position_id != null && h("a", { href: to({ position: row.position_id }) }, String(row.position_id))),
         cell("deal", "deal", (row) => row.deal != null && h("a", { href: to({ deal: row.deal }) }, String(row.deal))),
         cell("caused_by", "caused by", (row) => row.caused_by != null && h("a", { href: `#v${row.caused_by}` }, `v${row.caused_by}`)),
-        cell("sync", "sync", (row) => row.correlation && h("a", { href: to({ correlation: row.correlation }), title: row.correlation }, row.correlation.slice(0, 6))),
+        cell("sync", "sync", (row) => row.correlation && h("a", { href: to({ correlation: row.correlation }), title: row.correlation }, row.correlation.replace(/^[a-z]+-(?=.)/, "").slice(0, 6))),
         cell("evidence", "evidence", (row) => row.evidence && this.evidence(row.version)),
       ],
     });
