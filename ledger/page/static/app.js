@@ -9,7 +9,7 @@
 //     unmount() }
 // context: root (the element to draw in), session, get(path, params) and post(path, body) for as long as the view is shown,
 //     may(role) (has the role, and the page allows writes), whyNot(role) (in words), title(text), banner(key, kind, ...children),
-//     copyLink(), reload(), ApiError.
+//     copyLink(), reload(), ApiError, watch (what a get of the view's own passes on, so that waiting shows).
 // <main> has data-view, data-state (loading, cold, ready, away, corrupt, forbidden, not-found, error, signed-out, or the view's
 // word), data-ready ("true" once the figures of the URL are drawn); <html> has data-stream (connecting, connected, lost).
 
@@ -115,14 +115,14 @@ class Shown {
     this.watch = {
       onWait: (done, of) => this.wait(done, of),
       onAway: (error, seconds) => this.away(error, seconds),
-      onBack: () => { banner("away"); this.place.classList.remove("old"); setState(this.at ? "ready" : "loading"); },
+      onBack: () => { banner("away"); this.place.classList.remove("old"); setState(this.at ? this.state : "loading"); },
     };
   }
 
   context() {
     const may = (role) => session.allow_writes && ROLES.indexOf(session.role) >= ROLES.indexOf(role);
     return {
-      root: this.place, session, may, banner, ApiError, post,
+      root: this.place, session, may, banner, ApiError, post, watch: this.watch,
       whyNot: (role) => !session.allow_writes ? session.read_only_reason ?? "this page is read-only: start it with --allow-writes"
         : may(role) ? null : `this needs the role ${role}; you are ${session.role}`,
       get: (path, params) => get(path, params, { signal: this.life.signal, ...this.watch }),
@@ -166,7 +166,7 @@ class Shown {
       this.place.classList.remove("old");
       banner("cold");
       banner("error");
-      setState(state ?? "ready");
+      setState(this.state = state ?? "ready");
       main.dataset.ready = "true";
     } catch (error) {
       if (!signal.aborted) this.failed(error);
@@ -284,11 +284,14 @@ async function signIn(token) {
   await begin();
 }
 
+let isStarted = false;
+const TOKEN = /^#(?:sign-in|token)=(.+)$/;
 async function begin() {
-  const token = /^#(?:sign-in|token)=(.+)$/.exec(location.hash)?.[1];
+  const token = TOKEN.exec(location.hash)?.[1];
   if (token) {
     history.replaceState(null, "", location.pathname + location.search); // a token stays in no history
     try { await post("/sign-in", { token: decodeURIComponent(token) }); } catch (error) { return showSignIn(error.text); }
+    if (isStarted) return location.reload(); // the stream waits longer with each refusal
   }
   try {
     session = await get("/session", null, { onAway: (error, seconds) => { setState("away"); banner("away", "bad", broker(error.text), `; trying again in ${Math.ceil(seconds)} s`); }, onBack: () => banner("away") });
@@ -302,7 +305,6 @@ async function begin() {
   return go(router.route(), { isFirst: true });
 }
 
-let isStarted = false;
 function startStream() {
   if (isStarted) return;
   isStarted = true;
@@ -317,8 +319,9 @@ function startStream() {
     onState: (state) => {
       root.dataset.stream = state;
       drawStream();
-      if (state === "lost" && session) banner("stream", "warn", "Reconnecting: figures may be old.");
-      else banner("stream");
+      if (state !== "lost" || !session) return banner("stream");
+      banner("stream", "warn", "Reconnecting: figures may be old.");
+      return get("/session").catch((error) => error.status === 401 && session && showSignIn("Your session has ended."));
     },
   });
 }
@@ -340,6 +343,7 @@ keys.bind("page", {
   c: ["Copy link", () => copyLink()],
   u: ["UTC or the server's clock", time.toggle],
 });
+addEventListener("hashchange", () => { if (TOKEN.test(location.hash)) begin(); }); // a link that is opened where the page is
 drawHeader();
 keys.start();
 router.onRoute((route) => go(route));
