@@ -53,6 +53,10 @@ class _Seal(msgspec.Struct, forbid_unknown_fields=True):
     key: str | None = None
 
 
+class _Approvals(msgspec.Struct, forbid_unknown_fields=True):
+    keys: dict[str, str | list[str]] = {}
+
+
 class _Derived(msgspec.Struct, forbid_unknown_fields=True):
     follow: bool = True
 
@@ -80,6 +84,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     sync: _Sync = msgspec.field(default_factory=_Sync)
     policy: dict[str, Any] = {}
     seal: _Seal = msgspec.field(default_factory=_Seal)
+    approvals: _Approvals = msgspec.field(default_factory=_Approvals)
     marks: _Marks = msgspec.field(default_factory=_Marks)
     derived: _Derived = msgspec.field(default_factory=_Derived)
     monitors: dict[str, Any] = {}
@@ -105,6 +110,7 @@ class Configuration:
         interval_sec: Between two syncs.
         policy: What to do about disagreements.
         seal_key: The secret key to seal with.
+        operator_keys: Operator -> the files of that person's public keys.
         keep_marks_days: So many days marks are there.
         follow_derived: Whether a daemon keeps the derived tables up.
         upkeep: How old the last verification, seal and backup may be.
@@ -122,6 +128,7 @@ class Configuration:
     interval_sec: float | None = None
     policy: ReconcilePolicy = DEFAULT
     seal_key: str | None = None
+    operator_keys: Mapping[str, tuple[Path, ...]] = {}
     keep_marks_days: int = KEEP_DAYS
     follow_derived: bool = True
     upkeep: UpkeepRules = field(factory=UpkeepRules)
@@ -214,6 +221,10 @@ def read(path: Path) -> Configuration:
         monitors=monitors,
         journal_metrics=checked.metrics.journal,
         alerts=alerts,
+        operator_keys={
+            name: tuple(path.parent / file for file in ([files] if isinstance(files, str) else files))
+            for name, files in checked.approvals.keys.items()
+        },
         page=page,
         seal_key=None if checked.seal.key is None else str(path.parent / checked.seal.key),
     )
@@ -269,6 +280,7 @@ def _unknown(raw: Mapping[str, Any]) -> Iterator[tuple[str, str, tuple[str, ...]
         ("gateway", raw.get("gateway"), _Gateway.__struct_fields__),
         ("sync", raw.get("sync"), _Sync.__struct_fields__),
         ("seal", raw.get("seal"), _Seal.__struct_fields__),
+        ("approvals", raw.get("approvals"), _Approvals.__struct_fields__),
         ("marks", raw.get("marks"), _Marks.__struct_fields__),
         ("metrics", raw.get("metrics"), _Metrics.__struct_fields__),
         ("upkeep", raw.get("upkeep"), _Upkeep.__struct_fields__),

@@ -520,20 +520,24 @@ def unexplained_row_json(one: Unexplained, terms: AccountTerms, finding: Finding
 def incident_json(incident: Incident, terms: AccountTerms, now_us: int) -> Json:
     """An incident. ``duration_sec`` is null for what has none, and goes on while it is open."""
     duration_us = incident.duration_us(now_us)
-    return {
-        "account": account_json(terms),
-        "kind": incident.kind,
-        "position_id": incident.position_id,
-        "symbol": incident.symbol,
-        "deal": incident.deal,
-        "started_at": utc_text_us(incident.started_us),
-        "ended_at": None if incident.ended_us is None else utc_text_us(incident.ended_us),
-        "duration_sec": None if duration_us is None else round(duration_us / 1_000_000, 3),
-        "outcome": incident.outcome,
-        "operator": incident.operator,
-        "reason": incident.reason,
-        "versions": list(incident.versions),
-    } | finding_json(incident.finding)
+    return (
+        {
+            "account": account_json(terms),
+            "kind": incident.kind,
+            "position_id": incident.position_id,
+            "symbol": incident.symbol,
+            "deal": incident.deal,
+            "started_at": utc_text_us(incident.started_us),
+            "ended_at": None if incident.ended_us is None else utc_text_us(incident.ended_us),
+            "duration_sec": None if duration_us is None else round(duration_us / 1_000_000, 3),
+            "outcome": incident.outcome,
+            "operator": incident.operator,
+            "reason": incident.reason,
+            "versions": list(incident.versions),
+        }
+        | finding_json(incident.finding)
+        | {"approved_by": incident.approved_by, "owner": incident.owner}
+    )
 
 
 def results_json(results: Results, *, digits: int = 0, holding: HoldingResults | None = None) -> Json:

@@ -985,10 +985,15 @@ class Account:
 
     def events(self, *, after: int = 0, upto: int | None = None) -> Iterator[Recorded]:
         """Yield the account's events, oldest first, after one version up to another inclusive."""
-        after, upto, version = to_whole(after, 0, INT64_MAX, "a version"), _version_or_none(upto), self.version
+        after, upto = to_whole(after, 0, INT64_MAX, "a version"), _version_or_none(upto)
+        return self.read_rows(self._journal.rows(self.name, after=after, upto=upto))
+
+    def read_rows(self, rows: Iterable[Stored]) -> Iterator[Recorded]:
+        """Yield the events of some rows of the account, in their order, each with the moment that it happened at."""
+        version = self.version
         terms: AccountTerms | None = self._journal.terms(self.name, version)
         hours: dict[tuple[int, int], dict[int, HourReading]] = {}
-        for row in self._journal.rows(self.name, after=after, upto=upto):
+        for row in rows:
             event = recorded(self.name, row, terms)
             hour = terms.clock.repeated_hour(row.time_msc) if terms else None
             if terms is None or hour is None:

@@ -29,7 +29,7 @@ from ledger.values import AccountId
 
 _COLUMNS: Final = (
     *ACCOUNT, "kind", "position_id", "symbol", "deal", "started_at", "ended_at", "duration_sec", "outcome", "operator",
-    "reason", "versions", "cause", "certainty", "because",
+    "reason", "versions", "cause", "certainty", "because", "approved_by", "owner",
 )  # fmt: skip
 
 

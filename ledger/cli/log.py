@@ -61,7 +61,7 @@ class _Kind(click.ParamType[frozenset[str]]):
     type=_Kind(),
     multiple=True,
     metavar="NAME",
-    help="A kind, as FillRecorded, or deals, breaks, corrections, orders, notable; repeatable.",
+    help="A kind, as FillRecorded, or deals, breaks, corrections, orders, approvals, notable; repeatable.",
 )
 @click.option("--position", type=int, metavar="ID", help="Only events of a position.")
 @click.option("--deal", type=int, metavar="ID", help="Only events of a deal.")

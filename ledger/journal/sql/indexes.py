@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import Index, text
 
-from ledger.journal.sql.schema import TERMS_FILTER, derived, events, metadata
+from ledger.journal.sql.schema import NOTABLE, TERMS_FILTER, derived, events, metadata
 
 __all__ = ["metadata"]
 
@@ -77,18 +77,14 @@ Index(
 )
 
 #: What an operator wants to see, few among the deals: by kind, and by what it is about.
-_NOTABLE: Final = (
-    "kind IN ('BreakOpened', 'BreakClosed', 'SyncDegraded', 'SyncRestored', 'PositionRecovered', 'GhostClosed', "
-    "'DriftCorrected', 'PositionReticketed', 'Adjusted', 'DealRevised')"
-)
 Index(
     "ix_events_notable",
     events.c.account_id,
     events.c.kind,
     events.c.caused_by,
     events.c.version,
-    sqlite_where=text(_NOTABLE),
-    postgresql_where=text(_NOTABLE),
+    sqlite_where=text(NOTABLE),
+    postgresql_where=text(NOTABLE),
 )
 
 #: The events about orders alone, few beside the deals, by when they came. With the placement, as above.

@@ -127,6 +127,14 @@ LATEST_ASSERTED: Final = (
     "ORDER BY version DESC LIMIT 1"
 )
 
+#: What an operator wants to see: the condition of its index, which a query has to repeat word by word.
+NOTABLE: Final = (
+    "kind IN ('BreakOpened', 'BreakClosed', 'SyncDegraded', 'SyncRestored', 'PositionRecovered', 'GhostClosed', "
+    "'DriftCorrected', 'PositionReticketed', 'Adjusted', 'DealRevised')"
+)
+#: The kinds that it has.
+NOTABLE_KINDS: Final = frozenset(NOTABLE.split("'")[1::2])
+
 #: The raw answers that events of an account refer to: by account, so that everything can be distributed by it.
 evidence = Table(
     "evidence",

@@ -1,0 +1,57 @@
+// "Something changed": one event stream for all tabs of a browser, because a server gets at most six connections of one.
+// The tab that has the Web Lock `ledger-stream` opens the stream and passes on what arrives by BroadcastChannel.
+//
+//   start({onChange, onState})   onChange({server, login, version}) per changed account; onChange(null): anything may have changed.
+//                                onState("connected" | "lost")
+
+const NAME = "ledger-stream";
+const SILENCE_MS = 20_000; // the server shows every 5 s that it is there
+
+export function start({ onChange, onState }) {
+  const channel = new BroadcastChannel(NAME);
+  let state = null, isSource = false;
+
+  function received(message) {
+    if (message.state && message.state !== state) {
+      const wasLost = state === "lost";
+      state = message.state;
+      onState(state);
+      if (wasLost && state === "connected") onChange(null); // what happened meanwhile may have been missed
+    }
+    if (message.changed) onChange(message.changed);
+    if (message.ask && isSource && state) channel.postMessage({ state });
+  }
+  channel.onmessage = ({ data }) => received(data);
+  const publish = (message) => { received(message); channel.postMessage(message); };
+
+  const open = () => new Promise(() => { // never ends: the lock goes with the tab
+    isSource = true;
+    let seconds = 1, silence = 0;
+    (function connect() {
+      const source = new EventSource("/api/stream");
+      const again = () => {
+        source.close();
+        publish({ state: "lost" });
+        setTimeout(connect, seconds * 1000);
+        seconds = Math.min(30, seconds * 2);
+      };
+      const alive = (changed) => {
+        clearTimeout(silence);
+        silence = setTimeout(again, SILENCE_MS);
+        seconds = 1;
+        publish({ state: "connected", changed });
+      };
+      source.addEventListener("hello", () => alive());
+      source.addEventListener("beat", () => alive());
+      source.addEventListener("changed", ({ data }) => alive(JSON.parse(data)));
+      source.onerror = () => {
+        clearTimeout(silence);
+        if (source.readyState === EventSource.CLOSED) again(); // it was refused
+        else publish({ state: "lost" }); // it tries again by itself, and names the last event that it saw
+      };
+    })();
+  });
+  if (navigator.locks) navigator.locks.request(NAME, open);
+  else open(); // no secure context: a stream for each tab
+  channel.postMessage({ ask: true });
+}
