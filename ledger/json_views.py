@@ -16,7 +16,7 @@ from ledger.approvals import Approvals, Note, Policy, Proposal
 from ledger.causes import NOTHING, Finding, finding_json
 from ledger.clock import ClockRule, utc_text, utc_text_us
 from ledger.codec import plain_fields
-from ledger.errors import BadValue, DealConflict
+from ledger.errors import BadValue, DealConflict, LedgerError
 from ledger.events import DealRevised, LimitsSet, Recorded
 from ledger.journal import Head
 from ledger.journal.verify.walk import Problem
@@ -560,6 +560,18 @@ def drift_json(terms: AccountTerms, found: Sequence[Disagreement | NewTicket]) -
         "agrees": not breaks,
         "breaks": breaks,
         "reticketed": [one.position_id for one in found if isinstance(one, NewTicket)],
+    }
+
+
+def no_drift_json(account: Json | None, url: str | None, error: LedgerError) -> Json:
+    """An account without a usable snapshot: whether it agrees is not known."""
+    return {
+        "account": account,
+        "agrees": None,
+        "breaks": [],
+        "reticketed": [],
+        "gateway": url,
+        "error": {"code": type(error).__name__, "text": str(error), "retryable": error.retryable},
     }
 
 

@@ -53,6 +53,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "equity": ("ledger.cli.equity", "Show what accounts were worth over time."),
     "monitors": ("ledger.cli.equity", "Show how much of what accounts may lose is used up."),
     "metrics": ("ledger.cli.metrics", "Show metrics for Prometheus, or serve them."),
+    "page": ("ledger.cli.page", "Serve the page for operators: see, go back in time, decide."),
     "breaks": ("ledger.cli.status", "List open breaks with their age."),
     "incidents": ("ledger.cli.incidents", "List what went wrong, and how it ended."),
     "orders": ("ledger.cli.orders", "List orders: which are open, and of which nobody knows."),

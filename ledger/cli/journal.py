@@ -16,10 +16,12 @@ from ledger.cli.seal import read_seal
 from ledger.cli.signing import known_keys
 from ledger.clock import SECOND_US, utc_text_us
 from ledger.errors import BadValue
+from ledger.journal.upkeep import VERIFY
 from ledger.journal.verify.walk import Problem
 from ledger.json_views import Json, verification_json
 from ledger.seals import Seal, load_public_key, parent_of
-from ledger.service import Ledger, utc_now_us
+from ledger.service import Ledger, Verification, utc_now_us
+from ledger.upkeep import note
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -93,10 +95,12 @@ def verify(
             found = ledger.verify(progress, since=seal, operator_keys=keys, in_parallel=True)
         parents = ledger.journal.parents()
         is_of_parent = seal is not None and parent_of(ledger.journal, seal) is not None
-    if seal is not None and trusted not in (None, seal.key):
-        what = f"it is signed with the key {seal.key}, which is not the trusted one, {trusted}"
-        stranger = Problem(account="the seal", version=None, field="key", what=what)
-        found = evolve(found, problems=(*found.problems, stranger))
+        if seal is not None and trusted not in (None, seal.key):
+            what = f"it is signed with the key {seal.key}, which is not the trusted one, {trusted}"
+            stranger = Problem(account="the seal", version=None, field="key", what=what)
+            found = evolve(found, problems=(*found.problems, stranger))
+        first = _line(found.problems[0]) if found.problems else None
+        note(ledger.journal, VERIFY, utc_now_us(), problems=len(found.problems), problem=first)
     file.write_figures(len(found.problems), utc_now_us() / SECOND_US)
     if as_json:
         print_json(
@@ -116,8 +120,7 @@ def verify(
     if parents:
         print_line(f"restored from journal {parents[0].journal_id}")
     for problem in found.problems:
-        where = f"{problem.account}" + (f" version {problem.version}" if problem.version is not None else "")
-        print_line(f"{where}, {problem.field}: {problem.what}", "red")
+        print_line(_line(problem), "red")
     for one in found.schema:
         print_line(f"{one.kind} {one.name}: {one.what}", "red" if one.is_protecting else "yellow")
     if any(one.is_protecting for one in found.schema):
@@ -132,8 +135,14 @@ def verify(
             f"whose keys signed {found.signed} decisions was not checked: name them in [approvals.keys], or with --operator-key"
         )
     if not found.ok:
-        print_line("The journal is not as it was recorded. Stop writing to it, keep a copy, restore a backup.", "bold red")
+        print_line(_advice(found), "bold red")
     return 0 if found.ok else DISAGREES
+
+
+def _advice(found: Verification) -> str:
+    if all(one.field in ("approval", "signature") for one in found.problems):
+        return "What was recorded is unchanged, but not as the policy asks for. Ask who wrote it, and correct it back."
+    return "The journal is not as it was recorded. Stop writing to it, keep a copy, restore a backup."
 
 
 def _print_seal(seal: Seal, trusted: str | None, *, is_of_parent: bool) -> None:
@@ -143,6 +152,11 @@ def _print_seal(seal: Seal, trusted: str | None, *, is_of_parent: bool) -> None:
         print_line(f"it is of a parent, journal {seal.journal_id}: what was recorded there later is not in this one")
     if trusted is None:
         warn("whose key that is was not checked: name the one you trust with --trusted-key")
+
+
+def _line(problem: Problem) -> str:
+    where = f"{problem.account}" + (f" version {problem.version}" if problem.version is not None else "")
+    return f"{where}, {problem.field}: {problem.what}"
 
 
 def _seal_json(seal: Seal, trusted: str | None) -> Json:

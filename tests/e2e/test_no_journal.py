@@ -50,6 +50,7 @@ ASKED = {
     "report": ("report",),
     "derive": ("derive",),
     "metrics": ("metrics",),
+    "page": ("page", "--port", "0"),
     "alert": ("alert", "--once"),
 }
 #: Without a channel there is nothing to notify.

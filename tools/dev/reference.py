@@ -50,6 +50,9 @@ _SETTINGS: Final = {
     "page.link_min": "minutes that a link can be used",
     "page.session_hours": "hours that somebody is signed in at most",
     "page.idle_min": "minutes without a request that end a sign-in",
+    "upkeep.verify_hours": "hours after which `doctor` warns, and `ledger alert` notifies, that the journal was not verified",
+    "upkeep.seal_hours": "hours after which `doctor` warns that the last seal is old",
+    "upkeep.backup_hours": "hours after which `doctor` warns that the last good backup is old",
     "seal.key": "file with the secret key to seal with",
     "approvals.keys": "operator -> file of the public key of that person, or a list of files: [Two persons decide]"
     "(../how-to/two-persons.md#sign-decisions)",
