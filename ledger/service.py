@@ -378,13 +378,13 @@ class Ledger:
     def _verify_signatures(self, keys: OperatorKeys, unread: frozenset[str]) -> tuple[int, list[Problem]]:
         """Return how many decisions are signed, and what is wrong with signatures, in accounts that can be read."""
         signed, found = 0, list[Problem]()
-        for account in self.accounts():
-            if str(account.name) in unread:
+        for name in self.journal.proposed_since(0):
+            if str(name) in unread:
                 continue
-            approvals = account.approvals
-            shared = {one.journal_id: one.versions.get(account.name, 0) for one in self.journal.parents()}
+            approvals = self.account(name).approvals
+            shared = {one.journal_id: one.versions.get(name, 0) for one in self.journal.parents()}
             signed += signed_decisions(approvals)
-            found += signature_problems(account.name, approvals, {**shared, self.journal.identity(): None}, keys)
+            found += signature_problems(name, approvals, {**shared, self.journal.identity(): None}, keys)
         return signed, found
 
     def trades_frame(self, accounts: Sequence[Account] | None = None, **options: Unpack[FrameOptions]) -> Any:

@@ -296,6 +296,19 @@ def test_a_decision_is_signed_where_no_journal_is(signing, tmp_path):
     assert "nobody is known by the key" in what
 
 
+def test_a_signature_holds_in_a_journal_that_was_restored(signing, tmp_path):
+    signing.two_persons("--signed")
+    signing.run(*CLOSE, by="ann", code=4)
+    signing.run("approve", "v4", "--key", "keys/bob.pem", "--yes")
+    signing.run("backup", "copy.db")
+    assert run("restore", "copy.db", journal=f"sqlite:///{tmp_path}/restored.db").code == 0
+    signing.url = f"sqlite:///{tmp_path}/restored.db"
+    assert signing.problems() == []
+    signing.run("propose", "balance", "--to", "5", "--reason", "x", by="ann")
+    signing.run("approve", "v7", "--key", "keys/bob.pem", "--yes")
+    assert signing.problems() == []
+
+
 def test_the_wrong_key_and_a_changed_text_sign_nothing(signing):
     signing.two_persons("--signed")
     signing.run(*CLOSE, by="ann", code=4)
