@@ -72,6 +72,13 @@ BEGIN
         GRANT SELECT, INSERT, UPDATE ON sync_health TO ledger_writer;
         GRANT SELECT ON sync_health TO ledger_reader;
     END IF;
+    -- How the last verification, seal and backup ended: replaced every time, no event.
+    IF to_regclass('public.upkeep') IS NOT NULL THEN
+        ALTER TABLE upkeep OWNER TO ledger_owner;
+        REVOKE ALL ON upkeep FROM PUBLIC, ledger_writer, ledger_reader;
+        GRANT SELECT, INSERT, UPDATE ON upkeep TO ledger_writer;
+        GRANT SELECT ON upkeep TO ledger_reader;
+    END IF;
     -- What each account was worth, sample by sample: no events, and old ones are deleted.
     IF to_regclass('public.marks') IS NOT NULL THEN
         ALTER TABLE marks OWNER TO ledger_owner;

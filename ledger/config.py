@@ -27,10 +27,12 @@ from ledger.orders.monitor_values import MonitorRules
 from ledger.page_settings import PageSettings, PageTable
 from ledger.reconcile.policy import DEFAULT, ReconcilePolicy
 from ledger.text import visible
+from ledger.upkeep import UpkeepRules
 from ledger.values import AccountId
 
 NAME: Final = "ledger.toml"
 _OTHERS_WRITE: Final = 0o022
+_Hours = Annotated[float, msgspec.Meta(gt=0, le=100_000)]
 
 
 class _Gateway(msgspec.Struct, forbid_unknown_fields=True):
@@ -51,12 +53,22 @@ class _Seal(msgspec.Struct, forbid_unknown_fields=True):
     key: str | None = None
 
 
+class _Approvals(msgspec.Struct, forbid_unknown_fields=True):
+    keys: dict[str, str | list[str]] = {}
+
+
 class _Derived(msgspec.Struct, forbid_unknown_fields=True):
     follow: bool = True
 
 
 class _Marks(msgspec.Struct, forbid_unknown_fields=True):
     keep_days: Annotated[int, msgspec.Meta(ge=KEEP_DAYS_MIN, le=KEEP_DAYS_MAX)] = KEEP_DAYS
+
+
+class _Upkeep(msgspec.Struct, forbid_unknown_fields=True):
+    verify_hours: _Hours = 48.0
+    seal_hours: _Hours = 48.0
+    backup_hours: _Hours = 26.0
 
 
 class _Metrics(msgspec.Struct, forbid_unknown_fields=True):
@@ -72,9 +84,11 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     sync: _Sync = msgspec.field(default_factory=_Sync)
     policy: dict[str, Any] = {}
     seal: _Seal = msgspec.field(default_factory=_Seal)
+    approvals: _Approvals = msgspec.field(default_factory=_Approvals)
     marks: _Marks = msgspec.field(default_factory=_Marks)
     derived: _Derived = msgspec.field(default_factory=_Derived)
     monitors: dict[str, Any] = {}
+    upkeep: _Upkeep = msgspec.field(default_factory=_Upkeep)
     metrics: _Metrics = msgspec.field(default_factory=_Metrics)
     alerts: dict[str, Any] = {}
     page: PageTable = msgspec.field(default_factory=PageTable)
@@ -96,8 +110,10 @@ class Configuration:
         interval_sec: Between two syncs.
         policy: What to do about disagreements.
         seal_key: The secret key to seal with.
+        operator_keys: Operator -> the files of that person's public keys.
         keep_marks_days: So many days marks are there.
         follow_derived: Whether a daemon keeps the derived tables up.
+        upkeep: How old the last verification, seal and backup may be.
         monitors: Account -> what it may lose.
         journal_metrics: Whether a daemon serves the metrics of the journal beside its own.
         alerts: Who is notified, and when.
@@ -112,8 +128,10 @@ class Configuration:
     interval_sec: float | None = None
     policy: ReconcilePolicy = DEFAULT
     seal_key: str | None = None
+    operator_keys: Mapping[str, tuple[Path, ...]] = {}
     keep_marks_days: int = KEEP_DAYS
     follow_derived: bool = True
+    upkeep: UpkeepRules = field(factory=UpkeepRules)
     monitors: Mapping[AccountId, MonitorRules] = {}
     journal_metrics: bool = True
     alerts: AlertSettings = field(factory=AlertSettings)
@@ -195,9 +213,18 @@ def read(path: Path) -> Configuration:
         policy=policy,
         keep_marks_days=checked.marks.keep_days,
         follow_derived=checked.derived.follow,
+        upkeep=UpkeepRules(
+            verify_sec=checked.upkeep.verify_hours * 3600,
+            seal_sec=checked.upkeep.seal_hours * 3600,
+            backup_sec=checked.upkeep.backup_hours * 3600,
+        ),
         monitors=monitors,
         journal_metrics=checked.metrics.journal,
         alerts=alerts,
+        operator_keys={
+            name: tuple(path.parent / file for file in ([files] if isinstance(files, str) else files))
+            for name, files in checked.approvals.keys.items()
+        },
         page=page,
         seal_key=None if checked.seal.key is None else str(path.parent / checked.seal.key),
     )
@@ -253,8 +280,10 @@ def _unknown(raw: Mapping[str, Any]) -> Iterator[tuple[str, str, tuple[str, ...]
         ("gateway", raw.get("gateway"), _Gateway.__struct_fields__),
         ("sync", raw.get("sync"), _Sync.__struct_fields__),
         ("seal", raw.get("seal"), _Seal.__struct_fields__),
+        ("approvals", raw.get("approvals"), _Approvals.__struct_fields__),
         ("marks", raw.get("marks"), _Marks.__struct_fields__),
         ("metrics", raw.get("metrics"), _Metrics.__struct_fields__),
+        ("upkeep", raw.get("upkeep"), _Upkeep.__struct_fields__),
         ("derived", raw.get("derived"), _Derived.__struct_fields__),
         ("page", raw.get("page"), PageTable.__struct_fields__),
         ("policy", raw.get("policy"), tuple(one.name for one in fields(ReconcilePolicy))),

@@ -11,7 +11,7 @@ from attrs import frozen
 from ledger.codec import KINDS
 from ledger.errors import BadValue
 from ledger.event_lines import LATE_MSC, lag_msc
-from ledger.events import DEAL_KINDS, ORDER_KINDS, BreakOpened, Recorded
+from ledger.events import APPROVAL_KINDS, DEAL_KINDS, ORDER_KINDS, BreakOpened, Recorded
 from ledger.filters import Filter
 from ledger.subjects import Subjects
 from ledger.terms import AccountTerms
@@ -22,6 +22,7 @@ GROUPS: Final[dict[str, frozenset[str]]] = {
     "breaks": frozenset(("BreakOpened", "BreakClosed")),
     "corrections": frozenset(("PositionRecovered", "GhostClosed", "DriftCorrected", "PositionReticketed", "Adjusted")),
     "orders": ORDER_KINDS,
+    "approvals": APPROVAL_KINDS,
     "notable": frozenset(KINDS) - {"AccountOpened", "SymbolSpecified", "FillRecorded", "CashMoved", "DealCompleted"},
 }
 

@@ -192,7 +192,7 @@ def _adjusted(data: Mapping[str, Any], terms: AccountTerms) -> _Parts:
     if "accepted" in data:
         accepted = data["accepted"]
         parts.append(f"accepted {accepted['volume']} {accepted['symbol']} of {accepted.get('position_id', 'no position')}")
-    return f"{', '.join(parts)}{_by(data)}", ()
+    return f"{', '.join(parts)}{_by(data)}", (f", decided v{data['decision']}" if "decision" in data else "",)
 
 
 def _identified(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
@@ -269,29 +269,26 @@ def _store_pinned(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
 
 
 def _proposed(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
-    urgent = "urgent " if data.get("urgent") else ""
-    return f"{urgent}{recipe_text(data['correction'])}{_by(data)}", (f", effect {data['effect_digest'][:12]}",)
+    urgent = "urgent: " if data.get("urgent") else ""
+    lapses = utc_text(data["lapses_utc_msc"])[11:16]
+    return f"{urgent}{recipe_text(data['correction'])}{_by(data)}", (*_for(data["correction"]), f", lapses {lapses}")
 
 
 def _decided(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
     reason = f': "{data["reason"]}"' if "reason" in data else ""
-    changed = ", ".join(data["changed"]) if "changed" in data else ""
     signed = ", signed" if "signature" in data else ""
-    return f"v{data['caused_by']} {data['outcome']} by {data['operator']}{reason}", (
-        f", changed: {changed}" if changed else "",
-        signed,
-    )
+    changed = f", changed: {', '.join(data['changed'])}" if "changed" in data else ""
+    return f"v{data['caused_by']} {data['outcome']} by {data['operator']}{signed}{reason}", (changed,)
 
 
 def _policy_set(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
-    persons = "1 person corrects" if data["approvals"] == 1 else f"{data['approvals']} persons correct"
-    signed = ", signed" if data.get("signed") else ""
-    return f"{persons}{signed}{_by(data)}", (f", for {', '.join(data['corrections'])}" if data["approvals"] > 1 else "",)
+    allowed = f", decided v{data['decision']}" if "decision" in data else ""
+    return f"{policy_text(data)}{_by(data)}", (*_for(data), allowed)
 
 
 def _break_noted(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
     owner = f", owner {data['owner']}" if "owner" in data else ""
-    return f'v{data["caused_by"]}{owner} by {data["operator"]}: "{data["text"]}"', ()
+    return f'break v{data["caused_by"]}{owner}: "{data["text"]}" by {data["operator"]}', ()
 
 
 def _plain(data: Mapping[str, Any], _: AccountTerms) -> _Parts:
@@ -375,14 +372,33 @@ def _of_order(data: Mapping[str, Any]) -> list[str]:
 
 
 def recipe_text(recipe: Mapping[str, Any]) -> str:
-    """Return what a correction would do: its name, and its arguments as they were given."""
-    about = recipe.get("position_id") or recipe.get("deal")
-    rest = [f"{name} {_argument(one)}" for name, one in recipe.items() if name not in ("what", "position_id", "deal")]
-    return " ".join(filter(None, (recipe["what"], None if about is None else str(about), ", ".join(rest))))
+    """Return what a correction would do, as it was asked for: "close 7", "update 7 volume 0.20", "balance 9.50"."""
+    what = recipe["what"]
+    if what == "policy" and "approvals" in recipe:
+        return f"policy: {policy_text(recipe)}"
+    given = {name: _argument(value) for name, value in recipe.items() if name != "what" and value is not None}
+    if what == "add" and "price_open" in given:
+        given["price_open"] = f"@ {given['price_open']}"
+    alone = _ALONE | {"volume", "price_open"} if what == "add" else _ALONE | {what}
+    return " ".join([what, *(one if name in alone else f"{name.replace('_', ' ')} {one}" for name, one in given.items())])
+
+
+def policy_text(policy: Mapping[str, Any]) -> str:
+    """Return how many persons correct."""
+    return "one person corrects" if policy["approvals"] == 1 else f"two persons{', signed' if policy.get('signed') else ''}"
+
+
+def _for(policy: Mapping[str, Any]) -> list[str]:
+    """Name what a policy asks two persons for."""
+    return [f", for {_argument(policy['corrections'])}"] if policy.get("approvals", 1) != 1 and "corrections" in policy else []
+
+
+#: Arguments of corrections that need no name beside them.
+_ALONE: Final = {"position_id", "symbol", "side", "rule"}
 
 
 def _argument(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _scope(data: Mapping[str, Any]) -> str:

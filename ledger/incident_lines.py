@@ -5,7 +5,7 @@ Text from outside is not escaped here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -103,7 +103,8 @@ def outcome_words(one: Incident, terms: AccountTerms) -> str:
     words, cause = _outcome(one, terms), _cause(one)
     if one.outcome == "corrected" and _states(one):
         return ": ".join(filter(None, [words, ", ".join(filter(None, [cause, _explained_by(one)]))]))
-    return "; ".join(filter(None, [words, cause]))
+    owner = f"owner {one.owner}" if one.is_open and one.owner else ""
+    return "; ".join(filter(None, [owner, words, cause]))
 
 
 def _cause(one: Incident) -> str:
@@ -117,7 +118,7 @@ def _outcome(one: Incident, terms: AccountTerms) -> str:
     if one.kind == DEGRADED:
         return f"restored; {one.reason}" if one.outcome else str(one.reason)
     if one.kind == ADJUSTED:
-        return _adjusted(one.details, terms)
+        return _adjusted(one, terms)
     if one.kind == RETICKETED:
         return f"ticket {one.details['ticket_before']} -> {one.details['ticket_after']}"
     if one.kind in (REVISED, CONFLICT):
@@ -143,7 +144,8 @@ def _ended(one: Incident) -> str:
         return _corrected(one)
     if one.outcome == "explained" and _explained_by(one):
         return f"explained by {_explained_by(one)}"
-    by_person = f' by {one.operator}: "{one.reason}"' if one.operator else ""
+    why = f': "{one.reason}"' if one.reason else ""
+    by_person = f" by {one.operator}{why}" if one.operator else ""
     return f"{one.outcome}{by_person}"
 
 
@@ -173,9 +175,11 @@ def _corrected(one: Incident) -> str:
             return "corrected"
 
 
-def _adjusted(details: Mapping[str, Any], terms: AccountTerms) -> str:
+def _adjusted(one: Incident, terms: AccountTerms) -> str:
     """Return what a person changed. One figure by how much."""
-    by = f' by {details.get("operator")}: "{details.get("reason")}"'
+    details = one.details
+    approved = f", approved by {one.approved_by}" if one.approved_by else ""
+    by = f' by {details.get("operator")}{approved}: "{details.get("reason")}"'
     for name in ("balance", "credit"):
         if f"{name}_after" in details:
             return f"{_gap(details[f'{name}_before'], details[f'{name}_after'], terms)}{by}"

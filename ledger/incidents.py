@@ -51,8 +51,11 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
 _LIFE: Final = frozenset({"BreakOpened", "BreakClosed", "SyncDegraded", "SyncRestored"})
 #: What is read besides deals, which are many: those only where something waits for them.
 _READ: Final = frozenset(
-    (*_LIFE, *_ALONE, "PositionReticketed", "Adjusted", "DealRevised", "OrderAnswered", "OrderSeen", "OrderResolved")
-)
+    (
+        *_LIFE, *_ALONE, "PositionReticketed", "Adjusted", "DealRevised", "OrderAnswered", "OrderSeen", "OrderResolved",
+        "CorrectionDecided", "BreakNoted",
+    )
+)  # fmt: skip
 _NEAR_US: Final = 15 * 60 * 1_000_000  # so long before a break something is near it
 _UNDONE_US: Final = 60 * 60 * 1_000_000  # so long after a correction another one may take it back
 _CAUSING_MSC: Final = MINUTE_MSC  # a deal that much behind a break cannot have caused it
@@ -76,6 +79,8 @@ class Incident:
         ended_us: When its end was recorded, None while it is open. What has no duration ended when it started.
         outcome: restored, explained, corrected, vanished, accepted, adjusted, reticketed or revised; None while it is open.
         operator: Who decided about it, if a person did.
+        approved_by: The second person, where the correction was approved by one.
+        owner: Who took it over last, by a note.
         reason: Why, as it was recorded.
         versions: The events that it consists of, ascending.
         finding: Its likely cause; None where none is looked for.
@@ -91,6 +96,8 @@ class Incident:
     ended_us: int | None
     outcome: str | None = None
     operator: str | None = None
+    approved_by: str | None = None
+    owner: str | None = None
     reason: str | None = None
     versions: tuple[int, ...]
     finding: Finding | None = None
@@ -321,6 +328,8 @@ class _Life:
     end: BreakEnd | None = None
     outcome: str | None = None
     operator: str | None = None
+    approved_by: str | None = None
+    owner: str | None = None
     reason: str | None = None
     magic: int | None = None
     before: Mapping[str, Any] | None = None
@@ -401,6 +410,7 @@ class _Reading:
         self._ended: deque[_Life] = deque()
         self._recent: deque[tuple[int, Stored, _Life | None]] = deque()
         self._person: tuple[int, dict[str, Any]] | None = None
+        self._decided: tuple[int, str] | None = None  # the last decision: its version, and who decided
         self._revised: int | None = None
         self._readers: Mapping[str, Callable[[Stored], None]] = {
             "BreakOpened": self._read_opened,
@@ -410,6 +420,8 @@ class _Reading:
             "PositionReticketed": self._read_reticketed,
             "Adjusted": self._read_adjusted,
             "OrderResolved": self._read_resolved,
+            "CorrectionDecided": self._read_decided,
+            "BreakNoted": self._read_noted,
             **dict.fromkeys(_ALONE, self._read_correction),
             **dict.fromkeys(("OrderAnswered", "OrderSeen"), self._remember),
             **dict.fromkeys(DEAL_KINDS, self._read_deal),
@@ -422,7 +434,7 @@ class _Reading:
         reader = self._readers.get(row.kind)
         if reader is not None:
             reader(row)
-        if row.kind not in ("Adjusted", "BreakClosed"):
+        if row.kind not in ("CorrectionDecided", "Adjusted", "BreakClosed"):
             self._person = None
 
     def _begin(self, row: Stored, kind: str, **about: Any) -> _Life:
@@ -571,9 +583,22 @@ class _Reading:
         life.position_id = position_id if position_id is not None else about.get("position_id")
         life.symbol = row.symbol or about.get("symbol")
         life.operator, life.reason = fields.get("operator"), fields.get("reason")
+        if self._decided is not None and self._decided[0] == fields.get("decision") and self._decided[1] != life.operator:
+            life.approved_by = self._decided[1]
         if "deal" in fields and row.caused_by is not None:
             life.versions = [row.caused_by, row.version]
         self._end(life, row)
+
+    def _read_decided(self, row: Stored) -> None:
+        fields = _fields(row)
+        self._person = row.version, fields
+        self._decided = row.version, str(fields.get("operator"))
+
+    def _read_noted(self, row: Stored) -> None:
+        life = self._open.get(row.caused_by or 0)
+        if life is not None:
+            life.owner = _fields(row).get("owner") or life.owner
+            life.note(row.version)
 
     def _read_resolved(self, row: Stored) -> None:
         fields = _fields(row)
@@ -723,7 +748,8 @@ class _Reading:
         return Incident(
             account=self._account, kind=life.kind, position_id=life.position_id, symbol=life.symbol, deal=deal,
             started_us=life.started_us, ended_us=life.ended_us, outcome=life.outcome, operator=life.operator,
-            reason=life.reason, versions=tuple(sorted(versions)), finding=finding,
+            approved_by=life.approved_by, owner=life.owner, reason=life.reason, versions=tuple(sorted(versions)),
+            finding=finding,
             details={**life.details, "explained_by": causing, "before": life.before or life.details.get("before"),
                      "after": life.after or life.details.get("after")},
         )  # fmt: skip

@@ -16,7 +16,7 @@ from ledger.approvals import Approvals, Note, Policy, Proposal
 from ledger.causes import NOTHING, Finding, finding_json
 from ledger.clock import ClockRule, utc_text, utc_text_us
 from ledger.codec import plain_fields
-from ledger.errors import BadValue, DealConflict
+from ledger.errors import BadValue, DealConflict, LedgerError
 from ledger.events import DealRevised, LimitsSet, Recorded
 from ledger.journal import Head
 from ledger.journal.verify.walk import Problem
@@ -562,6 +562,18 @@ def drift_json(terms: AccountTerms, found: Sequence[Disagreement | NewTicket]) -
     }
 
 
+def no_drift_json(account: Json | None, url: str | None, error: LedgerError) -> Json:
+    """An account without a usable snapshot: whether it agrees is not known."""
+    return {
+        "account": account,
+        "agrees": None,
+        "breaks": [],
+        "reticketed": [],
+        "gateway": url,
+        "error": {"code": type(error).__name__, "text": str(error), "retryable": error.retryable},
+    }
+
+
 def _break_entries(one: Disagreement) -> list[Json]:
     from ledger.reconcile.compare import Drift
     from ledger.reconcile.decide import describe_sides
@@ -591,20 +603,24 @@ def unexplained_row_json(one: Unexplained, terms: AccountTerms, finding: Finding
 def incident_json(incident: Incident, terms: AccountTerms, now_us: int) -> Json:
     """An incident. ``duration_sec`` is null for what has none, and goes on while it is open."""
     duration_us = incident.duration_us(now_us)
-    return {
-        "account": account_json(terms),
-        "kind": incident.kind,
-        "position_id": incident.position_id,
-        "symbol": incident.symbol,
-        "deal": incident.deal,
-        "started_at": utc_text_us(incident.started_us),
-        "ended_at": None if incident.ended_us is None else utc_text_us(incident.ended_us),
-        "duration_sec": None if duration_us is None else round(duration_us / 1_000_000, 3),
-        "outcome": incident.outcome,
-        "operator": incident.operator,
-        "reason": incident.reason,
-        "versions": list(incident.versions),
-    } | finding_json(incident.finding)
+    return (
+        {
+            "account": account_json(terms),
+            "kind": incident.kind,
+            "position_id": incident.position_id,
+            "symbol": incident.symbol,
+            "deal": incident.deal,
+            "started_at": utc_text_us(incident.started_us),
+            "ended_at": None if incident.ended_us is None else utc_text_us(incident.ended_us),
+            "duration_sec": None if duration_us is None else round(duration_us / 1_000_000, 3),
+            "outcome": incident.outcome,
+            "operator": incident.operator,
+            "reason": incident.reason,
+            "versions": list(incident.versions),
+        }
+        | finding_json(incident.finding)
+        | {"approved_by": incident.approved_by, "owner": incident.owner}
+    )
 
 
 def results_json(results: Results, *, digits: int = 0, holding: HoldingResults | None = None) -> Json:

@@ -28,11 +28,12 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
+from ledger import signing_keys
 from ledger.clock import MICROSECOND, UTC_EPOCH
 from ledger.errors import BadValue, CorruptEvent, JournalError
 from ledger.journal import Head, Journal, Parent
 from ledger.journal.verify.walk import Problem
-from ledger.keyfiles import OWNER_ONLY, READABLE, check_private, new_pair, write_new
+from ledger.signing_keys import is_signed, sign
 from ledger.text import json_text, visible
 from ledger.values import AccountId
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:  # slow to load, and only needed to sign and to check
 _TITLE: Final = "ledger seal 1"
 _NONE: Final = "none"
 _SIGNATURE: Final = "signature "
+_MADE_BY: Final = "ledger keys seal"
 
 
 @frozen(kw_only=True)
@@ -103,7 +105,7 @@ def _statement(journal_id: str, now_us: int, previous: str | None, heads: Mappin
 
 def _signed(statement: str, key: Ed25519PrivateKey) -> str:
     signed_text = f"{statement}key {key.public_key().public_bytes_raw().hex()}\n"
-    return f"{signed_text}{_SIGNATURE}{key.sign(signed_text.encode()).hex()}\n"
+    return f"{signed_text}{_SIGNATURE}{sign(signed_text.encode(), key)[1]}\n"
 
 
 def _name(account: AccountId) -> str:
@@ -140,16 +142,12 @@ def read(text: str) -> Seal:
         raise BadValue("expected a seal as ledger seal writes it, found something else: is the file cut off?")
     try:
         seal = _parsed(signed_text, text)
-        public, signed = bytes.fromhex(seal.key), bytes.fromhex(signature.removesuffix("\n"))
+        for written in (seal.key, signature.removesuffix("\n")):
+            bytes.fromhex(written)
     except (ValueError, IndexError) as error:
         raise BadValue(f"expected a seal as ledger seal writes it, found something else: {error}") from None
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-    try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signed, signed_text.encode())
-    except (InvalidSignature, ValueError):
-        raise CorruptEvent("the seal was changed: its signature does not hold. Use the copy that is stored elsewhere") from None
+    if not is_signed(signed_text.encode(), key=seal.key, signature=signature.removesuffix("\n")):
+        raise CorruptEvent("the seal was changed: its signature does not hold. Use the copy that is stored elsewhere")
     return seal
 
 
@@ -274,54 +272,11 @@ def _short(chain: bytes | None) -> str:
 # ------------------------------------------------------------------------------------------------------------- the keys
 
 
-def make_keys(folder: Path, name: str) -> tuple[Path, Path]:
-    """Make a pair of keys for seals and return the files, public and secret: PEM, as other programs read them.
-
-    Raises:
-        BadValue: There are keys of that name already, or it is no name for a file.
-    """
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-
-    public, secret = new_pair(folder, name, ".pub.pem", ".pem")
-    key = Ed25519PrivateKey.generate()
-    write_new(secret, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), OWNER_ONLY)
-    write_new(public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), READABLE)
-    return public, secret
-
-
 def load_key(path: Path) -> Ed25519PrivateKey:
-    """Read a secret key.
-
-    Raises:
-        BadValue: It is none, or others can read it.
-        OSError: The file cannot be read.
-    """
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    content = path.read_bytes()
-    check_private(path)
-    try:
-        key = load_pem_private_key(content, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        key = None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise BadValue(f"{path}: expected a secret key for seals (ledger keys seal), found none")
-    return key
+    """Read the secret key of whoever seals. Raises as ``signing_keys.load_key``."""
+    return signing_keys.load_key(path, _MADE_BY)
 
 
 def load_public_key(path: Path) -> str:
-    """Read a public key and return it in hex. Raises as ``load_key``."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
-    try:
-        key = load_pem_public_key(path.read_bytes())
-    except (ValueError, UnsupportedAlgorithm):
-        key = None
-    if not isinstance(key, Ed25519PublicKey):
-        raise BadValue(f"{path}: expected a public key for seals (the file that ends in .pub.pem), found none")
-    return key.public_bytes_raw().hex()
+    """Read the public key of whoever seals and return it in hex. Raises as ``load_key``."""
+    return signing_keys.load_public_key(path, _MADE_BY)

@@ -32,7 +32,7 @@ class Condition:
 
     Attributes:
         key: What it is known by while it lasts.
-        kind: A kind of break, or sync, server, limit, disk, journal.
+        kind: A kind of break, or sync, server, limit, disk, journal, verify, verify-old.
         what: One sentence.
         since_us: When it began, UTC; None where that is not known.
         server: Whose; None for the journal's.

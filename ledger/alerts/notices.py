@@ -147,7 +147,7 @@ class Notice:
 
 def _named(kind: str, subject: str) -> str:
     """Return the kind, where the subject does not name it already."""
-    is_named = kind in ("sync", "server", "test", "journal") or subject.partition(" ")[0] == kind
+    is_named = kind in ("sync", "server", "test", "journal", "verify", "verify-old") or subject.partition(" ")[0] == kind
     return "" if subject and is_named else kind
 
 

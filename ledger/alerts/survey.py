@@ -32,10 +32,12 @@ from ledger.events import Adjusted, BreakClosed, BreakOpened
 from ledger.journal import Difference
 from ledger.journal.health import SyncHealth
 from ledger.journal.notices import SentNotice
+from ledger.journal.upkeep import VERIFY
 from ledger.orders.view import Orders
 from ledger.portfolio import Portfolio
 from ledger.safety import Danger, Verdict, assess
 from ledger.service import Account, Ledger
+from ledger.upkeep import UpkeepRules, verify_age
 from ledger.values import AccountId
 from ledger.views import Break
 
@@ -46,6 +48,8 @@ FREE_BYTES_MIN: Final = 1024**3
 _UNVERIFIED: Final = (Danger.DEGRADED, Danger.STALE)
 _NOT_THERE: Final = Verdict(danger=Danger.STALE, why="the journal does not hold the account: it was never synced")
 _logger: Final = logging.getLogger("ledger.alerts")
+#: Kind -> what a notice about the verification of the journal is of.
+_VERIFY_SUBJECTS: Final = {"verify": "verification failed", "verify-old": "not verified for long"}
 _NEAR: Final = 20  # events of one append are so near to one another, by version and by microsecond
 
 #: Returns the states of an account's limits at a moment (UTC, microseconds).
@@ -111,7 +115,7 @@ class Look:
                 return Ending.UNKNOWN
             rest = key.removeprefix(account_prefix(self.journal_id, account))
             return self._limit_ending(account, rest) if rest.startswith("limit:") else Ending.OVER
-        if key.startswith(journal_prefix(self.journal_id, "schema")):
+        if any(key.startswith(journal_prefix(self.journal_id, kind)) for kind in ("schema", *_VERIFY_SUBJECTS)):
             return Ending.OVER
         if key.startswith(journal_prefix(self.journal_id, "disk")):
             return Ending.OVER if self.is_disk_known else Ending.UNKNOWN
@@ -135,6 +139,7 @@ class Survey:
         attempts_max: So many corrections that did not help need a person.
         limits: Returns the states of limits.
         causes: Returns likely causes.
+        upkeep: How old the last verification may be; None where nobody is notified of that.
     """
 
     def __init__(
@@ -145,6 +150,7 @@ class Survey:
         attempts_max: int = 3,
         limits: LimitSource = lambda *_: (),
         causes: CauseSource = lambda _: {},
+        upkeep: UpkeepRules | None = None,
     ) -> None:
         self._ledger = ledger
         self._journal_id = ledger.journal.identity()
@@ -152,6 +158,7 @@ class Survey:
         self._attempts_max = attempts_max
         self._limits = limits
         self._causes = causes
+        self._upkeep = upkeep
         self._read: dict[AccountId, _Read] = {}
         self._opened_us: dict[tuple[AccountId, int], int] = {}
         self._unsafe_since_us: dict[AccountId, int] = {}
@@ -197,6 +204,7 @@ class Survey:
         limits = self._limit_states(names, now_us)
         disk, is_disk_known = self._disk(open_keys, now_us)
         disk += self._unprotected(open_keys, now_us)
+        disk += self._unverified(open_keys, now_us)
         watched = [*names, *missing]
         servers = Counter(name.server for name in watched)
         prefixes = {server: server_prefix(self._journal_id, server) for server in servers}
@@ -385,6 +393,26 @@ class Survey:
             )
         ]  # fmt: skip
 
+    def _unverified(self, open_keys: Mapping[str, str], now_us: int) -> list[Condition]:
+        """Return the conditions that the last verification found something, and that it is too long ago."""
+        journal, rules = self._ledger.journal, self._upkeep
+        if rules is None:
+            return []
+        age = verify_age(journal, journal.upkeep().get(VERIFY), rules, now_us)
+        found = []
+        for kind, is_so, since_us in (("verify", age.state == "failed", age.at_us), ("verify-old", age.is_old, None)):
+            if is_so:
+                prefix = journal_prefix(self._journal_id, kind)
+                found.append(
+                    Condition(
+                        key=open_keys.get(prefix) or f"{prefix}{now_us // 60_000_000}", kind=kind,
+                        what=age.seen if kind == "verify" else f"the last verification is too long ago: {age.seen}",
+                        since_us=since_us, subject=_VERIFY_SUBJECTS[kind], command="ledger verify", has_grace=False,
+                        is_escalating=kind == "verify",
+                    )
+                )  # fmt: skip
+        return found
+
     # ---- what is over
 
     def ended(self, look: Look, key: str) -> tuple[Condition, Outcome]:
@@ -394,6 +422,10 @@ class Survey:
             JournalError: The journal does not answer.
         """
         account = look.account_of(key)
+        for kind, subject in _VERIFY_SUBJECTS.items():
+            if key.startswith(journal_prefix(self._journal_id, kind)):
+                gone = Condition(key=key, kind=kind, what="", since_us=None, subject=subject)
+                return gone, Outcome(how="verified, and nothing was found" if kind == "verify" else "verified again")
         if account is None and key.startswith(journal_prefix(self._journal_id, "schema")):
             gone = Condition(key=key, kind="journal", what="", since_us=None, subject="not protected")
             return gone, Outcome(how="as it was made")

@@ -1,7 +1,7 @@
 """The command ``ledger``: arguments, one call, output, exit code.
 
 Commands are loaded when they are called, so that help is quick. Exit codes: 0 fine, 1 disagreement or failed
-verification, 2 wrong use or bad input, 3 unavailable (try again).
+verification, 2 wrong use or bad input, 3 unavailable (try again), 4 proposed for a second person.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "equity": ("ledger.cli.equity", "Show what accounts were worth over time."),
     "monitors": ("ledger.cli.equity", "Show how much of what accounts may lose is used up."),
     "metrics": ("ledger.cli.metrics", "Show metrics for Prometheus, or serve them."),
+    "page": ("ledger.cli.page", "Serve the page for operators: see, go back in time, decide."),
     "breaks": ("ledger.cli.status", "List open breaks with their age."),
     "incidents": ("ledger.cli.incidents", "List what went wrong, and how it ended."),
     "orders": ("ledger.cli.orders", "List orders: which are open, and of which nobody knows."),
@@ -62,10 +63,16 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "limits": ("ledger.cli.limits", "Show the limits that orders have to meet, or set others."),
     "alert": ("ledger.cli.alert", "Notify people of what is wrong: as a daemon, or once."),
     "correct": ("ledger.cli.correct", "Correct manually what no machine can know."),
+    "propose": ("ledger.cli.approvals", "Propose a correction, for a second person to approve."),
+    "proposals": ("ledger.cli.approvals", "List corrections that wait for a second person."),
+    "approve": ("ledger.cli.approvals", "Approve a correction that another person proposed, or sign it elsewhere."),
+    "reject": ("ledger.cli.approvals", "Reject a proposed correction, or withdraw one's own."),
+    "policy": ("ledger.cli.policy", "Show how many persons a correction needs, or set it."),
+    "note": ("ledger.cli.approvals", "Note something about a break, or take it over."),
     "doctor": ("ledger.cli.doctor", "Check everything that syncing and trading rest on."),
     "sandbox": ("ledger.cli.sandbox", "Run a simulated MT5 terminal to develop and test against."),
     "gateway": ("ledger.cli.gateway", "Answer for a MetaTrader 5 terminal, beside it."),
-    "keys": ("ledger.cli.keys", "Make and authorise keys for gateways, and for seals."),
+    "keys": ("ledger.cli.keys", "Make and authorise keys for gateways; make keys for seals and operators."),
     "derive": ("ledger.cli.derive", "Bring the tables that answers are read from up to date."),
     "export": ("ledger.cli.backup", "Write events, trades, positions or balances to Parquet, CSV or JSON lines."),
     "backup": ("ledger.cli.backup", "Copy the journal to a file, while it is in use."),
@@ -86,7 +93,8 @@ Examples:
 
 \b
 Exit codes: 0 fine, 1 disagreement or failed verification, 2 wrong use or bad
-input, 3 unavailable (try again). Times without a zone are UTC.
+input, 3 unavailable (try again), 4 proposed for a second person. Times
+without a zone are UTC.
 Shell completion: eval "$(_LEDGER_COMPLETE=bash_source ledger)", or zsh, fish.
 """
 

@@ -11,11 +11,13 @@ from ledger.cli.metrics import text_file, textfile_option
 from ledger.cli.options import account_option, accounts_of, journal_option, journal_url, json_option, open_ledger
 from ledger.cli.output import bar, print_json, print_line, print_table, steps
 from ledger.clock import SECOND_US
-from ledger.errors import BadValue, JournalMissing
+from ledger.errors import BadValue, JournalMissing, LedgerError
 from ledger.frames import Rows
 from ledger.frames.export import CONTENTS, export_rows
+from ledger.journal.upkeep import BACKUP
 from ledger.json_views import heads_json
 from ledger.service import Ledger, utc_now_us
+from ledger.upkeep import note
 from ledger.values import AccountId
 
 _FORMATS: Final = ("parquet", "csv", "jsonl")
@@ -40,7 +42,12 @@ def backup(journal: str | None, file: Path, textfile: Path | None, as_json: bool
     """
     with open_ledger(journal) as ledger:
         left, begun_us = text_file(textfile, "backup", ledger), utc_now_us()
-        _copy(ledger, str(file.absolute()), as_json=as_json, is_restored=False)
+        try:
+            _copy(ledger, str(file.absolute()), as_json=as_json, is_restored=False)
+        except LedgerError as error:
+            note(ledger.journal, BACKUP, utc_now_us(), problems=1, problem=str(error))
+            raise
+        note(ledger.journal, BACKUP, begun_us)
     left.write_figures(begun_us / SECOND_US)
 
 

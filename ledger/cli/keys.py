@@ -1,7 +1,8 @@
-"""The commands about keys: for gateways on other machines, and for seals."""
+"""The commands about keys: for gateways on other machines, for seals, and for operators who sign decisions."""
 
 from __future__ import annotations
 
+import getpass
 from pathlib import Path
 from typing import Final
 
@@ -15,9 +16,9 @@ _AUTHORISED: Final = "authorised"
 _DIR: Final = click.Path(file_okay=False, path_type=Path)
 
 
-@click.group("keys", short_help="Make and authorise keys for gateways, and for seals.")
+@click.group("keys", short_help="Make and authorise keys for gateways; make keys for seals and operators.")
 def keys() -> None:
-    """Make CURVE keys, and list whose keys a server accepts; make keys for seals.
+    """Make CURVE keys, and list whose keys a server accepts; make keys for seals, and for operators who sign decisions.
 
     \b
     Example, for a gateway and an engine:
@@ -71,11 +72,32 @@ def list_keys(folder: Path, as_json: bool) -> None:  # noqa: FBT001
 @click.option("--dir", "folder", type=_DIR, default=_FOLDER, show_default=True, help="Where to put the two files.")
 def make_seal_keys(name: str, folder: Path) -> None:
     """Make a pair of keys to seal journals with. The secret file can be read by its owner only; nothing is overwritten."""
-    from ledger.seals import make_keys
+    from ledger.signing_keys import make_keys
 
     public, secret = make_keys(folder, name)
     print_line(f"public key:  {public}  (for whoever verifies, by a way that the journal's keeper cannot reach)")
     print_line(f"secret key:  {secret}  (never store it beside the journal)")
+
+
+@keys.command("operator")
+@click.argument("name", default=getpass.getuser)
+@click.option("--dir", "folder", type=_DIR, default=_FOLDER, show_default=True, help="Where to put the two files.")
+def make_operator_keys(name: str, folder: Path) -> None:
+    """Make a pair of keys for an operator to sign decisions with: NAME (default: your login name).
+
+    The secret file can be read by its owner only; nothing is overwritten. Whoever approves or verifies names the public file in
+    [approvals.keys] of ledger.toml, and compares its fingerprint with the operator's by another way.
+    """
+    from ledger.signatures import MADE_BY
+    from ledger.signing_keys import fingerprint, load_public_key, make_keys
+
+    public, secret = make_keys(folder, name)
+    print_line(f"public key:  {public}  (for whoever approves and verifies)")
+    print_line(f"fingerprint: {fingerprint(load_public_key(public, MADE_BY))}")
+    print_line(f"secret key:  {secret}  (the operator's alone: it never leaves this machine)")
+    print_line("in ledger.toml, beside the journal and wherever it is verified:")
+    print_line("[approvals.keys]")
+    print_line(f'"{name}" = "{public.as_posix()}"')
 
 
 COMMANDS: Final = {"keys": keys}

@@ -14,8 +14,10 @@ from ledger.cli.output import warn
 from ledger.cli.streams import print_text
 from ledger.clock import SECOND_US
 from ledger.errors import BadValue
+from ledger.journal.upkeep import SEAL
 from ledger.output_files import require_writable
 from ledger.seals import Seal, create, load_key, read
+from ledger.upkeep import note
 
 _DEFAULT_KEY: Final = Path("keys/seal.pem")
 
@@ -47,7 +49,8 @@ def seal(journal: str | None, key: Path | None, file: Path | None, textfile: Pat
         if file is not None:
             require_writable(file, journal=ledger.journal.file(), is_ours=lambda _: False)
         text = create(ledger.journal, secret, made_us).text
-    _write(text, file)
+        _write(text, file)
+        note(ledger.journal, SEAL, made_us)
     left.write_figures(made_us / SECOND_US)
 
 

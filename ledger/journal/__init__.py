@@ -18,6 +18,7 @@ from ledger.journal.evidence import StoredEvidence
 from ledger.journal.health import SyncHealth
 from ledger.journal.notices import SentNotice
 from ledger.journal.tally import Tally
+from ledger.journal.upkeep import Upkeep
 from ledger.journal.watch import AppendListener
 from ledger.marks import Bucket
 from ledger.marks import Mark as AccountMark
@@ -402,6 +403,22 @@ class NoticeStore(Protocol):
         ...
 
 
+class UpkeepStore(Protocol):
+    """What was last done for the journal's own safety (``journal.upkeep``). It is no event: only the latest is stored."""
+
+    def upkeep(self) -> dict[str, Upkeep]:
+        """Return kind -> how the last of it ended; a damaged row is left out."""
+        ...
+
+    def save_upkeep(self, upkeep: Upkeep) -> None:
+        """Replace what is stored of a kind, in a transaction of its own. ``succeeded_us`` is found by the journal.
+
+        Raises:
+            JournalError: It was not stored.
+        """
+        ...
+
+
 class RawRows(Protocol):
     """What is stored as it is stored, damaged or not: for verification, copies and restores."""
 
@@ -441,8 +458,9 @@ class RawRows(Protocol):
 
 
 class Journal(
-    EventStore, CheckpointStore, EvidenceStore, SealStore, SyncHealthStore, MarkStore, NoticeStore, RawRows, Protocol
-):
+    EventStore, CheckpointStore, EvidenceStore, SealStore, SyncHealthStore, MarkStore, NoticeStore, UpkeepStore, RawRows,
+    Protocol,
+):  # fmt: skip
     """All roles of a journal, its id and where it is.
 
     Every method may be called from several threads.
@@ -450,6 +468,10 @@ class Journal(
 
     def identity(self) -> str:
         """Return the journal's id. A backup has the same; a journal that was restored from one has its own."""
+        ...
+
+    def made_us(self) -> int | None:
+        """Return when the journal was made where it is, UTC microseconds; None in memory."""
         ...
 
     def parents(self) -> tuple[Parent, ...]:

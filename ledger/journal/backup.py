@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from socket import gethostname
 from typing import Final
 from uuid import uuid4
 
@@ -22,6 +23,7 @@ from ledger.journal.evidence import StoredEvidence
 from ledger.journal.sql.engine import UNFINISHED, found_revision, open_engine, shown, sqlite_path
 from ledger.journal.sql.journal import SqlJournal, insert_parents
 from ledger.journal.sql.migrate import finish, migrate
+from ledger.journal.upkeep import COPY, Upkeep
 from ledger.journal.verify.walk import verify_account
 from ledger.output_files import COMPANIONS
 from ledger.values import AccountId
@@ -99,6 +101,8 @@ def copy_journal(
                 target.save_seal(text, now_us())
         added = sum(_copy_account(source, target, account, head, progress) for account, head in heads.items())
         _check(target, heads, progress)
+        if not is_restored:
+            target.save_upkeep(Upkeep(kind=COPY, at_us=now_us(), host=gethostname()))
         finish(engine)
         return Copied(target=shown(engine.url), journal_id=target.identity(), heads=heads, added=added)
     finally:

@@ -23,6 +23,8 @@ from ledger.journal.health import SyncHealth, merged
 from ledger.journal.memory_derived import MemoryDerived
 from ledger.journal.notices import RESOLVED, SentNotice
 from ledger.journal.tally import BREAK_KINDS, Tally, tally_of
+from ledger.journal.upkeep import Upkeep
+from ledger.journal.upkeep import merged as with_upkeep
 from ledger.journal.watch import AppendListener, MemoryListener
 from ledger.marks import Bucket, MarkColumns, bucket_columns, from_columns, minute_of, to_columns
 from ledger.marks import Mark as AccountMark
@@ -54,6 +56,7 @@ class MemoryJournal:
         self.derived = MemoryDerived(self._lock, self._drop_derived_checkpoints)
         self._equity: dict[AccountId, dict[tuple[By, int], Bucket]] = {}
         self._notices: dict[tuple[str, str, int], SentNotice] = {}
+        self._upkeep: dict[str, Upkeep] = {}
 
     @classmethod
     def copy_of(cls, journal: Journal, accounts: Sequence[AccountId], now_us: Callable[[], int]) -> MemoryJournal:
@@ -124,6 +127,9 @@ class MemoryJournal:
 
     def identity(self) -> str:
         return self._identity
+
+    def made_us(self) -> int | None:
+        return None
 
     def parents(self) -> tuple[Parent, ...]:
         return ()
@@ -214,6 +220,14 @@ class MemoryJournal:
             for one in old:
                 del self._notices[one.key, one.channel, one.stage]
         return len(old)
+
+    def upkeep(self) -> dict[str, Upkeep]:
+        with self._lock:
+            return dict(self._upkeep)
+
+    def save_upkeep(self, upkeep: Upkeep) -> None:
+        with self._lock:
+            self._upkeep[upkeep.kind] = with_upkeep(self._upkeep.get(upkeep.kind), upkeep)
 
     def rows(
         self, account: AccountId, *, after: int = 0, upto: int | None = None, kinds: Collection[str] | None = None

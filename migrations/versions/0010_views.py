@@ -45,11 +45,11 @@ class _Words(Protocol):
         ...
 
     def field(self, data: str, name: str) -> str:
-        """Return a field of JSON as text."""
+        """Return a field of JSON as text; of what is damaged nothing, so that the other rows are still shown."""
         ...
 
     def whole(self, data: str, name: str) -> str:
-        """Return a field of JSON as an integer."""
+        """Return a field of JSON as an integer; of what is damaged nothing."""
         ...
 
     def unsigned(self, magic: str) -> str:
@@ -94,10 +94,11 @@ class _Sqlite:
         )
 
     def field(self, data: str, name: str) -> str:
-        return f"json_extract({data}, '$.{name}')"
+        return f"CASE WHEN json_valid({data}) THEN json_extract({data}, '$.{name}') END"
 
     def whole(self, data: str, name: str) -> str:
-        return self.field(data, name)
+        is_whole = f"json_valid({data}) AND json_type({data}, '$.{name}') = 'integer'"
+        return f"CASE WHEN {is_whole} THEN json_extract({data}, '$.{name}') END"
 
     def unsigned(self, magic: str) -> str:
         return f"CASE WHEN {magic} < 0 THEN printf('%u', {magic}) ELSE {magic} END"
@@ -114,6 +115,9 @@ class _Sqlite:
 
 
 class _Postgres:
+    def __init__(self, version: int) -> None:
+        self._can_check = version >= 16  # before, nothing in SQL finds out whether a text is JSON
+
     def number(self, units: str, scale: str) -> str:
         return f"trim_scale({units} * ('1e-' || {scale})::numeric)"
 
@@ -132,10 +136,12 @@ class _Postgres:
         return f"""to_char({moment}, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 
     def field(self, data: str, name: str) -> str:
-        return f"({data}::json ->> '{name}')"
+        found = f"({data}::json ->> '{name}')"
+        return f"CASE WHEN {data} IS JSON OBJECT THEN {found} END" if self._can_check else found
 
     def whole(self, data: str, name: str) -> str:
-        return f"{self.field(data, name)}::bigint"
+        found = self.field(data, name)
+        return f"CASE WHEN ({found}) ~ '^-?[0-9]{{1,18}}$' THEN ({found})::bigint END"
 
     def unsigned(self, magic: str) -> str:
         whole = f"CASE WHEN {magic} < 0 THEN {magic} + 18446744073709551616 ELSE {magic}::numeric END"
@@ -454,7 +460,8 @@ def upgrade() -> None:
     where = sa.text(_NOTABLE)
     columns = ["account_id", "kind", "caused_by", "version"]
     op.create_index("ix_events_notable", "events", columns, sqlite_where=where, postgresql_where=where)
-    is_postgres = op.get_bind().dialect.name == "postgresql"
-    words: _Words = _Postgres() if is_postgres else _Sqlite()
+    bind = op.get_bind()
+    release = int((bind.dialect.server_version_info or (0,))[0])
+    words: _Words = _Postgres(release) if bind.dialect.name == "postgresql" else _Sqlite()
     for name, question in _views(words):
         op.get_bind().exec_driver_sql(f"CREATE VIEW {name} AS {question}")

@@ -31,7 +31,7 @@ _COLUMNS = (
 _TABLES = ("accounts", "heads", "events", "evidence", "identity", "parents", "seals")
 _DISPOSABLE = (
     "checkpoints", "sync_health", "marks", "equity_minute", "equity_day", "sent_notices", "followers", "summaries",
-    "open_positions", "closed_trades", "bookings", "balance_curve",
+    "open_positions", "closed_trades", "bookings", "balance_curve", "upkeep",
 )  # fmt: skip
 
 

@@ -69,7 +69,7 @@ def test_an_export_never_replaces_the_journal(force, path):
 
 
 def seal_key(path):
-    from ledger.seals import make_keys
+    from ledger.signing_keys import make_keys
 
     key = path.with_name("keys") / "seal.pem"
     if not key.exists():

@@ -22,7 +22,7 @@ RAW = b"{}"
 TABLES = (
     "accounts", "events", "evidence", "seals", "heads", "identity", "parents", "checkpoints", "sync_health", "marks",
     "equity_minute", "equity_day", "sent_notices", "followers", "summaries", "open_positions", "closed_trades", "bookings",
-    "balance_curve", "alembic_version",
+    "balance_curve", "upkeep", "alembic_version",
 )  # fmt: skip
 #: What a writer replaces and deletes, as no event is in it.
 REPLACED = (
@@ -118,12 +118,14 @@ def test_nobody_changes_what_is_recorded(verb, table, role, desk):
     }
     columns = {
         "seals": "body", "identity": "journal_id", "parents": "heads", "alembic_version": "version_num", "sent_notices": "key",
+        "upkeep": "kind",
     }  # fmt: skip
     column = columns.get(table, "account_id")
     allowed = (
-        (role == "owner" and table in ("checkpoints", "sync_health", "alembic_version", *REPLACED))
+        (role == "owner" and table in ("checkpoints", "sync_health", "upkeep", "alembic_version", *REPLACED))
         or (role == "writer" and table in REPLACED and verb in ("UPDATE", "DELETE"))
-        or (role, table, verb) in (("writer", "checkpoints", "DELETE"), ("writer", "sync_health", "UPDATE"))
+        or (role, table, verb)
+        in (("writer", "checkpoints", "DELETE"), ("writer", "sync_health", "UPDATE"), ("writer", "upkeep", "UPDATE"))
     )
     statement = statements[verb].format(sql.Identifier(table), column=sql.Identifier(column))
     with bare_postgres(desk[role]) as connection:

@@ -20,7 +20,8 @@ from ledger.cli import main
 from ledger.codec import Stored
 from ledger.journal.chain import genesis, with_hash
 from ledger.journal.sql.schema import account_key
-from ledger.seals import create, load_key, load_public_key, make_keys, read
+from ledger.seals import create, load_key, load_public_key, read
+from ledger.signing_keys import make_keys
 from ledger.values import AccountId
 from tests.support.journals import Clock, Intruder, cash, digest_of, fill, ghost, new_url, opened, revised, shared_postgres
 

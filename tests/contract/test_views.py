@@ -21,8 +21,9 @@ from psycopg.rows import dict_row
 from ledger import Account, AccountOpened, Ledger, LedgerError
 from ledger.clock import utc_text_us
 from ledger.journal.health import SyncHealth
+from ledger.journal.sql.schema import account_key
 from ledger.marks import Mark
-from tests.support.journals import DURABLE, bare_postgres, new_url
+from tests.support.journals import DURABLE, Intruder, bare_postgres, new_url
 from tests.support.strategies import histories, records, revised_histories, seconds
 from tools.testkit.every_event import EVENTS
 from tools.testkit.stories import START_MSC, at, fill
@@ -293,3 +294,28 @@ def test_marks_of_any_scale_are_shown_exactly(desk):
         desk[0].journal.save_mark(account.name, Mark(at_us=number * 10**12, equity=amount, floating=amount))
     rows = sorted(read(desk, "v_marks", account), key=lambda row: row["time"])
     assert shown(rows, "equity", "floating") == [(amount, amount) for amount in amounts]
+
+
+_DAMAGES = ("{", "[]", "null", "", '{"currency_digits": "x", "money_scale": 1.5, "order": "x"}')
+
+
+@pytest.mark.parametrize("kind", DURABLE)
+def test_damaged_events_hide_no_other_account(kind, tmp_path):
+    """Whichever events of an account they are: each view still shows all that it shows of the others."""
+    url = new_url(kind, tmp_path)
+    with Ledger.open(url) as ledger:
+        desk = ledger, kind
+        whole, damaged = (ledger.account("Views", login) for login in (1, 2))
+        for account in (whole, damaged):
+            account.open(currency="USD", mode="hedging", clock="ny-close", time_msc=START_MSC)
+            account.record_many(EVENTS[1:])
+            account.derived.catch_up()
+        before = {view: read(desk, view, whole) for view in VIEWS}
+        assert all(before[view] for view in ("v_accounts", "v_events", "v_breaks", "v_incidents", "v_cash"))
+        intruder, statement = Intruder(url), "UPDATE events SET data = ? WHERE data IS NOT NULL AND account_id = ?"
+        intruder.disarm()
+        for damage in _DAMAGES:
+            intruder(statement, damage, account_key(damaged.name))
+            assert {view: read(desk, view, whole) for view in VIEWS} == before
+            for view in VIEWS:
+                read(desk, view, damaged)

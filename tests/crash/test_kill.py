@@ -178,6 +178,9 @@ def test_a_killed_init_leaves_no_half_of_a_journal(kind, tmp_path, start):
 # ------------------------------------------------------------------------------------------------ the server is killed
 
 AGAINST_A_SERVER = """
+from ledger.journal.sql import append
+
+append._LOCK_WAIT_SEC = 0.5  # the server is restarted after the writer gave up
 account = Ledger.open(url, now_us=Clock()).account(ACCOUNT)
 report("ready")
 deal = 1

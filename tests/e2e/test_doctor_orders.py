@@ -48,7 +48,7 @@ def service(**stated: Any):
 @pytest.fixture
 def url(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("ledger.cli.order_checks.utc_now_us", lambda: NOW_MSC * 1000)
+    monkeypatch.setattr("ledger.order_checks.utc_now_us", lambda: NOW_MSC * 1000)
     url = new_url("sqlite", tmp_path)
     with Ledger.create(url) as ledger:
         ledger.account(ACCOUNT).record(opened())

@@ -24,7 +24,7 @@ GHOST: dict[str, Any] = {
     "ours": "buy 1 EURUSD @ 1.1",
 }
 FIELDS = ["account", "kind", "position_id", "symbol", "deal", "started_at", "ended_at", "duration_sec", "outcome", "operator",
-          "reason", "versions", "cause", "certainty", "because"]  # fmt: skip
+          "reason", "versions", "cause", "certainty", "because", "approved_by", "owner"]  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])

@@ -35,6 +35,12 @@ ASKED = {
     "resume": ("resume", "--reason", "x"),
     "limits": ("limits", "show"),
     "correct": ("correct", "balance", "--to", "1", "--reason", "x", "--account", ACCOUNT, "--yes"),
+    "propose": ("propose", "balance", "--to", "1", "--reason", "x", "--account", ACCOUNT),
+    "proposals": ("proposals",),
+    "approve": ("approve", "v1", "--yes"),
+    "reject": ("reject", "v1", "--reason", "x"),
+    "policy": ("policy", "show"),
+    "note": ("note", "v1", "x"),
     "doctor": ("doctor",),
     "export": ("export", "--out", "x.csv"),
     "backup": ("backup", "copy.db"),
@@ -44,6 +50,7 @@ ASKED = {
     "report": ("report",),
     "derive": ("derive",),
     "metrics": ("metrics",),
+    "page": ("page", "--port", "0"),
     "alert": ("alert", "--once"),
 }
 #: Without a channel there is nothing to notify.

@@ -253,8 +253,9 @@ class Desk:
         own = ledger or self.ledger
         settings = self.configuration.alerts
         survey = Survey(
-            own, accounts=settings.accounts, limits=lambda one, _: [state for state in self.limits if state.account == one.name]
-        )
+            own, accounts=settings.accounts, upkeep=self.configuration.upkeep,
+            limits=lambda one, _: [state for state in self.limits if state.account == one.name],
+        )  # fmt: skip
         return Alerter(own, survey, settings, log=self.log, monotonic=lambda: self.seconds)
 
     def restart(self) -> None:

@@ -22,6 +22,8 @@ from ledger.events import SyncDegraded, SyncRestored
 from ledger.journal import Difference
 from ledger.journal.memory import MemoryJournal
 from ledger.journal.notices import RESOLVED
+from ledger.journal.upkeep import VERIFY
+from ledger.upkeep import note
 from tests.support.alerts import MINUTE, WEBHOOK, Desk, Receiver, ghost_opened, settings_file
 from tests.support.journals import ACCOUNT, OTHER, START_MSC, Clock, fill, opened
 
@@ -473,6 +475,28 @@ def test_a_trigger_that_somebody_took_away_is_reported_until_it_is_there_again(d
             desk.round(1800)
     assert arrived(receiver) == [("desk", state, "the journal: not protected") for state in ("open", "resolved")]
     assert receiver.got[0].json()["what"] == "events can be changed: trigger events_no_update is missing"
+
+
+def test_what_a_verification_found_and_one_too_long_ago_are_each_one_notice_until_they_are_over(desk_of, receiver):
+    desk = desk_of(text=f"[upkeep]\nverify_hours = 1\n{WEBHOOK}")
+    journal, now_us = desk.ledger.journal, desk.ledger.now_us
+    found, old = "the journal: verification failed", "the journal: not verified for long"
+    note(journal, VERIFY, now_us(), problems=2, problem="Broker-Live/70113 version 5, hash: it is another")
+    for _ in range(3):
+        desk.round(60)
+    assert arrived(receiver) == [("desk", "open", found)]
+    assert "2 problems found" in receiver.got[0].json()["what"]
+    assert "version 5, hash" in receiver.got[0].json()["what"]
+    note(journal, VERIFY, now_us())
+    desk.round(60)
+    assert arrived(receiver, 1) == [("desk", "resolved", found)]
+    desk.restart()
+    for _ in range(3):
+        desk.round(3600)
+    assert arrived(receiver, 2) == [("desk", "open", old)]
+    note(journal, VERIFY, now_us())
+    desk.round(60)
+    assert arrived(receiver, 3) == [("desk", "resolved", old)]
 
 
 def test_a_likely_cause_is_stated(desk_of, receiver):

@@ -90,6 +90,15 @@ def test_paths_are_relative_to_the_file(folders):
     assert here == Path.cwd()
 
 
+def test_an_operator_has_one_public_key_or_several(folders):
+    _, there = folders
+    path = written(there, '[approvals.keys]\nann = "keys/ann.pub.pem"\n"b ob" = ["/k/1.pub.pem", "2.pub.pem"]\n')
+    assert find(config=path, journal=None).operator_keys == {
+        "ann": (there / "keys/ann.pub.pem",),
+        "b ob": (Path("/k/1.pub.pem"), there / "2.pub.pem"),
+    }
+
+
 @pytest.mark.parametrize("command", ["sync", "drift"])
 @pytest.mark.parametrize("where", ["before", "behind", "environment"])
 def test_a_gateway_of_the_current_folder_is_not_asked_about_a_journal_elsewhere(command, where, folders, monkeypatch):
@@ -135,6 +144,8 @@ def test_commands_state_which_file_they_read(folders):
         ("[gateways.\"A/1\"]\nurls = 'x'\n", "Did you mean url?"),
         ("[sync]\ninterval = 5\n", "Did you mean interval_sec?"),
         ("[seal]\nqqqqqq = 5\n", "There are: key"),
+        ("[approvals]\nkey = 5\n", "Did you mean keys?"),
+        ("[approvals.keys]\nann = 5\n", "approvals.keys"),
         ("[sync]\ninterval_sec = 0\n", "sync.interval_sec"),
         ("[sync]\ninterval_sec = 'x'\n", "sync.interval_sec: expected `float | null`, got `str`"),
         ("[sync]\ninterval_sec = nan\n", "sync.interval_sec"),

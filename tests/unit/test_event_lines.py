@@ -238,7 +238,38 @@ STORIES = [
             operator="ann", reason="fee", correction={"what": "balance", "balance": "9.50"}, effect={"money": {}}, rests_on=3,
             effect_digest="ab" * 32, lapses_utc_msc=START_MSC, time_msc=START_MSC, urgent=True,
         ),
-        'urgent balance balance 9.50 by ann: "fee"',
+        'urgent: balance 9.50 by ann: "fee"',
+    ),
+    *(
+        (
+            CorrectionProposed(
+                operator="ann", reason="x", correction=correction, effect={"positions": {}}, rests_on=3,
+                effect_digest="ab" * 32, lapses_utc_msc=START_MSC, time_msc=START_MSC,
+            ),
+            f'{words} by ann: "x"',
+        )
+        for correction, words in (
+            ({"what": "update", "position_id": 7, "volume": "0.2", "magic": 9}, "update 7 volume 0.2 magic 9"),
+            (
+                {"what": "add", "position_id": 7, "symbol": "EURUSD", "side": "buy", "volume": 1, "price_open": "1.1"},
+                "add 7 EURUSD buy 1 @ 1.1",
+            ),
+            ({"what": "balance", "balance": None, "credit": "5"}, "balance credit 5"),
+            ({"what": "withdrawal", "deal": 5001}, "withdrawal deal 5001"),
+            ({"what": "policy", "approvals": 1}, "policy: one person corrects"),
+            ({"what": "policy", "approvals": 2, "corrections": ["clock"], "signed": True}, "policy: two persons, signed"),
+        )
+    ),
+    (
+        CorrectionDecided(
+            outcome="approved", operator="bob", effect_digest="ab" * 32, caused_by=5, time_msc=START_MSC, key="00",
+            signature="00", rests_on=3, reason="checked",
+        ),
+        'v5 approved by bob, signed: "checked"',
+    ),
+    (
+        Adjusted(operator="ann", reason="fee", time_msc=START_MSC, balance_before=1, balance_after=2, decision=6),
+        'balance 1.00 -> 2.00 by ann: "fee"',
     ),
     (
         CorrectionDecided(outcome="approved", operator="bob", effect_digest="ab" * 32, caused_by=5, time_msc=START_MSC),
@@ -251,12 +282,16 @@ STORIES = [
         ),
         'v5 lapsed by bob: "changed"',
     ),
-    (PolicySet(approvals=1, operator="ann", reason="alone", time_msc=START_MSC), '1 person corrects by ann: "alone"'),
+    (PolicySet(approvals=1, operator="ann", reason="alone", time_msc=START_MSC), 'one person corrects by ann: "alone"'),
     (
         PolicySet(approvals=2, corrections=("balance",), signed=True, operator="ann", reason="desk", time_msc=START_MSC),
-        '2 persons correct, signed by ann: "desk"',
+        'two persons, signed by ann: "desk"',
     ),
-    (BreakNoted(operator="ann", text="phoned", owner="bob", caused_by=5, time_msc=START_MSC), 'v5, owner bob by ann: "phoned"'),
+    (
+        BreakNoted(operator="ann", text="phoned", owner="bob", caused_by=5, time_msc=START_MSC),
+        'break v5, owner bob: "phoned" by ann',
+    ),
+    (PolicySet(approvals=2, corrections=("clock",), operator="a", reason="b", time_msc=START_MSC), 'by a: "b", for clock'),
 ]  # fmt: skip
 
 

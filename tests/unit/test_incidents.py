@@ -12,7 +12,9 @@ from ledger import (
     Adjusted,
     BadValue,
     BreakClosed,
+    BreakNoted,
     BreakOpened,
+    CorrectionDecided,
     DealRevised,
     DriftCorrected,
     GhostClosed,
@@ -149,6 +151,38 @@ def test_an_adjustment_of_before_is_not_what_settled_a_break(desk):
     desk.at(2, Adjusted(operator="ann", reason="x", time_msc=desk.time(2), balance_before="1", balance_after="2"))
     desk.at(3, cash(9, 180), BreakClosed(kind="ghost", end="accepted", position_id=123456, time_msc=desk.time(3), caused_by=2))
     assert [one.operator for one in desk.account.incidents()] == ["ann", None]
+
+
+def test_who_approved_a_correction_is_named_beside_who_proposed_it(desk):
+    decided: dict[str, Any] = {"operator": "bob", "effect_digest": "ab" * 32}
+    for minute, decision in ((1, 2), (2, None)):
+        approved = CorrectionDecided(outcome="approved", **decided, caused_by=1, time_msc=desk.time(minute))
+        bonus = Adjusted(operator="ann", reason="bonus", time_msc=desk.time(minute), balance_before=1, balance_after=3,
+                         decision=decision)  # fmt: skip
+        desk.at(minute, approved, bonus)
+    assert [(one.operator, one.approved_by) for one in desk.account.incidents()] == [("ann", "bob"), ("ann", None)]
+    assert desk.lines()[1].endswith('+2.00 by ann, approved by bob: "bonus"')
+    assert desk.lines()[2].endswith('+2.00 by ann: "bonus"')
+
+
+def test_who_confirmed_an_urgent_correction_ended_its_break(desk):
+    desk.at(1, BreakOpened(kind="approval", why="urgent", time_msc=desk.time(1)))
+    confirmed = CorrectionDecided(outcome="approved", operator="bob", reason="phoned", effect_digest="ab" * 32, caused_by=2,
+                                  time_msc=desk.time(2))  # fmt: skip
+    desk.at(2, confirmed, BreakClosed(kind="approval", end="accepted", time_msc=desk.time(2), caused_by=2))
+    assert desk.story() == [("approval", "accepted", (2, 3, 4))]
+    assert desk.lines()[1].endswith('accepted by bob: "phoned"')
+
+
+def test_whoever_took_a_break_over_last_owns_it_while_it_is_open(desk):
+    desk.at(1, BreakOpened(**GHOST, time_msc=desk.time(1)))
+    for minute, owner in ((2, "ann"), (3, "bob"), (4, None)):
+        note = BreakNoted(operator="ann", text="phoned", owner=owner, time_msc=desk.time(minute), caused_by=2)
+        desk.at(minute, note)
+    desk.at(5, BreakNoted(operator="eve", text="mine", owner="eve", time_msc=desk.time(5), caused_by=9))
+    [found] = desk.account.incidents()
+    assert (found.owner, found.versions) == ("bob", (2, 3, 4, 5))
+    assert "  owner bob; buy 0.01 EURUSD, broker none" in desk.lines()[1]
 
 
 def test_a_person_who_resolved_an_order_settled_its_break(desk):

@@ -45,6 +45,14 @@ def derived_paths(folder: File, sizes: Sizes) -> Paths:
     )  # fmt: skip
 
 
+def tables_of(folder: File, count: int) -> str:
+    """Return the URL of a journal of so many events that has its derived tables."""
+    url = _copy(folder, journal_url(folder, count, nets=False))
+    with _account(url) as account:
+        account.derived.catch_up()
+    return url
+
+
 def _copy(folder: File, url: str) -> str:
     """Return the URL of a copy: the other rows measure journals without these tables."""
     name = url.removeprefix("sqlite:///")

@@ -35,7 +35,7 @@ def _scrape_paths(url: str, kind: str, size: int) -> Paths:
     from ledger.metrics.of_journal import JournalMetrics
     from ledger.metrics.textfile import exposition
 
-    names = _make(url, size)
+    names = make_accounts(url, size)
     with closing(Ledger.open(url)) as ledger:
         metrics = JournalMetrics(ledger)
 
@@ -82,7 +82,7 @@ def _append_paths(folder: File) -> Paths:
         )  # fmt: skip
 
 
-def _make(url: str, size: int) -> list[Any]:
+def make_accounts(url: str, size: int) -> list[Any]:
     """Make a journal of so many accounts, each with a deal and sync health, and return their names."""
     from ledger import AccountId, AccountOpened, Ledger
     from ledger.journal.health import SyncHealth, to_columns

@@ -33,6 +33,7 @@ from tools.dev import bootstrap
 
 _PARTS = (
     "start", "import", "write", "postgres", "replay", "long", "derived", "sync", "service", "orders", "metrics", "reports",
+    "page",
 )  # fmt: skip
 #: What `--check` measures, and how much slower against its reference a path may have become.
 _CHECKED = ("import", "write", "postgres", "replay")
@@ -88,6 +89,10 @@ def paths(part: str, folder: Path, sizes: Sizes) -> Iterator[Row]:
         from tools.bench.reports import report_paths
 
         yield from report_paths(folder, sizes)
+    elif part == "page":
+        from tools.bench.page import page_paths
+
+        yield from page_paths(folder, sizes)
     elif part == "service":
         from tools.bench.service import service_paths
 

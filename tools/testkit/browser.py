@@ -170,7 +170,7 @@ def launched() -> Iterator[Browser]:
             browser.close()
 
 
-@define(eq=False)
+@define(eq=False, slots=False)  # Playwright notes on it whom it calls
 class Watch:
     """What pages of a context do that they must not: errors on the console, in scripts, and requests to anything but the page.
 

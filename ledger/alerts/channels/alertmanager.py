@@ -24,6 +24,8 @@ _NAMES: Final = {
     "server": ("LedgerServerDegraded", "page"),
     "disk": ("LedgerDiskFillingUp", "ticket"),
     "journal": ("LedgerVerifyFailed", "page"),
+    "verify": ("LedgerVerifyFailed", "page"),
+    "verify-old": ("LedgerVerifyOld", "ticket"),
     "test": ("LedgerTest", "none"),
 }
 _BREAK: Final = ("LedgerBreakOpen", "page")

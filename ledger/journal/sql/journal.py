@@ -60,7 +60,12 @@ from ledger.journal.sql.schema import parents as origins
 from ledger.journal.sql.schema import seals as sealings
 from ledger.journal.sql.schema import sent_notices as notices
 from ledger.journal.sql.schema import sync_health as healths
+from ledger.journal.sql.schema import upkeep as done
 from ledger.journal.tally import BREAK_KINDS, Tally, tally_of
+from ledger.journal.upkeep import COLUMNS as UPKEEP
+from ledger.journal.upkeep import Upkeep
+from ledger.journal.upkeep import from_columns as upkeep_of
+from ledger.journal.upkeep import merged as with_upkeep
 from ledger.journal.watch import AppendListener
 from ledger.marks import Bucket, MarkColumns
 from ledger.marks import Mark as AccountMark
@@ -747,6 +752,21 @@ class SqlJournal:
         with self.write_in_turn(_HEALTH_PATIENCE) as connection:
             return connection.execute(notices.delete().where(old)).rowcount
 
+    # ---- upkeep
+
+    def upkeep(self) -> dict[str, Upkeep]:
+        columns: list[Any] = [sa.type_coerce(done.c[name], sa.types.NullType()).label(name) for name in UPKEEP]
+        found = (upkeep_of(dict(zip(UPKEEP, row, strict=True))) for row in self.stream_rows(sa.select(*columns), lenient=True))
+        return {one.kind: one for one in found if one is not None}
+
+    def save_upkeep(self, upkeep: Upkeep) -> None:
+        with self.write_in_turn(_HEALTH_PATIENCE) as connection:
+            row = connection.execute(sa.select(done).where(done.c.kind == upkeep.kind)).one_or_none()
+            before = None if row is None else upkeep_of(dict(zip(done.c.keys(), row, strict=True)))
+            stored = asdict(with_upkeep(before, upkeep))
+            insert = self._insert(done).values(**stored)
+            connection.execute(insert.on_conflict_do_update(index_elements=["kind"], set_=stored))
+
     def insert_or_ignore(self, table: sa.Table, **values: Any) -> Any:
         """Return an insert that does nothing where there is such a row."""
         return self._insert(table).values(**values).on_conflict_do_nothing()
@@ -764,6 +784,10 @@ class SqlJournal:
     def identity(self) -> str:
         with self._reading() as connection:
             return str(connection.scalar(sa.select(identities.c.journal_id)))
+
+    def made_us(self) -> int | None:
+        with self._reading() as connection:
+            return connection.scalar(sa.select(identities.c.made_us))
 
     def parents(self) -> tuple[Parent, ...]:
         query = sa.select(origins.c.journal_id, origins.c.heads).order_by(origins.c.number)

@@ -2,8 +2,8 @@
 
 ``accounts``, ``events``, ``evidence``, ``identity``, ``parents`` and ``seals`` are immutable: triggers refuse every change.
 ``heads`` is the one row per account that an append locks and moves on. ``checkpoints`` can be thrown away at any time;
-``sync_health`` is replaced by every sync; ``marks`` are samples, and old ones are deleted. The derived tables
-(``journal.derived``) are made of the events, and made anew whenever somebody drops them.
+``sync_health`` is replaced by every sync, ``upkeep`` by every verification, seal and backup; ``marks`` are samples, and old
+ones are deleted. The derived tables (``journal.derived``) are made of the events, and made anew whenever somebody drops them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ledger.terms import TERMS_KINDS
 from ledger.values import AccountId
 
 #: The migration that this program was written for.
-REVISION: Final = "0010"
+REVISION: Final = "0011"
 
 
 @lru_cache(maxsize=4096)
@@ -132,6 +132,8 @@ NOTABLE: Final = (
     "kind IN ('BreakOpened', 'BreakClosed', 'SyncDegraded', 'SyncRestored', 'PositionRecovered', 'GhostClosed', "
     "'DriftCorrected', 'PositionReticketed', 'Adjusted', 'DealRevised')"
 )
+#: The kinds that it has.
+NOTABLE_KINDS: Final = frozenset(NOTABLE.split("'")[1::2])
 
 #: The raw answers that events of an account refer to: by account, so that everything can be distributed by it.
 evidence = Table(
@@ -264,6 +266,19 @@ sent_notices = Table(
     Column("stage", SmallInteger, primary_key=True, autoincrement=False),
     Column("channel", Text, primary_key=True),
     Column("sent_us", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: How the last verification, seal and backup ended (see ``upkeep``): a row for each kind, replaced every time.
+upkeep = Table(
+    "upkeep",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("succeeded_us", BigInteger),
+    Column("problems", BigInteger, nullable=False),
+    Column("problem", Text),
+    Column("host", Text, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -1,0 +1,357 @@
+"""Serves the page with uvicorn: where it listens, what it refuses to listen on, how slow a client may be, and how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import os
+import shutil
+import signal
+import socket
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from ledger.errors import BadValue
+from ledger.page.security.hosts import LOOPBACK
+from ledger.page.security.limits import HEAD_MAX
+from ledger.page.security.refusals import HEADERS, Refused
+from ledger.page_settings import HOST, PageSettings
+from ledger.text import visible
+
+if TYPE_CHECKING:
+    from ledger.page.security import Guard
+
+CONNECTIONS_MAX: Final = 200
+#: So long a request's head may take to arrive, a browser may be silent between two requests, or not read what it asked for.
+HEAD_SEC: Final = 10.0
+_SILENT_SEC: Final = 30
+UNREAD_SEC: Final = 30.0
+_STOP_SEC: Final = 0.5  # what is under way then is left
+_FREE_PORT_TRIES: Final = 20
+_NO_IPV6: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
+_IS_POSIX: Final = os.name == "posix"
+
+
+# ---- where
+
+
+def check(settings: PageSettings) -> None:
+    """Refuse to start where the page would not be safe.
+
+    Raises:
+        BadValue: It would not, or settings contradict one another.
+    """
+    if settings.socket is not None and (settings.listen is not None or settings.cert is not None):
+        raise BadValue("expected a Unix socket, or an address to listen on with TLS, found both: choose one")
+    if settings.socket is not None and not hasattr(socket, "AF_UNIX"):
+        raise BadValue("this system has no Unix sockets: use --proxy-secret-file with a port instead of --socket")
+    if (settings.cert is None) != (settings.key is None):
+        raise BadValue("expected --cert and --key together, found one of them: TLS needs the certificate and its secret key")
+    if settings.cert is not None and settings.key is not None:
+        _check_certificate(settings.cert, settings.key)
+    if is_local(settings):
+        _check_local_name(settings)
+    else:
+        _check_remote(settings)
+
+
+def _check_certificate(cert: Path, key: Path) -> None:
+    import ssl
+
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key, password=lambda: "")
+    except OSError as error:
+        raise BadValue(
+            f"expected a certificate and its secret key without a password, in PEM, in {cert} and {key}: "
+            f"{error.strerror or error}"
+        ) from None
+
+
+def is_local(settings: PageSettings) -> bool:
+    """Return whether only programs of this machine reach the page."""
+    return settings.socket is not None or settings.listen is None or _address(settings.listen).is_loopback
+
+
+def _check_local_name(settings: PageSettings) -> None:
+    name = settings.hosts[0] if settings.hosts else HOST
+    is_plain = settings.socket is None and settings.cert is None and settings.proxy_secret_file is None
+    if is_plain and name not in LOOPBACK and not name.endswith(".localhost"):
+        raise BadValue(
+            f"a browser sends the sign-in of {name} only by TLS: give --cert and --key, or call the page by a name of this "
+            f"machine, as {HOST}"
+        )
+
+
+def _check_remote(settings: PageSettings) -> None:
+    if settings.cert is None and settings.proxy_secret_file is None:
+        raise BadValue(
+            f"others could read along on {settings.listen}: --listen with an address that others reach needs TLS (--cert and "
+            "--key), or a trusted proxy in front of it (--proxy-secret-file)"
+        )
+    if not settings.hosts:
+        raise BadValue(f"which name do browsers call the page by on {settings.listen}? Name it with --host NAME")
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        return ipaddress.ip_address("127.0.0.1" if text == "localhost" else text)
+    except ValueError:
+        raise BadValue(f"expected an address to listen on, as 192.0.2.7 or ::, found {visible(text)!r}") from None
+
+
+def listening(settings: PageSettings) -> list[socket.socket]:
+    """Return the sockets of a page, bound: for this machine both of its addresses, as a browser tries both.
+
+    Raises:
+        BadValue: Another program listens there, or nothing can.
+    """
+    if settings.socket is not None:
+        return [_unix(settings.socket, settings.socket_group)]
+    if settings.listen is not None:
+        return [_bound(str(_address(settings.listen)), settings.port)]
+    for _ in range(1 if settings.port else _FREE_PORT_TRIES):
+        first = _bound("127.0.0.1", settings.port)
+        try:  # whoever has the other address would be sent to by the browser, and could ask for the sign-in
+            return [first, *_bound_if_there("::1", first.getsockname()[1])]
+        except BadValue:
+            first.close()
+            if settings.port:
+                raise
+    raise BadValue("no port is free on both addresses of this machine: name one with --port")
+
+
+def _bound_if_there(address: str, port: int) -> Iterator[socket.socket]:
+    try:
+        yield _bound(address, port)
+    except BadValue as error:
+        if not isinstance(error.__cause__, OSError) or error.__cause__.errno not in _NO_IPV6:
+            raise
+
+
+def _bound(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        found = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise BadValue(f"nothing can listen on {address}: {error.strerror or error}") from error
+    if sys.platform == "win32":  # without it, another program could have the same port
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+    else:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        with suppress(OSError):
+            found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address != "::"))
+    try:
+        found.bind((address, port))
+        found.listen()  # or else two programs could be bound, and only one of them be refused later
+    except OSError as error:
+        found.close()
+        if error.errno == errno.EADDRINUSE:
+            raise BadValue(
+                f"another program listens on port {port} of {address}, perhaps another ledger page: ledger page link makes a "
+                "link for that one, --port N starts this one elsewhere"
+            ) from error
+        raise BadValue(f"nothing can listen on port {port} of {address}: {error.strerror or error}") from error
+    return found
+
+
+def _unix(path: Path, group: str | None) -> socket.socket:
+    _remove_stale(path)
+    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        before = os.umask(0o177)  # nobody may connect before the group may
+        try:
+            found.bind(str(path))
+        finally:
+            os.umask(before)
+        if group is not None:
+            shutil.chown(path, group=group)
+            path.chmod(0o660)
+        found.listen()
+    except (LookupError, OSError) as error:
+        found.close()
+        if isinstance(error, LookupError):
+            path.unlink(missing_ok=True)
+            raise BadValue(f"there is no group {visible(group or '')!r}: socket_group names that of the proxy") from None
+        raise BadValue(f"nothing can listen on the socket {path}: {error.strerror or error}") from None
+    return found
+
+
+def _remove_stale(path: Path) -> None:
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise BadValue(f"{path} is no socket: name a new file with --socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise BadValue(f"another program listens on the socket {path}, perhaps another ledger page: --socket FILE names another")
+
+
+def base_url(settings: PageSettings, port: int) -> str | None:
+    """Return what a browser opens; None behind a socket whose proxy has no name here."""
+    host = settings.hosts[0] if settings.hosts else HOST
+    if settings.socket is not None or (settings.proxy_secret_file is not None and settings.hosts):
+        return f"https://{host}" if settings.hosts else None
+    return f"{'http' if settings.cert is None else 'https'}://{host}:{port}"
+
+
+# ---- serving
+
+
+class _Connection(H11Protocol):
+    """One connection, with a limit to how slow, how many and how large."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS_MAX:
+            self._refuse(Refused(503, "TooMuch", f"expected at most {CONNECTIONS_MAX} connections: wait", retry_sec=1))
+            return
+        self._expect(HEAD_SEC, self._is_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._expect_nothing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._is_busy():
+            self._expect_nothing()
+        elif self._timer is None:
+            self._expect(HEAD_SEC, self._is_slow)
+
+    def on_response_complete(self) -> None:
+        self._expect_nothing()
+        super().on_response_complete()
+        if self.conn.trailing_data[0]:  # of a next request, of which the rest may never come
+            self._expect(HEAD_SEC, self._is_slow)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._expect(UNREAD_SEC, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._expect_nothing()
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002
+        """Answer what is no request of HTTP."""
+        self._refuse(Refused(400, "NotHttp", f"expected a request of HTTP with a head of at most {HEAD_MAX} bytes"))
+
+    def _is_busy(self) -> bool:
+        cycle: Any = self.cycle  # None before the first request
+        return cycle is not None and not cycle.response_complete
+
+    def _is_slow(self) -> None:
+        self._timer = None
+        if not self._is_busy() and not self.transport.is_closing():
+            self._refuse(Refused(408, "TooSlow", f"expected the head of a request within {HEAD_SEC:g} s"))
+
+    def _expect(self, seconds: float, otherwise: Callable[[], object]) -> None:
+        self._expect_nothing()
+        self._timer = self.loop.call_later(seconds, otherwise)
+
+    def _expect_nothing(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse(self, refused: Refused) -> None:
+        """Answer without a request that could be read, and hang up."""
+        body = refused.body()
+        head = [
+            b"HTTP/1.1 %d Refused" % refused.status,
+            b"content-type: application/json",
+            b"content-length: %d" % len(body),
+            b"connection: close",
+            *(b"%s: %s" % pair for pair in [*refused.headers(), *HEADERS.items()]),
+        ]
+        self.transport.write(b"\r\n".join([*head, b"", body]))
+        self.transport.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server; it calls ``started`` once it answers, ends what is open when it stops, and raises no signal again."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[], object], stopping: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._on_start = started
+        self._on_stop = stopping
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stop()
+        await super().shutdown(sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
+        before = {one: signal.signal(one, self.handle_exit) for one in signals}
+        try:
+            yield
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
+
+
+def serve(
+    guard: Guard,
+    settings: PageSettings,
+    sockets: list[socket.socket],
+    *,
+    started: Callable[[], object] = lambda: None,
+    stopping: Callable[[], object] = lambda: None,
+) -> None:
+    """Serve the page until a signal comes.
+
+    Args:
+        guard: The page with the guard around it.
+        settings: Its settings.
+        sockets: Where it listens, from ``listening``.
+        started: Called once requests are answered.
+        stopping: Called when it is to stop, before what is open is ended.
+    """
+    config = uvicorn.Config(
+        guard,
+        http=_Connection,
+        ws="none",
+        loop="asyncio",
+        lifespan="on",
+        log_config=None,
+        log_level="critical",  # what the page does wrong is logged by the guard, what clients do wrong is in the access log
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        h11_max_incomplete_event_size=HEAD_MAX,
+        timeout_keep_alive=_SILENT_SEC,
+        ssl_certfile=settings.cert,
+        ssl_keyfile=settings.key,
+    )
+    config.timeout_graceful_shutdown = _STOP_SEC  # type: ignore[assignment]  # seconds for asyncio, which takes parts of them
+
+    def stop() -> None:
+        stopping()
+        guard.stop()
+
+    try:
+        _Server(config, started, stop).run(sockets)
+    finally:
+        if settings.socket is not None:
+            settings.socket.unlink(missing_ok=True)
