@@ -79,7 +79,7 @@ class Desk:
 
     def _break(self, position_id: int, is_end: bool) -> None:  # drawn
         about: dict[str, Any] = {"kind": "ghost", "position_id": position_id, "time_msc": START_MSC + self.account.version}
-        opened_at = [one.version for one in self.account.portfolio.breaks if one.position_id == position_id]
+        opened_at = [one.version or 0 for one in self.account.portfolio.breaks if one.position_id == position_id]
         if not is_end:
             self.account.record(BreakOpened(symbol="EURUSD", **about))
         elif opened_at:
@@ -127,7 +127,9 @@ def played(script: list[tuple[str, Any, Any]]) -> Desk:
 @given(st.lists(steps, max_size=25))
 def test_what_is_applied_had_the_persons_that_the_policy_asked_for(script):
     desk = played(script)
-    policy, proposed, decisions = Policy(), {}, {}
+    policy = Policy()
+    proposed: dict[int, Any] = {}
+    decisions: dict[int, CorrectionDecided] = {}
     for row in desk.ledger.journal.rows(ACCOUNT):
         if row.kind in ("FillRecorded", "CashMoved"):
             continue
@@ -137,10 +139,10 @@ def test_what_is_applied_had_the_persons_that_the_policy_asked_for(script):
         elif isinstance(event, CorrectionDecided):
             decisions[row.version] = event
         elif isinstance(event, (Adjusted, PolicySet)):
-            is_policy = isinstance(event, PolicySet)
-            after = Policy.of(event, row.version) if is_policy else policy
-            is_two = policy.is_lowered_by(after) if is_policy else policy.persons(subjects_of(adjustment_of(event))) == 2
+            after = Policy.of(event, row.version) if isinstance(event, PolicySet) else policy
+            is_two = policy.persons(subjects_of(adjustment_of(event))) == 2 or policy.is_lowered_by(after)
             if is_two or event.decision is not None:
+                assert event.decision is not None
                 decision = decisions[event.decision]
                 proposal = proposed[decision.caused_by]
                 assert decision.effect_digest == proposal.effect_digest == digest_of(proposal.effect)
@@ -182,7 +184,7 @@ def forgeries(desk: Desk) -> list[Any]:
     at: dict[str, Any] = {"operator": "mal", "reason": "mine", "time_msc": START_MSC + 777}
     decisions = [one.version for proposal in account.approvals.proposals for one in proposal.decisions]
     drafted = proposals.draft(account, CorrectionRequest({"what": "balance", "balance": "777"}), operator="mal", reason="mine")
-    lone = drafted.events[0]
+    lone: Any = drafted.events[0]
     yielded: list[Any] = [lone, PolicySet(approvals=1, **at)]
     yielded += [attrs.evolve(lone, decision=one) for one in (*decisions, account.version, account.version + 1)]
     yielded += [PolicySet(approvals=1, decision=one, **at) for one in decisions]
@@ -208,9 +210,6 @@ def test_any_single_forged_event_is_found(script, data):
     if policy.persons(["balance"]) < 2:
         proposals.set_policy(desk.account, approvals=2, operator="ann", reason="again")
     forged = data.draw(st.sampled_from(forgeries(desk)))
-    is_of_another = isinstance(forged, CorrectionDecided) and (one := desk.account.approvals.proposal(forged.caused_by))
-    if is_of_another and one.urgent and not one.decisions:
-        return
     version = desk.account.version
     desk.account.record_many([forged])
     assert desk.account.version == version + 1
