@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ledger.errors import LedgerError
 from ledger.folds import PORTFOLIO
@@ -17,6 +17,7 @@ from ledger.journal.derived import Summary
 from ledger.json_views import Json
 from ledger.page.answers import Unanswered
 from ledger.page.changes import Changes
+from ledger.page.health import Health
 from ledger.page.overview import Summaries
 from ledger.page.source import Source
 from ledger.page.work import AT_ONCE, Progress, Work
@@ -25,12 +26,22 @@ from ledger.service import Account, utc_now_us
 from ledger.text import visible
 from ledger.values import AccountId
 
+if TYPE_CHECKING:
+    from ledger.journal.sql.statement_limits import StatementLimits
+
 #: So many accounts are folded in this process at once; the one that nobody asked for for the longest time is let go.
 WARM_MAX: Final = 200
 #: So many accounts with long histories are folded when the page starts.
 _WARMED_MAX: Final = 50
 _WARM_UP: Final = "the start of the page"
 _logger: Final = logging.getLogger("ledger.page")
+
+
+def statement_limits(source: Source) -> StatementLimits:
+    """Return the limits of what reads a journal in a request. Raises as ``Source.sql_journal``."""
+    from ledger.journal.sql.statement_limits import StatementLimits
+
+    return StatementLimits(source.sql_journal.engine)
 
 
 class PageOptions(Protocol):
@@ -57,8 +68,10 @@ class Desk:
         self.now_us = now_us
         self.program = version("mt5-position-ledger")
         self.work = Work()
+        self.limits = statement_limits(source)
         self.changes = Changes(source.reader)
         self.summaries = Summaries()
+        self.health = Health(self)
         self._lock = threading.Lock()
         self._warm: OrderedDict[AccountId, None] = OrderedDict()
         self._stop = threading.Event()
@@ -76,6 +89,7 @@ class Desk:
         self._stop.set()
         self.changes.close()
         self.work.close()
+        self.limits.close()
 
     @property
     def read_only_reason(self) -> str | None:
@@ -124,9 +138,13 @@ class Desk:
 
         return with_breaks(self.source.sql_journal)
 
-    def decisions(self, account: Account) -> Json:  # noqa: ARG002  # filled by what comes with approvals
-        """Return what people decided, or are to decide, about an account."""
+    def decisions(self, account: Account, opened: int | None = None) -> Json:  # noqa: ARG002
+        """Return what people decided, or are to decide, about an account, or about one of its breaks."""
         return {"proposals": [], "policy": None}
+
+    def people(self, account: Account, opened: int | None) -> Json:  # noqa: ARG002
+        """Return who took a break over, and how many proposals wait to end it."""
+        return {"owner": None, "proposals": 0}
 
     def proposals_pending(self) -> int:
         """Return how many proposals wait for a second person."""

@@ -276,6 +276,7 @@ def _summary_json(summary: Summary, now_us: int) -> Json:
         "balance": money[0],
         "credit": money[1],
         "currency": summary.currency,
+        "clock": summary.clock,
         "positions": summary.positions,
         "unexplained": summary.unexplained,
         "deals_incomplete": summary.incomplete,
