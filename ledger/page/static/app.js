@@ -339,8 +339,8 @@ async function begin() {
   }
   setCsrf(session.csrf);
   startStream();
-  countBreaks();
-  return go(router.route(), { isFirst: true });
+  await go(router.route(), { isFirst: true });
+  return countBreaks();
 }
 
 function startStream() {
