@@ -19,6 +19,7 @@ from ledger.cli.options import (
 )
 from ledger.cli.output import print_json, print_line, print_table
 from ledger.cli.proposal_output import WAITS, report
+from ledger.cli.unread import Unread
 from ledger.clock import ClockRule, utc_text
 from ledger.errors import BadValue
 from ledger.events import DealOrder
@@ -202,17 +203,21 @@ def accounts(
     accounts: tuple[AccountId, ...],
     as_json: bool,  # noqa: FBT001
     as_csv: bool,  # noqa: FBT001
-) -> None:
-    """List the accounts with their terms, heads and numbers of events."""
+) -> int:
+    """List the accounts with their terms, heads and numbers of events.
+
+    Exit codes: 0 fine, 1 an account cannot be read: the others are listed.
+    """
     require_one_format(as_json=as_json, as_csv=as_csv)
+    unread = Unread()
     with open_ledger(journal) as ledger:
-        items = [_json_row(found) for found in accounts_of(ledger, accounts)]
+        items = list(unread.of_each(accounts_of(ledger, accounts), lambda one: [_json_row(one)]))
     if as_json:
         print_json(items)
-        return
+        return unread.code
     if as_csv:
         print_csv(_COLUMNS, [item | {"account": item} for item in items])
-        return
+        return unread.code
     print_table(
         "accounts",
         ["account", "currency", "mode", "clock", ">version", "last event"],
@@ -225,6 +230,7 @@ def accounts(
         ],
         empty="none yet; import an export, or: ledger account open SERVER/LOGIN --currency C --mode M",
     )  # fmt: skip
+    return unread.code
 
 
 def _json_row(found: Account) -> Json:

@@ -192,7 +192,7 @@ def breaks(
     every: list[tuple[Portfolio, Mapping[int | None, Finding], Approvals]] = []
     with open_ledger(journal) as ledger:
         for found in accounts_of(ledger, accounts):
-            with unread.skipped(found.name):
+            with unread.skipped(found):
                 if is_unexplained:
                     rows += unexplained_rows(found, wanted)
                 else:

@@ -10,7 +10,7 @@
 // context: root (the element to draw in), session, get(path, params) and post(path, body) for as long as the view is shown,
 //     may(role) (has the role, and the page allows writes), whyNot(role) (in words), title(text),
 //     banner(key, kind, ...children), keep(key, make) (the same element over all refreshes, until drop(key)), copyLink(),
-//     reload(), ApiError.
+//     reload(), ApiError, watch (what a get of the view's own passes on, so that waiting shows).
 // <main> has data-view, data-state (loading, cold, ready, away, corrupt, forbidden, not-found, error, signed-out, or the view's
 // word), data-ready ("true" once the figures of the URL are drawn); <html> has data-stream (connecting, connected, lost).
 
@@ -126,7 +126,7 @@ class Shown {
     this.watch = {
       onWait: (done, of) => this.wait(done, of),
       onAway: (error, seconds) => this.away(error, seconds),
-      onBack: () => { banner("away"); this.place.classList.remove("old"); setState(this.at ? "ready" : "loading"); },
+      onBack: () => { banner("away"); this.place.classList.remove("old"); setState(this.at ? this.state : "loading"); },
     };
   }
 
@@ -134,7 +134,7 @@ class Shown {
     const may = (role) => session.allow_writes && ROLES.indexOf(session.role) >= ROLES.indexOf(role);
     const kept = new Map();
     return {
-      root: this.place, session, may, banner, ApiError, post,
+      root: this.place, session, may, banner, ApiError, post, watch: this.watch,
       keep: (key, make) => kept.get(key) ?? kept.set(key, make()).get(key),
       drop: (key) => kept.delete(key),
       whyNot: (role) => !session.allow_writes ? session.read_only_reason ?? "this page is read-only"
@@ -181,7 +181,7 @@ class Shown {
       this.place.classList.remove("old");
       banner("cold");
       banner("error");
-      setState(state ?? "ready");
+      setState(this.state = state ?? "ready");
       main.dataset.ready = "true";
     } catch (error) {
       if (!signal.aborted) this.failed(error);
@@ -318,11 +318,14 @@ async function signIn(token) {
   await begin();
 }
 
+let isStarted = false;
+const TOKEN = /^#(?:sign-in|token)=(.+)$/;
 async function begin() {
-  const token = /^#(?:sign-in|token)=(.+)$/.exec(location.hash)?.[1];
+  const token = TOKEN.exec(location.hash)?.[1];
   if (token) {
     history.replaceState(null, "", location.pathname + location.search); // a token stays in no history
     try { await post("/sign-in", { token: decodeURIComponent(token) }); } catch (error) { return showSignIn(error.text); }
+    if (isStarted) return location.reload(); // the stream waits longer with each refusal
   }
   try {
     session = await get("/session", null, {
@@ -356,7 +359,7 @@ function startStream() {
     onState: (state) => {
       root.dataset.stream = state;
       drawStream();
-      if (state !== "lost") return banner("stream");
+      if (state !== "lost" || !session) return banner("stream");
       banner("stream", "warn", "Reconnecting: figures may be old.");
       shown?.refresh(); // it finds out why: the server is away, or the session ended
     },
@@ -380,6 +383,7 @@ keys.bind("page", {
   c: ["Copy link", () => copyLink()],
   u: ["UTC or the server's clock", time.toggle],
 });
+addEventListener("hashchange", () => { if (TOKEN.test(location.hash)) begin(); }); // a link that is opened where the page is
 drawHeader();
 keys.start();
 router.onRoute((route) => go(route));
