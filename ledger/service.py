@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import date, datetime
 from functools import partial
 from threading import RLock
@@ -18,6 +19,7 @@ from ledger.approvals import ONE_PERSON, Approvals, ApprovalsFold
 from ledger.approvals.effect import adjustment_of, subjects_of
 from ledger.clock import MICROSECOND, UTC_EPOCH, ClockRule, moment_end_us, moment_span_us, to_clock
 from ledger.codec import Stored, decode, decode_posting, is_for_orders, posting, recorded, stored_place
+from ledger.damage import reading
 from ledger.deprecation import Alias
 from ledger.errors import AccountUnknown, BadValue, CorruptEvent, DealConflict, JournalError, RuleError, VersionGap
 from ledger.events import (
@@ -656,7 +658,8 @@ class Account:
         for one in known:
             if one is not None and one[0] == head.version:
                 return one[1].terms
-        terms = self._journal.terms(self.name, head.version)
+        with self._reading():
+            terms = self._journal.terms(self.name, head.version)
         if terms is None:
             raise AccountUnknown(f"account {self.name} has events but was never opened: run ledger verify")
         return terms
@@ -670,13 +673,17 @@ class Account:
         """
         return self.current()[1]
 
+    def _reading(self) -> AbstractContextManager[None]:
+        """Read in the block: an error that a damaged row causes names it."""
+        return reading(self._journal, self.name)
+
     def current(self) -> tuple[int, Portfolio]:
         """Return the account's version and the portfolio at it: what a decision can rest on.
 
         Raises:
             AccountUnknown: The account was not opened.
         """
-        with self._lock:  # read under the lock, so that no thread takes the portfolio back to an older head
+        with self._lock, self._reading():  # read under the lock: no thread takes the portfolio back to an older head
             return self._current_at(self.journal_head)
 
     @property
@@ -695,10 +702,11 @@ class Account:
         if self.folded_version:
             return self.current()
         selection = Selection(version=head.version)
-        portfolio = replayed(
-            self._journal, self.name, selection, self.terms, fold=PORTFOLIO, interval=self.ledger.checkpoint_interval,
-            progress=progress,
-        )[0]  # fmt: skip
+        with self._reading():
+            portfolio = replayed(
+                self._journal, self.name, selection, self.terms, fold=PORTFOLIO, interval=self.ledger.checkpoint_interval,
+                progress=progress,
+            )[0]  # fmt: skip
         with self._lock:
             if self.folded_version < head.version:
                 self._current, self._replayed = (head.version, portfolio), head.version
@@ -710,7 +718,7 @@ class Account:
         Raises:
             AccountUnknown: The account was not opened.
         """
-        with self._lock:
+        with self._lock, self._reading():
             head = self.journal_head
             return *self._current_at(head), self._current_orders_at(head)[1]
 
@@ -792,11 +800,12 @@ class Account:
         selection, terms = self.selection(until=until, known_at=known_at, version=version)
         portfolio = Portfolio(terms)
         closed: list[OpenPosition] = []
-        for row in self._journal.postings(self.name, selection, terms):
-            portfolio.fold((row,), decode_posting, closed.append)
-            yield from map(portfolio.trade, closed)
-            closed.clear()
-        yield from portfolio.unfinished_trades()
+        with self._reading():
+            for row in self._journal.postings(self.name, selection, terms):
+                portfolio.fold((row,), decode_posting, closed.append)
+                yield from map(portfolio.trade, closed)
+                closed.clear()
+            yield from portfolio.unfinished_trades()
 
     def explain_balance(
         self, *, until: Moment = None, known_at: Moment = None, version: int | None = None, every: bool = False
@@ -899,9 +908,10 @@ class Account:
         ``progress`` is called with how many events more are folded.
         """
         interval = self.ledger.checkpoint_interval if checkpoints else None
-        return replayed(
-            self._journal, self.name, selection, terms or self.terms, fold=PORTFOLIO, interval=interval, progress=progress
-        )
+        with self._reading():
+            return replayed(
+                self._journal, self.name, selection, terms or self.terms, fold=PORTFOLIO, interval=interval, progress=progress
+            )
 
     def orders(
         self, *, until: Moment = None, known_at: Moment = None, version: int | None = None, checkpoints: bool = True
@@ -917,7 +927,8 @@ class Account:
     def replayed_orders(self, selection: Selection, terms: AccountTerms | None = None, *, checkpoints: bool = True) -> Orders:
         """Return what the events about orders in a selection come to. Arguments as ``replayed``."""
         interval = self.ledger.checkpoint_interval if checkpoints else None
-        return replayed(self._journal, self.name, selection, terms or self.terms, fold=ORDERS, interval=interval)[0]
+        with self._reading():
+            return replayed(self._journal, self.name, selection, terms or self.terms, fold=ORDERS, interval=interval)[0]
 
     @property
     def approvals(self) -> Approvals:
@@ -993,7 +1004,7 @@ class Account:
         Raises:
             AccountUnknown: The account was not opened.
         """
-        with self._lock:
+        with self._lock, self._reading():
             return self._current_orders_at(self.journal_head)
 
     def ask_orders(self, ask: Callable[[int, Orders], _T]) -> _T:
@@ -1003,7 +1014,9 @@ class Account:
             AccountUnknown: The account was not opened.
         """
         with self._lock:
-            return ask(*self._current_orders_at(self.journal_head))
+            with self._reading():
+                found = self._current_orders_at(self.journal_head)
+            return ask(*found)
 
     def _current_orders_at(self, head: Head) -> tuple[int, Orders]:
         known, self._orders = self._orders, None  # what is folded half way, as a row cannot be read, is not used again

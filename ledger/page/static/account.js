@@ -43,7 +43,7 @@ class AccountView {
     const part = (name) => h("div", { class: `part ${name}`, data: { part: name } });
     this.parts = Object.fromEntries(["head", "form", "figures", "notable", "state", "diff"].map((name) => [name, part(name)]));
     this.life = new AbortController();
-    this.get = (...asked) => fetchJson(...asked, { signal: this.life.signal });
+    this.get = (path, params, more) => fetchJson(path, params, { signal: this.life.signal, onAway: context.watch.onAway, onBack: context.watch.onBack, ...more });
     this.latest = new Latest(({ at, get }) => get(this.path(), at), (answer, { at }) => this.show(answer, at));
     this.keys = {
       "[": ["The event before", () => this.travel.step(-1)], "]": ["The event after", () => this.travel.step(1)],
@@ -99,7 +99,7 @@ class AccountView {
     clearTimeout(this.urlTimer);
     this.urlTimer = setTimeout(() => this.settle(), SETTLED_AFTER_MS);
     update(this.parts.diff);
-    const get = (path, params) => fetchJson(path, params, { signal: this.life.signal, onWait: (done, of) => this.travel.wait(done, of) });
+    const get = (path, params) => this.get(path, params, { onWait: (done, of) => this.travel.wait(done, of) });
     this.latest.ask({ at, get }).catch((error) => this.problem(error));
   }
 
@@ -155,6 +155,8 @@ class AccountView {
     this.context.root.dataset.version = answer.version;
     update(this.parts.head, this.heading(answer));
     update(this.parts.figures, this.figures(answer));
+    const isOld = ["DEGRADED", "FAILED"].includes(answer.status.state) && at.until === null && at.known_at === null;
+    for (const one of [this.parts.figures, this.parts.state]) one.classList.toggle("old", isOld);
     const some = (title, rows, draw) => rows.length > 0 && [h("h2", null, `${title} (${rows.length})`), draw(rows, place)];
     update(this.parts.state, h("h2", null, `Positions (${replay.positions.length})`), positionsTable(replay.positions, place),
       some("Open breaks", replay.breaks, breaksTable), some("Unexplained", replay.unexplained, unexplainedTable), some("Orders", replay.orders, ordersTable));
@@ -178,7 +180,7 @@ class AccountView {
         h("span", { class: "push" }, act("Propose correction", "operator", () => this.propose()), " ", act("Compare now", "operator", () => this.compareNow()), " ",
           h("a", { href: path("log", this.route) }, "Log"))),
       why && h("p", { class: "why" }, isPast && "now: ", broker(why)),
-      (status.state === "DEGRADED" || status.state === "FAILED") && h("div", { class: "banner bad" }, `${status.state} since `, time.time(status.since, this.rule), ": ", broker(status.why), ". The figures are the last good ones."),
+      (status.state === "DEGRADED" || status.state === "FAILED") && h("div", { class: "banner bad" }, `${status.state} since `, time.time(status.since, this.rule), ": ", broker(status.why), ". The figures are the last good ones, verified at ", time.time(status.last_verified, this.rule), "."),
       status.last_verified === null && h("p", { class: "dim" }, "Never compared with a broker."),
       proposals?.length > 0 && !isPast && proposalPanel({ proposals, policy, route: this.route, rule: this.rule, context: this.context, onDone: () => this.context.reload() }),
     ];
