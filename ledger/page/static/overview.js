@@ -18,8 +18,11 @@ export function mount({ root, title, copyLink }) {
   let typed = 0;
 
   const value = (name) => filters.elements[name]?.value;
-  const apply = () => setParams({ state: value("state") === "all" ? null : value("state"), server: value("server"),
-    q: value("q"), page: null }, { replace: false });
+  function apply() {
+    delete filters.elements.q.dataset.draft;
+    const state = value("state") === "all" ? null : value("state");
+    setParams({ state, server: value("server"), q: value("q"), page: null }, { replace: false });
+  }
 
   function drawFilters(params, servers) {
     const select = (name, options, chosen, all) =>
