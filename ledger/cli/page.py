@@ -232,7 +232,9 @@ def _print_access(line: str) -> None:
 
 
 def _announce(settings: PageSettings, url: str | None) -> None:
-    where = f"the socket {settings.socket}" if settings.socket is not None else url
+    where = f"the socket {settings.socket}" if settings.socket is not None else str(url)
+    if settings.socket is None and not where.endswith(f":{settings.port}"):
+        where += f", for its proxy on port {settings.port}"
     complain(f"the page is at {where}; it {'lets people write' if settings.allow_writes else 'only reads'}; Ctrl-C stops it")
 
 

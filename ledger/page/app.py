@@ -44,8 +44,8 @@ from ledger.values import INT64_MAX, AccountId
 
 #: Every view of the page is this one document, which reads its URL.
 VIEWS: Final = (
-    "/", "/breaks", "/log", "/health", "/help", "/sign-in", "/a/{server:path}/{login:int}/breaks/{version:int}",
-    "/a/{server:path}/{login:int}/log", "/a/{server:path}/{login:int}",
+    "/", "/breaks", "/log", "/health", "/help", "/sign-in", "/a/{server}/{login:int}/breaks/{version:int}",
+    "/a/{server}/{login:int}/log", "/a/{server}/{login:int}",
 )  # fmt: skip
 _STATIC: Final = files("ledger.page").joinpath("static")
 #: So many requests read at once; others wait for their turn.
@@ -79,9 +79,7 @@ def create(source: Source, settings: PageOptions) -> Starlette:
         finally:
             desk.close()
 
-    # The name of a server may have slashes: what is below an account is looked for before the account.
-    ordered = sorted(ENDPOINTS, key=lambda one: -one.path.count("/"))
-    routes = [_route(one, desk, limiter) for one in ordered]
+    routes = [_route(one, desk, limiter) for one in ENDPOINTS]
     routes += [
         Route("/api/stream", _stream(desk), methods=["GET"]),
         Route("/static/{path:path}", _static, methods=["GET", "HEAD"]),
@@ -109,8 +107,7 @@ def _route(endpoint: Endpoint, desk: Desk, limiter: list[CapacityLimiter]) -> Ro
             return _file(found)
         return _json(found)
 
-    pattern = endpoint.path.replace("{server}", "{server:path}").replace("{login}", "{login:int}")
-    pattern = pattern.replace("{version}", "{version:int}")
+    pattern = endpoint.path.replace("{login}", "{login:int}").replace("{version}", "{version:int}")
     return Route(pattern, answer, methods=[endpoint.method])
 
 
@@ -240,7 +237,8 @@ async def _failed(_: Request, error: LedgerError) -> Response:
 
 
 async def _refused(_: Request, error: HTTPException) -> Response:
-    found = refusal(error.status_code, "HTTP", str(error.detail))
+    code = {404: "NotFound", 405: "MethodNotAllowed"}.get(error.status_code, "Refused")
+    found = refusal(error.status_code, code, str(error.detail))
     return _json(found.content, found.status, dict(error.headers or {}))
 
 

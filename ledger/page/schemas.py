@@ -265,7 +265,7 @@ SCHEMAS: Final[Mapping[str, Json]] = {
             obj(
                 _FINDING, account=ref("Terms"), kind=TEXT, position_id=null(WHOLE), symbol=null(TEXT), deal=null(WHOLE),
                 started_at=TIME, ended_at=null(TIME), duration_sec=null(NUMBER), outcome=null(TEXT), operator=null(TEXT),
-                reason=null(TEXT), versions=several(WHOLE),
+                reason=null(TEXT), versions=several(WHOLE), approved_by=null(TEXT), owner=null(TEXT),
             )
         ),
         found=COUNT,

@@ -164,9 +164,9 @@ def _bound(address: str, port: int) -> socket.socket:
 
 
 def _unix(path: Path, group: str | None) -> socket.socket:
+    _remove_stale(path)
     found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _remove_stale(path)
         before = os.umask(0o177)  # nobody may connect before the group may
         try:
             found.bind(str(path))
@@ -176,11 +176,11 @@ def _unix(path: Path, group: str | None) -> socket.socket:
             shutil.chown(path, group=group)
             path.chmod(0o660)
         found.listen()
-    except LookupError:
+    except (LookupError, OSError) as error:
         found.close()
-        raise BadValue(f"there is no group {visible(group or '')!r}: socket_group names the one of the proxy") from None
-    except OSError as error:
-        found.close()
+        if isinstance(error, LookupError):
+            path.unlink(missing_ok=True)
+            raise BadValue(f"there is no group {visible(group or '')!r}: socket_group names that of the proxy") from None
         raise BadValue(f"nothing can listen on the socket {path}: {error.strerror or error}") from None
     return found
 

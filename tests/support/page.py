@@ -35,7 +35,7 @@ from ledger.cli import main
 main(sys.argv[1:])
 """
 _TOKEN: Final = re.compile(r"#token=([A-Za-z0-9_-]{43})$", re.MULTILINE)
-_AT: Final = re.compile(r"the page is at (?:the socket (\S+?)|https?://(\S+?)):?(\d*); ")
+_AT: Final = re.compile(r"the page is at (?:the socket (\S+?)|https?://[^;]+); ")
 
 
 @frozen
@@ -94,9 +94,16 @@ class RunningPage:
         folder: Where its journal, its settings and its links are.
         words: Options of the command.
         tls: How to speak to it, where it speaks TLS.
+        environment: What else is in its environment.
     """
 
-    def __init__(self, folder: Path, *words: str, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *words: str,
+        tls: ssl.SSLContext | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         self.host = "desk.localhost"
         self._tls = tls
@@ -105,7 +112,7 @@ class RunningPage:
         self.process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, "page", *words],
             cwd=folder,
-            env=self.environment(),
+            env=self.environment() | dict(environment or {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -119,7 +126,8 @@ class RunningPage:
             one.start()
         found = self.until(self._where, "the page to start")
         self.socket = found[1]
-        self.port = int(found[3] or 0)
+        (links,) = (folder / "run" / "ledger-page").iterdir()
+        self.port = int(links.name.removeprefix("port-")) if self.socket is None else 0
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the command: a folder for links that is this test's own."""
@@ -134,8 +142,7 @@ class RunningPage:
         }
 
     def _read(self, stream: Any, lines: list[str]) -> None:
-        for line in stream:
-            lines.append(line)
+        lines.extend(stream)
 
     def _where(self) -> re.Match[str] | None:
         assert self.process.poll() is None or self.errors, "it ended"

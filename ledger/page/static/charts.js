@@ -177,10 +177,11 @@ const money = (uPlot, values) => values.map((value) => (value === null ? "" : va
 
 /**
  * The curve of balance and equity.
- * `onMoment(ms)` is called for a click, `onWindow(from, to)` for a dragged stretch, `onWindow()` for a double click.
+ * `onMoment(ms)` is called for a click, `onWindow(from, to)` for a dragged stretch, `onWindow()` for a double click,
+ * `onZoom(factor)` by buttons.
  */
 export class CurveChart {
-  constructor({ onMoment, onWindow }) {
+  constructor({ onMoment, onWindow, onZoom }) {
     this.on = { onMoment, onWindow };
     this.data = { balance: [], equity: [], apart: 0, marks: [], degraded: [], currency: "", rule: null, opening: null, from: 0, to: 0 };
     this.figure = figure({
@@ -188,7 +189,8 @@ export class CurveChart {
       read: (i) => this.read(i), rows: () => this.rows(), onEnter: (i) => onMoment(this.data.balance[i][0]),
     });
     this.root = this.figure.root;
-    this.figure.foot.prepend(legend());
+    const button = (text, title, run) => h("button", { type: "button", title, "aria-label": title, on: { click: run } }, text);
+    this.figure.foot.prepend(legend(), h("span", { class: "chart-zoom" }, button("+", "Zoom in", () => onZoom(0.4)), " ", button("−", "Zoom out", () => onZoom(2.5)), " ", button("all", "The whole history", () => onWindow())));
     this.line = h("div", { class: "chart-moment", "aria-hidden": "true" });
     this.stop = keepDrawn(this.figure.plot, () => this.draw());
   }
@@ -255,7 +257,7 @@ export class CurveChart {
     }, data, plot);
     const over = this.uplot.over;
     over.append(this.line);
-    over.addEventListener("click", (event) => { if (!this.dragged) this.on.onMoment(this.uplot.posToVal(event.offsetX, "x") * 1000); this.dragged = false; });
+    over.addEventListener("click", (event) => this.on.onMoment(this.uplot.posToVal(event.offsetX, "x") * 1000)); // none after a drag
     over.addEventListener("dblclick", () => this.on.onWindow());
     this.moment(this.at ?? null);
     this.root.dataset.drawn = String(data[0].length);
@@ -263,7 +265,6 @@ export class CurveChart {
 
   select(u) {
     if (u.select.width < 5) return;
-    this.dragged = true;
     this.on.onWindow(u.posToVal(u.select.left, "x") * 1000, u.posToVal(u.select.left + u.select.width, "x") * 1000);
   }
 

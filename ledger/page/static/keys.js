@@ -45,7 +45,8 @@ export { help };
 
 export function start() {
   addEventListener("keydown", (event) => {
-    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || !isOn() || document.querySelector("dialog[open]")) return;
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || !isOn()
+      || document.querySelector("dialog[open]")) return;
     if (["Shift", "Control", "Alt", "Meta"].includes(event.key)) return;
     const all = { "?": ["", help], ...bound.page, ...bound.view };
     const pressed = first ? `${first} ${event.key}` : event.key;
