@@ -7,11 +7,13 @@ import io
 import json
 from typing import Any
 
+import attrs
 import pytest
 
 from ledger import Adjusted, BreakOpened, CorrectionDecided, Ledger, PolicySet
+from ledger.approvals.effect import digest_of
 from ledger.service import utc_now_us
-from ledger.signatures import read_signed
+from ledger.signatures import read_request, read_signed, request_text
 from tests.support.commands import Ran, run
 from tests.support.journals import ACCOUNT, OTHER, START_MSC, fill, new_url, opened
 
@@ -326,6 +328,25 @@ def test_the_wrong_key_and_a_changed_text_sign_nothing(signing):
     assert "pass --yes" in run("approve", new, "--key", "keys/bob.pem").text
     assert "with which key?" in run("approve", new, "--yes").text
     assert signing.positions() == {POSITION: "0.5"}
+
+
+@pytest.mark.parametrize(
+    ("effect", "words"),
+    [
+        ({"money": {"balance": "1"}}, "the text was changed"),
+        ({"positions": 5}, "holds no effect"),
+        ({"adjusted": [5]}, "holds no effect"),
+    ],
+)
+def test_nobody_signs_what_they_are_not_shown(effect, words, lone):
+    run("keys", "operator", "bob")
+    lone.run("propose", "balance", "--to", "5", "--reason", "x", by="ann")
+    request = read_request(lone.run("proposals", "v3", "--text").out.decode())
+    changed = attrs.evolve(request, effect=effect)
+    if words != "the text was changed":
+        changed = attrs.evolve(changed, approval=attrs.evolve(request.approval, effect_digest=digest_of(effect)))
+    ran = run("approve", request_text(changed), "--key", "keys/bob.pem", "--yes")
+    assert (ran.code, words in ran.text, "ledger-signature" in ran.text) == (2, True, False)
 
 
 def test_a_forged_signature_is_found(signing):
