@@ -130,6 +130,7 @@ def _portfolio(call: Call, account: Account, version: int) -> Json:
     found = replay_json(
         portfolio, until=None, known_at=None, version=version, head=(chain or b"").hex(), selected=selected,
         orders=account.orders(version=version),
+        approvals=account.approvals_at(version=version),
     )  # fmt: skip
     return found | {"breaks": [break_json(one, portfolio.terms.clock) for one in portfolio.breaks]}
 
