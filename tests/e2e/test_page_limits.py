@@ -14,6 +14,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 
 from ledger import Ledger
 from ledger.errors import JournalError
+from ledger.journal.sql.journal import SqlJournal
 from ledger.journal.sql.statement_limits import StatementLimits
 from ledger.page import app, desk, work
 from ledger.page.source import Source
@@ -60,6 +61,7 @@ def test_a_cold_account_is_folded_by_a_job_and_its_answer_is_the_same(url, tmp_p
 def test_a_statement_that_takes_too_long_ends_and_no_other_one_does(kind, tmp_path):
     with Ledger.open(new_url(kind, tmp_path)) as ledger:
         journal = ledger.journal
+        assert isinstance(journal, SqlJournal)
         limits = StatementLimits(journal.engine)
         with limits.within(0.2) as limit, pytest.raises(JournalError):
             journal.select(ENDLESS)
