@@ -16,6 +16,7 @@ from attrs import evolve, frozen
 
 from ledger.clock import utc_text
 from ledger.codec import decode_posting, plain_fields
+from ledger.damage import reading
 from ledger.errors import BadValue
 from ledger.event_lines import LINES
 from ledger.events import DealCompleted, DealRevised
@@ -133,7 +134,8 @@ def explain_balance(
     selection, terms = account.selection(until=until, known_at=known_at, version=version)
     trace = Trace(account, selection, terms)
     found = BalanceLines(trace)
-    lines, is_summed = _listed(found, terms, every=every, at_many=found.leave_words_out)
+    with reading(account.ledger.journal, account.name):
+        lines, is_summed = _listed(found, terms, every=every, at_many=found.leave_words_out)
     portfolio = trace.portfolio
     return Explanation(
         terms=terms,
@@ -205,7 +207,8 @@ def explain_position(
         BadValue: No event is about such a position; else as ``explain_balance``.
     """
     selection, terms = account.selection(until=until, known_at=known_at, version=version)
-    history = _history(account, selection, terms, position_id)
+    with reading(account.ledger.journal, account.name):
+        history = _history(account, selection, terms, position_id)
     trips = history.of(position_id)
     if not trips and not history.others:
         raise BadValue(f"{account.name} has no event of position {position_id} there: ledger positions and trades list them")
@@ -241,7 +244,8 @@ def explain_trade(
         BadValue: The position never ended; else as ``explain_balance``.
     """
     selection, terms = account.selection(until=until, known_at=known_at, version=version)
-    history = _history(account, selection, terms, position_id)
+    with reading(account.ledger.journal, account.name):
+        history = _history(account, selection, terms, position_id)
     holdings = history.trace.portfolio.holdings
     ended = [trip for trip in history.of(position_id) if holdings.open.get(position_id) is not trip.position]
     if not ended:

@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import date, datetime
 from functools import partial
 from threading import RLock
@@ -18,6 +19,7 @@ from ledger.approvals import ONE_PERSON, Approvals, ApprovalsFold
 from ledger.approvals.effect import adjustment_of, subjects_of
 from ledger.clock import MICROSECOND, UTC_EPOCH, ClockRule, moment_end_us, moment_span_us, to_clock
 from ledger.codec import Stored, decode, decode_posting, is_for_orders, posting, recorded, stored_place
+from ledger.damage import reading
 from ledger.deprecation import Alias
 from ledger.errors import AccountUnknown, BadValue, CorruptEvent, DealConflict, JournalError, RuleError, VersionGap
 from ledger.events import (
@@ -51,6 +53,8 @@ from ledger.positions import OpenPosition
 from ledger.postings import OUT_OF_ORDER, OUTSIDE_FOLD, Row
 from ledger.seals import Seal
 from ledger.seals import problems as seal_problems
+from ledger.signatures import NO_KEYS, OperatorKeys, signed_decisions
+from ledger.signatures import problems as signature_problems
 from ledger.terms import TERMS_KINDS, AccountTerms
 from ledger.text import visible
 from ledger.values import (
@@ -131,12 +135,14 @@ def moment_last_us(moment: Moment) -> int:
 class Verification:
     """What ``verify`` found. It is ok when nothing that is recorded is wrong; a journal without events is ok.
 
-    ``schema``: what protects events from change, or makes reading quick, and is not as it was made.
+    ``schema``: what protects events from change, or makes reading quick, and is not as it was made. ``signed``: how many
+    decisions carry a signature.
     """
 
     accounts: tuple[AccountVerification, ...]
     problems: tuple[Problem, ...]
     schema: tuple[Difference, ...] = ()
+    signed: int = 0
 
     @property
     def ok(self) -> bool:
@@ -333,6 +339,7 @@ class Ledger:
         progress: Callable[[int], object] = lambda _: None,
         *,
         since: Seal | None = None,
+        operator_keys: OperatorKeys | None = None,
         in_parallel: bool = False,
     ) -> Verification:
         """Recompute everything of every account, and hold it up to a seal if there is one.
@@ -340,6 +347,8 @@ class Ledger:
         Args:
             progress: Called with the number of events checked since the last call.
             since: What was sealed must be there, unchanged.
+            operator_keys: Whose keys are known: signed decisions must be by these. Without, only that a signature is one of its
+                decision is checked.
             in_parallel: Use a second processor: long accounts are checked by two processes, and what spans accounts
                 is looked at meanwhile. The result is the same.
         """
@@ -360,7 +369,23 @@ class Ledger:
         if since is not None:
             damaged = frozenset(problem.account for problem in problems)
             problems += tuple(seal_problems(self.journal, since, damaged))
-        return Verification(accounts=accounts, problems=problems, schema=self._schema_differences())
+        unread = frozenset(one.account for one in problems if one.field != "approval")
+        signed, unsigned = self._verify_signatures(operator_keys or NO_KEYS, unread)
+        return Verification(
+            accounts=accounts, problems=(*problems, *unsigned), schema=self._schema_differences(), signed=signed
+        )  # fmt: skip
+
+    def _verify_signatures(self, keys: OperatorKeys, unread: frozenset[str]) -> tuple[int, list[Problem]]:
+        """Return how many decisions are signed, and what is wrong with signatures, in accounts that can be read."""
+        signed, found = 0, list[Problem]()
+        for name in self.journal.proposed_since(0):
+            if str(name) in unread:
+                continue
+            approvals = self.account(name).approvals
+            shared = {one.journal_id: one.versions.get(name, 0) for one in self.journal.parents()}
+            signed += signed_decisions(approvals)
+            found += signature_problems(name, approvals, {**shared, self.journal.identity(): None}, keys)
+        return signed, found
 
     def trades_frame(self, accounts: Sequence[Account] | None = None, **options: Unpack[FrameOptions]) -> Any:
         """Return the closed trades of several accounts, of all without a list, as a frame. See ``Account.trades_frame``."""
@@ -656,7 +681,8 @@ class Account:
         for one in known:
             if one is not None and one[0] == head.version:
                 return one[1].terms
-        terms = self._journal.terms(self.name, head.version)
+        with self._reading():
+            terms = self._journal.terms(self.name, head.version)
         if terms is None:
             raise AccountUnknown(f"account {self.name} has events but was never opened: run ledger verify")
         return terms
@@ -670,13 +696,17 @@ class Account:
         """
         return self.current()[1]
 
+    def _reading(self) -> AbstractContextManager[None]:
+        """Read in the block: an error that a damaged row causes names it."""
+        return reading(self._journal, self.name)
+
     def current(self) -> tuple[int, Portfolio]:
         """Return the account's version and the portfolio at it: what a decision can rest on.
 
         Raises:
             AccountUnknown: The account was not opened.
         """
-        with self._lock:  # read under the lock, so that no thread takes the portfolio back to an older head
+        with self._lock, self._reading():  # read under the lock: no thread takes the portfolio back to an older head
             return self._current_at(self.journal_head)
 
     @property
@@ -695,10 +725,11 @@ class Account:
         if self.folded_version:
             return self.current()
         selection = Selection(version=head.version)
-        portfolio = replayed(
-            self._journal, self.name, selection, self.terms, fold=PORTFOLIO, interval=self.ledger.checkpoint_interval,
-            progress=progress,
-        )[0]  # fmt: skip
+        with self._reading():
+            portfolio = replayed(
+                self._journal, self.name, selection, self.terms, fold=PORTFOLIO, interval=self.ledger.checkpoint_interval,
+                progress=progress,
+            )[0]  # fmt: skip
         with self._lock:
             if self.folded_version < head.version:
                 self._current, self._replayed = (head.version, portfolio), head.version
@@ -710,7 +741,7 @@ class Account:
         Raises:
             AccountUnknown: The account was not opened.
         """
-        with self._lock:
+        with self._lock, self._reading():
             head = self.journal_head
             return *self._current_at(head), self._current_orders_at(head)[1]
 
@@ -792,11 +823,12 @@ class Account:
         selection, terms = self.selection(until=until, known_at=known_at, version=version)
         portfolio = Portfolio(terms)
         closed: list[OpenPosition] = []
-        for row in self._journal.postings(self.name, selection, terms):
-            portfolio.fold((row,), decode_posting, closed.append)
-            yield from map(portfolio.trade, closed)
-            closed.clear()
-        yield from portfolio.unfinished_trades()
+        with self._reading():
+            for row in self._journal.postings(self.name, selection, terms):
+                portfolio.fold((row,), decode_posting, closed.append)
+                yield from map(portfolio.trade, closed)
+                closed.clear()
+            yield from portfolio.unfinished_trades()
 
     def explain_balance(
         self, *, until: Moment = None, known_at: Moment = None, version: int | None = None, every: bool = False
@@ -899,9 +931,10 @@ class Account:
         ``progress`` is called with how many events more are folded.
         """
         interval = self.ledger.checkpoint_interval if checkpoints else None
-        return replayed(
-            self._journal, self.name, selection, terms or self.terms, fold=PORTFOLIO, interval=interval, progress=progress
-        )
+        with self._reading():
+            return replayed(
+                self._journal, self.name, selection, terms or self.terms, fold=PORTFOLIO, interval=interval, progress=progress
+            )
 
     def orders(
         self, *, until: Moment = None, known_at: Moment = None, version: int | None = None, checkpoints: bool = True
@@ -917,7 +950,8 @@ class Account:
     def replayed_orders(self, selection: Selection, terms: AccountTerms | None = None, *, checkpoints: bool = True) -> Orders:
         """Return what the events about orders in a selection come to. Arguments as ``replayed``."""
         interval = self.ledger.checkpoint_interval if checkpoints else None
-        return replayed(self._journal, self.name, selection, terms or self.terms, fold=ORDERS, interval=interval)[0]
+        with self._reading():
+            return replayed(self._journal, self.name, selection, terms or self.terms, fold=ORDERS, interval=interval)[0]
 
     @property
     def approvals(self) -> Approvals:
@@ -993,7 +1027,7 @@ class Account:
         Raises:
             AccountUnknown: The account was not opened.
         """
-        with self._lock:
+        with self._lock, self._reading():
             return self._current_orders_at(self.journal_head)
 
     def ask_orders(self, ask: Callable[[int, Orders], _T]) -> _T:
@@ -1003,7 +1037,9 @@ class Account:
             AccountUnknown: The account was not opened.
         """
         with self._lock:
-            return ask(*self._current_orders_at(self.journal_head))
+            with self._reading():
+                found = self._current_orders_at(self.journal_head)
+            return ask(*found)
 
     def _current_orders_at(self, head: Head) -> tuple[int, Orders]:
         known, self._orders = self._orders, None  # what is folded half way, as a row cannot be read, is not used again

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import click
@@ -18,12 +18,13 @@ from ledger.cli.options import (
     period_options,
 )
 from ledger.cli.output import print_json, print_line, print_table
-from ledger.equity import BY, By, EquityRow, equity
+from ledger.cli.unread import Unread
+from ledger.equity import BY, By, Equity, EquityRow, equity
 from ledger.errors import BadValue
 from ledger.json_views import Json, equity_json, equity_row_json, monitor_json
 from ledger.monitors import NOTE, account_states
 from ledger.safety import age_text
-from ledger.service import Ledger, utc_now_us
+from ledger.service import Account, Ledger, utc_now_us
 from ledger.terms import AccountTerms
 from ledger.values import AccountId
 
@@ -55,7 +56,7 @@ def show_equity(
     until: str | None,
     as_json: bool,  # noqa: FBT001
     as_csv: bool,  # noqa: FBT001
-) -> None:
+) -> int:
     """Show equity of server days, of minutes (UTC), or sample by sample as syncs stored it.
 
     Where no sync took a sample there is no row: nothing is made up between two, and extremes there are unseen. Days and
@@ -66,21 +67,34 @@ def show_equity(
       ledger equity
       ledger equity --by minute --since 24h --csv
       ledger equity --account Prop-2/881 --since 2026-06-01 --until 2026-06-30
+
+    Exit codes: 0 fine, 1 an account cannot be read: the others are shown.
     """
     require_one_format(as_json=as_json, as_csv=as_csv)
+    unread = Unread()
+
+    def asked(account: Account) -> Equity:
+        return equity(account, by=by, since=since, until=until)
+
     with open_ledger(journal) as ledger:
-        found = [equity(one, by=by, since=since, until=until) for one in accounts_of(ledger, accounts)]
+        chosen = accounts_of(ledger, accounts)
         if as_json:
-            print_json([equity_json(one) for one in found])
+            print_json(list(unread.of_each(chosen, lambda one: [equity_json(asked(one))])))
         elif as_csv:
-            named = ((one, one.account.terms) for one in found)
-            rows = ({"account": _named(terms)} | equity_row_json(row, terms) for one, terms in named for row in one.rows)
-            print_csv((*ACCOUNT, *_COLUMNS[by]), rows)
+            print_csv((*ACCOUNT, *_COLUMNS[by]), unread.of_each(chosen, lambda one: _equity_rows(asked(one))))
         else:
-            for one in found:
-                _print_equity(one.account.terms, by, list(one.rows), _basis(one.interval_us, one.is_reported))
-            if not found:
+            for one in chosen:
+                with unread.skipped(one):
+                    found = asked(one)
+                    _print_equity(one.terms, by, list(found.rows), _basis(found.interval_us, found.is_reported))
+            if not chosen:
                 print_line("no accounts yet")
+    return unread.code
+
+
+def _equity_rows(found: Equity) -> Iterator[Json]:
+    terms = found.account.terms
+    return ({"account": _named(terms)} | equity_row_json(row, terms) for row in found.rows)
 
 
 def _named(terms: AccountTerms) -> Json:
@@ -121,7 +135,7 @@ def show_monitors(
     accounts: tuple[AccountId, ...],
     as_json: bool,  # noqa: FBT001
     as_csv: bool,  # noqa: FBT001
-) -> None:
+) -> int:
     """Show the limits of [monitors] in ledger.toml: allowed, used, left, and the equity below which it is a breach.
 
     A breach of a day lasts until the day ends, one of the drawdown for good. UNKNOWN where no fresh sample shows the equity.
@@ -133,19 +147,23 @@ def show_monitors(
       daily_loss = "5%"
       max_drawdown = "10%"
       unsafe_on_breach = true
+
+    Exit codes: 0 fine, 1 an account cannot be read: the others are shown.
     """
     require_one_format(as_json=as_json, as_csv=as_csv)
+    unread = Unread()
     with open_ledger(journal) as ledger:
-        items = _monitors(ledger, accounts)
+        items = list(_monitors(ledger, accounts, unread))
     if as_json:
         print_json(items)
     elif as_csv:
         print_csv((*ACCOUNT, *_MONITOR_COLUMNS), items)
     else:
         _print_monitors(items)
+    return unread.code
 
 
-def _monitors(ledger: Ledger, accounts: tuple[AccountId, ...]) -> list[Json]:
+def _monitors(ledger: Ledger, accounts: tuple[AccountId, ...], unread: Unread) -> Iterator[Json]:
     """Return the states of the limits that are meant.
 
     Raises:
@@ -156,13 +174,14 @@ def _monitors(ledger: Ledger, accounts: tuple[AccountId, ...]) -> list[Json]:
         if name not in settings.monitors:
             known = ", ".join(map(str, sorted(settings.monitors))) or "none"
             raise BadValue(f'account {name} is not monitored by {settings}: write [monitors."{name}"]; there are: {known}')
-    now_us, items = utc_now_us(), []
-    for name, rules in sorted(settings.monitors.items()):
-        if name in accounts or not accounts:
-            account = ledger.account(name)
-            terms = account.terms if account.is_open else None
-            items += [monitor_json(one, terms) for one in account_states(account, rules, now_us)]
-    return items
+    now_us, monitors = utc_now_us(), settings.monitors
+
+    def states(account: Account) -> list[Json]:
+        terms = account.terms if account.is_open else None
+        return [monitor_json(one, terms) for one in account_states(account, monitors[account.name], now_us)]
+
+    names = (name for name in sorted(monitors) if name in accounts or not accounts)
+    return unread.of_each(map(ledger.account, names), states)
 
 
 def _print_monitors(items: list[Json]) -> None:

@@ -10,7 +10,8 @@ import click
 
 from ledger.cli.csv_output import ACCOUNT, csv_option, print_csv, require_one_format
 from ledger.cli.options import Command, accounts_of, accounts_option, journal_option, json_option, moment_options, open_ledger
-from ledger.cli.output import one_or_list, print_json, print_line, print_long_table, steps
+from ledger.cli.output import print_line, print_long_table, print_one_or_list, steps
+from ledger.cli.unread import Unread
 from ledger.errors import BadValue
 from ledger.explain import (
     POSITION,
@@ -49,6 +50,8 @@ def explain() -> None:
 
     What was superseded or does not count is listed with the reason. Many events are summed per kind and month.
 
+    Exit codes: 0 fine, 1 an account cannot be read: the others are shown.
+
     \b
     Examples:
       ledger explain balance
@@ -67,17 +70,20 @@ def balance(
     as_json: bool,  # noqa: FBT001
     as_csv: bool,  # noqa: FBT001
     **moment: Any,
-) -> None:
+) -> int:
     """List the events that make balance and credit of every account."""
     require_one_format(as_json=as_json, as_csv=as_csv)
+    found, unread = [], Unread()
     with open_ledger(journal) as ledger, steps() as step:
-        found = []
-        for one in accounts_of(ledger, accounts):
+        chosen = accounts_of(ledger, accounts)
+        for one in chosen:
             step(f"reading {one.name}")
-            found.append(explain_balance(one, every=every, **moment))
-    _show(found, moment, as_json=as_json, as_csv=as_csv)
-    if not (found or as_json or as_csv):
+            with unread.skipped(one):
+                found.append(explain_balance(one, every=every, **moment))
+    _show(found, moment, as_json=as_json, as_csv=as_csv, of=len(chosen))
+    if not (chosen or as_json or as_csv):
         print_line("no accounts yet")
+    return unread.code
 
 
 @explain.command("position")
@@ -91,11 +97,12 @@ def position(
     as_json: bool,  # noqa: FBT001
     as_csv: bool,  # noqa: FBT001
     **moment: Any,
-) -> None:
+) -> int:
     """List the events that make the open volume and the money of a position, by its position id."""
     require_one_format(as_json=as_json, as_csv=as_csv)
-    found = _of_any(journal, accounts, lambda one: [explain_position(one, position_id, every=every, **moment)])
-    _show(found, moment, as_json=as_json, as_csv=as_csv)
+    found, code = _of_any(journal, accounts, lambda one: [explain_position(one, position_id, every=every, **moment)])
+    _show(found, moment, as_json=as_json, as_csv=as_csv, of=len(found))
+    return code
 
 
 @explain.command("trade")
@@ -109,32 +116,35 @@ def trade(
     as_json: bool,  # noqa: FBT001
     as_csv: bool,  # noqa: FBT001
     **moment: Any,
-) -> None:
+) -> int:
     """List the events that make the result of a closed trade, by its position id: of several trades with that id, of each."""
     require_one_format(as_json=as_json, as_csv=as_csv)
-    found = _of_any(journal, accounts, lambda one: explain_trade(one, position_id, every=every, **moment))
-    _show(found, moment, as_json=as_json, as_csv=as_csv)
+    found, code = _of_any(journal, accounts, lambda one: explain_trade(one, position_id, every=every, **moment))
+    _show(found, moment, as_json=as_json, as_csv=as_csv, of=len(found))
+    return code
 
 
 def _of_any(
     journal: str | None, accounts: Sequence[AccountId], ask: Callable[[Account], Sequence[Explanation]]
-) -> list[Explanation]:
-    """Return what the accounts that are meant explain: all that know the id.
+) -> tuple[list[Explanation], int]:
+    """Return what the accounts that are meant explain, all that know the id; and the exit code.
 
     Raises:
         BadValue: None of them does.
     """
     found: list[Explanation] = []
     refused: list[BadValue] = []
+    unread = Unread()
     with open_ledger(journal) as ledger, steps() as step:
         for one in accounts_of(ledger, accounts):
             step(f"reading {one.name}")
             try:
-                found += ask(one)
+                with unread.skipped(one):
+                    found += ask(one)
             except BadValue as error:
                 refused.append(error)
-    if found:
-        return found
+    if found or unread.code:
+        return found, unread.code
     if len(refused) == 1:
         raise refused[0]
     open_ones = [error for error in refused if " is open: " in str(error)]
@@ -146,10 +156,10 @@ def _of_any(
 # ---------------------------------------------------------------------------------------------------------------- shown
 
 
-def _show(found: Sequence[Explanation], moment: dict[str, Any], *, as_json: bool, as_csv: bool) -> None:
+def _show(found: Sequence[Explanation], moment: dict[str, Any], *, as_json: bool, as_csv: bool, of: int) -> None:
     items = [explanation_json(one, until=moment["until"], known_at=moment["known_at"]) for one in found]
     if as_json:
-        print_json(one_or_list(items))
+        print_one_or_list(items, of=of)
     elif as_csv:
         names = tuple(f"amounts.{name}" for name in (items[0]["figures"] if items else ()))
         print_csv((*_COLUMNS, *names, "reason", "superseded_by"), _rows(items))

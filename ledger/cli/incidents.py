@@ -106,7 +106,7 @@ def incidents(
         is_every_degradation = DEGRADED in wanted and not is_open
         for number, one in enumerate(found):
             print_lines([*([""] if number else []), str(one.name)])
-            with unread.skipped(one.name):
+            with unread.skipped(one):
                 listed = _listed(one, period, wanted, is_open=is_open)
                 print_lines(incident_lines(listed, one.terms, period, now_us, is_every_degradation=is_every_degradation))
     if not found:
@@ -123,7 +123,7 @@ def _rows(
     accounts: Iterable[Account], period: Period, kinds: frozenset[str], now_us: int, unread: Unread, *, is_open: bool
 ) -> Iterator[Json]:
     for account in accounts:
-        with unread.skipped(account.name):
+        with unread.skipped(account):
             terms = account.terms
             yield from (incident_json(one, terms, now_us) for one in _listed(account, period, kinds, is_open=is_open))
 

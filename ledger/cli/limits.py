@@ -22,6 +22,7 @@ from ledger.cli.options import (
     yes_option,
 )
 from ledger.cli.output import print_json, print_line, print_recorded, print_table
+from ledger.cli.unread import Unread
 from ledger.clock import utc_text
 from ledger.errors import BadValue
 from ledger.json_views import Json, account_json, limits_json, recorded_json
@@ -64,17 +65,22 @@ def show(
     accounts: tuple[AccountId, ...],
     as_json: bool,  # noqa: FBT001
     as_csv: bool,  # noqa: FBT001
-) -> None:
-    """Show the limits of every account: who set them, why, and each rule."""
+) -> int:
+    """Show the limits of every account: who set them, why, and each rule.
+
+    Exit codes: 0 fine, 1 an account cannot be read: the others are shown.
+    """
     require_one_format(as_json=as_json, as_csv=as_csv)
+    unread = Unread()
     with open_ledger(journal) as ledger:
-        found = [(one.terms, limits_in_force(one)) for one in accounts_of(ledger, accounts)]
+        chosen = accounts_of(ledger, accounts)
+        found = list(unread.of_each(chosen, lambda one: [(one.terms, limits_in_force(one))]))
     if as_csv:
         print_csv(_COLUMNS, _rules([limits_json(event, terms) for terms, event in found]))
-        return
+        return unread.code
     if as_json:
         print_json([limits_json(event, terms) for terms, event in found])
-        return
+        return unread.code
     for terms, event in found:
         item = limits_json(event, terms)
         print_table(
@@ -88,8 +94,9 @@ def show(
             print_line(f"set {since} UTC by {event.operator}: {event.reason}")
         if item["problem"]:
             print_line(f"these limits cannot be read here, so every order is denied: {item['problem']}", "red")
-    if not found:
+    if not chosen:
         print_line("no accounts yet")
+    return unread.code
 
 
 @limits.command("set")

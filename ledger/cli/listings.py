@@ -27,16 +27,16 @@ from ledger.cli.options import (
 )
 from ledger.cli.order_lines import order_lines
 from ledger.cli.output import (
-    one_or_list,
     print_json,
     print_json_list,
     print_line,
     print_long_table,
+    print_one_or_list,
     print_table,
     steps,
     warn,
 )
-from ledger.cli.unread import named
+from ledger.cli.unread import Unread, named
 from ledger.clock import ClockRule
 from ledger.filters import EVERYTHING, Filter
 from ledger.json_views import (
@@ -124,7 +124,7 @@ def _at(journal: str | None, accounts: Collection[AccountId], moment: Mapping[st
         found = []
         for one in accounts_of(ledger, accounts):
             step(f"replaying {one.name}")
-            with named(one.name):
+            with named(one):
                 found.append(one.portfolio if is_now else one.replay(**moment))
     return found
 
@@ -227,7 +227,7 @@ def trades(
     as_json: bool,  # noqa: FBT001
     as_csv: bool,  # noqa: FBT001
     **known: Any,
-) -> None:
+) -> int:
     """List closed trades in the order they were closed, those whose result is not known in full last.
 
     \b
@@ -237,6 +237,8 @@ def trades(
       ledger trades --json | jq '.[] | select(.symbol == "EURUSD") | .profit'
       ledger trades --csv > trades.csv
       duckdb -c "SELECT currency, symbol, sum(profit + swap + commission + fee) AS net FROM 'trades.csv' GROUP BY ALL"
+
+    Exit codes: 0 fine, 1 an account cannot be read: the others are listed.
     """
     require_one_format(as_json=as_json, as_csv=as_csv)
     wanted = Filter(
@@ -246,24 +248,27 @@ def trades(
         until_us=None if until is None else until_us(until),
     )
     seen: set[str] = set()
+    unread = Unread()
     with open_ledger(journal) as ledger:
         chosen = accounts_of(ledger, accounts)
-        rows = (item for one in chosen for item in _trades(one, wanted, known, seen))
+        rows = unread.of_each(chosen, lambda one: _trades(one, wanted, known, seen))
         if as_json:
             print_json_list(rows)
         elif as_csv:
             print_csv(_TRADE_COLUMNS, rows)
         else:
             for one in chosen:
-                print_long_table(
-                    f"{one.name} closed trades{_of(wanted)}{_moment_words({'since': since, 'until': until} | known)}",
-                    [">position", "symbol", "trade", "closed (UTC)", ">open", ">close", ">net"],
-                    map(_trade_row, _trades(one, wanted, known, seen)),
-                    empty="none",
-                )
+                with unread.skipped(one):
+                    print_long_table(
+                        f"{one.name} closed trades{_of(wanted)}{_moment_words({'since': since, 'until': until} | known)}",
+                        [">position", "symbol", "trade", "closed (UTC)", ">open", ">close", ">net"],
+                        map(_trade_row, _trades(one, wanted, known, seen)),
+                        empty="none",
+                    )
             if not chosen:
                 print_line("no accounts yet")
     note_symbols(symbols, seen, "closed trades")
+    return unread.code
 
 
 def _trades(account: Account, wanted: Filter, known: Mapping[str, Any], seen: set[str]) -> Iterator[Json]:
@@ -369,7 +374,8 @@ def _between(
         for one in accounts_of(ledger, accounts):
             step(f"replaying {one.name}")
             known = moment if moment["version"] is not None else {**moment, "version": one.version}
-            found.append((one.replay(**{**known, "until": begin}), one.replay(**known)))
+            with named(one):
+                found.append((one.replay(**{**known, "until": begin}), one.replay(**known)))
     return found
 
 
@@ -420,7 +426,7 @@ def replay(
     version: int | None,
     no_checkpoints: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
-) -> None:
+) -> int:
     """Rebuild the portfolio from the journal at a moment.
 
     --until asks what was true then, as it is known now. --known-at asks what the ledger believed then. Together: what it
@@ -433,33 +439,44 @@ def replay(
       ledger replay --until 2026-06-15T12:00:05
       ledger replay --until 2026-06-15 --known-at "2026-06-15 18:00+03:00"
       ledger replay --account Broker-Live/70113 --version 1402 --json
+
+    Exit codes: 0 fine, 1 an account cannot be read: the others are shown.
     """
     shown: list[tuple[Portfolio, tuple[Order, ...], Json]] = []
+    unread = Unread()
+    moment = {"until": until, "known_at": known_at, "version": version}
     with open_ledger(journal) as ledger, steps() as step:
-        for found in accounts_of(ledger, accounts):
+        chosen = accounts_of(ledger, accounts)
+        for found in chosen:
             step(f"replaying {found.name}")
-            head = found.journal_head
-            selection, terms = found.selection(until=until, known_at=known_at, version=version)
-            portfolio, selected = found.replayed(selection, terms, checkpoints=not no_checkpoints)
-            orders = found.orders(until=until, known_at=known_at, version=version, checkpoints=not no_checkpoints)
-            item = replay_json(
-                portfolio,
-                until=until,
-                known_at=known_at,
-                version=head.version,
-                head=head.hash.hex(),
-                selected=selected,
-                orders=orders,
-                approvals=found.approvals_at(until=until, known_at=known_at, version=version),
-            )
-            shown.append((portfolio, orders, item))
+            with unread.skipped(found):
+                shown.append(_replayed(found, moment, checkpoints=not no_checkpoints))
     if as_json:
-        print_json(one_or_list([item for *_, item in shown]))
-        return
+        print_one_or_list([item for *_, item in shown], of=len(chosen))
+        return unread.code
     for portfolio, orders, item in shown:
         _print_replay(portfolio, orders, item)
-    if not shown:
+    if not chosen:
         print_line("no accounts yet")
+    return unread.code
+
+
+def _replayed(account: Account, moment: Mapping[str, Any], *, checkpoints: bool) -> tuple[Portfolio, tuple[Order, ...], Json]:
+    head = account.journal_head
+    selection, terms = account.selection(**moment)
+    portfolio, selected = account.replayed(selection, terms, checkpoints=checkpoints)
+    orders = account.orders(**moment, checkpoints=checkpoints)
+    item = replay_json(
+        portfolio,
+        until=moment["until"],
+        known_at=moment["known_at"],
+        version=head.version,
+        head=head.hash.hex(),
+        selected=selected,
+        orders=orders,
+        approvals=account.approvals_at(**moment),
+    )
+    return portfolio, orders, item
 
 
 def _print_replay(portfolio: Portfolio, orders: tuple[Order, ...], item: dict[str, Any]) -> None:

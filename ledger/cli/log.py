@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import click
 
+from ledger.cli import FINE
 from ledger.cli.csv_output import ACCOUNT, csv_option, print_csv, require_one_format
 from ledger.cli.options import (
     TIME,
@@ -22,6 +23,7 @@ from ledger.cli.options import (
     until_us,
 )
 from ledger.cli.output import print_bytes, print_json_lines, print_lines
+from ledger.cli.unread import Unread
 from ledger.errors import AccountUnknown, BadValue
 from ledger.event_filter import EventFilter, kinds_named
 from ledger.event_lines import event_line, year
@@ -82,7 +84,7 @@ def log(
     as_json: bool,  # noqa: FBT001
     as_csv: bool,  # noqa: FBT001
     **filters: Any,
-) -> None:
+) -> int:
     """List the events of every account, oldest first: version, event time (UTC), kind, what happened.
 
     On a terminal a line ends at its width; in a pipe nothing is cut. With --json one object a line, with everything in it.
@@ -98,34 +100,38 @@ def log(
       ledger log --late --by recorded --since 2026-06-15 --until 2026-06-15
       ledger log --follow --json | your-program
       ledger log --evidence 9f2c... > answer.json
+
+    Exit codes: 0 fine, 1 an account cannot be read: the others are listed.
     """
     require_one_format(as_json=as_json, as_csv=as_csv)
     if evidence is not None:
         if after or last or follow or as_json or as_csv or any(value for name, value in filters.items() if name != "by"):
             raise click.UsageError("--evidence prints one raw answer: it goes with --account only")
         _print_evidence(journal, accounts, evidence)
-        return
+        return FINE
     if follow and as_csv:
         raise click.UsageError("--follow prints lines, or JSON with --json")
-    wanted = _wanted(**filters)
+    wanted, unread = _wanted(**filters), Unread()
     with open_ledger(journal) as ledger:
         chosen = accounts_of(ledger, accounts)
         cursors = {one.name: one.version for one in chosen}
         shown = _Lines(ledger)
         if as_csv:
-            every = (row for one in chosen for row in _json_rows(one, _events(one, after, cursors[one.name], last, wanted)))
+            every = unread.of_each(chosen, lambda one: _json_rows(one, _events(one, after, cursors[one.name], last, wanted)))
             print_csv(_COLUMNS, every)
-            return
+            return unread.code
         for one in chosen:
-            found = _events(one, after, cursors[one.name], last, wanted)
-            if as_json:
-                print_json_lines(_json_rows(one, found))
-            else:
-                print_lines(shown.of_account(one, found))
+            with unread.skipped(one):
+                found = _events(one, after, cursors[one.name], last, wanted)
+                if as_json:
+                    print_json_lines(_json_rows(one, found))
+                else:
+                    print_lines(shown.of_account(one, found))
         if not (chosen or as_json or follow):
             print_lines(["no accounts yet"])
         if follow:
             _follow(ledger, frozenset(accounts), cursors, wanted, shown, as_json=as_json)
+    return unread.code
 
 
 #: ``data`` is JSON: what an event has beside the other columns differs from kind to kind.

@@ -23,6 +23,7 @@ from ledger.cli.options import (
 )
 from ledger.cli.order_lines import INDENT, asked, filled, folded, order_lines
 from ledger.cli.output import print_json, print_line, print_lines, print_recorded, print_table
+from ledger.cli.unread import Unread
 from ledger.errors import AccountUnknown, RuleError
 from ledger.event_lines import event_line
 from ledger.filters import Filter
@@ -78,11 +79,13 @@ def orders(
       ledger orders --open --json
       ledger orders --until 2026-06-15T12:00:05
 
-    Exit codes: 0 fine, 1 at least one order is UNKNOWN.
+    Exit codes: 0 fine, 1 at least one order is UNKNOWN, or an account cannot be read: the others are listed.
     """
     require_one_format(as_json=as_json, as_csv=as_csv)
+    unread = Unread()
     with open_ledger(journal) as ledger:
-        listed = [_listed(found, moment, symbols) for found in accounts_of(ledger, accounts)]
+        chosen = accounts_of(ledger, accounts)
+        listed = list(unread.of_each(chosen, lambda one: [_listed(one, moment, symbols)]))
     rows = [order_row_json(one, terms) for terms, every, _ in listed for one in every if _is_wanted(one, wanted)]
     if as_json:
         print_json(rows)
@@ -91,9 +94,9 @@ def orders(
     else:
         for terms, every, blocked in listed:
             _print_orders(terms, every, blocked, wanted)
-        if not listed:
+        if not chosen:
             print_line("no accounts yet")
-    return int(any(one.is_unknown for _, every, _ in listed for one in every))
+    return max(unread.code, int(any(one.is_unknown for _, every, _ in listed for one in every)))
 
 
 _Blocked = Mapping[str | None, tuple[str, ...]]

@@ -216,6 +216,14 @@ def one_or_list(values: Sequence[Any]) -> Any:
     return values[0] if len(values) == 1 else list(values)
 
 
+def print_one_or_list(values: Sequence[Any], *, of: int) -> None:
+    """Print what is shown of so many accounts: of one its value, if there is one, else a list."""
+    if of != 1 or len(values) > 1:
+        print_json(list(values))
+    elif values:
+        print_json(values[0])
+
+
 # ------------------------------------------------------------------------------------------------------------ progress
 
 

@@ -106,7 +106,7 @@ def report(
         reports = []
         for one in accounts_of(ledger, accounts):
             step(f"reporting on {one.name}")
-            with named(one.name):
+            with named(one):
                 reports.append(account_report(one, question, with_curve=html is not None))
         found = total_of(question, reports)
         if html is not None:

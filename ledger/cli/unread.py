@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from ledger.cli import DISAGREES, FINE
 from ledger.cli.streams import complain
+from ledger.damage import reading
 from ledger.errors import BadValue, LedgerError
-from ledger.values import AccountId
+from ledger.service import Account
+
+_T = TypeVar("_T")
 
 
 class Unread:
@@ -22,27 +26,36 @@ class Unread:
         self.code = FINE
 
     @contextmanager
-    def skipped(self, account: AccountId) -> Iterator[None]:
+    def skipped(self, account: Account) -> Iterator[None]:
         """Print why an account cannot be read, and go on behind the block.
 
         Raises:
             JournalError: The journal does not answer: no other account can be read either.
+            BadValue: It is asked for what cannot be.
         """
         try:
-            yield
+            with reading(account.ledger.journal, account.name, values=False):
+                yield
         except LedgerError as error:
-            if error.retryable:
+            if error.retryable or isinstance(error, BadValue):
                 raise
-            complain(f"{account}: {error}")
+            complain(f"{account.name}: {error}")
             self.code = DISAGREES
+
+    def of_each(self, accounts: Iterable[Account], read: Callable[[Account], Iterable[_T]]) -> Iterator[_T]:
+        """Yield what is read of each account that can be read. Raises as ``skipped``."""
+        for account in accounts:
+            with self.skipped(account):
+                yield from read(account)
 
 
 @contextmanager
-def named(account: AccountId) -> Iterator[None]:
+def named(account: Account) -> Iterator[None]:
     """Name the account that cannot be read where its error ends the command: a sum without it would be wrong."""
     try:
-        yield
+        with reading(account.ledger.journal, account.name, values=False):
+            yield
     except LedgerError as error:
         if not error.retryable and not isinstance(error, BadValue):
-            complain(f"{account} cannot be read; --account chooses others")
+            complain(f"{account.name} cannot be read; --account chooses others")
         raise

@@ -147,6 +147,8 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             whole("position", "Only events of this position.", least=1),
             whole("deal", "Only events of this deal.", least=1),
             text("correlation", "Only events of this sync run or import."),
+            _FROM,
+            _TO,
             moment("recorded_from", "Only what was recorded from then on."),
             moment("recorded_to", "Only what was recorded up to then."),
             flag("late", "Only what was recorded more than a minute after it happened."),

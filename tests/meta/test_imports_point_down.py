@@ -36,6 +36,7 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"gateway", "imports", "seals", "signatures"},
     {"results_check"},
     {"proof", "safety", "testing", "incidents", "alert_settings", "page_settings"},
+    {"damage"},
     {"service", "upkeep"},
     {"derived"},
     {"order_manager", "frames"},

@@ -6,11 +6,10 @@ import { account as accountPath } from "./api.js";
 import { LagPlot } from "./charts.js";
 import { announce, broker, duration, field, h, update } from "./dom.js";
 import { go, path, route as present, setParams } from "./router.js";
-import { changesPanel, rowsOf } from "./sections.js";
+import { changesPanel, isLate, rowsOf } from "./sections.js";
 import { older, rowLink, table } from "./table.js";
 import * as time from "./time.js";
 
-const LATE_SEC = 60;
 const PAGE = 200;
 const EXPORT_MAX = 20_000;
 const GROUPS = ["deals", "breaks", "corrections", "orders", "notable"];
@@ -20,7 +19,6 @@ const BOX = ["from", "to", "recorded_from", "recorded_to"];
 const BOX_NAMES = { from: "happened from", to: "to", recorded_from: "recorded from", recorded_to: "to" };
 const FILTERS = ["kind", "position", "deal", "correlation", "late", ...BOX];
 
-const isLate = (row) => row.lag_sec > LATE_SEC;
 const lagText = (sec) => sec < 10 ? `${Math.max(0, Math.round(sec * 10) / 10)} s` : duration(sec);
 
 export function mount(context) {
@@ -109,7 +107,7 @@ class LogView {
         cell("position", "position", (row) => row.position_id != null && h("a", { href: to({ position: row.position_id }) }, String(row.position_id))),
         cell("deal", "deal", (row) => row.deal != null && h("a", { href: to({ deal: row.deal }) }, String(row.deal))),
         cell("caused_by", "caused by", (row) => row.caused_by != null && h("a", { href: `#v${row.caused_by}` }, `v${row.caused_by}`)),
-        cell("sync", "sync", (row) => row.correlation && h("a", { href: to({ correlation: row.correlation }), title: row.correlation }, row.correlation.slice(0, 6))),
+        cell("sync", "sync", (row) => row.correlation && h("a", { href: to({ correlation: row.correlation }), title: row.correlation }, row.correlation.replace(/^[a-z]+-(?=.)/, "").slice(0, 6))),
         cell("evidence", "evidence", (row) => row.evidence && this.evidence(row.version)),
       ],
     });

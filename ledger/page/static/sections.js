@@ -1,6 +1,7 @@
 // What the Account view lists: positions, breaks, orders at the moment, and the sections that are read when they are opened.
 //
 //   positionsTable(rows, place) and so on     tables of the moment; place: {server, login, rule, at, currency}
+//   isLate(event), isImported(event)          of rows of log --json
 //   SECTIONS   {name (its endpoint), title, params(at, chosen), choices {name: [value ...]}, draw(answer, place)}
 //   changesPanel(comparison, rule, {title, names, onClose})   what differs between two moments, and which events did it
 
@@ -10,6 +11,9 @@ import { path } from "./router.js";
 import { rowLink, table } from "./table.js";
 import * as time from "./time.js";
 
+/** All deals of an import were recorded long after they happened: that means nothing. */
+export const isImported = (row) => row.data?.origin === "import";
+export const isLate = (row) => row.lag_sec > 60 && !isImported(row);
 export const rowsOf = (answer) => Array.isArray(answer) ? answer : answer?.rows ?? [];
 const right = (key, label, cell) => ({ key, label, align: "right", cell });
 const left = (key, label, cell) => ({ key, label, cell });
