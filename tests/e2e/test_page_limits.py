@@ -10,6 +10,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 
 from ledger import Ledger
@@ -103,6 +104,7 @@ def test_nothing_that_fits_the_description_breaks_the_page_and_answers_fit_it_to
                     if one["in"] == "path" and named is not None:
                         one["schema"] = {"enum": [named]}
         for found in schemathesis.openapi.from_dict(described).get_all_operations():
+            assert isinstance(found, Ok), found
             operation = found.ok()
 
             @SHORT
