@@ -70,7 +70,11 @@ def test_a_journal_that_is_away_leaves_the_figures_with_their_time_and_comes_bac
     ann = visit(own_desk, path=path_of(MAIN)).ready("account")
     ann.watch.expect(r"status of 503")
     balance = ann.page.locator('[data-figure="balance"]').text_content()
-    away = {"status": 503, "headers": {"Retry-After": "1"}, "json": {"error": {"code": "JournalBusy", "text": "locked", "retryable": True}}}
+    away = {
+        "status": 503,
+        "headers": {"Retry-After": "1"},
+        "json": {"error": {"code": "JournalBusy", "text": "locked", "retryable": True}},
+    }
     ann.page.route("**/api/accounts/**", lambda route: route.fulfill(**away))
     ann.page.keyboard.press("[")  # another moment is asked for
     expect(ann.main).to_have_attribute("data-state", "away")
@@ -102,10 +106,14 @@ def corrupt(desk_file, tmp_path):
     """A journal in which somebody changed one event of the busiest account."""
     url = copy_of(desk_file, tmp_path / "corrupt.db")
     with closing(sqlite3.connect(tmp_path / "corrupt.db")) as connection:
-        triggers = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'events'").fetchall()
+        triggers = connection.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'events'"
+        ).fetchall()
         for name, _ in triggers:
             connection.execute(f"DROP TRIGGER {name}")
-        connection.execute("UPDATE events SET data = '{' WHERE version = 1 AND account_id = (SELECT account_id FROM accounts WHERE login = 70113)")
+        connection.execute(
+            "UPDATE events SET data = '{' WHERE version = 1 AND account_id = (SELECT account_id FROM accounts WHERE login = 70113)"
+        )
         connection.execute("DELETE FROM checkpoints")
         connection.execute("DELETE FROM followers")
         connection.commit()
