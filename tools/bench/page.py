@@ -40,7 +40,7 @@ _SLIDE = """async (times) => {
       const look = new MutationObserver(() => { if (shown.dataset.at !== before) { look.disconnect(); done(); } });
       look.observe(shown, { attributes: true, attributeFilter: ["data-at"] });
     });
-    slider.value = String(Math.floor(most * ((at * 0.618) % 1)));
+    slider.value = String(Math.trunc(most * ((at * 0.618) % 1)));
     slider.dispatchEvent(new Event("input", { bubbles: true }));
     await drawn;
     taken.push(performance.now() - began);

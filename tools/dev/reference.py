@@ -391,7 +391,10 @@ def _errors() -> Iterator[str]:
             ("1", "a disagreement, or a failed verification"),
             ("2", "wrong use, or bad input"),
             ("3", "unavailable: try again"),
-            ("4", "proposed: the policy asks for a second person, and nothing is corrected yet (`correct`, `policy set`, `account`)"),
+            (
+                "4",
+                "proposed: the policy asks for a second person, and nothing is corrected yet (`correct`, `policy set`, `account`)",
+            ),
             ("70", "a fault of the ledger itself; please report it"),
             ("130", "interrupted"),
             ("141", "whoever read the output has closed it"),
