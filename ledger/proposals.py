@@ -206,7 +206,9 @@ def propose(
             field=f"v{version + 1}", why=why, caused_by=version + 1,
         )  # fmt: skip
         events = [proposed, decision, *_decided_events(found, version + 2), opened, *_answer_ends(answer, proposed.time_msc)]
-        return _Decided(APPLIED, events, advice=f"another person confirms it: ledger approve {account.name} v{version + 1}")
+        return _Decided(
+            APPLIED, events, advice=f"another person confirms it: ledger approve v{version + 1} --account {account.name}"
+        )
 
     return _settled(account, decide, None)
 

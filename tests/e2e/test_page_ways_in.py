@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import socket
 import ssl
 import stat
@@ -63,6 +64,8 @@ def test_a_proxy_signs_people_in_over_the_socket(tmp_path):
         found = by_proxy(page, "POST", "/api/sign-in", None, {"token": token}, **BROWSER)  # a proxy that only speaks TLS
         assert found.json["role"] == "approver"
     assert not path.exists()
+    rows = [json.loads(line) for line in page.errors if line.startswith("{")]
+    assert [one["stated"] for one in rows if one.get("code") == "NotPermitted"] == ["eve"]
 
 
 def test_a_socket_that_a_killed_page_left_is_used_again(tmp_path):

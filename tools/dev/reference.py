@@ -393,7 +393,7 @@ def _errors() -> Iterator[str]:
             ("3", "unavailable: try again"),
             (
                 "4",
-                "proposed: the policy asks for a second person, and nothing is corrected yet (`correct`, `policy set`, `account`)",
+                "proposed: a second person has to approve it, nothing is corrected yet (`correct`, `policy set`, `account`)",
             ),
             ("70", "a fault of the ledger itself; please report it"),
             ("130", "interrupted"),

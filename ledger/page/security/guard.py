@@ -16,7 +16,7 @@ from ledger.page.principals import Principal
 from ledger.page.security.access_log import AccessLog
 from ledger.page.security.hosts import allowed_hosts, check_host, has_cookie_of_its_own
 from ledger.page.security.limits import Attempts, check_head, check_no_body, read_body, replayed, until_over
-from ledger.page.security.proxy import Proxy
+from ledger.page.security.proxy import Proxy, stated_name
 from ledger.page.security.refusals import Refused, answer, body_of, with_headers
 from ledger.page.security.sessions import Session, Sessions, cookie_of, set_cookie
 from ledger.page.security.writes import check_origin, check_reader, check_token
@@ -241,6 +241,8 @@ class Guard:
 
     def _write(self, what: str, visit: _Visit, status: int, **more: Any) -> None:
         who = visit.principal
+        if who is None and visit.is_proxied:
+            more["stated"] = stated_name(visit.headers)
         self._access.write(
             what,
             path=visit.path,

@@ -7,6 +7,7 @@ import { account as accountPath, get as fetchJson } from "./api.js";
 import { CurveChart } from "./charts.js";
 import { announce, badge, broker, figure, h, unknown, update, visible } from "./dom.js";
 import { proposalPanel, proposeForm } from "./decisions.js";
+import { policyForm, policyLine } from "./policy.js";
 import { path, route as present } from "./router.js";
 import { SECTIONS, breaksTable, changesPanel, isImported, isLate, ordersTable, positionsTable, rowsOf, unexplainedTable } from "./sections.js";
 import * as time from "./time.js";
@@ -182,7 +183,8 @@ class AccountView {
       why && h("p", { class: "why" }, isPast && "now: ", broker(why)),
       (status.state === "DEGRADED" || status.state === "FAILED") && h("div", { class: "banner bad" }, `${status.state} since `, time.time(status.since, this.rule), ": ", broker(status.why), ". The figures are the last good ones, verified at ", time.time(status.last_verified, this.rule), "."),
       status.last_verified === null && h("p", { class: "dim" }, "Never compared with a broker."),
-      proposals?.length > 0 && !isPast && proposalPanel({ proposals, policy, route: this.route, rule: this.rule, context: this.context, onDone: () => this.context.reload() }),
+      policyLine({ policy, context: this.context, isPast, onSet: () => this.setPolicy() }),
+      proposals.length > 0 && !isPast && proposalPanel({ proposals, policy, route: this.route, rule: this.rule, context: this.context, onDone: () => this.context.reload() }),
     ];
   }
 
@@ -307,6 +309,17 @@ class AccountView {
   propose() {
     const close = () => update(this.parts.form);
     update(this.parts.form, proposeForm({ context: this.context, server: this.route.server, login: this.route.login, onDone: () => this.context.reload(), onClose: close }));
+    this.parts.form.querySelector("select").focus();
+  }
+
+  setPolicy() {
+    const close = () => update(this.parts.form);
+    const onDone = (answer) => {
+      close();
+      this.context.banner("view", "info", broker(`Policy: ${answer.became}.${answer.advice ? ` ${answer.advice}` : ""}`));
+      this.context.reload();
+    };
+    update(this.parts.form, policyForm({ policy: this.answer.policy, context: this.context, path: this.path("policy"), onDone, onClose: close }));
     this.parts.form.querySelector("select").focus();
   }
 

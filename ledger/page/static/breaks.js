@@ -105,9 +105,9 @@ function life(context, account, found) {
     h("ol", { class: "life" }, events.map((each) => moment(account, each, clock))),
     proposals.length > 0 && proposalPanel({ proposals, context, route: account, rule: clock, policy, onDone }),
     !closed && one.kind !== "approval" && h("div", { class: "no-print" },
-      h("details", { data: { key: `note-of-${version}` } }, h("summary", null, "Note, or take it over …"),
+      h("details", { data: { key: `d-note-${version}` } }, h("summary", null, "Note, or take it over …"),
         noteForm({ context, ...account, version, onDone })),
-      h("details", { data: { key: `propose-of-${version}` } }, h("summary", null, "Propose a correction …"),
+      h("details", { data: { key: `d-propose-${version}` } }, h("summary", null, "Propose a correction …"),
         policy && h("p", { class: "quiet" }, policy.approvals === 2 ? `Policy: ${policyText(policy)}.`
           : "Another person approves what is proposed. By the policy of this account, ledger correct applies it at once."),
         proposeForm({ context, ...account, one, onDone }))),

@@ -89,7 +89,9 @@ export function field(label, control, hint) {
   return h("div", { class: "field" }, h("label", { for: control.id }, label), control, about);
 }
 
-document.addEventListener("input", ({ target }) => { if (target.dataset.key) target.dataset.draft = ""; });
+document.addEventListener("input", ({ target }) => { // what the URL has is no draft
+  if (target.dataset.key && !target.matches(".filters select")) target.dataset.draft = "";
+});
 
 export function update(node, ...children) {
   const active = node.contains(document.activeElement) && node !== document.activeElement ? document.activeElement : null;

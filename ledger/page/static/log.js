@@ -100,7 +100,7 @@ class LogView {
       caption: "Events", rows, rowKey: (row) => row.version, rowClass: (row) => [isLate(row) && "late", `#v${row.version}` === location.hash && "chosen"].filter(Boolean).join(" ") || null, empty: "no event is like that",
       columns: [
         cell("version", "version", (row) => rowLink(`v${row.version}`, `#v${row.version}`, `v${row.version}`)), cell("kind", "kind", (row) => row.kind),
-        cell("what", "what", (row) => broker(row.words), { wide: true }),
+        cell("what", "what", (row) => broker(row.words), { kind: "wide" }),
         cell("happened", "happened", (row) => [time.time(row.event_time, rule, { precise: true, short: true }), row.event_time_ambiguous && h("span", { title: "the clock showed this time twice" }, " ?")]),
         cell("recorded", "recorded", (row) => time.time(row.recorded_at, rule, { precise: true, short: true })),
         cell("lag", "lag", (row) => h("span", { class: isLate(row) ? "loss" : null }, lagText(row.lag_sec), isLate(row) && h("span", { class: "sr" }, " late")), { align: "right" }),

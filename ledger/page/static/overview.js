@@ -18,8 +18,11 @@ export function mount({ root, title, copyLink }) {
   let typed = 0;
 
   const value = (name) => filters.elements[name]?.value;
-  const apply = () => setParams({ state: value("state") === "all" ? null : value("state"), server: value("server"),
-    q: value("q"), page: null }, { replace: false });
+  function apply() {
+    delete filters.elements.q.dataset.draft;
+    const state = value("state") === "all" ? null : value("state");
+    setParams({ state, server: value("server"), q: value("q"), page: null }, { replace: false });
+  }
 
   function drawFilters(params, servers) {
     const select = (name, options, chosen, all) =>
@@ -52,8 +55,9 @@ export function mount({ root, title, copyLink }) {
     { key: "balance", label: "balance", align: "right",
       cell: (row) => old(row, (summary) => figure(summary.balance, summary.currency)) },
     { key: "event", label: "last event", align: "right", sort: "event", order: "descending",
-      cell: ({ summary }) => summary ? time(summary.last_event_at, summary.clock, { short: true })
-        : unknown("its figures are not known") },
+      cell: ({ summary }) => !summary ? unknown("its figures are not known")
+        : summary.last_event_at ? time(summary.last_event_at, summary.clock, { short: true })
+          : h("span", { class: "quiet" }, "–") },
     { key: "why", label: "why not safe", kind: "wide", cell: (row) => broker(row.why_not_safe) },
   ];
 
