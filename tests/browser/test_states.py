@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from contextlib import closing
+from typing import Any
 
 import pytest
 from playwright.sync_api import Route, expect
@@ -47,13 +48,13 @@ def test_a_degraded_account_shows_why_since_when_and_its_last_good_figures_dimme
 
 def test_a_cold_account_shows_progress_and_then_its_figures(visit, desk):
     ann = visit(desk).ready("overview")
-    answers = iter([{"status": 202, "json": {"job": "fold", "done": 1000, "of": 60_000}}])
+    folding: dict[str, Any] = {"status": 202, "json": {"job": "fold", "done": 1000, "of": 60_000}}
+    answers = iter([dict(folding)])
 
     def cold(route: Route) -> None:  # its history is being folded, until the test says that it is done
         answer = next(answers, None)
         route.fulfill(**answer) if answer else route.continue_()
 
-    folding = {"status": 202, "json": {"job": "fold", "done": 1000, "of": 60_000}}
     ann.page.route(f"**/api/accounts/{MAIN.server}/{MAIN.login}", cold)
     ann.page.route("**/api/jobs/fold", lambda route: route.fulfill(**folding))
     ann.page.goto(desk.origin + path_of(MAIN))
