@@ -44,6 +44,7 @@ class AccountStatus:
         open_orders: How many.
         unknown: The client ids of the orders of which nobody knows whether they were executed.
         halts: Those in force, as JSON.
+        proposals: How many corrections wait for a second person.
     """
 
     name: AccountId
@@ -58,6 +59,7 @@ class AccountStatus:
     open_orders: int | None = None
     unknown: tuple[str, ...] | None = None
     halts: tuple[Json, ...] | None = None
+    proposals: int | None = None
 
     @property
     def is_degraded_by_journal(self) -> bool:
@@ -115,6 +117,7 @@ class AccountStatus:
             "safe_to_trade": self.verdict.is_safe,
             "danger": self.verdict.danger.name.lower(),
             "why_not_safe": self.verdict.why,
+            "proposals": self.proposals,
         }  # fmt: skip
 
 
@@ -167,6 +170,7 @@ def status_of(
         open_orders=len(open_orders),
         unknown=tuple(str(one.client_id) for one in open_orders if one.is_unknown),
         halts=tuple(halt_json(one, clock) for one in halts(account, orders)),
+        proposals=len(account.approvals.pending),
     )
 
 

@@ -13,8 +13,9 @@ from typing import Any
 import attrs
 from attrs import frozen
 
+from ledger.clock import ClockRule
 from ledger.codec import Stored, decode, recorded
-from ledger.errors import BadValue, RuleError
+from ledger.errors import BadValue, RuleError, VersionConflict
 from ledger.events import (
     AcceptedResult,
     Adjusted,
@@ -23,6 +24,7 @@ from ledger.events import (
     BreakKind,
     CashMoved,
     Deal,
+    DealOrder,
     DealRevised,
     Event,
     FillRecorded,
@@ -259,12 +261,43 @@ def _time_msc(account: Account, portfolio: Portfolio) -> int:
     return max(now_msc, portfolio.newest_known_msc)
 
 
+def propose_clock(account: Account, *, clock: ClockRule | str, operator: str, reason: str) -> Proposal:
+    """Propose another meaning of the server's wall clock. Event times change with it, figures and broker times do not.
+
+    Raises:
+        RuleError: It is the clock rule already.
+    """
+    version, events = account.clock_events(clock, operator=operator, reason=reason)
+    return _of_terms(account, version, events, f"the clock rule is {account.terms.clock.name} already")
+
+
+def propose_order(account: Account, *, order: DealOrder | str, operator: str, reason: str) -> Proposal:
+    """Propose what orders the deals: ``ticket`` or ``time``. What it does to positions is seen once it is recorded.
+
+    Raises:
+        RuleError: They are ordered so already.
+    """
+    version, events = account.order_events(order, operator=operator, reason=reason)
+    return _of_terms(account, version, events, f"the deals are ordered by {account.terms.order.value} already")
+
+
+def _of_terms(account: Account, version: int, events: Sequence[Event], otherwise: str) -> Proposal:
+    if not events:
+        raise RuleError(f"{otherwise}: there is nothing to change")
+    known, portfolio = account.current()
+    if known != version:
+        raise VersionConflict(str(account.name), expected=version, found=known)
+    return Proposal(events=tuple(events), before=portfolio, after=portfolio, version=version)
+
+
 def apply(account: Account, proposal: Proposal) -> tuple[Recorded, ...]:
     """Record a proposal. Returns the events that were appended.
 
     Raises:
+        RuleError: The policy of the account asks for a second person: ``ledger.proposals`` has the way.
         VersionConflict: Somebody wrote since it was made: propose again, and look at the effect again.
     """
+    account.require_one_person(proposal.events)
     appended = account.record_many(proposal.events, expected_version=proposal.version, correlation="correct")
     terms = account.terms
     return tuple(recorded(account.name, row, terms) for row in appended.rows)

@@ -9,14 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
-from enum import Enum
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
-import attrs
-
 from ledger import events
-from ledger.clock import ClockRule
 from ledger.errors import CorruptEvent, LedgerError, UnknownEvent
 from ledger.events import (
     BY_VERSION_KINDS,
@@ -63,6 +59,7 @@ from ledger.events import (
     TradingResumed,
 )
 from ledger.events.deals import make_deal
+from ledger.events.plain import plain_fields as plain_fields  # noqa: PLC0414  # many read it from here
 from ledger.fold_order import asserted, asserted_place
 from ledger.postings import (
     ASSERTED,
@@ -80,7 +77,7 @@ from ledger.postings import (
     second_of,
 )
 from ledger.terms import AccountTerms, check_fit, terms_after
-from ledger.values import AccountId, entry_word, plain, signed_magic, unscaled
+from ledger.values import AccountId, signed_magic, unscaled
 
 
 class Stored(NamedTuple):
@@ -275,37 +272,6 @@ def deal_columns(
     return deal_posting(deal, terms, version) + rest
 
 
-def plain_fields(event: Any, *, magic: Callable[[int | None], int | None] = signed_magic) -> dict[str, Any]:
-    """Return an event's fields without its time as JSON values; unknown ones are left out.
-
-    Args:
-        event: An event or a position state.
-        magic: How magic numbers are written: signed, as they are stored, or unsigned, as people know them.
-    """
-    found = {name: getattr(event, name) for name in _field_names(type(event))}
-    if "magic" in found:
-        found["magic"] = magic(found["magic"])
-    return {name: _plain(value, magic) for name, value in found.items() if value is not None and name != "time_msc"}
-
-
-def _field_names(cls: type) -> tuple[str, ...]:
-    return tuple(one.name for one in attrs.fields(cls))
-
-
-def _plain(value: Any, magic: Callable[[int | None], int | None]) -> Any:
-    match value:
-        case Enum():
-            return entry_word(value) if isinstance(value, int) else value.value
-        case Decimal():
-            return plain(value)  # one spelling for one number, so that keys and digests agree
-        case ClockRule():
-            return value.name
-        case _ if attrs.has(type(value)):
-            return plain_fields(value, magic=magic)
-        case _:
-            return value
-
-
 # ---------------------------------------------------------------------------------------------------------- natural keys
 
 #: What is no part of the fold of positions and money: it applies at every moment, or is folded by version.
@@ -343,8 +309,9 @@ def natural_key(event: Event) -> str:
             return f"symbol:{event.symbol.replace('#', '##')}"  # a single # is left to number the records
         case BreakOpened(kind=BreakKind.CLOCK, deal=int()):
             return f"BreakOpened:clock:{event.ours}"  # one for each clock rule that was found wrong
-        case BreakClosed():
-            return f"BreakClosed:{event.caused_by}"
+        case BreakOpened(kind=BreakKind.APPROVAL) | BreakClosed():  # the former beside the proposal that it is about
+            within = "approval:" if event.kind is BreakKind.APPROVAL else ""
+            return f"{within}{type(event).__name__}:{event.caused_by}"
         case CorrectionProposed() | CorrectionDecided() | PolicySet() | BreakNoted():
             fields = plain_fields(event) | {"time_msc": event.time_msc}
             return f"approval:{type(event).__name__}:{sha256(dump_json(fields).encode()).hexdigest()[:32]}"

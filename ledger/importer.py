@@ -280,13 +280,15 @@ def _order_of_time(account: Account, opened: AccountOpened) -> list[Event]:
     """Return the event that orders an open account by time, where a tester report is imported into it."""
     if opened.order is None or not account.is_open or account.terms.order is DealOrder.TIME:
         return []
-    return [
+    order = [
         Adjusted(
             operator="ledger import", reason="tickets of Strategy Tester reports do not rise with time",
             time_msc=max(opened.time_msc, account.journal_head.last_msc, 0), order_before=account.terms.order,
             order_after=DealOrder.TIME,
         )
     ]  # fmt: skip
+    account.require_one_person(order)
+    return list(order)
 
 
 def _falling(statement: Statement, opened: AccountOpened) -> tuple[str, ...]:

@@ -144,7 +144,8 @@ def _ended(one: Incident) -> str:
         return _corrected(one)
     if one.outcome == "explained" and _explained_by(one):
         return f"explained by {_explained_by(one)}"
-    by_person = f' by {one.operator}: "{one.reason}"' if one.operator else ""
+    why = f': "{one.reason}"' if one.reason else ""
+    by_person = f" by {one.operator}{why}" if one.operator else ""
     return f"{one.outcome}{by_person}"
 
 

@@ -594,7 +594,7 @@ class _Reading:
         life.position_id = position_id if position_id is not None else about.get("position_id")
         life.symbol = row.symbol or about.get("symbol")
         life.operator, life.reason = fields.get("operator"), fields.get("reason")
-        if self._decided is not None and self._decided[0] == fields.get("decision"):
+        if self._decided is not None and self._decided[0] == fields.get("decision") and self._decided[1] != life.operator:
             life.approved_by = self._decided[1]
         if "deal" in fields and row.caused_by is not None:
             life.versions = [row.caused_by, row.version]

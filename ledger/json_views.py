@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import asdict
 
+from ledger.approvals import Approvals, Note, Policy, Proposal
 from ledger.causes import NOTHING, Finding, finding_json
 from ledger.clock import ClockRule, utc_text, utc_text_us
 from ledger.codec import plain_fields
-from ledger.errors import BadValue, DealConflict
+from ledger.errors import BadValue, DealConflict, LedgerError
 from ledger.events import DealRevised, LimitsSet, Recorded
 from ledger.journal import Head
 from ledger.journal.verify.walk import Problem
@@ -273,8 +274,9 @@ def replay_json(
     head: str,
     selected: int,
     orders: Sequence[Order] = (),
+    approvals: Approvals | None = None,
 ) -> Json:
-    """The portfolio and the orders at a moment.
+    """The portfolio and the orders at a moment, and the corrections that waited for a second person then.
 
     ``version`` and ``head`` are the account's now, ``selected`` counts events folded.
     """
@@ -293,8 +295,77 @@ def replay_json(
         "unexplained": [unexplained_json(one, clock) for one in portfolio.unexplained],
         "breaks": [break_json(one, clock) for one in portfolio.breaks],
         "orders": [order_json(one, clock) for one in orders],
+        **(approvals_json(approvals, clock) if approvals is not None else {"policy": None, "proposals": []}),
         "deals_incomplete": portfolio.totals.deals_incomplete,
         "deals_untold": portfolio.totals.deals_incomplete,  # its old name, for one minor version
+    }
+
+
+def policy_json(policy: Policy, clock: ClockRule) -> Json:
+    """How many persons a correction needs, who set it and when; ``version`` is null where nobody set any."""
+    return {
+        **policy.rule,
+        "version": policy.version,
+        "operator": policy.operator,
+        "reason": policy.reason,
+        "set_at": None if policy.time_msc is None else utc_text(clock.to_utc_msc(policy.time_msc)),
+    }
+
+
+def proposal_json(proposal: Proposal, clock: ClockRule) -> Json:
+    """A proposed correction, and what was decided about it."""
+    return {
+        "version": proposal.version,
+        "state": proposal.state.value,
+        "why": proposal.why,
+        "waits": proposal.waits,
+        "urgent": proposal.urgent,
+        "operator": proposal.operator,
+        "reason": proposal.reason,
+        "proposed_at": utc_text(clock.to_utc_msc(proposal.time_msc)),
+        "lapses_at": utc_text(proposal.lapses_utc_msc),
+        "correction": dict(proposal.correction),
+        "effect": dict(proposal.effect),
+        "effect_digest": proposal.effect_digest,
+        "rests_on": proposal.rests_on,
+        "break_version": proposal.break_version,
+        "opened_break": proposal.opened_break,
+        "position_id": proposal.position_id,
+        "symbol": proposal.symbol,
+        "decisions": [
+            {
+                "version": one.version,
+                "outcome": one.outcome.value,
+                "operator": one.operator,
+                "reason": one.reason,
+                "decided_at": utc_text(clock.to_utc_msc(one.time_msc)),
+                "changed": None if one.changed is None else dict(one.changed),
+                "signature": one.signature,
+                "key": one.key,
+                "rests_on": one.rests_on,
+            }
+            for one in proposal.decisions
+        ],
+    }
+
+
+def note_json(note: Note, clock: ClockRule) -> Json:
+    """What a person noted about a break."""
+    return {
+        "version": note.version,
+        "break_version": note.break_version,
+        "operator": note.operator,
+        "owner": note.owner,
+        "text": note.text,
+        "noted_at": utc_text(clock.to_utc_msc(note.time_msc)),
+    }
+
+
+def approvals_json(approvals: Approvals, clock: ClockRule) -> Json:
+    """The policy in force and the proposals that wait for a second person."""
+    return {
+        "policy": policy_json(approvals.policy, clock),
+        "proposals": [proposal_json(one, clock) for one in approvals.pending],
     }
 
 
@@ -375,6 +446,7 @@ def verification_json(found: Verification) -> Json:
         ],
         "problems": [problem_json(problem) for problem in found.problems],
         "schema": [{"kind": one.kind, "name": one.name, "what": one.what} for one in found.schema],
+        "signed_decisions": found.signed,
     }
 
 
@@ -491,6 +563,18 @@ def drift_json(terms: AccountTerms, found: Sequence[Disagreement | NewTicket]) -
     }
 
 
+def no_drift_json(account: Json | None, url: str | None, error: LedgerError) -> Json:
+    """An account without a usable snapshot: whether it agrees is not known."""
+    return {
+        "account": account,
+        "agrees": None,
+        "breaks": [],
+        "reticketed": [],
+        "gateway": url,
+        "error": {"code": type(error).__name__, "text": str(error), "retryable": error.retryable},
+    }
+
+
 def _break_entries(one: Disagreement) -> list[Json]:
     from ledger.reconcile.compare import Drift
     from ledger.reconcile.decide import describe_sides
@@ -502,14 +586,28 @@ def _break_entries(one: Disagreement) -> list[Json]:
     return [entry | {"field": field, "ours": ours, "theirs": theirs}]
 
 
-def open_break_json(one: Break, terms: AccountTerms, now_us: int, finding: Finding | None = None) -> Json:
-    """An open disagreement with its age, what was tried, and its likely cause."""
+def open_break_json(
+    one: Break, terms: AccountTerms, now_us: int, finding: Finding | None = None, approvals: Approvals | None = None
+) -> Json:
+    """An open disagreement with its age, what was tried, its likely cause, who took it over, and what waits for a person.
+
+    ``proposal`` is the version of a proposal that waits: to settle the break, or to be confirmed.
+    """
     opened_us = terms.clock.to_utc_msc(one.opened_msc) * 1000
     return {"account": account_json(terms)} | break_json(one, terms.clock) | {
         "age_sec": max(0, (now_us - opened_us) // 1_000_000),
         "confirmations": one.confirmations,
         "attempts": one.attempts,
-    } | finding_json(finding or NOTHING)  # fmt: skip
+    } | finding_json(finding or NOTHING) | {
+        "version": one.version,
+        "owner": None if approvals is None or one.version is None else approvals.owner(one.version),
+        "proposal": None if approvals is None else _proposal_about(one, approvals),
+    }  # fmt: skip
+
+
+def _proposal_about(one: Break, approvals: Approvals) -> int | None:
+    """Return the version of the proposal that settles a break, or that it waits to be confirmed for."""
+    return next((each.version for each in approvals.pending if one.version in (each.opened_break, each.break_version)), None)
 
 
 def unexplained_row_json(one: Unexplained, terms: AccountTerms, finding: Finding) -> Json:

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol, Self,
 
 from attrs import evolve, frozen
 
+from ledger.approvals import ONE_PERSON, Approvals, ApprovalsFold
+from ledger.approvals.effect import adjustment_of, subjects_of
 from ledger.clock import MICROSECOND, UTC_EPOCH, ClockRule, moment_end_us, moment_span_us, to_clock
-from ledger.codec import Stored, decode_posting, is_for_orders, posting, recorded, stored_place
+from ledger.codec import Stored, decode, decode_posting, is_for_orders, posting, recorded, stored_place
 from ledger.damage import reading
 from ledger.deprecation import Alias
-from ledger.errors import AccountUnknown, BadValue, CorruptEvent, DealConflict, JournalError, VersionGap
+from ledger.errors import AccountUnknown, BadValue, CorruptEvent, DealConflict, JournalError, RuleError, VersionGap
 from ledger.events import (
     BY_VERSION_KINDS,
     ORDER_KINDS,
@@ -51,6 +53,8 @@ from ledger.positions import OpenPosition
 from ledger.postings import OUT_OF_ORDER, OUTSIDE_FOLD, Row
 from ledger.seals import Seal
 from ledger.seals import problems as seal_problems
+from ledger.signatures import NO_KEYS, OperatorKeys, signed_decisions
+from ledger.signatures import problems as signature_problems
 from ledger.terms import TERMS_KINDS, AccountTerms
 from ledger.text import visible
 from ledger.values import (
@@ -131,12 +135,14 @@ def moment_last_us(moment: Moment) -> int:
 class Verification:
     """What ``verify`` found. It is ok when nothing that is recorded is wrong; a journal without events is ok.
 
-    ``schema``: what protects events from change, or makes reading quick, and is not as it was made.
+    ``schema``: what protects events from change, or makes reading quick, and is not as it was made. ``signed``: how many
+    decisions carry a signature.
     """
 
     accounts: tuple[AccountVerification, ...]
     problems: tuple[Problem, ...]
     schema: tuple[Difference, ...] = ()
+    signed: int = 0
 
     @property
     def ok(self) -> bool:
@@ -333,6 +339,7 @@ class Ledger:
         progress: Callable[[int], object] = lambda _: None,
         *,
         since: Seal | None = None,
+        operator_keys: OperatorKeys | None = None,
         in_parallel: bool = False,
     ) -> Verification:
         """Recompute everything of every account, and hold it up to a seal if there is one.
@@ -340,6 +347,8 @@ class Ledger:
         Args:
             progress: Called with the number of events checked since the last call.
             since: What was sealed must be there, unchanged.
+            operator_keys: Whose keys are known: signed decisions must be by these. Without, only that a signature is one of its
+                decision is checked.
             in_parallel: Use a second processor: long accounts are checked by two processes, and what spans accounts
                 is looked at meanwhile. The result is the same.
         """
@@ -360,7 +369,23 @@ class Ledger:
         if since is not None:
             damaged = frozenset(problem.account for problem in problems)
             problems += tuple(seal_problems(self.journal, since, damaged))
-        return Verification(accounts=accounts, problems=problems, schema=self._schema_differences())
+        unread = frozenset(one.account for one in problems if one.field != "approval")
+        signed, unsigned = self._verify_signatures(operator_keys or NO_KEYS, unread)
+        return Verification(
+            accounts=accounts, problems=(*problems, *unsigned), schema=self._schema_differences(), signed=signed
+        )  # fmt: skip
+
+    def _verify_signatures(self, keys: OperatorKeys, unread: frozenset[str]) -> tuple[int, list[Problem]]:
+        """Return how many decisions are signed, and what is wrong with signatures, in accounts that can be read."""
+        signed, found = 0, list[Problem]()
+        for name in self.journal.proposed_since(0):
+            if str(name) in unread:
+                continue
+            approvals = self.account(name).approvals
+            shared = {one.journal_id: one.versions.get(name, 0) for one in self.journal.parents()}
+            signed += signed_decisions(approvals)
+            found += signature_problems(name, approvals, {**shared, self.journal.identity(): None}, keys)
+        return signed, found
 
     def trades_frame(self, accounts: Sequence[Account] | None = None, **options: Unpack[FrameOptions]) -> Any:
         """Return the closed trades of several accounts, of all without a list, as a frame. See ``Account.trades_frame``."""
@@ -404,6 +429,7 @@ class Account:
         self._lock = RLock()
         self._current: tuple[int, Portfolio] | None = None  # one value, so that a fork never finds half of a change
         self._orders: tuple[int, Orders] | None = None
+        self._approvals: tuple[int, ApprovalsFold] | None = None
         self._orders_replayed = 0
         self._replayed = 0  # version of the last replay, which leaves checkpoints
         self._derived: Derived | None = None
@@ -510,26 +536,47 @@ class Account:
         Raises:
             AccountUnknown: The account was not opened.
         """
+        version, events = self.clock_events(clock, operator=operator, reason=reason)
+        if not events:
+            return Outcome.DUPLICATE
+        self.require_one_person(events)
+        self.record_many(events, expected_version=version)
+        return Outcome.APPENDED
+
+    def clock_events(self, clock: ClockRule | str, *, operator: str, reason: str) -> tuple[int, list[Event]]:
+        """Return what another clock rule would record, and the version that it rests on; nothing if it is the rule already.
+
+        Raises:
+            AccountUnknown: The account was not opened.
+        """
         terms, head = self.terms, self.journal_head
         rule = to_clock(clock)
         if rule == terms.clock:
-            return Outcome.DUPLICATE
+            return head.version, []
         now_msc = max(rule.from_utc_msc(self.ledger.now_us() // 1000), head.last_msc)
         settled = [one for one in self.portfolio.breaks if one.kind is BreakKind.CLOCK and one.version is not None]
-        self.record_many(
-            [
-                Adjusted(operator=operator, reason=reason, time_msc=now_msc, clock_before=terms.clock, clock_after=rule),
-                *(
-                    BreakClosed(kind=BreakKind.CLOCK, end=BreakEnd.CORRECTED, time_msc=now_msc, caused_by=one.version or 1)
-                    for one in settled
-                ),
-            ],
-            expected_version=head.version,
-        )
-        return Outcome.APPENDED
+        return head.version, [
+            Adjusted(operator=operator, reason=reason, time_msc=now_msc, clock_before=terms.clock, clock_after=rule),
+            *(
+                BreakClosed(kind=BreakKind.CLOCK, end=BreakEnd.CORRECTED, time_msc=now_msc, caused_by=one.version or 1)
+                for one in settled
+            ),
+        ]
 
     def change_order(self, order: DealOrder | str, *, operator: str, reason: str) -> Outcome:
         """Change what orders the deals of the account: ``ticket``, or ``time`` where tickets do not rise with time.
+
+        Raises:
+            AccountUnknown: The account was not opened.
+        """
+        version, events = self.order_events(order, operator=operator, reason=reason)
+        if not events:
+            return Outcome.DUPLICATE
+        self.require_one_person(events)
+        return self._append_one(events[0], version)
+
+    def order_events(self, order: DealOrder | str, *, operator: str, reason: str) -> tuple[int, list[Event]]:
+        """Return what another order of the deals would record, and the version that it rests on; nothing if it is the order.
 
         Raises:
             AccountUnknown: The account was not opened.
@@ -539,9 +586,22 @@ class Account:
         event = Adjusted(
             operator=operator, reason=reason, time_msc=now_msc, order_before=terms.order, order_after=order
         )  # fmt: skip
-        if event.order_after is terms.order:
-            return Outcome.DUPLICATE
-        return self._append_one(event, head.version)
+        return head.version, [] if event.order_after is terms.order else [event]
+
+    def require_one_person(self, events: Iterable[Event]) -> None:
+        """Refuse what the policy asks two persons for, and none has decided.
+
+        Raises:
+            RuleError: It does; AccountUnknown, if the account was not opened.
+        """
+        alone = [one for one in events if isinstance(one, Adjusted) and one.decision is None]
+        subjects = sorted(subject for one in alone for subject in subjects_of(adjustment_of(one)))
+        policy = self.approvals.policy if subjects and self.is_open else ONE_PERSON
+        if policy.persons(subjects) > 1:
+            raise RuleError(
+                f"the policy of {self.name} (v{policy.version}) asks for two persons to correct {', '.join(subjects)}: propose "
+                "it, and let another person approve it (ledger propose, ledger approve)"
+            )
 
     def relax_identity(self, *, operator: str, reason: str) -> Outcome:
         """Allow answers of a gateway that state no login and server, until ``require_identity``.
@@ -885,19 +945,69 @@ class Account:
         """
         selection, terms = self.selection(until=until, known_at=known_at, version=version)
         folded = self.replayed_orders(selection, terms, checkpoints=checkpoints)
-        moments = [_end_us(one) for one in (until, known_at) if one is not None]
-        at_us = moments[0] if moments else self.ledger.now_us()
-        if version is not None and not moments:
-            at_us = max(
-                (row.recorded_us for row in self._journal.rows(self.name, after=max(version, 1) - 1, upto=version)), default=0
-            )
-        return folded.orders(at_utc_msc=at_us // 1000)
+        return folded.orders(at_utc_msc=self._moment_us(until=until, known_at=known_at, version=version) // 1000)
 
     def replayed_orders(self, selection: Selection, terms: AccountTerms | None = None, *, checkpoints: bool = True) -> Orders:
         """Return what the events about orders in a selection come to. Arguments as ``replayed``."""
         interval = self.ledger.checkpoint_interval if checkpoints else None
         with self._reading():
             return replayed(self._journal, self.name, selection, terms or self.terms, fold=ORDERS, interval=interval)[0]
+
+    @property
+    def approvals(self) -> Approvals:
+        """The policy of the account, what is proposed and what was decided, and the notes about breaks: at this moment.
+
+        Raises:
+            AccountUnknown: The account was not opened.
+        """
+        with self._lock:
+            return self._approvals_at(self.journal_head)
+
+    def current_with_approvals(self) -> tuple[int, Portfolio, Approvals]:
+        """Return the account's version, and portfolio and approvals at it: what a decision of a person can rest on.
+
+        Raises:
+            AccountUnknown: The account was not opened.
+        """
+        with self._lock:
+            head = self.journal_head
+            return *self._current_at(head), self._approvals_at(head)
+
+    def _approvals_at(self, head: Head) -> Approvals:
+        known, self._approvals = self._approvals, None
+        version, fold = known if known is not None and known[0] <= head.version else (0, ApprovalsFold())
+        if version != head.version:
+            self._fold_approvals(fold, Selection(version=head.version), after=version)
+        self._approvals = head.version, fold
+        return fold.at(max(self.ledger.now_us(), head.recorded_us) // 1000, head.version)
+
+    def _fold_approvals(self, fold: ApprovalsFold, selection: Selection, *, after: int = 0) -> None:
+        """Fold what is behind a version. The ends of breaks are read apart, of those alone that proposals are the answer to."""
+        until_msc = INT64_MAX if selection.time_msc is None else selection.time_msc
+        rows = self._journal.approval_rows(self.name, after=after, upto=selection.version)
+        for row in rows:
+            if row.time_msc <= until_msc:
+                fold.apply(decode(row, None), row.version)
+        for row in self._journal.break_ends(self.name, fold.break_versions, selection.version):
+            if row.time_msc <= until_msc:
+                fold.apply(decode(row, None), row.version)
+
+    def approvals_at(self, *, until: Moment = None, known_at: Moment = None, version: int | None = None) -> Approvals:
+        """Return policy, proposals and notes as they were at a moment. Arguments and errors as ``replay``."""
+        selection, _ = self.selection(until=until, known_at=known_at, version=version)
+        fold = ApprovalsFold()
+        self._fold_approvals(fold, selection)
+        return fold.at(self._moment_us(until=until, known_at=known_at, version=version) // 1000, selection.version)
+
+    def _moment_us(self, *, until: Moment, known_at: Moment, version: int | None) -> int:
+        """Return when it is at a moment that was asked about: what waits for something lapses with it."""
+        moments = [_end_us(one) for one in (until, known_at) if one is not None]
+        if moments:
+            return moments[0]
+        if version is None:
+            return self.ledger.now_us()
+        rows = self._journal.rows(self.name, after=max(version, 1) - 1, upto=version)
+        return max((row.recorded_us for row in rows), default=0)
 
     def marks(self, *, from_us: int | None = None, to_us: int | None = None) -> Iterator[AccountMark]:
         """Yield what the account was worth, sample by sample, from one moment to another inclusive, UTC microseconds."""

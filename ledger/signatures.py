@@ -16,14 +16,18 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
 
 from ledger import signing_keys
+from ledger.approvals import Approvals, Decision, Proposal
+from ledger.approvals.people import is_same_person
 from ledger.errors import BadValue, RuleError
+from ledger.events import DecisionOutcome
+from ledger.journal.verify.walk import Problem
 from ledger.text import json_text, visible
 from ledger.values import AccountId
 
@@ -96,7 +100,7 @@ class OperatorKeys:
         owners: dict[str, str] = {}
         for operator, keys in self.of.items():
             for key in keys:
-                if owners.setdefault(key, operator) != operator:
+                if not is_same_person(owners.setdefault(key, operator), operator):
                     raise BadValue(
                         f"{owners[key]} and {operator} have the same key, {signing_keys.fingerprint(key)}: "
                         "one person would be two. Each needs a key of their own"
@@ -105,6 +109,10 @@ class OperatorKeys:
     def owner(self, key: str) -> str | None:
         """Return whose key it is; None for a stranger's."""
         return next((operator for operator, keys in self.of.items() if key in keys), None)
+
+    def _keys_of(self, operator: str) -> list[str]:
+        """Return the keys of a person, however the name is written."""
+        return [key for name, keys in self.of.items() if is_same_person(name, operator) for key in keys]
 
     def require(self, approval: Approval, signature: Signature, operator: str) -> None:
         """Refuse a signature that is none of the operator's.
@@ -123,16 +131,19 @@ class OperatorKeys:
                 f"it is of another approval than of effect {approval.effect_digest[:16]} on version {approval.rests_on} "
                 f"of {approval.account}, or was changed"
             )
-        owner = self.owner(signature.key)
-        if owner == operator:
+        if signature.key in self._keys_of(operator):
             return None
+        owner = self.owner(signature.key)
         shown = signing_keys.fingerprint(signature.key)
         if owner is None:
             return f"nobody is known by the key {shown}; {operator} has {self._words(operator)}"
         return f"the key {shown} is {owner}'s, and {operator} is named"
 
     def _words(self, operator: str) -> str:
-        return ", ".join(map(signing_keys.fingerprint, self.of.get(operator, ()))) or "none"
+        return ", ".join(map(signing_keys.fingerprint, self._keys_of(operator))) or "none"
+
+
+NO_KEYS: Final = OperatorKeys({})
 
 
 def load_operator_keys(files: Mapping[str, Sequence[Path]]) -> OperatorKeys:
@@ -231,13 +242,13 @@ def read_signed(text: str) -> SignedRequest:
 
 
 def is_request(text: str) -> bool:
-    """Return whether a text is for signing."""
-    return _joined(text).startswith(_REQUEST)
+    """Return whether a text ends with one for signing."""
+    return _REQUEST in _joined(text)
 
 
 def is_signed_request(text: str) -> bool:
-    """Return whether a text is a signature."""
-    return _joined(text).startswith(_SIGNED)
+    """Return whether a text ends with a signature."""
+    return _SIGNED in _joined(text)
 
 
 def _packed(content: Mapping[str, Any]) -> str:
@@ -250,7 +261,7 @@ def _joined(text: str) -> str:
 
 
 def _unpacked(text: str, prefix: str, what: str) -> dict[str, Any]:
-    word = _joined(text).removeprefix(prefix)
+    word = _joined(text).rpartition(prefix)[2]  # what was printed before it may have been copied too
     try:
         found = json.loads(urlsafe_b64decode(word + "=" * (-len(word) % 4)))
     except (ValueError, RecursionError):
@@ -258,3 +269,60 @@ def _unpacked(text: str, prefix: str, what: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise BadValue(f"expected {what}, found something else: was it copied whole?")
     return found
+
+
+# --------------------------------------------------------------------------------------------------------- verification
+
+
+def problems(
+    account: AccountId, approvals: Approvals, journal_ids: Mapping[str, int | None], keys: OperatorKeys
+) -> Iterator[Problem]:
+    """Yield what is wrong with the signatures of an account's decisions.
+
+    Args:
+        account: Whose decisions.
+        approvals: All of its proposals, decisions and policies.
+        journal_ids: The journal, and the parents that it was restored from -> the last version that they share; None for all.
+        keys: Whose keys are known. Where nobody's are, only that a signature is one of its decision is checked.
+    """
+    for proposal in approvals.proposals:
+        for decision in proposal.decisions:
+            if decision.outcome is DecisionOutcome.APPROVED:
+                what = _fault(account, approvals, proposal, decision, journal_ids, keys)
+                if what is not None:
+                    yield Problem(account=str(account), version=decision.version, field="signature", what=what)
+
+
+def signed_decisions(approvals: Approvals) -> int:
+    """Return how many decisions carry a signature."""
+    return sum(one.signature is not None for proposal in approvals.proposals for one in proposal.decisions)
+
+
+def _fault(
+    account: AccountId,
+    approvals: Approvals,
+    proposal: Proposal,
+    decision: Decision,
+    journal_ids: Mapping[str, int | None],
+    keys: OperatorKeys,
+) -> str | None:
+    """Return what is wrong with the signature of a decision; None for a good one, and where none is asked for."""
+    is_own = proposal.urgent and is_same_person(decision.operator, proposal.operator)  # applied at once, confirmed by another
+    if decision.signature is None or decision.key is None:
+        policy = approvals.policy_at(decision.version - 1)
+        if not policy.signed or is_own:
+            return None
+        return f"the policy of version {policy.version} asks for a signed decision, and {decision.operator}'s is not signed"
+    if (decision.rests_on, decision.effect_digest) != (proposal.rests_on, proposal.effect_digest):
+        return f"the signature of {decision.operator} is of another proposal than version {proposal.version}"
+    signature = Signature(key=decision.key, signature=decision.signature)
+    possible = [
+        Approval(journal_id=one, account=account, rests_on=proposal.rests_on, effect_digest=proposal.effect_digest)
+        for one, shared in journal_ids.items()
+        if shared is None or decision.version <= shared
+    ]
+    about = next((one for one in possible if signature.is_of(one)), None)
+    if about is None:
+        return f"the signature of {decision.operator} does not hold: it is of another approval, or was changed"
+    fault = keys.fault(about, signature, decision.operator) if keys.of else None
+    return None if fault is None else f"the signature of {decision.operator} is not accepted: {fault}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from attrs import frozen
 
@@ -43,3 +44,14 @@ def _try(channel: Channel, notice: Notice) -> Tried:
     except DeliveryFailed as error:
         return Tried(channel=channel, took_sec=time.monotonic() - began, error=str(error))
     return Tried(channel=channel, took_sec=time.monotonic() - began)
+
+
+def tried_json(one: Tried) -> dict[str, Any]:
+    """What became of a test notice as JSON."""
+    return {
+        "channel": one.channel.name,
+        "type": one.channel.type,
+        "delivered": one.error is None,
+        "error": one.error,
+        "took_sec": round(one.took_sec, 3),
+    }

@@ -1,7 +1,7 @@
 """The command ``ledger``: arguments, one call, output, exit code.
 
 Commands are loaded when they are called, so that help is quick. Exit codes: 0 fine, 1 disagreement or failed
-verification, 2 wrong use or bad input, 3 unavailable (try again).
+verification, 2 wrong use or bad input, 3 unavailable (try again), 4 proposed for a second person.
 """
 
 from __future__ import annotations
@@ -63,6 +63,12 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "limits": ("ledger.cli.limits", "Show the limits that orders have to meet, or set others."),
     "alert": ("ledger.cli.alert", "Notify people of what is wrong: as a daemon, or once."),
     "correct": ("ledger.cli.correct", "Correct manually what no machine can know."),
+    "propose": ("ledger.cli.approvals", "Propose a correction, for a second person to approve."),
+    "proposals": ("ledger.cli.approvals", "List corrections that wait for a second person."),
+    "approve": ("ledger.cli.approvals", "Approve a correction that another person proposed, or sign it elsewhere."),
+    "reject": ("ledger.cli.approvals", "Reject a proposed correction, or withdraw one's own."),
+    "policy": ("ledger.cli.policy", "Show how many persons a correction needs, or set it."),
+    "note": ("ledger.cli.approvals", "Note something about a break, or take it over."),
     "doctor": ("ledger.cli.doctor", "Check everything that syncing and trading rest on."),
     "sandbox": ("ledger.cli.sandbox", "Run a simulated MT5 terminal to develop and test against."),
     "gateway": ("ledger.cli.gateway", "Answer for a MetaTrader 5 terminal, beside it."),
@@ -87,7 +93,8 @@ Examples:
 
 \b
 Exit codes: 0 fine, 1 disagreement or failed verification, 2 wrong use or bad
-input, 3 unavailable (try again). Times without a zone are UTC.
+input, 3 unavailable (try again), 4 proposed for a second person. Times
+without a zone are UTC.
 Shell completion: eval "$(_LEDGER_COMPLETE=bash_source ledger)", or zsh, fish.
 """
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import click
 
@@ -17,12 +18,14 @@ from ledger.cli.options import (
     operator_option,
 )
 from ledger.cli.output import print_json, print_line, print_table
+from ledger.cli.proposal_output import WAITS, report
 from ledger.cli.unread import Unread
 from ledger.clock import ClockRule, utc_text
 from ledger.errors import BadValue
 from ledger.events import DealOrder
 from ledger.journal import Outcome
 from ledger.json_views import Json, account_json, identity_json
+from ledger.proposals import CorrectionRequest, propose
 from ledger.service import Account
 from ledger.values import AccountId, MarginMode
 
@@ -73,18 +76,34 @@ def open_account(journal: str | None, name: AccountId, currency: str, mode: str,
 @operator_option("Who corrects it.")
 @click.option("--reason", required=True, help="Why it was wrong.")
 @journal_option
-def change_clock(journal: str | None, name: AccountId, rule: ClockRule, operator: str, reason: str) -> None:
+def change_clock(journal: str | None, name: AccountId, rule: ClockRule, operator: str, reason: str) -> int:
     """Correct what the server's clock means, by an event. Recorded broker times stay; event times follow.
 
     \b
     Example:
       ledger account clock Broker-Live/70113 ny-close --reason "the broker runs GMT+2/+3"
+
+    Exit codes: 0 corrected, 4 proposed, as the policy asks for a second person.
     """
     with open_ledger(journal) as ledger:
         (found,) = accounts_of(ledger, name)
         before = found.terms.clock
+        if _waits(found, "clock"):
+            return _proposed(found, {"what": "clock", "clock": rule}, operator, reason)
         found.change_clock(rule, operator=operator, reason=reason)
     print_line(f"account {name}: server clock {before} -> {rule}")
+    return 0
+
+
+def _waits(account: Account, subject: str) -> bool:
+    """Return whether a second person has to approve a correction of that."""
+    return account.approvals.policy.persons((subject,)) > 1
+
+
+def _proposed(account: Account, recipe: Mapping[str, Any], operator: str, reason: str) -> int:
+    """Propose a correction for a second person; return the exit code."""
+    report(account, propose(account, CorrectionRequest(recipe), operator=operator, reason=reason), as_json=False)
+    return WAITS
 
 
 @account.command("order")
@@ -93,7 +112,7 @@ def change_clock(journal: str | None, name: AccountId, rule: ClockRule, operator
 @operator_option("Who changes it.")
 @click.option("--reason", required=True, help="Why it was wrong.")
 @journal_option
-def change_order(journal: str | None, name: AccountId, order: str, operator: str, reason: str) -> None:
+def change_order(journal: str | None, name: AccountId, order: str, operator: str, reason: str) -> int:
     """Change what orders the deals of an account, by an event: ticket (every live account), or time.
 
     Tickets do not rise with time in Strategy Tester reports and on accounts that were moved to another server.
@@ -101,12 +120,17 @@ def change_order(journal: str | None, name: AccountId, order: str, operator: str
     \b
     Example:
       ledger account order Broker-Live/70113 time --reason "moved to another server in May"
+
+    Exit codes: 0 changed, 4 proposed, as the policy asks for a second person.
     """
     with open_ledger(journal) as ledger:
         (found,) = accounts_of(ledger, name)
         before = found.terms.order
+        if _waits(found, "order"):
+            return _proposed(found, {"what": "order", "order": order}, operator, reason)
         found.change_order(order, operator=operator, reason=reason)
     print_line(f"account {name}: deals are ordered by {before.value} -> {order}")
+    return 0
 
 
 @account.command("identity")

@@ -17,7 +17,7 @@ from ledger.alerts.alerter import Alerter
 from ledger.alerts.delivery import Log
 from ledger.alerts.sources import causes_of, limits_of
 from ledger.alerts.survey import Survey
-from ledger.alerts.trial import Tried, send_tests
+from ledger.alerts.trial import send_tests, tried_json
 from ledger.cli.options import configuration, configuration_note, journal_option, json_option, open_ledger
 from ledger.cli.output import print_json, print_line, print_table, warn
 from ledger.cli.streams import OutputClosed, complain, library_log
@@ -107,7 +107,7 @@ def _test(settings: AlertSettings, names: tuple[str, ...], *, as_json: bool) -> 
         raise BadValue(f"there is no channel {unknown[0]!r}; there are: {', '.join(settings.channels)}")
     found = send_tests([settings.channels[name] for name in dict.fromkeys(names or settings.channels)], utc_now_us())
     if as_json:
-        print_json([_tried_json(one) for one in found])
+        print_json([tried_json(one) for one in found])
     else:
         print_table(
             "test notices",
@@ -116,16 +116,6 @@ def _test(settings: AlertSettings, names: tuple[str, ...], *, as_json: bool) -> 
             empty="none",
         )
     return _UNDELIVERED if any(one.error is not None for one in found) else 0
-
-
-def _tried_json(one: Tried) -> dict[str, Any]:
-    return {
-        "channel": one.channel.name,
-        "type": one.channel.type,
-        "delivered": one.error is None,
-        "error": one.error,
-        "took_sec": round(one.took_sec, 3),
-    }
 
 
 # ---- one round

@@ -13,13 +13,14 @@ from ledger.cli.metrics import text_file, textfile_option
 from ledger.cli.options import journal_option, journal_url, open_ledger
 from ledger.cli.output import bar, print_json, print_line, print_table, warn
 from ledger.cli.seal import read_seal
+from ledger.cli.signing import known_keys
 from ledger.clock import SECOND_US, utc_text_us
 from ledger.errors import BadValue
 from ledger.journal.upkeep import VERIFY
 from ledger.journal.verify.walk import Problem
 from ledger.json_views import Json, verification_json
 from ledger.seals import Seal, load_public_key, parent_of
-from ledger.service import Ledger, utc_now_us
+from ledger.service import Ledger, Verification, utc_now_us
 from ledger.upkeep import note
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -50,6 +51,13 @@ def init(journal: str | None) -> None:
 @click.command("verify", short_help="Verify that the journal is complete and unchanged.")
 @click.option("--since", "seal_file", type=_FILE, metavar="SEAL", help="Also verify against this seal (see ledger seal).")
 @click.option("--trusted-key", type=_FILE, metavar="FILE", help="The public key that the seal must be signed with.")
+@click.option(
+    "--operator-key",
+    "operator_keys",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="Public key of an operator who signs decisions; repeatable, beside those of ledger.toml.",
+)
 @textfile_option
 @journal_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -57,12 +65,14 @@ def verify(
     journal: str | None,
     seal_file: Path | None,
     trusted_key: Path | None,
+    operator_keys: tuple[str, ...],
     textfile: Path | None,
     as_json: bool,  # noqa: FBT001
 ) -> int:
     """Recompute everything: the hash chain, gaps, heads, natural keys, evidence, checkpoints, and that the fold still runs.
 
-    Names the exact account, version and field of what is wrong, and exits 1. With a seal that is stored elsewhere it also
+    Names the exact account, version and field of what is wrong, and exits 1. A correction without the second person, or the
+    signature, that the policy of its moment asked for is wrong too. With a seal that is stored elsewhere it also
     shows what a chain alone cannot: a tail cut off, a chain rewritten, an older copy in the journal's place.
 
     \b
@@ -70,17 +80,19 @@ def verify(
       ledger verify --journal sqlite:///desk.db
       ledger verify --json | jq .problems
       ledger verify --since 2026-06-15.seal --trusted-key seal.pub.pem
+      ledger verify --operator-key ann=ann.pub.pem --operator-key bob=bob.pub.pem
     """
     seal = read_seal(seal_file) if seal_file else None
     if trusted_key is not None and seal is None:
         raise BadValue("--trusted-key names who must have signed a seal: name the seal with --since")
     trusted = load_public_key(trusted_key) if trusted_key else None
+    keys = known_keys(operator_keys)
     with open_ledger(journal) as ledger:
         file = text_file(textfile, "verify", ledger)
         versions: list[object] = [account.version for account in ledger.accounts()]
         total = sum(version for version in versions if isinstance(version, int))  # a damaged head may hold anything
         with bar("verifying", total) as progress:
-            found = ledger.verify(progress, since=seal, in_parallel=True)
+            found = ledger.verify(progress, since=seal, operator_keys=keys, in_parallel=True)
         parents = ledger.journal.parents()
         is_of_parent = seal is not None and parent_of(ledger.journal, seal) is not None
         if seal is not None and trusted not in (None, seal.key):
@@ -117,15 +129,29 @@ def verify(
             "red",
         )
     if seal is not None:
-        signed = "the trusted key" if trusted == seal.key else f"key {seal.key}"
-        print_line(f"seal of {utc_text_us(seal.made_us)}, {len(seal.accounts)} accounts, signed with {signed}")
-        if is_of_parent:
-            print_line(f"it is of a parent, journal {seal.journal_id}: what was recorded there later is not in this one")
-        if trusted is None:
-            warn("whose key that is was not checked: name the one you trust with --trusted-key")
+        _print_seal(seal, trusted, is_of_parent=is_of_parent)
+    if found.signed and not keys.of:
+        warn(
+            f"whose keys signed {found.signed} decisions was not checked: name them in [approvals.keys], or with --operator-key"
+        )
     if not found.ok:
-        print_line("The journal is not as it was recorded. Stop writing to it, keep a copy, restore a backup.", "bold red")
+        print_line(_advice(found), "bold red")
     return 0 if found.ok else DISAGREES
+
+
+def _advice(found: Verification) -> str:
+    if all(one.field in ("approval", "signature") for one in found.problems):
+        return "What was recorded is unchanged, but not as the policy asks for. Ask who wrote it, and correct it back."
+    return "The journal is not as it was recorded. Stop writing to it, keep a copy, restore a backup."
+
+
+def _print_seal(seal: Seal, trusted: str | None, *, is_of_parent: bool) -> None:
+    signed = "the trusted key" if trusted == seal.key else f"key {seal.key}"
+    print_line(f"seal of {utc_text_us(seal.made_us)}, {len(seal.accounts)} accounts, signed with {signed}")
+    if is_of_parent:
+        print_line(f"it is of a parent, journal {seal.journal_id}: what was recorded there later is not in this one")
+    if trusted is None:
+        warn("whose key that is was not checked: name the one you trust with --trusted-key")
 
 
 def _line(problem: Problem) -> str:

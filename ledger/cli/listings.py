@@ -474,6 +474,7 @@ def _replayed(account: Account, moment: Mapping[str, Any], *, checkpoints: bool)
         head=head.hash.hex(),
         selected=selected,
         orders=orders,
+        approvals=account.approvals_at(**moment),
     )
     return portfolio, orders, item
 

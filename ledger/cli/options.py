@@ -15,7 +15,7 @@ from ledger.cli.chosen import CONFIG_HELP, JOURNAL_HELP, choose, chosen
 from ledger.clock import moment_span_us, utc_text_us, written_time
 from ledger.errors import AccountUnknown, BadValue
 from ledger.service import Account, Ledger, utc_now_us
-from ledger.values import INT64_MAX, UINT64_MAX, AccountId
+from ledger.values import INT64_MAX, UINT64_MAX, AccountId, shown
 
 if TYPE_CHECKING:  # most commands need no settings
     from ledger.config import Configuration
@@ -70,6 +70,21 @@ class _Magic(click.ParamType[int]):
 
 
 MAGIC: Final = _Magic()
+
+
+class _Version(click.ParamType[int]):
+    """The version of an event as people read it: v1403, or 1403."""
+
+    name = "version"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value).strip().lower().removeprefix("v")
+        if not (text.isascii() and text.isdigit()) or not 0 < int(text) <= INT64_MAX:
+            self.fail(f"expected the version of an event, as v1403, found {shown(value)}", param, ctx)
+        return int(text)
+
+
+VERSION: Final = _Version()
 
 
 def journal_option(command: Command) -> Command:

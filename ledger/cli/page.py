@@ -6,6 +6,7 @@ import getpass
 import os
 import socket
 import sys
+from contextlib import ExitStack, closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,15 +17,20 @@ from attrs import evolve
 from ledger.cli.options import configuration, journal_option, journal_url
 from ledger.cli.output import print_line
 from ledger.cli.streams import complain
+from ledger.daemon import SystemdNotifier
 from ledger.errors import BadValue
 from ledger.page_settings import PageSettings, Role, host_name, person_name
 
 if TYPE_CHECKING:  # starlette and uvicorn belong to an extra
+    from ledger.metrics.server import MetricsServer
     from ledger.page.security.links import Link
     from ledger.page.source import Source
+    from ledger.service import Ledger
 
 _NEEDED: Final = ("starlette", "uvicorn")
 _ROLES: Final = [role.value for role in Role]
+#: Set where the output goes into the log of systemd.
+_IN_SYSTEM_LOG: Final = "JOURNAL_STREAM"
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -44,9 +50,18 @@ _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 @click.option("--allow-writes", is_flag=True, help="Let people decide, by their roles; without it the page only reads.")
 @click.option("--operator", "operators", multiple=True, metavar="NAME", help="Print a link for this person (repeatable).")
 @click.option("--role", type=click.Choice(_ROLES), help="Role of whom [page.operators] does not name.")
+@click.option("--metrics", metavar="HOST:PORT", help="Serve the metrics of the journal at http://HOST:PORT/metrics, too.")
 @click.option("--access-log", metavar="FILE", type=_FILE, help="Sign-ins and reads, as lines of JSON; else standard error.")
 @click.pass_context
-def page(ctx: click.Context, /, journal: str | None, operators: tuple[str, ...], role: str | None, **options: Any) -> None:
+def page(
+    ctx: click.Context,
+    /,
+    journal: str | None,
+    operators: tuple[str, ...],
+    role: str | None,
+    metrics: str | None,
+    **options: Any,
+) -> None:
     """Serve a page for browsers of this machine, and print the link that signs you in, once.
 
     It only reads unless --allow-writes. Each person signs in with a link of their own, in a browser of their own:
@@ -67,40 +82,42 @@ def page(ctx: click.Context, /, journal: str | None, operators: tuple[str, ...],
       ann = "approver"                        viewer, operator, approver or admin
       bob = "operator"
     """
-    settings = _settings(options)
-    ctx.obj.page_settings = settings
+    ctx.obj.page_options = options
     if ctx.invoked_subcommand is not None:
         return
+    settings = _settings(options)
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         raise BadValue(
             f"the page needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed: "
             "pip install 'mt5-position-ledger[page]'"
         )
-    _serve(journal, settings, [_link(settings, name, role) for name in dict.fromkeys(operators)], role)
+    _serve(journal, settings, _people(settings, operators, role), metrics)
 
 
 @page.command("link", short_help="Print a link that signs a person in, once, while the page runs.")
+@journal_option
+@click.option("--port", type=click.IntRange(1, 65_535), metavar="N", help="Port of the page. (default: 8077)")
+@click.option("--socket", "unix_socket", metavar="FILE", type=_FILE, help="Unix socket of the page.")
 @click.option("--operator", metavar="NAME", help="For whom. (default: your login name)")
 @click.option("--role", type=click.Choice(_ROLES), help="In which role; at most that of [page.operators].")
 @click.pass_context
-def link(ctx: click.Context, operator: str | None, role: str | None) -> None:
+def link(ctx: click.Context, /, journal: str | None, operator: str | None, role: str | None, **options: Any) -> None:  # noqa: ARG001
     """Print a link that signs a person in, once, while the page runs.
 
-    Call it as the user who runs the page, and open the link in that person's own browser. Options that say where the page
-    listens go before the word link, as those of ledger page itself.
+    Call it as the user who runs the page, and open the link in that person's own browser.
 
     \b
     Examples:
       ledger page link --operator bob --role approver
-      ledger page --port 8078 link
+      ledger page link --port 8078
     """
     from ledger.page.security.links import Links, folder_of, running_url
 
-    settings: PageSettings = ctx.obj.page_settings
+    settings = _settings(ctx.obj.page_options | {name: value for name, value in options.items() if value is not None})
     folder = folder_of(settings, settings.port)
     url = running_url(folder)
-    if url is None or not _is_running(settings):
+    if url is None or not _answers(settings):
         where = f"the socket {settings.socket}" if settings.socket else f"port {settings.port}"
         raise BadValue(f"no page of this user runs on {where}: start one with ledger page, or name its --port")
     made = _link(settings, operator or getpass.getuser(), role)
@@ -110,7 +127,7 @@ def link(ctx: click.Context, operator: str | None, role: str | None) -> None:
 
 def _settings(options: dict[str, Any]) -> PageSettings:
     """Return the settings of the file, with what options name instead."""
-    found = {name: value for name, value in options.items() if value not in (None, (), False)}
+    found = {name: value for name, value in options.items() if value is not None and value is not False and value != ()}
     if "unix_socket" in found:
         found["socket"] = found.pop("unix_socket")
     if "hosts" in found:
@@ -139,35 +156,66 @@ def _link(settings: PageSettings, name: str, role: str | None) -> Link:
     return Link(written, wanted or most or otherwise)
 
 
-def _serve(journal: str | None, settings: PageSettings, people: list[Link], role: str | None) -> None:
+def _people(settings: PageSettings, operators: tuple[str, ...], role: str | None) -> list[Link]:
+    """Return for whom links are printed: who is named, else whoever starts the page, where people sign in by links."""
+    if operators:
+        return [_link(settings, name, role) for name in dict.fromkeys(operators)]
+    me = getpass.getuser()
+    is_mine = settings.socket is None and settings.proxy_secret_file is None and _IN_SYSTEM_LOG not in os.environ
+    is_known = not settings.operators or settings.operator(me)[1] is not None
+    return [_link(settings, me, role)] if is_mine and is_known else []
+
+
+def _serve(journal: str | None, settings: PageSettings, people: list[Link], metrics: str | None) -> None:
     from ledger.page import serve
     from ledger.page.app import create
     from ledger.page.security import guarded
-    from ledger.page.security.links import Links, folder_of, write_link, write_running
+    from ledger.page.security.links import Links, folder_of, running
 
     serve.check(settings)
-    source = _source(journal, settings)
-    try:
-        sockets = serve.listening(settings)
-        port = settings.port if settings.socket is not None else int(sockets[0].getsockname()[1])
-        settings = evolve(settings, port=port)
-        folder, url = folder_of(settings, port), serve.base_url(settings, port)
-        links = Links(folder)
-        app = create(source, settings)
+    with ExitStack() as stack:
+        source = stack.enter_context(closing(_source(journal, settings)))
+        sockets = [stack.enter_context(one) for one in serve.listening(settings)]
+        if settings.socket is None:
+            settings = evolve(settings, port=int(sockets[0].getsockname()[1]))
+        folder, url = folder_of(settings, settings.port), serve.base_url(settings, settings.port)
+        links, app = Links(folder), create(source, settings)
         guard = guarded(app, settings, links=links, complain=_print_access)
+        if metrics is not None:
+            stack.enter_context(_metrics(metrics, source.reader))
 
         def started() -> None:
-            write_running(folder, url or "")
+            stack.enter_context(running(folder, url or ""))
             _announce(settings, url)
-            for one in people or ([_link(settings, getpass.getuser(), role)] if url and not settings.operators else []):
-                address = f"{url or ''}/#token={links.make(one, settings.link_min)}"
-                file = write_link(folder, address)
-                print_line(f"the link is in {file}" if "JOURNAL_STREAM" in os.environ else address)
-                complain(_about(one, settings))
+            _print_links(
+                folder, settings, [(one, f"{url or ''}/#token={links.make(one, settings.link_min)}") for one in people]
+            )
+            SystemdNotifier().send("READY=1")
 
         serve.serve(guard, settings, sockets, started=started, stopping=app.state.close)
-    finally:
-        source.close()
+
+
+def _metrics(address: str, ledger: Ledger) -> MetricsServer:
+    from ledger.cli.metrics import journal_metrics
+    from ledger.metrics.server import MetricsServer
+
+    server = MetricsServer(address, [journal_metrics(ledger)], log=complain)
+    complain(f"metrics are at {server.url}")
+    return server
+
+
+def _print_links(folder: Path, settings: PageSettings, made: list[tuple[Link, str]]) -> None:
+    """Print links, also into a file; where the output goes into the system's log, which others read, only there."""
+    from ledger.page.security.links import write_links
+
+    if not made:
+        if settings.socket is None and settings.proxy_secret_file is None:
+            complain("nobody can sign in yet: ledger page link --operator NAME prints a link")
+        return
+    file = write_links(folder, [address for _, address in made])
+    for one, address in made:
+        print_line(f"the link is in {file}" if _IN_SYSTEM_LOG in os.environ else address)
+        complain(_about(one, settings))
 
 
 def _source(journal: str | None, settings: PageSettings) -> Source:
@@ -184,7 +232,9 @@ def _print_access(line: str) -> None:
 
 
 def _announce(settings: PageSettings, url: str | None) -> None:
-    where = f"the socket {settings.socket}" if settings.socket is not None else url
+    where = f"the socket {settings.socket}" if settings.socket is not None else str(url)
+    if settings.socket is None and not where.endswith(f":{settings.port}"):
+        where += f", for its proxy on port {settings.port}"
     complain(f"the page is at {where}; it {'lets people write' if settings.allow_writes else 'only reads'}; Ctrl-C stops it")
 
 
@@ -192,7 +242,7 @@ def _about(one: Link, settings: PageSettings) -> str:
     return f"signs in {one.name} ({one.role.value}), once, within {settings.link_min:g} minutes"
 
 
-def _is_running(settings: PageSettings) -> bool:
+def _answers(settings: PageSettings) -> bool:
     family, address = (
         (socket.AF_INET, (settings.listen or "127.0.0.1", settings.port))
         if settings.socket is None

@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from ledger.account_status import AccountStatus, breaks_of, look, subject_of, unexplained_rows
+from ledger.approvals import Approvals
 from ledger.causes import Cause, Certainty, Finding
 from ledger.cli.csv_output import ACCOUNT, csv_option, print_csv, require_one_format
 from ledger.cli.options import (
@@ -21,6 +22,7 @@ from ledger.cli.options import (
 )
 from ledger.cli.output import print_json, print_line, print_lines, print_table, warn
 from ledger.cli.unread import Unread
+from ledger.events import BreakKind
 from ledger.filters import Filter
 from ledger.json_views import Json, open_break_json
 from ledger.portfolio import Portfolio
@@ -31,7 +33,7 @@ from ledger.values import AccountId
 _STATUS_COLUMNS: Final = (
     *ACCOUNT, "state", "since", "why", "last_seen", "last_seen_age_sec", "last_verified", "last_good_sync", "age_sec",
     "by.host", "by.pid", "by.started", "by.program", "by.gateway", "by.interval_sec", "open_breaks", "open_orders",
-    "unknown_orders", "halts", "safe_to_trade", "danger", "why_not_safe",
+    "unknown_orders", "halts", "safe_to_trade", "danger", "why_not_safe", "proposals",
 )  # fmt: skip
 
 
@@ -112,6 +114,8 @@ def _print(found: list[AccountStatus]) -> None:
             print_line(f"{one.name}: last seen by {one.seen.by}")
         for client_id in one.unknown or ():
             print_line(f"{one.name}: order {client_id} is UNKNOWN: ledger order show {client_id}", "red")
+        if one.proposals:
+            print_line(f"{one.name}: {one.proposals} waiting for a second person: ledger proposals --account {one.name}")
         for item in one.halts or ():
             print_line(f"{one.name}: {_halted(item)}", "red")
 
@@ -143,6 +147,9 @@ _BREAK_COLUMNS: Final = (
     "cause",
     "certainty",
     "because",
+    "version",
+    "owner",
+    "proposal",
 )
 _UNEXPLAINED_COLUMNS: Final = (
     *ACCOUNT, "position_id", "symbol", "kind", "volume", "since", "cause", "certainty", "because",
@@ -182,23 +189,25 @@ def breaks(
     require_one_format(as_json=as_json, as_csv=as_csv)
     wanted, now_us, unread = Filter(symbols=symbols, magics=magics), utc_now_us(), Unread()
     rows: list[Json] = []
-    every: list[tuple[Portfolio, Mapping[int | None, Finding]]] = []
+    every: list[tuple[Portfolio, Mapping[int | None, Finding], Approvals]] = []
     with open_ledger(journal) as ledger:
         for found in accounts_of(ledger, accounts):
             with unread.skipped(found):
                 if is_unexplained:
                     rows += unexplained_rows(found, wanted)
                 else:
-                    every.append(breaks_of(found))
+                    every.append((*breaks_of(found), found.approvals))
     if is_unexplained:
         _print_unexplained(rows, as_json=as_json, as_csv=as_csv)
         return unread.code
     about = [
-        (portfolio.terms, one, subject_of(one, portfolio), causes) for portfolio, causes in every for one in portfolio.breaks
+        (portfolio.terms, one, subject_of(one, portfolio), causes, approvals)
+        for portfolio, causes, approvals in every
+        for one in portfolio.breaks
     ]
     items = [
-        open_break_json(one, terms, now_us, causes.get(one.version))
-        for terms, one, subject, causes in about
+        open_break_json(one, terms, now_us, causes.get(one.version), approvals)
+        for terms, one, subject, causes, approvals in about
         if wanted.is_of(*subject)
     ]
     if as_json:
@@ -207,7 +216,7 @@ def breaks(
         print_csv(_BREAK_COLUMNS, items)
     else:
         _print_breaks(items, wanted.words())
-    unclear = sum((bool(symbols) and one[0] is None) or (bool(magics) and one[1] is None) for _, _, one, _ in about)
+    unclear = sum((bool(symbols) and one[0] is None) or (bool(magics) and one[1] is None) for _, _, one, _, _ in about)
     if unclear:
         warn(f"{unclear} more open breaks are of no symbol, or their magic number is not known: ledger breaks lists them")
     return unread.code
@@ -241,7 +250,7 @@ def _print_breaks(items: list[Json], words: str) -> None:
         ["kind", ">about", "ours", "theirs", ">age", ">seen", ">tried"],
         [
             [
-                item["kind"], _about(item), item["ours"] or "none", item["theirs"] or "none",
+                item["kind"], _about(item), *_sides(item),
                 age_text(item["age_sec"]), str(item["confirmations"]), str(item["attempts"]),
             ]
             for item in items
@@ -252,6 +261,18 @@ def _print_breaks(items: list[Json], words: str) -> None:
         why = [item["why"], "" if item["certainty"] == "unknown" else _cause_words(item)]
         if any(why):
             print_line(f"{item['kind']} {_about(item)}: {'; '.join(filter(None, why))}")
+        if item["owner"] is not None:
+            print_line(f"{item['kind']} {_about(item)}: owner {item['owner']}")
+        if item["proposal"] is not None:
+            name = f"{item['account']['server']}/{item['account']['login']}"
+            print_line(f"{item['kind']} {_about(item)}: ledger proposals v{item['proposal']} --account {name}")
+
+
+def _sides(item: Json) -> tuple[str, str]:
+    """Return what either side shows; what waits for a person is no disagreement with the broker."""
+    if item["kind"] == BreakKind.APPROVAL.value:
+        return "-", "-"
+    return item["ours"] or "none", item["theirs"] or "none"
 
 
 def _about(item: Json) -> str:

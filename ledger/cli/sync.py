@@ -48,7 +48,7 @@ from ledger.cli.streams import OutputClosed, complain, library_log
 from ledger.clock import ClockRule, utc_text_us
 from ledger.daemon import Daemon, End, Job, SystemdNotifier
 from ledger.errors import BadValue, GatewayError, LedgerError
-from ledger.json_views import Json, account_json, drift_json, name_json, sync_json
+from ledger.json_views import Json, account_json, drift_json, name_json, no_drift_json, sync_json
 from ledger.reconcile.compare import Disagreement, NewTicket
 from ledger.reconciler import StateReconciler, SyncResult, SyncStatus, describe, sync_all
 from ledger.service import Ledger, utc_now_us
@@ -530,14 +530,7 @@ def _drift_json(ledger: Ledger, one: _Opened, found: _Found) -> Json:
     if not isinstance(found, LedgerError):
         assert one.reconciler is not None
         return drift_json(one.reconciler.account.terms, found)
-    return {
-        "account": None if one.name is None else _account_json(ledger, one.name),
-        "agrees": None,
-        "breaks": [],
-        "reticketed": [],
-        "gateway": one.target.url,
-        "error": {"code": type(found).__name__, "text": str(found), "retryable": found.retryable},
-    }
+    return no_drift_json(None if one.name is None else _account_json(ledger, one.name), one.target.url, found)
 
 
 def _account_json(ledger: Ledger, name: AccountId) -> Json:

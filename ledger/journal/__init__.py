@@ -206,6 +206,24 @@ class EventStore(Protocol):
         """
         ...
 
+    def approval_rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> list[Stored]:
+        """Return what people proposed, decided, set and noted, ascending version: few rows, however long the account is.
+
+        Args:
+            account: Whose.
+            after: Only those behind a version.
+            upto: Only those up to a version.
+        """
+        ...
+
+    def break_ends(self, account: AccountId, opened: Sequence[int], upto: int) -> list[Stored]:
+        """Return the ends up to a version of the breaks that versions opened, ascending version."""
+        ...
+
+    def proposed_since(self, since_us: int) -> list[AccountId]:
+        """Return the accounts in which something was proposed since a moment (UTC microseconds), by server and login."""
+        ...
+
     def latest_asserted(self, account: AccountId, position_id: int | None, before: int | None = None) -> tuple[int, int] | None:
         """Return the place (second, deal ticket) of the latest assertion about a position, or the balance, None without any.
 

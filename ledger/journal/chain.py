@@ -80,6 +80,11 @@ def _hash(columns: tuple[Any, ...], prev_hash: bytes) -> bytes:
         return sha256(prev_hash + repr(columns).encode("utf-8", "surrogateescape")).digest()
 
 
+def canonical(columns: tuple[Any, ...]) -> bytes:
+    """Return the bytes of a row's covered columns that its hash covers, behind its predecessor's hash."""
+    return _encode(columns)
+
+
 def is_link(columns: tuple[Any, ...], prev_hash: bytes, found: bytes, checks_found: bytes) -> bool:
     """Return whether covered columns are what was recorded behind a predecessor, types included: hash and checks hold.
 

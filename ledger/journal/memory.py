@@ -10,7 +10,7 @@ from typing import Unpack
 from uuid import uuid4
 
 from ledger.clock import ClockRule
-from ledger.codec import Stored, first_place, is_for_orders, natural_key, posting, stored_place, terms_of
+from ledger.codec import APPROVAL_KEYS, Stored, first_place, is_for_orders, natural_key, posting, stored_place, terms_of
 from ledger.events import ORDER_KINDS, Event
 from ledger.fold_order import FirstRecord
 from ledger.journal import Appended, AppendOptions, Difference, Head, Journal, Parent, Selection
@@ -292,6 +292,23 @@ class MemoryJournal:
             yield [posting(row) for row in known if row.kind in ORDER_KINDS]
         else:
             yield [posting(row) for row in known if client_id in (None, row.client_id) and token in (None, row.token)]
+
+    def approval_rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> list[Stored]:
+        first, end = APPROVAL_KEYS
+        return [row for row in self.rows(account, after=after, upto=upto) if first <= row.natural_key < end]
+
+    def break_ends(self, account: AccountId, opened: Sequence[int], upto: int) -> list[Stored]:
+        ends = self.rows(account, upto=upto, kinds=("BreakClosed",)) if opened else ()
+        return [row for row in ends if row.caused_by in opened]
+
+    def proposed_since(self, since_us: int) -> list[AccountId]:
+        with self._lock:
+            streams = sorted(self._rows.items())
+        return [
+            account
+            for account, rows in streams
+            if any(row.kind == "CorrectionProposed" and row.recorded_us >= since_us for row in reversed(rows))
+        ]
 
     def latest_asserted(self, account: AccountId, position_id: int | None, before: int | None = None) -> tuple[int, int] | None:
         with self._lock:

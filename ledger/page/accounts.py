@@ -42,7 +42,7 @@ def account_view(call: Call) -> Json:
     return {
         "replay": replay_json(
             portfolio, until=until, known_at=known_at, version=head.version, head=head.hash.hex(), selected=selected,
-            orders=account.orders(**moment),
+            orders=account.orders(**moment), approvals=account.approvals_at(**moment),
         ),
         "status": look(account, desk.now_us()).json_row(),
         "version": shown,

@@ -33,7 +33,7 @@ from starlette.routing import Route
 
 from ledger.errors import BadValue, LedgerError
 from ledger.json_views import Json
-from ledger.page.answers import Unanswered, body_of, not_found, refusal, refusal_of
+from ledger.page.answers import Unanswered, body_of, not_found, refusal, refusal_of, too_much
 from ledger.page.desk import Desk, PageOptions
 from ledger.page.endpoints import Call, Download, Endpoint
 from ledger.page.principals import principal_of, require
@@ -44,12 +44,14 @@ from ledger.values import INT64_MAX, AccountId
 
 #: Every view of the page is this one document, which reads its URL.
 VIEWS: Final = (
-    "/", "/breaks", "/log", "/health", "/help", "/sign-in", "/a/{server:path}/{login:int}/breaks/{version:int}",
-    "/a/{server:path}/{login:int}/log", "/a/{server:path}/{login:int}",
+    "/", "/breaks", "/log", "/health", "/help", "/sign-in", "/a/{server}/{login:int}/breaks/{version:int}",
+    "/a/{server}/{login:int}/log", "/a/{server}/{login:int}",
 )  # fmt: skip
 _STATIC: Final = files("ledger.page").joinpath("static")
 #: So many requests read at once; others wait for their turn.
 _READERS: Final = 12
+#: So long a request may wait for the database, in seconds.
+STATEMENT_SEC: Final = 5
 _BODY_MAX: Final = 64 * 1024
 _TYPES: Final = {
     ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".html": "text/html; charset=utf-8",
@@ -77,9 +79,7 @@ def create(source: Source, settings: PageOptions) -> Starlette:
         finally:
             desk.close()
 
-    # The name of a server may have slashes: what is below an account is looked for before the account.
-    ordered = sorted(ENDPOINTS, key=lambda one: -one.path.count("/"))
-    routes = [_route(one, desk, limiter) for one in ordered]
+    routes = [_route(one, desk, limiter) for one in ENDPOINTS]
     routes += [
         Route("/api/stream", _stream(desk), methods=["GET"]),
         Route("/static/{path:path}", _static, methods=["GET", "HEAD"]),
@@ -102,18 +102,31 @@ def _route(endpoint: Endpoint, desk: Desk, limiter: list[CapacityLimiter]) -> Ro
     async def answer(request: Request) -> Response:
         call = await _call(endpoint, desk, request)
         limit = limiter[0] if limiter else None
-        try:
-            found = await to_thread.run_sync(endpoint.run, call, limiter=limit)
-        except LedgerError as error:
-            named = AccountId(call.path["server"], call.path["login"]) if "login" in call.path else None
-            raise refusal_of(error, named) from error
+        found = await to_thread.run_sync(_run, endpoint, call, limiter=limit)
         if isinstance(found, Download):
             return _file(found)
         return _json(found)
 
-    pattern = endpoint.path.replace("{server}", "{server:path}").replace("{login}", "{login:int}")
-    pattern = pattern.replace("{version}", "{version:int}")
+    pattern = endpoint.path.replace("{login}", "{login:int}").replace("{version}", "{version:int}")
     return Route(pattern, answer, methods=[endpoint.method])
+
+
+def _run(endpoint: Endpoint, call: Call) -> Any:
+    """Return what an endpoint answers.
+
+    Raises:
+        Unanswered: Something else is answered; 429 where the database takes too long.
+    """
+    with call.desk.limits.within(STATEMENT_SEC) as limit:
+        try:
+            return endpoint.run(call)
+        except LedgerError as error:
+            if limit.is_over:
+                raise too_much(
+                    f"this takes longer than {STATEMENT_SEC} s: ask for a shorter period, or for fewer rows"
+                ) from error
+            named = AccountId(call.path["server"], call.path["login"]) if "login" in call.path else None
+            raise refusal_of(error, named) from error
 
 
 async def _call(endpoint: Endpoint, desk: Desk, request: Request) -> Call:
@@ -224,7 +237,8 @@ async def _failed(_: Request, error: LedgerError) -> Response:
 
 
 async def _refused(_: Request, error: HTTPException) -> Response:
-    found = refusal(error.status_code, "HTTP", str(error.detail))
+    code = {404: "NotFound", 405: "MethodNotAllowed"}.get(error.status_code, "Refused")
+    found = refusal(error.status_code, code, str(error.detail))
     return _json(found.content, found.status, dict(error.headers or {}))
 
 

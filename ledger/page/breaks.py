@@ -55,7 +55,7 @@ def _rows(call: Call, name: AccountId, now_us: int) -> list[Json]:
         open_break_json(one, portfolio.terms, now_us, causes.get(one.version)) | {
             "name": str(name),
             "version": one.version,
-            "seen": one.confirmations,
+            **desk.people(account, one.version),
             "state": "escalated" if is_escalated(one, attempts_max) else "open",
         }
         for one in portfolio.breaks

@@ -123,9 +123,20 @@ def equity_of(call: Call) -> Json:
 
 
 def _merged(rows: list[Json], limit: int) -> list[Json]:
-    """Return fewer rows with the same extremes: neighbours become one."""
+    """Return fewer rows with the same extremes: neighbours become one, but none across a gap while there is room for gaps."""
     several = -(-len(rows) // limit)
-    return [_one_of(rows[begin : begin + several]) for begin in range(0, len(rows), several)]
+    runs = _runs(rows)
+    if len(runs) <= limit // 2:  # then each run has one row more than its share, at most
+        several = -(-len(rows) // (limit - len(runs)))
+    else:
+        runs = [rows]
+    return [_one_of(run[begin : begin + several]) for run in runs for begin in range(0, len(run), several)]
+
+
+def _runs(rows: list[Json]) -> list[list[Json]]:
+    """Return the rows in runs without a gap: each begins where the one before ends."""
+    begins = [at for at, row in enumerate(rows) if not at or rows[at - 1]["end"] != row["begin"]]
+    return [rows[begin:end] for begin, end in zip(begins, [*begins[1:], len(rows)], strict=True)]
 
 
 def _one_of(rows: list[Json]) -> Json:

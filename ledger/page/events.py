@@ -45,23 +45,27 @@ def log(call: Call) -> Json:
         kinds, position=asked["position"], deal=asked["deal"], correlation=asked["correlation"], shown=shown, by="recorded",
         is_late=asked["late"],
     )  # fmt: skip
-    return _listed(call, wanted, asked["before"], asked["limit"])
+    return _listed(call, wanted, asked["before"], asked["limit"], _happened(asked))
 
 
 def notable(call: Call) -> Json:
     """Return the notable events of a period, the newest first."""
     asked = call.query
-    shown = Filter(
-        since_us=None if asked["from"] is None else moment_span_us(asked["from"])[0],
-        until_us=None if asked["to"] is None else moment_end_us(asked["to"]),
-    )
     wanted = EventFilter.of_kinds(
-        [GROUPS["notable"]], position=None, deal=None, correlation=None, shown=shown, by="event", is_late=False
+        [GROUPS["notable"]], position=None, deal=None, correlation=None, shown=_happened(asked), by="event", is_late=False
     )
     return _listed(call, wanted, asked["before"], asked["limit"])
 
 
-def _listed(call: Call, wanted: EventFilter, before: int | None, limit: int) -> Json:
+def _happened(asked: Any) -> Filter:
+    """Return the period that ``from`` and ``to`` name, by event time."""
+    return Filter(
+        since_us=None if asked["from"] is None else moment_span_us(asked["from"])[0],
+        until_us=None if asked["to"] is None else moment_end_us(asked["to"]),
+    )
+
+
+def _listed(call: Call, wanted: EventFilter, before: int | None, limit: int, happened: Filter | None = None) -> Json:
     account = call.account
     terms, subjects = account.terms, Subjects(account)
     top = min(before or INT64_MAX, account.version + 1)
@@ -74,11 +78,15 @@ def _listed(call: Call, wanted: EventFilter, before: int | None, limit: int) -> 
             upto = 1
         for one in _newest_first(account, block):
             upto = one.version
-            if wanted(one, terms, subjects):
+            if wanted(one, terms, subjects) and (happened is None or happened.is_within(_event_us(one, terms))):
                 rows.append(event_json(one, terms))
                 if len(rows) == limit:
                     break
     return {"rows": rows, "next": upto if upto > 1 else None, "version": account.version}
+
+
+def _event_us(one: Recorded, terms: AccountTerms) -> int:
+    return (terms.clock.to_utc_msc(one.event.time_msc) if one.utc_msc is None else one.utc_msc) * 1000
 
 
 def _block(call: Call, account: Account, wanted: EventFilter, before: int) -> list[Stored]:

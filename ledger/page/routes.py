@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Final
 
 from ledger.json_views import Json
-from ledger.page import charts, events, questions
+from ledger.page import case, charts, events, lives, questions, writes
 from ledger.page.accounts import account_view
+from ledger.page.answers import RETRY_SEC, Unanswered
 from ledger.page.breaks import open_breaks
 from ledger.page.endpoints import COLUMNS_MAX, ROWS_MAX, Call, Endpoint, Parameter, choice, flag, moment, several, text, whole
+from ledger.page.health import health
+from ledger.page.openapi import description
 from ledger.page.overview import SORTS, STATES, overview
+from ledger.page.principals import Role
 from ledger.reports import BY
 
 _ACCOUNT: Final = "/api/accounts/{server}/{login}"
@@ -40,9 +44,17 @@ def session(call: Call) -> Json:
     }
 
 
+def openapi(call: Call) -> Json:
+    """Return the description of these endpoints."""
+    return description(ENDPOINTS, call.desk.program)
+
+
 def job(call: Call) -> Json:
     """Return how far a job is."""
-    return call.desk.work.job(call.path["job"]).json_row()
+    found = call.desk.work.job(call.path["job"]).json_row()
+    if found["state"] == "running":
+        raise Unanswered(202, found, {"Retry-After": str(RETRY_SEC)})
+    return found
 
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
@@ -135,6 +147,8 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             whole("position", "Only events of this position.", least=1),
             whole("deal", "Only events of this deal.", least=1),
             text("correlation", "Only events of this sync run or import."),
+            _FROM,
+            _TO,
             moment("recorded_from", "Only what was recorded from then on."),
             moment("recorded_to", "Only what was recorded up to then."),
             flag("late", "Only what was recorded more than a minute after it happened."),
@@ -249,6 +263,93 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             _UNTIL,
             _KNOWN_AT,
         ),
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{_ACCOUNT}/breaks/{{version}}",
+        summary="The life of one break.",
+        run=lives.break_life,
+        answer="Break",
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{_ACCOUNT}/breaks/{{version}}/case.zip",
+        summary="The export case of a break.",
+        run=case.case_zip,
+        answer="application/zip",
+    ),
+    Endpoint(
+        method="GET",
+        path="/api/health",
+        summary="What the journal rests on: the checks of doctor.",
+        run=health,
+        answer="Health",
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{_ACCOUNT}/proposals",
+        summary="Propose a correction.",
+        run=writes.propose,
+        answer="Recorded",
+        body="ProposalBody",
+        role=Role.OPERATOR,
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{_ACCOUNT}/preview",
+        summary="What a correction would change now.",
+        run=writes.preview,
+        answer="Draft",
+        body="CorrectionBody",
+        role=Role.OPERATOR,
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{_ACCOUNT}/proposals/{{version}}/decision",
+        summary="Decide a proposal.",
+        run=writes.decide,
+        answer="Recorded",
+        body="DecisionBody",
+        role=Role.OPERATOR,
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{_ACCOUNT}/breaks/{{version}}/notes",
+        summary="Note something about a break.",
+        run=writes.note,
+        answer="Recorded",
+        body="NoteBody",
+        role=Role.OPERATOR,
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{_ACCOUNT}/policy",
+        summary="Set how many persons a correction needs.",
+        run=writes.set_policy,
+        answer="Recorded",
+        body="PolicyBody",
+        role=Role.ADMIN,
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{_ACCOUNT}/compare-now",
+        summary="Compare the account with its broker now.",
+        run=writes.compare_now,
+        answer="Drift",
+        body="Nothing",
+        role=Role.OPERATOR,
+    ),
+    Endpoint(
+        method="POST",
+        path="/api/alerts/test",
+        summary="Send a test notice through every channel.",
+        run=writes.send_test_notices,
+        answer="AlertsTest",
+        body="Nothing",
+        role=Role.OPERATOR,
+    ),
+    Endpoint(
+        method="GET", path="/api/openapi.json", summary="The description of these endpoints.", run=openapi, answer="Description"
     ),
     Endpoint(method="GET", path="/api/jobs/{job}", summary="How far a job is.", run=job, answer="Job"),
 )

@@ -21,6 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ledger.errors import BadValue
 from ledger.page.security.hosts import LOOPBACK
+from ledger.page.security.limits import HEAD_MAX
 from ledger.page.security.refusals import HEADERS, Refused
 from ledger.page_settings import HOST, PageSettings
 from ledger.text import visible
@@ -29,11 +30,10 @@ if TYPE_CHECKING:
     from ledger.page.security import Guard
 
 CONNECTIONS_MAX: Final = 200
-HEADER_BYTES_MAX: Final = 16 * 1024
 #: So long a request's head may take to arrive, a browser may be silent between two requests, or not read what it asked for.
-_HEAD_SEC: Final = 10.0
+HEAD_SEC: Final = 10.0
 _SILENT_SEC: Final = 30
-_UNREAD_SEC: Final = 30.0
+UNREAD_SEC: Final = 30.0
 _STOP_SEC: Final = 0.5  # what is under way then is left
 _FREE_PORT_TRIES: Final = 20
 _NO_IPV6: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
@@ -55,13 +55,24 @@ def check(settings: PageSettings) -> None:
         raise BadValue("this system has no Unix sockets: use --proxy-secret-file with a port instead of --socket")
     if (settings.cert is None) != (settings.key is None):
         raise BadValue("expected --cert and --key together, found one of them: TLS needs the certificate and its secret key")
-    for path in (settings.cert, settings.key):
-        if path is not None and not path.is_file():
-            raise BadValue(f"there is no file {path}: --cert and --key name files in PEM")
+    if settings.cert is not None and settings.key is not None:
+        _check_certificate(settings.cert, settings.key)
     if is_local(settings):
         _check_local_name(settings)
     else:
         _check_remote(settings)
+
+
+def _check_certificate(cert: Path, key: Path) -> None:
+    import ssl
+
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key, password=lambda: "")
+    except OSError as error:
+        raise BadValue(
+            f"expected a certificate and its secret key without a password, in PEM, in {cert} and {key}: "
+            f"{error.strerror or error}"
+        ) from None
 
 
 def is_local(settings: PageSettings) -> bool:
@@ -153,9 +164,9 @@ def _bound(address: str, port: int) -> socket.socket:
 
 
 def _unix(path: Path, group: str | None) -> socket.socket:
+    _remove_stale(path)
     found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _remove_stale(path)
         before = os.umask(0o177)  # nobody may connect before the group may
         try:
             found.bind(str(path))
@@ -165,11 +176,11 @@ def _unix(path: Path, group: str | None) -> socket.socket:
             shutil.chown(path, group=group)
             path.chmod(0o660)
         found.listen()
-    except LookupError:
+    except (LookupError, OSError) as error:
         found.close()
-        raise BadValue(f"there is no group {visible(group or '')!r}: socket_group names the one of the proxy") from None
-    except OSError as error:
-        found.close()
+        if isinstance(error, LookupError):
+            path.unlink(missing_ok=True)
+            raise BadValue(f"there is no group {visible(group or '')!r}: socket_group names that of the proxy") from None
         raise BadValue(f"nothing can listen on the socket {path}: {error.strerror or error}") from None
     return found
 
@@ -210,7 +221,7 @@ class _Connection(H11Protocol):
         if len(self.connections) > CONNECTIONS_MAX:
             self._refuse(Refused(503, "TooMuch", f"expected at most {CONNECTIONS_MAX} connections: wait", retry_sec=1))
             return
-        self._expect(_HEAD_SEC, self._is_slow)
+        self._expect(HEAD_SEC, self._is_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect_nothing()
@@ -221,15 +232,17 @@ class _Connection(H11Protocol):
         if self._is_busy():
             self._expect_nothing()
         elif self._timer is None:
-            self._expect(_HEAD_SEC, self._is_slow)
+            self._expect(HEAD_SEC, self._is_slow)
 
     def on_response_complete(self) -> None:
         self._expect_nothing()
         super().on_response_complete()
+        if self.conn.trailing_data[0]:  # of a next request, of which the rest may never come
+            self._expect(HEAD_SEC, self._is_slow)
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._expect(_UNREAD_SEC, self.transport.abort)
+        self._expect(UNREAD_SEC, self.transport.abort)
 
     def resume_writing(self) -> None:
         self._expect_nothing()
@@ -237,15 +250,16 @@ class _Connection(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002
         """Answer what is no request of HTTP."""
-        self._refuse(Refused(400, "NotHttp", f"expected a request of HTTP with a head of at most {HEADER_BYTES_MAX} bytes"))
+        self._refuse(Refused(400, "NotHttp", f"expected a request of HTTP with a head of at most {HEAD_MAX} bytes"))
 
     def _is_busy(self) -> bool:
         cycle: Any = self.cycle  # None before the first request
         return cycle is not None and not cycle.response_complete
 
     def _is_slow(self) -> None:
+        self._timer = None
         if not self._is_busy() and not self.transport.is_closing():
-            self._refuse(Refused(408, "TooSlow", f"expected the head of a request within {_HEAD_SEC:g} s"))
+            self._refuse(Refused(408, "TooSlow", f"expected the head of a request within {HEAD_SEC:g} s"))
 
     def _expect(self, seconds: float, otherwise: Callable[[], object]) -> None:
         self._expect_nothing()
@@ -325,7 +339,7 @@ def serve(
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        h11_max_incomplete_event_size=HEADER_BYTES_MAX,
+        h11_max_incomplete_event_size=HEAD_MAX,
         timeout_keep_alive=_SILENT_SEC,
         ssl_certfile=settings.cert,
         ssl_keyfile=settings.key,

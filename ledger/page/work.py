@@ -71,6 +71,7 @@ class Work:
         self._lock = threading.Lock()
         self._running: dict[Hashable, Job] = {}
         self._ended: OrderedDict[Hashable, Job] = OrderedDict()
+        self._beside: dict[Hashable, Job] = {}
         self._threads = ThreadPoolExecutor(FOLDS_MAX, thread_name_prefix="ledger-page-fold")
 
     def close(self) -> None:
@@ -128,6 +129,19 @@ class Work:
                 self._ended.popitem(last=False)
         job.ended.set()
 
+    def beside(self, job: Job, make: Callable[[], object]) -> None:
+        """Do something in a thread of its own that is no fold; it is asked for by its id like the others."""
+
+        def run() -> None:
+            try:
+                make()
+            finally:
+                job.ended.set()
+
+        with self._lock:
+            self._beside[job.key] = job
+        threading.Thread(target=run, name="ledger-page-beside", daemon=True).start()
+
     def wait(self, who: str) -> None:
         """Wait until none of the jobs of somebody is under way."""
         with self._lock:
@@ -142,7 +156,7 @@ class Work:
             Unanswered: There is none, or it ended long ago (404).
         """
         with self._lock:
-            for job in (*self._running.values(), *self._ended.values()):
+            for job in (*self._running.values(), *self._ended.values(), *self._beside.values()):
                 if job.id == name:
                     return job
         raise not_found(f"there is no job {name} any more: ask again for what it was for")

@@ -516,7 +516,11 @@ class Sync:
     def _filled(self, portfolio: Portfolio, found: Sequence[Disagreement | NewTicket]) -> Mapping[int, int]:
         """Return position id -> version of the latest deal, behind the oldest break that this snapshot does not show."""
         shown = {(one.kind, one.position_id) for one in found if not isinstance(one, NewTicket)}
-        gone = [one.version for one in portfolio.breaks if one.version and (one.kind, one.position_id) not in shown]
+        gone = [
+            one.version
+            for one in portfolio.breaks
+            if one.version and one.kind is not BreakKind.APPROVAL and (one.kind, one.position_id) not in shown
+        ]
         if not gone:
             return {}
         rows = self._account.ledger.journal.rows(self._account.name, after=min(gone))

@@ -19,7 +19,7 @@ from tools.testkit import page_desk
 from tools.testkit.browser import ChromiumMissingError, Watch, chromium, in_ci, launched
 from tools.testkit.page_process import PageProcess
 
-PATIENCE_MS: Final = 30_000  # for what has to happen; nothing waits this long when all is well
+PATIENCE_MS: Final = 6_000  # for what has to happen; nothing waits this long when all is well
 
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -132,13 +132,13 @@ def desk(desk_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def run_page(tmp_path: Path) -> Iterator[Callable[..., PageProcess]]:
-    """Run a page over a journal of the test's own: ``run_page(url, "--allow-writes")``."""
+    """Run a page over a journal of the test's own: ``run_page(url)``; it lets people write unless ``writes=False``."""
     running: list[PageProcess] = []
 
-    def run(journal: str, *words: str) -> PageProcess:
+    def run(journal: str, *, writes: bool = True) -> PageProcess:
         folder = tmp_path / f"page-{len(running)}"
         folder.mkdir()
-        running.append(PageProcess(journal, folder, words or ("--allow-writes",)))
+        running.append(PageProcess(journal, folder, ("--allow-writes",) if writes else ()))
         return running[-1].start()
 
     yield run

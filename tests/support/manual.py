@@ -103,7 +103,15 @@ class Shell:
             (folder / name).symlink_to(ROOT / name, target_is_directory=True)
         monkeypatch.chdir(folder)
         monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-        for name in ("LEDGER_JOURNAL", "GTW_HOST", "GTW_PORT", "GTW_TIMEOUT_MS", "SYNC_INTERVAL_SEC", "LEDGER_SEAL_KEY"):
+        for name in (
+            "LEDGER_JOURNAL",
+            "GTW_HOST",
+            "GTW_PORT",
+            "GTW_TIMEOUT_MS",
+            "SYNC_INTERVAL_SEC",
+            "LEDGER_SEAL_KEY",
+            "LEDGER_OPERATOR_KEY",
+        ):
             monkeypatch.delenv(name, raising=False)
         return cls(monkeypatch)
 

@@ -54,7 +54,8 @@ _SETTINGS: Final = {
     "upkeep.seal_hours": "hours after which `doctor` warns that the last seal is old",
     "upkeep.backup_hours": "hours after which `doctor` warns that the last good backup is old",
     "seal.key": "file with the secret key to seal with",
-    "approvals.keys": "operator -> file of the public key of that person, or a list of files",
+    "approvals.keys": "operator -> file of the public key of that person, or a list of files: [Two persons decide]"
+    "(../how-to/two-persons.md#sign-decisions)",
     "alerts.grace_sec": "what is over within so many seconds is not reported",
     "alerts.escalate_min": "list of ages in minutes at which a notice goes on to the next stage",
     "alerts.routes": "lists of channels, one by stage; without it all channels are the first. Behind the last it is the last",
@@ -281,6 +282,7 @@ def _configuration() -> Iterator[str]:
             ("`GTW_TIMEOUT_MS`", "milliseconds that each request may take"),
             ("`SYNC_INTERVAL_SEC`", "seconds between two syncs (default 15)"),
             ("`LEDGER_SEAL_KEY`", "secret key to seal with"),
+            ("`LEDGER_OPERATOR_KEY`", "secret key of the operator, to sign approvals with"),
             ("`NO_COLOR`", "print without colours"),
         ],
     )
@@ -389,6 +391,10 @@ def _errors() -> Iterator[str]:
             ("1", "a disagreement, or a failed verification"),
             ("2", "wrong use, or bad input"),
             ("3", "unavailable: try again"),
+            (
+                "4",
+                "proposed: a second person has to approve it, nothing is corrected yet (`correct`, `policy set`, `account`)",
+            ),
             ("70", "a fault of the ledger itself; please report it"),
             ("130", "interrupted"),
             ("141", "whoever read the output has closed it"),

@@ -71,7 +71,7 @@ class DeskAccount:
     def __attrs_post_init__(self) -> None:
         self.terminal = Terminal(
             mode=self.mode, seed=self.name.login, login=self.name.login, server=self.name.server, currency=self.currency,
-            currency_digits=self.digits, now_msc=self._server_msc(),
+            currency_digits=self.digits, now_msc=self._server_msc(), pace_ms=0,
         )  # fmt: skip
         self.faults = Faults(seed=self.name.login)
         self.reads = FalseReads(self.terminal)

@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import lru_cache, partial
 from hashlib import sha256
 from heapq import merge
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Literal, Unpack
 
@@ -40,6 +41,7 @@ from ledger.journal.sql.notify import watch
 from ledger.journal.sql.schema import (
     HEAD_OF,
     LATEST_ASSERTED,
+    NOTABLE,
     POSTING,
     ROW,
     TERMS_OF,
@@ -171,6 +173,22 @@ _OF_ORDERS: Final = _by_keys(*ORDER_KEYS)
 #: All that is folded by version.
 _BY_VERSION_KEYS: Final = (*ORDER_KEYS, APPROVAL_KEYS)
 _OF_VERSIONS: Final = _by_keys(*_BY_VERSION_KEYS)
+_PROPOSED_KEY: Final = f"{APPROVAL_KEYS[0]}:CorrectionProposed"
+#: What people proposed, decided, set and noted: by the same index.
+_APPROVALS: Final = (
+    f"SELECT {ROW} FROM events WHERE account_id = ? AND natural_key >= '{APPROVAL_KEYS[0]}' AND "
+    f"natural_key < '{APPROVAL_KEYS[1]}' AND version + 0 > ? AND version + 0 <= ? ORDER BY version + 0"
+)
+#: The end of a break. With the words of the index, or SQLite would not use it.
+_BREAK_END: Final = (
+    f"SELECT {ROW} FROM events INDEXED BY ix_events_notable WHERE account_id = ? AND {NOTABLE} AND "
+    "kind = 'BreakClosed' AND caused_by = ? AND version <= ? ORDER BY version"
+)
+_PROPOSED: Final = (
+    "SELECT a.server, a.login FROM accounts a WHERE EXISTS (SELECT 1 FROM events e WHERE e.account_id = a.account_id AND "
+    f"e.natural_key >= '{_PROPOSED_KEY}' AND e.natural_key < '{_PROPOSED_KEY[:-1]}e' AND e.recorded_us >= ?) "
+    "ORDER BY a.server, a.login"
+)
 _is_revision: Final = events.c.kind == sa.literal_column("'DealRevised'")
 _state_place: Final = (states.c.time_msc, states.c.deal, states.c.at_version)
 _reading: Final = (states.c.events, states.c.newest, states.c.newest_plain, states.c.latest_msc)
@@ -410,6 +428,17 @@ class SqlJournal:
         about = " ".join(f"{name} = ? AND" for name in named) or _ABOUT_ORDERS
         query = _ORDER_EVENTS % (next(iter(named), "orders"), about)
         return self.stream(query, account_key(account), *named.values(), version)
+
+    def approval_rows(self, account: AccountId, *, after: int = 0, upto: int | None = None) -> list[Stored]:
+        last = INT64_MAX if upto is None else min(upto, INT64_MAX)
+        return [Stored._make(row) for row in self.select(_APPROVALS, account_key(account), after, last)]
+
+    def break_ends(self, account: AccountId, opened: Sequence[int], upto: int) -> list[Stored]:
+        found = [row for one in opened for row in self.select(_BREAK_END, account_key(account), one, min(upto, INT64_MAX))]
+        return sorted(map(Stored._make, found), key=attrgetter("version"))
+
+    def proposed_since(self, since_us: int) -> list[AccountId]:
+        return [AccountId(server, login) for server, login in self.select(_PROPOSED, since_us)]
 
     def latest_asserted(self, account: AccountId, position_id: int | None, before: int | None = None) -> tuple[int, int] | None:
         version = INT64_MAX if before is None else before

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ledger.codec import KINDS, Stored
 from ledger.journal.sql.schema import NOTABLE, NOTABLE_KINDS, ROW, account_key
+from ledger.postings import OUTSIDE_FOLD
 from ledger.values import INT64_MAX, AccountId
 
 if TYPE_CHECKING:
     from ledger.journal.sql.journal import SqlJournal
 
 _AT_ONCE: Final = 500
+#: What is notable, and what is outside the fold: both have an index, and both are few beside the deals.
+_NOTABLE: Final = NOTABLE
+_BESIDE: Final = f"placement = {OUTSIDE_FOLD}"
 
 
 class Moment(NamedTuple):
@@ -100,8 +104,13 @@ def rows_of(journal: SqlJournal, account: AccountId, versions: Sequence[int]) ->
 
 def caused(journal: SqlJournal, account: AccountId, version: int) -> list[Stored]:
     """Return the events that name an event as what they come from, ascending by version."""
-    text = f"SELECT {ROW} FROM events WHERE account_id = ? AND caused_by = ? AND version > ? ORDER BY version"
-    return list(map(Stored._make, journal.select(text, account_key(account), version, version)))
+    found: list[Stored] = []
+    for of_index in (_NOTABLE, _BESIDE):  # those of the other kinds are deals, and completions of deals
+        text = (
+            f"SELECT {ROW} FROM events WHERE account_id = ? AND {of_index} AND caused_by = ? AND version > ? ORDER BY version"
+        )
+        found += map(Stored._make, journal.select(text, account_key(account), version, version))
+    return sorted(found, key=lambda row: row.version)
 
 
 def _marks(values: Sequence[Any]) -> str:

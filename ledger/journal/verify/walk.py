@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from attrs import evolve, frozen
 
+from ledger.approvals.check import CHECKED, ApprovalCheck
 from ledger.clock import SECOND_MSC
 from ledger.codec import (
     BYTE_COLUMNS,
@@ -109,6 +110,7 @@ def verify_account(
         if runs:
             folded = _helped_fold(helper, walk.version)
             problems.extend(_check_fold(journal, account, walk.version) if folded is None else folded)
+            problems.extend(_check_approvals(journal, account, walk.version))
     except CorruptEvent as error:
         what = f"it cannot be read behind version {walk.version}: {error}"
         problems.append(Problem(account=str(account), version=walk.version + 1, field="the file", what=what))
@@ -492,6 +494,21 @@ def _check_fold(journal: Journal, account: AccountId, version: int) -> Iterator[
             yield from _check_states(journal, account, fold, version, terms)
         except Exception as error:  # noqa: BLE001  # as above; the other folds are compared all the same
             yield _stopped(account, fold.name, error)
+
+
+def _check_approvals(journal: Journal, account: AccountId, version: int) -> Iterator[Problem]:
+    """Look for corrections without the persons that the policy in force asked for, in one pass over what people decided.
+
+    An account without a policy costs one look.
+    """
+    if not any(row.kind == "PolicySet" for row in journal.approval_rows(account, upto=version)):
+        return
+    check = ApprovalCheck()
+    for row in journal.rows(account, upto=version, kinds=CHECKED):
+        for at, what in check.read(row.version, row.recorded_us, decode(row, None)):
+            yield Problem(account=str(account), version=at, field="approval", what=what)
+    for at, what in check.end():
+        yield Problem(account=str(account), version=at, field="approval", what=what)
 
 
 def _stopped(account: AccountId, fold: str, error: Exception) -> Problem:

@@ -15,8 +15,8 @@ from attrs import define
 from ledger.page.principals import Principal
 from ledger.page.security.access_log import AccessLog
 from ledger.page.security.hosts import allowed_hosts, check_host, has_cookie_of_its_own
-from ledger.page.security.limits import Attempts, check_no_body, read_body, replayed, until_over
-from ledger.page.security.proxy import Proxy
+from ledger.page.security.limits import Attempts, check_head, check_no_body, read_body, replayed, until_over
+from ledger.page.security.proxy import Proxy, stated_name
 from ledger.page.security.refusals import Refused, answer, body_of, with_headers
 from ledger.page.security.sessions import Session, Sessions, cookie_of, set_cookie
 from ledger.page.security.writes import check_origin, check_reader, check_token
@@ -105,26 +105,28 @@ class Guard:
         raw_path = (scope.get("raw_path") or quote(scope["path"]).encode()).decode("ascii", "replace")
         visit = _Visit(scope["method"], scope["path"], raw_path, client[0] if client else "socket", list(scope["headers"]))
         try:
-            body = await self._admit(visit, receive)
+            body = await self._admit(visit, scope, receive)
             if visit.path in (_SIGN_IN, _SIGN_OUT):
                 await (self._sign_in if visit.path == _SIGN_IN else self._sign_out)(visit, body, send)
                 return
         except Refused as refused:
             self._write("refused", visit, refused.status, code=refused.code)
             with suppress(ConnectionError):
-                await answer(send, refused.status, refused.body(), refused.headers())
+                # what is left of the request is not read
+                await answer(send, refused.status, refused.body(), [*refused.headers(), (b"connection", b"close")])
         except ConnectionError:
             return
         else:
             await self._forward(visit, scope, replayed(body, receive), send)
 
-    async def _admit(self, visit: _Visit, receive: Receive) -> bytes:
+    async def _admit(self, visit: _Visit, scope: Scope, receive: Receive) -> bytes:
         """Check a request, and return its body.
 
         Raises:
             Refused: It may not be answered.
         """
         visit.host = check_host(visit.headers, self._hosts)
+        check_head(scope)
         if not visit.path.startswith("/"):  # written in full it names a host of its own
             raise Refused(400, "PathOdd", "expected a path that begins with /")
         visit.is_proxied = self._proxy.is_from(visit.headers)
@@ -239,6 +241,8 @@ class Guard:
 
     def _write(self, what: str, visit: _Visit, status: int, **more: Any) -> None:
         who = visit.principal
+        if who is None and visit.is_proxied:
+            more["stated"] = stated_name(visit.headers)
         self._access.write(
             what,
             path=visit.path,

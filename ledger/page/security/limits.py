@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from ledger.page.security.refusals import Refused
 
 if TYPE_CHECKING:
-    from starlette.types import Message, Receive
+    from starlette.types import Message, Receive, Scope
 
+HEAD_MAX: Final = 16 * 1024
 BODY_MAX: Final = 64 * 1024
 #: So long a request may take to arrive.
 ARRIVAL_SEC: Final = 10.0
@@ -92,6 +93,8 @@ async def read_body(receive: Receive, headers: _Headers) -> bytes:
         ConnectionError: Whoever sent it has left.
     """
     stated = [value for name, value in headers if name == b"content-length"]
+    if stated and any(name == b"transfer-encoding" for name, _ in headers):  # a proxy may see another end of it
+        raise Refused(400, "NotHttp", "expected Content-Length or Transfer-Encoding, found both")
     if stated and (len(stated[0]) > len(str(BODY_MAX)) or int(stated[0]) > BODY_MAX):
         raise _too_large()
     body = bytearray()
@@ -108,6 +111,17 @@ async def read_body(receive: Receive, headers: _Headers) -> bytes:
                     return bytes(body)
     except TimeoutError:
         raise Refused(408, "TooSlow", f"expected the whole request within {ARRIVAL_SEC:g} s") from None
+
+
+def check_head(scope: Scope) -> None:
+    """Refuse a request whose head is too long.
+
+    Raises:
+        Refused: It is.
+    """
+    length = len(scope.get("raw_path") or b"") + len(scope.get("query_string") or b"")
+    if length + sum(len(name) + len(value) for name, value in scope["headers"]) > HEAD_MAX:
+        raise Refused(431, "TooLarge", f"expected at most {HEAD_MAX} bytes in the head of a request")
 
 
 def check_no_body(headers: _Headers) -> None:

@@ -14,8 +14,8 @@ import secrets
 import stat
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +29,7 @@ from ledger.page_settings import PageSettings, Role, person_name
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _RUNNING: Final = "running.json"
 _LINKS: Final = "links"
+_PRINTED: Final = "link"
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _IS_POSIX: Final = os.name == "posix"
 
@@ -98,12 +99,17 @@ def folder_of(settings: PageSettings, port: int) -> Path:
     return place / f"socket-{hashlib.sha256(os.fsencode(settings.socket.absolute())).hexdigest()[:16]}"
 
 
-def write_running(folder: Path, url: str) -> Path:
-    """Note under which address a page runs, for the command that makes links."""
+@contextmanager
+def running(folder: Path, url: str) -> Iterator[None]:
+    """Have it noted under which address a page runs, for the command that makes links."""
     path = private_folder(folder) / _RUNNING
     path.unlink(missing_ok=True)
     write_new(path, json.dumps({"url": url}).encode(), OWNER_ONLY)
-    return path
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        (folder / _PRINTED).unlink(missing_ok=True)
 
 
 def running_url(folder: Path) -> str | None:
@@ -115,11 +121,11 @@ def running_url(folder: Path) -> str | None:
         return None
 
 
-def write_link(folder: Path, link: str) -> Path:
-    """Write a link to a file that only its owner reads, and return the file."""
-    path = private_folder(folder) / "link"
+def write_links(folder: Path, links: Sequence[str]) -> Path:
+    """Write links to a file that only its owner reads, and return the file."""
+    path = private_folder(folder) / _PRINTED
     path.unlink(missing_ok=True)
-    write_new(path, f"{link}\n".encode(), OWNER_ONLY)
+    write_new(path, "".join(f"{one}\n" for one in links).encode(), OWNER_ONLY)
     return path
 
 

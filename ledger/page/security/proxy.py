@@ -16,6 +16,7 @@ SECRET_HEADER: Final = b"x-ledger-proxy-secret"
 _USER: Final = b"x-forwarded-user"
 _GROUPS: Final = b"x-forwarded-groups"
 _SECRET_MIN: Final = 32
+_STATED_MAX: Final = 100
 _SECRET_MAX: Final = 4096
 _OTHERS_READ: Final = 0o004
 _Headers = list[tuple[bytes, bytes]]
@@ -77,6 +78,12 @@ class Proxy:
                 f"{name} has no role here: name the person in [page.operators] or a group in [page.groups] of ledger.toml",
             )
         return Principal(name if role else same_person(name), best, "proxy")
+
+
+def stated_name(headers: _Headers) -> str | None:
+    """Return whom the proxy states, for the access log; None where it states nobody."""
+    found = [value for name, value in headers if name == _USER]
+    return found[0].decode("utf-8", "replace")[:_STATED_MAX] if found else None
 
 
 def read_secret(path: Path) -> bytes:

@@ -6,9 +6,10 @@
 import { account as accountPath, get as fetchJson } from "./api.js";
 import { CurveChart } from "./charts.js";
 import { announce, badge, broker, figure, h, unknown, update, visible } from "./dom.js";
-import { proposalPanel, proposeForm } from "./propose.js";
+import { proposalPanel, proposeForm } from "./decisions.js";
+import { policyForm, policyLine } from "./policy.js";
 import { path, route as present } from "./router.js";
-import { SECTIONS, breaksTable, changesPanel, ordersTable, positionsTable, rowsOf, unexplainedTable } from "./sections.js";
+import { SECTIONS, breaksTable, changesPanel, isImported, isLate, ordersTable, positionsTable, rowsOf, unexplainedTable } from "./sections.js";
 import * as time from "./time.js";
 import { Latest, Travel, instant } from "./travel.js";
 
@@ -16,7 +17,6 @@ const COLUMNS = 900;
 const STEPS_MAX = 1000; // the server returns so many at most: quantiles, where there are more events
 const WINDOW_AFTER_MS = 1500; // a busy account changes its curve many times a second
 const SETTLED_AFTER_MS = 250; // browsers refuse a page that changes its URL with every step of a drag
-const LATE_MS = 60_000;
 const MINUTES_MAX_MS = 14 * 86_400_000; // a longer window shows the samples by day
 const BEGIN = "1971-01-01T00:00:00Z";
 const CORRECTIONS = new Set(["PositionRecovered", "GhostClosed", "DriftCorrected", "PositionReticketed", "Adjusted", "BalanceAsserted", "CorrectionDecided"]);
@@ -25,7 +25,7 @@ const CORRECTIONS = new Set(["PositionRecovered", "GhostClosed", "DriftCorrected
 export function signOf(row) {
   if (row.kind === "BreakOpened" || row.kind === "BreakClosed") return "break";
   if (CORRECTIONS.has(row.kind)) return "correction";
-  return Date.parse(row.recorded_at) - Date.parse(row.event_time) > LATE_MS ? "late" : null;
+  return isLate(row) ? "late" : null;
 }
 
 export function mount(context) {
@@ -44,7 +44,7 @@ class AccountView {
     const part = (name) => h("div", { class: `part ${name}`, data: { part: name } });
     this.parts = Object.fromEntries(["head", "form", "figures", "notable", "state", "diff"].map((name) => [name, part(name)]));
     this.life = new AbortController();
-    this.get = (...asked) => fetchJson(...asked, { signal: this.life.signal });
+    this.get = (path, params, more) => fetchJson(path, params, { signal: this.life.signal, onAway: context.watch.onAway, onBack: context.watch.onBack, ...more });
     this.latest = new Latest(({ at, get }) => get(this.path(), at), (answer, { at }) => this.show(answer, at));
     this.keys = {
       "[": ["The event before", () => this.travel.step(-1)], "]": ["The event after", () => this.travel.step(1)],
@@ -64,8 +64,10 @@ class AccountView {
     this.route = route;
     const { params } = route;
     if (why === "open") await this.build(get);
-    else if (why === "route") this.travel.set({ until: params.get("until"), known_at: params.get("known_at") });
-    await this.latest.ask({ at: this.travel.at, get });
+    else {
+      if (why === "route") this.travel.set({ until: params.get("until"), known_at: params.get("known_at") });
+      await this.latest.ask({ at: this.travel.at, get });
+    }
     const isOtherWindow = ["from", "to", "clock"].some((name) => before.get(name) !== params.get(name));
     if (why === "refresh") this.soon();
     else if (why === "open" || isOtherWindow) await this.readWindow(get);
@@ -87,17 +89,18 @@ class AccountView {
       fine: async (from, to) => stepsOf(await this.get(this.path("steps"), { from, to })),
     });
     this.travel.set(at);
-    this.chart = new CurveChart({ onMoment: (ms) => this.travel.toTime(ms), onWindow: (from, to) => this.zoom(from, to) });
+    this.chart = new CurveChart({ onMoment: (ms) => this.travel.toTime(ms), onWindow: (from, to) => this.zoom(from, to), onZoom: (factor) => this.zoomBy(factor) });
     this.sections = SECTIONS.map((one) => this.section(one));
     const { head, form, figures, notable, state, diff } = this.parts;
     update(this.context.root, head, form, this.travel.root, figures, this.chart.root, notable, diff, state, this.sections.map((one) => one.root));
+    this.show(first, at);
   }
 
   move(at) {
     clearTimeout(this.urlTimer);
     this.urlTimer = setTimeout(() => this.settle(), SETTLED_AFTER_MS);
     update(this.parts.diff);
-    const get = (path, params) => fetchJson(path, params, { signal: this.life.signal, onWait: (done, of) => this.travel.wait(done, of) });
+    const get = (path, params) => this.get(path, params, { onWait: (done, of) => this.travel.wait(done, of) });
     this.latest.ask({ at, get }).catch((error) => this.problem(error));
   }
 
@@ -153,6 +156,8 @@ class AccountView {
     this.context.root.dataset.version = answer.version;
     update(this.parts.head, this.heading(answer));
     update(this.parts.figures, this.figures(answer));
+    const isOld = ["DEGRADED", "FAILED"].includes(answer.status.state) && at.until === null && at.known_at === null;
+    for (const one of [this.parts.figures, this.parts.state]) one.classList.toggle("old", isOld);
     const some = (title, rows, draw) => rows.length > 0 && [h("h2", null, `${title} (${rows.length})`), draw(rows, place)];
     update(this.parts.state, h("h2", null, `Positions (${replay.positions.length})`), positionsTable(replay.positions, place),
       some("Open breaks", replay.breaks, breaksTable), some("Unexplained", replay.unexplained, unexplainedTable), some("Orders", replay.orders, ordersTable));
@@ -176,9 +181,10 @@ class AccountView {
         h("span", { class: "push" }, act("Propose correction", "operator", () => this.propose()), " ", act("Compare now", "operator", () => this.compareNow()), " ",
           h("a", { href: path("log", this.route) }, "Log"))),
       why && h("p", { class: "why" }, isPast && "now: ", broker(why)),
-      (status.state === "DEGRADED" || status.state === "FAILED") && h("div", { class: "banner bad" }, `${status.state} since `, time.time(status.since, this.rule), ": ", broker(status.why), ". The figures are the last good ones."),
+      (status.state === "DEGRADED" || status.state === "FAILED") && h("div", { class: "banner bad" }, `${status.state} since `, time.time(status.since, this.rule), ": ", broker(status.why), ". The figures are the last good ones, verified at ", time.time(status.last_verified, this.rule), "."),
       status.last_verified === null && h("p", { class: "dim" }, "Never compared with a broker."),
-      proposals?.length > 0 && !isPast && proposalPanel({ proposals, policy, route: this.route, rule: this.rule, context: this.context, onDone: () => this.context.reload() }),
+      policyLine({ policy, context: this.context, isPast, onSet: () => this.setPolicy() }),
+      proposals.length > 0 && !isPast && proposalPanel({ proposals, policy, route: this.route, rule: this.rule, context: this.context, onDone: () => this.context.reload() }),
     ];
   }
 
@@ -207,26 +213,43 @@ class AccountView {
   async readWindow(get) {
     const { params } = this.route;
     const span = { from: params.get("from"), to: params.get("to") };
+    const curve = this.askCurve(get); // all are asked at once, and shown together
     const [steps, notable, degraded] = await Promise.all([
       get(this.path("steps"), span), optional(get(this.path("notable"), { ...span, limit: 500 })), optional(get(this.path("incidents"), { since: span.from ?? BEGIN, until: span.to, kind: "degraded" }))]);
     this.travel.setSteps(stepsOf(steps), span.to === null);
-    this.notable = found(notable);
+    this.notable = found(notable).filter((row) => !isImported(row));
     this.degraded = found(degraded).map((one) => [Date.parse(one.started_at), one.ended_at === null ? time.now() : Date.parse(one.ended_at)]);
     this.showNotable();
-    await this.readCurve(get);
+    await this.readCurve(get, curve);
+  }
+
+  askCurve(get) {
+    const { params } = this.route;
+    this.curveAt = this.travel.at.known_at;
+    return optional(get(this.path("curve"), { from: params.get("from"), to: params.get("to"), columns: COLUMNS, known_at: this.curveAt }));
   }
 
   /** The curve as it was known at the moment; what was worth how much was sampled, and is as it is. */
-  async readCurve(get) {
+  async readCurve(get, asked = this.askCurve(get)) {
     const { params } = this.route;
-    const span = { from: params.get("from"), to: params.get("to"), columns: COLUMNS };
-    this.curveAt = this.travel.at.known_at;
-    const curve = await optional(get(this.path("curve"), { ...span, known_at: this.curveAt }));
+    const curve = await asked;
     const shown = curveOf(curve);
-    const equity = await optional(get(this.path("equity"), { ...span, by: shown.to - shown.from > MINUTES_MAX_MS ? "day" : "minute" }));
-    const marks = this.notable.map((row) => ({ kind: signOf(row), at: Date.parse(row.event_time), text: visible(row.words) })).filter((one) => one.kind);
-    await this.chart.set({ rule: this.rule, currency: this.currency, ...shown, ...equityOf(equity), marks, degraded: this.degraded });
+    this.span = [shown.from, shown.to];
+    const by = shown.to - shown.from > MINUTES_MAX_MS ? "day" : "minute";
+    const equity = await optional(get(this.path("equity"), { from: params.get("from"), to: params.get("to"), columns: COLUMNS, by }));
+    const until = this.curveAt === null ? Infinity : Date.parse(this.curveAt);
+    const marks = this.notable.filter((row) => Date.parse(row.recorded_at) <= until).map((row) => ({ kind: signOf(row), at: Date.parse(row.event_time), text: visible(row.words) })).filter((one) => one.kind);
+    await this.chart.set({ rule: this.rule, currency: this.currency, ...shown, ...equityOf(equity), marks, degraded: this.degraded.filter(([from]) => from <= until) });
     this.chart.problem([curve, equity].find((one) => one instanceof Error)?.message ?? null);
+  }
+
+  /** Zoom in or out by a factor around the moment that is shown, or the middle. */
+  zoomBy(factor) {
+    const [from, to] = this.span;
+    const moment = Date.parse(this.travel.at.until ?? this.travel.at.known_at);
+    const middle = moment >= from && moment <= to ? moment : (from + to) / 2;
+    const half = Math.max(500, ((to - from) * factor) / 2);
+    this.zoom(middle - half, middle + half);
   }
 
   zoom(from, to) {
@@ -285,7 +308,18 @@ class AccountView {
 
   propose() {
     const close = () => update(this.parts.form);
-    update(this.parts.form, proposeForm({ server: this.route.server, login: this.route.login, onDone: () => this.context.reload(), onClose: close }));
+    update(this.parts.form, proposeForm({ context: this.context, server: this.route.server, login: this.route.login, onDone: () => this.context.reload(), onClose: close }));
+    this.parts.form.querySelector("select").focus();
+  }
+
+  setPolicy() {
+    const close = () => update(this.parts.form);
+    const onDone = (answer) => {
+      close();
+      this.context.banner("view", "info", broker(`Policy: ${answer.became}.${answer.advice ? ` ${answer.advice}` : ""}`));
+      this.context.reload();
+    };
+    update(this.parts.form, policyForm({ policy: this.answer.policy, context: this.context, path: this.path("policy"), onDone, onClose: close }));
     this.parts.form.querySelector("select").focus();
   }
 
@@ -333,7 +367,9 @@ function stepsOf(answer) {
 
 function curveOf(answer) {
   if (answer instanceof Error) return { balance: [], opening: null, from: 0, to: 0 };
-  return { balance: answer.columns, opening: answer.opening, from: Date.parse(answer.from), to: Date.parse(answer.to) };
+  const [from, to] = [Date.parse(answer.from), Date.parse(answer.to)];
+  const before = Number(answer.opening) === 0 ? [] : [[from, answer.opening, answer.opening, answer.opening]]; // what it was when the window begins
+  return { balance: [...before, ...answer.columns], opening: answer.opening, from, to };
 }
 
 function equityOf(answer) {

@@ -1,9 +1,9 @@
 // Requests to the page's own server: the same objects that the commands print with --json.
 //
 //   get(path, params, {signal, onWait, onAway, onBack})
-//                      the answer of GET /api + path. Waits for what is being prepared (202; onWait(done, of)), tries again while
-//                      the journal is busy or the server is away (503, 429 with a time to wait, no connection; onAway(error, seconds)),
-//                      and calls onBack() once that is over. Everything else is thrown as an ApiError
+//                      the answer of GET /api + path. Waits for what is being prepared (202; onWait(done, of)), tries again
+//                      while the journal is busy or the server is away (503, 429 with a time to wait, no connection;
+//                      onAway(error, seconds)), and calls onBack() once that is over. Everything else is thrown as an ApiError
 //   post(path, body)   the answer of POST /api + path, tried once
 //   account(server, login, ...rest)   the path of an account: account("Broker-Live", 70113, "log")
 //   ApiError           status, code, text, retryable, and all other members of the error's object in `more`
@@ -14,7 +14,8 @@ let csrf = null, difference = 0;
 export const ahead = () => difference;
 export const setCsrf = (token) => { csrf = token; };
 
-export const account = (server, login, ...rest) => ["/accounts", server, login, ...rest].map((one, at) => at ? encodeURIComponent(one) : one).join("/");
+export const account = (server, login, ...rest) =>
+  ["/accounts", server, login, ...rest].map((one, at) => at ? encodeURIComponent(one) : one).join("/");
 
 export class ApiError extends Error {
   constructor(status, error, wait = null) {
@@ -23,27 +24,35 @@ export class ApiError extends Error {
     Object.assign(this, { name: "ApiError", status, code, text, retryable, more, wait });
   }
 
-  get isAway() { return this.status === 0 || this.status === 502 || this.status === 503 || this.status === 504 || (this.status === 429 && this.wait != null); }
+  get isAway() { return [0, 502, 503, 504].includes(this.status) || (this.status === 429 && this.wait != null); }
 }
 
 export function query(params) {
   const found = new URLSearchParams();
   for (const [name, value] of params instanceof URLSearchParams ? params : Object.entries(params ?? {})) {
-    if (value != null && value !== "" && value !== false) for (const one of [value].flat()) found.append(name, one === true ? "1" : one);
+    if (value == null || value === "" || value === false) continue;
+    for (const one of [value].flat()) found.append(name, one === true ? "1" : one);
   }
   return found.size ? `?${found}` : "";
 }
+
+// An identifier above 2^53 is no exact number here: it stays text.
+const exact = (_, value, context) => typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value)
+  ? context?.source ?? value : value;
+const parse = (text) => text === "" ? null : /\d{16}/.test(text) ? JSON.parse(text, exact) : JSON.parse(text);
 
 async function once(path, { signal, ...options } = {}) {
   const limit = AbortSignal.timeout(30_000);
   let answer, body;
   try {
-    answer = await fetch(`/api${path}`, { credentials: "same-origin", cache: "no-store", ...options, signal: signal ? AbortSignal.any([signal, limit]) : limit });
-    body = answer.status === 204 ? null : await answer.json();
+    const ends = signal ? AbortSignal.any([signal, limit]) : limit;
+    answer = await fetch(`/api${path}`, { credentials: "same-origin", cache: "no-store", ...options, signal: ends });
+    body = parse(await answer.text());
   } catch (error) {
     signal?.throwIfAborted();
-    if (answer && !limit.aborted && error instanceof SyntaxError) throw new ApiError(answer.status, { text: `the server answered with ${answer.status} and no JSON` });
-    throw new ApiError(0, { code: "Away", text: limit.aborted ? "no answer within 30 s" : "the page's server cannot be reached", retryable: true });
+    if (answer && error instanceof SyntaxError) throw new ApiError(answer.status);
+    const text = limit.aborted ? "no answer within 30 s" : "the page's server cannot be reached";
+    throw new ApiError(0, { code: "Away", text, retryable: true });
   }
   const found = Date.parse(answer.headers.get("Date")) - Date.now();
   if (Math.abs(found - difference) > 1500) difference = found; // the header has whole seconds

@@ -1,5 +1,6 @@
-// Charts: the curve of balance and equity, and the plot of event time against recorded time. uPlot draws; what it
-// lacks for a keyboard and a screen reader (a summary, a cursor that is read out, a table) is added here.
+// Charts: the curve of balance and equity, and the plot of event time against recorded time.
+//
+// uPlot draws; what it lacks for a keyboard and a screen reader (a summary, a cursor that is read out, a table) is added here.
 import { color, h, update, visible } from "./dom.js";
 import * as time from "./time.js";
 
@@ -23,8 +24,8 @@ export function library() {
 const colours = () => Object.fromEntries(Object.entries(PALETTE).map(([name, variable]) => [name, color(variable)]));
 
 /** Points of a curve that steps from column to column: each has its low, its high and its close at one x, so that what is
- *  drawn has the extremes of every column. A column without a close is a gap. */
-export function stepPoints(columns) {
+ *  drawn has the extremes of every column. A column without a close is a gap. The last balance is that until `end`. */
+export function stepPoints(columns, end) {
   const points = [];
   let before = null;
   for (const [at, low, high, close] of columns) {
@@ -38,6 +39,7 @@ export function stepPoints(columns) {
     points.push(...values.map((value) => [at, value]));
     before = values[2];
   }
+  if (before !== null && end > columns.at(-1)[0]) points.push([end, before]);
   return points;
 }
 
@@ -175,10 +177,11 @@ const money = (uPlot, values) => values.map((value) => (value === null ? "" : va
 
 /**
  * The curve of balance and equity.
- * `onMoment(ms)` is called for a click, `onWindow(from, to)` for a dragged stretch, `onWindow()` for a double click.
+ * `onMoment(ms)` is called for a click, `onWindow(from, to)` for a dragged stretch, `onWindow()` for a double click,
+ * `onZoom(factor)` by buttons.
  */
 export class CurveChart {
-  constructor({ onMoment, onWindow }) {
+  constructor({ onMoment, onWindow, onZoom }) {
     this.on = { onMoment, onWindow };
     this.data = { balance: [], equity: [], apart: 0, marks: [], degraded: [], currency: "", rule: null, opening: null, from: 0, to: 0 };
     this.figure = figure({
@@ -186,7 +189,8 @@ export class CurveChart {
       read: (i) => this.read(i), rows: () => this.rows(), onEnter: (i) => onMoment(this.data.balance[i][0]),
     });
     this.root = this.figure.root;
-    this.figure.foot.prepend(legend());
+    const button = (text, title, run) => h("button", { type: "button", title, "aria-label": title, on: { click: run } }, text);
+    this.figure.foot.prepend(legend(), h("span", { class: "chart-zoom" }, button("+", "Zoom in", () => onZoom(0.4)), " ", button("−", "Zoom out", () => onZoom(2.5)), " ", button("all", "The whole history", () => onWindow())));
     this.line = h("div", { class: "chart-moment", "aria-hidden": "true" });
     this.stop = keepDrawn(this.figure.plot, () => this.draw());
   }
@@ -243,7 +247,7 @@ export class CurveChart {
     const colour = colours();
     const { balance, equity, apart, opening, from, to } = this.data;
     const date = tzDate(uPlot, this.data.rule);
-    const data = overlay([stepPoints(balance), samplePoints(equity, apart)]);
+    const data = overlay([stepPoints(balance, to), samplePoints(equity, apart)]);
     this.uplot = new uPlot({
       width, height: width < 500 ? 180 : 260, tzDate: date, legend: { show: false }, axes: axes(colour, date, { values: money }),
       scales: { x: { time: true, range: (u, low, high) => (to > from ? [from / 1000, to / 1000] : [low - 1, high + 1]) }, y: { range: () => spanOf(balance, equity, opening) } },
@@ -253,7 +257,7 @@ export class CurveChart {
     }, data, plot);
     const over = this.uplot.over;
     over.append(this.line);
-    over.addEventListener("click", (event) => { if (!this.dragged) this.on.onMoment(this.uplot.posToVal(event.offsetX, "x") * 1000); this.dragged = false; });
+    over.addEventListener("click", (event) => this.on.onMoment(this.uplot.posToVal(event.offsetX, "x") * 1000)); // none after a drag
     over.addEventListener("dblclick", () => this.on.onWindow());
     this.moment(this.at ?? null);
     this.root.dataset.drawn = String(data[0].length);
@@ -261,7 +265,6 @@ export class CurveChart {
 
   select(u) {
     if (u.select.width < 5) return;
-    this.dragged = true;
     this.on.onWindow(u.posToVal(u.select.left, "x") * 1000, u.posToVal(u.select.left + u.select.width, "x") * 1000);
   }
 

@@ -1,12 +1,15 @@
 // The elements of the page, made of values: no text is ever read as markup.
 //
-//   h(tag, props, ...children)   an element. props: class, data {name: value}, on {click: f}, value and checked (as properties),
-//                                any attribute (false and null leave it out, true is an empty one). Children: nodes, text, lists of them
-//   broker(text)                 text from outside (symbol, comment, server, operator, error): isolated, its hidden characters visible
+//   h(tag, props, ...children)   an element. props: class, data {name: value}, on {click: f}, value and checked (as
+//                                properties),
+//                                any attribute (false and null leave it out, true is an empty one). Children: nodes, text,
+//                                lists of them
+//   broker(text)                 text from outside (symbol, comment, server, operator, error): isolated, its hidden characters
+//                                visible
 //   visible(text)                the same as plain text, for attributes and titles
 //   unknown(reason, last)        "?" with its reason; last: the last known figure with its time, as text
 //   figure(value, unit, reason)  a figure as exact text with thousands separated, or unknown
-//   age(seconds)                 an age that goes on by itself; duration(seconds) is its text
+//   age(seconds)                 an age that goes on by itself, "in 5 min" for what is to come; duration(seconds) is its text
 //   badge(word, kind)            a status by sign, word and colour; kind: ok, warn, bad, idle
 //   field(label, control)        a control with its label
 //   update(node, ...children)    replaces what is in a node; focus, drafts and open details with a data-key stay
@@ -43,18 +46,20 @@ const nodes = (children) => children.flat(Infinity).filter((one) => one != null 
 export const broker = (text) => text == null ? null : h("bdi", null, visible(text));
 
 export const unknown = (reason, last) =>
-  h("span", { class: "unknown", title: visible(reason ?? "not known") }, "?", h("span", { class: "sr" }, ` (${visible(reason ?? "not known")})`),
+  h("span", { class: "unknown", title: visible(reason ?? "not known") }, "?",
+    h("span", { class: "sr" }, ` (${visible(reason ?? "not known")})`),
     last && h("span", { class: "last" }, ` (${visible(last)})`));
 
 export function figure(value, unit, reason) {
   if (value == null) return unknown(reason);
   const [whole, ...rest] = String(value).split(".");
-  return h("span", { class: "figure" }, [whole.replace(/\B(?=(\d{3})+$)/g, ","), ...rest].join("."), unit && h("span", { class: "unit" }, ` ${visible(unit)}`));
+  return h("span", { class: "figure" }, [whole.replace(/\B(?=(\d{3})+$)/g, ","), ...rest].join("."),
+    unit && h("span", { class: "unit" }, ` ${visible(unit)}`));
 }
 
 export function duration(seconds) {
   if (seconds == null) return "?";
-  const sign = seconds < 0 ? "−" : "", all = Math.abs(seconds);
+  const sign = seconds <= -1 ? "in " : "", all = Math.abs(seconds);
   if (all < 60) return `${sign}${Math.floor(all)} s`;
   if (all < 3600) return `${sign}${Math.floor(all / 60)} min`;
   if (all < 86400) return `${sign}${Math.floor(all / 3600)} h ${Math.floor(all / 60) % 60} min`;
@@ -84,13 +89,16 @@ export function field(label, control, hint) {
   return h("div", { class: "field" }, h("label", { for: control.id }, label), control, about);
 }
 
-document.addEventListener("input", ({ target }) => { if (target.dataset.key) target.dataset.draft = ""; });
+document.addEventListener("input", ({ target }) => { // what the URL has is no draft
+  if (target.dataset.key && !target.matches(".filters select")) target.dataset.draft = "";
+});
 
 export function update(node, ...children) {
   const active = node.contains(document.activeElement) && node !== document.activeElement ? document.activeElement : null;
   const drafts = [...node.querySelectorAll("[data-draft]")];
   const opened = [...node.querySelectorAll("details[open][data-key]")].map((one) => one.dataset.key);
-  const scrolled = [...node.querySelectorAll(".scroll[data-key]")].map((one) => [one.dataset.key, one.scrollLeft, one.scrollTop]);
+  const scrolled = [...node.querySelectorAll(".scroll[data-key]")].map((one) =>
+    [one.dataset.key, one.scrollLeft, one.scrollTop]);
   node.replaceChildren(...nodes(children));
   const named = (key) => node.querySelector(`[data-key="${CSS.escape(key)}"]`);
   for (const key of opened) named(key)?.setAttribute("open", "");
@@ -103,7 +111,8 @@ export function update(node, ...children) {
   const now = active.dataset.key && named(active.dataset.key);
   if (now) {
     now.focus({ preventScroll: true });
-    if (active.selectionStart != null && now.setSelectionRange) now.setSelectionRange(active.selectionStart, active.selectionEnd);
+    if (active.selectionStart != null && now.setSelectionRange) now.setSelectionRange(active.selectionStart,
+      active.selectionEnd);
   } else if (!node.contains(document.activeElement)) {
     node.tabIndex = -1; // what had the focus is gone: it goes on from here, not from the top of the page
     node.focus({ preventScroll: true });

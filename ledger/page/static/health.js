@@ -1,4 +1,4 @@
-// Health: what `ledger doctor` checks, continuously: what is wrong first, then how the journal, syncing, gateways and alerts are.
+// Health: what `ledger doctor` checks, continuously: what is wrong first, then journal, syncing, gateways and alerts.
 
 import { badge, broker, h, update, visible } from "./dom.js";
 import { path } from "./router.js";
@@ -25,10 +25,9 @@ export function mount(context) {
     const button = event.currentTarget;
     button.disabled = true;
     try {
-      const answer = await context.post("/alerts/test");
-      const results = answer.channels ?? answer.results ?? answer;
-      context.banner("done", "info", "Test notices: ", [results].flat().map((one) => [broker(one.channel ?? ""), " ", badge(one.result ?? one.state ?? "sent", one.ok === false || one.error ? "bad" : "ok"), " ",
-        broker(one.error?.text ?? one.error), " "]));
+      const { channels } = await context.post("/alerts/test");
+      context.banner("done", "info", "Test notices: ", channels.map((one) => [broker(one.channel), " ",
+        badge(one.delivered ? "delivered" : "failed", one.delivered ? "ok" : "bad"), " ", broker(one.error), " "]));
     } catch (error) {
       context.banner("done", "bad", broker(error.text ?? error.message));
     }
@@ -39,15 +38,21 @@ export function mount(context) {
     pollSec: 10,
     minGapSec: 5,
     async load(_, { get }) {
-      const found = await get("/health"), checks = Array.isArray(found) ? found : found.checks;
-      const counts = Object.keys(KINDS).map((state) => [state, checks.filter((one) => one.state === state).length]).filter(([, count]) => count);
+      const found = await get("/health"), { checks } = found;
+      const counts = Object.keys(KINDS).map((state) =>
+        [state, checks.filter((one) => one.state === state).length]).filter(([, count]) => count);
       const wrong = checks.filter((one) => one.state !== "ok");
       const groups = Map.groupBy(checks, (one) => GROUPS.find(([, fits]) => fits(one))[0]);
       update(body,
-        h("div", { class: "stats" }, counts.map(([state, count]) => h("span", { class: `stat ${KINDS[state]}` }, h("b", null, String(count)), h("span", null, state))),
-          found.as_of && h("span", { class: "stat" }, h("span", null, "as of ", time(found.as_of, null, { short: true }))),
-          h("button", { type: "button", class: "push", disabled: !context.may("operator"), title: context.whyNot("operator"), on: { click: test }, data: { key: "test" } }, "Send a test notice")),
-        wrong.length > 0 && h("section", { "aria-labelledby": "wrong" }, h("h2", { id: "wrong" }, "Needs attention"), table({ caption: "What needs attention", rows: wrong, columns: COLUMNS, rowKey: (one) => `${one.check} ${one.account}`,
+        h("div", { class: "stats" },
+          counts.map(([state, count]) =>
+            h("span", { class: `stat ${KINDS[state]}` }, h("b", null, String(count)), h("span", null, state))),
+          h("span", { class: "stat" }, h("span", null, "as of ", time(found.as_of, null, { short: true }))),
+          h("button", { type: "button", class: "push", disabled: !context.may("operator"), title: context.whyNot("operator"),
+            on: { click: test }, data: { key: "test" } }, "Send a test notice")),
+        wrong.length > 0 && h("section", { "aria-labelledby": "wrong" }, h("h2", { id: "wrong" }, "Needs attention"),
+          table({ caption: "What needs attention", rows: wrong, columns: COLUMNS,
+            rowKey: (one) => `${one.check} ${one.account}`,
           rowClass: (one) => KINDS[one.state] === "bad" ? "unsafe" : null })),
         h("div", { class: "checks" }, ORDER.filter((name) => groups.has(name)).map((name) => group(name, groups.get(name)))));
       return wrong.some((one) => KINDS[one.state] === "bad") ? "failing" : "ready";
@@ -58,9 +63,11 @@ export function mount(context) {
 const COLUMNS = [
   { key: "state", label: "state", cell: (one) => badge(one.state, KINDS[one.state] ?? "idle") },
   { key: "check", label: "check", 
-    cell: (one) => [one.account !== one.check && [broker(one.check), " "], one.account && accountLink(one.account), one.gateway && [" ", broker(one.gateway)]] },
+    cell: (one) => [one.account !== one.check && [broker(one.check), " "], one.account && accountLink(one.account),
+      one.gateway && [" ", broker(one.gateway)]] },
   { key: "seen", label: "found", kind: "wide", cell: (one) => broker(one.seen) },
-  { key: "advice", label: "what to do", kind: "wide", cell: (one) => /^ledger /.test(one.advice) ? h("code", null, visible(one.advice)) : broker(one.advice) },
+  { key: "advice", label: "what to do", kind: "wide",
+    cell: (one) => /^ledger /.test(one.advice) ? h("code", null, visible(one.advice)) : broker(one.advice) },
 ];
 
 function accountLink(name) {

@@ -3,7 +3,7 @@
 //   bind(scope, {key: [about, run]})   scope "page" or "view"; replaces what was bound in that scope. Two keys: "g o".
 //                                      run null: the browser does it already, it is only listed
 //   start()                            listens; `?` lists what is bound, and switches the keys off and on
-//   rows(step), focusRow               j and k: the focus moves between the elements with data-row
+//   rows(step)                         j and k: the focus moves between the elements with data-row
 
 import { announce, h } from "./dom.js";
 
@@ -19,7 +19,8 @@ const isTyping = (target) => target.closest("textarea, select, [contenteditable]
 
 export function rows(step) {
   const all = [...document.querySelectorAll("main [data-row]")].filter((one) => one.offsetParent);
-  const at = all.indexOf(document.activeElement.closest?.("[data-row]"));
+  const active = document.activeElement.closest?.("[data-row]") ?? document.querySelector("main .chosen [data-row]");
+  const at = all.indexOf(active);
   const next = all[at < 0 ? (step > 0 ? 0 : all.length - 1) : Math.min(all.length - 1, Math.max(0, at + step))];
   next?.focus();
   next?.scrollIntoView({ block: "nearest" });
@@ -44,7 +45,8 @@ export { help };
 
 export function start() {
   addEventListener("keydown", (event) => {
-    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || !isOn() || document.querySelector("dialog[open]")) return;
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || !isOn()
+      || document.querySelector("dialog[open]")) return;
     if (["Shift", "Control", "Alt", "Meta"].includes(event.key)) return;
     const all = { "?": ["", help], ...bound.page, ...bound.view };
     const pressed = first ? `${first} ${event.key}` : event.key;

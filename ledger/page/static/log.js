@@ -6,11 +6,10 @@ import { account as accountPath } from "./api.js";
 import { LagPlot } from "./charts.js";
 import { announce, broker, duration, field, h, update } from "./dom.js";
 import { go, path, route as present, setParams } from "./router.js";
-import { changesPanel, rowsOf } from "./sections.js";
+import { changesPanel, isLate, rowsOf } from "./sections.js";
 import { older, rowLink, table } from "./table.js";
 import * as time from "./time.js";
 
-const LATE_SEC = 60;
 const PAGE = 200;
 const EXPORT_MAX = 20_000;
 const GROUPS = ["deals", "breaks", "corrections", "orders", "notable"];
@@ -20,7 +19,6 @@ const BOX = ["from", "to", "recorded_from", "recorded_to"];
 const BOX_NAMES = { from: "happened from", to: "to", recorded_from: "recorded from", recorded_to: "to" };
 const FILTERS = ["kind", "position", "deal", "correlation", "late", ...BOX];
 
-const isLate = (row) => row.lag_sec > LATE_SEC;
 const lagText = (sec) => sec < 10 ? `${Math.max(0, Math.round(sec * 10) / 10)} s` : duration(sec);
 
 export function mount(context) {
@@ -102,14 +100,14 @@ class LogView {
       caption: "Events", rows, rowKey: (row) => row.version, rowClass: (row) => [isLate(row) && "late", `#v${row.version}` === location.hash && "chosen"].filter(Boolean).join(" ") || null, empty: "no event is like that",
       columns: [
         cell("version", "version", (row) => rowLink(`v${row.version}`, `#v${row.version}`, `v${row.version}`)), cell("kind", "kind", (row) => row.kind),
-        cell("what", "what", (row) => broker(row.words), { wide: true }),
+        cell("what", "what", (row) => broker(row.words), { kind: "wide" }),
         cell("happened", "happened", (row) => [time.time(row.event_time, rule, { precise: true, short: true }), row.event_time_ambiguous && h("span", { title: "the clock showed this time twice" }, " ?")]),
         cell("recorded", "recorded", (row) => time.time(row.recorded_at, rule, { precise: true, short: true })),
         cell("lag", "lag", (row) => h("span", { class: isLate(row) ? "loss" : null }, lagText(row.lag_sec), isLate(row) && h("span", { class: "sr" }, " late")), { align: "right" }),
         cell("position", "position", (row) => row.position_id != null && h("a", { href: to({ position: row.position_id }) }, String(row.position_id))),
         cell("deal", "deal", (row) => row.deal != null && h("a", { href: to({ deal: row.deal }) }, String(row.deal))),
         cell("caused_by", "caused by", (row) => row.caused_by != null && h("a", { href: `#v${row.caused_by}` }, `v${row.caused_by}`)),
-        cell("sync", "sync", (row) => row.correlation && h("a", { href: to({ correlation: row.correlation }), title: row.correlation }, row.correlation.slice(0, 6))),
+        cell("sync", "sync", (row) => row.correlation && h("a", { href: to({ correlation: row.correlation }), title: row.correlation }, row.correlation.replace(/^[a-z]+-(?=.)/, "").slice(0, 6))),
         cell("evidence", "evidence", (row) => row.evidence && this.evidence(row.version)),
       ],
     });

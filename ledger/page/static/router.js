@@ -1,6 +1,7 @@
 // Where the page is: all state of a view is in its URL, so that a link reproduces it.
 //
-//   route()                      {view, key, server, login, version, params (URLSearchParams), hash}; view is one of overview, account,
+//   route()                      {view, key, server, login, version, params (URLSearchParams), hash}; view is one of overview,
+//                                account,
 //                                breaks, log, health, none. Two routes with the same key are of the same mounted view
 //   path(view, {server, login, version}, params)   a URL; the clock setting goes along
 //   go(url, {replace})           goes there; setParams({name: value or null}, {replace, quiet}) changes parameters of the
@@ -12,9 +13,10 @@ import { query } from "./api.js";
 
 const STICKY = ["clock"];
 const SHAPES = [
-  [/^\/(?:index\.html)?$/, "overview"],
+  [/^\/(?:sign-in)?$/, "overview"],
   [/^\/breaks\/?$/, "breaks"],
   [/^\/health\/?$/, "health"],
+  [/^\/log\/?$/, "log"], // of the account that was looked at last
   [/^\/a\/([^/]+)\/([^/]+)\/?$/, "account"],
   [/^\/a\/([^/]+)\/([^/]+)\/log\/?$/, "log"],
   [/^\/a\/([^/]+)\/([^/]+)\/breaks\/(\d+)\/?$/, "breaks"],
@@ -29,7 +31,8 @@ export function route(url = new URL(location)) {
     let names;
     try { names = found.slice(1).map(decodeURIComponent); } catch { break; }
     const [server = null, login = null, version = null] = names;
-    return { view, key: view === "breaks" ? view : [view, server, login].join(" "), server, login, version: version && Number(version), params, hash: url.hash };
+    return { view, key: view === "breaks" ? view : [view, server, login].join(" "), server, login,
+      version: version && Number(version), params, hash: url.hash };
   }
   return { view: "none", key: "none", server: null, login: null, version: null, params, hash: url.hash };
 }
@@ -37,8 +40,10 @@ export function route(url = new URL(location)) {
 export function path(view, { server, login, version } = {}, params = {}) {
   const base = server == null ? "" : `/a/${encodeURIComponent(server)}/${encodeURIComponent(login)}`;
   const here = new URLSearchParams(location.search);
-  const all = { ...Object.fromEntries(STICKY.map((name) => [name, here.get(name)])), ...(params instanceof URLSearchParams ? Object.fromEntries(params) : params) };
-  const paths = { overview: "/", health: "/health", account: base, log: `${base}/log`, breaks: version ? `${base}/breaks/${version}` : "/breaks" };
+  const all = { ...Object.fromEntries(STICKY.map((name) => [name, here.get(name)])),
+    ...(params instanceof URLSearchParams ? Object.fromEntries(params) : params) };
+  const paths = { overview: "/", health: "/health", account: base, log: `${base}/log`,
+    breaks: version ? `${base}/breaks/${version}` : "/breaks" };
   return paths[view] + query(all);
 }
 
@@ -71,9 +76,11 @@ export function start() {
   addEventListener("popstate", () => changed(true));
   addEventListener("click", (event) => {
     const link = event.target.closest?.("a[href]");
-    if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey
+      || event.altKey) return;
     const to = new URL(link.href);
-    if (to.origin !== location.origin || link.target || link.hasAttribute("download") || /^\/(api|static)\//.test(to.pathname)) return;
+    if (to.origin !== location.origin || link.target || link.hasAttribute("download")
+      || /^\/(api|static)\//.test(to.pathname)) return;
     if (to.pathname === location.pathname && to.search === location.search && to.hash) return; // within the view
     event.preventDefault();
     go(to);

@@ -1,6 +1,7 @@
 // What the Account view lists: positions, breaks, orders at the moment, and the sections that are read when they are opened.
 //
 //   positionsTable(rows, place) and so on     tables of the moment; place: {server, login, rule, at, currency}
+//   isLate(event), isImported(event)          of rows of log --json
 //   SECTIONS   {name (its endpoint), title, params(at, chosen), choices {name: [value ...]}, draw(answer, place)}
 //   changesPanel(comparison, rule, {title, names, onClose})   what differs between two moments, and which events did it
 
@@ -10,6 +11,9 @@ import { path } from "./router.js";
 import { rowLink, table } from "./table.js";
 import * as time from "./time.js";
 
+/** All deals of an import were recorded long after they happened: that means nothing. */
+export const isImported = (row) => row.data?.origin === "import";
+export const isLate = (row) => row.lag_sec > 60 && !isImported(row);
 export const rowsOf = (answer) => Array.isArray(answer) ? answer : answer?.rows ?? [];
 const right = (key, label, cell) => ({ key, label, align: "right", cell });
 const left = (key, label, cell) => ({ key, label, cell });
@@ -34,7 +38,7 @@ export function breaksTable(rows, place) {
   return table({
     caption: "Open breaks", rows, rowClass: () => "unsafe",
     columns: [words("kind"), ofPosition(place), words("symbol"), words("field"), left("ours", "ours", (row) => broker(row.ours) ?? "none"), left("theirs", "broker", (row) => broker(row.theirs) ?? "none"),
-      when("opened_at", "since", place), { key: "why", label: "why", wide: true, cell: (row) => broker(row.why) }],
+      when("opened_at", "since", place), { key: "why", label: "why", kind: "wide", cell: (row) => broker(row.why) }],
   });
 }
 
@@ -47,7 +51,7 @@ export function ordersTable(rows, place) {
     caption: "Orders", rows, empty: "no order by this moment",
     columns: [words("client_id", "client id"), words("symbol"), words("side"), words("kind"), amount("volume"), amount("filled"),
       left("state", "state", (row) => row.state === "UNKNOWN" ? badge("UNKNOWN", "bad") : row.state), when("since", "since", place), left("ticket", "ticket", (row) => String(row.ticket ?? "-")),
-      { key: "why", label: "why", wide: true, cell: (row) => broker(row.why) }],
+      { key: "why", label: "why", kind: "wide", cell: (row) => broker(row.why) }],
   });
 }
 
@@ -67,7 +71,7 @@ function monitorsTable(answer, place) {
   return table({
     caption: "Monitors", rows: rowsOf(answer), empty: "no monitor is set for this account in ledger.toml",
     columns: [left("limit", "limit", (row) => `${row.limit.replaceAll("_", " ")} ${row.rule}`), left("state", "state", (row) => badge(row.state, kinds[row.state] ?? "idle")), amount("allowed"), amount("used"),
-      amount("left"), amount("level", "breach level"), when("as_of", "as of", place), { key: "reason", label: "", wide: true, cell: (row) => broker(row.reason) }],
+      amount("left"), amount("level", "breach level"), when("as_of", "as of", place), { key: "reason", label: "", kind: "wide", cell: (row) => broker(row.reason) }],
   });
 }
 
@@ -75,7 +79,7 @@ function haltsTable(answer, place) {
   return table({
     caption: "Halts", rows: rowsOf(answer), empty: "no halt is in force",
     columns: [left("scope", "what", (row) => [row.scope, " ", broker(row.name)]), words("mode"), when("since", "since", place), left("operator", "by", (row) => broker(row.operator ?? `rule ${row.rule}`)),
-      { key: "reason", label: "reason", wide: true, cell: (row) => broker(row.reason) }],
+      { key: "reason", label: "reason", kind: "wide", cell: (row) => broker(row.reason) }],
   });
 }
 
@@ -83,8 +87,8 @@ function incidentsTable(answer, place) {
   return table({
     caption: "Incidents", rows: rowsOf(answer), empty: "nothing went wrong",
     columns: [when("started_at", "started", place), right("lasted", "lasted", (row) => row.ended_at === null && row.duration_sec !== null ? ["open ", duration(row.duration_sec)] : row.duration_sec === null ? "-" : duration(row.duration_sec)),
-      words("kind"), ofPosition(place), words("symbol"), { key: "outcome", label: "outcome", wide: true, cell: (row) => broker([row.outcome, row.operator && `by ${row.operator}`, row.reason].filter(Boolean).join("; ")) },
-      { key: "cause", label: "likely cause", wide: true, cell: (row) => broker(row.cause && `${row.cause} (${row.certainty})`) }],
+      words("kind"), ofPosition(place), words("symbol"), { key: "outcome", label: "outcome", kind: "wide", cell: (row) => broker([row.outcome, row.operator && `by ${row.operator}`, row.reason].filter(Boolean).join("; ")) },
+      left("cause", "likely cause", (row) => broker(row.cause && `${row.cause} (${row.certainty})`))],
   });
 }
 
@@ -100,7 +104,7 @@ function explained(answer, place) {
   const { lines } = answer.explanations[0];
   return table({
     caption: "What makes the balance", rows: lines, empty: "no event moved the balance",
-    columns: [left("kind", "kind", (row) => row.kind), { key: "what", label: "what", wide: true, cell: (row) => broker(row.what) }, right("count", "events", (row) => String(row.count)),
+    columns: [left("kind", "kind", (row) => row.kind), { key: "what", label: "what", kind: "wide", cell: (row) => broker(row.what) }, right("count", "events", (row) => String(row.count)),
       left("versions", "versions", (row) => row.first_version === row.last_version ? `v${row.first_version}` : `v${row.first_version} to v${row.last_version}`), when("last_time", "last", place),
       right("balance", "balance", (row) => row.amounts.balance == null ? "-" : figure(row.amounts.balance)), left("reason", "", (row) => broker(row.reason))],
   });

@@ -16,15 +16,19 @@ export function table({ caption, columns, rows, sort = "", onSort, rowKey, rowCl
     const isBy = one.sort && one.sort === sort, order = one.order ?? "ascending";
     const props = { role: "columnheader", scope: "col", class: one.align, "aria-sort": isBy ? order : null };
     if (!one.sort || !onSort) return h("th", props, one.label || h("span", { class: "sr" }, one.name ?? one.key));
-    return h("th", props, h("button", { type: "button", class: "plain", data: { key: `sort-${one.key}` }, on: { click: () => onSort(one.sort) } },
+    return h("th", props, h("button",
+      { type: "button", class: "plain", data: { key: `sort-${one.key}` }, on: { click: () => onSort(one.sort) } },
       one.label, isBy && h("span", { "aria-hidden": "true" }, order === "descending" ? " ↓" : " ↑")));
   };
-  const cell = (one, row) => h("td", { role: "cell", class: [one.align, one.kind].filter(Boolean).join(" ") || null, data: { label: one.label } }, one.cell(row));
+  const cell = (one, row) =>
+    h("td", { role: "cell", class: [one.align, one.kind].filter(Boolean).join(" ") || null, data: { label: one.label } },
+      one.cell(row));
   return h("div", { class: "scroll", data: { key: `scroll-${caption}` } }, h("table", { role: "table" },
     h("caption", { class: "sr" }, caption),
     h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, columns.map(head))),
     h("tbody", { role: "rowgroup" }, rows.length
-      ? rows.map((row) => h("tr", { role: "row", class: rowClass?.(row), data: { id: rowKey?.(row) } }, columns.map((one) => cell(one, row))))
+      ? rows.map((row) => h("tr", { role: "row", class: rowClass?.(row), data: { id: rowKey?.(row) } },
+        columns.map((one) => cell(one, row))))
       : h("tr", { role: "row" }, h("td", { role: "cell", colspan: columns.length, class: "empty" }, empty)))));
 }
 

@@ -5,7 +5,8 @@
 //                              rule: the account's clock ("ny-close", "+03:00", "Europe/Athens"); without one it stays UTC
 //   time(iso, rule, options)   the same as a <time> element, "?" where there is none
 //   zone(rule)                 "UTC", or what the server's clock is called
-//   offset(ms, rule)           how far the shown clock is ahead of UTC at a moment (ms since 1970), in ms; for charts: uPlot's tzDate
+//   offset(ms, rule)           how far the shown clock is ahead of UTC at a moment (ms since 1970), in ms; for charts: uPlot's
+//                              tzDate
 //   now()                      the server machine's time in ms, as far as its answers state it
 
 import { ahead } from "./api.js";
@@ -18,7 +19,9 @@ export const toggle = () => setParams({ clock: isServer() ? null : "server" });
 const formats = new Map();
 function zoneOffset(zone, ms) {
   if (!formats.has(zone)) {
-    formats.set(zone, new Intl.DateTimeFormat("en-US", { timeZone: zone, hourCycle: "h23", year: "numeric", month: "numeric", day: "numeric", hour: "numeric", minute: "numeric", second: "numeric" }));
+    formats.set(zone, new Intl.DateTimeFormat("en-US",
+      { timeZone: zone, hourCycle: "h23", year: "numeric", month: "numeric", day: "numeric", hour: "numeric",
+        minute: "numeric", second: "numeric" }));
   }
   const part = Object.fromEntries(formats.get(zone).formatToParts(ms).map((one) => [one.type, Number(one.value)]));
   return Date.UTC(part.year, part.month - 1, part.day, part.hour, part.minute, part.second) - Math.floor(ms / 1000) * 1000;
@@ -49,7 +52,8 @@ export function text(iso, rule, { precise = false, short = false } = {}) {
 export function time(iso, rule, options) {
   if (iso == null) return unknown("no time is known");
   const utc = typeof iso === "number" ? new Date(iso).toISOString() : iso;
-  return h("time", { datetime: utc, title: `${utc}${zone(rule) === "UTC" ? "" : ` (shown: ${zone(rule)})`}` }, text(iso, rule, options));
+  return h("time", { datetime: utc, title: `${utc}${zone(rule) === "UTC" ? "" : ` (shown: ${zone(rule)})`}` },
+    text(iso, rule, options));
 }
 
 export const now = () => Date.now() + ahead();

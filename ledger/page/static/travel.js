@@ -1,5 +1,6 @@
-// Time travel: two range inputs, "true at" (what had happened) and "known at" (what we knew). Their steps are events, or
-// quantiles of them, not pixels; the last step is now.
+// Time travel: two range inputs, "true at" (what had happened) and "known at" (what was known).
+//
+// Their steps are events, or quantiles of them, not pixels; the last step is now.
 import { h } from "./dom.js";
 import * as time from "./time.js";
 
