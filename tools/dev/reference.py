@@ -135,6 +135,8 @@ _PARTS: Final = {
     "orders.limits": "Limits, and what their check returns",
     "orders.view": "Orders",
     "orders.states": "States of orders",
+    "proposals": "Corrections that two persons decide",
+    "approvals": "What is proposed and decided",
     "engines": "Adapters for existing engines",
     "journal": "What an append returns",
     "snapshot": "What a gateway reported",
