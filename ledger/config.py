@@ -221,10 +221,7 @@ def read(path: Path) -> Configuration:
         monitors=monitors,
         journal_metrics=checked.metrics.journal,
         alerts=alerts,
-        operator_keys={
-            name: tuple(path.parent / file for file in ([files] if isinstance(files, str) else files))
-            for name, files in checked.approvals.keys.items()
-        },
+        operator_keys={name: tuple(_public_keys(files, path)) for name, files in checked.approvals.keys.items()},
         page=page,
         seal_key=None if checked.seal.key is None else str(path.parent / checked.seal.key),
     )
@@ -233,6 +230,15 @@ def read(path: Path) -> Configuration:
 def _page(table: PageTable, file: Path) -> PageSettings:
     found = page_settings.of_table(table, file.parent)
     return found if found.writer is None else evolve(found, writer=_journal(found.writer, file))
+
+
+def _public_keys(files: str | list[str], file: Path) -> Iterator[Path]:
+    """Yield the files of an operator's public keys; refuse those that others may have written."""
+    for one in [files] if isinstance(files, str) else files:
+        path = file.parent / one
+        if path.is_file():
+            _check_writers(path, path.stat(), "whose approvals count")
+        yield path
 
 
 def _monitors(tables: Mapping[str, Any]) -> Iterator[tuple[AccountId, MonitorRules]]:
@@ -261,15 +267,15 @@ def _parsed(path: Path) -> dict[str, Any]:
         raise BadValue(f"{path}: expected TOML, found {error}") from None
 
 
-def _check_writers(path: Path, found: os.stat_result) -> None:
-    """Refuse a file that others may have written: it decides what is done to positions. Windows has no such rights."""
+def _check_writers(path: Path, found: os.stat_result, what: str = "what is done to positions") -> None:
+    """Refuse a file that others may have written: it decides something. Windows has no such rights."""
     if os.name != "posix":
         return
     if found.st_uid not in (0, os.geteuid()):
-        raise BadValue(f"{path} belongs to user {found.st_uid}, and it decides what is done to positions: chown it, or move it")
+        raise BadValue(f"{path} belongs to user {found.st_uid}, and it decides {what}: chown it, or move it")
     if found.st_mode & _OTHERS_WRITE:
         mode = stat.filemode(found.st_mode)
-        raise BadValue(f"others can write to {path} ({mode}), and it decides what is done to positions: chmod go-w it")
+        raise BadValue(f"others can write to {path} ({mode}), and it decides {what}: chmod go-w it")
 
 
 def _unknown(raw: Mapping[str, Any]) -> Iterator[tuple[str, str, tuple[str, ...]]]:

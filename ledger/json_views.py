@@ -446,6 +446,7 @@ def verification_json(found: Verification) -> Json:
         ],
         "problems": [problem_json(problem) for problem in found.problems],
         "schema": [{"kind": one.kind, "name": one.name, "what": one.what} for one in found.schema],
+        "signed_decisions": found.signed,
     }
 
 
@@ -585,14 +586,28 @@ def _break_entries(one: Disagreement) -> list[Json]:
     return [entry | {"field": field, "ours": ours, "theirs": theirs}]
 
 
-def open_break_json(one: Break, terms: AccountTerms, now_us: int, finding: Finding | None = None) -> Json:
-    """An open disagreement with its age, what was tried, and its likely cause."""
+def open_break_json(
+    one: Break, terms: AccountTerms, now_us: int, finding: Finding | None = None, approvals: Approvals | None = None
+) -> Json:
+    """An open disagreement with its age, what was tried, its likely cause, who took it over, and what waits for a person.
+
+    ``proposal`` is the version of a proposal that waits: to settle the break, or to be confirmed.
+    """
     opened_us = terms.clock.to_utc_msc(one.opened_msc) * 1000
     return {"account": account_json(terms)} | break_json(one, terms.clock) | {
         "age_sec": max(0, (now_us - opened_us) // 1_000_000),
         "confirmations": one.confirmations,
         "attempts": one.attempts,
-    } | finding_json(finding or NOTHING)  # fmt: skip
+    } | finding_json(finding or NOTHING) | {
+        "version": one.version,
+        "owner": None if approvals is None or one.version is None else approvals.owner(one.version),
+        "proposal": None if approvals is None else _proposal_about(one, approvals),
+    }  # fmt: skip
+
+
+def _proposal_about(one: Break, approvals: Approvals) -> int | None:
+    """Return the version of the proposal that settles a break, or that it waits to be confirmed for."""
+    return next((each.version for each in approvals.pending if one.version in (each.opened_break, each.break_version)), None)
 
 
 def unexplained_row_json(one: Unexplained, terms: AccountTerms, finding: Finding) -> Json:

@@ -53,6 +53,8 @@ from ledger.positions import OpenPosition
 from ledger.postings import OUT_OF_ORDER, OUTSIDE_FOLD, Row
 from ledger.seals import Seal
 from ledger.seals import problems as seal_problems
+from ledger.signatures import NO_KEYS, OperatorKeys, signed_decisions
+from ledger.signatures import problems as signature_problems
 from ledger.terms import TERMS_KINDS, AccountTerms
 from ledger.text import visible
 from ledger.values import (
@@ -133,12 +135,14 @@ def moment_last_us(moment: Moment) -> int:
 class Verification:
     """What ``verify`` found. It is ok when nothing that is recorded is wrong; a journal without events is ok.
 
-    ``schema``: what protects events from change, or makes reading quick, and is not as it was made.
+    ``schema``: what protects events from change, or makes reading quick, and is not as it was made. ``signed``: how many
+    decisions carry a signature.
     """
 
     accounts: tuple[AccountVerification, ...]
     problems: tuple[Problem, ...]
     schema: tuple[Difference, ...] = ()
+    signed: int = 0
 
     @property
     def ok(self) -> bool:
@@ -335,6 +339,7 @@ class Ledger:
         progress: Callable[[int], object] = lambda _: None,
         *,
         since: Seal | None = None,
+        operator_keys: OperatorKeys | None = None,
         in_parallel: bool = False,
     ) -> Verification:
         """Recompute everything of every account, and hold it up to a seal if there is one.
@@ -342,6 +347,8 @@ class Ledger:
         Args:
             progress: Called with the number of events checked since the last call.
             since: What was sealed must be there, unchanged.
+            operator_keys: Whose keys are known: signed decisions must be by these. Without, only that a signature is one of its
+                decision is checked.
             in_parallel: Use a second processor: long accounts are checked by two processes, and what spans accounts
                 is looked at meanwhile. The result is the same.
         """
@@ -362,7 +369,23 @@ class Ledger:
         if since is not None:
             damaged = frozenset(problem.account for problem in problems)
             problems += tuple(seal_problems(self.journal, since, damaged))
-        return Verification(accounts=accounts, problems=problems, schema=self._schema_differences())
+        unread = frozenset(one.account for one in problems if one.field != "approval")
+        signed, unsigned = self._verify_signatures(operator_keys or NO_KEYS, unread)
+        return Verification(
+            accounts=accounts, problems=(*problems, *unsigned), schema=self._schema_differences(), signed=signed
+        )  # fmt: skip
+
+    def _verify_signatures(self, keys: OperatorKeys, unread: frozenset[str]) -> tuple[int, list[Problem]]:
+        """Return how many decisions are signed, and what is wrong with signatures, in accounts that can be read."""
+        signed, found = 0, list[Problem]()
+        for name in self.journal.proposed_since(0):
+            if str(name) in unread:
+                continue
+            approvals = self.account(name).approvals
+            shared = {one.journal_id: one.versions.get(name, 0) for one in self.journal.parents()}
+            signed += signed_decisions(approvals)
+            found += signature_problems(name, approvals, {**shared, self.journal.identity(): None}, keys)
+        return signed, found
 
     def trades_frame(self, accounts: Sequence[Account] | None = None, **options: Unpack[FrameOptions]) -> Any:
         """Return the closed trades of several accounts, of all without a list, as a frame. See ``Account.trades_frame``."""

@@ -13,6 +13,7 @@ from ledger.cli.output import print_line, print_table
 from ledger.event_lines import policy_text
 
 _NONE: Final = "none"
+_SHOWN: Final = {"position_id", "symbol", "side", "volume", "price_open", "magic"}
 
 
 def print_effect(title: str, effect: Mapping[str, Any]) -> None:
@@ -64,6 +65,11 @@ _SIDES: Final = {"0": "before", "1": "after"}
 
 
 def _adjusted(one: Mapping[str, Any]) -> Iterator[list[str]]:
+    before, after = one.get("before") or {}, one.get("after") or {}
+    for name in sorted(after.keys() - _SHOWN):  # what no row of positions shows
+        if after[name] != before.get(name):
+            about = f"{after['position_id']} {name.replace('_', ' ')}"
+            yield [about, str(before.get(name, _NONE)), str(after[name])]
     for name in ("balance", "credit", "clock", "order"):
         if f"{name}_after" in one:
             yield [name, str(one[f"{name}_before"]), str(one[f"{name}_after"])]

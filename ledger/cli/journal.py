@@ -20,7 +20,7 @@ from ledger.journal.upkeep import VERIFY
 from ledger.journal.verify.walk import Problem
 from ledger.json_views import Json, verification_json
 from ledger.seals import Seal, load_public_key, parent_of
-from ledger.service import Ledger, utc_now_us
+from ledger.service import Ledger, Verification, utc_now_us
 from ledger.upkeep import note
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -129,19 +129,29 @@ def verify(
             "red",
         )
     if seal is not None:
-        signed = "the trusted key" if trusted == seal.key else f"key {seal.key}"
-        print_line(f"seal of {utc_text_us(seal.made_us)}, {len(seal.accounts)} accounts, signed with {signed}")
-        if is_of_parent:
-            print_line(f"it is of a parent, journal {seal.journal_id}: what was recorded there later is not in this one")
-        if trusted is None:
-            warn("whose key that is was not checked: name the one you trust with --trusted-key")
+        _print_seal(seal, trusted, is_of_parent=is_of_parent)
     if found.signed and not keys.of:
         warn(
             f"whose keys signed {found.signed} decisions was not checked: name them in [approvals.keys], or with --operator-key"
         )
     if not found.ok:
-        print_line("The journal is not as it was recorded. Stop writing to it, keep a copy, restore a backup.", "bold red")
+        print_line(_advice(found), "bold red")
     return 0 if found.ok else DISAGREES
+
+
+def _advice(found: Verification) -> str:
+    if all(one.field in ("approval", "signature") for one in found.problems):
+        return "What was recorded is unchanged, but not as the policy asks for. Ask who wrote it, and correct it back."
+    return "The journal is not as it was recorded. Stop writing to it, keep a copy, restore a backup."
+
+
+def _print_seal(seal: Seal, trusted: str | None, *, is_of_parent: bool) -> None:
+    signed = "the trusted key" if trusted == seal.key else f"key {seal.key}"
+    print_line(f"seal of {utc_text_us(seal.made_us)}, {len(seal.accounts)} accounts, signed with {signed}")
+    if is_of_parent:
+        print_line(f"it is of a parent, journal {seal.journal_id}: what was recorded there later is not in this one")
+    if trusted is None:
+        warn("whose key that is was not checked: name the one you trust with --trusted-key")
 
 
 def _line(problem: Problem) -> str:

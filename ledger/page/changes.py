@@ -44,6 +44,8 @@ class Changes:
     """
 
     def __init__(self, ledger: Ledger) -> None:
+        #: Seconds between two signs that a stream is still there.
+        self.beat_sec = BEAT_SEC
         self._ledger = ledger
         self._run = secrets.token_hex(4)
         self._stop = threading.Event()
@@ -71,6 +73,11 @@ class Changes:
             self._thread.join()
 
     @property
+    def number(self) -> int:
+        """The number of the last change."""
+        return self._number
+
+    @property
     def streams(self) -> int:
         """How many streams are open."""
         return len(self._streams)
@@ -92,25 +99,24 @@ class Changes:
 
     def _note(self, versions: dict[AccountId, int]) -> None:
         with self._lock:
-            is_first = not self._number
+            before, is_first = self._number, not self._number
             for name, version in versions.items():
                 known = self._known.get(name)
                 if known is None or known.version != version:
                     self._number += not is_first
                     self._known[name] = Change(self._number, version)
             self._number = self._number or 1
-            streams = list(self._streams)
+            streams = list(self._streams) if self._number > before else []
         for one in streams:
             one.wake()
 
     # ---- streaming
 
-    async def stream(self, last: str | None, *, beat_sec: float = BEAT_SEC) -> AsyncIterator[bytes]:
+    async def stream(self, last: str | None) -> AsyncIterator[bytes]:
         """Yield server-sent events until the browser leaves or the page ends: ``hello``, ``changed``, ``beat``.
 
         Args:
             last: The id of the last event that the browser saw, if it comes back.
-            beat_sec: Seconds between two beats.
 
         Raises:
             Unanswered: Too many streams are open.
@@ -121,7 +127,7 @@ class Changes:
             seen = self._number_of(last)
             one = _Stream(asyncio.get_running_loop(), self._number if seen is None else seen)
             self._streams.add(one)
-        return self._events(one, is_resumed=seen is not None, beat_sec=beat_sec)
+        return self._events(one, is_resumed=seen is not None)
 
     def _number_of(self, last: str | None) -> int | None:
         """Return the number of a change that an id names; None where it is none of this run."""
@@ -130,13 +136,13 @@ class Changes:
             return None
         return min(int(number), self._number)
 
-    async def _events(self, one: _Stream, *, is_resumed: bool, beat_sec: float) -> AsyncIterator[bytes]:
+    async def _events(self, one: _Stream, *, is_resumed: bool) -> AsyncIterator[bytes]:
         try:
             yield b"retry: 1000\n" + self._event("hello", {"resumed": is_resumed}, one.seen)
             while not self._stop.is_set():
                 for block in self._news(one):
                     yield block
-                if not await one.woken(beat_sec):
+                if not await one.woken(self.beat_sec):
                     yield self._event("beat", {}, one.seen)
         finally:
             with self._lock:

@@ -14,7 +14,7 @@ from ledger.folds import PORTFOLIO
 from ledger.journal import Selection
 from ledger.journal.checkpoints import behind_checkpoint
 from ledger.journal.derived import Summary
-from ledger.json_views import Json
+from ledger.json_views import Json, policy_json, proposal_json
 from ledger.page.answers import Unanswered
 from ledger.page.changes import Changes
 from ledger.page.health import Health
@@ -22,6 +22,7 @@ from ledger.page.overview import Summaries
 from ledger.page.source import Source
 from ledger.page.work import AT_ONCE, Progress, Work
 from ledger.portfolio import Portfolio
+from ledger.proposals import pending
 from ledger.service import Account, utc_now_us
 from ledger.text import visible
 from ledger.values import AccountId
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 WARM_MAX: Final = 200
 #: So many accounts with long histories are folded when the page starts.
 _WARMED_MAX: Final = 50
+#: So long a count of proposals is used: what waits lapses.
+_PENDING_US: Final = 10 * 1_000_000
 _WARM_UP: Final = "the start of the page"
 _logger: Final = logging.getLogger("ledger.page")
 
@@ -75,6 +78,7 @@ class Desk:
         self._lock = threading.Lock()
         self._warm: OrderedDict[AccountId, None] = OrderedDict()
         self._stop = threading.Event()
+        self._pending: tuple[int, int, int] | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -138,17 +142,38 @@ class Desk:
 
         return with_breaks(self.source.sql_journal)
 
-    def decisions(self, account: Account, opened: int | None = None) -> Json:  # noqa: ARG002
-        """Return what people decided, or are to decide, about an account, or about one of its breaks."""
-        return {"proposals": [], "policy": None}
+    def decisions(self, account: Account, opened: int | None = None) -> Json:
+        """Return the policy and the proposals of an account: those that wait, or all about one of its breaks."""
+        found, clock = account.approvals, account.terms.clock
+        shown = (
+            found.pending
+            if opened is None
+            else [one for one in found.proposals if opened in (one.break_version, one.opened_break)]
+        )
+        return {
+            "proposals": [proposal_json(one, clock) for one in shown],
+            "policy": policy_json(found.policy, clock),
+        }
 
-    def people(self, account: Account, opened: int | None) -> Json:  # noqa: ARG002
-        """Return who took a break over, and how many proposals wait to end it."""
-        return {"owner": None, "proposals": 0}
+    def people(self, account: Account, opened: int | None) -> Json:
+        """Return who took a break over, and how many proposals about it wait."""
+        if opened is None:
+            return {"owner": None, "proposals": 0}
+        found = account.approvals
+        waiting = [one for one in found.pending if opened in (one.break_version, one.opened_break)]
+        return {"owner": found.owner(opened), "proposals": len(waiting)}
 
     def proposals_pending(self) -> int:
-        """Return how many proposals wait for a second person."""
-        return 0
+        """Return how many proposals wait for a second person; counted anew where something changed, and now and then."""
+        now_us = self.now_us()
+        with self._lock:
+            known = self._pending
+        if known is not None and known[0] == self.changes.number and now_us - known[1] < _PENDING_US:
+            return known[2]
+        number, count = self.changes.number, len(pending(self.source.reader))
+        with self._lock:
+            self._pending = number, now_us, count
+        return count
 
     def _note(self, account: Account) -> None:
         """Note that somebody looks at an account, and let go of the one that nobody looked at for the longest time."""

@@ -22,6 +22,7 @@ _ERRORS: Final = {
     "403": "Whoever is signed in may not do this.",
     "404": "There is no such account, event or page.",
     "409": "A rule of the ledger, or somebody who was faster, is in the way.",
+    "413": "The body is too large.",
     "422": "What is stored of the account cannot be read: account and version are named.",
     "429": "Too much is asked for at once: the text has what to narrow.",
     "503": "The journal is busy or away: try again.",

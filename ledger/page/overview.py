@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, frozen
 
-from ledger.account_status import AccountStatus, status_of_summary
+from ledger.account_status import AccountStatus, status_of_summary, verdict_of_summary
 from ledger.clock import utc_text, utc_text_us
 from ledger.derived import breaks_of
 from ledger.derived.rows import show_orders, summary_row
@@ -60,6 +60,7 @@ class _Judged:
 
 
 _WORDS: Final = {Danger.NONE: "safe", Danger.BREAK: "broken", Danger.DEGRADED: "degraded", Danger.STALE: "stale"}
+_CERTAIN: Final = {1: Danger.NONE, 2: Danger.STALE}
 _RANKS: Final = {Danger.BREAK: 0, Danger.DEGRADED: 1, Danger.STALE: 2, Danger.NONE: 3}
 _TOTALS: Final = {"safe": "safe", "broken": "unsafe", "degraded": "degraded", "stale": "stale", "never": "never"}
 
@@ -178,24 +179,30 @@ class _Book:
 
     def judged(self) -> list[_Judged]:
         """Return all accounts with what they count as."""
-        from ledger.journal.sql.overview import briefs, fulls
+        from ledger.journal.sql.overview import DOUBTFUL, briefs, fulls
 
         every = briefs(self._journal, self._now_us, intervals_max=INTERVALS_MAX)
-        doubtful = fulls(self._journal, [one.name for one in every if not one.is_certainly_safe])
+        doubtful = fulls(self._journal, [one.name for one in every if one.certainty == DOUBTFUL])
         return [self._judge(one, doubtful.get(one.name)) for one in every]
 
     def _judge(self, brief: Brief, full: Full | None) -> _Judged:
+        """Return what an account counts as: by as little as decides it."""
         if full is None:
-            danger = Danger.NONE if brief.is_certainly_safe else Danger.STALE
-            return _Judged(brief=brief, danger=danger, is_never=False)
+            danger = _CERTAIN.get(brief.certainty, Danger.STALE)
+            return _Judged(brief=brief, danger=danger, is_never=brief.status is None)
+        seen = None if full.health is None else seen_of(full.health, self._now_us)
+        stored = full.summary
+        if stored is not None and stored.version == full.version and stored.hash == full.hash:
+            early = judge(seen, (), degraded=stored.degraded_reason)  # breaks and orders change nothing about it
+            verdict = verdict_of_summary(stored, seen, self._now_us) if early.is_safe else early
+            return _Judged(brief=brief, danger=verdict.danger, is_never=full.health is None, full=full)
         status, summary = self._status(brief.name, full)
         if summary is not None:  # what was made here is newer than the columns
             brief = brief._replace(
                 positions=summary.positions, last_event_utc_msc=summary.last_event_utc_msc,
                 breaks_oldest_utc_msc=summary.breaks_oldest_utc_msc,
             )  # fmt: skip
-        verdict = status.verdict
-        return _Judged(brief=brief, danger=verdict.danger, is_never=full.health is None, full=full)
+        return _Judged(brief=brief, danger=status.verdict.danger, is_never=full.health is None, full=full)
 
     def rows(self, shown: Sequence[_Judged]) -> list[Json]:
         """Return the rows of some accounts."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ledger.json_views import Json
-from ledger.page import case, charts, events, lives, questions
+from ledger.page import case, charts, events, life, questions, writes
 from ledger.page.accounts import account_view
 from ledger.page.answers import RETRY_SEC, Unanswered
 from ledger.page.breaks import open_breaks
@@ -13,6 +13,7 @@ from ledger.page.endpoints import COLUMNS_MAX, ROWS_MAX, Call, Endpoint, Paramet
 from ledger.page.health import health
 from ledger.page.openapi import description
 from ledger.page.overview import SORTS, STATES, overview
+from ledger.page.principals import Role
 from ledger.reports import BY
 
 _ACCOUNT: Final = "/api/accounts/{server}/{login}"
@@ -267,7 +268,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         method="GET",
         path=f"{_ACCOUNT}/breaks/{{version}}",
         summary="The life of one break.",
-        run=lives.break_life,
+        run=life.break_life,
         answer="Break",
     ),
     Endpoint(
@@ -283,6 +284,69 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         summary="What the journal rests on: the checks of doctor.",
         run=health,
         answer="Health",
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{_ACCOUNT}/proposals",
+        summary="Propose a correction.",
+        run=writes.propose,
+        answer="Recorded",
+        body="ProposalBody",
+        role=Role.OPERATOR,
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{_ACCOUNT}/preview",
+        summary="What a correction would change now.",
+        run=writes.preview,
+        answer="Draft",
+        body="CorrectionBody",
+        role=Role.OPERATOR,
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{_ACCOUNT}/proposals/{{version}}/decision",
+        summary="Decide a proposal.",
+        run=writes.decide,
+        answer="Recorded",
+        body="DecisionBody",
+        role=Role.OPERATOR,
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{_ACCOUNT}/breaks/{{version}}/notes",
+        summary="Note something about a break.",
+        run=writes.note,
+        answer="Recorded",
+        body="NoteBody",
+        role=Role.OPERATOR,
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{_ACCOUNT}/policy",
+        summary="Set how many persons a correction needs.",
+        run=writes.set_policy,
+        answer="Recorded",
+        body="PolicyBody",
+        role=Role.ADMIN,
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{_ACCOUNT}/compare-now",
+        summary="Compare the account with its broker now.",
+        run=writes.compare_now,
+        answer="Drift",
+        body="Nothing",
+        role=Role.OPERATOR,
+    ),
+    Endpoint(
+        method="POST",
+        path="/api/alerts/test",
+        summary="Send a test notice through every channel.",
+        run=writes.send_test_notices,
+        answer="AlertsTest",
+        body="Nothing",
+        role=Role.OPERATOR,
     ),
     Endpoint(
         method="GET", path="/api/openapi.json", summary="The description of these endpoints.", run=openapi, answer="Description"

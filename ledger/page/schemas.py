@@ -183,12 +183,26 @@ SCHEMAS: Final[Mapping[str, Json]] = {
         servers=several(TEXT), rows=several(ref("OverviewRow")), found=COUNT, page=COUNT, pages=COUNT, as_of=TIME,
     ),
     "Replay": obj(
+        _DECIDED,
         account=ref("Terms"), until=null(TEXT), known_at=null(TEXT), version=WHOLE, head=HEX, selected=COUNT, balance=AMOUNT,
         credit=AMOUNT, positions=several(_POSITION), unexplained=several(_UNEXPLAINED), breaks=several(_BREAK),
         orders=several(_ORDER), deals_incomplete=COUNT, deals_untold=COUNT,
     ),
-    "Policy": FREE,
-    "Proposal": FREE,
+    "Policy": obj(
+        approvals=COUNT, corrections=several(TEXT), signed=YES, version=null(WHOLE), operator=null(TEXT), reason=null(TEXT),
+        set_at=null(TIME),
+    ),
+    "Proposal": obj(
+        version=WHOLE, state=TEXT, why=null(TEXT), waits=YES, urgent=YES, operator=TEXT, reason=TEXT, proposed_at=TIME,
+        lapses_at=TIME, correction=FREE, effect=FREE, effect_digest=HEX, rests_on=WHOLE, break_version=null(WHOLE),
+        opened_break=null(WHOLE), position_id=null(WHOLE), symbol=null(TEXT),
+        decisions=several(
+            obj(
+                version=WHOLE, outcome=TEXT, operator=TEXT, reason=null(TEXT), decided_at=TIME, changed=null(FREE),
+                signature=null(TEXT), key=null(TEXT), rests_on=null(WHOLE),
+            )
+        ),
+    ),
     "Account": obj(
         _DECIDED, replay=ref("Replay"), status=ref("Status"), version=WHOLE, head=HEX, fold=HEX,
         link=obj(h={"enum": ["same", "differs", "-"]}, f={"enum": ["same", "differs", "-"]}), clock=TEXT,
@@ -227,7 +241,7 @@ SCHEMAS: Final[Mapping[str, Json]] = {
         account=ref("Terms"), by={"enum": ["mark", "minute", "day"]}, interval_sec=null(NUMBER), equity_reported=null(YES),
         rows=several(FREE),
     ),
-    "Log": obj(rows=several(_LISTED_EVENT), next=null(WHOLE), version=WHOLE),
+    "Log": obj(rows=several(_LISTED_EVENT), next=null(WHOLE), version=WHOLE, clock=TEXT),
     "Event": {
         **_LISTED_EVENT,
         "properties": _LISTED_EVENT["properties"]
@@ -293,8 +307,8 @@ SCHEMAS: Final[Mapping[str, Json]] = {
     ),
     "Drift": _DRIFT,
     "Recorded": obj(
-        account=ref("Terms"), outcome=TEXT, proposal=null(ref("Proposal")), events=several(ref("LogRow")), changed=null(FREE),
-        advice=null(TEXT), version=WHOLE,
+        account=ref("Terms"), became=TEXT, outcome=TEXT, proposal=null(ref("Proposal")), changed=null(FREE), advice=null(TEXT),
+        events=several(ref("LogRow")), appended=COUNT, version=WHOLE,
     ),
     "Draft": obj(account=ref("Terms"), correction=FREE, effect=FREE, effect_digest=HEX, version=WHOLE),
     "AlertsTest": obj(

@@ -88,7 +88,7 @@ Visit = Callable[..., Person]
 
 
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Visit]:
+def visit(browser: Browser, run_page: Callable[..., PageProcess]) -> Iterator[Visit]:  # browsers are closed before pages
     """Let somebody sign in at a page: ``visit(process, "ann", "/breaks", timezone_id="Asia/Tokyo")``."""
     people: list[Person] = []
 
@@ -132,13 +132,13 @@ def desk(desk_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def run_page(tmp_path: Path) -> Iterator[Callable[..., PageProcess]]:
-    """Run a page over a journal of the test's own: ``run_page(url, "--allow-writes")``."""
+    """Run a page over a journal of the test's own: ``run_page(url)``; it lets people write unless ``writes=False``."""
     running: list[PageProcess] = []
 
-    def run(journal: str, *words: str) -> PageProcess:
+    def run(journal: str, *, writes: bool = True) -> PageProcess:
         folder = tmp_path / f"page-{len(running)}"
         folder.mkdir()
-        running.append(PageProcess(journal, folder, words or ("--allow-writes",)))
+        running.append(PageProcess(journal, folder, ("--allow-writes",) if writes else ()))
         return running[-1].start()
 
     yield run

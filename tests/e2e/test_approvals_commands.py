@@ -184,11 +184,13 @@ def test_a_forged_approval_is_found(desk):
     desk.record(PolicySet(operator="eve", reason="mine", approvals=1, time_msc=utc_now_us() // 1000))
     found = desk.problems()
     assert [(field, version) for field, version, _ in found] == [("approval", 4), ("approval", 5)]
-    assert run("verify", journal=desk.url).code == 1
+    text = desk.run("verify", code=1).text
+    assert "What was recorded is unchanged, but not as the policy asks for." in text
+    assert "restore a backup" not in text
 
 
 def test_a_note_makes_somebody_the_owner_of_a_break(desk):
-    ghost = {"kind": "ghost", "position_id": POSITION, "symbol": "EURUSD", "ours": "buy 0.5 EURUSD @ 1.1"}
+    ghost: dict[str, Any] = {"kind": "ghost", "position_id": POSITION, "symbol": "EURUSD", "ours": "buy 0.5 EURUSD @ 1.1"}
     desk.record(BreakOpened(**ghost, time_msc=utc_now_us() // 1000))
     assert desk.run("note", "v3", "phoned the dealer", "--mine", by="ann").text == "noted, recorded as version 4\n"
     assert desk.run("note", "3", "he looks", by="bob", code=0)
@@ -294,6 +296,19 @@ def test_a_decision_is_signed_where_no_journal_is(signing, tmp_path):
     assert "nobody is known by the key" in what
 
 
+def test_a_signature_holds_in_a_journal_that_was_restored(signing, tmp_path):
+    signing.two_persons("--signed")
+    signing.run(*CLOSE, by="ann", code=4)
+    signing.run("approve", "v4", "--key", "keys/bob.pem", "--yes")
+    signing.run("backup", "copy.db")
+    assert run("restore", "copy.db", journal=f"sqlite:///{tmp_path}/restored.db").code == 0
+    signing.url = f"sqlite:///{tmp_path}/restored.db"
+    assert signing.problems() == []
+    signing.run("propose", "balance", "--to", "5", "--reason", "x", by="ann")
+    signing.run("approve", "v7", "--key", "keys/bob.pem", "--yes")
+    assert signing.problems() == []
+
+
 def test_the_wrong_key_and_a_changed_text_sign_nothing(signing):
     signing.two_persons("--signed")
     signing.run(*CLOSE, by="ann", code=4)
@@ -321,6 +336,8 @@ def test_a_forged_signature_is_found(signing):
     signing.run(*CLOSE, by="ann", code=4)
     with Ledger.open(signing.url) as ledger:
         old, new = (ledger.account(ACCOUNT).approvals.proposal(version) for version in (4, 6))
+    assert old is not None
+    assert new is not None
     assert old.effect_digest == new.effect_digest
     copied = read_signed(signed).signature
     known: dict[str, Any] = {"signature": copied.signature, "key": copied.key, "time_msc": utc_now_us() // 1000}

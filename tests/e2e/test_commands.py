@@ -320,7 +320,7 @@ def test_a_changed_byte_is_named_with_account_version_and_field(imported):
 def test_an_empty_journal_is_fine_and_no_journal_is_wrong_use(desk):
     assert "there is no journal" in desk.run("verify", code=2)
     desk.run("init")
-    assert desk.json("verify") == {"ok": True, "accounts": [], "problems": [], "schema": []}
+    assert desk.json("verify") == {"ok": True, "accounts": [], "problems": [], "schema": [], "signed_decisions": 0}
     (desk.folder / "other.db").write_text("this is not a database, whatever it is called" * 100)
     assert "not a journal" in desk.run("verify", "--journal", f"sqlite:///{desk.folder}/other.db", code=2)
 

@@ -319,9 +319,7 @@ def test_an_export_case_is_checked_offline_and_a_changed_one_is_not_believed(pag
 def test_evidence_is_an_attachment_of_plain_text_byte_by_byte(page, url):
     with Ledger.open(url) as ledger:
         account = ledger.account(ACCOUNT)
-        version, digest = next(
-            (one.version, one.event.evidence) for one in account.events() if getattr(one.event, "evidence", None)
-        )
+        version, digest = next((row.version, row.evidence) for row in ledger.journal.rows(ACCOUNT) if row.evidence)
         raw = account.evidence(digest)
     answer = page.ask(f"{account_path(ACCOUNT)}/events/{version}/evidence")
     assert answer.body == raw

@@ -57,6 +57,7 @@ def url(request, tmp_path):
 @pytest.fixture
 def page(url):
     with PageServer(Source.open(url)) as page:
+        page.desk.changes.beat_sec = 0.5
         yield page
 
 

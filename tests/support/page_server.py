@@ -49,7 +49,7 @@ class PageServer:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self._server = uvicorn.Server(uvicorn.Config(self._named, log_level="error", lifespan="on", interface="asgi3"))
-        self._server.install_signal_handlers = lambda: None  # type: ignore[attr-defined,method-assign]
+        self._server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
 
     async def _named(self, scope: Any, receive: Any, send: Any) -> None:

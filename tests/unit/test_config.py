@@ -97,6 +97,10 @@ def test_an_operator_has_one_public_key_or_several(folders):
         "ann": (there / "keys/ann.pub.pem",),
         "b ob": (Path("/k/1.pub.pem"), there / "2.pub.pem"),
     }
+    (there / "2.pub.pem").touch()
+    (there / "2.pub.pem").chmod(0o666)
+    with pytest.raises(BadValue, match=r"others can write to .*2\.pub\.pem .* whose approvals count"):
+        read(path)
 
 
 @pytest.mark.parametrize("command", ["sync", "drift"])

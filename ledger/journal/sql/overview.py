@@ -26,16 +26,21 @@ _AT_ONCE: Final = 500
 _POLICIES_MAX: Final = 8
 
 
+DOUBTFUL: Final = 0
+SAFE: Final = 1
+STALE: Final = 2
+
+
 class Brief(NamedTuple):
     """A few columns of one account: what an overview counts, filters and orders by.
 
-    ``is_certainly_safe`` is 0 also where only a closer look shows that it is safe. Times are UTC, in microseconds, None where
-    there is none; of the newest event in milliseconds.
+    ``certainty`` is ``SAFE`` or ``STALE`` where nothing else can come of a closer look, else ``DOUBTFUL``. Times are UTC, in
+    microseconds, None where there is none; of the newest event in milliseconds.
     """
 
     name: AccountId
     version: int
-    is_certainly_safe: int
+    certainty: int
     status: str | None
     verified_us: int | None
     positions: int | None
@@ -53,7 +58,8 @@ class Full(NamedTuple):
 
 
 _BRIEF: Final = (
-    "SELECT a.server, a.login, d.version, CASE WHEN %s THEN 1 ELSE 0 END, h.status, h.verified_us, s.positions, "
+    "SELECT a.server, a.login, d.version, CASE WHEN %s THEN 1 WHEN h.status IS NULL OR %s THEN 2 ELSE 0 END, h.status, "
+    " h.verified_us, s.positions, "
     "s.last_event_utc_msc, s.breaks_oldest_utc_msc FROM accounts a JOIN heads d ON d.account_id = a.account_id "
     "LEFT JOIN summaries s ON s.account_id = a.account_id LEFT JOIN sync_health h ON h.account_id = a.account_id "
     "WHERE d.version > 0"
@@ -66,6 +72,8 @@ _QUIET: Final = (
 )
 #: A policy, how old the last attempt and the last verification may be under it, and how many of its intervals the attempt.
 _FRESH: Final = "(h.policy = ? AND h.verified_us > ? AND (h.seen_us > ? OR h.seen_us > ? - ? * h.interval_us))"
+_GONE: Final = "(h.policy = ? AND h.seen_us < ? AND h.seen_us < ? - ? * h.interval_us)"
+_NEVER: Final = "1 = 0"
 _FULL: Final = (
     "SELECT d.account_id, d.version, d.hash, %s, %s FROM heads d LEFT JOIN summaries s ON s.account_id = d.account_id "
     "LEFT JOIN sync_health h ON h.account_id = d.account_id WHERE d.account_id IN (%s)"
@@ -81,13 +89,16 @@ def briefs(journal: SqlJournal, now_us: int, *, intervals_max: int) -> list[Brie
         now_us: The present, UTC microseconds.
         intervals_max: So many of its intervals the last sync attempt of an account may be ago.
     """
-    conditions, values = [], []
-    for policy, verified_us in _policies(journal):
-        conditions.append(_FRESH)
-        values += [policy, now_us - verified_us, now_us - verified_us, now_us, intervals_max]
-    certain = f"{_QUIET} AND ({' OR '.join(conditions)})" if conditions else "1 = 0"
-    values = [now_us, now_us, *values] if conditions else []
-    rows = (row for block in journal.stream(_BRIEF % certain, *values) for row in block)
+    policies = _policies(journal)
+    safe = [
+        one
+        for policy, age_us in policies
+        for one in (policy, now_us - age_us, now_us - age_us, now_us, intervals_max)
+    ]  # fmt: skip
+    gone = [one for policy, age_us in policies for one in (policy, now_us - age_us - 1, now_us - 1, intervals_max)]
+    is_fresh, is_gone = (" OR ".join([condition] * len(policies)) or _NEVER for condition in (_FRESH, _GONE))
+    text, values = _BRIEF % (f"{_QUIET} AND ({is_fresh})", f"({is_gone})"), [now_us, now_us, *safe, *gone]
+    rows = (row for block in journal.stream(text, *values) for row in block)
     return [Brief(name, *row) for server, login, *row in rows if (name := _name(server, login)) is not None]
 
 

@@ -122,7 +122,7 @@ class Shown {
     this.life = new AbortController();
     this.place = h("div", { class: `view ${route.view}` });
     this.at = null; // when its figures were read
-    this.isRunning = this.isDue = false;
+    this.isRunning = this.isDue = this.isBroken = false;
     this.watch = {
       onWait: (done, of) => this.wait(done, of),
       onAway: (error, seconds) => this.away(error, seconds),
@@ -192,7 +192,8 @@ class Shown {
   }
 
   async refresh() { // coalesced: what changes while figures are read is read once afterwards
-    if (this.isRunning || this.isWaiting) { this.isDue = true; return; }
+    if (this.isRunning || this.isWaiting || document.hidden) { this.isDue = true; return; }
+    if (this.isBroken) return go(this.route, { isFirst: true });
     const gap = (this.view?.minGapSec ?? 0.2) - (performance.now() - (this.began ?? -1e9)) / 1000;
     if (gap > 0) {
       this.isWaiting = true;
@@ -233,6 +234,7 @@ class Shown {
         time.text(this.at, null, { short: true }), " UTC.");
       return setState("error");
     }
+    this.isBroken = true; // what the view had drawn is gone: it begins anew
     const state = { 403: "forbidden", 404: "not-found", 422: "corrupt" }[error.status] ?? "error";
     const about = { forbidden: "You may not see this", "not-found": "Not found", corrupt: "This account cannot be read",
       error: "This cannot be shown" }[state];
@@ -264,7 +266,7 @@ function go(route, { isFirst = false } = {}) {
   const { server, login } = route;
   if (server != null) sessionStorage.setItem("ledger-account", JSON.stringify({ server, login }));
   drawHeader();
-  if (shown?.view && shown.route.key === route.key && main.contains(shown.place) && shown.at) {
+  if (shown?.view && shown.route.key === route.key && shown.at && !shown.isBroken) {
     shown.route = route;
     return shown.load("route");
   }
@@ -289,12 +291,17 @@ async function copyLink(view = shown?.view) {
 
 // ------------------------------------------------------------------------------------------------------------ signing in
 
-function showSignIn(reason) {
+function forget() { // who was signed in, and all that was shown to them
   shown?.stop();
   changes?.stop();
   shown = session = changes = null;
   root.dataset.stream = "connecting";
+  banner("stream");
   setCsrf(null);
+}
+
+function showSignIn(reason) {
+  forget();
   drawHeader();
   const input = h("input", { name: "token", type: "password", autocomplete: "off", required: true, spellcheck: "false" });
   const problem = h("p", { class: "problem", role: "alert" });
@@ -318,14 +325,14 @@ async function signIn(token) {
   await begin();
 }
 
-let isStarted = false;
 const TOKEN = /^#(?:sign-in|token)=(.+)$/;
 async function begin() {
   const token = TOKEN.exec(location.hash)?.[1];
   if (token) {
     history.replaceState(null, "", location.pathname + location.search); // a token stays in no history
-    try { await post("/sign-in", { token: decodeURIComponent(token) }); } catch (error) { return showSignIn(error.text); }
-    if (isStarted) return location.reload(); // the stream waits longer with each refusal
+    forget();
+    try { await post("/sign-in",
+      { token: decodeURIComponent(token) }); } catch (error) { return showSignIn(error.text ?? error.message); }
   }
   try {
     session = await get("/session", null, {
@@ -342,8 +349,8 @@ async function begin() {
   }
   setCsrf(session.csrf);
   startStream();
-  countBreaks();
-  return go(router.route(), { isFirst: true });
+  await go(router.route(), { isFirst: true });
+  return countBreaks();
 }
 
 function startStream() {
@@ -352,9 +359,9 @@ function startStream() {
     onSignedOut: () => showSignIn("You are signed out."),
     onChange: (change) => {
       if (shown?.view && (!change || (shown.view.concerns?.(change) ?? true))) shown.refresh();
-      if (isCounting) return;
+      if (isCounting || document.hidden) return;
       isCounting = true;
-      setTimeout(() => { isCounting = false; if (session) countBreaks(); }, 2000);
+      setTimeout(() => { isCounting = false; if (session) countBreaks(); }, 5000);
     },
     onState: (state) => {
       root.dataset.stream = state;
@@ -370,6 +377,12 @@ setInterval(() => {
   const every = shown?.view?.pollSec;
   if (every && !document.hidden && performance.now() - (shown.began ?? 0) > every * 1000) shown.refresh();
 }, 1000);
+
+addEventListener("visibilitychange", () => { // a tab that nobody sees reads nothing
+  if (document.hidden || !shown) return;
+  if (shown.isDue) { shown.isDue = false; shown.refresh(); }
+  countBreaks();
+});
 
 keys.bind("page", {
   "g o": ["Overview", () => router.go(router.path("overview"))],

@@ -15,11 +15,13 @@ export function mount(context) {
   const { root } = context;
   const filters = h("form", { class: "filters row", on: { submit: (event) => event.preventDefault() } });
   const list = h("div"), detail = h("section", { class: "panel", "aria-label": "The selected break" });
-  let chosen = null; // the break beside the list
+  let drawn = null, chosen = null; // the filters as they are drawn; the break beside the list
   const split = h("div", { class: "split" }, list, detail);
   root.replaceChildren(h("h1", { class: "sr" }, "Breaks"), filters, split);
 
   function drawFilters(params) {
+    if (String(params) === drawn) return; // a list that is open stays open
+    drawn = String(params);
     const select = (name, label, options) =>
       h("label", null, `${label} `,
         h("select", { name, value: params.get(name) ?? "", data: { key: name },

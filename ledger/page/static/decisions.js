@@ -192,7 +192,7 @@ function newProposal({ context, key, server, login, one, onDone, onClose }) {
     const answer = await context.post(url, { correction, reason: given.reason, urgent: "urgent" in given,
       lapses_min: Number(given.lapses_min), break: one?.version ?? null, effect_digest: digest });
     show(null);
-    const text = `${correctionText(correction)}: ${answer.outcome}.${answer.advice ? ` ${answer.advice}` : ""}`;
+    const text = `${correctionText(correction)}: ${answer.became}.${answer.advice ? ` ${answer.advice}` : ""}`;
     onClose?.();
     return done({ context, key, text, onDone, answer });
   }, () => { propose.disabled = digest === null; });
@@ -230,9 +230,9 @@ function decisions(one, { context, route, policy, onDone }) {
       sender(h("form", null, field(required ? "reason" : "reason (optional)", input(key, "reason", { required }), hint),
         h("div", null, h("button", { class: outcome === "approved" ? "primary" : null }, button))), async ({ reason }) => {
         const answer = await context.post(url, { outcome, effect_digest: one.effect_digest, reason: reason || null });
-        done({ context, key, onDone, answer, text: answer.outcome === "lapsed"
+        done({ context, key, onDone, answer, text: answer.became === "lapsed"
           ? "Not applied: by now it would change something else than what you saw. It lapsed; what changed is shown with it."
-          : `${text}: ${answer.outcome}.` });
+          : `${text}: ${answer.became}.` });
       })));
   }
 

@@ -15,13 +15,19 @@ export function mount({ root, title, copyLink }) {
     { class: "filters row", role: "search", on: { submit: (event) => { event.preventDefault(); apply(); } } });
   const body = h("div");
   root.replaceChildren(h("h1", { class: "sr" }, "Overview"), filters, body);
-  let typed = 0;
+  let typed = 0, drawn = null;
 
   const value = (name) => filters.elements[name]?.value;
-  const apply = () => setParams({ state: value("state") === "all" ? null : value("state"), server: value("server"),
-    q: value("q"), page: null }, { replace: false });
+  function apply() {
+    delete filters.elements.q.dataset.draft;
+    const state = value("state") === "all" ? null : value("state");
+    setParams({ state, server: value("server"), q: value("q"), page: null }, { replace: false });
+  }
 
   function drawFilters(params, servers) {
+    const asked = JSON.stringify([[...params], servers]);
+    if (asked === drawn) return; // a list that is open stays open
+    drawn = asked;
     const select = (name, options, chosen, all) =>
       h("select", { name, value: chosen, data: { key: name }, on: { change: apply } },
       options.map((one) => h("option", { value: one }, one === "" ? all : visible(one))));
@@ -52,8 +58,9 @@ export function mount({ root, title, copyLink }) {
     { key: "balance", label: "balance", align: "right",
       cell: (row) => old(row, (summary) => figure(summary.balance, summary.currency)) },
     { key: "event", label: "last event", align: "right", sort: "event", order: "descending",
-      cell: ({ summary }) => summary ? time(summary.last_event_at, summary.clock, { short: true })
-        : unknown("its figures are not known") },
+      cell: ({ summary }) => !summary ? unknown("its figures are not known")
+        : summary.last_event_at ? time(summary.last_event_at, summary.clock, { short: true })
+          : h("span", { class: "quiet" }, "–") },
     { key: "why", label: "why not safe", kind: "wide", cell: (row) => broker(row.why_not_safe) },
   ];
 

@@ -38,7 +38,7 @@ export function breaksTable(rows, place) {
   return table({
     caption: "Open breaks", rows, rowClass: () => "unsafe",
     columns: [words("kind"), ofPosition(place), words("symbol"), words("field"), left("ours", "ours", (row) => broker(row.ours) ?? "none"), left("theirs", "broker", (row) => broker(row.theirs) ?? "none"),
-      when("opened_at", "since", place), { key: "why", label: "why", wide: true, cell: (row) => broker(row.why) }],
+      when("opened_at", "since", place), { key: "why", label: "why", kind: "wide", cell: (row) => broker(row.why) }],
   });
 }
 
@@ -51,7 +51,7 @@ export function ordersTable(rows, place) {
     caption: "Orders", rows, empty: "no order by this moment",
     columns: [words("client_id", "client id"), words("symbol"), words("side"), words("kind"), amount("volume"), amount("filled"),
       left("state", "state", (row) => row.state === "UNKNOWN" ? badge("UNKNOWN", "bad") : row.state), when("since", "since", place), left("ticket", "ticket", (row) => String(row.ticket ?? "-")),
-      { key: "why", label: "why", wide: true, cell: (row) => broker(row.why) }],
+      { key: "why", label: "why", kind: "wide", cell: (row) => broker(row.why) }],
   });
 }
 
@@ -63,7 +63,7 @@ function tradesTable(answer, place) {
       when("closed_at", "closed", place), amount("price_close", "close price"), signed("commission"), signed("swap"), signed("profit"),
       left("complete", "", (row) => row.complete ? "" : badge("incomplete", "warn"))],
   });
-  return [total, answer.next != null && h("p", { class: "dim" }, `the newest ${rows.length}; choose an earlier moment for those before`)];
+  return [total, answer.next != null && h("p", { class: "dim" }, `the newest ${rows.length} of ${answer.found}; those before are at an earlier moment`)];
 }
 
 function monitorsTable(answer, place) {
@@ -71,7 +71,7 @@ function monitorsTable(answer, place) {
   return table({
     caption: "Monitors", rows: rowsOf(answer), empty: "no monitor is set for this account in ledger.toml",
     columns: [left("limit", "limit", (row) => `${row.limit.replaceAll("_", " ")} ${row.rule}`), left("state", "state", (row) => badge(row.state, kinds[row.state] ?? "idle")), amount("allowed"), amount("used"),
-      amount("left"), amount("level", "breach level"), when("as_of", "as of", place), { key: "reason", label: "", wide: true, cell: (row) => broker(row.reason) }],
+      amount("left"), amount("level", "breach level"), when("as_of", "as of", place), { key: "reason", label: "", kind: "wide", cell: (row) => broker(row.reason) }],
   });
 }
 
@@ -79,7 +79,7 @@ function haltsTable(answer, place) {
   return table({
     caption: "Halts", rows: rowsOf(answer), empty: "no halt is in force",
     columns: [left("scope", "what", (row) => [row.scope, " ", broker(row.name)]), words("mode"), when("since", "since", place), left("operator", "by", (row) => broker(row.operator ?? `rule ${row.rule}`)),
-      { key: "reason", label: "reason", wide: true, cell: (row) => broker(row.reason) }],
+      { key: "reason", label: "reason", kind: "wide", cell: (row) => broker(row.reason) }],
   });
 }
 
@@ -87,8 +87,8 @@ function incidentsTable(answer, place) {
   return table({
     caption: "Incidents", rows: rowsOf(answer), empty: "nothing went wrong",
     columns: [when("started_at", "started", place), right("lasted", "lasted", (row) => row.ended_at === null && row.duration_sec !== null ? ["open ", duration(row.duration_sec)] : row.duration_sec === null ? "-" : duration(row.duration_sec)),
-      words("kind"), ofPosition(place), words("symbol"), { key: "outcome", label: "outcome", wide: true, cell: (row) => broker([row.outcome, row.operator && `by ${row.operator}`, row.reason].filter(Boolean).join("; ")) },
-      { key: "cause", label: "likely cause", wide: true, cell: (row) => broker(row.cause && `${row.cause} (${row.certainty})`) }],
+      words("kind"), ofPosition(place), words("symbol"), { key: "outcome", label: "outcome", kind: "wide", cell: (row) => broker([row.outcome, row.operator && `by ${row.operator}`, row.reason].filter(Boolean).join("; ")) },
+      left("cause", "likely cause", (row) => broker(row.cause && `${row.cause} (${row.certainty})`))],
   });
 }
 
@@ -104,7 +104,7 @@ function explained(answer, place) {
   const { lines } = answer.explanations[0];
   return table({
     caption: "What makes the balance", rows: lines, empty: "no event moved the balance",
-    columns: [left("kind", "kind", (row) => row.kind), { key: "what", label: "what", wide: true, cell: (row) => broker(row.what) }, right("count", "events", (row) => String(row.count)),
+    columns: [left("kind", "kind", (row) => row.kind), { key: "what", label: "what", kind: "wide", cell: (row) => broker(row.what) }, right("count", "events", (row) => String(row.count)),
       left("versions", "versions", (row) => row.first_version === row.last_version ? `v${row.first_version}` : `v${row.first_version} to v${row.last_version}`), when("last_time", "last", place),
       right("balance", "balance", (row) => row.amounts.balance == null ? "-" : figure(row.amounts.balance)), left("reason", "", (row) => broker(row.reason))],
   });
@@ -114,7 +114,7 @@ const moment = ({ until, known_at }) => ({ until, known_at });
 const now = () => ({});
 
 export const SECTIONS = [
-  { name: "trades", title: "Trades", params: moment, draw: tradesTable },
+  { name: "trades", title: "Trades", params: (at) => ({ ...moment(at), limit: 500 }), draw: tradesTable },
   { name: "orders", title: "Orders", params: moment, draw: (answer, place) => ordersTable(rowsOf(answer), place) },
   { name: "explain", title: "What makes the balance", params: (at) => ({ what: "balance", ...moment(at) }), draw: explained },
   { name: "report", title: "Report", params: moment, choices: { by: ["month", "week", "day", "weekday", "symbol", "magic", "side"], day: ["server", "utc"] }, draw: reportPanel },

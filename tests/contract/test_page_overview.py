@@ -1,0 +1,150 @@
+"""The overview reads no events: what it counts and lists is what ``ledger status`` decides of each account."""
+
+from __future__ import annotations
+
+import itertools
+from types import SimpleNamespace
+
+import pytest
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ledger import AccountId, Event, Ledger
+from ledger.account_status import look, verdict_of_summary
+from ledger.events import BreakOpened, SyncDegraded, TradingHalted
+from ledger.journal.health import HeldBack
+from ledger.journal.sql.journal import SqlJournal
+from ledger.journal.sql.overview import DOUBTFUL, SAFE, STALE, briefs, fulls, with_breaks
+from ledger.page.desk import Desk
+from ledger.page.endpoints import Call
+from ledger.page.overview import overview
+from ledger.page.principals import Principal, Role
+from ledger.page.source import Source
+from ledger.safety import INTERVALS_MAX, Danger, seen_of
+from tests.support.alerts import health_of
+from tests.support.journals import DURABLE, new_url
+from tools.testkit.orders import intended
+from tools.testkit.stories import START_MSC
+
+NOW_US = (START_MSC + 3_600_000) * 1000
+SECOND_US = 1_000_000
+#: What an account recorded beside being opened.
+STORIES: dict[str, list[Event]] = {
+    "quiet": [],
+    "break": [BreakOpened(kind="ghost", time_msc=START_MSC, position_id=7, symbol="EURUSD", ours="buy 1 EURUSD @ 1")],
+    "money": [BreakOpened(kind="balance", time_msc=START_MSC, field="balance", ours="1", theirs="2")],
+    "degraded": [SyncDegraded(reason="timeout", time_msc=START_MSC)],
+    "halted": [TradingHalted(scope="account", mode="all", number=1, operator="ann", reason="news", time_msc=START_MSC)],
+    "unknown": [intended(1, 0, valid_until_utc_msc=START_MSC + 1000)],
+}
+ages = st.sampled_from([-5.0, -0.5, 0.0, 1.0, 44.9, 45.0, 45.1, 59.9, 60.0, 60.1, 200.0, 10_000.0])
+healths = st.one_of(
+    st.none(),
+    st.fixed_dictionaries(
+        {
+            "status": st.sampled_from(["SUCCESS", "PARTIAL", "DEGRADED", "FAILED"]),
+            "seen": ages,
+            "verified": st.one_of(st.none(), ages),
+            "interval": st.sampled_from([1, 15, 100]),
+            "verified_sec": st.sampled_from([45.0, 60.0]),
+            "held": st.booleans(),
+            "breached": st.booleans(),
+            "balance_halts": st.booleans(),
+        }
+    ),
+)
+
+
+@pytest.fixture(scope="module", params=DURABLE)
+def ledger(request, tmp_path_factory):
+    with Ledger.open(new_url(request.param, tmp_path_factory.mktemp("overview")), now_us=lambda: NOW_US) as ledger:
+        for number, (events, is_derived) in enumerate(itertools.product(STORIES.values(), (True, False)), 1):
+            account = ledger.account("Broker-Live" if number % 2 else "Prop-2", number)
+            account.open(currency="USD", mode="hedging", time_msc=START_MSC)
+            if is_derived:
+                account.record_many(events)
+                account.derived.catch_up()
+            else:  # the summary is behind, or there is none
+                if number % 4 < 2:
+                    account.derived.catch_up()
+                account.record_many(events)
+        yield ledger
+
+
+def store(ledger, given):
+    for account, one in zip(ledger.accounts(), given, strict=True):
+        with ledger.journal.write_in_turn(5) as connection:
+            connection.exec_driver_sql(f"DELETE FROM sync_health WHERE account_id = {key_of(account.name)}")  # noqa: S608
+        if one is not None:
+            seen_us = NOW_US - round(one["seen"] * SECOND_US)
+            verified_us = None if one["verified"] is None else NOW_US - round(one["verified"] * SECOND_US)
+            health = evolve(
+                health_of(account.name, seen_us), status=one["status"], reason="why", verified_us=verified_us,
+                interval_us=one["interval"] * SECOND_US, verified_sec=one["verified_sec"], balance_halts=one["balance_halts"],
+                held=(HeldBack(kind="ghost", symbol="EURUSD", why="missing"),) if one["held"] else (),
+                breached=("daily loss",) if one["breached"] else (),
+            )  # fmt: skip
+            ledger.journal.save_sync_health(health)
+
+
+def key_of(name):
+    from ledger.journal.sql.schema import account_key
+
+    return account_key(name)
+
+
+def asked(desk, **query):
+    known = {"server": None, "state": "all", "sort": "safety", "q": None, "page": 1} | query
+    return overview(Call(desk=desk, principal=Principal("ann", Role.VIEWER, "link"), path={}, query=known))
+
+
+def is_plain(full):
+    """Return whether nothing about an account has to be weighed: no break, no order, no age at what is allowed."""
+    health, summary = full.health, full.summary
+    edges = {*(NOW_US - one * SECOND_US for one in (45, 60)), NOW_US + SECOND_US // 2}
+    return summary.breaks == summary.orders == "[]" and not health.breached and not edges & {health.seen_us, health.verified_us}
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.data())
+def test_it_agrees_with_what_status_decides_of_each_account(ledger, data):
+    store(ledger, [data.draw(healths) for _ in ledger.accounts()])
+    assert isinstance(ledger.journal, SqlJournal)
+    desk = Desk(Source(ledger), SimpleNamespace(allow_writes=False), lambda: NOW_US)
+    statuses = {str(one.name): look(one, NOW_US) for one in ledger.accounts()}
+    listed = briefs(ledger.journal, NOW_US, intervals_max=INTERVALS_MAX)
+    certain = [one.name for one in listed if one.certainty == SAFE]
+    for one in listed:
+        danger = statuses[str(one.name)].verdict.danger
+        assert one.certainty == DOUBTFUL or danger == {SAFE: Danger.NONE, STALE: Danger.STALE}[one.certainty]
+    for name, full in fulls(ledger.journal, [one.name for one in ledger.accounts()]).items():
+        if full.summary is not None and full.summary.version == full.version:
+            seen = None if full.health is None else seen_of(full.health, NOW_US)
+            assert verdict_of_summary(full.summary, seen, NOW_US) == statuses[str(name)].verdict
+            if statuses[str(name)].verdict.is_safe and is_plain(full):  # it is not even looked at closely
+                assert name in certain
+    found = asked(desk)
+    rows = {row["name"]: row for row in found["rows"]}
+    for named, status in statuses.items():
+        added = ("name", "version", "behind", "summary", "summary_reason")
+        assert {key: value for key, value in rows[named].items() if key not in added} == status.json_row()
+    totals = found["totals"]
+    assert totals["accounts"] == len(statuses)
+    assert totals["safe"] == sum(one.verdict.is_safe for one in statuses.values())
+    assert totals["never"] == sum(one.health is None for one in statuses.values())
+    assert sum(totals[name] for name in ("safe", "unsafe", "degraded", "stale", "never")) == len(statuses)
+    is_safe = [row["safe_to_trade"] for row in found["rows"]]
+    assert is_safe == sorted(is_safe)
+    unsafe = asked(desk, state="unsafe", server="Prop-2")["rows"]
+    assert {row["name"] for row in unsafe} == {
+        name for name, one in statuses.items() if not one.verdict.is_safe and one.name.server == "Prop-2"
+    }
+    desk.limits.close()
+
+
+def test_accounts_that_may_have_breaks_are_found_without_their_events(ledger):
+    found = with_breaks(ledger.journal)
+    assert found == sorted(one.name for one in ledger.accounts() if one.portfolio.breaks)
+    assert found
+    assert all(isinstance(one, AccountId) for one in found)
