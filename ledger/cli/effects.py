@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from ledger.cli.output import print_line, print_table
 from ledger.event_lines import policy_text
+from ledger.text import json_text
 
 _NONE: Final = "none"
 _SHOWN: Final = {"position_id", "symbol", "side", "volume", "price_open", "magic"}
@@ -18,8 +19,13 @@ _SHOWN: Final = {"position_id", "symbol", "side", "volume", "price_open", "magic
 
 def print_effect(title: str, effect: Mapping[str, Any]) -> None:
     """Print what a correction would change, and the breaks that it would end."""
-    print_table(title, ["", "before", "after"], effect_rows(effect), empty="nothing")
-    for line in break_lines(effect):
+    try:
+        rows, lines = effect_rows(effect), list(break_lines(effect))
+    except (AttributeError, KeyError, TypeError, ValueError):  # somebody else than the ledger wrote it
+        print_line(f"{title}, in a way that cannot be shown: {json_text(effect)}", "red")
+        return
+    print_table(title, ["", "before", "after"], rows, empty="nothing")
+    for line in lines:
         print_line(line)
 
 

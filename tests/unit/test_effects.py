@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from ledger import BreakOpened, Ledger
-from ledger.cli.effects import break_lines, effect_rows, path_words
+from ledger.cli.effects import break_lines, effect_rows, path_words, print_effect
 from ledger.proposals import CorrectionRequest, draft
 from tools.testkit.facts import ACCOUNT, START_MSC, Clock, cash, fill, ghost, opened
 
@@ -85,3 +86,11 @@ def test_an_effect_reads_as_before_and_after(recipe, rows, ends, account):
 )
 def test_what_changed_is_named_in_words(path, words):
     assert path_words(path) == words
+
+
+@pytest.mark.parametrize(
+    "effect", [{"positions": 5}, {"adjusted": [5]}, {"policy": [1]}, {"breaks": [{"x": "y"}]}, {"money": "x"}]
+)
+def test_an_effect_that_somebody_else_wrote_is_shown_as_it_is(effect, capsys):
+    print_effect("S/1 would change", effect)
+    assert json.dumps(effect) in capsys.readouterr().out
