@@ -191,6 +191,8 @@ export class CurveChart {
     this.root = this.figure.root;
     const button = (text, title, run) => h("button", { type: "button", title, "aria-label": title, on: { click: run } }, text);
     this.figure.foot.prepend(legend(), h("span", { class: "chart-zoom" }, button("+", "Zoom in", () => onZoom(0.4)), " ", button("−", "Zoom out", () => onZoom(2.5)), " ", button("all", "The whole history", () => onWindow())));
+    this.remark = h("p", { class: "dim" });
+    this.root.append(this.remark);
     this.line = h("div", { class: "chart-moment", "aria-hidden": "true" });
     this.stop = keepDrawn(this.figure.plot, () => this.draw());
   }
@@ -222,6 +224,11 @@ export class CurveChart {
     const count = (kind) => this.data.marks.filter((mark) => mark.kind === kind).length;
     this.figure.summarise(`${text} Marked: ${count("break")} breaks, ${count("correction")} corrections, ${count("late")} late; degraded ${this.data.degraded.length} times.`);
     return this.draw();
+  }
+
+  /** What has to be known about the curve beside what it shows. */
+  note(...children) {
+    update(this.remark, children);
   }
 
   /** Why a part of the figures is missing; null for nothing. */
