@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 from attrs import field, frozen
@@ -235,6 +235,10 @@ def _converted(raw: object, kind: Any, where: str) -> Any:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
         what, _, path = str(error).partition(" - at `$")
+        if what.startswith("Invalid enum value"):  # it may be a secret in the wrong place
+            fields = {f".{one.encode_name}": one for one in msgspec.structs.fields(kind)}
+            words = get_args(fields[path.rstrip("`")].type)
+            what = f"expected one of {', '.join(words)}, found something else"
         raise BadValue(f"{where}{path.rstrip('`')}: {what[:1].lower()}{what[1:]}") from None
 
 
@@ -261,7 +265,7 @@ def _channel(name: str, content: Any, folder: Path) -> Channel:
         raise BadValue(f"{where}: expected a plain name (letters, digits, '-', '_'), at most 32 characters")
     kind = content.get("type") if isinstance(content, Mapping) else None
     if not isinstance(kind, str) or kind not in _TYPES:
-        found = "none" if kind is None else visible(str(kind))
+        found = "none" if kind is None else "something else"  # it may be a secret in the wrong place
         raise BadValue(f'{where}: expected type = "{"|".join(_TYPES)}", found {found}')
     settings: ChannelSettings = _converted(content, _TYPES[kind], where)
     secrets = {

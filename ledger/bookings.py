@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Final, NamedTuple
 
-from ledger.events import BalanceAsserted, CashMoved, FillRecorded
+from ledger.events import Adjusted, BalanceAsserted, CashMoved, FillRecorded
 from ledger.portfolio import Decode, Portfolio, posted_cash_kind
 from ledger.positions import OpenPosition
 from ledger.postings import Posting, Row
@@ -28,6 +28,24 @@ ASSERTED: Final = "asserted"
 #: The cash movements that people make, in the words of ``cash_kind``.
 FLOWS: Final = frozenset(("balance", "bonus"))
 _RUN: Final = 4096
+
+
+_MONEY: Final = slice(Posting._fields.index("commission"), Posting._fields.index("profit") + 1)
+
+
+def is_whole_after(is_whole: bool, row: Row, decode: Decode) -> bool:  # noqa: FBT001  # what it was before
+    """Return whether all money of the balance is known behind a posting.
+
+    A trade deal of unknown money ends that. It is known again once the broker states the balance where the history before is
+    not complete, or a person sets it.
+    """
+    kind = row[3]
+    if kind == FillRecorded.__name__:
+        return is_whole and None not in row[_MONEY]
+    if is_whole or kind not in (BalanceAsserted.__name__, Adjusted.__name__):
+        return is_whole
+    event = decode(row)
+    return not event.complete if isinstance(event, BalanceAsserted) else getattr(event, "balance_after", None) is not None
 
 
 class Booking(NamedTuple):

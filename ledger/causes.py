@@ -153,6 +153,7 @@ class Case:
         deals: Deals about it that were recorded after it was opened.
         degraded: SyncDegraded shortly before it or during it: version -> reason.
         reticketed: Versions that gave its position another ticket, shortly before it or during it.
+        withdrawn: Breaks about deals that the broker does not list, open together with it: version -> deal.
         undone: Versions that took its correction back without a deal, or that it takes back itself.
         twin: Its opposite of the same sync.
         our_orders: Order tickets of the broker that are ours.
@@ -178,6 +179,7 @@ class Case:
     deals: Sequence[DealFact] = ()
     degraded: Mapping[int, str] = attrs.field(factory=dict)
     reticketed: Sequence[int] = ()
+    withdrawn: Mapping[int, int | None] = attrs.field(factory=dict)
     undone: Sequence[int] = ()
     twin: Twin | None = None
     our_orders: frozenset[int] = frozenset()
@@ -397,6 +399,12 @@ def _money_deals(case: Case, *, exact: bool) -> list[Support]:
     return [_of_deal(one, "recorded after the figures differed") for one in moved]
 
 
+def _money_withdrawn(case: Case) -> list[Support]:
+    if case.kind is not BreakKind.BALANCE or case.flaps is not None:
+        return []
+    return [Support(version, "BreakOpened", deal, "a deal that is not listed") for version, deal in case.withdrawn.items()]
+
+
 def _gap(case: Case) -> Decimal | None:
     try:
         return EXACT.subtract(Decimal(case.theirs or ""), Decimal(case.ours or ""))
@@ -547,6 +555,8 @@ RULES: Final[tuple[Rule, ...]] = (
           lambda case: _money_deals(case, exact=True)),
     _rule("money-deals", Cause.LATE_DEAL, _LIKELY, "Deals were recorded after the figures differed, and then they agreed.",
           lambda case: _money_deals(case, exact=False)),
+    _rule("money-withdrawn", Cause.WITHDRAWN, _LIKELY,
+          "Figures differ, and the broker does not list a recorded deal at the same time.", _money_withdrawn),
     _rule("money-vanished", Cause.GATEWAY, _LIKELY, "The figures agreed again, and no deal was reported.",
           _of_kind(BreakKind.BALANCE, "the figures agree again", ends=_VOID)),
     _rule("clock-corrected", Cause.CLOCK, _CERTAIN, "A person corrected the clock rule, and that ended it.", _clock_corrected),

@@ -69,13 +69,15 @@ def equity(account: Account, *, by: By = "day", since: Moment = None, until: Mom
 
     Raises:
         AccountUnknown: The account was not opened.
-        BadValue: A moment that cannot be, or nothing that equity is shown by.
+        BadValue: A moment that cannot be, a period that ends before it begins, or nothing that equity is shown by.
     """
     if by not in BY:
         raise BadValue(f"expected one of {', '.join(BY)}, found {shown(by)}")
     clock = account.terms.clock
     from_us = None if since is None else moment_begin_us(since)
     to_us = None if until is None else moment_last_us(until)
+    if from_us is not None and to_us is not None and to_us < from_us:
+        raise BadValue(f"expected a period that ends after it begins, found since {shown(since)}, until {shown(until)}")
     health = account.ledger.journal.sync_health(account.name)
     newest = account.newest_mark(at_us=to_us)
     is_known = newest is not None and newest.equity is not None and (from_us is None or newest.at_us >= from_us)

@@ -10,6 +10,7 @@ from typing import Final
 
 from attrs import field, frozen
 
+from ledger.errors import BadValue
 from ledger.terms import AccountTerms
 from ledger.views import Trade
 
@@ -37,6 +38,10 @@ class Filter:
     magics: frozenset[int] = field(default=frozenset(), converter=_magics)
     since_us: int | None = None
     until_us: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.since_us is not None and self.until_us is not None and self.until_us <= self.since_us:
+            raise BadValue("expected a period that ends after it begins, found one that does not: look at --since and --until")
 
     def __bool__(self) -> bool:
         """Return whether it leaves anything out."""

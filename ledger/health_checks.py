@@ -18,9 +18,10 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from ledger.alert_settings import Channel
 from ledger.clock import utc_text, utc_text_us
 from ledger.config import Configuration
-from ledger.errors import AccountUnknown, JournalError, LedgerError, SnapshotRefused
+from ledger.errors import AccountUnknown, BadValue, JournalError, LedgerError, SnapshotRefused
 from ledger.events import DealOrder
 from ledger.fold_order import falling_tickets
 from ledger.gateway import Gateway
@@ -150,15 +151,29 @@ def _derived(ledger: Ledger) -> Check:
 
 
 def _alerts(ledger: Ledger, settings: Configuration | None) -> Iterator[Check]:
-    """Look at when each channel of notices last took one."""
+    """Look at whether the secrets of each channel of notices can be read, and when it last took a notice."""
     channels = {} if settings is None else settings.alerts.channels
     last = ledger.journal.last_deliveries() if channels else {}
-    for name in channels:
-        if name in last:
+    for name, channel in channels.items():
+        unread = _unread_secret(channel)
+        if unread is not None:
+            advice = "whoever runs ledger alert has to be able to read it"
+            yield Check(f"alerts by {name}", WARNING, f"{unread} (by this user, here)", advice)
+        elif name in last:
             yield Check(f"alerts by {name}", OK, f"last notice {age_text((utc_now_us() - last[name]) // 1_000_000)} ago")
         else:
             advice = f"whether it works is not known: ledger alert --test --channel {name}"
             yield Check(f"alerts by {name}", WARNING, "no notice was sent yet", advice)
+
+
+def _unread_secret(channel: Channel) -> str | None:
+    """Return why a secret of a channel cannot be read, by whoever asks; None where all can."""
+    for secret in channel.secrets.values():
+        try:
+            secret.read()
+        except BadValue as error:
+            return str(error)
+    return None
 
 
 def _schema(found: Sequence[Difference]) -> Iterator[Check]:

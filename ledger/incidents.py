@@ -339,6 +339,7 @@ class _Life:
     times: list[int] = field(factory=list)
     degraded: dict[int, str] = field(factory=dict)
     reticketed: list[int] = field(factory=list)
+    withdrawn: dict[int, int | None] = field(factory=dict)
     undone: list[int] = field(factory=list)
     twin: Twin | None = None
     doubled: dict[int, int] = field(factory=dict)
@@ -375,8 +376,9 @@ class _Life:
             theirs=details.get("theirs"), end=self.end, flaps=details.get("flaps"),
             confirmations=details.get("confirmations", 1), sightings=tuple(self.sightings), deal=self.deal, magic=self.magic,
             deals=tuple(self.deals), degraded=dict(self.degraded), reticketed=tuple(self.reticketed),
-            undone=tuple(dict.fromkeys(self.undone)), twin=self.twin, our_orders=frozenset(self.our_orders),
-            doubled=dict(self.doubled), clock_changed=self.clock_changed, digits=self.digits, is_night=_is_night(self.time_msc),
+            withdrawn=dict(self.withdrawn), undone=tuple(dict.fromkeys(self.undone)), twin=self.twin,
+            our_orders=frozenset(self.our_orders), doubled=dict(self.doubled), clock_changed=self.clock_changed,
+            digits=self.digits, is_night=_is_night(self.time_msc),
         )  # fmt: skip
 
     def is_explained(self) -> bool:
@@ -466,6 +468,7 @@ class _Reading:
         life.reason, life.sightings = fields.get("why"), [row.version]
         self._find_twin(life)
         self._find_undone(life)
+        self._find_withdrawn(life)
         self._open[row.version] = life
         self._watch(life)
         self._remember(row, life)
@@ -487,6 +490,14 @@ class _Reading:
                 life.twin = Twin(other.version, other.position_id or 0, its["symbol"], its["price_open"])
                 other.twin = Twin(life.version, life.position_id or 0, shown["symbol"], shown["price_open"])
                 return
+
+    def _find_withdrawn(self, life: _Life) -> None:
+        """Link breaks about money with those about deals that the broker does not list at the same time."""
+        for other in self._open.values():
+            pair = {life.break_kind: life, other.break_kind: other}
+            money, gone = pair.get(BreakKind.BALANCE), pair.get(BreakKind.WITHDRAWN)
+            if money is not None and gone is not None and len(money.withdrawn) < _DEALS_MAX:
+                money.withdrawn[gone.version] = gone.deal
 
     def _find_undone(self, life: _Life) -> None:
         """Note where the broker shows again, without a deal, what a correction shortly before took away."""

@@ -12,6 +12,7 @@ from typing import Final
 
 from attrs import evolve, frozen
 
+from ledger.events import BreakKind
 from ledger.journal.health import SyncHealth
 from ledger.safety import Danger, Verdict, is_escalated
 from ledger.values import AccountId
@@ -50,6 +51,8 @@ class Condition:
         is_escalating: Whether it goes through the stages with its age.
         is_inhibited: Whether another notice says it for all of a server.
         quiet_until_us: The grace period begins here, if that is later.
+        owner: Who took it over last.
+        acknowledged_us: When; for a while nobody is reminded.
     """
 
     key: str
@@ -71,6 +74,8 @@ class Condition:
     is_escalating: bool = True
     is_inhibited: bool = False
     quiet_until_us: int = 0
+    owner: str | None = None
+    acknowledged_us: int | None = None
 
     @property
     def about(self) -> str:
@@ -103,7 +108,7 @@ def of_account(account: AccountId, command: str) -> str:
 
 def break_condition(
     journal_id: str, account: AccountId, one: Break, *, opened_us: int, verdict: Verdict, attempts_max: int,
-    cause: str | None = None,
+    cause: str | None = None, owner: str | None = None, acknowledged_us: int | None = None,
 ) -> Condition:  # fmt: skip
     """Return the condition of an open break. ``opened_us`` is when its first sighting was recorded."""
     # What the fold itself found was opened by no event; it is of the account's money, and there is one at a time.
@@ -124,8 +129,10 @@ def break_condition(
         why_unsafe=verdict.why,
         cause=cause,
         command=_command_of(one, account),
-        has_grace=not needs_person,
+        has_grace=not needs_person and one.kind is not BreakKind.APPROVAL,
         stage=ESCALATED if needs_person else 0,
+        owner=owner,
+        acknowledged_us=acknowledged_us,
     )
 
 
@@ -145,6 +152,7 @@ _WORDS: Final = {
     "clock": "the server's clock is not what its rule says",
     "withdrawn": "the broker does not list a deal any more",
     "order": "an order and the broker's record of it do not agree",
+    "approval": "one person corrected something at once; a second one has to confirm it",
     "stops": "a position does not have the stops that were asked for",
 }
 
@@ -161,6 +169,8 @@ def _what_broke(one: Break, attempts_max: int) -> str:
 def _command_of(one: Break, account: AccountId) -> str:
     if one.client_id is not None:
         return of_account(account, f"ledger order show {one.client_id}")
+    if one.kind is BreakKind.APPROVAL:
+        return of_account(account, "ledger proposals")
     return of_account(account, "ledger breaks")
 
 

@@ -22,6 +22,10 @@ _CLOCKS_APART_US: Final = 60 * SECOND_US
 _MINUTE_US: Final = 60 * SECOND_US
 
 
+#: So long nobody is reminded of what somebody took over.
+ACKNOWLEDGED_US: Final = 4 * 3600 * SECOND_US
+
+
 class Ending(Enum):
     """What became of a condition that is not present any more."""
 
@@ -54,6 +58,8 @@ def stage_of(one: Condition, settings: AlertSettings, now_us: int) -> int | None
         return None
     if one.since_us is None or one.since_us > now_us + _CLOCKS_APART_US:
         return one.stage
+    if one.acknowledged_us is not None and now_us < one.acknowledged_us + ACKNOWLEDGED_US:
+        now_us = min(now_us, one.acknowledged_us)  # until then it is as old as when somebody took it over
     age_us = now_us - one.since_us
     if one.has_grace and now_us - max(one.since_us, one.quiet_until_us) < settings.grace_sec * SECOND_US:
         return None

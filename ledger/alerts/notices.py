@@ -109,6 +109,7 @@ class Notice:
             "safe_to_trade": one.is_safe,
             "why_not_safe": one.why_unsafe,
             "cause": one.cause,
+            "owner": one.owner,
             "next": one.command,
             "outcome": None if end is None else {
                 "how": end.how, "by": end.by, "at": None if end.at_us is None else utc_text_us(end.at_us),
@@ -141,6 +142,8 @@ class Notice:
             yield "safe", _safety(one)
         if one.cause is not None and end is None:
             yield "cause", one.cause
+        if one.owner is not None and end is None:
+            yield "owner", one.owner
         if end is None:
             yield "next", one.command
 

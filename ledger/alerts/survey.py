@@ -25,10 +25,11 @@ from ledger.alerts.conditions import (
 )
 from ledger.alerts.lifecycle import Ending, going_on
 from ledger.alerts.notices import Outcome
+from ledger.approvals import Note
 from ledger.clock import SECOND_US
 from ledger.codec import Stored, recorded
 from ledger.errors import LedgerError
-from ledger.events import Adjusted, BreakClosed, BreakOpened
+from ledger.events import Adjusted, BreakClosed, BreakOpened, CorrectionDecided
 from ledger.journal import Difference
 from ledger.journal.health import SyncHealth
 from ledger.journal.notices import SentNotice
@@ -50,6 +51,7 @@ _NOT_THERE: Final = Verdict(danger=Danger.STALE, why="the journal does not hold 
 _logger: Final = logging.getLogger("ledger.alerts")
 #: Kind -> what a notice about the verification of the journal is of.
 _VERIFY_SUBJECTS: Final = {"verify": "verification failed", "verify-old": "not verified for long"}
+_BY_PEOPLE: Final = (Adjusted.__name__, CorrectionDecided.__name__)
 _NEAR: Final = 20  # events of one append are so near to one another, by version and by microsecond
 
 #: Returns the states of an account's limits at a moment (UTC, microseconds).
@@ -66,6 +68,7 @@ class _Read:
     portfolio: Portfolio | None = None
     orders: Orders | None = None
     causes: Mapping[int, str] = {}
+    owned: Mapping[int, Note] = {}
     error: str | None = None
 
 
@@ -239,7 +242,9 @@ class Survey:
             try:
                 at, portfolio, orders = account.current_with_orders()
                 causes = self._likely_causes(account) if portfolio.breaks else {}
-                known = _Read(version=at, portfolio=portfolio, orders=orders, causes=causes)
+                notes = account.approvals.notes if portfolio.breaks else ()
+                owned = {one.break_version: one for one in notes if one.owner is not None}
+                known = _Read(version=at, portfolio=portfolio, orders=orders, causes=causes, owned=owned)
             except Exception as error:  # whatever it is, it is one account's: the others are looked at
                 if isinstance(error, LedgerError) and error.retryable:
                     raise
@@ -301,9 +306,11 @@ class Survey:
             opened_us = read.portfolio.terms.clock.to_utc_msc(one.opened_msc) * 1000
         else:
             opened_us = self._recorded_us(name, one.version)
+        note = None if one.version is None else read.owned.get(one.version)
         return break_condition(
             self._journal_id, name, one, opened_us=opened_us, verdict=verdict, attempts_max=self._attempts_max,
-            cause=None if one.version is None else read.causes.get(one.version),
+            cause=None if one.version is None else read.causes.get(one.version), owner=None if note is None else note.owner,
+            acknowledged_us=None if note is None else self._recorded_us(name, note.version),
         )  # fmt: skip
 
     def _recorded_us(self, name: AccountId, version: int) -> int:
@@ -480,17 +487,18 @@ class Survey:
         return condition, Outcome(how="closed")
 
     def _decided_by(self, name: AccountId, end: Stored) -> str | None:
-        """Return who made the correction that was recorded together with an event, None where no person did."""
+        """Return who decided what was recorded together with an event, None where no person did."""
         near = self._ledger.journal.rows(name, after=max(0, end.version - _NEAR), upto=end.version + _NEAR)
         found = [
             row
             for row in near
-            if row.kind == "Adjusted" and row.correlation == end.correlation and abs(row.recorded_us - end.recorded_us) <= _NEAR
+            if row.kind in _BY_PEOPLE and row.correlation == end.correlation and abs(row.recorded_us - end.recorded_us) <= _NEAR
         ]
         if not found:
             return None
-        event = recorded(name, found[0], self._ledger.account(name).terms).event
-        assert isinstance(event, Adjusted)
+        row = min(found, key=lambda one: abs(one.version - end.version))
+        event = recorded(name, row, self._ledger.account(name).terms).event
+        assert isinstance(event, (Adjusted, CorrectionDecided))
         return event.operator
 
 

@@ -11,7 +11,7 @@ import click
 
 from ledger.approvals import LAPSES_MAX_MIN, LAPSES_MIN, Proposal, ProposalState
 from ledger.approvals.people import is_same_person
-from ledger.cli import DISAGREES
+from ledger.cli import DISAGREES, FINE
 from ledger.cli.csv_output import ACCOUNT, csv_option, print_csv, require_one_format
 from ledger.cli.effects import print_effect
 from ledger.cli.options import (
@@ -34,6 +34,7 @@ from ledger.cli.proposal_output import print_proposal, report, who_decides
 from ledger.cli.recipes import Recipe, add_recipes, urgent_option
 from ledger.cli.signing import key_file, key_option, known_keys, sign_text
 from ledger.cli.streams import print_text
+from ledger.cli.unread import Unread
 from ledger.clock import utc_text
 from ledger.errors import RuleError
 from ledger.event_lines import recipe_text
@@ -137,7 +138,7 @@ def proposals(
     is_text: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
     as_csv: bool,  # noqa: FBT001
-) -> None:
+) -> int:
     """List corrections that wait for a second person, or show the one of VERSION: what it would change, and who decides.
 
     \b
@@ -146,6 +147,8 @@ def proposals(
       ledger proposals v1403
       ledger proposals v1403 --text > approval.txt
       ledger proposals --all --csv
+
+    Exit codes: 0 fine, 1 an account cannot be read: the others are listed.
     """
     require_one_format(as_json=as_json, as_csv=as_csv)
     if is_text and version is None:
@@ -164,18 +167,21 @@ def proposals(
                 print_proposal(proposal, one.terms)
                 for line in who_decides(proposal, one.terms, signed=one.approvals.policy.signed):
                     print_line(line)
-            return
-        found = [
-            (one.terms, proposal)
-            for one in accounts_of(ledger, accounts)
-            for proposal in (one.approvals.proposals if is_all else one.approvals.pending)
-        ]
+            return FINE
+        unread = Unread()
+        found = list(unread.of_each(accounts_of(ledger, accounts), lambda one: _listed(one, is_all=is_all)))
     if as_json:
         print_json([_row(terms, proposal) for terms, proposal in found])
     elif as_csv:
         print_csv(_COLUMNS, (_row(terms, proposal) for terms, proposal in found))
     else:
         _print_list(found, is_all=is_all)
+    return unread.code
+
+
+def _listed(account: Account, *, is_all: bool) -> list[tuple[AccountTerms, Proposal]]:
+    terms, approvals = account.terms, account.approvals
+    return [(terms, one) for one in (approvals.proposals if is_all else approvals.pending)]
 
 
 def _row(terms: AccountTerms, proposal: Proposal) -> Json:

@@ -132,6 +132,9 @@ def _decimals(units: Sequence[Any], kind: Any) -> Any:
     """Return scaled integers as decimals of a type: 128 bits each, of which only the type says where the point is."""
     import pyarrow as pa
 
+    first = units[0] if units else None
+    if len(units) > 1 and units.count(first) == len(units):  # as commission, fee and swap often are
+        return pa.repeat(_decimals(units[:1], kind)[0], len(units))
     try:
         whole = pa.array(units, pa.int64()).cast(pa.decimal128(kind.precision, 0))
     except (OverflowError, pa.ArrowInvalid):  # an integer of more than 64 bits, of a scale that another account has made finer

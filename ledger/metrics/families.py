@@ -63,6 +63,11 @@ BREAKS_CLOSED: Final = Family("breaks_closed_total", "Breaks closed, by how they
 CORRECTIONS: Final = Family("corrections_total", "Corrections appended, by rules and by people.", ("server", "kind"))
 EVENTS_APPENDED: Final = Family("events_appended_total", "Events in the journal.", ("server", "kind"))
 LIMIT_STATE: Final = Family("limit_state", "Monitored limits: 0 ok, 1 near, 2 breached, -1 unknown.", (*_OF_ACCOUNT, "limit"))
+APPROVALS_PENDING: Final = Family("approvals_pending", "Corrections that wait for a second person's approval.", ("server",))
+APPROVALS_OLDEST: Final = Family(
+    "approvals_oldest_pending_timestamp_seconds", "When the one that waits longest was proposed; missing if none waits.",
+    ("server",),
+)  # fmt: skip
 FOLLOWER_LAG: Final = Family("follower_lag_events", "Events that a derived table is behind the journal.", ("follower",))
 JOURNAL_SIZE: Final = Family("journal_size_bytes", "Space that the journal takes.")
 JOURNAL_FREE: Final = Family("journal_free_bytes", "Free space where a SQLite journal is stored.")
@@ -70,7 +75,7 @@ JOURNAL_FREE: Final = Family("journal_free_bytes", "Free space where a SQLite jo
 OF_JOURNAL: Final = (
     BUILD_INFO, ACCOUNT_VERSION, POSITIONS_OPEN, UNEXPLAINED, SAFE_TO_TRADE, SYNC_DEGRADED, LAST_SUCCESS, LAST_ATTEMPT,
     ACCOUNTS, ACCOUNTS_UNSAFE, BREAKS_OPEN, BREAKS_OLDEST, BREAKS_ESCALATED, BREAKS_OPENED, BREAKS_CLOSED, CORRECTIONS,
-    EVENTS_APPENDED, LIMIT_STATE, FOLLOWER_LAG, JOURNAL_SIZE, JOURNAL_FREE,
+    EVENTS_APPENDED, LIMIT_STATE, APPROVALS_PENDING, APPROVALS_OLDEST, FOLLOWER_LAG, JOURNAL_SIZE, JOURNAL_FREE,
 )  # fmt: skip
 
 # ---- of a process

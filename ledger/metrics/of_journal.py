@@ -13,6 +13,7 @@ from typing import Final
 from attrs import field, frozen
 from prometheus_client import Metric
 
+from ledger.approvals import LAPSES_MAX_MIN, ProposalState
 from ledger.clock import SECOND_US
 from ledger.codec import KINDS
 from ledger.errors import LedgerError
@@ -29,6 +30,8 @@ from ledger.views import Break
 
 #: Above so many accounts only those that are not safe to trade have series of their own.
 ACCOUNTS_MAX: Final = 1000
+#: No proposal waits longer.
+PENDING_AT_MOST_US: Final = (LAPSES_MAX_MIN + 1) * 60 * SECOND_US
 _NEVER: Final = "never"
 _NO_SNAPSHOT: Final = ("degraded", "failed")
 
@@ -114,6 +117,7 @@ class JournalMetrics:
         looked = self._look()
         yield f.BUILD_INFO.metric([(_build(), 1)])
         yield from _of_servers(looked)
+        yield from self._of_approvals(looked)
         yield from self._of_tallies()
         unsafe_only = len(looked) > ACCOUNTS_MAX
         yield from self._of_accounts([one for one in looked if not (unsafe_only and one.is_safe)])
@@ -203,6 +207,29 @@ class JournalMetrics:
         yield f.BREAKS_OLDEST.metric(oldest.items())
         if self._limits is not None:
             yield f.LIMIT_STATE.metric(((*one.labels, name), state) for one in looked for name, state in one.limits.items())
+
+    def _of_approvals(self, looked: list[_Looked]) -> Iterator[Metric]:
+        """Yield what waits for a second person, by server. Only accounts in which something was proposed lately are read."""
+        since_us = self._ledger.now_us() - PENDING_AT_MOST_US
+        names = {one.name for one in looked if one.folded is not None}
+        waiting: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
+        for name in self._ledger.journal.proposed_since(since_us):
+            if name in names:
+                waiting[name.server,] += self._proposed(name)
+        counts: _Figures = {labels: len(moments) for labels, moments in waiting.items()}
+        yield f.counted(f.APPROVALS_PENDING, counts, dict.fromkeys(one.name.server for one in looked))
+        yield f.APPROVALS_OLDEST.metric((labels, min(moments)) for labels, moments in waiting.items() if moments)
+
+    def _proposed(self, name: AccountId) -> list[float]:
+        """Return when each proposal that waits for approval was made, UTC seconds."""
+        account = self._ledger.account(name)
+        try:
+            pending = [one for one in account.approvals.pending if one.state is ProposalState.PENDING]
+            return [account.terms.clock.to_utc_msc(one.time_msc) / 1000 for one in pending]
+        except Exception as error:  # as for all else: it is one account's, and hides no other one
+            if isinstance(error, LedgerError) and error.retryable:
+                raise
+            return []
 
     def _of_tallies(self) -> Iterator[Metric]:
         servers = list(self._tallies)

@@ -252,6 +252,8 @@ class _Evaluation:
                 f"initial balance {initial.source}",
             )
         found = path.step(step)
+        if not found.is_whole:
+            return f"the money of a deal before the day began ({_time(start_us)}) is not known"
         floating = floating_at(self._account.newest_mark(at_us=start_us), start_us, self._fresh_us, is_flat=found.is_flat)
         source = f"{self._rules.daily_base.value} when the day began"
         return _DayBegin(step, found.balance, floating, start_us, source)

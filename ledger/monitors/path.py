@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from ledger.bookings import FLOWS
+from ledger.bookings import FLOWS, is_whole_after
 from ledger.clock import DAY_MSC
 from ledger.codec import decode_posting, posting
 from ledger.events import BY_VERSION_KINDS, CashMoved, FillRecorded
@@ -24,6 +24,7 @@ from ledger.terms import AccountTerms
 
 _KNOWN: Final = 1
 _FLAT: Final = 2
+_WHOLE: Final = 4
 #: Commission, fee, swap and profit of a posting.
 _MONEY: Final = slice(Posting._fields.index("commission"), Posting._fields.index("profit") + 1)
 
@@ -32,6 +33,7 @@ class Step(NamedTuple):
     """What the account had from a moment on, in account currency. ``paid_in`` sums up deposits less withdrawals.
 
     ``is_flat`` is whether nothing was open and the money of all deals is known: then equity is balance and credit.
+    ``is_whole`` is whether the balance lacks no money that is not known yet.
     """
 
     at_us: int
@@ -39,6 +41,7 @@ class Step(NamedTuple):
     credit: Decimal
     paid_in: Decimal
     is_flat: bool
+    is_whole: bool
 
     @property
     def equity(self) -> Decimal:
@@ -78,6 +81,7 @@ class BalancePath:
         self._highest = array("q")
         self._state = array("b")
         self._paid = 0
+        self._is_whole = True
         self._is_complete = True  # whether the money of every deal so far is known
         self._days: list[list[int]] = []  # server day, highest and lowest where nothing is open, first step and the one behind
         self._first_fill: int | None = None  # how many steps were before it
@@ -119,10 +123,12 @@ class BalancePath:
                 self._is_complete = self._is_complete and None not in row[_MONEY]
             elif kind == CashMoved.__name__:
                 self._paid += _paid_in(Posting._make(row))
+            self._is_whole = is_whole_after(self._is_whole, row, decode_posting)
             before = portfolio.money_units
             portfolio.fold((row,), decode_posting)
             is_flat = self._is_complete and not portfolio.positions_count
-            state = (_KNOWN if portfolio.is_balance_known else 0) | (_FLAT if is_flat else 0)
+            state = _KNOWN if portfolio.is_balance_known else 0
+            state |= (_FLAT if is_flat else 0) | (_WHOLE if self._is_whole else 0)
             now = (*portfolio.money_units, self._paid, state)
             if now != last:
                 self._add(portfolio, now, is_moved=portfolio.money_units != before)
@@ -186,7 +192,7 @@ class BalancePath:
         money = self.terms.money
         return Step(
             self._utc_msc[number] * 1000, money(self._balance[number]), money(self._credit[number]),
-            money(self._paid_in[number]), bool(self._state[number] & _FLAT),
+            money(self._paid_in[number]), bool(self._state[number] & _FLAT), bool(self._state[number] & _WHOLE),
         )  # fmt: skip
 
     def steps(self, numbers: Iterable[int]) -> Iterator[Step]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 from threading import Lock
@@ -15,6 +15,7 @@ from typing import Final, Protocol, TypeVar
 
 import attrs
 
+from ledger.bookings import is_whole_after
 from ledger.clock import DAY_MSC, MINUTE_MSC, UTC_EPOCH, ClockRule
 from ledger.codec import decode_posting
 from ledger.errors import LedgerError
@@ -87,6 +88,7 @@ class MarketReader:
         self._lock = Lock()
         self._recent = _Recent(account)
         self._slots: tuple[int, int] | None = None  # when the broker's limit was asked for, and what it is
+        self._whole: tuple[Portfolio, bool] | None = None  # whether the money of that one is known
         self._day: tuple[int, int, Portfolio] | None = None  # its start, the version it was folded at, what there was
         self._highest: tuple[int, Decimal] | None = None  # the version that it was looked for at
 
@@ -255,7 +257,7 @@ class MarketReader:
     def _day_figures(self, limits: Limits, portfolio: Portfolio, now_utc_msc: int, fresh_us: int) -> DayFigures | None:
         start = day_start_utc_msc(limits, portfolio.terms, now_utc_msc)
         before = self._at_day_start(start)
-        if not before.is_balance_known or not portfolio.is_balance_known:
+        if not before.is_balance_known or not portfolio.is_balance_known or not self._is_whole(before, start):
             return None
         floating = None
         if limits.daily_base is not DayBase.BALANCE:
@@ -267,6 +269,18 @@ class MarketReader:
             earned = EXACT.subtract(earned, moved)
         return DayFigures(balance=before.balance, results=earned, floating=floating)
 
+    def _is_whole(self, before: Portfolio, start_utc_msc: int) -> bool:
+        """Return whether the balance that the day began with lacks no money that is not known yet."""
+        if not before.totals.deals_incomplete:
+            return True
+        if self._whole is None or self._whole[0] is not before:
+            selection, _ = self._account.selection(until=_day_end(start_utc_msc))
+            is_whole = True
+            for row in self._account.journal_postings(selection):
+                is_whole = is_whole_after(is_whole, row, decode_posting)
+            self._whole = before, is_whole
+        return self._whole[1]
+
     def _at_day_start(self, start_utc_msc: int) -> Portfolio:
         """Return the portfolio as it was when the day began, folded again only where something was recorded from before."""
         version = self._account.version
@@ -276,8 +290,7 @@ class MarketReader:
             if all(_is_since(one.event, start_utc_msc, clock) for one in new):
                 self._day = start_utc_msc, version, self._day[2]
                 return self._day[2]
-        until = UTC_EPOCH + timedelta(milliseconds=start_utc_msc - 1)
-        portfolio = self._account.replay(until=until)
+        portfolio = self._account.replay(until=_day_end(start_utc_msc))
         self._day = start_utc_msc, version, portfolio
         return portfolio
 
@@ -293,6 +306,11 @@ class MarketReader:
             highest = max(highest, folded.balance)
         self._highest = version, highest
         return highest
+
+
+def _day_end(start_utc_msc: int) -> datetime:
+    """Return the last moment before a day."""
+    return UTC_EPOCH + timedelta(milliseconds=start_utc_msc - 1)
 
 
 class _Recent:

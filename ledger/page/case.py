@@ -17,7 +17,7 @@ from ledger.journal.chain import COVERED, canonical, covered
 from ledger.json_views import Json, break_json, log_json, replay_json
 from ledger.page.accounts import replayed_at
 from ledger.page.endpoints import Download
-from ledger.page.lives import break_life, life_of
+from ledger.page.life import break_life, life_of
 from ledger.postings import Selection
 from ledger.service import Account
 from ledger.text import json_text
@@ -47,7 +47,7 @@ It computes the hash of every event anew, follows the chain from the first event
 seal names, compares both, checks the signature of the seal where the package cryptography is installed, and compares
 the raw answers with their digests. Exit code 0: all of it holds.
 
-By hand: hash = SHA-256(prev_hash as bytes, followed by the text of chained in UTF-8). The columns of chained are:
+Without the script: hash = SHA-256(prev_hash as bytes, followed by the text of chained in UTF-8). The columns of chained are:
 {columns}
 
 What it proves: that nothing of the case was changed since the seal was made, as long as you know the public key of the
@@ -59,7 +59,7 @@ journal can append any name; signed decisions are stronger.
 def case_zip(call: Call) -> Download:
     """Return the export case of a break."""
     account = call.account
-    life = break_life(call)
+    life = call.desk.work.patiently(lambda: break_life(call))
     events = life_of(call)
     first, last = events[0].version, events[-1].version
     seal = _last_seal(account)
@@ -125,7 +125,7 @@ def _sealed_version(account: Account, seal: str | None) -> int | None:
 
 def _portfolio(call: Call, account: Account, version: int) -> Json:
     selection = Selection(version=version)
-    portfolio, selected = replayed_at(call.desk, account, selection, call.principal.name)
+    portfolio, selected = call.desk.work.patiently(lambda: replayed_at(call.desk, account, selection, call.principal.name))
     chain = account.ledger.journal.hash_at(account.name, version)
     found = replay_json(
         portfolio, until=None, known_at=None, version=version, head=(chain or b"").hex(), selected=selected,

@@ -123,6 +123,12 @@ def test_doctor_knows_how_far_derived_tables_are_behind_and_whether_a_channel_ev
         assert check("alerts by desk") == ("warning", "no notice was sent yet")
         ledger.journal.save_notice(SentNotice(key="k", stage=0, channel="desk", sent_us=utc_now_us() - 3_600_000_000))
     assert check("alerts by desk") == ("ok", "last notice 1 h ago")
+    settings.write_text('[alerts.channels.desk]\ntype = "webhook"\nurl_file = "gone"\n')
+    state, seen = check("alerts by desk")
+    assert state == "warning"
+    assert seen.startswith("alerts.channels.desk.url_file: the file that it names cannot be read")
+    (tmp_path / "gone").write_text("https://hooks.example/secret")
+    assert check("alerts by desk") == ("ok", "last notice 1 h ago")
 
 
 def test_sync_covers_all_accounts_and_one_that_is_dead_is_one_result(desk):

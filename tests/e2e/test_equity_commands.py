@@ -127,3 +127,14 @@ def test_what_is_not_monitored_is_said(url, settings):
     assert f"there are: {ACCOUNT}, {OTHER}" in ran.text
     assert "no monitors: write" in run("monitors", journal=url).text
     assert run("monitors", "--json", journal=url).json() == []
+
+
+@pytest.mark.parametrize("words", [("equity",), ("trades",), ("log",), ("incidents",), ("report",), ("balance",)])
+def test_a_period_that_ends_before_it_begins_is_wrong_use(words, tmp_path):
+    url = new_url("sqlite", tmp_path)
+    with Ledger.open(url) as ledger:
+        ledger.journal.append(ACCOUNT, [opened()])
+    for since, until in (("2026-06-02", "2026-06-01"), ("2026-06-01T12:00", "2026-06-01T11:59")):
+        ran = run(*words, "--since", since, "--until", until, journal=url)
+        assert (ran.code, ran.out) == (2, b"")
+    assert run(*words, "--since", "2026-06-01", "--until", "2026-06-01", journal=url).code == 0

@@ -24,7 +24,7 @@ DAMAGED, WHOLE = AccountId("Desk", 2), (AccountId("Desk", 1), AccountId("Desk", 
 #: Listings of several accounts that go on with the others; and those whose figures rest on every account.
 LISTINGS = (
     ("accounts",), ("trades",), ("replay",), ("log",), ("explain", "balance"), ("explain", "position", "700"), ("breaks",),
-    ("incidents", "--since", "9000d"), ("orders",), ("limits", "show"), ("equity",), ("monitors",),
+    ("incidents", "--since", "9000d"), ("orders",), ("limits", "show"), ("equity",), ("monitors",), ("proposals", "--all"),
 )  # fmt: skip
 SUMS = (("positions",), ("balance",), ("balance", "--since", "2020-01-01"), ("report",))
 #: Commands with ``--account`` or all accounts that list nothing of their events, or ask a gateway.

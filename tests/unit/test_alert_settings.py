@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from ledger import BadValue
+from ledger import BadValue, alert_settings
 from ledger.alert_settings import AlertSettings, Secret, Smtp, Webhook
 from ledger.config import read
 from ledger.values import AccountId
@@ -86,8 +87,8 @@ MAIL = '[alerts.channels.c]\ntype="smtp"\nhost="h"\nfrom="a@b"\nto=["c@d"]\n'
         (f"[alerts]\nroutes = [[]]\n{CHANNEL}", r"routes: expected names of channels by stage"),
         ('[alerts]\naccounts = ["x"]', r"SERVER/LOGIN"),
         ('[alerts.channels.c]\nurl_file = "u"', r'channels.c: expected type = "webhook|smtp|command'),
-        ('[alerts.channels.c]\ntype = "sms"', r'expected type = ".*", found sms'),
-        ('[alerts.channels.c]\ntype = ["sms"]', r'expected type = ".*", found \['),
+        ('[alerts.channels.c]\ntype = "sms"', r'expected type = ".*", found something else'),
+        ('[alerts.channels.c]\ntype = ["sms"]', r'expected type = ".*", found something else'),
         ("[alerts.channels]\nc = 3", r'expected type = ".*", found none'),
         ('[alerts.channels."a b"]\ntype = "webhook"', r"expected a plain name"),
         ('[alerts.channels.c]\ntype = "webhook"', r'expected url_file = "FILE" or url_env = "NAME".*found neither'),
@@ -104,7 +105,7 @@ MAIL = '[alerts.channels.c]\ntype="smtp"\nhost="h"\nfrom="a@b"\nto=["c@d"]\n'
         (f'{MAIL}user = "u"', r"expected user together with password_file or password_env"),
         (f'{MAIL}password_env = "P"', r"expected user together with password_file or password_env"),
         (f'{MAIL}user = "u"\npassword_env = "P"\ntls = "none"', r"anybody between could read the password"),
-        (f'{MAIL}tls = "ssl"', r"channels.c.tls: invalid enum value 'ssl'"),
+        (f'{MAIL}tls = "ssl"', r"channels.c.tls: expected one of starttls, tls, none, found something else"),
         ("[alerts.deadman]\nevery_sec = 60", r"alerts.deadman: expected url_file"),
         ("[alerts.deadman]\nurl = 'u'", r"no setting in \[alerts.deadman\] 'url'. Did you mean url_env"),
     ],
@@ -155,3 +156,22 @@ def test_settings_are_read_from_a_file_that_others_cannot_write(tmp_path):
     path.chmod(0o666)
     with pytest.raises(BadValue, match="others can write"):
         read(path)
+
+
+def problem_of(table, folder):
+    try:
+        alert_settings.read({"channels": {"c": table}}, folder)
+    except BadValue as error:
+        return str(error)
+    return ""
+
+
+_PASTED = "Zq7secret7token"
+_FIELDS = [(word, field.encode_name) for word, kind in alert_settings._TYPES.items() for field in msgspec.structs.fields(kind)]
+
+
+@pytest.mark.parametrize(("word", "name"), [*_FIELDS, ("webhook", "type"), ("webhook", _PASTED)])
+def test_a_secret_in_the_place_of_another_setting_is_not_repeated(word, name, tmp_path):
+    """Whichever setting it is pasted into. Addresses are no secrets, and are repeated."""
+    table = {"type": word, name: f"https://hooks.example/{_PASTED}"}
+    assert name in ("from", "to", _PASTED) or _PASTED not in problem_of(table, tmp_path)

@@ -23,6 +23,8 @@ from ledger.journal import Difference
 from ledger.journal.memory import MemoryJournal
 from ledger.journal.notices import RESOLVED
 from ledger.journal.upkeep import VERIFY
+from ledger.proposals import CorrectionRequest, approve, propose, set_policy
+from ledger.proposals import note as note_break
 from ledger.upkeep import note
 from tests.support.alerts import MINUTE, WEBHOOK, Desk, Receiver, ghost_opened, settings_file
 from tests.support.journals import ACCOUNT, OTHER, START_MSC, Clock, fill, opened
@@ -99,7 +101,7 @@ def test_a_notice_states_what_a_person_needs(desk_of, receiver):
         "key": "", "id": "", "text": "", "state": "open", "stage": 0, "title": GHOST, "kind": "ghost", "subject": "7 EURUSD",
         "account": {"server": "Broker-Live", "login": 70113}, "server": "Broker-Live", "symbol": "EURUSD",
         "what": "we hold a position that the broker does not have", "since": "2026-01-05T10:00:00.000002Z", "age_sec": 60,
-        "ours": "buy 1 EURUSD @ 1.1", "theirs": None, "safe_to_trade": False, "cause": None, "outcome": None,
+        "ours": "buy 1 EURUSD @ 1.1", "theirs": None, "safe_to_trade": False, "cause": None, "owner": None, "outcome": None,
         "why_not_safe": "a ghost of EURUSD is open: buy 1 EURUSD @ 1.1", "next": f"ledger breaks --account {ACCOUNT}",
         "sent_at": "2026-01-05T10:01:01.000000Z",
     }  # fmt: skip
@@ -497,6 +499,51 @@ def test_what_a_verification_found_and_one_too_long_ago_are_each_one_notice_unti
     note(journal, VERIFY, now_us())
     desk.round(60)
     assert arrived(receiver, 3) == [("desk", "resolved", old)]
+
+
+def test_whoever_takes_a_break_over_is_not_reminded_of_it_for_four_hours(desk_of, receiver):
+    desk = desk_of(text=THREE)
+    version = desk.append(ghost_opened())
+    desk.round(61)
+    assert arrived(receiver) == [("desk", "open", GHOST)]
+    note_break(desk.account, version, operator="ann", text="I phone them")  # nobody took it over by that
+    desk.round(15 * 60)
+    assert sorted(arrived(receiver, 1)) == [("desk", "escalated", GHOST), ("mail", "escalated", GHOST)]
+    note_break(desk.account, version, operator="ann", text="mine", owner="ann")
+    for _ in range(2):
+        desk.round(119 * 60)
+        desk.restart()
+    assert len(receiver.got) == 3
+    desk.round(3 * 60)
+    assert arrived(receiver, 3) == [("phone", "escalated", GHOST)]
+    assert (receiver.got[3].json()["owner"], receiver.got[0].json()["owner"]) == ("ann", None)
+    assert "owner" in receiver.got[3].json()["text"]
+    desk.close_break(version)
+    desk.round(5)
+    assert sorted(arrived(receiver, 4)) == [(name, "resolved", GHOST) for name in ("desk", "mail", "phone")]
+
+
+def test_an_urgent_correction_is_reported_at_once_until_a_second_person_confirms_it(desk_of, receiver):
+    desk = desk_of()
+    desk.append(fill(1), fill(7))
+    set_policy(desk.account, approvals=2, operator="ann", reason="the desk's rule")
+    desk.round()
+    assert receiver.got == []
+    request = CorrectionRequest({"what": "close", "position_id": 7})
+    made = propose(desk.account, request, operator="ann", reason="it is gone", urgent=True).proposal
+    assert made is not None
+    title = "Broker-Live/70113: approval 7 EURUSD"
+    desk.round()
+    assert arrived(receiver) == [("desk", "open", title)]
+    got = receiver.got[0].json()
+    assert (got["what"], got["next"]) == (
+        "one person corrected something at once; a second one has to confirm it: close was applied by ann alone: it is gone",
+        f"ledger proposals --account {ACCOUNT}",
+    )  # fmt: skip
+    approve(desk.account, made.version, operator="bob", effect_digest=made.effect_digest)
+    desk.round()
+    assert arrived(receiver, 1) == [("desk", "resolved", title)]
+    assert receiver.got[1].json()["outcome"]["by"] == "bob"
 
 
 def test_a_likely_cause_is_stated(desk_of, receiver):

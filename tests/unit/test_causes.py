@@ -89,6 +89,8 @@ DECIDED: list[tuple[str, Case]] = [
     ("money-exact", balance(deals=(deal(),))),
     ("money-exact", balance(field="credit", deals=(deal(money=Decimal(0), credit=Decimal(4)),))),
     ("money-deals", balance(deals=(deal(money=Decimal(3)),))),
+    ("money-withdrawn", balance(withdrawn={7: 5})),
+    ("money-withdrawn", balance(withdrawn={7: 5}, end=None)),
     ("money-vanished", balance()),
     ("clock-corrected", other("clock", clock_changed=9, end=BreakEnd.CORRECTED)),
     ("clock", other("clock", field="server_time")),
@@ -116,6 +118,7 @@ def test_each_rule_decides_its_case_and_names_what_supports_it(name, case):
     assert (found.rule, found.cause, found.certainty) == (name, rule.cause, rule.certainty)
     assert found.because
     recorded = {case.version, *case.degraded, *case.undone, *case.reticketed, *case.doubled.values(), case.clock_changed}
+    recorded |= set(case.withdrawn)
     recorded |= {one.version for one in case.deals} | {case.twin.version if case.twin else None}
     assert {one.version for one in found.because} <= recorded
 

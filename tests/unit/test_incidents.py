@@ -100,6 +100,18 @@ def test_the_contracts_example_reads_as_it_is_written(desk):
     ]
 
 
+@pytest.mark.parametrize("is_money_first", [True, False])
+def test_money_that_differs_while_a_deal_is_not_listed_comes_from_that_deal(desk, is_money_first):
+    opened: list[dict[str, Any]] = [
+        {"kind": "balance", "field": "balance", "ours": "105.00", "theirs": "100.00"}, {"kind": "withdrawn", "deal": 5001},
+    ]  # fmt: skip
+    for one in opened if is_money_first else reversed(opened):
+        desk.at(1, BreakOpened(**one, time_msc=desk.time(1)))
+    money = next(one for one in desk.account.incidents() if one.kind == "balance")
+    assert money.finding.words == "likely deal withdrawn"
+    assert [(one.version, one.deal) for one in money.finding.because] == [(3 if is_money_first else 2, 5001)]
+
+
 def test_a_break_that_is_seen_again_is_one_incident_with_all_of_its_events(desk):
     desk.at(1, BreakOpened(**GHOST, time_msc=desk.time(1)))
     desk.at(2, BreakOpened(**GHOST, time_msc=desk.time(2), confirmations=2, caused_by=2, why="missing"))

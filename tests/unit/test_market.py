@@ -257,6 +257,19 @@ def test_a_deal_from_before_the_day_that_comes_late_is_not_of_the_day(desk):
     assert desk.read(**DAY).day == DayFigures(balance=Decimal(10_300), results=Decimal(0))
 
 
+@pytest.mark.parametrize(
+    "ending", [completion(2, commission=0, profit=-1), BalanceAsserted(balance=9_999, time_msc=START_MSC + 90_000)]
+)
+def test_a_day_that_began_with_unknown_money_has_no_loss_until_it_is_known(ending, desk):
+    desk.now_us += 24 * HOUR_MSC * 1000
+    desk.verify()
+    desk.record(fill(2, 60, side="sell", entry="out", position_id=1, volume="0.5", profit=None))
+    assert desk.read(**DAY).day is None
+    assert desk.judge(**DAY) == "daily_loss_max"
+    desk.record(ending)
+    assert desk.read(**DAY).day == DayFigures(balance=Decimal(9_999), results=Decimal(0))
+
+
 def next_day(desk: Desk) -> int:
     """Go on to 10:00 of the next day; return when that day began, in microseconds."""
     desk.now_us = START_US + 24 * HOUR_MSC * 1000

@@ -37,6 +37,7 @@ from ledger.metrics.of_journal import JournalMetrics
 from ledger.metrics.of_process import ProcessMetrics
 from ledger.metrics.server import MetricsServer
 from ledger.metrics.textfile import TextFile
+from ledger.proposals import CorrectionRequest, propose, reject, set_policy
 from ledger.reconciler import SyncResult, SyncStatus
 from tools.testkit.facts import ACCOUNT, OTHER, START_MSC, START_US, fill, opened
 
@@ -174,6 +175,34 @@ def test_states_of_limits_are_exported_as_they_are_given():
     assert figures(metrics, "limit_state") == {
         ("Broker-Live", "70113", "daily_loss"): 1, ("Broker-Live", "70113", "max_drawdown"): -1,
     }  # fmt: skip
+
+
+def test_what_waits_for_a_second_person_is_counted_by_server_with_the_oldest():
+    now_us = [START_US]
+    ledger = Ledger.open("memory://", now_us=lambda: now_us[0])
+    for name in (ACCOUNT, OTHER, AccountId("Elsewhere", 1)):
+        ledger.journal.append(name, [opened(name), fill(1), fill(2)])
+        set_policy(ledger.account(name), approvals=2, operator="ann", reason="the desk's rule")
+    account, metrics = ledger.account(ACCOUNT), JournalMetrics(ledger)
+
+    def waiting():
+        oldest = figures(metrics, "approvals_oldest_pending_timestamp_seconds")
+        return figures(metrics, "approvals_pending"), {server: round(at - START_US / 1e6) for (server,), at in oldest.items()}
+
+    here, elsewhere = (ACCOUNT.server,), ("Elsewhere",)
+    assert waiting() == ({here: 0, elsewhere: 0}, {})
+    made = []
+    for position in (1, 2):
+        now_us[0] += 60_000_000
+        request = CorrectionRequest({"what": "close", "position_id": position})
+        proposal = propose(account, request, operator="ann", reason="it is gone").proposal
+        assert proposal is not None
+        made.append(proposal)
+    assert waiting() == ({here: 2, elsewhere: 0}, {ACCOUNT.server: 60})
+    reject(account, made[0].version, operator="bob", reason="it is not")
+    assert waiting() == ({here: 1, elsewhere: 0}, {ACCOUNT.server: 120})
+    now_us[0] += 3_601_000_000  # it lapses, and nothing is recorded
+    assert waiting() == ({here: 0, elsewhere: 0}, {})
 
 
 def test_limits_that_cannot_be_computed_are_left_out_and_hide_nothing_else():

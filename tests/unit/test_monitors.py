@@ -69,6 +69,18 @@ def book():
     return Book()
 
 
+def test_a_day_that_began_with_unknown_money_is_unknown_until_it_is_known(book):
+    book.close(3, MIDNIGHT - HOUR, None)
+    book.sample(MIDNIGHT - SECOND, 100_000)
+    book.sample(MIDNIGHT + HOUR, 100_000)
+    for base in ("balance", "equity", "higher"):
+        day = book.look(MIDNIGHT + HOUR + SECOND, daily_loss="5%", daily_base=base)["daily_loss"]
+        assert (day.state, day.base) == ("unknown", None)
+        assert day.reason.startswith("the money of a deal before the day began")
+    book.record(completion(3, profit=500))
+    assert book.look(MIDNIGHT + HOUR + SECOND)["daily_loss"].base == 100_500
+
+
 @pytest.mark.parametrize(
     ("equity", "state", "used", "left"),
     [

@@ -35,6 +35,10 @@ PANELS: Final = (
     ),
     ("Limits near or breached", "stat", "none", f"count(ledger_limit_state{{{_SERVER}}} >= 1) or vector(0)", ""),
     (
+        "Longest waiting approval", "stat", "s",
+        f"max(time() - ledger_approvals_oldest_pending_timestamp_seconds{{{_SERVER}}}) or vector(0)", "",
+    ),
+    (
         "Syncs per second by status", "timeseries", "ops",
         f"sum by (status) (rate(ledger_syncs_total{{{_SERVER}}}[$__rate_interval]))", "{{status}}",
     ),
