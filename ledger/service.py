@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from datetime import date, datetime
 from functools import partial
 from threading import RLock
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol, Self, TypeVar, Unpack, get_args
 
 from attrs import evolve, frozen
@@ -84,6 +85,8 @@ if TYPE_CHECKING:  # what answers by modules above is loaded when it is asked
 Moment = str | datetime | date | None
 
 _AT_ONCE: Final = 500
+#: So many moments are kept with what they select.
+_SELECTIONS_KEPT: Final = 15
 _REPLAY_EVERY: Final = 2  # intervals between checkpoints
 _STOP_SECONDS: Final = 0.1  # how often a follower looks whether to stop
 #: How often a follower looks at all accounts, though it is woken for those that were appended to.
@@ -433,6 +436,7 @@ class Account:
         self._orders_replayed = 0
         self._replayed = 0  # version of the last replay, which leaves checkpoints
         self._derived: Derived | None = None
+        self._selections: dict[Any, tuple[Selection, AccountTerms]] = {}
 
     def __repr__(self) -> str:
         return f"<Account {self.name}>"
@@ -796,6 +800,17 @@ class Account:
     ) -> tuple[Selection, AccountTerms]:
         """Return which events a replay folds, and the account terms for them. Arguments and errors as ``replay``."""
         last = self.journal_head.version
+        if not all(isinstance(one, (str, NoneType)) for one in (until, known_at)):
+            return self._select(last, until, known_at, version)
+        key = last, until, known_at, version
+        found = self._selections.get(key)
+        if found is None:  # of one moment several folds are asked for
+            found = self._select(last, until, known_at, version)
+            with self._lock:
+                self._selections = dict([*self._selections.items()][-_SELECTIONS_KEPT:]) | {key: found}
+        return found
+
+    def _select(self, last: int, until: Moment, known_at: Moment, version: int | None) -> tuple[Selection, AccountTerms]:
         if version is not None:
             if to_whole(version, 0, INT64_MAX, "a version") > last:
                 raise BadValue(f"{self.name} has versions 1 to {last}, found {version}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from ledger.account_status import look
 from ledger.clock import moment_end_us, utc_text_us
 from ledger.folds import ORDERS, PORTFOLIO
 from ledger.journal import Selection
@@ -13,6 +12,7 @@ from ledger.json_views import Json, replay_json
 from ledger.page.work import Progress
 from ledger.portfolio import Portfolio
 from ledger.service import Account
+from ledger.terms import AccountTerms
 from ledger.values import plain
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def account_view(call: Call) -> Json:
     if all(value is None for value in moment.values()):
         portfolio, selected, shown = current, version, version
     else:
-        selection, _ = account.selection(**moment)
-        portfolio, selected = replayed_at(desk, account, selection, who)
+        selection, terms = account.selection(**moment)
+        portfolio, selected = replayed_at(desk, account, selection, who, terms)
         shown = selection.version
     lag = account.derived.lag()
     return {
@@ -44,7 +44,7 @@ def account_view(call: Call) -> Json:
             portfolio, until=until, known_at=known_at, version=head.version, head=head.hash.hex(), selected=selected,
             orders=account.orders(**moment), approvals=account.approvals_at(**moment),
         ),
-        "status": look(account, desk.now_us()).json_row(),
+        "status": desk.status(account),
         "version": shown,
         "head": _hash_at(account, shown),
         "fold": fold_code(account),
@@ -58,7 +58,9 @@ def account_view(call: Call) -> Json:
     }  # fmt: skip
 
 
-def replayed_at(desk: Desk, account: Account, selection: Selection, who: str) -> tuple[Portfolio, int]:
+def replayed_at(
+    desk: Desk, account: Account, selection: Selection, who: str, terms: AccountTerms | None = None
+) -> tuple[Portfolio, int]:
     """Return the portfolio that a selection makes, and how many events it has.
 
     Raises:
@@ -66,7 +68,8 @@ def replayed_at(desk: Desk, account: Account, selection: Selection, who: str) ->
     """
 
     def fold(progress: Progress) -> tuple[Portfolio, int]:
-        return account.replayed(selection, account.selection(version=selection.version)[1], progress=progress)
+        known = terms or account.selection(version=selection.version)[1]
+        return account.replayed(selection, known, progress=progress)
 
     key = ("replay", account.name, account.version, selection)
     cost = desk.cost_of(account, selection)

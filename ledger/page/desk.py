@@ -9,6 +9,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Protocol
 
+from ledger.account_status import look
 from ledger.errors import LedgerError
 from ledger.folds import PORTFOLIO
 from ledger.journal import Selection
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 WARM_MAX: Final = 200
 #: So many accounts with long histories are folded when the page starts.
 _WARMED_MAX: Final = 50
-#: So long a count of proposals is used: what waits lapses.
+#: So long a status is used again, and a count of proposals: what waits lapses.
+_STATUS_US: Final = 500_000
 _PENDING_US: Final = 10 * 1_000_000
 _WARM_UP: Final = "the start of the page"
 _logger: Final = logging.getLogger("ledger.page")
@@ -78,6 +80,7 @@ class Desk:
         self._lock = threading.Lock()
         self._warm: OrderedDict[AccountId, None] = OrderedDict()
         self._stop = threading.Event()
+        self._statuses: dict[AccountId, tuple[int, int, Json]] = {}
         self._pending: tuple[int, int, int] | None = None
         self._thread: threading.Thread | None = None
 
@@ -147,6 +150,20 @@ class Desk:
         from ledger.journal.sql.overview import with_breaks
 
         return with_breaks(self.source.sql_journal)
+
+    def status(self, account: Account) -> Json:
+        """Return how an account is, as ``ledger status --json`` prints it; of a moment ago while somebody moves a slider."""
+        now_us, version = self.now_us(), account.version
+        with self._lock:
+            known = self._statuses.get(account.name)
+        if known is not None and known[0] == version and 0 <= now_us - known[1] < _STATUS_US:
+            return known[2]
+        row = look(account, now_us).json_row()
+        with self._lock:
+            self._statuses[account.name] = version, now_us, row
+            if len(self._statuses) > WARM_MAX:
+                self._statuses.pop(next(iter(self._statuses)))
+        return row
 
     def decisions(self, account: Account, opened: int | None = None) -> Json:
         """Return the policy and the proposals of an account: those that wait, or all about one of its breaks."""

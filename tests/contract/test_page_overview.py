@@ -39,20 +39,29 @@ STORIES: dict[str, list[Event]] = {
     "unknown": [intended(1, 0, valid_until_utc_msc=START_MSC + 1000)],
 }
 ages = st.sampled_from([-5.0, -0.5, 0.0, 1.0, 44.9, 45.0, 45.1, 59.9, 60.0, 60.1, 200.0, 10_000.0])
+HEALTHY = {
+    "status": "SUCCESS", "seen": 1.0, "verified": 1.0, "interval": 15, "verified_sec": 60.0, "held": False, "breached": False,
+    "balance_halts": False,
+}  # fmt: skip
+#: What may be otherwise than in an account that is well.
+TROUBLES = {
+    "status": st.sampled_from(["PARTIAL", "DEGRADED", "FAILED"]),
+    "seen": ages,
+    "verified": st.one_of(st.none(), ages),
+    "interval": st.sampled_from([1, 100]),
+    "verified_sec": st.just(45.0),
+    "held": st.just(True),
+    "breached": st.just(True),
+    "balance_halts": st.just(True),
+}
+#: Mostly one thing is wrong, so that nothing else hides it.
+troubles = st.lists(st.sampled_from(sorted(TROUBLES)), max_size=2, unique=True)
 healths = st.one_of(
-    st.none(),
-    st.fixed_dictionaries(
-        {
-            "status": st.sampled_from(["SUCCESS", "PARTIAL", "DEGRADED", "FAILED"]),
-            "seen": ages,
-            "verified": st.one_of(st.none(), ages),
-            "interval": st.sampled_from([1, 15, 100]),
-            "verified_sec": st.sampled_from([45.0, 60.0]),
-            "held": st.booleans(),
-            "breached": st.booleans(),
-            "balance_halts": st.booleans(),
-        }
+    st.just(HEALTHY),
+    troubles.flatmap(lambda names: st.fixed_dictionaries({name: TROUBLES[name] for name in names})).map(
+        lambda one: HEALTHY | one
     ),
+    st.none(),
 )
 
 
