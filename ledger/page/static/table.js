@@ -23,13 +23,17 @@ export function table({ caption, columns, rows, sort = "", onSort, rowKey, rowCl
   const cell = (one, row) =>
     h("td", { role: "cell", class: [one.align, one.kind].filter(Boolean).join(" ") || null, data: { label: one.label } },
       one.cell(row));
-  return h("div", { class: "scroll", data: { key: `scroll-${caption}` } }, h("table", { role: "table" },
+  const place = h("div", { class: "scroll", data: { key: `scroll-${caption}` } }, h("table", { role: "table" },
     h("caption", { class: "sr" }, caption),
     h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, columns.map(head))),
     h("tbody", { role: "rowgroup" }, rows.length
       ? rows.map((row) => h("tr", { role: "row", class: rowClass?.(row), data: { id: rowKey?.(row) } },
         columns.map((one) => cell(one, row))))
       : h("tr", { role: "row" }, h("td", { role: "cell", colspan: columns.length, class: "empty" }, empty)))));
+  if (!place.querySelector("a, button")) { // what is wider than the screen is scrolled by keys too
+    Object.assign(place, { tabIndex: 0, role: "group", ariaLabel: caption });
+  }
+  return place;
 }
 
 export const rowLink = (key, url, ...children) => h("a", { href: url, data: { row: "", key: `row-${key}` } }, children);
