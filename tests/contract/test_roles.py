@@ -13,8 +13,10 @@ from ledger import JournalError, JournalUnavailable, Ledger
 from ledger.cli import main
 from ledger.journal.sql.engine import open_engine
 from ledger.journal.sql.migrate import migrate
+from ledger.page.source import Source
 from ledger.seals import create
 from tests.support.journals import ACCOUNT, bare_postgres, digest_of, empty_postgres_url, fill, ghost, opened, shared_postgres
+from tests.support.page_server import PageServer, account_path
 from tools.testkit.postgres import start_postgres
 
 ROLES = (Path(__file__).resolve().parents[2] / "deploy" / "postgres-roles.sql").read_text(encoding="utf-8")
@@ -212,3 +214,22 @@ def test_what_is_granted_covers_every_table(logins):
         for role in ("ledger_writer", "ledger_reader"):
             for name in named:
                 assert superuser.execute("SELECT has_table_privilege(%s, %s, 'SELECT')", [role, name]).fetchone() == (True,)
+
+
+def test_a_page_reads_as_the_reader_and_appends_as_the_writer(desk):
+    recorded(desk["writer"])
+    with bare_postgres(desk["writer"]) as connection:  # nothing is folded for it yet
+        connection.execute("DELETE FROM checkpoints")
+    path = account_path(ACCOUNT)
+    with PageServer(Source.open(desk["reader"], desk["writer"]), allow_writes=True) as page:
+        for part in ("", "/steps", "/curve", "/log", "/notable", "/trades", "/report", "/explain", "/incidents", "/equity"):
+            assert page.get(f"{path}{part}")
+        assert page.get("/api/overview")["rows"]
+        assert page.get("/api/health")["checks"]
+        proposal = {"correction": {"what": "close", "position_id": 5}, "reason": "it is gone"}
+        made = page.post(f"{path}/proposals", proposal, who="ann operator")
+        assert made.status == 200, made
+        assert [one["operator"] for one in page.get(path)["proposals"]] == ["ann"]
+    with PageServer(Source.open(desk["reader"], desk["reader"]), allow_writes=True) as page:
+        refused = page.post(f"{path}/proposals", proposal | {"reason": "again"}, who="bob operator")
+        assert refused.status == 409, refused
