@@ -337,7 +337,8 @@ def test_no_endpoint_answers_anybody_who_is_not_signed_in(page):
 
 
 def test_no_endpoint_answers_a_lower_role_than_its_own(page):
-    people = {role: page.person(page.token(name)) for name, role in (("vic", Role.VIEWER), ("bob", Role.OPERATOR))}
+    roles = {"vic": Role.VIEWER, "bob": Role.OPERATOR, "ann": Role.APPROVER}
+    people = {role: page.person(page.token(name, role)) for name, role in roles.items()}
     for path, role in paths("POST"):
         for has, person in people.items():
             found = person.post(path, {})

@@ -243,6 +243,7 @@ class RunningPage:
             capture_output=True,
             text=True,
             check=False,
+            timeout=GIVE_UP_SEC,
         )
 
     def sign_in(self, token: str, **more: str) -> Answer:
