@@ -273,7 +273,7 @@ class AccountView {
     const equity = await optional(get(this.path("equity"), { from: params.get("from"), to: params.get("to"), columns: COLUMNS, by }));
     const until = this.curveAt === null ? Infinity : Date.parse(this.curveAt);
     const marks = this.notable.filter((row) => Date.parse(row.recorded_at) <= until).map((row) => ({ kind: signOf(row), at: Date.parse(row.event_time), text: visible(row.words) })).filter((one) => one.kind);
-    await this.chart.set({ rule: this.rule, currency: this.currency, ...shown, ...equityOf(equity), marks, degraded: this.degradedBy(this.curveAt) });
+    await this.chart.set({ rule: this.rule, currency: this.currency, known: until, ...shown, ...equityOf(equity), marks, degraded: this.degradedBy(this.curveAt) });
     this.noteCurve();
     this.chart.problem([curve, equity].find((one) => one instanceof Error)?.message ?? null);
   }
