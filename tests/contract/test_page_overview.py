@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -54,6 +55,12 @@ TROUBLES = {
     "breached": st.just(True),
     "balance_halts": st.just(True),
 }
+#: Each of them alone, in accounts where nothing else is wrong.
+ALONE: list[dict[str, Any]] = [
+    {}, {"status": "PARTIAL"}, {"status": "DEGRADED"}, {"status": "FAILED"}, {"seen": 200.0}, {"seen": -5.0},
+    {"verified": 61.0}, {"verified": None}, {"verified": -5.0}, {"held": True}, {"breached": True}, {"seen": 200.0, "interval": 100},
+    {"seen": 50.0, "verified": 50.0, "verified_sec": 45.0}, {"seen": 301.0, "verified": 50.0, "interval": 100},
+]  # fmt: skip
 #: Mostly one thing is wrong, so that nothing else hides it.
 troubles = st.lists(st.sampled_from(sorted(TROUBLES)), max_size=2, unique=True)
 healths = st.one_of(
@@ -68,7 +75,8 @@ healths = st.one_of(
 @pytest.fixture(scope="module", params=DURABLE)
 def ledger(request, tmp_path_factory):
     with Ledger.open(new_url(request.param, tmp_path_factory.mktemp("overview")), now_us=lambda: NOW_US) as ledger:
-        for number, (events, is_derived) in enumerate(itertools.product(STORIES.values(), (True, False)), 1):
+        stories = [*itertools.product(STORIES.values(), (True, False)), *[([], True)] * len(ALONE)]
+        for number, (events, is_derived) in enumerate(stories, 1):
             account = ledger.account("Broker-Live" if number % 2 else "Prop-2", number)
             account.open(currency="USD", mode="hedging", time_msc=START_MSC)
             if is_derived:
@@ -119,6 +127,17 @@ def is_plain(full):
 @given(st.data())
 def test_it_agrees_with_what_status_decides_of_each_account(ledger, data):
     store(ledger, [data.draw(healths) for _ in ledger.accounts()])
+    compare(ledger)
+
+
+def test_it_agrees_where_one_thing_alone_is_wrong(ledger):
+    first = len(STORIES) * 2
+    of_number = {number: HEALTHY | ALONE[number - first - 1] for number in range(first + 1, first + len(ALONE) + 1)}
+    store(ledger, [of_number.get(one.name.login, HEALTHY) for one in ledger.accounts()])
+    compare(ledger)
+
+
+def compare(ledger):
     assert isinstance(ledger.journal, SqlJournal)
     desk = Desk(Source(ledger), SimpleNamespace(allow_writes=False), lambda: NOW_US)
     statuses = {str(one.name): look(one, NOW_US) for one in ledger.accounts()}
