@@ -93,6 +93,7 @@ def test_a_link_states_whether_it_shows_the_moment_that_was_sent(visit, desk, mo
         expect(view).to_have_attribute("data-link", name)
         assert ann.page.evaluate(SHOWN) == figures
     expect(ann.page.locator("[data-banner=view].warn")).to_contain_text("fold rules have changed")
+    expect(ann.page.locator(".chart-moment")).to_have_attribute("style", re.compile(r"translateX\(\d"))
 
 
 COLUMN = st.tuples(st.integers(-999, 999), st.integers(0, 50), st.integers(0, 50))

@@ -161,6 +161,13 @@ def test_sqlite_finds_account_terms_by_their_index(sqlite_journal, statements):
     assert "TEMP B-TREE" not in plan
 
 
+def test_sqlite_counts_what_is_outside_the_fold_by_indexes(sqlite_journal, statements):
+    sqlite_journal.count_outside_fold(ACCOUNT, Selection(version=MANY, time_msc=2 * 10**12))
+    terms, others = plans(sqlite_journal, statements)
+    assert "INDEX ix_events_standing (account_id=? AND version<?)" in terms
+    assert others.count("INDEX sqlite_autoindex_events") == others.count("SEARCH")
+
+
 def test_sqlite_finds_duplicates_by_natural_key(sqlite_journal, statements):
     sqlite_journal.append(ACCOUNT, [fill(100, 100)])
     seen, *lookups = plans(sqlite_journal, statements)
@@ -217,6 +224,13 @@ def test_postgres_replays_by_the_index_of_late_events(postgres_journal, statemen
     assert "ix_events_revised" in revisions
     assert any("ix_events_late" in plan for plan in others)
     assert all("ix_events_late" in plan or "pk_events" in plan or "Seq Scan" in plan for plan in others)
+
+
+def test_postgres_counts_what_is_outside_the_fold_by_indexes(postgres_journal, statements):
+    postgres_journal.count_outside_fold(ACCOUNT, Selection(version=MANY, time_msc=2 * 10**12))
+    terms, others = plans(postgres_journal, statements)
+    assert "ix_events_standing" in terms
+    assert "uq_events_account_id_natural_key" in others
 
 
 def test_postgres_finds_single_rows_by_their_keys(postgres_journal, statements):

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """This script takes the manual's pictures of the operator's page, with the small journal that its tests look at.
 
-    python3 tools/dev/screenshots.py                   # into docs/images
-    python3 tools/dev/screenshots.py --folder /tmp/x   # elsewhere, to look at
+    python3 tools/dev/screenshots.py                         # those that the manual has, into docs/images
+    python3 tools/dev/screenshots.py --all --folder /tmp/x   # every view, light and dark, and on a phone, to look at
 
-Every view in light, some in dark and on a phone. They change with the page only: run it after a change that shows.
+Run it after a change of the page that shows.
 """
 
 import argparse
@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python looks in 
 
 from tools.dev import bootstrap
 
+_IMAGES = bootstrap.ROOT / "docs" / "images"
 _DESK = {"viewport": {"width": 1280, "height": 860}}
 _DARK = {**_DESK, "color_scheme": "dark"}
 _PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
@@ -28,8 +29,8 @@ _PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "
 _RENAME = """(names) => {
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (texts.nextNode()) for (const [name, other] of names) {
-    const parts = texts.currentNode.data.split(new RegExp(`\\b${name}\\b|${name}(?=/)`));
-    if (parts.length > 1) texts.currentNode.data = parts.join(other);
+    const text = texts.currentNode.data.replaceAll(name, other);
+    if (text !== texts.currentNode.data) texts.currentNode.data = text;
   }
 }"""
 
@@ -37,8 +38,10 @@ _RENAME = """(names) => {
 def main() -> int:
     """Take them all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=bootstrap.ROOT / "docs" / "images", help="where they are written")
-    folder = parser.parse_args().folder
+    parser.add_argument("--folder", type=Path, default=_IMAGES, help="where they are written")
+    parser.add_argument("--all", action="store_true", help="also those that the manual does not have")
+    arguments = parser.parse_args()
+    folder = arguments.folder
     bootstrap.enter(bootstrap.DEV_LOCK)
     from tools.testkit.browser import launched
     from tools.testkit.page_desk import make_desk
@@ -53,11 +56,13 @@ def main() -> int:
             process.start()
             version = _propose(url)
             for picture, options, path in _pictures(version):
+                if not arguments.all and not (_IMAGES / f"page-{picture}.png").exists():
+                    continue
                 with closing(browser.new_context(base_url=process.origin, **options)) as context:
                     page = context.new_page()
                     page.goto(process.link("ben", path))
                     _drawn(page)
-                    page.evaluate(_RENAME, [[name, "/srv/ledger"], [socket.gethostname(), "desk1"]])
+                    page.evaluate(_RENAME, [[name, "/srv/ledger"], [f"by {socket.gethostname()},", "by desk1,"]])
                     page.screenshot(path=folder / f"page-{picture}.png", animations="disabled")
                     print(folder / f"page-{picture}.png", flush=True)
         finally:

@@ -44,6 +44,7 @@ from ledger.journal.sql.schema import (
     NOTABLE,
     POSTING,
     ROW,
+    TERMS_FILTER,
     TERMS_OF,
     USE_TERMS_INDEX,
     about_position,
@@ -84,7 +85,7 @@ from ledger.postings import (
     place_of,
     second_of,
 )
-from ledger.terms import TERMS_KINDS, AccountTerms
+from ledger.terms import AccountTerms
 from ledger.values import INT64_MAX, AccountId
 
 _BATCH: Final = 500
@@ -156,8 +157,6 @@ _BREAKS: Final = f"SELECT kind, caused_by, data {_BEHIND} AND kind IN {BREAK_KIN
 _FILES: Final = ("", "-wal")
 _FIRST_RECORD: Final = "SELECT deal, version, origin, recorded_us FROM events WHERE account_id = ? AND natural_key = ?"
 _RECORDED_US: Final = "SELECT version, recorded_us FROM events WHERE account_id = ? AND version = ?"
-# Written out, so that the partial indexes over these kinds serve.
-_is_terms: Final = sa.or_(*(events.c.kind == sa.literal_column(f"'{kind}'") for kind in TERMS_KINDS))
 
 
 def _by_keys(*spans: tuple[str, str]) -> str:
@@ -170,6 +169,11 @@ def _by_keys(*spans: tuple[str, str]) -> str:
 
 
 _OF_ORDERS: Final = _by_keys(*ORDER_KEYS)
+#: The events that change account terms and are not folded. With the name of the index: SQLite would rather read all events.
+_TERMS_OUTSIDE_FOLD: Final = (
+    f"SELECT count(*) FROM events {USE_TERMS_INDEX} WHERE account_id = ? AND ({TERMS_FILTER}) AND version <= ? "
+    f"AND time_msc <= ? AND placement + 0 = {OUTSIDE_FOLD}"
+)
 #: All that is folded by version.
 _BY_VERSION_KEYS: Final = (*ORDER_KEYS, APPROVAL_KEYS)
 _OF_VERSIONS: Final = _by_keys(*_BY_VERSION_KEYS)
@@ -452,13 +456,10 @@ class SqlJournal:
             return [row for block in blocks for row in block]
 
     def count_outside_fold(self, account: AccountId, selection: Selection) -> int:
-        query = sa.select(events.c.placement).where(*_selected(account, selection), _is_terms).order_by(events.c.version)
-        query = query.with_hint(events, USE_TERMS_INDEX, "sqlite")
-        with self._reading() as connection:
-            terms = list(connection.scalars(query)).count(OUTSIDE_FOLD)
         asked = account_key(account), selection.version, INT64_MAX if selection.time_msc is None else selection.time_msc
+        terms = self.select(_TERMS_OUTSIDE_FOLD, *asked)
         others = self.select(f"SELECT count(*) FROM ({_OF_VERSIONS}) AS of_versions", *asked * len(_BY_VERSION_KEYS))
-        return terms + int(others[0][0])
+        return int(terms[0][0]) + int(others[0][0])
 
     # ---- checkpoints
 
@@ -900,13 +901,6 @@ def _read_health(connection: Connection, account: AccountId) -> SyncHealth | Non
 
 def _read_terms(connection: Connection, account: AccountId, version: int) -> AccountTerms | None:
     return terms_of(map(Stored._make, _select(connection, TERMS_OF, account_key(account), version)))
-
-
-def _selected(account: AccountId, selection: Selection) -> list[sa.ColumnElement[bool]]:
-    clauses = [events.c.account_id == account_key(account), events.c.version <= selection.version]
-    if selection.time_msc is not None:
-        clauses.append(events.c.time_msc <= selection.time_msc)
-    return clauses
 
 
 def _placement_is(placement: int) -> sa.ColumnElement[bool]:

@@ -17,6 +17,7 @@ const COLUMNS = 900;
 const STEPS_MAX = 1000; // the server returns so many at most: quantiles, where there are more events
 const WINDOW_AFTER_MS = 1500; // a busy account changes its curve many times a second
 const REST = 5; // what it costs to read the window is at most a sixth of the time
+const KNOWN_CURVE_MAX = 20_000; // the curve as it was known is folded anew: of a longer history only where somebody asks for it
 const SETTLED_AFTER_MS = 250; // browsers refuse a page that changes its URL with every step of a drag
 const MINUTES_MAX_MS = 14 * 86_400_000; // a longer window shows the samples by day
 const BEGIN = "1971-01-01T00:00:00Z";
@@ -114,7 +115,23 @@ class AccountView {
   settle() {
     this.writeUrl();
     for (const one of this.sections) one.moved();
-    if (this.travel.at.known_at !== this.curveAt) this.readCurve(this.get).catch((error) => this.problem(error));
+    if (this.curveMoment() !== this.curveAt) this.readCurve(this.get).catch((error) => this.problem(error));
+    else this.noteCurve();
+  }
+
+  /** What the curve shows: what was known then, or of a long history what is known now. */
+  curveMoment() {
+    const { known_at: known } = this.travel.at;
+    return this.answer.now_version <= KNOWN_CURVE_MAX || known === this.askedFor ? known : null;
+  }
+
+  noteCurve() {
+    const { known_at: known } = this.travel.at;
+    const ask = () => {
+      this.askedFor = known;
+      this.readCurve(this.get).catch((error) => this.problem(error));
+    };
+    this.chart.note(known !== this.curveAt && ["The curve shows what is known now. ", h("button", { type: "button", on: { click: ask } }, "Show it as it was known then")]);
   }
 
   /** A link's own v, h and f end with the first move: they are about the moment that was sent. */
@@ -167,6 +184,7 @@ class AccountView {
       some("Open breaks", replay.breaks, breaksTable), some("Unexplained", replay.unexplained, unexplainedTable), some("Orders", replay.orders, ordersTable));
     const moment = at.until ?? at.known_at;
     this.chart.moment(moment === null ? null : Date.parse(moment));
+    this.parts.figures.dataset.at = `${at.until ?? "now"}, ${at.known_at ?? "now"}`; // what is shown, for whoever waits for it
     this.travel.show(); // what was waited for is there
   }
 
@@ -241,7 +259,7 @@ class AccountView {
 
   askCurve(get) {
     const { params } = this.route;
-    this.curveAt = this.travel.at.known_at;
+    this.curveAt = this.curveMoment();
     return optional(get(this.path("curve"), { from: params.get("from"), to: params.get("to"), columns: COLUMNS, known_at: this.curveAt }));
   }
 
@@ -255,7 +273,8 @@ class AccountView {
     const equity = await optional(get(this.path("equity"), { from: params.get("from"), to: params.get("to"), columns: COLUMNS, by }));
     const until = this.curveAt === null ? Infinity : Date.parse(this.curveAt);
     const marks = this.notable.filter((row) => Date.parse(row.recorded_at) <= until).map((row) => ({ kind: signOf(row), at: Date.parse(row.event_time), text: visible(row.words) })).filter((one) => one.kind);
-    await this.chart.set({ rule: this.rule, currency: this.currency, ...shown, ...equityOf(equity), marks, degraded: this.degradedBy(this.curveAt) });
+    await this.chart.set({ rule: this.rule, currency: this.currency, known: until, ...shown, ...equityOf(equity), marks, degraded: this.degradedBy(this.curveAt) });
+    this.noteCurve();
     this.chart.problem([curve, equity].find((one) => one instanceof Error)?.message ?? null);
   }
 

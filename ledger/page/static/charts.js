@@ -183,7 +183,7 @@ const money = (uPlot, values) => values.map((value) => (value === null ? "" : va
 export class CurveChart {
   constructor({ onMoment, onWindow, onZoom }) {
     this.on = { onMoment, onWindow };
-    this.data = { balance: [], equity: [], apart: 0, marks: [], degraded: [], currency: "", rule: null, opening: null, from: 0, to: 0 };
+    this.data = { balance: [], equity: [], apart: 0, marks: [], degraded: [], currency: "", rule: null, opening: null, known: Infinity, from: 0, to: 0 };
     this.figure = figure({
       name: "curve", title: "Balance and equity", count: () => this.data.balance.length, head: ["from", "lowest balance", "highest", "last", "lowest equity", "highest", "last"],
       read: (i) => this.read(i), rows: () => this.rows(), onEnter: (i) => onMoment(this.data.balance[i][0]),
@@ -191,6 +191,8 @@ export class CurveChart {
     this.root = this.figure.root;
     const button = (text, title, run) => h("button", { type: "button", title, "aria-label": title, on: { click: run } }, text);
     this.figure.foot.prepend(legend(), h("span", { class: "chart-zoom" }, button("+", "Zoom in", () => onZoom(0.4)), " ", button("−", "Zoom out", () => onZoom(2.5)), " ", button("all", "The whole history", () => onWindow())));
+    this.remark = h("p", { class: "dim" });
+    this.root.append(this.remark);
     this.line = h("div", { class: "chart-moment", "aria-hidden": "true" });
     this.stop = keepDrawn(this.figure.plot, () => this.draw());
   }
@@ -224,6 +226,11 @@ export class CurveChart {
     return this.draw();
   }
 
+  /** What has to be known about the curve beside what it shows. */
+  note(...children) {
+    update(this.remark, children);
+  }
+
   /** Why a part of the figures is missing; null for nothing. */
   problem(text) {
     if (text !== null) this.figure.spoken.textContent = visible(text);
@@ -245,21 +252,20 @@ export class CurveChart {
     if (!width) return;
     this.uplot?.destroy();
     const colour = colours();
-    const { balance, equity, apart, opening, from, to } = this.data;
+    const { balance, equity, apart, opening, known, from, to } = this.data;
     const date = tzDate(uPlot, this.data.rule);
-    const data = overlay([stepPoints(balance, to), samplePoints(equity, apart)]);
+    const data = overlay([stepPoints(balance, Math.min(to, known)), samplePoints(equity, apart)]);
     this.uplot = new uPlot({
       width, height: width < 500 ? 180 : 260, tzDate: date, legend: { show: false }, axes: axes(colour, date, { values: money }),
       scales: { x: { time: true, range: (u, low, high) => (to > from ? [from / 1000, to / 1000] : [low - 1, high + 1]) }, y: { range: () => spanOf(balance, equity, opening) } },
       cursor: { y: false, points: { show: false }, drag: { x: true, y: false, setScale: false, dist: 5 } },
       series: [{}, { stroke: colour.balance, width: 1.5, points: { show: false } }, { stroke: colour.equity, width: 1, points: { show: false } }],
-      hooks: { drawClear: [(u) => this.shade(u, colour)], draw: [(u) => this.mark(u, colour)], setSelect: [(u) => this.select(u)] },
+      hooks: { drawClear: [(u) => this.shade(u, colour)], draw: [(u) => { this.mark(u, colour); this.moment(this.at ?? null); }], setSelect: [(u) => this.select(u)] },
     }, data, plot);
     const over = this.uplot.over;
     over.append(this.line);
     over.addEventListener("click", (event) => this.on.onMoment(this.uplot.posToVal(event.offsetX, "x") * 1000)); // none after a drag
     over.addEventListener("dblclick", () => this.on.onWindow());
-    this.moment(this.at ?? null);
     this.root.dataset.drawn = String(data[0].length);
   }
 
