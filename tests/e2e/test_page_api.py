@@ -135,10 +135,7 @@ def test_an_answer_is_the_object_that_the_command_prints(page, url):
     breaks = page.get("/api/breaks")["rows"]
     assert breaks
     expected = sorted(still(command(url, "breaks")), key=json.dumps)
-    assert (
-        sorted((without(still(one), "name", "proposals", "state") for one in breaks), key=json.dumps)
-        == expected
-    )
+    assert sorted((without(still(one), "name", "proposals", "state") for one in breaks), key=json.dumps) == expected
     rows = {
         row["name"]: without(row, "name", "version", "behind", "summary", "summary_reason")
         for row in page.get("/api/overview")["rows"]
