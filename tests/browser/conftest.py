@@ -19,7 +19,7 @@ from tools.testkit import page_desk
 from tools.testkit.browser import ChromiumMissingError, Watch, chromium, in_ci, launched
 from tools.testkit.page_process import PageProcess
 
-PATIENCE_MS: Final = 6_000  # for what has to happen; nothing waits this long when all is well
+PATIENCE_MS: Final = 30_000  # for what has to happen; nothing waits this long when all is well
 
 expect.set_options(timeout=PATIENCE_MS)
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"the sample exports
 
 CLOCK = "ny-close"
 HOUR_US = 3_600_000_000
-MOMENTS = 8
+MOMENTS = 6
 
 
 def recorded(url: str, name: str, mode: str | None = None) -> Any:

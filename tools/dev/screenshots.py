@@ -111,7 +111,8 @@ def _propose(url: str) -> int:
         request = CorrectionRequest({"what": "close", "position_id": ghost.position_id})
         propose(account, request, operator="ann", reason="closed by phone", break_version=ghost.version)
         account.derived.catch_up()
-        return int(ghost.version)
+        assert ghost.version is not None
+        return ghost.version
 
 
 def _drawn(page: Any) -> None:
