@@ -197,6 +197,9 @@ def test_what_waits_for_a_second_person_is_counted_by_server_with_the_oldest():
         request = CorrectionRequest({"what": "close", "position_id": position})
         made.append(propose(account, request, operator="ann", reason="it is gone").proposal)
     assert waiting() == ({here: 2, elsewhere: 0}, {ACCOUNT.server: 60})
+    urgent = CorrectionRequest({"what": "close", "position_id": 1})
+    propose(ledger.account(OTHER), urgent, operator="ann", reason="at once", urgent=True)
+    assert waiting() == ({here: 2, elsewhere: 0}, {ACCOUNT.server: 60})  # it was applied, and is an open break
     reject(account, made[0].version, operator="bob", reason="it is not")
     assert waiting() == ({here: 1, elsewhere: 0}, {ACCOUNT.server: 120})
     now_us[0] += 3_601_000_000  # it lapses, and nothing is recorded
