@@ -20,6 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ledger.approvals import Approvals, Policy, Proposal, ProposalState
     from ledger.causes import Cause, Certainty, Finding
     from ledger.clock import ClockRule
     from ledger.engines import ExecutionGateway, PortfolioManager
@@ -108,6 +109,7 @@ if TYPE_CHECKING:
     from ledger.orders.states import OrderState
     from ledger.orders.view import Order
     from ledger.portfolio import Portfolio
+    from ledger.proposals import CorrectionRequest
     from ledger.reconciler import (
         Action,
         Foreign,
@@ -128,6 +130,7 @@ if TYPE_CHECKING:
 logging.getLogger("ledger").addHandler(logging.NullHandler())
 
 _HOMES = {
+    "approvals": ("Approvals", "Policy", "Proposal", "ProposalState"),
     "causes": ("Cause", "Certainty", "Finding"),
     "clock": ("ClockRule",),
     "errors": (
@@ -158,6 +161,7 @@ _HOMES = {
     "orders.states": ("OrderState",),
     "orders.view": ("Order",),
     "portfolio": ("Portfolio",),
+    "proposals": ("CorrectionRequest",),
     "reconciler": (
         "Action", "Foreign", "ReconcilePolicy", "ReconcilerStatus", "Safety", "StateReconciler", "SyncResult", "SyncStatus",
         "sync_all",
@@ -180,6 +184,7 @@ __all__ = [
     "Adjusted",
     "Allowed",
     "Appended",
+    "Approvals",
     "BadValue",
     "BalanceAsserted",
     "Break",
@@ -196,6 +201,7 @@ __all__ = [
     "ClockRule",
     "CorrectionDecided",
     "CorrectionProposed",
+    "CorrectionRequest",
     "CorruptEvent",
     "DealCompleted",
     "DealConflict",
@@ -249,6 +255,7 @@ __all__ = [
     "OrdersRefused",
     "Origin",
     "Outcome",
+    "Policy",
     "PolicySet",
     "Portfolio",
     "PortfolioManager",
@@ -256,6 +263,8 @@ __all__ = [
     "PositionRecovered",
     "PositionReticketed",
     "PositionState",
+    "Proposal",
+    "ProposalState",
     "ReconcilePolicy",
     "ReconcilerStatus",
     "Recorded",

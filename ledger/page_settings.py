@@ -6,7 +6,6 @@ Options of ``ledger page`` replace them. Secrets are never part of settings: a s
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from enum import Enum
 from functools import total_ordering
@@ -16,6 +15,7 @@ from typing import Annotated, Final
 import msgspec
 from attrs import frozen
 
+from ledger.approvals.people import is_same_person, person
 from ledger.errors import BadValue
 from ledger.text import visible
 
@@ -113,8 +113,7 @@ class PageSettings:
 
     def operator(self, name: str) -> tuple[str, Role | None]:
         """Return how a person's name is written in the settings, and the role there; the name as it is and None otherwise."""
-        same = same_person(name)
-        return next(((one, role) for one, role in self.operators.items() if same_person(one) == same), (name, None))
+        return next(((one, role) for one, role in self.operators.items() if is_same_person(one, name)), (name, None))
 
 
 def of_table(table: PageTable, folder: Path) -> PageSettings:
@@ -153,15 +152,10 @@ def person_name(text: str) -> str:
     return text
 
 
-def same_person(name: str) -> str:
-    """Return what two names of one person have in common: who signs in as Ann must not approve what ann proposed."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-
-
 def _persons(operators: Mapping[str, Role]) -> Mapping[str, Role]:
     seen: dict[str, str] = {}
     for name in operators:
-        same = same_person(person_name(name))
+        same = person(person_name(name))
         if same in seen:
             raise BadValue(f"[page.operators] has {name!r} and {seen[same]!r}, which are one person: write one")
         seen[same] = name

@@ -35,6 +35,7 @@ from ledger.events import (
     Recorded,
 )
 from ledger.events.approvals import SUBJECTS, to_digest
+from ledger.journal import Appended
 from ledger.portfolio import Portfolio
 from ledger.service import Account, Ledger
 from ledger.values import shown, to_whole
@@ -553,9 +554,9 @@ def _settled(account: Account, decide: Callable[[int, Portfolio, Approvals], _De
         decide: Called with the version, and with portfolio and approvals at it.
         about: The version of the proposal that it is about; None where it makes one, or none.
     """
-    decided, rows = _recorded(account, decide)
-    terms = account.terms
-    events = tuple(recorded(account.name, row, terms) for row in rows)
+    decided, appended = _recorded(account, decide)
+    terms = None if appended is None else appended.terms or account.terms
+    events = () if appended is None else tuple(recorded(account.name, row, terms) for row in appended.rows)
     made = next((one.version for one in events if isinstance(one.event, CorrectionProposed)), about)
     return Result(
         became=decided.became,
@@ -566,19 +567,19 @@ def _settled(account: Account, decide: Callable[[int, Portfolio, Approvals], _De
     )
 
 
-def _recorded(account: Account, decide: Callable[[int, Portfolio, Approvals], _Decided]) -> tuple[_Decided, tuple[Stored, ...]]:
+def _recorded(account: Account, decide: Callable[[int, Portfolio, Approvals], _Decided]) -> tuple[_Decided, Appended | None]:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             version, portfolio, approvals = account.current_with_approvals()
             decided = decide(version, portfolio, approvals)
             if not decided.events:
-                return decided, ()
+                return decided, None
             appended = account.record_many(decided.events, expected_version=version, correlation=_CORRELATION)
         except VersionConflict:
             if attempt == _ATTEMPTS:
                 raise
         else:
-            return decided, appended.rows
+            return decided, appended
     raise AssertionError("the last attempt returns or raises")
 
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import click
 from attrs import evolve
@@ -19,7 +20,7 @@ from ledger.cli.output import print_line
 from ledger.cli.streams import complain
 from ledger.daemon import SystemdNotifier
 from ledger.errors import BadValue
-from ledger.page_settings import PageSettings, Role, host_name, person_name
+from ledger.page_settings import HOST, PageSettings, Role, host_name, person_name
 
 if TYPE_CHECKING:  # starlette and uvicorn belong to an extra
     from ledger.metrics.server import MetricsServer
@@ -176,7 +177,9 @@ def _serve(journal: str | None, settings: PageSettings, people: list[Link], metr
     with ExitStack() as stack:
         source = stack.enter_context(closing(_source(journal, settings)))
         sockets = [stack.enter_context(one) for one in serve.listening(settings)]
-        if settings.socket is None:
+        if settings.socket is not None:
+            stack.callback(settings.socket.unlink, missing_ok=True)
+        else:
             settings = evolve(settings, port=int(sockets[0].getsockname()[1]))
         folder, url = folder_of(settings, settings.port), serve.base_url(settings, settings.port)
         links, app = Links(folder), create(source, settings)
@@ -232,9 +235,16 @@ def _print_access(line: str) -> None:
 
 
 def _announce(settings: PageSettings, url: str | None) -> None:
+    from ledger.page.security.hosts import has_cookie_of_its_own
+
     where = f"the socket {settings.socket}" if settings.socket is not None else str(url)
     if settings.socket is None and not where.endswith(f":{settings.port}"):
         where += f", for its proxy on port {settings.port}"
+    if url is not None and not has_cookie_of_its_own(urlsplit(url).hostname or ""):
+        complain(
+            "warning: a browser sends the sign-in of this name to every program that listens on one of its ports; "
+            f"{HOST} is a name of the page alone, in browsers that know it"
+        )
     complain(f"the page is at {where}; it {'lets people write' if settings.allow_writes else 'only reads'}; Ctrl-C stops it")
 
 

@@ -51,7 +51,7 @@ def account_view(call: Call) -> Json:
         "link": link,
         "clock": portfolio.terms.clock.name,
         "mark": _mark_json(account, until or known_at, portfolio),
-        "derived": {"version": lag.version, "behind": lag.events},
+        "derived": {"version": lag.version, "behind": lag.events if lag.version else 0},  # without tables, events are folded
         **desk.decisions(account),
         "now_version": head.version,
         "as_of": utc_text_us(desk.now_us()),

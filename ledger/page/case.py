@@ -17,7 +17,7 @@ from ledger.journal.chain import COVERED, canonical, covered
 from ledger.json_views import Json, break_json, log_json, replay_json
 from ledger.page.accounts import replayed_at
 from ledger.page.endpoints import Download
-from ledger.page.lives import break_life, life_of
+from ledger.page.life import break_life, life_of
 from ledger.postings import Selection
 from ledger.service import Account
 from ledger.text import json_text
@@ -47,7 +47,7 @@ It computes the hash of every event anew, follows the chain from the first event
 seal names, compares both, checks the signature of the seal where the package cryptography is installed, and compares
 the raw answers with their digests. Exit code 0: all of it holds.
 
-By hand: hash = SHA-256(prev_hash as bytes, followed by the text of chained in UTF-8). The columns of chained are:
+Without the script: hash = SHA-256(prev_hash as bytes, followed by the text of chained in UTF-8). The columns of chained are:
 {columns}
 
 What it proves: that nothing of the case was changed since the seal was made, as long as you know the public key of the

@@ -82,7 +82,7 @@ def _listed(call: Call, wanted: EventFilter, before: int | None, limit: int, hap
                 rows.append(event_json(one, terms))
                 if len(rows) == limit:
                     break
-    return {"rows": rows, "next": upto if upto > 1 else None, "version": account.version}
+    return {"rows": rows, "next": upto if upto > 1 else None, "version": account.version, "clock": terms.clock.name}
 
 
 def _event_us(one: Recorded, terms: AccountTerms) -> int:

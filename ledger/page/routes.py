@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ledger.json_views import Json
-from ledger.page import case, charts, events, lives, questions, writes
+from ledger.page import case, charts, events, life, questions, writes
 from ledger.page.accounts import account_view
 from ledger.page.answers import RETRY_SEC, Unanswered
 from ledger.page.breaks import open_breaks
@@ -268,7 +268,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         method="GET",
         path=f"{_ACCOUNT}/breaks/{{version}}",
         summary="The life of one break.",
-        run=lives.break_life,
+        run=life.break_life,
         answer="Break",
     ),
     Endpoint(

@@ -241,7 +241,7 @@ SCHEMAS: Final[Mapping[str, Json]] = {
         account=ref("Terms"), by={"enum": ["mark", "minute", "day"]}, interval_sec=null(NUMBER), equity_reported=null(YES),
         rows=several(FREE),
     ),
-    "Log": obj(rows=several(_LISTED_EVENT), next=null(WHOLE), version=WHOLE),
+    "Log": obj(rows=several(_LISTED_EVENT), next=null(WHOLE), version=WHOLE, clock=TEXT),
     "Event": {
         **_LISTED_EVENT,
         "properties": _LISTED_EVENT["properties"]

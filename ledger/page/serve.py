@@ -214,38 +214,41 @@ def base_url(settings: PageSettings, port: int) -> str | None:
 class _Connection(H11Protocol):
     """One connection, with a limit to how slow, how many and how large."""
 
-    _timer: asyncio.TimerHandle | None = None
+    _head: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         if len(self.connections) > CONNECTIONS_MAX:
             self._refuse(Refused(503, "TooMuch", f"expected at most {CONNECTIONS_MAX} connections: wait", retry_sec=1))
             return
-        self._expect(HEAD_SEC, self._is_slow)
+        self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._expect_nothing()
+        self._expect_no_head()
+        self._expect_no_reading()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self._is_busy():
-            self._expect_nothing()
-        elif self._timer is None:
-            self._expect(HEAD_SEC, self._is_slow)
+            self._expect_no_head()
+        elif self._head is None:
+            self._expect_head()
 
     def on_response_complete(self) -> None:
-        self._expect_nothing()
+        self._expect_no_head()
         super().on_response_complete()
         if self.conn.trailing_data[0]:  # of a next request, of which the rest may never come
-            self._expect(HEAD_SEC, self._is_slow)
+            self._expect_head()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._expect(UNREAD_SEC, self.transport.abort)
+        self._expect_no_reading()
+        self._unread = self.loop.call_later(UNREAD_SEC, self.transport.abort)
 
     def resume_writing(self) -> None:
-        self._expect_nothing()
+        self._expect_no_reading()
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002
@@ -257,18 +260,23 @@ class _Connection(H11Protocol):
         return cycle is not None and not cycle.response_complete
 
     def _is_slow(self) -> None:
-        self._timer = None
+        self._head = None
         if not self._is_busy() and not self.transport.is_closing():
             self._refuse(Refused(408, "TooSlow", f"expected the head of a request within {HEAD_SEC:g} s"))
 
-    def _expect(self, seconds: float, otherwise: Callable[[], object]) -> None:
-        self._expect_nothing()
-        self._timer = self.loop.call_later(seconds, otherwise)
+    def _expect_head(self) -> None:
+        self._expect_no_head()
+        self._head = self.loop.call_later(HEAD_SEC, self._is_slow)
 
-    def _expect_nothing(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _expect_no_head(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+    def _expect_no_reading(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _refuse(self, refused: Refused) -> None:
         """Answer without a request that could be read, and hang up."""
@@ -350,8 +358,4 @@ def serve(
         stopping()
         guard.stop()
 
-    try:
-        _Server(config, started, stop).run(sockets)
-    finally:
-        if settings.socket is not None:
-            settings.socket.unlink(missing_ok=True)
+    _Server(config, started, stop).run(sockets)

@@ -11,10 +11,10 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final, TypeVar, cast
 
+from ledger.errors import JournalBusy
 from ledger.json_views import Json
 from ledger.page.answers import error_json, not_found, too_much, waiting
 
@@ -50,10 +50,6 @@ class Job:
         self.error: Exception | None = None
         self.ended = threading.Event()
 
-    def progress(self, more: int) -> None:
-        """Note that so many events more are done."""
-        self.done += more
-
     def json_row(self) -> Json:
         """Return it as JSON."""
         state = "running" if not self.ended.is_set() else "done" if self.error is None else "failed"
@@ -72,11 +68,11 @@ class Work:
         self._running: dict[Hashable, Job] = {}
         self._ended: OrderedDict[Hashable, Job] = OrderedDict()
         self._beside: dict[Hashable, Job] = {}
-        self._threads = ThreadPoolExecutor(FOLDS_MAX, thread_name_prefix="ledger-page-fold")
+        self._is_closed = False
 
     def close(self) -> None:
-        """Begin nothing more. What is under way ends by itself."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """End what is under way where it next states its progress; nothing waits for the rest."""
+        self._is_closed = True
 
     def do(self, key: Hashable, who: str, cost: int, make: Callable[[Progress], _T], *, narrow: str) -> _T:
         """Return what a function makes: at once where it costs little, else by a job.
@@ -114,12 +110,17 @@ class Work:
             raise too_much(f"{count} long readings {whose}are under way: wait until one is done, or {narrow}")
         job = Job(key, who, cost)
         self._running[key] = job
-        self._threads.submit(self._run, job, make)
+        threading.Thread(target=self._run, args=(job, make), name="ledger-page-fold", daemon=True).start()
         return job
 
     def _run(self, job: Job, make: Callable[[Progress], Any]) -> None:
+        def progress(more: int) -> None:
+            job.done += more
+            if self._is_closed:
+                raise JournalBusy("the page ends: ask again once it is back")
+
         try:
-            job.result = make(job.progress)
+            job.result = make(progress)
         except Exception as error:  # noqa: BLE001  # whoever asks gets it
             job.error = error
         with self._lock:

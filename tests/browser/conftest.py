@@ -88,7 +88,7 @@ Visit = Callable[..., Person]
 
 
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Visit]:
+def visit(browser: Browser, run_page: Callable[..., PageProcess]) -> Iterator[Visit]:  # browsers are closed before pages
     """Let somebody sign in at a page: ``visit(process, "ann", "/breaks", timezone_id="Asia/Tokyo")``."""
     people: list[Person] = []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from itertools import pairwise
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -100,7 +101,8 @@ COLUMN = st.tuples(st.integers(-999, 999), st.integers(0, 50), st.integers(0, 50
 @settings(max_examples=30, deadline=None)
 @given(values=st.lists(COLUMN, min_size=1, max_size=250), gaps=st.lists(st.integers(1, 9), min_size=250, max_size=250))
 def check_curves(page, values, gaps):
-    begin, columns = 0, []
+    begin = 0
+    columns: list[Any] = []
     for (close, down, up), gap in zip(values, gaps, strict=False):
         columns.append([begin, f"{close - down}.50", f"{close + up}.75", f"{close}.60", begin + 1000])
         begin += 1000 * gap

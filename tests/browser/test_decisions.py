@@ -83,7 +83,7 @@ def test_what_ann_proposes_ben_approves_although_the_account_traded_meanwhile(vi
     trade(url, symbol="GBPUSD")  # of another position
     expect(ben.part("state")).to_contain_text("77000000001")
     decide(ben, "approved")
-    expect(ben.part("state")).not_to_contain_text(str(ghost.position_id))
+    expect(ben.part("state").locator(f'tr[data-id="{ghost.position_id}"]')).to_have_count(0)
     expect(ann.page.locator("[data-proposal]")).to_have_attribute("data-state", "approved")  # without a reload
     assert held(url) & {ghost.position_id, 77_000_000_001} == {77_000_000_001}
 
@@ -148,11 +148,11 @@ def test_a_note_takes_a_break_over(visit, own_desk):
     form.locator("[name=owner]").check()
     form.get_by_role("button").click()
     expect(ann.main).to_contain_text("<b>phoned</b> the broker")
-    expect(ann.page.locator("main tbody tr", has_text="ghost")).to_contain_text("ann")
+    expect(ann.main).to_contain_text("owner ann")
 
 
 def test_a_page_that_only_reads_says_so_and_lets_nobody_write(visit, run_page, desk_file, tmp_path):
     process = run_page(copy_of(desk_file, tmp_path / "desk.db"), writes=False)
     cleo = visit(process, "cleo", path_of(MAIN)).ready("account")
-    expect(cleo.page.get_by_text("read-only", exact=True)).to_be_visible()
+    expect(cleo.page.locator("header")).to_contain_text("read-only")
     expect(cleo.page.get_by_role("button", name="Propose correction")).to_be_disabled()

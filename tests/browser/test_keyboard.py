@@ -9,7 +9,7 @@ from tools.testkit.page_process import path_of
 
 
 def focused(person):
-    return person.page.evaluate("document.activeElement.closest('[data-row]')?.textContent ?? document.activeElement.tagName")
+    return person.page.evaluate("document.activeElement.closest('[data-row]')?.textContent")
 
 
 def test_the_keys_lead_to_every_view_and_through_rows(visit, desk):
@@ -79,7 +79,8 @@ def test_tab_alone_reaches_the_sliders_and_the_rows_and_shows_where_it_is(visit,
 
 WHERE = """() => {
   const one = document.activeElement, style = getComputedStyle(one);
-  const kind = one.matches("[data-row]") ? "row" : one.type === "range" ? "range" : one.classList.contains("skip") ? "skip" : "";
+  const kinds = { row: "[data-row]", range: "[type=range]", skip: ".skip" };
+  const kind = Object.keys(kinds).find((name) => one.matches(kinds[name])) ?? "";
   return { what: `${one.localName}.${kind}`, html: one.outerHTML.slice(0, 80),
     outlined: one === document.body || style.outlineStyle !== "none" || style.boxShadow !== "none" };
 }"""

@@ -39,7 +39,9 @@ def test_a_link_of_a_moment_shows_it_although_late_deals_arrived_meanwhile(visit
     before = figures(ann)
     with closing(Ledger.open(own_desk.journal)) as ledger:
         account = ledger.account(MAIN)
-        account.record(fill(77_000_000_001, profit="-4.20", position_id=5, time_msc=account.portfolio.newest_known_msc - 3_600_000))
+        account.record(
+            fill(77_000_000_001, profit="-4.20", position_id=5, time_msc=account.portfolio.newest_known_msc - 3_600_000)
+        )
     ben = visit(own_desk, "ben").ready()
     ben.page.goto(link)
     ben.ready("account", state="past")

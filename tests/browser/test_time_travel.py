@@ -81,9 +81,12 @@ def shown(person: Any) -> dict[str, Any]:
 
 
 FIGURES = """() => {
-  const plain = (node) => (node?.querySelector(".figure")?.firstChild?.textContent ?? node?.textContent ?? "").replaceAll(",", "").trim();
-  const figures = Object.fromEntries([...document.querySelectorAll("[data-figure]")].map((one) => [one.dataset.figure, plain(one.querySelector("b"))]));
-  const rows = [...document.querySelectorAll('[data-part="state"] table')].find((one) => one.caption.textContent === "Positions");
+  const text = (node) => node?.querySelector(".figure")?.firstChild?.textContent ?? node?.textContent ?? "";
+  const plain = (node) => text(node).replaceAll(",", "").trim();
+  const all = [...document.querySelectorAll("[data-figure]")];
+  const figures = Object.fromEntries(all.map((one) => [one.dataset.figure, plain(one.querySelector("b"))]));
+  const tables = [...document.querySelectorAll('[data-part="state"] table')];
+  const rows = tables.find((one) => one.caption.textContent === "Positions");
   const cells = (row) => Object.fromEntries([...row.cells].map((one) => [one.dataset.label, plain(one)]));
   return { ...figures, positions: [...rows.tBodies[0].rows].filter((one) => one.dataset.id).map(cells) };
 }"""
@@ -92,8 +95,8 @@ FIGURES = """() => {
 def expected(replay: Any) -> dict[str, Any]:
     """What the page has to show of an answer of ``replay --json``."""
     return {
-        "balance": replay["balance"], "credit": replay["credit"], "equity": "? (no sample by this moment)", "events": str(replay["selected"]),
-        "unexplained": str(len(replay["unexplained"])),
+        "balance": replay["balance"], "credit": replay["credit"], "equity": "? (no sample by this moment)",
+        "events": str(replay["selected"]), "unexplained": str(len(replay["unexplained"])),
         "positions": [
             {
                 "position": str(one["position_id"]), "symbol": one["symbol"], "side": one["side"], "volume": one["volume"],

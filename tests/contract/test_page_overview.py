@@ -10,7 +10,7 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger import AccountId, Ledger
+from ledger import AccountId, Event, Ledger
 from ledger.account_status import look, verdict_of_summary
 from ledger.events import BreakOpened, SyncDegraded, TradingHalted
 from ledger.journal.health import HeldBack
@@ -30,7 +30,7 @@ from tools.testkit.stories import START_MSC
 NOW_US = (START_MSC + 3_600_000) * 1000
 SECOND_US = 1_000_000
 #: What an account recorded beside being opened.
-STORIES = {
+STORIES: dict[str, list[Event]] = {
     "quiet": [],
     "break": [BreakOpened(kind="ghost", time_msc=START_MSC, position_id=7, symbol="EURUSD", ours="buy 1 EURUSD @ 1")],
     "money": [BreakOpened(kind="balance", time_msc=START_MSC, field="balance", ours="1", theirs="2")],
@@ -99,6 +99,13 @@ def asked(desk, **query):
     return overview(Call(desk=desk, principal=Principal("ann", Role.VIEWER, "link"), path={}, query=known))
 
 
+def is_plain(full):
+    """Return whether nothing about an account has to be weighed: no break, no order, no age at what is allowed."""
+    health, summary = full.health, full.summary
+    edges = {*(NOW_US - one * SECOND_US for one in (45, 60)), NOW_US + SECOND_US // 2}
+    return summary.breaks == summary.orders == "[]" and not health.breached and not edges & {health.seen_us, health.verified_us}
+
+
 @settings(max_examples=12, deadline=None)
 @given(st.data())
 def test_it_agrees_with_what_status_decides_of_each_account(ledger, data):
@@ -115,18 +122,13 @@ def test_it_agrees_with_what_status_decides_of_each_account(ledger, data):
         if full.summary is not None and full.summary.version == full.version:
             seen = None if full.health is None else seen_of(full.health, NOW_US)
             assert verdict_of_summary(full.summary, seen, NOW_US) == statuses[str(name)].verdict
-            is_plain = full.health is not None and full.health.seen_us <= NOW_US and (full.health.verified_us or 0) <= NOW_US
-            calm = is_plain and not (full.summary.breaks_open or full.summary.orders != "[]" or full.health.breached)
-            at_edge = full.health is not None and {NOW_US - full.health.seen_us, NOW_US - (full.health.verified_us or 0)} & {
-                45 * SECOND_US, 60 * SECOND_US
-            }  # fmt: skip
-            if calm and not at_edge:  # nothing that is plainly safe has to be looked at closely
-                assert (name in certain) == statuses[str(name)].verdict.is_safe
+            if statuses[str(name)].verdict.is_safe and is_plain(full):  # it is not even looked at closely
+                assert name in certain
     found = asked(desk)
     rows = {row["name"]: row for row in found["rows"]}
-    for name, status in statuses.items():
+    for named, status in statuses.items():
         added = ("name", "version", "behind", "summary", "summary_reason")
-        assert {key: value for key, value in rows[name].items() if key not in added} == status.json_row()
+        assert {key: value for key, value in rows[named].items() if key not in added} == status.json_row()
     totals = found["totals"]
     assert totals["accounts"] == len(statuses)
     assert totals["safe"] == sum(one.verdict.is_safe for one in statuses.values())

@@ -10,10 +10,12 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 
 from ledger import Ledger
 from ledger.errors import JournalError
+from ledger.journal.sql.journal import SqlJournal
 from ledger.journal.sql.statement_limits import StatementLimits
 from ledger.page import app, desk, work
 from ledger.page.source import Source
@@ -60,6 +62,7 @@ def test_a_cold_account_is_folded_by_a_job_and_its_answer_is_the_same(url, tmp_p
 def test_a_statement_that_takes_too_long_ends_and_no_other_one_does(kind, tmp_path):
     with Ledger.open(new_url(kind, tmp_path)) as ledger:
         journal = ledger.journal
+        assert isinstance(journal, SqlJournal)
         limits = StatementLimits(journal.engine)
         with limits.within(0.2) as limit, pytest.raises(JournalError):
             journal.select(ENDLESS)
@@ -101,6 +104,7 @@ def test_nothing_that_fits_the_description_breaks_the_page_and_answers_fit_it_to
                     if one["in"] == "path" and named is not None:
                         one["schema"] = {"enum": [named]}
         for found in schemathesis.openapi.from_dict(described).get_all_operations():
+            assert isinstance(found, Ok), found
             operation = found.ok()
 
             @SHORT

@@ -98,7 +98,7 @@ LIBRARIES: Final = {  # library -> the modules that may use it
     "apprise": {"alerts"},
     "attrs": {module for layer in LAYERS for module in layer},
     "click": {"cli", "gateway"},
-    "cryptography": {"seals", "signatures", "signing_keys"},
+    "cryptography": {"page", "seals", "signatures", "signing_keys"},
     "msgspec": {"alert_settings", "config", "gateway", "journal", "page_settings"},
     "prometheus_client": {"metrics"},
     "anyio": {"page"},

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Final
 
 import pytest
+
+from ledger.text import visible
 
 STATIC: Final = Path(__file__).resolve().parents[2] / "ledger" / "page" / "static"
 SCRIPTS: Final = sorted(STATIC.glob("*.js"))
@@ -77,3 +80,13 @@ def test_every_file_that_a_script_or_the_document_names_is_shipped():
     named |= set(views)
     assert {"app.js", "dom.js", "style.css", "overview.js", "account.js"} <= named
     assert {name for name in named if not (STATIC / name).is_file()} == set()
+
+
+def test_the_page_writes_out_the_same_characters_as_the_command_line():
+    """Whoever compares both sees one text: what is invisible on the terminal is not invisible here, and the other way round."""
+    source = (STATIC / "dom.js").read_text(encoding="utf-8")
+    escaped = "".join(re.findall(r'"([^"]*)"', source.partition("const HIDDEN")[2].partition('"gu"')[0]))
+    points = re.compile(r"\\\\u(?:\{([0-9a-f]+)\}|([0-9a-f]{4}))")
+    named = points.sub(lambda found: re.escape(chr(int(found[1] or found[2], 16))), escaped)
+    every = "".join(map(chr, range(sys.maxunicode + 1)))
+    assert "".join(re.findall(named, every)) == "".join(one for one in every if visible(one) != one)

@@ -30,7 +30,7 @@ _PROGRAM: Final = """
 import sys
 from ledger.page import serve
 from ledger.page.security import limits
-serve.HEAD_SEC = limits.ARRIVAL_SEC = 0.3
+serve.HEAD_SEC = serve.UNREAD_SEC = limits.ARRIVAL_SEC = 0.3
 from ledger.cli import main
 main(sys.argv[1:])
 """

@@ -13,12 +13,14 @@ from ledger.errors import BadValue
 from ledger.page import serve
 from ledger.page.principals import Principal, Role
 from ledger.page.security.access_log import AccessLog
+from ledger.page.security.hosts import has_cookie_of_its_own
 from ledger.page.security.limits import Attempts, Bucket
 from ledger.page.security.links import Link, Links, private_folder
 from ledger.page.security.proxy import Proxy
 from ledger.page.security.refusals import Refused
 from ledger.page.security.sessions import SESSIONS_MAX, Sessions
-from ledger.page_settings import PageSettings, same_person
+from ledger.page_settings import PageSettings
+from tests.support.commands import run
 
 ANN = Principal("ann", Role.APPROVER, "link")
 HOUR = 3600.0
@@ -279,12 +281,6 @@ def test_settings_that_are_wrong_are_named(text, complaint, tmp_path):
     assert complaint in str(refused.value)
 
 
-def test_a_person_is_one_however_the_name_is_written():
-    assert len({same_person(name) for name in ("Ann", "ANN", "ann", "\uff21nn")}) == 1
-    assert same_person("STRASSE") == same_person("straße")
-    assert same_person("ann") != same_person("anna")
-
-
 def test_each_role_includes_those_before_it():
     assert sorted(Role, reverse=True) == [Role.ADMIN, Role.APPROVER, Role.OPERATOR, Role.VIEWER]
     assert issubclass(NotPermitted, Exception)
@@ -359,3 +355,16 @@ def test_a_link_file_is_json_that_names_person_and_role(tmp_path, clock):
     Links(tmp_path / "page", clock=clock).make(Link("ann", Role.ADMIN), 10)
     (path,) = tmp_path.rglob("*.json")
     assert json.loads(path.read_bytes()) == {"name": "ann", "role": "admin", "lapses": clock.now + 600}
+
+
+def test_without_the_extra_the_command_names_it(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    done = run("page", journal=f"sqlite:///{tmp_path / 'desk.db'}")
+    assert done.code == 2
+    assert "the page needs uvicorn, which is not installed: pip install 'mt5-position-ledger[page]'" in done.text
+
+
+@pytest.mark.parametrize(("host", "own"), [("desk.localhost", True), ("desk.example.com", True), ("127.0.0.1", False),
+                                           ("localhost", False), ("[::1]", False), ("::1", False)])  # fmt: skip
+def test_which_names_have_a_cookie_of_their_own(host, own):
+    assert has_cookie_of_its_own(host) is own

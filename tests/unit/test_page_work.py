@@ -98,6 +98,20 @@ def test_what_failed_is_reported_once_and_then_tried_again(work):
     assert work.do("key", "ann", LONG, make, narrow="") == "made"
 
 
+def test_what_is_under_way_ends_with_the_page(work):
+    gate = Gate()
+
+    def make(progress):
+        gate.open.wait()
+        progress(1)
+
+    job = work.job(refused(work, "key", "ann", make).content["job"])
+    work.close()
+    gate.open.set()
+    job.ended.wait()
+    assert (job.json_row()["state"], job.json_row()["error"]["retryable"]) == ("failed", True)
+
+
 def test_a_job_that_nobody_knows_is_not_there(work):
     with pytest.raises(Unanswered) as found:
         work.job("none")

@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger import (
     Adjusted,
@@ -29,6 +30,7 @@ from ledger.approvals.effect import digest_of
 from ledger.approvals.people import is_same_person, person, to_person
 from ledger.proposals import CorrectionRequest
 from ledger.safety import blocks_trading
+from ledger.signatures import Approval, sign
 from tests.support.journals import ACCOUNT, START_MSC, Clock, cash, fill, opened
 
 CLOSE = CorrectionRequest({"what": "close", "position_id": 1})
@@ -64,6 +66,15 @@ def propose(account, request=CLOSE, operator="ann", **how):
 def approve(account, proposal, operator="bob", **how):
     digest = how.pop("effect_digest", proposal.effect_digest)
     return proposals.approve(account, proposal.version, operator=operator, effect_digest=digest, **how)
+
+
+def signed(account, proposal):
+    """Return a signature of a proposal's effect, and the key that it is checked with."""
+    journal_id = account.ledger.journal.identity()
+    about = Approval(
+        journal_id=journal_id, account=ACCOUNT, rests_on=proposal.rests_on, effect_digest=proposal.effect_digest
+    )  # fmt: skip
+    return attrs.asdict(sign(about, Ed25519PrivateKey.generate()))
 
 
 def shown(result):
@@ -371,7 +382,7 @@ def test_asking_for_more_needs_one_person_and_asking_for_less_two(desk):
     assert proposals.set_policy(desk, approvals=2, signed=True, operator="bob", reason="more").became == "applied"
     lower = proposals.set_policy(desk, approvals=2, operator="bob", reason="less")
     assert (lower.became, desk.approvals.policy.signed) == ("proposed", True)
-    assert approve(desk, lower.proposal, "ann", signature="s", key="k").became == "applied"
+    assert approve(desk, lower.proposal, "ann", **signed(desk, lower.proposal)).became == "applied"
     assert desk.approvals.policy.signed is False
     fewer = proposals.set_policy(desk, approvals=2, corrections=("balance",), operator="bob", reason="less")
     assert (fewer.became, approve(desk, fewer.proposal, "ann").became) == ("proposed", "applied")
@@ -398,8 +409,9 @@ def test_a_signed_policy_asks_for_a_signature_and_records_it(desk):
     proposal = propose(desk)
     with pytest.raises(RuleError, match="signature"):
         approve(desk, proposal)
-    decided = approve(desk, proposal, signature="5167", key="6b65").events[0].event
-    assert (decided.signature, decided.key, decided.rests_on) == ("5167", "6b65", proposal.rests_on)
+    by_bob = signed(desk, proposal)
+    decided = approve(desk, proposal, **by_bob).events[0].event
+    assert (decided.signature, decided.key, decided.rests_on) == (by_bob["signature"], by_bob["key"], proposal.rests_on)
     assert problems(desk) == []
 
 

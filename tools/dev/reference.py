@@ -135,6 +135,8 @@ _PARTS: Final = {
     "orders.limits": "Limits, and what their check returns",
     "orders.view": "Orders",
     "orders.states": "States of orders",
+    "proposals": "Corrections that two persons decide",
+    "approvals": "What is proposed and decided",
     "engines": "Adapters for existing engines",
     "journal": "What an append returns",
     "snapshot": "What a gateway reported",
@@ -152,6 +154,7 @@ def pages() -> dict[str, str]:
         "configuration.md": "\n".join(_configuration()),
         "errors.md": "\n".join(_errors()),
         "events.md": "\n".join(_events()),
+        "page-api.md": "\n".join(_page_api()),
         "python-api.md": "\n".join(_python_api()),
     }
 
@@ -164,6 +167,57 @@ def main() -> int:
         (FOLDER / name).write_text(text, encoding="utf-8")
         print(f"written: {FOLDER / name}")
     return 0
+
+
+def _page_api() -> Iterator[str]:
+    from ledger.page.routes import ENDPOINTS
+
+    yield from _head(
+        "HTTP of the page",
+        "What the operator's page asks its own server for. The answers are the objects that the commands print with "
+        "`--json`, or objects of them; `/api/openapi.json` describes each member (OpenAPI 3.1), made of the same table as "
+        "this page.\n\n"
+        "Everything needs a sign-in, by the cookie of the page or by a trusted proxy. What is recorded needs the role beside "
+        "it, `--allow-writes`, `Content-Type: application/json`, `Sec-Fetch-Site: same-origin`, and the token of "
+        "`/api/session` as `X-Ledger-Csrf`.",
+    )
+    yield from _table(
+        ("method", "path", "answer", "role", "parameters"),
+        [
+            (
+                one.method, f"`{one.path}`", one.summary, one.role.value,
+                ", ".join(f"`{each.name}`" for each in one.parameters),
+            )
+            for one in ENDPOINTS
+        ],
+    )  # fmt: skip
+    yield from (
+        "`/api/stream` sends server-sent events, one stream for each browser: `hello`, then `changed` with",
+        '`{"server", "login", "version"}` for each account that was appended to, and `beat` every five seconds. Who comes back',
+        "with `Last-Event-ID` gets what changed since, one event for each account; `hello` has `resumed: false` where that is",
+        "not known, and then anything may have changed.",
+        "",
+    )
+    yield from _table(
+        ("status", "meaning"),
+        [
+            ("202", "`{job, done, of}`: a long history is read. Ask `/api/jobs/JOB` until it answers 200, then ask again."),
+            ("400", "A parameter or member is not understood: the text has what was expected."),
+            ("403", "Whoever is signed in may not do this, or the page only reads."),
+            ("404", "There is no such account, event, break or job."),
+            ("409", "A rule of the ledger is in the way, as of a proposal that lapsed."),
+            ("422", "What is stored of an account cannot be read: `error` has `account` and `version`. Others work on."),
+            (
+                "429",
+                "Too much at once: more than four long readings, or two of one person; a statement of more than five seconds. "
+                "The text has what to narrow.",
+            ),
+            ("503", "The journal is busy or away: try again after `Retry-After` seconds."),
+        ],
+    )
+    yield 'Every error is `{"error": {"code", "text", "retryable"}}`. Lists end at 500 rows, charts at 2,000 columns; `next`'
+    yield "of a list is the `before` of the one behind it."
+    yield ""
 
 
 def _head(title: str, text: str) -> list[str]:

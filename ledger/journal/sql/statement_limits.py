@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -45,9 +46,10 @@ class StatementLimits:
         self._thread.start()
 
     def close(self) -> None:
-        """Interrupt nothing more."""
+        """Interrupt what is under way within a limit, and nothing more from then on."""
         self._stop.set()
         self._thread.join()
+        self._interrupt(math.inf)
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[Limit]:
@@ -78,13 +80,15 @@ class StatementLimits:
 
     def _watch(self) -> None:
         while not self._stop.wait(_LOOK_SEC):
-            now = time.monotonic()
-            with self._lock:  # nothing is given back meanwhile, so that nobody else's statement is interrupted
-                for limit in self._limits:
-                    if now >= limit.deadline and limit.connections:
-                        limit.is_over = True
-                        for one in limit.connections:
-                            _interrupt(one)
+            self._interrupt(time.monotonic())
+
+    def _interrupt(self, now: float) -> None:
+        with self._lock:  # nothing is given back meanwhile, so that nobody else's statement is interrupted
+            for limit in self._limits:
+                if now >= limit.deadline and limit.connections:
+                    limit.is_over = True
+                    for one in limit.connections:
+                        _interrupt(one)
 
 
 def _interrupt(connection: Any) -> None:

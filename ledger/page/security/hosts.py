@@ -38,4 +38,4 @@ def check_host(headers: list[tuple[bytes, bytes]], allowed: frozenset[str]) -> s
 
 def has_cookie_of_its_own(host: str) -> bool:
     """Return whether a browser sends a cookie of this name to nobody else: one of 127.0.0.1 goes to each of its ports."""
-    return host not in LOOPBACK
+    return host not in LOOPBACK and f"[{host}]" not in LOOPBACK

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from ledger.approvals.people import person
 from ledger.errors import BadValue
 from ledger.page.principals import Principal
 from ledger.page.security.refusals import Refused
-from ledger.page_settings import PageSettings, Role, person_name, same_person
+from ledger.page_settings import PageSettings, Role, person_name
 
 SECRET_HEADER: Final = b"x-ledger-proxy-secret"
 _USER: Final = b"x-forwarded-user"
@@ -77,7 +78,7 @@ class Proxy:
                 "NotPermitted",
                 f"{name} has no role here: name the person in [page.operators] or a group in [page.groups] of ledger.toml",
             )
-        return Principal(name if role else same_person(name), best, "proxy")
+        return Principal(name if role else person(name), best, "proxy")
 
 
 def stated_name(headers: _Headers) -> str | None:

@@ -16,6 +16,7 @@ import { Latest, Travel, instant } from "./travel.js";
 const COLUMNS = 900;
 const STEPS_MAX = 1000; // the server returns so many at most: quantiles, where there are more events
 const WINDOW_AFTER_MS = 1500; // a busy account changes its curve many times a second
+const REST = 5; // what it costs to read the window is at most a sixth of the time
 const SETTLED_AFTER_MS = 250; // browsers refuse a page that changes its URL with every step of a drag
 const MINUTES_MAX_MS = 14 * 86_400_000; // a longer window shows the samples by day
 const BEGIN = "1971-01-01T00:00:00Z";
@@ -65,6 +66,7 @@ class AccountView {
     const { params } = route;
     if (why === "open") await this.build(get);
     else {
+      if (before.get("clock") !== params.get("clock")) for (const one of this.sections) one.changed();
       if (why === "route") this.travel.set({ until: params.get("until"), known_at: params.get("known_at") });
       await this.latest.ask({ at: this.travel.at, get });
     }
@@ -105,7 +107,7 @@ class AccountView {
   }
 
   problem(error) {
-    if (error.name !== "AbortError") this.context.banner("view", "bad", broker(error.message));
+    if (error.name !== "AbortError") this.context.banner("error", "bad", broker(error.message));
   }
 
   /** What need not follow every step of a drag. */
@@ -151,6 +153,8 @@ class AccountView {
 
   show(answer, at) {
     this.answer = answer;
+    this.context.banner("error");
+    this.minGapSec = this.travel.isPast ? 2 : 0.1; // what was appended changes nothing in the past
     const { replay } = answer;
     const place = this.place(at);
     this.context.root.dataset.version = answer.version;
@@ -207,20 +211,32 @@ class AccountView {
       this.windowTimer = null;
       for (const one of this.sections) one.changed();
       this.readWindow(this.get).catch(() => null); // the next change tries again
-    }, WINDOW_AFTER_MS);
+    }, Math.max(WINDOW_AFTER_MS, REST * (this.cost ?? 0)));
   }
 
   async readWindow(get) {
     const { params } = this.route;
     const span = { from: params.get("from"), to: params.get("to") };
-    const curve = this.askCurve(get); // all are asked at once, and shown together
-    const [steps, notable, degraded] = await Promise.all([
-      get(this.path("steps"), span), optional(get(this.path("notable"), { ...span, limit: 500 })), optional(get(this.path("incidents"), { since: span.from ?? BEGIN, until: span.to, kind: "degraded" }))]);
-    this.travel.setSteps(stepsOf(steps), span.to === null);
-    this.notable = found(notable).filter((row) => !isImported(row));
-    this.degraded = found(degraded).map((one) => [Date.parse(one.started_at), one.ended_at === null ? time.now() : Date.parse(one.ended_at)]);
-    this.showNotable();
+    const began = performance.now();
+    const curve = this.askCurve(get); // all are asked at once
+    const degraded = optional(get(this.path("incidents"), { since: span.from ?? BEGIN, until: span.to, kind: "degraded" }));
+    const notable = optional(get(this.path("notable"), { ...span, limit: 500 }));
+    this.travel.setSteps(stepsOf(await get(this.path("steps"), span)), span.to === null);
+    const events = await notable;
+    this.notable = found(events).filter((row) => !isImported(row));
+    this.showNotable(events.next != null);
     await this.readCurve(get, curve);
+    degraded.then((answer) => this.showDegraded(found(answer)), () => null); // of a long history it takes longer
+    this.cost = performance.now() - began;
+  }
+
+  showDegraded(rows) {
+    this.degraded = rows.map((one) => [Date.parse(one.started_at), one.ended_at === null ? time.now() : Date.parse(one.ended_at)]);
+    return this.chart.set({ degraded: this.degradedBy(this.curveAt) });
+  }
+
+  degradedBy(known) {
+    return (this.degraded ?? []).filter(([from]) => known === null || from <= Date.parse(known));
   }
 
   askCurve(get) {
@@ -239,7 +255,7 @@ class AccountView {
     const equity = await optional(get(this.path("equity"), { from: params.get("from"), to: params.get("to"), columns: COLUMNS, by }));
     const until = this.curveAt === null ? Infinity : Date.parse(this.curveAt);
     const marks = this.notable.filter((row) => Date.parse(row.recorded_at) <= until).map((row) => ({ kind: signOf(row), at: Date.parse(row.event_time), text: visible(row.words) })).filter((one) => one.kind);
-    await this.chart.set({ rule: this.rule, currency: this.currency, ...shown, ...equityOf(equity), marks, degraded: this.degraded.filter(([from]) => from <= until) });
+    await this.chart.set({ rule: this.rule, currency: this.currency, ...shown, ...equityOf(equity), marks, degraded: this.degradedBy(this.curveAt) });
     this.chart.problem([curve, equity].find((one) => one instanceof Error)?.message ?? null);
   }
 
@@ -262,11 +278,13 @@ class AccountView {
     dispatchEvent(new PopStateEvent("popstate"));
   }
 
-  showNotable() {
+  showNotable(areMore) {
     const item = (row) => h("li", { class: signOf(row) }, h("button", { type: "button", class: "plain", title: `go to v${row.version}`, data: { key: `n${row.version}` }, on: { click: () => this.travel.toEvent(row) } },
       time.time(row.event_time, this.rule, { short: true }), " ", broker(row.words)));
     const shown = this.notable.slice(0, 60);
-    update(this.parts.notable, h("h2", { class: "sr" }, "Notable events"), shown.length ? h("ol", { class: "notables", tabindex: "0", "aria-label": "Notable events" }, shown.map(item)) : h("p", { class: "dim" }, "nothing notable in this window"));
+    update(this.parts.notable, h("h2", { class: "sr" }, "Notable events"), shown.length > 0 && h("ol", { class: "notables", tabindex: "0", "aria-label": "Notable events" }, shown.map(item)),
+      (areMore || shown.length < this.notable.length) ? h("p", null, h("a", { href: path("log", this.route, { kind: "notable", from: this.route.params.get("from"), to: this.route.params.get("to") }) }, "earlier notable events"))
+        : !shown.length && h("p", { class: "dim" }, "nothing notable in this window"));
   }
 
   toNotable(by) {
@@ -309,7 +327,7 @@ class AccountView {
   propose() {
     const close = () => update(this.parts.form);
     update(this.parts.form, proposeForm({ context: this.context, server: this.route.server, login: this.route.login, onDone: () => this.context.reload(), onClose: close }));
-    this.parts.form.querySelector("select").focus();
+    this.parts.form.querySelector("select")?.focus();
   }
 
   setPolicy() {
@@ -357,7 +375,13 @@ class AccountView {
 
 // ------------------------------------------------------------------------------------------- answers of the server
 
-const optional = (promise) => promise.catch((error) => { if (error.name === "AbortError") throw error; return error; });
+/** An answer that a view can do without: what was thrown instead of it, except that nobody waits for it any more. */
+function optional(asked) {
+  const answer = asked.catch((error) => { if (error.name === "AbortError") throw error; return error; });
+  answer.catch(() => null); // where something else failed first, nobody awaits it
+  return answer;
+}
+
 const found = (answer) => answer instanceof Error ? [] : rowsOf(answer);
 
 function stepsOf(answer) {

@@ -291,12 +291,17 @@ async function copyLink(view = shown?.view) {
 
 // ------------------------------------------------------------------------------------------------------------ signing in
 
-function showSignIn(reason) {
+function forget() { // who was signed in, and all that was shown to them
   shown?.stop();
   changes?.stop();
   shown = session = changes = null;
   root.dataset.stream = "connecting";
+  banner("stream");
   setCsrf(null);
+}
+
+function showSignIn(reason) {
+  forget();
   drawHeader();
   const input = h("input", { name: "token", type: "password", autocomplete: "off", required: true, spellcheck: "false" });
   const problem = h("p", { class: "problem", role: "alert" });
@@ -320,14 +325,14 @@ async function signIn(token) {
   await begin();
 }
 
-let isStarted = false;
 const TOKEN = /^#(?:sign-in|token)=(.+)$/;
 async function begin() {
   const token = TOKEN.exec(location.hash)?.[1];
   if (token) {
     history.replaceState(null, "", location.pathname + location.search); // a token stays in no history
-    try { await post("/sign-in", { token: decodeURIComponent(token) }); } catch (error) { return showSignIn(error.text); }
-    if (isStarted) return location.reload(); // the stream waits longer with each refusal
+    forget();
+    try { await post("/sign-in",
+      { token: decodeURIComponent(token) }); } catch (error) { return showSignIn(error.text ?? error.message); }
   }
   try {
     session = await get("/session", null, {

@@ -15,11 +15,13 @@ export function mount(context) {
   const { root } = context;
   const filters = h("form", { class: "filters row", on: { submit: (event) => event.preventDefault() } });
   const list = h("div"), detail = h("section", { class: "panel", "aria-label": "The selected break" });
-  let chosen = null; // the break beside the list
+  let drawn = null, chosen = null; // the filters as they are drawn; the break beside the list
   const split = h("div", { class: "split" }, list, detail);
   root.replaceChildren(h("h1", { class: "sr" }, "Breaks"), filters, split);
 
   function drawFilters(params) {
+    if (String(params) === drawn) return; // a list that is open stays open
+    drawn = String(params);
     const select = (name, label, options) =>
       h("label", null, `${label} `,
         h("select", { name, value: params.get(name) ?? "", data: { key: name },
@@ -105,9 +107,9 @@ function life(context, account, found) {
     h("ol", { class: "life" }, events.map((each) => moment(account, each, clock))),
     proposals.length > 0 && proposalPanel({ proposals, context, route: account, rule: clock, policy, onDone }),
     !closed && one.kind !== "approval" && h("div", { class: "no-print" },
-      h("details", { data: { key: `d-note-${version}` } }, h("summary", null, "Note, or take it over …"),
+      h("details", { data: { key: `note-of-${version}` } }, h("summary", null, "Note, or take it over …"),
         noteForm({ context, ...account, version, onDone })),
-      h("details", { data: { key: `d-propose-${version}` } }, h("summary", null, "Propose a correction …"),
+      h("details", { data: { key: `propose-of-${version}` } }, h("summary", null, "Propose a correction …"),
         policy && h("p", { class: "quiet" }, policy.approvals === 2 ? `Policy: ${policyText(policy)}.`
           : "Another person approves what is proposed. By the policy of this account, ledger correct applies it at once."),
         proposeForm({ context, ...account, one, onDone }))),

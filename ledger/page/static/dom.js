@@ -21,9 +21,11 @@ const HIDDEN = new RegExp( // the same characters as in ledger/text.py
   "\\u2060-\\u206f\\u3164\\ud800-\\udfff\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff0-\\ufffb\\ufffe\\uffff" +
   "\\u{1bca0}-\\u{1bca3}\\u{1d173}-\\u{1d17a}\\u{e0000}-\\u{e0fff}]", "gu");
 
+const SHORT = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
+
 export const visible = (text) => String(text).replace(HIDDEN, (letter) => {
-  const code = letter.codePointAt(0).toString(16);
-  return code.length > 4 ? `\\U${code.padStart(8, "0")}` : `\\u${code.padStart(4, "0")}`;
+  const code = letter.codePointAt(0), hex = (digits) => code.toString(16).padStart(digits, "0");
+  return code > 0xffff ? `\\U${hex(8)}` : code > 0xff ? `\\u${hex(4)}` : SHORT[letter] ?? `\\x${hex(2)}`;
 });
 
 export function h(tag, props, ...children) {

@@ -6,7 +6,7 @@ import { account as accountPath } from "./api.js";
 import { LagPlot } from "./charts.js";
 import { announce, broker, duration, field, h, update } from "./dom.js";
 import { go, path, route as present, setParams } from "./router.js";
-import { changesPanel, isLate, rowsOf } from "./sections.js";
+import { changesPanel, isLate } from "./sections.js";
 import { older, rowLink, table } from "./table.js";
 import * as time from "./time.js";
 
@@ -81,10 +81,10 @@ class LogView {
 
   async load(route, { why, get }) {
     this.route = route;
-    if (why === "open") this.rule = (await get(this.path())).clock;
-    this.fillFilters();
     const answer = await get(this.path("log"), { ...this.query(), before: route.params.get("before"), limit: PAGE });
-    const rows = this.rows = rowsOf(answer);
+    const { rows } = answer;
+    this.rule = answer.clock;
+    this.fillFilters();
     update(this.list, this.table(rows), older(answer.next != null && path("log", route, { ...this.query(), before: answer.next })),
       route.params.has("before") && h("p", null, h("a", { href: path("log", route, this.query()) }, "newest")));
     await this.plot.set(rows.map((row) => ({ version: row.version, kind: row.kind, happened: Date.parse(row.event_time), recorded: Date.parse(row.recorded_at), late: isLate(row) })), this.rule);
@@ -169,7 +169,7 @@ class LogView {
     try {
       do {
         const answer = await this.context.get(this.path("log"), { ...this.query(), before, limit: 500 });
-        lines.push(...rowsOf(answer).map((row) => `${JSON.stringify(row)}\n`));
+        lines.push(...answer.rows.map((row) => `${JSON.stringify(row)}\n`));
         before = answer.next ?? null;
       } while (before !== null && lines.length < EXPORT_MAX);
     } catch (error) {

@@ -15,7 +15,7 @@ export function mount({ root, title, copyLink }) {
     { class: "filters row", role: "search", on: { submit: (event) => { event.preventDefault(); apply(); } } });
   const body = h("div");
   root.replaceChildren(h("h1", { class: "sr" }, "Overview"), filters, body);
-  let typed = 0;
+  let typed = 0, drawn = null;
 
   const value = (name) => filters.elements[name]?.value;
   function apply() {
@@ -25,6 +25,9 @@ export function mount({ root, title, copyLink }) {
   }
 
   function drawFilters(params, servers) {
+    const asked = JSON.stringify([[...params], servers]);
+    if (asked === drawn) return; // a list that is open stays open
+    drawn = asked;
     const select = (name, options, chosen, all) =>
       h("select", { name, value: chosen, data: { key: name }, on: { change: apply } },
       options.map((one) => h("option", { value: one }, one === "" ? all : visible(one))));

@@ -63,7 +63,7 @@ function tradesTable(answer, place) {
       when("closed_at", "closed", place), amount("price_close", "close price"), signed("commission"), signed("swap"), signed("profit"),
       left("complete", "", (row) => row.complete ? "" : badge("incomplete", "warn"))],
   });
-  return [total, answer.next != null && h("p", { class: "dim" }, `the newest ${rows.length}; choose an earlier moment for those before`)];
+  return [total, answer.next != null && h("p", { class: "dim" }, `the newest ${rows.length} of ${answer.found}; those before are at an earlier moment`)];
 }
 
 function monitorsTable(answer, place) {
@@ -114,7 +114,7 @@ const moment = ({ until, known_at }) => ({ until, known_at });
 const now = () => ({});
 
 export const SECTIONS = [
-  { name: "trades", title: "Trades", params: moment, draw: tradesTable },
+  { name: "trades", title: "Trades", params: (at) => ({ ...moment(at), limit: 500 }), draw: tradesTable },
   { name: "orders", title: "Orders", params: moment, draw: (answer, place) => ordersTable(rowsOf(answer), place) },
   { name: "explain", title: "What makes the balance", params: (at) => ({ what: "balance", ...moment(at) }), draw: explained },
   { name: "report", title: "Report", params: moment, choices: { by: ["month", "week", "day", "weekday", "symbol", "magic", "side"], day: ["server", "utc"] }, draw: reportPanel },
