@@ -191,7 +191,7 @@ def test_what_waits_for_a_second_person_is_counted_by_server_with_the_oldest():
 
     here, elsewhere = (ACCOUNT.server,), ("Elsewhere",)
     assert waiting() == ({here: 0, elsewhere: 0}, {})
-    made = []
+    made: list[Any] = []
     for position in (1, 2):
         now_us[0] += 60_000_000
         request = CorrectionRequest({"what": "close", "position_id": position})
