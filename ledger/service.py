@@ -722,8 +722,6 @@ class Account:
             progress: Called with how many events more are folded.
         """
         head = self.journal_head
-        if self.folded_version:
-            return self.current()
         selection = Selection(version=head.version)
         with self._reading():
             portfolio = replayed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ledger.account_status import breaks_of
 from ledger.clock import duration_us
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ledger.page.endpoints import Call
 
 
+_WAITING: Final[Json] = {"code": "Waiting", "text": "its history is being folded: its breaks follow", "retryable": True}
+
+
 def open_breaks(call: Call) -> Json:
     """Return the open breaks of all accounts: those left to people first, then by age. One that cannot be read is named."""
     desk, asked, now_us = call.desk, call.query, call.desk.now_us()
@@ -25,10 +28,8 @@ def open_breaks(call: Call) -> Json:
     for name in desk.accounts_with_breaks():
         try:
             rows += _rows(call, name, now_us)
-        except Unanswered as error:
-            if error.status != 202:
-                raise
-            unread.append({"account": str(name), "error": {"code": "Waiting", "text": "it is being folded", "retryable": True}})
+        except Unanswered:  # the others are shown meanwhile
+            unread.append({"account": str(name), "error": _WAITING})
         except LedgerError as error:
             if error.retryable:
                 raise
@@ -49,13 +50,12 @@ def _rows(call: Call, name: AccountId, now_us: int) -> list[Json]:
     desk = call.desk
     account = desk.source.reader.account(name)
     desk.current(account, call.principal.name)
-    portfolio, causes = breaks_of(account)
+    (portfolio, causes), approvals = breaks_of(account), account.approvals
     attempts_max = desk.source.configuration.policy.attempts_max
     return [
-        open_break_json(one, portfolio.terms, now_us, causes.get(one.version)) | {
+        open_break_json(one, portfolio.terms, now_us, causes.get(one.version), approvals) | {
             "name": str(name),
-            "version": one.version,
-            **desk.people(account, one.version),
+            "proposals": sum(one.version in (each.break_version, each.opened_break) for each in approvals.pending),
             "state": "escalated" if is_escalated(one, attempts_max) else "open",
         }
         for one in portfolio.breaks

@@ -59,7 +59,7 @@ journal can append any name; signed decisions are stronger.
 def case_zip(call: Call) -> Download:
     """Return the export case of a break."""
     account = call.account
-    life = break_life(call)
+    life = call.desk.work.patiently(lambda: break_life(call))
     events = life_of(call)
     first, last = events[0].version, events[-1].version
     seal = _last_seal(account)
@@ -125,7 +125,7 @@ def _sealed_version(account: Account, seal: str | None) -> int | None:
 
 def _portfolio(call: Call, account: Account, version: int) -> Json:
     selection = Selection(version=version)
-    portfolio, selected = replayed_at(call.desk, account, selection, call.principal.name)
+    portfolio, selected = call.desk.work.patiently(lambda: replayed_at(call.desk, account, selection, call.principal.name))
     chain = account.ledger.journal.hash_at(account.name, version)
     found = replay_json(
         portfolio, until=None, known_at=None, version=version, head=(chain or b"").hex(), selected=selected,

@@ -114,22 +114,28 @@ class Desk:
             LedgerError: It cannot be read.
         """
         self._note(account)
-        if account.folded_version:
-            return account.current()
-        cost = self.cost_of(account)
+        known = account.folded_version
+        cost = account.version - known if known else self.cost_of(account)
         if cost <= AT_ONCE:
             return account.current()
 
         def fold(progress: Progress) -> None:
             account.warm_up(progress)
 
-        self.work.do(("current", account.name, id(account)), who, cost, fold, narrow="open one account after the other")
+        key = ("current", account.name, id(account), known)
+        self.work.do(key, who, cost, fold, narrow="open one account after the other")
         return account.current()
 
     def cost_of(self, account: Account, selection: Selection | None = None) -> int:
-        """Return how many events a replay of a selection folds, at most; of all that is recorded without one."""
+        """Return about how many events a replay of a selection folds; of all that is recorded without one."""
+        from ledger.journal.sql.looks import version_by_time
+
         wanted = selection or Selection(version=account.version)
-        return behind_checkpoint(account.ledger.journal, account.name, wanted, account.terms, PORTFOLIO)
+        behind = behind_checkpoint(account.ledger.journal, account.name, wanted, account.terms, PORTFOLIO)
+        if wanted.time_msc is None or behind <= AT_ONCE:
+            return behind
+        happened = version_by_time(self.source.sql_journal, account.name, wanted.time_msc, wanted.version)
+        return max(0, behind - (wanted.version - happened))
 
     def made_summary(self, account: Account) -> Summary:
         """Make the summary of an account as it is now. Raises as ``Summaries.make``."""
@@ -154,14 +160,6 @@ class Desk:
             "proposals": [proposal_json(one, clock) for one in shown],
             "policy": policy_json(found.policy, clock),
         }
-
-    def people(self, account: Account, opened: int | None) -> Json:
-        """Return who took a break over, and how many proposals about it wait."""
-        if opened is None:
-            return {"owner": None, "proposals": 0}
-        found = account.approvals
-        waiting = [one for one in found.pending if opened in (one.break_version, one.opened_break)]
-        return {"owner": found.owner(opened), "proposals": len(waiting)}
 
     def proposals_pending(self) -> int:
         """Return how many proposals wait for a second person; counted anew where something changed, and now and then."""

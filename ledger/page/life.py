@@ -49,8 +49,8 @@ def break_life(call: Call) -> Json:
         "version": opened.version,
         "break": _closed_break(opened, account)
         if still is None
-        else open_break_json(still, terms, now_us, causes.get(still.version))
-        | {"state": "escalated" if is_escalated(still, attempts_max) else "open", "version": opened.version},
+        else open_break_json(still, terms, now_us, causes.get(still.version), account.approvals)
+        | {"state": "escalated" if is_escalated(still, attempts_max) else "open"},
         "opened_at": utc_text(_utc_msc(opened, account)),
         "closed": None if closed is None else _closed_json(closed, account),
         "owner": owner_of(life),
@@ -83,8 +83,8 @@ def _closed_break(opened: Recorded, account: Account) -> Json:
     known = {one.name: getattr(event, one.name) for one in fields(type(event)) if one.name in names}
     was = Break(**known | {"opened_msc": event.time_msc, "version": opened.version})
     terms = account.terms
-    shown = open_break_json(was, terms, terms.clock.to_utc_msc(event.time_msc) * 1000)
-    return shown | {"age_sec": None, "state": "closed", "version": opened.version}
+    shown = open_break_json(was, terms, terms.clock.to_utc_msc(event.time_msc) * 1000, approvals=account.approvals)
+    return shown | {"age_sec": None, "state": "closed"}
 
 
 def _utc_msc(one: Recorded, account: Account) -> int:

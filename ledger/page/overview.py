@@ -7,6 +7,7 @@ is not, the row has the figures that are known, and by how many events they are 
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -38,6 +39,8 @@ STATES: Final = ("all", "unsafe", "safe", "broken", "degraded", "stale", "never"
 #: So many events are folded for one page of rows, beyond those that are folded already.
 _FOLDED_MAX: Final = AT_ONCE
 _MADE_MAX: Final = 1000
+#: So long summaries are made for one page, in seconds of the processor: the rest is there when somebody looks again.
+_MADE_SEC: Final = 0.4
 _INF: Final = float("inf")
 
 
@@ -176,6 +179,8 @@ class _Book:
         self._now_us = now_us
         self._journal = desk.source.sql_journal
         self._budget = _FOLDED_MAX
+        self._proposed: frozenset[AccountId] | None = None
+        self._began = time.thread_time()
 
     def judged(self) -> list[_Judged]:
         """Return all accounts with what they count as."""
@@ -216,6 +221,8 @@ class _Book:
             raise not_found(f"account {name} cannot be read: ledger verify")
         status, summary = self._status(name, full, is_shown=True)
         behind = full.version - (0 if summary is None else summary.version)
+        if status.open_breaks is not None:
+            status = evolve(status, proposals=self._waiting(name))
         return status.json_row() | {
             "name": str(name),
             "version": full.version,
@@ -248,10 +255,16 @@ class _Book:
             return (_as_unknown(known, full.version - stored.version) if known.verdict.is_safe else known), stored
         return _nothing_known(name, health, early, self._now_us), None
 
+    def _waiting(self, name: AccountId) -> int:
+        """Return how many proposals wait; of most accounts none was ever made."""
+        if self._proposed is None:
+            self._proposed = frozenset(self._journal.proposed_since(0))
+        return len(self._desk.source.reader.account(name).approvals.pending) if name in self._proposed else 0
+
     def _made(self, account: Account, full: Full) -> Summary | None:
         known = account.folded_version
         cost = full.version - known if known else self._desk.cost_of(account)
-        if cost > self._budget:
+        if cost > self._budget or time.thread_time() - self._began > _MADE_SEC:
             return None
         self._budget -= cost
         try:

@@ -77,9 +77,10 @@ _BREAK: Final = obj(
     field=null(TEXT), ours=null(TEXT), theirs=null(TEXT), opened_at=TIME, why=null(TEXT),
 )  # fmt: skip
 _OPEN_BREAK: Final = both(
-    _BREAK, obj(_FINDING, account=ref("Terms"), age_sec=null(COUNT), confirmations=COUNT, attempts=COUNT)
+    _BREAK, obj(_FINDING, account=ref("Terms"), age_sec=null(COUNT), confirmations=COUNT, attempts=COUNT, version=null(WHOLE),
+        owner=null(TEXT), proposal=null(WHOLE)),
 )  # fmt: skip
-_LISTED_BREAK: Final = both(_OPEN_BREAK, obj(version=null(WHOLE), state={"enum": ["open", "escalated", "closed"]}))
+_LISTED_BREAK: Final = both(_OPEN_BREAK, obj(state={"enum": ["open", "escalated", "closed"]}))
 _POSITION: Final = obj(
     position_id=WHOLE, ticket=WHOLE, symbol=TEXT, side=TEXT, volume=AMOUNT, price_open=AMOUNT, opened_at=TIME, basis=TEXT,
     magic=null(WHOLE),
@@ -96,6 +97,7 @@ _STATUS: Final = obj(
     by=null(obj(host=TEXT, pid=WHOLE, started=TIME, program=TEXT, gateway=null(TEXT), interval_sec=NUMBER)),
     open_breaks=null(COUNT), open_orders=null(COUNT), unknown_orders=null(several(TEXT)), halts=null(several(ref("Halt"))),
     safe_to_trade=YES, danger={"enum": ["none", "break", "degraded", "stale"]}, why_not_safe=null(TEXT),
+    proposals=null(COUNT),
 )  # fmt: skip
 _EVENT: Final = obj(
     account=ref("Terms"), version=WHOLE, kind=TEXT, event_time=TIME, recorded_at=TIME, position_id=null(WHOLE),
@@ -215,7 +217,7 @@ SCHEMAS: Final[Mapping[str, Json]] = {
         derived=obj(version=WHOLE, behind=COUNT), now_version=WHOLE, as_of=TIME,
     ),
     "Breaks": obj(
-        rows=several(both(_LISTED_BREAK, obj(name=TEXT, owner=null(TEXT), proposals=COUNT))), found=COUNT,
+        rows=several(both(_LISTED_BREAK, obj(name=TEXT, proposals=COUNT))), found=COUNT,
         unread=several(obj(account=TEXT, error=ref("ErrorBody"))),
     ),
     "Break": obj(

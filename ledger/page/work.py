@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from contextlib import suppress
@@ -16,7 +17,7 @@ from typing import Any, Final, TypeVar, cast
 
 from ledger.errors import JournalBusy
 from ledger.json_views import Json
-from ledger.page.answers import error_json, not_found, too_much, waiting
+from ledger.page.answers import Unanswered, error_json, not_found, too_much, waiting
 
 #: So many folds of histories are under way at once, and so many for one person.
 FOLDS_MAX: Final = 4
@@ -26,6 +27,7 @@ AT_ONCE: Final = 20_000
 #: So long a request waits for a job before it answers that there is one, in seconds.
 _WAIT_SEC: Final = 0.25
 _KEPT: Final = 64
+_PATIENCE_SEC: Final = 20
 _T = TypeVar("_T")
 #: Is called with how many events more are done.
 Progress = Callable[[int], object]
@@ -149,6 +151,20 @@ class Work:
             jobs = [job for job in self._running.values() if job.who == who]
         for job in jobs:
             job.ended.wait()
+
+    def patiently(self, make: Callable[[], _T]) -> _T:
+        """Return what a function makes, for what cannot be asked for twice: its jobs are waited for.
+
+        Raises:
+            Unanswered: That takes too long (202), or too much is under way (429).
+        """
+        give_up = time.monotonic() + _PATIENCE_SEC
+        while True:
+            try:
+                return make()
+            except Unanswered as found:
+                if found.status != 202 or not self.job(found.content["job"]).ended.wait(give_up - time.monotonic()):
+                    raise
 
     def job(self, name: str) -> Job:
         """Return a job by its id.

@@ -250,3 +250,26 @@ def test_postgres_finds_events_about_orders_by_their_indexes(named, index, postg
     list(postgres_journal.order_events(ACCOUNT, MANY, **named))
     [plan] = plans(postgres_journal, statements)
     assert f"ix_events_{index}" in plan
+
+
+def approvals_of(journal):
+    """Ask for all that is asked about approvals."""
+    journal.approval_rows(ACCOUNT, after=3, upto=MANY)
+    journal.break_ends(ACCOUNT, [5], MANY)
+    journal.proposed_since(0)
+
+
+def test_sqlite_finds_approvals_by_the_indexes_that_are_there(sqlite_journal, statements):
+    approvals_of(sqlite_journal)
+    rows, ends, accounts = plans(sqlite_journal, statements)
+    assert "(account_id=? AND natural_key>? AND natural_key<?)" in rows
+    assert "INDEX ix_events_notable (account_id=? AND kind=? AND caused_by=?" in ends
+    assert "(account_id=? AND natural_key>? AND natural_key<?)" in accounts
+
+
+def test_postgres_finds_approvals_by_the_indexes_that_are_there(postgres_journal, statements):
+    approvals_of(postgres_journal)
+    rows, ends, accounts = plans(postgres_journal, statements)
+    assert "uq_events_account_id_natural_key" in rows
+    assert "ix_events_notable" in ends
+    assert "uq_events_account_id_natural_key" in accounts

@@ -405,7 +405,7 @@ def test_a_body_that_does_not_arrive_is_not_waited_for(page):
     head = "".join(f"{name}: {value}\r\n" for name, value in page.script_headers().items())
     request = f"POST /api/sign-in HTTP/1.1\r\nHost: {page.own_name}\r\n{head}Content-Length: 9\r\n\r\n{{"
     found = page.raw(request.encode())[0]
-    assert (found.status, found.code) == (408, "TooSlow")
+    assert (found.status, found.code, found.header("connection")) == (408, "TooSlow", "close")
 
 
 def test_answers_that_nobody_reads_are_not_waited_for(page):

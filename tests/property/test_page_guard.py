@@ -86,6 +86,8 @@ GUARDS = [
 @given(st.sampled_from(GUARDS), METHODS, PATHS, st.lists(st.tuples(NAMES, VALUES), max_size=6), st.booleans())
 @example(GUARDS[0], "GET", "/a/../api/session", [], True)
 @example(GUARDS[0], "POST", "/a/x", [], True)
+@example(GUARDS[0], "GET", "/", [], True)  # what anybody may have
+@example(GUARDS[1], "GET", "/static/app.js", [], True)
 @example(GUARDS[0], "GET", "/a/x\n/../api", [], True)
 def test_nobody_without_a_sign_in_gets_data(guard, method, path, more, is_named):
     status, headers, body = ask(guard, method, path, [*([HOST] if is_named else []), *more])

@@ -195,7 +195,9 @@ def test_what_waits_for_a_second_person_is_counted_by_server_with_the_oldest():
     for position in (1, 2):
         now_us[0] += 60_000_000
         request = CorrectionRequest({"what": "close", "position_id": position})
-        made.append(propose(account, request, operator="ann", reason="it is gone").proposal)
+        proposal = propose(account, request, operator="ann", reason="it is gone").proposal
+        assert proposal is not None
+        made.append(proposal)
     assert waiting() == ({here: 2, elsewhere: 0}, {ACCOUNT.server: 60})
     urgent = CorrectionRequest({"what": "close", "position_id": 1})
     propose(ledger.account(OTHER), urgent, operator="ann", reason="at once", urgent=True)

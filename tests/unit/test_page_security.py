@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 
@@ -14,7 +15,7 @@ from ledger.page import serve
 from ledger.page.principals import Principal, Role
 from ledger.page.security.access_log import AccessLog
 from ledger.page.security.hosts import has_cookie_of_its_own
-from ledger.page.security.limits import Attempts, Bucket
+from ledger.page.security.limits import Attempts, Bucket, until_over
 from ledger.page.security.links import Link, Links, private_folder
 from ledger.page.security.proxy import Proxy
 from ledger.page.security.refusals import Refused
@@ -151,6 +152,21 @@ def test_failures_of_one_address_are_not_those_of_another(clock):
     attempts.check("10.0.0.2")
     clock.now += 6
     attempts.check("10.0.0.1")
+
+
+@pytest.mark.parametrize(("ends", "seconds"), [(False, 0.0), (True, None)])
+def test_a_stream_ends_with_its_sign_in(ends, seconds):
+    async def silent():
+        await asyncio.Event().wait()  # a browser that stays, and sends nothing
+        raise AssertionError
+
+    async def next_message():
+        over = asyncio.Event()
+        if ends:
+            over.set()
+        return await until_over(silent, over, seconds)
+
+    assert asyncio.run(next_message()) == {"type": "http.disconnect"}
 
 
 def test_refusals_do_not_fill_the_access_log_and_what_is_left_out_is_counted(clock):

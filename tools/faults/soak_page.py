@@ -10,8 +10,6 @@ The exit code is 1 if the memory of the browser's scripts, the elements of its d
 threads are more at the end than they were after the first third of the rounds, beyond what they vary by.
 """
 
-from __future__ import annotations
-
 import argparse
 import statistics
 import sys
@@ -56,7 +54,7 @@ class Sample(NamedTuple):
 ALLOWED: Final = Sample(heap_kb=1500, nodes=1500, listeners=150, server_kb=8000, files=6, threads=4)
 
 
-def soak(browser: Browser, process: PageProcess, rounds: int) -> Iterator[Sample]:
+def soak(browser: "Browser", process: "PageProcess", rounds: int) -> Iterator[Sample]:
     """Yield what is held after each round; the process has a page of the small journal."""
     from ledger import Ledger
     from tools.testkit.page_desk import MAIN
@@ -100,11 +98,11 @@ def growth(samples: Sequence[Sample]) -> list[str]:
     return found
 
 
-def _drawn(page: Page) -> None:
+def _drawn(page: "Page") -> None:
     page.wait_for_selector('main[data-ready="true"]', state="attached")
 
 
-def _trade(account: Account, number: int) -> None:
+def _trade(account: "Account", number: int) -> None:
     """Let an engine open a position and close it, a second apart."""
     from tools.testkit.facts import fill
 
@@ -115,7 +113,7 @@ def _trade(account: Account, number: int) -> None:
         account.record(one)
 
 
-def _sample(devtools: Any, process: PageProcess) -> Sample:
+def _sample(devtools: Any, process: "PageProcess") -> Sample:
     devtools.send("HeapProfiler.collectGarbage")
     counters = devtools.send("Memory.getDOMCounters")
     proc = Path(f"/proc/{process.pid}")

@@ -8,7 +8,6 @@ import re
 import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
 
 from attrs import define
 
@@ -49,7 +48,6 @@ class _Visit:
 
     method: str
     path: str
-    raw_path: str
     peer: str
     headers: list[tuple[bytes, bytes]]
     host: str = ""
@@ -62,9 +60,7 @@ class _Visit:
 
     @property
     def is_public(self) -> bool:
-        return self.method != "POST" and all(
-            _PUBLIC.fullmatch(path) and not _ODD.search(path) for path in (self.path, self.raw_path)
-        )
+        return self.method != "POST" and _PUBLIC.fullmatch(self.path) is not None and not _ODD.search(self.path)
 
 
 class Guard:
@@ -102,8 +98,7 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         client = scope.get("client")
-        raw_path = (scope.get("raw_path") or quote(scope["path"]).encode()).decode("ascii", "replace")
-        visit = _Visit(scope["method"], scope["path"], raw_path, client[0] if client else "socket", list(scope["headers"]))
+        visit = _Visit(scope["method"], scope["path"], client[0] if client else "socket", list(scope["headers"]))
         try:
             body = await self._admit(visit, scope, receive)
             if visit.path in (_SIGN_IN, _SIGN_OUT):

@@ -2,7 +2,7 @@
 // The tab that has the Web Lock `ledger-stream` opens the stream and passes on what arrives by BroadcastChannel.
 //
 //   start({onChange, onState, onSignedOut}) -> {stop, signOut}
-//       onChange({server, login, version}) per changed account; onChange(null): anything may have changed.
+//       onChange({server, login, version}) per changed account; onChange(null): a change may have been missed.
 //       onState("connected" | "lost"); onSignedOut(): another tab signed out. signOut() lets the other tabs know
 
 const NAME = "ledger-stream";
@@ -15,12 +15,11 @@ export function start({ onChange, onState, onSignedOut }) {
 
   function received(message) {
     if (message.state && message.state !== state) {
-      const wasLost = state === "lost";
       state = message.state;
       onState(state);
-      if (wasLost && state === "connected") onChange(null); // what happened meanwhile may have been missed
     }
     if (message.changed) onChange(message.changed);
+    if (message.missed) onChange(null);
     if (message.ask && isSource && state) channel.postMessage({ state });
     if (message.signedOut) onSignedOut();
   }
@@ -44,7 +43,10 @@ export function start({ onChange, onState, onSignedOut }) {
     };
     function connect() {
       source = new EventSource("/api/stream");
-      source.addEventListener("hello", () => alive());
+      source.addEventListener("hello", ({ data }) => {
+        alive();
+        if (!JSON.parse(data).resumed) publish({ missed: true }); // between the last stream, or what was read, and this one
+      });
       source.addEventListener("beat", () => alive());
       source.addEventListener("changed", ({ data }) => alive(JSON.parse(data)));
       source.onerror = () => {
