@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ledger.alert_settings import AlertSettings, Channel, Webhook
 from ledger.alerts.conditions import Condition
-from ledger.alerts.lifecycle import Ending, due
+from ledger.alerts.lifecycle import Ending, due, stage_of
 from ledger.journal.memory import MemoryJournal
 from ledger.journal.notices import RESOLVED, SentNotice
 from tests.support.alerts import MINUTE
@@ -96,3 +96,16 @@ def test_every_channel_reads_of_each_thing_once_and_of_its_end_once(spans, rules
         for channel in NAMES:
             stages = [stage for _, name, stage, _ in mine if name == channel]
             assert stages == sorted(stages, key=lambda stage: (stage == RESOLVED, stage))  # no stage after its end, none lower
+
+
+@given(_RULES, st.integers(0, 300), st.integers(0, 239), st.booleans())
+def test_what_somebody_took_over_stays_at_its_stage_for_four_hours_and_then_is_as_old_as_it_is(rules, taken, later, has_grace):
+    def stage_at(minute, acknowledged):
+        acknowledged_us = None if acknowledged is None else T0 + acknowledged * MINUTE
+        one = Condition(
+            key="k", kind="ghost", what="w", since_us=T0, has_grace=has_grace, acknowledged_us=acknowledged_us,
+        )  # fmt: skip
+        return stage_of(one, rules, T0 + minute * MINUTE)
+
+    assert stage_at(taken + later, taken) == stage_at(taken, None)
+    assert stage_at(taken + 240 + later, taken) == stage_at(taken + 240 + later, None)

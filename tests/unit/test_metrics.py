@@ -191,7 +191,7 @@ def test_what_waits_for_a_second_person_is_counted_by_server_with_the_oldest():
 
     here, elsewhere = (ACCOUNT.server,), ("Elsewhere",)
     assert waiting() == ({here: 0, elsewhere: 0}, {})
-    made = []
+    made: list[Any] = []
     for position in (1, 2):
         now_us[0] += 60_000_000
         request = CorrectionRequest({"what": "close", "position_id": position})
@@ -199,6 +199,9 @@ def test_what_waits_for_a_second_person_is_counted_by_server_with_the_oldest():
         assert proposal is not None
         made.append(proposal)
     assert waiting() == ({here: 2, elsewhere: 0}, {ACCOUNT.server: 60})
+    urgent = CorrectionRequest({"what": "close", "position_id": 1})
+    propose(ledger.account(OTHER), urgent, operator="ann", reason="at once", urgent=True)
+    assert waiting() == ({here: 2, elsewhere: 0}, {ACCOUNT.server: 60})  # it was applied, and is an open break
     reject(account, made[0].version, operator="bob", reason="it is not")
     assert waiting() == ({here: 1, elsewhere: 0}, {ACCOUNT.server: 120})
     now_us[0] += 3_601_000_000  # it lapses, and nothing is recorded
