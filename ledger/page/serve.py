@@ -36,6 +36,7 @@ _SILENT_SEC: Final = 30
 UNREAD_SEC: Final = 30.0
 _STOP_SEC: Final = 0.5  # what is under way then is left
 _FREE_PORT_TRIES: Final = 20
+_BOTH: Final = ("127.0.0.1", "::1")
 _NO_IPV6: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
 _IS_POSIX: Final = os.name == "posix"
 
@@ -110,21 +111,30 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 def listening(settings: PageSettings) -> list[socket.socket]:
     """Return the sockets of a page, bound: for this machine both of its addresses, as a browser tries both.
 
+    Also where one of them is named: the name that links have is that of both.
+
     Raises:
         BadValue: Another program listens there, or nothing can.
     """
     if settings.socket is not None:
         return [_unix(settings.socket, settings.socket_group)]
-    if settings.listen is not None:
-        return [_bound(str(_address(settings.listen)), settings.port)]
+    named = None if settings.listen is None else _address(settings.listen)
+    if named is not None and not named.is_loopback:
+        return [_bound(str(named), settings.port)]
+    others = [] if named is None or str(named) in _BOTH else [str(named)]
     for _ in range(1 if settings.port else _FREE_PORT_TRIES):
-        first = _bound("127.0.0.1", settings.port)
+        found = [_bound("127.0.0.1", settings.port)]
+        port = found[0].getsockname()[1]
         try:  # whoever has the other address would be sent to by the browser, and could ask for the sign-in
-            return [first, *_bound_if_there("::1", first.getsockname()[1])]
+            found += _bound_if_there("::1", port)
+            found += (_bound(one, port) for one in others)
         except BadValue:
-            first.close()
+            for one in found:
+                one.close()
             if settings.port:
                 raise
+        else:
+            return found
     raise BadValue("no port is free on both addresses of this machine: name one with --port")
 
 

@@ -77,6 +77,18 @@ def test_a_socket_that_a_killed_page_left_is_used_again(tmp_path):
         assert by_proxy(page, "GET", "/api/session", "ann").status == 200
 
 
+@pytest.mark.parametrize("listen", ["localhost", "::1"])
+def test_a_page_on_a_named_address_of_this_machine_leaves_the_other_to_nobody(listen, tmp_path):
+    make_desk(tmp_path, f'[page]\nlisten = "{listen}"\n')
+    with RunningPage(tmp_path) as page:
+        assert page.request("GET", "/api/session").code == "SignInNeeded"
+        for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+            with socket.socket(family) as theirs, pytest.raises(OSError, match="in use"):
+                theirs.bind((address, page.port))
+        link = page.command("page", "link", "--port", str(page.port), "--operator", "ann")
+        assert (link.returncode, link.stdout.startswith("http://desk.localhost:")) == (0, True), link.stderr
+
+
 def test_a_proxy_with_the_secret_is_the_only_way_in_where_others_could_read_along(tmp_path):
     make_desk(tmp_path, SETTINGS)
     (tmp_path / "secret").write_text(SECRET, encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
 
 import pytest
@@ -335,16 +336,27 @@ def test_where_it_would_not_be_safe_it_does_not_start(settings, complaint, tmp_p
     assert complaint in str(refused.value)
 
 
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
 def start(settings):
     serve.check(settings)
     serve.listening(settings)
 
 
-def test_a_page_listens_on_both_addresses_of_this_machine_and_on_no_other():
-    sockets = serve.listening(PageSettings(port=0))
+@pytest.mark.parametrize("listen", [None, "127.0.0.1", "localhost", "::1", "127.0.0.2"])
+def test_a_page_listens_on_both_addresses_of_this_machine_and_on_no_other_that_is_not_named(listen):
+    sockets = serve.listening(PageSettings(port=0, listen=listen))
     try:
         names = [one.getsockname()[:2] for one in sockets]
-        assert {host for host, _ in names} <= {"127.0.0.1", "::1"}
+        both = {"127.0.0.1", "::1"} if has_ipv6() else {"127.0.0.1"}
+        assert {host for host, _ in names} == both | ({"127.0.0.2"} if listen == "127.0.0.2" else set())
         assert len({port for _, port in names}) == 1
     finally:
         for one in sockets:
