@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ledger.page.security import Guard
 
 CONNECTIONS_MAX: Final = 200
-#: So many more are open for a moment: those that are told so, and those that have not begun to speak TLS.
+#: So many more are open for a moment: those that are refused, and those that have not begun to speak TLS.
 _MORE_MAX: Final = 100
 #: So long a request's head may take to arrive, a browser may be silent between two requests, or not read what it asked for.
 HEAD_SEC: Final = 10.0
