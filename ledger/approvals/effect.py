@@ -135,7 +135,23 @@ def subjects_of(adjusted: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(name for name in SUBJECTS if found[name])
 
 
-def is_of(correction: Mapping[str, Any], adjusted: object) -> bool:
+def forged(version: int, proposed: Any) -> str | None:
+    """Return what a proposal states that cannot be, as the ledger would have recorded it; None where all of it can.
+
+    Args:
+        version: That of the proposal.
+        proposed: A ``CorrectionProposed``, or a ``Proposal``.
+    """
+    if digest_of(proposed.effect) != proposed.effect_digest:
+        return f"its digest {proposed.effect_digest[:16]} is not that of its effect"
+    if proposed.rests_on != version - 1:  # a signature is about it, and would be good a second time
+        return f"it states that it rests on version {proposed.rests_on}, and is behind version {version - 1}"
+    if not _is_of(proposed.correction, proposed.effect.get("adjusted")):
+        return f"its effect is not that of a correction of the kind {proposed.correction['what']}"
+    return None
+
+
+def _is_of(correction: Mapping[str, Any], adjusted: object) -> bool:
     """Return whether what an effect states as adjusted is what a correction of that kind can adjust."""
     if not isinstance(adjusted, list) or not adjusted or not all(isinstance(one, dict) for one in adjusted):
         return False

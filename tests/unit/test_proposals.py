@@ -639,6 +639,27 @@ def test_verify_finds_a_missing_signature(desk):
     assert any("no signature" in what for _, what in problems(desk))
 
 
+def test_verify_finds_a_signature_that_is_used_again(desk):
+    proposals.set_policy(desk, approvals=2, signed=True, operator="ann", reason="more")
+    proposal = propose(desk, MONEY)
+    signature = signed(desk, proposal)
+    assert approve(desk, proposal, **signature).became == "applied"
+    desk.record(BalanceAsserted(balance=0, time_msc=desk.portfolio.newest_known_msc + 1))
+    assert (desk.portfolio.balance, problems(desk)) == (0, [])
+    fields = {name: getattr(proposal, name) for name in ("correction", "effect", "effect_digest", "rests_on")}
+    again = CorrectionProposed(operator="ann", reason="more", time_msc=START_MSC, lapses_utc_msc=START_MSC * 2, **fields)
+    version = desk.version
+    forge(desk, again)
+    with pytest.raises(RuleError, match="is forged, reject it"):
+        approve(desk, desk.approvals.pending[0], **signature)
+    decision = decided(attrs.evolve(proposal, version=version + 1), rests_on=proposal.rests_on, **signature)
+    (money,) = proposals.draft(desk, MONEY, operator="ann", reason="more").events
+    forge(desk, decision, attrs.evolve(money, decision=version + 2))
+    found = [what for _, what in problems(desk)]
+    assert any(f"it states that it rests on version {proposal.rests_on}" in what for what in found)
+    assert any("does not count" in what for what in found)
+
+
 def test_verify_finds_a_signature_about_another_version(desk):
     proposals.set_policy(desk, approvals=2, signed=True, operator="ann", reason="more")
     proposal = propose(desk, HALF)
@@ -690,7 +711,7 @@ def test_verify_finds_a_lower_policy_that_is_applied_at_once_under_another_name(
     alone = BreakOpened(kind="approval", symbol="EURUSD", time_msc=START_MSC, caused_by=version + 1)
     forge(desk, proposed, decision, lower, alone)
     forge(desk, adjusted(desk))
-    wanted = ("not that of a correction", "not that of its correction", "corrected the policy", "corrected position")
+    wanted = ("not that of a correction", "that is forged", "corrected the policy", "corrected position")
     found = [what for _, what in problems(desk)]
     assert [any(one in what for what in found) for one in wanted] == [True] * 4
     assert desk.approvals.policy.approvals == 2
@@ -704,7 +725,7 @@ def test_an_effect_that_is_not_that_of_its_digest_is_approved_by_nobody(desk):
         effect_digest=drafted.digest, rests_on=desk.version, lapses_utc_msc=START_MSC * 2,
     )  # fmt: skip
     forge(desk, proposed)
-    with pytest.raises(RuleError, match="it was forged"):
+    with pytest.raises(RuleError, match="is forged, reject it"):
         approve(desk, desk.approvals.pending[0])
     assert desk.portfolio.balance == 0
 
