@@ -540,7 +540,10 @@ def test_the_names_of_one_person():
     assert is_same_person("Ann", " ann  ")
     assert is_same_person("Strau\u00df", "STRAUSS")
     assert person("\uff21nn \u200bLee") == person("ann lee")
-    assert all(is_same_person("ann", f"ann{one}") for one in "\u2065\ufff0\U000e0000\U000e0080\U000e01f0\ufe0f\u3164")
+    assert all(
+        is_same_person("ann", f"ann{one}")
+        for one in "\u2065\ufff0\U000e0000\U000e0080\U000e01f0\ufe0f\u3164\U00016fe4\U0001d159"
+    )
     assert not is_same_person("Ann", "Anne")
     assert to_person(" Ann ") == "Ann"
     with pytest.raises(BadValue, match="nothing of it can be seen"):
