@@ -32,6 +32,11 @@ recipes = st.one_of(
         st.sampled_from(POSITIONS),
         st.sampled_from(("0.5", "2")),
     ),
+    st.builds(
+        lambda one, price: {"what": "update", "position_id": one, "price_open": price},
+        st.sampled_from(POSITIONS),
+        st.sampled_from(("1.050000001", "1.0543000")),
+    ),
     st.builds(lambda one: {"what": "balance", "balance": one}, st.sampled_from(("0", "50.5"))),
     st.builds(lambda one: {"what": "acceptance", "position_id": one}, st.sampled_from(POSITIONS)),
     st.builds(lambda one: {"what": "clock", "clock": one}, st.sampled_from(("UTC", "UTC+3"))),

@@ -720,6 +720,28 @@ def test_verify_finds_a_lower_policy_that_is_applied_at_once_under_another_name(
     assert desk.approvals.policy.approvals == 2
 
 
+@pytest.mark.parametrize("request_", [HALF, CLOSE, CorrectionRequest({"what": "policy", "approvals": 1})])
+@pytest.mark.parametrize("is_left_out", [False, True])
+def test_verify_finds_an_effect_that_shows_something_else_than_it_records(desk, request_, is_left_out):
+    drafted = proposals.draft(desk, request_, operator="mal", reason="mine")
+    effect = dict(drafted.effect)
+    name = "policy" if "policy" in effect else "positions"
+    shown_ = effect.pop(name)
+    if not is_left_out:
+        now = shown_[0] if name == "policy" else shown_["1"][0]
+        effect[name] = [now, now] if name == "policy" else {"1": [now, now]}
+    proposed = CorrectionProposed(
+        operator="mal", reason="mine", time_msc=START_MSC, correction=dict(drafted.recipe), effect=effect,
+        effect_digest=digest_of(effect), rests_on=desk.version, lapses_utc_msc=START_MSC * 2,
+    )  # fmt: skip
+    forge(desk, proposed)
+    (proposal,) = desk.approvals.pending
+    (event,) = drafted.events
+    forge(desk, decided(proposal), attrs.evolve(event, decision=desk.version + 1))
+    assert any("what its effect shows is not what it would record" in what for _, what in problems(desk))
+    assert "does not count" in problems(desk)[-1][1]
+
+
 def test_an_effect_that_is_not_that_of_its_digest_is_approved_by_nobody(desk):
     drafted = proposals.draft(desk, MONEY, operator="mal", reason="mine")
     little = {"adjusted": [{"balance_before": "0", "balance_after": "0.01"}], "money": {"balance": "0.01"}}
