@@ -14,7 +14,7 @@ from attrs import frozen
 
 from ledger import adjustments
 from ledger.approvals import LAPSES_MAX_MIN, LAPSES_MIN, Approvals, Policy, Proposal, ProposalState
-from ledger.approvals.effect import Json, adjustment_of, changes, digest_of, effect_of, subjects_of
+from ledger.approvals.effect import Json, adjustment_of, changes, digest_of, effect_of, forged, subjects_of
 from ledger.approvals.people import is_same_person, to_person
 from ledger.approvals.recipes import to_recipe
 from ledger.clock import utc_text
@@ -308,8 +308,8 @@ def approve(
             raise RuleError(
                 f"v{version} has the effect {known.effect_digest[:16]}, and you looked at {seen[:16]}: look at it again"
             )
-        if digest_of(known.effect) != known.effect_digest:
-            raise RuleError(f"v{version} shows another effect than that of its digest: it was forged. Reject it")
+        if (fault := forged(version, known)) is not None:
+            raise RuleError(f"v{version} is forged, reject it: {fault}")
         if approvals.policy.signed and signature is None:
             raise RuleError(f"the policy of {account.name} asks for a signature (ledger approve --key, or offline)")
         time_msc = _time_msc(account, portfolio)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from attrs import define
 
-from ledger.approvals.effect import adjustment_of, digest_of, is_of, subjects_of
+from ledger.approvals.effect import adjustment_of, forged, subjects_of
 from ledger.approvals.people import is_same_person
 from ledger.approvals.policy import ONE_PERSON, TWO, Policy
 from ledger.events import (
@@ -87,10 +87,8 @@ class ApprovalCheck:
                 yield from self._finish()
                 self._forget(recorded_msc)
                 self._waiting[version] = _Waiting(version=version, event=event)
-                if digest_of(event.effect) != event.effect_digest:
-                    yield version, f"its digest {event.effect_digest[:16]} is not that of its effect"
-                if not is_of(event.correction, event.effect.get("adjusted")):
-                    yield version, f"its effect is not that of a correction of the kind {event.correction['what']}"
+                if (what := forged(version, event)) is not None:
+                    yield version, what
             case CorrectionDecided():
                 yield from self._finish()
                 yield from self._decide(version, recorded_msc, event)
@@ -163,8 +161,8 @@ class ApprovalCheck:
             yield f"{event.operator} approved v{known.version}, which {proposed.operator} proposed: expected another person"
         if event.effect_digest != proposed.effect_digest:
             yield (f"it approves the effect {event.effect_digest[:16]}, and v{known.version} has {proposed.effect_digest[:16]}")
-        if not is_of(proposed.correction, proposed.effect.get("adjusted")):
-            yield f"it approves v{known.version}, whose effect is not that of its correction"
+        if (what := forged(known.version, proposed)) is not None:
+            yield f"it approves v{known.version}, and that is forged: {what}"
         if known.ended is not None:
             yield f"it approves v{known.version}, which lapsed with the end of its break, v{known.ended}"
         if not known.is_applied and recorded_msc > proposed.lapses_utc_msc + _GRACE_MSC:

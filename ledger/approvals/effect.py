@@ -16,7 +16,7 @@ from ledger.events import Adjusted, BreakClosed, Event, PolicySet
 from ledger.events.approvals import SUBJECTS
 from ledger.events.plain import plain_fields
 from ledger.portfolio import Portfolio
-from ledger.values import plain, unsigned_magic
+from ledger.values import PRICE_SCALE, plain, unsigned_magic
 
 #: Effects, recipes and policies as JSON values.
 Json = dict[str, Any]
@@ -135,7 +135,25 @@ def subjects_of(adjusted: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(name for name in SUBJECTS if found[name])
 
 
-def is_of(correction: Mapping[str, Any], adjusted: object) -> bool:
+def forged(version: int, proposed: Any) -> str | None:
+    """Return what a proposal states that cannot be, as the ledger would have recorded it; None where all of it can.
+
+    Args:
+        version: That of the proposal.
+        proposed: A ``CorrectionProposed``, or a ``Proposal``.
+    """
+    if digest_of(proposed.effect) != proposed.effect_digest:
+        return f"its digest {proposed.effect_digest[:16]} is not that of its effect"
+    if proposed.rests_on != version - 1:  # a signature is about it, and would be good a second time
+        return f"it states that it rests on version {proposed.rests_on}, and is behind version {version - 1}"
+    if not _is_of(proposed.correction, proposed.effect.get("adjusted")):
+        return f"its effect is not that of a correction of the kind {proposed.correction['what']}"
+    if not _is_shown(proposed.effect):
+        return "what its effect shows is not what it would record"
+    return None
+
+
+def _is_of(correction: Mapping[str, Any], adjusted: object) -> bool:
     """Return whether what an effect states as adjusted is what a correction of that kind can adjust."""
     if not isinstance(adjusted, list) or not adjusted or not all(isinstance(one, dict) for one in adjusted):
         return False
@@ -144,6 +162,37 @@ def is_of(correction: Mapping[str, Any], adjusted: object) -> bool:
         return adjusted == [rule]
     subjects = _SUBJECTS_OF[correction["what"]]
     return all(subjects_of(one) and subjects_of(one) <= subjects for one in adjusted)
+
+
+def _is_shown(effect: Mapping[str, Any]) -> bool:
+    """Return whether the positions and the policy that a person is shown are those that would be recorded."""
+    try:
+        for one in effect["adjusted"]:
+            if "approvals" in one:
+                if effect["policy"][1] != one:
+                    return False
+            elif "before" in one or "after" in one:
+                before, after = one.get("before"), one.get("after")
+                sides = effect.get("positions", {}).get(str((after or before)["position_id"]))
+                if _terms(before if sides is None else sides[1]) != _terms(after):
+                    return False
+    except (
+        ArithmeticError,
+        AttributeError,
+        IndexError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ):  # somebody else than the ledger wrote it
+        return False
+    return True
+
+
+def _terms(position: Mapping[str, Any] | None) -> list[Any] | None:
+    if position is None:
+        return None
+    price = round(Decimal(position["price_open"]), PRICE_SCALE)  # a correction may state more of them than a portfolio has
+    return [price, *(position[name] for name in ("symbol", "side", "volume"))]
 
 
 def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -253,14 +253,15 @@ def _about(one: Link, settings: PageSettings) -> str:
 
 
 def _answers(settings: PageSettings) -> bool:
-    family, address = (
-        (socket.AF_INET, (settings.listen or "127.0.0.1", settings.port))
-        if settings.socket is None
-        else (socket.AF_UNIX, str(settings.socket))
-    )
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
+    if settings.socket is None:
+        try:
+            with socket.create_connection((settings.listen or "127.0.0.1", settings.port), timeout=2):
+                return True
+        except OSError:
+            return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(2)
-        return probe.connect_ex(address) == 0
+        return probe.connect_ex(str(settings.socket)) == 0
 
 
 COMMANDS: Final = {"page": page}

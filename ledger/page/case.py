@@ -50,9 +50,10 @@ the raw answers with their digests. Exit code 0: all of it holds.
 Without the script: hash = SHA-256(prev_hash as bytes, followed by the text of chained in UTF-8). The columns of chained are:
 {columns}
 
-What it proves: that nothing of the case was changed since the seal was made, as long as you know the public key of the
-seal from somewhere else. What it does not prove: that the names of persons are theirs. Whoever may append to the
-journal can append any name; signed decisions are stronger.
+What it proves: that no event and no answer was changed since the seal was made, as long as you know the public key of the
+seal from somewhere else. case.json and the portfolios are what the ledger of whoever exported them made of the events: no
+hash covers them, and ledger replay makes them anew. What it does not prove: that the names of persons are theirs. Whoever
+may append to the journal can append any name; signed decisions are stronger.
 """
 
 

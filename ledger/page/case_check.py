@@ -12,6 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+#: What nobody may have left out of what people read.
+_PEOPLE = ("operator", "reason", "text", "outcome", "effect_digest", "signature", "key", "owner")
+
 
 def check(folder: Path) -> list[str]:
     """Return what is wrong with a case, a line each; nothing where all of it holds."""
@@ -19,6 +22,7 @@ def check(folder: Path) -> list[str]:
     events = _lines(folder / "events.jsonl")
     chain = _lines(folder / "chain.jsonl")
     found = [problem for one in (*events, *chain) for problem in _hash_problems(one)]
+    found += [problem for one in events for problem in _row_problems(one, case["columns"])]
     found += _chain_problems(events, chain)
     found += _evidence_problems(folder, events)
     found += _seal_problems(folder, case, chain)
@@ -40,6 +44,20 @@ def _hash_problems(one: dict[str, Any]) -> list[str]:
     if "event" in one and (one["event"]["version"], one["event"]["kind"]) != (columns[0], columns[1]):
         found.append(f"event {version}: its readable form is another event")
     return found
+
+
+def _row_problems(one: dict[str, Any], names: list[str]) -> list[str]:
+    """Compare what people read of an event with what was chained."""
+    version, row, event = one["version"], one["row"], one["event"]
+    if [row.get(name) for name in names] != json.loads(one["chained"]):
+        return [f"event {version}: its row is not what was chained"]
+    kept = {name: row[name] for name in ("natural_key", "correlation")}
+    shown = {name: event.get(name) for name in kept}
+    data = json.loads(row["data"] or "{}")
+    texts = {name: value for name, value in data.items() if isinstance(value, str) and name in (*event["data"], *_PEOPLE)}
+    if shown != kept or any(event["data"].get(name) != value for name, value in texts.items()):
+        return [f"event {version}: its readable form is not what was chained"]
+    return []
 
 
 def _chain_problems(events: list[dict[str, Any]], chain: list[dict[str, Any]]) -> list[str]:
@@ -86,6 +104,16 @@ def _seal_problems(folder: Path, case: dict[str, Any], chain: list[dict[str, Any
     return found
 
 
+def remarks(folder: Path) -> list[str]:
+    """Return what a seal does not show, a line each."""
+    path = folder / "seal.txt"
+    versions = json.loads((folder / "case.json").read_text("utf-8"))["versions"]
+    chained = {one["version"] for one in _lines(folder / "chain.jsonl")}
+    if path.is_file() and versions["sealed"] in chained and versions["sealed"] >= versions["last"]:
+        return []
+    return ["no seal is behind all of the case: nothing shows since when it is so (ledger seal, then export it again)"]
+
+
 def _name(written: str) -> str:
     return str(json.loads(written)) if written.startswith('"') else written
 
@@ -110,6 +138,8 @@ def main(folder: Path) -> int:
     """Print what is wrong, and return 1 if anything is."""
     found = check(folder)
     for line in found:
+        print(line)  # noqa: T201
+    for line in remarks(folder):
         print(line)  # noqa: T201
     print("all of it holds" if not found else f"{len(found)} problems")  # noqa: T201
     return 1 if found else 0

@@ -11,8 +11,10 @@ import signal
 import socket
 import stat
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,12 +32,15 @@ if TYPE_CHECKING:
     from ledger.page.security import Guard
 
 CONNECTIONS_MAX: Final = 200
+#: So many more are open for a moment: those that are refused, and those that have not begun to speak TLS.
+_MORE_MAX: Final = 100
 #: So long a request's head may take to arrive, a browser may be silent between two requests, or not read what it asked for.
 HEAD_SEC: Final = 10.0
 _SILENT_SEC: Final = 30
 UNREAD_SEC: Final = 30.0
 _STOP_SEC: Final = 0.5  # what is under way then is left
 _FREE_PORT_TRIES: Final = 20
+_BOTH: Final = ("127.0.0.1", "::1")
 _NO_IPV6: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
 _IS_POSIX: Final = os.name == "posix"
 
@@ -110,22 +115,51 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 def listening(settings: PageSettings) -> list[socket.socket]:
     """Return the sockets of a page, bound: for this machine both of its addresses, as a browser tries both.
 
+    Also where one of them is named: the name that links have is that of both.
+
     Raises:
         BadValue: Another program listens there, or nothing can.
     """
     if settings.socket is not None:
         return [_unix(settings.socket, settings.socket_group)]
-    if settings.listen is not None:
-        return [_bound(str(_address(settings.listen)), settings.port)]
+    named = None if settings.listen is None else _address(settings.listen)
+    if named is not None and not named.is_loopback:
+        return [_bound(str(named), settings.port)]
+    others = [] if named is None or str(named) in _BOTH else [str(named)]
     for _ in range(1 if settings.port else _FREE_PORT_TRIES):
-        first = _bound("127.0.0.1", settings.port)
+        found = [_bound("127.0.0.1", settings.port)]
+        port = found[0].getsockname()[1]
         try:  # whoever has the other address would be sent to by the browser, and could ask for the sign-in
-            return [first, *_bound_if_there("::1", first.getsockname()[1])]
+            found += _bound_if_there("::1", port)
+            found += (_bound(one, port) for one in others)
         except BadValue:
-            first.close()
+            for one in found:
+                one.close()
             if settings.port:
                 raise
+        else:
+            return found
     raise BadValue("no port is free on both addresses of this machine: name one with --port")
+
+
+class _Listening(socket.socket):
+    """A socket that hangs up on more connections than there may be: nobody uses up the files that the page may open."""
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Return the next connection.
+
+        Raises:
+            ConnectionAbortedError: There are too many, and it was closed.
+        """
+        found, address = super().accept()
+        accepted: list[weakref.ref[socket.socket]] = getattr(self, "_accepted", [])
+        if len(accepted) >= CONNECTIONS_MAX + _MORE_MAX:
+            accepted = [one for one in accepted if (known := one()) is not None and known.fileno() >= 0]
+        if len(accepted) >= CONNECTIONS_MAX + _MORE_MAX:
+            found.close()
+            raise ConnectionAbortedError("there are too many connections")
+        self._accepted = [*accepted, weakref.ref(found)]
+        return found, address
 
 
 def _bound_if_there(address: str, port: int) -> Iterator[socket.socket]:
@@ -139,7 +173,7 @@ def _bound_if_there(address: str, port: int) -> Iterator[socket.socket]:
 def _bound(address: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        found = socket.socket(family, socket.SOCK_STREAM)
+        found = _Listening(family, socket.SOCK_STREAM)
     except OSError as error:
         raise BadValue(f"nothing can listen on {address}: {error.strerror or error}") from error
     if sys.platform == "win32":  # without it, another program could have the same port
@@ -301,6 +335,9 @@ class _Server(uvicorn.Server):
         self._on_stop = stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        if self.config.ssl is not None:  # a minute otherwise, and uvicorn has no setting for it
+            loop.create_server = partial(loop.create_server, ssl_handshake_timeout=HEAD_SEC)  # type: ignore[method-assign]
         await super().startup(sockets)
         self._on_start()
 

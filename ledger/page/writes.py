@@ -33,14 +33,18 @@ _TEXT_MAX: Final = 10_000
 def propose(call: Call) -> Json:
     """Propose a correction, for another person to approve."""
     body = _body(call, {"correction": dict, "reason": str}, urgent=bool, lapses_min=int, effect_digest=str, **{"break": int})
+    request = CorrectionRequest(body["correction"])
+    if request.recipe["what"] == "policy":
+        _require(call, Role.ADMIN)
     account = _writable(call)
+    minutes = body.get("lapses_min")
     made = proposals.propose(
         account,
-        CorrectionRequest(body["correction"]),
+        request,
         operator=call.principal.name,
         reason=body["reason"],
         urgent=body.get("urgent") or False,
-        lapses_min=body.get("lapses_min") or LAPSES_MIN,
+        lapses_min=LAPSES_MIN if minutes is None else minutes,
         break_version=body.get("break"),
         effect_digest=body.get("effect_digest"),
     )
@@ -69,8 +73,8 @@ def decide(call: Call) -> Json:
     outcome, reason, who = body["outcome"], body.get("reason"), call.principal.name
     if outcome not in ("approved", "rejected", "withdrawn"):
         raise BadValue(f"outcome: expected approved, rejected or withdrawn, found {outcome[:40]!r}")
-    if outcome != "withdrawn" and call.principal.role < Role.APPROVER:
-        raise NotPermitted(f"this needs the role approver, and {who} has the role {call.principal.role.value}")
+    if outcome != "withdrawn":
+        _require(call, Role.APPROVER)
     account, version = _writable(call), call.path["version"]
     if outcome == "withdrawn":
         return result_json(account, proposals.withdraw(account, version, operator=who, reason=reason))
@@ -122,6 +126,17 @@ def result_json(account: Account, made: Result) -> Json:
         "advice": made.advice,
         **recorded_json(made.events, terms, account.version),
     }
+
+
+def _require(call: Call, role: Role) -> None:
+    """Refuse who has a lower role: the endpoint alone does not know what is asked for.
+
+    Raises:
+        NotPermitted: It is lower.
+    """
+    who = call.principal
+    if who.role < role:
+        raise NotPermitted(f"this needs the role {role.value}, and {who.name} has the role {who.role.value}")
 
 
 def _writable(call: Call) -> Account:

@@ -312,9 +312,28 @@ def test_an_export_case_is_checked_offline_and_a_changed_one_is_not_believed(pag
         (tmp_path / name).write_text(content.replace(old, new), "utf-8")
         assert checked().returncode == 1, name
         (tmp_path / name).write_text(content, "utf-8")
+    path = tmp_path / "events.jsonl"
+    content = path.read_text("utf-8")
+    for part, name in (("row", "symbol"), ("row", "data"), ("event", "correlation")):
+        path.write_text(changed_line(content, lambda one: one[part].update({name: "mine"})), "utf-8")  # noqa: B023
+        assert checked().returncode == 1, (part, name)
+    path.write_text(changed_line(content, lambda one: one["event"]["data"].update(kind="mine")), "utf-8")
+    assert "its readable form is not what was chained" in checked().stdout
+    path.write_text(content, "utf-8")
+    (tmp_path / "seal.txt").rename(tmp_path / "seal")
+    case = (tmp_path / "case.json").read_text("utf-8")
+    (tmp_path / "case.json").write_text(json.dumps(json.loads(case) | {"versions": {"last": 9, "sealed": None}}), "utf-8")
+    assert (checked().returncode, "no seal is behind all of the case" in checked().stdout) == (0, True)
     evidence = next((tmp_path / "evidence").iterdir())
     evidence.write_bytes(evidence.read_bytes() + b" ")
     assert checked().returncode == 1
+
+
+def changed_line(content, change):
+    first, *others = content.splitlines()
+    one = json.loads(first)
+    change(one)
+    return "\n".join([json.dumps(one), *others]) + "\n"
 
 
 def test_evidence_is_an_attachment_of_plain_text_byte_by_byte(page, url):

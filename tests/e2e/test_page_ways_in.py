@@ -8,6 +8,7 @@ import socket
 import ssl
 import stat
 import sys
+import time
 
 import pytest
 from cryptography import x509
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from ledger.page.serve import CONNECTIONS_MAX, HEAD_SEC
 from tests.support.page import Person, RunningPage, make_desk
 
 NAME = "desk.example.com"
@@ -77,6 +79,18 @@ def test_a_socket_that_a_killed_page_left_is_used_again(tmp_path):
         assert by_proxy(page, "GET", "/api/session", "ann").status == 200
 
 
+@pytest.mark.parametrize("listen", ["localhost", "::1"])
+def test_a_page_on_a_named_address_of_this_machine_leaves_the_other_to_nobody(listen, tmp_path):
+    make_desk(tmp_path, f'[page]\nlisten = "{listen}"\n')
+    with RunningPage(tmp_path) as page:
+        assert page.request("GET", "/api/session").code == "SignInNeeded"
+        for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+            with socket.socket(family) as theirs, pytest.raises(OSError, match="in use"):
+                theirs.bind((address, page.port))
+        link = page.command("page", "link", "--port", str(page.port), "--operator", "ann")
+        assert (link.returncode, link.stdout.startswith("http://desk.localhost:")) == (0, True), link.stderr
+
+
 def test_a_proxy_with_the_secret_is_the_only_way_in_where_others_could_read_along(tmp_path):
     make_desk(tmp_path, SETTINGS)
     (tmp_path / "secret").write_text(SECRET, encoding="utf-8")
@@ -133,6 +147,32 @@ def test_with_tls_the_page_is_reached_from_other_machines(tmp_path, certificate)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="systemd is not there")
+def test_connections_that_never_speak_tls_use_up_nothing(tmp_path, certificate):
+    make_desk(tmp_path, SETTINGS)
+    trusting = ssl.create_default_context(cafile=str(certificate / "cert.pem"))
+    tls = ("--cert", str(certificate / "cert.pem"), "--key", str(certificate / "key.pem"))
+    with RunningPage(tmp_path, "--port", "0", "--listen", "0.0.0.0", *tls, tls=trusting) as page:  # noqa: S104
+        page.host = NAME
+        begun = time.monotonic()
+        wires = [socket.create_connection(("127.0.0.1", page.port)) for _ in range(2 * CONNECTIONS_MAX)]
+        page.until(lambda: sum(map(is_over, wires)) >= CONNECTIONS_MAX / 2, "the end of those that are too many")
+        assert time.monotonic() - begun < HEAD_SEC
+        page.until(lambda: all(map(is_over, wires)), "the end of those that never began")
+        assert page.request("GET", "/").status == 200
+        for wire in wires:
+            wire.close()
+
+
+def is_over(wire):
+    wire.setblocking(False)
+    try:
+        return wire.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
 def test_under_systemd_no_link_gets_into_its_log(tmp_path):
     make_desk(tmp_path, '[page.operators]\nann = "viewer"\n')
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:

@@ -122,6 +122,16 @@ def test_a_policy_is_set_by_an_admin_and_lowered_by_two(page):
     assert page.get(PATH)["policy"]["approvals"] == 1
 
 
+@pytest.mark.parametrize("approvals", [1, 2])
+def test_nobody_proposes_a_policy_who_may_not_set_one(page, approvals):
+    done(page.post(f"{PATH}/policy", {"approvals": 2, "corrections": ["credit"], "reason": "two"}, who="eve admin"))
+    policy = {"correction": {"what": "policy", "approvals": approvals}, "reason": "less"}
+    for who in (ANN, "ann approver"):
+        assert code(page.post(f"{PATH}/proposals", policy, who=who)) == (403, "NotPermitted")
+    assert page.get(PATH)["proposals"] == []
+    assert done(page.post(f"{PATH}/proposals", policy, who="eve admin"))["outcome"] == "proposed"
+
+
 WRITES = {
     f"{PATH}/proposals": (CLOSE, "operator"),
     f"{PATH}/preview": (CLOSE, "operator"),
@@ -167,6 +177,7 @@ def test_every_write_needs_its_role_and_a_page_that_may_write(tmp_path):
         ("proposals", {"correction": {"what": "sell"}, "reason": "x"}, "add"),
         ("proposals", CLOSE | {"urgent": "yes"}, "urgent: expected true or false"),
         ("proposals", CLOSE | {"lapses_min": True}, "lapses_min: expected a whole number"),
+        ("proposals", CLOSE | {"lapses_min": 0}, "expected minutes until a proposal lapses"),
         ("proposals", CLOSE | {"operator": "bob"}, "no member 'operator'"),
         ("proposals", {"reason": "x"}, "expected correction"),
         ("proposals/1/decision", {"outcome": "lapsed"}, "outcome: expected approved"),

@@ -32,6 +32,11 @@ recipes = st.one_of(
         st.sampled_from(POSITIONS),
         st.sampled_from(("0.5", "2")),
     ),
+    st.builds(
+        lambda one, price: {"what": "update", "position_id": one, "price_open": price},
+        st.sampled_from(POSITIONS),
+        st.sampled_from(("1.050000001", "1.0543000")),
+    ),
     st.builds(lambda one: {"what": "balance", "balance": one}, st.sampled_from(("0", "50.5"))),
     st.builds(lambda one: {"what": "acceptance", "position_id": one}, st.sampled_from(POSITIONS)),
     st.builds(lambda one: {"what": "clock", "clock": one}, st.sampled_from(("UTC", "UTC+3"))),
@@ -47,6 +52,7 @@ steps = st.one_of(
     st.tuples(st.just("wait"), st.sampled_from((1, 40)), st.none()),
     st.tuples(st.just("correct"), people, recipes),
     st.tuples(st.just("propose"), people, st.tuples(recipes, st.booleans())),
+    st.tuples(st.just("answer"), people, st.tuples(recipes, st.booleans())),
     st.tuples(st.just("approve"), people, st.integers(0, 3)),
     st.tuples(st.just("approve"), people, st.just(0)),
     st.tuples(st.just("approve"), people, st.just(1)),
@@ -79,7 +85,8 @@ class Desk:
 
     def _break(self, position_id: int, is_end: bool) -> None:  # drawn
         about: dict[str, Any] = {"kind": "ghost", "position_id": position_id, "time_msc": START_MSC + self.account.version}
-        opened_at = [one.version or 0 for one in self.account.portfolio.breaks if one.position_id == position_id]
+        breaks = [one for one in self.account.portfolio.breaks if one.kind.value == "ghost"]
+        opened_at = [one.version or 0 for one in breaks if one.position_id == position_id]
         if not is_end:
             self.account.record(BreakOpened(symbol="EURUSD", **about))
         elif opened_at:
@@ -93,6 +100,13 @@ class Desk:
 
     def _propose(self, who: str, about: tuple[dict[str, Any], bool]) -> None:
         proposals.propose(self.account, CorrectionRequest(about[0]), operator=who, reason="r", urgent=about[1])
+
+    def _answer(self, who: str, about: tuple[dict[str, Any], bool]) -> None:
+        request, opened_at = CorrectionRequest(about[0]), [one.version for one in self.account.portfolio.breaks]
+        if opened_at:
+            proposals.propose(
+                self.account, request, operator=who, reason="r", urgent=about[1], break_version=opened_at[-1]
+            )  # fmt: skip
 
     def _of(self, number: int) -> Any:
         known = self.account.approvals.proposals
@@ -158,6 +172,16 @@ def test_an_urgent_correction_has_a_break_until_a_second_person_agrees(script):
     desk = played(script)
     waiting = {one.opened_break for one in desk.account.approvals.pending if one.state is not ProposalState.PENDING}
     assert waiting == {one.version for one in desk.account.portfolio.breaks if one.kind.value == "approval"}
+    events = {one.version: one.event for one in desk.account.events()}
+    decision: Any = None
+    for event in events.values():
+        if isinstance(event, CorrectionDecided):
+            decision = event
+        elif isinstance(event, BreakClosed) and event.kind.value == "approval":
+            proposal: Any = events[decision.caused_by]
+            assert decision.outcome.value == "approved"
+            assert not is_same_person(decision.operator, proposal.operator)
+    assert desk.problems() == []
 
 
 @given(st.lists(steps, max_size=20), st.integers(0, 30))

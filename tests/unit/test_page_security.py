@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
 import sys
+import tempfile
 
 import pytest
 
@@ -16,7 +19,7 @@ from ledger.page.principals import Principal, Role
 from ledger.page.security.access_log import AccessLog
 from ledger.page.security.hosts import has_cookie_of_its_own
 from ledger.page.security.limits import Attempts, Bucket, until_over
-from ledger.page.security.links import Link, Links, private_folder
+from ledger.page.security.links import Link, Links, folder_of, private_folder
 from ledger.page.security.proxy import Proxy
 from ledger.page.security.refusals import Refused
 from ledger.page.security.sessions import SESSIONS_MAX, Sessions
@@ -128,6 +131,22 @@ def test_a_folder_that_others_read_or_that_is_a_link_gets_no_links(tmp_path):
         with pytest.raises(BadValue, match="folder in \\[page\\]"):
             private_folder(tmp_path / name)
     assert private_folder(tmp_path / "private").is_dir()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no such owners there")
+def test_what_somebody_else_put_there_signs_nobody_in(tmp_path, clock, monkeypatch):
+    links = Links(tmp_path / "page", clock=clock)
+    token = links.make(Link("ann", Role.ADMIN), 10)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    settings = PageSettings()
+    assert folder_of(settings, 1) == tmp_path / "ledger-page" / "port-1"
+    me = os.geteuid()
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path / "other"))
+    monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+    assert links.use(token) is None
+    assert folder_of(settings, 1).is_relative_to(tmp_path / "other")  # not in the folder of another user's session
+    monkeypatch.setattr(os, "geteuid", lambda: me)
+    assert links.use(token) == Link("ann", Role.ADMIN)
 
 
 # ---- limits
@@ -335,16 +354,27 @@ def test_where_it_would_not_be_safe_it_does_not_start(settings, complaint, tmp_p
     assert complaint in str(refused.value)
 
 
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
 def start(settings):
     serve.check(settings)
     serve.listening(settings)
 
 
-def test_a_page_listens_on_both_addresses_of_this_machine_and_on_no_other():
-    sockets = serve.listening(PageSettings(port=0))
+@pytest.mark.parametrize("listen", [None, "127.0.0.1", "localhost", "::1", "127.0.0.2"])
+def test_a_page_listens_on_both_addresses_of_this_machine_and_on_no_other_that_is_not_named(listen):
+    sockets = serve.listening(PageSettings(port=0, listen=listen))
     try:
         names = [one.getsockname()[:2] for one in sockets]
-        assert {host for host, _ in names} <= {"127.0.0.1", "::1"}
+        both = {"127.0.0.1", "::1"} if has_ipv6() else {"127.0.0.1"}
+        assert {host for host, _ in names} == both | ({"127.0.0.2"} if listen == "127.0.0.2" else set())
         assert len({port for _, port in names}) == 1
     finally:
         for one in sockets:

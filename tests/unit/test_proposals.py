@@ -540,7 +540,10 @@ def test_the_names_of_one_person():
     assert is_same_person("Ann", " ann  ")
     assert is_same_person("Strau\u00df", "STRAUSS")
     assert person("\uff21nn \u200bLee") == person("ann lee")
-    assert all(is_same_person("ann", f"ann{one}") for one in "\u2065\ufff0\U000e0000\U000e0080\U000e01f0\ufe0f\u3164")
+    assert all(
+        is_same_person("ann", f"ann{one}")
+        for one in "\u2065\ufff0\U000e0000\U000e0080\U000e01f0\ufe0f\u3164\U00016fe4\U0001d159"
+    )
     assert not is_same_person("Ann", "Anne")
     assert to_person(" Ann ") == "Ann"
     with pytest.raises(BadValue, match="nothing of it can be seen"):
@@ -639,6 +642,27 @@ def test_verify_finds_a_missing_signature(desk):
     assert any("no signature" in what for _, what in problems(desk))
 
 
+def test_verify_finds_a_signature_that_is_used_again(desk):
+    proposals.set_policy(desk, approvals=2, signed=True, operator="ann", reason="more")
+    proposal = propose(desk, MONEY)
+    signature = signed(desk, proposal)
+    assert approve(desk, proposal, **signature).became == "applied"
+    desk.record(BalanceAsserted(balance=0, time_msc=desk.portfolio.newest_known_msc + 1))
+    assert (desk.portfolio.balance, problems(desk)) == (0, [])
+    fields = {name: getattr(proposal, name) for name in ("correction", "effect", "effect_digest", "rests_on")}
+    again = CorrectionProposed(operator="ann", reason="more", time_msc=START_MSC, lapses_utc_msc=START_MSC * 2, **fields)
+    version = desk.version
+    forge(desk, again)
+    with pytest.raises(RuleError, match="is forged, reject it"):
+        approve(desk, desk.approvals.pending[0], **signature)
+    decision = decided(attrs.evolve(proposal, version=version + 1), rests_on=proposal.rests_on, **signature)
+    (money,) = proposals.draft(desk, MONEY, operator="ann", reason="more").events
+    forge(desk, decision, attrs.evolve(money, decision=version + 2))
+    found = [what for _, what in problems(desk)]
+    assert any(f"it states that it rests on version {proposal.rests_on}" in what for what in found)
+    assert any("does not count" in what for what in found)
+
+
 def test_verify_finds_a_signature_about_another_version(desk):
     proposals.set_policy(desk, approvals=2, signed=True, operator="ann", reason="more")
     proposal = propose(desk, HALF)
@@ -690,10 +714,32 @@ def test_verify_finds_a_lower_policy_that_is_applied_at_once_under_another_name(
     alone = BreakOpened(kind="approval", symbol="EURUSD", time_msc=START_MSC, caused_by=version + 1)
     forge(desk, proposed, decision, lower, alone)
     forge(desk, adjusted(desk))
-    wanted = ("not that of a correction", "not that of its correction", "corrected the policy", "corrected position")
+    wanted = ("not that of a correction", "that is forged", "corrected the policy", "corrected position")
     found = [what for _, what in problems(desk)]
     assert [any(one in what for what in found) for one in wanted] == [True] * 4
     assert desk.approvals.policy.approvals == 2
+
+
+@pytest.mark.parametrize("request_", [HALF, CLOSE, CorrectionRequest({"what": "policy", "approvals": 1})])
+@pytest.mark.parametrize("is_left_out", [False, True])
+def test_verify_finds_an_effect_that_shows_something_else_than_it_records(desk, request_, is_left_out):
+    drafted = proposals.draft(desk, request_, operator="mal", reason="mine")
+    effect = dict(drafted.effect)
+    name = "policy" if "policy" in effect else "positions"
+    shown_ = effect.pop(name)
+    if not is_left_out:
+        now = shown_[0] if name == "policy" else shown_["1"][0]
+        effect[name] = [now, now] if name == "policy" else {"1": [now, now]}
+    proposed = CorrectionProposed(
+        operator="mal", reason="mine", time_msc=START_MSC, correction=dict(drafted.recipe), effect=effect,
+        effect_digest=digest_of(effect), rests_on=desk.version, lapses_utc_msc=START_MSC * 2,
+    )  # fmt: skip
+    forge(desk, proposed)
+    (proposal,) = desk.approvals.pending
+    (event,) = drafted.events
+    forge(desk, decided(proposal), attrs.evolve(event, decision=desk.version + 1))
+    assert any("what its effect shows is not what it would record" in what for _, what in problems(desk))
+    assert "does not count" in problems(desk)[-1][1]
 
 
 def test_an_effect_that_is_not_that_of_its_digest_is_approved_by_nobody(desk):
@@ -704,7 +750,7 @@ def test_an_effect_that_is_not_that_of_its_digest_is_approved_by_nobody(desk):
         effect_digest=drafted.digest, rests_on=desk.version, lapses_utc_msc=START_MSC * 2,
     )  # fmt: skip
     forge(desk, proposed)
-    with pytest.raises(RuleError, match="it was forged"):
+    with pytest.raises(RuleError, match="is forged, reject it"):
         approve(desk, desk.approvals.pending[0])
     assert desk.portfolio.balance == 0
 

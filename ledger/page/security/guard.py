@@ -161,9 +161,9 @@ class Guard:
     # ---- signing in and out
 
     async def _sign_in(self, visit: _Visit, body: bytes, send: Send) -> None:
-        self._attempts.check(visit.peer)
         principal = self._principal_of(_token_of(body))
-        if principal is None:
+        if principal is None:  # whoever has the right one does not wait for another user of the machine, who guesses
+            self._attempts.check(visit.peer)
             self._attempts.failed(visit.peer)
             raise Refused(401, "LinkUsed", "this link was used, has lapsed or never was: ledger page link makes a new one")
         self._sessions.end(cookie_of(visit.headers))  # one browser, one person

@@ -72,7 +72,7 @@ class Links:
             return None
         path = self._path(token)
         try:
-            content = json.loads(path.read_bytes())
+            content = json.loads(_own_content(path))
             path.unlink()  # of two that use it at once, one finds it gone
         except (OSError, ValueError):
             return None
@@ -158,10 +158,22 @@ def _check_private(folder: Path) -> None:
         )
 
 
+def _own_content(path: Path) -> bytes:
+    """Return what a file has that is the user's own: whoever owns a folder further up may have put another one there since.
+
+    Raises:
+        OSError: It cannot be read, or is somebody else's.
+    """
+    with path.open("rb") as file:
+        if _IS_POSIX and os.fstat(file.fileno()).st_uid != os.geteuid():
+            raise PermissionError(f"{path} is somebody else's")
+        return file.read()
+
+
 def _own_folder() -> Path:
     """Return the folder of the user's session, which ends with it; else one among the temporary files."""
     session = os.environ.get("XDG_RUNTIME_DIR") or os.environ.get("LOCALAPPDATA")
-    if session and Path(session).is_dir():
+    if session and Path(session).is_dir() and not (_IS_POSIX and Path(session).stat().st_uid != os.geteuid()):
         return Path(session) / "ledger-page"
     user = str(os.geteuid()) if _IS_POSIX else "user"
     return private_folder(Path(tempfile.gettempdir()) / f"ledger-page-{user}")
