@@ -12,6 +12,7 @@ from ledger.derived.curve import Bucket
 from ledger.equity import equity
 from ledger.errors import BadValue
 from ledger.json_views import Json, account_json, equity_json
+from ledger.page.endpoints import writable_us
 from ledger.page.events import period_msc
 from ledger.page.work import Progress
 from ledger.portfolio import Portfolio
@@ -57,8 +58,8 @@ def curve(call: Call) -> Json:
         opening, buckets = call.desk.work.do(key, call.principal.name, 2 * selection.version, fold, narrow=narrow)
     return {
         "account": account_json(terms),
-        "from": utc_text_us(begin * 1000),
-        "to": utc_text_us(end * 1000),
+        "from": _text(begin),
+        "to": _text(end),
         "width_ms": width,
         "opening": money(opening),
         "columns": [[one.begin_utc_msc, money(one.low), money(one.high), money(one.close)] for one in buckets],
@@ -70,7 +71,7 @@ def curve(call: Call) -> Json:
 
 
 def _text(utc_msc: int) -> str:
-    return utc_text_us(utc_msc * 1000)
+    return utc_text_us(writable_us(utc_msc * 1000))
 
 
 def _period(account: Account, asked: Any, now_us: int) -> tuple[int, int]:
@@ -82,8 +83,9 @@ def _period(account: Account, asked: Any, now_us: int) -> tuple[int, int]:
         first = next((row.time_msc for row in account.ledger.journal.rows(account.name, upto=_FIRST) if row.deal), None)
         begin = begin if first is None else min(begin, clock.to_utc_msc(first))
     if end is None:
-        last_msc = account.journal_head.last_msc
-        end = max(account.terms.clock.to_utc_msc(last_msc) if last_msc >= 0 else now_us // 1000, begin) + 1
+        last_msc, mark = account.journal_head.last_msc, account.newest_mark()
+        sampled = begin if mark is None else mark.at_us // 1000  # what the account is worth moves without events
+        end = max(account.terms.clock.to_utc_msc(last_msc) if last_msc >= 0 else now_us // 1000, sampled, begin) + 1
     if end <= begin:
         raise BadValue(f"expected a window that ends after it begins, found {_text(begin)} to {_text(end)}")
     return begin, end
