@@ -197,7 +197,11 @@ def propose_acceptance(
     """
     version, portfolio = account.current()
     found = [one for one in portfolio.unexplained if one.position_id == position_id and symbol in (None, one.symbol)]
-    breaks = [one for one in portfolio.breaks if position_id is not None and one.position_id == position_id]
+    breaks = [
+        one
+        for one in portfolio.breaks
+        if position_id is not None and one.position_id == position_id and one.kind is not BreakKind.APPROVAL
+    ]  # one of kind approval ends when a second person confirms
     if not found and not any(one.version for one in breaks):
         known = sorted({str(one.position_id or one.symbol) for one in portfolio.unexplained})
         about = f"position {position_id}" if position_id is not None else f"symbol {symbol}"

@@ -206,7 +206,7 @@ def propose(
             kind=BreakKind.APPROVAL, time_msc=proposed.time_msc, position_id=proposed.position_id, symbol=proposed.symbol,
             field=f"v{version + 1}", why=why, caused_by=version + 1,
         )  # fmt: skip
-        events = [proposed, decision, *_decided_events(found, version + 2), opened, *_answer_ends(answer, proposed.time_msc)]
+        events = [proposed, decision, *_decided_events(found, version + 2), opened]
         return _Decided(
             APPLIED, events, advice=f"another person confirms it: ledger approve v{version + 1} --account {account.name}"
         )
@@ -250,7 +250,7 @@ def _answered(portfolio: Portfolio, found: Draft, break_version: int | None) -> 
 
 
 def _answer_ends(answer: Break | None, time_msc: int) -> list[Event]:
-    """Return the end of a break of kind approval: what it was about is corrected otherwise now."""
+    """Return the end of a break of kind approval: what it was about is corrected otherwise now, by two persons."""
     if answer is None or answer.kind is not BreakKind.APPROVAL or answer.version is None:
         return []
     return [
@@ -308,6 +308,8 @@ def approve(
             raise RuleError(
                 f"v{version} has the effect {known.effect_digest[:16]}, and you looked at {seen[:16]}: look at it again"
             )
+        if digest_of(known.effect) != known.effect_digest:
+            raise RuleError(f"v{version} shows another effect than that of its digest: it was forged. Reject it")
         if approvals.policy.signed and signature is None:
             raise RuleError(f"the policy of {account.name} asks for a signature (ledger approve --key, or offline)")
         time_msc = _time_msc(account, portfolio)
@@ -315,11 +317,12 @@ def approve(
         approved = _decision(
             DecisionOutcome.APPROVED, known, known.version, operator=operator, reason=reason, time_msc=time_msc, **signed
         )
+        answer = next((one for one in portfolio.breaks if one.version == known.break_version), None)
         if known.is_applied:
-            return _Decided(CONFIRMED, [approved, *_confirmed(portfolio, known, time_msc)])
+            ends = [*_confirmed(portfolio, known, time_msc), *_answer_ends(answer, time_msc)]
+            return _Decided(CONFIRMED, [approved, *ends])
         now = _now(account, known, at)
         if isinstance(now, Draft) and now.digest == known.effect_digest:
-            answer = next((one for one in portfolio.breaks if one.version == known.break_version), None)
             events = [*_decided_events(now, at + 1), *_answer_ends(answer, time_msc)]
             return _Decided(APPLIED, [approved, *events])
         what = known.correction["what"]

@@ -208,6 +208,8 @@ class ApprovalsFold:
             and any(
                 one.state is ProposalState.APPROVED
                 and one.decisions[-1].version == event.decision
+                and one.decisions[-1].effect_digest == one.effect_digest
+                and not (known.signed and one.decisions[-1].signature is None)
                 and one.correction == {"what": "policy", **policy.rule}
                 and not is_same_person(one.operator, one.decisions[-1].operator)
                 for one in self._proposals.values()

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from attrs import define
 
-from ledger.approvals.effect import adjustment_of, digest_of, subjects_of
+from ledger.approvals.effect import adjustment_of, digest_of, is_of, subjects_of
 from ledger.approvals.people import is_same_person
 from ledger.approvals.policy import ONE_PERSON, TWO, Policy
 from ledger.events import (
@@ -89,6 +89,8 @@ class ApprovalCheck:
                 self._waiting[version] = _Waiting(version=version, event=event)
                 if digest_of(event.effect) != event.effect_digest:
                     yield version, f"its digest {event.effect_digest[:16]} is not that of its effect"
+                if not is_of(event.correction, event.effect.get("adjusted")):
+                    yield version, f"its effect is not that of a correction of the kind {event.correction['what']}"
             case CorrectionDecided():
                 yield from self._finish()
                 yield from self._decide(version, recorded_msc, event)
@@ -140,7 +142,8 @@ class ApprovalCheck:
         is_urgent = is_alone and proposed.urgent and not known.is_applied and proposed.correction["what"] != "policy"
         faults = list(self._faults(known, recorded_msc, event, is_alone=is_alone and not is_urgent, is_urgent=is_urgent))
         yield from ((version, what) for what in faults)
-        ends = {known.break_version} if known.is_applied else {proposed.break_version}
+        # of what one person applied nothing ends: also the break that it is the answer to waits until a second one confirms
+        ends = set() if is_urgent else {proposed.break_version, *([known.break_version] if known.is_applied else [])}
         self._run = _Run(
             decision=version,
             adjusted=[] if known.is_applied else list(_adjusted(proposed.effect)),
@@ -160,6 +163,8 @@ class ApprovalCheck:
             yield f"{event.operator} approved v{known.version}, which {proposed.operator} proposed: expected another person"
         if event.effect_digest != proposed.effect_digest:
             yield (f"it approves the effect {event.effect_digest[:16]}, and v{known.version} has {proposed.effect_digest[:16]}")
+        if not is_of(proposed.correction, proposed.effect.get("adjusted")):
+            yield f"it approves v{known.version}, whose effect is not that of its correction"
         if known.ended is not None:
             yield f"it approves v{known.version}, which lapsed with the end of its break, v{known.ended}"
         if not known.is_applied and recorded_msc > proposed.lapses_utc_msc + _GRACE_MSC:
@@ -209,12 +214,13 @@ class ApprovalCheck:
         for one in self._waiting.values():
             if one.event.break_version == event.caused_by and not one.is_applied:
                 one.ended = one.ended or version
-        if event.kind is not BreakKind.APPROVAL:
+        ended = [one for one in self._waiting.values() if one.break_version == event.caused_by]
+        if event.kind is not BreakKind.APPROVAL and not ended:  # an end that states another kind is an end too
             return
         run = self._run
         if run is None or not run.is_good or event.caused_by not in run.ends:
             yield version, f"it ends the break v{event.caused_by} of a correction that no second person confirmed"
-        for one in [one for one in self._waiting.values() if one.break_version == event.caused_by]:
+        for one in ended:
             del self._waiting[one.version]
 
 

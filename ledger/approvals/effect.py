@@ -24,6 +24,12 @@ Json = dict[str, Any]
 #: What two records of one correction may differ in: by whom, why, when, and behind which other events.
 _INCIDENTAL: Final = frozenset({"operator", "reason", "caused_by", "decision"})
 _TIMES: Final = ("opened_msc", "updated_msc")
+#: What the correction of a recipe is about; a policy is about none of it.
+_SUBJECTS_OF: Final[Mapping[str, frozenset[str]]] = {
+    **{what: frozenset(("position",)) for what in ("add", "close", "update")},
+    "balance": frozenset(("balance", "credit")),
+    **{what: frozenset((what,)) for what in ("withdrawal", "acceptance", "clock", "order")},
+}
 _POSITION: Final = ("symbol", "side", "volume", "price_open", "magic")
 
 
@@ -127,6 +133,17 @@ def subjects_of(adjusted: Mapping[str, Any]) -> frozenset[str]:
         "order": "order_after" in adjusted,
     }
     return frozenset(name for name in SUBJECTS if found[name])
+
+
+def is_of(correction: Mapping[str, Any], adjusted: object) -> bool:
+    """Return whether what an effect states as adjusted is what a correction of that kind can adjust."""
+    if not isinstance(adjusted, list) or not adjusted or not all(isinstance(one, dict) for one in adjusted):
+        return False
+    if correction["what"] == "policy":
+        rule = {name: value for name, value in correction.items() if name != "what"}
+        return adjusted == [rule]
+    subjects = _SUBJECTS_OF[correction["what"]]
+    return all(subjects_of(one) and subjects_of(one) <= subjects for one in adjusted)
 
 
 def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[Any]]:

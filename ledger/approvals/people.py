@@ -8,10 +8,12 @@ from typing import Final
 from ledger.errors import BadValue
 from ledger.values import shown, to_text
 
-#: What cannot be seen: control and format characters, and these, which count as marks, letters or symbols.
+#: What cannot be seen: control and format characters, and these, which count as marks, letters, symbols, or are not assigned.
 _UNSEEN: Final = frozenset(("Cc", "Cf"))
 _UNSEEN_TOO: Final = frozenset(map(chr, (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, *range(0x180B, 0x1810)))) | {
-    chr(one) for first, last in ((0xFE00, 0xFE0F), (0xE0100, 0xE01EF)) for one in range(first, last + 1)
+    chr(one)
+    for first, last in ((0x2060, 0x206F), (0xFE00, 0xFE0F), (0xFFF0, 0xFFF8), (0xE0000, 0xE0FFF))
+    for one in range(first, last + 1)
 }
 
 

@@ -22,9 +22,9 @@ from ledger.cli.options import configuration, configuration_note, journal_option
 from ledger.cli.output import print_json, print_line, print_table, warn
 from ledger.cli.streams import OutputClosed, complain, library_log
 from ledger.clock import utc_text_us
-from ledger.daemon import SystemdNotifier
 from ledger.errors import BadValue
 from ledger.service import Ledger, utc_now_us
+from ledger.systemd import SystemdNotifier
 from ledger.text import json_text
 
 _UNDELIVERED: Final = 3

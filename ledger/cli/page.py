@@ -18,9 +18,9 @@ from attrs import evolve
 from ledger.cli.options import configuration, journal_option, journal_url
 from ledger.cli.output import print_line
 from ledger.cli.streams import complain
-from ledger.daemon import SystemdNotifier
 from ledger.errors import BadValue
 from ledger.page_settings import HOST, PageSettings, Role, host_name, person_name
+from ledger.systemd import SystemdNotifier
 
 if TYPE_CHECKING:  # starlette and uvicorn belong to an extra
     from ledger.metrics.server import MetricsServer

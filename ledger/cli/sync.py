@@ -46,12 +46,13 @@ from ledger.cli.options import (
 from ledger.cli.output import one_or_list, print_json, print_line, print_table, warn
 from ledger.cli.streams import OutputClosed, complain, library_log
 from ledger.clock import ClockRule, utc_text_us
-from ledger.daemon import Daemon, End, Job, SystemdNotifier
+from ledger.daemon import Daemon, End, Job
 from ledger.errors import BadValue, GatewayError, LedgerError
 from ledger.json_views import Json, account_json, drift_json, name_json, no_drift_json, sync_json
 from ledger.reconcile.compare import Disagreement, NewTicket
 from ledger.reconciler import StateReconciler, SyncResult, SyncStatus, describe, sync_all
 from ledger.service import Ledger, utc_now_us
+from ledger.systemd import SystemdNotifier
 from ledger.text import json_text
 from ledger.values import AccountId
 

@@ -6,35 +6,17 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from ledger.clock import utc_text_us
-from ledger.config import Configuration
-from ledger.errors import LedgerError
-from ledger.gateway.mt5_module import is_module_address
-from ledger.gateway_settings import GatewaySettings, SyncSettings, gateways_of
-from ledger.health_checks import (
-    FAILED,
-    OK,
-    WARNING,
-    Check,
-    account_checks,
-    gateway_checks,
-    journal_checks,
-    key_checks,
-    program_checks,
-)
 from ledger.json_views import Json
 from ledger.page.answers import waiting
 from ledger.page.work import Job
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what checks use takes long to load, and a page has to start quickly
+    from ledger.health_checks import Check
     from ledger.page.desk import Desk
     from ledger.page.endpoints import Call
 
 #: Checks that are older than this are made anew, in seconds.
 FRESH_SEC: Final = 15
-#: So many accounts are checked one by one; of more, those that are not safe.
-_ACCOUNTS_MAX: Final = 200
-#: An account with more events is left out: to look at the order of its tickets reads all of them.
-_EVENTS_MAX: Final = 200_000
 
 
 class Health:
@@ -72,6 +54,9 @@ class Health:
         raise waiting(job.id, 0, 1)
 
     def _make(self) -> None:
+        from ledger.health_checks import FAILED, Check
+        from ledger.page.looks import checks_of
+
         at_us = self._desk.now_us()
         try:
             found = list(checks_of(self._desk))
@@ -83,6 +68,8 @@ class Health:
 
 def health(call: Call) -> Json:
     """Return the checks of ``ledger doctor``, with when they were made."""
+    from ledger.health_checks import FAILED, OK, WARNING
+
     desk = call.desk
     at_us, found = desk.health.checks()
     states = [one.state for one in found]
@@ -94,49 +81,3 @@ def health(call: Call) -> Json:
         "streams": desk.changes.streams,
         "journal": desk.source.json_row(),
     }
-
-
-def checks_of(desk: Desk) -> list[Check]:
-    """Return everything that can be looked at from here."""
-    ledger, settings = desk.source.reader, desk.source.configuration
-    found = list(program_checks())
-    found.append(_settings(settings))
-    found += journal_checks(ledger, settings)
-    heads = ledger.journal.heads()
-    names = [name for name, head in heads.items() if head.version <= _EVENTS_MAX]
-    if len(names) > _ACCOUNTS_MAX:
-        seen = f"{len(heads):,} accounts: the overview has those that are not safe"
-        found.append(Check("accounts", OK, seen))
-    elif names:
-        found += account_checks(ledger, names)
-    try:
-        gateways = gateways_of(settings)
-    except LedgerError as error:
-        return [*found, Check("gateway", FAILED, str(error))]
-    found += key_checks(
-        [settings.seal_key, *(file for one in gateways for file in (one.client_key, one.server_key))]
-        + [settings.gateway.get(name) for name in ("client_key", "server_key")]
-    )
-    return [*found, *_gateways(desk, gateways)]
-
-
-def _settings(settings: Configuration) -> Check:
-    seen = "no file: every setting has its default" if settings.path is None else f"settings from {settings.path}"
-    return Check("settings", OK, seen)
-
-
-def _gateways(desk: Desk, gateways: list[GatewaySettings]) -> list[Check]:
-    """Look at the gateways on a wire: a terminal in a process of its own is not attached to by a page."""
-    on_a_wire = [one for one in gateways if not is_module_address(one.url)]
-    found = [
-        Check(f"gateway {one.url}", OK, "a terminal of another process: ledger doctor looks at it there", gateway=one.url)
-        for one in gateways
-        if one not in on_a_wire
-    ]
-    if not gateways:
-        return [Check("gateway", OK, "none is in the settings: nothing to look at from here")]
-    if not on_a_wire:
-        return found
-    settings = desk.source.configuration
-    sync = SyncSettings(policy=settings.policy, monitors=settings.monitors)
-    return [*found, *gateway_checks(desk.source.reader, on_a_wire, sync)]

@@ -14,14 +14,14 @@ from ledger.approvals import LAPSES_MIN
 from ledger.errors import BadValue, LedgerError, NotPermitted
 from ledger.events.approvals import SUBJECTS
 from ledger.gateway.mt5_module import is_module_address
-from ledger.gateway_settings import GatewaySettings, SyncSettings, gateways_of, reconciler_of
 from ledger.json_views import Json, account_json, drift_json, no_drift_json, proposal_json, recorded_json
 from ledger.page.principals import Role
 from ledger.proposals import CorrectionRequest, Result
 from ledger.service import Account
 from ledger.values import AccountId
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # gateways and reconcilers take long to load, and a page has to start quickly
+    from ledger.gateway_settings import GatewaySettings, SyncSettings
     from ledger.page.endpoints import Call
 
 _TEXT_MAX: Final = 10_000
@@ -167,6 +167,8 @@ _WORDS: Final = {str: "text", int: "a whole number", bool: "true or false", dict
 
 def compare_now(call: Call) -> Json:
     """Compare the account with its broker's snapshot, as ``ledger drift`` does. Nothing is recorded."""
+    from ledger.gateway_settings import SyncSettings
+
     _body(call, {})
     account = call.account
     target = _gateway_of(call, account.name)
@@ -176,6 +178,8 @@ def compare_now(call: Call) -> Json:
 
 
 def _gateway_of(call: Call, name: AccountId) -> GatewaySettings:
+    from ledger.gateway_settings import gateways_of
+
     found = next((one for one in gateways_of(call.desk.source.configuration) if one.account == name), None)
     if found is None:
         raise BadValue(f'{name} has no gateway in the settings of this page: write [gateways."{name}"] into ledger.toml')
@@ -185,6 +189,8 @@ def _gateway_of(call: Call, name: AccountId) -> GatewaySettings:
 
 
 def _drift(account: Account, target: GatewaySettings, sync: SyncSettings) -> Json:
+    from ledger.gateway_settings import reconciler_of
+
     reconciler = reconciler_of(account.ledger, target, sync)
     try:
         return drift_json(account.terms, reconciler.differences())

@@ -1,6 +1,6 @@
-"""What was last done for the journal's own safety, whoever did it: verified, sealed, backed up.
+"""What was last done for the journal's own safety, whoever did it: verified, sealed, backed up. And events by position.
 
-It is no event: each kind has one row, which is replaced.
+What was done is no event: each kind has one row, which is replaced.
 
 Revision ID: 0011
 Revises: 0010
@@ -18,7 +18,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the table."""
+    """Add the table and the index."""
     op.create_table(
         "upkeep",
         sa.Column("kind", sa.Text, nullable=False),
@@ -29,4 +29,8 @@ def upgrade() -> None:
         sa.Column("host", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("kind", name="pk_upkeep"),
         sqlite_with_rowid=False,
+    )
+    about = sa.text("position_id IS NOT NULL")
+    op.create_index(
+        "ix_events_position", "events", ["account_id", "position_id", "version"], sqlite_where=about, postgresql_where=about
     )

@@ -41,11 +41,12 @@ def test_axe_finds_nothing_in_any_view(visit, desk, scheme):
     assert found == {}
 
 
-def test_a_phone_shows_every_view_without_scrolling_aside(visit, desk):
-    ann = visit(desk, viewport=PHONE, is_mobile=True, has_touch=True).ready()
+def test_a_phone_shows_every_view_without_scrolling_aside_and_nothing_moves_for_those_who_want_it_still(visit, desk):
+    ann = visit(desk, viewport=PHONE, is_mobile=True, has_touch=True, reduced_motion="reduce").ready()
     wide = {}
     for name, path in VIEWS.items():
         ann.go(path)
+        assert ann.page.evaluate("document.getAnimations().length") == 0, name
         if ann.page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
             wide[name] = ann.page.evaluate(WIDEST)
     assert wide == {}
@@ -62,11 +63,3 @@ def test_paper_shows_figures_and_no_controls(visit, desk):
     for control in ann.page.locator("main button").all():
         expect(control).to_be_hidden()
     assert ann.page.evaluate("getComputedStyle(document.body).backgroundColor") in ("rgb(255, 255, 255)", "rgba(0, 0, 0, 0)")
-
-
-def test_nothing_moves_for_those_who_want_it_still(visit, desk):
-    ann = visit(desk, reduced_motion="reduce").ready()
-    moving = "() => document.getAnimations().length"
-    for path in VIEWS.values():
-        ann.go(path)
-        assert ann.page.evaluate(moving) == 0

@@ -24,7 +24,6 @@ pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"the sample exports
 
 CLOCK = "ny-close"
 HOUR_US = 3_600_000_000
-MOMENTS = 6
 
 
 def recorded(url: str, name: str, mode: str | None = None) -> Any:
@@ -53,7 +52,7 @@ def late_us(dice: random.Random) -> int:
     return dice.randrange(HOUR_US // 10, 9 * HOUR_US) if dice.random() < 0.1 else 0
 
 
-def moments(url: str, seed: str) -> list[dict[str, str]]:
+def moments(url: str, seed: str, count: int) -> list[dict[str, str]]:
     """Choose moments of both clocks: one of them, the other, both, near each other and far apart."""
     dice = random.Random(seed)
     with closing(Ledger.open(url)) as ledger:
@@ -62,7 +61,7 @@ def moments(url: str, seed: str) -> list[dict[str, str]]:
     times = sorted(clock.to_utc_msc(one.event.time_msc) for one in recorded_events)
     known = [one.recorded_us // 1000 for one in recorded_events]
     found = []
-    for number in range(MOMENTS):
+    for number in range(count):
         until = utc_text(dice.choice(times) + dice.randrange(-2, 3))
         at = utc_text(dice.choice(known) + dice.randrange(-2, 3))
         found.append([{"until": until}, {"known_at": at}, {"until": until, "known_at": at}][number % 3])
@@ -107,12 +106,14 @@ def expected(replay: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "mode"), [("ftmo_hedge_export3.xlsx", None), ("fxpro_netting_a.xlsx", "netting")])
-def test_random_moments_of_a_real_history_are_those_of_replay(visit, run_page, tmp_path, name, mode):
+@pytest.mark.parametrize(
+    ("name", "mode", "count"), [("ftmo_hedge_export3.xlsx", None, 6), ("fxpro_netting_a.xlsx", "netting", 3)]
+)
+def test_random_moments_of_a_real_history_are_those_of_replay(visit, run_page, tmp_path, name, mode, count):
     url = f"sqlite:///{tmp_path / 'real.db'}"
     account = recorded(url, name, mode)
     ann = visit(run_page(url)).ready()
-    for moment in moments(url, name):
+    for moment in moments(url, name, count):
         query = "&".join(f"{key}={value}" for key, value in moment.items())
         ann.go(path_of(account, f"?{query}")).ready("account", state="past")
         found = shown(ann)

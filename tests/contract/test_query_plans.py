@@ -15,6 +15,7 @@ from ledger.journal.checkpoints import replayed
 from ledger.journal.sql import append
 from ledger.journal.sql.append import Appender
 from ledger.journal.sql.journal import SqlJournal
+from ledger.journal.sql.looks import newest
 from tests.support.journals import (
     ACCOUNT,
     Clock,
@@ -287,3 +288,16 @@ def test_postgres_finds_approvals_by_the_indexes_that_are_there(postgres_journal
     assert "uq_events_account_id_natural_key" in rows
     assert "ix_events_notable" in ends
     assert "uq_events_account_id_natural_key" in accounts
+
+
+def test_sqlite_finds_the_events_of_a_position_by_their_index(sqlite_journal, statements):
+    newest(sqlite_journal, ACCOUNT, position=1)
+    [plan] = plans(sqlite_journal, statements)
+    assert "INDEX ix_events_position (account_id=? AND position_id=? AND version>? AND version<?)" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+def test_postgres_finds_the_events_of_a_position_by_their_index(postgres_journal, statements):
+    newest(postgres_journal, ACCOUNT, position=1)
+    [plan] = plans(postgres_journal, statements)
+    assert "ix_events_position" in plan

@@ -14,7 +14,7 @@ import pytest
 import zmq
 
 from ledger import Ledger
-from ledger.daemon import Daemon, Job, SystemdNotifier
+from ledger.daemon import Daemon, Job
 from ledger.errors import GatewayDenied, GatewayRefused, GatewayTimeout
 from ledger.gateway import push
 from ledger.gateway.client import ZmqGateway
@@ -25,6 +25,7 @@ from ledger.gateway.serve.publisher import Publisher
 from ledger.gateway.serve.store import Event
 from ledger.reconciler import StateReconciler, SyncResult, SyncStatus
 from ledger.snapshot import PushedEvent, RemoteService
+from ledger.systemd import SystemdNotifier
 from tests.gateway.terminals import until
 from tests.support.service import GIVE_UP_MS, GIVE_UP_SEC, ServedTerminal
 

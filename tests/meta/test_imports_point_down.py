@@ -21,6 +21,7 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"errors"},
     {"values", "text", "output_files", "processes", "access_lists"},
     {"clock", "mt5", "keyfiles"},
+    {"systemd"},
     {"events"},
     {"terms"},
     {"positions", "postings", "snapshot", "order_messages", "marks", "results"},

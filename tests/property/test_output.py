@@ -249,6 +249,7 @@ def lines_of(command: str, folder: Path, account: str, bad: str, gateway: str) -
                  ["seal", "--key", str(folder / "keys" / "seal.pem"), "--out", str(seal)],
                  ["verify", "--since", str(seal)]],
         "verify": [["verify"], ["verify", "--json"]],
+        "page": [["page", "--listen", f"x{bad}"]],  # without it the command would serve, and not end
     }  # fmt: skip
     listing = [[command], [command, "--json"], [command, "--csv"], [command, "--account", f"Nobody{bad}/1"]]
     return [*lines.get(command, listing), [command, f"--no{bad}"]]

@@ -9,7 +9,8 @@ from typing import Any, cast
 import pytest
 
 from ledger import AccountId, AccountUnknown, GatewayDenied, GatewayTimeout, SyncResult, SyncStatus
-from ledger.daemon import Daemon, End, Job, SystemdNotifier
+from ledger.daemon import Daemon, End, Job
+from ledger.systemd import SystemdNotifier
 from tests.gateway.terminals import until
 
 

@@ -26,7 +26,7 @@ from ledger import (
     proposals,
 )
 from ledger.approvals import LAPSES_MAX_MIN, ProposalState
-from ledger.approvals.effect import digest_of
+from ledger.approvals.effect import adjustment_of, digest_of
 from ledger.approvals.people import is_same_person, person, to_person
 from ledger.proposals import CorrectionRequest
 from ledger.safety import blocks_trading
@@ -468,6 +468,36 @@ def test_what_was_rejected_afterwards_may_still_be_confirmed(desk):
     assert (desk.approvals.proposal(proposal.version).state, problems(desk)) == (ProposalState.APPROVED, [])
 
 
+def test_nobody_ends_what_they_applied_at_once_by_an_answer_that_they_apply_at_once(desk):
+    proposal = propose(desk, MONEY, urgent=True)
+    more = CorrectionRequest({"what": "balance", "balance": "100.51"})
+    answer = propose(desk, more, urgent=True, break_version=proposal.opened_break)
+    assert [one.version for one in desk.portfolio.breaks] == [proposal.opened_break, answer.opened_break]
+    assert [one.state for one in desk.approvals.pending] == [ProposalState.UNCONFIRMED] * 2
+    assert kinds(approve(desk, answer)) == ["CorrectionDecided", "BreakClosed", "BreakClosed"]
+    assert (desk.portfolio.breaks, desk.approvals.pending, problems(desk)) == ((), (), [])
+
+
+@pytest.mark.parametrize("corrections", [("position",), ("position", "acceptance")])
+@pytest.mark.parametrize("urgent", [False, True])
+def test_what_stays_unexplained_confirms_nothing(account, corrections, urgent):
+    proposals.set_policy(account, approvals=2, corrections=corrections, operator="ann", reason="the rule")
+    proposal = propose(account, urgent=True)
+    accept = CorrectionRequest({"what": "acceptance", "position_id": 1})
+    if urgent:
+        propose(account, accept, urgent=True)
+    else:
+        made = proposals.correct(account, accept, operator="ann", reason="so be it")
+        if made.proposal is not None:
+            approve(account, made.proposal)
+    assert proposal.opened_break in [one.version for one in account.portfolio.breaks]
+    assert account.approvals.proposal(proposal.version).state is ProposalState.UNCONFIRMED
+    with pytest.raises(RuleError, match="nothing is unexplained"):
+        proposals.draft(account, accept, operator="ann", reason="so be it")
+    assert approve(account, proposal).became == "confirmed"
+    assert problems(account) == []
+
+
 # ------------------------------------------------------------------------------------------------------------------ notes
 
 
@@ -510,6 +540,7 @@ def test_the_names_of_one_person():
     assert is_same_person("Ann", " ann  ")
     assert is_same_person("Strau\u00df", "STRAUSS")
     assert person("\uff21nn \u200bLee") == person("ann lee")
+    assert all(is_same_person("ann", f"ann{one}") for one in "\u2065\ufff0\U000e0000\U000e0080\U000e01f0\ufe0f\u3164")
     assert not is_same_person("Ann", "Anne")
     assert to_person(" Ann ") == "Ann"
     with pytest.raises(BadValue, match="nothing of it can be seen"):
@@ -634,6 +665,62 @@ def test_verify_finds_an_urgent_correction_without_its_break(desk):
     )
     forge(desk, proposed, decision, attrs.evolve(drafted.events[0], decision=version + 2))
     assert "no break of it was opened" in problems(desk)[0][1]
+
+
+def test_verify_finds_an_end_of_an_urgent_correction_that_states_another_kind(desk):
+    proposal = propose(desk, urgent=True)
+    forge(desk, BreakClosed(kind="ghost", end="accepted", time_msc=START_MSC, caused_by=proposal.opened_break))
+    assert "no second person confirmed" in problems(desk)[0][1]
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_verify_finds_a_lower_policy_that_is_applied_at_once_under_another_name(desk, signed):
+    if signed:
+        proposals.set_policy(desk, approvals=2, signed=True, operator="ann", reason="more")
+    version = desk.version
+    lower = PolicySet(approvals=1, operator="mal", reason="mine", time_msc=START_MSC, decision=version + 2)
+    effect = {"adjusted": [adjustment_of(lower)]}
+    proposed = CorrectionProposed(
+        operator="mal", reason="mine", time_msc=START_MSC, correction=dict(CLOSE.recipe), effect=effect,
+        effect_digest=digest_of(effect), rests_on=version, lapses_utc_msc=START_MSC * 2, urgent=True,
+    )  # fmt: skip
+    decision = CorrectionDecided(
+        outcome="approved", operator="mal", effect_digest=digest_of(effect), time_msc=START_MSC, caused_by=version + 1
+    )
+    alone = BreakOpened(kind="approval", symbol="EURUSD", time_msc=START_MSC, caused_by=version + 1)
+    forge(desk, proposed, decision, lower, alone)
+    forge(desk, adjusted(desk))
+    wanted = ("not that of a correction", "not that of its correction", "corrected the policy", "corrected position")
+    found = [what for _, what in problems(desk)]
+    assert [any(one in what for what in found) for one in wanted] == [True] * 4
+    assert desk.approvals.policy.approvals == 2
+
+
+def test_an_effect_that_is_not_that_of_its_digest_is_approved_by_nobody(desk):
+    drafted = proposals.draft(desk, MONEY, operator="mal", reason="mine")
+    little = {"adjusted": [{"balance_before": "0", "balance_after": "0.01"}], "money": {"balance": "0.01"}}
+    proposed = CorrectionProposed(
+        operator="mal", reason="mine", time_msc=START_MSC, correction=dict(MONEY.recipe), effect=little,
+        effect_digest=drafted.digest, rests_on=desk.version, lapses_utc_msc=START_MSC * 2,
+    )  # fmt: skip
+    forge(desk, proposed)
+    with pytest.raises(RuleError, match="it was forged"):
+        approve(desk, desk.approvals.pending[0])
+    assert desk.portfolio.balance == 0
+
+
+def test_a_lower_policy_without_the_signature_that_is_asked_for_is_not_in_force(desk):
+    proposals.set_policy(desk, approvals=2, signed=True, operator="ann", reason="more")
+    made = proposals.set_policy(desk, approvals=1, operator="mal", reason="less")
+    proposal = shown(made)
+    version = desk.version
+    decision = CorrectionDecided(
+        outcome="approved", operator="bob", effect_digest=proposal.effect_digest, time_msc=START_MSC,
+        caused_by=proposal.version,
+    )  # fmt: skip
+    forge(desk, decision, PolicySet(approvals=1, operator="mal", reason="less", time_msc=START_MSC, decision=version + 1))
+    assert (desk.approvals.policy.approvals, desk.approvals.policy.signed) == (2, True)
+    assert any("it has no signature" in what for _, what in problems(desk))
 
 
 def test_verify_finds_no_fault_in_what_was_before_the_policy_and_what_it_does_not_ask_for(account):

@@ -87,6 +87,17 @@ Index(
     postgresql_where=text(NOTABLE),
 )
 
+#: What is about a position: all of it is a few rows among millions.
+_POSITION: Final = "position_id IS NOT NULL"
+Index(
+    "ix_events_position",
+    events.c.account_id,
+    events.c.position_id,
+    events.c.version,
+    sqlite_where=text(_POSITION),
+    postgresql_where=text(_POSITION),
+)
+
 #: The events about orders alone, few beside the deals, by when they came. With the placement, as above.
 Index(
     "ix_events_orders",
