@@ -14,7 +14,7 @@ from ledger.errors import BadValue
 from ledger.json_views import Json, account_json, equity_json
 from ledger.page.endpoints import writable_us
 from ledger.page.events import period_msc
-from ledger.page.work import Progress
+from ledger.page.work import AT_ONCE, Progress
 from ledger.portfolio import Portfolio
 from ledger.positions import OpenPosition
 from ledger.postings import Selection
@@ -40,7 +40,9 @@ def curve(call: Call) -> Json:
     def money(units: int) -> str:
         return plain(unscaled(units, scale), decimals=digits)
 
-    if asked["known_at"] is None and account.derived.lag().version:
+    lag, cost = account.derived.lag(), 2 * account.version
+    is_kept = lag.version and (not lag.events or cost > AT_ONCE)  # a short history is folded rather than shown as it was
+    if asked["known_at"] is None and is_kept:
         found = account.derived.read(lambda row: (row.version, account.derived.curve(begin, end, columns)))
         version, drawn = found
         opening, buckets = drawn.opening, drawn.buckets

@@ -219,10 +219,10 @@ def test_listed_breaks_name_their_account_where_several_have_some(tmp_path, seve
     )
     with Ledger.open(url) as ledger:
         for name in (ACCOUNT, OTHER):
-            events = [opened(name), fill(1, 1), fill(2, 2, side="sell", entry="out", volume=2, position_id=1)]
+            events: list[Any] = [opened(name), fill(1, 1), fill(2, 2, side="sell", entry="out", volume=2, position_id=1)]
             ledger.journal.append(name, [*events, ghost] if several or name == ACCOUNT else [opened(name)])
-    for words in ((), ("--unexplained",)):
-        lines = run("breaks", *words, journal=url).text.splitlines()
+    for options in ([], ["--unexplained"]):
+        lines = run("breaks", *options, journal=url).text.splitlines()
         assert (len({line.split()[0] for line in lines if line.startswith((str(ACCOUNT), str(OTHER)))}) == 2) is several, lines
         assert ("account" in lines[1].split()) is several
     words = [line for line in run("breaks", journal=url).text.splitlines() if line.endswith(": held")]

@@ -137,7 +137,7 @@ function figure({ name, title, count, read, head, rows, onEnter }) {
     event.preventDefault();
     event.stopPropagation();
   });
-  return { root, plot, foot, spoken, summarise(text) { caption.textContent = text; at = null; fill(); }, move };
+  return { root, plot, foot, spoken, summarise(text) { caption.textContent = text; at = at === null || !count() ? null : Math.min(at, count() - 1); fill(); }, move };
 }
 
 /** Draw anew when the width, the colour scheme or the clock changes. */

@@ -87,7 +87,7 @@ class LogView {
     const answer = await get(this.path("log"), { ...this.query(), before: route.params.get("before"), limit: PAGE });
     const { rows } = answer;
     this.rule = answer.clock;
-    this.fillFilters();
+    if (why !== "refresh") this.fillFilters(); // what somebody types stays
     update(this.list, this.table(rows), older(answer.next != null && path("log", route, { ...this.query(), before: answer.next })),
       route.params.has("before") && h("p", null, h("a", { href: path("log", route, this.query()) }, "newest")));
     await this.plot.set(rows.map((row) => ({ version: row.version, kind: row.kind, happened: Date.parse(row.event_time), recorded: Date.parse(row.recorded_at), late: isLate(row) })), this.rule);
