@@ -322,3 +322,18 @@ def test_who_reads_the_curve_by_keys_stays_there_when_events_arrive(visit, own_d
     plot.press("ArrowRight")
     plot.press("ArrowLeft")
     expect(spoken).to_contain_text(begun)
+
+
+def test_what_cannot_be_read_is_not_shown_as_nothing(visit, desk):
+    ann = visit(desk).ready()
+    ann.page.add_init_script(BROKEN)
+    ann.go(path_of(MAIN))
+    expect(ann.part("notable")).to_contain_text("What was notable cannot be read: version 20 cannot be read")
+    expect(ann.page.get_by_role("figure")).to_contain_text("degraded ? times")
+
+
+BROKEN = """const ask = window.fetch;
+const error = { code: 'CorruptEvent', text: 'version 20 cannot be read', retryable: false };
+window.fetch = async (url, options) => /notable|incidents/.test(url)
+  ? new Response(JSON.stringify({ error }), { status: 422, headers: { Date: new Date().toUTCString() } })
+  : ask(url, options);"""

@@ -149,7 +149,7 @@ def test_the_token_stays_in_no_address_and_signs_in_once(browser, desk):
     second.close()
 
 
-def test_whose_cookie_others_may_get_is_told_and_can_close_it(browser, desk):
+def test_whose_cookie_others_may_get_is_warned_and_can_close_it(browser, desk):
     context = browser.new_context()
     page = context.new_page()
     page.goto(desk.link("vic").replace("desk.localhost", "127.0.0.1"))

@@ -252,15 +252,17 @@ class AccountView {
     this.travel.setSteps(stepsOf(await get(this.path("steps"), span)), span.to === null);
     const events = await notable;
     this.notable = found(events).filter((row) => !isImported(row));
-    this.showNotable(events.next != null);
+    this.showNotable(events.next != null, events instanceof Error ? events : null);
     await this.readCurve(get, curve);
-    degraded.then((answer) => this.showDegraded(found(answer)), () => null); // of a long history it takes longer
+    degraded.then((answer) => this.showDegraded(answer instanceof Error ? null : rowsOf(answer)), () => null); // of a long history it takes longer
     this.cost = performance.now() - began;
   }
 
+  /** When the broker's answers could not be used; null where that cannot be read. */
   showDegraded(rows) {
-    this.degraded = rows.map((one) => [Date.parse(one.started_at), one.ended_at === null ? time.now() : Date.parse(one.ended_at)]);
-    return this.chart.set({ degraded: this.degradedBy(this.curveAt) });
+    this.isDegradedKnown = rows !== null;
+    this.degraded = (rows ?? []).map((one) => [Date.parse(one.started_at), one.ended_at === null ? time.now() : Date.parse(one.ended_at)]);
+    return this.chart.set({ degraded: this.degradedBy(this.curveAt), isDegradedKnown: this.isDegradedKnown });
   }
 
   degradedBy(known) {
@@ -308,13 +310,13 @@ class AccountView {
     dispatchEvent(new PopStateEvent("popstate"));
   }
 
-  showNotable(areMore) {
+  showNotable(areMore, error) {
     const item = (row) => h("li", { class: signOf(row) }, h("button", { type: "button", class: "plain", title: `go to v${row.version}`, data: { key: `n${row.version}` }, on: { click: () => this.travel.toEvent(row) } },
       time.time(row.event_time, this.rule, { short: true }), " ", broker(row.words)));
     const shown = this.notable.slice(0, 60);
     update(this.parts.notable, h("h2", { class: "sr" }, "Notable events"), shown.length > 0 && h("ol", { class: "notables", tabindex: "0", "aria-label": "Notable events" }, shown.map(item)),
       (areMore || shown.length < this.notable.length) ? h("p", null, h("a", { href: path("log", this.route, { kind: "notable", from: this.route.params.get("from"), to: this.route.params.get("to") }) }, "earlier notable events"))
-        : !shown.length && h("p", { class: "dim" }, "nothing notable in this window"));
+        : error ? h("p", { class: "problem" }, "What was notable cannot be read: ", broker(error.message)) : !shown.length && h("p", { class: "dim" }, "nothing notable in this window"));
   }
 
   toNotable(by) {

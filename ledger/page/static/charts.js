@@ -186,7 +186,7 @@ const money = (uPlot, values) => values.map((value) => (value === null ? "" : va
 export class CurveChart {
   constructor({ onMoment, onWindow, onZoom }) {
     this.on = { onMoment, onWindow };
-    this.data = { balance: [], equity: [], apart: 0, marks: [], degraded: [], currency: "", rule: null, opening: null, known: Infinity, from: 0, to: 0 };
+    this.data = { balance: [], equity: [], apart: 0, marks: [], degraded: [], isDegradedKnown: true, currency: "", rule: null, opening: null, known: Infinity, from: 0, to: 0 };
     this.figure = figure({
       name: "curve", title: "Balance and equity", count: () => this.data.balance.length, head: ["from", "lowest balance", "highest", "last", "lowest equity", "highest", "last"],
       read: (i) => this.read(i), rows: () => this.rows(), onEnter: (i) => onMoment(this.data.balance[i][0]),
@@ -225,7 +225,7 @@ export class CurveChart {
     const { balance, equity } = this.data;
     const text = summary("Balance", balance, this.data, this.data.opening) + (equity.length ? ` ${summary("Equity", equity, this.data)}` : " Equity: no sample in this window.");
     const marked = (kind) => this.data.marks.filter((mark) => mark.kind === kind).length;
-    this.figure.summarise(`${text} Marked: ${counted(marked("break"), "break")}, ${counted(marked("correction"), "correction")}, ${marked("late")} late; degraded ${counted(this.data.degraded.length, "time")}.`);
+    this.figure.summarise(`${text} Marked: ${counted(marked("break"), "break")}, ${counted(marked("correction"), "correction")}, ${marked("late")} late; degraded ${this.data.isDegradedKnown ? counted(this.data.degraded.length, "time") : "? times"}.`);
     return this.draw();
   }
 
