@@ -228,11 +228,12 @@ def _print_unexplained(items: list[Json], *, as_json: bool, as_csv: bool) -> Non
     elif as_csv:
         print_csv(_UNEXPLAINED_COLUMNS, items)
     else:
+        which = _which(items)
         print_table(
             "not explained",
-            [">position", "symbol", "what", ">volume", "since (UTC)", "cause"],
+            [*which, ">position", "symbol", "what", ">volume", "since (UTC)", "cause"],
             [
-                [str(one["position_id"] or "?"), one["symbol"], one["kind"], one["volume"],
+                [*(_name(one) for _ in which), str(one["position_id"] or "?"), one["symbol"], one["kind"], one["volume"],
                  one["since"].removesuffix("Z").replace("T", " "), _cause_words(one)]
                 for one in items
             ],
@@ -240,17 +241,27 @@ def _print_unexplained(items: list[Json], *, as_json: bool, as_csv: bool) -> Non
         )  # fmt: skip
 
 
+def _which(items: list[Json]) -> list[str]:
+    """Return the column that names the account, where rows are of several."""
+    return ["account"] if len({_name(one) for one in items}) > 1 else []
+
+
+def _name(item: Json) -> str:
+    return f"{item['account']['server']}/{item['account']['login']}"
+
+
 def _cause_words(item: Json) -> str:
     return Finding(cause=Cause(item["cause"]), certainty=Certainty(item["certainty"])).words
 
 
 def _print_breaks(items: list[Json], words: str) -> None:
+    which = _which(items)
     print_table(
         f"open breaks of {words}" if words else "open breaks",
-        ["kind", ">about", "ours", "theirs", ">age", ">seen", ">tried"],
+        [*which, "kind", ">about", "ours", "theirs", ">age", ">seen", ">tried"],
         [
             [
-                item["kind"], _about(item), *_sides(item),
+                *(_name(item) for _ in which), item["kind"], _about(item), *_sides(item),
                 age_text(item["age_sec"]), str(item["confirmations"]), str(item["attempts"]),
             ]
             for item in items
@@ -258,14 +269,14 @@ def _print_breaks(items: list[Json], words: str) -> None:
         empty="none",
     )  # fmt: skip
     for item in items:
+        named = f"{_name(item)} {item['kind']} {_about(item)}" if which else f"{item['kind']} {_about(item)}"
         why = [item["why"], "" if item["certainty"] == "unknown" else _cause_words(item)]
         if any(why):
-            print_line(f"{item['kind']} {_about(item)}: {'; '.join(filter(None, why))}")
+            print_line(f"{named}: {'; '.join(filter(None, why))}")
         if item["owner"] is not None:
-            print_line(f"{item['kind']} {_about(item)}: owner {item['owner']}")
+            print_line(f"{named}: owner {item['owner']}")
         if item["proposal"] is not None:
-            name = f"{item['account']['server']}/{item['account']['login']}"
-            print_line(f"{item['kind']} {_about(item)}: ledger proposals v{item['proposal']} --account {name}")
+            print_line(f"{named}: ledger proposals v{item['proposal']} --account {_name(item)}")
 
 
 def _sides(item: Json) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,6 +10,7 @@ from ledger.clock import moment_end_us, utc_text_us
 from ledger.folds import ORDERS, PORTFOLIO
 from ledger.journal import Selection
 from ledger.json_views import Json, replay_json
+from ledger.page.endpoints import writable_us
 from ledger.page.work import Progress
 from ledger.portfolio import Portfolio
 from ledger.service import Account
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 #: So many hex digits of a chain hash, and of the digest of the fold's rules, are in a link.
 HASH_DIGITS: Final = 16
 FOLD_DIGITS: Final = 8
+#: A moment as answers have it; every other one that is understood means a unit: a day, a minute.
+_EXACT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3}|\.\d{6})?Z")
 
 
 def account_view(call: Call) -> Json:
@@ -49,6 +53,7 @@ def account_view(call: Call) -> Json:
         "head": _hash_at(account, shown),
         "fold": fold_code(account),
         "link": link,
+        "at": {"until": _exact(until), "known_at": _exact(known_at)},
         "clock": portfolio.terms.clock.name,
         "mark": _mark_json(account, until or known_at, portfolio),
         "derived": {"version": lag.version, "behind": lag.events if lag.version else 0},  # without tables, events are folded
@@ -81,6 +86,11 @@ def fold_code(account: Account) -> str:
     terms = account.terms
     rules = f"{PORTFOLIO.code(terms)} {ORDERS.code(terms)}"
     return sha256(rules.encode()).hexdigest()[:FOLD_DIGITS]
+
+
+def _exact(moment: str | None) -> str | None:
+    """Return a moment as the sliders have it: of a day, a minute or another zone the last microsecond, in UTC."""
+    return moment if moment is None or _EXACT.fullmatch(moment) else utc_text_us(writable_us(moment_end_us(moment) - 1))
 
 
 def _hash_at(account: Account, version: int) -> str:

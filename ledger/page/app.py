@@ -53,6 +53,7 @@ _READERS: Final = 12
 #: So long a request may wait for the database, in seconds.
 STATEMENT_SEC: Final = 5
 _BODY_MAX: Final = 64 * 1024
+_PATH_SHOWN: Final = 100  # characters of a path that an error repeats
 _TYPES: Final = {
     ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".html": "text/html; charset=utf-8",
     ".svg": "image/svg+xml", ".json": "application/json", ".ico": "image/x-icon", ".png": "image/png",
@@ -236,9 +237,14 @@ async def _failed(_: Request, error: LedgerError) -> Response:
     return _json(found.content, found.status, found.headers)
 
 
-async def _refused(_: Request, error: HTTPException) -> Response:
+async def _refused(request: Request, error: HTTPException) -> Response:
     code = {404: "NotFound", 405: "MethodNotAllowed"}.get(error.status_code, "Refused")
-    found = refusal(error.status_code, code, str(error.detail))
+    asked = f"{request.method} {visible(request.url.path[:_PATH_SHOWN])}"
+    texts = {
+        404: f"{asked} is not there: /api/openapi.json lists what is",
+        405: f"{asked} is not there: this address has another method",
+    }
+    found = refusal(error.status_code, code, texts.get(error.status_code, str(error.detail)))
     return _json(found.content, found.status, dict(error.headers or {}))
 
 

@@ -12,8 +12,9 @@ from ledger.derived.curve import Bucket
 from ledger.equity import equity
 from ledger.errors import BadValue
 from ledger.json_views import Json, account_json, equity_json
+from ledger.page.endpoints import writable_us
 from ledger.page.events import period_msc
-from ledger.page.work import Progress
+from ledger.page.work import AT_ONCE, Progress
 from ledger.portfolio import Portfolio
 from ledger.positions import OpenPosition
 from ledger.postings import Selection
@@ -39,7 +40,9 @@ def curve(call: Call) -> Json:
     def money(units: int) -> str:
         return plain(unscaled(units, scale), decimals=digits)
 
-    if asked["known_at"] is None and account.derived.lag().version:
+    lag, cost = account.derived.lag(), 2 * account.version
+    is_kept = lag.version and (not lag.events or cost > AT_ONCE)  # a short history is folded rather than shown as it was
+    if asked["known_at"] is None and is_kept:
         found = account.derived.read(lambda row: (row.version, account.derived.curve(begin, end, columns)))
         version, drawn = found
         opening, buckets = drawn.opening, drawn.buckets
@@ -57,8 +60,8 @@ def curve(call: Call) -> Json:
         opening, buckets = call.desk.work.do(key, call.principal.name, 2 * selection.version, fold, narrow=narrow)
     return {
         "account": account_json(terms),
-        "from": utc_text_us(begin * 1000),
-        "to": utc_text_us(end * 1000),
+        "from": _text(begin),
+        "to": _text(end),
         "width_ms": width,
         "opening": money(opening),
         "columns": [[one.begin_utc_msc, money(one.low), money(one.high), money(one.close)] for one in buckets],
@@ -70,7 +73,7 @@ def curve(call: Call) -> Json:
 
 
 def _text(utc_msc: int) -> str:
-    return utc_text_us(utc_msc * 1000)
+    return utc_text_us(writable_us(utc_msc * 1000))
 
 
 def _period(account: Account, asked: Any, now_us: int) -> tuple[int, int]:
@@ -82,8 +85,9 @@ def _period(account: Account, asked: Any, now_us: int) -> tuple[int, int]:
         first = next((row.time_msc for row in account.ledger.journal.rows(account.name, upto=_FIRST) if row.deal), None)
         begin = begin if first is None else min(begin, clock.to_utc_msc(first))
     if end is None:
-        last_msc = account.journal_head.last_msc
-        end = max(account.terms.clock.to_utc_msc(last_msc) if last_msc >= 0 else now_us // 1000, begin) + 1
+        last_msc, mark = account.journal_head.last_msc, account.newest_mark()
+        sampled = begin if mark is None else mark.at_us // 1000  # what the account is worth moves without events
+        end = max(account.terms.clock.to_utc_msc(last_msc) if last_msc >= 0 else now_us // 1000, sampled, begin) + 1
     if end <= begin:
         raise BadValue(f"expected a window that ends after it begins, found {_text(begin)} to {_text(end)}")
     return begin, end

@@ -29,6 +29,9 @@ ROWS_MAX: Final = 500
 #: So many columns a chart has.
 COLUMNS_MAX: Final = 2000
 _TEXT_MAX: Final = 500
+#: What can be written as a date in UTC, in microseconds: other zones reach beyond both ends.
+_FIRST_US: Final = -62_135_596_800_000_000
+_LAST_US: Final = 253_402_300_799_999_999
 
 
 @frozen(kw_only=True)
@@ -186,6 +189,11 @@ def moment(name: str, about: str) -> Parameter:
     """Return a parameter that is a written time, or so long before now."""
     schema: Json = {"type": "string", "maxLength": 40, "examples": ["2026-06-15T12:00:05Z", "24h"]}
     return Parameter(name=name, about=about, read=lambda value: written_time(value, utc_now_us()), schema=schema)
+
+
+def writable_us(utc_us: int) -> int:
+    """Return a moment, or the nearest that can be written as a date in UTC."""
+    return min(max(utc_us, _FIRST_US), _LAST_US)
 
 
 def several(one: Parameter) -> Parameter:

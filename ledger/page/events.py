@@ -13,7 +13,7 @@ from ledger.events import Recorded
 from ledger.filters import Filter
 from ledger.json_views import Json, log_json
 from ledger.page.answers import not_found
-from ledger.page.endpoints import ROWS_MAX, Download
+from ledger.page.endpoints import ROWS_MAX, Download, writable_us
 from ledger.service import Account
 from ledger.subjects import Subjects
 from ledger.terms import AccountTerms
@@ -211,8 +211,8 @@ def _window(after: int, upto: int) -> list[int]:
 
 def period_msc(asked: Any) -> tuple[int | None, int | None]:
     """Return the period that ``from`` and ``to`` name, in UTC milliseconds, the end exclusive; None where it is open."""
-    begin = None if asked["from"] is None else moment_span_us(asked["from"])[0] // 1000
-    end = None if asked["to"] is None else -(-moment_end_us(asked["to"]) // 1000)
+    begin = None if asked["from"] is None else writable_us(moment_span_us(asked["from"])[0]) // 1000
+    end = None if asked["to"] is None else writable_us(-(-moment_end_us(asked["to"]) // 1000) * 1000) // 1000
     return begin, end
 
 

@@ -114,7 +114,7 @@ def life_of(call: Call) -> list[Recorded]:
             break
         row = before
     if row.kind != "BreakOpened":
-        raise not_found(f"version {row.version} of {account.name} opens no break, it is a {row.kind}")
+        raise not_found(f"version {row.version} of {account.name} opens no break: it is {row.kind}")
     found: dict[int, Stored] = {row.version: row}
     after = row.version - 1
     proposed = newest(journal, account.name, after=after, kinds={"CorrectionProposed"}, limit=ROWS_MAX)

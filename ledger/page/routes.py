@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ledger.events import BreakKind
 from ledger.json_views import Json
 from ledger.page import case, charts, events, life, questions, writes
 from ledger.page.accounts import account_view
@@ -94,7 +95,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         run=open_breaks,
         answer="Breaks",
         parameters=(
-            text("kind", "Only of this kind, as ghost."),
+            choice("kind", "Only of this kind.", *(one.value for one in BreakKind)),
             choice("state", "Only those left to people, or all.", "open", "escalated"),
             text("age", "Only those at least so old, as 1h."),
         ),

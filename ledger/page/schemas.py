@@ -208,6 +208,7 @@ SCHEMAS: Final[Mapping[str, Json]] = {
     "Account": obj(
         _DECIDED, replay=ref("Replay"), status=ref("Status"), version=WHOLE, head=HEX, fold=HEX,
         link=obj(h={"enum": ["same", "differs", "-"]}, f={"enum": ["same", "differs", "-"]}), clock=TEXT,
+        at=obj(until=null(TIME), known_at=null(TIME)),
         mark=null(
             obj(
                 time=TIME, balance=null(AMOUNT), credit=null(AMOUNT), floating=null(AMOUNT), equity=null(AMOUNT),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import closing
 from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -13,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from playwright.sync_api import Route, expect
 
+from ledger import Ledger
+from tools.testkit.facts import fill
 from tools.testkit.page_desk import MAIN
 from tools.testkit.page_process import path_of
 
@@ -194,3 +197,143 @@ def test_an_event_is_shown_in_full_with_its_place_in_the_chain(visit, desk):
     ann.page.get_by_role("button", name="Portfolio before | after").click()
     expect(ann.page.locator("[data-diff]")).to_be_visible()
     assert math.isfinite(float(ann.page.locator("[data-event='29'] dd").first.inner_text()))
+
+
+# ------------------------------------------------------------------------------------------------ moments that a link names
+
+
+def moment_line(person):
+    return person.page.locator(".chart-moment")
+
+
+@pytest.mark.parametrize(
+    "written", ["{day}", "{day}T{minute}", "{day} {minute}", "1h", ""], ids=["day", "minute", "space", "ago", "empty"]
+)
+def test_a_moment_that_a_person_wrote_is_the_one_that_the_figures_are_of(visit, desk, written):
+    ann = visit(desk, path=path_of(MAIN), timezone_id="Asia/Tokyo").ready("account")
+    (first, *_) = ann.page.evaluate(STEPS, path_of(MAIN))
+    text = written.format(day=first["at"][:10], minute=first["at"][11:16])
+    ann.go(f"{path_of(MAIN)}?until={text}")
+    shown = ann.page.locator("output[data-axis=until]").inner_text()
+    asked = parse_qs(urlsplit(ann.page.url).query).get("until", ["now"])[0]
+    assert asked.replace("T", " ").startswith(shown)
+    expected = {"{day}": "23:59:59.999", "{day}T{minute}": f"{first['at'][11:16]}:59.999", "": "now"}.get(written, "")
+    assert shown.endswith(expected)
+
+
+STEPS = """async (account) => {
+  const answer = await fetch(`/api/accounts${account.slice(2)}/steps`);
+  return (await answer.json()).until;
+}"""
+
+
+@pytest.mark.parametrize(("named", "is_locked"), [("until", False), ("known_at", False), ("both", True), ("locked", True)])
+def test_where_a_link_has_one_of_the_two_times_the_other_stays_at_now(visit, desk, named, is_locked):
+    ann = visit(desk, path=path_of(MAIN)).ready("account")
+    at = ann.page.evaluate(STEPS, path_of(MAIN))[-4]["at"]
+    words = {"both": f"until={at}&known_at={at}", "locked": f"until={at}&lock=1"}.get(named, f"{named}={at}")
+    ann.go(f"{path_of(MAIN)}?{words}")
+    expect(ann.page.locator(".travel-buttons button").first).to_have_attribute("aria-pressed", str(is_locked).lower())
+    ann.page.keyboard.press("[")
+    ann.page.wait_for_function("(at) => !location.search.includes(encodeURIComponent(at))", arg=at)
+    now = [one.inner_text() == "now" for one in ann.page.locator("output[data-axis]").all()]
+    assert now == {"until": [False, True], "known_at": [True, False]}.get(named, [False, False])
+
+
+def test_the_moment_is_on_the_curve_also_after_all_that_happened(visit, desk):
+    ann = visit(desk, path=path_of(MAIN)).ready("account")
+    expect(moment_line(ann)).to_be_hidden()
+    ann.go(f"{path_of(MAIN)}?known_at=0s")
+    expect(moment_line(ann)).to_be_visible()
+    line, plot = (ann.page.locator(one).bounding_box() for one in (".chart-moment", ".u-over"))
+    assert 0 <= plot["x"] + plot["width"] - line["x"] <= 3
+
+
+def test_a_past_curve_has_no_sample_that_was_not_known_then(visit, desk):
+    ann = visit(desk, path=path_of(MAIN)).ready("account")
+    at = ann.page.evaluate(STEPS, path_of(MAIN))[30]["at"]
+    ann.go(f"{path_of(MAIN)}?known_at={at}")
+    expect(ann.page.get_by_role("figure")).to_contain_text(re.compile(r"Equity from .* to "))
+    (last,) = re.findall(r"Equity from .*? to (\S+ \S+):", ann.page.locator("figcaption").inner_text())
+    assert last <= at.replace("T", " ")
+
+
+def test_the_lowest_balance_of_a_curve_states_that_it_was_before_the_first_deal(visit, desk):
+    ann = visit(desk, path=path_of(MAIN)).ready("account")
+    expect(ann.page.get_by_role("figure")).to_contain_text("lowest 0.00 (before the first deal of this window), highest")
+
+
+KEPT = """const ask = window.fetch;
+window.fetch = async (url, options) => {
+  const answer = await ask(url, options);
+  if (!String(url).includes('/curve')) return answer;
+  const { status, headers } = answer;
+  return new Response(JSON.stringify({ ...await answer.json(), behind: 1 }), { status, headers });
+};"""
+
+
+def test_a_curve_that_rests_on_tables_that_are_behind_states_by_how_many_events(visit, own_desk):
+    behind = re.compile("events? behind")
+    ann = visit(own_desk, path=path_of(MAIN)).ready("account")
+    with closing(Ledger.open(own_desk.journal)) as ledger:
+        account = ledger.account(MAIN)
+        account.record(fill(77_000_000_002, profit="-1", position_id=5, time_msc=account.portfolio.newest_known_msc - 5))
+        balance = account.portfolio.balance
+    chart = ann.page.get_by_role("figure")
+    expect(chart).to_contain_text(f"last {balance:.2f} USD")  # a short history is folded from the events
+    expect(chart).not_to_contain_text(behind)
+    ann.page.add_init_script(KEPT)
+    ann.go(path_of(MAIN))
+    expect(chart).to_contain_text("the curve is 1 event behind")
+
+
+def test_a_link_to_a_log_of_a_kind_shows_which_one_it_is(visit, desk):
+    ann = visit(desk).ready()
+    for kind in ("approvals", "SymbolSpecified"):
+        ann.go(f"{path_of(MAIN, '/log')}?kind={kind}")
+        expect(ann.page.locator("select[name=kind]")).to_have_value(kind)
+
+
+def test_what_somebody_types_into_the_filters_stays_when_events_arrive(visit, own_desk):
+    ann = visit(own_desk, path=path_of(MAIN, "/log")).ready("log")
+    ann.page.locator("input[name=position]").type("500")
+    with closing(Ledger.open(own_desk.journal)) as ledger:
+        account = ledger.account(MAIN)
+        account.record(fill(77_000_000_003, position_id=5, time_msc=account.portfolio.newest_known_msc - 5))
+        version = account.version
+    expect(ann.page.locator(f'tr[data-id="{version}"]')).to_be_visible()
+    expect(ann.page.locator("input[name=position]")).to_have_value("500")
+    expect(ann.page.locator("input[name=position]")).to_be_focused()
+
+
+def test_who_reads_the_curve_by_keys_stays_there_when_events_arrive(visit, own_desk):
+    ann = visit(own_desk, path=path_of(MAIN)).ready("account")
+    chart = ann.page.get_by_role("figure")
+    plot, spoken = chart.get_by_role("application"), chart.get_by_role("status")
+    expect(chart).to_have_attribute("data-drawn", re.compile("."))
+    plot.press("Home")
+    begun = "balance 0.00 to 10000.00, last 10000.00"
+    expect(spoken).to_contain_text(begun)
+    with closing(Ledger.open(own_desk.journal)) as ledger:
+        account = ledger.account(MAIN)
+        account.record(fill(77_000_000_004, profit="-1", position_id=5, time_msc=account.portfolio.newest_known_msc - 5))
+        balance = account.portfolio.balance
+    expect(chart).to_contain_text(f"last {balance:.2f} USD")
+    plot.press("ArrowRight")
+    plot.press("ArrowLeft")
+    expect(spoken).to_contain_text(begun)
+
+
+def test_what_cannot_be_read_is_not_shown_as_nothing(visit, desk):
+    ann = visit(desk).ready()
+    ann.page.add_init_script(BROKEN)
+    ann.go(path_of(MAIN))
+    expect(ann.part("notable")).to_contain_text("What was notable cannot be read: version 20 cannot be read")
+    expect(ann.page.get_by_role("figure")).to_contain_text("degraded ? times")
+
+
+BROKEN = """const ask = window.fetch;
+const error = { code: 'CorruptEvent', text: 'version 20 cannot be read', retryable: false };
+window.fetch = async (url, options) => /notable|incidents/.test(url)
+  ? new Response(JSON.stringify({ error }), { status: 422, headers: { Date: new Date().toUTCString() } })
+  : ask(url, options);"""

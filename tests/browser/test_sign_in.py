@@ -147,3 +147,18 @@ def test_the_token_stays_in_no_address_and_signs_in_once(browser, desk):
     assert second.cookies() == []
     first.close()
     second.close()
+
+
+def test_whose_cookie_others_may_get_is_warned_and_can_close_it(browser, desk):
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(desk.link("vic").replace("desk.localhost", "127.0.0.1"))
+    expect(page.locator("main")).to_have_attribute("data-view", "overview")
+    banner = page.locator("[data-banner=sign-in]")
+    expect(banner).to_contain_text("sends the cookie of 127.0.0.1 to every program")
+    banner.get_by_role("button", name="Close").click()
+    expect(banner).to_have_count(0)
+    page.goto(desk.link("vic"))
+    expect(page.locator("main")).to_have_attribute("data-ready", "true")
+    expect(banner).to_have_count(0)
+    context.close()

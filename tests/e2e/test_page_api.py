@@ -11,6 +11,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from urllib.parse import urlencode
 
 import jsonschema_rs
 import pytest
@@ -189,6 +190,46 @@ def test_a_real_export_is_shown_as_the_command_replays_it_at_any_step(page, url)
 # ------------------------------------------------------------------------------------------------------------- states
 
 
+@pytest.mark.parametrize(
+    ("written", "exact"),
+    [
+        ("2026-06-15", "2026-06-15T23:59:59.999999Z"),
+        ("2026-06-15 12:00", "2026-06-15T12:00:59.999999Z"),
+        ("2026-06-15T12:00:05+03:00", "2026-06-15T09:00:05.999999Z"),
+        ("2026-06-15T12:00:05Z", "2026-06-15T12:00:05Z"),
+        ("2026-06-15T12:00:05.123Z", "2026-06-15T12:00:05.123Z"),
+    ],
+)
+def test_a_moment_that_is_written_shorter_is_named_exactly_too(page, written, exact):
+    path = account_path(ACCOUNT)
+    found, same = (page.get(f"{path}?{urlencode({'until': one, 'known_at': one})}") for one in (written, exact))
+    assert found["at"] == same["at"] == {"until": exact, "known_at": exact}
+    assert still(found["replay"]) | {"until": 0, "known_at": 0} == still(same["replay"]) | {"until": 0, "known_at": 0}
+
+
+@pytest.mark.parametrize("earliest", ["0001-01-01", "0001-01-01T00:00:00+15:59", "1969-12-31T23:59:59.999999Z"])
+@pytest.mark.parametrize("latest", ["9999-12-31", "9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59-15:59"])
+def test_moments_at_the_ends_of_the_calendar_are_no_fault(page, earliest, latest):
+    for endpoint in ENDPOINTS:
+        names = [one.name for one in endpoint.parameters if "24h" in one.schema.get("examples", ())]
+        path = endpoint.path.replace("{server}/{login}", account_path(ACCOUNT).removeprefix("/api/accounts/"))
+        if endpoint.method != "GET" or "{" in path:
+            continue
+        for query in [{one: moment} for one in names for moment in (earliest, latest)] + [
+            dict(zip(names, (earliest, latest), strict=False))
+        ]:
+            assert page.ask(f"{path}?{urlencode(query)}").status in (200, 202, 400), (path, query)
+
+
+def test_a_curve_reaches_to_the_newest_sample_of_what_the_account_is_worth(page, url):
+    """What is open moves without events: between the last one and now is what an operator looks for."""
+    path = account_path(ACCOUNT)
+    mark, answer = page.get(path)["mark"], page.get(f"{path}/curve")
+    last = page.get(f"{path}/log?limit=1")["rows"][0]["event_time"]
+    assert mark["time"] > last
+    assert answer["to"] > mark["time"]
+
+
 def test_a_link_states_whether_history_and_rules_are_those_of_whoever_made_it(page):
     path = account_path(ACCOUNT)
     now = page.get(path)
@@ -213,6 +254,7 @@ def test_a_link_states_whether_history_and_rules_are_those_of_whoever_made_it(pa
         (f"{account_path(ACCOUNT)}/events/99999", 404, "NotFound"),
         (f"{account_path(ACCOUNT)}/breaks/1", 404, "NotFound"),
         (f"{account_path(ACCOUNT)}/curve?from=2026-02-01&to=2026-01-01", 400, "BadValue"),
+        ("/api/breaks?kind=gost", 400, "BadValue"),
         (f"{account_path(ACCOUNT)}/explain?what=luck", 400, "BadValue"),
         ("/api/jobs/none", 404, "NotFound"),
         ("/static/../app.py", 404, "NotFound"),

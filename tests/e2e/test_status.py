@@ -211,6 +211,24 @@ def test_breaks_of_an_account_that_cannot_be_read_hide_no_others(tmp_path, optio
     assert (b"drift" in found.out) is (options != ("--unexplained",))
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_listed_breaks_name_their_account_where_several_have_some(tmp_path, several):
+    url = new_url("sqlite", tmp_path)
+    ghost = BreakOpened(
+        kind="ghost", position_id=1, symbol="EURUSD", ours="buy 1 EURUSD @ 1.1", why="held", time_msc=START_MSC + 2
+    )
+    with Ledger.open(url) as ledger:
+        for name in (ACCOUNT, OTHER):
+            events: list[Any] = [opened(name), fill(1, 1), fill(2, 2, side="sell", entry="out", volume=2, position_id=1)]
+            ledger.journal.append(name, [*events, ghost] if several or name == ACCOUNT else [opened(name)])
+    for options in ([], ["--unexplained"]):
+        lines = run("breaks", *options, journal=url).text.splitlines()
+        assert (len({line.split()[0] for line in lines if line.startswith((str(ACCOUNT), str(OTHER)))}) == 2) is several, lines
+        assert ("account" in lines[1].split()) is several
+    words = [line for line in run("breaks", journal=url).text.splitlines() if line.endswith(": held")]
+    assert words == ([f"{name} ghost 1: held" for name in (ACCOUNT, OTHER)] if several else ["ghost 1: held"])
+
+
 @pytest.mark.parametrize("command", ["positions", "balance", "report"])
 def test_where_an_error_ends_a_command_the_account_is_named(tmp_path, command):
     """Sums and totals without it would be wrong."""

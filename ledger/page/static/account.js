@@ -68,7 +68,7 @@ class AccountView {
     if (why === "open") await this.build(get);
     else {
       if (before.get("clock") !== params.get("clock")) for (const one of this.sections) one.changed();
-      if (why === "route") this.travel.set({ until: params.get("until"), known_at: params.get("known_at") });
+      if (why === "route") this.travel.set(momentOf(params));
       await this.latest.ask({ at: this.travel.at, get });
     }
     const isOtherWindow = ["from", "to", "clock"].some((name) => before.get(name) !== params.get(name));
@@ -80,15 +80,16 @@ class AccountView {
   /** The first answer has the terms that everything else is drawn with. */
   async build(get) {
     const { params } = this.route;
-    const at = { until: params.get("until"), known_at: params.get("known_at") };
+    const at = momentOf(params);
     const link = Object.fromEntries(["v", "h", "f"].map((name) => [name, params.get(name)]));
     if (link.v && !at.until && !at.known_at) at.known_at = (await get(this.path("events", link.v))).recorded_at;
     const first = await get(this.path(), { ...at, ...link });
+    if (["until", "known_at"].some((name) => at[name] !== first.at[name])) this.writeExactly(Object.assign(at, first.at)); // a day, "24h"
     this.rule = first.clock;
     this.currency = first.replay.account.currency;
     this.showLink(first.link, link);
     this.travel = new Travel({
-      rule: this.rule, isLocked: params.get("lock") !== "0", onMove: (to) => this.move(to), onLock: () => this.writeUrl(), onCopy: () => this.context.copyLink(), onDiff: () => this.diff(),
+      rule: this.rule, isLocked: params.has("lock") ? params.get("lock") !== "0" : areTogether(at), onMove: (to) => this.move(to), onLock: () => this.writeUrl(), onCopy: () => this.context.copyLink(), onDiff: () => this.diff(),
       fine: async (from, to) => stepsOf(await this.get(this.path("steps"), { from, to })),
     });
     this.travel.set(at);
@@ -131,20 +132,30 @@ class AccountView {
       this.askedFor = known;
       this.readCurve(this.get).catch((error) => this.problem(error));
     };
-    this.chart.note(known !== this.curveAt && ["The curve shows what is known now. ", h("button", { type: "button", on: { click: ask } }, "Show it as it was known then")]);
+    const { behind } = this.chart.data; // of the tables that it was read from, where these are kept
+    this.chart.note(behind > 0 && badge(`the curve is ${behind} ${behind === 1 ? "event" : "events"} behind`, "warn", "ledger derive brings its tables up to date"), known !== this.curveAt && ["The curve shows what is known now. ", h("button", { type: "button", on: { click: ask } }, "Show it as it was known then")]);
   }
 
   /** A link's own v, h and f end with the first move: they are about the moment that was sent. */
   writeUrl() {
     const url = new URL(location);
     for (const name of ["v", "h", "f"]) url.searchParams.delete(name);
-    const state = { ...this.travel.at, lock: this.travel.isLocked ? null : "0" };
+    const { at, isLocked } = this.travel;
+    const state = { ...at, lock: isLocked === areTogether(at) ? null : String(Number(isLocked)) };
     for (const [name, value] of Object.entries(state)) {
       if (value === null) url.searchParams.delete(name);
       else url.searchParams.set(name, value);
     }
     history.replaceState(history.state, "", url);
     this.context.banner("view");
+    this.route = present();
+  }
+
+  /** A moment that somebody wrote as a day, without a zone, or as "24h" becomes the one that is shown. */
+  writeExactly(at) {
+    const url = new URL(location);
+    for (const [name, value] of Object.entries(at)) if (value !== null) url.searchParams.set(name, value);
+    history.replaceState(history.state, "", url);
     this.route = present();
   }
 
@@ -183,7 +194,7 @@ class AccountView {
     update(this.parts.state, h("h2", null, `Positions (${replay.positions.length})`), positionsTable(replay.positions, place),
       some("Open breaks", replay.breaks, breaksTable), some("Unexplained", replay.unexplained, unexplainedTable), some("Orders", replay.orders, ordersTable));
     const moment = at.until ?? at.known_at;
-    this.chart.moment(moment === null ? null : Date.parse(moment));
+    this.chart.moment(moment === null ? null : Date.parse(moment), at.until === null || !this.route.params.get("to"));
     this.parts.figures.dataset.at = `${at.until ?? "now"}, ${at.known_at ?? "now"}`; // what is shown, for whoever waits for it
     this.travel.show(); // what was waited for is there
   }
@@ -210,15 +221,14 @@ class AccountView {
     ];
   }
 
-  figures({ replay, mark, derived, now_version: now }) {
+  figures({ replay, mark, now_version: now }) {
     const stat = (name, ...value) => h("span", { class: "stat", data: { figure: name } }, h("span", null, name), h("b", null, value));
     const { unexplained, deals_incomplete: incomplete } = replay;
     const near = mark && h("small", null, " at ", time.time(mark.time, this.rule, { short: true }), !mark.equity_reported && " (computed)");
     return h("div", { class: "stats", "aria-live": "off" }, stat("balance", figure(replay.balance, this.currency)), stat("credit", figure(replay.credit)),
       stat("equity", mark ? figure(mark.equity, null, "the gateway reported none") : unknown("no sample by this moment"), near),
       stat("unexplained", figure(String(unexplained.length))), stat("events", figure(String(replay.selected)), h("small", null, ` of ${now.toLocaleString("en")}`)),
-      incomplete > 0 && h("span", { class: "stat warn" }, badge(`${incomplete} deals have incomplete money; the balance excludes it`, "warn")),
-      derived.behind > 0 && h("span", { class: "stat warn", title: "the curve rests on tables that are behind" }, badge(`curve ${derived.behind} events behind`, "warn")));
+      incomplete > 0 && h("span", { class: "stat warn" }, badge(`${incomplete} deals have incomplete money; the balance excludes it`, "warn")));
   }
 
   // --------------------------------------------------------------------------------------------- the window: curve, steps
@@ -234,7 +244,7 @@ class AccountView {
 
   async readWindow(get) {
     const { params } = this.route;
-    const span = { from: params.get("from"), to: params.get("to") };
+    const span = { from: params.get("from") || null, to: params.get("to") || null };
     const began = performance.now();
     const curve = this.askCurve(get); // all are asked at once
     const degraded = optional(get(this.path("incidents"), { since: span.from ?? BEGIN, until: span.to, kind: "degraded" }));
@@ -242,15 +252,17 @@ class AccountView {
     this.travel.setSteps(stepsOf(await get(this.path("steps"), span)), span.to === null);
     const events = await notable;
     this.notable = found(events).filter((row) => !isImported(row));
-    this.showNotable(events.next != null);
+    this.showNotable(events.next != null, events instanceof Error ? events : null);
     await this.readCurve(get, curve);
-    degraded.then((answer) => this.showDegraded(found(answer)), () => null); // of a long history it takes longer
+    degraded.then((answer) => this.showDegraded(answer instanceof Error ? null : rowsOf(answer)), () => null); // of a long history it takes longer
     this.cost = performance.now() - began;
   }
 
+  /** When the broker's answers could not be used; null where that cannot be read. */
   showDegraded(rows) {
-    this.degraded = rows.map((one) => [Date.parse(one.started_at), one.ended_at === null ? time.now() : Date.parse(one.ended_at)]);
-    return this.chart.set({ degraded: this.degradedBy(this.curveAt) });
+    this.isDegradedKnown = rows !== null;
+    this.degraded = (rows ?? []).map((one) => [Date.parse(one.started_at), one.ended_at === null ? time.now() : Date.parse(one.ended_at)]);
+    return this.chart.set({ degraded: this.degradedBy(this.curveAt), isDegradedKnown: this.isDegradedKnown });
   }
 
   degradedBy(known) {
@@ -270,10 +282,11 @@ class AccountView {
     const shown = curveOf(curve);
     this.span = [shown.from, shown.to];
     const by = shown.to - shown.from > MINUTES_MAX_MS ? "day" : "minute";
-    const equity = await optional(get(this.path("equity"), { from: params.get("from"), to: params.get("to"), columns: COLUMNS, by }));
     const until = this.curveAt === null ? Infinity : Date.parse(this.curveAt);
+    const to = until < shown.to ? this.curveAt : params.get("to"); // what it was worth later was not known then
+    const equity = until < shown.from ? { rows: [] } : await optional(get(this.path("equity"), { from: params.get("from"), to, columns: COLUMNS, by }));
     const marks = this.notable.filter((row) => Date.parse(row.recorded_at) <= until).map((row) => ({ kind: signOf(row), at: Date.parse(row.event_time), text: visible(row.words) })).filter((one) => one.kind);
-    await this.chart.set({ rule: this.rule, currency: this.currency, known: until, ...shown, ...equityOf(equity), marks, degraded: this.degradedBy(this.curveAt) });
+    await this.chart.set({ rule: this.rule, currency: this.currency, known: until, ...shown, ...equityOf(equity, until), marks, degraded: this.degradedBy(this.curveAt) });
     this.noteCurve();
     this.chart.problem([curve, equity].find((one) => one instanceof Error)?.message ?? null);
   }
@@ -297,13 +310,13 @@ class AccountView {
     dispatchEvent(new PopStateEvent("popstate"));
   }
 
-  showNotable(areMore) {
+  showNotable(areMore, error) {
     const item = (row) => h("li", { class: signOf(row) }, h("button", { type: "button", class: "plain", title: `go to v${row.version}`, data: { key: `n${row.version}` }, on: { click: () => this.travel.toEvent(row) } },
       time.time(row.event_time, this.rule, { short: true }), " ", broker(row.words)));
     const shown = this.notable.slice(0, 60);
     update(this.parts.notable, h("h2", { class: "sr" }, "Notable events"), shown.length > 0 && h("ol", { class: "notables", tabindex: "0", "aria-label": "Notable events" }, shown.map(item)),
       (areMore || shown.length < this.notable.length) ? h("p", null, h("a", { href: path("log", this.route, { kind: "notable", from: this.route.params.get("from"), to: this.route.params.get("to") }) }, "earlier notable events"))
-        : !shown.length && h("p", { class: "dim" }, "nothing notable in this window"));
+        : error ? h("p", { class: "problem" }, "What was notable cannot be read: ", broker(error.message)) : !shown.length && h("p", { class: "dim" }, "nothing notable in this window"));
   }
 
   toNotable(by) {
@@ -401,6 +414,11 @@ function optional(asked) {
   return answer;
 }
 
+const momentOf = (params) => ({ until: params.get("until") || null, known_at: params.get("known_at") || null });
+
+/** Both sliders are in the past, or both at now: where a link has one of the two alone, the other is meant to stay at now. */
+const areTogether = ({ until, known_at: known }) => (until === null) === (known === null);
+
 const found = (answer) => answer instanceof Error ? [] : rowsOf(answer);
 
 function stepsOf(answer) {
@@ -409,14 +427,14 @@ function stepsOf(answer) {
 }
 
 function curveOf(answer) {
-  if (answer instanceof Error) return { balance: [], opening: null, from: 0, to: 0 };
+  if (answer instanceof Error) return { balance: [], opening: null, behind: 0, from: 0, to: 0 };
   const [from, to] = [Date.parse(answer.from), Date.parse(answer.to)];
   const before = Number(answer.opening) === 0 ? [] : [[from, answer.opening, answer.opening, answer.opening]]; // what it was when the window begins
-  return { balance: [...before, ...answer.columns], opening: answer.opening, from, to };
+  return { balance: [...before, ...answer.columns], opening: answer.opening, behind: answer.behind, from, to };
 }
 
-function equityOf(answer) {
+function equityOf(answer, until) {
   if (answer instanceof Error) return { equity: [], apart: 0 };
-  const columns = answer.rows.map((row) => [Date.parse(row.begin), row.low, row.high, row.close, Date.parse(row.end)]);
+  const columns = answer.rows.filter((row) => Date.parse(row.end) <= until).map((row) => [Date.parse(row.begin), row.low, row.high, row.close, Date.parse(row.end)]);
   return { equity: columns, apart: Math.max(1000, 2000 * (answer.interval_sec ?? 0)) };
 }

@@ -297,6 +297,7 @@ function forget() { // who was signed in, and all that was shown to them
   shown = session = changes = null;
   root.dataset.stream = "connecting";
   banner("stream");
+  banner("sign-in");
   setCsrf(null);
 }
 
@@ -308,7 +309,7 @@ function showSignIn(reason) {
   const form = h("form", { on: { submit: async (event) => {
     event.preventDefault();
     problem.textContent = "";
-    try { await signIn(input.value.trim()); } catch (error) { problem.textContent = visible(error.text ?? error.message); }
+    try { await signIn(input.value.trim()); await begin(); } catch (error) { problem.textContent = visible(error.text ?? error.message); }
   } } }, field("One-time token", input, "What follows token= in the link"),
   h("button", { class: "primary" }, "Sign in"), problem);
   main.replaceChildren(h("div", { class: "view sign-in" }, h("section", { class: "panel" }, h("h1", null, "Sign in"),
@@ -321,8 +322,8 @@ function showSignIn(reason) {
 }
 
 async function signIn(token) {
-  await post("/sign-in", { token });
-  await begin();
+  const { warning } = await post("/sign-in", { token });
+  if (warning) banner("sign-in", "warn", visible(warning), " ", h("button", { type: "button", on: { click: () => banner("sign-in") } }, "Close"));
 }
 
 const TOKEN = /^#(?:sign-in|token)=(.+)$/;
@@ -331,8 +332,7 @@ async function begin() {
   if (token) {
     history.replaceState(null, "", location.pathname + location.search); // a token stays in no history
     forget();
-    try { await post("/sign-in",
-      { token: decodeURIComponent(token) }); } catch (error) { return showSignIn(error.text ?? error.message); }
+    try { await signIn(decodeURIComponent(token)); } catch (error) { return showSignIn(error.text ?? error.message); }
   }
   try {
     session = await get("/session", null, {

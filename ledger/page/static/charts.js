@@ -91,12 +91,15 @@ export function merged(columns, rows = TABLE_ROWS) {
   return result;
 }
 
-function summary(name, columns, { currency, rule }) {
+function summary(name, columns, { currency, rule }, opening = null) {
   const [all] = merged(columns, 1);
   if (!all || all[3] === null) return `${name}: nothing is known in this window.`;
-  const first = columns.find((column) => column[3] !== null);
-  return `${name} from ${time.text(first[0], rule)} to ${time.text(columns.at(-1)[0], rule)}: lowest ${all[1]}, highest ${all[2]}, last ${all[3]} ${visible(currency)}.`;
+  const [first, ...others] = columns.filter((column) => column[3] !== null);
+  const isOnlyBefore = opening !== null && Number(opening) === 0 && Number(all[1]) === 0 && others.every((column) => Number(column[1]) > 0) && Number(first[3]) > 0;
+  return `${name} from ${time.text(first[0], rule)} to ${time.text(columns.at(-1)[0], rule)}: lowest ${all[1]}${isOnlyBefore ? " (before the first deal of this window)" : ""}, highest ${all[2]}, last ${all[3]} ${visible(currency)}.`;
 }
+
+const counted = (number, word) => `${number} ${word}${number === 1 ? "" : "s"}`;
 
 /** A figure with a summary, a plot that the arrow keys move through, and a table that is made when it is opened. */
 function figure({ name, title, count, read, head, rows, onEnter }) {
@@ -134,7 +137,7 @@ function figure({ name, title, count, read, head, rows, onEnter }) {
     event.preventDefault();
     event.stopPropagation();
   });
-  return { root, plot, foot, spoken, summarise(text) { caption.textContent = text; at = null; fill(); }, move };
+  return { root, plot, foot, spoken, summarise(text) { caption.textContent = text; at = at === null || !count() ? null : Math.min(at, count() - 1); fill(); }, move };
 }
 
 /** Draw anew when the width, the colour scheme or the clock changes. */
@@ -183,7 +186,7 @@ const money = (uPlot, values) => values.map((value) => (value === null ? "" : va
 export class CurveChart {
   constructor({ onMoment, onWindow, onZoom }) {
     this.on = { onMoment, onWindow };
-    this.data = { balance: [], equity: [], apart: 0, marks: [], degraded: [], currency: "", rule: null, opening: null, known: Infinity, from: 0, to: 0 };
+    this.data = { balance: [], equity: [], apart: 0, marks: [], degraded: [], isDegradedKnown: true, currency: "", rule: null, opening: null, known: Infinity, from: 0, to: 0 };
     this.figure = figure({
       name: "curve", title: "Balance and equity", count: () => this.data.balance.length, head: ["from", "lowest balance", "highest", "last", "lowest equity", "highest", "last"],
       read: (i) => this.read(i), rows: () => this.rows(), onEnter: (i) => onMoment(this.data.balance[i][0]),
@@ -220,9 +223,9 @@ export class CurveChart {
   set(data) {
     Object.assign(this.data, data);
     const { balance, equity } = this.data;
-    const text = summary("Balance", balance, this.data) + (equity.length ? ` ${summary("Equity", equity, this.data)}` : " Equity: no sample in this window.");
-    const count = (kind) => this.data.marks.filter((mark) => mark.kind === kind).length;
-    this.figure.summarise(`${text} Marked: ${count("break")} breaks, ${count("correction")} corrections, ${count("late")} late; degraded ${this.data.degraded.length} times.`);
+    const text = summary("Balance", balance, this.data, this.data.opening) + (equity.length ? ` ${summary("Equity", equity, this.data)}` : " Equity: no sample in this window.");
+    const marked = (kind) => this.data.marks.filter((mark) => mark.kind === kind).length;
+    this.figure.summarise(`${text} Marked: ${counted(marked("break"), "break")}, ${counted(marked("correction"), "correction")}, ${marked("late")} late; degraded ${this.data.isDegradedKnown ? counted(this.data.degraded.length, "time") : "? times"}.`);
     return this.draw();
   }
 
@@ -236,12 +239,14 @@ export class CurveChart {
     if (text !== null) this.figure.spoken.textContent = visible(text);
   }
 
-  /** Show the selected moment; null is now. */
-  moment(ms) {
-    this.at = ms;
+  /** Show the selected moment; null is now. One after all that happened is at the end, unless it is the window that ends before. */
+  moment(ms, isOpen = this.isOpen) {
+    Object.assign(this, { at: ms, isOpen });
     if (!this.uplot) return;
-    const left = ms === null ? -1 : this.uplot.valToPos(ms / 1000, "x");
-    this.line.hidden = ms === null || left < 0 || left > this.uplot.over.clientWidth;
+    const { width } = this.uplot.over.getBoundingClientRect();
+    const place = ms === null ? -1 : this.uplot.valToPos(ms / 1000, "x");
+    const left = isOpen ? Math.min(place, width - 2) : place;
+    this.line.hidden = ms === null || left < 0 || left > width;
     this.line.style.transform = `translateX(${Math.round(left)}px)`;
   }
 

@@ -4,7 +4,7 @@
 
 import { account as accountPath } from "./api.js";
 import { LagPlot } from "./charts.js";
-import { announce, broker, duration, field, h, update } from "./dom.js";
+import { announce, broker, duration, field, h, update, visible } from "./dom.js";
 import { go, path, route as present, setParams } from "./router.js";
 import { changesPanel, isLate } from "./sections.js";
 import { older, rowLink, table } from "./table.js";
@@ -12,7 +12,7 @@ import * as time from "./time.js";
 
 const PAGE = 200;
 const EXPORT_MAX = 20_000;
-const GROUPS = ["deals", "breaks", "corrections", "orders", "notable"];
+const GROUPS = ["deals", "breaks", "corrections", "orders", "approvals", "notable"];
 const KINDS = ["FillRecorded", "CashMoved", "DealCompleted", "DealRevised", "DealConflict", "BreakOpened", "BreakClosed", "GhostClosed", "PositionRecovered", "DriftCorrected", "PositionReticketed", "BalanceAsserted",
   "Adjusted", "SyncDegraded", "SyncRestored", "OrderIntended", "OrderAnswered", "OrderDenied", "CorrectionProposed", "CorrectionDecided", "PolicySet", "BreakNoted"];
 const BOX = ["from", "to", "recorded_from", "recorded_to"];
@@ -72,6 +72,9 @@ class LogView {
 
   fillFilters() {
     const { params } = this.route;
+    const { kind } = this.form.elements;
+    const asked = params.get("kind") ?? "";
+    if (![...kind.options].some((one) => one.value === asked)) kind.append(h("option", { value: asked }, visible(asked))); // of a link
     for (const name of ["kind", "position", "deal", "correlation"]) this.form.elements[name].value = params.get(name) ?? "";
     this.form.elements.late.checked = params.get("late") === "1";
     const chosen = BOX.filter((name) => params.has(name));
@@ -84,7 +87,7 @@ class LogView {
     const answer = await get(this.path("log"), { ...this.query(), before: route.params.get("before"), limit: PAGE });
     const { rows } = answer;
     this.rule = answer.clock;
-    this.fillFilters();
+    if (why !== "refresh") this.fillFilters(); // what somebody types stays
     update(this.list, this.table(rows), older(answer.next != null && path("log", route, { ...this.query(), before: answer.next })),
       route.params.has("before") && h("p", null, h("a", { href: path("log", route, this.query()) }, "newest")));
     await this.plot.set(rows.map((row) => ({ version: row.version, kind: row.kind, happened: Date.parse(row.event_time), recorded: Date.parse(row.recorded_at), late: isLate(row) })), this.rule);

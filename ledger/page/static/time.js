@@ -7,6 +7,7 @@
 //   zone(rule)                 "UTC", or what the server's clock is called
 //   offset(ms, rule)           how far the shown clock is ahead of UTC at a moment (ms since 1970), in ms; for charts: uPlot's
 //                              tzDate
+//   parse(text)                ms since 1970 of a time as the ledger writes and reads it: without a zone it is UTC
 //   now()                      the server machine's time in ms, as far as its answers state it
 
 import { ahead } from "./api.js";
@@ -42,8 +43,12 @@ export function zone(rule) {
   return `server, ${rule}`;
 }
 
+export const parse = (text) =>
+  Date.parse(/^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?$/.test(text) ? `${text.replace(" ", "T")}Z` : text);
+
 export function text(iso, rule, { precise = false, short = false } = {}) {
-  const ms = typeof iso === "number" ? iso : Date.parse(iso);
+  const ms = typeof iso === "number" ? iso : parse(iso);
+  if (Number.isNaN(ms)) return String(iso); // "24h", of a URL that somebody wrote
   const shown = new Date(ms + offset(ms, rule)).toISOString().replace("T", " ").replace("Z", "");
   const today = new Date(now() + offset(now(), rule)).toISOString().slice(0, 10);
   return (short && shown.startsWith(today) ? shown.slice(11) : shown).slice(0, precise ? undefined : -4);
