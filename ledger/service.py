@@ -800,7 +800,7 @@ class Account:
     ) -> tuple[Selection, AccountTerms]:
         """Return which events a replay folds, and the account terms for them. Arguments and errors as ``replay``."""
         last = self.journal_head.version
-        if not all(isinstance(one, (str, NoneType)) for one in (until, known_at)):
+        if not all(isinstance(one, (str, NoneType)) for one in (until, known_at)) or not isinstance(version, (int, NoneType)):
             return self._select(last, until, known_at, version)
         key = last, until, known_at, version
         found = self._selections.get(key)

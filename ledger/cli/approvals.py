@@ -263,8 +263,8 @@ def approve_command(
 
     If it would change something else by now, it lapses, and what is different is listed. Who proposed it cannot approve it.
 
-    Where the policy asks for signed decisions, sign with --key. To sign on a machine without the journal, copy the TEXT that
-    ledger proposals VERSION --text prints, approve it there, and approve here the text which that prints. - reads a text from
+    Where the policy asks for signed decisions, sign with --key. To sign on a machine without the journal, copy the TEXT of
+    "ledger proposals VERSION --text", approve it there, and approve here the text which that prints. - reads a text from
     standard input.
 
     \b

@@ -19,6 +19,7 @@ def test_by_default_everything_is_adopted_that_can_be():
         BreakKind.WITHDRAWN: Action.REPORT,
         BreakKind.ORDER: Action.REPORT,
         BreakKind.STOPS: Action.REPORT,
+        BreakKind.APPROVAL: Action.REPORT,
     }
     assert (DEFAULT.magics, DEFAULT.foreign) == (None, Foreign.ADOPT)
 
