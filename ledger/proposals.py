@@ -19,7 +19,7 @@ from ledger.approvals.people import is_same_person, to_person
 from ledger.approvals.recipes import to_recipe
 from ledger.clock import utc_text
 from ledger.codec import Stored, recorded
-from ledger.errors import BadValue, LedgerError, RuleError, VersionConflict
+from ledger.errors import BadValue, RuleError, VersionConflict
 from ledger.events import (
     Adjusted,
     BreakClosed,
@@ -341,11 +341,7 @@ def _now(account: Account, known: Proposal, version: int) -> Draft | str:
     """Return what a proposed correction would do at a version, or why it cannot be any more."""
     try:
         return _drafted(account, CorrectionRequest(known.correction), version, known.operator, known.reason)
-    except VersionConflict:
-        raise
-    except LedgerError as error:
-        if not isinstance(error, (RuleError, BadValue)):
-            raise
+    except (RuleError, BadValue) as error:
         return str(error)
 
 
@@ -477,7 +473,6 @@ def set_policy(
     request = CorrectionRequest(
         {"what": "policy", "approvals": approvals, "corrections": tuple(corrections), "signed": signed}
     )  # fmt: skip
-    is_lower: list[bool] = []
 
     def decide(version: int, _: Portfolio, known: Approvals) -> _Decided:
         found = _drafted(account, request, version, operator, reason)
@@ -485,11 +480,10 @@ def set_policy(
         assert isinstance(event, PolicySet), "the draft of a policy sets one"
         if known.policy.rule == Policy.of(event).rule:
             return _Decided(UNCHANGED, [])
-        is_lower[:] = [known.policy.is_lowered_by(Policy.of(event))]
-        return _Decided(APPLIED, [] if is_lower[0] else [event])
+        return _Decided(PROPOSED, []) if known.policy.is_lowered_by(Policy.of(event)) else _Decided(APPLIED, [event])
 
     found = _settled(account, decide, None)
-    if not any(is_lower):
+    if found.became != PROPOSED:
         return found
     return propose(account, request, operator=operator, reason=reason, lapses_min=lapses_min)
 
@@ -502,17 +496,16 @@ def correct(
     if request.recipe["what"] == "policy":
         rest = {name: value for name, value in request.recipe.items() if name != "what"}
         return set_policy(account, operator=operator, reason=reason, **rest)
-    is_gated: list[bool] = []
 
     def decide(version: int, _: Portfolio, known: Approvals) -> _Decided:
         found = _drafted(account, request, version, operator, reason)
         if effect_digest is not None and to_digest(effect_digest) != found.digest:
             raise RuleError(f"the effect is another one by now: {_named(found.effect)}. Look at it again")
-        is_gated[:] = [known.policy.persons(found.subjects) > 1]
-        return _Decided(APPLIED, [] if is_gated[0] else list(found.events))
+        waits = known.policy.persons(found.subjects) > 1
+        return _Decided(PROPOSED, []) if waits else _Decided(APPLIED, list(found.events))
 
     result = _settled(account, decide, None)
-    if not any(is_gated):
+    if result.became != PROPOSED:
         return result
     return propose(account, request, operator=operator, reason=reason, effect_digest=effect_digest)
 
