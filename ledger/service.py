@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager
 from datetime import date, datetime
 from functools import partial
 from threading import RLock
-from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol, Self, TypeVar, Unpack, get_args
 
 from attrs import evolve, frozen
@@ -381,13 +380,14 @@ class Ledger:
     def _verify_signatures(self, keys: OperatorKeys, unread: frozenset[str]) -> tuple[int, list[Problem]]:
         """Return how many decisions are signed, and what is wrong with signatures, in accounts that can be read."""
         signed, found = 0, list[Problem]()
+        parents, identity = self.journal.parents(), self.journal.identity()
         for name in self.journal.proposed_since(0):
             if str(name) in unread:
                 continue
             approvals = self.account(name).approvals
-            shared = {one.journal_id: one.versions.get(name, 0) for one in self.journal.parents()}
+            shared = {one.journal_id: one.versions.get(name, 0) for one in parents}
             signed += signed_decisions(approvals)
-            found += signature_problems(name, approvals, {**shared, self.journal.identity(): None}, keys)
+            found += signature_problems(name, approvals, {**shared, identity: None}, keys)
         return signed, found
 
     def trades_frame(self, accounts: Sequence[Account] | None = None, **options: Unpack[FrameOptions]) -> Any:
@@ -799,29 +799,34 @@ class Account:
         self, *, until: Moment = None, known_at: Moment = None, version: int | None = None
     ) -> tuple[Selection, AccountTerms]:
         """Return which events a replay folds, and the account terms for them. Arguments and errors as ``replay``."""
-        last = self.journal_head.version
-        if not all(isinstance(one, (str, NoneType)) for one in (until, known_at)) or not isinstance(version, (int, NoneType)):
-            return self._select(last, until, known_at, version)
-        key = last, until, known_at, version
+        key = (
+            self.journal_head.version,
+            None if until is None else _end_us(until),
+            None if known_at is None else _end_us(known_at),
+            _version_or_none(version),
+        )
         found = self._selections.get(key)
         if found is None:  # of one moment several folds are asked for
-            found = self._select(last, until, known_at, version)
+            found = self._select(*key)
             with self._lock:
                 self._selections = dict([*self._selections.items()][-_SELECTIONS_KEPT:]) | {key: found}
         return found
 
-    def _select(self, last: int, until: Moment, known_at: Moment, version: int | None) -> tuple[Selection, AccountTerms]:
+    def _select(
+        self, last: int, until_us: int | None, known_us: int | None, version: int | None
+    ) -> tuple[Selection, AccountTerms]:
+        """Return what ends of moments, exclusive and in UTC microseconds, select of the first ``last`` events."""
         if version is not None:
-            if to_whole(version, 0, INT64_MAX, "a version") > last:
+            if version > last:
                 raise BadValue(f"{self.name} has versions 1 to {last}, found {version}")
-            last = int(version)
-        if known_at is not None:
-            last = min(last, self._journal.version_at(self.name, _end_us(known_at)))
+            last = version
+        if known_us is not None:
+            last = min(last, self._journal.version_at(self.name, known_us))
         # Currency, mode and scales hold for any moment; which clock rule was believed depends on what was known.
         terms = self._journal.terms(self.name, last) or self.terms
-        if until is None:
+        if until_us is None:
             return Selection(version=last), terms
-        until_utc_msc = (_end_us(until) - 1) // 1000
+        until_utc_msc = (until_us - 1) // 1000
         time_msc = terms.clock.from_utc_msc(until_utc_msc)
         hour = terms.clock.repeated_hour(time_msc) if terms.order is DealOrder.TICKET else None
         if hour is None:

@@ -216,3 +216,10 @@ def test_a_state_is_a_state_or_its_fields():
         with pytest.raises(BadValue, match="PositionState"):
             PositionRecovered(position=wrong, time_msc=at(1))  # type: ignore[arg-type]
     assert PositionRecovered(position=state("long 1 @ 10"), time_msc=at(1)).position_id == 7
+
+
+def test_what_was_asked_before_makes_no_other_type_right():
+    account = opened()
+    account.replay(version=1)
+    with pytest.raises(LedgerError):
+        account.replay(version=True)
