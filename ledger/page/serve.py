@@ -173,7 +173,8 @@ def _bound_if_there(address: str, port: int) -> Iterator[socket.socket]:
 def _bound(address: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        found = _Listening(family, socket.SOCK_STREAM)
+        # with its protocol, or else asyncio leaves TCP_NODELAY off, and each answer waits 40 ms for a delayed ACK
+        found = _Listening(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
         raise BadValue(f"nothing can listen on {address}: {error.strerror or error}") from error
     if sys.platform == "win32":  # without it, another program could have the same port
