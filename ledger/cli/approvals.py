@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -40,7 +40,6 @@ from ledger.errors import RuleError
 from ledger.event_lines import recipe_text
 from ledger.json_views import Json, account_json, proposal_json
 from ledger.proposals import LAPSED, CorrectionRequest, approve, draft, note, propose, reject, withdraw
-from ledger.service import Account
 from ledger.signatures import (
     MADE_BY,
     Approval,
@@ -53,8 +52,11 @@ from ledger.signatures import (
     sign,
 )
 from ledger.signing_keys import load_key
-from ledger.terms import AccountTerms
-from ledger.values import AccountId
+
+if TYPE_CHECKING:
+    from ledger.service import Account
+    from ledger.terms import AccountTerms
+    from ledger.values import AccountId
 
 # ------------------------------------------------------------------------------------------------------------- propose
 

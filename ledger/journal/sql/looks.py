@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ledger.codec import KINDS, Stored
-from ledger.journal.sql.schema import NOTABLE, NOTABLE_KINDS, ROW, account_key
+from ledger.journal.sql.words import NOTABLE, NOTABLE_KINDS, ROW, account_key
 from ledger.postings import OUTSIDE_FOLD
 from ledger.values import INT64_MAX, AccountId
 
