@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ledger.codec import KINDS, Stored
+from ledger.journal.derived import TradeRow
 from ledger.journal.sql.schema import NOTABLE, NOTABLE_KINDS, ROW, account_key
 from ledger.postings import OUTSIDE_FOLD
 from ledger.values import INT64_MAX, AccountId
@@ -91,6 +92,53 @@ def newest(
     index = "" if position is None else "INDEXED BY ix_events_position "  # SQLite would read all versions
     text = f"SELECT {ROW} FROM events {index}WHERE account_id = ? AND version > ? AND version < ?{more} ORDER BY version DESC"
     return [Stored._make(row) for row in journal.select(f"{text} LIMIT ?", *values, limit)]
+
+
+def newest_trades(
+    journal: SqlJournal,
+    account: AccountId,
+    *,
+    before: int = INT64_MAX,
+    limit: int = _AT_ONCE,
+    since_us: int | None = None,
+    until_us: int | None = None,
+    symbols: Collection[str] = (),
+) -> tuple[list[tuple[int, TradeRow]], int]:
+    """Return closed trades of the derived tables, the newest first, and how many of all are like that.
+
+    Each has its place in the order of closing, from 1 on; those not known in full are behind all others.
+
+    Args:
+        journal: Whose.
+        account: Which.
+        before: Only those of lower places.
+        limit: So many at most.
+        since_us: Only those that were closed then or later, in UTC,
+        until_us: and before.
+        symbols: Only of these; all where none is named.
+    """
+    key = account_key(account)
+    conditions: list[tuple[str, tuple[Any, ...]]] = []
+    if since_us is not None:
+        conditions.append(("closed_utc_msc >= ?", (-(-since_us // 1000),)))
+    if until_us is not None:
+        conditions.append(("closed_utc_msc < ?", (-(-until_us // 1000),)))
+    if symbols:
+        conditions.append((f"symbol IN ({_marks(list(symbols))})", tuple(sorted(symbols))))
+    only = "".join(f" AND {text}" for text, _ in conditions)
+    values = [one for _, several in conditions for one in several]
+    whole = journal.select("SELECT max(number) FROM closed_trades WHERE account_id = ? AND is_unfinished = 0", key)[0][0] or 0
+    columns = ", ".join(f'"{name}"' for name in TradeRow._fields)
+    text = (
+        f"SELECT {columns} FROM closed_trades WHERE account_id = ? AND is_unfinished = ? AND number < ?{only} "
+        "ORDER BY number DESC LIMIT ?"
+    )
+    found: list[tuple[int, TradeRow]] = []
+    for is_unfinished, behind in ((1, whole), (0, 0)):
+        rows = journal.select(text, key, is_unfinished, before - behind, *values, limit - len(found))
+        found += [(behind + row.number, row) for row in map(TradeRow._make, rows)]
+    count = journal.select(f"SELECT count(*) FROM closed_trades WHERE account_id = ?{only}", key, *values)[0][0]
+    return found, int(count)
 
 
 def rows_of(journal: SqlJournal, account: AccountId, versions: Sequence[int]) -> list[Stored]:

@@ -377,20 +377,21 @@ class AccountView {
     const body = h("div", null);
     const selects = Object.entries(choices).map(([one, values]) => h("select", { name: one, "aria-label": `${title} ${one}`, on: { change: () => read() } }, values.map((value) => h("option", { value }, value))));
     const asked = () => ({ ...params(this.travel.at), ...Object.fromEntries(selects.map((one) => [one.name, one.value])) });
-    let shown = null;
-    const read = async () => {
-      const question = asked();
+    let shown = null, before = null, reading = 0;
+    const read = async (from = null) => { // the newest rows, or those before one of a keyset
+      const mine = ++reading, question = asked();
       shown = JSON.stringify(question);
+      before = from;
       try {
-        const found = await this.get(this.path(name), question);
-        if (shown === JSON.stringify(question)) update(body, draw(found, this.place()));
+        const found = await this.get(this.path(name), { ...question, before });
+        if (mine === reading) update(body, draw(found, this.place(), { before, go: read }));
       } catch (error) {
         if (error.name !== "AbortError") update(body, h("p", { class: "problem" }, broker(error.message)));
       }
     };
     const root = h("details", { class: "section", data: { section: name }, on: { toggle: () => { if (root.open && shown === null) { update(body, h("p", { class: "quiet" }, "Reading …")); read(); } } } },
       h("summary", null, h("h2", null, title), isNow && h("small", null, " now")), selects.length > 0 && h("p", { class: "row middle" }, selects.map((one) => [h("span", { class: "dim" }, one.name), one])), body);
-    return { root, moved: () => { if (root.open && JSON.stringify(asked()) !== shown) read(); else if (!root.open) shown = null; }, changed: () => { if (root.open) read(); else shown = null; } };
+    return { root, moved: () => { if (root.open && JSON.stringify(asked()) !== shown) read(); else if (!root.open) shown = null; }, changed: () => { if (root.open) read(before); else shown = null; } };
   }
 
   place(at = this.travel.at) {
