@@ -38,7 +38,7 @@ from ledger.events.approvals import SUBJECTS, to_digest
 from ledger.journal import Appended
 from ledger.portfolio import Portfolio
 from ledger.service import Account, Ledger
-from ledger.values import shown, to_whole
+from ledger.values import AccountId, shown, to_whole
 from ledger.views import Break
 
 #: What became of a request: recorded as asked, waiting for a second person, or one of the ends of a proposal.
@@ -529,14 +529,18 @@ def pending(ledger: Ledger) -> list[tuple[Account, Proposal]]:
     One statement finds the accounts in which something was proposed that cannot have lapsed yet; only those are read. What was
     applied at once and waits to be confirmed is an open break, of kind approval.
     """
-    since_us = ledger.now_us() - (LAPSES_MAX_MIN + 1) * _MINUTE_MSC * 1000
-    found = [
-        (account, one)
-        for account in map(ledger.account, ledger.journal.proposed_since(since_us))
-        for one in account.approvals.pending
-        if one.state is ProposalState.PENDING
-    ]
+    found = [(account, one) for account in map(ledger.account, with_pending(ledger)) for one in pending_of(account)]
     return sorted(found, key=lambda one: one[1].lapses_utc_msc)
+
+
+def with_pending(ledger: Ledger) -> list[AccountId]:
+    """Return the accounts in which something was proposed that cannot have lapsed yet."""
+    return list(ledger.journal.proposed_since(ledger.now_us() - (LAPSES_MAX_MIN + 1) * _MINUTE_MSC * 1000))
+
+
+def pending_of(account: Account) -> list[Proposal]:
+    """Return the proposals of an account that nobody decided yet."""
+    return [one for one in account.approvals.pending if one.state is ProposalState.PENDING]
 
 
 # ------------------------------------------------------------------------------------------------------------------ parts

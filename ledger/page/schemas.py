@@ -220,6 +220,7 @@ SCHEMAS: Final[Mapping[str, Json]] = {
     "Breaks": obj(
         rows=several(both(_LISTED_BREAK, obj(name=TEXT, proposals=COUNT))), found=COUNT,
         unread=several(obj(account=TEXT, error=ref("ErrorBody"))),
+        proposals=several(obj(_DECIDED, name=TEXT, account=ref("Terms"), clock=TEXT)),
     ),
     "Break": obj(
         _DECIDED, {"break": _LISTED_BREAK}, account=ref("Terms"), version=WHOLE, opened_at=TIME,

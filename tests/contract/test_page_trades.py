@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ledger import Ledger
+from ledger import Event, Ledger
 from ledger.derived import trade_of
 from ledger.page.source import Source
 from tests.support.commands import run
@@ -28,7 +28,7 @@ FILTERS = [
 def traded(request, tmp_path_factory):
     """A page of an account with eleven trades, of which two ended without a deal and are not known in full."""
     url = new_url(request.param, tmp_path_factory.mktemp("traded"))
-    events = [opened()]
+    events: list[Event] = [opened()]
     for number in range(1, 12):
         terms = {"position_id": number, "symbol": "EURUSD" if number % 3 else "XAUUSD"}
         events.append(fill(2 * number, number, **terms))
@@ -66,7 +66,12 @@ def test_its_pages_make_what_the_command_lists(words, traded):
 def test_a_page_of_the_tables_reads_no_more_than_it_shows(traded, monkeypatch):
     page, _ = traded
     monkeypatch.delattr("ledger.service.Account.trades")
-    read: list[int] = []
-    monkeypatch.setattr("ledger.page.questions.trade_of", lambda row, scale: read.append(row.number) or trade_of(row, scale))
+    read = []
+
+    def noting(row, scale):
+        read.append(row)
+        return trade_of(row, scale)
+
+    monkeypatch.setattr("ledger.page.questions.trade_of", noting)
     assert len(page.get(TRADES, limit=2)["rows"]) == 2
     assert len(read) <= 3

@@ -104,6 +104,17 @@ def test_a_proposal_whose_effect_changed_lapses_and_a_rejected_or_withdrawn_one_
     assert page.get(PATH)["proposals"] == []
 
 
+def test_what_waits_without_a_break_is_listed_with_the_breaks(page):
+    money = {"correction": {"what": "balance", "balance": "5"}, "reason": "the statement"}
+    lone = done(page.post(f"{PATH}/proposals", money, who=ANN))["proposal"]
+    done(page.post(f"{PATH}/proposals", CLOSE | {"break": ghost(page)["version"]}, who=ANN))
+    found = done(page.ask("/api/breaks"), "Breaks")
+    assert [(one["name"], one["proposals"]) for one in found["proposals"]] == [(str(ACCOUNT), [lone])]
+    assert page.get("/api/breaks", kind="ghost")["proposals"] == page.get("/api/breaks", state="escalated")["proposals"] == []
+    done(decide(page, lone))
+    assert page.get("/api/breaks")["proposals"] == []
+
+
 def test_a_note_is_part_of_the_life_of_a_break_and_takes_it_over(page):
     version = ghost(page)["version"]
     done(page.post(f"{PATH}/breaks/{version}/notes", {"text": "phoned the broker", "owner": "ann"}, who=ANN))
