@@ -86,6 +86,11 @@ class Draft:
             one for event in self.events if isinstance(event, Adjusted) for one in subjects_of(adjustment_of(event))
         )
 
+    def waits(self, policy: Policy) -> bool:
+        """Return whether a policy asks for a second person before it is recorded."""
+        lowers = any(isinstance(event, PolicySet) and policy.is_lowered_by(Policy.of(event)) for event in self.events)
+        return lowers or policy.persons(self.subjects) > 1
+
 
 @frozen(kw_only=True)
 class Result:
@@ -511,8 +516,7 @@ def correct(
         found = _drafted(account, request, version, operator, reason)
         if effect_digest is not None and to_digest(effect_digest) != found.digest:
             raise RuleError(f"the effect is another one by now: {_named(found.effect)}. Look at it again")
-        waits = known.policy.persons(found.subjects) > 1
-        return _Decided(PROPOSED, []) if waits else _Decided(APPLIED, list(found.events))
+        return _Decided(PROPOSED, []) if found.waits(known.policy) else _Decided(APPLIED, list(found.events))
 
     result = _settled(account, decide, None, agree)
     if result.became != PROPOSED:

@@ -67,7 +67,7 @@ def _correct(
         found = account_of(ledger, account)
         shown = draft(found, request, operator=operator, reason=reason)
         policy = found.approvals.policy
-        waits = policy.persons(shown.subjects) > 1
+        waits = shown.waits(policy)
         if not as_json:
             _show(shown)
             if waits:

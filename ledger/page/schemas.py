@@ -314,11 +314,12 @@ SCHEMAS: Final[Mapping[str, Json]] = {
         account=ref("Terms"), became=TEXT, outcome=TEXT, proposal=null(ref("Proposal")), changed=null(FREE), advice=null(TEXT),
         events=several(ref("LogRow")), appended=COUNT, version=WHOLE,
     ),
-    "Draft": obj(account=ref("Terms"), correction=FREE, effect=FREE, effect_digest=HEX, version=WHOLE),
+    "Draft": obj(account=ref("Terms"), correction=FREE, effect=FREE, effect_digest=HEX, version=WHOLE, waits=YES),
     "AlertsTest": obj(
         channels=several(obj(channel=TEXT, type=TEXT, delivered=YES, error=null(TEXT), took_sec=NUMBER))
     ),
-    "CorrectionBody": obj(correction=FREE, reason=TEXT),
+    "DraftBody": obj(correction=FREE, reason=TEXT),
+    "CorrectionBody": obj(correction=FREE, reason=TEXT, effect_digest=HEX),
     "ProposalBody": obj(
         correction=FREE, reason=TEXT,
         maybe={

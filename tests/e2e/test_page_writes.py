@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import jsonschema_rs
 import pytest
 
 from ledger import Ledger
+from ledger.approvals.recipes import ARGUMENTS
 from ledger.config import read
 from ledger.page.openapi import description
 from ledger.page.routes import ENDPOINTS
@@ -104,6 +106,38 @@ def test_a_proposal_whose_effect_changed_lapses_and_a_rejected_or_withdrawn_one_
     assert page.get(PATH)["proposals"] == []
 
 
+def test_where_one_person_is_enough_what_was_shown_is_applied_at_once(page, url):
+    for correction in (CLOSE["correction"], {"what": "clock", "clock": "UTC+3"}, {"what": "order", "order": "time"}):
+        given = {"correction": correction, "reason": "the statement"}
+        draft = done(page.post(f"{PATH}/preview", given, who=BOB), "Draft")
+        assert [draft["waits"], done(page.post(f"{PATH}/preview", given, who=ANN), "Draft")["waits"]] == [False, True]
+        shown = given | {"effect_digest": draft["effect_digest"]}
+        assert code(page.post(f"{PATH}/corrections", shown | {"effect_digest": "ab" * 32}, who=BOB)) == (409, "RuleError")
+        made = done(page.post(f"{PATH}/corrections", shown, who=BOB))
+        assert (made["became"], made["proposal"], made["events"][0]["data"]["operator"]) == ("applied", None, "bob")
+    done(page.post(f"{PATH}/policy", {"approvals": 2, "reason": "the rule"}, who="cyd admin"))
+    again = {"correction": {"what": "close", "position_id": 8}, "reason": "gone"}
+    draft = done(page.post(f"{PATH}/preview", again, who=BOB), "Draft")
+    made = done(page.post(f"{PATH}/corrections", again | {"effect_digest": draft["effect_digest"]}, who=BOB))
+    assert (draft["waits"], made["became"], made["proposal"]["operator"]) == (True, "proposed", "bob")
+    with Ledger.open(url) as ledger:
+        assert ledger.verify().ok
+
+
+def test_the_page_has_a_recipe_for_each_correction_of_the_command():
+    script = (Path(__file__).parents[2] / "ledger/page/static/decisions.js").read_text(encoding="utf-8")
+    listed = re.search(r"const RECIPES = {(.*?)^};", script, re.DOTALL | re.MULTILINE)
+    assert listed is not None
+    lines = re.findall(r'^  (\w+): \["[^"]*"(.*)\]', listed[1], re.MULTILINE)
+    found = {what: set(re.findall(r'"([a-z_]+\??)"', rest)) for what, rest in lines}
+    expected = {
+        what: {*needed, *(f"{name}?" for name in others)} - {"opened_msc?"}
+        for what, (needed, others) in ARGUMENTS.items()
+        if what != "policy"
+    }
+    assert found == expected
+
+
 def test_what_waits_without_a_break_is_listed_with_the_breaks(page):
     money = {"correction": {"what": "balance", "balance": "5"}, "reason": "the statement"}
     lone = done(page.post(f"{PATH}/proposals", money, who=ANN))["proposal"]
@@ -145,6 +179,7 @@ def test_nobody_proposes_a_policy_who_may_not_set_one(page, approvals):
 
 WRITES = {
     f"{PATH}/proposals": (CLOSE, "operator"),
+    f"{PATH}/corrections": (CLOSE | {"effect_digest": "0" * 64}, "approver"),
     f"{PATH}/preview": (CLOSE, "operator"),
     f"{PATH}/proposals/1/decision": ({"outcome": "approved", "effect_digest": "0" * 64}, "approver"),
     f"{PATH}/breaks/1/notes": ({"text": "x"}, "operator"),

@@ -119,7 +119,7 @@ function life(context, account, found) {
         noteForm({ context, ...account, version, onDone })),
       h("details", { data: { key: `propose-of-${version}` } }, h("summary", null, "Propose a correction …"),
         policy && h("p", { class: "quiet" }, policy.approvals === 2 ? `Policy: ${policyText(policy)}.`
-          : "Another person approves what is proposed. By the policy of this account, ledger correct applies it at once."),
+          : "By the policy of this account one person is enough: an approver applies it at once, or proposes it to another."),
         proposeForm({ context, ...account, one, onDone }))),
   ];
 }
