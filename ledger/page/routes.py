@@ -127,6 +127,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             _FROM,
             _TO,
             _COLUMNS,
+            _KNOWN_AT,
         ),
     ),
     Endpoint(

@@ -233,6 +233,14 @@ def test_a_curve_reaches_to_the_newest_sample_of_what_the_account_is_worth(page,
     assert answer["to"] > mark["time"]
 
 
+def test_a_curve_of_the_past_ends_with_the_balance_that_was_known_then(page):
+    path = account_path(ACCOUNT)
+    for row in page.get(f"{path}/log", limit=500)["rows"]:
+        curve = page.get(f"{path}/curve", known_at=row["recorded_at"])
+        balance = page.get(path, known_at=row["recorded_at"])["replay"]["balance"]
+        assert (curve["columns"][-1][3] if curve["columns"] else curve["opening"]) == balance
+
+
 def test_a_link_states_whether_history_and_rules_are_those_of_whoever_made_it(page):
     path = account_path(ACCOUNT)
     now = page.get(path)

@@ -283,10 +283,10 @@ class AccountView {
     this.span = [shown.from, shown.to];
     const by = shown.to - shown.from > MINUTES_MAX_MS ? "day" : "minute";
     const until = this.curveAt === null ? Infinity : Date.parse(this.curveAt);
-    const to = until < shown.to ? this.curveAt : params.get("to"); // what it was worth later was not known then
-    const equity = until < shown.from ? { rows: [] } : await optional(get(this.path("equity"), { from: params.get("from"), to, columns: COLUMNS, by }));
+    const span = { from: params.get("from"), to: params.get("to"), known_at: this.curveAt }; // what it was worth later was not known then
+    const equity = until < shown.from ? { rows: [] } : await optional(get(this.path("equity"), { ...span, columns: COLUMNS, by }));
     const marks = this.notable.filter((row) => Date.parse(row.recorded_at) <= until).map((row) => ({ kind: signOf(row), at: Date.parse(row.event_time), text: visible(row.words) })).filter((one) => one.kind);
-    await this.chart.set({ rule: this.rule, currency: this.currency, known: until, ...shown, ...equityOf(equity, until), marks, degraded: this.degradedBy(this.curveAt) });
+    await this.chart.set({ rule: this.rule, currency: this.currency, known: until, ...shown, ...equityOf(equity), marks, degraded: this.degradedBy(this.curveAt) });
     this.noteCurve();
     this.chart.problem([curve, equity].find((one) => one instanceof Error)?.message ?? null);
   }
@@ -434,8 +434,8 @@ function curveOf(answer) {
   return { balance: [...before, ...answer.columns], opening: answer.opening, behind: answer.behind, from, to };
 }
 
-function equityOf(answer, until) {
+function equityOf(answer) {
   if (answer instanceof Error) return { equity: [], apart: 0 };
-  const columns = answer.rows.filter((row) => Date.parse(row.end) <= until).map((row) => [Date.parse(row.begin), row.low, row.high, row.close, Date.parse(row.end)]);
+  const columns = answer.rows.map((row) => [Date.parse(row.begin), row.low, row.high, row.close, Date.parse(row.end)]);
   return { equity: columns, apart: Math.max(1000, 2000 * (answer.interval_sec ?? 0)) };
 }
