@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import jsonschema_rs
 import pytest
 
-from ledger import Ledger
+from ledger import BreakOpened, Ledger
 from ledger.approvals.recipes import ARGUMENTS
 from ledger.config import read
 from ledger.page.openapi import description
@@ -16,6 +17,7 @@ from ledger.page.routes import ENDPOINTS
 from ledger.page.source import Source
 from tests.gateway.terminals import Terminal
 from tests.support.broker import Desk
+from tests.support.commands import run
 from tests.support.journals import new_url
 from tests.support.page_server import PageServer, account_path
 from tools.testkit.facts import ACCOUNT
@@ -147,6 +149,28 @@ def test_what_waits_without_a_break_is_listed_with_the_breaks(page):
     assert page.get("/api/breaks", kind="ghost")["proposals"] == page.get("/api/breaks", state="escalated")["proposals"] == []
     done(decide(page, lone))
     assert page.get("/api/breaks")["proposals"] == []
+
+
+def test_the_log_of_a_position_or_a_deal_has_what_was_decided_about_it(page, url):
+    about = ghost(page)
+    made = done(page.post(f"{PATH}/proposals", CLOSE | {"break": about["version"]}, who=ANN))["proposal"]
+    done(page.post(f"{PATH}/breaks/{about['version']}/notes", {"text": "phoned"}, who=ANN))
+    done(decide(page, made))
+    with Ledger.open(url) as ledger:
+        account = ledger.account(ACCOUNT)
+        deal = next(row.deal for row in ledger.journal.rows(ACCOUNT) if row.deal and row.position_id == 7)
+        account.record(BreakOpened(kind="withdrawn", deal=deal, time_msc=account.journal_head.last_msc))
+        account.record(BreakOpened(kind="withdrawn", deal=deal * 10, time_msc=account.journal_head.last_msc))
+    expected: dict[str, tuple[int, set[str]]] = {
+        "position": (7, {"CorrectionProposed", "CorrectionDecided", "BreakNoted", "FillRecorded", "BreakOpened"}),
+        "deal": (deal, {"FillRecorded", "BreakOpened"}),
+    }
+    for name, (number, kinds) in expected.items():
+        shown = page.get(f"{PATH}/log", **{name: number, "limit": 500})["rows"]
+        listed = run("--journal", url, "log", f"--{name}", str(number), "--json").out.decode().splitlines()
+        assert [row["version"] for row in shown] == [json.loads(line)["version"] for line in listed][::-1]
+        assert kinds <= {row["kind"] for row in shown}
+    assert [row["kind"] for row in page.get(f"{PATH}/log", deal=deal)["rows"]].count("BreakOpened") == 1
 
 
 def test_a_note_is_part_of_the_life_of_a_break_and_takes_it_over(page):

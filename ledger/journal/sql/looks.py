@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ledger.codec import KINDS, Stored
+from ledger.codec import APPROVAL_KEYS, KINDS, Stored
 from ledger.journal.derived import TradeRow
 from ledger.journal.sql.schema import NOTABLE, NOTABLE_KINDS, ROW, account_key
 from ledger.postings import OUTSIDE_FOLD
@@ -73,25 +73,54 @@ def newest(
         after: and of higher ones.
         limit: So many at most.
         kinds: Only of these kinds.
-        position: Only those whose row names this position.
-        deal: Only those whose row names this deal.
+        position: Only those whose row names this position, and decisions and notes, which may be about it.
+        deal: Only those that may be about this deal.
         correlation: Only those of this sync run or import.
     """
-    conditions, values = [], [account_key(account), after, before]
+    conditions: list[str] = []
+    values: list[Any] = []
     if kinds is not None:
         known = sorted(KINDS.keys() & set(kinds))
         words = "', '".join(["", *known])
         conditions.append(f"kind IN ('{words}')")
         if set(known) <= NOTABLE_KINDS:  # so that its index serves
             conditions.append(NOTABLE)
-    for column, value in (("position_id", position), ("deal", deal), ("correlation", correlation)):
-        if value is not None:
-            conditions.append(f"{column} = ?")
-            values.append(value)  # type: ignore[arg-type]
-    more = "".join(f" AND {one}" for one in conditions)
-    index = "" if position is None else "INDEXED BY ix_events_position "  # SQLite would read all versions
-    text = f"SELECT {ROW} FROM events {index}WHERE account_id = ? AND version > ? AND version < ?{more} ORDER BY version DESC"
-    return [Stored._make(row) for row in journal.select(f"{text} LIMIT ?", *values, limit)]
+    if correlation is not None:
+        conditions.append("correlation = ?")
+        values.append(correlation)
+    found: list[Stored] = []
+    for index, version, condition, more in _places(position, deal):
+        only = "".join(f" AND {one}" for one in (condition, *conditions) if one)
+        text = (
+            f"SELECT {ROW} FROM events {index}WHERE account_id = ? AND {version} > ? AND {version} < ?{only} "
+            f"ORDER BY {version} DESC LIMIT ?"
+        )
+        rows = journal.select(text, account_key(account), after, before, *more, *values, limit)
+        found += map(Stored._make, rows)
+    return sorted(found, key=lambda row: -row.version)[:limit]
+
+
+def _places(position: int | None, deal: int | None) -> list[tuple[str, str, str, tuple[Any, ...]]]:
+    """Return where the events are that may be about a position or a deal: index, version, condition and its values.
+
+    A version that is written ``version + 0`` keeps SQLite from reading all versions. No two places have an event in common.
+    """
+    if deal is not None:
+        key = f"deal:{deal}"  # a # behind it numbers later records: it is before $
+        names, named = "(data LIKE ? OR data LIKE ?)", (f'%"deal": {deal}%', f'%"deal":{deal}%')
+        beside = f"{_BESIDE} AND kind = 'OrderAnswered' AND {names}"
+        return [
+            ("", "version + 0", "natural_key >= ? AND natural_key < ?", (key, f"{key}$")),
+            ("INDEXED BY ix_events_notable ", "version + 0", f"{NOTABLE} AND deal IS NULL AND {names}", named),
+            ("INDEXED BY ix_events_orders ", "version + 0", beside, named),
+        ]
+    if position is not None:
+        first, end = APPROVAL_KEYS
+        return [
+            ("INDEXED BY ix_events_position ", "version", "position_id = ?", (position,)),  # SQLite would read all versions
+            ("", "version + 0", "natural_key >= ? AND natural_key < ? AND position_id IS NULL", (first, end)),
+        ]
+    return [("", "version", "", ())]
 
 
 def newest_trades(

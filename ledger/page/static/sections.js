@@ -11,8 +11,8 @@ import { path } from "./router.js";
 import { older, rowLink, table } from "./table.js";
 import * as time from "./time.js";
 
-/** All deals of an import were recorded long after they happened: that means nothing. */
-export const isImported = (row) => row.data?.origin === "import";
+/** All of an import was recorded long after it happened: that means nothing. */
+export const isImported = (row) => row.data?.origin === "import" || (row.correlation ?? "").startsWith("import:");
 export const isLate = (row) => row.lag_sec > 60 && !isImported(row);
 export const rowsOf = (answer) => Array.isArray(answer) ? answer : answer?.rows ?? [];
 const right = (key, label, cell) => ({ key, label, align: "right", cell });
