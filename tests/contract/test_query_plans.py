@@ -300,12 +300,27 @@ def test_postgres_finds_approvals_by_the_indexes_that_are_there(postgres_journal
 
 def test_sqlite_finds_the_events_of_a_position_by_their_index(sqlite_journal, statements):
     newest(sqlite_journal, ACCOUNT, position=1)
-    [plan] = plans(sqlite_journal, statements)
+    plan, decided = plans(sqlite_journal, statements)
     assert "INDEX ix_events_position (account_id=? AND position_id=? AND version>? AND version<?)" in plan
+    assert "(account_id=? AND natural_key>? AND natural_key<?)" in decided
     assert "TEMP B-TREE" not in plan
 
 
 def test_postgres_finds_the_events_of_a_position_by_their_index(postgres_journal, statements):
     newest(postgres_journal, ACCOUNT, position=1)
-    [plan] = plans(postgres_journal, statements)
+    plan, _ = plans(postgres_journal, statements)
     assert "ix_events_position" in plan
+
+
+def test_sqlite_finds_the_events_of_a_deal_by_what_they_are_known_by(sqlite_journal, statements):
+    found = newest(sqlite_journal, ACCOUNT, deal=100)
+    assert {row.deal for row in found} == {100}
+    by_key, *others = plans(sqlite_journal, statements)
+    assert "(account_id=? AND natural_key>? AND natural_key<?)" in by_key
+    assert all("ix_events_notable" in one or "ix_events_orders" in one for one in others)
+
+
+def test_postgres_finds_the_events_of_a_deal_by_what_they_are_known_by(postgres_journal, statements):
+    newest(postgres_journal, ACCOUNT, deal=100)
+    by_key, *_ = plans(postgres_journal, statements)
+    assert "uq_events_account_id_natural_key" in by_key
