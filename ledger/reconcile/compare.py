@@ -191,10 +191,8 @@ def is_alike(ours: Position, theirs: RemotePosition, terms: AccountTerms) -> boo
     if ours.volume == theirs.volume and ours.price_open == theirs.price_open:
         return True
     price_scale, volume_scale = terms.scales(ours.symbol)
-    return (
-        abs(ours.volume - theirs.volume) < _dirt(volume_scale)
-        and abs(ours.price_open - theirs.price_open) < _dirt(price_scale)
-    )  # fmt: skip
+    is_volume_alike = ours.volume == theirs.volume or abs(ours.volume - theirs.volume) < _dirt(volume_scale)
+    return is_volume_alike and abs(ours.price_open - theirs.price_open) < _dirt(price_scale)
 
 
 @cache
