@@ -25,7 +25,7 @@ def plain_fields(event: Any, *, magic: Callable[[int | None], int | None] = sign
         magic: How magic numbers are written: signed, as they are stored, or unsigned, as people know them.
     """
     found: dict[str, Any] = {}
-    for name in _field_names(type(event)):
+    for name in _field_names(type(event)):  # type: ignore[arg-type]  # a class can be hashed
         value = getattr(event, name)
         value = magic(value) if name == "magic" else value
         if value is not None:

@@ -185,28 +185,31 @@ def read_position(row: Any, number: int) -> RemotePosition:
 
     What is plain is read at once, as a thousand rows come at a time; all else by the strict readers.
     """
-    late = _LateFields(row, number)
     if type(row) is not tuple:
-        row = tuple(map(late.fields.found.get, _POSITION_FIELDS))
+        row = tuple(map(_row_fields(row, number).found.get, _POSITION_FIELDS))
     (ticket, identifier, kind, symbol, volume, price, opened_msc, updated_msc, magic, comment, profit, swap, sl, tp, _,
      updated_sec) = row  # fmt: skip
+
+    def strict() -> Fields:
+        return Fields(dict(zip(_POSITION_FIELDS, row, strict=True)), number)
+
     if type(ticket) is not int or not 0 < ticket < INT64_MAX:
-        ticket = late.fields.ticket("ticket", late.fields.given("ticket"))
+        ticket = strict().ticket("ticket", strict().given("ticket"))
     if identifier is not None and (type(identifier) is not int or not 0 < identifier < INT64_MAX):
-        identifier = late.fields.ticket_or_none("identifier")
+        identifier = strict().ticket_or_none("identifier")
     if type(volume) is not Decimal or not _LEAST_PLAIN <= volume <= _MOST_PLAIN:
-        volume = late.fields.number("volume", late.fields.given("volume"))
+        volume = strict().number("volume", strict().given("volume"))
         if volume <= 0:
-            raise late.fields.refuse("volume", "a volume of more than 0", str(volume))
+            raise strict().refuse("volume", "a volume of more than 0", str(volume))
     if type(price) is not Decimal or not _LEAST_PLAIN <= price <= _MOST_PLAIN:
-        price = late.fields.number("price_open", late.fields.given("price_open"))  # below 0 it has been, for oil in 2020
+        price = strict().number("price_open", strict().given("price_open"))  # below 0 it has been, for oil in 2020
     if type(symbol) is not str or not symbol.isalnum() or not symbol.isascii():
-        symbol = late.fields.symbol()
+        symbol = strict().symbol()
     if type(opened_msc) is not int or not TIME_MIN_MSC <= opened_msc <= TIME_MAX_MSC:
-        opened_msc = late.fields.time_msc("time_msc", "time")
+        opened_msc = strict().time_msc("time_msc", "time")
     if type(updated_msc) is not int or not TIME_MIN_MSC <= updated_msc <= TIME_MAX_MSC:
         is_stated = updated_msc is not None or updated_sec is not None
-        updated_msc = late.fields.time_msc("time_update_msc", "time_update") if is_stated else None
+        updated_msc = strict().time_msc("time_update_msc", "time_update") if is_stated else None
     is_magic = type(magic) is int and 0 <= magic <= UINT64_MAX
     side = SIDES.get(kind) if type(kind) is str else None
     return RemotePosition(
@@ -214,37 +217,18 @@ def read_position(row: Any, number: int) -> RemotePosition:
         ticket=ticket,
         is_identified=identifier is not None,
         symbol=intern(symbol),
-        side=side or side_of(late.fields, "type", late.fields.given("type")),
+        side=side or side_of(strict(), "type", strict().given("type")),
         volume=volume,
         price_open=price or None,
         opened_msc=opened_msc,
         updated_msc=updated_msc,
-        magic=magic if magic is None or is_magic else late.fields.magic("magic", magic),
-        comment=None if comment is None or comment == "" else late.fields.remark("comment", comment),
-        profit=profit if profit is None or is_size(profit) else late.fields.number("profit", profit),
-        swap=swap if swap is None or is_size(swap) else late.fields.number("swap", swap),
-        sl=sl if sl is None or (type(sl) is Decimal and _NO_STOP <= sl <= _MOST_PLAIN) else _stop(late.fields, "sl"),
-        tp=tp if tp is None or (type(tp) is Decimal and _NO_STOP <= tp <= _MOST_PLAIN) else _stop(late.fields, "tp"),
+        magic=magic if magic is None or is_magic else strict().magic("magic", magic),
+        comment=None if comment is None or comment == "" else strict().remark("comment", comment),
+        profit=profit if profit is None or is_size(profit) else strict().number("profit", profit),
+        swap=swap if swap is None or is_size(swap) else strict().number("swap", swap),
+        sl=sl if sl is None or (type(sl) is Decimal and _NO_STOP <= sl <= _MOST_PLAIN) else _stop(strict(), "sl"),
+        tp=tp if tp is None or (type(tp) is Decimal and _NO_STOP <= tp <= _MOST_PLAIN) else _stop(strict(), "tp"),
     )
-
-
-class _LateFields:
-    """The fields of the row of a position for the strict readers, made once one of them is needed."""
-
-    __slots__ = ("_fields", "_number", "_row")
-
-    def __init__(self, row: Any, number: int) -> None:
-        self._row, self._number = row, number
-        self._fields: Fields | None = None
-
-    @property
-    def fields(self) -> Fields:
-        if self._fields is None:
-            row = self._row
-            if type(row) is tuple:
-                row = dict(zip(_POSITION_FIELDS, row, strict=True))
-            self._fields = _row_fields(row, self._number)
-        return self._fields
 
 
 def _stop(fields: Fields, name: str) -> Decimal | None:

@@ -490,10 +490,10 @@ class Sync:
         And what was booked a deal of behind the snapshot that it may be too old to show.
         """
         recent = rows_since(self._account, asked_us - round(self._policy.settle_sec * 1_000_000))
-        nets = self._account.terms.opened.mode.nets
-        touched: set[int | str] = set()
         reported = [row for row in recent if row.origin == Origin.ENGINE.value]
         reported += [row for row in self._booked.rows[self._booked_before :] if self._is_unseen(row.time_msc)]
+        nets = bool(reported) and self._account.terms.opened.mode.nets
+        touched: set[int | str] = set()
         for row in reported:
             if row.kind == FillRecorded.__name__ and row.symbol is not None:
                 touched.add(row.symbol if nets or row.position_id is None else row.position_id)
