@@ -1118,10 +1118,11 @@ class Account:
         from ledger.journal.admission import simulated_rows
 
         terms = self._journal.terms(self.name, version) or self.terms
-        rows = simulated_rows(events, terms, version, lambda one: self._journal.latest_asserted(self.name, one))
         known, portfolio = self.current()
-        if known == version and follows(rows, portfolio):
+        # What comes behind all that was folded comes behind every earlier assertion too: none has to be looked up.
+        if known == version and follows(simulated_rows(events, terms, version, lambda _: None), portfolio):
             return portfolio.followed_by(events, version)
+        rows = simulated_rows(events, terms, version, lambda one: self._journal.latest_asserted(self.name, one))
         if not rows:
             return self.fold(Selection(version=version), terms)
         return simulated(self._journal, self.name, Selection(version=version), terms, rows, fold=PORTFOLIO)
