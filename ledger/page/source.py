@@ -53,9 +53,10 @@ class Source:
         url = journal_url(journal)
         is_file = isinstance(url, SqliteUrl)
         name = PurePath(url.database).stem if isinstance(url, SqliteUrl) else str(url.database or url.host or "journal")
-        reader = Ledger.open(journal)
+        segments = None if configuration is None else configuration.segments
+        reader = Ledger.open(journal, segments=segments)
         try:
-            appender = None if writer is None else reader if writer == journal else Ledger.open(writer)
+            appender = None if writer is None else reader if writer == journal else Ledger.open(writer, segments=segments)
         except BaseException:
             reader.close()
             raise

@@ -32,6 +32,7 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"performance"},
     {"folds"},
     {"codec", "protocol"},
+    {"segments"},
     {"journal"},
     {"reconcile", "causes", "signing_keys"},
     {"gateway", "imports", "seals", "signatures"},
