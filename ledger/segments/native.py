@@ -44,17 +44,18 @@ _READ: Final = (
     "magic",
 )  # fmt: skip
 _READ_AT: Final = tuple(map(COLUMNS.index, _READ))
-_DONE, _GIVEN_BACK, _CLOSED_FULL, _DAMAGED = range(4)
+_GIVEN_BACK, _DAMAGED = 1, 3
 _CLOSED_ROOM: Final = 1024
 #: With more closes of what was never held than this, finding out which they are takes longer than it saves.
 _LOOSE_MOST: Final = 256
+_NO_IDS: Final = array("q")
 _WIDTH: Final = 64
 _order: Final = itemgetter(17)
 
 
 class _Column(ctypes.Structure):
     _fields_ = (
-        ("data", ctypes.c_char_p),
+        ("data", ctypes.c_void_p),
         ("width", ctypes.c_uint32),
         ("nulls", ctypes.c_uint32),
         ("base", ctypes.c_int64),
@@ -63,6 +64,29 @@ class _Column(ctypes.Structure):
 
 
 _Columns: Final = _Column * len(_READ)
+
+
+class _Buffer(ctypes.Structure):
+    """Python's own ``Py_buffer``."""
+
+    _fields_ = (
+        ("address", ctypes.c_void_p),
+        ("owner", ctypes.py_object),
+        ("length", ctypes.c_ssize_t),
+        ("item_size", ctypes.c_ssize_t),
+        ("is_readonly", ctypes.c_int),
+        ("dimensions", ctypes.c_int),
+        ("rest", ctypes.c_void_p * 5),
+    )
+
+
+def _address(data: bytes | memoryview) -> int:
+    """Return where bytes are in memory: for as long as somebody refers to them."""
+    buffer = _Buffer()
+    ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(data), ctypes.byref(buffer), 0)
+    address: int | None = buffer.address
+    ctypes.pythonapi.PyBuffer_Release(ctypes.byref(buffer))
+    return address or 0
 
 
 @cache
@@ -130,10 +154,7 @@ class NativeSlice(PackedSlice, QuickRows):
                 held.check_out_all()
                 yield Run(0, 0, (0, 0, 0, 0), self.packed.each(at, self.end))
                 return
-            outcome, at, run = held.fold(self.packed, at, self.end, holdings.loose, trades)
-            if outcome == _GIVEN_BACK:
-                run = run._replace(left=(self.packed.row(at),))
-                at += 1
+            at, run = held.fold(self.packed, at, self.end, holdings.loose, trades)
             yield run
 
     @property
@@ -192,8 +213,8 @@ class NativeOpen(MutableMapping[int, OpenPosition]):
 
     def fold(
         self, packed: Packed, begin: int, end: int, loose: Mapping[tuple[int | str, int], object], trades: TradeSink | None
-    ) -> tuple[int, int, Run]:
-        """Fold rows until one is given back; return how it ended, where, and what it came to.
+    ) -> tuple[int, Run]:
+        """Fold rows until one is given back; return where to go on, and what it came to.
 
         Args:
             packed: What has the rows.
@@ -208,7 +229,7 @@ class NativeOpen(MutableMapping[int, OpenPosition]):
         prepared = self._prepared
         if prepared is None or prepared.packed is not packed:
             prepared = self._prepared = self._prepare(packed)
-        ids = array("q", sorted({key for key, _ in loose if _fits(key)}))
+        ids = array("q", sorted({key for key, _ in loose if _fits(key)})) if loose else _NO_IDS
         outcome = self._library.ledger_native_fold(
             self._fold, prepared.columns, begin, end, *prepared.whole, *prepared.symbols.buffer_info(), *ids.buffer_info(),
             bool(loose), None if trades is None else self._closed, _CLOSED_ROOM, self._run,
@@ -220,14 +241,15 @@ class NativeOpen(MutableMapping[int, OpenPosition]):
             for words in _POSITION.iter_unpack(memoryview(self._closed)[: closed * _POSITION.size]):
                 trades(self._position(words, None))
         commission, fee, swap, profit = map(_wide, money[::2], money[1::2])
-        return outcome, at, Run(folded, filled_msc, (commission, fee, swap, profit), ())
+        left = () if outcome != _GIVEN_BACK else (packed.row(at),)
+        return at + len(left), Run(folded, filled_msc, (commission, fee, swap, profit), left)
 
     def _prepare(self, packed: Packed) -> _Prepared:
         columns = _Columns()
         for column, at in zip(columns, _READ_AT, strict=True):
             stored = packed.columns[at]
             assert len(stored.data) >= stored.width * len(packed)
-            column.data, column.width, column.nulls = bytes(stored.data), stored.width, stored.nulls
+            column.data, column.width, column.nulls = _address(stored.data), stored.width, stored.nulls
             column.base, column.step = stored.base, stored.step
         return _Prepared(packed, columns, packed.whole.buffer_info(), array("q", map(self._book.number, packed.symbols)))
 

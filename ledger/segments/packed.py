@@ -49,7 +49,7 @@ _FIELDS: Final = Posting._fields
 _AT: Final = {name: _FIELDS.index(name) for name in _FIELDS}
 _NO_ROW: Final = (None,) * len(_FIELDS)
 _FILL: Final = "FillRecorded"
-_TIME, _DEAL, _SYMBOL = (COLUMNS.index(name) for name in ("time_msc", "deal", "symbol"))
+_TIME, _DEAL, _VERSION, _SYMBOL = map(COLUMNS.index, ("time_msc", "deal", "version", "symbol"))
 _DIRECTORY_END: Final = _HEAD.size + _COLUMN.size * len(COLUMNS)
 
 
@@ -82,9 +82,12 @@ class Column(NamedTuple):
             return [None if value == unknown else base + value for value in stored]
         return map(self.base.__add__, stored) if self.base else stored
 
-    def value(self, at: int) -> int:
-        """Return the value of one row, of a column without unknown ones."""
-        stored = int.from_bytes(self.data[at * self.width : (at + 1) * self.width], "little", signed=True)
+    def value(self, at: int) -> int | None:
+        """Return the value of one row."""
+        width = self.width
+        stored = int.from_bytes(self.data[at * width : (at + 1) * width], "little", signed=True)
+        if self.nulls and (not width or stored == _lowest(width)):
+            return None
         return self.base + self.step * at + stored
 
 
@@ -194,8 +197,18 @@ class Packed:
     def row(self, at: int) -> Row:
         """Return one row."""
         index = bisect_left(self.whole, at)
-        is_whole = index < len(self.whole) and self.whole[index] == at
-        return self.whole_rows[index] if is_whole else next(self.each(at, at + 1))
+        if index < len(self.whole) and self.whole[index] == at:
+            return self.whole_rows[index]
+        (
+            time_msc, deal, version, side, entry, position_id, order, symbol, volume, price, commission, fee, swap, profit,
+            magic,
+        ) = [column.value(at) for column in self.columns]  # fmt: skip
+        if not 0 <= cast("int", symbol) < len(self.symbols):
+            raise DamagedColumns(f"packed postings name {len(self.symbols)} symbols, found another one: pack them again")
+        return (
+            time_msc, deal, version, _FILL, side, entry, position_id, order, self.symbols[cast("int", symbol)], volume, price,
+            commission, fee, swap, profit, magic, None, DEAL_SCHEMA,
+        )  # fmt: skip
 
     def each(self, begin: int, end: int) -> Iterator[Row]:
         """Return an iterator over ``rows``, which makes each when it is asked for.
@@ -253,16 +266,16 @@ class Packed:
         """Return the place of one row, as ``postings.place_of``, without making the row: to search in them."""
         index = bisect_left(self.whole, at)
         is_whole = index < len(self.whole) and self.whole[index] == at
-        deal = NO_DEAL if is_whole else self.columns[_DEAL].value(at)
+        deal = NO_DEAL if is_whole else cast("int", self.columns[_DEAL].value(at))
         return place_of(self.row(at)) if deal == NO_DEAL else (second_of(self.time_msc(at)), deal, 0)
 
     def time_msc(self, at: int) -> int:
         """Return the broker time of one row."""
-        return self.columns[_TIME].value(at)
+        return cast("int", self.columns[_TIME].value(at))
 
     def version(self, at: int) -> int:
         """Return the version of one row."""
-        return self.columns[COLUMNS.index("version")].value(at)
+        return cast("int", self.columns[_VERSION].value(at))
 
     def times(self, begin: int, end: int) -> Iterable[int]:
         """Return the broker times of the rows from one index to another."""

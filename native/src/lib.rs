@@ -281,96 +281,96 @@ impl Position {
         }
     }
 
-    fn counted(mut self, fill: &Fill) -> Option<Position> {
-        self.commission = self.commission.checked_add(fill.commission)?;
-        self.fee = self.fee.checked_add(fill.fee)?;
-        self.swap = self.swap.checked_add(fill.swap)?;
-        self.profit = self.profit.checked_add(fill.profit)?;
-        Some(self)
-    }
-
-    /// `OpenPosition.add`; None where a number does not fit.
-    fn added(&self, fill: &Fill) -> Option<Position> {
-        let mut after = self.counted(fill)?;
-        let mut cost = wide(self.cost);
-        if self.volume != self.cost_volume {
-            if self.cost_volume <= 0 {
+    /// `OpenPosition.add`; None, and nothing has changed, where a number does not fit.
+    fn add(&mut self, fill: &Fill) -> Option<()> {
+        let (mut cost, mut cost_volume) = (wide(self.cost), self.cost_volume);
+        if self.volume != cost_volume {
+            if cost_volume <= 0 {
                 return None;
             }
-            cost = divided(cost.checked_mul(i128::from(self.volume))?, i128::from(self.cost_volume));
-            after.cost_volume = self.volume;
+            cost = divided(cost.checked_mul(i128::from(self.volume))?, i128::from(cost_volume));
+            cost_volume = self.volume;
         }
         let more = i128::from(fill.volume) * i128::from(fill.price);
-        after.volume = self.volume.checked_add(fill.volume)?;
-        after.cost_volume = after.cost_volume.checked_add(fill.volume)?;
-        after.cost = words(cost.checked_add(more)?);
-        after.volume_in = self.volume_in.checked_add(fill.volume)?;
-        after.cost_in = words(wide(self.cost_in).checked_add(more)?);
-        Some(after)
+        let volume = self.volume.checked_add(fill.volume)?;
+        let cost_volume = cost_volume.checked_add(fill.volume)?;
+        let volume_in = self.volume_in.checked_add(fill.volume)?;
+        let (cost, cost_in) = (cost.checked_add(more)?, wide(self.cost_in).checked_add(more)?);
+        self.count(fill)?;
+        (self.volume, self.cost_volume, self.volume_in) = (volume, cost_volume, volume_in);
+        (self.cost, self.cost_in) = (words(cost), words(cost_in));
+        Some(())
     }
 
-    /// `OpenPosition.reduce`; None where a number does not fit.
-    fn reduced(&self, fill: &Fill) -> Option<Position> {
-        let mut after = self.counted(fill)?;
-        after.volume = self.volume.checked_sub(fill.volume)?;
-        after.volume_out = self.volume_out.checked_add(fill.volume)?;
-        let cost = i128::from(fill.volume) * i128::from(fill.price);
-        after.cost_out = words(wide(self.cost_out).checked_add(cost)?);
-        Some(after)
+    /// `OpenPosition.reduce`; None, and nothing has changed, where a number does not fit.
+    fn reduce(&mut self, fill: &Fill) -> Option<()> {
+        let volume = self.volume.checked_sub(fill.volume)?;
+        let volume_out = self.volume_out.checked_add(fill.volume)?;
+        let cost_out = wide(self.cost_out).checked_add(i128::from(fill.volume) * i128::from(fill.price))?;
+        self.count(fill)?;
+        (self.volume, self.volume_out, self.cost_out) = (volume, volume_out, words(cost_out));
+        Some(())
+    }
+
+    fn count(&mut self, fill: &Fill) -> Option<()> {
+        let commission = self.commission.checked_add(fill.commission)?;
+        let fee = self.fee.checked_add(fill.fee)?;
+        let swap = self.swap.checked_add(fill.swap)?;
+        let profit = self.profit.checked_add(fill.profit)?;
+        (self.commission, self.fee, self.swap, self.profit) = (commission, fee, swap, profit);
+        Some(())
     }
 }
 
+/// What became of a fill.
+enum Applied {
+    /// It is none of the three cases; nothing has changed.
+    Not,
+    Open,
+    /// The position with this index went flat, and has still to be removed.
+    Flat(usize),
+}
+
 impl Book {
-    /// Apply a fill that is one of the three cases; return whether it is, and what went flat. Else nothing has changed.
+    /// Apply a fill if it is one of the three cases.
     #[inline(always)]
-    fn apply(
-        &mut self,
-        fill: &Fill,
-        loose: Option<&[i64]>,
-        magic: impl Fn() -> Option<i64>,
-    ) -> (bool, Option<Position>) {
+    fn apply(&mut self, fill: &Fill, loose: Option<&[i64]>, magic: impl Fn() -> Option<i64>) -> Applied {
         let Some(index) = self.find(fill.id) else {
             if fill.entry != ENTRY_IN
                 || loose.is_some_and(|ids| fill.id == 0 || ids.binary_search(&fill.id).is_ok())
                 || (self.nets && self.id_of(fill.symbol).is_some())
             {
-                return (false, None);
+                return Applied::Not;
             }
             self.insert(Position::opened(fill, magic()));
             if self.nets {
                 self.set_id(fill.symbol, Some(fill.id));
             }
-            return (true, None);
+            return Applied::Open;
         };
-        let position = &self.positions[index];
+        let has_id = !self.nets || self.id_of(fill.symbol).is_some();
+        let position = &mut self.positions[index];
         if position.is_out != 0 || position.symbol != fill.symbol {
-            return (false, None);
+            return Applied::Not;
         }
         if fill.entry == ENTRY_IN {
-            if position.side != fill.side {
-                return (false, None);
+            if position.side != fill.side || position.add(fill).is_none() {
+                return Applied::Not;
             }
-            let Some(after) = position.added(fill) else { return (false, None) };
-            self.positions[index] = after;
-            return (true, None);
+            return Applied::Open;
         }
         if fill.entry == ENTRY_IN_OUT || position.side == fill.side || fill.volume > position.volume {
-            return (false, None);
+            return Applied::Not;
         }
-        let Some(mut after) = position.reduced(fill) else { return (false, None) };
-        if after.volume != 0 {
-            self.positions[index] = after;
-            return (true, None);
+        let is_flat = fill.volume == position.volume;
+        if (is_flat && (position.has_more != 0 || !has_id)) || position.reduce(fill).is_none() {
+            return Applied::Not;
         }
-        if after.has_more != 0 || (self.nets && self.id_of(fill.symbol).is_none()) {
-            return (false, None);
+        if !is_flat {
+            return Applied::Open;
         }
-        self.remove(fill.id);
-        if self.nets {
-            self.set_id(fill.symbol, None);
-        }
-        after.closed_msc = fill.time_msc;
-        (true, Some(after))
+        position.closed_msc = fill.time_msc;
+        Applied::Flat(index)
     }
 }
 
@@ -499,15 +499,23 @@ pub unsafe extern "C" fn ledger_native_fold(
                 profit: unpacked[PROFIT][index],
             };
             let row = at + index;
-            let (is_applied, flat) = book.apply(&fill, loose, || columns[MAGIC].value_or_none(row));
-            if !is_applied {
-                outcome = GIVEN_BACK;
-                at = row;
-                break 'rows;
-            }
-            if let (Some(flat), false) = (flat, closed.is_null()) {
-                closed.add(closed_count).write(flat);
-                closed_count += 1;
+            match book.apply(&fill, loose, || columns[MAGIC].value_or_none(row)) {
+                Applied::Not => {
+                    outcome = GIVEN_BACK;
+                    at = row;
+                    break 'rows;
+                }
+                Applied::Open => {}
+                Applied::Flat(index) => {
+                    if !closed.is_null() {
+                        closed.add(closed_count).write(book.positions[index]);
+                        closed_count += 1;
+                    }
+                    book.remove(fill.id);
+                    if book.nets {
+                        book.set_id(fill.symbol, None);
+                    }
+                }
             }
             folded += 1;
             filled_msc = fill.time_msc;
