@@ -59,6 +59,7 @@ class _Approvals(msgspec.Struct, forbid_unknown_fields=True):
 
 class _Derived(msgspec.Struct, forbid_unknown_fields=True):
     follow: bool = True
+    segments: str | None = None
 
 
 class _Marks(msgspec.Struct, forbid_unknown_fields=True):
@@ -113,6 +114,7 @@ class Configuration:
         operator_keys: Operator -> the files of that person's public keys.
         keep_marks_days: So many days marks are there.
         follow_derived: Whether a daemon keeps the derived tables up.
+        segments: The folder of the segments of a journal on Postgres.
         upkeep: How old the last verification, seal and backup may be.
         monitors: Account -> what it may lose.
         journal_metrics: Whether a daemon serves the metrics of the journal beside its own.
@@ -131,6 +133,7 @@ class Configuration:
     operator_keys: Mapping[str, tuple[Path, ...]] = {}
     keep_marks_days: int = KEEP_DAYS
     follow_derived: bool = True
+    segments: Path | None = None
     upkeep: UpkeepRules = field(factory=UpkeepRules)
     monitors: Mapping[AccountId, MonitorRules] = {}
     journal_metrics: bool = True
@@ -213,6 +216,7 @@ def read(path: Path) -> Configuration:
         policy=policy,
         keep_marks_days=checked.marks.keep_days,
         follow_derived=checked.derived.follow,
+        segments=None if checked.derived.segments is None else path.parent / checked.derived.segments,
         upkeep=UpkeepRules(
             verify_sec=checked.upkeep.verify_hours * 3600,
             seal_sec=checked.upkeep.seal_hours * 3600,

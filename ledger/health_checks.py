@@ -126,6 +126,7 @@ def journal_checks(ledger: Ledger, settings: Configuration | None) -> Iterator[C
         yield Check("encoding", OK, text_encoding(engine))
         yield from _upkeep(ledger, settings)
         yield _derived(ledger)
+        yield _segments(ledger)
         yield from _alerts(ledger, settings)
         yield from _pooler(pooler(engine))
     except JournalError as error:
@@ -137,6 +138,17 @@ def _upkeep(ledger: Ledger, settings: Configuration | None) -> Iterator[Check]:
     rules = UpkeepRules() if settings is None else settings.upkeep
     for one in ages(ledger.journal, rules, utc_now_us()):
         yield Check(one.kind, one.state, one.seen, one.advice, at_us=one.at_us)
+
+
+def _segments(ledger: Ledger) -> Check:
+    """Look at whether the segments of the accounts can be used."""
+    segments = ledger.journal.segments
+    found = [segments.coverage(name) for name in ledger.journal.accounts()]
+    usable, unusable = sum(one.usable for one in found), sum(one.unusable for one in found)
+    seen = f"{usable} can be used" if usable else "none: long histories are read from the journal's rows"
+    if unusable:
+        return Check("segments", WARNING, f"{seen}, {unusable} cannot", "damaged, or of another journal: ledger derive")
+    return Check("segments", OK, seen)
 
 
 def _derived(ledger: Ledger) -> Check:

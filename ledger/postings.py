@@ -304,7 +304,7 @@ class Postings:
 
     def __init__(
         self,
-        plain: Iterable[list[Row]],
+        plain: Iterable[Sequence[Row]],
         placed: Iterable[tuple[FoldKey, Row]] = (),
         *,
         order: Order,
@@ -317,7 +317,7 @@ class Postings:
         self.order = order
         self.witness: Witness | None = None
         self._plain, self._placed = iter(plain), iter(placed)
-        self._block: list[Row] = []  # of the plain ones, given out up to ``_at``
+        self._block: Sequence[Row] = []  # of the plain ones, given out up to ``_at``
         self._at = 0
         self._spans: Sequence[tuple[int, int]] = ()  # to be sorted again, within the block
         self._by_second = False  # whether the block has to be sorted again second by second
@@ -402,7 +402,7 @@ class Postings:
 
     # ---- giving out
 
-    def _run(self, most: int, upto: FoldKey) -> list[Row]:
+    def _run(self, most: int, upto: FoldKey) -> Sequence[Row]:
         """Return the plain postings that come next: up to what has to be put in its place or in order, or was replaced."""
         block, begin = self._block, self._at
         if begin == len(block) or self._by_second:
@@ -553,7 +553,7 @@ def _merged(rows: list[Row]) -> Row:
     return merge_records(rows) if len(rows) > 1 or rows[0][_KIND] == "DealRevised" else rows[0]
 
 
-def _before(block: list[Row], bound: FoldKey, begin: int, end: int) -> int:
+def _before(block: Sequence[Row], bound: FoldKey, begin: int, end: int) -> int:
     """Return how far the rows of a block from one index to another come before a place.
 
     Rows ascend by whole second and deal, not by millisecond: so the second is found by the time, and the rest one by one.

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Itera
 from contextlib import AbstractContextManager
 from datetime import date, datetime
 from functools import partial
+from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol, Self, TypeVar, Unpack, get_args
 
@@ -177,13 +178,16 @@ class Ledger:
         raise TypeError("a ledger is not sent to another process: open it there by its URL (Ledger.open)")
 
     @classmethod
-    def open(cls, url: str, *, create: bool = False, now_us: Callable[[], int] = utc_now_us) -> Ledger:
+    def open(
+        cls, url: str, *, create: bool = False, now_us: Callable[[], int] = utc_now_us, segments: Path | str | None = None
+    ) -> Ledger:
         """Open a journal that is there.
 
         Args:
             url: ``sqlite:///FILE``, ``postgresql+psycopg://HOST/DB``, a path, or ``memory://`` for trying things out.
             create: Make the journal where there is none, and migrate an older one (``Ledger.create``).
             now_us: Returns the present in UTC microseconds.
+            segments: A folder for the segments of a journal on Postgres, of no other journal; beside a file they have one.
 
         Raises:
             BadValue: The URL is not one of a journal.
@@ -209,7 +213,7 @@ class Ledger:
         except BaseException:
             close_engine(engine)
             raise
-        return cls(SqlJournal(engine, now_us), now_us)
+        return cls(SqlJournal(engine, now_us, None if segments is None else Path(segments)), now_us)
 
     @classmethod
     def create(cls, url: str, *, now_us: Callable[[], int] = utc_now_us) -> Ledger:

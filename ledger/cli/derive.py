@@ -25,7 +25,7 @@ _STOPPING: Final = ("SIGINT", "SIGTERM", "SIGBREAK")
 @account_option
 @click.option("--watch", is_flag=True, help="Keep all accounts up to date until stopped.")
 @click.option("--rebuild", is_flag=True, help="Make the tables anew from the first event on.")
-@click.option("--drop", is_flag=True, help="Delete the tables' rows.")
+@click.option("--drop", is_flag=True, help="Delete the tables' rows, and the segments.")
 @click.option("--lag", is_flag=True, help="Only show how many events they are behind.")
 @json_option
 def derive(
@@ -39,7 +39,8 @@ def derive(
 ) -> None:
     """Fold what is new into the derived tables: bookings, trades, positions, balance curve and summary of each account.
 
-    Reports are read from them. They are made of the events alone and can be dropped at any
+    Reports are read from them. Long histories are packed into segments as well, files that make
+    replays quick; "packed" is up to which version. They are made of the events alone and can be dropped at any
     time; verify, backup and restore leave them alone. ledger sync --watch keeps them up to
     date by itself, unless ledger.toml has follow = false under [derived].
 
@@ -73,6 +74,8 @@ def derive(
             begin = time.monotonic()
             try:
                 row = one.derived.row if lag else one.derived.rebuild() if rebuild else one.derived.catch_up()
+                if not lag:
+                    one.derived.pack()
             except LedgerError as error:
                 if error.retryable:
                     raise
@@ -98,6 +101,7 @@ def _item(account: Account, row: FollowerRow | None, seconds: float | None) -> J
         "behind": behind.events,
         "bookings": 0 if row is None else row.bookings,
         "trades": 0 if row is None else row.trades,
+        "packed": derived.packed,
         "seconds": None if seconds is None else round(seconds, 3),
     }
 
@@ -105,11 +109,12 @@ def _item(account: Account, row: FollowerRow | None, seconds: float | None) -> J
 def _print(items: list[Json]) -> None:
     print_table(
         "derived tables",
-        ["account", ">version", ">behind", ">bookings", ">trades", ">seconds"],
+        ["account", ">version", ">behind", ">bookings", ">trades", ">packed", ">seconds"],
         [
             [
                 f"{one['account']['server']}/{one['account']['login']}", f"v{one['version']}", str(one["behind"]),
-                str(one["bookings"]), str(one["trades"]), "" if one["seconds"] is None else f"{one['seconds']:.1f}",
+                str(one["bookings"]), str(one["trades"]),
+                f"v{one['packed']}", "" if one["seconds"] is None else f"{one['seconds']:.1f}",
             ]
             for one in items
         ],

@@ -101,7 +101,7 @@ def _checks(
     ledger: Ledger | None = None
     try:
         url = journal_url(journal)
-        ledger = Ledger.open(url)
+        ledger = Ledger.open(url, segments=found.segments if (found := _readable()) else None)
     except LedgerError as error:
         yield Check("journal", UNAVAILABLE if error.retryable else FAILED, str(error))
     try:

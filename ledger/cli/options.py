@@ -229,7 +229,9 @@ def configuration_note() -> str | None:
 
 def open_ledger(given: str | None, *, create: bool = False) -> Ledger:
     """Open the journal that is meant. Only some commands make one."""
-    return Ledger.open(journal_url(given), create=create)
+    url = journal_url(given)
+    has_own_folder = not url.startswith("postgresql")  # most commands need no settings, and these are slow to read
+    return Ledger.open(url, create=create, segments=None if has_own_folder else configuration().segments)
 
 
 def accounts_of(ledger: Ledger, named: AccountId | Collection[AccountId] | None) -> list[Account]:

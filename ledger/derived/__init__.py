@@ -132,10 +132,19 @@ class Derived:
         with self._lock:
             self._follower.cool()
 
+    def pack(self) -> int:
+        """Write the segments of the account that are not there yet (``ledger.segments``), and return how many were written."""
+        return self._journal.segments.extend(self._account.name, self._account.version)
+
+    @property
+    def packed(self) -> int:
+        """Up to which version there are segments."""
+        return self._journal.segments.end(self._account.name)
+
     def drop(self) -> bool:
-        """Delete the account's rows; return whether there were any. The next ``catch_up`` makes them anew."""
+        """Delete the account's rows and segments; return whether there were any. ``catch_up`` and ``pack`` make them anew."""
         with self._lock:
-            return self._store.drop(self._account.name)
+            return self._journal.segments.drop(self._account.name) | self._store.drop(self._account.name)
 
     def rebuild(self) -> FollowerRow:
         """Delete the account's rows and make them anew. Raises as ``catch_up``."""

@@ -23,6 +23,7 @@ from ledger.journal.watch import AppendListener
 from ledger.marks import Bucket
 from ledger.marks import Mark as AccountMark
 from ledger.postings import FoldKey, Postings, Row, Selection
+from ledger.segments.store import Segments
 from ledger.terms import AccountTerms
 from ledger.values import AccountId
 
@@ -168,6 +169,7 @@ class EventStore(Protocol):
         *,
         after: Mark | None = None,
         besides: Sequence[Stored] = (),
+        differences: list[int] | None = None,
     ) -> Postings:
         """Return what a replay folds, in the fold order, each deal once: all of it, or what follows a checkpoint.
 
@@ -177,6 +179,7 @@ class EventStore(Protocol):
             terms: The account terms that order them; those of the selection's version without.
             after: The checkpoint.
             besides: Events that are not recorded, to be put in their places.
+            differences: Read nothing but the rows, from the start, and note here the version from which on ``segments`` differ.
         """
         ...
 
@@ -488,6 +491,11 @@ class Journal(
     @property
     def derived(self) -> DerivedStore:
         """The tables that a follower makes of the events: nothing that is recorded depends on them."""
+        ...
+
+    @property
+    def segments(self) -> Segments:
+        """Postings packed in files, to make reading them quick: nothing that is recorded depends on them."""
         ...
 
     def file(self) -> Path | None:

@@ -147,10 +147,11 @@ def postings_of(
     terms: AccountTerms,
     *,
     after: Mark | None = None,
+    differences: list[int] | None = None,
 ) -> Postings | VersionedPostings:
-    """Return what a fold reads of a selection, behind a checkpoint of it or from the start."""
+    """Return what a fold reads of a selection, behind a checkpoint or from the start. Arguments as ``Journal.postings``."""
     if not fold.is_by_version:
-        return journal.postings(account, selection, terms, after=after)
+        return journal.postings(account, selection, terms, after=after, differences=differences)
     blocks = journal.order_rows(account, selection, after=after.reading.newest if after else 0)
     if selection.until_utc_msc is not None:
         blocks = _until_in_hour(journal, account, selection, terms, blocks)
@@ -230,6 +231,8 @@ def replayed(
             folded.fold(rest, decode_posting)
         place, reading = postings.place, postings.reading
     keeper.finish()
+    if begun is None and selection.time_msc is None:  # a long one is worth it to make the next one short
+        journal.segments.extend(account, selection.version)
     return _finished(folded, selection), _selected(journal, account, selection, postings)
 
 

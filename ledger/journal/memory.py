@@ -29,6 +29,7 @@ from ledger.journal.watch import AppendListener, MemoryListener
 from ledger.marks import Bucket, MarkColumns, bucket_columns, from_columns, minute_of, to_columns
 from ledger.marks import Mark as AccountMark
 from ledger.postings import ASSERTED, IN_ORDER, OUT_OF_ORDER, OUTSIDE_FOLD, FoldKey, Postings, Row, place_of
+from ledger.segments.store import Segments
 from ledger.terms import TERMS_KINDS, AccountTerms
 from ledger.values import AccountId
 
@@ -54,6 +55,7 @@ class MemoryJournal:
         self._health: dict[AccountId, SyncHealth] = {}
         self._marks: dict[AccountId, dict[int, MarkColumns]] = {}
         self.derived = MemoryDerived(self._lock, self._drop_derived_checkpoints)
+        self.segments = Segments(None, lambda *_: (), self.hash_at)
         self._equity: dict[AccountId, dict[tuple[By, int], Bucket]] = {}
         self._notices: dict[tuple[str, str, int], SentNotice] = {}
         self._upkeep: dict[str, Upkeep] = {}
@@ -267,6 +269,7 @@ class MemoryJournal:
         *,
         after: Mark | None = None,
         besides: Sequence[Stored] = (),
+        differences: list[int] | None = None,  # noqa: ARG002  # there are no files
     ) -> Postings:
         terms = terms or self.terms(account, selection.version)
         with self._lock:

@@ -53,9 +53,10 @@ class Source:
         url = journal_url(journal)
         path = sqlite_path(url)
         name = PurePath(path).stem if path is not None else str(url.database or url.host or "journal")
-        reader = Ledger.open(journal)
+        segments = None if configuration is None else configuration.segments
+        reader = Ledger.open(journal, segments=segments)
         try:
-            appender = None if writer is None else reader if writer == journal else Ledger.open(writer)
+            appender = None if writer is None else reader if writer == journal else Ledger.open(writer, segments=segments)
         except BaseException:
             reader.close()
             raise

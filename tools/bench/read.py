@@ -35,6 +35,11 @@ def replay_paths(folder: File, sizes: Sizes) -> Paths:
             name=f"full replay, {kind}, {sizes.replayed:,} events, SQLite", unit="events/s", target=0.5, better="higher",
             by_ratio=True, ours=lambda url=url: replay_rate(url), reference=lambda url=url: cursor_rate(url),  # type: ignore[misc]
         )  # fmt: skip
+        yield Path(
+            name=f"full replay, {kind}, {sizes.replayed:,} events, SQLite, of segments to rows", unit="us", target=0.61,
+            by_ratio=True, ours=lambda url=url: event_us(url, is_packed=True),  # type: ignore[misc]
+            reference=lambda url=url: event_us(url, is_packed=False),  # type: ignore[misc]
+        )  # fmt: skip
     shelf = Shelf(folder)
     shelf.fill_up(sizes.library)
     url = journal_url(folder, sizes.replayed, nets=False)
@@ -66,6 +71,10 @@ def long_paths(folder: File, sizes: Sizes) -> Paths:
         reference=lambda: apart("replay", base)["mb"], once=True,
     )  # fmt: skip
     apart("checkpoints", long)
+    yield Path(
+        name=f"memory of a full replay of {size}, of segments", unit="MB", target=150, ours=lambda: apart("packed", long)["mb"],
+        reference=lambda: apart("packed", base)["mb"], once=True,
+    )  # fmt: skip
     for about in ("until", "known-at"):
         yield Path(
             name=f"--{about} anywhere in {size}, the slowest of {sizes.moments}", unit="ms", target=50, worst=True,
@@ -130,15 +139,31 @@ def journal_url(folder: File, events: int, *, nets: bool) -> str:
 
 
 def replay_rate(url: str) -> float:
-    """Return events a second of a replay from the start."""
+    """Return events a second of a replay of the rows from the start."""
     from ledger import Ledger
 
     with Ledger.open(url) as ledger:
+        ledger.journal.segments.folder = None
         (account,) = ledger.accounts()
         events = account.version
         start = time.perf_counter()
         account.replay(checkpoints=False)
         return float(events / (time.perf_counter() - start))
+
+
+def event_us(url: str, *, is_packed: bool) -> float:
+    """Return the processor time of a replay from the start, microseconds an event: of segments, or of the rows."""
+    from ledger import Ledger
+
+    with Ledger.open(url) as ledger:
+        (account,) = ledger.accounts()
+        if is_packed:
+            account.derived.pack()
+        else:
+            ledger.journal.segments.folder = None
+        events, start = account.version, time.process_time()
+        account.replay(checkpoints=False)
+        return (time.process_time() - start) / events * 1e6
 
 
 def cursor_rate(url: str) -> float:
@@ -274,6 +299,11 @@ def apart(what: str, url: str) -> dict[str, float]:
 
 
 def _replay(account: Any) -> None:
+    account.ledger.journal.segments.folder = None
+    account.replay(checkpoints=False)
+
+
+def _packed(account: Any) -> None:
     account.replay(checkpoints=False)
 
 
@@ -288,7 +318,9 @@ def _walk(account: Any) -> None:
         raise SystemExit("a journal that was just made does not verify")
 
 
-_DEEDS: dict[str, Callable[[Any], None]] = {"replay": _replay, "checkpoints": _checkpoints, "walk": _walk}
+_DEEDS: dict[str, Callable[[Any], None]] = {
+    "replay": _replay, "packed": _packed, "checkpoints": _checkpoints, "walk": _walk,
+}  # fmt: skip
 
 
 def _main(what: str, url: str) -> None:

@@ -30,6 +30,8 @@ _SETTINGS: Final = {
     "gateway.insecure": "allow an unencrypted connection to another machine",
     "gateway.terminal": "with `mt5:`: program of the terminal; without it the module chooses one",
     "sync.interval_sec": "seconds between two syncs of the daemon; 15 without it",
+    "derived.segments": "folder of the [segments](../explanation/why-it-is-fast.md#segments) of a journal on Postgres, of no "
+    "other one; a SQLite journal has them beside it",
     "derived.follow": "whether the daemon brings the [derived tables](../explanation/derived-tables.md) up to date",
     "marks.keep_days": "days for which it is known what each account was worth, sync by sync",
     "metrics.journal": "whether a daemon serves the journal's metrics beside its own; false where `ledger metrics` does",

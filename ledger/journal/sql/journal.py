@@ -85,6 +85,7 @@ from ledger.postings import (
     place_of,
     second_of,
 )
+from ledger.segments.store import FOLDER_SUFFIX, Segments
 from ledger.terms import AccountTerms
 from ledger.values import INT64_MAX, AccountId
 
@@ -205,14 +206,18 @@ class SqlJournal:
     Args:
         engine: From ``engine.open_engine``, of a journal with the current schema.
         now_us: Returns the present in UTC microseconds.
+        segments: The folder of the segments; without one it is beside the file of SQLite, and Postgres has none.
     """
 
-    def __init__(self, engine: Engine, now_us: Callable[[], int]) -> None:
+    def __init__(self, engine: Engine, now_us: Callable[[], int], segments: Path | None = None) -> None:
         self.engine = engine
         self._now_us = now_us
         self._is_postgres = engine.dialect.name == "postgresql"
         self._appender = Appender(engine)
         self.derived = SqlDerived(self)
+        file = self.file()
+        beside = None if file is None else file.with_name(f"{file.name}{FOLDER_SUFFIX}")
+        self.segments = Segments(segments or beside, self._plain_rows, self.hash_at)
         self._clocks: dict[int, equity.KnownClock] = {}  # of accounts that marks were stored of, by key
 
     def close(self) -> None:
@@ -366,6 +371,7 @@ class SqlJournal:
         *,
         after: Mark | None = None,
         besides: Sequence[Stored] = (),
+        differences: list[int] | None = None,
     ) -> Postings:
         terms = terms or self.terms(account, selection.version)
         key, begin = account_key(account), after.reading if after else None
@@ -373,7 +379,7 @@ class SqlJournal:
             # Whenever they happened: a revision may have taken a deal out of the time that is asked about.
             replaced = _replaced(connection, account, selection.version)
         newest_plain = begin.newest_plain if begin else 0
-        plain: Iterator[list[Row]] = self.stream(_PLAIN, key, newest_plain, selection.version, page=_POSTING_BY_VERSION)
+        plain = self._plain(account, newest_plain, selection.version, differences)
         if selection.time_msc is not None:
             plain = _until(plain, selection.time_msc)
         order = order_of(terms, _Records(self, key), selection)
@@ -391,6 +397,19 @@ class SqlJournal:
             begin=begin,
             place=after.place if after else (-1, 0, 0),
         )
+
+    def _plain(self, account: AccountId, after: int, upto: int, differences: list[int] | None) -> Iterator[Sequence[Row]]:
+        """Yield what arrived in order, ascending by version, some at a time: what is packed of it from there."""
+        if differences is not None:
+            yield from self.segments.compared(account, self._plain_rows(account, after, upto), upto, differences)
+            return
+        after = yield from self.segments.blocks(account, after, upto)
+        if after < upto:
+            yield from self._plain_rows(account, after, upto)
+
+    def _plain_rows(self, account: AccountId, after: int, upto: int) -> Iterator[list[Row]]:
+        """Yield what ``_plain`` does, of the rows alone."""
+        return self.stream(_PLAIN, account_key(account), after, upto, page=_POSTING_BY_VERSION)
 
     def _placed(
         self, key: int, selection: Selection, after: Mark | None, *, is_anchored: bool
@@ -908,7 +927,7 @@ def _placement_is(placement: int) -> sa.ColumnElement[bool]:
     return events.c.placement == sa.literal_column(str(placement))
 
 
-def _until(blocks: Iterator[list[Row]], time_msc: int) -> Iterator[list[Row]]:
+def _until(blocks: Iterator[Sequence[Row]], time_msc: int) -> Iterator[Sequence[Row]]:
     """Yield postings, ascending by the second, up to a broker time inclusive."""
     for block in blocks:
         last_msc = second_of(block[-1][0])

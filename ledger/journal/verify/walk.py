@@ -520,7 +520,9 @@ def _check_states(
     journal: Journal, account: AccountId, fold: Fold[Any], version: int, terms: AccountTerms
 ) -> Iterator[Problem]:
     """Fold everything into one state, and compare the checkpoints of that fold."""
-    folded, postings = fold.begin(terms), postings_of(fold, journal, account, Selection(version=version), terms)
+    differences: list[int] = []
+    folded, selection = fold.begin(terms), Selection(version=version)
+    postings = postings_of(fold, journal, account, selection, terms, differences=differences)
     proven: set[bytes] = set()  # digests of checkpoints that are what a replay gives
     others: dict[tuple[int, str], FoldKey] = {}  # version and rules -> place of the first of their checkpoints
     for checkpoint in journal.checkpoints(account):
@@ -530,6 +532,9 @@ def _check_states(
         elif fold.terms_of(checkpoint.fold, terms) and journal.hash_at(account, mark.version) == mark.hash:
             others.setdefault((mark.version, checkpoint.fold), mark.place)
     folded.fold(postings, decode_posting)
+    for at in differences:
+        what = "the segment of it holds something else: it was changed. It is disposable: ledger derive --drop"
+        yield Problem(account=str(account), version=at, field="segments", what=what)
     for (known, code), first in sorted(others.items()):
         yield from _check_earlier(journal, account, fold, known, code, first, proven)
 

@@ -1,0 +1,302 @@
+"""The segments of an account: its postings that arrived in order, packed in files beside the journal to be read quickly.
+
+Only the postings that arrived in fold order are packed: nothing that is recorded later changes one of them, or puts another one
+between two of them. What belongs further back, completes or revises is read from the journal's rows and merged in as without
+segments. So a segment answers for every selection of events, and for ever, as long as the journal is the one that it was made
+of.
+
+Each file holds the next so many postings behind the one before, and is never trusted over the journal. It is left aside if the
+journal's chain hash at its last version is another one (the chain covers everything before it), or if it is damaged (its digest
+does not hold); what it would have answered is then read from the rows. Files are read whole and not mapped into memory: one
+that is cut off meanwhile would end the process.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from bisect import bisect_right
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from struct import Struct
+from typing import Final, NamedTuple
+
+from ledger.errors import JournalError
+from ledger.output_files import written_whole
+from ledger.postings import Posting, Row
+from ledger.segments.packed import ROWS_MAX, Packed
+from ledger.values import AccountId
+
+#: What the folder of a SQLite journal's segments is named, behind the name of the journal.
+FOLDER_SUFFIX: Final = ".segments"
+_SUFFIX: Final = ".segment"
+_MAGIC: Final = b"LDGSEGM1"
+#: Magic, digest of everything behind it, size of the head. The packed postings come behind the head.
+_BEGIN: Final = Struct("<8s32sI")
+_DIGESTED_FROM: Final = 8 + 32
+_ALIGNED: Final = 8
+#: So many rows are given out at once: fewer than Python makes before it looks for garbage.
+_BLOCK: Final = 500
+#: So many files are kept in memory, a few megabytes each: moments that are asked for one after the other are near each other.
+_KEPT: Final = 4
+_VERSION: Final = Posting._fields.index("version")
+_logger: Final = logging.getLogger("ledger.segments")
+
+
+class _Damaged(ValueError):
+    """A file is not what was written."""
+
+
+class _Name(NamedTuple):
+    """Which versions a file has the postings of: those behind one up to another, inclusive."""
+
+    after: int
+    last: int
+
+    def __str__(self) -> str:
+        return f"{self.after:012}-{self.last:012}{_SUFFIX}"
+
+
+class Coverage(NamedTuple):
+    """How many files of an account can be used, how many cannot, and up to which version the former go."""
+
+    usable: int
+    unusable: int
+    version: int
+
+
+class Segments:
+    """The segments of all accounts of a journal. Nothing but speed depends on them. Safe to use from several threads.
+
+    Args:
+        folder: Where the files are; None for a journal that has no such place.
+        rows: Reads the postings of an account that arrived in order from the journal's rows, behind one version up to another.
+        hash_at: Returns the chain hash of an account's event.
+        size: Postings of a file.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        rows: Callable[[AccountId, int, int], Iterable[list[Row]]],
+        hash_at: Callable[[AccountId, int], bytes | None],
+        size: int = ROWS_MAX,
+    ) -> None:
+        self.folder = folder
+        self._rows = rows
+        self._hash_at = hash_at
+        self.size = size
+        self._due: dict[AccountId, int] = {}  # version from which on it is worth looking whether there is more to write
+        self._read = lru_cache(maxsize=_KEPT)(_read)
+
+    # ---- reading
+
+    def blocks(self, account: AccountId, after: int, upto: int) -> Generator[Sequence[Row], None, int]:
+        """Yield the postings that arrived in order and are packed, ascending by version, some at a time.
+
+        Args:
+            account: Whose.
+            after: Only those behind a version.
+            upto: Only those up to a version.
+
+        Returns:
+            The version behind which the rest has to be read from the rows.
+        """
+        for name, packed in self._usable(account, after):
+            begin, end = (bisect_right(range(len(packed)), version, key=packed.version) for version in (after, upto))
+            for at in range(begin, end, _BLOCK):
+                yield packed.rows(at, min(at + _BLOCK, end))
+            after = name.last
+            if after >= upto:
+                break
+        return min(after, upto)
+
+    def compared(
+        self, account: AccountId, blocks: Iterable[list[Row]], upto: int, differences: list[int]
+    ) -> Iterator[list[Row]]:
+        """Pass on the postings that are read from the journal's rows, and note the version from which on files hold others.
+
+        Args:
+            account: Whose.
+            blocks: All of its postings that arrived in order, ascending by version, some at a time.
+            upto: Up to which version.
+            differences: The first version that differs goes here.
+        """
+        packed = (row for block in self.blocks(account, 0, upto) for row in block)
+        for block in blocks:
+            if not differences:
+                found = list(islice(packed, len(block)))
+                pairs = zip(found, block, strict=False)  # files may end before the rows do
+                differences += [] if found == block[: len(found)] else [next(b[_VERSION] for a, b in pairs if a != b)]
+            yield block
+        if not differences:
+            differences += [row[_VERSION] for row in islice(packed, 1)]
+
+    def _usable(self, account: AccountId, after: int) -> Iterator[tuple[_Name, Packed]]:
+        """Yield the files that hold what comes behind a version, one behind the other, as long as they are whole and ours."""
+        for name in _chain(self._names(account)):
+            if name.last > after:
+                packed = self._open(account, name)
+                if packed is None:
+                    return
+                yield name, packed
+
+    def _open(self, account: AccountId, name: _Name) -> Packed | None:
+        """Return what a file holds, None if it does not answer for the journal."""
+        path = self._folder_of(account) / str(name)
+        try:
+            found = path.stat()
+            head, packed = self._read(path, (found.st_mtime_ns, found.st_size, found.st_ino))
+            if head[:3] != (str(account), *name):
+                raise _Damaged(f"it is of {head[0]}, versions {head[1] + 1} to {head[2]}")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            _logger.warning("segment %s is left aside, and its events are read from the journal: %s", path, error)
+            return None
+        return packed if self._hash_at(account, name.last) == head.hash else None
+
+    def _names(self, account: AccountId) -> list[_Name]:
+        if self.folder is not None:
+            with suppress(OSError):
+                return sorted(filter(None, map(_name_of, self._folder_of(account).iterdir())))
+        return []
+
+    def _folder_of(self, account: AccountId) -> Path:
+        return (self.folder or Path()) / sha256(str(account).encode()).hexdigest()[:16]
+
+    # ---- writing
+
+    def extend(self, account: AccountId, version: int, is_stopped: Callable[[], bool] = lambda: False) -> int:
+        """Write the files that are not there yet, of what is known at a version; return how many were written.
+
+        What cannot be written now, as the disk is full or nothing may be written, is not. To be called often costs nothing.
+
+        Args:
+            account: Whose.
+            version: Up to which.
+            is_stopped: Asked before each file whether to leave the rest for another time.
+        """
+        if self.folder is None or version < self._due.get(account, self.size):
+            return 0
+        written = 0
+        try:
+            end = self._prepared(account)
+            if version - end >= self.size:
+                for name, rows in self._unwritten(account, end, version):
+                    if is_stopped():
+                        return written
+                    self._write(account, name, rows)
+                    written, end = written + 1, name.last
+            # There may be too few in order among so many: they are not counted again for each event that follows.
+            self._due[account] = max(end + self.size, version + self.size // 8)
+        except (OSError, JournalError, TypeError, ValueError) as error:
+            _logger.info("segments of %s are not written: %s", account, error)
+            self._due[account] = version + self.size
+        return written
+
+    def end(self, account: AccountId) -> int:
+        """Return up to which version there are files, by their names."""
+        return max((name.last for name in _chain(self._names(account))), default=0)
+
+    def coverage(self, account: AccountId) -> Coverage:
+        """Look at all files of an account."""
+        names = self._names(account)
+        usable = [name for name, _ in self._usable(account, 0)]
+        return Coverage(len(usable), len(names) - len(usable), usable[-1].last if usable else 0)
+
+    def _prepared(self, account: AccountId) -> int:
+        """Delete the files that cannot be used, and return up to which version the others go."""
+        names = self._names(account)
+        end = 0
+        for name, _ in self._usable(account, 0):
+            end = name.last
+            names.remove(name)
+        for name in names:
+            with suppress(OSError):
+                (self._folder_of(account) / str(name)).unlink()
+        return end
+
+    def _unwritten(self, account: AccountId, after: int, version: int) -> Iterator[tuple[_Name, list[Row]]]:
+        """Yield what the next files hold: their names and postings. What would not fill one is left."""
+        rows = (row for block in self._rows(account, after, version) for row in block)
+        while len(found := list(islice(rows, self.size))) == self.size:
+            name = _Name(after, found[-1][_VERSION])
+            yield name, found
+            after = name.last
+            found.clear()  # or both would be in memory
+
+    def _write(self, account: AccountId, name: _Name, rows: list[Row]) -> None:
+        folder = self._folder_of(account)
+        chain = self._hash_at(account, name.last)
+        if chain is None:
+            raise JournalError(f"account {account}: version {name.last} is missing. Run: ledger verify")
+        head = json.dumps([str(account), *name, chain.hex()]).encode()
+        head += b" " * (-(_BEGIN.size + len(head)) % _ALIGNED)
+        body = head + Packed.pack(rows).to_bytes()
+        size = Struct("<I").pack(len(head))
+        folder.parent.mkdir(self._mode(), exist_ok=True)
+        folder.mkdir(self._mode(), exist_ok=True)
+        with written_whole(folder / str(name)) as partial:
+            partial.write_bytes(_MAGIC + sha256(size + body).digest() + size + body)
+
+    def _mode(self) -> int:
+        """Return who may read the folder: whoever may read the journal that it is beside."""
+        assert self.folder is not None
+        try:
+            mode = self.folder.with_suffix("").stat().st_mode
+        except OSError:
+            return 0o700
+        return (mode & 0o666) | (mode & 0o444) >> 2
+
+    def drop(self, account: AccountId) -> bool:
+        """Delete the segments of an account; return whether there were any."""
+        self._due.pop(account, None)
+        were_any = bool(self._names(account))
+        if self.folder is not None:
+            shutil.rmtree(self._folder_of(account), ignore_errors=True)
+            with suppress(OSError):  # others are there
+                self.folder.rmdir()
+        return were_any
+
+
+class _Head(NamedTuple):
+    """What a file states of itself: whose postings, behind which version up to which, and the chain hash of the last."""
+
+    account: str
+    after: int
+    last: int
+    hash: bytes
+
+
+def _read(path: Path, _: tuple[int, int, int]) -> tuple[_Head, Packed]:
+    """Read a file whose digest holds. The second argument distinguishes one from another that takes its place."""
+    content = path.read_bytes()
+    if len(content) < _BEGIN.size:
+        raise _Damaged(f"it has {len(content)} bytes")
+    magic, digest, size = _BEGIN.unpack_from(content)
+    view = memoryview(content)
+    if magic != _MAGIC or sha256(view[_DIGESTED_FROM:]).digest() != digest:
+        raise _Damaged("it is not what was written")
+    account, after, last, chain = json.loads(content[_BEGIN.size : _BEGIN.size + size])
+    return _Head(account, after, last, bytes.fromhex(chain)), Packed.from_buffer(view[_BEGIN.size + size :])
+
+
+def _name_of(path: Path) -> _Name | None:
+    after, _, last = path.name.removesuffix(_SUFFIX).partition("-")
+    name = _Name(int(after), int(last)) if after.isdecimal() and last.isdecimal() else None
+    return name if str(name) == path.name else None
+
+
+def _chain(names: list[_Name]) -> Iterator[_Name]:
+    """Yield the files of which each begins where the one before ends, from the first event on."""
+    after = 0
+    for name in names:
+        if name.after == after:
+            yield name
+            after = name.last

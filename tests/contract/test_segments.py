@@ -1,0 +1,250 @@
+"""Segments of journals in a database: what is damaged or of another history is left aside and written anew; nothing fails."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from ledger import Ledger
+from ledger.derived import keep_up
+from ledger.journal.backup import copy_journal
+from ledger.journal.verify.walk import verify_account
+from ledger.segments.store import Segments
+from tests.support.journals import ACCOUNT, Clock, everything, fill, new_url
+from tools.bench.journals import generate_events
+
+ROOT = Path(__file__).resolve().parents[2]
+EVENTS = [*islice(generate_events(10**9, seed=7, nets=False), 350)]
+SIZE = 50
+
+
+@contextmanager
+def reopened(url: str, folder: Path) -> Iterator[Ledger]:
+    """Open a journal with segments of 50 postings."""
+    with Ledger.open(url, now_us=Clock(), segments=folder / "segments") as ledger:
+        ledger.journal.segments.size = SIZE
+        yield ledger
+
+
+@pytest.fixture
+def ledger(url, tmp_path):
+    """A ledger with an account of 350 events, of which 300 postings are in segments."""
+    with reopened(url, tmp_path) as ledger:
+        ledger.account(ACCOUNT).open(currency="USD", mode="hedging", clock="UTC")
+        ledger.account(ACCOUNT).record_many(EVENTS)
+        assert ledger.account(ACCOUNT).derived.pack() == 6
+        yield ledger
+
+
+def files(ledger: Ledger) -> list[Path]:
+    folder = ledger.journal.segments.folder
+    assert folder is not None
+    return sorted(folder.rglob("*.segment"))
+
+
+def replayed(ledger: Ledger) -> object:
+    """Return what a replay and the trades come to."""
+    account = ledger.account(ACCOUNT)
+    return account.replay(checkpoints=False).state(), list(account.trades())
+
+
+def packed(ledger: Ledger) -> int:
+    """Return how many postings are read out of segments."""
+    return sum(map(len, ledger.journal.segments.blocks(ACCOUNT, 0, ledger.account(ACCOUNT).version)))
+
+
+def without(ledger: Ledger) -> object:
+    """Return what ``replayed`` does, of the rows alone."""
+    segments = ledger.journal.segments
+    folder, segments.folder = segments.folder, None
+    try:
+        return replayed(ledger)
+    finally:
+        segments.folder = folder
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+
+
+def replace(path: Path) -> None:
+    """Put another segment of the same account in its place."""
+    path.write_bytes(min(path.parent.iterdir()).read_bytes())
+
+
+def write_over(path: Path) -> None:
+    path.write_text("some notes of somebody" * 100, encoding="utf-8")
+
+
+def test_a_file_that_is_not_what_was_written_is_left_aside_and_written_anew(url, ledger, tmp_path, caplog):
+    expected, whole = without(ledger), {path: path.read_bytes() for path in files(ledger)}
+    assert packed(ledger) == 6 * SIZE
+    for damage in (cut_off, empty, flip, replace, write_over):
+        damage(files(ledger)[2])
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            assert replayed(ledger) == expected
+        assert f"segment {files(ledger)[2]} is left aside" in caplog.text
+        assert packed(ledger) == 2 * SIZE
+        assert verify_account(ledger.journal, ACCOUNT).problems == ()
+        with reopened(url, tmp_path) as other:
+            assert other.journal.segments.coverage(ACCOUNT)[:2] == (2, 4)
+            assert other.account(ACCOUNT).derived.pack() == 4
+            assert replayed(other) == expected
+        assert {path: path.read_bytes() for path in files(ledger)} == whole
+
+
+def test_segments_of_another_history_are_not_used_and_written_anew(ledger, tmp_path):
+    """The same account, recorded at other moments: as where another journal is put in the place of one."""
+    other_url = f"sqlite:///{tmp_path}/other.db"
+    Ledger.create(other_url).close()
+    with reopened(other_url, tmp_path) as other:
+        other.account(ACCOUNT).open(currency="USD", mode="hedging", clock="UTC")
+        other.account(ACCOUNT).record_many(EVENTS[1:])
+        expected = without(other)
+        assert (packed(other), replayed(other)) == (0, expected)
+        assert other.account(ACCOUNT).derived.pack() == 6
+        assert (packed(other), replayed(other)) == (6 * SIZE, expected)
+    assert (packed(ledger), replayed(ledger)) == (0, without(ledger))
+
+
+def test_of_a_journal_that_was_taken_back_the_segments_up_to_there_are_used(ledger, tmp_path):
+    older = f"sqlite:///{tmp_path}/older.db"
+    Ledger.create(older).close()
+    rows = list(ledger.journal.rows(ACCOUNT, upto=200))
+    with reopened(older, tmp_path) as taken_back:
+        taken_back.journal.append_verbatim(ACCOUNT, rows)
+        assert packed(taken_back) == 3 * SIZE
+        taken_back.account(ACCOUNT).record_many([fill(10**6 + n, n / 1000) for n in range(100)])
+        assert replayed(taken_back) == without(taken_back)
+        assert taken_back.account(ACCOUNT).derived.pack() == 2
+        assert packed(taken_back) == 5 * SIZE
+        assert replayed(taken_back) == without(taken_back)
+
+
+def test_verify_finds_a_segment_that_passes_for_one_and_holds_something_else(ledger):
+    """Its digest and chain hash are right: whoever can write the folder could make it."""
+    segments, path = ledger.journal.segments, files(ledger)[3]
+    after, last = (int(part) for part in path.stem.split("-"))
+    rows = [row for block in segments.blocks(ACCOUNT, after, last) for row in block]
+    forged = [*rows[:20], (*rows[20][:14], 10**9, *rows[20][15:]), *rows[21:]]
+    path.unlink()
+    assert Segments(segments.folder, lambda *_: [forged], ledger.journal.hash_at, SIZE).extend(ACCOUNT, last) == 1
+    assert replayed(ledger) != without(ledger)
+    (found,) = verify_account(ledger.journal, ACCOUNT).problems
+    assert (found.version, found.field) == (rows[20][2], "segments")
+    assert ledger.account(ACCOUNT).derived.drop()
+    assert verify_account(ledger.journal, ACCOUNT).problems == ()
+    assert replayed(ledger) == without(ledger)
+
+
+def test_dropped_while_others_read_and_written_by_two_at_once(url, ledger, tmp_path):
+    """A reader goes on with the rows where the files are gone, and of two writers both write the same."""
+    expected = without(ledger)
+    reading = iter(ledger.journal.postings(ACCOUNT, everything(ledger.journal)))
+    begun = [next(reading) for _ in range(80)]
+    with reopened(url, tmp_path) as other:
+        assert other.account(ACCOUNT).derived.drop()
+        assert files(ledger) == []
+        assert not other.account(ACCOUNT).derived.drop()
+        rows = [*begun, *reading]
+        with ThreadPoolExecutor(2) as threads:
+            packed_by = list(threads.map(lambda one: one.account(ACCOUNT).derived.pack(), [ledger, other]))
+        assert 6 in packed_by
+        assert packed(other) == 6 * SIZE
+        assert rows == [*other.journal.postings(ACCOUNT, everything(other.journal))]
+        assert replayed(other) == replayed(ledger) == expected
+
+
+def test_a_replay_from_the_start_leaves_segments_and_a_daemon_adds_to_them(url, tmp_path):
+    with reopened(url, tmp_path) as ledger:
+        account = ledger.account(ACCOUNT)
+        account.open(currency="USD", mode="hedging", clock="UTC")
+        account.record_many(EVENTS[:200])
+        account.replay(until="2020-09-13", checkpoints=True)
+        assert packed(ledger) == 0  # of a moment it may be no long one
+        account.replay()
+        assert packed(ledger) == 4 * SIZE
+        account.record_many(EVENTS[200:])
+        keep_up(ledger, _Until(lambda: packed(ledger) == 6 * SIZE), poll_seconds=0.01)
+        assert replayed(ledger) == without(ledger)
+
+
+class _Until:
+    """A sign to stop that is set once something has happened."""
+
+    def __init__(self, has_happened: Callable[[], bool]) -> None:
+        self._has_happened = has_happened
+
+    def is_set(self) -> bool:
+        """Return whether it has."""
+        return self._has_happened()
+
+
+def test_on_a_full_disk_there_are_no_segments_and_nothing_fails(tmp_path):
+    """Real writes that fail half way; afterwards the same program writes them."""
+    program = """
+import resource, sys
+from tests.contract.test_segments import *
+with reopened(sys.argv[1], Path(sys.argv[2])) as ledger:
+    account = ledger.account(ACCOUNT)
+    account.open(currency="USD", mode="hedging", clock="UTC")
+    account.record_many(EVENTS)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+    account.replay()
+    print(account.derived.pack(), [*Path(sys.argv[2]).rglob("*partial"), *files(ledger)])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+with reopened(sys.argv[1], Path(sys.argv[2])) as ledger:
+    print(ledger.account(ACCOUNT).derived.pack())
+"""
+    command = [sys.executable, "-c", program, new_url("sqlite", tmp_path), str(tmp_path)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.stdout == "0 []\n6\n", run.stderr
+
+
+def test_beside_a_file_they_are_in_a_folder_that_its_readers_can_read(tmp_path):
+    url = new_url("sqlite", tmp_path)
+    (tmp_path / "journal.db").chmod(0o640)
+    with Ledger.open(url, now_us=Clock()) as ledger:
+        ledger.journal.segments.size = SIZE
+        ledger.account(ACCOUNT).open(currency="USD", mode="hedging", clock="UTC")
+        ledger.account(ACCOUNT).record_many(EVENTS)
+        assert ledger.account(ACCOUNT).derived.pack() == 6
+        assert ledger.journal.segments.folder == tmp_path / "journal.db.segments"
+        assert {one.parent.stat().st_mode & 0o777 for one in files(ledger)} <= {
+            0o750,
+            0o777,
+        }  # elsewhere there are no such rights
+        copy_journal(ledger.journal, f"sqlite:///{tmp_path}/backup.db", Clock())
+        assert not (tmp_path / "backup.db.segments").exists()
+        assert ledger.account(ACCOUNT).derived.drop()
+        assert not (tmp_path / "journal.db.segments").exists()
+    with Ledger.open("memory://") as ledger:
+        assert ledger.journal.segments.extend(ACCOUNT, 10**6) == 0
+
+
+def test_a_folder_that_cannot_be_made_or_read_is_none(url, tmp_path):
+    (tmp_path / "segments").write_text("not a folder", encoding="utf-8")
+    with reopened(url, tmp_path) as ledger:
+        ledger.account(ACCOUNT).open(currency="USD", mode="hedging", clock="UTC")
+        ledger.account(ACCOUNT).record_many(EVENTS)
+        assert ledger.account(ACCOUNT).derived.pack() == 0
+        assert (packed(ledger), replayed(ledger)) == (0, without(ledger))
