@@ -51,7 +51,10 @@ def packed(folder: File, events: int, url: str) -> File:
     with Ledger.open(url) as ledger, path.with_suffix(".draft").open("wb") as out:
         (account,) = ledger.accounts()
         postings = ledger.journal.postings(account.name, Selection(version=account.version), account.terms)
-        while rows := _taken(postings, ROWS_MAX):
+        while True:
+            rows = _taken(postings, ROWS_MAX)
+            if not rows:
+                break
             content = Packed.pack(rows).to_bytes()
             out.write(_SIZE.pack(len(content)) + content + bytes(-len(content) % _SIZE.size))
     return path.with_suffix(".draft").rename(path)
@@ -60,7 +63,10 @@ def packed(folder: File, events: int, url: str) -> File:
 def _taken(postings: Any, most: int) -> list[Any]:
     """Return so many postings, fewer only at the end. Those of a second that has to be sorted again come together."""
     rows: list[Any] = []
-    while len(rows) < most - 1000 and (more := postings.take(500)):
+    while len(rows) < most - 1000:
+        more = postings.take(500)
+        if not more:
+            break
         rows += more
     return rows
 
@@ -78,7 +84,7 @@ def _packs(path: File) -> Iterator[Any]:
     from ledger.segments.packed import Packed
 
     with path.open("rb") as file:
-        while head := file.read(_SIZE.size):
+        for head in iter(lambda: file.read(_SIZE.size), b""):
             (size,) = _SIZE.unpack(head)
             yield Packed.from_buffer(file.read(size))
             file.read(-size % _SIZE.size)
