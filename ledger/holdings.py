@@ -60,6 +60,11 @@ class Holdings:
         """Yield the open positions whose id is not known yet."""
         return (position for position in self.open.values() if not position.is_id_known)
 
+    def gather(self, postings: int) -> None:
+        """Have the open positions in dictionaries, wherever they are (``QuickRows``), if so many postings are worth it."""
+        if self.open.__class__ is not dict and postings > 2 * len(self.open):
+            self.open, self.ids = dict(self.open), dict(self.ids)
+
     # ---- deals
 
     def settle(self, fill: Fill, trades: TradeSink) -> None:

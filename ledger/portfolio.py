@@ -198,6 +198,8 @@ class Portfolio:
         if isinstance(rows, QuickRows):
             self._fold_runs(rows, decode, trades)
             return
+        if isinstance(rows, list):
+            self._holdings.gather(len(rows))
         nets, holdings = self._nets, self._holdings
         positions, ids, loose = holdings.open, holdings.ids, holdings.loose
         commissions = fees = swaps = profits = deals = folded = 0
@@ -322,6 +324,7 @@ class Portfolio:
     def note_version(self, version: int) -> None:
         """State up to which version all of the account's events are folded, so that the next one may be applied."""
         self._version = version
+        self._holdings.gather(INT64_MAX)
 
     def _count(self, commission: int, fee: int, swap: int, profit: int) -> None:
         self._commission += commission

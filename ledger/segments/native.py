@@ -48,6 +48,8 @@ _GIVEN_BACK, _DAMAGED = 1, 3
 _CLOSED_ROOM: Final = 1024
 #: With more closes of what was never held than this, finding out which they are takes longer than it saves.
 _LOOSE_MOST: Final = 256
+#: So many postings for each open position make it worth it to give those to the library.
+_WORTH_IT: Final = 10
 _NO_IDS: Final = array("q")
 _WIDTH: Final = 64
 _order: Final = itemgetter(17)
@@ -146,9 +148,13 @@ class NativeSlice(PackedSlice, QuickRows):
         """Fold the rows, run by run: see ``QuickRows``."""
         found = library()
         assert found is not None, "only made where there is a library"
-        held = holdings.open if isinstance(holdings.open, NativeOpen) else NativeOpen(found, holdings)
-        holdings.open, holdings.ids = held, held.ids
-        at = self.begin
+        at, held = self.begin, holdings.open
+        if not isinstance(held, NativeOpen):
+            if len(self) < _WORTH_IT * len(held):
+                yield Run(0, 0, (0, 0, 0, 0), self.packed.each(at, self.end))
+                return
+            held = NativeOpen(found, holdings)
+            holdings.open, holdings.ids = held, held.ids
         while at < self.end:
             if len(holdings.loose) > _LOOSE_MOST or not held.check_in():
                 held.check_out_all()

@@ -21,7 +21,7 @@ from itertools import chain, islice, repeat
 from struct import Struct
 from typing import Any, Final, NamedTuple, cast, overload
 
-from ledger.postings import DEAL_SCHEMA, NO_DEAL, FoldKey, Posting, Row, dump_json, place_of, second_of
+from ledger.postings import DEAL_SCHEMA, NO_DEAL, FoldKey, PackedRows, Posting, Row, dump_json, place_of, second_of
 from ledger.values import INT64_MAX
 
 #: How many rows one has at most.
@@ -282,7 +282,7 @@ class Packed:
         return cast("Iterable[int]", self.columns[_TIME].values(begin, end))
 
 
-class PackedSlice(Sequence[Row]):
+class PackedSlice(PackedRows):
     """The rows of a pack from one index to another, made when they are asked for.
 
     Attributes:
@@ -295,6 +295,14 @@ class PackedSlice(Sequence[Row]):
 
     def __init__(self, packed: Packed, begin: int = 0, end: int | None = None) -> None:
         self.packed, self.begin, self.end = packed, begin, len(packed) if end is None else end
+
+    def place(self, at: int) -> FoldKey:
+        """Return the place of a row."""
+        return self.packed.place(self.begin + at)
+
+    def version(self, at: int) -> int:
+        """Return the version of a row."""
+        return self.packed.version(self.begin + at)
 
     def __len__(self) -> int:
         return self.end - self.begin

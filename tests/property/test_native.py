@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from ledger import postings
 from ledger.health_checks import program_checks
 from ledger.holdings import Holdings
 from ledger.postings import Posting, Row
 from ledger.segments import native
 from ledger.segments.packed import COLUMNS, DamagedColumns, Packed, PackedSlice
+from tests.property import test_segments
 from tests.support.packaging import ROOT, install_wheel, make_empty_environment
 from tools.dev.native import PACKAGE, TARGET, build, cargo
 from tools.testkit.hostile_postings import compare, folded, make_history
@@ -39,7 +41,7 @@ def library(folder, monkeypatch):
 
 
 @pytest.mark.usefixtures("library")
-@pytest.mark.parametrize("first", range(0, 300, 50))
+@pytest.mark.parametrize("first", range(0, 200, 50))
 def test_hostile_histories_are_folded_to_the_same_portfolios_and_trades(first):
     outcomes = [compare(seed) for seed in range(first, first + 50)]
     assert sum(outcome.failure is None for outcome in outcomes) > 40  # more than that both fail
@@ -76,6 +78,22 @@ def _everyday(count):
 FILL = Posting(
     1_700_000_000_000, 1, 1, "FillRecorded", 0, 0, 1, None, "EURUSD", 2, 108_500_000, -3, 0, 0, 0, 7, None, 1
 )  # fmt: skip
+
+
+@pytest.mark.usefixtures("library")
+def test_replays_of_segments_are_the_same_whatever_arrived_late(monkeypatch):
+    monkeypatch.setattr(postings, "_WORTH_IT", 1)
+    monkeypatch.setattr(native, "_WORTH_IT", 0)
+    runs: list[int] = []
+    fold = native.NativeOpen.fold
+
+    def noted(held, *words):
+        runs.append(1)
+        return fold(held, *words)
+
+    monkeypatch.setattr(native.NativeOpen, "fold", noted)
+    test_segments.test_a_replay_with_segments_is_a_replay_of_the_rows()
+    assert len(runs) > 10  # of a few postings each
 
 
 @pytest.mark.usefixtures("library")
