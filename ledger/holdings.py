@@ -6,7 +6,7 @@ Open positions, and what no deal explains: closes of what was never held, positi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, Final
 
 from ledger.clock import SECOND_MSC
@@ -14,7 +14,7 @@ from ledger.events import AcceptedResult, PositionState
 from ledger.positions import OpenPosition, divided
 from ledger.postings import Fill
 from ledger.terms import AccountTerms
-from ledger.values import Entry, signed_magic
+from ledger.values import INT64_MAX, Entry, signed_magic
 
 #: MT5's codes, as a posting has them.
 ENTRY_IN: Final = Entry.IN.value
@@ -60,10 +60,10 @@ class Holdings:
     def __init__(self, terms: AccountTerms) -> None:
         self.terms = terms
         self._nets = terms.opened.mode.nets
-        self.open: dict[int, OpenPosition] = {}
+        self.open: MutableMapping[int, OpenPosition] = {}
         # Where an account nets: symbol -> id of the one open position. The symbol is an attribute of the position: it may be
         # renamed while the position is open.
-        self.ids: dict[str, int] = {}
+        self.ids: MutableMapping[str, int] = {}
         # What no deal explains: closes of what was never held, by position id, by symbol where that is not known;
         # positions that ended unseen; parts of positions.
         self.loose: dict[tuple[int | str, int], OpenPosition] = {}
@@ -89,6 +89,17 @@ class Holdings:
     def unnamed(self) -> Iterator[OpenPosition]:
         """Yield the open positions whose id is not known yet."""
         return (position for position in self.open.values() if not position.is_id_known)
+
+    def gather(self, postings: int) -> None:
+        """Have the open positions in dictionaries, wherever they are (``QuickRows``), if so many postings are worth it."""
+        if self.open.__class__ is not dict and postings > 2 * len(self.open):
+            held = self.open
+            self.open, self.ids = {key: held[key] for key in held}, dict(self.ids)  # each of our own, whoever else has it
+
+    def release(self) -> None:
+        """Have the open positions in dictionaries, if a loop elsewhere has them: only these may be shared by threads."""
+        if not isinstance(self.open, dict):
+            self.gather(INT64_MAX)
 
     # ---- deals
 
@@ -414,7 +425,7 @@ class Holdings:
 
     def shown(self, position_id: int) -> OpenPosition:
         """Return an open position, to be read only: nothing is copied."""
-        return dict.__getitem__(self.open, position_id)
+        return dict.__getitem__(self.open, position_id) if isinstance(self.open, dict) else self.open[position_id]
 
     def changed(self) -> Collection[int]:
         """Return the ids of the open positions that may be others than when this was copied."""

@@ -129,6 +129,10 @@ OUTSIDE_FOLD: Final = 2
 ASSERTED: Final = 3
 
 _BLOCK: Final = 4096
+#: So many packed postings are made into rows at once: fewer than Python makes before it looks for garbage.
+_UNPACKED: Final = 500
+#: So many are given out as they are packed, at least.
+_WORTH_IT: Final = 2000
 #: Behind every place.
 END: Final[FoldKey] = (INT64_MAX, INT64_MAX, INT64_MAX)
 
@@ -286,6 +290,20 @@ def place_of(row: Row) -> FoldKey:
     return time_msc - time_msc % SECOND_MSC, deal, version if deal == NO_DEAL else 0
 
 
+class PackedRows(Sequence[Row]):
+    """Rows of which the place and the version of each are found without making it."""
+
+    __slots__ = ()
+
+    def place(self, at: int) -> FoldKey:
+        """Return the place of a row."""
+        raise NotImplementedError
+
+    def version(self, at: int) -> int:
+        """Return the version of a row."""
+        raise NotImplementedError
+
+
 class Postings:
     """An account's postings in the fold order, each deal once: its two streams merged.
 
@@ -317,8 +335,10 @@ class Postings:
         self.order = order
         self.witness: Witness | None = None
         self._plain, self._placed = iter(plain), iter(placed)
+        self._left: Sequence[Row] = []  # of the plain ones that were read, behind the block
         self._block: Sequence[Row] = []  # of the plain ones, given out up to ``_at``
         self._at = 0
+        self._is_packed_wanted = False
         self._spans: Sequence[tuple[int, int]] = ()  # to be sorted again, within the block
         self._by_second = False  # whether the block has to be sorted again second by second
         self._ahead = next(self._placed, None)
@@ -347,9 +367,35 @@ class Postings:
             upto: The last place to give out.
         """
         rows: list[Row] = []
-        while len(rows) < count and (first := self._first()) is not None and first <= upto:
+        while len(rows) < count and not (rows and self._is_packed_wanted and self._packed_ahead()):
+            first = self._first()
+            if first is None or first > upto:
+                break
             rows += self._run(count - len(rows), upto) or self._next(first)
         return rows
+
+    def take_packed(self, most: int) -> PackedRows | None:
+        """Return the next postings as they are packed, if none has to be put between a good number of them, else nothing.
+
+        Who asks once has to ask before each ``take``, which ends where packed postings begin from then on.
+        """
+        self._is_packed_wanted = True
+        block = self._packed_ahead()
+        if block is None or self.order.needs_seconds((1,)):  # where milliseconds count, seconds are sorted one by one
+            return None
+        end = min(most, len(block))
+        bounds: list[FoldKey] = [(begin, -1, 0) for begin, _ in self.order.spans(block.place(0)[0], _end_of(block[end - 1][0]))]
+        if self._late:
+            bounds.append((self._late_msc, -1, 0) if self._late_span else self._late[-1][0])
+        end = bisect_left(range(end), min(bounds), key=block.place) if bounds else end
+        if replaced := self._replaced_from(block.version(0)):
+            end = bisect_left(range(end), replaced, key=block.version)
+        if end < _WORTH_IT:
+            return None
+        run, self._left = block[:end], block[end:]
+        self._note(run)
+        assert isinstance(run, PackedRows)
+        return run
 
     def take_second(self) -> Iterator[list[Row]]:
         """Give out what is left of the second that was begun, and end behind whatever may be recorded in it later.
@@ -374,12 +420,26 @@ class Postings:
     def _is_ahead(self) -> bool:
         """Read ahead, and return whether there are plain postings left."""
         if self._at == len(self._block):
-            self._block, self._at = next(filter(None, self._plain), []), 0
+            block = self._read_on()
+            is_packed = isinstance(block, PackedRows)
+            self._block, self._left = (list(block[:_UNPACKED]), block[_UNPACKED:]) if is_packed else (block, [])
+            self._at = 0
             if self._block:
                 first_msc, last_msc = second_of(self._block[0][0]), self._block[-1][0] + SECOND_MSC
                 self._spans = self.order.spans(first_msc, last_msc)
                 self._by_second = self.order.needs_seconds(map(_time, self._block))
         return self._at < len(self._block)
+
+    def _read_on(self) -> Sequence[Row]:
+        """Return the plain postings behind the block, as far as they are read: none only at the end."""
+        if not self._left:
+            self._left = next(filter(None, self._plain), [])
+        return self._left
+
+    def _packed_ahead(self) -> PackedRows | None:
+        """Return what comes behind the block if that is at its end and the next postings are packed."""
+        block = self._read_on() if self._at == len(self._block) else None
+        return block if isinstance(block, PackedRows) else None
 
     def _fetch_late(self) -> None:
         """Read ahead all placed postings of the next second that has any."""
@@ -417,21 +477,29 @@ class Postings:
             if span_end > block[begin][0]:
                 end = _before(block, (span_begin, -1, 0), begin, end)
                 break
-        if end > begin and self._replaced_ahead:
-            while self._replaced_ahead and self._replaced_ahead[-1] < block[begin][_VERSION]:
-                self._replaced_ahead.pop()
-            if self._replaced_ahead:
-                end = bisect_left(block, self._replaced_ahead[-1], begin, end, key=_version)
+        if end > begin and (replaced := self._replaced_from(block[begin][_VERSION])):
+            end = bisect_left(block, replaced, begin, end, key=_version)
         if end == begin:
             return []
-        last = block[end - 1]
-        self._events += end - begin
+        self._at = end
+        run = block[begin:end]
+        self._note(run)
+        return run
+
+    def _replaced_from(self, version: int) -> int | None:
+        """Return the first replaced record from a version on, None without any."""
+        while self._replaced_ahead and self._replaced_ahead[-1] < version:
+            self._replaced_ahead.pop()
+        return self._replaced_ahead[-1] if self._replaced_ahead else None
+
+    def _note(self, run: Sequence[Row]) -> None:
+        """Note that a run of plain postings is given out."""
+        last = run[-1]
+        self._events += len(run)
         self._newest_plain = last[_VERSION]
         self._newest = max(self._newest, self._newest_plain)
         self._latest_msc = max(self._latest_msc, _end_of(last[0]))
         self.place = place_of(last)
-        self._at = end
-        return block[begin:end]
 
     def _next(self, first: FoldKey) -> Sequence[Row]:
         """Return the postings of the next place, or of a span that has to be sorted again; none if they were replaced."""

@@ -32,8 +32,10 @@ from ledger.clock import ClockRule
 from ledger.codec import Stored, decode_posting, first_place
 from ledger.events import DealOrder
 from ledger.fold_order import FoldOrder, HourReading, Records, hour_readings
-from ledger.folds import PORTFOLIO, Fold, T
-from ledger.postings import DEAL, NO_DEAL, FoldKey, Posting, Postings, Reading, Row, Selection, VersionedPostings
+from ledger.folds import PORTFOLIO, Fold, Folded, T
+from ledger.portfolio import Portfolio
+from ledger.postings import DEAL, NO_DEAL, FoldKey, PackedRows, Posting, Postings, Reading, Row, Selection, VersionedPostings
+from ledger.segments.native import library
 from ledger.terms import AccountTerms
 from ledger.values import AccountId
 
@@ -45,6 +47,8 @@ INTERVAL: Final = 5000
 #: A state that holds many positions costs more to write down than to fold on: its checkpoints are further apart.
 HELD_PER_INTERVAL: Final = 250
 _CHUNK: Final = 500
+#: So many packed postings are folded at once, at most.
+_PACKED: Final = 16_384
 _KEPT_AT_ONCE: Final = 4 * 1024 * 1024
 
 
@@ -207,7 +211,7 @@ def replayed(
     """
     if interval is None:
         folded, postings = fold.begin(terms), postings_of(fold, journal, account, selection, terms)
-        while rows := postings.take(_CHUNK):
+        while rows := _quick(folded, postings, _PACKED) or postings.take(_CHUNK):
             folded.fold(rows, decode_posting)
             progress(len(rows))
         return _finished(folded, selection), _selected(journal, account, selection, postings)
@@ -218,7 +222,7 @@ def replayed(
     keeper = Keeper(journal, account, fold, selection.version, postings.place)
     place, reading = postings.place, postings.reading
     due = 0  # postings until the next checkpoint
-    while rows := postings.take(min(_CHUNK, due or interval)):
+    while rows := _quick(folded, postings, due or interval) or postings.take(min(_CHUNK, due or interval)):
         # What a moment leaves out may belong before what it has; and deals alone are read only once there are orders.
         if not due and selection.time_msc is None and (not fold.is_by_version or folded.held):
             keeper.note(folded, place, reading)  # only now: at the end of all there is nothing to be gained
@@ -236,6 +240,12 @@ def replayed(
     return _finished(folded, selection), _selected(journal, account, selection, postings)
 
 
+def _quick(folded: Folded, postings: Postings | VersionedPostings, most: int) -> PackedRows | None:
+    """Return the next postings packed, if the native loop folds them: for a portfolio."""
+    is_quick = isinstance(folded, Portfolio) and isinstance(postings, Postings) and library() is not None
+    return postings.take_packed(most) if is_quick and isinstance(postings, Postings) else None
+
+
 def behind_checkpoint(journal: Journal, account: AccountId, selection: Selection, terms: AccountTerms, fold: Fold[T]) -> int:
     """Return how many events of a selection a replay folds, at most: those behind the checkpoint that it begins at."""
     found = journal.checkpoint(account, selection, fold.code(terms))
@@ -246,6 +256,8 @@ def _finished(folded: T, selection: Selection) -> T:
     """Return what all of a selection was folded into: without a limit in time, the next event may be applied."""
     if selection.time_msc is None:
         folded.note_version(selection.version)
+    elif isinstance(folded, Portfolio):
+        folded.holdings.release()
     return folded
 
 

@@ -21,7 +21,7 @@ from itertools import chain, islice, repeat
 from struct import Struct
 from typing import Any, Final, NamedTuple, cast, overload
 
-from ledger.postings import DEAL_SCHEMA, NO_DEAL, FoldKey, Posting, Row, dump_json, place_of, second_of
+from ledger.postings import DEAL_SCHEMA, NO_DEAL, FoldKey, PackedRows, Posting, Row, dump_json, place_of, second_of
 from ledger.values import INT64_MAX
 
 #: How many rows one has at most.
@@ -49,7 +49,7 @@ _FIELDS: Final = Posting._fields
 _AT: Final = {name: _FIELDS.index(name) for name in _FIELDS}
 _NO_ROW: Final = (None,) * len(_FIELDS)
 _FILL: Final = "FillRecorded"
-_TIME, _DEAL, _SYMBOL = (COLUMNS.index(name) for name in ("time_msc", "deal", "symbol"))
+_TIME, _DEAL, _VERSION, _SYMBOL = map(COLUMNS.index, ("time_msc", "deal", "version", "symbol"))
 _DIRECTORY_END: Final = _HEAD.size + _COLUMN.size * len(COLUMNS)
 
 
@@ -82,9 +82,12 @@ class Column(NamedTuple):
             return [None if value == unknown else base + value for value in stored]
         return map(self.base.__add__, stored) if self.base else stored
 
-    def value(self, at: int) -> int:
-        """Return the value of one row, of a column without unknown ones."""
-        stored = int.from_bytes(self.data[at * self.width : (at + 1) * self.width], "little", signed=True)
+    def value(self, at: int) -> int | None:
+        """Return the value of one row."""
+        width = self.width
+        stored = int.from_bytes(self.data[at * width : (at + 1) * width], "little", signed=True)
+        if self.nulls and (not width or stored == _lowest(width)):
+            return None
         return self.base + self.step * at + stored
 
 
@@ -191,6 +194,22 @@ class Packed:
         """
         return list(self.each(begin, self._count if end is None else end))
 
+    def row(self, at: int) -> Row:
+        """Return one row."""
+        index = bisect_left(self.whole, at)
+        if index < len(self.whole) and self.whole[index] == at:
+            return self.whole_rows[index]
+        (
+            time_msc, deal, version, side, entry, position_id, order, symbol, volume, price, commission, fee, swap, profit,
+            magic,
+        ) = [column.value(at) for column in self.columns]  # fmt: skip
+        if not 0 <= cast("int", symbol) < len(self.symbols):
+            raise DamagedColumns(f"packed postings name {len(self.symbols)} symbols, found another one: pack them again")
+        return (
+            time_msc, deal, version, _FILL, side, entry, position_id, order, self.symbols[cast("int", symbol)], volume, price,
+            commission, fee, swap, profit, magic, None, DEAL_SCHEMA,
+        )  # fmt: skip
+
     def each(self, begin: int, end: int) -> Iterator[Row]:
         """Return an iterator over ``rows``, which makes each when it is asked for.
 
@@ -246,25 +265,24 @@ class Packed:
     def place(self, at: int) -> FoldKey:
         """Return the place of one row, as ``postings.place_of``, without making the row: to search in them."""
         index = bisect_left(self.whole, at)
-        if index < len(self.whole) and self.whole[index] == at:
-            return place_of(self.whole_rows[index])
-        deal, second_msc = self.columns[_DEAL].value(at), second_of(self.columns[_TIME].value(at))
-        return (second_msc, deal, 0) if deal != NO_DEAL else place_of(self.rows(at, at + 1)[0])
+        is_whole = index < len(self.whole) and self.whole[index] == at
+        deal = NO_DEAL if is_whole else cast("int", self.columns[_DEAL].value(at))
+        return place_of(self.row(at)) if deal == NO_DEAL else (second_of(self.time_msc(at)), deal, 0)
 
     def time_msc(self, at: int) -> int:
         """Return the broker time of one row."""
-        return self.columns[_TIME].value(at)
+        return cast("int", self.columns[_TIME].value(at))
 
     def version(self, at: int) -> int:
         """Return the version of one row."""
-        return self.columns[COLUMNS.index("version")].value(at)
+        return cast("int", self.columns[_VERSION].value(at))
 
     def times(self, begin: int, end: int) -> Iterable[int]:
         """Return the broker times of the rows from one index to another."""
         return cast("Iterable[int]", self.columns[_TIME].values(begin, end))
 
 
-class PackedSlice(Sequence[Row]):
+class PackedSlice(PackedRows):
     """The rows of a pack from one index to another, made when they are asked for.
 
     Attributes:
@@ -277,6 +295,14 @@ class PackedSlice(Sequence[Row]):
 
     def __init__(self, packed: Packed, begin: int = 0, end: int | None = None) -> None:
         self.packed, self.begin, self.end = packed, begin, len(packed) if end is None else end
+
+    def place(self, at: int) -> FoldKey:
+        """Return the place of a row."""
+        return self.packed.place(self.begin + at)
+
+    def version(self, at: int) -> int:
+        """Return the version of a row."""
+        return self.packed.version(self.begin + at)
 
     def __len__(self) -> int:
         return self.end - self.begin
@@ -293,8 +319,7 @@ class PackedSlice(Sequence[Row]):
             begin, end, step = at.indices(len(self))
             assert step == 1, "a part of a pack is a run of its rows"
             return type(self)(self.packed, self.begin + begin, self.begin + max(begin, end))
-        index = range(self.begin, self.end)[at]
-        return self.packed.rows(index, index + 1)[0]
+        return self.packed.row(range(self.begin, self.end)[at])
 
 
 # ---- packing

@@ -29,6 +29,7 @@ from typing import Final, NamedTuple
 from ledger.errors import JournalError
 from ledger.output_files import written_whole
 from ledger.postings import Posting, Row
+from ledger.segments.native import quick_slice
 from ledger.segments.packed import ROWS_MAX, Packed
 from ledger.values import AccountId
 
@@ -40,8 +41,6 @@ _MAGIC: Final = b"LDGSEGM1"
 _BEGIN: Final = Struct("<8s32sI")
 _DIGESTED_FROM: Final = 8 + 32
 _ALIGNED: Final = 8
-#: So many rows are given out at once: fewer than Python makes before it looks for garbage.
-_BLOCK: Final = 500
 #: So many files are kept in memory, a few megabytes each: moments that are asked for one after the other are near each other.
 _KEPT: Final = 4
 _VERSION: Final = Posting._fields.index("version")
@@ -109,8 +108,8 @@ class Segments:
         """
         for name, packed in self._usable(account, after):
             begin, end = (bisect_right(range(len(packed)), version, key=packed.version) for version in (after, upto))
-            for at in range(begin, end, _BLOCK):
-                yield packed.rows(at, min(at + _BLOCK, end))
+            if begin < end:
+                yield quick_slice(packed, begin, end)
             after = name.last
             if after >= upto:
                 break

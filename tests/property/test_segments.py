@@ -66,8 +66,10 @@ def everything(journal: SqlJournal, account: AccountId, selection: Selection, te
     return rows, readings, folded.state(), trades, list(folded.unfinished_trades())
 
 
-def from_checkpoints(journal: SqlJournal, account: AccountId, selection: Selection, terms: AccountTerms, interval: int) -> Any:
-    """Return what a replay comes to that begins at, and leaves, checkpoints."""
+def from_checkpoints(
+    journal: SqlJournal, account: AccountId, selection: Selection, terms: AccountTerms, interval: int | None
+) -> Any:
+    """Return what a replay comes to that begins at, and leaves, checkpoints; None begins at the start."""
     folded, selected = replayed(journal, account, selection, terms, fold=PORTFOLIO, interval=interval)
     return folded.state(), selected
 
@@ -115,6 +117,7 @@ def test_a_replay_with_segments_is_a_replay_of_the_rows(steps, mode, order, is_h
                 assert everything(journal, account, selection, terms, chunk) == expected
                 whole = expected[2], replayed(without, account, selection, terms, fold=PORTFOLIO, interval=None)[1]
                 assert from_checkpoints(journal, account, selection, terms, chunk) == whole
+                assert from_checkpoints(journal, account, selection, terms, None) == whole
                 assert from_checkpoints(without, account, selection, terms, chunk) == whole
         assert verify_account(journal, account).problems == ()
     finally:

@@ -32,8 +32,8 @@ from tools.bench.paths import Path as Row
 from tools.dev import bootstrap
 
 _PARTS = (
-    "start", "import", "write", "postgres", "replay", "long", "derived", "sync", "service", "orders", "metrics", "reports",
-    "page",
+    "start", "import", "write", "postgres", "replay", "native", "long", "derived", "sync", "service", "orders", "metrics",
+    "reports", "page",
 )  # fmt: skip
 #: What `--check` measures, and how much slower against its reference a path may have become.
 _CHECKED = ("import", "write", "postgres", "replay")
@@ -68,6 +68,10 @@ def paths(part: str, folder: Path, sizes: Sizes) -> Iterator[Row]:
         from tools.bench.read import replay_paths
 
         yield from replay_paths(folder, sizes)
+    elif part == "native":
+        from tools.bench.native import native_paths
+
+        yield from native_paths(folder, sizes)
     elif part == "long":
         from tools.bench.read import long_paths
 

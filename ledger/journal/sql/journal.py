@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from functools import lru_cache, partial
@@ -66,6 +67,7 @@ from ledger.postings import (
     OUT_OF_ORDER,
     OUTSIDE_FOLD,
     FoldKey,
+    PackedRows,
     Posting,
     Postings,
     Reading,
@@ -853,8 +855,16 @@ def _read_terms(session: Session, account: AccountId, version: int) -> AccountTe
 def _until(blocks: Iterator[Sequence[Row]], time_msc: int) -> Iterator[Sequence[Row]]:
     """Yield postings, ascending by the second, up to a broker time inclusive."""
     for block in blocks:
-        last_msc = second_of(block[-1][0])
-        yield block if last_msc < second_of(time_msc) else [row for row in block if row[0] <= time_msc]
+        last_msc, second_msc = second_of(block[-1][0]), second_of(time_msc)
+        if last_msc < second_msc:
+            yield block
+            continue
+        begin, end = 0, len(block)
+        if isinstance(block, PackedRows):  # which need not all be made into rows
+            places = ((msc, -1, 0) for msc in (second_msc, second_msc + SECOND_MSC))
+            begin, end = (bisect_left(range(end), place, key=block.place) for place in places)
+        yield block[:begin]
+        yield [row for row in block[begin:end] if row[0] <= time_msc]
         if last_msc > time_msc:
             return
 
