@@ -6,7 +6,7 @@ Open positions, and what no deal explains: closes of what was never held, positi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, Final
 
 from ledger.clock import SECOND_MSC
@@ -30,10 +30,10 @@ class Holdings:
     def __init__(self, terms: AccountTerms) -> None:
         self.terms = terms
         self._nets = terms.opened.mode.nets
-        self.open: dict[int, OpenPosition] = {}
+        self.open: MutableMapping[int, OpenPosition] = {}
         # Where an account nets: symbol -> id of the one open position. The symbol is an attribute of the position: it may be
         # renamed while the position is open.
-        self.ids: dict[str, int] = {}
+        self.ids: MutableMapping[str, int] = {}
         # What no deal explains: closes of what was never held, by position id, by symbol where that is not known;
         # positions that ended unseen; parts of positions.
         self.loose: dict[tuple[int | str, int], OpenPosition] = {}

@@ -13,7 +13,7 @@ from fractions import Fraction
 from itertools import pairwise
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, Final, assert_never
+from typing import Any, Final, NamedTuple, assert_never
 
 import attrs
 
@@ -119,6 +119,42 @@ def _ignore(_: OpenPosition) -> None:
     """Let closed trades go."""
 
 
+class Run(NamedTuple):
+    """What a loop elsewhere folded of some postings.
+
+    Attributes:
+        folded: How many, all of them fills of which the money is known.
+        filled_msc: Broker time of the last of them.
+        money: Their commission, fee, swap and profit.
+        left: The postings behind them that are left to the rules; the loop goes on behind those.
+    """
+
+    folded: int
+    filled_msc: int
+    money: tuple[int, int, int, int]
+    left: Iterable[Row]
+
+
+class QuickRows:
+    """Postings of which a loop elsewhere does what nearly every posting does, exactly as the loop of ``Portfolio.fold``."""
+
+    __slots__ = ()
+
+    def runs(self, holdings: Holdings, trades: TradeSink | None) -> Iterator[Run]:
+        """Fold the postings into open positions, and yield what is left to the rules, before going on behind it.
+
+        Args:
+            holdings: The positions; nothing but the open ones is changed.
+            trades: Called with each position that went flat, None if nobody asks for them.
+        """
+        raise NotImplementedError
+
+    @property
+    def last_place(self) -> FoldKey | None:
+        """The place of the last posting, None without any."""
+        raise NotImplementedError
+
+
 class Portfolio:
     """Open positions and money of one account, updated posting by posting.
 
@@ -148,7 +184,7 @@ class Portfolio:
 
     # ---- folding
 
-    def fold(self, rows: Iterable[Row], decode: Decode, trades: TradeSink = _ignore) -> None:
+    def fold(self, rows: Iterable[Row] | QuickRows, decode: Decode, trades: TradeSink = _ignore) -> None:
         """Apply postings, ascending in the fold order and all after what was folded before.
 
         The loop knows the three things that nearly every posting does (open, add, close within what is open) and leaves
@@ -159,6 +195,9 @@ class Portfolio:
             decode: Makes the event of a posting that is not a deal.
             trades: Called with each position that went flat.
         """
+        if isinstance(rows, QuickRows):
+            self._fold_runs(rows, decode, trades)
+            return
         nets, holdings = self._nets, self._holdings
         positions, ids, loose = holdings.open, holdings.ids, holdings.loose
         commissions = fees = swaps = profits = deals = folded = 0
@@ -218,6 +257,18 @@ class Portfolio:
         self._filled_msc = filled_msc
         if row is not None:
             self._last = place_of(row)
+
+    def _fold_runs(self, rows: QuickRows, decode: Decode, trades: TradeSink) -> None:
+        """Fold what another loop leaves of its postings."""
+        self._shown = self._volumes = self._version = None
+        for folded, filled_msc, money, left in rows.runs(self._holdings, None if trades is _ignore else trades):
+            self._count(*money)
+            self._deals += folded
+            self._folded += folded
+            if folded:
+                self._filled_msc = filled_msc
+            self.fold(left, decode, trades)
+        self._last = rows.last_place or self._last
 
     def apply(self, event: Event, version: int, trades: TradeSink = _ignore) -> None:
         """Apply the next event, behind everything that was folded: for a few events that no journal holds yet.

@@ -191,6 +191,12 @@ class Packed:
         """
         return list(self.each(begin, self._count if end is None else end))
 
+    def row(self, at: int) -> Row:
+        """Return one row."""
+        index = bisect_left(self.whole, at)
+        is_whole = index < len(self.whole) and self.whole[index] == at
+        return self.whole_rows[index] if is_whole else next(self.each(at, at + 1))
+
     def each(self, begin: int, end: int) -> Iterator[Row]:
         """Return an iterator over ``rows``, which makes each when it is asked for.
 
@@ -246,10 +252,9 @@ class Packed:
     def place(self, at: int) -> FoldKey:
         """Return the place of one row, as ``postings.place_of``, without making the row: to search in them."""
         index = bisect_left(self.whole, at)
-        if index < len(self.whole) and self.whole[index] == at:
-            return place_of(self.whole_rows[index])
-        deal, second_msc = self.columns[_DEAL].value(at), second_of(self.columns[_TIME].value(at))
-        return (second_msc, deal, 0) if deal != NO_DEAL else place_of(self.rows(at, at + 1)[0])
+        is_whole = index < len(self.whole) and self.whole[index] == at
+        deal = NO_DEAL if is_whole else self.columns[_DEAL].value(at)
+        return place_of(self.row(at)) if deal == NO_DEAL else (second_of(self.time_msc(at)), deal, 0)
 
     def time_msc(self, at: int) -> int:
         """Return the broker time of one row."""
@@ -293,8 +298,7 @@ class PackedSlice(Sequence[Row]):
             begin, end, step = at.indices(len(self))
             assert step == 1, "a part of a pack is a run of its rows"
             return type(self)(self.packed, self.begin + begin, self.begin + max(begin, end))
-        index = range(self.begin, self.end)[at]
-        return self.packed.rows(index, index + 1)[0]
+        return self.packed.row(range(self.begin, self.end)[at])
 
 
 # ---- packing

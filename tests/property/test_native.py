@@ -1,0 +1,136 @@
+"""The native loop changes no rule: whatever is folded, in whatever parts, every portfolio and every trade is the same."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from ledger.health_checks import program_checks
+from ledger.holdings import Holdings
+from ledger.postings import Posting, Row
+from ledger.segments import native
+from ledger.segments.packed import COLUMNS, DamagedColumns, Packed, PackedSlice
+from tests.support.packaging import ROOT, install_wheel, make_empty_environment
+from tools.dev.native import PACKAGE, TARGET, build, cargo
+from tools.testkit.hostile_postings import compare, folded, make_history
+
+
+@pytest.fixture(scope="module")
+def folder():
+    """Build the library from its source."""
+    if cargo() is None and not os.environ.get("CI"):
+        pytest.skip("the native loop is compiled by cargo, which was not found")
+    return build()
+
+
+@pytest.fixture
+def library(folder, monkeypatch):
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delenv(native.SWITCH, raising=False)
+    native.library.cache_clear()
+    yield native.library()
+    native.library.cache_clear()
+    sys.modules.pop(PACKAGE, None)
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("first", range(0, 300, 50))
+def test_hostile_histories_are_folded_to_the_same_portfolios_and_trades(first):
+    outcomes = [compare(seed) for seed in range(first, first + 50)]
+    assert sum(outcome.failure is None for outcome in outcomes) > 40  # more than that both fail
+    assert sum(len(outcome.trades) for outcome in outcomes) > 50
+
+
+@pytest.mark.usefixtures("library")
+def test_what_every_day_brings_is_not_given_back():
+    history = make_history(1)
+    fills = list(_everyday(5000))
+    given_back: list[Row] = []
+
+    class Watched(native.NativeSlice):
+        def runs(self, holdings, trades):
+            for run in super().runs(holdings, trades):
+                given_back.extend(run.left)
+                yield run
+
+    found = folded(history, [Watched(Packed.pack(fills))])
+    assert (found, given_back) == (folded(history, [fills]), [])
+    assert len(found.trades) == 1250  # more than are returned at once
+
+
+def _everyday(count):
+    """Yield the opening of a position, more of it, and its close in two parts; then the next."""
+    for number in range(count):
+        position_id, part = divmod(number, 4)
+        yield FILL._replace(
+            time_msc=FILL.time_msc + 800 * number, deal=number + 1, version=number + 1, position_id=position_id + 1,
+            entry=part // 2, deal_type=part // 2, profit=number,
+        )  # fmt: skip
+
+
+FILL = Posting(
+    1_700_000_000_000, 1, 1, "FillRecorded", 0, 0, 1, None, "EURUSD", 2, 108_500_000, -3, 0, 0, 0, 7, None, 1
+)  # fmt: skip
+
+
+@pytest.mark.usefixtures("library")
+def test_a_symbol_that_is_not_in_the_table_is_refused_and_never_read_beyond():
+    fills = list(_everyday(40))
+    packed = Packed.pack([row._replace(symbol=f"S{row.deal % 3}") for row in fills])
+    damaged = Packed(40, packed.columns, packed.symbols[:2], packed.whole, b"[]")
+    assert packed.columns[COLUMNS.index("symbol")].width == 1
+    with pytest.raises(DamagedColumns, match="name 2 symbols, found another one"):
+        list(native.NativeSlice(damaged).runs(Holdings(make_history(1).terms), None))
+
+
+def test_it_is_used_where_it_is_installed_and_switched_off_by_the_environment(library, monkeypatch):
+    packed = Packed.pack([])
+    assert type(native.quick_slice(packed)) is native.NativeSlice
+    assert "native loop 0.1.0" in next(program_checks()).seen
+    monkeypatch.setenv(native.SWITCH, "0")
+    native.library.cache_clear()
+    assert library is not None
+    assert type(native.quick_slice(packed)) is PackedSlice
+    assert "no native loop" in next(program_checks()).seen
+
+
+def test_a_library_of_another_version_is_left_alone(library, monkeypatch):
+    monkeypatch.setattr(native, "ABI", library.ledger_native_abi() + 1)
+    native.library.cache_clear()
+    assert native.library() is None
+
+
+@pytest.mark.parametrize("content", ["LIBRARY = '/nowhere'", "", "raise ImportError"])
+def test_what_cannot_be_loaded_is_left_alone(content, tmp_path, monkeypatch):
+    (tmp_path / f"{PACKAGE}.py").write_text(content, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    native.library.cache_clear()
+    assert native.library() is None
+    native.library.cache_clear()
+    sys.modules.pop(PACKAGE, None)
+
+
+def test_its_wheel_is_for_this_platform_and_is_found_once_installed(folder, tmp_path):
+    command = cargo()
+    assert command is not None
+    environment = {
+        **os.environ, "CARGO_TARGET_DIR": str(TARGET / "target"),
+        "PATH": os.pathsep.join((str(Path(command).parent), os.environ["PATH"])),
+    }  # fmt: skip
+    hatch = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path / "wheel")]
+    subprocess.run(hatch, cwd=ROOT / "native", env=environment, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "wheel").iterdir()
+    assert wheel.name.startswith("mt5_position_ledger_native-0.1.0-py3-none-")
+    assert not wheel.name.endswith("-any.whl")
+    files = {name.partition("/")[2] for name in zipfile.ZipFile(wheel).namelist() if name.startswith(f"{PACKAGE}/")}
+    assert files == {file.name for file in (folder / PACKAGE).iterdir() if file.is_file()}
+    python = make_empty_environment(tmp_path / "environment")
+    install_wheel(wheel, python)
+    program = f"import ctypes, {PACKAGE} as it; print(ctypes.CDLL(str(it.LIBRARY)).ledger_native_abi())"
+    run = subprocess.run([python, "-I", "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == str(native.ABI)
