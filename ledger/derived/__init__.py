@@ -23,6 +23,7 @@ from ledger.derived.rows import breaks_of, halts_of, position_of, trade_of, unkn
 from ledger.errors import BadValue, InexactNumber, JournalBusy, JournalError, LedgerError
 from ledger.journal import Head, Journal
 from ledger.journal.derived import BookingRow, FollowerRow, PositionRow, SumBy, Summary, TradeRow
+from ledger.journal.merged import extend
 from ledger.performance.tally import BookingSum, TradeSum
 from ledger.service import Account, Ledger
 from ledger.values import INT64_MAX, AccountId, to_whole
@@ -132,9 +133,15 @@ class Derived:
         with self._lock:
             self._follower.cool()
 
-    def pack(self) -> int:
-        """Write the segments of the account that are not there yet (``ledger.segments``), and return how many were written."""
-        return self._journal.segments.extend(self._account.name, self._account.version)
+    def pack(self, is_stopped: Callable[[], bool] = lambda: False) -> int:
+        """Write the segments of the account that are not there yet (``ledger.segments``), and return how many were written.
+
+        Args:
+            is_stopped: Asked now and then whether to leave the rest for another time.
+        """
+        name, version, terms = self._account.name, self._account.version, self._account.terms
+        written = self._journal.segments.extend(name, version, is_stopped)
+        return written + extend(self._journal, name, version, terms, is_stopped=is_stopped)
 
     @property
     def packed(self) -> int:

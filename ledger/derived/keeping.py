@@ -83,7 +83,7 @@ class _Keeper:
                 continue
             try:
                 self._done(name, self._ledger.account(name).derived.catch_up())
-                self._ledger.journal.segments.extend(name, head.version, stop.is_set)
+                self._ledger.account(name).derived.pack(stop.is_set)
             except JournalError as error:
                 if error.retryable:
                     raise

@@ -136,6 +136,25 @@ def select(journal: EventStore, account: AccountId, marks: Iterable[Mark], versi
     return None
 
 
+def is_of(journal: EventStore, account: AccountId, mark: Mark, version: int, limits: dict[int, FoldKey | None]) -> bool:
+    """Return whether the first ``version`` events have the same postings up to a mark that rests on no later one.
+
+    Args:
+        journal: Where they are.
+        account: Whose.
+        mark: The mark.
+        version: What is known.
+        limits: Versions of marks -> the first place that was changed since, as far as it was looked for.
+    """
+    if mark.version < version:
+        if mark.version not in limits:
+            limits[mark.version] = journal.earliest_change(account, mark.version, version)
+        limit = limits[mark.version]
+        if limit is not None and mark.place >= limit:
+            return False
+    return journal.hash_at(account, mark.version) == mark.hash
+
+
 def is_usable(
     journal: EventStore, account: AccountId, checkpoint: Checkpoint, fold: Fold[Any], version: int, terms: AccountTerms
 ) -> bool:
@@ -210,15 +229,19 @@ def replayed(
         What they come to, and how many events were selected.
     """
     if interval is None:
-        folded, postings = fold.begin(terms), postings_of(fold, journal, account, selection, terms)
+        folded, mark = _begun(journal, account, selection, terms, fold, progress)
+        postings = postings_of(fold, journal, account, selection, terms, after=mark)
         while rows := _quick(folded, postings, _PACKED) or postings.take(_CHUNK):
             folded.fold(rows, decode_posting)
             progress(len(rows))
         return _finished(folded, selection), _selected(journal, account, selection, postings)
     found = journal.checkpoint(account, selection, fold.code(terms))
     begun = load(found, fold, terms) if found else None
-    folded = begun or fold.begin(terms)
-    postings = postings_of(fold, journal, account, selection, terms, after=found.mark if found and begun else None)
+    if found and begun:
+        folded, mark = begun, found.mark
+    else:
+        folded, mark = _begun(journal, account, selection, terms, fold, progress)
+    postings = postings_of(fold, journal, account, selection, terms, after=mark)
     keeper = Keeper(journal, account, fold, selection.version, postings.place)
     place, reading = postings.place, postings.reading
     due = 0  # postings until the next checkpoint
@@ -244,6 +267,25 @@ def _quick(folded: Folded, postings: Postings | VersionedPostings, most: int) ->
     """Return the next postings packed, if the native loop folds them: for a portfolio."""
     is_quick = isinstance(folded, Portfolio) and isinstance(postings, Postings) and library() is not None
     return postings.take_packed(most) if is_quick and isinstance(postings, Postings) else None
+
+
+def _begun(
+    journal: Journal,
+    account: AccountId,
+    selection: Selection,
+    terms: AccountTerms,
+    fold: Fold[T],
+    progress: Callable[[int], object],
+) -> tuple[T, Mark | None]:
+    """Return what the merged segments of a selection come to, and the mark behind them."""
+    from ledger.journal.merged import packs
+
+    folded, behind = fold.begin(terms), None
+    for mark, rows in () if fold.is_by_version else packs(journal, account, selection, terms):
+        folded.fold(rows, decode_posting)
+        progress(len(rows))
+        behind = mark
+    return folded, behind
 
 
 def behind_checkpoint(journal: Journal, account: AccountId, selection: Selection, terms: AccountTerms, fold: Fold[T]) -> int:

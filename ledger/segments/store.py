@@ -21,10 +21,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ledger.errors import JournalError
 from ledger.output_files import written_whole
@@ -36,6 +36,7 @@ from ledger.values import AccountId
 #: What the folder of a SQLite journal's segments is named, behind the name of the journal.
 FOLDER_SUFFIX: Final = ".segments"
 _SUFFIX: Final = ".segment"
+_MERGED: Final = ".merged"
 _MAGIC: Final = b"LDGSEGM1"
 #: Magic, digest of everything behind it, size of the head. The packed postings come behind the head.
 _BEGIN: Final = Struct("<8s32sI")
@@ -91,6 +92,8 @@ class Segments:
         self._hash_at = hash_at
         self.size = size
         self._due: dict[AccountId, int] = {}  # version from which on it is worth looking whether there is more to write
+        #: Version from which on it is worth looking whether there is more to merge.
+        self.merged_due: dict[AccountId, int] = {}
         self._read = lru_cache(maxsize=_KEPT)(_read)
 
     # ---- reading
@@ -151,14 +154,15 @@ class Segments:
         try:
             found = path.stat()
             head, packed = self._read(path, (found.st_mtime_ns, found.st_size, found.st_ino))
-            if head[:3] != (str(account), *name):
-                raise _Damaged(f"it is of {head[0]}, versions {head[1] + 1} to {head[2]}")
+            if head[:3] != [str(account), *name]:
+                raise _Damaged(f"it is of {head[0]}, not of these versions")
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            _logger.warning("segment %s is left aside, and its events are read from the journal: %s", path, error)
+            _note(path, error)
             return None
-        return packed if self._hash_at(account, name.last) == head.hash else None
+        chain = self._hash_at(account, name.last)
+        return packed if chain is not None and chain.hex() == head[3] else None
 
     def _names(self, account: AccountId) -> list[_Name]:
         if self.folder is not None:
@@ -168,6 +172,33 @@ class Segments:
 
     def _folder_of(self, account: AccountId) -> Path:
         return (self.folder or Path()) / sha256(str(account).encode()).hexdigest()[:16]
+
+    # ---- other packed rows
+
+    def merged(self, account: AccountId) -> Iterator[tuple[list[Any], Packed]]:
+        """Yield what ``write_merged`` wrote, by its number from 1 on, as long as the files are whole."""
+        for number in count(1):
+            path = self._folder_of(account) / f"{number:06}{_MERGED}"
+            try:
+                found = path.stat()
+                head, packed = self._read(path, (found.st_mtime_ns, found.st_size, found.st_ino))
+            except FileNotFoundError:
+                return
+            except (OSError, ValueError) as error:
+                _note(path, error)
+                return
+            if head[0] != str(account):
+                return
+            yield head[1:], packed
+
+    def write_merged(self, account: AccountId, number: int, head: list[Any], rows: list[Row]) -> bool:
+        """Write a file under a number, with what is to be known of it; return whether that could be done."""
+        try:
+            self._write_file(account, f"{number:06}{_MERGED}", [str(account), *head], rows)
+        except (OSError, TypeError, ValueError) as error:
+            _logger.info("segments of %s are not written: %s", account, error)
+            return False
+        return True
 
     # ---- writing
 
@@ -231,17 +262,21 @@ class Segments:
             found.clear()  # or both would be in memory
 
     def _write(self, account: AccountId, name: _Name, rows: list[Row]) -> None:
-        folder = self._folder_of(account)
         chain = self._hash_at(account, name.last)
         if chain is None:
             raise JournalError(f"account {account}: version {name.last} is missing. Run: ledger verify")
-        head = json.dumps([str(account), *name, chain.hex()]).encode()
+        self._write_file(account, str(name), [str(account), *name, chain.hex()], rows)
+
+    def _write_file(self, account: AccountId, name: str, about: list[Any], rows: list[Row]) -> None:
+        """Write a file whole, or not at all."""
+        folder = self._folder_of(account)
+        head = json.dumps(about).encode()
         head += b" " * (-(_BEGIN.size + len(head)) % _ALIGNED)
         body = head + Packed.pack(rows).to_bytes()
         size = Struct("<I").pack(len(head))
         folder.parent.mkdir(self._mode(), exist_ok=True)
         folder.mkdir(self._mode(), exist_ok=True)
-        with written_whole(folder / str(name)) as partial:
+        with written_whole(folder / name) as partial:
             partial.write_bytes(_MAGIC + sha256(size + body).digest() + size + body)
 
     def _mode(self) -> int:
@@ -256,6 +291,7 @@ class Segments:
     def drop(self, account: AccountId) -> bool:
         """Delete the segments of an account; return whether there were any."""
         self._due.pop(account, None)
+        self.merged_due.pop(account, None)
         were_any = bool(self._names(account))
         if self.folder is not None:
             shutil.rmtree(self._folder_of(account), ignore_errors=True)
@@ -264,17 +300,11 @@ class Segments:
         return were_any
 
 
-class _Head(NamedTuple):
-    """What a file states of itself: whose postings, behind which version up to which, and the chain hash of the last."""
+def _read(path: Path, _: tuple[int, int, int]) -> tuple[list[Any], Packed]:
+    """Read a file whose digest holds: what was written about it, and its postings.
 
-    account: str
-    after: int
-    last: int
-    hash: bytes
-
-
-def _read(path: Path, _: tuple[int, int, int]) -> tuple[_Head, Packed]:
-    """Read a file whose digest holds. The second argument distinguishes one from another that takes its place."""
+    The second argument distinguishes one from another that takes its place.
+    """
     content = path.read_bytes()
     if len(content) < _BEGIN.size:
         raise _Damaged(f"it has {len(content)} bytes")
@@ -282,8 +312,12 @@ def _read(path: Path, _: tuple[int, int, int]) -> tuple[_Head, Packed]:
     view = memoryview(content)
     if magic != _MAGIC or sha256(view[_DIGESTED_FROM:]).digest() != digest:
         raise _Damaged("it is not what was written")
-    account, after, last, chain = json.loads(content[_BEGIN.size : _BEGIN.size + size])
-    return _Head(account, after, last, bytes.fromhex(chain)), Packed.from_buffer(view[_BEGIN.size + size :])
+    head = json.loads(content[_BEGIN.size : _BEGIN.size + size])
+    return head, Packed.from_buffer(view[_BEGIN.size + size :])
+
+
+def _note(path: Path, error: Exception) -> None:
+    _logger.warning("segment %s is left aside, and its events are read from the journal: %s", path, error)
 
 
 def _name_of(path: Path) -> _Name | None:

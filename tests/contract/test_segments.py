@@ -12,10 +12,12 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from ledger import Ledger
 from ledger.derived import keep_up
 from ledger.journal.backup import copy_journal
+from ledger.journal.merged import extend, packs
 from ledger.journal.verify.walk import verify_account
 from ledger.segments.store import Segments
 from tests.support.journals import ACCOUNT, Clock, everything, fill, new_url
@@ -186,6 +188,53 @@ def test_a_replay_from_the_start_leaves_segments_and_a_daemon_adds_to_them(url, 
         account.record_many(EVENTS[200:])
         keep_up(ledger, _Until(lambda: packed(ledger) == 6 * SIZE), poll_seconds=0.01)
         assert replayed(ledger) == without(ledger)
+
+
+def merged(ledger: Ledger) -> list[int]:
+    """Return how many postings each merged segment that can be used has."""
+    account = ledger.account(ACCOUNT)
+    return [len(rows) for _, rows in packs(ledger.journal, ACCOUNT, everything(ledger.journal), account.terms)]
+
+
+def merge(ledger: Ledger) -> int:
+    """Write the merged segments that are not there, of 50 postings at most."""
+    account = ledger.account(ACCOUNT)
+    ledger.journal.segments.merged_due.clear()
+    return extend(ledger.journal, ACCOUNT, account.version, account.terms, most=SIZE)
+
+
+def test_merged_segments_are_used_up_to_what_arrived_late_and_written_anew_from_there(ledger):
+    account = ledger.account(ACCOUNT)
+    assert merge(ledger) == len(merged(ledger)) > 5
+    before = merged(ledger)
+    assert replayed(ledger) == without(ledger)
+    late = evolve(EVENTS[150], deal=10**7)
+    account.record_many([late])
+    kept = merged(ledger)
+    assert 0 < len(kept) < len(before)
+    assert kept == before[: len(kept)]
+    assert replayed(ledger) == without(ledger)
+    assert account.replay(version=351).state() == account.replay(version=351, checkpoints=False).state()
+    assert merge(ledger) == len(before) - len(kept)
+    assert sum(merged(ledger)) > sum(kept)
+    assert replayed(ledger) == without(ledger)
+    assert verify_account(ledger.journal, ACCOUNT).problems == ()
+
+
+def test_a_merged_segment_that_was_damaged_is_left_aside_and_one_that_was_forged_is_found(ledger):
+    assert merge(ledger) > 5
+    path, expected = sorted(path for path in files(ledger)[0].parent.iterdir() if path.suffix == ".merged")[2], without(ledger)
+    whole = path.read_bytes()
+    for damage in (cut_off, empty, flip, write_over):
+        damage(path)
+        assert (len(merged(ledger)), replayed(ledger)) == (2, expected)
+        path.write_bytes(whole)
+    (head, rows) = list(ledger.journal.segments.merged(ACCOUNT))[2]
+    forged = [(*row[:14], 10**9, *row[15:]) if at == 20 else row for at, row in enumerate(rows.rows())]
+    assert ledger.journal.segments.write_merged(ACCOUNT, 3, head, forged)
+    assert replayed(ledger) != expected
+    (found,) = verify_account(ledger.journal, ACCOUNT).problems
+    assert (found.version, found.field) == (forged[20][2], "segments")
 
 
 class _Until:

@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ from ledger.events import DealOrder
 from ledger.folds import PORTFOLIO
 from ledger.journal import Selection
 from ledger.journal.checkpoints import replayed
+from ledger.journal.merged import extend, packs
 from ledger.journal.sql.journal import SqlJournal
 from ledger.journal.verify.walk import verify_account
 from ledger.portfolio import Portfolio
@@ -60,8 +62,9 @@ def everything(journal: SqlJournal, account: AccountId, selection: Selection, te
     postings, folded, trades = journal.postings(account, selection, terms), Portfolio(terms), []
     readings, rows = [], []
     while part := postings.take(chunk):
-        folded.fold(part, decode_posting, lambda closed: trades.append(folded.trade(closed)))
-        rows += part
+        for some in (part, *postings.take_second()):  # to where checkpoints are
+            folded.fold(some, decode_posting, lambda closed: trades.append(folded.trade(closed)))
+            rows += some
         readings.append((len(rows), postings.place, postings.reading))
     return rows, readings, folded.state(), trades, list(folded.unfinished_trades())
 
@@ -89,6 +92,22 @@ def from_checkpoints(
     ],
     mode="hedging", order=DealOrder.TICKET, is_hour=False, chunk=1,
 )  # fmt: skip
+@example(  # an earlier version ends in the middle of a segment
+    steps=[([fill(1, 0), fill(2, 1), fill(3, 2), fill(4, 3)], 3, [(0.6, None, False)])],
+    mode="hedging", order=DealOrder.TICKET, is_hour=False, chunk=5,
+)  # fmt: skip
+@example(  # what was merged in the order of the tickets is ordered by time since
+    steps=[
+        (
+            [
+                fill(5, 0.9, position_id=1), fill(6, 0.5, position_id=1, entry="out", side="sell"),
+                fill(7, 2, position_id=7), fill(8, 3, position_id=8),
+            ], 1, [],
+        ),
+        ([reordered(4, DealOrder.TIME)], 0, [(1, None, False)]),
+    ],
+    mode="hedging", order=DealOrder.TICKET, is_hour=False, chunk=5,
+)  # fmt: skip
 def test_a_replay_with_segments_is_a_replay_of_the_rows(steps, mode, order, is_hour, chunk):
     """Any history and any question, late events, revisions and changes of clock and order included; segments of any size."""
     clock = Clock(now_us=HOUR_UTC_MSC * 1000, step_us=900_000_000) if is_hour else Clock()
@@ -106,7 +125,11 @@ def test_a_replay_with_segments_is_a_replay_of_the_rows(steps, mode, order, is_h
                 journal.append(account, recorded, conflicts="keep", evidence=ANSWERS)
             if size:
                 journal.segments.size = size
-                journal.segments.extend(account, journal.heads()[account].version)
+                version = journal.heads()[account].version
+                journal.segments.extend(account, version)
+                journal.segments.merged_due.clear()
+                written = extend(journal, account, version, journal.terms(account, version) or pytest.fail("opened"), most=size)
+                event(f"{min(written, 3)} merged or more")
             event(f"{min(journal.segments.coverage(account).usable, 3)} segments or more")
             for part, second, is_later in [(1, None, False), *asked]:
                 selection = selection_of(journal, account, part, second, is_later=is_later)
@@ -115,7 +138,11 @@ def test_a_replay_with_segments_is_a_replay_of_the_rows(steps, mode, order, is_h
                     continue
                 expected = everything(without, account, selection, terms, chunk)
                 assert everything(journal, account, selection, terms, chunk) == expected
+                used = len(list(packs(journal, account, selection, terms)))
+                event(f"{min(used, 3)} merged used or more")
                 whole = expected[2], replayed(without, account, selection, terms, fold=PORTFOLIO, interval=None)[1]
+                packed = replayed(journal, account, selection, terms, fold=PORTFOLIO, interval=None)
+                assert (packed[0].state(), packed[1]) == whole
                 assert from_checkpoints(journal, account, selection, terms, chunk) == whole
                 assert from_checkpoints(journal, account, selection, terms, None) == whole
                 assert from_checkpoints(without, account, selection, terms, chunk) == whole

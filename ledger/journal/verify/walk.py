@@ -33,6 +33,7 @@ from ledger.journal.admission import start
 from ledger.journal.chain import changed_columns, checks, covered, digest, genesis, is_link
 from ledger.journal.checkpoints import Checkpoint, is_usable, load, postings_of
 from ledger.journal.evidence import decompress
+from ledger.journal.merged import merged_differences
 from ledger.journal.verify.tampering import findings
 from ledger.postings import IN_ORDER, NO_DEAL, OUT_OF_ORDER, FoldKey, Postings, Row, VersionedPostings, second_of
 from ledger.terms import AccountTerms
@@ -532,6 +533,7 @@ def _check_states(
         elif fold.terms_of(checkpoint.fold, terms) and journal.hash_at(account, mark.version) == mark.hash:
             others.setdefault((mark.version, checkpoint.fold), mark.place)
     folded.fold(postings, decode_posting)
+    differences += [] if fold.is_by_version else merged_differences(journal, account, selection, terms)
     for at in differences:
         what = "the segment of it holds something else: it was changed. It is disposable: ledger derive --drop"
         yield Problem(account=str(account), version=at, field="segments", what=what)
