@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -41,7 +41,6 @@ from ledger.errors import RuleError
 from ledger.event_lines import recipe_text
 from ledger.json_views import Json, account_json, proposal_json
 from ledger.proposals import LAPSED, CorrectionRequest, approve, draft, note, propose, reject, withdraw
-from ledger.service import Account
 from ledger.signatures import (
     MADE_BY,
     Approval,
@@ -54,8 +53,11 @@ from ledger.signatures import (
     sign,
 )
 from ledger.signing_keys import load_key
-from ledger.terms import AccountTerms
-from ledger.values import AccountId
+
+if TYPE_CHECKING:
+    from ledger.service import Account
+    from ledger.terms import AccountTerms
+    from ledger.values import AccountId
 
 # ------------------------------------------------------------------------------------------------------------- propose
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -23,10 +23,12 @@ from ledger.cli.proposal_output import WAITS, report
 from ledger.cli.recipes import Recipe, add_recipes, urgent_option
 from ledger.events import BreakClosed
 from ledger.json_views import balance_json, position_json, unexplained_json
-from ledger.portfolio import Portfolio
 from ledger.proposals import PROPOSED, CorrectionRequest, Draft, draft, propose
 from ledger.proposals import correct as apply_or_propose
 from ledger.values import AccountId, plain
+
+if TYPE_CHECKING:
+    from ledger.portfolio import Portfolio
 
 
 @click.group("correct", short_help="Correct manually what no machine can know.")

@@ -135,10 +135,10 @@ def run_page(tmp_path: Path) -> Iterator[Callable[..., PageProcess]]:
     """Run a page over a journal of the test's own: ``run_page(url)``; it lets people write unless ``writes=False``."""
     running: list[PageProcess] = []
 
-    def run(journal: str, *, writes: bool = True) -> PageProcess:
+    def run(journal: str, *, writes: bool = True, settings: str = "") -> PageProcess:
         folder = tmp_path / f"page-{len(running)}"
         folder.mkdir()
-        running.append(PageProcess(journal, folder, ("--allow-writes",) if writes else ()))
+        running.append(PageProcess(journal, folder, ("--allow-writes",) if writes else (), settings=settings))
         return running[-1].start()
 
     yield run

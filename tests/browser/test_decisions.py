@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 
 import pytest
 from playwright.sync_api import expect
 
 from ledger import Ledger
+from tests.gateway.terminals import Terminal
 from tests.support.commands import run
 from tools.testkit.facts import fill
 from tools.testkit.page_desk import MAIN, copy_of
@@ -169,3 +171,26 @@ def test_a_page_that_only_reads_says_so_and_lets_nobody_write(visit, run_page, d
     cleo = visit(process, "cleo", path_of(MAIN)).ready("account")
     expect(cleo.page.locator("header")).to_contain_text("read-only")
     expect(cleo.page.get_by_role("button", name="Propose correction")).to_be_disabled()
+
+
+def test_what_the_broker_has_otherwise_is_named_and_no_snapshot_is_no_difference(visit, desk_file, run_page, tmp_path):
+    answer = {"status": "SUCCESS", "positions": [], "server": MAIN.server, "login": MAIN.login}
+    terminal = Terminal(lambda *_: (json.dumps(answer).encode(),))
+    gateway = f'[gateways."{MAIN}"]\nurl = "{terminal.endpoint}"\ntimeout_ms = 2000\n'
+    try:
+        url = copy_of(desk_file, tmp_path / "desk.db")
+        ann = visit(run_page(url, settings=gateway), path=path_of(MAIN)).ready("account")
+        banner = ann.page.locator('[data-banner="view"]')
+        compared = ann.page.get_by_role("region", name="Compared with the broker")
+        ann.page.get_by_role("button", name="Compare now").click()
+        expect(banner).to_contain_text("differ in")
+        rows = ann.page.locator('[data-part="state"] table').first.locator("tbody tr")
+        held = set(rows.evaluate_all("rows => rows.map(one => one.dataset.id)"))
+        assert held
+        assert held == set(compared.locator('[data-label="position"]').all_inner_texts())
+        terminal.stop()
+        ann.page.get_by_role("button", name="Compare now").click()
+        expect(banner).to_contain_text("no usable snapshot, so whether broker and journal agree is not known")
+        expect(compared).to_have_count(0)
+    finally:
+        terminal.stop()

@@ -158,7 +158,7 @@ def test_the_marks_of_an_older_journal_are_counted_with_the_first_new_one(kind, 
     write_older(url, before)
     marks = [mark(AUTUMN + hour * 3_600_000_000, hour) for hour in (1, 22, 23)]
     engine, key = open_engine(url), sa.text("SELECT account_id FROM accounts")
-    with engine.connect().execution_options(write=True) as connection, connection.begin():
+    with engine.alchemy.connect().execution_options(write=True) as connection, connection.begin():
         rows = [{"account_id": connection.scalar(key)} | to_columns(one)._asdict() for one in [*marks, mark(5, None)]]
         connection.execute(marks_table.insert(), rows)
     engine.dispose()

@@ -382,6 +382,27 @@ def test_a_page_listens_on_both_addresses_of_this_machine_and_on_no_other_that_i
             one.close()
 
 
+def test_a_connection_does_not_collect_what_is_written():
+    async def no_delay_of_each():
+        found = []
+
+        async def noted(_reader, writer):
+            wire = writer.get_extra_info("socket")
+            found.append(wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        for listening in serve.listening(PageSettings(port=0)):
+            async with await asyncio.start_server(noted, sock=listening):
+                reader, writer = await asyncio.open_connection(*listening.getsockname()[:2])
+                assert await reader.read() == b""
+                writer.close()
+        return found
+
+    found = asyncio.run(no_delay_of_each())
+    assert found
+    assert all(found)
+
+
 @pytest.mark.parametrize("speaking", [set(), {0}, {0, 1, 2}])
 def test_of_connections_that_never_speak_tls_the_first_makes_room_for_the_next(speaking, monkeypatch):
     monkeypatch.setattr(serve, "CONNECTIONS_MAX", 2)

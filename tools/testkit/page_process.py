@@ -37,6 +37,7 @@ class PageProcess:
         folder: Where its settings, links and log are.
         words: Options of ``ledger page``.
         port: Where it listens.
+        settings: More lines of its file of settings.
         started_sec: How long its last start took, from the command to the address.
     """
 
@@ -44,6 +45,7 @@ class PageProcess:
     folder: Path
     words: tuple[str, ...] = ("--allow-writes",)
     port: int = field(factory=free_port)
+    settings: str = ""
     started_sec: float = field(default=0.0, init=False)
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
@@ -67,10 +69,8 @@ class PageProcess:
         assert self._process is None
         settings = self.folder / "ledger.toml"
         lines = [f"{name} = '{role.value}'" for name, role in PEOPLE.items()]
-        settings.write_text(
-            "\n".join([f"journal = '{self.journal}'", "[page]", "folder = 'links'", "[page.operators]", *lines, ""]),
-            encoding="utf-8",
-        )
+        page = ["[page]", "folder = 'links'", "[page.operators]", *lines, ""]
+        settings.write_text("\n".join([f"journal = '{self.journal}'", self.settings, *page]), encoding="utf-8")
         (self._links / "running.json").unlink(missing_ok=True)
         command = [sys.executable, "-m", "ledger", "page", "--config", str(settings), "--port", str(self.port), *self.words]
         began = time.monotonic()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ledger.codec import APPROVAL_KEYS, KINDS, Stored
 from ledger.journal.derived import TradeRow
-from ledger.journal.sql.schema import NOTABLE, NOTABLE_KINDS, ROW, account_key
+from ledger.journal.sql.words import NOTABLE, NOTABLE_KINDS, ROW, account_key
 from ledger.postings import OUTSIDE_FOLD
 from ledger.values import INT64_MAX, AccountId
 

@@ -9,7 +9,7 @@ import { announce, badge, broker, figure, h, unknown, update, visible } from "./
 import { proposalPanel, proposeForm } from "./decisions.js";
 import { policyForm, policyLine } from "./policy.js";
 import { path, route as present } from "./router.js";
-import { SECTIONS, breaksTable, changesPanel, isImported, isLate, ordersTable, positionsTable, rowsOf, unexplainedTable } from "./sections.js";
+import { SECTIONS, breaksTable, changesPanel, comparedInWords, comparisonPanel, isImported, isLate, ordersTable, positionsTable, rowsOf, unexplainedTable } from "./sections.js";
 import * as time from "./time.js";
 import { Latest, Travel, instant } from "./travel.js";
 
@@ -348,8 +348,9 @@ class AccountView {
     if (why) return announce(why);
     try {
       const found = await this.context.post(this.path("compare-now"));
-      const differ = found.breaks?.length ?? 0;
-      this.context.banner("view", found.agrees ? "info" : "warn", found.agrees ? "The broker and the journal agree." : `The broker and the journal differ in ${differ} figures.`);
+      const onClose = () => update(this.parts.form);
+      update(this.parts.form, found.agrees ? null : comparisonPanel(found, { ...this.route, onClose }));
+      this.context.banner("view", ...comparedInWords(found));
     } catch (error) {
       this.context.banner("view", "bad", broker(error.message));
     }

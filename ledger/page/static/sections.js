@@ -3,6 +3,7 @@
 //   positionsTable(rows, place) and so on     tables of the moment; place: {server, login, rule, at, currency}
 //   isLate(event), isImported(event)          of rows of log --json
 //   SECTIONS   {name (its endpoint), title, params(at), choices {name: [value ...]}, draw(answer, place, {before, go(before)})}
+//   comparedInWords(answer), comparisonPanel(answer, {server, login, onClose})   how broker and journal differ: compare-now
 //   changesPanel(comparison, rule, {title, names, onClose})   what differs between two moments, and which events did it
 
 import { badge, broker, duration, figure, h } from "./dom.js";
@@ -34,10 +35,26 @@ export function positionsTable(rows, place) {
   });
 }
 
+const sides = (place) => [words("kind"), ofPosition(place), words("symbol"), words("field"), left("ours", "ours", (row) => broker(row.ours) ?? "none"), left("theirs", "broker", (row) => broker(row.theirs) ?? "none")];
+
+/** The severity and the text of what a comparison with the broker found; without a usable snapshot nothing is known. */
+export function comparedInWords({ agrees, breaks, error }) {
+  if (agrees === null) return ["bad", h("span", null, "There is no usable snapshot, so whether broker and journal agree is not known: ", broker(error.text))];
+  if (agrees) return ["info", "The broker and the journal agree."];
+  return ["warn", `The broker and the journal differ in ${breaks.length} ${breaks.length === 1 ? "figure" : "figures"}. Nothing was recorded: the next sync decides what becomes of it.`];
+}
+
+export function comparisonPanel({ breaks }, place) {
+  if (!breaks.length) return null;
+  return h("section", { class: "panel", "aria-label": "Compared with the broker" }, h("h2", null, "Compared with the broker"),
+    table({ caption: "Differences", rows: breaks, rowClass: () => "unsafe", columns: sides({ ...place, at: {} }) }),
+    h("p", null, h("button", { type: "button", on: { click: place.onClose } }, "Close")));
+}
+
 export function breaksTable(rows, place) {
   return table({
     caption: "Open breaks", rows, rowClass: () => "unsafe",
-    columns: [words("kind"), ofPosition(place), words("symbol"), words("field"), left("ours", "ours", (row) => broker(row.ours) ?? "none"), left("theirs", "broker", (row) => broker(row.theirs) ?? "none"),
+    columns: [...sides(place),
       when("opened_at", "since", place), { key: "why", label: "why", kind: "wide", cell: (row) => broker(row.why) }],
   });
 }
