@@ -13,6 +13,7 @@ from typing import Any, Final
 from ledger.clock import utc_text
 from ledger.codec import plain_fields
 from ledger.events import DealRevised, Origin, Recorded
+from ledger.events.deals import IMPORT_CORRELATION
 from ledger.mt5 import ORDER_STATE_NAMES
 from ledger.terms import AccountTerms
 from ledger.values import CASH_WORDS, plain
@@ -22,8 +23,6 @@ _KIND_WIDTH: Final = 12
 #: An event that was recorded so long after it happened is late; an import's deals all are, so that lateness means nothing for
 #: them.
 LATE_MSC: Final = 60_000
-#: So begins the correlation of all that an import records; the digest of its files follows.
-IMPORT_CORRELATION: Final = "import:"
 
 #: A part that is always there, and details in the order of their worth.
 _Parts = tuple[str, Iterable[str]]

@@ -20,7 +20,6 @@ from ledger.clock import ClockRule, implausible, utc_text
 from ledger.codec import deal_columns
 from ledger.deprecation import Alias, arguments
 from ledger.errors import AccountMismatch, BadValue, DealConflict, InexactNumber, MalformedExport, VersionConflict
-from ledger.event_lines import IMPORT_CORRELATION
 from ledger.events import (
     AccountOpened,
     Adjusted,
@@ -31,7 +30,7 @@ from ledger.events import (
     FillRecorded,
     Origin,
 )
-from ledger.events.deals import make_deal
+from ledger.events.deals import IMPORT_CORRELATION, make_deal
 from ledger.fold_order import falling_tickets
 from ledger.imports import Attribution, Note, Statement, attribute, one_line_each, read_regular, statement_of
 from ledger.imports.cells import Place

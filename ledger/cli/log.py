@@ -71,7 +71,7 @@ class _Kind(click.ParamType[frozenset[str]]):
 @click.option("--since", type=TIME, metavar="TIME", help="From a time on: 2026-06-15T12:00, or 24h, 7d before now.")
 @click.option("--until", type=TIME, metavar="TIME", help="Up to a time, its whole unit included.")
 @click.option("--by", type=click.Choice(["event", "recorded"]), default="event", show_default=True, help="Which time is meant.")
-@click.option("--late", "is_late", is_flag=True, help="Only events recorded more than a minute after they happened.")
+@click.option("--late", "is_late", is_flag=True, help="Only events recorded over a minute after they happened; no imports.")
 @click.option("--follow", is_flag=True, help="Go on with what is recorded from now on, by whatever program; Ctrl-C ends it.")
 @click.option("--evidence", metavar="DIGEST", help="Print the raw broker answer with this SHA-256 instead, as it came in.")
 @json_option

@@ -26,6 +26,9 @@ from ledger.events.fields import (
 from ledger.mt5 import deal_type_of, to_row
 from ledger.values import CASH_WORDS, TRADES, Entry, Side, exact, shown, to_entry, to_magic, to_side, to_whole, to_word
 
+#: So begins the correlation of all that an import records; the digest of its files follows.
+IMPORT_CORRELATION: Final = "import:"
+
 
 class Origin(Enum):
     """Who recorded a deal."""

@@ -151,6 +151,7 @@ def test_a_chart_is_read_out_by_keys_and_has_a_short_table(visit, desk):
     plot.press("Enter")
     expect(ann.page.locator(".travel")).to_have_attribute("data-moment", "past")
     chart.get_by_text("table", exact=True).click()
+    expect(chart.locator("tbody tr").first).to_be_visible()
     assert 1 < chart.locator("tbody tr").count() <= 100
 
 
