@@ -179,7 +179,7 @@ def _beside(journal: str) -> Path | None:
     """Return where the settings of a SQLite journal would be; None for another database."""
     if journal.startswith("memory:"):
         return None
-    from ledger.journal.sql.engine import journal_url, sqlite_path
+    from ledger.journal.sql.urls import journal_url, sqlite_path
 
     path = sqlite_path(journal_url(journal))
     return None if path is None else path.absolute().parent / NAME
@@ -319,10 +319,7 @@ def _with_paths(table: Mapping[str, Any], file: Path) -> dict[str, Any]:
 
 def _journal(url: str, file: Path) -> str:
     """Return a journal's URL with a relative path read from the folder of its file, as the current folder may be another."""
-    from ledger.journal.sql.engine import journal_url, sqlite_path
+    from ledger.journal.sql.urls import SqliteUrl, journal_url, sqlite_path
 
-    found = journal_url(url)
-    path = sqlite_path(found)
-    if path is None or path.is_absolute():
-        return url
-    return found.set(database=str(file.parent / path)).render_as_string(hide_password=False)
+    path = sqlite_path(journal_url(url))
+    return url if path is None or path.is_absolute() else str(SqliteUrl(str(file.parent / path)))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ledger.errors import BadValue, CorruptEvent, LedgerError
-from ledger.journal import Journal
-from ledger.journal.verify.walk import verify_account
-from ledger.values import AccountId
+
+if TYPE_CHECKING:
+    from ledger.journal import Journal
+    from ledger.values import AccountId
 
 #: What reading a damaged row ends with where no rule finds it first.
 _FROM_DAMAGE: Final = (
@@ -43,6 +44,8 @@ def reading(journal: Journal, account: AccountId, *, values: bool = True) -> Ite
     except _FROM_DAMAGE as error:
         if isinstance(error, LedgerError) and not (values and isinstance(error, BadValue)):
             raise
+        from ledger.journal.verify.walk import verify_account  # every command that reads would wait for it
+
         for problem in verify_account(journal, account).problems:
             where = "" if problem.version is None else f"version {problem.version}, "
             raise CorruptEvent(f"account {account}: {where}{problem.field}: {problem.what}. Run: ledger verify") from error

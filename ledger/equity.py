@@ -6,13 +6,14 @@ Nothing is made up between samples: a minute or day without one is missing, and 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Final, Literal
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ledger.clock import DAY_MSC, ClockRule, utc_text
 from ledger.errors import BadValue
-from ledger.marks import MINUTE_US, Bucket, Mark, bucket_of, day_of, day_span_us, is_in_days, minute_of, of_minutes
+from ledger.marks import MINUTE_US, Bucket, Mark, bucket_of, day_of, day_span_us, is_in_days, minute_of, of_marks, of_minutes
 from ledger.service import Account, Moment, moment_begin_us, moment_last_us
 from ledger.values import shown
 
@@ -58,7 +59,7 @@ class Equity:
     is_reported: bool | None
 
 
-def equity(account: Account, *, by: By = "day", since: Moment = None, until: Moment = None) -> Equity:
+def equity(account: Account, *, by: By = "day", since: Moment = None, until: Moment = None, known_at: Moment = None) -> Equity:
     """Return the equity of an account, sample by sample, by minute (UTC) or by server day.
 
     Args:
@@ -66,6 +67,8 @@ def equity(account: Account, *, by: By = "day", since: Moment = None, until: Mom
         by: ``mark``, ``minute`` or ``day``.
         since: From this moment on; the minute or day that has it is included whole.
         until: Up to this moment, its whole unit included.
+        known_at: Only samples that were taken by then: the minute or day that has it ends there. It is left out where its
+            samples are deleted.
 
     Raises:
         AccountUnknown: The account was not opened.
@@ -79,12 +82,15 @@ def equity(account: Account, *, by: By = "day", since: Moment = None, until: Mom
     if from_us is not None and to_us is not None and to_us < from_us:
         raise BadValue(f"expected a period that ends after it begins, found since {shown(since)}, until {shown(until)}")
     health = account.ledger.journal.sync_health(account.name)
+    known_us = None if known_at is None else moment_last_us(known_at)
+    if known_us is not None:
+        to_us = known_us if to_us is None else min(to_us, known_us)
     newest = account.newest_mark(at_us=to_us)
     is_known = newest is not None and newest.equity is not None and (from_us is None or newest.at_us >= from_us)
     return Equity(
         account=account,
         by=by,
-        rows=_ROWS[by](account, clock, from_us, to_us),
+        rows=_known(account, clock, _ROWS[by](account, clock, from_us, to_us), known_us),
         interval_us=None if health is None else health.interval_us,
         is_reported=newest.is_equity_reported if newest is not None and is_known else None,
     )
@@ -109,6 +115,24 @@ def _of_days(account: Account, clock: ClockRule, from_us: int | None, to_us: int
     for bucket in days(account, clock, first=first, last=last):
         begin_us, end_us = day_span_us(bucket.number, clock)
         yield EquityRow(begin_us=begin_us, end_us=end_us, day=utc_text(bucket.number * DAY_MSC)[:10], bucket=bucket)
+
+
+def _known(account: Account, clock: ClockRule, rows: Iterator[EquityRow], known_us: int | None) -> Iterator[EquityRow]:
+    """Yield what was known of rows at a moment: of the one that goes on behind it, what its samples by then make."""
+    for row in rows:
+        if known_us is None or row.end_us <= known_us + 1:
+            yield row
+        elif row.begin_us <= known_us and (bucket := _begun(account, clock, row, known_us)) is not None:
+            yield evolve(row, end_us=known_us + 1, bucket=bucket)
+
+
+def _begun(account: Account, clock: ClockRule, row: EquityRow, known_us: int) -> Bucket | None:
+    minute = minute_of(known_us)
+    last = of_marks(account.marks(from_us=minute * MINUTE_US, to_us=known_us))
+    if row.day is None:
+        return next(last, None)
+    before = account.ledger.journal.equity(account.name, "minute", first=minute_of(row.begin_us), last=minute - 1)
+    return next(of_minutes(chain(before, last), clock), None)
 
 
 def days(account: Account, clock: ClockRule, *, first: int | None = None, last: int | None = None) -> Iterable[Bucket]:

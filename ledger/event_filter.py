@@ -10,7 +10,7 @@ from attrs import frozen
 
 from ledger.codec import KINDS
 from ledger.errors import BadValue
-from ledger.event_lines import LATE_MSC, lag_msc
+from ledger.event_lines import is_late
 from ledger.events import APPROVAL_KINDS, DEAL_KINDS, ORDER_KINDS, BreakOpened, Recorded
 from ledger.filters import Filter
 from ledger.subjects import Subjects
@@ -83,13 +83,13 @@ class EventFilter:
         """Return whether an event is shown."""
         event = recorded.event
         return (
-            (self.kinds is None or recorded.kind in self.kinds or (self.is_notable and _is_late(recorded, terms)))
+            (self.kinds is None or recorded.kind in self.kinds or (self.is_notable and is_late(recorded, terms)))
             and not (self.is_notable and recorded.kind not in self.named and _is_repeated(recorded, terms))
-            and (self.position is None or _position_of(event) == self.position)
+            and (self.position is None or subjects.position_of(event) == self.position)
             and (self.deal is None or getattr(event, "deal", None) == self.deal)
             and self.correlation in (None, recorded.correlation)
             and self.shown.is_within(self._time_us(recorded, terms))
-            and (not self.is_late or _is_late(recorded, terms))
+            and (not self.is_late or is_late(recorded, terms))
             and (not (self.shown.symbols or self.shown.magics) or self.shown.is_of(*subjects.of(recorded)))
         )
 
@@ -97,15 +97,6 @@ class EventFilter:
         return recorded.recorded_us if self.by == "recorded" else terms.clock.to_utc_msc(recorded.event.time_msc) * 1000
 
 
-def _is_late(recorded: Recorded, terms: AccountTerms) -> bool:
-    return lag_msc(recorded, terms) > LATE_MSC
-
-
 def _is_repeated(recorded: Recorded, terms: AccountTerms) -> bool:
     """Whether a known break was just seen again, and in time: what is late is notable whatever it is."""
-    return isinstance(recorded.event, BreakOpened) and recorded.event.caused_by is not None and not _is_late(recorded, terms)
-
-
-def _position_of(event: Any) -> int | None:
-    found: int | None = getattr(getattr(event, "now", event), "position_id", None)
-    return found
+    return isinstance(recorded.event, BreakOpened) and recorded.event.caused_by is not None and not is_late(recorded, terms)

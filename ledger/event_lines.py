@@ -22,6 +22,8 @@ _KIND_WIDTH: Final = 12
 #: An event that was recorded so long after it happened is late; an import's deals all are, so that lateness means nothing for
 #: them.
 LATE_MSC: Final = 60_000
+#: So begins the correlation of all that an import records; the digest of its files follows.
+IMPORT_CORRELATION: Final = "import:"
 
 #: A part that is always there, and details in the order of their worth.
 _Parts = tuple[str, Iterable[str]]
@@ -63,6 +65,17 @@ def describe(recorded: Recorded, terms: AccountTerms) -> _Parts:
 def lag_msc(recorded: Recorded, terms: AccountTerms) -> int:
     """Return how long after it happened an event was recorded, in milliseconds."""
     return recorded.recorded_us // 1000 - _utc_msc(recorded, terms)
+
+
+def is_imported(recorded: Recorded) -> bool:
+    """Return whether an event was recorded by an import: of its past nothing could be known earlier."""
+    is_of_import = (recorded.correlation or "").startswith(IMPORT_CORRELATION)
+    return is_of_import or getattr(recorded.event, "origin", None) is Origin.IMPORT
+
+
+def is_late(recorded: Recorded, terms: AccountTerms) -> bool:
+    """Return whether an event was recorded late, which an import never is."""
+    return lag_msc(recorded, terms) > LATE_MSC and not is_imported(recorded)
 
 
 def year(recorded: Recorded, terms: AccountTerms) -> str:

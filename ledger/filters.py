@@ -6,13 +6,15 @@ What is not known of something matches nothing: a filter never claims a magic nu
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen
 
 from ledger.errors import BadValue
-from ledger.terms import AccountTerms
-from ledger.views import Trade
+
+if TYPE_CHECKING:
+    from ledger.terms import AccountTerms
+    from ledger.views import Trade
 
 
 def _symbols(given: Iterable[str]) -> frozenset[str]:

@@ -7,17 +7,23 @@ all in ``FOLDS`` are stored beside one another, and none is taken for one of ano
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from attrs import evolve, frozen
 
 from ledger.clock import ClockRule
 from ledger.errors import LedgerError
 from ledger.events import DealOrder
-from ledger.orders.view import ORDERS_VERSION, Orders
 from ledger.portfolio import FOLD_VERSION, Decode, Portfolio
 from ledger.postings import Row
 from ledger.terms import AccountTerms
+
+if TYPE_CHECKING:
+    from ledger.orders.view import Orders
+
+    ORDERS: Fold[Orders]
+    #: All folds whose checkpoints this program saves, and verify compares.
+    FOLDS: tuple[Fold[Any], ...]
 
 
 class Folded(Protocol):
@@ -84,7 +90,14 @@ class Fold(Generic[T]):
 
 
 PORTFOLIO: Final = Fold(name="", version=FOLD_VERSION, begin=Portfolio, restore=Portfolio.from_state)
-ORDERS: Final = Fold(name="orders", version=ORDERS_VERSION, begin=Orders, restore=Orders.from_state, is_by_version=True)
 
-#: All folds whose checkpoints this program saves, and verify compares.
-FOLDS: Final[tuple[Fold[Any], ...]] = (PORTFOLIO, ORDERS)
+
+def __getattr__(name: str) -> Any:
+    """Load the fold of orders, and with it the list of all, when they are asked for: most commands read no orders."""
+    if name not in ("ORDERS", "FOLDS"):
+        raise AttributeError(name)
+    from ledger.orders.view import ORDERS_VERSION, Orders
+
+    found = Fold(name="orders", version=ORDERS_VERSION, begin=Orders, restore=Orders.from_state, is_by_version=True)
+    globals().update(ORDERS=found, FOLDS=(PORTFOLIO, found))
+    return globals()[name]

@@ -6,7 +6,7 @@ Open positions, and what no deal explains: closes of what was never held, positi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, Final
 
 from ledger.clock import SECOND_MSC
@@ -14,7 +14,7 @@ from ledger.events import AcceptedResult, PositionState
 from ledger.positions import OpenPosition, divided
 from ledger.postings import Fill
 from ledger.terms import AccountTerms
-from ledger.values import Entry, signed_magic
+from ledger.values import INT64_MAX, Entry, signed_magic
 
 #: MT5's codes, as a posting has them.
 ENTRY_IN: Final = Entry.IN.value
@@ -22,6 +22,36 @@ ENTRY_IN_OUT: Final = Entry.IN_OUT.value
 
 #: Is called with each position that went flat.
 TradeSink = Callable[[OpenPosition], object]
+
+
+class SharedPositions(dict[int, OpenPosition]):
+    """Open positions that other holdings have as well: whoever asks for one gets a copy of its own, which may be changed.
+
+    ``own`` are the ids of those that were copied, or put here, since. Iterating copies nothing, and must change nothing.
+    """
+
+    __slots__ = ("own",)
+
+    def __init__(self, positions: Mapping[int, OpenPosition]) -> None:
+        super().__init__(positions)
+        self.own: set[int] = set()
+
+    def __setitem__(self, key: int, position: OpenPosition) -> None:
+        self.own.add(key)
+        super().__setitem__(key, position)
+
+    def __getitem__(self, key: int) -> OpenPosition:
+        position = super().__getitem__(key)
+        if key not in self.own:
+            self[key] = position = position.copy()
+        return position
+
+    def get(self, key: int, default: Any = None) -> Any:
+        """Return a position of our own."""
+        try:
+            return self[key]
+        except KeyError:
+            return default
 
 
 class Holdings:
@@ -62,7 +92,7 @@ class Holdings:
 
     def gather(self, postings: int) -> None:
         """Have the open positions in dictionaries, wherever they are (``QuickRows``), if so many postings are worth it."""
-        if self.open.__class__ is not dict and postings > 2 * len(self.open):
+        if not isinstance(self.open, dict) and postings > 2 * len(self.open):
             self.open, self.ids = dict(self.open), dict(self.ids)
 
     # ---- deals
@@ -387,10 +417,20 @@ class Holdings:
 
     # ---- its state, saved and restored
 
+    def shown(self, position_id: int) -> OpenPosition:
+        """Return an open position, to be read only: nothing is copied."""
+        return dict.__getitem__(self.open, position_id) if isinstance(self.open, dict) else self.open[position_id]
+
+    def changed(self) -> Collection[int]:
+        """Return the ids of the open positions that may be others than when this was copied."""
+        return self.open.own if isinstance(self.open, SharedPositions) else self.open
+
     def copy(self) -> Holdings:
-        """Return an independent copy, to settle on from here."""
+        """Return an independent copy, to settle on from here. Both share the open positions until one of them changes any."""
+        self.gather(INT64_MAX)
+        assert isinstance(self.open, dict)
         twin = Holdings(self.terms)
-        twin.open = {key: position.copy() for key, position in self.open.items()}
+        self.open, twin.open = SharedPositions(self.open), SharedPositions(self.open)
         twin.ids = dict(self.ids)
         twin.loose = {key: close.copy() for key, close in self.loose.items()}
         twin.ghosts = {key: [ghost.copy() for ghost in several] for key, several in self.ghosts.items()}

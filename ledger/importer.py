@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from hashlib import sha256
 from typing import TypeVar
 
@@ -18,7 +19,8 @@ from attrs.converters import optional
 from ledger.clock import ClockRule, implausible, utc_text
 from ledger.codec import deal_columns
 from ledger.deprecation import Alias, arguments
-from ledger.errors import AccountMismatch, BadValue, DealConflict, InexactNumber, MalformedExport
+from ledger.errors import AccountMismatch, BadValue, DealConflict, InexactNumber, MalformedExport, VersionConflict
+from ledger.event_lines import IMPORT_CORRELATION
 from ledger.events import (
     AccountOpened,
     Adjusted,
@@ -46,6 +48,8 @@ from ledger.values import CREDIT, AccountId, Entry, MarginMode, currency_digits,
 
 PathLike = str | os.PathLike[str]
 _T = TypeVar("_T")
+#: So often it is planned anew where somebody else writes meanwhile, and the plan rests on what was known.
+_ATTEMPTS = 10
 
 
 @frozen(kw_only=True)
@@ -85,6 +89,16 @@ class ImportOptions:
     mode: MarginMode | None = field(default=None, converter=optional(to_own_margin_mode))
     currency: str | None = None
     clock: ClockRule | None = None
+
+
+@frozen(kw_only=True)
+class _Plan:
+    """What is to be appended to an account. ``rests_on`` is the version at which its policy was asked, None if it was not."""
+
+    account: AccountId
+    events: list[Event]
+    parts: list[_Part]
+    rests_on: int | None
 
 
 @frozen(kw_only=True)
@@ -141,20 +155,40 @@ def import_files(
     if dry_run:
         now_us = ledger.now_us
         ledger = Ledger(MemoryJournal.copy_of(ledger.journal, list(dict.fromkeys(names)), now_us), now_us)
-    plans = {}
-    for name in dict.fromkeys(names):
-        ours = [statement for statement, account in zip(statements, names, strict=True) if account == name]
+
+    def plan(name: AccountId) -> _Plan:
         progress(f"checking {name}")
-        plans[name] = _plan(ledger.account(name), ours, options)
+        ours = [statement for statement, account in zip(statements, names, strict=True) if account == name]
+        return _plan(ledger.account(name), ours, options)
+
+    plans = {name: plan(name) for name in dict.fromkeys(names)}
     reports: dict[int, FileReport] = {}
-    correlation = f"import:{digest.hexdigest()[:16]}"  # an import is named by the content of its files
-    for name, (events, parts) in plans.items():
+    correlation = f"{IMPORT_CORRELATION}{digest.hexdigest()[:16]}"  # an import is named by the content of its files
+    for name, planned in plans.items():
         progress(f"recording {name}")
-        appended = ledger.journal.append(name, events, correlation=correlation, conflicts="keep")
+        events, parts, appended = _recorded(ledger, planned, partial(plan, name), correlation)
         progress(f"proving {name}")
         for report, part in zip(_reports(ledger.account(name), events, parts, appended), parts, strict=True):
             reports[id(part.statement)] = report
     return tuple(reports[id(statement)] for statement in statements)
+
+
+def _recorded(
+    ledger: Ledger, planned: _Plan, plan: Callable[[], _Plan], correlation: str
+) -> tuple[list[Event], list[_Part], Appended]:
+    """Append what was planned. What rests on the policy is planned again where somebody else wrote meanwhile."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            appended = ledger.journal.append(
+                planned.account, planned.events, correlation=correlation, conflicts="keep", expected_version=planned.rests_on
+            )
+        except VersionConflict:
+            if attempt == _ATTEMPTS:
+                raise
+            planned = plan()
+        else:
+            return planned.events, planned.parts, appended
+    raise AssertionError("the last attempt returns or raises")
 
 
 # ------------------------------------------------------------------------------------------------------------ whose it is
@@ -252,8 +286,9 @@ def _one(
 # ---------------------------------------------------------------------------------------------------------- what it states
 
 
-def _plan(account: Account, statements: Sequence[Statement], options: ImportOptions) -> tuple[list[Event], list[_Part]]:
+def _plan(account: Account, statements: Sequence[Statement], options: ImportOptions) -> _Plan:
     """Return the events to append for one account and what each file contributes."""
+    version = account.journal_head.version if account.is_open else 0
     opened, notes = _terms(account, statements, options)
     terms = account.terms if account.is_open else AccountTerms.of(opened)
     latest = latest_msc(terms.clock, account.ledger.now_us() // 1000)
@@ -273,7 +308,8 @@ def _plan(account: Account, statements: Sequence[Statement], options: ImportOpti
     if gaps and parts:
         parts[0] = attrs.evolve(parts[0], general=(*parts[0].general, *gaps))
     order = _order_of_time(account, opened)
-    return [opened, *order, *openings, *in_time_order], parts
+    events = [opened, *order, *openings, *in_time_order]
+    return _Plan(account=account.name, events=events, parts=parts, rests_on=version if order else None)
 
 
 def _order_of_time(account: Account, opened: AccountOpened) -> list[Event]:

@@ -12,32 +12,37 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import asdict
 
-from ledger.approvals import Approvals, Note, Policy, Proposal
-from ledger.causes import NOTHING, Finding, finding_json
 from ledger.clock import ClockRule, utc_text, utc_text_us
-from ledger.codec import plain_fields
 from ledger.errors import BadValue, DealConflict, LedgerError
-from ledger.events import DealRevised, LimitsSet, Recorded
-from ledger.journal import Head
-from ledger.journal.verify.walk import Problem
-from ledger.orders.view import Order
-from ledger.portfolio import Portfolio
-from ledger.results import MONEY_FIGURES, HoldingResults, Results
-from ledger.service import Verification
-from ledger.terms import AccountTerms
 from ledger.values import EXACT, AccountId, plain, unsigned_magic
-from ledger.views import Break, Position, Trade, Unexplained
 
-if TYPE_CHECKING:  # most commands show nothing of a sync, and would load all of reconciliation
+if TYPE_CHECKING:  # each command shows a few of them, and would load all
+    from ledger.approvals import Approvals, Note, Policy, Proposal
+    from ledger.causes import Finding
     from ledger.equity import Equity, EquityRow
+    from ledger.events import LimitsSet, Recorded
     from ledger.incidents import Incident
+    from ledger.journal import Head
+    from ledger.journal.verify.walk import Problem
     from ledger.monitors import MonitorState
     from ledger.order_decisions import Halt, Resolution
+    from ledger.orders.view import Order
+    from ledger.portfolio import Portfolio
     from ledger.reconcile.compare import Disagreement, NewTicket
     from ledger.reconciler import SyncResult
+    from ledger.results import HoldingResults, Results
+    from ledger.service import Verification
+    from ledger.terms import AccountTerms
+    from ledger.views import Break, Position, Trade, Unexplained
 
 Json = dict[str, Any]
 _NOTHING = Decimal(0)
+
+
+def _finding_json(finding: Finding | None) -> Json:
+    from ledger.causes import NOTHING, finding_json
+
+    return finding_json(finding or NOTHING)
 
 
 def account_json(terms: AccountTerms) -> Json:
@@ -380,6 +385,9 @@ def recorded_json(events: Sequence[Recorded], terms: AccountTerms, version: int)
 
 def log_json(recorded: Recorded, terms: AccountTerms) -> Json:
     """One event of the journal."""
+    from ledger.codec import plain_fields
+    from ledger.events import DealRevised
+
     event = recorded.event
     data = plain_fields(event.now if isinstance(event, DealRevised) else event, magic=unsigned_magic)
     return {
@@ -598,7 +606,7 @@ def open_break_json(
         "age_sec": max(0, (now_us - opened_us) // 1_000_000),
         "confirmations": one.confirmations,
         "attempts": one.attempts,
-    } | finding_json(finding or NOTHING) | {
+    } | _finding_json(finding) | {
         "version": one.version,
         "owner": None if approvals is None or one.version is None else approvals.owner(one.version),
         "proposal": None if approvals is None else _proposal_about(one, approvals),
@@ -612,7 +620,7 @@ def _proposal_about(one: Break, approvals: Approvals) -> int | None:
 
 def unexplained_row_json(one: Unexplained, terms: AccountTerms, finding: Finding) -> Json:
     """What no deal explains as a listing has it: with its account and its likely cause."""
-    return {"account": account_json(terms)} | unexplained_json(one, terms.clock) | finding_json(finding)
+    return {"account": account_json(terms)} | unexplained_json(one, terms.clock) | _finding_json(finding)
 
 
 def incident_json(incident: Incident, terms: AccountTerms, now_us: int) -> Json:
@@ -633,7 +641,7 @@ def incident_json(incident: Incident, terms: AccountTerms, now_us: int) -> Json:
             "reason": incident.reason,
             "versions": list(incident.versions),
         }
-        | finding_json(incident.finding)
+        | _finding_json(incident.finding)
         | {"approved_by": incident.approved_by, "owner": incident.owner}
     )
 
@@ -643,6 +651,8 @@ def results_json(results: Results, *, digits: int = 0, holding: HoldingResults |
 
     Counts are numbers, all else is text; null where a figure is not defined, or rests on a balance that is not known.
     """
+    from ledger.results import MONEY_FIGURES
+
     block: Json = {name: _figure(value, digits if name in MONEY_FIGURES else 0) for name, value in asdict(results).items()}
     if holding is not None:
         block |= {f"position_holding_time_{name}": value for name, value in asdict(holding).items()}

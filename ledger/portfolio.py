@@ -180,6 +180,8 @@ class Portfolio:
         self._last: FoldKey = (-1, 0, 0)
         self._filled_msc = self._deal_msc = self._asserted_msc = self._noted_msc = -1
         self._shown: Mapping[int, Position] | None = None
+        # What was shown last, and what may have changed before this was copied: all others are shown as the same values again.
+        self._shown_before: tuple[Mapping[int, Position], frozenset[int]] = ({}, frozenset())
         self._volumes: Mapping[str, tuple[Decimal, Decimal]] | None = None
 
     # ---- folding
@@ -304,6 +306,7 @@ class Portfolio:
             case SymbolSpecified():
                 self.terms = self._holdings.terms = terms_after(self.terms, [event]) or self.terms
                 self._shown = self._volumes = None
+                self._shown_before = {}, frozenset()
             case _:
                 self._apply_event(event, version)
                 self._folded += 1
@@ -494,6 +497,9 @@ class Portfolio:
         """Return an independent copy, to fold on from here."""
         twin = Portfolio(self.terms)
         twin.__dict__.update(self.__dict__)
+        if self._shown is None:
+            shown, changed = self._shown_before
+            self._shown_before = twin._shown_before = shown, changed.union(self._holdings.changed())
         twin._holdings = self._holdings.copy()
         twin._cash_by_kind = dict(self._cash_by_kind)
         twin._breaks = dict(self._breaks)
@@ -633,14 +639,20 @@ class Portfolio:
     def positions(self) -> Mapping[int, Position]:
         """Open positions, position id -> position, ascending."""
         if self._shown is None:
-            shown = sorted(self._holdings.open.values(), key=_key_of)
-            self._shown = MappingProxyType({position.key: show_position(position, self.terms) for position in shown})
+            changed = set(self._holdings.changed())  # before the rest: another thread may copy this meanwhile
+            shown, changed_before = self._shown_before
+            same, holdings, terms = shown.keys() - changed - changed_before, self._holdings, self.terms
+            positions = {
+                key: shown[key] if key in same else show_position(holdings.shown(key), terms) for key in sorted(holdings.open)
+            }
+            self._shown = MappingProxyType(positions)
+            self._shown_before = self._shown, frozenset()
         return self._shown
 
     def position(self, position_id: int) -> Position | None:
         """Return one open position, None if there is none: without showing all of them."""
-        held = self._holdings.open.get(position_id)
-        return None if held is None else show_position(held, self.terms)
+        holdings = self._holdings
+        return show_position(holdings.shown(position_id), self.terms) if position_id in holdings.open else None
 
     @property
     def positions_count(self) -> int:
@@ -662,7 +674,7 @@ class Portfolio:
 
     def open_price(self, position: Position) -> Fraction:
         """Return the exact open price of an open position, before it is rounded to be shown."""
-        held = self._holdings.open[position.position_id]
+        held = self._holdings.shown(position.position_id)
         return Fraction(held.cost, held.cost_volume * 10 ** self.terms.scales(position.symbol)[0])
 
     @property
@@ -672,8 +684,8 @@ class Portfolio:
 
     def position_of(self, symbol: str) -> Position | None:
         """Return the one position of a symbol on an account that nets, None if there is none."""
-        position = self._holdings.open.get(self._holdings.ids.get(symbol, 0))
-        return None if position is None else show_position(position, self.terms)
+        position_id = self._holdings.ids.get(symbol)
+        return None if position_id is None else self.position(position_id)
 
     @property
     def unexplained(self) -> tuple[Unexplained, ...]:

@@ -38,7 +38,7 @@ from ledger.events.approvals import SUBJECTS, to_digest
 from ledger.journal import Appended
 from ledger.portfolio import Portfolio
 from ledger.service import Account, Ledger
-from ledger.values import shown, to_whole
+from ledger.values import AccountId, shown, to_whole
 from ledger.views import Break
 
 #: What became of a request: recorded as asked, waiting for a second person, or one of the ends of a proposal.
@@ -85,6 +85,11 @@ class Draft:
         return frozenset(
             one for event in self.events if isinstance(event, Adjusted) for one in subjects_of(adjustment_of(event))
         )
+
+    def waits(self, policy: Policy) -> bool:
+        """Return whether a policy asks for a second person before it is recorded."""
+        lowers = any(isinstance(event, PolicySet) and policy.is_lowered_by(Policy.of(event)) for event in self.events)
+        return lowers or policy.persons(self.subjects) > 1
 
 
 @frozen(kw_only=True)
@@ -162,6 +167,7 @@ def propose(
     urgent: bool = False,
     break_version: int | None = None,
     effect_digest: str | None = None,
+    agree: Callable[[], object] | None = None,
 ) -> Result:
     """Propose a correction, for another person to approve.
 
@@ -176,6 +182,7 @@ def propose(
         break_version: The version that opened the break that it is the answer to: with its end the proposal lapses. Left out,
             it is the one break that the correction would end.
         effect_digest: The effect that the person was shown; another one by now is refused.
+        agree: Called once, when all is checked and before anything is recorded; what it raises ends it.
 
     Raises:
         RuleError: It cannot be, the break is not open, the same waits already, or the effect is another one by now.
@@ -211,7 +218,7 @@ def propose(
             APPLIED, events, advice=f"another person confirms it: ledger approve v{version + 1} --account {account.name}"
         )
 
-    return _settled(account, decide, None)
+    return _settled(account, decide, None, agree)
 
 
 def _drafted(account: Account, request: CorrectionRequest, version: int, operator: str, reason: str) -> Draft:
@@ -278,6 +285,7 @@ def approve(
     reason: str | None = None,
     signature: str | None = None,
     key: str | None = None,
+    agree: Callable[[], object] | None = None,
 ) -> Result:
     """Approve a proposal: the correction is recorded in the same transaction, if its effect is still what was proposed.
 
@@ -292,6 +300,7 @@ def approve(
         signature: By the person's key, over journal, account, effect and the version that the proposal rests on; the caller
             has checked it.
         key: The public key that it is checked with.
+        agree: Called once, when all is checked and before anything is recorded; what it raises ends it.
 
     Returns:
         ``applied``; ``confirmed``; or ``lapsed``, with what would be different by now.
@@ -334,7 +343,7 @@ def approve(
         advice = "look at what changed, and propose it again if it is still right"
         return _Decided(LAPSED, [lapsed], changed=changed, advice=advice)
 
-    return _settled(account, decide, version)
+    return _settled(account, decide, version, agree)
 
 
 def _now(account: Account, known: Proposal, version: int) -> Draft | str:
@@ -489,7 +498,13 @@ def set_policy(
 
 
 def correct(
-    account: Account, request: CorrectionRequest, *, operator: str, reason: str, effect_digest: str | None = None
+    account: Account,
+    request: CorrectionRequest,
+    *,
+    operator: str,
+    reason: str,
+    effect_digest: str | None = None,
+    agree: Callable[[], object] | None = None,
 ) -> Result:
     """Apply a correction where the policy asks for one person, else propose it. Arguments and errors as ``propose``."""
     operator = to_person(operator)
@@ -501,13 +516,12 @@ def correct(
         found = _drafted(account, request, version, operator, reason)
         if effect_digest is not None and to_digest(effect_digest) != found.digest:
             raise RuleError(f"the effect is another one by now: {_named(found.effect)}. Look at it again")
-        waits = known.policy.persons(found.subjects) > 1
-        return _Decided(PROPOSED, []) if waits else _Decided(APPLIED, list(found.events))
+        return _Decided(PROPOSED, []) if found.waits(known.policy) else _Decided(APPLIED, list(found.events))
 
-    result = _settled(account, decide, None)
+    result = _settled(account, decide, None, agree)
     if result.became != PROPOSED:
         return result
-    return propose(account, request, operator=operator, reason=reason, effect_digest=effect_digest)
+    return propose(account, request, operator=operator, reason=reason, effect_digest=effect_digest, agree=agree)
 
 
 # ----------------------------------------------------------------------------------------------------------- all accounts
@@ -519,14 +533,18 @@ def pending(ledger: Ledger) -> list[tuple[Account, Proposal]]:
     One statement finds the accounts in which something was proposed that cannot have lapsed yet; only those are read. What was
     applied at once and waits to be confirmed is an open break, of kind approval.
     """
-    since_us = ledger.now_us() - (LAPSES_MAX_MIN + 1) * _MINUTE_MSC * 1000
-    found = [
-        (account, one)
-        for account in map(ledger.account, ledger.journal.proposed_since(since_us))
-        for one in account.approvals.pending
-        if one.state is ProposalState.PENDING
-    ]
+    found = [(account, one) for account in map(ledger.account, with_pending(ledger)) for one in pending_of(account)]
     return sorted(found, key=lambda one: one[1].lapses_utc_msc)
+
+
+def with_pending(ledger: Ledger) -> list[AccountId]:
+    """Return the accounts in which something was proposed that cannot have lapsed yet."""
+    return list(ledger.journal.proposed_since(ledger.now_us() - (LAPSES_MAX_MIN + 1) * _MINUTE_MSC * 1000))
+
+
+def pending_of(account: Account) -> list[Proposal]:
+    """Return the proposals of an account that nobody decided yet."""
+    return [one for one in account.approvals.pending if one.state is ProposalState.PENDING]
 
 
 # ------------------------------------------------------------------------------------------------------------------ parts
@@ -542,14 +560,22 @@ class _Decided:
     advice: str | None = None
 
 
-def _settled(account: Account, decide: Callable[[int, Portfolio, Approvals], _Decided], about: int | None) -> Result:
+def _settled(
+    account: Account,
+    decide: Callable[[int, Portfolio, Approvals], _Decided],
+    about: int | None,
+    agree: Callable[[], object] | None = None,
+) -> Result:
     """Decide from what is known and record it; what comes between only makes it be decided again.
 
     Args:
         account: Whose.
         decide: Called with the version, and with portfolio and approvals at it.
         about: The version of the proposal that it is about; None where it makes one, or none.
+        agree: Called once something is to be recorded; what is known by then is decided from again.
     """
+    if agree is not None and _decided(account, decide)[1].events:
+        agree()
     decided, appended = _recorded(account, decide)
     terms = None if appended is None else appended.terms or account.terms
     events = () if appended is None else tuple(recorded(account.name, row, terms) for row in appended.rows)
@@ -563,11 +589,15 @@ def _settled(account: Account, decide: Callable[[int, Portfolio, Approvals], _De
     )
 
 
+def _decided(account: Account, decide: Callable[[int, Portfolio, Approvals], _Decided]) -> tuple[int, _Decided]:
+    version, portfolio, approvals = account.current_with_approvals()
+    return version, decide(version, portfolio, approvals)
+
+
 def _recorded(account: Account, decide: Callable[[int, Portfolio, Approvals], _Decided]) -> tuple[_Decided, Appended | None]:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            version, portfolio, approvals = account.current_with_approvals()
-            decided = decide(version, portfolio, approvals)
+            version, decided = _decided(account, decide)
             if not decided.events:
                 return decided, None
             appended = account.record_many(decided.events, expected_version=version, correlation=_CORRELATION)

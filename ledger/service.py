@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Protocol, Self,
 
 from attrs import evolve, frozen
 
-from ledger.approvals import ONE_PERSON, Approvals, ApprovalsFold
-from ledger.approvals.effect import adjustment_of, subjects_of
 from ledger.clock import MICROSECOND, UTC_EPOCH, ClockRule, moment_end_us, moment_span_us, to_clock
 from ledger.codec import Stored, decode, decode_posting, is_for_orders, posting, recorded, stored_place
 from ledger.damage import reading
@@ -40,22 +38,14 @@ from ledger.events import (
     Recorded,
 )
 from ledger.fold_order import HourReading
-from ledger.folds import ORDERS, PORTFOLIO
+from ledger.folds import PORTFOLIO
 from ledger.journal import Appended, Difference, EventStore, Head, Journal, Outcome, Selection
-from ledger.journal.admission import simulated_rows
 from ledger.journal.checkpoints import INTERVAL, repeated_hour, replayed, simulated
-from ledger.journal.memory import MemoryJournal
-from ledger.journal.sql.forking import prepare_for_forks
-from ledger.journal.verify.walk import AccountVerification, Problem, verify_account, verify_across
+from ledger.journal.sql.forking import importing, prepare_for_forks
 from ledger.marks import Mark as AccountMark
-from ledger.orders.view import Order, Orders
 from ledger.portfolio import Portfolio
 from ledger.positions import OpenPosition
 from ledger.postings import OUT_OF_ORDER, OUTSIDE_FOLD, Row
-from ledger.seals import Seal
-from ledger.seals import problems as seal_problems
-from ledger.signatures import NO_KEYS, OperatorKeys, signed_decisions
-from ledger.signatures import problems as signature_problems
 from ledger.terms import TERMS_KINDS, AccountTerms
 from ledger.text import visible
 from ledger.values import (
@@ -72,14 +62,19 @@ from ledger.values import (
 )
 from ledger.views import Trade
 
-if TYPE_CHECKING:  # what answers by modules above is loaded when it is asked
+if TYPE_CHECKING:  # what only some programs need is loaded when it is asked for, as what answers by modules above
+    from ledger.approvals import Approvals, ApprovalsFold
     from ledger.compare import At, Comparison
     from ledger.derived import Derived
     from ledger.equity import Equity
     from ledger.explain import Explanation
     from ledger.frames import FrameOptions
     from ledger.incidents import Incident
+    from ledger.journal.verify.walk import AccountVerification, Problem
+    from ledger.orders.view import Order, Orders
     from ledger.reports import AccountReport, Report
+    from ledger.seals import Seal
+    from ledger.signatures import OperatorKeys
 
 #: A moment: text as on the command line (without a zone: UTC), an aware datetime, a date (the whole day), or None for now.
 Moment = str | datetime | date | None
@@ -198,20 +193,25 @@ class Ledger:
             JournalUnavailable: The database does not answer.
         """
         if require_type(url, str, "the URL of a journal, as sqlite:///desk.db") == "memory://":
+            from ledger.journal.memory import MemoryJournal
+
             return cls(MemoryJournal(now_us), now_us)
-        # SQLAlchemy and Alembic are slow to load and not needed before a journal is opened.
-        from ledger.journal.sql.engine import check_revision, close_engine, open_engine
-        from ledger.journal.sql.journal import SqlJournal
+        # Not needed before a journal is opened; SQLAlchemy and Alembic only to make or migrate one, and by Postgres.
+        with importing():
+            from ledger.journal.sql.engine import check_revision, found_revision, open_engine
+            from ledger.journal.sql.journal import SqlJournal
+            from ledger.journal.sql.words import REVISION
 
-        if create:
-            from ledger.journal.sql.migrate import create_journal
-
-            create_journal(url)
         engine = open_engine(url, create=False)
         try:
+            if create and found_revision(engine) != REVISION:
+                with importing():
+                    from ledger.journal.sql.migrate import create_journal
+
+                create_journal(url)
             check_revision(engine)
         except BaseException:
-            close_engine(engine)
+            engine.dispose()
             raise
         return cls(SqlJournal(engine, now_us, None if segments is None else Path(segments)), now_us)
 
@@ -358,6 +358,8 @@ class Ledger:
             in_parallel: Use a second processor: long accounts are checked by two processes, and what spans accounts
                 is looked at meanwhile. The result is the same.
         """
+        from ledger.journal.verify.walk import verify_account, verify_across
+
         names = self.journal.accounts()
         if not in_parallel:
             accounts = tuple(verify_account(self.journal, name, progress) for name in names)
@@ -373,17 +375,21 @@ class Ledger:
                 across = looked.result()
         problems = tuple(problem for verified in accounts for problem in verified.problems) + tuple(across)
         if since is not None:
+            from ledger.seals import problems as seal_problems
+
             damaged = frozenset(problem.account for problem in problems)
             problems += tuple(seal_problems(self.journal, since, damaged))
         unread = frozenset(one.account for one in problems if one.field != "approval")
-        signed, unsigned = self._verify_signatures(operator_keys or NO_KEYS, unread)
+        signed, unsigned = self._verify_signatures(operator_keys, unread)
         return Verification(
             accounts=accounts, problems=(*problems, *unsigned), schema=self._schema_differences(), signed=signed
         )  # fmt: skip
 
-    def _verify_signatures(self, keys: OperatorKeys, unread: frozenset[str]) -> tuple[int, list[Problem]]:
+    def _verify_signatures(self, keys: OperatorKeys | None, unread: frozenset[str]) -> tuple[int, list[Problem]]:
         """Return how many decisions are signed, and what is wrong with signatures, in accounts that can be read."""
-        signed, found = 0, list[Problem]()
+        from ledger.signatures import NO_KEYS, problems, signed_decisions
+
+        signed, found = 0, list["Problem"]()
         parents, identity = self.journal.parents(), self.journal.identity()
         for name in self.journal.proposed_since(0):
             if str(name) in unread:
@@ -391,7 +397,7 @@ class Ledger:
             approvals = self.account(name).approvals
             shared = {one.journal_id: one.versions.get(name, 0) for one in parents}
             signed += signed_decisions(approvals)
-            found += signature_problems(name, approvals, {**shared, identity: None}, keys)
+            found += problems(name, approvals, {**shared, identity: None}, keys or NO_KEYS)
         return signed, found
 
     def trades_frame(self, accounts: Sequence[Account] | None = None, **options: Unpack[FrameOptions]) -> Any:
@@ -603,6 +609,11 @@ class Account:
             RuleError: It does; AccountUnknown, if the account was not opened.
         """
         alone = [one for one in events if isinstance(one, Adjusted) and one.decision is None]
+        if not alone:
+            return
+        from ledger.approvals import ONE_PERSON
+        from ledger.approvals.effect import adjustment_of, subjects_of
+
         subjects = sorted(subject for one in alone for subject in subjects_of(adjustment_of(one)))
         policy = self.approvals.policy if subjects and self.is_open else ONE_PERSON
         if policy.persons(subjects) > 1:
@@ -971,6 +982,8 @@ class Account:
 
     def replayed_orders(self, selection: Selection, terms: AccountTerms | None = None, *, checkpoints: bool = True) -> Orders:
         """Return what the events about orders in a selection come to. Arguments as ``replayed``."""
+        from ledger.folds import ORDERS
+
         interval = self.ledger.checkpoint_interval if checkpoints else None
         with self._reading():
             return replayed(self._journal, self.name, selection, terms or self.terms, fold=ORDERS, interval=interval)[0]
@@ -996,6 +1009,8 @@ class Account:
             return *self._current_at(head), self._approvals_at(head)
 
     def _approvals_at(self, head: Head) -> Approvals:
+        from ledger.approvals import ApprovalsFold
+
         known, self._approvals = self._approvals, None
         version, fold = known if known is not None and known[0] <= head.version else (0, ApprovalsFold())
         if version != head.version:
@@ -1016,6 +1031,8 @@ class Account:
 
     def approvals_at(self, *, until: Moment = None, known_at: Moment = None, version: int | None = None) -> Approvals:
         """Return policy, proposals and notes as they were at a moment. Arguments and errors as ``replay``."""
+        from ledger.approvals import ApprovalsFold
+
         selection, _ = self.selection(until=until, known_at=known_at, version=version)
         fold = ApprovalsFold()
         self._fold_approvals(fold, selection)
@@ -1102,11 +1119,14 @@ class Account:
             events: What would be recorded, none of it about a deal.
             version: The version that they rest on.
         """
+        from ledger.journal.admission import simulated_rows
+
         terms = self._journal.terms(self.name, version) or self.terms
-        rows = simulated_rows(events, terms, version, lambda one: self._journal.latest_asserted(self.name, one))
         known, portfolio = self.current()
-        if known == version and follows(rows, portfolio):
+        # What comes behind all that was folded comes behind every earlier assertion too: none has to be looked up.
+        if known == version and follows(simulated_rows(events, terms, version, lambda _: None), portfolio):
             return portfolio.followed_by(events, version)
+        rows = simulated_rows(events, terms, version, lambda one: self._journal.latest_asserted(self.name, one))
         if not rows:
             return self.fold(Selection(version=version), terms)
         return simulated(self._journal, self.name, Selection(version=version), terms, rows, fold=PORTFOLIO)
@@ -1210,6 +1230,8 @@ class Account:
 
     def verify(self) -> AccountVerification:
         """Recompute everything of this account."""
+        from ledger.journal.verify.walk import verify_account
+
         return verify_account(self._journal, self.name)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Final
 
-from ledger.events import DealRevised, Recorded, TradingHalted, TradingResumed
+from ledger.events import BreakNoted, CorrectionDecided, DealRevised, Recorded, TradingHalted, TradingResumed
 from ledger.events.orders import HaltScope
 from ledger.service import Account
 from ledger.values import unsigned_magic
@@ -17,6 +17,8 @@ from ledger.values import unsigned_magic
 #: A symbol and a magic number as the terminal shows it, each None where the event names none.
 Subject = tuple[str | None, int | None]
 
+#: What names no position, and is about that of the event that it names.
+BY_CAUSE: Final = (BreakNoted, CorrectionDecided)
 _NOTHING: Final[Subject] = None, None
 _REMEMBERED: Final = 4096
 _FURTHEST: Final = 20  # events from one to the next that it belongs to
@@ -28,11 +30,21 @@ class Subjects:
     def __init__(self, account: Account) -> None:
         self._account = account
         self._of_version = lru_cache(_REMEMBERED)(self._look_up)
+        self._position_of_version = lru_cache(_REMEMBERED)(self._look_up_position)
         self._of_order = lru_cache(_REMEMBERED)(self._look_up_order)
 
     def of(self, recorded: Recorded) -> Subject:
         """Return what an event is about."""
         return self._of(recorded.event, 0)
+
+    def position_of(self, event: Any) -> int | None:
+        """Return the position that an event is about: its own, of a decision or a note that of what it is about."""
+        found: int | None = getattr(getattr(event, "now", event), "position_id", None)
+        return self._position_of_version(event.caused_by) if isinstance(event, BY_CAUSE) else found
+
+    def _look_up_position(self, version: int) -> int | None:
+        found = next(self._account.events(after=version - 1, upto=version), None)
+        return None if found is None else self.position_of(found.event)
 
     def _of(self, event: Any, depth: int) -> Subject:
         symbol, magic = _own(event.now if isinstance(event, DealRevised) else event)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from ledger.journal.sql.indexes import metadata
 from ledger.journal.sql.migrate import require_same_chain
-from ledger.journal.sql.schema import REVISION
+from ledger.journal.sql.words import REVISION
 
 
 def _migrate(connection: Connection) -> None:
@@ -37,5 +37,5 @@ if connection is not None:
 else:
     from ledger.journal.sql.engine import open_engine
 
-    with open_engine(_journal_url()).connect().execution_options(write=True) as opened, opened.begin():
+    with open_engine(_journal_url()).alchemy.connect().execution_options(write=True) as opened, opened.begin():
         _migrate(opened)

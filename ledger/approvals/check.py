@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from attrs import define
 
+from ledger.approvals import LAPSES_MAX_MIN
 from ledger.approvals.effect import adjustment_of, forged, subjects_of
 from ledger.approvals.people import is_same_person
 from ledger.approvals.policy import ONE_PERSON, TWO, Policy
@@ -34,7 +35,7 @@ CHECKED: Final = (
     "CorrectionProposed",
     "PolicySet",
 )
-#: So long after its time an approval may be recorded that was decided in time: a database may be busy.
+#: So long after its time an approval may be recorded that was decided in time: a database may be busy, and clocks differ.
 _GRACE_MSC: Final = 60_000
 
 
@@ -44,9 +45,21 @@ class _Waiting:
 
     version: int
     event: CorrectionProposed
+    most_msc: int  # nothing proposed with it may lapse later
     ended: int | None = None  # version of the end of its break
     is_applied: bool = False
     break_version: int | None = None  # that its own application opened, of kind approval
+
+    @property
+    def last_msc(self) -> int:
+        """Until then it may be approved, and the approval be recorded."""
+        return min(self.event.lapses_utc_msc, self.most_msc) + _GRACE_MSC
+
+    def forged(self) -> str | None:
+        """Return what it states that cannot be; None where all of it can."""
+        if self.event.lapses_utc_msc > self.most_msc + _GRACE_MSC:
+            return f"it lapses later than {LAPSES_MAX_MIN // (24 * 60)} days after it was recorded"
+        return forged(self.version, self.event)
 
 
 @define(kw_only=True)
@@ -86,8 +99,9 @@ class ApprovalCheck:
             case CorrectionProposed():
                 yield from self._finish()
                 self._forget(recorded_msc)
-                self._waiting[version] = _Waiting(version=version, event=event)
-                if (what := forged(version, event)) is not None:
+                known = _Waiting(version=version, event=event, most_msc=recorded_msc + LAPSES_MAX_MIN * 60_000)
+                self._waiting[version] = known
+                if (what := known.forged()) is not None:
                     yield version, what
             case CorrectionDecided():
                 yield from self._finish()
@@ -103,11 +117,7 @@ class ApprovalCheck:
 
     def _forget(self, recorded_msc: int) -> None:
         """Let proposals go that lapsed: nobody may decide them any more."""
-        gone = [
-            one.version
-            for one in self._waiting.values()
-            if not one.is_applied and recorded_msc > one.event.lapses_utc_msc + _GRACE_MSC
-        ]
+        gone = [one.version for one in self._waiting.values() if not one.is_applied and recorded_msc > one.last_msc]
         for version in gone:
             del self._waiting[version]
 
@@ -161,11 +171,11 @@ class ApprovalCheck:
             yield f"{event.operator} approved v{known.version}, which {proposed.operator} proposed: expected another person"
         if event.effect_digest != proposed.effect_digest:
             yield (f"it approves the effect {event.effect_digest[:16]}, and v{known.version} has {proposed.effect_digest[:16]}")
-        if (what := forged(known.version, proposed)) is not None:
+        if (what := known.forged()) is not None:
             yield f"it approves v{known.version}, and that is forged: {what}"
         if known.ended is not None:
             yield f"it approves v{known.version}, which lapsed with the end of its break, v{known.ended}"
-        if not known.is_applied and recorded_msc > proposed.lapses_utc_msc + _GRACE_MSC:
+        if not known.is_applied and recorded_msc > known.last_msc:
             yield f"it approves v{known.version} after its time"
         if self.policy.signed and not is_urgent:
             if event.signature is None:

@@ -20,7 +20,8 @@ class Arguments(NamedTuple):
     others: tuple[str, ...] = ()
 
 
-_ARGUMENTS: Final[Mapping[str, Arguments]] = {
+#: What a recipe needs, and what may be left out of it.
+ARGUMENTS: Final[Mapping[str, Arguments]] = {
     "add": Arguments(("position_id", "symbol", "side", "volume", "price_open"), ("magic", "opened_msc")),
     "close": Arguments(("position_id",)),
     "update": Arguments(("position_id",), ("side", "volume", "price_open", "magic")),
@@ -31,7 +32,7 @@ _ARGUMENTS: Final[Mapping[str, Arguments]] = {
     "order": Arguments(("order",)),
     "policy": Arguments(("approvals",), ("corrections", "signed")),
 }
-assert tuple(_ARGUMENTS) == RECIPES
+assert tuple(ARGUMENTS) == RECIPES
 
 
 def _number(value: Any) -> str:
@@ -61,9 +62,9 @@ def to_recipe(given: Mapping[str, Any]) -> dict[str, Any]:
         BadValue: There is no such recipe, or an argument is missing, is none of it, or is not what it has to be.
     """
     what = dict(given).get("what")
-    if not isinstance(what, str) or what not in _ARGUMENTS:
+    if not isinstance(what, str) or what not in ARGUMENTS:
         raise BadValue(f"expected a correction whose what is one of {', '.join(RECIPES)}, found {shown(what)}")
-    needed, others = _ARGUMENTS[what]
+    needed, others = ARGUMENTS[what]
     arguments = {name: value for name, value in given.items() if name != "what" and value is not None}
     strange = [name for name in arguments if name not in (*needed, *others)]
     missing = [name for name in needed if name not in arguments]

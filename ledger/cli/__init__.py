@@ -12,7 +12,7 @@ import sys
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -20,6 +20,9 @@ from ledger.cli import streams
 from ledger.cli.chosen import CONFIG_HELP, JOURNAL_HELP, Chosen
 from ledger.cli.streams import OutputClosed, complain
 from ledger.errors import CorruptEvent, DealConflict, LedgerError, VersionGap
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 FINE: Final = 0
 DISAGREES: Final = 1
@@ -111,6 +114,13 @@ class _LazyGroup(click.Group):
         module = import_module(COMMANDS[cmd_name][0])
         command: click.Command = module.COMMANDS[cmd_name]
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete names of commands without loading the commands."""
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name, help=line) for name, (_, line) in COMMANDS.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -26,8 +26,10 @@ from ledger.events import DealOrder
 from ledger.journal import Outcome
 from ledger.json_views import Json, account_json, identity_json
 from ledger.proposals import CorrectionRequest, propose
-from ledger.service import Account
 from ledger.values import AccountId, MarginMode
+
+if TYPE_CHECKING:
+    from ledger.service import Account
 
 
 class _Clock(click.ParamType[ClockRule]):

@@ -8,11 +8,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Event
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ledger.alert_settings import AlertSettings
 from ledger.alerts.alerter import Alerter
 from ledger.alerts.delivery import Log
 from ledger.alerts.sources import causes_of, limits_of
@@ -26,6 +25,9 @@ from ledger.errors import BadValue
 from ledger.service import Ledger, utc_now_us
 from ledger.systemd import SystemdNotifier
 from ledger.text import json_text
+
+if TYPE_CHECKING:
+    from ledger.alert_settings import AlertSettings
 
 _UNDELIVERED: Final = 3
 _STOPPING: Final = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last is Windows'

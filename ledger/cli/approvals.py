@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -40,7 +41,6 @@ from ledger.errors import RuleError
 from ledger.event_lines import recipe_text
 from ledger.json_views import Json, account_json, proposal_json
 from ledger.proposals import LAPSED, CorrectionRequest, approve, draft, note, propose, reject, withdraw
-from ledger.service import Account
 from ledger.signatures import (
     MADE_BY,
     Approval,
@@ -53,8 +53,11 @@ from ledger.signatures import (
     sign,
 )
 from ledger.signing_keys import load_key
-from ledger.terms import AccountTerms
-from ledger.values import AccountId
+
+if TYPE_CHECKING:
+    from ledger.service import Account
+    from ledger.terms import AccountTerms
+    from ledger.values import AccountId
 
 # ------------------------------------------------------------------------------------------------------------- propose
 
@@ -105,9 +108,13 @@ def _propose(
         drafted = draft(found, request, operator=operator, reason=reason)
         if not as_json:
             print_effect(f"{found.name} would change", drafted.effect)
-        if rest["urgent"]:
-            require_consent(yes=yes, question="Apply this correction at once?", what="an urgent correction", err=as_json)
-        result = propose(found, request, operator=operator, reason=reason, effect_digest=drafted.digest, **rest)
+        agree = partial(
+            require_consent, yes=yes, question="Apply this correction at once?", what="an urgent correction", err=as_json
+        )
+        result = propose(
+            found, request, operator=operator, reason=reason, effect_digest=drafted.digest,
+            agree=agree if rest["urgent"] else None, **rest,
+        )  # fmt: skip
         report(found, result, as_json=as_json)
 
 
@@ -291,9 +298,11 @@ def approve_command(
             operator = _signer(found, proposal, signature, operator if is_named else None)
         if not as_json:
             print_proposal(proposal, found.terms)
-        require_consent(yes=yes, question="Approve this correction?", what="this approval", err=as_json)
+        agree = partial(require_consent, yes=yes, question="Approve this correction?", what="this approval", err=as_json)
         signed_by = {} if signature is None else {"signature": signature.signature, "key": signature.key}
-        result = approve(found, version, operator=operator, effect_digest=proposal.effect_digest, reason=reason, **signed_by)
+        result = approve(
+            found, version, operator=operator, effect_digest=proposal.effect_digest, reason=reason, agree=agree, **signed_by
+        )
         report(found, result, as_json=as_json)
     return DISAGREES if result.became == LAPSED else 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -18,7 +18,9 @@ from ledger.journal.upkeep import BACKUP
 from ledger.json_views import heads_json
 from ledger.service import Ledger, utc_now_us
 from ledger.upkeep import note
-from ledger.values import AccountId
+
+if TYPE_CHECKING:
+    from ledger.values import AccountId
 
 _FORMATS: Final = ("parquet", "csv", "jsonl")
 _SUFFIXES: Final = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -11,8 +11,10 @@ from ledger.cli.options import TIME, accounts_of, journal_option, json_option, o
 from ledger.cli.output import print_json, print_line, print_lines, print_long_table, steps
 from ledger.compare import MATCHES, At, Comparison, compare, comparison_json
 from ledger.errors import BadValue
-from ledger.json_views import Json
 from ledger.text import json_text
+
+if TYPE_CHECKING:
+    from ledger.json_views import Json
 
 _LISTED: Final = 40
 _SIGNS: Final = {"a": "-", "b": "+", "both": "~"}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -22,10 +23,12 @@ from ledger.cli.proposal_output import WAITS, report
 from ledger.cli.recipes import Recipe, add_recipes, urgent_option
 from ledger.events import BreakClosed
 from ledger.json_views import balance_json, position_json, unexplained_json
-from ledger.portfolio import Portfolio
 from ledger.proposals import PROPOSED, CorrectionRequest, Draft, draft, propose
 from ledger.proposals import correct as apply_or_propose
 from ledger.values import AccountId, plain
+
+if TYPE_CHECKING:
+    from ledger.portfolio import Portfolio
 
 
 @click.group("correct", short_help="Correct manually what no machine can know.")
@@ -66,17 +69,20 @@ def _correct(
         found = account_of(ledger, account)
         shown = draft(found, request, operator=operator, reason=reason)
         policy = found.approvals.policy
-        waits = policy.persons(shown.subjects) > 1
+        waits = shown.waits(policy)
         if not as_json:
             _show(shown)
             if waits:
                 print_line(f"the policy (v{policy.version}) asks for two persons")
         question, what = _QUESTIONS[waits, urgent]
-        require_consent(yes=yes, question=question, what=what, err=as_json)
+        given: dict[str, Any] = {
+            "operator": operator, "reason": reason, "effect_digest": shown.digest,
+            "agree": partial(require_consent, yes=yes, question=question, what=what, err=as_json),
+        }  # fmt: skip
         if waits and urgent:
-            result = propose(found, request, operator=operator, reason=reason, urgent=True, effect_digest=shown.digest)
+            result = propose(found, request, urgent=True, **given)
         else:
-            result = apply_or_propose(found, request, operator=operator, reason=reason, effect_digest=shown.digest)
+            result = apply_or_propose(found, request, **given)
         report(found, result, as_json=as_json, more=_json(shown))
     return WAITS if result.became == PROPOSED else 0
 

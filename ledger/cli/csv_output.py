@@ -12,13 +12,15 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ledger.cli.options import Command
 from ledger.cli.output import print_bytes
 from ledger.text import csv_text, json_text, visible
+
+if TYPE_CHECKING:
+    from ledger.cli.options import Command
 
 #: What every listing of several accounts begins with.
 ACCOUNT: Final = ("account", "currency")

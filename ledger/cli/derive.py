@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from threading import Event
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -14,8 +14,10 @@ from ledger.cli.output import print_json, print_line, print_table, warn
 from ledger.derived import Derived, FollowerRow, keep_up
 from ledger.errors import BadValue, LedgerError
 from ledger.json_views import Json, name_json
-from ledger.service import Account
-from ledger.values import AccountId
+
+if TYPE_CHECKING:
+    from ledger.service import Account
+    from ledger.values import AccountId
 
 _STOPPING: Final = ("SIGINT", "SIGTERM", "SIGBREAK")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -18,7 +18,6 @@ from ledger.cli.gateways import (
 )
 from ledger.cli.options import accounts_option, configuration, configuration_note, journal_option, journal_url, json_option
 from ledger.cli.output import print_json, print_table
-from ledger.config import Configuration
 from ledger.errors import BadValue, LedgerError
 from ledger.gateway.mt5_module import SCHEME, is_module_address
 from ledger.health_checks import (
@@ -34,7 +33,10 @@ from ledger.health_checks import (
     program_checks,
 )
 from ledger.service import Ledger
-from ledger.values import AccountId
+
+if TYPE_CHECKING:
+    from ledger.config import Configuration
+    from ledger.values import AccountId
 
 
 @click.command("doctor", short_help="Check everything that syncing and trading rest on.")

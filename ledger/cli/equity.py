@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -25,8 +25,10 @@ from ledger.json_views import Json, equity_json, equity_row_json, monitor_json
 from ledger.monitors import NOTE, account_states
 from ledger.safety import age_text
 from ledger.service import Account, Ledger, utc_now_us
-from ledger.terms import AccountTerms
-from ledger.values import AccountId
+
+if TYPE_CHECKING:
+    from ledger.terms import AccountTerms
+    from ledger.values import AccountId
 
 _PRICES: Final = ("open", "high", "low", "close")
 _COLUMNS: Final = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -21,9 +21,11 @@ from ledger.explain import (
     explain_trade,
     explanation_json,
 )
-from ledger.json_views import Json
-from ledger.service import Account
-from ledger.values import AccountId
+
+if TYPE_CHECKING:
+    from ledger.json_views import Json
+    from ledger.service import Account
+    from ledger.values import AccountId
 
 _COLUMNS: Final = (
     *ACCOUNT, "explains", "number", "kind", "what", "count", "first_version", "last_version", "first_time", "last_time", "deal",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -14,10 +14,12 @@ from ledger.errors import BadValue
 from ledger.gateway.forms import FORMS
 from ledger.gateway.mt5_module import SCHEME, is_module_address
 from ledger.gateway_settings import GatewaySettings, SyncSettings, gateways_of, of_file, of_table, reconciler_of
-from ledger.orders.monitor_values import MonitorRules
-from ledger.reconcile.policy import ReconcilePolicy
 from ledger.reconciler import SYNC_INTERVAL_SEC
-from ledger.values import AccountId
+
+if TYPE_CHECKING:
+    from ledger.orders.monitor_values import MonitorRules
+    from ledger.reconcile.policy import ReconcilePolicy
+    from ledger.values import AccountId
 
 _PORT: Final = 5555
 

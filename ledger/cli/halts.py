@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -13,7 +13,9 @@ from ledger.events.orders import HaltMode
 from ledger.journal import Outcome
 from ledger.order_decisions import halt as halt_trading
 from ledger.order_decisions import resume as resume_trading
-from ledger.values import AccountId
+
+if TYPE_CHECKING:
+    from ledger.values import AccountId
 
 #: Mode -> its word on the command line.
 MODES: Final = {mode: mode.value.replace("_", "-") for mode in HaltMode}

@@ -8,13 +8,15 @@ import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ledger.clock import utc_text_us
 from ledger.output_files import require_writable, written_whole
-from ledger.reconciler import ReconcilerStatus
 from ledger.service import utc_now_us
 from ledger.text import json_text
+
+if TYPE_CHECKING:
+    from ledger.reconciler import ReconcilerStatus
 
 _MARK: Final = "ledger_health"
 _VERSION: Final = 1

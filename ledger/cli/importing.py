@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -11,17 +11,19 @@ from ledger.cli import DISAGREES
 from ledger.cli.accounts import CLOCK, CLOCK_HELP
 from ledger.cli.options import ACCOUNT_NAME, journal_option, journal_url, json_option, open_ledger
 from ledger.cli.output import print_json, print_line, print_table, steps, warn
-from ledger.clock import ClockRule
 from ledger.errors import JournalMissing
 from ledger.exporter import ImportedAccount, import_json_lines, is_export
 from ledger.importer import FileReport, ImportOptions, import_files
 from ledger.imports import Note, one_line_each, refuse_irregular
 from ledger.json_views import Json, account_json, conflict_json, name_json
-from ledger.proof import Check, Disagreement
-from ledger.results_check import Figure
 from ledger.service import Ledger
-from ledger.terms import AccountTerms
 from ledger.values import AccountId, MarginMode
+
+if TYPE_CHECKING:
+    from ledger.clock import ClockRule
+    from ledger.proof import Check, Disagreement
+    from ledger.results_check import Figure
+    from ledger.terms import AccountTerms
 
 _SHOWN: Final = 20
 

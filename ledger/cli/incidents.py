@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -25,7 +25,9 @@ from ledger.incident_lines import incident_lines
 from ledger.incidents import DEGRADED, GROUPS, INCIDENT_KINDS, Incident, Period, incidents_of
 from ledger.json_views import Json, incident_json
 from ledger.service import Account, utc_now_us
-from ledger.values import AccountId
+
+if TYPE_CHECKING:
+    from ledger.values import AccountId
 
 _COLUMNS: Final = (
     *ACCOUNT, "kind", "position_id", "symbol", "deal", "started_at", "ended_at", "duration_sec", "outcome", "operator",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -29,7 +29,9 @@ from ledger.json_views import Json, account_json, limits_json, recorded_json
 from ledger.order_decisions import LimitsChange, apply_limits, limits_in_force, propose_limits
 from ledger.orders.limits import Limits
 from ledger.text import json_text
-from ledger.values import AccountId
+
+if TYPE_CHECKING:
+    from ledger.values import AccountId
 
 _NOT_CHECKED: Final = "not checked"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -37,7 +37,6 @@ from ledger.cli.output import (
     warn,
 )
 from ledger.cli.unread import Unread, named
-from ledger.clock import ClockRule
 from ledger.filters import EVERYTHING, Filter
 from ledger.json_views import (
     Json,
@@ -48,10 +47,13 @@ from ledger.json_views import (
     replay_json,
     trade_json,
 )
-from ledger.orders.view import Order
-from ledger.portfolio import Portfolio
-from ledger.service import Account
-from ledger.values import AccountId
+
+if TYPE_CHECKING:
+    from ledger.clock import ClockRule
+    from ledger.orders.view import Order
+    from ledger.portfolio import Portfolio
+    from ledger.service import Account
+    from ledger.values import AccountId
 
 _SYMBOLS_SHOWN: Final = 10
 

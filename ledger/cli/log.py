@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -30,10 +30,12 @@ from ledger.event_lines import event_line, year
 from ledger.events import Recorded
 from ledger.filters import Filter
 from ledger.json_views import Json, log_json
-from ledger.service import Account, Ledger
 from ledger.subjects import Subjects
 from ledger.terms import AccountTerms
-from ledger.values import AccountId
+
+if TYPE_CHECKING:
+    from ledger.service import Account, Ledger
+    from ledger.values import AccountId
 
 
 class _Kind(click.ParamType[frozenset[str]]):

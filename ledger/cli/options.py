@@ -14,11 +14,11 @@ import click
 from ledger.cli.chosen import CONFIG_HELP, JOURNAL_HELP, choose, chosen
 from ledger.clock import moment_span_us, utc_text_us, written_time
 from ledger.errors import AccountUnknown, BadValue
-from ledger.service import Account, Ledger, utc_now_us
 from ledger.values import INT64_MAX, UINT64_MAX, AccountId, shown
 
-if TYPE_CHECKING:  # most commands need no settings
+if TYPE_CHECKING:  # most commands need no settings, and completion needs no ledger
     from ledger.config import Configuration
+    from ledger.service import Account, Ledger
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -44,6 +44,8 @@ class _Time(click.ParamType[str]):
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from ledger.service import utc_now_us
+
         text = str(value)
         try:
             return written_time(text, utc_now_us())
@@ -229,6 +231,8 @@ def configuration_note() -> str | None:
 
 def open_ledger(given: str | None, *, create: bool = False) -> Ledger:
     """Open the journal that is meant. Only some commands make one."""
+    from ledger.service import Ledger
+
     url = journal_url(given)
     has_own_folder = not url.startswith("postgresql")  # most commands need no settings, and these are slow to read
     return Ledger.open(url, create=create, segments=None if has_own_folder else configuration().segments)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from textwrap import wrap
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ledger.clock import ClockRule, utc_text
-from ledger.orders.states import WITHOUT_FILLS
-from ledger.orders.view import Order
 from ledger.text import visible
 from ledger.values import plain
+
+if TYPE_CHECKING:
+    from ledger.orders.view import Order
 
 _WIDTH: Final = 80
 INDENT: Final = "  "
@@ -18,6 +19,8 @@ INDENT: Final = "  "
 
 def order_lines(order: Order, clock: ClockRule) -> Iterator[str]:
     """Yield an order as lines of 80 columns: what and how it is, then since when, why and what else is known."""
+    from ledger.orders.states import WITHOUT_FILLS
+
     name = order.client_id or f"ticket {order.ticket}"
     yield from folded([name, order.state.value.upper(), asked(order)], "  ")
     details = [f"since {_utc(clock, order.since_msc)} UTC", order.why]

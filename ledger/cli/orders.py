@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -37,10 +37,12 @@ from ledger.order_decisions import (
     order_history,
     propose_resolution,
 )
-from ledger.orders.view import Order
-from ledger.service import Account, Ledger
-from ledger.terms import AccountTerms
 from ledger.values import AccountId, shown
+
+if TYPE_CHECKING:
+    from ledger.orders.view import Order
+    from ledger.service import Account, Ledger
+    from ledger.terms import AccountTerms
 
 # -------------------------------------------------------------------------------------------------------------- listing
 

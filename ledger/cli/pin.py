@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -21,8 +21,10 @@ from ledger.cli.output import print_json, print_line, print_recorded, print_tabl
 from ledger.errors import BadValue
 from ledger.json_views import account_json, recorded_json
 from ledger.order_decisions import StoreChange, apply_store, propose_store
-from ledger.snapshot import RemoteService
-from ledger.values import AccountId
+
+if TYPE_CHECKING:
+    from ledger.snapshot import RemoteService
+    from ledger.values import AccountId
 
 _SHOWN_MAX: Final = 10
 

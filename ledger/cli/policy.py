@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -30,7 +30,9 @@ from ledger.events.approvals import SUBJECTS
 from ledger.json_views import account_json, policy_json
 from ledger.proposals import PROPOSED, set_policy
 from ledger.signing_keys import fingerprint
-from ledger.values import AccountId
+
+if TYPE_CHECKING:
+    from ledger.values import AccountId
 
 _COLUMNS: Final = (*ACCOUNT, "approvals", "corrections", "signed", "set_at", "operator", "reason", "version")
 _TWO: Final = 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ledger.approvals import Proposal, ProposalState
 from ledger.cli.effects import path_words, print_effect
@@ -11,9 +11,11 @@ from ledger.cli.output import print_json, print_line, print_table
 from ledger.clock import utc_text
 from ledger.json_views import account_json, proposal_json, recorded_json
 from ledger.proposals import APPLIED, CONFIRMED, LAPSED, NOTED, PROPOSED, REJECTED, UNCHANGED, WITHDRAWN, Result
-from ledger.service import Account
-from ledger.terms import AccountTerms
 from ledger.text import json_text
+
+if TYPE_CHECKING:
+    from ledger.service import Account
+    from ledger.terms import AccountTerms
 
 #: Exit code of a command that would have corrected something, and proposed it instead: nothing is corrected yet.
 WAITS: Final = 4

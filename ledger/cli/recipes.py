@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from attrs import frozen
 
-from ledger.cli.options import Command
+if TYPE_CHECKING:
+    from ledger.cli.options import Command
 
 
 @frozen(kw_only=True)

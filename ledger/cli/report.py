@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -23,8 +23,6 @@ from ledger.cli.options import (
 from ledger.cli.output import console, print_json, print_line, print_lines, steps, warn
 from ledger.cli.unread import named
 from ledger.clock import utc_text_us
-from ledger.json_views import Json
-from ledger.performance.values import Money, Trades
 from ledger.reports import BY, AccountReport, CurrencyTotal, Question, Report, account_report, make_question, total_of
 from ledger.reports.json import account_report_json, report_json
 from ledger.reports.words import (
@@ -40,7 +38,11 @@ from ledger.reports.words import (
     trade_columns,
 )
 from ledger.text import visible
-from ledger.values import AccountId
+
+if TYPE_CHECKING:
+    from ledger.json_views import Json
+    from ledger.performance.values import Money, Trades
+    from ledger.values import AccountId
 
 _MONEY: Final = (
     "start", "flows", "profit", "commission", "swap", "fee", "net", "other", "adjusted", "end", "deals", "incomplete",

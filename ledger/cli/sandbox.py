@@ -6,17 +6,19 @@ import signal
 import tempfile
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ledger.cli.accounts import CLOCK, CLOCK_HELP
 from ledger.cli.options import account_option
 from ledger.cli.output import print_json_lines, print_line, warn
-from ledger.clock import ClockRule
 from ledger.errors import BadValue
 from ledger.events import CashMoved, FillRecorded
 from ledger.values import AccountId, MarginMode
+
+if TYPE_CHECKING:
+    from ledger.clock import ClockRule
 
 _CONTROL_BESIDE: Final = 1
 _PORT: Final = click.IntRange(0, 65535)

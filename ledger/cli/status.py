@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from ledger.account_status import AccountStatus, breaks_of, look, subject_of, unexplained_rows
-from ledger.approvals import Approvals
 from ledger.causes import Cause, Certainty, Finding
 from ledger.cli.csv_output import ACCOUNT, csv_option, print_csv, require_one_format
 from ledger.cli.options import (
@@ -25,10 +24,13 @@ from ledger.cli.unread import Unread
 from ledger.events import BreakKind
 from ledger.filters import Filter
 from ledger.json_views import Json, open_break_json
-from ledger.portfolio import Portfolio
 from ledger.safety import Danger, age_text
 from ledger.service import utc_now_us
-from ledger.values import AccountId
+
+if TYPE_CHECKING:
+    from ledger.approvals import Approvals
+    from ledger.portfolio import Portfolio
+    from ledger.values import AccountId
 
 _STATUS_COLUMNS: Final = (
     *ACCOUNT, "state", "since", "why", "last_seen", "last_seen_age_sec", "last_verified", "last_good_sync", "age_sec",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ledger.cli import DISAGREES, FINE
 from ledger.cli.streams import complain
 from ledger.damage import reading
 from ledger.errors import BadValue, LedgerError
-from ledger.service import Account
+
+if TYPE_CHECKING:
+    from ledger.service import Account
 
 _T = TypeVar("_T")
 

@@ -13,16 +13,15 @@ from typing import Final
 from uuid import uuid4
 
 from attrs import frozen
-from sqlalchemy import Engine
 
 from ledger.codec import Stored
 from ledger.errors import AccountMismatch, BadValue, CorruptEvent, JournalMissing
 from ledger.journal import Head, Journal, Parent
 from ledger.journal.admission import admit_verbatim, start
 from ledger.journal.evidence import StoredEvidence
-from ledger.journal.sql.engine import UNFINISHED, found_revision, open_engine, shown, sqlite_path
-from ledger.journal.sql.journal import SqlJournal, insert_parents
-from ledger.journal.sql.migrate import finish, migrate
+from ledger.journal.sql.engine import UNFINISHED, Engine, found_revision, open_engine, shown, sqlite_path
+from ledger.journal.sql.journal import SqlJournal
+from ledger.journal.sql.migrate import finish, insert_parents, migrate
 from ledger.journal.upkeep import COPY, Upkeep
 from ledger.journal.verify.walk import verify_account
 from ledger.output_files import COMPANIONS

@@ -12,12 +12,14 @@ Money is in the account's scaled integers (``Summary.scale`` decimals), volumes 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 from attrs import frozen
 
-from ledger.performance.tally import BookingSum, TradeSum
 from ledger.values import AccountId
+
+if TYPE_CHECKING:
+    from ledger.performance.tally import BookingSum, TradeSum
 
 #: The name of the one follower that there is, in ``followers`` and in metrics.
 FOLLOWER: Final = "derived"

@@ -73,6 +73,11 @@ _PLAIN: Final = frozenset(one.name for one in fields(SyncHealth)) - {
 }  # fmt: skip
 
 
+#: The columns of a row, without the account.
+COLUMNS: Final = (
+    "status", "reason", "since_us", "seen_us", "verified_us", "success_us", "duration_us", "interval_us", "policy", "held",
+    "gateway", "host", "pid", "started_us", "program",
+)  # fmt: skip
 #: What safety depends on beside how the attempt ended.
 _POLICY: Final = ("verified_sec", "balance_halts", "withdrawn_halts", "breached")
 

@@ -289,6 +289,6 @@ def _of_servers(looked: list[_Looked]) -> Iterator[Metric]:
 
 def _build() -> tuple[str, str, str]:
     """Return the versions of program, schema and fold."""
-    from ledger.journal.sql.schema import REVISION  # it loads SQLAlchemy, as a journal in a database has already
+    from ledger.journal.sql.words import REVISION
 
     return metadata.version("mt5-position-ledger"), REVISION, PORTFOLIO.code(None)

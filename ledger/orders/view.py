@@ -548,7 +548,14 @@ class Orders:
     def stops_asked(self, position_id: int) -> tuple[Order, ...]:
         """Return the requests about the stops of a position, oldest first."""
         with self._lock:
-            return self._several(self._stops_asked.get(position_id, ()), None)
+            asked = self._stops_asked.get(position_id)
+            return self._several(asked, None) if asked else ()
+
+    def with_stops(self, positions: Iterable[int]) -> set[int]:
+        """Return which positions may have stops as far as we know: some were asked for, came with an order or were shown."""
+        asked, tickets, shown = self._stops_asked, self._key_of, self._stops
+        with self._lock:
+            return {one for one in positions if one in asked or one in tickets or str(one) in shown}
 
     # ---- what the broker showed of orders
 

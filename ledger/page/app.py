@@ -35,7 +35,7 @@ from ledger.errors import BadValue, LedgerError
 from ledger.json_views import Json
 from ledger.page.answers import Unanswered, body_of, not_found, refusal, refusal_of, too_much
 from ledger.page.desk import Desk, PageOptions
-from ledger.page.endpoints import Call, Download, Endpoint
+from ledger.page.endpoints import Call, Download, Endpoint, check_windows
 from ledger.page.principals import principal_of, require
 from ledger.page.routes import ENDPOINTS
 from ledger.page.source import Source
@@ -145,11 +145,13 @@ async def _call(endpoint: Endpoint, desk: Desk, request: Request) -> Call:
             names = ", ".join(known) or "none"
             raise BadValue(f"there is no parameter {visible(name[:40])!r} here; there are: {names}")
         given.setdefault(name, []).append(value)
+    query = {name: one.of(given.get(name, [])) for name, one in known.items()}
+    check_windows(query)
     return Call(
         desk=desk,
         principal=principal,
         path=_path(request.path_params),
-        query={name: one.of(given.get(name, [])) for name, one in known.items()},
+        query=query,
         body={} if endpoint.body is None else await _body(request),
         csrf=getattr(request.state, "csrf", None),
     )
@@ -211,7 +213,7 @@ async def _static(request: Request) -> Response:
     return _static_file(request.path_params["path"])
 
 
-def _static_file(path: str) -> Response:
+def _static_file(path: str, status: int = 200) -> Response:
     parts = PurePosixPath(path).parts
     if not parts or "\\" in path or "\0" in path or any(part in ("..", ".", "/") or part.startswith(".") for part in parts):
         raise not_found("there is no such file")
@@ -222,7 +224,7 @@ def _static_file(path: str) -> Response:
         raise not_found("there is no such file")
     suffix = PurePosixPath(path).suffix.lower()
     media = _TYPES.get(suffix) or mimetypes.guess_type(path)[0] or "application/octet-stream"
-    return Response(found.read_bytes(), 200, {"Content-Type": media})
+    return Response(found.read_bytes(), status, {"Content-Type": media})
 
 
 # -------------------------------------------------------------------------------------------------------------- errors
@@ -237,7 +239,15 @@ async def _failed(_: Request, error: LedgerError) -> Response:
     return _json(found.content, found.status, found.headers)
 
 
+def _is_navigation(request: Request) -> bool:
+    """Return whether somebody opened an address in a browser, and no script or program asked for data or a file."""
+    is_view = not request.url.path.startswith(("/api/", "/static/"))
+    return is_view and request.method in ("GET", "HEAD") and "text/html" in request.headers.get("accept", "")
+
+
 async def _refused(request: Request, error: HTTPException) -> Response:
+    if error.status_code == 404 and _is_navigation(request):
+        return _static_file("index.html", 404)
     code = {404: "NotFound", 405: "MethodNotAllowed"}.get(error.status_code, "Refused")
     asked = f"{request.method} {visible(request.url.path[:_PATH_SHOWN])}"
     texts = {

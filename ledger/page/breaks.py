@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from ledger.account_status import breaks_of
 from ledger.clock import duration_us
 from ledger.errors import BadValue, LedgerError
-from ledger.json_views import Json, open_break_json
+from ledger.json_views import Json, account_json, open_break_json, policy_json, proposal_json
 from ledger.page.answers import Unanswered, error_json
 from ledger.page.endpoints import ROWS_MAX
+from ledger.proposals import pending_of, with_pending
 from ledger.safety import is_escalated
 from ledger.values import AccountId
 
@@ -21,20 +23,16 @@ _WAITING: Final[Json] = {"code": "Waiting", "text": "its history is being folded
 
 
 def open_breaks(call: Call) -> Json:
-    """Return the open breaks of all accounts: those left to people first, then by age. One that cannot be read is named."""
+    """Return the open breaks of all accounts: those left to people first, then by age. One that cannot be read is named.
+
+    Where all kinds are asked for, what waits for a second person and is the answer to no break comes with them.
+    """
     desk, asked, now_us = call.desk, call.query, call.desk.now_us()
-    rows: list[Json] = []
-    unread: list[Json] = []
-    for name in desk.accounts_with_breaks():
-        try:
-            rows += _rows(call, name, now_us)
-        except Unanswered:  # the others are shown meanwhile
-            unread.append({"account": str(name), "error": _WAITING})
-        except LedgerError as error:
-            if error.retryable:
-                raise
-            unread.append({"account": str(name), "error": error_json(error)})
+    unread: dict[AccountId, Json] = {}
+    rows = _of_each(desk.accounts_with_breaks(), lambda name: _rows(call, name, now_us), unread)
     least_sec = _age_sec(asked["age"])
+    others = with_pending(desk.source.reader) if asked["kind"] is None and asked["state"] != "escalated" else []
+    proposals = _of_each(others, lambda name: _without_break(call, name), unread)
     shown = [
         one
         for one in rows
@@ -43,7 +41,41 @@ def open_breaks(call: Call) -> Json:
         and asked["state"] in (None, "open", one["state"])
     ]
     shown.sort(key=lambda one: (one["state"] != "escalated", -one["age_sec"], one["name"], one["version"]))
-    return {"rows": shown[:ROWS_MAX], "found": len(shown), "unread": unread}
+    errors = [{"account": str(name), "error": error} for name, error in sorted(unread.items())]
+    return {"rows": shown[:ROWS_MAX], "found": len(shown), "unread": errors, "proposals": proposals}
+
+
+def _of_each(names: Iterable[AccountId], read: Callable[[AccountId], list[Json]], unread: dict[AccountId, Json]) -> list[Json]:
+    """Return what is read of some accounts; why one cannot be read is added to ``unread``, and the others are shown."""
+    found: list[Json] = []
+    for name in names:
+        try:
+            found += read(name)
+        except Unanswered:  # the others are shown meanwhile
+            unread[name] = _WAITING
+        except LedgerError as error:
+            if error.retryable:
+                raise
+            unread[name] = error_json(error)
+    return found
+
+
+def _without_break(call: Call, name: AccountId) -> list[Json]:
+    """Return the proposals of an account that are the answer to no break; nothing without any."""
+    account = call.desk.source.reader.account(name)
+    shown = [one for one in pending_of(account) if one.break_version is None]
+    if not shown:
+        return []
+    terms = account.terms
+    return [
+        {
+            "name": str(name),
+            "account": account_json(terms),
+            "clock": terms.clock.name,
+            "policy": policy_json(account.approvals.policy, terms.clock),
+            "proposals": [proposal_json(one, terms.clock) for one in shown],
+        }
+    ]
 
 
 def _rows(call: Call, name: AccountId, now_us: int) -> list[Json]:

@@ -118,9 +118,11 @@ def _scanned(
 
 
 def equity_of(call: Call) -> Json:
-    """Return what the account was worth over a period."""
+    """Return what the account was worth over a period, by the samples that were taken by a moment."""
     account, asked = call.account, call.query
-    found: Json = equity_json(equity(account, by=asked["by"], since=asked["from"], until=asked["to"]))
+    found: Json = equity_json(
+        equity(account, by=asked["by"], since=asked["from"], until=asked["to"], known_at=asked["known_at"])
+    )
     limit = asked["columns"] or _COLUMNS
     rows = found["rows"]
     return found | {"rows": _merged(rows, limit) if len(rows) > limit and asked["by"] != "mark" else rows[-limit:]}

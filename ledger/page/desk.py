@@ -117,8 +117,7 @@ class Desk:
             LedgerError: It cannot be read.
         """
         self._note(account)
-        known = account.folded_version
-        cost = account.version - known if known else self.cost_of(account)
+        known, cost = account.folded_version, self.behind(account)
         if cost <= AT_ONCE:
             return account.current()
 
@@ -128,6 +127,11 @@ class Desk:
         key = ("current", account.name, id(account), known)
         self.work.do(key, who, cost, fold, narrow="open one account after the other")
         return account.current()
+
+    def behind(self, account: Account) -> int:
+        """Return about how many events are to be folded until an account is shown as it is now."""
+        known = account.folded_version
+        return account.version - known if known else self.cost_of(account)
 
     def cost_of(self, account: Account, selection: Selection | None = None) -> int:
         """Return about how many events a replay of a selection folds; of all that is recorded without one."""

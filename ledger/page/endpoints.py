@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import field, frozen
 
-from ledger.clock import written_time
+from ledger.clock import moment_end_us, moment_span_us, written_time
 from ledger.errors import AccountUnknown, BadValue
 from ledger.json_views import Json
 from ledger.page.principals import Principal, Role
@@ -29,6 +29,8 @@ ROWS_MAX: Final = 500
 #: So many columns a chart has.
 COLUMNS_MAX: Final = 2000
 _TEXT_MAX: Final = 500
+#: The names of parameters that are the two ends of a window.
+WINDOWS: Final = (("from", "to"), ("since", "until"), ("recorded_from", "recorded_to"))
 #: What can be written as a date in UTC, in microseconds: other zones reach beyond both ends.
 _FIRST_US: Final = -62_135_596_800_000_000
 _LAST_US: Final = 253_402_300_799_999_999
@@ -189,6 +191,18 @@ def moment(name: str, about: str) -> Parameter:
     """Return a parameter that is a written time, or so long before now."""
     schema: Json = {"type": "string", "maxLength": 40, "examples": ["2026-06-15T12:00:05Z", "24h"]}
     return Parameter(name=name, about=about, read=lambda value: written_time(value, utc_now_us()), schema=schema)
+
+
+def check_windows(query: Mapping[str, Any]) -> None:
+    """Check that every window that a query names ends after it begins.
+
+    Raises:
+        BadValue: One does not.
+    """
+    for begin, end in WINDOWS:
+        first, last = query.get(begin), query.get(end)
+        if first is not None and last is not None and moment_end_us(last) <= moment_span_us(first)[0]:
+            raise BadValue(f"expected a window that ends after it begins, found {begin} {first} and {end} {last}")
 
 
 def writable_us(utc_us: int) -> int:

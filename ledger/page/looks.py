@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from ledger.config import Configuration
 from ledger.errors import LedgerError
 from ledger.gateway.mt5_module import is_module_address
 from ledger.gateway_settings import GatewaySettings, SyncSettings, gateways_of
-from ledger.health_checks import FAILED, OK, Check, account_checks, gateway_checks, journal_checks, key_checks, program_checks
+from ledger.health_checks import (
+    FAILED,
+    OK,
+    UNAVAILABLE,
+    Check,
+    account_checks,
+    gateway_checks,
+    journal_checks,
+    key_checks,
+    program_checks,
+)
+from ledger.values import AccountId
 
 if TYPE_CHECKING:
     from ledger.page.desk import Desk
 
 #: So many accounts are checked one by one; of more, those that are not safe.
 _ACCOUNTS_MAX: Final = 200
-#: An account with more events is left out: to look at the order of its tickets reads all of them.
+#: An account of which more events are to be folded first is left out.
 _EVENTS_MAX: Final = 200_000
 
 
@@ -26,12 +38,11 @@ def checks_of(desk: Desk) -> list[Check]:
     found.append(_settings(settings))
     found += journal_checks(ledger, settings)
     heads = ledger.journal.heads()
-    names = [name for name, head in heads.items() if head.version <= _EVENTS_MAX]
-    if len(names) > _ACCOUNTS_MAX:
+    if len(heads) > _ACCOUNTS_MAX:
         seen = f"{len(heads):,} accounts: the overview has those that are not safe"
         found.append(Check("accounts", OK, seen))
-    elif names:
-        found += account_checks(ledger, names)
+    else:
+        found += _accounts(desk, heads)
     try:
         gateways = gateways_of(settings)
     except LedgerError as error:
@@ -41,6 +52,23 @@ def checks_of(desk: Desk) -> list[Check]:
         + [settings.gateway.get(name) for name in ("client_key", "server_key")]
     )
     return [*found, *_gateways(desk, gateways)]
+
+
+def _accounts(desk: Desk, names: Iterable[AccountId]) -> Iterator[Check]:
+    """Look at accounts, but for those that would take long; they are named."""
+    quick: list[AccountId] = []
+    for name in names:
+        try:
+            behind = desk.behind(desk.source.reader.account(name))
+        except LedgerError:  # its check reports it
+            behind = 0
+        if behind <= _EVENTS_MAX:
+            quick.append(name)
+        else:
+            seen = f"not checked: {behind:,} events have to be folded first"
+            yield Check(str(name), UNAVAILABLE, seen, "open the account, which folds them, or ledger doctor", account=str(name))
+    if quick:
+        yield from account_checks(desk.source.reader, quick)
 
 
 def _settings(settings: Configuration) -> Check:

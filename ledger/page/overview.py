@@ -109,7 +109,8 @@ def overview(call: Call) -> Json:
     pages = max(1, -(-len(shown) // ROWS))
     page = asked["page"]
     if page > pages:
-        raise not_found(f"there are {pages} pages, not {page}: this page has no accounts")
+        there = "there is 1 page" if pages == 1 else f"there are {pages} pages"
+        raise not_found(f"{there}, and page {page} was asked for: choose one that is there")
     rows = book.rows(shown[(page - 1) * ROWS : page * ROWS])
     return {
         "totals": _totals(every, desk),

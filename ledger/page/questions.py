@@ -29,7 +29,8 @@ from ledger.page.endpoints import ROWS_MAX
 from ledger.reports import account_report, make_question, total_of
 from ledger.reports.json import report_json
 from ledger.service import Account
-from ledger.values import AccountId
+from ledger.values import INT64_MAX, AccountId
+from ledger.views import Trade
 
 if TYPE_CHECKING:
     from ledger.page.endpoints import Call
@@ -55,6 +56,8 @@ def _work(call: Call, account: Account, what: str, make: Callable[[], _T], cost:
 
 def trades(call: Call) -> Json:
     """Return closed trades, the newest first: from the derived tables where these are up to date."""
+    from ledger.journal.sql.looks import newest_trades
+
     account, asked = call.account, call.query
     terms = account.terms
     wanted = Filter(
@@ -62,23 +65,32 @@ def trades(call: Call) -> Json:
         since_us=None if asked["since"] is None else moment_span_us(asked["since"])[0],
         until_us=None if asked["until"] is None else moment_end_us(asked["until"]),
     )
-    lag = account.derived.lag()
-    is_now = asked["known_at"] is None
+    before, limit = asked["before"] or INT64_MAX, asked["limit"]
+    if asked["known_at"] is None and not account.derived.lag().events:
+        read, count = newest_trades(
+            call.desk.source.sql_journal, account.name, before=before, limit=limit + 1, since_us=wanted.since_us,
+            until_us=wanted.until_us, symbols=wanted.symbols,
+        )  # fmt: skip
+        found = [(place, trade_of(row, terms.opened.money_scale)) for place, row in read]
+    else:
+
+        def make() -> list[tuple[int, Trade]]:
+            return [
+                one for one in enumerate(account.trades(known_at=asked["known_at"]), 1) if wanted.shows_trade(one[1], terms)
+            ]
+
+        key = ("trades", account.name, account.version, asked["known_at"], wanted)
+        narrow = "choose a period that is shorter"
+        every = call.desk.work.do(key, call.principal.name, account.version * 2, lambda _: make(), narrow=narrow)
+        found, count = [one for one in reversed(every) if one[0] < before], len(every)
+    shown, is_more = found[:limit], len(found) > limit
     named = {"account": account_json(terms)}
-
-    def make() -> list[Json]:
-        found = (
-            (trade_of(row, terms.opened.money_scale) for row in account.derived.trades())
-            if is_now and not lag.events
-            else account.trades(known_at=asked["known_at"])
-        )
-        return [named | trade_json(one, terms) for one in found if wanted.shows_trade(one, terms)]
-
-    narrow = "choose a period that is shorter"
-    every = _work(call, account, "trades", make, account.version * 2, narrow)
-    before = len(every) if asked["before"] is None else min(asked["before"], len(every))
-    begin = max(0, before - asked["limit"])
-    return {"rows": every[begin:before][::-1], "next": begin or None, "found": len(every), "version": account.version}
+    return {
+        "rows": [named | trade_json(one, terms) for _, one in shown],
+        "next": shown[-1][0] if is_more else None,
+        "found": count,
+        "version": account.version,
+    }
 
 
 def orders(call: Call) -> Json:

@@ -127,6 +127,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
             _FROM,
             _TO,
             _COLUMNS,
+            _KNOWN_AT,
         ),
     ),
     Endpoint(
@@ -301,8 +302,17 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         summary="What a correction would change now.",
         run=writes.preview,
         answer="Draft",
-        body="CorrectionBody",
+        body="DraftBody",
         role=Role.OPERATOR,
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{_ACCOUNT}/corrections",
+        summary="Correct at once where one person is enough, else propose it.",
+        run=writes.correct,
+        answer="Recorded",
+        body="CorrectionBody",
+        role=Role.APPROVER,
     ),
     Endpoint(
         method="POST",

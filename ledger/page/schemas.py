@@ -220,6 +220,7 @@ SCHEMAS: Final[Mapping[str, Json]] = {
     "Breaks": obj(
         rows=several(both(_LISTED_BREAK, obj(name=TEXT, proposals=COUNT))), found=COUNT,
         unread=several(obj(account=TEXT, error=ref("ErrorBody"))),
+        proposals=several(obj(_DECIDED, name=TEXT, account=ref("Terms"), clock=TEXT)),
     ),
     "Break": obj(
         _DECIDED, {"break": _LISTED_BREAK}, account=ref("Terms"), version=WHOLE, opened_at=TIME,
@@ -313,11 +314,12 @@ SCHEMAS: Final[Mapping[str, Json]] = {
         account=ref("Terms"), became=TEXT, outcome=TEXT, proposal=null(ref("Proposal")), changed=null(FREE), advice=null(TEXT),
         events=several(ref("LogRow")), appended=COUNT, version=WHOLE,
     ),
-    "Draft": obj(account=ref("Terms"), correction=FREE, effect=FREE, effect_digest=HEX, version=WHOLE),
+    "Draft": obj(account=ref("Terms"), correction=FREE, effect=FREE, effect_digest=HEX, version=WHOLE, waits=YES),
     "AlertsTest": obj(
         channels=several(obj(channel=TEXT, type=TEXT, delivered=YES, error=null(TEXT), took_sec=NUMBER))
     ),
-    "CorrectionBody": obj(correction=FREE, reason=TEXT),
+    "DraftBody": obj(correction=FREE, reason=TEXT),
+    "CorrectionBody": obj(correction=FREE, reason=TEXT, effect_digest=HEX),
     "ProposalBody": obj(
         correction=FREE, reason=TEXT,
         maybe={

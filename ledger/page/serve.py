@@ -12,7 +12,7 @@ import socket
 import stat
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -143,23 +143,40 @@ def listening(settings: PageSettings) -> list[socket.socket]:
 
 
 class _Listening(socket.socket):
-    """A socket that hangs up on more connections than there may be: nobody uses up the files that the page may open."""
+    """A socket that hangs up on more connections than there may be: nobody uses up the files that the page may open.
+
+    Whoever connected first and does not speak TLS yet makes room for the next.
+    """
+
+    #: What speaks, by its file; the server has them.
+    speaking: Callable[[], Container[int]] = frozenset
 
     def accept(self) -> tuple[socket.socket, Any]:
         """Return the next connection.
 
         Raises:
-            ConnectionAbortedError: There are too many, and it was closed.
+            ConnectionAbortedError: There are too many, all of them speak, and it was closed.
         """
         found, address = super().accept()
         accepted: list[weakref.ref[socket.socket]] = getattr(self, "_accepted", [])
         if len(accepted) >= CONNECTIONS_MAX + _MORE_MAX:
             accepted = [one for one in accepted if (known := one()) is not None and known.fileno() >= 0]
-        if len(accepted) >= CONNECTIONS_MAX + _MORE_MAX:
+        if len(accepted) >= CONNECTIONS_MAX + _MORE_MAX and not self._makes_room(accepted):
             found.close()
             raise ConnectionAbortedError("there are too many connections")
         self._accepted = [*accepted, weakref.ref(found)]
         return found, address
+
+    def _makes_room(self, accepted: list[weakref.ref[socket.socket]]) -> bool:
+        speaking = self.speaking()
+        for at, one in enumerate(accepted):
+            known = one()
+            if known is not None and known.fileno() not in speaking:
+                with suppress(OSError):
+                    known.shutdown(socket.SHUT_RDWR)  # its transport, which has it, closes it
+                del accepted[at]
+                return True
+        return False
 
 
 def _bound_if_there(address: str, port: int) -> Iterator[socket.socket]:
@@ -247,17 +264,38 @@ def base_url(settings: PageSettings, port: int) -> str | None:
 
 
 class _Connection(H11Protocol):
-    """One connection, with a limit to how slow, how many and how large."""
+    """One connection, with a limit to how slow, how many and how large.
 
+    Where there are too many, the one that has waited for its client for the longest time makes room: nobody keeps others out
+    by connections that ask for nothing.
+    """
+
+    file = -1
+    _since: float = 0.0  # it began to wait for its client, if it does
     _head: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
+        if len(self.connections) >= CONNECTIONS_MAX:
+            self._make_room()
         super().connection_made(transport)
+        self.file = transport.get_extra_info("socket").fileno()
         if len(self.connections) > CONNECTIONS_MAX:
             self._refuse(Refused(503, "TooMuch", f"expected at most {CONNECTIONS_MAX} connections: wait", retry_sec=1))
             return
+        self._since = self.loop.time()
         self._expect_head()
+
+    def _make_room(self) -> None:
+        others = [one for one in self.connections if isinstance(one, _Connection) and one.waits_for_its_client()]
+        if others:
+            idlest = min(others, key=lambda one: one._since)  # noqa: SLF001  # of the same class
+            self.connections.discard(idlest)
+            idlest.transport.abort()
+
+    def waits_for_its_client(self) -> bool:
+        """Return whether nothing is under way here: a request has not begun, has not arrived, or its answer is not read."""
+        return not self._is_busy() or self.cycle.more_body or self._unread is not None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect_no_head()
@@ -265,13 +303,16 @@ class _Connection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        was_busy = self._is_busy()
         super().data_received(data)
         if self._is_busy():
+            self._since = self._since if was_busy else self.loop.time()
             self._expect_no_head()
         elif self._head is None:
             self._expect_head()
 
     def on_response_complete(self) -> None:
+        self._since = self.loop.time()
         self._expect_no_head()
         super().on_response_complete()
         if self.conn.trailing_data[0]:  # of a next request, of which the rest may never come
@@ -280,6 +321,7 @@ class _Connection(H11Protocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self._expect_no_reading()
+        self._since = self.loop.time()
         self._unread = self.loop.call_later(UNREAD_SEC, self.transport.abort)
 
     def resume_writing(self) -> None:
@@ -339,6 +381,9 @@ class _Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         if self.config.ssl is not None:  # a minute otherwise, and uvicorn has no setting for it
             loop.create_server = partial(loop.create_server, ssl_handshake_timeout=HEAD_SEC)  # type: ignore[method-assign]
+        for one in sockets or ():
+            if isinstance(one, _Listening):
+                one.speaking = lambda: {each.file for each in self.server_state.connections if isinstance(each, _Connection)}
         await super().startup(sockets)
         self._on_start()
 

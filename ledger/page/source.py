@@ -48,11 +48,11 @@ class Source:
         Raises:
             LedgerError: As ``Ledger.open``.
         """
-        from ledger.journal.sql.engine import journal_url, sqlite_path
+        from ledger.journal.sql.urls import SqliteUrl, journal_url
 
         url = journal_url(journal)
-        path = sqlite_path(url)
-        name = PurePath(path).stem if path is not None else str(url.database or url.host or "journal")
+        is_file = isinstance(url, SqliteUrl)
+        name = PurePath(url.database).stem if isinstance(url, SqliteUrl) else str(url.database or url.host or "journal")
         segments = None if configuration is None else configuration.segments
         reader = Ledger.open(journal, segments=segments)
         try:
@@ -60,7 +60,7 @@ class Source:
         except BaseException:
             reader.close()
             raise
-        dialect = "sqlite" if path is not None else "postgres"
+        dialect = "sqlite" if is_file else "postgres"
         return cls(reader, appender, configuration=configuration, name=name, dialect=dialect)
 
     @property

@@ -51,8 +51,21 @@ def propose(call: Call) -> Json:
     return result_json(account, made)
 
 
+def correct(call: Call) -> Json:
+    """Apply a correction where the policy asks for one person, else propose it, as ``ledger correct`` does."""
+    body = _body(call, {"correction": dict, "reason": str, "effect_digest": str})
+    request = CorrectionRequest(body["correction"])
+    if request.recipe["what"] == "policy":
+        _require(call, Role.ADMIN)
+    account = _writable(call)
+    made = proposals.correct(
+        account, request, operator=call.principal.name, reason=body["reason"], effect_digest=body["effect_digest"]
+    )
+    return result_json(account, made)
+
+
 def preview(call: Call) -> Json:
-    """Return what a correction would change now. Nothing is recorded."""
+    """Return what a correction would change now, and whether this person may apply it alone. Nothing is recorded."""
     body = _body(call, {"correction": dict, "reason": str})
     account = call.account
     found = proposals.draft(
@@ -64,6 +77,7 @@ def preview(call: Call) -> Json:
         "effect": found.effect,
         "effect_digest": found.digest,
         "version": found.version,
+        "waits": found.waits(account.approvals.policy) or call.principal.role < Role.APPROVER,
     }
 
 

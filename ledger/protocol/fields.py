@@ -77,7 +77,7 @@ class Fields:
         elif kind is not Decimal:
             raise self.refuse(name, "a number", value)
         number: Decimal = value
-        if -_MAGNITUDE_MAX <= number.adjusted() <= _MAGNITUDE_MAX:
+        if is_size(number):
             return number
         if not number:
             return Decimal(0)
@@ -153,6 +153,11 @@ class Fields:
     def mode(self, name: str = "margin_mode") -> MarginMode | None:
         """Read a margin mode, where it is given."""
         return self.word(name, to_margin_mode, "netting, exchange, hedging or MT5's code")
+
+
+def is_size(value: object) -> bool:
+    """Return whether a value is a decimal of a size that a price, a volume or money can have."""
+    return type(value) is Decimal and -_MAGNITUDE_MAX <= value.adjusted() <= _MAGNITUDE_MAX
 
 
 def as_whole(value: object) -> int | None:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from functools import lru_cache
-from typing import Any, Final
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from ledger.errors import SnapshotRefused
 from ledger.values import UINT64_MAX
@@ -22,6 +25,8 @@ PART_BYTES: Final = 1 << 20
 ELEMENT_MAX: Final = 1 << 20
 #: Fields that an answer may have, and elements of its lists that nobody reads: far more than any has, and few enough to hold.
 KEYS_MAX: Final = 200_000
+#: Fields of a row that is read with all rows of its list at once.
+_REGULAR_MAX: Final = 64
 #: Characters behind what reads as a whole number, if a part ends within it: ``1.``, ``1e``, ``1e+``.
 _NUMBER_CUT_MAX: Final = 2
 _WHY_MAX: Final = 60
@@ -68,6 +73,13 @@ _scan: Final[Scan] = _decoder.scan_once  # type: ignore[attr-defined]  # what it
 _scan_each_key: Final[Scan] = _strict.scan_once  # type: ignore[attr-defined]
 
 
+class Columns(NamedTuple):
+    """What is read of the elements of a list. A list of elements that have one of ``others`` is read one by one."""
+
+    names: tuple[str, ...]
+    others: frozenset[str] = frozenset()
+
+
 class AnswerParts:
     """The content of an answer: its fields, and the elements of one of its lists as they were read.
 
@@ -84,7 +96,13 @@ class AnswerParts:
         self.refused: SnapshotRefused | None = None
 
 
-def read_answer(raw: bytes, key: str, read_row: Callable[[Any, int], Any], is_wanted: Callable[[str], bool]) -> AnswerParts:
+def read_answer(
+    raw: bytes,
+    key: str,
+    read_row: Callable[[Any, int], Any],
+    is_wanted: Callable[[str], bool],
+    columns: Columns | None = None,
+) -> AnswerParts:
     """Read an answer.
 
     Args:
@@ -92,12 +110,14 @@ def read_answer(raw: bytes, key: str, read_row: Callable[[Any, int], Any], is_wa
         key: Name of its list.
         read_row: Reads an element of that list, with its number from 1 on; may raise SnapshotRefused.
         is_wanted: Whether a field is wanted, by its name; what is not is checked and left alone.
+        columns: What is read of an element. If all of a list are alike, ``read_row`` gets tuples of these in place of objects,
+            with None for what is not there.
 
     Raises:
         SnapshotRefused: It is no JSON object, or one that no gateway writes.
     """
     try:
-        return _Reader(raw, key, read_row, is_wanted).answer()
+        return _Reader(raw, key, read_row, is_wanted, columns).answer()
     except ArithmeticError:
         why = "it holds a number that is none of a broker's"
     except UnicodeDecodeError:
@@ -116,6 +136,7 @@ class _Reader:
         key: str,
         read_row: Callable[[Any, int], Any],
         is_wanted: Callable[[str], bool],
+        columns: Columns | None,
     ) -> None:
         end = len(raw)
         while end and raw[end - 1] in b"\x00 \t\r\n":
@@ -123,7 +144,7 @@ class _Reader:
         self._raw, self._end, self._next = memoryview(raw), end, 0
         self._has_nul = raw.find(b"\\u0000") >= 0 or raw.find(b"\x00", 0, end) >= 0
         self._text, self._at = "", 0
-        self._key, self._read_row, self._is_wanted = key, read_row, is_wanted
+        self._key, self._read_row, self._is_wanted, self._columns = key, read_row, is_wanted, columns
         self._answer = AnswerParts()
 
     def answer(self) -> AnswerParts:
@@ -169,7 +190,7 @@ class _Reader:
         if key == self._key:
             answer, read_row, unread = self._answer, self._read_row, 0
             rows = answer.rows = []
-            for number, row in enumerate(self._elements(), 1):
+            for number, row in enumerate(self._regular() or self._elements(), 1):
                 if answer.refused is None:
                     try:
                         rows.append(read_row(row, number))
@@ -182,6 +203,30 @@ class _Reader:
             for number, _ in enumerate(self._elements()):
                 if number > KEYS_MAX:
                     raise ValueError(f"field {shown(key)} lists more than {KEYS_MAX} values")
+
+    def _regular(self) -> Iterable[tuple[Any, ...]] | None:
+        """Read the list that begins here at once, as tuples of the columns; None where its elements are not all alike.
+
+        They are alike if all are objects with the fields of the first, and the same of them are texts. Each field and each text
+        brings two quotes. If there are no more quotes than that, nothing else is in them: no field twice, no text with a quote.
+        """
+        columns = self._columns
+        if columns is None or self._has_nul or self._next < self._end:
+            return None
+        begin, end = self._at, self._text.rfind("]") + 1
+        try:
+            first, _ = _scan(self._text, begin + 1)
+            names, texts = tuple(first), tuple([name for name, value in first.items() if type(value) is str])
+            if len(names) > _REGULAR_MAX or not columns.others.isdisjoint(names):
+                return None
+            decoder, values = _alike(names, texts, columns.names)
+            rows = decoder.decode(self._text[begin:end])
+        except (StopIteration, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError):
+            return None  # read one by one, it is shown what is wrong
+        if self._text.count('"', begin, end) != 2 * (len(names) + len(texts)) * len(rows):
+            return None
+        self._at = end
+        return map(values, rows)
 
     def _elements(self) -> Iterator[Any]:
         """Return the elements of a list: all at once where the rest of the answer is decoded already, else one by one."""
@@ -257,6 +302,19 @@ class _Reader:
         self._next = end
         self._text = self._text[self._at :] + part.decode()
         self._at = 0
+
+
+@lru_cache(maxsize=16)
+def _alike(
+    names: tuple[str, ...], texts: tuple[str, ...], columns: tuple[str, ...]
+) -> tuple[msgspec.json.Decoder[list[Any]], Callable[[Any], tuple[Any, ...]]]:
+    """Return what decodes a list of objects with some fields, some of them texts, and what returns the columns of one."""
+    ours = {name: name if name in columns else f"other_{number}" for number, name in enumerate(names)}
+    fields: list[Any] = [(ours[name], str if name in texts else Any) for name in names]
+    fields += [(name, Any, None) for name in columns if name not in ours]
+    rename = {our: name for name, our in ours.items()}
+    row = msgspec.defstruct("Row", fields, rename=rename, forbid_unknown_fields=True, kw_only=True, gc=False)
+    return msgspec.json.Decoder(list[row], float_hook=_number), attrgetter(*columns)  # type: ignore[valid-type]
 
 
 def _keys_of(value: Any) -> int:

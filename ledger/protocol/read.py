@@ -20,8 +20,8 @@ from ledger.events.deals import make_deal
 from ledger.events.orders import to_client_id
 from ledger.mt5 import deal_type_of
 from ledger.protocol.echo import STATUS_BAD, STATUS_GOOD, Asked, is_engine_form, is_wanted, status_of
-from ledger.protocol.fields import Fields, as_whole
-from ledger.protocol.json_stream import AnswerParts, read_answer, shown
+from ledger.protocol.fields import Fields, as_whole, is_size
+from ledger.protocol.json_stream import AnswerParts, Columns, read_answer, shown
 from ledger.protocol.messages import (
     EVENTS_LIMIT,
     EVENTS_LIMIT_MAX,
@@ -50,7 +50,7 @@ from ledger.snapshot import (
     RemoteSymbol,
     Snapshot,
 )
-from ledger.values import INT64_MAX, TRADES, Side, to_entry
+from ledger.values import INT64_MAX, TRADES, UINT64_MAX, Side, to_entry
 
 Json = Mapping[str, Any]
 
@@ -61,6 +61,13 @@ SIDES: Final[Mapping[Any, Side]] = {
     **{f"POSITION_TYPE_{side.value.upper()}": side for side in Side},
     **{f"DEAL_TYPE_{side.value.upper()}": side for side in Side},
 }
+
+#: What is read of the row of a position.
+_POSITION_FIELDS: Final = (
+    "ticket", "identifier", "type", "symbol", "volume", "price_open", "time_msc", "time_update_msc", "magic", "comment",
+    "profit", "swap", "sl", "tp", "time", "time_update",
+)  # fmt: skip
+POSITION_COLUMNS: Final = Columns(_POSITION_FIELDS, frozenset(KEY_VARIANTS))
 
 #: A volume or a price between these two is plain, and read at once.
 _LEAST_PLAIN: Final = Decimal("1e-9")
@@ -73,7 +80,12 @@ _ID_DEPTH_MAX: Final = 8  # how deep lists and objects may be nested in the id o
 
 
 def _read(
-    raw: bytes, action: str, asked: Asked | None, key: str = "", read_row: Callable[[Any, int], Any] = lambda row, _: row
+    raw: bytes,
+    action: str,
+    asked: Asked | None,
+    key: str = "",
+    read_row: Callable[[Any, int], Any] = lambda row, _: row,
+    columns: Columns | None = None,
 ) -> tuple[AnswerParts, Fields]:
     """Return a good answer and its fields.
 
@@ -82,7 +94,7 @@ def _read(
         GatewayRefused: It is an error.
         SnapshotRefused: Its status is missing, or it cannot be read.
     """
-    answer = read_answer(raw, key, read_row, is_wanted)
+    answer = read_answer(raw, key, read_row, is_wanted, columns)
     fields = answer.fields
     if asked is not None:
         asked.check(fields)
@@ -152,7 +164,7 @@ def read_snapshot(raw: bytes, asked: Asked | None = None) -> Snapshot:
         GatewayRefused: The gateway answered an error.
         SnapshotRefused: It cannot be read whole.
     """
-    answer, fields = _read(raw, "GET_POSITIONS", asked, "positions", read_position)
+    answer, fields = _read(raw, "GET_POSITIONS", asked, "positions", read_position, POSITION_COLUMNS)
     is_extended = asked is not None and asked.is_echoed
     return Snapshot(
         positions=tuple(rows_of(answer, "positions")),
@@ -169,54 +181,60 @@ def read_snapshot(raw: bytes, asked: Asked | None = None) -> Snapshot:
 
 
 def read_position(row: Any, number: int) -> RemotePosition:
-    """Read a position in the base or the extended form.
+    """Read a position in the base or the extended form: an object, or its ``_POSITION_FIELDS``.
 
     What is plain is read at once, as a thousand rows come at a time; all else by the strict readers.
     """
-    fields = _row_fields(row, number)
-    given = fields.found.get
-    ticket, kind, volume, price, symbol = given("ticket"), given("type"), given("volume"), given("price_open"), given("symbol")
-    identifier, profit, swap, comment = given("identifier"), given("profit"), given("swap"), given("comment")
-    opened_msc, updated_msc, sl, tp = given("time_msc"), given("time_update_msc"), given("sl"), given("tp")
+    if type(row) is not tuple:
+        row = tuple(map(_row_fields(row, number).found.get, _POSITION_FIELDS))
+    (ticket, identifier, kind, symbol, volume, price, opened_msc, updated_msc, magic, comment, profit, swap, sl, tp, _,
+     updated_sec) = row  # fmt: skip
+
+    def strict() -> Fields:
+        return Fields(dict(zip(_POSITION_FIELDS, row, strict=True)), number)
+
     if type(ticket) is not int or not 0 < ticket < INT64_MAX:
-        ticket = fields.ticket("ticket", fields.given("ticket"))
-    if type(identifier) is not int or not 0 < identifier < INT64_MAX:
-        identifier = fields.ticket_or_none("identifier")
+        ticket = strict().ticket("ticket", strict().given("ticket"))
+    if identifier is not None and (type(identifier) is not int or not 0 < identifier < INT64_MAX):
+        identifier = strict().ticket_or_none("identifier")
     if type(volume) is not Decimal or not _LEAST_PLAIN <= volume <= _MOST_PLAIN:
-        volume = fields.number("volume", fields.given("volume"))
+        volume = strict().number("volume", strict().given("volume"))
         if volume <= 0:
-            raise fields.refuse("volume", "a volume of more than 0", str(volume))
+            raise strict().refuse("volume", "a volume of more than 0", str(volume))
     if type(price) is not Decimal or not _LEAST_PLAIN <= price <= _MOST_PLAIN:
-        price = fields.number("price_open", fields.given("price_open"))  # below 0 it has been, for oil in 2020
+        price = strict().number("price_open", strict().given("price_open"))  # below 0 it has been, for oil in 2020
     if type(symbol) is not str or not symbol.isalnum() or not symbol.isascii():
-        symbol = fields.symbol()
+        symbol = strict().symbol()
     if type(opened_msc) is not int or not TIME_MIN_MSC <= opened_msc <= TIME_MAX_MSC:
-        opened_msc = fields.time_msc("time_msc", "time")
+        opened_msc = strict().time_msc("time_msc", "time")
     if type(updated_msc) is not int or not TIME_MIN_MSC <= updated_msc <= TIME_MAX_MSC:
-        updated_msc = fields.time_msc("time_update_msc", "time_update")
+        is_stated = updated_msc is not None or updated_sec is not None
+        updated_msc = strict().time_msc("time_update_msc", "time_update") if is_stated else None
+    is_magic = type(magic) is int and 0 <= magic <= UINT64_MAX
+    side = SIDES.get(kind) if type(kind) is str else None
     return RemotePosition(
         position_id=identifier or ticket,
         ticket=ticket,
         is_identified=identifier is not None,
         symbol=intern(symbol),
-        side=SIDES[kind] if type(kind) is str and kind in SIDES else side_of(fields, "type", fields.given("type")),
+        side=side or side_of(strict(), "type", strict().given("type")),
         volume=volume,
         price_open=price or None,
         opened_msc=opened_msc,
         updated_msc=updated_msc,
-        magic=None if given("magic") is None else fields.magic("magic", given("magic")),
-        comment=None if comment is None else fields.remark("comment", comment),
-        profit=None if profit is None else fields.number("profit", profit),
-        swap=None if swap is None else fields.number("swap", swap),
-        sl=sl if type(sl) is Decimal and _NO_STOP <= sl <= _MOST_PLAIN else _stop(fields, "sl", sl),
-        tp=tp if type(tp) is Decimal and _NO_STOP <= tp <= _MOST_PLAIN else _stop(fields, "tp", tp),
+        magic=magic if magic is None or is_magic else strict().magic("magic", magic),
+        comment=None if comment is None or comment == "" else strict().remark("comment", comment),
+        profit=profit if profit is None or is_size(profit) else strict().number("profit", profit),
+        swap=swap if swap is None or is_size(swap) else strict().number("swap", swap),
+        sl=sl if sl is None or (type(sl) is Decimal and _NO_STOP <= sl <= _MOST_PLAIN) else _stop(strict(), "sl"),
+        tp=tp if tp is None or (type(tp) is Decimal and _NO_STOP <= tp <= _MOST_PLAIN) else _stop(strict(), "tp"),
     )
 
 
-def _stop(fields: Fields, name: str, value: Any) -> Decimal | None:
+def _stop(fields: Fields, name: str) -> Decimal | None:
     """Read a stop. One that cannot be read is not stated: nothing of a position depends on it."""
     try:
-        return None if value is None else fields.number(name, value)
+        return fields.optional(name, fields.number)
     except SnapshotRefused:
         return None
 

@@ -8,9 +8,10 @@ only is matched by the ticket that we know last.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
+from functools import cache
 from typing import Final
 
 from attrs import frozen
@@ -116,15 +117,49 @@ def compare(portfolio: Portfolio, snapshot: Snapshot) -> tuple[Disagreement | Ne
 
     The snapshot is one that ``validate.believed`` returned.
     """
-    ours, remote = portfolio.positions, snapshot.positions
+    return _compare(portfolio, portfolio.positions, snapshot.positions)
+
+
+def compare_again(
+    tried: Portfolio, snapshot: Snapshot, before: Portfolio, found: Sequence[Disagreement | NewTicket]
+) -> tuple[Disagreement | NewTicket, ...]:
+    """Return what ``compare`` does, of a portfolio that something was tried on. Only what that changed is looked at.
+
+    Where an account nets, or a gateway reports tickets only, one position may be matched with what another one left: then all.
+
+    Args:
+        tried: What ``before`` became.
+        snapshot: What both are compared with.
+        before: What was compared before.
+        found: What ``compare`` returned of it.
+    """
+    if tried.terms.opened.mode.nets or not all(row.is_identified for row in snapshot.positions):
+        return compare(tried, snapshot)
+    known, now = before.positions, tried.positions
+    changed = {one for one, position in now.items() if known.get(one) is not position} | (known.keys() - now.keys())
+    ours = {one: now[one] for one in changed if one in now}
+    again = _compare(tried, ours, [row for row in snapshot.positions if row.position_id in changed])
+    return _ordered([*(one for one in found if one.position_id not in changed), *again])
+
+
+def _ordered(found: Iterable[Disagreement | NewTicket]) -> tuple[Disagreement | NewTicket, ...]:
+    return tuple(sorted(found, key=lambda one: (_PHASES.index(type(one)), one.position_id)))
+
+
+def _compare(
+    portfolio: Portfolio, ours: Mapping[int, Position], remote: Sequence[RemotePosition]
+) -> tuple[Disagreement | NewTicket, ...]:
+    """Compare positions of a portfolio with what the broker shows of them."""
     found: list[Disagreement | NewTicket] = []
     matched: set[int] = set()
     strangers: list[RemotePosition] = []
-    nets = portfolio.terms.opened.mode.nets
+    terms = portfolio.terms
+    nets = terms.opened.mode.nets
     by_symbol = {position.symbol: position for position in ours.values()} if nets else {}
-    by_ticket = {position.ticket: position for position in ours.values()}
+    is_identified = all(row.is_identified for row in remote)
+    by_ticket = {} if is_identified else {position.ticket: position for position in ours.values()}
     for row in remote:
-        position = ours.get(row.position_id) if row.is_identified else None
+        position = ours.get(row.position_id) if is_identified or row.is_identified else None
         if position is None and nets:
             position = by_symbol.get(row.symbol)
         if position is None and not row.is_identified:
@@ -133,20 +168,20 @@ def compare(portfolio: Portfolio, snapshot: Snapshot) -> tuple[Disagreement | Ne
             strangers.append(row)
             continue
         matched.add(position.position_id)
-        if not is_alike(position, row, portfolio.terms):
+        if not is_alike(position, row, terms):
             differences = tuple(_differences(portfolio, position, row))
             if differences:
                 found.append(Drift(position, row, differences))
         if position.ticket != row.ticket:
             found.append(NewTicket(position, row))
-    gone = [position for position in ours.values() if position.position_id not in matched]
+    gone = [ours[position_id] for position_id in ours.keys() - matched] if len(matched) < len(ours) else []
     renamed = _renamed(gone, strangers)
     found += renamed
     gone_again = {pair.ours.position_id for pair in renamed}
     come_again = {pair.theirs.ticket for pair in renamed}
     found += [Zombie(row) for row in strangers if row.ticket not in come_again]
     found += [Ghost(position) for position in gone if position.position_id not in gone_again]
-    return tuple(sorted(found, key=lambda one: (_PHASES.index(type(one)), one.position_id)))
+    return _ordered(found)
 
 
 def is_alike(ours: Position, theirs: RemotePosition, terms: AccountTerms) -> bool:
@@ -155,10 +190,15 @@ def is_alike(ours: Position, theirs: RemotePosition, terms: AccountTerms) -> boo
         return False
     if ours.volume == theirs.volume and ours.price_open == theirs.price_open:
         return True
-    price_scale, volume_scale = terms.scales(ours.symbol)  # dirt is less than a tenth of the least unit that is stored
-    return abs(ours.volume - theirs.volume) < Decimal(1).scaleb(-volume_scale - 1) and abs(
-        ours.price_open - theirs.price_open
-    ) < Decimal(1).scaleb(-price_scale - 1)
+    price_scale, volume_scale = terms.scales(ours.symbol)
+    is_volume_alike = ours.volume == theirs.volume or abs(ours.volume - theirs.volume) < _dirt(volume_scale)
+    return is_volume_alike and abs(ours.price_open - theirs.price_open) < _dirt(price_scale)
+
+
+@cache
+def _dirt(scale: int) -> Decimal:
+    """Return what binary dirt is less than: a tenth of the least unit that is stored."""
+    return Decimal(1).scaleb(-scale - 1)
 
 
 def _is_another(ours: Position, theirs: RemotePosition) -> bool:

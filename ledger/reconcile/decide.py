@@ -27,7 +27,7 @@ from ledger.events import (
     PositionState,
 )
 from ledger.portfolio import Portfolio
-from ledger.reconcile.compare import Difference, Disagreement, Drift, Ghost, NewTicket, Zombie, compare
+from ledger.reconcile.compare import Difference, Disagreement, Drift, Ghost, NewTicket, Zombie, compare_again
 from ledger.reconcile.flapping import Flapping, Unrest
 from ledger.reconcile.policy import Action, Foreign, ReconcilePolicy
 from ledger.reconcile.validate import state_of
@@ -192,6 +192,7 @@ class _Deciding:
     ) -> None:
         self._portfolio = portfolio
         self._snapshot = snapshot
+        self._compared = found
         self._policy = policy
         self._around = around
         self._nets = portfolio.terms.opened.mode.nets
@@ -385,8 +386,7 @@ class _Deciding:
         assert flapping.version is not None
         correction = self._correction(one, flapping.version)
         tried = self._portfolio.followed_by([correction], self._around.version)
-        left = {key for other in compare(tried, self._snapshot) if not isinstance(other, NewTicket) for key in _keys(other)}
-        if left.isdisjoint(_keys(one)):
+        if self._disagreeing(tried).isdisjoint(_keys(one)):
             self._events.append(correction)
             self._corrected_once.append(one)
 
@@ -511,8 +511,14 @@ class _Deciding:
     def _left(self) -> set[int | str]:
         """Return what still disagrees after the events that were decided."""
         simulate, portfolio = self._around.simulate, self._portfolio
-        tried = simulate(self._events) if simulate else portfolio.followed_by(self._events, self._around.version)
-        return {key for one in compare(tried, self._snapshot) if not isinstance(one, NewTicket) for key in _keys(one)}
+        return self._disagreeing(
+            simulate(self._events) if simulate else portfolio.followed_by(self._events, self._around.version)
+        )
+
+    def _disagreeing(self, tried: Portfolio) -> set[int | str]:
+        """Return what disagrees in what became of the portfolio."""
+        found = compare_again(tried, self._snapshot, self._portfolio, self._compared)
+        return {key for one in found if not isinstance(one, NewTicket) for key in _keys(one)}
 
     def _state_less(self, left: set[int | str], less: Mapping[str, Any]) -> set[int | str]:
         """Let corrections that do not help state less of what they contain, if that helps; return what still disagrees.

@@ -71,8 +71,9 @@ def decide_stops(
     }
     deciding = _Deciding(orders, terms, around, open_breaks)
     rows = {row.position_id: row for row in positions}
-    for _, row in sorted(rows.items()):
-        deciding.look_at(row)
+    concerned = orders.with_stops(rows) | {position_id for position_id, _ in open_breaks}
+    for position_id in sorted([one for one, row in rows.items() if row.sl or row.tp or one in concerned]):
+        deciding.look_at(rows[position_id])
     deciding.end(rows)
     return Decision(events=tuple(deciding.events), held=tuple(deciding.held))
 

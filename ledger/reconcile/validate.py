@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal
+from operator import is_
 
 import attrs
 
@@ -17,7 +18,7 @@ from ledger.reconcile.compare import is_alike
 from ledger.snapshot import RemoteAccount, RemoteHistory, RemotePosition, Snapshot
 from ledger.terms import AccountTerms
 from ledger.values import unscaled
-from ledger.views import Identity, Position
+from ledger.views import Identity
 
 
 def validate(snapshot: Snapshot, portfolio: Portfolio, *, now_msc: int, seen_msc: int | None = None) -> Snapshot:
@@ -40,12 +41,12 @@ def validate(snapshot: Snapshot, portfolio: Portfolio, *, now_msc: int, seen_msc
     _refuse_stale(snapshot, portfolio, seen_msc)
     _refuse_future(snapshot, now_msc)
     _refuse_contradiction(snapshot, portfolio.terms)
-    ours = portfolio.positions
-    cleaned = [
-        row if _fits(row, ours.get(row.position_id), portfolio.terms) else _cleaned(row, number, portfolio.terms)
+    ours, terms = portfolio.positions, portfolio.terms
+    cleaned = [  # what shows what we have already is known to fit
+        row if row.position_id in ours and is_alike(ours[row.position_id], row, terms) else _cleaned(row, number, terms)
         for number, row in enumerate(snapshot.positions, 1)
     ]
-    if all(map(_is_same, cleaned, snapshot.positions)):
+    if all(map(is_, cleaned, snapshot.positions)):
         return snapshot
     return attrs.evolve(snapshot, positions=tuple(cleaned))
 
@@ -173,15 +174,6 @@ def _twice(values: Iterable[int | str]) -> int | str:
 
 def _last_row(values: list[int | str] | list[int] | list[str], value: int | str) -> int:
     return max(number for number, one in enumerate(values, 1) if one == value)
-
-
-def _is_same(one: RemotePosition, other: RemotePosition) -> bool:
-    return one is other
-
-
-def _fits(row: RemotePosition, ours: Position | None, terms: AccountTerms) -> bool:
-    """Return whether a row shows what we have already, so that its numbers are known to fit."""
-    return ours is not None and is_alike(ours, row, terms)
 
 
 def _cleaned(row: RemotePosition, number: int, terms: AccountTerms) -> RemotePosition:

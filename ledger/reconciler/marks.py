@@ -16,7 +16,7 @@ from ledger.service import Account
 from ledger.snapshot import RemoteAccount, RemotePosition, Snapshot
 from ledger.terms import AccountTerms
 from ledger.text import visible
-from ledger.values import exact_sum
+from ledger.values import EXACT, INT64_MAX, exact_sum
 
 #: How often old marks are looked for.
 _CLEANED_US: Final = 60 * MINUTE_MSC * 1000
@@ -58,7 +58,17 @@ def mark_of(
 
 
 def _floating(rows: tuple[RemotePosition, ...], terms: AccountTerms) -> Decimal | None:
-    """Return profit and swap of all positions; None where one of them is not shown."""
+    """Return profit and swap of all positions; None where one of them is not shown, or has digits that no money has.
+
+    An exact sum has as many decimals as the part with the most. If money has as many, no part is dirty, and the sum is it.
+    """
+    amounts = [amount for row in rows for amount in (row.profit, row.swap)]
+    if not amounts or None in amounts:
+        return _sum(*amounts)
+    scale, whole = terms.opened.money_scale, exact_sum(filter(None, amounts))
+    exponent, most = whole.as_tuple().exponent, INT64_MAX // 10**scale
+    if isinstance(exponent, int) and exponent >= -scale and all(-most <= amount <= most for amount in filter(None, amounts)):
+        return whole.quantize(Decimal(1).scaleb(-scale), context=EXACT)
     return _sum(*(_exact(getattr(row, name), name, terms) for row in rows for name in ("profit", "swap")))
 
 

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import attrs
 
 from ledger.clock import DAY_MSC
+from ledger.codec import Stored
 from ledger.errors import GatewayError, GatewayRefused, InputError, JournalError, LedgerError, SnapshotRefused
 from ledger.events import Event
 from ledger.gateway import Gateway, OrderGateway
@@ -184,8 +185,7 @@ class OrdersPhase:
             self._looked = None
 
     def _touched(self, after_us: int) -> frozenset[int]:
-        journal, name = self.account.ledger.journal, self.account.name
-        rows = journal.rows(name, after=journal.version_at(name, after_us))
+        rows = rows_since(self.account, after_us)
         return frozenset(row.order_ticket for row in rows if row.order_ticket is not None)
 
     # ---- reading
@@ -298,6 +298,14 @@ class OrdersPhase:
             for ticket, (since_msc, looks) in strangers.items()
             if lists.row(ticket) is None and looks + 1 < _LOOKS_MAX
         }
+
+
+def rows_since(account: Account, begin_us: int) -> Iterable[Stored]:
+    """Return the rows that were recorded from a UTC microsecond on: as a rule none, which the head shows."""
+    journal, name = account.ledger.journal, account.name
+    if account.journal_head.recorded_us < begin_us:
+        return ()
+    return journal.rows(name, after=journal.version_at(name, begin_us))
 
 
 def _is_not_offered(error: GatewayRefused) -> bool:

@@ -55,7 +55,7 @@ from ledger.reconcile.withdrawals import decide_withdrawals, open_withdrawals
 from ledger.reconciler.history import Booked, History
 from ledger.reconciler.listing import Listing, Lists
 from ledger.reconciler.marks import mark_of
-from ledger.reconciler.orders import OrdersMemory, OrdersPhase, Resolves
+from ledger.reconciler.orders import OrdersMemory, OrdersPhase, Resolves, rows_since
 from ledger.reconciler.results import SyncResult, SyncStatus
 from ledger.service import Account
 from ledger.snapshot import RemoteAccount, RemotePosition, RemoteSymbol, Snapshot
@@ -489,12 +489,11 @@ class Sync:
 
         And what was booked a deal of behind the snapshot that it may be too old to show.
         """
-        journal, name = self._account.ledger.journal, self._account.name
-        after = journal.version_at(name, asked_us - round(self._policy.settle_sec * 1_000_000))
-        nets = self._account.terms.opened.mode.nets
-        touched: set[int | str] = set()
-        reported = [row for row in journal.rows(name, after=after) if row.origin == Origin.ENGINE.value]
+        recent = rows_since(self._account, asked_us - round(self._policy.settle_sec * 1_000_000))
+        reported = [row for row in recent if row.origin == Origin.ENGINE.value]
         reported += [row for row in self._booked.rows[self._booked_before :] if self._is_unseen(row.time_msc)]
+        nets = bool(reported) and self._account.terms.opened.mode.nets
+        touched: set[int | str] = set()
         for row in reported:
             if row.kind == FillRecorded.__name__ and row.symbol is not None:
                 touched.add(row.symbol if nets or row.position_id is None else row.position_id)

@@ -141,6 +141,19 @@ def test_who_proposed_cannot_approve_and_who_only_reads_can_do_nothing(visit, ow
     expect(vic.page.get_by_role("button", name="Propose correction")).to_be_disabled()
 
 
+def test_where_one_person_is_enough_what_was_shown_is_applied_at_once(visit, own_desk):
+    ghost = break_of(own_desk.journal, "ghost")
+    ben = visit(own_desk, "ben", path_of(MAIN, f"/breaks/{ghost.version}")).ready("breaks")
+    ben.page.locator(f'details[data-key="propose-of-{ghost.version}"] > summary').click()
+    form = ben.page.get_by_role("form", name="Propose a correction")
+    form.locator("[name=reason]").fill("closed by phone")
+    expect(form.get_by_role("button", name="Apply it")).to_have_count(0)
+    form.get_by_role("button", name="Show what it changes").click()
+    form.get_by_role("button", name="Apply it").click()
+    expect(ben.main).to_contain_text("closed: accepted")
+    assert ghost.position_id not in held(own_desk.journal)
+
+
 def test_a_note_takes_a_break_over(visit, own_desk):
     ghost = break_of(own_desk.journal, "ghost")
     ann = visit(own_desk, "ann", path_of(MAIN, f"/breaks/{ghost.version}")).ready("breaks")

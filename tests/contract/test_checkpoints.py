@@ -226,7 +226,7 @@ def forged(one, reading=None):
 def put(journal, *some):
     """Store checkpoints, and only these."""
     if hasattr(journal, "engine"):
-        with journal.engine.begin() as connection:
+        with journal.engine.alchemy.begin() as connection:
             connection.exec_driver_sql("DELETE FROM checkpoints")
     else:
         journal._checkpoints.clear()

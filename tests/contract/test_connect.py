@@ -13,12 +13,14 @@ import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import psycopg
 import pytest
 from psycopg import errors as psycopg_errors
-from sqlalchemy import event, exc
-from sqlalchemy.dialects import postgresql, sqlite  # noqa: F401  # their error classes are listed too
+from sqlalchemy import exc
+from sqlalchemy.dialects import postgresql  # noqa: F401  # its error classes are listed too
 
 from ledger import (
     BadValue,
@@ -31,9 +33,10 @@ from ledger import (
     JournalUnsafe,
     Ledger,
 )
+from ledger.journal.sql import sqlite
 from ledger.journal.sql.engine import journal_url, kind_of, open_engine, translate_error
 from ledger.journal.sql.journal import SqlJournal
-from ledger.journal.sql.schema import REVISION
+from ledger.journal.sql.words import REVISION
 from tests.support.journals import (
     ACCOUNT,
     Clock,
@@ -75,10 +78,11 @@ def look(url):
 
 def test_every_sqlite_connection_is_durable(sqlite_url):
     engine = open_engine(sqlite_url)
-    with engine.connect() as first, engine.connect() as second:
-        for connection in (first, second):
+    with engine.reading() as first, engine.reading() as second, engine.alchemy.connect() as third:
+        connections: Any = (first.driver, second.driver, third.connection.driver_connection)
+        for driver in connections:
             names = ("journal_mode", "synchronous", "fullfsync", "foreign_keys")
-            assert [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names] == ["wal", 2, 1, 1]
+            assert [driver.execute(f"PRAGMA {name}").fetchone()[0] for name in names] == ["wal", 2, 1, 1]
     engine.dispose()
 
 
@@ -127,21 +131,22 @@ def test_the_switch_to_writing_ahead_waits_for_others(sqlite_url):
 
 def connect_with(url, connection_class):
     engine = open_engine(url)
-    event.listen(engine, "do_connect", lambda _dialect, _record, _args, words: words.update(factory=connection_class))
-    try:
-        engine.connect().close()
-    finally:
-        engine.dispose()
+    with mock.patch.object(
+        sqlite, "connect", lambda at, **words: sqlite3.connect(at, **{**words, "factory": connection_class})
+    ):
+        try:
+            engine.raw_connection().close()
+        finally:
+            engine.dispose()
 
 
 def test_sqlite_writes_begin_at_once_and_reads_do_not(sqlite_url):
     engine = open_engine(sqlite_url, busy_seconds=0.05)
-    with engine.connect().execution_options(write=True) as writing, writing.begin():
-        with engine.connect() as reading, reading.begin():
-            reading.exec_driver_sql("SELECT * FROM events").all()
-        second = engine.connect().execution_options(write=True)
-        with second, pytest.raises(sqlite3.OperationalError, match="locked"):
-            second.begin()
+    with engine.writing():
+        with engine.reading() as reading:
+            reading.query("SELECT * FROM events")
+        with pytest.raises(JournalBusy, match="locked"), engine.writing():
+            pass
     engine.dispose()
 
 
@@ -164,7 +169,7 @@ def test_what_is_stronger_than_synchronous_commit_stays(postgres_url):
     with bare_postgres(shared_postgres().url()) as connection:
         connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = remote_apply")
     engine = open_engine(postgres_url)
-    with engine.connect() as connection:
+    with engine.alchemy.connect() as connection:
         assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "remote_apply"
     engine.dispose()
 
@@ -172,7 +177,7 @@ def test_what_is_stronger_than_synchronous_commit_stays(postgres_url):
 def test_postgres_turned_unsafe_later_stays_safe_for_open_connections(postgres_url):
     engine = open_engine(postgres_url)
     source = "SELECT source FROM pg_settings WHERE name = 'synchronous_commit'"
-    with engine.connect() as connection:
+    with engine.alchemy.connect() as connection:
         assert connection.exec_driver_sql(source).scalar() == "session"
         assert connection.exec_driver_sql("SHOW transaction_isolation").scalar() == "read committed"
     engine.dispose()
@@ -487,10 +492,16 @@ def test_a_locked_postgres_account_is_busy_and_others_are_not(postgres_url):
     journal.close()
 
 
-def test_a_full_sqlite_database_appends_nothing_and_is_reported(sqlite_url):
+def small(at, **words):
+    connection = sqlite3.connect(at, **words)
+    connection.execute("PRAGMA max_page_count = 20")
+    return connection
+
+
+def test_a_full_sqlite_database_appends_nothing_and_is_reported(monkeypatch, sqlite_url):
     filled(sqlite_url)
     engine = open_engine(sqlite_url)
-    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA max_page_count = 20"))
+    monkeypatch.setattr(sqlite, "connect", small)
     journal = SqlJournal(engine, Clock())
     before = head(journal)
     with pytest.raises(JournalUnavailable, match="disk is full: nothing was recorded"):

@@ -9,7 +9,7 @@ import pytest
 
 from ledger import Ledger
 from ledger.cli import main
-from ledger.journal.sql.engine import close_engine, open_engine
+from ledger.journal.sql.engine import open_engine
 from ledger.journal.sql.preflight import definitions, differences
 from tests.support.frozen import revisions, thawed
 from tests.support.journals import ACCOUNT, DURABLE, Intruder, fill, new_postgres_url, new_url, opened
@@ -28,7 +28,7 @@ def found(url):
     try:
         return differences(engine)
     finally:
-        close_engine(engine)
+        engine.dispose()
 
 
 def test_a_new_journal_is_as_the_migrations_make_it(url):
@@ -148,7 +148,7 @@ def missing_triggers_of(url):
     try:
         return [one.name for one in differences(engine) if one.kind in ("trigger", "function")]
     finally:
-        close_engine(engine)
+        engine.dispose()
 
 
 def test_tables_of_others_beside_it_are_no_difference(url):
@@ -171,4 +171,4 @@ def test_definitions_do_not_depend_on_how_a_file_was_copied(tmp_path):
     engines = [open_engine(one) for one in (url, str(tmp_path / "copy.db"))]
     assert definitions(engines[0]) == definitions(engines[1])
     for engine in engines:
-        close_engine(engine)
+        engine.dispose()

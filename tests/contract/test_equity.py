@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ledger import AccountId, Ledger
-from ledger.clock import ClockRule
+from ledger.clock import ClockRule, utc_text_us
+from ledger.equity import By, equity
 from ledger.errors import InexactNumber
 from ledger.journal.memory import MemoryJournal
 from ledger.journal.sql.engine import open_engine
@@ -93,6 +94,22 @@ def test_minutes_and_days_equal_a_scan_of_all_marks_under_any_order(book, marks)
     require_scan(book, account, {one.at_us: one for one in marks}.values(), "Europe/Athens")
 
 
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@example(marks=[mark(AUTUMN, 1), mark(AUTUMN + 1, 2)], known_us=AUTUMN)  # within the minute
+@given(marks=samples, known_us=moments)
+def test_what_was_known_of_equity_is_a_scan_of_the_marks_by_then(book, marks, known_us):
+    account = Ledger(book, Clock()).account(AccountId("Prop-3", next(_login)))
+    book.append(account.name, [opened(account.name, clock="Europe/Athens")])
+    for one in marks:
+        book.save_mark(account.name, one)
+    known = [one for one in {one.at_us: one for one in marks}.values() if one.at_us <= known_us]
+    numbers: dict[By, Any] = {"minute": minute_of, "day": lambda at_us: server_day(at_us, "Europe/Athens")}
+    for by, number_of in numbers.items():
+        rows = list(equity(account, by=by, known_at=utc_text_us(known_us)).rows)
+        assert [row.bucket for row in rows] == scanned(known, number_of)
+        assert all(row.end_us <= known_us + 1 for row in rows)
+
+
 def test_equity_is_of_its_account_alone_and_between_two_numbers(book):
     for minute in (3, 1, 2):
         book.save_mark(ACCOUNT, mark(minute * MINUTE, minute))
@@ -141,7 +158,7 @@ def test_the_marks_of_an_older_journal_are_counted_with_the_first_new_one(kind, 
     write_older(url, before)
     marks = [mark(AUTUMN + hour * 3_600_000_000, hour) for hour in (1, 22, 23)]
     engine, key = open_engine(url), sa.text("SELECT account_id FROM accounts")
-    with engine.connect().execution_options(write=True) as connection, connection.begin():
+    with engine.alchemy.connect().execution_options(write=True) as connection, connection.begin():
         rows = [{"account_id": connection.scalar(key)} | to_columns(one)._asdict() for one in [*marks, mark(5, None)]]
         connection.execute(marks_table.insert(), rows)
     engine.dispose()

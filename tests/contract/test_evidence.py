@@ -15,7 +15,7 @@ from ledger import BadValue, BreakOpened, CorruptEvent, DealConflict, Ledger, Ou
 from ledger.journal import evidence as evidence_module
 from ledger.journal.evidence import StoredEvidence, compress, decompress
 from ledger.journal.memory import MemoryJournal
-from ledger.journal.sql.schema import account_key
+from ledger.journal.sql.words import account_key
 from ledger.journal.verify.walk import verify_account
 from tests.contract.test_verify import ROOT, at, found
 from tests.support.journals import (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ledger import BreakOpened, JournalError, Ledger
-from ledger.journal.sql.schema import REVISION
+from ledger.journal.sql.words import REVISION
 from tests.support.frozen import expected, revisions, thawed
 from tests.support.journals import ACCOUNT, DURABLE, digest_of, fill
 from tools.testkit.frozen import ANSWER, json_rows

@@ -19,7 +19,7 @@ from ledger.journal.chain import COVERED
 from ledger.journal.sql.engine import check_revision, open_engine
 from ledger.journal.sql.indexes import metadata
 from ledger.journal.sql.migrate import configuration, migrate, require_same_chain
-from ledger.journal.sql.schema import REVISION, account_key
+from ledger.journal.sql.words import REVISION, account_key
 from tests.support.journals import (
     ACCOUNT,
     OTHER,
@@ -64,14 +64,14 @@ def alembic(url, *words):
 
 
 def differences(engine):
-    with engine.connect() as connection:
+    with engine.alchemy.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         return compare_metadata(context, metadata)
 
 
 def shape(engine):
     """What the database reports about its tables, apart from their names for things."""
-    inspector = sa.inspect(engine)
+    inspector = sa.inspect(engine.alchemy)
     return {
         table: (
             [(column["name"], str(column["type"]), column["nullable"]) for column in inspector.get_columns(table)],
@@ -90,9 +90,9 @@ def test_the_migrated_tables_are_those_of_the_program(engine):
 
 def test_the_program_would_make_the_same_tables(engine, tmp_path):
     (tmp_path / "made.db").touch()
-    url = f"sqlite:///{tmp_path}/made.db" if engine.dialect.name == "sqlite" else empty_postgres_url()
+    url = f"sqlite:///{tmp_path}/made.db" if (not engine.is_postgres) else empty_postgres_url()
     made = open_engine(url)
-    with made.begin() as connection:
+    with made.alchemy.begin() as connection:
         metadata.create_all(connection)
     assert shape(made) == shape(engine)
     made.dispose()
@@ -100,7 +100,7 @@ def test_the_program_would_make_the_same_tables(engine, tmp_path):
 
 def test_a_difference_would_be_seen(engine):
     """The comparison above can fail."""
-    with engine.begin() as connection:
+    with engine.alchemy.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE heads ADD COLUMN more BIGINT")
     assert [difference[0] for difference in differences(engine)] == ["remove_column"]
 
@@ -212,7 +212,7 @@ def test_a_migration_that_changes_what_is_recorded_is_rolled_back(damage, older)
     engine = open_engine(older)
     with (
         pytest.raises(JournalError, match="would have changed what is recorded"),
-        engine.connect().execution_options(write=True) as connection,
+        engine.alchemy.connect().execution_options(write=True) as connection,
         connection.begin(),
         require_same_chain(connection),
     ):
@@ -226,7 +226,7 @@ def test_a_migration_lets_others_append_on_postgres(tmp_path):
     journal = open_journal(url, Clock(), busy_seconds=2)
     journal.append(ACCOUNT, [opened(), fill(1, 1)])
     engine = open_engine(url)
-    with engine.connect() as connection, connection.begin(), require_same_chain(connection):
+    with engine.alchemy.connect() as connection, connection.begin(), require_same_chain(connection):
         assert journal.append(ACCOUNT, [fill(2, 2)]).head.version == 3
     engine.dispose()
     journal.close()
@@ -270,7 +270,7 @@ def test_both_databases_have_the_same_columns_in_the_same_order(tmp_path):
     tables = {}
     for kind in ("sqlite", "postgres"):
         engine = open_engine(new_url(kind, tmp_path))
-        inspector = sa.inspect(engine)
+        inspector = sa.inspect(engine.alchemy)
         tables[kind] = {
             table: [(column["name"], column["nullable"]) for column in inspector.get_columns(table)]
             for table in inspector.get_table_names()

@@ -92,8 +92,8 @@ def ledger(request, tmp_path_factory):
 
 def store(ledger, given):
     for account, one in zip(ledger.accounts(), given, strict=True):
-        with ledger.journal.write_in_turn(5) as connection:
-            connection.exec_driver_sql(f"DELETE FROM sync_health WHERE account_id = {key_of(account.name)}")  # noqa: S608
+        with ledger.journal.write_in_turn(5) as session:
+            session.execute("DELETE FROM sync_health WHERE account_id = ?", key_of(account.name))
         if one is not None:
             seen_us = NOW_US - round(one["seen"] * SECOND_US)
             verified_us = None if one["verified"] is None else NOW_US - round(one["verified"] * SECOND_US)
@@ -107,7 +107,7 @@ def store(ledger, given):
 
 
 def key_of(name):
-    from ledger.journal.sql.schema import account_key
+    from ledger.journal.sql.words import account_key
 
     return account_key(name)
 

@@ -11,7 +11,7 @@ import pytest
 
 from ledger import JournalBusy, JournalUnsafe, Ledger
 from ledger.journal.backup import copy_journal
-from ledger.journal.sql.engine import open_engine, pooled_settings, translate_error
+from ledger.journal.sql.engine import open_engine, translate_error
 from tests.support.journals import (
     ACCOUNT,
     OTHER,
@@ -83,10 +83,10 @@ def test_a_transaction_behind_a_pooler_has_its_settings_and_leaves_none(pooler):
         admin.execute(f"ALTER DATABASE {name} SET statement_timeout = '77s'")
     with pooled(shared_postgres().url(name), connections=1) as (again, _):
         engine = open_engine(again, busy_seconds=5)
-        with engine.connect() as connection:
+        with engine.alchemy.connect() as connection:
             shown = [connection.exec_driver_sql(f"SHOW {one}").scalar() for one in ("lock_timeout", "statement_timeout")]
             assert shown == ["5s", "0"]
-        assert "synchronous_commit = on" in (pooled_settings(engine) or "")
+        assert "synchronous_commit = on" in (engine.pooled_settings or "")
         engine.dispose()
         with psycopg.connect(again.replace("+psycopg", ""), autocommit=True) as other:  # the same server connection
             asked = ("lock_timeout", "statement_timeout")
@@ -95,8 +95,8 @@ def test_a_transaction_behind_a_pooler_has_its_settings_and_leaves_none(pooler):
 
 def test_a_server_without_a_pooler_is_none():
     engine = open_engine(new_postgres_url())
-    with engine.connect():
-        assert pooled_settings(engine) is None
+    with engine.alchemy.connect():
+        assert engine.pooled_settings is None
     engine.dispose()
 
 
@@ -107,7 +107,7 @@ def test_a_time_limit_of_the_server_ends_none_of_our_statements():
     with Ledger.open(url, now_us=Clock()) as ledger:
         ledger.journal.append(ACCOUNT, [opened(), *(fill(n, n) for n in range(1, 50))])
         engine = ledger.journal.engine  # type: ignore[attr-defined]
-        with engine.connect() as connection:
+        with engine.alchemy.connect() as connection:
             connection.exec_driver_sql("SELECT pg_sleep(0.6)")
         assert ledger.verify().ok
 

@@ -12,10 +12,11 @@ from ledger import Event
 from ledger.folds import PORTFOLIO
 from ledger.journal import Selection
 from ledger.journal.checkpoints import replayed
-from ledger.journal.sql import append
 from ledger.journal.sql.append import Appender
 from ledger.journal.sql.journal import SqlJournal
 from ledger.journal.sql.looks import newest
+from ledger.journal.sql.sqlite import SqliteSession
+from ledger.journal.sql.words import for_postgres
 from tests.support.journals import (
     ACCOUNT,
     Clock,
@@ -53,7 +54,7 @@ def sqlite_journal(tmp_path_factory):
 @pytest.fixture(scope="module")
 def postgres_journal():
     journal = record_much(new_postgres_url())
-    with journal.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with journal.engine.alchemy.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("ANALYZE")
     yield journal
     journal.close()
@@ -70,7 +71,7 @@ def statements(monkeypatch):
     read = SqlJournal._read
 
     def noted(journal, text, values, **words):
-        sent.append((text, values))
+        sent.append((for_postgres(text) if journal._is_postgres else text, values))
         return read(journal, text, values, **words)
 
     page = SqlJournal._page
@@ -79,19 +80,26 @@ def statements(monkeypatch):
         sent.append((text, list(values)))
         return page(journal, text, values)
 
+    query = SqliteSession.query
+
+    def queried(session, text, *values):
+        sent.append((text, values))
+        return query(session, text, *values)
+
     ask, ask_all = Appender._query, Appender._query_all
 
     def asked(appender, driver, text, *values):
-        sent.append((append.for_postgres(text) if appender._is_postgres else text, values))
+        sent.append((for_postgres(text) if appender._is_postgres else text, values))
         return ask(appender, driver, text, *values)
 
     def asked_all(appender, driver, *questions):
-        sent.extend((append.for_postgres(text), tuple(values)) for text, *values in questions)
+        sent.extend((for_postgres(text), tuple(values)) for text, *values in questions)
         return ask_all(appender, driver, *questions)
 
     monkeypatch.setattr(Appender, "_query", asked)
     monkeypatch.setattr(Appender, "_query_all", asked_all)
     event.listen(sa.Engine, "before_cursor_execute", note)
+    monkeypatch.setattr(SqliteSession, "query", queried)
     monkeypatch.setattr(SqlJournal, "_read", noted)
     monkeypatch.setattr(SqlJournal, "_page", paged)
     yield sent
@@ -102,10 +110,10 @@ def plans(journal, statements, table="events"):
     """How the database does what it was asked of a table: one text for each statement, in order."""
     asked = [one for one in statements if re.search(f"(FROM|JOIN) {table}", one[0]) and one[0].startswith("SELECT")]
     assert asked
-    explain = "EXPLAIN QUERY PLAN " if journal.engine.dialect.name == "sqlite" else "EXPLAIN "
+    explain = "EXPLAIN QUERY PLAN " if (not journal.engine.is_postgres) else "EXPLAIN "
     statements.clear()
     found = []
-    with journal.engine.connect() as connection:
+    with journal.engine.alchemy.connect() as connection:
         for statement, parameters in asked:
             values = tuple(parameters) if isinstance(parameters, list) else parameters
             rows = connection.exec_driver_sql(explain + statement, values).all()
@@ -209,7 +217,7 @@ def evidence_plans(journal, statements):
     """How the database finds out what is stored already, and reads one answer."""
     answers = [bytes([n % 256, n // 256]) for n in range(1000)]
     for why in (1, 2):
-        with journal.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        with journal.engine.alchemy.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("ANALYZE evidence")
         statements.clear()
         recorded = [ghost(1 + n, 10**4, evidence=digest_of(raw), caused_by=why) for n, raw in enumerate(answers)]
@@ -292,12 +300,27 @@ def test_postgres_finds_approvals_by_the_indexes_that_are_there(postgres_journal
 
 def test_sqlite_finds_the_events_of_a_position_by_their_index(sqlite_journal, statements):
     newest(sqlite_journal, ACCOUNT, position=1)
-    [plan] = plans(sqlite_journal, statements)
+    plan, decided = plans(sqlite_journal, statements)
     assert "INDEX ix_events_position (account_id=? AND position_id=? AND version>? AND version<?)" in plan
+    assert "(account_id=? AND natural_key>? AND natural_key<?)" in decided
     assert "TEMP B-TREE" not in plan
 
 
 def test_postgres_finds_the_events_of_a_position_by_their_index(postgres_journal, statements):
     newest(postgres_journal, ACCOUNT, position=1)
-    [plan] = plans(postgres_journal, statements)
+    plan, _ = plans(postgres_journal, statements)
     assert "ix_events_position" in plan
+
+
+def test_sqlite_finds_the_events_of_a_deal_by_what_they_are_known_by(sqlite_journal, statements):
+    found = newest(sqlite_journal, ACCOUNT, deal=100)
+    assert {row.deal for row in found} == {100}
+    by_key, *others = plans(sqlite_journal, statements)
+    assert "(account_id=? AND natural_key>? AND natural_key<?)" in by_key
+    assert all("ix_events_notable" in one or "ix_events_orders" in one for one in others)
+
+
+def test_postgres_finds_the_events_of_a_deal_by_what_they_are_known_by(postgres_journal, statements):
+    newest(postgres_journal, ACCOUNT, deal=100)
+    by_key, *_ = plans(postgres_journal, statements)
+    assert "uq_events_account_id_natural_key" in by_key

@@ -19,7 +19,7 @@ from ledger import BadValue, CorruptEvent, Ledger
 from ledger.cli import main
 from ledger.codec import Stored
 from ledger.journal.chain import genesis, with_hash
-from ledger.journal.sql.schema import account_key
+from ledger.journal.sql.words import account_key
 from ledger.seals import create, load_key, load_public_key, read
 from ledger.signing_keys import make_keys
 from ledger.values import AccountId

@@ -7,7 +7,7 @@ import pytest
 
 from ledger import BreakClosed, BreakOpened, CorruptEvent, Event, Ledger
 from ledger.journal.health import SyncHealth
-from ledger.journal.sql.schema import account_key
+from ledger.journal.sql.words import account_key
 from tests.support.journals import ACCOUNT, OTHER, START_MSC, START_US, Clock, fill, opened
 
 HEALTH = SyncHealth(

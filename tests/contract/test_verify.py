@@ -19,7 +19,7 @@ from ledger import AccountId, BalanceAsserted, CorruptEvent, Event, Ledger, Orde
 from ledger.cli import main
 from ledger.codec import Stored
 from ledger.journal.chain import covered, with_hash
-from ledger.journal.sql.schema import account_key
+from ledger.journal.sql.words import account_key
 from tests.support.journals import (
     ACCOUNT,
     DURABLE,

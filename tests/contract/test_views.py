@@ -21,7 +21,7 @@ from psycopg.rows import dict_row
 from ledger import Account, AccountOpened, Ledger, LedgerError
 from ledger.clock import utc_text_us
 from ledger.journal.health import SyncHealth
-from ledger.journal.sql.schema import account_key
+from ledger.journal.sql.words import account_key
 from ledger.marks import Mark
 from tests.support.journals import DURABLE, Intruder, bare_postgres, new_url
 from tests.support.strategies import histories, records, revised_histories, seconds

@@ -142,7 +142,7 @@ def test_what_was_begun_by_somebody_who_died_is_made_whole(tmp_path):
     path = Path(tmp_path / "journal.db")
     path.touch()
     engine = open_engine(str(path))
-    engine.connect().close()  # what a program does that is killed before it makes the tables
+    engine.raw_connection().close()  # what a program does that is killed before it makes the tables
     engine.dispose()
     assert path.stat().st_size
     assert create(str(path)) == 1

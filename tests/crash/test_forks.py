@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ledger import Ledger
-from ledger.journal.sql.engine import close_engine, open_engine
+from ledger.journal.sql.engine import open_engine
 from ledger.journal.sql.forking import gate
 from tests.support import forking_programs
 from tests.support.forking_programs import WAYS
@@ -80,8 +80,8 @@ def test_a_ledger_is_not_sent_to_another_process(url):
 def test_a_fork_waits_for_connections_that_are_being_closed_and_they_for_it(tmp_path):
     """A thread that closes one holds mutexes of SQLite that are the whole process's; in a child nobody would release them."""
     engine = open_engine(new_url("sqlite", tmp_path))
-    engine.connect().close()  # one is idle now
-    closing = threading.Thread(target=close_engine, args=(engine,))
+    engine.raw_connection().close()  # one is idle now
+    closing = threading.Thread(target=engine.dispose)
     gate.close(1)  # as a fork begins
     try:
         closing.start()

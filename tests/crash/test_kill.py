@@ -95,8 +95,8 @@ if point == "half":
         seen += statement.startswith("INSERT INTO events")
         if seen == bulk // 2:
             report_and_stop("there")
-    with journal.engine.connect() as connection:
-        connection.connection.driver_connection.set_trace_callback(trace)
+    with journal.engine.reading() as session:
+        session.driver.set_trace_callback(trace)
 execute = Appender._execute
 def watched(appender, driver, text, *rows):
     execute(appender, driver, text, *rows)
@@ -159,7 +159,7 @@ INIT = """
 from ledger.journal.sql.engine import open_engine
 from ledger.journal.sql.migrate import migrate
 engine = open_engine(url)
-event.listen(engine, "commit", lambda _: report_and_stop("there"))
+event.listen(engine.alchemy, "commit", lambda _: report_and_stop("there"))
 migrate(engine)
 """
 

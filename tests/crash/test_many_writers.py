@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from ledger import JournalBusy, Ledger
-from ledger.journal.sql.schema import account_key
+from ledger.journal.sql.words import account_key
 from tests.support import writers
 from tests.support.journals import ACCOUNT, DURABLE, OTHER, Clock, Intruder, bare_postgres, fill, new_url, open_journal, opened
 
@@ -176,7 +176,7 @@ def test_when_the_waiting_is_over_it_states_what_to_do(tmp_path):
     journal.append(ACCOUNT, [opened()])
     other = open_journal(url, Clock())
     with (
-        other.engine.connect().execution_options(write=True) as connection,  # type: ignore[attr-defined]
+        other.engine.alchemy.connect().execution_options(write=True) as connection,  # type: ignore[attr-defined]
         connection.begin(),
         pytest.raises(JournalBusy, match="writing to the journal for too long: try again"),
     ):

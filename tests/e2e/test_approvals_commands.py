@@ -91,6 +91,22 @@ def test_two_persons_decide_while_the_account_trades_on(desk):
     assert desk.problems() == []
 
 
+def test_what_is_refused_is_refused_before_anybody_is_asked(signing):
+    asked = "not a terminal: pass --yes"  # nobody is there to answer
+    signing.two_persons("--signed")
+    urgent = ("propose", "close", str(POSITION), "--urgent", "--reason", "x")
+    assert asked in signing.run(*urgent, by="ann", code=2).text
+    signing.run("propose", "close", str(POSITION), "--reason", "x", by="ann")
+    for words, who, expected in (
+        (urgent, "ann", "you proposed the same already"),
+        ((*CLOSE[:-1], "--urgent"), "ann", "you proposed the same already"),
+        (("approve", "v4"), "ann", "expected another person"),
+        (("approve", "v4"), "bob", "asks for a signature"),
+    ):
+        text = signing.run(*words, by=who, code=2).text
+        assert [expected in text, asked in text] == [True, False], text
+
+
 def test_a_proposal_whose_effect_is_another_one_by_now_lapses(desk):
     desk.two_persons()
     desk.run(*CLOSE, by="ann", code=4)
@@ -366,6 +382,6 @@ def test_a_forged_signature_is_found(signing):
     signing.record(CorrectionDecided(**decided, time_msc=known["time_msc"]))
     for rests_on in (new.rests_on, old.rests_on):
         signing.record(CorrectionDecided(**decided, **known, rests_on=rests_on))
-    found = [one for one in signing.problems() if one[0] == "signature"]
-    assert [version for _, version, _ in found] == [7, 8, 9]
-    assert ["is not signed" in found[0][2], "does not hold" in found[1][2], "another proposal" in found[2][2]] == [True] * 3
+    found = [one for one in signing.problems() if "sign" in one[2]]
+    assert [one[:2] for one in found] == [("approval", 7), ("signature", 8), ("signature", 9)]
+    assert ["has no signature" in found[0][2], "does not hold" in found[1][2], "another proposal" in found[2][2]] == [True] * 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import re
 import shutil
@@ -17,7 +18,9 @@ import jsonschema_rs
 import pytest
 
 from ledger import AccountId, Ledger
+from ledger.clock import moment_end_us, moment_span_us
 from ledger.importer import import_files
+from ledger.page.endpoints import WINDOWS
 from ledger.page.openapi import description
 from ledger.page.routes import ENDPOINTS
 from ledger.page.source import Source
@@ -230,6 +233,14 @@ def test_a_curve_reaches_to_the_newest_sample_of_what_the_account_is_worth(page,
     assert answer["to"] > mark["time"]
 
 
+def test_a_curve_of_the_past_ends_with_the_balance_that_was_known_then(page):
+    path = account_path(ACCOUNT)
+    for row in page.get(f"{path}/log", limit=500)["rows"]:
+        curve = page.get(f"{path}/curve", known_at=row["recorded_at"])
+        balance = page.get(path, known_at=row["recorded_at"])["replay"]["balance"]
+        assert (curve["columns"][-1][3] if curve["columns"] else curve["opening"]) == balance
+
+
 def test_a_link_states_whether_history_and_rules_are_those_of_whoever_made_it(page):
     path = account_path(ACCOUNT)
     now = page.get(path)
@@ -275,6 +286,37 @@ def test_files_have_their_types_and_every_view_is_the_one_document(page):
     assert document.headers["content-type"].startswith("text/html")
     for path in ("/breaks", "/log", "/health", "/a/Some%20Server/7", "/a/Some%20Server/7/log", "/a/S/7/breaks/12?x=1"):
         assert page.ask(path).body == document.body
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/breaks/", "/a/S/none", "/a/S/7/breaks/x", "/apiary", "/healthz"])
+def test_a_browser_that_opens_an_address_of_nothing_gets_the_page_and_a_program_gets_json(page, path):
+    document = page.ask("/").body
+    opened = page.ask(path, accept="text/html,application/xhtml+xml,*/*;q=0.8")
+    assert (opened.status, opened.headers["content-type"], opened.body) == (404, "text/html; charset=utf-8", document)
+    assert page.ask(path).json()["error"]["code"] == "NotFound"
+    for data in (f"/api{path}", f"/static{path}"):
+        assert page.ask(data, accept="text/html").json()["error"]["code"] == "NotFound"
+
+
+def test_every_window_that_ends_before_it_begins_is_refused_with_both_ends(page):
+    times = ["2026-01-01", "2026-01-01T12:00", "2026-01-01T12:00:00Z", "2026-02-01"]
+    windows = [
+        (one.path.format(server=ACCOUNT.server, login=ACCOUNT.login), pair)
+        for one in ENDPOINTS
+        for pair in WINDOWS
+        if set(pair) <= {each.name for each in one.parameters}
+    ]
+    assert len(windows) == 9
+    named = {name for one in ENDPOINTS for each in one.parameters if "moment" in repr(each.read) for name in (each.name,)}
+    assert named == {name for pair in WINDOWS for name in pair} | {"known_at"}
+    for path, (begin, end) in windows:
+        for first, last in itertools.product(times, times):
+            answer = page.ask(path, **{begin: first, end: last})
+            if moment_end_us(last) > moment_span_us(first)[0]:
+                assert answer.status in (200, 202), answer
+            else:
+                text = answer.json()["error"]["text"]
+                assert (answer.status, [f"{begin} {first}" in text, f"{end} {last}" in text]) == (400, [True, True]), text
 
 
 def test_a_corrupt_account_names_its_version_and_others_work(url, tmp_path):

@@ -17,7 +17,7 @@ from ledger import Ledger
 from ledger.errors import JournalError
 from ledger.journal.sql.journal import SqlJournal
 from ledger.journal.sql.statement_limits import StatementLimits
-from ledger.page import app, desk, work
+from ledger.page import app, desk, looks, work
 from ledger.page.source import Source
 from tests.e2e.test_page_api import still, write_journal
 from tests.support.journals import new_url
@@ -56,6 +56,24 @@ def test_a_cold_account_is_folded_by_a_job_and_its_answer_is_the_same(url, tmp_p
             assert page.wait(first.json()["job"])["state"] == "done"
         for name, expected in warm.items():
             assert still(page.get(f"{account_path(ACCOUNT)}{name}")) | {"derived": 0} == still(expected) | {"derived": 0}
+
+
+def test_health_leaves_out_only_what_would_take_long_and_names_why(url, tmp_path, monkeypatch):
+    monkeypatch.setattr(looks, "_EVENTS_MAX", 3)
+    shutil.copy(url.removeprefix("sqlite:///"), tmp_path / "long.db")
+    with sqlite3.connect(tmp_path / "long.db") as database:
+        database.execute("DELETE FROM checkpoints")
+    with PageServer(Source.open(f"sqlite:///{tmp_path / 'long.db'}")) as page:
+        reader, name = page.desk.source.reader, str(ACCOUNT)
+
+        def seen():
+            return [(one.state, one.seen) for one in looks.checks_of(page.desk) if one.account == name and one.name == name]
+
+        reader.forget(ACCOUNT)
+        version = reader.account(ACCOUNT).version
+        assert seen() == [("unavailable", f"not checked: {version} events have to be folded first")]
+        reader.account(ACCOUNT).current()
+        assert seen() == [("warning", "2 open breaks")]
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import jsonschema_rs
 import pytest
 
-from ledger import Ledger
+from ledger import BreakOpened, Ledger
+from ledger.approvals.recipes import ARGUMENTS
 from ledger.config import read
 from ledger.page.openapi import description
 from ledger.page.routes import ENDPOINTS
 from ledger.page.source import Source
 from tests.gateway.terminals import Terminal
 from tests.support.broker import Desk
+from tests.support.commands import run
 from tests.support.journals import new_url
 from tests.support.page_server import PageServer, account_path
 from tools.testkit.facts import ACCOUNT
@@ -104,6 +108,71 @@ def test_a_proposal_whose_effect_changed_lapses_and_a_rejected_or_withdrawn_one_
     assert page.get(PATH)["proposals"] == []
 
 
+def test_where_one_person_is_enough_what_was_shown_is_applied_at_once(page, url):
+    for correction in (CLOSE["correction"], {"what": "clock", "clock": "UTC+3"}, {"what": "order", "order": "time"}):
+        given = {"correction": correction, "reason": "the statement"}
+        draft = done(page.post(f"{PATH}/preview", given, who=BOB), "Draft")
+        assert [draft["waits"], done(page.post(f"{PATH}/preview", given, who=ANN), "Draft")["waits"]] == [False, True]
+        shown = given | {"effect_digest": draft["effect_digest"]}
+        assert code(page.post(f"{PATH}/corrections", shown | {"effect_digest": "ab" * 32}, who=BOB)) == (409, "RuleError")
+        made = done(page.post(f"{PATH}/corrections", shown, who=BOB))
+        assert (made["became"], made["proposal"], made["events"][0]["data"]["operator"]) == ("applied", None, "bob")
+    done(page.post(f"{PATH}/policy", {"approvals": 2, "reason": "the rule"}, who="cyd admin"))
+    again = {"correction": {"what": "close", "position_id": 8}, "reason": "gone"}
+    draft = done(page.post(f"{PATH}/preview", again, who=BOB), "Draft")
+    made = done(page.post(f"{PATH}/corrections", again | {"effect_digest": draft["effect_digest"]}, who=BOB))
+    assert (draft["waits"], made["became"], made["proposal"]["operator"]) == (True, "proposed", "bob")
+    with Ledger.open(url) as ledger:
+        assert ledger.verify().ok
+
+
+def test_the_page_has_a_recipe_for_each_correction_of_the_command():
+    script = (Path(__file__).parents[2] / "ledger/page/static/decisions.js").read_text(encoding="utf-8")
+    listed = re.search(r"const RECIPES = {(.*?)^};", script, re.DOTALL | re.MULTILINE)
+    assert listed is not None
+    lines = re.findall(r'^  (\w+): \["[^"]*"(.*)\]', listed[1], re.MULTILINE)
+    found = {what: set(re.findall(r'"([a-z_]+\??)"', rest)) for what, rest in lines}
+    expected = {
+        what: {*needed, *(f"{name}?" for name in others)} - {"opened_msc?"}
+        for what, (needed, others) in ARGUMENTS.items()
+        if what != "policy"
+    }
+    assert found == expected
+
+
+def test_what_waits_without_a_break_is_listed_with_the_breaks(page):
+    money = {"correction": {"what": "balance", "balance": "5"}, "reason": "the statement"}
+    lone = done(page.post(f"{PATH}/proposals", money, who=ANN))["proposal"]
+    done(page.post(f"{PATH}/proposals", CLOSE | {"break": ghost(page)["version"]}, who=ANN))
+    found = done(page.ask("/api/breaks"), "Breaks")
+    assert [(one["name"], one["proposals"]) for one in found["proposals"]] == [(str(ACCOUNT), [lone])]
+    assert page.get("/api/breaks", kind="ghost")["proposals"] == page.get("/api/breaks", state="escalated")["proposals"] == []
+    done(decide(page, lone))
+    assert page.get("/api/breaks")["proposals"] == []
+
+
+def test_the_log_of_a_position_or_a_deal_has_what_was_decided_about_it(page, url):
+    about = ghost(page)
+    made = done(page.post(f"{PATH}/proposals", CLOSE | {"break": about["version"]}, who=ANN))["proposal"]
+    done(page.post(f"{PATH}/breaks/{about['version']}/notes", {"text": "phoned"}, who=ANN))
+    done(decide(page, made))
+    with Ledger.open(url) as ledger:
+        account = ledger.account(ACCOUNT)
+        deal = next(row.deal for row in ledger.journal.rows(ACCOUNT) if row.deal and row.position_id == 7)
+        account.record(BreakOpened(kind="withdrawn", deal=deal, time_msc=account.journal_head.last_msc))
+        account.record(BreakOpened(kind="withdrawn", deal=deal * 10, time_msc=account.journal_head.last_msc))
+    expected: dict[str, tuple[int, set[str]]] = {
+        "position": (7, {"CorrectionProposed", "CorrectionDecided", "BreakNoted", "FillRecorded", "BreakOpened"}),
+        "deal": (deal, {"FillRecorded", "BreakOpened"}),
+    }
+    for name, (number, kinds) in expected.items():
+        shown = page.get(f"{PATH}/log", **{name: number, "limit": 500})["rows"]
+        listed = run("--journal", url, "log", f"--{name}", str(number), "--json").out.decode().splitlines()
+        assert [row["version"] for row in shown] == [json.loads(line)["version"] for line in listed][::-1]
+        assert kinds <= {row["kind"] for row in shown}
+    assert [row["kind"] for row in page.get(f"{PATH}/log", deal=deal)["rows"]].count("BreakOpened") == 1
+
+
 def test_a_note_is_part_of_the_life_of_a_break_and_takes_it_over(page):
     version = ghost(page)["version"]
     done(page.post(f"{PATH}/breaks/{version}/notes", {"text": "phoned the broker", "owner": "ann"}, who=ANN))
@@ -134,6 +203,7 @@ def test_nobody_proposes_a_policy_who_may_not_set_one(page, approvals):
 
 WRITES = {
     f"{PATH}/proposals": (CLOSE, "operator"),
+    f"{PATH}/corrections": (CLOSE | {"effect_digest": "0" * 64}, "approver"),
     f"{PATH}/preview": (CLOSE, "operator"),
     f"{PATH}/proposals/1/decision": ({"outcome": "approved", "effect_digest": "0" * 64}, "approver"),
     f"{PATH}/breaks/1/notes": ({"text": "x"}, "operator"),

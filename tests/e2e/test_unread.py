@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ledger import CorruptEvent, Ledger, LedgerError
 from ledger.cli import COMMANDS as MODULES
 from ledger.codec import Stored
-from ledger.journal.sql.schema import account_key
+from ledger.journal.sql.words import account_key
 from ledger.values import AccountId
 from tests.support.commands import run
 from tests.support.journals import Intruder, new_url

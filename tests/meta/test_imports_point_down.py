@@ -101,7 +101,7 @@ LIBRARIES: Final = {  # library -> the modules that may use it
     "attrs": {module for layer in LAYERS for module in layer},
     "click": {"cli", "gateway"},
     "cryptography": {"page", "seals", "signatures", "signing_keys"},
-    "msgspec": {"alert_settings", "config", "gateway", "journal", "page_settings"},
+    "msgspec": {"alert_settings", "config", "gateway", "journal", "page_settings", "protocol"},
     "prometheus_client": {"metrics"},
     "anyio": {"page"},
     "starlette": {"page"},

@@ -81,7 +81,7 @@ def test_the_command_makes_keys_for_a_gateway(python, tmp_path):
 
 
 def test_a_command_that_needs_more_names_what_is_missing(python, tmp_path):
-    output = run(python.with_name("ledger"), "accounts", "--journal", f"sqlite:///{tmp_path}/desk.db", code=2)
+    output = run(python.with_name("ledger"), "init", "--journal", f"sqlite:///{tmp_path}/desk.db", code=2)
     assert "this needs the package sqlalchemy, which is not installed here" in output
     assert "Traceback" not in output
 

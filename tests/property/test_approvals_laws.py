@@ -13,7 +13,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger import Adjusted, BreakClosed, BreakOpened, CorrectionDecided, Ledger, LedgerError, PolicySet, RuleError, proposals
+from ledger import (
+    Adjusted,
+    BreakClosed,
+    BreakOpened,
+    CorrectionDecided,
+    CorrectionProposed,
+    Ledger,
+    LedgerError,
+    PolicySet,
+    RuleError,
+    proposals,
+)
 from ledger.approvals import ApprovalsFold, ProposalState
 from ledger.approvals.effect import adjustment_of, changes, digest_of, subjects_of
 from ledger.approvals.people import is_same_person
@@ -210,6 +221,12 @@ def forgeries(desk: Desk) -> list[Any]:
     drafted = proposals.draft(account, CorrectionRequest({"what": "balance", "balance": "777"}), operator="mal", reason="mine")
     lone: Any = drafted.events[0]
     yielded: list[Any] = [lone, PolicySet(approvals=1, **at)]
+    yielded.append(
+        CorrectionProposed(
+            correction=dict(drafted.recipe), effect=drafted.effect, effect_digest=drafted.digest, rests_on=account.version,
+            lapses_utc_msc=START_MSC * 2, **at,
+        )
+    )  # fmt: skip
     yielded += [attrs.evolve(lone, decision=one) for one in (*decisions, account.version, account.version + 1)]
     yielded += [PolicySet(approvals=1, decision=one, **at) for one in decisions]
     digests = {one.version: one.effect_digest for one in account.approvals.proposals}

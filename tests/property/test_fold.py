@@ -341,6 +341,34 @@ def test_corrections_hold_until_late_deals_explain_them(data):
     assert [trade["position_id"] for trade in trades(account)] == [trade["position_id"] for trade in trades(once)]
 
 
+@given(st.data())
+def test_whatever_is_tried_on_a_copy_is_a_replay_and_changes_no_other_copy(data):
+    history: History = data.draw(histories(steps=8, waits=seconds))
+    lost = data.draw(st.sets(st.sampled_from([deal.deal for deal in history.deals])))
+    account, asked, numbers = opened(history.mode), snapshots(data, history), count(1)
+    for number, deal in enumerate(history.deals):
+        account.record_many([] if deal.deal in lost else [deal])
+        if number in asked:
+            account.record_many(corrections(account.portfolio, history.shown_after[number], deal.time_msc, numbers))
+    copies: list[tuple[int, Portfolio]] = []
+    portfolio = Portfolio(account.terms)
+    for one in account.events():
+        if data.draw(st.booleans()):
+            volumes(portfolio)  # shown already: what changes later has to be shown anew
+        if data.draw(st.booleans()):
+            twins = [portfolio, portfolio.copy()]
+            portfolio = twins.pop(data.draw(st.integers(0, 1)))
+            copies.append((one.version - 1, twins.pop()))
+        try:
+            portfolio.apply(one.event, one.version)
+        except RuleError:  # it belongs further back
+            portfolio = account.replay(version=one.version)
+    for version, twin in [*copies, (account.version, portfolio)]:
+        replayed = account.replay(version=version, checkpoints=False) if version else Portfolio(account.terms)
+        assert (json_of(twin), twin.volumes) == (json_of(replayed), replayed.volumes)
+        assert twin.state() == replayed.state()
+
+
 def volumes(portfolio: Portfolio) -> list[tuple[int, Side, Decimal]]:
     return [(one.position_id, one.side, one.volume) for one in portfolio.positions.values()]
 

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.errors import GatewayRefused, SnapshotRefused
-from ledger.protocol.echo import AnotherAnswer, Asked
+from ledger.protocol.echo import AnotherAnswer, Asked, is_wanted
+from ledger.protocol.json_stream import Columns, read_answer
 from ledger.protocol.messages import (
     Account,
     Deals,
@@ -29,9 +30,11 @@ from ledger.protocol.messages import (
     Symbols,
 )
 from ledger.protocol.read import (
+    POSITION_COLUMNS,
     read_account,
     read_deals,
     read_pong,
+    read_position,
     read_query,
     read_request,
     read_snapshot,
@@ -109,6 +112,63 @@ def test_what_is_no_request_is_refused(raw):
 def test_an_action_of_no_version_is_none_of_the_protocols_and_its_fields_can_be_read():
     request = read_request(b'{"action":"SEND_ORDER","symbol":"EURUSD"}')
     assert (read_query(request), request.action, request.fields["symbol"], request.echo) == (None, "SEND_ORDER", "EURUSD", {})
+
+
+# -------------------------------------------------------------------------------------- read at once, or one by one
+
+PLAIN_ROW = {
+    "ticket": "50000000014", "time": "1704153600", "time_msc": "1704153600123", "time_update": "1704153600",
+    "time_update_msc": "1704153600123", "type": '"buy"', "magic": "7", "identifier": "50000000014", "volume": "0.10",
+    "price_open": "1.10005", "sl": "0.0", "tp": "1.2", "swap": "-0.10", "profit": "12.50", "symbol": '"EURUSD"',
+    "comment": '""', "external_id": '"x"',
+}  # fmt: skip
+#: Values, as JSON text: numbers of any form and size, what is no number, and texts with whatever matters to JSON or to us.
+HOSTILE = st.sampled_from([
+    "0", "-0", "-0.0", "1", "-1", "1.0", "1.50", "1e5", "1E-5", "1e400", "1e999", "01", ".5", "NaN", "-Infinity", "1" * 30,
+    f"0.{'1' * 70}", "9223372036854775807", "18446744073709551615", "18446744073709551616", "1704153600", "null", "true", "[]",
+    "{}", "[1]", '{"a":1}', '"0.10"', '"1704153600"', '"SELL"', '"1"', '" "', '"a:b"', r'"a\"b"', r'"a\":b"', r'"\u0000"',
+    r'"x\u0000"', r'"\ud800"', r'"\ud83d\ude00"', '"Übertrag"', '"EUR.USD"', '"\t"', r'"\x"', '"POSITION_TYPE_SELL"', "",
+])  # fmt: skip
+NAMES = st.sampled_from([*PLAIN_ROW, "open_price", "reason", "a b", "", r"t\u0069cket", r"q\"", "__class__", "is_identified"])
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> bytes:
+    """Return an answer with rows that are plain, or so in all but a few places."""
+    left_out = draw(st.sets(st.sampled_from([*PLAIN_ROW]), max_size=2))
+    plain = [(name, text) for name, text in PLAIN_ROW.items() if name not in left_out]
+    plain += draw(st.sampled_from([[], [], [("open_price", "1.1")]]))
+    rows = []
+    for _ in range(draw(st.integers(0, 3))):
+        fields = list(plain)
+        for name, text in draw(st.lists(st.tuples(NAMES, HOSTILE), max_size=2)):
+            known = [one for one, _ in fields]
+            if name in known and draw(st.booleans()):
+                fields[known.index(name)] = name, text
+            else:
+                fields.insert(draw(st.integers(0, len(fields))), (name, text))
+        if draw(st.integers(0, 9)) == 0:
+            del fields[draw(st.integers(0, len(fields) - 1))]
+        space = draw(st.sampled_from(["", "", " "]))
+        rows.append("{" + ",".join(f'{space}"{name}"{space}:{text}' for name, text in fields) + "}")
+    listed = "[" + ",".join(rows) + draw(st.sampled_from(["]", "]", "]", ",5]", ""]))
+    head = '"status":"OK","login":7'
+    both = draw(st.sampled_from([f'{head},"positions":{listed}', f'"positions":{listed},{head},"more":[]']))
+    return ("{" + both + "}" + draw(st.sampled_from(["", "\n", "\x00", "x"]))).encode()
+
+
+def outcome(raw: bytes, columns: Columns | None) -> object:
+    """Return what reading an answer comes to, to the last digit."""
+    try:
+        answer = read_answer(raw, "positions", read_position, is_wanted, columns)
+    except SnapshotRefused as error:
+        return str(error)
+    return repr((answer.fields, answer.rows, answer.refused))
+
+
+@given(answers())
+def test_rows_that_are_read_at_once_are_what_they_are_one_by_one(raw):
+    assert outcome(raw, POSITION_COLUMNS) == outcome(raw, None)
 
 
 @given(tickets, st.booleans())

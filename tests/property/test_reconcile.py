@@ -38,7 +38,7 @@ from ledger import (
     SyncStatus,
 )
 from ledger.codec import natural_key
-from ledger.reconcile.compare import Disagreement, Drift, Ghost, NewTicket, Zombie, compare
+from ledger.reconcile.compare import Disagreement, Drift, Ghost, NewTicket, Zombie, compare, compare_again
 from ledger.reconcile.decide import Decision, DecisionContext, decide
 from ledger.reconcile.validate import validate
 from tests.property.test_fold import agrees, is_up_to_date, json_of, volumes
@@ -49,6 +49,7 @@ from tests.support.strategies import SYMBOLS, History, histories, lots, prices, 
 from tools.testkit.stories import START_MSC, opened, ticking
 
 NOW_MSC = START_MSC + 3 * 86_400_000
+CORRECTS_AT_ONCE = ReconcilePolicy(ghost_confirmations=1, vanish_confirmations=1)
 
 
 # ------------------------------------------------------------------------------------------------- what a broker may show
@@ -223,6 +224,18 @@ def test_what_is_decided_brings_agreement(data):
     assert compare(account.portfolio, seen) == ()
     assert account.portfolio.balance == portfolio.balance  # no correction ever moves money
     assert account.portfolio.breaks == ()
+
+
+@given(st.data())
+def test_what_was_tried_is_compared_again_as_everything_would_be(data):
+    history: History = data.draw(histories())
+    version, portfolio = known_deals(history.deals, history.mode).current()
+    seen = snapshot_of(data.draw(shown(portfolio, is_identified=data.draw(st.booleans()))))
+    found, around = compare(portfolio, seen), DecisionContext(time_msc=NOW_MSC, version=version)
+    among = data.draw(st.sets(st.sampled_from(found))) if found else set()  # some corrections only: the others still differ
+    some = decide(portfolio, seen, [one for one in found if one in among], policy=CORRECTS_AT_ONCE, around=around)
+    tried = portfolio.followed_by(some.events, version)
+    assert compare_again(tried, seen, portfolio, found) == compare(tried, seen)
 
 
 @given(st.data())

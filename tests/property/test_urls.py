@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from psycopg import OperationalError
 
 from ledger import BadValue, Ledger, LedgerError
-from ledger.journal.sql.engine import address_of, open_engine, translate_errors
+from ledger.journal.sql.engine import open_engine, translate_errors
 from ledger.journal.sql.urls import journal_url, redacted, shown, sqlite_path
 
 SECRET = "S3cr3t"  # noqa: S105  # none
@@ -156,7 +156,7 @@ def test_no_error_and_no_representation_shows_a_secret(text):
     if sqlite_path(url) is not None:  # a secret in the name of a file is the name of a file
         return
     assert SECRET not in "".join((shown(url), repr(engine), repr(engine.url), str(engine.url), shown(engine.url)))
-    assert journal_url(address_of(engine)) == url
+    assert journal_url(engine.address()) == url
     for repeated in (*(str(value) for value in url.query.values()), str(url.password)):
         with pytest.raises(LedgerError) as passed_on, translate_errors(engine.url):
             raise OperationalError(f"invalid value: {repeated}")

@@ -201,8 +201,8 @@ def a_reader_is_open(url: str) -> dict[str, Any]:
         except LedgerError as error:
             return f"{type(error).__name__}: {error}"
 
-    with ledger.journal.engine.connect() as connection:  # type: ignore[attr-defined]
-        connection.exec_driver_sql("SELECT count(*) FROM events").all()
+    with ledger.journal.engine.reading() as session:  # type: ignore[attr-defined]
+        session.query("SELECT count(*) FROM events")
         child = Child(work)
         child.go_on()
         found = child.result()

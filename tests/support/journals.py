@@ -21,7 +21,7 @@ from ledger.journal.memory import MemoryJournal
 from ledger.journal.sql.engine import open_engine
 from ledger.journal.sql.journal import SqlJournal
 from ledger.journal.sql.migrate import configuration
-from ledger.journal.sql.schema import account_key
+from ledger.journal.sql.words import account_key
 from ledger.postings import ASSERTED
 from tools.testkit.facts import (
     ACCOUNT,
@@ -94,7 +94,7 @@ def older_url(kind: str, folder: Path, revision: str) -> str:
     (folder / "older.db").touch()
     url = empty_postgres_url() if kind == "postgres" else f"sqlite:///{folder}/older.db"
     engine = open_engine(url)
-    with engine.connect().execution_options(write=True) as connection, connection.begin():
+    with engine.alchemy.connect().execution_options(write=True) as connection, connection.begin():
         command.upgrade(configuration(connection), revision)
     engine.dispose()
     return url
@@ -103,7 +103,7 @@ def older_url(kind: str, folder: Path, revision: str) -> str:
 def write_older(url: str, journal: Journal) -> None:
     """Write the events of a journal into one of an older schema, as a program that knew it would have."""
     engine = open_engine(url)
-    with engine.connect().execution_options(write=True) as connection, connection.begin():
+    with engine.alchemy.connect().execution_options(write=True) as connection, connection.begin():
         known = {column["name"] for column in sa.inspect(connection).get_columns("events")}
         for account, head in journal.heads().items():
             key = account_key(account)

@@ -8,14 +8,14 @@ the test: it records, syncs, and dies at a point that the test names.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any, Final
 
 from attrs import asdict, frozen
-from sqlalchemy import event
 
 from ledger import Account, AccountId, CashMoved, FillRecorded, Ledger, Origin, Side
 from ledger.errors import GatewayRefused, GatewayTimeout
@@ -570,7 +570,15 @@ def work(url: str, endpoint: str, account: str, report: Callable[[str], object],
                 read_line()
 
     engine = open_engine(url)
-    event.listen(engine, "commit", lambda _: reach("commit"))
+    writing = engine.writing
+
+    @contextmanager
+    def committing(*arguments: Any, **words: Any) -> Iterator[Any]:
+        with writing(*arguments, **words) as session:
+            yield session
+            reach("commit")
+
+    engine.writing = committing  # type: ignore[method-assign]
     journal: Any = WatchedJournal(SqlJournal(engine, now_us), reach)
     one = Ledger(journal, now_us).account(account)
     gateway: Any = None

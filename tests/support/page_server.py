@@ -80,14 +80,16 @@ class PageServer:
         """Return a connection of its own."""
         return HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SEC)
 
-    def ask(self, path: str, *, who: str = "ann admin", method: str = "GET", body: Any = None, **query: Any) -> Answer:
+    def ask(
+        self, path: str, *, who: str = "ann admin", method: str = "GET", body: Any = None, accept: str = "*/*", **query: Any
+    ) -> Answer:
         """Ask once."""
         words = {"from_": "from"}
         given = {words.get(name, name): value for name, value in query.items() if value is not None}
         connection = self.connect()
         try:
             target = f"{path}?{urlencode(given, doseq=True)}" if given else path
-            headers = {"X-Test-Who": who} | ({"Content-Type": "application/json"} if method == "POST" else {})
+            headers = {"X-Test-Who": who, "Accept": accept} | ({"Content-Type": "application/json"} if method == "POST" else {})
             raw = body if isinstance(body, bytes) else json.dumps({} if body is None else body).encode()
             connection.request(method, target, raw if method == "POST" else None, headers)
             answer = connection.getresponse()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
-from ledger import Ledger
+from ledger import Ledger, RuleError, proposals
+from ledger.event_filter import GROUPS, EventFilter
+from ledger.event_lines import LATE_MSC, lag_msc
 from ledger.events import Adjusted, DealOrder
+from ledger.filters import Filter
 from ledger.fold_order import falling_tickets
 from ledger.importer import ImportOptions, import_files
+from ledger.subjects import Subjects
 from ledger.values import AccountId
 from tests.support.reports import html
 
@@ -67,3 +72,33 @@ def test_a_tester_report_orders_its_account_by_time(tmp_path):
     [changed] = [one.event for one in other.events() if isinstance(one.event, Adjusted)]
     assert (changed.order_before, changed.order_after) == (DealOrder.TICKET, DealOrder.TIME)
     assert other.ledger.verify().ok
+
+
+def test_a_policy_that_was_set_meanwhile_is_asked_before_an_import_changes_the_order(tmp_path, monkeypatch):
+    file = tmp_path / "tester.html"
+    file.write_text(html(TESTER, account=None, generator="strategy tester"), encoding="utf-8")
+    account = Ledger.open("memory://").account(ACCOUNT)
+    account.open(currency="USD", mode="hedging")
+    append, others = account.ledger.journal.append, [True]
+
+    def append_after_another(*given, **how):
+        if others and others.pop():
+            proposals.set_policy(account, approvals=2, operator="ann", reason="the rule")
+        return append(*given, **how)
+
+    monkeypatch.setattr(account.ledger.journal, "append", append_after_another)
+    options = ImportOptions(account=ACCOUNT, mode="hedging", currency="USD")
+    with pytest.raises(RuleError, match="asks for two persons to correct order"):
+        import_files(account.ledger, [file], options=options)
+    assert (account.version, account.terms.order, account.ledger.verify().ok) == (2, DealOrder.TICKET, True)
+
+
+def test_what_an_import_records_is_never_late(tmp_path):
+    ledger, _ = imported(tmp_path, first=5, second=9)
+    account = ledger.account(ACCOUNT)
+    late = EventFilter.of_kinds([], position=None, deal=None, correlation=None, shown=Filter(), by="event", is_late=True)
+    notable = attrs.evolve(late, kinds=GROUPS["notable"], is_notable=True, is_late=False)
+    every = list(account.events())
+    assert {"AccountOpened", "BalanceAsserted"} <= {one.kind for one in every if lag_msc(one, account.terms) > LATE_MSC}
+    assert not [one for one in every if late(one, account.terms, Subjects(account))]
+    assert {one.kind for one in every if notable(one, account.terms, Subjects(account))} <= GROUPS["notable"]

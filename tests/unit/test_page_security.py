@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -400,6 +401,32 @@ def test_a_connection_does_not_collect_what_is_written():
     found = asyncio.run(no_delay_of_each())
     assert found
     assert all(found)
+
+
+@pytest.mark.parametrize("speaking", [set(), {0}, {0, 1, 2}])
+def test_of_connections_that_never_speak_tls_the_first_makes_room_for_the_next(speaking, monkeypatch):
+    monkeypatch.setattr(serve, "CONNECTIONS_MAX", 2)
+    monkeypatch.setattr(serve, "_MORE_MAX", 1)
+    with contextlib.ExitStack() as opened:
+        listening, *_ = [opened.enter_context(one) for one in serve.listening(PageSettings(port=0))]
+        wires, accepted = [], []
+        for _ in range(3):
+            wires.append(opened.enter_context(socket.create_connection(listening.getsockname())))
+            accepted.append(opened.enter_context(listening.accept()[0]))
+        monkeypatch.setattr(listening, "speaking", lambda: {accepted[at].fileno() for at in speaking})
+        wires.append(opened.enter_context(socket.create_connection(listening.getsockname())))
+        if len(speaking) == len(accepted):
+            with pytest.raises(ConnectionAbortedError):
+                listening.accept()
+        else:
+            opened.enter_context(listening.accept()[0])
+        for at, wire in enumerate(wires):
+            wire.setblocking(False)
+            if at == len(speaking):  # the first that does not speak
+                assert wire.recv(1) == b""
+            else:
+                with pytest.raises(BlockingIOError):
+                    wire.recv(1)
 
 
 @pytest.mark.parametrize(

@@ -570,6 +570,10 @@ def adjusted(account, **fields):
     return attrs.evolve(drafted.events[0], **fields)
 
 
+def shown_proposal(account):
+    return account.approvals.proposals[-1]
+
+
 def decided(proposal, **fields):
     terms = {"outcome": "approved", "operator": "bob", "effect_digest": proposal.effect_digest, "time_msc": START_MSC}
     return CorrectionDecided(caused_by=proposal.version, **(terms | fields))
@@ -639,7 +643,22 @@ def test_verify_finds_a_lower_policy_by_one_and_no_rule_follows_it(desk):
 def test_verify_finds_a_missing_signature(desk):
     proposals.set_policy(desk, approvals=2, signed=True, operator="ann", reason="more")
     forge(desk, decided(propose(desk, HALF)), adjusted(desk, decision=desk.version + 2))
-    assert any("no signature" in what for _, what in problems(desk))
+    assert [field for field, what in problems(desk) if "sign" in what] == ["approval"]
+
+
+@pytest.mark.parametrize(("late_msc", "is_found"), [(59_000, False), (600_000, True)])
+def test_verify_finds_a_proposal_that_never_lapses_and_what_is_approved_of_it(desk, clock, late_msc, is_found):
+    drafted = proposals.draft(desk, HALF, operator="mal", reason="mine")
+    proposed = CorrectionProposed(
+        operator="mal", reason="mine", time_msc=START_MSC, correction=dict(drafted.recipe), effect=drafted.effect,
+        effect_digest=drafted.digest, rests_on=desk.version,
+        lapses_utc_msc=clock.now_us // 1000 + LAPSES_MAX_MIN * 60_000 + late_msc,
+    )  # fmt: skip
+    forge(desk, proposed)
+    forge(desk, decided(shown_proposal(desk)), attrs.evolve(drafted.events[0], decision=desk.version + 1))
+    found = [what for _, what in problems(desk)]
+    assert ["lapses later than 7 days" in " ".join(found), "does not count" in " ".join(found)] == [is_found] * 2
+    assert bool(found) == is_found
 
 
 def test_verify_finds_a_signature_that_is_used_again(desk):
@@ -650,7 +669,9 @@ def test_verify_finds_a_signature_that_is_used_again(desk):
     desk.record(BalanceAsserted(balance=0, time_msc=desk.portfolio.newest_known_msc + 1))
     assert (desk.portfolio.balance, problems(desk)) == (0, [])
     fields = {name: getattr(proposal, name) for name in ("correction", "effect", "effect_digest", "rests_on")}
-    again = CorrectionProposed(operator="ann", reason="more", time_msc=START_MSC, lapses_utc_msc=START_MSC * 2, **fields)
+    again = CorrectionProposed(
+        operator="ann", reason="more", time_msc=START_MSC, lapses_utc_msc=START_MSC + 3_600_000, **fields
+    )
     version = desk.version
     forge(desk, again)
     with pytest.raises(RuleError, match="is forged, reject it"):
@@ -682,7 +703,7 @@ def test_verify_finds_an_urgent_correction_without_its_break(desk):
     version = desk.version
     proposed = CorrectionProposed(
         operator="mal", reason="mine", time_msc=START_MSC, correction=dict(drafted.recipe), effect=drafted.effect,
-        effect_digest=drafted.digest, rests_on=version, lapses_utc_msc=START_MSC * 2, urgent=True,
+        effect_digest=drafted.digest, rests_on=version, lapses_utc_msc=START_MSC + 3_600_000, urgent=True,
     )  # fmt: skip
     decision = CorrectionDecided(
         outcome="approved", operator="mal", effect_digest=drafted.digest, time_msc=START_MSC, caused_by=version + 1
@@ -706,7 +727,7 @@ def test_verify_finds_a_lower_policy_that_is_applied_at_once_under_another_name(
     effect = {"adjusted": [adjustment_of(lower)]}
     proposed = CorrectionProposed(
         operator="mal", reason="mine", time_msc=START_MSC, correction=dict(CLOSE.recipe), effect=effect,
-        effect_digest=digest_of(effect), rests_on=version, lapses_utc_msc=START_MSC * 2, urgent=True,
+        effect_digest=digest_of(effect), rests_on=version, lapses_utc_msc=START_MSC + 3_600_000, urgent=True,
     )  # fmt: skip
     decision = CorrectionDecided(
         outcome="approved", operator="mal", effect_digest=digest_of(effect), time_msc=START_MSC, caused_by=version + 1
@@ -732,7 +753,7 @@ def test_verify_finds_an_effect_that_shows_something_else_than_it_records(desk, 
         effect[name] = [now, now] if name == "policy" else {"1": [now, now]}
     proposed = CorrectionProposed(
         operator="mal", reason="mine", time_msc=START_MSC, correction=dict(drafted.recipe), effect=effect,
-        effect_digest=digest_of(effect), rests_on=desk.version, lapses_utc_msc=START_MSC * 2,
+        effect_digest=digest_of(effect), rests_on=desk.version, lapses_utc_msc=START_MSC + 3_600_000,
     )  # fmt: skip
     forge(desk, proposed)
     (proposal,) = desk.approvals.pending
@@ -747,7 +768,7 @@ def test_an_effect_that_is_not_that_of_its_digest_is_approved_by_nobody(desk):
     little = {"adjusted": [{"balance_before": "0", "balance_after": "0.01"}], "money": {"balance": "0.01"}}
     proposed = CorrectionProposed(
         operator="mal", reason="mine", time_msc=START_MSC, correction=dict(MONEY.recipe), effect=little,
-        effect_digest=drafted.digest, rests_on=desk.version, lapses_utc_msc=START_MSC * 2,
+        effect_digest=drafted.digest, rests_on=desk.version, lapses_utc_msc=START_MSC + 3_600_000,
     )  # fmt: skip
     forge(desk, proposed)
     with pytest.raises(RuleError, match="is forged, reject it"):

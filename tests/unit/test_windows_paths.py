@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from ledger.journal.sql.engine import _uri
+from ledger.journal.sql.sqlite import _uri
 from ledger.journal.sql.urls import journal_url, shown
 
 

@@ -87,7 +87,8 @@ def make_accounts(url: str, size: int) -> list[Any]:
     from ledger import AccountId, AccountOpened, Ledger
     from ledger.journal.health import SyncHealth, to_columns
     from ledger.journal.sql.journal import SqlJournal
-    from ledger.journal.sql.schema import account_key, sync_health
+    from ledger.journal.sql.schema import sync_health
+    from ledger.journal.sql.words import account_key
 
     names = [AccountId(f"Broker-{login % 5}", login) for login in range(1, size + 1)]
     now_us = time.time_ns() // 1000
@@ -101,7 +102,7 @@ def make_accounts(url: str, size: int) -> list[Any]:
                 ledger.journal.append(name, [opened, *map(_fill, range(1, 4))])
         journal = ledger.journal
         assert isinstance(journal, SqlJournal)
-        with journal.engine.connect().execution_options(write=True) as connection, connection.begin():
+        with journal.engine.alchemy.connect().execution_options(write=True) as connection, connection.begin():
             connection.execute(sync_health.delete())
             connection.execute(sync_health.insert(), list(_healths(names, now_us, account_key, to_columns, SyncHealth)))
     return names

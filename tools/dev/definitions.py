@@ -21,7 +21,7 @@ DOCUMENT: Final = bootstrap.ROOT / "ledger" / "journal" / "sql" / "definitions.j
 
 def new_definitions() -> str:
     """Return the definitions of new journals, as JSON."""
-    from ledger.journal.sql.engine import close_engine, open_engine
+    from ledger.journal.sql.engine import open_engine
     from ledger.journal.sql.migrate import create_journal
     from ledger.journal.sql.preflight import definitions
     from tools.testkit.postgres import start_postgres
@@ -32,7 +32,7 @@ def new_definitions() -> str:
             create_journal(url)
             engine = open_engine(url)
             found[name] = definitions(engine)
-            close_engine(engine)
+            engine.dispose()
     return json.dumps(found, indent=1, sort_keys=True) + "\n"
 
 

@@ -24,7 +24,7 @@ FOLDER = bootstrap.ROOT / "tests" / "journals"
 def main() -> int:
     """Record the same in SQLite and in Postgres, and store both with what the program makes of them."""
     bootstrap.enter(bootstrap.DEV_LOCK)
-    from ledger.journal.sql.schema import REVISION
+    from ledger.journal.sql.words import REVISION
     from tools.testkit.postgres import find_binaries, start_postgres
 
     if (FOLDER / f"{REVISION}.json").exists():

@@ -15,8 +15,8 @@ as it may be on the platters after the power was lost:
 WAL works without tricks: a ``VFSFile`` that inherits from the default VFS inherits its shared memory too, so that several
 connections, their locks and their readers are the real ones.
 
-The driver is the least of PEP 249 that SQLAlchemy needs of ``sqlite3``, with the errors of ``sqlite3``. Engines that are
-made within ``use_driver`` get it from SQLAlchemy instead of ``sqlite3``: nothing of what is tested is replaced.
+The driver is the least that a journal needs of ``sqlite3``, with the errors of ``sqlite3``. Connections that are opened within
+``use_driver`` are its own: nothing of what is tested is replaced.
 """
 
 import itertools
@@ -30,7 +30,8 @@ from typing import Any, Final
 from unittest import mock
 
 import apsw
-from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+
+from ledger.journal.sql import sqlite
 
 _SECTOR: Final = 512
 _WITH_ITS_FOLDER: Final = apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_MAIN_JOURNAL | apsw.SQLITE_OPEN_SUPER_JOURNAL
@@ -266,28 +267,13 @@ def _errors_of_sqlite3() -> Iterator[None]:
 
 
 class Driver:
-    """A database driver on a disk, as SQLAlchemy accepts one for a module.
+    """A database driver on a disk.
 
     Args:
         disk: Where all files are.
         settings: Statement -> statement that is run in its place, to try other settings than the ledger's.
         checkpoint_pages: After how many pages in the WAL SQLite checkpoints.
     """
-
-    paramstyle = "qmark"
-    threadsafety = 1
-    sqlite_version_info = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
-    Binary = memoryview
-    Warning = sqlite3.Warning
-    Error = sqlite3.Error
-    InterfaceError = sqlite3.InterfaceError
-    DatabaseError = sqlite3.DatabaseError
-    DataError = sqlite3.DataError
-    OperationalError = sqlite3.OperationalError
-    IntegrityError = sqlite3.IntegrityError
-    InternalError = sqlite3.InternalError
-    ProgrammingError = sqlite3.ProgrammingError
-    NotSupportedError = sqlite3.NotSupportedError
 
     def __init__(self, disk: Disk, *, settings: Mapping[str, str], checkpoint_pages: int) -> None:
         self.disk = disk
@@ -423,7 +409,7 @@ class Cursor:
 
 @contextmanager
 def use_driver(driver: Driver) -> Iterator[None]:
-    """Let the SQLite engines that are made meanwhile use a driver."""
+    """Let the connections to SQLite that are opened meanwhile be those of a driver."""
     reported_before = sys.unraisablehook
 
     def report(failure: Any) -> None:
@@ -432,8 +418,7 @@ def use_driver(driver: Driver) -> Iterator[None]:
 
     sys.unraisablehook = report  # of what is given back after the loss nobody needs a report that it failed
     try:
-        # A function and no mock: SQLAlchemy reads its arguments.
-        with mock.patch.object(SQLiteDialect_pysqlite, "import_dbapi", lambda: driver):  # noqa: PT008
+        with mock.patch.object(sqlite, "connect", driver.connect):
             yield
     finally:
         sys.unraisablehook = reported_before

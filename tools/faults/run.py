@@ -210,9 +210,9 @@ def _set_query_only(journal: Any, *, is_on: bool) -> None:
     """Do to every connection what a file system does that was remounted read-only."""
     for writer in journal._appender._writers._idle:  # noqa: SLF001  # the connections that write are not in the pool
         writer.driver.execute(f"PRAGMA query_only = {'ON' if is_on else 'OFF'}")
-    connections = [journal.engine.connect() for _ in range(max(1, journal.engine.pool.checkedin()))]
+    connections = [journal.engine.raw_connection() for _ in range(max(1, len(journal.engine._idle)))]  # noqa: SLF001  # all of them
     for connection in connections:
-        connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if is_on else 'OFF'}")
+        connection.driver_connection.execute(f"PRAGMA query_only = {'ON' if is_on else 'OFF'}")
     for connection in connections:
         connection.close()
 
@@ -416,7 +416,7 @@ def clock_backwards(book: Book) -> None:
 
 def two_migrations(book: Book) -> None:
     """Two programs migrate an older journal at once, while a third one waits to append."""
-    from ledger.journal.sql.schema import REVISION
+    from ledger.journal.sql.words import REVISION
 
     _thaw(book)
     with multiprocessing.get_context("fork").Pool(2) as pool:
@@ -554,7 +554,7 @@ def killed_import(book: Book) -> None:
 
 def killed_migration(book: Book) -> None:
     """A migration from the first schema on; the journal has the one schema or the other, whole, and migrating again ends it."""
-    from ledger.journal.sql.schema import REVISION
+    from ledger.journal.sql.words import REVISION
 
     _thaw(book)
     _killed(book, lambda _: _migrated(book.url))
@@ -575,7 +575,7 @@ def killed_checkpoint(book: Book) -> None:
             account.ledger.checkpoint_interval = 5
             while True:
                 account.replay()
-                with account.ledger.journal.engine.begin() as connection:  # type: ignore[attr-defined]
+                with account.ledger.journal.engine.alchemy.begin() as connection:  # type: ignore[attr-defined]
                     connection.exec_driver_sql("DELETE FROM checkpoints")
 
     _killed(book, work)

@@ -1,28 +1,22 @@
 """Appending to the SQL journals: what happens under an account's lock, in as few statements and round trips as it takes.
 
-SQLAlchemy keeps the connections. Statements go to the driver as text: making a statement and reading its answer through
-SQLAlchemy takes longer than SQLite takes to carry it out. On Postgres what does not depend on one another travels together.
+Statements go to the driver as text. On Postgres what does not depend on one another travels together.
 """
 
 from __future__ import annotations
 
 import random
-import re
 import sqlite3
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
 from itertools import count
-from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
 from typing import Any, Final, NamedTuple
 
 import msgspec
 from attrs import define
-from sqlalchemy import Engine, PoolProxiedConnection
-from sqlalchemy.exc import DBAPIError
 
 from ledger.codec import BYTE_COLUMNS, TEXT_COLUMNS, Stored, natural_key, terms_of
 from ledger.errors import JournalReplaced, JournalUnavailable, LedgerError
@@ -31,18 +25,12 @@ from ledger.journal import Appended, AppendOptions, Head
 from ledger.journal.admission import Admission, admit_verbatim, start
 from ledger.journal.evidence import StoredEvidence, compress, referenced
 from ledger.journal.quiet import PSYCOPG, quiet
-from ledger.journal.sql.engine import (
-    begin_immediate,
-    pooled_settings,
-    refuse_from_now_on,
-    require_writable,
-    stop_waiting,
-    translate_errors,
-)
+from ledger.journal.sql.engine import Connected, ConnectionLost, Engine, is_lost, translate_errors
 from ledger.journal.sql.file_identity import Fault, OpenFiles
 from ledger.journal.sql.forking import gate, prepare_for_forks, set_aside
 from ledger.journal.sql.notify import CHANNEL
-from ledger.journal.sql.schema import (
+from ledger.journal.sql.sqlite import begin_immediate, stop_waiting
+from ledger.journal.sql.words import (
     HEAD,
     HEAD_OF,
     LATEST_ASSERTED,
@@ -52,6 +40,7 @@ from ledger.journal.sql.schema import (
     USE_TERMS_INDEX,
     about_position,
     account_key,
+    for_postgres,
 )
 from ledger.terms import TERMS_KINDS, AccountTerms
 from ledger.values import AccountId
@@ -142,7 +131,7 @@ class Appender:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._writers = _Writers(engine)
-        self._is_postgres = engine.dialect.name == "postgresql"
+        self._is_postgres = engine.is_postgres
         self._terms_by_account: dict[AccountId, tuple[bytes, AccountTerms]] = {}  # with the ``last_terms`` that they are of
         self._acknowledged: dict[AccountId, Head] = {}  # the last head of each account that a caller was given
 
@@ -207,7 +196,7 @@ class Appender:
         give_up: float | None = None
         for attempt in count():
             # A statement that is a transaction of its own has the settings of its session, which a pooler does not keep.
-            at_once = self._is_postgres and not attempt and len(keys) == 1 and pooled_settings(self._engine) is None
+            at_once = self._is_postgres and not attempt and len(keys) == 1 and self._engine.pooled_settings is None
             try:
                 with self._writers.begun(is_bulk=is_bulk, at_once=at_once) as writer:
                     appended = self._tried(writer, account, keys, decide, answers, sending, at_once=at_once)
@@ -216,10 +205,10 @@ class Appender:
                         self._acknowledged[account] = appended.head
                     return appended
             except JournalUnavailable as error:
-                is_lost = isinstance(error.__cause__, DBAPIError) and error.__cause__.connection_invalidated
-                if is_lost and not attempt and sending.last is None:
+                is_gone = is_lost(error.__cause__)
+                if is_gone and not attempt and sending.last is None:
                     continue  # it may have been dead since the append before: a new one shows whether the database answers
-                if give_up is None and not is_lost:
+                if give_up is None and not is_gone:
                     raise
                 give_up = give_up or time.monotonic() + _LOCK_WAIT_SEC
                 if time.monotonic() >= give_up:
@@ -384,7 +373,7 @@ class Appender:
         self._execute(driver, _NEW_ACCOUNT, (key, account.server, account.login))
         self._execute(driver, _NEW_HEAD, (*start(account), key))
 
-    def _notify_followers(self, connection: PoolProxiedConnection, account: AccountId, head: Head) -> None:
+    def _notify_followers(self, connection: Connected, account: AccountId, head: Head) -> None:
         """Wake those who follow, after the commit: within it Postgres would let such commits go only one by one.
 
         Its answer is not waited for. It has no content, and is read before the connection is used again. A pooler keeps the
@@ -396,7 +385,7 @@ class Appender:
         try:
             driver.pgconn.send_query((_NOTIFY % (account_key(account), head.version)).encode())
             driver.pgconn.flush()
-            if pooled_settings(self._engine) is not None:
+            if self._engine.pooled_settings is not None:
                 _take_answers(driver.pgconn)
         except Exception:  # noqa: BLE001  # the append is durable whatever happens here
             connection.invalidate()
@@ -417,7 +406,7 @@ class Appender:
     @contextmanager
     def _one_round_trip(self, driver: Any) -> Iterator[None]:
         """Send statements together. Not through a pooler: some give the connection away before all of them are answered."""
-        if pooled_settings(self._engine) is not None:
+        if self._engine.pooled_settings is not None:
             yield
             return
         with quiet(PSYCOPG), driver.pipeline():
@@ -441,7 +430,7 @@ class _Writers:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._file = str(Path(engine.url.database or "").absolute()) if engine.dialect.name == "sqlite" else None
+        self._file = None if engine.is_postgres else engine.address()
         self._journal_id: str | None = None
         self._idle: list[_Writer] = []
         weakref.finalize(self, _end_all, self._idle)  # for a ledger that nobody closed
@@ -483,13 +472,13 @@ class _Writers:
                     writer.roll_back()
                     writer.check_files()
                 except BaseException as error:
-                    is_lost = isinstance(error, Exception) and self._engine.dialect.is_disconnect(error, writer.driver, None)  # type: ignore[arg-type]
-                    if not is_lost:
+                    is_gone = isinstance(error, Exception) and self._engine.is_disconnect(error, writer.driver)
+                    if not is_gone:
                         self._put_back(writer, error)
                         raise
                     writer.connection.invalidate(error)
                     self.close()  # the others will not do either
-                    raise DBAPIError(None, None, error, connection_invalidated=True) from error
+                    raise ConnectionLost(error) from error
                 writer.is_new = False
                 if writer.connection.is_valid:
                     self._idle.append(writer)
@@ -502,7 +491,7 @@ class _Writers:
         On SQLite it is used again: the last one that is closed would copy the log into the database.
         """
         if isinstance(error, JournalReplaced):
-            refuse_from_now_on(self._engine, error)
+            self._engine.refuse_from_now_on(error)
             self.close()
         if self._file is None or not isinstance(error, LedgerError) or isinstance(error, JournalReplaced):
             writer.end()
@@ -518,11 +507,11 @@ class _Writers:
 
     def _connected(self) -> _Writer:
         connection = self._engine.raw_connection()
-        require_writable(self._engine)
         if self._file is not None:
             connection.detach()  # it counts as in use while it writes, and not while it waits for the next append
-        writer = _Writer(connection, self._file, pooled_settings(self._engine))
+        writer = _Writer(connection, self._file, self._engine.pooled_settings)
         try:
+            self._engine.require_writable()
             self._require_same_journal(writer.journal_id())
             writer.roll_back()
         except BaseException:
@@ -546,9 +535,9 @@ class _Writer:
         is_new: Nothing was written through it yet.
     """
 
-    def __init__(self, connection: PoolProxiedConnection, file: str | None, settings: str | None) -> None:
+    def __init__(self, connection: Connected, file: str | None, settings: str | None) -> None:
         self.connection = connection
-        self.driver: Any = connection.dbapi_connection
+        self.driver: Any = connection.driver_connection
         self.is_new = True
         self._file = file
         self._settings = settings  # what a transaction begins with, behind a pooler
@@ -665,15 +654,6 @@ def _end_all(idle: list[_Writer]) -> None:
             idle.pop().end()
         except IndexError:
             return
-
-
-_USED_INDEX: Final = re.compile(" INDEXED BY [a-z_]+")
-
-
-@cache
-def for_postgres(text: str) -> str:
-    """Write a statement with psycopg's marks for parameters; Postgres finds the index by itself."""
-    return _USED_INDEX.sub("", text).replace("?", "%s")
 
 
 def _by_key(rows: Iterable[tuple[Any, ...]]) -> dict[str, Stored]:

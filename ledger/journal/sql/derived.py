@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import sqlalchemy as sa
-from sqlalchemy import Connection
-
 from ledger.journal.derived import (
     DELETED_AT_ONCE,
     FOLLOWER,
@@ -22,14 +19,13 @@ from ledger.journal.derived import (
     TradeRow,
     Update,
 )
-from ledger.journal.sql.append import for_postgres
-from ledger.journal.sql.schema import account_key, accounts, derived
-from ledger.journal.sql.schema import checkpoints as states
-from ledger.performance.tally import BookingSum, TradeSum
+from ledger.journal.sql.engine import Session
+from ledger.journal.sql.words import account_key, for_postgres, insert
 from ledger.values import INT64_MAX, AccountId
 
-if TYPE_CHECKING:  # it is a part of it
+if TYPE_CHECKING:
     from ledger.journal.sql.journal import SqlJournal
+    from ledger.performance.tally import BookingSum, TradeSum
 
 _PATIENCE_SEC: Final = 10.0
 #: From so many rows on Postgres takes them as a stream.
@@ -97,14 +93,12 @@ class SqlDerived:
 
     def __init__(self, journal: SqlJournal) -> None:
         self._journal = journal
-        self._is_postgres = journal.engine.dialect.name == "postgresql"
+        self._is_postgres = journal.engine.is_postgres
 
     # ---- what they rest on
 
     def followers(self) -> dict[AccountId, FollowerRow]:
-        table = derived["followers"]
-        columns = [sa.null().label("state") if name == "state" else table.c[name] for name in FollowerRow._fields]
-        return self._by_account(sa.select(accounts.c.server, accounts.c.login, *columns), "followers", FollowerRow)
+        return self._by_account("followers", FollowerRow, without="state")
 
     def follower(self, account: AccountId) -> FollowerRow | None:
         return self._one("followers", account, FollowerRow)
@@ -112,76 +106,75 @@ class SqlDerived:
     # ---- changing them
 
     def require_writable(self) -> None:
-        with self._journal.write_in_turn(_PATIENCE_SEC) as connection:
-            self._execute(connection, "UPDATE followers SET revision = revision WHERE account_id = -1")
+        with self._journal.write_in_turn(_PATIENCE_SEC) as session:
+            session.execute("UPDATE followers SET revision = revision WHERE account_id = -1")
 
     def update(self, account: AccountId, update: Update) -> bool:
         key = account_key(account)
-        with self._journal.write_in_turn(_PATIENCE_SEC, is_bulk=True) as connection:
+        with self._journal.write_in_turn(_PATIENCE_SEC, is_bulk=True) as session:
             if self._is_postgres:  # what is lost with the machine is made anew
-                self._execute(connection, "SET LOCAL synchronous_commit = off")
-            if not self._claim(connection, key, update):
+                session.execute("SET LOCAL synchronous_commit = off")
+            if not self._claim(session, key, update):
                 return False
-            self._delete(connection, key, update)
-            self._insert(connection, "bookings", key, update.bookings)
-            self._insert(connection, "closed_trades", key, update.trades)
-            self._insert(connection, "balance_curve", key, update.nodes)
+            self._delete(session, key, update)
+            self._insert(session, "bookings", key, update.bookings)
+            self._insert(session, "closed_trades", key, update.trades)
+            self._insert(session, "balance_curve", key, update.nodes)
             if update.positions is not None:
-                self._replace_positions(connection, key, update.positions)
-            self._execute(connection, "DELETE FROM summaries WHERE account_id = ?", key)
-            self._insert(connection, "summaries", key, [] if update.summary is None else [update.summary])
+                self._replace_positions(session, key, update.positions)
+            session.execute("DELETE FROM summaries WHERE account_id = ?", key)
+            self._insert(session, "summaries", key, [] if update.summary is None else [update.summary])
         return True
 
     def drop(self, account: AccountId) -> bool:
         key = account_key(account)
-        with self._journal.write_in_turn(_PATIENCE_SEC) as connection:
-            found = self._execute(connection, "DELETE FROM followers WHERE account_id = ? AND follower = ?", key, FOLLOWER)
+        with self._journal.write_in_turn(_PATIENCE_SEC) as session:
+            found = session.execute("DELETE FROM followers WHERE account_id = ? AND follower = ?", key, FOLLOWER)
             for name in ("summaries", "open_positions", "balance_curve"):
-                self._execute(connection, f"DELETE FROM {name} WHERE account_id = ?", key)
-            made_for_them = (states.c.account_id == key, states.c.fold.like(f"{FOLLOWER}-%"))
-            connection.execute(states.delete().where(*made_for_them))
+                session.execute(f"DELETE FROM {name} WHERE account_id = ?", key)
+            made_for_them = "DELETE FROM checkpoints WHERE account_id = ? AND fold LIKE ?"
+            session.execute(made_for_them, key, f"{FOLLOWER}-%")
         # Some at a time, so that nobody who writes waits long; none of a follower that has begun again: it deletes the rest.
         is_none = "NOT EXISTS (SELECT 1 FROM followers WHERE account_id = ? AND follower = ?)"
         for name in ("bookings", "closed_trades"):
             last = f"(SELECT max(number) FROM {name} WHERE account_id = ?)"
             text = f"DELETE FROM {name} WHERE account_id = ? AND number > {last} - {DELETED_AT_ONCE} AND {is_none}"
             while True:
-                with self._journal.write_in_turn(_PATIENCE_SEC, is_bulk=True) as connection:
-                    if not self._execute(connection, text, key, key, key, FOLLOWER):
+                with self._journal.write_in_turn(_PATIENCE_SEC, is_bulk=True) as session:
+                    if not session.execute(text, key, key, key, FOLLOWER):
                         break
         return bool(found)
 
-    def _claim(self, connection: Connection, key: int, update: Update) -> bool:
+    def _claim(self, session: Session, key: int, update: Update) -> bool:
         """Replace what the rows rest on, if it is still what the follower went on from; others wait until this is over."""
-        table, columns = derived["followers"], update.row._asdict()
+        columns = FollowerRow._fields
         if update.expected is None:
-            statement = self._journal.insert_or_ignore(table, account_id=key, **columns)
-        else:
-            mine = (table.c.account_id == key, table.c.follower == FOLLOWER, table.c.revision == update.expected)
-            statement = table.update().where(*mine).values(**columns)
-        return bool(connection.execute(statement).rowcount)
+            text = insert("followers", ("account_id", *columns), ("account_id", *KEYS["followers"]))
+            return bool(session.execute(text, key, *update.row))
+        changed = ", ".join(f"{name} = ?" for name in columns)
+        text = f"UPDATE followers SET {changed} WHERE account_id = ? AND follower = ? AND revision = ?"
+        return bool(session.execute(text, *update.row, key, FOLLOWER, update.expected))
 
-    def _delete(self, connection: Connection, key: int, update: Update) -> None:
+    def _delete(self, session: Session, key: int, update: Update) -> None:
         """Delete the rows that do not stay."""
         for text, value in (
             ("bookings WHERE account_id = ? AND number > ?", update.keep_bookings),
             ("closed_trades WHERE account_id = ? AND is_unfinished = 0 AND number > ?", update.keep_trades),
             ("closed_trades WHERE account_id = ? AND is_unfinished = ?", 1),
         ):
-            self._execute(connection, f"DELETE FROM {text}", key, value)
+            session.execute(f"DELETE FROM {text}", key, value)
         for span, begin in update.nodes_from.items():
-            self._execute(
-                connection,
+            session.execute(
                 "DELETE FROM balance_curve WHERE account_id = ? AND span_min = ? AND begin_min >= ?",
                 key,
                 span,
                 begin,
             )
 
-    def _insert(self, connection: Connection, name: str, key: int, rows: Sequence[tuple[Any, ...]]) -> None:
+    def _insert(self, session: Session, name: str, key: int, rows: Sequence[tuple[Any, ...]]) -> None:
         if not rows:
             return
-        driver: Any = connection.connection.driver_connection
+        driver = session.driver
         if self._is_postgres and len(rows) >= _STREAMED:
             with driver.cursor() as cursor, cursor.copy(f"COPY {name} (account_id, {_SELECTED[name]}) FROM STDIN") as copy:
                 for row in rows:
@@ -194,31 +187,22 @@ class SqlDerived:
         else:
             cursor.executemany(for_postgres(text) if self._is_postgres else text, rows)
 
-    def _replace_positions(self, connection: Connection, key: int, positions: Sequence[PositionRow]) -> None:
+    def _replace_positions(self, session: Session, key: int, positions: Sequence[PositionRow]) -> None:
         """Write what changed of the open positions: mostly one of many."""
         text = f"SELECT {_SELECTED['open_positions']} FROM open_positions WHERE account_id = ?"
-        cursor = self._cursor(connection, text, key)
-        known = {row[0]: tuple(row) for row in cursor}
+        known = {row[0]: row for row in session.query(text, key)}
         now = {row.position_id: tuple(row) for row in positions}
         gone = [(position_id,) for position_id, row in known.items() if now.get(position_id) != row]
         if gone:
             delete = f"DELETE FROM open_positions WHERE account_id = {key} AND position_id = ?"
-            driver: Any = connection.connection.driver_connection
+            driver = session.driver
             driver.cursor().executemany(for_postgres(delete) if self._is_postgres else delete, gone)
-        self._insert(connection, "open_positions", key, [row for row in positions if known.get(row.position_id) != tuple(row)])
-
-    def _execute(self, connection: Connection, text: str, *values: Any) -> int:
-        return int(self._cursor(connection, text, *values).rowcount)
-
-    def _cursor(self, connection: Connection, text: str, *values: Any) -> Any:
-        driver: Any = connection.connection.driver_connection
-        return driver.execute(for_postgres(text) if self._is_postgres else text, values)
+        self._insert(session, "open_positions", key, [row for row in positions if known.get(row.position_id) != tuple(row)])
 
     # ---- reading them
 
     def summaries(self) -> dict[AccountId, Summary]:
-        columns = [derived["summaries"].c[name] for name in Summary._fields]
-        return self._by_account(sa.select(accounts.c.server, accounts.c.login, *columns), "summaries", Summary)
+        return self._by_account("summaries", Summary)
 
     def summary(self, account: AccountId) -> Summary | None:
         return self._one("summaries", account, Summary)
@@ -271,11 +255,15 @@ class SqlDerived:
         return amount, credited, incomplete
 
     def booking_sums(self, account: AccountId, by: SumBy) -> list[BookingSum]:
+        from ledger.performance.tally import BookingSum
+
         texts = (_DEAL_SUMS % _BOOKING_KEYS[by], _CASH_SUMS % _BOOKING_KEYS[by])
         found = [row for text in texts for row in self._journal.select(text, account_key(account))]
         return [BookingSum(_key(key), kind, *map(int, sums)) for key, kind, *sums in found]
 
     def trade_sums(self, account: AccountId, by: SumBy) -> list[TradeSum]:
+        from ledger.performance.tally import TradeSum
+
         found = self._journal.select(_TRADE_SUMS % _TRADE_KEYS[by], account_key(account))
         return [TradeSum._make([_key(key), *(None if one is None else int(one) for one in sums)]) for key, *sums in found]
 
@@ -297,9 +285,10 @@ class SqlDerived:
         found = self._journal.select(f"SELECT {_SELECTED[name]} FROM {name} WHERE account_id = ?{where}", account_key(account))
         return kind(*found[0]) if found else None
 
-    def _by_account(self, query: sa.Select[Any], name: str, kind: type[_R]) -> dict[AccountId, _R]:
-        joined = query.join_from(accounts, derived[name])
-        named = {AccountId(server, login): kind(*row) for server, login, *row in self._journal.stream_rows(joined)}
+    def _by_account(self, name: str, kind: type[_R], without: str = "") -> dict[AccountId, _R]:
+        columns = ", ".join("NULL" if column == without else f"{name}.{column}" for column in kind._fields)  # type: ignore[attr-defined]
+        text = f"SELECT server, login, {columns} FROM accounts JOIN {name} ON {name}.account_id = accounts.account_id"
+        named = {AccountId(server, login): kind(*row) for server, login, *row in self._journal.stream_rows(text)}
         return dict(sorted(named.items()))
 
 

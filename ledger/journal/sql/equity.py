@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from ledger.clock import ClockRule
 from ledger.codec import Stored, terms_of
 from ledger.journal.equity import BOTH, By, align_days, count, count_all, numbers_of
-from ledger.journal.sql.schema import TERMS_FILTER, TERMS_OF, USE_TERMS_INDEX
+from ledger.journal.sql.words import TERMS_FILTER, TERMS_OF, USE_TERMS_INDEX
 from ledger.marks import (
     MINUTE_US,
     Bucket,

@@ -123,6 +123,16 @@ def set_aside(inherited: object) -> None:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(_inherited))
 
 
+@contextmanager
+def importing() -> Iterator[None]:
+    """Let no other thread fork within: a child could never load a module that a thread of its parent was loading."""
+    number = gate.enter("")
+    try:
+        yield
+    finally:
+        gate.leave(number)
+
+
 def require_usable(file: str) -> None:
     """Refuse a SQLite file whose locks this process only seems to hold.
 

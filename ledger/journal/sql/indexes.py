@@ -9,7 +9,8 @@ from typing import Final
 
 from sqlalchemy import Index, text
 
-from ledger.journal.sql.schema import NOTABLE, TERMS_FILTER, derived, events, metadata
+from ledger.journal.sql.schema import derived, events, metadata
+from ledger.journal.sql.words import NOTABLE, TERMS_FILTER
 
 __all__ = ["metadata"]
 
@@ -55,7 +56,7 @@ Index(
     sqlite_where=text("placement = 1"),
     postgresql_where=text("placement = 1"),
 )
-#: The events that change account terms (see ``schema.TERMS_FILTER``).
+#: The events that change account terms (see ``words.TERMS_FILTER``).
 Index(
     "ix_events_standing",
     events.c.account_id,

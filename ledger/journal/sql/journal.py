@@ -1,7 +1,7 @@
 """The journal on SQLite and Postgres.
 
-SQLAlchemy makes the engine and most statements. Reading many rows goes through the driver's own cursor: a row object for each
-event would cost as much as the fold. Appending is ``append``'s.
+Statements are text in the words of SQLite (``words``), for both databases. Reading many rows goes through the driver's own
+cursor. Appending is ``append``'s.
 """
 
 from __future__ import annotations
@@ -10,17 +10,15 @@ import json
 import os
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from functools import lru_cache, partial
 from hashlib import sha256
 from heapq import merge
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
 
-import sqlalchemy as sa
 from attrs import asdict, fields
-from sqlalchemy import CompoundSelect, Connection, Engine, Select
 
 from ledger.clock import SECOND_MSC
 from ledger.codec import APPROVAL_KEYS, KINDS, ORDER_KEYS, Stored, posting, stored_place, terms_of
@@ -30,16 +28,14 @@ from ledger.fold_order import FirstRecord
 from ledger.journal import Appended, AppendOptions, Difference, Head, Parent, Selection
 from ledger.journal.checkpoints import Checkpoint, Mark, order_of, select
 from ledger.journal.evidence import StoredEvidence, decompress, is_digest
+from ledger.journal.health import COLUMNS as HEALTH
 from ledger.journal.health import SyncHealth, from_columns, merged, to_columns
 from ledger.journal.notices import RESOLVED, SentNotice
-from ledger.journal.quiet import PSYCOPG, quiet
 from ledger.journal.sql import equity
-from ledger.journal.sql.append import Appender, for_postgres
 from ledger.journal.sql.derived import SqlDerived
-from ledger.journal.sql.engine import address_of, close_engine, pooled_settings, translate_errors
-from ledger.journal.sql.forking import owned, set_aside
-from ledger.journal.sql.notify import watch
-from ledger.journal.sql.schema import (
+from ledger.journal.sql.engine import Engine, Session, translate_errors
+from ledger.journal.sql.forking import importing, owned, set_aside
+from ledger.journal.sql.words import (
     HEAD_OF,
     LATEST_ASSERTED,
     NOTABLE,
@@ -50,19 +46,11 @@ from ledger.journal.sql.schema import (
     USE_TERMS_INDEX,
     about_position,
     account_key,
-    accounts,
-    events,
-    heads,
+    for_postgres,
+    insert,
+    marks,
+    replace,
 )
-from ledger.journal.sql.schema import checkpoints as states
-from ledger.journal.sql.schema import evidence as answers
-from ledger.journal.sql.schema import identity as identities
-from ledger.journal.sql.schema import marks as samples
-from ledger.journal.sql.schema import parents as origins
-from ledger.journal.sql.schema import seals as sealings
-from ledger.journal.sql.schema import sent_notices as notices
-from ledger.journal.sql.schema import sync_health as healths
-from ledger.journal.sql.schema import upkeep as done
 from ledger.journal.tally import BREAK_KINDS, Tally, tally_of
 from ledger.journal.upkeep import COLUMNS as UPKEEP
 from ledger.journal.upkeep import Upkeep
@@ -91,10 +79,14 @@ from ledger.segments.store import FOLDER_SUFFIX, Segments
 from ledger.terms import AccountTerms
 from ledger.values import INT64_MAX, AccountId
 
+if TYPE_CHECKING:
+    from ledger.journal.sql.append import Appender
+
 _BATCH: Final = 500
 #: So many rows are read at once: of SQLite fewer than Python makes before it looks for garbage, of Postgres a
 #: round trip's worth.
-_STREAM_ROWS: Final = {"sqlite": 500, "postgresql": 5000}
+_STREAM_ROWS: Final = 500
+_STREAM_ROWS_POSTGRES: Final = 5000
 _HEALTH_PATIENCE: Final = 2.0  # seconds: a sync is not to be delayed by others who write
 #: So many rows a page has, where SQLite is asked anew for each.
 _PAGE_ROWS: Final = 500
@@ -102,18 +94,32 @@ _STREAM_MARKS: Final = 16
 _MARKS_LOCK: Final = 0x6D61726B73  # with the key of an account: whoever stores a mark of it holds this lock on Postgres
 _STREAM_ANSWERS: Final = 4  # each may be many megabytes
 
-# Without SQLAlchemy's conversions: the drivers return what we want, and what is damaged comes as it is stored.
-_stored: list[sa.ColumnElement[Any]] = [
-    sa.type_coerce(events.c[name], sa.types.NullType()).label(name) for name in Stored._fields
-]
-_headed: list[sa.ColumnElement[Any]] = [sa.type_coerce(column, sa.types.NullType()).label(column.name) for column in heads.c]
-_kept: list[sa.ColumnElement[Any]] = [
-    sa.type_coerce(answers.c[name], sa.types.NullType()).label(name) for name in StoredEvidence._fields
-]
 _KEYS_AT_ONCE: Final = 500
-_sent: Final = tuple(notices.c[one.name] for one in fields(SentNotice))
-_sampled: Final = tuple(samples.c[name] for name in MarkColumns._fields)
-_deal: Final = sa.func.coalesce(events.c.deal, sa.literal_column(str(NO_DEAL)))
+_SENT: Final = tuple(one.name for one in fields(SentNotice))
+#: The notices that are not over, and those that were over before a moment.
+_NOTICES: Final = f"SELECT {', '.join(_SENT)} FROM sent_notices AS sent"
+_NOT_OVER: Final = (
+    f"{_NOTICES} WHERE NOT EXISTS (SELECT 1 FROM sent_notices AS ends "
+    f"WHERE ends.key = sent.key AND ends.channel = sent.channel AND ends.stage = {RESOLVED})"
+)
+_DELETE_OVER: Final = (
+    "DELETE FROM sent_notices WHERE EXISTS (SELECT 1 FROM sent_notices AS ends WHERE ends.key = sent_notices.key "
+    f"AND ends.channel = sent_notices.channel AND ends.stage = {RESOLVED} AND ends.sent_us < ?)"
+)
+_MARKS: Final = f"SELECT {', '.join(MarkColumns._fields)} FROM marks WHERE account_id = ?"
+_ACCOUNTS: Final = "SELECT account_id, server, login FROM accounts"
+_HEADS: Final = (
+    f"SELECT server, login, {', '.join(Head._fields)} FROM accounts JOIN heads ON heads.account_id = accounts.account_id "
+    "WHERE heads.version > 0"
+)
+_HEALTHS: Final = (
+    f"SELECT server, login, {', '.join(HEALTH)} FROM accounts JOIN sync_health ON sync_health.account_id = accounts.account_id"
+)
+_HEALTH_OF: Final = f"SELECT {', '.join(HEALTH)} FROM sync_health WHERE account_id = ?"
+_KEPT: Final = f"SELECT {', '.join(StoredEvidence._fields)} FROM evidence WHERE account_id = ?"
+_UPKEEP: Final = f"SELECT {', '.join(UPKEEP)} FROM upkeep"
+_OF_NOBODY: Final = "account_id NOT IN (SELECT account_id FROM accounts)"
+_TWICE: Final = "SELECT account_id, natural_key, max(version) FROM events GROUP BY account_id, natural_key HAVING count(*) > 1"
 _VERSION: Final = Stored._fields.index("version")
 _PLAIN: Final = (
     f"SELECT {POSTING} FROM events WHERE account_id = ? AND version > ? AND version <= ? AND placement = {IN_ORDER} "
@@ -196,10 +202,33 @@ _PROPOSED: Final = (
     f"e.natural_key >= '{_PROPOSED_KEY}' AND e.natural_key < '{_PROPOSED_KEY[:-1]}e' AND e.recorded_us >= ?) "
     "ORDER BY a.server, a.login"
 )
-_is_revision: Final = events.c.kind == sa.literal_column("'DealRevised'")
-_state_place: Final = (states.c.time_msc, states.c.deal, states.c.at_version)
-_reading: Final = (states.c.events, states.c.newest, states.c.newest_plain, states.c.latest_msc)
-_marked: Final = (*_state_place, *_reading, states.c.version, states.c.hash)
+_REVISIONS: Final = "SELECT caused_by, version FROM events WHERE account_id = ? AND kind = 'DealRevised' AND version <= ?"
+_CAUSES: Final = "SELECT caused_by, version FROM events WHERE account_id = ? AND version IN (%s) AND caused_by IS NOT NULL"
+#: Where a checkpoint is in the fold order, what was read until there, and the version and hash that it rests on.
+_STATE_PLACE: Final = "time_msc, deal, at_version"
+_MARKED: Final = f"{_STATE_PLACE}, events, newest, newest_plain, latest_msc, version, hash"
+_MARK_COLUMNS: Final = len(_MARKED.split(", "))
+_STATE_COLUMNS: Final = ("account_id", *_MARKED.split(", "), "fold", "body", "digest")
+_STATES: Final = f"SELECT {_MARKED} FROM checkpoints WHERE account_id = ?"
+_WHOLE_STATES: Final = f"SELECT {_MARKED}, fold, body, digest FROM checkpoints WHERE account_id = ?"
+_WITHIN: Final = (
+    f"FROM checkpoints WHERE account_id = ? AND fold = ? AND ({_STATE_PLACE}) > (?, ?, ?) AND ({_STATE_PLACE}) <= (?, ?, ?)"
+)
+#: The first place that something behind a version has in the fold order: of what arrived in order, what did not, what is
+#: asserted (where it has its own place, and where it is ordered by time), and the deals that were revised.
+_CHANGES: Final = (
+    f"SELECT time_msc, coalesce(deal, {NO_DEAL}), version, deal %s AND placement = {IN_ORDER} ORDER BY version LIMIT 1",
+    f"SELECT order_msc, order_deal, version, deal %s AND placement = {OUT_OF_ORDER} ORDER BY order_msc, order_deal LIMIT 1",
+    f"SELECT order_msc, order_deal, version, deal %s AND placement = {ASSERTED} ORDER BY order_msc, order_deal LIMIT 1",
+    f"SELECT time_msc, coalesce(deal, {NO_DEAL}), version, deal %s AND placement = {ASSERTED} "
+    f"ORDER BY time_msc / {SECOND_MSC}, version LIMIT 1",
+)
+_TAKEN: Final = (
+    f"SELECT named.time_msc, coalesce(named.deal, {NO_DEAL}), named.version, named.deal FROM events JOIN events AS named "
+    "ON named.account_id = events.account_id AND named.version = events.caused_by "
+    "WHERE events.account_id = ? AND events.version > ? AND events.version <= ? AND events.kind = 'DealRevised' "
+    "ORDER BY named.time_msc, named.deal LIMIT 1"
+)
 
 
 class SqlJournal:
@@ -214,8 +243,8 @@ class SqlJournal:
     def __init__(self, engine: Engine, now_us: Callable[[], int], segments: Path | None = None) -> None:
         self.engine = engine
         self._now_us = now_us
-        self._is_postgres = engine.dialect.name == "postgresql"
-        self._appender = Appender(engine)
+        self._is_postgres = engine.is_postgres
+        self._appenders: list[Appender] = []
         self.derived = SqlDerived(self)
         file = self.file()
         beside = None if file is None else file.with_name(f"{file.name}{FOLDER_SUFFIX}")
@@ -223,36 +252,42 @@ class SqlJournal:
         self._clocks: dict[int, equity.KnownClock] = {}  # of accounts that marks were stored of, by key
 
     def close(self) -> None:
-        self._appender.close()
-        close_engine(self.engine)
+        for one in self._appenders:
+            one.close()
+        self.engine.dispose()
+
+    @property
+    def _appender(self) -> Appender:
+        if not self._appenders:  # programs that only read do not wait for it
+            with importing():
+                from ledger.journal.sql.append import Appender
+
+            self._appenders.append(Appender(self.engine))
+        return self._appenders[0]  # of two threads that made one, both use the first
 
     # ---- reading
 
     def accounts(self) -> list[AccountId]:
-        query = sa.select(accounts.c.server, accounts.c.login)
-        names = (_name(server, login) for server, login in self.stream_rows(query, lenient=True))
+        names = (_name(server, login) for _, server, login in self.stream_rows(_ACCOUNTS, lenient=True))
         return sorted(name for name in names if name is not None)
 
     def head(self, account: AccountId) -> Head | None:
-        with self._reading() as connection:
-            return _read_head(connection, account)
+        with self.engine.reading() as session:
+            return _read_head(session, account)
 
     def heads(self) -> dict[AccountId, Head]:
-        query = (
-            sa.select(accounts.c.server, accounts.c.login, *_headed[1:]).join_from(accounts, heads).where(heads.c.version > 0)
-        )
-        named = (
-            (_name(server, login), Head(*row)) for server, login, *row in self.stream_rows(query.where(heads.c.version > 0))
-        )
+        named = ((_name(server, login), Head(*row)) for server, login, *row in self.stream_rows(_HEADS))
         found = [(name, head) for name, head in named if name is not None]
         return dict(sorted(found, key=lambda one: (one[0].server, one[0].login)))  # quicker than comparing names
 
     def listen(self) -> AppendListener:
+        from ledger.journal.sql.notify import watch
+
         return watch(self.engine)
 
     def terms(self, account: AccountId, version: int) -> AccountTerms | None:
-        with self._reading() as connection:
-            return _read_terms(connection, account, version)
+        with self.engine.reading() as session:
+            return _read_terms(session, account, version)
 
     def rows(
         self, account: AccountId, *, after: int = 0, upto: int | None = None, kinds: Collection[str] | None = None
@@ -264,62 +299,44 @@ class SqlJournal:
         return (Stored._make(row) for block in self.stream(text, *values, page=_BY_VERSION) for row in block)
 
     def raw_rows(self, account: AccountId, *, after: int | None = None, upto: int | None = None) -> Iterator[list[Row]]:
-        query = sa.select(*_stored).where(events.c.account_id == account_key(account)).order_by(events.c.version)
-        if upto is not None:
-            query = query.where(events.c.version <= upto)
         last: Any = after
         try:
-            for block in self._blocks(_behind(query, last)) if self._is_postgres else self._raw_pages(account, after, upto):
+            for block in self._raw_blocks(account, last, upto):
                 yield block
                 last = block[-1][_VERSION]
         except CorruptEvent:
             # Some text is none, or a page is damaged: now one by one, so that nothing before the damage is lost with it, and
             # leniently, which takes twice as long.
-            yield from self._blocks(_behind(query, last), lenient=True, at_once=1)
+            text, values = _raw(account, last, upto)
+            yield from self._read(text, values, lenient=True, at_once=1)
 
-    def _raw_pages(self, account: AccountId, after: int | None, upto: int | None) -> Iterator[list[Row]]:
-        """Yield rows as they are stored in SQLite, whatever their columns hold, in pages (see ``_said``)."""
-        begin, end = ("" if bound is None else f" AND version {sign} ?" for bound, sign in ((after, ">"), (upto, "<=")))
-        values = [account_key(account), *(one for one in (after, upto) if one is not None)]
-        last = [] if upto is None else [upto]
-        size = _STREAM_ROWS["sqlite"]
-        text = f"SELECT {ROW} FROM events WHERE account_id = ?{begin}{end} ORDER BY version LIMIT {size}"
-        while block := self._page(text, values):
+    def _raw_blocks(self, account: AccountId, after: Any, upto: int | None) -> Iterator[list[Row]]:
+        """Yield rows as they are stored, whatever their columns hold: of SQLite in pages (see ``stream``)."""
+        text, values = _raw(account, after, upto)
+        if self._is_postgres:
+            yield from self._read(text, values)
+            return
+        while block := self._page(f"{text} LIMIT {_STREAM_ROWS}", values):
             yield block
-            values = [account_key(account), block[-1][_VERSION], *last]
-            text = f"SELECT {ROW} FROM events WHERE account_id = ? AND version > ?{end} ORDER BY version LIMIT {size}"
+            text, values = _raw(account, block[-1][_VERSION], upto)
 
     def irregularities(self) -> Iterator[tuple[str, int | None, str, str]]:
         # One statement for each question, so that what others append meanwhile is in all of its answer or in none.
-        for key, server, login in self.stream_rows(
-            sa.select(accounts.c.account_id, accounts.c.server, accounts.c.login), lenient=True
-        ):
+        for key, server, login in self.stream_rows(_ACCOUNTS, lenient=True):
             yield from self._misnamed(key, server, login)
-        for table in (events, heads):
-            strays = (
-                sa.select(table.c.account_id, sa.func.min(table.c.version))
-                .where(table.c.account_id.not_in(sa.select(accounts.c.account_id)))
-                .group_by(table.c.account_id)
-            )
+        for table in ("events", "heads"):
+            strays = f"SELECT account_id, min(version) FROM {table} WHERE {_OF_NOBODY} GROUP BY account_id"
             for key, version in self.stream_rows(strays):
-                what = f"{table.name} of an account that does not exist"
-                field = "account_id" if table is events else f"{table.name}.account_id"
+                what = f"{table} of an account that does not exist"
+                field = "account_id" if table == "events" else f"{table}.account_id"
                 yield self._first_name(key) or f"account id {key}", version, field, what
-        strays = sa.select(answers.c.account_id).where(answers.c.account_id.not_in(sa.select(accounts.c.account_id))).distinct()
-        for (key,) in self.stream_rows(strays):
+        for (key,) in self.stream_rows(f"SELECT DISTINCT account_id FROM evidence WHERE {_OF_NOBODY}"):
             what = "evidence of an account that does not exist"
             yield self._first_name(key) or f"account id {key}", None, "evidence.account_id", what
-        twice = (
-            sa.select(events.c.account_id, events.c.natural_key, sa.func.max(events.c.version))
-            .group_by(events.c.account_id, events.c.natural_key)
-            .having(sa.func.count() > 1)
-        )
-        for key, natural_key, version in self.stream_rows(twice, lenient=True):
+        for key, natural_key, version in self.stream_rows(_TWICE, lenient=True):
             yield self._first_name(key) or f"account id {key}", version, "natural_key", f"{natural_key!r} was recorded before"
-        if self.engine.dialect.name == "sqlite":
-            for (what,) in self.stream_rows(
-                sa.select(sa.column("integrity_check")).select_from(sa.func.pragma_integrity_check())
-            ):
+        if not self._is_postgres:
+            for (what,) in self.stream_rows("SELECT integrity_check FROM pragma_integrity_check()"):
                 if what != "ok":
                     yield "the file", None, "integrity_check", what
 
@@ -339,8 +356,8 @@ class SqlJournal:
 
     def _first_name(self, key: int) -> str | None:
         """Return the name in the first event under an account id, if the id is that of the name."""
-        query = sa.select(events.c.data).where(events.c.account_id == key, events.c.version == 1)
-        for (data,) in self.stream_rows(query, lenient=True):
+        query = "SELECT data FROM events WHERE account_id = ? AND version = 1"
+        for (data,) in self.stream_rows(query, key, lenient=True):
             try:
                 fields = json.loads(data)
                 name = AccountId(fields["server"], fields["login"])
@@ -356,14 +373,12 @@ class SqlJournal:
     def stored_evidence(self, account: AccountId, digest: str) -> StoredEvidence | None:
         if not is_digest(digest):
             return None
-        query = sa.select(*_kept).where(answers.c.account_id == account_key(account), answers.c.digest == digest)
-        with self._reading() as connection:
-            row = connection.execute(query).one_or_none()
-        return None if row is None else StoredEvidence(*row)
+        found = self._found(f"{_KEPT} AND digest = ?", account_key(account), digest)
+        return StoredEvidence(*found[0]) if found else None
 
     def raw_evidence(self, account: AccountId) -> Iterator[StoredEvidence]:
-        query = sa.select(*_kept).where(answers.c.account_id == account_key(account))
-        return map(StoredEvidence._make, self.stream_rows(query, lenient=True, at_once=_STREAM_ANSWERS))
+        rows = self.stream_rows(_KEPT, account_key(account), lenient=True, at_once=_STREAM_ANSWERS)
+        return map(StoredEvidence._make, rows)
 
     def postings(
         self,
@@ -377,9 +392,9 @@ class SqlJournal:
     ) -> Postings:
         terms = terms or self.terms(account, selection.version)
         key, begin = account_key(account), after.reading if after else None
-        with self._reading() as connection:
+        with self.engine.reading() as session:
             # Whenever they happened: a revision may have taken a deal out of the time that is asked about.
-            replaced = _replaced(connection, account, selection.version)
+            replaced = _replaced(session, account, selection.version)
         newest_plain = begin.newest_plain if begin else 0
         plain = self._plain(account, newest_plain, selection.version, differences)
         if selection.time_msc is not None:
@@ -487,87 +502,63 @@ class SqlJournal:
     def checkpoint(
         self, account: AccountId, selection: Selection, fold: str, before: FoldKey | None = None
     ) -> Checkpoint | None:
-        of_fold = (states.c.account_id == account_key(account), states.c.fold == fold)
-        query = sa.select(*_marked).where(*of_fold, states.c.newest <= selection.version)
+        text, values = f"{_STATES} AND fold = ? AND newest <= ?", [selection.version]
         if selection.time_msc is not None:
-            query = query.where(states.c.latest_msc <= selection.time_msc)
+            text, values = f"{text} AND latest_msc <= ?", [*values, selection.time_msc]
         if before is not None:
-            query = query.where(sa.tuple_(*_state_place) < sa.tuple_(*before))
-        rows = self.stream_rows(query.order_by(*(column.desc() for column in _state_place)), at_once=_STREAM_MARKS)
+            text, values = f"{text} AND ({_STATE_PLACE}) < (?, ?, ?)", [*values, *before]
+        text += f" ORDER BY {_STATE_PLACE.replace(',', ' DESC,')} DESC"
+        rows = self.stream_rows(text, account_key(account), fold, *values, at_once=_STREAM_MARKS)
         with closing(rows):  # the first that serves is enough
             found = select(self, account, map(_mark, rows), selection.version)
-        return None if found is None else next(self._checkpoints(account, states.c.fold == fold, _is_at(found.place)), None)
+        if found is None:
+            return None
+        of_place = f" AND fold = ? AND ({_STATE_PLACE}) = (?, ?, ?)"
+        return next(self._checkpoints(account, of_place, fold, *found.place), None)
 
     def checkpoints(self, account: AccountId) -> Iterator[Checkpoint]:
         return self._checkpoints(account)
 
-    def _checkpoints(self, account: AccountId, *clauses: sa.ColumnElement[bool]) -> Iterator[Checkpoint]:
-        query = sa.select(*_marked, states.c.fold, states.c.body, states.c.digest)
-        query = query.where(states.c.account_id == account_key(account), *clauses).order_by(*_state_place)
-        for row in self.stream_rows(query, at_once=_STREAM_MARKS):
+    def _checkpoints(self, account: AccountId, where: str = "", *values: Any) -> Iterator[Checkpoint]:
+        text = f"{_WHOLE_STATES}{where} ORDER BY {_STATE_PLACE}"
+        for row in self.stream_rows(text, account_key(account), *values, at_once=_STREAM_MARKS):
             yield Checkpoint(_mark(row), *row[-3:])
 
     def save_checkpoints(self, account: AccountId, begin: FoldKey, checkpoints: Sequence[Checkpoint]) -> None:
-        last, fold = checkpoints[-1].mark, checkpoints[-1].fold
-        of_fold = (states.c.account_id == account_key(account), states.c.fold == fold)
-        within = (sa.tuple_(*_state_place) > sa.tuple_(*begin), sa.tuple_(*_state_place) <= sa.tuple_(*last.place))
-        known = sa.select(states.c.version).where(*of_fold, *within, states.c.version > last.version)
-        names = [column.name for column in (*_marked, states.c.fold, states.c.body, states.c.digest)]
-        rows = [
-            {"account_id": account_key(account)}
-            | dict(zip(names, (*mark.place, *mark.reading, mark.version, mark.hash, code, body, digest), strict=True))
-            for mark, code, body, digest in checkpoints
-        ]
+        key, last, fold = account_key(account), checkpoints[-1].mark, checkpoints[-1].fold
+        within = (key, fold, *begin, *last.place)
         try:
-            with self.write_in_turn() as connection:
-                if connection.scalar(known.limit(1)) is None:
-                    connection.execute(states.delete().where(*of_fold, *within))
-                    connection.execute(states.insert(), rows)
+            with self.write_in_turn() as session:
+                if not session.query(f"SELECT 1 {_WITHIN} AND version > ? LIMIT 1", *within, last.version):
+                    session.execute(f"DELETE {_WITHIN}", *within)
+                    for mark, code, body, digest in checkpoints:
+                        values = (*mark.place, *mark.reading, mark.version, mark.hash, code, body, digest)
+                        session.execute(insert("checkpoints", _STATE_COLUMNS), key, *values)
         except JournalError:
             return
 
     def hash_at(self, account: AccountId, version: int) -> bytes | None:
-        query = sa.select(events.c.hash).where(events.c.account_id == account_key(account), events.c.version == version)
-        with self._reading() as connection:
-            return connection.scalar(query)
+        found = self._found("SELECT hash FROM events WHERE account_id = ? AND version = ?", account_key(account), version)
+        return found[0][0] if found else None
 
     def earliest_change(self, account: AccountId, after: int, upto: int) -> FoldKey | None:
-        within = (events.c.account_id == account_key(account), events.c.version > after, events.c.version <= upto)
-        named = events.alias()
-        natural = (events.c.time_msc, _deal, events.c.version, events.c.deal)
-        own = (events.c.order_msc, events.c.order_deal, events.c.version, events.c.deal)
-        plain = sa.select(*natural).where(*within, _placement_is(IN_ORDER)).order_by(events.c.version).limit(1)
-        late, asserted = (
-            sa.select(*own).where(*within, _placement_is(placement)).order_by(*own[:2]).limit(1)
-            for placement in (OUT_OF_ORDER, ASSERTED)
-        )
-        second = events.c.time_msc - events.c.time_msc % sa.literal_column(str(SECOND_MSC))  # what orders by time has it there
-        timed = sa.select(*natural).where(*within, _placement_is(ASSERTED)).order_by(second, events.c.version).limit(1)
-        taken = (
-            sa.select(named.c.time_msc, named.c.deal, named.c.version, named.c.deal)
-            .join(events, (named.c.account_id == events.c.account_id) & (named.c.version == events.c.caused_by))
-            .where(*within, _is_revision)
-            .order_by(named.c.time_msc, named.c.deal)
-            .limit(1)
-        )
-        with self._reading() as connection:
-            found = [row for query in (plain, late, asserted, timed, taken) for row in connection.execute(query)]
+        within = account_key(account), after, upto
+        with self.engine.reading() as session:
+            found = [row for text in _CHANGES for row in session.query(text % _BEHIND, *within)]
+            found += session.query(_TAKEN, *within)
         places = ((second_of(msc), at, 0 if deal is not None else version) for msc, at, version, deal in found)
         return min(places, default=None)
 
     def version_at(self, account: AccountId, recorded_end_us: int) -> int:
-        with self._reading() as connection:
-            head = _read_head(connection, account)
+        with self.engine.reading() as session:
+            head = _read_head(session, account)
             low, high = 0, head.version if head else 0
             while low < high:  # recorded time rises with the version
                 middle = (low + high + 1) // 2
-                recorded_us = connection.scalar(
-                    sa.select(events.c.recorded_us).where(
-                        events.c.account_id == account_key(account), events.c.version == middle
-                    )
-                )
-                if recorded_us is None:
+                found = session.query(_RECORDED_US, account_key(account), middle)
+                if not found:
                     raise VersionGap(f"account {account}: version {middle} is missing. Run: ledger verify")
+                recorded_us = found[0][1]
                 low, high = (middle, high) if recorded_us < recorded_end_us else (low, middle - 1)
             return low
 
@@ -577,41 +568,25 @@ class SqlJournal:
         breaks = [row for block in self.stream(_BREAKS, *span) for row in block] if kinds.keys() & BREAK_KINDS else ()
         return tally_of(kinds, breaks)
 
-    @contextmanager
-    def write_in_turn(self, patience: float = 0, *, is_bulk: bool = False) -> Iterator[Connection]:
+    def write_in_turn(self, patience: float = 0, *, is_bulk: bool = False) -> AbstractContextManager[Session]:
         """Write something that may as well stay undone: wait so many seconds for others, at most.
 
         ``is_bulk`` lets those go first who write little.
         """
-        connected = self.engine.connect().execution_options(write=True, patience=patience, is_bulk=is_bulk)
-        with translate_errors(self.engine.url), connected as connection, connection.begin():
-            if self.engine.dialect.name == "postgresql":
-                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(patience * 1000) or 1}")
-            yield connection
+        return self.engine.writing(patience, is_bulk=is_bulk)
 
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with translate_errors(self.engine.url), owned(self.engine.connect()) as connection:
-            yield connection
+    def _found(self, text: str, *values: Any) -> list[Row]:
+        """Return the few rows that a statement in the words of SQLite selects, in a transaction."""
+        with self.engine.reading() as session:
+            return session.query(text, *values)
 
     def stream_rows(
-        self, query: Select[Any] | CompoundSelect[Any], *, lenient: bool = False, at_once: int | None = None
+        self, text: str, *values: Any, lenient: bool = False, at_once: int | None = None
     ) -> Generator[Row, None, None]:
-        """Yield rows as the driver's tuples. Arguments as ``_blocks``."""
-        with closing(self._blocks(query, lenient=lenient, at_once=at_once)) as blocks:
+        """Yield the rows that a statement in the words of SQLite selects, some at a time. Arguments as ``_read``."""
+        with closing(self._read(text, values, lenient=lenient, at_once=at_once)) as blocks:
             for block in blocks:
                 yield from block
-
-    def _blocks(
-        self, query: Select[Any] | CompoundSelect[Any], *, lenient: bool = False, at_once: int | None = None
-    ) -> Generator[list[Row], None, None]:
-        """Yield rows as the driver's tuples, so many at a time.
-
-        ``lenient`` reads text that is no text any more, so that it can be named instead of raised.
-        """
-        compiled = query.compile(dialect=self.engine.dialect, compile_kwargs={"render_postcompile": True})
-        values = [compiled.params[name] for name in compiled.positiontup] if compiled.positiontup else compiled.params
-        return self._read(str(compiled), values, lenient=lenient, at_once=at_once)
 
     def stream(self, text: str, *values: Any, page: tuple[int, int] | None = None) -> Generator[list[Row], None, None]:
         """Yield the rows that a statement in the words of SQLite selects, some at a time.
@@ -620,8 +595,8 @@ class SqlJournal:
         It would keep the write-ahead log from being begun anew, the process from forking, and one of the pooler's few
         connections from others. Rows are never changed, so both ways give the same.
         """
-        if page is None or (self._is_postgres and pooled_settings(self.engine) is None):
-            yield from self._read(for_postgres(text) if self._is_postgres else text, values)
+        if page is None or (self._is_postgres and self.engine.pooled_settings is None):
+            yield from self._read(text, values)
             return
         at, column = page
         asked = [*values, _PAGE_ROWS]
@@ -631,31 +606,32 @@ class SqlJournal:
                 return
             asked[at] = block[-1][column]
 
-    def _page(self, text: str, values: list[Any]) -> list[Row]:
+    def _page(self, text: str, values: Sequence[Any]) -> list[Row]:
         if self._is_postgres:
-            with self._reading() as connection:
-                connection.begin()
-                driver: Any = connection.connection.driver_connection
-                return list(driver.execute(for_postgres(text), values, binary=True))
+            with self.engine.reading() as session:
+                return list(session.driver.execute(for_postgres(text), values, binary=True))
         with translate_errors(self.engine.url), owned(self.engine.raw_connection()) as connection:
             rows: list[Row] = connection.driver_connection.execute(text, values).fetchall()
             return rows
 
     def _read(
-        self, text: str, values: Any, *, lenient: bool = False, at_once: int | None = None
+        self, text: str, values: Sequence[Any], *, lenient: bool = False, at_once: int | None = None
     ) -> Generator[list[Row], None, None]:
-        at_once = at_once or _STREAM_ROWS[self.engine.dialect.name]
+        """Yield the rows that a statement in the words of SQLite selects, so many at a time, in a transaction.
+
+        ``lenient`` reads text that is no text any more, so that it can be named instead of raised.
+        """
+        at_once = at_once or (_STREAM_ROWS_POSTGRES if self._is_postgres else _STREAM_ROWS)
         process = os.getpid()
-        with translate_errors(self.engine.url), owned(self.engine.connect()) as connection:
-            connection.begin()
-            driver: Any = connection.connection.driver_connection
+        with self.engine.reading() as session:
+            driver = session.driver
             if self._is_postgres:
                 cursor = driver.cursor(name="ledger_stream", binary=True)
             else:
                 cursor = driver.cursor()
                 driver.text_factory = _any_text if lenient else str
             try:
-                cursor.execute(text, values)
+                cursor.execute(for_postgres(text) if self._is_postgres else text, values)
                 while block := cursor.fetchmany(at_once):
                     yield block
                     _require_process(process)
@@ -677,38 +653,36 @@ class SqlJournal:
     # ---- sync health
 
     def sync_health(self, account: AccountId) -> SyncHealth | None:
-        with self._reading() as connection:
-            return _read_health(connection, account)
+        with self.engine.reading() as session:
+            return _read_health(session, account)
 
     def sync_healths(self) -> dict[AccountId, SyncHealth]:
-        columns = [sa.type_coerce(column, sa.types.NullType()).label(column.name) for column in healths.c]
-        names = [column.name for column in columns]
-        query = sa.select(accounts.c.server, accounts.c.login, *columns).join_from(accounts, healths)
         found: dict[AccountId, SyncHealth] = {}
-        for server, login, *row in self.stream_rows(query, lenient=True):
+        for server, login, *row in self.stream_rows(_HEALTHS, lenient=True):
             name = _name(server, login)
-            health = None if name is None else from_columns(name, dict(zip(names, row, strict=True)))
+            health = None if name is None else from_columns(name, dict(zip(HEALTH, row, strict=True)))
             if health is not None:
                 found[health.account] = health
         return found
 
     def save_sync_health(self, health: SyncHealth) -> None:
-        key = account_key(health.account)
-        with self.write_in_turn(_HEALTH_PATIENCE) as connection:
-            stored = merged(_read_health(connection, health.account), health)
-            insert = self._insert(healths).values(account_id=key, **to_columns(stored))
-            connection.execute(insert.on_conflict_do_update(index_elements=["account_id"], set_=to_columns(stored)))
+        with self.write_in_turn(_HEALTH_PATIENCE) as session:
+            stored = to_columns(merged(_read_health(session, health.account), health))
+            text = replace("sync_health", ("account_id", *stored), ("account_id",))
+            session.execute(text, account_key(health.account), *stored.values())
 
     # ---- marks
 
     def save_mark(self, account: AccountId, mark: AccountMark) -> None:
         key = account_key(account)
-        with self.write_in_turn(_HEALTH_PATIENCE) as connection:
-            driver: Any = connection.connection.driver_connection
+        with self.write_in_turn(_HEALTH_PATIENCE) as session:
+            driver = session.driver
             known = self._clocks.get(key)
             if self._is_postgres:  # SQLite has one writer
+                from ledger.journal.quiet import PSYCOPG, quiet
+
                 # Not through a pooler: see ``append``.
-                with quiet(PSYCOPG), nullcontext() if pooled_settings(self.engine) else driver.pipeline():
+                with quiet(PSYCOPG), nullcontext() if self.engine.pooled_settings else driver.pipeline():
                     driver.execute("SELECT pg_advisory_xact_lock(%s)", (key ^ _MARKS_LOCK,))
                     known = equity.save_mark(partial(_execute_on_postgres, driver), key, mark, known)
             else:
@@ -724,97 +698,71 @@ class SqlJournal:
         return (row for block in self.stream(text, *values) for row in block)
 
     def marks(self, account: AccountId, *, from_us: int | None = None, to_us: int | None = None) -> Iterator[AccountMark]:
-        query = sa.select(*_sampled).where(samples.c.account_id == account_key(account)).order_by(samples.c.at_us)
-        if from_us is not None:
-            query = query.where(samples.c.at_us >= from_us)
-        if to_us is not None:
-            query = query.where(samples.c.at_us <= to_us)
-        return (mark_of(MarkColumns._make(row)) for row in self.stream_rows(query))
+        text, values = _MARKS, [account_key(account)]
+        for sign, at_us in ((">=", from_us), ("<=", to_us)):
+            if at_us is not None:
+                text, values = f"{text} AND at_us {sign} ?", [*values, at_us]
+        return (mark_of(MarkColumns._make(row)) for row in self.stream_rows(f"{text} ORDER BY at_us", *values))
 
     def newest_mark(self, account: AccountId, *, at_us: int | None = None) -> AccountMark | None:
-        query = sa.select(*_sampled).where(samples.c.account_id == account_key(account))
-        if at_us is not None:
-            query = query.where(samples.c.at_us <= at_us)
-        with self._reading() as connection:
-            row = connection.execute(query.order_by(samples.c.at_us.desc()).limit(1)).one_or_none()
-        return None if row is None else mark_of(MarkColumns._make(row))
+        until_us = INT64_MAX if at_us is None else at_us
+        text = f"{_MARKS} AND at_us <= ? ORDER BY at_us DESC LIMIT 1"
+        found = self._found(text, account_key(account), until_us)
+        return mark_of(MarkColumns._make(found[0])) if found else None
 
     def delete_marks(self, account: AccountId, before_us: int) -> int:
-        old = (samples.c.account_id == account_key(account), samples.c.at_us < before_us)
-        with self.write_in_turn(_HEALTH_PATIENCE) as connection:
-            return connection.execute(samples.delete().where(*old)).rowcount
+        with self.write_in_turn(_HEALTH_PATIENCE) as session:
+            return session.execute("DELETE FROM marks WHERE account_id = ? AND at_us < ?", account_key(account), before_us)
 
     # ---- notices
 
     def sent_notices(self, keys: Collection[str] = ()) -> list[SentNotice]:
-        ends = notices.alias()
-        is_over = sa.exists().where(ends.c.key == notices.c.key, ends.c.channel == notices.c.channel, ends.c.stage == RESOLVED)
         wanted = sorted(set(keys))
         chunks = (wanted[begin : begin + _KEYS_AT_ONCE] for begin in range(0, len(wanted), _KEYS_AT_ONCE))
-        conditions = [~is_over, *(notices.c.key.in_(chunk) for chunk in chunks)]
-        with self._reading() as connection:
-            found = {row for one in conditions for row in connection.execute(sa.select(*_sent).where(one)).mappings()}
-        return sorted(SentNotice(**row) for row in found)
+        with self.engine.reading() as session:
+            found = set(session.query(_NOT_OVER))
+            for chunk in chunks:
+                found.update(session.query(f"{_NOTICES} WHERE key IN ({marks(chunk)})", *chunk))
+        return sorted(SentNotice(**dict(zip(_SENT, row, strict=True))) for row in found)
 
     def save_notice(self, sent: SentNotice) -> None:
-        with self.write_in_turn(_HEALTH_PATIENCE) as connection:
-            connection.execute(self._insert(notices).values(**asdict(sent)).on_conflict_do_nothing())
+        stored = asdict(sent)
+        with self.write_in_turn(_HEALTH_PATIENCE) as session:
+            session.execute(insert("sent_notices", tuple(stored), ("key", "stage", "channel")), *stored.values())
 
     def last_deliveries(self) -> dict[str, int]:
-        query = sa.select(notices.c.channel, sa.func.max(notices.c.sent_us)).group_by(notices.c.channel)
-        with self._reading() as connection:
-            return {channel: sent_us for channel, sent_us in connection.execute(query)}  # noqa: C416  # rows, not tuples
+        return dict(self._found("SELECT channel, max(sent_us) FROM sent_notices GROUP BY channel"))
 
     def delete_notices(self, before_us: int) -> int:
-        ends = notices.alias()
-        old = sa.exists().where(
-            ends.c.key == notices.c.key, ends.c.channel == notices.c.channel, ends.c.stage == RESOLVED,
-            ends.c.sent_us < before_us,
-        )  # fmt: skip
-        with self.write_in_turn(_HEALTH_PATIENCE) as connection:
-            return connection.execute(notices.delete().where(old)).rowcount
+        with self.write_in_turn(_HEALTH_PATIENCE) as session:
+            return session.execute(_DELETE_OVER, before_us)
 
     # ---- upkeep
 
     def upkeep(self) -> dict[str, Upkeep]:
-        columns: list[Any] = [sa.type_coerce(done.c[name], sa.types.NullType()).label(name) for name in UPKEEP]
-        found = (upkeep_of(dict(zip(UPKEEP, row, strict=True))) for row in self.stream_rows(sa.select(*columns), lenient=True))
+        found = (upkeep_of(dict(zip(UPKEEP, row, strict=True))) for row in self.stream_rows(_UPKEEP, lenient=True))
         return {one.kind: one for one in found if one is not None}
 
     def save_upkeep(self, upkeep: Upkeep) -> None:
-        with self.write_in_turn(_HEALTH_PATIENCE) as connection:
-            row = connection.execute(sa.select(done).where(done.c.kind == upkeep.kind)).one_or_none()
-            before = None if row is None else upkeep_of(dict(zip(done.c.keys(), row, strict=True)))
+        with self.write_in_turn(_HEALTH_PATIENCE) as session:
+            found = session.query(f"{_UPKEEP} WHERE kind = ?", upkeep.kind)
+            before = upkeep_of(dict(zip(UPKEEP, found[0], strict=True))) if found else None
             stored = asdict(with_upkeep(before, upkeep))
-            insert = self._insert(done).values(**stored)
-            connection.execute(insert.on_conflict_do_update(index_elements=["kind"], set_=stored))
-
-    def insert_or_ignore(self, table: sa.Table, **values: Any) -> Any:
-        """Return an insert that does nothing where there is such a row."""
-        return self._insert(table).values(**values).on_conflict_do_nothing()
-
-    def _insert(self, table: sa.Table) -> Any:
-        """Return an insert that can replace a row, which both databases write alike."""
-        if self._is_postgres:
-            from sqlalchemy.dialects.postgresql import insert
-        else:
-            from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
-        return insert(table)
+            session.execute(replace("upkeep", tuple(stored), ("kind",)), *stored.values())
 
     # ---- what is stored of the journal as a whole
 
     def identity(self) -> str:
-        with self._reading() as connection:
-            return str(connection.scalar(sa.select(identities.c.journal_id)))
+        found = self._found("SELECT journal_id FROM identity")
+        return str(found[0][0] if found else None)
 
     def made_us(self) -> int | None:
-        with self._reading() as connection:
-            return connection.scalar(sa.select(identities.c.made_us))
+        found = self._found("SELECT made_us FROM identity")
+        return found[0][0] if found else None
 
     def parents(self) -> tuple[Parent, ...]:
-        query = sa.select(origins.c.journal_id, origins.c.heads).order_by(origins.c.number)
-        with self._reading() as connection:
-            return tuple(_parent(journal_id, heads) for journal_id, heads in connection.execute(query))
+        found = self._found("SELECT journal_id, heads FROM parents ORDER BY number")
+        return tuple(_parent(journal_id, heads) for journal_id, heads in found)
 
     def schema_differences(self) -> tuple[Difference, ...]:
         from ledger.journal.sql.preflight import differences  # slow to load, and only needed to verify
@@ -823,29 +771,24 @@ class SqlJournal:
 
     def size_bytes(self) -> int | None:
         if self._is_postgres:
-            with self._reading() as connection:
-                return int(connection.scalar(sa.text("SELECT pg_database_size(current_database())")) or 0)
+            return int(self._found("SELECT pg_database_size(current_database())")[0][0] or 0)
         found = 0
         for suffix in _FILES:
             with suppress(FileNotFoundError):
-                found += Path(f"{address_of(self.engine)}{suffix}").stat().st_size
+                found += Path(f"{self.engine.address()}{suffix}").stat().st_size
         return found
 
     def file(self) -> Path | None:
-        return None if self._is_postgres else Path(address_of(self.engine))
+        return None if self._is_postgres else Path(self.engine.address())
 
     def seals(self) -> list[str]:
-        query = sa.select(sealings.c.body).order_by(sealings.c.made_us, sealings.c.digest)
-        with self._reading() as connection:
-            return list(connection.scalars(query))
+        return [body for (body,) in self._found("SELECT body FROM seals ORDER BY made_us, digest")]
 
     def save_seal(self, text: str, made_us: int) -> None:
         digest = sha256(text.encode()).hexdigest()
-        known = sa.select(sealings.c.digest).where(sealings.c.digest == digest)
-        connected = self.engine.connect().execution_options(write=True)
-        with translate_errors(self.engine.url), connected as connection, connection.begin():
-            if connection.scalar(known) is None:
-                connection.execute(sealings.insert(), {"digest": digest, "made_us": made_us, "body": text})
+        with self.engine.writing() as session:
+            if not session.query("SELECT 1 FROM seals WHERE digest = ?", digest):
+                session.execute(insert("seals", ("digest", "made_us", "body")), digest, made_us, text)
 
 
 @lru_cache(maxsize=16_384, typed=True)
@@ -857,29 +800,20 @@ def _name(server: Any, login: Any) -> AccountId | None:
         return None
 
 
-def insert_parents(connection: Connection, parents: Sequence[Parent]) -> None:
-    """Note where a copy that is being made comes from."""
-    rows = [
-        {
-            "number": number,
-            "journal_id": parent.journal_id,
-            "heads": json.dumps({str(account): version for account, version in sorted(parent.versions.items())}),
-        }
-        for number, parent in enumerate(parents, 1)
-    ]
-    if rows:
-        connection.execute(origins.insert(), rows)
-
-
 def _parent(journal_id: str, heads: str) -> Parent:
     return Parent(
         journal_id=journal_id, versions={AccountId.parse(name): int(version) for name, version in json.loads(heads).items()}
     )
 
 
-def _behind(query: Select[Any], version: Any) -> Select[Any]:
-    """Select the rows behind a version, which may be of any type in a damaged journal."""
-    return query if version is None else query.where(events.c.version > sa.bindparam(None, version, sa.types.NullType()))
+def _raw(account: AccountId, after: Any, upto: int | None) -> tuple[str, tuple[Any, ...]]:
+    """Return the statement for rows as they are stored, and its values. A version may be of any type in a damaged journal."""
+    text = f"SELECT {ROW} FROM events WHERE account_id = ?"
+    values: tuple[Any, ...] = (account_key(account),)
+    for sign, bound in ((">", after), ("<=", upto)):
+        if bound is not None:
+            text, values = f"{text} AND version {sign} ?", (*values, bound)
+    return f"{text} ORDER BY version", values
 
 
 def _require_process(process: int) -> None:
@@ -890,12 +824,6 @@ def _require_process(process: int) -> None:
 
 def _any_text(text: bytes) -> str:
     return text.decode("utf-8", "surrogateescape")
-
-
-def _select(connection: Connection, text: str, *values: Any) -> Sequence[sa.Row[Any]]:
-    """Return what a statement in the words of SQLite selects, within the transaction of a connection."""
-    is_postgres = connection.dialect.name == "postgresql"
-    return connection.exec_driver_sql(for_postgres(text) if is_postgres else text, values).all()
 
 
 def _execute_on_sqlite(driver: Any, text: str, *values: Any) -> Sequence[Row]:
@@ -910,23 +838,18 @@ def _execute_on_postgres(driver: Any, text: str, *values: Any) -> Sequence[Row]:
     return cursor.fetchall() if text.startswith("SELECT") else ()
 
 
-def _read_head(connection: Connection, account: AccountId) -> Head | None:
-    rows = _select(connection, HEAD_OF, account_key(account))
+def _read_head(session: Session, account: AccountId) -> Head | None:
+    rows = session.query(HEAD_OF, account_key(account))
     return Head._make(rows[0]) if rows else None
 
 
-def _read_health(connection: Connection, account: AccountId) -> SyncHealth | None:
-    row = connection.execute(sa.select(healths).where(healths.c.account_id == account_key(account))).mappings().one_or_none()
-    return None if row is None else from_columns(account, dict(row))
+def _read_health(session: Session, account: AccountId) -> SyncHealth | None:
+    rows = session.query(_HEALTH_OF, account_key(account))
+    return from_columns(account, dict(zip(HEALTH, rows[0], strict=True))) if rows else None
 
 
-def _read_terms(connection: Connection, account: AccountId, version: int) -> AccountTerms | None:
-    return terms_of(map(Stored._make, _select(connection, TERMS_OF, account_key(account), version)))
-
-
-def _placement_is(placement: int) -> sa.ColumnElement[bool]:
-    """Compare written out: with a parameter, SQLite does not see that the partial index applies."""
-    return events.c.placement == sa.literal_column(str(placement))
+def _read_terms(session: Session, account: AccountId, version: int) -> AccountTerms | None:
+    return terms_of(map(Stored._make, session.query(TERMS_OF, account_key(account), version)))
 
 
 def _until(blocks: Iterator[Sequence[Row]], time_msc: int) -> Iterator[Sequence[Row]]:
@@ -962,23 +885,18 @@ class _Records:
         return dict(row for version in versions for row in self._journal.select(_RECORDED_US, self._key, version))
 
 
-def _is_at(place: FoldKey) -> sa.ColumnElement[bool]:
-    return sa.and_(*(column == value for column, value in zip(_state_place, place, strict=True)))
-
-
 def _mark(row: Row) -> Mark:
-    time_msc, deal, at_version, *reading, version, chain = row[: len(_marked)]
+    time_msc, deal, at_version, *reading, version, chain = row[:_MARK_COLUMNS]
     return Mark(place=(time_msc, deal, at_version), reading=Reading(*reading), version=version, hash=chain)
 
 
-def _replaced(connection: Connection, account: AccountId, version: int) -> dict[int, int]:
+def _replaced(session: Session, account: AccountId, version: int) -> dict[int, int]:
     """Return the versions of all records that a later revision of their deal replaced -> the first such revision.
 
     Every record names the one before it, so that they are found by their keys instead of by reading all.
     """
-    of_account = events.c.account_id == account_key(account)
-    before = sa.select(events.c.caused_by, events.c.version).where(of_account, _is_revision, events.c.version <= version)
-    revisions = [(replaced, revision) for replaced, revision in connection.execute(before)]
+    key = account_key(account)
+    revisions = session.query(_REVISIONS, key, version)
     known = {revision for _, revision in revisions}
     new = {replaced: revision for replaced, revision in revisions if replaced is not None}
     found: dict[int, int] = {}
@@ -987,8 +905,7 @@ def _replaced(connection: Connection, account: AccountId, version: int) -> dict[
         wanted, by = sorted(new.keys() - known), new  # what comes before a revision is known already
         new = {}
         for at in range(0, len(wanted), _BATCH):
-            query = sa.select(events.c.caused_by, events.c.version).where(
-                of_account, events.c.version.in_(wanted[at : at + _BATCH]), events.c.caused_by.is_not(None)
-            )
-            new |= {replaced: by[record] for replaced, record in connection.execute(query) if replaced not in found}
+            some = wanted[at : at + _BATCH]
+            causes = session.query(_CAUSES % marks(some), key, *some)
+            new |= {replaced: by[record] for replaced, record in causes if replaced not in found}
     return found

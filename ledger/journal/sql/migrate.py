@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, text
 
 from ledger.errors import BadValue, CorruptEvent, JournalError
+from ledger.journal import Parent
 from ledger.journal.chain import COVERED, digest, genesis
 from ledger.journal.quiet import ALEMBIC, quiet
 from ledger.journal.sql.engine import (
     UNFINISHED,
-    close_engine,
+    Engine,
     found_revision,
-    make_file,
     open_engine,
     refuse_newer,
     sqlite_path,
     translate_errors,
 )
 from ledger.journal.sql.forking import prepare_for_forks
-from ledger.journal.sql.schema import REVISION, accounts, events, heads
+from ledger.journal.sql.schema import accounts, events, heads
+from ledger.journal.sql.schema import parents as parents_table
+from ledger.journal.sql.words import REVISION
 from ledger.values import AccountId
 
 with quiet(ALEMBIC):  # it logs while it is imported
@@ -61,7 +64,7 @@ def create_journal(url: str) -> str | None:
     try:
         return migrate(engine)
     finally:
-        close_engine(engine)
+        engine.dispose()
 
 
 def migrate(engine: Engine, *, copy_of: str | None = None, fill: Callable[[Connection], object] = lambda _: None) -> str | None:
@@ -113,14 +116,16 @@ def _migrate(engine: Engine, copy_of: str | None, fill: Callable[[Connection], o
         return before
     path = sqlite_path(engine.url)
     if path is not None and before is None:
+        from ledger.journal.sql.sqlite import make_file
+
         make_file(path)
     with (
         quiet(ALEMBIC),
         translate_errors(engine.url),
-        engine.connect().execution_options(write=True) as connection,
+        engine.alchemy.connect().execution_options(write=True) as connection,
         connection.begin(),
     ):
-        if engine.dialect.name == "postgresql":
+        if engine.is_postgres:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         command.upgrade(configuration(connection, copy_of), "head")
         if copy_of is not None:
@@ -129,13 +134,27 @@ def _migrate(engine: Engine, copy_of: str | None, fill: Callable[[Connection], o
     return before
 
 
+def insert_parents(connection: Connection, parents: Sequence[Parent]) -> None:
+    """Note where a copy that is being made comes from."""
+    rows = [
+        {
+            "number": number,
+            "journal_id": parent.journal_id,
+            "heads": json.dumps({str(account): version for account, version in sorted(parent.versions.items())}),
+        }
+        for number, parent in enumerate(parents, 1)
+    ]
+    if rows:
+        connection.execute(parents_table.insert(), rows)
+
+
 _SET_REVISION: Final = text("UPDATE alembic_version SET version_num = :revision")
 
 
 def finish(engine: Engine) -> None:
     """Let a copy pass for a journal from now on."""
-    with translate_errors(engine.url), engine.connect().execution_options(write=True) as connection, connection.begin():
-        connection.execute(_SET_REVISION, {"revision": REVISION})
+    with engine.writing() as session:
+        session.execute("UPDATE alembic_version SET version_num = ?", REVISION)
 
 
 # ------------------------------------------------------------------------------------------------- the chain stays the same

@@ -5,11 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
-import sqlalchemy as sa
-from sqlalchemy import Engine
-
+from ledger.journal.sql.engine import Engine
 from ledger.journal.sql.forking import gate, prepare_for_forks, set_aside
-from ledger.journal.sql.schema import accounts
 from ledger.journal.watch import LOOK_SECONDS, AppendListener, Closing
 from ledger.values import AccountId
 
@@ -46,7 +43,7 @@ class SqliteWatch(Closing):
             if self._connection is None:
                 self._connection = self._engine.raw_connection()
                 self._connection.detach()
-            counter: int = self._connection.dbapi_connection.execute("PRAGMA data_version").fetchone()[0]
+            counter: int = self._connection.driver_connection.execute("PRAGMA data_version").fetchone()[0]
         except Exception:  # noqa: BLE001  # whatever it is: the reader looks a little later, and finds it out
             return None
         else:
@@ -89,11 +86,9 @@ class PostgresWatch(Closing):
             self._driver = None
 
     def _listen(self) -> None:
-        from ledger.journal.sql.engine import pooled_settings
-
         try:
             connection = self._engine.raw_connection()
-            if pooled_settings(self._engine) is not None:  # what is listened to there is another session's in a moment
+            if self._engine.pooled_settings is not None:  # what is listened to there is another session's in a moment
                 connection.close()
                 return
             self._driver = connection.driver_connection
@@ -122,12 +117,11 @@ class PostgresWatch(Closing):
         for key in keys - self._names.keys():
             if not key.isdecimal():
                 return None
-            query = sa.select(accounts.c.server, accounts.c.login).where(accounts.c.account_id == int(key))
-            with self._engine.connect() as connection:
-                found = connection.execute(query).one_or_none()
-            if found is None:
+            with self._engine.reading() as session:
+                found = session.query("SELECT server, login FROM accounts WHERE account_id = ?", int(key))
+            if not found:
                 return None
-            self._names[key] = AccountId(*found)
+            self._names[key] = AccountId(*found[0])
         return frozenset(self._names[key] for key in keys)
 
     def close(self) -> None:
@@ -139,4 +133,4 @@ class PostgresWatch(Closing):
 
 def watch(engine: Engine) -> AppendListener:
     """Return a watch for the database of an engine."""
-    return PostgresWatch(engine) if engine.dialect.name == "postgresql" else SqliteWatch(engine)
+    return PostgresWatch(engine) if engine.is_postgres else SqliteWatch(engine)

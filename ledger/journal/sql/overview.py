@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ledger.clock import SECOND_US
 from ledger.errors import LedgerError
 from ledger.journal.derived import Summary
+from ledger.journal.health import COLUMNS as _HEALTH
 from ledger.journal.health import SyncHealth, from_columns
-from ledger.journal.sql.schema import NOTABLE, account_key, sync_health
+from ledger.journal.sql.words import NOTABLE, account_key
 from ledger.values import AccountId
 
 if TYPE_CHECKING:
@@ -78,7 +79,6 @@ _FULL: Final = (
     "SELECT d.account_id, d.version, d.hash, %s, %s FROM heads d LEFT JOIN summaries s ON s.account_id = d.account_id "
     "LEFT JOIN sync_health h ON h.account_id = d.account_id WHERE d.account_id IN (%s)"
 )
-_HEALTH: Final = tuple(column.name for column in sync_health.c if column.name != "account_id")
 
 
 def briefs(journal: SqlJournal, now_us: int, *, intervals_max: int) -> list[Brief]:

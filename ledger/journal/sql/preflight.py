@@ -9,20 +9,17 @@ from pathlib import Path
 from pkgutil import get_data
 from typing import Final
 
-import sqlalchemy as sa
-from sqlalchemy import Engine
-
 from ledger.journal import Difference
-from ledger.journal.sql.engine import found_revision, sqlite_path, translate_errors
-from ledger.journal.sql.schema import REVISION, events, heads
+from ledger.journal.sql.engine import Engine, found_revision, sqlite_path
+from ledger.journal.sql.words import REVISION
 
 
 def settings_in_force(engine: Engine) -> dict[str, str]:
     """Return what durability rests on, as it is in a connection of ours."""
-    names = ("journal_mode", "synchronous") if engine.dialect.name == "sqlite" else ("synchronous_commit", "fsync")
-    with translate_errors(engine.url), engine.connect() as connection:
-        ask = "PRAGMA {}" if engine.dialect.name == "sqlite" else "SHOW {}"
-        return {name: str(connection.exec_driver_sql(ask.format(name)).scalar()) for name in names}
+    names = ("synchronous_commit", "fsync") if engine.is_postgres else ("journal_mode", "synchronous")
+    ask = "SHOW {}" if engine.is_postgres else "PRAGMA {}"
+    with engine.reading() as session:
+        return {name: str(session.query(ask.format(name))[0][0]) for name in names}
 
 
 def revisions(engine: Engine) -> tuple[str | None, str]:
@@ -35,7 +32,7 @@ def revisions(engine: Engine) -> tuple[str | None, str]:
 
 def differences(engine: Engine) -> tuple[Difference, ...]:
     """Compare tables, constraints, indexes, triggers and what they call with what the migrations make, by their definitions."""
-    wanted = _wanted()[engine.dialect.name]
+    wanted = _wanted()["postgresql" if engine.is_postgres else "sqlite"]
     found = definitions(engine)
     tables = {name.removeprefix("table ") for name in wanted if name.startswith("table ")}
     compared = []
@@ -71,10 +68,9 @@ def _wanted() -> dict[str, dict[str, str]]:
 
 def definitions(engine: Engine) -> dict[str, str]:
     """Return name -> definition of everything that the schema of a journal consists of, in one spelling."""
-    with translate_errors(engine.url), engine.connect() as connection:
-        is_sqlite = engine.dialect.name == "sqlite"
-        rows = connection.execute(sa.text(_SQLITE if is_sqlite else _POSTGRES)).all()
-        schema = "main" if is_sqlite else connection.scalar(sa.text(_SCHEMA))
+    with engine.reading() as session:
+        rows = session.query(_POSTGRES if engine.is_postgres else _SQLITE)
+        schema = session.query(_SCHEMA)[0][0] if engine.is_postgres else "main"
     return {f"{kind} {name}": _in_one_spelling(text, str(schema)) for kind, name, text in rows}
 
 
@@ -134,17 +130,17 @@ SELECT 'policy', relname || '.' || polname, 'policy' FROM ours JOIN pg_policy ON
 
 def mismatched_heads(engine: Engine) -> tuple[int, ...]:
     """Return the ids of accounts whose head is not that of their last event. Costs one row an account."""
-    last = (
-        sa.select(events.c.account_id, sa.func.max(events.c.version).label("version")).group_by(events.c.account_id).subquery()
-    )
-    query = (
-        sa.select(heads.c.account_id)
-        .outerjoin(last, last.c.account_id == heads.c.account_id)
-        .outerjoin(events, (events.c.account_id == last.c.account_id) & (events.c.version == last.c.version))
-        .where(heads.c.version > 0, sa.or_(events.c.hash.is_(None), events.c.hash != heads.c.hash))
-    )
-    with translate_errors(engine.url), engine.connect() as connection:
-        return tuple(connection.scalars(query))
+    with engine.reading() as session:
+        return tuple(key for (key,) in session.query(_MISMATCHED))
+
+
+_MISMATCHED: Final = (
+    "SELECT heads.account_id FROM heads "
+    "LEFT JOIN (SELECT account_id, max(version) AS version FROM events GROUP BY account_id) AS newest "
+    "ON newest.account_id = heads.account_id "
+    "LEFT JOIN events ON events.account_id = newest.account_id AND events.version = newest.version "
+    "WHERE heads.version > 0 AND (events.hash IS NULL OR events.hash <> heads.hash)"
+)
 
 
 def folder(engine: Engine) -> Path | None:

@@ -1,4 +1,4 @@
-"""The tables of the SQL journals. Shared with ``migrations/``, which makes them.
+"""The tables of the SQL journals. Shared with ``migrations/``, which makes them; nothing else needs SQLAlchemy's.
 
 ``accounts``, ``events``, ``evidence``, ``identity``, ``parents`` and ``seals`` are immutable: triggers refuse every change.
 ``heads`` is the one row per account that an append locks and moves on. ``checkpoints`` can be thrown away at any time;
@@ -8,8 +8,6 @@ ones are deleted. The derived tables (``journal.derived``) are made of the event
 
 from __future__ import annotations
 
-from functools import lru_cache
-from hashlib import sha256
 from types import NoneType
 from typing import Any, Final, get_args, get_type_hints
 
@@ -27,21 +25,8 @@ from sqlalchemy import (
 )
 
 from ledger.codec import BYTE_COLUMNS, TEXT_COLUMNS, Stored
-from ledger.journal import Head
 from ledger.journal.derived import KEYS, TABLES
-from ledger.postings import ASSERTED, NO_DEAL, Posting
-from ledger.terms import TERMS_KINDS
-from ledger.values import AccountId
-
-#: The migration that this program was written for.
-REVISION: Final = "0011"
-
-
-@lru_cache(maxsize=4096)
-def account_key(account: AccountId) -> int:
-    """Return the database's id of an account: 63 bits of a digest of its name, the same in every database."""
-    return int.from_bytes(sha256(str(account).encode()).digest()[:8], "big") >> 1
-
+from ledger.postings import Posting
 
 metadata = MetaData(
     naming_convention={
@@ -105,35 +90,6 @@ events = Table(
     UniqueConstraint("account_id", "natural_key"),
     sqlite_with_rowid=False,
 )
-
-#: Columns as statements name them that go to the driver as text.
-ROW: Final = ", ".join(f'"{name}"' for name in Stored._fields)
-POSTING: Final = ", ".join(f"coalesce(deal, {NO_DEAL})" if name == "deal" else f'"{name}"' for name in Posting._fields)
-
-#: The events that change account terms. With ``IN`` SQLite would build a table for every row that is inserted. It has to be
-#: made to use the index (``USE_TERMS_INDEX`` behind the table's name).
-TERMS_FILTER: Final = " OR ".join(f"kind = '{kind}'" for kind in TERMS_KINDS)
-USE_TERMS_INDEX: Final = "INDEXED BY ix_events_standing"
-
-HEAD: Final = ", ".join(Head._fields)
-#: What both append and read ask for, in the words of SQLite: an account's head, what its terms after a version rest on, and the
-#: place of the latest assertion about something (``about_position``).
-HEAD_OF: Final = f"SELECT {HEAD} FROM heads WHERE account_id = ?"
-TERMS_OF: Final = (
-    f"SELECT {ROW} FROM events {USE_TERMS_INDEX} WHERE account_id = ? AND ({TERMS_FILTER}) AND version <= ? ORDER BY version"
-)
-LATEST_ASSERTED: Final = (
-    f"SELECT order_msc, order_deal FROM events WHERE account_id = ? AND placement = {ASSERTED} AND %s "
-    "ORDER BY version DESC LIMIT 1"
-)
-
-#: What an operator wants to see: the condition of its index, which a query has to repeat word by word.
-NOTABLE: Final = (
-    "kind IN ('BreakOpened', 'BreakClosed', 'SyncDegraded', 'SyncRestored', 'PositionRecovered', 'GhostClosed', "
-    "'DriftCorrected', 'PositionReticketed', 'Adjusted', 'DealRevised')"
-)
-#: The kinds that it has.
-NOTABLE_KINDS: Final = frozenset(NOTABLE.split("'")[1::2])
 
 #: The raw answers that events of an account refer to: by account, so that everything can be distributed by it.
 evidence = Table(
@@ -308,8 +264,3 @@ def _derived(name: str) -> Table:
 
 #: Table -> what is in it is made of the events (see ``journal.derived``).
 derived: Final = {name: _derived(name) for name in TABLES}
-
-
-def about_position(position_id: int | None) -> tuple[str, tuple[int, ...]]:
-    """Return the condition for what asserts something about a position, or the balance, and its values."""
-    return ("position_id IS NULL", ()) if position_id is None else ("position_id = ?", (position_id,))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
-from sqlalchemy import Engine, event
+from ledger.journal.sql.engine import Engine
 
 _LOOK_SEC: Final = 0.05
 
@@ -40,8 +40,7 @@ class StatementLimits:
         self._limits: set[Limit] = set()
         self._owners: dict[int, Limit] = {}
         self._stop = threading.Event()
-        event.listen(engine, "checkout", self._checkout)
-        event.listen(engine, "checkin", self._checkin)
+        engine.on_use(self._begun, self._ended)
         self._thread = threading.Thread(target=self._watch, name="ledger-statement-limits", daemon=True)
         self._thread.start()
 
@@ -65,14 +64,14 @@ class StatementLimits:
             with self._lock:
                 self._limits.discard(limit)
 
-    def _checkout(self, connection: Any, _record: object, _proxy: object) -> None:
+    def _begun(self, connection: Any) -> None:
         limit: Limit | None = getattr(self._local, "limit", None)
         if limit is not None:
             with self._lock:
                 limit.connections.add(connection)
                 self._owners[id(connection)] = limit
 
-    def _checkin(self, connection: Any, _record: object) -> None:
+    def _ended(self, connection: Any) -> None:
         with self._lock:
             limit = self._owners.pop(id(connection), None)
             if limit is not None:

@@ -9,9 +9,7 @@ from pathlib import Path
 from select import select
 from typing import Any, Final
 
-from sqlalchemy import Engine, make_url
-
-from ledger.journal.sql.engine import address_of, translate_errors
+from ledger.journal.sql.engine import Engine, translate_errors
 
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")
@@ -55,9 +53,9 @@ def file_system(path: Path, mounts: str | None = None) -> str | None:
 
 def text_encoding(engine: Engine) -> str:
     """Return the encoding that the database has text in, as UTF8 or SQL_ASCII."""
-    ask = "PRAGMA encoding" if engine.dialect.name == "sqlite" else "SHOW server_encoding"
-    with translate_errors(engine.url), engine.connect() as connection:
-        return str(connection.exec_driver_sql(ask).scalar())
+    ask = "SHOW server_encoding" if engine.is_postgres else "PRAGMA encoding"
+    with engine.reading() as session:
+        return str(session.query(ask)[0][0])
 
 
 def pooler(engine: Engine) -> str | None:
@@ -67,17 +65,18 @@ def pooler(engine: Engine) -> str | None:
     server of a connection that is idle is given to another one, which holds it then. In session mode it is not, and where a
     pool is used up another connection gets no answer: so none is waited for long.
     """
-    if engine.dialect.name != "postgresql":
+    if not engine.is_postgres:
         return None
     import psycopg
+    from sqlalchemy import make_url
 
-    with translate_errors(engine.url), engine.connect() as one, ExitStack() as others:
+    with translate_errors(engine.url), engine.alchemy.connect() as one, ExitStack() as others:
         driver: Any = one.connection.driver_connection
         with one.begin():
             ours = one.exec_driver_sql(_SERVER).scalar()
         if ours == driver.info.backend_pid:
             return None
-        _, words = engine.dialect.create_connect_args(make_url(address_of(engine)))
+        _, words = engine.alchemy.dialect.create_connect_args(make_url(engine.address()))
         for _ in range(_OTHERS):
             try:
                 other = others.enter_context(closing(psycopg.connect(**{**words, "connect_timeout": _PATIENCE_SEC})))

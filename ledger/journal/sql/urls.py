@@ -1,17 +1,24 @@
-"""The URL of a journal: what counts as one, and how it is shown without its secrets."""
+"""The URL of a journal: what counts as one, and how it is shown without its secrets.
+
+One of Postgres is SQLAlchemy's, which is loaded for it. One of SQLite is only a file.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import quote, quote_plus
 
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from attrs import frozen
 
 from ledger.errors import BadValue
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
+    Url: TypeAlias = URL | "SqliteUrl"
 
 _EXPECTED: Final = "a journal is sqlite:///FILE or postgresql+psycopg://HOST/DB"
 _POSTGRES: Final = ("postgresql", "postgres", "postgresql+psycopg")
@@ -38,7 +45,23 @@ _SHOWN_OPTIONS: Final = {
 _HIDDEN: Final = "***"
 
 
-def journal_url(text: str) -> URL:
+@frozen
+class SqliteUrl:
+    """The file of a SQLite journal, with what is asked of both kinds of URL."""
+
+    database: str
+    drivername: str = "sqlite"
+
+    def __str__(self) -> str:
+        """Return the URL."""
+        return f"sqlite:///{self.database}"
+
+    def render_as_string(self, hide_password: bool = True) -> str:  # noqa: ARG002, FBT001, FBT002  # as SQLAlchemy's
+        """Return the URL, which has no secrets."""
+        return str(self)
+
+
+def journal_url(text: str) -> Url:
     """Read a journal URL; a plain path is a SQLite file, named exactly.
 
     Raises:
@@ -89,13 +112,16 @@ def _path_of(rest: str, text: str) -> str:
 
 
 def _parse(text: str) -> URL | None:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
     try:
         return make_url(text)
     except (ArgumentError, ValueError):  # ValueError: the port is no number
         return None
 
 
-def _sqlite_url(path: str) -> URL:
+def _sqlite_url(path: str) -> SqliteUrl:
     if path in ("", ":memory:"):
         raise BadValue("a SQLite journal needs a file, as in sqlite:///desk.db: memory is not durable")
     if looks_like_url(path):
@@ -105,18 +131,18 @@ def _sqlite_url(path: str) -> URL:
             path = str(Path(path).expanduser())
         except RuntimeError:
             raise BadValue(f"{path!r}: there is no home folder of that user; name the file in full") from None
-    return URL.create("sqlite", database=path)
+    return SqliteUrl(path)
 
 
-def sqlite_path(url: URL) -> Path | None:
+def sqlite_path(url: Url) -> Path | None:
     """Return the file of a SQLite journal, None for another database."""
-    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+    return Path(url.database) if isinstance(url, SqliteUrl) else None
 
 
 # ------------------------------------------------------------------------------------------------------------ secrets
 
 
-def shown(url: URL | str) -> str:
+def shown(url: Url | str) -> str:
     """Write a URL as people may see it: user, host, port, database and harmless options, and no secret in any position."""
     if isinstance(url, str):
         return redacted(url)

@@ -14,7 +14,7 @@ import sys
 from contextlib import suppress
 from typing import Any, Final
 
-from ledger.journal.sql.engine import address_of, close_engine, open_engine
+from ledger.journal.sql.engine import open_engine
 from ledger.journal.sql.journal import SqlJournal
 from ledger.journal.verify.walk import Problem, State, WorkerResult, verify_tail
 from ledger.processes import SAFE_FOLDER, own_command
@@ -35,7 +35,7 @@ class VerifyWorker:
 
     def __init__(self, command: list[str], journal: SqlJournal, account: AccountId, version: int) -> None:
         self.after = int(version * _SHARE)
-        url = address_of(journal.engine)
+        url = journal.engine.address()
         job = {"url": url, "server": account.server, "login": account.login, "after": self.after, "upto": version}
         self._process = subprocess.Popen(  # noqa: S603  # ourselves
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=SAFE_FOLDER
@@ -83,7 +83,7 @@ def _main() -> None:
     engine = open_engine(job["url"], create=False)
     account = AccountId(job["server"], job["login"])
     found = verify_tail(SqlJournal(engine, lambda: 0), account, job["after"], job["upto"])
-    close_engine(engine)
+    engine.dispose()
     if found is not None:
         json.dump(_written(found), sys.stdout)
 

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 _SIGN_IN: Final = "/api/sign-in"
 _SIGN_OUT: Final = "/api/sign-out"
-#: Files of the program, which are the same for everybody: the page's shell and what it loads. All else needs a sign-in.
-_PUBLIC: Final = re.compile(r"/(static/.+|a/.+|breaks|log|health|help|sign-in|favicon\.ico)?", re.DOTALL)
+#: Files of the program, which are the same for everybody: the page's shell, at any address of a view or of none, and what it
+#: loads. All that is in the journal is under /api, however that is written, and needs a sign-in.
+_PUBLIC: Final = re.compile(r"/(?!api).*", re.DOTALL | re.IGNORECASE)
 #: What different programs may read as another path.
 _ODD: Final = re.compile(r"[\x00-\x1f\x7f\\]|//|/\.{1,2}(/|$)")
 _FAILURES: Final = 10

@@ -283,10 +283,10 @@ class AccountView {
     this.span = [shown.from, shown.to];
     const by = shown.to - shown.from > MINUTES_MAX_MS ? "day" : "minute";
     const until = this.curveAt === null ? Infinity : Date.parse(this.curveAt);
-    const to = until < shown.to ? this.curveAt : params.get("to"); // what it was worth later was not known then
-    const equity = until < shown.from ? { rows: [] } : await optional(get(this.path("equity"), { from: params.get("from"), to, columns: COLUMNS, by }));
+    const span = { from: params.get("from"), to: params.get("to"), known_at: this.curveAt }; // what it was worth later was not known then
+    const equity = until < shown.from ? { rows: [] } : await optional(get(this.path("equity"), { ...span, columns: COLUMNS, by }));
     const marks = this.notable.filter((row) => Date.parse(row.recorded_at) <= until).map((row) => ({ kind: signOf(row), at: Date.parse(row.event_time), text: visible(row.words) })).filter((one) => one.kind);
-    await this.chart.set({ rule: this.rule, currency: this.currency, known: until, ...shown, ...equityOf(equity, until), marks, degraded: this.degradedBy(this.curveAt) });
+    await this.chart.set({ rule: this.rule, currency: this.currency, known: until, ...shown, ...equityOf(equity), marks, degraded: this.degradedBy(this.curveAt) });
     this.noteCurve();
     this.chart.problem([curve, equity].find((one) => one instanceof Error)?.message ?? null);
   }
@@ -378,20 +378,21 @@ class AccountView {
     const body = h("div", null);
     const selects = Object.entries(choices).map(([one, values]) => h("select", { name: one, "aria-label": `${title} ${one}`, on: { change: () => read() } }, values.map((value) => h("option", { value }, value))));
     const asked = () => ({ ...params(this.travel.at), ...Object.fromEntries(selects.map((one) => [one.name, one.value])) });
-    let shown = null;
-    const read = async () => {
-      const question = asked();
+    let shown = null, before = null, reading = 0;
+    const read = async (from = null) => { // the newest rows, or those before one of a keyset
+      const mine = ++reading, question = asked();
       shown = JSON.stringify(question);
+      before = from;
       try {
-        const found = await this.get(this.path(name), question);
-        if (shown === JSON.stringify(question)) update(body, draw(found, this.place()));
+        const found = await this.get(this.path(name), { ...question, before });
+        if (mine === reading) update(body, draw(found, this.place(), { before, go: read }));
       } catch (error) {
         if (error.name !== "AbortError") update(body, h("p", { class: "problem" }, broker(error.message)));
       }
     };
     const root = h("details", { class: "section", data: { section: name }, on: { toggle: () => { if (root.open && shown === null) { update(body, h("p", { class: "quiet" }, "Reading …")); read(); } } } },
       h("summary", null, h("h2", null, title), isNow && h("small", null, " now")), selects.length > 0 && h("p", { class: "row middle" }, selects.map((one) => [h("span", { class: "dim" }, one.name), one])), body);
-    return { root, moved: () => { if (root.open && JSON.stringify(asked()) !== shown) read(); else if (!root.open) shown = null; }, changed: () => { if (root.open) read(); else shown = null; } };
+    return { root, moved: () => { if (root.open && JSON.stringify(asked()) !== shown) read(); else if (!root.open) shown = null; }, changed: () => { if (root.open) read(before); else shown = null; } };
   }
 
   place(at = this.travel.at) {
@@ -434,8 +435,8 @@ function curveOf(answer) {
   return { balance: [...before, ...answer.columns], opening: answer.opening, behind: answer.behind, from, to };
 }
 
-function equityOf(answer, until) {
+function equityOf(answer) {
   if (answer instanceof Error) return { equity: [], apart: 0 };
-  const columns = answer.rows.filter((row) => Date.parse(row.end) <= until).map((row) => [Date.parse(row.begin), row.low, row.high, row.close, Date.parse(row.end)]);
+  const columns = answer.rows.map((row) => [Date.parse(row.begin), row.low, row.high, row.close, Date.parse(row.end)]);
   return { equity: columns, apart: Math.max(1000, 2000 * (answer.interval_sec ?? 0)) };
 }

@@ -64,7 +64,8 @@ export function mount(context) {
         empty: params.size ? "no break is like this: change the filter" : "No break is open." }),
       found.found > found.rows.length
         && h("p", null, `${found.rows.length} of ${found.found} are shown: filter by kind or age.`),
-      found.unread?.map((each) => h("p", { class: "problem" }, broker(each.account), ": ", broker(each.error.text))));
+      found.unread?.map((each) => h("p", { class: "problem" }, broker(each.account), ": ", broker(each.error.text))),
+      !version && found.proposals.map((each) => withoutBreak(context, each)));
       split.classList.toggle("open", Boolean(version));
       detail.hidden = !version;
       if (version) update(detail, life(context, { server, login }, one));
@@ -76,9 +77,16 @@ export function mount(context) {
         heading.focus({ preventScroll: true });
         heading.scrollIntoView({ block: "nearest" });
       }
-      return found.rows.length || version ? "ready" : "empty";
+      return found.rows.length || found.proposals.length || version ? "ready" : "empty";
     },
   };
+}
+
+// What waits for a second person and is the answer to no break.
+function withoutBreak(context, { name, account, clock: rule, policy, proposals }) {
+  return h("section", { class: "panel", "aria-label": `Proposals of ${name}` },
+    h("h2", null, "Without a break: ", h("a", { href: path("account", account) }, broker(name))),
+    proposalPanel({ proposals, context, route: account, rule, policy, onDone: context.reload }));
 }
 
 function life(context, account, found) {
@@ -111,7 +119,7 @@ function life(context, account, found) {
         noteForm({ context, ...account, version, onDone })),
       h("details", { data: { key: `propose-of-${version}` } }, h("summary", null, "Propose a correction …"),
         policy && h("p", { class: "quiet" }, policy.approvals === 2 ? `Policy: ${policyText(policy)}.`
-          : "Another person approves what is proposed. By the policy of this account, ledger correct applies it at once."),
+          : "By the policy of this account one person is enough: an approver applies it at once, or proposes it to another."),
         proposeForm({ context, ...account, one, onDone }))),
   ];
 }

@@ -1,7 +1,8 @@
 // What people decide: notes about breaks, corrections that they propose, and the approval by a second person.
 //
 //   proposeForm({context, server, login, one, onDone, onClose})   one: the break that it answers (as breaks --json), which
-//                                                 fills it in. Its effect is shown first; what is proposed is bound to it
+//                                                 fills it in. Its effect is shown first, and what is recorded is bound to it:
+//                                                 applied where one person is enough, else proposed
 //   proposalPanel({proposals, context, route, rule, policy, onDone})   proposals with their effects and the decisions that this
 //                                                 person may make; route: {server, login}, rule: the account's clock
 //   noteForm({context, server, login, version, onDone})   a note about a break, and taking it over
@@ -19,7 +20,10 @@ const RECIPES = { // the arguments of `ledger correct`; "?": may be left out
   balance: ["set balance or credit to what the broker states", "balance?", "credit?"],
   withdrawal: ["a deal that the broker withdrew", "deal"],
   acceptance: ["accept what no deal explains", "position_id?", "symbol?"],
+  clock: ["change the clock of the broker's server", "clock"],
+  order: ["change what orders the deals", "order"],
 };
+const CHOICES = { side: ["buy", "sell"], order: ["ticket", "time"] };
 const WHOLE = ["position_id", "deal", "magic"];
 const NEVER_DELETED = "It becomes part of the journal: text can never be deleted. No names of clients, no secrets.";
 const words = (name) => visible(name).replaceAll("_", " ");
@@ -40,6 +44,7 @@ function suggested({ kind, field: name, theirs, position_id, symbol, deal } = {}
   if (kind === "drift") return { what: "update", position_id, ...(name && theirs && { [name]: theirs }) };
   if (kind === "balance") return { what: "balance", [name === "credit" ? "credit" : "balance"]: theirs };
   if (kind === "withdrawn") return { what: "withdrawal", deal };
+  if (kind === "clock") return { what: "clock" };
   return { what: "close", position_id };
 }
 
@@ -140,16 +145,19 @@ export function proposeForm({ context, server, login, one = null, onDone, onClos
 }
 
 function newProposal({ context, key, server, login, one, onDone, onClose }) {
-  const start = suggested(one ?? {}), url = accountPath(server, login, "proposals");
+  const start = suggested(one ?? {});
   const fields = h("div", { class: "row" }), effect = h("div", { role: "status" });
   const what = h("select", { name: "what", value: start.what, data: { key: `${key}-what` }, on: { change: draw } },
     Object.entries(RECIPES).map(([name, [text]]) => h("option", { value: name }, text)));
-  const propose = h("button", { class: "primary", disabled: true }, "Propose it");
+  const propose = h("button", { disabled: true }, "Propose it");
+  const apply = h("button", { class: "primary", hidden: true }, "Apply it"); // where the policy asks for one person
   let digest = null; // of the effect that is shown: only what was shown can be proposed
 
   function show(found) {
     digest = found?.effect_digest ?? null;
     propose.disabled = digest === null;
+    apply.hidden = found?.waits ?? true;
+    propose.className = apply.hidden ? "primary" : "";
     update(effect, found && [h("h3", null, "It would change"), effectTable(found.effect)]);
   }
 
@@ -157,8 +165,8 @@ function newProposal({ context, key, server, login, one, onDone, onClose }) {
     const name = each.replace("?", ""), required = each === name, isWhole = WHOLE.includes(name);
     const value = visible((what.value === start.what ? start : one ?? {})[name] ?? "");
     const props = { id: `${key}-${name}`, name, required, value, data: { key: `${key}-${name}` } };
-    return field(words(name) + (required ? "" : " (optional)"), name === "side"
-      ? h("select", props, ["", "buy", "sell"].map((side) => h("option", { value: side }, side || "–")))
+    return field(words(name) + (required ? "" : " (optional)"), CHOICES[name]
+      ? h("select", props, ["", ...CHOICES[name]].map((one) => h("option", { value: one }, one || "–")))
       : input(key, name, { ...props, inputmode: isWhole ? "numeric" : null, pattern: isWhole ? "-?[0-9]+" : null }));
   }
 
@@ -174,7 +182,7 @@ function newProposal({ context, key, server, login, one, onDone, onClose }) {
   field("lapses after minutes", input(key, "lapses_min", { type: "number", min: 1, max: 10080, value: 60 })),
   check(key, "urgent", "urgent: it is applied at once and everybody is alerted; a second person confirms it afterwards"),
     effect,
-  h("div", { class: "row" }, h("button", null, "Show what it changes"), propose,
+  h("div", { class: "row" }, h("button", null, "Show what it changes"), apply, propose,
     onClose && h("button", { type: "button", on: { click: onClose } }, "Close")));
   draw();
 
@@ -185,12 +193,14 @@ function newProposal({ context, key, server, login, one, onDone, onClose }) {
       // an identifier above 2^53 is no exact number here: it goes as text, which the server reads as well
       if (value) correction[name] = WHOLE.includes(name) && Number.isSafeInteger(Number(value)) ? Number(value) : value;
     }
-    if (button !== propose) {
+    if (![apply, propose].includes(button)) {
       show(await context.post(accountPath(server, login, "preview"), { correction, reason: given.reason }));
       return true;
     }
-    const answer = await context.post(url, { correction, reason: given.reason, urgent: "urgent" in given,
-      lapses_min: Number(given.lapses_min), break: one?.version ?? null, effect_digest: digest });
+    const answer = button === apply
+      ? await context.post(accountPath(server, login, "corrections"), { correction, reason: given.reason, effect_digest: digest })
+      : await context.post(accountPath(server, login, "proposals"), { correction, reason: given.reason, urgent: "urgent" in given,
+        lapses_min: Number(given.lapses_min), break: one?.version ?? null, effect_digest: digest });
     show(null);
     const text = `${correctionText(correction)}: ${answer.became}.${answer.advice ? ` ${answer.advice}` : ""}`;
     onClose?.();

@@ -2,18 +2,18 @@
 //
 //   positionsTable(rows, place) and so on     tables of the moment; place: {server, login, rule, at, currency}
 //   isLate(event), isImported(event)          of rows of log --json
-//   SECTIONS   {name (its endpoint), title, params(at, chosen), choices {name: [value ...]}, draw(answer, place)}
+//   SECTIONS   {name (its endpoint), title, params(at), choices {name: [value ...]}, draw(answer, place, {before, go(before)})}
 //   comparedInWords(answer), comparisonPanel(answer, {server, login, onClose})   how broker and journal differ: compare-now
 //   changesPanel(comparison, rule, {title, names, onClose})   what differs between two moments, and which events did it
 
 import { badge, broker, duration, figure, h } from "./dom.js";
 import { limitsPanel, reportPanel } from "./report.js";
 import { path } from "./router.js";
-import { rowLink, table } from "./table.js";
+import { older, rowLink, table } from "./table.js";
 import * as time from "./time.js";
 
-/** All deals of an import were recorded long after they happened: that means nothing. */
-export const isImported = (row) => row.data?.origin === "import";
+/** All of an import was recorded long after it happened: that means nothing. */
+export const isImported = (row) => row.data?.origin === "import" || (row.correlation ?? "").startsWith("import:");
 export const isLate = (row) => row.lag_sec > 60 && !isImported(row);
 export const rowsOf = (answer) => Array.isArray(answer) ? answer : answer?.rows ?? [];
 const right = (key, label, cell) => ({ key, label, align: "right", cell });
@@ -72,7 +72,7 @@ export function ordersTable(rows, place) {
   });
 }
 
-function tradesTable(answer, place) {
+function tradesTable(answer, place, { before, go }) {
   const rows = rowsOf(answer);
   const total = table({
     caption: "Trades", rows, rowKey: (row) => row.position_id, empty: "no closed trade by this moment",
@@ -80,7 +80,9 @@ function tradesTable(answer, place) {
       when("closed_at", "closed", place), amount("price_close", "close price"), signed("commission"), signed("swap"), signed("profit"),
       left("complete", "", (row) => row.complete ? "" : badge("incomplete", "warn"))],
   });
-  return [total, answer.next != null && h("p", { class: "dim" }, `the newest ${rows.length} of ${answer.found}; those before are at an earlier moment`)];
+  const newest = before != null && h("button", { type: "button", data: { key: "newest" }, on: { click: () => go() } }, "newest");
+  return [total, (newest || answer.next != null) && h("p", { class: "row middle" },
+    h("span", { class: "dim" }, `${rows.length} of ${answer.found}`), older(answer.next != null && (() => go(answer.next))), newest)];
 }
 
 function monitorsTable(answer, place) {
