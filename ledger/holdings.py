@@ -14,7 +14,7 @@ from ledger.events import AcceptedResult, PositionState
 from ledger.positions import OpenPosition, divided
 from ledger.postings import Fill
 from ledger.terms import AccountTerms
-from ledger.values import INT64_MAX, Entry, signed_magic
+from ledger.values import Entry, signed_magic
 
 #: MT5's codes, as a posting has them.
 ENTRY_IN: Final = Entry.IN.value
@@ -95,11 +95,6 @@ class Holdings:
         if self.open.__class__ is not dict and postings > 2 * len(self.open):
             held = self.open
             self.open, self.ids = {key: held[key] for key in held}, dict(self.ids)  # each of our own, whoever else has it
-
-    def release(self) -> None:
-        """Have the open positions in dictionaries, if a loop elsewhere has them: only these may be shared by threads."""
-        if not isinstance(self.open, dict):
-            self.gather(INT64_MAX)
 
     # ---- deals
 
@@ -433,6 +428,8 @@ class Holdings:
 
     def copy(self) -> Holdings:
         """Return an independent copy, to settle on from here. Both share the open positions until one of them changes any."""
+        self.gather(INT64_MAX)
+        assert isinstance(self.open, dict)
         twin = Holdings(self.terms)
         self.open, twin.open = SharedPositions(self.open), SharedPositions(self.open)
         twin.ids = dict(self.ids)

@@ -327,7 +327,6 @@ class Portfolio:
     def note_version(self, version: int) -> None:
         """State up to which version all of the account's events are folded, so that the next one may be applied."""
         self._version = version
-        self._holdings.release()
 
     def _count(self, commission: int, fee: int, swap: int, profit: int) -> None:
         self._commission += commission

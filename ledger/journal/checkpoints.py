@@ -37,7 +37,7 @@ from ledger.portfolio import Portfolio
 from ledger.postings import DEAL, NO_DEAL, FoldKey, PackedRows, Posting, Postings, Reading, Row, Selection, VersionedPostings
 from ledger.segments.native import library
 from ledger.terms import AccountTerms
-from ledger.values import AccountId
+from ledger.values import INT64_MAX, AccountId
 
 if TYPE_CHECKING:  # the protocol speaks of checkpoints
     from ledger.journal import EventStore, Journal
@@ -296,10 +296,10 @@ def behind_checkpoint(journal: Journal, account: AccountId, selection: Selection
 
 def _finished(folded: T, selection: Selection) -> T:
     """Return what all of a selection was folded into: without a limit in time, the next event may be applied."""
+    if isinstance(folded, Portfolio):
+        folded.holdings.gather(INT64_MAX)  # several threads may read it from here on
     if selection.time_msc is None:
         folded.note_version(selection.version)
-    elif isinstance(folded, Portfolio):
-        folded.holdings.release()
     return folded
 
 

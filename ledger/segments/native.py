@@ -153,7 +153,6 @@ class NativeSlice(PackedSlice, QuickRows):
             if len(self) < _WORTH_IT * len(held):
                 yield Run(0, 0, (0, 0, 0, 0), self.packed.each(at, self.end))
                 return
-            holdings.gather(INT64_MAX)
             held = NativeOpen(found, holdings)
             holdings.open, holdings.ids = held, held.ids
         while at < self.end:
@@ -207,7 +206,7 @@ class NativeOpen(MutableMapping[int, OpenPosition]):
     def __init__(self, found: ctypes.CDLL, holdings: Holdings) -> None:
         self._book = _Book(found, nets=holdings.terms.opened.mode.nets)
         self._library, self._fold = found, self._book.pointer
-        self._plain: dict[int, OpenPosition] | None = dict(holdings.open)
+        self._plain: dict[int, OpenPosition] | None = {key: holdings.open[key] for key in holdings.open}  # none that is shared
         self._out: dict[int, OpenPosition] = {}
         self._more: dict[int, OpenPosition] = {}  # those that are checked in, of which Python has more than the library
         self.ids = NativeIds(self._book, dict(holdings.ids))

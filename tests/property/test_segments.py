@@ -74,6 +74,7 @@ def from_checkpoints(
 ) -> Any:
     """Return what a replay comes to that begins at, and leaves, checkpoints; None begins at the start."""
     folded, selected = replayed(journal, account, selection, terms, fold=PORTFOLIO, interval=interval)
+    assert isinstance(folded.holdings.open, dict)  # whoever folded them
     return folded.state(), selected
 
 

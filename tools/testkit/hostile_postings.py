@@ -191,7 +191,7 @@ def folded(
     try:
         for number, part in enumerate(parts):
             if number == restores_at:
-                portfolio = Portfolio.from_state(history.terms, json.loads(json.dumps(portfolio.state())))
+                portfolio = Portfolio.from_state(history.terms, json.loads(json.dumps(portfolio.state()))).copy()
             portfolio.fold(part, history.decode, *sink)
     except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as exc:
         return Outcome(None, trades, type(exc).__name__)
