@@ -14,7 +14,7 @@ from ledger.events import AcceptedResult, PositionState
 from ledger.positions import OpenPosition, divided
 from ledger.postings import Fill
 from ledger.terms import AccountTerms
-from ledger.values import Entry, signed_magic
+from ledger.values import INT64_MAX, Entry, signed_magic
 
 #: MT5's codes, as a posting has them.
 ENTRY_IN: Final = Entry.IN.value
@@ -92,9 +92,8 @@ class Holdings:
 
     def gather(self, postings: int) -> None:
         """Have the open positions in dictionaries, wherever they are (``QuickRows``), if so many postings are worth it."""
-        if self.open.__class__ is not dict and postings > 2 * len(self.open):
-            held = self.open
-            self.open, self.ids = {key: held[key] for key in held}, dict(self.ids)  # each of our own, whoever else has it
+        if not isinstance(self.open, dict) and postings > 2 * len(self.open):
+            self.open, self.ids = dict(self.open), dict(self.ids)
 
     # ---- deals
 

@@ -12,6 +12,7 @@ from ledger import Event
 from ledger.folds import PORTFOLIO
 from ledger.journal import Selection
 from ledger.journal.checkpoints import replayed
+from ledger.journal.sql import wire
 from ledger.journal.sql.append import Appender
 from ledger.journal.sql.journal import SqlJournal
 from ledger.journal.sql.looks import newest
@@ -251,6 +252,18 @@ def test_postgres_finds_single_rows_by_their_keys(postgres_journal, statements):
     assert "uq_events_account_id_natural_key" in plans(postgres_journal, statements)[1]
     postgres_journal.version_at(ACCOUNT, 10**18)
     assert {"pk_events" in plan for plan in plans(postgres_journal, statements)} == {True}
+
+
+def test_postgres_inserts_one_event_by_keys(postgres_journal):
+    """Also by the plan that it makes for any values, which a prepared statement stays with."""
+    with postgres_journal.engine.connect() as connection:
+        connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
+        connection.exec_driver_sql(f"PREPARE one AS {wire._INSERT}")
+        rows = connection.exec_driver_sql(f"EXPLAIN EXECUTE one ({', '.join(['NULL'] * len(wire._PARAMETERS))})").all()
+        connection.exec_driver_sql("DEALLOCATE one")
+    plan = "; ".join(row[0] for row in rows)
+    assert "uq_events_account_id_natural_key" in plan
+    assert "on events" not in plan.replace("Insert on events", "").replace("natural_key on events", "")
 
 
 @pytest.mark.parametrize(

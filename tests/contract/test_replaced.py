@@ -16,7 +16,7 @@ from psycopg import sql
 from ledger import JournalMissing, JournalReplaced, Ledger
 from ledger.journal.backup import copy_journal
 from ledger.journal.sql.forking import _inherited
-from tests.support.journals import ACCOUNT, Clock, bare_sqlite, fill, new_postgres_url, opened, shared_postgres
+from tests.support.journals import ACCOUNT, Clock, Intruder, bare_sqlite, fill, new_postgres_url, opened, shared_postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST = 30
@@ -258,13 +258,24 @@ def test_another_journal_in_the_place_of_a_database_is_refused(desk):
             ledger.account(ACCOUNT).record(fill(200, 200))
 
 
-def test_a_rewritten_history_of_the_same_length_is_refused(desk):
+@pytest.mark.parametrize("fills", [3, 9], ids=["of the same length", "longer"])
+def test_a_rewritten_history_is_refused(fills, desk):
     older = shared_postgres().create_database(template=desk)
     with Ledger.open(desk, now_us=Clock()) as ledger:
         record(ledger, 100, 3, [])
         with Ledger.open(older, now_us=Clock()) as copy:
-            record(copy, 500, 9, [])
+            record(copy, 500, fills, [])
         put_in_place(older, desk)
+        with pytest.raises(JournalReplaced, match="is not in the journal any more"):
+            ledger.account(ACCOUNT).record(fill(200, 200))
+
+
+def test_a_history_that_was_rewritten_under_an_open_connection_is_refused(desk):
+    with Ledger.open(desk, now_us=Clock()) as ledger:
+        record(ledger, 100, 3, [])
+        intruder = Intruder(desk)
+        intruder.disarm()
+        intruder("UPDATE heads SET hash = ?", bytes(32))
         with pytest.raises(JournalReplaced, match="is not in the journal any more"):
             ledger.account(ACCOUNT).record(fill(200, 200))
 

@@ -5,6 +5,7 @@ Statements go to the driver as text. On Postgres what does not depend on one ano
 
 from __future__ import annotations
 
+import math
 import random
 import sqlite3
 import time
@@ -12,23 +13,23 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
-from selectors import EVENT_READ, DefaultSelector
 from typing import Any, Final, NamedTuple
 
 import msgspec
 from attrs import define
 
-from ledger.codec import BYTE_COLUMNS, TEXT_COLUMNS, Stored, natural_key, terms_of
+from ledger.codec import Stored, natural_key, terms_of
 from ledger.errors import JournalReplaced, JournalUnavailable, LedgerError
 from ledger.events import Event
 from ledger.journal import Appended, AppendOptions, Head
 from ledger.journal.admission import Admission, admit_verbatim, start
 from ledger.journal.evidence import StoredEvidence, compress, referenced
 from ledger.journal.quiet import PSYCOPG, quiet
+from ledger.journal.sql import wire
 from ledger.journal.sql.engine import Connected, ConnectionLost, Engine, is_lost, translate_errors
 from ledger.journal.sql.file_identity import Fault, OpenFiles
 from ledger.journal.sql.forking import gate, prepare_for_forks, set_aside
-from ledger.journal.sql.notify import CHANNEL
+from ledger.journal.sql.notify import CHANNEL, UNNOTIFIED_SEC, payload_of
 from ledger.journal.sql.sqlite import begin_immediate, stop_waiting
 from ledger.journal.sql.words import (
     HEAD,
@@ -46,6 +47,7 @@ from ledger.terms import TERMS_KINDS, AccountTerms
 from ledger.values import AccountId
 
 _BULK: Final = 100  # from so many events on an append is an import, which lets others go first
+_COPIED: Final = 20  # from so many events on Postgres takes them as a COPY, which is a round trip more
 #: After a lost connection: how long to try to find out what became of an append, and how long to wait in between, in seconds.
 _LOCK_WAIT_SEC: Final = 30.0
 _RECONNECT: Final = (0.02, 0.2)
@@ -74,18 +76,11 @@ _KEPT: Final = "SELECT digest FROM evidence WHERE account_id = ? AND digest = ?"
 
 #: With the account written out, so that rows are passed on as they are.
 _INSERT: Final = f"INSERT INTO events (account_id, {ROW}) VALUES (%d, {', '.join('?' * len(Stored._fields))})"
+#: Without it, for Postgres, which takes many as a COPY.
+_INSERT_MANY: Final = _INSERT.replace("%d", "?")
 _MOVE_HEAD: Final = f"UPDATE heads SET {', '.join(f'{name} = ?' for name in Head._fields)} WHERE account_id = ?"
-#: Moves the head on and inserts the event, if nobody has moved it meanwhile.
-_AT_ONCE: Final = (
-    f"WITH moved AS ({_MOVE_HEAD} AND version = ? AND hash = ? RETURNING account_id) "
-    f"INSERT INTO events (account_id, {ROW}) SELECT account_id, "
-    + ", ".join(
-        "?::text" if name in TEXT_COLUMNS else "?::bytea" if name in BYTE_COLUMNS else "?::bigint" for name in Stored._fields
-    )
-    + " FROM moved"
-)
 #: Need not be durable: who misses it looks at the heads a little later.
-_NOTIFY: Final = f"SELECT set_config('synchronous_commit', 'off', true), pg_notify('{CHANNEL}', '%d %d')"
+_NOTIFY: Final = f"SELECT set_config('synchronous_commit', 'off', true), pg_notify('{CHANNEL}', $1)".encode()
 _KEEP: Final = "INSERT INTO evidence (account_id, digest, size, body) VALUES (?, ?, ?, ?)"
 _NEW_ACCOUNT: Final = "INSERT INTO accounts (account_id, server, login) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _NEW_HEAD: Final = f"INSERT INTO heads ({HEAD}, account_id) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
@@ -114,6 +109,13 @@ class _AccountState(NamedTuple):
     known: Mapping[str, Stored]
 
 
+class _Own(NamedTuple):
+    """What an account is at where nobody but this process has appended since."""
+
+    head: Head
+    last_terms: bytes | None
+
+
 @define
 class _Pending:
     """What was sent last, until the database confirmed it."""
@@ -134,6 +136,8 @@ class Appender:
         self._is_postgres = engine.is_postgres
         self._terms_by_account: dict[AccountId, tuple[bytes, AccountTerms]] = {}  # with the ``last_terms`` that they are of
         self._acknowledged: dict[AccountId, Head] = {}  # the last head of each account that a caller was given
+        self._own: dict[AccountId, _Own] = {}  # of accounts that nobody else seems to append to, on Postgres
+        self._notified: dict[AccountId, float] = {}  # when followers were last notified, on Postgres
 
     def close(self) -> None:
         """Return the connections to the pool."""
@@ -190,7 +194,7 @@ class Appender:
         answers; what was committed is found by its chain hash, which no other append can have.
 
         On Postgres one event is first tried without the lock: it is inserted only if the account's head is still the one that
-        was seen. That takes two round trips instead of four.
+        it was decided by. That takes two round trips instead of four, and one where this process appended last.
         """
         sending = _Pending()
         give_up: float | None = None
@@ -213,7 +217,8 @@ class Appender:
                 give_up = give_up or time.monotonic() + _LOCK_WAIT_SEC
                 if time.monotonic() >= give_up:
                     raise _unknown(error, sending.last) from error
-                time.sleep(random.uniform(*_RECONNECT))  # noqa: S311  # no secret
+                if attempt:  # as above
+                    time.sleep(random.uniform(*_RECONNECT))  # noqa: S311  # no secret
         raise AssertionError("it is tried for ever, or ended")
 
     def _tried(
@@ -230,6 +235,11 @@ class Appender:
         """Decide and append; None where that has to be done again, under the lock."""
         driver = writer.driver
         known = self._acknowledged.get(account)  # before the journal is looked at: another thread may append meanwhile
+        own = self._own.pop(account, None)  # until it is known to be right
+        if at_once and own is not None and own.head == known:
+            appended = self._tried_unseen(writer, account, own, decide, sending)
+            if appended is not None:
+                return appended
         state = self._seen(driver, account, keys[0]) if at_once else self._locked(driver, account, keys)
         if state is None:
             return None
@@ -241,14 +251,48 @@ class Appender:
             return appended
         if at_once and (len(appended.rows) > 1 or appended.rows[0].evidence is not None):
             return None
+        if at_once:
+            return self._written_at_once(writer, state, account, appended, sending, is_own=known in (None, state.head))
         sending.last = appended
-        if not at_once:
-            self._write(state, account, appended, referenced(answers, appended.rows) if answers else {})
-        elif not self._write_at_once(state, account, appended):
+        self._write(state, account, appended, referenced(answers, appended.rows) if answers else {})
+        self._remember(state, account, appended, is_own=known in (None, state.head))
+        self._notify_followers(writer.connection, account)
+        return appended
+
+    def _tried_unseen(
+        self, writer: _Writer, account: AccountId, own: _Own, decide: Callable[[_AccountState], Appended], sending: _Pending
+    ) -> Appended | None:
+        """Append one event to Postgres without looking first; None where that cannot be done.
+
+        It is decided as if nobody had appended since we did, and as if nothing were known under its key. The statement that
+        inserts it requires both.
+        """
+        state = _AccountState(writer.driver, own.head, own.last_terms, {})
+        try:
+            appended = decide(state)
+        except LedgerError:  # which may rest on what is not so any more
+            return None
+        if len(appended.rows) != 1 or appended.rows[0].evidence is not None:
+            return None
+        return self._written_at_once(writer, state, account, appended, sending, is_own=True)
+
+    def _written_at_once(
+        self,
+        writer: _Writer,
+        state: _AccountState,
+        account: AccountId,
+        appended: Appended,
+        sending: _Pending,
+        *,
+        is_own: bool,
+    ) -> Appended | None:
+        """Write one event to Postgres, if the account's head is the one that it was decided by; None where it is not."""
+        sending.last = appended
+        if not wire.insert(writer.driver, account_key(account), appended):
             sending.last = None  # another writer was faster, and may even have recorded the same
             return None
-        self._remember(account, appended)
-        self._notify_followers(writer.connection, account, appended.head)
+        self._remember(state, account, appended, is_own=is_own)
+        self._notify_followers(writer.connection, account)
         return appended
 
     def _require_same_history(
@@ -314,11 +358,20 @@ class Appender:
                 self._terms_by_account[account] = state.last_terms, terms
         return terms
 
-    def _remember(self, account: AccountId, appended: Appended) -> None:
-        """Note the account terms after an append, so that the next one need not read them."""
-        last = next((row for row in reversed(appended.rows) if row.kind in TERMS_KINDS), None)
+    def _remember(self, state: _AccountState, account: AccountId, appended: Appended, *, is_own: bool) -> None:
+        """Note the account terms after an append, so that the next one need not read them; on Postgres, where it ended.
+
+        Args:
+            state: Before the append.
+            account: Whose.
+            appended: What was appended.
+            is_own: Whether nobody else has appended since this process did. Where others do, to guess would be in vain.
+        """
+        last = next((row.hash for row in reversed(appended.rows) if row.kind in TERMS_KINDS), None)
         if last is not None and appended.terms is not None:
-            self._terms_by_account[account] = last.hash, appended.terms
+            self._terms_by_account[account] = last, appended.terms
+        if is_own and self._is_postgres:
+            self._own[account] = _Own(appended.head, last or state.last_terms)
 
     def _known(self, driver: Any, account: AccountId, keys: Sequence[str]) -> Mapping[str, Stored]:
         """Return natural key -> row, of those that there are."""
@@ -354,40 +407,44 @@ class Appender:
             self._execute(driver, _MOVE_HEAD, (*appended.head, key))
             driver.commit()
             return
+        rows = [(key, *row) for row in appended.rows]
+        if len(rows) >= _COPIED:
+            self._execute(driver, _INSERT_MANY, *rows)
+            rows = []
         with self._one_round_trip(driver):
-            self._execute(driver, insert, *map(tuple, appended.rows))
+            if rows:
+                self._execute(driver, _INSERT_MANY, *rows)
             self._execute(driver, _MOVE_HEAD, (*appended.head, key))
             driver.commit()
-
-    def _write_at_once(self, state: _AccountState, account: AccountId, appended: Appended) -> bool:
-        """Write one event to Postgres if the account's head is still the one that was seen; return whether it did."""
-        assert state.head is not None, "an account that has no events yet is locked"
-        moved = (*appended.head, account_key(account), state.head.version, state.head.hash)
-        cursor = state.driver.execute(for_postgres(_AT_ONCE), (*moved, *appended.rows[0]))
-        if not state.driver.autocommit:
-            state.driver.commit()
-        return bool(cursor.rowcount)
 
     def _create_account(self, driver: Any, account: AccountId) -> None:
         key = account_key(account)
         self._execute(driver, _NEW_ACCOUNT, (key, account.server, account.login))
         self._execute(driver, _NEW_HEAD, (*start(account), key))
 
-    def _notify_followers(self, connection: Connected, account: AccountId, head: Head) -> None:
+    def _notify_followers(self, connection: Connected, account: AccountId) -> None:
         """Wake those who follow, after the commit: within it Postgres would let such commits go only one by one.
+
+        Whoever is woken looks once more a little later (see ``PostgresWatch``), so that one notification will do for what is
+        appended meanwhile.
 
         Its answer is not waited for. It has no content, and is read before the connection is used again. A pooler keeps the
         server's connection for us until then, so there it is taken at once.
         """
         if not self._is_postgres:
             return
+        now = time.perf_counter()  # finer than the monotonic clock on Windows
+        if now - self._notified.get(account, -math.inf) < UNNOTIFIED_SEC:
+            return
+        self._notified[account] = now
         driver: Any = connection.driver_connection
         try:
-            driver.pgconn.send_query((_NOTIFY % (account_key(account), head.version)).encode())
+            driver.pgconn.send_query_params(_NOTIFY, [payload_of(account)])
             driver.pgconn.flush()
             if self._engine.pooled_settings is not None:
-                _take_answers(driver.pgconn)
+                wire.settle(driver)
         except Exception:  # noqa: BLE001  # the append is durable whatever happens here
+            self._notified.pop(account, None)
             connection.invalidate()
 
     # ---- the driver
@@ -417,6 +474,8 @@ class Appender:
         statement = for_postgres(text) if self._is_postgres else text
         if len(rows) == 1:
             cursor.execute(statement, rows[0])
+        elif text is _INSERT_MANY and len(rows) >= _COPIED:
+            wire.copy(cursor, rows)
         else:
             cursor.executemany(statement, rows)
 
@@ -558,7 +617,10 @@ class _Writer:
         """Begin a transaction that writes, once others let it."""
         self._settle()
         if self._file is None:
-            self.driver.autocommit = at_once and self._settings is None  # if not, psycopg begins with the first statement
+            autocommit = at_once and self._settings is None  # if not, psycopg begins with the first statement
+            if self.driver.autocommit != autocommit:
+                self.driver.autocommit = autocommit
+            self.driver.pgconn.consume_input()  # or what is sent next goes nowhere, and may have been carried out
             if self._settings is not None:
                 self.driver.execute(self._settings)
             return
@@ -633,19 +695,7 @@ class _Writer:
     def _settle(self) -> None:
         """Take the answer of the last notification, if there was one."""
         if self._file is None:
-            _take_answers(self.driver.pgconn)
-
-
-def _take_answers(pgconn: Any) -> None:
-    """Take all answers that are due. libpq itself would wait for them without letting other threads go on."""
-    while True:
-        while pgconn.is_busy():
-            with DefaultSelector() as selector:
-                selector.register(pgconn.socket, EVENT_READ)
-                selector.select()
-            pgconn.consume_input()
-        if pgconn.get_result() is None:
-            return
+            wire.settle(self.driver)
 
 
 def _end_all(idle: list[_Writer]) -> None:
