@@ -93,7 +93,7 @@ def is_link(columns: tuple[Any, ...], prev_hash: bytes, found: bytes, checks_fou
     """
     try:
         return _hash(columns, prev_hash) == found and checks(columns) == checks_found
-    except (AttributeError, struct.error):
+    except (AttributeError, TypeError, ValueError, struct.error):  # a text where there should be a number, and the like
         return False
 
 

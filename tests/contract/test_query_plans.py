@@ -337,3 +337,15 @@ def test_postgres_finds_the_events_of_a_deal_by_what_they_are_known_by(postgres_
     newest(postgres_journal, ACCOUNT, deal=100)
     by_key, *_ = plans(postgres_journal, statements)
     assert "uq_events_account_id_natural_key" in by_key
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_the_latest_assertion_is_found_by_its_index(kind, request, statements):
+    journal = request.getfixturevalue(f"{kind}_journal")
+    for position_id in (None, 5):
+        journal.latest_asserted(ACCOUNT, position_id, MANY)
+    journal.append(ACCOUNT, [ghost(5, 10**4)])
+    asserted = [one for one in statements if "order_msc, order_deal FROM events" in one[0]]
+    assert len(asserted) == 3  # to verify, about the balance and a position, and to append
+    statements[:] = asserted
+    assert all("ix_events_asserted" in plan for plan in plans(journal, statements))

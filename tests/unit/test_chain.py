@@ -11,7 +11,7 @@ from hashlib import sha256
 import pytest
 from hypothesis import given
 
-from ledger.codec import encode, natural_key
+from ledger.codec import TEXT_COLUMNS, encode, natural_key
 from ledger.journal.chain import COVERED, checks, covered, digest, is_link, with_hash
 from tests.property.test_codec import events
 from tools.testkit.stories import fill, opened
@@ -87,3 +87,11 @@ def test_a_link_needs_hash_checks_and_predecessor():
     assert not is_link(columns, b"\x02" * 32, whole.hash, whole.checks)
     assert not is_link(columns, PREVIOUS, b"\x02" * 32, whole.checks)
     assert not is_link(columns, PREVIOUS, whole.hash, b"\x00" * len(whole.checks))
+
+
+@pytest.mark.parametrize("name", [name for name in COVERED if name not in TEXT_COLUMNS])
+@pytest.mark.parametrize("text", ["a text", "%s", "%", "5"])
+def test_a_text_where_there_is_a_number_is_no_link_even_if_its_hash_was_made_anew(name, text):
+    content = covered(row(fill(1)))
+    columns = tuple(text if one == name else value for one, value in zip(COVERED, content, strict=True))
+    assert not is_link(columns, PREVIOUS, digest(columns, PREVIOUS), checks(content))

@@ -38,14 +38,14 @@ USE_TERMS_INDEX: Final = "INDEXED BY ix_events_standing"
 
 HEAD: Final = ", ".join(Head._fields)
 #: What both append and read ask for, in the words of SQLite: an account's head, what its terms after a version rest on, and the
-#: place of the latest assertion about something (``about_position``).
+#: place of the latest assertion about something (``about_position``). SQLite would rather read all events backwards for that.
 HEAD_OF: Final = f"SELECT {HEAD} FROM heads WHERE account_id = ?"
 TERMS_OF: Final = (
     f"SELECT {ROW} FROM events {USE_TERMS_INDEX} WHERE account_id = ? AND ({TERMS_FILTER}) AND version <= ? ORDER BY version"
 )
 LATEST_ASSERTED: Final = (
-    f"SELECT order_msc, order_deal FROM events WHERE account_id = ? AND placement = {ASSERTED} AND %s "
-    "ORDER BY version DESC LIMIT 1"
+    "SELECT order_msc, order_deal FROM events INDEXED BY ix_events_asserted_position WHERE account_id = ? AND "
+    f"placement = {ASSERTED} AND %s ORDER BY version DESC LIMIT 1"
 )
 
 #: What an operator wants to see: the condition of its index, which a query has to repeat word by word.
