@@ -200,7 +200,7 @@ class Ledger:
         from ledger.journal.sql.journal import SqlJournal
 
         if create:
-            from ledger.journal.sql.migrate import create_journal
+            from ledger.journal.sql.create import create_journal
 
             create_journal(url)
         engine = open_engine(url, create=False)

@@ -16,10 +16,8 @@ from ledger.journal.chain import COVERED, digest, genesis
 from ledger.journal.quiet import ALEMBIC, quiet
 from ledger.journal.sql.engine import (
     UNFINISHED,
-    close_engine,
     found_revision,
     make_file,
-    open_engine,
     refuse_newer,
     sqlite_path,
     translate_errors,
@@ -49,19 +47,6 @@ def configuration(connection: Connection | None = None, journal_id: str | None =
     config.attributes["connection"] = connection
     config.attributes["journal_id"] = journal_id
     return config
-
-
-def create_journal(url: str) -> str | None:
-    """Create a journal or bring it up to date; harmless when it is. Errors as ``open_engine`` and ``migrate``.
-
-    Returns:
-        The revision it had before, None if there was no journal.
-    """
-    engine = open_engine(url)
-    try:
-        return migrate(engine)
-    finally:
-        close_engine(engine)
 
 
 def migrate(engine: Engine, *, copy_of: str | None = None, fill: Callable[[Connection], object] = lambda _: None) -> str | None:
