@@ -146,11 +146,18 @@ def import_files(
         ours = [statement for statement, account in zip(statements, names, strict=True) if account == name]
         progress(f"checking {name}")
         plans[name] = _plan(ledger.account(name), ours, options)
+    if len(plans) > 1:  # else the append itself refuses all of it, or nothing
+        for _, parts, terms in plans.values():
+            _require_fit(parts, terms)
     reports: dict[int, FileReport] = {}
     correlation = f"import:{digest.hexdigest()[:16]}"  # an import is named by the content of its files
-    for name, (events, parts) in plans.items():
+    for name, (events, parts, terms) in plans.items():
         progress(f"recording {name}")
-        appended = ledger.journal.append(name, events, correlation=correlation, conflicts="keep")
+        try:
+            appended = ledger.journal.append(name, events, correlation=correlation, conflicts="keep")
+        except InexactNumber:
+            _require_fit(parts, terms)
+            raise
         progress(f"proving {name}")
         for report, part in zip(_reports(ledger.account(name), events, parts, appended), parts, strict=True):
             reports[id(part.statement)] = report
@@ -252,8 +259,10 @@ def _one(
 # ---------------------------------------------------------------------------------------------------------- what it states
 
 
-def _plan(account: Account, statements: Sequence[Statement], options: ImportOptions) -> tuple[list[Event], list[_Part]]:
-    """Return the events to append for one account and what each file contributes."""
+def _plan(
+    account: Account, statements: Sequence[Statement], options: ImportOptions
+) -> tuple[list[Event], list[_Part], AccountTerms]:
+    """Return the events to append for one account, what each file contributes, and the terms that they are recorded with."""
     opened, notes = _terms(account, statements, options)
     terms = account.terms if account.is_open else AccountTerms.of(opened)
     latest = latest_msc(terms.clock, account.ledger.now_us() // 1000)
@@ -261,7 +270,7 @@ def _plan(account: Account, statements: Sequence[Statement], options: ImportOpti
     for statement in statements:
         attribution = attribute(statement, opened.mode)
         deals = tuple(
-            _deal(statement, row, position_id, terms, latest)
+            _deal(statement, row, position_id, latest)
             for row, position_id in zip(statement.deals, attribution.position_ids, strict=True)
         )
         general = (*notes, *_start_notes(statement), *_falling(statement, opened))
@@ -273,7 +282,7 @@ def _plan(account: Account, statements: Sequence[Statement], options: ImportOpti
     if gaps and parts:
         parts[0] = attrs.evolve(parts[0], general=(*parts[0].general, *gaps))
     order = _order_of_time(account, opened)
-    return [opened, *order, *openings, *in_time_order], parts
+    return [opened, *order, *openings, *in_time_order], parts, terms
 
 
 def _order_of_time(account: Account, opened: AccountOpened) -> list[Event]:
@@ -304,17 +313,25 @@ def _falling(statement: Statement, opened: AccountOpened) -> tuple[str, ...]:
     )
 
 
-def _deal(statement: Statement, row: DealRow, position_id: int | None, terms: AccountTerms, latest: int) -> Deal:
+def _deal(statement: Statement, row: DealRow, position_id: int | None, latest: int) -> Deal:
     why = implausible(row.time_msc, latest)
     if why is not None:
         raise MalformedExport(why, file=statement.file, row=row.row, column="time")
     try:
-        deal = _event(row, position_id)
-        deal_columns(deal, terms)  # what does not fit is reported with its row
+        return _event(row, position_id)
     except (BadValue, InexactNumber) as error:
         column = error.what if isinstance(error, InexactNumber) else None
         raise MalformedExport(str(error), file=statement.file, row=row.row, column=column) from error
-    return deal
+
+
+def _require_fit(parts: Sequence[_Part], terms: AccountTerms) -> None:
+    """Refuse the first row whose numbers do not fit the scales of the account or symbol, by its name."""
+    for part in parts:
+        for row, deal in zip(part.statement.deals, part.deals, strict=True):
+            try:
+                deal_columns(deal, terms)
+            except InexactNumber as error:
+                raise MalformedExport(str(error), file=part.statement.file, row=row.row, column=error.what) from error
 
 
 def _event(row: DealRow, position_id: int | None) -> Deal:
