@@ -256,7 +256,6 @@ def _money_units(amount: Decimal | None, terms: AccountTerms, name: str) -> int 
 def deal_columns(
     deal: Deal,
     terms: AccountTerms,
-    *,
     version: int = 0,
     placement: int = 0,
     recorded_us: int = 0,
@@ -380,8 +379,11 @@ def placement_of(kind: str, at: tuple[int, int], last: tuple[int, int]) -> int:
     """
     if kind in _OUTSIDE:
         return OUTSIDE_FOLD
-    if kind in ("DealCompleted", "DealRevised"):
-        return OUT_OF_ORDER
+    return OUT_OF_ORDER if kind in ("DealCompleted", "DealRevised") else arrival_of(at, last)
+
+
+def arrival_of(at: tuple[int, int], last: tuple[int, int]) -> int:
+    """Return the placement of what is folded at its own time: the first record of a deal, or what is no deal."""
     return OUT_OF_ORDER if (second_of(at[0]), at[1]) < (second_of(last[0]), last[1]) else IN_ORDER
 
 

@@ -92,11 +92,15 @@ class ImportOptions:
 
 @frozen(kw_only=True)
 class _Plan:
-    """What is to be appended to an account. ``rests_on`` is the version at which its policy was asked, None if it was not."""
+    """What is to be appended to an account, and the terms that it is recorded with.
+
+    ``rests_on`` is the version at which its policy was asked, None if it was not.
+    """
 
     account: AccountId
     events: list[Event]
     parts: list[_Part]
+    terms: AccountTerms
     rests_on: int | None
 
 
@@ -161,6 +165,9 @@ def import_files(
         return _plan(ledger.account(name), ours, options)
 
     plans = {name: plan(name) for name in dict.fromkeys(names)}
+    if len(plans) > 1:  # else the append itself refuses all of it, or nothing
+        for planned in plans.values():
+            _require_fit(planned)
     reports: dict[int, FileReport] = {}
     correlation = f"{IMPORT_CORRELATION}{digest.hexdigest()[:16]}"  # an import is named by the content of its files
     for name, planned in plans.items():
@@ -181,6 +188,9 @@ def _recorded(
             appended = ledger.journal.append(
                 planned.account, planned.events, correlation=correlation, conflicts="keep", expected_version=planned.rests_on
             )
+        except InexactNumber:
+            _require_fit(planned)
+            raise
         except VersionConflict:
             if attempt == _ATTEMPTS:
                 raise
@@ -295,7 +305,7 @@ def _plan(account: Account, statements: Sequence[Statement], options: ImportOpti
     for statement in statements:
         attribution = attribute(statement, opened.mode)
         deals = tuple(
-            _deal(statement, row, position_id, terms, latest)
+            _deal(statement, row, position_id, latest)
             for row, position_id in zip(statement.deals, attribution.position_ids, strict=True)
         )
         general = (*notes, *_start_notes(statement), *_falling(statement, opened))
@@ -308,7 +318,7 @@ def _plan(account: Account, statements: Sequence[Statement], options: ImportOpti
         parts[0] = attrs.evolve(parts[0], general=(*parts[0].general, *gaps))
     order = _order_of_time(account, opened)
     events = [opened, *order, *openings, *in_time_order]
-    return _Plan(account=account.name, events=events, parts=parts, rests_on=version if order else None)
+    return _Plan(account=account.name, events=events, parts=parts, terms=terms, rests_on=version if order else None)
 
 
 def _order_of_time(account: Account, opened: AccountOpened) -> list[Event]:
@@ -339,17 +349,25 @@ def _falling(statement: Statement, opened: AccountOpened) -> tuple[str, ...]:
     )
 
 
-def _deal(statement: Statement, row: DealRow, position_id: int | None, terms: AccountTerms, latest: int) -> Deal:
+def _deal(statement: Statement, row: DealRow, position_id: int | None, latest: int) -> Deal:
     why = implausible(row.time_msc, latest)
     if why is not None:
         raise MalformedExport(why, file=statement.file, row=row.row, column="time")
     try:
-        deal = _event(row, position_id)
-        deal_columns(deal, terms)  # what does not fit is reported with its row
+        return _event(row, position_id)
     except (BadValue, InexactNumber) as error:
         column = error.what if isinstance(error, InexactNumber) else None
         raise MalformedExport(str(error), file=statement.file, row=row.row, column=column) from error
-    return deal
+
+
+def _require_fit(planned: _Plan) -> None:
+    """Refuse the first row whose numbers do not fit the scales of the account or symbol, by its name."""
+    for part in planned.parts:
+        for row, deal in zip(part.statement.deals, part.deals, strict=True):
+            try:
+                deal_columns(deal, planned.terms)
+            except InexactNumber as error:
+                raise MalformedExport(str(error), file=part.statement.file, row=row.row, column=error.what) from error
 
 
 def _event(row: DealRow, position_id: int | None) -> Deal:

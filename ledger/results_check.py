@@ -326,7 +326,7 @@ def _money(deal: DealRow) -> tuple[Decimal | None, ...]:
 
 def _scale(numbers: Iterable[Decimal | None]) -> int:
     """Return with how many decimals all numbers are whole."""
-    return max((decimals_of(number) for number in numbers if number is not None), default=0)
+    return max(map(decimals_of, set(numbers) - {None}), default=0)  # type: ignore[arg-type]  # most come again and again
 
 
 def _units(number: Decimal, scale: int) -> int:

@@ -206,7 +206,7 @@ class Ledger:
         try:
             if create and found_revision(engine) != REVISION:
                 with importing():
-                    from ledger.journal.sql.migrate import create_journal
+                    from ledger.journal.sql.create import create_journal
 
                 create_journal(url)
             check_revision(engine)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +29,18 @@ if TYPE_CHECKING:
     from ledger.terms import AccountTerms
 
 _SHOWN: Final = 20
+_COLLECTED_EVERY: Final = 100_000
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Let Python look for garbage less often: most of what an import makes is needed until its end, and looked at each time."""
+    before = gc.get_threshold()
+    gc.set_threshold(_COLLECTED_EVERY, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 @click.command("import", short_help="Import terminal exports and deal dumps, and check them against the broker's figures.")
@@ -71,7 +86,7 @@ def import_command(
     exports = [file for file in files if is_export(file)]
     reports: tuple[FileReport, ...] = ()
     taken: list[ImportedAccount] = []
-    with _open(journal, dry_run=dry_run) as ledger, steps() as step:
+    with _rare_collections(), _open(journal, dry_run=dry_run) as ledger, steps() as step:
         for file in exports:
             step(f"taking back {file}")
             taken += import_json_lines(ledger, file, dry_run=dry_run)

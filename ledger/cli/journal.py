@@ -36,7 +36,7 @@ def init(journal: str | None) -> None:
       ledger init --journal sqlite:///desk.db
       ledger init --journal postgresql+psycopg://user:password@host/desk
     """
-    from ledger.journal.sql.migrate import create_journal
+    from ledger.journal.sql.create import create_journal
     from ledger.journal.sql.urls import journal_url as parse
     from ledger.journal.sql.urls import shown
 

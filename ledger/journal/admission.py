@@ -15,6 +15,7 @@ from ledger.clock import DAY_MSC, SECOND_MSC, TIME_MIN_MSC, utc_text
 from ledger.codec import (
     LatestAsserted,
     Stored,
+    arrival_of,
     check_known,
     content_of,
     deal_columns,
@@ -24,7 +25,6 @@ from ledger.codec import (
     natural_key,
     nth_key,
     placed,
-    placement_of,
     plain_fields,
 )
 from ledger.errors import (
@@ -123,8 +123,8 @@ class Admission:
         now_us: int,
     ) -> None:
         self._account = account
-        self._version, self._hash, self._recorded_us, *place = head
-        self._place = (place[0], place[1])  # of the latest event that arrived in order
+        self._version, self._hash, self._recorded_us, last_msc, last_deal = head
+        self._place = (last_msc, last_deal)  # of the latest event that arrived in order
         self._terms = terms
         self._lookup = lookup
         self._symbol_used = symbol_used
@@ -155,9 +155,9 @@ class Admission:
             self._correlation = storable(correlation)
         if expected_version is not None and expected_version != self._version:
             raise VersionConflict(str(self._account), expected=expected_version, found=self._version)
-        lasting = [key for key, rows in self._known.items() if rows[0].kind in _LASTING_KINDS]
-        self._fetch_newest(lasting)
-        self._fetch_later([key for key in self._known if key not in self._skipped])
+        if self._known:
+            self._fetch_newest([key for key, rows in self._known.items() if rows[0].kind in _LASTING_KINDS])
+            self._fetch_later([key for key in self._known if key not in self._skipped])
         self._is_decided = expected_version is not None
         outcomes: list[Outcome | DealConflict] = []
         for key, event in zip(keys, events, strict=True):
@@ -398,17 +398,16 @@ class Admission:
 
     def _append_deal(self, key: str, deal: FillRecorded | CashMoved) -> None:
         """Append the first record of a deal: as ``_append``, in one go."""
-        placement = placement_of(type(deal).__name__, (deal.time_msc, deal.deal), self._place)
-        columns = deal_columns(
-            deal,
-            self._opened(),
-            version=self._version + 1,
-            placement=placement,
-            recorded_us=self._next_us(),
-            key=key,
-            correlation=self._correlation,
-        )
-        self._link(key, columns, (second_of(deal.time_msc), deal.deal, None, None) if placement == OUT_OF_ORDER else UNDERIVED)
+        at = deal.time_msc, deal.deal
+        placement = arrival_of(at, self._place)
+        version, recorded_us = self._version + 1, self._next_us()
+        columns = deal_columns(deal, self._terms or self._opened(), version, placement, recorded_us, key, self._correlation)
+        row = link(columns, self._hash, (second_of(at[0]), at[1], None, None) if placement == OUT_OF_ORDER else UNDERIVED)
+        self._version, self._hash, self._recorded_us = version, row.hash, recorded_us
+        if placement == IN_ORDER:
+            self._place = at
+        self._rows.append(row)
+        self._known[key] = [row]
 
     def _next_us(self) -> int:
         return max(self._now_us, self._recorded_us + 1)

@@ -373,7 +373,7 @@ def run_as_nobody(program, *arguments):
             "from ledger import *",
             "from tests.support.journals import *",
             "import sqlalchemy.dialects.sqlite, ledger.journal.sql.preflight, ledger.journal.backup, logging, alembic.command",
-            "ledger.journal.sql.preflight._wanted()",
+            "ledger.journal.sql.preflight.wanted_definitions('sqlite')",
             become if os.geteuid() == 0 else "",
             program,
         ]

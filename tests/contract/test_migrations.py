@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import os
+import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from alembic.script import ScriptDirectory
 
 from ledger import CorruptEvent, JournalError, Ledger
 from ledger.journal.chain import COVERED
+from ledger.journal.sql.create import create_journal
 from ledger.journal.sql.engine import check_revision, open_engine
 from ledger.journal.sql.indexes import metadata
 from ledger.journal.sql.migrate import configuration, migrate, require_same_chain
@@ -94,6 +98,7 @@ def test_the_program_would_make_the_same_tables(engine, tmp_path):
     made = open_engine(url)
     with made.alchemy.begin() as connection:
         metadata.create_all(connection)
+        connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32))")  # or it would be no journal
     assert shape(made) == shape(engine)
     made.dispose()
 
@@ -103,6 +108,43 @@ def test_a_difference_would_be_seen(engine):
     with engine.alchemy.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE heads ADD COLUMN more BIGINT")
     assert [difference[0] for difference in differences(engine)] == ["remove_column"]
+
+
+def written(path):
+    """What a SQLite file holds: its schema in its order, with each run of spaces outside of texts as one, settings, rows."""
+    with closing(sqlite3.connect(path)) as connection:
+        schema = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+        tables = [name for kind, name, *_ in schema if kind == "table"]
+        return (
+            [(*about, sql and re.sub(_SPACES, " ", sql).strip()) for *about, sql in schema],
+            [connection.execute(f"PRAGMA {name}").fetchall() for name in ("page_size", "encoding", "auto_vacuum")],
+            [connection.execute(f"SELECT count(*) FROM {name}").fetchall() for name in tables],
+            connection.execute("SELECT * FROM alembic_version").fetchall(),
+            connection.execute("SELECT number, length(journal_id), made_us > 0 FROM identity").fetchall(),
+        )
+
+
+_SPACES = r"\s+(?=(?:[^']*'[^']*')*[^']*$)"
+
+
+def test_a_new_sqlite_journal_is_word_by_word_what_the_migrations_make(tmp_path):
+    engine = open_engine(str(tmp_path / "migrated.db"))
+    migrate(engine)
+    engine.dispose()
+    assert create_journal(str(tmp_path / "made.db")) is None
+    assert written(tmp_path / "made.db") == written(tmp_path / "migrated.db")
+    assert create_journal(str(tmp_path / "made.db")) == create_journal(str(tmp_path / "migrated.db")) == REVISION
+    with Ledger.open(str(tmp_path / "made.db")) as one, Ledger.open(str(tmp_path / "migrated.db")) as other:
+        assert one.journal.identity() != other.journal.identity()
+
+
+def test_a_new_sqlite_journal_is_made_without_alembic(tmp_path):
+    words = (
+        f"import sys; from ledger import Ledger; Ledger.create({str(tmp_path / 'new.db')!r}); print('alembic' in sys.modules)"
+    )
+    for _ in range(2):  # nor is it needed where there is nothing to do
+        done = subprocess.run([sys.executable, "-c", words], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert done.stdout == "False\n"
 
 
 def test_migrating_again_is_harmless(engine):

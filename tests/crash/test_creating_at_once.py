@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from ledger import Ledger
+from ledger.journal.sql.create import create_journal
 from ledger.journal.sql.engine import open_engine
 from ledger.journal.sql.migrate import migrate
+from ledger.journal.sql.words import REVISION
 from tests.support.frozen import thawed
 from tests.support.journals import ACCOUNT, DURABLE, empty_postgres_url, opened
 
@@ -48,6 +50,27 @@ def test_threads_create_one_journal(kind, tmp_path):
     assert create_in_threads([url] * THREADS) == [1] * THREADS
     with Ledger.open(url) as ledger:
         assert ledger.verify().ok
+
+
+def test_threads_create_and_migrate_one_sqlite_journal(tmp_path):
+    """As a program of an earlier version would, which knows the migrations only."""
+    url = new("sqlite", tmp_path)
+    together = threading.Barrier(THREADS)
+
+    def work(number):
+        engine = open_engine(url)
+        together.wait()
+        try:
+            return migrate(engine) if number % 2 else create_journal(url)
+        finally:
+            engine.dispose()
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        found = list(threads.map(work, range(THREADS)))
+    assert {None} <= set(found) <= {None, REVISION}
+    with Ledger.open(url) as ledger:
+        assert ledger.verify().ok
+        ledger.account(ACCOUNT).record(opened())
 
 
 @pytest.mark.parametrize("kind", DURABLE)

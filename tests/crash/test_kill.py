@@ -164,11 +164,19 @@ migrate(engine)
 """
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-def test_a_killed_init_leaves_no_half_of_a_journal(kind, tmp_path, start):
+CREATE = """
+from ledger.journal.sql import create
+made = create._made
+create._made = lambda engine: event.listen(engine, "commit", lambda _: report_and_stop("there")) or made(engine)
+create.create_journal(url)
+"""
+
+
+@pytest.mark.parametrize(("kind", "how"), [("sqlite", INIT), ("postgres", INIT), ("sqlite", CREATE)])
+def test_a_killed_init_leaves_no_half_of_a_journal(kind, how, tmp_path, start):
     url = f"sqlite:///{tmp_path}/new.db" if kind == "sqlite" else empty_postgres_url()
     for _ in range(2):
-        child = start(INIT, url)
+        child = start(how, url)
         assert child.read_line() == "there"
         child.kill()
     record(url, opened(), fill(1, 1))

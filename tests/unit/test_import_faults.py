@@ -86,3 +86,32 @@ def test_a_mistyped_figure_still_refuses_the_file():
     with Ledger.open("memory://") as ledger, pytest.raises(MalformedExport, match=r"'5 0032\.8'") as refused:
         imported(ledger, "edited_balance_report.csv")
     assert (refused.value.row, refused.value.column) == (14, "balance")
+
+
+def written(folder, name, *changes):
+    """A file that names its account, with some words of it changed."""
+    text = (FOLDER / "excel_csv_negative_blank.csv").read_text("utf-8")
+    for old, new in changes:
+        assert text.count(old) == 1, (old, text)
+        text = text.replace(old, new)
+    (folder / name).write_text(text, "utf-8")
+    return folder / name
+
+
+TOO_FINE = ("4 186.14", "4186.123456789012")
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_a_number_that_does_not_fit_is_named_by_its_row_and_nothing_is_recorded(kind, tmp_path):
+    """Of one account the append finds it; of several it is found before anything is recorded."""
+    whole = written(tmp_path, "whole.csv", ("70113", "70112"))
+    finer = written(tmp_path, "finer.csv", TOO_FINE)
+    url = "memory://" if kind == "memory" else f"sqlite:///{tmp_path}/new.db"
+    with Ledger.open(url) if kind == "memory" else Ledger.create(url) as ledger:
+        for files in ([finer], [whole, finer], [finer, whole]):
+            with pytest.raises(MalformedExport, match="at most 8 decimals can be stored") as refused:
+                import_files(ledger, files)
+            assert (refused.value.file, refused.value.row, refused.value.column) == (str(finer), 7, "price")
+            assert ledger.accounts() == []
+        (report,) = import_files(ledger, [whole])
+        assert report.agrees

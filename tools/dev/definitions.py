@@ -22,18 +22,19 @@ DOCUMENT: Final = bootstrap.ROOT / "ledger" / "journal" / "sql" / "definitions.j
 def new_definitions() -> str:
     """Return the definitions of new journals, as JSON."""
     from ledger.journal.sql.engine import open_engine
-    from ledger.journal.sql.migrate import create_journal
+    from ledger.journal.sql.migrate import migrate
     from ledger.journal.sql.preflight import definitions
     from tools.testkit.postgres import start_postgres
 
     found = {}
     with start_postgres() as server, tempfile.TemporaryDirectory() as folder:
         for name, url in (("postgresql", server.create_database()), ("sqlite", str(Path(folder) / "journal.db"))):
-            create_journal(url)
             engine = open_engine(url)
+            migrate(engine)
             found[name] = definitions(engine)
             engine.dispose()
-    return json.dumps(found, indent=1, sort_keys=True) + "\n"
+    found["postgresql"] = dict(sorted(found["postgresql"].items()))  # those of SQLite are in the order of the migrations
+    return json.dumps(found, indent=1) + "\n"
 
 
 def main() -> int:

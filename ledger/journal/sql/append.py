@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from itertools import count
 from typing import Any, Final, NamedTuple
 
@@ -100,13 +101,22 @@ _Rows = list[tuple[Any, ...]]
 class _AccountState(NamedTuple):
     """What is found under an account's lock: its head, and the rows known under the natural keys that are given.
 
-    ``last_terms`` is the chain hash of the last event that changed account terms: it names all such events.
+    ``last_terms`` is the chain hash of the last event that changed account terms: it names all such events. ``terms`` are
+    those at the head, where they need not be looked up.
     """
 
     driver: Any
     head: Head | None
     last_terms: bytes | None
     known: Mapping[str, Stored]
+    terms: AccountTerms | None = None
+
+
+class _Acknowledged(NamedTuple):
+    """The last head of an account that a caller was given, and the account terms at it where they are known."""
+
+    head: Head
+    terms: AccountTerms | None
 
 
 class _Own(NamedTuple):
@@ -135,7 +145,7 @@ class Appender:
         self._writers = _Writers(engine)
         self._is_postgres = engine.is_postgres
         self._terms_by_account: dict[AccountId, tuple[bytes, AccountTerms]] = {}  # with the ``last_terms`` that they are of
-        self._acknowledged: dict[AccountId, Head] = {}  # the last head of each account that a caller was given
+        self._acknowledged: dict[AccountId, _Acknowledged] = {}
         self._own: dict[AccountId, _Own] = {}  # of accounts that nobody else seems to append to, on Postgres
         self._notified: dict[AccountId, float] = {}  # when followers were last notified, on Postgres
 
@@ -151,7 +161,8 @@ class Appender:
         now_us: Callable[[], int],
     ) -> Appended:
         """Append what is new of the events; see ``Journal.append``. The present is asked for under the lock."""
-        answers = compress(how.get("evidence", ()), events)  # before the lock, as the keys are, so that nobody waits for it
+        # Before the lock, as the keys are, so that nobody waits for it.
+        answers = compress(how["evidence"], events) if how.get("evidence") else ()
         keys = [natural_key(event) for event in events]
 
         def admitted(state: _AccountState) -> Appended:
@@ -193,20 +204,21 @@ class Appender:
         Where the connection is lost nobody knows whether the commit was carried out. So it is tried again until the database
         answers; what was committed is found by its chain hash, which no other append can have.
 
-        On Postgres one event is first tried without the lock: it is inserted only if the account's head is still the one that
-        it was decided by. That takes two round trips instead of four, and one where this process appended last.
+        One event is first tried at once. On Postgres without the lock: it is inserted only if the account's head is still the
+        one that it was decided by, which takes two round trips instead of four, and one where this process appended last. On
+        SQLite behind the head that was acknowledged last, without a look at the journal (see ``_guessed``).
         """
         sending = _Pending()
         give_up: float | None = None
         for attempt in count():
             # A statement that is a transaction of its own has the settings of its session, which a pooler does not keep.
-            at_once = self._is_postgres and not attempt and len(keys) == 1 and self._engine.pooled_settings is None
+            at_once = not attempt and len(keys) == 1 and (not self._is_postgres or self._engine.pooled_settings is None)
             try:
                 with self._writers.begun(is_bulk=is_bulk, at_once=at_once) as writer:
                     appended = self._tried(writer, account, keys, decide, answers, sending, at_once=at_once)
                 if appended is not None:
                     if appended.head.version:  # else there is no event that could be missing later
-                        self._acknowledged[account] = appended.head
+                        self._acknowledged[account] = _Acknowledged(appended.head, appended.terms)
                     return appended
             except JournalUnavailable as error:
                 is_gone = is_lost(error.__cause__)
@@ -236,26 +248,33 @@ class Appender:
         driver = writer.driver
         known = self._acknowledged.get(account)  # before the journal is looked at: another thread may append meanwhile
         own = self._own.pop(account, None)  # until it is known to be right
-        if at_once and own is not None and own.head == known:
+        if at_once and own is not None and known is not None and own.head == known.head:
             appended = self._tried_unseen(writer, account, own, decide, sending)
             if appended is not None:
                 return appended
+        if at_once and not self._is_postgres:
+            appended, at_once = self._guessed(driver, account, known, decide), False
+            if appended is not None:
+                return appended
+            if not driver.in_transaction:  # what was written behind a wrong head was taken back
+                writer.begin(is_bulk=False, at_once=False)
         state = self._seen(driver, account, keys[0]) if at_once else self._locked(driver, account, keys)
         if state is None:
             return None
-        self._require_same_history(state, account, known, is_reconnected=writer.is_new)
+        last = None if known is None else known.head
+        self._require_same_history(state, account, last, is_reconnected=writer.is_new)
         if sending.last is not None and self._is_there(driver, account, sending.last.head):
             return sending.last
         appended = decide(state)
         if not appended.rows:
             return appended
-        if at_once and (len(appended.rows) > 1 or appended.rows[0].evidence is not None):
+        if at_once and not _is_at_once(appended):
             return None
         if at_once:
-            return self._written_at_once(writer, state, account, appended, sending, is_own=known in (None, state.head))
+            return self._written_at_once(writer, state, account, appended, sending, is_own=last in (None, state.head))
         sending.last = appended
         self._write(state, account, appended, referenced(answers, appended.rows) if answers else {})
-        self._remember(state, account, appended, is_own=known in (None, state.head))
+        self._remember(state, account, appended, is_own=last in (None, state.head))
         self._notify_followers(writer.connection, account)
         return appended
 
@@ -272,7 +291,7 @@ class Appender:
             appended = decide(state)
         except LedgerError:  # which may rest on what is not so any more
             return None
-        if len(appended.rows) != 1 or appended.rows[0].evidence is not None:
+        if not _is_at_once(appended):
             return None
         return self._written_at_once(writer, state, account, appended, sending, is_own=True)
 
@@ -293,6 +312,37 @@ class Appender:
             return None
         self._remember(state, account, appended, is_own=is_own)
         self._notify_followers(writer.connection, account)
+        return appended
+
+    def _guessed(
+        self, driver: Any, account: AccountId, known: _Acknowledged | None, decide: Callable[[_AccountState], Appended]
+    ) -> Appended | None:
+        """Append one event to SQLite behind the head that was acknowledged last, as if it was new; None where either is wrong.
+
+        The journal is locked: what else the decision asks for is as it will be when the event is written. A version and a key
+        can be there once, and the head is moved on only from the one that was guessed: its hash names all that is before it,
+        the account terms included. Whatever else comes of it, an error for example, is decided anew by what is there.
+        """
+        if known is None or known.terms is None:
+            return None
+        state = _AccountState(driver, known.head, None, {}, known.terms)
+        try:
+            appended = decide(state)
+        except LedgerError:
+            return None
+        if not _is_at_once(appended):
+            return None
+        insert, move_head = _at_once(account)
+        try:
+            driver.execute(insert, tuple(appended.rows[0]))
+        except sqlite3.IntegrityError:
+            return None
+        if not driver.execute(move_head, (*appended.head, known.head.version, known.head.hash)).rowcount:
+            driver.rollback()
+            return None
+        driver.commit()
+        if appended.terms is not known.terms:
+            self._remember(state, account, appended, is_own=True)
         return appended
 
     def _require_same_history(
@@ -348,6 +398,8 @@ class Appender:
         return _AccountState(driver, Head(*head), last, self._known(driver, account, [natural_key]) if is_known else {})
 
     def _terms(self, state: _AccountState, account: AccountId) -> AccountTerms | None:
+        if state.terms is not None:
+            return state.terms
         if state.head is None or state.last_terms is None:
             return None
         last, terms = self._terms_by_account.get(account, (None, None))
@@ -403,7 +455,7 @@ class Appender:
                 self._execute(driver, _KEEP, (key, *kept))
         insert = _INSERT % key
         if not self._is_postgres:
-            self._execute(driver, insert, *map(tuple, appended.rows))
+            self._execute(driver, insert, *appended.rows)
             self._execute(driver, _MOVE_HEAD, (*appended.head, key))
             driver.commit()
             return
@@ -473,11 +525,11 @@ class Appender:
         cursor = driver.cursor()
         statement = for_postgres(text) if self._is_postgres else text
         if len(rows) == 1:
-            cursor.execute(statement, rows[0])
+            cursor.execute(statement, tuple(rows[0]))
         elif text is _INSERT_MANY and len(rows) >= _COPIED:
             wire.copy(cursor, rows)
         else:
-            cursor.executemany(statement, rows)
+            cursor.executemany(statement, map(tuple, rows))  # each as it is needed: SQLite reads plain tuples faster
 
 
 class _Writers:
@@ -490,6 +542,7 @@ class _Writers:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._file = None if engine.is_postgres else engine.address()
+        self._translated = translate_errors(engine.url)
         self._journal_id: str | None = None
         self._idle: list[_Writer] = []
         weakref.finalize(self, _end_all, self._idle)  # for a ledger that nobody closed
@@ -523,7 +576,7 @@ class _Writers:
         """
         number = gate.enter(self._file) if self._file is not None else 0
         try:
-            with translate_errors(self._engine.url):
+            with self._translated:
                 writer = self._taken()
                 try:
                     writer.begin(is_bulk=is_bulk, at_once=at_once)
@@ -704,6 +757,21 @@ def _end_all(idle: list[_Writer]) -> None:
             idle.pop().end()
         except IndexError:
             return
+
+
+@lru_cache(maxsize=256)
+def _at_once(account: AccountId) -> tuple[str, str]:
+    """Return the statements that insert an event of an account and move its head on from what it was, for SQLite.
+
+    They are the same texts each time, so that the driver finds by their hash what SQLite has made of them.
+    """
+    key = account_key(account)
+    return _INSERT % key, f"{_MOVE_HEAD.replace('account_id = ?', f'account_id = {key}')} AND version = ? AND hash = ?"
+
+
+def _is_at_once(appended: Appended) -> bool:
+    """Return whether an append writes one row, and nothing beside it."""
+    return len(appended.rows) == 1 and appended.rows[0].evidence is None
 
 
 def _by_key(rows: Iterable[tuple[Any, ...]]) -> dict[str, Stored]:

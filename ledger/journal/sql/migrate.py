@@ -20,7 +20,6 @@ from ledger.journal.sql.engine import (
     UNFINISHED,
     Engine,
     found_revision,
-    open_engine,
     refuse_newer,
     sqlite_path,
     translate_errors,
@@ -52,19 +51,6 @@ def configuration(connection: Connection | None = None, journal_id: str | None =
     config.attributes["connection"] = connection
     config.attributes["journal_id"] = journal_id
     return config
-
-
-def create_journal(url: str) -> str | None:
-    """Create a journal or bring it up to date; harmless when it is. Errors as ``open_engine`` and ``migrate``.
-
-    Returns:
-        The revision it had before, None if there was no journal.
-    """
-    engine = open_engine(url)
-    try:
-        return migrate(engine)
-    finally:
-        engine.dispose()
 
 
 def migrate(engine: Engine, *, copy_of: str | None = None, fill: Callable[[Connection], object] = lambda _: None) -> str | None:

@@ -32,7 +32,7 @@ def revisions(engine: Engine) -> tuple[str | None, str]:
 
 def differences(engine: Engine) -> tuple[Difference, ...]:
     """Compare tables, constraints, indexes, triggers and what they call with what the migrations make, by their definitions."""
-    wanted = _wanted()["postgresql" if engine.is_postgres else "sqlite"]
+    wanted = wanted_definitions("postgresql" if engine.is_postgres else "sqlite")
     found = definitions(engine)
     tables = {name.removeprefix("table ") for name in wanted if name.startswith("table ")}
     compared = []
@@ -58,12 +58,12 @@ _ACTING: Final = ("trigger", "rule", "policy")
 
 
 @cache
-def _wanted() -> dict[str, dict[str, str]]:
-    """Return dialect -> name -> definition, as ``tools/dev/definitions.py`` wrote them down from new journals."""
+def wanted_definitions(dialect: str) -> dict[str, str]:
+    """Return name -> definition, of SQLite in the order of the migrations, as ``tools/dev/definitions.py`` wrote them down."""
     content = get_data("ledger.journal.sql", "definitions.json")
     assert content is not None, "it is part of the package"
     found: dict[str, dict[str, str]] = json.loads(content)
-    return found
+    return found[dialect]
 
 
 def definitions(engine: Engine) -> dict[str, str]:
@@ -86,7 +86,7 @@ _SCHEMA: Final = (
 
 _SQLITE: Final = """
 SELECT type, CASE type WHEN 'trigger' THEN tbl_name || '.' || name ELSE name END, sql
-FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'alembic_version'
+FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'alembic_version' ORDER BY rowid
 """
 
 #: In the schema that the journal is in. Of constraints without those for NOT NULL, which only newer versions of Postgres list;
