@@ -80,8 +80,13 @@ def test_the_command_makes_keys_for_a_gateway(python, tmp_path):
     assert "public key" in output
 
 
-def test_a_command_that_needs_more_names_what_is_missing(python, tmp_path):
-    output = run(python.with_name("ledger"), "init", "--journal", f"sqlite:///{tmp_path}/desk.db", code=2)
+def test_a_journal_in_a_file_needs_no_more(python, tmp_path):
+    output = run(python.with_name("ledger"), "init", "--journal", f"sqlite:///{tmp_path}/desk.db")
+    assert "was created" in output
+
+
+def test_a_command_that_needs_more_names_what_is_missing(python):
+    output = run(python.with_name("ledger"), "init", "--journal", "postgresql://nobody@127.0.0.1:1/desk", code=2)
     assert "this needs the package sqlalchemy, which is not installed here" in output
     assert "Traceback" not in output
 
