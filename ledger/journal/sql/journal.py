@@ -46,9 +46,9 @@ from ledger.journal.sql.words import (
     USE_TERMS_INDEX,
     about_position,
     account_key,
+    among,
     for_postgres,
     insert,
-    marks,
     replace,
 )
 from ledger.journal.tally import BREAK_KINDS, Tally, tally_of
@@ -722,7 +722,8 @@ class SqlJournal:
         with self.engine.reading() as session:
             found = set(session.query(_NOT_OVER))
             for chunk in chunks:
-                found.update(session.query(f"{_NOTICES} WHERE key IN ({marks(chunk)})", *chunk))
+                marks, values = among(chunk)
+                found.update(session.query(f"{_NOTICES} WHERE key IN ({marks})", *values))
         return sorted(SentNotice(**dict(zip(_SENT, row, strict=True))) for row in found)
 
     def save_notice(self, sent: SentNotice) -> None:
@@ -905,7 +906,7 @@ def _replaced(session: Session, account: AccountId, version: int) -> dict[int, i
         wanted, by = sorted(new.keys() - known), new  # what comes before a revision is known already
         new = {}
         for at in range(0, len(wanted), _BATCH):
-            some = wanted[at : at + _BATCH]
-            causes = session.query(_CAUSES % marks(some), key, *some)
+            marks, values = among(wanted[at : at + _BATCH])
+            causes = session.query(_CAUSES % marks, key, *values)
             new |= {replaced: by[record] for replaced, record in causes if replaced not in found}
     return found

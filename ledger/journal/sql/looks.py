@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ledger.codec import APPROVAL_KEYS, KINDS, Stored
 from ledger.journal.derived import TradeRow
-from ledger.journal.sql.words import NOTABLE, NOTABLE_KINDS, ROW, account_key
+from ledger.journal.sql.words import NOTABLE, NOTABLE_KINDS, ROW, account_key, among
 from ledger.postings import OUTSIDE_FOLD
 from ledger.values import INT64_MAX, AccountId
 
@@ -33,8 +33,9 @@ def moments(journal: SqlJournal, account: AccountId, versions: Sequence[int]) ->
     found: list[Moment] = []
     for begin in range(0, len(versions), _AT_ONCE):
         some = versions[begin : begin + _AT_ONCE]
-        text = f"SELECT version, time_msc, recorded_us FROM events WHERE account_id = ? AND version IN ({_marks(some)})"
-        found += map(Moment._make, journal.select(text, account_key(account), *some))
+        marks, values = among(some)
+        text = f"SELECT version, time_msc, recorded_us FROM events WHERE account_id = ? AND version IN ({marks})"
+        found += map(Moment._make, journal.select(text, account_key(account), *values))
     return sorted(found)
 
 
@@ -153,7 +154,8 @@ def newest_trades(
     if until_us is not None:
         conditions.append(("closed_utc_msc < ?", (-(-until_us // 1000),)))
     if symbols:
-        conditions.append((f"symbol IN ({_marks(list(symbols))})", tuple(sorted(symbols))))
+        marks, wanted = among(sorted(symbols))
+        conditions.append((f"symbol IN ({marks})", tuple(wanted)))
     only = "".join(f" AND {text}" for text, _ in conditions)
     values = [one for _, several in conditions for one in several]
     whole = journal.select("SELECT max(number) FROM closed_trades WHERE account_id = ? AND is_unfinished = 0", key)[0][0] or 0
@@ -175,8 +177,9 @@ def rows_of(journal: SqlJournal, account: AccountId, versions: Sequence[int]) ->
     found: list[Stored] = []
     for begin in range(0, len(versions), _AT_ONCE):
         some = versions[begin : begin + _AT_ONCE]
-        text = f"SELECT {ROW} FROM events WHERE account_id = ? AND version IN ({_marks(some)})"
-        found += map(Stored._make, journal.select(text, account_key(account), *some))
+        marks, values = among(some)
+        text = f"SELECT {ROW} FROM events WHERE account_id = ? AND version IN ({marks})"
+        found += map(Stored._make, journal.select(text, account_key(account), *values))
     return sorted(found, key=lambda row: row.version)
 
 
@@ -189,7 +192,3 @@ def caused(journal: SqlJournal, account: AccountId, version: int) -> list[Stored
         )
         found += map(Stored._make, journal.select(text, account_key(account), version, version))
     return sorted(found, key=lambda row: row.version)
-
-
-def _marks(values: Sequence[Any]) -> str:
-    return ", ".join("?" * len(values))

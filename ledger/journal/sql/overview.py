@@ -16,7 +16,7 @@ from ledger.errors import LedgerError
 from ledger.journal.derived import Summary
 from ledger.journal.health import COLUMNS as _HEALTH
 from ledger.journal.health import SyncHealth, from_columns
-from ledger.journal.sql.words import NOTABLE, account_key
+from ledger.journal.sql.words import NOTABLE, account_key, among
 from ledger.values import AccountId
 
 if TYPE_CHECKING:
@@ -140,7 +140,8 @@ def fulls(journal: SqlJournal, names: Iterable[AccountId]) -> dict[AccountId, Fu
     columns = ", ".join(f"s.{name}" for name in Summary._fields), ", ".join(f"h.{name}" for name in _HEALTH)
     for begin in range(0, len(wanted), _AT_ONCE):
         some = wanted[begin : begin + _AT_ONCE]
-        for key, version, chain, *row in journal.select(_FULL % (*columns, ", ".join("?" * len(some))), *some):
+        marks, values = among(some)
+        for key, version, chain, *row in journal.select(_FULL % (*columns, marks), *values):
             summary, health = row[: len(Summary._fields)], dict(zip(_HEALTH, row[len(Summary._fields) :], strict=True))
             found[keys[key]] = Full(version, chain, _summary(summary), _health(keys[key], health))
     return found

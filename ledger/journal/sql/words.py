@@ -9,13 +9,15 @@ import re
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from hashlib import sha256
-from typing import Final
+from typing import Final, TypeVar
 
 from ledger.codec import Stored
 from ledger.journal import Head
 from ledger.postings import ASSERTED, NO_DEAL, Posting
 from ledger.terms import TERMS_KINDS
 from ledger.values import AccountId
+
+Value = TypeVar("Value")
 
 #: The migration that this program was written for.
 REVISION: Final = "0011"
@@ -71,16 +73,26 @@ def for_postgres(text: str) -> str:
     return _USED_INDEX.sub("", text).replace("?", "%s")
 
 
-def marks(values: Sequence[object]) -> str:
+def _marks(values: Sequence[object]) -> str:
     """Return so many marks for parameters."""
     return ", ".join("?" * len(values))
+
+
+def among(values: Sequence[Value]) -> tuple[str, list[Value]]:
+    """Return marks for values, at least one, to be looked for, and the values: the last again and again, up to a power of two.
+
+    So there are few statements, whatever is looked for. Drivers remember statements with what the database made of them, and a
+    statement with hundreds of marks takes tens of kilobytes of each connection.
+    """
+    wanted = 1 << (len(values) - 1).bit_length()
+    return _marks(range(wanted)), [*values, *[values[-1]] * (wanted - len(values))]
 
 
 @cache
 def insert(table: str, columns: tuple[str, ...], key: tuple[str, ...] | None = None) -> str:
     """Return a statement that inserts a row; with a key, it does nothing where there is one."""
     conflict = "" if key is None else f" ON CONFLICT ({', '.join(key)}) DO NOTHING"
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks(columns)}){conflict}"
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({_marks(columns)}){conflict}"
 
 
 @cache
