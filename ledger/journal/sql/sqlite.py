@@ -259,8 +259,11 @@ class SqliteEngine:
         """
         self._round += 1
         is_harmless = self._file.is_harmless_to_close()
-        while self._idle:
-            one = self._idle.pop()
+        while True:
+            try:
+                one = self._idle.pop()  # others may take some meanwhile
+            except IndexError:
+                return
             if is_harmless:
                 one.close()
             else:
