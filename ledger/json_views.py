@@ -40,9 +40,9 @@ _NOTHING = Decimal(0)
 
 
 def _finding_json(finding: Finding | None) -> Json:
-    from ledger.causes import NOTHING, finding_json
+    from ledger.causes import finding_json
 
-    return finding_json(finding or NOTHING)
+    return finding_json(finding)
 
 
 def account_json(terms: AccountTerms) -> Json:
@@ -601,12 +601,14 @@ def open_break_json(
 
     ``proposal`` is the version of a proposal that waits: to settle the break, or to be confirmed.
     """
+    from ledger.causes import NOTHING
+
     opened_us = terms.clock.to_utc_msc(one.opened_msc) * 1000
     return {"account": account_json(terms)} | break_json(one, terms.clock) | {
         "age_sec": max(0, (now_us - opened_us) // 1_000_000),
         "confirmations": one.confirmations,
         "attempts": one.attempts,
-    } | _finding_json(finding) | {
+    } | _finding_json(finding or NOTHING) | {
         "version": one.version,
         "owner": None if approvals is None or one.version is None else approvals.owner(one.version),
         "proposal": None if approvals is None else _proposal_about(one, approvals),

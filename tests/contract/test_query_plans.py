@@ -256,7 +256,7 @@ def test_postgres_finds_single_rows_by_their_keys(postgres_journal, statements):
 
 def test_postgres_inserts_one_event_by_keys(postgres_journal):
     """Also by the plan that it makes for any values, which a prepared statement stays with."""
-    with postgres_journal.engine.connect() as connection:
+    with postgres_journal.engine.alchemy.connect() as connection:
         connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
         connection.exec_driver_sql(f"PREPARE one AS {wire._INSERT}")
         rows = connection.exec_driver_sql(f"EXPLAIN EXECUTE one ({', '.join(['NULL'] * len(wire._PARAMETERS))})").all()

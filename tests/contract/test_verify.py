@@ -179,6 +179,8 @@ def test_a_journal_that_others_write_to_meanwhile_is_fine(url):
 
             def __getattr__(self, name):
                 step = getattr(ledger.journal, name)
+                if not callable(step):
+                    return step
 
                 def then_append(*args, **words):
                     result = step(*args, **words)

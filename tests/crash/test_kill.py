@@ -167,7 +167,12 @@ migrate(engine)
 CREATE = """
 from ledger.journal.sql import create
 made = create._made
-create._made = lambda engine: event.listen(engine, "commit", lambda _: report_and_stop("there")) or made(engine)
+
+def stopped_before_its_commit(engine):
+    engine._connection_class.commit = lambda _: report_and_stop("there")
+    return made(engine)
+
+create._made = stopped_before_its_commit
 create.create_journal(url)
 """
 

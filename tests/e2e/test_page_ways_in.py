@@ -197,4 +197,5 @@ def test_metrics_are_served_beside_the_page(tmp_path):
         with socket.create_connection(("127.0.0.1", port)) as wire:
             wire.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
             assert b'ledger_safe_to_trade{login="70113",server="Broker-Live"} 0.0' in wire.makefile("rb").read()
-        assert page.request("GET", "/metrics").status == 401
+        beside = page.request("GET", "/metrics")
+        assert (beside.status, b"ledger_" in beside.body) == (404, False)

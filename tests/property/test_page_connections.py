@@ -8,7 +8,7 @@ import socket
 
 import pytest
 import uvicorn
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
@@ -117,6 +117,8 @@ def few():
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.sampled_from(sorted(SENT)), min_size=MOST, max_size=MOST), st.integers(1, 2))
+@example(["body", "busy", "busy", "busy"], 2)
+@example(["busy"] * MOST, 1)
 def test_who_waits_for_its_client_longest_makes_room_and_nobody_else_is_cut_off(states, more):
     async def story():
         async with Served() as served:
@@ -125,16 +127,19 @@ def test_who_waits_for_its_client_longest_makes_room_and_nobody_else_is_cut_off(
                 writer.write(SENT[state][1])
                 if SENT[state][1]:
                     await until(lambda made=made: made.conn.trailing_data[0] == GET[:9] or (made.cycle and made.cycle.body))
-            gone = [at for at, one in enumerate(states) if one != "busy"][:more]
-            for number in range(more):
+            waiting, gone = [at for at, one in enumerate(states) if one != "busy"], set()
+            for _ in range(more):
                 reader, writer = await served.connect("silent")
                 writer.write(GET)
-                assert (await answered(reader))[0] == (200 if number < len(gone) else 503)
-                if number >= len(gone):
+                assert (await answered(reader))[0] == (200 if waiting else 503)
+                if not waiting:
                     break
+                gone.add(waiting.pop(0))
+                waiting.append(len(clients))  # it is answered, and the next of those that may make room
                 clients.append((reader, writer))
             served.released.set()
-            for at, (state, (reader, writer)) in enumerate(zip([*states, *["kept"] * len(gone)], clients, strict=True)):
+            kept = ["kept"] * (len(clients) - len(states))
+            for at, (state, (reader, writer)) in enumerate(zip([*states, *kept], clients, strict=True)):
                 writer.write(SENT[state][2])
                 expected = None if at in gone else (200, len(BIG) if state == "unread" else 2)
                 found = await answered(reader)
