@@ -47,6 +47,8 @@ INTERVAL: Final = 5000
 #: A state that holds many positions costs more to write down than to fold on: its checkpoints are further apart.
 HELD_PER_INTERVAL: Final = 250
 _CHUNK: Final = 500
+#: Behind all places of a fold by version, and before all of the fold order.
+_BEFORE_ALL: Final[FoldKey] = (0, 0, 0)
 #: So many packed postings are folded at once, at most.
 _PACKED: Final = 16_384
 _KEPT_AT_ONCE: Final = 4 * 1024 * 1024
@@ -235,7 +237,7 @@ def replayed(
             folded.fold(rows, decode_posting)
             progress(len(rows))
         return _finished(folded, selection), _selected(journal, account, selection, postings)
-    found = journal.checkpoint(account, selection, fold.code(terms))
+    found = _latest(journal, account, selection, terms, fold)
     begun = load(found, fold, terms) if found else None
     if found and begun:
         folded, mark = begun, found.mark
@@ -288,9 +290,17 @@ def _begun(
     return folded, behind
 
 
+def _latest(
+    journal: Journal, account: AccountId, selection: Selection, terms: AccountTerms, fold: Fold[T]
+) -> Checkpoint | None:
+    """Return the checkpoint that a replay of a selection begins at, if there is one."""
+    before = _BEFORE_ALL if fold.is_by_version else None  # or a database would look through those of all other folds
+    return journal.checkpoint(account, selection, fold.code(terms), before=before)
+
+
 def behind_checkpoint(journal: Journal, account: AccountId, selection: Selection, terms: AccountTerms, fold: Fold[T]) -> int:
     """Return how many events of a selection a replay folds, at most: those behind the checkpoint that it begins at."""
-    found = journal.checkpoint(account, selection, fold.code(terms))
+    found = _latest(journal, account, selection, terms, fold)
     return max(0, selection.version - (found.mark.reading.events if found is not None else 0))
 
 

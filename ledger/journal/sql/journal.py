@@ -91,6 +91,7 @@ _HEALTH_PATIENCE: Final = 2.0  # seconds: a sync is not to be delayed by others 
 #: So many rows a page has, where SQLite is asked anew for each.
 _PAGE_ROWS: Final = 500
 _STREAM_MARKS: Final = 16
+_CANDIDATES: Final = 4  # the latest checkpoint nearly always serves, and each has kilobytes beside it
 _MARKS_LOCK: Final = 0x6D61726B73  # with the key of an account: whoever stores a mark of it holds this lock on Postgres
 _STREAM_ANSWERS: Final = 4  # each may be many megabytes
 
@@ -503,12 +504,12 @@ class SqlJournal:
         self, account: AccountId, selection: Selection, fold: str, before: FoldKey | None = None
     ) -> Checkpoint | None:
         text, values = f"{_STATES} AND fold = ? AND newest <= ?", [selection.version]
-        if selection.time_msc is not None:
-            text, values = f"{text} AND latest_msc <= ?", [*values, selection.time_msc]
+        if selection.time_msc is not None:  # no place is later than what is latest: so those behind are not even looked at
+            text, values = f"{text} AND latest_msc <= ? AND time_msc <= ?", [*values, *[selection.time_msc] * 2]
         if before is not None:
             text, values = f"{text} AND ({_STATE_PLACE}) < (?, ?, ?)", [*values, *before]
         text += f" ORDER BY {_STATE_PLACE.replace(',', ' DESC,')} DESC"
-        rows = self.stream_rows(text, account_key(account), fold, *values, at_once=_STREAM_MARKS)
+        rows = self.stream_rows(text, account_key(account), fold, *values, at_once=_CANDIDATES)
         with closing(rows):  # the first that serves is enough
             found = select(self, account, map(_mark, rows), selection.version)
         if found is None:
