@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sqlite3 as database
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from ledger import Ledger
+from ledger.journal.sql import sqlite
 from ledger.journal.sql.create import create_journal
 from ledger.journal.sql.engine import open_engine
 from ledger.journal.sql.migrate import migrate
@@ -169,3 +172,21 @@ def test_what_was_begun_by_somebody_who_died_is_made_whole(tmp_path):
     engine.dispose()
     assert path.stat().st_size
     assert create(str(path)) == 1
+
+
+def test_a_file_that_is_marked_between_two_looks_is_no_other_journals(tmp_path, monkeypatch):
+    path = tmp_path / "journal.db"
+    path.touch()
+    look, looks = sqlite.require_own_log, []
+
+    def marked_meanwhile(file, mark):
+        looks.append(mark)
+        if len(looks) == 1:
+            with closing(database.connect(path, isolation_level=None)) as other:
+                sqlite._mark_file(other, str(path))
+        look(file, mark)
+
+    monkeypatch.setattr(sqlite, "require_own_log", marked_meanwhile)
+    assert create_journal(f"sqlite:///{path}") is None
+    assert looks[0] == 0
+    assert looks[1] > 0

@@ -12,7 +12,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -421,13 +421,23 @@ def _require_own_log(path: str, connection: sqlite3.Connection) -> None:
 
     The last connection that is closed copies the log into the database. So one stays open until the process ends.
     """
+    mark = _mark_of(connection)
+    if not mark:  # the file has no page yet: whoever makes it may write the first one between two looks
+        with suppress(JournalReplaced):
+            require_own_log(path, mark)
+            return
+        mark = _mark_of(connection)
     try:
-        require_own_log(path, connection.execute("PRAGMA user_version").fetchone()[0])
+        require_own_log(path, mark)
     except JournalReplaced:
         other = sqlite3.connect(_uri(path, _WRITING), uri=True)
         set_aside(other)
         other.execute("PRAGMA user_version").fetchone()
         raise
+
+
+def _mark_of(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 #: The options of SQLite's URL: for a file that must be there; for one that cannot be written, with a log beside it, and without
