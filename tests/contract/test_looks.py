@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -11,6 +12,9 @@ from ledger.journal.sql.looks import moments, rows_of
 from tests.support.journals import new_url
 from tools.testkit.facts import fill
 
+if TYPE_CHECKING:
+    from ledger.journal.sql.journal import SqlJournal
+
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 def test_however_many_events_are_looked_for_the_statements_are_few(kind, tmp_path, monkeypatch):
@@ -18,7 +22,7 @@ def test_however_many_events_are_looked_for_the_statements_are_few(kind, tmp_pat
         account = ledger.account("Broker", 7)
         account.open(currency="USD", mode="hedging", clock="UTC")
         account.record_many([fill(number, time_msc=1_700_000_000_000 + number) for number in range(1, 600)])
-        journal, texts = ledger.journal, set()
+        journal, texts = cast("SqlJournal", ledger.journal), set()
         select = journal.select
 
         def noted(text, *values):

@@ -16,6 +16,7 @@ from ledger import Ledger
 from ledger.journal.sql import sqlite
 from ledger.journal.sql.create import create_journal
 from ledger.journal.sql.engine import open_engine
+from ledger.journal.sql.file_identity import require_own_log
 from ledger.journal.sql.migrate import migrate
 from ledger.journal.sql.words import REVISION
 from tests.support.frozen import thawed
@@ -177,7 +178,7 @@ def test_what_was_begun_by_somebody_who_died_is_made_whole(tmp_path):
 def test_a_file_that_is_marked_between_two_looks_is_no_other_journals(tmp_path, monkeypatch):
     path = tmp_path / "journal.db"
     path.touch()
-    look, looks = sqlite.require_own_log, []
+    look, looks = require_own_log, []
 
     def marked_meanwhile(file, mark):
         looks.append(mark)
