@@ -19,7 +19,7 @@ LOCKS: Final = ("requirements.lock", "requirements-dev.lock", "requirements-gate
 SCRIPTS: Final = sorted(path for path in (ROOT / "tools").rglob("*.py") if path.parent.name != "testkit")
 DOCUMENTS: Final = sorted(path.name for path in ROOT.glob("*.md"))
 
-_MADE_BY_TOOLS: Final = {".git", ".hypothesis", ".tools", ".venv", "__pycache__", "dist"}
+_MADE_BY_TOOLS: Final = {".git", ".hypothesis", ".tools", ".venv", "__pycache__", "dist", "target"}
 # Put together here, so that this file names none itself.
 _REGISTRY: Final = re.compile(
     "|".join(("py" + "pi[.]org", "python" + "hosted", "npm" + "js", "debian[.]" + "org")), re.IGNORECASE
