@@ -126,14 +126,10 @@ def select(journal: EventStore, account: AccountId, marks: Iterable[Mark], versi
     """
     limits: dict[int, FoldKey | None] = {}  # version -> the first place that was changed since
     for mark in marks:
-        if mark.version < version:
-            # What was changed since a later version was changed since an earlier one too: no need to ask again.
-            if any(mark.version <= known and limit is not None and mark.place >= limit for known, limit in limits.items()):
-                continue
-            limit = limits.setdefault(mark.version, journal.earliest_change(account, mark.version, version))
-            if limit is not None and mark.place >= limit:
-                continue
-        if journal.hash_at(account, mark.version) == mark.hash:
+        # What was changed since a later version was changed since an earlier one too: no need to ask again.
+        if any(mark.version <= known and limit is not None and mark.place >= limit for known, limit in limits.items()):
+            continue
+        if is_of(journal, account, mark, version, limits):
             return mark
     return None
 

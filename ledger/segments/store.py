@@ -150,19 +150,27 @@ class Segments:
 
     def _open(self, account: AccountId, name: _Name) -> Packed | None:
         """Return what a file holds, None if it does not answer for the journal."""
-        path = self._folder_of(account) / str(name)
+        found = self._content(account, str(name), [str(account), *name])
+        if found is None:
+            return None
+        head, packed = found
+        chain = self._hash_at(account, name.last)
+        return packed if chain is not None and chain.hex() == head[3] else None
+
+    def _content(self, account: AccountId, name: str, about: list[Any]) -> tuple[list[Any], Packed] | None:
+        """Return what a file has, None where there is none, or it is damaged or about something else; that is logged."""
+        path = self._folder_of(account) / name
         try:
             found = path.stat()
             head, packed = self._read(path, (found.st_mtime_ns, found.st_size, found.st_ino))
-            if head[:3] != [str(account), *name]:
-                raise _Damaged(f"it is of {head[0]}, not of these versions")
+            if head[: len(about)] != about:
+                raise _Damaged(f"expected what is of {about}, found {head[: len(about)]}")
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            _note(path, error)
+            _logger.warning("segment %s is left aside, and its events are read from the journal: %s", path, error)
             return None
-        chain = self._hash_at(account, name.last)
-        return packed if chain is not None and chain.hex() == head[3] else None
+        return head, packed
 
     def _names(self, account: AccountId) -> list[_Name]:
         if self.folder is not None:
@@ -178,18 +186,10 @@ class Segments:
     def merged(self, account: AccountId) -> Iterator[tuple[list[Any], Packed]]:
         """Yield what ``write_merged`` wrote, by its number from 1 on, as long as the files are whole."""
         for number in count(1):
-            path = self._folder_of(account) / f"{number:06}{_MERGED}"
-            try:
-                found = path.stat()
-                head, packed = self._read(path, (found.st_mtime_ns, found.st_size, found.st_ino))
-            except FileNotFoundError:
+            found = self._content(account, f"{number:06}{_MERGED}", [str(account)])
+            if found is None:
                 return
-            except (OSError, ValueError) as error:
-                _note(path, error)
-                return
-            if head[0] != str(account):
-                return
-            yield head[1:], packed
+            yield found[0][1:], found[1]
 
     def write_merged(self, account: AccountId, number: int, head: list[Any], rows: list[Row]) -> bool:
         """Write a file under a number, with what is to be known of it; return whether that could be done."""
@@ -292,11 +292,12 @@ class Segments:
         """Delete the segments of an account; return whether there were any."""
         self._due.pop(account, None)
         self.merged_due.pop(account, None)
-        were_any = bool(self._names(account))
-        if self.folder is not None:
-            shutil.rmtree(self._folder_of(account), ignore_errors=True)
-            with suppress(OSError):  # others are there
-                self.folder.rmdir()
+        if self.folder is None:
+            return False
+        were_any = self._folder_of(account).is_dir()
+        shutil.rmtree(self._folder_of(account), ignore_errors=True)
+        with suppress(OSError):  # others are there
+            self.folder.rmdir()
         return were_any
 
 
@@ -314,10 +315,6 @@ def _read(path: Path, _: tuple[int, int, int]) -> tuple[list[Any], Packed]:
         raise _Damaged("it is not what was written")
     head = json.loads(content[_BEGIN.size : _BEGIN.size + size])
     return head, Packed.from_buffer(view[_BEGIN.size + size :])
-
-
-def _note(path: Path, error: Exception) -> None:
-    _logger.warning("segment %s is left aside, and its events are read from the journal: %s", path, error)
 
 
 def _name_of(path: Path) -> _Name | None:
