@@ -7,6 +7,7 @@ unexplained, never with the length of the history; closed trades leave it as a s
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
@@ -135,11 +136,12 @@ class Run(NamedTuple):
     left: Iterable[Row]
 
 
-class QuickRows:
+class QuickRows(ABC):
     """Postings of which a loop elsewhere does what nearly every posting does, exactly as the loop of ``Portfolio.fold``."""
 
     __slots__ = ()
 
+    @abstractmethod
     def runs(self, holdings: Holdings, trades: TradeSink | None) -> Iterator[Run]:
         """Fold the postings into open positions, and yield what is left to the rules, before going on behind it.
 
@@ -147,12 +149,11 @@ class QuickRows:
             holdings: The positions; nothing but the open ones is changed.
             trades: Called with each position that went flat, None if nobody asks for them.
         """
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def last_place(self) -> FoldKey | None:
         """The place of the last posting, None without any."""
-        raise NotImplementedError
 
 
 class Portfolio:

@@ -15,6 +15,7 @@ assertion of the same second) ``ledger.fold_order`` sorts a span of postings aga
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -295,13 +296,13 @@ class PackedRows(Sequence[Row]):
 
     __slots__ = ()
 
+    @abstractmethod
     def place(self, at: int) -> FoldKey:
         """Return the place of a row."""
-        raise NotImplementedError
 
+    @abstractmethod
     def version(self, at: int) -> int:
         """Return the version of a row."""
-        raise NotImplementedError
 
 
 class Postings:
