@@ -42,7 +42,6 @@ _STOP_SEC: Final = 0.5  # what is under way then is left
 _FREE_PORT_TRIES: Final = 20
 _BOTH: Final = ("127.0.0.1", "::1")
 _NO_IPV6: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
-_IS_POSIX: Final = os.name == "posix"
 
 
 # ---- where

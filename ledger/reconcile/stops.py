@@ -24,7 +24,6 @@ from ledger.views import Break
 
 _MISSING: Final = "missing"
 _NAMES: Final = ("sl", "tp")
-_NONE: Final = Decimal(0)
 _VOID: Final = frozenset({OrderState.REJECTED, OrderState.ABSENT, OrderState.DENIED})
 _WHY: Final = "the broker does not show the stop that was asked for: the engine sends it again, or a person sets it"
 

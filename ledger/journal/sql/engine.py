@@ -222,10 +222,12 @@ def found_revision(engine: Engine) -> str | None:
 
 
 def is_journal(tables: Sequence[str]) -> bool:
+    """Return whether a database with these tables is a journal."""
     return "alembic_version" in tables and "heads" in tables
 
 
 def foreign(url: Url, tables: Sequence[str]) -> JournalMissing:
+    """Return the error for a database that holds something else."""
     return JournalMissing(
         f"{shown(url)} is the database of something else (it holds {', '.join(sorted(tables)[:3])}): "
         "give the journal a file or a database of its own"

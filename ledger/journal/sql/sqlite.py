@@ -307,7 +307,6 @@ class Lent:
 
     def __init__(self, engine: SqliteEngine, driver: sqlite3.Connection, number: int, begun_in: int) -> None:
         self.driver_connection: Any = driver
-        self.dbapi_connection: Any = driver
         self.is_valid = True
         self._engine = engine
         self._number = number
