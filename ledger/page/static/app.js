@@ -334,6 +334,7 @@ async function begin() {
     forget();
     try { await signIn(decodeURIComponent(token)); } catch (error) { return showSignIn(error.text ?? error.message); }
   }
+  import(VIEWS[router.route().view] ?? VIEWS.overview).catch(() => null); // meanwhile; whoever opens the view finds out what is wrong
   try {
     session = await get("/session", null, {
       onAway: (error, seconds) => {
