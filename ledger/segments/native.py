@@ -254,7 +254,8 @@ class NativeOpen(MutableMapping[int, OpenPosition]):
         go_on = at + whole_end - whole_at
         if outcome == _GIVEN_BACK and whole_end == whole_at:
             left, go_on = (*left, packed.row(at)), at + 1
-        return go_on, Run(folded, filled_msc, tuple(map(_wide, money[::2], money[1::2])), left)
+        commission, fee, swap, profit = map(_wide, money[::2], money[1::2])
+        return go_on, Run(folded, filled_msc, (commission, fee, swap, profit), left)
 
     def _ids_of(self, loose: Mapping[tuple[int | str, int], object]) -> tuple[int | None, int]:
         """Return where the ids of closes of what was never held are, ascending, and how many."""
