@@ -127,7 +127,8 @@ class Run(NamedTuple):
         folded: How many, all of them fills of which the money is known.
         filled_msc: Broker time of the last of them.
         money: Their commission, fee, swap and profit.
-        left: The postings behind them that are left to the rules; the loop goes on behind those.
+        left: What is left to the rules: those between them that move money only, and the next ones behind all of these. Behind
+            those the loop goes on.
     """
 
     folded: int
@@ -516,7 +517,7 @@ class Portfolio:
         return {
             "numbers": {name: getattr(self, name) for name in _NUMBERS},
             "last": list(self._last),
-            "cash_by_kind": self._cash_by_kind,
+            "cash_by_kind": dict(self._cash_by_kind),
             **self._holdings.state(),
             "breaks": [[key, attrs.asdict(one) | {"kind": one.kind.value}] for key, one in self._breaks.items()],
             "degraded": None if self._degraded is None else attrs.asdict(self._degraded),

@@ -8,6 +8,10 @@
 
 It makes its own ``.venv`` (see ``bootstrap``) and needs the network for that once. The exit code is 0 only if
 everything passed. With ``CI=true`` a skipped test is a failure: nothing goes unchecked without a word.
+
+All tests run with the native loop, built by cargo: Python does each fold, for the test to see, and the native loop does it
+again, and has to come to the same (``tests/support/both_ways.py``). What tests packed rows runs once more with it switched off.
+Without cargo the tests run without the native loop; in CI cargo has to be there.
 """
 
 import os
@@ -21,20 +25,24 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # Python looks in the folder of a script, not in the project
 
-from tools.dev import bootstrap
+from tools.dev import bootstrap, native
 
 #: What is checked while working: stories of every rule, and the project about itself. They start few processes.
 QUICK = ("tests/unit", "tests/meta")
+
+#: What comes another way where there is no native loop: packed rows, and replays of them.
+PACKED = ("tests/property/test_packed.py", "tests/property/test_segments.py", "tests/contract/test_segments.py")
 
 #: The one reason for which a test may be skipped: real exports are beside the project, and are never part of it.
 _NOT_SHIPPED = "the sample exports are not at"
 
 
 class Step(NamedTuple):
-    """One thing that is checked: its name, and what checks it, as words behind ``python``."""
+    """One thing that is checked: its name, what checks it, as words behind ``python``, and more for its environment."""
 
     name: str
     command: list[str]
+    environment: dict[str, str] = {}  # noqa: RUF012  # nobody changes it
 
 
 class Outcome(NamedTuple):
@@ -71,13 +79,23 @@ def _steps(arguments: list[str], report: Path) -> list[Step]:
     ]
     manual = Step("manual", ["-m", "mkdocs", "build", "--strict", "--site-dir", str(report.parent / "manual")])
     on_every_core = [*pytest, "-q", "-n", str(_cpu_count()), "--dist", "worksteal"]  # slow tests come together, at the end
-    tests = Step("tests", on_every_core)
     speed = Step("speed", ["tools/bench/run.py", "--check"])
     if "--lint" in arguments:
         return lint
     if "--quick" in arguments:
         return [*lint, manual, Step("quick tests", [*on_every_core, *QUICK])]
-    return [tests] if "--no-lint" in arguments else [*lint, manual, tests, speed]
+    tests = _all_tests(on_every_core)
+    return tests if "--no-lint" in arguments else [*lint, manual, *tests, speed]
+
+
+def _all_tests(pytest: list[str]) -> list[Step]:
+    """Return the steps that run all tests: with the native loop on and off, where it can be built."""
+    if native.cargo() is None and not os.environ.get("CI"):
+        print("cargo was not found: the tests run without the native loop")
+        return [Step("tests", pytest)]
+    both = Step("tests", [*pytest, "-p", "tests.support.both_ways"], {"PYTHONPATH": str(native.build())})
+    without_report = [word for word in pytest if not word.startswith("--junit-xml")]
+    return [both, Step("without native", [*without_report, *PACKED], {native.SWITCH: "0"})]
 
 
 def _cpu_count() -> int:
@@ -88,7 +106,7 @@ def _cpu_count() -> int:
 def _run(python: str, step: Step) -> Outcome:
     print(f"\n[{step.name}] {' '.join(step.command)}", flush=True)
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-    environment["NO_MKDOCS_2_WARNING"] = "1"  # its theme advertises a successor in every build
+    environment |= step.environment | {"NO_MKDOCS_2_WARNING": "1"}  # its theme advertises a successor in every build
     started = time.monotonic()
     run = subprocess.run([python, *step.command], cwd=str(bootstrap.ROOT), env=environment, check=False)
     return Outcome(step.name, run.returncode, time.monotonic() - started)

@@ -24,12 +24,12 @@ from typing import Any, Final, NamedTuple, TypeGuard
 from ledger.holdings import Holdings, TradeSink
 from ledger.portfolio import QuickRows, Run
 from ledger.positions import BASIS_FILLS, OpenPosition
-from ledger.postings import FoldKey
+from ledger.postings import FoldKey, Posting
 from ledger.segments.packed import COLUMNS, DamagedColumns, Packed, PackedSlice
 from ledger.values import INT64_MAX
 
 #: What the functions of the library expect and return; it states the same number.
-ABI: Final = 1
+ABI: Final = 2
 #: Off if this is "0" in the environment.
 SWITCH: Final = "LEDGER_NATIVE"
 _PACKAGE: Final = "mt5_position_ledger_native"
@@ -37,7 +37,7 @@ _PACKAGE: Final = "mt5_position_ledger_native"
 #: A position as the library has it: its words, in their order there.
 _POSITION: Final = Struct("=18qQqQqQq")
 #: What a call came to.
-_RUN: Final = Struct("=4qQqQqQqQq")
+_RUN: Final = Struct("=7qQqQqQqQq")
 #: The columns that the library reads, in its order.
 _READ: Final = (
     "time_msc", "deal_type", "entry", "position_id", "symbol", "volume", "price", "commission", "fee", "swap", "profit",
@@ -50,7 +50,9 @@ _CLOSED_ROOM: Final = 1024
 _LOOSE_MOST: Final = 256
 #: So many postings for each open position make it worth it to give those to the library.
 _WORTH_IT: Final = 10
-_NO_IDS: Final = array("q")
+_KIND: Final = Posting._fields.index("kind")
+#: The kind of the rows that move money only, and change no position: the library passes over them.
+_CASH: Final = ("CashMoved",)
 _WIDTH: Final = 64
 _order: Final = itemgetter(17)
 
@@ -110,14 +112,14 @@ def library() -> ctypes.CDLL | None:
     found.ledger_native_new.restype = pointer
     found.ledger_native_free.argtypes = (pointer,)
     found.ledger_native_free.restype = None
-    found.ledger_native_fold.argtypes = (
-        *(pointer, pointer, count, count, pointer, count, pointer, count, pointer, count, flag, pointer, count, pointer),
-    )  # fmt: skip
+    found.ledger_native_prepare.argtypes = (pointer, pointer, count, pointer, count, pointer, pointer, count)
+    found.ledger_native_prepare.restype = None
+    found.ledger_native_fold.argtypes = (pointer, count, count, pointer, count, flag, pointer, count, pointer)
     found.ledger_native_count.argtypes = (pointer,)
     found.ledger_native_count.restype = count
-    found.ledger_native_get.argtypes = (pointer, word, pointer)
-    found.ledger_native_check_out.argtypes = (pointer, word)
-    found.ledger_native_check_out.restype = None
+    found.ledger_native_check_out.argtypes = (pointer, word, pointer)
+    found.ledger_native_put.argtypes = (pointer, word)
+    found.ledger_native_put.restype = None
     found.ledger_native_check_in.argtypes = (pointer, pointer, count)
     found.ledger_native_check_in.restype = None
     found.ledger_native_remove.argtypes = (pointer, word)
@@ -170,11 +172,11 @@ class NativeSlice(PackedSlice, QuickRows):
 
 
 class _Prepared(NamedTuple):
-    """A pack as the library reads it, and what has to be there for as long as it does."""
+    """A pack as the library reads it: what has to be there for as long as it does."""
 
     packed: Packed
     columns: Any
-    whole: tuple[int, int]
+    stops: bytes
     symbols: array[int]
 
 
@@ -214,6 +216,8 @@ class NativeOpen(MutableMapping[int, OpenPosition]):
         self._run = ctypes.create_string_buffer(_RUN.size)
         self._closed = ctypes.create_string_buffer(_POSITION.size * _CLOSED_ROOM)
         self._prepared: _Prepared | None = None
+        self._loose: tuple[tuple[int | str, int], ...] = ()
+        self._loose_ids = array("q")
 
     # ---- folding
 
@@ -232,23 +236,34 @@ class NativeOpen(MutableMapping[int, OpenPosition]):
         Raises:
             DamagedColumns: The rows cannot be read.
         """
-        prepared = self._prepared
-        if prepared is None or prepared.packed is not packed:
-            prepared = self._prepared = self._prepare(packed)
-        ids = array("q", sorted({key for key, _ in loose if _fits(key)})) if loose else _NO_IDS
+        if self._prepared is None or self._prepared.packed is not packed:
+            self._prepared = self._prepare(packed)
+        ids = self._ids_of(loose)
         outcome = self._library.ledger_native_fold(
-            self._fold, prepared.columns, begin, end, *prepared.whole, *prepared.symbols.buffer_info(), *ids.buffer_info(),
-            bool(loose), None if trades is None else self._closed, _CLOSED_ROOM, self._run,
-        )  # fmt: skip
-        at, folded, filled_msc, closed, *money = _RUN.unpack(self._run)
+            self._fold, begin, end, *ids, trades is not None, self._closed, _CLOSED_ROOM, self._run
+        )
+        at, first, whole_at, whole_end, folded, filled_msc, closed, *money = _RUN.unpack(self._run)
         if outcome == _DAMAGED:
             raise DamagedColumns(f"packed postings name {len(packed.symbols)} symbols, found another one: pack them again")
-        if trades is not None and closed:
+        if closed:
             for words in _POSITION.iter_unpack(memoryview(self._closed)[: closed * _POSITION.size]):
-                trades(self._position(words, None))
+                position = self._position(words, self._more.pop(words[0], None))
+                if trades is not None:
+                    trades(position)
+        left = tuple(packed.whole_rows[first:whole_end])  # a list would have the positions gathered
+        go_on = at + whole_end - whole_at
+        if outcome == _GIVEN_BACK and whole_end == whole_at:
+            left, go_on = (*left, packed.row(at)), at + 1
         commission, fee, swap, profit = map(_wide, money[::2], money[1::2])
-        left = () if outcome != _GIVEN_BACK else (packed.row(at),)
-        return at + len(left), Run(folded, filled_msc, (commission, fee, swap, profit), left)
+        return go_on, Run(folded, filled_msc, (commission, fee, swap, profit), left)
+
+    def _ids_of(self, loose: Mapping[tuple[int | str, int], object]) -> tuple[int | None, int]:
+        """Return where the ids of closes of what was never held are, ascending, and how many."""
+        keys = tuple(loose)
+        if keys != self._loose:  # seldom
+            ids = sorted({key for key, _ in keys if _fits(key)})
+            self._loose, self._loose_ids = keys, array("q", [*ids, INT64_MAX])  # never empty: that would be nowhere
+        return self._loose_ids.buffer_info() if keys else (None, 0)
 
     def _prepare(self, packed: Packed) -> _Prepared:
         columns = _Columns()
@@ -257,7 +272,12 @@ class NativeOpen(MutableMapping[int, OpenPosition]):
             assert len(stored.data) >= stored.width * len(packed)
             column.data, column.width, column.nulls = _address(stored.data), stored.width, stored.nulls
             column.base, column.step = stored.base, stored.step
-        return _Prepared(packed, columns, packed.whole.buffer_info(), array("q", map(self._book.number, packed.symbols)))
+        stops = bytes(row[_KIND : _KIND + 1] != _CASH for row in packed.whole_rows)
+        prepared = _Prepared(packed, columns, stops, array("q", map(self._book.number, packed.symbols)))
+        self._library.ledger_native_prepare(
+            self._fold, columns, len(packed), *packed.whole.buffer_info(), stops, *prepared.symbols.buffer_info()
+        )
+        return prepared
 
     # ---- between the library and Python
 
@@ -280,7 +300,7 @@ class NativeOpen(MutableMapping[int, OpenPosition]):
         if not all(map(_fits, plain)):
             return False
         for key in plain:
-            self._library.ledger_native_check_out(self._fold, key)
+            self._library.ledger_native_put(self._fold, key)
         self._plain, self._out = None, plain
         self.ids.check_in()
         return True
@@ -339,11 +359,9 @@ class NativeOpen(MutableMapping[int, OpenPosition]):
             return self._plain.get(key, default)
         position = self._out.get(key)
         if position is None:
-            if not _fits(key) or not self._library.ledger_native_get(self._fold, key, self._buffer):
+            if not _fits(key) or not self._library.ledger_native_check_out(self._fold, key, self._buffer):
                 return default
-            position = self._position(_POSITION.unpack(self._buffer), self._more.pop(key, None))
-            self._library.ledger_native_check_out(self._fold, key)
-            self._out[key] = position
+            self._out[key] = position = self._position(_POSITION.unpack(self._buffer), self._more.pop(key, None))
         return position
 
     def __contains__(self, key: object) -> bool:
@@ -355,7 +373,7 @@ class NativeOpen(MutableMapping[int, OpenPosition]):
         if self._plain is not None:
             self._plain[key] = position
             return
-        self._library.ledger_native_check_out(self._fold, key)
+        self._library.ledger_native_put(self._fold, key)
         self._more.pop(key, None)
         self._out[key] = position
 

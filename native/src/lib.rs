@@ -11,12 +11,12 @@
 use std::slice;
 
 /// Raised with every change of what the functions expect or return; `native.py` expects the same.
-const ABI: u32 = 1;
+const ABI: u32 = 2;
 
 const ENTRY_IN: i64 = 0;
 const ENTRY_IN_OUT: i64 = 2;
 /// So many rows are unpacked at once.
-const CHUNK: usize = 512;
+const CHUNK: usize = 256;
 const NOWHERE: u32 = u32::MAX;
 
 /// How a column is stored: see `ledger/segments/packed.py`.
@@ -65,7 +65,7 @@ pub struct Position {
     closed_msc: i64,
     magic: i64,
     has_magic: i64,
-    /// Python has more of it than is here: the loop may not let it go flat.
+    /// Python has more of it than is here, and has to hear of it when it goes flat.
     has_more: i64,
     /// It is checked out to Python: only its id and its place among the others are here.
     is_out: i64,
@@ -89,6 +89,11 @@ fn words(value: i128) -> [u64; 2] {
 pub struct Run {
     /// The row where it ended: the end, or the one that is given back.
     at: i64,
+    /// The rows that are stored whole, by their number among those: the first from the beginning on; the first from `at` on; and
+    /// the one behind those that come from `at` on without another row between them.
+    whole_first: i64,
+    whole_at: i64,
+    whole_end: i64,
     folded: i64,
     filled_msc: i64,
     closed: i64,
@@ -103,10 +108,23 @@ const GIVEN_BACK: i32 = 1;
 const CLOSED_FULL: i32 = 2;
 const DAMAGED: i32 = 3;
 
-/// The open positions of one account, and where rows are unpacked.
+/// The open positions of one account, and what is folded into them.
 pub struct Fold {
     book: Book,
+    pack: Pack,
+    /// Some rows of it, from a multiple of CHUNK on.
     unpacked: Box<[[i64; CHUNK]; UNPACKED]>,
+    unpacked_from: usize,
+}
+
+/// Packed postings, where the caller has them.
+struct Pack {
+    columns: [Column; COLUMNS],
+    count: usize,
+    whole: &'static [u32],
+    /// By number among the rows that are stored whole: 0 for one that concerns no position.
+    stops: &'static [u8],
+    symbols: &'static [i64],
 }
 
 struct Book {
@@ -363,7 +381,7 @@ impl Book {
             return Applied::Not;
         }
         let is_flat = fill.volume == position.volume;
-        if (is_flat && (position.has_more != 0 || !has_id)) || position.reduce(fill).is_none() {
+        if (is_flat && !has_id) || position.reduce(fill).is_none() {
             return Applied::Not;
         }
         if !is_flat {
@@ -424,7 +442,13 @@ pub extern "C" fn ledger_native_abi() -> u32 {
 
 #[no_mangle]
 pub extern "C" fn ledger_native_new(nets: u32) -> *mut Fold {
-    Box::into_raw(Box::new(Fold { book: Book::new(nets != 0), unpacked: Box::new([[0; CHUNK]; UNPACKED]) }))
+    let column = Column { data: std::ptr::null(), width: 0, nulls: 0, base: 0, step: 0 };
+    Box::into_raw(Box::new(Fold {
+        book: Book::new(nets != 0),
+        pack: Pack { columns: [column; COLUMNS], count: 0, whole: &[], stops: &[], symbols: &[] },
+        unpacked: Box::new([[0; CHUNK]; UNPACKED]),
+        unpacked_from: usize::MAX,
+    }))
 }
 
 /// # Safety
@@ -434,55 +458,95 @@ pub unsafe extern "C" fn ledger_native_free(fold: *mut Fold) {
     drop(Box::from_raw(fold));
 }
 
-/// Fold rows `begin` to `end`, up to the first that is none of the three cases, or is listed in `whole`.
+unsafe fn list<T>(from: *const T, count: u64) -> &'static [T] {
+    if count == 0 {
+        &[]
+    } else {
+        slice::from_raw_parts(from, count as usize)
+    }
+}
+
+/// State what `ledger_native_fold` folds from now on: everything has to stay where it is until the next call of this.
 ///
 /// # Safety
-/// See the module. `loose_ids` ascend. `columns` are 12, of `end` rows or more; `closed` is NULL or has room for `closed_room` positions.
+/// See the module. `columns` are 12, of `count` rows; `whole` ascend, and there are as many `stops`.
+#[no_mangle]
+pub unsafe extern "C" fn ledger_native_prepare(
+    fold: *mut Fold,
+    columns: *const Column,
+    count: u64,
+    whole: *const u32,
+    whole_count: u64,
+    stops: *const u8,
+    symbols: *const i64,
+    symbols_count: u64,
+) {
+    let fold = &mut *fold;
+    fold.unpacked_from = usize::MAX;
+    fold.pack = Pack {
+        columns: *columns.cast::<[Column; COLUMNS]>(),
+        count: count as usize,
+        whole: list(whole, whole_count),
+        stops: list(stops, whole_count),
+        symbols: list(symbols, symbols_count),
+    };
+}
+
+/// Fold rows `begin` to `end` of what was prepared, up to the first that is none of the three cases. What is stored whole is one of
+/// those, or concerns no position and is passed over.
+///
+/// # Safety
+/// See the module. `loose_ids` ascend, NULL where nothing is loose; `closed` has room for `closed_room` positions, one or more. It gets
+/// those that went flat: of which Python has more, or all if `wants_closed`.
 #[no_mangle]
 pub unsafe extern "C" fn ledger_native_fold(
     fold: *mut Fold,
-    columns: *const Column,
     begin: u64,
     end: u64,
-    whole: *const u32,
-    whole_count: u64,
-    symbols: *const i64,
-    symbols_count: u64,
     loose_ids: *const i64,
     loose_count: u64,
-    is_loose: u32,
+    wants_closed: u32,
     closed: *mut Position,
     closed_room: u64,
     run: *mut Run,
 ) -> i32 {
-    let (fold, columns, run) = (&mut *fold, slice::from_raw_parts(columns, COLUMNS), &mut *run);
-    let whole = if whole_count == 0 { &[] } else { slice::from_raw_parts(whole, whole_count as usize) };
-    let symbols = if symbols_count == 0 { &[] } else { slice::from_raw_parts(symbols, symbols_count as usize) };
-    let loose_ids = if loose_count == 0 { &[] } else { slice::from_raw_parts(loose_ids, loose_count as usize) };
-    let loose = (is_loose != 0).then_some(loose_ids);
-    let (begin, end) = (begin as usize, end as usize);
-    let next_whole = whole.get(whole.partition_point(|&at| (at as usize) < begin)).map_or(end, |&at| at as usize);
-    let last = next_whole.min(end);
+    let Fold { book, pack, unpacked, unpacked_from } = &mut *fold;
+    let loose = (!loose_ids.is_null()).then(|| list(loose_ids, loose_count));
+    let (mut at, end) = (begin as usize, (end as usize).min(pack.count));
+    let whole_first = pack.whole.partition_point(|&row| (row as usize) < at);
+    let mut whole_at = whole_first;
+    let next_whole = |number: usize| pack.whole.get(number).map_or(end, |&row| (row as usize).min(end));
     let (mut folded, mut filled_msc, mut closed_count) = (0_i64, 0_i64, 0_usize);
     let mut money = [0_i128; 4];
-    let mut outcome = if next_whole < end { GIVEN_BACK } else { DONE };
-    let mut at = begin;
-    let Fold { book, unpacked } = fold;
-    'rows: while at < last {
-        let size = (last - at).min(CHUNK);
-        for (column, into) in columns.iter().zip(unpacked.iter_mut()) {
-            column.unpack(at, &mut into[..size]);
+    let mut outcome = DONE;
+    'rows: while at < end {
+        let last = next_whole(whole_at);
+        if at == last {
+            if pack.stops[whole_at] != 0 {
+                outcome = GIVEN_BACK;
+                break;
+            }
+            (at, whole_at) = (at + 1, whole_at + 1);
+            continue;
         }
-        for index in 0..size {
-            if !closed.is_null() && closed_count == closed_room as usize {
+        let from = at - at % CHUNK;
+        if *unpacked_from != from {
+            let size = (pack.count - from).min(CHUNK);
+            for (column, into) in pack.columns.iter().zip(unpacked.iter_mut()) {
+                column.unpack(from, &mut into[..size]);
+            }
+            *unpacked_from = from;
+        }
+        let upto = last.min(from + CHUNK);
+        while at < upto {
+            if closed_count == closed_room as usize {
                 outcome = CLOSED_FULL;
-                at += index;
                 break 'rows;
             }
+            let index = at - from;
             let code = unpacked[SYMBOL][index];
-            let Some(&symbol) = usize::try_from(code).ok().and_then(|code| symbols.get(code)) else {
+            let Some(&symbol) = usize::try_from(code).ok().and_then(|code| pack.symbols.get(code)) else {
                 outcome = DAMAGED;
-                at += index;
                 break 'rows;
             };
             let fill = Fill {
@@ -498,17 +562,16 @@ pub unsafe extern "C" fn ledger_native_fold(
                 swap: unpacked[SWAP][index],
                 profit: unpacked[PROFIT][index],
             };
-            let row = at + index;
-            match book.apply(&fill, loose, || columns[MAGIC].value_or_none(row)) {
+            match book.apply(&fill, loose, || pack.columns[MAGIC].value_or_none(at)) {
                 Applied::Not => {
                     outcome = GIVEN_BACK;
-                    at = row;
                     break 'rows;
                 }
                 Applied::Open => {}
                 Applied::Flat(index) => {
-                    if !closed.is_null() {
-                        closed.add(closed_count).write(book.positions[index]);
+                    let position = &book.positions[index];
+                    if wants_closed != 0 || position.has_more != 0 {
+                        closed.add(closed_count).write(*position);
                         closed_count += 1;
                     }
                     book.remove(fill.id);
@@ -523,11 +586,21 @@ pub unsafe extern "C" fn ledger_native_fold(
             money[1] += i128::from(fill.fee);
             money[2] += i128::from(fill.swap);
             money[3] += i128::from(fill.profit);
+            at += 1;
         }
-        at += size;
+    }
+    let mut whole_end = whole_at;
+    while outcome == GIVEN_BACK
+        && next_whole(whole_end) == at + (whole_end - whole_at)
+        && at + (whole_end - whole_at) < end
+    {
+        whole_end += 1;
     }
     *run = Run {
         at: at as i64,
+        whole_first: whole_first as i64,
+        whole_at: whole_at as i64,
+        whole_end: whole_end as i64,
         folded,
         filled_msc,
         closed: closed_count as i64,
@@ -548,24 +621,26 @@ pub unsafe extern "C" fn ledger_native_count(fold: *const Fold) -> u64 {
     (*fold).book.count as u64
 }
 
-/// Copy the position with an id to `into`; return 0 if there is none, 1 if it is here, 2 if it is checked out.
+/// Copy the position with an id to `into`, and check it out to Python: only its place among the others stays. Return 0 if there
+/// is none.
 ///
 /// # Safety
 /// See the module.
 #[no_mangle]
-pub unsafe extern "C" fn ledger_native_get(fold: *const Fold, id: i64, into: *mut Position) -> u32 {
-    let book = &(*fold).book;
+pub unsafe extern "C" fn ledger_native_check_out(fold: *mut Fold, id: i64, into: *mut Position) -> u32 {
+    let book = &mut (*fold).book;
     let Some(index) = book.find(id) else { return 0 };
     *into = book.positions[index];
-    1 + (book.positions[index].is_out != 0) as u32
+    book.positions[index].is_out = 1;
+    1
 }
 
-/// Check the position with an id out to Python: only its place among the others stays. A new one comes behind all.
+/// Give the position with an id, which is Python's, its place among the others. A new one comes behind all.
 ///
 /// # Safety
 /// See the module.
 #[no_mangle]
-pub unsafe extern "C" fn ledger_native_check_out(fold: *mut Fold, id: i64) {
+pub unsafe extern "C" fn ledger_native_put(fold: *mut Fold, id: i64) {
     let book = &mut (*fold).book;
     match book.find(id) {
         Some(index) => book.positions[index].is_out = 1,

@@ -413,3 +413,20 @@ def test_a_program_that_runs_on_leaves_checkpoints_for_the_next_start(url):
             assert account.portfolio.totals.deals == number
         assert len(stored(ledger.journal)) >= 8
         assert account.portfolio.state() == account.replay(checkpoints=False).state()
+
+
+def test_an_assertion_of_before_a_moment_belongs_to_it_even_if_its_place_is_behind_that(journal):
+    """An assertion is never placed before an earlier one about the same position, whatever its own time is."""
+    second = 1000
+    late, early = (asserted(volume, START_MSC + at * second) for volume, at in (("0.01", 100), ("0.02", 10)))
+    journal.append(ACCOUNT, [opened(), fill(1, 1), late, early])
+    until = Selection(version=4, time_msc=START_MSC + 50 * second)
+    for _ in range(2):
+        assert [row[3] for row in journal.postings(ACCOUNT, until)] == ["FillRecorded", "PositionRecovered"]
+    earlier = attrs.evolve(until, version=3)
+    assert [row[3] for row in journal.postings(ACCOUNT, earlier)] == ["FillRecorded"]
+
+
+def asserted(volume, time_msc):
+    state = PositionState(position_id=7, symbol="EURUSD", side="buy", volume=volume, price_open="1.1")
+    return PositionRecovered(position=state, time_msc=time_msc)

@@ -18,6 +18,7 @@ from ledger.postings import Posting, Row
 from ledger.segments import native
 from ledger.segments.packed import COLUMNS, DamagedColumns, Packed, PackedSlice
 from tests.property import test_segments
+from tests.support import both_ways
 from tests.support.packaging import ROOT, install_wheel, make_empty_environment
 from tools.dev.native import PACKAGE, TARGET, build, cargo
 from tools.testkit.hostile_postings import compare, folded, make_history
@@ -146,10 +147,38 @@ def test_a_library_of_another_version_is_left_alone(library, monkeypatch):
 def test_what_cannot_be_loaded_is_left_alone(content, tmp_path, monkeypatch):
     (tmp_path / f"{PACKAGE}.py").write_text(content, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, PACKAGE, raising=False)
     native.library.cache_clear()
     assert native.library() is None
     native.library.cache_clear()
     sys.modules.pop(PACKAGE, None)
+
+
+@pytest.mark.usefixtures("library")
+def test_a_test_run_both_ways_fails_where_the_native_loop_comes_to_something_else(monkeypatch):
+    history = make_history(1)
+    rows = list(_everyday(6))
+    both_ways.fold_both_ways(Portfolio(history.terms), rows, history.decode)
+    monkeypatch.setattr(native, "_wide", lambda low, high: low + (high << 64) + 1)
+    with pytest.raises(pytest.fail.Exception, match="the native loop folds"):
+        both_ways.fold_both_ways(Portfolio(history.terms), rows, history.decode)
+
+
+@pytest.mark.usefixtures("library")
+def test_movements_of_money_are_passed_over_and_folded_before_what_comes_behind_them():
+    cash = FILL._replace(kind="CashMoved", deal_type=2, entry=None, position_id=None, symbol=None, volume=None, price=None)
+    rows = [row for fill in _everyday(40) for row in (fill, cash._replace(time_msc=fill.time_msc, deal=100 + fill.deal))]
+    history = make_history(1)
+    runs: list[int] = []
+
+    class Watched(native.NativeSlice):
+        def runs(self, holdings, trades):
+            for run in super().runs(holdings, trades):
+                runs.append(len(list(run.left)))
+                yield run
+
+    found = folded(history, [Watched(Packed.pack(rows))])
+    assert (found, runs) == (folded(history, [rows]), [40])
 
 
 def test_its_wheel_is_for_this_platform_and_is_found_once_installed(folder, tmp_path):

@@ -1,10 +1,12 @@
 """The rows about the native loop: packed postings of a whole journal folded by it, and by Python.
 
 The postings are packed once, in the fold order and each deal once, into a file beside the journal. A figure is the processor
-time to read that file and to fold all of it; the reference is the fold in Python over the same file.
+time to read that file and to fold all of it; the reference is the fold in Python over the same file. And questions about
+moments, each a replay from the nearest checkpoint.
 """
 
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -14,7 +16,8 @@ from struct import Struct
 from typing import Any
 
 from tools.bench.paths import Path, Paths, Sizes
-from tools.bench.read import journal_url
+from tools.bench.read import apart as apart_from_here
+from tools.bench.read import journal_url, moments
 from tools.dev.native import build, cargo
 
 _SIZE = Struct("<q")
@@ -37,6 +40,14 @@ def native_paths(folder: File, sizes: Sizes) -> Paths:
         name=f"fold {sizes.long:,} packed events, native loop", unit="s", target=sizes.long / 10_000_000,
         ours=lambda: apart(url, packs, package),
     )  # fmt: skip
+    long = journal_url(folder, sizes.long, nets=False)
+    apart_from_here("checkpoints", long)
+    for about in ("until", "known-at"):
+        yield Path(
+            name=f"--{about} anywhere in {sizes.long:,} events, native loop, median", unit="ms", target=10,
+            ours=lambda about=about: moment_ms(long, about, sizes.moments, package),  # type: ignore[misc]
+            reference=lambda about=about: moment_ms(long, about, sizes.moments, ""),  # type: ignore[misc]
+        )  # fmt: skip
 
 
 def packed(folder: File, events: int, url: str) -> File:
@@ -73,10 +84,19 @@ def _taken(postings: Any, most: int) -> list[Any]:
 
 def apart(url: str, packs: File, package: str) -> float:
     """Return the processor seconds of folding packs in a process of its own, with the native loop of a folder or without."""
+    return _printed([url, str(packs)], package)
+
+
+def moment_ms(url: str, about: str, times: int, package: str) -> float:
+    """Return the median milliseconds of questions about moments, in a process of its own, with the native loop or without."""
+    return _printed([url, about, str(times)], package)
+
+
+def _printed(words: list[str], package: str) -> float:
+    """Return the number that this program prints, with the native loop of a folder or without."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, *sys.path]))}
     environment["LEDGER_NATIVE"] = "1" if package else "0"
-    command = [sys.executable, __file__, url, str(packs)]
-    run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    run = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, check=True, env=environment)
     return float(run.stdout)
 
 
@@ -117,4 +137,7 @@ def _fold(terms: Any, packs: File) -> Any:
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    if len(sys.argv) == 3:
+        _main(*sys.argv[1:])
+    else:
+        print(statistics.median(moments(sys.argv[1], sys.argv[2], int(sys.argv[3]))))

@@ -24,6 +24,8 @@ SOURCE: Final = ROOT / "native"
 #: Where it is built; a sanitizer builds elsewhere.
 TARGET: Final = ROOT / ".tools" / "native"
 PACKAGE: Final = "mt5_position_ledger_native"
+#: The variable that switches it off if it is "0".
+SWITCH: Final = "LEDGER_NATIVE"
 
 
 def main(arguments: "list[str]") -> int:

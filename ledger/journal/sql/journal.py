@@ -16,7 +16,7 @@ from hashlib import sha256
 from heapq import merge
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, Unpack
 
 from attrs import asdict, fields
 
@@ -82,6 +82,8 @@ from ledger.values import INT64_MAX, AccountId
 if TYPE_CHECKING:
     from ledger.journal.sql.append import Appender
 
+T = TypeVar("T")
+
 _BATCH: Final = 500
 #: So many rows are read at once: of SQLite fewer than Python makes before it looks for garbage, of Postgres a
 #: round trip's worth.
@@ -136,14 +138,24 @@ _POSTING_BY_VERSION: Final = (1, Posting._fields.index("version"))
 _WITH_PLACE: Final = f"SELECT order_msc, order_deal, {POSTING} FROM events WHERE account_id = ?"
 _ALL_PLACED: Final = f"{_WITH_PLACE} AND placement = {OUT_OF_ORDER}"
 _ALL_ASSERTED: Final = f"{_WITH_PLACE} AND placement = {ASSERTED} AND order_msc >= ? AND version <= ?"
+_ASSERTED_BEHIND: Final = (
+    "SELECT max(order_msc - time_msc) FROM events INDEXED BY ix_events_asserted WHERE account_id = ? AND "
+    f"placement = {ASSERTED} AND version <= ?"
+)
 _PLACED_FROM: Final = f"{_ALL_PLACED} AND order_msc >= ? AND version <= ?"
 #: What arrived late, or completes a deal, belongs before something that had arrived in order already: what belongs behind a
 #: checkpoint came after the last of its events in order. Only a revision can move a deal ahead, and with it what completes the
 #: deal from then on: the first revision that did came before all of these.
 _PLACED_BEHIND: Final = (
-    f"{_ALL_PLACED} AND version > coalesce((SELECT min(version) - 1 FROM events WHERE account_id = ? AND order_msc >= ? AND "
+    f"{_ALL_PLACED.replace('FROM events', 'FROM events INDEXED BY ix_events_placed')} AND version > "
+    "coalesce((SELECT min(version) - 1 FROM events WHERE account_id = ? AND order_msc >= ? AND "
     "version IN (SELECT version FROM events WHERE account_id = ? AND kind = 'DealRevised' AND version <= ?)), ?) "
     "AND version <= ?"
+)
+#: Of what is asserted behind a place a question about the past knows little: its versions are found in the index alone.
+_ASSERTED_KNOWN: Final = (
+    f"{_WITH_PLACE} AND version IN (SELECT version FROM events INDEXED BY ix_events_asserted WHERE account_id = ? AND "
+    f"placement = {ASSERTED} AND order_msc >= ? AND version <= ?)"
 )
 #: What is outside the fold and about orders: neither account terms nor approvals.
 _IS_ABOUT_ORDERS: Final = (
@@ -251,6 +263,9 @@ class SqlJournal:
         beside = None if file is None else file.with_name(f"{file.name}{FOLDER_SUFFIX}")
         self.segments = Segments(segments or beside, self._plain_rows, self.hash_at)
         self._clocks: dict[int, equity.KnownClock] = {}  # of accounts that marks were stored of, by key
+        # Of the events up to a version, which has this chain hash: ``_replaced``, and ``_asserted_behind``.
+        self._replaced: dict[AccountId, tuple[int, bytes | None, dict[int, int]]] = {}
+        self._asserted: dict[AccountId, tuple[int, bytes | None, int]] = {}
 
     def close(self) -> None:
         for one in self._appenders:
@@ -393,15 +408,14 @@ class SqlJournal:
     ) -> Postings:
         terms = terms or self.terms(account, selection.version)
         key, begin = account_key(account), after.reading if after else None
-        with self.engine.reading() as session:
-            # Whenever they happened: a revision may have taken a deal out of the time that is asked about.
-            replaced = _replaced(session, account, selection.version)
+        # Whenever they happened: a revision may have taken a deal out of the time that is asked about.
+        replaced = self._replaced_at(account, selection.version, is_fresh=differences is not None)
         newest_plain = begin.newest_plain if begin else 0
         plain = self._plain(account, newest_plain, selection.version, differences)
         if selection.time_msc is not None:
             plain = _until(plain, selection.time_msc)
         order = order_of(terms, _Records(self, key), selection)
-        placed: Iterator[tuple[FoldKey, Row]] = self._placed(key, selection, after, is_anchored=order.is_anchored)
+        placed: Iterator[tuple[FoldKey, Row]] = self._placed(account, selection, after, is_anchored=order.is_anchored)
         if besides:
             added = sorted(
                 (stored_place(row) if order.is_anchored else place_of(posting(row)), posting(row)) for row in besides
@@ -415,6 +429,29 @@ class SqlJournal:
             begin=begin,
             place=after.place if after else (-1, 0, 0),
         )
+
+    def _replaced_at(self, account: AccountId, version: int, *, is_fresh: bool) -> dict[int, int]:
+        """Return what ``_replaced`` does: of what it returned before, as long as the history until there is the same."""
+        known = None if is_fresh else self._known(self._replaced, account, version)
+        if known is None:
+            with self.engine.reading() as session:
+                known = _replaced(session, account, version)
+            self._replaced[account] = version, self.hash_at(account, version), known
+        return {record: revision for record, revision in known.items() if revision <= version}
+
+    def _asserted_behind(self, account: AccountId, version: int) -> int:
+        """Return by how many milliseconds at most the place of an assertion is behind its own time."""
+        known = self._known(self._asserted, account, version)
+        if known is None:
+            ((most,),) = self.select(_ASSERTED_BEHIND, account_key(account), version)
+            known = most or 0
+            self._asserted[account] = version, self.hash_at(account, version), known
+        return known
+
+    def _known(self, facts: Mapping[AccountId, tuple[int, bytes | None, T]], account: AccountId, version: int) -> T | None:
+        """Return what was found of all events up to a version or a later one, if the history until there is still the same."""
+        at, chain, known = facts.get(account, (0, None, None))
+        return known if at >= version and chain is not None and chain == self.hash_at(account, at) else None
 
     def _plain(self, account: AccountId, after: int, upto: int, differences: list[int] | None) -> Iterator[Sequence[Row]]:
         """Yield what arrived in order, ascending by version, some at a time: what is packed of it from there."""
@@ -430,20 +467,25 @@ class SqlJournal:
         return self.stream(_PLAIN, account_key(account), after, upto, page=_POSTING_BY_VERSION)
 
     def _placed(
-        self, key: int, selection: Selection, after: Mark | None, *, is_anchored: bool
+        self, account: AccountId, selection: Selection, after: Mark | None, *, is_anchored: bool
     ) -> Iterator[tuple[FoldKey, Row]]:
         """Yield what has to be put in its place, ascending by its second: what follows a checkpoint, or all."""
-        version, until_msc = selection.version, selection.time_msc
+        key, version, until_msc = account_key(account), selection.version, selection.time_msc
         from_msc = after.place[0] if after and is_anchored else -(2**62)
         late: tuple[str, tuple[Any, ...]]
+        asserted: tuple[str, tuple[Any, ...]] = _ALL_ASSERTED, (key, from_msc, version)
         if after is not None and until_msc is None:
             newest_plain = after.reading.newest_plain
+            asserted = _ASSERTED_KNOWN, (key, *asserted[1])
             late = _PLACED_BEHIND, (key, key, after.place[0], key, newest_plain, newest_plain, version)
         else:
             late = _PLACED_FROM, (key, after.place[0] if after else 0, version)
             if until_msc is not None:
                 late = f"{late[0]} AND order_msc <= ?", (*late[1], until_msc)
-        text, values = f"{late[0]} UNION ALL {_ALL_ASSERTED}", (*late[1], key, from_msc, version)
+        if until_msc is not None:
+            last_msc = until_msc + self._asserted_behind(account, version)
+            asserted = f"{_ALL_ASSERTED} AND order_msc <= ?", (*asserted[1], last_msc)
+        text, values = f"{late[0]} UNION ALL {asserted[0]}", (*late[1], *asserted[1])
         column = 1 if is_anchored else 3
         for block in self.stream(f"{text} ORDER BY {column}", *values):
             for order_msc, order_deal, *columns in block:
