@@ -10,6 +10,8 @@ import click
 from ledger.cli.csv_output import ACCOUNT, csv_option, print_csv, require_one_format
 from ledger.cli.options import (
     ACCOUNT_NAME,
+    CLOCK,
+    CLOCK_HELP,
     accounts_of,
     accounts_option,
     journal_option,
@@ -21,7 +23,6 @@ from ledger.cli.output import print_json, print_line, print_table
 from ledger.cli.proposal_output import WAITS, report
 from ledger.cli.unread import Unread
 from ledger.clock import ClockRule, utc_text
-from ledger.errors import BadValue
 from ledger.events import DealOrder
 from ledger.journal import Outcome
 from ledger.json_views import Json, account_json, identity_json
@@ -30,22 +31,6 @@ from ledger.values import AccountId, MarginMode
 
 if TYPE_CHECKING:
     from ledger.service import Account
-
-
-class _Clock(click.ParamType[ClockRule]):
-    name = "rule"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> ClockRule:
-        if isinstance(value, ClockRule):
-            return value
-        try:
-            return ClockRule(str(value))
-        except BadValue as error:
-            self.fail(str(error), param, ctx)
-
-
-CLOCK: Final = _Clock()
-CLOCK_HELP: Final = "The server's clock: IANA zone, offset as +03:00, or ny-close."
 
 
 @click.group("account", short_help="Open an account, correct its clock or order, decide about its identity.")

@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ledger.cli.gateways import (
-    GatewaySettings,
-    SyncSettings,
-    all_gateway_settings,
-    gateway_options,
-    gateway_settings,
-    policy,
-)
+from ledger.cli.gateway_options import gateway_options
+from ledger.cli.gateways import GatewaySettings, SyncSettings, all_gateway_settings, gateway_settings, policy
 from ledger.cli.options import accounts_option, configuration, configuration_note, journal_option, journal_url, json_option
 from ledger.cli.output import print_json, print_table
 from ledger.errors import BadValue, LedgerError

@@ -6,12 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-import click
-
-from ledger.cli.accounts import CLOCK, CLOCK_HELP
-from ledger.cli.options import Command, configuration
+from ledger.cli.options import configuration
 from ledger.errors import BadValue
-from ledger.gateway.forms import FORMS
 from ledger.gateway.mt5_module import SCHEME, is_module_address
 from ledger.gateway_settings import GatewaySettings, SyncSettings, gateways_of, of_file, of_table, reconciler_of
 from ledger.reconciler import SYNC_INTERVAL_SEC
@@ -24,32 +20,6 @@ if TYPE_CHECKING:
 _PORT: Final = 5555
 
 __all__ = ["GatewaySettings", "SyncSettings", "reconciler_of"]  # with what is made here, all that a command needs
-
-
-def gateway_options(command: Command) -> Command:
-    """Take what names a gateway and the keys for it."""
-    for option in (
-        click.option("--insecure", is_flag=True, default=None, help="Speak to another machine without keys."),
-        click.option("--client-key", metavar="FILE", help="CURVE: our own secret key (ledger keys make)."),
-        click.option("--server-key", metavar="FILE", help="CURVE: the public key of the gateway."),
-        click.option("--form", type=click.Choice(FORMS), help="Gateway protocol (default: json)."),
-        click.option("--timeout-ms", type=click.IntRange(min=1), metavar="N", help="For each request; else $GTW_TIMEOUT_MS."),
-        click.option("--gateway", metavar="URL", help="tcp://HOST:PORT, or mt5:; else $GTW_HOST and $GTW_PORT (5555)."),
-    ):
-        command = option(command)
-    return command
-
-
-def terminal_option(command: Command) -> Command:
-    """Add the option that names the program of a terminal in this process."""
-    return click.option(
-        "--terminal", metavar="PATH", help="Program of a MetaTrader 5 terminal on this machine, for --gateway mt5:."
-    )(command)
-
-
-def server_tz_option(command: Command) -> Command:
-    """Take the clock rule for an account that a gateway opens."""
-    return click.option("--server-tz", type=CLOCK, metavar="RULE", help=f"{CLOCK_HELP} For an account that is opened.")(command)
 
 
 def gateway_settings(account: AccountId | None = None, *, gateway: str | None, **given: Any) -> GatewaySettings | None:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ledger.cli import DISAGREES
-from ledger.cli.accounts import CLOCK, CLOCK_HELP
-from ledger.cli.options import ACCOUNT_NAME, journal_option, journal_url, json_option, open_ledger
+from ledger.cli.options import ACCOUNT_NAME, CLOCK, CLOCK_HELP, journal_option, journal_url, json_option, open_ledger
 from ledger.cli.output import print_json, print_line, print_table, steps, warn
 from ledger.errors import JournalMissing
 from ledger.exporter import ImportedAccount, import_json_lines, is_export

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from ledger.cli.chosen import CONFIG_HELP, JOURNAL_HELP, choose, chosen
-from ledger.clock import moment_span_us, utc_text_us, written_time
+from ledger.clock import ClockRule, moment_span_us, utc_text_us, written_time
 from ledger.errors import AccountUnknown, BadValue
 from ledger.values import INT64_MAX, UINT64_MAX, AccountId, shown
 
@@ -54,6 +54,22 @@ class _Time(click.ParamType[str]):
 
 
 TIME: Final = _Time()
+
+
+class _Clock(click.ParamType[ClockRule]):
+    name = "rule"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> ClockRule:
+        if isinstance(value, ClockRule):
+            return value
+        try:
+            return ClockRule(str(value))
+        except BadValue as error:
+            self.fail(str(error), param, ctx)
+
+
+CLOCK: Final = _Clock()
+CLOCK_HELP: Final = "The server's clock: IANA zone, offset as +03:00, or ny-close."
 
 
 class _Magic(click.ParamType[int]):

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ledger.cli.gateways import gateway_options, gateway_settings
+from ledger.cli.gateway_options import gateway_options
+from ledger.cli.gateways import gateway_settings
 from ledger.cli.options import (
     account_of,
     account_option,

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ledger.cli.accounts import CLOCK, CLOCK_HELP
-from ledger.cli.options import account_option
+from ledger.cli.options import CLOCK, CLOCK_HELP, account_option
 from ledger.cli.output import print_json_lines, print_line, warn
 from ledger.errors import BadValue
 from ledger.events import CashMoved, FillRecorded

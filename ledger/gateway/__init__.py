@@ -8,10 +8,11 @@ decided by ``ledger.reconcile``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from ledger.order_messages import OrderAnswer, OrderMessage, OrderStatus, RemoteCheck, RemoteOrders, RemoteTick
-from ledger.snapshot import PushedEvent, RemoteAccount, RemoteHistory, RemoteService, RemoteSymbol, Snapshot
+if TYPE_CHECKING:  # the options of a command name a gateway's form, and need no events
+    from ledger.order_messages import OrderAnswer, OrderMessage, OrderStatus, RemoteCheck, RemoteOrders, RemoteTick
+    from ledger.snapshot import PushedEvent, RemoteAccount, RemoteHistory, RemoteService, RemoteSymbol, Snapshot
 
 
 class Gateway(Protocol):

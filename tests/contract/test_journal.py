@@ -121,6 +121,15 @@ def test_what_is_appended_is_read_back_as_it_was_recorded(book):
     assert_whole(book)
 
 
+@pytest.mark.parametrize("count", [24, 25, 26, 77, 100])
+def test_many_events_are_stored_as_they_were_acknowledged_whatever_their_number(book, count):
+    given = [fill(n, n // 10, comment=f"number {n}") for n in range(1, count + 1)]
+    appended = record(book, *given)
+    assert tuple(rows(book, after=1)) == appended.rows
+    assert events_of(book) == [opened(), *given]
+    assert_whole(book)
+
+
 def test_rows_are_read_after_one_version_up_to_another(book):
     record(book, *(fill(n, n) for n in range(1, 10)))
     assert [row.version for row in rows(book)] == list(range(1, 11))

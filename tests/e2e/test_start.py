@@ -72,6 +72,7 @@ def test_output_for_programs_does_not_wait_for_what_draws_tables(url):
         ("ledger po", 1, {"positions", "policy"}),
         ("ledger positions --js", 2, {"--json"}),
         ("ledger replay --unt", 2, {"--until"}),
+        ("ledger sync --wat", 2, {"--watch"}),
     ],
 )
 def test_a_shell_completes_without_a_journal_being_loaded(words, at, expected):

@@ -16,6 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,8 +61,15 @@ class Files:
         guess = appender._guessed
 
         def watched(*words: Any) -> Any:
-            appended = guess(*words)
-            self.guesses.append(appended is not None)
+            *about, decide = words
+            decided: list[Any] = []
+
+            def seen(state: Any) -> Any:
+                decided.append(state)
+                return decide(state)
+
+            appended = guess(*about, seen)
+            self.guesses += [appended is not None for _ in decided]
             return appended
 
         appender._guessed = watched
@@ -121,4 +129,21 @@ def test_a_remembered_head_is_used_until_another_writer_moves_it() -> None:
     shared.guesses.clear()
     for deal, writer in enumerate((0, 0, 1, 1, 0, 0, 1), 1):
         shared.record(account, writer, [fill(deal, deal)])
-    assert shared.guesses == [True, True, False, True, False, True, False]
+    assert shared.guesses == [True, True, True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "expected"),
+    [
+        ((1, 2, 1, 2, 1, 3, 4), [True, True, False, True]),  # of a history that is known, only the first deal is guessed
+        ((1, 1, 2, 2, 2, 3), [True, True, True]),  # and none that is recorded twice, whose successors are new
+    ],
+)
+def test_a_deal_is_not_taken_for_new_behind_one_that_was_known(recorded: tuple[int, ...], expected: list[bool]) -> None:
+    shared = files()
+    account = AccountId("One", next(shared.numbers))
+    shared.record(account, 0, [opened(account)])
+    shared.guesses.clear()
+    for deal in recorded:
+        shared.record(account, 0, [fill(deal, deal)])
+    assert shared.guesses == expected
