@@ -63,6 +63,10 @@ def asserted(kind: str, time_msc: int, position_id: int | None, data: str | None
     """Return what a stored event asserts, None if it is no assertion that orders deals.
 
     An opening figure of an import is none: it states what was there before its time, whoever recorded what when.
+
+    Raises:
+        TypeError: Its data is damaged: a text in the place of a time is refused by its sign, and formats nothing. Also
+            ValueError and RecursionError.
     """
     own = Asserted(position_id, second_of(time_msc), NO_DEAL, contains=False)
     if kind in ("PositionRecovered", "DriftCorrected"):
@@ -70,12 +74,12 @@ def asserted(kind: str, time_msc: int, position_id: int | None, data: str | None
         updated_msc = fields.get("updated_msc")
         if updated_msc is None:
             return own
-        return Asserted(position_id, second_of(updated_msc), fields.get("updated_deal") or NO_DEAL, contains=True)
+        return Asserted(position_id, second_of(+updated_msc), fields.get("updated_deal") or NO_DEAL, contains=True)
     if kind == "BalanceAsserted":
         fields = _payload(data)
         deal = fields.get("deals_through")
         if deal is not None:
-            return Asserted(None, second_of(fields.get("deals_through_msc") or 0), deal, contains=True)
+            return Asserted(None, second_of(+(fields.get("deals_through_msc") or 0)), deal, contains=True)
         return own if "evidence" in fields else None
     if kind == "GhostClosed" or (kind == "Adjusted" and position_id is not None):
         return own
