@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
+from functools import partial
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -217,15 +218,16 @@ def _unchained(columns: tuple[Any, ...]) -> Stored:
 
 def encode_payload(event: Event) -> Stored:
     """Return an event that is not about a deal as a row: its fields are JSON, whatever the account terms."""
-    return _blank(event)._replace(
-        position_id=getattr(event, "position_id", None),
-        symbol=getattr(event, "symbol", None),
-        caused_by=getattr(event, "caused_by", None),
-        evidence=getattr(event, "evidence", None),
-        data=dump_json(plain_fields(event)),
-        client_id=getattr(event, "client_id", None),
-        token=getattr(event, "token", None),
-    )
+    get, kind = partial(_field, event), type(event).__name__
+    return Stored(
+        event.time_msc, None, 0, kind, None, None, get("position_id"), None, get("symbol"), None, None, None, None, None, None,
+        None, dump_json(plain_fields(event)), KINDS[kind][1], 0, 0, "", None, get("caused_by"), get("evidence"), None, None,
+        None, b"", b"", b"", None, None, get("client_id"), get("token"),
+    )  # fmt: skip
+
+
+def _field(event: Event, name: str) -> Any:
+    return getattr(event, name, None)
 
 
 def names_of(row: Stored) -> tuple[str | None, str | None]:
