@@ -146,7 +146,7 @@ def test_nothing_is_found_in_rows_that_nobody_changed():
 @pytest.mark.parametrize("name", [name for name in Stored._fields if name not in TEXT_COLUMNS | BYTE_COLUMNS])
 @pytest.mark.parametrize("at", [5, 6, 9, 11])
 def test_a_number_of_another_type_is_found_though_it_is_equal_and_its_hash_was_made_anew(name, at):
-    """No affinity of a column stands in the way where the table was made anew."""
+    """A table that was made anew converts no value: its columns may have no type."""
     before = getattr(ROWS[at], name)
     if before is None:
         return
