@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
+from functools import partial
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -175,6 +176,8 @@ KINDS: Final[Mapping[str, tuple[type[Event], int]]] = {
 }
 
 assert KINDS["FillRecorded"][1] == KINDS["CashMoved"][1] == DEAL_SCHEMA
+#: What reading a row ends with that does not hold what its kind needs: the last one where JSON is nested without end.
+_UNREADABLE: Final = (LedgerError, TypeError, ValueError, KeyError, AttributeError, ArithmeticError, RecursionError)
 _ORIGINS: Final = {origin: origin.value for origin in Origin}  # reading the value of an enum's member is slow
 
 
@@ -215,15 +218,16 @@ def _unchained(columns: tuple[Any, ...]) -> Stored:
 
 def encode_payload(event: Event) -> Stored:
     """Return an event that is not about a deal as a row: its fields are JSON, whatever the account terms."""
-    return _blank(event)._replace(
-        position_id=getattr(event, "position_id", None),
-        symbol=getattr(event, "symbol", None),
-        caused_by=getattr(event, "caused_by", None),
-        evidence=getattr(event, "evidence", None),
-        data=dump_json(plain_fields(event)),
-        client_id=getattr(event, "client_id", None),
-        token=getattr(event, "token", None),
-    )
+    get, kind = partial(_field, event), type(event).__name__
+    return Stored(
+        event.time_msc, None, 0, kind, None, None, get("position_id"), None, get("symbol"), None, None, None, None, None, None,
+        None, dump_json(plain_fields(event)), KINDS[kind][1], 0, 0, "", None, get("caused_by"), get("evidence"), None, None,
+        None, b"", b"", b"", None, None, get("client_id"), get("token"),
+    )  # fmt: skip
+
+
+def _field(event: Event, name: str) -> Any:
+    return getattr(event, name, None)
 
 
 def names_of(row: Stored) -> tuple[str | None, str | None]:
@@ -237,7 +241,7 @@ def names_of(row: Stored) -> tuple[str | None, str | None]:
     try:
         fields = json.loads(row.data)
         return fields.get("client_id"), fields.get("token")
-    except (TypeError, ValueError, AttributeError) as error:
+    except _UNREADABLE as error:
         raise CorruptEvent(f"version {row.version}: {row.kind} cannot be read: {error}") from error
 
 
@@ -435,7 +439,7 @@ def is_record_of(stored: str, key: str) -> bool:
     if stored == key:
         return True
     number = stored.removeprefix(f"{key}#")
-    return number != stored and number.isascii() and number.isdigit() and nth_key(key, int(number)) == stored
+    return number != stored and number.isascii() and number.isdigit() and number[0] != "0" and number != "1"
 
 
 # ------------------------------------------------------------------------------------------------------------ from a row
@@ -496,7 +500,7 @@ def decode(row: Stored, terms: AccountTerms | None) -> Event:
     assert terms is not None, "deals are read with the scales of their account"
     try:
         return _decode_deal(row, terms)
-    except (LedgerError, TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
+    except _UNREADABLE as error:
         raise CorruptEvent(f"version {row.version}: {row.kind} cannot be read: {error}") from error
 
 
@@ -516,7 +520,7 @@ def decode_posting(row: Row) -> Event:
         for schema in steps:
             fields = LIFTS[kind, schema](fields)
         return make(time_msc=time_msc, **fields)
-    except (LedgerError, TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
+    except _UNREADABLE as error:
         raise CorruptEvent(f"version {version}: {kind} cannot be read: {error}") from error
 
 

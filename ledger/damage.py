@@ -22,6 +22,7 @@ _FROM_DAMAGE: Final = (
     ArithmeticError,
     AssertionError,
     MemoryError,
+    RecursionError,
 )
 
 

@@ -14,15 +14,18 @@ Pure: what the journal knows of single events is asked for through ``Records``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
 from ledger.clock import SECOND_MSC, ClockRule
-from ledger.events import Origin
+from ledger.events import Event, Origin
 from ledger.postings import DEAL, NO_DEAL, FoldKey, Posting, Row, second_of
 
 #: Events that set a position to what somebody saw.
 POSITION_ASSERTIONS: Final = frozenset({"PositionRecovered", "DriftCorrected", "GhostClosed", "Adjusted"})
+#: Those whose fields state what they contain, and so their place.
+_PLACED_BY_FIELDS: Final = ("PositionRecovered", "DriftCorrected", "BalanceAsserted")
 _LIVE: Final = (Origin.ENGINE.value, Origin.RECOVERY.value)
 
 
@@ -62,21 +65,34 @@ class Asserted(NamedTuple):
 def asserted(kind: str, time_msc: int, position_id: int | None, data: str | None) -> Asserted | None:
     """Return what a stored event asserts, None if it is no assertion that orders deals.
 
-    An opening figure of an import is none: it states what was there before its time, whoever recorded what when.
+    Raises:
+        TypeError: Its data is damaged: a text in the place of a time is refused by its sign, and formats nothing. Also
+            ValueError and RecursionError.
+    """
+    return _own(kind, time_msc, position_id, _payload(data).get if kind in _PLACED_BY_FIELDS else _nothing)
+
+
+def asserted_by(event: Event) -> Asserted | None:
+    """Return what an event asserts, as ``asserted`` of its row."""
+    return _own(type(event).__name__, event.time_msc, getattr(event, "position_id", None), partial(_field, event))
+
+
+def _own(kind: str, time_msc: int, position_id: int | None, get: Callable[[str], Any]) -> Asserted | None:
+    """Return what an event with some fields asserts.
+
+    An opening figure of an import is no assertion: it states what was there before its time, whoever recorded what when.
     """
     own = Asserted(position_id, second_of(time_msc), NO_DEAL, contains=False)
     if kind in ("PositionRecovered", "DriftCorrected"):
-        fields = _payload(data)
-        updated_msc = fields.get("updated_msc")
+        updated_msc = get("updated_msc")
         if updated_msc is None:
             return own
-        return Asserted(position_id, second_of(updated_msc), fields.get("updated_deal") or NO_DEAL, contains=True)
+        return Asserted(position_id, second_of(+updated_msc), get("updated_deal") or NO_DEAL, contains=True)
     if kind == "BalanceAsserted":
-        fields = _payload(data)
-        deal = fields.get("deals_through")
+        deal = get("deals_through")
         if deal is not None:
-            return Asserted(None, second_of(fields.get("deals_through_msc") or 0), deal, contains=True)
-        return own if "evidence" in fields else None
+            return Asserted(None, second_of(+(get("deals_through_msc") or 0)), deal, contains=True)
+        return own if get("evidence") is not None else None
     if kind == "GhostClosed" or (kind == "Adjusted" and position_id is not None):
         return own
     return None
@@ -348,6 +364,14 @@ def _is_live(record: FirstRecord | None) -> bool:
 
 def _asserted_by(row: Posting) -> Asserted | None:
     return asserted(row.kind, row.time_msc, row.position_id, row.data)
+
+
+def _nothing(_: str) -> None:
+    return None
+
+
+def _field(event: Event, name: str) -> Any:
+    return getattr(event, name, None)
 
 
 def _payload(data: str | None) -> dict[str, Any]:

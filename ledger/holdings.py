@@ -102,13 +102,28 @@ class Holdings:
         money, position_id = fill.money, fill.position_id
         if position_id is None and fill.entry == ENTRY_IN and not self._nets:
             position_id = fill.order or fill.deal  # hedging: a position carries its opening order's ticket
-        position, fill = self._aligned(self._held(position_id, fill.symbol, fill.time_msc), fill)
+        position, fill = self._aligned(self._dealt_with(position_id, fill.symbol, fill.time_msc), fill)
         if fill.entry == ENTRY_IN:
             self._open_more(position, position_id, fill, money, trades)
         elif fill.entry == ENTRY_IN_OUT:
             self._reverse(position, position_id, fill, money, trades)
         else:
             self._close(position, position_id, fill, money, trades)
+
+    def _dealt_with(self, position_id: int | None, symbol: str, time_msc: int) -> OpenPosition | None:
+        """Return the open position that a deal adds to or closes: of its symbol, or one that can follow it to that symbol.
+
+        One that cannot be followed exactly is lost sight of. Where the account nets the symbol has no other position then.
+        """
+        position = self._held(position_id, symbol, time_msc)
+        if position is None or position.symbol == symbol:
+            return position
+        if not self._can_follow(position, symbol):
+            self._lose(position, time_msc)
+            return self._held(position_id, symbol, time_msc)
+        if self._nets and symbol in self.ids:
+            self._lose(self.open[self.ids[symbol]], time_msc)
+        return position
 
     def _held(self, position_id: int | None, symbol: str, time_msc: int) -> OpenPosition | None:
         """Return the open position that a deal or a snapshot is about.
@@ -148,7 +163,7 @@ class Holdings:
         """Let a position go by the symbol that its latest deal names: a renamed symbol is the same position.
 
         Where the scales of both symbols differ, position and deal are brought to the finer ones. If neither symbol keeps both
-        of them, nothing can be added exactly: then the position is lost sight of.
+        of them, nothing can be added exactly: then the deal is about no position that is known.
         """
         if position is None or position.symbol == fill.symbol:
             return position, fill
@@ -160,9 +175,12 @@ class Holdings:
         if price_now <= price and volume_now <= volume:
             finer_volume, finer_price = fill.volume * 10 ** (volume - volume_now), fill.price * 10 ** (price - price_now)
             return position, fill._replace(symbol=position.symbol, volume=finer_volume, price=finer_price)
-        if self.open.get(position.key) is position:
-            self._lose(position, fill.time_msc)
         return None, fill
+
+    def _can_follow(self, position: OpenPosition, symbol: str) -> bool:
+        """Return whether a position can go by another symbol: one of the two keeps all decimals of both."""
+        (price, volume), (price_now, volume_now) = self.terms.scales(position.symbol), self.terms.scales(symbol)
+        return (price_now - price) * (volume_now - volume) >= 0
 
     def _rename(self, position: OpenPosition, symbol: str, time_msc: int) -> None:
         """Give a position another symbol; an account that nets has no other position of it then."""

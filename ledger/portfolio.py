@@ -101,7 +101,7 @@ __all__ = [
 
 #: Raised whenever a rule of the fold, or what a state consists of, changes: so that no replay begins at a checkpoint made by
 #: other rules. ``tools/dev/freeze_fold.py`` shows when.
-FOLD_VERSION: Final = 6
+FOLD_VERSION: Final = 7
 
 _key_of: Final = attrgetter("key")
 

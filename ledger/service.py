@@ -1119,12 +1119,12 @@ class Account:
             events: What would be recorded, none of it about a deal.
             version: The version that they rest on.
         """
-        from ledger.journal.admission import simulated_rows
+        from ledger.journal.admission import simulated_places, simulated_rows
 
         terms = self._journal.terms(self.name, version) or self.terms
         known, portfolio = self.current()
         # What comes behind all that was folded comes behind every earlier assertion too: none has to be looked up.
-        if known == version and follows(simulated_rows(events, terms, version, lambda _: None), portfolio):
+        if known == version and (places := simulated_places(events, version)) and portfolio.is_followed_by(places):
             return portfolio.followed_by(events, version)
         rows = simulated_rows(events, terms, version, lambda one: self._journal.latest_asserted(self.name, one))
         if not rows:

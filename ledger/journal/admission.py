@@ -25,6 +25,7 @@ from ledger.codec import (
     natural_key,
     nth_key,
     placed,
+    placement_of,
     plain_fields,
 )
 from ledger.errors import (
@@ -69,11 +70,12 @@ from ledger.events import (
     TradingResumed,
     storable,
 )
+from ledger.fold_order import asserted_by, asserted_place
 from ledger.journal import Appended, AppendOptions, Head, Outcome
 from ledger.journal.chain import CHAIN_AT, UNDERIVED, checks, covered, digest, genesis, link
 from ledger.journal.plausible import refuse_currency, refuse_times
-from ledger.postings import ASSERTED, COMPLETABLE, IN_ORDER, MONEY, NO_DEAL, OUT_OF_ORDER, merge_records, second_of
-from ledger.terms import AccountTerms, terms_after
+from ledger.postings import ASSERTED, COMPLETABLE, IN_ORDER, MONEY, NO_DEAL, OUT_OF_ORDER, FoldKey, merge_records, second_of
+from ledger.terms import TERMS_KINDS, AccountTerms, terms_after
 from ledger.values import TRADES, AccountId, entry_word, plain, unscaled
 
 #: What was seen in a snapshot, and what people decide. Where a clock does not move, two equal answers make equal events: one
@@ -461,6 +463,26 @@ def simulated_rows(events: Sequence[Event], terms: AccountTerms, version: int, l
             latest[row.position_id] = order_msc, order_deal
         rows.append(row._replace(version=number, placement=placement, order_msc=order_msc, order_deal=order_deal))
     return rows
+
+
+def simulated_places(events: Sequence[Event], version: int) -> list[FoldKey] | None:
+    """Return the places of events as if they were recorded behind a version, and behind every earlier assertion.
+
+    None where one of them has no place of its own: it is about a deal, outside the fold, or changes the account terms.
+    """
+    latest: dict[int | None, tuple[int, int]] = {}
+    places: list[FoldKey] = []
+    for number, event in enumerate(events, version + 1):
+        kind = type(event).__name__
+        own = asserted_by(event)
+        if kind in TERMS_KINDS or (own is None and placement_of(kind, (event.time_msc, NO_DEAL), (-1, 0)) != IN_ORDER):
+            return None
+        if own is None:
+            places.append((second_of(event.time_msc), NO_DEAL, number))
+        else:
+            place = latest[own.position_id] = asserted_place(own, latest.get(own.position_id))
+            places.append((*place, number))
+    return places
 
 
 # ------------------------------------------------------------------------------------------- taken over from a journal

@@ -100,7 +100,11 @@ def is_link(columns: tuple[Any, ...], prev_hash: bytes, found: bytes, checks_fou
 def checks(columns: tuple[Any, ...]) -> bytes:
     """Return two bytes for each covered column.
 
-    Written out, because a loop that looks at what each of them is takes twice as long. They hold what such columns hold.
+    Written out, because a loop that looks at what each of them is takes twice as long. They hold what such columns hold: a text
+    or bytes in the place of a number is refused by its sign, as ``%`` would format it, to any length that it names.
+
+    Raises:
+        TypeError: They do not; AttributeError, struct.error too.
     """
     (
         version, kind, schema, time_msc, recorded_us, natural_key, correlation, caused_by, evidence,
@@ -108,29 +112,29 @@ def checks(columns: tuple[Any, ...]) -> bytes:
         profit, magic, reason, comment, origin, data,
     ) = columns  # fmt: skip
     return _CHECKS.pack(
-        version % _PRIME,
+        +version % _PRIME,
         _check(kind),
-        schema % _PRIME,
-        time_msc % _PRIME,
-        recorded_us % _PRIME,
+        +schema % _PRIME,
+        +time_msc % _PRIME,
+        +recorded_us % _PRIME,
         crc_hqx(natural_key.encode("utf-8", "surrogateescape"), 0),
         _UNKNOWN if correlation is None else _check(correlation),
-        _UNKNOWN if caused_by is None else caused_by % _PRIME,
+        _UNKNOWN if caused_by is None else +caused_by % _PRIME,
         _UNKNOWN if evidence is None else _check(evidence),
-        _UNKNOWN if deal is None else deal % _PRIME,
-        _UNKNOWN if deal_type is None else deal_type % _PRIME,
-        _UNKNOWN if entry is None else entry % _PRIME,
-        _UNKNOWN if position_id is None else position_id % _PRIME,
-        _UNKNOWN if order_ticket is None else order_ticket % _PRIME,
+        _UNKNOWN if deal is None else +deal % _PRIME,
+        _UNKNOWN if deal_type is None else +deal_type % _PRIME,
+        _UNKNOWN if entry is None else +entry % _PRIME,
+        _UNKNOWN if position_id is None else +position_id % _PRIME,
+        _UNKNOWN if order_ticket is None else +order_ticket % _PRIME,
         _UNKNOWN if symbol is None else _check(symbol),
-        _UNKNOWN if volume is None else volume % _PRIME,
-        _UNKNOWN if price is None else price % _PRIME,
-        _UNKNOWN if commission is None else commission % _PRIME,
-        _UNKNOWN if fee is None else fee % _PRIME,
-        _UNKNOWN if swap is None else swap % _PRIME,
-        _UNKNOWN if profit is None else profit % _PRIME,
-        _UNKNOWN if magic is None else magic % _PRIME,
-        _UNKNOWN if reason is None else reason % _PRIME,
+        _UNKNOWN if volume is None else +volume % _PRIME,
+        _UNKNOWN if price is None else +price % _PRIME,
+        _UNKNOWN if commission is None else +commission % _PRIME,
+        _UNKNOWN if fee is None else +fee % _PRIME,
+        _UNKNOWN if swap is None else +swap % _PRIME,
+        _UNKNOWN if profit is None else +profit % _PRIME,
+        _UNKNOWN if magic is None else +magic % _PRIME,
+        _UNKNOWN if reason is None else +reason % _PRIME,
         _UNKNOWN if comment is None else _check(comment),
         _UNKNOWN if origin is None else _check(origin),
         _UNKNOWN if data is None else _check(data),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -29,8 +30,10 @@ from ledger import (
 )
 from ledger.clock import utc_text_us
 from ledger.json_views import replay_json, trade_json
+from ledger.positions import OpenPosition
 from tests.support.model import Picture, picture
 from tests.support.strategies import History, histories, in_batches, records, revised_histories, seconds
+from tools.testkit.hostile_postings import make_history
 from tools.testkit.stories import START_MSC, opened, shown
 
 # ------------------------------------------------------------------------------------------------------------ comparing
@@ -408,3 +411,18 @@ def test_whatever_is_asserted_a_symbol_that_nets_has_one_position(assertions):
         )  # fmt: skip
     assert not account.portfolio.positions
     is_sound(account)
+
+
+def test_whatever_is_dealt_or_asserted_a_symbol_that_nets_has_one_position():
+    """Also where a position takes another symbol, whose scales cannot be added to its own, or that another position had."""
+    histories = [make_history(seed) for seed in (*range(150), 882)]
+    symbol_at, looks = OpenPosition.__slots__.index("symbol"), 0
+    for history in (one for one in histories if one.terms.opened.mode.nets):
+        portfolio = Portfolio(history.terms)
+        with suppress(ArithmeticError, LookupError, TypeError, ValueError):  # beyond what any account can hold
+            for row in history.rows:
+                portfolio.fold([row], history.decode)
+                held = [fields[symbol_at] for fields in portfolio.state()["open"]]
+                assert len(held) == len(set(held)), row
+                looks += len(held) > 1
+    assert looks > 500

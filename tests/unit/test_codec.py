@@ -32,11 +32,14 @@ from ledger.codec import (
     decode,
     decode_posting,
     encode,
+    encode_payload,
     natural_key,
     nth_key,
     placement_of,
     posting,
 )
+from ledger.events import DEAL_KINDS
+from ledger.fold_order import asserted, asserted_by
 from ledger.postings import IN_ORDER, NO_DEAL, OUT_OF_ORDER, OUTSIDE_FOLD
 from tools.testkit.every_event import EVENTS
 from tools.testkit.stories import at, cash, fill, incomplete, opened, state
@@ -225,3 +228,20 @@ def test_the_clock_rule_of_an_account_is_the_last_one_recorded():
     account.change_clock("+03:00", operator="mk", reason="summer")
     assert account.terms.clock == ClockRule("+03:00")
     assert account.terms.opened.clock == ClockRule("UTC")
+
+
+def test_an_event_asserts_what_its_row_asserts():
+    seen = state("long 1 @ 10")
+    more: list[Event] = [
+        PositionRecovered(position=seen, updated_msc=at(5) + 7, updated_deal=12, time_msc=at(9)),
+        PositionRecovered(position=seen, updated_msc=at(5) + 7, time_msc=at(9)),
+        DriftCorrected(before=seen, after=seen, updated_msc=at(5) + 7, updated_deal=12, time_msc=at(9)),
+        BalanceAsserted(balance=1, deals_through=12, deals_through_msc=at(5), time_msc=at(9)),
+        BalanceAsserted(balance=1, deals_through=0, deals_through_msc=0, time_msc=at(9)),
+        BalanceAsserted(balance=1, evidence="ab" * 32, time_msc=at(9)),
+    ]
+    events = [*more, *(event for event in EVENTS if type(event).__name__ not in DEAL_KINDS)]
+    rows = [encode_payload(event) for event in events]
+    found = [asserted(row.kind, row.time_msc, row.position_id, row.data) for row in rows]
+    assert [asserted_by(event) for event in events] == found
+    assert len({one.contains for one in found if one}) == 2

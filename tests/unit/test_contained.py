@@ -15,6 +15,7 @@ from ledger import (
     Origin,
     Outcome,
     PositionRecovered,
+    SymbolSpecified,
     SyncStatus,
 )
 from ledger.clock import ClockRule
@@ -345,8 +346,6 @@ def test_a_closing_deal_under_a_renamed_symbol_closes_the_position():
 
 @pytest.mark.parametrize("digits", [5, 9, 12])
 def test_deals_under_a_renamed_symbol_of_other_digits_add_up_exactly(digits):
-    from ledger import SymbolSpecified
-
     account = opened("netting")
     account.record(SymbolSpecified(symbol="EURUSD.r", time_msc=at(0), digits=digits, price_scale=max(8, digits)))
     account.record(fill(1, position_id=10, volume=1, price="1.5"))
@@ -355,6 +354,25 @@ def test_deals_under_a_renamed_symbol_of_other_digits_add_up_exactly(digits):
     [position] = account.portfolio.positions.values()
     assert (position.volume, position.price_open) == (Decimal("1.5"), Decimal("1.6"))
     assert account.portfolio.unexplained == ()
+
+
+@pytest.mark.parametrize("scales", [(8, 8), (9, 8), (9, 4), (3, 4)], ids=["same", "finer", "neither", "coarser"])
+def test_a_position_that_takes_the_symbol_of_another_one_ended_that_one(scales):
+    """The broker has one position of a symbol. The one whose scales cannot be kept is unexplained as well, and stays exact."""
+    price_scale, volume_scale = scales
+    account = opened("netting")
+    other = {"symbol": "EURUSD.r", "price_scale": price_scale, "volume_scale": volume_scale}
+    account.record(SymbolSpecified(**other, time_msc=at(0)))
+    account.record(fill(1, position_id=10, volume=1))
+    account.record(fill(2, position_id=11, volume=2, symbol="EURUSD.r"))
+    account.record(fill(3, position_id=10, volume=4, symbol="EURUSD.r"))
+    portfolio = account.portfolio
+    [position] = portfolio.positions.values()
+    lost = {one.position_id: one.volume for one in portfolio.unexplained}
+    if scales == (9, 4):
+        assert (position.position_id, position.symbol, position.volume, lost) == (10, "EURUSD.r", 4, {10: 1, 11: 2})
+    else:
+        assert (position.position_id, position.volume, lost) == (10, 5, {11: 2})
 
 
 def test_a_renamed_symbol_is_one_drift_in_a_sync():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from types import NoneType
 from typing import Any, Final, NamedTuple, Protocol
 
 from attrs import evolve, frozen
@@ -310,6 +311,7 @@ class _Walk:
                 kind in _MAY_ASSERT
                 or placement != placement_of(kind, here, lowest)
                 or row[_ORDER:_CLIENT_ID] != (here if placement == OUT_OF_ORDER else _UNPLACED)
+                or not type(row[_ORDER]) is type(row[_ORDER_DEAL]) is (int if placement == OUT_OF_ORDER else NoneType)
             ):
                 break
             version, before, recorded_us = row[_VERSION], row[_HASH], row[_RECORDED_US]
@@ -370,11 +372,8 @@ class _Walk:
             yield "prev_hash", "it was changed: it is not the hash of the event before"
 
     def _wrong_placement(self, row: Stored) -> dict[str, str]:
-        if self.place is None:
-            return {}
-        try:
-            expected = placed(row, self.place, self._latest_before(row.version))
-        except TypeError:  # the place of an earlier assertion is damaged, and named there
+        expected = self._placed(row, self._latest_before(row.version))
+        if expected is None:
             return {}
         found = row.placement, row.order_msc, row.order_deal
         names = ("placement", "order_msc", "order_deal")
@@ -383,6 +382,13 @@ class _Walk:
             for name, ours, theirs in zip(names, expected, found, strict=True)
             if ours != theirs
         }
+
+    def _placed(self, row: Stored, latest: LatestAsserted) -> tuple[int, int | None, int | None] | None:
+        """Return the placement and place of a row; None where they are not certain: data is damaged, or an earlier place."""
+        try:
+            return None if self.place is None else placed(row, self.place, latest)
+        except (TypeError, ValueError, RecursionError):  # named there
+            return None
 
     def _latest_before(self, version: int) -> LatestAsserted:
         return lambda position_id: self._journal.latest_asserted(self.account, position_id, version)
@@ -399,7 +405,9 @@ class _Walk:
             self.place = None  # the data of an assertion states its place
         elif self.place is None:
             self.place = _place(row) if row.placement == IN_ORDER and "placement" not in wrong else None
-        elif placed(row, self.place, lambda _: None)[0] == IN_ORDER:
+        elif (found := self._placed(row, lambda _: None)) is None:
+            self.place = None
+        elif found[0] == IN_ORDER:
             self.place = _place(row)
 
     def check_head(self, found: Head | None) -> Iterator[Problem]:
