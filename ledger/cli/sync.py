@@ -70,6 +70,9 @@ _STOPPING: Final = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last is Windows': Ct
 @server_tz_option
 @click.option("--once", "how", flag_value="once", default="once", help="Sync once (default).")
 @click.option("--watch", "how", flag_value="watch", help="Sync now, then at every interval, until stopped.")
+@click.option("--fleet", is_flag=True, help="Sync the accounts of ledger fleet, until stopped.")
+@click.option("--workers", type=click.IntRange(1, 64), metavar="N", help="With --fleet: worker processes (default: 1).")
+@click.option("--attended", is_flag=True, hidden=True)
 @click.option("--startup", is_flag=True, help="Take all confirming snapshots now, not one per cycle.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; append nothing.")
 @click.option("--interval", type=float, metavar="SEC", help="Between two syncs of --watch; else $SYNC_INTERVAL_SEC, 15.")
@@ -82,6 +85,9 @@ def sync(
     account: AccountId | None,
     server_tz: ClockRule | None,
     how: str,
+    fleet: bool,  # noqa: FBT001
+    workers: int | None,
+    attended: bool,  # noqa: FBT001
     startup: bool,  # noqa: FBT001
     dry_run: bool,  # noqa: FBT001
     interval: float | None,
@@ -99,6 +105,7 @@ def sync(
       ledger sync --startup --account Broker-Live/70113
       ledger sync --dry-run --json
       ledger sync --watch --interval 15       (a unit file is in deploy/)
+      ledger sync --fleet --workers 4         (the accounts of ledger fleet)
 
     \b
     ledger.toml in the folder of a SQLite journal, or another file with --config (for
@@ -113,6 +120,8 @@ def sync(
       interval_sec = 15
       [marks]
       keep_days = 30                          what the account was worth, sync by sync
+      [fleet]
+      threads = 8                             for the workers of --fleet
       [metrics]
       journal = false                         where ledger metrics serves the journal's
       [derived]
@@ -130,6 +139,9 @@ def sync(
     Exit codes: 0 SUCCESS, 1 PARTIAL (something is held), 3 DEGRADED or FAILED; of
     several accounts the highest.
     """
+    if fleet or workers is not None:
+        _require_fleet_alone(account, gateway, is_fleet=fleet, others=(startup, dry_run, health, address, textfile, interval))
+        return _run_fleet(journal, server_tz, gateway, workers or 1, is_attended=attended)
     with open_ledger(journal) as ledger, ExitStack() as stack:
         file = None if health is None else HealthFile(Path(health), ledger.journal.file())
         if how == "watch":
@@ -154,6 +166,34 @@ def sync(
             leave_synced(left, ledger, [result.account for result in results])
         _show(ledger, results, as_json=as_json, dry_run=dry_run)
     return max(_EXITS[result.status] for result in results)
+
+
+def _require_fleet_alone(
+    account: AccountId | None, gateway: dict[str, Any], *, is_fleet: bool, others: tuple[object, ...]
+) -> None:
+    """Refuse what does not go with a fleet.
+
+    Raises:
+        click.UsageError: It was given.
+    """
+    if not is_fleet:
+        raise click.UsageError("--workers goes with --fleet")
+    if account is not None or any(gateway[name] for name in ("gateway", "terminal", "form")) or any(others):
+        raise click.UsageError(
+            "--fleet syncs the accounts of ledger fleet by their own gateways and intervals: leave the other options out. "
+            "ledger metrics serves its metrics"
+        )
+
+
+def _run_fleet(
+    journal: str | None, clock: ClockRule | None, gateway: dict[str, Any], workers: int, *, is_attended: bool
+) -> int:
+    from ledger.cli.fleet import run_workers
+
+    log = _Log()
+    _log_library(log)
+    sync = _settings(clock, None)
+    return run_workers(journal, workers, sync=sync, gateway=gateway, log=log, on_result=log.result, is_attended=is_attended)
 
 
 def note_configuration() -> None:
@@ -388,8 +428,7 @@ def _watch(ledger: Ledger, read_jobs: Callable[[], list[Job]], file: HealthFile 
     if hasattr(signal, "SIGHUP"):  # not on Windows
         signal.signal(signal.SIGHUP, lambda *_: hangups.set())
     notifier, log = SystemdNotifier(), _Log()
-    if (handler := library_log()) is not None:
-        handler.emit = log.record  # type: ignore[method-assign]
+    _log_library(log)
     fresh = read_jobs()
 
     def is_reloading() -> bool:
@@ -419,6 +458,11 @@ def _watch(ledger: Ledger, read_jobs: Callable[[], list[Job]], file: HealthFile 
         log("info", "reloaded")
     log("info", "stopped")
     return 0
+
+
+def _log_library(log: _Log) -> None:
+    if (handler := library_log()) is not None:
+        handler.emit = log.record  # type: ignore[method-assign]
 
 
 def _report(log: _Log, file: HealthFile | None, served: DaemonMetrics | None, daemon: Daemon, result: SyncResult) -> None:
