@@ -86,11 +86,11 @@ BEGIN
         GRANT SELECT, INSERT, UPDATE, DELETE ON marks TO ledger_writer;
         GRANT SELECT ON marks TO ledger_reader;
     END IF;
-    -- What answers are read from: equity of all marks, notices that were sent, the derived tables. No events, and made again
-    -- or replaced.
+    -- What answers are read from: equity of all marks, notices that were sent, the derived tables; and the leases of workers.
+    -- No events, and made again or replaced.
     FOREACH kept IN ARRAY ARRAY[
         'equity_minute', 'equity_day', 'sent_notices', 'followers', 'summaries', 'open_positions', 'closed_trades', 'bookings',
-        'balance_curve'
+        'balance_curve', 'fleet_gateways', 'fleet_leases'
     ] LOOP
         IF to_regclass('public.' || kept) IS NOT NULL THEN
             EXECUTE format('ALTER TABLE %I OWNER TO ledger_owner', kept);

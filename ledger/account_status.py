@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ledger.causes import Finding
 from ledger.clock import utc_text, utc_text_us
@@ -17,14 +18,19 @@ from ledger.incidents import open_findings, unexplained_findings
 from ledger.journal import Selection
 from ledger.journal.derived import Summary
 from ledger.journal.health import SyncHealth
+from ledger.journal.sql.journal import SqlJournal
+from ledger.journal.sql.overview import fulls
 from ledger.json_views import Json, account_json, halt_json, name_json, unexplained_row_json
 from ledger.order_decisions import halts
 from ledger.orders.view import Orders
 from ledger.portfolio import Portfolio
 from ledger.safety import Danger, Seen, Verdict, assess, judge, seen_of
-from ledger.service import Account
+from ledger.service import Account, Ledger
 from ledger.values import AccountId
 from ledger.views import Break
+
+#: From so many accounts on their summaries are read, where they are of the heads.
+MANY: Final = 200
 
 
 @frozen(kw_only=True)
@@ -148,6 +154,29 @@ def look(account: Account, now_us: int, symbol: str | None = None) -> AccountSta
         return AccountStatus(
             name=account.name, account=name_json(account.name), health=health, seen=seen, verdict=verdict, now_us=now_us
         )
+
+
+def look_at_all(ledger: Ledger, accounts: Sequence[Account], now_us: int) -> Iterator[AccountStatus]:
+    """Yield how each of many accounts is, in their order: by its summary where that is of its head, else by its events.
+
+    Arguments and errors as ``look``. To fold ten thousand accounts takes minutes, to read their summaries a second.
+    """
+    journal = ledger.journal
+    if len(accounts) < MANY or not isinstance(journal, SqlJournal):
+        yield from (look(one, now_us) for one in accounts)
+        return
+    proposed = frozenset(journal.proposed_since(0))
+    for begin in range(0, len(accounts), MANY):
+        some = accounts[begin : begin + MANY]
+        known = fulls(journal, [one.name for one in some])
+        for one in some:
+            full = known.get(one.name)
+            summary = None if full is None else full.summary
+            if full is None or summary is None or (summary.version, summary.hash) != (full.version, full.hash):
+                yield look(one, now_us)
+                continue
+            found = status_of_summary(one, summary, full.health, now_us)
+            yield evolve(found, proposals=len(one.approvals.pending) if one.name in proposed else 0)
 
 
 def status_of(

@@ -72,6 +72,13 @@ class _Upkeep(msgspec.Struct, forbid_unknown_fields=True):
     backup_hours: _Hours = 26.0
 
 
+class _Fleet(msgspec.Struct, forbid_unknown_fields=True):
+    lease_sec: Annotated[float, msgspec.Meta(ge=1, le=3_600)] = 30.0
+    grace_sec: Annotated[float, msgspec.Meta(ge=0, le=60)] = 2.0
+    threads: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8
+    warm_accounts: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 2_500
+
+
 class _Metrics(msgspec.Struct, forbid_unknown_fields=True):
     journal: bool = True
 
@@ -90,6 +97,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     derived: _Derived = msgspec.field(default_factory=_Derived)
     monitors: dict[str, Any] = {}
     upkeep: _Upkeep = msgspec.field(default_factory=_Upkeep)
+    fleet: _Fleet = msgspec.field(default_factory=_Fleet)
     metrics: _Metrics = msgspec.field(default_factory=_Metrics)
     alerts: dict[str, Any] = {}
     page: PageTable = msgspec.field(default_factory=PageTable)
@@ -117,6 +125,7 @@ class Configuration:
         segments: The folder of the segments of a journal on Postgres.
         upkeep: How old the last verification, seal and backup may be.
         monitors: Account -> what it may lose.
+        fleet: How the workers of a fleet work (``ledger.fleet.worker.FleetSettings``).
         journal_metrics: Whether a daemon serves the metrics of the journal beside its own.
         alerts: Who is notified, and when.
         page: Where the operator's page listens, and who may use it.
@@ -136,6 +145,7 @@ class Configuration:
     segments: Path | None = None
     upkeep: UpkeepRules = field(factory=UpkeepRules)
     monitors: Mapping[AccountId, MonitorRules] = {}
+    fleet: Mapping[str, Any] = {}
     journal_metrics: bool = True
     alerts: AlertSettings = field(factory=AlertSettings)
     page: PageSettings = field(factory=PageSettings)
@@ -223,6 +233,7 @@ def read(path: Path) -> Configuration:
             backup_sec=checked.upkeep.backup_hours * 3600,
         ),
         monitors=monitors,
+        fleet=msgspec.structs.asdict(checked.fleet),
         journal_metrics=checked.metrics.journal,
         alerts=alerts,
         operator_keys={name: tuple(_public_keys(files, path)) for name, files in checked.approvals.keys.items()},
@@ -295,6 +306,7 @@ def _unknown(raw: Mapping[str, Any]) -> Iterator[tuple[str, str, tuple[str, ...]
         ("metrics", raw.get("metrics"), _Metrics.__struct_fields__),
         ("upkeep", raw.get("upkeep"), _Upkeep.__struct_fields__),
         ("derived", raw.get("derived"), _Derived.__struct_fields__),
+        ("fleet", raw.get("fleet"), _Fleet.__struct_fields__),
         ("page", raw.get("page"), PageTable.__struct_fields__),
         ("policy", raw.get("policy"), tuple(one.name for one in fields(ReconcilePolicy))),
     ]

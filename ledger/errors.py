@@ -2,7 +2,8 @@
 
     LedgerError                 .retryable = False
         InputError              MalformedExport, UnknownEvent, InexactNumber, BadValue
-        RuleError               DealConflict, OrderConflict, OrdersRefused, AccountUnknown, AccountMismatch, NotPermitted
+        RuleError               DealConflict, OrderConflict, OrdersRefused, AccountUnknown, AccountMismatch, NotPermitted,
+                                LeaseLost
         JournalError            VersionConflict (retryable), VersionGap, CorruptEvent, JournalNewer, JournalMissing,
                                 JournalReplaced, JournalUnsafe, JournalBusy (retryable), JournalUnavailable (retryable)
         GatewayError            GatewayTimeout (retryable), GatewayUnavailable (retryable), GatewayRefused (retryable),
@@ -125,6 +126,10 @@ class AccountMismatch(RuleError):
 
 class NotPermitted(RuleError):
     """Whoever asked is not somebody who may do this."""
+
+
+class LeaseLost(RuleError):
+    """A worker of a fleet no longer has the lease of the account that it syncs: another one may have it."""
 
 
 class JournalError(LedgerError):

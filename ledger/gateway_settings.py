@@ -118,21 +118,25 @@ def reconciler_of(ledger: Ledger, found: GatewaySettings, settings: SyncSettings
     """
     gateway = found.connect()
     try:
-        account = found.account or _named(ledger, gateway)
-        named = ledger.account(account)
-        return StateReconciler(
-            named,
-            gateway,
-            policy=settings.policy,
-            sync_interval_sec=settings.interval_sec,
-            keep_marks_days=settings.keep_marks_days,
-            breaches=partial(breaches, named, settings.monitors.get(account)),
-            clock=settings.clock,
-            orders=Resolver(named, gateway, OrderPolicy()) if isinstance(gateway, OrderGateway) else None,
-        )
+        return reconciler_over(ledger, found.account or _named(ledger, gateway), gateway, settings)
     except BaseException:
         gateway.close()
         raise
+
+
+def reconciler_over(ledger: Ledger, account: AccountId, gateway: Gateway, settings: SyncSettings) -> StateReconciler:
+    """Return a reconciler of an account over a gateway that is there already."""
+    named = ledger.account(account)
+    return StateReconciler(
+        named,
+        gateway,
+        policy=settings.policy,
+        sync_interval_sec=settings.interval_sec,
+        keep_marks_days=settings.keep_marks_days,
+        breaches=partial(breaches, named, settings.monitors.get(account)),
+        clock=settings.clock,
+        orders=Resolver(named, gateway, OrderPolicy()) if isinstance(gateway, OrderGateway) else None,
+    )
 
 
 def _named(ledger: Ledger, gateway: Gateway) -> AccountId:

@@ -51,6 +51,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "explain": ("ledger.cli.explain", "List the events that make a balance, a position or a trade."),
     "compare": ("ledger.cli.compare", "Show what differs between two moments, or two accounts, and why."),
     "sync": ("ledger.cli.sync", "Reconcile with the gateway: once, or as a daemon."),
+    "fleet": ("ledger.cli.fleet", "Say which accounts several workers sync, and show how they are."),
     "drift": ("ledger.cli.sync", "Compare with the gateway; change nothing."),
     "status": ("ledger.cli.status", "Show sync health, and whether it is safe to trade."),
     "equity": ("ledger.cli.equity", "Show what accounts were worth over time."),

@@ -66,10 +66,14 @@ def metrics(journal: str | None, listen: str | None) -> None:
 
 def journal_metrics(ledger: Ledger, accounts: Callable[[], Sequence[AccountId]] | None = None) -> Any:
     """Return what collects the metrics of a journal, by the settings of the command."""
+    from ledger.fleet.worker import FleetSettings
     from ledger.metrics.of_journal import JournalMetrics
 
-    attempts_max = configuration().policy.attempts_max
-    return JournalMetrics(ledger, accounts=accounts, attempts_max=attempts_max, limits=_limit_states(), lags=_lags(ledger))
+    found = configuration()
+    return JournalMetrics(
+        ledger, accounts=accounts, attempts_max=found.policy.attempts_max, limits=_limit_states(), lags=_lags(ledger),
+        late_sec=FleetSettings(**found.fleet).lease_sec,
+    )  # fmt: skip
 
 
 #: The states of ``ledger.monitors`` -> what is exported.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from ledger.account_status import AccountStatus, breaks_of, look, subject_of, unexplained_rows
+from ledger.account_status import AccountStatus, breaks_of, look, look_at_all, subject_of, unexplained_rows
 from ledger.causes import Cause, Certainty, Finding
 from ledger.cli.csv_output import ACCOUNT, csv_option, print_csv, require_one_format
 from ledger.cli.options import (
@@ -30,6 +30,7 @@ from ledger.service import utc_now_us
 if TYPE_CHECKING:
     from ledger.approvals import Approvals
     from ledger.portfolio import Portfolio
+    from ledger.service import Account, Ledger
     from ledger.values import AccountId
 
 _STATUS_COLUMNS: Final = (
@@ -59,7 +60,8 @@ def status(
     """Show each account's last sync, state, open breaks and orders, halts, and whether it is safe to trade.
 
     It comes from the journal's database alone, so that it is the same on every machine. STALE: nothing was verified in
-    time, or no sync was seen for three intervals.
+    time, or no sync was seen for three intervals. Of 200 accounts and more, the derived tables are read where they are
+    up to date.
 
     \b
     Examples:
@@ -76,7 +78,7 @@ def status(
         raise click.UsageError("--quiet goes with --check")
     require_one_format(as_json=as_json, as_csv=as_csv)
     with open_ledger(journal) as ledger:
-        found = [look(one, utc_now_us(), symbol) for one in accounts_of(ledger, accounts)]
+        found = _found(ledger, accounts_of(ledger, accounts), symbol)
     listed = [one for one in found if not check or not one.verdict.is_safe]
     if as_json and not quiet:
         print_json([one.json_row() for one in listed])
@@ -89,6 +91,12 @@ def status(
     if not check:
         return 0
     return int(max((one.verdict.danger for one in found), default=Danger.STALE))
+
+
+def _found(ledger: Ledger, accounts: list[Account], symbol: str | None) -> list[AccountStatus]:
+    if symbol is None:
+        return list(look_at_all(ledger, accounts, utc_now_us()))
+    return [look(one, utc_now_us(), symbol) for one in accounts]
 
 
 def _print(found: list[AccountStatus]) -> None:

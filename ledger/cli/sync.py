@@ -19,6 +19,9 @@ from ledger.cli.options import account_option, accounts_option, journal_option, 
 @server_tz_option
 @click.option("--once", "how", flag_value="once", default="once", help="Sync once (default).")
 @click.option("--watch", "how", flag_value="watch", help="Sync now, then at every interval, until stopped.")
+@click.option("--fleet", is_flag=True, help="Sync the accounts of ledger fleet, until stopped.")
+@click.option("--workers", type=click.IntRange(1, 64), metavar="N", help="With --fleet: worker processes (default: 1).")
+@click.option("--attended", is_flag=True, hidden=True)
 @click.option("--startup", is_flag=True, help="Take all confirming snapshots now, not one per cycle.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; append nothing.")
 @click.option("--interval", type=float, metavar="SEC", help="Between two syncs of --watch; else $SYNC_INTERVAL_SEC, 15.")
@@ -35,6 +38,7 @@ def sync(**given: Any) -> int:
       ledger sync --startup --account Broker-Live/70113
       ledger sync --dry-run --json
       ledger sync --watch --interval 15       (a unit file is in deploy/)
+      ledger sync --fleet --workers 4         (the accounts of ledger fleet)
 
     \b
     ledger.toml in the folder of a SQLite journal, or another file with --config (for
@@ -49,6 +53,8 @@ def sync(**given: Any) -> int:
       interval_sec = 15
       [marks]
       keep_days = 30                          what the account was worth, sync by sync
+      [fleet]
+      threads = 8                             for the workers of --fleet
       [metrics]
       journal = false                         where ledger metrics serves the journal's
       [derived]

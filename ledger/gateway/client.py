@@ -8,7 +8,7 @@ answer by its connection: after whatever goes wrong, the socket is closed with w
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from ipaddress import ip_address
@@ -29,15 +29,15 @@ from ledger.errors import (
     GatewayUnavailable,
 )
 from ledger.gateway.client_orders import AsksAboutOrders
+from ledger.gateway.client_reads import AsksAboutAccount
 from ledger.gateway.curve import ClientKeys, mechanism_of
 from ledger.gateway.push import PushStream
 from ledger.protocol import MESSAGE_BYTES_MAX
 from ledger.protocol.echo import AnotherAnswer, Asked
-from ledger.protocol.messages import GetAccount, GetDeals, GetEvents, GetPositions, GetSymbols, Ping, Query
-from ledger.protocol.read import read_account, read_deals, read_events, read_pong, read_snapshot, read_symbols
+from ledger.protocol.messages import Query
 from ledger.protocol.write import write_request
-from ledger.snapshot import PushedEvent, RemoteAccount, RemoteHistory, RemoteService, RemoteSymbol, Snapshot
-from ledger.values import INT64_MAX, require_type, to_whole
+from ledger.snapshot import PushedEvent
+from ledger.values import INT64_MAX, AccountId, require_type, to_whole
 
 _Value = TypeVar("_Value")
 
@@ -179,7 +179,7 @@ def _raise(error: GatewayError) -> NoReturn:
 
 
 @init_arguments(timeout_msc="timeout_ms", heartbeat_msc="heartbeat_ms", heartbeat_timeout_msc="heartbeat_timeout_ms")
-class ZmqGateway(AsksAboutOrders):
+class ZmqGateway(AsksAboutAccount, AsksAboutOrders):
     """A gateway that speaks the ledger's JSON protocol, base or extended. Safe to use from several threads, one at a time.
 
     Args:
@@ -191,6 +191,7 @@ class ZmqGateway(AsksAboutOrders):
         keys: Ours and the gateway's. Without them only this machine is spoken to.
         allow_insecure: Speak to other machines without keys all the same.
         monotonic: Seconds that only rise.
+        context: Of ZeroMQ, shared with other clients; whoever passes it ends it. Without, the client has its own.
 
     Raises:
         BadValue: The endpoint is none.
@@ -210,6 +211,7 @@ class ZmqGateway(AsksAboutOrders):
         keys: ClientKeys | None = None,
         allow_insecure: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
+        context: zmq.Context[zmq.Socket[bytes]] | None = None,
     ) -> None:
         self.endpoint = checked_endpoint(endpoint, has_keys=keys is not None, allow_insecure=allow_insecure)
         self.timeout_ms = checked_duration(timeout_ms, "timeout_ms")
@@ -232,7 +234,9 @@ class ZmqGateway(AsksAboutOrders):
             zmq.IPV6: 1,
         }
         self._lock = RLock()
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._is_context_ours = context is None
+        self._context: zmq.Context[zmq.Socket[bytes]] = context or zmq.Context()
+        self._account: AccountId | None = None  # whom the call under way names
         self._connection: _Connection | None = None
         self._echoes = False
         self._is_lost = False
@@ -252,37 +256,8 @@ class ZmqGateway(AsksAboutOrders):
                 self._is_closed = True
                 if self._connection is not None:
                     self._connection.close()
-                self._context.term()
-
-    # ---- what a reconciler asks
-
-    def positions(self) -> Snapshot:
-        """Return all open positions. See ``Gateway``."""
-        return self._ask(GetPositions(), read_snapshot)
-
-    def positions_of(self, symbol: str) -> Snapshot:
-        """Return the open positions of one symbol. See ``SymbolGateway``."""
-        return self._ask(GetPositions(symbol=symbol), read_snapshot)
-
-    def account(self) -> RemoteAccount:
-        """Return the broker's figures of the account. See ``Gateway``."""
-        return self._ask(GetAccount(), read_account)
-
-    def deals(self, *, from_msc: int | None = None, to_msc: int | None = None, position: int | None = None) -> RemoteHistory:
-        """Return deals of a span of server time, or of one position. See ``Gateway``."""
-        return self._ask(GetDeals(from_msc=from_msc, to_msc=to_msc, position=position), read_deals)
-
-    def symbols(self) -> Sequence[RemoteSymbol]:
-        """Return the broker's specifications of its symbols. See ``Gateway``."""
-        return self._ask(GetSymbols(), read_symbols)
-
-    def ping(self) -> RemoteService | None:
-        """Return what the gateway states of itself; None from protocol version 1. Raises as ``Gateway``."""
-        return self._ask(Ping(), read_pong)
-
-    def events(self, *, after_seq: int) -> tuple[PushedEvent, ...]:
-        """Return pushed events after a number, oldest first, as many as one answer holds. Raises as ``Gateway``."""
-        return self._ask(GetEvents(after_seq=after_seq), read_events)
+                if self._is_context_ours:
+                    self._context.term()
 
     def subscribe(self, on_event: Callable[[PushedEvent | None], object]) -> PushStream:
         """Listen to what the gateway pushes, over connections of its own. See ``PushStream``."""
@@ -304,6 +279,17 @@ class ZmqGateway(AsksAboutOrders):
     def _ask(
         self, query: Query, read: Callable[[bytes, Asked], _Value], *, timeout_ms: int | None = None, attempts: int = 2
     ) -> _Value:
+        return self.ask(query, read, timeout_ms=timeout_ms, attempts=attempts)
+
+    def ask(
+        self,
+        query: Query,
+        read: Callable[[bytes, Asked], _Value],
+        *,
+        timeout_ms: int | None = None,
+        attempts: int = 2,
+        account: AccountId | None = None,
+    ) -> _Value:
         """Send a request and return the content of its answer; one that was cut off is sent once more while there is time.
 
         Args:
@@ -311,6 +297,7 @@ class ZmqGateway(AsksAboutOrders):
             read: Reads its answer.
             timeout_ms: How long to wait for it; None as long as for all others.
             attempts: How often it is sent at most: once, what must not be asked twice.
+            account: Whose, where the gateway answers for several.
 
         Raises:
             GatewayTimeout, GatewayUnavailable, GatewayDenied: There is no answer.
@@ -323,7 +310,7 @@ class ZmqGateway(AsksAboutOrders):
         try:
             if self._is_closed:
                 raise GatewayUnavailable(f"gateway {self.endpoint}: the client was closed")
-            self._wait_ms = wait_ms
+            self._wait_ms, self._account = wait_ms, account
             return self._attempt(query, read, give_up, attempts)
         finally:
             self._lock.release()
@@ -366,7 +353,8 @@ class ZmqGateway(AsksAboutOrders):
             self.dropped += 1
         left_msc = max(1, int((give_up - self._monotonic()) * 1000))
         req_id = uuid4().hex
-        connection.socket.send_multipart([b"", write_request(query, req_id=req_id, deadline_msc=left_msc)], zmq.NOBLOCK)
+        request = write_request(query, req_id=req_id, deadline_msc=left_msc, account=self._account)
+        connection.socket.send_multipart([b"", request], zmq.NOBLOCK)
         while True:
             if connection.socket.poll(self._patience_msc(give_up)):
                 frames = connection.socket.recv_multipart(zmq.NOBLOCK)

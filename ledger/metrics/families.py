@@ -69,13 +69,23 @@ APPROVALS_OLDEST: Final = Family(
     ("server",),
 )  # fmt: skip
 FOLLOWER_LAG: Final = Family("follower_lag_events", "Events that a derived table is behind the journal.", ("follower",))
+FLEET_ACCOUNTS: Final = Family(
+    "fleet_accounts", "Accounts that workers sync: waiting for their time, due, held by a worker, stopped.", ("state",)
+)
+FLEET_LATE: Final = Family("fleet_accounts_late", "Accounts that have been due for longer than a lease.")
+FLEET_GATEWAYS: Final = Family("fleet_gateways", "Gateways of those accounts, by whether they answer.", ("state",))
+FLEET_LOSSES: Final = Family("fleet_lease_losses_total", "Leases that lapsed and went to another worker.")
+FLEET_OLDEST: Final = Family(
+    "fleet_oldest_due_timestamp_seconds", "When the account was due that waits longest; missing if none waits."
+)
 JOURNAL_SIZE: Final = Family("journal_size_bytes", "Space that the journal takes.")
 JOURNAL_FREE: Final = Family("journal_free_bytes", "Free space where a SQLite journal is stored.")
 
 OF_JOURNAL: Final = (
     BUILD_INFO, ACCOUNT_VERSION, POSITIONS_OPEN, UNEXPLAINED, SAFE_TO_TRADE, SYNC_DEGRADED, LAST_SUCCESS, LAST_ATTEMPT,
     ACCOUNTS, ACCOUNTS_UNSAFE, BREAKS_OPEN, BREAKS_OLDEST, BREAKS_ESCALATED, BREAKS_OPENED, BREAKS_CLOSED, CORRECTIONS,
-    EVENTS_APPENDED, LIMIT_STATE, APPROVALS_PENDING, APPROVALS_OLDEST, FOLLOWER_LAG, JOURNAL_SIZE, JOURNAL_FREE,
+    EVENTS_APPENDED, LIMIT_STATE, APPROVALS_PENDING, APPROVALS_OLDEST, FOLLOWER_LAG, FLEET_ACCOUNTS,
+    FLEET_LATE, FLEET_GATEWAYS, FLEET_LOSSES, FLEET_OLDEST, JOURNAL_SIZE, JOURNAL_FREE,
 )  # fmt: skip
 
 # ---- of a process
@@ -108,6 +118,8 @@ LAST_DELIVERY: Final = Family("alert_last_delivery_timestamp_seconds", "When a c
 # ---- closed sets of label values
 
 STATES: Final = (*(one.value.lower() for one in SyncStatus), "never")
+FLEET_STATES: Final = ("waiting", "due", "held", "stopped")
+GATEWAY_STATES: Final = ("answers", "failing", "backing_off")
 STATUSES: Final = tuple(one.value for one in SyncStatus)
 BREAK_KINDS: Final = tuple(one.value for one in BreakKind)
 BREAK_ENDS: Final = tuple(one.value for one in BreakEnd)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
 from threading import Lock
@@ -14,22 +14,30 @@ from attrs import field, frozen
 from prometheus_client import Metric
 
 from ledger.approvals import LAPSES_MAX_MIN, ProposalState
-from ledger.clock import SECOND_US
+from ledger.clock import SECOND_US, ClockRule
 from ledger.codec import KINDS
+from ledger.derived import breaks_of, halts_of, unknown_orders
 from ledger.errors import LedgerError
+from ledger.fleet.leases import GatewayState, Leases, is_possible
+from ledger.fleet.worker import FleetSettings
 from ledger.folds import PORTFOLIO
+from ledger.journal.derived import Summary
 from ledger.journal.health import SyncHealth
+from ledger.journal.sql.journal import SqlJournal
+from ledger.journal.sql.overview import fulls, tallies
 from ledger.journal.tally import Tally
 from ledger.metrics import families as f
 from ledger.orders.view import Orders
 from ledger.reconcile.policy import DEFAULT
-from ledger.safety import assess, is_escalated, state_of
+from ledger.safety import Verdict, assess, is_escalated, judge, seen_of, state_of
 from ledger.service import Account, Ledger
 from ledger.values import AccountId
 from ledger.views import Break
 
 #: Above so many accounts only those that are not safe to trade have series of their own.
 ACCOUNTS_MAX: Final = 1000
+#: From so many accounts that changed on their summaries are read, where they are of the heads.
+MANY: Final = 200
 #: No proposal waits longer.
 PENDING_AT_MOST_US: Final = (LAPSES_MAX_MIN + 1) * 60 * SECOND_US
 _NEVER: Final = "never"
@@ -52,7 +60,17 @@ class _Folded:
     breaks: tuple[Break, ...]
     opened: tuple[tuple[str, float], ...]  # kind and moment of each break, in UTC seconds
     degraded: str | None
-    orders: Orders
+    orders: Orders | None  # None where all else is from the summary, as this is
+    summary: Summary | None = None
+
+    def verdict(self, health: SyncHealth | None, now_us: int) -> Verdict:
+        """Decide whether it is safe to trade."""
+        if self.orders is not None:
+            return assess(health, now_us, breaks=self.breaks, degraded=self.degraded, orders=self.orders)
+        assert self.summary is not None
+        seen = None if health is None else seen_of(health, now_us)
+        unknown, halts = unknown_orders(self.summary, now_us // 1000), halts_of(self.summary)
+        return judge(seen, self.breaks, degraded=self.degraded, unknown=unknown, halts=halts)
 
 
 @frozen(kw_only=True)
@@ -81,6 +99,7 @@ class JournalMetrics:
         attempts_max: Corrections that did not help, before a break is left to people.
         limits: Returns the states of an account's limits at a moment (UTC, microseconds).
         lags: Returns how far followers are behind.
+        late_sec: So long an account of a fleet may have been due.
     """
 
     def __init__(
@@ -91,12 +110,14 @@ class JournalMetrics:
         attempts_max: int = DEFAULT.attempts_max,
         limits: LimitStates | None = None,
         lags: FollowerLags | None = None,
+        late_sec: float = FleetSettings().lease_sec,
     ) -> None:
         self._ledger = ledger
         self._accounts = accounts
         self._attempts_max = attempts_max
         self._limits = limits
         self._lags = lags
+        self._late_us = round(late_sec * SECOND_US)
         self._lock = Lock()
         self._folded: dict[AccountId, tuple[int, _Folded | None]] = {}
         self._counted: dict[AccountId, int] = {}
@@ -121,6 +142,7 @@ class JournalMetrics:
         yield from self._of_tallies()
         unsafe_only = len(looked) > ACCOUNTS_MAX
         yield from self._of_accounts([one for one in looked if not (unsafe_only and one.is_safe)])
+        yield from self._of_fleet()
         yield from self._of_database()
 
     def _look(self) -> list[_Looked]:
@@ -130,6 +152,7 @@ class JournalMetrics:
         found = [(name, heads[name].version if name in heads else None) for name in wanted]
         if any(version < self._counted.get(name, 0) for name, version in found if version is not None):
             self._folded, self._counted, self._tallies = {}, {}, {}  # an older copy replaced the journal
+        self._read_summaries([name for name, version in found if version and self._is_new(name, version)])
         for name, version in found:
             if version is not None:
                 self._read(name, version)
@@ -139,9 +162,24 @@ class JournalMetrics:
         now_us = self._ledger.now_us()
         return [self._looked(name, version, healths.get(name), now_us) for name, version in found]
 
-    def _read(self, name: AccountId, version: int) -> None:
+    def _is_new(self, name: AccountId, version: int) -> bool:
         known = self._folded.get(name)
-        if known is not None and known[0] == version:
+        return known is None or known[0] != version
+
+    def _read_summaries(self, names: Sequence[AccountId]) -> None:
+        """Read the summaries of many accounts that changed, and count their events, at once: to fold each takes minutes."""
+        journal = self._ledger.journal
+        if len(names) < MANY or not isinstance(journal, SqlJournal):
+            return
+        for name, (version, tally) in tallies(journal, [one for one in names if one not in self._counted]).items():
+            self._add(name, version, tally)
+        for name, full in fulls(journal, names).items():
+            one = full.summary
+            if one is not None and (one.version, one.hash) == (full.version, full.hash) == (self._counted.get(name), one.hash):
+                self._folded[name] = one.version, _of_summary(one)
+
+    def _read(self, name: AccountId, version: int) -> None:
+        if not self._is_new(name, version):
             return
         account = self._ledger.account(name)
         try:
@@ -154,7 +192,10 @@ class JournalMetrics:
 
     def _count(self, name: AccountId, version: int) -> None:
         counted = self._counted.get(name, 0)
-        tally = self._ledger.journal.tally(name, after=counted, upto=version)
+        if counted < version:
+            self._add(name, version, self._ledger.journal.tally(name, after=counted, upto=version))
+
+    def _add(self, name: AccountId, version: int, tally: Tally) -> None:
         self._tallies[name.server] = self._tallies.get(name.server, Tally()) + tally
         self._counted[name] = version
 
@@ -163,7 +204,7 @@ class JournalMetrics:
         if folded is None:
             ended = state_of(health, degraded=None) or _NEVER
             return _Looked(name=name, version=version, folded=None, health=health, state=ended.lower(), is_safe=False)
-        verdict = assess(health, now_us, breaks=folded.breaks, degraded=folded.degraded, orders=folded.orders)
+        verdict = folded.verdict(health, now_us)
         ended = state_of(health, degraded=folded.degraded) or _NEVER
         return _Looked(
             name=name, version=version, folded=folded, health=health, state=ended.lower(),
@@ -248,6 +289,20 @@ class JournalMetrics:
         }
         yield f.counted(f.BREAKS_CLOSED, closed, servers, f.BREAK_KINDS, f.BREAK_ENDS)
 
+    def _of_fleet(self) -> Iterator[Metric]:
+        """Yield how the accounts are that workers sync, without samples where there are none."""
+        journal = self._ledger.journal
+        found = Leases(journal).state(late_us=self._late_us) if is_possible(journal) else None
+        gateways = [] if found is None else found.gateways
+        accounts, answers = _fleet_counts(gateways)
+        yield f.FLEET_ACCOUNTS.metric(accounts.items() if gateways else [])
+        yield f.FLEET_GATEWAYS.metric(answers.items() if gateways else [])
+        yield f.FLEET_LATE.metric([((), sum(one.late for one in gateways))] if gateways else [])
+        yield f.FLEET_LOSSES.metric([((), sum(one.losses for one in gateways))] if gateways else [])
+        oldest_us = min((one.oldest_due_us for one in gateways if one.oldest_due_us is not None), default=None)
+        is_waiting = found is not None and oldest_us is not None and oldest_us <= found.now_us
+        yield f.FLEET_OLDEST.metric([((), oldest_us / SECOND_US)] if is_waiting and oldest_us is not None else [])
+
     def _of_database(self) -> Iterator[Metric]:
         journal = self._ledger.journal
         size = journal.size_bytes()
@@ -275,6 +330,20 @@ def _folded(account: Account) -> _Folded:
     )
 
 
+def _of_summary(one: Summary) -> _Folded:
+    breaks, to_utc_msc = breaks_of(one), ClockRule(one.clock).to_utc_msc
+    return _Folded(
+        version=one.version,
+        positions=one.positions,
+        unexplained=one.unexplained,
+        breaks=breaks,
+        opened=tuple((each.kind.value, to_utc_msc(each.opened_msc) / 1000) for each in breaks),
+        degraded=one.degraded_reason,
+        orders=None,
+        summary=one,
+    )
+
+
 def _of_servers(looked: list[_Looked]) -> Iterator[Metric]:
     """Yield what is counted of a server's accounts, always of all of them."""
     states: dict[tuple[str, ...], float] = defaultdict(float)
@@ -285,6 +354,17 @@ def _of_servers(looked: list[_Looked]) -> Iterator[Metric]:
     servers = {one.name.server: None for one in looked}
     yield f.counted(f.ACCOUNTS, states, servers, f.STATES)
     yield f.counted(f.ACCOUNTS_UNSAFE, unsafe, servers)
+
+
+def _fleet_counts(gateways: Sequence[GatewayState]) -> tuple[_Figures, _Figures]:
+    """Return the accounts of a fleet by state, and its gateways by whether they answer."""
+    accounts, answers = f.zeros(f.FLEET_STATES), f.zeros(f.GATEWAY_STATES)
+    for one in gateways:
+        waiting = one.accounts - one.due - one.held - one.stopped
+        for state, count in zip(f.FLEET_STATES, (waiting, one.due, one.held, one.stopped), strict=True):
+            accounts[(state,)] += max(0, count)
+        answers["backing_off" if one.retry_us is not None else "failing" if one.failures else "answers",] += 1
+    return accounts, answers
 
 
 def _build() -> tuple[str, str, str]:

@@ -30,21 +30,25 @@ from ledger.protocol.messages import (
     Symbols,
 )
 from ledger.protocol.order_requests import order_fields
+from ledger.values import AccountId
 
 _FIELDS: Final = {kind: tuple(one.name for one in fields(kind)) for kind in get_args(Query)}
 _NO_ECHO: Final[Row] = MappingProxyType({})
 
 
-def write_request(query: Query, *, req_id: str, deadline_msc: int | None = None) -> bytes:
+def write_request(query: Query, *, req_id: str, deadline_msc: int | None = None, account: AccountId | None = None) -> bytes:
     """Write a request.
 
     Args:
         query: What is asked.
         req_id: What the answer shall echo.
         deadline_msc: How many milliseconds we wait; a server may drop what is older.
+        account: Whose, for a gateway of several accounts.
     """
     given = _given(query)
     asked: dict[str, object] = {"action": query.action, **given, "req_id": req_id}
+    if account is not None:
+        asked["account"] = str(account)
     if deadline_msc is not None:
         asked["deadline_msc"] = deadline_msc
     return encode(asked)

@@ -13,7 +13,7 @@ import attrs
 
 from ledger.clock import DAY_MSC
 from ledger.codec import Stored
-from ledger.errors import GatewayError, GatewayRefused, InputError, JournalError, LedgerError, SnapshotRefused
+from ledger.errors import AccountUnknown, GatewayError, GatewayRefused, InputError, JournalError, LedgerError, SnapshotRefused
 from ledger.events import Event
 from ledger.gateway import Gateway, OrderGateway
 from ledger.journal import Selection
@@ -84,13 +84,11 @@ class OrdersPhase:
 
         Once for each order as it is: an answer may have come while the deal behind it was never recorded.
         """
-        if not self.account.is_open:
+        try:
+            _, orders = self.account.current_orders()
+        except AccountUnknown:
             return None
-        ours = [
-            one
-            for one in self.account.current_orders()[1].open_orders()
-            if one.client_id is not None and one.kind not in WITHOUT_FILLS
-        ]
+        ours = [one for one in orders.open_orders() if one.client_id is not None and one.kind not in WITHOUT_FILLS]
         self._searched = {one.client_id or "": (one.state, str(one.filled)) for one in ours}
         known = self.memory.searched
         new = [one for one in ours if known.get(one.client_id or "") != self._searched[one.client_id or ""]]

@@ -506,8 +506,9 @@ class Sync:
         begin_us = now_us - round(self._policy.flapping_sec * 1_000_000)
         if memory.flapping_version is None:
             memory.flapping_version = journal.version_at(name, begin_us)
-        for row in journal.rows(name, after=memory.flapping_version, upto=version):
-            memory.flapping.read(row)
+        if memory.flapping_version < version:  # most syncs find nothing new
+            for row in journal.rows(name, after=memory.flapping_version, upto=version):
+                memory.flapping.read(row)
         memory.flapping_version = version
         memory.flapping.forget(begin_us, now_us)
         return memory.flapping

@@ -31,7 +31,8 @@ _COLUMNS = (
 _TABLES = ("accounts", "heads", "events", "evidence", "identity", "parents", "seals")
 _DISPOSABLE = (
     "checkpoints", "sync_health", "marks", "equity_minute", "equity_day", "sent_notices", "followers", "summaries",
-    "open_positions", "closed_trades", "bookings", "balance_curve", "upkeep",
+    "open_positions", "closed_trades", "bookings", "balance_curve", "upkeep", "fleet_gateways",
+    "fleet_leases",
 )  # fmt: skip
 
 

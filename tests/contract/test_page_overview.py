@@ -12,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger import AccountId, Event, Ledger
-from ledger.account_status import look, verdict_of_summary
+from ledger.account_status import look, look_at_all, verdict_of_summary
 from ledger.events import BreakOpened, SyncDegraded, TradingHalted
 from ledger.journal.health import HeldBack
 from ledger.journal.sql.journal import SqlJournal
 from ledger.journal.sql.overview import DOUBTFUL, SAFE, STALE, briefs, fulls, with_breaks
+from ledger.metrics.of_journal import JournalMetrics
+from ledger.metrics.textfile import exposition
 from ledger.page.desk import Desk
 from ledger.page.endpoints import Call
 from ledger.page.overview import overview
@@ -129,6 +131,63 @@ def is_plain(full):
 def test_it_agrees_with_what_status_decides_of_each_account(ledger, data):
     store(ledger, [data.draw(healths) for _ in ledger.accounts()])
     compare(ledger)
+
+
+def test_the_status_of_many_accounts_is_that_of_each(ledger, monkeypatch):
+    store(ledger, [HEALTHY, None] * (len(ledger.accounts()) // 2) + [HEALTHY] * (len(ledger.accounts()) % 2))
+    accounts, folded = ledger.accounts(), []
+    each = [look(one, NOW_US).json_row() for one in accounts]
+    monkeypatch.setattr("ledger.account_status.MANY", 5)
+
+    def noted(one, now_us):
+        folded.append(one)
+        return look(one, now_us)
+
+    monkeypatch.setattr("ledger.account_status.look", noted)
+    assert [one.json_row() for one in look_at_all(ledger, accounts, NOW_US)] == each
+    behind = [one for one in accounts if one.derived.lag().events]
+    assert folded == behind
+    assert 0 < len(behind) < len(accounts)
+
+
+def of_accounts(metrics):
+    """Return what is exported, without the space on the disk, which others use too."""
+    lines = exposition(metrics.collect()).decode().splitlines()
+    return [line for line in lines if not line.startswith(("ledger_journal_size", "ledger_journal_free"))]
+
+
+def test_metrics_of_many_accounts_are_those_of_each(ledger, monkeypatch):
+    store(ledger, [HEALTHY, None] * (len(ledger.accounts()) // 2) + [HEALTHY] * (len(ledger.accounts()) % 2))
+    each = of_accounts(JournalMetrics(ledger))
+    folded = []
+    read = JournalMetrics._read
+
+    def noted(self, *one):
+        if self._is_new(*one):
+            folded.append(one)
+        read(self, *one)
+
+    monkeypatch.setattr("ledger.metrics.of_journal.MANY", 5)
+    monkeypatch.setattr(JournalMetrics, "_read", noted)
+    many = JournalMetrics(ledger)
+    assert of_accounts(many) == each
+    assert 0 < len(folded) < len(ledger.accounts())
+    assert of_accounts(many) == each
+
+
+def test_what_many_accounts_recorded_since_the_last_look_is_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr("ledger.metrics.of_journal.MANY", 2)
+    with Ledger.open(new_url("sqlite", tmp_path), now_us=lambda: NOW_US) as one:
+        accounts = [one.account("Broker-Live", login) for login in (1, 2, 3)]
+        metrics = JournalMetrics(one)
+        for event in (None, *STORIES["degraded"], *STORIES["break"]):
+            for account in accounts:
+                if event is None:
+                    account.open(currency="USD", mode="hedging", time_msc=START_MSC)
+                else:
+                    account.record(event)
+                account.derived.catch_up()
+            assert of_accounts(metrics) == of_accounts(JournalMetrics(one))
 
 
 def test_it_agrees_where_one_thing_alone_is_wrong(ledger):

@@ -24,12 +24,12 @@ RAW = b"{}"
 TABLES = (
     "accounts", "events", "evidence", "seals", "heads", "identity", "parents", "checkpoints", "sync_health", "marks",
     "equity_minute", "equity_day", "sent_notices", "followers", "summaries", "open_positions", "closed_trades", "bookings",
-    "balance_curve", "upkeep", "alembic_version",
+    "balance_curve", "upkeep", "fleet_gateways", "fleet_leases", "alembic_version",
 )  # fmt: skip
 #: What a writer replaces and deletes, as no event is in it.
 REPLACED = (
     "marks", "equity_minute", "equity_day", "sent_notices", "followers", "summaries", "open_positions", "closed_trades",
-    "bookings", "balance_curve",
+    "bookings", "balance_curve", "fleet_gateways", "fleet_leases",
 )  # fmt: skip
 _numbers = count(1)
 
@@ -120,7 +120,7 @@ def test_nobody_changes_what_is_recorded(verb, table, role, desk):
     }
     columns = {
         "seals": "body", "identity": "journal_id", "parents": "heads", "alembic_version": "version_num", "sent_notices": "key",
-        "upkeep": "kind",
+        "upkeep": "kind", "fleet_gateways": "gateway",
     }  # fmt: skip
     column = columns.get(table, "account_id")
     allowed = (

@@ -26,6 +26,7 @@ ASKED = {
     "explain": ("explain", "balance"),
     "compare": ("compare", ACCOUNT, ACCOUNT),
     "sync": ("sync", "--gateway", "tcp://127.0.0.1:1"),
+    "fleet": ("fleet", "status"),
     "drift": ("drift", "--gateway", "tcp://127.0.0.1:1"),
     "status": ("status",),
     "breaks": ("breaks",),

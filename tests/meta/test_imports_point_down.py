@@ -46,6 +46,7 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"equity", "proposals"},
     {"monitors"},
     {"engines", "gateway_forms", "gateway_settings", "order_checks"},
+    {"fleet"},
     {"subjects"},
     {"json_views", "event_lines", "importer", "exporter", "daemon", "metrics", "alerts"},
     {"account_status", "event_filter", "health_checks", "incident_lines", "reports"},

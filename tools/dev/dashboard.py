@@ -62,6 +62,16 @@ PANELS: Final = (
         "Breaks per hour by kind", "timeseries", "none",
         f"sum by (kind) (increase(ledger_breaks_opened_total{{{_SERVER}}}[1h]))", "{{kind}}",
     ),
+    ("Accounts of the fleet by state", "timeseries", "none", "ledger_fleet_accounts", "{{state}}"),
+    (
+        "Longest wait of an account that is due", "stat", "s",
+        "max(time() - ledger_fleet_oldest_due_timestamp_seconds) or vector(0)", "",
+    ),
+    (
+        "Gateways of the fleet that do not answer", "stat", "none",
+        'sum(ledger_fleet_gateways{state!="answers"}) or vector(0)', "",
+    ),
+    ("Leases lost per hour", "timeseries", "none", "increase(ledger_fleet_lease_losses_total[1h])", ""),
     ("Free disk of the journal", "timeseries", "bytes", "ledger_journal_free_bytes", "free"),
     ("Age of the last seal", "stat", "s", "time() - ledger_seal_last_timestamp_seconds", ""),
     ("Age of the last verified backup", "stat", "s", "time() - ledger_backup_last_success_timestamp_seconds", ""),

@@ -52,6 +52,11 @@ _SETTINGS: Final = {
     "page.link_min": "minutes that a link can be used",
     "page.session_hours": "hours that somebody is signed in at most",
     "page.idle_min": "minutes without a request that end a sign-in",
+    "fleet.lease_sec": "seconds that the lease of a worker's account lasts without being renewed: [Sync thousands of accounts]"
+    "(../how-to/sync-thousands-of-accounts.md)",
+    "fleet.grace_sec": "seconds that an account which is due is left to the worker that has it in memory",
+    "fleet.threads": "syncs at once, of each worker",
+    "fleet.warm_accounts": "accounts that stay in memory, of each worker",
     "upkeep.verify_hours": "hours after which `doctor` warns, and `ledger alert` notifies, that the journal was not verified",
     "upkeep.seal_hours": "hours after which `doctor` warns that the last seal is old",
     "upkeep.backup_hours": "hours after which `doctor` warns that the last good backup is old",

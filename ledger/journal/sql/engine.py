@@ -119,6 +119,10 @@ class Engine(Protocol):
         """Read in a transaction."""
         ...
 
+    def query_once(self, text: str, *values: Any) -> list[Row]:
+        """Return what one statement selects, as ``reading`` does, in fewer round trips."""
+        ...
+
     def writing(self, patience: float | None = None, *, is_bulk: bool = False) -> AbstractContextManager[Session]:
         """Write in a transaction.
 

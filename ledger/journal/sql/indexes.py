@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import Index, text
 
-from ledger.journal.sql.schema import derived, events, metadata
+from ledger.journal.sql.schema import derived, events, fleet_leases, metadata
 from ledger.journal.sql.words import NOTABLE, TERMS_FILTER
 
 __all__ = ["metadata"]
@@ -123,3 +123,6 @@ for _name in ("client_id", "token"):
 #: What a report of a period reads, and the balance curve of a short one.
 for _table, _column in (("bookings", "time_msc"), ("bookings", "at_utc_msc"), ("closed_trades", "closed_msc")):
     Index(f"ix_{_table}_{_column}", derived[_table].c.account_id, derived[_table].c[_column])
+
+#: What a gateway's accounts have to be synced next.
+Index("ix_fleet_leases_gateway_ready_us", fleet_leases.c.gateway, fleet_leases.c.ready_us)

@@ -288,8 +288,7 @@ class SqlJournal:
         return sorted(name for name in names if name is not None)
 
     def head(self, account: AccountId) -> Head | None:
-        with self.engine.reading() as session:
-            return _read_head(session, account)
+        return _head_of(self.engine.query_once(HEAD_OF, account_key(account)))
 
     def heads(self) -> dict[AccountId, Head]:
         named = ((_name(server, login), Head(*row)) for server, login, *row in self.stream_rows(_HEADS))
@@ -302,8 +301,7 @@ class SqlJournal:
         return watch(self.engine)
 
     def terms(self, account: AccountId, version: int) -> AccountTerms | None:
-        with self.engine.reading() as session:
-            return _read_terms(session, account, version)
+        return terms_of(map(Stored._make, self.engine.query_once(TERMS_OF, account_key(account), version)))
 
     def rows(
         self, account: AccountId, *, after: int = 0, upto: int | None = None, kinds: Collection[str] | None = None
@@ -883,17 +881,16 @@ def _execute_on_postgres(driver: Any, text: str, *values: Any) -> Sequence[Row]:
 
 
 def _read_head(session: Session, account: AccountId) -> Head | None:
-    rows = session.query(HEAD_OF, account_key(account))
+    return _head_of(session.query(HEAD_OF, account_key(account)))
+
+
+def _head_of(rows: Sequence[Row]) -> Head | None:
     return Head._make(rows[0]) if rows else None
 
 
 def _read_health(session: Session, account: AccountId) -> SyncHealth | None:
     rows = session.query(_HEALTH_OF, account_key(account))
     return from_columns(account, dict(zip(HEALTH, rows[0], strict=True))) if rows else None
-
-
-def _read_terms(session: Session, account: AccountId, version: int) -> AccountTerms | None:
-    return terms_of(map(Stored._make, session.query(TERMS_OF, account_key(account), version)))
 
 
 def _until(blocks: Iterator[Sequence[Row]], time_msc: int) -> Iterator[Sequence[Row]]:

@@ -72,6 +72,22 @@ class PostgresEngine:
             connection.begin()
             yield PostgresSession(connection)
 
+    def query_once(self, text: str, *values: Any) -> list[Row]:
+        """Return what one statement selects: without a transaction around it, which takes two round trips more."""
+        if self.pooled_settings is not None:
+            with self.reading() as session:
+                return session.query(text, *values)
+        with translate_errors(self.url), owned(self.alchemy.raw_connection()) as connection:
+            driver = connection.driver_connection
+            try:
+                driver.autocommit = True
+                rows: list[Row] = driver.execute(for_postgres(text), values).fetchall()
+                driver.autocommit = False
+            except BaseException as error:
+                connection.invalidate(error)  # whatever is wrong with it, nobody else gets it
+                raise
+            return rows
+
     @contextmanager
     def writing(self, patience: float | None = None, *, is_bulk: bool = False) -> Iterator[PostgresSession]:  # noqa: ARG002
         """Write in a transaction; see ``Engine.writing``. Much need not wait for little: a lock is an account's."""

@@ -2,8 +2,9 @@
 
 ``accounts``, ``events``, ``evidence``, ``identity``, ``parents`` and ``seals`` are immutable: triggers refuse every change.
 ``heads`` is the one row per account that an append locks and moves on. ``checkpoints`` can be thrown away at any time;
-``sync_health`` is replaced by every sync, ``upkeep`` by every verification, seal and backup; ``marks`` are samples, and old
-ones are deleted. The derived tables (``journal.derived``) are made of the events, and made anew whenever somebody drops them.
+``sync_health`` is replaced by every sync, ``upkeep`` by every verification, seal and backup, the rows of the ``fleet_`` tables
+by workers; ``marks`` are samples, and old ones are deleted. The derived tables (``journal.derived``) are made of the events,
+and made anew whenever somebody drops them.
 """
 
 from __future__ import annotations
@@ -235,6 +236,40 @@ upkeep = Table(
     Column("problems", BigInteger, nullable=False),
     Column("problem", Text),
     Column("host", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: The gateways of accounts that several workers sync, and how they are (see ``ledger.fleet``).
+fleet_gateways = Table(
+    "fleet_gateways",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    Column("calls_max", BigInteger, nullable=False),
+    Column("server_key", Text),
+    Column("failures", BigInteger, nullable=False),
+    Column("since_us", BigInteger),
+    Column("retry_us", BigInteger),
+    Column("reason", Text),
+    sqlite_with_rowid=False,
+)
+
+#: Those accounts: when each is due, and which worker has its lease. It may be in no event yet: a sync opens it.
+fleet_leases = Table(
+    "fleet_leases",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("server", Text, nullable=False),
+    Column("login", BigInteger, nullable=False),
+    Column("gateway", Text, ForeignKey("fleet_gateways.gateway"), nullable=False),
+    Column("interval_us", BigInteger, nullable=False),
+    Column("due_us", BigInteger, nullable=False),
+    Column("ready_us", BigInteger, nullable=False),
+    Column("is_stopped", SmallInteger, nullable=False),
+    Column("worker", Text),
+    Column("last_worker", Text),
+    Column("epoch", BigInteger, nullable=False),
+    Column("losses", BigInteger, nullable=False),
+    Column("synced_us", BigInteger),
     sqlite_with_rowid=False,
 )
 

@@ -98,6 +98,11 @@ class SqliteEngine:
             lent.driver_connection.execute("BEGIN")
             yield SqliteSession(lent.driver_connection)
 
+    def query_once(self, text: str, *values: Any) -> list[Row]:
+        """Return what one statement selects."""
+        with self.reading() as session:
+            return session.query(text, *values)
+
     @contextmanager
     def writing(self, patience: float | None = None, *, is_bulk: bool = False) -> Iterator[SqliteSession]:
         """Write in a transaction; see ``Engine.writing``."""

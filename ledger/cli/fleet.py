@@ -1,0 +1,369 @@
+"""The commands about a fleet: which accounts several workers sync, how they are, and the workers themselves."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ledger.cli.csv_output import csv_option, print_csv, require_one_format
+from ledger.cli.options import ACCOUNT_NAME, configuration, journal_option, journal_url, json_option, open_ledger
+from ledger.cli.output import print_json, print_line, print_table, warn
+from ledger.clock import SECOND_US, utc_text_us
+from ledger.errors import BadValue
+from ledger.fleet.accounts import fleet_account, read_csv
+from ledger.fleet.leases import CALLS_MAX, AccountState, FleetState, GatewayState, Leases
+from ledger.fleet.leases import stop as stop_syncing
+from ledger.fleet.worker import FleetSettings
+from ledger.json_views import name_json
+from ledger.safety import age_text
+
+if TYPE_CHECKING:
+    from ledger.clock import ClockRule
+    from ledger.fleet.worker import Log
+    from ledger.gateway_settings import SyncSettings
+    from ledger.json_views import Json
+    from ledger.reconciler import SyncResult
+    from ledger.values import AccountId
+
+_FILE: Final = click.Path(path_type=Path)
+_COLUMNS: Final = ("account", "gateway", "every_sec", "due_at", "stopped", "worker", "synced_at")
+_GATEWAY_COLUMNS: Final = (
+    "gateway", "state", "accounts", "due", "late", "held", "stopped", "lease_losses", "calls_max", "failures", "since",
+    "retry_at", "why", "oldest_due_at",
+)  # fmt: skip
+
+
+@click.group("fleet", short_help="Say which accounts several workers sync, and show how they are.")
+def fleet() -> None:
+    """Say which accounts the workers of ledger sync --fleet sync, and show how they are. The journal is one in Postgres.
+
+    \b
+    Examples:
+      ledger fleet add Broker-Live/70113 --gateway tcp://10.0.0.7:5555 --every 15s
+      ledger fleet load accounts.csv
+      ledger sync --fleet --workers 4
+      ledger fleet status
+    """
+
+
+@fleet.command("add")
+@click.argument("account", type=ACCOUNT_NAME, metavar="ACCOUNT")
+@click.option("--gateway", required=True, metavar="ADDRESS", help="tcp://HOST:PORT; other accounts may have the same.")
+@click.option("--every", metavar="SPAN", help="How often: 15s, 2m (default: 15s).")
+@journal_option
+def add(journal: str | None, account: AccountId, gateway: str, every: str | None) -> None:
+    """Let an account be synced by the workers, or change how it is."""
+    one = fleet_account(account, gateway, every)
+    with open_ledger(journal) as ledger:
+        Leases(ledger.journal).add([one])
+    print_line(f"{account}: synced every {one.interval_us / SECOND_US:g} s by {one.gateway}")
+
+
+@fleet.command("load")
+@click.argument("file", type=_FILE, metavar="FILE")
+@click.option("--replace", is_flag=True, help="Remove the accounts that are not in the file.")
+@journal_option
+def load(journal: str | None, file: Path, replace: bool) -> None:  # noqa: FBT001
+    """Let all accounts of a CSV file be synced: columns account, gateway and every_sec, as ledger fleet list --csv has them.
+
+    Nothing is changed where one line cannot be read.
+    """
+    found = read_csv(file)
+    with open_ledger(journal) as ledger:
+        leases = Leases(ledger.journal)
+        leases.add(found)
+        named = {one.account for one in found}
+        others = [one.account for one in leases.accounts() if one.account not in named] if replace else []
+        for one in others:
+            leases.remove(one)
+    print_line(f"{len(found)} accounts are synced" + (f", {len(others)} no longer" if replace else ""))
+
+
+@fleet.command("remove")
+@click.argument("accounts", type=ACCOUNT_NAME, metavar="ACCOUNT...", nargs=-1, required=True)
+@journal_option
+def remove(journal: str | None, accounts: tuple[AccountId, ...]) -> int:
+    """Let accounts no longer be synced by the workers. Their events stay. Exit code 1: one of them was not."""
+    with open_ledger(journal) as ledger:
+        leases = Leases(ledger.journal)
+        unknown = [one for one in accounts if not leases.remove(one)]
+    for one in unknown:
+        warn(f"{one} is not synced by workers: ledger fleet list shows those that are")
+    print_line(f"{len(accounts) - len(unknown)} accounts are no longer synced")
+    return int(bool(unknown))
+
+
+@fleet.command("stop")
+@click.argument("account", type=ACCOUNT_NAME, metavar="ACCOUNT")
+@journal_option
+def stop(journal: str | None, account: AccountId) -> None:
+    """Let an account not be synced for a while, and wait until no worker syncs it."""
+    with open_ledger(journal) as ledger:
+        leases = Leases(ledger.journal)
+        if not stop_syncing(ledger.journal, account):
+            raise _unknown(account, leases)
+    print_line(f"{account}: no worker syncs it, until ledger fleet resume {account}")
+
+
+@fleet.command("resume")
+@click.argument("account", type=ACCOUNT_NAME, metavar="ACCOUNT")
+@journal_option
+def resume(journal: str | None, account: AccountId) -> None:
+    """Let an account be synced again that was stopped."""
+    with open_ledger(journal) as ledger:
+        leases = Leases(ledger.journal)
+        if all(one.account != account for one in leases.accounts()):
+            raise _unknown(account, leases)
+        leases.resume(account)
+    print_line(f"{account}: it is due now")
+
+
+def _unknown(account: AccountId, leases: Leases) -> BadValue:
+    return BadValue(
+        f"expected an account of the fleet, which has {len(leases.accounts())}, found {account}: ledger fleet list shows them"
+    )
+
+
+@fleet.command("gateway")
+@click.argument("gateway", metavar="ADDRESS")
+@click.option(
+    "--calls", type=click.IntRange(1, 1_000), default=CALLS_MAX, show_default=True, help="Calls at once, of all workers."
+)
+@click.option("--server-key", type=_FILE, metavar="FILE", help="CURVE: its public key, on the machines of the workers.")
+@journal_option
+def gateway(journal: str | None, gateway: str, calls: int, server_key: Path | None) -> None:
+    """Set how many calls a gateway takes at once, and where its public key is; without one that of the settings counts."""
+    from ledger.gateway.client import checked_endpoint
+
+    endpoint = checked_endpoint(gateway, has_keys=True, allow_insecure=True)
+    with open_ledger(journal) as ledger:
+        key = None if server_key is None else str(server_key.absolute())
+        Leases(ledger.journal).set_gateway(endpoint, calls_max=calls, server_key=key)
+    print_line(f"{endpoint}: {calls} calls at once" + (f", key {key}" if key else ""))
+
+
+@fleet.command("list")
+@journal_option
+@json_option
+@csv_option
+def list_(journal: str | None, as_json: bool, as_csv: bool) -> None:  # noqa: FBT001
+    """List the accounts that workers sync. What --csv prints, ledger fleet load reads."""
+    require_one_format(as_json=as_json, as_csv=as_csv)
+    with open_ledger(journal) as ledger:
+        items = [_account_json(one) for one in Leases(ledger.journal).accounts()]
+    if as_json:
+        print_json(items)
+    elif as_csv:
+        print_csv(_COLUMNS[:3], items)
+    else:
+        print_table(
+            "fleet",
+            ["account", "gateway", ">every", "due (UTC)", "synced (UTC)", "worker"],
+            [
+                [
+                    f"{one['account']['server']}/{one['account']['login']}", one["gateway"], f"{one['every_sec']:g} s",
+                    "stopped" if one["stopped"] else _short(one["due_at"]), _short(one["synced_at"]), one["worker"] or "-",
+                ]
+                for one in items
+            ],
+            empty="no accounts: ledger fleet add, ledger fleet load",
+        )  # fmt: skip
+
+
+def _account_json(one: AccountState) -> Json:
+    return {
+        "account": name_json(one.account),
+        "gateway": one.gateway,
+        "every_sec": one.interval_us / SECOND_US,
+        "due_at": utc_text_us(one.due_us),
+        "stopped": one.is_stopped,
+        "worker": one.worker,
+        "synced_at": _time(one.synced_us),
+    }
+
+
+@fleet.command("status")
+@journal_option
+@json_option
+@csv_option
+def status(journal: str | None, as_json: bool, as_csv: bool) -> int:  # noqa: FBT001
+    """Show each gateway with its accounts: how many are due, late, held by a worker, stopped; and the workers.
+
+    Late is what has been due for longer than a lease. An answer of a gateway that backs off is waited for by one account at
+    a time, all others of it wait.
+
+    Exit codes: 0 fine, 1 an account is late or a gateway does not answer.
+    """
+    require_one_format(as_json=as_json, as_csv=as_csv)
+    with open_ledger(journal) as ledger:
+        found = Leases(ledger.journal).state(late_us=round(settings().lease_sec * SECOND_US))
+    items = [gateway_json(one) for one in found.gateways]
+    if as_json:
+        print_json(_state_json(found, items))
+    elif as_csv:
+        print_csv(_GATEWAY_COLUMNS, items)
+    else:
+        _print_status(found)
+    return int(any(one.late or one.failures for one in found.gateways))
+
+
+def gateway_json(one: GatewayState) -> Json:
+    """Return a gateway as ``ledger fleet status --json`` prints it."""
+    return {
+        "gateway": one.gateway,
+        "state": _state(one),
+        "accounts": one.accounts,
+        "due": one.due,
+        "late": one.late,
+        "held": one.held,
+        "stopped": one.stopped,
+        "lease_losses": one.losses,
+        "calls_max": one.calls_max,
+        "failures": one.failures,
+        "since": _time(one.since_us),
+        "retry_at": _time(one.retry_us),
+        "why": one.reason,
+        "oldest_due_at": _time(one.oldest_due_us),
+    }
+
+
+def _state(one: GatewayState) -> str:
+    if one.retry_us is not None:
+        return "backing off"
+    return "failing" if one.failures else "answers"
+
+
+def _state_json(found: FleetState, items: list[Json]) -> Json:
+    workers = [
+        {"worker": one.worker, "accounts": one.accounts, "held": one.held, "synced_at": _time(one.synced_us)}
+        for one in found.workers
+    ]
+    return {
+        "at": utc_text_us(found.now_us),
+        "accounts": sum(one.accounts for one in found.gateways),
+        "gateways": items,
+        "workers": workers,
+    }
+
+
+def _print_status(found: FleetState) -> None:
+    print_table(
+        "gateways",
+        ["gateway", "state", ">accounts", ">due", ">late", ">held", ">stopped", ">lost"],
+        [
+            [one.gateway, _state(one), *map(str, (one.accounts, one.due, one.late, one.held, one.stopped, one.losses))]
+            for one in found.gateways
+        ],
+        empty="no accounts: ledger fleet add, ledger fleet load",
+    )
+    for one in found.gateways:
+        if one.reason is not None:
+            print_line(f"{one.gateway}: no answer to {one.failures} calls in a row: {one.reason}", "red")
+    print_table(
+        "workers",
+        ["worker", ">accounts", ">held", ">last sync"],
+        [[one.worker, str(one.accounts), str(one.held), _age(found.now_us, one.synced_us)] for one in found.workers],
+        empty="none: ledger sync --fleet --workers 4",
+    )
+
+
+def _age(now_us: int, then_us: int | None) -> str:
+    return "never" if then_us is None else age_text(max(0, now_us - then_us) / SECOND_US)
+
+
+def _time(time_us: int | None) -> str | None:
+    return None if time_us is None else utc_text_us(time_us)
+
+
+def _short(text: str | None) -> str:
+    return "never" if text is None else text[:19].replace("T", " ")
+
+
+# ---- the workers
+
+
+def settings() -> FleetSettings:
+    """Return how workers work, by the settings. Raises as ``ledger.config.find``."""
+    return FleetSettings(**configuration().fleet)
+
+
+def run_workers(
+    journal: str | None,
+    count: int,
+    *,
+    sync: SyncSettings,
+    gateway: dict[str, Any],
+    log: Log,
+    on_result: Callable[[SyncResult], object],
+    is_attended: bool,
+) -> int:
+    """Sync the accounts of the fleet until a signal comes: in this process, or in several that it starts.
+
+    Args:
+        journal: As it was given.
+        count: How many workers.
+        sync: What reconcilers are made with.
+        gateway: The options that name a gateway's keys.
+        log: Takes what happens.
+        on_result: Called with each result of a worker in this process.
+        is_attended: Whether another process started this one and its input ends with that.
+    """
+    from ledger.systemd import SystemdNotifier
+
+    stopping = Event()
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: stopping.set())
+    if count > 1:
+        return _run_several(journal, count, sync.clock, gateway, log, stopping)
+    from ledger.fleet.connect import Connector
+    from ledger.fleet.worker import Worker
+    from ledger.gateway.pool import Pools
+    from ledger.gateway.sandbox.server import pipe_ended
+
+    shared = {**configuration().gateway, **{name: value for name, value in gateway.items() if value is not None}}
+    with open_ledger(journal) as ledger:
+        Leases(ledger.journal)  # refused before anything is opened
+        pools = Pools()
+        try:
+            connector = Connector(ledger, shared, sync, pools)
+            worker = Worker(ledger, connector, settings=settings(), log=log, notifier=SystemdNotifier(), on_result=on_result)
+            worker.run(stopping, is_orphan=pipe_ended(0) if is_attended else bool)
+        finally:
+            pools.close()
+    return 0
+
+
+def _run_several(
+    journal: str | None, count: int, clock: ClockRule | None, gateway: dict[str, Any], log: Log, stopping: Event
+) -> int:
+    from ledger.fleet.workers import Workers
+    from ledger.processes import own_command
+    from ledger.systemd import SystemdNotifier
+
+    with open_ledger(journal) as ledger:
+        Leases(ledger.journal)  # it is one in Postgres, and of our schema
+    given = ["--server-tz", str(clock)] if clock is not None else []
+    for name in ("client_key", "server_key"):
+        given += [f"--{name.replace('_', '-')}", str(Path(gateway[name]).absolute())] if gateway[name] else []
+    given += ["--timeout-ms", str(gateway["timeout_ms"])] if gateway["timeout_ms"] else []
+    given += ["--insecure"] if gateway["insecure"] else []
+    path = configuration().path
+    given += ["--config", str(path)] if path is not None else []
+    command = own_command("ledger", "sync", "--fleet", "--attended", *given)
+    if command is None:
+        raise BadValue(
+            "expected a Python interpreter to start workers with, found none: start ledger sync --fleet several times"
+        )
+    environment = os.environ | {"LEDGER_JOURNAL": journal_url(journal)}  # arguments can be read by others
+    environment.pop("NOTIFY_SOCKET", None)
+    return Workers(command, environment, count, log, SystemdNotifier()).run(stopping)
+
+
+COMMANDS: Final = {"fleet": fleet}
