@@ -62,6 +62,8 @@ CHANGES = {
     "leave a head where it is": "UPDATE heads SET hash = prev FROM (SELECT prev_hash AS prev FROM events WHERE version = 2) x",
     "give a head to another account": "UPDATE heads SET account_id = account_id + 1, version = version + 1, "
     "recorded_us = recorded_us + 1",
+    "set an epoch back": "UPDATE heads SET epoch = 0, state = 'moved'",
+    "write a head as it is": "UPDATE heads SET version = version",
     "move a head's time back": "UPDATE heads SET version = version + 1, recorded_us = recorded_us - 1",
 }
 
@@ -81,7 +83,8 @@ SQLITE_CHANGES = {
     "replace an account": "REPLACE INTO accounts SELECT account_id, 'Elsewhere', 1 FROM accounts",
     "replace an account by name": "REPLACE INTO accounts SELECT 1, server, login FROM accounts",
     "upsert an account": "INSERT INTO accounts SELECT * FROM accounts WHERE true ON CONFLICT DO UPDATE SET login = 1",
-    "replace a head": "REPLACE INTO heads SELECT account_id, 1, hash, recorded_us, last_msc, last_deal FROM heads",
+    "replace a head": "REPLACE INTO heads (account_id, version, hash, recorded_us, last_msc, last_deal) "
+    "SELECT account_id, 1, hash, recorded_us, last_msc, last_deal FROM heads",
     "upsert a head": "INSERT INTO heads SELECT * FROM heads WHERE true ON CONFLICT DO UPDATE SET version = 1",
     "update or replace a head": "UPDATE OR REPLACE heads SET version = 1",
 }
