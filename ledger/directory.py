@@ -3,7 +3,7 @@
     with Directory.open("postgresql+psycopg://ledger@directory-db/directory") as directory:
         account = directory.account("Broker-Live/70113")
 
-An account is in one journal, by its epoch. An engine that is told that it has moved (``AccountMoved``) asks here again.
+An account is in one journal, by its epoch. An engine that gets ``AccountMoved`` asks here again.
 """
 
 from __future__ import annotations
@@ -263,9 +263,9 @@ class Directory:
 
         Raises:
             AccountUnknown: The account is not in the directory, or not in its journal.
-            AccountMismatch: Another move is under way, it was taken back, or the other journal has an account of that name.
+            AccountMismatch: Another move is under way, it was cancelled, or the other journal has an account of that name.
             CorruptEvent: The copy is not as what was recorded. The account stays where it is, and accepts nothing: look at both
-                with ``ledger verify``, or take the move back.
+                with ``ledger verify``, or cancel the move.
         """
         name, target = _account_id(account), self.listed(to)
         entry = self._store.entry(name)
@@ -278,17 +278,17 @@ class Directory:
         done("listed")
         return _finish(self, name, there, source.name, done)
 
-    def take_back(self, account: AccountId | str) -> str:
-        """Take back a move that was begun and did not leave yet, and return the name of the journal that the account stays in.
+    def cancel_move(self, account: AccountId | str) -> str:
+        """Cancel a move that was begun and did not leave yet, and return the name of the journal that the account stays in.
 
         Raises:
-            AccountMismatch: No move was begun, or it cannot be taken back any more: finish it.
+            AccountMismatch: No move was begun, or it cannot be cancelled any more: finish it.
         """
-        from ledger.journal.sql.moving import take_back
+        from ledger.journal.sql.moving import cancel
 
         name = _account_id(account)
         journal = self._store.entry(name).journal
-        take_back(sql_journal(self.open_journal(journal)), name)
+        cancel(sql_journal(self.open_journal(journal)), name)
         return journal
 
 
@@ -372,7 +372,7 @@ def _finish(
     location = journal.location(account)
     if location.state in (MOVING, MOVED):
         raise AccountMismatch(
-            f"account {account} is on its way from {entry.journal} to {location.other}: finish that move first, or take it back"
+            f"account {account} is on its way from {entry.journal} to {location.other}: finish that move first, or cancel it"
         )
     if location.state == ARRIVING:
         arrive(journal, account, entry.epoch)
@@ -432,7 +432,7 @@ class DirectoryLedger(Ledger):
 
 
 class _Several:
-    """Stands for the journal where there are several: what is of one is refused."""
+    """Takes the place of the journal where there are several: what is of one is refused."""
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory

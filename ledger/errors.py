@@ -202,7 +202,7 @@ class AccountMoved(JournalError):
 
 
 class AccountMoving(JournalError):
-    """The account is being moved to another journal, and neither accepts events until that is done or taken back.
+    """The account is being moved to another journal, and neither accepts events until that is done or cancelled.
 
     Attributes:
         journal: The other journal, as the directory names it, with its URL.

@@ -165,7 +165,7 @@ def _where_json(name: AccountId, journal: str, epoch: int, location: Location) -
 @click.command("move", short_help="Move an account to another journal.")
 @click.argument("name", type=ACCOUNT_NAME, metavar="SERVER/LOGIN")
 @click.option("--to", metavar="NAME|URL", help="The journal of the directory that it goes to.")
-@click.option("--take-back", is_flag=True, help="Take back a move that was begun and cannot be finished.")
+@click.option("--cancel", is_flag=True, help="Cancel a move that was begun and cannot be finished.")
 @yes_option
 @journal_option
 @json_option
@@ -173,7 +173,7 @@ def move(
     journal: str | None,
     name: AccountId,
     to: str | None,
-    take_back: bool,  # noqa: FBT001
+    cancel: bool,  # noqa: FBT001
     yes: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
 ) -> None:
@@ -185,17 +185,17 @@ def move(
     \b
     Examples:
       ledger account move Broker-Live/70113 --to asia --yes
-      ledger account move Broker-Live/70113 --take-back --yes
+      ledger account move Broker-Live/70113 --cancel --yes
     """
     _refuse_journal(journal)
-    if (to is None) is not take_back:
-        raise click.UsageError("expected --to NAME or --take-back, one of the two")
-    what = "a move that is taken back" if take_back else "a move"
-    question = f"Take back the move of {name}?" if take_back else f"Move {name} to {to}? Meanwhile its engine is refused."
+    if (to is None) is not cancel:
+        raise click.UsageError("expected --to NAME or --cancel, one of the two")
+    what = "a cancelled move" if cancel else "a move"
+    question = f"Cancel the move of {name}?" if cancel else f"Move {name} to {to}? Meanwhile its engine is refused."
     require_consent(yes=yes, question=question, what=what, err=as_json)
     with open_directory() as found, steps() as step:
         if to is None:
-            print_line(f"account {name} stays in {found.take_back(name)}, and accepts events again")
+            print_line(f"account {name} stays in {found.cancel_move(name)}, and accepts events again")
             return
         moved = found.move(name, to, done=lambda done: step(f"{name}: {_WORDS[done]}"))
     _print_moved(moved, as_json=as_json)

@@ -189,7 +189,7 @@ def test_an_account_that_the_other_journal_has_on_its_own_does_not_move_there(de
     directory.open_journal("b").journal.append(ACCOUNT, [opened(), fill(1, profit=5)])
     with pytest.raises(AccountMismatch, match="an account is in one journal"):
         directory.move(ACCOUNT, "b")
-    assert directory.take_back(ACCOUNT) == "a"
+    assert directory.cancel_move(ACCOUNT) == "a"
     assert desk.engine.account(ACCOUNT).record(fill(500)) is Outcome.APPENDED
 
 
@@ -200,7 +200,7 @@ def test_what_was_damaged_does_not_move(desk, directory):
     with pytest.raises(CorruptEvent, match="version 9 is not what was recorded"):
         directory.move(ACCOUNT, "b")
     assert directory.open_journal("b").journal.accounts() == []
-    directory.take_back(ACCOUNT)
+    directory.cancel_move(ACCOUNT)
     assert directory.account(ACCOUNT).record(fill(500)) is Outcome.APPENDED
 
 

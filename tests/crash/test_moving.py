@@ -33,6 +33,14 @@ def in_turn(*cases):
     ]
 
 
+class Ended(Exception):
+    """What ends a mover behind its first step."""
+
+
+def end(_):
+    raise Ended
+
+
 def move(desk, to="b", **options):
     with desk.directory() as directory:
         return directory.move(ACCOUNT, to, **options)
@@ -73,26 +81,28 @@ def test_a_slow_mover_changes_nothing_that_a_quick_one_did(point, is_back, desk)
 
 
 @pytest.mark.parametrize(("pair", "point"), in_turn(*((point,) for point in STEPS)))
-def test_a_move_can_be_taken_back_until_the_account_has_left(point, desk):
+def test_a_move_can_be_cancelled_until_the_account_has_left(point, desk):
     is_left = STEPS.index(point) >= STEPS.index("left")
 
-    def take_back(step):
+    def cancel(step):
         if step != point:
             return
         with desk.directory() as directory:
             if is_left:
                 with pytest.raises(AccountMismatch):
-                    directory.take_back(ACCOUNT)
+                    directory.cancel_move(ACCOUNT)
                 return
-            assert directory.take_back(ACCOUNT) == "a"
+            assert directory.cancel_move(ACCOUNT) == "a"
         assert desk.accepting() == ["a"]
+        with pytest.raises(Ended):
+            move(desk, done=end)  # another move to the same journal, of an account that has gone on
 
     if is_left:
-        move(desk, done=take_back)
+        move(desk, done=cancel)
     else:
         with pytest.raises(AccountMismatch):
-            move(desk, done=take_back)
-        assert desk.accepting() == ["a"]
+            move(desk, done=cancel)
+        assert desk.accepting() == []
         desk.require_whole("a")
         move(desk)  # what the other journal has already is the beginning
     assert desk.accepting() == ["b"]

@@ -65,7 +65,7 @@ def begin(journal: SqlJournal, account: AccountId, to: Location) -> Head:
     return head
 
 
-def take_back(journal: SqlJournal, account: AccountId) -> None:
+def cancel(journal: SqlJournal, account: AccountId) -> None:
     """Let an account accept events again, whose move was begun and is not to go on.
 
     Raises:
@@ -76,7 +76,7 @@ def take_back(journal: SqlJournal, account: AccountId) -> None:
         here = Location(epoch=found.epoch)
         changed = session.execute(f"{_SET_LOCATION} AND state = '{MOVING}'", *_columns(here), account_key(account))
         if not changed:
-            raise AccountMismatch(f"no move of account {account} can be taken back here: {_shown(found)}")
+            raise AccountMismatch(f"no move of account {account} can be cancelled here: {_shown(found)}")
 
 
 def take_over(source: SqlJournal, target: SqlJournal, account: AccountId, head: Head, arriving: Location) -> bool:
@@ -121,7 +121,7 @@ def take_over(source: SqlJournal, target: SqlJournal, account: AccountId, head: 
 
 
 def leave(journal: SqlJournal, account: AccountId, head: Head, to: Location) -> None:
-    """Let the journal that an account is on its way from refuse its events for ever: the move cannot be taken back any more.
+    """Let the journal that an account is on its way from refuse its events for ever: the move cannot be cancelled any more.
 
     Args:
         journal: The one that it leaves.
@@ -130,7 +130,7 @@ def leave(journal: SqlJournal, account: AccountId, head: Head, to: Location) -> 
         to: Its epoch in the other journal, and which that is. Harmless where it has left before.
 
     Raises:
-        AccountMismatch: The move was taken back, or another one was begun.
+        AccountMismatch: The move was cancelled, or another one was begun.
     """
     moved = Location(**{**_by_name(to), "state": MOVED})
     on_its_way = f"{_SET_LOCATION} AND state = '{MOVING}' AND other_id = ? AND epoch = ? {_AT_HEAD}"
@@ -141,7 +141,7 @@ def leave(journal: SqlJournal, account: AccountId, head: Head, to: Location) -> 
         found = _require(session, account)[1]
         has_left = found.state == MOVED and (found.epoch, found.other_id) == (moved.epoch, moved.other_id)
         if not has_left and found.epoch <= moved.epoch:
-            raise AccountMismatch(f"account {account} did not leave: its move was taken back or changed: {_shown(found)}")
+            raise AccountMismatch(f"account {account} did not leave: its move was cancelled or changed: {_shown(found)}")
 
 
 def arrive(journal: SqlJournal, account: AccountId, epoch: int) -> None:
