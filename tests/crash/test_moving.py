@@ -14,6 +14,8 @@ from tests.support.moving import PAIRS, Desk, kill_myself, killed
 
 #: Where a mover is killed: behind each step, and within the transaction that copies.
 POINTS = (*STEPS[:1], "while copying", *STEPS[1:])
+#: For what is decided by the same conditions in both databases: two times of three where it is quick.
+MOSTLY_SQLITE = (PAIRS[0], PAIRS[0], PAIRS[3])
 #: Who accepts the account's events then.
 ACCEPTING = {"arrived": ["b"]}
 
@@ -25,11 +27,11 @@ def desk(pair, tmp_path):
     desk.close()
 
 
-def in_turn(*cases):
+def in_turn(*cases, pairs=PAIRS):
     """Try each case with one pair of databases, so that every pair has its turn: what they differ in is locks, not steps."""
     return [
         pytest.param(pair, *case, id=f"{' '.join(map(str, case))}, {' to '.join(pair)}")
-        for pair, case in zip(cycle(PAIRS), cases)
+        for pair, case in zip(cycle(pairs), cases)
     ]
 
 
@@ -60,7 +62,9 @@ def test_a_mover_that_is_killed_leaves_one_journal_or_none_until_it_is_resumed(p
     desk.require_whole("b")
 
 
-@pytest.mark.parametrize(("pair", "point", "is_back"), in_turn(*product(STEPS, [True]), ("copied", False), ("left", False)))
+@pytest.mark.parametrize(
+    ("pair", "point", "is_back"), in_turn(*product(STEPS[1:5], [True]), ("copied", False), ("left", False), pairs=MOSTLY_SQLITE)
+)
 def test_a_slow_mover_changes_nothing_that_a_quick_one_did(point, is_back, desk):
     def overtake(step):
         if step != point:
@@ -71,7 +75,7 @@ def test_a_slow_mover_changes_nothing_that_a_quick_one_did(point, is_back, desk)
             move(desk, "a")
             assert desk.accepting() == ["a"]
 
-    if is_back and point != "arrived":
+    if is_back:
         with pytest.raises((AccountMismatch, AccountMoving)):
             move(desk, done=overtake)
     else:
@@ -80,7 +84,7 @@ def test_a_slow_mover_changes_nothing_that_a_quick_one_did(point, is_back, desk)
     desk.require_whole("a" if is_back else "b")
 
 
-@pytest.mark.parametrize(("pair", "point"), in_turn(*((point,) for point in STEPS)))
+@pytest.mark.parametrize(("pair", "point"), in_turn(*((point,) for point in STEPS[:4]), pairs=MOSTLY_SQLITE))
 def test_a_move_can_be_cancelled_until_the_account_has_left(point, desk):
     is_left = STEPS.index(point) >= STEPS.index("left")
 
