@@ -57,6 +57,13 @@ BEGIN
         EXECUTE format('GRANT SELECT, INSERT ON %I TO ledger_writer', kept);
         EXECUTE format('GRANT SELECT ON %I TO ledger_reader', kept);
     END LOOP;
+    -- Which journals an account was in before: added to when one moves to here.
+    IF to_regclass('public.origins') IS NOT NULL THEN
+        ALTER TABLE origins OWNER TO ledger_owner;
+        REVOKE ALL ON origins FROM PUBLIC, ledger_writer, ledger_reader;
+        GRANT SELECT, INSERT ON origins TO ledger_writer;
+        GRANT SELECT ON origins TO ledger_reader;
+    END IF;
     -- The one row per account that an append locks and moves on; a trigger lets it go forward only.
     REVOKE ALL ON heads FROM PUBLIC, ledger_writer, ledger_reader;
     GRANT SELECT, INSERT, UPDATE ON heads TO ledger_writer;

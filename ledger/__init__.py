@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from ledger.approvals import Approvals, Policy, Proposal, ProposalState
     from ledger.causes import Cause, Certainty, Finding
     from ledger.clock import ClockRule
+    from ledger.directory import Directory
     from ledger.engines import ExecutionGateway, PortfolioManager
     from ledger.errors import (
         AccountMismatch,
+        AccountMoved,
+        AccountMoving,
         AccountUnknown,
         BadValue,
         CorruptEvent,
@@ -134,8 +137,10 @@ _HOMES = {
     "approvals": ("Approvals", "Policy", "Proposal", "ProposalState"),
     "causes": ("Cause", "Certainty", "Finding"),
     "clock": ("ClockRule",),
+    "directory": ("Directory",),
     "errors": (
-        "AccountMismatch", "AccountUnknown", "BadValue", "CorruptEvent", "DealConflict", "GatewayDenied", "GatewayError",
+        "AccountMismatch", "AccountMoved", "AccountMoving", "AccountUnknown", "BadValue", "CorruptEvent", "DealConflict",
+        "GatewayDenied", "GatewayError",
         "GatewayRefused", "GatewayTimeout", "GatewayUnavailable", "InexactNumber", "InputError", "JournalBusy",
         "JournalError", "JournalMissing", "JournalNewer", "JournalReplaced", "JournalUnavailable", "JournalUnsafe",
         "LeaseLost", "LedgerError", "MalformedExport", "NotPermitted", "OrderConflict", "OrdersRefused", "RuleError",
@@ -179,6 +184,8 @@ __all__ = [
     "Account",
     "AccountId",
     "AccountMismatch",
+    "AccountMoved",
+    "AccountMoving",
     "AccountOpened",
     "AccountUnknown",
     "Action",
@@ -208,6 +215,7 @@ __all__ = [
     "DealConflict",
     "DealRevised",
     "Denied",
+    "Directory",
     "DriftCorrected",
     "Entry",
     "Event",

@@ -18,6 +18,7 @@ from ledger.incidents import open_findings, unexplained_findings
 from ledger.journal import Selection
 from ledger.journal.derived import Summary
 from ledger.journal.health import SyncHealth
+from ledger.journal.location import refusal
 from ledger.journal.sql.journal import SqlJournal
 from ledger.journal.sql.overview import fulls
 from ledger.json_views import Json, account_json, halt_json, name_json, unexplained_row_json
@@ -145,7 +146,11 @@ def look(account: Account, now_us: int, symbol: str | None = None) -> AccountSta
         seen = None if health is None else seen_of(health, now_us)
         version, portfolio = account.current()
         folded = account.replayed_orders(Selection(version=version))
-        return status_of(account, portfolio, folded, health, now_us, symbol)
+        found = status_of(account, portfolio, folded, health, now_us, symbol)
+        location = account.ledger.journal.location(account.name)
+        if location.is_here:
+            return found
+        return evolve(found, verdict=Verdict(danger=Danger.STALE, why=str(refusal(account.name, location))))
     except Exception as error:  # whatever it is, it is one account's
         if isinstance(error, LedgerError) and error.retryable:
             raise

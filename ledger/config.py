@@ -79,6 +79,10 @@ class _Fleet(msgspec.Struct, forbid_unknown_fields=True):
     warm_accounts: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 2_500
 
 
+class _Directory(msgspec.Struct, forbid_unknown_fields=True):
+    url: str | None = None
+
+
 class _Metrics(msgspec.Struct, forbid_unknown_fields=True):
     journal: bool = True
 
@@ -87,6 +91,8 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     """What it may hold: ``ReconcilePolicy`` has those of policy, ``MonitorRules`` of monitors, ``alert_settings`` of alerts."""
 
     journal: str | None = None
+    directory: _Directory = msgspec.field(default_factory=_Directory)
+    journals: dict[str, str] = {}
     gateway: _Gateway = msgspec.field(default_factory=_Gateway)
     gateways: dict[str, _Gateway] = {}
     sync: _Sync = msgspec.field(default_factory=_Sync)
@@ -114,6 +120,8 @@ class Configuration:
         path: The file; None where none is read, and every setting has its default.
         left_alone: The file of the current folder, where it is not the one that is read.
         journal: URL of the journal that it names.
+        directory: URL of the directory of journals that it names.
+        journals: Name -> URL, of journals of a directory that are opened by another URL here.
         gateway: What holds for all gateways.
         gateways: Account -> what holds for its gateway, beside that.
         interval_sec: Between two syncs.
@@ -134,6 +142,8 @@ class Configuration:
     path: Path | None = None
     left_alone: Path | None = None
     journal: str | None = None
+    directory: str | None = None
+    journals: Mapping[str, str] = {}
     gateway: Mapping[str, Any] = {}
     gateways: Mapping[AccountId, Mapping[str, Any]] = {}
     interval_sec: float | None = None
@@ -217,9 +227,13 @@ def read(path: Path) -> Configuration:
         raise BadValue(f"{path}: {_where(str(error))}") from None
     except (TypeError, ValueError, BadValue) as error:
         raise BadValue(f"{path}: {error}") from None
+    if checked.journal is not None and checked.directory.url is not None:
+        raise BadValue(f"{path}: journal names one journal and [directory] several: write one of the two")
     return Configuration(
         path=path,
         journal=None if checked.journal is None else _journal(checked.journal, path),
+        directory=None if checked.directory.url is None else _journal(checked.directory.url, path),
+        journals={name: _journal(url, path) for name, url in checked.journals.items()},
         gateway=_with_paths(raw.get("gateway", {}), path),
         gateways=gateways,
         interval_sec=checked.sync.interval_sec,
@@ -298,6 +312,7 @@ def _unknown(raw: Mapping[str, Any]) -> Iterator[tuple[str, str, tuple[str, ...]
     known = _File.__struct_fields__
     yield from (("table or setting", name, known) for name in raw if name not in known)
     tables: list[tuple[str, Any, tuple[str, ...]]] = [
+        ("directory", raw.get("directory"), _Directory.__struct_fields__),
         ("gateway", raw.get("gateway"), _Gateway.__struct_fields__),
         ("sync", raw.get("sync"), _Sync.__struct_fields__),
         ("seal", raw.get("seal"), _Seal.__struct_fields__),

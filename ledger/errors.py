@@ -5,7 +5,8 @@
         RuleError               DealConflict, OrderConflict, OrdersRefused, AccountUnknown, AccountMismatch, NotPermitted,
                                 LeaseLost
         JournalError            VersionConflict (retryable), VersionGap, CorruptEvent, JournalNewer, JournalMissing,
-                                JournalReplaced, JournalUnsafe, JournalBusy (retryable), JournalUnavailable (retryable)
+                                JournalReplaced, JournalUnsafe, JournalBusy (retryable), JournalUnavailable (retryable),
+                                AccountMoved, AccountMoving (retryable)
         GatewayError            GatewayTimeout (retryable), GatewayUnavailable (retryable), GatewayRefused (retryable),
                                 GatewayDenied, SnapshotRefused (retryable)
 
@@ -189,6 +190,34 @@ class JournalUnavailable(JournalError):
     """The database does not answer, is full or refuses the connection."""
 
     retryable = True
+
+
+class AccountMoved(JournalError):
+    """The account is in another journal now; nothing was appended to this one.
+
+    Attributes:
+        journal: The journal that it is in, as the directory names it, with its URL; None where that is not known.
+        epoch: The account's epoch there; None where that is not known.
+    """
+
+    def __init__(self, message: str, *, journal: str | None = None, epoch: int | None = None) -> None:
+        self.journal = journal
+        self.epoch = epoch
+        super().__init__(message)
+
+
+class AccountMoving(JournalError):
+    """The account is being moved to another journal, and neither accepts events until that is done or cancelled.
+
+    Attributes:
+        journal: The other journal, as the directory names it, with its URL.
+    """
+
+    retryable = True
+
+    def __init__(self, message: str, *, journal: str | None = None) -> None:
+        self.journal = journal
+        super().__init__(message)
 
 
 class GatewayError(LedgerError):

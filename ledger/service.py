@@ -41,6 +41,7 @@ from ledger.fold_order import HourReading
 from ledger.folds import PORTFOLIO
 from ledger.journal import Appended, Difference, EventStore, Head, Journal, Outcome, Selection
 from ledger.journal.checkpoints import INTERVAL, repeated_hour, replayed, simulated
+from ledger.journal.location import MOVED
 from ledger.journal.sql.forking import importing, prepare_for_forks
 from ledger.marks import Mark as AccountMark
 from ledger.portfolio import Portfolio
@@ -250,8 +251,10 @@ class Ledger:
             self._accounts.pop(name, None)
 
     def accounts(self) -> list[Account]:
-        """Return the accounts that have events, ordered by server and login."""
-        return [self.account(name) for name in self.journal.accounts()]
+        """Return the accounts that have events, ordered by server and login, without those that moved to another journal."""
+        elsewhere = self.journal.locations()
+        moved = {name for name, found in elsewhere.items() if found.state == MOVED}
+        return [self.account(name) for name in self.journal.accounts() if name not in moved]
 
     def compare(self, a: At | str, b: At | str, *, match: str = "symbol", since: str | None = None) -> Comparison:
         """Return what differs between one account at two moments, or between two accounts (``ledger.compare``).
@@ -396,6 +399,8 @@ class Ledger:
                 continue
             approvals = self.account(name).approvals
             shared = {one.journal_id: one.versions.get(name, 0) for one in parents}
+            for former in self.journal.origins(name):
+                shared[former.journal_id] = max(former.version, shared.get(former.journal_id, 0))
             signed += signed_decisions(approvals)
             found += problems(name, approvals, {**shared, identity: None}, keys or NO_KEYS)
         return signed, found

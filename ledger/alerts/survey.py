@@ -178,7 +178,7 @@ class Survey:
             JournalError: The journal does not answer: nothing is known then.
         """
         now_us = self._ledger.now_us()
-        heads, healths = self._ledger.journal.heads(), self._ledger.journal.sync_healths()
+        heads, healths = self._ledger.journal.heads_here(), self._ledger.journal.sync_healths()
         names = [name for name in heads if self._accounts is None or name in self._accounts]
         missing = sorted((self._accounts or frozenset()) - heads.keys())
         open_keys = _by_prefix(key for key, _ in going_on(sent))

@@ -39,7 +39,7 @@ _GARBAGE: Final = 50_000
 #: Command -> the module that holds it and its line in the help, in the order of the help.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "init": ("ledger.cli.journal", "Create the journal, or migrate it to this version."),
-    "account": ("ledger.cli.accounts", "Open an account, or correct its clock."),
+    "account": ("ledger.cli.accounts", "Open an account, move it, or correct its clock."),
     "import": ("ledger.cli.importing", "Import terminal exports and deal dumps, and check them against the broker's figures."),
     "accounts": ("ledger.cli.accounts", "List the accounts."),
     "positions": ("ledger.cli.listings", "List open positions."),
@@ -80,6 +80,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "derive": ("ledger.cli.derive", "Bring the tables that answers are read from up to date."),
     "export": ("ledger.cli.backup", "Write events, trades, positions or balances to Parquet, CSV or JSON lines."),
     "backup": ("ledger.cli.backup", "Copy the journal to a file, while it is in use."),
+    "directory": ("ledger.cli.directory", "Keep a directory of several journals and their accounts."),
     "restore": ("ledger.cli.backup", "Restore a journal from a backup."),
     "seal": ("ledger.cli.seal", "Write a signed statement of all account heads."),
     "verify": ("ledger.cli.journal", "Verify that the journal is complete and unchanged."),

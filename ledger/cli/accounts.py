@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ledger.cli.csv_output import ACCOUNT, csv_option, print_csv, require_one_format
+from ledger.cli.directory import move, where
 from ledger.cli.options import (
     ACCOUNT_NAME,
     CLOCK,
@@ -16,6 +17,7 @@ from ledger.cli.options import (
     accounts_option,
     journal_option,
     json_option,
+    open_directory,
     open_ledger,
     operator_option,
 )
@@ -33,9 +35,13 @@ if TYPE_CHECKING:
     from ledger.service import Account
 
 
-@click.group("account", short_help="Open an account, correct its clock or order, decide about its identity.")
+@click.group("account", short_help="Open or move an account, correct its clock or order, decide about its identity.")
 def account() -> None:
-    """Open an account, correct its clock or the order of its deals, or decide which answers identify it."""
+    """Open or move an account, correct its clock or the order of its deals, or decide which answers identify it."""
+
+
+account.add_command(move)
+account.add_command(where)
 
 
 @account.command("open")
@@ -43,14 +49,21 @@ def account() -> None:
 @click.option("--currency", required=True, metavar="C", help="Account currency, as USD.")
 @click.option("--mode", required=True, type=click.Choice([mode.value for mode in MarginMode]), help="How it books positions.")
 @click.option("--server-tz", type=CLOCK, metavar="RULE", default="UTC", show_default=True, help=CLOCK_HELP)
+@click.option("--in", "in_journal", metavar="NAME", help="The journal of the directory to open it in (ledger directory).")
 @journal_option
-def open_account(journal: str | None, name: AccountId, currency: str, mode: str, server_tz: ClockRule) -> None:
+def open_account(
+    journal: str | None, name: AccountId, currency: str, mode: str, server_tz: ClockRule, in_journal: str | None
+) -> None:
     """Name an account. Its currency and mode can never be changed; its clock can, by an event.
 
     \b
-    Example:
+    Examples:
       ledger account open Broker-Live/70113 --currency USD --mode hedging --server-tz ny-close
+      ledger account open Broker-Live/70113 --currency USD --mode hedging --in eu
     """
+    if in_journal is not None:  # before it is opened, so that no other journal opens it too
+        with open_directory() as found:
+            found.claim(name, in_journal)
     with open_ledger(journal) as ledger:
         outcome = ledger.account(name).open(currency=currency, mode=mode, clock=server_tz)
     did = "opened" if outcome is Outcome.APPENDED else "is open already with these terms"

@@ -7,10 +7,21 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from attrs import evolve
 
 from ledger.cli.gateway_options import gateway_options
 from ledger.cli.gateways import GatewaySettings, SyncSettings, all_gateway_settings, gateway_settings, policy
-from ledger.cli.options import accounts_option, configuration, configuration_note, journal_option, journal_url, json_option
+from ledger.cli.options import (
+    accounts_option,
+    configuration,
+    configuration_note,
+    is_by_directory,
+    journal_option,
+    journal_url,
+    journals_of,
+    json_option,
+    open_ledger,
+)
 from ledger.cli.output import print_json, print_table
 from ledger.errors import BadValue, LedgerError
 from ledger.gateway.mt5_module import SCHEME, is_module_address
@@ -96,19 +107,28 @@ def _checks(
     yield from _settings()
     ledger: Ledger | None = None
     try:
-        url = journal_url(journal)
-        ledger = Ledger.open(url, segments=found.segments if (found := _readable()) else None)
+        ledger = _opened(journal)
     except LedgerError as error:
         yield Check("journal", UNAVAILABLE if error.retryable else FAILED, str(error))
     try:
-        if ledger is not None:
-            yield from journal_checks(ledger, _readable())
-            yield from account_checks(ledger, accounts, with_orders=with_orders)
+        for name, one in [] if ledger is None else journals_of(ledger):
+            mine = accounts if name is None else [account for account in accounts if one.account(account).is_open]
+            checks = journal_checks(one, _readable())
+            yield from checks if name is None else (evolve(check, name=f"{name}: {check.name}") for check in checks)
+            if name is None or mine or not accounts:
+                yield from account_checks(one, mine, with_orders=with_orders)
         yield from _keys()
         yield from _gateways(ledger, accounts, gateway, with_orders=with_orders)
     finally:
         if ledger is not None:
             ledger.close()
+
+
+def _opened(journal: str | None) -> Ledger:
+    if is_by_directory(journal):
+        return open_ledger(journal)
+    url = journal_url(journal)
+    return Ledger.open(url, segments=found.segments if (found := _readable()) else None)
 
 
 def _readable() -> Configuration | None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 from attrs import evolve
 
 from ledger.cli import DISAGREES
 from ledger.cli.metrics import text_file, textfile_option
-from ledger.cli.options import journal_option, journal_url, open_ledger
+from ledger.cli.options import journal_option, journal_url, journals_of, open_ledger
 from ledger.cli.output import bar, print_json, print_line, print_table, warn
 from ledger.cli.seal import read_seal
 from ledger.cli.signing import known_keys
@@ -22,6 +23,9 @@ from ledger.json_views import Json, verification_json
 from ledger.seals import Seal, load_public_key, parent_of
 from ledger.service import Ledger, Verification, utc_now_us
 from ledger.upkeep import note
+
+if TYPE_CHECKING:
+    from ledger.signatures import OperatorKeys
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -89,18 +93,13 @@ def verify(
     keys = known_keys(operator_keys)
     with open_ledger(journal) as ledger:
         file = text_file(textfile, "verify", ledger)
-        versions: list[object] = [account.version for account in ledger.accounts()]
+        is_of_parent = seal is not None and parent_of(ledger.journal, seal) is not None  # a seal is of one journal
+        journals = [one for _, one in journals_of(ledger)]
+        versions: list[object] = [head.version for one in journals for head in one.journal.heads().values()]
         total = sum(version for version in versions if isinstance(version, int))  # a damaged head may hold anything
         with bar("verifying", total) as progress:
-            found = ledger.verify(progress, since=seal, operator_keys=keys, in_parallel=True)
-        parents = ledger.journal.parents()
-        is_of_parent = seal is not None and parent_of(ledger.journal, seal) is not None
-        if seal is not None and trusted not in (None, seal.key):
-            what = f"it is signed with the key {seal.key}, which is not the trusted one, {trusted}"
-            stranger = Problem(account="the seal", version=None, field="key", what=what)
-            found = evolve(found, problems=(*found.problems, stranger))
-        first = _line(found.problems[0]) if found.problems else None
-        note(ledger.journal, VERIFY, utc_now_us(), problems=len(found.problems), problem=first)
+            found = _joined([_verified(one, progress, seal, trusted, keys) for one in journals])
+        parents = [one for each in journals for one in each.journal.parents()[:1]]
     file.write_figures(len(found.problems), utc_now_us() / SECOND_US)
     if as_json:
         print_json(
@@ -117,8 +116,8 @@ def verify(
         ],
         empty="the journal holds no account",
     )
-    if parents:
-        print_line(f"restored from journal {parents[0].journal_id}")
+    for parent in parents:
+        print_line(f"restored from journal {parent.journal_id}")
     for problem in found.problems:
         print_line(_line(problem), "red")
     for one in found.schema:
@@ -137,6 +136,30 @@ def verify(
     if not found.ok:
         print_line(_advice(found), "bold red")
     return 0 if found.ok else DISAGREES
+
+
+def _verified(
+    ledger: Ledger, progress: Callable[[int], object], seal: Seal | None, trusted: str | None, keys: OperatorKeys
+) -> Verification:
+    """Verify one journal, and note in it how that ended."""
+    found = ledger.verify(progress, since=seal, operator_keys=keys, in_parallel=True)
+    if seal is not None and trusted not in (None, seal.key):
+        what = f"it is signed with the key {seal.key}, which is not the trusted one, {trusted}"
+        stranger = Problem(account="the seal", version=None, field="key", what=what)
+        found = evolve(found, problems=(*found.problems, stranger))
+    first = _line(found.problems[0]) if found.problems else None
+    note(ledger.journal, VERIFY, utc_now_us(), problems=len(found.problems), problem=first)
+    return found
+
+
+def _joined(found: Sequence[Verification]) -> Verification:
+    """Return what was found in several journals as if they were one. An account that moved is in more than one of them."""
+    return Verification(
+        accounts=tuple(account for one in found for account in one.accounts),
+        problems=tuple(problem for one in found for problem in one.problems),
+        schema=tuple(difference for one in found for difference in one.schema),
+        signed=sum(one.signed for one in found),
+    )
 
 
 def _advice(found: Verification) -> str:

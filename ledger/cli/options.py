@@ -18,6 +18,7 @@ from ledger.values import INT64_MAX, UINT64_MAX, AccountId, shown
 
 if TYPE_CHECKING:  # most commands need no settings, and completion needs no ledger
     from ledger.config import Configuration
+    from ledger.directory import Directory
     from ledger.service import Account, Ledger
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -223,7 +224,7 @@ def journal_url(given: str | None) -> str:
     if not url:
         raise BadValue(
             "which journal? Name it with --journal sqlite:///desk.db, or set LEDGER_JOURNAL, "
-            'or write journal = "sqlite:///desk.db" into ledger.toml here'
+            'or write journal = "sqlite:///desk.db" into ledger.toml here. A [directory] serves the commands about accounts'
         )
     return str(url)
 
@@ -245,10 +246,74 @@ def configuration_note() -> str | None:
     return "; ".join(notes) or None
 
 
+def directory_of(given: str | None) -> Directory | None:
+    """Open the directory of the settings, where nothing names a journal; None where something does, or there is none.
+
+    Raises as ``ledger.config.find`` and ``Directory.open``.
+    """
+    return open_directory() if is_by_directory(given) else None
+
+
+def is_by_directory(given: str | None) -> bool:
+    """Return whether nothing names a journal, and the settings a directory. Raises as ``ledger.config.find``."""
+    if given or chosen().journal or os.environ.get("LEDGER_JOURNAL"):
+        return False
+    return configuration().directory is not None
+
+
+def open_directory() -> Directory:
+    """Open the directory that the settings name.
+
+    Raises:
+        BadValue: They name none.
+    """
+    from ledger.directory import Directory
+
+    return Directory.open(directory_url(), journals=configuration().journals)
+
+
+def directory_url() -> str:
+    """Return the URL of the directory that the settings name. Raises as ``open_directory``."""
+    found = configuration()
+    if found.directory is None:
+        raise BadValue(
+            'which directory? Write [directory] url = "sqlite:///directory.db", or one of Postgres, into ledger.toml here, '
+            f"or into the file of --config; settings: {found}"
+        )
+    return found.directory
+
+
+def _accounts_meant() -> set[AccountId]:
+    """Return the accounts that the command line names, whatever the option or argument is called."""
+    context = click.get_current_context(silent=True)
+    found = set[AccountId]()
+    for value in () if context is None else context.params.values():
+        for one in value if isinstance(value, (tuple, list)) else (value,):
+            account = getattr(one, "account", one)  # of what names a moment too
+            if isinstance(account, AccountId):
+                found.add(account)
+    return found
+
+
+def journals_of(ledger: Ledger) -> list[tuple[str | None, Ledger]]:
+    """Return the journals that a command about all of them is about, with their names in the directory."""
+    of_directory = getattr(ledger, "journals", None)
+    return [(None, ledger)] if of_directory is None else of_directory()
+
+
 def open_ledger(given: str | None, *, create: bool = False) -> Ledger:
     """Open the journal that is meant. Only some commands make one."""
     from ledger.service import Ledger
 
+    found = None if create else directory_of(given)
+    if found is not None:
+        from ledger.directory import DirectoryLedger
+
+        try:
+            return DirectoryLedger(found, sorted(_accounts_meant()))
+        except BaseException:
+            found.close()
+            raise
     url = journal_url(given)
     has_own_folder = not url.startswith("postgresql")  # most commands need no settings, and these are slow to read
     return Ledger.open(url, create=create, segments=None if has_own_folder else configuration().segments)
@@ -267,7 +332,18 @@ def accounts_of(ledger: Ledger, named: AccountId | Collection[AccountId] | None)
         if not ledger.account(account).is_open:
             known = ", ".join(str(name) for name in ledger.journal.accounts()) or "none"
             raise AccountUnknown(f"account {account} is not in this journal; it holds: {known}")
+        _warn_of_move(ledger.account(account))
     return [ledger.account(account) for account in sorted(wanted)]
+
+
+def _warn_of_move(account: Account) -> None:
+    """Write beside the output that an account has moved, as what is printed is of before that."""
+    from ledger.cli.output import warn
+    from ledger.journal.location import MOVED
+
+    location = account.ledger.journal.location(account.name)
+    if location.state == MOVED:
+        warn(f"account {account.name} has moved to {location.other}: this is what it was when it left")
 
 
 def account_of(ledger: Ledger, account: AccountId | None) -> Account:

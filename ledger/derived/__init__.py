@@ -70,7 +70,7 @@ class Lag(NamedTuple):
 def lags(ledger: Ledger) -> dict[AccountId, Lag]:
     """Return account -> how far its tables are behind, of all accounts."""
     rows, rules = ledger.journal.derived.followers(), fold_of(ACCUMULATORS).code(None)
-    return {account: _lag(rows.get(account), head, rules) for account, head in ledger.journal.heads().items()}
+    return {account: _lag(rows.get(account), head, rules) for account, head in ledger.journal.heads_here().items()}
 
 
 def _lag(row: FollowerRow | None, head: Head | None, rules: str) -> Lag:

@@ -16,6 +16,7 @@ from ledger.journal.checkpoints import Checkpoint, Mark
 from ledger.journal.derived import DerivedStore
 from ledger.journal.evidence import StoredEvidence
 from ledger.journal.health import SyncHealth
+from ledger.journal.location import FormerJournal, Location
 from ledger.journal.notices import SentNotice
 from ledger.journal.tally import Tally
 from ledger.journal.upkeep import Upkeep
@@ -148,6 +149,8 @@ class EventStore(Protocol):
             DealConflict: A known deal was given with other content, and conflicts are refused.
             AccountUnknown: The account was not opened.
             AccountMismatch: The account is open with other terms.
+            AccountMoved: It is in another journal now.
+            AccountMoving: It is on its way to another journal, or from one.
         """
         ...
 
@@ -334,6 +337,8 @@ class SyncHealthStore(Protocol):
         """Replace what is stored of an account's sync health, in a transaction of its own. It is no event.
 
         Raises:
+            AccountMoved: The account is in another journal now, so that this sync is of no account that is here.
+            AccountMoving: It is on its way.
             JournalError: It was not stored.
         """
         ...
@@ -422,6 +427,26 @@ class UpkeepStore(Protocol):
         ...
 
 
+class LocationStore(Protocol):
+    """Which accounts are here, and which have moved to another journal (``journal.location``)."""
+
+    def location(self, account: AccountId) -> Location:
+        """Return whether an account is here; of one without events, that it can be opened here."""
+        ...
+
+    def heads_here(self) -> dict[AccountId, Head]:
+        """Return what ``heads`` returns, without the accounts that have moved to another journal."""
+        ...
+
+    def locations(self) -> dict[AccountId, Location]:
+        """Return account -> location, of those that have moved or are about to: the others are here, in their first epoch."""
+        ...
+
+    def origins(self, account: AccountId) -> tuple[FormerJournal, ...]:
+        """Return the journals that an account was in before, and those that they were restored from, the first one first."""
+        ...
+
+
 class RawRows(Protocol):
     """What is stored as it is stored, damaged or not: for verification, copies and restores."""
 
@@ -461,8 +486,8 @@ class RawRows(Protocol):
 
 
 class Journal(
-    EventStore, CheckpointStore, EvidenceStore, SealStore, SyncHealthStore, MarkStore, NoticeStore, UpkeepStore, RawRows,
-    Protocol,
+    EventStore, CheckpointStore, EvidenceStore, SealStore, SyncHealthStore, MarkStore, NoticeStore, UpkeepStore, LocationStore,
+    RawRows, Protocol,
 ):  # fmt: skip
     """All roles of a journal, its id and where it is.
 

@@ -7,7 +7,7 @@ it passes for a journal before all of it is there and verified; a copy that was 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from socket import gethostname
 from typing import Final
 from uuid import uuid4
@@ -18,10 +18,10 @@ from ledger.codec import Stored
 from ledger.errors import AccountMismatch, BadValue, CorruptEvent, JournalMissing
 from ledger.journal import Head, Journal, Parent
 from ledger.journal.admission import admit_verbatim, start
-from ledger.journal.evidence import StoredEvidence
 from ledger.journal.sql.engine import UNFINISHED, Engine, found_revision, open_engine, shown, sqlite_path
 from ledger.journal.sql.journal import SqlJournal
 from ledger.journal.sql.migrate import finish, insert_parents, migrate
+from ledger.journal.sql.moving import evidence_of, restore_location
 from ledger.journal.upkeep import COPY, Upkeep
 from ledger.journal.verify.walk import verify_account
 from ledger.output_files import COMPANIONS
@@ -100,6 +100,8 @@ def copy_journal(
                 target.save_seal(text, now_us())
         added = sum(_copy_account(source, target, account, head, progress) for account, head in heads.items())
         _check(target, heads, progress)
+        for account in heads:  # read last: what has left meanwhile has left the copy too
+            restore_location(target, account, source.location(account), source.origins(account))
         if not is_restored:
             target.save_upkeep(Upkeep(kind=COPY, at_us=now_us(), host=gethostname()))
         finish(engine)
@@ -165,20 +167,9 @@ def _copy_account(
     for at in range(after, head.version, _ROWS):
         # Read to the end each time, so that nothing is left open whatever happens.
         some = _batch(source, account, at, head.version)
-        target.append_verbatim(account, some, list(_evidence(source, account, some, kept)))
+        target.append_verbatim(account, some, list(evidence_of(source, account, some, kept)))
         progress(len(some))
     return head.version - after
-
-
-def _evidence(source: Journal, account: AccountId, rows: Sequence[Stored], kept: set[str]) -> Iterator[StoredEvidence]:
-    """Yield the raw answers that rows are the first to refer to."""
-    for digest in dict.fromkeys(row.evidence for row in rows):
-        if digest is not None and digest not in kept:
-            kept.add(digest)
-            found = source.stored_evidence(account, digest)
-            if found is None:
-                raise CorruptEvent(f"account {account}: the raw answer {digest} is not stored. Run: ledger verify")
-            yield found
 
 
 def _check(target: SqlJournal, heads: dict[AccountId, Head], progress: Callable[[int], object]) -> None:

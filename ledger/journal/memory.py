@@ -20,6 +20,7 @@ from ledger.journal.derived import FOLLOWER
 from ledger.journal.equity import By, align_days, count
 from ledger.journal.evidence import StoredEvidence, compress, decompress, referenced
 from ledger.journal.health import SyncHealth, merged
+from ledger.journal.location import FormerJournal, Location
 from ledger.journal.memory_derived import MemoryDerived
 from ledger.journal.notices import RESOLVED, SentNotice
 from ledger.journal.tally import BREAK_KINDS, Tally, tally_of
@@ -134,6 +135,18 @@ class MemoryJournal:
         return None
 
     def parents(self) -> tuple[Parent, ...]:
+        return ()
+
+    def location(self, account: AccountId) -> Location:  # noqa: ARG002  # nothing moves out of a memory
+        return Location()
+
+    def heads_here(self) -> dict[AccountId, Head]:
+        return self.heads()
+
+    def locations(self) -> dict[AccountId, Location]:
+        return {}
+
+    def origins(self, account: AccountId) -> tuple[FormerJournal, ...]:  # noqa: ARG002
         return ()
 
     def schema_differences(self) -> tuple[Difference, ...]:

@@ -147,7 +147,7 @@ class JournalMetrics:
 
     def _look(self) -> list[_Looked]:
         journal = self._ledger.journal
-        heads = journal.heads()
+        heads = journal.heads_here()
         wanted = heads if self._accounts is None else dict.fromkeys(sorted(self._accounts()))
         found = [(name, heads[name].version if name in heads else None) for name in wanted]
         if any(version < self._counted.get(name, 0) for name, version in found if version is not None):

@@ -207,7 +207,7 @@ class Desk:
         """Fold the longest histories, so that nobody waits for them."""
         reader = self.source.reader
         try:
-            heads = sorted(reader.journal.heads().items(), key=lambda one: -one[1].version)[:_WARMED_MAX]
+            heads = sorted(reader.journal.heads_here().items(), key=lambda one: -one[1].version)[:_WARMED_MAX]
         except LedgerError as error:
             _logger.warning("no account is folded yet: %s", visible(str(error)))
             return

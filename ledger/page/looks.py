@@ -37,7 +37,7 @@ def checks_of(desk: Desk) -> list[Check]:
     found = list(program_checks())
     found.append(_settings(settings))
     found += journal_checks(ledger, settings)
-    heads = ledger.journal.heads()
+    heads = ledger.journal.heads_here()
     if len(heads) > _ACCOUNTS_MAX:
         seen = f"{len(heads):,} accounts: the overview has those that are not safe"
         found.append(Check("accounts", OK, seen))

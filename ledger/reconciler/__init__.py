@@ -19,7 +19,7 @@ from uuid import uuid4
 import attrs
 
 from ledger.clock import ClockRule, to_clock
-from ledger.errors import AccountUnknown, BadValue, JournalError, LedgerError, SnapshotRefused
+from ledger.errors import AccountMoved, AccountMoving, AccountUnknown, BadValue, JournalError, LedgerError, SnapshotRefused
 from ledger.events import Origin, Recorded
 from ledger.events.orders import HaltMode, HaltScope
 from ledger.gateway import Gateway, PushGateway, Subscription
@@ -241,8 +241,10 @@ class StateReconciler:
         if result.status in (SyncStatus.SUCCESS, SyncStatus.PARTIAL):
             self._verified_us, self._verified_at = now_us, self._monotonic()
         self._breached = self._read_breaches(now_us)
+        elsewhere = self._save_health(result, now_us)
+        if elsewhere is not None:  # whatever agrees here: it is not decided here any more
+            self._last = result = attrs.evolve(result, status=SyncStatus.FAILED, reason=elsewhere)
         self._log(result)
-        self._save_health(result, now_us)
         return result
 
     def _read_breaches(self, now_us: int) -> tuple[str, ...]:
@@ -262,10 +264,14 @@ class StateReconciler:
             _results.log(_LEVELS[result.status], "%s: %s, %d events appended%s", visible(str(result.account)),
                         result.status.value, result.appended, suffix)  # fmt: skip
 
-    def _save_health(self, result: SyncResult, now_us: int) -> None:
-        """Store how the attempt ended. That it cannot be stored is logged, once, and never fails a sync."""
+    def _save_health(self, result: SyncResult, now_us: int) -> str | None:
+        """Store how the attempt ended. That it cannot be stored is logged, once, and never fails a sync.
+
+        Returns:
+            Why it is not to be stored: the account is in another journal, or on its way there.
+        """
         if not result.version:
-            return  # the account is not open, or the journal does not answer
+            return None  # the account is not open, or the journal does not answer
         health = SyncHealth(
             account=result.account,
             status=result.status.value,
@@ -290,10 +296,13 @@ class StateReconciler:
         try:
             self.account.ledger.journal.save_sync_health(health)
             self._unsaved = None
+        except (AccountMoved, AccountMoving) as error:
+            return str(error)
         except JournalError as error:
             if self._unsaved != str(error):
                 self._unsaved = str(error)
                 _logger.warning("%s: sync health was not stored: %s", visible(str(result.account)), visible(str(error)))
+        return None
 
     async def run(self, *, startup: bool = True, on_result: Callable[[SyncResult], object] = lambda _: None) -> None:
         """Reconcile at once and then continuously, without blocking the event loop, until cancelled.

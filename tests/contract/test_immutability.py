@@ -12,6 +12,7 @@ from ledger import Event, Ledger
 from tests.support.journals import (
     ACCOUNT,
     OTHER,
+    Intruder,
     bare_postgres,
     bare_sqlite,
     digest_of,
@@ -28,7 +29,7 @@ _COLUMNS = (
     "commission, fee, swap, profit, magic, data, placement, schema, recorded_us, natural_key, correlation, caused_by, "
     "evidence, reason, comment, origin, prev_hash, hash, checks"
 )
-_TABLES = ("accounts", "heads", "events", "evidence", "identity", "parents", "seals")
+_TABLES = ("accounts", "heads", "events", "evidence", "identity", "parents", "origins", "seals")
 _DISPOSABLE = (
     "checkpoints", "sync_health", "marks", "equity_minute", "equity_day", "sent_notices", "followers", "summaries",
     "open_positions", "closed_trades", "bookings", "balance_curve", "upkeep", "fleet_gateways",
@@ -54,6 +55,8 @@ CHANGES = {
     "update evidence to what it is": "UPDATE evidence SET digest = digest",
     "give evidence to another account": "UPDATE evidence SET account_id = (SELECT max(account_id) FROM accounts)",
     "delete evidence": "DELETE FROM evidence",
+    "update an origin": "UPDATE origins SET version = 9",
+    "delete an origin": "DELETE FROM origins",
     "update an account": "UPDATE accounts SET login = 1",
     "rename an account": "UPDATE accounts SET server = 'Elsewhere'",
     "delete an account": "DELETE FROM accounts",
@@ -63,6 +66,8 @@ CHANGES = {
     "leave a head where it is": "UPDATE heads SET hash = prev FROM (SELECT prev_hash AS prev FROM events WHERE version = 2) x",
     "give a head to another account": "UPDATE heads SET account_id = account_id + 1, version = version + 1, "
     "recorded_us = recorded_us + 1",
+    "set an epoch back": "UPDATE heads SET epoch = 0, state = 'moved'",
+    "write a head as it is": "UPDATE heads SET version = version",
     "move a head's time back": "UPDATE heads SET version = version + 1, recorded_us = recorded_us - 1",
 }
 
@@ -75,6 +80,7 @@ SQLITE_CHANGES = {
     "upsert an event by natural key": f"INSERT INTO events {_copy('99', 'natural_key')} "
     "ON CONFLICT (account_id, natural_key) DO UPDATE SET profit = 7",
     "update or replace an event": "UPDATE OR REPLACE events SET version = 2 WHERE version = 3",
+    "replace an origin": "REPLACE INTO origins SELECT account_id, number, journal_id, 9 FROM origins",
     "replace evidence": "INSERT OR REPLACE INTO evidence SELECT account_id, digest, 1, body FROM evidence",
     "ignore evidence that is there": "INSERT OR IGNORE INTO evidence SELECT account_id, digest, 1, body FROM evidence",
     "upsert evidence": "INSERT INTO evidence SELECT * FROM evidence WHERE true ON CONFLICT DO UPDATE SET size = 1",
@@ -82,7 +88,8 @@ SQLITE_CHANGES = {
     "replace an account": "REPLACE INTO accounts SELECT account_id, 'Elsewhere', 1 FROM accounts",
     "replace an account by name": "REPLACE INTO accounts SELECT 1, server, login FROM accounts",
     "upsert an account": "INSERT INTO accounts SELECT * FROM accounts WHERE true ON CONFLICT DO UPDATE SET login = 1",
-    "replace a head": "REPLACE INTO heads SELECT account_id, 1, hash, recorded_us, last_msc, last_deal FROM heads",
+    "replace a head": "REPLACE INTO heads (account_id, version, hash, recorded_us, last_msc, last_deal) "
+    "SELECT account_id, 1, hash, recorded_us, last_msc, last_deal FROM heads",
     "upsert a head": "INSERT INTO heads SELECT * FROM heads WHERE true ON CONFLICT DO UPDATE SET version = 1",
     "update or replace a head": "UPDATE OR REPLACE heads SET version = 1",
 }
@@ -92,6 +99,7 @@ POSTGRES_CHANGES = {
     "truncate events and heads": "TRUNCATE events, heads",
     "truncate accounts and all that hangs on them": "TRUNCATE accounts CASCADE",
     "truncate heads": "TRUNCATE heads",
+    "truncate origins": "TRUNCATE origins",
     "truncate evidence": "TRUNCATE evidence",
     "upsert evidence": "INSERT INTO evidence SELECT * FROM evidence ON CONFLICT (account_id, digest) DO UPDATE SET size = 1",
     "merge into evidence": "MERGE INTO evidence e USING evidence s ON e.digest = s.digest AND e.account_id = s.account_id "
@@ -115,6 +123,7 @@ def recorded(url):
     for account in (ACCOUNT, OTHER):
         events: list[Event] = [opened(account), fill(1, 1), ghost(2, 2, evidence=digest_of(b"an answer"))]
         ledger.journal.append(account, events, evidence=(b"an answer",))
+    Intruder(url)("INSERT INTO origins SELECT account_id, 1, 'another journal', 1 FROM accounts")
     return ledger
 
 

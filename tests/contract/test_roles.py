@@ -24,7 +24,7 @@ RAW = b"{}"
 TABLES = (
     "accounts", "events", "evidence", "seals", "heads", "identity", "parents", "checkpoints", "sync_health", "marks",
     "equity_minute", "equity_day", "sent_notices", "followers", "summaries", "open_positions", "closed_trades", "bookings",
-    "balance_curve", "upkeep", "fleet_gateways", "fleet_leases", "alembic_version",
+    "balance_curve", "upkeep", "fleet_gateways", "fleet_leases", "alembic_version", "origins",
 )  # fmt: skip
 #: What a writer replaces and deletes, as no event is in it.
 REPLACED = (

@@ -57,7 +57,7 @@ ASKED = {
 #: Without a channel there is nothing to notify.
 SETTINGS = '[alerts]\nroutes = [["desk"]]\n[alerts.channels.desk]\ntype = "command"\ncommand = ["true"]\n'
 MAKES_ONE = {"init", "import", "restore"}
-NEEDS_NONE = {"gateway", "keys", "sandbox"}
+NEEDS_NONE = {"directory", "gateway", "keys", "sandbox"}
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ LAYERS: Final = (  # low to high; modules of one layer do not import one another
     {"proof", "safety", "testing", "incidents", "alert_settings", "page_settings"},
     {"damage"},
     {"service", "upkeep"},
-    {"derived"},
+    {"derived", "directory"},
     {"order_manager", "frames"},
     {"reconciler", "adjustments", "order_decisions", "config"},
     {"equity", "proposals"},

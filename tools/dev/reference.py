@@ -22,6 +22,7 @@ FOLDER: Final = bootstrap.ROOT / "docs" / "reference"
 #: Setting of ``ledger.toml`` -> what it does. A setting that is not here ends the script.
 _SETTINGS: Final = {
     "journal": "URL of the journal, where no option or variable names one",
+    "directory.url": "URL of the [directory](../how-to/several-servers.md) of several journals, where nothing names one",
     "gateway.url": "address of the gateway, `tcp://HOST:PORT`; or `mt5:`, a terminal in this process",
     "gateway.form": "protocol of the gateway",
     "gateway.timeout_ms": "milliseconds that each request may take",
@@ -131,6 +132,7 @@ _ENTRY: Final = re.compile(r"^ {4}(\w+): (.*)$")
 #: Module -> title of its part of the Python API, in the order of the page. Events and errors have pages of their own.
 _PARTS: Final = {
     "service": "Ledger and accounts",
+    "directory": "Several journals",
     "reconciler": "Reconciler",
     "gateway.open": "Gateway",
     "gateway.metatrader5": "A terminal in the same process",
@@ -327,6 +329,9 @@ def _configuration() -> Iterator[str]:
             yield '`[gateways."SERVER/LOGIN"]` has the same settings for the gateway of one account; they count before these.'
             yield ""
         yield from _settings(f"{name}.", msgspec.structs.fields(struct))
+        if name == "directory":
+            what = "`[journals]` has name = URL, of journals of the directory that are opened by another URL on this machine."
+            yield from (what, "")
     yield from ("## [policy]", "", "What the reconciler does about a disagreement, and how sure it has to be.", "")
     yield from _documented(ReconcilePolicy, _POLICY_VALUES)
     yield from ('## [monitors."SERVER/LOGIN"]', "")

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ledger.errors import (
+    AccountMoved,
     CorruptEvent,
     JournalBusy,
     JournalError,
@@ -286,6 +287,7 @@ _ERRORS: Final[tuple[tuple[str, type[JournalError], str], ...]] = (
     ("readonly database", JournalUnavailable, "the journal cannot be written: check the rights of file and folder"),
     ("unable to open database", JournalUnavailable, "the file cannot be opened: check path and rights"),
     ("disk I/O error", JournalUnavailable, "the disk failed: nothing was recorded"),
+    ("is not here", AccountMoved, "the account is in another journal, or on its way there: nothing was recorded"),
     ("immutable", JournalError, "the database refused a change to what is recorded"),
     ("only move on", JournalError, "the database refused to move a head back"),
     ("no such table", JournalMissing, "tables of the journal are missing: this is not a journal, or it is damaged"),

@@ -22,7 +22,7 @@ from attrs import asdict, fields
 
 from ledger.clock import SECOND_MSC
 from ledger.codec import APPROVAL_KEYS, KINDS, ORDER_KEYS, Stored, posting, stored_place, terms_of
-from ledger.errors import BadValue, CorruptEvent, JournalError, LedgerError, VersionGap
+from ledger.errors import AccountMoved, BadValue, CorruptEvent, JournalError, LedgerError, VersionGap
 from ledger.events import Event, storable
 from ledger.fold_order import FirstRecord
 from ledger.journal import Appended, AppendOptions, Difference, Head, Parent, Selection
@@ -30,6 +30,7 @@ from ledger.journal.checkpoints import Checkpoint, Mark, order_of, select
 from ledger.journal.evidence import StoredEvidence, decompress, is_digest
 from ledger.journal.health import COLUMNS as HEALTH
 from ledger.journal.health import SyncHealth, from_columns, merged, to_columns
+from ledger.journal.location import LOCATION_COLUMNS, MOVED, ORIGIN_COLUMNS, FormerJournal, Location, refusal
 from ledger.journal.notices import RESOLVED, SentNotice
 from ledger.journal.sql import equity
 from ledger.journal.sql.derived import SqlDerived
@@ -119,6 +120,12 @@ _HEALTHS: Final = (
     f"SELECT server, login, {', '.join(HEALTH)} FROM accounts JOIN sync_health ON sync_health.account_id = accounts.account_id"
 )
 _HEALTH_OF: Final = f"SELECT {', '.join(HEALTH)} FROM sync_health WHERE account_id = ?"
+_LOCATION: Final = f"SELECT {', '.join(LOCATION_COLUMNS)} FROM heads WHERE account_id = ?"
+_ORIGINS: Final = f"SELECT {', '.join(ORIGIN_COLUMNS)} FROM origins WHERE account_id = ? ORDER BY number"
+_LOCATIONS: Final = (
+    f"SELECT server, login, {', '.join(LOCATION_COLUMNS)} FROM accounts JOIN heads ON heads.account_id = accounts.account_id "
+    "WHERE epoch <> 1 OR state IS NOT NULL"
+)
 _KEPT: Final = f"SELECT {', '.join(StoredEvidence._fields)} FROM evidence WHERE account_id = ?"
 _UPKEEP: Final = f"SELECT {', '.join(UPKEEP)} FROM upkeep"
 _OF_NOBODY: Final = "account_id NOT IN (SELECT account_id FROM accounts)"
@@ -291,7 +298,13 @@ class SqlJournal:
         return _head_of(self.engine.query_once(HEAD_OF, account_key(account)))
 
     def heads(self) -> dict[AccountId, Head]:
-        named = ((_name(server, login), Head(*row)) for server, login, *row in self.stream_rows(_HEADS))
+        return self._heads(_HEADS)
+
+    def heads_here(self) -> dict[AccountId, Head]:
+        return self._heads(f"{_HEADS} AND (state IS NULL OR state <> '{MOVED}')")
+
+    def _heads(self, text: str) -> dict[AccountId, Head]:
+        named = ((_name(server, login), Head(*row)) for server, login, *row in self.stream_rows(text))
         found = [(name, head) for name, head in named if name is not None]
         return dict(sorted(found, key=lambda one: (one[0].server, one[0].login)))  # quicker than comparing names
 
@@ -686,10 +699,29 @@ class SqlJournal:
     # ---- appending
 
     def append(self, account: AccountId, events: Sequence[Event], **how: Unpack[AppendOptions]) -> Appended:
-        return self._appender.append(account, events, how, self._now_us)
+        try:
+            return self._appender.append(account, events, how, self._now_us)
+        except AccountMoved as error:
+            raise refusal(account, self.location(account)) from error
 
     def append_verbatim(self, account: AccountId, rows: Sequence[Stored], evidence: Sequence[StoredEvidence] = ()) -> Head:
-        return self._appender.append_verbatim(account, rows, evidence)
+        try:
+            return self._appender.append_verbatim(account, rows, evidence)
+        except AccountMoved as error:
+            raise refusal(account, self.location(account)) from error
+
+    # ---- where accounts are
+
+    def location(self, account: AccountId) -> Location:
+        with self.engine.reading() as session:
+            return _read_location(session, account)
+
+    def locations(self) -> dict[AccountId, Location]:
+        named = ((_name(server, login), row) for server, login, *row in self.stream_rows(_LOCATIONS, lenient=True))
+        return {name: Location(**dict(zip(LOCATION_COLUMNS, row, strict=True))) for name, row in named if name is not None}
+
+    def origins(self, account: AccountId) -> tuple[FormerJournal, ...]:
+        return tuple(FormerJournal(*row) for row in self._found(_ORIGINS, account_key(account)))
 
     # ---- sync health
 
@@ -708,6 +740,9 @@ class SqlJournal:
 
     def save_sync_health(self, health: SyncHealth) -> None:
         with self.write_in_turn(_HEALTH_PATIENCE) as session:
+            location = _read_location(session, health.account)
+            if not location.is_here:
+                raise refusal(health.account, location)
             stored = to_columns(merged(_read_health(session, health.account), health))
             text = replace("sync_health", ("account_id", *stored), ("account_id",))
             session.execute(text, account_key(health.account), *stored.values())
@@ -886,6 +921,11 @@ def _read_head(session: Session, account: AccountId) -> Head | None:
 
 def _head_of(rows: Sequence[Row]) -> Head | None:
     return Head._make(rows[0]) if rows else None
+
+
+def _read_location(session: Session, account: AccountId) -> Location:
+    rows = session.query(_LOCATION, account_key(account))
+    return Location(**dict(zip(LOCATION_COLUMNS, rows[0], strict=True))) if rows else Location()
 
 
 def _read_health(session: Session, account: AccountId) -> SyncHealth | None:

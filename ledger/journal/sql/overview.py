@@ -65,7 +65,7 @@ _BRIEF: Final = (
     " h.verified_us, s.positions, "
     "s.last_event_utc_msc, s.breaks_oldest_utc_msc FROM accounts a JOIN heads d ON d.account_id = a.account_id "
     "LEFT JOIN summaries s ON s.account_id = a.account_id LEFT JOIN sync_health h ON h.account_id = a.account_id "
-    "WHERE d.version > 0"
+    "WHERE d.version > 0 AND (d.state IS NULL OR d.state <> 'moved')"
 )
 #: What holds for every account that is safe to trade by its newest summary, beside what depends on its policy.
 _QUIET: Final = (
@@ -121,7 +121,8 @@ def with_breaks(journal: SqlJournal) -> list[AccountId]:
     """
     text = (
         "SELECT a.server, a.login FROM accounts a JOIN heads d ON d.account_id = a.account_id "
-        "LEFT JOIN summaries s ON s.account_id = a.account_id WHERE d.version > 0 AND (s.breaks_open > 0 OR "
+        "LEFT JOIN summaries s ON s.account_id = a.account_id WHERE d.version > 0 AND (d.state IS NULL OR d.state <> 'moved') "
+        "AND (s.breaks_open > 0 OR "
         f"((s.version IS NULL OR s.version <> d.version OR s.hash <> d.hash) AND EXISTS (SELECT 1 FROM events e "
         f"WHERE e.account_id = a.account_id AND e.kind = 'BreakOpened' AND e.{NOTABLE})))"
     )

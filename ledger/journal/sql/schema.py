@@ -1,10 +1,10 @@
 """The tables of the SQL journals. Shared with ``migrations/``, which makes them; nothing else needs SQLAlchemy's.
 
-``accounts``, ``events``, ``evidence``, ``identity``, ``parents`` and ``seals`` are immutable: triggers refuse every change.
-``heads`` is the one row per account that an append locks and moves on. ``checkpoints`` can be thrown away at any time;
-``sync_health`` is replaced by every sync, ``upkeep`` by every verification, seal and backup, the rows of the ``fleet_`` tables
-by workers; ``marks`` are samples, and old ones are deleted. The derived tables (``journal.derived``) are made of the events,
-and made anew whenever somebody drops them.
+``accounts``, ``events``, ``evidence``, ``identity``, ``parents``, ``origins`` and ``seals`` are immutable: triggers refuse
+every change. ``heads`` is the one row per account that an append locks and moves on. ``checkpoints`` can be thrown away at
+any time; ``sync_health`` is replaced by every sync, ``upkeep`` by every verification, seal and backup, the rows of the
+``fleet_`` tables by workers; ``marks`` are samples, and old ones are deleted. The derived tables (``journal.derived``) are
+made of the events, and made anew whenever somebody drops them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from ledger.codec import BYTE_COLUMNS, TEXT_COLUMNS, Stored
@@ -57,6 +58,11 @@ heads = Table(
     Column("recorded_us", BigInteger, nullable=False),
     Column("last_msc", BigInteger, nullable=False),
     Column("last_deal", BigInteger, nullable=False),
+    # Where the account is (see ``journal.location``): the trigger refuses appends unless the state is NULL.
+    Column("epoch", BigInteger, nullable=False, server_default=text("1")),
+    Column("state", Text),
+    Column("other", Text),
+    Column("other_id", Text),
 )
 
 _SMALL: Final = {"placement", "schema"}
@@ -121,6 +127,17 @@ parents = Table(
     Column("number", SmallInteger, primary_key=True, autoincrement=False),
     Column("journal_id", Text, nullable=False),
     Column("heads", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: The journals that an account was in before, and up to which version: in the order of their numbers, as they were added.
+origins = Table(
+    "origins",
+    metadata,
+    Column("account_id", BigInteger, ForeignKey("accounts.account_id"), primary_key=True, autoincrement=False),
+    Column("number", SmallInteger, primary_key=True, autoincrement=False),
+    Column("journal_id", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -20,7 +20,7 @@ from ledger.values import AccountId
 Value = TypeVar("Value")
 
 #: The migration that this program was written for.
-REVISION: Final = "0012"
+REVISION: Final = "0013"
 
 
 @lru_cache(maxsize=4096)
