@@ -23,6 +23,7 @@ from ledger.json_views import Json, name_json
 if TYPE_CHECKING:
     from ledger.directory import Moved
     from ledger.journal.location import Location
+    from ledger.service import Ledger
     from ledger.values import AccountId
 
 _WORDS: Final = {
@@ -182,6 +183,8 @@ def move(
     While it moves neither journal accepts its events. Afterwards the one that it left refuses them, whoever appends, and names
     the new one. A move that was cut short goes on when the same command is run again.
 
+    Where workers of ledger sync --fleet sync it, they end first, and do so no more: ledger fleet add, for the new journal.
+
     \b
     Examples:
       ledger account move Broker-Live/70113 --to asia --yes
@@ -196,9 +199,16 @@ def move(
     with open_directory() as found, steps() as step:
         if to is None:
             print_line(f"account {name} stays in {found.cancel_move(name)}, and accepts events again")
+            print_line(f"if workers synced it: ledger fleet resume {name}")
             return
-        moved = found.move(name, to, done=lambda done: step(f"{name}: {_WORDS[done]}"))
+        moved = found.move(name, to, stop_work=_stop_workers, done=lambda done: step(f"{name}: {_WORDS[done]}"))
     _print_moved(moved, as_json=as_json)
+
+
+def _stop_workers(ledger: Ledger, name: AccountId) -> None:
+    from ledger.fleet.leases import stop
+
+    stop(ledger.journal, name)
 
 
 def _print_moved(moved: Moved, *, as_json: bool) -> None:

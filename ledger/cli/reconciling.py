@@ -14,6 +14,7 @@ from threading import Event, Thread
 from typing import Any, Final, Self
 
 import attrs
+import click
 
 from ledger.cli import exit_code
 from ledger.cli.chosen import chosen
@@ -56,6 +57,9 @@ def run_sync(
     account: AccountId | None,
     server_tz: ClockRule | None,
     how: str,
+    fleet: bool,
+    workers: int | None,
+    attended: bool,
     startup: bool,
     dry_run: bool,
     interval: float | None,
@@ -66,6 +70,9 @@ def run_sync(
     **gateway: Any,
 ) -> int:
     """Sync once, or until stopped; return the exit code. The arguments are the options of ``ledger sync``."""
+    if fleet or workers is not None:
+        _require_fleet_alone(account, gateway, is_fleet=fleet, others=(startup, dry_run, health, address, textfile, interval))
+        return _run_fleet(journal, server_tz, gateway, workers or 1, is_attended=attended)
     with open_ledger(journal) as ledger, ExitStack() as stack:
         file = None if health is None else HealthFile(Path(health), ledger.journal.file())
         if how == "watch":
@@ -90,6 +97,34 @@ def run_sync(
             leave_synced(left, ledger, [result.account for result in results])
         _show(ledger, results, as_json=as_json, dry_run=dry_run)
     return max(_EXITS[result.status] for result in results)
+
+
+def _require_fleet_alone(
+    account: AccountId | None, gateway: dict[str, Any], *, is_fleet: bool, others: tuple[object, ...]
+) -> None:
+    """Refuse what does not go with a fleet.
+
+    Raises:
+        click.UsageError: It was given.
+    """
+    if not is_fleet:
+        raise click.UsageError("--workers goes with --fleet")
+    if account is not None or any(gateway[name] for name in ("gateway", "terminal", "form")) or any(others):
+        raise click.UsageError(
+            "--fleet syncs the accounts of ledger fleet by their own gateways and intervals: leave the other options out. "
+            "ledger metrics serves its metrics"
+        )
+
+
+def _run_fleet(
+    journal: str | None, clock: ClockRule | None, gateway: dict[str, Any], workers: int, *, is_attended: bool
+) -> int:
+    from ledger.cli.fleet import run_workers
+
+    log = _Log()
+    _log_library(log)
+    sync = _settings(clock, None)
+    return run_workers(journal, workers, sync=sync, gateway=gateway, log=log, on_result=log.result, is_attended=is_attended)
 
 
 def note_configuration() -> None:
@@ -324,8 +359,7 @@ def _watch(ledger: Ledger, read_jobs: Callable[[], list[Job]], file: HealthFile 
     if hasattr(signal, "SIGHUP"):  # not on Windows
         signal.signal(signal.SIGHUP, lambda *_: hangups.set())
     notifier, log = SystemdNotifier(), _Log()
-    if (handler := library_log()) is not None:
-        handler.emit = log.record  # type: ignore[method-assign]
+    _log_library(log)
     fresh = read_jobs()
 
     def is_reloading() -> bool:
@@ -355,6 +389,11 @@ def _watch(ledger: Ledger, read_jobs: Callable[[], list[Job]], file: HealthFile 
         log("info", "reloaded")
     log("info", "stopped")
     return 0
+
+
+def _log_library(log: _Log) -> None:
+    if (handler := library_log()) is not None:
+        handler.emit = log.record  # type: ignore[method-assign]
 
 
 def _report(log: _Log, file: HealthFile | None, served: DaemonMetrics | None, daemon: Daemon, result: SyncResult) -> None:

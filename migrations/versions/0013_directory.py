@@ -3,7 +3,7 @@
 An account that moves to another journal is refused here by the trigger of the heads, which every append moves on.
 
 Revision ID: 0013
-Revises: 0011
+Revises: 0012
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0013"
-down_revision = "0011"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
@@ -65,7 +65,7 @@ _SQLITE = (
     "BEGIN SELECT RAISE(ABORT, 'origins are immutable: REPLACE is refused'); END",
 )
 
-# The functions are those of 0001. A function that is replaced keeps the triggers that call it, and that they are always enabled.
+# The functions are those of 0001. A function that is replaced keeps the triggers that call it, and that they are ENABLE ALWAYS.
 _POSTGRES = (
     "CREATE OR REPLACE FUNCTION ledger_only_forward() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
     f"IF {_GOES_BACK} THEN RAISE EXCEPTION '{_BACK}'; END IF; "

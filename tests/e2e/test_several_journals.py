@@ -61,7 +61,9 @@ def test_what_is_about_one_journal_is_refused_with_the_names(urls):
 
 def test_an_account_moves_and_its_commands_follow_it(urls):
     assert run("account", "move", str(ACCOUNT), "--to", "asia").code == 2  # nobody is there to be asked
+    assert run("fleet", "add", str(ACCOUNT), "--gateway", "tcp://127.0.0.1:1", "--journal", urls["eu"]).code == 0
     moved = run("account", "move", str(ACCOUNT), "--to", urls["asia"], "--yes", "--json").json()
+    assert [one["stopped"] for one in run("fleet", "list", "--json", "--journal", urls["eu"]).json()] == [True]
     assert (moved["from"], moved["to"], moved["epoch"], moved["version"]) == ("eu", "asia", 2, 3)
     again = run("account", "move", str(ACCOUNT), "--to", "asia", "--yes", "--json").json()
     assert again == moved | {"from": None}

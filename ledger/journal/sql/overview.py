@@ -69,7 +69,7 @@ _BRIEF: Final = (
 )
 #: What holds for every account that is safe to trade by its newest summary, beside what depends on its policy.
 _QUIET: Final = (
-    "h.status IN ('SUCCESS', 'PARTIAL') AND h.held = '[]' AND s.version = d.version AND s.hash = d.hash "
+    "d.state IS NULL AND h.status IN ('SUCCESS', 'PARTIAL') AND h.held = '[]' AND s.version = d.version AND s.hash = d.hash "
     "AND s.degraded_reason IS NULL AND s.breaks = '[]' AND s.halts = '[]' AND s.orders = '[]' "
     "AND h.seen_us <= ? AND h.verified_us <= ?"
 )
@@ -79,7 +79,7 @@ _GONE: Final = "(h.policy = ? AND h.seen_us < ? AND h.seen_us < ? - ? * h.interv
 _NEVER: Final = "1 = 0"
 _FULL: Final = (
     "SELECT d.account_id, d.version, d.hash, %s, %s FROM heads d LEFT JOIN summaries s ON s.account_id = d.account_id "
-    "LEFT JOIN sync_health h ON h.account_id = d.account_id WHERE d.account_id IN (%s)"
+    "AND d.state IS NULL LEFT JOIN sync_health h ON h.account_id = d.account_id WHERE d.account_id IN (%s)"
 )
 
 
