@@ -78,6 +78,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "keys": ("ledger.cli.keys", "Make and authorise keys for gateways; make keys for seals and operators."),
     "derive": ("ledger.cli.derive", "Bring the tables that answers are read from up to date."),
     "export": ("ledger.cli.backup", "Write events, trades, positions or balances to Parquet, CSV or JSON lines."),
+    "archive": ("ledger.cli.archive", "Archive events as Parquet files, sealed and verified."),
+    "fleet": ("ledger.cli.fleet", "Ask about all accounts at once, of an archive or the journal."),
     "backup": ("ledger.cli.backup", "Copy the journal to a file, while it is in use."),
     "restore": ("ledger.cli.backup", "Restore a journal from a backup."),
     "seal": ("ledger.cli.seal", "Write a signed statement of all account heads."),
