@@ -12,6 +12,7 @@ import click
 from ledger.cli import DISAGREES, FINE
 from ledger.cli.options import accounts_of, accounts_option, journal_option, journal_url, json_option, open_ledger
 from ledger.cli.output import bar, print_json, print_line, print_table
+from ledger.cli.streams import print_text
 from ledger.json_views import name_json
 from ledger.service import utc_now_us
 
@@ -135,6 +136,43 @@ def verify(folder: Path, trusted_key: Path | None, as_json: bool) -> int:  # noq
         events = sum(one.version for one in accounts)
         print_line(f"{len(accounts):,} accounts, {events:,} events: " + ("ok" if not problems else "NOT as recorded"))
     return DISAGREES if problems else FINE
+
+
+@archive.command("restore", short_help="Restore a journal from an archive.")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@journal_option
+@json_option
+def restore(journal: str | None, folder: Path, as_json: bool) -> None:  # noqa: FBT001
+    """Make a journal of an archive, where there is none: in a new file or an empty Postgres database.
+
+    Same versions, same times, same hashes, as ledger restore makes one of a backup: it has an id of its own and names its
+    parent, and until all of it is there and verified it is refused as a journal.
+
+    \b
+    Example:
+      ledger archive restore archive --journal sqlite:///restored.db
+    """
+    from ledger.archive.restore import ArchiveSource
+    from ledger.cli.backup import copy_whole
+
+    copy_whole(ArchiveSource(folder), journal_url(journal), as_json=as_json, is_restored=True)
+
+
+@archive.command("sql", short_help="Print the statements that make DuckDB views of an archive.")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def sql(folder: Path) -> None:
+    """Print the statements that make DuckDB views of an archive: accounts, events, evidence.
+
+    Money, prices and volumes are exact decimals in them, and recorded_at is UTC. They show every record; what accounts come
+    to is shown by ledger fleet.
+
+    \b
+    Example:
+      ledger archive sql archive > views.sql && duckdb -init views.sql
+    """
+    from ledger.forensics.views import statements
+
+    print_text(statements(folder))
 
 
 COMMANDS: Final = {"archive": archive}

@@ -13,6 +13,7 @@ from ledger.cli.csv_output import csv_option, print_csv, require_one_format
 from ledger.cli.options import TIME, Command, journal_option, json_option, open_ledger
 from ledger.cli.output import bar, print_json, print_line, print_table
 from ledger.json_views import Json, name_json
+from ledger.values import AccountId
 
 if TYPE_CHECKING:
     from ledger.forensics.summary import Summary
@@ -59,7 +60,7 @@ def _asked(journal: str | None, folder: Path | None, moment: dict[str, Any], whe
         for one in replay(folder, Where(**where), **moment):
             found.append(one)
             progress(1)
-    return found
+    return sorted(found, key=lambda one: AccountId.parse(one.account))
 
 
 @click.command("replay", short_help="Show every account at any moment, or who held what.")
@@ -106,7 +107,8 @@ def replay(
         print_line(f"{len(rows):,} positions of {len(listed):,} of {len(found):,} accounts")
     else:
         _print_accounts(listed)
-        print_line(f"{len(found):,} accounts, digest {digest}")
+        print_line(f"{len(found):,} accounts")
+        print_line(f"digest {digest}")
 
 
 def _summary_json(one: Summary) -> Json:

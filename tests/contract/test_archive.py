@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from decimal import Decimal
 from functools import partial
 
 import duckdb
@@ -15,10 +16,13 @@ from ledger import AccountMismatch, CorruptEvent, JournalUnavailable, Ledger
 from ledger.archive import check, write
 from ledger.archive.form import MANIFEST, account_folder, folder_name
 from ledger.archive.manifest import read_manifest
+from ledger.archive.restore import ArchiveSource
 from ledger.archive.verify import verify_archive
 from ledger.archive.write import archive
 from ledger.forensics import fleet_digest, fold_archive, fold_journal
+from ledger.forensics.views import connect
 from ledger.gateway.serve.lock import FileLock
+from ledger.journal.backup import restore_journal
 from ledger.journal.chain import covered, digest, genesis
 from ledger.values import AccountId
 from tests.support.journals import ACCOUNT, OTHER, START_US, Clock, cash, digest_of, fill, ghost, new_url, opened, revised
@@ -200,6 +204,42 @@ def test_a_seal_proves_that_nothing_was_cut_off(filled, run, tmp_path):
     assert [one.what for one in verify_archive(folder)[1]] == [
         f"account {OTHER}: version 7 was sealed, and nothing of it is archived: it was cut off"
     ]
+
+
+def test_a_journal_is_restored_from_an_archive(filled, run, tmp_path):
+    run(key=Ed25519PrivateKey.generate())
+    copied = restore_journal(ArchiveSource(tmp_path / "archive"), f"sqlite:///{tmp_path}/restored.db", lambda: START_US)
+    with Ledger.open(copied.target) as restored:
+        assert restored.verify().problems == ()
+        assert restored.journal.heads() == filled.journal.heads()
+        assert [one.journal_id for one in restored.journal.parents()] == [filled.journal.identity()]
+        for account in (ACCOUNT, OTHER):
+            assert list(restored.journal.rows(account)) == list(filled.journal.rows(account))
+        assert restored.journal.evidence(ACCOUNT, digest_of(RAW)) == RAW
+        archive(partial(open_journal, copied.target), tmp_path / "archive", lambda: START_US)  # which goes on with the same
+
+
+def test_views_show_exact_decimals_of_what_is_archived(filled, run, tmp_path):
+    run()
+    stray = account_folder(tmp_path / "archive", OTHER)
+    shutil.copy(next(stray.glob("events-*")), stray / "events-000000000008-000000000014.parquet")  # no manifest names it
+    views = connect(tmp_path / "archive")
+    sums = "SELECT login, count(*), sum(profit), max(volume), max(price) FROM events GROUP BY login ORDER BY login"
+    expected = (7, Decimal(1007), Decimal(1), Decimal("1.1"))
+    assert views.sql(sums).fetchall() == [(70113, *expected), (70114, *expected)]
+    assert views.sql("SELECT login, evidence, raw FROM evidence ORDER BY login").fetchall() == [
+        (login, digest_of(RAW), RAW) for login in (70113, 70114)
+    ]
+    assert views.sql("SELECT login, currency, version FROM accounts ORDER BY login").fetchall() == [
+        (70113, "USD", 7), (70114, "USD", 7),
+    ]  # fmt: skip
+    for forbidden in (
+        "COPY (SELECT 1) TO 'x.csv'",
+        f"FROM read_text('{__file__}')",
+        "SET enable_external_access = true",
+    ):
+        with pytest.raises(duckdb.Error):
+            views.execute(forbidden)
 
 
 def test_what_is_archived_can_be_folded_on_every_file_system():

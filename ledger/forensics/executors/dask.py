@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ def run(work: Callable[[str], T], paths: Sequence[str], workers: int, cluster: s
             yield from client.gather(client.map(work, paths, pure=False))
         return
     with (
-        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as own,
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR) as own,
         Client(own) as client,
     ):
         yield from client.gather(client.map(work, paths, pure=False))

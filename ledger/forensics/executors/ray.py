@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -13,9 +14,14 @@ def run(work: Callable[[str], T], paths: Sequence[str], workers: int, cluster: s
     import ray
 
     processes = workers if cluster is None else None
-    ray.init(address=cluster, num_cpus=processes, include_dashboard=False, log_to_driver=False)
+    ray.init(address=cluster, num_cpus=processes, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
-        task = ray.remote(work)
-        yield from ray.get([task.remote(path) for path in paths])
+        task: Any = ray.remote(_call)
+        shared = ray.put(work)
+        yield from ray.get([task.remote(shared, path) for path in paths])
     finally:
         ray.shutdown()
+
+
+def _call(work: Callable[[str], T], path: str) -> T:
+    return work(path)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
+_SETTINGS = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", "spark.log.level": "ERROR"}
 _SLICES = 8  # of each worker: so that none waits for the last
 
 
@@ -17,7 +18,9 @@ def run(work: Callable[[str], T], paths: Sequence[str], workers: int, cluster: s
 
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # the workers' Python has what this one has
     builder = SparkSession.builder.appName("ledger").master(cluster or f"local[{workers}]")
-    session = builder.config("spark.ui.enabled", "false").getOrCreate()
+    for name, value in _SETTINGS.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
     try:
         slices = max(1, min(len(paths), workers * _SLICES))
         yield from session.sparkContext.parallelize(paths, slices).map(work).collect()
