@@ -45,6 +45,8 @@ ASKED = {
     "export": ("export", "--out", "x.csv"),
     "backup": ("backup", "copy.db"),
     "seal": ("seal",),
+    "archive": ("archive", "--out", "archived"),
+    "fleet": ("fleet", "report"),
     "verify": ("verify",),
     "incidents": ("incidents",),
     "report": ("report",),
