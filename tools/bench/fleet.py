@@ -41,9 +41,12 @@ def archive_paths(folder: File, sizes: Sizes) -> Paths:
             name=f"fold {size}, {name}, with its start", unit="events/s", target=None, better="higher", once=True,
             ours=lambda name=name: accounts * each / _seconds(partial(_fold, archive, expected, name, os.cpu_count() or 1)),  # type: ignore[misc]
         )  # fmt: skip
+    middle = moment(url)
+    for asked in ({"until": middle}, {"known_at": middle}):
+        _fold(archive, digests(url, **asked), "local", os.cpu_count() or 1, **asked)
     yield Path(
         name=f"who held gold then, and who believed it, {size}", unit="s", target=60, once=True,
-        ours=lambda: _seconds(partial(ask, archive, url)),
+        ours=lambda: _seconds(partial(ask, archive, middle)),
     )  # fmt: skip
 
 
@@ -83,19 +86,24 @@ def _fold(archive: File, expected: str, executor: str, workers: int, **moment: A
     _require(found == expected, f"{executor} gives another digest than the journal")
 
 
-def ask(archive: File, url: str) -> None:
-    """Ask who was exposed to gold in the middle of all events, as known now and as believed then."""
+def moment(url: str) -> str:
+    """Return a moment in the middle of what happened, behind much of what was recorded."""
     from ledger import Ledger
-    from ledger.clock import utc_text_us
-    from ledger.forensics.conditions import Condition
-    from ledger.forensics.questions import Where, replay, select_positions
+    from ledger.clock import utc_text
 
     with Ledger.open(url) as ledger:
         account = ledger.accounts()[0]
-        middle = next(ledger.journal.rows(account.name, after=account.version // 2))
-    moment = utc_text_us(middle.recorded_us)
+        middle = next(ledger.journal.rows(account.name, after=account.version * 6 // 10))
+        return utc_text(account.terms.clock.to_utc_msc(middle.time_msc))
+
+
+def ask(archive: File, middle: str) -> None:
+    """Ask who was exposed to gold at a moment, as known now and as believed then."""
+    from ledger.forensics.conditions import Condition
+    from ledger.forensics.questions import Where, replay, select_positions
+
     gold = [Condition.parse("symbol = XAUUSD")]
-    for asked in ({"until": moment}, {"known_at": moment}):
+    for asked in ({"until": middle}, {"known_at": middle}):
         _require(any(select_positions(replay(archive, Where(), **asked), gold)), "nobody held gold")
 
 

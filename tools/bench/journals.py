@@ -20,6 +20,7 @@ START_MSC = 1_600_000_000_000
 _BATCH = 20_000
 _HELD_MOST = 20
 _HISTORIES = 16
+_FLEET_BATCH = 1000  # an hour: what is recorded is known soon
 _SOON = 30  # so many events later what was held back is recorded
 
 
@@ -85,8 +86,8 @@ def make_fleet(folder: Path, accounts: int, each: int) -> str:
                 events = histories[kind]
                 account = ledger.account("Fleet", number + 1)
                 account.open(currency="USD", mode="netting" if nets else "hedging", clock="ny-close")
-                for begin in range(0, len(events), _BATCH):
-                    _record(account, events[begin : begin + _BATCH], now_us)
+                for begin in range(0, len(events), _FLEET_BATCH):
+                    _record(account, events[begin : begin + _FLEET_BATCH], now_us)
                 ledger.forget(account.name)
         draft.rename(file)
     return f"sqlite:///{file}"

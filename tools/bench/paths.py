@@ -26,7 +26,7 @@ class Sizes:
 
 QUICK = Sizes(
     rounds=3, fills=100, batches=2, replayed=100_000, long=200_000, library=10_000, moments=10, accounts=1_000,
-    fleet=(20, 2_000), curve=(10_000, 20_000, 50_000, 100_000, 200_000),
+    fleet=(10, 20_000), curve=(10_000, 20_000, 50_000, 100_000, 200_000),
 )  # fmt: skip
 FULL = Sizes(
     rounds=3, fills=200, batches=5, replayed=1_000_000, long=10_000_000, library=100_000, moments=50, accounts=10_000,
