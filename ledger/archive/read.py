@@ -42,7 +42,7 @@ from ledger.values import AccountId
 #: The columns that a replay reads of every event.
 _READ: Final = (*Posting._fields, "placement", "order_msc", "order_deal", "caused_by")
 _PLACE: Final = ("order_msc", "order_deal")
-_POSTINGS_AT_ONCE: Final = 500
+_POSTINGS_AT_ONCE: Final = 4000
 
 
 class ArchivedAccount:

@@ -111,7 +111,9 @@ def test_a_fleet_is_summed_up_and_its_breaks_are_listed(archive, url):
         theirs = run("fleet", command, journal=url)
         assert (ours.code, ours.out) == (0, theirs.out)
         assert max(map(len, ours.out.decode().splitlines())) <= 80, ours.text
-        rows = list(csv.DictReader(io.StringIO(run("fleet", command, "--archive", archive, "--workers", "1", "--csv").out.decode())))
+        rows = list(
+            csv.DictReader(io.StringIO(run("fleet", command, "--archive", archive, "--workers", "1", "--csv").out.decode()))
+        )
         assert len(rows) == {"replay": 20, "report": 2, "breaks": 1}[command]
 
 

@@ -4,6 +4,7 @@ Rates count a second of CPU of the process that does the work, where that is one
 passes, with the start of the executor. A digest that is not the journal's ends the run.
 """
 
+import gc
 import os
 import shutil
 import sys
@@ -19,6 +20,7 @@ from tools.bench.paths import Path, Paths, Sizes
 
 def archive_paths(folder: File, sizes: Sizes) -> Paths:
     """Archiving, folding by each executor, and a question about all accounts at a moment in the past."""
+    gc.set_threshold(50_000)  # as the command does
     accounts, each = sizes.fleet
     url, size = make_fleet(folder, accounts, each), f"{accounts:,} accounts, {accounts * each:,} events"
     archive = folder / f"archive-{accounts}-{each}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -10,6 +11,7 @@ from typing import TypeVar
 from ledger.errors import BadValue
 
 T = TypeVar("T")
+_GARBAGE = 50_000  # new objects before Python looks for garbage, as in the command
 _CHUNKS = 16  # of each process: so that none waits for the last
 
 
@@ -20,5 +22,5 @@ def run(work: Callable[[str], T], paths: Sequence[str], workers: int, cluster: s
     if workers == 1 or len(paths) < 2:
         yield from map(work, paths)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), gc.set_threshold, (_GARBAGE,)) as pool:
         yield from pool.map(work, paths, chunksize=max(1, len(paths) // (workers * _CHUNKS)))
