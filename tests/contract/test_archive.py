@@ -69,6 +69,15 @@ def test_an_archive_is_the_journal_and_grows_with_it(filled, run, tmp_path):
     }
 
 
+def test_an_archive_is_of_one_moment_while_an_engine_records(filled, run, tmp_path):
+    """What comes while the first account is written is not in the second one either: the next run has it."""
+    found = run(progress=lambda _: record(filled, cash(50, 50), account=OTHER))
+    assert [one.version for one in found] == [7, 7]
+    assert filled.account(OTHER).version == 8
+    assert verify_archive(tmp_path / "archive")[1] == []
+    assert [one.events for one in run()] == [0, 1]
+
+
 def test_several_processes_archive_the_same(filled, run, tmp_path):
     run()
     shutil.move(tmp_path / "archive", tmp_path / "one")
